@@ -3,16 +3,8 @@
 import pytest
 import torch
 
-from swiftpie.pipelines.filling import (
-    BAND_PX,
-    FINEST_PX,
-    enlarged,
-    extrapolate,
-    inpaint,
-    match_border,
-    membrane,
-    resized,
-)
+from swiftpie.imageio.images import extrapolate, resized
+from swiftpie.pipelines.filling import BAND_PX, FINEST_PX, enlarged, inpaint, match_border, membrane
 
 SIDE = 160
 

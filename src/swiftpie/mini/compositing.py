@@ -19,19 +19,17 @@ from torch.nn import functional as F
 from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.shading import FEET, Lighting, cast_shadow, contact_of, relit, usual_shadow
-from swiftpie.imageio.images import extent_of
+from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved
 from swiftpie.pipelines.compositing import (
     SHADE_PX,
-    Area,
     CanvasDrawing,
     draw_over,
-    enlarged_part,
     log_ratio,
     matching_grain,
     split,
     without_model_error,
 )
-from swiftpie.pipelines.filling import SURE, OnBand, blurred, extrapolate, halved, inpaint
+from swiftpie.pipelines.filling import Area, OnBand, blurred, enlarged_part, inpaint
 
 MOST_DARKENING = 1.6  # of the ground, natural logarithms
 MOST_LIGHTENING = 0.1  # likewise: subjects cast shadows, and little light

@@ -14,7 +14,6 @@ from swiftpie.geometry.shading import Lighting
 from swiftpie.imageio.images import fit_square, plane, to_tensor
 from swiftpie.masks import Box, bounding_box, resize_mask
 from swiftpie.mini.compositing import SubjectReference, composite_patch
-from swiftpie.mini.placing import light_on, moved_by_words
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.compositing import CanvasDrawing
 from swiftpie.pipelines.denoise import Clock, Prepared
@@ -120,7 +119,9 @@ def see_in_place(
     if subject is not None:
         given = unchanged_frame(components, pixels, changes)
         text = components.text.encode([request.prompt])
-        lighting = light_on(components, subject.identity, inverted.noise, text, given=given)
+        reference = {"pixels": subject.identity.pixels[:1], "mask": subject.identity.mask[:1]}
+        light = components.layout_predictor.light
+        lighting = light(inverted.noise, text.pooled, **reference, given=given)
         subject = subject._replace(lighting=lighting)
     names = [""] * (1 if subject is None else 2)
     return inpainting_condition(
@@ -171,7 +172,8 @@ def original_subject(
     if subject_changes and inverted.keeps_subject:
         frame = _frame_of(components, pixels, mask)
         text, noise = components.text.encode(list(prompts)), inverted.noise
-        layout, _ = moved_by_words(components, _box_layout(mask), frame.mask, noise, text)
+        predictor = components.layout_predictor
+        layout, _ = predictor.moved(_box_layout(mask), frame.mask, noise, text.pooled)
         return PlacedSubject(frame, Layout(*(value.to(mask) for value in layout)))
     if not subject_changes and changes.mean() > SURROUNDINGS_SHARE:
         return PlacedSubject(_frame_of(components, pixels, mask), _box_layout(mask))
@@ -216,7 +218,8 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
         layout = _standing(identity, plan.box, plan.canvas, view=request.view or (0.0, 0.0))
         layout = Layout(*(values.to(pixels).expand(2, *values.shape[1:]) for values in layout))
         given = unchanged_frame(components, pixels, changes)
-        lighting = light_on(components, identity, start, text, given=given)
+        reference = {"pixels": identity.pixels[:1], "mask": identity.mask[:1]}
+        lighting = components.layout_predictor.light(start, text.pooled, **reference, given=given)
         placed = PlacedSubject(identity, layout, shows=(1.0, 0.0), lighting=lighting)
         layouts = (layout,)
     condition = inpainting_condition(

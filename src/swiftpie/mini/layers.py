@@ -18,16 +18,22 @@ from swiftpie.backbones.components import Components
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, seen_view, to_affine
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.shading import Illumination, Lighting, cast_on_ground, usual_shadow
-from swiftpie.imageio.images import extent_of, plane, shrunk_to, subject_square, to_pil, to_tensor
+from swiftpie.imageio.images import (
+    carried_on,
+    extent_of,
+    plane,
+    shrunk_to,
+    subject_square,
+    to_pil,
+    to_tensor,
+)
 from swiftpie.masks import Box, grow
 from swiftpie.mini.compositing import shrunk_into
 from swiftpie.mini.fields import paste
 from swiftpie.mini.looks import appearance
-from swiftpie.mini.placing import moved_by_words
 from swiftpie.models.cutout import Search, cutout_network, find_as_guessed, find_with
-from swiftpie.pipelines.compositing import enlarged_part
 from swiftpie.pipelines.edit_region import Canvas
-from swiftpie.pipelines.filling import carried_on
+from swiftpie.pipelines.filling import enlarged_part
 from swiftpie.types import TextCondition
 from swiftpie.validation import Size
 
@@ -132,7 +138,8 @@ def moved(
     The difference of what the layout predictor says about the two `prompts`, in two rows, is added
     to the present layout.
     """
-    layout, both = moved_by_words(components, subject.layout, subject.cover, noise, prompts)
+    predictor = components.layout_predictor
+    layout, both = predictor.moved(subject.layout, subject.cover, noise, prompts.pooled)
     turned, tipped = (seen_view(both)[1:] - seen_view(both)[:1]).split(1, dim=1)
     deformed = both.pose[1:, 2:] - both.pose[:1, 2:]
     mirror = (1 - 2 * both.flip[:1, None]).to(deformed)
@@ -166,11 +173,9 @@ def light_by_words(
         prompt: What the picture shows, one row.
         given: The part of the picture that stays, pixels in [-1, 1] and mask, (1, 4, S, S).
     """
-    predictor = components.layout_predictor
-    assert predictor is not None, "only a model that places subjects knows light"
     side = components.preset.image_size_px
     small = F.interpolate(frame, (side, side), mode="bilinear", antialias=True).to(noise)
-    found = predictor.light(
+    found = components.layout_predictor.light(
         noise,
         prompt.pooled,
         pixels=2 * small[:, :3] - small[:, 3:],

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from swiftpie.geometry.layout import POSE_NUMBERS, Layout, pixel_grid
 from swiftpie.geometry.relief import height, normals
 from swiftpie.geometry.shading import Illumination, Lighting
-from swiftpie.masks import resize_mask
+from swiftpie.masks import resize_mask, subject_extent
 from swiftpie.noise import NUM_STATISTICS, noise_statistics
 
 REFERENCE_PX, SCENERY_PX = 64, 128  # sides at which pictures are read
@@ -79,15 +79,40 @@ class LayoutPredictor(ModelMixin, ConfigMixin):
         placed: LayoutScores = self(noise, text, extent)
         return placed.layout
 
+    def moved(
+        self, layout: Layout, mask: Tensor, noise: Tensor, texts: Tensor
+    ) -> tuple[Layout, Layout]:
+        """Return a layout moved and scaled as two prompts differ, and what is predicted for both.
+
+        `mask` (1, 1, S, S) is the subject in its frame, and `noise` (1, C, h, w) that of its
+        picture; `texts` (2, D) are the pooled prompts.
+        """
+        extent = subject_extent(mask).to(noise).expand(2, -1)
+        both = self.place(noise.expand(2, -1, -1, -1), texts, extent)
+        both = Layout(*(values.float().cpu() for values in both))
+        growth = (both.scale[1:] / both.scale[:1]).view(1, *[1] * (layout.scale.ndim - 1))
+        centre = layout.centre + (both.centre[1:] - both.centre[:1]).to(layout.centre)
+        return layout._replace(centre=centre, scale=layout.scale * growth.to(layout.scale)), both
+
     def light(
-        self, noise: Tensor, text: Tensor, *, pixels: Tensor, mask: Tensor, given: Tensor | None
+        self,
+        noise: Tensor,
+        text: Tensor,
+        *,
+        pixels: Tensor,
+        mask: Tensor,
+        given: Tensor | None = None,
     ) -> Lighting | None:
         """Return the light on references and in their new places; None without `knows_light`.
 
-        `noise` and `text` are those of the layout; other arguments as in `LightReader`.
+        `noise` and `text` are those of the layout; other arguments as in `LightReader`, where one
+        row may stand for all.
         """
         if self.light_reader is None:
             return None
+        rows = (len(noise), -1, -1, -1)
+        pixels, mask = pixels.expand(rows), mask.expand(rows)
+        given = None if given is None else given.expand(rows)
         known = torch.cat([noise_statistics(noise), self.text_norm(text)], dim=1)
         lighting: Lighting = self.light_reader(known, pixels, mask, given)
         return lighting

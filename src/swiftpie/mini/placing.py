@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import groupby, repeat
 
 import torch
@@ -12,12 +12,11 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components, Placement
 from swiftpie.geometry.layout import Layout, fitted, from_box, upright
-from swiftpie.geometry.shading import Lighting
 from swiftpie.masks import Box, subject_extent
 from swiftpie.mini.scenes import ASSETS, Ground
 from swiftpie.mini.words import asks_for_turn
-from swiftpie.pipelines.request import PersonalizeRequest, RepaintRequest, Subject
-from swiftpie.types import Identity, TextCondition
+from swiftpie.pipelines.request import PersonalizeRequest, Subject, texts_of
+from swiftpie.types import TextCondition
 
 HEIGHTS = "heights.json"  # metres of what names mean
 SMALL_M = 0.35  # what is lower gets a near place
@@ -61,7 +60,11 @@ def place(
         _placed(components, request, subject, noise, text=text, boxes=row)
         for subject, row in zip(subjects, boxes or repeat(None), strict=boxes is not None)
     ]
-    lights = tuple(light_on(components, subject.identity, noise, text) for subject in subjects)
+    light = partial(components.layout_predictor.light, noise, text.pooled)
+    lights = tuple(
+        light(pixels=subject.identity.pixels[:1], mask=subject.identity.mask[:1])
+        for subject in subjects
+    )
     return Placement(subjects, layouts, lights)
 
 
@@ -79,13 +82,6 @@ def side_by_side(subjects: Sequence[Subject]) -> Sequence[Subject]:
         replace(subject, box=(x - side / 2, SPREAD_FLOOR - side, x + side / 2, SPREAD_FLOOR))
         for subject, x in zip(subjects, centres, strict=True)
     ]
-
-
-def texts_of(request: PersonalizeRequest | RepaintRequest) -> tuple[str, ...]:
-    """Return the prompts of a request as text; none if they are encoded."""
-    if isinstance(request.prompt, TextCondition):
-        return ()
-    return (request.prompt,) if isinstance(request.prompt, str) else tuple(request.prompt)
 
 
 def _placed(
@@ -126,11 +122,9 @@ def _predicted(
 ) -> Layout:
     """Return the layout of the layout predictor."""
     batch, cells = len(noise), (noise.shape[2], noise.shape[3])
-    predictor = components.layout_predictor
-    assert predictor is not None, "these networks place subjects"
     extent = subject_extent(subject.identity.mask[:1]).expand(batch, -1)
-    layout = fitted(predictor.place(noise, text.pooled, extent), cells)
-    turned = [asks_for_turn(text) for text in texts_of(request)] or [False]
+    layout = fitted(components.layout_predictor.place(noise, text.pooled, extent), cells)
+    turned = [asks_for_turn(text) for text in texts_of(request.prompt)] or [False]
     is_turned = layout.rotation.new_tensor(turned)
     layout = upright(layout, is_turned=is_turned, flip=request.flip, tilt=request.tilt)
     if subject.view is None:
@@ -138,47 +132,6 @@ def _predicted(
     yaw, pitch = (torch.full_like(layout.flip, math.radians(degrees)) for degrees in subject.view)
     view = torch.stack([yaw * (1 - 2 * layout.flip), pitch], dim=1)  # as `seen_view` reads it
     return layout._replace(pose=torch.cat([view, layout.pose[:, 2:]], dim=1))
-
-
-def light_on(
-    components: Components,
-    identity: Identity,
-    noise: Tensor,
-    text: TextCondition,
-    *,
-    given: Tensor | None = None,
-) -> Lighting | None:
-    """Return the light on a subject's reference and in its new place, a row for each of `noise`.
-
-    None if it is not predicted. `noise` is (B, C, h, w); `given` (1, 4, H, W) is the
-    unchanged part of a picture, pixels and mask.
-    """
-    predictor = components.layout_predictor
-    assert predictor is not None, "these networks place subjects"
-    rows = len(noise)
-    pixels, mask = (
-        values[:1].expand(rows, -1, -1, -1) for values in (identity.pixels, identity.mask)
-    )
-    if given is not None:
-        given = given.expand(rows, -1, -1, -1)
-    return predictor.light(noise, text.pooled, pixels=pixels, mask=mask, given=given)
-
-
-def moved_by_words(
-    components: Components, layout: Layout, mask: Tensor, noise: Tensor, prompts: TextCondition
-) -> tuple[Layout, Layout]:
-    """Return a layout moved and scaled as two `prompts` differ, and what is predicted for both.
-
-    `mask` (1, 1, S, S) is the subject in its frame, and `noise` (1, C, h, w) that of its picture.
-    """
-    predictor = components.layout_predictor
-    assert predictor is not None, "only a model that places subjects moves them"
-    extent = subject_extent(mask).to(noise).expand(2, -1)
-    both = predictor.place(noise.expand(2, -1, -1, -1), prompts.pooled, extent)
-    both = Layout(*(values.float().cpu() for values in both))
-    growth = (both.scale[1:] / both.scale[:1]).view(1, *[1] * (layout.scale.ndim - 1))
-    centre = layout.centre + (both.centre[1:] - both.centre[:1]).to(layout.centre)
-    return layout._replace(centre=centre, scale=layout.scale * growth.to(layout.scale)), both
 
 
 @cache

@@ -22,14 +22,14 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import THINNEST, Layout, to_affine
 from swiftpie.geometry.relief import height
 from swiftpie.geometry.shading import Lighting, dilated, outline_of, with_shadow
-from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
+from swiftpie.imageio.images import extrapolate, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask, subject_extent
 from swiftpie.mini.changes import apply_maps, changes_between
 from swiftpie.mini.compositing import INSIDE, WHOLE, SubjectReference, colours_of, shrunk_into
 from swiftpie.mini.fields import paste
 from swiftpie.mini.looks import appearance
 from swiftpie.mini.naming import in_sentence, read_prompt
-from swiftpie.mini.placing import SMALL_M, heights_in, nearer, seen_in, stand, texts_of
+from swiftpie.mini.placing import SMALL_M, heights_in, nearer, seen_in, stand
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.scenes import (
@@ -52,8 +52,13 @@ from swiftpie.mini.words import (
 )
 from swiftpie.noise import draw_noise, share_of
 from swiftpie.pipelines.denoise import Clock, Prepared
-from swiftpie.pipelines.filling import extrapolate
-from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, resolved_scales
+from swiftpie.pipelines.request import (
+    WORDS_ALONE,
+    Output,
+    PersonalizeRequest,
+    resolved_scales,
+    texts_of,
+)
 from swiftpie.pipelines.techniques.personalize import has_own_size, size_of
 from swiftpie.types import GenerationResult, Identity
 
@@ -108,7 +113,7 @@ def has_scene(components: Components, request: PersonalizeRequest) -> bool:
     if isinstance(request.scene, str) and request.scene == WORDS_ALONE:
         return False
     is_free = request.noise is None and request.output is not Output.LATENTS
-    return bool(request.scene) or (is_free and bool(texts_of(request)))
+    return bool(request.scene) or (is_free and bool(texts_of(request.prompt)))
 
 
 def is_empty(components: Components, request: PersonalizeRequest) -> bool:
@@ -116,7 +121,7 @@ def is_empty(components: Components, request: PersonalizeRequest) -> bool:
     vocabulary = vocabulary_of(components)
     if request.subjects or vocabulary is None or not has_scene(components, request):
         return False
-    return not any(read_prompt(prompt, vocabulary).mentions for prompt in texts_of(request))
+    return not any(read_prompt(prompt, vocabulary).mentions for prompt in texts_of(request.prompt))
 
 
 @torch.no_grad()
@@ -156,7 +161,7 @@ def drawn_from_words(components: Components, request: PersonalizeRequest) -> Per
 
 
 def _plain_prompts(components: Components, request: PersonalizeRequest) -> str | tuple[str, ...]:
-    vocabulary, prompts = vocabulary_of(components), texts_of(request)
+    vocabulary, prompts = vocabulary_of(components), texts_of(request.prompt)
     prompts = tuple(in_sentence(prompt, vocabulary) for prompt in prompts)
     if not request.scene:
         prompts = tuple(map(scene_library().with_place, prompts))
@@ -198,7 +203,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
     """
     if request.output is Output.LATENTS:
         raise CapabilityError("A scene is drawn in pixels and has no latents. Ask for pictures.")
-    prompts = texts_of(request)
+    prompts = texts_of(request.prompt)
     if request.noise is not None or not prompts:
         raise InputError(
             "`scene` came with noise or with an encoded prompt. A scene is chosen and lit by seed "
@@ -300,7 +305,7 @@ def standing(
 
     None stands for a picture where the model places them, and for all of them.
     """
-    prompts, boxes = texts_of(request), []
+    prompts, boxes = texts_of(request.prompt), []
     if not prompts or not request.seeds:
         return None
     for index, seed in enumerate(request.seeds):

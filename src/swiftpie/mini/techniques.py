@@ -27,6 +27,7 @@ from swiftpie.pipelines.request import (
     PersonalizeRequest,
     Request,
     Subject,
+    texts_of,
 )
 from swiftpie.pipelines.techniques.personalize import check_subjects, prepare_subjects
 
@@ -153,7 +154,7 @@ def _unknown_words(vocabulary: Vocabulary, request: Request) -> list[str]:
         for text in (request.prompt, request.keyword):
             found += vocabulary.unknown_in(text, shown=shown)
     else:
-        found = [word for text in placing.texts_of(request) for word in vocabulary.unknown_in(text)]
+        found = [word for text in texts_of(request.prompt) for word in vocabulary.unknown_in(text)]
     return list(dict.fromkeys(found))
 
 
@@ -162,7 +163,7 @@ def _advice_on_words(
 ) -> Iterator[str]:
     """Yield warnings of what a drawing leaves out of its prompts."""
     name, lost = components.preset.name, dict[str, None]()
-    texts = [(text, read_prompt(text, vocabulary)) for text in placing.texts_of(request)]
+    texts = [(text, read_prompt(text, vocabulary)) for text in texts_of(request.prompt)]
     if scene.has_scene(components, request):
         is_own = any(subject.identity.named is None for subject in request.subjects)
         for text, reading in texts:

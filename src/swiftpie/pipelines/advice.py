@@ -15,6 +15,7 @@ from swiftpie.pipelines.request import (
     RepaintRequest,
     Request,
     resolved_scales,
+    texts_of,
 )
 from swiftpie.pipelines.settings import EditMode, EditSettings, MaskSource, ResolvedScales
 from swiftpie.pipelines.techniques.personalize import size_of
@@ -171,9 +172,7 @@ def _idle_steering(
             f"Guidance has no effect in {num_steps} steps, because all of its scales are 1. "
             "Choose a preset with more `steps=`."
         )
-    elif all(branch.has_text for branch in used) and not _is_empty(request.negative_prompt):
+        return
+    negative = texts_of(request.negative_prompt)  # none: they are encoded
+    if all(branch.has_text for branch in used) and (any(negative) or not negative):
         yield "`negative_prompt=` has no effect without guidance."
-
-
-def _is_empty(prompts: object) -> bool:
-    return prompts == "" or (isinstance(prompts, tuple) and not any(map(bool, prompts)))

@@ -11,15 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.imageio.images import SURE, extrapolate, halved
 from swiftpie.pipelines.filling import (
-    SURE,
+    Area,
     OnBand,
     blurred,
     brightness,
-    extrapolate,
-    halved,
+    enlarged_part,
     match_border,
-    weighted,
 )
 
 DARKEST = 0.03  # added to both colours of a ratio, so that black gives no infinity
@@ -27,12 +26,8 @@ SHADE_PX, FAULT_PX = 1.2, 4.0  # deviations of blurs, on the canvas
 MOST_GRAIN = 2.0  # medians; what stands out further is an edge
 PLAIN_PX, PLAINEST = 8, 0.05  # side of a block, and the share of the blocks that are plain
 MOST_NOISE = 0.008  # deviation of a camera's noise; more is texture, where all is textured
-BICUBIC = -0.75  # slope of the kernel, as torch has it
 DEVIATION = 1.25  # of a normal distribution over the mean size of its values
 WELL_KNOWN = 0.05  # share of a blur's weight that has to be known
-
-Area = tuple[float, float, float, float]
-"""Left, top, right and bottom of a patch as shares of a canvas."""
 
 
 class CanvasDrawing(NamedTuple):
@@ -127,33 +122,6 @@ def log_ratio(first: Tensor, second: Tensor, known: Tensor, deviation_px: float)
     sums = [blurred(values * known, deviation_px) + DARKEST * weight for values in (first, second)]
     ratio = (sums[0].clamp_min(SURE**2) / sums[1].clamp_min(SURE**2)).log()
     return extrapolate(ratio, (weight > WELL_KNOWN * weight.amax()).to(weight))
-
-
-def enlarged_part(
-    canvas: Tensor, place: Area, size: tuple[int, int], *, on_band: OnBand = int
-) -> Tensor:
-    """Return the part of a canvas at `place`, smooth, in `size`."""
-    left, top, right, bottom = place
-    rows = _bicubic(canvas.shape[2], top, bottom, count=size[0]).to(canvas)
-    columns = _bicubic(canvas.shape[3], left, right, count=size[1]).to(canvas)
-    return weighted(canvas, rows, columns, on_band=on_band)
-
-
-def _bicubic(side: int, low: float, high: float, *, count: int) -> Tensor:
-    """Return the bicubic weights of `count` pixels between two shares of a `side`, (count, side).
-
-    A product of matrices is several times as fast as sampling by a grid.
-    """
-    places = (low + (torch.arange(count) + 0.5) / count * (high - low)) * side - 0.5
-    first = places.floor()
-    weights = torch.zeros(count, side)
-    for tap in range(-1, 3):
-        away = (places - first - tap).abs()
-        near = ((BICUBIC + 2) * away - (BICUBIC + 3)) * away**2 + 1
-        far = ((away - 5) * away + 8) * away * BICUBIC - 4 * BICUBIC
-        cells = (first + tap).long().clamp(0, side - 1)
-        weights.scatter_add_(1, cells[:, None], torch.where(away <= 1, near, far)[:, None])
-    return weights
 
 
 def split(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,12 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.imageio.images import SURE as SURE
-from swiftpie.imageio.images import carried_on as carried_on
-from swiftpie.imageio.images import extent_of, shrunk_to
-from swiftpie.imageio.images import extrapolate as extrapolate
-from swiftpie.imageio.images import halved as halved
-from swiftpie.imageio.images import resized as resized
+from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved, resized, shrunk_to
 from swiftpie.masks import grow
 
 LUMA = (0.299, 0.587, 0.114)
@@ -38,11 +33,15 @@ FLAT = 1e-4  # of squared gradients: less has no direction
 FINE_PX = 1.5  # deviation of the blur that parts tone and texture, in pixels of the tone
 AROUND_PX = 8  # likewise, how wide a ring tells what is usual
 MOST_TEXTURE = 6.0  # means; what stands out further is an edge
+BICUBIC = -0.75  # slope of the kernel, as torch has it
 STEP, NEAREST, FARTHEST = 2, 6, 24  # of shifts, in pixels of the search
 FIRST_PX, SECOND_PX = 2.0, 4.0  # likewise, deviations of blurs of what shifts cost
 NUM_SHIFTS = 8
 UNFIT = 2.0  # what a shift costs where it leads to nothing known
 BAND_PX = 256  # rows, or columns, that are enlarged at once
+
+Area = tuple[float, float, float, float]
+"""Left, top, right and bottom of a patch as shares of a canvas."""
 
 OnBand = Callable[[], object]
 """Called after each part of the work, as a band of rows of a large picture; may raise to stop."""
@@ -163,6 +162,33 @@ def weighted(values: Tensor, down: Tensor, across: Tensor, *, on_band: OnBand = 
             result[..., rows, columns] = band[..., beside] @ across[columns, beside].T
         on_band()
     return result
+
+
+def enlarged_part(
+    canvas: Tensor, place: Area, size: tuple[int, int], *, on_band: OnBand = int
+) -> Tensor:
+    """Return the part of a canvas at `place`, smooth, in `size`."""
+    left, top, right, bottom = place
+    rows = _bicubic(canvas.shape[2], top, bottom, count=size[0]).to(canvas)
+    columns = _bicubic(canvas.shape[3], left, right, count=size[1]).to(canvas)
+    return weighted(canvas, rows, columns, on_band=on_band)
+
+
+def _bicubic(side: int, low: float, high: float, *, count: int) -> Tensor:
+    """Return the bicubic weights of `count` pixels between two shares of a `side`, (count, side).
+
+    A product of matrices is several times as fast as sampling by a grid.
+    """
+    places = (low + (torch.arange(count) + 0.5) / count * (high - low)) * side - 0.5
+    first = places.floor()
+    weights = torch.zeros(count, side)
+    for tap in range(-1, 3):
+        away = (places - first - tap).abs()
+        near = ((BICUBIC + 2) * away - (BICUBIC + 3)) * away**2 + 1
+        far = ((away - 5) * away + 8) * away * BICUBIC - 4 * BICUBIC
+        cells = (first + tap).long().clamp(0, side - 1)
+        weights.scatter_add_(1, cells[:, None], torch.where(away <= 1, near, far)[:, None])
+    return weights
 
 
 def _bands(weights: Tensor) -> Iterator[Part]:

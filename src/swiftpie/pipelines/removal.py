@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.imageio.images import extent_of, shrunk_to, to_tensor
+from swiftpie.imageio.images import SURE, extent_of, extrapolate, resized, shrunk_to, to_tensor
 from swiftpie.masks import HALF, grow, resize_mask
 from swiftpie.models.cutout import Search, cut_out, cutout_network, find_with
-from swiftpie.pipelines.filling import FINEST_PX, SURE, blurred, extrapolate, resized
+from swiftpie.pipelines.filling import FINEST_PX, blurred
 from swiftpie.types import CutoutMethod
 
 LEAST_THERE = 0.2  # opacity above which a pixel is of the thing

@@ -223,8 +223,7 @@ class _Steered:
     takes_named: bool = False  # the library's subjects that the prompt names as well come, too
 
     def __post_init__(self) -> None:
-        if not _is_encoded(self.negative_prompt):
-            check_text(*_as_rows(self.negative_prompt))
+        check_text(*texts_of(self.negative_prompt))
 
     def steered(self, num_steps: int) -> Self:
         """Return the same request with the guidance and shaping of its name in so many steps.
@@ -348,7 +347,7 @@ class PersonalizeRequest(_Steered):
             self._check_no_place()
         self._check_one_region()
         check_seeds(self.seeds)
-        _check_prompts(self.prompt)
+        check_prompts(*texts_of(self.prompt))
         check_text(*(subject.name for subject in self.subjects))
         if not 0 <= self.style_scale <= MAX_SCALE:
             raise InputError(
@@ -365,7 +364,7 @@ class PersonalizeRequest(_Steered):
                 f"style_by={self.style_by.value!r} came without a style picture. Give one."
             )
         for prompts in (self.prompt, self.negative_prompt):
-            rows = len(prompts.pooled if _is_encoded(prompts) else _as_rows(prompts))
+            rows = len(prompts.pooled if _is_encoded(prompts) else texts_of(prompts))
             if rows not in {1, count}:
                 raise InputError(
                     f"{rows} prompts came with {count} pictures. Give one for all, or one each."
@@ -474,7 +473,7 @@ class EditRequest(_Changing):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_seeds([self.seed])
-        _check_prompts(self.prompt)
+        check_prompts(*texts_of(self.prompt))
         check_text(self.source_prompt, self.keyword)
         _check_place(self.mask, self.image, needs_change=self.settings.keeps_outside)
         _check_where(self.mask, self.where)
@@ -644,7 +643,10 @@ def region_of(mask: "MaskSource | Region | str") -> "MaskSource | Region":
         ) from error
 
 
-def _as_rows(prompts: str | tuple[str, ...]) -> tuple[str, ...]:
+def texts_of(prompts: "Prompts") -> tuple[str, ...]:
+    """Return prompts as text; none if they are encoded."""
+    if _is_encoded(prompts):
+        return ()
     return (prompts,) if isinstance(prompts, str) else prompts
 
 
@@ -652,11 +654,6 @@ def _is_encoded(prompts: "Prompts") -> "TypeIs[TextCondition]":
     from swiftpie.types import TextCondition
 
     return isinstance(prompts, TextCondition)
-
-
-def _check_prompts(prompts: "Prompts") -> None:
-    if not _is_encoded(prompts):
-        check_prompts(*_as_rows(prompts))
 
 
 def _check_mask(mask: "Tensor", *, needs_change: bool = False) -> None:

@@ -309,10 +309,8 @@ def _place(
     centre, scale = fit_to_boxes(given["box"], size, extent)
     boxed = Layout(centre, scale, rotation=torch.zeros(1), flip=torch.zeros(1), pose=unturned)
     is_boxed = given["has_box"] > 0
-    pixels, shown = (
-        values[:1].expand(len(noise), -1, -1, -1) for values in (identity.pixels, identity.mask)
-    )
-    lighting = predictor.light(noise, text.pooled, pixels=pixels, mask=shown, given=None)
+    pixels, shown = identity.pixels[:1], identity.mask[:1]
+    lighting = predictor.light(noise, text.pooled, pixels=pixels, mask=shown)
     layout = Layout(
         *(
             torch.where(is_boxed.view(-1, *[1] * (value.ndim - 1)), other, value)

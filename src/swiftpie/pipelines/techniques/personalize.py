@@ -27,6 +27,7 @@ from swiftpie.pipelines.request import (
     PersonalizeRequest,
     Subject,
     resolved_scales,
+    texts_of,
 )
 from swiftpie.pipelines.settings import (
     BALANCE_OF_IDENTITY,
@@ -297,7 +298,7 @@ def read_prompts(
     """
     if isinstance(prompts, TextCondition):
         return prompts if len(prompts.pooled) == rows else prompts.repeat(rows)
-    given = (prompts,) if isinstance(prompts, str) else prompts
+    given = texts_of(prompts)
     distinct = list(dict.fromkeys(given))
     encoder = components.text
     if shown is not None and isinstance(encoder, PictureTextEncoder):

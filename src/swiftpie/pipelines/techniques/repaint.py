@@ -12,11 +12,20 @@ from torch import Tensor
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.shading import Lighting
-from swiftpie.imageio.images import as_rgb, in_8_bits, mask_to_pil, plane, to_pil, to_tensor
+from swiftpie.imageio.images import (
+    as_rgb,
+    extrapolate,
+    in_8_bits,
+    mask_to_pil,
+    plane,
+    resized,
+    to_pil,
+    to_tensor,
+)
 from swiftpie.masks import Box, grow, resize_mask, subject_extent
 from swiftpie.models.cutout import Search
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.compositing import Area, CanvasDrawing, fill_patch
+from swiftpie.pipelines.compositing import CanvasDrawing, fill_patch
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.draw import Plan, Technique
 from swiftpie.pipelines.edit_region import (
@@ -28,7 +37,7 @@ from swiftpie.pipelines.edit_region import (
     square_around,
     touched,
 )
-from swiftpie.pipelines.filling import BAND_PX, extrapolate, resized
+from swiftpie.pipelines.filling import BAND_PX, Area
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.removal import removal_mask
 from swiftpie.pipelines.request import RepaintRequest, resolved_scales
