@@ -6,6 +6,7 @@ file as well, and would spend seconds on them before the first process starts.
 
 import functools
 import gc
+import os
 import zlib
 
 import pytest
@@ -13,6 +14,8 @@ import pytest
 import swiftpie
 from swiftpie.cli.main import COLLECT_EVERY
 
+# Comparisons to the bit hold for sums of one order, and two workers share two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 gc.set_threshold(COLLECT_EVERY)  # as the command line; looking more often takes a tenth of all time
 
 PARTS = 4  # of the longer tests

@@ -23,6 +23,7 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.server.mcp.server import Toolbox
 from swiftpie.server.mcp.tools import Folders
 from tests.comfyui.interface import load_nodes
+from tests.quick import thorough_but
 
 pytest.importorskip("mcp", reason="needs swiftpie[mcp]")
 serve = pytest.importorskip("tests.server.conftest", reason="needs swiftpie[serve]")
@@ -339,6 +340,11 @@ def by_pipeline(case, session, folder, _):
     return pipe(prompt=case.prompt, subjects=shown, seeds=[SEED], scales=scales, **given).images[0]
 
 
+QUICK = {
+    *("colour", "material", "mask", "box", "strength of an edit", "insertion"),
+    *("removal by a mask", "replacement by a mask", "named subject", "box and view"),
+    *("scene", "mask of a subject", "steered insertion"),
+}
 MORE = {  # that the surfaces of single users draw as well
     *("material", "replacement", "mask", "box", "keyword"),
     *("strength of an edit", "subject of an edit", "insertion", "removal by a mask"),
@@ -347,7 +353,7 @@ MORE = {  # that the surfaces of single users draw as well
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", thorough_but(CASES, QUICK))
 def test_every_surface_draws_what_a_session_draws(
     session, folder, server, nodes, monkeypatch, name
 ):
@@ -422,7 +428,7 @@ def frozen(answer):
     }
 
 
-@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("name", thorough_but(ANSWERS, ("named subject", "removal by a mask")))
 def test_answers_keep_their_form(session, folder, server, name):
     case, (own, words, outcome) = CASES[name], ANSWERS[name]
     answer = asked_over_http(case, folder, server)

@@ -18,6 +18,7 @@ from swiftpie.types import EditResult
 from tests.golden.cases import BOX, SIDE_PX, photo
 from tests.golden.networks import mini, random_networks, reading_networks
 from tests.parity.tiny import picture
+from tests.quick import thorough_but
 
 PROMPT, SOURCE = "a dinosaur in a forest", "a dinosaur on a beach"
 BY_INVERSION = EditSettings(method=EditMethod.INVERSION)
@@ -53,6 +54,7 @@ CASES = {  # by technique: networks, and a request that it draws with them
 }
 
 
+BATCHED = ("personalize", "edit", "chord", "reference", "mini 1")  # in a quick test
 EDITS = ("edit", "chord", "reference", "mini 2", "mini 3")
 
 
@@ -102,6 +104,7 @@ def test_what_is_cached_equals_what_is_not(case):
     assert levels(again, draw(session.components, request)) <= 1
 
 
+@pytest.mark.parametrize("case", thorough_but(CASES, BATCHED), indirect=True)
 def test_a_picture_does_not_depend_on_those_beside_it(case):
     _, session, request = case
     requests = [reseeded(request, seed) for seed in (3, 8)]

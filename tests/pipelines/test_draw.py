@@ -199,10 +199,9 @@ def three(session, identity):
     return request, draw(session.components, request)
 
 
-@pytest.mark.parametrize("error", NO_ROOM, ids=["accelerator", "processor", "openvino"])
-def test_what_does_not_fit_at_once_is_drawn_in_parts(session, three, caplog, error):
+def test_what_does_not_fit_at_once_is_drawn_in_parts(session, three, caplog):
     request, expected = three
-    denoiser = Cramped(session.components.denoiser, 4, error)
+    denoiser = Cramped(session.components.denoiser, 4, NO_ROOM[0])
     made = draw(replace(session.components, denoiser=denoiser), request)
     assert denoiser.drawn == [2, 4]
     assert "2 are drawn at a time" in caplog.text
@@ -211,10 +210,9 @@ def test_what_does_not_fit_at_once_is_drawn_in_parts(session, three, caplog, err
     assert len(made.subject_masks) == 3
 
 
-def test_a_picture_that_does_not_fit_alone_says_what_to_try(session, request_of_one):
-    tight = replace(
-        session.components, denoiser=Cramped(session.components.denoiser, 0, NO_ROOM[0])
-    )
+@pytest.mark.parametrize("error", NO_ROOM, ids=["accelerator", "processor", "openvino"])
+def test_a_picture_that_does_not_fit_alone_says_what_to_try(session, request_of_one, error):
+    tight = replace(session.components, denoiser=Cramped(session.components.denoiser, 0, error))
     with pytest.raises(OutOfMemory, match="engine='offload'"):
         draw(tight, request_of_one)
 
