@@ -11,11 +11,12 @@ from benchmarks._models import Scene, prompt
 from benchmarks._timing import Round, timed
 from swiftpie.backbones.components import Components
 from swiftpie.engine.session import Session
-from swiftpie.pipelines.settings import EditMethod, EditSettings
+from swiftpie.pipelines.settings import ChordForm, EditMethod, EditSettings
 
 CHORD = "chord"
+FORMS = (ChordForm.FAST, ChordForm.CHORD)  # of ours; the plain loop has all calls of the paper
 STRENGTH, STEPS = 0.5, 2  # of img2img, as SD-Turbo's page calls it: one pass of its U-Net
-PUBLISHED = EditSettings(method=EditMethod.CHORD)
+START, DELTA, END = 0.90, 0.15, 0.30  # times of the paper
 TIMESTEPS = 1000
 
 
@@ -25,10 +26,12 @@ class OursByChord:
 
     components: Components
     scene: Scene
+    form: ChordForm
 
     def __call__(self, number: int) -> Round:
         """Edit a picture that was never seen, in the region where the prompts differ."""
-        settings = EditSettings(method=EditMethod.CHORD, size_px=self.scene.side_px)
+        side_px = self.scene.side_px
+        settings = EditSettings(method=EditMethod.CHORD, chord=self.form, size_px=side_px)
         sample, _ = timed(
             lambda: Session(self.components).edit(
                 self.scene.picture(number),
@@ -57,7 +60,7 @@ class PlainChord:
     @torch.no_grad()
     def edit(self, number: int) -> Any:  # noqa: ANN401 - a list of pictures
         """Return the edited picture."""
-        pipe, side, times = self.pipeline, self.scene.side_px, PUBLISHED
+        pipe, side = self.pipeline, self.scene.side_px
         pixels = pipe.image_processor.preprocess(
             self.scene.picture(number), height=side, width=side
         )
@@ -80,9 +83,8 @@ class PlainChord:
         def drift(time: float) -> Tensor:
             return clean(latents, time, 1) - clean(latents, time, 0)
 
-        start, delta = times.t_start, times.delta
-        way = (delta * drift(start) + start * drift(start - delta)) / (start + delta)
-        decoded = pipe.vae.decode(clean(latents + way, times.t_end, 1) / scale).sample
+        way = (DELTA * drift(START) + START * drift(START - DELTA)) / (START + DELTA)
+        decoded = pipe.vae.decode(clean(latents + way, END, 1) / scale).sample
         return pipe.image_processor.postprocess(decoded)
 
 

@@ -6,8 +6,8 @@ peer takes turns with each of ours in one process, round by round. Pictures are 
 count. Graphs are exported at the first call of each kind; where one of ours is loaded again for
 another peer, its first call finds them.
 
-`--chord` measures edits by ChordEdit instead, without adapter and second U-Net, against img2img and
-a plain loop of the method.
+`--chord` measures edits by ChordEdit instead, without adapter and second U-Net: the fast form and
+the published one, against img2img and a plain loop of the whole method.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks._chord import CHORD, ImageToImage, OursByChord, PlainChord
+from benchmarks._chord import CHORD, FORMS, ImageToImage, OursByChord, PlainChord
 from benchmarks._contenders import (
     BOTH_TINY,
     DiffusersEditing,
@@ -230,7 +230,9 @@ def our_entries(components: Components, scene: Scene, engines: Sequence[str]) ->
             actions: Actions = {}
             for name, one in autoencoders_of(components, engine, scene).items():
                 if identity is None:
-                    actions[f"{OURS}-{engine}/{name}"] = [OursByChord(one, scene)]
+                    for form in FORMS:
+                        own = OursByChord(one, scene, form)
+                        actions[f"{OURS}-{engine}/{name}/{form}"] = [own]
                     continue
                 ours = Ours(one, identity, scene)
                 parts: list[Action] = [] if name == BOTH_TINY else [ours.personalize]

@@ -367,6 +367,22 @@ def test_every_surface_draws_what_a_session_draws(
             assert np.array_equal(np.asarray(drawn.convert("RGB")), expected), surface.__name__
 
 
+@pytest.mark.parametrize("surface", ["command", "batch", "http", "assistant", "nodes"])
+def test_every_surface_reads_the_form_of_chordedit(
+    session, folder, server, nodes, monkeypatch, caplog, surface
+):
+    nested = surface in {"http", "assistant"}
+    case = edit("a blue dog", **({"edit": {"chord": "fast"}} if nested else {"chord": "fast"}))
+    said = {
+        "command": lambda: by_command(case, session, folder, monkeypatch),
+        "batch": lambda: drawn_by_batch(case, session, folder),
+        "http": lambda: asked_over_http(case, folder, server).json,
+        "assistant": lambda: asked_by_assistant(case, folder, server),
+        "nodes": lambda: by_nodes(case, session, folder, nodes),
+    }[surface]()
+    assert "`chord=fast` has no effect on this edit" in f"{caplog.text} {said}"  # by a formula
+
+
 OPEN = "…"  # what differs from one call to the next, or between machines
 ANSWER = {
     "created": OPEN,

@@ -28,7 +28,13 @@ from swiftpie.masks import load_mask
 from swiftpie.models.cutout import Search
 from swiftpie.pipelines.identity import face_identity
 from swiftpie.pipelines.request import RepaintRequest
-from swiftpie.pipelines.settings import EditMethod, IdentityGuidance, StyleBy, steering_of
+from swiftpie.pipelines.settings import (
+    ChordForm,
+    EditMethod,
+    IdentityGuidance,
+    StyleBy,
+    steering_of,
+)
 from tests.golden.networks import SIDE_PX, mini, random_networks, reading_networks
 from tests.parity.faces import no_face, someone
 from tests.parity.tiny import picture
@@ -406,7 +412,8 @@ REPAINTED = {
 CHORDS = {
     "two prompts": {},
     "keyword, two draws": {"keyword": "dog", "settings": {"noise_samples": 2}},
-    "reference in a box": {"who": 1, "mask": BOX, "settings": {"without_refinement": True}},
+    "reference in a box, fast": {"who": 1, "mask": BOX, "settings": {"chord": ChordForm.FAST}},
+    "two prompts, faithful": {"settings": {"chord": ChordForm.FAITHFUL}},
 }
 AROUND = {"background_scale": 0.6, "text_background_scale": 0.5, "text_scale": 1.2}
 RANDOM_SUBJECTS = {

@@ -28,7 +28,7 @@ PANELS: Mapping[str, str] = {
         """,
     "Place": "scene cutouts mask where detail_mask box boxes views flip tilt",
     "Strength": "identity_scale detail_scale background_scale text_scale balance layers",
-    "ChordEdit": "t_start delta t_end step_scale noise_samples chord_steps without_refinement",
+    "ChordEdit": "chord step_scale noise_samples",
     "Face": "face face_number encoder face_models judge judge_models",
     "Model": """
             recipe preset steps weights base adapter detail image_encoder autoencoder

@@ -154,9 +154,9 @@ def _idle_edit(components: Components, request: EditRequest) -> Iterator[str]:
 
 
 def _of_networks(settings: EditSettings) -> Iterator[tuple[str, object]]:
-    """Yield what is set of the inversion network and the denoiser, by name."""
+    """Yield what is set of the networks that edit, by name."""
     usual = EditSettings()
-    for name in ("mode", "start", "rule", "variation"):
+    for name in ("chord", "mode", "start", "rule", "variation"):
         if (value := getattr(settings, name)) != getattr(usual, name):
             yield name, value
 

@@ -417,14 +417,23 @@ class EncodedPicture(NamedTuple):
 
 
 def method_of(components: Components, settings: EditSettings) -> EditMethod:
-    """Return how an edit finds its way: as chosen, or the first way that the networks know."""
-    if settings.method is not None:
-        return settings.method
-    family = components.family
-    if components.inversion is None and family.edits_by_reference:
-        return EditMethod.REFERENCE
-    knows_chord = components.inversion is None and family.knows_all_times
-    return EditMethod.CHORD if knows_chord else EditMethod.INVERSION
+    """Return how an edit finds its way: as chosen, or the first way that the networks know.
+
+    Raises:
+        InputError: A form of ChordEdit came with another method.
+    """
+    family, method = components.family, settings.method
+    if method is None and components.inversion is None and family.edits_by_reference:
+        method = EditMethod.REFERENCE
+    if method is None:
+        knows_chord = components.inversion is None and family.knows_all_times
+        method = EditMethod.CHORD if knows_chord else EditMethod.INVERSION
+    if settings.chord is not None and method is not EditMethod.CHORD:
+        raise InputError(
+            f"`chord={settings.chord}` belongs to ChordEdit, and this edit is by {method}. Leave "
+            "it out, or edit with `method=chord`."
+        )
+    return method
 
 
 def enter_canvas(

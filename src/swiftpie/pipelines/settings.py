@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from swiftpie.types import Prompts
 
 BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
-MAX_REPEATS = 50  # steps and draws of ChordEdit
+MAX_REPEATS = 50  # draws of ChordEdit
 MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
 NOT_COMFYUI = frozenset({Surface.CLI, Surface.BATCH, Surface.HTTP})
 RARE = frozenset({Surface.BATCH, Surface.HTTP})
@@ -55,6 +55,14 @@ class EditMethod(StrEnum):
     INVERSION = "inversion"  # SwiftEdit: a network finds the noise behind the picture
     REFERENCE = "reference"  # the model reads the picture beside the prompt, and draws it anew
     CHORD = "chord"  # ChordEdit (arXiv:2602.19083): the model alone, by two prompts
+
+
+class ChordForm(StrEnum):
+    """Which drifts ChordEdit follows, and whether it refines what they give."""
+
+    FAST = "fast"  # at one time, not refined
+    CHORD = "chord"  # at two times, as published
+    FAITHFUL = "faithful"  # at two times around the middle (arXiv:2606.14042)
 
 
 class IdentityGuidance(StrEnum):
@@ -251,35 +259,15 @@ USUAL = Scales()  # leaves all to preset and mode
 
 @dataclass(frozen=True, kw_only=True)
 class ChordOptions:
-    """Options of ChordEdit, by the names and with the values of its paper (arXiv:2602.19083)."""
+    """Options of ChordEdit (arXiv:2602.19083)."""
 
-    t_start: Annotated[
-        float,
+    chord: Annotated[  # None: as its paper has it, where ChordEdit edits
+        ChordForm | None,
         Option(
-            "ChordEdit: time at which prompts are compared first, 1 is noise.",
-            least=0.0,
-            most=1.0,
-            surfaces=NOT_COMFYUI,
+            "ChordEdit: fast, by one pass; chord, as its paper has it; or faithful, which keeps "
+            "more of the photograph and changes less. By default chord."
         ),
-    ] = 0.90
-    delta: Annotated[
-        float,
-        Option(
-            "ChordEdit: how much earlier they are compared again; 0 is not at all.",
-            least=0.0,
-            most=1.0,
-            surfaces=NOT_COMFYUI,
-        ),
-    ] = 0.15
-    t_end: Annotated[
-        float,
-        Option(
-            "ChordEdit: time of the last step, and of the refinement.",
-            least=0.0,
-            most=1.0,
-            surfaces=NOT_COMFYUI,
-        ),
-    ] = 0.30
+    ] = None
     step_scale: Annotated[
         float,
         Option(
@@ -298,39 +286,17 @@ class ChordOptions:
             surfaces=NOT_COMFYUI,
         ),
     ] = 1
-    chord_steps: Annotated[
-        int,
-        Option(
-            "ChordEdit: steps from its first to its last time.",
-            least=1,
-            most=MAX_REPEATS,
-            surfaces=NOT_COMFYUI,
-        ),
-    ] = 1
-    without_refinement: Annotated[
-        bool,
-        Option(
-            "ChordEdit: leave out the last call, which shows more of the prompt and keeps less.",
-            surfaces=NOT_COMFYUI,
-        ),
-    ] = False
 
     def __post_init__(self) -> None:
-        last = self.t_end if self.chord_steps > 1 else self.t_start
-        if not 0 <= self.delta <= min(self.t_start, last) or not 0 < self.t_start <= 1:
+        if not 0 <= self.step_scale <= MAX_SCALE:
             raise InputError(
-                f"`t_start={self.t_start}`, `t_end={self.t_end}` and `delta={self.delta}` do not "
-                "go together: every time minus `delta` must lie between 0 and 1."
+                f"`step_scale={self.step_scale}` is out of range; it must lie between 0 and "
+                f"{MAX_SCALE}."
             )
-        if not (0 <= self.t_end <= 1 and 0 <= self.step_scale <= MAX_SCALE):
+        if not 1 <= self.noise_samples <= MAX_REPEATS:
             raise InputError(
-                f"`t_end={self.t_end}` must lie between 0 and 1, and `step_scale="
-                f"{self.step_scale}` between 0 and {MAX_SCALE}."
-            )
-        if not all(1 <= count <= MAX_REPEATS for count in (self.noise_samples, self.chord_steps)):
-            raise InputError(
-                f"`noise_samples={self.noise_samples}` and `chord_steps={self.chord_steps}` must "
-                f"lie between 1 and {MAX_REPEATS}."
+                f"`noise_samples={self.noise_samples}` is out of range; it must lie between 1 and "
+                f"{MAX_REPEATS}."
             )
 
 

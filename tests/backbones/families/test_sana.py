@@ -17,7 +17,7 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.transforms.openvino import to_openvino
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.edit_region import canvas_for, found_region
-from swiftpie.pipelines.settings import EditSettings
+from swiftpie.pipelines.settings import ChordForm, EditSettings
 from swiftpie.pipelines.techniques.personalize import text_condition
 from swiftpie.schedules import PredictionType, flow_step, predict_clean
 from tests.backbones.tiny_sana import make_pipeline
@@ -108,7 +108,7 @@ def test_a_region_that_is_found_is_widened_by_a_cell(session):
 
 def test_an_edit_that_says_the_same_changes_nothing(session):
     photo = Image.new("RGB", SQUARE, (90, 120, 30))
-    settings = EditSettings(without_refinement=True)
+    settings = EditSettings(chord=ChordForm.FAST)
     edited = session.edit(photo, "a cat", source_prompt="a cat", settings=settings, seed=1)
     assert levels([edited.image], [photo]) == 0
 

@@ -17,7 +17,7 @@ from swiftpie.engine.session import Session
 from swiftpie.imageio.images import to_tensor
 from swiftpie.models.denoiser import added_conditions
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.settings import EditMethod
+from swiftpie.pipelines.settings import ChordForm, EditMethod
 from tests.backbones.tiny_models import make_own_adapter, make_pipeline
 from tests.parity.edit import photograph
 from tests.parity.tiny import Recorder, Spy, difference
@@ -27,10 +27,10 @@ BOUND = 1e-5
 PRESETS_OF = {"sd21": "sd-turbo", "sdxl": "sdxl-turbo", "sd15": "instaflow"}
 VARIANTS = {
     "as published": {},
-    "delta 0": {"delta": 0.0},
     "three draws": {"noise_samples": 3},
-    "two steps": {"chord_steps": 2, "step_scale": 0.7},
-    "not refined": {"without_refinement": True},
+    "most of the way": {"step_scale": 0.7},
+    "fast": {"chord": ChordForm.FAST},
+    "faithful": {"chord": ChordForm.FAITHFUL},
 }
 
 
@@ -61,9 +61,8 @@ def whole():
 
 
 @torch.no_grad()
-def by_hand(session, unet, photo, *, t_start=0.9, delta=0.15, t_end=0.3, **given):
+def by_hand(session, unet, photo, *, chord="chord", step_scale=1.0, noise_samples=1):
     """The edited latents of the whole picture, one prediction after the other."""
-    settings = {"step_scale": 1.0, "noise_samples": 1, "chord_steps": 1, **given}
     components = session.components
     is_flow = components.preset.noise_scale == "flow"
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square()
@@ -91,17 +90,17 @@ def by_hand(session, unet, photo, *, t_start=0.9, delta=0.15, t_end=0.3, **given
         return sum(both) / len(both)
 
     latents = components.autoencoder.encode(to_tensor(photo)).double()
-    count, steps = settings["noise_samples"], settings["chord_steps"]
-    noise = draw_step_noise([SEED], tuple(latents.shape[1:]), count=count).double()
-    for time in np.linspace(t_start, t_end, steps) if steps > 1 else [t_start]:
+    noise = draw_step_noise([SEED], tuple(latents.shape[1:]), count=noise_samples).double()
+    if chord == "fast":
+        return latents + step_scale * drift(latents, 0.75)
+    if chord == "faithful":
+        time, end = 0.4, 0.2
+        control = time * drift(latents, time) + (1 - time) * drift(latents, 1 - time)
+    else:
+        time, delta, end = 0.9, 0.15, 0.3
         later = drift(latents, time - delta)
         control = (delta * drift(latents, time) + time * later) / (time + delta)
-        latents = latents + settings["step_scale"] * control
-    return (
-        clean(latents, noise[0], t_end, TARGET)
-        if not settings.get("without_refinement")
-        else latents
-    )
+    return clean(latents + step_scale * control, noise[0], end, TARGET)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -114,11 +113,16 @@ def test_an_edit_is_what_the_equations_say(model, photo, variant):
     assert difference(found, expected) < BOUND
 
 
-def test_defaults_are_the_published_ones():
-    published = {"t_start": 0.90, "delta": 0.15, "t_end": 0.30, "step_scale": 1.0}
-    published |= {"noise_samples": 1, "chord_steps": 1, "without_refinement": False}
-    own = EditSettings()
-    assert {name: getattr(own, name) for name in published} == published
+def test_the_fast_form_calls_the_denoiser_once_with_two_rows(model, photo):
+    session, _ = model
+    spy = Spy(session.components.denoiser)
+    Session(replace(session.components, denoiser=spy)).edit(
+        *(photo, TARGET),
+        source_prompt=SOURCE,
+        seed=SEED,
+        settings=EditSettings(chord=ChordForm.FAST),
+    )
+    assert [len(call[0]) for call in spy.calls] == [2]
 
 
 def test_a_model_without_an_inversion_network_edits_by_chord(model, photo):
@@ -248,10 +252,13 @@ def test_what_the_method_cannot_do_is_told(model, photo, session):
         large.edit(photo, TARGET, **asked, negative_prompt="a bird")
     with pytest.raises(InputError, match="`variation="):
         large.edit(photo, TARGET, **asked, settings=EditSettings(variation=0.5))
-    with pytest.raises(InputError, match="`delta="):
-        EditSettings(t_start=0.4, delta=0.5)
-    with pytest.raises(InputError, match="chord_steps=0"):
-        EditSettings(chord_steps=0)
+    with pytest.raises(InputError, match="step_scale=5"):
+        EditSettings(step_scale=5)
+    with pytest.raises(InputError, match="noise_samples=0"):
+        EditSettings(noise_samples=0)
+    by_inversion = EditSettings(method=EditMethod.INVERSION, chord=ChordForm.FAST)
+    with pytest.raises(InputError, match="belongs to ChordEdit"):
+        large.edit(photo, TARGET, **asked, settings=by_inversion)
 
 
 def test_a_photograph_keeps_its_size_and_its_rest(model):

@@ -2,13 +2,14 @@
 
 The model predicts clean latents from the noised picture under the source prompt and under the
 target prompt. With the same noise in both, the difference of the predictions is the way from the
-picture to the edit. Two such differences, at times that lie `delta` apart, make a smoother way than
-one. The mask of the change is ours: it is where the difference is large. So are tiles, in which a
-change that the photograph shows larger than the model draws gets its detail.
+picture to the edit. The mean of such differences at two times is smoother than one. The mask of the
+change is ours: it is where the first difference is large. So are tiles, in which a change that the
+photograph shows larger than the model draws gets its detail.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -38,7 +39,7 @@ from swiftpie.pipelines.edit_region import (
     without_change,
 )
 from swiftpie.pipelines.request import EditRequest, resolved_scales
-from swiftpie.pipelines.settings import ChordOptions, EditMethod
+from swiftpie.pipelines.settings import ChordForm, EditMethod
 from swiftpie.pipelines.techniques.personalize import appearance_condition, text_condition
 from swiftpie.pipelines.tiles import in_tiles, num_tiles
 from swiftpie.schedules import (
@@ -51,6 +52,27 @@ from swiftpie.schedules import (
     scaled_linear_step,
 )
 from swiftpie.types import EditResult, IdentityBranch, TextCondition
+
+
+class Course(NamedTuple):
+    """The times at which prompts are compared, as shares: 0 is the picture, 1 is noise."""
+
+    times: tuple[float, ...]
+    weights: tuple[float, ...]  # of the differences there; together 1
+    refined_at: float | None  # None: what they give is not refined
+
+
+COURSES: Mapping[ChordForm, Course] = MappingProxyType(
+    {
+        # The later of the two times of the paper alone, which nearly equals both
+        # (arXiv:2606.14042).
+        ChordForm.FAST: Course((0.75,), (1.0,), None),
+        # The paper's times t = 0.9 and t - d with d = 0.15, whose weights are d and t.
+        ChordForm.CHORD: Course((0.90, 0.75), (0.15 / 1.05, 0.90 / 1.05), 0.30),
+        # Times t = 0.4 and 1 - t, weighted by themselves (arXiv:2606.14042, symmetric).
+        ChordForm.FAITHFUL: Course((0.40, 0.60), (0.40, 0.60), 0.20),
+    }
+)
 
 
 class Drift(NamedTuple):
@@ -95,21 +117,16 @@ def _edit(
         WeightsError: What is drawn holds NaN or infinity, or is all black.
     """
     canvas, latents, region, predictor = start
-    settings, original, moved = request.settings, as_rgb(request.picture), latents
-    for time in _times(settings):
-        times = (time, time - settings.delta) if settings.delta else (time,)
-        first, *later = predictor.drifts(moved, times)
-        if region is None:
-            region = _found(predictor, latents, first, canvas)
-        way = first.difference
-        if later:  # the mean of both, where the quieter one weighs more
-            share = settings.delta / (time + settings.delta)
-            way = torch.lerp(later[0].difference, way, share)
-        moved = moved + settings.step_scale * region.latent * way
+    settings, original, course = request.settings, as_rgb(request.picture), _course(request)
+    drifts = predictor.drifts(latents, course.times)
+    if region is None:
+        region = _found(predictor, latents, drifts[0], canvas)
+    parts = zip(course.weights, drifts, strict=True)
+    way = torch.stack([weight * drift.difference for weight, drift in parts]).sum(dim=0)
+    moved = latents + settings.step_scale * region.latent * way
     clock.lap("drift")
-    assert region is not None, "there is at least one step"
-    if not settings.without_refinement:
-        moved = torch.lerp(moved, predictor.refined(moved, settings.t_end), region.latent)
+    if course.refined_at is not None:
+        moved = torch.lerp(moved, predictor.refined(moved, course.refined_at), region.latent)
         clock.lap("refine")
     check_latents(components, moved)
     pixels = decode(components, moved)
@@ -153,7 +170,7 @@ def _shown_region(request: EditRequest, start: "_Start") -> Image.Image:
     """Return what an edit may change, white in mode L, by at most one call of the model."""
     canvas, latents, region, predictor = start
     if region is None:
-        (first,) = predictor.drifts(latents, [request.settings.t_start])
+        (first,) = predictor.drifts(latents, _course(request).times[:1])
         region = _found(predictor, latents, first, canvas)
     return mask_to_pil(region.pixels)[0]
 
@@ -260,11 +277,8 @@ def _begin(components: Components, request: EditRequest) -> _Start:
     return _Start(canvas, latents, region, _Predictor(components, request, noise))
 
 
-def _times(options: ChordOptions) -> list[float]:
-    """Return the time of each step, from `t_start` towards `t_end`."""
-    count = options.chord_steps
-    fall = (options.t_start - options.t_end) / max(1, count - 1)
-    return [options.t_start - index * fall for index in range(count)]
+def _course(request: EditRequest) -> Course:
+    return COURSES[request.settings.chord or ChordForm.CHORD]
 
 
 def _given_region(
@@ -290,7 +304,7 @@ def _found(predictor: _Predictor, latents: Tensor, drift: Drift, canvas: Canvas)
     """Return where the prompts differ, by the difference that is followed, or the keyword's."""
     settings = predictor.request.settings
     if predictor.request.keyword:
-        drift = predictor.drift_of_keyword(latents, settings.t_start)
+        drift = predictor.drift_of_keyword(latents, _course(predictor.request).times[0])
     rule = settings.rule or MaskRule.RELEASED
     found = from_noise_difference(drift.source, drift.target, rule=rule)
     return region_of(found_region(found, canvas), canvas, like=latents)
