@@ -14,7 +14,7 @@ v5=https://storage.googleapis.com/openimages/v5
 narratives=https://storage.googleapis.com/localized-narratives/annotations
 mkdir -p "$raw/images" "$raw/masks"
 
-get() { wget -nc -nv -P "$raw" "$@"; }
+get() { wget -c -nv -P "$raw" "$@"; }
 
 get "$v5/class-descriptions-boxable.csv"
 for split in validation test; do
@@ -25,6 +25,6 @@ for split in validation test; do
   done
   tail -n +2 "$raw/$split-annotations-object-segmentation.csv" | cut -d, -f2 | sort -u |
     sed "s|.*|https://open-images-dataset.s3.amazonaws.com/$split/&.jpg|" |
-    xargs -n 50 -P 16 wget -nc -nv -P "$raw/images" || true # a picture that is gone is left out
+    xargs -n 50 -P 16 wget -c -nv -P "$raw/images" || true # a picture that is gone is left out
 done
 "${PYTHON:-python3}" -m swiftpie_lab.data.open_images "$raw" "$folder"

@@ -100,10 +100,11 @@ def test_what_a_transform_needs_is_planned_with_the_rest(call):
 
 
 def test_a_plan_with_nothing_missing_names_no_place(capsys):
-    print_download(DownloadPlan(memory_bytes=2_000_000))
+    print_download(DownloadPlan(memory_bytes=2_000_000, largest_bytes=1_500_000))
     text = capsys.readouterr().err
     assert "0 bytes  to fetch" in text
     assert "2.0 MB  of memory" in text
+    assert "1.5 MB  of it for the largest" in text
     assert "free in" not in text
 
 

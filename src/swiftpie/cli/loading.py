@@ -69,6 +69,8 @@ def print_download(needs: "DownloadPlan") -> None:
         folders = ", ".join(map(str, needs.folders))
         lines.append(f"  {as_size(needs.free_bytes):>9}  free in {folders}")
     lines.append(f"  {weights:>9}  of memory for all weights")
+    if needs.largest_bytes:
+        lines.append(f"  {as_size(needs.largest_bytes):>9}  of it for the largest network")
     with suppress(OSError):  # standard error is closed
         for line in lines:
             text = Text(printable(line))
