@@ -84,10 +84,6 @@ def test_override_changes_nothing_else_and_leaves_the_original_alone():
     assert to_json(BASE) == before
 
 
-def test_the_last_of_two_overrides_wins():
-    assert override(BASE, ["steps=1", "steps=2"]).steps == 2
-
-
 @pytest.mark.parametrize(
     ("assignment", "parts"),
     [

@@ -18,12 +18,6 @@ def limits(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.usefixtures("limits")
-def test_some_memory_is_free():
-    assert MIB < free_main_memory() < 1 << 50
-    assert free_memory(torch.device("cpu")) > MIB
-
-
 def test_a_container_leaves_less(limits):
     for name, text in {"max": 9 * MIB, "current": 7 * MIB, "stat": f"inactive_file {MIB}"}.items():
         (limits / "GROUP" / f"memory.{name}").write_text(f"{text}\n")

@@ -207,11 +207,6 @@ def test_an_edit_that_cannot_be_drawn_is_told_with_its_line(collected, change, w
     assert words in why(collected({**EDIT, **change}))
 
 
-def test_ten_thousand_words_are_a_prompt(collected):
-    words = " ".join(["dog"] * 10_000)
-    assert only(collected({**DOG, "prompt": words})).request.prompt == words
-
-
 def test_doubled_jobs_are_refused_however_they_are_spelled(collected):
     jobs = collected(DOG, {**DOG, "id": "a"}, DOG, {**DOG, "id": "A"}, {**DOG, "id": "b"})
     assert [job.place[-1] for job in jobs.jobs] == ["1", "2", "5"]

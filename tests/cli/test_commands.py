@@ -8,7 +8,6 @@ import sys
 import pytest
 from safetensors.torch import load_file, save_file
 
-from swiftpie import __version__
 from swiftpie.cli.console import complain, print_json, print_text, write_table
 from swiftpie.cli.drawing.subjects import split_subject
 from swiftpie.errors import ConfigError
@@ -60,10 +59,6 @@ def test_a_picture_travels_through_a_real_pipe(tmp_path, hamster):
     (tmp_path / "out").write_bytes(result.stdout)
     assert read_metadata(tmp_path / "out")["seed"] == "3"
     assert b"seed 3" in result.stderr
-
-
-def test_version_is_the_packages(call):
-    assert call("--version").stdout == f"swiftpie {__version__}\n"
 
 
 def test_an_identity_file_tells_what_it_is(call, tmp_path, samples):

@@ -15,7 +15,6 @@ from swiftpie.config import MaskRule
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.originals import read_original
 from swiftpie.imageio.writing import PictureData, encode_image, read_metadata
-from swiftpie.masks import load_mask
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditMethod, EditMode, EditSettings, Scales
 from tests.backbones import tiny_models
@@ -91,15 +90,6 @@ def test_every_file_is_written_and_says_how_it_was_made(editor, job, picture):
     with pytest.raises(InputError, match="exists"):
         carry_out(editor, job)
     carry_out(editor, job._replace(force=True))
-
-
-def test_a_saved_mask_repeats_the_edit(editor, job, tmp_path):
-    first = carry_out(editor, changed(job, mask=(0.1, 0.2, 0.6, 0.9)))
-    files = Target(tmp_path / "again.png", None)
-    mask = load_mask(job.target.mask, first.image.size)
-    again = carry_out(editor, changed(job, mask=mask)._replace(target=files, strip=None))
-    assert again.image.tobytes() == first.image.tobytes()
-    assert np.any(np.asarray(first.image) != np.asarray(load_image(job.picture)))
 
 
 def test_a_picture_keeps_what_its_file_holds_where_the_edit_changes_nothing(

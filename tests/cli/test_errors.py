@@ -231,12 +231,6 @@ def test_messages_speak_of_options_where_python_has_arguments():
     assert {text: in_options(text) for text in said} == said
 
 
-def test_unknown_options_give_two(call, hamster):
-    result = call("personalize", hamster, PROMPT, "-o", "x.png", "--no-such-option")
-    assert result.exit_code == ExitCode.USAGE
-    assert "no-such-option" in result.stderr
-
-
 @pytest.mark.parametrize("damage", ["cut", "pickled", "gone"])
 def test_bad_weights_give_one(call, tmp_path, hamster, weights, damage):
     path = weights / "denoiser" / "diffusion_pytorch_model.safetensors"

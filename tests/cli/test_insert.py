@@ -116,18 +116,6 @@ def assert_kept(session, identity, path, place=SPOT, *, comes=True):
     assert (stored.profile, stored.exif) == (original.stored.profile, original.stored.exif)
 
 
-QUICK = {"sixteen.png", "side.jpg"}  # a deep one and a turned one; others take the same ways
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(one, marks=() if one in QUICK else pytest.mark.thorough) for one in FORMATS],
-)
-def test_every_format_keeps_its_bits_outside(session, identity, tmp_path, name):
-    FORMATS[name](tmp_path / name)
-    assert_kept(session, identity, tmp_path / name)
-
-
 NUM_PICTURES = 10
 
 

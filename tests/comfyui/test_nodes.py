@@ -103,11 +103,6 @@ def test_what_is_not_here_is_not_fetched_unasked(nodes, tmp_path, monkeypatch):
         nodes["LoadRecipe"].execute("sdxl-turbo", download=False)
 
 
-def test_an_unknown_engine_is_told(nodes):
-    with pytest.raises(swiftpie.ConfigError, match="warp"):
-        nodes["LoadRecipe"].execute("mini", download=False, engine="warp")
-
-
 def test_an_identity_is_the_librarys_and_is_shown(subject, session, sprite):
     (one,), seen = subject
     expected = session.encode_identity(sprite)
@@ -126,15 +121,6 @@ def test_a_name_is_a_subject_and_a_sentence_names_one(nodes, session):
     expected = session.generate(prompt, seed=3).images[0]
     for given in ((), placed):
         assert same(personalize(session, prompt, 3, 1, given).args[0][0], expected)
-
-
-def test_an_edit_by_name_is_the_librarys(nodes, session, drawn):
-    texts = ("a lion on a beach", "a dog on a beach")
-    (_, mask) = nodes["Edit"].execute(session, drawn[0][:1], *texts, 5, 0.0).args
-    photo = Image.fromarray((drawn[0][0] * 255).round().byte().numpy())
-    alone = session.edit(photo, texts[0], source_prompt=texts[1], seed=5)
-    assert [one.name for one in alone.named] == ["lion"]
-    assert same(mask[0], alone.region)
 
 
 def test_who_is_nobody_or_two_at_once_is_refused(nodes, session, sprite):
@@ -220,11 +206,6 @@ def test_scales_reach_the_picture(nodes, session, subject, drawn):
         nodes["Personalize"].execute(session, "a dog on a beach", 3, 1, subject[0], scales).args
     )
     assert not torch.equal(image[0], drawn[0][0])
-
-
-def test_half_a_size_is_refused(nodes, session, subject):
-    with pytest.raises(swiftpie.InputError, match="Both are needed"):
-        nodes["Personalize"].execute(session, "a dog", 3, 1, subject[0], width=128)
 
 
 def test_an_edit_keeps_all_else_to_the_last_bit_and_tells_where(nodes, session, drawn):

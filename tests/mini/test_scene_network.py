@@ -27,15 +27,6 @@ def test_pictures_are_as_large_as_their_reference(network, side_px):
     assert draw(network, side_px).shape == (1, 3, side_px, side_px)
 
 
-def test_rows_do_not_see_each_other(network):
-    both = draw(network, 128, count=2)
-    torch.testing.assert_close(both[:1], draw(network, 128), atol=1e-4, rtol=0)
-
-
-def test_the_setting_changes_the_picture(network):
-    assert not torch.equal(draw(network, 128), draw(network, 128, time=2))
-
-
 def test_a_new_network_nearly_repeats_its_reference(network):
     """Training begins at the place as it is: the head adds to the reference."""
     reference = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1))

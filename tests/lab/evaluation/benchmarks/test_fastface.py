@@ -136,10 +136,6 @@ def test_failures_are_counted_and_no_score_stands_for_them(report, read):
     assert "Not computed: aesthetic" in told
 
 
-def test_prompts_of_one_kind_make_no_groups(report):
-    assert report(ROWS[:2]).groups == ()
-
-
 def test_what_is_missing_is_named_with_what_would_bring_it(report, read):
     missing = report(ROWS).not_computed
     assert {*missing} == {

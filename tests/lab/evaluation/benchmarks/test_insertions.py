@@ -1,6 +1,5 @@
 """Subjects in photographs: cases, what each measure praises, and what is judged beside a model."""
 
-import importlib.util
 from dataclasses import dataclass, replace
 
 import pytest
@@ -8,7 +7,6 @@ import torch
 from torch.nn import functional as F
 
 from swiftpie import ConfigError
-from swiftpie.errors import MissingExtra
 from swiftpie.geometry.layout import from_box
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import bounding_box
@@ -244,12 +242,6 @@ def test_reports_tell_whether_the_model_is_better_than_its_baselines(
         judged = "subject-retrieval" if one is benchmark else "subject-remains"
         assert report.metrics[judged].candidates.keys() == one.candidates.keys()
         assert (folder.root / "index.html").stat().st_size > 0
-
-
-@pytest.mark.skipif(importlib.util.find_spec("cv2") is not None, reason="OpenCV is there")
-def test_without_opencv_the_extra_is_named(session, benchmark):
-    with pytest.raises(MissingExtra, match=r"swiftpie\[evaluate\]"):
-        InsertionDrawer(session, benchmark)
 
 
 def test_a_session_and_its_baselines_draw_complete_cases(session, benchmark, removals, tmp_path):

@@ -15,7 +15,6 @@ from swiftpie_lab.training.recipes.published import (
     inversion,
     inversion_pictures,
 )
-from swiftpie_lab.training.stages.adapter.networks import Source
 
 
 @pytest.mark.parametrize("recipe", [adapter, adapter_warmup, adapter_matching])
@@ -59,13 +58,3 @@ def test_the_losses_of_swiftedits_stages_are_the_papers():
     assert vars(second.terms) == {"noise": 0.0, "latents": 0.0, "pixels": 1.0, "score": 1.0}
     assert (first.trains_image_branch, second.trains_image_branch) == (True, False)
     assert first.num_tokens == 4
-
-
-def test_the_warm_up_draws_its_own_subjects_and_the_adapter_reads_photos():
-    assert adapter_warmup().stage.source is Source.SYNTHETIC
-    assert adapter().stage.source is Source.PHOTOS
-
-
-def test_matching_is_on_in_its_own_recipe_only():
-    recipes = (adapter, adapter_warmup, adapter_matching)
-    assert [make().stage.loss.matching for make in recipes] == [0, 0, 1]

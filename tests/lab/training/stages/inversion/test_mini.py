@@ -47,13 +47,6 @@ def quick(stage):
     return replace(stage, config=replace(stage.config, latents_weight=0.0, generated_share=0.0))
 
 
-def test_the_same_draw_has_the_same_losses(stage):
-    network = stage.network()
-    first, again = (stage.losses(network, 5) for _ in range(2))
-    assert first.keys() == again.keys() == {"noise", "edits", "subject", "latents"}
-    assert all(torch.equal(first[name], again[name]) for name in first)
-
-
 def test_all_of_the_network_is_trained_and_nothing_of_the_generator(stage):
     network = stage.network()
     frozen = [stage.networks, stage.model.autoencoder]

@@ -152,13 +152,6 @@ def test_the_second_stage_trains_the_network_alone_on_photos(on_photos):
     assert all(weight.grad is None for weight in on_photos.teacher.parameters())
 
 
-def test_one_draw_gives_one_loss(stage, on_photos):
-    for one in (stage, on_photos):
-        network = one.network()
-        first, again = (one.losses(network, 7) for _ in range(2))
-        assert_same(first, again)
-
-
 def test_what_was_trained_loads_as_an_editor(stage, place, tmp_path):
     network = stage.network()
     with torch.no_grad():
