@@ -68,8 +68,9 @@ def test_a_reference_without_a_subject_is_named_and_left_out(session, sprite, tm
         session.encode_identity([blank, Image.open(blank)])
 
 
-@pytest.mark.parametrize("ground", [(0, 255, 0), (255, 255, 255), (30, 60, 220)])
-@pytest.mark.parametrize("size", [(420, 300), (2520, 1800)])
+@pytest.mark.parametrize(
+    ("ground", "size"), [((0, 255, 0), (420, 300)), ((30, 60, 220), (2520, 1800))]
+)
 def test_the_soft_edge_of_a_cut_out_has_the_colour_of_the_subject(ground, size):
     subject, shape = (190, 60, 40), ellipse().filter(ImageFilter.GaussianBlur(2)).resize(size)
     photo = Image.composite(Image.new("RGB", size, subject), Image.new("RGB", size, ground), shape)
