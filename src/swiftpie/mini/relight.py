@@ -22,7 +22,7 @@ from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.scene_network import UNCOVERED, scene_relighter
 from swiftpie.mini.scenes import SceneChange, change_of, scene_library, uncovers
 from swiftpie.mini.weather import FLAKES, FLAKES_IN_PHOTOS, PixelRows, draw_weather, lift_weather
-from swiftpie.mini.words import NIGHT, PLAIN, WINTER, SceneSetting
+from swiftpie.mini.words import NIGHT, PLAIN, WEATHERS, WINTER, SceneSetting
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.edit_region import blend_mask, given_mask
@@ -43,7 +43,9 @@ SNOW_COLOURED = (0.35, 0.18)  # saturations of what no snow and no bare wood has
 LEAF_COLOURED = (0.12, 0.3)  # red less blue, over the brightest: of no autumn leaf, and of leaves
 NEAR_PX = 2  # around a pixel, of 256 a side, whose mean colour counts
 DARKEST = 0.02  # of 1: what is darker has no colour
-IN_THE_AIR = frozenset(("rain", "snowfall", "fog"))  # weathers that are drawn over a picture
+DRAWN_WEATHERS = {  # those that a picture is behind, by their numbers
+    number: name for number, name in enumerate(WEATHERS) if name in {"rain", "snowfall", "fog"}
+}
 UNCHANGED = (
     "A picture without a source prompt is taken to show a clear summer day, so nothing in it will "
     "change. Say what it shows, as in --source-prompt 'in winter' or source_prompt='in winter'."
@@ -256,13 +258,13 @@ def weathered(picture: Tensor, setting: SceneSetting, *, noise: Tensor, is_photo
 
     Large pictures are changed row by row with less memory by `add_weather`.
     """
-    if setting.weather_name not in IN_THE_AIR:
+    name = DRAWN_WEATHERS.get(setting.weather)
+    if name is None:
         return picture
     size = (picture.shape[2], picture.shape[3])
     view = PixelRows(size, (0, size[0]), _repeats(size))
     flakes = FLAKES_IN_PHOTOS if is_photo else FLAKES
-    name, time = setting.weather_name, setting.time
-    return draw_weather(picture, noise, name=name, time=time, view=view, flakes=flakes)
+    return draw_weather(picture, noise, name=name, time=setting.time, view=view, flakes=flakes)
 
 
 @torch.no_grad()
@@ -270,8 +272,8 @@ def add_weather(
     image: Image.Image, setting: SceneSetting, *, noise: Tensor, on_band: OnBand = int
 ) -> Image.Image:
     """Return a photograph behind the rain, the flakes or the fog of `setting`; see `relight`."""
-    name, time = setting.weather_name, setting.time
-    if name not in IN_THE_AIR:
+    name, time = DRAWN_WEATHERS.get(setting.weather), setting.time
+    if name is None:
         return image
     result = Image.new("RGB", image.size)
     for view in _bands(image):
@@ -286,8 +288,8 @@ def add_weather(
 @torch.no_grad()
 def without_weather(image: Image.Image, setting: SceneSetting) -> Image.Image:
     """Return a picture without the rain, the flakes or the fog of `setting`."""
-    name = setting.weather_name
-    if name not in IN_THE_AIR:
+    name = DRAWN_WEATHERS.get(setting.weather)
+    if name is None:
         return image
     size = (image.height, image.width)
     view = PixelRows(size, (0, size[0]))

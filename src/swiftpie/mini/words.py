@@ -156,11 +156,6 @@ class SceneSetting(NamedTuple):
     weather: int = 0
     season: int = 0
 
-    @property
-    def weather_name(self) -> str:
-        """What is in the air."""
-        return tuple(WEATHERS)[self.weather]
-
 
 PLAIN = SceneSetting()
 """A clear summer day, as references show places."""

@@ -26,12 +26,12 @@ from swiftpie.engine.graphs.to_onnx import (
     write_onnx,
     write_weights,
 )
-from swiftpie.mini.relight import IN_THE_AIR
+from swiftpie.mini.relight import DRAWN_WEATHERS
 from swiftpie.mini.relight import SIDE_PX as SCENE_PX
 from swiftpie.mini.scene import at_night, draw_noise_of, put_before
 from swiftpie.mini.scene_network import Relighter, SceneCondition, scene_relighter
 from swiftpie.mini.weather import PixelRows, draw_weather
-from swiftpie.mini.words import NIGHT, WEATHERS
+from swiftpie.mini.words import NIGHT
 from swiftpie.models.cutout import cutout_network
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.outline import CUTOUT_PX
@@ -82,11 +82,10 @@ def _join(given: Named) -> Named:
     picture, mask = put_before(given[SCENE], drawing, given[SUBJECT_MASK], [layer])
     size = (picture.shape[2], picture.shape[3])
     view, time = PixelRows(size, (0, size[0])), given["time"][0]
-    for number, name in enumerate(WEATHERS):
-        if name in IN_THE_AIR:
-            shown = draw_weather(picture, given["noise"], name=name, time=time, view=view)
-            is_shown = (given["weather"] == number).view(1, 1, 1, 1)
-            picture = torch.where(is_shown, shown, picture)
+    for number, name in DRAWN_WEATHERS.items():
+        shown = draw_weather(picture, given["noise"], name=name, time=time, view=view)
+        is_shown = (given["weather"] == number).view(1, 1, 1, 1)
+        picture = torch.where(is_shown, shown, picture)
     return {"finished": picture, "finished_mask": mask}
 
 
