@@ -282,3 +282,7 @@ def test_a_thin_subject_is_read_where_it_covers_most(layer, processor):
     exact = thin._replace(coverage=column.expand(2, 1, 1, 8, 8))
     outputs = [processor(layer, STATES, condition=one, notes={}) for one in (thin, exact)]
     assert torch.allclose(*outputs, atol=1e-5)
+
+
+def test_heads_begin_to_look_from_wide_to_narrow(processor):
+    assert bool((processor.log_sharpness.diff() > 0).all())

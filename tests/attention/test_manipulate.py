@@ -1,5 +1,7 @@
 """Properties of reshaped identity maps; the numbers are compared in tests/parity."""
 
+from dataclasses import FrozenInstanceError
+
 import numpy as np
 import pytest
 import torch
@@ -177,8 +179,24 @@ def test_presets_hold_the_published_numbers():
     assert AM2.inverts_first
 
 
+@pytest.mark.parametrize("preset", [AM1, AM2, STABLE_AM2])
+def test_presets_leave_the_middle_block_alone(preset):
+    assert set(preset.at(0, like=ROWS)) == {"down_blocks", "up_blocks"}
+
+
 def test_the_last_strength_serves_all_later_steps():
     assert numbers(AM2, 7) == numbers(AM2, 3)
+
+
+def test_settings_cannot_be_changed_afterwards():
+    parts = {Block.UP: (power(1.3),)}
+    shaping = Shaping(parts)
+    parts.clear()
+    assert shaping.parts
+    with pytest.raises(FrozenInstanceError):
+        shaping.share = 0.5
+    with pytest.raises(TypeError):
+        shaping.parts[Block.DOWN] = ()
 
 
 @pytest.mark.parametrize(

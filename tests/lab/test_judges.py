@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from swiftpie_lab.judges import JUDGE_PX, Crops, SubjectEmbedder, cut, subject_crops
+from swiftpie_lab.judges import JUDGE_PX, Crops, SubjectEmbedder, cut, shrink, subject_crops
 
 
 def mask_of(top, bottom, left, right, side=32):
@@ -28,6 +29,10 @@ def test_an_empty_mask_gives_the_whole_picture():
     assert torch.equal(crops.side, torch.full((2,), 2.0))
 
 
+def test_the_smallest_crop_has_a_useful_size():
+    assert float(subject_crops(mask_of(4, 5, 4, 5, side=64)).side) == pytest.approx(0.2)
+
+
 def test_cutting_the_whole_picture_gives_the_picture():
     pixels = torch.rand(2, 3, JUDGE_PX, JUDGE_PX)
     whole = Crops(centre=torch.zeros(2, 2), side=torch.full((2,), 2.0))
@@ -40,3 +45,10 @@ def test_a_crop_shows_what_is_under_the_mask():
     assert inside.shape == (1, 3, JUDGE_PX, JUDGE_PX)
     assert 0.6 < float(inside.mean()) < 0.8  # the margin takes 1 - 1 / 1.2² of it
     assert float(inside[..., JUDGE_PX // 2, JUDGE_PX // 2].min()) == 1
+
+
+def test_shrinking_keeps_the_mean_colour():
+    pixels = torch.rand(1, 3, 128, 128)
+    small = shrink(pixels)
+    assert small.shape == (1, 3, JUDGE_PX, JUDGE_PX)
+    torch.testing.assert_close(small.mean(), pixels.mean(), atol=5e-3, rtol=0)

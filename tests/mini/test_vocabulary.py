@@ -9,11 +9,13 @@ from swiftpie_world.captions import ACCESSORY_PHRASES, POSE_PHRASES, SIDE_WORDS,
 from swiftpie_world.nouns import EMPTY_PREFIXES
 from swiftpie_world.places import PLACES
 from swiftpie_world.sampler import World
+from tests.policy.project import ROOT
 
 CAPTIONS = [
     *("a photo of a subject on a beach", "a tiny object wearing a crown in the snow"),
     *("a fox on a beach", "a person standing in the snow on the left", "nothing on a beach"),
 ]
+PAGE = (ROOT / "docs" / "quickstart.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +98,10 @@ def test_forms_of_known_words_are_known(shipped):
     assert shipped.unknown_in("a dog on mountains, in cities and on a mountain") == []
     assert shipped.unknown_in("a photo of buses") == []
     assert shipped.unknown_in("a dog in a teapot") == ["teapot"]
+
+
+def test_letters_alone_suggest_nothing(shipped):
+    assert [shipped.near(word) for word in ("portrait", "cat", "as")] == [[], [], []]
 
 
 def test_near_words_are_spelled_alike(shipped):
