@@ -362,32 +362,11 @@ GUIDANCE = {
     "dcg": for_steps,
 }
 SOURCE = {"source_prompt": "a dinosaur on a beach"}
-INVERSION = {"method": EditMethod.INVERSION}
-BY_NETWORKS = {"settings": INVERSION}
 EDITS = {
     "source prompt": SOURCE,
-    "no source prompt": BY_NETWORKS,
-    "keyword": {"prompt": "a robot on a beach", "keyword": "dinosaur", **BY_NETWORKS},
-    "mask": {"mask": hard_mask(), **BY_NETWORKS},
-    "soft mask": {"mask": soft_mask(), **BY_NETWORKS},
-    "box": {"mask": BOX, "prompt": "a dinosaur at night", **BY_NETWORKS},
-    "reference": {"who": ROBOT, "mask": BOX, "prompt": "a robot on a beach", **BY_NETWORKS},
-    "nothing kept outside": {**SOURCE, "settings": {**INVERSION, "keeps_outside": False}},
-    "smooth rule": {**SOURCE, "settings": {**INVERSION, "rule": MaskRule.SMOOTH}},
-    "released rule": {**SOURCE, "settings": {**INVERSION, "rule": MaskRule.RELEASED}},
     "larger": {**SOURCE, "settings": {"size_px": 192}},
     "wide picture": {**SOURCE, "size": (200, 120)},
     "four steps, seed 5": {**SOURCE, "steps": 4, "seed": 5},
-    "strengths": {
-        "mask": hard_mask(),
-        **BY_NETWORKS,
-        "scales": {
-            "identity_scale": 0.4,
-            "background_scale": 0.7,
-            "text_scale": 1.3,
-            "text_background_scale": 0.8,
-        },
-    },
 }
 WORDS = {  # edits of which no denoiser draws anything
     "time": {"prompt": "at night"},
@@ -396,7 +375,6 @@ WORDS = {  # edits of which no denoiser draws anything
     "art": {"prompt": "as a comic"},
     "colour": {"prompt": "painted blue"},
     "material": {"prompt": "made of gold"},
-    "pose": {"prompt": "upside down"},
     "another place": {"prompt": "a dinosaur in a desert", **SOURCE},
     "another subject": {"prompt": "a robot on a beach", **SOURCE, "who": ROBOT},
     "a second subject": {"prompt": "a dinosaur and a robot on a beach", **SOURCE, "who": ROBOT},

@@ -5,16 +5,15 @@ import logging
 import pytest
 from PIL import Image
 
-from swiftpie import EditRequest
+from swiftpie import CapabilityError, EditRequest
 from swiftpie.diffusers.edit import SwiftEditPipeline
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
 from swiftpie.pipelines.request import PersonalizeRequest
-from swiftpie.pipelines.settings import EditMethod, EditSettings
+from swiftpie.pipelines.settings import EditSettings
 
 BOX = (0.2, 0.2, 0.8, 0.8)
-BY_NETWORKS = EditSettings(method=EditMethod.INVERSION)
 STRANGE = "a dog riding a bicycle by a castel"
 
 
@@ -32,7 +31,8 @@ def draw_by_pipeline(session, identity, prompt):
 
 def edit_by_pipeline(session, _, prompt):
     pipeline = SwiftEditPipeline.from_components(session.components)
-    pipeline(prompt, image=grey(), settings=BY_NETWORKS)
+    with pytest.raises(CapabilityError):  # after the warning
+        pipeline(prompt, image=grey())
 
 
 def grey():
@@ -76,13 +76,12 @@ def test_what_of_a_prompt_is_not_drawn_is_named(session, prompt, words):
 
 
 def test_an_edit_is_told_of_a_new_subject_that_nothing_shows(session):
-    def warned(prompt, source, **settings):
-        request = EditRequest(image=grey(), prompt=prompt, source_prompt=source, seed=0, **settings)
+    def warned(prompt, source):
+        request = EditRequest(image=grey(), prompt=prompt, source_prompt=source, seed=0)
         return " ".join(session.advice_on(request))
 
-    networks = {"settings": BY_NETWORKS}
     assert "'axolotl'" in warned("an axolotl on a beach", "a dog on a beach")
-    assert "taught" not in warned("a tiny gnu on a beach", "a gnu on a beach", **networks)
+    assert "taught" not in warned("a tiny gnu on a beach", "a gnu on a beach")
     texts = ("a face with sweat by a pool of mud", "a face with sweat in a castle")
     assert "'pool'" in warned(texts[1], texts[0])
     # That word stays as it is.
@@ -128,8 +127,7 @@ def test_the_size_that_the_model_chooses_for_a_larger_scene_is_not(session, iden
 
 
 def test_so_is_that_of_an_edit(session, caplog):
-    settings = EditSettings(method=EditMethod.INVERSION, size_px=192)
-    session.edit(grey(), "a robot on a beach", seed=0, settings=settings)
+    session.edit(grey(), "at night", seed=0, settings=EditSettings(size_px=192))
     assert any("The size is 192x192 px" in one for one in warnings_of(caplog))
 
 

@@ -8,7 +8,6 @@ from PIL import ImageChops, ImageOps
 from torch import nn
 
 from swiftpie import (
-    EditSettings,
     GenerationResult,
     InputError,
     MaskSource,
@@ -17,15 +16,13 @@ from swiftpie import (
     Subject,
     WeightsError,
 )
-from swiftpie.config import MaskRule
 from swiftpie.engine.wrappers import WrappedDenoiser
 from swiftpie.guidance import ClassifierFree
 from swiftpie.imageio.images import to_pil
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import STEP
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.request import ConditionPart, EditRequest, Output
-from swiftpie.pipelines.settings import EditMethod
+from swiftpie.pipelines.request import ConditionPart, EditRequest, Output, RepaintRequest
 
 PROMPT, OTHER = "a photo of a subject on a beach", "a photo of a subject in the snow"
 HALF = "a \udcff dog"  # what Python makes of a byte that is no text
@@ -253,12 +250,11 @@ def test_requests_drawn_together_give_what_each_gives_alone(session, identity, s
 
     other = session.encode_identity(sprite.rotate(90))
     photo = session.personalize(identity, PROMPT, seed=9, scene="words").images[0]
-    redrawn = EditSettings(method=EditMethod.INVERSION, rule=MaskRule.SMOOTH)
     drawn = [
         PersonalizeRequest(
             scene="words", subjects=(Subject(identity),), prompt=PROMPT, seeds=(3, 4)
         ),
-        EditRequest(image=photo, prompt=OTHER, source_prompt=PROMPT, seed=1, settings=redrawn),
+        RepaintRequest(image=photo, mask=(0.2, 0.2, 0.8, 0.8), seed=1),
         PersonalizeRequest(
             scene="words",
             subjects=(Subject(other, box=(0.1, 0.2, 0.6, 0.8)),),
@@ -268,24 +264,18 @@ def test_requests_drawn_together_give_what_each_gives_alone(session, identity, s
         PersonalizeRequest(
             scene="words", subjects=(Subject(identity), Subject(other)), prompt=PROMPT, seeds=(5,)
         ),
-        EditRequest(
-            image=ImageOps.mirror(photo),
-            prompt=OTHER,
-            source_prompt=PROMPT,
-            seed=1,
-            settings=redrawn,
-        ),
+        RepaintRequest(image=ImageOps.mirror(photo), mask=(0.2, 0.2, 0.8, 0.8), seed=1),
         EditRequest(image=photo, prompt=OTHER, source_prompt=PROMPT, seed=1),  # by its own pixels
     ]
     together = session.draw_together(drawn, on_stage=counting)
-    assert calls.count("denoise") == 3  # one subject, two subjects, edits
+    assert calls.count("denoise") == 3  # one subject, two subjects, removals
     for request, result in zip(drawn, together, strict=True):
         alone = session.draw(request)
         # Sums of two pictures at once may be rounded otherwise: a level of some values.
         for one, other in zip(images_of(result), images_of(alone), strict=True):
             apart = ImageChops.difference(one, other).getextrema()
             assert max(most for _, most in apart) <= 1
-        if isinstance(request, EditRequest):
+        if isinstance(request, EditRequest | RepaintRequest):
             assert result.seed == alone.seed
         else:
             assert result.seeds == alone.seeds

@@ -85,11 +85,11 @@ def test_once_ready_no_mix_of_requests_compiles_anything(sized, forms, identity)
             who = await worker.identities.put(known, owner="me")
             one, two = ({"subjects": [{"identity_id": who}] * count} for count in (1, 2))
             photo = Image.effect_noise((128, 128), 60).convert("RGB")
-            networks = {"edit": {"method": "inversion"}}
+            removal = {"task": "remove", "box": [0.2, 0.2, 0.8, 0.8]}
             for own, images, counts in [
                 (one, [], [2, 3, 5]),
                 (two, [], [2]),
-                (networks, [photo], [2]),
+                (removal, [photo], [2]),
             ]:
                 for count in counts:
                     body = Drawing(prompt=PROMPT, seed=count, n=count, swiftpie=own)

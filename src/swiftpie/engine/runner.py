@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from swiftpie.backbones.components import Components
 from swiftpie.engine.transforms.offload import can_offload, offloaded
 from swiftpie.errors import ConfigError, OutOfMemory
-from swiftpie.models.inversion import EditInversion, InversionOutput, PromptDifference
+from swiftpie.models.inversion import EditInversion, InversionOutput
 from swiftpie.models.text import CachedTokens, PictureTextEncoder
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.pipelines.denoise import OnStage, OnStep
@@ -319,10 +319,6 @@ class CachedReader(CachedInversion):
         """Return everything that is found in clean `latents` (B, C, h, w)."""
         rows = self._answers("reading", latents, text, self.inversion.read)
         return InversionOutput(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
-
-    def compare(self, source: InversionOutput, target: InversionOutput) -> PromptDifference:
-        """Return what changes in a picture that `source` describes to fit `target`."""
-        return self.inversion.compare(source, target)
 
 
 class Runner:

@@ -15,10 +15,9 @@ from swiftpie.pipelines.settings import EditMethod, EditSettings
 from swiftpie.types import Identity
 
 PROMPT, SOURCE_PROMPT = "a photo of a subject on a beach", "a photo of a subject in the snow"
-LATER_PROMPT = "a photo of a subject at night"
-BY_INVERSION = EditSettings(method=EditMethod.INVERSION)  # some edits need no network to be ready
+BY_INVERSION = EditSettings(method=EditMethod.INVERSION)
 SEED = 0
-KINDS_OF_EDITS = ("edit of a place", "edit with a new subject")  # besides one with its own
+KINDS_OF_REPAINTING = ("removal", "insertion")  # by a model that places subjects
 CORNER = (0.0, 0.0, 0.2, 0.2)
 
 
@@ -35,7 +34,7 @@ def stages_of(session: Session, *, together: Sequence[int] = ()) -> tuple[str, .
     names += [f"{count} pictures" for count in together if count > 1 and can_draw]
     if together and not is_blind:
         names += ["two subjects"] if components.denoiser.installation.most_pictures != 1 else []
-        names += KINDS_OF_EDITS if can_edit and components.preset.places_subjects else []
+        names += KINDS_OF_REPAINTING if components.preset.places_subjects else []
     return tuple(names)
 
 
@@ -69,7 +68,10 @@ def warm_up(
         session.personalize(shown, PROMPT, seed=SEED, size=(width, height))
     if "edit" in stages:
         yield "edit"
-        session.edit(scene, PROMPT, source_prompt=SOURCE_PROMPT, settings=BY_INVERSION, seed=SEED)
+        if session.components.preset.places_subjects:
+            session.edit(scene, "nothing", mask=CORNER, seed=SEED)  # edits by words
+        else:
+            session.edit(scene, PROMPT, source_prompt=SOURCE_PROMPT, settings=BY_INVERSION)
     for count in together:
         if count > 1 and "picture" in stages:
             yield f"{count} pictures"
@@ -77,8 +79,12 @@ def warm_up(
     if "two subjects" in stages:
         yield "two subjects"
         session.draw_together(_drawings(2 * shown, 1, size_px=size_px))
-    if KINDS_OF_EDITS[0] in stages:
-        yield from _kinds_of_edits(session, shown[0].identity, scene)
+    if KINDS_OF_REPAINTING[0] in stages:
+        removal, insertion = KINDS_OF_REPAINTING
+        yield removal
+        session.remove(scene, mask=CORNER, seed=SEED)
+        yield insertion
+        session.insert(scene, shown[0].identity, box=CORNER, seed=SEED)
 
 
 def _drawings(
@@ -88,23 +94,6 @@ def _drawings(
         PersonalizeRequest(subjects=subjects, prompt=PROMPT, seeds=(seed,), size_px=size_px)
         for seed in range(SEED, SEED + count)
     ]
-
-
-def _kinds_of_edits(session: Session, identity: Identity, scene: Image.Image) -> Iterator[str]:
-    """Edit so that a denoiser that knows places is shown what stays alone, and a new subject.
-
-    The picture was inverted before, so the inversion of one prompt becomes ready as well.
-    """
-    for name, subject in zip(KINDS_OF_EDITS, (None, identity), strict=True):
-        yield name
-        session.edit(
-            *(scene, LATER_PROMPT),
-            source_prompt=SOURCE_PROMPT,
-            settings=BY_INVERSION,
-            mask=CORNER,
-            identity=subject,
-            seed=SEED,
-        )
 
 
 def _encoded(session: Session, picture: Image.Image) -> Identity:

@@ -228,26 +228,20 @@ def with_shadow(
     return opacity, cast_on_ground(opacity, layout, usual_shadow(lighting.scene))
 
 
-def cast_on_ground(
-    opacity: Tensor, layout: Layout, cast: Shadow, *, floor: float | None = None
-) -> Tensor:
+def cast_on_ground(opacity: Tensor, layout: Layout, cast: Shadow) -> Tensor:
     """Return the share of the ground's light that a subject takes, (1, 1, H, W).
 
     Args:
         opacity: Where the subject is, (1, 1, H, W).
         layout: Its place, one row.
         cast: How the shadow looks.
-        floor: Height of the ground under it, in [0, 1]; None is its lowest point.
     """
     # Shadows are cast in squares.
     size = (opacity.shape[2], opacity.shape[3])
     side = max(size)
     square = F.pad(opacity, (0, side - size[1], 0, side - size[0]))
-    if floor is None:
-        numbers = torch.arange(1, side + 1, device=opacity.device).view(1, 1, -1)
-        base = ((square > FEET).to(opacity).amax(dim=3) * numbers).amax(dim=2) / side
-    else:
-        base = opacity.new_tensor(floor * size[0] / side)
+    numbers = torch.arange(1, side + 1, device=opacity.device).view(1, 1, -1)
+    base = ((square > FEET).to(opacity).amax(dim=3) * numbers).amax(dim=2) / side
     shares = layout.centre.new_tensor([size[1] / side, size[0] / side])
     scale = (layout.scale.view(1, -1) * shares)[:, 0]
     within = layout._replace(centre=layout.centre * shares, scale=scale)

@@ -4,15 +4,16 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
 from swiftpie.library import subject_library
 from swiftpie.mini.naming import Mention, mentions
-from swiftpie.mini.scenes import SceneWords, read_scene_words
+from swiftpie.mini.scenes import SceneWords, read_scene_words, scene_library
 from swiftpie.mini.vocabulary import Vocabulary
 from swiftpie.mini.words import (
+    ARTICLES,
     COLOUR_WORDS,
     FILLERS,
     LOOK_WORDS,
@@ -20,6 +21,10 @@ from swiftpie.mini.words import (
     MATERIAL_WORDS,
     NO_SUBJECT,
     PLAIN,
+    PREPOSITIONS,
+    SETTING_WORDS,
+    tokens_in,
+    without_art,
     worn_in,
 )
 
@@ -36,14 +41,14 @@ SCENERY = frozenset(
 )
 BEFORE_NOUNS = frozenset(("a", "an", "the", "and", "of", "with"))
 INTO = frozenset(("into", "to", "with", "by", "for"))
-# Words for poses, views, sizes and sides, as captions of training have them.
-POSES = frozenset(
+
+
+# Nouns that make another one with a noun behind them; "golden" and "snowy" describe it.
+COMPOUNDING = frozenset(
     (
-        *("lying", "down", "side", "upside", "standing", "head", "turned", "leaning", "one"),
-        *("tilted", "jumping", "mid", "air", "up", "squashed", "flattened", "flat", "stretched"),
-        *("tall", "thin", "bending", "bent", "over", "bowing", "seen", "viewed", "from", "facing"),
-        *("viewer", "left", "right", "above", "below", "front"),
-        *("tiny", "small", "little", "huge", "big", "giant"),
+        *("chocolate", "stone", "granite", "marble", "glass", "gold", "snow", "rain", "storm"),
+        *("thunderstorm", "fog", "mist", "clouds", "night", "midnight", "moonlight", "morning"),
+        *("evening", "sunset", "dawn", "winter", "spring", "fall"),
     )
 )
 
@@ -73,7 +78,6 @@ class EditReading:
     after: SceneWords
     cast: Cast = Cast.STAYS
     look: Look | None = None  # that the subject takes on
-    is_posed: bool = False  # whether its pose, view, size or side changes
     newcomer: Mention | None = None  # that comes; None: a subject that is given, or nothing
 
     @property
@@ -104,8 +108,8 @@ class EditReading:
 
     @property
     def moves(self) -> bool:
-        """Whether the subject goes, comes or takes on a pose."""
-        return self.cast is not Cast.STAYS or self.is_posed
+        """Whether a subject goes or comes."""
+        return self.cast is not Cast.STAYS
 
     @property
     def moves_alone(self) -> bool:
@@ -122,7 +126,7 @@ class EditReading:
         """Whether the subject takes on a look, goes or is replaced, and nothing else changes."""
         is_same = self.after._replace(others=self.before.others) == self.before
         leaves = self.cast in {Cast.GOES, Cast.IS_REPLACED}
-        return is_same and not self.is_posed and (leaves or self.look is not None)
+        return is_same and (leaves or self.look is not None)
 
     @property
     def rendition(self) -> str | None:
@@ -133,11 +137,7 @@ class EditReading:
     def changes_subject(self) -> bool:
         """Whether the subject itself has to be found."""
         return bool(
-            self.cast is not Cast.STAYS
-            or self.look
-            or self.is_posed
-            or self.changes_worn
-            or self.changes_place
+            self.cast is not Cast.STAYS or self.look or self.changes_worn or self.changes_place
         )
 
 
@@ -153,7 +153,8 @@ def read_edit(
     """Return what an edit changes; None if a word of it is not understood, or nothing changes.
 
     Without a source prompt a noun is what the picture shows, unless a verb says that it comes, as
-    in "add a dog" and "turn it into a dog". What the prompt does not mention stays.
+    in "add a dog" and "turn it into a dog". A "chocolate cake" or a "snow man" then names a thing,
+    which is not understood. What the prompt does not mention stays.
 
     Args:
         prompt: What the picture shall show, or what changes.
@@ -170,6 +171,8 @@ def read_edit(
         found = mentions(" ".join(after.others), vocabulary.words)
         present = mentions(" ".join(before.others), vocabulary.words)
         reading = _compared(before, after, present, found)
+    elif names_compound(prompt):
+        reading = None
     else:
         reading = _alone(read_scene_words(_without_names(prompt)), vocabulary.words)
     if brings:
@@ -186,7 +189,7 @@ def _bringing(reading: EditReading | None) -> EditReading | None:
     """Return the reading of an edit with a subject of its own; None where its words change it."""
     if reading is None:
         return REPLACED
-    if reading.cast is Cast.GOES or reading.look or reading.is_posed:
+    if reading.cast is Cast.GOES or reading.look:
         return None
     is_beside = reading.cast is Cast.IS_JOINED
     return replace(reading, cast=Cast.IS_JOINED if is_beside else Cast.IS_REPLACED, newcomer=None)
@@ -225,10 +228,23 @@ def _changed(
     look, faded = _look_in(new), _look_in(old)
     if faded is not None and look is None:
         return None  # how the subject looks without its colour is unknown
-    poses = [*_beside(look, new), *_beside(faded, old)]
-    if not POSES.issuperset(poses):
-        return None
-    return EditReading(before, after, look=look, is_posed=bool(poses))
+    if any(_beside(one, words) for one, words in ((look, new), (faded, old))):
+        return None  # as of a pose or a size, which no network draws well
+    return EditReading(before, after, look=look)
+
+
+def names_compound(prompt: str) -> bool:
+    """Whether a noun for a material, a weather or a time is part of a noun, as in "snow man"."""
+    words, places = tokens_in(without_art(prompt)[0]), place_nouns()
+    others = FILLERS | PREPOSITIONS | ARTICLES | SETTING_WORDS | LOOK_WORDS | NO_SUBJECT | places
+    return any(word in COMPOUNDING and noun not in others for word, noun in pairwise(words))
+
+
+@cache
+def place_nouns() -> frozenset[str]:
+    """Return the last words of what prompts call all places."""
+    scenes = scene_library()
+    return frozenset().union(*map(scenes.nouns, scenes.names()))
 
 
 def _without_names(prompt: str) -> str:
@@ -272,7 +288,7 @@ def _alone(after: SceneWords, taught: Collection[str]) -> EditReading | None:
 def _subjects_in(said: Sequence[str], taught: Collection[str]) -> tuple[list[Mention], list[str]]:
     """Return the nouns of a prompt, and its other words that say something."""
     look = _look_in(_without(said, ()))
-    others = {*(look.words if look else ()), *POSES, *NO_SUBJECT, *ADDS, *REMOVES}
+    others = {*(look.words if look else ()), *NO_SUBJECT, *ADDS, *REMOVES}
     others |= FILLERS - BEFORE_NOUNS
     found = mentions(" ".join(word for word in said if word not in others), taught)
     names = [

@@ -1,4 +1,4 @@
-"""Edits and insertions by a denoiser that places subjects, and sees what stays in its place."""
+"""Insertions by a denoiser that places subjects, and sees what stays in its place."""
 
 from dataclasses import replace
 from functools import partial
@@ -11,18 +11,17 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import Components
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting
-from swiftpie.imageio.images import fit_square, plane, to_tensor
+from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.masks import Box, bounding_box, resize_mask
 from swiftpie.mini.compositing import SubjectReference, composite_patch
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.compositing import CanvasDrawing
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.draw import Technique
-from swiftpie.pipelines.edit_region import Canvas, EncodedPicture, InvertedImage
+from swiftpie.pipelines.edit_region import Canvas
 from swiftpie.pipelines.identity import appearance_of_frame, identity_of_frames
-from swiftpie.pipelines.request import EditRequest, RepaintRequest, resolved_scales
+from swiftpie.pipelines.request import RepaintRequest, resolved_scales
 from swiftpie.pipelines.settings import ResolvedScales
-from swiftpie.pipelines.techniques import edit
 from swiftpie.pipelines.techniques.personalize import read_null_text, subject_condition
 from swiftpie.pipelines.techniques.repaint import (
     Patch,
@@ -33,9 +32,6 @@ from swiftpie.pipelines.techniques.repaint import (
     prepare_repainting,
 )
 from swiftpie.types import GenerationResult, Identity
-
-SURROUNDINGS_SHARE = 0.5  # of the picture; an edit of more than this changes the surroundings
-MIN_SUBJECT_SHARE = 0.005  # of the picture; a smaller subject is an error of the mask
 
 
 class PlacedSubject(NamedTuple):
@@ -102,38 +98,6 @@ def inpainting_condition(
     )
 
 
-def see_in_place(
-    components: Components, request: EditRequest, picture: EncodedPicture, inverted: InvertedImage
-) -> SubjectCondition:
-    """Return what the denoiser sees of a picture that an edit changes: see `inpainting_condition`.
-
-    It draws a given subject, or that of the picture.
-    """
-    pixels = picture.pixels
-    changes = picture.canvas.enter_mask(inverted.region.pixels).to(components.device)
-    prompts = (request.source_prompt, request.prompt)
-    if request.identity is not None:
-        subject: PlacedSubject | None = new_subject(request.identity, changes)
-    else:
-        subject = original_subject(components, pixels, changes, inverted=inverted, prompts=prompts)
-    if subject is not None:
-        given = unchanged_frame(components, pixels, changes)
-        text = components.text.encode([request.prompt])
-        reference = {"pixels": subject.identity.pixels[:1], "mask": subject.identity.mask[:1]}
-        light = components.layout_predictor.light
-        lighting = light(inverted.noise, text.pooled, **reference, given=given)
-        subject = subject._replace(lighting=lighting)
-    names = [""] * (1 if subject is None else 2)
-    return inpainting_condition(
-        components,
-        pixels,
-        changes,
-        subject=subject,
-        class_tokens=components.text.find_words(request.prompt, names),
-        scales=resolved_scales(components.preset, request),
-    )
-
-
 def unchanged_frame(components: Components, pixels: Tensor, changes: Tensor) -> Tensor:
     """Return the unchanged part of a picture as a reference frame, pixels and mask (1, 4, S, S).
 
@@ -150,55 +114,9 @@ def new_subject(identity: Identity, changes: Tensor) -> PlacedSubject:
     return PlacedSubject(identity, _box_layout(changes))
 
 
-def original_subject(
-    components: Components,
-    pixels: Tensor,
-    changes: Tensor,
-    *,
-    inverted: InvertedImage,
-    prompts: tuple[str, str],
-) -> PlacedSubject | None:
-    """Return the picture's own subject if the edit has to draw it or its surroundings.
-
-    If the surroundings change, the subject keeps its place. If the subject changes and the new
-    prompt is still about it, it moves as far as the prompts differ. `pixels` (1, 3, H, W) in
-    [-1, 1] are the picture on its canvas, `changes` (1, 1, H, W) in [0, 1] says where it changes,
-    and `prompts` are the source prompt and the target prompt.
-    """
-    mask = resize_mask(inverted.subject_mask, (pixels.shape[2], pixels.shape[3])).to(pixels)
-    subject_changes = _subject_changes(inverted, changes)
-    if subject_changes is None:
-        return None
-    if subject_changes and inverted.keeps_subject:
-        frame = _frame_of(components, pixels, mask)
-        text, noise = components.text.encode(list(prompts)), inverted.noise
-        predictor = components.layout_predictor
-        layout, _ = predictor.moved(_box_layout(mask), frame.mask, noise, text.pooled)
-        return PlacedSubject(frame, Layout(*(value.to(mask) for value in layout)))
-    if not subject_changes and changes.mean() > SURROUNDINGS_SHARE:
-        return PlacedSubject(_frame_of(components, pixels, mask), _box_layout(mask))
-    return None
-
-
-def _frame_of(components: Components, pixels: Tensor, mask: Tensor) -> Identity:
-    side = components.preset.image_size_px
-    frame, cut = fit_square(pixels.cpu(), mask.cpu(), size_px=side, fill=SUBJECT_FILL)
-    frame, cut = frame.to(pixels), cut.to(pixels)
-    return appearance_of_frame(components, frame * cut, cut)
-
-
 def _box_layout(mask: Tensor) -> Layout:
     layout = from_box(bounding_box(mask), size=(mask.shape[2], mask.shape[3]))
     return Layout(*(value.to(mask) for value in layout))
-
-
-def _subject_changes(inverted: InvertedImage, changes: Tensor) -> bool | None:
-    """Whether most of the picture's subject changes; None if the picture has no subject."""
-    mask = resize_mask(inverted.subject_mask, (changes.shape[2], changes.shape[3])).to(changes)
-    subject = mask > 0.5
-    if subject.float().mean() < MIN_SUBJECT_SHARE:
-        return None
-    return bool(changes[subject].mean() > 0.5)
 
 
 def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
@@ -284,7 +202,4 @@ def _standing(identity: Identity, box: Box, canvas: Canvas, *, view: tuple[float
 
 REPAINT = Technique(
     RepaintRequest, partial(prepare_repainting, begin=begin_in_place, compose=compose_in_place)
-)
-INVERSION = Technique(
-    EditRequest, partial(edit.prepare_edit, see=see_in_place), edit.claims, edit.follows_seed
 )

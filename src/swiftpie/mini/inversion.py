@@ -1,5 +1,7 @@
 """The inversion network of the embedded model, which finds the region of an edit as well."""
 
+from typing import NamedTuple
+
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -8,13 +10,20 @@ from torch.nn import functional as F
 
 from swiftpie.geometry.layout import cell_positions
 from swiftpie.mini.denoiser import MASK_CELLS, WAVES, fourier_features, tiny_unet
-from swiftpie.models.inversion import INVERSION_TIMESTEP, START, InversionOutput, PromptDifference
+from swiftpie.models.inversion import INVERSION_TIMESTEP, START, InversionOutput
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.types import TextCondition
 
 NUM_NOTES = 32  # channels for the comparison of two prompts
 BLOCKS = 4  # a side of the lattice of noise means that place things
 HIDDEN = 128  # of the perceptron that sees the whole picture
+
+
+class PromptDifference(NamedTuple):
+    """The change from a source prompt to a target prompt."""
+
+    mask: Tensor  # (B, 1, 4h, 4w) logits of where
+    same_subject: Tensor  # (B,) logits that the target prompt is about the same subject
 
 
 class TinyInversion(ModelMixin, ConfigMixin):
@@ -85,7 +94,7 @@ class TinyInversion(ModelMixin, ConfigMixin):
         return InversionOutput(noise, doubt, subject, notes, prompt)
 
     def compare(self, source: InversionOutput, target: InversionOutput) -> PromptDifference:
-        """Return what two prompts disagree about; see `EditInversion`."""
+        """Return what two prompts disagree about, which trains the network's notes."""
         pair = torch.cat([source.notes, target.notes - source.notes], dim=1)
         prompts = torch.cat([source.prompt, target.prompt - source.prompt], dim=1)
         return PromptDifference(

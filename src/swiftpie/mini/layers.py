@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
-from swiftpie.geometry.layout import SUBJECT_FILL, Layout, seen_view, to_affine
+from swiftpie.geometry.layout import SUBJECT_FILL, Layout, to_affine
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.shading import Illumination, Lighting, cast_on_ground, usual_shadow
 from swiftpie.imageio.images import (
@@ -41,7 +41,7 @@ MIN_SHARE = 0.005  # of the picture; a smaller subject is an error of the mask
 SURE = 1e-3  # of an opacity, so that its log-odds are finite
 AGREED = 0.66  # of the outline by two guesses with one; of 20 photographs below lay 10 bad, 3 good
 SOLID = 0.95  # opacity from which a colour is the subject's alone
-UNMEANT = 0.05  # radians of a turn, and a stretch: predictions for equal poses differ by less
+
 LARGE_PX = 1024  # side of a frame; a larger one is shrunk
 SMALL_PX = 256  # side of the frame that networks look at
 LOOK_PX = 512  # longer side of the picture in which places and shadows are found
@@ -130,32 +130,6 @@ def find_subject(
     return OwnSubject(picture, found.mask, is_doubtful)
 
 
-def moved(
-    components: Components, subject: OwnSubject, noise: Tensor, prompts: TextCondition
-) -> Layout:
-    """Return the layout that the subject takes on as the prompt differs from the source prompt.
-
-    The difference of what the layout predictor says about the two `prompts`, in two rows, is added
-    to the present layout.
-    """
-    predictor = components.layout_predictor
-    layout, both = predictor.moved(subject.layout, subject.cover, noise, prompts.pooled)
-    turned, tipped = (seen_view(both)[1:] - seen_view(both)[:1]).split(1, dim=1)
-    deformed = both.pose[1:, 2:] - both.pose[:1, 2:]
-    mirror = (1 - 2 * both.flip[:1, None]).to(deformed)
-    pose = torch.cat([turned, tipped, deformed[:, :1], mirror * deformed[:, 1:]], dim=1)
-    turn_by = _meant(both.rotation[1:] - both.rotation[:1])
-    return layout._replace(rotation=layout.rotation + turn_by, pose=_meant(pose))
-
-
-def _meant(difference: Tensor) -> Tensor:
-    """Return a difference of two predictions, 0 where it is as small as their errors.
-
-    A subject that only moves then keeps its own pixels, and is not turned by a degree.
-    """
-    return torch.where(difference.abs() < UNMEANT, 0, difference)
-
-
 def light_by_words(
     components: Components,
     frame: Tensor,
@@ -185,12 +159,6 @@ def light_by_words(
     return None if found is None else found.on_cpu()
 
 
-def foot_of(opacity: Tensor) -> float:
-    """Return the height of the lowest point of (1, 1, H, W), in [0, 1] from the top."""
-    extent = extent_of(opacity)
-    return 1.0 if extent is None else extent[3] / opacity.shape[2]
-
-
 class Layer(NamedTuple):
     """A subject with its place, its looks and its light."""
 
@@ -202,8 +170,6 @@ class Layer(NamedTuple):
     material: str | None = None  # one of `MATERIALS`
     before: Tensor | None = None  # (1, 1, H, W) what hides the layer
     casts: bool = False  # whether its shadow falls on the ground
-    floor: float | None = None  # height of the ground in [0, 1]; None: its feet
-    shade: Tensor | None = None  # (1, 1, h, w) of the ground's light that is lost already
     shown: Tensor | None = None  # the frame with its look, in its pose and light; see `finished`
     outline: Tensor | None = None  # (1, 1, S, S) its opacity in that pose, likewise
 
@@ -256,7 +222,7 @@ def shadow_of(layer: Layer, size: Size) -> Tensor:
     opacity = opacity_of(layer, size)
     if layer.scene is None:
         return torch.zeros_like(opacity)
-    return cast_on_ground(opacity, layer.layout, usual_shadow(layer.scene), floor=layer.floor)
+    return cast_on_ground(opacity, layer.layout, usual_shadow(layer.scene))
 
 
 def touched(layer: Layer, picture: Image.Image) -> Tensor:
@@ -266,8 +232,7 @@ def touched(layer: Layer, picture: Image.Image) -> Tensor:
     if layer.before is not None:
         most = most * (1 - layer.before)
     if layer.casts:
-        lost = 1 - _light_left(layer, shrunk_to(LOOK_PX, size))
-        lost = F.interpolate(lost, size, mode="bilinear")
+        lost = F.interpolate(shadow_of(layer, shrunk_to(LOOK_PX, size)), size, mode="bilinear")
         most = torch.maximum(most, plane(brightest(picture)).mul_(lost))
     return most > (VISIBLE_LEVELS + 0.5) / 255  # of what is rounded
 
@@ -285,8 +250,8 @@ def _pasted(picture: Image.Image, layer: Layer) -> Image.Image:
     affine, shade = to_affine(layer.layout), None
     there = [shrunk_into(layer.shown[:, 3:], affine, size=small)]
     if layer.casts:
-        shade = _light_left(layer, small)
-        there.append(1 - shade)
+        shade = shadow_of(layer, small)
+        there.append(shade)
     touched = torch.cat(there, dim=1).amax(dim=1, keepdim=True)
     window = _window((touched > THERE).float(), picture)
     if window is None:
@@ -297,7 +262,7 @@ def _pasted(picture: Image.Image, layer: Layer) -> Image.Image:
     place = (across[0], down[0] / picture.height, across[1], down[1] / picture.height)
     patch = to_tensor(picture.crop(window)) / 2 + 0.5
     if shade is not None:
-        patch = patch * enlarged_part(shade, place, size).clamp(0, 1)
+        patch = patch * enlarged_part(1 - shade, place, size).clamp(0, 1)
     shown = shrunk_into(layer.shown, affine, place=place, size=size)
     if layer.before is not None:
         shown = shown * (1 - layer.before[..., top:bottom, left:right])
@@ -307,17 +272,9 @@ def _pasted(picture: Image.Image, layer: Layer) -> Image.Image:
     return result
 
 
-def _light_left(layer: Layer, size: Size) -> Tensor:
-    """Return the share of the present light of the ground that a layer leaves, (1, 1, h, w)."""
-    lost = 0.0 if layer.shade is None else layer.shade
-    return ((1 - shadow_of(layer, size)) / (1 - lost)).clamp(max=1)
-
-
 def _is_as_before(layer: Layer) -> bool:
-    """Whether a layer keeps its look and its light, and is not turned under a light that stays."""
-    layout = layer.layout
-    is_turned = bool(layout.pose.any() or layout.rotation.any())
-    return not (layer.colour or layer.material or layer.own is not layer.scene or is_turned)
+    """Whether a layer keeps its look and its light."""
+    return not (layer.colour or layer.material or layer.own is not layer.scene)
 
 
 def _window(touched: Tensor, picture: Image.Image) -> tuple[int, int, int, int] | None:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from swiftpie.geometry.layout import POSE_NUMBERS, Layout, pixel_grid
 from swiftpie.geometry.relief import height, normals
 from swiftpie.geometry.shading import Illumination, Lighting
-from swiftpie.masks import resize_mask, subject_extent
+from swiftpie.masks import resize_mask
 from swiftpie.noise import NUM_STATISTICS, noise_statistics
 
 REFERENCE_PX, SCENERY_PX = 64, 128  # sides at which pictures are read
@@ -78,21 +78,6 @@ class LayoutPredictor(ModelMixin, ConfigMixin):
         """Return the layouts of `forward`; see `Placer`."""
         placed: LayoutScores = self(noise, text, extent)
         return placed.layout
-
-    def moved(
-        self, layout: Layout, mask: Tensor, noise: Tensor, texts: Tensor
-    ) -> tuple[Layout, Layout]:
-        """Return a layout moved and scaled as two prompts differ, and what is predicted for both.
-
-        `mask` (1, 1, S, S) is the subject in its frame, and `noise` (1, C, h, w) that of its
-        picture; `texts` (2, D) are the pooled prompts.
-        """
-        extent = subject_extent(mask).to(noise).expand(2, -1)
-        both = self.place(noise.expand(2, -1, -1, -1), texts, extent)
-        both = Layout(*(values.float().cpu() for values in both))
-        growth = (both.scale[1:] / both.scale[:1]).view(1, *[1] * (layout.scale.ndim - 1))
-        centre = layout.centre + (both.centre[1:] - both.centre[:1]).to(layout.centre)
-        return layout._replace(centre=centre, scale=layout.scale * growth.to(layout.scale)), both
 
     def light(
         self,

@@ -20,7 +20,7 @@ from swiftpie.mini.naming import (
 from swiftpie.mini.vocabulary import Vocabulary, vocabulary_of, words_in
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.draw import Plan, Technique
-from swiftpie.pipelines.edit_region import Compared, encode_picture, in_hole
+from swiftpie.pipelines.edit_region import encode_picture, in_hole
 from swiftpie.pipelines.request import (
     MAX_SUBJECTS,
     EditRequest,
@@ -50,7 +50,7 @@ def _prepare_scene(components: Components, request: PersonalizeRequest, clock: C
 
 def _is_relit(components: Components, request: EditRequest) -> bool:
     """Whether all of a picture changes; of what a source prompt shows, a season changes a part."""
-    if not relight.only_changes_all(request):
+    if request.settings.method is not None or not relight.only_changes_all(request):
         return False
     reading = word_edits.reading_of(components, request) if request.source_prompt.strip() else None
     return reading is None or not reading.changes_season_alone
@@ -61,16 +61,8 @@ def _prepare_relit(components: Components, request: EditRequest, clock: Clock) -
     return Plan(request, edit, region=partial(relight.find_region, request))
 
 
-def _is_word_edit(components: Components, request: EditRequest) -> bool:
-    """Whether the words of an edit are to say all of it, and say that something changes."""
-    if not word_edits.reads_words(components, request):
-        return False
-    if not request.source_prompt.strip() or word_edits.reading_of(components, request) is not None:
-        return True
-    return not Compared(components.text, (request.source_prompt, request.prompt)).are_alike
-
-
 def _prepare_word_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
+    word_edits.check_method(components, request)
     request = in_hole(request)
     picture = encode_picture(components, request, clock)
     reading = word_edits.reading_of(components, request)
@@ -103,9 +95,8 @@ TECHNIQUES = (
     _scene(_prepare_scene, scene.has_scene),
     Technique(EditRequest, _prepare_relit, _is_relit, is_by_formula=True),
     Technique(
-        EditRequest, _prepare_word_edit, _is_word_edit, word_edits.follows_seed, is_by_formula=True
+        EditRequest, _prepare_word_edit, follows_seed=word_edits.follows_seed, is_by_formula=True
     ),
-    inpainting.INVERSION,
     inpainting.REPAINT,
 )
 """In the order in which they are tried."""

@@ -21,12 +21,11 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, short_reason
 from swiftpie.geometry.layout import from_box
 from swiftpie.geometry.shading import Illumination, are_alike, cast_on_ground, usual_shadow
-from swiftpie.imageio.images import extent_of, mask_to_pil, plane, shrunk_to, to_pil, to_tensor
+from swiftpie.imageio.images import extent_of, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.library import origin_of
 from swiftpie.masks import Box, bounding_box, grow, resize_mask, subject_extent
-from swiftpie.mini.edit_reading import REPLACED, Cast, EditReading, read_edit
+from swiftpie.mini.edit_reading import NOTHING_SAID, REPLACED, Cast, EditReading, read_edit
 from swiftpie.mini.layers import (
-    LOOK_PX,
     MIN_SHARE,
     SOLID,
     VISIBLE_LEVELS,
@@ -35,13 +34,9 @@ from swiftpie.mini.layers import (
     brightest,
     find_subject,
     finished,
-    foot_of,
     light_by_words,
-    moved,
-    opacity_of,
     outlined,
     paste_layers,
-    shadow_of,
     touched,
 )
 from swiftpie.mini.relight import (
@@ -62,6 +57,7 @@ from swiftpie.pipelines.edit_region import (
     SourceReading,
     given_mask,
     read_source,
+    says_the_same,
     square_around,
 )
 from swiftpie.pipelines.filling import OnBand, inpaint
@@ -70,13 +66,12 @@ from swiftpie.pipelines.request import EditRequest, resolved_scales
 from swiftpie.types import EditResult, Identity, TextCondition
 
 CHANGES = (
-    "time, weather, season and place, the colour, material and pose of one subject, "
+    "time, weather, season and place, the colour and material of one subject, "
     "the subject itself for one of its library or none, and a photograph into art"
 )
 SEEN_PX = 2  # what is around a visible change is taken to change
 LEAST_SHADE = VISIBLE_LEVELS / 255  # share of the ground's light that is seen to be missing
 SEE_THROUGH = frozenset(("glass", "ice"))
-JUMP = 0.05  # of the picture's height: feet that rise by more leave the ground
 EDGE_GAP = 0.02  # of the picture's width: between its edge and a second subject
 LEAST_BESIDE, MOST_BESIDE = 0.35, 0.5  # of either side: a second subject
 MAX_SHARE = 0.9  # of the picture; a given mask of more is no outline of a subject
@@ -158,8 +153,6 @@ class WordEdit:
 
 def reading_of(components: Components, request: EditRequest) -> EditReading | None:
     """Return what an edit changes; None if its words are not understood, or are not all it has."""
-    if not reads_words(components, request):
-        return None
     if request.mask is not None and request.identity is not None:
         return REPLACED
     reading = read_edit(
@@ -173,12 +166,22 @@ def reading_of(components: Components, request: EditRequest) -> EditReading | No
     comes = reading.cast in {Cast.IS_REPLACED, Cast.IS_JOINED}
     if comes and request.identity is None:
         return None  # a request is drawn as it stands
-    return None if request.mask is not None and reading.is_posed else reading
+    return reading
 
 
-def reads_words(components: Components, request: EditRequest) -> bool:
-    """Whether a model of scenes edits by what the words say, as no other method is chosen."""
-    return components.vocabulary is not None and request.settings.method is None
+def check_method(components: Components, request: EditRequest) -> None:
+    """Refuse a technique that draws by networks, which photographs do not survive.
+
+    Raises:
+        CapabilityError: The request chooses one.
+    """
+    method, name = request.settings.method, components.preset.name
+    if method is not None:
+        raise CapabilityError(
+            f"`method={method}` came with preset {name!r}, whose networks turn photographs into a "
+            "smear: it edits only by what the words change. Leave the method out, or edit with a "
+            "larger model, as by `--recipe swiftedit`."
+        )
 
 
 def follows_seed(components: Components, request: EditRequest) -> bool:
@@ -202,6 +205,8 @@ def prepare_word_edit(
     Raises:
         CapabilityError: The words are not understood, or what they name is not in the picture.
     """
+    if reading is None and request.source_prompt.strip() and says_the_same(picture.prompts):
+        reading = EditReading(NOTHING_SAID, NOTHING_SAID)
     if reading is None:
         place = " where a mask is given" if request.mask is not None else ""
         raise CapabilityError(
@@ -222,7 +227,7 @@ def prepare_word_edit(
         subject = _subject(request, reading, picture, source)
         if subject is not None and (reading.clears or reading.changes_place):
             clear = without_weather(picture.original, reading.before.setting)
-            subject = OwnSubject(clear, subject.opacity)
+            subject = replace(subject, picture=clear)
         clock.lap("find")
     if subject is None and reading.changes_subject:
         raise CapabilityError(
@@ -333,8 +338,7 @@ def _with_own_pixels(edited: Image.Image, edit: WordEdit, layers: Sequence[Layer
     """Return `edited` with the pixels of a subject that nothing changes, with what falls on it."""
     reading, subject = edit.reading, edit.subject
     is_same = len(layers) == 1 and layers[0].shown is layers[0].frame
-    is_changed = reading.changes_light or reading.is_posed
-    if subject is None or not is_same or is_changed:
+    if subject is None or not is_same or reading.changes_light:
         return edited
     inner = -grow(-(subject.opacity > SOLID).float(), 1)
     return Image.composite(edit.original, edited, mask_to_pil(inner)[0])
@@ -398,13 +402,12 @@ def _subject(
 def _hole(edit: WordEdit, subject: OwnSubject) -> Tensor | None:
     """Return what shows what was behind the subject, (1, 1, H, W) of bytes; None if nothing does.
 
-    The shadow of a subject that only takes on another pose stays. Of one that leaves, what is
-    expected goes, and what is found next to it, if that is no larger.
+    The shadow that is expected goes, and what is found next to the subject, if that is no larger.
     """
     reading, picture = edit.reading, edit.original
     is_clear = reading.look is not None and reading.look.material in SEE_THROUGH
     leaves = reading.cast in {Cast.GOES, Cast.IS_REPLACED}
-    if reading.changes_place or not (leaves or reading.is_posed or is_clear):
+    if reading.changes_place or not (leaves or is_clear):
         return None
     if edit.request.mask is not None:
         return given_mask(edit.request.mask, edit.size)
@@ -483,28 +486,24 @@ def _own(edit: WordEdit, prepared: Callable[[Layer], Layer]) -> Layer | None:
         return None
     is_relit = reading.changes_place or reading.changes_light
     look = reading.look
-    if not (look or reading.is_posed or is_relit):
+    if not (look or is_relit):
         return None
     own, scene = _lights(edit, subject)
-    layer = Layer(
+    return Layer(
         subject.frame if prepared is finished else subject.cover,
         subject.layout,
         own=own,
         scene=scene,
         colour=None if look is None else look.colour,
         material=None if look is None else look.material,
-        casts=(reading.is_posed or reading.changes_place) and edit.is_on_ground,
+        casts=reading.changes_place and edit.is_on_ground,
     )
-    if not reading.is_posed:
-        return layer
-    layout = moved(edit.components, subject, edit.noise, edit.picture.prompts.text)
-    return _standing(prepared(layer._replace(layout=layout)), subject, edit)
 
 
 def _lights(edit: WordEdit, subject: OwnSubject) -> tuple[Illumination | None, Illumination | None]:
     """Return the light on the picture's own subject, and that of the edited picture."""
     reading = edit.reading
-    changes = reading.changes_place or reading.look is not None or reading.is_posed
+    changes = reading.changes_place or reading.look is not None
     if reading.changes_season_alone and not changes:
         return None, None  # the subject keeps its own, whatever that is
     light = partial(light_by_words, edit.components, subject.small, edit.noise)
@@ -521,20 +520,6 @@ def _lights(edit: WordEdit, subject: OwnSubject) -> tuple[Illumination | None, I
     known = light(edit.after)
     assert known is not None, "a model that knows light always does"
     return (seen.scene if is_told else seen.own), known.scene
-
-
-def _standing(layer: Layer, subject: OwnSubject, edit: WordEdit) -> Layer:
-    """Return a finished layer where the subject stood, unless it clearly leaves the ground."""
-    small = shrunk_to(LOOK_PX, edit.size)
-    floor, shown = foot_of(subject.opacity), opacity_of(layer, small)
-    rise = floor - foot_of(shown)
-    before = layer._replace(layout=subject.layout, outline=subject.cover)
-    shade = shadow_of(before, small)
-    layer = layer._replace(floor=floor, shade=shade)
-    if rise > JUMP or not edit.is_on_ground:
-        return layer
-    centre = layer.layout.centre + torch.tensor([[0.0, rise]])
-    return layer._replace(layout=layer.layout._replace(centre=centre))
 
 
 def _newcomer(edit: WordEdit, identity: Identity) -> Layer:

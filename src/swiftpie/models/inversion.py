@@ -38,22 +38,12 @@ class InversionOutput(NamedTuple):
         return InversionOutput(*(value[index : index + 1] for value in self))
 
 
-class PromptDifference(NamedTuple):
-    """The change from a source prompt to a target prompt."""
-
-    mask: Tensor  # (B, 1, 4h, 4w) logits of where
-    same_subject: Tensor  # (B,) logits that the target prompt is about the same subject
-
-
 @runtime_checkable
 class EditInversion(Protocol):
-    """An inversion network that also predicts the region and the subject of an edit."""
+    """An inversion network that also predicts where the subject is."""
 
     def read(self, latents: Tensor, text: TextCondition) -> InversionOutput:
         """Return all outputs for clean `latents` (B, C, h, w)."""
-
-    def compare(self, source: InversionOutput, target: InversionOutput) -> PromptDifference:
-        """Return what changes between two outputs for the same picture."""
 
 
 class DownsampledAttention:

@@ -46,7 +46,6 @@ from swiftpie.validation import Size
 
 logger = logging.getLogger(__name__)
 
-LEARNED_GROW_PX = 5  # by which a trained network's mask is widened; it is four times finer
 FEATHER_SIDE_PX = (
     512  # longer side of a picture whose edges fade over `FEATHER_PX`; else in proportion
 )
@@ -231,8 +230,6 @@ class InvertedImage(NamedTuple):
 
     noise: Tensor  # (1, C, h, w) behind the picture
     region: EditRegion
-    subject_mask: Tensor  # (1, 1, h', w') in [0, 1], on the canvas; 0 if unknown
-    keeps_subject: bool  # whether the target prompt is about the same subject
 
 
 def read_source(components: Components, latents: Tensor, prompts: Compared) -> SourceReading:
@@ -261,8 +258,7 @@ def invert(
     """Invert `latents` (1, C, h, w) of a picture on its canvas, and find the region that changes.
 
     The region is `mask`, if given by `given_mask`. Otherwise it follows from the noise under the
-    source and target `prompts`, or under no words and a `keyword`, by `rule`. If `rule` is None, a
-    network that was trained on edits predicts the region itself.
+    source and target `prompts`, or under no words and a `keyword`, by `rule`.
 
     Raises:
         CapabilityError: The preset has no inversion network.
@@ -271,8 +267,6 @@ def invert(
     inverter = components.inverter()
     if mask is None and says_the_same(compared):
         mask = torch.zeros(1, 1, *canvas.full, dtype=torch.uint8)
-    if rule is None and isinstance(inverter, EditInversion):
-        return _invert_by_edit_network(inverter, latents, compared, mask=mask, canvas=canvas)
     source, pair = prompts.prompts[0], compared.prompts
     wanted = tuple(dict.fromkeys([source] if mask is not None else [source, *pair]))
     text = compared.text if wanted == pair else components.text.encode(list(wanted))
@@ -284,34 +278,7 @@ def invert(
         first, second = (noise[prompt] for prompt in pair)
         latent = from_noise_difference(first, second, rule=rule or MaskRule.RELEASED)
         region = EditRegion(latent, found_region(latent, canvas))
-    return InvertedImage(
-        noise[source], region, torch.zeros_like(latents[:, :1]), keeps_subject=False
-    )
-
-
-def _invert_by_edit_network(
-    inverter: EditInversion,
-    latents: Tensor,
-    compared: Compared,
-    *,
-    mask: Tensor | None,
-    canvas: Canvas,
-) -> InvertedImage:
-    # A network that was trained on edits returns everything in one call.
-    both = inverter.read(latents.expand(2, -1, -1, -1), compared.text)
-    source, target = both.row(0), both.row(1)
-    difference = inverter.compare(source, target)
-    if mask is None:
-        learned = _grown(torch.sigmoid(difference.mask), canvas, LEARNED_GROW_PX)
-        region = region_of(learned, canvas, like=latents)
-    else:
-        region = region_of(mask, canvas, like=latents)
-    return InvertedImage(
-        noise=source.noise,
-        region=region,
-        subject_mask=torch.sigmoid(source.subject),
-        keeps_subject=bool(difference.same_subject > 0),
-    )
+    return InvertedImage(noise[source], region)
 
 
 def given_mask(mask: object, size: Size) -> Tensor:
@@ -372,7 +339,11 @@ def found_region(latent: Tensor, canvas: Canvas) -> Tensor:
 
     It is widened by a cell, so that its soft edge lies around it.
     """
-    return _grown(latent, canvas, canvas.padded[0] // latent.shape[2])
+    hard = (canvas.leave_mask(latent.cpu()) > 0.5).float()
+    if not hard.any():
+        logger.warning(UNCHANGED)
+    cell_px = canvas.padded[0] // latent.shape[2]
+    return without_outside(in_8_bits(resize_mask(grow(hard, cell_px), canvas.full)))
 
 
 def region_of(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:
@@ -396,13 +367,6 @@ def _words(prompt: str) -> list[str]:
     # Articles, capitals and punctuation do not change a picture.
     words = [word.strip(string.punctuation) for word in prompt.casefold().split()]
     return [word for word in words if word and word not in ARTICLES]
-
-
-def _grown(region: Tensor, canvas: Canvas, reach_px: int) -> Tensor:
-    hard = (canvas.leave_mask(region.cpu()) > 0.5).float()
-    if not hard.any():
-        logger.warning(UNCHANGED)
-    return without_outside(in_8_bits(resize_mask(grow(hard, reach_px), canvas.full)))
 
 
 class EncodedPicture(NamedTuple):

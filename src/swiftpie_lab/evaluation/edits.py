@@ -157,7 +157,7 @@ class EditDrawer(Generic[C]):
         yield "edit-mask", plane(result.region)
         if result.edited is not None:
             yield "uncomposed", result.edited
-        if not self._is_chord:
+        if self._inverts:
             yield "from-noise", self._reconstructed(task, appearance=0.0)
             again = result.reconstruction
             yield "reconstruction", again or self._reconstructed(task, appearance=1.0)
@@ -182,10 +182,15 @@ class EditDrawer(Generic[C]):
         return self.settings.method is EditMethod.CHORD
 
     @property
+    def _inverts(self) -> bool:
+        """Whether edits come from the noise behind a picture; a model of layout edits by words."""
+        return not (self._is_chord or self.session.components.preset.places_subjects)
+
+    @property
     def _settings(self) -> EditSettings:
         """What is drawn with: settings of networks make these draw."""
         settings = self.settings
-        if settings == EditSettings():
+        if settings == EditSettings() or not self._inverts:
             return settings
         return replace(settings, method=settings.method or EditMethod.INVERSION)
 

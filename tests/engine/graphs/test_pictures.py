@@ -90,8 +90,6 @@ def test_edits_are_read_alike(session, folder):
     for one, other in zip(readings, expected, strict=True):
         pairs = zip(one, other, strict=True)
         assert all((a - b).abs().max() < TOLERANCE * b.abs().max() for a, b in pairs)
-    found, plain = exact.compare(*readings), network.compare(*expected)
-    assert (found.mask - plain.mask).abs().max() < TOLERANCE
     assert torch.equal(exact(latents, texts[0]), readings[0].noise)
 
 

@@ -39,7 +39,7 @@ from swiftpie.engine.wrappers import (
 )
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser
-from swiftpie.models.inversion import EditInversion, Inversion, InversionOutput, PromptDifference
+from swiftpie.models.inversion import EditInversion, Inversion, InversionOutput
 from swiftpie.models.text import LanguageText, PromptEncoder
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
 from swiftpie.types import Autoencoder, Posterior, TextCondition
@@ -162,10 +162,6 @@ class OpenvinoReader(OpenvinoInversion):
     def read(self, latents: Tensor, text: TextCondition) -> InversionOutput:
         """Return everything that is found; see `EditInversion`."""
         return InversionOutput(*self._graphs.call(self._inversion, latents, text))
-
-    def compare(self, source: InversionOutput, target: InversionOutput) -> PromptDifference:
-        """Return what changes, in torch; see `EditInversion`."""
-        return self._inner.compare(source, target)
 
 
 def openvino_inversion(inner: Inversion, graphs: GraphCache) -> OpenvinoInversion:

@@ -1,6 +1,5 @@
 """SwiftEdit: edits from the noise that an inversion network finds behind a picture."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.draw import Plan, Technique
 from swiftpie.pipelines.edit_region import (
     Canvas,
+    EditRegion,
     EncodedPicture,
     InvertedImage,
     blend_mask,
@@ -32,8 +32,6 @@ from swiftpie.pipelines.settings import EditMethod, EditMode, EditStart
 from swiftpie.pipelines.techniques.personalize import appearance_condition, read_null_text
 from swiftpie.schedules import add_noise
 from swiftpie.types import EditResult, GenerationResult, IdentityBranch
-
-See = Callable[[Components, EditRequest, EncodedPicture, InvertedImage], SubjectCondition]
 
 
 class EditPlan(NamedTuple):
@@ -51,11 +49,10 @@ def claims(components: Components, request: EditRequest) -> bool:
 
 
 def see_appearance(
-    components: Components, request: EditRequest, picture: EncodedPicture, inverted: InvertedImage
+    components: Components, request: EditRequest, region: EditRegion
 ) -> SubjectCondition:
     """Return what the denoiser sees besides noise and prompt: one appearance, by its tokens."""
-    del picture
-    region, mode = inverted.region, request.settings.mode
+    mode = request.settings.mode
     shown = request.identity or whole_picture_identity(components, as_rgb(request.picture))
     is_released = mode is EditMode.RELEASED
     latent = (region.latent > 0.5).to(region.latent) if is_released else region.latent
@@ -69,12 +66,8 @@ def see_appearance(
 
 
 @torch.no_grad()
-def prepare_edit(
-    components: Components, request: EditRequest, clock: Clock, *, see: See = see_appearance
-) -> Plan:
+def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
     """Find the noise behind a picture, the region that changes, and what is drawn there.
-
-    `see` returns what the denoiser sees of the picture.
 
     Raises:
         CapabilityError: The preset has no inversion network, no image encoder or no such mode.
@@ -88,7 +81,7 @@ def prepare_edit(
     is_released = request.settings.mode is EditMode.RELEASED
     text = prompts.text if is_released else components.text.encode([request.prompt])
     rows = len(text.pooled)
-    condition = see(components, request, picture, inverted)
+    condition = see_appearance(components, request, inverted.region)
     noise = _varied(components, inverted, request)
     schedule = components.schedule
     start = (

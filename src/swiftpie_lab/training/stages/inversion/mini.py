@@ -13,10 +13,10 @@ from swiftpie.backbones.load.weights import load_network
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import iou, resize_mask
 from swiftpie.mini.fields import coarse_fields
-from swiftpie.mini.inversion import TinyInversion
+from swiftpie.mini.inversion import PromptDifference, TinyInversion
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.eight_bits import write_network
-from swiftpie.models.inversion import InversionOutput, PromptDifference
+from swiftpie.models.inversion import InversionOutput
 from swiftpie.noise import LAYOUT_FIELD, layout_uniforms
 from swiftpie.schedules import add_noise, scaled_linear_step
 from swiftpie.types import TextCondition
