@@ -41,7 +41,7 @@ ON_DEVICE = (  # one of each technique
     "mini, photograph: insert, turned",
     "mini, photograph: replace",
     "sd15: a scene",
-    "sd21, chord: reference in a box",
+    "sd21, chord: reference in a box, fast",
     "sd21, edit, paper: reference in a box",
 )
 
