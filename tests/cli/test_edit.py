@@ -172,7 +172,7 @@ def test_weights_without_inversion_edit_by_chord(call, weights_folder, picture, 
     result = call(
         *("edit", picture, PROMPT, "-o", out, "--source-prompt", "a dog", "--json", "--offline"),
         *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline", "--seed", 1),
-        *("--box", "0.2,0.2,0.8,0.8", "--delta", "0.2", "--without-refinement"),
+        *("--box", "0.2,0.2,0.8,0.8", "--chord", "fast"),
     )
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)

@@ -44,8 +44,9 @@ QUICK = {  # commands that need neither a network nor weights of others
     *("cutout", "doctor", "edit", "identity", "insert", "library", "personalize", "presets"),
     *("recipes", "remove", "replace", "show"),
 }
-# Of other models, and of pictures that the workspace does not hold: a signed one, one with the dog.
-ELSEWHERE = {"--recipe", "--adapter", "--weights", "--engine", "--preset", "signed.png", "--where"}
+# Of other models, of the network, and of pictures that the workspace does not hold.
+ELSEWHERE = {"--recipe", "--adapter", "--weights", "--engine", "--preset"}
+ELSEWHERE |= {"check", "signed.png", "--where"}
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -117,9 +117,6 @@ def recipes(
     """List the recipes, each a preset with everything that draws your subject, or describe one.
 
     `swiftpie recipes check` needs a network, and fails where something differs.
-
-    Raises:
-        ConfigError: There is no such recipe, or several are to be described.
     """
     name, *others = names or [""]
     if name:
@@ -127,12 +124,8 @@ def recipes(
     if name == CHECK:
         _check_published(others, as_json=as_json)
         return
-    if others:
-        raise ConfigError(
-            f"{len(others) + 1} recipes were given, and one is described. Leave others out, or "
-            "compare all of them by `swiftpie recipes check NAME ...`."
-        )
     if name:
+        _refuse_several(others)
         facts = _recipe_facts(RECIPES.get(name))
         if as_json:
             print_json(facts)
@@ -153,6 +146,19 @@ def recipes(
         for facts in found
     ]
     write_table(rows, headings=("recipe", "for", "px", "steps", "here", "commercial use"))
+
+
+def _refuse_several(others: list[str]) -> None:
+    """Refuse names after the first.
+
+    Raises:
+        ConfigError: There are some.
+    """
+    if others:
+        raise ConfigError(
+            f"{len(others) + 1} recipes were given, and one is described. Leave others out, or "
+            "compare all of them by `swiftpie recipes check NAME ...`."
+        )
 
 
 def _check_published(names: list[str], *, as_json: bool) -> None:
