@@ -180,6 +180,10 @@ class Step(NamedTuple):
     alpha: float
     sigma: float
 
+    def clean(self, latents: Tensor, predicted: Tensor) -> Tensor:
+        """Return the clean latents where `predicted` is the noise in `latents`."""
+        return (latents - self.sigma * predicted) / self.alpha
+
 
 def pipeline_of(scene: Scene, *, dtype: torch.dtype) -> Pipeline:
     """Return diffusers' pipeline around the model of `scene`, with its IP-Adapter if it has one.
@@ -333,7 +337,7 @@ class Streaming:
         predicted = self.unet(
             self.noise, FIRST_TIMESTEP, self.text, added_cond_kwargs=self.added
         ).sample
-        clean = (self.noise - self.step.sigma * predicted) / self.step.alpha
+        clean = self.step.clean(self.noise, predicted)
         return self.postprocess(self.decoder.decode(clean).sample)
 
 
@@ -369,7 +373,7 @@ class DiffusersEditing:
         predicted = pipe.unet(
             start, FIRST_TIMESTEP, text[1:], added_cond_kwargs={"image_embeds": features}
         ).sample
-        clean = (start - step.sigma * predicted) / step.alpha
+        clean = step.clean(start, predicted)
         changed = ((target - source).abs().mean(1, keepdim=True) > MASK_THRESHOLD).to(clean)
         decoded = pipe.vae.decode(torch.lerp(latents, clean, changed) / scale).sample
         return pipe.image_processor.postprocess(decoded)
@@ -454,7 +458,7 @@ class OpenvinoPersonalizing:
         step = first_step(pipe.scheduler)
         told = torch.tensor(FIRST_TIMESTEP)
         (predicted,) = call(nets.denoiser, noise, told, text, *features)
-        clean = (noise - step.sigma * predicted) / step.alpha
+        clean = step.clean(noise, predicted)
         (decoded,) = call(nets.decoders[self.decoder], clean)
         pictures: list[Image.Image] = pipe.image_processor.postprocess(decoded)
         return pictures

@@ -41,8 +41,6 @@ SCENERY = frozenset(
 )
 BEFORE_NOUNS = frozenset(("a", "an", "the", "and", "of", "with"))
 INTO = frozenset(("into", "to", "with", "by", "for"))
-
-
 # Nouns that make another one with a noun behind them; "golden" and "snowy" describe it.
 COMPOUNDING = frozenset(
     (

@@ -41,7 +41,6 @@ MIN_SHARE = 0.005  # of the picture; a smaller subject is an error of the mask
 SURE = 1e-3  # of an opacity, so that its log-odds are finite
 AGREED = 0.66  # of the outline by two guesses with one; of 20 photographs below lay 10 bad, 3 good
 SOLID = 0.95  # opacity from which a colour is the subject's alone
-
 LARGE_PX = 1024  # side of a frame; a larger one is shrunk
 SMALL_PX = 256  # side of the frame that networks look at
 LOOK_PX = 512  # longer side of the picture in which places and shadows are found

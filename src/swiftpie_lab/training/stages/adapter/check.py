@@ -44,7 +44,7 @@ def identity_losses(
     """Return what `losses_of` does with own and with swapped references, (2, B) by branch."""
     pair = (examples, swap_references(examples))
     return {
-        branch: torch.stack([_losses_of(branch, base, networks, one) for one in pair])
+        branch: torch.stack([_losses_of(branch, base, networks, shown) for shown in pair])
         for branch in Branch
     }
 
@@ -79,7 +79,7 @@ def swap_references(examples: Examples) -> Examples:
 
 def _other(row: int, names: list[str]) -> int:
     others = [(row + shift) % len(names) for shift in range(1, len(names))]
-    return next((one for one in others if names[one] != names[row]), others[0])
+    return next((other for other in others if names[other] != names[row]), others[0])
 
 
 def figures_of(losses: Mapping[Branch, Tensor]) -> dict[str, float]:
@@ -134,8 +134,8 @@ def latest_figures(run: Path) -> dict[str, float]:
 def main() -> None:
     """Print a sentence for each branch; exit with 1 unless all learn."""
     found = list(verdicts(latest_figures(Path(sys.argv[1]))))
-    sys.stdout.write("".join(f"{one.sentence}\n" for one in found))
-    sys.exit(not all(one.learns for one in found))
+    sys.stdout.write("".join(f"{verdict.sentence}\n" for verdict in found))
+    sys.exit(not all(verdict.learns for verdict in found))
 
 
 if __name__ == "__main__":

@@ -156,7 +156,9 @@ class AdapterStage:
             examples = self.example_source.batch(size, SHOWN_DRAW - number)
             with self._autocast():
                 batches.append(identity_losses(self.base, network, examples))
-        return figures_of({name: torch.cat([one[name] for one in batches], 1) for name in Branch})
+        return figures_of(
+            {name: torch.cat([batch[name] for batch in batches], 1) for name in Branch}
+        )
 
     def export(self, network: AdapterNetworks, folder: Path) -> None:
         """Write the adapter as one file, which `--adapter` takes."""

@@ -79,7 +79,7 @@ def test_a_branch_that_is_trained_learns_and_the_other_does_not(branch, build, t
     loop = replace(LOOP, steps=40 if trains_detail else LOOP.steps)
     *_, last = fit(stage, loop, tmp_path)
     found = dict(zip(Branch, verdicts(last.losses), strict=True))
-    assert [one for one in Branch if found[one].learns] == [branch], found
+    assert [other for other in Branch if found[other].learns] == [branch], found
 
 
 @pytest.fixture
