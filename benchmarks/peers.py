@@ -132,6 +132,9 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--compile", action="store_true", help="the peer compiled by torch too")
     parser.add_argument("--no-openvino-peer", action="store_true")
+    parser.add_argument(
+        "--decoders", help="of ours, joined by commas; by default each that is read"
+    )
     parser.add_argument("--no-edit", action="store_true", help="leave the second U-Net out")
     parser.add_argument("--chord", action="store_true", help="edits by ChordEdit alone")
     parser.add_argument("--batches", help="pictures a call; by default 1, on CUDA several")
@@ -163,7 +166,7 @@ def scenes(folder: Path, options: argparse.Namespace) -> Iterator[Scene]:
 def measure(scene: Scene, options: argparse.Namespace) -> Measured:
     """Measure each peer in turns with each of ours."""
     components = load(scene)
-    ours = our_entries(components, scene, options.engines.split(","))
+    ours = our_entries(components, scene, options)
     measured = Measured(scene.batch)
     for peer, own in product(peer_entries(scene, options), ours):
         firsts, found = run((peer, own), peer.operations, rounds=options.rounds)
@@ -221,14 +224,18 @@ def ratios_of(found: Mapping[str, Sequence[Round]]) -> list[Ratio]:
     return made
 
 
-def our_entries(components: Components, scene: Scene, engines: Sequence[str]) -> list[Entry]:
+def our_entries(components: Components, scene: Scene, options: argparse.Namespace) -> list[Entry]:
     """Return ours by engine; the plain networks are in memory already."""
+    engines = options.engines.split(",")
+    decoders = options.decoders and options.decoders.split(",")
     identity = None if scene.is_plain else Session(components).encode_identity(scene.subject)
 
     def opener(engine: str) -> Callable[[tuple[str, ...]], Actions]:
         def opened(operations: tuple[str, ...]) -> Actions:
             actions: Actions = {}
             for name, one in autoencoders_of(components, engine, scene).items():
+                if decoders and name not in decoders:
+                    continue
                 if identity is None:
                     for form in FORMS:
                         own = OursByChord(one, scene, form)
