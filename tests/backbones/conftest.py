@@ -2,13 +2,22 @@
 
 import shutil
 import sys
+from functools import cache, partial
 
 import pytest
 
 from swiftpie.backbones.components import load_components
 from swiftpie.engine.session import Session
-from tests.backbones import tiny_models
+from tests.backbones import tiny_dreamlite, tiny_flux2, tiny_models, tiny_sana
 from tests.parity.pipelines import preset_of
+
+SDXS = preset_of("sdxs", detail="joint", noise_scale="unit", renoise="tcd")
+MAKERS = {
+    "dreamlite": tiny_dreamlite.make_pipeline,
+    "flux2": tiny_flux2.make_pipeline,
+    "sana": tiny_sana.make_pipeline,
+    "sdxs": partial(tiny_models.make_pipeline, family="sdxs", is_shallow=True),
+}
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +35,19 @@ def place(tmp_path_factory):
         tiny_models.make_unet(root / family / "other_unet", family, **few)
         tiny_models.make_lora(root / family / "lora.safetensors", family, **few)
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny(request, tmp_path_factory):
+    """Returns the folder of a pipeline by its family, made on first use and not to be changed."""
+
+    @cache
+    def folder(family):
+        if family not in MAKERS:
+            return request.getfixturevalue("place") / family / "pipeline"
+        return MAKERS[family](tmp_path_factory.mktemp(family) / "pipeline")
+
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from swiftpie.backbones.families.stable_diffusion import SDXL_NETWORKS
 from swiftpie.backbones.hub import root_of
 from swiftpie.backbones.presets import PRESETS, RECIPES, Recipe, Use
 from swiftpie.backbones.resolve import best_recipe, is_here, network_files, resolve
-from swiftpie.errors import ConfigError, WeightsError
+from swiftpie.errors import WeightsError
 
 # name: preset, what for, steps, strength of the identity, side in pixels
 FACTS = {
@@ -76,12 +76,6 @@ def test_recipes_that_personalize_are_dual_with_any_public_adapter():
 def test_neither_a_preset_nor_a_recipe_is_mini():
     assert resolve(None, None, {})[0] is PRESETS.get("mini")
     assert swiftpie.load().components.preset.name == "mini"
-
-
-@pytest.mark.parametrize("recipe", ["sd-turbo", RECIPES.get("sd-turbo")])
-def test_a_preset_and_a_recipe_together_are_refused(recipe):
-    with pytest.raises(ConfigError, match="`preset=mini` and `recipe=sd-turbo` exclude"):
-        swiftpie.load("mini", recipe=recipe)
 
 
 def test_a_recipe_that_is_a_value_loads_what_it_says():

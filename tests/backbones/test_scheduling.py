@@ -7,7 +7,6 @@ import torch
 
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.backbones.scheduling import schedule_of, with_steps
-from swiftpie.errors import ConfigError
 
 
 @pytest.mark.parametrize("name", PRESETS.names())
@@ -41,10 +40,3 @@ def test_mini_takes_the_steps_it_was_trained_for():
         assert tuple(step.timestep for step in schedule_of(changed).steps) == timesteps
         assert changed.step_counts == mini.step_counts
         assert with_steps(changed, 1) == replace(mini, more_steps=with_steps(changed, 1).more_steps)
-
-
-@pytest.mark.parametrize(("name", "steps"), [("mini", 3), ("sdxl-lightning-4", 1)])
-def test_other_counts_are_refused_and_the_known_ones_named(name, steps):
-    preset = PRESETS.get(name)
-    with pytest.raises(ConfigError, match=" or ".join(map(str, preset.step_counts))):
-        with_steps(preset, steps)

@@ -238,29 +238,22 @@ def test_faces_are_drawn_in_the_scope_of_the_engine(opened):
     assert entered == [1]
 
 
-@pytest.mark.parametrize(
-    ("vectors", "said"),
-    [
-        (torch.ones(FACE + 1), rf"\({FACE + 1},\)"),
-        (torch.ones(9, FACE), "1 to 8 vectors"),
-        (torch.ones(0, FACE), "1 to 8 vectors"),
-        (torch.ones(1, 1, FACE), "1 to 8 vectors"),
-        (torch.full((FACE,), torch.nan), "finite"),
-        (torch.ones(FACE, dtype=torch.long), "finite"),
-    ],
-)
-def test_what_is_no_embedding_is_refused(opened, vectors, said):
-    with pytest.raises(InputError, match=said):
-        face_identity(opened[PLAIN].components, vectors)
+CROP = Image.new("RGB", (32, 40))
+REFUSED = [
+    *((PLAIN, torch.ones(*shape), {}, "vectors") for shape in ((9, FACE), (0, FACE), (1, 1, FACE))),
+    (PLAIN, torch.ones(FACE + 1), {}, str(FACE + 1)),
+    (PLAIN, torch.full((FACE,), torch.nan), {}, "finite"),
+    (PLAIN, torch.ones(FACE, dtype=torch.long), {}, "finite"),
+    (PLUS, torch.ones(2, FACE), {}, "embeddings"),
+    (PLUS, torch.ones(2, FACE), {"crop": [CROP]}, "embeddings"),
+    (PLUS, torch.ones(FACE), {"crop": CROP}, "32x40"),
+]
 
 
-def test_face_plus_needs_a_square_crop_for_every_vector(opened):
-    vectors, crops = someone(num_faces=2)
-    for given in (None, crops[:1]):
-        with pytest.raises(InputError, match="2 face embeddings"):
-            face_identity(opened[PLUS].components, vectors, crop=given)
-    with pytest.raises(InputError, match="32x40 px"):
-        face_identity(opened[PLUS].components, vectors[0], crop=Image.new("RGB", (32, 40)))
+@pytest.mark.parametrize(("name", "vectors", "options", "word"), REFUSED)
+def test_what_is_no_face_is_refused(opened, name, vectors, options, word):
+    with pytest.raises(InputError, match=word):
+        face_identity(opened[name].components, vectors, **options)
 
 
 def test_pictures_and_faces_are_told_apart(opened, session):

@@ -1,19 +1,14 @@
 """One reference finds its subject in another picture, beside others; strangers are not found."""
 
-from dataclasses import replace
-
 import pytest
-import torch
 from PIL import Image
 
-from swiftpie import EditRequest, InputError
 from swiftpie.errors import NoSubject
 from swiftpie.imageio.images import plane
 from swiftpie.library import subject_library
 from swiftpie.masks import iou
 from swiftpie.mini import scenes
 from swiftpie.pipelines.finding import LEAST_ALIKE, find_identity
-from swiftpie.pipelines.request import RepaintRequest
 
 SIDE = 256
 
@@ -56,11 +51,6 @@ def test_a_subject_that_is_not_there_is_not_found(session, together):
     assert float(guess.mask.amax()) > 0.5
 
 
-def test_where_nothing_stands_out_nothing_is_guessed(identity):
-    with pytest.raises(NoSubject, match="nothing stands out"):
-        find_identity(identity, Image.new("RGB", (64, 64), (127, 127, 127)), is_there=True)
-
-
 @pytest.mark.thorough
 def test_a_removal_takes_the_subject_that_is_named_and_leaves_the_other(session, names, together):
     picture, masks = together
@@ -68,17 +58,3 @@ def test_a_removal_takes_the_subject_that_is_named_and_leaves_the_other(session,
     gone = plane(result.region)
     assert float((gone * masks[1]).sum() / masks[1].sum()) > 0.95
     assert not bool((gone * masks[0]).any())
-
-
-def test_a_place_is_said_in_one_way(identity):
-    picture, mask = Image.new("RGB", (64, 64)), torch.ones(1, 1, 64, 64)
-    with pytest.raises(InputError, match="where"):
-        EditRequest(image=picture, prompt="a cat", seed=0, mask=mask, where=identity)
-    with pytest.raises(InputError, match="where"):
-        RepaintRequest(image=picture, seed=0, mask=mask, where=identity)
-
-
-def test_a_face_without_a_picture_cannot_be_looked_for(identity):
-    blank = replace(identity, mask=torch.zeros_like(identity.mask))
-    with pytest.raises(InputError, match="only the vector"):
-        find_identity(blank, Image.new("RGB", (64, 64)))

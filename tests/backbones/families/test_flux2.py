@@ -14,7 +14,6 @@ from swiftpie.backbones.hub import root_of
 from swiftpie.backbones.presets import RECIPES
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.request import Subject
-from tests.backbones.tiny_flux2 import make_pipeline
 from tests.parity.flux2 import FRAME_PX, PRESET, PROMPT, SEED, levels, ours, reference, theirs
 from tests.parity.pipelines import subject
 
@@ -23,8 +22,8 @@ SQUARE = (FRAME_PX, FRAME_PX)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return make_pipeline(tmp_path_factory.mktemp("klein") / "pipeline")
+def place(tiny):
+    return tiny("flux2")
 
 
 @pytest.fixture(scope="module")

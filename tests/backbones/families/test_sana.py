@@ -9,7 +9,6 @@ import torch
 from diffusers import SCMScheduler
 from PIL import Image
 
-from swiftpie import CapabilityError
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import trigflow
 from swiftpie.backbones.scheduling import schedule_of, with_steps
@@ -20,15 +19,14 @@ from swiftpie.pipelines.edit_region import canvas_for, found_region
 from swiftpie.pipelines.settings import ChordForm, EditSettings
 from swiftpie.pipelines.techniques.personalize import text_condition
 from swiftpie.schedules import PredictionType, flow_step, predict_clean
-from tests.backbones.tiny_sana import make_pipeline
 from tests.parity.sana import PRESET, PROMPT, SIDE_PX, levels, opened, ours, theirs
 
 SQUARE = (SIDE_PX, SIDE_PX)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    return make_pipeline(tmp_path_factory.mktemp("sana") / "pipeline")
+def place(tiny):
+    return tiny("sana")
 
 
 @pytest.fixture(scope="module")
@@ -111,11 +109,6 @@ def test_an_edit_that_says_the_same_changes_nothing(session):
     settings = EditSettings(chord=ChordForm.FAST)
     edited = session.edit(photo, "a cat", source_prompt="a cat", settings=settings, seed=1)
     assert levels([edited.image], [photo]) == 0
-
-
-def test_a_picture_of_a_subject_is_refused(session):
-    with pytest.raises(CapabilityError, match="Leave the picture out"):
-        session.encode_identity(Image.new("RGB", SQUARE), cutout="none")
 
 
 def test_the_language_model_has_all_threads_beside_openvino(session, tmp_path, request):

@@ -1,0 +1,191 @@
+"""What drawing refuses, a row each: a call, its error, and a word that the message has."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from swiftpie import CapabilityError, InputError, MaskSource, Scales, Session, Subject, WeightsError
+from swiftpie.engine.wrappers import WrappedDenoiser
+from swiftpie.errors import NoSubject
+from swiftpie.pipelines.draw import draw
+from swiftpie.pipelines.finding import find_identity
+from swiftpie.pipelines.request import EditRequest, Output, PersonalizeRequest, RepaintRequest
+from swiftpie.pipelines.settings import ChordForm, EditMethod, EditSettings
+from tests.parity.edit import photograph
+from tests.pipelines.pictures import edit
+from tests.pipelines.tiny_editor import tiny_editor
+
+PROMPT = "a dog on a beach"
+HALF = "a \udcff dog"  # what Python makes of a byte that is no text
+PHOTO, GREY = photograph(40, 40), Image.new("RGB", (64, 64), "grey")
+FAINT, WHOLE, SPECK = (
+    torch.full((1, 1, 40, 40), 0.49),
+    torch.ones(1, 1, 40, 40),
+    (0.5, 0.5, 0.501, 0.501),
+)
+BY_INVERSION = EditSettings(method=EditMethod.INVERSION)
+NAN = float("nan")
+
+VALUES = [  # that no request, subject or setting takes
+    (lambda _: Scales(identity_scale=-0.1), "identity_scale"),
+    (lambda _: Scales(identity_scale=NAN), "identity_scale"),
+    (lambda _: replace(Scales.for_edit(), text_scale=4.5), "text_scale=4.5"),
+    (lambda _: EditSettings(variation=1.5), "variation"),
+    (lambda _: EditSettings(variation=NAN), "variation"),
+    (lambda _: EditSettings(step_scale=5), "step_scale=5"),
+    (lambda _: EditSettings(noise_samples=0), "noise_samples=0"),
+    (lambda one: Subject(one, view=(61, 0)), "degrees"),
+    (lambda one: Subject(one, view=(0, -31)), "degrees"),
+    (lambda one: Subject(one, view=(NAN, 0)), "degrees"),
+    (lambda one: Subject(one, box=(0.5, 0.2, 0.5, 0.8)), "box"),
+    (lambda one: Subject(one, mask=torch.full((1, 1, 8, 8), torch.nan)), "eeded"),
+    (lambda one: personalize(one, subjects=(Subject(one, name=HALF),)), "surrogate"),
+    (lambda one: personalize(one, seeds=()), "pictures"),
+    (lambda one: personalize(one, seeds=(-1,)), "seed"),
+    (lambda one: personalize(one, prompt=" "), "empty"),
+    (lambda one: personalize(one, prompt=(PROMPT,) * 3), "prompts"),
+    (lambda one: personalize(one, negative_prompt=(PROMPT,) * 3), "prompts"),
+    (lambda one: personalize(one, prompt=HALF), "surrogate"),
+    (lambda one: personalize(one, negative_prompt=("", HALF)), "surrogate"),
+    *(
+        (lambda _, name=name: edit_request(**{name: HALF}), "surrogate")
+        for name in ("prompt", "source_prompt", "keyword", "negative_prompt")
+    ),
+    (lambda _: edit_request(mask=(NAN, 0.2, 0.7, 0.8)), "box"),
+    (lambda _: edit_request(mask=torch.full((1, 1, 8, 8), 255.0)), "eeded"),
+    (lambda one: edit_request(mask=WHOLE, where=one), "where"),
+    (lambda one: RepaintRequest(image=PHOTO, seed=0, mask=WHOLE, where=one), "where"),
+    (lambda _: RepaintRequest(image=PHOTO, seed=1), "identity"),
+]
+
+
+def personalize(identity, **changes):
+    given = {"subjects": (Subject(identity),), "prompt": PROMPT, "seeds": (3, 4), **changes}
+    return PersonalizeRequest(scene="words", **given)
+
+
+def edit_request(**changes):
+    return EditRequest(**{"image": PHOTO, "prompt": PROMPT, "seed": 0, **changes})
+
+
+@pytest.mark.parametrize(("make", "word"), VALUES)
+def test_values_that_mean_nothing_are_refused(identity, make, word):
+    with pytest.raises(InputError, match=word):
+        make(identity)
+
+
+def masked(identity):
+    return [Subject(identity, mask=torch.ones(1, 1, 16, 16)), Subject(identity)]
+
+
+def blank(identity):
+    """An identity whose picture shows nothing, as that of a face."""
+    return replace(identity, mask=torch.zeros_like(identity.mask))
+
+
+CALLS = [  # on the embedded model, with an identity
+    (lambda s, _: s.personalize((), PROMPT), CapabilityError, "subject"),
+    (lambda s, _: s.personalize((), PROMPT, scene="words"), CapabilityError, "subject"),
+    (lambda s, _: s.personalize((), PROMPT, mask="inline"), InputError, "mask"),
+    (lambda s, _: s.personalize((), PROMPT, scene="castle"), InputError, "scene"),
+    (lambda s, one: s.personalize(one, PROMPT, num_images=0), InputError, "requested"),
+    (lambda s, one: s.personalize(one, PROMPT, num_images=10**9), InputError, "requested"),
+    (lambda s, one: s.personalize(one, PROMPT, mask=MaskSource.BOX), InputError, "box"),
+    (lambda s, _: s.personalize("text", PROMPT), InputError, "Text"),
+    (lambda s, one: s.personalize([one], PROMPT), InputError, "Identity"),
+    (lambda s, one: s.personalize(masked(one), PROMPT, mask="inline"), InputError, "mask"),
+    (lambda s, one: s.personalize(one, PROMPT, tilt=181), InputError, "tilt"),
+    (lambda s, one: s.personalize(one, PROMPT, tilt=NAN), InputError, "tilt"),
+    (lambda s, _: s.encode_identity([]), InputError, "8"),
+    (lambda s, _: s.encode_identity([PHOTO] * 9), InputError, "8"),
+    (lambda s, _: s.encode_identity([PHOTO] * 2, masks=[None]), InputError, "masks"),
+    (lambda s, _: s.encode_identity([PHOTO] * 2, cutout=["auto"]), InputError, "cut-outs"),
+    (lambda s, _: s.encode_identity(PHOTO, cutout="mask.png"), InputError, "cut"),
+    (lambda s, _: s.remove(PHOTO), InputError, "points"),
+    (lambda s, _: s.remove(PHOTO, mask=WHOLE, points=[(0.3, 0.5)]), InputError, "exclude"),
+    (lambda s, _: s.remove(GREY, points=[(0.5, 0.5)]), NoSubject, "subject"),
+    (lambda s, _: s.remove(PHOTO, mask=FAINT), InputError, "half"),
+    (lambda s, _: s.edit(PHOTO, "at night", mask=FAINT), InputError, "half"),
+    (lambda s, one: s.insert(PHOTO, one, box=(0.5, 0.1, 0.4, 0.9)), InputError, "box"),
+    (lambda s, one: s.insert(PHOTO, one, box=SPECK), InputError, "pixel"),
+    (lambda s, _: s.remove(PHOTO, mask=SPECK), InputError, "pixel"),
+    (lambda s, _: s.edit(PHOTO, "at night", mask=SPECK), InputError, "pixel"),
+    (lambda _, one: find_identity(one, GREY, is_there=True), NoSubject, "nothing"),
+    (lambda _, one: find_identity(blank(one), GREY), InputError, "vector"),
+    (
+        lambda s, _: s.edit(PHOTO, PROMPT, settings=EditSettings(method=EditMethod.CHORD)),
+        *(CapabilityError, "recipe"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "word"), CALLS)
+def test_what_the_embedded_model_cannot_do_is_refused(session, identity, call, error, word):
+    with pytest.raises(error, match=word):
+        call(session, identity)
+
+
+@pytest.fixture(scope="module")
+def editor():
+    """A tiny random model of Stable Diffusion 2.1's shape, with an inversion network."""
+    return tiny_editor()
+
+
+def lacking(components, name):
+    return replace(components, **{name: None})
+
+
+def chord(components, **changes):
+    return edit(lacking(components, "inversion"), PHOTO, PROMPT, source_prompt="a cat", **changes)
+
+
+EDITS = [
+    (lambda c: edit(c, PHOTO, "  "), InputError, "empty"),
+    (lambda c: edit(c, PHOTO, PROMPT, seed=-1), InputError, "seed"),
+    (lambda c: edit(c, PHOTO, PROMPT, settings=EditSettings(size_px=130)), InputError, "130"),
+    (lambda c: edit(c, PHOTO, PROMPT, mask=torch.ones(128, 128)), InputError, "shape"),
+    (lambda c: edit(lacking(c, "image_encoder"), PHOTO, PROMPT), CapabilityError, "adapter"),
+    (lambda c: chord(c, settings=BY_INVERSION), CapabilityError, "inversion"),
+    (
+        lambda c: chord(c, settings=replace(BY_INVERSION, chord=ChordForm.FAST)),
+        *(InputError, "ChordEdit"),
+    ),
+    (
+        lambda c: Session(c).insert(
+            PHOTO, Session(c).encode_identity(PHOTO, cutout="none"), view=(20, 0)
+        ),
+        *(CapabilityError, "turn"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "word"), EDITS)
+def test_edits_that_cannot_be_are_refused(editor, call, error, word):
+    with pytest.raises(error, match=word):
+        call(editor)
+
+
+@pytest.mark.parametrize("output", list(Output))
+def test_what_is_no_number_is_not_drawn(session, identity, output):
+    broken = replace(identity, tokens=torch.full_like(identity.tokens, NAN))
+    with pytest.raises(WeightsError, match="NaN"):
+        session.draw(personalize(broken, output=output))
+
+
+class Failing(WrappedDenoiser):
+    """A denoiser that fails at every call."""
+
+    def __init__(self, inner, error):
+        super().__init__(inner)
+        self.error = error
+
+    def _predict(self, _):
+        raise self.error
+
+
+def test_a_failure_of_another_kind_is_not_taken_for_want_of_memory(session, identity):
+    failing = Failing(session.components.denoiser, RuntimeError("shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="shapes"):
+        draw(replace(session.components, denoiser=failing), personalize(identity))
