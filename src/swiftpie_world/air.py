@@ -350,17 +350,6 @@ def veil(picture: Tensor, f: Fields, settings: Sequence[Setting]) -> Tensor:
     return picture
 
 
-def falling(f: Fields, settings: Sequence[Setting]) -> Tensor:
-    """Return what share of each pixel rain or flakes cover, (B, 1, R, R) in [0, 1]."""
-    shows = f.noise.new_ones(len(settings), 1, f.size_px, f.size_px)
-    if rows := _rows_in("rain", settings):
-        shows[rows] *= 1 - _streaks(f.select(rows))
-    if rows := _rows_in("snowfall", settings):
-        for flakes in _flakes(f.select(rows)):
-            shows[rows] *= 1 - flakes
-    return 1 - shows
-
-
 def _rows_in(weather: str, settings: Sequence[Setting]) -> list[int]:
     index = WEATHERS.index(weather)
     return [row for row, setting in enumerate(settings) if setting.weather == index]

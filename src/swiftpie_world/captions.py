@@ -175,12 +175,10 @@ def draw_caption(
     name: str,
     synonyms: tuple[str, ...] = (),
     says_where: bool = True,
-    says_place: bool = True,
 ) -> str:
     """Describe a picture in one of many ways; the caption says every attribute.
 
-    `says_where=False` omits the setting, for prompts about a picture that exists already;
-    `says_place=False` omits the place alone.
+    `says_where=False` omits the setting, for prompts about a picture that exists already.
     """
     noun = draw_noun(random, name, synonyms)
     look = "" if spec.colour == NONE else random.choice(COLOUR_WORDS[spec.colour])
@@ -196,7 +194,7 @@ def draw_caption(
         _phrase(random, VIEW_PHRASES, spec.view),
     ]
     random.shuffle(about)
-    where = where_words(random, spec.setting, says_place=says_place) if says_where else []
+    where = where_words(random, spec.setting) if says_where else []
     where.append(random.choice(SIDE_WORDS[spec.side]))
     parts = (_prefix(random, spec), article, named, *about, *where)
     return " ".join(part for part in parts if part)
@@ -217,7 +215,7 @@ def draw_empty_caption(random: Random, setting: Setting | None) -> str:
     return " ".join(part for part in parts if part)
 
 
-def where_words(random: Random, setting: Setting, *, says_place: bool = True) -> list[str]:
+def where_words(random: Random, setting: Setting) -> list[str]:
     """Say place, time, weather and season in one of many ways, the place first."""
     place, words = SCENE_PLACES[setting.place], []
     if place.outdoors:
@@ -226,7 +224,7 @@ def where_words(random: Random, setting: Setting, *, says_place: bool = True) ->
     if place.has_seasons:
         words.append(random.choice(SEASON_PHRASES[SEASONS[setting.season]]))
     random.shuffle(words)
-    return [random.choice(place.phrases) if says_place else "", *words]
+    return [random.choice(place.phrases), *words]
 
 
 def _prefix(random: Random, spec: SceneSpec) -> str:

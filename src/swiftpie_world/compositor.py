@@ -18,7 +18,7 @@ from swiftpie_world.fields import Fields, over, paste, read_fields, smoothstep
 from swiftpie_world.frames import draw_frames, lowest_point
 from swiftpie_world.grounds import Ground
 from swiftpie_world.lighting import Light
-from swiftpie_world.places import Background, draw_foregrounds, draw_places, light_of
+from swiftpie_world.places import Background, draw_foregrounds, draw_places
 
 FOREGROUND_SHARE = 0.35  # of the pictures whose place has a foreground
 COVER, COVER_RANGE = 0.08, 0.06  # share of the subject's height behind the foreground
@@ -61,20 +61,11 @@ def render(
     *,
     size_px: int,
     companion: PlacedSprite | None = None,
-    place_noise: Tensor | None = None,
 ) -> Rendering:
-    """Draw one picture a row; `companion` subjects stand behind the first, and plainly.
-
-    Places follow from `place_noise` where it is given; all else, light and weather too, from
-    `noise`.
-    """
+    """Draw one picture a row; `companion` subjects stand behind the first, and plainly."""
     fields = read_fields(noise, size_px=size_px)
     places = [spec.setting for spec in specs]
-    if place_noise is None:
-        background = draw_places(fields, places)
-    else:
-        background = draw_places(read_fields(place_noise, size_px=size_px), places)
-        background = background._replace(light=light_of(fields, places))
+    background = draw_places(fields, places)
     picture, companion_mask = background.pixels, torch.zeros_like(background.pixels[:, :1])
     if companion is not None:
         plain = [SceneSpec(spec.setting) for spec in specs]

@@ -145,11 +145,6 @@ def draw_foregrounds(
     return colour, coverage
 
 
-def light_of(fields: Fields, settings: Sequence[Setting]) -> Light:
-    """Return the light that `draw_places` would return, without its pictures."""
-    return _light(fields, _read(fields, settings), settings)
-
-
 def _rank(setting: Setting) -> tuple[bool, Setting]:
     return not SCENE_PLACES[setting.place].outdoors, setting
 

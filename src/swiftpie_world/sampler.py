@@ -12,7 +12,7 @@ from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import Turned, normals, turn
 from swiftpie_world.accessories import ACCESSORIES, open_wardrobe
-from swiftpie_world.air import Setting, falling
+from swiftpie_world.air import Setting
 from swiftpie_world.captions import (
     AS_USUAL,
     NONE,
@@ -31,8 +31,6 @@ from swiftpie_world.compositor import (
     render,
     render_on,
 )
-from swiftpie_world.features import Place
-from swiftpie_world.fields import read_fields
 from swiftpie_world.grounds import Ground, draw_ground, photographed_ground
 from swiftpie_world.lighting import REFERENCE_NUMBERS, Light, light_of_reference, opposite_numbers
 from swiftpie_world.photographs import (
@@ -44,7 +42,7 @@ from swiftpie_world.photographs import (
     insert_subject,
 )
 from swiftpie_world.placement import place, side_by_side
-from swiftpie_world.places import PLACES, SCENE_PLACES, draw_places, is_held_out, settings
+from swiftpie_world.places import PLACES, is_held_out, settings
 from swiftpie_world.references import (
     SUBJECT_NUMBERS,
     draw_references,
@@ -61,23 +59,6 @@ LEAST_SEEN = 0.01  # of the picture: less of a subject cannot be recognised
 LEAST_CHANGE = 0.06  # of the range [-1, 1]; below it two pixels look the same
 CAPTIONS_A_SUBJECT = 12  # that a tokenizer learns from
 PHOTO_SHARE = 0.5  # of the batches on grounds, if there are photographs
-
-
-@dataclass(frozen=True)
-class SceneShares:
-    """How often the place of a picture follows from other noise, and how often nothing names it."""
-
-    other: float = 0.5
-    unnamed: float = 0.3  # of the places that have a name; 0 leaves out those that have none
-
-    @property
-    def places(self) -> tuple[Place, ...]:
-        """All that pictures may show."""
-        return SCENE_PLACES if self.unnamed else PLACES
-
-    def says_place(self, random: Random, setting: Setting) -> bool:
-        """Decide whether a caption names the place."""
-        return setting.place < len(PLACES) and random.random() >= self.unnamed
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +83,6 @@ class WorldBatch:
     companion_mask: Tensor  # (B, 1, R, R) in [0, 1], the second subject, 0 if there is none
     companion_layout: Layout | None  # its place; it is the subject of the V pictures before
     is_off_distribution: bool = False  # the pictures show no place of the world
-    scene: Tensor | None = None  # (B, 3, R, R) in [-1, 1], the places in plain daylight, empty
-    falling: Tensor | None = None  # (B, 1, R, R) in [0, 1], what rain or flakes cover
 
     @property
     def touched(self) -> Tensor:
@@ -173,16 +152,11 @@ class World:
         self.surfaces = None if surfaces is None else surfaces.to(device)
         self.photos = [photo.to(device) for photo in photos]
         self.wardrobe = open_wardrobe(subjects.sprite, device)
-        every = [
-            setting
-            for setting in settings(len(SCENE_PLACES))
-            if split == "held_out" or not is_held_out(setting)
-        ]
+        self.settings = [one for one in settings() if split == "held_out" or not is_held_out(one)]
         self._by_place = [
-            [setting for setting in every if setting.place == index]
-            for index in range(len(SCENE_PLACES))
+            [setting for setting in self.settings if setting.place == index]
+            for index in range(len(PLACES))
         ]
-        self.settings = [setting for setting in every if setting.place < len(PLACES)]
         self._with_floor = [setting for setting in self.settings if PLACES[setting.place].grounded]
 
     def batch(
@@ -195,7 +169,6 @@ class World:
         free_places: bool = False,
         pairs: bool = False,
         off_distribution: bool = False,
-        scenes: SceneShares | None = None,
         specs: Sequence[SceneSpec] | None = None,
     ) -> WorldBatch:
         """Draw `views` pictures of each of `num_subjects`; the seed decides everything.
@@ -209,8 +182,6 @@ class World:
             pairs: Draw two subjects, placed freely; the second is that of the pictures before.
             off_distribution: Draw pictures that look like no place and follow from no noise. Their
                 settings decide only how high subjects stand, and captions do not mention them.
-            scenes: Show the places by themselves as well, so often from other noise and so often
-                without a name.
             specs: What each picture shows; drawn if not given.
 
         Raises:
@@ -227,7 +198,7 @@ class World:
         draw = random.sample if num_subjects <= len(self.pool) else random.choices
         chosen, count = draw(self.pool, k=num_subjects), num_subjects * views
         if specs is None:
-            places = self._settings(random, count, off_distribution=off_distribution, scenes=scenes)
+            places = self._settings(random, count, off_distribution=off_distribution)
             specs = [draw_spec(random, one, self.shares) for one in places]
         if off_distribution:
             specs = [replace(spec, rendition=NONE) for spec in specs]
@@ -246,7 +217,6 @@ class World:
                 other if free_places or pairs or off_distribution else noise, shown, specs
             )
             subject, companion = PlacedSprite(shown, heights, layout), None
-            place_noise = None
             if pairs:
                 layout, beside = side_by_side(layout, shown, specs, third)
                 subject = subject._replace(layout=layout)
@@ -256,36 +226,16 @@ class World:
                 others = bystanders(subject, third, views)
                 rendering = render_on(ground, subject, specs, self.wardrobe, bystanders=others)
             else:
-                if scenes is not None:
-                    is_other = torch.rand(count, generator=generator, device=device) < scenes.other
-                    place_noise = torch.where(is_other.view(-1, 1, 1, 1), third, noise)
-                rendering = self.draw(
-                    noise, subject, specs, companion=companion, place_noise=place_noise
-                )
+                rendering = self.draw(noise, subject, specs, companion=companion)
             reference, reference_mask = self._references(frames, relief, numbers)
         names = [self.subjects.names[i] for i in chosen]
         captions = [
             draw_pair_caption(random, spec, names=(names[g], names[(g - 1) % num_subjects]))
             if pairs
-            else self._caption(
-                random,
-                spec,
-                chosen[g],
-                says_where=not off_distribution,
-                says_place=scenes is None or scenes.says_place(random, spec.setting),
-            )
+            else self._caption(random, spec, chosen[g], says_where=not off_distribution)
             for g, spec in zip(rows.tolist(), specs, strict=True)
         ]
-        scene, covered = None, None
-        if place_noise is not None:
-            with torch.no_grad(), torch.autocast(device.type, enabled=False):
-                plain = [Setting(spec.setting.place) for spec in specs]
-                scene = draw_places(read_fields(place_noise, size_px=self.size_px), plain).pixels
-                own = read_fields(noise, size_px=self.size_px)
-                covered = falling(own, [spec.setting for spec in specs])
         return WorldBatch(
-            scene=None if scene is None else 2 * scene - 1,
-            falling=covered,
             noise=noise,
             pixels=rendering.pixels,
             mask=rendering.mask,
@@ -324,13 +274,7 @@ class World:
         return PlacedSubjects(noise, frames, layout, captions, tuple(specs))
 
     def _caption(
-        self,
-        random: Random,
-        spec: SceneSpec,
-        index: int,
-        *,
-        says_where: bool = True,
-        says_place: bool = True,
+        self, random: Random, spec: SceneSpec, index: int, *, says_where: bool = True
     ) -> str:
         return draw_caption(
             random,
@@ -338,7 +282,6 @@ class World:
             name=self.subjects.names[index],
             synonyms=self.subjects.synonyms[index],
             says_where=says_where,
-            says_place=says_place,
         )
 
     def answer(
@@ -381,18 +324,11 @@ class World:
         specs: Sequence[SceneSpec],
         *,
         companion: PlacedSprite | None = None,
-        place_noise: Tensor | None = None,
     ) -> Rendering:
         """Draw one picture a row with the subject at its layout; see `render`."""
         with torch.no_grad(), torch.autocast(noise.device.type, enabled=False):
             return render(
-                noise,
-                subject,
-                specs,
-                self.wardrobe,
-                size_px=self.size_px,
-                companion=companion,
-                place_noise=place_noise,
+                noise, subject, specs, self.wardrobe, size_px=self.size_px, companion=companion
             )
 
     def insert(self, photo: Tensor, chosen: Sequence[int], *, seed: int) -> Insertion:
@@ -460,20 +396,14 @@ class World:
         ]
 
     def _settings(
-        self,
-        random: Random,
-        count: int,
-        *,
-        off_distribution: bool = False,
-        scenes: SceneShares | None = None,
+        self, random: Random, count: int, *, off_distribution: bool = False
     ) -> list[Setting]:
         if off_distribution:
             return random.choices(self._with_floor, k=count)
         # Half as many as pictures, so that rows are drawn together; every place equally often.
         places: list[int] = []
-        known = len(PLACES if scenes is None else scenes.places)
         while len(places) < count:
-            places += random.sample(range(known), known)
+            places += random.sample(range(len(PLACES)), len(PLACES))
         half = places[: math.ceil(count / 2)]
         return [random.choice(self._by_place[place]) for place in (half * 2)[:count]]
 

@@ -22,7 +22,7 @@ from swiftpie.geometry.layout import (
     whole_frame,
 )
 from swiftpie.geometry.relief import height, turn
-from swiftpie.models.denoiser import Prediction, SceneReference, SubjectCondition
+from swiftpie.models.denoiser import Prediction, SubjectCondition
 from swiftpie.noise import (
     COUPLED_CHANNELS,
     NUM_STATISTICS,
@@ -37,7 +37,6 @@ MASK_CELLS = 4  # mask pixels a side of a latent cell
 WAVES = (0.25, 0.5, 1.0, 2.0, 4.0)  # frequencies of the position code, in turns a half picture
 ANCHOR_CODES = 3 * 2 * len(WAVES)
 POSE_GAIN = 2.0  # radians and shares are small numbers compared with the codes
-SETTING_NUMBERS = 4 + 5 + 4  # times, weathers and seasons
 FRAME_REACH = 1.6  # reference coordinates further out than this are all the same: far away
 
 
@@ -83,8 +82,7 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
 
     Around the U-Net: smoothed copies and row and column means of the noise (the picture depends
     on them), position codes in the picture and in the reference frame, the aligned subject, and a
-    gate a channel that lets aligned latents through to the output. A network that reads scenes also
-    multiplies their latents into the output, and those of what falls before them.
+    gate a channel that lets aligned latents through to the output.
     """
 
     @register_to_config
@@ -96,7 +94,6 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         text_width: int = 160,
         embedding_width: int = 256,
         knows_pose: bool = False,  # noqa: FBT001, FBT002 - a setting, given by name
-        reads_scene: bool = False,  # noqa: FBT001, FBT002
     ) -> None:
         """Make an untrained network.
 
@@ -107,22 +104,21 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
             text_width: Width of text and identity tokens.
             embedding_width: Width of the embedding that all blocks read.
             knows_pose: Whether the network reads the view and the bend of a subject.
-            reads_scene: Whether the network reads a picture of the place.
         """
         super().__init__()
         codes = 4 * len(WAVES)
         aligned = latent_channels + CELL_PX**2
         self.text_norm = nn.LayerNorm(text_width)
         extra = 4 * COUPLED_CHANNELS + aligned + 2 * codes + 1 + ANCHOR_CODES
-        extra += POSE_NUMBERS * knows_pose + (2 * latent_channels + 1) * reads_scene
+        extra += POSE_NUMBERS * knows_pose
         self.unet = tiny_unet(
             latent_channels + extra,
-            2 * latent_channels + MASK_CELLS**2 + 2 * latent_channels * reads_scene,
+            2 * latent_channels + MASK_CELLS**2,
             widths=widths,
             heads=heads,
             text_width=text_width,
             embedding_width=embedding_width,
-            class_width=2 * text_width + NUM_STATISTICS + SETTING_NUMBERS * reads_scene,
+            class_width=2 * text_width + NUM_STATISTICS,
         )
         self.installation = install(self.unet, Plan(token_width=text_width, gate=1.0))
         with torch.no_grad():
@@ -147,11 +143,6 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         aligned = merge_aligned(condition.aligned, attention.detail_scale)
         inputs = [latents, smoothed(latents), aligned, self._places(condition)]
         inputs.append(anchor_codes(latents))
-        scene = condition.scene or without_scene(latents)
-        if self.config.reads_scene:
-            is_given = scene.present[..., None, None].expand(-1, -1, *latents.shape[2:])
-            inputs += [scene.latents, scene.falling, is_given]
-            embedding.append(scene.setting)
         output: Tensor = self.unet(
             torch.cat(inputs, dim=1),
             timestep,
@@ -162,11 +153,7 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         ).sample.float()
         gate = torch.sigmoid(output[:, channels : 2 * channels])
         sample = output[:, :channels] + gate * aligned[:, :channels]
-        end = 2 * channels + MASK_CELLS**2
-        shapes, factors = output[:, 2 * channels : end], output[:, end:]
-        if self.config.reads_scene:
-            kept, falling = factors.chunk(2, dim=1)
-            sample = sample + kept * scene.latents + falling * scene.falling
+        shapes = output[:, 2 * channels :]
         return Prediction(sample, torch.sigmoid(F.pixel_shuffle(shapes, MASK_CELLS)))
 
     def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
@@ -215,14 +202,6 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
             rows_of = nearest[..., None].expand(-1, -1, POSE_NUMBERS)
             codes.append(POSE_GAIN * condition.pose.gather(1, rows_of) * is_near * known)
         return torch.cat(codes, dim=-1).transpose(1, 2).unflatten(2, (rows, columns))
-
-
-def without_scene(latents: Tensor) -> SceneReference:
-    """Return the condition of pictures whose place only words and noise tell."""
-    nothing = latents.new_zeros(len(latents), 1 + SETTING_NUMBERS)
-    return SceneReference(
-        torch.zeros_like(latents), torch.zeros_like(latents), nothing[:, :1], nothing[:, 1:]
-    )
 
 
 def tiny_unet(

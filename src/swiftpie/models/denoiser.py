@@ -24,15 +24,6 @@ Network = TypeVar("Network", bound=nn.Module)
 REFERENCE_SEED = 0  # every reference is noised alike, so that an identity is reproducible
 
 
-class SceneReference(NamedTuple):
-    """A picture of the place, seen in the frame of the picture itself; tensors only."""
-
-    latents: Tensor  # (B, C, h, w) of the place in plain daylight, without subjects; 0 if not given
-    falling: Tensor  # (B, C, h, w) of rain or flakes on black; 0 where nothing falls
-    present: Tensor  # (B, 1) 1 where a scene is given
-    setting: Tensor  # (B, 13) time, weather and season, a 1 in each; 0 where only words say it
-
-
 class SubjectCondition(NamedTuple):
     """Everything about S subjects that one call of the denoiser reads; tensors only."""
 
@@ -40,7 +31,6 @@ class SubjectCondition(NamedTuple):
     pooled: Tensor  # (B, S, D) one vector a subject
     aligned: Tensor  # (B, S, C', h, w) subjects in place; C' is 0 where a denoiser takes none
     pose: Tensor  # (B, S, 4) as in `Layout`; 0 is as the reference shows the subject
-    scene: SceneReference | None = None  # None: the place follows from words and noise
 
 
 class Prediction(NamedTuple):

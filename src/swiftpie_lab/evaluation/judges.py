@@ -173,13 +173,6 @@ def shipped_embedder() -> SubjectEmbedder:
     return embedder.eval().requires_grad_(requires_grad=False)
 
 
-def shipped_reader() -> PictureReader:
-    """Read the judge of pictures inside the package, in full precision."""
-    with _shipped("judges") as place:
-        _, reader = load_judges(place, WHOLE_QUESTIONS, CLOSE_QUESTIONS)
-    return reader.eval().requires_grad_(requires_grad=False)
-
-
 def gallery_of(vectors: Tensor) -> Tensor:
     """Return one unit vector a subject (S, D) from those of its views (S, V, D)."""
     return F.normalize(vectors.mean(dim=1), dim=1)

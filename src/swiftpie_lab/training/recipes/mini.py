@@ -79,35 +79,6 @@ def world_semantic_sharpening() -> TrainConfig:
     return TrainConfig(loop=loop, stage=SharpeningConfig(model))
 
 
-def world_one_network() -> TrainConfig:
-    """The packaged model trained further to draw places from their pictures as well."""
-    tasks = Tasks(
-        placed_freely=0.08,
-        pair=0.07,
-        repaint=0.08,
-        refine=0.03,
-        insert=0.16,
-        semantic=0.15,
-        scene=0.32,
-    )
-    model = replace(
-        SEMANTIC_MODEL,
-        start="mini",
-        trained=("denoiser",),
-        tasks=tasks,
-        grown_share=0.7,
-        subject_weight=3.0,
-    )
-    loop = LoopConfig(
-        steps=4000,
-        learning_rate=1.2e-3,
-        learning_rates=(1.2e-3, 1e-3),
-        decay_share=0.6,
-        ema_decay=0.995,
-    )
-    return TrainConfig(loop=loop, stage=SharpeningConfig(model))
-
-
 def world_scene() -> TrainConfig:
     """Scene network: draws the place of a reference picture at any time, weather and season."""
     loop = LoopConfig(

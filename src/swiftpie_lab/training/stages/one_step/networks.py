@@ -171,20 +171,6 @@ def trainable(networks: OneStepNetworks, parts: Sequence[str] = ()) -> OneStepNe
     return copied
 
 
-def reading_scenes(denoiser: TinyDenoiser) -> TinyDenoiser:
-    """Return a network that draws the same pictures and can learn to read scenes.
-
-    The weights of scenes come last in its first and last layers, and are zero.
-    """
-    wider = TinyDenoiser.from_config(denoiser.config, reads_scene=True)
-    weights = wider.state_dict()
-    for name, known in denoiser.state_dict().items():
-        weights[name].zero_()
-        weights[name][tuple(map(slice, known.shape))] = known
-    wider.load_state_dict(weights)
-    return wider.to(next(denoiser.parameters()))
-
-
 def train_tokenizer(captions: Iterable[str], sizes: Sizes) -> PreTrainedTokenizerFast:
     """Return a lower-casing tokenizer; the same captions give the same vocabulary."""
     captions = list(captions)

@@ -23,12 +23,7 @@ from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import iou, resize_mask, subject_extent
 from swiftpie.mini.layout_predictor import LayoutPredictor
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.denoiser import (
-    ReferenceFeatures,
-    SceneReference,
-    SubjectCondition,
-    read_references,
-)
+from swiftpie.models.denoiser import ReferenceFeatures, SubjectCondition, read_references
 from swiftpie.models.eight_bits import write_network
 from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.types import TextCondition
@@ -50,7 +45,6 @@ from swiftpie_lab.training.stages.one_step.networks import (
     Sizes,
     load_trained,
     new_networks,
-    reading_scenes,
     train_tokenizer,
     trainable,
 )
@@ -74,10 +68,9 @@ from swiftpie_lab.training.stages.one_step.tasks import (
     refined_input,
     repainting,
     rows_where,
-    scene_of,
 )
 from swiftpie_world.captions import AS_USUAL, SpecShares
-from swiftpie_world.sampler import SceneShares, World, WorldBatch
+from swiftpie_world.sampler import World, WorldBatch
 from swiftpie_world.subjects import Split
 
 SCENERY_SEED = 2**29  # between the seeds of a step's batch and of its sceneries
@@ -85,8 +78,6 @@ TEACHER_FORCED = 0.6  # share of samples that get the true layout, not the predi
 KNOWN_SUBJECTS = 0.5  # share of repainting batches that are given their subject's reference
 TURNED = math.radians(20)  # yaw or pitch beyond which the reference shows another side
 LIGHT_WEIGHT = 0.3
-PHOTO_SCENES = 0.35  # share of the batches with scenes that are off-distribution, as photographs
-SAID_SETTINGS = 0.7  # share of the scenes whose setting numbers give as well as words
 REPAINTED = {TrainingTask.REPAINT, TrainingTask.INSERT}  # a part of their pictures is given
 HAT_WEIGHT = 6.0  # and of those that show its hat, which is small and in no reference
 
@@ -144,8 +135,6 @@ class OneStepConfig:
                 f"The weights of {self.start!r} know no light, and sceneries={self.sceneries} "
                 "teach it. Start from others, or set sceneries=0."
             )
-        if self.tasks.scene and not networks.denoiser.config.reads_scene:
-            networks.denoiser = reading_scenes(networks.denoiser)
         return OneStepStage(*worlds, autoencoder, networks, config=self)
 
     def world(self, context: Context, split: Split) -> World:
@@ -153,7 +142,7 @@ class OneStepConfig:
         return context.world(
             split,
             size_px=self.size_px,
-            has_surfaces=bool(self.tasks.insert or self.tasks.scene or self.sceneries),
+            has_surfaces=bool(self.tasks.insert or self.sceneries),
             photos=self.photos,
             shares=self.shares if split == "train" else AS_USUAL,
         )
@@ -205,17 +194,14 @@ class OneStepStage:
         is_free = task in {TrainingTask.PLACED_FREELY, TrainingTask.PAIR, TrainingTask.REPAINT}
         # Pictures to complete are read as references as well.
         views = max(1, config.views // 2) if task in REPAINTED else config.views
-        shows_photo = task is TrainingTask.SCENE and Random(step).random() < PHOTO_SCENES
-        batch = stage.world.batch(
+        return stage.world.batch(
             config.num_subjects,
             views,
             seed=step,
             free_places=is_free,
             pairs=task is TrainingTask.PAIR,
-            off_distribution=shows_photo or task is TrainingTask.INSERT,
-            scenes=SceneShares() if task is TrainingTask.SCENE and not shows_photo else None,
+            off_distribution=task is TrainingTask.INSERT,
         )
-        return replace(batch, scene=batch.background) if shows_photo else batch
 
     def _at(self, step: int) -> "OneStepStage":
         """Return the stage of the size that `step` has."""
@@ -276,10 +262,7 @@ class OneStepStage:
         task: TrainingTask,
         generator: torch.Generator,
     ) -> tuple[TrainingTarget, Outcome]:
-        is_free = batch.is_off_distribution or task in {
-            TrainingTask.PLACED_FREELY,
-            TrainingTask.PAIR,
-        }
+        is_free = task in {TrainingTask.PLACED_FREELY, TrainingTask.PAIR}
         is_pair = task is TrainingTask.PAIR
         start, state = None, generator.get_state()
         if task is TrainingTask.REFINE:
@@ -364,10 +347,8 @@ class OneStepStage:
         text = self.encode_text(network, batch.captions)
         extent = subject_extent(batch.reference_mask).repeat_interleave(self.config.views, dim=0)
         scores = network.layout_predictor(batch.noise, text.pooled, extent)
-        scene = self._scene_of(batch, generator)
         if float(torch.rand((), generator=generator)) < drops.everything:
             condition = absent_subject(batch.noise, width=text.pooled.shape[1])
-            condition = condition._replace(scene=scene)
             return Outcome(network.denoiser(*start, text, condition, {}), scores, [], None)
         known = torch.rand(len(extent), generator=generator) < forced
         guess = (one.detach() for one in scores.layout)
@@ -385,7 +366,6 @@ class OneStepStage:
                 drops=drops,
                 mask_chance=chance,
                 other=self._other_sides(network, batch, generator),
-                given=_whole(batch.scene) if batch.is_off_distribution else None,
             )
         ]
         if batch.companion_layout is not None:
@@ -407,19 +387,12 @@ class OneStepStage:
                 )
             )
         condition = condition_of(shown, batch.noise, autoencoder=self.autoencoder)
-        condition = condition._replace(scene=scene)
         notes: dict[str, Tensor] = {}
         with noted_queries(network.denoiser) as queries:
             prediction = network.denoiser(*start, text, condition, notes)
         maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
         looked = self._lookup(network, queries, condition, batch)
         return Outcome(prediction, scores, maps, shown[0].lighting, looked)
-
-    def _scene_of(self, batch: WorldBatch, generator: torch.Generator) -> SceneReference | None:
-        if batch.scene is None:
-            return None
-        said = torch.rand(len(batch.noise), generator=generator) < SAID_SETTINGS
-        return scene_of(self.autoencoder, batch, batch.scene, says_setting=said.to(batch.noise))
 
     def _lookup(
         self,
@@ -528,38 +501,9 @@ class OneStepStage:
                 ).prediction.sample
             seen = self.autoencoder.decode(alone.float()).clamp(-1, 1)
             figures["semantic_psnr_db"] = subject_figures(seen, batch)["subject_psnr_db"]
-        if network.denoiser.config.reads_scene:
-            figures |= always.scene_figures(network, seed=VALIDATION_SEED)
         if self.grown is not None:
             grown = self.grown.sample(network, path.with_stem(f"{path.stem}_grown"))
             figures |= {f"grown_{name}": value for name, value in grown.items()}
-        return figures
-
-    @torch.no_grad()
-    def scene_figures(self, network: OneStepNetworks, *, seed: int) -> dict[str, float]:
-        """Return how well held-out pictures show their places: by words, and by scenes.
-
-        A scene follows from the noise of the picture, or from other noise.
-        """
-        figures = {}
-        for name, other in (("words", 0.0), ("scene", 0.0), ("other_scene", 1.0)):
-            batch = self.held_out.batch(
-                self.config.validation_pictures,
-                1,
-                seed=seed,
-                augment=False,
-                scenes=SceneShares(other=other, unnamed=0.0),
-            )
-            if name == "words":
-                batch = replace(batch, scene=None)
-            generator = torch.Generator().manual_seed(3)
-            with torch.autocast(batch.pixels.device.type, torch.bfloat16):
-                drawn = self.forward(network, batch, generator, drops=Drops(0, 0, 0, 0))
-            pixels = self.autoencoder.decode(drawn.prediction.sample.float()).clamp(-1, 1)
-            found = masked_psnr_db(pixels, batch.pixels, 1 - batch.mask)
-            figures[f"{name}_background_db"] = float(found.mean())
-            shown = subject_figures(pixels, batch)
-            figures |= {f"{name}_{key}": value for key, value in shown.items()}
         return figures
 
     def export(self, network: OneStepNetworks, folder: Path) -> None:
@@ -582,11 +526,6 @@ class OneStepStage:
         networks = copy.deepcopy(self.initial)
         networks.layout_predictor = predictor
         self.export(networks, folder)
-
-
-def _whole(scene: Tensor | None) -> Tensor | None:
-    """Return pictures (B, 3, R, R) as ones of which all is given, (B, 4, R, R)."""
-    return None if scene is None else torch.cat([scene, torch.ones_like(scene[:, :1])], dim=1)
 
 
 def true_lighting(batch: WorldBatch) -> Lighting:

@@ -14,14 +14,12 @@ from swiftpie.attention.condition import silent_condition
 from swiftpie.geometry.layout import Layout, to_affine
 from swiftpie.geometry.shading import Lighting, relit
 from swiftpie.masks import bounding_box, grow, resize_mask
-from swiftpie.mini.denoiser import CELL_PX, SETTING_NUMBERS, align
+from swiftpie.mini.denoiser import CELL_PX, align
 from swiftpie.mini.layout_predictor import LayoutScores
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.denoiser import Prediction, ReferenceFeatures, SceneReference, SubjectCondition
+from swiftpie.models.denoiser import Prediction, ReferenceFeatures, SubjectCondition
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.schedules import add_noise, scaled_linear_step
-from swiftpie_world.air import SEASONS, TIMES, WEATHERS
-from swiftpie_world.captions import SceneSpec
 from swiftpie_world.sampler import WorldBatch
 
 REFINING_TIMESTEPS = (749, 499, 249)  # the later steps of two and of four
@@ -53,7 +51,6 @@ class TrainingTask(StrEnum):
     REFINE = "refine"  # a later step of several, on the model's own draft
     INSERT = "insert"  # into an off-distribution picture, or out of it, as with photographs
     SEMANTIC = "semantic"  # the semantic branch alone shows the subject
-    SCENE = "scene"  # a picture of the place is given
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,6 @@ class Tasks:
     refine: float = 0.10
     insert: float = 0.0
     semantic: float = 0.0
-    scene: float = 0.0
 
     def choose(self, chance: float) -> TrainingTask:
         """Return the task that belongs to a number in [0, 1)."""
@@ -266,32 +262,6 @@ def _as_lit(subject: SubjectInput) -> Tensor:
         return pixels
     with torch.autocast(pixels.device.type, enabled=False):
         return relit(pixels.float(), mask.float(), subject.lighting, subject.layout)
-
-
-@torch.no_grad()
-def scene_of(
-    autoencoder: PatchAutoencoder, batch: WorldBatch, scene: Tensor, *, says_setting: Tensor
-) -> SceneReference:
-    """Return what the denoiser reads of the scenes (B, 3, R, R) of `batch`.
-
-    `says_setting` (B,) is 1 where numbers give the setting as well as the words.
-    """
-    latents, says = autoencoder.encode(scene), says_setting[:, None]
-    if batch.falling is None:
-        nothing = torch.zeros_like(latents)
-        none_said = says.new_zeros(len(says), SETTING_NUMBERS)
-        return SceneReference(latents, nothing, torch.ones_like(says), none_said)
-    falls = autoencoder.encode((2 * batch.falling - 1).expand_as(scene))
-    falls = falls * (batch.falling.amax(dim=(1, 2, 3), keepdim=True) > 0)
-    setting = setting_numbers(batch.specs).to(says) * says
-    return SceneReference(latents, falls, torch.ones_like(says), setting)
-
-
-def setting_numbers(specs: Sequence[SceneSpec]) -> Tensor:
-    """Return time, weather and season of each picture, (B, 13) with a 1 in each."""
-    rows = torch.tensor([spec.setting[1:] for spec in specs])
-    kinds = zip(rows.unbind(1), (TIMES, WEATHERS, SEASONS), strict=True)
-    return torch.cat([F.one_hot(row, len(kind)) for row, kind in kinds], dim=1)
 
 
 def absent_subject(noise: Tensor, *, width: int) -> SubjectCondition:

@@ -7,10 +7,10 @@ import torch
 
 import swiftpie
 from swiftpie_lab.training.loop import LoopConfig, fit
-from swiftpie_lab.training.stages.one_step.networks import load_trained, reading_scenes
+from swiftpie_lab.training.stages.one_step.networks import load_trained
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
 from swiftpie_lab.training.stages.one_step.tasks import Drops, Tasks, TrainingTask
-from swiftpie_world.sampler import SceneShares, World
+from swiftpie_world.sampler import World
 from swiftpie_world.textures import make_textures
 from tests.lab.training.stages.conftest import SMALL, small_model
 
@@ -224,42 +224,3 @@ def test_figures_are_told_of_both_sizes(subjects, stage, tmp_path):
     )
     assert figures["grown_psnr_db"] != figures["psnr_db"]
     assert (tmp_path / "samples_grown.png").exists()
-
-
-@pytest.fixture(scope="module")
-def scenic(stage):
-    shares = dict.fromkeys(vars(Tasks()), 0.0) | {"scene": 1.0}
-    networks = stage.network()
-    networks.denoiser = reading_scenes(networks.denoiser)
-    config = replace(stage.config, tasks=Tasks(**shares))
-    return replace(stage, config=config, initial=networks)
-
-
-def test_a_network_that_learns_to_read_scenes_draws_the_same_at_first(stage, scenic):
-    before, after = (one.network() for one in (stage, scenic))
-    first, again = (scenic.losses(network, 2) for network in (before, after))
-    for name, loss in first.items():
-        assert again[name].item() == pytest.approx(loss.item(), rel=1e-3)
-
-
-def test_scenes_and_what_falls_before_them_reach_the_first_and_the_last_layer(scenic):
-    network = scenic.network()
-    sum(scenic.losses(network, 2).values()).backward()
-    unet, added = network.denoiser.unet, 2 * network.denoiser.config.latent_channels
-    read, written = unet.conv_in.weight.grad[:, -added - 1 :], unet.conv_out.weight.grad[-added:]
-    assert (read.abs().sum(dim=(0, 2, 3)) > 0).sum() > added / 2
-    assert (written.abs().sum(dim=(1, 2, 3)) > 0).sum() >= added / 2
-
-
-def test_a_scene_shows_the_place_of_the_picture_by_day(stage):
-    batch, other = (
-        stage.world.batch(8, 1, seed=1, scenes=SceneShares(other=share, unnamed=0.0))
-        for share in (0.0, 1.0)
-    )
-    by_day = torch.tensor(
-        [spec.setting[1:] == (0, 0, 0) and spec.rendition == "none" for spec in batch.specs]
-    )
-    assert by_day.any()
-    away = (batch.scene - batch.background).abs().mean(dim=(1, 2, 3))
-    assert away[by_day].max() < 0.01
-    assert not torch.allclose(other.scene, batch.scene)
