@@ -72,8 +72,6 @@ REMBG = tuple(
 OWN_JUDGES = LicenceTerms("judges", "SwiftPie's, inside swiftpie-lab", "Apache-2.0", True)
 SPRITES = LicenceTerms("pictures", "Fluent Emoji sprites", "MIT", True)
 CLIP = LicenceTerms("judge", "CLIP ViT-L/14 and B/32 (OpenAI)", "MIT; see its model card", None)
-AESTHETIC = LicenceTerms("judge", "improved aesthetic predictor (LAION)", "Apache-2.0", True)
-IMAGE_REWARD = LicenceTerms("judge", "ImageReward-v1.0 (THUDM)", "Apache-2.0", True)
 DINO = LicenceTerms("judge", "DINO ViT-B/8", "Apache-2.0", True)
 LPIPS = LicenceTerms("judge", "LPIPS", "BSD-2-Clause", True)
 
@@ -83,7 +81,7 @@ def everything() -> list[LicenceTerms]:
     presets = map(preset_terms, PRESETS.names())
     encoders = (encoder_terms(name, part="face encoder") for name in FACE_ENCODERS.names())
     others = (ADAPTER, FACE_ADAPTER, IMAGE_ENCODER, OWN_CUTOUT, ISNET, *REMBG, OWN_JUDGES, SPRITES)
-    judges = (CLIP, AESTHETIC, IMAGE_REWARD, DINO, LPIPS)
+    judges = (CLIP, DINO, LPIPS)
     return list(dict.fromkeys(chain(*presets, *encoders, others, judges)))
 
 

@@ -43,7 +43,7 @@ PANELS: Mapping[str, str] = {
             cases data data_path num_subjects identities prompts subjects all_references
             results
         """,
-    "Judges": "clip clip_small dino dino_small siglip2 lpips aesthetic image_reward judges",
+    "Judges": "clip clip_small dino dino_small siglip2 lpips judges",
     "Run": """
             overrides time_limit resume processes batch_size strict update only_checks
             uses_ray

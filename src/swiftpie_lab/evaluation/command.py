@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic
 
@@ -59,37 +60,24 @@ def side_of(loading: LoadOptions, *, own_px: int | None = None) -> int:
     return preset.sized(loading.get("size_px")).image_size_px
 
 
-def open_networks(
-    files: NetworkFiles, *, has_to_be_large: bool = False, allow_pickle: bool = False
-) -> judges.Networks:
+def open_networks(files: NetworkFiles, *, has_to_be_large: bool = False) -> judges.Networks:
     """Read what users give to judge with."""
-    clip = aesthetic = None
-    if "clip" in files:
-        clip = judges.load_clip(files["clip"], has_to_be_large=has_to_be_large)
-        if "aesthetic" in files:
-            path = files["aesthetic"]
-            aesthetic = judges.load_aesthetic(path, width=clip.width, allow_pickle=allow_pickle)
-    return judges.Networks(
-        clip=clip,
-        clip_small=judges.load_clip(files["clip_small"]) if "clip_small" in files else None,
-        dino=judges.load_dino(files["dino"]) if "dino" in files else None,
-        dino_small=(
-            judges.load_dino(files["dino_small"], is_small=True) if "dino_small" in files else None
-        ),
-        siglip2=judges.load_siglip2(files["siglip2"]) if "siglip2" in files else None,
-        lpips=judges.load_lpips(files["lpips"]) if "lpips" in files else None,
-        aesthetic=aesthetic,
-        image_reward=(
-            judges.load_image_reward(files["image_reward"], allow_pickle=allow_pickle)
-            if "image_reward" in files
-            else None
-        ),
-        digests={
-            f"{name}/{path.name}": _sha256(path)
-            for name, place in files.items()
-            for path in _weights_at(Path(str(place)))
-        },
-    )
+    load: dict[str, Callable[[Path], object]] = {
+        "clip": partial(judges.load_clip, has_to_be_large=has_to_be_large),
+        "clip_small": judges.load_clip,
+        "dino": judges.load_dino,
+        "dino_small": partial(judges.load_dino, is_small=True),
+        "siglip2": judges.load_siglip2,
+        "lpips": judges.load_lpips,
+    }
+    places = {name: Path(str(place)) for name, place in files.items()}
+    loaded: dict[str, Any] = {name: load[name](place) for name, place in places.items()}
+    digests = {
+        f"{name}/{path.name}": _sha256(path)
+        for name, place in places.items()
+        for path in _weights_at(place)
+    }
+    return judges.Networks(**loaded, digests=digests)
 
 
 def _weights_at(place: Path) -> list[Path]:

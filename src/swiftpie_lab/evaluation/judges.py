@@ -16,7 +16,6 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoTokenizer,
-    BertTokenizer,
     CLIPModel,
     PreTrainedConfig,
     PreTrainedTokenizerBase,
@@ -28,7 +27,6 @@ from swiftpie.backbones.load.safe import read_tensors
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.faces import FaceEncoder
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
-from swiftpie_lab.evaluation.image_reward import ImageReward, image_reward_of
 from swiftpie_lab.evaluation.posing import find_pose
 from swiftpie_lab.evaluation.siglip2 import Siglip2
 from swiftpie_lab.judges import (
@@ -52,8 +50,6 @@ SIGLIP2 = (16, 1152)  # of SO400M
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_PATCH_PX, CLIP_WIDTH = 14, 1024  # ViT-L/14
 TINY = 1e-8
-
-AESTHETIC_LAYERS = ("layers.0", "layers.2", "layers.4", "layers.6", "layers.7")  # all linear
 
 LPIPS_SHIFT, LPIPS_SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 LPIPS_TINY = 1e-10
@@ -81,9 +77,7 @@ NEEDED: Mapping[str, str] = {  # by field of `Networks`
     "dino": "needs DINO ViT-B/8; give its folder with --dino DIR",
     "dino_small": "needs DINO ViT-S/16; give its folder with --dino-small DIR",
     "siglip2": "needs SigLIP2 SO400M NaFlex; give its folder with --siglip2 DIR",
-    "aesthetic": "needs the LAION predictor (--aesthetic FILE) and CLIP ViT-L/14 (--clip DIR)",
     "face_judge": "needs a second face encoder; give its files with --judge-models DIR",
-    "image_reward": "needs ImageReward-v1.0; give its folder with --image-reward DIR",
 }
 
 
@@ -190,16 +184,11 @@ class Clip:
     model: CLIPModel
     tokenizer: PreTrainedTokenizerBase
 
-    @property
-    def width(self) -> int:
-        """Numbers in a vector, D."""
-        return int(self.model.config.to_dict()["projection_dim"])
-
     @torch.no_grad()
     def picture(self, image: Image.Image) -> Tensor:
         """Return the vector (1, D) of the middle square of a picture."""
         side = self.model.config.to_dict()["vision_config"]["image_size"]
-        pixels = clip_pixels(image, side_px=side)
+        pixels = _normalise(_middle_square(image, side_px=side), CLIP_MEAN, CLIP_STD)
         hidden = self.model.vision_model(pixel_values=pixels).pooler_output
         return F.normalize(self.model.visual_projection(hidden), dim=-1)
 
@@ -228,20 +217,6 @@ class SubjectJudge:
     def picture(self, image: Image.Image) -> Tensor:
         """Return the vector (1, D) of a whole picture, shrunk to 64 px a side."""
         return self.embedder(shrink(_planes(image.convert("RGB")) / 127.5 - 1))
-
-
-@dataclass(frozen=True, eq=False)
-class Aesthetic:
-    """How much people would like a picture, about 1 to 10, from CLIP's vector of it."""
-
-    layers: tuple[tuple[Tensor, Tensor], ...]  # weight and bias of each
-
-    @torch.no_grad()
-    def __call__(self, picture: Tensor) -> float:
-        """Judge one vector (1, D) of length 1."""
-        for weight, bias in self.layers:
-            picture = F.linear(picture, weight, bias)
-        return float(picture)
 
 
 @dataclass(frozen=True, eq=False)
@@ -345,8 +320,6 @@ class Networks:
     dino_small: Dino | None = None
     siglip2: Siglip2 | None = None
     subjects: SubjectJudge | None = None  # of rendered sprites
-    aesthetic: Aesthetic | None = None
-    image_reward: ImageReward | None = None
     face_judge: FaceEncoder | None = None  # did not help to draw
     digests: Mapping[str, str] = field(default_factory=dict)  # sha256 by file of what users gave
 
@@ -400,59 +373,6 @@ def load_siglip2(folder: Path) -> Siglip2:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     _check_size(model.vision_model.config, SIGLIP2, folder, "SigLIP2 SO400M NaFlex")
     return Siglip2(model.float().eval().requires_grad_(False), processor, tokenizer)
-
-
-def load_aesthetic(path: Path, *, width: int, allow_pickle: bool = False) -> Aesthetic:
-    """Read the predictor as released, or its tensors as safetensors.
-
-    Args:
-        path: The file.
-        width: Of CLIP's vectors.
-        allow_pickle: The release is a pickle of plain tensors.
-
-    Raises:
-        WeightsError: It is unreadable or another network.
-    """
-    tensors = read_tensors(path, allow_pickle=allow_pickle)
-    try:
-        layers = tuple(
-            (tensors[f"{name}.weight"].float(), tensors[f"{name}.bias"].float())
-            for name in AESTHETIC_LAYERS
-        )
-        Aesthetic(layers)(torch.zeros(1, width))
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise WeightsError(
-            f"'{path}' does not fit ({short_reason(error)}). LAION's linear predictor for vectors "
-            f"of {width} numbers is needed. Get the one for CLIP ViT-L/14, or leave it out."
-        ) from error
-    return Aesthetic(layers)
-
-
-def load_image_reward(folder: Path, *, allow_pickle: bool = False) -> ImageReward:
-    """Read ImageReward-v1.0 as released, or its tensors as safetensors.
-
-    Args:
-        folder: Holds `ImageReward.pt` or `ImageReward.safetensors`, and the tokenizer of
-            bert-base-uncased.
-        allow_pickle: The release is a pickle of plain tensors.
-
-    Raises:
-        WeightsError: They are not there, or it is another network.
-    """
-    paths = [
-        path for end in ("safetensors", "pt") if (path := folder / f"ImageReward.{end}").is_file()
-    ]
-    try:
-        tokenizer = BertTokenizer.from_pretrained(folder, local_files_only=True)
-        (path, *_) = paths
-        return image_reward_of(read_tensors(path, allow_pickle=allow_pickle), tokenizer)
-    except (OSError, KeyError, RuntimeError, ValueError) as error:
-        reason = short_reason(error) if paths else "it has no ImageReward.pt"
-        raise WeightsError(
-            f"'{folder}' cannot be read ({reason}). A folder with ImageReward.pt of "
-            "THUDM/ImageReward and the tokenizer of bert-base-uncased is needed. Check the path, "
-            "or leave the option out."
-        ) from error
 
 
 def load_lpips(path: Path) -> Lpips:
@@ -523,11 +443,6 @@ def _readable(folder: Path, what: str, *, kind: str) -> Iterator[None]:
 def _check_size(config: PreTrainedConfig, size: tuple[int, int], folder: Path, name: str) -> None:
     if (config.patch_size, config.hidden_size) != size:
         logger.warning("'%s' is not %s; its figures cannot be compared.", folder, name)
-
-
-def clip_pixels(image: Image.Image, *, side_px: int) -> Tensor:
-    """Return the middle square of a picture (1, 3, S, S), as networks trained like CLIP see it."""
-    return _normalise(_middle_square(image, side_px=side_px), CLIP_MEAN, CLIP_STD)
 
 
 def _middle_square(image: Image.Image, *, side_px: int, resized_px: int | None = None) -> Tensor:

@@ -82,10 +82,6 @@ class NetworkFiles(TypedDict, total=False):
     dino_small: Annotated[Path, Option("DINO ViT-S/16, for the likeness of subjects.", "DIR")]
     siglip2: Annotated[Path, Option("SigLIP2 SO400M NaFlex, for MaSC.", "DIR")]
     lpips: Annotated[Path, Option("Weights of LPIPS with SqueezeNet, as safetensors.", "FILE")]
-    aesthetic: Annotated[Path, Option("LAION's aesthetic predictor.", "FILE")]
-    image_reward: Annotated[
-        Path, Option("ImageReward-v1.0 with its tokenizer, for the preference of people.", "DIR")
-    ]
 
 
 EditNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("lpips",))]
@@ -94,6 +90,4 @@ DreamNetworks = Annotated[
     NetworkFiles,
     FieldOptions(NetworkFiles, ("clip", "clip_small", "dino_small", "siglip2", "lpips")),
 ]
-FaceNetworks = Annotated[
-    NetworkFiles, FieldOptions(NetworkFiles, ("clip", "clip_small", "aesthetic", "image_reward"))
-]
+FaceNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("clip", "clip_small"))]

@@ -1,11 +1,8 @@
 import logging
-from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
-from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPConfig, CLIPModel, ViTConfig, ViTModel
 
@@ -13,13 +10,11 @@ from swiftpie.backbones.load.safe import write_tensors
 from swiftpie.errors import WeightsError
 from swiftpie_lab.evaluation.benchmarks.world import WorldKind
 from swiftpie_lab.evaluation.judges import (
-    AESTHETIC_LAYERS,
     FIRES,
     LPIPS_SCALE,
     LPIPS_SHIFT,
     TAPS,
     gallery_of,
-    load_aesthetic,
     load_clip,
     load_dino,
     load_lpips,
@@ -249,19 +244,3 @@ def test_a_network_of_another_kind_is_refused(clip_folder, dino_folder):
         load_clip(dino_folder)
     with pytest.raises(WeightsError, match="kind 'clip', not 'siglip2'"):
         load_siglip2(clip_folder)
-
-
-def test_the_aesthetic_score_is_that_of_a_stack_of_layers(tmp_path, clip_folder):
-    clip = load_clip(clip_folder)
-    sizes = [clip.width, 8, 6, 5, 4, 1]
-    layers = [nn.Linear(first, second) for first, second in pairwise(sizes)]
-    tensors = {}
-    for name, layer in zip(AESTHETIC_LAYERS, layers, strict=True):
-        tensors |= {f"{name}.weight": layer.weight.detach(), f"{name}.bias": layer.bias.detach()}
-    save_file(tensors, tmp_path / "aesthetic.safetensors")
-    predictor = load_aesthetic(tmp_path / "aesthetic.safetensors", width=clip.width)
-    vector = clip.picture(random_picture(3))
-    wanted = nn.Sequential(*layers)(vector).detach()
-    assert predictor(vector) == pytest.approx(float(wanted), rel=1e-4)
-    with pytest.raises(WeightsError, match="99 numbers"):
-        load_aesthetic(tmp_path / "aesthetic.safetensors", width=99)

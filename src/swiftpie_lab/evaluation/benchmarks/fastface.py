@@ -91,16 +91,7 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
 
     name = "fastface"
     title = "Faces"
-    metrics = (
-        "identity",
-        "clip-large",
-        "clip-small",
-        "style",
-        "aesthetic",
-        "image-reward",
-        "face-shown",
-        "face-ratio",
-    )
+    metrics = ("identity", "clip-large", "clip-small", "style", "face-shown", "face-ratio")
     candidates = MappingProxyType({"drawn": "drawn"})
     strip = MappingProxyType({"person": "person", "drawn": "drawn"})
     ranked_by = ("face-shown", "identity")
@@ -321,7 +312,7 @@ def open_fastface(
     """Draw every person of a folder by every prompt of a file, and judge each aspect apart."""
     if results is None:
         loading, _ = resolved(loading, use=Use.FACE)
-    networks = open_networks(files, allow_pickle=loading.get("allow_pickle", False))
+    networks = open_networks(files)
     recognisers, agreed = with_face_files(recognisers, loading)
     encoder, judge = open_encoders(recognisers)
     benchmark = read_faces(identities, prompts, seed=seed, encoder=encoder, judge=judge)
@@ -365,7 +356,7 @@ BENCHMARK = BenchmarkCommand(
         "--face-models models/faces --offline",
     ),
     help="Draw every person of a folder by every prompt of a file, and judge each aspect apart.\n\n"
-    "Identity, prompt, style, image quality and face ratio are figures of their own, and pictures "
+    "Identity, prompt, style and face ratio are figures of their own, and pictures "
     "without a face are counted. Figures whose networks you do not give are reported as not "
     f"computed. An interrupted run goes on where it stopped. {CONSENT}",
 )

@@ -1,4 +1,4 @@
-"""What networks of the user's own say: LPIPS, CLIP, DINO and aesthetics."""
+"""What networks of the user's own say: LPIPS, CLIP and DINO."""
 
 import numpy as np
 from PIL import Image
@@ -7,8 +7,7 @@ from torch import Tensor
 from swiftpie.faces import Face, FaceBox
 from swiftpie.imageio.images import to_pil
 from swiftpie_lab.evaluation.case import Metric, of
-from swiftpie_lab.evaluation.image_reward import ImageReward
-from swiftpie_lab.evaluation.judges import Aesthetic, Clip, Dino, Lpips, clip_pixels
+from swiftpie_lab.evaluation.judges import Clip, Dino, Lpips
 
 
 def outside_lpips(lpips: Lpips, first: Tensor, second: Tensor, outside: Tensor) -> float:
@@ -49,16 +48,6 @@ def clip_score_of_edit(clip: Clip, image: Image.Image, prompt: str, mask: Tensor
 def style_of_face(clip: Clip, image: Image.Image, style: str, face: Face) -> float | None:
     """Return the cosine of the face and the requested style, if there is one."""
     return clip.similarity(crop_face(image, face.box), style) if style else None
-
-
-def aesthetic(predictor: Aesthetic, clip: Clip, image: Image.Image) -> float:
-    """Return how much people would like the picture, about 1 to 10."""
-    return predictor(clip.picture(image))
-
-
-def reward(network: ImageReward, image: Image.Image, prompt: str) -> float:
-    """Return how much people would prefer the picture for its prompt, 0 on average."""
-    return network(clip_pixels(image, side_px=network.side_px), prompt)
 
 
 def edited_part(image: Image.Image, mask: Tensor) -> Image.Image:
@@ -122,15 +111,5 @@ METRICS = {
         of(style_of_face, "networks.clip", "image", "style", "face"),
         "cosine",
         needs="clip",
-    ),
-    "aesthetic": Metric(
-        "image quality: LAION aesthetic score",
-        of(aesthetic, "networks.aesthetic", "networks.clip", "image"),
-        needs="aesthetic",
-    ),
-    "image-reward": Metric(
-        "image quality: ImageReward",
-        of(reward, "networks.image_reward", "image", "prompt"),
-        needs="image_reward",
     ),
 }

@@ -133,18 +133,16 @@ def test_failures_are_counted_and_no_score_stands_for_them(report, read):
     told = " ".join(whole.sentences)
     assert "3 cases failed" in told
     assert "c.png" in told
-    assert "Not computed: aesthetic" in told
+    assert "Not computed: clip-large" in told
 
 
 def test_what_is_missing_is_named_with_what_would_bring_it(report, read):
     missing = report(ROWS).not_computed
-    assert {*missing} == {
-        *("identity", "clip-large", "clip-small", "style", "aesthetic", "image-reward")
-    }
+    assert {*missing} == {"identity", "clip-large", "clip-small", "style"}
     assert all("--" in why for why in missing.values())
     some = Networks(clip=object(), face_judge=object())
     found = summarise(read(), ROWS, run=RUN, networks=some).not_computed
-    assert {*found} == {"clip-small", "aesthetic", "image-reward"}
+    assert {*found} == {"clip-small"}
 
 
 def run(world, out, *more):
@@ -168,9 +166,7 @@ def test_people_are_drawn_once_judged_apart_and_failures_counted(world, tmp_path
     assert [(one["name"], one["num_cases"]) for one in report["left_out"]] == [("c.png", 2)]
     assert (report["encoder"], report["judge"]) == ("opencv", "arcface")
     assert {*report["metrics"]} == {"identity", "face-shown", "face-ratio"}
-    assert {*report["not_computed"]} == {
-        *("clip-large", "clip-small", "style", "aesthetic", "image-reward")
-    }
+    assert {*report["not_computed"]} == {"clip-large", "clip-small", "style"}
     assert "64 px" in report["run"]["preset"]
     rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
     assert [row["name"] for row in rows] == ["000-000", "000-001", "001-000", "001-001"]
