@@ -66,7 +66,7 @@ def carry_out(
 ) -> None:
     """Draw and judge cases; write pictures and report into `out`, and print the report."""
     from swiftpie_lab.evaluation.page import write_report
-    from swiftpie_lab.evaluation.report import table, table_by_group, tables_of_published
+    from swiftpie_lab.evaluation.report import table, table_by_group
     from swiftpie_lab.evaluation.run import Results, draw, score
 
     results, benchmark, cases = Results(out), trial.benchmark, trial.cases
@@ -82,7 +82,7 @@ def carry_out(
         tables = {"": table(benchmark, report.metrics)}
         if report.groups:
             tables[" "] = table_by_group(benchmark, report)
-        tell(report.sentences, tables | tables_of_published(report.published))
+        tell(report.sentences, tables)
     say(f"The pictures are in {out}; open {out / 'index.html'}.")
 
 

@@ -134,7 +134,6 @@ class Evidence:
     claimed: Tensor | None = None  # the same by the candidate's maker
     alone: Tensor | None = None  # what the same maker draws of the expected subject alone
     reconstruction: Tensor | None = None  # the source, inverted and generated
-    from_noise: Tensor | None = None  # the same by noise and prompt alone
     uncomposed: Tensor | None = None  # the edit before the source was put back around it
     prompt: str = ""
     noun: str = ""  # by which the prompt calls the subject

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 EVERYWHERE: Box = (0.0, 0.0, 1.0, 1.0)
 FRESH_SEED = 0  # of what an edit draws; the task's own seed would give the answer's noise away
 NAIVE = "naive"  # kind of the naive paste
-REDRAWN = ("reconstruction", "from-noise", "uncomposed")  # kinds that some edits have
+REDRAWN = ("reconstruction", "uncomposed")  # kinds that some edits have
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +63,7 @@ class EditBenchmark(OpenBenchmark[C]):
 
 def with_edit(known: Evidence, case: Case, results: Results) -> Evidence:
     """Return the evidence with what was drawn of an edit, and how long it took."""
-    reconstruction, from_noise, uncomposed = (
+    reconstruction, uncomposed = (
         to_tensor(results.read(case, kind)) if results.has(case, kind) else None for kind in REDRAWN
     )
     return replace(
@@ -71,7 +71,6 @@ def with_edit(known: Evidence, case: Case, results: Results) -> Evidence:
         picture=to_tensor(results.read(case, "edit")),
         claimed=results.read_mask(case, "edit-mask") if results.has(case, "edit-mask") else None,
         reconstruction=reconstruction,
-        from_noise=from_noise,
         uncomposed=uncomposed,
         time_ms=(results.read_facts(case) or {}).get("total"),
     )
@@ -158,9 +157,7 @@ class EditDrawer(Generic[C]):
         if result.edited is not None:
             yield "uncomposed", result.edited
         if self._inverts:
-            yield "from-noise", self._reconstructed(task, appearance=0.0)
-            again = result.reconstruction
-            yield "reconstruction", again or self._reconstructed(task, appearance=1.0)
+            yield "reconstruction", result.reconstruction or self._reconstructed(task)
         yield FACTS, result.timings_ms
 
     def naive(self, task: EditTask) -> Image.Image:
@@ -229,23 +226,20 @@ class EditDrawer(Generic[C]):
             settings=settings,
         )
 
-    def _reconstructed(self, task: EditTask, *, appearance: float) -> Image.Image:
+    def _reconstructed(self, task: EditTask) -> Image.Image:
         """Return the source through inversion and generation, as an edit that changes nothing.
 
-        Args:
-            task: What is edited.
-            appearance: Scale of the picture itself as a condition, which SwiftEdit gives its
-                generator as well; with 0, all that is known is in the noise and the prompt.
+        The generator reads the picture itself as well, as SwiftEdit's does.
         """
         scales = replace(
             self._scales,
-            identity_scale=appearance,
-            background_scale=appearance,
+            identity_scale=1.0,
+            background_scale=1.0,
             text_scale=self._scales.text_background_scale,
         )
         settings = replace(
             self.settings, mode=EditMode.PAPER, rule=None, scales=scales, keeps_outside=False
         )
-        place = torch.zeros_like(task.mask) if appearance else EVERYWHERE
-        request = self._request(task, task.source_prompt, settings, place)
+        nowhere = torch.zeros_like(task.mask)
+        request = self._request(task, task.source_prompt, settings, nowhere)
         return self.session.draw(replace(request, keyword="")).image

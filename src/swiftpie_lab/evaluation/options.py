@@ -84,7 +84,6 @@ class NetworkFiles(TypedDict, total=False):
     lpips: Annotated[Path, Option("Weights of LPIPS with SqueezeNet, as safetensors.", "FILE")]
 
 
-EditNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("lpips",))]
 PieNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("clip", "dino", "lpips"))]
 DreamNetworks = Annotated[
     NetworkFiles,

@@ -12,13 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from swiftpie_lab.evaluation.case import Row
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.report import (
-    BenchmarkReport,
-    Table,
-    summarise,
-    table,
-    tables_of_published,
-)
+from swiftpie_lab.evaluation.report import BenchmarkReport, Table, summarise, table
 from swiftpie_lab.evaluation.run import Benchmark, C, Results
 
 PICTURE_PX = 128  # of the longer side
@@ -122,8 +116,6 @@ def page_of(
         "An even sample": rows[:: -(-len(rows) // SAMPLE)],
     }
     sections = [Section(sentences=report.sentences, table=table(benchmark, report.metrics))]
-    published = tables_of_published(report.published)
-    sections += [Section(title, table=one) for title, one in published.items()]
     for group in report.groups:
         heading = f"{group.title}, {group.num_cases} cases"
         sections.append(Section(heading, table=table(benchmark, group.metrics), is_folded=True))

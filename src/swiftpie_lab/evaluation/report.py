@@ -1,13 +1,10 @@
 """From scores to a report: averages with the intervals that chance leaves them."""
 
-import importlib.resources
 import json
 import os
 import platform
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from importlib import metadata
 from statistics import fmean
 from typing import Any
@@ -16,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swiftpie.backbones.machine import processor_name
-from swiftpie_lab.evaluation.case import METRICS, Measure, Row
+from swiftpie_lab.evaluation.case import Measure, Row
 from swiftpie_lab.evaluation.judges import NEEDED, Networks
 from swiftpie_lab.evaluation.run import Benchmark, BenchmarkRun, C, metrics_of
 
@@ -56,57 +53,6 @@ def provenance_of(command: str, judges: Mapping[str, str]) -> Provenance:
         except metadata.PackageNotFoundError:  # one that runs from its sources
             continue
     return Provenance(command, versions, judges, processor_name(), os.cpu_count() or 1)
-
-
-HEADING = "Published by others, not measured here"
-
-
-@dataclass(frozen=True)
-class PublishedRow:
-    """What a table says of one method."""
-
-    method: str
-    figures: Mapping[str, float]  # by metric, as our reports store them
-    setting: str = ""
-    read: str = ""  # "second-hand" if in a page about the paper
-
-    @property
-    def label(self) -> str:
-        """The method with its setting, and a mark where figures were read second-hand."""
-        return ", ".join(filter(None, [self.method, self.setting, self.read]))
-
-
-@dataclass(frozen=True)
-class PublishedTable:
-    """A table of a paper, or those of its rows that are known here."""
-
-    key: str  # short
-    source: str  # as "arXiv:2412.04301"
-    table: str  # as the source calls it
-    rows: tuple[PublishedRow, ...]
-    setting: str = ""
-
-    @property
-    def title(self) -> str:
-        """The source, and that nothing of it was measured here."""
-        setting = f"; {self.setting}" if self.setting else ""
-        return f"{HEADING}: {self.source}, {self.table}{setting}"
-
-
-@cache
-def published_tables(benchmark: str) -> tuple[PublishedTable, ...]:
-    """Return what is known of others' figures on a benchmark; nothing if it has no file.
-
-    `assets/published/<benchmark>.toml` holds them.
-    """
-    path = importlib.resources.files("swiftpie_lab") / "assets" / "published" / f"{benchmark}.toml"
-    if not path.is_file():
-        return ()
-    stored = tomllib.loads(path.read_text(encoding="utf-8"))
-    return tuple(
-        PublishedTable(**{**table, "rows": tuple(PublishedRow(**row) for row in table["rows"])})
-        for table in stored["tables"]
-    )
 
 
 CONFIDENCE = 0.95
@@ -170,7 +116,6 @@ class BenchmarkReport:
     groups: tuple[Group, ...]
     not_computed: Mapping[str, str]  # why, by metric
     sentences: tuple[str, ...]
-    published: tuple[PublishedTable, ...]  # on whole methods, by others; not measured here
     provenance: Provenance
 
     def to_json(self) -> str:
@@ -178,7 +123,7 @@ class BenchmarkReport:
         stored: dict[str, Any] = asdict(self)
         del stored["sentences"]
         facts = stored.pop("facts")
-        for name in ("groups", "not_computed", "published"):
+        for name in ("groups", "not_computed"):
             if not stored[name]:
                 del stored[name]
         return as_json(stored | facts)
@@ -212,7 +157,6 @@ def summarise(
         ),
         not_computed=not_computed,
         sentences=(*benchmark.sentences(rows), *missing),
-        published=published_tables(benchmark.name),
         provenance=provenance_of(command, networks.digests),
     )
 
@@ -321,24 +265,6 @@ def table_by_group(benchmark: Benchmark[C], report: BenchmarkReport) -> Table:
             cells.append("" if mine is None else format_value(mine.mean, column.unit))
         lines.append(cells)
     return ["", *(column.label for column in columns.values())], lines
-
-
-def tables_of_published(tables: Sequence[PublishedTable]) -> dict[str, Table]:
-    """Return headings and cells by title: a line a row, a column a metric that any row has."""
-    shown = {}
-    for published in tables:
-        names = dict.fromkeys(name for row in published.rows for name in row.figures)
-        columns = {name: METRICS.get(name) for name in names}
-        lines = [
-            [row.label]
-            + [
-                format_value(row.figures[name], metric.unit) if name in row.figures else ""
-                for name, metric in columns.items()
-            ]
-            for row in published.rows
-        ]
-        shown[published.title] = (["", *(metric.label for metric in columns.values())], lines)
-    return shown
 
 
 def _ends(means: Values) -> tuple[float, float]:

@@ -151,7 +151,6 @@ def edit_evidence():
         mask=mask,
         claimed=mask,
         reconstruction=source,
-        from_noise=source,
         uncomposed=source,
         time_ms=3.0,
     )

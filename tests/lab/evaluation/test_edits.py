@@ -73,10 +73,9 @@ def test_the_keyword_finds_another_mask_than_the_prompts(tiny, task):
 @pytest.mark.parametrize("mode", EditMode)
 def test_the_reconstruction_is_neither_the_source_nor_the_edit(tiny, task, mode):
     files = edited(task, tiny, mask=MaskChoice.NONE, settings=EditSettings(mode=mode))
-    assert files["reconstruction"].size == files["from-noise"].size == task.source.size
+    assert files["reconstruction"].size == task.source.size
     assert changed(files["reconstruction"], task.source).mean() > 0.5
     assert changed(files["reconstruction"], files["edit"]).any()
-    assert changed(files["reconstruction"], files["from-noise"]).any()
 
 
 def test_a_reference_changes_the_edit(tiny, task):

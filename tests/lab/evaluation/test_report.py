@@ -3,19 +3,17 @@ import hashlib
 import json
 import re
 from html.parser import HTMLParser
-from importlib.resources import files
 
 import pytest
 from typer.testing import CliRunner
 
 from swiftpie_lab.cli.evaluate import app
 from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditCase
-from swiftpie_lab.evaluation.case import METRICS, Row
+from swiftpie_lab.evaluation.case import Row
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.report import HEADING, interval, published_tables, summarise
+from swiftpie_lab.evaluation.report import interval, summarise
 from swiftpie_world.changes import WorldChange
 from tests.lab.evaluation.benchmarks.dream_folder import write_dreambench
-from tests.lab.evaluation.benchmarks.pie_folder import write_pie
 from tests.lab.evaluation.tiny_networks import write_dino
 
 
@@ -101,38 +99,6 @@ def test_means_are_taken_over_all_and_by_type(edit_report):
     assert (first.num_cases, second.num_cases) == (2, 1)
     assert first.metrics["wish-success"].candidates["edit"].mean == 0.5
     assert "wish-success" not in second.metrics
-
-
-FOLDER = files("swiftpie_lab") / "assets" / "published"
-NAMES = [path.name for path in FOLDER.iterdir()]
-PUBLISHED = sorted(name.removesuffix(".toml") for name in NAMES if name.endswith(".toml"))
-
-
-@pytest.mark.parametrize("benchmark", PUBLISHED)
-def test_every_published_row_has_a_source_and_metrics_of_ours(benchmark):
-    tables = published_tables(benchmark)
-    assert len({one.key for one in tables}) == len(tables) > 0
-    for published in tables:
-        assert re.fullmatch(r"arXiv:\d{4}\.\d{5}", published.source)
-        assert published.table
-        for row in published.rows:
-            assert {*row.figures} <= {*METRICS.names()}
-            assert ("second-hand" in row.label) == (row.read == "second-hand")
-        assert published.title.startswith(f"{HEADING}: {published.source}")
-
-
-def test_reports_show_published_figures_apart_from_their_own(tmp_path):
-    root, out = write_pie(tmp_path), tmp_path / "out"
-    arguments = ["pie", str(root), "--results", str(root), "--out", str(out)]
-    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert result.exit_code == 0
-    for text in (result.stdout, (out / "index.html").read_text()):
-        assert HEADING in text
-        assert text.index("SSIM, unedited part") < text.index(HEADING) < text.index("TurboEdit")
-    report = json.loads((out / "report.json").read_text())
-    assert {table["key"] for table in report["published"]} == {"T1", "T6", "ChordEdit"}
-    measured = {figure["name"]: figure["value"] for figure in report["figures"]}
-    assert measured["unedited-mse"] == 0  # of the untouched source, not theirs
 
 
 EVIL = '<script>alert("x")</script> & <img src=x onerror=y>'

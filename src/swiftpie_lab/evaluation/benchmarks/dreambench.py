@@ -74,9 +74,9 @@ UsesAll = Annotated[
 SHOWN_PX = 256  # of references on a page
 MOST_PX = 1024  # longer side of photographs
 METRICS = (
-    *("dino", "dino-first", "dino-masked"),
-    *("clip-i", "clip-i-first", "clip-i-masked", "clip-i-large", "clip-i-large-first"),
-    *("clip-small", "clip-large", "masc-cp", "masc-cp-first", "masc-pf"),
+    *("dino", "dino-masked"),
+    *("clip-i", "clip-i-masked", "clip-i-large"),
+    *("clip-small", "clip-large", "masc-cp", "masc-pf"),
     *("likeness", "likeness-masked", "copied", "copy-unclear", "diversity"),
 )
 
@@ -264,9 +264,8 @@ class DreamBench(OpenBenchmark[DreamCase]):
         sentences = [
             f"{facts['num_drawn']} pictures of {facts['num_subjects']} subjects; "
             f"{facts['num_failed']} cases failed for want of a cut-out. Whole pictures are "
-            "compared with all photographs of a subject, or with the first one; masked figures "
-            "compare subjects on white. Figures are means over subjects, and brackets hold 95 % "
-            "bootstrap intervals over them."
+            "compared with all photographs of a subject; masked figures compare subjects on white. "
+            "Figures are means over subjects, and brackets hold 95 % bootstrap intervals over them."
         ]
         if self.boxes:
             sentences.append(f"Boxes were given around {len(self.boxes)} subjects.")

@@ -115,11 +115,11 @@ class LeakageBenchmark(Benchmark[LeakageCase]):
 
     name: ClassVar = "leakage"
     title: ClassVar = "Leakage between subjects"
-    metrics: ClassVar = ("leakage", "shared-likeness", "shared-rank", "subject-nearest")
+    metrics: ClassVar = ("leakage", "subject-nearest")
     candidates: ClassVar = MappingProxyType({"model": "together", "alone": "each alone"})
     strip: ClassVar = MappingProxyType({**candidates})
     ranked_by: ClassVar = ("subject-nearest",)
-    headline: ClassVar = ("leakage", "shared-rank", "subject-nearest")
+    headline: ClassVar = metrics
 
     @cached_property
     def world(self) -> WorldBenchmark:

@@ -33,7 +33,7 @@ class RemovalBenchmark(InsertionBenchmark):
 
     name = "removals"
     title = "Removals from photographs"
-    metrics = ("ghost", "imprint", "inside-psnr", "seam", "sharpness-inside", "subject-remains")
+    metrics = ("ghost", "inside-psnr", "seam", "sharpness-inside", "subject-remains")
     candidates = MappingProxyType(
         {"model": "model", "truth": "truth", "inpainted": "inpainting", "source": "untouched"}
     )

@@ -44,7 +44,6 @@ from swiftpie_lab.evaluation.command import (
     changed,
     drawer_of,
     open_model,
-    open_networks,
     open_pack,
     side_of,
 )
@@ -208,12 +207,8 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
         "recognition-kept",
         "inside-psnr",
         "mask-iou",
-        "noise-psnr",
-        "outside-lpips",
-        "outside-mse",
         "outside-psnr",
         "outside-psnr-drawn",
-        "outside-ssim",
         "pitch-error",
         "reconstruction-psnr",
         "stray-pixels",
@@ -560,7 +555,6 @@ def open_world_edits(
     kinds: EditKinds = None,
     scales: EditScales,
     rules: given.EditRules,
-    files: given.EditNetworks,
     loading: given.LoadedToEditInSizes,
     data: DataPath = None,
     seed: given.Seed = 0,
@@ -571,12 +565,11 @@ def open_world_edits(
     and after, so the answer and its mask are exact. The answer, the untouched source and a naive
     paste are judged as well. An interrupted run goes on where it stopped.
     """
-    networks = open_networks(files)
     if results is None:
         loading, _ = resolved(loading, use=Use.EDIT)
     size_px = side_of(loading, own_px=None if results is None else SIZE_PX)
     benchmark = WorldEditBenchmark(open_pack(data), seed=seed, size_px=size_px)
-    networks = replace(networks, panel=benchmark.panel(judges))
+    networks = Networks(panel=benchmark.panel(judges))
     dealt = benchmark.cases(cases, kinds=() if kinds is None else kinds.split(","))
 
     def own() -> EditDrawer[WorldEditCase]:

@@ -90,26 +90,6 @@ def ghost(picture: Tensor, truth: Tensor, source: Tensor, mask: Tensor) -> float
     return _in_cells(picture - truth, where) / _in_cells(source - truth, where)
 
 
-def imprint(picture: Tensor, truth: Tensor, source: Tensor, mask: Tensor) -> float:
-    """Return how much of what was to go shows through, as a transparent sheet of it would.
-
-    The pixels of the mask are explained as a sum of the untouched picture and the true background,
-    each with a weight; that of the untouched picture is returned. It is 0 for any background that
-    has nothing of the subject, also a wrong one, up to chance; 1 if nothing was removed.
-
-    Args:
-        picture: A picture (1, 3, H, W) in [-1, 1].
-        truth: The same place without the subject.
-        source: With it.
-        mask: What was to go, (1, 1, H, W) in [0, 1], not empty.
-    """
-    where = (mask[0, 0] > 0).expand(3, -1, -1)
-    parts = (source, truth, torch.ones_like(truth))
-    known = torch.stack([part[0][where].double() for part in parts])
-    weights = torch.linalg.lstsq(known.T, picture[0][where].double()[:, None]).solution
-    return abs(float(weights[0]))
-
-
 def seam(picture: Tensor, truth: Tensor, claimed: Tensor) -> float | None:
     """Return the step across the border of the region that changed, over that of the truth there.
 
@@ -174,7 +154,6 @@ METRICS = {
     ),
     "shadow-error": Metric("shadow error", of(shadow_error, *ANSWERED), higher_is_better=False),
     "ghost": Metric("ghost", of(ghost, *ANSWERED), higher_is_better=False),
-    "imprint": Metric("subject showing through", of(imprint, *ANSWERED), higher_is_better=False),
     "seam": Metric(
         "step across the border, of the truth's",
         of(seam, "picture", "truth", "claimed"),

@@ -21,16 +21,6 @@ def shared_likeness(panel: Panel, picture: Tensor, expected: Expected) -> float 
     return others - fmean(near[code] for code in expected.unrelated)
 
 
-def shared_rank(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
-    """Return the share of unrelated subjects that are farther than the picture's others."""
-    if not expected.others or not expected.unrelated:
-        return None
-    near = panel.likeness(picture, expected.where)
-    return fmean(
-        float(near[other] > near[code]) for other in expected.others for code in expected.unrelated
-    )
-
-
 def leakage(panel: Panel, picture: Tensor, alone: Tensor, expected: Expected) -> float | None:
     """Return by how much `shared_likeness` is above that where the subject is drawn alone.
 
@@ -50,8 +40,6 @@ def nearest(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
     return float(all(near[expected.subject] > near[code] for code in others))
 
 
-SEEN = ("networks.panel", "picture", "expected")
-
 METRICS = {
     "leakage": Metric(
         "leakage: others nearer than when alone",
@@ -59,17 +47,7 @@ METRICS = {
         "cosine",
         higher_is_better=False,
     ),
-    "shared-likeness": Metric(
-        "others nearer than unrelated subjects",
-        of(shared_likeness, *SEEN),
-        "cosine",
-        higher_is_better=False,
+    "subject-nearest": Metric(
+        "right subject nearest", of(nearest, "networks.panel", "picture", "expected"), "%"
     ),
-    "shared-rank": Metric(
-        "unrelated subjects farther than others, 50 is right",
-        of(shared_rank, *SEEN),
-        "%",
-        higher_is_better=None,
-    ),
-    "subject-nearest": Metric("right subject nearest", of(nearest, *SEEN), "%"),
 }

@@ -40,13 +40,6 @@ def concept_preservation(
     return fmean(found) if found else None
 
 
-def concept_preservation_of_first(
-    siglip2: Siglip2, patches: Tensor, references: tuple[Reference, ...]
-) -> float | None:
-    """Return CP of the first photograph alone."""
-    return concept_preservation(siglip2, patches, references[:1])
-
-
 def prompt_following(
     siglip2: Siglip2, patches: Tensor, claimed: Tensor, prompt: str, noun: str
 ) -> float | None:
@@ -86,12 +79,6 @@ METRICS = {
     "masc-cp": Metric(
         "MaSC CP: subject kept",
         of(concept_preservation, "networks.siglip2", "patches", "references"),
-        "cosine",
-        needs="siglip2",
-    ),
-    "masc-cp-first": Metric(
-        "MaSC CP: subject kept, first photograph",
-        of(concept_preservation_of_first, "networks.siglip2", "patches", "references"),
         "cosine",
         needs="siglip2",
     ),

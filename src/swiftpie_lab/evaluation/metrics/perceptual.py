@@ -10,14 +10,10 @@ from swiftpie_lab.evaluation.case import Metric, of
 from swiftpie_lab.evaluation.judges import Clip, Dino, Lpips
 
 
-def outside_lpips(lpips: Lpips, first: Tensor, second: Tensor, outside: Tensor) -> float:
-    """Return a thousand times the distance; what is inside is blackened in both pictures."""
-    return 1e3 * lpips.distance((first + 1) * outside - 1, (second + 1) * outside - 1)
-
-
 def unedited_lpips(lpips: Lpips, first: Tensor, second: Tensor, mask: Tensor) -> float:
-    """Return PIE-Bench's: the same with its own mask, however much that covers."""
-    return outside_lpips(lpips, first, second, 1 - mask)
+    """Return PIE-Bench's, a thousand times the distance; `mask` is blackened in both pictures."""
+    first, second = ((pixels + 1) * (1 - mask) - 1 for pixels in (first, second))
+    return 1e3 * lpips.distance(first, second)
 
 
 def whole_lpips(lpips: Lpips, first: Tensor, second: Tensor) -> float:
@@ -67,13 +63,6 @@ def crop_face(image: Image.Image, box: FaceBox) -> Image.Image:
 SHOWN = ("networks.clip", "image", "prompt")
 
 METRICS = {
-    "outside-lpips": Metric(
-        "LPIPS outside",
-        of(outside_lpips, "networks.lpips", "picture", "source", "outside"),
-        "1e-3",
-        higher_is_better=False,
-        needs="lpips",
-    ),
     "unedited-lpips": Metric(
         "LPIPS, unedited part",
         of(unedited_lpips, "networks.lpips", "source", "picture", "mask"),

@@ -148,19 +148,6 @@ def _stray_pixels(pixels: Tensor, source: Tensor, claimed: Tensor) -> float:
     return float((changed & (claimed <= 0)).sum())
 
 
-def _outside_mse(pixels: Tensor, source: Tensor, outside: Tensor) -> float:
-    """Return ten thousand times the mean over the pixels outside, of values in [0, 1]."""
-    error = ((pixels - source) / 2).square() * outside
-    return 1e4 * float(error.sum() / (3 * outside.sum()))
-
-
-def _outside_ssim(pixels: Tensor, source: Tensor, outside: Tensor) -> float:
-    """Return the mean over the pixels outside; what is inside is blackened in both pictures."""
-    first, second = ((picture + 1) / 2 * outside for picture in (pixels, source))
-    similarity = ssim_map(first, second) * outside
-    return float(similarity.sum() / (3 * outside.sum()))
-
-
 def _unedited(first: Tensor, second: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return (first + 1) / 2 * (1 - mask), (second + 1) / 2 * (1 - mask)
 
@@ -197,10 +184,6 @@ METRICS = {
     "mask-iou": Metric("mask IoU", of(_mask_iou, "claimed", "mask")),
     "inside-psnr": Metric("PSNR inside", of(psnr, "picture", "truth", "inside"), "dB"),
     "outside-psnr": Metric("PSNR outside", of(psnr, *OUTSIDE), "dB"),
-    "outside-mse": Metric(
-        "MSE outside", of(_outside_mse, *OUTSIDE), "1e-4", higher_is_better=False
-    ),
-    "outside-ssim": Metric("SSIM outside", of(_outside_ssim, *OUTSIDE)),
     "outside-psnr-drawn": Metric(
         "PSNR outside, before the composite", of(psnr, "uncomposed", "source", "outside"), "dB"
     ),
@@ -215,9 +198,6 @@ METRICS = {
     ),
     "reconstruction-ssim": Metric(
         "SSIM of the reconstruction", of(whole_ssim, "reconstruction", "source"), "1e-2"
-    ),
-    "noise-psnr": Metric(
-        "PSNR from noise and prompt alone", of(psnr, "from_noise", "source"), "dB"
     ),
     "stray-pixels": Metric(
         "stray pixels", of(_stray_pixels, "picture", "source", "claimed"), higher_is_better=False

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from statistics import fmean
 
 from PIL import Image
@@ -39,19 +40,11 @@ def diversity(lpips: Lpips, picture: Tensor, twins: tuple[Tensor, ...]) -> float
     return fmean(lpips.distance(*pair) for pair in pairs) if twins else None
 
 
-def _likeness(
-    title: str, network: str, *, is_masked: bool = False, to_first: bool = False
-) -> Metric:
-    def compare(
-        seeing: ImageEmbedder, picture: Image.Image, references: tuple[Reference, ...]
-    ) -> float | None:
-        chosen = references[:1] if to_first else references
-        return likeness(seeing, picture, chosen, is_masked=is_masked)
-
+def _likeness(title: str, network: str, *, is_masked: bool = False) -> Metric:
     shown = "cutout" if is_masked else "image"
     return Metric(
-        title + ", masked" * is_masked + ", first photograph" * to_first,
-        of(compare, f"networks.{network}", shown, "references"),
+        title + ", masked" * is_masked,
+        of(partial(likeness, is_masked=is_masked), f"networks.{network}", shown, "references"),
         "cosine",
         needs="" if network == "subjects" else network,
     )
@@ -66,11 +59,6 @@ NETWORKS = {
 
 METRICS = {
     **{name: _likeness(*network) for name, network in NETWORKS.items()},
-    **{
-        f"{name}-first": _likeness(*network, to_first=True)
-        for name, network in NETWORKS.items()
-        if name != "likeness"
-    },
     **{
         f"{name}-masked": _likeness(*NETWORKS[name], is_masked=True)
         for name in ("dino", "clip-i", "likeness")

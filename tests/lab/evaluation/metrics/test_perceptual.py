@@ -34,12 +34,10 @@ def test_without_its_network_nothing_is_said(name, edit_evidence):
 
 def test_lpips_sees_black_where_the_picture_was_edited(edit_evidence):
     networks = Networks(lpips=Brightness())
-    for name in ("outside-lpips", "unedited-lpips"):
-        assert score(name, edit_evidence, networks=networks) == 0
-        worse = edit_evidence.picture - 0.2 * (1 - edit_evidence.mask)
-        assert abs(score(name, edit_evidence, picture=worse, networks=networks)) == pytest.approx(
-            100, rel=1e-4
-        )
+    assert score("unedited-lpips", edit_evidence, networks=networks) == 0
+    worse = edit_evidence.picture - 0.2 * (1 - edit_evidence.mask)
+    found = score("unedited-lpips", edit_evidence, picture=worse, networks=networks)
+    assert abs(found) == pytest.approx(100, rel=1e-4)
 
 
 def test_clip_scores_are_hundredfold_and_never_negative(edit_evidence):

@@ -6,7 +6,6 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor, ViTConfig, ViTModel
 
-from swiftpie.imageio.images import to_tensor
 from swiftpie_lab.evaluation.case import METRICS, Reference, on_white
 from swiftpie_lab.evaluation.judges import IMAGENET_MEAN, IMAGENET_STD, Dino, Networks
 from swiftpie_lab.evaluation.metrics.subjects import diversity, likeness
@@ -74,18 +73,6 @@ def test_diversity_is_the_mean_over_all_pairs():
     pictures = [torch.full((1, 3, 2, 2), value) for value in (0.0, 0.2, 1.0)]
     assert diversity(Apart(), pictures[2], tuple(pictures[:2])) == pytest.approx(2 / 3)
     assert diversity(Apart(), pictures[2], ()) is None
-
-
-def test_the_first_photograph_may_count_alone(edit_evidence):
-    references = (ball("red", "blue"), ball("green", "blue"))
-    shown = dataclasses.replace(
-        edit_evidence,
-        picture=to_tensor(references[0].image),
-        references=references,
-        networks=Networks(dino_small=Colour()),
-    )
-    assert METRICS.get("dino-first").score(shown) == pytest.approx(1)
-    assert METRICS.get("dino").score(shown) < 0.99
 
 
 def test_dino_reads_pictures_as_its_authors_do():
