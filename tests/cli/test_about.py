@@ -56,39 +56,6 @@ def test_the_facts_are_those_of_preset_and_recipe(call):
     assert (turbo["is_commercial"], turbo["other_steps"]) == (False, [2, 3, 4])
 
 
-@pytest.mark.parametrize(
-    ("options", "code", "message"),
-    [
-        (["--recipe", "sdxl-turbo", "--preset", "mini"], 2, "--preset mini and --recipe sdxl-tu"),
-        (["--recipe", "sdxl-turb"], 2, "Did you mean sdxl-turbo"),
-        (["--recipe", "auto"], 1, "swiftpie fetch"),
-        (["--recipe", "sana-sprint"], 1, "reads no pictures of subjects"),
-        (["--recipe", "sd-turbo", "--save-subject-mask", "m.png"], 1, "preset 'sd-turbo' does not"),
-    ],
-)
-def test_what_cannot_be_chosen_is_refused_before_anything_is_loaded(
-    call, tmp_path, hamster, options, code, message
-):
-    out = tmp_path / "out.png"
-    result = call("personalize", hamster, "a hamster on a beach", "-o", out, *options)
-    assert (result.exit_code, message in result.stderr) == (code, True), result.output
-    assert not out.exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("edit", "--recipe", "auto"), "recipes for edit (swiftedit)"),
-        (("face", "--recipe", "auto"), "recipes for face (face-plus, faceid-hyper"),
-        (("face",), "Write --recipe face-plus"),
-    ],
-)
-def test_a_recipe_is_for_what_the_command_does(call, tmp_path, hamster, options, message):
-    command, *more = options
-    result = call(command, hamster, "a hamster on a beach", "-o", tmp_path / "out.png", *more)
-    assert message in " ".join(result.stderr.split())
-
-
 def test_doctor_knows_versions_and_what_is_here(call, monkeypatch):
     facts = json.loads(call("doctor", "--json").stdout)
     assert facts["swiftpie"] == __version__

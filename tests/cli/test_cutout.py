@@ -73,36 +73,6 @@ def test_an_edit_tells_how_its_new_subject_was_cut_out(call, things, tmp_path):
     assert read_metadata(out)["cutouts"].startswith("network 0.")
 
 
-@pytest.mark.parametrize(
-    ("pictures", "cutouts", "message"),
-    [
-        (("star.png", "ball.png"), (BOX,), "one place does not fit"),
-        (("star.png",), ("auto", "none"), "2 --cutout came with 1 pictures"),
-        (("star.png:mask.png",), ("none",), "every picture came with its mask"),
-        (("star.png",), ("auto 3,4",), "lies beyond the picture"),
-        (("star.png",), ("missing.png",), "missing.png"),
-        (("star.png",), ("rembg:nothing",), "rembg has no model"),
-    ],
-)
-def test_ways_that_do_not_fit_are_refused_before_anything_is_drawn(
-    call, things, tmp_path, monkeypatch, pictures, cutouts, message
-):
-    monkeypatch.chdir(things)
-    asked = [word for one in cutouts for word in ("--cutout", one)]
-    out = tmp_path / "out.png"
-    result = call("personalize", *pictures, PROMPT, "-o", out, *asked)
-    assert result.exit_code in {1, 2, 3}, result.output
-    assert message in result.stderr
-    assert not out.exists()
-
-
-def test_an_edit_without_a_subject_has_nothing_to_cut_out(call, things, tmp_path):
-    out = tmp_path / "out.png"
-    result = call("edit", things / "ball.png", "a dog", "-o", out, "--cutout", "none")
-    assert result.exit_code == 2
-    assert "1 --cutout came with 0 pictures" in result.stderr
-
-
 def test_a_whole_picture_shows_more_than_its_subject(call, things, tmp_path):
     seen = []
     for way in ("auto", "none"):
@@ -148,10 +118,3 @@ def test_a_mask_that_was_given_is_the_one_that_is_written(call, photo, tmp_path)
     drawn.save(tmp_path / "drawn.png")
     found = cut(call, f"{photo}:{tmp_path / 'drawn.png'}", tmp_path / "again.png", "mask")
     assert np.array_equal(np.asarray(found.convert("L")), np.asarray(drawn))
-
-
-def test_transparency_needs_a_format_that_has_it(call, photo, tmp_path):
-    result = call("cutout", photo, "-o", tmp_path / "out.jpg", "--to", "rgba")
-    assert result.exit_code == 2
-    assert "no transparency" in result.stderr
-    assert not (tmp_path / "out.jpg").exists()

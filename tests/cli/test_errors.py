@@ -4,12 +4,14 @@ import errno
 import io
 import os
 import pickle
+import shlex
 import struct
 import subprocess
 import sys
 import zlib
 
 import pytest
+from PIL import Image
 
 from swiftpie.cli.console import complain, in_options
 from swiftpie.cli.main import ExitCode, exit_code_of
@@ -21,6 +23,7 @@ from swiftpie.errors import (
     MissingExtra,
     WeightsError,
 )
+from tests.parity.edit import photograph
 
 PROMPT = "a hamster on a beach"
 
@@ -96,75 +99,139 @@ def test_a_bad_picture_gives_three_and_writes_nothing(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_subject_that_cannot_be_found_gives_three(call, tmp_path, on_white):
-    plain = tmp_path / "plain.png"
-    on_white.point(lambda _: 128).save(plain)
-    result = call("cutout", plain, "-o", tmp_path / "out.png")
-    assert_refused(result, ExitCode.IMAGE, "Supply a mask")
+MISTAKES = """
+2 | empty | personalize dog.png ""
+2 | mini | personalize dog.png x --preset minn
+2 | --identity-scale | personalize dog.png x --identity-scale 9
+2 | --background-scale | personalize dog.png x --background-scale nan
+2 | box | personalize dog.png x --box 1,0,0,1
+2 | --box | personalize dog.png x --mask box
+2 | warp | personalize dog.png x --device warp
+2 | 65 | personalize dog.png x -n 65
+2 | 100000000 | personalize dog.png x -n 100000000
+2 | different | personalize dog.png x --save-subject-mask a/../out.png
+2 | suffix | personalize dog.png x -o out.gif
+2 | folder | personalize dog.png x -o missing/out.png
+2 | --force | personalize dog.png x -o there.png
+2 | written | personalize dog.png x -o there.png/out.png
+2 | suffix | personalize dog.png x -o .
+2 | output | personalize dog.png x -o - --json
+2 | output | personalize dog.png x -o - -n 2
+2 | exists | personalize dog.png x --save-subject-mask there.png
+2 | quotes | personalize a dog on a beach
+2 | quotes | personalize dog.png a dog on a beach
+2 | quotes | edit dog.png a dog made of gold
+2 | quotes | face dog.png a person
+2 | sentence | personalize dog.png bear.png
+2 | sentence | personalize dog.png no/where.JPG
+2 | sentence | edit dog.png me.spid
+2 | sentence | edit dog.png prompts.txt
+2 | sentence | face dog.png "a.png:b.webp " --preset sd-turbo
+2 | sentence | edit dog.png x --source-prompt dog.png
+2 | boxes | personalize dog.png --also dog.png x --box 0,0,1,1 --box 0,0,1,1 --box 0,0,1,1
+2 | boxes | personalize dog.png --also dog.png x --mask box --box 0,0,1,1
+2 | views | personalize dog.png --also dog.png x --view 1,2 --view 3,4 --view 5,6
+2 | degrees | personalize dog.png x --view left
+2 | yaw | personalize dog.png x --view 80,0
+2 | separate | personalize dog.png --also dog.png x --mask mask.png
+2 | castle | personalize dog.png x --scene castel
+2 | read | personalize dog.png @missing.txt
+2 | prompts | personalize dog.png @empty.txt
+2 | UTF-8 | personalize dog.png @bytes.txt
+2 | 1001 | personalize dog.png @many.txt
+2 | bytes | personalize dog.png @large.txt
+3 | file | cutout pipe.png
+3 | file | personalize pipe.png x
+3 | mask | cutout plain.png
+2 | transparency | cutout photo.png -o out.jpg --to rgba
+2 | place | personalize dog.png photo.png x --cutout 0.2,0.1,0.8,0.9
+2 | --cutout | personalize dog.png x --cutout auto --cutout none
+2 | mask | personalize dog.png:mask.png x --cutout none
+2 | beyond | personalize dog.png x --cutout "auto 3,4"
+3 | missing.png | personalize dog.png x --cutout missing.png
+2 | rembg | personalize dog.png x --cutout rembg:nothing
+2 | --cutout | edit photo.png "a dog" --cutout none
+2 | elephant | personalize "an elefant at sea"
+2 | subject | personalize "a photo"
+2 | elefant | personalize elefant "an elefant at sea"
+2 | --also | personalize cat dog "a cat at sea"
+2 | pictures | personalize cat "a cat at sea" --cutout none
+2 | --mask | edit photo.png x --mask photo.png --box 0,0,1,1
+2 | box | edit photo.png x --box 1,0,0,1
+3 | nowhere.png | edit photo.png x --mask nowhere.png
+2 | --strip | edit photo.png x --strip out.png
+2 | --save-region | edit photo.png x --save-region out.png
+2 | suffix | edit photo.png x --strip strip.gif
+2 | --text-scale | edit photo.png x --text-scale 9
+2 | output | edit photo.png x -o - --json
+1 | swiftedit | edit photo.png "a sleeping dog"
+1 | swiftedit | edit photo.png "a dog and a lion"
+2 | remove | remove photo.png
+2 | remove | replace dog.png photo.png
+2 | exclude | remove photo.png --mask mask.png --box 0,0,1,1
+2 | exclude | remove photo.png --mask mask.png --point 0.5,0.5
+2 | --where | remove photo.png --where dog --mask mask.png
+2 | --where | replace cat photo.png --where dog --box 0,0,1,1
+2 | --where | remove photo.png --where dog --point 0.5,0.5
+2 | point | remove photo.png --point here
+2 | box | insert dog.png photo.png --box 0.5,0,0.4,1
+2 | between | insert dog.png photo.png --view 90,0
+2 | Yaw | insert dog.png photo.png --view left
+3 | nowhere.jpg | insert dog.png nowhere.jpg
+2 | --preset | personalize dog.png x --recipe sdxl-turbo --preset mini
+2 | sdxl-turbo | personalize dog.png x --recipe sdxl-turb
+1 | fetch | personalize dog.png x --recipe auto
+1 | pictures | personalize dog.png x --recipe sana-sprint
+1 | sd-turbo | personalize dog.png x --recipe sd-turbo --save-subject-mask m.png
+1 | swiftedit | edit dog.png x --recipe auto
+1 | face-plus | face dog.png x --recipe auto
+2 | face-plus | face dog.png x
+2 | folder | demo --out there.png
+2 | folder | demo --out there.png/below
+2 | made | sign dog.png
+3 | missing.png | sign missing.png
+2 | world-autoencoder | train world-autoencodr --out runs
+2 | steps | train world-autoencoder --set loop.step=3 --out runs
+2 | 1.5h | train world-autoencoder --time-limit "9 parsecs" --out runs
+2 | subjects | train world-autoencoder --data missing.zip --out runs
+"""
+NAMES_NO_OUTPUT = {"demo", "train"}
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("personalize", "a", "dog", "on", "a", "beach"),
-        ("personalize", "PICTURE", "a", "dog", "on", "a", "beach"),
-        ("edit", "PICTURE", "a", "dog", "made", "of", "gold"),
-        ("edit", "PICTURE", "at", "night"),
-        ("face", "PICTURE", "a", "person"),
-    ],
-)
-def test_a_sentence_without_quotes_is_said_to_be_one(call, tmp_path, hamster, words):
-    line = [hamster if word == "PICTURE" else word for word in words]
-    result = call(*line, "-o", tmp_path / "out.png")
-    assert_refused(result, ExitCode.USAGE, "into quotes")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, hamster):
+    """Pictures, masks and lists of prompts that commands may read."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    with Image.open(hamster) as opened:
+        sprite = opened.convert("RGBA")
+    sprite.save(folder / "dog.png")
+    photograph(160, 96).save(folder / "photo.png")
+    Image.new("RGB", (64, 64), "grey").save(folder / "plain.png")
+    Image.new("L", sprite.size, 255).save(folder / "mask.png")
+    (folder / "there.png").write_bytes(b"precious")
+    (folder / "a").mkdir()
+    os.mkfifo(folder / "pipe.png")
+    lists = {"prompts": b"x", "empty": b"# only\n \n", "bytes": b"\xff\xfe\x00"}
+    lists |= {"many": b"a dog\n" * 1001, "large": b"a" * (2 << 20)}
+    for name, content in lists.items():
+        (folder / f"{name}.txt").write_bytes(content)
+    return folder
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["", "-o", "out.png"], "prompt is empty"),
-        ([PROMPT, "-o", "out.png", "--preset", "minn"], "Did you mean mini?"),
-        (
-            [PROMPT, "-o", "out.png", "--identity-scale", "9"],
-            "--identity-scale 9.0 is out of range",
-        ),
-        (
-            [PROMPT, "-o", "out.png", "--background-scale", "nan"],
-            "--background-scale nan is out of range",
-        ),
-        ([PROMPT, "-o", "out.png", "--box", "1,0,0,1"], "is not a box"),
-        ([PROMPT, "-o", "out.png", "--mask", "box"], "--mask box came without --box"),
-        ([PROMPT, "-o", "out.png", "--device", "warp"], "'warp' cannot be used"),
-        ([PROMPT, "-o", "out.png", "-n", "65"], "65 pictures"),
-        ([PROMPT, "-o", "out.png", "-n", "100000000"], "100000000 pictures"),
-        ([PROMPT, "-o", "o.png", "--save-subject-mask", "a/../o.png"], "Two different files"),
-        ([PROMPT, "-o", "out.gif"], "known suffix"),
-        ([PROMPT, "-o", "missing/out.png"], "folder does not exist"),
-        ([PROMPT, "-o", "there.png"], "replace it with --force"),
-        ([PROMPT, "-o", "there.png/out.png"], "cannot be written"),
-        ([PROMPT, "-o", "."], "known suffix"),
-        ([PROMPT, "-o", "-", "--json"], "Standard output"),
-        ([PROMPT, "-o", "-", "-n", "2"], "Standard output"),
-        ([PROMPT, "-o", "out.png", "--save-subject-mask", "there.png"], "exists already"),
-        ([PROMPT, "-o", "out.png", "--save-subject-mask", "out.png"], "Two different files"),
-    ],
-)
-def test_bad_usage_gives_two_and_writes_nothing(
-    call, tmp_path, monkeypatch, hamster, options, words
+@pytest.mark.parametrize("mistake", MISTAKES.strip().splitlines())
+def test_a_mistake_ends_with_one_line_its_code_and_no_file(
+    call, folder, tmp_path, monkeypatch, mistake
 ):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "there.png").write_bytes(b"precious")
-    (tmp_path / "a").mkdir()
-    assert_refused(call("personalize", hamster, *options), ExitCode.USAGE, words)
-    assert [path.read_bytes() for path in tmp_path.glob("**/*.*")] == [b"precious"]
-
-
-@pytest.mark.parametrize("place", ["file", "file/below"])
-def test_a_demo_goes_into_a_folder(call, tmp_path, place):
-    (tmp_path / "file").write_bytes(b"precious")
-    result = call("demo", "--out", tmp_path / place)
-    assert_refused(result, ExitCode.USAGE, "cannot be made a folder")
-    assert (tmp_path / "file").read_bytes() == b"precious"
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    code, word, line = mistake.split(" | ")
+    words = shlex.split(line)
+    if "-o" not in words and words[0] not in NAMES_NO_OUTPUT:
+        words += ["-o", "out.png"]
+    before = sorted(folder.rglob("*"))
+    assert_refused(call(*words), int(code), word)
+    assert sorted(folder.rglob("*")) == before
+    assert (folder / "there.png").read_bytes() == b"precious"
 
 
 def in_a_shell(command):
@@ -191,31 +258,6 @@ def test_readers_may_leave_and_nobody_has_to_listen(monkeypatch):
 class Full(io.StringIO):
     def write(self, text):
         raise OSError(errno.ENOSPC, text)
-
-
-def test_a_pipe_is_no_subject_and_nobody_waits_for_it(call, tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    for command in (("personalize", tmp_path / "pipe", PROMPT), ("cutout", tmp_path / "pipe")):
-        result = call(*command, "-o", tmp_path / "out.png")
-        assert_refused(result, ExitCode.IMAGE, "is not a file")
-
-
-@pytest.mark.parametrize("command", ["personalize", "edit", "face"])
-@pytest.mark.parametrize(
-    "prompt", ["bear.png", "no/where.JPG", "me.spid", "notes", "a.png:b.webp "]
-)
-def test_a_file_in_place_of_a_prompt_is_told(call, tmp_path, monkeypatch, hamster, command, prompt):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "notes").write_text("words")
-    preset = ("--preset", "sd-turbo") if command == "face" else ()
-    result = call(command, hamster, prompt, "-o", "out.png", *preset)
-    assert_refused(result, ExitCode.USAGE, "A sentence is needed")
-    assert [path.name for path in tmp_path.iterdir()] == ["notes"]
-
-
-def test_a_file_in_place_of_what_a_picture_shows_now_is_told(call, tmp_path, hamster):
-    options = ("-o", tmp_path / "out.png", "--source-prompt", hamster)
-    assert_refused(call("edit", hamster, PROMPT, *options), ExitCode.USAGE, "A sentence is needed")
 
 
 def test_messages_speak_of_options_where_python_has_arguments():

@@ -47,33 +47,6 @@ def test_a_photograph_is_changed_in_its_region_alone(call, hamster, photo, tmp_p
     assert load_image(strip).width > load_image(strip).height
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["remove", "PHOTO"], "what to remove"),
-        (["replace", "SUBJECT", "PHOTO"], "what to remove"),
-        (["remove", "PHOTO", "--mask", "PHOTO", "--box", BOX], "exclude each other"),
-        (["remove", "PHOTO", "--mask", "PHOTO", "--point", "0.5,0.5"], "exclude each other"),
-        (["remove", "PHOTO", "--where", "dog", "--mask", "PHOTO"], "--where and"),
-        (["replace", "cat", "PHOTO", "--where", "dog", "--box", "0,0,1,1"], "--where and"),
-        (["remove", "PHOTO", "--where", "dog", "--point", "0.5,0.5"], "--where and"),
-        (["remove", "PHOTO", "--point", "here"], "not a point"),
-        (["insert", "SUBJECT", "PHOTO", "--box", "0.5,0,0.4,1"], "not a box"),
-        (["insert", "SUBJECT", "PHOTO", "--view", "90,0"], "must lie between"),
-        (["insert", "SUBJECT", "PHOTO", "--view", "left"], "Yaw and pitch"),
-        (["insert", "SUBJECT", "nowhere.jpg"], "nowhere.jpg"),
-    ],
-)
-def test_mistakes_are_told_before_a_model_is_loaded(
-    call, hamster, photo, tmp_path, arguments, words
-):
-    files = {"SUBJECT": hamster, "PHOTO": photo}
-    told = call(*(files.get(one, one) for one in arguments), "-o", tmp_path / "out.png")
-    assert told.exit_code in {2, 3}
-    assert words in " ".join(told.stderr.split())
-    assert "Traceback" not in told.output
-
-
 USUAL, SPOT = (90, 70), (0.3, 0.4, 0.6, 0.7)
 
 

@@ -55,22 +55,6 @@ def test_boxes_are_for_given_and_named_subjects_in_their_order(call, tmp_path, h
     assert "3 boxes came with 2 subjects" in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["personalize", "an elefant at sea"], "Spelled alike: elephant"),
-        (["personalize", "a photo"], "names no subject"),
-        (["personalize", "elefant", "an elefant at sea"], "There is no file 'elefant'"),
-        (["personalize", "cat", "dog", "a cat at sea"], "by --also"),
-        (["personalize", "cat", "a cat at sea", "--cutout", "none"], "0 pictures to cut out"),
-    ],
-)
-def test_what_cannot_be_drawn_is_told_before_anything_is_loaded(call, tmp_path, arguments, said):
-    result = call(*arguments, "-o", tmp_path / "out.png")
-    assert result.exit_code == 2
-    assert said in result.stderr
-
-
 def test_the_library_is_listed_and_searched(call):
     everyone = call("library")
     assert everyone.stdout.splitlines() == list(subject_library().names())

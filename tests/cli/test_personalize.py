@@ -87,12 +87,6 @@ def test_a_mask_after_a_colon_decides_what_is_cut_out(call, tmp_path, photo):
     assert read_metadata(tmp_path / "masked.png") == {}
 
 
-def test_standard_input_that_is_no_picture_gives_three(call, tmp_path):
-    result = call("personalize", "-", PROMPT, "-o", tmp_path / "x.png", stdin=b"hello")
-    assert result.exit_code == 3
-    assert result.stderr.startswith("error: ")
-
-
 LEFT, RIGHT = "0.02,0.4,0.45,0.9", "0.55,0.4,0.98,0.9"
 
 
@@ -105,26 +99,6 @@ def test_further_subjects_take_the_next_boxes(call, tmp_path, session, hamster, 
     ]
     expected = session.personalize(subjects, PROMPT, seed=7).images[0]
     assert np.array_equal(pixels(out), np.asarray(expected))
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (("--box", LEFT, "--box", RIGHT, "--box", LEFT), "3 boxes came with 2 subjects"),
-        (("--box", LEFT, "--mask", "box"), "1 boxes came with 2 subjects"),
-        (("--view", "1,2", "--view", "3,4", "--view", "5,6"), "3 views came with 2 subjects"),
-        (("--view", "left"), "Yaw and pitch in degrees are needed"),
-        (("--view", "80,0"), "The yaw is 80.0 degrees"),
-        (("--mask", "some.png"), "one file cannot separate"),
-        (("--scene", "castel"), "castle"),
-    ],
-)
-def test_places_must_fit_the_number_of_subjects(call, tmp_path, hamster, options, reason):
-    out = tmp_path / "out.png"
-    result = call("personalize", hamster, "--also", hamster, PROMPT, "-o", out, *options)
-    assert result.exit_code == 2
-    assert reason in " ".join(result.stderr.split())
-    assert not out.exists()
 
 
 def test_words_and_sizes_that_it_does_not_know_are_told_and_it_draws_all_the_same(
@@ -156,23 +130,3 @@ def test_every_prompt_of_a_file_is_drawn_with_the_same_seeds(call, tmp_path, ham
         assert read_metadata(one["path"])["prompt"] == one["prompt"]
     difference = pixels(tmp_path / "out-3.png").astype(int) - pixels(drawn)
     assert np.abs(difference).max() <= 1  # batched arithmetic may round otherwise
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (None, "cannot be read"),
-        (b"", "holds 0 prompts"),
-        (b"# only\n \n", "holds 0 prompts"),
-        (b"\xff\xfe\x00", "A text file in UTF-8"),
-        (b"a dog\n" * 1001, "holds 1001 prompts"),
-        (b"a" * (2 << 20), "at most 1048576 bytes"),
-    ],
-)
-def test_a_file_without_prompts_is_refused(call, tmp_path, hamster, content, words):
-    if content is not None:
-        (tmp_path / "prompts.txt").write_bytes(content)
-    prompts = f"@{tmp_path / 'prompts.txt'}"
-    result = call("personalize", hamster, prompts, "-o", tmp_path / "out.png")
-    assert result.exit_code == 2, result.output
-    assert words in result.stderr

@@ -55,6 +55,7 @@ def hub(server, tmp_path, monkeypatch):
         yield server
 
 
+@pytest.mark.thorough
 def test_every_recipe_is_as_known_where_nothing_has_changed(call, hub):
     result = call("recipes", "check")
     assert result.exit_code == 0, result.output
@@ -103,16 +104,21 @@ def at_another_commit(repositories):
     repositories[KLEIN].revision = NEWEST
 
 
+RARER = [
+    (longer, "bytes"),
+    (small_changed, "sha256"),
+    (other_text, "'MIT' in its LICENSE.txt"),
+    (unknown_card, "'flux-next-licence'"),
+]
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         (renamed, f"no file '{WEIGHTS}'"),
         (changed, "sha256"),
-        (longer, "bytes"),
-        (small_changed, "sha256"),
+        *(pytest.param(*pair, marks=pytest.mark.thorough) for pair in RARER),
         (other_card, "'cc-by-nc-4.0' in its card"),
-        (other_text, "'MIT' in its LICENSE.txt"),
-        (unknown_card, "'flux-next-licence'"),
         (gone, "is not offered"),
         (at_another_commit, "is not offered"),
     ],
@@ -126,6 +132,7 @@ def test_a_change_is_one_line_with_a_remedy_and_fails(call, hub, change, told):
     assert any(verb in line for verb in ("Look", "Draw", "Read", "Did you mean")), line
 
 
+@pytest.mark.thorough
 def test_a_change_of_what_several_recipes_share_is_told_once(call, hub):
     hub.repositories[ADAPTERS].licence = "cc-by-nc-4.0"
     result = call("recipes", "check", "sdxl-turbo", "face-plus", "--json")

@@ -106,27 +106,6 @@ def test_every_format_that_is_written_can_be_signed(suffix):
     assert any(picture.startswith(start) for start in STARTS)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["garden.jpg", "-o", "x.jpg"], "does not say what made it"),
-        (["beach.png", "-o", "x.jpg"], "another format"),
-        (["beach.png", "-o", "x.png", "--key", "beach.png"], "belong together"),
-        (
-            ["beach.png", "-o", "x.png", "--key", "beach.png", "--certificates", "beach.png"],
-            "cannot be used",
-        ),
-        (["missing.png", "-o", "x.png"], "missing.png"),
-    ],
-    ids=str,
-)
-def test_what_cannot_be_signed_is_told(call, arguments, said, tmp_path):
-    ended = call("sign", *arguments)
-    assert ended.exit_code in {2, 3}
-    assert said in ended.stderr
-    assert not list(tmp_path.glob("x.*"))
-
-
 def test_a_key_whose_certificate_is_of_another_is_refused(call, tmp_path):
     call("sign", "beach.png", "-o", "signed.png")
     first = (tmp_path / "home" / "credentials" / "local.pem").read_bytes()

@@ -340,9 +340,8 @@ def by_pipeline(case, session, folder, _):
 
 
 QUICK = {
-    *("colour", "material", "mask", "box", "strength of an edit", "insertion"),
-    *("removal by a mask", "replacement by a mask", "named subject", "box and view"),
-    *("scene", "mask of a subject", "steered insertion"),
+    *("mask", "strength of an edit", "replacement by a mask", "named subject"),
+    *("box and view", "scene", "steered insertion"),
 }
 MORE = {  # that the surfaces of single users draw as well
     *("material", "replacement", "mask", "box", "keyword"),

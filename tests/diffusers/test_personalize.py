@@ -289,7 +289,7 @@ def test_what_cannot_be_drawn_is_refused(pipe, identity, options, word):
 
 
 @pytest.mark.parametrize("form", ["array", "bytes", "tensor", "batch", "nested"])
-def test_a_reference_may_come_in_every_form_of_diffusers(pipe, sprite, form, expected):
+def test_a_reference_may_come_in_every_form_of_diffusers(pipe, sprite, form, identity):
     values = np.asarray(sprite)
     forms = {
         "array": values.astype(np.float32) / 255,
@@ -298,4 +298,5 @@ def test_a_reference_may_come_in_every_form_of_diffusers(pipe, sprite, form, exp
         "batch": torch.from_numpy(values.copy()).permute(2, 0, 1)[None] / 255,
         "nested": [[sprite]],
     }
-    assert bytes_of(pipe(PROMPT, ip_adapter_image=forms[form], seeds=[3]).images) == expected
+    (read,) = pipe.prepare_ip_adapter_image_embeds(forms[form])
+    assert torch.equal(read.tokens, identity.tokens)

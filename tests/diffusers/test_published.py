@@ -138,7 +138,8 @@ def test_a_pipeline_without_an_adapter_is_saved_without_one(opened, place, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("family", "mode"), [("sd21", EditMode.RELEASED), ("sdxl", EditMode.PAPER)]
+    ("family", "mode"),
+    [("sd21", EditMode.RELEASED), pytest.param("sdxl", EditMode.PAPER, marks=pytest.mark.thorough)],
 )
 def test_an_edit_is_the_same_after_a_round_trip(opened, place, tmp_path, family, mode):
     other = place / family / "other"
@@ -266,7 +267,7 @@ def test_a_pipeline_of_diffusers_lends_its_weights_and_goes_on_working(place):
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers' schedulers
-@pytest.mark.parametrize("size", [(300, 200), (90, 140)])
+@pytest.mark.parametrize("size", [pytest.param((300, 200), marks=pytest.mark.thorough), (90, 140)])
 def test_a_whole_picture_is_seen_as_by_diffusers(place, opened, size):
     folder = place / "sd21"
     side = {"shortest_edge": 32}, {"height": 32, "width": 32}
@@ -306,7 +307,8 @@ def seen_by_callback(pipe, **call):
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers' schedulers
 @pytest.mark.parametrize(
-    ("renoise", "noise_scale"), [("euler_ancestral", "sigma"), ("ddim", "unit")]
+    ("renoise", "noise_scale"),
+    [("euler_ancestral", "sigma"), pytest.param("ddim", "unit", marks=pytest.mark.thorough)],
 )
 def test_a_callback_sees_and_changes_the_latents_of_diffusers(place, opened, renoise, noise_scale):
     steps = {"timesteps": trailing(4), "renoise": renoise, "noise_scale": noise_scale}

@@ -30,9 +30,9 @@ COSTLY = {  # each beside a cheaper picture of its technique
 CHANGES = [(name, what) for name, changes in REFUSED.items() for what in changes]
 
 
-CHEAP_ON_DEVICE = ("mini, two subjects: one box", "mini, edit by words: time", "reference, edit")
+CHEAP_ON_DEVICE = ("mini, edit by words: time",)
 ON_DEVICE = (  # one of each technique
-    *CHEAP_ON_DEVICE,
+    *(*CHEAP_ON_DEVICE, "mini, two subjects: one box", "reference, edit"),
     "mini: an empty scene",
     "mini, edit: source prompt",
     *(f"mini, edit by words: {name}" for name in ("season", "colour", "material")),

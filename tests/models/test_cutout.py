@@ -80,8 +80,8 @@ def mask_at_full_size(mask):
 
 def test_subjects_are_found_among_other_things(collages):
     pixels, mask = collages(seed=12345).tensors()
-    found = torch.cat([find(photo) for photo in to_pil(pixels[:12])])
-    assert iou(found, mask_at_full_size(mask[:12])).median() > 0.8
+    found = torch.cat([find(photo) for photo in to_pil(pixels[:6])])
+    assert iou(found, mask_at_full_size(mask[:6])).median() > 0.8
 
 
 @pytest.mark.parametrize(

@@ -43,12 +43,12 @@ LATE_S = 0.1
 VISITOR = "v" * 32
 OWNER = f" {VISITOR}"
 STAGES = [  # of a drawing, after which it may stop
-    *(("leaves", stage) for stage in ("batched", "layer", "step", "decode")),
+    *(("leaves", "batched"), ("leaves", "layer"), ("deleted", "layer"), ("late", "step")),
     *(
         pytest.param("leaves", stage, marks=thorough)
-        for stage in ("encode", "text", "place", "denoise")
+        for stage in ("encode", "text", "place", "denoise", "step", "decode")
     ),
-    *(("deleted", "layer"), ("late", "step"), ("hangs up", "batched")),
+    pytest.param("hangs up", "batched", marks=thorough),
 ]
 
 
@@ -290,7 +290,8 @@ def test_a_size_that_takes_minutes_is_refused(running, picture_bytes):
     running(test)
 
 
-@pytest.mark.parametrize("size", ["512x512", pytest.param("1024x128", marks=thorough)])
+@thorough
+@pytest.mark.parametrize("size", ["512x512", "1024x128"])
 def test_the_largest_sizes_are_drawn_and_stop_within_a_second(running, size):
     async def test(server):
         assert (await server.draw(1, size=size).answer())["size"] == size
@@ -428,12 +429,17 @@ NETWORKS = {"prompt": "x", "swiftpie": '{"task": "remove", "box": [0, 0, 0.5, 0.
 EDITS = "/v1/images/edits"
 ENDS = [
     ("fails", EDITS, PLAIN | {"stream": "true"}, None),
-    ("fails", EDITS, PLAIN, None),
-    ("fails", EDITS, {"prompt": "x", "swiftpie": '{"task": "replace"}'}, None),
-    ("fails", "/v1/find", {"where": "dog"}, None),
-    ("leaves", EDITS, NETWORKS, "layer"),
     ("late", EDITS, NETWORKS, "decode"),
     ("leaves", "/v1/cutouts", {}, "batched"),
+    *(
+        pytest.param(*end, marks=thorough)
+        for end in (
+            ("fails", EDITS, PLAIN, None),
+            ("fails", EDITS, {"prompt": "x", "swiftpie": '{"task": "replace"}'}, None),
+            ("fails", "/v1/find", {"where": "dog"}, None),
+            ("leaves", EDITS, NETWORKS, "layer"),
+        )
+    ),
 ]
 
 

@@ -32,8 +32,14 @@ from tests.parity.ip_adapter import (
     tiny_unet,
     unet_inputs,
 )
+from tests.quick import thorough_but
 
 NAME = "ip-adapter_sd15"
+KINDS = {  # a file of each projector, and of each family
+    *("ip-adapter_sd15_vit-G", "ip-adapter-plus_sdxl_vit-h", "ip-adapter-full-face_sd15"),
+    *("ip-adapter-faceid-portrait_sd15", "ip-adapter-faceid-plusv2_sd15"),
+    "swiftedit ip_adapter.bin",
+}
 
 
 @pytest.fixture
@@ -82,7 +88,7 @@ def with_lora(tensors, unet, *, rank=3):
     return tensors | {"ip_adapter": tensors["ip_adapter"] | lora}
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", thorough_but(FILES, KINDS))
 @torch.no_grad()
 def test_every_public_file_gives_what_diffusers_gives(name):
     check(name, is_shallow=True)

@@ -20,6 +20,7 @@ from swiftpie.errors import CapabilityError, WeightsError
 from swiftpie.pipelines.settings import EditMode, EditSettings
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter
 from tests.pipelines.tiny_editor import tiny_editor
+from tests.quick import thorough_but
 
 CPU = torch.device("cpu")
 PROMPT = "a subject on a beach"
@@ -76,7 +77,7 @@ def test_threads_take_turns(session, resting, identity):
         assert np.abs(picture - alone).max() <= 1
 
 
-@pytest.mark.parametrize("mode", list(EditMode))
+@pytest.mark.parametrize("mode", thorough_but([*EditMode], [EditMode.PAPER]))
 def test_edits_are_the_same(sprite, mode):
     plain = tiny_editor()
     arguments = (sprite.convert("RGB"), "a dog on the sofa")
@@ -146,7 +147,7 @@ def here(session):
     ]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", thorough_but(["float32", "bfloat16"], ["bfloat16"]))
 def test_encoders_rest_in_their_files_on_the_processor(stored, sprite, dtype):
     plain, resting = stored(dtype=dtype), stored(dtype=dtype, engine="offload")
     assert here(resting) == []

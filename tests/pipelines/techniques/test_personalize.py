@@ -115,9 +115,9 @@ def test_an_empty_mask_keeps_both_attention_branches_out(session, identity):
 
 
 def test_threads_share_a_session(session, identity):
-    scales = [Scales(identity_scale=i / 4, detail_scale=1 - i / 4) for i in range(4)] * 2
+    scales = [Scales(identity_scale=i, detail_scale=1 - i) for i in range(2)] * 2
     alone = [
-        session.personalize(identity, PROMPT, seed=9, scales=s, scene="words") for s in scales[:4]
+        session.personalize(identity, PROMPT, seed=9, scales=s, scene="words") for s in scales[:2]
     ]
     with ThreadPoolExecutor(4) as pool:
         together = list(
@@ -127,7 +127,7 @@ def test_threads_share_a_session(session, identity):
             )
         )
     for index, result in enumerate(together):
-        assert np.abs(pixels(result) - pixels(alone[index % 4])).max() <= 1
+        assert np.abs(pixels(result) - pixels(alone[index % 2])).max() <= 1
 
 
 def test_a_very_long_prompt_is_cut_and_said_so(session, identity, caplog):
@@ -219,7 +219,7 @@ def test_a_view_turns_the_subject_in_its_place(session, identity):
 
 def test_a_view_without_a_box_keeps_the_place(session, identity):
     plain = session.personalize(identity, PROMPT, seed=3, scene="words").layouts[0]
-    for seed in range(3, 9):
+    for seed in (3, 4):
         turned = session.personalize(
             identity, PROMPT, seed=seed, view=(-30, 15), scene="words"
         ).layouts[0]
@@ -229,26 +229,28 @@ def test_a_view_without_a_box_keeps_the_place(session, identity):
     assert torch.equal(plain.centre, first.centre)
 
 
-def layouts(session, identity, prompt, **options):
+def layouts(session, identity, prompt, *, box=None, **options):
     """Layouts by eight seeds."""
-    return session.personalize(
-        identity, prompt, seed=1, num_images=8, scene="words", **options
-    ).layouts[0]
+    request = PersonalizeRequest(
+        subjects=(Subject(identity, box=box),),
+        prompt=prompt,
+        seeds=range(1, 9),
+        scene="words",
+        **options,
+    )
+    return prepare_subjects(session.components, request, Clock()).layouts[0]
 
 
-@pytest.mark.parametrize("place", ["on a beach"])
-def test_subjects_are_upright_and_as_shown_unless_words_or_options_say_otherwise(
-    session, identity, place
-):
-    usual = layouts(session, identity, f"a dog {place}")
+def test_subjects_are_upright_and_as_shown_unless_words_or_options_say_otherwise(session, identity):
+    usual = layouts(session, identity, "a dog on a beach")
     assert not usual.flip.any()
     assert not usual.rotation.any()
     assert len({*usual.centre[:, 0].tolist()}) == 8
-    mirrored = layouts(session, identity, f"a dog {place}", flip=True, tilt=30)
+    mirrored = layouts(session, identity, "a dog on a beach", flip=True, tilt=30)
     assert mirrored.flip.all()
     assert mirrored.rotation.tolist() == pytest.approx([math.pi / 6] * 8)
     assert torch.allclose(seen_view(mirrored), seen_view(usual))
-    lying = layouts(session, identity, f"a dog lying down {place}")
+    lying = layouts(session, identity, "a dog lying down on a beach")
     assert not lying.flip.any()
     assert (lying.rotation.abs() > 0.5).float().mean() > 0.6
 
