@@ -36,7 +36,6 @@ PAGES = [README, *sorted(DOCS.glob("*.md"))]
 SERVING = DOCS / "serving.md"  # whose programs need a server: tests/server runs them
 COMMANDS = DOCS / "batch.md"
 MAX_EXAMPLE_LINES = 60
-FIRST_SCREEN_LINES = 30
 MAX_README_LINES = 150
 MAX_PAGES, MAX_WORDS = 14, 28_000
 
@@ -219,41 +218,6 @@ def test_the_page_of_commands_shows_every_command():
     lines = [words for words in command_lines(COMMANDS) if words[0] == "swiftpie"]
     shown_commands = {words[1] for words in lines}
     assert set(command_tree(app).commands) - {"demo"} <= shown_commands
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "swiftpie persnalize dog.png x -o out.png",
-        "swiftpie personalize dog.png x",
-        "swiftpie personalize dog.png x -o out.png --sed 3",
-        "swiftpie personalize dog.png x -o out.png --seed three",
-        "swiftpie evaluate emoji",
-    ],
-)
-def test_a_wrong_command_line_does_not_parse(line):
-    with pytest.raises(Exception, match=r"no command|Missing|No such|be a valid|not a valid"):
-        parse(shlex.split(line))
-
-
-def test_no_command_of_the_quickstart_writes_over_the_file_of_another():
-    page = next(page for page in PAGES if page.name == "quickstart.md")
-    written = [
-        words[words.index("-o") + 1]
-        for words in command_lines(page)
-        if "-o" in words and "--force" not in words
-    ]
-    assert sorted(written) == sorted(set(written))
-
-
-def test_the_first_screen_needs_two_commands_that_make_knows():
-    first = README.read_text().splitlines()[:FIRST_SCREEN_LINES]
-    commands = [words for words in command_lines(README) if words[0] == "make"]
-    assert commands == [["make", "demo"], ["make", "test"]]
-    assert all(" ".join(words) in " ".join(first) for words in commands)
-    assert all(words in " ".join(first) for words in ("make demo TORCH=cpu", "1.3 GB", "6.1 GB"))
-    makefile = (ROOT / "Makefile").read_text()
-    assert all(re.search(rf"^{words[1]}:", makefile, re.M) for words in commands)
 
 
 def anchors(page):

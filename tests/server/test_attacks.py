@@ -9,7 +9,7 @@ tell of sites, live connections:
 No token or a wrong one on every route and the live connection; addresses that others reach:
     `test_every_route_but_health_and_the_page_wants_the_token` and
     `test_browsers_send_the_token_of_a_live_connection_as_a_protocol` in `test_guard.py`;
-    `test_what_is_unsafe_or_wrong_is_refused` in `test_command.py`
+    `test_commands_that_are_unsafe_or_wrong_are_refused` in `test_errors.py`
 Paths out of their folder, in every parameter that may name a thing:
     `test_no_name_leads_to_a_file`, `test_no_link_leads_out`
 Slow heads and bodies, pieces without end, lengths that lie, compressed bodies, many headers, two

@@ -1,8 +1,6 @@
 """The files of deploy/ speak of options, routes, ports and times as the server has them."""
 
-import re
 import shlex
-import tomllib
 
 import pytest
 import yaml
@@ -13,7 +11,6 @@ from tests.policy.project import ROOT
 from tests.policy.test_docs import parse
 
 DEPLOY = ROOT / "deploy"
-CONTAINERFILE = (DEPLOY / "Containerfile").read_text()
 
 
 def objects_of(name):
@@ -71,36 +68,3 @@ def test_a_pod_may_end_what_it_accepted(template, container, words):
     limits = Limits(**given)
     ends_s = int(waits_s) + limits.body_s + limits.deadline_s
     assert template["spec"]["terminationGracePeriodSeconds"] >= ends_s
-
-
-def test_a_service_finds_the_pods_by_a_name_that_they_answer_to(kinds, template, words):
-    labels = template["metadata"]["labels"]
-    service = kinds["Service"]
-    assert service["spec"]["selector"] == labels
-    assert service["metadata"]["name"] in parse(words).params["allow_hosts"]
-
-
-def test_ray_has_room_for_the_replicas_of_the_command():
-    cluster = objects_of("kuberay.yaml")["RayCluster"]["spec"]
-    (workers,) = cluster["workerGroupSpecs"]
-    (head,) = cluster["headGroupSpec"]["template"]["spec"]["containers"]
-    options = parse(shlex.split(head["args"][0].partition(" exec ")[2])).params
-    assert options["uses_ray"]
-    assert options["replicas"] == f"{workers['minReplicas']}-{workers['maxReplicas']}"
-
-
-def test_the_image_starts_a_server_of_this_package(template, container):
-    (entry,), (command,) = (
-        re.findall(rf"^{word} (\[.*\])$", CONTAINERFILE, re.M) for word in ("ENTRYPOINT", "CMD")
-    )
-    options = parse([*yaml.safe_load(entry), *yaml.safe_load(command)]).params
-    assert f"EXPOSE {options['port']}\n" in CONTAINERFILE
-    assert options["port"] == container["ports"][0]["containerPort"]
-    assert f"USER {template['spec']['securityContext']['runAsUser']}\n" in CONTAINERFILE
-    for mounted in container.get("volumeMounts", ()):
-        assert re.search(rf"\W{mounted['mountPath']}\W", CONTAINERFILE)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    (extras,) = re.findall(r"^ARG EXTRAS=(.*)$", CONTAINERFILE, re.M)
-    assert set(extras.split(",")) <= project["project"]["optional-dependencies"].keys()
-    for line in re.findall(r"^COPY ([^-].*)$", CONTAINERFILE, re.M):
-        assert all((ROOT / name).exists() for name in line.split()[:-1])

@@ -73,10 +73,3 @@ def test_a_face_that_cannot_be_used_is_named(backend, fields, code, words):
     answer = backend.upload("/v1/identities", **fields)
     assert answer.status == 400
     assert (answer.json["error"]["code"], words in answer.json["error"]["message"]) == (code, True)
-
-
-def test_a_model_that_knows_no_faces_says_so(server):
-    answer = server.upload("/v1/identities", face=FACE)
-    assert answer.status == 400
-    assert answer.json["error"]["code"] == "faces_not_known"
-    assert "'mini' draws no faces" in answer.json["error"]["message"]

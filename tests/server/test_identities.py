@@ -129,15 +129,6 @@ def test_files_of_the_page_are_sent_once(server):
         assert again.headers["cache-control"] == "no-cache"
 
 
-def test_a_picture_without_a_subject_has_a_code_and_a_remedy_of_http(server):
-    grey = ("grey.png", to_png(Image.new("RGBA", (64, 64))))
-    for path in ("/v1/identities", "/v1/cutouts"):
-        error = server.upload(path, image=grey).json["error"]
-        assert (error["code"], error["param"]) == ("subject_not_found", "image")
-        assert "/v1/cutouts" in error["message"]
-        assert "--" not in error["message"]
-
-
 def test_cutouts_wait_their_turn_and_words_do_not(session, sprite):
     with serving(session, queue=1) as small:
         answers = []

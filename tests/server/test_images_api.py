@@ -140,23 +140,6 @@ def test_what_an_edit_may_change_is_shown_before_it_is_drawn(server, photo):
     assert (refused.status, refused.json["error"]["param"]) == (400, "swiftpie.task")
 
 
-@pytest.mark.parametrize(
-    ("mask", "said"),
-    [
-        (Image.new("RGBA", (128, 128), "white"), "opaque everywhere"),
-        (Image.new("L", (128, 128), 255), "no transparency"),
-        (Image.new("RGBA", (128, 128), (0, 0, 0, 254)), "nowhere more than half"),
-        (Image.new("RGBA", (128, 64)), "Both need the same shape"),
-    ],
-)
-def test_a_mask_that_marks_nothing_is_the_parameter_that_is_wrong(client, photo, mask, said):
-    with pytest.raises(openai.BadRequestError, match=said) as refused:
-        client.images.edit(
-            image=("photo.png", to_png(photo)), mask=("mask.png", to_png(mask)), prompt="a dog"
-        )
-    assert refused.value.param == "mask"
-
-
 def test_a_hole_is_what_goes_from_a_photograph_without_a_mask(client, photo):
     hole = photo.convert("RGBA")
     hole.paste((255, 0, 255, 0), (20, 20, 60, 60))
@@ -171,38 +154,6 @@ def test_a_hole_is_what_goes_from_a_photograph_without_a_mask(client, photo):
     assert kept.tobytes() == photo.tobytes()
 
 
-@pytest.mark.parametrize(
-    ("task", "own", "num_pictures", "has_mask", "said"),
-    [
-        ("insert", {}, 2, True, "nothing is removed"),
-        ("remove", {"box": (0, 0, 1, 1)}, 2, False, "given 1 subjects, and takes 0"),
-        ("remove", {}, 1, False, "needs to know what to remove"),
-        ("replace", {}, 2, False, "needs to know what to remove"),
-        ("remove", {"points": [(0.5, 0.5)]}, 1, True, "Send one of the two"),
-        ("remove", {"where": "dog", "box": (0, 0, 1, 1)}, 1, False, "each says what changes"),
-        ("insert", {"where": "dog"}, 2, False, "changes nothing that is there"),
-    ],
-)
-def test_what_a_task_lacks_is_named(client, photo, task, own, num_pictures, has_mask, said):
-    masked = {"mask": ("mask.png", to_png(Image.new("RGBA", photo.size)))} if has_mask else {}
-    with pytest.raises(openai.BadRequestError, match=said):
-        client.images.edit(
-            image=[("photo.png", to_png(photo))] * num_pictures,
-            prompt="a dog",
-            extra_body={"swiftpie": json.dumps({"task": task, **own})},
-            **masked,
-        )
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_more_than_ever_fits_is_refused_for_good_and_before_a_stream_begins(
-    client, server, own, stream
-):
-    most = server.worker.limits.queue_per_key
-    with pytest.raises(openai.BadRequestError, match=f"n is {most + 1}.* {most} pictures"):
-        client.images.generate(prompt=PROMPT, n=most + 1, stream=stream, extra_body=own)
-
-
 def test_streams_give_each_picture_as_it_is_done(client, own, photo):
     drawn = {"prompt": PROMPT, "n": 2, "stream": True, "extra_body": {**own, "seed": 1}}
     events = list(client.images.generate(**drawn))
@@ -214,96 +165,6 @@ def test_streams_give_each_picture_as_it_is_done(client, own, photo):
     assert event.type == "image_edit.completed"
     (whole,) = client.images.edit(**edit).data
     assert alike(picture_of(event), picture_of(whole))
-
-
-@pytest.mark.parametrize(
-    ("change", "own", "said"),
-    [
-        ({"prompt": ""}, {}, "prompt"),
-        ({"prompt": "x" * 4001}, {}, "prompt"),
-        ({"model": "mimi"}, {}, "not served here"),
-        ({"n": 11}, {}, "n: "),
-        ({"size": "9x9"}, {}, "size"),
-        ({"seed": -1}, {}, "seed"),
-        ({"prompt": "an elefant on a beach"}, {}, "Spelled alike"),
-        ({}, {"subjects": [{"name": "dog"}]}, "one of 'identity_id' and 'library'"),
-        ({}, {"style_by": "blocks"}, "style_by='blocks' came without a style picture"),
-        ({}, {"nonsense": 1}, "nonsense"),
-        ({}, {"subjects": [{"identity_id": "id_none"}]}, "is not known here"),
-        ({}, {"scales": {"identity_scale": 9}}, "identity_scale"),
-    ],
-    ids=str,
-)
-def test_mistakes_are_answered_as_clients_read_them(server, change, own, said):
-    answer = server.draw(**{"prompt": PROMPT, "swiftpie": own, **change})
-    error = answer.json["error"]
-    assert answer.status == (404 if said in {"not served here", "is not known here"} else 400)
-    assert said in error["message"]
-    assert set(error) >= {"message", "type", "param", "code"}
-
-
-def test_variations_are_refused_with_the_route_that_edits(server):
-    photo = to_png(Image.effect_noise((700, 700), 90))
-    assert len(photo) > 256 << 10
-    answer = server.upload("/v1/images/variations", image=("a.png", photo))
-    assert answer.status == 404
-    assert "/v1/images/edits" in answer.json["error"]["message"]
-
-
-LONG = '{"prompt": "a robot", "swiftpie": {"where": "%s"}}' % ("x" * 65)
-
-
-@pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/jobs", "/v1/images/edits"])
-@pytest.mark.parametrize(
-    ("body", "place"),
-    [
-        ('{"prompt": "a cat",}', "line 1 column 20"),
-        ('{"prompt": "a robot", "swiftpie": {"where": "\\ud800"}}', "line 1 column"),
-        ('{"prompt": "a robot", "\\ud800": 1}', "line 1 column"),
-        ('{"prompt": NaN}', "line 1 column"),
-        ('{"prompt": "a", "swiftpie": {"scales": {"identity_scale": 1e999}}}', "identity_scale"),
-        ('{"prompt": "a", "swiftpie": {"box": [0, 0, -1e999, 1]}}', "swiftpie.box"),
-        ('{"prompt": "a", "swiftpie": {"style_scale": NaN}}', "1 column"),
-        ('{"prompt": "a", "seed": 1e999}', "seed"),
-        ('{"prompt": "a", "seed": 18446744073709551616}', "seed"),
-    ],
-    ids=range(9),
-)
-def test_what_is_no_json_is_refused_by_its_place(server, path, body, place):
-    answer = server.ask("POST", path, body=body.encode())
-    error = answer.json["error"]
-    assert answer.status == 400
-    assert place in error["message"]
-    assert not (error["param"] or "").isdecimal()
-
-
-def test_a_name_longer_than_any_is_refused(server, picture_bytes):
-    drawn = server.ask("POST", "/v1/images/generations", body=LONG.encode())
-    own = json.dumps(json.loads(LONG)["swiftpie"])
-    for path, fields in (
-        ("/v1/images/edits", {"prompt": PROMPT, "swiftpie": own}),
-        ("/v1/find", {"where": "x" * 65}),
-        ("/v1/images/edits", {"prompt": PROMPT, "swiftpie": '{"task": }'}),
-    ):
-        answer = server.upload(path, image=("a.png", picture_bytes), **fields)
-        assert answer.status == 400, answer.json
-    assert "swiftpie: this is not valid JSON" in answer.json["error"]["message"]
-    assert (drawn.status, drawn.json["error"]["param"]) == (400, "where")
-
-
-@pytest.mark.parametrize(
-    ("fields", "status", "code"),
-    [
-        ({"image": ("a.png", b"")}, 400, "empty_image_file"),
-        ({"image": ("a.png", b"no picture")}, 400, "invalid_image"),
-        ({"image": "text"}, 400, "invalid_image"),
-        ({}, 400, None),
-    ],
-    ids=str,
-)
-def test_broken_uploads_are_refused(server, fields, status, code):
-    answer = server.upload("/v1/images/edits", prompt=PROMPT, **fields)
-    assert (answer.status, answer.json["error"]["code"]) == (status, code)
 
 
 def test_jobs_are_fetched_later_and_can_be_deleted(server, own):

@@ -52,20 +52,6 @@ def test_edits_and_insertions_take_names(server, session):
         assert answer.json["swiftpie"]["named"] == [NAMED]
 
 
-def test_an_unknown_name_is_refused_with_similar_ones(server):
-    body = {"prompt": "an elefant on a beach"}
-    answer = server.ask("POST", "/v1/images/generations", body=body)
-    problem = answer.json["error"]
-    assert (answer.status, problem["code"], problem["param"]) == (
-        400,
-        "subject_not_named",
-        "prompt",
-    )
-    assert "Spelled alike: elephant" in problem["message"]
-    assert (problem["word"], problem["near"][0]) == ("elefant", "elephant")
-    assert "GET /v1/library" in problem["message"]
-
-
 def test_the_library_is_listed_and_searched(server):
     whole = server.ask("GET", "/v1/library").json
     assert whole["total"] == len(whole["data"]) == len(subject_library())
@@ -97,9 +83,6 @@ def test_a_scene_may_be_words_alone_or_a_picture_that_was_sent(server, session):
     assert "scene" not in read_metadata(words)
     own, _ = drawn(server, swiftpie={"scene": kept.json["id"]})
     assert read_metadata(own)["scene"] == OWN_PICTURE
-    body = {"prompt": PROMPT, "swiftpie": {"scene": "pic_gone"}}
-    answer = server.ask("POST", "/v1/images/generations", body=body)
-    assert (answer.status, answer.json["error"]["param"]) == (404, "picture_id")
 
 
 def test_a_scene_is_named_and_no_file_of_the_server_is_read(server):
@@ -111,8 +94,3 @@ def test_a_scene_is_named_and_no_file_of_the_server_is_read(server):
     assert server.ask("GET", "/v1/scenes/atlantis/picture").status == 404
     data, _ = drawn(server, swiftpie={"scene": "castle"})
     assert read_metadata(data)["scene"] == "castle"
-    for scene in ("castel", "/etc/passwd", "dog.png"):
-        body = {"prompt": PROMPT, "swiftpie": {"scene": scene}}
-        answer = server.ask("POST", "/v1/images/generations", body=body)
-        assert answer.status == 400
-        assert "no scene" in answer.json["error"]["message"]

@@ -6,9 +6,7 @@ import urllib.request
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from swiftpie.cli.main import app
 from tests.server.conftest import form, serving, to_png
 
 PROMPT = "a dog on a beach"
@@ -103,10 +101,3 @@ def test_further_names_stand_for_models(session):
         assert server.ask("GET", "/v1/models/midjourney").json["id"] == "mini"
         body = {"prompt": PROMPT, "model": "midjourny"}
         assert server.ask("POST", "/v1/images/generations", body=body).status == 404
-
-
-@pytest.mark.parametrize("text", ["mini", "=mini", "a=", "a=other", "mini=mini"])
-def test_an_alias_of_no_model_is_refused(text):
-    result = CliRunner().invoke(app, ["serve", "--port", "0", "--alias", text])
-    assert result.exit_code == 2
-    assert f"--alias '{text}'" in " ".join(result.stderr.split())

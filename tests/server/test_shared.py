@@ -12,10 +12,8 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
-from swiftpie.cli.main import app
-from swiftpie.errors import ConfigError, InputError, WeightsError
+from swiftpie.errors import InputError, WeightsError
 from swiftpie.pipelines.identity_file import identity_bytes
 from swiftpie.server.identities import IdentityInfo, StoredIdentity
 from swiftpie.server.schemas import RequestError
@@ -264,15 +262,3 @@ def test_identities_that_networks_cannot_use_are_refused(session, identity, tmp_
     planted(tmp_path, poisoned)
     with pytest.raises(RequestError, match="damaged"):
         call(opened(tmp_path).find(number, owner=ANNA))
-
-
-@pytest.mark.parametrize(
-    ("address", "said"),
-    [("s3://bucket/x", "mount a bucket"), (f"{__file__}/x", "write and delete")],
-)
-def test_what_cannot_be_used_is_refused_at_the_start(address, said):
-    with pytest.raises(ConfigError, match="cannot be used") as error:
-        opened(address)
-    assert said in str(error.value)
-    ended = CliRunner().invoke(app, ["serve", "--port", "0", "--identities", address])
-    assert ended.exit_code == 2
