@@ -49,7 +49,7 @@ from swiftpie.pipelines.settings import EditMethod, EditSettings, Scales
 from swiftpie.types import Identity
 
 FULL, TINY, BOTH_TINY = "full", "tiny", "tiny-both"  # decoders; the last one encodes too
-INVERSION_TIMESTEP = 500  # as SwiftEdit's inversion network is told
+INVERSION_TIMESTEP = 500  # that SwiftEdit's inversion network reads
 FIRST_TIMESTEP = 999
 QUANTIZED = "openvino-int8"
 WITHOUT_SUBJECT = Scales(identity_scale=0.0, detail_scale=0.0)
@@ -90,11 +90,11 @@ def autoencoders_of(components: Components, engine: str, scene: Scene) -> dict[s
     if scene.can_edit or scene.is_plain:
         kinds[BOTH_TINY] = tiny
     made = {
-        name: _with_engine(replace(components, autoencoder=one), engine, scene)
-        for name, one in kinds.items()
+        name: _with_engine(replace(components, autoencoder=autoencoder), engine, scene)
+        for name, autoencoder in kinds.items()
     }
     full = made[FULL]
-    return {name: replace(full, autoencoder=one.autoencoder) for name, one in made.items()}
+    return {name: replace(full, autoencoder=variant.autoencoder) for name, variant in made.items()}
 
 
 def _with_engine(components: Components, engine: str, scene: Scene) -> Components:
@@ -423,9 +423,9 @@ def networks_of(scene: Scene, folder: Path) -> Networks:
 
 def without_weights(networks: Networks) -> None:
     """Forget the weights in torch, which only exporting needs; all graphs have to be there."""
-    for one in (networks.text, networks.image, networks.denoiser, *networks.decoders.values()):
-        if one is not None:
-            one.network.to("meta")
+    for network in (networks.text, networks.image, networks.denoiser, *networks.decoders.values()):
+        if network is not None:
+            network.network.to("meta")
 
 
 @dataclass(frozen=True, eq=False)
@@ -456,8 +456,8 @@ class OpenvinoPersonalizing:
         side = self.scene.side_px // pipe.vae_scale_factor
         noise = torch.randn(1, 4, side, side, generator=torch.Generator().manual_seed(number))
         step = first_step(pipe.scheduler)
-        told = torch.tensor(FIRST_TIMESTEP)
-        (predicted,) = call(nets.denoiser, noise, told, text, *features)
+        timestep = torch.tensor(FIRST_TIMESTEP)
+        (predicted,) = call(nets.denoiser, noise, timestep, text, *features)
         clean = step.clean(noise, predicted)
         (decoded,) = call(nets.decoders[self.decoder], clean)
         pictures: list[Image.Image] = pipe.image_processor.postprocess(decoded)

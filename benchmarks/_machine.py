@@ -57,8 +57,8 @@ def weights_mark() -> str:
 
 def commit() -> str:
     """Return the commit of this checkout, empty outside of one."""
-    asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip()
 
 
@@ -91,7 +91,7 @@ def versions() -> dict[str, str]:
 def peak_memory_mib() -> float:
     """Return the most main memory of this process so far, pages of mapped files among it.
 
-    Linux counts what the parent held as the child's own in `getrusage`, so it is asked otherwise.
+    Linux counts what the parent held as the child's own in `getrusage`, so `/proc` is read.
     """
     if STATUS.exists():
         for line in STATUS.read_text().splitlines():

@@ -64,7 +64,7 @@ class Material:
             both = self.picture(case)
             if number % 2:
                 both = (ImageOps.mirror(both[0]), ImageOps.mirror(both[1]))
-            picture, mask = (one.rotate(TURNED_DEG * (number // 2)) for one in both)
+            picture, mask = (image.rotate(TURNED_DEG * (number // 2)) for image in both)
             pictures.append(picture)
             masks.append(mask)
         return pictures, masks
@@ -93,7 +93,7 @@ class Contender:
         """Encode the subjects that calls take in turns."""
         session = Session(components)
         pictures = [material.picture(case) for case in material.cases[:NUM_SPEED_CASES]]
-        identities = [session.encode_identity(one, masks=mask) for one, mask in pictures]
+        identities = [session.encode_identity(picture, masks=mask) for picture, mask in pictures]
         return cls(components, material, identities)
 
     def personalize(self, number: int) -> Round:
@@ -158,7 +158,7 @@ def moved(case: WorldCase, ahead: int) -> str:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How pictures of one engine do beside those of plain PyTorch, case by case."""
+    """How pictures of one engine compare with those of plain PyTorch, case by case."""
 
     engine: str
     num_cases: int
@@ -216,17 +216,17 @@ def _judge(session: Session, material: Material, case: WorldCase, networks: Netw
 
 def _summary(engine: str, judged: Sequence[_Judged], plain: Sequence[_Judged]) -> Fidelity:
     pairs = list(zip(judged, plain, strict=True))
-    distances = [psnr(one.picture, other.picture) for one, other in pairs]
+    distances = [psnr(drawing.picture, other.picture) for drawing, other in pairs]
     return Fidelity(
         engine,
         num_cases=len(judged),
         psnr_db=None if engine == EAGER else spread(distances),
         judged={
-            name: round(sum(one.verdicts[name] for one in judged) / len(judged), DIGITS)
+            name: round(sum(drawing.verdicts[name] for drawing in judged) / len(judged), DIGITS)
             for name in JUDGED
         },
         changed_verdicts={
-            name: sum(one.verdicts[name] != other.verdicts[name] for one, other in pairs)
+            name: sum(drawing.verdicts[name] != other.verdicts[name] for drawing, other in pairs)
             for name in JUDGED
         },
     )

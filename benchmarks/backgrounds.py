@@ -1,6 +1,6 @@
 r"""Photographs to insert into, of free packages: `python -m benchmarks.backgrounds FOLDER -o OUT`.
 
-FOLDER holds Debian packages as they are downloaded, and scikit-image's wheel beside them:
+FOLDER holds Debian packages as they are downloaded, and scikit-image's wheel next to them:
 
     apt-get download enlightenment-data lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 \
         lxqt-themes mate-backgrounds plasma-workspace-wallpapers stellarium-data

@@ -83,7 +83,7 @@ def agreement(folder: Path, search: Callable[[Image.Image], Tensor]) -> dict[str
 
 
 def hint_of(outline: Outline, kind: str | None) -> Search:
-    """Return what somebody would say of where a subject is: a box around it, or a point on it.
+    """Return what a user would give to say where a subject is: a box around it, or a point on it.
 
     A loose box is off by up to 6 % of each side, always the same way. The point is as far from the
     outline as there is one.

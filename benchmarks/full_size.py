@@ -4,7 +4,7 @@ Run `python -m benchmarks.full_size` in the folder of the repository; the weight
 temporary folder, 4 GB for SD2.1, 9 GB for SDXL and 16 GB for FLUX.2 [klein], in half precision as
 published. Pictures are noise: only figures count. With `--limit-gib` the system grants no more
 memory than that. With `--prepared` another process makes the engine's graphs before; its figures
-stand beside.
+stand next to the measured ones.
 """
 
 import argparse
@@ -80,10 +80,10 @@ def parse_options() -> argparse.Namespace:
 
 def measure_elsewhere(folder: Path) -> dict[str, object]:
     """Return what the same takes in another process, with nothing prepared."""
-    asked = [one for one in sys.argv[1:] if one != "--prepared"]
-    command = [sys.executable, "-m", "benchmarks.full_size", *asked, "--made", str(folder)]
-    told = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-    facts = json.loads(told)
+    arguments = [word for word in sys.argv[1:] if word != "--prepared"]
+    command = [sys.executable, "-m", "benchmarks.full_size", *arguments, "--made", str(folder)]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    facts = json.loads(output)
     return {name: facts[name] for name in ("peak_memory_mib", "seconds", "seconds_of_processors")}
 
 
@@ -101,7 +101,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         PRESETS[options.family],
         device=options.device,
         dtype=options.dtype,
-        engine=[one for one in options.engine.split(",") if one],
+        engine=[engine for engine in options.engine.split(",") if engine],
         weights=folder / "pipeline",
         adapter=folder / ADAPTER if has_adapter else None,
         image_encoder=folder / "image_encoder" if has_adapter else None,

@@ -101,7 +101,7 @@ def parse_options() -> argparse.Namespace:
 
 def names_in(text: str) -> list[str]:
     """Return what commas separate."""
-    return [one for one in text.split(",") if one]
+    return [name for name in text.split(",") if name]
 
 
 def measure(options: argparse.Namespace) -> dict[str, object]:
@@ -111,7 +111,7 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     facts: dict[str, object] = {"machine": machine(components.device), "settings": vars(options)}
     names = [EAGER, *names_in(options.engines)]
     engines = {name: with_engine(components, name) for name in names}
-    contenders = {name: Contender.of(one, material) for name, one in engines.items()}
+    contenders = {name: Contender.of(engine, material) for name, engine in engines.items()}
     found = measure_calls(contenders, options, can_edit=components.inversion is not None)
     facts |= {"rows": found.rows, "ratios": found.ratios}
     facts["growth"] = measure_growth(contenders, options)
@@ -145,9 +145,9 @@ def measure_calls(
 ) -> Measured:
     """Measure a plain picture, and edits where there is an inversion network."""
     rows, ratios = [], []
-    kinds = {"personalize": {name: one.personalize for name, one in contenders.items()}}
+    kinds = {"personalize": {name: contender.personalize for name, contender in contenders.items()}}
     if can_edit:
-        kinds["edit"] = {name: one.edit for name, one in contenders.items()}
+        kinds["edit"] = {name: contender.edit for name, contender in contenders.items()}
     for kind, actions in kinds.items():
         measured = take_turns(actions, kind, rounds=options.repeats)
         rows += measured.rows
@@ -166,8 +166,8 @@ def take_turns(actions: Mapping[str, Action], title: str, *, rounds: int) -> Mea
         for name in actions
         for operation in firsts[name]
     ]
-    for one in rows:
-        tell(f"{title}, {one.operation} by {one.contender}: {one.ms.median} ms")
+    for measured in rows:
+        tell(f"{title}, {measured.operation} by {measured.contender}: {measured.ms.median} ms")
     ratios = [
         ratio(found, slower=(EAGER, operation), quicker=(name, operation))
         for name in actions
@@ -201,29 +201,29 @@ def measure_growth(
         return []
     wanted = options.growth_engines
     chosen = {
-        name: one
-        for name, one in contenders.items()
+        name: contender
+        for name, contender in contenders.items()
         if name == EAGER
         or (SLOW_TO_START not in name if wanted is None else name in names_in(wanted))
     }
     found = []
-    for one in loads(options):
+    for load in loads(options):
         actions = {
-            name: partial(contender.draw_under, one, contender.under(one))
+            name: partial(contender.draw_under, load, contender.under(load))
             for name, contender in chosen.items()
         }
-        measured = take_turns(actions, f"{one.axis} {one.size}", rounds=options.growth_repeats)
+        measured = take_turns(actions, f"{load.axis} {load.size}", rounds=options.growth_repeats)
         per_second = {
-            each.contender: round(1000 * one.num_images / each.ms.median, 1)
+            each.contender: round(1000 * load.num_images / each.ms.median, 1)
             for each in measured.rows
         }
-        found.append({"load": one, "pictures_per_second": per_second, **measured._asdict()})
+        found.append({"load": load, "pictures_per_second": per_second, **measured._asdict()})
     return found
 
 
 def loads(options: argparse.Namespace) -> list[Load]:
     """Return the calls by what grows."""
-    batches = [int(one) for one in names_in(options.batches)]
+    batches = [int(count) for count in names_in(options.batches)]
     return [
         *(Load("pictures", size, num_images=size) for size in batches),
         *(Load("side_px", size, side_px=size) for size in SIDES_PX),

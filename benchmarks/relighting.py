@@ -46,7 +46,7 @@ def main() -> None:
     """Draw the sheet and print figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", nargs="*", type=Path, metavar="PHOTO")
-    parser.add_argument("--weights", type=Path, help="a folder with scene/, beside the package's")
+    parser.add_argument("--weights", type=Path, help="a folder with scene/, besides the package's")
     parser.add_argument("-o", "--out", type=Path, default=Path("relighting.png"))
     parser.add_argument(
         "--figures", type=int, default=0, metavar="N", help="places that are judged"
@@ -59,9 +59,9 @@ def main() -> None:
         networks["weights"] = Relighter(trained, scene_relighter().autoencoder)
     if options.photos:
         sheet([cut(path) for path in options.photos], list(networks.values())).save(options.out)
-    for name, one in networks.items():
+    for name, network in networks.items():
         if options.figures:
-            figures = judged(one, options.figures, size_px=options.size_px) | uncovered(one)
+            figures = judged(network, options.figures, size_px=options.size_px) | uncovered(network)
             sys.stdout.write(json.dumps({"network": name, **figures}) + "\n")
 
 

@@ -39,7 +39,7 @@ SHARES = (0.25, 0.5, 0.75, 0.9, 10.0)  # of the capacity
 PARTS = ("load", "fairness", "live", "batches")
 LEAVING = 0.05  # of those who ask while it is watched for long
 LOOKING_S = 5
-MIN_ANSWERS = 200  # that a 95th percentile is told by
+MIN_ANSWERS = 200  # of which a 95th percentile is taken
 TOKEN = "of this benchmark"
 USER = "X-SwiftPie-User"
 NUM_USERS = 50
@@ -94,7 +94,7 @@ class Running:
         """Return what the server holds in memory, and what those hold that decode pictures."""
         server = psutil.Process(self.process.pid)
         held = {"server": server, **{f"decoder {n}": p for n, p in enumerate(server.children())}}
-        return {name: one.memory_info().rss / 2**20 for name, one in held.items()}
+        return {name: process.memory_info().rss / 2**20 for name, process in held.items()}
 
 
 @contextmanager
@@ -106,17 +106,17 @@ def serving(*options: str) -> Iterator[Running]:
     """
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        told = home / "told.txt"  # a pipe that nobody reads would stop the server
+        log = home / "log.txt"  # a pipe without a reader would stop the server
         process = stack.enter_context(
             subprocess.Popen(
                 [sys.executable, "-m", "swiftpie", "serve", "--port", "0", *options],
-                stderr=stack.enter_context(told.open("w")),
+                stderr=stack.enter_context(log.open("w")),
                 cwd=home,
                 env={**os.environ, "SWIFTPIE_TOKEN": TOKEN},
             )
         )
         stack.callback(process.terminate)
-        while not (found := re.search(r"serving on \S+:(\d+)", told.read_text())):
+        while not (found := re.search(r"serving on \S+:(\d+)", log.read_text())):
             if process.poll() is not None:
                 raise RuntimeError("The server did not start. Run `swiftpie serve` to see why.")
             time.sleep(0.1)
@@ -127,7 +127,7 @@ def serving(*options: str) -> Iterator[Running]:
 
 
 def is_ready(port: int) -> bool:
-    """Whether pictures may be asked for."""
+    """Whether the server takes requests."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", "/health/ready")
     return connection.getresponse().status == 200
@@ -222,8 +222,8 @@ def summary(answers: Sequence[Answer], seconds: float) -> dict[str, Any]:
         "drawn_a_second": round(len(drawn) / seconds, 2),
         **{f"p{p}_ms": percentile(drawn, p) for p in (50, 95, 99)},
         "refused": len(refused),
-        "refused_p95_ms": percentile(sorted(one.answer_ms for one in refused), 95),
-        "refused_with_retry_after": sum(one.has_retry_after for one in refused),
+        "refused_p95_ms": percentile(sorted(answer.answer_ms for answer in refused), 95),
+        "refused_with_retry_after": sum(answer.has_retry_after for answer in refused),
         "others": counted(answers, known=(200, 429)),
     }
 
@@ -264,8 +264,8 @@ async def live(running: Running, *, seconds: float) -> dict[str, Any]:
             own = running.body(0, "typist")["swiftpie"]
             prompt = text[: 7 + number % (len(text) - 7)]
             sent[number] = time.perf_counter()
-            asked = {"type": "draw", "id": number, "prompt": prompt, "swiftpie": own}
-            await socket.send(json.dumps(asked))
+            request = {"type": "draw", "id": number, "prompt": prompt, "swiftpie": own}
+            await socket.send(json.dumps(request))
             number += 1
             await asyncio.sleep(max(0, start + number * 0.04 - time.perf_counter()))
         await asyncio.sleep(0.5)
@@ -279,7 +279,7 @@ async def live(running: Running, *, seconds: float) -> dict[str, Any]:
 
 
 async def fairness(running: Running, *, capacity: float, seconds: float) -> dict[str, Any]:
-    """Return the delays of a user at a tenth of the capacity, alone and beside one at 10 times.
+    """Return the delays of a user at a tenth of the capacity, alone and next to one at 10 times.
 
     The flood comes from a process that gives way to all others: what it takes to send it would be
     another machine's work.
@@ -295,11 +295,11 @@ async def fairness(running: Running, *, capacity: float, seconds: float) -> dict
     flood.start()
     found = await open_loop(running, rate=rate, seconds=seconds, seed=71, user="victim")
     flood.join()
-    solo, beside = summary(alone, seconds), summary(found, seconds)
+    solo, crowded = summary(alone, seconds), summary(found, seconds)
     times = (
-        round(beside["p95_ms"] / solo["p95_ms"], 2) if beside["drawn"] and solo["drawn"] else None
+        round(crowded["p95_ms"] / solo["p95_ms"], 2) if crowded["drawn"] and solo["drawn"] else None
     )
-    return {"alone": solo, "beside_a_flood": beside, "times": times}
+    return {"alone": solo, "beside_a_flood": crowded, "times": times}
 
 
 def _flood(running: Running, *, rate: float, seconds: float) -> None:
@@ -330,11 +330,11 @@ async def soak(running: Running, *, capacity: float, minutes: float) -> dict[str
             await asyncio.sleep(LOOKING_S)
 
     looks = asyncio.ensure_future(looking())
-    asked: list[asyncio.Future[None]] = []
+    requests: list[asyncio.Future[None]] = []
     while time.perf_counter() < end:
-        asked.append(asyncio.ensure_future(one(len(asked))))
+        requests.append(asyncio.ensure_future(one(len(requests))))
         await asyncio.sleep(drawn.expovariate(capacity / 2))
-    await asyncio.gather(looks, *asked)
+    await asyncio.gather(looks, *requests)
     half = rows[len(rows) // 2 :]
     slopes = {
         name: round(3600 * slope([(moment, held[name]) for moment, held in half]), 2)
@@ -400,13 +400,13 @@ def compare_batches(engine: str, *, seconds: float, rounds: int) -> dict[str, An
     with serving(*options, "--batch", "4") as several, serving(*options, "--batch", "1") as single:
         for number in range(rounds + 1):
             rates = [
-                asyncio.run(closed_loop(one, clients=8, seconds=seconds, seed=number))
-                for one in (several, single)
+                asyncio.run(closed_loop(found, clients=8, seconds=seconds, seed=number))
+                for found in (several, single)
             ]
             if number:  # the first warms up
                 ratios.append(rates[0] / rates[1])
     spread = {"least": min(ratios), "median": statistics.median(ratios), "most": max(ratios)}
-    return {name: round(one, 3) for name, one in spread.items()}
+    return {name: round(value, 3) for name, value in spread.items()}
 
 
 def say(text: str) -> None:

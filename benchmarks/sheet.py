@@ -3,8 +3,8 @@
 24 insertions, 8 removals and 8 replacements. DREAMBENCH holds its photographs, a folder a subject,
 BACKGROUNDS those of free packages, as `benchmarks.backgrounds` collects them. Subjects come from
 those that were outlined by hand (`benchmarks.cutout`), cut out by that outline, so that what is
-seen is how they were put in and not how they were found. Who goes is clicked at. Beside each
-insertion and replacement stands the naive paste, beside each removal the photograph before.
+seen is how they were put in and not how they were found. The subject that goes is clicked at. Next
+to each insertion and replacement stands the naive paste, to each removal the photograph before.
 """
 
 import argparse
@@ -73,7 +73,7 @@ REMOVALS = (
     "shiny_sneaker",
     "colorful_sneaker",
 )
-REPLACEMENTS = (  # who is replaced by whom
+REPLACEMENTS = (  # the subject that goes, and the one that comes
     ("candle", "duck_toy"),
     ("poop_emoji", "candle"),
     ("duck_toy", "bear_plushie"),
@@ -143,7 +143,7 @@ def identity_of(session: swiftpie.Session, folder: Path, outline: Outline) -> Id
 
 
 def _middle(outline: Outline) -> tuple[float, float]:
-    """Return where somebody would click: the middle of the subject, in shares of the sides."""
+    """Return where a user would click: the middle of the subject, in shares of the sides."""
     middle = (outline.mask()[0, 0] > 0).nonzero().float().mean(dim=0)
     return float(middle[1]) / outline.size[0], float(middle[0]) / outline.size[1]
 
@@ -155,7 +155,7 @@ def _pasted(photo: Image.Image, folder: Path, outline: Outline, box: Box) -> Ima
     assert extent is not None, "an outline has a subject"
     cut, shape = open_photo(folder, outline).convert("RGB").crop(extent), alpha.crop(extent)
     left, top, right, bottom = (
-        round(one * side) for one, side in zip(box, photo.size * 2, strict=True)
+        round(share * side) for share, side in zip(box, photo.size * 2, strict=True)
     )
     scale = min((right - left) / cut.width, (bottom - top) / cut.height)
     size = (max(1, round(cut.width * scale)), max(1, round(cut.height * scale)))
@@ -174,7 +174,7 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
 
 
 def save(drawn: Iterable[Pair], given: argparse.Namespace, *, total: int) -> None:
-    """Draw the sheet, and each picture at its full size beside it on request."""
+    """Draw the sheet, and each picture at its full size in a file of its own on request."""
     found = []
     for pair in track(drawn, total=total, description="pictures"):
         found.append(pair)

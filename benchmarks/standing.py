@@ -108,7 +108,7 @@ def pictures(session: swiftpie.Session, folder: Path, *, seed: int) -> Iterator[
                 identity, f"{prompt} at night", scene=name, seed=seed + number, size=SIZE
             )
             (subject, place), (lit, lit_place) = (
-                brightness(one.images[0], one.subject_masks[0]) for one in (dark, drawn)
+                brightness(result.images[0], result.subject_masks[0]) for result in (dark, drawn)
             )
             night = (subject / lit) / (place / lit_place)
         picture = drawn.images[0].copy()

@@ -94,7 +94,7 @@ def measure(subject: Path, out: Path, environment: dict[str, str]) -> dict[str, 
     began, imported, loaded, encoded, drawn, is_light = json.loads(stages)
     alone = time.monotonic()
     imported_alone, libraries_cpu = run(["-c", LIBRARIES], environment)
-    asked = time.monotonic()
+    launched = time.monotonic()
     command = ["-m", "swiftpie", "personalize", str(subject), PROMPT, "-o", str(out), "--force"]
     _, command_cpu = run(command, environment)
     return {
@@ -105,7 +105,7 @@ def measure(subject: Path, out: Path, environment: dict[str, str]) -> dict[str, 
         "personalize": drawn - encoded,
         "first_picture": drawn - started,
         "libraries": float(imported_alone) - alone,  # of a process that does nothing else
-        "command": time.monotonic() - asked,
+        "command": time.monotonic() - launched,
         "cpu_of_first_picture": cpu,
         "cpu_of_command": command_cpu,
         "cpu_of_libraries": libraries_cpu,

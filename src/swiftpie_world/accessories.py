@@ -116,12 +116,12 @@ def open_wardrobe(sprite: Callable[[str], Tensor], device: str | torch.device = 
         sprite: Returns the sprite of a code: premultiplied RGBA, (4, h, w), as uint8.
         device: Where the frames shall be.
     """
-    read = [one for one in ACCESSORIES if one.code is not None]
-    tiles = torch.stack([sprite(str(one.code)) for one in read]).to(device)
+    read = [accessory for accessory in ACCESSORIES if accessory.code is not None]
+    tiles = torch.stack([sprite(str(accessory.code)) for accessory in read]).to(device)
     still = torch.zeros(len(read), device=device)
-    hue = still.new_tensor([one.hue for one in read])
+    hue = still.new_tensor([accessory.hue for accessory in read])
     posed = pose_subjects(tiles, rotation=still, flip=still, hue=hue)
-    frame = {one.name: sprite for one, sprite in zip(read, posed, strict=True)}
+    frame = {accessory.name: sprite for accessory, sprite in zip(read, posed, strict=True)}
     blank = torch.zeros_like(posed[0])
     # A scarf is drawn anew round each neck; the frame that stands for it is never shown.
     frame |= {"scarf": blank, "flag": _flag(blank), "balloon": _balloon(frame["balloon"])}
@@ -169,14 +169,14 @@ def _hold(
     chosen: list[int], body: Body, heights: Tensor, wearer: Layout, wardrobe: Wardrobe
 ) -> tuple[Turned, Layout]:
     things = [ACCESSORIES[index] for index in chosen]
-    rows, anchors = range(len(things)), [_ANCHORS.index(one.anchor) for one in things]
+    rows, anchors = range(len(things)), [_ANCHORS.index(accessory.anchor) for accessory in things]
     at, measure = body.points[rows, anchors], body.measures[rows, anchors]
-    is_worn = torch.tensor([one.anchor != "hand" for one in things], device=at.device)
+    is_worn = torch.tensor([accessory.anchor != "hand" for accessory in things], device=at.device)
     mirror = torch.where(is_worn, 1.0, body.side)
     tilt, zoom = _bending(at, heights, wearer.pose)
     tilt, zoom = torch.where(is_worn, tilt, 0.0), torch.where(is_worn, zoom, 1.0)
-    half = at.new_tensor([one.size for one in things]) * measure * zoom
-    grip = at.new_tensor([(*one.grip, 0) for one in things]) * half[:, None]
+    half = at.new_tensor([accessory.size for accessory in things]) * measure * zoom
+    grip = at.new_tensor([(*accessory.grip, 0) for accessory in things]) * half[:, None]
     grip = torch.cat([grip[:, :1] * mirror[:, None], grip[:, 1:]], dim=1)
     # What is worn turns with its wearer; what is held hangs upright in the air.
     worn = relief.follow(at - grip / zoom[:, None], heights, wearer.pose)
@@ -359,7 +359,7 @@ def _scarf(alpha: Tensor, heights: Tensor, body: Body, pose: Tensor) -> Turned:
     painted = torch.cat([coverage, cream, shade, torch.ones_like(shade)], dim=1) * alpha
     turned = relief.turn(painted, heights, pose)
     coverage, cream, shade, alpha = turned.frame.split(1, dim=1)
-    blue, white = (alpha.new_tensor(one).view(1, 3, 1, 1) for one in (_SCARF, _STRIPES))
+    blue, white = (alpha.new_tensor(colour).view(1, 3, 1, 1) for colour in (_SCARF, _STRIPES))
     colour = torch.lerp(blue, white, cream / alpha.clamp_min(1e-3)) * (
         shade / alpha.clamp_min(1e-3)
     )

@@ -42,12 +42,12 @@ POSE_PHRASES = {
     "bent": ("bending over", "bent", "bowing"),
 }
 ACCESSORY_PHRASES = {  # follow the subject in a caption
-    one.name: tuple(
+    accessory.name: tuple(
         f"{verb} {noun}"
-        for noun in one.nouns
-        for verb in (("holding", "with") if one.anchor == "hand" else ("wearing", "with"))
+        for noun in accessory.nouns
+        for verb in (("holding", "with") if accessory.anchor == "hand" else ("wearing", "with"))
     )
-    for one in ACCESSORIES
+    for accessory in ACCESSORIES
 }
 VIEW_PHRASES = {
     NONE: ("",),
@@ -59,7 +59,7 @@ VIEW_PHRASES = {
 }
 # Questions that judges answer about a picture, with all answers: first about the whole picture,
 WHOLE_QUESTIONS: Mapping[str, tuple[str, ...]] = {
-    "place": tuple(one.name for one in PLACES),
+    "place": tuple(place.name for place in PLACES),
     "time": TIMES,
     "weather": WEATHERS,
     "season": SEASONS,

@@ -175,7 +175,7 @@ def _foreground(
     colour, coverage = draw_foregrounds(fields, places, edge=edge, base=base)
     has_one = (fields.u(_GATE) < FOREGROUND_SHARE).to(coverage)
     away = (fields.x - layout.centre[:, 0].view(-1, 1, 1, 1)).abs() / scale
-    return colour, coverage * has_one * smoothstep(0.75, 0.55, away)  # ends beside the subject
+    return colour, coverage * has_one * smoothstep(0.75, 0.55, away)  # ends next to the subject
 
 
 def base_of(frames: Tensor, layout: Layout) -> Tensor:

@@ -76,7 +76,7 @@ def photographed_ground(photos: Tensor, *, base: Tensor, seed: int) -> Ground:
 
 def _lit(picture: Tensor, light: Light, parts: SnapshotParts) -> Tensor:
     """Make the side of `picture` brighter that the light comes from, and tint all of it."""
-    x, y, _ = (one.view(-1, 1, 1, 1) for one in light.direction.unbind(1))
+    x, y, _ = (number.view(-1, 1, 1, 1) for number in light.direction.unbind(1))
     share = light.strength.view(-1, 1, 1, 1)
     side = 1 + _FALL * share * (x * (parts.x - 0.5) + y * (parts.y - 0.5))
     tint = light.ambient + _FRONT * light.strength[:, None] * light.colour

@@ -149,7 +149,7 @@ def bystanders(
     none, standing = torch.zeros_like(half), []
     for number, room in enumerate(rooms):
         along, back, size, gate = u[:, 4 * number : 4 * number + 4].unbind(1)
-        frames, relief = (one.roll((number + 1) * views, 0) for one in subject[:2])
+        frames, relief = (value.roll((number + 1) * views, 0) for value in subject[:2])
         smallest, more = BYSTANDER_SCALE
         scale = torch.minimum(smallest + more * size, room.clamp_min(0) / SUBJECT_FILL)
         is_there = (gate < share) & (scale > LEAST_BYSTANDER)

@@ -145,14 +145,16 @@ class World:
                 f"multiples of it. Choose one of them."
             )
         self.subjects = subjects
-        worn = {one.code for one in ACCESSORIES}
+        worn = {accessory.code for accessory in ACCESSORIES}
         self.pool = [i for i in subjects.indices(split) if subjects.codes[i] not in worn]
         self.size_px, self.shares = size_px, shares
         self.tiles = subjects.tiles.to(device)
         self.surfaces = None if surfaces is None else surfaces.to(device)
         self.photos = [photo.to(device) for photo in photos]
         self.wardrobe = open_wardrobe(subjects.sprite, device)
-        self.settings = [one for one in settings() if split == "held_out" or not is_held_out(one)]
+        self.settings = [
+            setting for setting in settings() if split == "held_out" or not is_held_out(setting)
+        ]
         self._by_place = [
             [setting for setting in self.settings if setting.place == index]
             for index in range(len(PLACES))
@@ -199,7 +201,7 @@ class World:
         chosen, count = draw(self.pool, k=num_subjects), num_subjects * views
         if specs is None:
             places = self._settings(random, count, off_distribution=off_distribution)
-            specs = [draw_spec(random, one, self.shares) for one in places]
+            specs = [draw_spec(random, setting, self.shares) for setting in places]
         if off_distribution:
             specs = [replace(spec, rendition=NONE) for spec in specs]
         if pairs:

@@ -327,8 +327,8 @@ class WholePhotos:
         """
         random = Random(draw)
         chosen = [random.choice(self.entries) for _ in range(size)]
-        pixels = [to_tensor(self._square(one)) for one in chosen]
-        return torch.cat(pixels), [one.caption for one in chosen]
+        pixels = [to_tensor(self._square(entry)) for entry in chosen]
+        return torch.cat(pixels), [entry.caption for entry in chosen]
 
     def _square(self, entry: PhotoEntry) -> Image.Image:
         image = load_image(entry.picture).convert("RGB")

@@ -107,7 +107,7 @@ def _read_member(pack: zipfile.ZipFile, name: str) -> bytes:
 
 def _checked(entry: Any) -> tuple[str, str, tuple[str, ...]]:  # noqa: ANN401 - of any type
     code, name, synonyms = entry["code"], entry["name"], _some(entry["synonyms"], MAX_SYNONYMS)
-    if not CODE.fullmatch(code) or not all(_is_word(one) for one in (name, *synonyms)):
+    if not CODE.fullmatch(code) or not all(_is_word(word) for word in (name, *synonyms)):
         raise ValueError("a subject's code or names are no short text")
     return code, name, tuple(synonyms)
 

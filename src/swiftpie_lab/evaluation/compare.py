@@ -164,8 +164,8 @@ def page_of(comparison: Comparison, first: FinishedRun, second: FinishedRun) -> 
         for case in cases
     ]
     footer = [
-        f"{name}: {one.run.preset}, weights {one.run.weights}, version {one.run.version}"
-        for name, one in (("A", first), ("B", second))
+        f"{name}: {run.run.preset}, weights {run.run.weights}, version {run.run.version}"
+        for name, run in (("A", first), ("B", second))
     ]
     words = f"{len(cases)} of {comparison.num_cases} cases, those that differ most before others."
     pictures = Section(

@@ -280,8 +280,8 @@ class Lpips(nn.Module):
         """Return the distance of pictures (1, 3, H, W) in [-1, 1]."""
         total = 0.0
         pairs = zip(self._features(first), self._features(second), self.weights, strict=True)
-        for one, other, weight in pairs:
-            total += float(weight((_unit(one) - _unit(other)).square()).mean())
+        for ours, theirs, weight in pairs:
+            total += float(weight((_unit(ours) - _unit(theirs)).square()).mean())
         return total
 
     def _features(self, pixels: Tensor) -> list[Tensor]:

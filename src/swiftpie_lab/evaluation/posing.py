@@ -83,7 +83,7 @@ class SeenPose(NamedTuple):
         def apart(name: str) -> float:
             middles = [least + more / 2 for least, more in _ranges(name)]
             rest = zip(seen, middles, _UNITS, strict=True)
-            return math.hypot(*((one - other) / unit for one, other, unit in rest))
+            return math.hypot(*((value - middle) / unit for value, middle, unit in rest))
 
         return min((name for name in POSES if name != "jumping"), key=apart)
 

@@ -102,7 +102,7 @@ class Discriminator(nn.Module):
     def forward(self, features: Sequence[Tensor], subject: Tensor) -> Tensor:
         """Return one score a sample (B,), higher for photos."""
         pairs = zip(self.heads, features, strict=True)
-        return torch.stack([head(one, subject).mean((1, 2, 3)) for head, one in pairs]).mean(0)
+        return torch.stack([head(cells, subject).mean((1, 2, 3)) for head, cells in pairs]).mean(0)
 
 
 def widths_of(unet: UNet2DConditionModel) -> list[int]:
@@ -168,9 +168,9 @@ def discriminator_terms(
 
     R1 is taken at the features, not at the latents: fused attention has no second derivative.
     """
-    leaves = [one.detach().requires_grad_(True) for one in real]
+    leaves = [features.detach().requires_grad_(True) for features in real]
     on_real = discriminator(leaves, subject)
-    on_fake = discriminator([one.detach() for one in fake], subject)
+    on_fake = discriminator([features.detach() for features in fake], subject)
     slopes = torch.autograd.grad(on_real.sum(), leaves, create_graph=True)
     steepness = torch.stack([slope.square().sum((1, 2, 3)) for slope in slopes]).sum(0)
     return {

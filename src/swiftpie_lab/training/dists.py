@@ -113,10 +113,10 @@ class Dists(nn.Module):
 
 def _terms(first: Tensor, second: Tensor) -> Tensor:
     """Return likeness of means and of structures (2, B, C) of features (B, C, h, w)."""
-    means = [one.mean((2, 3)) for one in (first, second)]
+    means = [features.mean((2, 3)) for features in (first, second)]
     spreads = [
-        (one - mean[..., None, None]).square().mean((2, 3))
-        for one, mean in zip((first, second), means, strict=True)
+        (features - mean[..., None, None]).square().mean((2, 3))
+        for features, mean in zip((first, second), means, strict=True)
     ]
     shared = (first * second).mean((2, 3)) - means[0] * means[1]
     texture = (2 * means[0] * means[1] + CONSTANT) / (

@@ -75,10 +75,10 @@ class LoopConfig:
         for names, least, most in RANGES:
             for name in names.split():
                 value = getattr(self, name)
-                for one in value if isinstance(value, tuple) else (value,):
-                    if not least <= one <= most:
+                for number in value if isinstance(value, tuple) else (value,):
+                    if not least <= number <= most:
                         raise ConfigError(
-                            f"loop.{name} is {one}; it must lie between {least:g} and {most:g}. "
+                            f"loop.{name} is {number}; it must lie between {least:g} and {most:g}. "
                             f"Give a value in there, or leave it out for the recipe's own."
                         )
 

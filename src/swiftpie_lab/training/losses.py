@@ -69,9 +69,10 @@ def light_loss(found: Lighting, truth: Lighting) -> Tensor:
     A reference's own light is divided by, so its error counts as a share of it.
     """
     normal = _hemisphere(like=truth.scene.ambient)
-    scene, right = (brightness(normal, one) for one in (found.scene, truth.scene))
+    scene, right = (brightness(normal, light) for light in (found.scene, truth.scene))
     own, taken = (
-        brightness(normal, one).clamp_min(LEAST_BRIGHTNESS).log() for one in (found.own, truth.own)
+        brightness(normal, light).clamp_min(LEAST_BRIGHTNESS).log()
+        for light in (found.own, truth.own)
     )
     return (scene - right).abs().mean() + (own - taken).abs().mean()
 
@@ -89,7 +90,7 @@ def vote_loss(votes: LightVotes, truth: Illumination, shows: Tensor) -> Tensor:
     if len(rows) == 0:
         return doubt
     found = illumination(votes.numbers.movedim(1, -1)[can_know])
-    right = Illumination(*(one[rows] for one in truth))
+    right = Illumination(*(value[rows] for value in truth))
     normal = _hemisphere(like=shows)
     return doubt + (brightness(normal, found) - brightness(normal, right)).abs().mean()
 
@@ -109,9 +110,9 @@ def map_loss(maps: list[Tensor], mask: Tensor) -> Tensor:
     names; its formula is not public.
     """
     terms = []
-    for one in maps:
-        target = F.interpolate(mask, size=one.shape[-2:], mode="area")
-        terms.append(F.binary_cross_entropy(one.float().clamp(1e-4, 1 - 1e-4), target))
+    for attention in maps:
+        target = F.interpolate(mask, size=attention.shape[-2:], mode="area")
+        terms.append(F.binary_cross_entropy(attention.float().clamp(1e-4, 1 - 1e-4), target))
     return torch.stack(terms).mean()
 
 

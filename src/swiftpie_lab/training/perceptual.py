@@ -33,9 +33,9 @@ def feature_distance(extract: Extract) -> Compare:
 def masked_mean(maps: list[Tensor], mask: Tensor) -> Tensor:
     """Return the mean of maps (B, 1, h, w) where `mask` (B, 1, H, W) is, averaged over maps."""
     means = []
-    for one in maps:
-        weight = resize_mask(mask, (one.shape[2], one.shape[3]))
-        means.append((one * weight).sum() / weight.sum().clamp_min(1e-6))
+    for distance in maps:
+        weight = resize_mask(mask, (distance.shape[2], distance.shape[3]))
+        means.append((distance * weight).sum() / weight.sum().clamp_min(1e-6))
     return torch.stack(means).mean()
 
 

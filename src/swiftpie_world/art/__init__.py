@@ -41,7 +41,7 @@ def find_places() -> tuple[tuple[Place, ...], tuple[Place, ...]]:
 
 def _in_module(name: str) -> dict[str, Place]:
     values = [*vars(importlib.import_module(f"{__name__}.{name}")).values()]
-    values += [one for value in values if isinstance(value, tuple) for one in value]
+    values += [place for value in values if isinstance(value, tuple) for place in value]
     return {value.name: value for value in values if isinstance(value, Place)}
 
 

@@ -45,7 +45,7 @@ DreamFolder = Annotated[
     typer.Argument(
         metavar="DIR",
         help="The dataset's folder, with prompts_and_classes.txt and a folder of photographs for "
-        "each subject. NAME.mask.png beside NAME.jpg is its mask.",
+        "each subject. NAME.mask.png next to NAME.jpg is its mask.",
     ),
 ]
 SubjectBoxes = Annotated[

@@ -39,7 +39,7 @@ from swiftpie_world.sampler import LEAST_SEEN, World, WorldBatch
 GALLERY_VIEWS = 4
 TEMPERATURE = 0.07
 CROP_SHIFT, CROP_ZOOM = 0.06, 0.1  # of the crop's side: generated subjects are a little off
-WALLS = [SceneSpec(Setting(PLACES.index(one))) for one in BACKDROPS[:GALLERY_VIEWS]]
+WALLS = [SceneSpec(Setting(PLACES.index(name))) for name in BACKDROPS[:GALLERY_VIEWS]]
 ATTRIBUTES = ("colour", "material", "accessory", "rendition", "jump")  # whose first answer is none
 UNKNOWN = -100  # the label of a question that a picture does not answer
 # Of the pictures, besides those that have the attribute already: every answer has to be seen

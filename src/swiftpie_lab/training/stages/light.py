@@ -62,12 +62,12 @@ class LightSample(NamedTuple):
         """Return the same with some `rows` (B,) seen in a mirror, light and all."""
         is_seen_so = rows.view(-1, 1, 1, 1)
         pixels, mask, given, shows = (
-            torch.where(is_seen_so, one.flip(-1), one)
-            for one in (self.pixels, self.mask, self.given, self.shows)
+            torch.where(is_seen_so, tensor.flip(-1), tensor)
+            for tensor in (self.pixels, self.mask, self.given, self.shows)
         )
         sign = 1 - 2 * rows.to(self.given)
         sides = torch.stack([sign, torch.ones_like(sign), torch.ones_like(sign)], dim=1)
-        lights = (one._replace(direction=one.direction * sides) for one in self.truth)
+        lights = (light._replace(direction=light.direction * sides) for light in self.truth)
         return LightSample(pixels, mask, given, shows, Lighting(*lights))
 
 
@@ -113,7 +113,7 @@ class LightStage:
         seen = self.shown(count, seed=VALIDATION_SEED, split="held_out")
         found = self._read(network, seen, seed=VALIDATION_SEED)
         shown = (seen.pixels, seen.given[:, :3])
-        contact_sheet([to_pil(one[:12]) for one in shown], cell_px=128).save(path)
+        contact_sheet([to_pil(tensor[:12]) for tensor in shown], cell_px=128).save(path)
         return {
             "validation": float(light_loss(found, seen.truth)),
             "scene_degrees": _apart(found.scene, seen.truth.scene),

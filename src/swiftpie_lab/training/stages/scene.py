@@ -216,8 +216,8 @@ class SceneStage:
         wanted = self._settings(lacks, generator, held_out=held_out, is_training=is_training)
         if is_training:
             wanted = [
-                Setting(one.place) if is_plain else one
-                for one, is_plain in zip(
+                Setting(setting.place) if is_plain else setting
+                for setting, is_plain in zip(
                     wanted, (chance[:, 2] < config.plain_share).tolist(), strict=True
                 )
             ]
@@ -236,7 +236,7 @@ class SceneStage:
             place, plain = view(place), view(plain)
             if config.texture_share:
                 place, plain = self._roughen(place, plain, seed=seed, applies=~lacks)
-        numbers = torch.tensor([list(one) for one in read], device=self.device)
+        numbers = torch.tensor([list(setting) for setting in read], device=self.device)
         is_unnamed = (chance[:, 4] < config.unnamed_share) & ~lacks
         numbers[is_unnamed.to(self.device), 0] = len(PLACES)
         numbers[:, 0].clamp_(max=len(PLACES))  # places of scenes alone have no name
@@ -283,7 +283,7 @@ class SceneStage:
         dealt = torch.rand(len(wanted), 3, generator=generator).tolist()
         places, references, read = (
             list(wanted),
-            [Setting(one.place) for one in wanted],
+            [Setting(setting.place) for setting in wanted],
             list(wanted),
         )
         for row, (chance, which, light) in enumerate(dealt):

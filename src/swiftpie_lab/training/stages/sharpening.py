@@ -140,8 +140,8 @@ class SharpeningStage:
     def _critic_terms(
         self, critic: PatchCritic, drawn: Tensor, true: Tensor, noise: Tensor
     ) -> dict[str, Tensor]:
-        seen = [one.clone().requires_grad_(True) for one in (true, drawn)]
-        on_true, on_drawn = (critic(one, noise) for one in seen)
+        seen = [latents.clone().requires_grad_(True) for latents in (true, drawn)]
+        on_true, on_drawn = (critic(latents, noise) for latents in seen)
         slopes = torch.autograd.grad(on_true.sum() + on_drawn.sum(), seen, create_graph=True)
         steepness = torch.stack([slope.square().sum(1).mean() for slope in slopes]).sum()
         return {

@@ -221,7 +221,7 @@ def checkpoint_block(block: Callable[..., Tensor], *inputs: object) -> Tensor:
     The second time it sees the notes as they were the first time, not with what later layers
     have added to them.
     """
-    before = [_copied_notes(one) for one in inputs]
+    before = [_copied_notes(value) for value in inputs]
     passes = itertools.count()
 
     def run(*given: object) -> Tensor:
@@ -277,7 +277,7 @@ class AdapterNetworks(nn.Module):
         """Copy what training starts from; the fake score is a `low_rank` change of a teacher."""
         super().__init__()
         installation = base.installation
-        active = {name: one for name, one in installation.semantic.items() if one.is_active}
+        active = {name: layer for name, layer in installation.semantic.items() if layer.is_active}
         self.projector = copy.deepcopy(base.projector.module).to(base.device).train()
         self.semantic = copied_layers(active)
         self.detail = copied_layers(installation.detail)
@@ -316,7 +316,7 @@ def use_trained_layers(
         semantic=before.semantic | networks.semantic_layers(),
         detail=before.detail | networks.detail_layers(),
     )
-    worn = {f"{name}.processor": one for name, one in after.processors.items()}
+    worn = {f"{name}.processor": processor for name, processor in after.processors.items()}
     denoiser.unet.set_attn_processor(worn)
     denoiser.installation = after
     denoiser.reference_step = scaled_linear_step(reference_timestep)
@@ -324,9 +324,9 @@ def use_trained_layers(
 
 def copied_layers(layers: Mapping[str, nn.Module]) -> nn.ModuleDict:
     """Return copies under names that a module may have, which hold no dots."""
-    return nn.ModuleDict({n.replace(".", "/"): copy.deepcopy(one) for n, one in layers.items()})
+    return nn.ModuleDict({n.replace(".", "/"): copy.deepcopy(layer) for n, layer in layers.items()})
 
 
 def layers_by_path(layers: nn.ModuleDict, kind: type[ModuleT]) -> dict[str, ModuleT]:
     """Return the layers that `copied_layers` took, by their module paths."""
-    return {n.replace("/", "."): one for n, one in layers.items() if isinstance(one, kind)}
+    return {n.replace("/", "."): layer for n, layer in layers.items() if isinstance(layer, kind)}

@@ -132,8 +132,8 @@ def _read_references(
     tokens = networks.projector(features)
     unet = base.denoiser.unet
     projected = {
-        name: one.project(unet.get_submodule(name), notes[name])
-        for name, one in networks.detail_layers().items()
+        name: layer.project(unet.get_submodule(name), notes[name])
+        for name, layer in networks.detail_layers().items()
     }
     keys = {name: pair[0] for name, pair in projected.items()}
     return tokens, keys, {name: pair[1] for name, pair in projected.items()}
@@ -183,8 +183,8 @@ def crop_around(mask: Tensor) -> Tensor:
     """Return maps (B, 2, 3) from a square crop around each subject to the picture (B, 1, H, W)."""
     rows = []
     height, width = mask.shape[-2:]
-    for one in mask[:, 0] > 0.5:
-        places = one.nonzero() if one.any() else torch.ones_like(one).nonzero()
+    for solid in mask[:, 0] > 0.5:
+        places = solid.nonzero() if solid.any() else torch.ones_like(solid).nonzero()
         low, high = places.amin(0).tolist(), (places.amax(0) + 1).tolist()
         side = CROP_MARGIN * max((high[0] - low[0]) / height, (high[1] - low[1]) / width)
         x, y = (low[1] + high[1]) / width - 1, (low[0] + high[0]) / height - 1

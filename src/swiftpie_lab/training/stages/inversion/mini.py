@@ -294,8 +294,8 @@ def noise_error(guess: Tensor, truth: Tensor) -> NoiseError:
 
     Channels that no picture depends on are left out.
     """
-    pairs = (window_means(one) for one in (guess, truth))
-    first, second = (_textures(one) for one in (guess, truth))
+    pairs = (window_means(noise) for noise in (guess, truth))
+    first, second = (_textures(noise) for noise in (guess, truth))
     layout = F.mse_loss(layout_uniforms(guess), layout_uniforms(truth)) / UNIFORM_VARIANCE
     return NoiseError(
         layout=layout,

@@ -98,9 +98,9 @@ def draw_changes(world: World, batch: WorldBatch, *, seed: int) -> Changes:
         [pair.edit for pair in pairs],
         others=stand_aside(free, subject, others, batch.specs),
     ).mask
-    for row, one in enumerate(pairs):
-        if one.edit.change is WorldChange.WORD:
-            mask[row] = 1 - batch.mask[row] if one.is_about_place else batch.mask[row]
+    for row, pair in enumerate(pairs):
+        if pair.edit.change is WorldChange.WORD:
+            mask[row] = 1 - batch.mask[row] if pair.is_about_place else batch.mask[row]
     return Changes(
         kinds=[pair.edit.change for pair in pairs],
         source=[pair.source for pair in pairs],

@@ -200,16 +200,16 @@ class ImageBranch(nn.Module):
     def tokens(self, encoder: ClipIdentityEncoder, pixels: Tensor) -> Tensor:
         """Return tokens (B, K, D) of whole pictures (B, 3, H, W), read by the frozen `encoder`."""
         weights = self.projector.named_parameters()
-        worn: dict[str, Tensor] = {f"projector.{name}": one for name, one in weights}
+        worn: dict[str, Tensor] = {f"projector.{name}": weight for name, weight in weights}
         tokens: Tensor = functional_call(encoder, worn, (pixels, torch.ones_like(pixels[:, :1])))
         return tokens
 
     def denoiser_weights(self) -> dict[str, Tensor]:
         """Return the weights under the names that a `UNetDenoiser` has for its own."""
         return {
-            f"unet.{path}.processor.{name}": one
+            f"unet.{path}.processor.{name}": weight
             for number, path in self.paths.items()
-            for name, one in self.layers[str(number)].named_parameters()
+            for name, weight in self.layers[str(number)].named_parameters()
         }
 
 
@@ -291,7 +291,7 @@ class InversionStage:
         else:  # the generator's, without branches
             unet = UNet2DConditionModel.from_config(self.denoiser.unet.config)
             weights = self.denoiser.unet.state_dict().items()
-            unet.load_state_dict({n: one for n, one in weights if ".processor." not in n})
+            unet.load_state_dict({n: weight for n, weight in weights if ".processor." not in n})
         unet.train().requires_grad_(requires_grad=True)
         if self.config.checkpointing:
             unet.enable_gradient_checkpointing()
@@ -412,7 +412,7 @@ class InversionStage:
         for number, layer in network.image.layers.items():
             for name, weight in layer.named_parameters():
                 tensors[f"ip_adapter.{number}.{name}"] = weight
-        halves = {name: one.detach().half() for name, one in tensors.items()}
+        halves = {name: tensor.detach().half() for name, tensor in tensors.items()}
         write_tensors(folder / ADAPTER_FILE, halves, metadata={"format": "pt"}, force=True)
 
 

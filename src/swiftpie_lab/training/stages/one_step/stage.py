@@ -351,7 +351,7 @@ class OneStepStage:
             condition = absent_subject(batch.noise, width=text.pooled.shape[1])
             return Outcome(network.denoiser(*start, text, condition, {}), scores, [], None)
         known = torch.rand(len(extent), generator=generator) < forced
-        guess = (one.detach() for one in scores.layout)
+        guess = (value.detach() for value in scores.layout)
         layout = Layout(*rows_where(known.to(extent.device), batch.layout, guess))
         views = self.config.views
         chance = float(torch.rand((), generator=generator))
@@ -431,7 +431,7 @@ class OneStepStage:
         detail = drops.detail < 1
         read = self._read(network, batch.reference * mask, mask, reads_detail=detail)
         if other is not None:
-            read = read.beside(other)
+            read = read.with_another(other)
         views = len(batch.noise) // len(mask)
         rows = torch.arange(len(mask), device=mask.device).repeat_interleave(views)
         region = random_region(batch.mask, cells_of(batch.noise), generator=generator)
@@ -532,7 +532,7 @@ def true_lighting(batch: WorldBatch) -> Lighting:
     """Return the lights that the pictures of `batch` were drawn in."""
     own = batch.reference_light.illumination()
     views = len(batch.noise) // len(batch.reference)
-    repeated = Illumination(*(one.repeat_interleave(views, dim=0) for one in own))
+    repeated = Illumination(*(value.repeat_interleave(views, dim=0) for value in own))
     return Lighting(repeated, batch.light.illumination())
 
 

@@ -141,20 +141,21 @@ class References(NamedTuple):
         features = ReferenceFeatures(
             tokens=tokens[rows],
             pooled=pooled[rows],
-            keys={name: one[rows] for name, one in keys.items()},
-            values={name: one[rows] for name, one in values.items()},
+            keys={name: key[rows] for name, key in keys.items()},
+            values={name: value[rows] for name, value in values.items()},
         )
         return References(self.pixels[rows], self.mask[rows], features)
 
-    def beside(self, other: "References") -> "References":
+    def with_another(self, other: "References") -> "References":
         """Return the subject with `other` as a further reference; the layout is of the first."""
         tokens, pooled, keys, values = self.features
         features = ReferenceFeatures(
             tokens=torch.cat([tokens, other.features.tokens], dim=1),
             pooled=(pooled + other.features.pooled) / 2,
-            keys={n: torch.cat([one, other.features.keys[n]], dim=1) for n, one in keys.items()},
+            keys={n: torch.cat([key, other.features.keys[n]], dim=1) for n, key in keys.items()},
             values={
-                n: torch.cat([one, other.features.values[n]], dim=1) for n, one in values.items()
+                n: torch.cat([value, other.features.values[n]], dim=1)
+                for n, value in values.items()
             },
         )
         return References(self.pixels, torch.cat([self.mask, other.mask], dim=1), features)
@@ -208,8 +209,8 @@ def rows_where(
     chosen: Tensor, first: Iterable[Tensor], second: Iterable[Tensor]
 ) -> Iterator[Tensor]:
     """Yield rows of each tensor of `first` where `chosen` (B,), else of its pair in `second`."""
-    for one, other in zip(first, second, strict=True):
-        yield torch.where(chosen.view(-1, *[1] * (one.ndim - 1)), one, other)
+    for tensor, other in zip(first, second, strict=True):
+        yield torch.where(chosen.view(-1, *[1] * (tensor.ndim - 1)), tensor, other)
 
 
 def condition_of(
@@ -217,8 +218,8 @@ def condition_of(
 ) -> SubjectCondition:
     """Return what the denoiser reads of the subjects of `noise` (B, C, h, w), front to back."""
     cells = cells_of(noise)
-    features = [one.references.features for one in shown]
-    kept = torch.cat([one.keep_detail for one in shown], dim=1)
+    features = [subject.references.features for subject in shown]
+    kept = torch.cat([subject.keep_detail for subject in shown], dim=1)
     attention = silent_condition(
         noise, width=features[0].pooled.shape[1], num_subjects=len(shown)
     )._replace(
@@ -233,25 +234,27 @@ def condition_of(
             * kept[:, :, None, None]
             for name in features[0].values
         },
-        coverage=torch.stack([resize_mask(one.references.mask, cells) for one in shown], dim=1),
-        affine=torch.stack([to_affine(one.layout).detach() for one in shown], dim=1),
+        coverage=torch.stack(
+            [resize_mask(subject.references.mask, cells) for subject in shown], dim=1
+        ),
+        affine=torch.stack([to_affine(subject.layout).detach() for subject in shown], dim=1),
         has_layout=noise.new_ones(len(noise), len(shown)),
-        identity_scale=torch.cat([one.keep_semantic for one in shown], dim=1),
+        identity_scale=torch.cat([subject.keep_semantic for subject in shown], dim=1),
         detail_scale=noise.new_ones(len(noise), len(shown)),
-        region=torch.cat([one.region for one in shown], dim=1),
+        region=torch.cat([subject.region for subject in shown], dim=1),
     )
     aligned = align(
         autoencoder,
-        [torch.cat([_as_lit(one), one.references.mask[:, :1]], dim=1) for one in shown],
-        layouts=[one.layout for one in shown],
-        present=torch.cat([one.keep_aligned for one in shown], dim=1),
+        [torch.cat([_as_lit(subject), subject.references.mask[:, :1]], dim=1) for subject in shown],
+        layouts=[subject.layout for subject in shown],
+        present=torch.cat([subject.keep_aligned for subject in shown], dim=1),
         cells=cells,
     )
     return SubjectCondition(
         attention=attention,
         pooled=torch.stack([feature.pooled for feature in features], dim=1),
         aligned=aligned,
-        pose=torch.stack([one.layout.pose.detach() for one in shown], dim=1),
+        pose=torch.stack([subject.layout.pose.detach() for subject in shown], dim=1),
     )
 
 
@@ -382,7 +385,7 @@ def _one(kind: str, mask: Tensor, random: Random) -> Tensor:
 def _box_around(mask: Tensor, random: Random) -> Tensor:
     """Return a box (1, R, R) as a user would draw it around `mask`, now and then a tight one."""
     side, chosen = mask.shape[-1], torch.zeros_like(mask)
-    left, top, right, bottom = (round(one * side) for one in bounding_box(mask[None]))
+    left, top, right, bottom = (round(edge * side) for edge in bounding_box(mask[None]))
     before = [random.randrange(1, AROUND_PX + 1) for _ in range(4)]
     rows = slice(max(0, top - before[0]), bottom + before[1])
     chosen[:, rows, max(0, left - before[2]) : right + before[3]] = 1

@@ -249,7 +249,7 @@ class Word(nn.Module):
     def vectors(self) -> list[Tensor]:
         """Return the vectors (K, D) of each tower."""
         starts = [self.get_buffer(f"start_{number}") for number in range(len(self.changes))]
-        return [start + SPEED * one for start, one in zip(starts, self.changes, strict=True)]
+        return [start + SPEED * change for start, change in zip(starts, self.changes, strict=True)]
 
 
 def towers_of(text: PromptEncoder) -> list[PreTrainedModel]:
