@@ -89,12 +89,6 @@ def test_archives_become_a_pack_that_can_be_read_back(tmp_path):
     assert [path.name for path in pack.parent.iterdir()] == ["subjects.zip"]
 
 
-def test_equal_content_gives_an_equal_file(tmp_path):
-    for name in ("first.zip", "second.zip"):
-        write_pack(tmp_path / name, {"b": b"2", "a": b"1"})
-    assert (tmp_path / "first.zip").read_bytes() == (tmp_path / "second.zip").read_bytes()
-
-
 def test_wrong_checksum_names_both_and_the_remedy(tmp_path):
     given = tmp_path / "sprites.tgz"
     given.write_bytes(archive({"package/assets/1f451.webp": sprite()}))

@@ -14,27 +14,13 @@ from swiftpie_lab.evaluation.judges import (
     LPIPS_SCALE,
     LPIPS_SHIFT,
     TAPS,
-    gallery_of,
     load_clip,
     load_dino,
     load_lpips,
     load_siglip2,
-    nearest_row,
 )
 from tests.lab.evaluation.benchmarks.pie_folder import random_picture
 from tests.pipelines.tiny_editor import text_tower
-
-
-def test_the_nearest_row_points_the_same_way():
-    gallery = torch.eye(3)
-    assert nearest_row(torch.tensor([[0.1, 0.9, 0.3]]), gallery) == 1
-    assert nearest_row(torch.tensor([[0.1, 0.2, 0.3]]), gallery) == 2
-
-
-def test_a_gallery_holds_the_direction_of_the_mean_view():
-    views = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]]])
-    half = 0.5**0.5
-    torch.testing.assert_close(gallery_of(views), torch.tensor([[half, half], [1.0, 0.0]]))
 
 
 def test_the_panel_recognises_true_renderings(benchmark, networks):

@@ -2,18 +2,16 @@ import dataclasses
 import hashlib
 import json
 import re
-from html.parser import HTMLParser
 
 import pytest
 from typer.testing import CliRunner
 
 from swiftpie_lab.cli.evaluate import app
-from swiftpie_lab.evaluation.benchmarks.world_edits import WorldEditCase
 from swiftpie_lab.evaluation.case import Row
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.report import interval, summarise
-from swiftpie_world.changes import WorldChange
 from tests.lab.evaluation.benchmarks.dream_folder import write_dreambench
+from tests.lab.evaluation.test_page import tags_of
 from tests.lab.evaluation.tiny_networks import write_dino
 
 
@@ -55,46 +53,16 @@ def test_a_relative_metric_is_a_ratio_of_means_and_not_a_mean_of_ratios(case, re
     assert (sharpness["truth"].low, sharpness["truth"].high) == (1, 1)
 
 
-def edit_row(number, kind, value, **scores):
-    case = WorldEditCase(
-        name=f"case-{number}",
-        kind=kind,
-        code="1f980",
-        seed=0,
-        source_prompt="a cat",
-        target_prompt="a <dog>",
-        keyword="",
-        place="park",
-        time="night",
-        weather="clear",
-        season="summer",
-    )
-    return Row(case, {"inside-psnr": value, **scores})
-
-
-@pytest.fixture
-def edit_report(edits, run):
+def test_means_are_taken_over_all_and_by_type(edits, run):
+    restyled, moved = edits.cases(2, kinds=["rendition", "place"])[::2]
     rows = [
-        edit_row(
-            0,
-            WorldChange.RENDITION,
-            {"edit": 10.0, "target": 60.0},
-            **{"wish-success": {"edit": 1.0}},
-        ),
-        edit_row(
-            1,
-            WorldChange.RENDITION,
-            {"edit": 30.0, "target": 60.0},
-            **{"wish-success": {"edit": 0.0}},
-        ),
-        edit_row(2, WorldChange.PLACE, {"edit": 20.0, "target": 60.0}),
+        Row(restyled, {"inside-psnr": {"edit": 10.0}, "wish-success": {"edit": 1.0}}),
+        Row(restyled, {"inside-psnr": {"edit": 30.0}, "wish-success": {"edit": 0.0}}),
+        Row(moved, {"inside-psnr": {"edit": 20.0}}),
     ]
-    return summarise(edits, rows, run=run, networks=Networks())
-
-
-def test_means_are_taken_over_all_and_by_type(edit_report):
-    assert edit_report.metrics["inside-psnr"].candidates["edit"].mean == 20
-    first, second = edit_report.groups
+    report = summarise(edits, rows, run=run, networks=Networks())
+    assert report.metrics["inside-psnr"].candidates["edit"].mean == 20
+    first, second = report.groups
     assert (first.title, second.title) == ("restyle", "change place")
     assert (first.num_cases, second.num_cases) == (2, 1)
     assert first.metrics["wish-success"].candidates["edit"].mean == 0.5
@@ -102,15 +70,6 @@ def test_means_are_taken_over_all_and_by_type(edit_report):
 
 
 EVIL = '<script>alert("x")</script> & <img src=x onerror=y>'
-
-
-class Tags(HTMLParser):
-    def __init__(self):
-        super().__init__()
-        self.seen = {}
-
-    def handle_starttag(self, tag, attrs):
-        self.seen.setdefault(tag, []).append(dict(attrs))
 
 
 @pytest.mark.thorough
@@ -122,25 +81,15 @@ def test_a_report_of_hostile_names_is_text_alone_and_tells_its_command(tmp_path)
     for subject in ("dog", "vase"):
         (rival / f"{subject}-00-0.png").write_bytes((root / "dog/00.jpg").read_bytes())
     out = tmp_path / "out"
-    options = [
-        "--prompts",
-        1,
-        "--seeds",
-        1,
-        "--results",
-        rival,
-        "--dino-small",
-        judge,
-        "--out",
-        out,
-    ]
+    options = ["--prompts", 1, "--seeds", 1, "--results", rival]
+    options += ["--dino-small", judge, "--out", out]
     done = CliRunner().invoke(app, ["dreambench", str(root), *map(str, options), "--json"])
     assert done.exit_code == 0, done.output
     page = (out / "index.html").read_text()
-    tags = Tags()
-    tags.feed(page)
-    assert not {"script", "img", "link", "iframe"} & {*tags.seen}
-    assert all(one["href"].startswith("data:image/webp;base64,") for one in tags.seen["image"])
+    tags = tags_of(page)
+    assert not {"script", "img", "link", "iframe"} & {tag for tag, _ in tags}
+    pictures = [attributes["href"] for tag, attributes in tags if tag == "image"]
+    assert all(href.startswith("data:image/webp;base64,") for href in pictures)
     assert not re.search(r"https?://|url\(|@import", page)
     assert "&lt;script&gt;alert(&#34;x&#34;)" in page
     provenance = json.loads(done.stdout)["provenance"]

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import shutil
 
 import pytest
@@ -19,8 +18,9 @@ KINDS = (
 def filled(root, run, case):
     results = Results(root)
     results.start(run)
-    for kind in KINDS:
+    for kind in (*KINDS, "other-reference"):
         results.write(case, kind, Image.new("RGB", (4, 4)))
+    results.write(case, FACTS, {"total": 1.0})
     return results
 
 
@@ -47,8 +47,12 @@ def test_another_run_is_refused_unless_forced(tmp_path, run, case):
         results.start(other)
     assert results.missing(case, KINDS) == set()
     results.start(other, force=True)
-    assert results.missing(case, KINDS) == set(KINDS)
+    assert not list((tmp_path / "images").iterdir())
     assert results.read_run() == other
+    filled_again = filled(tmp_path / "again", run, case)
+    (filled_again.root / "run.json").write_text("{")
+    with pytest.raises(InputError, match="one run"):
+        filled_again.start(run)
 
 
 def test_pictures_of_unknown_origin_are_refused_and_never_removed(tmp_path, run):
@@ -61,21 +65,6 @@ def test_pictures_of_unknown_origin_are_refused_and_never_removed(tmp_path, run)
     assert holiday.read_bytes() == b"dear"
 
 
-def test_force_removes_pictures_of_every_kind_and_facts(tmp_path, run, case):
-    results = filled(tmp_path, run, case)
-    results.write(case, "other-reference", Image.new("RGB", (4, 4)))
-    results.write(case, FACTS, {"total": 1.0})
-    results.start(run, force=True)
-    assert not list((tmp_path / "images").iterdir())
-
-
-def test_a_damaged_run_file_counts_as_another_run(tmp_path, run, case):
-    results = filled(tmp_path, run, case)
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(InputError, match="one run"):
-        results.start(run)
-
-
 @pytest.fixture
 def copy(drawn, tmp_path):
     """The drawn cases again, to change."""
@@ -85,10 +74,6 @@ def copy(drawn, tmp_path):
 
 def stamps(results):
     return {path.name: path.stat().st_mtime_ns for path in (results.root / "images").iterdir()}
-
-
-def manifest(results):
-    return [json.loads(line) for line in (results.root / "manifest.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture
@@ -132,16 +117,6 @@ def test_a_stopped_run_has_complete_cases_and_no_manifest(session, benchmark, de
 def copied_edits(drawn_edits, tmp_path):
     shutil.copytree(drawn_edits.root, tmp_path / "copy")
     return Results(tmp_path / "copy")
-
-
-def test_every_edit_has_its_pictures_and_a_line_in_the_manifest(drawn_edits, edits):
-    cases = edits.cases(1)[:NUM_EDITS]
-    assert len(manifest(drawn_edits)) == NUM_EDITS
-    for case in cases:
-        assert drawn_edits.read_facts(case) == {}
-        for kind in ("source", "target", "mask", "edit", "edit-mask", "naive"):
-            assert drawn_edits.has(case, kind), kind
-        assert drawn_edits.has(case, "reference")
 
 
 def test_an_edit_whose_facts_are_damaged_is_drawn_again(edits, copied_edits):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
 
 from swiftpie.noise import draw_noise
 from swiftpie.schedules import PredictionType
@@ -123,51 +122,6 @@ def test_critic_losses_vanish_for_a_perfect_prediction_and_weigh_timesteps():
     assert weight.max() == 5
     assert weight.min() < 0.01
     assert_equal(clean_loss(guess, truth, levels), np.mean(weight * error))
-
-
-@pytest.fixture(scope="module")
-def unet():
-    """A random U-Net in the shape of Stable Diffusion's, predicting noise in float64."""
-    torch.manual_seed(0)
-    network = UNet2DConditionModel(
-        block_out_channels=(8, 16),
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        layers_per_block=1,
-        cross_attention_dim=12,
-        attention_head_dim=4,
-        norm_num_groups=4,
-    )
-    return network.double().eval().requires_grad_(False)
-
-
-def noises(unet, noisy, text, empty):
-    """The guided prediction of `unet`, as a formula in NumPy."""
-    prompted, blank = (dense(unet(noisy, TIMESTEPS, states).sample) for states in (text, empty))
-    return blank + 4.5 * (prompted - blank)
-
-
-def test_the_matching_gradient_holds_for_noise_predicting_u_nets(unet):
-    generated = normal(0).requires_grad_()
-    levels = levels_at(TIMESTEPS, like=generated)
-    noise, text, empty = normal(1), normal(2, (3, 5, 12)), normal(3, (3, 5, 12))
-    noisy = add_noise_at(generated.detach(), noise, levels)
-    other = UNet2DConditionModel.from_config(unet.config).double().eval().requires_grad_(False)
-
-    def guided(network):
-        prompted, blank = (network(noisy, TIMESTEPS, s).sample for s in (text, empty))
-        return guide(prompted, blank, 4.5)
-
-    teacher, critic = guided(unet), guided(other)
-    alpha, sigma = dense_levels()
-    wanted = [noises(network, noisy, text, empty) for network in (unet, other)]
-    assert np.abs(wanted[0] - wanted[1]).max() > 0.1
-    clean = [clean_of(noisy, one, levels, PredictionType.EPSILON) for one in (teacher, critic)]
-    loss_of_gradient(generated, dmd_gradient(generated.detach(), *clean)).backward()
-    recovered = [(dense(noisy) - sigma * one) / alpha for one in wanted]
-    distance = np.abs(dense(generated) - recovered[0]).mean(axis=(1, 2, 3), keepdims=True)
-    matching = (recovered[1] - recovered[0]) / distance
-    assert_equal(generated.grad, matching / generated.numel())
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.25])

@@ -39,14 +39,18 @@ def test_groups_have_optimizers_and_rates_of_their_own(network):
     assert groups["two"].optimizers["adamw"].param_groups[0]["lr"] == 1e-3
 
 
-def test_a_parameter_of_no_group_is_named(network):
-    with pytest.raises(ConfigError, match=r"'c\.weight' belongs to no group"):
-        groups_of(network, {"one": ("a",), "two": ("b",)}, [1e-3, 1e-3])
-
-
-def test_a_parameter_of_two_groups_is_named(network):
-    with pytest.raises(ConfigError, match=r"'b\.weight' belongs to 'one' and 'two'"):
-        groups_of(network, {"one": ("a", "b"), "two": ("b", "c")}, [1e-3, 1e-3])
+@pytest.mark.parametrize(
+    ("owners", "num_rates", "word"),
+    [
+        ({"one": ("a",), "two": ("b",)}, 2, r"'c\.weight' belongs to no group"),
+        ({"one": ("a", "b"), "two": ("b", "c")}, 2, r"'b\.weight' belongs to 'one' and 'two'"),
+        ({"one": ("d",)}, 1, "'d', which the network does not have"),
+        (None, 2, "has 2 values; this stage needs 1"),
+    ],
+)
+def test_groups_that_do_not_fit_the_network_are_refused(network, owners, num_rates, word):
+    with pytest.raises(ConfigError, match=word):
+        groups_of(network, owners, [1e-3] * num_rates)
 
 
 def test_a_weight_shared_between_groups_is_found_and_within_one_is_trained_once(network):
@@ -55,13 +59,6 @@ def test_a_weight_shared_between_groups_is_found_and_within_one_is_trained_once(
         groups_of(network, {"one": ("a",), "two": ("b", "c")}, [1e-3, 1e-3])
     groups = groups_of(network, {"all": ("a", "b", "c")}, [1e-3])
     assert len(groups["all"].parameters) == 5
-
-
-def test_an_unknown_child_and_a_wrong_number_of_rates_are_refused(network):
-    with pytest.raises(ConfigError, match="'d', which the network does not have"):
-        groups_of(network, {"one": ("d",)}, [1e-3])
-    with pytest.raises(ConfigError, match="has 2 values; this stage needs 1"):
-        groups_of(network, None, [1e-3, 1e-3])
 
 
 def test_singular_values_become_about_one():

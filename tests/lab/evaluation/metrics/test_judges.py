@@ -4,11 +4,10 @@ import dataclasses
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from swiftpie_lab.evaluation.case import METRICS, Expected
+from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected
 from swiftpie_lab.evaluation.judges import Networks, Reading
-
-KEPT = METRICS.get("recognition-kept").score
 
 
 def judges_that_say(code=""):
@@ -47,9 +46,9 @@ def test_what_is_read_of_the_larger_world_is_right_where_it_is_what_was_asked(ev
         assert score(name, evidence, expected=expected) is None
 
 
-@pytest.mark.parametrize("name", [*("subject-retrieval", "subject-remains", "recognition-kept")])
-def test_judges_say_nothing_where_nothing_is_expected(name, evidence):
-    assert score(name, evidence, expected=None, networks=judges_that_say()) is None
+@pytest.mark.parametrize("name", sorted({*METRICS.names()} - {"face-shown"}))
+def test_a_metric_without_what_it_reads_says_nothing(name):
+    assert METRICS.get(name).score(Evidence(picture=torch.zeros(1, 3, 8, 8))) is None
 
 
 @pytest.mark.parametrize(
@@ -57,12 +56,6 @@ def test_judges_say_nothing_where_nothing_is_expected(name, evidence):
 )
 def test_pictures_without_a_face_are_counted_and_not_averaged(name, value, evidence):
     assert score(name, evidence) == value
-
-
-def test_every_metric_has_a_title_and_a_name_of_its_own():
-    metrics = METRICS.all()
-    assert len(metrics) == len({*metrics}) >= 40
-    assert all(metric.title for metric in metrics.values())
 
 
 @pytest.mark.parametrize(
@@ -86,9 +79,3 @@ def test_an_edit_of_the_larger_world_succeeds_where_all_that_is_asked_is_read(
         assert score("wish-success", evidence, **given) == share
         in_words = None if "subject" in asked else share
         assert score("wish-success-in-words", evidence, **given) == in_words
-
-
-def test_where_nothing_can_be_seen_no_edit_succeeds_or_fails(evidence):
-    reading = Reading("1f980", {}, view=(0.0, 0.0))
-    given = {"expected": Expected(where=evidence.mask), "reading": reading}
-    assert score("wish-success", evidence, **given) is None

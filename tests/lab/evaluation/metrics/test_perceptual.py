@@ -8,7 +8,6 @@ from PIL import Image
 from swiftpie.faces import FaceBox
 from swiftpie_lab.evaluation.case import METRICS
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.metrics.perceptual import METRICS as PERCEPTUAL
 from swiftpie_lab.evaluation.metrics.perceptual import crop_face, edited_part
 
 
@@ -24,12 +23,6 @@ class Brightness:
 
     def similarity(self, image, text):
         return np.mean(np.asarray(image)) / 255 - len(text)
-
-
-@pytest.mark.parametrize("name", PERCEPTUAL)
-def test_without_its_network_nothing_is_said(name, edit_evidence):
-    assert score(name, edit_evidence, networks=Networks()) is None
-    assert PERCEPTUAL[name].needs
 
 
 def test_lpips_sees_black_where_the_picture_was_edited(edit_evidence):

@@ -1,13 +1,11 @@
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from transformers import CLIPImageProcessor, ViTConfig, ViTModel
 
-from swiftpie_lab.evaluation.case import METRICS, Reference, on_white
-from swiftpie_lab.evaluation.judges import IMAGENET_MEAN, IMAGENET_STD, Dino, Networks
+from swiftpie_lab.evaluation.case import Reference, on_white
+from swiftpie_lab.evaluation.judges import IMAGENET_MEAN, IMAGENET_STD, Dino
 from swiftpie_lab.evaluation.metrics.subjects import diversity, likeness
 
 
@@ -52,14 +50,6 @@ def test_references_are_looked_at_once():
     for _ in range(3):
         likeness(network, references[0].image, references, is_masked=False)
     assert network.num_looks == 1 + 3
-
-
-def test_without_photographs_or_networks_nothing_is_said(edit_evidence):
-    networks = Networks(dino_small=Colour(), clip_small=Colour(), clip=Colour())
-    judged = ("dino", "dino-masked", "clip-i", "likeness", "copied", "copy-unclear", "diversity")
-    for name in judged:
-        alone = dataclasses.replace(edit_evidence, networks=networks)
-        assert METRICS.get(name).score(alone) is None
 
 
 class Apart:

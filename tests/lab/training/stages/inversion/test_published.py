@@ -188,21 +188,17 @@ def test_what_was_trained_loads_as_an_editor(stage, place, tmp_path):
         ({"preset": "mini"}, CapabilityError, "for the mini model"),
         ({"terms": EVERYTHING}, ConfigError, "stage.teacher"),
         ({"terms": InversionWeights(pixels=1.0)}, ConfigError, "no stage.dists"),
+        ({"photos": "empty"}, InputError, "no photos"),
+        ({"prompts": "empty.txt"}, InputError, "is empty"),
     ],
 )
-def test_what_cannot_be_trained_is_refused(config, context, changes, error, message):
+def test_what_cannot_be_trained_is_refused(config, context, tmp_path, changes, error, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.txt").touch()
+    files = {name: tmp_path / file for name, file in changes.items() if isinstance(file, str)}
+    changes |= files if "preset" not in changes else {}
     with pytest.raises(error, match=message):
         replace(config, **changes).build(context)
-
-
-def test_missing_photos_and_empty_prompts_are_refused(config, context, place, tmp_path):
-    with pytest.raises(InputError, match="no photos"):
-        replace(config, photos=tmp_path).build(context)
-    empty = tmp_path / "prompts.txt"
-    empty.touch()
-    with pytest.raises(InputError, match="is empty"):
-        replace(config, prompts=empty).build(context)
-    assert place.is_dir()
 
 
 def alpha_sigma(timestep):
