@@ -38,8 +38,10 @@ def middle(piece):
 
 def test_accessories_are_shown_in_training():
     assert len(set(NAMES)) == len(ACCESSORIES) >= 9
-    assert not any(is_held_out(one.code) for one in ACCESSORIES if one.code is not None)
-    assert all(ACCESSORY_PHRASES[one.name] for one in ACCESSORIES)
+    assert not any(
+        is_held_out(accessory.code) for accessory in ACCESSORIES if accessory.code is not None
+    )
+    assert all(ACCESSORY_PHRASES[accessory.name] for accessory in ACCESSORIES)
 
 
 def test_a_pack_without_a_sprite_is_refused(subjects):

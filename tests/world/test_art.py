@@ -29,7 +29,7 @@ def thumbnails():
         fields = read_fields(noise.expand(2, -1, -1, -1), size_px=DRAWN_PX)
         pictures = to_pil(2 * draw_places(fields, pair).pixels - 1)
         size = (SIDE_PX, SIDE_PX)
-        small = [np.asarray(one.resize(size, Image.Resampling.BOX)) for one in pictures]
+        small = [np.asarray(picture.resize(size, Image.Resampling.BOX)) for picture in pictures]
         rows.append(np.concatenate(small, axis=1))
     return np.concatenate(rows)
 

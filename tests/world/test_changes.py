@@ -24,9 +24,11 @@ from swiftpie_world.sampler import World
 
 LEVEL = 2 / 255
 OUTDOORS = Setting(
-    next(i for i, one in enumerate(PLACES) if one.has_seasons and one.foreground is None)
+    next(i for i, place in enumerate(PLACES) if place.has_seasons and place.foreground is None)
 )
-INDOORS = Setting(next(i for i, one in enumerate(PLACES) if not one.outdoors and one.grounded))
+INDOORS = Setting(
+    next(i for i, place in enumerate(PLACES) if not place.outdoors and place.grounded)
+)
 FIRST = SceneSpec(OUTDOORS, accessory="top hat")
 WORDED = SceneSpec(OUTDOORS)
 
@@ -40,7 +42,7 @@ def world(subjects):
 def redrawn(world, subjects):
     """Return each change of one noise with what was there before."""
     changes = [*WorldChange]
-    before = [WORDED if one is WorldChange.SECOND else FIRST for one in changes]
+    before = [WORDED if change is WorldChange.SECOND else FIRST for change in changes]
     edits = [
         EditSpec(change, alternatives(spec, change, world.settings)[0])
         for change, spec in zip(changes, before, strict=True)
@@ -56,8 +58,8 @@ def redrawn(world, subjects):
     after = redraw(world, noise, first, subject, edits, others=others)
     return {
         change: (
-            type(first)(*(one[row : row + 1] for one in first[:5]), first.light),
-            type(after)(*(_row(one, row) for one in after)),
+            type(first)(*(value[row : row + 1] for value in first[:5]), first.light),
+            type(after)(*(_row(value, row) for value in after)),
             _row(subject.layout, row),
         )
         for row, change in enumerate(changes)
@@ -67,7 +69,7 @@ def redrawn(world, subjects):
 def _row(value, row):
     if isinstance(value, torch.Tensor):
         return value[row : row + 1]
-    return type(value)(*(one[row : row + 1] for one in value))
+    return type(value)(*(part[row : row + 1] for part in value))
 
 
 @pytest.mark.parametrize("change", WorldChange)
@@ -82,7 +84,7 @@ def test_outside_of_the_mask_both_pictures_agree(redrawn, change):
 @pytest.mark.parametrize("change", sorted(set(WorldChange) - MOVED))
 def test_who_is_not_moved_stays_where_it_is(redrawn, change):
     _, after, layout = redrawn[change]
-    assert all(torch.equal(one, other) for one, other in zip(after.layout, layout, strict=True))
+    assert all(torch.equal(value, other) for value, other in zip(after.layout, layout, strict=True))
 
 
 @pytest.mark.parametrize("change", [*sorted(MOVED), WorldChange.REMOVAL])
@@ -110,20 +112,20 @@ def test_a_second_subject_comes_beside_the_first_and_leaves_it(redrawn):
     across = torch.linspace(0, 1, after.mask.shape[-1])
     where = float((after.second * across).sum() / after.second.sum())
     assert (where < 0.5) == (float(layout.centre[0, 0]) > 0.5)
-    assert not any(redrawn[one][1].second.any() for one in redrawn if one != "second")
+    assert not any(redrawn[change][1].second.any() for change in redrawn if change != "second")
 
 
 def test_a_way_changes_one_thing_and_none_leads_to_a_setting_that_is_held_out(world):
     for change in WorldChange:
         ways = alternatives(FIRST, change, world.settings)
         assert len({*ways}) == len(ways)
-        for one in ways:
-            assert not is_held_out(one.setting)
-            differing = {name for name in vars(one) if getattr(one, name) != getattr(FIRST, name)}
-            differing |= {n for n in Setting._fields if getattr(one.setting, n) != 0} - {"place"}
+        for spec in ways:
+            assert not is_held_out(spec.setting)
+            differing = {name for name in vars(spec) if getattr(spec, name) != getattr(FIRST, name)}
+            differing |= {n for n in Setting._fields if getattr(spec.setting, n) != 0} - {"place"}
             assert len(differing - {"setting"}) <= 1
     nights = alternatives(FIRST, WorldChange.TIME, world.settings)
-    times = {TIMES[one.setting.time] for one in nights}
+    times = {TIMES[spec.setting.time] for spec in nights}
     assert times <= {"sunset", "night", "dawn"}
 
 
@@ -134,16 +136,16 @@ def test_what_a_picture_has_no_way_for_is_not_offered(world):
     indoors = SceneSpec(INDOORS)
     for change in (WorldChange.TIME, WorldChange.WEATHER, WorldChange.SEASON, WorldChange.TAKE_OFF):
         assert ways(indoors, change) == []
-    assert all(PLACES[one.setting.place].grounded for one in ways(indoors, WorldChange.PLACE))
+    assert all(PLACES[spec.setting.place].grounded for spec in ways(indoors, WorldChange.PLACE))
     assert ways(FIRST, WorldChange.SECOND) == []
     glass = replace(indoors, material="glass")
-    assert {one.material for one in ways(glass, WorldChange.COLOUR)} == {NONE}
-    assert NONE not in {one.view for one in ways(replace(indoors, view="left"), WorldChange.VIEW)}
+    assert {spec.material for spec in ways(glass, WorldChange.COLOUR)} == {NONE}
+    assert NONE not in {spec.view for spec in ways(replace(indoors, view="left"), WorldChange.VIEW)}
 
 
 def test_captions_of_one_seed_say_in_the_same_words_what_both_say():
     said = [
-        [draw_caption(SameWords(seed), one, name="cat").split() for one in (WORDED, FIRST)]
+        [draw_caption(SameWords(seed), spec, name="cat").split() for spec in (WORDED, FIRST)]
         for seed in range(40)
     ]
     assert len({" ".join(plain) for plain, _ in said}) > 20

@@ -59,7 +59,9 @@ def test_photographs_are_grounds_of_half_the_batches(subjects):
     pictures = [
         world.batch(2, 1, seed=seed, off_distribution=True).background for seed in range(10)
     ]
-    greenness = torch.stack([(one[:, 1] - one[:, ::2].amax(dim=1)).mean() for one in pictures])
+    greenness = torch.stack(
+        [(picture[:, 1] - picture[:, ::2].amax(dim=1)).mean() for picture in pictures]
+    )
     assert 3 <= int((greenness > 0.5).sum()) <= 7
 
 
@@ -84,12 +86,12 @@ def test_bystanders_stand_whole_beside_the_subject(off_distribution):
         frames=off_distribution.frames[rows], relief=off_distribution.relief[rows]
     )
     reach = SUBJECT_FILL / 2 * off_distribution.layout.scale
-    for one in bystanders(figure, off_distribution.noise, 4, share=1.0):
-        away = (one.layout.centre[:, 0] - off_distribution.layout.centre[:, 0]).abs()
-        is_there = one.layout.centre[:, 1] < 1.5
-        half = SUBJECT_FILL / 2 * one.layout.scale
-        inside = (one.layout.centre[:, 0] - half > -1e-5) & (
-            one.layout.centre[:, 0] + half < 1.00001
+    for bystander in bystanders(figure, off_distribution.noise, 4, share=1.0):
+        away = (bystander.layout.centre[:, 0] - off_distribution.layout.centre[:, 0]).abs()
+        is_there = bystander.layout.centre[:, 1] < 1.5
+        half = SUBJECT_FILL / 2 * bystander.layout.scale
+        inside = (bystander.layout.centre[:, 0] - half > -1e-5) & (
+            bystander.layout.centre[:, 0] + half < 1.00001
         )
         assert is_there.any()
         assert inside[is_there].all()
@@ -97,7 +99,7 @@ def test_bystanders_stand_whole_beside_the_subject(off_distribution):
 
 
 def test_captions_of_off_distribution_pictures_name_no_place(off_distribution):
-    phrases = {phrase for one in PLACES for phrase in one.phrases}
+    phrases = {phrase for place in PLACES for phrase in place.phrases}
     random = Random(0)
     for row, caption in enumerate(off_distribution.captions):
         assert not any(phrase in caption for phrase in phrases)
@@ -146,7 +148,9 @@ def slope(drawn, unlit, solid):
     """Return how much brighter than without light a subject becomes across and down."""
     rows, columns = torch.nonzero(solid, as_tuple=True)
     there = unlit[0].mean(0)[solid]
-    across, down = ((one - one.float().mean()) / one.float().std() for one in (columns, rows))
+    across, down = (
+        (places - places.float().mean()) / places.float().std() for places in (columns, rows)
+    )
     basis = torch.stack([there, there * across, there * down], dim=1)
     return torch.linalg.lstsq(basis, drawn[0].mean(0)[solid][:, None]).solution[1:, 0]
 
@@ -157,6 +161,7 @@ def test_the_reference_of_an_insertion_is_lit_from_the_other_side(insertions):
         solid = answer.rendering.mask[0, 0] > 0.95
         placed = warp(answer.reference, to_affine(answer.layout), (128, 128))
         right, wrong = (
-            slope((one + 1) / 2, inserted.unlit, solid) for one in (answer.rendering.pixels, placed)
+            slope((pixels + 1) / 2, inserted.unlit, solid)
+            for pixels in (answer.rendering.pixels, placed)
         )
         assert torch.cosine_similarity(right, wrong, dim=0) < -0.5

@@ -95,7 +95,7 @@ def test_shares_set_how_often_attributes_are_drawn(world):
     specs = [*eager.draw_specs(40, seed=3), *eager.batch(2, 2, seed=3).specs]
     assert all(spec.rendition != NONE and spec.accessory == NONE for spec in specs)
     usual = world.draw_specs(40, seed=3)
-    assert 0 < sum(one.rendition != NONE for one in usual) < 20
+    assert 0 < sum(spec.rendition != NONE for spec in usual) < 20
 
 
 def test_training_draws_no_held_out_setting_and_judging_does(subjects):
@@ -110,7 +110,7 @@ def test_training_draws_no_held_out_setting_and_judging_does(subjects):
 
 
 def test_accessories_are_no_subjects(subjects):
-    codes = {one.code for one in ACCESSORIES}
+    codes = {accessory.code for accessory in ACCESSORIES}
     for split in ("train", "held_out"):
         pool = World(subjects, split).pool
         assert pool == [i for i in subjects.indices(split) if subjects.codes[i] not in codes]
@@ -142,7 +142,7 @@ def test_captions_say_every_attribute():
         assert any(phrase in caption for phrase in PLACES[setting.place].phrases), caption
         for name, phrases in said.items():
             wanted = getattr(specs, name)
-            assert wanted == NONE or any(one in caption for one in phrases[wanted]), caption
+            assert wanted == NONE or any(phrase in caption for phrase in phrases[wanted]), caption
 
 
 def test_the_corpus_names_every_subject(world):

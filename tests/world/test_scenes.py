@@ -23,7 +23,7 @@ def test_the_places_of_the_world_keep_their_numbers():
     # Weights, judges and benchmarks know places by these numbers.
     assert hashlib.sha256(names.encode()).hexdigest()[:12] == "959dfeb5e364"
     assert SCENE_PLACES[: len(PLACES)] == PLACES
-    assert {one.place for one in settings()} == set(range(len(PLACES)))
+    assert {setting.place for setting in settings()} == set(range(len(PLACES)))
 
 
 def test_the_library_holds_the_places_of_the_network_and_those_of_photographs():

@@ -22,7 +22,7 @@ def training_pack(samples, tmp_path_factory):
         code = picture.stem
         if is_held_out(code):
             others = (f"{code}-{number}" for number in itertools.count())
-            other = next(one for one in others if not is_held_out(one))
+            other = next(other_code for other_code in others if not is_held_out(other_code))
             picture.rename(folder / f"{other}.webp")
             text = text.replace(json.dumps(code), json.dumps(other))
     (folder / INDEX_NAME).write_text(text)

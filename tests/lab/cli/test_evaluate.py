@@ -67,7 +67,9 @@ def test_steps_make_another_run_which_can_be_compared(evaluate, call, out):
     assert "another" in mixed.stderr
     result = call("compare", two, one, "--json")
     assert result.exit_code == 0
-    found = {one["name"]: one for one in json.loads(result.stdout)["differences"]}
+    found = {
+        difference["name"]: difference for difference in json.loads(result.stdout)["differences"]
+    }
     assert 0.3 < found["psnr"]["ratio"] < 2
     page = out / "page.html"
     assert "PSNR" in call("compare", two, one / "report.json", "-o", page).stdout
@@ -108,8 +110,8 @@ def test_a_grid_is_one_picture_that_says_what_it_shows(evaluate, tmp_path):
     result = evaluate("grid", *options, "--json")
     assert result.exit_code == 0
     pictures = json.loads(result.stdout)["pictures"]
-    assert [one["use"] for one in pictures] == [*USES]
-    assert len({one["subject"] for one in pictures}) == 1
+    assert [picture["use"] for picture in pictures] == [*USES]
+    assert len({picture["subject"] for picture in pictures}) == 1
     with Image.open(tmp_path / "grid.png") as sheet:
         assert sheet.width == (1 + len(USES)) * CELL_PX
     assert evaluate("grid", *options).exit_code == 2  # the file exists

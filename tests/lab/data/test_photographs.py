@@ -81,7 +81,8 @@ def test_references_of_another_view_are_another_photo(folder):
     def pairs(chosen):
         batches = [chosen.batch(1, draw) for draw in range(12)]
         return [
-            (nearest(tiles, one.pixels[0]), nearest(frames, one.reference[0])) for one in batches
+            (nearest(tiles, batch.pixels[0]), nearest(frames, batch.reference[0]))
+            for batch in batches
         ]
 
     assert all(target == source for target, source in pairs(same))
@@ -170,7 +171,7 @@ def test_each_photo_is_on_one_side_of_the_split_whatever_its_name(tmp_path):
     for number in range(30):
         Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number:02}.png")
     sides = {side: load_photos(tmp_path, side) for side in ("train", "held_out")}
-    levels = {side: {int(one[0, 0, 0]) for one in photos} for side, photos in sides.items()}
+    levels = {side: {int(photo[0, 0, 0]) for photo in photos} for side, photos in sides.items()}
     assert levels["train"] | levels["held_out"] == set(range(30))
     assert not levels["train"] & levels["held_out"]
     assert 1 <= len(levels["held_out"]) <= 12

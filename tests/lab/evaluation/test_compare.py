@@ -55,7 +55,7 @@ def test_shares_and_medians_are_compared_as_reports_give_them():
 def test_figures_are_paired_by_case_and_cases_sorted_by_disagreement(run_of):
     first, second = run_of("a", GOOD), run_of("b", [17.0, 21.0, 19.0, 20.0], num_steps=4)
     found = compare(first, second)
-    psnr = next(one for one in found.differences if one.name == "psnr")
+    psnr = next(difference for difference in found.differences if difference.name == "psnr")
     assert psnr.difference == paired_difference(GOOD, [17.0, 21.0, 19.0, 20.0])
     assert psnr.ratio == pytest.approx(22.5 / 19.25)
     assert next(iter(found.disagreement)) == "case-3"
@@ -77,7 +77,7 @@ def test_figures_are_paired_by_case_and_cases_sorted_by_disagreement(run_of):
 def test_runs_on_other_cases_are_refused_by_their_first_difference(run_of, values, changes, words):
     with pytest.raises(InputError, match=words) as refused:
         compare(run_of("a", GOOD), run_of("b", values, **changes))
-    assert not re.search(r"[0-9a-f]{12}", str(refused.value))  # a hash tells nobody anything
+    assert not re.search(r"[0-9a-f]{12}", str(refused.value))  # a hash explains nothing
 
 
 def test_the_page_escapes_all_text_and_needs_no_other_file(run_of):
@@ -86,7 +86,7 @@ def test_the_page_escapes_all_text_and_needs_no_other_file(run_of):
     text = render(page_of(compare(first, second), first, second))
     sources = [given["href"] for tag, given in tags_of(text) if tag == "image"]
     assert len(sources) == 2 * len(GOOD)
-    assert all(one.startswith("data:image/webp;base64,") for one in sources)
+    assert all(source.startswith("data:image/webp;base64,") for source in sources)
     assert "script" not in {tag for tag, _ in tags_of(text)}
 
 

@@ -45,7 +45,7 @@ def stored():
 
     tensors = {"net.slice1.0.weight": draw(64, 3, 3, 3), "net.slice1.0.bias": draw(64)}
     for slice_, places in SLICES.items():
-        for place in (one for one in places if one in FIRES):
+        for place in (number for number in places if number in FIRES):
             channels, squeezed, half = FIRES[place]
             shapes = {
                 "squeeze": (squeezed, channels, 1, 1),

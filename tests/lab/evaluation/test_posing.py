@@ -11,7 +11,7 @@ from swiftpie_world.captions import POSES, SceneSpec
 from swiftpie_world.places import PLACES, Setting
 from swiftpie_world.sampler import World
 
-LAWN = next(i for i, one in enumerate(PLACES) if one.name == "meadow")
+LAWN = next(i for i, place in enumerate(PLACES) if place.name == "meadow")
 HAMSTER = 0
 
 
@@ -36,7 +36,7 @@ def found(world, spec, *, seed):
 
 def few(names, *, fast):
     """Return parameters of which all but the fast ones take too long for every run."""
-    return [one if one in fast else pytest.param(one, marks=pytest.mark.slow) for one in names]
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 VIEWS = ("front", "left", "right", "above", "below")
@@ -53,7 +53,7 @@ def test_a_view_is_found_to_some_degrees(world, view):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(
-    "pose", few([one for one in POSES if one != "jumping"], fast=("lying", "bent"))
+    "pose", few([pose for pose in POSES if pose != "jumping"], fast=("lying", "bent"))
 )
 def test_a_pose_is_found_by_name(world, pose):
     seen, layout = found(world, SceneSpec(Setting(LAWN), pose=pose), seed=6)

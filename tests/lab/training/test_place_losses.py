@@ -128,7 +128,7 @@ def test_maps_that_cover_their_subject_cost_least():
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., :4] = 1
     small = mask[..., ::2, ::2]
-    right, inverse = (float(map_loss([one], mask)) for one in (small, 1 - small))
+    right, inverse = (float(map_loss([attention], mask)) for attention in (small, 1 - small))
     assert right == pytest.approx(-math.log(1 - 1e-4), abs=1e-5)
     assert inverse == pytest.approx(-math.log(1e-4), abs=1e-3)
     assert float(map_loss([small, 1 - small], mask)) == pytest.approx(

@@ -134,7 +134,7 @@ def whole_state(folder):
 )
 def test_what_an_optimizer_does_not_remember_is_refused(tmp_path, changes):
     tensors, restored = whole_state(tmp_path)
-    kept = {name: one for name, one in (tensors | changes).items() if one is not None}
+    kept = {name: value for name, value in (tensors | changes).items() if value is not None}
     write_state(tmp_path, kept, progress={"step": 1})
     with pytest.raises(ConfigError, match="does not fit"):
         load_state(tmp_path, **restored)

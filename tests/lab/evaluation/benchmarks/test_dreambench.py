@@ -91,7 +91,7 @@ def test_a_subject_that_cannot_be_cut_out_is_left_out_and_counted(root, tmp_path
     Image.new("RGB", (64, 64), "grey").save(copy / "vase" / "00.png")
     benchmark = read_dreambench(copy, num_seeds=1)
     assert {case.subject for case in benchmark.cases()} == {"dog"}
-    assert [(one.name, one.num_cases) for one in benchmark.left_out] == [("vase", 3)]
+    assert [(photo.name, photo.num_cases) for photo in benchmark.left_out] == [("vase", 3)]
     rows = [Row(case, {}) for case in benchmark.cases()]
     assert benchmark.facts(rows)["num_failed"] == 3
     assert "Left out vase, 3 cases" in benchmark.sentences(rows)[1]

@@ -22,7 +22,7 @@ RUN = BenchmarkRun("fastface", "0", "tiny", "w", "d", 50)
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Tiny models, two photographs of a person, one of nobody, and three prompts."""
+    """Tiny models, two photographs of a person, one without a face, and three prompts."""
     root = make_world(tmp_path_factory.mktemp("fastface"))
     people = root / "people"
     people.mkdir()
@@ -54,7 +54,7 @@ def test_people_and_prompts_come_in_one_order_with_seeds_that_count_up(read):
     faces = read(seed=50)
     assert [photo.name for photo in faces.photos] == ["a.jpg", "b.png", "c.png"]
     assert list(faces.people) == ["a.jpg", "b.png"]
-    assert [one.name for one in faces.left_out] == ["c.png"]
+    assert [photo.name for photo in faces.left_out] == ["c.png"]
     cases = faces.cases()
     assert [case.seed for case in cases] == [50, 51, 52, 53]
     assert [case.name for case in cases] == ["000-000", "000-001", "001-000", "001-001"]
@@ -83,7 +83,7 @@ def test_nothing_to_draw_is_refused(read, tmp_path, text):
     with pytest.raises(InputError, match="--prompts"):
         read(prompts=tmp_path / "missing.txt")
     with pytest.raises(InputError, match="--identities"):
-        read(tmp_path / "nobody")
+        read(tmp_path / "nowhere")
 
 
 def test_photographs_without_any_face_are_refused(read, tmp_path):
@@ -107,26 +107,26 @@ ROWS = [
 
 @pytest.fixture
 def report(read):
-    """A report on rows, of photographs of which one shows nobody."""
+    """A report on rows, of photographs of which one shows no face."""
     return lambda rows: summarise(read(), rows, run=RUN, networks=Networks())
 
 
 def test_each_aspect_is_averaged_over_the_cases_that_it_applies_to(report):
     whole = report(ROWS)
-    assert [one.title for one in whole.groups] == [PLAIN, STYLED]
+    assert [group.title for group in whole.groups] == [PLAIN, STYLED]
     identity = whole.metrics["identity"].candidates["drawn"]
     assert (identity.mean, identity.num_cases) == (0.6, 2)
     assert round(whole.metrics["clip-large"].candidates["drawn"].mean, 6) == 0.3
     assert "identity" not in whole.groups[1].metrics
-    aspects = {one.title.partition(":")[0] for one in whole.metrics.values()}
+    aspects = {metric.title.partition(":")[0] for metric in whole.metrics.values()}
     assert aspects == {"identity", "prompt", "face ratio", "pictures with a face"}
 
 
 def test_failures_are_counted_and_no_score_stands_for_them(report, read):
     whole = report(ROWS)
     assert whole.facts["num_failed"] == 1 + 2  # a picture, and all of a photograph
-    shown = [one.metrics["face-shown"].candidates["drawn"] for one in whole.groups]
-    assert [(one.mean, one.num_cases) for one in shown] == [(1, 2), (0, 1)]
+    shown = [group.metrics["face-shown"].candidates["drawn"] for group in whole.groups]
+    assert [(share.mean, share.num_cases) for share in shown] == [(1, 2), (0, 1)]
     heads, lines = table_by_group(read(), whole)
     column = next(place for place, head in enumerate(heads) if "with a face" in head)
     assert [line[column] for line in lines] == ["100.0", "0.0"]
@@ -148,7 +148,7 @@ def test_what_is_missing_is_named_with_what_would_bring_it(report, read):
 def run(world, out, *more):
     arguments = ["fastface", "--identities", world / "people", "--prompts", world / "prompts.txt"]
     arguments += ["--out", out, *options(world), "--judge-models", world / "judge", *more]
-    return CliRunner().invoke(app, [str(one) for one in arguments], catch_exceptions=False)
+    return CliRunner().invoke(app, [str(word) for word in arguments], catch_exceptions=False)
 
 
 def pictures(out):
@@ -163,7 +163,7 @@ def test_people_are_drawn_once_judged_apart_and_failures_counted(world, tmp_path
     report = json.loads(result.stdout)
     assert report == json.loads((out / "report.json").read_text())
     assert (report["num_people"], report["num_drawn"], report["num_failed"]) == (2, 4, 2)
-    assert [(one["name"], one["num_cases"]) for one in report["left_out"]] == [("c.png", 2)]
+    assert [(photo["name"], photo["num_cases"]) for photo in report["left_out"]] == [("c.png", 2)]
     assert (report["encoder"], report["judge"]) == ("opencv", "arcface")
     assert {*report["metrics"]} == {"identity", "face-shown", "face-ratio"}
     assert {*report["not_computed"]} == {"clip-large", "clip-small", "style"}
@@ -193,7 +193,7 @@ def test_people_are_drawn_once_judged_apart_and_failures_counted(world, tmp_path
 
     arguments = ["fastface", "--identities", world / "people", "--prompts", world / "prompts.txt"]
     arguments += ["--out", out, *options(world), "--identity-guidance", "dcg"]
-    mixed = CliRunner().invoke(app, [str(one) for one in arguments])
+    mixed = CliRunner().invoke(app, [str(word) for word in arguments])
     assert mixed.exit_code != 0
     assert "pictures of other weights" in str(mixed.exception)
 

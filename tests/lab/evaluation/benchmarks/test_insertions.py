@@ -78,7 +78,7 @@ def drawn(benchmark, folder):
 def truths(benchmark, results):
     """Return what there is to judge of the truth of each case."""
     cases = benchmark.cases(NUM_DRAWN)
-    return [dict(benchmark.evidence(one, results, Networks()))["truth"] for one in cases]
+    return [dict(benchmark.evidence(case, results, Networks()))["truth"] for case in cases]
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def removal_evidence(removals, removed):
 
 def values(name, evidence, changed):
     """Return the scores of one metric for what `changed` makes of each evidence."""
-    return [METRICS.get(name).score(changed(one)) for one in evidence]
+    return [METRICS.get(name).score(changed(known)) for known in evidence]
 
 
 def blurred(one):
@@ -174,24 +174,24 @@ def test_right_light_out_of_focus_is_better_than_none_and_other_light_is_worst(i
 
 
 def test_more_light_from_the_same_side_is_an_error_in_proportion(evidence):
-    for one in evidence:
-        plain = one.unlit
-        stronger = replace(one, picture=plain + 1.5 * (one.truth - plain))
+    for known in evidence:
+        plain = known.unlit
+        stronger = replace(known, picture=plain + 1.5 * (known.truth - plain))
         assert METRICS.get("light-error").score(stronger) == pytest.approx(0.5, abs=1e-3)
 
 
 def test_a_soft_shadow_is_better_than_none_one_too_dark_or_one_on_the_wrong_side(evidence):
-    for one, soft, none in zip(
+    for known, soft, none in zip(
         evidence,
         values("shadow-error", evidence, blurred),
         values("shadow-error", evidence, unlit),
         strict=True,
     ):
-        shadow = (one.truth - one.source) * (one.mask <= 0)
-        left, _, right, _ = bounding_box(one.mask)
+        shadow = (known.truth - known.source) * (known.mask <= 0)
+        left, _, right, _ = bounding_box(known.mask)
         mirrored = shadow.flip(-1).roll(round((left + right - 1) * shadow.shape[-1]), -1)
         darker, turned = (
-            METRICS.get("shadow-error").score(replace(one, picture=one.source + each))
+            METRICS.get("shadow-error").score(replace(known, picture=known.source + each))
             for each in (2 * shadow, mirrored)
         )
         assert none == pytest.approx(1, abs=1e-3)
@@ -208,35 +208,35 @@ def test_what_shows_through_and_a_wrong_ground_are_ghosts(removal_evidence):
 
     assert values("ghost", removal_evidence, half) == pytest.approx([0.5] * NUM_DRAWN, abs=1e-4)
     assert values("ghost", removal_evidence, nothing) == pytest.approx([1] * NUM_DRAWN)
-    for one in removal_evidence:
-        other = torch.where(one.mask > 0, one.truth.flip(-1), one.truth)
-        assert METRICS.get("ghost").score(replace(one, picture=other)) > 0.1
-        assert METRICS.get("ghost").score(blurred(one)) < 0.2
-        assert METRICS.get("sharpness-inside").score(blurred(one)) < 0.9
+    for known in removal_evidence:
+        other = torch.where(known.mask > 0, known.truth.flip(-1), known.truth)
+        assert METRICS.get("ghost").score(replace(known, picture=other)) > 0.1
+        assert METRICS.get("ghost").score(blurred(known)) < 0.2
+        assert METRICS.get("sharpness-inside").score(blurred(known)) < 0.9
 
 
 def test_a_step_at_the_border_is_a_seam_and_a_blur_washes_it_out(removal_evidence):
-    for one in removal_evidence:
-        lighter = replace(one, picture=one.truth + 0.5 * (one.mask > 0))
+    for known in removal_evidence:
+        lighter = replace(known, picture=known.truth + 0.5 * (known.mask > 0))
         assert METRICS.get("seam").score(lighter) > 1.2
-        assert METRICS.get("seam").score(blurred(one)) < 1
+        assert METRICS.get("seam").score(blurred(known)) < 1
 
 
 def test_reports_tell_whether_the_model_is_better_than_its_baselines(
     benchmark, results, removals, removed
 ):
     networks = Networks(panel=benchmark.panel())
-    for one, folder, better in (
+    for trial, folder, better in (
         (benchmark, results, {"light-error of paste", "subject-psnr of poisson"}),
         (removals, removed, {"ghost of inpainted"}),
     ):
-        rows = list(score(one, one.cases(NUM_DRAWN), folder, networks))
-        report = write_report(one, rows, folder, networks)
+        rows = list(score(trial, trial.cases(NUM_DRAWN), folder, networks))
+        report = write_report(trial, rows, folder, networks)
         assert {name for name, part in report.facts["better"].items() if part.mean == 1} >= better
         assert sum("100.0 [100.0, 100.0] %" in said for said in report.sentences) >= len(better)
-        assert {*report.metrics["seam"].candidates} == {*one.candidates}
-        judged = "subject-retrieval" if one is benchmark else "subject-remains"
-        assert report.metrics[judged].candidates.keys() == one.candidates.keys()
+        assert {*report.metrics["seam"].candidates} == {*trial.candidates}
+        found = "subject-retrieval" if trial is benchmark else "subject-remains"
+        assert report.metrics[found].candidates.keys() == trial.candidates.keys()
         assert (folder.root / "index.html").stat().st_size > 0
 
 
@@ -270,14 +270,14 @@ def test_joining_keeps_most_of_the_light_of_an_exact_drawing(session, benchmark)
         )
         joined = to_tensor(exactly_drawn(session, request, shown))
         errors.append(light_error(joined, shown.pixels, 2 * unlit - 1, shown.mask))
-    found = [one for one in errors if one is not None]
+    found = [error for error in errors if error is not None]
     assert sum(found) < 0.85 * len(found)
 
 
 def test_poisson_blending_changes_the_subject_alone_and_keeps_it_in_its_place(inserted):
     pytest.importorskip("cv2", reason=NEEDS_OPENCV)
-    for one in inserted:
-        answer = one.answer
+    for insertion in inserted:
+        answer = insertion.answer
         photo, box = to_pil(answer.rendering.background)[0], bounding_box(answer.rendering.mask)
         blended = to_tensor(
             poisson_blended(photo, answer.reference, answer.reference_mask, layout=from_box(box))
@@ -289,8 +289,8 @@ def test_poisson_blending_changes_the_subject_alone_and_keeps_it_in_its_place(in
 
 def test_inpainting_fills_the_mask_from_around_it(inserted):
     pytest.importorskip("cv2", reason=NEEDS_OPENCV)
-    for one in inserted:
-        photo, mask = one.answer.rendering.pixels, touched(one)
+    for insertion in inserted:
+        photo, mask = insertion.answer.rendering.pixels, touched(insertion)
         filled = to_tensor(inpainted(to_pil(photo)[0], mask))
         assert torch.equal(filled[..., 0, :], to_tensor(to_pil(photo)[0])[..., 0, :])
         assert ((filled - photo).abs() * mask).amax() > 0.2

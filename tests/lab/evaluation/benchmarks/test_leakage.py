@@ -29,7 +29,7 @@ def test_boxes_lie_side_by_side_inside_of_the_picture():
     for count in COUNTS:
         found = boxes(count)
         assert all(0 <= left < right <= 1 for left, _, right, _ in found)
-        assert all(one[2] < other[0] for one, other in pairwise(found))
+        assert all(box[2] < other[0] for box, other in pairwise(found))
 
 
 def test_the_prompt_names_all_subjects_in_plain_english():

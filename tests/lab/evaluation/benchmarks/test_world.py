@@ -240,20 +240,22 @@ def test_two_subjects_stand_side_by_side_and_both_are_judged(benchmark, networks
     case = tried[-1]
     pair, known = benchmark.pair(case), benchmark.known(case)
     masks = (pair.rendering.mask, pair.rendering.companion_mask)
-    left, right = (bounding_box(one) for one in masks)
+    left, right = (bounding_box(mask) for mask in masks)
     assert left[2] <= right[0]
     for box, shown in zip(benchmark.boxes(case), (left, right), strict=True):
         assert box[0] < (shown[0] + shown[2]) / 2 < box[2]
     assert known["reference"].tobytes() != known["other-reference"].tobytes()
-    judged = [one for kind, one in benchmark.evidence(case, drawn, networks) if kind == "truth"]
-    codes = [one.expected.subject for one in judged]
+    judged = [
+        evidence for kind, evidence in benchmark.evidence(case, drawn, networks) if kind == "truth"
+    ]
+    codes = [evidence.expected.subject for evidence in judged]
     assert codes == [case.code, case.other_code]
-    assert [one.expected.others for one in judged] == [{codes[1]}, {codes[0]}]
+    assert [evidence.expected.others for evidence in judged] == [{codes[1]}, {codes[0]}]
 
 
 def test_turning_the_paste_brings_it_closer_to_the_truth(benchmark, dealt):
     errors = []
-    for case in [one for one in dealt[WorldKind.TURN] if one.answer in {"left", "right"}][:8]:
+    for case in [case for case in dealt[WorldKind.TURN] if case.answer in {"left", "right"}][:8]:
         answer = benchmark.answer(case)
         truth, reference = answer.rendering, (answer.reference, answer.reference_mask)
         for is_turned in (False, True):
@@ -331,14 +333,14 @@ def test_the_judges_of_the_package_recognise_true_renderings(benchmark, dealt):
             reading = panel.read(picture, mask, shown, finds_pose=False)
             told = {**reading.answers, "subject": reading.subject}
             asked = {**expected.answers, **({"subject": case.code} if expected.subject else {})}
-            right += [told[name] == one for name, one in asked.items() if name != "pose"]
+            right += [told[name] == answer for name, answer in asked.items() if name != "pose"]
     assert sum(right) > 0.9 * len(right)
 
 
 def test_pictures_are_of_the_size_that_is_asked_for(session, subjects, dealt):
     large, small = WorldBenchmark(subjects), WorldBenchmark(subjects, size_px=128)
     case = dealt[WorldKind.PLAIN][0]
-    assert [one.answer(case).rendering.pixels.shape[-1] for one in (large, small)] == [256, 128]
+    assert [world.answer(case).rendering.pixels.shape[-1] for world in (large, small)] == [256, 128]
     assert large.fingerprint != small.fingerprint
     with pytest.raises(CapabilityError, match="size_px=256"):
         WorldDrawer(session, large)

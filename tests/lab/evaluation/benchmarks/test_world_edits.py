@@ -59,7 +59,7 @@ def drawn(benchmark, tried, tmp_path_factory):
 
 def test_a_longer_list_of_a_kind_starts_with_the_shorter_one(benchmark, dealt):
     few = benchmark.cases(3)
-    assert all([one for one in few if one.kind is kind] == dealt[kind][:3] for kind in dealt)
+    assert all([case for case in few if case.kind is kind] == dealt[kind][:3] for kind in dealt)
     every = [case for cases in dealt.values() for case in cases]
     assert len({case.name for case in every}) == len(every) == MANY * len(TITLES)
     assert WorldEditBenchmark(benchmark.subjects, seed=1).cases(3) != few
@@ -124,7 +124,7 @@ def test_an_answer_repeats_and_a_newcomer_is_shown_before_a_wall(benchmark, trie
     case = tried[-1]
     first, again = (benchmark.answer(case) for _ in range(2))
     assert isinstance(first, EditAnswer)
-    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    assert all(torch.equal(value, other) for value, other in zip(first, again, strict=True))
     task = benchmark.task(case)
     assert case.has_reference
     assert task.reference.size == task.source.size == task.reference_mask.size

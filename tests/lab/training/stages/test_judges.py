@@ -18,8 +18,8 @@ from swiftpie_world.captions import NONE, SceneSpec
 from swiftpie_world.places import PLACES, Setting
 from swiftpie_world.sampler import World
 
-ROOM = next(i for i, one in enumerate(PLACES) if not one.outdoors)
-LAND = next(i for i, one in enumerate(PLACES) if one.has_seasons)
+ROOM = next(i for i, place in enumerate(PLACES) if not place.outdoors)
+LAND = next(i for i, place in enumerate(PLACES) if place.has_seasons)
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def test_labels_are_what_was_asked_and_unknown_where_nothing_tells(stage):
 
 
 def test_a_jump_is_told_only_where_there_is_ground_to_leave(stage):
-    floor = next(i for i, one in enumerate(PLACES) if one.grounded)
-    sky = next(i for i, one in enumerate(PLACES) if not one.grounded)
+    floor = next(i for i, place in enumerate(PLACES) if place.grounded)
+    sky = next(i for i, place in enumerate(PLACES) if not place.grounded)
     poses = [(floor, "jumping"), (floor, "lying"), (sky, "jumping")]
     specs = [SceneSpec(Setting(place), size="huge", pose=pose) for place, pose in poses]
     assert labels_of(stage.world.batch(3, 1, seed=1, specs=specs))["jump"].tolist() == [
@@ -80,7 +80,7 @@ def test_every_weight_learns_and_a_step_downhill_lowers_the_loss(stage):
     network = stage.network()
     before = sum(stage.losses(network, 5).values())
     before.backward()
-    assert [name for name, one in network.named_parameters() if one.grad is None] == []
+    assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
     torch.optim.SGD(network.parameters(), lr=0.02).step()
     assert sum(stage.losses(network, 5).values()).item() < before.item()
 
@@ -94,7 +94,7 @@ def test_figures_are_told_for_every_question_and_the_export_loads(stage, tmp_pat
     stage.export(network, tmp_path)
     loaded = load_judges(tmp_path, WHOLE_QUESTIONS, CLOSE_QUESTIONS)
     for own, other in zip((network.subject_embedder, network.picture_reader), loaded, strict=True):
-        for name, one in own.named_parameters():
-            torch.testing.assert_close(one, other.get_parameter(name), atol=1e-3, rtol=1e-3)
+        for name, weight in own.named_parameters():
+            torch.testing.assert_close(weight, other.get_parameter(name), atol=1e-3, rtol=1e-3)
     for config in tmp_path.rglob("config.json"):
         assert str(tmp_path) not in config.read_text()

@@ -19,7 +19,7 @@ def test_only_the_layers_that_place_learn_and_a_step_downhill_lowers_the_loss(st
     network = stage.network()
     before = sum(stage.losses(network, 1).values())
     before.backward()
-    learned = {name for name, one in network.named_parameters() if one.grad is not None}
+    learned = {name for name, weight in network.named_parameters() if weight.grad is not None}
     assert learned == {name for name, _ in network.named_parameters() if name.startswith("layers.")}
     torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.01).step()
     after = stage.losses(network, 1), stage.losses(network, 2)

@@ -24,10 +24,10 @@ def test_only_what_looks_at_pictures_learns(stage):
     network = stage.network()
     sum(stage.losses(network, 1).values()).backward()
     known = dict(network.named_parameters())
-    learned = {name for name, one in known.items() if one.grad is not None}
+    learned = {name for name, weight in known.items() if weight.grad is not None}
     taught = {"reference", "own", "scenery", "mood", "vote"}
     assert {name.split(".")[1] for name in learned} == taught
-    assert learned == {name for name, one in known.items() if one.requires_grad}
+    assert learned == {name for name, weight in known.items() if weight.requires_grad}
 
 
 def test_a_step_downhill_lowers_the_loss(stage):
@@ -80,7 +80,10 @@ def test_the_export_is_the_model_with_this_reader(stage, tmp_path):
         network.light_reader.mood.bias.add_(1)
     stage.export(network, tmp_path)
     kept = type(network).from_pretrained(tmp_path / "layout_predictor").float()
-    bias, stored = (one.light_reader.mood.bias for one in (network, kept))
+    bias, stored = (predictor.light_reader.mood.bias for predictor in (network, kept))
     torch.testing.assert_close(stored, bias, atol=1e-3, rtol=1e-3)
     assert stage.model.initial.layout_predictor.light_reader.mood.bias.abs().max() < 1
-    assert {one.name for one in tmp_path.iterdir() if one.is_dir()} >= {"denoiser", "autoencoder"}
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} >= {
+        "denoiser",
+        "autoencoder",
+    }

@@ -54,11 +54,11 @@ def test_training_deals_all_places_of_the_library_and_validation_the_named_ones(
     generator = torch.Generator().manual_seed(4)
     has_reference, lacks = torch.zeros(400, dtype=torch.bool), torch.ones(400, dtype=torch.bool)
     deal = functools.partial(stage._settings, generator=generator, held_out=False)
-    dealt = {one.place for one in deal(has_reference, is_training=True)}
+    dealt = {setting.place for setting in deal(has_reference, is_training=True)}
     assert max(dealt) < len(SCENE_PLACES)
     assert len(dealt) > len(PLACES) + 30
     for rows, is_training in ((lacks, True), (has_reference, False), (lacks, False)):
-        assert all(one.place < len(PLACES) for one in deal(rows, is_training=is_training))
+        assert all(setting.place < len(PLACES) for setting in deal(rows, is_training=is_training))
     batch = stage.batch(40, seed=3)
     assert batch.condition.place.max() == len(PLACES)
 
@@ -107,7 +107,7 @@ def test_batches_drawn_at_once_are_parts_of_one_and_repeat(stage):
 @torch.no_grad()
 def test_textures_lie_on_references_and_truths_alike(stage):
     rough = replace(stage, config=replace(stage.config, texture_share=1.0))
-    bare, textured = (one.batch(16, seed=2) for one in (stage, rough))
+    bare, textured = (drawer.batch(16, seed=2) for drawer in (stage, rough))
     has_reference = (bare.reference != 0).flatten(1).any(dim=1)
     changed = (textured.reference != bare.reference).flatten(1).any(dim=1)
     assert torch.equal(changed, has_reference)
@@ -126,7 +126,7 @@ def test_what_takes_seasons_away_learns_from_the_first_step(start, tmp_path):
     stage = config.build(Context(data=tmp_path, runs=tmp_path, device="cpu"))
     network = stage.network()
     sum(stage.losses(network, 3).values()).backward()
-    gradients = {name: float(one.grad.norm()) for name, one in network.named_parameters()}
+    gradients = {name: float(weight.grad.norm()) for name, weight in network.named_parameters()}
     assert gradients["leave.weight"] > 0.01 * gradients["finish.weight"]
 
 

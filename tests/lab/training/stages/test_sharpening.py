@@ -34,7 +34,7 @@ def test_the_critic_learns_to_tell_true_from_drawn_patches(stage):
         sum(terms.values()).backward()
         optimizer.step()
     assert terms["critic"] < 0.8 * math.log(2)  # what guessing costs
-    on_true, on_drawn = (network.critic(one, attempt.answer.noise) for one in (true, drawn))
+    on_true, on_drawn = (network.critic(latents, attempt.answer.noise) for latents in (true, drawn))
     assert (on_true > on_drawn).float().mean() > 0.9
 
 

@@ -45,7 +45,7 @@ def test_an_inversion_network_gives_half_of_the_noise(build, place):
         (stage.example_source.batch(4, n).noise, plain.example_source.batch(4, n).noise)
         for n in range(4)
     ]
-    same = [torch.equal(a, b) for one, two in pairs for a, b in zip(one, two, strict=True)]
+    same = [torch.equal(a, b) for own, two in pairs for a, b in zip(own, two, strict=True)]
     assert 0 < sum(same) < len(same)
 
 

@@ -77,7 +77,7 @@ def test_losses_fall_on_one_subject_and_the_base_stays_as_it_was(build, place, t
         [first_terms(stage, network, draw) for draw in (100, 101)] for network in (started, trained)
     ]
     for name in ("subject", "whole", "maps"):
-        first, last = (sum(float(one[name].detach()) for one in rows) for rows in terms)
+        first, last = (sum(float(row[name].detach()) for row in rows) for rows in terms)
         assert last < 0.97 * first, name
     after = base_state(stage)
     assert before.keys() == after.keys()
@@ -198,7 +198,7 @@ def test_the_semantic_half_draws_the_same_in_diffusers(exported, place):
     session = session_with(place, exported)
     identity = session.encode_identity(subject())
     tower = CLIPVisionModelWithProjection.from_pretrained(place / "encoder")
-    mean, std = (torch.tensor(one).view(1, 3, 1, 1) for one in (CLIP_MEAN, CLIP_STD))
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     visible = ((identity.pixels + 1) / 2 - mean) / std * identity.mask
     small = F.interpolate(visible, size=(32, 32), mode="bicubic", antialias=True)
     pipeline = StableDiffusionPipeline.from_pretrained(place / "pipeline")
@@ -235,7 +235,7 @@ def test_training_goes_on_from_an_exported_adapter(exported, build):
 
 def test_one_command_trains_and_another_draws(place, tmp_path):
     def call(*arguments):
-        result = CliRunner().invoke(app, [str(one) for one in arguments])
+        result = CliRunner().invoke(app, [str(word) for word in arguments])
         assert result.exit_code == 0, result.output
         return result.output
 

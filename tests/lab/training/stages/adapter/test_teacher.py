@@ -79,7 +79,7 @@ def test_a_teacher_with_both_branches_reads_references_itself(build_matching, tm
 def test_the_fake_score_learns_at_every_step_and_the_others_at_some(build_matching):
     stage = build_matching(teacher={"student_every": 2}, loss=EVERY_TERM)
     network = stage.network()
-    asked = [[one.group for one in stage.updates(network, step, step)] for step in range(3)]
+    asked = [[update.group for update in stage.updates(network, step, step)] for step in range(3)]
     everyone = ["adapter", "discriminator", "critic"]
     assert asked == [everyone, ["critic"], everyone]
     assert list(stage.groups) == everyone
@@ -179,7 +179,7 @@ class Dense:
 
 def embeds_of(place, examples):
     tower = CLIPVisionModelWithProjection.from_pretrained(place / "encoder").double()
-    mean, std = (torch.tensor(one).double().view(1, 3, 1, 1) for one in (CLIP_MEAN, CLIP_STD))
+    mean, std = (torch.tensor(values).double().view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     visible = ((examples.reference.double() + 1) / 2 - mean) / std * examples.reference_mask
     small = F.interpolate(visible, size=(32, 32), mode="bicubic", antialias=True)
     return tower(small).image_embeds
@@ -263,6 +263,6 @@ def test_checkpointing_changes_memory_not_gradients(build_matching):
         update.terms["critic"].backward()
         found.append({name: part.weight.grad for name, part in network.critic_parts().items()})
     kept, twice = found
-    assert max(float(one.abs().max()) for one in kept.values()) > 1e-3
+    assert max(float(weight.abs().max()) for weight in kept.values()) > 1e-3
     for name, gradient in kept.items():
         torch.testing.assert_close(gradient, twice[name], atol=1e-6, rtol=1e-4)

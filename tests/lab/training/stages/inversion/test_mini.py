@@ -113,7 +113,7 @@ def test_true_noise_has_no_error(noise):
 
 def test_guessing_the_mean_counts_as_one(noise):
     error = noise_error(torch.zeros_like(noise), noise)
-    assert [float(one) for one in error] == pytest.approx([1, 1, 1], abs=0.2)
+    assert [float(part) for part in error] == pytest.approx([1, 1, 1], abs=0.2)
 
 
 def test_windows_of_noise_have_unit_variance(noise):

@@ -170,7 +170,7 @@ def test_what_was_trained_loads_as_an_editor(stage, place, tmp_path):
         dtype="float32",
     )
     loaded = session.components
-    half = {name: one.half().float() for name, one in network.inversion.state_dict().items()}
+    half = {name: weight.half().float() for name, weight in network.inversion.state_dict().items()}
     assert_same(half, loaded.inverter().unet.state_dict())
     own = dict(loaded.denoiser.named_parameters())
     for name, weight in network.image.denoiser_weights().items():

@@ -87,7 +87,7 @@ def test_every_task_is_learned(stage, task):
     network = stage.network()
     terms = only.losses(network, 1)
     sum(terms.values()).backward()
-    assert all(torch.isfinite(one).all() for one in terms.values())
+    assert all(torch.isfinite(term).all() for term in terms.values())
     assert network.denoiser.unet.conv_in.weight.grad.abs().sum() > 0
 
 
@@ -117,7 +117,7 @@ def test_the_semantic_branch_is_taught_where_to_look(stage):
         optimizer.step()
         found.append(float(loss.detach()))
     assert found[-1] < 0.95 * found[0]
-    hooks = [hook for one in network.modules() for hook in one._forward_hooks]
+    hooks = [hook for module in network.modules() for hook in module._forward_hooks]
     assert hooks == []
 
 
@@ -160,7 +160,7 @@ def test_lit_references_reach_the_denoiser(stage):
         stage.losses(network, 1)
         network.layout_predictor.light_reader.told[2].bias[3:6] = -1.0  # a dark place
         stage.losses(network, 1)
-    placed = [one.aligned for one in seen if one.aligned.shape[1] == 2]
+    placed = [condition.aligned for condition in seen if condition.aligned.shape[1] == 2]
     assert len(placed) == 2
     assert (placed[0] - placed[1])[:, :, :32].abs().amax(dim=(0, 2, 3, 4)).min() > 0.1
     assert torch.equal(placed[0][:, :, 32:], placed[1][:, :, 32:])  # outlines stay
@@ -177,7 +177,7 @@ def test_a_reference_from_another_side_is_one_more_to_look_at(stage):
         seen = []
         config = replace(stage.config, tasks=placed, drops=never, other_sides=share)
         terms = replace(stage, config=config).losses(network, 1)
-        assert all(torch.isfinite(one).all() for one in terms.values())
+        assert all(torch.isfinite(term).all() for term in terms.values())
         conditions.append(seen[-1])  # after references were read
     one, two = conditions
     assert (one.coverage.shape[2], two.coverage.shape[2]) == (1, 2)

@@ -70,7 +70,7 @@ def test_the_loss_of_noise_is_the_textbooks(kind):
     weight = torch.rand(2, 1, 3, 3, generator=torch.Generator().manual_seed(1))
     levels = levels_at(torch.tensor([10, 700]), like=clean)
     signal = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)[[10, 700]]
-    alpha, sigma = (one.reshape(2, 1, 1, 1) for one in (signal**0.5, (1 - signal) ** 0.5))
+    alpha, sigma = (level.reshape(2, 1, 1, 1) for level in (signal**0.5, (1 - signal) ** 0.5))
     x, e, w = clean.double().numpy(), noise.double().numpy(), weight.double().numpy()
     target = {"epsilon": e, "v_prediction": alpha * e - sigma * x, "sample": x}[kind.value]
     error = (raw.double().numpy() - target) ** 2
@@ -94,7 +94,7 @@ def test_the_teachers_answer_is_its_clean_latents_in_float64(build_subject, plac
     times = torch.randint(FIRST_ALIGNED, LAST_ALIGNED + 1, (2,), generator=generator)
     signal = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)[times.numpy()]
     alpha, sigma = (
-        torch.tensor(one).view(2, 1, 1, 1) for one in (signal**0.5, (1 - signal) ** 0.5)
+        torch.tensor(level).view(2, 1, 1, 1) for level in (signal**0.5, (1 - signal) ** 0.5)
     )
     unet = UNet2DConditionModel.from_pretrained(place / "teacher").double()
     for path, part in network.teacher.items():
