@@ -58,6 +58,27 @@ def train(tmp_path):
     return run
 
 
+def check_learning(stage, *, rate, draw=2):
+    """Check what every plain stage promises, and return the names of the weights that learned.
+
+    A draw decides its losses, all trained weights get a gradient and no other does, and a small
+    step downhill lowers the loss.
+    """
+    network = stage.network()
+    first, again, other = (stage.losses(network, number) for number in (draw, draw, draw + 1))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+    before = sum(first.values())
+    before.backward()
+    weights = dict(network.named_parameters())
+    learned = {name for name, weight in weights.items() if weight.grad is not None}
+    assert learned == {name for name, weight in weights.items() if weight.requires_grad}
+    torch.optim.SGD([weights[name] for name in learned], lr=rate).step()
+    with torch.no_grad():
+        assert sum(stage.losses(network, draw).values()) < before
+    return learned
+
+
 class Unseen:
     """What a stage does instead where its test need not pay for samples and exports."""
 

@@ -5,7 +5,7 @@ from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.training.stages.layout import LayoutConfig, LayoutStage
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
 from swiftpie_world.sampler import World
-from tests.lab.training.stages.conftest import small_model
+from tests.lab.training.stages.conftest import check_learning, small_model
 
 
 @pytest.fixture(scope="module")
@@ -15,16 +15,9 @@ def stage():
     return LayoutStage(model, LayoutConfig(num_subjects=2, views=3, validation_pictures=64))
 
 
-def test_only_the_layers_that_place_learn_and_a_step_downhill_lowers_the_loss(stage):
-    network = stage.network()
-    before = sum(stage.losses(network, 1).values())
-    before.backward()
-    learned = {name for name, weight in network.named_parameters() if weight.grad is not None}
-    assert learned == {name for name, _ in network.named_parameters() if name.startswith("layers.")}
-    torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.01).step()
-    after = stage.losses(network, 1), stage.losses(network, 2)
-    assert after[0]["layout"] < before
-    assert after[1]["layout"] != after[0]["layout"]
+def test_only_the_layers_that_place_learn(stage):
+    learned = check_learning(stage, rate=0.01, draw=1)
+    assert all(name.startswith("layers.") for name in learned)
 
 
 def test_subjects_are_placed_as_in_pictures(stage):

@@ -40,16 +40,6 @@ def test_the_same_step_has_the_same_losses(stage, network):
     assert all(torch.equal(first[name], again[name]) for name in first)
 
 
-def test_every_weight_gets_a_gradient(stage, network):
-    network.zero_grad()
-    stage = replace(stage, config=replace(stage.config, sceneries=1, tasks=Tasks(0, 0, 0.5, 0)))
-    for step in range(4):
-        sum(stage.losses(network, step).values()).backward()
-    idle = [name for name, weight in network.named_parameters() if weight.grad is None]
-    assert idle == []
-    assert all(torch.isfinite(weight.grad).all() for weight in network.parameters())
-
-
 def test_without_any_reference_no_map_is_learned(stage, network):
     alone = replace(stage, config=replace(stage.config, drops=Drops(everything=1.0)))
     assert "maps" not in alone.losses(network, 0)
@@ -78,23 +68,31 @@ def test_training_goes_on_from_the_packaged_weights(stage):
     assert further.losses(network, 3)["latents"] < 0.5 * new.losses(new.network(), 3)["latents"]
 
 
-@pytest.mark.parametrize("task", list(TrainingTask))
-def test_every_task_is_learned(stage, task):
-    shares = dict.fromkeys(vars(Tasks()), 0.0) | (
-        {task.value: 1.0} if task.value in vars(Tasks()) else {}
-    )
-    only = replace(stage, config=replace(stage.config, tasks=Tasks(**shares)))
+def doing(stage, task):
+    """Return the stage with batches of one task alone."""
+    shares = dict.fromkeys(vars(Tasks()), 0.0)
+    shares |= {task.value: 1.0} if task.value in shares else {}
+    return replace(stage, config=replace(stage.config, tasks=Tasks(**shares)))
+
+
+def test_every_task_is_learned_and_together_they_reach_every_weight(stage):
     network = stage.network()
-    terms = only.losses(network, 1)
-    sum(terms.values()).backward()
-    assert all(torch.isfinite(term).all() for term in terms.values())
-    assert network.denoiser.unet.conv_in.weight.grad.abs().sum() > 0
+    for task in TrainingTask:
+        first = network.denoiser.unet.conv_in.weight
+        first.grad = None
+        terms = doing(stage, task).losses(network, 1)
+        sum(terms.values()).backward()
+        assert all(torch.isfinite(term).all() for term in terms.values()), task
+        assert first.grad.abs().sum() > 0, task
+    sceneries = replace(stage, config=replace(stage.config, sceneries=1))
+    sceneries.losses(network, 1)["votes"].backward()
+    idle = [name for name, weight in network.named_parameters() if weight.grad is None]
+    assert idle == []
+    assert all(torch.isfinite(weight.grad).all() for weight in network.parameters())
 
 
 def test_the_semantic_branch_learns_where_nothing_else_shows_the_subject(stage):
-    shares = dict.fromkeys(vars(Tasks()), 0.0) | {"semantic": 1.0}
-    only = replace(stage, config=replace(stage.config, tasks=Tasks(**shares)))
-    network = stage.network()
+    only, network = doing(stage, TrainingTask.SEMANTIC), stage.network()
     sum(only.losses(network, 1).values()).backward()
     read = {
         name: float(weight.grad.abs().sum()) if weight.grad is not None else 0.0
@@ -105,18 +103,17 @@ def test_the_semantic_branch_learns_where_nothing_else_shows_the_subject(stage):
 
 
 def test_the_semantic_branch_is_taught_where_to_look(stage):
-    shares = dict.fromkeys(vars(Tasks()), 0.0) | {"semantic": 1.0}
-    config = replace(stage.config, tasks=Tasks(**shares), lookup_weight=1.0)
-    stage = replace(stage, config=config)
+    only = doing(stage, TrainingTask.SEMANTIC)
+    stage = replace(only, config=replace(only.config, lookup_weight=1.0))
     network, found = stage.network(), []
     optimizer = torch.optim.Adam(network.denoiser.parameters(), lr=6e-3)
-    for _ in range(5):
+    for _ in range(3):
         loss = stage.losses(network, 1)["lookup"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         found.append(float(loss.detach()))
-    assert found[-1] < 0.95 * found[0]
+    assert found[-1] < 0.97 * found[0]
     hooks = [hook for module in network.modules() for hook in module._forward_hooks]
     assert hooks == []
 
