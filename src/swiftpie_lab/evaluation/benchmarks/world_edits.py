@@ -569,7 +569,6 @@ def open_world_edits(
         loading, _ = resolved(loading, use=Use.EDIT)
     size_px = side_of(loading, own_px=None if results is None else SIZE_PX)
     benchmark = WorldEditBenchmark(open_pack(data), seed=seed, size_px=size_px)
-    networks = Networks(panel=benchmark.panel(judges))
     dealt = benchmark.cases(cases, kinds=() if kinds is None else kinds.split(","))
 
     def own() -> EditDrawer[WorldEditCase]:
@@ -584,9 +583,8 @@ def open_world_edits(
 
     choices = {"mask": mask != "found", "by_name": by_name} | dict.fromkeys(scales, True)
     choices |= changed(rules)
-    return Trial(
-        benchmark, dealt, drawer_of(benchmark, dealt, results, loading, own, **choices), networks
-    )
+    drawer = drawer_of(benchmark, dealt, results, loading, own, **choices)
+    return Trial(benchmark, dealt, drawer, Networks(panel=benchmark.panel(judges)))
 
 
 BENCHMARK = BenchmarkCommand(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from swiftpie.errors import CapabilityError
+from swiftpie.masks import load_mask
 from swiftpie.pipelines.request import WORDS_ALONE
 from swiftpie.pipelines.settings import Scales
 from swiftpie_lab.evaluation.benchmarks.ablations import (
@@ -46,18 +47,22 @@ def test_rows_that_need_four_steps_are_left_out_without_them():
     assert {setup.num_steps for setup in setups(base, (1, 2)).values()} == {None}
 
 
+@pytest.mark.thorough
 def test_every_row_is_another_picture(drawn, case):
     pictures = {kind: drawn.read(case, kind).tobytes() for kind in TITLES}
     assert len({*pictures.values()}) >= len(pictures) - 1  # one guidance may change nothing
 
 
-def test_everything_is_what_the_session_draws(session, ablations, drawn, case):
+def test_everything_is_what_the_session_draws(session, ablations, drawer, case):
     known = ablations.known(case)
     subject = session.encode_identity(known["reference"], masks=known["reference-mask"])
     expected = session.personalize(subject, case.prompt, seed=case.seed, scene=WORDS_ALONE)
-    assert drawn.read(case, EVERYTHING).tobytes() == expected.images[0].tobytes()
+    region = load_mask(known["truth-mask"], known["truth-mask"].size)
+    drawn = session.draw(drawer.request(session, case, drawer.setups[EVERYTHING], region))
+    assert drawn.images[0].tobytes() == expected.images[0].tobytes()
 
 
+@pytest.mark.thorough
 def test_every_row_is_judged_with_its_own_mask(ablations, drawn, case, networks):
     (row,) = score(ablations, [case], drawn, networks)
     for metric in ("subject-recognition", "subject-psnr", "mask-iou"):

@@ -240,6 +240,7 @@ def test_reports_tell_whether_the_model_is_better_than_its_baselines(
         assert (folder.root / "index.html").stat().st_size > 0
 
 
+@pytest.mark.thorough
 def test_a_session_and_its_baselines_draw_complete_cases(session, benchmark, removals, tmp_path):
     pytest.importorskip("cv2", reason=NEEDS_OPENCV)
     for drawer in (InsertionDrawer(session, benchmark), RemovalDrawer(session, removals)):

@@ -253,6 +253,7 @@ def test_teacher_and_student_agree_where_the_fake_score_is_the_teacher(build_mat
     assert gradient.abs().max() == 0
 
 
+@pytest.mark.thorough
 def test_checkpointing_changes_memory_not_gradients(build_matching):
     found = []
     for checkpointing in (False, True):

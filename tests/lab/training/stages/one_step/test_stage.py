@@ -118,14 +118,6 @@ def test_the_semantic_branch_is_taught_where_to_look(stage):
     assert hooks == []
 
 
-def test_sceneries_teach_the_light_reader(stage, network):
-    network.zero_grad()
-    config = replace(stage.config, sceneries=2, num_subjects=1)
-    replace(stage, config=config).losses(network, 0)["votes"].backward()
-    vote = network.layout_predictor.light_reader.vote
-    assert all(weight.grad.any() for weight in vote.parameters())
-
-
 def trained_reader(stage, term):
     """Return how a term of the first step's loss goes as the light reader learns it."""
     network, found = stage.network(), []
