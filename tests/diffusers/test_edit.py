@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from swiftpie import CapabilityError, EditMode, EditSettings, InputError, Scales, Session
+from swiftpie import EditMode, EditSettings, InputError, Scales, Session
 from swiftpie.diffusers.edit import SwiftEditPipeline
 from swiftpie.guidance import ClassifierFree
 from tests.pipelines.pictures import edit
@@ -131,30 +131,6 @@ def test_guidance_is_that_of_a_session(pipe, components, photo, mask):
     assert called.images[0].tobytes() not in [one.images[0].tobytes() for one in others]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"num_inference_steps": 4}, "takes 1"),
-        ({"output_type": "latent"}, "output_type="),
-        ({"prompt": ""}, "prompt is empty"),
-        ({"prompt": [PROMPT] * 2, "source_prompt": [SOURCE] * 3}, "prompt has 2 entries"),
-        ({"prompt": []}, "prompt has 0 entries"),
-        ({"box": BOX, "mask_image": Image.new("L", (128, 128), 255)}, "Give one"),
-        ({"settings": EditSettings(size_px=130)}, "130x130 px"),
-        ({"seeds": [-1]}, "seed is -1"),
-        ({"seeds": [1, 2]}, "2 seeds"),
-        ({"negative_prompt": "a cat"}, "without guidance"),
-        (
-            {"guidance_scale": 2.0, "settings": EditSettings(mode=EditMode.RELEASED)},
-            "released mode",
-        ),
-    ],
-)
-def test_what_cannot_be_honoured_is_refused(pipe, photo, options, message):
-    with pytest.raises(InputError, match=message):
-        pipe(**{"prompt": PROMPT, "image": photo} | options)
-
-
 def test_a_subject_is_shown_or_encoded(session, sprite, identity):
     photo = sprite.convert("RGB").resize((128, 128))
     own = SwiftEditPipeline.from_components(session.components)
@@ -172,11 +148,3 @@ def test_pictures_of_several_sizes_are_no_array(pipe, photo):
     wide = photo.resize((192, 128))
     drawn = pipe(PROMPT, [photo, wide], box=BOX)
     assert [one.size for one in drawn.images] == [(128, 128), (192, 128)]
-    with pytest.raises(InputError, match="one size"):
-        pipe(PROMPT, [photo, wide], box=BOX, output_type="np")
-
-
-def test_networks_without_inversion_say_so(session, photo):
-    lone = SwiftEditPipeline.from_components(replace(session.components, inversion=None))
-    with pytest.raises(CapabilityError, match="no inversion network"):
-        lone(PROMPT, photo)
