@@ -9,6 +9,7 @@ import hashlib
 import json
 import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -147,16 +148,19 @@ def main() -> None:
         return
     network = cutout_network() if options.weights is None else load(options.weights)
     torch.set_num_threads(1)
-    scores, confidences = {}, {}
+    scores, confidences, times_ms = {}, {}, []
     for outline in read_outlines():
         photo, search = open_photo(options.folder, outline), hint_of(outline, options.hint)
+        started = time.perf_counter()
         found = find_with(network, photo, search)
+        times_ms.append(1000 * (time.perf_counter() - started))
         scores[outline.file] = float(iou(found.mask, outline.mask()))
         confidences[outline.file] = found.how.confidence or 0.0
     for file, score in scores.items():
         sys.stdout.write(f"{file:28}{score:.3f}  confidence {confidences[file]:.3f}\n")
     all_scores = [*scores.values()]
     sys.stdout.write(f"{summary(all_scores)}\n{warnings(all_scores, [*confidences.values()])}\n")
+    sys.stdout.write(f"median {statistics.median(times_ms):.0f} ms of one core\n")
 
 
 if __name__ == "__main__":

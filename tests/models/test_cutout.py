@@ -168,6 +168,20 @@ def test_the_shipped_photo_is_cut_out():
     assert mask.mean().item() * mask.numel() / (width * height) == pytest.approx(0.785, abs=0.06)
 
 
+@pytest.mark.parametrize(("side_px", "num_looks"), [(240, 1), (90, 2)])
+def test_only_a_small_subject_is_looked_at_twice(side_px, num_looks):
+    bear = subject_library().image("bear").convert("RGBA").resize((side_px, side_px))
+    image, looks = Image.new("RGB", (300, 300), (120, 150, 110)), []
+    image.paste(bear, (30, 30), bear)
+    hook = cutout_network().register_forward_hook(lambda *_: looks.append(1))
+    mask = find(image)
+    hook.remove()
+    assert len(looks) == num_looks
+    truth = Image.new("L", image.size)
+    truth.paste(bear.getchannel("A"), (30, 30))
+    assert iou(mask, as_mask(truth)).item() > 0.9
+
+
 @pytest.mark.parametrize("size", [(300, 300), (1, 1), (2, 9), (40, 2)])
 @pytest.mark.parametrize("colour", ["white", "black"])
 def test_an_empty_picture_has_no_subject(size, colour):
