@@ -20,10 +20,11 @@ import torch
 from PIL import Image
 
 from swiftpie.imageio.decoding import load_image
+from swiftpie.mini.reading import read
 from swiftpie.mini.relight import NOISE_SHAPE, SIDE_PX, add_weather, relight
 from swiftpie.mini.scene_network import Relighter, load, scene_relighter
 from swiftpie.mini.scenes import scene_library
-from swiftpie.mini.words import PLAIN, read_setting
+from swiftpie.mini.words import PLAIN
 from swiftpie.noise import draw_noise
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import psnr_db
@@ -81,10 +82,10 @@ def sheet(photos: list[Image.Image], networks: list[Callable[..., torch.Tensor]]
     for row, (photo, network) in enumerate(rows):
         cells = [photo]
         for prompt in PROMPTS:
-            setting = read_setting(prompt)
+            setting = read(prompt).shown_setting
             drawn = relight(photo, setting, noise=noise, run=partial(_in_place, network))
             cells.append(add_weather(drawn, setting, noise=noise))
-        winter = read_setting("in winter")
+        winter = read("in winter").setting
         cells.append(
             relight(photo, PLAIN, before=winter, noise=noise, run=partial(_in_place, network))
         )
@@ -128,7 +129,7 @@ def uncovered(relighter: Relighter) -> dict[str, tuple[float, float]]:
     noise = draw_noise([0], NOISE_SHAPE)
     figures: dict[str, tuple[float, float]] = {}
     for season in ("winter", "autumn"):
-        setting, found = read_setting(f"in {season}"), []
+        setting, found = read(f"in {season}").setting, []
         for place in COVERED_PLACES:
             truth = scene_library().image(place)
             covered = relight(truth, setting, noise=noise, place=place)

@@ -22,8 +22,9 @@ from benchmarks.cutout import Outline, open_photo, read_outlines
 from benchmarks.sheet import Pair, identity_of, parser_of, save
 from swiftpie.errors import SwiftPieError
 from swiftpie.masks import HALF
-from swiftpie.mini.placing import SMALL_M, heights_in
-from swiftpie.mini.scene import draw_noise_of, staged
+from swiftpie.mini.placing import SMALL_M, heights_in, staged
+from swiftpie.mini.reading import read
+from swiftpie.mini.relight import scene_noise
 from swiftpie.mini.scenes import Ground, scene_library
 from swiftpie.mini.words import tokens_in
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
@@ -98,7 +99,8 @@ def pictures(session: swiftpie.Session, folder: Path, *, seed: int) -> Iterator[
             scene=name,
             size_px=SIZE[::-1],
         )
-        found = staged(session.components, request, prompt, draw_noise_of(seed + number))
+        noise = scene_noise(seed + number)
+        found = staged(session.components, request, read(prompt), noise)
         assert found is not None, "something stands there"
         ground = found.ground.seen_in(found.view)
         is_on, factor = standing_in(drawn.subject_masks[0], ground, height)

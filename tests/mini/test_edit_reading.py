@@ -2,7 +2,10 @@
 
 import pytest
 
-from swiftpie.mini.edit_reading import Cast, read_edit
+from swiftpie.mini.edit_reading import Cast, read_change, read_edit
+from swiftpie.mini.words import NIGHT, PLAIN
+
+AT_NIGHT = PLAIN._replace(time=NIGHT)
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +113,42 @@ def test_a_given_subject_takes_the_place_of_the_own_unless_words_put_it_beside(
 ):
     assert read_edit(after, taught, source_prompt=before, brings=True).cast is cast
     assert read_edit("a red cat", taught, brings=True) is None  # a picture shows its colour
+
+
+@pytest.mark.parametrize(
+    ("prompt", "is_alone"),
+    [
+        ("at sunset in autumn", True),
+        ("make it night, in heavy rain", True),
+        ("a photo of the same place in winter", True),
+        ("a dog at sunset", False),
+        ("a photo of the same place", False),
+        ("day", False),
+        ("make it summer", True),  # which it is taken to be
+        ("make it", False),
+    ],
+)
+def test_a_prompt_of_a_setting_alone_is_told_from_others(taught, prompt, is_alone):
+    assert (read_change(prompt, taught) is not None) == is_alone
+
+
+@pytest.mark.parametrize(
+    ("prompt", "source", "expected"),
+    [
+        ("an oil painting of a dog in a park", "a photo of a dog in a park", (PLAIN, "oil")),
+        ("a dog in a park, oil painting", "a dog in a park", (PLAIN, "oil")),
+        ("turn it into a pencil sketch", "", (PLAIN, "pencil")),
+        ("oil painting", "", (PLAIN, "oil")),
+        ("at night, pixel art", "", (AT_NIGHT, "pixel art")),
+        ("a dog in a park at night", "a photo of a dog in the park", (AT_NIGHT, None)),
+        ("a comic of a dog at night", "a photo of a dog at night", (PLAIN, "comic")),
+        ("a dog in a park by day", "a dog in a park at night", None),  # light is drawn of daylight
+        ("an oil painting of a cat in a park", "a photo of a dog in a park", None),
+        ("a photo of a dog", "an oil painting of a dog", None),
+        ("a dog in a park", "a dog in a park", None),
+        ("an oil painting of a dog", "", None),
+    ],
+)
+def test_what_changes_the_whole_picture_is_told_from_other_edits(taught, prompt, source, expected):
+    assert read_change(prompt, taught, source_prompt=source) == expected
+    assert read_change("at night", taught, keyword="dog") is None

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from swiftpie.mini.looks import COLOURS, MATERIALS, recolour, remake
-from swiftpie.mini.words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS, texture_in
+from swiftpie.mini.reading import read
+from swiftpie.mini.words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie_world.frames import pose_subjects
 
 CHROMATIC = [name for name in COLOURS if name not in {"black", "white", "grey"}]
@@ -64,7 +65,7 @@ def test_every_colour_and_material_has_words():
     ],
 )
 def test_a_texture_is_that_of_the_first_subject(prompt, texture):
-    assert texture_in(prompt) == texture
+    assert read(prompt).texture == texture
 
 
 def test_nothing_asked_for_changes_nothing(frames):

@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 
 from swiftpie.mini.placing import LEAST, MOST, SMALL_M, heights, heights_in, stand
+from swiftpie.mini.reading import read
 from swiftpie.mini.scenes import scene_library
 
 GROUNDS = [
@@ -49,10 +50,10 @@ def test_a_subject_has_its_usual_height_where_the_picture_has_room():
 
 def test_small_things_get_a_near_place_where_the_prompt_names_none():
     known = scene_library()
-    near = known.place_for("a mug at sunset", 0.5, is_small=True)
+    near = read("a mug at sunset").place_for(0.5, is_small=True)
     assert known.ground(near, 0.5).is_near
-    assert not known.ground(known.place_for("a dog at sunset", 0.5), 0.5).is_near
-    assert known.place_for("a mug in a park", 0.5, is_small=True) == "park"
+    assert not known.ground(read("a dog at sunset").place_for(0.5), 0.5).is_near
+    assert read("a mug in a park").place_for(0.5, is_small=True) == "park"
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,15 @@ from PIL import Image
 
 from swiftpie.mini import relight
 from swiftpie.mini.changes import apply_maps, local_affine_maps, meant_change, without_lamps
-from swiftpie.mini.relight import NOISE_SHAPE, add_weather
+from swiftpie.mini.reading import read
+from swiftpie.mini.relight import NOISE_SHAPE, add_weather, uncovers
 from swiftpie.mini.scenes import scene_library
-from swiftpie.mini.words import PLAIN, read_setting
+from swiftpie.mini.words import PLAIN
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.request import EditRequest
 from tests.parity.edit import photograph
 
-NIGHT = read_setting("at night")
+NIGHT = read("at night").setting
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def test_the_night_is_darker_at_any_size(noise, size):
 
 
 def test_bands_of_rows_make_no_difference(noise, monkeypatch):
-    photo, rain = photograph(90, 70), read_setting("at sunset in the rain")
+    photo, rain = photograph(90, 70), read("at sunset in the rain").setting
     whole = relight.relight(photo, rain, noise=noise)
     wet = add_weather(whole, rain, noise=noise)
     monkeypatch.setattr(relight, "BAND_PIXELS", 1000)
@@ -93,13 +94,13 @@ def test_bands_of_rows_make_no_difference(noise, monkeypatch):
 def test_details_stay_where_they_are(noise):
     """What is relit keeps its edges: they are those of the photograph at its own size."""
     photo = scene_library().image("castle")
-    dusk = relight.relight(photo, read_setting("at sunset"), noise=noise, place="castle")
+    dusk = relight.relight(photo, read("at sunset").setting, noise=noise, place="castle")
     edges = [np.abs(np.diff(values(image).mean(axis=2), axis=1)).ravel() for image in (photo, dusk)]
     assert np.corrcoef(*edges)[0, 1] > 0.8
 
 
 def test_leaves_and_grass_come_back_without_haze(noise):
-    meadow, covering = scene_library().image("campsite"), read_setting("in winter")
+    meadow, covering = scene_library().image("campsite"), read("in winter").setting
     covered = relight.relight(meadow, covering, noise=noise, place="campsite")
     shown = relight.relight(covered, PLAIN, before=covering, noise=noise, place="campsite")
     was, now = (np.abs(values(one) - values(meadow)).mean() for one in (covered, shown))
@@ -109,7 +110,7 @@ def test_leaves_and_grass_come_back_without_haze(noise):
 
 
 def test_a_season_goes_before_the_light_changes_and_leaves_walls(noise):
-    meadow, winter = scene_library().image("meadow").convert("RGB"), read_setting("in winter")
+    meadow, winter = scene_library().image("meadow").convert("RGB"), read("in winter").setting
     meadow.paste((20, 110, 120), (0, 0, meadow.width // 3, meadow.height))
     told = {"noise": noise, "place": "meadow"}
     at_once = relight.relight(meadow, NIGHT, before=winter, **told)
@@ -177,3 +178,17 @@ def test_an_edit_of_a_large_photograph_may_stop_after_each_band_of_it(session):
     with pytest.raises(KeyboardInterrupt):
         session.draw(request, on_stage=stop)
     assert bands == ["relight"] * 3
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ("in winter", "in summer", True),
+        ("in autumn at night", "in spring at night", True),
+        ("in summer", "in winter", False),
+        ("in autumn", "in winter", False),
+        ("in winter", "in winter at night", False),
+    ],
+)
+def test_autumn_and_winter_hide_the_ground(before, after, expected):
+    assert uncovers(read(before).setting, read(after).setting) == expected

@@ -2,8 +2,8 @@
 
 import pytest
 
-from swiftpie.mini.vocabulary import Vocabulary, words_in
-from swiftpie.mini.words import COLOUR_WORDS, MATERIAL_PHRASES, RENDITIONS
+from swiftpie.mini.vocabulary import Vocabulary
+from swiftpie.mini.words import COLOUR_WORDS, MATERIAL_PHRASES, RENDITIONS, words_in
 from swiftpie_world.air import SEASON_PHRASES, TIME_PHRASES, WEATHER_PHRASES
 from swiftpie_world.captions import ACCESSORY_PHRASES, POSE_PHRASES, SIDE_WORDS, VIEW_PHRASES
 from swiftpie_world.nouns import EMPTY_PREFIXES

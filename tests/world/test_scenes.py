@@ -7,6 +7,8 @@ import torch
 
 from swiftpie.imageio.images import to_tensor
 from swiftpie.mini import scenes
+from swiftpie.mini.reading import read
+from swiftpie.mini.words import PLAIN
 from swiftpie_lab.data.scenes import PICTURES, packed_places
 from swiftpie_world.air import Setting
 from swiftpie_world.fields import read_fields
@@ -41,9 +43,9 @@ def test_the_name_and_each_phrase_of_a_place_find_its_scene(index):
     place = SCENE_PLACES[index]
     assert scenes.scene_library().find(place.name) == place.name
     for phrase in place.phrases:
-        assert scenes.scene_library().place_in(f"a dog {phrase}, at sunset") == place.name
+        assert read(f"a dog {phrase}, at sunset").place == place.name
         if index >= len(PLACES):
-            assert scenes.read_setting(f"a dog {phrase}") == scenes.PLAIN
+            assert read(f"a dog {phrase}").shown_setting == PLAIN
 
 
 def test_places_of_the_library_are_as_sharp_as_if_drawn_at_their_size():

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from swiftpie.mini import scenes, words
+from swiftpie.mini.reading import read
 from swiftpie.mini.weather import PixelRows, draw_weather
 from swiftpie.noise import draw_noise
 from swiftpie_world.air import SEASONS, TIMES, WEATHERS, Setting, veil
@@ -36,4 +37,4 @@ def test_settings_and_places_have_the_same_numbers():
 @pytest.mark.parametrize("index", range(len(PLACES)))
 def test_a_caption_of_a_place_names_its_scene(index):
     for phrase in PLACES[index].phrases:
-        assert scenes.scene_library().place_in(f"a dog {phrase}") == PLACES[index].name
+        assert read(f"a dog {phrase}").place == PLACES[index].name

@@ -115,10 +115,6 @@ class Components:
         with torch.no_grad():
             return encoder.null_tokens() if isinstance(encoder, HasNullTokens) else None
 
-    def read(self, prompt: str) -> "Prompt":
-        """Return what the family reads in a prompt."""
-        return self.family.read(prompt, self)
-
     def cells_of(self, size_px: tuple[int, int] | None) -> tuple[int, int]:
         """Return latent rows and columns of a picture of (height, width); None = the preset's.
 
@@ -188,24 +184,6 @@ class Placement(NamedTuple):
     lights: "tuple[Lighting | None, ...]"  # of each subject; None: as its reference has it
 
 
-class Prompt:
-    """What a family reads in a prompt; most leave all of it to the text encoder."""
-
-    def named_besides(self, given: Sequence[str]) -> tuple[Named, ...]:
-        """Return the subjects of the library that it names besides those `given` by their names.
-
-        Raises:
-            UnknownSubjectError: No subject is given or named, and the networks need one.
-        """
-        del given
-        return ()
-
-    def named_newcomer(self, shown: str) -> Named | None:
-        """Return the subject of the library that it brings to a picture of what is `shown`."""
-        del shown
-        return None
-
-
 class Family(ABC):
     """Networks of one kind: everything in which they differ from those of other kinds.
 
@@ -257,10 +235,23 @@ class Family(ABC):
         """Return what is tried before the techniques of all families, in this order."""
         return ()
 
-    def read(self, prompt: str, by: Preset | Components) -> Prompt:
-        """Return what networks, or those of a preset that is not loaded, read in a prompt."""
-        del prompt, by
-        return Prompt()
+    def named_besides(
+        self, prompt: str, by: Preset | Components, *, given: Sequence[str] = ()
+    ) -> tuple[Named, ...]:
+        """Return the subjects of the library that a prompt names besides those `given` by name.
+
+        Only networks that were taught few words need this; `by` are they, or their preset.
+
+        Raises:
+            UnknownSubjectError: No subject is given or named, and the networks need one.
+        """
+        del prompt, by, given
+        return ()
+
+    def named_newcomer(self, prompt: str, by: Preset | Components, *, shown: str) -> Named | None:
+        """Return the subject of the library that an edit brings to a picture of what is `shown`."""
+        del prompt, by, shown
+        return None
 
     def place(
         self,

@@ -177,7 +177,7 @@ def check(job: Job, inputs: Inputs) -> None:
         raise ConfigError("The mask 'box' needs a 'box' for every subject.")
     names = [subject.name for subject in request.subjects]
     family = FAMILIES.get(preset.family)
-    family.read(request.prompt, preset).named_besides(names)  # raises without a subject
+    family.named_besides(request.prompt, preset, given=names)  # raises without a subject
 
 
 def _check_id(name: str) -> None:

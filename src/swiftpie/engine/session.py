@@ -234,8 +234,9 @@ class Session:
         Raises:
             UnknownSubjectError: No subject is given or named, and the model needs one.
         """
-        given = as_subjects(subjects)
-        others = self.components.read(prompt).named_besides([subject.name for subject in given])
+        given, components = as_subjects(subjects), self.components
+        names = [subject.name for subject in given]
+        others = components.family.named_besides(prompt, components, given=names)
         return (*given, *(Subject(self.named(named.word), name=named.word) for named in others))
 
     def resolved(self, request: RequestT) -> RequestT:
@@ -277,8 +278,8 @@ class Session:
         source = request.source and self.identity_of(request.source)
         where = request.where and self.identity_of(request.where)
         if source is None and request.takes_named:
-            shown = request.source_prompt or request.keyword
-            newcomer = self.components.read(request.prompt).named_newcomer(shown)
+            shown, components = request.source_prompt or request.keyword, self.components
+            newcomer = components.family.named_newcomer(request.prompt, components, shown=shown)
             if newcomer is not None:
                 source = self.named(newcomer.word)
         return replace(request, source=source, where=where)

@@ -8,10 +8,13 @@ from functools import cache, lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from swiftpie.library import subject_library
-from swiftpie.mini.naming import Mention, mentions
-from swiftpie.mini.scenes import SceneWords, read_scene_words, scene_library
-from swiftpie.mini.vocabulary import Vocabulary
+from swiftpie.backbones.components import Components
+from swiftpie.backbones.presets import Preset
+from swiftpie.library import Named, subject_library
+from swiftpie.mini.mentions import Mention, subjects_in
+from swiftpie.mini.reading import Reading, read, worn_in
+from swiftpie.mini.scenes import scene_library
+from swiftpie.mini.vocabulary import Vocabulary, vocabulary_of
 from swiftpie.mini.words import (
     ARTICLES,
     COLOUR_WORDS,
@@ -23,9 +26,7 @@ from swiftpie.mini.words import (
     PLAIN,
     PREPOSITIONS,
     SETTING_WORDS,
-    tokens_in,
-    without_art,
-    worn_in,
+    SceneSetting,
 )
 
 LINKS = frozenset(("another", "beside", "next"))  # between two subjects
@@ -72,8 +73,8 @@ class Look(NamedTuple):
 class EditReading:
     """What changes between two descriptions of a picture."""
 
-    before: SceneWords
-    after: SceneWords
+    before: Reading
+    after: Reading
     cast: Cast = Cast.STAYS
     look: Look | None = None  # that the subject takes on
     newcomer: Mention | None = None  # that comes; None: a subject that is given, or nothing
@@ -122,7 +123,8 @@ class EditReading:
     @property
     def stays_in_outline(self) -> bool:
         """Whether the subject takes on a look, goes or is replaced, and nothing else changes."""
-        is_same = self.after._replace(others=self.before.others) == self.before
+        parts = ("setting", "place", "rendition", "worn")
+        is_same = all(getattr(self.before, part) == getattr(self.after, part) for part in parts)
         leaves = self.cast in {Cast.GOES, Cast.IS_REPLACED}
         return is_same and (leaves or self.look is not None)
 
@@ -139,12 +141,53 @@ class EditReading:
         )
 
 
-NOTHING_SAID = SceneWords(PLAIN, None, None, None, ())
+NOTHING_SAID = Reading()
 REPLACED = EditReading(NOTHING_SAID, NOTHING_SAID, Cast.IS_REPLACED)
 """A subject that is given takes the place of the picture's own, and nothing else changes."""
 
 
+class SceneChange(NamedTuple):
+    """What is done to a whole picture."""
+
+    setting: SceneSetting  # that daylight turns into; `PLAIN` where the light stays
+    rendition: str | None  # one of `RENDITIONS`
+
+    @property
+    def is_none(self) -> bool:
+        """Whether the picture shows this already, as it is taken to show plain daylight."""
+        return self.setting == PLAIN and self.rendition is None
+
+
 @lru_cache(maxsize=64)  # advice, the choice of a technique and the edit itself need it
+def read_change(
+    prompt: str, vocabulary: Vocabulary | None, *, source_prompt: str = "", keyword: str = ""
+) -> SceneChange | None:
+    """Return the time, weather, season and art that an edit asks for; None if it asks for more.
+
+    Without a source prompt, "make it summer" asks for what the picture is taken to show.
+
+    Args:
+        prompt: "at sunset in autumn" or "as an oil painting"; with a source prompt, its words
+            with others for setting and art.
+        vocabulary: The words that the model was taught.
+        source_prompt: What the picture shows. Another light is drawn of daylight alone.
+        keyword: Words that name a part of the picture.
+    """
+    after, before = read(prompt, vocabulary), read(source_prompt, vocabulary)
+    is_other = _without(after.unset, ()) != _without(before.unset, ())
+    is_other |= bool(keyword and not source_prompt)
+    if is_other or before.rendition or after.is_colourless != before.is_colourless:
+        return None
+    setting = after.shown_setting
+    if setting == before.shown_setting:
+        setting = PLAIN
+    elif before.shown_setting != PLAIN:
+        return None
+    change, is_said = SceneChange(setting, after.rendition), after.unset != after.tokens
+    return None if change.is_none and (source_prompt or not is_said) else change
+
+
+@lru_cache(maxsize=64)
 def read_edit(
     prompt: str, vocabulary: Vocabulary | None, *, source_prompt: str = "", brings: bool = False
 ) -> EditReading | None:
@@ -163,16 +206,13 @@ def read_edit(
     """
     if vocabulary is None:
         return None
-    before = read_scene_words(source_prompt)
-    if source_prompt.strip():
-        after = read_scene_words(prompt)
-        found = mentions(" ".join(after.others), vocabulary.words)
-        present = mentions(" ".join(before.others), vocabulary.words)
-        reading = _compared(before, after, present, found)
-    elif names_compound(prompt):
+    before, after = read(source_prompt, vocabulary), read(prompt, vocabulary)
+    if after.is_colourless != before.is_colourless:
         reading = None
+    elif source_prompt.strip():
+        reading = _compared(before, after)
     else:
-        reading = _alone(read_scene_words(_without_names(prompt)), vocabulary.words)
+        reading = None if _names_compound(after) else _alone(after, vocabulary.words)
     if brings:
         reading = _bringing(reading)
     if reading is None or (before.rendition and before.rendition != after.rendition):
@@ -181,6 +221,13 @@ def read_edit(
         return None  # there is no picture of it
     changes = (reading.changes_subject, reading.changes_light, reading.rendition)
     return reading if any(changes) else None
+
+
+def named_newcomer(prompt: str, by: Preset | Components, *, shown: str) -> Named | None:
+    """Return the subject of the library that an edit brings to a picture of what is `shown`."""
+    reading = read_edit(prompt, vocabulary_of(by), source_prompt=shown)
+    newcomer = None if reading is None else reading.newcomer
+    return None if newcomer is None else newcomer.subject
 
 
 def _bringing(reading: EditReading | None) -> EditReading | None:
@@ -193,20 +240,19 @@ def _bringing(reading: EditReading | None) -> EditReading | None:
     return replace(reading, cast=Cast.IS_JOINED if is_beside else Cast.IS_REPLACED, newcomer=None)
 
 
-def _compared(
-    before: SceneWords, after: SceneWords, present: Sequence[Mention], found: Sequence[Mention]
-) -> EditReading | None:
+def _compared(before: Reading, after: Reading) -> EditReading | None:
     """Return the difference of two descriptions of a picture with one subject."""
-    new, old = _without(after.others, before.others), _without(before.others, after.others)
+    new, old = _without(after.said, before.said), _without(before.said, after.said)
+    present, found = before.mentions, after.mentions
     if len(present) > 1:
         return None
-    if not found and NO_SUBJECT.intersection(after.others):
+    if not found and NO_SUBJECT.intersection(after.said):
         return EditReading(before, after, Cast.GOES)
     if not present:  # a place alone, or "a toy": words that may be of any subject
         return None if found else _changed(before, after, new, old)
     names = present[0].words.split()
     others = [mention for mention in found if not mention.is_in(present)]
-    if _without(names, after.others):  # the subject is not mentioned
+    if _without(names, after.said):  # the subject is not mentioned
         is_plain = len(others) == 1 and not _without(new, others[0].words.split())
         if not is_plain:
             return None
@@ -219,9 +265,7 @@ def _compared(
     return _changed(before, after, new, old)
 
 
-def _changed(
-    before: SceneWords, after: SceneWords, new: list[str], old: list[str]
-) -> EditReading | None:
+def _changed(before: Reading, after: Reading, new: list[str], old: list[str]) -> EditReading | None:
     """Return the reading of words about the same subject that came and went."""
     look, faded = _look_in(new), _look_in(old)
     if faded is not None and look is None:
@@ -231,39 +275,39 @@ def _changed(
     return EditReading(before, after, look=look)
 
 
-def names_compound(prompt: str) -> bool:
+def _names_compound(reading: Reading) -> bool:
     """Whether a noun for a material, a weather or a time is part of a noun, as in "snow man"."""
-    words, places = tokens_in(without_art(prompt)[0]), place_nouns()
-    others = FILLERS | PREPOSITIONS | ARTICLES | SETTING_WORDS | LOOK_WORDS | NO_SUBJECT | places
-    return any(word in COMPOUNDING and noun not in others for word, noun in pairwise(words))
+    others = FILLERS | PREPOSITIONS | ARTICLES | SETTING_WORDS | LOOK_WORDS | NO_SUBJECT
+    others |= _place_nouns()
+    return any(
+        word in COMPOUNDING and noun not in others for word, noun in pairwise(reading.tokens)
+    )
 
 
 @cache
-def place_nouns() -> frozenset[str]:
+def _place_nouns() -> frozenset[str]:
     """Return the last words of what prompts call all places."""
     scenes = scene_library()
     return frozenset().union(*map(scenes.nouns, scenes.names()))
 
 
-def _without_names(prompt: str) -> str:
-    """Return a prompt with the library's names for others of a look, as "golden retriever"."""
-    words = prompt.split()
-    for at, (look, noun) in enumerate(pairwise(words)):
-        named = subject_library().meant_by(f"{look} {noun}") if look.lower() in LOOK_WORDS else None
-        if named is not None and noun.lower() not in named.name.split():  # "orange heart"
+def _without_names(tokens: Sequence[str]) -> list[str]:
+    """Return tokens without the library's names for others of a look, as "golden retriever"."""
+    words = [*tokens]
+    for at, (look, noun) in enumerate(pairwise(tokens)):
+        named = subject_library().meant_by(f"{look} {noun}") if look in LOOK_WORDS else None
+        if named is not None and noun not in named.name.split():  # "orange heart"
             words[at : at + 2] = ["", named.name]
-    return " ".join(words)
+    return " ".join(words).split()
 
 
-def _alone(after: SceneWords, taught: Collection[str]) -> EditReading | None:
+def _alone(after: Reading, taught: Collection[str]) -> EditReading | None:
     """Return the reading of a prompt without a description of what the picture shows."""
-    before, said = NOTHING_SAID, [*after.others]
+    before, said = NOTHING_SAID, _without_names(after.said)
     verb = said[0] if said else ""
     if verb in ADDS | REMOVES and (worn := worn_in(f"with {' '.join(said[1:])}")):
-        before, after = (each._replace(worn=None, others=()) for each in (before, after))
-        if verb in ADDS:
-            return EditReading(before, after._replace(worn=worn))
-        return EditReading(before._replace(worn=worn), after)
+        added, gone = (worn, None) if verb in ADDS else (None, worn)
+        return EditReading(replace(before, worn=gone), replace(after, worn=added))
     if verb in TURNS and (places := [at for at, word in enumerate(said) if word in INTO]):
         said = said[places[0] + 1 :]
         said = ["made", *said] if _look_in(["made", *said]) and not _look_in(said) else said
@@ -288,7 +332,7 @@ def _subjects_in(said: Sequence[str], taught: Collection[str]) -> tuple[list[Men
     look = _look_in(_without(said, ()))
     others = {*(look.words if look else ()), *NO_SUBJECT, *ADDS, *REMOVES}
     others |= FILLERS - BEFORE_NOUNS
-    found = mentions(" ".join(word for word in said if word not in others), taught)
+    found, _ = subjects_in([word for word in said if word not in others], taught)
     names = [
         word
         for mention in found

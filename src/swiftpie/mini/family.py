@@ -1,8 +1,8 @@
 """The tiny family, whose networks are our own and belong together."""
 
 import importlib.resources
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -24,16 +24,30 @@ from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
+from swiftpie.library import subject_library
 from swiftpie.mini.denoiser import TinyDenoiser
+from swiftpie.mini.edit_reading import REPLACED, named_newcomer
+from swiftpie.mini.inpainting import REPAINT
 from swiftpie.mini.inversion import TinyInversion
 from swiftpie.mini.layout_predictor import LayoutPredictor
-from swiftpie.mini.placing import place
-from swiftpie.mini.techniques import TECHNIQUES, advice, read
+from swiftpie.mini.placing import place_subjects
+from swiftpie.mini.reading import ENGLISH, Reading, named_besides, names_people, read, read_all
+from swiftpie.mini.relight import is_relit, prepare_relit
+from swiftpie.mini.scene import drawn_size, has_scene, is_empty, prepare_empty, prepare_scene
 from swiftpie.mini.vocabulary import GENERIC, Vocabulary
+from swiftpie.mini.word_edits import follows_seed, prepare_word_edit, reading_of
+from swiftpie.mini.words import words_in
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.text import Pooling, TextTower
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.pipelines.draw import Technique
+from swiftpie.pipelines.request import (
+    MAX_SUBJECTS,
+    EditRequest,
+    PersonalizeRequest,
+    Request,
+    Subject,
+)
 
 CHOICES = {"steps", "weights", "inversion"}
 IDLE_CHOICES = {"allow_pickle", "offline"}  # nothing is downloaded or unpickled anyway
@@ -49,6 +63,16 @@ NETWORKS: Mapping[str, Callable[[Path], nn.Module]] = {
 }
 """How each network is made from its folder."""
 
+
+_scene = partial(Technique, PersonalizeRequest, draws_by_seed=True, drawn_size=drawn_size)
+TECHNIQUES = (
+    _scene(prepare_empty, is_empty),
+    _scene(prepare_scene, has_scene),
+    Technique(EditRequest, prepare_relit, is_relit, is_by_formula=True),
+    Technique(EditRequest, prepare_word_edit, follows_seed=follows_seed, is_by_formula=True),
+    REPAINT,
+)
+"""In the order in which they are tried."""
 
 TAUGHT = "taught"  # key of the vocabulary in the settings of packaged tokenizers
 
@@ -114,9 +138,14 @@ class Tiny(Family):
         """Return the techniques that put subjects into scenes, and edit what words say."""
         return TECHNIQUES
 
-    read = staticmethod(read)
-    place = staticmethod(place)
-    advice = staticmethod(advice)
+    named_besides = staticmethod(named_besides)
+    named_newcomer = staticmethod(named_newcomer)
+    place = staticmethod(place_subjects)
+
+    def advice(self, components: Components, request: Request) -> Iterator[str]:
+        """Yield warnings of words that the model was not taught, and of what it leaves out."""
+        if isinstance(components.vocabulary, Vocabulary):
+            yield from _advice(components, components.vocabulary, request)
 
     def packaged_fingerprint(self, preset: Preset) -> str | None:
         """Return the fingerprint of weights inside of the package; see `Family`."""
@@ -176,6 +205,115 @@ class Tiny(Family):
 
 
 FAMILY = Tiny()
+
+
+def _advice(components: Components, vocabulary: Vocabulary, request: Request) -> Iterator[str]:
+    name = components.preset.name
+    if isinstance(request, PersonalizeRequest):
+        yield from _advice_on_words(components, vocabulary, request)
+        named = [subject.identity.named for subject in request.subjects]
+        if any(each is not None and names_people(each.name) for each in named):
+            yield (
+                f"Preset {name!r} draws animals, plants and things. Its people are small figures "
+                "of the library. For a person, give a photograph that shows the whole of them."
+            )
+        return
+    if isinstance(request, EditRequest):
+        is_put_in = request.mask is not None and request.identity is not None
+        words = replace(request, mask=None) if is_put_in else request
+        reading = reading_of(components, words)
+        if reading is not None and reading is not REPLACED:
+            if is_put_in and (reading.changes_place or reading.changes_light or reading.rendition):
+                yield "A subject is put into the mask: words of place, light or art are not drawn."
+            return
+        shown = words_in(request.source_prompt) if request.identity is None else None
+        unknown = vocabulary.unknown_in(request.source_prompt)
+        for text in (request.prompt, request.keyword):
+            # Without a picture of a new subject, an edit draws it by its name alone.
+            unknown += vocabulary.unknown_in(text, shown=shown)
+    else:
+        unknown = [*read(request.prompt, vocabulary).unknown]
+    if unknown:
+        yield vocabulary.advice_on([*dict.fromkeys(unknown)], preset=name)
+
+
+def _advice_on_words(
+    components: Components, vocabulary: Vocabulary, request: PersonalizeRequest
+) -> Iterator[str]:
+    """Yield warnings of what a drawing leaves out of its prompts."""
+    name, lost = components.preset.name, dict[str, None]()
+    readings, is_scene = read_all(components, request), has_scene(components, request)
+    is_own = any(subject.identity.named is None for subject in request.subjects)
+    for reading in readings:
+        lost |= dict.fromkeys(
+            word  # others that are unknown are a name, which a picture explains
+            for word in (reading.lost if is_scene else reading.unknown)
+            if not (is_scene and is_own)
+            or vocabulary.knows(word)
+            or not {*words_in(word)}.isdisjoint(reading.unknown)
+        )
+    unknown = [word for word in lost if not vocabulary.knows(word)]
+    apart = [word for word in lost if vocabulary.knows(word)]
+    if unknown:
+        yield vocabulary.advice_on(unknown, preset=name)
+    if apart:
+        yield (
+            f"Of the prompt, {', '.join(map(repr, apart))} is not drawn where it stands. "
+            "docs/quickstart.md, 'What to write', says how prompts name places."
+        )
+    worn = dict.fromkeys(filter(None, (reading.worn for reading in readings)))
+    if worn and is_scene:
+        yield (
+            f"Preset {name!r} leaves out {', '.join(map(repr, worn))}: it draws nothing that a "
+            "subject wears or holds. Use a larger model for that."
+        )
+    if any(reading.is_foreign for reading in readings):
+        yield ENGLISH
+    for reading in readings:
+        yield from _missing_subjects(reading, request)
+
+
+def _missing_subjects(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
+    """Yield warnings of subjects that a prompt names without a picture."""
+    given = [_name_of(subject) for subject in request.subjects]
+    missing = reading.besides(given)
+    unknown = [mention.words for mention in missing if mention.subject is None]
+    known = [mention.words for mention in missing if mention.subject is not None]
+    if unknown:
+        library = subject_library()
+        near = {words: ", ".join(library.near(words)) for words in unknown}
+        names = (
+            f"{word!r} (spelled like {alike})" if alike else repr(word)
+            for word, alike in near.items()
+        )
+        yield (
+            f"There is no picture of {', '.join(names)}, and the library has no such name. Words "
+            "alone mostly draw a blur. Choose a name of `swiftpie library`, or give a picture."
+        )
+    listed = ", ".join(map(repr, known))
+    if known and len(given) >= MAX_SUBJECTS:
+        yield f"A picture holds {MAX_SUBJECTS} subjects, and {listed} is left out."
+    elif known:
+        yield (
+            f"There is no picture of {listed}. Words alone mostly draw a blur. "
+            "`session.generate` takes the picture from the library, or give one."
+        )
+    if not missing and 0 < len(given) < reading.num_subjects:
+        yield (
+            f"The prompt asks for {reading.num_subjects} subjects, and {len(given)} is drawn. Give "
+            "a picture of each."
+        )
+    for mention in reading.mentions:
+        if mention.is_plural and mention not in missing:
+            yield (
+                f"{mention.words!r} is drawn once. Say how many there are, up to {MAX_SUBJECTS}, "
+                f"as in 'two {mention.words}'."
+            )
+
+
+def _name_of(subject: Subject) -> str:
+    named = subject.identity.named
+    return subject.name or ("" if named is None else named.word)
 
 
 def _own_folder(weights: str | Path) -> Path:

@@ -8,8 +8,7 @@ from PIL import Image
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError
 from swiftpie.imageio.images import to_pil, to_tensor
-from swiftpie.mini.scene import SceneRow, names_of, scene_rows, standing
-from swiftpie.mini.scenes import plainly
+from swiftpie.mini.scene import SceneRow, names_of, scene_rows
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.draw import Plan, Technique
 from swiftpie.pipelines.request import (
@@ -67,34 +66,30 @@ def _insert(
         places = [result.image for result in results]
         return _insert(components, request, rows, clock, places, drawn)
 
-    each = _insertions(components, request, rows, len(earlier), places)
+    each = _insertions(request, rows, len(earlier), places)
     parts = tuple(repaint.TECHNIQUE.prepare(components, insertion, clock) for insertion in each)
     return Plan(request, finish, parts=parts)
 
 
 def _insertions(
-    components: Components,
-    request: PersonalizeRequest,
-    rows: Sequence[SceneRow],
-    index: int,
-    places: Sequence[Image.Image],
+    request: PersonalizeRequest, rows: Sequence[SceneRow], index: int, places: Sequence[Image.Image]
 ) -> list[RepaintRequest]:
     """Return the requests that put one subject into the places of all pictures."""
-    subject, boxes = request.subjects[index], standing(components, request)
+    subject = request.subjects[index]
     return [
         RepaintRequest(
             image=place,
             seed=row.seed,
             source=subject.identity,
-            prompt=plainly(row.prompt),
-            box=subject.box if subject.box is not None or boxes is None else boxes[index][number],
+            prompt=row.reading.photo_prompt,
+            box=row.boxes[index] if subject.box is None else subject.box,
             view=subject.view,
             scales=_insertion_scales(request.scales),
             guidance=request.guidance,
             shaping=request.shaping,
             negative_prompt=request.negative_prompt,
         )
-        for number, (row, place) in enumerate(zip(rows, places, strict=True))
+        for row, place in zip(rows, places, strict=True)
     ]
 
 

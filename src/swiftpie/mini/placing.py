@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, partial
 from itertools import groupby, repeat
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from swiftpie.backbones.components import Components, Placement
-from swiftpie.geometry.layout import Layout, fitted, from_box, upright
+from swiftpie.geometry.layout import THINNEST, Layout, fitted, from_box, upright
 from swiftpie.masks import Box, subject_extent
-from swiftpie.mini.scenes import ASSETS, Ground
-from swiftpie.mini.words import asks_for_turn
-from swiftpie.pipelines.request import PersonalizeRequest, Subject, texts_of
+from swiftpie.mini.reading import Reading, read_all
+from swiftpie.mini.scenes import ASSETS, Ground, scene_library
+from swiftpie.mini.words import tokens_in
+from swiftpie.noise import share_of
+from swiftpie.pipelines.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.techniques.personalize import size_of
 from swiftpie.types import TextCondition
 
 HEIGHTS = "heights.json"  # metres of what names mean
@@ -36,7 +40,7 @@ SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
 SPREAD_FILL = 0.84  # share of its column that one of several subjects fills
 
 
-def place(
+def place_subjects(
     components: Components,
     request: PersonalizeRequest,
     noise: Tensor,
@@ -124,7 +128,7 @@ def _predicted(
     batch, cells = len(noise), (noise.shape[2], noise.shape[3])
     extent = subject_extent(subject.identity.mask[:1]).expand(batch, -1)
     layout = fitted(components.layout_predictor.place(noise, text.pooled, extent), cells)
-    turned = [asks_for_turn(text) for text in texts_of(request.prompt)] or [False]
+    turned = [reading.is_turned for reading in read_all(components, request)] or [False]
     is_turned = layout.rotation.new_tensor(turned)
     layout = upright(layout, is_turned=is_turned, flip=request.flip, tilt=request.tilt)
     if subject.view is None:
@@ -132,6 +136,67 @@ def _predicted(
     yaw, pitch = (torch.full_like(layout.flip, math.radians(degrees)) for degrees in subject.view)
     view = torch.stack([yaw * (1 - 2 * layout.flip), pitch], dim=1)  # as `seen_view` reads it
     return layout._replace(pose=torch.cat([view, layout.pose[:, 2:]], dim=1))
+
+
+def place_of(request: PersonalizeRequest, reading: Reading, noise: Tensor) -> str:
+    """Return the place of the library that a picture shows.
+
+    Raises:
+        InputError: There is no such place.
+    """
+    assert isinstance(request.scene, str), "a picture is no place of the library"
+    if request.scene:
+        return scene_library().find(request.scene)
+    heights = _heights_of(request, reading)
+    is_small = bool(heights) and all(each is not None and each < SMALL_M for each in heights)
+    return reading.place_for(share_of(noise), is_small=is_small)
+
+
+def _heights_of(request: PersonalizeRequest, reading: Reading) -> list[float | None]:
+    """Return the usual height of each subject in metres; None for names that no table has."""
+    mentioned = heights_in(reading.said)
+    heights: list[float | None] = []
+    for number, subject in enumerate(request.subjects):
+        named = subject.identity.named
+        name = subject.name or ("" if named is None else named.name)
+        known = heights_in(tokens_in(name)) or mentioned[number : number + 1]
+        heights.append(known[0] if known else None)
+    return heights
+
+
+class Staged(NamedTuple):
+    """How subjects stand in one picture of a photographed place."""
+
+    ground: Ground  # of the whole photograph
+    view: Box  # the part that the picture shows
+    boxes: tuple[Box, ...]  # of the subjects in the picture
+
+
+def staged(
+    components: Components, request: PersonalizeRequest, reading: Reading, noise: Tensor
+) -> Staged | None:
+    """Return how the subjects of a picture stand.
+
+    None where the model places them: in a picture of the caller, in a place where nothing stands,
+    where a subject has a box, and where the prompt turns it.
+    """
+    has_box = any(subject.box is not None for subject in request.subjects)
+    if not isinstance(request.scene, str) or not request.subjects or has_box:
+        return None
+    ground = scene_library().ground(place_of(request, reading, noise), share_of(noise))
+    if ground is None or reading.is_turned:
+        return None
+    size = size_of(components, request)
+    ground, boxes = ground.cut_to(size[::-1]), []
+    near, aside = share_of(noise, 1), share_of(noise, 2)
+    count = len(request.subjects)
+    for number, usual in enumerate(_heights_of(request, reading)):
+        wide, high = subject_extent(request.subjects[number].identity.mask[:1])[0].tolist()
+        extent = (max(wide, THINNEST) * size[0], max(high, THINNEST) * size[1])
+        x = (number + (0.3 + 0.4 * aside if count == 1 else 0.5)) / count
+        boxes.append(stand(ground, extent, usual, share=near, x=x))
+    view = nearer(boxes, ground)
+    return Staged(ground, view, tuple(seen_in(view, box) for box in boxes))
 
 
 @cache

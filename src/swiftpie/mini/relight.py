@@ -17,14 +17,16 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import Components, called
 from swiftpie.imageio.images import as_rgb, mask_to_pil, to_pil, to_tensor
 from swiftpie.mini.changes import apply_maps, changes_between, meant_change, within, without_lamps
+from swiftpie.mini.edit_reading import SceneChange, read_change, read_edit
 from swiftpie.mini.fields import smoothstep
 from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.scene_network import UNCOVERED, scene_relighter
-from swiftpie.mini.scenes import SceneChange, change_of, scene_library, uncovers
+from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.weather import FLAKES, FLAKES_IN_PHOTOS, PixelRows, draw_weather, lift_weather
-from swiftpie.mini.words import NIGHT, PLAIN, WEATHERS, WINTER, SceneSetting
+from swiftpie.mini.words import NIGHT, PLAIN, SEASONS, WEATHERS, WINTER, SceneSetting
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.draw import Plan
 from swiftpie.pipelines.edit_region import blend_mask, given_mask
 from swiftpie.pipelines.filling import OnBand
 from swiftpie.pipelines.request import EditRequest, resolved_scales
@@ -50,6 +52,11 @@ UNCHANGED = (
     "A picture without a source prompt is taken to show a clear summer day, so nothing in it will "
     "change. Say what it shows, as in --source-prompt 'in winter' or source_prompt='in winter'."
 )
+
+
+def scene_noise(seed: int) -> Tensor:
+    """Return the noise (1, 32, 32, 32) that the scene, its clouds and its weather follow."""
+    return draw_noise([seed], NOISE_SHAPE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +104,6 @@ class Relit:
         if uncovers(self.before, self.after) and self.before.time == PLAIN.time:
             meant = meant * _may_hide(self.reference, self.before)
         return meant
-
-
-def only_changes_all(request: EditRequest) -> bool:
-    """Whether an edit changes time, weather, season and art, and nothing else."""
-    texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
-    return request.identity is None and change_of(request.prompt, **texts) is not None
 
 
 @torch.no_grad()
@@ -172,6 +173,12 @@ def change_between(
     else:
         drawings, by_day = (seen(before), seen(after)), (seen(old), seen(new))
     return Relit(picture, before, after, reference, drawings, by_day)
+
+
+def uncovers(before: SceneSetting, after: SceneSetting) -> bool:
+    """Whether leaves or grass come back, whose colour a picture does not show."""
+    old, new = (tuple(SEASONS)[setting.season] for setting in (before, after))
+    return old in {"autumn", "winter"} and new not in {old, "winter"}
 
 
 def _reference(picture: Image.Image) -> Tensor:
@@ -297,12 +304,40 @@ def without_weather(image: Image.Image, setting: SceneSetting) -> Image.Image:
     return to_pil(pixels)[0]
 
 
-def edit(components: Components, request: EditRequest, clock: Clock) -> EditResult:
-    """Return the photograph of a request in the setting and the art that its prompt names."""
-    original, region, change = as_rgb(request.picture), _region(request), _change(request)
+def is_relit(components: Components, request: EditRequest) -> bool:
+    """Whether all of a picture changes; of what a source prompt shows, a season changes a part."""
+    if request.settings.method is not None or _change(components, request) is None:
+        return False
+    if not request.source_prompt.strip():
+        return True
+    source = request.source_prompt
+    reading = read_edit(request.prompt, components.vocabulary, source_prompt=source)
+    return reading is None or not reading.changes_season_alone
+
+
+def prepare_relit(components: Components, request: EditRequest, clock: Clock) -> Plan:
+    """Prepare an edit of time, weather, season and art."""
+    change = _change(components, request)
+    assert change is not None, "other edits go elsewhere"
+    finish = partial(_edited, components, request, change, clock)
+    return Plan(request, finish, region=lambda: mask_to_pil(_region(request, change))[0])
+
+
+def _change(components: Components, request: EditRequest) -> SceneChange | None:
+    """Return how time, weather, season and art change; None if anything else does."""
+    texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
+    is_alone = request.identity is None
+    return read_change(request.prompt, components.vocabulary, **texts) if is_alone else None
+
+
+def _edited(
+    components: Components, request: EditRequest, change: SceneChange, clock: Clock
+) -> EditResult:
+    """Return the photograph of a request in the setting and the art of a change."""
+    original, region = as_rgb(request.picture), _region(request, change)
     if change.is_none:
         logger.warning(UNCHANGED)
-    setting, noise = change.setting, draw_noise([request.seed], NOISE_SHAPE)
+    setting, noise = change.setting, scene_noise(request.seed)
     on_band = partial(clock.lap, "relight")
     edited = relight(original, setting, noise=noise, run=components.run, on_band=on_band)
     edited = add_weather(edited, setting, noise=noise, on_band=on_band)
@@ -329,21 +364,10 @@ def edit(components: Components, request: EditRequest, clock: Clock) -> EditResu
     )
 
 
-def find_region(request: EditRequest) -> Image.Image:
-    """Return where an edit changes its picture, white in mode L: all, its mask, or nothing."""
-    return mask_to_pil(_region(request))[0]
-
-
-def _change(request: EditRequest) -> SceneChange:
-    texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
-    change = change_of(request.prompt, **texts)
-    assert change is not None, "other edits go elsewhere"
-    return change
-
-
-def _region(request: EditRequest) -> Tensor:
+def _region(request: EditRequest, change: SceneChange) -> Tensor:
+    """Return where an edit changes its picture, as bytes (1, 1, H, W)."""
     size = (request.picture.height, request.picture.width)
-    if _change(request).is_none:
+    if change.is_none:
         return torch.zeros(1, 1, *size, dtype=torch.uint8)
     if request.mask is None:
         return torch.full((1, 1, *size), 255, dtype=torch.uint8)

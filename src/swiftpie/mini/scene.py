@@ -8,8 +8,10 @@ into a photograph.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -19,39 +21,24 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components, near_size
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.layout import THINNEST, Layout, to_affine
+from swiftpie.geometry.layout import Layout, to_affine
 from swiftpie.geometry.relief import height
 from swiftpie.geometry.shading import Lighting, dilated, outline_of, with_shadow
 from swiftpie.imageio.images import extrapolate, mask_to_pil, plane, to_pil, to_tensor
-from swiftpie.masks import Box, resize_mask, subject_extent
+from swiftpie.masks import Box, resize_mask
 from swiftpie.mini.changes import apply_maps, changes_between
 from swiftpie.mini.compositing import INSIDE, WHOLE, SubjectReference, colours_of, shrunk_into
 from swiftpie.mini.fields import paste
 from swiftpie.mini.looks import appearance
-from swiftpie.mini.naming import in_sentence, read_prompt
-from swiftpie.mini.placing import SMALL_M, heights_in, nearer, seen_in, stand
-from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
+from swiftpie.mini.placing import place_of, place_subjects, staged
+from swiftpie.mini.reading import Reading, read, read_all
+from swiftpie.mini.relight import relight, scene_noise, weathered
 from swiftpie.mini.renditions import render_picture
-from swiftpie.mini.scenes import (
-    OWN_PICTURE,
-    Ground,
-    cut_to,
-    plainly,
-    read_scene_words,
-    scene_library,
-)
-from swiftpie.mini.vocabulary import vocabulary_of
-from swiftpie.mini.words import (
-    NIGHT,
-    SceneSetting,
-    asks_for_turn,
-    read_setting,
-    rendition_in,
-    texture_in,
-    tokens_in,
-)
-from swiftpie.noise import draw_noise, share_of
-from swiftpie.pipelines.denoise import Clock, Prepared
+from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
+from swiftpie.mini.words import NIGHT
+from swiftpie.noise import share_of
+from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.draw import Plan
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
     Output,
@@ -59,7 +46,12 @@ from swiftpie.pipelines.request import (
     resolved_scales,
     texts_of,
 )
-from swiftpie.pipelines.techniques.personalize import has_own_size, size_of
+from swiftpie.pipelines.techniques.personalize import (
+    check_subjects,
+    has_own_size,
+    prepare_subjects,
+    size_of,
+)
 from swiftpie.types import GenerationResult, Identity
 
 RIM_PX = 1  # what is left out of an outline
@@ -70,26 +62,23 @@ LARGE = 1.5  # times the pixels that the model was trained on are a large pictur
 class SceneRow(NamedTuple):
     """One picture: its empty place, what is in the air before it, and the art of the whole."""
 
+    reading: Reading  # of its prompt
+    seed: int
     place: Image.Image
     name: str | None  # of the library; None: a picture of the caller
     is_photo: bool  # and not a drawing
     is_ground: bool  # whether subjects stand on it, and cast shadows
-    setting: SceneSetting
-    rendition: str | None  # one of `RENDITIONS`
-    texture: str | None  # of a single subject, one of `TEXTURED`
     noise: Tensor  # (1, 32, 32, 32) that the weather follows
-    prompt: str
-    seed: int
+    boxes: tuple[Box | None, ...]  # in which subjects stand; None: the model places them
 
     def finished(self, picture: Tensor, *, subjects: Tensor | None = None) -> Tensor:
-        """Return a picture (1, 3, H, W) in [-1, 1] behind the weather, in its rendition.
+        """Return a picture (1, 3, H, W) in [-1, 1] behind the weather, as the art it shall be.
 
         The outlines of `subjects`, (1, 1, H, W) in [0, 1], are drawn.
         """
-        picture = weathered(picture, self.setting, noise=self.noise, is_photo=self.is_photo)
-        if self.rendition is None:
-            return picture
-        return render_picture(picture, self.noise, self.rendition, edges=subjects)
+        setting, art = self.reading.shown_setting, self.reading.rendition
+        picture = weathered(picture, setting, noise=self.noise, is_photo=self.is_photo)
+        return picture if art is None else render_picture(picture, self.noise, art, edges=subjects)
 
 
 class ScenePlan(NamedTuple):
@@ -118,14 +107,17 @@ def has_scene(components: Components, request: PersonalizeRequest) -> bool:
 
 def is_empty(components: Components, request: PersonalizeRequest) -> bool:
     """Whether prompts ask for a scene without a subject, which no denoiser draws."""
-    vocabulary = vocabulary_of(components)
-    if request.subjects or vocabulary is None or not has_scene(components, request):
+    if request.subjects or components.vocabulary is None or not has_scene(components, request):
         return False
-    return not any(read_prompt(prompt, vocabulary).mentions for prompt in texts_of(request.prompt))
+    return not any(reading.mentions for reading in read_all(components, request))
 
 
-@torch.no_grad()
-def draw_empty(
+def prepare_empty(components: Components, request: PersonalizeRequest, clock: Clock) -> Plan:
+    """Prepare scenes without a subject."""
+    return Plan(request, partial(_draw_empty, components, request, clock))
+
+
+def _draw_empty(
     components: Components, request: PersonalizeRequest, clock: Clock
 ) -> GenerationResult:
     """Draw scenes without a subject; the errors are those of `scene_rows`."""
@@ -149,26 +141,41 @@ def draw_empty(
     )
 
 
-def drawn_from_words(components: Components, request: PersonalizeRequest) -> PersonalizeRequest:
+def prepare_scene(components: Components, request: PersonalizeRequest, clock: Clock) -> Plan:
+    """Choose and light the scenes of a request, and prepare the subjects that are put before them.
+
+    The errors are those of `scene_rows`.
+    """
+    check_subjects(components, request)
+    rows = tuple(scene_rows(components, request))
+    clock.lap("scene")
+    boxes = tuple(zip(*(row.boxes for row in rows), strict=True))
+    stands = partial(place_subjects, boxes=boxes if any(map(any, boxes)) else None)
+    words = _subjects_alone(components, request)
+    start = prepare_subjects(components, words, clock, place=stands)
+    subjects = tuple(subject.identity for subject in request.subjects)
+    size = size_of(components, request)
+    plan = ScenePlan(request, size, rows, subjects, start.layouts, start.lights)
+    return Plan(words, partial(_finish, plan=plan, clock=clock), start)
+
+
+def _subjects_alone(components: Components, request: PersonalizeRequest) -> PersonalizeRequest:
     """Return the request for the drawing whose subjects come before the scene.
 
-    What falls in the air is drawn later, over the whole picture, and so are renditions. Large
-    pictures are drawn with the pixels that the model was trained on.
+    What falls in the air is drawn later, over the whole picture, and so are arts. Large pictures
+    are drawn with the pixels that the model was trained on.
     """
-    changed = _plain_prompts(components, request)
-    size_px = drawn_size(components, request)
-    return replace(request, prompt=changed, scene=WORDS_ALONE, size_px=size_px)
-
-
-def _plain_prompts(components: Components, request: PersonalizeRequest) -> str | tuple[str, ...]:
-    vocabulary, prompts = vocabulary_of(components), texts_of(request.prompt)
-    prompts = tuple(in_sentence(prompt, vocabulary) for prompt in prompts)
-    if not request.scene:
-        prompts = tuple(map(scene_library().with_place, prompts))
     named = [subject.identity.named for subject in request.subjects]
-    names = {each.word: each.name for each in named if each is not None}
-    prompts = tuple(plainly(prompt, names=names) for prompt in prompts)
-    return prompts[0] if isinstance(request.prompt, str) else prompts
+    names = {each.word: each.name for each in named if each is not None and " " in each.word}
+    prompts = []
+    for reading in read_all(components, request):
+        text = reading.sentence if request.scene else reading.placed_sentence
+        for word, name in names.items():  # a "golden retriever" is a dog, and not of gold
+            text = re.sub(rf"\b{re.escape(word)}\b", name, text, count=1, flags=re.IGNORECASE)
+        prompts.append(read(text, components.vocabulary).photo_prompt)
+    prompt = prompts[0] if isinstance(request.prompt, str) else tuple(prompts)
+    size_px = drawn_size(components, request)
+    return replace(request, prompt=prompt, scene=WORDS_ALONE, size_px=size_px)
 
 
 def drawn_size(components: Components, request: PersonalizeRequest) -> tuple[int, int] | None:
@@ -177,20 +184,6 @@ def drawn_size(components: Components, request: PersonalizeRequest) -> tuple[int
     if not (has_scene(components, request) and is_changed):
         return request.size_px
     return _trained_size(components, size_of(components, request))
-
-
-@torch.no_grad()
-def plan(components: Components, request: PersonalizeRequest, start: Prepared) -> ScenePlan:
-    """Choose and light the scenes of a request; `start` is of `drawn_from_words`.
-
-    Raises:
-        CapabilityError: The request asks for latents.
-        InputError: There is no such scene, or noise or encoded prompts came with it.
-    """
-    subjects = tuple(subject.identity for subject in request.subjects)
-    rows = tuple(scene_rows(components, request))
-    size = size_of(components, request)
-    return ScenePlan(request, size, rows, subjects, start.layouts, start.lights)
 
 
 @torch.no_grad()
@@ -203,22 +196,21 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
     """
     if request.output is Output.LATENTS:
         raise CapabilityError("A scene is drawn in pixels and has no latents. Ask for pictures.")
-    prompts = texts_of(request.prompt)
-    if request.noise is not None or not prompts:
+    readings = read_all(components, request)
+    if request.noise is not None or not readings:
         raise InputError(
             "`scene` came with noise or with an encoded prompt. A scene is chosen and lit by seed "
             "and words. Give a prompt as text, and seeds."
         )
     rows = []
     for index, seed in enumerate(request.seeds):
-        prompt = prompts[index % len(prompts)]
-        setting, noise = read_setting(prompt), draw_noise_of(seed)
+        reading, noise = readings[index % len(readings)], scene_noise(seed)
         size, name = size_of(components, request)[::-1], None
+        found = staged(components, request, reading, noise)
         if isinstance(request.scene, Image.Image):
             picture = cut_to(request.scene, size)
         else:
-            name, share = _place_of(request, prompt, noise), share_of(noise)
-            found = staged(components, request, prompt, noise)
+            name, share = place_of(request, reading, noise), share_of(noise)
             view = WHOLE if found is None else found.view
             large = (round(size[0] / (view[2] - view[0])), round(size[1] / (view[3] - view[1])))
             picture = scene_library().dealt(name, share, large)
@@ -226,101 +218,16 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             picture = picture.crop((*corner, corner[0] + size[0], corner[1] + size[1]))
         is_photo = name is None or scene_library().is_photographed(name)
         shown = None if is_photo else name  # the network knows how drawings of a place look
+        setting = reading.shown_setting
         place = relight(picture, setting, noise=noise, place=shown, run=components.run)
         is_ground = name is None or scene_library().is_ground(name)
-        rendition = rendition_in(prompt)
-        texture = texture_in(prompt) if len(request.subjects) == 1 else None
-        row = SceneRow(
-            place, name, is_photo, is_ground, setting, rendition, texture, noise, prompt, seed
-        )
-        rows.append(row)
+        boxes = (None,) * len(request.subjects) if found is None else found.boxes
+        rows.append(SceneRow(reading, seed, place, name, is_photo, is_ground, noise, boxes))
     return rows
 
 
-def _place_of(request: PersonalizeRequest, prompt: str, noise: Tensor) -> str:
-    """Return the place of the library that a picture shows.
-
-    Raises:
-        InputError: There is no such place.
-    """
-    assert isinstance(request.scene, str), "a picture is no place of the library"
-    if request.scene:
-        return scene_library().find(request.scene)
-    heights = _heights_of(request, prompt)
-    is_small = bool(heights) and all(each is not None and each < SMALL_M for each in heights)
-    return scene_library().place_for(prompt, share_of(noise), is_small=is_small)
-
-
-def _heights_of(request: PersonalizeRequest, prompt: str) -> list[float | None]:
-    """Return the usual height of each subject in metres; None for names that no table has."""
-    mentioned = heights_in(read_scene_words(prompt).others)
-    heights: list[float | None] = []
-    for number, subject in enumerate(request.subjects):
-        named = subject.identity.named
-        name = subject.name or ("" if named is None else named.name)
-        known = heights_in(tokens_in(name)) or mentioned[number : number + 1]
-        heights.append(known[0] if known else None)
-    return heights
-
-
-class Staged(NamedTuple):
-    """How subjects stand in one picture of a photographed place."""
-
-    ground: Ground  # of the whole photograph
-    view: Box  # the part that the picture shows
-    boxes: tuple[Box, ...]  # of the subjects in the picture
-
-
-def staged(
-    components: Components, request: PersonalizeRequest, prompt: str, noise: Tensor
-) -> Staged | None:
-    """Return how the subjects of a picture stand.
-
-    None where the model places them: in a picture of the caller, in a place where nothing stands,
-    where a subject has a box, and where the prompt turns it.
-    """
-    has_box = any(subject.box is not None for subject in request.subjects)
-    if not isinstance(request.scene, str) or not request.subjects or has_box:
-        return None
-    ground = scene_library().ground(_place_of(request, prompt, noise), share_of(noise))
-    if ground is None or asks_for_turn(prompt):
-        return None
-    size = size_of(components, request)
-    ground, boxes = ground.cut_to(size[::-1]), []
-    near, aside = share_of(noise, 1), share_of(noise, 2)
-    count = len(request.subjects)
-    for number, usual in enumerate(_heights_of(request, prompt)):
-        wide, high = subject_extent(request.subjects[number].identity.mask[:1])[0].tolist()
-        extent = (max(wide, THINNEST) * size[0], max(high, THINNEST) * size[1])
-        x = (number + (0.3 + 0.4 * aside if count == 1 else 0.5)) / count
-        boxes.append(stand(ground, extent, usual, share=near, x=x))
-    view = nearer(boxes, ground)
-    return Staged(ground, view, tuple(seen_in(view, box) for box in boxes))
-
-
-def standing(
-    components: Components, request: PersonalizeRequest
-) -> tuple[tuple[Box | None, ...], ...] | None:
-    """Return the boxes of subjects that stand in photographed places, by subject and picture.
-
-    None stands for a picture where the model places them, and for all of them.
-    """
-    prompts, boxes = texts_of(request.prompt), []
-    if not prompts or not request.seeds:
-        return None
-    for index, seed in enumerate(request.seeds):
-        found = staged(components, request, prompts[index % len(prompts)], draw_noise_of(seed))
-        boxes.append((None,) * len(request.subjects) if found is None else found.boxes)
-    return tuple(zip(*boxes, strict=True)) if any(map(any, boxes)) else None
-
-
-def draw_noise_of(seed: int) -> Tensor:
-    """Return the noise (1, 32, 32, 32) that the scene, its clouds and its weather follow."""
-    return draw_noise([seed], NOISE_SHAPE)
-
-
 @torch.no_grad()
-def finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> GenerationResult:
+def _finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> GenerationResult:
     """Return the pictures of `drawn` with their subjects before the scenes, behind the weather."""
     is_tensor = plan.request.output is Output.PIXELS
     images, masks = list(drawn.images), list(drawn.subject_masks)
@@ -335,7 +242,7 @@ def finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Generation
         if not row.is_ground:
             outlines = [(opacity, torch.zeros_like(shadow)) for opacity, shadow in outlines]
         drawing = _textured(plan, row, index, drawing)
-        if row.setting.time == NIGHT:
+        if row.reading.shown_setting.time == NIGHT:
             drawing = at_night(drawing)
         picture, mask = put_before(to_tensor(row.place), drawing, drawn_mask, outlines)
         masks[index] = mask_to_pil(mask)[0]
@@ -392,13 +299,14 @@ def _textured(plan: ScenePlan, row: SceneRow, index: int, drawing: Tensor) -> Te
 
     Its place and its light are the model's; the stitches or bricks are laid on its reference.
     """
-    if row.texture is None:
+    texture = row.reading.texture
+    if texture is None or len(plan.subjects) != 1:
         return drawing
     (layout, light), identity = _placed_in(plan, 0, index), plan.subjects[0]
     small = _frame_of(identity)
     frame = small if identity.large is None else identity.large.float().cpu() / 255
     relief, (own, scene) = height(small[:, 3:]), light or (None, None)
-    look = appearance(frame, relief, layout, own=own, scene=scene, material=row.texture)
+    look = appearance(frame, relief, layout, own=own, scene=scene, material=texture)
     size = (drawing.shape[2], drawing.shape[3])
     sprite = shrunk_into(look, to_affine(layout), size=size)
     return 2 * paste((drawing + 1) / 2, sprite) - 1

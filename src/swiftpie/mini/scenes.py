@@ -1,41 +1,18 @@
-"""Scenes by name: pictures of places in plain daylight, and what prompts say of them.
+"""Scenes by name: pictures of places in plain daylight, and the words that name them.
 
 It loads no tensor library.
 """
 
 import json
-import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swiftpie.errors import InputError, did_you_mean
 from swiftpie.library import subject_library
-from swiftpie.mini.words import (
-    ART_AT_END,
-    ARTICLES,
-    IN_THE_AIR,
-    PHOTO,
-    PLAIN,
-    PREPOSITIONS,
-    RENDITIONS,
-    SEASONS,
-    SETTING_WORDS,
-    WITHOUT_IT,
-    WORD,
-    WORN_PHRASE,
-    SceneSetting,
-    _told,
-    read_setting,
-    read_words,
-    rendition_in,
-    tokens_in,
-    without_art,
-    worn_in,
-)
+from swiftpie.mini.words import ARTICLES, PREPOSITIONS, SETTING_WORDS, tokens_in, words_in
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -58,94 +35,7 @@ WITH_ITS_PREPOSITION = frozenset(
 MOST_BETWEEN = 3  # words between a preposition and the place, as in "in a small quiet village"
 
 
-class SceneChange(NamedTuple):
-    """What is done to a whole picture."""
-
-    setting: SceneSetting  # that daylight turns into; `PLAIN` where the light stays
-    rendition: str | None  # one of `RENDITIONS`
-
-    @property
-    def is_none(self) -> bool:
-        """Whether the picture shows this already, as it is taken to show plain daylight."""
-        return self.setting == PLAIN and self.rendition is None
-
-
-def change_of(prompt: str, *, source_prompt: str = "", keyword: str = "") -> SceneChange | None:
-    """Return the time, weather, season and art that an edit asks for; None if it asks for more.
-
-    Without a source prompt, "make it summer" asks for what the picture is taken to show.
-
-    Args:
-        prompt: "at sunset in autumn" or "as an oil painting"; with a source prompt, its words
-            with others for setting and art.
-        source_prompt: What the picture shows. Another light is drawn of daylight alone.
-        keyword: Words that name a part of the picture.
-    """
-    bare, art = without_art(prompt)
-    (setting, rest), before = read_words(bare), PLAIN
-    is_told = len(rest) < len(tokens_in(bare))
-    if source_prompt:
-        source, earlier_art = without_art(source_prompt)
-        before, rest_before = read_words(source)
-        if earlier_art is not None or _told(rest) != _told(rest_before):
-            return None
-    elif keyword or _told(rest):
-        return None
-    if setting == before:
-        setting = PLAIN
-    elif before != PLAIN:
-        return None
-    change = SceneChange(setting, art)
-    return None if change.is_none and (source_prompt or not is_told) else change
-
-
-def uncovers(before: SceneSetting, after: SceneSetting) -> bool:
-    """Whether leaves or grass come back, whose colour a picture does not show."""
-    old, new = (tuple(SEASONS)[setting.season] for setting in (before, after))
-    return old in {"autumn", "winter"} and new not in {old, "winter"}
-
-
-class SceneWords(NamedTuple):
-    """What a prompt says of a whole picture, and its other words in their order."""
-
-    setting: SceneSetting
-    place: str | None  # of the library
-    rendition: str | None  # one of `RENDITIONS`
-    worn: str | None  # what the first subject wears or holds, as "top hat"
-    others: tuple[str, ...]  # the subjects and how they look
-
-
-class SceneReading(NamedTuple):
-    """What `read_scene_words` returns, and what else of a prompt it went over."""
-
-    words: SceneWords
-    skipped: tuple[str, ...]  # how a place is said to be, as "quiet"
-    is_bare: bool  # whether the place stands without a preposition, as in "dog, beach"
-
-
-def read_scene_words(prompt: str) -> SceneWords:
-    """Return what a prompt says, part by part; `others` has a comma for each mark."""
-    words, skipped, is_bare = read_scene_of(prompt)
-    return words._replace(others=(*skipped, *words.others)) if is_bare else words
-
-
-def read_scene_of(prompt: str) -> SceneReading:
-    """Return what a prompt says, part by part, with the words that describe these parts."""
-    bare, art = without_art(prompt)
-    worn, skipped = worn_in(bare), list[str]()
-    words = tokens_in(WORN_PHRASE.sub(" ", bare, count=1))
-    place = scene_library().find_words(words)
-    rest = words if place is None else [*words[: place.start], *words[place.end :]]
-    setting, others = read_words(" ".join(rest))
-    if place is not None:
-        within = words[place.start : place.end - len(place.head)]
-        known = PREPOSITIONS | ARTICLES | SETTING_WORDS
-        skipped += [word for word in within if word not in known]
-    seen = SceneWords(setting, place and place.name, art, worn, tuple(others))
-    return SceneReading(seen, tuple(skipped), is_bare=place is not None and place.is_bare)
-
-
-class _NamedPlace(NamedTuple):
+class NamedPlace(NamedTuple):
     """A place that a prompt names, and which of its words do."""
 
     name: str
@@ -301,8 +191,9 @@ class Scenes:
             InputError: There is none; the message offers similar names.
         """
         wanted = _head(word)
-        named = [name for name, heads in self._heads.items() if wanted in heads]
-        found = named[0] if named else self.place_in(word)
+        found = next((name for name, heads in self._heads.items() if wanted in heads), None)
+        if found is None and (place := self.place_in(tokens_in(word))) is not None:
+            found = place.name
         if found is None:
             names = ", ".join(self.names())
             raise InputError(
@@ -312,50 +203,13 @@ class Scenes:
             )
         return found
 
-    def place_in(self, prompt: str) -> str | None:
-        """Return the place that a prompt names; None if it names none.
-
-        A place stands behind a preposition, with some words between them at most: "in a quiet
-        village", not "a village cat". It may stand alone, as in "dog, beach", unless it is the name
-        of a subject. Behind "of" or "with" it may be part of a thing, so others win: "a house with
-        a garden in a park". Then the longest name wins, and snow is a place only if there is no
-        other.
-        """
-        found = self.find_words(tokens_in(prompt))
-        return None if found is None else found.name
-
-    def place_for(self, prompt: str, share: float, *, is_small: bool = False) -> str:
-        """Return the place that a prompt names, or else one where anything may be.
-
-        That is a meadow if the prompt asks for a time, weather or season, or a wall seen from near
-        for small things, else a plain backdrop.
-
-        Args:
-            prompt: What the picture shows.
-            share: Uniform in [0, 1), which chooses the colour of the backdrop.
-            is_small: Whether small things are there.
-        """
-        usual = self._usual(prompt, share)
-        return self.place_in(prompt) or (NEARBY if is_small and usual == OUTDOORS else usual)
-
-    def with_place(self, prompt: str) -> str:
-        """Return a prompt that names a place: itself, or with the words for a usual one."""
-        if self.place_in(prompt) is not None:
-            return prompt
-        return f"{prompt} {self._phrases[self._usual(prompt, 0.0)][0]}"
-
-    def _usual(self, prompt: str, share: float) -> str:
-        if read_setting(prompt) != PLAIN:
-            return OUTDOORS
-        return f"{BACKDROPS[int(1000 * share) % len(BACKDROPS)]} backdrop"
-
     def in_known_words(self, prompt: str) -> str:
         """Return a prompt with a place like the named one in words that captions of training have.
 
         Only the light of the place matters for subjects before a picture of it.
         """
         words = tokens_in(prompt)
-        found = self.find_words(words)
+        found = self.place_in(words)
         if found is None or found.head in self._taught:
             return prompt
         stand_in = self._stand_ins[found.name]
@@ -369,8 +223,15 @@ class Scenes:
         """Return how captions of training name a place, as "on a beach"."""
         return self._phrases[name][0]
 
-    def find_words(self, words: Sequence[str]) -> "_NamedPlace | None":
-        """Return the place that the tokens of a prompt name; see `place_in`."""
+    def place_in(self, words: Sequence[str]) -> NamedPlace | None:
+        """Return the place that the tokens of a prompt name; None if they name none.
+
+        A place stands behind a preposition, with some words between them at most: "in a quiet
+        village", not "a village cat". It may stand alone, as in "dog, beach", unless it is the name
+        of a subject. Behind "of" or "with" it may be part of a thing, so others win: "a house with
+        a garden in a park". Then the longest name wins, and snow is a place only if there is no
+        other.
+        """
         found = []
         for name, heads in self._heads.items():
             for head in heads:
@@ -385,7 +246,7 @@ class Scenes:
                     if begin is None and len(head) > 1 and not _names_subject(head):
                         begin = start
                     if begin is not None:
-                        found.append((rank, _NamedPlace(name, begin, end, head, is_bare)))
+                        found.append((rank, NamedPlace(name, begin, end, head, is_bare)))
         return max(found)[1] if found else None
 
     def dealt(self, name: str, share: float, size: tuple[int, int]) -> "Image.Image":
@@ -421,30 +282,6 @@ class Scenes:
         return load_image(self.picture(name, number))
 
 
-def plainly(prompt: str, *, names: Mapping[str, str] = MappingProxyType({})) -> str:
-    """Return a prompt for a photograph of the bare subject in the same light.
-
-    Nothing is in the air of it: that is drawn over the finished picture.
-
-    Args:
-        prompt: What the picture shows.
-        names: What the library calls subjects, by the words of the prompt for them. It stands for
-            several words: a "golden retriever" is a dog, and not of gold.
-    """
-    for word, known in names.items():
-        if " " not in word:
-            continue
-        prompt = re.sub(rf"\b{re.escape(word)}\b", known, prompt, count=1, flags=re.IGNORECASE)
-    name = rendition_in(prompt)
-    phrases = () if name is None else sorted(RENDITIONS[name], key=len, reverse=True)
-    text = prompt
-    for phrase in phrases:
-        text = re.sub(rf"\b{re.escape(phrase)}\b", PHOTO, text, flags=re.IGNORECASE)
-    text = ART_AT_END.sub("", text) if text == prompt and name is not None else text
-    text = WORN_PHRASE.sub("", text, count=1)
-    return scene_library().in_known_words(IN_THE_AIR.sub(WITHOUT_IT, text))
-
-
 def _is_weather(head: tuple[str, ...]) -> bool:
     """Whether the words of a place are those of a setting as well."""
     return set(head) <= SETTING_WORDS
@@ -452,7 +289,7 @@ def _is_weather(head: tuple[str, ...]) -> bool:
 
 def _head(phrase: str) -> tuple[str, ...]:
     """Return the words of a phrase behind its prepositions and articles."""
-    words = tuple(WORD.findall(phrase.lower()))
+    words = tuple(words_in(phrase))
     first = next(
         (i for i, word in enumerate(words) if word not in PREPOSITIONS | ARTICLES), len(words)
     )

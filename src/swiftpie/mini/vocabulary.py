@@ -3,7 +3,6 @@
 import difflib
 import json
 import re
-import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -13,9 +12,8 @@ from typing import Self
 
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
-from swiftpie.mini.words import PREPOSITIONS, WORD
+from swiftpie.mini.words import PREPOSITIONS, WORD, WORD_OR_NUMBER, plain, words_in
 
-TOKEN = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")  # the same with digits, as "8-bit"
 BEFORE_NAMES = ("of", "and", "")  # with article and size between; "" is the beginning
 ARTICLES_AND_SIZES = frozenset(
     ("a", "an", "the", "tiny", "small", "little", "huge", "big", "giant")
@@ -79,7 +77,7 @@ class Vocabulary:
         that subjects wear, where they are the subject: the model draws those on subjects.
         """
         named, *rest = WEARS.split(prompt, maxsplit=1)
-        tokens = TOKEN.findall(_plain("".join((WORN.sub(GENERIC, named), *rest))))
+        tokens = WORD_OR_NUMBER.findall(plain("".join((WORN.sub(GENERIC, named), *rest))))
         found = [WORD.findall(token) for token in tokens]
         flat = [word for words in found for word in words]
         names = {*self._names_in(flat, needs_known=False)} - self.words
@@ -225,15 +223,6 @@ def _looks_in(row: Sequence[str], generic: Collection[str]) -> Sequence[str]:
     starts = [place for place in range(end) if row[place] in ARTICLES_AND_SIZES]
     found = row[starts[-1] + 1 : end] if starts else ()
     return () if "of" in found else found  # as in "a photo of nothing"
-
-
-def words_in(text: str) -> list[str]:
-    """Return the words of `text` in lower case, without punctuation and numbers."""
-    return WORD.findall(_plain(text))
-
-
-def _plain(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).lower()
 
 
 def _forms(word: str) -> Iterator[str]:

@@ -40,22 +40,24 @@ from swiftpie.mini.layers import (
     touched,
 )
 from swiftpie.mini.relight import (
-    NOISE_SHAPE,
     Relit,
     add_weather,
     change_between,
     relight,
     rendered,
+    scene_noise,
     without_weather,
 )
 from swiftpie.mini.scenes import scene_library
-from swiftpie.mini.vocabulary import vocabulary_of
-from swiftpie.noise import draw_noise, share_of
+from swiftpie.noise import share_of
 from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.draw import Plan
 from swiftpie.pipelines.edit_region import (
     EncodedPicture,
     SourceReading,
+    encode_picture,
     given_mask,
+    in_hole,
     read_source,
     says_the_same,
     square_around,
@@ -88,7 +90,7 @@ class WordEdit:
     picture: EncodedPicture
     source: SourceReading
     subject: OwnSubject | None  # of the picture; None if it has none
-    gone: Tensor | None  # (1, 1, H, W) of bytes: what is filled
+    gone: Tensor | None = None  # (1, 1, H, W) of bytes: what is filled
 
     @property
     def original(self) -> Image.Image:
@@ -121,11 +123,6 @@ class WordEdit:
         place = self.reading.after.place or self.reading.before.place
         return place is None or scene_library().is_ground(place)
 
-    @property
-    def scene_noise(self) -> Tensor:
-        """The noise that the place is drawn from, (1, 32, 32, 32)."""
-        return draw_noise([self.request.seed], NOISE_SHAPE)
-
     @cached_property
     def season(self) -> Relit | None:
         """How the place changes with the season; None if more changes."""
@@ -136,7 +133,7 @@ class WordEdit:
             self.original,
             before.setting,
             after.setting,
-            noise=self.scene_noise,
+            noise=scene_noise(self.request.seed),
             place=before.place,
             run=self.components.run,
         )
@@ -157,7 +154,7 @@ def reading_of(components: Components, request: EditRequest) -> EditReading | No
         return REPLACED
     reading = read_edit(
         request.prompt,
-        vocabulary_of(components),
+        components.vocabulary,
         source_prompt=request.source_prompt or request.keyword,
         brings=request.identity is not None,
     )
@@ -169,21 +166,6 @@ def reading_of(components: Components, request: EditRequest) -> EditReading | No
     return reading
 
 
-def check_method(components: Components, request: EditRequest) -> None:
-    """Refuse a technique that draws by networks, which photographs do not survive.
-
-    Raises:
-        CapabilityError: The request chooses one.
-    """
-    method, name = request.settings.method, components.preset.name
-    if method is not None:
-        raise CapabilityError(
-            f"`method={method}` came with preset {name!r}, whose networks turn photographs into a "
-            "smear: it edits only by what the words change. Leave the method out, or edit with a "
-            "larger model, as by `--recipe swiftedit`."
-        )
-
-
 def follows_seed(components: Components, request: EditRequest) -> bool:
     """Whether another seed gives another edit."""
     reading = reading_of(components, request)
@@ -193,34 +175,68 @@ def follows_seed(components: Components, request: EditRequest) -> bool:
 
 
 @torch.no_grad()
-def prepare_word_edit(
-    components: Components,
-    request: EditRequest,
-    reading: EditReading | None,
-    picture: EncodedPicture,
-    clock: Clock,
-) -> WordEdit:
+def prepare_word_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
     """Find the subject of a picture and what goes with it.
 
     Raises:
-        CapabilityError: The words are not understood, or what they name is not in the picture.
+        CapabilityError: The words are not understood, what they name is not in the picture, or the
+            request chooses a technique that draws by networks, which photographs do not survive.
     """
+    method, name = request.settings.method, components.preset.name
+    if method is not None:
+        raise CapabilityError(
+            f"`method={method}` came with preset {name!r}, whose networks turn photographs into a "
+            "smear: it edits only by what the words change. Leave the method out, or edit with a "
+            "larger model, as by `--recipe swiftedit`."
+        )
+    request = in_hole(request)
+    picture = encode_picture(components, request, clock)
+    edit = _found(components, request, picture, _understood(components, request, picture), clock)
+    if edit.subject is not None:
+        edit = replace(edit, gone=_hole(edit, edit.subject))
+    return Plan(request, partial(_finish, edit, clock), region=partial(_find_region, edit))
+
+
+def _understood(
+    components: Components, request: EditRequest, picture: EncodedPicture
+) -> EditReading:
+    """Return what an edit changes.
+
+    Raises:
+        CapabilityError: Its words are not understood, or are of what a subject wears.
+    """
+    reading, name = reading_of(components, request), components.preset.name
     if reading is None and request.source_prompt.strip() and says_the_same(picture.prompts):
-        reading = EditReading(NOTHING_SAID, NOTHING_SAID)
+        return EditReading(NOTHING_SAID, NOTHING_SAID)
     if reading is None:
         place = " where a mask is given" if request.mask is not None else ""
         raise CapabilityError(
-            f"Preset {components.preset.name!r} cannot make the edit "
-            f"{short_reason(request.prompt)!r}{place}. It changes {CHANGES}. Name one such change "
-            "alone, as in 'made of gold', or say in the source prompt what the picture shows. A "
-            "larger model makes other edits, as by `--recipe swiftedit`."
+            f"Preset {name!r} cannot make the edit {short_reason(request.prompt)!r}{place}. It "
+            f"changes {CHANGES}. Name one such change alone, as in 'made of gold', or say in the "
+            "source prompt what the picture shows. A larger model makes other edits, as by "
+            "`--recipe swiftedit`."
         )
     if reading.changes_worn:
         raise CapabilityError(
             f"The edit {short_reason(request.prompt)!r} changes what the subject wears or holds, "
-            f"and preset {components.preset.name!r} cannot do that. Edit with a larger model, as "
-            "by `--recipe swiftedit`, or take away what a mask or a point marks by `remove`."
+            f"and preset {name!r} cannot do that. Edit with a larger model, as by `--recipe "
+            "swiftedit`, or take away what a mask or a point marks by `remove`."
         )
+    return reading
+
+
+def _found(
+    components: Components,
+    request: EditRequest,
+    picture: EncodedPicture,
+    reading: EditReading,
+    clock: Clock,
+) -> WordEdit:
+    """Return an edit with the subject of its picture, if it needs that.
+
+    Raises:
+        CapabilityError: What the words change is not in the picture.
+    """
     source, subject = read_source(components, picture.latents, picture.prompts), None
     clock.lap("invert")
     if reading.changes_subject or reading.changes_light:
@@ -236,10 +252,7 @@ def prepare_word_edit(
             "subject by `insert`."
         )
     _check_outline(request, reading, subject)
-    edit = WordEdit(components, request, reading, picture, source, subject, None)
-    if subject is None:
-        return edit
-    return replace(edit, gone=_hole(edit, subject))
+    return WordEdit(components, request, reading, picture, source, subject)
 
 
 def _check_outline(request: EditRequest, reading: EditReading, subject: OwnSubject | None) -> None:
@@ -261,8 +274,8 @@ def _check_outline(request: EditRequest, reading: EditReading, subject: OwnSubje
 
 
 @torch.no_grad()
-def find_region(edit: WordEdit) -> Image.Image:
-    """Return what `finish` changes, white in mode L.
+def _find_region(edit: WordEdit) -> Image.Image:
+    """Return what `_finish` changes, white in mode L.
 
     What goes is all part of it, so it need not be filled, unless that shows elsewhere. Nor need
     colours be drawn where a place stays and a subject moves, or where the season alone changes.
@@ -277,7 +290,7 @@ def find_region(edit: WordEdit) -> Image.Image:
 
 
 @torch.no_grad()
-def finish(edit: WordEdit, clock: Clock) -> EditResult:
+def _finish(edit: WordEdit, clock: Clock) -> EditResult:
     """Return the edited picture; all that does not change visibly is the given one's own."""
     request, original = edit.request, edit.original
     edited, layers = _drawn(edit, clock, fills=True)
@@ -315,7 +328,7 @@ def visible_change(before: Image.Image, after: Image.Image) -> Tensor:
 
 def _drawn(edit: WordEdit, clock: Clock, *, fills: bool) -> tuple[Image.Image, list[Layer]]:
     """Return the picture drawn anew, with its layers; unless it `fills`, what goes is in it."""
-    reading, noise = edit.reading, edit.scene_noise
+    reading, noise = edit.reading, scene_noise(edit.request.seed)
     edited = _place(edit, noise, clock)
     clock.lap("place")
     if edit.gone is not None and fills:

@@ -4,7 +4,8 @@ It loads no tensor library.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 COLOUR_WORDS: Mapping[str, tuple[str, ...]] = {  # stand before the noun
@@ -128,7 +129,8 @@ FILLERS = frozenset(
     )
 )
 WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
-TOKEN = re.compile(rf"{WORD.pattern}|[,;.:!?]")
+WORD_OR_MARK = re.compile(rf"{WORD.pattern}|[,;.:!?]")
+WORD_OR_NUMBER = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")  # as "8-bit"
 PREPOSITIONS = frozenset(
     (
         *("in", "on", "at", "by", "near", "beside", "before", "behind", "inside", "under", "above"),
@@ -161,89 +163,20 @@ PLAIN = SceneSetting()
 """A clear summer day, as references show places."""
 
 
-def read_setting(prompt: str) -> SceneSetting:
-    """Return the setting that a prompt asks for; what it does not mention stays plain."""
-    return read_words(prompt)[0]
-
-
-def _told(words: Sequence[str]) -> list[str]:
-    return [word for word in words if word not in FILLERS]
+def words_in(text: str) -> list[str]:
+    """Return the words of a text in lower case, without marks and numbers."""
+    return WORD.findall(plain(text))
 
 
 def tokens_in(text: str) -> list[str]:
     """Return the words of a text in lower case, with "," for each mark between them."""
-    return [token if token[0].isalpha() else "," for token in TOKEN.findall(text.lower())]
+    found = WORD_OR_MARK.findall(plain(text))
+    return [token if token[0].isalpha() else "," for token in found]
 
 
-def without_art(prompt: str) -> tuple[str, str | None]:
-    """Return a prompt without its words for an art, and the art."""
-    art = rendition_in(prompt)
-    text = prompt
-    if art is not None:
-        for phrase in sorted(RENDITIONS[art], key=len, reverse=True):
-            text = re.sub(rf"\b{re.escape(phrase)}\b", "", text, flags=re.IGNORECASE)
-        return ART_AT_END.sub("", text), art
-    found = ART_AT_END.search(f", {prompt}")  # nothing but the art
-    return (prompt, None) if found is None else ("", ARTS_BY_WORDS[found["art"].lower()])
-
-
-def read_words(prompt: str) -> tuple[SceneSetting, Sequence[str]]:
-    """Return the setting that a prompt asks for, and its other words."""
-    text = f" {' '.join(tokens_in(prompt))} "
-    numbers = []
-    for values in (TIMES, WEATHERS, SEASONS):
-        phrases = [(phrase, index) for index, name in enumerate(values) for phrase in values[name]]
-        found = []
-        for phrase, index in sorted(phrases, key=lambda pair: -len(pair[0])):
-            if f" {phrase} " in text:
-                text = text.replace(f" {phrase} ", " ")
-                found.append(index)
-        numbers.append(found)
-    times, weathers, seasons = numbers
-    time, season = (next(filter(None, each), 0) for each in (times, seasons))
-    # Rain and snow fall from clouds, which prompts may name as well.
-    weather = next((index for index in weathers if index > CLOUDY), max(weathers, default=0))
-    if weather == SNOWFALL and not season:
-        season = WINTER  # snow that falls lies on the ground as well
-    return SceneSetting(time, weather, season), text.split()
-
-
-def asks_for_turn(prompt: str) -> bool:
-    """Whether a prompt says that the subject is not upright."""
-    return not TURNING.isdisjoint(WORD.findall(prompt.lower()))
-
-
-def texture_in(prompt: str) -> str | None:
-    """Return what the first subject of a prompt is made of, one of `TEXTURED`; None otherwise."""
-    subject = f" {LOOKS_END.split(prompt, maxsplit=1)[0].lower()} "
-    for name in TEXTURED:
-        for phrase in (*MATERIAL_PHRASES[name], *MATERIAL_WORDS[name]):
-            if f" {phrase} " in subject:
-                return name
-    return None
-
-
-def worn_in(prompt: str) -> str | None:
-    """Return what the first subject of a prompt wears or holds, as "top hat"; None for nothing."""
-    found = WORN_PHRASE.search(prompt)
-    return None if found is None else " ".join(found["noun"].lower().split())
-
-
-def rendition_in(prompt: str) -> str | None:
-    """Return the art that a prompt asks for, one of `RENDITIONS`; None for a photograph.
-
-    It stands before the subject, as in "an oil painting of", or at the end: ", oil painting".
-    """
-    found = [
-        (len(phrase), name)
-        for name, phrases in RENDITIONS.items()
-        for phrase in phrases
-        if re.search(rf"\b{re.escape(phrase)}\b", prompt, re.IGNORECASE)
-    ]
-    if found:
-        return max(found)[1]
-    end = ART_AT_END.search(prompt)
-    return None if end is None else ARTS_BY_WORDS[end["art"].lower()]
+def plain(text: str) -> str:
+    """Return a text in lower case, its letters in one spelling."""
+    return unicodedata.normalize("NFKC", text).lower()
 
 
 ARTS_BY_WORDS = {

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from swiftpie.backbones.presets import PRESETS
-from swiftpie.mini import scenes, words
+from swiftpie.mini import reading
 from swiftpie.mini.page.site import SOURCES, VOCABULARY, words_of_prompts
 from swiftpie.mini.vocabulary import vocabulary_of
 
@@ -64,7 +64,8 @@ import { Vocabulary } from "./vocabulary.js";
 const { known, taught, prompts } = JSON.parse(readFileSync(0, "utf8"));
 const [words, vocabulary] = [reader(known), new Vocabulary(taught)];
 const read = (prompt) => [
-  Object.values(words.setting(prompt)), words.place(prompt, 0.7).name,
+  Object.values(words.setting(prompt)),
+  words.beyond(prompt) === null ? words.place(prompt, 0.7).name : "",
   words.beyond(prompt) !== null,
   words.beyond(prompt) === null ? vocabulary.asTaught(words.plainly(prompt)) : "",
 ];
@@ -73,12 +74,13 @@ console.log(JSON.stringify(prompts.map(read)));
 
 
 def read(prompt):
-    known, vocabulary = scenes.scene_library(), vocabulary_of(PRESETS.get("mini"))
-    beyond = (words.rendition_in, words.texture_in, words.worn_in, words.asks_for_turn)
-    is_beyond = any(asks(prompt) for asks in beyond)
-    drawn = "" if is_beyond else vocabulary.as_taught(scenes.plainly(known.with_place(prompt)))
-    place = known.place_for(prompt, 0.7)
-    return [list(words.read_setting(prompt)), place, is_beyond, drawn]
+    vocabulary = vocabulary_of(PRESETS.get("mini"))
+    said = reading.read(prompt)
+    setting = list(said.shown_setting)
+    if said.rendition or said.texture or said.worn or said.is_turned:
+        return [setting, "", True, ""]
+    drawn = vocabulary.as_taught(reading.read(said.placed_sentence).photo_prompt)
+    return [setting, said.place_for(0.7), False, drawn]
 
 
 @pytest.mark.skipif(NODE is None, reason="needs Node")

@@ -164,7 +164,7 @@ def _named_in(prompts: list[str], everyone: "list[Source]", preset: Preset) -> "
 
     family = FAMILIES.get(preset.family)
     names = [source.word if isinstance(source, Named) else "" for source in everyone]
-    return {words: family.read(words, preset).named_besides(names) for words in prompts}
+    return {words: family.named_besides(words, preset, given=names) for words in prompts}
 
 
 def _placed(

@@ -26,9 +26,9 @@ from swiftpie.engine.graphs.to_onnx import (
     write_onnx,
     write_weights,
 )
-from swiftpie.mini.relight import DRAWN_WEATHERS
+from swiftpie.mini.relight import DRAWN_WEATHERS, scene_noise
 from swiftpie.mini.relight import SIDE_PX as SCENE_PX
-from swiftpie.mini.scene import at_night, draw_noise_of, put_before
+from swiftpie.mini.scene import at_night, put_before
 from swiftpie.mini.scene_network import Relighter, SceneCondition, scene_relighter
 from swiftpie.mini.weather import PixelRows, draw_weather
 from swiftpie.mini.words import NIGHT
@@ -64,7 +64,7 @@ def cutout_function(network: CutoutNet) -> NamedFunction:
 def scene_functions(relighter: Relighter) -> dict[str, NamedFunction]:
     """Return what shows a scene in other light, and what puts a subject before it."""
     picture, mask = torch.zeros(1, 3, SCENE_PX, SCENE_PX), torch.zeros(1, 1, SCENE_PX, SCENE_PX)
-    noise, number = draw_noise_of(SEED), torch.zeros(1, dtype=torch.int64)
+    noise, number = scene_noise(SEED), torch.zeros(1, dtype=torch.int64)
     light = {"noise": noise, SCENE: picture, **dict.fromkeys(SceneCondition._fields, number)}
     join = {SCENE: picture, PIXELS: picture, SUBJECT_MASK: mask, OUTLINE: mask, SHADOW: mask}
     return {

@@ -1,22 +1,22 @@
-"""The subjects that sentences name, in the grammar that mini was taught."""
+"""What prompts say, in the grammar that mini was taught."""
 
 import pytest
 
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.errors import InputError
-from swiftpie.mini.naming import (
-    ENGLISH,
-    MAX_MENTIONS,
-    MAX_WORDS,
-    in_sentence,
-    mentions,
-    new_subjects,
-    read_prompt,
-)
+from swiftpie.mini.mentions import MAX_MENTIONS, MAX_WORDS
+from swiftpie.mini.reading import ENGLISH, named_besides, read
+from swiftpie.mini.scenes import BACKDROPS
 from swiftpie.mini.vocabulary import vocabulary_of
-from swiftpie.mini.words import TIMES
+from swiftpie.mini.words import PLAIN, SEASONS, TIMES, WEATHERS, WORN, SceneSetting
 
-TAUGHT = vocabulary_of(PRESETS.get("mini"))
+MINI = PRESETS.get("mini")
+TAUGHT = vocabulary_of(MINI)
+
+
+def setting(time="day", weather="clear", season="summer"):
+    names = ((TIMES, time), (WEATHERS, weather), (SEASONS, season))
+    return SceneSetting(*(list(values).index(name) for values, name in names))
 
 
 def test_words_are_those_that_the_model_knows(session):
@@ -45,7 +45,7 @@ def test_words_are_those_that_the_model_knows(session):
     ],
 )
 def test_sentences_name_subjects_where_captions_do(prompt, names):
-    found = mentions(prompt, TAUGHT.words)
+    found = read(prompt, TAUGHT).mentions
     assert [one.subject and one.subject.name for one in found] == names
 
 
@@ -84,12 +84,11 @@ def test_sentences_name_subjects_where_captions_do(prompt, names):
     ],
 )
 def test_a_prompt_is_read_as_people_type_it(prompt, names, place, time, lost):
-    reading = read_prompt(prompt, TAUGHT)
+    reading = read(prompt, TAUGHT)
     named = [one.subject.name for one in reading.mentions for _ in range(one.number)]
-    words = reading.scene.words
-    assert (named, words.place, list(reading.lost)) == (names, place, lost)
-    assert [*TIMES][words.setting.time] == time
-    assert [one.name for one in new_subjects(prompt, TAUGHT)] == names
+    assert (named, reading.place, list(reading.lost)) == (names, place, lost)
+    assert [*TIMES][reading.setting.time] == time
+    assert [one.name for one in named_besides(prompt, MINI)] == names
 
 
 @pytest.mark.parametrize(
@@ -103,8 +102,8 @@ def test_a_prompt_is_read_as_people_type_it(prompt, names, place, time, lost):
     ],
 )
 def test_a_list_is_a_sentence_to_the_network(words, sentence):
-    assert in_sentence(words, TAUGHT) == (sentence or words)
-    assert in_sentence(words, None) == words
+    assert read(words, TAUGHT).sentence == (sentence or words)
+    assert read(words).sentence == words
 
 
 @pytest.mark.parametrize(
@@ -112,31 +111,31 @@ def test_a_list_is_a_sentence_to_the_network(words, sentence):
 )
 def test_a_prompt_in_another_language_is_said_to_be_that(prompt):
     with pytest.raises(InputError, match=ENGLISH):
-        new_subjects(prompt, TAUGHT)
+        named_besides(prompt, MINI)
 
 
 def test_a_name_is_no_other_language():
     with pytest.raises(InputError) as refused:
-        new_subjects("Albert Einstein in a castle", TAUGHT)
+        named_besides("Albert Einstein in a castle", MINI)
     assert ENGLISH not in str(refused.value)
 
 
 @pytest.mark.parametrize("word", ["knight", "gryphon"])
 def test_an_unknown_subject_is_refused_in_every_place(word):
     with pytest.raises(InputError, match=f"no subject called '{word}'"):
-        new_subjects(f"a {word} in a castle", TAUGHT)
+        named_besides(f"a {word} in a castle", MINI)
 
 
 def test_no_more_subjects_are_named_than_a_picture_holds():
     prompt = "cat, dog, robot, lion and tiger"
-    assert len(new_subjects(prompt, TAUGHT)) == 4
-    assert len(new_subjects(prompt, TAUGHT, given=["cat", "dog"])) == 2
+    assert len(named_besides(prompt, MINI)) == 4
+    assert len(named_besides(prompt, MINI, given=["cat", "dog"])) == 2
 
 
 def test_endless_sentences_are_read_up_to_a_bound():
-    assert mentions("gryphon " * 2000, TAUGHT.words)[0].words.count(" ") == MAX_WORDS - 1
+    assert read("gryphon " * 2000, TAUGHT).mentions[0].words.count(" ") == MAX_WORDS - 1
     names = [f"{chr(97 + n // 26)}{chr(97 + n % 26)}qx" for n in range(300)]
-    assert len(mentions(" and a ".join(names), TAUGHT.words)) == MAX_MENTIONS
+    assert len(read(" and a ".join(names), TAUGHT).mentions) == MAX_MENTIONS
 
 
 @pytest.mark.parametrize(
@@ -150,25 +149,114 @@ def test_endless_sentences_are_read_up_to_a_bound():
     ],
 )
 def test_subjects_that_are_given_take_their_names(given, known):
-    found = new_subjects("a dog and a cat and a gryphon on a beach", TAUGHT, given=given)
+    found = named_besides("a dog and a cat and a gryphon on a beach", MINI, given=given)
     assert [one.name for one in found] == known
 
 
 def test_a_subject_has_to_be_given_or_named():
     with pytest.raises(InputError, match=r"'elefant'.* Spelled alike: .*elephant"):
-        new_subjects("an elefant on a beach", TAUGHT)
+        named_besides("an elefant on a beach", MINI)
     with pytest.raises(InputError, match="names no subject"):
-        new_subjects("a photo", TAUGHT)
+        named_besides("a photo", MINI)
     for given in ([], [""]):  # to a model that knows all words
-        assert new_subjects("a cat and a dog", None, given=given) == ()
+        assert named_besides("a cat and a dog", PRESETS.get("sd-turbo"), given=given) == ()
 
 
 @pytest.mark.parametrize("prompt", ["my mother in a garden", "a portrait of people", "a friend"])
 def test_a_prompt_about_people_takes_nothing_that_is_merely_near(prompt):
-    assert not any(one.subject for one in mentions(prompt, TAUGHT.words))
+    assert not any(one.subject for one in read(prompt, TAUGHT).mentions)
     with pytest.raises(InputError, match="about people"):
-        new_subjects(prompt, TAUGHT)
+        named_besides(prompt, MINI)
 
 
 def test_people_that_the_library_has_are_named():
-    assert [one.subject.name for one in mentions("a woman on a beach", TAUGHT.words)] == ["woman"]
+    assert [one.subject.name for one in read("a woman on a beach", TAUGHT).mentions] == ["woman"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("a dog on a beach", PLAIN),
+        ("a dog on a beach at sunset", setting(time="sunset")),
+        ("A CAT AT NIGHT, in falling snow.", setting("night", "snowfall", "winter")),
+        ("a cat in the snow", setting(season="winter")),
+        ("a cat in a snowstorm in spring", setting(weather="snowfall", season="spring")),
+        ("in autumn, in the early morning fog", setting("dawn", "fog", "autumn")),
+        ("a cat under grey clouds in the rain", setting(weather="rain")),
+        ("a robot under a waterfall", PLAIN),  # which holds the word fall
+        ("a rainbow over a nightstand", PLAIN),
+        ("", PLAIN),
+    ],
+)
+def test_words_of_a_prompt_set_time_weather_and_season(prompt, expected):
+    assert read(prompt).shown_setting == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("a dog on a beach at sunset", "beach"),
+        ("a cat in front of a castle", "castle"),
+        ("a cat on a white backdrop", "white backdrop"),
+        ("a cat", None),
+        ("a cat in a small quiet village", "village"),
+        ("a village cat", None),  # no preposition
+        ("a tiger in a street at night", "city street"),
+        ("a dog in the snow", "snowy slope"),
+        ("a dog in a park in the snow", "park"),  # the snow is weather then
+        ("a boat by the sea", "beach"),
+        ("a boat on the water", None),
+        ("a fish under water", "underwater"),
+        ("a dog sleeping and a castle", None),
+        ("a photo of a playground slide in a harbour", "harbour"),
+        ("a house with a garden in a park", "park"),
+        ("a dog with mountains in the background", "mountains"),
+    ],
+)
+def test_a_prompt_names_a_place(prompt, name):
+    assert read(prompt).place == name
+
+
+@pytest.mark.parametrize(
+    ("prompt", "art", "bare"),
+    [
+        ("a dog in a park", None, "a dog in a park"),
+        ("A watercolour of a dog", "watercolour", "a photo of a dog"),
+        ("an oil painting of a dog in heavy rain", "oil", "a photo of a dog under grey clouds"),
+        ("a dog while it is snowing", None, "a dog under grey clouds"),
+        ("a dog with an umbrella in THE FOG", None, "a dog with an umbrella under grey clouds"),
+        ("a cat wearing a blue  cap on a beach", None, "a cat on a beach"),
+        ("a cat with Sunglasses", None, "a cat"),
+        ("a cat with a capybara", None, "a cat with a capybara"),
+        ("a watercolour box", None, "a watercolour box"),
+        ("a dog in a park, oil painting", "oil", "a dog in a park"),
+        ("a dog in a park in the style of a comic.", "comic", "a dog in a park"),
+        ("a cat on a mosaic", None, "a cat on a mosaic"),
+        ("a ship at sea during a storm", None, "a ship in a harbour under grey clouds"),
+    ],
+)
+def test_what_is_drawn_over_a_picture_leaves_its_prompt(prompt, art, bare):
+    assert read(prompt).rendition == art
+    assert read(prompt).photo_prompt == bare
+
+
+def test_every_word_for_what_is_worn_is_found():
+    for noun in WORN:
+        assert read(f"a cat wearing a pair of old blue {noun} in a park").worn == noun
+        assert read(f"a cat carrying his {noun} in a park").photo_prompt == "a cat in a park"
+    assert read("a crown on a table").worn is None
+
+
+@pytest.mark.parametrize(
+    ("prompt", "shown"),
+    [
+        ("a lion watching TV", "a lion watching TV on a grey background"),
+        ("a dog at night", "a dog at night in a meadow"),
+        ("a dog on a beach", "a dog on a beach"),
+    ],
+)
+def test_a_prompt_without_a_place_gets_a_usual_one(prompt, shown):
+    assert read(prompt).placed_sentence == shown
+    places = {read(prompt).place_for(number / 100) for number in range(100)}
+    assert read(shown).place in places
+    assert len(places) == (len(BACKDROPS) if "background" in shown else 1)

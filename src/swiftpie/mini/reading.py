@@ -1,0 +1,387 @@
+"""Reads a prompt once: its subjects, place, time, weather, season and art, and what is not drawn.
+
+Only models with a small vocabulary need this. Other models know what words look like.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property, lru_cache
+from typing import NoReturn
+
+from swiftpie.backbones.components import Components
+from swiftpie.backbones.presets import Preset
+from swiftpie.errors import UnknownSubjectError, short_reason
+from swiftpie.library import Named, subject_library
+from swiftpie.mini.mentions import ENDS, NUMBERS, Mention, subjects_in
+from swiftpie.mini.scenes import BACKDROPS, NEARBY, OUTDOORS, scene_library
+from swiftpie.mini.vocabulary import ARTICLES_AND_SIZES, Vocabulary, vocabulary_of
+from swiftpie.mini.words import (
+    ART_AT_END,
+    ARTICLES,
+    ARTS_BY_WORDS,
+    CLOUDY,
+    FILLERS,
+    IN_THE_AIR,
+    LOOK_WORDS,
+    LOOKS_END,
+    MATERIAL_PHRASES,
+    MATERIAL_WORDS,
+    NO_SUBJECT,
+    PHOTO,
+    PLAIN,
+    PREPOSITIONS,
+    RENDITIONS,
+    SEASONS,
+    SETTING_WORDS,
+    SNOWFALL,
+    TEXTURED,
+    TIMES,
+    TURNING,
+    WEATHERS,
+    WINTER,
+    WITHOUT_IT,
+    WORD_OR_NUMBER,
+    WORN_NOUNS,
+    WORN_PHRASE,
+    SceneSetting,
+    tokens_in,
+    words_in,
+)
+from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest, texts_of
+
+NUM_KEPT = 256  # readings; advice, the choice of a technique and the drawing need the same ones
+DIGITS = {str(number): word for word, number in NUMBERS.items()}
+DIGIT = re.compile(r"(?<![\w.])[2-4](?![\w.])")
+NAMES = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # as "Ada Lovelace"
+FOREIGN_SHARE = 0.5  # of unknown words, for a prompt in another language
+COLOURLESS = "black and white"
+ENGLISH = "SwiftPie reads English."
+PEOPLE = frozenset(
+    (
+        *("adult", "baby", "boy", "child", "children", "couple", "dad", "daughter", "doctor"),
+        *("face", "family", "father", "friend", "friends", "girl", "grandfather", "grandmother"),
+        *("guy", "human", "kid", "kids", "lady", "man", "men", "model", "mom", "mother", "mum"),
+        *("people", "person", "portrait", "selfie", "sister", "son", "teacher", "toddler"),
+        *("woman", "women", "brother", "husband", "wife", "nurse", "bride", "groom", "me"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a prompt says. Its tokens are words in lower case, and a comma for each mark."""
+
+    text: str = ""
+    vocabulary: Vocabulary | None = None  # None: the model reads any word
+    rendition: str | None = None  # the art, one of `RENDITIONS`; None for a photograph
+    place: str | None = None  # of the library of scenes
+    is_bare: bool = False  # whether the place stands without a preposition, as in "dog, beach"
+    setting: SceneSetting = PLAIN  # time, weather and season besides the words for the place
+    shown_setting: SceneSetting = PLAIN  # with those words, as of "in the snow"
+    worn: str | None = None  # what the first subject wears or holds, as "top hat"
+    texture: str | None = None  # what the first subject is made of, one of `TEXTURED`
+    is_turned: bool = False  # whether the subject is not upright
+    is_colourless: bool = False  # whether it asks for black and white
+    tokens: tuple[str, ...] = ()  # but for the art
+    unset: tuple[str, ...] = ()  # those of `tokens` that are not of a setting
+    skipped: tuple[str, ...] = ()  # how the place is said to be, as "quiet"
+    others: tuple[str, ...] = ()  # tokens of subjects, and of how they look
+    mentions: tuple[Mention, ...] = ()  # of subjects
+    loose: tuple[str, ...] = ()  # words of phrases without a subject, as "seen from the left"
+    lost: tuple[
+        str, ...
+    ] = ()  # words, as "8k", that nothing in the picture follows, in their order
+    unknown: tuple[str, ...] = ()  # words that the model knows in no form; a name may be any
+    is_foreign: bool = False  # whether hardly a word is known, as of another language
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """The tokens of subjects, with those before a place that stands alone."""
+        return (*self.skipped, *self.others) if self.is_bare else self.others
+
+    @property
+    def shows_place(self) -> bool:
+        """Whether it asks for a picture that needs no subject."""
+        return self.place is not None or self.setting != PLAIN
+
+    @property
+    def num_subjects(self) -> int:
+        """How many subjects it asks for."""
+        return sum(mention.number for mention in self.mentions)
+
+    @property
+    def _is_list(self) -> bool:
+        """Whether nouns stand next to each other, where captions of training have sentences."""
+        bare = [mention for mention in self.mentions if mention.subject and not mention.has_article]
+        is_several = len(self.mentions) > 1 or any(mention.number > 1 for mention in self.mentions)
+        return bool(self.mentions) and (
+            self.is_bare or (is_several and (bool(bare) or len(self.mentions) != self.num_subjects))
+        )
+
+    def besides(self, given: Sequence[str]) -> list[Mention]:
+        """Return the subjects besides those `given`, by their names; see `named_besides`."""
+        unnamed = [
+            name
+            for name in given
+            if not any(mention.shares_word(name) for mention in self.mentions)
+        ]
+        found = [mention for mention in self.mentions if not any(map(mention.shares_word, given))]
+        return found[len(unnamed) :]
+
+    def place_for(self, share: float, *, is_small: bool = False) -> str:
+        """Return the place, or else one where anything may be.
+
+        That is a meadow if the prompt asks for a time, weather or season, or a wall seen from near
+        for small things, else a plain backdrop.
+
+        Args:
+            share: Uniform in [0, 1), which chooses the colour of the backdrop.
+            is_small: Whether small things are there.
+        """
+        if self.place is not None:
+            return self.place
+        if self.shown_setting != PLAIN:
+            return NEARBY if is_small else OUTDOORS
+        return f"{BACKDROPS[int(1000 * share) % len(BACKDROPS)]} backdrop"
+
+    @cached_property
+    def sentence(self) -> str:
+        """The prompt, a list as the sentence that says the same: "a dog on a beach at sunset"."""
+        if not self._is_list:
+            return self.text
+        nouns = []
+        for mention in self.mentions:
+            name = mention.words if mention.subject is None else mention.subject.name
+            phrase = " ".join((*mention.before, name, *mention.after))
+            nouns += [f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"] * mention.number
+        parts = [RENDITIONS[self.rendition][0]] if self.rendition else []
+        parts += [" and ".join(nouns), *(word for word in self.loose if word not in FILLERS)]
+        parts += [scene_library().phrase(self.place)] if self.place else []
+        settings = zip((TIMES, WEATHERS, SEASONS), self.setting, PLAIN, strict=True)
+        parts += [[*table.values()][new][0] for table, new, plain in settings if new != plain]
+        return " ".join(parts)
+
+    @cached_property
+    def placed_sentence(self) -> str:
+        """The sentence, with the words for a usual place if it names none."""
+        if self.place is not None:
+            return self.sentence
+        return f"{self.sentence} {scene_library().phrase(self.place_for(0.0))}"
+
+    @cached_property
+    def photo_prompt(self) -> str:
+        """The prompt of a photograph of the bare subject in the same light.
+
+        Nothing is in the air of it: that is drawn over the finished picture.
+        """
+        text = self.text
+        for phrase in sorted(RENDITIONS.get(self.rendition or "", ()), key=len, reverse=True):
+            text = re.sub(rf"\b{re.escape(phrase)}\b", PHOTO, text, flags=re.IGNORECASE)
+        if self.rendition is not None and text == self.text:
+            text = ART_AT_END.sub("", text)
+        text = WORN_PHRASE.sub("", text, count=1)
+        return scene_library().in_known_words(IN_THE_AIR.sub(WITHOUT_IT, text))
+
+
+@lru_cache(maxsize=NUM_KEPT)
+def read(text: str, vocabulary: Vocabulary | None = None) -> Reading:
+    """Return what a prompt says to a model with a vocabulary; None: one that knows all words."""
+    spelled = DIGIT.sub(lambda digit: DIGITS[digit[0]], text).lower()
+    bare, rendition = _without_art(spelled.replace(COLOURLESS, " "))
+    tokens = tokens_in(bare)
+    shown_setting, unset = _setting_in(tokens)
+    worn, left = worn_in(bare), tokens_in(WORN_PHRASE.sub(" ", bare, count=1))
+    place, skipped = scene_library().place_in(left), list[str]()
+    if place is not None:
+        within = left[place.start : place.end - len(place.head)]
+        known = PREPOSITIONS | ARTICLES | SETTING_WORDS
+        skipped = [word for word in within if word not in known]
+        left = [*left[: place.start], *left[place.end :]]
+    setting, others = _setting_in(left)
+    reading = Reading(
+        text=text,
+        vocabulary=vocabulary,
+        rendition=rendition,
+        place=place and place.name,
+        is_bare=place is not None and place.is_bare,
+        setting=setting,
+        shown_setting=shown_setting,
+        worn=worn,
+        texture=_texture_in(text),
+        is_turned=not TURNING.isdisjoint(words_in(text)),
+        is_colourless=COLOURLESS in spelled,
+        tokens=tuple(tokens),
+        unset=tuple(unset),
+        skipped=tuple(skipped),
+        others=tuple(others),
+    )
+    return reading if vocabulary is None else _with_subjects(reading, vocabulary)
+
+
+def read_all(components: Components, request: PersonalizeRequest) -> list[Reading]:
+    """Return what each prompt of a request says; none that is encoded says anything."""
+    return [read(text, components.vocabulary) for text in texts_of(request.prompt)]
+
+
+def _with_subjects(reading: Reading, vocabulary: Vocabulary) -> Reading:
+    """Return a reading with the subjects, and with the words that nothing follows."""
+    text, place = reading.text, reading.place
+    found, loose = subjects_in(
+        reading.others, vocabulary.words, wears=reading.worn is not None, is_bare=reading.is_bare
+    )
+    left = [*reading.skipped, *loose]
+    left += [word for mention in found for word in (*mention.before, *mention.after)]
+    own = scene_library().nouns(place) if place else frozenset[str]()
+    lost = {word for word in left if word in reading.skipped or _is_lost(word, vocabulary)}
+    lost = (lost - NO_SUBJECT - own).union(*(mention.apart for mention in found))
+    words = dict.fromkeys(
+        token
+        for token in WORD_OR_NUMBER.findall(text.lower())
+        if not lost.isdisjoint(words_in(token))
+    )
+    return replace(
+        reading,
+        mentions=tuple(found),
+        loose=tuple(loose),
+        lost=tuple(words),
+        unknown=tuple(vocabulary.unknown_in(text)),
+        is_foreign=_is_foreign(text, vocabulary),
+    )
+
+
+def names_people(text: str) -> bool:
+    """Whether a text is about a person."""
+    return not PEOPLE.isdisjoint(words_in(text))
+
+
+def named_besides(
+    prompt: str, by: Preset | Components, *, given: Sequence[str] = ()
+) -> tuple[Named, ...]:
+    """Return the library's subjects that a prompt names besides those `given` with a picture.
+
+    `given` holds their names. A given subject whose name is "" or not in the prompt stands for one
+    of the first subjects that the prompt names. A model without a vocabulary knows all words.
+
+    Raises:
+        UnknownSubjectError: The prompt names no subject of the library, and none is given.
+    """
+    reading = read(prompt, vocabulary_of(by))
+    if reading.vocabulary is None:
+        return ()
+    found = reading.besides(given)
+    named = [mention.subject for mention in found for _ in range(mention.number) if mention.subject]
+    unknown = tuple(mention.words for mention in found if mention.subject is None)
+    if named or given:
+        return tuple(named[: max(0, MAX_SUBJECTS - len(given))])
+    if unknown or not reading.shows_place:
+        _refuse(reading, unknown)
+    return ()
+
+
+def _refuse(reading: Reading, unknown: Sequence[str]) -> NoReturn:
+    given = short_reason(reading.text)
+    if names_people(reading.text):
+        raise UnknownSubjectError(
+            f"No picture was given, and {given!r} is about people. The library has animals, plants "
+            "and things.",
+            "Give a photograph of the person.",
+        )
+    english = f" {ENGLISH}" if reading.is_foreign else ""
+    if not unknown:
+        raise UnknownSubjectError(
+            f"No picture was given, and {given!r} names no subject.{english} A prompt begins with "
+            "its subject, as in 'a cat on a beach'."
+        )
+    near = () if english else subject_library().near(unknown[0])
+    similar = f" Spelled alike: {', '.join(near)}." if near else ""
+    raise UnknownSubjectError(
+        f"The library has no subject called {short_reason(unknown[0])!r}.{similar}{english}",
+        word=unknown[0],
+        near=near,
+    )
+
+
+def worn_in(text: str) -> str | None:
+    """Return what the first subject of a text wears or holds, as "top hat"; None for nothing."""
+    found = WORN_PHRASE.search(text)
+    return None if found is None else " ".join(found["noun"].lower().split())
+
+
+def _without_art(text: str) -> tuple[str, str | None]:
+    """Return a text without its words for an art, and the art, one of `RENDITIONS`.
+
+    They stand before the subject, as in "an oil painting of", at the end, as in ", oil painting",
+    or alone.
+    """
+    found = [
+        (len(phrase), name)
+        for name, phrases in RENDITIONS.items()
+        for phrase in phrases
+        if re.search(rf"\b{re.escape(phrase)}\b", text, re.IGNORECASE)
+    ]
+    if found:
+        art = max(found)[1]
+        for phrase in sorted(RENDITIONS[art], key=len, reverse=True):
+            text = re.sub(rf"\b{re.escape(phrase)}\b", "", text, flags=re.IGNORECASE)
+        return ART_AT_END.sub("", text), art
+    end = ART_AT_END.search(text)
+    if end is not None:
+        return ART_AT_END.sub("", text), ARTS_BY_WORDS[end["art"].lower()]
+    alone = ART_AT_END.search(f", {text}")
+    return (text, None) if alone is None else ("", ARTS_BY_WORDS[alone["art"].lower()])
+
+
+def _setting_in(tokens: Sequence[str]) -> tuple[SceneSetting, list[str]]:
+    """Return the setting that tokens ask for, and the others; what is not mentioned stays plain."""
+    text = f" {' '.join(tokens)} "
+    numbers = []
+    for values in (TIMES, WEATHERS, SEASONS):
+        phrases = [(phrase, index) for index, name in enumerate(values) for phrase in values[name]]
+        found = []
+        for phrase, index in sorted(phrases, key=lambda pair: -len(pair[0])):
+            if f" {phrase} " in text:
+                text = text.replace(f" {phrase} ", " ")
+                found.append(index)
+        numbers.append(found)
+    times, weathers, seasons = numbers
+    time, season = (next(filter(None, each), 0) for each in (times, seasons))
+    # Rain and snow fall from clouds, which prompts may name as well.
+    weather = next((index for index in weathers if index > CLOUDY), max(weathers, default=0))
+    if weather == SNOWFALL and not season:
+        season = WINTER  # snow that falls lies on the ground as well
+    return SceneSetting(time, weather, season), text.split()
+
+
+def _texture_in(text: str) -> str | None:
+    """Return what the first subject of a prompt is made of, one of `TEXTURED`; None otherwise."""
+    subject = f" {LOOKS_END.split(text, maxsplit=1)[0].lower()} "
+    for name in TEXTURED:
+        for phrase in (*MATERIAL_PHRASES[name], *MATERIAL_WORDS[name]):
+            if f" {phrase} " in subject:
+                return name
+    return None
+
+
+def _is_foreign(text: str, vocabulary: Vocabulary) -> bool:
+    words, library = words_in(NAMES.sub(" ", text)), subject_library()
+    known = vocabulary.words | vocabulary.words_of_names | ENDS | FILLERS
+    strange = [word for word in words if word not in known and library.meant_by(word) is None]
+    is_said = len(strange) > 1 or not "".join(strange).isascii()
+    return is_said and len(strange) > FOREIGN_SHARE * len(words)
+
+
+def _is_lost(word: str, vocabulary: Vocabulary) -> bool:
+    """Whether a word has no part in a picture: unknown, or of what is drawn in other words."""
+    known = FILLERS | ENDS | ARTICLES_AND_SIZES | LOOK_WORDS
+    if word in known or word in NUMBERS:
+        return False
+    return not vocabulary.knows(word) or word in _drawn_apart()
+
+
+@cache
+def _drawn_apart() -> frozenset[str]:
+    """The nouns of places, accessories and arts, which no network reads from words."""
+    places = (noun for name in scene_library().names() for noun in scene_library().nouns(name))
+    arts = {phrase.split()[-2] for phrases in RENDITIONS.values() for phrase in phrases}
+    return frozenset({*places, *WORN_NOUNS, *arts})
