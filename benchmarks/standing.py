@@ -24,9 +24,10 @@ from swiftpie.errors import SwiftPieError
 from swiftpie.masks import HALF
 from swiftpie.mini.placing import SMALL_M, heights_in, staged
 from swiftpie.mini.reading import read
-from swiftpie.mini.relight import scene_noise
+from swiftpie.mini.relight import NOISE_SHAPE
 from swiftpie.mini.scenes import Ground, scene_library
 from swiftpie.mini.words import tokens_in
+from swiftpie.noise import draw_noise
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 
 NUM_PICTURES, NUM_NIGHTS, SIZE = 40, 16, (768, 576)
@@ -99,7 +100,7 @@ def pictures(session: swiftpie.Session, folder: Path, *, seed: int) -> Iterator[
             scene=name,
             size_px=SIZE[::-1],
         )
-        noise = scene_noise(seed + number)
+        noise = draw_noise([seed + number], NOISE_SHAPE)
         found = staged(session.components, request, read(prompt), noise)
         assert found is not None, "something stands there"
         ground = found.ground.seen_in(found.view)

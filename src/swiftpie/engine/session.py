@@ -279,7 +279,7 @@ class Session:
         where = request.where and self.identity_of(request.where)
         if source is None and request.takes_named:
             shown, components = request.source_prompt or request.keyword, self.components
-            newcomer = components.family.named_newcomer(request.prompt, components, shown=shown)
+            newcomer = components.family.named_newcomer(components, request.prompt, shown=shown)
             if newcomer is not None:
                 source = self.named(newcomer.word)
         return replace(request, source=source, where=where)

@@ -9,12 +9,11 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.presets import Preset
 from swiftpie.library import Named, subject_library
 from swiftpie.mini.mentions import Mention, subjects_in
 from swiftpie.mini.reading import Reading, read, worn_in
 from swiftpie.mini.scenes import scene_library
-from swiftpie.mini.vocabulary import Vocabulary, vocabulary_of
+from swiftpie.mini.vocabulary import Vocabulary
 from swiftpie.mini.words import (
     ARTICLES,
     COLOUR_WORDS,
@@ -223,9 +222,9 @@ def read_edit(
     return reading if any(changes) else None
 
 
-def named_newcomer(prompt: str, by: Preset | Components, *, shown: str) -> Named | None:
+def named_newcomer(components: Components, prompt: str, *, shown: str) -> Named | None:
     """Return the subject of the library that an edit brings to a picture of what is `shown`."""
-    reading = read_edit(prompt, vocabulary_of(by), source_prompt=shown)
+    reading = read_edit(prompt, components.vocabulary, source_prompt=shown)
     newcomer = None if reading is None else reading.newcomer
     return None if newcomer is None else newcomer.subject
 

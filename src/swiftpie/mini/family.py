@@ -304,7 +304,8 @@ def _missing_subjects(reading: Reading, request: PersonalizeRequest) -> Iterator
             "a picture of each."
         )
     for mention in reading.mentions:
-        if mention.is_plural and mention not in missing:
+        is_one = mention.number == 1 and mention not in missing
+        if is_one and subject_library().is_plural(mention.words):
             yield (
                 f"{mention.words!r} is drawn once. Say how many there are, up to {MAX_SUBJECTS}, "
                 f"as in 'two {mention.words}'."

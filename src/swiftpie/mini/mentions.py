@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from swiftpie.library import Named, subject_library
 from swiftpie.mini.vocabulary import ARTICLES_AND_SIZES
-from swiftpie.mini.words import LOOK_WORDS, WORN_NOUNS, words_in
+from swiftpie.mini.words import LOOK_WORDS, WORN_NOUNS
 
 MAX_NAME_WORDS = 7
 MAX_WORDS, MAX_MENTIONS = 12, 8  # bounds for prompts of any length
@@ -31,11 +31,6 @@ class Mention(NamedTuple):
     after: tuple[str, ...] = ()  # what else is said of it, as "lying down"
     apart: tuple[str, ...] = ()  # looks that not all of several have, as "a cat and a red cat"
 
-    @property
-    def is_plural(self) -> bool:
-        """Whether the words name several, without a number."""
-        return self.number == 1 and subject_library().is_plural(self.words)
-
     def with_twin(self, other: "Mention") -> "Mention":
         """Return a mention of this and another subject of the same name."""
         looks = ({*self.before, *self.after}, {*other.before, *other.after})
@@ -48,11 +43,6 @@ class Mention(NamedTuple):
             other.subject.name for other in others if other.subject
         }
         return self.words in names or (self.subject is not None and self.subject.name in names)
-
-    def shares_word(self, name: str) -> bool:
-        """Whether the mention and `name` have a word in common."""
-        words = words_in(f"{self.words} {self.subject.name if self.subject else ''}")
-        return not {*words}.isdisjoint(words_in(name))
 
 
 def subjects_in(

@@ -121,13 +121,12 @@ class Reading:
 
     def besides(self, given: Sequence[str]) -> list[Mention]:
         """Return the subjects besides those `given`, by their names; see `named_besides`."""
-        unnamed = [
-            name
-            for name in given
-            if not any(mention.shares_word(name) for mention in self.mentions)
-        ]
-        found = [mention for mention in self.mentions if not any(map(mention.shares_word, given))]
-        return found[len(unnamed) :]
+        names = [{*words_in(name)} for name in given]
+        words = [_words_of(mention) for mention in self.mentions]
+        free = [name for name in names if all(map(name.isdisjoint, words))]
+        pairs = zip(self.mentions, words, strict=True)
+        found = [mention for mention, own in pairs if all(map(own.isdisjoint, names))]
+        return found[len(free) :]
 
     def place_for(self, share: float, *, is_small: bool = False) -> str:
         """Return the place, or else one where anything may be.
@@ -248,6 +247,12 @@ def _with_subjects(reading: Reading, vocabulary: Vocabulary) -> Reading:
         unknown=tuple(vocabulary.unknown_in(text)),
         is_foreign=_is_foreign(text, vocabulary),
     )
+
+
+def _words_of(mention: Mention) -> set[str]:
+    """Return the words of a prompt for a subject, and those that the library has for it."""
+    name = "" if mention.subject is None else mention.subject.name
+    return {*mention.words.split(), *name.lower().split()}
 
 
 def names_people(text: str) -> bool:

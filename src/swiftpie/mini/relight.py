@@ -54,11 +54,6 @@ UNCHANGED = (
 )
 
 
-def scene_noise(seed: int) -> Tensor:
-    """Return the noise (1, 32, 32, 32) that the scene, its clouds and its weather follow."""
-    return draw_noise([seed], NOISE_SHAPE)
-
-
 @dataclass(frozen=True, eq=False)
 class Relit:
     """A picture that shows a place in one setting, and what tells how another one looks."""
@@ -337,7 +332,7 @@ def _edited(
     original, region = as_rgb(request.picture), _region(request, change)
     if change.is_none:
         logger.warning(UNCHANGED)
-    setting, noise = change.setting, scene_noise(request.seed)
+    setting, noise = change.setting, draw_noise([request.seed], NOISE_SHAPE)
     on_band = partial(clock.lap, "relight")
     edited = relight(original, setting, noise=noise, run=components.run, on_band=on_band)
     edited = add_weather(edited, setting, noise=noise, on_band=on_band)

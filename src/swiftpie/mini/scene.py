@@ -32,11 +32,11 @@ from swiftpie.mini.fields import paste
 from swiftpie.mini.looks import appearance
 from swiftpie.mini.placing import place_of, place_subjects, staged
 from swiftpie.mini.reading import Reading, read, read_all
-from swiftpie.mini.relight import relight, scene_noise, weathered
+from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
 from swiftpie.mini.words import NIGHT
-from swiftpie.noise import share_of
+from swiftpie.noise import draw_noise, share_of
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.draw import Plan
 from swiftpie.pipelines.request import (
@@ -204,7 +204,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         )
     rows = []
     for index, seed in enumerate(request.seeds):
-        reading, noise = readings[index % len(readings)], scene_noise(seed)
+        reading, noise = readings[index % len(readings)], draw_noise([seed], NOISE_SHAPE)
         size, name = size_of(components, request)[::-1], None
         found = staged(components, request, reading, noise)
         if isinstance(request.scene, Image.Image):

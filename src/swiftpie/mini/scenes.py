@@ -3,6 +3,7 @@
 It loads no tensor library.
 """
 
+import io
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -277,9 +278,9 @@ class Scenes:
 
     def image(self, name: str, number: int = 0) -> "Image.Image":
         """Return what `picture` does, decoded."""
-        from swiftpie.imageio.decoding import load_image
+        from PIL import Image
 
-        return load_image(self.picture(name, number))
+        return Image.open(io.BytesIO(self.picture(name, number))).convert("RGB")
 
 
 def _is_weather(head: tuple[str, ...]) -> bool:

@@ -40,16 +40,16 @@ from swiftpie.mini.layers import (
     touched,
 )
 from swiftpie.mini.relight import (
+    NOISE_SHAPE,
     Relit,
     add_weather,
     change_between,
     relight,
     rendered,
-    scene_noise,
     without_weather,
 )
 from swiftpie.mini.scenes import scene_library
-from swiftpie.noise import share_of
+from swiftpie.noise import draw_noise, share_of
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.draw import Plan
 from swiftpie.pipelines.edit_region import (
@@ -133,7 +133,7 @@ class WordEdit:
             self.original,
             before.setting,
             after.setting,
-            noise=scene_noise(self.request.seed),
+            noise=draw_noise([self.request.seed], NOISE_SHAPE),
             place=before.place,
             run=self.components.run,
         )
@@ -328,7 +328,7 @@ def visible_change(before: Image.Image, after: Image.Image) -> Tensor:
 
 def _drawn(edit: WordEdit, clock: Clock, *, fills: bool) -> tuple[Image.Image, list[Layer]]:
     """Return the picture drawn anew, with its layers; unless it `fills`, what goes is in it."""
-    reading, noise = edit.reading, scene_noise(edit.request.seed)
+    reading, noise = edit.reading, draw_noise([edit.request.seed], NOISE_SHAPE)
     edited = _place(edit, noise, clock)
     clock.lap("place")
     if edit.gone is not None and fills:

@@ -26,7 +26,7 @@ from swiftpie.engine.graphs.to_onnx import (
     write_onnx,
     write_weights,
 )
-from swiftpie.mini.relight import DRAWN_WEATHERS, scene_noise
+from swiftpie.mini.relight import DRAWN_WEATHERS, NOISE_SHAPE
 from swiftpie.mini.relight import SIDE_PX as SCENE_PX
 from swiftpie.mini.scene import at_night, put_before
 from swiftpie.mini.scene_network import Relighter, SceneCondition, scene_relighter
@@ -35,6 +35,7 @@ from swiftpie.mini.words import NIGHT
 from swiftpie.models.cutout import cutout_network
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.outline import CUTOUT_PX
+from swiftpie.noise import draw_noise
 
 CUTOUT, RELIGHT, JOIN = "cutout", "relight", "join"  # the graphs, by their names
 SCENE = "scene"  # the picture that `relight` and `join` read
@@ -64,7 +65,7 @@ def cutout_function(network: CutoutNet) -> NamedFunction:
 def scene_functions(relighter: Relighter) -> dict[str, NamedFunction]:
     """Return what shows a scene in other light, and what puts a subject before it."""
     picture, mask = torch.zeros(1, 3, SCENE_PX, SCENE_PX), torch.zeros(1, 1, SCENE_PX, SCENE_PX)
-    noise, number = scene_noise(SEED), torch.zeros(1, dtype=torch.int64)
+    noise, number = draw_noise([SEED], NOISE_SHAPE), torch.zeros(1, dtype=torch.int64)
     light = {"noise": noise, SCENE: picture, **dict.fromkeys(SceneCondition._fields, number)}
     join = {SCENE: picture, PIXELS: picture, SUBJECT_MASK: mask, OUTLINE: mask, SHADOW: mask}
     return {
