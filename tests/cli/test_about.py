@@ -70,9 +70,8 @@ def test_doctor_knows_versions_and_what_is_here(call, monkeypatch):
 FACTS = {"prompt": "a dog\x1b[2J at sea", "seed": "7", "preset": "mini", "swiftpie": __version__}
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
-def test_a_picture_says_what_made_it(call, tmp_path, suffix):
-    path = tmp_path / f"out{suffix}"
+def test_a_picture_says_what_made_it(call, tmp_path):
+    path = tmp_path / "out.webp"
     save_image(Image.new("RGB", (16, 16)), path, metadata=FACTS)
     assert json.loads(call("show", path, "--json").stdout) == FACTS
     assert json.loads(call("show", "-", "--json", stdin=path.read_bytes()).stdout) == FACTS

@@ -14,7 +14,6 @@ from swiftpie.cli.console import logs_on_stderr
 from swiftpie.cli.main import app
 from swiftpie.cli.options import PANELS, FieldOptions, arrange, with_fields
 from swiftpie.config import Option
-from swiftpie_lab.cli.evaluate_output import side_by_side, tell
 
 OWN_WORDS = {
     *("--out", "-o/--out"),  # a picture, a pack, a folder of runs
@@ -104,29 +103,6 @@ def test_what_takes_long_is_told_plainly_and_warnings_as_such(capsys):
     logger.info("Nobody asked.")
     told = capsys.readouterr().err.splitlines()
     assert told == ["The denoiser is exported.", "warning: The folder is full."]
-
-
-def test_a_table_is_split_where_its_figures_would_be_cut():
-    heads = ["metric", "the model", "true rendering", "text only", "naive paste"]
-    lines = [["subject found at rank 1, % ↑", *["100.0 [98.7, 100.0]"] * 4]]
-    wide, narrow = (side_by_side(heads, lines, width=width) for width in (200, 80))
-    assert [list(one) for one in wide] == [[0, 1, 2, 3, 4]]
-    assert [list(one) for one in narrow] == [[0, 1, 2, 3], [0, 4]]
-    assert all(letters >= len("[98.7, 100.0]") for one in narrow for letters in one.values())
-
-
-@pytest.mark.parametrize("width", [60, 80, 120])
-def test_no_figure_of_a_report_is_cut(width, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", str(width))
-    figures = [f"{10 * k}.{k} [9{k}.7, 100.0]" for k in range(1, 6)]
-    heads = ["", "model", "true rendering", "text only", "naive paste", "nobody at all"]
-    tell([], {"Scenes": (heads, [["attribute right (1 = truth), % ↑", *figures]])})
-    shown = capsys.readouterr().out
-    assert max(map(len, shown.splitlines())) <= width
-    assert all(
-        part in shown for figure in figures for part in figure.replace(" [", "|[").split("|")
-    )
-    assert "…" not in shown
 
 
 def commands_of(command, path=()):

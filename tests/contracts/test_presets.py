@@ -1,13 +1,23 @@
 """What every preset has to be, whoever adds it."""
 
+import json
 import re
 from typing import get_args
 
 import pytest
+import torch
 
 from swiftpie import schedules
 from swiftpie.backbones import presets as vocabulary
-from swiftpie.backbones.presets import PRESETS, Capability, Preset, WeightsKind
+from swiftpie.backbones.presets import (
+    PRESETS,
+    Capability,
+    Preset,
+    WeightsKind,
+    describe,
+    read_preset,
+)
+from swiftpie.backbones.scheduling import schedule_of
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -89,3 +99,23 @@ def test_it_has_scales_to_begin_with(preset):
 def test_its_summary_is_one_sentence_that_fits_a_line(preset):
     assert preset.summary.endswith(".")
     assert 20 <= len(preset.summary) <= 90
+
+
+def test_it_survives_json(preset):
+    assert read_preset(json.loads(json.dumps(describe(preset)))) == preset
+
+
+def test_a_perfect_network_ends_at_the_clean_latents(preset):
+    schedule = schedule_of(preset)
+    draws = torch.Generator().manual_seed(0)
+    clean, first, fresh = (torch.randn(1, 4, 4, 4, generator=draws) for _ in range(3))
+    latents = schedule.initial_latents(first)
+    for index, step in enumerate(schedule.steps):
+        noise = (latents - step.alpha * clean) / step.sigma
+        predictions = {"epsilon": noise, "sample": clean, "flow": clean - noise}
+        prediction = predictions[schedule.prediction_type.value]
+        drawn = fresh if schedule.needs_noise else None
+        latents = schedule.advance(latents, prediction, index, noise=drawn)
+    # Trajectory consistency leaves the noise of timestep 0 by design.
+    remains = 0.15 if schedule.renoise.value == "tcd" else 1e-3
+    assert (latents - clean).abs().max() < remains

@@ -47,13 +47,7 @@ def test_the_picture_is_the_one_of_a_session(pipe, identity, sprite, expected):
 
 
 @pytest.mark.parametrize(
-    "options",
-    [
-        {"box": (0.1, 0.2, 0.7, 0.9)},
-        {"mask": MaskSource.INLINE},
-        {"scene": "words"},
-        {"scene": scene_library().image("forest")},
-    ],
+    "options", [{"mask": MaskSource.INLINE}, {"scene": scene_library().image("forest")}]
 )
 def test_place_and_region_are_those_of_a_session(pipe, session, identity, options):
     drawn = session.personalize(identity, PROMPT, seed=3, **options)

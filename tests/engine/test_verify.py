@@ -7,20 +7,11 @@ import pytest
 import torch
 from diffusers import AutoencoderDC
 
-from swiftpie import CapabilityError
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import PRESETS, Use
 from swiftpie.engine.plan import plan_downloads
 from swiftpie.engine.session import Session
-from swiftpie.engine.verify import (
-    Verification,
-    compare,
-    draw_ours,
-    draw_theirs,
-    open_peer,
-    read_reference,
-    verify,
-)
+from swiftpie.engine.verify import compare, draw_ours, draw_theirs, open_peer, read_reference
 from tests.backbones import tiny_sana
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter
 from tests.parity.sana import PRESET as SANA
@@ -78,12 +69,8 @@ def test_both_draw_the_same(theirs, choices):
 
 @pytest.mark.parametrize(
     ("fault", "seen"),
-    [
-        ({"strength": 1.01}, {"b"}),
-        ({"change": transpose_one}, {"a", "b", "c"}),
-        ({"preset": replace(PRESET, timesteps=(979,))}, {"a", "b", "c"}),
-    ],
-    ids=["a strength 1 % off", "a projection transposed", "another timestep"],
+    [({"strength": 1.01}, {"b"}), ({"change": transpose_one}, {"a", "b", "c"})],
+    ids=["a strength 1 % off", "a projection transposed"],
 )
 def test_a_fault_is_seen(theirs, choices, fault, seen):
     found = verdicts(theirs, choices, **fault)
@@ -104,14 +91,3 @@ def test_both_draw_with_the_autoencoder_that_is_chosen(tmp_path):
     peer = open_peer(SANA, needs, device=torch.device("cpu"), dtype=torch.float32)
     [row] = compare(ours, draw_theirs(peer, subject), is_exact=True)
     assert row.is_equal
-
-
-def test_numbers_of_16_bits_leave_it_open(theirs, choices):
-    ours = draw_ours(opened(choices), read_reference(opened(choices)), use=Use.TEXT)
-    found = Verification(tuple(compare(ours, theirs, is_exact=False)), {})
-    assert found.is_equal is None
-
-
-def test_a_model_that_diffusers_does_not_know_is_refused():
-    with pytest.raises(CapabilityError, match="nothing to compare"):
-        verify("mini")

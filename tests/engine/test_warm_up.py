@@ -1,10 +1,7 @@
 from dataclasses import replace
 
-import pytest
-
 from swiftpie.engine.session import Session
 from swiftpie.engine.warm_up import stages_of, warm_up
-from swiftpie.errors import CapabilityError
 from tests.pipelines.tiny_editor import tiny_editor
 
 
@@ -31,9 +28,3 @@ def test_a_model_that_knows_all_words_is_prepared_to_draw_them():
     stages = list(warm_up(plain, together=(1, 2)))
     assert stages == list(stages_of(plain, together=(1, 2))) == ["picture", "2 pictures"]
     assert list(plain._runner._sizes.values()) == [{1, 2}]
-
-
-def test_a_model_without_an_adapter_says_what_is_missing(session):
-    plain = Session(replace(session.components, image_encoder=None, inversion=None))
-    with pytest.raises(CapabilityError, match="adapter"):
-        list(warm_up(plain))

@@ -8,7 +8,7 @@ from tests.quick import thorough_but
 # Euler schedulers of diffusers hand tensors to NumPy in a way that it is going to refuse.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-FAST = {"dreamlite", "edit", "schedules", "sdxs"}  # seconds; the others compare in a minute or more
+FAST = {"dreamlite", "edit", "sdxs"}  # seconds; the others compare in a minute or more
 
 
 def failures(rows):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from PIL import ImageChops, ImageOps
+from PIL import ImageChops
 from torch import nn
 
 from swiftpie import GenerationResult, OutOfMemory, PersonalizeRequest, Subject, WeightsError
@@ -152,7 +152,7 @@ def test_what_does_not_fit_at_once_is_drawn_in_parts(session, three, caplog):
 def test_a_picture_that_does_not_fit_alone_says_what_to_try(session, request_of_one, error):
     tight = replace(session.components, denoiser=Cramped(session.components.denoiser, 0, error))
     with pytest.raises(OutOfMemory, match="engine='offload'"):
-        draw(tight, request_of_one)
+        draw(tight, replace(request_of_one, seeds=(3,)))
 
 
 class Painted(nn.Module):
@@ -192,9 +192,7 @@ def test_requests_drawn_together_give_what_each_gives_alone(session, identity, s
     other = session.encode_identity(sprite.rotate(90))
     photo = session.personalize(identity, PROMPT, seed=9, scene="words").images[0]
     drawn = [
-        PersonalizeRequest(
-            scene="words", subjects=(Subject(identity),), prompt=PROMPT, seeds=(3, 4)
-        ),
+        PersonalizeRequest(scene="words", subjects=(Subject(identity),), prompt=PROMPT, seeds=(3,)),
         RepaintRequest(image=photo, mask=(0.2, 0.2, 0.8, 0.8), seed=1),
         PersonalizeRequest(
             scene="words",
@@ -205,7 +203,6 @@ def test_requests_drawn_together_give_what_each_gives_alone(session, identity, s
         PersonalizeRequest(
             scene="words", subjects=(Subject(identity), Subject(other)), prompt=PROMPT, seeds=(5,)
         ),
-        RepaintRequest(image=ImageOps.mirror(photo), mask=(0.2, 0.2, 0.8, 0.8), seed=1),
         EditRequest(image=photo, prompt=OTHER, source_prompt=PROMPT, seed=1),  # by its own pixels
     ]
     together = session.draw_together(drawn, on_stage=counting)

@@ -64,7 +64,7 @@ def test_a_reference_without_a_subject_is_named_and_left_out(session, sprite, tm
 
 
 @pytest.mark.parametrize(
-    ("ground", "size"), [((0, 255, 0), (420, 300)), ((30, 60, 220), (2520, 1800))]
+    ("ground", "size"), [((0, 255, 0), (420, 300)), ((30, 60, 220), (1260, 900))]
 )
 def test_the_soft_edge_of_a_cut_out_has_the_colour_of_the_subject(ground, size):
     subject, shape = (190, 60, 40), ellipse().filter(ImageFilter.GaussianBlur(2)).resize(size)

@@ -16,7 +16,7 @@ Slow heads and bodies, pieces without end, lengths that lie, compressed bodies, 
 requests in one:
     `test_what_is_no_plain_request_ends`, `test_a_path_without_end_ends`,
     `test_requests_far_ahead_of_their_answers_end`, `test_what_follows_a_body_is_no_header`,
-    `test_a_slow_head_ends_and_a_second_one_too`, `test_others_are_answered_meanwhile`;
+    `test_a_slow_head_ends_and_a_second_one_too`;
     `test_slow_requests_end`, `test_bytes_are_counted_while_they_come` in `test_guard.py`
 Texts that take long to look at or to decode, metadata that unpack, floods of frames:
     `test_other_charsets_than_utf_8_are_refused_before_anything_is_decoded` and
@@ -486,27 +486,6 @@ def test_bodies_that_never_end_are_bounded_together(session):
             == 503
         ):
             time.sleep(0.01)  # until it has heard that all have left
-
-
-@pytest.mark.thorough
-def test_others_are_answered_meanwhile(guarded):
-    slow = [socket.create_connection(("127.0.0.1", guarded.port)) for _ in range(200)]
-    try:
-        lags = []
-        for number in range(100):
-            one = slow[number % len(slow)]
-            one.send(b"x") if number % 2 else one.send(
-                b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\n"
-            )
-            began = time.perf_counter()
-            assert guarded.ask("GET", "/health/live").status == 200
-            lags.append(time.perf_counter() - began)
-    except BrokenPipeError:
-        pass  # closed already, as it shall be
-    finally:
-        for one in slow:
-            one.close()
-    assert statistics.quantiles(lags, n=100)[98] < 0.5  # of machines that do other work, too
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,9 @@ STAGES = [  # of a drawing, after which it may stop
 ]
 
 
+WAYS = ["leaves", "late", *(pytest.param(way, marks=thorough) for way in ("deleted", "hangs up"))]
+
+
 class Gate:
     """Stops the drawing thread once it has ended a stage, until it is opened."""
 
@@ -206,7 +209,7 @@ def test_a_drawing_stops_at_its_next_stage(running, way, stage):
     running(test)
 
 
-@pytest.mark.parametrize("way", ["leaves", "late", "deleted", "hangs up"])
+@pytest.mark.parametrize("way", WAYS)
 def test_what_waits_in_the_queue_is_never_drawn(running, way):
     async def test(server):
         await drained(server.worker.scheduler)  # of what tests before have stopped
@@ -469,7 +472,7 @@ def test_the_pixels_of_a_request_are_freed_however_it_ends(running, way, path, f
     running(test)
 
 
-@pytest.mark.parametrize("way", ["leaves", "late", "deleted", "hangs up"])
+@pytest.mark.parametrize("way", WAYS)
 def test_files_whose_caller_does_not_wait_are_not_made(running, way):
     async def test(server):
         pool, shut = ThreadPoolExecutor(1), threading.Event()

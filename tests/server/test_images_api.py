@@ -45,14 +45,14 @@ def alike(one, other):
 
 def test_generations_are_what_the_library_draws(client, own, session, identity):
     answer = client.images.generate(
-        model="mini", prompt=PROMPT, n=4, extra_body={**own, "seed": 11}
+        model="mini", prompt=PROMPT, n=2, extra_body={**own, "seed": 11}
     )
-    drawn = session.personalize(identity, PROMPT, seed=11, num_images=4)
+    drawn = session.personalize(identity, PROMPT, seed=11, num_images=2)
     for one, image in zip(answer.data, drawn.images, strict=True):
         assert alike(picture_of(one), image)
     assert answer.size == "128x128"
     assert answer.output_format == "png"
-    assert answer.model_extra["swiftpie"]["seeds"] == [11, 12, 13, 14]
+    assert answer.model_extra["swiftpie"]["seeds"] == [11, 12]
     first = base64.b64decode(answer.data[0].b64_json)
     assert read_metadata(first)["prompt"] == PROMPT
 

@@ -115,14 +115,14 @@ def test_networks_that_an_engine_rebuilds_stay_where_others_wait(load, session, 
     assert levels(*drawn) <= 1
 
 
-@whole
+@those(SANA)
 def test_networks_that_wait_in_their_files_draw_the_same(load, session, subjects):
     away = offload.apply(load(offloads=True))
     assert not any(weight.isfinite().all() for weight in away.text.encoder.parameters())
     assert levels(ours(Session(away), subjects), ours(session, subjects)) == 0
 
 
-@reading
+@those(KLEIN)
 def test_a_strength_of_0_is_the_picture_of_the_text_bit_by_bit(session, subjects):
     (shown,) = subjects
     plain = ours(session, subjects, **SILENT)[0]

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import sysconfig
-from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -11,8 +10,7 @@ import pytest
 
 import swiftpie
 from swiftpie.backbones.components import load_components
-from swiftpie.engine.graphs.export import check, export_onnx, functions_of
-from swiftpie.errors import CapabilityError
+from swiftpie.engine.graphs.export import check, export_onnx
 from swiftpie.imageio.decoding import load_image
 from tests.backbones import tiny_models
 from tests.parity.pipelines import preset_of
@@ -50,12 +48,6 @@ def test_models_of_stable_diffusion_are_exported_with_their_adapters(tmp_path, f
     sheet = export_onnx(components, tmp_path / "graphs")
     assert len(sheet.tokenizers) == 1 + (family == "sdxl")
     assert check(components, tmp_path / "graphs", sheet) > 60
-
-
-def test_a_first_pass_is_named_as_what_cannot_be_exported(session):
-    preset = replace(session.components.preset, detail_mask="two-pass")
-    with pytest.raises(CapabilityError, match="first pass"):
-        functions_of(replace(session.components, preset=preset))
 
 
 @pytest.fixture(scope="module")

@@ -20,18 +20,12 @@ from swiftpie.engine.graphs.runtime import (
     quietly,
 )
 from swiftpie.engine.transforms.openvino import to_openvino
-from swiftpie.errors import MissingExtra
 
 COUNT = 3
 
 has_mkl = pytest.mark.skipif(
     not torch.backends.mkl.is_available(), reason="counts threads of MKL, which this torch has not"
 )
-
-
-def test_a_missing_package_names_the_extra():
-    with pytest.raises(MissingExtra, match=r"swiftpie\[openvino\]"):
-        load("no_such_package")
 
 
 @pytest.mark.parametrize("package", ["openvino", "nncf"])

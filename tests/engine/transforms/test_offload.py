@@ -13,7 +13,7 @@ import swiftpie
 from swiftpie.backbones import readers
 from swiftpie.backbones.load.weights import StoredWeights
 from swiftpie.engine.session import Session
-from swiftpie.engine.transforms import offload, transform
+from swiftpie.engine.transforms import offload
 from swiftpie.engine.transforms.offload import DeviceSlot, offloaded
 from swiftpie.engine.wrappers import JoinedAutoencoder
 from swiftpie.errors import CapabilityError, WeightsError
@@ -98,11 +98,6 @@ def test_decoders_and_encoders_that_were_joined_come_too():
             pass
         assert torch.equal(getattr(made.autoencoder, compute.__name__)(given), compute(given))
         assert other.sent == ["cpu", "cpu"]  # it left again
-
-
-def test_offloaded_networks_are_not_compiled(session):
-    with pytest.raises(CapabilityError, match="offload"):
-        transform(offloaded(session.components, CPU), ["compile"])
 
 
 @pytest.fixture(scope="module")

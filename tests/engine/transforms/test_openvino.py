@@ -218,12 +218,6 @@ def test_other_weights_have_another_digest(torch_denoiser):
     assert digest_of(changed) != digest_of(torch_denoiser)
 
 
-def test_networks_on_a_device_are_refused(session):
-    elsewhere = copy.deepcopy(session.components.denoiser).to("meta")
-    with pytest.raises(CapabilityError, match="CPU"):
-        to_openvino(replace(session.components, denoiser=elsewhere))
-
-
 def test_quantised_networks_are_refused(session):
     class Packed(torch.Tensor):
         """What torchao replaces weights by."""

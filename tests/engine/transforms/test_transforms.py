@@ -2,7 +2,6 @@
 
 import pytest
 
-import swiftpie
 from swiftpie.engine.transforms import TRANSFORMS, Phase, Transform, choose, transform
 from swiftpie.errors import ConfigError
 
@@ -22,11 +21,6 @@ def test_auto_adds_to_other_names_and_takes_none_away(device):
 
 def test_no_names_change_nothing(session):
     assert transform(session.components, ()) is session.components
-
-
-def test_an_unknown_name_is_refused_before_weights_are_read(tmp_path):
-    with pytest.raises(ConfigError, match="folded-upsampling"):
-        swiftpie.load("mini", weights=tmp_path / "nowhere", engine=["folded-upsample"])
 
 
 def test_two_ways_to_call_networks_exclude_each_other():
