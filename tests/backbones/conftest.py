@@ -38,13 +38,11 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def tiny(request, tmp_path_factory):
-    """Returns the folder of a pipeline by its family, made on first use and not to be changed."""
+def tiny(tmp_path_factory):
+    """Returns the folder of a pipeline that is used as it was published, made on first use."""
 
     @cache
     def folder(family):
-        if family not in MAKERS:
-            return request.getfixturevalue("place") / family / "pipeline"
         return MAKERS[family](tmp_path_factory.mktemp(family) / "pipeline")
 
     return folder

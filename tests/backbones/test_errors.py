@@ -135,10 +135,11 @@ DAMAGES = [
 ]
 
 
-@pytest.mark.parametrize(("preset", "place", "damage", "word"), DAMAGES)
-def test_damaged_folders_are_refused(tiny, tmp_path, preset, place, damage, word):
-    copied = shutil.copytree(tiny(preset.family), tmp_path / "copied")
-    damage(next(copied.glob(place)))
+@pytest.mark.parametrize(("preset", "name", "damage", "word"), DAMAGES)
+def test_damaged_folders_are_refused(place, tiny, tmp_path, preset, name, damage, word):
+    whole = place / "sd21" / "pipeline" if preset is SD21 else tiny(preset.family)
+    copied = shutil.copytree(whole, tmp_path / "copied")
+    damage(next(copied.glob(name)))
     with pytest.raises(WeightsError, match=word):
         load_components(preset, weights=copied)
 
