@@ -15,9 +15,8 @@ from swiftpie.pipelines.settings import EditSettings
 from swiftpie_lab.data.archive import default_pack
 from swiftpie_lab.data.subjects import load_subjects
 from swiftpie_lab.evaluation import judges
-from swiftpie_lab.evaluation.finished import FinishedPictures, OpenBenchmark
 from swiftpie_lab.evaluation.options import NetworkFiles
-from swiftpie_lab.evaluation.run import Benchmark, C, CaseDrawer
+from swiftpie_lab.evaluation.run import Benchmark, C, CaseDrawer, FinishedPictures, OpenBenchmark
 from swiftpie_world.subjects import Subjects
 
 ABOUT_JUDGES = frozenset({"size_px", "device", "allow_pickle", "offline", "yes"})

@@ -22,8 +22,7 @@ from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditMethod, EditMode, EditSettings, ResolvedScales, Scales
 from swiftpie_lab.evaluation.bounds import NO_SUBJECT
 from swiftpie_lab.evaluation.case import Case, Evidence
-from swiftpie_lab.evaluation.finished import OpenBenchmark
-from swiftpie_lab.evaluation.run import FACTS, C, File, Maker, Results
+from swiftpie_lab.evaluation.run import FACTS, C, File, Maker, OpenBenchmark, Results
 
 logger = logging.getLogger(__name__)
 

@@ -7,17 +7,18 @@ Terms without a source are ours. The full text of SwiftPie's paper (arXiv:2605.0
 public, so no loss here is its formula; its abstract and a figure name some of them.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.geometry.layout import Layout, pixel_grid
 from swiftpie.geometry.shading import Illumination, Lighting, brightness
 from swiftpie.masks import resize_mask
 from swiftpie.mini.layout_predictor import LayoutScores, LightVotes, illumination
+from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.schedules import TRAIN_TIMESTEPS, PredictionType, scaled_linear_step
 
 LAST_TIMESTEP = TRAIN_TIMESTEPS - 1
@@ -250,3 +251,56 @@ def masked_psnr_db(pixels: Tensor, truth: Tensor, where: Tensor) -> Tensor:
     """
     error = ((pixels - truth).square() * where).sum((1, 2, 3)) / 4
     return -10 * (error / (3 * where.sum((1, 2, 3))).clamp_min(1)).clamp_min(1e-9).log10()
+
+
+Compare: TypeAlias = Callable[[Tensor, Tensor], list[Tensor]]
+"""Takes two batches of pixels (B, 3, H, W) in [-1, 1], returns distance maps (B, 1, h, w) >= 0 of
+any sizes; the first batch gets the gradient."""
+
+Extract: TypeAlias = Callable[[Tensor], list[Tensor]]
+
+
+def feature_distance(extract: Extract) -> Compare:
+    """Return the squared distance of features (B, C, h, w) brought to unit length in each place."""
+
+    def compare(prediction: Tensor, target: Tensor) -> list[Tensor]:
+        with torch.no_grad():
+            wanted = extract(target)
+        pairs = zip(extract(prediction), wanted, strict=True)
+        units = [[F.normalize(x.float(), dim=1, eps=1e-6) for x in pair] for pair in pairs]
+        return [(a - b).square().sum(1, keepdim=True) for a, b in units]
+
+    return compare
+
+
+def masked_mean(maps: list[Tensor], mask: Tensor) -> Tensor:
+    """Return the mean of maps (B, 1, h, w) where `mask` (B, 1, H, W) is, averaged over maps."""
+    means = []
+    for distance in maps:
+        weight = resize_mask(mask, (distance.shape[2], distance.shape[3]))
+        means.append((distance * weight).sum() / weight.sum().clamp_min(1e-6))
+    return torch.stack(means).mean()
+
+
+def compare_in_autoencoder(autoencoder: LatentAutoencoder) -> Compare:
+    """Compare in what the encoder sees at each of its scales."""
+    encoder = autoencoder.network.encoder
+    if autoencoder.is_tiny:
+        every = _outputs_of(encoder.layers, prepare=nn.Identity())
+        return feature_distance(lambda pixels: _last_of_each_size(every(pixels)))
+    return feature_distance(_outputs_of(encoder.down_blocks, prepare=encoder.conv_in))
+
+
+def _last_of_each_size(features: list[Tensor]) -> list[Tensor]:
+    return list({feature.shape[-1]: feature for feature in features}.values())
+
+
+def _outputs_of(layers: Iterable[nn.Module], *, prepare: Callable[[Tensor], Tensor]) -> Extract:
+    def extract(pixels: Tensor) -> list[Tensor]:
+        hidden, features = prepare(pixels), []
+        for layer in layers:
+            hidden = layer(hidden)
+            features.append(hidden)
+        return features
+
+    return extract

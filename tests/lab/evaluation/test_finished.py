@@ -8,8 +8,7 @@ from typer.testing import CliRunner
 
 from swiftpie.errors import ConfigError, InputError
 from swiftpie_lab.cli.evaluate import app
-from swiftpie_lab.evaluation.finished import FinishedPictures
-from swiftpie_lab.evaluation.run import Results, draw
+from swiftpie_lab.evaluation.run import FinishedPictures, Results, draw
 
 
 def test_finished_pictures_of_another_size_are_refused(edits, tmp_path):

@@ -11,10 +11,12 @@ from swiftpie.mini.layout_predictor import LayoutScores, LightVotes, illuminatio
 from swiftpie_lab.training.losses import (
     COVERED,
     LEAST_BRIGHTNESS,
+    feature_distance,
     gradient_l1,
     layout_loss,
     light_loss,
     map_loss,
+    masked_mean,
     robust_and_squared,
     vote_loss,
 )
@@ -134,3 +136,15 @@ def test_maps_that_cover_their_subject_cost_least():
     assert float(map_loss([small, 1 - small], mask)) == pytest.approx(
         (right + inverse) / 2, rel=1e-5
     )
+
+
+def test_only_places_under_the_mask_count():
+    distance = feature_distance(lambda pixels: [pixels])
+    first = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    second = first.clone()
+    second[..., :4] = -first[..., :4]
+    left = torch.zeros(1, 1, 8, 8)
+    left[..., :4] = 1
+    maps = distance(first, second)
+    assert float(masked_mean(maps, left)) == pytest.approx(4)
+    assert float(masked_mean(maps, 1 - left)) == 0

@@ -33,9 +33,8 @@ from swiftpie_lab.evaluation.command import (
     open_model,
     open_networks,
 )
-from swiftpie_lab.evaluation.finished import OpenBenchmark
 from swiftpie_lab.evaluation.judges import Networks, SubjectJudge, shipped_embedder
-from swiftpie_lab.evaluation.run import File, Maker, Results, maker_of
+from swiftpie_lab.evaluation.run import File, Maker, OpenBenchmark, Results, maker_of
 
 FirstSubjects = Annotated[
     int | None, typer.Option("--subjects", min=1, metavar="N", help="Only the first N by name.")

@@ -30,9 +30,8 @@ from swiftpie_lab.evaluation.command import (
     open_model,
     open_networks,
 )
-from swiftpie_lab.evaluation.finished import OpenBenchmark
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.run import File, Maker, Results, maker_of
+from swiftpie_lab.evaluation.run import File, Maker, OpenBenchmark, Results, maker_of
 
 Identities = Annotated[Path, typer.Option(metavar="DIR", help="Photographs, one a person.")]
 Prompts = Annotated[

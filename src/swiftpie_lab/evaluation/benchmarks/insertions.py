@@ -29,7 +29,7 @@ from swiftpie.pipelines.techniques.repaint import finish, open_window
 from swiftpie.types import GenerationResult
 from swiftpie_lab.data.photographs import load_photo, load_photos
 from swiftpie_lab.evaluation import options as given
-from swiftpie_lab.evaluation.bounds import paste
+from swiftpie_lab.evaluation.bounds import opencv, paste, poisson_blended
 from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected, Row
 from swiftpie_lab.evaluation.command import (
     BenchmarkCommand,
@@ -38,11 +38,9 @@ from swiftpie_lab.evaluation.command import (
     open_model,
     open_pack,
 )
-from swiftpie_lab.evaluation.finished import OpenBenchmark
 from swiftpie_lab.evaluation.judges import Networks, Panel, load_panel
-from swiftpie_lab.evaluation.opencv import opencv, poisson_blended
 from swiftpie_lab.evaluation.report import Interval, format_interval, interval
-from swiftpie_lab.evaluation.run import File, Maker, Results, maker_of
+from swiftpie_lab.evaluation.run import File, Maker, OpenBenchmark, Results, maker_of
 from swiftpie_world.compositor import Rendering
 from swiftpie_world.photographs import Insertion
 from swiftpie_world.sampler import World

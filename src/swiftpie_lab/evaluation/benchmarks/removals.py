@@ -18,11 +18,11 @@ from swiftpie_lab.evaluation.benchmarks.insertions import (
     open_backgrounds,
     trial_of,
 )
+from swiftpie_lab.evaluation.bounds import ROOM_PX, inpainted
 from swiftpie_lab.evaluation.case import Evidence, Expected
 from swiftpie_lab.evaluation.command import BenchmarkCommand, Trial, open_pack
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.metrics.insertions import changed
-from swiftpie_lab.evaluation.opencv import ROOM_PX, inpainted
 from swiftpie_lab.evaluation.run import File, Results
 from swiftpie_world.photographs import Insertion
 

@@ -7,8 +7,7 @@ from swiftpie_lab.training.stages.autoencoder import AutoencoderConfig
 from swiftpie_lab.training.stages.cutout import CutoutConfig
 from swiftpie_lab.training.stages.inversion.mini import MiniInversionConfig
 from swiftpie_lab.training.stages.judges import WorldJudgesConfig
-from swiftpie_lab.training.stages.layout import LayoutConfig
-from swiftpie_lab.training.stages.light import LightConfig
+from swiftpie_lab.training.stages.layout_predictor import LayoutConfig, LightConfig
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
 from swiftpie_lab.training.stages.one_step.tasks import Drops, Tasks
 from swiftpie_lab.training.stages.scene import SceneConfig

@@ -1,14 +1,17 @@
 """The cut-out network, trained on cut-outs that were put into photographs."""
 
 import copy
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 
 from swiftpie.errors import ConfigError
 from swiftpie.imageio.images import contact_sheet, to_pil
@@ -17,7 +20,6 @@ from swiftpie.masks import iou
 from swiftpie.models.cutout import cutout_network, load
 from swiftpie.models.cutout_net import STAGES, CutoutNet
 from swiftpie.models.eight_bits import write_network
-from swiftpie_lab.data.ahead import Ahead
 from swiftpie_lab.data.collages import (
     Collages,
     Collection,
@@ -175,3 +177,48 @@ def outline(mask: Tensor) -> Tensor:
         F.max_pool2d(sign * mask, side, stride=1, padding=OUTLINE_REACH_PX) for sign in (1, -1)
     )
     return (wide + narrow).round()
+
+
+class _Numbered(Dataset[Collages]):
+    """Batches by number; each process builds what draws them once."""
+
+    def __init__(self, build: Callable[[], Callable[[int], Collages]]) -> None:
+        self.build = build
+        self.draw: Callable[[int], Collages] | None = None
+
+    def __getitem__(self, number: int) -> Collages:
+        self.draw = self.draw or self.build()
+        return self.draw(number)
+
+
+def _as_drawn(batch: Any) -> Any:  # noqa: ANN401 - as loaders want it
+    return batch
+
+
+class Ahead:
+    """Draws batches n, n + k, n + 2 k ... in other processes before they are needed.
+
+    k is the last difference of two numbers. What a batch is follows from its number alone, so runs
+    repeat bit for bit with any number of processes.
+    """
+
+    def __init__(self, build: Callable[[], Callable[[int], Collages]], num_processes: int) -> None:
+        """Draw with what `build`, which is pickled, returns in each process."""
+        self._load = partial(
+            DataLoader,
+            _Numbered(build),
+            batch_size=None,
+            num_workers=num_processes,
+            multiprocessing_context="spawn",  # a fork would share locks of threads
+            collate_fn=_as_drawn,
+        )
+        self._drawn: Iterator[Collages] = iter(())
+        self._last, self._step = -1, 0
+
+    def __call__(self, number: int) -> Collages:
+        """Return the batch with this number."""
+        if number != self._last + self._step or not self._step:
+            self._step = max(1, number - self._last) if self._step else 1
+            self._drawn = iter(self._load(sampler=itertools.count(number, self._step)))
+        self._last = number
+        return next(self._drawn)

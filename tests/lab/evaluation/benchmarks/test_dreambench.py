@@ -12,7 +12,7 @@ from swiftpie_lab.cli.evaluate import app
 from swiftpie_lab.evaluation.benchmarks._dream_subjects import LISTS, read_boxes
 from swiftpie_lab.evaluation.benchmarks.dreambench import read_dreambench
 from swiftpie_lab.evaluation.case import Row
-from swiftpie_lab.evaluation.finished import FinishedPictures
+from swiftpie_lab.evaluation.run import FinishedPictures
 from tests.lab.evaluation.benchmarks.dream_folder import write_dreambench
 
 

@@ -19,11 +19,10 @@ from swiftpie_lab.evaluation.benchmarks.insertions import (
     poisson_blended,
 )
 from swiftpie_lab.evaluation.benchmarks.removals import RemovalBenchmark, RemovalDrawer, touched
-from swiftpie_lab.evaluation.bounds import paste
+from swiftpie_lab.evaluation.bounds import inpainted, paste
 from swiftpie_lab.evaluation.case import METRICS
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.metrics.insertions import light_error
-from swiftpie_lab.evaluation.opencv import inpainted
 from swiftpie_lab.evaluation.page import write_report
 from swiftpie_lab.evaluation.run import Maker, Results, draw, score
 

@@ -15,9 +15,8 @@ from swiftpie.imageio.images import to_tensor
 from swiftpie_lab.cli.evaluate import app
 from swiftpie_lab.evaluation.benchmarks.pie import COMPOSITE, decode_mask, last_square, read_pie
 from swiftpie_lab.evaluation.edits import EditDrawer, MaskChoice
-from swiftpie_lab.evaluation.finished import FinishedPictures
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.run import Results, draw, score
+from swiftpie_lab.evaluation.run import FinishedPictures, Results, draw, score
 from tests.lab.evaluation.benchmarks.pie_folder import (
     RUNS,
     SIDE_PX,

@@ -19,8 +19,7 @@ from swiftpie.types import TextCondition
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.critics import discriminator_terms, features_of, use_low_rank
 from swiftpie_lab.training.loop import Stage, Update
-from swiftpie_lab.training.losses import loss_of_gradient, map_loss
-from swiftpie_lab.training.perceptual import Compare, compare_in_autoencoder
+from swiftpie_lab.training.losses import Compare, compare_in_autoencoder, loss_of_gradient, map_loss
 from swiftpie_lab.training.stages.adapter.check import Branch, figures_of, identity_losses
 from swiftpie_lab.training.stages.adapter.examples import Examples, ExampleSource, open_examples
 from swiftpie_lab.training.stages.adapter.networks import (

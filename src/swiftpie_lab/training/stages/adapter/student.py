@@ -14,7 +14,7 @@ from swiftpie.models.denoiser import read_notes
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.schedules import add_noise, predict_clean
 from swiftpie.types import TextCondition
-from swiftpie_lab.training.perceptual import Compare, masked_mean
+from swiftpie_lab.training.losses import Compare, masked_mean
 from swiftpie_lab.training.stages.adapter.examples import Examples
 from swiftpie_lab.training.stages.adapter.networks import (
     AdapterBase,

@@ -28,8 +28,15 @@ from swiftpie_lab.training.critics import (
     without_low_rank,
 )
 from swiftpie_lab.training.loop import Update
-from swiftpie_lab.training.losses import Levels, add_noise_at, clean_of, draw_levels
-from swiftpie_lab.training.perceptual import Compare, compare_in_autoencoder, masked_mean
+from swiftpie_lab.training.losses import (
+    Compare,
+    Levels,
+    add_noise_at,
+    clean_of,
+    compare_in_autoencoder,
+    draw_levels,
+    masked_mean,
+)
 from swiftpie_lab.training.stages.adapter.examples import PLACES, ROW_STRIDE
 from swiftpie_lab.training.stages.subject.networks import (
     SubjectBase,
