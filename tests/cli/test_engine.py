@@ -23,34 +23,12 @@ def test_a_picture_is_drawn_by_the_transforms_that_are_named(call, hamster, tmp_
     assert "CPU" in refused.output
 
 
-def test_a_wrong_name_is_told_with_its_neighbours(call, hamster, photo, tmp_path):
-    out = tmp_path / "out.png"
-    for command in (("personalize", hamster), ("edit", photo)):
-        result = call(*command, PROMPT, "-o", out, "--engine", "folded-upsample")
-        assert result.exit_code == 2
-        assert "folded-upsampling" in result.output
-    assert not out.exists()
-
-
 def test_the_command_tells_how_long_each_stage_took(call):
     result = call("engine", "prepare", "--engine", "folded-upsampling", "--json")
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert [*told["seconds"]] == ["subject", "picture", "edit"]
     assert min(told["load_s"], *told["seconds"].values()) > 0
-
-
-def test_without_an_engine_there_is_nothing_to_prepare(call):
-    result = call("engine", "prepare")
-    assert result.exit_code == 2
-    assert "--engine" in result.output
-
-
-def test_a_folder_that_exists_is_kept(call, tmp_path):
-    (tmp_path / "site").mkdir()
-    result = call("export", "page", "-o", tmp_path / "site")
-    assert result.exit_code == 2
-    assert "exists already" in result.output
 
 
 def test_another_runtime_is_refused_and_nothing_is_written(call, tmp_path):

@@ -186,6 +186,13 @@ MISTAKES = """
 1 | swiftedit | edit dog.png x --recipe auto
 1 | face-plus | face dog.png x --recipe auto
 2 | face-plus | face dog.png x
+2 | --adapter | personalize dog.png x --adapter dog.png
+1 | --weights | personalize dog.png x --weights nowhere
+2 | folded-upsampling | personalize dog.png x --engine folded-upsample
+2 | folded-upsampling | edit photo.png x --engine folded-upsample
+2 | exists | export page -o a
+2 | sdxl-turbo | licenses sdxl-turba
+2 | sdxl-turbo | fetch sdxl-turba
 2 | folder | demo --out there.png
 2 | folder | demo --out there.png/below
 2 | made | sign dog.png
@@ -195,7 +202,7 @@ MISTAKES = """
 2 | 1.5h | train world-autoencoder --time-limit "9 parsecs" --out runs
 2 | subjects | train world-autoencoder --data missing.zip --out runs
 """
-NAMES_NO_OUTPUT = {"demo", "train"}
+NAMES_NO_OUTPUT = {"demo", "engine", "fetch", "licenses", "train"}
 
 
 @pytest.fixture(scope="module")

@@ -157,9 +157,3 @@ def test_on_a_terminal_people_are_asked_and_may_say_no(hub, machine):
     assert told.count(b"Fetch them? [Y/n]") == 2
     assert b"(licence: mit)" in told
     assert hub.files == of("madebyollin/sdxl-vae-fp16-fix", "config.json")
-
-
-def test_what_has_no_such_name_is_told_with_one_that_is_near(call):
-    result = call("fetch", "sdxl-turba")
-    assert result.exit_code == 2
-    assert "Did you mean sdxl-turbo" in result.stderr
