@@ -99,6 +99,7 @@ def test_what_cannot_help_is_refused(session, name):
         transform(session.components, [name])
 
 
+@pytest.mark.thorough
 def test_transforms_compose(session, identity):
     plain = draw(session.components, identity)
     one, other = "token-downsampling", "folded-upsampling"

@@ -91,7 +91,7 @@ def check_published(saved, original):
     CLIPVisionModelWithProjection.from_pretrained(saved / "image_encoder")
 
 
-CASES = [("sd21", "public"), ("sdxl", "own")]
+CASES = [("sd21", "public"), pytest.param("sdxl", "own", marks=pytest.mark.thorough)]
 
 
 @pytest.mark.parametrize(("family", "adapter"), CASES)
@@ -186,6 +186,7 @@ def test_an_autoencoder_that_overflows_stays_wide(opened, tmp_path):
     assert (loaded.vae.dtype, loaded.unet.dtype) == (torch.float32, torch.float16)
 
 
+@pytest.mark.thorough
 def test_weights_of_a_lora_are_saved_as_a_whole(opened, place, tmp_path):
     preset = replace(
         preset_of("sd21"), kind=WeightsKind.LORA, file="x", base=str(place / "sd21" / "pipeline")
@@ -340,6 +341,7 @@ def test_encoded_prompts_of_two_towers_stand_for_the_prompt(opened):
         pipe(prompt_embeds=states, **options)
 
 
+@pytest.mark.thorough
 def test_an_offloaded_edit_is_the_same(opened, place):
     """The processor stands for the accelerator: what is tested is that all hooks get along."""
     pipe = opened("sd21", kind=SwiftEditPipeline, inversion=place / "sd21" / "other")

@@ -294,6 +294,7 @@ HEAD = "POST /v1/pictures HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart
 HEAD += "boundary=X\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
+@pytest.mark.thorough
 def test_bodies_in_pieces_of_a_byte_hold_up_no_other_visitor(session):
     with serving(session) as running:
         draw = {"prompt": PROMPT, "seed": 1}

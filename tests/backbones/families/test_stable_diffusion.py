@@ -177,7 +177,8 @@ def test_a_trained_detail_branch_can_be_left_out(opened):
     assert drawn(session, identity)[0].branches == (IdentityBranch.SEMANTIC,)
 
 
-@pytest.mark.parametrize("family", thorough_but(["sd21", "sdxl"], ["sd21"]))
+@pytest.mark.thorough
+@pytest.mark.parametrize("family", ["sd21", "sdxl"])
 def test_bfloat16_gives_about_the_same_latents(opened, family):
     pictures = []
     for dtype in (torch.float32, torch.bfloat16):
@@ -263,7 +264,7 @@ def test_a_unet_file_or_folder_replaces_that_of_the_base(place, opened):
         assert not torch.equal(found[f"{QUERY}.weight"], plain[f"{QUERY}.weight"])
 
 
-@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+@pytest.mark.parametrize("family", thorough_but(["sd15", "sdxl"], ["sdxl"]))
 def test_a_lora_is_added_to_the_weights_of_the_base(place, opened, family):
     pytest.importorskip("peft", reason="needs swiftpie[lora]")
     file = place / family / "lora.safetensors"
