@@ -64,7 +64,6 @@ def checks(out: Path, pythons: list[str]) -> Iterator[tuple[str, Callable[[], st
 
 
 def checked(name: str, check: Callable[[], str]) -> str:
-    """Do one check and print its line."""
     try:
         result, detail = OK, check()
     except Skipped as reason:

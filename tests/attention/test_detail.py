@@ -185,7 +185,7 @@ def test_the_joint_form_without_training_is_reference_attention(layer, untrained
         assert (found - expected).abs().max() < 1e-5
 
 
-def test_each_subject_is_joined_in_its_own_mask_and_nobody_beside_them(layer, untrained):
+def test_each_subject_is_joined_in_its_own_mask_alone(layer, untrained):
     one, other = torch.randn(2, 1, 64, 24, generator=torch.Generator().manual_seed(5))
     left, right, low = (torch.zeros(8, 8) for _ in range(3))
     left[:, :3], right[:, 5:], low[4:] = 1, 1, 1
@@ -201,9 +201,9 @@ def test_each_subject_is_joined_in_its_own_mask_and_nobody_beside_them(layer, un
     shares = [left.flatten(), 0.5 * (right * low).flatten()]
     assert (found - joined(layer, STATES[0], [one, other], shares)).abs().max() < 1e-5
     alone = untrained(layer, STATES[:1], condition=condition._replace(keys={}), notes={})[0]
-    nobody = (shares[0] + shares[1] == 0).nonzero().flatten()
-    assert len(nobody) == 64 - 24 - 12
-    assert (found - alone)[nobody].abs().max() < 1e-5
+    neither = (shares[0] + shares[1] == 0).nonzero().flatten()
+    assert len(neither) == 64 - 24 - 12
+    assert (found - alone)[neither].abs().max() < 1e-5
     assert (found - alone).abs().amax(-1)[shares[0] > 0].min() > 1e-3
 
 

@@ -79,7 +79,7 @@ def test_mapping_layers_note_a_map_and_later_layers_use_it():
 
 
 @torch.no_grad()
-def test_nothing_is_sought_where_nobody_is_shown():
+def test_no_region_is_sought_without_a_subject():
     layer, mapper, _ = build(mask_role=MaskRole.LAST)
     states, text, tokens = inputs()
     silent, notes = silent_condition(torch.zeros(2, 4, 8, 8), width=16), {}
@@ -90,7 +90,7 @@ def test_nothing_is_sought_where_nobody_is_shown():
     assert found.equal(expected)
     named = silent._replace(class_tokens=torch.eye(5)[0].expand(2, 1, 5))
     mapper(layer, states, text, condition=named, notes=(sought := {}))
-    assert INLINE_MASK in sought  # words name somebody, so the text alone tells
+    assert INLINE_MASK in sought  # words name a subject, so the text alone tells
 
 
 @torch.no_grad()

@@ -128,7 +128,6 @@ def put_settings(folder, *, is_text):
 
 
 def weight_files(recipe):
-    """All files of weights of a recipe."""
     return [file for files in network_files(recipe).values() for file in files]
 
 

@@ -38,7 +38,6 @@ def make_pipeline(folder):
 
 
 def scheduler():
-    """As published."""
     return FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
 
 
@@ -111,6 +110,5 @@ def tokenizer():
 
 
 def vocabulary():
-    """Every byte, and the tokens around what is said."""
     letters = sorted(ByteLevel.alphabet())
     return {token: number for number, token in enumerate([*letters, *SPECIAL])}

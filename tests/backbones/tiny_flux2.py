@@ -90,6 +90,5 @@ def tokenizer():
 
 
 def vocabulary():
-    """Every byte, and the tokens around what is said."""
     letters = sorted(ByteLevel.alphabet())
     return {token: number for number, token in enumerate([*letters, *SPECIAL])}

@@ -87,6 +87,5 @@ def _tokenizer():
 
 
 def vocabulary():
-    """Every letter that is printed, and the tokens around what is said."""
     letters = ["\u2581", "\n", *sorted({*string.printable} - {*string.whitespace})]
     return {token: number for number, token in enumerate([*SPECIAL, *letters])}

@@ -16,7 +16,6 @@ from swiftpie.imageio.images import sample_pictures
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """More threads than cores make small networks slow."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

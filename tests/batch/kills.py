@@ -91,7 +91,7 @@ def run(jobs, session, folder, moments=None):
 
 
 def is_writing(folder):
-    """Whether there is a file that nobody has finished."""
+    """Whether there is an unfinished file."""
     return any(folder.glob(TEMPORARY))
 
 

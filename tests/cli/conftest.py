@@ -14,7 +14,6 @@ __all__ = ["identity", "session"]
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
-    """More threads than cores make small networks slow."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

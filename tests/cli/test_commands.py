@@ -72,9 +72,7 @@ def test_an_identity_file_tells_what_it_is(call, tmp_path, samples):
 
 
 @pytest.mark.parametrize(("preset", "answer"), [("sd-turbo", None), ("gone", False)])
-def test_inspecting_asks_nobody_for_the_networks_that_a_file_names(
-    call, tmp_path, samples, preset, answer
-):
+def test_inspecting_loads_no_networks_that_a_file_names(call, tmp_path, samples, preset, answer):
     path = tmp_path / "x.spid"
     assert call("identity", "save", samples / "1f439.webp", "-o", path).exit_code == 0
     facts = {"format": FORMAT, "preset": preset, "fingerprint": "0" * 64}

@@ -67,7 +67,6 @@ def job(tmp_path, picture):
 
 
 def changed(job, **fields):
-    """The same files, of another request."""
     return job._replace(request=replace(job.request, **fields))
 
 

@@ -26,7 +26,7 @@ def drawn(call, tmp_path_factory):
     return out, result
 
 
-def test_a_sentence_is_drawn_and_tells_whom_it_named(drawn, session):
+def test_a_sentence_is_drawn_with_the_subject_that_it_names(drawn, session):
     out, result = drawn
     told = json.loads(result.stdout)
     assert told["pictures"][0]["named"] == NAMED

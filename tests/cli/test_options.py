@@ -34,7 +34,7 @@ class Cake:
     layers: Annotated[int, Option("How many.", "N", least=1)]
     icing: Annotated[str | None, Option("Which.", flags=("-i", "--icing"))] = None
     is_sweet: Annotated[bool, Option("With sugar.", flags=("--sweet",))] = False
-    baker: str = "nobody"
+    baker: str = "Anna"
 
 
 def run(command, *arguments):

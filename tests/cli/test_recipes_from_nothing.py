@@ -101,12 +101,10 @@ def encoders_of(recipe):
 
 
 def planned(recipe, *, faces, **choices):
-    """Return all that a recipe needs."""
     return plan_downloads(recipe=recipe, **choices) + plan_faces(faces, {})
 
 
 def files_of(needs):
-    """Return what is missing, each as `OWNER/REPO:PATH`."""
     return {f"{part.listing.repository}:{file.path}" for part, file in needs.missing}
 
 

@@ -27,7 +27,7 @@ SCHEMA |= {"is_output_node"}
 
 
 class Cancelled(BaseException):
-    """What ComfyUI raises in a node that somebody cancelled; no `Exception` there either."""
+    """What ComfyUI raises in a cancelled node; no `Exception` there either."""
 
 
 def _value(allowed):

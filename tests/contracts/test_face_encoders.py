@@ -27,7 +27,7 @@ def test_without_files_there_is_an_error_that_names_the_licence(name, tmp_path):
     assert [*tmp_path.iterdir()] == []
 
 
-def test_one_encoder_allows_everyone_commercial_use_and_insightface_nobody():
+def test_only_opencvs_encoder_allows_commercial_use():
     answers = {
         name: {file.is_commercial for file in choice.files}
         for name, choice in FACE_ENCODERS.all().items()

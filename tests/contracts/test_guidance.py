@@ -1,4 +1,4 @@
-"""What every guidance method has to do, whoever adds it."""
+"""What every guidance method has to do."""
 
 import pickle
 from dataclasses import is_dataclass

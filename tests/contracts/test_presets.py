@@ -1,4 +1,4 @@
-"""What every preset has to be, whoever adds it."""
+"""What every preset has to be."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What every recipe has to be, whoever adds it."""
+"""What every recipe has to be."""
 
 import re
 from typing import get_args

@@ -281,7 +281,7 @@ def asked_by_assistant(case, folder, server):
 
 
 async def report(*_):
-    """Progress, which nobody reads here."""
+    """Progress, which is not read here."""
 
 
 def by_nodes(case, session, folder, nodes):

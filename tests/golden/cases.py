@@ -105,7 +105,7 @@ def quiet(pipeline):
 
 @functools.cache
 def person(session, num_faces=1):
-    """The identity of a face from fixed vectors; without any faces, of nobody."""
+    """The identity of a face from fixed vectors, or of no face."""
     if num_faces == 0:
         return no_face(session.components)
     vectors, crops = someone(num_faces=num_faces)

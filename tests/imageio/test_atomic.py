@@ -132,7 +132,7 @@ def test_what_a_kill_leaves_is_gone_after_the_next_run_and_nothing_in_use_is(tmp
     other = context.Process(target=_write_until_killed, args=(tmp_path / "a", is_writing))
     other.start()
     assert is_writing.wait(60)
-    (tmp_path / ".swiftpie-0.tmp").mkdir()  # not locked yet; whoever lives makes another one
+    (tmp_path / ".swiftpie-0.tmp").mkdir()  # not locked yet; a live process makes another one
     remove_leftovers.cache_clear()
     write_file(tmp_path / "b", b"data")
     assert len(list(tmp_path.glob(f"{TEMPORARY}/{LOCK}"))) == 1

@@ -33,7 +33,6 @@ HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 @torch.no_grad()
 def rows(families=tuple(WIDTHS), *, is_shallow=False):
-    """Every comparison as (name, largest difference, bound)."""
     found = [
         family_rows(family, partial(build, family, is_shallow=is_shallow)) for family in families
     ]

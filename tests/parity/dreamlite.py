@@ -68,7 +68,6 @@ def theirs(pipeline, size, seeds, picture=None):
 
 
 def ours(session, identity, size, seeds, **changes):
-    """The same of ours."""
     return session.personalize(
         identity, PROMPT, seed=seeds[0], num_images=len(seeds), size=size[::-1], **changes
     ).images
@@ -76,7 +75,6 @@ def ours(session, identity, size, seeds, **changes):
 
 @torch.no_grad()
 def rows():
-    """Every comparison as (name, largest difference, bound)."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         place = make_pipeline(Path(folder))

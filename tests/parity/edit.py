@@ -47,7 +47,6 @@ SOURCE, PROMPT, SEED = "a cat on the sofa", "a dog on the sofa", 3
 
 @torch.no_grad()
 def rows():
-    """Every comparison as (name, largest difference, bound)."""
     compared = []
     for name, scales in STRENGTHS.items():
         compared += [

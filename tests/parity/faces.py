@@ -178,7 +178,6 @@ def compare(folder, name, *, is_shallow):
 
 @torch.no_grad()
 def rows(names=tuple(FACES), *, is_shallow=False):
-    """Every comparison as (name, largest difference, bound)."""
     found = []
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as root:
         # diffusers' schedulers hand tensors to numpy in a way that numpy 2 complains of.

@@ -54,7 +54,6 @@ AM1_NUMBERS = {
 
 @torch.no_grad()
 def rows(families=("sd15", "sdxl")):
-    """Every comparison as (name, largest difference, bound)."""
     return [
         *transform_rows(),
         *(row for family in families for row in preset_rows(family)),

@@ -47,7 +47,6 @@ def theirs(pipeline, size, batch, references=()):
 
 
 def ours(session, subjects, size, batch, **changes):
-    """The same of ours."""
     return session.personalize(
         subjects, PROMPT, seed=SEED, num_images=batch, size=size[::-1], **changes
     ).images
@@ -55,7 +54,6 @@ def ours(session, subjects, size, batch, **changes):
 
 @torch.no_grad()
 def rows():
-    """Every comparison as (name, largest difference, bound)."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         place = make_pipeline(Path(folder) / "pipeline")

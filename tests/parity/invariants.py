@@ -39,7 +39,6 @@ HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 @torch.no_grad()
 def rows(families=("mini", *FAMILIES), *, is_shallow=False):
-    """Every comparison as (name, largest difference, bound)."""
     compared = []
     for family in families:
         with tempfile.TemporaryDirectory() as folder:
@@ -96,10 +95,10 @@ def bare(session, identity, folder):
         placed = silent._replace(
             affine=condition.attention.affine, has_layout=condition.attention.has_layout
         )
-        nobody = condition._replace(attention=placed)
+        without_subject = condition._replace(attention=placed)
         denoiser = copy.deepcopy(components.denoiser)
         denoiser.installation.undo()
-        predicted = denoiser(start, 999, text, nobody, {}).sample
+        predicted = denoiser(start, 999, text, without_subject, {}).sample
     else:
         unet = UNet2DConditionModel.from_pretrained(folder / "pipeline" / "unet")
         align_memory(unet)  # where weights lie in a mapped file decides about the last bit

@@ -284,5 +284,4 @@ def compare(name, *, is_shallow=False):
 
 @torch.no_grad()
 def rows():
-    """Every comparison as (name, largest difference, bound)."""
     return [row for name in FILES for row in compare(name)]

@@ -174,7 +174,6 @@ def difference(first, second):
 
 @torch.no_grad()
 def rows(families=tuple(PIPELINES), *, is_shallow=False):
-    """Every comparison as (name, largest difference, bound)."""
     found = []
     with warnings.catch_warnings():
         # diffusers' schedulers hand tensors to numpy in a way that numpy 2 complains of.

@@ -43,13 +43,11 @@ def theirs(pipeline, size, batch, steps, *, seed=SEED, prompt=PROMPT):
 
 
 def ours(session, size, batch, *, seed=SEED, prompt=PROMPT, **changes):
-    """The same of ours."""
     return session.generate(prompt, seed=seed, num_images=batch, size=size[::-1], **changes).images
 
 
 @torch.no_grad()
 def rows():
-    """Every comparison as (name, largest difference, bound)."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         place = make_pipeline(Path(folder) / "pipeline")

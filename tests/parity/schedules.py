@@ -39,7 +39,6 @@ KEPT = {
 
 
 def rows():
-    """Every comparison as (name, largest difference, bound)."""
     choices = {
         ddim: (STEP_COUNTS, PREDICTIONS),
         euler: (STEP_COUNTS, PREDICTIONS),

@@ -51,7 +51,6 @@ def levels(some, others):
 
 @torch.no_grad()
 def rows():
-    """Every comparison as (name, largest difference, bound)."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         place = make_pipeline(Path(folder) / "pipeline", "sdxs")

@@ -22,8 +22,6 @@ FAMILIES = ("sd15", "sd21", "sdxl")
 
 
 class Drawn(NamedTuple):
-    """One call: its clean latents and its result."""
-
     latents: Tensor  # (B, C, h, w)
     result: GenerationResult
 

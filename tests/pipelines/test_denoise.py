@@ -130,7 +130,7 @@ def test_masks_are_those_of_the_row_with_text_and_identity(session, identity):
     assert guided.images[0].tobytes() != plain.images[0].tobytes()
 
 
-def test_without_an_identity_row_nobody_is_shown(session, identity, sprite):
+def test_without_an_identity_row_no_subject_is_shown(session, identity, sprite):
     other = session.encode_identity(ImageOps.mirror(sprite))
     guidance = Decoupled((0.0,), (0.0,))
     box = (0.2, 0.2, 0.8, 0.8)
@@ -196,14 +196,14 @@ def test_an_encoder_that_knows_no_zero_has_no_tokens(session):
         assert replace(session.components, image_encoder=encoder).null_tokens is None
 
 
-def test_nobody_is_the_same_in_edits_of_a_session(session, encoder):
+def test_edits_of_a_session_share_the_identity_of_no_subject(session, encoder):
     network, _ = encoder
     components = replace(session.components, image_encoder=network)
     assert torch.equal(Session(components)._runner.editing.null_tokens, components.null_tokens)
 
 
 @pytest.mark.parametrize("has_tokens", [True, False])
-def test_nobody_is_shown_but_places_stay(session, identity, has_tokens):
+def test_no_subject_is_shown_and_places_stay(session, identity, has_tokens):
     components = session.components
     noise = torch.randn(1, 1, components.preset.latent_channels, 16, 16)
     request = PersonalizeRequest(

@@ -175,8 +175,6 @@ def test_what_is_no_number_is_not_drawn(session, identity, output):
 
 
 class Failing(WrappedDenoiser):
-    """A denoiser that fails at every call."""
-
     def __init__(self, inner, error):
         super().__init__(inner)
         self.error = error

@@ -37,7 +37,6 @@ def session(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def people(session):
-    """Two people."""
     vectors, crops = someone(num_faces=2)
     return [face_identity(session.components, vectors[i], crop=crops[i]) for i in range(2)]
 

@@ -150,7 +150,6 @@ def test_several_equal_views_are_like_one(session, sprite, identity):
 
 @pytest.fixture(scope="module")
 def saved(session, identity, tmp_path_factory):
-    """A file, not to be changed."""
     path = tmp_path_factory.mktemp("identities") / "right.spid"
     session.save_identity(identity, path)
     return path

@@ -1,4 +1,4 @@
-"""What goes with a thing that somebody points at: its edge, and the shadow at its foot alone."""
+"""A removal takes the edge of a thing and the shadow at its foot, and nothing else."""
 
 from dataclasses import replace
 

@@ -25,7 +25,6 @@ def project_files():
 
 
 def python_files(folder):
-    """The project's Python files below `folder`."""
     return [path for path in project_files() if path.suffix == ".py" and folder in path.parents]
 
 
@@ -38,5 +37,4 @@ def text_of(path):
 
 
 def shown(path):
-    """A path as a reader knows it."""
     return path.relative_to(ROOT).as_posix()

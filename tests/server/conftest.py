@@ -84,12 +84,10 @@ class Running:
         return answer
 
     def upload(self, path, *, headers=None, **fields):
-        """Send a form."""
         body, kind = form(**fields)
         return self.ask("POST", path, body=body, headers={"content-type": kind, **(headers or {})})
 
     def draw(self, prompt="a dog on a beach", *, headers=None, **more):
-        """Ask for a picture."""
         body = {"prompt": prompt, **more}
         return self.ask("POST", "/v1/images/generations", body=body, headers=headers)
 

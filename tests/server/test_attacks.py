@@ -438,8 +438,6 @@ def test_health_is_answered_while_all_connections_are_taken(session):
 
 
 class Connection:
-    """A transport of an address."""
-
     def __init__(self, address):
         self.address, self.is_aborted = address, False
 

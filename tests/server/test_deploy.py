@@ -38,7 +38,6 @@ def container(template):
 
 @pytest.fixture(scope="module")
 def words(container):
-    """The command line of the server."""
     if "command" not in container:
         return ["swiftpie", *container["args"]]
     assert container["command"] == ["/bin/bash", "-c"]

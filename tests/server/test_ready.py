@@ -1,4 +1,4 @@
-"""What is done before anybody waits: after that, no number of requests costs a compilation."""
+"""What a server prepares at its start, so that no later request costs a compilation."""
 
 import asyncio
 from contextlib import asynccontextmanager

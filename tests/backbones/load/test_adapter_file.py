@@ -94,7 +94,6 @@ def stored(tmp_path_factory):
 
 @pytest.fixture
 def path(stored, tmp_path):
-    """A copy of it."""
     return Path(shutil.copy(stored[0], tmp_path))
 
 

@@ -49,7 +49,6 @@ def values(image):
 
 
 def changed(result, original):
-    """Which pixels differ from the original."""
     return (values(result.image) != values(original)).any(axis=-1)
 
 

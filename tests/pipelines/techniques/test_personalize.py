@@ -36,17 +36,17 @@ def test_switched_off_identity_equals_the_bare_model(session, identity):
     denoiser = components.denoiser
     noise = draw_noise([7], (32, 16, 16))
     width = identity.tokens.shape[-1]
-    nobody = SubjectCondition(
+    without_subject = SubjectCondition(
         attention=silent_condition(noise, width=width),
         pooled=torch.zeros(1, 1, width),
         aligned=torch.zeros(1, 1, 32 + 64, 16, 16),
         pose=torch.zeros(1, 1, 4),
     )
     personalized = session.personalize(identity, PROMPT, seed=7, scales=OFF, scene="words")
-    placed = nobody.attention._replace(
+    placed = without_subject.attention._replace(
         affine=to_affine(personalized.layouts[0])[:, None], has_layout=torch.ones(1, 1)
     )
-    bare = nobody._replace(attention=placed, pose=personalized.layouts[0].pose[:, None])
+    bare = without_subject._replace(attention=placed, pose=personalized.layouts[0].pose[:, None])
     installed = dict(denoiser.unet.attn_processors)
     denoiser.installation.undo()
     try:
@@ -230,7 +230,6 @@ def test_a_view_without_a_box_keeps_the_place(session, identity):
 
 
 def layouts(session, identity, prompt, *, box=None, **options):
-    """Layouts by eight seeds."""
     request = PersonalizeRequest(
         subjects=(Subject(identity, box=box),),
         prompt=prompt,
