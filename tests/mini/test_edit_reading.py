@@ -21,6 +21,7 @@ def taught(session):
         ("a dog in a park", "a dog and a cat in a park", {"cast": Cast.IS_JOINED}),
         ("a dog on a beach", "a dog in a castle", {"changes_place": True}),
         ("a dog on a beach in the rain", "a dog on a beach in the fog", {"changes_light": True}),
+        ("a dog on a beach", "a dog on a beach at night, 2", {"changes_light": True}),
         ("a dog", "a dog wearing sunglasses", {"changes_worn": True}),
         ("a dog holding a flag", "a dog", {"changes_worn": True}),
         ("a photo of a dog", "a watercolour of a dog", {"rendition": "watercolour"}),

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 import swiftpie
-from swiftpie.mini.inpainting import inpainting_condition, new_subject
+from swiftpie.geometry.layout import from_box
+from swiftpie.masks import bounding_box
+from swiftpie.mini.inpainting import PlacedSubject, inpainting_condition
 from swiftpie.pipelines.settings import Scales
 
 STRENGTH = replace(Scales.for_edit(), identity_scale=0.0, background_scale=1.0, text_scale=1.0)
@@ -28,11 +30,12 @@ def pixels():
 
 def condition(components, changes, identity=None):
     names = [""] * (1 if identity is None else 2)
+    layout = from_box(bounding_box(changes), size=(128, 128))
     return inpainting_condition(
         components,
         pixels(),
         changes,
-        subject=None if identity is None else new_subject(identity, changes),
+        subject=None if identity is None else PlacedSubject(identity, layout),
         class_tokens=components.text.find_words("a dog on a beach", names),
         scales=STRENGTH,
     )

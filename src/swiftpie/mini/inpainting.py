@@ -12,7 +12,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting
 from swiftpie.imageio.images import plane, to_tensor
-from swiftpie.masks import Box, bounding_box, resize_mask
+from swiftpie.masks import Box, resize_mask
 from swiftpie.mini.compositing import SubjectReference, composite_patch
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.compositing import CanvasDrawing
@@ -107,16 +107,6 @@ def unchanged_frame(components: Components, pixels: Tensor, changes: Tensor) -> 
     stays = resize_mask(1 - changes, size)
     square = F.interpolate(pixels, size, mode="bilinear", antialias=True)
     return torch.cat([square * stays, stays], dim=1)
-
-
-def new_subject(identity: Identity, changes: Tensor) -> PlacedSubject:
-    """Return a subject that fills the bounding box of `changes` (1, 1, H, W)."""
-    return PlacedSubject(identity, _box_layout(changes))
-
-
-def _box_layout(mask: Tensor) -> Layout:
-    layout = from_box(bounding_box(mask), size=(mask.shape[2], mask.shape[3]))
-    return Layout(*(value.to(mask) for value in layout))
 
 
 def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:

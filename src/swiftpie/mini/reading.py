@@ -52,7 +52,7 @@ from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest, texts_o
 
 NUM_KEPT = 256  # readings; advice, the choice of a technique and the drawing need the same ones
 DIGITS = {str(number): word for word, number in NUMBERS.items()}
-DIGIT = re.compile(r"(?<![\w.])[2-4](?![\w.])")
+DIGIT = re.compile(r"(?<![\w.])[2-4](?= +[^\W\d_])")  # before a noun, as in "3 cats"
 NAMES = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # as "Ada Lovelace"
 FOREIGN_SHARE = 0.5  # of unknown words, for a prompt in another language
 COLOURLESS = "black and white"
