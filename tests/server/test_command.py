@@ -13,7 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from swiftpie.cli.main import app
-from tests.server.conftest import form
+from swiftpie.server.limits import Limits
+from tests.server.conftest import Running, form
 
 
 def run(*options, **variables):
@@ -58,6 +59,15 @@ def test_a_terminated_server_still_draws_what_it_accepted(picture_bytes):
     assert len(answers[0]["data"]) == 8
     assert server.wait(30) in {0, -signal.SIGTERM}
     server.stderr.close()
+
+
+def test_a_second_signal_ends_a_server_at_once(session):
+    server = Running(session, limits=Limits(), token=None).server
+    seen = []
+    for _ in range(2):
+        server.handle_exit(signal.SIGTERM, None)
+        seen.append((server.should_exit, server.force_exit))
+    assert seen == [(True, False), (True, True)]
 
 
 def ask(port, path, body, kind):
