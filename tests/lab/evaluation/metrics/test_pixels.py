@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected
-from swiftpie_lab.evaluation.metrics.pixels import inner
+from swiftpie_lab.evaluation.metrics.pixels import inner, sharpness_ratio
 
 HEIGHT, WIDTH = 20, 24
 
@@ -59,6 +59,11 @@ PLAIN = torch.zeros(1, 3, 32, 32)
 )
 def test_a_picture_scores_what_its_error_says(evidence, name, changes, expected):
     assert score(name, evidence, **changes) == close(expected)
+
+
+def test_steps_across_the_border_of_the_region_do_not_count():
+    left = at(slice(None), slice(0, 16))
+    assert sharpness_ratio(noisy(0.1) + 5 * (1 - left), noisy(0.1), left) == 1
 
 
 def test_the_inner_part_of_a_mask_has_lost_its_outermost_pixels():
