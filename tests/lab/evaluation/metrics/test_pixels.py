@@ -62,8 +62,7 @@ def test_a_picture_scores_what_its_error_says(evidence, name, changes, expected)
 
 
 def test_steps_across_the_border_of_the_region_do_not_count():
-    left = at(slice(None), slice(0, 16))
-    assert sharpness_ratio(noisy(0.1) + 5 * (1 - left), noisy(0.1), left) == 1
+    assert sharpness_ratio(noisy(0.1) + 5 * (1 - SQUARE), noisy(0.1), SQUARE) == 1
 
 
 def test_the_inner_part_of_a_mask_has_lost_its_outermost_pixels():
