@@ -76,6 +76,7 @@ def test_a_look_is_a_colour_or_a_material(taught, before, after, look):
         ("a red car", "a car"),  # nobody knows its own colour
         ("an oil painting of a dog", "a photo of a dog"),
         ("a dog and a cat", "a dog"),
+        ("a photo of a dog", "a black and white photo of a dog at night"),
         ("", "a dog"),  # what the picture shows
         ("", "a dog and a lion"),  # both
         ("a dog in a park", "a dog upside down in a park"),
@@ -146,6 +147,7 @@ def test_a_prompt_of_a_setting_alone_is_told_from_others(taught, prompt, is_alon
         ("a dog in a park by day", "a dog in a park at night", None),  # light is drawn of daylight
         ("an oil painting of a cat in a park", "a photo of a dog in a park", None),
         ("a photo of a dog", "an oil painting of a dog", None),
+        ("a black and white photo of a dog at night", "a photo of a dog", None),
         ("a dog in a park", "a dog in a park", None),
         ("an oil painting of a dog", "", None),
     ],

@@ -73,6 +73,7 @@ def test_sentences_name_subjects_where_captions_do(prompt, names):
         ("a baby elephant in the savanna", ["elephant"], "savanna", "day", ["baby"]),
         ("a dog riding a bicycle in Paris", ["dog"], None, "day", ["riding", "bicycle", "paris"]),
         ("a dog in a red castle", ["dog"], "castle", "day", ["red"]),
+        ("a dog in a black and white castle", ["dog"], "castle", "day", []),
         ("a bird flies over a lake", ["bird"], "lake", "day", ["flies"]),
         ("bow and arrow", ["bow and arrow"], None, "day", []),
         ("a red car, city street, detailed", ["automobile"], "city street", "day", ["detailed"]),
