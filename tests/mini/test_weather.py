@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from swiftpie.mini.weather import FLAKES, FLAKES_IN_PHOTOS, PixelRows, draw_weather, lift_weather
+from swiftpie.mini.weather import PixelRows, draw_weather, lift_weather
 from swiftpie.noise import draw_noise
 
 FALLING = ("rain", "snowfall", "fog")
@@ -14,11 +14,11 @@ def noise():
     return draw_noise([3], (32, 32, 32))
 
 
-def drawn(noise, name, *, size=(256, 256), rows=None, time=0, repeat=1, flakes=FLAKES):
+def drawn(noise, name, *, size=(256, 256), rows=None, time=0, repeat=1, is_photo=False):
     first, last = rows or (0, size[0])
     pixels = torch.full((1, 3, last - first, size[1]), -0.5)
     view = PixelRows(size, (first, last), repeat)
-    return draw_weather(pixels, noise, name=name, time=time, view=view, flakes=flakes)
+    return draw_weather(pixels, noise, name=name, time=time, view=view, is_photo=is_photo)
 
 
 @pytest.mark.parametrize("name", ["clear", "cloudy"])
@@ -55,11 +55,31 @@ def test_at_night_all_is_darker(noise):
 def test_flakes_in_photographs_are_small_and_soft(noise):
     """They cover about as much of the picture, and hardly anything of it densely."""
     usual, photo = (
-        drawn(noise, "snowfall", size=(512, 512), flakes=each) + 0.5
-        for each in (FLAKES, FLAKES_IN_PHOTOS)
+        drawn(noise, "snowfall", size=(512, 512), is_photo=each) + 0.5 for each in (False, True)
     )
     assert (photo > 0.02).float().mean() > 0.5 * (usual > 0.02).float().mean()
     assert (photo > 1).float().mean() < 0.4 * (usual > 1).float().mean()
+
+
+def test_rain_in_photographs_is_not_ruled(noise):
+    """A part of the drops lies in no row and column that the next part repeats."""
+    ruled, photo = (
+        drawn(noise, "rain", size=(512, 512), is_photo=each)[0, 0] + 0.5 for each in (False, True)
+    )
+    assert 0.005 < (photo > 0.02).float().mean() < 0.5 * (ruled > 0.02).float().mean()
+    slant = torch.tensor([1, 2, 4])
+    ruled, photo = (
+        max(
+            float(
+                torch.corrcoef(torch.stack([each.flatten(), each.roll(int(shift), 1).flatten()]))[
+                    0, 1
+                ]
+            )
+            for shift in 512 // 32 * slant
+        )
+        for each in (ruled, photo)
+    )
+    assert photo < 0.2 < ruled
 
 
 @pytest.mark.parametrize("name", FALLING)

@@ -22,7 +22,7 @@ from swiftpie.mini.fields import smoothstep
 from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.scene_network import UNCOVERED, scene_relighter
 from swiftpie.mini.scenes import scene_library
-from swiftpie.mini.weather import FLAKES, FLAKES_IN_PHOTOS, PixelRows, draw_weather, lift_weather
+from swiftpie.mini.weather import PixelRows, draw_weather, lift_weather
 from swiftpie.mini.words import NIGHT, PLAIN, SEASONS, WEATHERS, WINTER, SceneSetting
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Clock
@@ -265,8 +265,7 @@ def weathered(picture: Tensor, setting: SceneSetting, *, noise: Tensor, is_photo
         return picture
     size = (picture.shape[2], picture.shape[3])
     view = PixelRows(size, (0, size[0]), _repeats(size))
-    flakes = FLAKES_IN_PHOTOS if is_photo else FLAKES
-    return draw_weather(picture, noise, name=name, time=setting.time, view=view, flakes=flakes)
+    return draw_weather(picture, noise, name=name, time=setting.time, view=view, is_photo=is_photo)
 
 
 @torch.no_grad()
@@ -280,7 +279,7 @@ def add_weather(
     result = Image.new("RGB", image.size)
     for view in _bands(image):
         pixels = draw_weather(
-            _rows(image, view), noise, name=name, time=time, view=view, flakes=FLAKES_IN_PHOTOS
+            _rows(image, view), noise, name=name, time=time, view=view, is_photo=True
         )
         result.paste(to_pil(pixels)[0], (0, view.rows[0]))
         on_band()

@@ -5,7 +5,6 @@ that drops and flakes keep their shape in pictures that are not square.
 """
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,24 +17,32 @@ RAIN_COLUMNS, RAIN_LEAN, RAIN_FALLS, RAIN_SHIFT = 32, 0.16, 3, 0.37
 RAIN_SHARE = 0.4  # how much of the picture a streak covers
 
 
-class FlakeLayer(NamedTuple):
-    """Flakes of one distance from the camera."""
+class Falling(NamedTuple):
+    """Flakes, or drops that leave streaks, of one distance from the camera."""
 
-    per_side: int  # cells, each with a flake at most
+    per_side: int  # cells in a row, each with a flake at most
     channel: int  # the noise field that sizes follow
     radius: float  # of the largest flake, in cells
     share: float = 0.9  # how much of the picture a flake covers
     sharpest: float = math.inf  # how steeply a flake ends; less is out of focus
+    long: float = 1  # times its width; streaks lean
 
 
-FLAKES = (FlakeLayer(16, 0, 0.24), FlakeLayer(8, 2, 0.17))  # of the places that are drawn
-# Of photographs: most flakes are far away, small and faint, and those close by are out of focus.
-FLAKES_IN_PHOTOS = (
-    FlakeLayer(32, 0, 0.16, share=0.7),
-    FlakeLayer(32, 3, 0.22, share=0.75, sharpest=2.0),
-    FlakeLayer(16, 2, 0.22, share=0.7, sharpest=1.6),
-    FlakeLayer(8, 1, 0.21, share=0.5, sharpest=1.2),
-)
+IN_DRAWINGS = {"snowfall": (Falling(16, 0, 0.24), Falling(8, 2, 0.17))}
+# Most flakes and drops are far away, small and faint; those close by are out of focus.
+IN_PHOTOS = {
+    "rain": (
+        Falling(32, 0, 0.10, share=0.26, sharpest=1.5, long=7),
+        Falling(32, 3, 0.13, share=0.32, sharpest=1.2, long=9),
+        Falling(16, 1, 0.10, share=0.30, sharpest=0.9, long=12),
+    ),
+    "snowfall": (
+        Falling(32, 0, 0.16, share=0.7),
+        Falling(32, 3, 0.22, share=0.75, sharpest=2.0),
+        Falling(16, 2, 0.22, share=0.7, sharpest=1.6),
+        Falling(8, 1, 0.21, share=0.5, sharpest=1.2),
+    ),
+}
 RAIN_WIDE, FLAKE_WIDE = 0.02, 0.05  # sides of squares in which no streak and no flake fits
 LEAST_FLAKE = -0.2  # cells with a smaller number hold none
 # Colours in [0, 1], a row for each time of day: day, sunset, night and dawn.
@@ -85,7 +92,7 @@ def draw_weather(
     name: str,
     time: int | Tensor,
     view: PixelRows,
-    flakes: Sequence[FlakeLayer] = FLAKES,
+    is_photo: bool = False,
 ) -> Tensor:
     """Return pixels behind rain, snowfall or fog; any other weather leaves them as they are.
 
@@ -95,16 +102,14 @@ def draw_weather(
         name: "rain", "snowfall", "fog", or a weather without anything in the air.
         time: Number of the time of day; a tensor without axes as well.
         view: The pixels.
-        flakes: What snowfall consists of, the farthest first.
+        is_photo: Whether drops and flakes look as in photographs, or as in drawn places.
     """
     fields = coarse_fields(noise).to(pixels)
-    if name == "rain":
-        return _over(pixels, RAIN_COLOURS, time, RAIN_SHARE * _streaks(fields, view))
-    if name == "snowfall":
-        for layer in flakes:
-            coverage = layer.share * _flakes(fields, view, layer)
-            pixels = _over(pixels, FLAKE_COLOURS, time, coverage)
-        return pixels
+    colours = RAIN_COLOURS if name == "rain" else FLAKE_COLOURS
+    if name == "rain" and not is_photo:
+        return _over(pixels, colours, time, RAIN_SHARE * _streaks(fields, view))
+    for layer in (IN_PHOTOS if is_photo else IN_DRAWINGS).get(name, ()):
+        pixels = _over(pixels, colours, time, layer.share * _falling(fields, view, layer))
     return _over(pixels, FOG_COLOURS, time, _fog(fields, view)) if name == "fog" else pixels
 
 
@@ -140,19 +145,23 @@ def _streaks(fields: Tensor, view: PixelRows) -> Tensor:
     return _ramp(0.2, 0.05, from_axis) * _ramp(0.45, 0.9, falling)
 
 
-def _flakes(fields: Tensor, view: PixelRows, layer: FlakeLayer) -> Tensor:
-    """Return the coverage by flakes of snow, at most one in each cell of a lattice."""
+def _falling(fields: Tensor, view: PixelRows, layer: Falling) -> Tensor:
+    """Return the coverage by flakes or drops, at most one in each cell of a lattice."""
     count, channel, radius = layer[:3]
     side = CELLS // count
     chosen = fields[:, [channel, 1, 2]]
     size, right, down = (F.avg_pool2d(chosen, side) * side)[0]
     reach = (0.6 + 0.4 * torch.tanh(size - LEAST_FLAKE)) * (size > LEAST_FLAKE)
     lattice = (reach.square(), torch.tanh(right), torch.tanh(down))
-    reach, right, down = (_cells(values, view) for values in lattice)
-    x, y = view.places(fields)
+    x, y = (count * place for place in view.places(fields))
+    if layer.long > 1:
+        x = x + RAIN_LEAN * y
+        y = y / layer.long + RAIN_SHIFT * x.floor()
+    cells = (y.long() % count, x.long() % count)
+    reach, right, down = (values[cells] for values in lattice)
     shift = (0.5 - radius) / radius  # a flake stays in its cell
-    from_left = (_fraction(x * count) - 0.5) / radius - shift * right
-    from_above = (_fraction(y * count) - 0.5) / radius - shift * down
+    from_left = (_fraction(x) - 0.5) / radius - shift * right
+    from_above = (_fraction(y) - 0.5) / radius - shift * down
     sharpness = min(layer.sharpest, view.cell_px * radius / (2.4 * count))
     return ((reach - from_left.square() - from_above.square()) * sharpness).clamp(0, 1)
 
