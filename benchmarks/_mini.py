@@ -125,14 +125,14 @@ class Contender:
     def _draw(self, number: int, subjects: list[Subject], load: Load) -> Sample:
         session = Session(self.components)  # a fresh one has encoded no prompt yet
         case = self.material.cases[number % NUM_SPEED_CASES]
-        size = None if load.side_px is None else (load.side_px, load.side_px)
+        side = load.side_px or self.components.preset.image_size_px
         sample, _ = timed(
             lambda: session.personalize(
                 subjects,
                 case.prompt,
                 seed=case.seed + number,
                 num_images=load.num_images,
-                size=size,
+                size=(side, side),
             ),
             self.components.device,
         )
@@ -197,8 +197,10 @@ def compare_pictures(
 def _judge(session: Session, material: Material, case: WorldCase, networks: Networks) -> _Judged:
     reference, cover = material.picture(case)
     identity = session.encode_identity(reference, masks=cover)
-    picture = to_tensor(session.personalize(identity, case.prompt, seed=case.seed).images[0])
     answer = material.benchmark.answer(case)
+    size = (session.components.preset.image_size_px,) * 2
+    drawn = session.personalize(identity, case.prompt, seed=case.seed, size=size)
+    picture = to_tensor(drawn.images[0])
     truth, cut_out = answer.rendering, (answer.reference + 1) / 2 * answer.reference_mask
     shown = torch.cat([cut_out, answer.reference_mask], dim=1)
     expected = expected_of(case, truth.mask, case.code)

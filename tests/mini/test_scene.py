@@ -9,7 +9,9 @@ from PIL import Image
 
 from swiftpie import CapabilityError, InputError, PersonalizeRequest, Subject
 from swiftpie.mini import scene
-from swiftpie.pipelines.request import Output
+from swiftpie.mini.placing import picture_size
+from swiftpie.mini.scenes import PHOTOGRAPH_PX
+from swiftpie.pipelines.request import Output, texts_of
 from tests.parity.edit import photograph
 
 PROMPT = "a dog at sunset"
@@ -184,9 +186,30 @@ def test_a_picture_of_a_given_scene_is_as_large_as_the_scene(session, identity):
     ]
 
 
+@pytest.mark.parametrize(
+    ("prompt", "place", "size"),
+    [
+        ("a dog in a park", "", PHOTOGRAPH_PX),
+        ("a dog at night", "", PHOTOGRAPH_PX),
+        ("a dog", "park", PHOTOGRAPH_PX),
+        (("a dog in space", "a dog in a park"), "", PHOTOGRAPH_PX),
+        ("a dog in space", "", (256, 256)),
+        ("a dog", "", (256, 256)),
+    ],
+)
+def test_pictures_of_photographed_places_have_their_size(session, identity, prompt, place, size):
+    small = session.components
+    whole = replace(small, preset=small.preset.sized(256))
+    seeds = tuple(range(len(texts_of(prompt))))
+    request = request_of(identity, prompt=prompt, scene=place, seeds=seeds)
+    assert picture_size(whole, request)[::-1] == size
+    assert picture_size(whole, replace(request, size_px=(64, 96))) == (64, 96)
+    assert picture_size(small, request) == (128, 128)  # what it was loaded for
+
+
 def test_a_scene_larger_than_pictures_can_be_is_shrunk_and_that_is_said(session, identity):
     request = request_of(identity, scene=photograph(64, 48).resize((4096, 3072)))
-    assert scene.size_of(session.components, request) == (1536, 2048)
+    assert picture_size(session.components, request) == (1536, 2048)
     assert any("4096x3072" in one and "2048x1536" in one for one in session.advice_on(request))
 
 

@@ -24,7 +24,7 @@ from swiftpie.backbones.presets import PRESETS
 from swiftpie.cli.main import app
 from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.imageio.decoding import load_image
-from swiftpie.mini.scenes import scene_library
+from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
 from swiftpie.pipelines.settings import EditMode, Scales
 from swiftpie_lab.cli.train import _configure, _recipes, parse_duration
 from tests.policy.project import ROOT, shown
@@ -126,7 +126,7 @@ def test_the_six_lines_of_the_readme_write_a_picture(workspace):
     (body, *_) = blocks(README, "python")
     assert len(ast.parse(body).body) <= 6
     exec(compile(body, "README.md", "exec"), {})
-    assert load_image(workspace / "out.png").size == (256, 256)
+    assert load_image(workspace / "out.png").size == PHOTOGRAPH_PX
 
 
 @pytest.mark.parametrize("page", PAGES, ids=shown)

@@ -30,7 +30,7 @@ export const NUM_SEEDS = 6;
 const PERSON = "person"; // how a prompt calls somebody until they are renamed
 const SETTLED_MS = 700; // after the last change, a draft is one to come back to
 const USUAL_VARIATION = 0.5; // of an edit whose noise was all found, once somebody asks for others
-const LARGER = 2; // a scene has more detail than the page shows while one types
+const LARGER = 2; // a drawn scene has more detail than the page shows while one types
 const FRAME_MS = 16; // changes sooner than this are one change
 const LIVE_MS = 300; // a picture that takes longer is asked for when whoever drags lets go
 const COPY_PX = 768; // of a photo's longer side, while it is worked on
@@ -1142,10 +1142,13 @@ class Studio {
 
   /** Width and height of what is saved. */
   get savedPx(): [number, number] {
+    const { shown } = this;
     const { mode, photo } = this.draft;
     if (mode === "edit" && photo) return [photo.width, photo.height];
-    const side = (this.canPlace ? LARGER : 1) * (this.facts?.image_size_px ?? 0);
-    return [side, side];
+    const side = this.facts?.image_size_px ?? 0;
+    const isPhoto = shown && !shown.photo && Math.max(shown.width, shown.height) > side;
+    if (isPhoto) return [shown.width, shown.height]; // of the place
+    return this.canPlace ? [LARGER * side, LARGER * side] : [side, side];
   }
 
   async download(): Promise<void> {

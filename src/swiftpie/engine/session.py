@@ -417,7 +417,8 @@ class Session:
                 above 0; by default the preset's, unless `mask` is given.
             box: Left, top, right and bottom in [0, 1] that a single identity fills.
             view: Yaw and pitch in degrees from which a single identity is seen.
-            size: Width and height in pixels; by default the preset's.
+            size: Width and height in pixels; by default those of a photographed place, else the
+                preset's.
             **steering: `guidance`, a method of `swiftpie.guidance`; `negative_prompt`, what the
                 guidance leads away from; `shaping` of the identity's attention maps;
                 `style_reference`, a picture in whose style all is drawn, with `style_by` and

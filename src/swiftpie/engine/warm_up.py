@@ -56,8 +56,10 @@ def warm_up(
     if not stages:
         session.components.check_knows_subjects()  # which says what is missing
     picture = load_image(sample_pictures(1)[0])
-    side = session.components.preset.image_size_px
-    height, width = size_px or (side, side)
+    preset = session.components.preset
+    height, width = own = size_px or (preset.image_size_px, preset.image_size_px)
+    # Where a place is a photograph, pictures are as large as that.
+    sizes = (own, None) if size_px is None and preset.places_subjects else (own,)
     scene = picture.convert("RGB").resize((width, height))
     shown: tuple[Subject, ...] = ()
     if "subject" in stages:
@@ -65,20 +67,20 @@ def warm_up(
         shown = (Subject(_encoded(session, picture)),)
     if "picture" in stages:
         yield "picture"
-        session.personalize(shown, PROMPT, seed=SEED, size=(width, height))
+        _draw(session, shown, 1, sizes)
     if "edit" in stages:
         yield "edit"
-        if session.components.preset.places_subjects:
+        if preset.places_subjects:
             session.edit(scene, "nothing", mask=CORNER, seed=SEED)  # edits by words
         else:
             session.edit(scene, PROMPT, source_prompt=SOURCE_PROMPT, settings=BY_INVERSION)
     for count in together:
         if count > 1 and "picture" in stages:
             yield f"{count} pictures"
-            session.draw_together(_drawings(shown, count, size_px=size_px), makes_ready=True)
+            _draw(session, shown, count, sizes)
     if "two subjects" in stages:
         yield "two subjects"
-        session.draw_together(_drawings(2 * shown, 1, size_px=size_px))
+        _draw(session, 2 * shown, 1, sizes)
     if KINDS_OF_REPAINTING[0] in stages:
         removal, insertion = KINDS_OF_REPAINTING
         yield removal
@@ -87,13 +89,20 @@ def warm_up(
         session.insert(scene, shown[0].identity, box=CORNER, seed=SEED)
 
 
-def _drawings(
-    subjects: tuple[Subject, ...], count: int, *, size_px: tuple[int, int] | None
-) -> list[PersonalizeRequest]:
-    return [
-        PersonalizeRequest(subjects=subjects, prompt=PROMPT, seeds=(seed,), size_px=size_px)
-        for seed in range(SEED, SEED + count)
-    ]
+def _draw(
+    session: Session,
+    subjects: tuple[Subject, ...],
+    count: int,
+    sizes: Sequence[tuple[int, int] | None],
+) -> None:
+    """Draw so many pictures in one pass, in each size."""
+    seeds = range(SEED, SEED + count)
+    for size_px in sizes:
+        requests = [
+            PersonalizeRequest(subjects=subjects, prompt=PROMPT, seeds=(seed,), size_px=size_px)
+            for seed in seeds
+        ]
+        session.draw_together(requests, makes_ready=count > 1)
 
 
 def _encoded(session: Session, picture: Image.Image) -> Identity:

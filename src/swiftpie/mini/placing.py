@@ -15,7 +15,8 @@ from swiftpie.backbones.components import Components, Placement
 from swiftpie.geometry.layout import THINNEST, Layout, fitted, from_box, upright
 from swiftpie.masks import Box, subject_extent
 from swiftpie.mini.reading import Reading, read_all
-from swiftpie.mini.scenes import ASSETS, Ground, scene_library
+from swiftpie.mini.relight import SIDE_PX
+from swiftpie.mini.scenes import ASSETS, PHOTOGRAPH_PX, Ground, scene_library
 from swiftpie.mini.words import tokens_in
 from swiftpie.noise import share_of
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
@@ -138,8 +139,22 @@ def _predicted(
     return layout._replace(pose=torch.cat([view, layout.pose[:, 2:]], dim=1))
 
 
-def place_of(request: PersonalizeRequest, reading: Reading, noise: Tensor) -> str:
-    """Return the place of the library that a picture shows.
+def picture_size(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
+    """Return height and width in pixels: the request's, else the place's own, else the preset's.
+
+    Pictures of one request have one size: that of a photograph if any of their places is one. A
+    model that was loaded for smaller pictures than its own draws those.
+    """
+    is_open = request.size_px is None and components.preset.image_size_px >= SIDE_PX
+    if is_open and isinstance(request.scene, str):
+        places = [place_of(request, reading) for reading in read_all(components, request)]
+        if any(map(scene_library().is_photographed, places)):
+            return PHOTOGRAPH_PX[::-1]
+    return size_of(components, request)
+
+
+def place_of(request: PersonalizeRequest, reading: Reading, share: float = 0.0) -> str:
+    """Return the place of the library that a picture shows; `share` in [0, 1) chooses among some.
 
     Raises:
         InputError: There is no such place.
@@ -149,7 +164,7 @@ def place_of(request: PersonalizeRequest, reading: Reading, noise: Tensor) -> st
         return scene_library().find(request.scene)
     heights = _heights_of(request, reading)
     is_small = bool(heights) and all(each is not None and each < SMALL_M for each in heights)
-    return reading.place_for(share_of(noise), is_small=is_small)
+    return reading.place_for(share, is_small=is_small)
 
 
 def _heights_of(request: PersonalizeRequest, reading: Reading) -> list[float | None]:
@@ -183,10 +198,11 @@ def staged(
     has_box = any(subject.box is not None for subject in request.subjects)
     if not isinstance(request.scene, str) or not request.subjects or has_box:
         return None
-    ground = scene_library().ground(place_of(request, reading, noise), share_of(noise))
+    share = share_of(noise)
+    ground = scene_library().ground(place_of(request, reading, share), share)
     if ground is None or reading.is_turned:
         return None
-    size = size_of(components, request)
+    size = picture_size(components, request)
     ground, boxes = ground.cut_to(size[::-1]), []
     near, aside = share_of(noise, 1), share_of(noise, 2)
     count = len(request.subjects)

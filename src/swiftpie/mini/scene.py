@@ -30,7 +30,7 @@ from swiftpie.mini.changes import apply_maps, changes_between
 from swiftpie.mini.compositing import INSIDE, WHOLE, SubjectReference, colours_of, shrunk_into
 from swiftpie.mini.fields import paste
 from swiftpie.mini.looks import appearance
-from swiftpie.mini.placing import place_of, place_subjects, staged
+from swiftpie.mini.placing import picture_size, place_of, place_subjects, staged
 from swiftpie.mini.reading import Reading, read, read_all
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.renditions import render_picture
@@ -46,12 +46,7 @@ from swiftpie.pipelines.request import (
     resolved_scales,
     texts_of,
 )
-from swiftpie.pipelines.techniques.personalize import (
-    check_subjects,
-    has_own_size,
-    prepare_subjects,
-    size_of,
-)
+from swiftpie.pipelines.techniques.personalize import check_subjects, has_own_size, prepare_subjects
 from swiftpie.types import GenerationResult, Identity
 
 RIM_PX = 1  # what is left out of an outline
@@ -123,7 +118,8 @@ def _draw_empty(
     """Draw scenes without a subject; the errors are those of `scene_rows`."""
     rows = scene_rows(components, request)
     pictures = torch.cat([row.finished(to_tensor(row.place)) for row in rows])
-    size, cells = size_of(components, request), components.cells_of(drawn_size(components, request))
+    size = picture_size(components, request)
+    cells = components.cells_of(drawn_size(components, request))
     clock.lap("scene")
     is_tensor = request.output is Output.PIXELS
     return GenerationResult(
@@ -154,7 +150,7 @@ def prepare_scene(components: Components, request: PersonalizeRequest, clock: Cl
     words = _subjects_alone(components, request)
     start = prepare_subjects(components, words, clock, place=stands)
     subjects = tuple(subject.identity for subject in request.subjects)
-    size = size_of(components, request)
+    size = picture_size(components, request)
     plan = ScenePlan(request, size, rows, subjects, start.layouts, start.lights)
     return Plan(words, partial(_finish, plan=plan, clock=clock), start)
 
@@ -180,10 +176,13 @@ def _subjects_alone(components: Components, request: PersonalizeRequest) -> Pers
 
 def drawn_size(components: Components, request: PersonalizeRequest) -> tuple[int, int] | None:
     """Return height and width of what the model itself draws; None: the size of the request."""
-    is_changed = _is_large(components, request) or has_own_size(request)
-    if not (has_scene(components, request) and is_changed):
+    if not has_scene(components, request):
         return request.size_px
-    return _trained_size(components, size_of(components, request))
+    size, preset = picture_size(components, request), components.preset
+    is_large = math.prod(size) > LARGE * preset.image_size_px**2
+    if not (is_large or has_own_size(request)):
+        return request.size_px
+    return near_size(size, side_px=preset.image_size_px, unit_px=2 * preset.latent_cell_px)
 
 
 @torch.no_grad()
@@ -202,15 +201,15 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             "`scene` came with noise or with an encoded prompt. A scene is chosen and lit by seed "
             "and words. Give a prompt as text, and seeds."
         )
-    rows = []
+    rows, size = [], picture_size(components, request)[::-1]
     for index, seed in enumerate(request.seeds):
         reading, noise = readings[index % len(readings)], draw_noise([seed], NOISE_SHAPE)
-        size, name = size_of(components, request)[::-1], None
-        found = staged(components, request, reading, noise)
+        name, found = None, staged(components, request, reading, noise)
         if isinstance(request.scene, Image.Image):
             picture = cut_to(request.scene, size)
         else:
-            name, share = place_of(request, reading, noise), share_of(noise)
+            share = share_of(noise)
+            name = place_of(request, reading, share)
             view = WHOLE if found is None else found.view
             large = (round(size[0] / (view[2] - view[0])), round(size[1] / (view[3] - view[1])))
             picture = scene_library().dealt(name, share, large)
@@ -356,16 +355,6 @@ def _enlarged(
     changes = changes_between(2 * colours_of(small) - 1, drawn)
     changes = F.interpolate(changes, plan.size, mode="bilinear", align_corners=False)
     return apply_maps(changes, 2 * colours_of(large) - 1).clamp(-1, 1), large_mask, outlines
-
-
-def _is_large(components: Components, request: PersonalizeRequest) -> bool:
-    return math.prod(size_of(components, request)) > LARGE * components.preset.image_size_px**2
-
-
-def _trained_size(components: Components, size: tuple[int, int]) -> tuple[int, int]:
-    """Return height and width of a picture with the pixels of the training, and the same shape."""
-    preset = components.preset
-    return near_size(size, side_px=preset.image_size_px, unit_px=2 * preset.latent_cell_px)
 
 
 def names_of(rows: Sequence[SceneRow]) -> str:

@@ -73,7 +73,7 @@ class ConditionPart(StrEnum):
 # of a file; over HTTP and in ComfyUI it is a picture of its own.
 SEED = Option("Seed of everything random; by default a random one, which is reported.", least=0)
 SIZE = Option(
-    "Width and height of the pictures; by default the preset's.",
+    "Width and height of the pictures; by default the photographed place's, else the preset's.",
     "WxH",
     flags=("--size",),
     kind=str,
@@ -270,7 +270,9 @@ class PersonalizeRequest(_Steered):
     # One picture each, independent of the others in the batch.
     seeds: Annotated[tuple[int, ...], SEED._replace(flags=("--seed",), kind=int)] = ()
     noise: "Tensor | None" = None  # (n, B, C, h, w) in place of what the seeds and the size give
-    size_px: Annotated[tuple[int, int] | None, SIZE] = None  # height and width; None: the preset's
+    size_px: Annotated[tuple[int, int] | None, SIZE] = (
+        None  # height and width; None: as `SIZE` says
+    )
     scene: Annotated[
         "Image.Image | File | str",  # text is the name of a scene, never a file
         Option(

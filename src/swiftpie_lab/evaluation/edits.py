@@ -167,8 +167,9 @@ class EditDrawer(Generic[C]):
         """
         everything = Image.new("L", task.source.size, 255)
         shown = self.session.encode_identity(task.source, masks=everything)
+        side = self.session.components.preset.image_size_px
         drawn = self.session.personalize(
-            shown, task.target_prompt, seed=task.seed, scales=NO_SUBJECT
+            shown, task.target_prompt, seed=task.seed, scales=NO_SUBJECT, size=(side, side)
         )
         edited = drawn.images[0].resize(task.source.size, Image.Resampling.BICUBIC)
         return composite(edited, task.source, task.mask)

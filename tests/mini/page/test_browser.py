@@ -135,7 +135,9 @@ def test_the_page_draws_what_python_draws(visit):
         visit.page.click(f"#subjects [title='{name}']")
         visit.idle()
         drawn = visit.draw(prompt, seed)
-        known = session.personalize(session.named(name), prompt, seed=seed, box=box).images[0]
+        known = session.personalize(
+            session.named(name), prompt, seed=seed, box=box, size=(256, 256)
+        ).images[0]
         logger.info("%s: %.1f dB", prompt, likeness_db(drawn, known))
         assert likeness_db(drawn, known) > LEAST_DB, prompt
 

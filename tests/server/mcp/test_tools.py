@@ -16,6 +16,7 @@ from mcp import Client
 
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
+from swiftpie.mini.scenes import PHOTOGRAPH_PX
 from swiftpie.server.limits import Limits
 from swiftpie.server.mcp.server import Toolbox, make_server, serve_http
 from swiftpie.server.mcp.tools import TOOLS, Folders
@@ -190,7 +191,7 @@ def test_the_program_on_the_page_starts_the_command_and_draws(capfd):
     exec(compile(program, "serving.md", "exec"), names)
     assert capfd.readouterr().out == "[3]\n"
     (picture,) = pictures_of(names["answer"])
-    assert picture.size == (256, 256)
+    assert picture.size == PHOTOGRAPH_PX
 
 
 def test_the_page_names_every_tool():

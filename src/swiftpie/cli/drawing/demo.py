@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from swiftpie.types import GenerationResult
 
 PRESET = "mini"
-CELL_PX, SIZE = 256, (512, 512)
+CELL_PX = 256
 LIGHTS = ("by day", "at sunset", "at night", "in rain, fog or snow")
 
 app = typer.Typer()
@@ -144,8 +144,8 @@ def samples(
 
 def _draw(session: "Session", references: "Mapping[str, Image.Image]") -> "list[GenerationResult]":
     identities = {name: session.encode_identity(image) for name, image in references.items()}
-    session.personalize(identities[SCENES[0].subject], SCENES[0].prompt, size=SIZE)  # warms up
+    session.personalize(identities[SCENES[0].subject], SCENES[0].prompt)  # warms up
     return [
-        session.personalize(identities[scene.subject], scene.prompt, seed=scene.seed, size=SIZE)
+        session.personalize(identities[scene.subject], scene.prompt, seed=scene.seed)
         for scene in SCENES
     ]

@@ -644,9 +644,18 @@ def draw_own(
     scene: Picture = "",
     **options: Any,  # noqa: ANN401 - fields of the request
 ) -> GenerationResult:
-    """Draw a prompt of the benchmark's own, whose words are no mistake of a user to warn of."""
+    """Draw a prompt of the benchmark's own, whose words are no mistake of a user to warn of.
+
+    Pictures are as large as the renderings that they are compared with.
+    """
+    side = session.components.preset.image_size_px
     request = PersonalizeRequest(
-        subjects=tuple(subjects), prompt=prompt, seeds=(seed,), scene=read_scene(scene), **options
+        subjects=tuple(subjects),
+        prompt=prompt,
+        seeds=(seed,),
+        scene=read_scene(scene),
+        size_px=(side, side),
+        **options,
     )
     (result,) = session.draw_together([request])
     assert isinstance(result, GenerationResult), "the request is no edit"
