@@ -618,7 +618,7 @@ def test_the_history_is_walked_and_outlives_a_reload_and_a_download_is_used_agai
     visit.page.get_by_label("Balance", exact=True).fill("0.3")
     visit.kept()
     first, early = visit.pixels(), visit.page.locator("ol button").count()
-    data, name = visit.saved("Download 768 \N{MULTIPLICATION SIGN} 576")
+    data, name = visit.saved("Download 512 \N{MULTIPLICATION SIGN} 512")
     assert name == "a-photo-of-a-hamster-on-a-beach-1.png"
     visit.after(lambda: visit.give("drop", robot))
     visit.after(lambda: visit.prompt.fill("a robot in space"))
