@@ -161,7 +161,7 @@ def sessions(tiny):
 
 def draw(session, *pictures, **changes):
     subjects = [session.encode_identity(list(group), cutout="none") for group in pictures]
-    return session.personalize([Subject(one) for one in subjects], "a cat", **changes)
+    return session.personalize([Subject(identity) for identity in subjects], "a cat", **changes)
 
 
 def by_inversion(session):

@@ -89,7 +89,7 @@ def test_a_prompt_is_read_as_people_type_it(prompt, names, place, time, lost):
     named = [one.subject.name for one in reading.mentions for _ in range(one.number)]
     assert (named, reading.place, list(reading.lost)) == (names, place, lost)
     assert [*TIMES][reading.setting.time] == time
-    assert [one.name for one in named_besides(prompt, MINI)] == names
+    assert [subject.name for subject in named_besides(prompt, MINI)] == names
 
 
 @pytest.mark.parametrize(
@@ -165,13 +165,13 @@ def test_a_subject_has_to_be_given_or_named():
 
 @pytest.mark.parametrize("prompt", ["my mother in a garden", "a portrait of people", "a friend"])
 def test_a_prompt_about_people_takes_nothing_that_is_merely_near(prompt):
-    assert not any(one.subject for one in read(prompt, TAUGHT).mentions)
+    assert not any(mention.subject for mention in read(prompt, TAUGHT).mentions)
     with pytest.raises(InputError, match="about people"):
         named_besides(prompt, MINI)
 
 
 def test_people_that_the_library_has_are_named():
-    assert [one.subject.name for one in read("a woman on a beach", TAUGHT).mentions] == ["woman"]
+    assert [each.subject.name for each in read("a woman on a beach", TAUGHT).mentions] == ["woman"]
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def change(prefix, how):
     """A change of the tensor whose name begins with `prefix`."""
 
     def changed(tensors):
-        name = next(one for one in tensors if one.startswith(prefix))
+        name = next(key for key in tensors if key.startswith(prefix))
         return tensors | {name: how(tensors[name])}
 
     return changed

@@ -139,7 +139,7 @@ def _streaks(fields: Tensor, view: PixelRows) -> Tensor:
     """Return the coverage by rain: streaks that fall in leaning columns."""
     across, down = view.places(fields)
     slant = RAIN_COLUMNS * (across + RAIN_LEAN * down)
-    phases = torch.special.ndtr(_cells(fields[0, 0], view))
+    phases = torch.special.ndtr(_in_cells(fields[0, 0], CELLS * across, CELLS * down))
     falling = _fraction(RAIN_FALLS * down + 0.3 * phases + RAIN_SHIFT * slant.floor())
     from_axis = (_fraction(slant) - 0.5).abs()
     return _ramp(0.2, 0.05, from_axis) * _ramp(0.45, 0.9, falling)
@@ -152,13 +152,12 @@ def _falling(fields: Tensor, view: PixelRows, layer: Falling) -> Tensor:
     chosen = fields[:, [channel, 1, 2]]
     size, right, down = (F.avg_pool2d(chosen, side) * side)[0]
     reach = (0.6 + 0.4 * torch.tanh(size - LEAST_FLAKE)) * (size > LEAST_FLAKE)
-    lattice = (reach.square(), torch.tanh(right), torch.tanh(down))
+    lattice = torch.stack([reach.square(), torch.tanh(right), torch.tanh(down)])
     x, y = (count * place for place in view.places(fields))
     if layer.long > 1:
         x = x + RAIN_LEAN * y
         y = y / layer.long + RAIN_SHIFT * x.floor()
-    cells = (y.long() % count, x.long() % count)
-    reach, right, down = (values[cells] for values in lattice)
+    reach, right, down = _in_cells(lattice, x, y)
     shift = (0.5 - radius) / radius  # a flake stays in its cell
     from_left = (_fraction(x) - 0.5) / radius - shift * right
     from_above = (_fraction(y) - 0.5) / radius - shift * down
@@ -184,11 +183,13 @@ def _usual_fog(down: Tensor) -> Tensor:
     return 0.1 + 0.3 * _ramp(1.0, 0.45, down)
 
 
-def _cells(lattice: Tensor, view: PixelRows) -> Tensor:
-    """Return the number of each pixel's cell, (rows, W), of a lattice (n, n) that repeats."""
-    count = len(lattice)
-    across, down = ((count * place).long().flatten() % count for place in view.places(lattice))
-    return lattice.index_select(0, down).index_select(1, across)
+def _in_cells(lattice: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Return the numbers of each pixel's cell, (..., rows, W), of lattices (..., n, n).
+
+    Pixels lie at `x` and `y`, in cells; the lattices repeat.
+    """
+    count = lattice.shape[-1]
+    return lattice[..., y.long() % count, x.long() % count]
 
 
 def _tent(places: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """Critics of a student: a low-rank change of its teacher, and a discriminator of latents."""
 
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.attention.condition import silent_condition
-from swiftpie.errors import MissingExtra
+from swiftpie.errors import check_installed
 from swiftpie.models.denoiser import added_conditions
 from swiftpie.types import TextCondition
 
@@ -32,11 +31,7 @@ def add_low_rank(
     Raises:
         MissingExtra: peft is not installed.
     """
-    if importlib.util.find_spec("peft") is None:
-        raise MissingExtra(
-            "This recipe adds a LoRA to a U-Net with the package 'peft'. "
-            'It is not installed. Run: pip install "swiftpie[lora]"'
-        )
+    check_installed("peft", extra="lora", use="A recipe that adds a LoRA to a U-Net")
     from peft import LoraConfig
 
     unet.requires_grad_(requires_grad=False)

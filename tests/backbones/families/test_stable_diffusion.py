@@ -25,7 +25,7 @@ from tests.quick import thorough_but
 
 ENOUGH = [("own", "sd15"), ("public", "sd21"), ("own", "sdxl")]  # each family, each adapter
 PROMPT = "a red cube and a blue cone"
-PAIRS = [ENOUGH[1], *(pytest.param(*one, marks=pytest.mark.thorough) for one in ENOUGH[::2])]
+PAIRS = [ENOUGH[1], *(pytest.param(*row, marks=pytest.mark.thorough) for row in ENOUGH[::2])]
 
 
 def drawn(session, subjects, **changes):

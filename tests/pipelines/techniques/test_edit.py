@@ -248,7 +248,7 @@ def test_the_released_mode_leaves_the_shared_networks_alone(components, photo):
     with ThreadPoolExecutor(4) as pool:
         jobs = MODES * 2
         together = list(pool.map(lambda s: edit(components, photo, PROMPT, settings=s), jobs))
-    assert [one.image.tobytes() for one in together] == alone * 2
+    assert [edit.image.tobytes() for edit in together] == alone * 2
     after = components.denoiser.unet.attn_processors
     assert all(after[name] is processor for name, processor in before.items())
 
