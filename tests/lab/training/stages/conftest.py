@@ -139,7 +139,7 @@ def build(place):
             "batch_size": 2,
             "num_judged": 4,
             "checkpointing": False,
-            "autocast": False,
+            "mixed_precision": False,
         }
         context = Context(data=place, runs=place, device="cpu")
         built[key] = AdapterConfig(**settings | changes).build(context)

@@ -140,9 +140,10 @@ class SyntheticExamples:
         silent = silent._replace(class_tokens=torch.stack(words).to(latents))
         notes: dict[str, Tensor] = {}
         step = schedule.steps[0]
-        prediction = base.denoiser(
-            latents, step.timestep, text, attention_alone(silent, latents), notes
-        )
+        with base.autocast():
+            prediction = base.denoiser(
+                latents, step.timestep, text, attention_alone(silent, latents), notes
+            )
         clean = predict_clean(latents, prediction.sample, step, schedule.prediction_type)
         return clean, resize_mask(notes[INLINE_MASK].float(), (self.size_px, self.size_px))
 

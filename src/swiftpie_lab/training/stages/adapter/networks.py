@@ -3,8 +3,10 @@
 import copy
 import itertools
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,7 +19,7 @@ from transformers import CLIPVisionModelWithProjection
 from swiftpie.attention.condition import AttentionCondition, Block, silent_condition
 from swiftpie.attention.install import Installation, Plan
 from swiftpie.attention.processors import DetailAttention, SemanticAttention
-from swiftpie.backbones.adapters import install_adapter, open_adapter, wrap_image_encoder
+from swiftpie.backbones.adapters import check_image_encoder, install_adapter, open_adapter
 from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.load.networks import read_image_encoder
@@ -30,6 +32,7 @@ from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
 from swiftpie.models.projection import Feature, Projector
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.schedules import PredictionType, scaled_linear_step
+from swiftpie.types import TextCondition
 from swiftpie_lab.data.photographs import Augmentation
 from swiftpie_lab.training.critics import Discriminator, widths_of
 
@@ -111,7 +114,7 @@ class AdapterStageSettings:
     cross_view: float = 0.5  # share of references that are another photo of the subject
     cache_mib: int = 1024  # of decoded photos
     checkpointing: bool = True  # compute activations twice instead of keeping them
-    autocast: bool = True  # to bfloat16
+    mixed_precision: bool = True  # frozen networks in bfloat16, trained ones in float32
     loss: LossWeights = field(default_factory=LossWeights)
     drops: AdapterDrops = field(default_factory=AdapterDrops)
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
@@ -138,6 +141,16 @@ class AdapterBase:
         """Return the image encoder without a projector: references to what a projector reads."""
         return ClipIdentityEncoder(self.tower, nn.Identity(), feature).to(self.device).eval()
 
+    @cached_property
+    def empty_text(self) -> TextCondition:
+        """The empty prompt, one row."""
+        return self.components.text.encode([""])
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return a context in which trained layers compute in the type of the frozen ones."""
+        is_mixed = self.tower.dtype is torch.bfloat16
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=is_mixed)
+
 
 def load_adapter_base(settings: AdapterStageSettings, device: str) -> AdapterBase:
     """Load a preset and start both branches: from an adapter, or from the base's own weights.
@@ -160,16 +173,20 @@ def load_adapter_base(settings: AdapterStageSettings, device: str) -> AdapterBas
     assert isinstance(components.autoencoder, LatentAutoencoder)
     loaded.installation.undo()
     denoiser, projector = _start(loaded, settings, family=preset.family)
-    reader = NetworkReader(device=device, dtype=torch.float32, allow_pickle=False)
+    dtype = torch.float32
+    if settings.mixed_precision:
+        dtype = torch.bfloat16
+        for module in FAMILIES.get(preset.family).to_modules(components).values():
+            if isinstance(module, nn.Module):
+                shorten_frozen(module)
+    reader = NetworkReader(device=device, dtype=dtype, allow_pickle=False)
     tower = read_tower(projector, settings.image_encoder, reader)
     projector = projector or new_projector(
         tower.config.projection_dim,
         loaded.unet.config.cross_attention_dim,
         num_tokens=settings.num_tokens,
     )
-    wrap_image_encoder(tower, projector)  # refuses a tower that the projector does not read
-    if settings.autocast:  # else gradients keep another copy of all its weights, in bfloat16
-        tower.bfloat16()
+    check_image_encoder(projector, tower.config)
     denoiser.eval().requires_grad_(requires_grad=False)
     if settings.checkpointing:
         denoiser.unet.enable_gradient_checkpointing(checkpoint_block)
@@ -183,6 +200,16 @@ def load_adapter_base(settings: AdapterStageSettings, device: str) -> AdapterBas
         tower=tower.eval().requires_grad_(requires_grad=False),
         projector=projector,
     )
+
+
+def shorten_frozen(network: nn.Module) -> None:
+    """Turn the weights that get no gradient into bfloat16.
+
+    Autocast alone converts them at every use, and keeps each copy until gradients are computed.
+    """
+    for weight in network.parameters():
+        if not weight.requires_grad:
+            weight.data = weight.data.bfloat16()
 
 
 def single_subject(
@@ -278,7 +305,7 @@ class AdapterNetworks(nn.Module):
         super().__init__()
         installation = base.installation
         active = {name: layer for name, layer in installation.semantic.items() if layer.is_active}
-        self.projector = copy.deepcopy(base.projector.module).to(base.device).train()
+        self.projector = copy.deepcopy(base.projector.module).float().to(base.device).train()
         self.semantic = copied_layers(active)
         self.detail = copied_layers(installation.detail)
         if low_rank is not None:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +98,7 @@ class AdapterStage:
         examples = self.example_source.batch(settings.batch_size, draw)
         chances = draw_chances(len(examples.noise), settings.drops, seed=draw)
         is_its_turn = teacher is None or step % settings.teacher.student_every == 0
-        with torch.set_grad_enabled(is_its_turn), self._autocast():
+        with torch.set_grad_enabled(is_its_turn), self.base.autocast():
             outcome = run_student(self.base, network, examples, chances)
         terms = self._terms(outcome, examples) if is_its_turn else {}
         if teacher is None:
@@ -107,12 +106,12 @@ class AdapterStage:
             return
         use_low_rank(teacher.denoiser.unet, network.critic_parts())
         generator = noise_generator(draw)
-        with self._autocast():
+        with self.base.autocast():
             conditions = teacher.conditions(self.base, examples, outcome)
         if is_its_turn:
             terms["matching"] = self._matching(teacher, outcome.clean, conditions, generator)
             yield from self._adapter_updates(network, outcome, examples, terms, draw=draw)
-        with self._autocast():
+        with self.base.autocast():
             loss = fake_loss(teacher, outcome.clean, conditions, generator)
         yield Update("critic", {"critic": loss})
 
@@ -145,7 +144,7 @@ class AdapterStage:
         size = max(2, self.settings.batch_size)  # references are swapped inside of a batch
         shown = self.example_source.batch(size, SHOWN_DRAW)
         chances = no_drops(size, read_at=REFERENCE_TIMESTEP)
-        with self._autocast():
+        with self.base.autocast():
             outcome = run_student(self.base, network, shown, chances)
             drawn = self.base.autoencoder.decode(outcome.clean).float().clamp(-1, 1)
         rows = [to_pil(row[:SHOWN]) for row in (shown.reference, drawn, shown.pixels)]
@@ -153,7 +152,7 @@ class AdapterStage:
         batches = []
         for number in range(math.ceil(self.settings.num_judged / size)):
             examples = self.example_source.batch(size, SHOWN_DRAW - number)
-            with self._autocast():
+            with self.base.autocast():
                 batches.append(identity_losses(self.base, network, examples))
         return figures_of(
             {name: torch.cat([batch[name] for batch in batches], 1) for name in Branch}
@@ -182,7 +181,7 @@ class AdapterStage:
             terms["maps"] = weights.maps * map_loss(outcome.maps, examples.mask)
         count = min(settings.pixel_samples, len(outcome.clean))
         if count and (weights.subject or weights.whole or weights.identity):
-            with self._autocast():
+            with self.base.autocast():
                 drawn = self.base.autoencoder.decode(outcome.clean[:count])
                 judge = self.base.reader(Feature.EMBEDS)
                 terms |= picture_terms(
@@ -197,7 +196,7 @@ class AdapterStage:
         conditions: TeacherConditions,
         generator: torch.Generator,
     ) -> Tensor:
-        with self._autocast():
+        with self.base.autocast():
             blank = teacher.without_conditions(self.base, conditions)
             gradient = score_difference(teacher, generated.detach(), conditions, blank, generator)
         return self.settings.loss.matching * loss_of_gradient(generated, gradient).float()
@@ -210,13 +209,9 @@ class AdapterStage:
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         noisy = add_noise(latents.float(), noise, scaled_linear_step(timestep))
         unet, width = self.base.denoiser.unet, self.base.projector.width
-        with self._autocast():
+        with self.base.autocast():
             features = features_of(unet, noisy, timestep, text, width=width)
         return [feature.float() for feature in features]
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        kind = self.base.device.type
-        return torch.autocast(kind, torch.bfloat16, enabled=self.settings.autocast)
 
 
 @dataclass(frozen=True)

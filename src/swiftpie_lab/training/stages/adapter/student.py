@@ -124,10 +124,12 @@ def _read_references(
     with torch.no_grad():
         reader = base.reader(base.projector.feature)
         features = reader(examples.reference, examples.reference_mask)
-        empty = base.components.text.encode([""])
-        pixels, mask = examples.reference, examples.reference_mask
         notes = read_notes(
-            base.denoiser, base.autoencoder, pixels=pixels, mask=mask, empty_text=empty
+            base.denoiser,
+            base.autoencoder,
+            pixels=examples.reference,
+            mask=examples.reference_mask,
+            empty_text=base.empty_text,
         )
     tokens = networks.projector(features)
     unet = base.denoiser.unet

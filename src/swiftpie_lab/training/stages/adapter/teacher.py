@@ -36,6 +36,7 @@ from swiftpie_lab.training.stages.adapter.networks import (
     TeacherSettings,
     attention_alone,
     checkpoint_block,
+    shorten_frozen,
     single_subject,
 )
 from swiftpie_lab.training.stages.adapter.student import StudentPass
@@ -86,7 +87,7 @@ class AdapterTeacher:
                 base.autoencoder,
                 pixels=examples.reference,
                 mask=examples.reference_mask,
-                empty_text=base.components.text.encode([""]),
+                empty_text=base.empty_text,
             )
         student = outcome.attention
         scale = torch.maximum(student.identity_scale, student.detail_scale)
@@ -107,8 +108,7 @@ class AdapterTeacher:
         """Return `conditions` without prompt and without subject, for guidance."""
         silent = torch.zeros_like(conditions.attention.identity_scale)
         attention = conditions.attention._replace(identity_scale=silent, detail_scale=silent)
-        empty = base.components.text.encode([""])
-        return TeacherConditions(empty.repeat(len(conditions.text.pooled)), attention)
+        return TeacherConditions(base.empty_text.repeat(len(conditions.text.pooled)), attention)
 
 
 def load_teacher(settings: AdapterStageSettings, base: AdapterBase) -> AdapterTeacher:
@@ -136,6 +136,8 @@ def load_teacher(settings: AdapterStageSettings, base: AdapterBase) -> AdapterTe
     tower = base.tower if folder is None else read_image_encoder(folder, reader)
     encoder = wrap_image_encoder(tower, projector)
     add_low_rank(denoiser.unet, rank=settings.teacher.rank, alpha=settings.teacher.alpha)
+    if settings.mixed_precision:
+        shorten_frozen(denoiser)
     if settings.checkpointing:
         denoiser.unet.enable_gradient_checkpointing(checkpoint_block)
     return AdapterTeacher(denoiser.eval(), encoder, settings.teacher, low_rank_parts(denoiser.unet))

@@ -95,7 +95,7 @@ def test_losses_fall_on_one_subject_and_the_base_stays_as_it_was(build, place, t
 @pytest.mark.thorough
 def test_a_stopped_run_goes_on_bit_for_bit(build, tmp_path):
     loop = LoopConfig(steps=3, learning_rate=1e-3, save_every=1, log_every=1, uses_muon=False)
-    changes = {"checkpointing": True, "autocast": True, "pixel_samples": 1}
+    changes = {"checkpointing": True, "mixed_precision": True, "pixel_samples": 1}
     list(fit(unseen(build(**changes)), loop, tmp_path / "whole"))
     again = unseen(build(**changes))
     list(fit(again, loop, tmp_path / "parts", time_limit_s=0.0))
