@@ -86,7 +86,7 @@ class InversionConfig:
     batch_size: int = 4
     size_px: int = 0  # 0 is the preset's
     checkpointing: bool = True
-    autocast: bool = True
+    mixed_precision: bool = True
     allow_pickle: bool = False
 
     def build(self, context: Context) -> "InversionStage":
@@ -304,7 +304,7 @@ class InversionStage:
         """Return the terms that have a weight."""
         terms, device = self.config.terms, self.components.device
         chance = torch.Generator().manual_seed(draw)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.autocast):
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.mixed_precision):
             now = self._pictures(draw)
             guess = UNetInversion(network.inversion)(now.latents, now.text)
             found: dict[str, Tensor] = {}
@@ -375,7 +375,7 @@ class InversionStage:
             return raw
 
         levels = draw_levels(chance, like=now.latents, first=FIRST_COMPARED, last=LAST_COMPARED)
-        with torch.autocast(guess.device.type, torch.bfloat16, enabled=self.config.autocast):
+        with torch.autocast(guess.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
             return score_regulariser(
                 teach,
                 now.latents,

@@ -94,7 +94,7 @@ class SubjectSettings:
     batch_size: int = 2  # photos, and as many pictures of the class
     augmentation: Augmentation = field(default_factory=Augmentation)
     cache_mib: int = 1024
-    autocast: bool = True
+    mixed_precision: bool = True
 
 
 @dataclass(frozen=True, eq=False)

@@ -286,7 +286,7 @@ class SubjectStage:
 
     def _precision(self) -> AbstractContextManager[object]:
         kind = self.base.components.device.type
-        return torch.autocast(kind, torch.bfloat16, enabled=self.settings.autocast)
+        return torch.autocast(kind, torch.bfloat16, enabled=self.settings.mixed_precision)
 
     def _text(self, network: SubjectNetworks, prompts: list[str]) -> TextCondition:
         return encode_with(self.base.components.text, network.word, prompts)

@@ -65,7 +65,7 @@ def config(place):
         batch_size=2,
         size_px=SIDE_PX,
         checkpointing=False,
-        autocast=False,
+        mixed_precision=False,
     )
 
 

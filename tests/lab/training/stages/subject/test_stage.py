@@ -47,7 +47,7 @@ def build_subject(place):
             "batch_size": 1,
             "rank": 2,
             "echo": EchoSettings(first_step=1, echo_every=1, num_pictures=3, share=1.0),
-            "autocast": False,
+            "mixed_precision": False,
         }
         return SubjectConfig(**settings | changes).build(Context(place, place, "cpu"))
 
