@@ -88,13 +88,15 @@ def script(place, tmp_path):
 
     def start(name, *, is_full, steps):
         settings = {
-            "stage.size_px": 256 if is_full else 64,
+            "stage.size_px": 128 if is_full else 64,
             "stage.batch_size": 1,
             "stage.num_judged": 2,
             "loop.save_every": max(1, steps // 10),
             "loop.log_every": 1,
         }
-        if not is_full:
+        if is_full:
+            settings["stage.mixed_precision"] = "false"
+        else:
             settings["stage.weights"] = place / "pipeline"
             settings["stage.image_encoder"] = place / "encoder"
         sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
