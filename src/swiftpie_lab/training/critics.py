@@ -21,12 +21,8 @@ GROUPS = 8
 R1 = 1e-5  # weight of the squared gradient at photos
 
 
-def add_low_rank(
-    unet: UNet2DConditionModel, *, rank: int, alpha: int, layers: Sequence[str] | str = ADAPTED
-) -> None:
-    """Add a trainable change of zero to `layers` of `unet`, and freeze the rest.
-
-    These are the ends of their names, or a pattern of whole names.
+def add_low_rank(unet: UNet2DConditionModel, *, rank: int, alpha: int) -> None:
+    """Add a trainable change of zero to the queries and values of `unet`, and freeze the rest.
 
     Raises:
         MissingExtra: peft is not installed.
@@ -35,10 +31,9 @@ def add_low_rank(
     from peft import LoraConfig
 
     unet.requires_grad_(requires_grad=False)
-    targets = layers if isinstance(layers, str) else list(layers)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(LOW_RANK_SEED)
-        unet.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets))
+        unet.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(ADAPTED)))
 
 
 @contextmanager
@@ -101,33 +96,9 @@ class Discriminator(nn.Module):
 
 
 def widths_of(unet: UNet2DConditionModel) -> list[int]:
-    """Return the channels of what `features_of` and `coarse_features` return."""
+    """Return the channels of what `features_of` returns."""
     channels = list(unet.config.block_out_channels)
-    return [*channels, channels[-1]][: len(_blocks(unet))][-NUM_SCALES:]
-
-
-def _blocks(unet: UNet2DConditionModel) -> list[nn.Module]:
-    """Return what `unet` has on the way down, and its middle where it has one."""
-    middle = [] if unet.mid_block is None else [unet.mid_block]
-    return [*unet.down_blocks, *middle]
-
-
-@contextmanager
-def coarse_features(unet: UNet2DConditionModel) -> Iterator[list[Tensor]]:
-    """Collect what `unet` sees at its coarsest scales, fine to coarse, inside the `with` block."""
-    seen: list[Tensor] = []
-
-    def keep(
-        _module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, tuple[Tensor, ...]]
-    ) -> None:
-        seen.append(output.float() if isinstance(output, Tensor) else output[0].float())
-
-    handles = [block.register_forward_hook(keep) for block in _blocks(unet)[-NUM_SCALES:]]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
+    return [*channels, channels[-1]][-NUM_SCALES:]
 
 
 def features_of(

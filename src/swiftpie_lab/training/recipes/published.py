@@ -7,7 +7,6 @@ from swiftpie_lab.training.optimizers import Adam
 from swiftpie_lab.training.stages.adapter.networks import LossWeights, Source
 from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
 from swiftpie_lab.training.stages.inversion.published import InversionConfig, InversionWeights
-from swiftpie_lab.training.stages.subject.stage import SubjectConfig
 
 RATES = (1e-5, 1e-4)  # of the adapter (that of SwiftEdit's) and of the discriminator
 FAKE_SCORE_RATE = 1e-3  # of a low-rank change, as in arXiv:2312.05239
@@ -38,13 +37,6 @@ def adapter_matching() -> TrainConfig:
     stage = AdapterConfig(loss=loss)
     loop = _loop(steps=MATCHING_STEPS, rates=(*RATES, FAKE_SCORE_RATE))
     return TrainConfig(loop=loop, stage=stage)
-
-
-def echo_distill() -> TrainConfig:
-    """LoRAs of one subject for a multi-step teacher and its one-step student, by EchoDistill."""
-    rates = (1e-5, 1e-5, 1e-4)  # of teacher, student and discriminator
-    loop = LoopConfig(1000, 1e-5, rates, uses_muon=False, decay_share=0.1)
-    return TrainConfig(loop=loop, stage=SubjectConfig())
 
 
 def _loop(*, steps: int, rates: tuple[float, ...] = RATES) -> LoopConfig:

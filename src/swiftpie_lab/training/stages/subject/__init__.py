@@ -1,1 +1,0 @@
-"""Stages that tune a published backbone to one subject, and a multi-step teacher of it."""
