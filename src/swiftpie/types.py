@@ -73,15 +73,13 @@ class CutoutMethod(StrEnum):
     TRANSPARENCY = "transparency"  # of the picture itself
     NETWORK = "network"  # ours, and then colours and edges
     COLOUR = "colour"  # these alone, as the network saw no subject
-    FETCHED = "isnet"  # the network that `swiftpie fetch cutout` brings
-    REMBG = "rembg"  # a network of that library
     NONE = "none"  # not at all: the whole picture is the subject
 
 
 class Cutout(NamedTuple):
     """How the subject of one reference picture was separated from its background."""
 
-    way: str  # one of `CutoutMethod`, with the model's name for rembg
+    way: str  # one of `CutoutMethod`
     confidence: float | None  # in [0, 1]; None if unknown
 
     def __str__(self) -> str:

@@ -14,8 +14,6 @@ COMMANDS = [
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_starts(name, capsys, monkeypatch):
-    if name == "ray_serving":
-        pytest.importorskip("ray")
     command = importlib.import_module(f"benchmarks.{name}")
     monkeypatch.setattr("sys.argv", [name, "--help"])
     with pytest.raises(SystemExit) as stopped:

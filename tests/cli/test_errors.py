@@ -149,7 +149,6 @@ MISTAKES = """
 2 | mask | personalize dog.png:mask.png x --cutout none
 2 | beyond | personalize dog.png x --cutout "auto 3,4"
 3 | missing.png | personalize dog.png x --cutout missing.png
-2 | rembg | personalize dog.png x --cutout rembg:nothing
 2 | --cutout | edit photo.png "a dog" --cutout none
 2 | elephant | personalize "an elefant at sea"
 2 | subject | personalize "a photo"

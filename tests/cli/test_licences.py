@@ -6,7 +6,6 @@ from swiftpie.backbones.hub import RepoReference
 from swiftpie.backbones.licences import BASES, everything, licence_of, recipe_terms, terms_at
 from swiftpie.backbones.presets import PRESETS, RECIPES
 from swiftpie.faces import FACE_ENCODERS
-from swiftpie.models import rembg
 
 
 def test_everything_holds_every_part_once_with_a_licence():
@@ -19,7 +18,6 @@ def test_everything_holds_every_part_once_with_a_licence():
     assert {preset.base for preset in presets.values() if preset.base} == {*BASES} & names
     encoders = FACE_ENCODERS.all().items()
     assert {f"{name}: {file.name}" for name, choice in encoders for file in choice.files} <= names
-    assert {f"rembg: {model.name}" for model in rembg.MODELS} <= names
 
 
 def test_a_recipe_lists_all_its_parts(call):

@@ -20,7 +20,6 @@ OWN_WORDS = {
     "--cutout",  # a way, a model
     "--batch",  # of a list, or of a server, which chooses by its device
     "--mask",  # where a subject acts, what changes, what goes
-    "--ray",  # its Data, its Serve
     *("--yes", "--dry-run"),  # to fetch, to publish
     *("--host", "--port"),  # of a server, of tools for assistants
     *("--steps", "--seed", "--method"),  # of a picture or an edit, of tuning

@@ -239,7 +239,6 @@ def test_a_doubtful_cutout_is_told_with_the_way_out_and_a_sure_one_is_not(caplog
         (CutoutMethod.NETWORK, DOUBTFUL - 0.01, True),
         (CutoutMethod.NETWORK, DOUBTFUL, False),
         (CutoutMethod.COLOUR, None, True),
-        (f"{CutoutMethod.REMBG} u2netp", 0.1, False),  # on a scale of its own
         (CutoutMethod.MASK, 1.0, False),
         (CutoutMethod.NONE, None, False),
     ],
@@ -311,16 +310,12 @@ def test_colour_is_the_last_resort_and_is_told(caplog):
     ("text", "search"),
     [
         ("auto", Search()),
-        ("none", Search(CutoutMethod.NONE)),
+        ("none", Search(is_whole=True)),
         ("not:0.1,0.2 0.5,0.5", Search(points=((0.5, 0.5),), background=((0.1, 0.2),))),
-        ("rembg", Search(CutoutMethod.REMBG)),
-        ("rembg:u2netp", Search(CutoutMethod.REMBG, model="u2netp")),
         ("0.2,0.1,0.8,0.9", Search(box=(0.2, 0.1, 0.8, 0.9))),
-        ("rembg 0.2,0.1,0.8,0.9", Search(CutoutMethod.REMBG, box=(0.2, 0.1, 0.8, 0.9))),
         ("0.5,0.4 not:0.1,1", Search(points=((0.5, 0.4),), background=((0.1, 1.0),))),
         ("auto 0,0,1,1 0.5,0.5", Search(box=(0, 0, 1, 1), points=((0.5, 0.5),))),
         ("mask.png", None),
-        ("rembg.png", None),
         ("none:x", None),
         ("", None),
     ],
@@ -340,9 +335,7 @@ def test_ways_are_spelled_in_words(text, search):
         ("not:0,0,1,1", "does not say where"),
         ("0.8,0.1,0.2,0.9", "is not a box"),
         ("0.5,1.5", "lies beyond the picture"),
-        ("none 0.5,0.5", "which it does not read"),
-        ("rembg 0.5,0.5", "which it does not read"),
-        ("rembg:u2ntp", "Did you mean u2netp"),
+        ("none 0.5,0.5", "takes the whole picture"),
     ],
 )
 def test_ways_that_cannot_be_are_refused(text, message):
@@ -368,7 +361,7 @@ def test_hints_fit_pictures_of_any_size(size, hint):
 
 
 @pytest.mark.parametrize(
-    "point", ["nan,0.5", "inf,0.5", "auto", "none", "rembg", "0.5", "1.2.3,0.5", "0.1,0.2,0.3,0.4"]
+    "point", ["nan,0.5", "inf,0.5", "auto", "none", "0.5", "1.2.3,0.5", "0.1,0.2,0.3,0.4"]
 )
 def test_what_is_no_point_is_called_by_its_name(point):
     with pytest.raises(InputError, match=rf"^'{re.escape(point)}' is not a point"):

@@ -92,8 +92,8 @@ class Running:
         return self.ask("POST", "/v1/images/generations", body=body, headers=headers)
 
 
-def serving(session, *, token=None, identities=None, backend=None, metrics=None, **options):
-    given = {"identities": identities, "backend": backend, "metrics": metrics}
+def serving(session, *, token=None, identities=None, **options):
+    given = {"identities": identities}
     given |= {name: options.pop(name) for name in ("aliases", "facts") if name in options}
     return Running(session, limits=Limits(**options), token=token, **given)
 
@@ -125,7 +125,7 @@ def photo(session, identity):
 def held(worker):
     """Hold the drawing thread at its next batch; yields `begun`, `gate` to open, and `stopped`."""
     begun, gate, stopped = threading.Event(), threading.Event(), threading.Event()
-    original = worker.backend.answer
+    original = worker.thread.answer
 
     def slow(work, check):
         begun.set()
@@ -136,12 +136,12 @@ def held(worker):
             stopped.set()
             raise
 
-    worker.backend.answer = slow
+    worker.thread.answer = slow
     try:
         yield begun, gate, stopped
     finally:
         gate.set()
-        worker.backend.answer = original
+        worker.thread.answer = original
 
 
 def models_of(session):
@@ -232,7 +232,7 @@ class Call:
 async def drained(scheduler):
     """Wait until nothing waits and nothing is drawn."""
     async with asyncio.timeout(20):
-        while scheduler.num_queued or scheduler._running:
+        while scheduler.num_queued or scheduler._batch:
             await asyncio.sleep(0.01)
 
 

@@ -63,7 +63,7 @@ class Gate:
         self.reached, self.opened = threading.Event(), threading.Event()
         self.stages = []  # ended since the gate was reached
         self.stopped = threading.Event()
-        self._draw, worker.backend.answer = worker.backend.answer, self
+        self._draw, worker.thread.answer = worker.thread.answer, self
 
     def __call__(self, work, check):
         def passed(stage):
@@ -161,7 +161,7 @@ class Server:
         self.open()
         drawn = await self.draw(9).answer()
         assert not self.num_queued
-        assert not self.worker.scheduler._running
+        assert not self.worker.scheduler._batch
         return len(drawn["data"]) == 1
 
 
@@ -178,7 +178,7 @@ async def turns_until(is_there):
 @pytest.fixture
 def running(worker, loop, identity):
     """Run a test with a server; `limits` are its own."""
-    draw = worker.backend.answer
+    draw = worker.thread.answer
 
     def run(test, **limits):
         worker.limits = Limits(**limits)
@@ -191,7 +191,7 @@ def running(worker, loop, identity):
             loop.run_until_complete(asyncio.wait_for(test(server), 60))
         finally:
             server.open()
-            worker.backend.answer = draw
+            worker.thread.answer = draw
 
     return run
 

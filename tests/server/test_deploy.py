@@ -1,7 +1,5 @@
 """The files of deploy/ speak of options, routes, ports and times as the server has them."""
 
-import shlex
-
 import pytest
 import yaml
 
@@ -17,17 +15,14 @@ def objects_of(name):
     return {one["kind"]: one for one in yaml.safe_load_all((DEPLOY / name).read_text())}
 
 
-@pytest.fixture(scope="module", params=["kubernetes.yaml", "kuberay.yaml"])
-def kinds(request):
-    return objects_of(request.param)
+@pytest.fixture(scope="module")
+def kinds():
+    return objects_of("kubernetes.yaml")
 
 
 @pytest.fixture(scope="module")
 def template(kinds):
-    """What the pods are made of that callers reach."""
-    if "Deployment" in kinds:
-        return kinds["Deployment"]["spec"]["template"]
-    return kinds["RayCluster"]["spec"]["headGroupSpec"]["template"]
+    return kinds["Deployment"]["spec"]["template"]
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +33,7 @@ def container(template):
 
 @pytest.fixture(scope="module")
 def words(container):
-    if "command" not in container:
-        return ["swiftpie", *container["args"]]
-    assert container["command"] == ["/bin/bash", "-c"]
-    return shlex.split(container["args"][0].partition(" exec ")[2])
+    return ["swiftpie", *container["args"]]
 
 
 def test_the_command_is_one_that_the_server_understands(words, container):

@@ -7,8 +7,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from swiftpie.cli.main import app
-from swiftpie.errors import ConfigError
-from swiftpie.server.limits import RayReplicas
 from tests.server.conftest import to_png
 
 PROMPT = "a dog on a beach"
@@ -124,8 +122,6 @@ COMMANDS = [
     ("serve --token-file /dev/zero", "4096"),
     ("serve --model none-such", "none-such"),
     ("serve --queue 0", "--queue"),
-    ("serve --replicas 4-1 --ray", "--replicas"),
-    ("serve --replicas 2", "--ray"),
     ("serve --port 0 --identities s3://bucket/x", "mount"),
     ("serve --port 0 --identities token.txt/x", "write"),
     *((f"serve --port 0 --alias {text}", "--alias") for text in ("mini", "=mini", "a=", "a=other")),
@@ -141,12 +137,6 @@ def test_commands_that_are_unsafe_or_wrong_are_refused(tmp_path, monkeypatch, co
     ended = CliRunner().invoke(app, command.split())
     assert ended.exit_code == 2
     assert word in " ".join(ended.stderr.split())
-
-
-@pytest.mark.parametrize("text", ["", "0", "4-1", "-2", "1-", "many", "1.5"])
-def test_what_is_no_number_of_replicas_is_refused(text):
-    with pytest.raises(ConfigError, match="--replicas"):
-        RayReplicas(replicas=text)
 
 
 def test_a_name_that_is_spelled_wrong_comes_with_names_that_are_near(server):

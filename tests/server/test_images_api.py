@@ -185,7 +185,7 @@ def test_a_full_queue_says_when_to_come_back_and_reads_no_more(session):
         with held(small.worker):
             for _ in range(3):  # one is drawn, two wait
                 assert small.ask("POST", "/v1/jobs", body=job, headers=known).status == 202
-                while small.worker.scheduler.num_queued and not small.worker.scheduler._running:
+                while small.worker.scheduler.num_queued and not small.worker.scheduler._batch:
                     pass
             unread = {**known, "content-type": "application/json"}
             refused = small.ask("POST", "/v1/images/generations", body=b"no JSON", headers=unread)
@@ -207,7 +207,7 @@ def test_a_client_that_leaves_is_not_drawn_for(session):
                 % (len(text), text)
             )
             assert begun.wait(20)
-        (job,) = alone.worker.scheduler._running
+        (job,) = alone.worker.scheduler._batch
         while not job.done.cancelled():
             pass
         gate.set()

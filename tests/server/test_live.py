@@ -118,13 +118,13 @@ def test_mistakes_are_answered_and_the_connection_stays(live, identity_id, caplo
 def test_an_error_of_our_own_is_answered_and_its_words_are_not_logged(
     server, live, identity_id, caplog
 ):
-    original = server.worker.backend.answer
+    original = server.worker.thread.answer
 
     def broken(work, check):
         check("batched")
         raise LookupError(work[0].prompt)
 
-    server.worker.backend.answer = broken
+    server.worker.thread.answer = broken
     try:
         send(live, 1, identity_id, prompt="a dog and a canary")
         found = receive(live)[0]
@@ -137,7 +137,7 @@ def test_an_error_of_our_own_is_answered_and_its_words_are_not_logged(
             body={"prompt": "a dog and a canary", "stream": True},
         )
     finally:
-        server.worker.backend.answer = original
+        server.worker.thread.answer = original
     assert (found["type"], found["id"]) == ("error", 1)
     assert answer.status == 500
     assert b'"type": "error"' in stream.content

@@ -31,7 +31,6 @@ from swiftpie.config import Surface, options_of, read_fields, read_options
 from swiftpie.errors import ConfigError, SwiftPieError, did_you_mean, short_reason
 from swiftpie.faces import FaceSource
 from swiftpie.library import NAME, Named, named_by, scenes
-from swiftpie.models import rembg
 from swiftpie.models.cutout import parse_search
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
@@ -44,7 +43,6 @@ from swiftpie.pipelines.request import (
     Subject,
 )
 from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
-from swiftpie.types import CutoutMethod
 from swiftpie.validation import parse_size
 
 MAX_PICTURES = 64  # of one subject
@@ -352,12 +350,7 @@ def _source(
 
 def _cut_by(cutout: str, files: _Files) -> tuple[str, Path | None]:
     """Return how a picture is cut out, and its mask if `cutout` is the file of one."""
-    search = parse_search(cutout)
-    if search is None:
-        return "auto", files.path(cutout)
-    if search.way is CutoutMethod.REMBG:
-        rembg.locate(search.model)  # a mistake shows before a model is loaded
-    return cutout, None
+    return ("auto", files.path(cutout)) if parse_search(cutout) is None else (cutout, None)
 
 
 def _sought(where: str, files: _Files) -> Source:

@@ -25,7 +25,6 @@ OPTIONAL_PACKAGES = {  # what they are for, as extras of SwiftPie are called
     "nncf": "openvino",
     "onnxruntime": "faces",
     "peft": "lora",
-    "rembg": "cutout",
     "fastapi": "serve",
     "uvicorn": "serve",
     "mcp": "mcp",

@@ -278,9 +278,9 @@ Cutouts = Annotated[
     list[str] | None,
     typer.Option(
         "--cutout",
-        metavar="auto|rembg[:MODEL]|none|PLACE|MASK",
-        help="How the subject is cut out of its picture: auto finds it, rembg uses that library, "
-        "none takes the whole picture. PLACE is a box L,T,R,B or points 'X,Y not:X,Y'; MASK is a "
+        metavar="auto|none|PLACE|MASK",
+        help="How the subject is cut out of its picture: auto finds it, none "
+        "takes the whole picture. PLACE is a box L,T,R,B or points 'X,Y not:X,Y'; MASK is a "
         "file, white where the subject is. Once for all pictures, or once for each.",
         show_default=False,
     ),

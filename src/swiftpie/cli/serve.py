@@ -5,7 +5,6 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,7 +19,7 @@ from swiftpie.cli.drawing.face import encoder_of, with_face_files
 from swiftpie.cli.loading import confirm_download, open_session, plan_downloads
 from swiftpie.errors import ConfigError, check_installed, system_reason
 from swiftpie.faces import FaceSettings
-from swiftpie.server.limits import Limits, RayReplicas
+from swiftpie.server.limits import Limits
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session
@@ -39,7 +38,6 @@ LIMITS = (
     *("body_mib", "body_s", "deadline_s", "queue", "queue_per_key", "batch", "cache_mib"),
     "identities_mib",
 )
-REPLICAS = ("replicas", "replica_cpus", "replica_gpus")
 
 app = typer.Typer()
 
@@ -89,13 +87,6 @@ IdentitiesAt = Annotated[
     ),
 ]
 
-UsesRay = Annotated[
-    bool,
-    typer.Option(
-        "--ray", help="Draw with Ray Serve, here or on the cluster that RAY_ADDRESS names."
-    ),
-]
-
 
 @app.command(
     epilog=console.examples(
@@ -106,7 +97,6 @@ UsesRay = Annotated[
         "swiftpie serve --model face-plus --model mini",
         "swiftpie serve --host 0.0.0.0 --token-file token.txt --allow-host pictures.example.org",
         "swiftpie serve --identities /mnt/identities",
-        "swiftpie serve --ray --replicas 1-4",
     )
 )
 @options.with_fields
@@ -120,8 +110,6 @@ def serve(
     allow_hosts: AllowHosts = None,
     memory_mib: MemoryMib = None,
     identities_at: IdentitiesAt = None,
-    uses_ray: UsesRay = False,
-    replicas: Annotated[RayReplicas, options.FieldOptions(RayReplicas, REPLICAS)],
     limits: Annotated[Limits, options.FieldOptions(Limits, LIMITS)],
     recogniser: Annotated[
         FaceSettings, options.FieldOptions(FaceSettings, ("encoder", "face_models"))
@@ -133,12 +121,9 @@ def serve(
     Pages of other sites cannot use it. Without a token, only this machine can.
     """
     check_installed(*PACKAGES, extra="serve", use="`swiftpie serve`")  # before anything is loaded
-    _check_replicas(replicas, uses_ray=uses_ray)
     from swiftpie.server.app import make_app
     from swiftpie.server.guard import loopback_names
     from swiftpie.server.listening import Server
-    from swiftpie.server.metrics import Metrics
-    from swiftpie.server.ray import on_ray
     from swiftpie.server.store import Models
     from swiftpie.server.worker import Worker
 
@@ -146,31 +131,19 @@ def serve(
     check_address(host, port)
     others = _read_aliases(aliases or (), models or ["mini"])
     served = {name: _served(name, loading, recogniser) for name in models or ["mini"]}
-    load, metrics = partial(Models, served, bound_mib=memory_mib), Metrics()
-    retried = metrics.retried.inc
-    drawing = on_ray(load, replicas, drain_s=limits.deadline_s, on_retry=retried)
-    with drawing if uses_ray else nullcontext() as backend:
-        worker = Worker(
-            load(),
-            limits=limits,
-            backend=backend,
-            metrics=metrics,
-            identities=None if identities_at is None else _shared(identities_at, limits),
-            aliases=others,
-            tell=console.say,
-        )
-        names = loopback_names(host, allow_hosts or ())
-        guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
-        server = Server(guard, host=host, port=port, limits=limits, tell=console.say)
-        server.run()
+    worker = Worker(
+        Models(served, bound_mib=memory_mib),
+        limits=limits,
+        identities=None if identities_at is None else _shared(identities_at, limits),
+        aliases=others,
+        tell=console.say,
+    )
+    names = loopback_names(host, allow_hosts or ())
+    guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
+    server = Server(guard, host=host, port=port, limits=limits, tell=console.say)
+    server.run()
     if not server.started:
         sys.exit(1)
-
-
-def _check_replicas(replicas: RayReplicas, *, uses_ray: bool) -> None:
-    """Refuse options that do not go together."""
-    if replicas != RayReplicas() and not uses_ray:
-        raise ConfigError("Replicas were requested without --ray, which starts them. Add --ray.")
 
 
 def check_address(host: str, port: int) -> None:

@@ -111,10 +111,9 @@ class Session:
             images: One or several pictures of the subject: a path, bytes or a PIL image.
             masks: One mask a picture, white where the subject is; None finds the subject.
             cutout: How to find it, for all pictures or one entry each: "auto" uses transparency,
-                or else a network that warns of doubtful results; "rembg" or "rembg:MODEL" uses a
-                network of that library; "none" takes whole pictures, or for published adapters
-                their middle squares. "0.2,0.1,0.8,0.95" is a box
-                around the subject, "0.5,0.4 not:0.1,0.9" are points on it and off it.
+                or else a network that warns of doubtful results; "none" takes whole pictures, or
+                for published adapters their middle squares. "0.2,0.1,0.8,0.95" is a box around the
+                subject, "0.5,0.4 not:0.1,0.9" are points on it and off it.
 
         Raises:
             InputError: A picture cannot be read, or the subject cannot be found in it.

@@ -4,9 +4,8 @@ import functools
 import importlib.resources
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.errors import InputError, NoSubject
-from swiftpie.imageio.images import alpha_of, plane, shrunk_to, to_tensor
-from swiftpie.masks import Box, bounding_box, box_mask, check_box, parse_box
-from swiftpie.models import isnet, rembg
+from swiftpie.imageio.images import alpha_of, shrunk_to, to_tensor
+from swiftpie.masks import Box, bounding_box, check_box, parse_box
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.eight_bits import read_weights
 from swiftpie.models.outline import (
@@ -60,10 +58,7 @@ Point = tuple[float, float]
 class Search:
     """How to look for the subject of a picture that comes without a mask."""
 
-    way: CutoutMethod | None = (
-        None  # REMBG, NONE, or None: transparency, else a network, else colour
-    )
-    model: str = rembg.DEFAULT  # of rembg
+    is_whole: bool = False  # the whole picture; else transparency, else a network, else colour
     box: Box | None = None  # left, top, right and bottom in [0, 1]: the subject is inside of it
     points: tuple[Point, ...] = ()  # on the subject
     background: tuple[Point, ...] = ()  # on what is not the subject
@@ -77,13 +72,10 @@ class Search:
                     f"The point {point} lies beyond the picture. Give fractions of its width and "
                     "height from 0 to 1, for example 0.5,0.4."
                 )
-        has_points = bool(self.points or self.background)
-        if (self.way is CutoutMethod.NONE and self.has_hints) or (
-            self.way is CutoutMethod.REMBG and has_points
-        ):
+        if self.is_whole and self.has_hints:
             raise InputError(
-                f"`cutout={self.way}` came with {'points' if has_points else 'a box'}, which it "
-                "does not read. Our own network reads both, and rembg a box. Leave one out."
+                "`cutout=none` takes the whole picture, and came with a box or points. Leave one "
+                "out."
             )
 
     @property
@@ -92,7 +84,7 @@ class Search:
         return self.box is not None or bool(self.points or self.background)
 
     def __str__(self) -> str:
-        way = {None: "auto", CutoutMethod.REMBG: f"rembg:{self.model}"}.get(self.way, str(self.way))
+        way = "none" if self.is_whole else "auto"
         places = [] if self.box is None else [self.box]
         spelled = [",".join(map(str, place)) for place in (*places, *self.points)]
         return " ".join([way, *spelled, *(f"not:{x},{y}" for x, y in self.background)])
@@ -102,7 +94,7 @@ ANYWHERE = Search()
 
 
 def parse_search(text: str) -> Search | None:
-    """Read "auto", "none", "rembg" or "rembg:MODEL", and then, or alone, where the subject is.
+    """Read "auto" or "none", and then, or alone, where the subject is.
 
     That is "left,top,right,bottom" for a box, "x,y" for a point on the subject and "not:x,y" for
     one beside it, apart by spaces. Returns None for what begins like nothing of this.
@@ -111,18 +103,11 @@ def parse_search(text: str) -> Search | None:
         InputError: It begins so, and goes on in another way.
     """
     words = text.split()
-    way, _, model = words[0].partition(":") if words else ("", "", "")
-    known: dict[str, CutoutMethod | None] = {
-        "auto": None,
-        "none": CutoutMethod.NONE,
-        "rembg": CutoutMethod.REMBG,
-    }
-    if way in known and (way == "rembg" or not model):
-        words = words[1:]
+    way = "auto"
+    if words and words[0] in {"auto", "none"}:
+        way, *words = words
     elif not words or PLACE.fullmatch(words[0]) is None:
         return None
-    else:
-        way, model = "auto", ""  # "not:" begins a point
     boxes: list[Box] = []
     points: dict[bool, list[Point]] = {True: [], False: []}
     for word in words:
@@ -139,8 +124,7 @@ def parse_search(text: str) -> Search | None:
                 "'0.2,0.1,0.8,0.95' or '0.5,0.5 not:0.1,0.9'."
             )
     return Search(
-        known[way],
-        model=rembg.named(model or rembg.DEFAULT).name,
+        way == "none",
         box=boxes[0] if boxes else None,
         points=tuple(points[True]),
         background=tuple(points[False]),
@@ -156,8 +140,8 @@ def search_of(text: str | Search) -> Search:
     search = text if isinstance(text, Search) else parse_search(text)
     if search is None:
         raise InputError(
-            f"cutout={text!r} is no way to cut a subject out. 'auto', 'rembg', 'none', a box or "
-            "points are needed, as in '0.2,0.1,0.8,0.95'. A mask goes into `masks=`."
+            f"cutout={text!r} is no way to cut a subject out. 'auto', 'none', a box or points "
+            "are needed, as in '0.2,0.1,0.8,0.95'. A mask goes into `masks=`."
         )
     return search
 
@@ -198,8 +182,7 @@ def subject_mask(image: Image.Image) -> Tensor:
 def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = "") -> CutOut:
     """Return where the subject of `image` is, which way that was found, and how sure it is.
 
-    A warning tells that what was found may be wrong. Without points, the network is that of
-    `swiftpie fetch cutout` where it was fetched, else our own.
+    A warning tells that what was found may be wrong.
 
     Args:
         image: photo, mode RGB or RGBA. One subject is looked for, large and near the middle, or
@@ -210,28 +193,18 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = 
     Raises:
         InputError: The string describes no search.
         NoSubject: Next to nothing or nearly everything is found.
-        MissingExtra: rembg is needed and not installed, or onnxruntime for the fetched network.
-        WeightsError: rembg's model is not here, or the fetched network's file is damaged.
     """
     search = search_of(search)
-    if search.way is CutoutMethod.NONE:
+    if search.is_whole:
         whole = torch.ones(1, 1, image.height, image.width)
         return CutOut(whole, Cutout(CutoutMethod.NONE, None))
-    alpha = None if search.way is CutoutMethod.REMBG or search.has_hints else alpha_of(image)
+    alpha = None if search.has_hints else alpha_of(image)
     if alpha is not None:
         if not alpha.any():
             raise NoSubject(*_not_found(alpha))
         return CutOut(alpha, Cutout(CutoutMethod.TRANSPARENCY, 1.0))
-    has_points = bool(search.points or search.background)
-    fetched = None if has_points or search.way is CutoutMethod.REMBG else isnet.locate()
-    if search.way is CutoutMethod.REMBG:
-        way = f"{CutoutMethod.REMBG} {search.model}"
-        found = _by_other(image, search, way, partial(rembg.find, name=search.model))
-    elif fetched is not None:
-        found = _by_other(image, search, CutoutMethod.FETCHED, partial(isnet.find, path=fetched))
-    else:
-        found = find_with(cutout_network(), image, search)
-    if search.way is None and _share(found.mask, search) <= MIN_SHARE:
+    found = find_with(cutout_network(), image, search)
+    if _share(found.mask, search) <= MIN_SHARE:
         found = CutOut(_by_colour(image, search), Cutout(CutoutMethod.COLOUR, None))
     if not _is_usable(found.mask, search):
         raise NoSubject(*_not_found(found.mask))
@@ -333,21 +306,6 @@ def _by_colour(image: Image.Image, search: Search) -> Tensor:
     return _outlined(photo, area, logits.numpy(), search)
 
 
-def _by_other(
-    image: Image.Image, search: Search, way: str, find: Callable[[Image.Image], Image.Image]
-) -> CutOut:
-    """Return what `find` sees in a picture, or in the box."""
-    area = _views(image.size, search)[0]
-    seen = plane(find(image.convert("RGB").crop(area)))
-    mask = torch.zeros(1, 1, image.height, image.width)
-    mask[..., area[1] : area[3], area[0] : area[2]] = seen
-    if search.box is not None:
-        mask *= box_mask(search.box, height=image.height, width=image.width)
-    solid = (mask > 0.5).float()  # what is clear-cut agrees with itself made hard
-    sure = torch.minimum(mask, solid).sum() / torch.maximum(mask, solid).sum().clamp_min(1e-6)
-    return CutOut(mask, Cutout(way, round(sure.item(), 4)))
-
-
 def _outlined(
     photo: Image.Image, area: Area, logits: NDArray[np.float32], search: Search
 ) -> Tensor:
@@ -430,7 +388,7 @@ def _not_found(mask: Tensor) -> tuple[str, str]:
         f"The subject could not be separated from its background: {mask.mean().item():.0%} of the "
         f"picture was found{along}. One subject that stands out is needed.",
         "Supply a mask, a box around it such as 0.2,0.1,0.8,0.95, or a point on it such as "
-        f"0.5,0.5{_stronger()}.",
+        "0.5,0.5.",
     )
 
 
@@ -439,7 +397,6 @@ def _warn(how: Cutout, search: Search, name: str) -> None:
     remedy = "give a mask, or a box around it"
     if not search.has_hints:
         remedy += ", as in `cutout=0.2,0.1,0.8,0.95`"
-    remedy += _stronger()
     if how.way == CutoutMethod.COLOUR:
         logger.warning(
             "%s was cut out by colour alone, as the network saw none. If it is wrong, %s.",
@@ -450,10 +407,6 @@ def _warn(how: Cutout, search: Search, name: str) -> None:
             "%s may be cut out badly (confidence %.2f; below %.2f most are). If it is, %s.",
             *(which, how.confidence, DOUBTFUL, remedy),
         )
-
-
-def _stronger() -> str:
-    return f", or fetch a stronger network: {isnet.COMMAND}" if isnet.locate() is None else ""
 
 
 @functools.cache

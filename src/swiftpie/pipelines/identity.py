@@ -80,7 +80,7 @@ def encode_identity(
     called = names or [""] * len(images)
     rows = zip(images, given, how, called, strict=True)
     for number, (image, mask, search, name) in enumerate(rows, start=1):
-        is_whole = mask is None and search.way is CutoutMethod.NONE
+        is_whole = mask is None and search.is_whole
         shown = image
         if is_whole and not components.preset.places_subjects:
             shown = middle_square(image)  # as their image encoders were trained

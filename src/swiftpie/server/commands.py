@@ -1,7 +1,4 @@
-"""Commands of the queue: requests to draw, and smaller tasks, each for one model.
-
-All are complete values, so that any process carries them out alike.
-"""
+"""Commands of the queue: requests to draw, and smaller tasks, each for one model."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -1,13 +1,13 @@
-"""Drawing backends: a thread with the models, in this process or another one; files of pictures."""
+"""The thread that draws, which alone uses the models; files of pictures."""
 
 import asyncio
 import json
 import threading
 import traceback
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from PIL import Image
 
@@ -35,7 +35,7 @@ class Stopped(Exception):  # noqa: N818 - a state; PyTorch cleans up after an Ex
 
 @dataclass(frozen=True)
 class RenderedPicture:
-    """A picture and its facts for the caller; no tensor, so any process can read it."""
+    """A picture and its facts for the caller."""
 
     image: Image.Image
     mask: Image.Image  # where the subject is, or what an edit could change
@@ -48,59 +48,20 @@ class RenderedPicture:
     is_random: bool  # another seed gives another picture
 
 
-class DrawingBackend(Protocol):
-    """Where commands are carried out."""
-
-    @property
-    def at_once(self) -> int:
-        """How many batches are drawn at once."""
-
-    @property
-    def loaded(self) -> Collection[str]:
-        """Models that are in memory."""
-
-    @property
-    def vocabularies(self) -> Mapping[str, Any]:
-        """The words of models as JSON, of those that were ever loaded."""
-
-    async def get_ready(self, batch: int, tell: Callable[[str], None]) -> int:
-        """Load the first model and make it quick, with `tell` of how far that is.
-
-        Returns how many pictures are drawn together; a `batch` of 0 leaves that to the device.
-        """
-
-    def draw(self, commands: Sequence[Command]) -> Awaitable[Sequence[Any]]:
-        """Return what was made, or an error, for each of some commands of one model.
-
-        Cancelling it stops the work before the next layer of a network.
-        """
-
-    async def close(self) -> None:
-        """Stop what was started."""
-
-
 class DrawingThread:
-    """Draws in a thread of this process, which alone uses the models; see `DrawingBackend`."""
-
-    at_once = 1
+    """Draws in a thread, which alone uses the models."""
 
     def __init__(self, models: Models) -> None:
         self.models = models
         self.together = 1
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="swiftpie-draw")
 
-    @property
-    def loaded(self) -> Collection[str]:
-        """Models that are in memory."""
-        return self.models.loaded
-
-    @property
-    def vocabularies(self) -> Mapping[str, Any]:
-        """The words of all models that were ever loaded."""
-        return self.models.vocabularies
-
     async def get_ready(self, batch: int, tell: Callable[[str], None]) -> int:
-        """Make the first model ready; requests are drawn between its stages."""
+        """Make the first model ready, with `tell` of how far that is.
+
+        Requests are drawn between its stages. Returns how many pictures are drawn together; a
+        `batch` of 0 leaves that to the device.
+        """
         stages = self.readying(batch)
         in_turn = asyncio.get_running_loop().run_in_executor
         while (info := await in_turn(self._thread, lambda: next(stages, None))) is not None:
@@ -124,9 +85,10 @@ class DrawingThread:
         yield "ready" if is_slow else ""
 
     def draw(self, commands: Sequence[Command]) -> Awaitable[Sequence[Any]]:
-        """Return what was made, or an error, for each.
+        """Return what was made, or an error, for each of some commands of one model.
 
-        The thread gets its work at once; a busy loop would let it wait otherwise.
+        Cancelling it stops the work before the next layer of a network. The thread gets its work
+        at once; a busy loop would let it wait otherwise.
         """
         stop = threading.Event()
 
@@ -171,7 +133,7 @@ class DrawingThread:
             )
         return made
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """End the thread after its current work."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 

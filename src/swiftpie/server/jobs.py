@@ -63,23 +63,21 @@ class Scheduler:
         self,
         draw: Draw,
         *,
-        at_once: int = 1,  # batches
         max_queued: int = 64,
         max_per_key: int = 8,
         max_batch: int = 4,
         on_batch: Callable[[int, float], object] | None = None,  # its size and seconds
     ) -> None:
         self.draw = draw
-        self.at_once = at_once
         self.on_batch = on_batch
         self.max_queued, self.max_per_key, self.max_batch = max_queued, max_per_key, max_batch
         self.job_s = FIRST_GUESS_S  # a job's share of its batch, smoothed
         self.batches = 0  # that ended
         self._queues: dict[str, deque[QueuedDrawing]] = {}
         self._given: dict[str, float] = {}  # recent use of each key, see `_remember`
-        # Jobs that are drawn, with the future of their batch.
-        self._running: dict[QueuedDrawing, asyncio.Future[Sequence[Any]]] = {}
-        self._giving_way: set[asyncio.Future[Sequence[Any]]] = set()
+        self._batch: list[QueuedDrawing] = []  # that is drawn now
+        self._drawing: asyncio.Future[Sequence[Any]] | None = None  # of this batch
+        self._gives_way = False  # whether that is stopped for another key
 
     @property
     def num_queued(self) -> int:
@@ -88,7 +86,7 @@ class Scheduler:
 
     def retry_after_s(self) -> float:
         """Return the seconds until all present jobs are drawn."""
-        return max(0.05, (self.num_queued + len(self._running)) * self.job_s / self.at_once)
+        return max(0.05, (self.num_queued + len(self._batch)) * self.job_s)
 
     def check_room(self, key: str, count: int = 1) -> None:
         """Raise `Overloaded` if so many more jobs do not fit."""
@@ -96,7 +94,7 @@ class Scheduler:
             raise Overloaded(self.retry_after_s(), of_key=False)
         own = len(self._queues.get(key, ()))
         if own + count > self.max_per_key:
-            raise Overloaded(own * self.job_s / self.at_once, of_key=True)
+            raise Overloaded(own * self.job_s, of_key=True)
 
     def submit(
         self, work: object, *, group: Hashable, key: str, deadline_s: float
@@ -108,7 +106,7 @@ class Scheduler:
         timer = loop.call_later(deadline_s, self._expire, job)
         job.done.add_done_callback(lambda _: timer.cancel())
         self._queues.setdefault(key, deque()).append(job)
-        if self._has_room():
+        if self._drawing is None:
             loop.call_soon(self._fill)  # when others of its call are here, too
         else:
             self._make_way(key)
@@ -130,7 +128,7 @@ class Scheduler:
 
     def close(self) -> None:
         """Cancel what is left."""
-        for job in [*itertools.chain(*self._queues.values()), *self._running]:
+        for job in [*itertools.chain(*self._queues.values()), *self._batch]:
             self.cancel(job)
 
     def _expire(self, job: QueuedDrawing) -> None:
@@ -141,19 +139,19 @@ class Scheduler:
     def _give_up(self, job: QueuedDrawing) -> None:
         with suppress(KeyError, ValueError):
             self._take(job)
-        drawing = self._running.get(job)
-        if drawing is not None and all(job.done.done() for job in self._batch_of(drawing)):
-            drawing.cancel()
+        if job in self._batch and all(job.done.done() for job in self._batch):
+            self._stop()
 
-    def _batch_of(self, drawing: asyncio.Future[Sequence[Any]]) -> list[QueuedDrawing]:
-        return [job for job, its in self._running.items() if its is drawing]
-
-    def _has_room(self) -> bool:
-        return len(set(self._running.values())) < self.at_once
+    def _stop(self) -> None:
+        assert self._drawing is not None, "a batch is drawn"
+        self._drawing.cancel()
 
     def _fill(self) -> None:
-        while self._has_room() and (batch := self._next_batch()):
-            self._begin(batch)
+        if self._drawing is not None or not (batch := self._next_batch()):
+            return
+        self._batch, self._gives_way = batch, False
+        self._drawing = asyncio.ensure_future(self.draw([job.work for job in batch]))
+        self._drawing.add_done_callback(partial(self._finish, batch, time.monotonic()))
 
     def _next_batch(self) -> list[QueuedDrawing]:
         waiting = self._in_turns()
@@ -178,17 +176,14 @@ class Scheduler:
             self._given = {user: given for user, given in self._given.items() if given > least}
 
     def _make_way(self, key: str) -> None:
-        """Stop a batch of keys with long queues for a key that has no other job."""
-        if len(self._queues[key]) > 1 or any(job.key == key for job in self._running):
+        """Stop the batch of keys with long queues for a key that has no other job."""
+        if len(self._queues[key]) > 1 or any(job.key == key for job in self._batch):
             return
-        for drawing in dict.fromkeys(self._running.values()):
-            batch = self._batch_of(drawing)
-            if all(map(self._can_wait, batch)):
-                for job in batch:
-                    job.gave_way = True
-                self._giving_way.add(drawing)
-                drawing.cancel()
-                return
+        if all(map(self._can_wait, self._batch)):
+            for job in self._batch:
+                job.gave_way = True
+            self._gives_way = True
+            self._stop()
 
     def _can_wait(self, job: QueuedDrawing) -> bool:
         return not job.gave_way and 2 * len(self._queues.get(job.key, ())) >= self.max_per_key
@@ -204,18 +199,11 @@ class Scheduler:
         if not self._queues[job.key]:
             del self._queues[job.key]
 
-    def _begin(self, batch: list[QueuedDrawing]) -> None:
-        drawing = asyncio.ensure_future(self.draw([job.work for job in batch]))
-        self._running.update(dict.fromkeys(batch, drawing))
-        drawing.add_done_callback(partial(self._finish, batch, time.monotonic()))
-
     def _finish(
         self, batch: list[QueuedDrawing], started: float, drawing: asyncio.Future[Sequence[Any]]
     ) -> None:
-        for job in batch:
-            del self._running[job]
-        gave_way = drawing in self._giving_way and drawing.cancelled()
-        self._giving_way.discard(drawing)
+        gave_way = self._gives_way and drawing.cancelled()
+        self._batch, self._drawing = [], None
         if gave_way:
             for job in reversed(batch):
                 if not job.done.done():

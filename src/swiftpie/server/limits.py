@@ -1,13 +1,9 @@
-"""Bounds of a server and its replicas; loads no package of the server."""
+"""Bounds of a server; loads no package of the server."""
 
-import re
 from dataclasses import dataclass
 from typing import Annotated
 
 from swiftpie.config import Option
-from swiftpie.errors import ConfigError
-
-RANGE = re.compile(r"([1-9]\d{0,3})(?:-([1-9]\d{0,3}))?")
 
 
 @dataclass(frozen=True)
@@ -33,36 +29,3 @@ class Limits:
     identities_mib: Annotated[
         float, Option("Of identities that one user keeps at --identities, in MiB.", least=0)
     ] = 256.0
-
-
-@dataclass(frozen=True)
-class RayReplicas:
-    """Processes of Ray Serve that draw."""
-
-    replicas: Annotated[
-        str,
-        Option(
-            "With --ray, how many processes draw: N, or from MIN to MAX under load.",
-            metavar="N|MIN-MAX",
-        ),
-    ] = "1"
-    replica_cpus: Annotated[float, Option("Processors that each of them holds.", least=0)] = 1.0
-    replica_gpus: Annotated[float, Option("GPUs that each holds; 0.5 is half.", least=0)] = 0.0
-
-    def __post_init__(self) -> None:
-        found = RANGE.fullmatch(self.replicas)
-        if found is None or self.least > self.most:
-            raise ConfigError(
-                f"--replicas {self.replicas!r} is no number of replicas. A number, or the least "
-                "and the most, is needed. Write for example 2, or 1-4."
-            )
-
-    @property
-    def least(self) -> int:
-        """Replicas at any time."""
-        return int(self.replicas.partition("-")[0])
-
-    @property
-    def most(self) -> int:
-        """Replicas under load."""
-        return int(self.replicas.rpartition("-")[2])

@@ -31,7 +31,6 @@ class Metrics:
         )
         self.cancelled = Counter("cancelled", "Pictures whose caller did not wait.", **named)
         self.rejected = Counter("rejected", "Requests refused as the queue was full.", **named)
-        self.retried = Counter("retried", "Batches drawn again: a replica was lost.", **named)
 
     def count(self, route: str, status: int) -> None:
         """Count an answer."""

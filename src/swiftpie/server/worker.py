@@ -30,7 +30,7 @@ from swiftpie.server.commands import (
     vocabulary_of,
 )
 from swiftpie.server.decoding import Decoders
-from swiftpie.server.drawing import DrawingBackend, DrawingThread, PictureFile, as_file
+from swiftpie.server.drawing import DrawingThread, PictureFile, as_file
 from swiftpie.server.identities import (
     THUMBNAIL,
     IdentityInfo,
@@ -118,8 +118,6 @@ class Worker:
         models: Models,
         *,
         limits: Limits,
-        backend: DrawingBackend | None = None,  # by default a thread of this process
-        metrics: Metrics | None = None,
         decoders: int = 1,
         identities: "OwnIdentities | SharedIdentities | None" = None,  # by default in memory
         aliases: Mapping[str, str] = MappingProxyType({}),  # other names of models
@@ -129,11 +127,10 @@ class Worker:
         self.aliases = {**{name: name for name in models.names}, **aliases}
         self.limits = limits
         self._tell = tell
-        self.metrics = metrics or Metrics()
-        self.backend = DrawingThread(models) if backend is None else backend
+        self.metrics = Metrics()
+        self.thread = DrawingThread(models)
         self.scheduler = Scheduler(
-            self.backend.draw,
-            at_once=self.backend.at_once,
+            self.thread.draw,
             max_queued=limits.queue,
             max_per_key=limits.queue_per_key,
             max_batch=limits.batch or 1,
@@ -164,12 +161,12 @@ class Worker:
     async def __aexit__(self, *error: object) -> None:
         self.getting_ready.cancel()
         self.scheduler.close()
-        await self.backend.close()
+        self.thread.close()
         await self._stack.aclose()
 
     async def _get_ready(self) -> None:
         try:
-            most = await self.backend.get_ready(self.limits.batch, self._tell)
+            most = await self.thread.get_ready(self.limits.batch, self._tell)
         except Exception as error:
             logger.exception("the model could not be made ready")
             self._tell(f"error: {error}")
@@ -445,7 +442,7 @@ class Worker:
 
     def describe_models(self) -> list[dict[str, Any]]:
         """Return the facts of every model."""
-        loaded = self.backend.loaded
+        loaded = self.models.loaded
         return [
             {
                 "id": name,
@@ -460,7 +457,7 @@ class Worker:
     async def vocabulary(self, model: str, *, caller: Caller) -> Mapping[str, Sequence[str]] | None:
         """Return the words that a model was taught, None for one that reads anything."""
         name = self.model_named(model)
-        known = self.backend.vocabularies
+        known = self.models.vocabularies
         if name in known:
             return known[name]
         return await self.carry_out(name, vocabulary_of, key=caller.key)

@@ -124,7 +124,6 @@ def _is_readable(header: "IdentityFile") -> bool | None:
         "swiftpie cutout dog.jpg -o dog.png --to rgba",
         "swiftpie cutout street.jpg -o seen.png --cutout 0.1,0.4,0.4,0.95",
         "swiftpie cutout street.jpg -o seen.png --cutout '0.25,0.6 not:0.5,0.5'",
-        "swiftpie cutout dog.jpg -o seen.png --cutout rembg",
     )
 )
 def cutout(

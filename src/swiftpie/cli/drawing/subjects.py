@@ -100,21 +100,16 @@ def with_cutouts(sources: "list[Source]", cutouts: list[str] | None) -> "list[So
 
 def _cut_by(source: "Pictures", cutouts: list[str]) -> "Pictures":
     """Return pictures with the values of --cutout, where they have no masks of their own."""
-    from swiftpie.models import rembg
     from swiftpie.models.cutout import parse_search
-    from swiftpie.types import CutoutMethod
 
     masks, methods = list(source.masks), ["auto"] * len(cutouts)
     for number, cutout in enumerate(cutouts):
         if masks[number] is not None:
             continue
-        search = parse_search(cutout)
-        if search is None:
+        if parse_search(cutout) is None:
             masks[number] = read_picture(cutout)
-            continue
-        if search.way is CutoutMethod.REMBG:
-            rembg.locate(search.model)  # reports a mistake before a model is loaded
-        methods[number] = cutout
+        else:
+            methods[number] = cutout
     is_plain = set(methods) == {"auto"}
     return replace(source, masks=tuple(masks), cutouts=("auto",) if is_plain else tuple(methods))
 

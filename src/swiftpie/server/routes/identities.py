@@ -100,7 +100,7 @@ def upload_routes(worker: Worker) -> APIRouter:
             RequestError: It shall be found by what others may not choose on this machine.
         """
         search = search_of(cutout)
-        if search.way is not None:
+        if search.is_whole:
             raise RequestError(
                 f"cutout={cutout[:40]!r} names a way to look. 'auto', a box or points are needed.",
                 param="cutout",
