@@ -79,7 +79,6 @@ def random_call(call, *, channels, width, aligned, keys):
         class_tokens=(share(1, SUBJECTS, TEXT_LENGTH) > 0.5).float(),
         text_scale=share(1),
         text_background_scale=share(1),
-        energy_cap=1 + share(1),
         **scales,
     )
     text = TextCondition(

@@ -93,21 +93,6 @@ def test_no_region_is_sought_without_a_subject():
     assert INLINE_MASK in sought  # words name a subject, so the text alone tells
 
 
-@torch.no_grad()
-def test_no_token_grows_beyond_its_cap_of_the_text():
-    layer, ours, _ = build()
-    layer.to_out[0] = torch.nn.Identity()
-    states, text, tokens = inputs()
-    capped = condition_for(tokens, 50.0)._replace(energy_cap=torch.tensor([1.5, torch.inf]))
-    plain, loud = (
-        ours(layer, states, text, condition=one, notes={}).square().mean(-1).sqrt()
-        for one in (condition_for(tokens, 0.0), capped)
-    )
-    growth = loud / plain
-    torch.testing.assert_close(growth[0], torch.full((64,), 1.5), rtol=1e-3, atol=0)
-    assert growth[1].min() > 2
-
-
 def test_a_subject_keeps_its_mask_where_none_attends_more():
     maps = torch.rand(1, 2, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.1
     maps[..., :4] += 1

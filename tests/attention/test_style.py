@@ -5,7 +5,7 @@ import torch
 
 from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.install import Plan, install
-from swiftpie.attention.kernels import StyleTokens, aggregate, features_of
+from swiftpie.attention.kernels import StyleTokens, features_of
 from swiftpie.attention.layer_scales import STYLE, scales_of
 from swiftpie.attention.processors import Merge
 from tests.parity.ip_adapter import WIDTHS, tiny_unet, unet_inputs
@@ -34,9 +34,8 @@ def softmax_of(query, key, value, weight=None):
 class Equations:
     """Attention of one layer, written out: to itself and a style picture, or to text and tokens."""
 
-    def __init__(self, *, noted=None, read=None, strength=1.0, aggregates=False):
+    def __init__(self, *, noted=None, read=None, strength=1.0):
         self.noted, self.read, self.strength = noted, read, strength
-        self.aggregates = aggregates
 
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None):
         del attention_mask  # diffusers reads this signature
@@ -55,13 +54,7 @@ class Equations:
         if self.read is not None:
             to_key, to_value, tokens = self.read
             k_s, v_s = (heads_of(attn, to(tokens)) for to in (to_key, to_value))
-            alone = softmax_of(q, k_s, v_s)
-            if self.aggregates:
-                both = softmax_of(q, torch.cat([k, k_s], 2), torch.cat([v, v_s], 2))
-                mean = torch.stack([result, alone, both]).mean(0)
-                result = self.strength * mean + (1 - self.strength) * result
-            else:
-                result = result + self.strength * alone
+            result = result + self.strength * softmax_of(q, k_s, v_s)
         return attn.to_out[0](result)
 
 
@@ -119,39 +112,23 @@ def test_shared_attention_is_that_of_style_aligned(networks, strength):
     assert float((found - networks.ours(networks.silent)).abs().max()) > 100 * BOUND
 
 
-@pytest.mark.parametrize(
-    ("kind", "strength"), [("style", STRENGTH), ("aggregated", STRENGTH), ("aggregated", 1.0)]
-)
-def test_tokens_of_a_style_are_read_beside_the_text_or_together_with_it(networks, kind, strength):
+def test_tokens_of_a_style_are_read_beside_the_text(networks):
     parts, width = networks.installation, networks.installation.plan.token_width
     batch = len(networks.call["sample"])
     tokens = torch.randn(batch, 4, width, generator=torch.Generator().manual_seed(1)).double()
-    scale = torch.full((batch,), strength).double()
+    scale = torch.full((batch,), STRENGTH).double()
     some = [*parts.semantic][1::2]
     rows = dict.fromkeys(some, StyleTokens(tokens, scale))
-    found = networks.ours(networks.silent._replace(**{kind: rows}))
+    found = networks.ours(networks.silent._replace(style=rows))
     written = dict.fromkeys([*parts.semantic, *parts.detail], Equations()) | {
         name: Equations(
             read=(parts.semantic[name].to_k_ip, parts.semantic[name].to_v_ip, tokens),
-            strength=strength,
-            aggregates=kind == "aggregated",
+            strength=STRENGTH,
         )
         for name in some
     }
     assert float((found - networks.expected(written)).abs().max()) < BOUND
     assert float((found - networks.ours(networks.silent)).abs().max()) > 100 * BOUND
-
-
-def test_a_text_that_is_masked_is_masked_beside_a_style():
-    random = torch.Generator().manual_seed(2)
-    query, key, value = (torch.randn(2, 3, n, 4, generator=random) for n in (5, 6, 6))
-    style = tuple(torch.randn(2, 2, 12, generator=random) for _ in range(2))
-    mask = torch.zeros(2, 3, 1, 6).index_fill(3, torch.tensor([4, 5]), -1e4)
-    text = softmax_of(query, key[:, :, :4], value[:, :, :4])
-    keywords = {"text": text, "style": style, "scale": torch.ones(2)}
-    masked = aggregate(query, key, value, text_mask=mask, **keywords)
-    cut = aggregate(query, key[:, :, :4], value[:, :, :4], text_mask=None, **keywords)
-    torch.testing.assert_close(masked, cut)
 
 
 def test_style_reads_one_group_of_a_whole_u_net():

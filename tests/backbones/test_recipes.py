@@ -1,16 +1,13 @@
 """Recipes say what their publishers advise, and choices go before them."""
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
 import swiftpie
 from swiftpie.backbones import resolve as settling
 from swiftpie.backbones.families.stable_diffusion import SDXL_NETWORKS
 from swiftpie.backbones.hub import root_of
 from swiftpie.backbones.presets import PRESETS, RECIPES, Recipe, Use
-from swiftpie.backbones.resolve import best_recipe, is_here, network_files, resolve
-from swiftpie.errors import WeightsError
+from swiftpie.backbones.resolve import is_here, network_files, resolve
 
 # name: preset, what for, steps, strength of the identity, side in pixels
 FACTS = {
@@ -146,25 +143,7 @@ def test_a_recipe_is_here_once_all_of_its_parts_are(name):
 
 
 @pytest.mark.usefixtures("cache")
-def test_auto_is_the_largest_picture_and_the_most_steps_that_are_here_and_fit():
-    with pytest.raises(WeightsError, match=r"on this machine whole.*swiftpie fetch"):
-        best_recipe()
-    put(RECIPES.get("sdxl-turbo"))
-    assert best_recipe(free_bytes=ENOUGH).name == "sdxl-turbo"
-    put(RECIPES.get("hyper-sdxl-1"))
-    assert best_recipe(free_bytes=ENOUGH).name == "hyper-sdxl-1"
-    put(RECIPES.get("lcm-sdxl"))
-    assert best_recipe(free_bytes=ENOUGH).name == "lcm-sdxl"
-    put(RECIPES.get("sdxl-lightning-4"))
-    assert best_recipe(free_bytes=ENOUGH).name == "sdxl-lightning-4"
-    with pytest.raises(WeightsError, match="fits the memory that is free"):
-        best_recipe(free_bytes=9)
-    with pytest.raises(WeightsError, match=r"recipes for face .face-plus, .* is on this machine"):
-        best_recipe(Use.FACE)
-
-
-@pytest.mark.usefixtures("cache")
-def test_auto_takes_nothing_that_lacks_settings_a_tokenizer_or_a_piece():
+def test_nothing_is_here_that_lacks_settings_a_tokenizer_or_a_piece():
     recipe = RECIPES.get("sdxl-turbo")
     put(recipe)
     files = network_files(recipe)
@@ -181,41 +160,3 @@ def test_auto_takes_nothing_that_lacks_settings_a_tokenizer_or_a_piece():
     assert not is_here(recipe)
     piece.with_name("model.safetensors.index.json").write_text("{}")
     assert is_here(recipe)
-
-
-@pytest.fixture
-def nothing_computed(monkeypatch):
-    """As if pictures took no memory, so that files of some bytes count."""
-    for name in ("NUMBERS_A_PIXEL", "SPARE_BYTES"):
-        monkeypatch.setattr(settling, name, 0)
-    monkeypatch.setattr(settling, "best_device", lambda: "cpu")
-
-
-@pytest.mark.usefixtures("cache", "nothing_computed")
-def test_auto_judges_by_the_largest_network_where_they_take_turns(monkeypatch):
-    recipe = RECIPES.get("sdxl-turbo")
-    put(recipe, size=10)
-    network_files(recipe)["text_encoder_2"][0].write_bytes(b"0" * 100)
-    assert best_recipe(free_bytes=100) is recipe
-    with pytest.raises(WeightsError, match="fits the memory that is free"):
-        best_recipe(free_bytes=99)
-    monkeypatch.setattr(settling, "SPARE_BYTES", 7)
-    with pytest.raises(WeightsError, match="fits the memory that is free"):
-        best_recipe(free_bytes=106)
-    monkeypatch.setattr(settling, "best_device", lambda: "cuda")  # where all rest in main memory
-    with pytest.raises(WeightsError, match="fits the memory that is free"):
-        best_recipe(free_bytes=107, item_bytes=2)
-    assert best_recipe(free_bytes=10 * len(network_files(recipe)) + 90, item_bytes=2) is recipe
-
-
-@pytest.mark.usefixtures("cache", "nothing_computed")
-def test_auto_counts_weights_in_the_numbers_that_are_computed_with():
-    recipe = RECIPES.get("sd-turbo")
-    put(recipe)
-    for file in weight_files(recipe):
-        save_file({"weight": torch.zeros(50, dtype=torch.float16)}, file)
-    drawing = 100 * len(network_files(recipe).keys() & set(settling.DRAWING))
-    assert best_recipe(item_bytes=2, free_bytes=drawing) is recipe
-    with pytest.raises(WeightsError, match="fits the memory"):
-        best_recipe(item_bytes=4, free_bytes=drawing)
-    assert best_recipe(item_bytes=4, free_bytes=2 * drawing) is recipe

@@ -179,11 +179,8 @@ MISTAKES = """
 3 | nowhere.jpg | insert dog.png nowhere.jpg
 2 | --preset | personalize dog.png x --recipe sdxl-turbo --preset mini
 2 | sdxl-turbo | personalize dog.png x --recipe sdxl-turb
-1 | fetch | personalize dog.png x --recipe auto
 1 | pictures | personalize dog.png x --recipe sana-sprint
 1 | sd-turbo | personalize dog.png x --recipe sd-turbo --save-subject-mask m.png
-1 | swiftedit | edit dog.png x --recipe auto
-1 | face-plus | face dog.png x --recipe auto
 2 | face-plus | face dog.png x
 2 | --adapter | personalize dog.png x --adapter dog.png
 1 | --weights | personalize dog.png x --weights nowhere

@@ -255,7 +255,7 @@ def test_a_person_comes_into_pictures_and_photographs(nodes, tmp_path):
         for more in ({"identity_guidance": "plain"}, {"identity_guidance": "am1"})
     )
     assert not torch.equal(plain, styled)
-    for way, said in (("auto", "A style picture"), ("aggregation", "style_by='aggregation'")):
+    for way, said in (("auto", "A style picture"), ("blocks", "style_by='blocks'")):
         with pytest.raises(swiftpie.CapabilityError, match=f"{said} .*which can do none of it"):
             draw(own, "a person", 3, 1, subject, style_image=image, style_by=way)
     edited, mask = nodes["Edit"].execute(own, image, "a person", "", 5, 0.0, subject=subject).args

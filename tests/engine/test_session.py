@@ -23,7 +23,7 @@ STRENGTHS = (
     Scales(),
     Scales(identity_scale=0.3, detail_scale=0.9),
     Scales(identity_scale=1.4, detail_scale=0.2, background_scale=0.3, text_background_scale=1.3),
-    Scales(text_scale=0.8, balance=0.5, energy_cap=1.5),
+    Scales(text_scale=0.8, balance=0.5),
 )
 SOURCES = (MaskSource.NONE, MaskSource.INLINE, MaskSource.TWO_PASS)
 

@@ -307,7 +307,6 @@ STRENGTHS = {
     "text 0.5": {"text_scale": 0.5},
     "balance 0.8": {"balance": 0.8},
     "balance -0.8": {"balance": -0.8},
-    "energy cap 1": {"energy_cap": 1.0},
 }
 IN_BOX = {  # strengths that count outside of a region
     "leak 0.6": {"background_scale": 0.6},
@@ -437,7 +436,6 @@ CASES = {
     **_named("sd21, chord", chord, CHORDS),
     "reference, edit": edit_by_reference,
     "reference, edit: mask": functools.partial(edit_by_reference, mask=hard_mask()),
-    "sdxl: style by aggregation": functools.partial(in_style_of, "sdxl", StyleBy.AGGREGATION),
     "sd15: style by attention": functools.partial(in_style_of, "sd15", StyleBy.ATTENTION),
     **{
         f"sd15, face, edit by {method}": functools.partial(face_edit, method)

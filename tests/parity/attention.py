@@ -46,7 +46,6 @@ def family_rows(family, make):
     semantic = both._replace(keys={}, values={})
     detail = silent_semantics(both)
     placed = detail._replace(has_layout=torch.tensor([[1.0, 0.0], [1.0, 1.0]]))
-    capped = loud(both)._replace(energy_cap=torch.tensor([1.05, 1.5]))
     crowd = random_condition(decoupled, subjects=3, views=1)._replace(keys={}, values={})
     compared = {
         "semantic branch, 1 subject": (decoupled, only(semantic, 0)),
@@ -54,7 +53,6 @@ def family_rows(family, make):
         "detail branch, 2 subjects of 2 references": (decoupled, detail),
         "detail branch, places known": (decoupled, placed),
         "both branches, places known": (decoupled, both._replace(has_layout=placed.has_layout)),
-        "both branches, energy cap": (decoupled, capped),
         "joint merge, 2 subjects of 2 references": (joint, detail),
         "joint merge, both branches": (joint, both),
     }

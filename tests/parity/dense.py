@@ -87,12 +87,6 @@ class DenseCall:
         inside, outside = float(inside[row, subject]), float(outside[row, subject])
         return (inside * share + outside * (1 - share))[:, None] * self.care(row)
 
-    def cap(self, output, base, row):
-        """Rows of `output` scaled down to `energy_cap` times the size of those of `base`."""
-        sizes = [one.square().mean(1, keepdim=True).sqrt() for one in (output, base)]
-        growth = sizes[0] / (float(self.condition.energy_cap[row]) * sizes[1])
-        return output / torch.where(growth > 1, growth, torch.ones_like(growth))
-
 
 class DenseCross:
     """Text and identity tokens."""
@@ -157,8 +151,6 @@ class DenseCross:
             bias = torch.cat([views.double(), text_mask], dim=2)
             keys = torch.cat([image_key, key])
             maps.append(mass(query, keys, counted.double(), heads, bias=bias))
-        if self.ours.is_active:
-            output = call.cap(output, said, row)
         return leave(attn, output), np.stack(maps)
 
 
@@ -194,7 +186,7 @@ class DenseSelf:
                 self.decoupled(row, subject, query, share, attn.heads)
                 for subject, share in enumerate(self.call.shares(row, len(states)))
             )
-            output = self.call.cap(own + seen, own, row)
+            output = own + seen
         return leave(attn, output)
 
     def reference(self, row, subject):

@@ -242,7 +242,6 @@ def other_shape(session, one, other):
         background_scale=0.2,
         text_scale=0.9,
         text_background_scale=1.2,
-        energy_cap=1.4,
     )
     drawn, [call] = calls_of(session, pair, size=SIZE_PX[::-1], scales=scales, mask=MaskSource.BOX)
     expected, _ = dense.dense_output(session.components.denoiser, *call[:-1])

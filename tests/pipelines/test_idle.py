@@ -99,8 +99,12 @@ RELEASED = EditSettings(mode=EditMode.RELEASED)
             "`detail_scale=0.5` has no effect in an edit",
         ),
         (
-            {"settings": EditSettings(mode=EditMode.RELEASED, scales=Scales(energy_cap=2.0))},
-            "`energy_cap=2.0` has no effect in an edit in the released mode",
+            {
+                "settings": EditSettings(
+                    mode=EditMode.RELEASED, scales=Scales(text_background_scale=2.0)
+                )
+            },
+            "`text_background_scale=2.0` has no effect in an edit in the released mode",
         ),
         ({"negative_prompt": "red"}, "`negative_prompt=` has no effect"),
         ({"keyword": "cat", "settings": EditSettings(rule=MaskRule.SMOOTH)}, ""),

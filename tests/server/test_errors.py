@@ -125,7 +125,6 @@ COMMANDS = [
     ("serve --port 0 --identities s3://bucket/x", "mount"),
     ("serve --port 0 --identities token.txt/x", "write"),
     *((f"serve --port 0 --alias {text}", "--alias") for text in ("mini", "=mini", "a=", "a=other")),
-    ("mcp --http --host 0.0.0.0", "reached"),
     ("mcp --folder none-such", "none-such"),
 ]
 

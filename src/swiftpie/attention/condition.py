@@ -81,11 +81,9 @@ class AttentionCondition(NamedTuple):
     detail_background_scale: Tensor  # (B, S) detail branch outside
     text_scale: Tensor  # (B,) text inside the union of all regions
     text_background_scale: Tensor  # (B,) text outside
-    energy_cap: Tensor  # (B,) a layer may grow a token's size by this factor; inf = no cap
     layer_scales: dict[str, Tensor]  # factor of the semantic branch by module path, each (B, S)
     reshaping: dict[str, Reshaping]  # of identity maps, by part of the U-Net; empty changes nothing
     style: dict[str, StyleTokens]  # of a style picture, by module path of attention to text
-    aggregated: dict[str, StyleTokens]  # likewise, read together with the text
     shared: dict[str, SharedFeatures]  # of a style picture, by module path of self-attention
 
     @property
@@ -122,11 +120,9 @@ def silent_condition(latents: Tensor, *, width: int, num_subjects: int = 1) -> A
         detail_background_scale=off,
         text_scale=ones,
         text_background_scale=ones,
-        energy_cap=torch.full_like(ones, torch.inf),
         layer_scales={},
         reshaping={},
         style={},
-        aggregated={},
         shared={},
     )
 
@@ -185,18 +181,3 @@ def unmasked_factor(is_inline: Tensor, notes: Notes) -> Tensor:
     if INLINE_MASK in notes:
         return torch.ones_like(is_inline)[:, None]
     return (1 - (1 - UNMASKED_SHARE) * is_inline)[:, None]
-
-
-def cap_energy(output: Tensor, base: Tensor, cap: Tensor) -> Tensor:
-    """Shrink tokens of `output` whose size exceeds `cap` times that of `base`, (B, N, D).
-
-    Prevents burnt pictures where several scales add up. `cap` is (B,); inf changes nothing.
-    """
-    # Divided in this order, an infinite cap gives a zero gradient; the product would give a NaN.
-    growth = _size(output) / _size(base) / cap[:, None, None]
-    return output / growth.clamp_min(1).to(output.dtype)
-
-
-def _size(states: Tensor) -> Tensor:
-    """Return the root mean square of each token (B, N, 1), kept off zero for its gradient."""
-    return (states.float().square().mean(-1, keepdim=True) + 1e-12).sqrt()

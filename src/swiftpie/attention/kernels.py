@@ -193,38 +193,6 @@ def mass_on(
     return torch.sigmoid(on_subject - elsewhere).mean(dim=2)
 
 
-def aggregate(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    *,
-    text: Tensor,
-    text_mask: Tensor | None,
-    style: tuple[Tensor, Tensor],
-    scale: Tensor,
-) -> Tensor:
-    """Return attention to text on the way to an aggregation with a style picture, (B, N, D).
-
-    At scale 1 it is all of that: `(Attn(q, k, v) + Attn(q, k_s, v_s) + Attn(q, [k, k_s], [v, v_s]))
-    / 3`, text alone, style alone, and both in one softmax, so that neither takes the place of the
-    other (RB-Modulation, arXiv:2405.17401). Differs from the released code: the style's keys and
-    values are those that an adapter makes of its tokens, which their mean does not replace.
-
-    Shapes: query (B, heads, N, d), key and value of the text (B, heads, T, d), `text` what the
-    layer attends to without a style (B, N, D), text_mask (B, heads, 1, T) added to logits, keys and
-    values of the style (B, K, D), scale (B,), where 0 would change nothing.
-    """
-    style_key, style_value = (split_heads(x, query.shape[1]) for x in style)
-    mask = None
-    if text_mask is not None:
-        seen = torch.zeros_like(text_mask[..., :1]).expand(-1, -1, -1, style_key.shape[2])
-        mask = torch.cat([text_mask, seen], dim=3)
-    keys, values = torch.cat([key, style_key], dim=2), torch.cat([value, style_value], dim=2)
-    alone = merge_heads(attend(query, style_key, style_value))
-    both = merge_heads(attend(query, keys, values, mask))
-    return torch.lerp(text, (text + alone + both) / 3, scale[:, None, None].to(text))
-
-
 def features_of(query: Tensor, key: Tensor, value: Tensor) -> SharedFeatures:
     """Return what a layer reads of the picture of which these (B, M, D) are its projections."""
     statistics = torch.cat(_statistics(query), dim=1)

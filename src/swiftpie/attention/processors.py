@@ -13,7 +13,6 @@ from swiftpie.attention.condition import (
     MAP_PREFIX,
     AttentionCondition,
     Notes,
-    cap_energy,
     detail_masks,
     layer_masks,
     masks_from_maps,
@@ -22,7 +21,6 @@ from swiftpie.attention.condition import (
 )
 from swiftpie.attention.kernels import (
     MASKED,
-    aggregate,
     attend,
     attend_jointly,
     attend_near,
@@ -165,7 +163,7 @@ class DetailAttention(SelfAttention):
         own = merge_heads(attend(query, key, value, mask))
         if self.name not in condition.keys:
             return own
-        return cap_energy(own + self._decoupled(query, condition, notes), own, condition.energy_cap)
+        return own + self._decoupled(query, condition, notes)
 
     def _decoupled(self, query: Tensor, condition: AttentionCondition, notes: Notes) -> Tensor:
         """Return the rescaled sum over subjects, (B, N, D)."""
@@ -290,15 +288,9 @@ class SemanticAttention(nn.Module):
         notes: Notes,
     ) -> Tensor:
         """Return the layer's output (B, N, D) for `hidden_states` (B, N, D)."""
-        query, key, value, text_mask, text = _read_text(
+        query, key, text_mask, text = _read_text(
             attn, hidden_states, encoder_hidden_states, attention_mask
         )
-        if self.name in condition.aggregated:
-            tokens, strength = condition.aggregated[self.name]
-            read = (self.to_k_ip(tokens), self.to_v_ip(tokens))
-            text = aggregate(
-                query, key, value, text=text, text_mask=text_mask, style=read, scale=strength
-            )
         masks = layer_masks(condition, query.shape[2], notes)
         covered = sum_of_subjects(masks)
         scale = region_scale(condition.text_scale, condition.text_background_scale, covered)
@@ -306,7 +298,6 @@ class SemanticAttention(nn.Module):
         identity_key = self.identity_keys(condition, attn.heads)
         if self.is_active and identity_key is not None:
             result = result + self.identities(query, identity_key, masks, condition, notes)
-            result = cap_energy(result, text, condition.energy_cap)
         if self.name in condition.style:
             tokens, strength = condition.style[self.name]
             read = (self.to_k_ip(tokens), self.to_v_ip(tokens))
@@ -412,7 +403,6 @@ class _TextAttention(NamedTuple):
 
     query: Tensor  # (B, heads, N, d)
     key: Tensor  # (B, heads, T, d)
-    value: Tensor  # (B, heads, T, d)
     mask: Tensor | None  # (B, heads, 1, T), added to the logits
     output: Tensor  # (B, N, D)
 
@@ -427,7 +417,7 @@ def _read_text(
     if attention_mask is not None:
         prepared: Tensor = attn.prepare_attention_mask(attention_mask, key.shape[2], len(query))
         mask = torch.unflatten(prepared, 0, (len(query), attn.heads))
-    return _TextAttention(query, key, value, mask, merge_heads(attend(query, key, value, mask)))
+    return _TextAttention(query, key, mask, merge_heads(attend(query, key, value, mask)))
 
 
 def _controlled(

@@ -125,10 +125,7 @@ class LoadOptions(Choices, total=False):
     recipe: Annotated[
         "str | Recipe | None",
         Option(
-            "One of `swiftpie recipes`: a preset with all its parts and settings; auto takes the "
-            "best one on this machine.",
-            "NAME|auto",
-            kind=str,
+            "One of `swiftpie recipes`: a preset with all its parts and settings.", "NAME", kind=str
         ),
     ]
     device: Annotated[str, Option("Where to compute: auto, cpu, cuda, mps.", "NAME", default=AUTO)]

@@ -19,7 +19,7 @@ from swiftpie.backbones.presets import Recipe
 from swiftpie.batch.lists import PROMPT_FILE, grid, read_lines, read_prompts, read_seeds
 from swiftpie.cli import console, options
 from swiftpie.cli.drawing.face import Recogniser, with_face_files
-from swiftpie.cli.loading import confirm_download, load_keywords, plan_downloads, resolved
+from swiftpie.cli.loading import confirm_download, load_keywords, plan_downloads
 from swiftpie.errors import ConfigError, SwiftPieError
 from swiftpie.faces import CONSENT, FaceSettings
 
@@ -134,7 +134,6 @@ def batch(
 
     DIR/report.jsonl names jobs that fail; the others are drawn, and the exit code is 1.
     """
-    loading, _ = resolved(loading)
     found = _collect(jobs, subject_folder, prompt_file, out, seeds=seeds, loading=loading)
     _warn_of_refused(found, is_strict=strict)
     if only_checks:

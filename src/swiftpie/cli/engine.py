@@ -10,7 +10,7 @@ import typer
 
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.cli import console, options
-from swiftpie.cli.loading import open_session, resolved
+from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.errors import InputError, check_installed
 from swiftpie.validation import parse_size
@@ -85,7 +85,6 @@ def prepare(
     one reference.
     """
     size_px = None if size is None else parse_size(size)
-    loading, _ = resolved(loading)
     session, load_ms = open_session(**loading)
     seconds = _prepared(session, size_px)
     if as_json:
@@ -130,7 +129,7 @@ def onnx(*, folder: Folder, loading: Loading, size: options.SizeText = None) -> 
 
     _refuse_existing(folder)
     size_px = None if size is None else parse_size(size)
-    loading, known = resolved(loading)
+    known = preset_for(loading)
     loading = {**loading, "device": "cpu"}
     if known.family != "tiny":  # which computes in nothing else
         loading["dtype"] = "float32"

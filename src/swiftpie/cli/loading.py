@@ -12,7 +12,7 @@ from rich.text import Text
 from swiftpie.backbones.choices import Choices, LoadOptions
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, Use
-from swiftpie.backbones.resolve import best_recipe, resolve
+from swiftpie.backbones.resolve import resolve
 from swiftpie.errors import ConfigError, printable
 
 if TYPE_CHECKING:
@@ -135,13 +135,11 @@ def load_keywords(loading: LoadOptions) -> Any:  # noqa: ANN401 - keywords of `s
     return given
 
 
-def resolved(loading: LoadOptions, *, use: Use = Use.PERSONALIZE) -> tuple[LoadOptions, Preset]:
-    """Return `loading` with `--recipe auto` resolved for this use, and its preset."""
+def preset_for(loading: LoadOptions, *, use: Use = Use.PERSONALIZE) -> Preset:
+    """Return the preset of `loading`, which has to be named for a face."""
     if use is Use.FACE and loading.get("recipe") is None and loading.get("preset") is None:
         raise ConfigError(
             "Neither --recipe nor --preset was given, and the packaged model draws no faces. A "
             "full-size model is needed. Write --recipe face-plus, or see `swiftpie recipes`."
         )
-    if loading.get("recipe") == AUTO:
-        loading = {**loading, "recipe": best_recipe(use)}
-    return loading, resolve(loading.get("preset"), loading.get("recipe"), {})[0]
+    return resolve(loading.get("preset"), loading.get("recipe"), {})[0]

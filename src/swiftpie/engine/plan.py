@@ -13,7 +13,7 @@ from swiftpie.backbones.components import download_plan as backbone_plan
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
 from swiftpie.backbones.presets import Preset, Recipe
-from swiftpie.backbones.resolve import best_recipe, resolve
+from swiftpie.backbones.resolve import resolve
 from swiftpie.engine.session import CACHE_MIB, Session
 from swiftpie.engine.transforms import TRANSFORMS, Phase, Transform, choose
 from swiftpie.errors import WeightsError
@@ -109,8 +109,6 @@ def plan_load(
         ConfigError: As of `swiftpie.load`.
         MissingExtra: A transform needs a package that is not installed.
     """
-    if recipe == AUTO and preset is None:
-        recipe = best_recipe()
     known, merged = resolve(preset, recipe, choices)
     is_large = FAMILIES.get(known.family).is_large
     device = device_of(device, is_large=is_large)

@@ -96,10 +96,7 @@ def _insertions(
 def _insertion_scales(scales: Scales) -> Scales:
     """Return the scales of an insertion with the strengths of a drawing."""
     return Scales(
-        identity_scale=scales.identity_scale,
-        text_scale=scales.text_scale,
-        balance=scales.balance,
-        energy_cap=scales.energy_cap,
+        identity_scale=scales.identity_scale, text_scale=scales.text_scale, balance=scales.balance
     )
 
 

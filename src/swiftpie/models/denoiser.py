@@ -317,7 +317,6 @@ def _run(
         keys={name: key.to(dtype) for name, key in condition.keys.items()},
         values={name: value.to(dtype) for name, value in condition.values.items()},
         style=_in_type(condition.style, dtype),
-        aggregated=_in_type(condition.aggregated, dtype),
     )
     sample: Tensor = unet(
         latents,

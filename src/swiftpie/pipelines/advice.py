@@ -147,7 +147,7 @@ def _idle_edit(components: Components, request: EditRequest) -> Iterator[str]:
             yield f"`rule={settings.rule}` has no effect, because the region was given."
     names = {"detail_scale"}
     if mode is EditMode.RELEASED:
-        names |= {"text_background_scale", "energy_cap"}
+        names.add("text_background_scale")
     for name in sorted(settings.scales.given.keys() & names):
         value = settings.scales.given[name]
         yield f"`{name}={value}` has no effect in an edit in the {mode} mode."

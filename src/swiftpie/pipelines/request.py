@@ -295,8 +295,8 @@ class PersonalizeRequest(_Steered):
         StyleBy | None,  # None: what the networks can do best
         Option(
             "How that picture acts: blocks lets the layers of Stable Diffusion XL that carry style "
-            "read its tokens, attention lets self-attention read its features, aggregation lets "
-            "all layers that read the prompt read its tokens too. By default what the preset can."
+            "read its tokens, attention lets self-attention read its features. By default what "
+            "the preset can."
         ),
     ] = None
     style_scale: Annotated[

@@ -1,6 +1,5 @@
 """Settings of drawings and edits; loads no tensor library."""
 
-import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Self, TypedDict
@@ -81,7 +80,6 @@ class StyleBy(StrEnum):
 
     BLOCKS = "blocks"  # the layers that carry style read its tokens (arXiv:2404.02733)
     ATTENTION = "attention"  # self-attention reads its features, as StyleAligned (arXiv:2312.02133)
-    AGGREGATION = "aggregation"  # all attention to text reads its tokens too (arXiv:2405.17401)
 
 
 class Steering(TypedDict, total=False):
@@ -172,15 +170,6 @@ class Scales:
             slider=(-1.0, 1.0),
         ),
     ] = None
-    energy_cap: Annotated[
-        float | None,
-        Option(
-            "Factor by which a layer may grow a token's size, 1 or more; no limit by default.",
-            kind=float,
-            default=math.inf,
-            surfaces=RARE,
-        ),
-    ] = None
 
     def __post_init__(self) -> None:
         for name, value in self.given.items():
@@ -192,10 +181,6 @@ class Scales:
         if not -1 <= (self.balance or 0) <= 1:
             raise InputError(
                 f"`balance={self.balance}` is out of range; it must lie between -1 and 1."
-            )
-        if self.energy_cap is not None and not self.energy_cap >= 1:
-            raise InputError(
-                f"`energy_cap={self.energy_cap}` is out of range; it must be 1 or more."
             )
 
     @property
@@ -251,7 +236,6 @@ class ResolvedScales(Scales):
     text_scale: float = 1.0
     text_background_scale: float = 1.0
     balance: float = 0.0
-    energy_cap: float = math.inf
 
 
 USUAL = Scales()  # leaves all to preset and mode

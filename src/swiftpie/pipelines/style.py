@@ -33,8 +33,8 @@ def style_by(components: Components, request: PersonalizeRequest) -> StyleBy | N
     raise CapabilityError(
         f"{given} came with preset {components.preset.name!r}, which can do "
         f"{', '.join(repr(way.value) for way in able) or 'none of it'}. 'blocks' needs a U-Net of "
-        "Stable Diffusion XL with an adapter that reads pictures, 'aggregation' such an adapter, "
-        "'attention' a detail branch (load with `detail='joint'`)."
+        "Stable Diffusion XL with an adapter that reads pictures, 'attention' a detail branch "
+        "(load with `detail='joint'`)."
     )
 
 
@@ -46,11 +46,7 @@ def _able(components: Components) -> list[StyleBy]:
     is_xl = set(groups_of(installation.semantic).values()) == GROUPS_OF_XL
     encoder = components.image_encoder
     reads_pictures = encoder is not None and not isinstance(encoder, FaceIdentityEncoder)
-    ways = {
-        StyleBy.BLOCKS: is_xl and reads_pictures,
-        StyleBy.ATTENTION: bool(installation.detail),
-        StyleBy.AGGREGATION: reads_pictures,
-    }
+    ways = {StyleBy.BLOCKS: is_xl and reads_pictures, StyleBy.ATTENTION: bool(installation.detail)}
     return [way for way, is_possible in ways.items() if is_possible]
 
 
@@ -82,10 +78,6 @@ def with_style(
     tokens = components.encoder_of_identity()(pixels, torch.ones_like(pixels[:, :1]))
     names = components.denoiser.installation.semantic
     read = StyleTokens(tokens.expand(len(scale), -1, -1), scale)
-    if way is StyleBy.AGGREGATION:
-        heard = [name for name, layer in names.items() if layer.is_active and layer.is_trained]
-        aggregated = dict.fromkeys(heard, read)
-        return condition._replace(attention=attention._replace(aggregated=aggregated))
     styled = [name for name, strength in scales_of(STYLE, names).items() if strength]
     # The subject leaves these layers to the style, unless the caller says otherwise.
     silent = dict.fromkeys(styled, torch.zeros_like(attention.identity_scale))

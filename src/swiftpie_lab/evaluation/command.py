@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.cli.loading import open_session, resolved
+from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.settings import EditSettings
@@ -48,14 +48,14 @@ def open_pack(data: Path | None) -> Subjects:
 
 def open_model(loading: LoadOptions) -> Session:
     """Load a model that a command judges."""
-    return open_session(**resolved(loading)[0]).session
+    return open_session(**loading).session
 
 
 def side_of(loading: LoadOptions, *, own_px: int | None = None) -> int:
     """Return the side of the pictures that will be drawn; `own_px` if no preset draws them."""
     if own_px is not None:
         return loading.get("size_px") or own_px
-    _, preset = resolved(loading)
+    preset = preset_for(loading)
     return preset.sized(loading.get("size_px")).image_size_px
 
 

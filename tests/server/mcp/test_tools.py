@@ -4,7 +4,6 @@ import asyncio
 import base64
 import io
 import json
-import socket
 from contextlib import asynccontextmanager
 
 import pytest
@@ -18,7 +17,7 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.mini.scenes import PHOTOGRAPH_PX
 from swiftpie.server.limits import Limits
-from swiftpie.server.mcp.server import Toolbox, make_server, serve_http
+from swiftpie.server.mcp.server import Toolbox, make_server
 from swiftpie.server.mcp.tools import TOOLS, Folders
 from swiftpie.server.schemas import MAX_PICTURES, MAX_PROMPT
 from swiftpie.server.worker import Worker
@@ -118,34 +117,6 @@ def test_a_subject_is_found_and_another_takes_its_place(session, folder, sprite)
     changed = ImageChops.difference(picture.convert("RGB"), scene).getbbox()
     assert changed is not None
     assert changed[0] > 64, "what is far from the mask stays"
-
-
-@pytest.mark.thorough
-def test_the_official_client_calls_tools_over_http(session, folder):
-    listening = socket.create_server(("127.0.0.1", 0))
-    address = f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
-    toolbox = Toolbox(Worker(models_of(session), limits=Limits()), Folders([folder], out=None))
-
-    async def run():
-        began = asyncio.Event()
-        serving = asyncio.create_task(serve_http(toolbox, listening, tell=lambda _: began.set()))
-        await began.wait()
-        async with Client(address) as client:
-            listed = await client.list_tools()
-            drawn = await client.call_tool("draw", {"prompt": "a kitten on a beach", "seed": 3})
-            wrong = await client.call_tool("draw", {"prompt": "a dog", "size": "9000x9000"})
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
-        return listed, drawn, wrong
-
-    with listening:
-        listed, drawn, wrong = asyncio.run(run())
-    assert [tool.name for tool in listed.tools] == [tool.name for tool in TOOLS]
-    assert drawn.structured_content["seeds"] == [3]
-    (picture,) = pictures_of(drawn)
-    assert "{}x{}".format(*picture.size) == drawn.structured_content["size"]
-    assert wrong.is_error
-    assert "size: 'auto' or WIDTHxHEIGHT" in said(wrong)
 
 
 LONG = "a" * (MAX_PROMPT + 1)

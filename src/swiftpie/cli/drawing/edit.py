@@ -25,7 +25,7 @@ from swiftpie.cli.drawing.subjects import (
     read_source,
     with_cutouts,
 )
-from swiftpie.cli.loading import open_session, resolved
+from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.engine.origin import check_texts, origin_of_edit
 from swiftpie.errors import ConfigError
 from swiftpie.faces import CONSENT, FaceSettings, FaceSource
@@ -132,7 +132,7 @@ def edit(
     loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)],
 ) -> None:
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword limits the change."""
-    loading, preset = resolved(loading, use=Use.FACE if source.face else Use.EDIT)
+    preset = preset_for(loading, use=Use.FACE if source.face else Use.EDIT)
     settings = replace(settings, scales=Scales(**scales))
     where = read_where(request.pop("where", None), mask=request.get("mask"), box=box)
     place = read_place(request.pop("mask", None), box)

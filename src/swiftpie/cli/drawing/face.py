@@ -11,7 +11,7 @@ from swiftpie.backbones.presets import RECIPES, Recipe, Use
 from swiftpie.batch.lists import read_prompts
 from swiftpie.cli import console, options
 from swiftpie.cli.drawing.subjects import read_picture
-from swiftpie.cli.loading import confirm_download, open_session, plan_downloads, resolved
+from swiftpie.cli.loading import confirm_download, open_session, plan_downloads, preset_for
 from swiftpie.engine.origin import check_texts, origin_of
 from swiftpie.faces import CONSENT, METADATA, FaceSettings, FaceSource
 from swiftpie.pipelines.request import PersonalizeRequest
@@ -85,7 +85,7 @@ def face(
     for words in prompts:
         check_texts(prompt=words)
     targets = console.plan_outputs(output, count=len(seeds) * len(prompts))
-    loading, _ = resolved(loading, use=Use.FACE)
+    preset_for(loading, use=Use.FACE)
     recogniser, agreed = with_face_files(recogniser, loading)
     encoder = recogniser.open()
     chosen = choose_in(encoder, replace(source, face=photo))

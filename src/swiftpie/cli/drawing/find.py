@@ -7,7 +7,7 @@ import typer
 from swiftpie.cli import options
 from swiftpie.cli.console import examples, print_json, say
 from swiftpie.cli.drawing.subjects import read_picture, read_source, with_cutouts
-from swiftpie.cli.loading import open_session, resolved
+from swiftpie.cli.loading import open_session
 from swiftpie.pipelines.request import IS_THERE
 
 app = typer.Typer()
@@ -58,7 +58,6 @@ def find(
     check_image_target(out, force=force)
     (source,) = with_cutouts([read_source([subject])], cutouts)
     picture = read_picture(photo)
-    networks, _ = resolved(networks)
     session = open_session(**networks).session
     found = session.find(picture, session.identity_of(source), is_there=is_there)
     (mask,) = mask_to_pil(found.mask)

@@ -10,7 +10,7 @@ from swiftpie.backbones.presets import PRESETS
 from swiftpie.cli import options
 from swiftpie.cli.console import examples, print_json, print_text, say, write_table
 from swiftpie.cli.drawing.subjects import read_source, with_cutouts
-from swiftpie.cli.loading import open_session, resolved
+from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.engine.origin import spell_cutouts
 from swiftpie.errors import ConfigError
 from swiftpie.library import CREDIT, Named, scenes, subject_library
@@ -61,7 +61,7 @@ def save(
 
     check_target(out, force=force)
     (source,) = with_cutouts([read_source(subjects)], cutouts)
-    networks, preset = resolved(networks)
+    preset = preset_for(networks)
     session = open_session(**networks).session
     identity = session.identity_of(source)
     session.save_identity(identity, out, force=force)

@@ -23,7 +23,7 @@ from swiftpie.cli.drawing.subjects import (
     read_source,
     with_cutouts,
 )
-from swiftpie.cli.loading import open_session, resolved
+from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.engine.origin import check_texts, origin_of_repainting
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.request import RepaintRequest, opened
@@ -218,7 +218,7 @@ def _carry_out(
     prompt = change.get("prompt", "")
     options.check_prompt(prompt)
     check_texts(prompt=prompt)
-    loading, preset = resolved(loading)
+    preset = preset_for(loading)
     seeds = sampling.seeds
     planned = plan_targets(output, count=len(seeds))
     session, load_ms = open_session(**loading)

@@ -19,7 +19,7 @@ from swiftpie.cli.drawing.subjects import (
     read_source,
     with_cutouts,
 )
-from swiftpie.cli.loading import open_session, resolved
+from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.engine.origin import check_texts, origin_of_drawing
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.library import Named
@@ -107,7 +107,7 @@ def personalize(
     targets = console.plan_outputs(
         output, count=count, masks=save_subject_mask, flag="--save-subject-mask"
     )
-    loading, known = resolved(loading)
+    known = preset_for(loading)
     strengths = Scales(**scales)
     _check_mask(save_subject_mask, known)
     everyone = [read_source(subjects)] if subjects else []

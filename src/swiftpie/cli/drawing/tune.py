@@ -9,7 +9,7 @@ import typer
 from swiftpie.cli import options
 from swiftpie.cli.console import examples, print_json, say
 from swiftpie.cli.drawing.subjects import read_source, with_cutouts
-from swiftpie.cli.loading import open_session, resolved
+from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.tuning import METHODS, TuneSettings
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def tune(
     check_target(out, force=force)
     METHODS.get(settings.method)
     (source,) = with_cutouts([read_source(subjects)], cutouts)
-    networks, preset = resolved(networks)
+    preset = preset_for(networks)
     session = open_session(**networks).session
     identity = session.identity_of(source)
     with _progress(settings.steps) as (events, on_event):

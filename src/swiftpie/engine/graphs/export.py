@@ -53,9 +53,8 @@ TOKENS_OF_TWO = ("input_ids", "second_input_ids", "attention_mask")
 STATES = ("text_states", "text_mask", "text_pooled")
 SCALES = (
     *("identity_scale", "detail_scale", "background_scale"),
-    *("text_scale", "text_background_scale", "energy_cap"),
+    *("text_scale", "text_background_scale"),
 )
-NO_CAP = float(torch.finfo(torch.float32).max)  # JSON knows no infinity
 FOUND = ("is_inline", "detail_is_inline")  # 1: attention finds the region; else it is given
 REGIONS = ("region", "detail_region")
 
@@ -333,7 +332,7 @@ def _defaults_of(components: Components) -> dict[str, float]:
     numbers = {name: float(getattr(scales, name)) for name in SCALES}
     source = source_of_detail(_request(components), components.preset)
     return {
-        **{name: number if math.isfinite(number) else NO_CAP for name, number in numbers.items()},
+        **numbers,
         **dict(zip(FOUND, (0.0, float(source is MaskSource.INLINE)), strict=True)),
         **({"has_box": 0.0} if components.preset.places_subjects else {}),
     }

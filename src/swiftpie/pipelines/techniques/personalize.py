@@ -507,7 +507,6 @@ def _scaled(
         detail_background_scale=by_subject(scales.background_scale),
         text_scale=filled(scales.text_scale * text),
         text_background_scale=filled(scales.text_background_scale),
-        energy_cap=filled(scales.energy_cap),
     )
 
 

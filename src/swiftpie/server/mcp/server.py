@@ -1,14 +1,12 @@
-"""The MCP server: tools around the worker of `swiftpie serve`, over stdio or streamable HTTP."""
+"""The MCP server: tools around the worker of `swiftpie serve`, over stdio."""
 
 import asyncio
 import base64
 import json
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.types import (
@@ -222,20 +220,3 @@ async def serve_stdio(toolbox: Toolbox) -> None:
     server = make_server(toolbox)
     async with toolbox.worker, stdio_server() as (reading, writing):
         await server.run(reading, writing, server.create_initialization_options())
-
-
-async def serve_http(
-    toolbox: Toolbox, listening: socket.socket, *, tell: Callable[[str], None]
-) -> None:
-    """Serve clients of this machine over streamable HTTP, until a signal ends the process.
-
-    The socket is on a loopback address; requests by other names are refused.
-    """
-    host, port, *_ = listening.getsockname()
-    app = make_server(toolbox).streamable_http_app(
-        host=host, max_request_body_size=int(toolbox.worker.limits.body_mib * (1 << 20))
-    )
-    config = uvicorn.Config(app, log_level="warning", access_log=False)
-    async with toolbox.worker:
-        tell(f"serving MCP on http://{f'[{host}]' if ':' in host else host}:{port}/mcp")
-        await uvicorn.Server(config).serve(sockets=[listening])

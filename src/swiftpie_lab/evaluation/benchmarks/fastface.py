@@ -12,7 +12,7 @@ import typer
 
 from swiftpie.backbones.presets import Use
 from swiftpie.cli.drawing.face import GuidanceName, SidePx, warn_of_strange_vectors, with_face_files
-from swiftpie.cli.loading import resolved
+from swiftpie.cli.loading import preset_for
 from swiftpie.cli.options import FieldOptions, IdentityScale
 from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError
@@ -310,7 +310,7 @@ def open_fastface(
 ) -> Trial[FaceCase]:
     """Draw every person of a folder by every prompt of a file, and judge each aspect apart."""
     if results is None:
-        loading, _ = resolved(loading, use=Use.FACE)
+        preset_for(loading, use=Use.FACE)
     networks = open_networks(files)
     recognisers, agreed = with_face_files(recognisers, loading)
     encoder, judge = open_encoders(recognisers)

@@ -14,8 +14,6 @@ import typer
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.backbones.presets import Use
-from swiftpie.cli.loading import resolved
 from swiftpie.errors import InputError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
@@ -359,7 +357,7 @@ def open_pie(
     networks = open_networks(files, has_to_be_large=True)
 
     def own() -> EditDrawer[PieCase]:
-        session = open_model(resolved(loading, use=Use.EDIT)[0])
+        session = open_model(loading)
         return EditDrawer(benchmark, session, MaskChoice(mask), rules)
 
     choices = {"mask": mask != "found"} | changed(rules)

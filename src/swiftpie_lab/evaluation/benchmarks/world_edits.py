@@ -14,9 +14,7 @@ import torch
 import typer
 from torch import Tensor
 
-from swiftpie.backbones.presets import Use
 from swiftpie.cli.drawing.edit import EditScales
-from swiftpie.cli.loading import resolved
 from swiftpie.cli.options import DataPath
 from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import Layout, seen_view
@@ -565,8 +563,6 @@ def open_world_edits(
     and after, so the answer and its mask are exact. The answer, the untouched source and a naive
     paste are judged as well. An interrupted run goes on where it stopped.
     """
-    if results is None:
-        loading, _ = resolved(loading, use=Use.EDIT)
     size_px = side_of(loading, own_px=None if results is None else SIZE_PX)
     benchmark = WorldEditBenchmark(open_pack(data), seed=seed, size_px=size_px)
     dealt = benchmark.cases(cases, kinds=() if kinds is None else kinds.split(","))
