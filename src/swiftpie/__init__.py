@@ -148,11 +148,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public object
-    """Import a public name when it is first used, so that `import swiftpie` costs no torch.
-
-    Raises:
-        AttributeError: There is no such name.
-    """
+    """Import a public name when it is first used, so that `import swiftpie` costs no torch."""
     if name not in _HOMES:
         raise AttributeError(f"module 'swiftpie' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

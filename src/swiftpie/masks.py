@@ -91,11 +91,7 @@ def without_outside(mask: Tensor) -> Tensor:
 
 
 def check_mask(mask: Tensor) -> None:
-    """Refuse masks with values that mean nothing.
-
-    Raises:
-        InputError: A value is not in [0, 1], or is not a number.
-    """
+    """Refuse masks with values that mean nothing."""
     low, high = mask.float().aminmax() if mask.numel() else (mask.new_zeros(()),) * 2
     if not (low >= 0 and high <= 1):
         raise InputError(

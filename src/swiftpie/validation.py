@@ -26,11 +26,7 @@ def is_portable_name(name: str) -> bool:
 
 
 def seeds_from(seed: int | None, num_images: int) -> tuple[int, ...]:
-    """Return the seeds of pictures: they count up from `seed`, or from a random one.
-
-    Raises:
-        InputError: One of them is out of range, or there are too many.
-    """
+    """Return the seeds of pictures: they count up from `seed`, or from a random one."""
     check_count(num_images)
     first = secrets.randbelow(DRAWN_SEEDS) if seed is None else seed
     seeds = tuple(range(first, first + num_images))
@@ -39,32 +35,20 @@ def seeds_from(seed: int | None, num_images: int) -> tuple[int, ...]:
 
 
 def check_count(num_images: int) -> None:
-    """Refuse a number of pictures before anything of that size is allocated.
-
-    Raises:
-        InputError: There is no picture, or there are too many.
-    """
+    """Refuse a number of pictures before anything of that size is allocated."""
     if not 1 <= num_images <= MAX_IMAGES:
         raise InputError(f"{num_images} pictures were requested; 1 to {MAX_IMAGES} are possible.")
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
-    """Refuse seeds outside the range of generators.
-
-    Raises:
-        InputError: One is refused.
-    """
+    """Refuse seeds outside the range of generators."""
     for seed in seeds:
         if not 0 <= seed <= MAX_SEED:
             raise InputError(f"The seed is {seed}; it must lie between 0 and {MAX_SEED}.")
 
 
 def parse_size(text: str) -> Size:
-    """Read "WIDTHxHEIGHT" in pixels; the preset checks whether it can draw that size.
-
-    Raises:
-        ConfigError: It is something else.
-    """
+    """Read "WIDTHxHEIGHT" in pixels; the preset checks whether it can draw that size."""
     found = SIZE.fullmatch(text.strip().lower())
     if found is None:
         raise ConfigError(
@@ -75,11 +59,7 @@ def parse_size(text: str) -> Size:
 
 
 def parse_box(text: str) -> Box:
-    """Read "left,top,right,bottom" as fractions of the picture.
-
-    Raises:
-        InputError: They are not four numbers in [0, 1] with left < right and top < bottom.
-    """
+    """Read "left,top,right,bottom" as fractions of the picture."""
     try:
         left, top, right, bottom = (float(part) for part in text.split(","))
     except ValueError:
@@ -100,11 +80,7 @@ def check_box(box: Box, *, name: str = "") -> Box:
 
 
 def check_text(*texts: str) -> None:
-    """Refuse text with lone surrogates, which file names in other encodings may have.
-
-    Raises:
-        InputError: One is refused.
-    """
+    """Refuse text with lone surrogates, which file names in other encodings may have."""
     for text in texts:
         try:
             text.encode()
@@ -116,11 +92,7 @@ def check_text(*texts: str) -> None:
 
 
 def check_prompts(*prompts: str) -> None:
-    """Refuse prompts that are empty, or no valid text.
-
-    Raises:
-        InputError: One is refused.
-    """
+    """Refuse prompts that are empty, or no valid text."""
     check_text(*prompts)
     for prompt in prompts:
         if not prompt.strip():

@@ -37,11 +37,7 @@ Group = tuple[str, int, int]
 
 
 def read_form(given: LayerScales | str) -> LayerScales:
-    """Return a form that is named, written as JSON, or a form already.
-
-    Raises:
-        InputError: It cannot be read, or names no part of a U-Net, or something is no strength.
-    """
+    """Return a form that is named, written as JSON, or a form already."""
     form: object = NAMED.get(given) if isinstance(given, str) else given
     if form is None:
         form = _written(str(given))
@@ -59,12 +55,7 @@ def read_form(given: LayerScales | str) -> LayerScales:
 
 
 def scales_of(given: LayerScales | str, layers: Collection[str]) -> dict[str, float]:
-    """Return the strength of each of `layers`, module paths of attention to text, by its name.
-
-    Raises:
-        InputError: The form names a part, a block or a number of groups that the network lacks, or
-            something in it is no strength.
-    """
+    """Return the strength of each of `layers`, module paths of attention to text, by its name."""
     groups = groups_of(layers)
     if isinstance(given, str) and given in NAMED and set(groups.values()) != GROUPS_OF_XL:
         raise InputError(

@@ -229,11 +229,7 @@ def _joined(plan: Plan) -> Plan:
 
 
 def check_family(adapter: OpenAdapter, *, family: str, width: int) -> None:
-    """Refuse an adapter for another family than `family`, whose text has `width` numbers a token.
-
-    Raises:
-        WeightsError: It is one.
-    """
+    """Refuse an adapter for another family, whose text has `width` numbers a token."""
     if adapter.settings is not None and adapter.settings.family != family:
         raise WeightsError(
             f"The adapter '{adapter.path}' is for {adapter.settings.family!r}, and the backbone is "
@@ -292,11 +288,7 @@ def install_adapter(
 def wrap_image_encoder(
     tower: CLIPVisionModelWithProjection, projector: Projector
 ) -> ClipIdentityEncoder:
-    """Return the image encoder that an adapter reads, where `tower` is and of its type.
-
-    Raises:
-        WeightsError: The projector was trained on another tower.
-    """
+    """Return the image encoder that an adapter reads, where `tower` is and of its type."""
     check_image_encoder(projector, tower.config)
     align_memory(projector.module.to(device=tower.device, dtype=tower.dtype))
     if projector.face_width:
@@ -314,11 +306,7 @@ def with_defaults(preset: Preset, adapter: OpenAdapter | None, plan: Plan) -> Pr
 
 
 def write_adapter(path: Path, components: Components) -> None:
-    """Write the branches and the projector around public networks as an adapter of our own.
-
-    Raises:
-        InputError: `path` exists, or its folder cannot be written to.
-    """
+    """Write the branches and the projector around public networks as an adapter of our own."""
     denoiser, encoder = components.denoiser, components.image_encoder
     assert isinstance(denoiser, UNetDenoiser), "only these have adapters"
     assert isinstance(encoder, ClipIdentityEncoder), "only these have adapters"
@@ -333,11 +321,7 @@ def write_adapter(path: Path, components: Components) -> None:
 
 
 def check_image_encoder(projector: Projector, config: CLIPVisionConfig) -> None:
-    """Refuse a tower with `config` where `projector` was trained on another.
-
-    Raises:
-        WeightsError: It was.
-    """
+    """Refuse a tower with `config` where `projector` was trained on another."""
     hidden = dict.fromkeys((Feature.HIDDEN, Feature.FACE_AND_HIDDEN), config.hidden_size)
     widths = hidden | {Feature.EMBEDS: config.projection_dim}
     width = widths.get(projector.feature, projector.feature_width)

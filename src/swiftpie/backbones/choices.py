@@ -144,11 +144,7 @@ PLACES = ("weights", "adapter", "image_encoder", "autoencoder", "inversion")
 
 
 def dtype_of(choices: Choices, device: str) -> "torch.dtype":
-    """Return the type of numbers to compute with on `device`, by default float32.
-
-    Raises:
-        ConfigError: There is no dtype of this name.
-    """
+    """Return the type of numbers to compute with on `device`, by default float32."""
     import torch
 
     chosen = choices.get("dtype")

@@ -162,11 +162,7 @@ class DownloadPlan:
             _note_newest(part)
 
     def fetch_only(self, is_wanted: Callable[[RemoteFile], bool]) -> None:
-        """Download the missing files that `is_wanted` accepts.
-
-        Raises:
-            WeightsError: A file cannot be downloaded, or differs from the published one.
-        """
+        """Download the missing files that `is_wanted` accepts."""
         for part, file in self.missing:
             if is_wanted(file):
                 _fetch(part, file)

@@ -21,12 +21,7 @@ def face_folder() -> Path:
 
 
 def plan_faces(encoders: Sequence[str], choices: Choices) -> DownloadPlan:
-    """Plan the public files of these face encoders; files that users must bring are left out.
-
-    Raises:
-        ConfigError: There is no such encoder.
-        WeightsError: A file is missing, and its host refuses it.
-    """
+    """Plan the public files of these face encoders; files that users must bring are left out."""
     finder = PartFinder(choices, WeightFormats(prefers_half=False, allow_pickle=False))
     parts = []
     for file in _files_of(encoders):
@@ -38,12 +33,7 @@ def plan_faces(encoders: Sequence[str], choices: Choices) -> DownloadPlan:
 
 
 def fetch_faces(encoders: Sequence[str], choices: Choices | None = None) -> Path:
-    """Return the folder with the files of these encoders after downloading the missing ones.
-
-    Raises:
-        ConfigError: There is no such encoder.
-        WeightsError: A file cannot be downloaded, or differs from the published one.
-    """
+    """Return the folder with the files of these encoders after downloading the missing ones."""
     needs = plan_faces(encoders, choices or {})
     needs.fetch()
     make_folder(face_folder())
@@ -62,12 +52,7 @@ def fetched(settings: FaceSettings) -> list[str]:
 
 
 def with_files(settings: FaceSettings, choices: Choices | None = None) -> FaceSettings:
-    """Return `settings` with the paths of all files, after downloading the public ones.
-
-    Raises:
-        ConfigError: There is no such encoder.
-        WeightsError: A file cannot be downloaded, or differs from the published one.
-    """
+    """Return `settings` with the paths of all files, after downloading the public ones."""
     names = fetched(settings)
     if not names:
         return settings

@@ -166,13 +166,7 @@ def root_of(reference: RepoReference, listing: RepoListing | None = None) -> Pat
 
 
 def list_files(reference: RepoReference) -> RepoListing:
-    """Return the files of a repository at the revision of `reference`.
-
-    Raises:
-        HfHubHTTPError: The hub has no such repository or revision, refuses access, or is busy.
-        HTTPError: The hub cannot be reached.
-        OSError: The commit of the repository is unknown.
-    """
+    """Return the files of a repository at the revision of `reference`."""
     from huggingface_hub import constants
 
     moment = int(time.monotonic() // KEPT_S)

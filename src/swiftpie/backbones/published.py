@@ -92,11 +92,7 @@ def check_published(
 
 
 def _places_of(name: str) -> Iterator[RepoReference]:
-    """Yield what a recipe or a preset takes from others.
-
-    Raises:
-        ConfigError: There is no such recipe or preset.
-    """
+    """Yield what a recipe or a preset takes from others."""
     if name in RECIPES.names():
         recipe = RECIPES.get(name)
         yield from recipe.references.values()
@@ -117,12 +113,7 @@ def _places_of(name: str) -> Iterator[RepoReference]:
 
 
 def _with_files(check: PlaceCheck, known: Mapping[str, Any]) -> PlaceCheck:
-    """Compare the files of a place.
-
-    Raises:
-        HfHubHTTPError: The hub has no such repository or commit, or refuses it.
-        HTTPError: The hub cannot be reached.
-    """
+    """Compare the files of a place."""
     place = check.place
     if place.host is Host.GITHUB:
         return check

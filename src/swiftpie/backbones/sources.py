@@ -53,11 +53,7 @@ class FileSelection:
     files: tuple[str, ...] = ()
 
     def select(self, names: Collection[str], formats: WeightFormats) -> list[str]:
-        """Return the selected files among `names`, the large ones last.
-
-        Raises:
-            LookupError: A file is missing; the error names it.
-        """
+        """Return the selected files among `names`, the large ones last."""
         small = [INDEX] if INDEX in names and self.tokenizers else []
         settings = (_below(folder, CONFIG) for folder in (*self.configs, *self.networks))
         small += [_first([(setting,)], names)[0] for setting in settings]
@@ -117,11 +113,7 @@ def plan_networks(
 
 
 def plan_adapter(choices: Choices, formats: WeightFormats) -> ModelPart | None:
-    """Plan the chosen adapter, if there is one; nothing is downloaded.
-
-    Raises:
-        WeightsError: It does not exist, or its host refuses it.
-    """
+    """Plan the chosen adapter, if there is one; nothing is downloaded."""
     chosen = choices.get("adapter")
     if chosen is None:
         return None
@@ -225,11 +217,7 @@ class PartFinder:
     def _placed(
         self, name: str, option: str, reference: RepoReference, wanted: FileSelection
     ) -> ModelPart:
-        """Return a part of a release, which users put in its place by hand.
-
-        Raises:
-            WeightsError: It is not there.
-        """
+        """Return a part of a release, which users put in its place by hand."""
         root = root_of(reference)
         assert root is not None, "a release has a place"
         path = root / (reference.path or "")
@@ -253,11 +241,7 @@ class PartFinder:
         return not self.choices.get("offline", False)
 
     def _list(self, reference: RepoReference) -> RepoListing | None:
-        """Return the current listing; None where the hub is unreachable and a copy may serve.
-
-        Raises:
-            OSError: The host is unreachable and there is no copy, or it refuses.
-        """
+        """Return the current listing; None where the hub is unreachable and a copy may serve."""
         if not self._may_ask:
             return None
         try:
@@ -312,11 +296,7 @@ def _inside(reference: RepoReference, wanted: FileSelection) -> FileSelection:
 
 
 def _weights(folder: str, names: Collection[str], formats: WeightFormats) -> list[str]:
-    """Return the files with the weights of a network.
-
-    Raises:
-        LookupError: There are none that may be read.
-    """
+    """Return the files with the weights of a network."""
     below = {name.rpartition("/")[2] for name in names if name.rpartition("/")[0] == folder}
     if found := weight_names(below, **formats._asdict()):
         return [_below(folder, name) for name in found]
@@ -324,11 +304,7 @@ def _weights(folder: str, names: Collection[str], formats: WeightFormats) -> lis
 
 
 def _first(kinds: Iterable[tuple[str, ...]], names: Collection[str]) -> tuple[str, ...]:
-    """Return the first of several sets of files that is there as a whole.
-
-    Raises:
-        LookupError: None is.
-    """
+    """Return the first of several sets of files that is there as a whole."""
     tried = list(kinds)
     for kind in tried:
         if all(name in names for name in kind):
@@ -341,11 +317,7 @@ def _below(folder: str, name: str) -> str:
 
 
 def _published(preset: Preset) -> str:
-    """Return the reference of the preset's own weights.
-
-    Raises:
-        WeightsError: They are in no repository.
-    """
+    """Return the reference of the preset's own weights."""
     if preset.repository is None:
         raise WeightsError(
             f"The weights of preset {preset.name!r} are not on the hub: {preset.summary} Get "

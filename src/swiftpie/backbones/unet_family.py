@@ -242,11 +242,7 @@ class StableDiffusion(Family):
         return self._bundle(modules, denoiser, preset=preset, fingerprint=unknown_fingerprint())
 
     def to_folder(self, components: Components) -> dict[str, Any]:
-        """Return second U-Nets around the same weights, their branches left out; see `Family`.
-
-        Raises:
-            CapabilityError: The image encoder is not CLIP's.
-        """
+        """Return second U-Nets around the same weights, their branches left out; see `Family`."""
         modules, encoder = self.to_modules(components), components.image_encoder
         if not isinstance(encoder, ClipIdentityEncoder | None):
             raise CapabilityError(
@@ -527,11 +523,7 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
 
 
 def _peek(part: ModelPart, choices: Choices) -> tuple[OpenAdapter | None, Projector | None]:
-    """Return an adapter and its projector; None where it is not here yet.
-
-    Raises:
-        WeightsError: The file must not be read, or its layout is unknown.
-    """
+    """Return an adapter and its projector; None where it is not here yet."""
     allow_pickle = choices.get("allow_pickle", False)
     if not part.path.exists():
         kind: Kind = "safetensors" if part.path.suffix == ".safetensors" else "pickle"

@@ -123,20 +123,12 @@ class WholeFamily(Family):
         return None
 
     def typed(self, preset: Preset, device: str, choices: Choices) -> Choices:
-        """Return `choices` with a type of numbers in which the networks compute.
-
-        Raises:
-            CapabilityError: Another was chosen.
-        """
+        """Return `choices` with a type of numbers in which the networks compute."""
         del preset, device
         return choices
 
     def read_tokenizer(self, folder: Path) -> "PreTrainedTokenizerBase":
-        """Return the tokenizer in `folder`.
-
-        Raises:
-            WeightsError: It is missing or damaged.
-        """
+        """Return the tokenizer in `folder`."""
         from transformers import AutoTokenizer
 
         from swiftpie.backbones.load.networks import read_tokenizer
@@ -304,11 +296,7 @@ class WholeFamily(Family):
         )
 
     def _check_choices(self, preset: Preset, choices: Choices) -> None:
-        """Refuse choices about adapters, of which there are none.
-
-        Raises:
-            ConfigError: A choice has no meaning for the preset.
-        """
+        """Refuse choices about adapters, of which there are none."""
         made = {name for name, value in choices.items() if value not in (None, AUTO, False)}
         if refused := sorted(made - {*self.choices} - IDLE_CHOICES):
             raise ConfigError(
@@ -328,11 +316,7 @@ class WholeFamily(Family):
         vae: Mapping[str, Any],
         text: Any,  # noqa: ANN401 - of `text_config`
     ) -> None:
-        """Refuse networks that do not belong together.
-
-        Raises:
-            WeightsError: A fact about them is another one than needed.
-        """
+        """Refuse networks that do not belong together."""
         name = "U-Net" if self.denoiser_name == "unet" else self.denoiser_name
         parts = {
             name: (denoiser, self.denoiser_class),

@@ -148,11 +148,7 @@ def recipes(
 
 
 def _refuse_several(others: list[str]) -> None:
-    """Refuse names after the first.
-
-    Raises:
-        ConfigError: There are some.
-    """
+    """Refuse names after the first."""
     if others:
         raise ConfigError(
             f"{len(others) + 1} recipes were given, and one is described. Leave others out, or "
@@ -161,11 +157,7 @@ def _refuse_several(others: list[str]) -> None:
 
 
 def _check_published(names: list[str], *, as_json: bool) -> None:
-    """Write what publishers list, and fail where it differs from what is known.
-
-    Raises:
-        Exit: Something differs.
-    """
+    """Write what publishers list, and fail where it differs from what is known."""
     from swiftpie.backbones.published import check_published
 
     found = check_published(names, on_place=lambda check: say(f"compared {check.place}"))

@@ -93,11 +93,7 @@ def verify(
 
 
 def _check_named(loading: LoadOptions) -> None:
-    """Refuse the packaged model, which diffusers does not know.
-
-    Raises:
-        ConfigError: Neither a recipe nor a preset is given.
-    """
+    """Refuse the packaged model, which diffusers does not know."""
     if loading.get("recipe") is None and loading.get("preset") is None:
         raise ConfigError(
             "Neither --recipe nor --preset was given, and diffusers does not know the packaged "
@@ -106,11 +102,7 @@ def _check_named(loading: LoadOptions) -> None:
 
 
 def _fail(found: "Verification") -> NoReturn:
-    """End the command with an error that names the pictures.
-
-    Raises:
-        Exit: Always.
-    """
+    """End the command with an error that names the pictures."""
     names = ", ".join(f"({row.name})" for row in found.rows if row.is_equal is False)
     console.complain(
         f"The pictures {names} differ from those of diffusers. Please report it, with the file "

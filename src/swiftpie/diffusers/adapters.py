@@ -171,12 +171,7 @@ class AdaptedPipeline(ModulesPipeline):
         )
 
     def _changeable(self, *, plain_family: str) -> Components:
-        """Return the networks without LoRAs, of a family with the attribute `plain_family`.
-
-        Raises:
-            CapabilityError: The family has none.
-            InputError: The networks are offloaded, and hooks would stay on replaced ones.
-        """
+        """Return the networks without LoRAs, of a family with the attribute `plain_family`."""
         loaded, plain = self._at_rest(), self._plain
         if not getattr(loaded.family, plain_family):
             raise CapabilityError(

@@ -276,12 +276,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 def _check_origin(
     place: str | Path, options: Mapping[str, Any], *, wanted: type[DiffusionPipeline]
 ) -> None:
-    """Check that SwiftPie wrote the pipeline in a folder, or on the hub, before it is loaded.
-
-    Raises:
-        ConfigError: Another program wrote it, so it does not say what its weights are.
-        WeightsError: There is no pipeline.
-    """
+    """Check that SwiftPie wrote the pipeline in a folder, or on the hub, before it is loaded."""
     try:
         index = wanted.load_config(place, **of_hub(options))
     except OSError as error:

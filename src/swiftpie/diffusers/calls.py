@@ -130,11 +130,7 @@ def rows_of(pictures: Any) -> Any:  # noqa: ANN401 - one picture, or any nesting
 
 
 def seeds_of(call: Call, count: int) -> tuple[int, ...]:
-    """Return the seeds of `count` pictures: those of the call, of its generators, or new ones.
-
-    Raises:
-        InputError: There are both, or not as many.
-    """
+    """Return the seeds of `count` pictures: those of the call, of its generators, or new ones."""
     if call.seeds is None:
         return tuple(_drawn_seeds(call.generator, count))
     if call.generator is not None:
@@ -147,11 +143,7 @@ def seeds_of(call: Call, count: int) -> tuple[int, ...]:
 
 
 def check_generators(generator: Generators | None, count: int) -> None:
-    """Refuse a list of generators of another length than the number of pictures.
-
-    Raises:
-        InputError: It has another length.
-    """
+    """Refuse a list of generators of another length than the number of pictures."""
     if isinstance(generator, list) and len(generator) != count:
         raise InputError(
             f"{len(generator)} generators were given for {count} pictures. Give one, or one for "
@@ -194,11 +186,7 @@ def to_output(pixels: Tensor, output_type: str) -> Tensor | np.ndarray[Any, Any]
 
 
 def check_shared(call: Call, components: Components, *, outputs: Sequence[str]) -> None:
-    """Refuse arguments that neither pipeline supports.
-
-    Raises:
-        InputError: The number of steps is not the preset's, or a name is unknown.
-    """
+    """Refuse arguments that neither pipeline supports."""
     own = len(components.schedule.steps)
     if call.num_inference_steps not in {None, own}:
         raise InputError(
@@ -218,11 +206,7 @@ def check_shared(call: Call, components: Components, *, outputs: Sequence[str]) 
 
 
 def changed_by_callback(values: object, latents: Tensor) -> Tensor:
-    """Return the latents to continue with after a callback returned `values`.
-
-    Raises:
-        InputError: The callback returned something else than diffusers expects.
-    """
+    """Return the latents to continue with after a callback returned `values`."""
     changed = values.get("latents", latents) if isinstance(values, Mapping) else None
     is_read = isinstance(values, Mapping) and {*values} <= {"latents"}
     if not is_read or not isinstance(changed, Tensor) or changed.shape != latents.shape:
@@ -240,11 +224,7 @@ def steering_for(
     is_negative: bool,
     identity_guidance: IdentityGuidance = IdentityGuidance.PLAIN,
 ) -> Steering:
-    """Return the guidance of a call; `guidance_scale` above 1 is alike at every step.
-
-    Raises:
-        InputError: There are several of them, or a negative prompt without guidance.
-    """
+    """Return the guidance of a call; `guidance_scale` above 1 is alike at every step."""
     named = {
         "guidance_scale": call.guidance_scale > 1,
         "guidance": call.guidance is not None,

@@ -63,12 +63,7 @@ class SwiftEditPipeline(AdaptedPipeline):
 
     @spelled_as(EditCall)
     def __call__(self, call: EditCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
-        """Edit one picture for each prompt; see `EditCall` for the arguments.
-
-        Raises:
-            CapabilityError: The preset has no inversion network, no image encoder or no such mode.
-            InputError: Something is missing, does not fit, or cannot be honoured.
-        """
+        """Edit one picture for each prompt; see `EditCall` for the arguments."""
         components = self.to_components()
         components.inverter()
         check_shared(call, components, outputs=OUTPUT_TYPES)
@@ -141,11 +136,7 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
 
 
 def _identity_of(call: EditCall, components: Components) -> Identity | None:
-    """Return the subject that replaces the picture's own look, if given; pictures are encoded.
-
-    Raises:
-        InputError: It is given in two ways.
-    """
+    """Return the subject that replaces the picture's own look, if given; pictures are encoded."""
     if call.ip_adapter_image is None:
         return call.identity
     if call.identity is not None:

@@ -85,11 +85,7 @@ OPTIONAL = tuple(
 
 
 def take_apart(components: Components) -> dict[str, Any]:
-    """Return the fields of `Modules` for loaded networks; nothing is copied.
-
-    Raises:
-        CapabilityError: diffusers has no pipeline for such networks.
-    """
+    """Return the fields of `Modules` for loaded networks; nothing is copied."""
     return components.family.to_modules(components) | {
         "scheduler": scheduler_of(components.preset),
         "preset": describe(components.preset),
@@ -99,11 +95,7 @@ def take_apart(components: Components) -> dict[str, Any]:
 
 
 def family_of(modules: Mapping[str, Any]) -> Family:
-    """Return the family of networks given by the fields of `Modules`.
-
-    Raises:
-        ConfigError: This version does not know it.
-    """
+    """Return the family of networks given by the fields of `Modules`."""
     return FAMILIES.get(read_preset(modules["preset"]).family)
 
 
@@ -184,11 +176,7 @@ def latent_factors(preset: Preset, schedule: Schedule) -> list[float]:
 
 
 def check_scheduler(scheduler: SchedulerMixin, preset: Preset) -> None:
-    """Refuse a replaced scheduler, because weights are distilled for one schedule.
-
-    Raises:
-        InputError: Its type or settings differ from those of `preset`.
-    """
+    """Refuse a replaced scheduler, because weights are distilled for one schedule."""
     own = scheduler_of(preset)
     if type(scheduler) is not type(own) or _settings(scheduler) != _settings(own):
         raise InputError(
@@ -199,11 +187,7 @@ def check_scheduler(scheduler: SchedulerMixin, preset: Preset) -> None:
 
 
 def check_processors(components: Components) -> None:
-    """Refuse a denoiser with other attention processors, as attention slicing and xFormers set.
-
-    Raises:
-        InputError: Its identity branches are gone.
-    """
+    """Refuse a denoiser with other attention processors, as attention slicing and xFormers set."""
     installation = components.denoiser.installation
     branches = {id(processor) for processor in installation.processors.values()}
     if {id(processor) for processor in installation.network.attn_processors.values()} != branches:
@@ -214,11 +198,7 @@ def check_processors(components: Components) -> None:
 
 
 def find_adapter(place: str | Path, options: Mapping[str, Any]) -> Path:
-    """Return the adapter file of a pipeline in a folder, or on the hub as OWNER/NAME.
-
-    Raises:
-        WeightsError: There is none.
-    """
+    """Return the adapter file of a pipeline in a folder, or on the hub as OWNER/NAME."""
     try:
         if Path(place).is_dir():
             return Path(place, ADAPTER).resolve(strict=True)

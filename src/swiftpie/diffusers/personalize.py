@@ -185,11 +185,7 @@ class SwiftPiePipeline(AdaptedPipeline):
         )
 
     def _scaled(self, request: PersonalizeRequest, preset: Preset) -> PersonalizeRequest:
-        """Return the request with the strengths of `set_ip_adapter_scale`.
-
-        Raises:
-            InputError: The numbers of strengths and subjects differ.
-        """
+        """Return the request with the strengths of `set_ip_adapter_scale`."""
         given, count = self._subject_scales, len(request.subjects)
         if given is None:
             return request

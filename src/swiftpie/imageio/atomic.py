@@ -21,11 +21,7 @@ LOCK = ".swiftpie-lock"  # in it, held while it is in use
 
 
 def write_file(path: str | Path, data: bytes, *, force: bool = False) -> None:
-    """Write `data` so that `path` holds either all of it or what it held before.
-
-    Raises:
-        InputError: `path` exists and `force` is not set, or its folder cannot be written to.
-    """
+    """Write `data` so that `path` holds either all of it or what it held before."""
     path = Path(path)
     check_target(path, force=force)
     try:
@@ -99,11 +95,7 @@ def _open_to_others(folder: Path, mode: int) -> list[Path]:
 
 
 def check_target(path: str | Path, *, force: bool = False) -> None:
-    """Refuse what `write_file` would refuse, before any work is done for it.
-
-    Raises:
-        InputError: `path` exists and `force` is not set, or its folder cannot be written to.
-    """
+    """Refuse what `write_file` would refuse, before any work is done for it."""
     path = Path(path)
     try:
         if path.is_dir():
@@ -129,11 +121,7 @@ def are_one_place(first: str | Path, second: str | Path) -> bool:
 
 
 def make_folder(path: Path) -> None:
-    """Make `path` a folder that exists, with all above it.
-
-    Raises:
-        InputError: It is a file, or cannot be made.
-    """
+    """Make `path` a folder that exists, with all above it."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
@@ -214,11 +202,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _create(temporary: Path, path: Path) -> None:
-    """Give `temporary` the name `path`.
-
-    Raises:
-        FileExistsError: Something has that name.
-    """
+    """Give `temporary` the name `path`."""
     try:
         os.link(temporary, path)
     except FileExistsError:

@@ -98,11 +98,7 @@ def load_image(source: Source, *, most_px: int | None = None) -> Image.Image:
 
 
 def open_image(source: Source) -> Image.Image:
-    """Return a picture whose header is read and within the limits; its pixels are not decoded.
-
-    Raises:
-        ImageError: It is missing, no picture, or over one of the limits of this module.
-    """
+    """Return a picture whose header is read and within the limits; its pixels are not decoded."""
     name = describe(source)
     if isinstance(source, Image.Image):
         _check_size(source.size, name=name)
@@ -135,11 +131,7 @@ def open_image(source: Source) -> Image.Image:
 
 @contextmanager
 def image_errors(name: str) -> Iterator[None]:
-    """Raise every error of a decoder inside the block as an ImageError about `name`.
-
-    Raises:
-        ImageError: The decoder failed.
-    """
+    """Raise every error of a decoder inside the block as an ImageError about `name`."""
     try:
         with QUIET:
             yield
@@ -217,11 +209,7 @@ def describe(source: Source) -> str:
 
 
 def read_bytes(source: str | Path | bytes | BinaryIO) -> bytes:
-    """Return an encoded picture, of which nothing is looked at.
-
-    Raises:
-        ImageError: It is missing, empty or too large.
-    """
+    """Return an encoded picture, of which nothing is looked at."""
     name = describe(source)
     limit = MAX_ENCODED_MIB << 20
     if isinstance(source, str | Path):
@@ -290,11 +278,7 @@ def _is_jpeg(data: bytes) -> bool:
 
 
 def _count_scans(data: bytes, start: int, stop: int, *, name: str) -> int:
-    """Return how often a JPEG in `data[start:stop]` goes over its pixels.
-
-    Raises:
-        ImageError: It has too many segments, or EXIF data in several.
-    """
+    """Return how often a JPEG in `data[start:stop]` goes over its pixels."""
     place, num_scans, exif_bytes = start + 2, 0, 0
     for _ in range(MAX_JPEG_SEGMENTS):
         found = JPEG_MARKER.search(data, place, stop)
@@ -311,11 +295,7 @@ def _count_scans(data: bytes, start: int, stop: int, *, name: str) -> int:
 
 
 def _check_tiff(image: Image.Image, data: bytes, *, name: str) -> int:
-    """Refuse tiles far beyond the picture, and return how often JPEGs inside go over pixels.
-
-    Raises:
-        ImageError: A tile is too large, or strips of JPEG overlap.
-    """
+    """Refuse tiles far beyond the picture, and return how often JPEGs inside go over pixels."""
     tags = image.tag_v2  # type: ignore[attr-defined]  # as only a TIFF has them
     width, height = (int(tags.get(tag, 0)) for tag in TIFF_TILE)
     if width * height > max(LEAST_TILE_PIXELS, 4 * image.width * image.height):

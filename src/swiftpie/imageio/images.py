@@ -117,11 +117,7 @@ def fit_square(pixels: Tensor, mask: Tensor, *, size_px: int, fill: float) -> tu
 
 
 def side_px(mask: Tensor, fill: float) -> int:
-    """Return the side of the square around the subject, in pixels of `mask` (1, 1, H, W).
-
-    Raises:
-        NoSubject: The mask is empty.
-    """
+    """Return the side of the square around the subject, in pixels of `mask` (1, 1, H, W)."""
     left, _, right, _ = subject_square(mask, fill)
     return right - left
 

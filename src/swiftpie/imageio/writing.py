@@ -145,21 +145,13 @@ def read_metadata(source: Source) -> dict[str, str]:
 
 
 def check_image_target(path: str | Path, *, force: bool = False) -> None:
-    """Refuse what `save_image` would refuse, before any work is done for it.
-
-    Raises:
-        InputError: The suffix is unknown, the file exists, or the folder cannot be written to.
-    """
+    """Refuse what `save_image` would refuse, before any work is done for it."""
     format_of(Path(path).suffix, name=f"'{path}'")
     check_target(path, force=force)
 
 
 def format_of(suffix: str, *, name: str = "The picture") -> str:
-    """Return Pillow's name of the format that a suffix chooses.
-
-    Raises:
-        InputError: It chooses none.
-    """
+    """Return Pillow's name of the format that a suffix chooses."""
     file_format = FORMAT_OF_SUFFIX.get(suffix.lower())
     if file_format is None:
         raise InputError(

@@ -132,11 +132,7 @@ def parse_search(text: str) -> Search | None:
 
 
 def search_of(text: str | Search) -> Search:
-    """Return the search that `text` is, or spells as `parse_search` reads it.
-
-    Raises:
-        InputError: It spells none.
-    """
+    """Return the search that `text` is, or spells as `parse_search` reads it."""
     search = text if isinstance(text, Search) else parse_search(text)
     if search is None:
         raise InputError(
@@ -147,11 +143,7 @@ def search_of(text: str | Search) -> Search:
 
 
 def search_at(points: Sequence[str], *, box: str | None = None) -> Search:
-    """Return the search for the thing at `points`, each "x,y" on it or "not:x,y" beside it.
-
-    Raises:
-        InputError: A text is no point, or `box` is no box.
-    """
+    """Return the search for the thing at `points`, each "x,y" on it or "not:x,y" beside it."""
     for point in points:
         found = PLACE.fullmatch(point)
         if found is None or found["numbers"].count(",") != 1:

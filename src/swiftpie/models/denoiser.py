@@ -355,11 +355,7 @@ def without_branches(unet: UNet2DConditionModel) -> UNet2DConditionModel:
 
 
 def check_bare(unet: UNet2DConditionModel) -> None:
-    """Check that nothing is installed on a U-Net.
-
-    Raises:
-        InputError: It has foreign processors, LoRA layers or hooks.
-    """
+    """Check that nothing is installed on a U-Net."""
     layers = {name for name, _ in unet.named_parameters()}
     extra = sorted(name for name in layers if ".processor." in name or ".lora_" in name)
     if extra or hasattr(unet, "_hf_hook") or getattr(unet, "encoder_hid_proj", None) is not None:

@@ -110,11 +110,7 @@ class ClipIdentityEncoder(nn.Module):
         return self.mean.device
 
     def forward(self, pixels: Tensor, mask: Tensor) -> Tensor:
-        """Encode with the background at CLIP's mean colour, which it sees as nothing.
-
-        Raises:
-            CapabilityError: The adapter wants faces.
-        """
+        """Encode with the background at CLIP's mean colour, which it sees as nothing."""
         resized = self.resized(pixels, mask).to(self.tower.dtype)
         output = self.tower(resized, output_hidden_states=True)
         match self.feature:

@@ -142,11 +142,7 @@ def decode(components: Components, latents: Tensor) -> Tensor:
 
 
 def check_latents(components: Components, latents: Tensor) -> None:
-    """Refuse latents that no decoder can show.
-
-    Raises:
-        WeightsError: They hold infinity or NaN.
-    """
+    """Refuse latents that no decoder can show."""
     if latents.isfinite().all():
         return
     raise WeightsError(
@@ -158,11 +154,7 @@ def check_latents(components: Components, latents: Tensor) -> None:
 
 
 def check_pixels(components: Components, pixels: Tensor) -> None:
-    """Refuse pictures of a decoder that overflowed.
-
-    Raises:
-        WeightsError: One holds NaN, which would become an even grey, or is all black.
-    """
+    """Refuse pictures of a decoder that overflowed."""
     is_black = (pixels <= BLACK).flatten(1).all(dim=1).any()
     if pixels.isfinite().all() and not is_black:
         return

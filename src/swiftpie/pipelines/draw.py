@@ -103,11 +103,7 @@ TECHNIQUES: Registry[Technique] = Registry(
 
 
 def technique_for(components: Components, request: Request) -> Technique:
-    """Return the technique that draws a request.
-
-    Raises:
-        CapabilityError: None does.
-    """
+    """Return the technique that draws a request."""
     for technique in _in_turn(components.family):
         if isinstance(request, technique.draws) and technique.claims(components, request):
             return technique
@@ -355,12 +351,7 @@ def _acts(inside: Tensor, outside: Tensor, attention: AttentionCondition) -> boo
 def in_parts(
     compute: Callable[[int, int], Part], count: int, *, can_split: bool = True
 ) -> list[Part]:
-    """Return what `compute(first, end)` returns for `count` rows, in halves if memory runs out.
-
-    Raises:
-        RuntimeError: A single row does not fit into memory, or `compute` failed otherwise.
-        MemoryError: The same.
-    """
+    """Return what `compute(first, end)` returns for `count` rows, in halves if memory runs out."""
     try:
         return [compute(0, count)]
     except (RuntimeError, MemoryError) as error:  # whose frames hold tensors until the block ends
@@ -379,13 +370,7 @@ def in_parts(
 
 @contextmanager
 def explaining_out_of_memory() -> Iterator[None]:
-    """Turn the error of an allocator in the block into one that says what to do.
-
-    Raises:
-        OutOfMemory: An allocator failed.
-        RuntimeError: Something else failed in the block.
-        MemoryError: Something else failed in the block.
-    """
+    """Turn the error of an allocator in the block into one that says what to do."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

@@ -233,11 +233,7 @@ class InvertedImage(NamedTuple):
 
 
 def read_source(components: Components, latents: Tensor, prompts: Compared) -> SourceReading:
-    """Read `latents` (1, C, h, w) of a picture for an edit that needs no comparison of prompts.
-
-    Raises:
-        CapabilityError: The preset has no inversion network.
-    """
+    """Read `latents` (1, C, h, w) of a picture for an edit that needs no comparison of prompts."""
     inverter, text = components.inverter(), prompts.text.row(0)
     if isinstance(inverter, EditInversion):
         source = inverter.read(latents, text)
@@ -381,11 +377,7 @@ class EncodedPicture(NamedTuple):
 
 
 def method_of(components: Components, settings: EditSettings) -> EditMethod:
-    """Return how an edit finds its way: as chosen, or the first way that the networks know.
-
-    Raises:
-        InputError: A form of ChordEdit came with another method.
-    """
+    """Return how an edit finds its way: as chosen, or the first way that the networks know."""
     family, method = components.family, settings.method
     if method is None and components.inversion is None and family.edits_by_reference:
         method = EditMethod.REFERENCE
@@ -403,11 +395,7 @@ def method_of(components: Components, settings: EditSettings) -> EditMethod:
 def enter_canvas(
     components: Components, request: EditRequest
 ) -> tuple[Image.Image, Tensor | None, Canvas]:
-    """Return the picture of an edit in RGB, its given mask (1, 1, H, W) of bytes, and its canvas.
-
-    Raises:
-        InputError: The size is not possible, or the mask has a wrong shape.
-    """
+    """Return the picture of an edit in RGB, its mask (1, 1, H, W) of bytes, and its canvas."""
     original, preset = as_rgb(request.picture), components.preset
     side_px = request.settings.size_px or preset.image_size_px
     components.cells_of((side_px, side_px))
@@ -422,12 +410,7 @@ def enter_canvas(
 
 @torch.no_grad()
 def encode_picture(components: Components, request: EditRequest, clock: Clock) -> EncodedPicture:
-    """Return a picture as the inversion network reads it.
-
-    Raises:
-        CapabilityError: The preset has no inversion network or no such mode.
-        InputError: The size is not possible, or the mask has a wrong shape.
-    """
+    """Return a picture as the inversion network reads it."""
     components.inverter()
     settings, preset = request.settings, components.preset
     is_released = settings.in_mode_of(preset).mode is EditMode.RELEASED

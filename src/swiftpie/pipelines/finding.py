@@ -110,11 +110,7 @@ def with_place_found(request: Changing) -> Changing:
 
 @torch.no_grad()
 def most_alike(identity: Identity, image: Image.Image) -> Found | None:
-    """Return what looks most like the subject, however little; None if nothing stands out.
-
-    Raises:
-        InputError: The identity was made without a picture.
-    """
+    """Return what looks most like the subject, however little; None if nothing stands out."""
     if not bool(identity.mask.flatten(1).amax(1).gt(0).all()):
         raise InputError(
             "The identity holds no picture of its subject, only the vector of a face, so it cannot "

@@ -150,11 +150,7 @@ def appearance_of_frame(components: Components, pixels: Tensor, mask: Tensor) ->
 
 
 def whole_picture_identity(components: Components, image: Image.Image) -> Identity:
-    """Return all of a picture as an identity without detail, as SwiftEdit conditions on it.
-
-    Raises:
-        CapabilityError: No identity adapter is loaded.
-    """
+    """Return all of a picture as an identity without detail, as SwiftEdit conditions on it."""
     side = components.preset.image_size_px
     square = image.resize((side, side), Image.Resampling.BICUBIC)
     pixels = to_tensor(square).to(components.device)

@@ -123,12 +123,7 @@ def read_identity(data: bytes, name: str) -> Identity:
 
 
 def fitted(identity: Identity, components: Components, *, name: str) -> Identity:
-    """Return an identity of `read_identity` on the device of the networks that made it.
-
-    Raises:
-        InputError: Its tensors are not what these networks make; errors call it `name`.
-        WeightsError: Other networks made it, so its features mean nothing here.
-    """
+    """Return an identity of `read_identity` on the device of the networks that made it."""
     tensors = _tensors_of(identity)
     _check_weights(identity, components, name=name)
     try:
@@ -141,11 +136,7 @@ def fitted(identity: Identity, components: Components, *, name: str) -> Identity
 
 
 def read_identity_header(path: str | Path) -> IdentityFile:
-    """Return the header of an identity file; no tensor is read.
-
-    Raises:
-        InputError: The file is missing, no identity file, or damaged.
-    """
+    """Return the header of an identity file; no tensor is read."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no file {path}. Write one with `identity save`.")
@@ -153,11 +144,7 @@ def read_identity_header(path: str | Path) -> IdentityFile:
 
 
 def _header(read: Callable[[], dict[str, Any]], path: str | Path) -> IdentityFile:
-    """Check and return the header that `read` returns.
-
-    Raises:
-        InputError: It is not the header of an identity, or it is damaged.
-    """
+    """Check and return the header that `read` returns."""
     try:
         entries = read()
         header = json.loads(entries.pop(METADATA)[KEY])
@@ -210,11 +197,7 @@ def _identity_of(header: IdentityFile, tensors: Mapping[str, Tensor]) -> Identit
 
 
 def _check_weights(made: IdentityFile | Identity, components: Components, *, name: str) -> None:
-    """Check that these networks made an identity.
-
-    Raises:
-        WeightsError: Other networks made it.
-    """
+    """Check that these networks made an identity."""
     if made.fingerprint != components.fingerprint:
         raise WeightsError(
             f"{name} was encoded by other weights (preset {made.preset!r}) than those "
@@ -223,22 +206,14 @@ def _check_weights(made: IdentityFile | Identity, components: Components, *, nam
 
 
 def _check_texts(*texts: object) -> None:
-    """Check preset, fingerprint and how an identity was tuned.
-
-    Raises:
-        ValueError: One is no short text.
-    """
+    """Check preset, fingerprint and how an identity was tuned."""
     for text in texts:
         if not isinstance(text, str) or len(text) > MAX_TEXT or not text.isprintable():
             raise ValueError("its preset, fingerprint or tuning is no short text")
 
 
 def _check_form(shapes: Mapping[str, tuple[int, ...]], is_face: object) -> None:
-    """Check what the identities of all networks have in common.
-
-    Raises:
-        ValueError: A shape is wrong.
-    """
+    """Check what the identities of all networks have in common."""
     if not isinstance(is_face, bool):
         raise ValueError("whether it is a face is neither true nor false")
     if missing := [name for name in PLAIN if name not in shapes]:
@@ -275,11 +250,7 @@ def _check_form(shapes: Mapping[str, tuple[int, ...]], is_face: object) -> None:
 
 
 def _read_cutouts(stored: object, *, pictures: int) -> tuple[Cutout, ...]:
-    """Return how the subject was cut out of each picture, as the header says.
-
-    Raises:
-        ValueError: The header says it in another form, or of other pictures.
-    """
+    """Return how the subject was cut out of each picture, as the header says."""
     found = []
     for entry in stored if isinstance(stored, list) else [None]:
         match entry:
@@ -296,11 +267,7 @@ def _read_cutouts(stored: object, *, pictures: int) -> tuple[Cutout, ...]:
 
 
 def _check_shapes(shapes: Mapping[str, tuple[int, ...]], components: Components) -> None:
-    """Check that shapes are those of identities that these networks make.
-
-    Raises:
-        ValueError: A shape differs.
-    """
+    """Check that shapes are those of identities that these networks make."""
     installation, preset = components.denoiser.installation, components.preset
     pictures, side = shapes["pixels"][0], shapes["pixels"][-1]
     cells = side // preset.latent_cell_px
@@ -331,11 +298,7 @@ def _check_types(tensors: Mapping[str, Tensor], components: Components) -> None:
 
 
 def _check_ranges(tensors: Mapping[str, Tensor], components: Components) -> None:
-    """Check that pictures and masks have values of pictures and masks, and show a subject.
-
-    Raises:
-        ValueError: A value is out of range, or the mask of a picture is empty.
-    """
+    """Check that pictures and masks have values of pictures and masks, and show a subject."""
     for name, lowest in (("pixels", -1), ("mask", 0)):
         low, high = tensors[name].float().aminmax()
         if not (low >= lowest - ROUNDING and high <= 1 + ROUNDING):

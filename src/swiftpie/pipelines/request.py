@@ -226,11 +226,7 @@ class _Steered:
         check_text(*texts_of(self.negative_prompt))
 
     def steered(self, num_steps: int) -> Self:
-        """Return the same request with the guidance and shaping of its name in so many steps.
-
-        Raises:
-            InputError: Guidance or shaping is given as well.
-        """
+        """Return the same request with the guidance and shaping of its name in so many steps."""
         if self.identity_guidance is IdentityGuidance.PLAIN:
             return self
         if self.guidance is not None or self.shaping is not None:
@@ -405,11 +401,7 @@ class PersonalizeRequest(_Steered):
         )
 
     def _check_no_place(self) -> None:
-        """Refuse what says where and how subjects stand if there is none.
-
-        Raises:
-            InputError: Such an option came.
-        """
+        """Refuse what says where and how subjects stand if there is none."""
         sources = {"mask": self.mask, "detail_mask": self.detail_mask}
         unmarked = (None, MaskSource.NONE)
         idle = [
@@ -423,11 +415,7 @@ class PersonalizeRequest(_Steered):
             )
 
     def _check_one_region(self) -> None:
-        """Refuse one region for several subjects.
-
-        Raises:
-            InputError: A mask came with them.
-        """
+        """Refuse one region for several subjects."""
         for name, mask in (("mask", self.mask), ("detail_mask", self.detail_mask)):
             if mask is None or isinstance(mask, MaskSource):
                 continue
@@ -538,11 +526,7 @@ ChangingT = TypeVar("ChangingT", EditRequest, RepaintRequest)
 
 
 def opened(request: ChangingT) -> ChangingT:
-    """Return a change of a picture with its picture and its mask as they are drawn.
-
-    Raises:
-        InputError: One cannot be read.
-    """
+    """Return a change of a picture with its picture and its mask as they are drawn."""
     image = _opened(request.image)
     region = _opened_region(request.mask, image.size)
     return replace(request, image=image, mask=request.mask if region is None else region)
@@ -580,11 +564,7 @@ def read_scene(scene: "Picture") -> "str | Image.Image":
 
 
 def check_view(view: View) -> None:
-    """Refuse to turn subjects further than a picture of one side allows.
-
-    Raises:
-        InputError: A number is out of range.
-    """
+    """Refuse to turn subjects further than a picture of one side allows."""
     for name, limit, degrees in zip(("yaw", "pitch"), MAX_VIEW, view, strict=True):
         if not -limit <= degrees <= limit:
             raise InputError(
@@ -596,12 +576,7 @@ def check_view(view: View) -> None:
 def as_subjects(
     subjects: "Identity | Sequence[Subject]", *, box: Box | None = None, view: View | None = None
 ) -> tuple[Subject, ...]:
-    """Return the subjects of a picture, the only one with its box and view.
-
-    Raises:
-        InputError: One of these comes with several subjects, the view is out of range, or what is
-            given is no subject.
-    """
+    """Return the subjects of a picture, the only one with its box and view."""
     from swiftpie.types import Identity
 
     if isinstance(subjects, Identity):
@@ -628,11 +603,7 @@ def region_at(text: str, folder: Path = Path()) -> MaskSource | Path:
 
 
 def region_of(mask: "MaskSource | Region | str") -> "MaskSource | Region":
-    """Return a region as it is, and a word as the source of regions that it names.
-
-    Raises:
-        InputError: There is no such source.
-    """
+    """Return a region as it is, and a word as the source of regions that it names."""
     if not isinstance(mask, str):
         return mask
     try:
@@ -685,11 +656,7 @@ def _check_where(mask: object, where: Source | None) -> None:
 
 
 def _check_place(place: object, image: "Picture", *, needs_change: bool = True) -> None:
-    """Refuse a mask or a box that cannot be used; a search has checked itself, a file is not open.
-
-    Raises:
-        InputError: One is refused.
-    """
+    """Refuse a mask or box that cannot be used; searches check themselves, files are not open."""
     if isinstance(place, tuple):
         left, top, right, bottom = check_box(place)
         if not _is_image(image):

@@ -15,11 +15,7 @@ from swiftpie.pipelines.settings import StyleBy
 
 
 def style_by(components: Components, request: PersonalizeRequest) -> StyleBy | None:
-    """Return how the style picture of a request acts; None if there is none, or at scale 0.
-
-    Raises:
-        CapabilityError: The networks cannot do this, or nothing of the kind.
-    """
+    """Return how the style picture of a request acts; None if there is none, or at scale 0."""
     if request.style_reference is None or request.style_scale == 0:
         return None
     able = _able(components)
@@ -54,11 +50,7 @@ def _able(components: Components) -> list[StyleBy]:
 def with_style(
     condition: SubjectCondition, components: Components, request: PersonalizeRequest
 ) -> SubjectCondition:
-    """Return a condition by which attention reads the style picture; without one, it as it is.
-
-    Raises:
-        CapabilityError: The networks cannot do this.
-    """
+    """Return a condition by which attention reads the style picture; without one, it as it is."""
     way = style_by(components, request)
     if way is None:
         return condition

@@ -211,11 +211,7 @@ class DreamLite(WholeFamily):
     def encode_with_picture(
         self, text: "LanguageText", prompts: list[str], seen: "CachedTokens"
     ) -> "TextCondition":
-        """Return the states of `prompts` about what `look` has `seen`; see `SeeingText`.
-
-        Raises:
-            InputError: A prompt holds the model's own mark of a picture.
-        """
+        """Return the states of `prompts` about what `look` has `seen`; see `SeeingText`."""
         from swiftpie.types import TextCondition
 
         if any(PICTURE in prompt for prompt in prompts):

@@ -109,11 +109,7 @@ class Flux2(WholeFamily):
         return network
 
     def read_tokenizer(self, folder: Path) -> "PreTrainedTokenizerBase":
-        """Return the tokenizer in `folder`; see `WholeFamily`.
-
-        Raises:
-            WeightsError: It is missing, damaged, or has no form for a chat.
-        """
+        """Return the tokenizer in `folder`; see `WholeFamily`."""
         tokenizer = super().read_tokenizer(folder)
         if tokenizer.chat_template is None:
             raise WeightsError(

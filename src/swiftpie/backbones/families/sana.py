@@ -143,11 +143,7 @@ class Sana(WholeFamily):
         return -velocity
 
     def check_dtype(self, preset: Preset, dtype: "torch.dtype") -> None:
-        """Refuse float16, in which Gemma 2 and the autoencoder overflow; see `Family`.
-
-        Raises:
-            CapabilityError: It is that.
-        """
+        """Refuse float16, in which Gemma 2 and the autoencoder overflow; see `Family`."""
         import torch
 
         if dtype is torch.float16:

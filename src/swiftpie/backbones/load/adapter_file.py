@@ -85,20 +85,12 @@ def save_adapter(
 
 
 def read_settings(path: str | Path) -> AdapterSettings:
-    """Return what an adapter was trained for, to install its plan before loading it.
-
-    Raises:
-        WeightsError: The file is damaged, or is something else.
-    """
+    """Return what an adapter was trained for, to install its plan before loading it."""
     return settings_in(check_safetensors(Path(path)), path)
 
 
 def settings_in(header: Mapping[str, Any], path: str | Path) -> AdapterSettings:
-    """Return what the adapter at `path` was trained for, by its header alone.
-
-    Raises:
-        WeightsError: It is damaged, or of something else.
-    """
+    """Return what the adapter at `path` was trained for, by its header alone."""
     settings = _settings(_own_header(header.get(METADATA, {}), path), path)
     shapes = [entry["shape"] for name, entry in header.items() if name.startswith(SEMANTIC_PREFIX)]
     # The plan is installed before the weights are read, so a lie would cost its memory.
@@ -108,11 +100,7 @@ def settings_in(header: Mapping[str, Any], path: str | Path) -> AdapterSettings:
 
 
 def face_version_in(header: Mapping[str, Any], path: str | Path) -> FaceVersion | None:
-    """Return which version of FaceID Plus an adapter of ours is, if it is one.
-
-    Raises:
-        WeightsError: It is damaged, or of something else.
-    """
+    """Return which version of FaceID Plus an adapter of ours is, if it is one."""
     version: FaceVersion | None = _own_header(header.get(METADATA, {}), path).get("face_version")
     return version
 

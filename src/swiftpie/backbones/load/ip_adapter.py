@@ -206,11 +206,7 @@ def fuse_lora_file(
 
 
 def check_reads_lora() -> None:
-    """Refuse LoRAs where what reads them is not installed.
-
-    Raises:
-        MissingExtra: It is not.
-    """
+    """Refuse LoRAs where what reads them is not installed."""
     check_installed("peft", extra="lora", use="A LoRA")
 
 

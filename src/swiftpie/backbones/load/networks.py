@@ -24,11 +24,7 @@ PublicAutoencoder: TypeAlias = "AutoencoderKL | AutoencoderTiny"
 
 
 def read_config(folder: Path, name: str, network: type[ConfigMixin]) -> dict[str, Any]:
-    """Return the settings of a network of diffusers that is not loaded, defaults included.
-
-    Raises:
-        WeightsError: It has no config.json, or a broken one.
-    """
+    """Return the settings of a network of diffusers that is not loaded, defaults included."""
     parameters = inspect.signature(network.__init__).parameters.values()
     stored = _stored(folder, name, network.load_config)
     defaults = {
@@ -38,11 +34,7 @@ def read_config(folder: Path, name: str, network: type[ConfigMixin]) -> dict[str
 
 
 def read_clip_config(folder: Path, name: str, kind: type[Config]) -> Config:
-    """Return the settings of a network of transformers that is not loaded.
-
-    Raises:
-        WeightsError: It has no config.json, or a broken one.
-    """
+    """Return the settings of a network of transformers that is not loaded."""
     config: Config = _stored(folder, name, kind.from_pretrained)
     return config
 
@@ -93,11 +85,7 @@ def widen_autoencoder(autoencoder: PublicAutoencoder) -> PublicAutoencoder:
 
 
 def check_autoencoder(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse settings that are not of an autoencoder of diffusers.
-
-    Raises:
-        WeightsError: They name another class.
-    """
+    """Refuse settings that are not of an autoencoder of diffusers."""
     known = (AutoencoderKL.__name__, AutoencoderTiny.__name__)
     if settings.get("_class_name") not in known:
         raise WeightsError(
@@ -107,11 +95,7 @@ def check_autoencoder(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def check_inversion(folder: Path, unet: Mapping[str, Any]) -> None:
-    """Refuse an inversion network of another family than the denoiser with the settings `unet`.
-
-    Raises:
-        WeightsError: It is of another family.
-    """
+    """Refuse an inversion network of another family than the denoiser with the settings `unet`."""
     inversion = read_config(folder, "inversion", UNet2DConditionModel)
     for what in ("cross_attention_dim", "in_channels", "addition_embed_type"):
         found, needed = inversion[what], unet[what]
@@ -123,11 +107,7 @@ def check_inversion(folder: Path, unet: Mapping[str, Any]) -> None:
 
 
 def check_tokenizer(folder: Path) -> None:
-    """Refuse a folder without a vocabulary.
-
-    Raises:
-        WeightsError: It has none.
-    """
+    """Refuse a folder without a vocabulary."""
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         raise WeightsError(
             f"There is no tokenizer.json or vocab.json in '{folder}', so prompts cannot be "
@@ -136,11 +116,7 @@ def check_tokenizer(folder: Path) -> None:
 
 
 def read_tokenizer(folder: Path, kind: Any = CLIPTokenizer, **options: bool) -> Any:  # noqa: ANN401 - of `kind`
-    """Return the tokenizer in `folder`, of a class of transformers.
-
-    Raises:
-        WeightsError: It is missing or damaged.
-    """
+    """Return the tokenizer in `folder`, of a class of transformers."""
     check_tokenizer(folder)
     try:
         return kind.from_pretrained(folder, **options)

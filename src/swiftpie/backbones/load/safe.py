@@ -70,11 +70,7 @@ def read_tensors(path: str | Path, *, allow_pickle: bool = False) -> dict[str, T
 
 
 def tensors_in(data: bytes, name: str) -> dict[str, Tensor]:
-    """Return every tensor of a safetensors file's bytes, which messages call `name`.
-
-    Raises:
-        WeightsError: They are something else, or damaged.
-    """
+    """Return every tensor of a safetensors file's bytes, which messages call `name`."""
     header_in(data, name)
     try:
         tensors: dict[str, Tensor] = load(data)
@@ -150,21 +146,13 @@ def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """Return the free text that a safetensors file carries, by name.
-
-    Raises:
-        WeightsError: The file is missing, is not safetensors, or is damaged.
-    """
+    """Return the free text that a safetensors file carries, by name."""
     metadata: dict[str, str] = check_safetensors(Path(path)).get(METADATA, {})
     return metadata
 
 
 def check_safetensors(path: Path) -> dict[str, Any]:
-    """Return the header of a safetensors file: entries by tensor name, and metadata.
-
-    Raises:
-        WeightsError: It is something else, whatever its name, or is damaged or cut short.
-    """
+    """Return the header of a safetensors file: entries by tensor name, and metadata."""
     if kind_of_file(path) != "safetensors":
         raise WeightsError(
             f"'{path}' is not a safetensors file, whatever its name. SwiftPie never unpickles "
@@ -185,11 +173,7 @@ def _read_header(path: Path) -> dict[str, Any]:
 
 
 def header_in(data: bytes, name: str) -> dict[str, Any]:
-    """Return the header of a safetensors file's bytes, which messages call `name`.
-
-    Raises:
-        WeightsError: They are something else, or damaged.
-    """
+    """Return the header of a safetensors file's bytes, which messages call `name`."""
     length = _header_length(data, Path(name))
     try:
         deserialize(data)  # type: ignore[no-untyped-call]
@@ -199,11 +183,7 @@ def header_in(data: bytes, name: str) -> dict[str, Any]:
 
 
 def check_header(header: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Return a header that safetensors has read, if PyTorch can hold its tensors.
-
-    Raises:
-        WeightsError: It has more tensors than networks have, or of other types or larger shapes.
-    """
+    """Return a header that safetensors has read, if PyTorch can hold its tensors."""
     entries = {name: entry for name, entry in header.items() if name != METADATA}
     if len(entries) > MAX_TENSORS:
         raise WeightsError(
@@ -218,11 +198,7 @@ def check_header(header: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _header_length(head: bytes, path: Path) -> int:
-    """Return how long the header of a safetensors file is that begins with `head`.
-
-    Raises:
-        WeightsError: It is empty or longer than real ones.
-    """
+    """Return how long the header of a safetensors file is that begins with `head`."""
     length = int.from_bytes(head[:8], "little")
     if not 0 < length <= MAX_TENSOR_HEADER_BYTES:
         raise WeightsError(_damaged(path, f"a header of {length} bytes"))
@@ -245,11 +221,7 @@ def write_tensors(
     metadata: Mapping[str, str] | None = None,
     force: bool = False,
 ) -> None:
-    """Write a safetensors file so that `path` holds either all of it or what it held before.
-
-    Raises:
-        InputError: `path` exists and `force` is not set, or its folder cannot be written to.
-    """
+    """Write a safetensors file so that `path` holds either all of it or what it held before."""
     path = Path(path)
     check_target(path, force=force)
     own = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
@@ -264,22 +236,13 @@ def write_tensors(
 
 
 def convert_pickle(path: str | Path, out: str | Path, *, force: bool = False) -> None:
-    """Write the tensors of a torch pickle as safetensors, without running any code in it.
-
-    Raises:
-        WeightsError: `path` holds more than tensors, or cannot be read.
-        InputError: `out` exists and `force` is not set, or its folder cannot be written to.
-    """
+    """Write the tensors of a torch pickle as safetensors, without running any code in it."""
     check_target(out, force=force)
     write_tensors(out, read_tensors(path, allow_pickle=True), force=force)
 
 
 def flatten(tree: Mapping[Any, Any], *, prefix: str = "", depth: int = MAX_DEPTH) -> dict[str, Any]:
-    """Return the leaves of nested dictionaries, their names joined by dots.
-
-    Raises:
-        WeightsError: A name is not text, two leaves get one name, or the nesting is too deep.
-    """
+    """Return the leaves of nested dictionaries, their names joined by dots."""
     leaves: dict[str, Any] = {}
     for number, (path, value) in enumerate(_walk(tree, prefix=prefix, depth=depth)):
         # Dictionaries may share others, so that a small file has more names than atoms are there.
@@ -318,11 +281,7 @@ def check_finite(tensors: Mapping[str, Tensor], path: str | Path) -> None:
 
 
 def _walk(tree: Mapping[Any, Any], *, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """Yield paths and values in nested dictionaries, the dictionaries before what is in them.
-
-    Raises:
-        WeightsError: A name is not text, or the nesting is too deep.
-    """
+    """Yield paths and values in nested dictionaries, the dictionaries before what is in them."""
     if depth == 0:
         raise WeightsError(
             f"The dictionaries under {prefix!r} are nested more than {MAX_DEPTH} deep. Weights by "
@@ -366,11 +325,7 @@ def kind_of(head: bytes) -> Kind | None:
 
 
 def check_kind(kind: Kind | None, path: Path, *, allow_pickle: bool) -> None:
-    """Refuse a file of weights that may not be read.
-
-    Raises:
-        WeightsError: It is something else, or a pickle, and that was not allowed.
-    """
+    """Refuse a file of weights that may not be read."""
     if kind is None:
         raise WeightsError(
             f"'{path}' is neither a safetensors file nor a torch checkpoint, whatever its name. "

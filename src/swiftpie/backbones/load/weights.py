@@ -184,11 +184,7 @@ class StoredWeights:
         return first.untyped_storage().nbytes() < first.nbytes
 
     def arrive(self, network: nn.Module) -> None:
-        """Read them.
-
-        Raises:
-            WeightsError: A file has changed since it was read first.
-        """
+        """Read them."""
         found = self.read().state_dict()
         shapes = {name: entry.shape for name, entry in found.items()}
         if shapes != self.shapes:
@@ -244,11 +240,7 @@ def existing(path: str | Path, option: str) -> Path:
 
 
 def check_config(folder: Path, name: str) -> None:
-    """Refuse a folder that is not of one network in the layout of diffusers.
-
-    Raises:
-        WeightsError: It has no config.json.
-    """
+    """Refuse a folder that is not of one network in the layout of diffusers."""
     if not (folder / "config.json").is_file():
         raise WeightsError(
             f"There is no config.json in '{folder}'. The network {name!r} needs a folder in the "
@@ -303,11 +295,7 @@ def _filled(
 
 
 def _built(folder: Path, build: Callable[[Path], nn.Module], *, most: int) -> nn.Module:
-    """Return a network without numbers that has hardly more than `most` weights.
-
-    Raises:
-        ValueError: Its config says something else than settings, or of a network without end.
-    """
+    """Return a network without numbers that has hardly more than `most` weights."""
     check_settings(folder)
     count, builder = itertools.count(), threading.get_ident()
 
@@ -339,11 +327,7 @@ class _Unfilled(TorchFunctionMode):
 
 
 def check_settings(folder: Path) -> None:
-    """Refuse a config.json that holds no settings.
-
-    Raises:
-        ValueError: It holds another kind of value, or no JSON.
-    """
+    """Refuse a config.json that holds no settings."""
     with (folder / "config.json").open("rb") as file:
         config = json.loads(file.read(MAX_CONFIG_BYTES))
     if not isinstance(config, dict):  # diffusers takes text for a name on the hub
@@ -369,11 +353,7 @@ def fingerprint_of(folder: Path, *, without: str = "") -> str:
 def weight_files(
     folder: Path, *, prefers_half: bool = False, allow_pickle: bool = False
 ) -> list[Path]:
-    """Return the files of one network in the layout of diffusers; see `weight_names`.
-
-    Raises:
-        WeightsError: There are none.
-    """
+    """Return the files of one network in the layout of diffusers; see `weight_names`."""
     names = {path.name for path in folder.glob("*") if path.is_file()}
     if found := weight_names(names, prefers_half=prefers_half, allow_pickle=allow_pickle):
         return [folder / name for name in found if not name.endswith(".json")]

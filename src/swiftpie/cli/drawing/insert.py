@@ -172,11 +172,7 @@ def _what_goes(
     points: list[str] | None,
     where: str | None,
 ) -> Fields:
-    """Return what to remove: `mask` is a file, a box, a search or a hole, or else `where` shows it.
-
-    Raises:
-        ConfigError: Nothing says what to remove, or two things do.
-    """
+    """Return what to remove: by a file, a box, a search or a hole, or else what `where` shows."""
     from swiftpie.imageio.decoding import load_image
     from swiftpie.masks import hole_of
     from swiftpie.models.cutout import search_at

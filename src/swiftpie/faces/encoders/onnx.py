@@ -237,12 +237,7 @@ class OnnxFaceEncoder:
 
 
 def open_model(folder: Path | None, file: ModelFile) -> FaceNetwork:
-    """Load a model file; nothing is fetched here.
-
-    Raises:
-        WeightsError: It is missing or no ONNX model.
-        MissingExtra: onnxruntime is not installed.
-    """
+    """Load a model file; nothing is fetched here."""
     where = "and no folder with it was given" if folder is None else f"which '{folder}' lacks"
     path = (folder or Path()) / file.name
     if folder is None or not path.is_file():

@@ -94,12 +94,7 @@ def claims(components: Components, request: EditRequest) -> bool:
 
 @torch.no_grad()
 def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
-    """Encode the picture; the model is called as its own steps are.
-
-    Raises:
-        CapabilityError: The model knows only the times of its own steps.
-        InputError: Guidance, shaping or a variation came with it, or the mask has a wrong shape.
-    """
+    """Encode the picture; the model is called as its own steps are."""
     request = in_hole(request)
     start = _begin(components, request)
     clock.lap("encode")
@@ -111,11 +106,7 @@ def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> 
 def _edit(
     components: Components, request: EditRequest, start: "_Start", clock: Clock
 ) -> EditResult:
-    """Return the edited photograph of a request; outside of the mask it is as it was.
-
-    Raises:
-        WeightsError: What is drawn holds NaN or infinity, or is all black.
-    """
+    """Return the edited photograph of a request; outside of the mask it is as it was."""
     canvas, latents, region, predictor = start
     settings, original, course = request.settings, as_rgb(request.picture), _course(request)
     drifts = predictor.drifts(latents, course.times)
@@ -311,12 +302,7 @@ def _found(predictor: _Predictor, latents: Tensor, drift: Drift, canvas: Canvas)
 
 
 def _check(components: Components, request: EditRequest) -> None:
-    """Refuse what a model or the method cannot do.
-
-    Raises:
-        CapabilityError: The model knows only the times of its own steps.
-        InputError: Guidance, shaping or a variation came with it.
-    """
+    """Refuse what a model or the method cannot do."""
     if not components.family.knows_all_times:
         raise CapabilityError(
             f"Preset {components.preset.name!r} draws at the times of its own steps alone, and "

@@ -67,12 +67,7 @@ def see_appearance(
 
 @torch.no_grad()
 def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
-    """Find the noise behind a picture, the region that changes, and what is drawn there.
-
-    Raises:
-        CapabilityError: The preset has no inversion network, no image encoder or no such mode.
-        InputError: The size is not possible, or the mask has a wrong shape.
-    """
+    """Find the noise behind a picture, the region that changes, and what is drawn there."""
     request = in_hole(request)
     request = replace(request, settings=request.settings.in_mode_of(components.preset))
     picture = encode_picture(components, request, clock)

@@ -63,12 +63,7 @@ def prepare_picture(components: Components, request: PersonalizeRequest, clock: 
 def prepare_subjects(
     components: Components, request: PersonalizeRequest, clock: Clock, *, place: Place | None = None
 ) -> Prepared:
-    """Read the prompts and place the subjects, by default as the family does.
-
-    Raises:
-        CapabilityError: A subject has a view, and the preset does not place subjects.
-        InputError: Regions are to be found although some are given, or the size is not possible.
-    """
+    """Read the prompts and place the subjects, by default as the family does."""
     subjects, source = request.subjects, request.mask
     assert isinstance(source, MaskSource), "`Session.resolved` gives regions to subjects"
     detail_source = source_of_detail(request, components.preset)
@@ -165,12 +160,7 @@ def has_own_size(request: PersonalizeRequest) -> bool:
 
 
 def check_subjects(components: Components, request: PersonalizeRequest) -> None:
-    """Refuse a request without a subject where the prompt alone draws none, and turns of subjects.
-
-    Raises:
-        CapabilityError: The preset draws subjects that it is shown, or does not place them.
-        InputError: A scene came without a subject.
-    """
+    """Refuse a request that needs a subject and has none, and turns that cannot be drawn."""
     turns = (request.flip, request.tilt, *(subject.view for subject in request.subjects))
     if not components.preset.places_subjects and any(turns):
         raise CapabilityError(
@@ -195,12 +185,7 @@ def check_subjects(components: Components, request: PersonalizeRequest) -> None:
 def _check_sources(
     components: Components, subjects: Sequence[Subject], sources: Mapping[str, MaskSource]
 ) -> None:
-    """Refuse regions that are to be found where some are given, or where no layer finds any.
-
-    Raises:
-        InputError: A subject has such a mask.
-        CapabilityError: The network has no layer that finds regions.
-    """
+    """Refuse regions that are to be found where some are given, or where no layer finds any."""
     for name, chosen in sources.items():
         if chosen in FOUND and any(getattr(subject, name) is not None for subject in subjects):
             raise InputError(
@@ -314,11 +299,7 @@ def read_prompts(
 def read_null_text(
     components: Components, negative: Prompts, *, guidance: Guidance | None, rows: int
 ) -> TextCondition | None:
-    """Return the text of rows without the prompt; None if guidance has no such rows.
-
-    Raises:
-        ConfigError: The guidance is for another number of steps.
-    """
+    """Return the text of rows without the prompt; None if guidance has no such rows."""
     used = branches_of(guidance or Plain(), len(components.schedule.steps))
     if all(branch.has_text for branch in used):
         return None
@@ -446,11 +427,7 @@ def appearance_condition(
 def _by_layer(
     condition: SubjectCondition, components: Components, subjects: Sequence[Subject]
 ) -> SubjectCondition:
-    """Return a condition with the strengths of `Subject.layers`; without any, it as it is.
-
-    Raises:
-        InputError: A subject names layers that the network lacks.
-    """
+    """Return a condition with the strengths of `Subject.layers`; without any, it as it is."""
     if not any(subject.layers for subject in subjects):
         return condition
     names, attention = components.denoiser.installation.semantic, condition.attention

@@ -97,12 +97,7 @@ Compose = Callable[[RepaintPlan, GenerationResult, Patch, Clock], Tensor]
 def prepare_repainting(
     components: Components, request: RepaintRequest, clock: Clock, *, begin: Begin, compose: Compose
 ) -> Plan:
-    """Prepare what is drawn in a window of the photograph.
-
-    Raises:
-        CapabilityError: No identity adapter is loaded, or the preset cannot turn subjects.
-        InputError: The mask has a wrong shape, or is empty.
-    """
+    """Prepare what is drawn in a window of the photograph."""
     request = in_hole(request)
     plan = begin(components, open_window(components, request, clock))
     clock.lap("prepare")
@@ -115,11 +110,7 @@ def prepare_repainting(
 
 
 def open_window(components: Components, request: RepaintRequest, clock: Clock) -> RepaintPlan:
-    """Choose the window of the photograph that is redrawn.
-
-    Raises:
-        InputError: The mask has a wrong shape, or is empty.
-    """
+    """Choose the window of the photograph that is redrawn."""
     original = as_rgb(request.picture)
     size = (original.height, original.width)
     gone = torch.zeros(1, 1, *size, dtype=torch.uint8)
@@ -245,11 +236,7 @@ def proposed_box(photograph: Image.Image, identity: Identity) -> Box:
 
 
 def begin_from_noise(components: Components, plan: RepaintPlan) -> RepaintPlan:
-    """Return the plan of networks that see the unchanged part in their noise only.
-
-    Raises:
-        CapabilityError: No adapter can show them a subject there, or it is to be turned.
-    """
+    """Return the plan of networks that see the unchanged part in their noise only."""
     request, pixels, preset = plan.request, plan.pixels, components.preset
     if request.view is not None:
         raise CapabilityError(
@@ -311,12 +298,7 @@ def _compose_whole(
 
 
 def _removed(place: object, original: Image.Image) -> Tensor:
-    """Return the mask of what is removed, (1, 1, H, W) of bytes; soft edges count fully.
-
-    Raises:
-        InputError: The mask is empty.
-        NoSubject: The search finds nothing that stands out.
-    """
+    """Return the mask of what is removed, (1, 1, H, W) of bytes; soft edges count fully."""
     if isinstance(place, Search):
         return removal_mask(original, place)
     mask = given_mask(place, (original.height, original.width))

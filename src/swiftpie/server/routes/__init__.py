@@ -87,11 +87,7 @@ def caller_of(request: Request, body: Drawing | None = None) -> Caller:
 
 
 async def read_upload(upload: object, *, param: str) -> bytes:
-    """Return the bytes of a file in a form.
-
-    Raises:
-        RequestError: It is text, empty, or too large.
-    """
+    """Return the bytes of a file in a form."""
     if isinstance(upload, str):
         raise RequestError(
             f"'{param}' is text. A file is needed.", param=param, code="invalid_image"

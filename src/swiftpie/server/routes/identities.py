@@ -157,11 +157,7 @@ def identity_routes(worker: Worker) -> APIRouter:
     router = APIRouter(route_class=BodyRoute, tags=["identities"])
 
     async def source_of(identity_id: str, kind: str, number: int, request: Request) -> bytes:
-        """Return a picture of the caller's subject, or its mask.
-
-        Raises:
-            RequestError: There is none.
-        """
+        """Return a picture of the caller's subject, or its mask."""
         owner = request.state.owner
         if data := await worker.identity_file(identity_id, f"{kind}/{number}", owner=owner):
             return data
