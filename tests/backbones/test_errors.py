@@ -175,7 +175,7 @@ CALLS = [
     ("dreamlite", lambda s: draw(s, ONE * 2), InputError, "one picture"),
     ("dreamlite", lambda s: draw(s, ONE, ONE), InputError, "one subject"),
     ("dreamlite", lambda s: draw(s, ONE, mask="inline"), CapabilityError, "box"),
-    ("flux2", lambda s: draw(s, ONE, mask="two-pass"), CapabilityError, "box"),
+    ("flux2", lambda s: draw(s, ONE, mask="inline"), CapabilityError, "box"),
     ("flux2", lambda s: s.edit(reference(), "a cat", keyword="dog"), InputError, "keyword"),
     ("dreamlite", by_inversion, CapabilityError, "inversion"),
     (

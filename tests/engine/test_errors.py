@@ -8,7 +8,6 @@ import torch
 
 import swiftpie
 from swiftpie import CapabilityError, ConfigError, InputError, Session
-from swiftpie.engine.graphs.export import functions_of
 from swiftpie.engine.graphs.runtime import load as load_package
 from swiftpie.engine.runner import Cache
 from swiftpie.engine.transforms import transform
@@ -24,11 +23,6 @@ CPU = torch.device("cpu")
 
 def changed(session, **parts):
     return replace(session.components, **parts)
-
-
-def needing_two_passes(session):
-    preset = replace(session.components.preset, detail_mask="two-pass")
-    return functions_of(changed(session, preset=preset))
 
 
 def elsewhere(session):
@@ -55,7 +49,6 @@ CALLS = [
     (without_adapter, CapabilityError, "adapter"),
     (lambda s: transform(offloaded(s.components, CPU), ["compile"]), *(CapabilityError, "offload")),
     (elsewhere, CapabilityError, "CPU"),
-    (needing_two_passes, CapabilityError, "pass"),
     (lambda _: load_package("no_such_package"), MissingExtra, "openvino"),
 ]
 

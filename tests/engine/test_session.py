@@ -25,7 +25,7 @@ STRENGTHS = (
     Scales(identity_scale=1.4, detail_scale=0.2, background_scale=0.3, text_background_scale=1.3),
     Scales(text_scale=0.8, balance=0.5),
 )
-SOURCES = (MaskSource.NONE, MaskSource.INLINE, MaskSource.TWO_PASS)
+SOURCES = (MaskSource.NONE, MaskSource.INLINE)
 
 
 @pytest.fixture(scope="module")

@@ -338,8 +338,6 @@ SUBJECTS = {
     "box": {"box": BOX},
     "box as mask": {"box": BOX, "mask": MaskSource.BOX},
     "inline mask": {"mask": MaskSource.INLINE},
-    "two-pass mask": {"mask": MaskSource.TWO_PASS},
-    "two-pass mask, four steps": {"mask": MaskSource.TWO_PASS, "steps": 4},
     "wide": {"size": (160, 96)},
     "tall with a box": {"size": (128, 192), "box": BOX},
     **{name: {"scales": numbers} for name, numbers in STRENGTHS.items()},

@@ -13,7 +13,7 @@ from tests.quick import thorough_but
 COSTLY = {  # each beside a cheaper picture of its technique
     *("mini: its own size", "mini: two seeds", "mini: two steps", "mini: four steps"),
     *("mini: subject on a plain ground", "mini: a tuned subject", "mini: three references"),
-    *("mini: two-pass mask, four steps", "mini: a scene in the rain", "mini: a scene as a comic"),
+    *("mini: a scene in the rain", "mini: a scene as a comic"),
     *("mini: a mouse at night", "mini: robot in space", "mini: given mask", "mini: a large scene"),
     *("mini, two subjects: boxes as masks", "mini, two subjects: side by side"),
     *("mini, guidance: cfg", "mini, guidance: plain", "mini, style: plain", "mini, style: am2"),

@@ -153,7 +153,7 @@ def threads(session, identity, count):
             (identity, other)[number % 2],
             seed=number,
             scales=Scales(identity_scale=number / count, detail_scale=1 - number / count),
-            mask=(LEFT, MaskSource.INLINE, MaskSource.TWO_PASS)[number % 3],
+            mask=(LEFT, MaskSource.INLINE)[number % 2],
         ).latents
 
     alone = [run(number) for number in range(count)]
@@ -165,7 +165,7 @@ def threads(session, identity, count):
 def batches(session, identity):
     """Rows of a batch against the same seeds alone."""
     compared = []
-    for source in (MaskSource.NONE, MaskSource.INLINE, MaskSource.TWO_PASS):
+    for source in (MaskSource.NONE, MaskSource.INLINE):
         together = draw(session, identity, num_images=2, mask=source)
         alone = [draw(session, identity, seed=seed, mask=source) for seed in range(2)]
         latents = torch.cat([one.latents for one in alone])
@@ -261,8 +261,6 @@ def inline(session, identity):
             break
     else:
         raise AssertionError("no seed shows a mask")
-    twice, two_calls = calls_of(session, identity, mask=MaskSource.TWO_PASS, seed=seed)
-    given = draw(session, identity, mask=twice.result.regions, seed=seed)
     return [
         ("13 inline mask, calls beside the one", float(len(calls) - 1), EXACT),
         (
@@ -270,8 +268,6 @@ def inline(session, identity):
             later_layers(session, calls[0], region),
             BOUND,
         ),
-        ("13 two passes, calls beside the two", float(len(two_calls) - 2), EXACT),
-        ("13 two passes, as their region given", difference(twice.latents, given.latents), BOUND),
     ]
 
 

@@ -22,7 +22,7 @@ Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 NoiseScale = Literal["unit", "sigma", "flow"]
 Renoise = Literal["ddim", "euler_ancestral", "lcm", "tcd"]
 Spacing = Literal["trailing", "fiftieths", "trigflow"]
-FoundMask = Literal["none", "inline", "two-pass"]
+FoundMask = Literal["none", "inline"]
 UntrainedDetail = Literal["joint"]
 EditModeName = Literal["paper", "released"]
 

@@ -46,7 +46,6 @@ PANELS: Mapping[str, str] = {
     "Judges": "clip clip_small dino dino_small siglip2 lpips judges",
     "Run": """
             overrides time_limit resume processes batch_size strict update only_checks
-            uses_ray
         """,
     "Training": "rank learning_rate num_scenes",
     "Jobs": "subject_folder prompt_file seeds",

@@ -95,7 +95,7 @@ WHERE = Option(
 IS_THERE = Option(
     "The picture shows the subject for sure: what looks most like it is taken, however little."
 )
-MASK_SOURCES = "none|inline|two-pass|box|FILE"
+MASK_SOURCES = "none|inline|box|FILE"
 TYPED = frozenset({Surface.CLI, Surface.BATCH})
 
 
@@ -313,8 +313,7 @@ class PersonalizeRequest(_Steered):
         "MaskSource | Region",
         Option(
             "Region in which the subject acts. none: everywhere. inline: attention finds it while "
-            "the picture is drawn. two-pass: a first drawing finds it and a second one uses it, "
-            "which takes twice as long. box: the subject's box. FILE: its white.",
+            "the picture is drawn. box: the subject's box. FILE: its white.",
             MASK_SOURCES,
             kind=str,
         ),

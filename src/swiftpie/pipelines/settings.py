@@ -27,7 +27,6 @@ class MaskSource(StrEnum):
 
     NONE = "none"  # the whole picture
     INLINE = "inline"  # found from attention during the one call of the denoiser
-    TWO_PASS = "two-pass"  # found by a first call without detail, used by a second
     BOX = "box"
 
 

@@ -380,7 +380,7 @@ class Worker:
     async def add_face(
         self, photo: bytes, *, face_number: int | None, name: str, model: str | None, caller: Caller
     ) -> dict[str, Any]:
-        """Encode a person by the face; keep the identity and no photograph, and return its facts."""
+        """Encode a person by the face; keep the identity, no photograph, and return its facts."""
         chosen = self.model_named(model)
         self._check_knows_faces(chosen, param="face")
         image = await self.decode(photo, name="face", key=caller.key)

@@ -187,16 +187,10 @@ def functions_of(
     """Return what is to be traced.
 
     Raises:
-        CapabilityError: The prompts are read by a network of another kind, or the preset finds
-            regions by a first pass.
+        CapabilityError: The prompts are read by a network of another kind.
     """
     names = TOKENS if len(_towers(components)) == 1 else TOKENS_OF_TWO  # refuses other readers
     request, networks = _request(components), _networks_of(components)
-    if source_of_detail(request, components.preset) is MaskSource.TWO_PASS:
-        raise CapabilityError(
-            f"Preset {components.preset.name!r} finds the regions of details by a first pass, and "
-            "a graph is one pass. Export a preset without a 'two-pass' mask."
-        )
     text, identity = cast("Any", components.text), request.subjects[0].identity
     frames = {"pixels": identity.pixels, "mask": identity.mask}
     shape = (components.preset.latent_channels, *components.cells_of(size_px))

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.attention.condition import INLINE_MASK, AttentionCondition, silent_condition
+from swiftpie.attention.condition import AttentionCondition, silent_condition
 from swiftpie.attention.layer_scales import scales_of
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import MAX_SIDE_PX, Components, Placement
@@ -40,7 +40,6 @@ from swiftpie.types import Identity, Prompts, TextCondition
 
 BOX_FEATHER = 0.06  # a box's soft edge, as a share of the picture
 FAR = 100.0  # frame coordinate of every cell for an absent subject
-FOUND = frozenset({MaskSource.INLINE, MaskSource.TWO_PASS})  # regions that the denoiser finds
 
 
 Place = Callable[[Components, PersonalizeRequest, Tensor, TextCondition], Placement]
@@ -111,14 +110,6 @@ def prepare_subjects(
     condition = _by_layer(condition, components, subjects)
     if request.style_reference is not None:
         condition = with_style(condition, components, request)
-    if subjects and MaskSource.TWO_PASS in {source, detail_source}:
-        found = _found_region(components, noise, text, condition)
-        attention = condition.attention
-        if source is MaskSource.TWO_PASS:
-            attention = attention._replace(region=found)
-        if detail_source is MaskSource.TWO_PASS:
-            attention = attention._replace(detail_mask=found)
-        condition = condition._replace(attention=attention)
     latents = components.schedule.initial_latents(noise[0])
     outside = None
     if shown is not None and _is_partial(condition.attention):
@@ -187,12 +178,14 @@ def _check_sources(
 ) -> None:
     """Refuse regions that are to be found where some are given, or where no layer finds any."""
     for name, chosen in sources.items():
-        if chosen in FOUND and any(getattr(subject, name) is not None for subject in subjects):
+        if chosen is MaskSource.INLINE and any(
+            getattr(subject, name) is not None for subject in subjects
+        ):
             raise InputError(
                 f"{name}={chosen.value!r} finds the regions of all subjects, but some have a mask. "
                 "Leave one of the two out."
             )
-        if chosen in FOUND and not components.denoiser.installation.finds_regions:
+        if chosen is MaskSource.INLINE and not components.denoiser.installation.finds_regions:
             raise CapabilityError(
                 f"{name}={chosen.value!r} needs layers that find where a subject is, and preset "
                 f"{components.preset.name!r} has none. Give a box or a mask, or leave it out."
@@ -221,19 +214,6 @@ def source_of_detail(request: PersonalizeRequest, preset: Preset) -> MaskSource:
         subject.mask is not None or subject.detail_mask is not None for subject in request.subjects
     )
     return MaskSource.NONE if has_masks else MaskSource(preset.detail_mask or MaskSource.NONE)
-
-
-def _found_region(
-    components: Components, noise: Tensor, text: TextCondition, condition: SubjectCondition
-) -> Tensor:
-    silent = torch.zeros_like(condition.attention.detail_scale)
-    quiet = condition.attention._replace(detail_scale=silent, detail_background_scale=silent)
-    first = condition._replace(attention=_without_silent_keys(quiet, components))
-    notes: dict[str, Tensor] = {}
-    step = components.schedule.steps[0]
-    latents = components.schedule.initial_latents(noise[0])
-    components.denoiser(latents, step.timestep, text, first, notes)
-    return resize_mask(notes[INLINE_MASK], (noise.shape[3], noise.shape[4])).to(noise)
 
 
 def _region(
