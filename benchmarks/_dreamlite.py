@@ -26,7 +26,7 @@ from transformers import (
 
 from benchmarks._models import PLACES, SUBJECT, Scene, prompt, write_network
 from benchmarks._timing import Action, Round, timed
-from swiftpie.backbones.families.dreamlite import ALONE, BESIDE, PictureProcessor
+from swiftpie.backbones.families.dreamlite import ALONE, WITH_PICTURE, PictureProcessor
 from tests.backbones.tiny_dreamlite import SPECIAL, scheduler
 
 UNET = {
@@ -92,7 +92,7 @@ def language_model() -> Qwen3VLForConditionalGeneration:
 
 def word_tokenizer(*more: str) -> PreTrainedTokenizerFast:
     """Return a tokenizer of whole words, about as many as published ones make of prompts."""
-    said = " ".join([ALONE.template, BESIDE.template, SUBJECT, *PLACES, *more])
+    said = " ".join([ALONE.template, WITH_PICTURE.template, SUBJECT, *PLACES, *more])
     words = sorted(set(re.findall(r"\w+|[^\w\s]+", said)))
     vocabulary = {token: number for number, token in enumerate([*SPECIAL, "<unk>", *words])}
     made = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))

@@ -215,7 +215,7 @@ def _ancestral(step: Step, following: Step) -> Transition:
 
 
 def _consistency(step: Step, following: Step) -> Transition:
-    """Mix a little of the latents into the clean ones, then noise them anew.
+    """Mix a little of the latents into the clean ones, then add new noise.
 
     The mix makes the network an identity at timestep 0, from arXiv:2303.01469, Eq. 5; it is
     2e-8 at timestep 399.

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 MASKED = -1e4  # logit of a key that must not be seen; finite, so that half precision stays finite
 
 
-EPSILON = 1e-5  # beside a variance that divides, as released
+EPSILON = 1e-5  # added to a variance that divides, as released
 
 
 class StyleTokens(NamedTuple):
@@ -202,7 +202,7 @@ def features_of(query: Tensor, key: Tensor, value: Tensor) -> SharedFeatures:
 def share(query: Tensor, key: Tensor, value: Tensor, features: SharedFeatures) -> Shared:
     """Return what `features` make of a layer's own query, key and value, (B, heads, N, d).
 
-    Self-attention reads the picture's keys and values beside its own, after its queries and keys
+    Self-attention reads the picture's keys and values besides its own, after its queries and keys
     have taken the mean and deviation of the picture's: `Attn(AdaIN(q, q_s), [AdaIN(k, k_s), k_s],
     [v, v_s])` (StyleAligned, arXiv:2312.02133, Fig. 4). Differs from the paper: pictures are not
     drawn together. The features are those that the denoiser has of the noised picture, in layers

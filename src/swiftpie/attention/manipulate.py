@@ -18,7 +18,7 @@ from swiftpie.errors import ConfigError
 STABILISER_SHARE = 0.7  # of the new map, at every step (arXiv:2505.21144)
 CEILING = 10.0  # of a scaled map
 FLOOR = 1e-6  # of the level that a soft mask compares with
-EPSILON = 1e-6  # beside a deviation that divides
+EPSILON = 1e-6  # added to a deviation that divides
 QUERIES = -2  # the axis of a map that runs over the places of the picture
 
 

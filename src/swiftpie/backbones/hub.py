@@ -13,7 +13,7 @@ from swiftpie.config import home_folder
 from swiftpie.errors import ConfigError, WeightsError, did_you_mean, short_reason
 from swiftpie.validation import is_portable_name
 
-CONFIG = "config.json"  # the settings of a network, beside its weights
+CONFIG = "config.json"  # the settings of a network, next to its weights
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either is enough
 STEMS = ("diffusion_pytorch_model", "model")  # of weights, in diffusers and in transformers
 PICKLES = ("diffusion_pytorch_model.bin", "pytorch_model.bin")
@@ -189,7 +189,7 @@ def _list(repository: str, revision: str | None, endpoint: str, _moment: int) ->
             sha256 = file.lfs.sha256 if file.lfs else None
             blob = sha256 or file.blob_id
             files[file.rfilename] = RemoteFile(file.rfilename, file.size, blob, sha256)
-    card = info.card_data  # of a licence of their own, publishers write the name beside
+    card = info.card_data  # publishers write the name of their own licence in another field
     licence = getattr(card, "license_name", None) or getattr(card, "license", None)
     if isinstance(licence, list):
         licence = ", ".join(map(str, licence))

@@ -70,7 +70,7 @@ class Peer:
 
     @property
     def changes_text(self) -> bool:
-        """Whether the adapter brings a LoRA, which draws beside a strength of 0 as well."""
+        """Whether the adapter brings a LoRA, which changes drawings at a strength of 0 as well."""
         return any("lora" in name for name in (self.adapter or {}).get("ip_adapter", {}))
 
     def draw_subject(self, prompt: str, reference: Reference, *, seed: int, scale: float) -> Tensor:

@@ -109,7 +109,7 @@ class Preset:
     defaults: Mapping[str, float] = field(default_factory=lambda: FULL_STRENGTH)
     # Where the detail branch acts without a mask or box; None: as the others.
     detail_mask: FoundMask | None = None
-    # The form of that branch where no adapter is loaded; None: there is none then.
+    # The form of that branch without an adapter; None: without one there is no such branch.
     detail: UntrainedDetail | None = None
     edit_mode: EditModeName = "paper"  # account of SwiftEdit that edits follow by default
 

@@ -342,7 +342,7 @@ def _kept(
     done = read_done(folder)
     changes = differences(before, manifest, done=done)
     if changes and (before.run != manifest.run or not update):
-        remedy = "draw all anew with --force"
+        remedy = "draw everything again with --force"
         if before.run == manifest.run:
             remedy = f"keep what is the same and draw the rest with --update, or {remedy}"
         raise ConfigError(

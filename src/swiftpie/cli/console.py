@@ -3,7 +3,6 @@
 import io
 import json
 import logging
-import math
 import os
 import re
 import sys
@@ -221,11 +220,8 @@ def request_facts(
     preset: str, scales: Mapping[str, float], image: "Image.Image", **texts: str
 ) -> dict[str, object]:
     """Return the facts of a request for JSON: texts, preset, size and scales."""
-    strengths = {  # JSON has no infinity; None means no limit
-        name: value if math.isfinite(value) else None for name, value in scales.items()
-    }
     size = {"width": image.width, "height": image.height}
-    return {**texts, "preset": preset, "size": size, "scales": strengths}
+    return {**texts, "preset": preset, "size": size, "scales": dict(scales)}
 
 
 def report_written(target: Target, seed: int) -> None:

@@ -54,9 +54,9 @@ def print_download(needs: "DownloadPlan") -> None:
     lines = []
     for part, files in _by_part(needs):
         listing = part.listing
-        whence = "" if listing is None else f"{listing.repository}@{listing.revision[:SHOWN]}"
+        place = "" if listing is None else f"{listing.repository}@{listing.revision[:SHOWN]}"
         licence = part.licence or NO_LICENCE
-        lines.append(f"{part.name.replace('_', ' ')}: {whence} (licence: {licence})")
+        lines.append(f"{part.name.replace('_', ' ')}: {place} (licence: {licence})")
         large = [file for file in files if file.size >= SMALL_BYTES]
         lines += [f"  {as_size(part.left(file)):>9}  {file.path}" for file in large]
         if small := [file for file in files if file.size < SMALL_BYTES]:

@@ -53,7 +53,7 @@ class EditCall(Call):
     ip_adapter_image: Picture | list[Picture] | None = field(default=None, kw_only=True)
     identity: Identity | None = field(default=None, kw_only=True)  # likewise, encoded
     source_prompt: str | list[str] = field(default="", kw_only=True)
-    keyword: str = field(default="", kw_only=True)  # what shall change, in a word; finds the mask
+    keyword: str = field(default="", kw_only=True)  # what changes, in a word; finds the mask
     box: Box | None = field(default=None, kw_only=True)  # in place of a mask
     settings: EditSettings = field(default_factory=EditSettings, kw_only=True)
 

@@ -100,7 +100,7 @@ def family_of(modules: Mapping[str, Any]) -> Family:
 
 
 def is_made_of(components: Components, modules: Mapping[str, Any]) -> bool:
-    """Whether `components` are these very networks; schedulers and settings aside."""
+    """Whether `components` are these very networks; schedulers and settings do not count."""
     own = components.family.to_modules(components)
     compared = modules.keys() - SETTINGS - {"scheduler"}
     return all(own.get(name) is modules[name] for name in compared)

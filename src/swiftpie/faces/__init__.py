@@ -20,7 +20,7 @@ CONSENT = (
 )
 DEFAULT_ENCODER = "opencv"
 METADATA = {"face": "after a photograph of a person; to be used with that person's consent"}
-"""Stored in every picture, beside the mark that it is generated."""
+"""Stored in every picture, besides the mark that it is generated."""
 
 
 class FaceBox(NamedTuple):

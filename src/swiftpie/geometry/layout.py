@@ -89,7 +89,7 @@ def fit_to_boxes(boxes: Tensor, size: Size, extent: Tensor | None) -> tuple[Tens
 def fitted(layout: Layout, size: Size) -> Layout:
     """Return the `layout` of a subject in a square picture for one of another shape.
 
-    It is as large beside the shorter side as it was, and its feet stay at the same height.
+    It keeps its size relative to the shorter side, and its feet stay at the same height.
 
     Args:
         layout: Made for a square picture; its scale is (B,).

@@ -102,7 +102,7 @@ def turn(frame: Tensor, height: Tensor, pose: Tensor) -> Turned:
 
 
 def follow(points: Tensor, height: Tensor, pose: Tensor) -> Tensor:
-    """Return where points (B, 3) in or beside the subjects come to lie when these are turned.
+    """Return where points (B, 3) in or near the subjects lie after these are turned.
 
     Args:
         points: x, y and z in the coordinates of the frames; z = 0 is the plane of the rim.

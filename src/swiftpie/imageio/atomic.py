@@ -54,7 +54,7 @@ def atomic_file(path: Path, *, force: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`, which takes that name at the end, in one step.
+    """Yield an empty folder next to `path`, which takes that name at the end, in one step.
 
     A `path` that exists by then stays as it is. What is left of the empty folder goes, also if the
     block fails.
@@ -137,7 +137,7 @@ class _Workplace(NamedTuple):
 
 @contextmanager
 def _workplace(path: Path) -> Iterator[_Workplace]:
-    """Yield a new folder beside `path`, which goes at the end.
+    """Yield a new folder next to `path`, which is deleted at the end.
 
     The system releases its lock with the process, so folders of killed processes are recognised.
     """

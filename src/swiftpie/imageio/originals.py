@@ -37,7 +37,7 @@ EXIF_POINTER = 0xA005  # to another block, which is never read
 # Tags of the first block that describe the picture, not its storage or orientation.
 EXIF_WORDS = (*range(0x010E, 0x0111), 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C)
 EXIF_WORDS += (0x8298, *range(0x9C9B, 0x9CA0))
-MAX_KEPT_EXIF = 5_000  # bytes; beside it a JPEG has to hold how the picture was made
+MAX_KEPT_EXIF = 5_000  # bytes; a JPEG also has to hold how the picture was made
 
 # Pillow keeps the upper bytes of colours of 16 bit; with the other byte order it keeps the lower.
 OTHER_BYTES = {

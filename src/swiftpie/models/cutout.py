@@ -97,7 +97,7 @@ def parse_search(text: str) -> Search | None:
     """Read "auto" or "none", and then, or alone, where the subject is.
 
     That is "left,top,right,bottom" for a box, "x,y" for a point on the subject and "not:x,y" for
-    one beside it, apart by spaces. Returns None for what begins like nothing of this.
+    one off it, separated by spaces. Returns None for a text that begins with none of these.
 
     Raises:
         InputError: It begins so, and goes on in another way.
@@ -120,7 +120,7 @@ def parse_search(text: str) -> Search | None:
         else:
             raise InputError(
                 f"{word!r} does not say where a subject is. Give one box L,T,R,B, points X,Y on "
-                "the subject, or not:X,Y beside it, as fractions from 0 to 1, for example "
+                "the subject, or not:X,Y off it, as fractions from 0 to 1, for example "
                 "'0.2,0.1,0.8,0.95' or '0.5,0.5 not:0.1,0.9'."
             )
     return Search(
@@ -143,7 +143,7 @@ def search_of(text: str | Search) -> Search:
 
 
 def search_at(points: Sequence[str], *, box: str | None = None) -> Search:
-    """Return the search for the thing at `points`, each "x,y" on it or "not:x,y" beside it."""
+    """Return the search for the thing at `points`, each "x,y" on it or "not:x,y" off it."""
     for point in points:
         found = PLACE.fullmatch(point)
         if found is None or found["numbers"].count(",") != 1:

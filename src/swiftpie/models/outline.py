@@ -261,7 +261,7 @@ def fill_small_holes(solid: Flags) -> Flags:
 
 def connected_parts(solid: Flags) -> Labels:
     """Number the 4-connected parts of `solid` (h, w) from 1; 0 where it is false."""
-    # The runs of each row are few beside its pixels. A column that is false ends them.
+    # A row has far fewer runs than pixels. A column that is false ends them.
     row = solid.shape[1] + 1
     flat = np.pad(solid, [(0, 0), (0, 1)]).ravel()
     starts, ends = np.flatnonzero(np.diff(flat, prepend=False)).reshape(-1, 2).T

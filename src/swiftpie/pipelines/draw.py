@@ -378,7 +378,7 @@ def explaining_out_of_memory() -> Iterator[None]:
             raise
         raise OutOfMemory(
             f"There is too little memory to draw a picture ({short_reason(error)}). Room for what "
-            "is computed is needed beside the weights. Close other programs, draw fewer pixels, "
+            "is computed is needed besides the weights. Close other programs, draw fewer pixels, "
             "or load with `dtype='auto'`, `engine='offload'` or `engine='tiny-decoder'`."
         ) from error
 

@@ -61,7 +61,7 @@ UNCHANGED = (
 )
 UNCHANGED_INSIDE = (
     "The prompts do not differ, so nothing in the mask will change. Give another prompt, the "
-    "picture of a subject or a variation, or leave the source prompt out to draw the mask anew."
+    "picture of a subject or a variation, or leave the source prompt out to redraw the mask."
 )
 
 
@@ -200,7 +200,7 @@ class Compared:
     """Two prompts about one picture, which are encoded once, where that is needed first."""
 
     encoder: PromptEncoder
-    prompts: tuple[str, str]  # what the picture shows, and what it shall show
+    prompts: tuple[str, str]  # what the picture shows before and after the edit
 
     @cached_property
     def text(self) -> TextCondition:
@@ -351,7 +351,7 @@ def region_of(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:
 def without_change(compared: Compared, mask: Tensor) -> Tensor:
     """Return `mask`, or an empty one and a warning if the two prompts say the same.
 
-    A source prompt without words says nothing about the picture, so the mask is drawn anew.
+    A source prompt without words says nothing about the picture, so the mask is redrawn.
     """
     if not compared.prompts[0].strip() or not compared.are_alike:
         return mask

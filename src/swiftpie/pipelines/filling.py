@@ -158,8 +158,8 @@ def weighted(values: Tensor, down: Tensor, across: Tensor, *, on_band: OnBand = 
     result = values.new_empty(*values.shape[:2], len(down), len(across))
     for rows, above in _bands(down):
         band = down[rows, above] @ values[..., above, :]
-        for columns, beside in _bands(across):
-            result[..., rows, columns] = band[..., beside] @ across[columns, beside].T
+        for columns, used in _bands(across):
+            result[..., rows, columns] = band[..., used] @ across[columns, used].T
         on_band()
     return result
 

@@ -33,7 +33,7 @@ from swiftpie.types import Identity
 
 LIKENESS_PX = 128  # side of the frames that are compared
 NUM_SPREAD = 24  # subjects of the library that tell how far features spread
-COLOUR_WEIGHT = 1.5  # of the histogram, beside 1 for each level of the network
+COLOUR_WEIGHT = 1.5  # of the histogram; each level of the network counts 1
 LIGHTNESS_BINS, CHROMA_BINS, CHROMA_STEP = 5, 16, 8.0  # of Lab
 BINOMIAL = (0.25, 0.5, 0.25)  # light moves colours to the next bin
 SOLID = 0.5  # mask above which a pixel counts
@@ -47,7 +47,7 @@ TWINS = 0.8  # intersection over union from which two candidates are one
 NUM_CLOSER = 4  # best candidates that are looked at closely
 WHOLE_WITHIN = 0.05  # of the best likeness: a candidate that contains the best one is preferred
 CONTAINS = 0.8  # of the best one
-GUESS = 2.0  # log-odds of the winner, beside the network's when the outline is found
+GUESS = 2.0  # log-odds of the winner, added to the network's when the outline is found
 LEAST_ALIKE = 0.6  # below, the subject is taken to be absent; docs/editing.md says what is found
 
 REMEDY = (
@@ -71,7 +71,7 @@ def find_identity(identity: Identity, image: Image.Image, *, is_there: bool = Fa
     Args:
         identity: The subject, encoded from pictures.
         image: The picture to look in.
-        is_there: The picture shows it for sure: what is most alike is taken, however little.
+        is_there: The picture shows it for sure: what is most alike is taken, even if hardly alike.
 
     Raises:
         InputError: The identity was made without a picture.
@@ -110,7 +110,7 @@ def with_place_found(request: Changing) -> Changing:
 
 @torch.no_grad()
 def most_alike(identity: Identity, image: Image.Image) -> Found | None:
-    """Return what looks most like the subject, however little; None if nothing stands out."""
+    """Return what looks most like the subject, even if hardly alike; None if nothing stands out."""
     if not bool(identity.mask.flatten(1).amax(1).gt(0).all()):
         raise InputError(
             "The identity holds no picture of its subject, only the vector of a face, so it cannot "

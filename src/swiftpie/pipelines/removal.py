@@ -25,10 +25,10 @@ GAP = 0.06  # likewise: half of the width of gaps in what goes that go, too
 LOOK_PX = 128  # longer side of what shadows are looked for in
 AROUND = 1.0  # of the thing's longer side: ground on each side that is looked at
 SIDEWAYS, BELOW = 0.7, 0.25  # likewise: so far from the thing a shadow may reach
-BESIDE = 0.12  # likewise, where the ground that is darker goes on
+SIDE_GROUND = 0.12  # likewise, where the ground that is darker goes on
 FOOT = 0.5  # of the thing's height: shadows lie beside the lower part
 DARKER = (0.12, 2.5)  # least and most that a shadow darkens its ground, natural logarithms
-TINT = 0.35  # likewise, of a colour beside the others; another surface differs more
+TINT = 0.35  # likewise, of one colour from the others; another surface differs more
 DARKEST = 0.05  # of [0, 1], added to both sides of the ratio: noise in the dark is no colour
 RIM_PX = 2  # by which a shadow is taken to be larger
 SMOOTH_PX = 2.0  # of ground: texture casts no shadow
@@ -181,7 +181,7 @@ def shadow_of(pixels: Tensor, thing: Tensor, *, most: float = MOST_SHADOW) -> Te
         count = float(reached.sum())
         reached = torch.maximum(reached, grow(reached, 1) * may_be)
     shadow = reached * known
-    near = math.ceil(BESIDE * side)
+    near = math.ceil(SIDE_GROUND * side)
     beyond = (
         (shadow[..., first], (..., slice(0, max(0, left - near)))),
         (shadow[..., last], (..., slice(right + near, None))),

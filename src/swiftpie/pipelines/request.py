@@ -167,7 +167,7 @@ class Subject:
     scale: Annotated[
         float,
         Option(
-            "Strength of this subject beside others: a factor on its identity and detail scales.",
+            "Strength of this subject among others: a factor on its identity and detail scales.",
             least=0,
             most=MAX_SCALE,
             surfaces=frozenset({Surface.BATCH, Surface.HTTP, Surface.COMFYUI}),

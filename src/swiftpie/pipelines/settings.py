@@ -31,7 +31,7 @@ class MaskSource(StrEnum):
 
 
 class EditMode(StrEnum):
-    """Which account of SwiftEdit's attention rescaling is followed; `EditStart` is another choice.
+    """Whether attention is rescaled by SwiftEdit's paper or by its released code.
 
     The latents of a picture are their mean in the paper's mode, a draw in the released one.
     """
@@ -51,7 +51,7 @@ class EditMethod(StrEnum):
     """How an edit finds its way from the picture to what the prompt says."""
 
     INVERSION = "inversion"  # SwiftEdit: a network finds the noise behind the picture
-    REFERENCE = "reference"  # the model reads the picture beside the prompt, and draws it anew
+    REFERENCE = "reference"  # the model reads picture and prompt, and draws all of it
     CHORD = "chord"  # ChordEdit (arXiv:2602.19083): the model alone, by two prompts
 
 
@@ -91,7 +91,7 @@ class Steering(TypedDict, total=False):
 
 
 class DrawingSteering(Steering, total=False):
-    """The same of a picture that is drawn anew, which may have a style."""
+    """The same for a new picture, which may have a style."""
 
     style_reference: "Image.Image | None"
     style_by: StyleBy | None
@@ -293,7 +293,7 @@ class EditSettings(ChordOptions):
     method: Annotated[  # None: by inversion where the model has a network for it
         EditMethod | None,
         Option(
-            "Edit by an inversion network; by reference, with a model that reads pictures beside "
+            "Edit by an inversion network; by reference, with a model that reads pictures besides "
             "the prompt; or by ChordEdit, which needs no weights of its own. By default the first "
             "of them that the model can.",
             surfaces=NOT_COMFYUI,

@@ -266,7 +266,7 @@ def token_in(protocols: Iterable[str]) -> bytes | None:
 
 
 def loopback_names(host: str, more: Iterable[str] = ()) -> frozenset[str]:
-    """Return the names in `Host` under which a server on `host` is reached."""
+    """Return the values of the header `Host` that reach a server on `host`."""
     names = {*more, "localhost", "127.0.0.1", "[::1]", "::1"}
     if host not in {"0.0.0.0", "::", ""}:
         names.add(f"[{host}]" if ":" in host else host)

@@ -533,7 +533,7 @@ def bytes_of_url(url: str, *, param: str) -> bytes:
         if head.startswith("data:image/") and head.endswith(";base64"):
             return base64.b64decode(text, validate=True)
     except binascii.Error:
-        pass  # as any other text that is none
+        pass  # refused as any other text below
     raise RequestError(
         f"'{param}' is not a data URL with a picture in base64. Addresses are never fetched. Send "
         "data:image/png;base64,… or use a form.",

@@ -418,7 +418,7 @@ class Worker:
     async def identity_file(self, number: str, name: str, *, owner: str) -> bytes | None:
         """Return a file of an identity, None if it has none of this name.
 
-        Files of a shared store are encoded anew, as uploads are, because others can write there.
+        Files of a shared store are encoded again, as uploads are, because others can write there.
         """
         data = await self.identities.file(number, name, owner=owner)
         if data is None or not self.identities.is_shared:

@@ -9,7 +9,7 @@ from diffusers.models.attention_processor import Attention
 
 from swiftpie import SwiftPiePipeline
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.families.dreamlite import ALONE, BESIDE, SEEN_PX, HalvesAttention
+from swiftpie.backbones.families.dreamlite import ALONE, SEEN_PX, WITH_PICTURE, HalvesAttention
 from swiftpie.engine.runner import tensor_bytes
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
@@ -97,7 +97,7 @@ def test_prompts_are_read_as_diffusers_reads_them(session, place):
     seen = text.look(to_tensor(reference()))
     for mode, found, wording in (
         ("generate", text.encode([PROMPT]), ALONE),
-        ("edit", text.encode_with_picture([PROMPT], seen), BESIDE),
+        ("edit", text.encode_with_picture([PROMPT], seen), WITH_PICTURE),
     ):
         said = re.search(rf"(\[{mode.title()}\].*){{}}", wording.template)[1] + PROMPT
         expected, mask = pipeline.encode_prompt(
@@ -121,7 +121,7 @@ def test_a_picture_is_looked_at_once(place):
         session.edit(reference(), prompt, seed=SEED)
     order, picture, first, second = lengths
     assert looks == [1]
-    assert order == BESIDE.dropped
+    assert order == WITH_PICTURE.dropped
     assert picture > (SEEN_PX // 32) ** 2
     assert first == second
     session.edit(reference(shift=9), "a cat", seed=SEED)

@@ -94,7 +94,7 @@ ALONE = Wording(
     dropped=34,
     longest=200,
 )
-BESIDE = Wording(
+WITH_PICTURE = Wording(
     CHAT.format(
         "Describe the key features of the input image (color, shape, size, texture, objects, "
         "background), then explain how the user's text instruction should alter or modify the "
@@ -197,10 +197,10 @@ class DreamLite(WholeFamily):
         seen = {k: v.to(device) for k, v in processor(shown, return_tensors="pt").items()}
         count = int(seen["image_grid_thw"].prod()) // processor.merge_size**2
         mark = text.encoder.config.image_token_id
-        words = _tokens(text, "", BESIDE)
+        words = _tokens(text, "", WITH_PICTURE)
         tokens = [*words[: words.index(mark)], *[mark] * count]
-        before = text.opening(tokens[: BESIDE.dropped])
-        tokens = tokens[BESIDE.dropped :]
+        before = text.opening(tokens[: WITH_PICTURE.dropped])
+        tokens = tokens[WITH_PICTURE.dropped :]
         row = torch.tensor([tokens], device=device)
         kinds = (row == mark).int()
         positions, _ = text.network.get_rope_index(
@@ -218,7 +218,7 @@ class DreamLite(WholeFamily):
             raise InputError(
                 f"The prompt says {PICTURE!r}, by which this model marks a picture. Leave that out."
             )
-        return TextCondition.joined([_read(text, prompt, BESIDE, seen) for prompt in prompts])
+        return TextCondition.joined([_read(text, prompt, WITH_PICTURE, seen) for prompt in prompts])
 
     def denoiser_of(self, network: Any, *, reads_references: bool) -> "WholeDenoiser":  # noqa: ANN401 - of `denoiser_class`
         """Install attention that computes the same and takes a bias; see `WholeFamily`."""

@@ -397,7 +397,7 @@ def unknown_fingerprint() -> str:
 
 
 def _spelled_as(tensors: Mapping[str, Tensor], names: Any) -> dict[str, Tensor]:  # noqa: ANN401
-    """Return `tensors` under those of their spellings, over the years, that are among `names`."""
+    """Return `tensors` by names among `names`, whose spelling has changed over the years."""
     fitted = {}
     for name, tensor in tensors.items():
         if name.endswith(POSITION_IDS):

@@ -1,7 +1,7 @@
 """YuNet with a recogniser, SFace or one of ArcFace's format: ONNX files from the user's disk.
 
 SFace is allowed in commercial use. OpenCV has the same decoding of YuNet, and agrees to 0.001 px;
-it would save some 70 lines here and bring 150 MB with threads and log lines of their own beside
+it would save some 70 lines here and bring 150 MB with threads and log lines of their own besides
 onnxruntime, which other recognisers need.
 """
 

@@ -243,7 +243,7 @@ def picture_input(
     if most and len(pictures) > most:
         raise InputError(
             f"{len(pictures)} pictures of subjects were given, and preset "
-            f"{components.preset.name!r} draws beside {most}. Give one subject with one picture."
+            f"{components.preset.name!r} takes {most}. Give one subject with one picture."
         )
     inside, outside = scales.detail_scale > 0, scales.background_scale > 0
     acts = [

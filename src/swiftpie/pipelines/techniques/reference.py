@@ -1,4 +1,4 @@
-"""Edits by a model that reads the picture itself, as reference tokens or beside its own."""
+"""Edits by a model that reads the picture itself, as tokens or as half of its latents."""
 
 from functools import partial
 
@@ -30,7 +30,7 @@ def claims(components: Components, request: EditRequest) -> bool:
 
 @torch.no_grad()
 def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
-    """Encode the picture as a reference of its own size; noise and prompt draw it anew.
+    """Encode the picture as a reference of its own size; it is redrawn from noise and prompt.
 
     Without a mask all of it may change, as such models have it.
 

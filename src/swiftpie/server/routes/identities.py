@@ -86,7 +86,7 @@ def upload_routes(worker: Worker) -> APIRouter:
             str,
             Form(
                 description="Where to look: 'auto', or a box L,T,R,B around the subject, points "
-                "X,Y on it and not:X,Y beside it, apart by spaces, in shares from 0 to 1.",
+                "X,Y on it and not:X,Y off it, separated by spaces, in shares from 0 to 1.",
                 max_length=4_000,
             ),
         ] = "auto",
@@ -97,7 +97,7 @@ def upload_routes(worker: Worker) -> APIRouter:
         and sent with the picture to /v1/identities.
 
         Raises:
-            RequestError: It shall be found by what others may not choose on this machine.
+            RequestError: `cutout` is neither a place nor "auto".
         """
         search = search_of(cutout)
         if search.is_whole:
@@ -188,7 +188,7 @@ def identity_routes(worker: Worker) -> APIRouter:
 
     @router.get("/v1/identities/{identity_id}/pictures/{number}", **pictured("webp"))
     async def source(identity_id: str, number: int, request: Request) -> Response:
-        """Return a picture of a subject, drawn anew and no larger than is of use."""
+        """Return a picture of a subject, encoded again and shrunk to the size that is used."""
         data = await source_of(identity_id, "pictures", number, request)
         return Response(data, media_type="image/webp")
 
