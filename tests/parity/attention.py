@@ -191,13 +191,6 @@ def silent_semantics(condition):
     )
 
 
-def loud(condition):
-    """Identity scales that a cap has to hold back."""
-    return condition._replace(
-        identity_scale=4 * condition.identity_scale, detail_scale=4 * condition.detail_scale
-    )
-
-
 def largest(found, expected):
     """The largest difference in shares of the largest value."""
     assert found.shape == expected.shape

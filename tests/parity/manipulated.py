@@ -85,7 +85,7 @@ class ShapedCross(dense.DenseCross):
             )
             output = output + factor * self.seen(row, subject, attn.heads)
         maps = np.ones((len(shares), len(states)))
-        return dense.leave(attn, self.call.cap(output, said, row)), maps
+        return dense.leave(attn, output), maps
 
     def seen(self, row, subject, heads):
         """Attention to a subject, (N, D)."""
