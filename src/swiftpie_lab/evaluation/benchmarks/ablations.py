@@ -227,6 +227,7 @@ class AblationDrawer:
             scales=setup.scales,
             mask=MaskSource.NONE,
             without=frozenset(part for part, is_out in without.items() if is_out),
+            **self.benchmark.posture(case),
             **steering_of(setup.identity_guidance, len(session.components.schedule.steps)),
         )
 

@@ -56,7 +56,9 @@ def test_every_row_is_another_picture(drawn, case):
 def test_everything_is_what_the_session_draws(session, ablations, drawer, case):
     known = ablations.known(case)
     subject = session.encode_identity(known["reference"], masks=known["reference-mask"])
-    expected = session.personalize(subject, case.prompt, seed=case.seed, scene=WORDS_ALONE)
+    expected = session.personalize(
+        subject, case.prompt, seed=case.seed, scene=WORDS_ALONE, **ablations.posture(case)
+    )
     region = load_mask(known["truth-mask"], known["truth-mask"].size)
     drawn = session.draw(drawer.request(session, case, drawer.setups[EVERYTHING], region))
     assert drawn.images[0].tobytes() == expected.images[0].tobytes()
