@@ -81,6 +81,7 @@ class Cutout(NamedTuple):
 
     way: str  # one of `CutoutMethod`
     confidence: float | None  # in [0, 1]; None if unknown
+    is_cut: bool = False  # whether the lower border of the picture cuts the subject off
 
     def __str__(self) -> str:
         return self.way if self.confidence is None else f"{self.way} {self.confidence:.2f}"

@@ -16,6 +16,7 @@ from swiftpie.geometry.layout import THINNEST, Layout, fitted, from_box, upright
 from swiftpie.masks import Box, subject_extent
 from swiftpie.mini.reading import Reading, read_all
 from swiftpie.mini.relight import SIDE_PX
+from swiftpie.mini.compositing import WHOLE
 from swiftpie.mini.scenes import ASSETS, PHOTOGRAPH_PX, Ground, scene_library
 from swiftpie.mini.words import tokens_in
 from swiftpie.noise import share_of
@@ -35,6 +36,8 @@ NEAR_DEPTH = 0.12  # of its height, by which it goes back there
 ROWS = 24  # of the ground that are tried
 CLOSE = 0.36  # share of the height that the tallest subject has after a step nearer
 NEAREST = 1.7  # times that a photograph is enlarged by that at most
+PORTRAIT = (0.6, 0.7)  # share of the height of one that the lower border cuts, chosen by seed
+BELOW = 0.02  # of its height, that lies below the border
 FEET = 0.1  # of the picture, below the feet
 BEYOND = 0.25  # of the photograph, beyond its ground: what tells where one is
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
@@ -210,9 +213,16 @@ def staged(
         wide, high = subject_extent(request.subjects[number].identity.mask[:1])[0].tolist()
         extent = (max(wide, THINNEST) * size[0], max(high, THINNEST) * size[1])
         x = (number + (0.3 + 0.4 * aside if count == 1 else 0.5)) / count
-        boxes.append(stand(ground, extent, usual, share=near, x=x))
-    view = nearer(boxes, ground)
+        if _is_cut(request.subjects[number]):
+            boxes.append(close_up(extent, share=near, x=x))
+        else:
+            boxes.append(stand(ground, extent, usual, share=near, x=x))
+    view = WHOLE if any(map(_is_cut, request.subjects)) else nearer(boxes, ground)
     return Staged(ground, view, tuple(seen_in(view, box) for box in boxes))
+
+
+def _is_cut(subject: Subject) -> bool:
+    return any(cutout.is_cut for cutout in subject.identity.cutouts[:1])
 
 
 @cache
@@ -273,6 +283,19 @@ def stand(
     rows = [wanted + (near - wanted) * row / ROWS for row in range(ROWS + 1)]
     foot = max(rows, key=lambda row: standing_at(row)[0])  # the first of those that are wide enough
     _, centre, width, height = standing_at(foot)
+    return (centre - width / 2, foot - height, centre + width / 2, foot)
+
+
+def close_up(extent: tuple[float, float], *, share: float, x: float) -> Box:
+    """Return the box of a subject that the lower border of its photograph cuts off.
+
+    The lower border of the picture cuts it as well, as in a portrait; see `stand`.
+    """
+    height = PORTRAIT[0] + (PORTRAIT[1] - PORTRAIT[0]) * share
+    height = min(height, (1 - 2 * MARGIN) * extent[1] / extent[0])
+    width = height * extent[0] / extent[1]
+    centre = min(1 - MARGIN - width / 2, max(MARGIN + width / 2, x))
+    foot = 1 + BELOW * height
     return (centre - width / 2, foot - height, centre + width / 2, foot)
 
 

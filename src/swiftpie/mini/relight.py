@@ -23,7 +23,7 @@ from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.scene_network import UNCOVERED, scene_relighter
 from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.weather import PixelRows, draw_weather, lift_weather
-from swiftpie.mini.words import NIGHT, PLAIN, SEASONS, WEATHERS, WINTER, SceneSetting
+from swiftpie.mini.words import AUTUMN, NIGHT, PLAIN, SEASONS, WEATHERS, WINTER, SceneSetting
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.draw import Plan
@@ -129,6 +129,8 @@ def relight(
         run: What calls the network that draws; see `Components`.
         on_band: Called after each band of rows of a large picture; may raise to stop.
     """
+    if place is None:
+        setting, before = setting.in_photographs, before.in_photographs
     if setting == before:
         return image
     between = before._replace(season=setting.season)
@@ -141,9 +143,13 @@ def relight(
     picture = as_rgb(image)
     reference = _reference(picture)
     drawn = _drawn(reference, setting, noise=noise, place=place, run=run)
+    is_season = place is None and setting == PLAIN._replace(season=setting.season)
+    meant = meant_change(reference, drawn) if is_season else 1.0
     if picture.size == (SIDE_PX, SIDE_PX):
-        return to_pil(drawn)[0]
-    return _carried_over(picture, changes_between(reference, drawn), on_band)
+        return to_pil(torch.lerp(reference, drawn, meant))[0]
+    changes = changes_between(reference, drawn)
+    changes = within(changes, meant) if is_season else changes
+    return _carried_over(picture, changes, on_band)
 
 
 @torch.no_grad()
@@ -196,8 +202,24 @@ def _drawn(
     drawn = run(
         scene_relighter(), noise, reference, *(torch.tensor([number]) for number in numbers)
     )
-    is_photo = place is None and setting.time == NIGHT
-    return without_lamps(reference, drawn) if is_photo else drawn
+    if place is not None:
+        return drawn
+    drawn = _in_colours_of(setting, reference, drawn)
+    return without_lamps(reference, drawn) if setting.time == NIGHT else drawn
+
+
+def _in_colours_of(setting: SceneSetting, reference: Tensor, drawn: Tensor) -> Tensor:
+    """Return what is drawn of a reference, (1, 3, h, w), without colours that no season brings.
+
+    Snow and bare wood are not lilac, and autumn makes nothing greener.
+    """
+    red, green, blue = drawn.split(1, dim=1)
+    if setting.season == WINTER:
+        green = torch.maximum(green, torch.minimum(red, blue))
+    elif setting.season == AUTUMN:
+        before = reference[:, 1:2] - (reference[:, :1] + reference[:, 2:]) / 2
+        green = torch.minimum(green, (red + blue) / 2 + before.clamp_min(0))
+    return torch.cat([red, green, blue], dim=1)
 
 
 def _leafy(pixels: Tensor) -> Tensor:
@@ -263,9 +285,10 @@ def weathered(picture: Tensor, setting: SceneSetting, *, noise: Tensor, is_photo
     name = DRAWN_WEATHERS.get(setting.weather)
     if name is None:
         return picture
+    time = setting.in_photographs.time if is_photo else setting.time
     size = (picture.shape[2], picture.shape[3])
     view = PixelRows(size, (0, size[0]), _repeats(size))
-    return draw_weather(picture, noise, name=name, time=setting.time, view=view, is_photo=is_photo)
+    return draw_weather(picture, noise, name=name, time=time, view=view, is_photo=is_photo)
 
 
 @torch.no_grad()
@@ -273,7 +296,7 @@ def add_weather(
     image: Image.Image, setting: SceneSetting, *, noise: Tensor, on_band: OnBand = int
 ) -> Image.Image:
     """Return a photograph behind the rain, the flakes or the fog of `setting`; see `relight`."""
-    name, time = DRAWN_WEATHERS.get(setting.weather), setting.time
+    name, time = DRAWN_WEATHERS.get(setting.weather), setting.in_photographs.time
     if name is None:
         return image
     result = Image.new("RGB", image.size)

@@ -35,7 +35,7 @@ from swiftpie.mini.reading import Reading, read, read_all
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
-from swiftpie.mini.words import NIGHT
+from swiftpie.mini.words import FOG, NIGHT
 from swiftpie.noise import draw_noise, share_of
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.draw import Plan
@@ -51,6 +51,7 @@ from swiftpie.types import GenerationResult, Identity
 
 RIM_PX = 1  # what is left out of an outline
 NIGHT_SHARE = 0.87  # of a drawn subject by night, which else keeps 15 % more light than its place
+CLEARER = 0.6  # share of the fog that is not before subjects, which stand near, but behind them
 LARGE = 1.5  # times the pixels that the model was trained on are a large picture
 
 
@@ -72,7 +73,10 @@ class SceneRow(NamedTuple):
         The outlines of `subjects`, (1, 1, H, W) in [0, 1], are drawn.
         """
         setting, art = self.reading.shown_setting, self.reading.rendition
-        picture = weathered(picture, setting, noise=self.noise, is_photo=self.is_photo)
+        seen = weathered(picture, setting, noise=self.noise, is_photo=self.is_photo)
+        if subjects is not None and self.is_photo and setting.weather == FOG:
+            seen = torch.lerp(seen, picture, CLEARER * subjects)
+        picture = seen
         return picture if art is None else render_picture(picture, self.noise, art, edges=subjects)
 
 

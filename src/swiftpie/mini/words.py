@@ -106,8 +106,9 @@ WORN = (
 NO_SUBJECT = frozenset(("nothing", "nobody", "empty", "none", "no-one"))
 TURNING = frozenset(("lying", "upside", "head", "leaning", "tilted"))
 """Words of poses for which a subject is not upright."""
-CLOUDY, SNOWFALL = tuple(WEATHERS).index("cloudy"), tuple(WEATHERS).index("snowfall")
-WINTER, NIGHT = tuple(SEASONS).index("winter"), tuple(TIMES).index("night")
+CLOUDY, SNOWFALL, FOG = (tuple(WEATHERS).index(name) for name in ("cloudy", "snowfall", "fog"))
+NIGHT, DAWN = (tuple(TIMES).index(name) for name in ("night", "dawn"))
+AUTUMN, WINTER = (tuple(SEASONS).index(name) for name in ("autumn", "winter"))
 
 
 def _words_of(*tables: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
@@ -142,6 +143,7 @@ ARTICLES = frozenset(("a", "an", "the", "some", "front", "top", "middle", "next"
 # How prompts say what falls or hangs in the air, and what a picture without it shows: its light.
 IN_THE_AIR = re.compile(
     r"\b(?:while it is (?:snowing|raining)"
+    r"|(?:on|in)\s+(?:a|an|the)\s+(?:rainy|stormy|snowy|foggy|misty)\s+(?:morning|day)"
     r"|(?:(?:in|under|through|during|amid)\s+)?(?:(?:a|an|the|some)\s+)?"
     r"(?:(?:heavy|light|thick|dense|falling|pouring)\s+)*"
     r"(?:rain|rainy weather|raining|storm|stormy weather|thunderstorm|drizzle"
@@ -157,6 +159,12 @@ class SceneSetting(NamedTuple):
     time: int = 0
     weather: int = 0
     season: int = 0
+
+    @property
+    def in_photographs(self) -> "SceneSetting":
+        """The setting with fog that is grey at dawn, too: it scatters the light of a low sun."""
+        is_grey = self.weather == FOG and self.time == DAWN
+        return self._replace(time=PLAIN.time) if is_grey else self
 
 
 PLAIN = SceneSetting()

@@ -26,7 +26,7 @@ from swiftpie.imageio.images import (
     to_pil,
     to_tensor,
 )
-from swiftpie.masks import check_mask, grow
+from swiftpie.masks import HALF, check_mask, grow
 from swiftpie.models.cutout import ANYWHERE, CutOut, Search, cut_out
 from swiftpie.models.denoiser import read_references
 from swiftpie.models.outline import GUIDE_PIXELS
@@ -38,6 +38,7 @@ MAX_REFERENCES = 8
 SOLID = 0.95  # of a mask: less is an edge, which shows some of the ground
 EDGES = 320  # edges as wide in a longer side: so far within a mask it may show some, too
 FAINT = 0.02  # weight of the colours there
+CUT_SHARE = 0.4  # of a subject's width, that the lower border of its picture cuts
 FACE_CROP_PX = 224  # what image encoders see of an aligned face
 
 
@@ -271,9 +272,16 @@ def crop_subject(
     found = cut_out_or_given(image, mask, search, name=name)
     fill = 1.0 if found.how.way is CutoutMethod.NONE else SUBJECT_FILL
     pixels, cover = crop_square(image, found.mask, fill=fill)
-    if found.how.way is not CutoutMethod.TRANSPARENCY:
-        pixels = own_colours(pixels, cover)
-    return SubjectCrop(pixels, cover, fill, found.how)
+    if found.how.way is CutoutMethod.TRANSPARENCY:  # often cropped to the subject
+        return SubjectCrop(pixels, cover, fill, found.how)
+    pixels = own_colours(pixels, cover)
+    return SubjectCrop(pixels, cover, fill, found.how._replace(is_cut=_is_cut(found.mask)))
+
+
+def _is_cut(mask: Tensor) -> bool:
+    """Whether a subject (1, 1, H, W) ends at the lower border of its picture, and not before."""
+    columns = (mask[0, 0] > HALF).any(dim=0).sum()
+    return bool((mask[0, 0, -1] > HALF).sum() > CUT_SHARE * columns)
 
 
 def frame_of(found: SubjectCrop, size_px: int) -> Frame:
