@@ -22,6 +22,7 @@ _CONTACT = 1.5  # the shadow that touches the feet is darker than the one that i
 _CONTACT_WIDTH, _CONTACT_HEIGHT = 0.36, 0.065  # of the frame's side
 _OCCLUSION, _MOST_OCCLUDED = 3.0, 0.5  # where it touches the ground: of the darkness; at most
 _STANDING, _CLOSE = 0.15, 0.07  # of the frame's side: what is so low stands; the ground's reach
+_SOFT = 0.02  # of the frame's side: how far the sides of that darkness fade
 _FLATTEN = 0.45  # a length along the line of sight, on ground seen from a standing height
 _THIN = 0.2  # a shadow thrown sideways keeps this height: what casts it is not flat
 _FADE = 0.6  # share of the darkness that the far end of the shadow has lost
@@ -299,7 +300,13 @@ def _touching(alpha: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> Tensor:
     stands = _eased(1 - (base - lowest) / (_STANDING * wide)) * (lowest > 0)
     gap = (y - lowest) / (_CLOSE * wide)
     near = stands * torch.exp(-gap.square())
-    return F.avg_pool2d(F.avg_pool2d(near, 3, stride=1, padding=1), 3, stride=1, padding=1)
+    return _softened(_softened(near, wide), wide)
+
+
+def _softened(shade: Tensor, wide: Tensor) -> Tensor:
+    """Return a shade (B, 1, h, w) whose sides fade over a share of what casts it."""
+    reach = max(1, round(_SOFT * float(wide.max()) * shade.shape[-1]))
+    return F.avg_pool2d(shade, (3, 2 * reach + 1), stride=1, padding=(1, reach))
 
 
 def _thrown(alpha: Tensor, base: Tensor, cast: Shadow, wide: Tensor, y: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from torch import Tensor
 from swiftpie.backbones.components import Components, Placement
 from swiftpie.geometry.layout import THINNEST, Layout, fitted, from_box, upright
 from swiftpie.masks import Box, subject_extent
+from swiftpie.mini.compositing import WHOLE
 from swiftpie.mini.reading import Reading, read_all
 from swiftpie.mini.relight import SIDE_PX
-from swiftpie.mini.compositing import WHOLE
 from swiftpie.mini.scenes import ASSETS, PHOTOGRAPH_PX, Ground, scene_library
 from swiftpie.mini.words import tokens_in
 from swiftpie.noise import share_of

@@ -15,7 +15,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from PIL import Image
+from PIL import Image, ImageStat
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -24,9 +24,9 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import Layout, to_affine
 from swiftpie.geometry.relief import height
 from swiftpie.geometry.shading import Lighting, dilated, outline_of, with_shadow
-from swiftpie.imageio.images import extrapolate, mask_to_pil, plane, to_pil, to_tensor
+from swiftpie.imageio.images import SURE, extrapolate, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask
-from swiftpie.mini.changes import apply_maps, changes_between
+from swiftpie.mini.changes import apply_maps, changes_between, whole_change
 from swiftpie.mini.compositing import INSIDE, WHOLE, SubjectReference, colours_of, shrunk_into
 from swiftpie.mini.fields import paste
 from swiftpie.mini.looks import appearance
@@ -35,10 +35,12 @@ from swiftpie.mini.reading import Reading, read, read_all
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
-from swiftpie.mini.words import FOG, NIGHT
+from swiftpie.mini.words import FOG, LOOK_WORDS, NIGHT, PLAIN
 from swiftpie.noise import draw_noise, share_of
+from swiftpie.pipelines.compositing import log_ratio
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.draw import Plan
+from swiftpie.pipelines.filling import brightness
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
     Output,
@@ -50,6 +52,8 @@ from swiftpie.pipelines.techniques.personalize import check_subjects, has_own_si
 from swiftpie.types import GenerationResult, Identity
 
 RIM_PX = 1  # what is left out of an outline
+LIGHT_PX = 4.0  # deviation of a blur of the drawn light
+AROUND = 0.1  # of the picture, around subjects: how far it tells what light falls on them
 NIGHT_SHARE = 0.87  # of a drawn subject by night, which else keeps 15 % more light than its place
 CLEARER = 0.6  # share of the fog that is not before subjects, which stand near, but behind them
 LARGE = 1.5  # times the pixels that the model was trained on are a large picture
@@ -66,6 +70,7 @@ class SceneRow(NamedTuple):
     is_ground: bool  # whether subjects stand on it, and cast shadows
     noise: Tensor  # (1, 32, 32, 32) that the weather follows
     boxes: tuple[Box | None, ...]  # in which subjects stand; None: the model places them
+    level: float | None  # brightness of a photograph over that by day; None: in plain light
 
     def finished(self, picture: Tensor, *, subjects: Tensor | None = None) -> Tensor:
         """Return a picture (1, 3, H, W) in [-1, 1] behind the weather, as the art it shall be.
@@ -225,8 +230,26 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         place = relight(picture, setting, noise=noise, place=shown, run=components.run)
         is_ground = name is None or scene_library().is_ground(name)
         boxes = (None,) * len(request.subjects) if found is None else found.boxes
-        rows.append(SceneRow(reading, seed, place, name, is_photo, is_ground, noise, boxes))
+        level = None if setting == PLAIN or not is_photo else _level(picture, place, boxes)
+        rows.append(SceneRow(reading, seed, place, name, is_photo, is_ground, noise, boxes, level))
     return rows
+
+
+def _level(before: Image.Image, after: Image.Image, boxes: Sequence[Box | None]) -> float:
+    """Return the mean brightness of a place, around its subjects, over that of the place before."""
+    known = [box for box in boxes if box is not None]
+    lefts, tops, rights, bottoms = zip(*(known or [WHOLE]), strict=True)
+    part = (
+        max(0.0, min(lefts) - AROUND) * after.width,
+        max(0.0, min(tops) - AROUND) * after.height,
+        min(1.0, max(rights) + AROUND) * after.width,
+        min(1.0, max(bottoms) + AROUND) * after.height,
+    )
+    small = (
+        picture.resize((16, 16), Image.Resampling.BOX, box=part) for picture in (after, before)
+    )
+    lit, plain = (ImageStat.Stat(picture.convert("L")).mean[0] + 1 for picture in small)
+    return lit / plain
 
 
 @torch.no_grad()
@@ -238,6 +261,8 @@ def _finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Generatio
     for index, row in enumerate(plan.rows):
         drawing = pixels[index].cpu() if is_tensor else to_tensor(images[index])
         drawn_mask = plane(masks[index])
+        if row.reading.shown_setting.time == NIGHT:
+            drawing = at_night(drawing)
         if (drawing.shape[2], drawing.shape[3]) == plan.size:
             outlines = [_outline(plan, each, index, drawn_mask) for each in range(len(plan.lights))]
         else:
@@ -245,8 +270,6 @@ def _finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Generatio
         if not row.is_ground:
             outlines = [(opacity, torch.zeros_like(shadow)) for opacity, shadow in outlines]
         drawing = _textured(plan, row, index, drawing)
-        if row.reading.shown_setting.time == NIGHT:
-            drawing = at_night(drawing)
         picture, mask = put_before(to_tensor(row.place), drawing, drawn_mask, outlines)
         masks[index] = mask_to_pil(mask)[0]
         picture = row.finished(picture, subjects=mask)
@@ -356,9 +379,39 @@ def _enlarged(
         large = detailed + (1 - detailed[:, 3:]) * large
         outlines.append(with_shadow(detailed[:, 3:], layout, light, large_mask))
     drawn = _own_colours(drawing, small[:, 3:], drawn_mask)
-    changes = changes_between(2 * colours_of(small) - 1, drawn)
+    known = 2 * colours_of(small) - 1
+    if LOOK_WORDS.isdisjoint(plan.rows[row].reading.tokens):
+        level = plan.rows[row].level
+        changes = _light_between(known, drawn, small[:, 3:], level=level)
+    else:
+        changes = changes_between(known, drawn)
     changes = F.interpolate(changes, plan.size, mode="bilinear", align_corners=False)
     return apply_maps(changes, 2 * colours_of(large) - 1).clamp(-1, 1), large_mask, outlines
+
+
+def _light_between(before: Tensor, after: Tensor, alpha: Tensor, *, level: float | None) -> Tensor:
+    """Return the change of light from `before` to `after`, (1, 3, h, w) in [-1, 1], as maps.
+
+    The light differs by place, and how it changes colours does not: what else a drawing changes is
+    an error.
+
+    Args:
+        before: The subjects as their references show them.
+        after: As they are drawn.
+        alpha: Where they are, (1, 1, h, w).
+        level: Mean brightness after over that before; None: as it is drawn.
+    """
+    maps = whole_change(before, after)
+    old, new, mapped = (
+        brightness((values + 1) / 2).clamp_min(0)
+        for values in (before, after, apply_maps(maps, before))
+    )
+    grey = log_ratio(new, mapped, alpha, LIGHT_PX)
+    if level is not None:
+        shown, wanted = (mapped * grey.exp() * alpha).sum(), level * (old * alpha).sum()
+        grey = grey + ((wanted + SURE) / (shown + SURE)).log()
+    gain = grey.exp()
+    return torch.cat([maps[:, :9] * gain, (maps[:, 9:] + 1) * gain - 1], dim=1)
 
 
 def names_of(rows: Sequence[SceneRow]) -> str:

@@ -36,9 +36,13 @@ from swiftpie.types import Cutout, CutoutMethod, Identity
 LARGE_PX = 512  # longest side of a large frame; a megabyte, where twice the detail would take four
 MAX_REFERENCES = 8
 SOLID = 0.95  # of a mask: less is an edge, which shows some of the ground
+RIMS = 90  # rims as wide in a longer side: so far an outline may be off
+APART = (0.15, 0.45)  # of colours in [-1, 1]: too alike to tell how they mix, and clearly apart
+STEEPER = 1.4  # times, so that noise in plain ground leaves no veil
 EDGES = 320  # edges as wide in a longer side: so far within a mask it may show some, too
 FAINT = 0.02  # weight of the colours there
 CUT_SHARE = 0.4  # of a subject's width, that the lower border of its picture cuts
+OUTLINES = frozenset((CutoutMethod.MASK, CutoutMethod.NETWORK, CutoutMethod.COLOUR))  # no mattes
 FACE_CROP_PX = 224  # what image encoders see of an aligned face
 
 
@@ -211,6 +215,27 @@ def face_identity(
     return replace(_semantic_identity(components, tokens, shown, mask), is_face=True)
 
 
+def unmixed(pixels: Tensor, mask: Tensor) -> Tensor:
+    """Return how much of each pixel (1, 3, H, W) a subject covers near its outline, (1, 1, H, W).
+
+    Colours on both sides of the outline, carried on over it, tell how a pixel mixes them. Where
+    they are alike, and in parts too thin to have an inside, the outline stays.
+    """
+    rim = max(2, round(max(mask.shape[-2:]) / RIMS))
+    solid = (mask > HALF).to(pixels)
+    inside, outside = 1 - grow(1 - solid, rim), 1 - grow(solid, rim)
+    ground = extrapolate(pixels, outside)
+    apart = extrapolate(pixels, inside) - ground
+    length = apart.square().sum(dim=1, keepdim=True).sqrt()
+    share = ((pixels - ground) * apart).sum(dim=1, keepdim=True) / length.square().clamp_min(FAINT)
+    share = (STEEPER * (F.avg_pool2d(share.clamp(0, 1), 3, 1, 1) - 0.5) + 0.5).clamp(0, 1)
+    low, high = APART
+    is_told = grow(inside, 2 * rim + 1) * grow(outside, 2 * rim + 1)
+    cover = torch.lerp(mask, share, is_told * ((length - low) / (high - low)).clamp(0, 1))
+    cover = torch.maximum(cover, inside)
+    return cover * grow(solid, (rim + 1) // 2)
+
+
 def own_colours(pixels: Tensor, mask: Tensor) -> Tensor:
     """Return `pixels` (1, 3, H, W) with the subject's colours where `mask` (1, 1, H, W) is soft.
 
@@ -274,6 +299,8 @@ def crop_subject(
     pixels, cover = crop_square(image, found.mask, fill=fill)
     if found.how.way is CutoutMethod.TRANSPARENCY:  # often cropped to the subject
         return SubjectCrop(pixels, cover, fill, found.how)
+    if found.how.way in OUTLINES:
+        cover = unmixed(pixels, cover)
     pixels = own_colours(pixels, cover)
     return SubjectCrop(pixels, cover, fill, found.how._replace(is_cut=_is_cut(found.mask)))
 

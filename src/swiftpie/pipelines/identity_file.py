@@ -254,7 +254,11 @@ def _read_cutouts(stored: object, *, pictures: int) -> tuple[Cutout, ...]:
     found = []
     for entry in stored if isinstance(stored, list) else [None]:
         match entry:
-            case [str(way), (int() | float() | None) as sure, *rest] if rest in ([], [True], [False]):
+            case [str(way), (int() | float() | None) as sure, *rest] if rest in (
+                [],
+                [True],
+                [False],
+            ):
                 is_plain = len(way) <= MAX_TEXT and way.isprintable()
                 if not is_plain or not (sure is None or 0 <= sure <= 1):
                     raise ValueError("how it was cut out cannot be read")
