@@ -8,7 +8,8 @@ FOLDER holds the packages as they are downloaded:
 
 `places.json` next to the library says which file each photograph is made from and how it is cut,
 who made it, and where its ground and horizon are: polygons and heights are shares of its sides, and
-`metre` gives how much of the height a metre takes at two heights.
+`metre` gives how much of the height a metre takes at two heights. `size` is that of photographs
+that are sharp at no larger one.
 Panoramas of light (.exr) need `pip install OpenEXR`.
 """
 
@@ -32,7 +33,7 @@ from PIL import Image
 from swiftpie.errors import InputError
 from swiftpie.mini.scenes import ASSETS, PLACES, PLACES_INDEX
 
-SIZE = (768, 576)  # of every photograph
+SIZE = (768, 576)  # of a photograph, where its place has none of its own
 VIEW = (704, 560)  # of a view cut out of a panorama
 ANGLE, PITCH = 88, -10  # degrees: the width of such a view, and how far below the horizon it looks
 CUBE_PX = 1024  # a side of a cube's faces
@@ -157,12 +158,12 @@ def cubic(share: np.ndarray) -> list[np.ndarray]:
     ]
 
 
-def cut(picture: Image.Image, source: dict[str, Any]) -> bytes:
+def cut(picture: Image.Image, source: dict[str, Any], size: tuple[int, int]) -> bytes:
     """Return the photograph of the library, as a WebP file."""
     picture = picture.convert("RGB")
     sides = 2 * picture.size
     box = tuple(share * side for share, side in zip(source["crop"], sides, strict=True))
-    picture = picture.resize(SIZE, Image.Resampling.LANCZOS, box=box, reducing_gap=3)
+    picture = picture.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=3)
     if "gain" in source:
         light = source["gain"] * (np.asarray(picture) / 255) ** 2.2
         room = 1 - SHOULDER
@@ -186,8 +187,9 @@ def main() -> None:
         for row in rows:
             for number, photograph in enumerate(row["photographs"]):
                 source = photograph["made_from"]
+                size = tuple(row.get("size", SIZE))
                 entry = zipfile.ZipInfo(f"{row['name']}-{number}.webp")
-                pack.writestr(entry, cut(raw(Path(room), source), source))
+                pack.writestr(entry, cut(raw(Path(room), source), source, size))
     count = sum(len(row["photographs"]) for row in rows)
     sys.stdout.write(f"wrote {count} photographs of {len(rows)} places to {given.out}\n")
 

@@ -32,8 +32,8 @@ def local_affine_maps(before: Tensor, after: Tensor) -> Tensor:
         (1, 12, h, w): nine factors, rows by columns, and three offsets. Where `before` is flat,
         the map is the one of the whole picture with another offset.
     """
-    whole = whole_change(before, after)
-    rest = (after - apply_maps(whole, before))[0]
+    whole = _whole_map(before, after)
+    rest = (after - apply_maps(_everywhere(whole), before))[0]
     colours = before[0]
     mean, rest_mean = _smooth(colours), _smooth(rest)
     spread = _smooth(_products(colours, colours)) - _products(mean, mean)
@@ -41,8 +41,8 @@ def local_affine_maps(before: Tensor, after: Tensor) -> Tensor:
     square = (3, 3)
     factors = _solved(spread.unflatten(0, square), shared.unflatten(0, square), ridge=RIDGE)
     offsets = rest_mean - (factors * mean).sum(dim=1)
-    factors = _smooth(factors.flatten(0, 1)) + whole[0, :9]
-    offsets = _smooth(offsets) + whole[0, 9:]
+    factors = _smooth(factors.flatten(0, 1)) + whole[:, :3].reshape(9, 1, 1)
+    offsets = _smooth(offsets) + whole[:, 3:, None]
     return torch.cat([factors, offsets])[None]
 
 
@@ -55,7 +55,7 @@ def without_lamps(before: Tensor, after: Tensor) -> Tensor:
         before: One picture, (1, 3, h, w) in [-1, 1].
         after: The same by night, (1, 3, h, w).
     """
-    expected = apply_maps(whole_change(before, after), before)
+    expected = apply_maps(_everywhere(_whole_map(before, after)), before)
     excess = after - expected
     warmer = (excess[:, :1] - excess[:, 2:]) / 2
     lit = ((torch.maximum(brightness(excess), warmer) - LAMP) / (2 * LAMP)).clamp(0, 1)
@@ -93,12 +93,6 @@ def changes_between(before: Tensor, after: Tensor) -> Tensor:
     maps = local_affine_maps(before, after)
     maps[:, 9:] += after - apply_maps(maps, before)
     return maps
-
-
-def whole_change(before: Tensor, after: Tensor) -> Tensor:
-    """Return the one map that best makes `after` of `before`, both (1, 3, h, w): (1, 12, 1, 1)."""
-    whole = _whole_map(before, after)
-    return torch.cat([whole[:, :3].flatten(), whole[:, 3]]).view(1, 12, 1, 1)
 
 
 def apply_maps(maps: Tensor, pixels: Tensor) -> Tensor:
@@ -148,6 +142,11 @@ def within(maps: Tensor, share: Tensor) -> Tensor:
     """Return maps (1, 12, h, w) of which only a `share` (1, 1, h, w) in [0, 1] is applied."""
     nothing = F.pad(torch.eye(3).flatten(), (0, 3)).view(1, 12, 1, 1).to(maps)
     return torch.lerp(nothing, maps, share)
+
+
+def _everywhere(whole: Tensor) -> Tensor:
+    """Return a map (3, 4) as maps (1, 12, 1, 1)."""
+    return torch.cat([whole[:, :3].flatten(), whole[:, 3]]).view(1, 12, 1, 1)
 
 
 def _products(first: Tensor, second: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from swiftpie.masks import Box, subject_extent
 from swiftpie.mini.compositing import WHOLE
 from swiftpie.mini.reading import Reading, read_all
 from swiftpie.mini.relight import SIDE_PX
-from swiftpie.mini.scenes import ASSETS, PHOTOGRAPH_PX, Ground, scene_library
+from swiftpie.mini.scenes import ASSETS, Ground, scene_library
 from swiftpie.mini.words import tokens_in
 from swiftpie.noise import share_of
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
@@ -35,7 +35,6 @@ NEAR_BASE = 0.9  # likewise in a near place, as a wall, beyond whose edge is not
 NEAR_DEPTH = 0.12  # of its height, by which it goes back there
 ROWS = 24  # of the ground that are tried
 CLOSE = 0.36  # share of the height that the tallest subject has after a step nearer
-NEAREST = 1.7  # times that a photograph is enlarged by that at most
 PORTRAIT = (0.6, 0.7)  # share of the height of one that the lower border cuts, chosen by seed
 BELOW = 0.02  # of its height, that lies below the border
 FEET = 0.1  # of the picture, below the feet
@@ -145,14 +144,16 @@ def _predicted(
 def picture_size(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
     """Return height and width in pixels: the request's, else the place's own, else the preset's.
 
-    Pictures of one request have one size: that of a photograph if any of their places is one. A
+    Pictures of one request have one size: that of the smallest photograph of their places. A
     model that was loaded for smaller pictures than its own draws those.
     """
     is_open = request.size_px is None and components.preset.image_size_px >= SIDE_PX
     if is_open and isinstance(request.scene, str):
-        places = [place_of(request, reading) for reading in read_all(components, request)]
-        if any(map(scene_library().is_photographed, places)):
-            return PHOTOGRAPH_PX[::-1]
+        known = scene_library()
+        places = {place_of(request, reading) for reading in read_all(components, request)}
+        sizes = [known.size_of(place) for place in places if known.is_photographed(place)]
+        if sizes:
+            return min(sizes)[::-1]
     return size_of(components, request)
 
 
@@ -307,7 +308,7 @@ def nearer(boxes: Sequence[Box], ground: Ground) -> Box:
     lefts, tops, rights, feet = zip(*boxes, strict=True)
     tallest = max(foot - top for top, foot in zip(tops, feet, strict=True))
     room = max(tallest, max(feet) - min(tops), max(rights) - min(lefts)) + 2 * MARGIN
-    most = min(NEAREST, 1 / room)
+    most = min(ground.nearest, 1 / room)
     side = 1 / max(1.0, min(most, CLOSE / tallest))
     if not ground.is_near:
         highest = max(0.0, min(y for _, y in ground.corners) - BEYOND)

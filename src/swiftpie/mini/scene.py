@@ -15,7 +15,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from PIL import Image, ImageStat
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -26,7 +26,7 @@ from swiftpie.geometry.relief import height
 from swiftpie.geometry.shading import Lighting, dilated, outline_of, with_shadow
 from swiftpie.imageio.images import SURE, extrapolate, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask
-from swiftpie.mini.changes import apply_maps, changes_between, whole_change
+from swiftpie.mini.changes import apply_maps, changes_between
 from swiftpie.mini.compositing import INSIDE, WHOLE, SubjectReference, colours_of, shrunk_into
 from swiftpie.mini.fields import paste
 from swiftpie.mini.looks import appearance
@@ -35,7 +35,7 @@ from swiftpie.mini.reading import Reading, read, read_all
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
-from swiftpie.mini.words import FOG, LOOK_WORDS, NIGHT, PLAIN
+from swiftpie.mini.words import FOG, LOOK_WORDS, NIGHT, PLAIN, SceneSetting
 from swiftpie.noise import draw_noise, share_of
 from swiftpie.pipelines.compositing import log_ratio
 from swiftpie.pipelines.denoise import Clock
@@ -70,7 +70,7 @@ class SceneRow(NamedTuple):
     is_ground: bool  # whether subjects stand on it, and cast shadows
     noise: Tensor  # (1, 32, 32, 32) that the weather follows
     boxes: tuple[Box | None, ...]  # in which subjects stand; None: the model places them
-    level: float | None  # brightness of a photograph over that by day; None: in plain light
+    light: Tensor | None  # (1, 3, 1, 1), by which a setting changes colours; None: as drawn
 
     def finished(self, picture: Tensor, *, subjects: Tensor | None = None) -> Tensor:
         """Return a picture (1, 3, H, W) in [-1, 1] behind the weather, as the art it shall be.
@@ -230,15 +230,24 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         place = relight(picture, setting, noise=noise, place=shown, run=components.run)
         is_ground = name is None or scene_library().is_ground(name)
         boxes = (None,) * len(request.subjects) if found is None else found.boxes
-        level = None if setting == PLAIN or not is_photo else _level(picture, place, boxes)
-        rows.append(SceneRow(reading, seed, place, name, is_photo, is_ground, noise, boxes, level))
+        light = _light_in(setting, picture, place, boxes) if is_photo else None
+        rows.append(SceneRow(reading, seed, place, name, is_photo, is_ground, noise, boxes, light))
     return rows
 
 
-def _level(before: Image.Image, after: Image.Image, boxes: Sequence[Box | None]) -> float:
-    """Return the mean brightness of a place, around its subjects, over that of the place before."""
-    known = [box for box in boxes if box is not None]
-    lefts, tops, rights, bottoms = zip(*(known or [WHOLE]), strict=True)
+def _light_in(
+    setting: SceneSetting, before: Image.Image, after: Image.Image, boxes: Sequence[Box | None]
+) -> Tensor | None:
+    """Return by how much the light of a setting changes each colour of a photograph, (1, 3, 1, 1).
+
+    None where snow or leaves change them as well. What is around the subjects tells it.
+    """
+    if setting == PLAIN._replace(season=setting.season):
+        return torch.ones(1, 3, 1, 1)
+    if setting.season != PLAIN.season:
+        return None
+    known = [box for box in boxes if box is not None] or [WHOLE]
+    lefts, tops, rights, bottoms = zip(*known, strict=True)
     part = (
         max(0.0, min(lefts) - AROUND) * after.width,
         max(0.0, min(tops) - AROUND) * after.height,
@@ -248,8 +257,8 @@ def _level(before: Image.Image, after: Image.Image, boxes: Sequence[Box | None])
     small = (
         picture.resize((16, 16), Image.Resampling.BOX, box=part) for picture in (after, before)
     )
-    lit, plain = (ImageStat.Stat(picture.convert("L")).mean[0] + 1 for picture in small)
-    return lit / plain
+    lit, plain = (to_tensor(picture).mean(dim=(2, 3), keepdim=True) + 1 for picture in small)
+    return (lit + SURE) / (plain + SURE)
 
 
 @torch.no_grad()
@@ -380,38 +389,32 @@ def _enlarged(
         outlines.append(with_shadow(detailed[:, 3:], layout, light, large_mask))
     drawn = _own_colours(drawing, small[:, 3:], drawn_mask)
     known = 2 * colours_of(small) - 1
-    if LOOK_WORDS.isdisjoint(plan.rows[row].reading.tokens):
-        level = plan.rows[row].level
-        changes = _light_between(known, drawn, small[:, 3:], level=level)
+    seen = plan.rows[row]
+    if seen.light is not None and LOOK_WORDS.isdisjoint(seen.reading.tokens):
+        changes = _light_between(known, drawn, small[:, 3:], light=seen.light)
     else:
         changes = changes_between(known, drawn)
     changes = F.interpolate(changes, plan.size, mode="bilinear", align_corners=False)
     return apply_maps(changes, 2 * colours_of(large) - 1).clamp(-1, 1), large_mask, outlines
 
 
-def _light_between(before: Tensor, after: Tensor, alpha: Tensor, *, level: float | None) -> Tensor:
-    """Return the change of light from `before` to `after`, (1, 3, h, w) in [-1, 1], as maps.
+def _light_between(before: Tensor, after: Tensor, alpha: Tensor, *, light: Tensor) -> Tensor:
+    """Return the change from `before` to `after`, (1, 3, h, w) in [-1, 1], by `light`, as maps.
 
-    The light differs by place, and how it changes colours does not: what else a drawing changes is
-    an error.
+    How much of it falls where is as drawn. What else a drawing changes is an error.
 
     Args:
         before: The subjects as their references show them.
         after: As they are drawn.
         alpha: Where they are, (1, 1, h, w).
-        level: Mean brightness after over that before; None: as it is drawn.
+        light: By how much it changes each colour in the mean, (1, 3, 1, 1).
     """
-    maps = whole_change(before, after)
-    old, new, mapped = (
-        brightness((values + 1) / 2).clamp_min(0)
-        for values in (before, after, apply_maps(maps, before))
-    )
-    grey = log_ratio(new, mapped, alpha, LIGHT_PX)
-    if level is not None:
-        shown, wanted = (mapped * grey.exp() * alpha).sum(), level * (old * alpha).sum()
-        grey = grey + ((wanted + SURE) / (shown + SURE)).log()
-    gain = grey.exp()
-    return torch.cat([maps[:, :9] * gain, (maps[:, 9:] + 1) * gain - 1], dim=1)
+    old, new = (brightness((values + 1) / 2) for values in (before, after))
+    shading = log_ratio(new, old, alpha, LIGHT_PX).exp()
+    gains = light * shading * ((old * alpha).sum() + SURE) / ((old * shading * alpha).sum() + SURE)
+    nothing = torch.zeros_like(shading)
+    red, green, blue = gains.split(1, dim=1)
+    return torch.cat([red, *[nothing] * 3, green, *[nothing] * 3, blue, gains - 1], dim=1)
 
 
 def names_of(rows: Sequence[SceneRow]) -> str:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 ASSETS = Path(__file__).parents[1] / "assets" / "scene"
 PACK, INDEX = "scenes.zip", "scenes.json"
 PLACES, PLACES_INDEX = "places.zip", "places.json"  # photographs, and what is known of them
-PHOTOGRAPH_PX = (768, 576)  # width and height of each
+PHOTOGRAPH_PX = (768, 576)  # width and height of each that is sharp at this size
+NEAREST, NEAREST_SOFT = 1.7, 1.3  # times that a photograph is enlarged at most, and a soft one
 CREDIT = "Photographs: each with its own author and licence; others drawn by SwiftPie, Apache-2.0"
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
 OF_A_THING = frozenset(("of", "with", "to"))  # what stands behind them is part of a thing as well
@@ -52,6 +53,7 @@ class Ground(NamedTuple):
     corners: tuple[tuple[float, float], ...]  # x and y of a polygon
     metre: tuple[tuple[float, float], tuple[float, float]]  # y, and the height of a metre there
     is_near: bool  # a place for small things, as a table
+    nearest: float = NEAREST  # times that the photograph is enlarged at most
 
     def metre_at(self, y: float) -> float:
         """Return the height of a metre whose foot is at `y`."""
@@ -64,7 +66,7 @@ class Ground(NamedTuple):
         across, down = min(1, wider), min(1, 1 / wider)
         corners = tuple(((x - 0.5) / across + 0.5, (y - 1) / down + 1) for x, y in self.corners)
         first, second = (((y - 1) / down + 1, metre / down) for y, metre in self.metre)
-        return Ground(corners, (first, second), self.is_near)
+        return self._replace(corners=corners, metre=(first, second))
 
     def seen_in(self, view: tuple[float, float, float, float]) -> "Ground":
         """Return the ground of a part of the picture: left, top, right and bottom."""
@@ -72,7 +74,7 @@ class Ground(NamedTuple):
         wide, high = right - left, bottom - top
         corners = tuple(((x - left) / wide, (y - top) / high) for x, y in self.corners)
         first, second = (((y - top) / high, metre / high) for y, metre in self.metre)
-        return Ground(corners, (first, second), self.is_near)
+        return self._replace(corners=corners, metre=(first, second))
 
     def span_at(self, y: float) -> tuple[float, float]:
         """Return the left and the right end of the ground at a height, within the picture."""
@@ -98,6 +100,7 @@ class Scenes:
         rows = json.loads(self._pack.read(INDEX))
         photographed = json.loads(facts.read_text(encoding="utf-8"))
         self._grounds = {row["name"]: _grounds_of(row) for row in photographed}
+        self._sizes = {row["name"]: _size_of(row) for row in photographed}
         self._credits = {
             row["name"]: [photograph["credit"] for photograph in row["photographs"]]
             for row in photographed
@@ -162,6 +165,10 @@ class Scenes:
     def is_photographed(self, name: str) -> bool:
         """Whether the pictures of a place are photographs, and not drawings."""
         return name in self._grounds
+
+    def size_of(self, name: str) -> tuple[int, int]:
+        """Return width and height in pixels of the photographs of a place."""
+        return self._sizes[name]
 
     def credits_of(self, name: str) -> list[dict[str, str]]:
         """Return author, title, source and licence of each photograph of a place, in order."""
@@ -351,12 +358,18 @@ def cut_to(
     return ImageOps.fit(picture.convert("RGB"), size, method or Image.Resampling.BICUBIC)
 
 
+def _size_of(row: Mapping[str, Any]) -> tuple[int, int]:
+    width, height = row.get("size", PHOTOGRAPH_PX)
+    return width, height
+
+
 def _grounds_of(row: Mapping[str, Any]) -> tuple[Ground, ...]:
+    nearest = NEAREST if _size_of(row) == PHOTOGRAPH_PX else NEAREST_SOFT
     grounds = []
     for photograph in row["photographs"]:
         corners = tuple((x, y) for x, y in photograph["ground"])
         first, second = ((y, metre) for y, metre in photograph["metre"])
-        grounds.append(Ground(corners, (first, second), photograph["is_near"]))
+        grounds.append(Ground(corners, (first, second), photograph["is_near"], nearest))
     return tuple(grounds)
 
 
