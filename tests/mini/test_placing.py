@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from swiftpie.mini.placing import LEAST, MOST, SMALL_M, heights, heights_in, stand
+from swiftpie.mini.placing import LEAST, MOST, SMALL_M, close_up, heights, heights_in, stand
 from swiftpie.mini.reading import read
 from swiftpie.mini.scenes import scene_library
 
@@ -38,6 +38,15 @@ def test_the_ground_reaches_behind_the_feet_of_what_stands_on_a_slanted_edge():
         overhang = 0.06 * (right - left)
         assert first - overhang <= left
         assert right <= last + overhang
+
+
+@pytest.mark.parametrize("extent", [(1.0, 1.5), (3.0, 1.0)])
+def test_what_its_photograph_cuts_off_is_cut_by_the_lower_border_of_the_picture(extent):
+    for share in (0.0, 0.5, 0.99):
+        left, top, right, foot = close_up(extent, share=share, x=share)
+        assert 1 < foot < 1.02
+        assert min(left, top, 1 - right) >= 0
+        assert (right - left) / (foot - top) == pytest.approx(extent[0] / extent[1])
 
 
 def test_a_subject_has_its_usual_height_where_the_picture_has_room():

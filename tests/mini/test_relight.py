@@ -73,6 +73,32 @@ def test_without_a_setting_the_picture_stays_bit_for_bit(noise):
     assert add_weather(photo, PLAIN, noise=noise) is photo
 
 
+@pytest.mark.parametrize(("before", "after"), [("fog", "fog at dawn"), ("fog at dawn", "fog")])
+def test_fog_over_a_photograph_is_grey_at_dawn_too(noise, before, after):
+    photo = photograph(31, 17)
+    by_day, at_dawn = (read(text).setting for text in (before, after))
+    assert relight.relight(photo, at_dawn, before=by_day, noise=noise) is photo
+    assert add_weather(photo, at_dawn, noise=noise) == add_weather(photo, by_day, noise=noise)
+
+
+@pytest.mark.parametrize(
+    ("season", "drawn", "expected"),
+    [
+        ("winter", (0.9, 0.8, 0.95), (0.9, 0.9, 0.95)),  # lilac snow
+        ("winter", (0.9, 0.5, 0.2), (0.9, 0.5, 0.2)),
+        ("autumn", (0.5, 0.9, 0.5), (0.5, 0.6, 0.5)),  # a stone that was hardly green
+        ("autumn", (0.5, 0.55, 0.5), (0.5, 0.55, 0.5)),
+    ],
+)
+def test_seasons_bring_no_colours_that_no_photograph_shows(noise, season, drawn, expected):
+    def network(*_):
+        return torch.tensor(drawn).view(1, 3, 1, 1).expand(1, 3, 256, 256)
+
+    grey = Image.new("RGB", (256, 256), (128, 141, 128))  # greener than grey by 0.1 of [-1, 1]
+    seen = relight.relight(grey, read(f"in {season}").setting, noise=noise, run=network)
+    assert np.abs(values(seen)[9, 9] / 127.5 - 1 - expected).max() < 0.02
+
+
 @pytest.mark.parametrize("size", [(37, 211), (1, 1)])
 def test_the_night_is_darker_at_any_size(noise, size):
     photo = photograph(*size)

@@ -49,7 +49,7 @@ def test_each_photograph_is_credited_and_outlines_its_ground(name):
     for number, credit in enumerate(known.credits_of(name)):
         assert {"author", "title", "source", "licence"} == {*filter(credit.get, credit)}
         assert FREE.fullmatch(credit["licence"])
-        assert known.image(name, number).size == PHOTOGRAPH_PX
+        assert known.image(name, number).size == known.size_of(name)
         ground = known.ground(name, (number + 0.5) / known.count(name))
         if not known.is_ground(name):
             assert ground is None

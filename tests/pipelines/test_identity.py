@@ -15,7 +15,13 @@ from swiftpie import InputError, WeightsError
 from swiftpie.errors import NoSubject
 from swiftpie.imageio.decoding import is_safetensors
 from swiftpie.pipelines import identity as identities
-from swiftpie.pipelines.identity import LARGE_PX, MAX_REFERENCES, encode_identity, with_own_colours
+from swiftpie.pipelines.identity import (
+    LARGE_PX,
+    MAX_REFERENCES,
+    encode_identity,
+    unmixed,
+    with_own_colours,
+)
 from swiftpie.pipelines.identity_file import FORMAT, fitted, read_identity_header
 from tests.pipelines.tiny_editor import tiny_editor
 from tests.shapes import as_mask, ellipse
@@ -74,6 +80,26 @@ def test_the_soft_edge_of_a_cut_out_has_the_colour_of_the_subject(ground, size):
     soft, solid = (mask > 0.05)[0, 0].numpy(), (mask > 0.99)[0, 0].numpy()
     assert np.abs(cut - subject)[soft].mean() < 4
     assert np.array_equal(cut[solid], np.asarray(photo)[solid])
+
+
+def test_an_outline_that_is_off_follows_the_colours_of_the_photograph():
+    truth = as_mask(ellipse().resize((200, 200)).filter(ImageFilter.GaussianBlur(1)))
+    photo = torch.lerp(torch.full((1, 3, 200, 200), -0.6), torch.full((1, 3, 200, 200), 0.5), truth)
+    given = (torch.roll(truth, (1, 2), dims=(2, 3)) > 0.5).float()
+    found = unmixed(photo, given)
+    assert (found - truth).abs().sum() < 0.5 * (given - truth).abs().sum()
+    plain = torch.zeros(1, 3, 200, 200)  # colours that tell nothing leave it as it is
+    assert torch.equal(unmixed(plain, given), given)
+
+
+@pytest.mark.parametrize(("bottom", "is_cut"), [(200, True), (190, False)])
+def test_an_identity_knows_whether_its_photograph_cuts_it_off(session, tmp_path, bottom, is_cut):
+    mask = Image.new("L", (200, 200))
+    mask.paste(255, (50, 60, 150, bottom))
+    identity = session.encode_identity(Image.new("RGB", (200, 200), "red"), masks=[mask])
+    session.save_identity(identity, tmp_path / "x.spid")
+    for known in (identity, session.load_identity(tmp_path / "x.spid")):
+        assert [cutout.is_cut for cutout in known.cutouts] == [is_cut]
 
 
 @pytest.mark.parametrize("side", [200, 600])
