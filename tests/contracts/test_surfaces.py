@@ -404,7 +404,7 @@ PLACE = {"box": list(BOX)}
 OUTCOME = {"place": "jobs.jsonl, line 1", "status": "done", "bytes": OPEN, "ms": OPEN}
 OUTCOME |= {"seed": SEED, "preset": "mini", "warnings": [], "cutouts": []}
 NOT_RANDOM = "The seed has no effect: nothing of this edit is random."
-CUT = {"way": "transparency", "confidence": 1.0}
+CUT = {"way": "transparency", "confidence": 1.0, "is_cut": False}
 ANSWERS = {  # what HTTP and assistants say, the words that HTTP counts, and the line of a report
     "one subject": (
         {},

@@ -243,8 +243,8 @@ def striped_ball():
 def test_a_large_picture_is_the_small_one_with_the_detail_of_the_reference(session):
     ball = session.encode_identity(striped_ball())
     assert ball.large is not None
-    small = session.draw(request_of(ball))
-    large = session.draw(request_of(ball, size_px=(512, 512)))
+    small = session.draw(request_of(ball, scene="kitchen"))
+    large = session.draw(request_of(ball, scene="kitchen", size_px=(512, 512)))
     mask = values(large.subject_masks[0])
     assert (mask > 250).mean() > 0.02
     shrunk = values(large.images[0].resize((128, 128), Image.Resampling.BOX))
