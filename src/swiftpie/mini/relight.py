@@ -144,7 +144,7 @@ def relight(
     reference = _reference(picture)
     drawn = _drawn(reference, setting, noise=noise, place=place, run=run)
     is_season = place is None and setting == PLAIN._replace(season=setting.season)
-    meant = meant_change(reference, drawn) if is_season else 1.0
+    meant = meant_change(reference, drawn) if is_season else torch.ones(1, 1, 1, 1)
     if picture.size == (SIDE_PX, SIDE_PX):
         return to_pil(torch.lerp(reference, drawn, meant))[0]
     changes = changes_between(reference, drawn)
