@@ -1,4 +1,4 @@
-"""Public files of face encoders, planned and downloaded as weights are."""
+"""Public files of face encoders and cut-outs, planned and downloaded as weights are."""
 
 import shutil
 from collections.abc import Sequence
@@ -13,11 +13,24 @@ from swiftpie.backbones.sources import FileSelection, PartFinder, WeightFormats
 from swiftpie.config import home_folder
 from swiftpie.faces import FACE_ENCODERS, FaceEncoder, FaceSettings, ModelFile
 from swiftpie.imageio.atomic import atomic_file, make_folder
+from swiftpie.models import isnet
 
 
 def face_folder() -> Path:
     """Return the folder of downloaded face encoders."""
     return home_folder() / "faces"
+
+
+def plan_cutout(choices: Choices) -> DownloadPlan:
+    """Plan the network that `swiftpie.models.isnet` reads.
+
+    Raises:
+        WeightsError: It is missing, and its host refuses it.
+    """
+    place = RepoReference(isnet.REPOSITORY, isnet.FILE, isnet.REVISION)
+    finder = PartFinder(choices, WeightFormats(prefers_half=False, allow_pickle=False))
+    part = finder.find("cut-out network", "cutout", str(place), FileSelection())
+    return DownloadPlan((replace(part, licence=isnet.LICENCE),))
 
 
 def plan_faces(encoders: Sequence[str], choices: Choices) -> DownloadPlan:
