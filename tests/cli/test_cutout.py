@@ -12,6 +12,7 @@ from tests.shapes import ellipse, photo, star
 
 PROMPT = "a photo of a subject on a beach"
 BOX = "0.2,0.05,0.8,0.95"
+SMALL = ("--size", "128x128")
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +46,8 @@ def test_a_cut_out_tells_which_way_was_taken_and_how_sure_it_is(call, things, tm
 def test_pictures_identities_and_json_tell_how_their_subject_was_cut_out(call, things, tmp_path):
     out, saved = tmp_path / "out.png", tmp_path / "star.spid"
     sources = (things / "star.png", f"{things / 'star.png'}:{things / 'mask.png'}")
-    told = told_of(
-        call, "personalize", *sources, PROMPT, "-o", out, "--cutout", BOX, "--cutout", "auto"
-    )
+    chosen = ("--cutout", BOX, "--cutout", "auto", *SMALL)
+    told = told_of(call, "personalize", *sources, PROMPT, "-o", out, *chosen)
     ((first, second),) = told["cutouts"]
     assert first["way"] == "network"
     assert second == {"way": "mask", "confidence": 1.0}
@@ -60,7 +60,7 @@ def test_pictures_identities_and_json_tell_how_their_subject_was_cut_out(call, t
     assert "cut out by none" in result.stderr
     inspected = told_of(call, "identity", "inspect", saved)
     assert inspected["cutouts"] == [{"way": "none", "confidence": None}]
-    again = told_of(call, "personalize", saved, PROMPT, "-o", out, "--force")
+    again = told_of(call, "personalize", saved, PROMPT, "-o", out, "--force", *SMALL)
     assert again["cutouts"] == [[{"way": "none", "confidence": None}]]
 
 

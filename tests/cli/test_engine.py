@@ -16,7 +16,7 @@ def test_every_transform_is_listed(call):
 
 def test_a_picture_is_drawn_by_the_transforms_that_are_named(call, hamster, tmp_path):
     out = tmp_path / "out.png"
-    arguments = ("personalize", hamster, PROMPT, "-o", out, "--seed", 7)
+    arguments = ("personalize", hamster, PROMPT, "-o", out, "--size", "128x128")
     assert call(*arguments, "--engine", "folded-upsampling").exit_code == 0
     refused = call(*arguments, "--force", "--engine", "folded-upsampling, offload")
     assert refused.exit_code == 1

@@ -11,6 +11,7 @@ from swiftpie.faces import CONSENT
 from swiftpie.imageio.writing import read_metadata
 from tests.faces.tiny_faces import BOX, PHOTO, make_models, recogniser
 from tests.faces.tiny_world import FACE_ID_PLUS, LOOKING, make_world, options
+from tests.quick import thorough_but
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def pixels(path):
         return np.asarray(opened.convert("RGB"), dtype=float)
 
 
-@pytest.mark.parametrize("adapter", [FACE_ID_PLUS, LOOKING])
+@pytest.mark.parametrize("adapter", thorough_but([FACE_ID_PLUS, LOOKING], [FACE_ID_PLUS]))
 def test_every_prompt_of_a_file_shows_the_person(call, world, tmp_path, adapter):
     (tmp_path / "prompts.txt").write_text("a person at sea\na person in space\n")
     prompt = f"@{tmp_path / 'prompts.txt'}"

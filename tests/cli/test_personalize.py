@@ -12,19 +12,20 @@ from swiftpie.imageio.writing import read_metadata
 from swiftpie.validation import parse_box
 
 PROMPT = "a hamster on a beach"
+SMALL = ("--size", "128x128")
 
 
 @pytest.fixture(scope="module")
 def drawn(call, tmp_path_factory, hamster):
     """One picture, drawn with seed 7."""
     out = tmp_path_factory.mktemp("drawn") / "out.png"
-    result = call("personalize", hamster, PROMPT, "-o", out, "--seed", 7)
+    result = call("personalize", hamster, PROMPT, "-o", out, "--seed", 7, *SMALL)
     assert result.exit_code == 0, result.output
     return out
 
 
 def draw(call, out, *arguments):
-    result = call("personalize", *arguments, "-o", out, "--seed", 7)
+    result = call("personalize", *arguments, "-o", out, "--seed", 7, *SMALL)
     assert result.exit_code == 0, result.output
     return result
 
@@ -58,7 +59,7 @@ def test_json_is_all_of_standard_output_and_a_random_seed_is_told(call, tmp_path
 
 
 def test_standard_input_and_output_carry_the_same_picture(call, hamster, drawn):
-    arguments = ("personalize", "-", PROMPT, "-o", "-", "--seed", 7)
+    arguments = ("personalize", "-", PROMPT, "-o", "-", "--seed", 7, *SMALL)
     result = call(*arguments, stdin=hamster.read_bytes())
     assert result.exit_code == 0, result.stderr
     assert result.stdout_bytes == drawn.read_bytes()
@@ -97,7 +98,7 @@ def test_further_subjects_take_the_next_boxes(call, tmp_path, session, hamster, 
         Subject(session.encode_identity(path), parse_box(box))
         for path, box in ((hamster, LEFT), (robot, RIGHT))
     ]
-    expected = session.personalize(subjects, PROMPT, seed=7).images[0]
+    expected = session.personalize(subjects, PROMPT, seed=7, size=(128, 128)).images[0]
     assert np.array_equal(pixels(out), np.asarray(expected))
 
 

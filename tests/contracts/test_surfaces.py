@@ -341,7 +341,7 @@ def by_pipeline(case, session, folder, _):
 
 QUICK = {
     *("mask", "strength of an edit", "replacement by a mask", "named subject"),
-    *("box and view", "scene", "steered insertion"),
+    "box and view",
 }
 MORE = {  # that the surfaces of single users draw as well
     *("material", "replacement", "mask", "box", "keyword"),

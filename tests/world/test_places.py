@@ -25,9 +25,11 @@ from swiftpie_world.places import (
     is_held_out,
     settings,
 )
+from tests.quick import thorough_but
 
 SIZE_PX = 48
 SAMPLE = 5  # settings of a place besides plain daylight that are drawn in a quick test
+SOME = range(0, len(SCENE_PLACES), 4)
 OUTDOORS = [index for index, place in enumerate(SCENE_PLACES) if place.outdoors]
 
 
@@ -61,7 +63,7 @@ def sample_of(chosen):
 
 
 @pytest.mark.parametrize("is_whole", [False, pytest.param(True, marks=pytest.mark.thorough)])
-@pytest.mark.parametrize("index", range(len(SCENE_PLACES)), ids=name_of)
+@pytest.mark.parametrize("index", thorough_but(range(len(SCENE_PLACES)), SOME), ids=name_of)
 def test_settings_of_a_place_are_drawn_in_range_and_differ_from_plain_daylight(index, is_whole):
     chosen = [setting for setting in settings(len(SCENE_PLACES)) if setting.place == index]
     chosen = chosen if is_whole else sample_of(chosen)
@@ -83,14 +85,14 @@ def test_settings_of_a_place_are_drawn_in_range_and_differ_from_plain_daylight(i
             assert change > (0.015 if SEASONS[setting.season] == "winter" else 0.0015)
 
 
-@pytest.mark.parametrize("index", range(len(SCENE_PLACES)), ids=name_of)
+@pytest.mark.parametrize("index", thorough_but(range(len(SCENE_PLACES)), SOME), ids=name_of)
 def test_no_place_divides_by_what_passes_zero(index):
     fields = draw_fields(2, size_px=64)
     with Divisors():
         draw_places(fields, [Setting(index), Setting(index, time=2, weather=1, season=2)])
 
 
-@pytest.mark.parametrize("index", range(len(PLACES)), ids=name_of)
+@pytest.mark.parametrize("index", thorough_but(range(len(PLACES)), SOME), ids=name_of)
 def test_pictures_vary_with_the_noise_and_keep_their_look_at_another_size(index):
     chosen = [Setting(index)] * 3
     small, large = (

@@ -104,7 +104,6 @@ def by_hand(session, unet, photo, *, chord="chord", step_scale=1.0, noise_sample
     return clean(latents + step_scale * control, noise[0], end, TARGET)
 
 
-@pytest.mark.parametrize("model", PRESETS_OF, indirect=True, scope="module")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_an_edit_is_what_the_equations_say(model, photo, variant):
     session, unet = model

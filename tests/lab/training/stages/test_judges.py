@@ -77,6 +77,7 @@ def test_two_pictures_of_a_subject_are_compared_and_no_picture_with_itself(stage
     assert stage.losses(network, 5)["subject"].item() == pytest.approx(chance)
 
 
+@pytest.mark.thorough
 def test_every_weight_learns(stage):
     check_learning(stage, rate=0.02, draw=5)
 

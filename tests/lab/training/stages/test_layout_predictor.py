@@ -26,6 +26,7 @@ def stage():
     return LightStage(model, LightConfig(num_pictures=4, validation_pictures=4))
 
 
+@pytest.mark.thorough
 def test_only_what_looks_at_pictures_learns(stage):
     learned = check_learning(stage, rate=0.05)
     taught = {"reference", "own", "scenery", "mood", "vote"}
@@ -59,6 +60,7 @@ def test_a_mirror_turns_pictures_and_lights_together(stage):
     assert torch.equal(mirrored.mirrored(rows).given, seen.given)
 
 
+@pytest.mark.thorough
 def test_the_export_is_the_model_with_this_reader(stage, tmp_path):
     network = copy.deepcopy(stage.network())
     figures = stage.sample(network, tmp_path / "sheet.png")

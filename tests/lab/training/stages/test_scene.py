@@ -49,6 +49,7 @@ def test_places_from_words_alone_have_no_reference_and_are_named(stage):
     assert (shown.condition.place == len(PLACES)).any()
 
 
+@pytest.mark.thorough
 @torch.no_grad()
 def test_training_deals_all_places_of_the_library_and_validation_the_named_ones(stage):
     generator = torch.Generator().manual_seed(4)
@@ -63,6 +64,7 @@ def test_training_deals_all_places_of_the_library_and_validation_the_named_ones(
     assert batch.condition.place.max() == len(PLACES)
 
 
+@pytest.mark.thorough
 @torch.no_grad()
 def test_some_references_are_seen_by_another_camera_as_their_truth_is(stage):
     batch = stage.batch(40, seed=2)
@@ -73,6 +75,7 @@ def test_some_references_are_seen_by_another_camera_as_their_truth_is(stage):
         torch.testing.assert_close(batch.place[row], batch.reference[row], atol=1e-4, rtol=0)
 
 
+@pytest.mark.thorough
 @torch.no_grad()
 def test_a_share_of_references_is_in_autumn_or_winter_and_summer_is_asked_for(stage):
     dealt = {}
@@ -104,6 +107,7 @@ def test_batches_drawn_at_once_are_parts_of_one_and_repeat(stage):
     assert torch.equal(pooled._training_batch(5).place, whole.place[4:])
 
 
+@pytest.mark.thorough
 @torch.no_grad()
 def test_textures_lie_on_references_and_truths_alike(stage):
     rough = replace(stage, config=replace(stage.config, texture_share=1.0))
@@ -117,6 +121,7 @@ def test_textures_lie_on_references_and_truths_alike(stage):
     assert (torch.cosine_similarity(noise, other) > 0.3).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("start", ["", "mini"])
 def test_what_takes_seasons_away_learns_from_the_first_step(start, tmp_path):
     """Plain summer would not: there all that the network adds is silenced."""

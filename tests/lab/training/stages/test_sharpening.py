@@ -23,6 +23,7 @@ def stage():
     return SharpeningStage(small_model(world, PLAIN), SharpeningConfig(PLAIN, critic_width=32))
 
 
+@pytest.mark.thorough
 def test_the_critic_learns_to_tell_true_from_drawn_patches(stage):
     network = stage.network()
     attempt = stage.model.attempt(network.model, 1)

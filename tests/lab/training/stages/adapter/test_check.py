@@ -47,6 +47,7 @@ def test_a_difference_counts_where_it_exceeds_its_error(gain, learns):
     assert [verdict.learns for verdict in verdicts(figures)] == [learns, learns]
 
 
+@pytest.mark.thorough
 def test_an_adapter_that_ignores_its_references_does_not_learn(build, tmp_path):
     stage = build()
     network = stage.network()

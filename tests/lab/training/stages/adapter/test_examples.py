@@ -38,6 +38,7 @@ def test_targets_of_photos_are_the_photos(build):
     assert batch.noise.std() > 0.8
 
 
+@pytest.mark.thorough
 def test_an_inversion_network_gives_half_of_the_noise(build, place):
     plain = build()
     stage = build(inversion=place / "pipeline" / "unet")
@@ -66,6 +67,7 @@ def test_a_warm_up_needs_a_base_that_draws_in_one_step(build):
         open_examples(base, replace(stage.settings, source=Source.SYNTHETIC))
 
 
+@pytest.mark.thorough
 def test_bases_of_several_steps_learn_from_photos(build):
     stage = build()
     schedule = build_schedule((999, 499), PredictionType.EPSILON)

@@ -128,6 +128,7 @@ def test_every_trained_weight_of_the_adapter_gets_a_gradient(build):
     assert [name for name in wanted if name not in found or not found[name].any()] == []
 
 
+@pytest.mark.thorough
 def test_withheld_conditions_reach_no_weight(build):
     for drops, silent in (
         (AdapterDrops(semantic=1, detail=0, both=0, text=0), "to_v_ip"),
@@ -184,6 +185,7 @@ def drawn(session, *, identity, detail):
     return np.array(image, dtype=np.int64)
 
 
+@pytest.mark.thorough
 def test_both_branches_speak_and_at_scale_zero_the_base_does(exported, build, place, tmp_path):
     fresh = build()
     fresh.export(fresh.network(), tmp_path / "fresh")
@@ -233,6 +235,7 @@ def test_training_goes_on_from_an_exported_adapter(exported, build):
     assert (exported.parent / "again" / ADAPTER_FILE).read_bytes() == exported.read_bytes()
 
 
+@pytest.mark.thorough
 def test_one_command_trains_and_another_draws(place, tmp_path):
     def call(*arguments):
         result = CliRunner().invoke(app, [str(word) for word in arguments])

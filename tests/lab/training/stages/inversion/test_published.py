@@ -139,6 +139,7 @@ def test_training_starts_as_the_generator_itself(stage):
     assert_same(mine, {name: generator[name] for name in mine})
 
 
+@pytest.mark.thorough
 def test_the_second_stage_trains_the_network_alone_on_photos(on_photos):
     network = on_photos.network()
     assert network.image is None
@@ -152,6 +153,7 @@ def test_the_second_stage_trains_the_network_alone_on_photos(on_photos):
     assert all(weight.grad is None for weight in on_photos.teacher.parameters())
 
 
+@pytest.mark.thorough
 def test_what_was_trained_loads_as_an_editor(stage, place, tmp_path):
     network = stage.network()
     with torch.no_grad():
@@ -208,6 +210,7 @@ def alpha_sigma(timestep):
     return kept.sqrt(), (1 - kept).sqrt()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("start", EditStart)
 def test_the_second_stages_loss_is_the_papers_in_float64(on_photos, place, start):
     config = replace(on_photos.config, start=start, checkpointing=False)

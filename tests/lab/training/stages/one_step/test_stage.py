@@ -57,6 +57,7 @@ def test_an_export_loads_as_a_preset_and_draws(stage, tmp_path, sprite):
     assert result.images[0].size == (128, 128)
 
 
+@pytest.mark.thorough
 def test_training_goes_on_from_the_packaged_weights(stage):
     networks, autoencoder = load_trained(None, device="cpu")
     plain = replace(stage.config, tasks=Tasks(**dict.fromkeys(vars(Tasks()), 0.0)))
@@ -75,6 +76,7 @@ def doing(stage, task):
     return replace(stage, config=replace(stage.config, tasks=Tasks(**shares)))
 
 
+@pytest.mark.thorough
 def test_every_task_is_learned_and_together_they_reach_every_weight(stage):
     network = stage.network()
     for task in TrainingTask:
@@ -102,6 +104,7 @@ def test_the_semantic_branch_learns_where_nothing_else_shows_the_subject(stage):
     assert not any(size for name, size in read.items() if "_ref" in name)
 
 
+@pytest.mark.thorough
 def test_the_semantic_branch_is_taught_where_to_look(stage):
     only = doing(stage, TrainingTask.SEMANTIC)
     stage = replace(only, config=replace(only.config, lookup_weight=1.0))
@@ -155,6 +158,7 @@ def test_lit_references_reach_the_denoiser(stage):
     assert torch.equal(placed[0][:, :, 32:], placed[1][:, :, 32:])  # outlines stay
 
 
+@pytest.mark.thorough
 def test_a_reference_from_another_side_is_one_more_to_look_at(stage):
     network, conditions = stage.network(), []
     network.denoiser.register_forward_pre_hook(
@@ -174,6 +178,7 @@ def test_a_reference_from_another_side_is_one_more_to_look_at(stage):
     assert all(two.keys[name].shape[2] == 2 * one.keys[name].shape[2] for name in one.keys)
 
 
+@pytest.mark.thorough
 def test_networks_are_exported_with_their_pose(stage, tmp_path, sprite):
     stage.export(stage.network(), tmp_path)
     session = swiftpie.load("mini", weights=tmp_path)
