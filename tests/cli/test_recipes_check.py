@@ -108,6 +108,8 @@ RARER = [
     (longer, "bytes"),
     (small_changed, "sha256"),
     (other_text, "'MIT' in its LICENSE.txt"),
+    (other_card, "'cc-by-nc-4.0' in its card"),
+    (gone, "is not offered"),
     (unknown_card, "'flux-next-licence'"),
 ]
 
@@ -118,8 +120,6 @@ RARER = [
         (renamed, f"no file '{WEIGHTS}'"),
         (changed, "sha256"),
         *(pytest.param(*pair, marks=pytest.mark.thorough) for pair in RARER),
-        (other_card, "'cc-by-nc-4.0' in its card"),
-        (gone, "is not offered"),
         (at_another_commit, "is not offered"),
     ],
 )

@@ -339,10 +339,7 @@ def by_pipeline(case, session, folder, _):
     return pipe(prompt=case.prompt, subjects=shown, seeds=[SEED], scales=scales, **given).images[0]
 
 
-QUICK = {
-    *("mask", "strength of an edit", "replacement by a mask", "named subject"),
-    "box and view",
-}
+QUICK = {*("mask", "strength of an edit", "replacement by a mask", "named subject"), "box and view"}
 MORE = {  # that the surfaces of single users draw as well
     *("material", "replacement", "mask", "box", "keyword"),
     *("strength of an edit", "subject of an edit", "insertion", "removal by a mask"),

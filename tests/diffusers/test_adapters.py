@@ -66,7 +66,11 @@ UNLOAD = ("unload_lora_weights", {})
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers' schedulers
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of peft, on what is loaded or fused already
 @pytest.mark.parametrize(
-    "steps", [[load("a"), load("b"), BOTH], [load("a"), load("b"), only("a"), UNLOAD]]
+    "steps",
+    [
+        pytest.param([load("a"), load("b"), BOTH], marks=pytest.mark.thorough),
+        [load("a"), load("b"), only("a"), UNLOAD],
+    ],
 )
 def test_loras_are_drawn_after_every_call_as_by_diffusers(place, steps):
     theirs = StableDiffusionPipeline.from_pretrained(place / "pipeline")

@@ -157,6 +157,7 @@ def test_an_edit_is_the_same_after_a_round_trip(opened, place, tmp_path, family,
     assert drawn(SwiftPiePipeline.from_pipe(loaded)).shape == (1, 3, 64, 64)
 
 
+@pytest.mark.thorough
 def test_a_change_to_the_network_reaches_the_next_edit_as_released(opened, place):
     pipe = opened("sd21", kind=SwiftEditPipeline, inversion=place / "sd21" / "other")
     settings = EditSettings(mode=EditMode.RELEASED)
@@ -167,6 +168,7 @@ def test_a_change_to_the_network_reaches_the_next_edit_as_released(opened, place
     assert np.array_equal(drawn(pipe, settings=settings), before)
 
 
+@pytest.mark.thorough
 def test_half_precision_is_kept_where_it_is_asked_for(opened, tmp_path):
     pipe = opened("sd21", dtype=torch.bfloat16)
     pipe.save_pretrained(tmp_path)
@@ -224,6 +226,7 @@ def test_a_folder_that_lost_its_adapter_says_so(opened, tmp_path):
     assert SwiftPiePipeline.from_pretrained(tmp_path, image_encoder=None).image_encoder is None
 
 
+@pytest.mark.thorough
 def test_another_denoiser_gets_the_branches_when_it_comes_with_the_folder(opened, place, tmp_path):
     pipe = opened("sd21")
     pipe.save_pretrained(tmp_path)

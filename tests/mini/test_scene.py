@@ -16,6 +16,7 @@ from swiftpie.mini.scenes import PHOTOGRAPH_PX
 from swiftpie.pipelines.filling import brightness
 from swiftpie.pipelines.request import Output, texts_of
 from tests.parity.edit import photograph
+from tests.quick import thorough_but
 
 PROMPT = "a dog at sunset"
 
@@ -29,7 +30,7 @@ def request_of(identity, **changes):
     return PersonalizeRequest(**given | changes)
 
 
-@pytest.mark.parametrize("size_px", [(128, 192), (256, 384)])
+@pytest.mark.parametrize("size_px", thorough_but([(128, 192), (256, 384)], [(128, 192)]))
 def test_outside_of_the_subject_the_place_is_the_relit_scene(session, identity, size_px):
     request = request_of(identity, size_px=size_px)
     (row,) = scene.scene_rows(session.components, request)
@@ -130,6 +131,7 @@ def edges_across(picture, mask):
     return max(np.count_nonzero(np.diff(row[row != 0])) for row in signs)
 
 
+@pytest.mark.thorough
 def test_prompts_that_say_the_same_draw_the_same_and_nothing_that_is_worn(session):
     prompts = ("dog, beach, sunset, 8k", "a dog wearing a top hat on a beach at sunset")
     first, second = (session.generate(prompt, seed=3).images[0] for prompt in prompts)
@@ -240,6 +242,7 @@ def striped_ball():
     return Image.fromarray(np.dstack([stripes, stripes, stripes, inside]).astype(np.uint8))
 
 
+@pytest.mark.thorough
 def test_a_large_picture_is_the_small_one_with_the_detail_of_the_reference(session):
     ball = session.encode_identity(striped_ball())
     assert ball.large is not None

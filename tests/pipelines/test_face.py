@@ -21,6 +21,7 @@ from swiftpie.pipelines.settings import IdentityGuidance, Scales, steering_of
 from tests.backbones.tiny_models import make_pipeline
 from tests.parity.faces import no_face, open_face, someone
 from tests.parity.ip_adapter import FACE, WIDTHS
+from tests.quick import thorough_but
 
 PLAIN, PLUS = "ip-adapter-faceid_sd15", "ip-adapter-faceid-plusv2_sd15"
 PORTRAIT = "ip-adapter-faceid-portrait_sd15"
@@ -169,7 +170,7 @@ def test_a_session_draws_a_face_as_the_subject_that_it_is(opened):
     assert session.draw(request).images[1].tobytes() == drawn.images[1].tobytes()
 
 
-@pytest.mark.parametrize("name", ["sdxl-turbo", "lcm-lora-sdxl"])
+@pytest.mark.parametrize("name", thorough_but(["sdxl-turbo", "lcm-lora-sdxl"], ["lcm-lora-sdxl"]))
 def test_every_style_of_four_steps_draws_with_the_steps_of_turbo_and_of_consistency(opened, name):
     steps = schedule_of(with_steps(PRESETS.get(name), 4))
     components = replace(opened[PLAIN].components, schedule=steps)

@@ -432,7 +432,6 @@ NETWORKS = {"prompt": "x", "swiftpie": '{"task": "remove", "box": [0, 0, 0.5, 0.
 EDITS = "/v1/images/edits"
 ENDS = [
     ("fails", EDITS, PLAIN | {"stream": "true"}, None),
-    ("late", EDITS, NETWORKS, "decode"),
     ("leaves", "/v1/cutouts", {}, "batched"),
     *(
         pytest.param(*end, marks=thorough)
@@ -441,6 +440,7 @@ ENDS = [
             ("fails", EDITS, {"prompt": "x", "swiftpie": '{"task": "replace"}'}, None),
             ("fails", "/v1/find", {"where": "dog"}, None),
             ("leaves", EDITS, NETWORKS, "layer"),
+            ("late", EDITS, NETWORKS, "decode"),
         )
     ),
 ]

@@ -75,6 +75,7 @@ def test_presets_that_place_no_subjects_are_refused(identity):
         fit.start_of(tiny_editor(), identity)
 
 
+@pytest.mark.thorough
 def test_it_ends_after_looks_without_a_gain(session, identity, monkeypatch):
     for name, value in {"CHECK_EVERY": 1, "PATIENCE": 2, "LEAST_GAIN": 1e3}.items():
         monkeypatch.setattr(fit, name, value)

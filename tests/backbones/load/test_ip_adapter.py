@@ -36,7 +36,7 @@ from tests.quick import thorough_but
 
 NAME = "ip-adapter_sd15"
 KINDS = {  # a file of each projector, and of each family
-    *("ip-adapter_sd15_vit-G", "ip-adapter-plus_sdxl_vit-h", "ip-adapter-full-face_sd15"),
+    *("ip-adapter_sd15_vit-G", "ip-adapter-full-face_sd15"),
     *("ip-adapter-faceid-portrait_sd15", "ip-adapter-faceid-plusv2_sd15"),
     "swiftedit ip_adapter.bin",
 }

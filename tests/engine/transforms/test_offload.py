@@ -193,6 +193,7 @@ def test_an_engine_that_rebuilds_a_unet_finds_its_weights(stored, sprite):
     assert drawn[0] == drawn[1]
 
 
+@pytest.mark.thorough
 def test_a_unet_comes_back_with_what_was_fused_into_it(stored):
     face = "face.safetensors"  # which has a LoRA
     plain, resting = stored(adapter=face), stored(adapter=face, engine="offload")
@@ -208,6 +209,7 @@ def test_openvino_is_no_engine_for_networks_that_take_turns(stored):
         stored(engine=["offload", "openvino"])
 
 
+@pytest.mark.thorough
 def test_without_room_encoders_rest_by_themselves(stored, monkeypatch):
     monkeypatch.setattr(readers, "NUMBERS_A_PIXEL", 1 << 40)  # of a picture without end
     assert stored().components.execution_device == CPU

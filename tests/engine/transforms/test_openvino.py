@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 from torch.backends.cpu import get_cpu_capability
 
 from swiftpie.attention.condition import INLINE_MASK
@@ -20,7 +19,6 @@ from swiftpie.engine.transforms.openvino import OpenvinoDenoiser, to_openvino
 from swiftpie.errors import CapabilityError
 from swiftpie.mini.scene_network import scene_relighter
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
-from swiftpie.models.inversion import InversionOutput
 from swiftpie.schedules import scaled_linear_step
 from tests.attention.conftest import WIDTH, tiny_unet
 from tests.attention.test_compile import random_call
@@ -31,11 +29,6 @@ ONE_LEVEL = {  # export takes seconds, and longer with each layer that attends
     "up_block_types": ("CrossAttnUpBlock2D",),
     "block_out_channels": (32,),
     "attention_head_dim": 2,
-}
-ONE_LAYER = {
-    "down_block_types": ("CrossAttnDownBlock2D",),
-    "up_block_types": ("UpBlock2D",),
-    "mid_block_type": None,
 }
 
 
@@ -65,24 +58,6 @@ def torch_denoiser():
 def denoiser(torch_denoiser, folder):
     graphs = GraphCache(GraphStore(folder), settings="", precision=Precision.SINGLE)
     return OpenvinoDenoiser(torch_denoiser, graphs, weights=digest_of(torch_denoiser))
-
-
-class SmallReader(nn.Module):
-    """The least that reads edits."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.look = nn.Conv2d(32, 32, 3, padding=1)
-
-    def read(self, latents, text):
-        """Everything depends on picture and prompt."""
-        found = self.look(latents) * text.pooled.mean(1)[:, None, None, None]
-        doubt = found[:, :1] + found[:, 1:2]
-        return InversionOutput(found, doubt, doubt.repeat(1, 1, 4, 4), found.abs(), text.pooled)
-
-    def compare(self, source, target):
-        raise NotImplementedError
 
 
 def draw(*shape, seed=0):
@@ -185,7 +160,10 @@ def light(run):
     ("compute", "tolerance"),
     [
         (lambda components: components.text.encode(["a dragon in the snow"]), 10 * TOLERANCE),
-        (lambda components: [components.autoencoder.decode(draw(1, 32, 4, 4))], TOLERANCE),
+        pytest.param(
+            *(lambda components: [components.autoencoder.decode(draw(1, 32, 4, 4))], TOLERANCE),
+            marks=pytest.mark.thorough,
+        ),
         pytest.param(
             *(lambda components: light(components.run), 10 * TOLERANCE), marks=pytest.mark.thorough
         ),

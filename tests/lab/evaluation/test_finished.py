@@ -24,7 +24,6 @@ def test_finished_pictures_of_another_size_are_refused(edits, tmp_path):
     [
         ("removals", "--preset", "mini"),
         ("world-edits", "--mask", "true"),
-        ("world-edits", "--mode", "released"),
         ("world-edits", "--text-scale", "1"),
         ("world-edits", "--by-name"),
     ],

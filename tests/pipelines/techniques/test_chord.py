@@ -242,6 +242,7 @@ def test_a_keyword_finds_the_mask(model, photo):
     assert found[0] != found[1]
 
 
+@pytest.mark.thorough
 def test_a_photograph_keeps_its_size_and_its_rest(model):
     session, _ = model
     photo = Image.effect_noise((640, 480), 40).convert("RGB")

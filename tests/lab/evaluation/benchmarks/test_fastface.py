@@ -202,6 +202,7 @@ def test_people_are_drawn_once_judged_apart_and_failures_counted(world, tmp_path
     assert "pictures of other weights" in str(mixed.exception)
 
 
+@pytest.mark.thorough
 def test_finished_pictures_are_judged_on_the_same_faces(world, tmp_path):
     arguments = ["fastface", "--identities", world / "people", "--prompts", world / "prompts.txt"]
     arguments += ["--face-models", world / "faces", "--judge-models", world / "judge", "--json"]

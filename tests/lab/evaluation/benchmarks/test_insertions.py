@@ -143,6 +143,7 @@ def test_a_folder_without_a_photograph_for_judging_is_refused(tmp_path):
             open_backgrounds(folder)
 
 
+@pytest.mark.thorough
 def test_the_truth_is_perfect_by_every_measure(evidence, removal_evidence):
     for name in ("subject-psnr", "changed-psnr", "ring-psnr"):
         assert values(name, evidence, same) == [60] * NUM_DRAWN

@@ -236,6 +236,7 @@ def test_the_model_starts_from_the_noise_of_the_answer(session, benchmark, drawn
     assert truth == drawn.read(case, "truth")
 
 
+@pytest.mark.thorough
 def test_a_folder_is_complete_and_views_have_a_turned_paste(benchmark, session, drawn, tried):
     drawer = WorldDrawer(session, benchmark)
     for case in tried:

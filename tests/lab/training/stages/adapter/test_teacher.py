@@ -237,5 +237,3 @@ def test_the_term_moves_latents_along_the_gradient_and_no_weight_of_the_scores(b
     first.terms["matching"].backward()
     touched = {name.split(".")[0] for name, p in network.named_parameters() if p.grad is not None}
     assert touched == {"projector", "semantic", "detail"}
-
-
