@@ -73,18 +73,20 @@ class _FromPython(TorchFunctionMode):
 def _computed(operation, args, kwargs):
     """What an operation returns, on the device of its tensors."""
     name = str(operation)
-    tensors = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor)]
-    ours = {id(one.values): one for one in tensors if isinstance(one, OnDevice)}
-    others = [one for one in tensors if not isinstance(one, OnDevice)]
+    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    ours = {id(tensor.values): tensor for tensor in tensors if isinstance(tensor, OnDevice)}
+    others = [tensor for tensor in tensors if not isinstance(tensor, OnDevice)]
     is_ours = bool(ours)
     if name.startswith((*COPIES, *INDEXED)):
         is_ours = isinstance(args[0], OnDevice)
     if name.startswith(INDEXED):
-        ends = [one for one in (args[0], *args[2:3]) if isinstance(one, Tensor)]
-        others = [one for one in ends if not isinstance(one, OnDevice)]
+        ends = [arg for arg in (args[0], *args[2:3]) if isinstance(arg, Tensor)]
+        others = [end for end in ends if not isinstance(end, OnDevice)]
     if ours and not name.startswith(COPIES):
-        met = [one for one in others if one.dim() > 0 or name.startswith(JOINED)]
-        assert not met, f"{name} on two devices: {[(*one.shape,) for one in met]} is not on ours"
+        met = [other for other in others if other.dim() > 0 or name.startswith(JOINED)]
+        assert not met, (
+            f"{name} on two devices: {[(*tensor.shape,) for tensor in met]} is not on ours"
+        )
     if kwargs.get("device") is not None:
         is_ours = torch.device(kwargs["device"]) == DEVICE
         kwargs = {**kwargs, "device": "cpu"} if is_ours else kwargs

@@ -75,13 +75,18 @@ def places_in(module: Path) -> list[WorkItem]:
     with use_db(":memory:", WorkDB.Mode.create) as places:
         init([module], places, {})
         return [
-            one for one in places.work_items if one.mutations[0].operator_name.startswith(KINDS)
+            change
+            for change in places.work_items
+            if change.mutations[0].operator_name.startswith(KINDS)
         ]
 
 
 def names_of(item: WorkItem) -> list[str]:
     """Return which kind of change is made, and in which line."""
-    return [f"{one.start_pos[0]}: {one.operator_name.split('/')[-1]}" for one in item.mutations]
+    return [
+        f"{mutation.start_pos[0]}: {mutation.operator_name.split('/')[-1]}"
+        for mutation in item.mutations
+    ]
 
 
 if __name__ == "__main__":

@@ -213,9 +213,10 @@ def materials(out: Path) -> str:
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = {
-        re.split(r"[<>=\[]", one)[0].lower().replace("_", "-") for one in project["dependencies"]
+        re.split(r"[<>=\[]", dependency)[0].lower().replace("_", "-")
+        for dependency in project["dependencies"]
     }
-    names = {one["name"].lower().replace("_", "-") for one in components(out)}
+    names = {component["name"].lower().replace("_", "-") for component in components(out)}
     if missing := needed - names:
         raise Failure(
             f"{', '.join(sorted(missing))} are not in it; see whether pyproject.toml names them as "
@@ -244,15 +245,19 @@ def licences(out: Path) -> str:
     """
     known = tomllib.loads(KNOWN_LICENCES.read_text(encoding="utf-8"))
     lines, silent = [], []
-    for one in sorted(components(out), key=lambda part: str(part["name"]).lower()):
-        terms = [term.get("expression") or term["license"] for term in one.get("licenses", [])]
+    for component in sorted(components(out), key=lambda part: str(part["name"]).lower()):
+        terms = [
+            term.get("expression") or term["license"] for term in component.get("licenses", [])
+        ]
         names = [
             term if isinstance(term, str) else term.get("id") or term.get("name") for term in terms
         ]
-        if not names and (text := known.get(str(one["name"]).lower().replace("_", "-"))):
+        if not names and (text := known.get(str(component["name"]).lower().replace("_", "-"))):
             names = [f"{text['licence']} ({text['source']})"]
-        lines.append(f"{one['name']} {one['version']}: {'; '.join(map(str, names)) or '?'}")
-        silent += [] if names else [str(one["name"])]
+        lines.append(
+            f"{component['name']} {component['version']}: {'; '.join(map(str, names)) or '?'}"
+        )
+        silent += [] if names else [str(component["name"])]
     (out / "licences.txt").write_text("\n".join(lines) + "\n")
     if silent:
         raise Failure(

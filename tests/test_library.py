@@ -83,7 +83,7 @@ def test_a_query_finds_the_meant_first_and_then_what_is_near():
 def test_every_subject_has_a_picture_with_transparency():
     library = subject_library()
     with zipfile.ZipFile(ASSETS / PACK) as pack:
-        assert {f"{one.code}.webp" for one in library.entries} < {*pack.namelist()}
+        assert {f"{entry.code}.webp" for entry in library.entries} < {*pack.namelist()}
     shown = library.image("cat")
     assert shown.mode == "RGBA"
     assert shown.getchannel("A").getextrema() == (0, 255)

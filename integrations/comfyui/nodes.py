@@ -140,7 +140,7 @@ class LoadRecipe(io.ComfyNode):
         session = swiftpie.load(
             recipe=None if recipe == EMBEDDED else recipe,
             device="cpu" if is_cpu else "auto",
-            engine=[name for one in engine.split(",") if (name := one.strip())],
+            engine=[name for word in engine.split(",") if (name := word.strip())],
             offline=not download,
         )
         own = None if recipe == EMBEDDED else RECIPES.get(recipe).face_encoder
@@ -203,7 +203,7 @@ class EncodeIdentity(io.ComfyNode):
             InputError: Picture and name are given, or neither, or no subject is found.
         """
         if word := name.strip():
-            if any(one is not None for one in (image, mask, box)):
+            if any(place is not None for place in (image, mask, box)):
                 raise InputError(
                     f"The name {word!r} came with a picture, a mask or a box, and already is a "
                     "whole subject. Unlink them, or empty the name."
@@ -282,7 +282,7 @@ class LoadIdentity(io.ComfyNode):
             description="Reads a .spid file from ComfyUI's folder 'input'.",
             inputs=[
                 SessionType.Input("session"),
-                io.Combo.Input("file", options=sorted(one.name for one in folder.glob("*.spid"))),
+                io.Combo.Input("file", options=sorted(path.name for path in folder.glob("*.spid"))),
             ],
             outputs=[SubjectType.Output("subject"), io.Image.Output("seen")],
         )
@@ -525,8 +525,8 @@ class Personalize(io.ComfyNode):
         ]
         drawn = list(draw_each(session, requests))
         return io.NodeOutput(
-            image_of([one.images[0] for one in drawn]),
-            image_of([one.subject_masks[0] for one in drawn]),
+            image_of([result.images[0] for result in drawn]),
+            image_of([result.subject_masks[0] for result in drawn]),
         )
 
 
@@ -615,11 +615,11 @@ class Edit(io.ComfyNode):
         ]
         drawn = list(draw_each(session, requests))
         # ComfyUI's pictures may be finer than 8 bits; those of files come back as they were.
-        changes = image_of([one.blend for one in drawn])[..., None] > 0
-        edited = image_of([one.image for one in drawn])
+        changes = image_of([result.blend for result in drawn])[..., None] > 0
+        edited = image_of([result.image for result in drawn])
         return io.NodeOutput(
             torch.where(changes, edited, image[..., :3].to(edited)),
-            image_of([one.region for one in drawn]),
+            image_of([result.region for result in drawn]),
         )
 
 
@@ -806,18 +806,18 @@ def draw_each(
 def pictures_of(image: Tensor) -> list[Image.Image]:
     """Return an IMAGE as pictures, RGB or RGBA as it is."""
     values = image.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
-    return [Image.fromarray(one) for one in values]
+    return [Image.fromarray(value) for value in values]
 
 
 def masks_of(mask: Tensor) -> list[Image.Image]:
     """Return a MASK as pictures, white = 1."""
     values = _some(mask).float().clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
-    return [Image.fromarray(one) for one in values]
+    return [Image.fromarray(value) for value in values]
 
 
 def image_of(pictures: Sequence[Image.Image]) -> Tensor:
     """Return RGB pictures of one size as an IMAGE (B, H, W, 3), greyscale ones as (B, H, W)."""
-    values = np.stack([np.array(one, dtype=np.float32) for one in pictures])
+    values = np.stack([np.array(picture, dtype=np.float32) for picture in pictures])
     return torch.from_numpy(values).div(255)
 
 

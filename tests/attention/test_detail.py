@@ -151,7 +151,7 @@ def joined(layer, states, references, shares):
     def heads(linear, rows):
         return linear(rows).double().unflatten(-1, (3, 8)).transpose(-3, -2)
 
-    query, key, value = (heads(one, states) for one in (layer.to_q, layer.to_k, layer.to_v))
+    query, key, value = (heads(linear, states) for linear in (layer.to_q, layer.to_k, layer.to_v))
     keys, values, biases = [key], [value], [torch.zeros(64, 64).double()]
     for inputs, share in zip(references, shares, strict=True):
         rows = inputs.flatten(0, 1)
@@ -166,7 +166,7 @@ def joined(layer, states, references, shares):
 def shown(layer, branch, references, **changes):
     """The condition in which subjects, of inputs (R, N, D) each, are read by `layer` itself."""
     silent = silent_condition(torch.zeros(1, 4, 8, 8), width=16, num_subjects=len(references))
-    pairs = [branch.project(layer, one) for one in references]
+    pairs = [branch.project(layer, reference) for reference in references]
     keys, values = ([pair[side].flatten(0, 1) for pair in pairs] for side in (0, 1))
     return silent._replace(
         keys={"x": torch.stack(keys)[None]},
@@ -231,7 +231,7 @@ def added_where_values_are_even(layer, processor, **changes):
     condition = condition._replace(values={"x": torch.ones_like(condition.values["x"])})
     layer.to_out[0] = torch.nn.Identity()
     silent = condition._replace(keys={})
-    outputs = [processor(layer, STATES, condition=one, notes={}) for one in (condition, silent)]
+    outputs = [processor(layer, STATES, condition=given, notes={}) for given in (condition, silent)]
     return ((outputs[0] - outputs[1]) / 0.8)[0, :, 0].unflatten(0, (8, 8))
 
 
@@ -259,7 +259,7 @@ def test_a_cell_of_a_wide_frame_is_as_near_beside_as_below(layer, processor):
         has_layout=torch.ones(2, 1),
     )
     plain = condition._replace(values={"x": torch.zeros(2, 1, 64, 24)})
-    found, none = (processor.attended(layer, STATES, one, {}) for one in (condition, plain))
+    found, none = (processor.attended(layer, STATES, given, {}) for given in (condition, plain))
     beside, below = (found - none).unflatten(1, (4, 16))[0, 1, 7, :2]
     assert beside > 1e-3
     torch.testing.assert_close(beside, below, rtol=1e-3, atol=1e-6)
@@ -269,7 +269,7 @@ def test_cells_that_a_subject_covers_by_more_than_half_are_read_alike(layer, pro
     coverage = torch.ones(2, 1, 1, 8, 8)
     coverage[..., 5:] = 0.6
     full, mostly = conditioned(), conditioned()._replace(coverage=coverage)
-    outputs = [processor(layer, STATES, condition=one, notes={}) for one in (full, mostly)]
+    outputs = [processor(layer, STATES, condition=mask, notes={}) for mask in (full, mostly)]
     assert torch.equal(*outputs)
 
 
@@ -280,7 +280,7 @@ def test_a_thin_subject_is_read_where_it_covers_most(layer, processor):
     column = torch.zeros(8, 8)
     column[:, 3] = 1
     exact = thin._replace(coverage=column.expand(2, 1, 1, 8, 8))
-    outputs = [processor(layer, STATES, condition=one, notes={}) for one in (thin, exact)]
+    outputs = [processor(layer, STATES, condition=output, notes={}) for output in (thin, exact)]
     assert torch.allclose(*outputs, atol=1e-5)
 
 

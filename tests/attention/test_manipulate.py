@@ -58,7 +58,7 @@ def test_a_map_that_stays_as_it_is_gives_plain_attention(states):
 def test_a_picture_does_not_depend_on_its_batch(states, preset):
     together = attend_reshaped(*states, preset.at(1, like=torch.ones(3))["up_blocks"], num_views=2)
     for row in range(3):
-        alone = [one[row : row + 1] for one in states]
+        alone = [state[row : row + 1] for state in states]
         reshaping = preset.at(1, like=torch.ones(1))["up_blocks"]
         found = attend_reshaped(*alone, reshaping, num_views=2)
         assert (found[0] - together[row]).abs().max() < 1e-5
@@ -144,7 +144,8 @@ def test_new_numbers_need_no_new_graph(states, preset):
     for step in range(3):
         reshaping = preset.at(step, like=torch.ones(3))["up_blocks"]
         scaled = [
-            one._replace(strength=one.strength * (1 + 0.1 * step)) for one in reshaping.operations
+            operation._replace(strength=operation.strength * (1 + 0.1 * step))
+            for operation in reshaping.operations
         ]
         reshaping = reshaping._replace(operations=tuple(scaled))
         with torch._dynamo.config.patch(error_on_recompile=step > 0):
@@ -161,8 +162,12 @@ ROWS = torch.ones(2)
 def numbers(shaping, step, part="up_blocks"):
     """Kind, strength and level of each change of a part."""
     return [
-        (one.kind, round(one.strength[0].item(), 4), round(one.level[0].item(), 4))
-        for one in shaping.at(step, like=ROWS)[part].operations
+        (
+            operation.kind,
+            round(operation.strength[0].item(), 4),
+            round(operation.level[0].item(), 4),
+        )
+        for operation in shaping.at(step, like=ROWS)[part].operations
     ]
 
 

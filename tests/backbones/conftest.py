@@ -58,8 +58,8 @@ def audited():
 
     def note(event, arguments):
         if listening and event == "pickle.find_class":
-            for one in listening:
-                one.append(arguments)
+            for server in listening:
+                server.append(arguments)
 
     sys.addaudithook(note)
     return listening

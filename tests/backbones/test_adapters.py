@@ -156,22 +156,22 @@ def test_written_as_our_own_it_keeps_its_version_and_tokens(folder, tmp_path):
         image_encoder=folder / "encoder",
     )
     vectors, crops = someone()
-    pair = [face_identity(one, vectors, crop=crops).tokens for one in (before, after)]
+    pair = [face_identity(session, vectors, crop=crops).tokens for session in (before, after)]
     assert torch.equal(*pair)
 
 
 def test_version_and_strength_are_chosen_when_a_preset_is_loaded(folder):
     options = [{}, {"lora_scale": 0.5}, {"face_version": 1}]
-    loaded = [open_face(folder, PLUS, is_shallow=True, **one).components for one in options]
-    assert len({one.fingerprint for one in loaded}) == len(options)
+    loaded = [open_face(folder, PLUS, is_shallow=True, **option).components for option in options]
+    assert len({session.fingerprint for session in loaded}) == len(options)
     usual, weaker, first = loaded
     same = open_face(folder, PLUS, is_shallow=True, face_version=2, lora_scale=1.0).components
     assert same.fingerprint == usual.fingerprint
     plain = queries(tiny_unet("sd15", is_shallow=True))
-    full, half = (queries(one.denoiser.unet) - plain for one in (usual, weaker))
+    full, half = (queries(session.denoiser.unet) - plain for session in (usual, weaker))
     torch.testing.assert_close(half, full / 2)
     vectors, crops = someone()
-    tokens = [face_identity(one, vectors, crop=crops).tokens for one in loaded]
+    tokens = [face_identity(session, vectors, crop=crops).tokens for session in loaded]
     assert torch.equal(tokens[0], tokens[1])
     assert not torch.equal(tokens[0], tokens[2])
     assert first.image_encoder.projector.shortcut is False

@@ -85,7 +85,7 @@ def test_the_files_that_are_needed_come_and_no_others(hub):
 )
 def test_the_best_variant_is_taken(hub, prefers_half, names, taken):
     hub.repositories["an/owner"].files = {"config.json": b"{}", **dict.fromkeys(names, b"x")}
-    files = {one.path for one in needed(prefers_half=prefers_half).parts[0].files}
+    files = {file.path for file in needed(prefers_half=prefers_half).parts[0].files}
     assert files == taken | {"config.json"}
 
 

@@ -15,10 +15,11 @@ from tests.fixtures.mock_hub import Repository, clean_machine, serving
 @pytest.fixture
 def hub(tmp_path):
     published = {
-        one.repository: Repository(
-            {one.name: one.name.encode(), "LICENSE": b"not needed"}, revision=PINS[one.repository]
+        file.repository: Repository(
+            {file.name: file.name.encode(), "LICENSE": b"not needed"},
+            revision=PINS[file.repository],
         )
-        for one in (YUNET, SFACE)
+        for file in (YUNET, SFACE)
     }
     with serving(published) as hub, clean_machine(hub, tmp_path):
         yield hub
@@ -31,7 +32,7 @@ def test_they_come_once_to_one_folder_and_nothing_else_does(hub):
     folder = fetch_faces(["opencv"])
     assert folder == face_folder()
     assert FACE_ENCODERS.get("opencv").is_in(folder)
-    assert hub.files == {f"{one.repository}:{one.name}" for one in (YUNET, SFACE)}
+    assert hub.files == {f"{file.repository}:{file.name}" for file in (YUNET, SFACE)}
     hub.forget()
     assert fetch_faces(["opencv"], {"offline": True}) == folder
     assert not plan_faces(["opencv"], {}).parts

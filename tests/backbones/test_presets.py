@@ -110,6 +110,6 @@ def test_non_commercial_licences_are_known_as_such():
 
 def test_parts_are_for_the_base_of_their_family():
     words = {"sd15": "v1-5", "sd21": "2-1", "sdxl": "xl"}
-    parts = [one for one in PRESETS.all().values() if one.kind is not WeightsKind.PIPELINE]
+    parts = [preset for preset in PRESETS.all().values() if preset.kind is not WeightsKind.PIPELINE]
     assert len(parts) > 10
-    assert [one.name for one in parts if words[one.family] not in one.base] == []
+    assert [part.name for part in parts if words[part.family] not in part.base] == []

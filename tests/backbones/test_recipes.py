@@ -108,7 +108,11 @@ def put(recipe, *, but=(), size=10):
         is_pipeline = place.path is None and name != "autoencoder"
         whole = {*SDXL_NETWORKS, *recipe.apply().networks}
         networks = whole if is_pipeline else ("",)
-        files = [path] if place.is_file else [path / one / "model.safetensors" for one in networks]
+        files = (
+            [path]
+            if place.is_file
+            else [path / network / "model.safetensors" for network in networks]
+        )
         for file in files:
             if name not in but:
                 file.parent.mkdir(parents=True, exist_ok=True)

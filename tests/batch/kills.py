@@ -68,12 +68,12 @@ def jobs_of(folder, count):
     """Return so many jobs, of a few subjects."""
     folder.mkdir(parents=True)
     samples = sample_pictures(2)
-    for one in samples:
-        (folder / one.name).write_bytes(one.read_bytes())
+    for sample in samples:
+        (folder / sample.name).write_bytes(sample.read_bytes())
     seeds = tuple(range(-(-count // (len(samples) * len(PROMPTS)))))
     asked = (
-        one._replace(row={**one.row, "size": f"{SIDE_PX}x{SIDE_PX}"})
-        for one in grid(folder, PROMPTS)
+        row._replace(row={**row.row, "size": f"{SIDE_PX}x{SIDE_PX}"})
+        for row in grid(folder, PROMPTS)
     )
     found = collect(asked, root=folder, defaults=JobDefaults(seeds=seeds))
     return found._replace(jobs=found.jobs[:count])
@@ -98,7 +98,7 @@ def is_writing(folder):
 def differing(folder, jobs):
     """Return what is not as in the undisturbed run: files, and jobs without exactly one line."""
     whole, killed = folder / "whole", folder / "killed"
-    names = {path.name for one in (whole, killed) for path in one.iterdir()} - {REPORT}
+    names = {path.name for folder in (whole, killed) for path in folder.iterdir()} - {REPORT}
     found = [
         name
         for name in sorted(names)
@@ -107,7 +107,9 @@ def differing(folder, jobs):
     ]
     lines = [json.loads(line) for line in (killed / REPORT).read_text().splitlines()]
     told = [(row["id"], row["status"]) for row in lines]
-    return found + [one for one in [told] if one != [(job.id, "done") for job in jobs.jobs]]
+    return found + [
+        outcome for outcome in [told] if outcome != [(job.id, "done") for job in jobs.jobs]
+    ]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def places(batches):
 def test_jobs_of_one_shape_go_together_and_those_of_one_subject_follow_each_other(collected):
     edit = {"image": "dog.webp", "prompt": "a cat"}
     rows = [DOG, edit, CAT, {"subject": "mask.png", "prompt": "x", "cutout": "none"}]
-    jobs = collected(*rows, *({**one, "seed": 1} for one in rows), {**DOG, "size": "64x64"})
+    jobs = collected(*rows, *({**row, "seed": 1} for row in rows), {**DOG, "size": "64x64"})
     batches = batches_of(jobs, 3, wanted=[job.id for job in jobs.jobs])
     assert places(batches) == [["1", "5", "4"], ["8"], ["2", "6"], ["3", "7"], ["9"]]
 

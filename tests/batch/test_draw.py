@@ -47,7 +47,7 @@ def test_jobs_of_every_kind_are_drawn_as_they_ask(collected, run, folder):
     assert {place: one["seed"] for place, one in told_of.items()} == dict.fromkeys("1234567", "0")
     assert told_of["4"]["keyword"] == "dog"
     assert told_of["6"]["variation"] == "0.5"
-    assert not any("seed" in one for one in told["4"]["warnings"])  # of lights at night
+    assert not any("seed" in warning for warning in told["4"]["warnings"])  # of lights at night
     assert "seed has no effect" in " ".join(told["6"]["warnings"])
     assert "`variation=0.5` has no effect" in " ".join(told["6"]["warnings"])
     assert "128x128" in " ".join(told["7"]["warnings"])
@@ -117,7 +117,7 @@ def test_scenes_are_names_or_files_of_the_jobs(collected, run, folder):
         {**SMALL, "prompt": "a dog", "scene": "castel"},
         {**SMALL, "prompt": "a dog", "scene": "gone.webp"},
     )
-    assert ["castle" in one.reason for one in jobs.refused] == [True, False]
+    assert ["castle" in job.reason for job in jobs.refused] == [True, False]
     told = run(jobs)
     done = [row for row in told.values() if row["status"] == "done"]
     scenes = [read_metadata(folder / "out" / row["file"])["scene"] for row in done]
@@ -151,7 +151,7 @@ def test_a_name_is_a_subject_unless_a_file_has_it(collected, run, folder, sessio
     )
     told = run(jobs)
     assert {row["status"] for row in told.values()} == {"done"}, told
-    names = {n: [one["name"] for one in row.get("named", [])] for n, row in told.items()}
+    names = {n: [mention["name"] for mention in row.get("named", [])] for n, row in told.items()}
     meant = session.library.find("lamp").name
     assert names == {"1": ["robot"], "2": [], "3": ["robot"], "4": [meant]}
     drawn = session.personalize(session.named("robot"), "a robot on a beach", seed=0, size=(64, 64))
@@ -163,7 +163,7 @@ def test_a_job_that_fails_is_told_and_the_others_are_drawn(collected, run, folde
     whole = (folder / "mask.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
     shutil.copy(folder / "dog.webp", folder / "gone.webp")
-    rows = [{**SMALL, "subject": one, "prompt": "a dog"} for one in ("cut.png", "gone.webp")]
+    rows = [{**SMALL, "subject": name, "prompt": "a dog"} for name in ("cut.png", "gone.webp")]
     jobs = collected(*rows, {**SMALL, "prompt": "a dog"}, {"prompt": "a xylograph"})
     (folder / "gone.webp").unlink()
     told = run(jobs)
@@ -181,8 +181,8 @@ def test_a_subject_is_encoded_once(collected, working, session):
     for batch in batches_of(jobs, 1, wanted=[job.id for job in jobs.jobs]):
         drawer.draw(batch)
     asked = [
-        one.hits.get("identity", 0) + one.misses.get("identity", 0)
-        for one in (before, session.cache)
+        cache.hits.get("identity", 0) + cache.misses.get("identity", 0)
+        for cache in (before, session.cache)
     ]
     assert asked[1] - asked[0] == 1
 

@@ -221,7 +221,7 @@ def test_a_file_is_looked_at_once_and_its_failure_is_told_to_all(collected, fold
     os.mkfifo(folder / "pipe.png")
     rows = [{**DOG, "subject": name, "seed": n} for n in (1, 2) for name in ("pipe.png", "cat")]
     jobs = collected(*rows)
-    assert [one.place[-1] for one in jobs.refused] == ["1", "3"]
+    assert [job.place[-1] for job in jobs.refused] == ["1", "3"]
     assert {*jobs.files} == {"cat/front.webp", "cat/side.webp"}
 
 
@@ -236,7 +236,7 @@ def test_a_face_is_a_subject_of_full_size_models(collected, folder):
     assert (edit.request.image, edit.has_faces) == (folder / "cat" / "front.webp", True)
     both = [{"face": "dog.webp", "box": [0, 0, 0.5, 1]}, {"face": "cat/side.webp"}]
     pair = only(collected({"subjects": both, "prompt": "two people", "preset": "sdxl-turbo"}))
-    assert [one.image.name for one in pair.sources] == ["dog.webp", "side.webp"]
+    assert [source.image.name for source in pair.sources] == ["dog.webp", "side.webp"]
 
 
 @pytest.mark.parametrize(

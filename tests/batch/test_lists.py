@@ -28,7 +28,7 @@ def test_prompt_files_are_found_beside_the_jobs(tmp_path):
 
 
 def rows_of(path):
-    return [(one.place.rpartition(" ")[2], one.row) for one in read_lines(path)]
+    return [(line.place.rpartition(" ")[2], line.row) for line in read_lines(path)]
 
 
 def test_lines_of_json_keep_their_numbers_and_faults_are_told(tmp_path):
@@ -88,7 +88,7 @@ def test_a_folder_of_subjects_is_drawn_with_every_prompt(folder, caplog):
     (folder / "me.spid").touch()
     (folder / "notes.txt").touch()
     (folder / ".DS_Store").touch()
-    found = [one.row for one in grid(folder, ["a {name} at sea", "snow"])]
+    found = [row.row for row in grid(folder, ["a {name} at sea", "snow"])]
     assert [row["subject"] for row in found] == [
         *("cat", "cat", "dog.webp", "dog.webp", "mask.png", "mask.png", "me.spid", "me.spid")
     ]

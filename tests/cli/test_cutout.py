@@ -79,7 +79,7 @@ def test_a_whole_picture_shows_more_than_its_subject(call, things, tmp_path):
         out = tmp_path / f"{way}.png"
         assert call("cutout", things / "star.png", "-o", out, "--cutout", way).exit_code == 0
         seen.append(np.asarray(Image.open(out).convert("L"), dtype=float))
-    grey = [(np.abs(one - 128) < 3).mean() for one in seen]
+    grey = [(np.abs(pixels - 128) < 3).mean() for pixels in seen]
     assert grey[0] > 0.4
     assert grey[1] < 0.35  # above and below a picture that is wider than high
 
@@ -107,7 +107,7 @@ def test_a_cut_out_is_written_at_full_size_and_can_be_given_back(call, on_white,
             [source, f"{source}:{tmp_path / 'mask.png'}", tmp_path / "rgba.png"]
         )
     ]
-    first, second, third = (np.frombuffer(one, np.uint8).astype(int) for one in frames)
+    first, second, third = (np.frombuffer(frame, np.uint8).astype(int) for frame in frames)
     for other in (second, third):  # masks and colours of soft edges have 8 bits in files
         assert np.abs(first - other).mean() < 1
 

@@ -228,7 +228,7 @@ def test_edits_in_which_nothing_is_random_are_told_to_be_the_same(call, picture,
 
 def changed_by_chord(path, out, region):
     """Whether an edit changed anything; outside of its region it must not."""
-    before, after = (np.asarray(read_original(one).stored.pixels) for one in (path, out))
+    before, after = (np.asarray(read_original(file).stored.pixels) for file in (path, out))
     assert before.shape == after.shape
     differs = (before != after).reshape(*before.shape[:2], -1).any(axis=-1)
     assert not differs[np.asarray(load_image(region).convert("L")) == 0].any(), path

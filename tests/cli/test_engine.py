@@ -9,8 +9,8 @@ PROMPT = "a hamster on a beach"
 
 def test_every_transform_is_listed(call):
     listed = json.loads(call("engine", "--json").stdout)
-    assert [one["name"] for one in listed] == list(TRANSFORMS.names())
-    assert all(one["summary"] for one in listed)
+    assert [entry["name"] for entry in listed] == list(TRANSFORMS.names())
+    assert all(entry["summary"] for entry in listed)
     assert "folded-upsampling" in call("engine").stdout
 
 

@@ -20,7 +20,7 @@ from tests.models.test_isnet import two_things
 
 
 def of(repository, *files):
-    return {f"{repository}:{one}" for one in files}
+    return {f"{repository}:{file}" for file in files}
 
 
 XL_ADAPTER = "h94/IP-Adapter:sdxl_models/ip-adapter_sdxl_vit-h.safetensors"
@@ -94,9 +94,11 @@ def test_what_names_or_settings_show_costs_nothing_large(
 def test_what_a_transform_needs_is_planned_with_the_rest(call):
     planned = call("fetch", "sdxl-turbo", "--engine", "tiny-decoder", "--dry-run", "--json")
     assert planned.exit_code == 0, planned.output
-    found = [one for one in json.loads(planned.stdout)["files"] if "taesdxl" in one["repository"]]
-    assert [one["part"] for one in found] == ["tiny autoencoder"] * 2
-    assert {one["file"] for one in found} == {*TINY}
+    found = [
+        file for file in json.loads(planned.stdout)["files"] if "taesdxl" in file["repository"]
+    ]
+    assert [part["part"] for part in found] == ["tiny autoencoder"] * 2
+    assert {part["file"] for part in found} == {*TINY}
 
 
 def test_a_plan_with_nothing_missing_names_no_place(capsys):

@@ -80,7 +80,7 @@ def assert_kept(session, identity, path, place=SPOT, *, comes=True):
     )
     original = read_original(path)
     stored = composite(original, result.edited, result.blend)
-    before, after = (values(one.pixels) for one in (original.stored, stored))
+    before, after = (values(picture.pixels) for picture in (original.stored, stored))
     assert before.shape == after.shape
     assert before.shape[:2] == result.image.size[::-1]
     differs = (before != after).reshape(*before.shape[:2], -1).any(axis=-1)

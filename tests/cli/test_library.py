@@ -61,7 +61,7 @@ def test_the_library_is_listed_and_searched(call):
     assert everyone.stdout.splitlines() == list(subject_library().names())
     assert CREDIT in everyone.stderr
     found = json.loads(call("library", "kitten", "--json").stdout)
-    assert [one["name"] for one in found] == ["cat", "cat face"]
+    assert [entry["name"] for entry in found] == ["cat", "cat face"]
     assert "kitten" in found[0]["words"]
     cars = call("library", "car").stdout.splitlines()[1:]
     assert cars[0].startswith("automobile  ")

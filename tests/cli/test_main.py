@@ -18,7 +18,7 @@ class Points(list):
 
     @property
     def names(self):
-        return {one.name for one in self}
+        return {name.name for name in self}
 
 
 class Broken:
@@ -32,8 +32,8 @@ def added(monkeypatch, *points):
     monkeypatch.setattr(main, "entry_points", lambda **_: Points(points))
     app = typer.Typer()
     app.command("draw")(lambda: None)
-    for one in main.commands_of_others():
-        app.add_typer(one)
+    for command in main.commands_of_others():
+        app.add_typer(command)
     return app
 
 

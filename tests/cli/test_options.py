@@ -80,9 +80,9 @@ def test_a_field_with_a_default_may_be_required():
 
 def options(command, path):
     if not hasattr(command, "commands"):
-        return [(path, one) for one in command.params if one.param_type_name == "option"]
+        return [(path, param) for param in command.params if param.param_type_name == "option"]
     below = [options(one, (*path, name)) for name, one in command.commands.items()]
-    return [found for one in below for found in one]
+    return [found for option_lists in below for found in option_lists]
 
 
 def test_an_option_says_the_same_wherever_it_is():
@@ -123,10 +123,10 @@ DRAWING = {("personalize",), ("edit",), ("face",), ("evaluate", "pie"), ("evalua
 def test_every_option_of_a_long_help_page_is_in_a_group(arranged):
     for path, command in commands_of(arranged):
         if path in DRAWING:
-            options = [one for one in command.params if one.param_type_name == "option"]
-            assert [one.name for one in options if one.rich_help_panel is None] == []
+            options = [param for param in command.params if param.param_type_name == "option"]
+            assert [option.name for option in options if option.rich_help_panel is None] == []
 
 
 def test_every_group_holds_options_that_there_are():
-    known = {one.name for _, command in commands_of(get_command(app)) for one in command.params}
+    known = {param.name for _, command in commands_of(get_command(app)) for param in command.params}
     assert [name for names in PANELS.values() for name in names.split() if name not in known] == []

@@ -123,11 +123,13 @@ def test_every_prompt_of_a_file_is_drawn_with_the_same_seeds(call, tmp_path, ham
     result = draw(call, tmp_path / "out.png", hamster, f"@{file}", "-n", 2, "--json", *masks)
     told = json.loads(result.stdout)["pictures"]
     assert load_image(tmp_path / "mask-4.png").size == load_image(told[3]["path"]).size
-    assert [(one["prompt"], one["seed"]) for one in told] == [
+    assert [(picture["prompt"], picture["seed"]) for picture in told] == [
         (prompt, seed) for prompt in words for seed in (7, 8)
     ]
-    assert [one["path"] for one in told] == [str(tmp_path / f"out-{i}.png") for i in (1, 2, 3, 4)]
-    for one in told:
-        assert read_metadata(one["path"])["prompt"] == one["prompt"]
+    assert [picture["path"] for picture in told] == [
+        str(tmp_path / f"out-{i}.png") for i in (1, 2, 3, 4)
+    ]
+    for picture in told:
+        assert read_metadata(picture["path"])["prompt"] == picture["prompt"]
     difference = pixels(tmp_path / "out-3.png").astype(int) - pixels(drawn)
     assert np.abs(difference).max() <= 1  # batched arithmetic may round otherwise

@@ -43,7 +43,8 @@ def machine(hub, tmp_path, monkeypatch):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(
-    "name", [pytest.param(one, marks=[pytest.mark.slow] * (one in SLOW)) for one in RECIPES.names()]
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in RECIPES.names()],
 )
 def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, hamster, name):
     recipe = RECIPES.get(name)
@@ -62,7 +63,7 @@ def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, 
     assert hub.sent < HEADERS_BYTES
     assert not is_here(recipe)
 
-    own = [one for one in encoders_of(recipe) if one == recipe.face_encoder]
+    own = [encoder for encoder in encoders_of(recipe) if encoder == recipe.face_encoder]
     check_page(recipe, files_of(planned(recipe, faces=own, dtype="bfloat16")))
     needs = planned(recipe, faces=encoders_of(recipe))
     wanted = files_of(needs)
@@ -125,7 +126,7 @@ def check_page(recipe, places):
         line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{recipe.name}` |")
     ]
     told = row.split("|")[4].strip()
-    listed = [one.partition(":") for one in places]
+    listed = [place.partition(":") for place in places]
     files = [PUBLISHED["repositories"][one]["files"][path] for one, _, path in listed]
     weights = [
         file["size"]

@@ -95,7 +95,7 @@ def load_nodes(folder, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         return str(path.parent), path.name, 1, "", prefix
 
-    types = {one.title(): _type(one) for one in INPUTS}
+    types = {entry.title(): _type(entry) for entry in INPUTS}
     io = SimpleNamespace(
         **types, Custom=_type, Schema=_schema, NodeOutput=NodeOutput, ComfyNode=object, Input=object
     )
@@ -135,9 +135,9 @@ def load_nodes(folder, monkeypatch):
 def shape_of(schema):
     """What of a node is in workflows: its inputs and outputs by name and type."""
     return {
-        "required": {one.id: one.io_type for one in schema.inputs if not is_optional(one)},
-        "optional": {one.id: one.io_type for one in schema.inputs if is_optional(one)},
-        "outputs": [one.io_type for one in schema.outputs],
+        "required": {entry.id: entry.io_type for entry in schema.inputs if not is_optional(entry)},
+        "optional": {entry.id: entry.io_type for entry in schema.inputs if is_optional(entry)},
+        "outputs": [entry.io_type for entry in schema.outputs],
     }
 
 

@@ -27,7 +27,7 @@ def loaded(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         package, switches = load_nodes(folder, patch)
         extension = asyncio.run(package.comfy_entrypoint())
-        nodes = {one.__name__: one for one in asyncio.run(extension.get_node_list())}
+        nodes = {node.__name__: node for node in asyncio.run(extension.get_node_list())}
         yield nodes, switches, folder
 
 
@@ -60,19 +60,21 @@ def same(image, picture):
 
 
 def test_there_are_twelve_nodes_at_most_and_their_names_are_ours(nodes):
-    schemas = [one.define_schema() for one in nodes.values()]
-    assert len({one.node_id for one in schemas}) == len(schemas) <= 12
-    assert all(one.node_id.startswith("SwiftPie") and one.description for one in schemas)
+    schemas = [node.define_schema() for node in nodes.values()]
+    assert len({schema.node_id for schema in schemas}) == len(schemas) <= 12
+    assert all(schema.node_id.startswith("SwiftPie") and schema.description for schema in schemas)
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_workflows_name_the_inputs_that_there_are_and_link_what_fits(nodes, path):
-    known = {one.define_schema().node_id: shape_of(one.define_schema()) for one in nodes.values()}
+    known = {
+        node.define_schema().node_id: shape_of(node.define_schema()) for node in nodes.values()
+    }
     graph = json.loads(path.read_text())
-    ours = [one for one in graph.values() if one["class_type"] in known]
+    ours = [node for node in graph.values() if node["class_type"] in known]
     assert len(ours) >= 3
-    for one in ours:
-        shape, given = known[one["class_type"]], one["inputs"]
+    for node in ours:
+        shape, given = known[node["class_type"]], node["inputs"]
         takes = shape["required"] | shape["optional"]
         assert shape["required"].keys() <= given.keys() <= takes.keys()
         for name, value in given.items():
@@ -165,7 +167,10 @@ def test_subjects_are_chained_each_in_its_box(nodes, subject):
     (left,) = nodes["MakeBox"].execute(0.0, 0.3, 0.5, 0.9).args
     (first,) = place(subject[0], "dog", 1.0, box=left).args
     (both,) = place(subject[0], "", 0.5, others=first).args
-    assert [(one.name, one.scale, one.box) for one in both] == [("dog", 1.0, left), ("", 0.5, None)]
+    assert [(subject.name, subject.scale, subject.box) for subject in both] == [
+        ("dog", 1.0, left),
+        ("", 0.5, None),
+    ]
     with pytest.raises(swiftpie.InputError, match="2 subjects"):
         place(both, "", 1.0)
 

@@ -79,8 +79,8 @@ class Server:
     def pictures(self, messages, node):
         (told,) = [data for name, data in messages if name == "executed" and data["node"] == node]
         found = []
-        for one in told["output"]["images"]:
-            query = urllib.parse.urlencode(one)
+        for image in told["output"]["images"]:
+            query = urllib.parse.urlencode(image)
             found.append(np.array(Image.open(BytesIO(self.ask(f"/view?{query}")))))
         return found
 
@@ -136,7 +136,7 @@ def test_what_comfyui_tells_of_the_nodes_is_what_the_written_interface_makes_of_
     with pytest.MonkeyPatch.context() as patch:
         package, _ = load_nodes(tmp_path, patch)
         nodes = asyncio.run(asyncio.run(package.comfy_entrypoint()).get_node_list())
-        schemas = {one.define_schema().node_id: one.define_schema() for one in nodes}
+        schemas = {node.define_schema().node_id: node.define_schema() for node in nodes}
     assert {name for name in told if name.startswith("SwiftPie")} == schemas.keys()
     for name, schema in schemas.items():
         real, ours = told[name], shape_of(schema)

@@ -66,7 +66,7 @@ def test_the_command_line_has_it(source):
     def draw(*, request: Annotated[dict[str, Any], FieldOptions(source)]) -> None:
         received.update(request)
 
-    (option,) = [one for one in get_command(app).params if one.name == "fog"]
+    (option,) = [param for param in get_command(app).params if param.name == "fog"]
     assert (option.opts, option.help, option.metavar) == (["--fog"], HELP, "SHARE")
     assert CliRunner().invoke(app, ["--fog", "0.5"]).exit_code == 0
     assert received == {"fog": 0.5}
@@ -102,17 +102,17 @@ def test_the_settings_of_the_page_have_it(source):
 @pytest.mark.parametrize("source", CLASSES)
 def test_a_node_of_comfyui_has_it(source, inputs_of):
     hints = {name: {"default": 0} for name in ("seed", "seeds") if name in options_of(source)}
-    (found,) = [one for one in inputs_of(source, **hints) if one.id == "fog"]
+    (found,) = [entry for entry in inputs_of(source, **hints) if entry.id == "fog"]
     assert (found.io_type, found.tooltip) == ("FLOAT", HELP)
     assert (found.min, found.max, found.default) == (0, 1, 0.25)
 
 
 def test_an_option_may_be_left_out_of_a_surface():
-    surfaces = {one: set(options_of(EditRequest, one)) for one in Surface}
+    surfaces = {surface: set(options_of(EditRequest, surface)) for surface in Surface}
     assert all({"source_prompt", "keyword"} <= names for names in surfaces.values())
     assert "negative_prompt" in surfaces[Surface.HTTP] - surfaces[Surface.COMFYUI]
 
 
 @pytest.mark.parametrize("source", [PersonalizeRequest, EditRequest, Subject, Scales, EditSettings])
 def test_every_option_says_what_it_is(source):
-    assert all(len(one.option.help) > 10 for one in options_of(source).values())
+    assert all(len(option.option.help) > 10 for option in options_of(source).values())

@@ -85,8 +85,8 @@ def test_pickles_are_allowed_where_there_is_one_and_nowhere_else(recipe):
 
 def test_the_terms_of_all_its_parts_are_known(recipe):
     terms = recipe_terms(recipe)
-    assert {"preset"} <= {one.part for one in terms}
+    assert {"preset"} <= {term.part for term in terms}
     for part in ("base", "adapter", "image_encoder", "inversion", "autoencoder"):
         has_it = getattr(recipe, part) is not None
-        assert (part.replace("_", " ") in {one.part for one in terms}) == has_it
-    assert all("bring" not in one.licence for one in terms)
+        assert (part.replace("_", " ") in {term.part for term in terms}) == has_it
+    assert all("bring" not in term.licence for term in terms)

@@ -208,7 +208,7 @@ def nodes(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         package, _ = load_nodes(tmp_path_factory.mktemp("comfyui"), patch)
         extension = asyncio.run(package.comfy_entrypoint())
-        yield {one.__name__: one for one in asyncio.run(extension.get_node_list())}
+        yield {node.__name__: node for node in asyncio.run(extension.get_node_list())}
 
 
 def by_http(case, _, folder, server):

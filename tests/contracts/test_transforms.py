@@ -26,7 +26,7 @@ SLOW = {"compile", "openvino", "openvino-int8"}  # they compile or export for a 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
 
 drawing = pytest.mark.parametrize(
-    "name", [pytest.param(one, marks=[pytest.mark.slow] * (one in SLOW)) for one in LEAST_DB]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in LEAST_DB]
 )
 
 
@@ -86,9 +86,9 @@ def test_identities_of_before_stay_valid(session, identity, name, tmp_path):
 @drawing
 def test_it_encodes_identities(session, sprite, identity, name):
     found = Session(applied(name, session.components)).encode_identity(sprite)
-    for one in fields(found):
-        ours, plain = getattr(found, one.name), getattr(identity, one.name)
-        if one.name in {"tokens", "pooled"}:
+    for entry in fields(found):
+        ours, plain = getattr(found, entry.name), getattr(identity, entry.name)
+        if entry.name in {"tokens", "pooled"}:
             assert (ours - plain).norm() < 0.1 * plain.norm()
     assert found.values.keys() == identity.values.keys()
 

@@ -92,8 +92,8 @@ def test_the_mask_says_what_stays(pipe, photo, mask, form):
 def test_lists_are_edits_of_their_own(pipe, photo, mask):
     prompts = [PROMPT, "a red hat"]
     both = pipe(prompts, photo, mask)
-    assert [one.tobytes() for one in both.images] == [
-        pipe(one, photo, mask).images[0].tobytes() for one in prompts
+    assert [image.tobytes() for image in both.images] == [
+        pipe(prompt, photo, mask).images[0].tobytes() for prompt in prompts
     ]
     pair = pipe(prompts, [photo, photo.rotate(90)], mask, return_dict=False)
     assert pair[0][0].tobytes() == both.images[0].tobytes()
@@ -128,7 +128,7 @@ def test_guidance_is_that_of_a_session(pipe, components, photo, mask):
     called = pipe(PROMPT, photo, mask, guidance_scale=2.0, negative_prompt="a cat")
     assert called.images[0].tobytes() == drawn.image.tobytes()
     others = [pipe(PROMPT, photo, mask), pipe(PROMPT, photo, mask, guidance_scale=2.0)]
-    assert called.images[0].tobytes() not in [one.images[0].tobytes() for one in others]
+    assert called.images[0].tobytes() not in [other.images[0].tobytes() for other in others]
 
 
 def test_a_subject_is_shown_or_encoded(session, sprite, identity):
@@ -147,4 +147,4 @@ def test_a_subject_is_shown_or_encoded(session, sprite, identity):
 def test_pictures_of_several_sizes_are_no_array(pipe, photo):
     wide = photo.resize((192, 128))
     drawn = pipe(PROMPT, [photo, wide], box=BOX)
-    assert [one.size for one in drawn.images] == [(128, 128), (192, 128)]
+    assert [image.size for image in drawn.images] == [(128, 128), (192, 128)]

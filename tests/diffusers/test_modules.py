@@ -41,7 +41,7 @@ def test_saving_twice_gives_the_same_bytes(saved, tmp_path):
     SwiftPiePipeline.from_pretrained(saved).save_pretrained(tmp_path)
     files = sorted(path.relative_to(saved) for path in saved.rglob("*.safetensors"))
     assert len(files) == 6
-    assert all((saved / one).read_bytes() == (tmp_path / one).read_bytes() for one in files)
+    assert all((saved / file).read_bytes() == (tmp_path / file).read_bytes() for file in files)
 
 
 def test_a_module_can_be_given_when_loading_and_changes_the_fingerprint(pipe, saved):

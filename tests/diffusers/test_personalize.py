@@ -143,7 +143,9 @@ def test_guidance_is_that_of_a_session(pipe, session, identity, expected, option
 
 def test_a_negative_prompt_leads_elsewhere_than_none(pipe, identity):
     options = {"subjects": identity, "seeds": [3], "guidance_scale": 2.0}
-    plain, away = (pipe(PROMPT, **options, negative_prompt=one) for one in (None, "a beach"))
+    plain, away = (
+        pipe(PROMPT, **options, negative_prompt=negative) for negative in (None, "a beach")
+    )
     assert bytes_of(plain.images) != bytes_of(away.images)
     states, pooled = pipe.encode_prompt("a beach")
     embeds = {"negative_prompt_embeds": states, "negative_pooled_prompt_embeds": pooled}

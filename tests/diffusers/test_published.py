@@ -118,7 +118,7 @@ def test_a_detail_branch_without_training_is_saved_with_where_it_acts(opened, tm
     pipe.save_pretrained(tmp_path)
     loaded = quiet(SwiftPiePipeline.from_pretrained(tmp_path))
     assert np.array_equal(drawn(loaded), before)
-    plans = [one.to_components().denoiser.installation.plan for one in (loaded, pipe)]
+    plans = [pipeline.to_components().denoiser.installation.plan for pipeline in (loaded, pipe)]
     assert plans[0] == plans[1]
     assert not plans[0].own_projections
     assert not np.array_equal(before, drawn(pipe, scales=Scales(detail_scale=0.0)))
@@ -176,7 +176,7 @@ def test_half_precision_is_kept_where_it_is_asked_for(opened, tmp_path):
     assert np.array_equal(drawn(loaded), drawn(pipe))
     assert loaded.to_components().fingerprint == pipe.to_components().fingerprint
     wide = SwiftPiePipeline.from_pretrained(tmp_path)
-    assert {one.dtype for one in wide.unet.parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in wide.unet.parameters()} == {torch.float32}
     assert wide.to_components().fingerprint != pipe.to_components().fingerprint
 
 

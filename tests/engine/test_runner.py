@@ -166,7 +166,7 @@ def test_keys_tell_parts_kinds_and_order_apart():
         "",
         b"\0" * 16,
     ]
-    assert len({content_key("face", one) for one in tensors}) == len(tensors)
+    assert len({content_key("face", tensor) for tensor in tensors}) == len(tensors)
     table = torch.arange(6.0).reshape(2, 3)
     assert content_key("face", table.T) == content_key("face", table.T.contiguous())
     assert content_key("face", table.T) != content_key("face", table.reshape(3, 2))
@@ -276,7 +276,12 @@ class Enough(Exception):  # noqa: N818 - a state
 
 def hooks_of(components):
     networks = (components.denoiser, components.autoencoder, components.image_encoder)
-    return [hook for one in networks for part in one.modules() for hook in part._forward_pre_hooks]
+    return [
+        hook
+        for network in networks
+        for part in network.modules()
+        for hook in part._forward_pre_hooks
+    ]
 
 
 def test_layers_are_reported_within_a_step_and_change_nothing(session, identity):

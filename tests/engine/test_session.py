@@ -165,7 +165,7 @@ def test_pictures_from_the_cache_equal_pictures_without_it_bit_for_bit(
     for _ in range(2):
         passes.clear()
         found = fresh.personalize(*call, seed=0, num_images=2).images
-        assert [one.tobytes() for one in found] == [one.tobytes() for one in expected]
+        assert [image.tobytes() for image in found] == [image.tobytes() for image in expected]
     assert passes == ["denoiser"]  # no text: the second call knows the prompt
     assert forgetful.cache.num_entries == 0
 
@@ -173,8 +173,10 @@ def test_pictures_from_the_cache_equal_pictures_without_it_bit_for_bit(
 def test_how_a_picture_comes_does_not_matter_but_what_it_shows(fresh, sprite, tmp_path):
     path = tmp_path / "sprite.png"
     sprite.save(path)
-    same = [fresh.encode_identity(one) for one in (sprite, path, str(path), path.read_bytes())]
-    assert all(one is same[0] for one in same)
+    same = [
+        fresh.encode_identity(source) for source in (sprite, path, str(path), path.read_bytes())
+    ]
+    assert all(identity is same[0] for identity in same)
     half = Image.new("L", sprite.size, 255)
     half.paste(0, (0, 0, sprite.width, sprite.height // 2))
     changed = sprite.copy()
@@ -186,7 +188,7 @@ def test_how_a_picture_comes_does_not_matter_but_what_it_shows(fresh, sprite, tm
         fresh.encode_identity([sprite, sprite], masks=[half, None]),
         fresh.encode_identity([sprite, sprite], masks=[None, half]),
     ]
-    assert len({id(one) for one in [same[0], *others]}) == 1 + len(others)
+    assert len({id(identity) for identity in [same[0], *others]}) == 1 + len(others)
     assert fresh.cache.misses["identity"] == 1 + len(others)
 
 

@@ -16,14 +16,14 @@ def test_a_copy_takes_no_memory_for_weights(session):
 def test_its_installation_is_its_own(session):
     made = shared_copy(session.components.denoiser)
     assert made.installation.network is made.unet
-    processors = {id(one) for one in made.unet.attn_processors.values()}
+    processors = {id(processor) for processor in made.unet.attn_processors.values()}
     installed = [*made.installation.semantic.values(), *made.installation.detail.values()]
-    assert {id(one) for one in installed} == processors
+    assert {id(kind) for kind in installed} == processors
 
 
 def test_what_is_done_to_a_copy_leaves_the_original_alone(session):
     predictor = session.components.layout_predictor
-    before = [one.clone() for one in predictor.parameters()]
+    before = [parameter.clone() for parameter in predictor.parameters()]
     shared_copy(predictor).to(torch.float64).layers[0].weight.data += 1
     assert all(torch.equal(a, b) for a, b in zip(before, predictor.parameters(), strict=True))
 

@@ -160,7 +160,7 @@ def decoded_one_by_one(outputs):
         for cell in range(columns * (INPUT_HEIGHT // stride)):
             x, y = cell % columns, cell // columns
             cls, obj, box, points = (
-                [float(one) for one in outputs[f"{kind}_{stride}"][0, cell]]
+                [float(output) for output in outputs[f"{kind}_{stride}"][0, cell]]
                 for kind in ("cls", "obj", "bbox", "kps")
             )
             score = math.sqrt(min(max(cls[0], 0), 1) * min(max(obj[0], 0), 1))

@@ -351,7 +351,8 @@ def drawn_identity():
 def pack_files():
     entries = json.loads((SAMPLES / "subjects.json").read_text())[:3]
     sprites = {
-        f"{one['code']}.webp": (SAMPLES / f"{one['code']}.webp").read_bytes() for one in entries
+        f"{entry['code']}.webp": (SAMPLES / f"{entry['code']}.webp").read_bytes()
+        for entry in entries
     }
     return entries, sprites
 

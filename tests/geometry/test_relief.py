@@ -56,7 +56,7 @@ def pose(*values: float) -> Tensor:
 
 def centre_of(frame: Tensor) -> tuple[float, float]:
     alpha = frame[0, 3]
-    return tuple(((one * alpha).sum() / alpha.sum()).item() for one in places())
+    return tuple(((place * alpha).sum() / alpha.sum()).item() for place in places())
 
 
 def row_of_feet(frame: Tensor) -> int:
@@ -194,7 +194,7 @@ def test_visible_points_have_heights_and_normals_of_the_ellipsoid():
     along = 1 / math.hypot(math.sin(yaw) / 0.8, math.cos(yaw) / deep)
     assert turned.height[0, 0, 31:33, 31:33].mean().item() == pytest.approx(along, rel=0.03)
     normal = (-along * math.sin(yaw) / 0.8**2, along * math.cos(yaw) / deep**2)
-    across, towards = (one / math.hypot(*normal) for one in normal)
+    across, towards = (axis / math.hypot(*normal) for axis in normal)
     cos, sin = math.cos(yaw), math.sin(yaw)
     expected = torch.tensor([across * cos + towards * sin, 0.0, towards * cos - across * sin])
     assert torch.allclose(turned.normals[0, :, 31:33, 31:33].mean((1, 2)), expected, atol=0.04)
@@ -251,6 +251,6 @@ def test_what_is_painted_on_a_point_is_seen_where_the_point_comes_to_lie(values)
 
 def test_an_empty_frame_stays_empty():
     frame = torch.zeros(1, 4, SIDE_PX, SIDE_PX)
-    for one in turn(frame, height(frame[:, 3:]), pose(0.5, 0.2, 0.2, 0.2)):
-        assert torch.isfinite(one).all()
+    for relief in turn(frame, height(frame[:, 3:]), pose(0.5, 0.2, 0.2, 0.2)):
+        assert torch.isfinite(relief).all()
     assert turn(frame, height(frame[:, 3:]), pose(0.5, 0, 0, 0)).frame.abs().max() == 0

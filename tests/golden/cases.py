@@ -217,7 +217,7 @@ def random_subject(family, *, count=1, steps=1, **settings):
     """One or several subjects by random networks."""
     session = random_networks(family, steps=steps)
     identities = [session.encode_identity(picture(number)) for number in range(count)]
-    subjects = identities[0] if count == 1 else [Subject(one) for one in identities]
+    subjects = identities[0] if count == 1 else [Subject(identity) for identity in identities]
     return personalized(session, subjects, **settings)
 
 

@@ -30,8 +30,8 @@ class Difference(NamedTuple):
 def thumbnails(pictures):
     """Area-averaged small pictures side by side, (32, 32 n, 3)."""
     small = [
-        np.asarray(one.convert("RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX))
-        for one in pictures
+        np.asarray(picture.convert("RGB").resize((SIDE_PX, SIDE_PX), Image.Resampling.BOX))
+        for picture in pictures
     ]
     return np.concatenate(small, axis=1)
 

@@ -83,7 +83,7 @@ def test_another_seed_or_a_scale_two_percent_off_is_refused(name, what, stored):
 @pytest.mark.parametrize("name", PIPELINES)
 def test_a_pipeline_draws_what_the_session_draws(name):
     picture, mask = PIPELINES[name]()
-    drawn = [np.asarray(one) for one in CASES[name]()]
+    drawn = [np.asarray(picture) for picture in CASES[name]()]
     # Prompts that are encoded together round otherwise than apart, by a level of 255 at most.
     np.testing.assert_allclose(np.asarray(picture, dtype=int), drawn[0].astype(int), atol=1, rtol=0)
-    assert any(np.array_equal(mask, one) for one in drawn[1:])
+    assert any(np.array_equal(mask, other) for other in drawn[1:])

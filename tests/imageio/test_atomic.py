@@ -99,10 +99,10 @@ def test_of_two_writers_without_force_one_succeeds(tmp_path):
 
     for _ in range(10):
         writers = [threading.Thread(target=write, args=(bytes([i]) * 9,)) for i in range(8)]
-        for one in writers:
-            one.start()
-        for one in writers:
-            one.join()
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
         assert outcomes == [path.read_bytes()]
         outcomes.clear()
         path.unlink()
@@ -170,7 +170,7 @@ def test_a_folder_is_updated_file_by_file_and_only_by_a_block_that_ends(tmp_path
     with updated_folder(path) as new:
         (new / "deep").mkdir()
         (new / "deep" / "new").write_bytes(b"new")
-    found = {str(one.relative_to(path)): one.read_bytes() for one in path.glob("*/*")}
+    found = {str(file.relative_to(path)): file.read_bytes() for file in path.glob("*/*")}
     assert found == {"deep/kept": b"old", "deep/new": b"new"}
     assert list(tmp_path.iterdir()) == [path]
 

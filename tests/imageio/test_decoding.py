@@ -367,10 +367,10 @@ def test_threads_leave_the_filters_of_warnings_as_they_were():
             errors.append(error)
 
     threads = [threading.Thread(target=read) for _ in range(8)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert (errors, warnings.filters) == ([], before)
 
 

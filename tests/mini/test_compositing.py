@@ -131,8 +131,8 @@ def test_a_subject_is_as_fine_as_its_larger_frame(ball):
     seen = drawing(after=shown, subject=box(6, 6, 58, 58), changes=everywhere)
     photo = texture(2)
     steps = [
-        join(photo, seen, one)[0, 0, 100:156, 60:196].diff(dim=1).abs().mean()
-        for one in (fine, coarse)
+        join(photo, seen, grid)[0, 0, 100:156, 60:196].diff(dim=1).abs().mean()
+        for grid in (fine, coarse)
     ]
     assert steps[0] > 3 * steps[1]
 
@@ -164,7 +164,7 @@ def test_a_subject_is_as_soft_as_its_photograph_and_no_softer():
     assert float((kept - sharp).abs().mean() / sharp.std()) < 0.1
     soft = F.avg_pool2d(texture(4), 7, stride=1, padding=3, count_include_pad=False)
     found = match_sharpness(soft, sharp, inside, num_octaves=2)
-    steps = [float(one.diff(dim=-1).abs().mean()) for one in (found, sharp)]
+    steps = [float(picture.diff(dim=-1).abs().mean()) for picture in (found, sharp)]
     assert steps[0] < 0.5 * steps[1]
     assert np.isclose(float(found.mean()), float(sharp.mean()), atol=1e-2)
 

@@ -46,7 +46,7 @@ def test_words_are_those_that_the_model_knows(session):
 )
 def test_sentences_name_subjects_where_captions_do(prompt, names):
     found = read(prompt, TAUGHT).mentions
-    assert [one.subject and one.subject.name for one in found] == names
+    assert [mention.subject and mention.subject.name for mention in found] == names
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_sentences_name_subjects_where_captions_do(prompt, names):
 )
 def test_a_prompt_is_read_as_people_type_it(prompt, names, place, time, lost):
     reading = read(prompt, TAUGHT)
-    named = [one.subject.name for one in reading.mentions for _ in range(one.number)]
+    named = [mention.subject.name for mention in reading.mentions for _ in range(mention.number)]
     assert (named, reading.place, list(reading.lost)) == (names, place, lost)
     assert [*TIMES][reading.setting.time] == time
     assert [subject.name for subject in named_besides(prompt, MINI)] == names
@@ -151,7 +151,7 @@ def test_endless_sentences_are_read_up_to_a_bound():
 )
 def test_subjects_that_are_given_take_their_names(given, known):
     found = named_besides("a dog and a cat and a gryphon on a beach", MINI, given=given)
-    assert [one.name for one in found] == known
+    assert [mention.name for mention in found] == known
 
 
 def test_a_subject_has_to_be_given_or_named():

@@ -129,7 +129,7 @@ def test_leaves_and_grass_come_back_without_haze(noise):
     meadow, covering = scene_library().image("campsite"), read("in winter").setting
     covered = relight.relight(meadow, covering, noise=noise, place="campsite")
     shown = relight.relight(covered, PLAIN, before=covering, noise=noise, place="campsite")
-    was, now = (np.abs(values(one) - values(meadow)).mean() for one in (covered, shown))
+    was, now = (np.abs(values(picture) - values(meadow)).mean() for picture in (covered, shown))
     assert now < 0.6 * was
     edges = [np.abs(np.diff(values(image).mean(axis=2), axis=1)) for image in (covered, shown)]
     assert edges[1].mean() > 0.8 * edges[0].mean()

@@ -140,8 +140,10 @@ def test_prompts_that_say_the_same_draw_the_same_and_nothing_that_is_worn(sessio
 
 def test_a_warning_names_what_a_subject_wears_in_a_scene(session, identity):
     request = request_of(identity, prompt="a dog wearing a red top hat")
-    assert any("'top hat'" in one for one in session.advice_on(request))
-    assert not any("'top hat'" in one for one in session.advice_on(replace(request, scene="words")))
+    assert any("'top hat'" in sentence for sentence in session.advice_on(request))
+    assert not any(
+        "'top hat'" in sentence for sentence in session.advice_on(replace(request, scene="words"))
+    )
 
 
 def test_a_place_alone_is_drawn_without_a_subject(session):
@@ -202,7 +204,9 @@ def test_a_picture_of_a_given_scene_is_as_large_as_the_scene(session, identity):
     asked = session.personalize(identity, "a dog", scene=photo, seed=1, size=(192, 128))
     assert asked.images[0].size == (192, 128)
     assert not [
-        one for one in session.advice_on(request_of(identity, scene=photo)) if "size" in one
+        sentence
+        for sentence in session.advice_on(request_of(identity, scene=photo))
+        if "size" in sentence
     ]
 
 
@@ -231,7 +235,10 @@ def test_pictures_of_photographed_places_have_their_size(session, identity, prom
 def test_a_scene_larger_than_pictures_can_be_is_shrunk_and_that_is_said(session, identity):
     request = request_of(identity, scene=photograph(64, 48).resize((4096, 3072)))
     assert picture_size(session.components, request) == (1536, 2048)
-    assert any("4096x3072" in one and "2048x1536" in one for one in session.advice_on(request))
+    assert any(
+        "4096x3072" in sentence and "2048x1536" in sentence
+        for sentence in session.advice_on(request)
+    )
 
 
 def striped_ball():

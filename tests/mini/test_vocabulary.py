@@ -113,18 +113,20 @@ def test_near_words_are_spelled_alike(shipped):
 def test_every_phrase_of_the_captions_it_learned_from_is_known(shipped):
     tables = (TIME_PHRASES, WEATHER_PHRASES, SEASON_PHRASES, ACCESSORY_PHRASES, MATERIAL_PHRASES)
     tables += (POSE_PHRASES, VIEW_PHRASES, SIDE_WORDS)
-    behind = [phrase for table in tables for one in table.values() for phrase in one]
+    behind = [phrase for table in tables for phrases in table.values() for phrase in phrases]
     behind += [phrase for place in PLACES for phrase in place.phrases]
     captions = [f"a subject {phrase}" for phrase in behind]
-    captions += [f"a {word} subject" for one in COLOUR_WORDS.values() for word in one]
-    captions += [f"{phrase} a subject" for one in RENDITIONS.values() for phrase in one]
-    strange = {word for one in captions for word in shipped.unknown_in(one, shown=())}
+    captions += [f"a {word} subject" for words in COLOUR_WORDS.values() for word in words]
+    captions += [f"{phrase} a subject" for rendition in RENDITIONS.values() for phrase in rendition]
+    strange = {word for caption in captions for word in shipped.unknown_in(caption, shown=())}
     assert strange == set()
 
 
 def test_every_caption_of_the_world_it_learned_from_is_known(shipped, subjects):
     captions = [*World(subjects, "train").corpus(), *EMPTY_PREFIXES]
-    assert [one for one in captions if shipped.unknown_in(one, shown=words_in(one))] == []
+    assert [
+        caption for caption in captions if shipped.unknown_in(caption, shown=words_in(caption))
+    ] == []
 
 
 def test_what_is_stored_comes_back(small):

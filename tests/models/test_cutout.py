@@ -214,9 +214,9 @@ def test_confidence_tells_bad_cutouts_from_good_ones(collages):
     drawn = [collages(seed=seed).tensors() for seed in (777, 778)]
     pixels, masks = (torch.cat(parts) for parts in zip(*drawn, strict=True))
     found = [find_with(cutout_network(), photo) for photo in to_pil(pixels)]
-    sure = torch.tensor([one.how.confidence for one in found])
+    sure = torch.tensor([cutout.how.confidence for cutout in found])
     truth = mask_at_full_size(masks)
-    is_good = iou(torch.cat([one.mask for one in found]), truth) > 0.85
+    is_good = iou(torch.cat([cutout.mask for cutout in found]), truth) > 0.85
     assert is_good.sum() >= 20
     assert (~is_good).sum() >= 10
     ordered = (sure[is_good][:, None] > sure[~is_good]).float().mean()

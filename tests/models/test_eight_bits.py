@@ -33,7 +33,7 @@ def test_weights_come_back_within_half_a_level_of_their_channel(network, tmp_pat
             assert (error.abs() <= 0.6 * top / LEVELS).all(), name
         else:
             assert torch.equal(read[name], weight.half().float()), name
-    size = sum(one.numel() for one in read.values())
+    size = sum(value.numel() for value in read.values())
     assert (tmp_path / NAME).stat().st_size < 1.05 * size
 
 
@@ -43,7 +43,8 @@ def test_a_network_that_was_read_is_written_as_it_was(network, tmp_path):
     write_network(load_network(build, tmp_path), tmp_path)
     assert (tmp_path / NAME).read_bytes() == first
     assert all(
-        torch.equal(one.half().float(), one) for one in read_weights(tmp_path / NAME).values()
+        torch.equal(weight.half().float(), weight)
+        for weight in read_weights(tmp_path / NAME).values()
     )
 
 

@@ -60,7 +60,7 @@ def test_only_face_plus_looks_at_the_picture(encoders):
 
 def test_where_nothing_is_seen_the_picture_does_not_matter(encoders):
     pixels, mask, vectors = faces()
-    unseen = [encoders[PLUS](one, 0 * mask, vectors) for one in (pixels, -pixels)]
+    unseen = [encoders[PLUS](picture, 0 * mask, vectors) for picture in (pixels, -pixels)]
     assert torch.equal(*unseen)
     assert not torch.equal(unseen[0], encoders[PLUS](pixels, mask, vectors))
 
@@ -78,7 +78,7 @@ def test_references_of_any_size_are_read_as_bilinear_interpolation_makes_them(si
     encoder = ConvImageEncoder()
     pixels, mask = torch.rand(1, 3, side, side), torch.rand(1, 1, side, side)
     smaller = (
-        F.interpolate(one, (READ_PX, READ_PX), mode="bilinear", antialias=True)
-        for one in (pixels, mask)
+        F.interpolate(tensor, (READ_PX, READ_PX), mode="bilinear", antialias=True)
+        for tensor in (pixels, mask)
     )
     torch.testing.assert_close(encoder(pixels, mask), encoder(*smaller))

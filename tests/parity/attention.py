@@ -323,7 +323,7 @@ def mask_rows():
 
 def resampled(old, new):
     fields = torch.rand(2, 1, *old, generator=torch.Generator().manual_seed(10))
-    expected = np.stack([dense.resample(one, new) for one in fields[:, 0].double().numpy()])
+    expected = np.stack([dense.resample(field, new) for field in fields[:, 0].double().numpy()])
     return float(np.abs(resize_mask(fields, new)[:, 0].double().numpy() - expected).max())
 
 
@@ -339,7 +339,7 @@ def single_maps():
     for seed in range(60):
         maps = maps_like(3, 1, 8 + seed % 5, 10, seed=seed)
         found = attention_to_mask(maps)[:, 0].double().numpy()
-        expected = np.stack([dense.mask_of_map(one) for one in maps[:, 0].double().numpy()])
+        expected = np.stack([dense.mask_of_map(field) for field in maps[:, 0].double().numpy()])
         worst, flat = max(worst, np.abs(found - expected).max()), flat + int((expected == 1).all())
     assert 0 < flat < 60  # some show nothing, and are all ones
     return float(worst)
@@ -350,7 +350,7 @@ def joined_maps():
     maps = [maps_like(2, 3, *size, seed=3 + 4 * i) for i, size in enumerate(sizes)]
     notes = {f"{MAP_PREFIX}{index}": one for index, one in enumerate(maps)}
     found = resize_mask(masks_from_maps(notes), CELLS).double().numpy()
-    expected = dense.inline_masks([one.double().numpy() for one in maps], CELLS)
+    expected = dense.inline_masks([field.double().numpy() for field in maps], CELLS)
     assert math.isfinite(expected.sum())
     assert expected.std() > 0.05
     return float(np.abs(found - expected).max())

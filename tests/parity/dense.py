@@ -43,7 +43,7 @@ def _double(value):
         return value.double()
     if isinstance(value, dict):
         return {name: _double(one) for name, one in value.items()}
-    return type(value)(*(_double(one) for one in value))
+    return type(value)(*(_double(part) for part in value))
 
 
 class DenseCall:
@@ -53,7 +53,7 @@ class DenseCall:
         self.installation, self.condition, self.cells = installation, condition, cells
         self.maps, self.found = {}, None
         names = list(installation.semantic)
-        first = next((one for one in names if one.startswith("up_blocks")), "").split(".")[:2]
+        first = next((name for name in names if name.startswith("up_blocks")), "").split(".")[:2]
         ups = [name for name in names if name.split(".")[:2] == first]
         self.mappers = [name for name in names if name.startswith("mid")] + ups[:10]
 
@@ -175,7 +175,7 @@ class DenseSelf:
 
     def row(self, attn, row, states):
         """Output (N, D) of one row."""
-        query, key, value = (states @ weight_of(one).T for one in (attn.to_q, attn.to_k, attn.to_v))
+        query, key, value = (states @ weight_of(item).T for item in (attn.to_q, attn.to_k, attn.to_v))
         own = attended(query, key, value, attn.heads)
         if self.name not in self.call.condition.keys:
             output = own
@@ -198,7 +198,7 @@ class DenseSelf:
         (rows, columns), views = coverage.shape[1:], len(coverage)
         while rows * columns * views != len(key):
             rows, columns = math.ceil(rows / 2), math.ceil(columns / 2)
-        seen = np.concatenate([resample(one, (rows, columns)).ravel() for one in coverage])
+        seen = np.concatenate([resample(mask, (rows, columns)).ravel() for mask in coverage])
         hidden = torch.from_numpy(seen < min(0.5, seen.max()))
         return key, value, hidden, (rows, columns)
 
@@ -310,13 +310,13 @@ def weights_of(old, new):
 
 def inline_masks(maps, cells):
     """Masks (B, S, h, w) of maps (B, S, rows, columns) of several layers, in NumPy."""
-    rows, columns = (max(one.shape[axis] for one in maps) for axis in (2, 3))
+    rows, columns = (max(item.shape[axis] for item in maps) for axis in (2, 3))
     batch, subjects = maps[0].shape[:2]
     found = np.zeros((batch, subjects, *cells))
     for row in range(batch):
         average = np.stack(
             [
-                np.mean([resample(one[row, subject], (rows, columns)) for one in maps], axis=0)
+                np.mean([resample(item[row, subject], (rows, columns)) for item in maps], axis=0)
                 for subject in range(subjects)
             ]
         )

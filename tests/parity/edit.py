@@ -117,8 +117,8 @@ def attended(attn, projections, states, text, tokens):
     The released code masks a key by adding the smallest number there is, which swallows the logit.
     """
     to_q, to_k, to_v, to_k_image, to_v_image = (
-        one.weight.double()
-        for one in (attn.to_q, attn.to_k, attn.to_v, projections.to_k_ip, projections.to_v_ip)
+        layer.weight.double()
+        for layer in (attn.to_q, attn.to_k, attn.to_v, projections.to_k_ip, projections.to_v_ip)
     )
     states, text, tokens = states.double(), text.double(), tokens.double()
     query = states @ to_q.T
@@ -194,7 +194,7 @@ def released_layer(scales):
     parts = [attended(attn, semantic, states[i], text[i], tokens[i]) for i in range(2)]
     nearest = mask[1, 0, ::2, ::2]
     expected = table(*zip(*parts, strict=True), nearest, scales)
-    return largest(found, torch.stack([leave(attn, one) for one in expected]))
+    return largest(found, torch.stack([leave(attn, value) for value in expected]))
 
 
 def uncontrolled_layer():

@@ -59,7 +59,7 @@ def open_face(folder, name, *, is_shallow=False, like=None, **choices):
 
     It takes one step, or those of the preset `like`.
     """
-    steps = {} if like is None else {one: getattr(like, one) for one in STEPS}
+    steps = {} if like is None else {step: getattr(like, step) for step in STEPS}
     components = load_components(
         preset_of(FACES[name][0], **steps),
         weights=folder / "pipeline",
@@ -76,7 +76,7 @@ def someone(*, num_faces=1):
     generator = torch.Generator().manual_seed(4)
     vectors = torch.nn.functional.normalize(torch.randn(num_faces, FACE, generator=generator))
     noise = torch.randint(0, 256, (num_faces, 8, 8, 3), generator=generator, dtype=torch.uint8)
-    crops = [Image.fromarray(one.numpy()).resize((CROP_PX, CROP_PX)) for one in noise]
+    crops = [Image.fromarray(sample.numpy()).resize((CROP_PX, CROP_PX)) for sample in noise]
     return vectors, crops
 
 

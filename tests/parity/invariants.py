@@ -168,8 +168,8 @@ def batches(session, identity):
     for source in (MaskSource.NONE, MaskSource.INLINE):
         together = draw(session, identity, num_images=2, mask=source)
         alone = [draw(session, identity, seed=seed, mask=source) for seed in range(2)]
-        latents = torch.cat([one.latents for one in alone])
-        regions = torch.cat([one.result.regions for one in alone])
+        latents = torch.cat([drawing.latents for drawing in alone])
+        regions = torch.cat([drawing.result.regions for drawing in alone])
         largest = max(
             difference(together.latents, latents), difference(together.result.regions, regions)
         )

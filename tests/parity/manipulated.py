@@ -21,7 +21,7 @@ class Numbers:
     @property
     def changes_nothing(self):
         plain = {("power", 1.0), ("scale", 1.0)}
-        return all({one[:2] for one in ones} <= plain for ones in self.parts.values())
+        return all({name[:2] for name in ones} <= plain for ones in self.parts.values())
 
 
 def shaped_output(denoiser, latents, text, condition, numbers):
@@ -69,7 +69,7 @@ class ShapedCross(dense.DenseCross):
     def row(self, attn, row, states, text, text_mask):
         """Output (N, D) of one row; its maps serve no inline mask."""
         condition = self.call.condition
-        key, value = (text @ dense.weight_of(one).T for one in (attn.to_k, attn.to_v))
+        key, value = (text @ dense.weight_of(layer).T for layer in (attn.to_k, attn.to_v))
         bias = text_mask.expand(attn.heads, -1, len(text))
         said = dense.attended(self.queries[row], key, value, attn.heads, bias=bias)
         shares = self.call.shares(row, len(states))
@@ -91,7 +91,7 @@ class ShapedCross(dense.DenseCross):
         """Attention to a subject, (N, D)."""
         tokens = self.call.condition.identity_tokens.double()
         value = tokens[row, subject] @ dense.weight_of(self.ours.to_v_ip).T
-        values = np.stack([one.numpy() for one in value.chunk(heads, dim=1)])  # (heads, K, d)
+        values = np.stack([head.numpy() for head in value.chunk(heads, dim=1)])  # (heads, K, d)
         plain = self.map_of(row, subject, heads)
         if self.changes is None:
             return torch.from_numpy(np.concatenate([*(plain @ values)], axis=1))
@@ -107,7 +107,9 @@ class ShapedCross(dense.DenseCross):
         """Softmax over the subject's tokens, (heads, N, K)."""
         tokens = self.call.condition.identity_tokens[row, subject].double()
         key = tokens @ dense.weight_of(self.ours.to_k_ip).T
-        maps = [dense.softmax_of(self.queries[row], key, one, heads, 0) for one in range(heads)]
+        maps = [
+            dense.softmax_of(self.queries[row], key, number, heads, 0) for number in range(heads)
+        ]
         return torch.stack(maps).numpy()
 
     def reshaped(self, w):

@@ -117,7 +117,7 @@ def their_picture(pipeline, *, num_steps=1, **adapter):
 def their_features(encoder, identity):
     """The image encoder's vector of the reference, as diffusers takes it."""
     tower = CLIPVisionModelWithProjection.from_pretrained(encoder)
-    mean, std = (torch.tensor(one).view(1, 3, 1, 1) for one in (CLIP_MEAN, CLIP_STD))
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     visible = ((identity.pixels + 1) / 2 - mean) / std * identity.mask
     small = F.interpolate(visible, size=(32, 32), mode="bicubic", antialias=True)
     return tower(small).image_embeds[:, None]

@@ -40,13 +40,13 @@ def grey():
 
 
 def warnings_of(caplog):
-    return [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
 @pytest.mark.parametrize("call", [personalize, edit, draw_by_pipeline, edit_by_pipeline])
 def test_words_that_mean_nothing_are_named_with_near_ones(session, identity, call, caplog):
     call(session, identity, STRANGE)
-    told = [one for one in warnings_of(caplog) if "never taught" in one]
+    told = [warning for warning in warnings_of(caplog) if "never taught" in warning]
     assert len(told) == 1
     assert all(
         word in told[0] for word in ("'riding'", "'bicycle'", "'castel' (near: castle", "'mini'")
@@ -128,10 +128,10 @@ def test_the_size_that_the_model_chooses_for_a_larger_scene_is_not(session, iden
 
 def test_so_is_that_of_an_edit(session, caplog):
     session.edit(grey(), "at night", seed=0, settings=EditSettings(size_px=192))
-    assert any("The size is 192x192 px" in one for one in warnings_of(caplog))
+    assert any("The size is 192x192 px" in warning for warning in warnings_of(caplog))
 
 
 def test_engines_keep_the_words(session, identity, caplog):
     quicker = Session(transform(session.components, "folded-upsampling"))
     quicker.personalize(identity, STRANGE, seed=0)
-    assert any("never taught" in one for one in warnings_of(caplog))
+    assert any("never taught" in warning for warning in warnings_of(caplog))

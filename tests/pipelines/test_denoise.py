@@ -115,8 +115,8 @@ def test_several_subjects_in_masks_with_detail_are_steered_too(session, identity
         drawing(session, subjects, steps=2, seeds=(1,), **settings, **steering)[0]
         for steering in ({}, {"guidance": TWO_STEPS}, {"shaping": AM2})
     ]
-    assert all(one.isfinite().all() for one in pictures)
-    assert all((pictures[0] - one).abs().max() > 0.01 for one in pictures[1:])
+    assert all(picture.isfinite().all() for picture in pictures)
+    assert all((pictures[0] - other).abs().max() > 0.01 for other in pictures[1:])
 
 
 def test_masks_are_those_of_the_row_with_text_and_identity(session, identity):

@@ -69,15 +69,15 @@ def test_outputs_show_one_picture(session, request_of_one):
     latents = session.draw(replace(request_of_one, output=Output.LATENTS))
     assert pil.tensor is None
     assert pixels.images == latents.images == ()
-    assert [one.tobytes() for one in to_pil(pixels.tensor)] == bytes_of(pil)
+    assert [image.tobytes() for image in to_pil(pixels.tensor)] == bytes_of(pil)
     decoded = session.components.autoencoder.decode(latents.tensor).clamp(-1, 1)
     assert torch.equal(decoded, pixels.tensor)
-    assert [one.size for one in latents.subject_masks] == [(128, 128)] * 2
+    assert [mask.size for mask in latents.subject_masks] == [(128, 128)] * 2
 
 
 def test_parts_that_are_left_out_change_the_picture(session, request_of_one):
     parts = [frozenset(), {ConditionPart.ALIGNED}, {ConditionPart.PLACE}, frozenset(ConditionPart)]
-    drawn = [bytes_of(session.draw(replace(request_of_one, without=one)))[0] for one in parts]
+    drawn = [bytes_of(session.draw(replace(request_of_one, without=part)))[0] for part in parts]
     assert len(set(drawn)) == len(parts)
 
 
@@ -93,7 +93,7 @@ def test_stages_are_told_in_their_order_and_may_stop_the_drawing(session, reques
     seen = []
     result = draw(session.components, request_of_one, on_stage=seen.append)
     assert seen == ["text", "place", STEP, "denoise", "decode"]
-    assert [*result.timings_ms] == [*(one for one in seen if one != STEP), "total"]
+    assert [*result.timings_ms] == [*(stage for stage in seen if stage != STEP), "total"]
 
     def stop(stage):
         raise InterruptedError(stage)

@@ -59,7 +59,8 @@ def test_a_face_that_is_given_twice_counts_once(opened):
     twice = face_identity(session.components, vectors.repeat(2, 1), crop=crops * 2)
     scales = Scales(identity_scale=1.0, detail_scale=0.0)
     first, second = (
-        session.personalize(one, PROMPT, seed=0, scales=scales).images[0] for one in (once, twice)
+        session.personalize(identity, PROMPT, seed=0, scales=scales).images[0]
+        for identity in (once, twice)
     )
     assert max(most for _, most in ImageChops.difference(first, second).getextrema()) <= 1
 
@@ -67,9 +68,11 @@ def test_a_face_that_is_given_twice_counts_once(opened):
 def test_a_vector_may_be_an_array(opened):
     vectors, crops = someone()
     components = opened[PLUS].components
-    identities = [face_identity(components, one, crop=crops[0]) for one in (vectors, vectors[0])]
+    identities = [
+        face_identity(components, vector, crop=crops[0]) for vector in (vectors, vectors[0])
+    ]
     identities.append(face_identity(components, vectors[0].numpy(), crop=crops))
-    assert all(torch.equal(one.tokens, identities[0].tokens) for one in identities[1:])
+    assert all(torch.equal(identity.tokens, identities[0].tokens) for identity in identities[1:])
 
 
 def test_the_crop_is_the_picture_of_the_identity(opened):
@@ -91,7 +94,7 @@ def test_tokens_of_no_face_are_neither_silent_nor_those_of_a_face(opened, name):
     one_face = face_identity(session.components, vectors, crop=crops)
     unseen = no_face(session.components)
     assert unseen.tokens.shape == one_face.tokens.shape
-    drawn = {picture(session, one) for one in (one_face, unseen)}
+    drawn = {picture(session, tokens) for tokens in (one_face, unseen)}
     assert len(drawn | {picture(session, unseen, scale=0.0)}) == 3
 
 
@@ -121,8 +124,8 @@ def test_a_saved_pipeline_knows_faces_too(opened, tmp_path):
     SwiftPiePipeline.from_components(session.components).save_pretrained(tmp_path)
     loaded = Session(SwiftPiePipeline.from_pretrained(tmp_path).to_components())
     pair = [
-        picture(one, face_identity(one.components, vectors, crop=crops))
-        for one in (session, loaded)
+        picture(drawer, face_identity(drawer.components, vectors, crop=crops))
+        for drawer in (session, loaded)
     ]
     assert pair[0] == pair[1]
 
@@ -159,7 +162,9 @@ def test_a_session_draws_a_face_as_the_subject_that_it_is(opened):
             identity, PROMPT, seed=4, num_images=2, **steering_of(style, 1)
         )
         drawn = session.face(identity, PROMPT, identity_guidance=style, seed=4, num_images=2)
-        assert [one.tobytes() for one in drawn.images] == [one.tobytes() for one in expected.images]
+        assert [image.tobytes() for image in drawn.images] == [
+            image.tobytes() for image in expected.images
+        ]
         assert drawn.seeds == (4, 5)
     request = PersonalizeRequest(
         subjects=(Subject(identity),),
@@ -188,8 +193,8 @@ def test_every_style_of_four_steps_draws_with_the_steps_of_turbo_and_of_consiste
             IdentityGuidance.DCG_AM2,
         )
     }
-    assert len({one.tobytes() for one in pictures.values()}) == len(pictures)
-    assert all(np.asarray(one).std() > 1 for one in pictures.values())
+    assert len({picture.tobytes() for picture in pictures.values()}) == len(pictures)
+    assert all(np.asarray(picture).std() > 1 for picture in pictures.values())
 
 
 def test_a_face_is_encoded_once(opened):
@@ -211,7 +216,7 @@ def test_a_photograph_is_searched_for_its_face(opened, found, name):
         session.face(chosen, PROMPT, seed=4).images[0],
         session.face(session.encode_face(chosen), PROMPT, seed=4).images[0],
     ]
-    assert len({one.tobytes() for one in pictures}) == 1
+    assert len({picture.tobytes() for picture in pictures}) == 1
     with pytest.raises(InputError, match="without a face encoder"):
         session.face(photo, PROMPT)
 

@@ -37,7 +37,7 @@ def test_a_saved_identity_gives_the_same_picture(session, sprite, tmp_path):
     assert torch.equal(loaded.pixels, identity.pixels)
     assert torch.equal(loaded.mask, identity.mask)
     assert torch.equal(loaded.large, identity.large)
-    pair = [session.personalize(one, PROMPT, seed=1).images[0] for one in (identity, loaded)]
+    pair = [session.personalize(drawn, PROMPT, seed=1).images[0] for drawn in (identity, loaded)]
     assert pair[0].tobytes() == pair[1].tobytes()
 
 
@@ -48,7 +48,7 @@ def test_an_identity_keeps_how_it_was_cut_out_and_files_may_not_know(session, sp
     keys = set()
     for way, found in ways.items():
         identity = session.encode_identity([on_white, sprite], cutout=[way, "auto"])
-        assert [one.way for one in identity.cutouts] == [found, "transparency"]
+        assert [cutout.way for cutout in identity.cutouts] == [found, "transparency"]
         keys.add(identity.pixels.sum().item())
         assert session.personalize(identity, PROMPT, seed=1).cutouts == (identity.cutouts,)
     assert len(keys) == 3  # and one way is not taken for another in the cache
@@ -169,7 +169,7 @@ def test_the_background_of_a_reference_does_not_matter(session, sprite):
 
 def test_several_equal_views_are_like_one(session, sprite, identity):
     three = session.encode_identity([sprite] * 3)
-    pair = [session.personalize(one, PROMPT, seed=2).images[0] for one in (identity, three)]
+    pair = [session.personalize(shown, PROMPT, seed=2).images[0] for shown in (identity, three)]
     difference = np.asarray(pair[0], dtype=int) - np.asarray(pair[1], dtype=int)
     assert np.abs(difference).max() <= 1
 

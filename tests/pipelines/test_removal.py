@@ -95,7 +95,7 @@ def photo():
 @pytest.mark.parametrize("box", [None, (0.1, 0.2, 0.5, 0.9)])
 def test_the_thing_at_a_point_goes_to_its_edge_and_no_other(photo, box):
     gone = removal_mask(photo, Search(box=box, points=((0.3, 0.52),)))[0, 0].numpy() > 0
-    red, blue = (np.asarray(photo)[..., one].astype(int) > 180 for one in (0, 2))
+    red, blue = (np.asarray(photo)[..., column].astype(int) > 180 for column in (0, 2))
     assert gone[red].all()
     assert not gone[blue].any()
     assert gone.sum() < 2 * red.sum()

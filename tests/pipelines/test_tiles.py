@@ -79,11 +79,11 @@ def test_a_large_region_of_a_photograph_is_drawn_in_tiles_and_a_small_one_is_not
     )
     tiled, plain = Session(components), Session(tiny_editor())
     for box, differs in ((0.05, 0.05, 0.95, 0.95), True), ((0.4, 0.4, 0.5, 0.5), False):
-        first, second = (one.remove(photo, mask=box, seed=1) for one in (tiled, plain))
+        first, second = (result.remove(photo, mask=box, seed=1) for result in (tiled, plain))
         region = np.asarray(first.region) > 0
         assert ("tiles" in first.timings_ms) == differs
         assert "tiles" not in second.timings_ms
-        pictures = [np.asarray(one.image, dtype=np.int16) for one in (first, second)]
+        pictures = [np.asarray(result.image, dtype=np.int16) for result in (first, second)]
         assert (pictures[0] != pictures[1]).any() == differs
         assert not (pictures[0] != np.asarray(photo))[~region].any()
     identity = tiled.encode_identity(sprite)
@@ -98,7 +98,9 @@ def test_a_large_edit_by_chord_is_drawn_in_tiles_where_the_model_knows_a_late_st
     chord = {"source_prompt": "a cat", "seed": 1, "settings": EditSettings(method=EditMethod.CHORD)}
     tiled, plain = Session(components), Session(tiny_editor())
     for box, differs in ((0.02, 0.1, 0.95, 0.9), True), ((0.4, 0.4, 0.5, 0.5), False):
-        first, second = (one.edit(photo, "a dog", mask=box, **chord) for one in (tiled, plain))
+        first, second = (
+            result.edit(photo, "a dog", mask=box, **chord) for result in (tiled, plain)
+        )
         assert ("tiles" in first.timings_ms) == differs
         assert "tiles" not in second.timings_ms
         assert first.image.size == first.edited.size == photo.size
@@ -115,6 +117,6 @@ def test_an_enlarged_canvas_leaves_as_it_would_at_its_own_size(size):
         np.random.default_rng(1).integers(0, 256, (4, 4, 3), dtype=np.uint8)
     ).resize(canvas.padded[::-1], Image.Resampling.BICUBIC)
     large = small.resize([round(1.75 * side) for side in small.size], Image.Resampling.BICUBIC)
-    first, second = (np.asarray(canvas.leave(one), float) for one in (small, large))
+    first, second = (np.asarray(canvas.leave(result), float) for result in (small, large))
     assert first.shape == second.shape == (*size, 3)
     assert np.abs(first - second).max() < 8

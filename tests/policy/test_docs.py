@@ -248,7 +248,7 @@ def test_extras_on_pages_exist(name, folder):
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     texts = [page.read_text() for page in PAGES]
     named = {extra for text in texts for extra in re.findall(rf"\b{name}\[([a-z,]+)\]", text)}
-    assert {one for extra in named for one in extra.split(",")} <= {
+    assert {word for extra in named for word in extra.split(",")} <= {
         *project["optional-dependencies"]
     }
 

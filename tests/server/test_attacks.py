@@ -163,7 +163,7 @@ def test_no_address_is_fetched(ask):
         ):
             call = send("POST", "/v1/images/edits", {"prompt": PROMPT, **bodies})
             assert (call.status, code_of(call)) == (400, "invalid_image_url"), address
-    assert [one for one in watched if one[0].startswith("socket.")] == []
+    assert [event for event in watched if event[0].startswith("socket.")] == []
 
 
 def routes_of(send, headers=None):
@@ -217,9 +217,9 @@ def test_no_name_leads_to_a_file(ask, share):
             call = send(method, path, *(content or [{"name": "x"}]), headers=headers)
             is_ours = call.status == 200 and path.rstrip("/. ") in {"", "/v1/models", "/static"}
             assert is_ours or 300 <= call.status < 500, (path, call.status)
-            assert is_ours or not any(one in call.content for one in secrets)
+            assert is_ours or not any(secret in call.content for secret in secrets)
             opened = [str(one) for event, one in watched if event in {"open", "os.listdir"}]
-            assert all(is_allowed(one) for one in opened), (path, opened)
+            assert all(is_allowed(place) for place in opened), (path, opened)
 
 
 def is_allowed(path):
@@ -308,22 +308,22 @@ def test_bodies_in_pieces_of_a_byte_hold_up_no_other_visitor(session):
         place, lags = ("127.0.0.1", running.port), []
         slow = [socket.create_connection(place, timeout=20) for _ in range(64)]
         try:
-            for one in slow:
-                one.setblocking(False)
+            for connection in slow:
+                connection.setblocking(False)
                 with suppress(OSError):
-                    one.send(HEAD.encode() + 40_000 * b"1\r\nx\r\n")  # as much as fits
+                    connection.send(HEAD.encode() + 40_000 * b"1\r\nx\r\n")  # as much as fits
             for _ in range(30):
                 began = time.perf_counter()
                 assert running.ask("GET", "/health/live").status == 200
                 lags.append(time.perf_counter() - began)
-                for one in slow:
+                for connection in slow:
                     with suppress(OSError):
-                        one.send(b"1\r\nx\r\n")
+                        connection.send(b"1\r\nx\r\n")
             beside_s = drawn_s()
             told = slow[0].recv(1 << 16)
         finally:
-            for one in slow:
-                one.close()
+            for connection in slow:
+                connection.close()
     assert told.startswith(b"HTTP/1.1 400")
     assert b"small pieces" in told
     assert statistics.median(lags) < 0.2  # it was 8 s
@@ -419,8 +419,8 @@ def test_health_is_answered_while_all_connections_are_taken(session):
         place = ("127.0.0.1", running.port)
         slow = [socket.create_connection(place) for _ in range(MAX_OF_ADDRESS + 3)]
         try:
-            for one in slow:
-                one.sendall(b"GET")
+            for connection in slow:
+                connection.sendall(b"GET")
             assert running.ask("GET", "/health/live").status == 200
             refused = running.ask("POST", "/v1/jobs", body={"prompt": "a dog"})
             assert (refused.status, refused.json["error"]["code"]) == (503, "too_many_connections")
@@ -428,8 +428,8 @@ def test_health_is_answered_while_all_connections_are_taken(session):
             live = spoken(running.port, LIVE.encode())
             assert live.startswith(b"HTTP/1.1 503")
         finally:
-            for one in slow:
-                one.close()
+            for connection in slow:
+                connection.close()
         while running.ask("GET", "/v1/models").status == 503:  # until it has heard of all ends
             time.sleep(0.01)
         with connect(f"ws://127.0.0.1:{running.port}/v1/live") as other:
@@ -451,10 +451,10 @@ class Connection:
 def test_one_address_leaves_room_for_others():
     limiter = ConnectionLimiter()
     first = [Connection("a") for _ in range(MAX_OF_ADDRESS)]
-    assert all(limiter.enter(one) for one in first)
+    assert all(limiter.enter(connection) for connection in first)
     extra = [Connection("a") for _ in range(MAX_EXTRA + 1)]
-    assert not any(limiter.enter(one) for one in extra)
-    assert [one.is_aborted for one in extra] == [True] + [False] * MAX_EXTRA
+    assert not any(limiter.enter(connection) for connection in extra)
+    assert [connection.is_aborted for connection in extra] == [True] + [False] * MAX_EXTRA
     assert limiter.enter(Connection("b"))
     limiter.leave(first[0])
     assert limiter.enter(Connection("a"))
@@ -470,16 +470,18 @@ def test_bodies_that_never_end_are_bounded_together(session):
         place = ("127.0.0.1", running.port)
         slow = [socket.create_connection(place, timeout=20) for _ in range(3)]
         try:
-            for one in slow:
-                one.sendall(head.encode() + body[:400_000])
-            answers = [one for one in slow if select.select([one], [], [], 2)[0]]
+            for connection in slow:
+                connection.sendall(head.encode() + body[:400_000])
+            answers = [
+                connection for connection in slow if select.select([connection], [], [], 2)[0]
+            ]
             assert len(answers) == 1
             answer = answers[0].recv(1 << 16).lower()
             assert answer.startswith(b"http/1.1 503")
             assert b"retry-after: " in answer
         finally:
-            for one in slow:
-                one.close()
+            for connection in slow:
+                connection.close()
         while (
             running.ask("POST", "/v1/pictures", body=body, headers={"content-type": kind}).status
             == 503

@@ -367,7 +367,7 @@ def test_pictures_that_wait_to_be_decoded_are_given_up(running, picture_bytes, i
                     call.left.set()
                 await call.done
                 assert call.status == (504 if is_late else 499)
-                assert all(one.done() for one in free._getters)
+                assert all(getter.done() for getter in free._getters)
 
     running(test, **({"deadline_s": LATE_S} if is_late else {}))
 

@@ -40,7 +40,7 @@ def drawer(session):
 
 
 def answers(drawer, *work, model="mini"):
-    commands = [Command(model, one) for one in work]
+    commands = [Command(model, request) for request in work]
 
     async def drawn():
         return await drawer.draw(commands)
@@ -62,9 +62,9 @@ def drawings(identity, photo):
 @pytest.mark.parametrize("kind", [PersonalizeRequest, EditRequest])
 def test_a_moved_request_draws_the_same_picture(drawer, identity, photo, kind):
     made = drawings(identity, photo if kind is EditRequest else None)
-    assert {type(one) for one in made} == {kind}
-    for one in made:
-        here, there = answers(drawer, one), answers(drawer, moved(one))
+    assert {type(request) for request in made} == {kind}
+    for request in made:
+        here, there = answers(drawer, request), answers(drawer, moved(request))
         for a, b in zip(here, moved(there), strict=True):
             assert a.image.tobytes() == b.image.tobytes()
             assert a.mask.tobytes() == b.mask.tobytes()
@@ -106,7 +106,7 @@ def test_an_identity_moves_with_all_its_tensors(identity):
     there = identity.to("meta")
     tensors = (there.tokens, there.pooled, there.pixels, there.mask)
     kept = (*tensors, *there.keys.values(), *there.values.values())
-    assert {one.device.type for one in kept} == {"meta"}
+    assert {name.device.type for name in kept} == {"meta"}
     assert len(there.keys) == len(identity.keys) > 0
 
 

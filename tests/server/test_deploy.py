@@ -12,7 +12,9 @@ DEPLOY = ROOT / "deploy"
 
 
 def objects_of(name):
-    return {one["kind"]: one for one in yaml.safe_load_all((DEPLOY / name).read_text())}
+    return {
+        document["kind"]: document for document in yaml.safe_load_all((DEPLOY / name).read_text())
+    }
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +42,13 @@ def test_the_command_is_one_that_the_server_understands(words, container):
     options = parse(words).params
     http = container["ports"][0]
     assert (options["host"], options["port"]) == ("0.0.0.0", http["containerPort"])
-    assert {one["name"] for one in container["env"]} >= {TOKEN_VARIABLE}
+    assert {variable["name"] for variable in container["env"]} >= {TOKEN_VARIABLE}
 
 
 def test_probes_are_answered_as_the_kubelet_asks(server, container):
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
         options = container[name]["httpGet"]
-        headers = {one["name"]: one["value"] for one in options["httpHeaders"]}
+        headers = {header["name"]: header["value"] for header in options["httpHeaders"]}
         assert server.ask("GET", options["path"], headers=headers).status == 200
         assert server.ask("GET", options["path"], headers={"Host": "10.0.0.7:8000"}).status == 403
         assert options["port"] == container["ports"][0]["name"]

@@ -46,7 +46,7 @@ def test_pictures_are_read_however_a_client_numbers_them(name, filename):
 def test_parts_keep_their_order_and_their_bytes():
     data = bytes(range(256)) * 9 + b"\r\n--\r\n-X--\r\n"
     found = read(b"preamble\r\n", part("images", data), part("image[]", b""), text("prompt", "ü\n"))
-    assert [one.file.read() for one in found.getlist("image")] == [data, b""]
+    assert [upload.file.read() for upload in found.getlist("image")] == [data, b""]
     assert found["prompt"] == "ü\n"
 
 

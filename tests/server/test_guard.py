@@ -104,7 +104,7 @@ def test_neither_scripts_nor_other_sites_get_the_name_of_a_visitor(is_secure):
 @pytest.mark.parametrize(("scheme", "page"), [("ws", "http"), ("wss", "https")])
 def test_a_live_connection_comes_from_a_page_of_its_own_scheme(scheme, page):
     scope = {"type": "websocket", "scheme": scheme}
-    own, other = (Headers({"origin": f"{one}://a.example"}) for one in (page, "ftp"))
+    own, other = (Headers({"origin": f"{scheme}://a.example"}) for scheme in (page, "ftp"))
     assert _foreign(scope, own, "a.example") is None
     assert _foreign(scope, other, "a.example").status == 403
 
@@ -141,8 +141,8 @@ def test_browsers_send_the_token_of_a_live_connection_as_a_protocol(guarded):
 
     address = f"ws://127.0.0.1:{guarded.port}/v1/live"
     right, wrong = (
-        "swiftpie.token." + base64.urlsafe_b64encode(one.encode()).decode().rstrip("=")
-        for one in (TOKEN, "wrong")
+        "swiftpie.token." + base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+        for token in (TOKEN, "wrong")
     )
     for protocols in (None, ["swiftpie"], ["swiftpie", wrong], ["swiftpie", "swiftpie.token.%%"]):
         with pytest.raises(InvalidStatus):

@@ -50,7 +50,7 @@ def test_pictures_and_masks_come_back_to_be_cut_out_again(server, sprite):
     photo.paste("red", mask=mask)
     files = {"image": ("a.png", to_png(photo)), "mask": ("m.png", to_png(mask))}
     told = server.upload("/v1/identities", **files).json
-    ((source, shape),) = [(one["source"], one["mask"]) for one in told["pictures"]]
+    ((source, shape),) = [(picture["source"], picture["mask"]) for picture in told["pictures"]]
     assert opened(server.ask("GET", source)).size == (1024, 512)
     again = opened(server.ask("GET", shape))
     hard = again.point(lambda one: 255 * (one > 127))  # edges blur as they shrink
@@ -112,11 +112,14 @@ def test_the_page_gives_a_browser_a_name_once(server):
 def test_users_of_one_token_have_subjects_of_their_own(session, picture_bytes):
     with serving(session, token=TOKEN) as guarded:
         known = {"authorization": f"Bearer {TOKEN}"}
-        users = [{**known, "x-swiftpie-user": one} for one in ("anna", "x" * 65, "x" * 64 + "b")]
-        for one in users[:2]:
-            guarded.upload("/v1/identities", headers=one, image=("a.png", picture_bytes))
-        lists = [guarded.ask("GET", "/v1/identities", headers=one).json for one in (*users, known)]
-    assert [len(one["data"]) for one in lists] == [1, 1, 0, 0]
+        users = [{**known, "x-swiftpie-user": user} for user in ("anna", "x" * 65, "x" * 64 + "b")]
+        for user in users[:2]:
+            guarded.upload("/v1/identities", headers=user, image=("a.png", picture_bytes))
+        lists = [
+            guarded.ask("GET", "/v1/identities", headers=headers).json
+            for headers in (*users, known)
+        ]
+    assert [len(listed["data"]) for listed in lists] == [1, 1, 0, 0]
 
 
 def test_files_of_the_page_are_sent_once(server):
@@ -145,11 +148,11 @@ def test_cutouts_wait_their_turn_and_words_do_not(session, sprite):
                 pass
             refused = small.upload("/v1/cutouts", **picture)
             words = small.ask("GET", "/v1/models/mini/vocabulary")
-        for one in asking:
-            one.join(20)
+        for call in asking:
+            call.join(20)
     assert refused.status == 429
     assert "beach" in words.json["vocabulary"]["words"]
-    assert [one.status for one in answers] == [200, 200]
+    assert [answer.status for answer in answers] == [200, 200]
 
 
 def stored(limit):

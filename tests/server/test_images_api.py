@@ -70,7 +70,7 @@ def test_edits_keep_what_the_mask_does_not_show(client, photo):
     assert edited.size == photo.size
     kept = mask.getchannel("A").point(lambda one: 255 if one else 0)
     black = Image.new("RGB", photo.size)
-    outside = [Image.composite(one, black, kept).tobytes() for one in (edited, photo)]
+    outside = [Image.composite(picture, black, kept).tobytes() for picture in (edited, photo)]
     assert outside[0] == outside[1]
     assert edited.tobytes() != photo.tobytes()
 
@@ -94,7 +94,7 @@ def test_a_box_and_points_say_what_goes_and_a_view_how_a_subject_comes(
 ):
     def changed(task, *more, **own):
         extra = {"seed": 5, "swiftpie": json.dumps({"task": task, **own})}
-        pictures = [("photo.png", to_png(one)) for one in (photo, *more)]
+        pictures = [("photo.png", to_png(picture)) for picture in (photo, *more)]
         answer = client.images.edit(image=pictures, prompt="a dog", extra_body=extra)
         return picture_of(answer.data[0]).tobytes()
 
@@ -157,7 +157,7 @@ def test_a_hole_is_what_goes_from_a_photograph_without_a_mask(client, photo):
 def test_streams_give_each_picture_as_it_is_done(client, own, photo):
     drawn = {"prompt": PROMPT, "n": 2, "stream": True, "extra_body": {**own, "seed": 1}}
     events = list(client.images.generate(**drawn))
-    assert [one.type for one in events] == ["image_generation.completed"] * 2
+    assert [event.type for event in events] == ["image_generation.completed"] * 2
     assert picture_of(events[0]).size == (128, 128)
     more = {"seed": 1, "swiftpie": f'{{"source_prompt": "{PROMPT}"}}'}
     edit = {"image": ("photo.png", to_png(photo)), "prompt": "a dog at night", "extra_body": more}
@@ -218,7 +218,7 @@ def test_a_client_that_leaves_is_not_drawn_for(session):
 def test_health_models_and_metrics(server):
     assert server.ask("GET", "/health/ready").json == {"status": "ready"}
     listed = server.ask("GET", "/v1/models").json["data"]
-    assert [one["id"] for one in listed] == ["mini"]
+    assert [model["id"] for model in listed] == ["mini"]
     assert server.ask("GET", "/v1/models/mini").json == listed[0]
     assert server.ask("GET", "/v1/models/none").status == 404
     words = server.ask("GET", "/v1/models/mini/vocabulary").json["vocabulary"]["words"]

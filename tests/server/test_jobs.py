@@ -28,7 +28,7 @@ class Drawer:
         except asyncio.CancelledError:
             self.stopped.append(list(work))
             raise
-        return [ValueError(one) if str(one).startswith("bad") else f"drawn {one}" for one in work]
+        return [ValueError(job) if str(job).startswith("bad") else f"drawn {job}" for job in work]
 
 
 def running(test):
@@ -296,7 +296,7 @@ def test_one_batch_is_drawn_at_once():
         await asyncio.sleep(0.01)
         begun = [one for (one,) in draw.batches]
         draw.gate.set()
-        drawn = [await scheduler.result(one) for one in jobs]
+        drawn = [await scheduler.result(job) for job in jobs]
         return begun, drawn, scheduler.num_queued
 
     assert asyncio.run(run()) == (["a"], ["drawn a", "drawn b", "drawn c"], 0)
@@ -329,5 +329,5 @@ async def test_a_late_drawing_stops_without_a_listener(scheduler, draw):
 
 
 def test_retry_after_is_never_zero():
-    told = [retry_headers(one)["retry-after"] for one in (0, 0.2, 1, 1.01)]
+    told = [retry_headers(seconds)["retry-after"] for seconds in (0, 0.2, 1, 1.01)]
     assert told == ["1", "1", "1", "2"]

@@ -87,7 +87,7 @@ def test_a_scene_may_be_words_alone_or_a_picture_that_was_sent(server, session):
 
 def test_a_scene_is_named_and_no_file_of_the_server_is_read(server):
     listed = server.ask("GET", "/v1/scenes").json
-    (castle,) = [one for one in listed["data"] if one["name"] == "castle"]
+    (castle,) = [entry for entry in listed["data"] if entry["name"] == "castle"]
     assert {credit["licence"] for credit in castle["credits"]} == {"public domain"}
     picture = server.ask("GET", "/v1/scenes/white%20backdrop/picture")
     assert (picture.status, picture.headers["content-type"]) == (200, "image/webp")

@@ -55,8 +55,8 @@ def test_the_newest_replaces_those_that_wait(server, live, identity_id):
         dropped = [receive(live)[0] for _ in range(2)]
         gate.set()
         drawn = [receive(live)[0] for _ in range(2)]
-    assert [(one["type"], one["id"]) for one in dropped] == [("dropped", 2), ("dropped", 3)]
-    assert [(one["type"], one["id"]) for one in drawn] == [("picture", 1), ("picture", 4)]
+    assert [(event["type"], event["id"]) for event in dropped] == [("dropped", 2), ("dropped", 3)]
+    assert [(event["type"], event["id"]) for event in drawn] == [("picture", 1), ("picture", 4)]
 
 
 @pytest.fixture(scope="module")

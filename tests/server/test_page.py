@@ -283,9 +283,9 @@ class Visit:
 
     def forget(self):
         """Let the server forget all subjects, and tell the page nothing."""
-        for one in self.library():
+        for subject in self.library():
             self.page.evaluate(
-                "(id) => fetch(`/v1/identities/${id}`, { method: 'DELETE' })", one["id"]
+                "(id) => fetch(`/v1/identities/${id}`, { method: 'DELETE' })", subject["id"]
             )
 
     def newest(self):
@@ -375,7 +375,7 @@ def test_a_first_visit_shows_a_picture_and_every_letter_draws_another(visit):
     visit.prompt.fill("")
     visit.prompt.press_sequentially("a hamster in space", delay=40)
     visit.settled()
-    prompts = [one["prompt"] for one in visit.sent]
+    prompts = [message["prompt"] for message in visit.sent]
     assert len(prompts) > 8
     assert prompts[-1] == "a hamster in space"
     assert differs(first, visit.pixels())
@@ -412,7 +412,7 @@ def test_an_upload_is_named_by_what_the_library_knows_or_as_the_visitor_says(vis
     visit.give("drop", robot, ("robot side.webp", *robot[1:]))
     visit.page.get_by_role("button", name="one subject").click()
     expect(visit.subject("robot")).to_have_count(2)
-    assert 2 in {one["num_pictures"] for one in visit.library()}
+    assert 2 in {subject["num_pictures"] for subject in visit.library()}
     wrong = visit.page.locator("section[aria-labelledby=subjects]").get_by_role("alert")
     for name, kind, data in (
         ("notes.txt", "text/plain", b"no picture"),
@@ -482,7 +482,7 @@ def test_two_subjects_share_a_picture_and_boxes_place_them(finer):
     finer.page.get_by_role("button", name="Add robot to the picture").click()
     expect(finer.prompt).to_have_value("a photo of a hamster and a robot on a beach")
     finer.kept()
-    assert [len(one["box"]) for one in finer.newest()["swiftpie"]["subjects"]] == [4, 4]
+    assert [len(subject["box"]) for subject in finer.newest()["swiftpie"]["subjects"]] == [4, 4]
     assert differs(one, finer.pixels())
     finer.screenshot("page")
     finer.after(finer.page.get_by_role("button", name="in space").click)
@@ -565,7 +565,7 @@ def test_a_subject_is_put_into_a_photograph_where_the_visitor_drags_it(visit, la
     region, _ = visit.saved("Save region")
     data, name = visit.saved("Download 960 \N{MULTIPLICATION SIGN} 720")
     assert name == "a-robot-in-the-photograph-1.png"
-    before, after = (np.asarray(Image.open(io.BytesIO(one))) for one in (large[2], data))
+    before, after = (np.asarray(Image.open(io.BytesIO(encoded))) for encoded in (large[2], data))
     kept = np.asarray(Image.open(io.BytesIO(region))) == 0
     assert 0.2 < kept.mean() < 0.95
     assert (after[kept] == before[kept]).all()
@@ -664,8 +664,13 @@ def test_axe_finds_nothing_serious(browser, server, photo):
                 visit.settled()
                 page.evaluate(REPAINTED)
                 found = page.evaluate("async () => (await axe.run()).violations")
-                told = [(one["id"], one["nodes"][0]["html"], one["impact"]) for one in found]
-                assert not [one for one in told if one[2] in {"serious", "critical"}], state
+                told = [
+                    (violation["id"], violation["nodes"][0]["html"], violation["impact"])
+                    for violation in found
+                ]
+                assert not [
+                    violation for violation in told if violation[2] in {"serious", "critical"}
+                ], state
                 visit.screenshot(f"{state}-{scheme}")
 
         check("draw")

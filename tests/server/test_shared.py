@@ -81,7 +81,7 @@ def test_a_picture_of_one_server_is_drawn_by_another(session, server, sprite, ad
     ):
         files = {"image": ("a.png", to_png(sprite)), "mask": ("m.png", to_png(sprite.split()[3]))}
         here, there = (
-            one.upload("/v1/identities", **files, name="mug").json for one in (first, server)
+            store.upload("/v1/identities", **files, name="mug").json for store in (first, server)
         )
         assert second.ask("GET", "/v1/identities").json["data"] == [here]
         request = {"prompt": PROMPT, "seed": 3, "swiftpie": {"subjects": [{}]}}
@@ -147,9 +147,9 @@ def test_a_full_store_says_so_and_holds_nothing_half_written(tmp_path, known):
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such permissions")
 def test_no_folder_can_be_read_by_others(tmp_path, known):
     call(opened(tmp_path / "new" / "kept").put(known, owner=ANNA))
-    folders = [one for one in (tmp_path / "new").rglob("*") if one.is_dir()]
+    folders = [path for path in (tmp_path / "new").rglob("*") if path.is_dir()]
     assert len(folders) >= 6
-    assert {one.stat().st_mode & 0o777 for one in [tmp_path / "new", *folders]} == {0o700}
+    assert {folder.stat().st_mode & 0o777 for folder in [tmp_path / "new", *folders]} == {0o700}
 
 
 def test_what_a_killed_server_left_goes_after_a_while(tmp_path, known):

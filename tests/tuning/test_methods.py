@@ -29,15 +29,17 @@ def test_nothing_changes_before_the_first_step(start, name):
     for layer, keys in before.keys.items():
         torch.testing.assert_close(now.keys[layer], keys, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(now.values[layer], before.values[layer], rtol=1e-3, atol=1e-4)
-    trained = [one for one in change.parameters() if one.requires_grad]
+    trained = [weight for weight in change.parameters() if weight.requires_grad]
     assert trained
     if name != "tokens":  # which trains the features that the file holds anyway
-        assert sum(one.numel() * 4 for one in trained) < 2 * MIB
+        assert sum(weight.numel() * 4 for weight in trained) < 2 * MIB
 
 
 def test_equal_seeds_give_equal_weights(start):
     first, again, other = (
-        torch.cat([one.flatten() for one in made(start, "lora", seed=seed).parameters()])
+        torch.cat(
+            [parameter.flatten() for parameter in made(start, "lora", seed=seed).parameters()]
+        )
         for seed in (3, 3, 4)
     )
     assert torch.equal(first, again)

@@ -63,7 +63,9 @@ def test_a_subject_with_fewer_views_is_not_counted_twice(session, shown):
     """Beside one with two views it is filled up with its only one, which changes nothing."""
     two = session.encode_identity([reference(), reference(20)], cutout="none")
     repeated = session.encode_identity([reference(), reference()], cutout="none")
-    pictures = [ours(session, [Subject(two), Subject(one)], SQUARE, 1) for one in (shown, repeated)]
+    pictures = [
+        ours(session, [Subject(two), Subject(picture)], SQUARE, 1) for picture in (shown, repeated)
+    ]
     assert levels(*pictures) <= 1
     assert levels(ours(session, shown, SQUARE, 1), ours(session, repeated, SQUARE, 1)) <= 1
 

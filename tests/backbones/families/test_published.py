@@ -100,7 +100,9 @@ def test_a_compiled_graph_serves_every_prompt_and_strength(session, subjects):
     counter = CompileCounter()
     made = Session(compiled(session.components, Compiler(backend=counter)))
     for prompt, changes in CALLS:
-        drawn = [one.personalize(subjects, prompt, seed=1, **changes) for one in (made, session)]
+        drawn = [
+            drawer.personalize(subjects, prompt, seed=1, **changes) for drawer in (made, session)
+        ]
         assert levels(drawn[0].images, drawn[1].images) <= 1
     assert counter.frame_count == 2  # denoiser and decoder
     torch._dynamo.reset()
@@ -111,7 +113,7 @@ def test_networks_that_an_engine_rebuilds_stay_where_others_wait(load, session, 
     made = Session(transform(load(offloads=True), ["folded-upsampling", "offload"]))
     if subjects:
         made.encode_identity(reference(), cutout="none")
-    drawn = [one.personalize(subjects, "a cat", seed=1).images for one in (made, session)]
+    drawn = [drawer.personalize(subjects, "a cat", seed=1).images for drawer in (made, session)]
     assert levels(*drawn) <= 1
 
 
@@ -188,7 +190,7 @@ def test_identities_and_pipelines_go_to_files_and_back(
         # The linear attention of SANA rounds otherwise where its weights lie elsewhere.
         assert levels(drawn, picture) <= (family == "sana" and pipe is not made)
     ours_network, network = (
-        getattr(one, session.components.family.denoiser_name) for one in (shared, pipeline)
+        getattr(owner, session.components.family.denoiser_name) for owner in (shared, pipeline)
     )
     assert next(ours_network.parameters()) is next(network.parameters())
     reloaded = Session(load(weights=tmp_path / "saved"))
@@ -232,14 +234,14 @@ def test_what_calibrates_8_bits_meets_each_kind_of_call(session, subjects, monke
 def test_openvino_draws_and_edits_the_same(session, subjects, family, tmp_path):
     exact = to_openvino(session.components, precision=Precision.SINGLE, folder=tmp_path / "single")
     assert exact.text.encoder is session.components.text.encoder
-    drawn = [ours(one, subjects) for one in (Session(exact), session)]
+    drawn = [ours(drawer, subjects) for drawer in (Session(exact), session)]
     assert levels(*drawn) <= 2
     side = session.components.preset.image_size_px
     given = {"mask": torch.ones(1, 1, side, side), "seed": 1}
     if not session.components.family.edits_by_reference:
         given["source_prompt"] = "a cat"
     photo = drawn[1][0]
-    edits = [one.edit(photo, "a dog", **given).edited for one in (Session(exact), session)]
+    edits = [drawer.edit(photo, "a dog", **given).edited for drawer in (Session(exact), session)]
     assert levels(edits[:1], edits[1:]) <= 2
     if family == "sana":
         rounded = to_openvino(session.components, quantizes=True, folder=tmp_path / "rounded")

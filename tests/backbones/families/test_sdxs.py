@@ -44,6 +44,6 @@ def test_a_folder_of_the_pipeline_reads_references_again(session, tmp_path):
     pipeline.save_pretrained(tmp_path)
     again = SwiftPiePipeline.from_pretrained(tmp_path)
     call = {"ip_adapter_image": subject(), "seeds": [1]}
-    for one in (pipeline, again):
-        one.set_progress_bar_config(disable=True)
+    for pipe in (pipeline, again):
+        pipe.set_progress_bar_config(disable=True)
     assert apart(pipeline(PROMPT, **call).images[0], again(PROMPT, **call).images[0]) == 0

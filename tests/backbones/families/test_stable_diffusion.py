@@ -115,8 +115,8 @@ def test_pictures_equal_those_of_diffusers(family):
 
 def test_the_joint_form_joins_references_in_the_up_blocks_without_weights_of_its_own(opened):
     plain, joint = (opened("sd21", "public", detail=detail) for detail in (None, "joint"))
-    networks = [one.components.denoiser for one in (plain, joint)]
-    matrices = [sum(w.numel() for w in one.parameters() if w.ndim == 2) for one in networks]
+    networks = [session.components.denoiser for session in (plain, joint)]
+    matrices = [sum(w.numel() for w in network.parameters() if w.ndim == 2) for network in networks]
     assert matrices[1] <= matrices[0]
     identity = joint.encode_identity(subject())
     assert identity.keys
@@ -145,7 +145,7 @@ def test_detail_has_a_mask_of_its_own_which_a_preset_may_find(opened):
     masked = drawn(session, identity, detail_mask=nowhere)[1]
     torch.testing.assert_close(masked, off, atol=1e-5, rtol=0)  # the semantic branch is active
     found = drawn(session, identity, detail_mask=MaskSource.INLINE)[1]
-    assert min((found - one).abs().max() for one in (everywhere, off)) > 1e-3
+    assert min((found - picture).abs().max() for picture in (everywhere, off)) > 1e-3
     preset = preset_of("sd21", detail_mask="inline")
     finds = opened("sd21", "public", detail="joint", preset=preset)
     assert torch.equal(drawn(finds, identity)[1], found)
@@ -194,7 +194,7 @@ def test_without_a_prompt_xl_reads_zeros_and_hides_nothing(session):
     assert not null.hidden_states.any()
     assert not null.pooled.any()
     assert null.attention_mask.all()
-    assert [one.shape for one in null] == [one.shape for one in text]
+    assert [condition.shape for condition in null] == [condition.shape for condition in text]
 
 
 UNET_FILE = "diffusion_pytorch_model.safetensors"

@@ -41,7 +41,7 @@ PROMPT = "a photo of the cat on a red sofa"
 
 def shifted(num_steps):
     shares = [1 - index / num_steps for index in range(num_steps)]
-    return tuple(1000 * SHIFT * one / (1 + (SHIFT - 1) * one) for one in shares)
+    return tuple(1000 * SHIFT * share / (1 + (SHIFT - 1) * share) for share in shares)
 
 
 PRESET = Preset(

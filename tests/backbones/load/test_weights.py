@@ -42,7 +42,7 @@ def test_weights_do_not_stay_in_the_file(folder):
         file.write(bytes((folder / NAME).stat().st_size))
     after = network.state_dict()
     assert all(torch.equal(after[name], one) for name, one in before.items())
-    assert all(one.data_ptr() % ALIGNMENT_BYTES == 0 for one in after.values())
+    assert all(fingerprint.data_ptr() % ALIGNMENT_BYTES == 0 for fingerprint in after.values())
 
 
 def test_loading_draws_nothing_at_random(folder):

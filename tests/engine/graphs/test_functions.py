@@ -34,8 +34,8 @@ def same(one, other):
 
 def test_arguments_come_back_as_they_were():
     given = (condition(), torch.arange(3), None, torch.zeros(2, 0, 5), torch.ones(2).bfloat16())
-    tensors = [plain(one) for one in flatten(given)]
-    assert {one.dtype for one in tensors} == {torch.float32, torch.int64}
+    tensors = [plain(value) for value in flatten(given)]
+    assert {tensor.dtype for tensor in tensors} == {torch.float32, torch.int64}
     assert same(rebuild(outline(given), iter(tensors)), given)
 
 

@@ -19,7 +19,7 @@ def rounded(low, high, *, turns):
     openvino = load("openvino")
     opset = openvino.opset13
     pixels = opset.parameter([1, 2, 4, 4], np.float32)
-    bounds = [np.float32(one) for one in (low, high, low, high)]
+    bounds = [np.float32(bound) for bound in (low, high, low, high)]
     states = opset.fake_quantize(pixels, *bounds, 256)
     kernel = opset.constant(np.ones((2, 2, 4, 4), dtype=np.float32))
     if turns:
@@ -33,7 +33,11 @@ def rounded(low, high, *, turns):
 
 def bounds_of(graph):
     """The bounds before the convolution."""
-    (node,) = [one for one in graph.get_ordered_ops() if "Convolution" in one.get_type_name()]
+    (node,) = [
+        operation
+        for operation in graph.get_ordered_ops()
+        if "Convolution" in operation.get_type_name()
+    ]
     rounding = node.input_value(0).get_node()
     return [float(rounding.input_value(k).get_node().get_data()) for k in range(1, 5)]
 
@@ -57,7 +61,7 @@ def test_values_stay_within_a_step():
     pixels = np.random.default_rng(0).uniform(-2, 6, (1, 2, 4, 4)).astype(np.float32)
     core = load("openvino").Core()
     graphs = [rounded(-2.0, 6.0, turns=True), mirrored(rounded(-2.0, 6.0, turns=True))]
-    exact, found = (core.compile_model(one, "CPU")([pixels])[0] for one in graphs)
+    exact, found = (core.compile_model(graph, "CPU")([pixels])[0] for graph in graphs)
     assert np.abs(found - exact).max() <= 8 * (6 * 255 / 127 / 255)  # 8 products, a step each
 
 

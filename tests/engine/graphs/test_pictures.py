@@ -123,7 +123,7 @@ def test_a_large_family_draws_and_edits_alike(family, large, tmp_path, sprite):
     assert pixels(expected.images[0]).std() > 10 * ROUNDING
     settings = EditSettings(mode=EditMode.RELEASED, size_px=64)
     call = {"source_prompt": "ab", "seed": 0, "settings": settings}
-    edits = [one.edit(sprite, "x", **call) for one in (plain, ours)]
+    edits = [drawer.edit(sprite, "x", **call) for drawer in (plain, ours)]
     assert apart(edits[0].edited, edits[1].edited) <= ROUNDING
 
 
@@ -133,6 +133,6 @@ def test_a_large_family_in_half_precision_is_quantised_throughout(large, tmp_pat
     request = {**SMALL, "subjects": plain.encode_identity(sprite)}
     assert apart(ours.personalize(**request).images[0], plain.personalize(**request).images[0]) > 0
     ours.edit(sprite, "x", source_prompt="ab", settings=EditSettings(size_px=64))
-    assert not [one for one in caplog.records if "not quantised" in one.getMessage()]
+    assert not [record for record in caplog.records if "not quantised" in record.getMessage()]
     graphs = [path.read_text() for path in (tmp_path / "graphs").glob("*/graph.xml")]
     assert sum("FakeQuantize" in graph for graph in graphs) == len(QUANTISED)

@@ -108,7 +108,9 @@ def test_more_sizes_than_graphs_run_without(caplog):
     for size in range(2, MAX_GRAPHS + 6):
         assert torch.equal(graph(torch.ones(size)), torch.full((size,), 2.0))
     assert counter.frame_count == MAX_GRAPHS
-    assert [one.name for one in caplog.records].count("swiftpie.engine.transforms.compile") == 1
+    assert [record.name for record in caplog.records].count(
+        "swiftpie.engine.transforms.compile"
+    ) == 1
 
 
 def test_where_pytorch_compiles_no_more_it_runs_without(caplog):

@@ -96,8 +96,8 @@ def test_a_network_gets_all_of_them_and_the_given_one_keeps_its_own():
     plain.append(FoldedUpsampling(Upsample2D(6, use_conv=True)))
     made = with_openvino_layers(plain)
     kinds = [ChannelwiseNorm, HalvedGate, ChannelwiseNorm, BoundedUpsampling]
-    assert [type(one) for one in (made[0], *made[1], made[2])] == kinds
-    assert [type(one) for one in (plain[0], *plain[1])] == [nn.GroupNorm, GEGLU, nn.GroupNorm]
+    assert [type(layer) for layer in (made[0], *made[1], made[2])] == kinds
+    assert [type(layer) for layer in (plain[0], *plain[1])] == [nn.GroupNorm, GEGLU, nn.GroupNorm]
     assert made[0].inner.weight.data_ptr() == plain[0].weight.data_ptr()
     assert made[1][0].gate.weight.data_ptr() == plain[1][0].proj.weight[3:].data_ptr()
 

@@ -172,8 +172,10 @@ def test_without_room_networks_are_alone(stored, sprite, monkeypatch):
     vae = resting.components.autoencoder.network
     vae.decoder.register_forward_pre_hook(lambda *_: seen.append(("decoder", here(resting))))
     drawn = [
-        one.personalize(one.encode_identity(sprite), PROMPT, seed=3, size=SMALL).images[0].tobytes()
-        for one in (resting, plain)
+        session.personalize(session.encode_identity(sprite), PROMPT, seed=3, size=SMALL)
+        .images[0]
+        .tobytes()
+        for session in (resting, plain)
     ]
     assert drawn[0] == drawn[1]
     turns = [(name, [name]) for name in ("tower", "first", "second", "unet")]
@@ -187,8 +189,10 @@ def test_an_engine_that_rebuilds_a_unet_finds_its_weights(stored, sprite):
         rebuilt.components.denoiser.unet
     )
     drawn = [
-        one.personalize(one.encode_identity(sprite), PROMPT, seed=3, size=SMALL).images[0].tobytes()
-        for one in (rebuilt, plain)
+        session.personalize(session.encode_identity(sprite), PROMPT, seed=3, size=SMALL)
+        .images[0]
+        .tobytes()
+        for session in (rebuilt, plain)
     ]
     assert drawn[0] == drawn[1]
 

@@ -65,7 +65,9 @@ def draw(*shape, seed=0):
 
 
 def exports(caplog):
-    return [one.getMessage() for one in caplog.records if "is exported" in one.getMessage()]
+    return [
+        record.getMessage() for record in caplog.records if "is exported" in record.getMessage()
+    ]
 
 
 def call_of(denoiser, number, batch=1):
@@ -83,7 +85,7 @@ def repeated(value, batch):
         return value.expand(batch, *value.shape[1:])
     if isinstance(value, dict):
         return {name: repeated(one, batch) for name, one in value.items()}
-    return value and type(value)(*(repeated(one, batch) for one in value))
+    return value and type(value)(*(repeated(part, batch) for part in value))
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ def test_without_it_on_this_machine_the_remedy_is_named(name):
 
 def test_loading_fetches_it_where_it_may(tiny, tmp_path):
     folder = tmp_path / f"models--{TAESD.replace('/', '--')}" / "snapshots" / REVISION
-    files = {one.name: one.read_bytes() for one in folder.iterdir()}
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
     files["README.md"] = b"not this"
     weights = tmp_path / "weights"
     make_pipeline(weights, "sd21", is_shallow=True)
@@ -92,7 +92,7 @@ def test_loading_fetches_it_where_it_may(tiny, tmp_path):
         with pytest.raises(WeightsError, match="cannot be downloaded"):
             swiftpie.load("sd-turbo", offline=True, **chosen)
         made = swiftpie.load("sd-turbo", **chosen).components.autoencoder
-        assert hub.files == {f"{TAESD}:{one}" for one in files if one != "README.md"}
+        assert hub.files == {f"{TAESD}:{file}" for file in files if file != "README.md"}
         latents, _ = material()
         assert torch.equal(made.decode(latents), tiny.decode(latents).sample)
         swiftpie.load("sd-turbo", offline=True, **chosen)

@@ -86,7 +86,8 @@ def by_hand(session, unet, photo, *, chord="chord", step_scale=1.0, noise_sample
 
     def drift(latents, time):
         both = [
-            clean(latents, one, time, TARGET) - clean(latents, one, time, SOURCE) for one in noise
+            clean(latents, sample, time, TARGET) - clean(latents, sample, time, SOURCE)
+            for sample in noise
         ]
         return sum(both) / len(both)
 
@@ -207,7 +208,9 @@ def test_a_subject_enters_the_target_alone(model, photo):
     session, _ = model
     identity = session.encode_identity(photograph(64, 64))
     asked = {"source_prompt": SOURCE, "seed": SEED, "mask": whole()}
-    plain, shown = (session.edit(photo, TARGET, identity=one, **asked) for one in (None, identity))
+    plain, shown = (
+        session.edit(photo, TARGET, identity=shown, **asked) for shown in (None, identity)
+    )
     assert plain.image.tobytes() != shown.image.tobytes()
     assert [*shown.branches] == ["semantic"]
     spy = Spy(session.components.denoiser)

@@ -197,9 +197,9 @@ def test_networks_run_once_with_no_row_too_many(
 @pytest.mark.parametrize("settings", MODES, ids=["paper", "released"])
 def test_source_prompt_and_keyword_matter_and_may_be_empty_or_one_word(components, photo, settings):
     asked = [{}, {"source_prompt": "cat"}, {"keyword": "hat"}]
-    results = [edit(components, photo, PROMPT, settings=settings, **one) for one in asked]
-    assert len({one.edited.tobytes() for one in results}) == 3
-    assert len({one.region.tobytes() for one in results}) == 3
+    results = [edit(components, photo, PROMPT, settings=settings, **option) for option in asked]
+    assert len({result.edited.tobytes() for result in results}) == 3
+    assert len({result.region.tobytes() for result in results}) == 3
 
 
 def test_a_keyword_decides_the_mask_and_not_the_noise(components, photo):
@@ -234,8 +234,8 @@ def test_an_identity_replaces_the_picture_as_condition(components, photo):
     assert identity.keys  # a whole identity has detail, which an edit leaves out
     scales = replace(Scales.for_edit(), identity_scale=1.0)
     whole, other, tokens_only = (
-        session.edit(photo, PROMPT, identity=one, settings=EditSettings(scales=scales)).edited
-        for one in (None, identity, replace(identity, keys={}, values={}))
+        session.edit(photo, PROMPT, identity=shown, settings=EditSettings(scales=scales)).edited
+        for shown in (None, identity, replace(identity, keys={}, values={}))
     )
     assert other.tobytes() != whole.tobytes()
     assert other.tobytes() == tokens_only.tobytes()
@@ -244,7 +244,7 @@ def test_an_identity_replaces_the_picture_as_condition(components, photo):
 def test_the_released_mode_leaves_the_shared_networks_alone(components, photo):
     before = dict(components.denoiser.unet.attn_processors)
     assert components.released.denoiser is components.released.denoiser is not components.denoiser
-    alone = [edit(components, photo, PROMPT, settings=one).image.tobytes() for one in MODES]
+    alone = [edit(components, photo, PROMPT, settings=mode).image.tobytes() for mode in MODES]
     with ThreadPoolExecutor(4) as pool:
         jobs = MODES * 2
         together = list(pool.map(lambda s: edit(components, photo, PROMPT, settings=s), jobs))
@@ -348,9 +348,9 @@ def test_variation_renews_the_noise_of_what_changes_and_nothing_else(components,
         for seed in (3, 3, 4)
     ]
     assert results[0].edited.tobytes() == results[1].edited.tobytes()
-    assert len({one.edited.tobytes() for one in (plain, *results[1:])}) == 3
-    for one in results:
-        assert not (changed(one, photo) & (values(one.region) == 0)).any()
+    assert len({result.edited.tobytes() for result in (plain, *results[1:])}) == 3
+    for result in results:
+        assert not (changed(result, photo) & (values(result.region) == 0)).any()
     request = EditRequest(image=photo, prompt=PROMPT, seed=3, settings=settings)
     assert follows_seed(components, replace(request, settings=varied))
     assert follows_seed(components, request) == (settings is RELEASED)

@@ -65,7 +65,9 @@ def test_words_alone_draw_what_a_silent_subject_leaves():
     silent = published.personalize(subject.without_detail(), PROMPT, scales=OFF, **asked)
     words = published.generate(PROMPT, **asked)
     assert words.branches == ()
-    assert [one.tobytes() for one in words.images] == [one.tobytes() for one in silent.images]
+    assert [image.tobytes() for image in words.images] == [
+        image.tobytes() for image in silent.images
+    ]
     quiet = published.generate(PROMPT, scales=Scales(text_scale=0.5), **asked)
     assert np.abs(pixels(quiet) - pixels(words)).max() > 2
     guided = published.generate(PROMPT, guidance=Decoupled((3.0,), (2.0,)), **asked)
@@ -211,7 +213,7 @@ def test_a_view_turns_the_subject_in_its_place(session, identity):
     assert plain.images[0].tobytes() == same.images[0].tobytes()
     yaw = turned.layouts[0].pose[0, 0].item()
     assert yaw == pytest.approx(math.radians(40))
-    pictures = [np.asarray(one.images[0], float) for one in (plain, turned, mirrored)]
+    pictures = [np.asarray(result.images[0], float) for result in (plain, turned, mirrored)]
     assert all(np.abs(pictures[0] - other).mean() > 1 for other in pictures[1:])
     assert np.abs(pictures[1] - pictures[2]).mean() > 1
 

@@ -58,9 +58,9 @@ def said(result):
 
 def pictures_of(result):
     return [
-        Image.open(io.BytesIO(base64.b64decode(one.data)))
-        for one in result.content
-        if one.type == "image"
+        Image.open(io.BytesIO(base64.b64decode(part.data)))
+        for part in result.content
+        if part.type == "image"
     ]
 
 
