@@ -62,8 +62,8 @@ def main() -> None:
                 result = mutate_and_test(item.mutations, command, TIMEOUT_S)
                 is_noticed = result.test_outcome is not TestOutcome.SURVIVED
                 noticed, total = noticed + is_noticed, total + 1
-                told = "noticed " if is_noticed else "SURVIVED"
-                print(told, module, *names_of(item), flush=True)  # noqa: T201 - a command
+                verdict = "noticed " if is_noticed else "SURVIVED"
+                print(verdict, module, *names_of(item), flush=True)  # noqa: T201 - a command
                 if not is_noticed:
                     survived.append(result.diff)
     print(*filter(None, survived), sep="\n")  # noqa: T201

@@ -37,7 +37,7 @@ def test_what_a_word_has_to_do_with_or_shares_letters_with_is_not_what_it_means(
     assert subject_library().near(word) == ()
 
 
-def test_a_plural_is_told_from_a_name():
+def test_a_plural_is_distinguished_from_a_name():
     assert [
         subject_library().is_plural(word) for word in ("cats", "cat", "glasses", "knights")
     ] == [True, *(False, False, False)]
@@ -60,13 +60,13 @@ def test_who_is_found_comes_with_others_that_are_near():
         ("dgo", "dog"),
     ],
 )
-def test_who_is_not_found_is_told_with_names_that_are_near(word, near):
+def test_who_is_not_found_is_reported_with_names_that_are_near(word, near):
     assert subject_library().meant_by(word) is None
     with pytest.raises(InputError, match=rf"{word}.* Spelled alike: .*{near}"):
         subject_library().find(word)
 
 
-def test_words_like_nothing_are_told_with_where_to_look():
+def test_words_like_nothing_are_reported_with_where_to_look():
     for word in ("xqzw", "", "!"):
         with pytest.raises(InputError, match="swiftpie library"):
             subject_library().find(word)

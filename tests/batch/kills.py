@@ -106,9 +106,9 @@ def differing(folder, jobs):
         or (whole / name).read_bytes() != (killed / name).read_bytes()
     ]
     lines = [json.loads(line) for line in (killed / REPORT).read_text().splitlines()]
-    told = [(row["id"], row["status"]) for row in lines]
+    outcomes = [(row["id"], row["status"]) for row in lines]
     return found + [
-        outcome for outcome in [told] if outcome != [(job.id, "done") for job in jobs.jobs]
+        outcome for outcome in [outcomes] if outcome != [(job.id, "done") for job in jobs.jobs]
     ]
 
 

@@ -30,7 +30,7 @@ def test_what_is_done_stays_in_its_pass(collected):
     assert batch.wanted == {names[4]}
 
 
-def test_what_differs_from_the_beginning_is_told(collected, folder, tmp_path):
+def test_what_differs_from_the_beginning_is_reported(collected, folder, tmp_path):
     first = manifest_of(
         collected({**DOG, "id": "a"}, {**CAT, "id": "b"}, CAT), {"batch": 4, "threads": 1}
     )
@@ -51,7 +51,7 @@ def test_what_differs_from_the_beginning_is_told(collected, folder, tmp_path):
     assert differences(before, now, done={"b"})[1] == "1 jobs changed: b (files)."
 
 
-def test_a_beginning_that_cannot_be_read_is_told(tmp_path):
+def test_a_beginning_that_cannot_be_read_is_reported(tmp_path):
     assert read_manifest(tmp_path) is None
     for text in ("", "[]", "{}", '{"threads": "x"}', '{"threads": 4}\n{"seed": 1}\n', "\xff"):
         (tmp_path / PLAN).write_text(text, encoding="latin-1")

@@ -41,17 +41,17 @@ def test_jobs_of_every_kind_are_drawn_as_they_ask(collected, run, folder):
         {**SMALL, "subject": "cat", "prompt": "a cat at sea", "cutout": "none"},
     )
     assert jobs.refused == ()
-    told = run(jobs, suffix=".webp")
-    assert {row["status"] for row in told.values()} == {"done"}, told
-    told_of = {place: read_metadata(folder / "out" / row["file"]) for place, row in told.items()}
-    assert {place: one["seed"] for place, one in told_of.items()} == dict.fromkeys("1234567", "0")
-    assert told_of["4"]["keyword"] == "dog"
-    assert told_of["6"]["variation"] == "0.5"
-    assert not any("seed" in warning for warning in told["4"]["warnings"])  # of lights at night
-    assert "seed has no effect" in " ".join(told["6"]["warnings"])
-    assert "`variation=0.5` has no effect" in " ".join(told["6"]["warnings"])
-    assert "128x128" in " ".join(told["7"]["warnings"])
-    assert load_image(folder / "out" / told["4"]["file"]).size == (160, 160)
+    rows = run(jobs, suffix=".webp")
+    assert {row["status"] for row in rows.values()} == {"done"}, rows
+    facts_of = {place: read_metadata(folder / "out" / row["file"]) for place, row in rows.items()}
+    assert {place: one["seed"] for place, one in facts_of.items()} == dict.fromkeys("1234567", "0")
+    assert facts_of["4"]["keyword"] == "dog"
+    assert facts_of["6"]["variation"] == "0.5"
+    assert not any("seed" in warning for warning in rows["4"]["warnings"])  # of lights at night
+    assert "seed has no effect" in " ".join(rows["6"]["warnings"])
+    assert "`variation=0.5` has no effect" in " ".join(rows["6"]["warnings"])
+    assert "128x128" in " ".join(rows["7"]["warnings"])
+    assert load_image(folder / "out" / rows["4"]["file"]).size == (160, 160)
 
 
 @pytest.mark.thorough
@@ -61,12 +61,12 @@ def test_an_edit_changes_what_it_finds_by_a_subject(collected, run, folder):
     photo.paste(shown, mask=shown)
     photo.save(folder / "photo.png")
     row = {"image": "photo.png", "prompt": "a golden dog", "source_prompt": "a dog"}
-    told = run(collected({**row, "where": "dog.webp:mask.png"}, {**row, "where": "bicycle"}))
-    assert [row["status"] for row in told.values()] == ["done", "failed"]
-    assert "not found in the picture" in told["2"]["reason"]
+    rows = run(collected({**row, "where": "dog.webp:mask.png"}, {**row, "where": "bicycle"}))
+    assert [row["status"] for row in rows.values()] == ["done", "failed"]
+    assert "not found in the picture" in rows["2"]["reason"]
     before, after = (
         np.asarray(load_image(path)).astype(int)
-        for path in (folder / "photo.png", folder / "out" / told["1"]["file"])
+        for path in (folder / "photo.png", folder / "out" / rows["1"]["file"])
     )
     subject = np.asarray(load_image(folder / "mask.png").convert("L")) > 127
     changed = abs(before - after).max(axis=-1) > 8
@@ -92,19 +92,19 @@ def test_people_are_drawn_and_come_into_photographs(collected, run, folder, tmp_
         faces={model: FaceSettings(face_models=world / "faces")},
         load=lambda: small_session(world),
     )
-    told = run(jobs, work=work)
-    assert [told[place]["status"] for place in "12345"] == [
+    rows = run(jobs, work=work)
+    assert [rows[place]["status"] for place in "12345"] == [
         "done",
         "failed",
         "done",
         "done",
         "failed",
     ]
-    assert "shows 1" in told["2"]["reason"]
-    assert "by a mask or a box" in told["5"]["reason"]
-    stored = read_metadata(folder / "out" / told["3"]["file"])
+    assert "shows 1" in rows["2"]["reason"]
+    assert "by a mask or a box" in rows["5"]["reason"]
+    stored = read_metadata(folder / "out" / rows["3"]["file"])
     assert ("consent" in stored["face"], stored["identity_guidance"]) == (True, "am1")
-    plain, styled, edited = (load_image(folder / "out" / told[place]["file"]) for place in "134")
+    plain, styled, edited = (load_image(folder / "out" / rows[place]["file"]) for place in "134")
     assert plain.tobytes() != styled.tobytes()
     changed = np.asarray(edited) != np.asarray(load_image(PHOTO))
     assert 0 < changed.any(axis=-1).mean() < 0.5  # where the photograph has its face
@@ -118,8 +118,8 @@ def test_scenes_are_names_or_files_of_the_jobs(collected, run, folder):
         {**SMALL, "prompt": "a dog", "scene": "gone.webp"},
     )
     assert ["castle" in job.reason for job in jobs.refused] == [True, False]
-    told = run(jobs)
-    done = [row for row in told.values() if row["status"] == "done"]
+    rows = run(jobs)
+    done = [row for row in rows.values() if row["status"] == "done"]
     scenes = [read_metadata(folder / "out" / row["file"])["scene"] for row in done]
     assert scenes == ["castle", "a picture of your own"]
 
@@ -131,13 +131,13 @@ def test_sentences_name_subjects_that_have_no_pictures(collected, run, folder):
         {"prompt": "an elefant on a beach"},
         {"prompt": "a kitten on a beach", "box": [0, 0, 1, 1]},
     )
-    told = run(jobs)
+    rows = run(jobs)
     for number in "12":
-        assert [who["name"] for who in told[number]["named"]] == ["cat"]
-        stored = read_metadata(folder / "out" / told[number]["file"])
+        assert [who["name"] for who in rows[number]["named"]] == ["cat"]
+        stored = read_metadata(folder / "out" / rows[number]["file"])
         assert stored["library"] == "cat (for 'kitten')"
-    assert "Spelled alike: elephant" in told["3"]["reason"]
-    assert "belongs to a 'subject'" in told["4"]["reason"]
+    assert "Spelled alike: elephant" in rows["3"]["reason"]
+    assert "belongs to a 'subject'" in rows["4"]["reason"]
 
 
 def test_a_name_is_a_subject_unless_a_file_has_it(collected, run, folder, session):
@@ -149,27 +149,27 @@ def test_a_name_is_a_subject_unless_a_file_has_it(collected, run, folder, sessio
         {"image": "dog.webp", "prompt": "a robot", "subject": "robot", "size_px": 64},
         {"subjects": [{"pictures": "dog.webp"}, lamp], "prompt": "a dog and a lamp"},
     )
-    told = run(jobs)
-    assert {row["status"] for row in told.values()} == {"done"}, told
-    names = {n: [mention["name"] for mention in row.get("named", [])] for n, row in told.items()}
+    rows = run(jobs)
+    assert {row["status"] for row in rows.values()} == {"done"}, rows
+    names = {n: [mention["name"] for mention in row.get("named", [])] for n, row in rows.items()}
     meant = session.library.find("lamp").name
     assert names == {"1": ["robot"], "2": [], "3": ["robot"], "4": [meant]}
     drawn = session.personalize(session.named("robot"), "a robot on a beach", seed=0, size=(64, 64))
-    stored = load_image(folder / "out" / told["1"]["file"])
+    stored = load_image(folder / "out" / rows["1"]["file"])
     assert np.abs(np.subtract(stored, drawn.images[0], dtype=int)).max() <= 1
 
 
-def test_a_job_that_fails_is_told_and_the_others_are_drawn(collected, run, folder):
+def test_a_job_that_fails_is_reported_and_the_others_are_drawn(collected, run, folder):
     whole = (folder / "mask.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
     shutil.copy(folder / "dog.webp", folder / "gone.webp")
     rows = [{**SMALL, "subject": name, "prompt": "a dog"} for name in ("cut.png", "gone.webp")]
     jobs = collected(*rows, {**SMALL, "prompt": "a dog"}, {"prompt": "a xylograph"})
     (folder / "gone.webp").unlink()
-    told = run(jobs)
-    assert [row["status"] for row in told.values()] == ["failed", "failed", "done", "refused"]
-    assert "broken or cut off" in told["1"]["reason"]
-    assert "does not exist" in told["2"]["reason"]
+    answer = run(jobs)
+    assert [row["status"] for row in answer.values()] == ["failed", "failed", "done", "refused"]
+    assert "broken or cut off" in answer["1"]["reason"]
+    assert "does not exist" in answer["2"]["reason"]
     assert not [path for path in (folder / "out").iterdir() if path.name.startswith("cut")]
 
 
@@ -208,9 +208,9 @@ def test_a_model_that_fails_to_load_fails_its_own_jobs_alone(collected, folder, 
     jobs = collected(*rows)
     gone = Model(preset="sd-turbo")
     loading = {DEFAULT_MODEL: {}, gone: {"preset": "sd-turbo", "offline": True}}
-    told = run(jobs, work=Work(folder / "out", ".png", loading))
-    assert [row["status"] for row in told.values()] == ["done", "failed"]
-    assert "stabilityai/sd-turbo" in told["2"]["reason"]
+    answer = run(jobs, work=Work(folder / "out", ".png", loading))
+    assert [row["status"] for row in answer.values()] == ["done", "failed"]
+    assert "stabilityai/sd-turbo" in answer["2"]["reason"]
     alone = Work(folder / "alone", ".png", {gone: loading[gone]})
     with pytest.raises(WeightsError, match="stabilityai/sd-turbo"):
         run(collected(rows[1]), work=alone)

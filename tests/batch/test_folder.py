@@ -57,7 +57,7 @@ def test_what_a_kill_cut_off_is_not_done_nor_is_what_has_no_file(files):
     assert [*read_done(files)] == ["a"]
 
 
-def test_a_disk_that_is_full_keeps_what_was_told(files):
+def test_a_disk_that_is_full_keeps_what_was_reported(files):
     report = Report(files, [row("a")], order="ab")
     room = (files / REPORT).stat().st_size
     for size in (room, room + 5):

@@ -184,7 +184,7 @@ def test_every_strength_of_the_library_can_be_said():
         ({"id": "Contact-Sheet"}, "id"),
     ],
 )
-def test_a_job_that_cannot_be_drawn_is_told_with_its_line(collected, change, words):
+def test_a_job_that_cannot_be_drawn_is_reported_with_its_line(collected, change, words):
     row = {name: one for name, one in {**DOG, **change}.items() if one is not None}
     assert words in why(collected(row))
 
@@ -203,7 +203,7 @@ def test_a_job_that_cannot_be_drawn_is_told_with_its_line(collected, change, wor
         ({"image": "absent.png"}, "does not exist"),
     ],
 )
-def test_an_edit_that_cannot_be_drawn_is_told_with_its_line(collected, change, words):
+def test_an_edit_that_cannot_be_drawn_is_reported_with_its_line(collected, change, words):
     assert words in why(collected({**EDIT, **change}))
 
 
@@ -217,7 +217,7 @@ def test_doubled_jobs_are_refused_however_they_are_spelled(collected):
     assert "line 2" in taken.reason
 
 
-def test_a_file_is_looked_at_once_and_its_failure_is_told_to_all(collected, folder):
+def test_a_file_is_looked_at_once_and_its_failure_is_reported_to_all(collected, folder):
     os.mkfifo(folder / "pipe.png")
     rows = [{**DOG, "subject": name, "seed": n} for n in (1, 2) for name in ("pipe.png", "cat")]
     jobs = collected(*rows)
@@ -250,7 +250,7 @@ def test_a_face_is_a_subject_of_full_size_models(collected, folder):
         ({"identity_guidance": "painted"}, "identity_guidance"),
     ],
 )
-def test_a_face_that_cannot_be_drawn_is_told_with_its_line(collected, change, words):
+def test_a_face_that_cannot_be_drawn_is_reported_with_its_line(collected, change, words):
     assert words in why(collected({**FACE, **change}))
 
 

@@ -1,4 +1,4 @@
-"""Lists are read as people write them; what cannot be read is told with its line."""
+"""Lists are read as people write them; errors name the line."""
 
 import os
 
@@ -31,7 +31,7 @@ def rows_of(path):
     return [(line.place.rpartition(" ")[2], line.row) for line in read_lines(path)]
 
 
-def test_lines_of_json_keep_their_numbers_and_faults_are_told(tmp_path):
+def test_lines_of_json_keep_their_numbers_and_faults_are_reported(tmp_path):
     path = tmp_path / "jobs.jsonl"
     lines = [
         b'\xef\xbb\xbf{"prompt": "a"}',

@@ -37,8 +37,8 @@ def test_a_run_goes_on_where_it_stopped_and_draws_the_same_bits(jobs, run, folde
     run(jobs, "whole", batch=2)
     run(jobs, batch=2, count=3)
     first = {path: path.stat().st_ino for path in (folder / "out").glob("*.png")}
-    told = run(jobs, batch=2)
-    assert [row["status"] for row in told.values()] == ["done"] * 5
+    rows = run(jobs, batch=2)
+    assert [row["status"] for row in rows.values()] == ["done"] * 5
     assert pictures(folder / "out") == pictures(folder / "whole")
     lines = (folder / "out" / REPORT).read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == [job.id for job in jobs.jobs]

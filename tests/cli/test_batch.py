@@ -29,8 +29,8 @@ def test_the_exit_code_and_the_report_tell_of_bad_jobs(drawn):
     folder, result = drawn
     assert result.exit_code == 1
     assert "jobs.jsonl, line 3: " in result.stderr
-    told = json.loads(result.stdout)
-    counts = {name: told[name] for name in ("done", "failed", "refused", "left", "before")}
+    facts = json.loads(result.stdout)
+    counts = {name: facts[name] for name in ("done", "failed", "refused", "left", "before")}
     assert counts == {"done": 2, "failed": 0, "refused": 1, "left": 0, "before": 0}
     lines = (folder / "out" / REPORT).read_text().splitlines()
     assert [json.loads(line)["status"] for line in lines] == ["done", "done", "refused"]
@@ -40,9 +40,9 @@ def test_a_second_call_draws_nothing_again_and_a_sheet_is_made(call, drawn):
     folder, _ = drawn
     same = ("batch", folder / "jobs.jsonl", "-o", folder / "out", "--seeds", 7, "--batch", 1)
     result = call(*same, "--sheet", "--json")
-    told = json.loads(result.stdout)
-    assert (told["before"], told["done"]) == (2, 2)
-    assert told["sheet"] == str(folder / "out" / "contact-sheet.png")
+    facts = json.loads(result.stdout)
+    assert (facts["before"], facts["done"]) == (2, 2)
+    assert facts["sheet"] == str(folder / "out" / "contact-sheet.png")
 
 
 def test_a_strict_run_draws_nothing_of_a_list_with_faults(call, drawn):

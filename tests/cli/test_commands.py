@@ -79,8 +79,8 @@ def test_inspecting_loads_no_networks_that_a_file_names(call, tmp_path, samples,
     save_file(load_file(path), path, metadata={"swiftpie": json.dumps(facts)})
     result = call("identity", "inspect", path, "--json")
     assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)
-    assert (told["preset"], told["is_readable"]) == (preset, answer)
+    outcome = json.loads(result.stdout)
+    assert (outcome["preset"], outcome["is_readable"]) == (preset, answer)
 
 
 def test_nothing_that_a_file_says_controls_the_terminal(capsys):

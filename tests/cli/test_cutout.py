@@ -1,4 +1,4 @@
-"""`--cutout`: how a subject is told from its picture, wherever pictures of one are read."""
+"""`--cutout`: how a subject is cut out of its picture."""
 
 import json
 
@@ -25,7 +25,7 @@ def things(tmp_path_factory):
     return folder
 
 
-def told_of(call, *arguments):
+def facts_of(call, *arguments):
     result = call(*arguments, "--json")
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
@@ -35,10 +35,10 @@ def test_a_cut_out_tells_which_way_was_taken_and_how_sure_it_is(call, things, tm
     ways = {"auto": "network", BOX: "network", "none": "none", things / "mask.png": "mask"}
     for number, (asked, way) in enumerate(ways.items()):
         out = tmp_path / f"{number}.png"
-        told = told_of(call, "cutout", things / "star.png", "-o", out, "--cutout", asked)
-        assert told["cutout"]["way"] == way
-        assert (told["cutout"]["confidence"] is None) is (way == "none")
-        assert told["path"] == str(out)
+        facts = facts_of(call, "cutout", things / "star.png", "-o", out, "--cutout", asked)
+        assert facts["cutout"]["way"] == way
+        assert (facts["cutout"]["confidence"] is None) is (way == "none")
+        assert facts["path"] == str(out)
     whole = np.asarray(load_image(tmp_path / "2.png"))
     assert np.abs(whole[64].astype(int) - 128).max(axis=-1).min() > 10  # no grey at its sides
 
@@ -47,20 +47,20 @@ def test_pictures_identities_and_json_tell_how_their_subject_was_cut_out(call, t
     out, saved = tmp_path / "out.png", tmp_path / "star.spid"
     sources = (things / "star.png", f"{things / 'star.png'}:{things / 'mask.png'}")
     chosen = ("--cutout", BOX, "--cutout", "auto", *SMALL)
-    told = told_of(call, "personalize", *sources, PROMPT, "-o", out, *chosen)
-    ((first, second),) = told["cutouts"]
+    facts = facts_of(call, "personalize", *sources, PROMPT, "-o", out, *chosen)
+    ((first, second),) = facts["cutouts"]
     assert first["way"] == "network"
     assert second == {"way": "mask", "confidence": 1.0}
-    assert told["branches"] == ["semantic", "detail", "aligned detail"]
+    assert facts["branches"] == ["semantic", "detail", "aligned detail"]
     stored = read_metadata(out)
     assert stored["cutouts"] == f"network {first['confidence']:.2f}, mask 1.00"
     assert stored["branches"] == "semantic, detail, aligned detail"
     result = call("identity", "save", things / "star.png", "-o", saved, "--cutout", "none")
     assert result.exit_code == 0, result.output
     assert "cut out by none" in result.stderr
-    inspected = told_of(call, "identity", "inspect", saved)
+    inspected = facts_of(call, "identity", "inspect", saved)
     assert inspected["cutouts"] == [{"way": "none", "confidence": None}]
-    again = told_of(call, "personalize", saved, PROMPT, "-o", out, "--force", *SMALL)
+    again = facts_of(call, "personalize", saved, PROMPT, "-o", out, "--force", *SMALL)
     assert again["cutouts"] == [[{"way": "none", "confidence": None}]]
 
 
@@ -68,8 +68,8 @@ def test_an_edit_tells_how_its_new_subject_was_cut_out(call, things, tmp_path):
     shown = ("--subject", things / "star.png", "--cutout", BOX)
     where = ("--box", "0.3,0.3,0.7,0.7")
     out = tmp_path / "out.png"
-    told = told_of(call, "edit", things / "ball.png", "a dog", "-o", out, *where, *shown)
-    assert told["cutouts"][0][0]["way"] == "network"
+    facts = facts_of(call, "edit", things / "ball.png", "a dog", "-o", out, *where, *shown)
+    assert facts["cutouts"][0][0]["way"] == "network"
     assert read_metadata(out)["cutouts"].startswith("network 0.")
 
 

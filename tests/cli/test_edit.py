@@ -114,9 +114,9 @@ def test_a_picture_keeps_what_its_file_holds_where_the_edit_changes_nothing(
     warn_of_losses(str(picture), job.target)
     assert capsys.readouterr().err == ""
     warn_of_losses(str(picture), Target(job.target.picture.with_suffix(".jpg"), None))
-    told = " ".join(capsys.readouterr().err.split())
-    assert "does not keep its 16 bits, its transparency." in told
-    assert "JPEG compresses all pixels again" in told
+    message = " ".join(capsys.readouterr().err.split())
+    assert "does not keep its 16 bits, its transparency." in message
+    assert "JPEG compresses all pixels again" in message
 
 
 @pytest.fixture(scope="module")
@@ -141,14 +141,14 @@ def test_published_weights_edit(call, weights_folder, picture, tmp_path):
         *("--inversion", weights_folder / "inversion"),
     )
     assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)
+    facts = json.loads(result.stdout)
     files = {"path": str(out), "region": str(mask), "strip": None}
-    assert told["pictures"] == [{**files, "seed": 5, "prompt": PROMPT}]
-    assert {"encode", "invert", "denoise", "decode", "total"} <= {*told["timings_ms"]}
-    assert (told["prompt"], told["source_prompt"], told["preset"]) == (PROMPT, "", "sd-turbo")
+    assert facts["pictures"] == [{**files, "seed": 5, "prompt": PROMPT}]
+    assert {"encode", "invert", "denoise", "decode", "total"} <= {*facts["timings_ms"]}
+    assert (facts["prompt"], facts["source_prompt"], facts["preset"]) == (PROMPT, "", "sd-turbo")
     width, height = load_image(picture).size
-    assert told["size"] == {"width": width, "height": height}
-    assert told["scales"]["background_scale"] == 1.0
+    assert facts["size"] == {"width": width, "height": height}
+    assert facts["scales"]["background_scale"] == 1.0
     assert load_image(out).size == load_image(mask).size == load_image(picture).size
 
 
@@ -173,9 +173,9 @@ def test_weights_without_inversion_edit_by_chord(call, weights_folder, picture, 
         *("--box", "0.2,0.2,0.8,0.8", "--chord", "fast"),
     )
     assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)
-    assert {"encode", "drift", "decode", "join"} <= {*told["timings_ms"]}
-    assert "refine" not in told["timings_ms"]
+    facts = json.loads(result.stdout)
+    assert {"encode", "drift", "decode", "join"} <= {*facts["timings_ms"]}
+    assert "refine" not in facts["timings_ms"]
     assert load_image(out).size == load_image(picture).size
 
 
@@ -213,7 +213,7 @@ def test_every_prompt_of_a_file_gives_numbered_edits_that_repeat_by_their_seeds(
     assert (stored["variation"], stored["prompt"]) == ("0.8", "a photo at night")
 
 
-def test_edits_in_which_nothing_is_random_are_told_to_be_the_same(call, picture, tmp_path):
+def test_edits_in_which_nothing_is_random_are_reported_to_be_the_same(call, picture, tmp_path):
     out = tmp_path / "out.png"
     dyed = ("edit", picture, "a red dog", "--box", "0.2,0.2,0.8,0.8", "-o", out)
     result = call(*dyed, "-n", 2)

@@ -1,4 +1,4 @@
-"""`swiftpie fetch`, and what is asked and told before other commands fetch."""
+"""`swiftpie fetch`, and the questions of other commands before they fetch."""
 
 import json
 import os
@@ -111,7 +111,7 @@ def test_a_plan_with_nothing_missing_names_no_place(capsys):
 
 
 @pytest.mark.usefixtures("machine")
-def test_without_a_terminal_the_line_to_type_is_told(call, hub, hamster, tmp_path):
+def test_without_a_terminal_the_line_to_type_is_reported(call, hub, hamster, tmp_path):
     result = call("personalize", hamster, "x", "-o", tmp_path / "o.png", "--recipe", "sdxl-turbo")
     assert result.exit_code == 2
     assert "Add --yes" in result.stderr
@@ -150,12 +150,12 @@ def test_on_a_terminal_people_are_asked_and_may_say_no(hub, machine):
     with subprocess.Popen(command, env=environment, **streams) as process:
         os.close(theirs)
         os.write(mine, b"n\ny\n")
-        told = b""
+        output = b""
         with suppress(OSError):  # the terminal ends with the process
             while chunk := os.read(mine, 4096):
-                told += chunk
-        assert process.wait() == 0, told
+                output += chunk
+        assert process.wait() == 0, output
     os.close(mine)
-    assert told.count(b"Fetch them? [Y/n]") == 2
-    assert b"(licence: mit)" in told
+    assert output.count(b"Fetch them? [Y/n]") == 2
+    assert b"(licence: mit)" in output
     assert hub.files == of("madebyollin/sdxl-vae-fp16-fix", "config.json")

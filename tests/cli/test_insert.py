@@ -35,13 +35,13 @@ def test_a_photograph_is_changed_in_its_region_alone(call, hamster, photo, tmp_p
     out, region, strip = (tmp_path / f"{name}.png" for name in ("out", "region", "strip"))
     subject = [] if command == "remove" else [hamster]
     files = ["-o", out, "--save-region", region, "--strip", strip, "--json"]
-    told = call(command, *subject, photo, "--box", BOX, "--seed", 3, *files)
-    assert told.exit_code == 0, told.output
+    result = call(command, *subject, photo, "--box", BOX, "--seed", 3, *files)
+    assert result.exit_code == 0, result.output
     outside = values(load_image(region).convert("L")) == 0
     differs = (values(load_image(out)) != values(load_image(photo))).any(axis=-1)
     assert differs.any()
     assert not differs[outside].any()
-    facts = json.loads(told.stdout)
+    facts = json.loads(result.stdout)
     assert facts["pictures"][0]["path"] == str(out)
     assert read_metadata(out)["seed"] == "3"
     assert load_image(strip).width > load_image(strip).height
@@ -113,9 +113,9 @@ def test_a_photograph_of_twelve_megapixels_keeps_its_bits_outside(session, ident
 @pytest.mark.thorough
 def test_the_subject_of_a_picture_is_found_in_it(call, hamster, tmp_path):
     out = tmp_path / "mask.png"
-    told = call("find", hamster, hamster, "-o", out, "--json", "--is-there")
-    assert told.exit_code == 0, told.output
-    facts = json.loads(told.stdout)
+    result = call("find", hamster, hamster, "-o", out, "--json", "--is-there")
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
     mask = load_image(out)
     assert (facts["path"], mask.size) == (str(out), load_image(hamster).size)
     assert facts["likeness"] > 0.7

@@ -29,8 +29,8 @@ def drawn(call, tmp_path_factory):
 
 def test_a_sentence_is_drawn_with_the_subject_that_it_names(drawn, session):
     out, result = drawn
-    told = json.loads(result.stdout)
-    assert told["pictures"][0]["named"] == NAMED
+    facts = json.loads(result.stdout)
+    assert facts["pictures"][0]["named"] == NAMED
     assert "'kitten' is drawn from the library as 'cat'; near: cat face." in result.stderr
     assert read_metadata(out)["library"] == "cat (for 'kitten')"
     expected = np.asarray(session.generate(PROMPT, seed=3, size=(128, 128)).images[0]).astype(int)

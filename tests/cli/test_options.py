@@ -94,14 +94,14 @@ def test_an_option_says_the_same_wherever_it_is():
     assert {name for name, words in said.items() if len(words) > 1} <= OWN_WORDS
 
 
-def test_what_takes_long_is_told_plainly_and_warnings_as_such(capsys):
+def test_what_takes_long_is_reported_plainly_and_warnings_as_such(capsys):
     logger = logging.getLogger("swiftpie.engine.graphs.cache")
     with logs_on_stderr():
         logger.info("The denoiser is exported.")
         logger.warning("The folder is full.")
     logger.info("Nobody asked.")
-    told = capsys.readouterr().err.splitlines()
-    assert told == ["The denoiser is exported.", "warning: The folder is full."]
+    message = capsys.readouterr().err.splitlines()
+    assert message == ["The denoiser is exported.", "warning: The folder is full."]
 
 
 def commands_of(command, path=()):

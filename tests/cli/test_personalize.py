@@ -43,15 +43,15 @@ def test_the_file_says_how_it_was_made_and_nothing_of_the_users_files(drawn, ham
     assert hamster.name not in str(stored)
 
 
-def test_json_is_all_of_standard_output_and_a_random_seed_is_told(call, tmp_path, hamster):
+def test_json_is_all_of_standard_output_and_a_random_seed_is_reported(call, tmp_path, hamster):
     out, mask = tmp_path / "out.webp", tmp_path / "mask.png"
     result = call("personalize", hamster, PROMPT, "-o", out, "--save-subject-mask", mask, "--json")
     assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout, parse_constant=pytest.fail)  # no infinity, which is not JSON
-    assert (told["prompt"], told["preset"]) == (PROMPT, "mini")
-    assert told["size"] == {"width": 768, "height": 576}  # of the photographed place
-    assert told["scales"]["identity_scale"] == 1.0
-    picture = told["pictures"][0]
+    facts = json.loads(result.stdout, parse_constant=pytest.fail)  # no infinity, which is not JSON
+    assert (facts["prompt"], facts["preset"]) == (PROMPT, "mini")
+    assert facts["size"] == {"width": 768, "height": 576}  # of the photographed place
+    assert facts["scales"]["identity_scale"] == 1.0
+    picture = facts["pictures"][0]
     assert (picture["path"], picture["subject_mask"]) == (str(out), str(mask))
     assert f"(seed {picture['seed']})" in result.stderr
     assert read_metadata(out)["seed"] == str(picture["seed"])
@@ -102,16 +102,16 @@ def test_further_subjects_take_the_next_boxes(call, tmp_path, session, hamster, 
     assert np.array_equal(pixels(out), np.asarray(expected))
 
 
-def test_words_and_sizes_that_it_does_not_know_are_told_and_it_draws_all_the_same(
+def test_words_and_sizes_that_it_does_not_know_are_reported_and_it_draws_all_the_same(
     call, tmp_path, hamster
 ):
     out, prompt = tmp_path / "out.png", "a hamster riding a bicycle by a castel"
     result = call("personalize", hamster, prompt, "-o", out, "--size", "192x128")
     assert result.exit_code == 0, result.output
-    told = " ".join(result.stderr.split())
-    assert "warning: Preset 'mini' was never taught 'riding'" in told
-    assert "'castel' (near: castle" in told
-    assert "was trained on pictures of 256x256 px" in told
+    message = " ".join(result.stderr.split())
+    assert "warning: Preset 'mini' was never taught 'riding'" in message
+    assert "'castel' (near: castle" in message
+    assert "was trained on pictures of 256x256 px" in message
     assert load_image(out).size == (192, 128)
 
 
@@ -121,15 +121,15 @@ def test_every_prompt_of_a_file_is_drawn_with_the_same_seeds(call, tmp_path, ham
     file.write_bytes(b"\xef\xbb\xbf# scenes\r\n" + "\r\n\r\n".join(words).encode())
     masks = ("--save-subject-mask", tmp_path / "mask.png")
     result = draw(call, tmp_path / "out.png", hamster, f"@{file}", "-n", 2, "--json", *masks)
-    told = json.loads(result.stdout)["pictures"]
-    assert load_image(tmp_path / "mask-4.png").size == load_image(told[3]["path"]).size
-    assert [(picture["prompt"], picture["seed"]) for picture in told] == [
+    facts = json.loads(result.stdout)["pictures"]
+    assert load_image(tmp_path / "mask-4.png").size == load_image(facts[3]["path"]).size
+    assert [(picture["prompt"], picture["seed"]) for picture in facts] == [
         (prompt, seed) for prompt in words for seed in (7, 8)
     ]
-    assert [picture["path"] for picture in told] == [
+    assert [picture["path"] for picture in facts] == [
         str(tmp_path / f"out-{i}.png") for i in (1, 2, 3, 4)
     ]
-    for picture in told:
+    for picture in facts:
         assert read_metadata(picture["path"])["prompt"] == picture["prompt"]
     difference = pixels(tmp_path / "out-3.png").astype(int) - pixels(drawn)
     assert np.abs(difference).max() <= 1  # batched arithmetic may round otherwise

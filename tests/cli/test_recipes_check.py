@@ -115,7 +115,7 @@ RARER = [
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "answer"),
     [
         (renamed, f"no file '{WEIGHTS}'"),
         (changed, "sha256"),
@@ -123,17 +123,17 @@ RARER = [
         (at_another_commit, "is not offered"),
     ],
 )
-def test_a_change_is_one_line_with_a_remedy_and_fails(call, hub, change, told):
+def test_a_change_is_one_line_with_a_remedy_and_fails(call, hub, change, answer):
     change(hub.repositories)
     result = call("recipes", "check", "klein")
     assert (result.exit_code, "DIFFERENT" in result.stdout) == (1, True), result.output
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
-    assert told in line
+    assert answer in line
     assert any(verb in line for verb in ("Look", "Draw", "Read", "Did you mean")), line
 
 
 @pytest.mark.thorough
-def test_a_change_of_what_several_recipes_share_is_told_once(call, hub):
+def test_a_change_of_what_several_recipes_share_is_reported_once(call, hub):
     hub.repositories[ADAPTERS].licence = "cc-by-nc-4.0"
     result = call("recipes", "check", "sdxl-turbo", "face-plus", "--json")
     assert result.exit_code == 1

@@ -125,7 +125,7 @@ def check_page(recipe, places):
     (row,) = [
         line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{recipe.name}` |")
     ]
-    told = row.split("|")[4].strip()
+    licence = row.split("|")[4].strip()
     listed = [place.partition(":") for place in places]
     files = [PUBLISHED["repositories"][one]["files"][path] for one, _, path in listed]
     weights = [
@@ -134,10 +134,10 @@ def check_page(recipe, places):
         if path.endswith((".safetensors", ".onnx", ".bin"))
     ]
     known = sum(size for size in weights if size) / 1e9
-    number = float(re.search(r"[\d.]+", told)[0])
-    assert told.startswith("about ") == (None in weights)
+    number = float(re.search(r"[\d.]+", licence)[0])
+    assert licence.startswith("about ") == (None in weights)
     named = {place.repository for place in recipe.references.values()}
-    assert ("release" in told) == (RELEASE in named)
+    assert ("release" in licence) == (RELEASE in named)
     assert known < number if None in weights else round(known, 1) == number
 
 

@@ -62,7 +62,7 @@ def test_a_signed_picture_says_what_made_it_and_that_it_is_unchanged(call, home)
     assert (home / "credentials" / "local.pem").stat().st_mode & 0o077 == 0
 
 
-def test_pixels_that_were_changed_afterwards_are_told(call, tmp_path):
+def test_pixels_that_were_changed_afterwards_are_reported(call, tmp_path):
     call("sign", "beach.png", "-o", "signed.png")
     changed = with_other_pixels((tmp_path / "signed.png").read_bytes())
     (tmp_path / "changed.png").write_bytes(changed)

@@ -233,9 +233,11 @@ def test_a_known_subject_is_found_as_the_library_finds_it(loaded, session, subje
 def test_a_saved_identity_comes_back_and_a_new_file_is_read_anew(loaded, session, subject):
     nodes, _, folder = loaded
     tuned = replace(subject[0][0].identity, tuned="tokens, 20 steps")
-    told = nodes["SaveIdentity"].execute((replace(subject[0][0], source=tuned),), "swiftpie/dog").ui
+    files = (
+        nodes["SaveIdentity"].execute((replace(subject[0][0], source=tuned),), "swiftpie/dog").ui
+    )
     written = folder / "output" / "swiftpie" / "dog_00001_.spid"
-    assert str(written) == told
+    assert str(written) == files
     written.rename(folder / "input" / "dog.spid")
     load = nodes["LoadIdentity"]
     assert load.define_schema().inputs[1].options == ["dog.spid"]

@@ -47,7 +47,7 @@ class Server:
 
     @contextmanager
     def running(self, graph):
-        """All messages of one run, to its end: a name with what was told, or a preview."""
+        """All messages of one run, to its end: a name with its data, or a preview."""
         client = uuid.uuid4().hex
         with connect(f"ws://{self.url}/ws?clientId={client}", max_size=None) as socket_:
             flags = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}
@@ -57,13 +57,13 @@ class Server:
 
     def _messages(self, socket_):
         while True:
-            told = socket_.recv(timeout=ANSWER_S)
-            if isinstance(told, bytes):
-                if int.from_bytes(told[:4], "big") == PREVIEW:
-                    length = int.from_bytes(told[4:8], "big")
-                    yield "preview", Image.open(BytesIO(told[8 + length :])).convert("RGB")
+            answer = socket_.recv(timeout=ANSWER_S)
+            if isinstance(answer, bytes):
+                if int.from_bytes(answer[:4], "big") == PREVIEW:
+                    length = int.from_bytes(answer[4:8], "big")
+                    yield "preview", Image.open(BytesIO(answer[8 + length :])).convert("RGB")
                 continue
-            message = json.loads(told)
+            message = json.loads(answer)
             yield message["type"], message["data"]
             if message["type"].startswith("execution_") and message["type"].rpartition("_")[2] in {
                 "success",
@@ -77,9 +77,11 @@ class Server:
             return list(messages)
 
     def pictures(self, messages, node):
-        (told,) = [data for name, data in messages if name == "executed" and data["node"] == node]
+        (message,) = [
+            data for name, data in messages if name == "executed" and data["node"] == node
+        ]
         found = []
-        for image in told["output"]["images"]:
+        for image in message["output"]["images"]:
             query = urllib.parse.urlencode(image)
             found.append(np.array(Image.open(BytesIO(self.ask(f"/view?{query}")))))
         return found
@@ -132,14 +134,14 @@ def runs(server):
 def test_what_comfyui_tells_of_the_nodes_is_what_the_written_interface_makes_of_them(
     server, tmp_path
 ):
-    told = json.loads(server.ask("/object_info"))
+    facts = json.loads(server.ask("/object_info"))
     with pytest.MonkeyPatch.context() as patch:
         package, _ = load_nodes(tmp_path, patch)
         nodes = asyncio.run(asyncio.run(package.comfy_entrypoint()).get_node_list())
         schemas = {node.define_schema().node_id: node.define_schema() for node in nodes}
-    assert {name for name in told if name.startswith("SwiftPie")} == schemas.keys()
+    assert {name for name in facts if name.startswith("SwiftPie")} == schemas.keys()
     for name, schema in schemas.items():
-        real, ours = told[name], shape_of(schema)
+        real, ours = facts[name], shape_of(schema)
         for kind in ("required", "optional"):
             types = {
                 key: "COMBO" if isinstance(one[0], list) else one[0]
@@ -147,7 +149,7 @@ def test_what_comfyui_tells_of_the_nodes_is_what_the_written_interface_makes_of_
             }
             assert types == ours[kind], name
         assert real["output"] == ours["outputs"]
-    seed = told["SwiftPiePersonalize"]["input"]["required"]["seed"][1]
+    seed = facts["SwiftPiePersonalize"]["input"]["required"]["seed"][1]
     assert seed["control_after_generate"] is True
 
 
@@ -195,9 +197,9 @@ def test_cancelling_ends_a_batch_and_nothing_else(server):
     assert again[-1][0] == "execution_success"
 
 
-def test_a_fault_is_told_in_plain_words(server):
+def test_a_fault_is_reported_in_plain_words(server):
     graph = with_inputs(WORKFLOWS["edit"], "3", prompt="  ")
-    kind, told = server.run(graph)[-1]
+    kind, message = server.run(graph)[-1]
     assert kind == "execution_error"
-    assert told["node_id"] == "3"
-    assert "A prompt is empty" in told["exception_message"]
+    assert message["node_id"] == "3"
+    assert "A prompt is empty" in message["exception_message"]

@@ -444,11 +444,11 @@ def test_answers_keep_their_form(session, folder, server, name):
     case, (own, words, outcome) = CASES[name], ANSWERS[name]
     answer = asked_over_http(case, folder, server)
     assert {header.lower() for header, _ in answer.getheaders()} == HEADERS
-    told = frozen(answer.json) | {"data": [{**answer.json["data"][0], "b64_json": OPEN}]}
-    told["swiftpie"] = frozen(told["swiftpie"])
+    facts = frozen(answer.json) | {"data": [{**answer.json["data"][0], "b64_json": OPEN}]}
+    facts["swiftpie"] = frozen(facts["swiftpie"])
     usage = {"input_tokens": words, "output_tokens": 0, "total_tokens": words}
     usage |= {"input_tokens_details": {"image_tokens": 0, "text_tokens": words}}
-    assert told == {**ANSWER, "usage": usage, "swiftpie": OWN | own}
+    assert facts == {**ANSWER, "usage": usage, "swiftpie": OWN | own}
     assert asked_by_assistant(case, folder, server)[1] == FACTS | own
     if outcome is not None:
         reported = frozen(drawn_by_batch(case, session, folder))

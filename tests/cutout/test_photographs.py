@@ -77,8 +77,8 @@ def test_a_summary_counts_what_is_good():
 
 
 def test_warnings_are_counted_for_bad_and_good_outlines():
-    told = warnings([0.2, 0.3, 0.9, GOOD_IOU], [0.1, 0.9, 0.2, 0.9])
-    assert told == f"confidence below {DOUBTFUL}: 1 of 2 bad and 1 of 2 good"
+    message = warnings([0.2, 0.3, 0.9, GOOD_IOU], [0.1, 0.9, 0.2, 0.9])
+    assert message == f"confidence below {DOUBTFUL}: 1 of 2 bad and 1 of 2 good"
 
 
 @pytest.mark.skipif(

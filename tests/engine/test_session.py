@@ -90,19 +90,19 @@ def test_calls_from_threads_equal_calls_alone(
 
 
 def test_pictures_are_drawn_in_the_scope_of_the_networks(session, identity, sprite):
-    told = []
+    stages = []
 
     @contextmanager
     def scope():
-        told.append("in")
+        stages.append("in")
         yield
-        told.append("out")
+        stages.append("out")
 
     scoped = Session(replace(session.components, scope=scope))
     scoped.personalize(identity, "a dog")
-    assert told == ["in", "out"]
+    assert stages == ["in", "out"]
     scoped.edit(sprite, "a dog on grass")
-    assert told == ["in", "out"] * 2
+    assert stages == ["in", "out"] * 2
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_two_faces_of_one_picture_are_found_from_left_to_right(encoder, portrait
     assert both[1].box.left - both[0].box.left == pytest.approx(128, abs=8)
 
 
-def test_the_share_beyond_the_edge_is_measured_and_told():
+def test_the_share_beyond_the_edge_is_measured_and_reported():
     assert share_outside(FaceBox(-50, 0, 50, 100), (400, 300)) == 0.5
     assert share_outside(FaceBox(0, 0, 100, 100), (400, 300)) == 0
     chosen = choose_face(found((-40, 0, 160, 200)))
@@ -99,7 +99,7 @@ def test_the_share_beyond_the_edge_is_measured_and_told():
     assert face_ratio(chosen.face, (400, 300)) == pytest.approx(160 * 200 / (400 * 300))
 
 
-def test_a_small_face_is_told_with_its_size():
+def test_a_small_face_is_reported_with_its_size():
     (note,) = choose_face(found((10, 10, 70, 90))).notes
     assert "60x80 px" in note
     assert "112" in note

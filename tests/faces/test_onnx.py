@@ -38,13 +38,13 @@ def test_a_missing_file_is_named_with_its_licence_and_its_source(tmp_path, has_f
         assert part in message
 
 
-def test_a_broken_file_is_told(tmp_path):
+def test_a_broken_file_is_reported(tmp_path):
     (tmp_path / YUNET.name).write_bytes(b"no model")
     with pytest.raises(WeightsError, match="not a readable ONNX model"):
         open_model(tmp_path, YUNET)
 
 
-def test_a_file_that_is_not_the_published_one_is_told(face_models, caplog):
+def test_a_file_that_is_not_the_published_one_is_reported(face_models, caplog):
     with caplog.at_level(logging.WARNING):
         open_model(face_models, SFACE)
     assert "not the published file" in caplog.text

@@ -119,6 +119,6 @@ def test_the_whole_command_runs(published, tmp_path):
     command = ["face", PHOTO, "a person on a beach", "-o", out, "--seed", 3, "--json", *drawing]
     result = CliRunner().invoke(app, [str(word) for word in command])
     assert result.exit_code == 0, result.output
-    told = json.loads(result.stdout)
-    assert np.allclose([*told["face"]["box"].values()], BOX, rtol=0, atol=3)
+    facts = json.loads(result.stdout)
+    assert np.allclose([*facts["face"]["box"].values()], BOX, rtol=0, atol=3)
     assert out.is_file()

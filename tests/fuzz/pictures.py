@@ -60,24 +60,24 @@ def samples() -> dict[str, bytes]:
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "a camera"
     exif.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0words"
-    told = {"exif": exif.tobytes(), "icc_profile": profile}
+    metadata = {"exif": exif.tobytes(), "icc_profile": profile}
     modes = {mode: colour.convert(mode) for mode in ("1", "L", "LA", "P", "RGBA", "CMYK", "I", "F")}
     modes |= {"RGB": colour, "LAB": colour.convert("RGB"), "YCbCr": colour.convert("YCbCr")}
     modes["I;16"] = Image.fromarray(np.asarray(modes["L"]).astype(np.uint16) * 257)
     found = {f"png-{mode}": _encoded(modes[mode]) for mode in ("1", "L", "LA", "P", "RGBA", "I;16")}
     found |= {
-        "png-told": _encoded(colour, **told),
+        "png-told": _encoded(colour, **metadata),
         "png-palette-clear": _encoded(modes["P"], transparency=bytes(range(200))),
         "png-16-bit": png((8, 8), bit_depth=16, colour_type=2),
         "png-16-bit-alpha": png((8, 8), bit_depth=16, colour_type=6),
         "png-16-bit-grey-alpha": png((8, 8), bit_depth=16, colour_type=4),
         "png-animated": _encoded(colour, save_all=True, append_images=[modes["L"].convert("RGB")]),
-        "jpeg": _encoded(colour, "JPEG", **told),
+        "jpeg": _encoded(colour, "JPEG", **metadata),
         "jpeg-grey": _encoded(modes["L"], "JPEG"),
         "jpeg-cmyk": _encoded(modes["CMYK"], "JPEG"),
         "jpeg-progressive": _encoded(colour, "JPEG", progressive=True),
         "jpeg-two": _encoded(colour, "MPO", save_all=True, append_images=[colour]),
-        "webp": _encoded(colour, "WEBP", **told),
+        "webp": _encoded(colour, "WEBP", **metadata),
         "webp-lossless": _encoded(modes["RGBA"], "WEBP", lossless=True),
         "webp-animated": _encoded(colour, "WEBP", save_all=True, append_images=[modes["L"]]),
         "gif": _encoded(colour, "GIF", comment=b"words"),
@@ -93,7 +93,7 @@ def samples() -> dict[str, bytes]:
         f"tiff-{name}": _encoded(colour, "TIFF", compression=name)
         for name in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
     }
-    found["tiff-told"] = _encoded(colour, "TIFF", **told)
+    found["tiff-told"] = _encoded(colour, "TIFF", **metadata)
     found["tiff-group4"] = _encoded(modes["1"], "TIFF", compression="group4")
     found["tiff-premultiplied-grey"] = premultiplied_grey()
     return found

@@ -13,11 +13,11 @@ def renew():
         if rows[name].shape != stored[name].shape:
             changed.append((float("inf"), f"{name}: other pictures than before"))
         elif (gap := sheet.difference(rows[name], stored[name])).most:
-            told = f"{name}: mean {gap.mean:.3f}, most {gap.most:.0f} levels"
-            changed.append((gap.mean, told if gap.is_tolerable else f"{told}, not tolerable"))
+            line = f"{name}: mean {gap.mean:.3f}, most {gap.most:.0f} levels"
+            changed.append((gap.mean, line if gap.is_tolerable else f"{line}, not tolerable"))
     sheet.write(rows)
-    for _, told in sorted(changed, reverse=True):
-        print(told)  # noqa: T201 - a command
+    for _, line in sorted(changed, reverse=True):
+        print(line)  # noqa: T201 - a command
     added, dropped = len(rows.keys() - stored.keys()), len(stored.keys() - rows.keys())
     print(f"{len(rows)} cases: {len(changed)} changed, {added} added, {dropped} dropped")  # noqa: T201 - a command
 

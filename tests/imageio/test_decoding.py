@@ -296,11 +296,11 @@ def test_the_callers_image_is_left_alone():
 
 def test_a_palette_with_more_transparencies_than_colours_is_read():
     palette = bytes(v for i in range(256) for v in (i, 0, 0))
-    told = [(b"PLTE", palette), (b"tRNS", bytes([77]) * 300)]
-    loaded = load_image(pictures.png((4, 4), colour_type=3, chunks=told))
+    chunks = [(b"PLTE", palette), (b"tRNS", bytes([77]) * 300)]
+    loaded = load_image(pictures.png((4, 4), colour_type=3, chunks=chunks))
     assert (loaded.mode, loaded.getpixel((0, 0))) == ("RGBA", (0, 0, 0, 77))
-    told[1] = (b"tRNS", b"\xff" * 299 + b"\0")  # clear is a colour that no palette has
-    assert load_image(pictures.png((4, 4), colour_type=3, chunks=told)).mode == "RGB"
+    chunks[1] = (b"tRNS", b"\xff" * 299 + b"\0")  # clear is a colour that no palette has
+    assert load_image(pictures.png((4, 4), colour_type=3, chunks=chunks)).mode == "RGB"
 
 
 def test_colours_that_were_multiplied_by_transparency_are_divided_again():
@@ -363,7 +363,7 @@ def test_threads_leave_the_filters_of_warnings_as_they_were():
         try:
             for _ in range(25):
                 load_image(truncated)
-        except Exception as error:  # noqa: BLE001 - told below
+        except Exception as error:  # noqa: BLE001 - compared below
             errors.append(error)
 
     threads = [threading.Thread(target=read) for _ in range(8)]

@@ -1,4 +1,4 @@
-"""An edit leaves a picture as its file holds it, and what it cannot leave is told."""
+"""An edit keeps what its file holds, and warns of what it cannot keep."""
 
 import io
 
@@ -94,7 +94,7 @@ def swapped_profile():
     return bytes(profile)
 
 
-def test_an_edit_is_told_in_the_colours_of_the_pictures_own_profile():
+def test_an_edit_is_reported_in_the_colours_of_the_pictures_own_profile():
     before = Image.new("RGB", pictures.SIZE, (10, 200, 30))
     original = read_original(encoded(before, icc_profile=swapped_profile()))
     after = composite(original, Image.new("RGB", pictures.SIZE, (250, 0, 0)), left_half())
@@ -118,11 +118,11 @@ def test_exif_data_stay_but_for_which_way_is_up(suffix):
     assert original.stored.pixels.size == (16, 24)
     data = encode_image(original.stored, suffix, metadata={"prompt": "a dog"})
     with Image.open(io.BytesIO(data)) as opened:
-        told = opened.getexif()
-        assert (told[MAKE], ORIENTATION in told) == ("a camera", False)
-        assert told.get_ifd(EXIF)[EXPOSURE] == 0.5
-        assert STORED_WIDTH not in told.get_ifd(EXIF)
-        assert told.get_ifd(GPS)[1] == "N"
+        exif = opened.getexif()
+        assert (exif[MAKE], ORIENTATION in exif) == ("a camera", False)
+        assert exif.get_ifd(EXIF)[EXPOSURE] == 0.5
+        assert STORED_WIDTH not in exif.get_ifd(EXIF)
+        assert exif.get_ifd(GPS)[1] == "N"
         assert (opened.info["icc_profile"], opened.size) == (PROFILE, (16, 24))
 
 
@@ -141,11 +141,11 @@ def test_exif_data_stay_but_for_which_way_is_up(suffix):
         (pictures.samples()["jpeg"], ".jpg", "comment"),
     ],
 )
-def test_what_a_file_cannot_keep_is_told(picture, suffix, words):
+def test_what_a_file_cannot_keep_is_reported(picture, suffix, words):
     assert any(words in loss for loss in losses_in(read_original(picture), suffix))
 
 
-def test_maker_notes_and_much_exif_data_are_left_out_and_that_is_told():
+def test_maker_notes_and_much_exif_data_are_left_out_and_that_is_reported():
     exif = Image.Exif()
     exif.get_ifd(EXIF).update({MAKER_NOTE: b"secret" * 9, EXPOSURE: 0.5})
     original = read_original(encoded(Image.new("RGB", (8, 8)), "JPEG", exif=exif))

@@ -73,7 +73,7 @@ def test_a_look_is_a_colour_or_a_material(taught, before, after, look):
     [
         ("a dog on a beach", "the dog on a beach"),  # nothing changes
         ("a dog sitting on grass", "a dog lying on grass"),  # "sitting" was never taught
-        ("a red car", "a car"),  # nobody knows its own colour
+        ("a red car", "a car"),  # its own colour is unknown
         ("an oil painting of a dog", "a photo of a dog"),
         ("a dog and a cat", "a dog"),
         ("a photo of a dog", "a black and white photo of a dog at night"),
@@ -130,7 +130,7 @@ def test_a_given_subject_takes_the_place_of_the_own_unless_words_put_it_beside(
         ("make it", False),
     ],
 )
-def test_a_prompt_of_a_setting_alone_is_told_from_others(taught, prompt, is_alone):
+def test_a_prompt_of_a_setting_alone_is_distinguished_from_others(taught, prompt, is_alone):
     assert (read_change(prompt, taught) is not None) == is_alone
 
 
@@ -152,6 +152,8 @@ def test_a_prompt_of_a_setting_alone_is_told_from_others(taught, prompt, is_alon
         ("an oil painting of a dog", "", None),
     ],
 )
-def test_what_changes_the_whole_picture_is_told_from_other_edits(taught, prompt, source, expected):
+def test_what_changes_the_whole_picture_is_distinguished_from_other_edits(
+    taught, prompt, source, expected
+):
     assert read_change(prompt, taught, source_prompt=source) == expected
     assert read_change("at night", taught, keyword="dog") is None

@@ -137,7 +137,7 @@ def test_made_frames_stay_premultiplied_and_grow_nowhere(frames, name):
     assert kept < 0.9 if name in SEE_THROUGH else kept > 0.9
 
 
-def test_materials_are_told_apart_and_from_the_subject(frames):
+def test_materials_are_distinguished_and_from_the_subject(frames):
     looks = [on_grey(frames), *(on_grey(made(frames, name).frame) for name in MATERIALS)]
     shares = frames[:, 3:].mean(dim=(1, 2, 3))
     for number, look in enumerate(looks):

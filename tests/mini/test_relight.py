@@ -138,10 +138,10 @@ def test_leaves_and_grass_come_back_without_haze(noise):
 def test_a_season_goes_before_the_light_changes_and_leaves_walls(noise):
     meadow, winter = scene_library().image("meadow").convert("RGB"), read("in winter").setting
     meadow.paste((20, 110, 120), (0, 0, meadow.width // 3, meadow.height))
-    told = {"noise": noise, "place": "meadow"}
-    at_once = relight.relight(meadow, NIGHT, before=winter, **told)
-    bare = relight.relight(meadow, PLAIN, before=winter, **told)
-    assert at_once.tobytes() == relight.relight(bare, NIGHT, **told).tobytes()
+    settings = {"noise": noise, "place": "meadow"}
+    at_once = relight.relight(meadow, NIGHT, before=winter, **settings)
+    bare = relight.relight(meadow, PLAIN, before=winter, **settings)
+    assert at_once.tobytes() == relight.relight(bare, NIGHT, **settings).tobytes()
     assert np.array_equal(
         values(bare)[:, : meadow.width // 4], values(meadow)[:, : meadow.width // 4]
     )

@@ -62,7 +62,7 @@ def test_a_row_does_not_depend_on_the_others(batch):
     assert torch.equal(mixed[1], pictures(batch)[1])
 
 
-def test_renditions_are_told_apart_and_from_the_picture(batch):
+def test_renditions_are_distinguished_and_from_the_picture(batch):
     art = [pictures(batch), *(drawn(batch, name) for name in RENDITIONS)]
     for picture in art[1:]:
         assert picture.min() >= 0

@@ -89,10 +89,12 @@ def test_prompts_that_say_the_same_change_nothing(session, picture, given, caplo
 
 def test_another_season_keeps_the_subject_to_its_rim(session, picture):
     before, mask = picture
-    told = {"source_prompt": "a dog on a green background in autumn"}
+    settings = {"source_prompt": "a dog on a green background in autumn"}
     after = "a dog on a green background in winter"
-    result = session.edit(before, after, seed=1, **told)
-    assert result.region.tobytes() == session.find_region(before, after, seed=1, **told).tobytes()
+    result = session.edit(before, after, seed=1, **settings)
+    assert (
+        result.region.tobytes() == session.find_region(before, after, seed=1, **settings).tobytes()
+    )
     apart, subject = np.abs(values(result.image) - values(before)).max(axis=-1), values(mask)
     assert (apart > 4)[subject == 0].mean() > 0.5
     assert (apart > 4)[subject > 250].mean() < 0.1

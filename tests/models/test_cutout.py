@@ -224,13 +224,13 @@ def test_confidence_tells_bad_cutouts_from_good_ones(collages):
     assert (sure[is_good] < DOUBTFUL).float().mean() < 0.33
 
 
-def test_a_doubtful_cutout_is_told_with_the_way_out_and_a_sure_one_is_not(caplog):
+def test_a_doubtful_cutout_is_reported_with_the_way_out_and_a_sure_one_is_not(caplog):
     subject_mask(photo(star(), "gradient"))
     assert caplog.records == []
     noise = torch.rand(1, 3, 16, 32, generator=torch.Generator().manual_seed(2)) * 2 - 1
     subject_mask(to_pil(F.interpolate(noise, (300, 400), mode="bilinear"))[0])
-    (told,) = {record.getMessage() for record in caplog.records}
-    assert "give a mask, or a box" in told
+    (warning,) = {record.getMessage() for record in caplog.records}
+    assert "give a mask, or a box" in warning
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_transparency_is_sure_and_hints_look_past_it():
     assert iou(found.mask, as_mask(star())).item() > 0.9
 
 
-def test_colour_is_the_last_resort_and_is_told(caplog):
+def test_colour_is_the_last_resort_and_is_reported(caplog):
     values = np.random.default_rng(0).integers(90, 130, (300, 400, 3)).astype(np.uint8)
     image, truth = Image.fromarray(values), Image.new("L", (400, 300))
     for canvas, colour in ((image, (100, 110, 124)), (truth, 255)):

@@ -175,7 +175,9 @@ class DenseSelf:
 
     def row(self, attn, row, states):
         """Output (N, D) of one row."""
-        query, key, value = (states @ weight_of(item).T for item in (attn.to_q, attn.to_k, attn.to_v))
+        query, key, value = (
+            states @ weight_of(linear).T for linear in (attn.to_q, attn.to_k, attn.to_v)
+        )
         own = attended(query, key, value, attn.heads)
         if self.name not in self.call.condition.keys:
             output = own
@@ -310,13 +312,13 @@ def weights_of(old, new):
 
 def inline_masks(maps, cells):
     """Masks (B, S, h, w) of maps (B, S, rows, columns) of several layers, in NumPy."""
-    rows, columns = (max(item.shape[axis] for item in maps) for axis in (2, 3))
+    rows, columns = (max(field.shape[axis] for field in maps) for axis in (2, 3))
     batch, subjects = maps[0].shape[:2]
     found = np.zeros((batch, subjects, *cells))
     for row in range(batch):
         average = np.stack(
             [
-                np.mean([resample(item[row, subject], (rows, columns)) for item in maps], axis=0)
+                np.mean([resample(field[row, subject], (rows, columns)) for field in maps], axis=0)
                 for subject in range(subjects)
             ]
         )

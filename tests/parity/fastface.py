@@ -188,17 +188,17 @@ def prepared_drawing(session):
 
 def guided_by_hand(network, components, start, text, guidance):
     """The same drawing in float64, a call of `network` a row, from the equations."""
-    told, latents = {}, start.latents.double().numpy()
+    settings, latents = {}, start.latents.double().numpy()
     for name in ("nothing", "text", "identity", "both"):
         has_text, has_identity = name in {"text", "both"}, name in {"identity", "both"}
-        told[name] = (
+        settings[name] = (
             text if has_text else null_text(components, text),
             start.condition if has_identity else null_identity(components, start.condition),
         )
     steps = components.schedule.steps
     for index, step in enumerate(steps):
         u, p, q = (
-            network(torch.from_numpy(latents), step.timestep, *told[row], {}).sample.numpy()
+            network(torch.from_numpy(latents), step.timestep, *settings[row], {}).sample.numpy()
             for row in ("nothing", "identity", "both")
         )
         error = combined(u, p, q, guidance, index)

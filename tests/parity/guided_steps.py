@@ -70,7 +70,7 @@ def compare(components, identity, preset):
         scene="words", subjects=(Subject(identity),), prompt=PROMPT, noise=noise
     )
     start = prepare_subjects(components, request, Clock())
-    told = {
+    inputs = {
         "u": (components.text.encode([""]), null_identity(components, start.condition)),
         "p": (components.text.encode([""]), start.condition),
         "q": (text, start.condition),
@@ -80,10 +80,10 @@ def compare(components, identity, preset):
         without = read_null_text(components, "", guidance=guidance, rows=1)
         told_all = start._replace(text=text, null_text=without)
         found = denoise(told_all, guidance=guidance).latents
-        yield kind, difference(found, theirs(components.denoiser, preset, told, noise[0], kind))
+        yield kind, difference(found, theirs(components.denoiser, preset, inputs, noise[0], kind))
 
 
-def theirs(denoiser, preset, told, noise, kind):
+def theirs(denoiser, preset, inputs, noise, kind):
     """Clean latents by a scheduler of diffusers."""
     scheduler = scheduler_of(preset)
     count = len(preset.timesteps)
@@ -96,14 +96,14 @@ def theirs(denoiser, preset, told, noise, kind):
     assert [int(time) for time in scheduler.timesteps] == list(preset.timesteps)
     for index, timestep in enumerate(scheduler.timesteps):
         shown = scheduler.scale_model_input(latents, timestep)
-        ask = partial(predicted, denoiser, shown, int(timestep), told)
+        ask = partial(predicted, denoiser, shown, int(timestep), inputs)
         prediction = guided(ask, kind, is_edge=index in {0, count - 1})
         latents = scheduler.step(prediction, timestep, latents, **options).prev_sample
     return latents
 
 
-def predicted(denoiser, latents, timestep, told, row):
-    return denoiser(latents, timestep, *told[row], {}).sample
+def predicted(denoiser, latents, timestep, inputs, row):
+    return denoiser(latents, timestep, *inputs[row], {}).sample
 
 
 def guided(ask, kind, *, is_edge):

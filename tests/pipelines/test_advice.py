@@ -1,4 +1,4 @@
-"""What a model was not made for is told by every surface, and nothing else is."""
+"""Every surface warns of what a model was not made for, and of nothing else."""
 
 import logging
 
@@ -46,10 +46,10 @@ def warnings_of(caplog):
 @pytest.mark.parametrize("call", [personalize, edit, draw_by_pipeline, edit_by_pipeline])
 def test_words_that_mean_nothing_are_named_with_near_ones(session, identity, call, caplog):
     call(session, identity, STRANGE)
-    told = [warning for warning in warnings_of(caplog) if "never taught" in warning]
-    assert len(told) == 1
+    message = [warning for warning in warnings_of(caplog) if "never taught" in warning]
+    assert len(message) == 1
     assert all(
-        word in told[0] for word in ("'riding'", "'bicycle'", "'castel' (near: castle", "'mini'")
+        word in message[0] for word in ("'riding'", "'bicycle'", "'castel' (near: castle", "'mini'")
     )
 
 
@@ -70,12 +70,12 @@ def test_words_that_mean_nothing_are_named_with_near_ones(session, identity, cal
 )
 def test_what_of_a_prompt_is_not_drawn_is_named(session, prompt, words):
     request = PersonalizeRequest(subjects=session.with_named(prompt), prompt=prompt, seeds=(0,))
-    told = " ".join(session.advice_on(request))
-    assert all(word in told for word in words)
-    assert bool(told) == bool(words)
+    message = " ".join(session.advice_on(request))
+    assert all(word in message for word in words)
+    assert bool(message) == bool(words)
 
 
-def test_an_edit_is_told_of_a_new_subject_that_nothing_shows(session):
+def test_an_edit_is_reported_of_a_new_subject_that_nothing_shows(session):
     def warned(prompt, source):
         request = EditRequest(image=grey(), prompt=prompt, source_prompt=source, seed=0)
         return " ".join(session.advice_on(request))
@@ -100,8 +100,8 @@ def test_an_edit_is_told_of_a_new_subject_that_nothing_shows(session):
 def test_who_comes_by_name_is_no_unknown_word(session, prompt, words):
     for mask in (None, BOX):
         request = EditRequest(image=grey(), prompt=prompt, mask=mask, seed=0, takes_named=True)
-        told = " ".join(session.advice_on(session.resolved(request)))
-        assert (words in told and bool(told) == bool(words)) if mask else not told
+        message = " ".join(session.advice_on(session.resolved(request)))
+        assert (words in message and bool(message) == bool(words)) if mask else not message
 
 
 @pytest.mark.parametrize("prompt", ["a gnu on a beach", "a photo of an axolotl in the snow"])
@@ -112,10 +112,10 @@ def test_a_prompt_of_taught_words_and_any_name_is_drawn_without_a_word(
     assert warnings_of(caplog) == []
 
 
-def test_a_size_that_it_was_not_trained_for_is_told(session, identity, caplog):
+def test_a_size_that_it_was_not_trained_for_is_reported(session, identity, caplog):
     session.personalize(identity, "a robot on a beach", seed=0, size=(192, 128))
-    (told,) = warnings_of(caplog)
-    assert "192x128 px, and preset" in told
+    (message,) = warnings_of(caplog)
+    assert "192x128 px, and preset" in message
     caplog.clear()
     session.personalize(identity, "a robot on a beach", seed=0, size=(128, 128))
     assert warnings_of(caplog) == []

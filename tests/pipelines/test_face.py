@@ -262,7 +262,7 @@ def test_what_is_no_face_is_refused(opened, name, vectors, options, word):
         face_identity(opened[name].components, vectors, **options)
 
 
-def test_pictures_and_faces_are_told_apart(opened, session):
+def test_pictures_and_faces_are_distinguished(opened, session):
     with pytest.raises(CapabilityError, match="encode_identity"):
         face_identity(session.components, torch.ones(FACE))
     with pytest.raises(CapabilityError, match="face_identity"):

@@ -75,7 +75,7 @@ def test_a_model_with_a_detail_branch_and_places_heeds_both(session, identity, p
     assert caplog.text == ""
 
 
-def test_a_style_without_effect_in_so_few_steps_is_told(published, whole, caplog):
+def test_a_style_without_effect_in_so_few_steps_is_reported(published, whole, caplog):
     request = PersonalizeRequest(
         subjects=(Subject(whole),),
         prompt="a cat",

@@ -41,9 +41,9 @@ def made(tmp_path):
 def test_both_sizes_are_said_before_anything_is_fetched(made):
     done, calls = made("demo", has_torch=False)
     assert done.returncode == 0, done.stderr
-    told = done.stdout
-    assert told.index("6.1 GB") < told.index("make demo TORCH=cpu") < told.index("1.3 GB")
-    assert told.index("1.3 GB") < told.index("installing")
+    output = done.stdout
+    assert output.index("6.1 GB") < output.index("make demo TORCH=cpu") < output.index("1.3 GB")
+    assert output.index("1.3 GB") < output.index("installing")
     assert "download.pytorch.org" not in calls
 
 

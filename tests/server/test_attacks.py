@@ -320,12 +320,12 @@ def test_bodies_in_pieces_of_a_byte_hold_up_no_other_visitor(session):
                     with suppress(OSError):
                         connection.send(b"1\r\nx\r\n")
             beside_s = drawn_s()
-            told = slow[0].recv(1 << 16)
+            answers = slow[0].recv(1 << 16)
         finally:
             for connection in slow:
                 connection.close()
-    assert told.startswith(b"HTTP/1.1 400")
-    assert b"small pieces" in told
+    assert answers.startswith(b"HTTP/1.1 400")
+    assert b"small pieces" in answers
     assert statistics.median(lags) < 0.2  # it was 8 s
     assert beside_s < 3 * alone_s + 1
 
@@ -521,7 +521,7 @@ def test_no_log_metric_or_error_holds_a_secret(ask, caplog, picture_bytes, count
         ("GET", f"/{name}", b"", None),
         ("POST", "/v1/identities", files, kind),
     ]
-    told = []
+    answers = []
     for at in range(count):
         method, path, body, content = bodies[at % (len(bodies) - (at > len(bodies)))]
         headers = dict(known)
@@ -531,10 +531,10 @@ def test_no_log_metric_or_error_holds_a_secret(ask, caplog, picture_bytes, count
             headers["content-type"] = content
         call = send(method, path, body, headers=headers)
         if call.status >= 400:
-            told.append(call.content.decode())
-    assert len(told) >= count * 0.9
+            answers.append(call.content.decode())
+    assert len(answers) >= count * 0.9
     metrics = send("GET", "/metrics", headers=known).content.decode()
-    logs, errors = caplog.text, "".join(told)
+    logs, errors = caplog.text, "".join(answers)
     assert "/v1/identities" in logs
     for place, kept in (("logs", secrets), ("metrics", secrets), ("errors", [prompt, user, wrong])):
         found = {"logs": logs, "metrics": metrics, "errors": errors}[place]

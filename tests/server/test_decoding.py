@@ -217,13 +217,13 @@ def test_memory_and_time_have_bounds():
         "d._limit_time(); print(resource.getrlimit(resource.RLIMIT_DATA)[0], "
         "resource.getrlimit(resource.RLIMIT_CPU)[0])"
     )
-    told = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    memory, seconds = map(int, told.stdout.split())
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    memory, seconds = map(int, done.stdout.split())
     assert memory == decoding.MAX_MIB << 20
     assert seconds <= 10
 
 
 def test_the_process_loads_no_tensor_library():
     probe = "import sys, swiftpie.server.decoding; print('torch' in sys.modules)"
-    told = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "False"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -49,8 +49,8 @@ def test_pictures_and_masks_come_back_to_be_cut_out_again(server, sprite):
     ImageDraw.Draw(mask).rectangle((512, 256, 1023, 767), fill=255)
     photo.paste("red", mask=mask)
     files = {"image": ("a.png", to_png(photo)), "mask": ("m.png", to_png(mask))}
-    told = server.upload("/v1/identities", **files).json
-    ((source, shape),) = [(picture["source"], picture["mask"]) for picture in told["pictures"]]
+    facts = server.upload("/v1/identities", **files).json
+    ((source, shape),) = [(picture["source"], picture["mask"]) for picture in facts["pictures"]]
     assert opened(server.ask("GET", source)).size == (1024, 512)
     again = opened(server.ask("GET", shape))
     hard = again.point(lambda one: 255 * (one > 127))  # edges blur as they shrink

@@ -329,5 +329,5 @@ async def test_a_late_drawing_stops_without_a_listener(scheduler, draw):
 
 
 def test_retry_after_is_never_zero():
-    told = [retry_headers(seconds)["retry-after"] for seconds in (0, 0.2, 1, 1.01)]
-    assert told == ["1", "1", "1", "2"]
+    waits = [retry_headers(seconds)["retry-after"] for seconds in (0, 0.2, 1, 1.01)]
+    assert waits == ["1", "1", "1", "2"]

@@ -143,10 +143,12 @@ class Visit:
         if not url.startswith((self.url, "blob:", "data:")):
             self.foreign.append(url)
 
-    def _hear(self, told):
-        is_refusal = told.text.startswith("Failed to load resource")  # the page tells it in words
-        if told.type == "error" and not is_refusal:
-            self.faults.append(told.text)
+    def _hear(self, message):
+        is_refusal = message.text.startswith(
+            "Failed to load resource"
+        )  # the page tells it in words
+        if message.type == "error" and not is_refusal:
+            self.faults.append(message.text)
 
     def _listen(self, socket):
         assert socket.url.startswith(self.url.replace("http", "ws"))
@@ -221,8 +223,8 @@ class Visit:
         return flat.reshape(height, width, 4)[..., :3]
 
     def give(self, kind, *files):
-        told = [(name, type_, base64.b64encode(data).decode()) for name, type_, data in files]
-        self.page.evaluate(GIVE, [kind, told])
+        encoded = [(name, type_, base64.b64encode(data).decode()) for name, type_, data in files]
+        self.page.evaluate(GIVE, [kind, encoded])
 
     def subject(self, name):
         return self.page.locator("section[aria-labelledby=subjects]").get_by_role(
@@ -236,11 +238,11 @@ class Visit:
         fingers = self.page.context.new_cdp_session(self.page)
 
         def send(kind, *points):
-            told = [
+            points_px = [
                 {"x": place["x"] + x * place["width"], "y": place["y"] + y * place["height"]}
                 for x, y in points
             ]
-            fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": told})
+            fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points_px})
 
         send("touchStart", start)
         for share in (0.25, 0.5, 0.75, 1):
@@ -367,8 +369,8 @@ def test_a_first_visit_shows_a_picture_and_every_letter_draws_another(visit):
     assert visit.newest()["swiftpie"] == {}, "untouched controls are not sent"
     assert hamster["name"] == "hamster"
     visit.kept()
-    told = visit.page.locator("p[aria-live=polite]").first
-    expect(told).to_contain_text("Picture ready: a photo of a hamster on a beach, seed 1")
+    status = visit.page.locator("p[aria-live=polite]").first
+    expect(status).to_contain_text("Picture ready: a photo of a hamster on a beach, seed 1")
     expect(visit.picture).to_have_attribute("alt", "a photo of a hamster on a beach")
     first = visit.pixels()
     visit.sent.clear()
@@ -664,12 +666,12 @@ def test_axe_finds_nothing_serious(browser, server, photo):
                 visit.settled()
                 page.evaluate(REPAINTED)
                 found = page.evaluate("async () => (await axe.run()).violations")
-                told = [
+                violations = [
                     (violation["id"], violation["nodes"][0]["html"], violation["impact"])
                     for violation in found
                 ]
                 assert not [
-                    violation for violation in told if violation[2] in {"serious", "critical"}
+                    violation for violation in violations if violation[2] in {"serious", "critical"}
                 ], state
                 visit.screenshot(f"{state}-{scheme}")
 

@@ -17,6 +17,6 @@ def test_the_page_is_built_of_its_sources():
     now = hashlib.sha256()
     for name in sorted(named):
         now.update(f"{name}\0".encode() + named[name].read_bytes())
-    told = re.search(r'name="sources" content="(\w+)"', (STATIC / "index.html").read_text())
-    assert told, "built before it told its sources: run `make page`"
-    assert told[1] == now.hexdigest(), "web/ has changed: run `make page`"
+    sources = re.search(r'name="sources" content="(\w+)"', (STATIC / "index.html").read_text())
+    assert sources, "built before it told its sources: run `make page`"
+    assert sources[1] == now.hexdigest(), "web/ has changed: run `make page`"

@@ -46,9 +46,11 @@ class NotingDecoder(nn.Module):
 
 
 @asynccontextmanager
-async def working(load, told, **limits):
+async def working(load, progress, **limits):
     offer = ServedModel(load, describe(PRESETS.get("mini")))
-    worker = Worker(Models({"mini": offer}), limits=Limits(**limits), decoders=0, tell=told.append)
+    worker = Worker(
+        Models({"mini": offer}), limits=Limits(**limits), decoders=0, tell=progress.append
+    )
     async with worker:
         yield worker
 
@@ -75,10 +77,10 @@ def sized(session, forms):
 
 @pytest.mark.thorough
 def test_once_ready_no_mix_of_requests_compiles_anything(sized, forms, identity):
-    told = []
+    progress = []
 
     async def run():
-        async with working(lambda: sized, told, batch=4) as worker:
+        async with working(lambda: sized, progress, batch=4) as worker:
             await worker.getting_ready
             ready = frozenset(forms)
             known = StoredIdentity(IdentityInfo("", "mini", (), ()), identity, {})
@@ -99,8 +101,8 @@ def test_once_ready_no_mix_of_requests_compiles_anything(sized, forms, identity)
             return worker.scheduler.batches
 
     assert asyncio.run(run()) == 6  # 5 do not fit into a batch of 4
-    assert told[0] == "getting ready, 1 of 8: subject"
-    assert told[-1] == "ready"
+    assert progress[0] == "getting ready, 1 of 8: subject"
+    assert progress[-1] == "ready"
 
 
 def test_batches_are_of_few_sizes():
@@ -108,17 +110,17 @@ def test_batches_are_of_few_sizes():
 
 
 def test_a_model_that_cannot_be_loaded_is_reported(caplog):
-    told = []
+    progress = []
 
     def load():
         raise WeightsError("The weights are damaged.")
 
     async def run():
-        async with working(load, told) as worker:
+        async with working(load, progress) as worker:
             with pytest.raises(WeightsError):
                 await worker.getting_ready
             return worker.is_ready
 
     assert not asyncio.run(run())
-    assert told == ["error: The weights are damaged."]
+    assert progress == ["error: The weights are damaged."]
     assert "could not be made ready" in caplog.text

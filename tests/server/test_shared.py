@@ -53,8 +53,8 @@ def test_two_servers_on_one_folder_see_the_same(address, known):
     number = call(one.put(known, owner=ANNA))
     assert call(other.items(owner=ANNA)) == [(number, known.info)]
     for store in (one, other):
-        told, identity = call(store.find(number, owner=ANNA))
-        assert told == known.info
+        answer, identity = call(store.find(number, owner=ANNA))
+        assert answer == known.info
         assert identity_bytes(identity) == identity_bytes(known.identity)
         assert call(store.file(number, "thumbnail", owner=ANNA)) == known.files["thumbnail"]
         assert call(store.file(number, "masks/0", owner=ANNA)) is None
@@ -86,8 +86,8 @@ def test_a_picture_of_one_server_is_drawn_by_another(session, server, sprite, ad
         assert second.ask("GET", "/v1/identities").json["data"] == [here]
         request = {"prompt": PROMPT, "seed": 3, "swiftpie": {"subjects": [{}]}}
         drawn = []
-        for one, told in ((first, here), (second, here), (server, there)):
-            request["swiftpie"]["subjects"][0]["identity_id"] = told["id"]
+        for one, outcome in ((first, here), (second, here), (server, there)):
+            request["swiftpie"]["subjects"][0]["identity_id"] = outcome["id"]
             answer = one.ask("POST", "/v1/images/generations", body=request)
             drawn.append(answer.json["data"])
         assert drawn[0] == drawn[1] == drawn[2]

@@ -100,7 +100,9 @@ def test_shadows_of_light_from_the_front_fall_behind(turned, make_layout, make_l
     assert (sign * (shadow * down).sum(dim=(1, 2, 3)) > 0).all()
 
 
-def test_long_shadows_reach_further_and_none_is_darker_than_told(turned, make_layout, make_light):
+def test_long_shadows_reach_further_and_none_is_darker_than_reported(
+    turned, make_layout, make_light
+):
     _, _, short = stand(turned, make_layout(), make_light(LEFT, length=0.2))
     _, _, long = stand(turned, make_layout(), make_light(LEFT, length=1.2))
     assert (long[..., 56:].sum(dim=(1, 2, 3)) > 2 * short[..., 56:].sum(dim=(1, 2, 3))).all()

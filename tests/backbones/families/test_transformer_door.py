@@ -253,10 +253,10 @@ def far_apart(one, other):
 
 def test_a_subject_is_drawn_at_fractional_times(joint, sprite):
     result = joint.personalize(joint.encode_identity(sprite), PROMPT, seed=0)
-    told = joint.components.denoiser.times
+    times = joint.components.denoiser.times
     assert result.images[0].size == (SIDE_PX, SIDE_PX)
-    assert told == [*shifted(len(joint.components.schedule.steps))]
-    assert len(told) == 1 or any(not time.is_integer() for time in told)
+    assert times == [*shifted(len(joint.components.schedule.steps))]
+    assert len(times) == 1 or any(not time.is_integer() for time in times)
 
 
 def test_without_identity_it_is_the_plain_transformer(joint, sprite):

@@ -20,9 +20,9 @@ def test_a_fresh_start_moves_old_runs_to_free_numbers(tmp_path, capsys):
         _announce(folder, resumes=False)
         assert not folder.exists()
         assert (tmp_path / f"recipe-{number}" / "state.safetensors").read_text() == f"run {number}"
-    told = capsys.readouterr().err
-    assert "recipe-2" in told
-    assert told.count("starting anew") == 2
+    message = capsys.readouterr().err
+    assert "recipe-2" in message
+    assert message.count("starting anew") == 2
 
 
 def test_by_default_a_run_goes_on(tmp_path, capsys):

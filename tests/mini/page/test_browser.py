@@ -1,4 +1,4 @@
-"""The page in Chromium from a plain file server draws Python's pictures, and asks nobody else."""
+"""The page in Chromium from a plain file server draws Python's pictures, and sends no request elsewhere else."""
 
 import base64
 import functools

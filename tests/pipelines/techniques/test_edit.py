@@ -209,7 +209,7 @@ def test_a_keyword_decides_the_mask_and_not_the_noise(components, photo):
     assert named.edited.tobytes() == plain.edited.tobytes()
 
 
-def test_without_a_seed_one_is_drawn_and_told(components, photo):
+def test_without_a_seed_one_is_drawn_and_reported(components, photo):
     session, call = Session(components), {"mask": (0.2, 0.2, 0.8, 0.8), "settings": RELEASED}
     first, other = (session.edit(photo, PROMPT, **call) for _ in range(2))
     assert first.seed != other.seed

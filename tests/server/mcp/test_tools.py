@@ -148,9 +148,9 @@ WRONG = [
 
 def test_what_is_wrong_is_a_sentence(session, folder):
     results, _ = called(session, folder, *(case[:2] for case in WRONG))
-    for (tool, arguments, told), result in zip(WRONG, results, strict=True):
+    for (tool, arguments, answer), result in zip(WRONG, results, strict=True):
         assert result.is_error, (tool, arguments)
-        assert told in said(result)
+        assert answer in said(result)
         foreign = ("POST", "GET", "swiftpie.", "Traceback")
         assert not any(word in said(result) for word in foreign), said(result)
 

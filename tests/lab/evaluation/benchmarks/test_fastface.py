@@ -134,10 +134,10 @@ def test_failures_are_counted_and_no_score_stands_for_them(report, faces):
     heads, lines = table_by_group(faces, whole)
     column = next(place for place, head in enumerate(heads) if "with a face" in head)
     assert [line[column] for line in lines] == ["100.0", "0.0"]
-    told = " ".join(whole.sentences)
-    assert "3 cases failed" in told
-    assert "c.png" in told
-    assert "Not computed: clip-large" in told
+    sentences = " ".join(whole.sentences)
+    assert "3 cases failed" in sentences
+    assert "c.png" in sentences
+    assert "Not computed: clip-large" in sentences
 
 
 def test_what_is_missing_is_named_with_what_would_bring_it(report, faces):

@@ -1,4 +1,4 @@
-"""Cases of the larger world: what is dealt, said, drawn, told and judged."""
+"""Cases of the larger world: how they are chosen, described, drawn and judged."""
 
 from collections import Counter
 from dataclasses import replace
@@ -343,9 +343,9 @@ def test_the_judges_of_the_package_recognise_true_renderings(benchmark, dealt):
             picture, mask = answer.rendering.pixels, answer.rendering.mask
             expected = expected_of(case, mask, case.code)
             reading = panel.read(picture, mask, shown, finds_pose=False)
-            told = {**reading.answers, "subject": reading.subject}
+            answers = {**reading.answers, "subject": reading.subject}
             asked = {**expected.answers, **({"subject": case.code} if expected.subject else {})}
-            right += [told[name] == answer for name, answer in asked.items() if name != "pose"]
+            right += [answers[name] == answer for name, answer in asked.items() if name != "pose"]
     assert sum(right) > 0.9 * len(right)
 
 

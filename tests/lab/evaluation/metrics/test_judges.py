@@ -1,4 +1,4 @@
-"""What judges say, by judges that say what they are told, and by real ones on rendered edits."""
+"""Metrics of judges, by fixed answers and by real judges on rendered edits."""
 
 import dataclasses
 from types import SimpleNamespace

@@ -124,7 +124,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="package")
 def build(place):
-    """Builds a stage, exact and quick unless told otherwise; equal settings give the same one."""
+    """Builds a stage, exact and quick by default; equal settings give the same one."""
     built = {}
 
     def build_stage(**changes):

@@ -45,7 +45,7 @@ def test_labels_are_what_was_asked_and_unknown_where_nothing_tells(stage):
     assert labels["rendition"].tolist() == [0, WHOLE_QUESTIONS["rendition"].index("ink")]
 
 
-def test_a_jump_is_told_only_where_there_is_ground_to_leave(stage):
+def test_a_jump_is_known_only_where_there_is_ground_to_leave(stage):
     floor = next(i for i, place in enumerate(PLACES) if place.grounded)
     sky = next(i for i, place in enumerate(PLACES) if not place.grounded)
     poses = [(floor, "jumping"), (floor, "lying"), (sky, "jumping")]
@@ -83,7 +83,7 @@ def test_every_weight_learns(stage):
 
 
 @pytest.mark.thorough
-def test_figures_are_told_for_every_question_and_the_export_loads(stage, tmp_path):
+def test_figures_are_reported_for_every_question_and_the_export_loads(stage, tmp_path):
     network = stage.network()
     figures = stage.sample(network, tmp_path / "sheet.png")
     assert {f"{name}_accuracy" for name in WHOLE_QUESTIONS | CLOSE_QUESTIONS} <= figures.keys()

@@ -253,8 +253,8 @@ def test_one_command_trains_and_another_draws(place, tmp_path):
         "loop.steps": 1,
     }
     sets = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    told = call("train", "adapter", *sets, "--out", tmp_path / "runs")
-    assert "4 photos of 2 subjects" in told
+    output = call("train", "adapter", *sets, "--out", tmp_path / "runs")
+    assert "4 photos of 2 subjects" in output
     subject().save(tmp_path / "cube.png")
     call(
         *("personalize", tmp_path / "cube.png", PROMPT, "-o", tmp_path / "out.png"),

@@ -1,4 +1,4 @@
-"""What the teacher is told, when it takes part, and what cannot be one."""
+"""Inputs of the teacher, when it takes part, and networks that cannot be one."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ EVERY_TERM = LossWeights(latents=0.1, matching=1.0)
 
 
 @torch.no_grad()
-def told_with(stage, drops):
+def conditions_with(stage, drops):
     examples = stage.example_source.batch(2, 5)
     chances = draw_chances(2, drops, seed=5)
     outcome = run_student(stage.base, stage.network(), examples, chances)
@@ -35,7 +35,7 @@ def told_with(stage, drops):
 
 
 @pytest.mark.thorough
-def test_the_teacher_is_told_what_the_student_is(build_matching):
+def test_the_teacher_reads_what_the_student_reads(build_matching):
     stage = build_matching(teacher={"strength": 0.5})
     never = AdapterDrops(semantic=0, detail=0, both=0, text=0, rescaled=0)
     for drops, scale in (
@@ -44,14 +44,14 @@ def test_the_teacher_is_told_what_the_student_is(build_matching):
         (AdapterDrops(semantic=0, detail=1, both=0, text=0, rescaled=0), 0.5),
         (AdapterDrops(semantic=0, detail=0, both=1, text=1, rescaled=0), 0.0),
     ):
-        outcome, told = told_with(stage, drops)
-        assert told.attention.identity_scale.tolist() == [[scale], [scale]]
-        assert torch.equal(told.attention.region, outcome.attention.region)
-        assert told.text is outcome.text
+        outcome, conditions = conditions_with(stage, drops)
+        assert conditions.attention.identity_scale.tolist() == [[scale], [scale]]
+        assert torch.equal(conditions.attention.region, outcome.attention.region)
+        assert conditions.text is outcome.text
         empty = stage.base.components.text.encode([""]).repeat(2)
         # Prompts that are encoded together round otherwise than apart.
         is_empty = torch.allclose(
-            told.text.hidden_states, empty.hidden_states, rtol=1e-3, atol=1e-4
+            conditions.text.hidden_states, empty.hidden_states, rtol=1e-3, atol=1e-4
         )
         assert is_empty == bool(drops.text)
 
@@ -60,9 +60,9 @@ def test_the_teacher_is_told_what_the_student_is(build_matching):
 def test_a_teacher_with_both_branches_reads_references_itself(build_matching, tmp_path):
     adapter = make_own_adapter(tmp_path / "own.safetensors", "sd21", is_shallow=True)
     stage = build_matching(teacher={"adapter": adapter})
-    _, told = told_with(stage, AdapterDrops(semantic=0, detail=0, both=0))
-    assert told.attention.keys.keys() == stage.teacher.denoiser.installation.detail.keys()
-    assert len(told.attention.keys) > 0
+    _, conditions = conditions_with(stage, AdapterDrops(semantic=0, detail=0, both=0))
+    assert conditions.attention.keys.keys() == stage.teacher.denoiser.installation.detail.keys()
+    assert len(conditions.attention.keys) > 0
     update = list(stage.updates(stage.network(), 1, 5))[-1]
     assert torch.isfinite(update.terms["critic"])
 
@@ -134,8 +134,8 @@ def excite(network):
 
 
 @torch.no_grad()
-def told_by(stage, network):
-    """A batch, what the student made of it, and what the teacher is told."""
+def conditions_by(stage, network):
+    """A batch, the student's outcome, and the teacher's conditions."""
     use_low_rank(stage.teacher.denoiser.unet, network.critic_parts())
     examples = stage.example_source.batch(2, DRAW)
     outcome = run_student(stage.base, network, examples, no_drops(2, read_at=250))
@@ -194,9 +194,11 @@ def test_the_gradient_is_the_normalised_difference_of_dense_scores(build_matchin
     stage = build_matching(teacher={"alpha": 5, "guidance": 3.0, "strength": 0.7})
     network = stage.network()
     excite(network)
-    examples, outcome, told = told_by(stage, network)
-    nothing = stage.teacher.without_conditions(stage.base, told)
-    found = score_difference(stage.teacher, outcome.clean, told, nothing, noise_generator(DRAW))
+    examples, outcome, conditions = conditions_by(stage, network)
+    nothing = stage.teacher.without_conditions(stage.base, conditions)
+    found = score_difference(
+        stage.teacher, outcome.clean, conditions, nothing, noise_generator(DRAW)
+    )
     noisy, timesteps, alpha, sigma = noised_in_double(outcome.clean)
     prompt, empty = (
         stage.base.components.text.encode(words) for words in (examples.captions, ["", ""])
@@ -224,11 +226,13 @@ def test_the_term_moves_latents_along_the_gradient_and_no_weight_of_the_scores(b
     stage = build_matching(loss=LossWeights(matching=2.0, subject=0, whole=0, identity=0, maps=0))
     network = stage.network()
     excite(network)
-    _, outcome, told = told_by(stage, network)
+    _, outcome, conditions = conditions_by(stage, network)
     generated = outcome.clean.requires_grad_()
-    term = stage._matching(stage.teacher, generated, told, noise_generator(DRAW))
-    nothing = stage.teacher.without_conditions(stage.base, told)
-    gradient = score_difference(stage.teacher, generated, told, nothing, noise_generator(DRAW))
+    term = stage._matching(stage.teacher, generated, conditions, noise_generator(DRAW))
+    nothing = stage.teacher.without_conditions(stage.base, conditions)
+    gradient = score_difference(
+        stage.teacher, generated, conditions, nothing, noise_generator(DRAW)
+    )
     (found,) = torch.autograd.grad(term, generated)
     torch.testing.assert_close(found.double(), 2 * gradient / gradient.numel(), rtol=1e-5, atol=0)
     first = next(stage.updates(network, 0, DRAW))
