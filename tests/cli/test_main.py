@@ -8,6 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from swiftpie import __version__
 from swiftpie.cli import main
 from swiftpie.cli.main import WAITING, wait_briefly
 from swiftpie.errors import ConfigError, MissingExtra
@@ -71,15 +72,17 @@ def printed_by(code, **environment):
     done = subprocess.run(
         command, env=clean | environment, capture_output=True, text=True, check=True
     )
-    return done.stdout.splitlines()[-1]
+    return done.stdout.splitlines()
 
 
 def test_the_command_line_bounds_spinning_before_pytorch_is_loaded():
-    assert printed_by(MAIN) == f"False {WAITING['GOMP_SPINCOUNT']} None"
+    version, environment = printed_by(MAIN)
+    assert __version__ in version
+    assert environment == f"False {WAITING['GOMP_SPINCOUNT']} None"
 
 
 def test_importing_swiftpie_leaves_it_to_the_owner_of_the_process():
-    assert printed_by("import swiftpie, os; print(os.environ.get('GOMP_SPINCOUNT'))") == "None"
+    assert printed_by("import swiftpie, os; print(os.environ.get('GOMP_SPINCOUNT'))") == ["None"]
 
 
 @pytest.mark.parametrize("name", ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"])

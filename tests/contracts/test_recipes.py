@@ -8,7 +8,7 @@ import pytest
 from swiftpie.backbones.choices import Choices, Precision
 from swiftpie.backbones.hub import Host
 from swiftpie.backbones.licences import recipe_terms
-from swiftpie.backbones.presets import PINS, RECIPES, Capability, Recipe, Use, WeightsKind
+from swiftpie.backbones.presets import PINS, RECIPES, Capability, Use, WeightsKind
 from swiftpie.backbones.published import known_files
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.pipelines.settings import Scales
@@ -22,39 +22,30 @@ def recipe(request):
 
 
 def test_it_is_known_by_its_own_name(recipe):
-    assert isinstance(recipe, Recipe)
     assert RECIPES.get(recipe.name) is recipe
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", recipe.name)
-
-
-def test_its_summary_is_a_sentence_that_fits_a_line(recipe):
     assert recipe.summary.endswith(".")
-    assert 20 <= len(recipe.summary) <= 90
+    assert 20 <= len(recipe.summary) <= 90  # fits a line
 
 
-def test_its_preset_takes_its_steps_and_can_do_what_it_is_for(recipe):
+def test_its_preset_takes_its_choices_and_can_do_what_it_is_for(recipe):
     preset = recipe.apply()
     assert recipe.steps is None or recipe.steps in preset.step_counts
     assert recipe.use is not Use.EDIT or Capability.EDIT in preset.capabilities
     assert recipe.use is not Use.EDIT or recipe.inversion is not None
     assert recipe.use is not Use.FACE or recipe.face_encoder in FACE_ENCODERS.names()
-
-
-def test_its_choices_are_ones_that_can_be_made(recipe):
     assert recipe.choices().keys() <= Choices.__annotations__.keys()
     assert recipe.dtype is None or recipe.dtype in get_args(Precision)
-
-
-def test_its_strengths_are_the_defaults(recipe):
-    scales = Scales.of(recipe.apply())
+    scales = Scales.of(preset)
     assert {name: getattr(scales, name) for name in recipe.scales} == dict(recipe.scales)
 
 
 def test_all_that_a_part_of_a_model_lacks_is_named(recipe):
-    is_whole = recipe.apply().kind is WeightsKind.PIPELINE
     assert recipe.weights is not None
-    assert (recipe.base is None) == is_whole
+    assert (recipe.base is None) == (recipe.apply().kind is WeightsKind.PIPELINE)
     assert recipe.adapter is None or recipe.image_encoder is not None
+    has_pickle = any(str(place.path).endswith(".bin") for place in recipe.references.values())
+    assert recipe.allow_pickle == has_pickle
 
 
 def test_its_parts_are_of_commits_that_are_known(recipe):
@@ -76,11 +67,6 @@ def test_its_parts_are_in_what_was_published(recipe):
             assert listed["revision"] == place.revision
         path = place.path or ""
         assert path in files if place.is_file else any(name.startswith(path) for name in files)
-
-
-def test_pickles_are_allowed_where_there_is_one_and_nowhere_else(recipe):
-    has_pickle = any(str(place.path).endswith(".bin") for place in recipe.references.values())
-    assert recipe.allow_pickle == has_pickle
 
 
 def test_the_terms_of_all_its_parts_are_known(recipe):

@@ -461,7 +461,7 @@ CASES = {
         )
         for family, adapter in PLUS.items()
     },
-    "sd15, face, nobody": functools.partial(face, FACES["sd15"], num_faces=0),
+    "sd15, face, no face": functools.partial(face, FACES["sd15"], num_faces=0),
 }
 
 # A call of a pipeline in the manner of diffusers, and the case whose first pictures it repeats.

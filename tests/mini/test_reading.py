@@ -81,6 +81,7 @@ def test_sentences_name_subjects_where_captions_do(prompt, names):
         ("a dog lying down on the left, seen from above", ["dog"], None, "day", []),
         ("a cat made of gold on a table", ["cat"], "wooden table", "day", []),
         ("a dog with a ball and a cat", ["dog", "cat"], None, "day", ["ball"]),
+        ("a penguin on an iceberg in the arctic ice", ["penguin"], "arctic ice", "day", []),
         ("a group of penguins on the ice", ["penguin"], "arctic ice", "day", ["group"]),
     ],
 )

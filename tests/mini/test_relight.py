@@ -8,7 +8,7 @@ from PIL import Image
 from swiftpie.mini import relight
 from swiftpie.mini.changes import apply_maps, local_affine_maps, meant_change, without_lamps
 from swiftpie.mini.reading import read
-from swiftpie.mini.relight import NOISE_SHAPE, add_weather, uncovers
+from swiftpie.mini.relight import NOISE_SHAPE, add_weather, is_relit, uncovers
 from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.words import PLAIN
 from swiftpie.noise import draw_noise
@@ -218,3 +218,17 @@ def test_an_edit_of_a_large_photograph_may_stop_after_each_band_of_it(session):
 )
 def test_autumn_and_winter_hide_the_ground(before, after, expected):
     assert uncovers(read(before).setting, read(after).setting) == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "source", "changes_all"),
+    [
+        ("in winter", "", True),
+        ("a dog in a park in winter", "a dog in a park", False),
+        ("a dog in a park at night in winter", "a dog in a park", True),
+    ],
+)
+def test_a_season_alone_keeps_the_subject_of_a_source_prompt(session, prompt, source, changes_all):
+    photo = Image.new("RGB", (64, 64))
+    request = EditRequest(image=photo, prompt=prompt, source_prompt=source, seed=1)
+    assert is_relit(session.components, request) == changes_all

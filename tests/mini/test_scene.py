@@ -121,6 +121,9 @@ def test_stitches_and_bricks_stand_in_the_place_of_the_subject(session, identity
     assert (changed[mask > 200] > 16).mean() > 0.5
     assert edges_across(values(made.images[0]), mask) >= least  # a row
     assert edges_across(values(plain.images[0]), mask) < least
+    both = [Subject(identity, box=box) for box in ((0, 0.4, 0.5, 1), (0.5, 0.4, 1, 1))]
+    pair = session.personalize(both, f"{words} and a cat at a castle", seed=3, size=(256, 256))
+    assert edges_across(values(pair.images[0]), values(pair.subject_masks[0])) < least
 
 
 def edges_across(picture, mask):

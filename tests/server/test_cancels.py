@@ -23,6 +23,7 @@ import os
 import signal
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
@@ -30,7 +31,7 @@ import pytest
 from PIL import Image
 
 from swiftpie.server.app import make_app
-from swiftpie.server.drawing import Stopped
+from swiftpie.server.drawing import Stopped, _without_locals
 from swiftpie.server.identities import IdentityInfo, StoredIdentity
 from swiftpie.server.limits import Limits
 from swiftpie.server.schemas import Drawing
@@ -588,3 +589,18 @@ def test_jobs_end_with_the_server(session):
         assert gate.stopped.wait(20)
     assert task.cancelled()
     assert worker.scheduler.batches <= before + 1
+
+
+def test_unexpected_errors_keep_no_locals_and_their_traceback():
+    def fails():
+        pixels = Image.new("RGB", (4, 4))
+        held.append(weakref.ref(pixels))
+        raise RuntimeError("no memory")
+
+    held, errors = [], []
+    try:
+        fails()
+    except RuntimeError as error:
+        errors.append(error)
+    assert _without_locals(errors)[0].__traceback__ is not None
+    assert held[0]() is None

@@ -88,7 +88,7 @@ def test_who_is_not_moved_stays_where_it_is(redrawn, change):
 
 
 @pytest.mark.parametrize("change", [*sorted(MOVED), WorldChange.REMOVAL])
-def test_all_of_whom_is_moved_or_gone_lies_in_the_mask(redrawn, change):
+def test_a_subject_that_is_moved_or_gone_lies_in_the_mask(redrawn, change):
     first, after, _ = redrawn[change]
     assert not (((first.mask > 0) | (after.subject > 0)) & (after.mask <= 0)).any()
     assert (change is WorldChange.REMOVAL) == (not after.subject.any())

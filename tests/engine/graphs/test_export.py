@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import sysconfig
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import swiftpie
 from swiftpie.backbones.components import load_components
 from swiftpie.engine.graphs.export import check, export_onnx
+from swiftpie.errors import CapabilityError
 from swiftpie.imageio.decoding import load_image
 from tests.backbones import tiny_models
 from tests.parity.pipelines import preset_of
@@ -48,6 +50,9 @@ def test_models_of_stable_diffusion_are_exported_with_their_adapters(tmp_path, f
     sheet = export_onnx(components, tmp_path / "graphs")
     assert len(sheet.tokenizers) == 1 + (family == "sdxl")
     assert check(components, tmp_path / "graphs", sheet) > 60
+    louder = replace(sheet, defaults={name: 2 * scale for name, scale in sheet.defaults.items()})
+    with pytest.raises(CapabilityError, match="differs"):
+        check(components, tmp_path / "graphs", louder)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The page in Chromium from a plain file server draws Python's pictures, and sends no request elsewhere else."""
+"""The page in Chromium from a plain file server draws as Python does, and asks no other server."""
 
 import base64
 import functools

@@ -140,7 +140,7 @@ class WorldJudgesStage:
             right = answers[name].argmax(1) == wanted
             figures[f"{name}_accuracy"] = _share(right[wanted != UNKNOWN])
             if name in ATTRIBUTES:
-                figures[f"{name}_asked_accuracy"] = _share(right[wanted > 0])
+                figures[f"{name}_prompted_accuracy"] = _share(right[wanted > 0])
         return figures
 
     def _held_out(self, views: int, specs: Sequence[SceneSpec]) -> WorldBatch:
