@@ -249,6 +249,7 @@ def test_a_saved_identity_comes_back_and_a_new_file_is_read_anew(loaded, session
     assert load.fingerprint_inputs(file="dog.spid") != before
 
 
+@pytest.mark.thorough
 def test_a_person_comes_into_pictures_and_photographs(nodes, tmp_path):
     world = make_world(tmp_path)
     encoder = swiftpie.open_face_encoder(swiftpie.FaceSettings(face_models=world / "faces"))

@@ -111,8 +111,3 @@ def test_an_option_may_be_left_out_of_a_surface():
     surfaces = {surface: set(options_of(EditRequest, surface)) for surface in Surface}
     assert all({"source_prompt", "keyword"} <= names for names in surfaces.values())
     assert "negative_prompt" in surfaces[Surface.HTTP] - surfaces[Surface.COMFYUI]
-
-
-@pytest.mark.parametrize("source", [PersonalizeRequest, EditRequest, Subject, Scales, EditSettings])
-def test_every_option_says_what_it_is(source):
-    assert all(len(option.option.help) > 10 for option in options_of(source).values())

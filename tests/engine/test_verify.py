@@ -73,7 +73,10 @@ def test_numbers_of_16_bits_leave_it_open(theirs, choices):
 
 @pytest.mark.parametrize(
     ("fault", "seen"),
-    [({"strength": 1.01}, {"b"}), ({"change": transpose_one}, {"a", "b", "c"})],
+    [
+        pytest.param({"strength": 1.01}, {"b"}, marks=pytest.mark.thorough),
+        ({"change": transpose_one}, {"a", "b", "c"}),
+    ],
     ids=["a strength 1 % off", "a projection transposed"],
 )
 def test_a_fault_is_seen(theirs, choices, fault, seen):

@@ -87,7 +87,9 @@ def plain(session, identity):
         pytest.param(
             *(Decoupled((2.0,) * 4, (2.0,) * 4), [4, 4, 4, 4]), marks=pytest.mark.thorough
         ),
-        (ClassifierFree((1.0, 1.5, 1.5, 1.0)), [2, 4, 4, 2]),
+        pytest.param(
+            *(ClassifierFree((1.0, 1.5, 1.5, 1.0)), [2, 4, 4, 2]), marks=pytest.mark.thorough
+        ),
     ],
     ids=str,
 )

@@ -44,6 +44,7 @@ def test_off_distribution_pictures_repeat_for_a_seed_and_change_where_the_subjec
     assert shown.float().mean() > 0.9
 
 
+@pytest.mark.thorough
 def test_light_brightens_the_side_that_it_comes_from(off_distribution):
     brightness = off_distribution.background.mean(dim=1)
     lean = brightness[..., 64:].mean((1, 2)) - brightness[..., :64].mean((1, 2))

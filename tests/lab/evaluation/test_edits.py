@@ -106,6 +106,7 @@ def test_every_choice_is_part_of_the_name(tiny):
     assert len(makers) == len(choices)
 
 
+@pytest.mark.thorough
 def test_edits_of_a_model_are_drawn_and_judged_to_the_end(tiny, edits, networks, tmp_path):
     cases, results = edits.cases(1)[:3], Results(tmp_path)
     list(draw(edits, cases, EditDrawer(edits, tiny), results=results))

@@ -39,6 +39,7 @@ def tags_of(page):
     return parser.seen
 
 
+@pytest.mark.thorough
 def test_the_page_shows_all_pictures_and_needs_no_other_file(benchmark, rows, drawn, networks):
     text = page(benchmark, rows, drawn, networks)
     sources = [attributes["href"] for tag, attributes in tags_of(text) if tag == "image"]

@@ -56,6 +56,7 @@ def faces(read):
     return read()
 
 
+@pytest.mark.thorough
 def test_people_and_prompts_come_in_one_order_with_seeds_that_count_up(faces):
     assert [photo.name for photo in faces.photos] == ["a.jpg", "b.png", "c.png"]
     assert list(faces.people) == ["a.jpg", "b.png"]

@@ -222,6 +222,7 @@ def test_a_step_at_the_border_is_a_seam_and_a_blur_washes_it_out(removal_evidenc
         assert METRICS.get("seam").score(blurred(known)) < 1
 
 
+@pytest.mark.thorough
 def test_reports_tell_whether_the_model_is_better_than_its_baselines(
     benchmark, results, removals, removed
 ):

@@ -46,9 +46,10 @@ def test_what_is_read_of_the_larger_world_is_right_where_it_is_what_was_asked(ev
         assert score(name, evidence, expected=expected) is None
 
 
-@pytest.mark.parametrize("name", sorted({*METRICS.names()} - {"face-shown"}))
-def test_a_metric_without_what_it_reads_says_nothing(name):
-    assert METRICS.get(name).score(Evidence(picture=torch.zeros(1, 3, 8, 8))) is None
+def test_a_metric_without_what_it_reads_has_no_score():
+    nothing = Evidence(picture=torch.zeros(1, 3, 8, 8))
+    scores = {name: metric.score(nothing) for name, metric in METRICS.all().items()}
+    assert {name for name, score in scores.items() if score is not None} == {"face-shown"}
 
 
 @pytest.mark.parametrize(
