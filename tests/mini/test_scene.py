@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from importlib.resources import as_file, files
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from swiftpie import CapabilityError, InputError, PersonalizeRequest, Subject
 from swiftpie.mini import scene
 from swiftpie.mini.changes import apply_maps
 from swiftpie.mini.placing import picture_size
+from swiftpie.mini.reading import read
 from swiftpie.mini.scenes import PHOTOGRAPH_PX
 from swiftpie.pipelines.filling import brightness
 from swiftpie.pipelines.request import Output, texts_of
@@ -121,9 +123,13 @@ def test_stitches_and_bricks_stand_in_the_place_of_the_subject(session, identity
     assert (changed[mask > 200] > 16).mean() > 0.5
     assert edges_across(values(made.images[0]), mask) >= least  # a row
     assert edges_across(values(plain.images[0]), mask) < least
-    both = [Subject(identity, box=box) for box in ((0, 0.4, 0.5, 1), (0.5, 0.4, 1, 1))]
-    pair = session.personalize(both, f"{words} and a cat at a castle", seed=3, size=(256, 256))
-    assert edges_across(values(pair.images[0]), values(pair.subject_masks[0])) < least
+
+
+def test_no_texture_covers_one_of_several_subjects(session):
+    row = SimpleNamespace(reading=read("a knitted dog and a cat", session.components.vocabulary))
+    assert row.reading.texture is not None
+    drawing = torch.zeros(1, 3, 8, 8)
+    assert scene._textured(SimpleNamespace(subjects=[None, None]), row, 0, drawing) is drawing
 
 
 def edges_across(picture, mask):
