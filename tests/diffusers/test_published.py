@@ -228,19 +228,6 @@ def test_a_folder_that_lost_its_adapter_says_so(opened, tmp_path):
     assert SwiftPiePipeline.from_pretrained(tmp_path, image_encoder=None).image_encoder is None
 
 
-@pytest.mark.thorough
-def test_another_denoiser_gets_the_branches_when_it_comes_with_the_folder(opened, place, tmp_path):
-    pipe = opened("sd21")
-    pipe.save_pretrained(tmp_path)
-    other = UNet2DConditionModel.from_pretrained(place / "sd21" / "other")
-    loaded = quiet(SwiftPiePipeline.from_pretrained(tmp_path, unet=other))
-    assert loaded.unet is other
-    assert not np.array_equal(drawn(loaded), drawn(pipe))
-    assert loaded.to_components().fingerprint != pipe.to_components().fingerprint
-    with pytest.raises(InputError, match="not as published"):
-        SwiftPiePipeline.from_pretrained(tmp_path, unet=pipe.unet)
-
-
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers' schedulers
 def test_a_pipeline_of_diffusers_lends_its_weights_and_goes_on_working(place):
     folder = place / "sdxl"

@@ -140,13 +140,6 @@ def edges_across(picture, mask):
     return max(np.count_nonzero(np.diff(row[row != 0])) for row in signs)
 
 
-@pytest.mark.thorough
-def test_prompts_that_say_the_same_draw_the_same_and_nothing_that_is_worn(session):
-    prompts = ("dog, beach, sunset, 8k", "a dog wearing a top hat on a beach at sunset")
-    first, second = (session.generate(prompt, seed=3).images[0] for prompt in prompts)
-    assert first.tobytes() == second.tobytes()
-
-
 def test_a_warning_names_what_a_subject_wears_in_a_scene(session, identity):
     request = request_of(identity, prompt="a dog wearing a red top hat")
     assert any("'top hat'" in sentence for sentence in session.advice_on(request))

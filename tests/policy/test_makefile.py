@@ -38,15 +38,6 @@ def made(tmp_path):
     return run
 
 
-def test_both_sizes_are_said_before_anything_is_fetched(made):
-    done, calls = made("demo", has_torch=False)
-    assert done.returncode == 0, done.stderr
-    output = done.stdout
-    assert output.index("6.1 GB") < output.index("make demo TORCH=cpu") < output.index("1.3 GB")
-    assert output.index("1.3 GB") < output.index("installing")
-    assert "download.pytorch.org" not in calls
-
-
 @pytest.mark.parametrize("target", ["demo", "setup"])
 def test_without_cuda_pytorch_comes_first_and_from_its_own_index(made, target):
     done, calls = made(target, "TORCH=cpu", has_torch=False)

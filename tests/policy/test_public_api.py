@@ -57,12 +57,6 @@ def test_a_name_is_the_object_that_type_checkers_see():
         assert found is getattr(importlib.import_module(module), name), name
 
 
-def test_a_star_import_brings_the_public_names_and_no_others():
-    names = {}
-    exec("from swiftpie import *", names)
-    assert sorted(names.keys() - {"__builtins__"}) == sorted(documented(PAGE.read_text()))
-
-
 def test_names_that_are_not_loaded_yet_are_listed():
     lazy = [name for name, module in declared().items() if module != EAGER]
     assert lazy

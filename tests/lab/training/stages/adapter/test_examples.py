@@ -65,14 +65,3 @@ def test_a_warm_up_needs_a_base_that_draws_in_one_step(build):
     base = replace(stage.base, components=replace(stage.base.components, schedule=schedule))
     with pytest.raises(ConfigError, match="in several steps"):
         open_examples(base, replace(stage.settings, source=Source.SYNTHETIC))
-
-
-@pytest.mark.thorough
-def test_bases_of_several_steps_learn_from_photos(build):
-    stage = build()
-    schedule = build_schedule((999, 499), PredictionType.EPSILON)
-    base = replace(stage.base, components=replace(stage.base.components, schedule=schedule))
-    longer = replace(stage, base=base)
-    for draw in range(3):
-        terms = next(longer.updates(longer.network(), draw, draw)).terms
-        assert all(torch.isfinite(term) for term in terms.values())

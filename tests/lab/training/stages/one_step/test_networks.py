@@ -52,16 +52,6 @@ def test_an_export_with_a_damaged_tokenizer_is_refused(subjects, tmp_path):
 PROMPTS = ["a hamster in the snow", "Ünicode zyzzyva"]
 
 
-def test_the_same_subjects_give_the_same_tokenizer(tokenizer, subjects):
-    assert to_text(train_tokenizer(World(subjects).corpus(), SMALL)) == to_text(tokenizer)
-
-
-def test_what_is_kept_does_not_depend_on_use(tokenizer):
-    before = to_text(tokenizer)
-    tokenizer(PROMPTS, padding="max_length", truncation=True)
-    assert to_text(tokenizer) == before
-
-
 def test_a_kept_tokenizer_gives_the_same_ids(tokenizer):
     again = from_text(to_text(tokenizer), length=SMALL.text_length)
     ask = {"padding": "max_length", "truncation": True}
