@@ -1,4 +1,4 @@
-"""What tuning of a subject gains over the encoder alone, by method and seconds.
+"""What tuning of a subject gains over the encoder alone, by seconds.
 
 Run `python -m benchmarks.tuning`, with `--photos DIR` for photographs in a folder a subject. Each
 row is written to the folder `--out` when it is measured, with the tuned identity, and the same
@@ -42,18 +42,18 @@ from swiftpie.pipelines.identity_file import load_identity, save_identity
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.techniques.personalize import prepare_subjects
-from swiftpie.tuning import METHODS, TuneSettings
+from swiftpie.tuning import TuneSettings
 from swiftpie.tuning.fit import (
     CHECK_EVERY,
     Example,
     TuneEvent,
     clean_latents,
     draw_examples,
+    features_of,
     in_place,
     subject_psnr,
     with_own_shading,
 )
-from swiftpie.tuning.methods import features_of
 from swiftpie.types import Identity
 from swiftpie_lab.cli.evaluate_output import tell
 from swiftpie_lab.data.archive import default_pack
@@ -82,6 +82,7 @@ all_right = right(*Setting._fields)
 
 MOST_STEPS = 5000
 ENCODER = "encoder alone"
+TUNED = "tokens"  # as rows of earlier runs call it
 MIB = 2**20
 Row = dict[str, Any]
 
@@ -262,15 +263,13 @@ def tuned_at(
         yield Mark(mark, time.process_time() - began, steps, tuned)
 
 
-def measure(
-    judge: Judge, rows: Rows, case: Case, runs: Sequence[str], marks: Sequence[float], *, seed: int
-) -> None:
+def measure(judge: Judge, rows: Rows, case: Case, marks: Sequence[float], *, seed: int) -> None:
     """Add all rows of one subject that are missing."""
     about: Row = {"kind": case.kind, "case": case.name, "pictures": len(case.pictures)}
     if case.answers:
         about["code"] = case.answers[0].code
-    missing = [method for method in runs if not rows.has(**about, method=method, mark=max(marks))]
-    if not missing and rows.has(**about, method=ENCODER):
+    is_missing = bool(marks) and not rows.has(**about, method=TUNED, mark=max(marks))
+    if not is_missing and rows.has(**about, method=ENCODER):
         return
     plain = judge.encode(case)
     scenes = judge.scenes(plain)
@@ -283,13 +282,12 @@ def measure(
 
     if not rows.has(**about, method=ENCODER):
         add(plain, ENCODER, mark=0.0, seconds=0.0, steps=0)
-    for method in missing:
-        settings = TuneSettings(method=method, steps=MOST_STEPS, seed=seed)
-        run = tuned_at(judge.session, plain, settings, marks)
-        for mark, seconds, steps, found in run:
+    if is_missing:
+        settings = TuneSettings(steps=MOST_STEPS, seed=seed)
+        for mark, seconds, steps, found in tuned_at(judge.session, plain, settings, marks):
             memory = peak_memory_mib()
-            if not rows.has(**about, method=method, mark=mark):
-                add(found, method, mark=mark, seconds=seconds, steps=steps, memory=memory)
+            if not rows.has(**about, method=TUNED, mark=mark):
+                add(found, TUNED, mark=mark, seconds=seconds, steps=steps, memory=memory)
 
 
 def worst_of(judge: Judge, rows: Rows, every: list[list[WorldCase]]) -> list[list[WorldCase]]:
@@ -412,18 +410,14 @@ def main() -> None:
     parser.add_argument("--kinds", default="worst", help="any, worst, photo, with commas between")
     parser.add_argument("--photos", type=Path, help="a folder with a folder for each subject")
     parser.add_argument("--references", default="1", help="pictures of each, as in 1,3,5")
-    parser.add_argument(
-        "--methods", default="tokens,lora", help="with commas between, all, or none"
-    )
-    parser.add_argument("--seconds", default="10,30,60", help="of the processor")
+    parser.add_argument("--seconds", default="10,30,60", help="of the processor; none to not tune")
     parser.add_argument("--pairs", type=int, default=0, help="pictures with two tuned subjects")
     parser.add_argument("--size", type=int, default=256, help="side of the pictures: 128 or 256")
     parser.add_argument("--data", type=Path, help="the pack of subjects, if it is elsewhere")
     parser.add_argument("--out", type=Path, default=Path("out/tuning"), help="a folder")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    names = METHODS.names() if options.methods == "all" else options.methods.split(",")
-    methods, marks = [name for name in names if name != "none"], sorted(_numbers(options.seconds))
+    marks = [] if options.seconds == "none" else sorted(_numbers(options.seconds))
     try:
         session = swiftpie.load("mini", size_px=options.size)
         subjects = load_subjects(options.data or default_pack())
@@ -431,7 +425,7 @@ def main() -> None:
         judge, rows = Judge(session, benchmark, benchmark.panel()), Rows(options.out)
         cases = list(cases_of(options, judge, rows))
         for number, case in enumerate(track(cases, "measuring")):
-            measure(judge, rows, case, methods, marks, seed=number)
+            measure(judge, rows, case, marks, seed=number)
         tell([], {"": show(rows)})
         if options.pairs:
             tell([], {"": draw_pairs(judge, rows, options.pairs)})

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from swiftpie.errors import CapabilityError, WeightsError
+from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.identity_file import load_identity, read_identity_header, save_identity
 from swiftpie.tuning import TuneSettings, fit
@@ -34,7 +34,7 @@ def test_the_subject_comes_nearer_and_the_weights_stay(session, identity, tuned,
     assert [event.step for event in events] == [0, 1, 2, 2]
     assert events[-1].is_done
     assert events[-1].best_psnr > events[-1].first_psnr + 0.05
-    assert tuned.tuned == "tokens, 2 steps"
+    assert tuned.tuned == "2 steps"
     assert not torch.equal(tuned.tokens, identity.tokens)
     assert torch.equal(tuned.pixels, identity.pixels)
     assert all(weight.grad is None for weight in weights_of(session.components))
@@ -52,7 +52,7 @@ def test_other_subjects_are_drawn_as_before_bit_for_bit(session, identity, tuned
 def test_the_file_is_an_identity_like_any_other(session, tuned, tmp_path):
     path = tmp_path / "one.spid"
     save_identity(tuned, path)
-    assert read_identity_header(path).tuned == "tokens, 2 steps"
+    assert read_identity_header(path).tuned == "2 steps"
     read = load_identity(path, session.components)
     assert read.tuned == tuned.tuned
     assert all(torch.equal(rows, tuned.keys[name]) for name, rows in read.keys.items())
@@ -72,7 +72,7 @@ def test_examples_keep_the_scene_and_show_the_subject(session, identity):
 
 def test_presets_that_place_no_subjects_are_refused(identity):
     with pytest.raises(CapabilityError, match="does not place"):
-        fit.start_of(tiny_editor(), identity)
+        fit.tune(tiny_editor(), identity, SHORT)
 
 
 @pytest.mark.thorough
@@ -96,5 +96,13 @@ def test_of_three_pictures_the_last_is_only_looked_at(session, sprite):
     turned = [sprite, sprite.rotate(10), sprite.rotate(-10)]
     identity = session.encode_identity(turned)
     tuned = session.tune(identity, SHORT)
-    assert tuned.tuned.startswith("tokens")
+    assert tuned.tuned.endswith("steps")
     assert tuned.keys.keys() == identity.keys.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("steps", 0), ("learning_rate", 2.0), ("num_scenes", 0)]
+)
+def test_settings_out_of_range_are_refused(name, value):
+    with pytest.raises(ConfigError, match=f"{name} is {value}"):
+        TuneSettings(**{name: value})

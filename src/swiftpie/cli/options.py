@@ -47,7 +47,7 @@ PANELS: Mapping[str, str] = {
     "Run": """
             overrides time_limit resume processes batch_size strict update only_checks
         """,
-    "Training": "rank learning_rate num_scenes",
+    "Training": "learning_rate num_scenes",
     "Jobs": "subject_folder prompt_file seeds",
 }
 """Groups of the help pages: the names of the parameters of each."""

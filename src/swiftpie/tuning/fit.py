@@ -1,13 +1,13 @@
 """Tunes a subject in scenes that the model draws: a look every few steps, and the best is kept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from statistics import fmean
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
@@ -16,14 +16,13 @@ from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.shading import Lighting, relit
 from swiftpie.masks import resize_mask
-from swiftpie.models.denoiser import SubjectCondition, read_notes
+from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.denoise import Clock, Prepared, decode, denoise
 from swiftpie.pipelines.filling import blurred
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject
 from swiftpie.pipelines.techniques.personalize import prepare_subjects
 from swiftpie.schedules import predict_clean
-from swiftpie.tuning import METHODS, TuneSettings
-from swiftpie.tuning.methods import Change, Features, Start
+from swiftpie.tuning import TuneSettings
 from swiftpie.types import Identity
 
 CHECK_EVERY = 20  # steps
@@ -43,6 +42,41 @@ PROMPTS = (
     "a toy in a kitchen",
 )
 CHECK_SEED = 2**24  # of the scenes that training does not see, far from those that it does
+
+
+class Features(NamedTuple):
+    """What of an identity is trained; the shapes are those of `Identity`."""
+
+    tokens: Tensor
+    pooled: Tensor
+    keys: Mapping[str, Tensor]
+    values: Mapping[str, Tensor]
+
+
+def features_of(identity: Identity) -> Features:
+    """Return the features of an identity, as they are."""
+    return Features(identity.tokens, identity.pooled, identity.keys, identity.values)
+
+
+class TrainedFeatures(nn.Module):
+    """Features of which every number is a parameter; before the first step nothing changes."""
+
+    def __init__(self, known: Features) -> None:
+        super().__init__()
+        self._layers = list(known.keys)
+        rows = [known.tokens, known.pooled]
+        rows += [table[name] for name in self._layers for table in (known.keys, known.values)]
+        self.rows = nn.ParameterList(nn.Parameter(row.detach().clone()) for row in rows)
+
+    def forward(self) -> Features:
+        """Return the parameters as features, with gradients."""
+        tokens, pooled, *others = self.rows
+        return Features(
+            tokens,
+            pooled,
+            keys=dict(zip(self._layers, others[::2], strict=True)),
+            values=dict(zip(self._layers, others[1::2], strict=True)),
+        )
 
 
 class Example(NamedTuple):
@@ -87,23 +121,19 @@ def tune(
     Args:
         components: The networks, whose weights stay as they are.
         identity: A subject from `encode_identity`.
-        settings: Method, steps and others.
+        settings: Steps and others.
         on_event: Called at the start, after each step and at the end.
 
     Raises:
         CapabilityError: The preset does not place subjects, or its engine cannot train.
-        ConfigError: There is no such method.
-        MissingExtra: The method needs a package that is not installed.
     """
-    method = METHODS.get(settings.method)
-    start = start_of(components, identity)
-    change = method.make(start, settings).to(components.device)
-    rate = settings.learning_rate or method.learning_rate
+    _check_tunable(components, identity)
+    features = TrainedFeatures(features_of(identity)).to(components.device)
     trained, checked = trained_and_checked(identity)
     seed = settings.seed
     examples = draw_examples(components, identity, trained, count=settings.num_scenes, seed=seed)
     checks = draw_examples(components, identity, checked, count=NUM_CHECKS, seed=seed + CHECK_SEED)
-    run = _Run(components, change, rate, examples, checks)
+    run = _Run(components, features, settings.learning_rate, examples, checks)
     run.fit(settings.steps, on_event or (lambda _: None))
     made = run.best_features()
     return replace(
@@ -112,7 +142,7 @@ def tune(
         pooled=made.pooled,
         keys=made.keys,
         values=made.values,
-        tuned=f"{settings.method}, {run.best_step} steps",
+        tuned=f"{run.best_step} steps",
     )
 
 
@@ -128,16 +158,14 @@ class _Run:
     def __init__(
         self,
         components: Components,
-        change: Change,
+        features: TrainedFeatures,
         rate: float,
         examples: Sequence[Example],
         checks: Sequence[Example],
     ) -> None:
-        self._components, self._change = components, change
+        self._components, self._features = components, features
         self._examples, self._checks = examples, checks
-        self._weights: list[Tensor] = [
-            weight for weight in change.parameters() if weight.requires_grad
-        ]
+        self._weights: list[Tensor] = list(features.parameters())
         self._optimizer = torch.optim.Adam(self._weights, lr=rate)
         self._best: list[Tensor] = []
         self._best_psnr, self._first_psnr, self._psnr = -inf, -inf, -inf
@@ -163,7 +191,7 @@ class _Run:
         """Return the features of the best look, without gradients."""
         for weight, best in zip(self._weights, self._best, strict=True):
             weight.copy_(best)
-        made: Features = self._change()
+        made: Features = self._features()
         return Features(
             made.tokens.detach(),
             made.pooled.detach(),
@@ -175,7 +203,7 @@ class _Run:
         return TuneEvent(step, steps, self._psnr, self._best_psnr, self._first_psnr)
 
     def _train(self, example: Example) -> None:
-        latents = clean_latents(self._components, example, self._change())
+        latents = clean_latents(self._components, example, self._features())
         pixels = self._components.autoencoder.decode(latents)
         moved = ((latents - example.untuned).square() * example.around).mean()
         loss = SUBJECT_WEIGHT * subject_error(pixels, example) + moved
@@ -193,7 +221,7 @@ class _Run:
     @torch.no_grad()
     def _look(self, step: int) -> None:
         decode = self._components.autoencoder.decode
-        features = self._change()
+        features = self._features()
         self._psnr = fmean(
             subject_psnr(
                 decode(clean_latents(self._components, example, features)).clamp(-1, 1), example
@@ -206,27 +234,14 @@ class _Run:
             self._best_psnr, self.best_step, self._stale = self._psnr, step, 0
 
 
-def start_of(components: Components, identity: Identity) -> Start:
-    """Return a subject ready to be tuned.
-
-    Raises:
-        CapabilityError: The preset does not place subjects, so what a picture should look like is
-            not known; or the identity has no pictures, as those of faces.
-    """
+def _check_tunable(components: Components, identity: Identity) -> None:
+    """Refuse a subject of which it is not known what a picture should look like."""
     if not components.preset.places_subjects or identity.is_face:
         raise CapabilityError(
             f"Preset {components.preset.name!r} does not place the pictures of this subject, and "
             "tuning needs to know where they go. Tune with mini. Or train a LoRA with the scripts "
             "of diffusers, and load it in a recipe."
         )
-    notes = read_notes(
-        components.denoiser,
-        components.autoencoder,
-        pixels=identity.pixels,
-        mask=identity.mask,
-        empty_text=components.text.encode([""]),
-    )
-    return Start(identity, notes, components.denoiser.installation)
 
 
 def draw_examples(

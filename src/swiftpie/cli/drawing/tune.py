@@ -10,7 +10,7 @@ from swiftpie.cli import options
 from swiftpie.cli.console import examples, print_json, say
 from swiftpie.cli.drawing.subjects import read_source, with_cutouts
 from swiftpie.cli.loading import open_session, preset_for
-from swiftpie.tuning import METHODS, TuneSettings
+from swiftpie.tuning import TuneSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ app = typer.Typer()
 @app.command(
     epilog=examples(
         "swiftpie tune dog.jpg -o dog.spid",
-        "swiftpie tune front.jpg side.jpg back.jpg -o robot.spid --method lora --rank 4",
+        "swiftpie tune front.jpg side.jpg back.jpg -o robot.spid",
         "swiftpie tune dog.spid -o finer.spid --steps 200",
         'swiftpie personalize dog.spid "a dog on a beach" -o out.png',
     )
@@ -49,7 +49,6 @@ def tune(
     from swiftpie.imageio.atomic import check_target
 
     check_target(out, force=force)
-    METHODS.get(settings.method)
     (source,) = with_cutouts([read_source(subjects)], cutouts)
     preset = preset_for(networks)
     session = open_session(**networks).session
@@ -60,7 +59,7 @@ def tune(
     last, size_kib = events[-1], out.stat().st_size / 1024
     gain = last.best_psnr - last.first_psnr
     say(
-        f"wrote {out} ({size_kib:.0f} KiB, preset {preset.name}; tuned by {tuned.tuned}: the "
+        f"wrote {out} ({size_kib:.0f} KiB, preset {preset.name}; tuned in {tuned.tuned}: the "
         f"subject is {gain:.1f} dB nearer to its pictures, at {last.best_psnr:.1f} dB)"
     )
     if as_json:
