@@ -22,10 +22,3 @@ def test_the_command_writes_an_identity_and_refuses_to_replace_it(sprite, tmp_pa
     assert {path.name for path in tmp_path.iterdir()} == {"one.png", "one.spid"}  # no state is left
     again = CliRunner().invoke(app, words)
     assert again.exit_code == 2
-
-
-def test_an_unknown_method_is_refused_before_anything_is_loaded(tmp_path):
-    words = ["tune", "one.png", "-o", str(tmp_path / "one.spid"), "--method", "loraa"]
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 2
-    assert "lora" in done.output

@@ -1,6 +1,7 @@
 """Licences of weights and data, as their publishers state them."""
 
 from collections.abc import Mapping
+from functools import cache
 from itertools import chain
 from pathlib import PurePath
 from types import MappingProxyType
@@ -83,6 +84,12 @@ def everything() -> list[LicenceTerms]:
 
 def terms_at(repository: str) -> LicenceTerms | None:
     """Return the terms of what a repository holds, as we know them."""
+    return _known_terms().get(repository)
+
+
+@cache
+def _known_terms() -> Mapping[str, LicenceTerms]:
+    """Return what is known of repositories, by their names."""
     known = {ADAPTERS: ADAPTER, FACE_ADAPTERS: FACE_ADAPTER, RELEASE: SWIFTEDIT}
     for name, licence in (*AUTOENCODERS.items(), *BASES.items()):
         known[name] = LicenceTerms("part", name, licence, True)
@@ -93,7 +100,7 @@ def terms_at(repository: str) -> LicenceTerms | None:
             known[file.repository or ""] = LicenceTerms(
                 "face encoder", file.name, file.licence, file.is_commercial
             )
-    return known.get(repository)
+    return known
 
 
 def licence_of(reference: RepoReference, stated: str | None) -> str | None:
