@@ -4,8 +4,8 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 
-from swiftpie.attention.condition import INLINE_MASK, UNMASKED_SHARE, silent_condition
-from swiftpie.attention.processors import DetailAttention, Merge
+from swiftpie.attention.condition import INLINE_MASK, silent_condition
+from swiftpie.attention.processors import UNMASKED_SHARE, DetailAttention, Merge
 from swiftpie.geometry.layout import from_box, to_affine
 
 

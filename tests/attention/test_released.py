@@ -8,8 +8,8 @@ import torch
 from diffusers.models.attention_processor import Attention
 
 from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.install import install_released
-from swiftpie.attention.processors import ReleasedAttention, SemanticAttention
+from swiftpie.attention.install import ReleasedAttention, install_released
+from swiftpie.attention.processors import SemanticAttention
 from tests.attention.conftest import WIDTH
 
 STRENGTHS = {"identity_scale": 0.3, "identity_background_scale": 0.8, "text_scale": 1.6}

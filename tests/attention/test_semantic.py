@@ -3,8 +3,8 @@
 import torch
 from diffusers.models.attention_processor import Attention, IPAdapterAttnProcessor2_0
 
-from swiftpie.attention.condition import INLINE_MASK, MAP_PREFIX, masks_from_maps, silent_condition
-from swiftpie.attention.processors import MaskRole, SemanticAttention
+from swiftpie.attention.condition import INLINE_MASK, MAP_PREFIX, silent_condition
+from swiftpie.attention.processors import MaskRole, SemanticAttention, masks_from_maps
 from swiftpie.masks import attention_to_mask
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 
-from swiftpie.attention.condition import INLINE_MASK, MAP_PREFIX, masks_from_maps, silent_condition
+from swiftpie.attention.condition import INLINE_MASK, MAP_PREFIX, silent_condition
 from swiftpie.attention.install import Plan
-from swiftpie.attention.processors import Merge
+from swiftpie.attention.processors import Merge, masks_from_maps
 from swiftpie.geometry.layout import Layout, to_affine
 from swiftpie.masks import attention_to_mask, resize_mask
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser

@@ -9,8 +9,8 @@ from diffusers.models.attention_processor import Attention, IPAdapterAttnProcess
 from PIL import Image
 
 from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.install import install_released
-from swiftpie.attention.processors import ReleasedAttention, SemanticAttention
+from swiftpie.attention.install import ReleasedAttention, install_released
+from swiftpie.attention.processors import SemanticAttention
 from swiftpie.imageio.images import to_pil, to_tensor
 from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.noise import draw_noise

@@ -1,25 +1,15 @@
-"""What attention needs to know about one call, and the masks and factors that follow from it.
-
-The condition holds tensors only, so one graph serves all calls. Mask-guided rescaling gives each
-branch one factor inside of the subject's mask and one outside. The idea is that of SwiftPie
-(arXiv:2605.01510), whose full text is not public: the formulas and the masks here are ours, written
-from its abstract and a figure. docs/concepts.md numbers them (E1) to (E3).
-"""
+"""What attention needs to know about one call: tensors only, so one graph serves all calls."""
 
 from enum import StrEnum
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from swiftpie.attention.kernels import SharedFeatures, StyleTokens, sum_of_subjects, token_grid
-from swiftpie.masks import attention_to_mask, resize_mask
+from swiftpie.attention.kernels import SharedFeatures, StyleTokens
 
 MAP_PREFIX = "identity map "  # notes with this prefix are averaged into the inline mask
 INLINE_MASK = "inline mask"  # the note that holds it
-UNMASKED_SHARE = 0.7  # of the scales, in the layers before an inline mask is known
-SEPARATION = 0.1  # temperature of the softmax that divides a place between subjects
 
 # Values that layers pass on during one call: self-attention inputs by module path, and the
 # identity maps from which an inline mask is made.
@@ -125,59 +115,3 @@ def silent_condition(latents: Tensor, *, width: int, num_subjects: int = 1) -> A
         style={},
         shared={},
     )
-
-
-def region_scale(inside: Tensor, outside: Tensor, mask: Tensor) -> Tensor:
-    """Return `inside * mask + outside * (1 - mask)` with a last axis of 1.
-
-    Equal scales give exactly that scale. Shapes: scales (...,), mask (..., N) in [0, 1].
-    """
-    return torch.lerp(outside[..., None], inside[..., None], mask).unsqueeze(-1)
-
-
-def layer_masks(condition: AttentionCondition, num_tokens: int, notes: Notes) -> Tensor:
-    """Return the share of each subject in each token of a layer, (B, S, N); they sum to <= 1."""
-    rows, columns = token_grid(num_tokens, *condition.region.shape[-2:])
-    mask = resize_mask(condition.region, (rows, columns))
-    if INLINE_MASK in notes:
-        found = resize_mask(notes[INLINE_MASK], (rows, columns)).to(mask.dtype)
-        mask = torch.lerp(mask, found, condition.is_inline[:, None, None, None])
-    mask = mask / sum_of_subjects(mask).unsqueeze(1).clamp_min(1)
-    return mask.flatten(2)
-
-
-def detail_masks(condition: AttentionCondition, num_tokens: int, notes: Notes) -> Tensor:
-    """Return the share of each subject's detail in each token of a layer, (B, S, N)."""
-    shares = layer_masks(condition, num_tokens, notes)
-    size = token_grid(num_tokens, *condition.region.shape[-2:])
-    own = resize_mask(condition.detail_mask, size)
-    if INLINE_MASK in notes:
-        found = resize_mask(notes[INLINE_MASK], size).to(own.dtype)
-        own = torch.lerp(own, found, condition.detail_is_inline[:, None, None, None])
-    return shares * own.flatten(2)
-
-
-def masks_from_maps(notes: Notes) -> Tensor:
-    """Return the masks (B, S, h', w') that all noted identity maps together show."""
-    maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
-    rows, columns = zip(*(values.shape[-2:] for values in maps), strict=True)
-    finest = (max(rows), max(columns))
-    same = [
-        F.interpolate(values, size=finest, mode="bilinear", align_corners=False) for values in maps
-    ]
-    average = torch.stack(same).mean(dim=0)
-    masks = attention_to_mask(average.flatten(0, 1).unsqueeze(1)).view_as(average)
-    divided = torch.softmax(average / SEPARATION, dim=1)
-    # One subject keeps its mask; several share each place by how much it attends to them.
-    return masks * (divided / divided.amax(dim=1, keepdim=True))
-
-
-def unmasked_factor(is_inline: Tensor, notes: Notes) -> Tensor:
-    """Return the factor (B, 1) on a branch's scales in a layer.
-
-    It is `UNMASKED_SHARE` in layers that run before an inline mask is known, for rows whose
-    `is_inline` (B,) is 1, and 1 elsewhere.
-    """
-    if INLINE_MASK in notes:
-        return torch.ones_like(is_inline)[:, None]
-    return (1 - (1 - UNMASKED_SHARE) * is_inline)[:, None]

@@ -1,21 +1,24 @@
-"""Installs the processors on a U-Net, once, and takes them off again exactly."""
+"""Installs the processors on a U-Net, once, and takes them off again exactly; SwiftEdit's, too."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+import torch
 from diffusers import ModelMixin, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
+from torch.nn import functional as F
 
-from swiftpie.attention.condition import Block, Notes
+from swiftpie.attention.condition import AttentionCondition, Block, Notes
+from swiftpie.attention.kernels import attend, merge_heads, split_heads, token_grid
 from swiftpie.attention.processors import (
     DetailAttention,
     MaskRole,
     Merge,
-    ReleasedAttention,
     SelfAttention,
     SemanticAttention,
+    read_text,
 )
 
 MAX_MAPPERS_A_BLOCK = 10  # SDXL's first up block has thirty layers; its first ten say enough
@@ -160,3 +163,58 @@ def mapper_layers(crossing: list[str]) -> list[str]:
         return middle
     first = [name for name in ups if name.split(".")[:2] == ups[0].split(".")[:2]]
     return middle + first[:MAX_MAPPERS_A_BLOCK]
+
+
+class ReleasedAttention:
+    """Cross-attention to text and image, for half of the rows to keep a picture and half to edit.
+
+    Differs from arXiv:2412.04301, Eq. 9, which `SemanticAttention` computes: because of how the
+    code masks its logits, all image tokens count alike inside of the mask; outside, the edit gets
+    the image attention of its source row; the text scale acts everywhere, and 0 leaves the text
+    as it is. Layers that are not controlled add image attention unscaled.
+    """
+
+    def __init__(self, semantic: SemanticAttention, *, is_controlled: bool) -> None:
+        """Use the projections of `semantic`; nothing of it is changed."""
+        self.semantic = semantic
+        self.is_controlled = is_controlled
+
+    # diffusers reads the signature of `__call__` to decide which keywords a processor gets.
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        *,
+        condition: AttentionCondition,
+        notes: Notes,
+    ) -> Tensor:
+        """Return the layer's output (2B, N, D) for `hidden_states` (2B, N, D)."""
+        del notes  # masks are known beforehand
+        query, *_, text = read_text(attn, hidden_states, encoder_hidden_states, attention_mask)
+        tokens = condition.identity_tokens[:, 0]
+        image_key = split_heads(self.semantic.to_k_ip(tokens), attn.heads)
+        image_value = self.semantic.to_v_ip(tokens)
+        image = merge_heads(attend(query, image_key, split_heads(image_value, attn.heads)))
+        if self.is_controlled:
+            text, image = _controlled(text, image, image_value, condition)
+        output: Tensor = attn.to_out[0]((text + image).to(hidden_states.dtype))
+        return output
+
+
+def _controlled(
+    text: Tensor, image: Tensor, image_value: Tensor, condition: AttentionCondition
+) -> tuple[Tensor, Tensor]:
+    """Return text and image attention (2B, N, D) after rescaling the second half of the rows."""
+    half = len(text) // 2
+    mask = condition.region[half:]  # to the layer without averaging, as released
+    grid = token_grid(text.shape[1], mask.shape[2], mask.shape[3])
+    mask = F.interpolate(mask, size=grid, mode="nearest").flatten(2).transpose(1, 2)
+    inside = condition.identity_scale[half:, :, None]
+    outside = condition.identity_background_scale[half:, :, None]
+    strength = condition.text_scale[half:, None, None]
+    uniform = image_value[half:].mean(dim=1, keepdim=True)
+    edited = inside * mask * uniform + outside * (1 - mask) * image[:half]
+    scaled = torch.where(strength == 0, 1.0, strength) * text[half:]
+    return torch.cat([text[:half], scaled]), torch.cat([image[:half], edited])

@@ -1,4 +1,10 @@
-"""The attention processors: plain self-attention, both identity branches, and SwiftEdit's own."""
+"""The attention processors: plain self-attention, and both identity branches.
+
+Mask-guided rescaling gives each branch one factor inside of the subject's mask and one outside. The
+idea is that of SwiftPie (arXiv:2605.01510), whose full text is not public: the formulas and the
+masks here are ours, written from its abstract and a figure. docs/concepts.md numbers them (E1) to
+(E3).
+"""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -8,17 +14,7 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.attention.condition import (
-    INLINE_MASK,
-    MAP_PREFIX,
-    AttentionCondition,
-    Notes,
-    detail_masks,
-    layer_masks,
-    masks_from_maps,
-    region_scale,
-    unmasked_factor,
-)
+from swiftpie.attention.condition import INLINE_MASK, MAP_PREFIX, AttentionCondition, Notes
 from swiftpie.attention.kernels import (
     MASKED,
     attend,
@@ -35,9 +31,11 @@ from swiftpie.attention.kernels import (
 )
 from swiftpie.attention.manipulate import attend_reshaped
 from swiftpie.geometry.layout import cell_positions, to_reference
-from swiftpie.masks import resize_mask
+from swiftpie.masks import attention_to_mask, resize_mask
 
 MIN_COVERAGE = 0.5  # a reference cell with less subject than this is background: never attended
+UNMASKED_SHARE = 0.7  # of the scales, in the layers before an inline mask is known
+SEPARATION = 0.1  # temperature of the softmax that divides a place between subjects
 EDGE_CELLS = 1.0  # width of the soft border of the reference frame, in cells of the layer
 WIDEST, NARROWEST = -1.5, 0.7  # log sharpness of the first and last head, from wide to narrow
 
@@ -288,7 +286,7 @@ class SemanticAttention(nn.Module):
         notes: Notes,
     ) -> Tensor:
         """Return the layer's output (B, N, D) for `hidden_states` (B, N, D)."""
-        query, key, text_mask, text = _read_text(
+        query, key, text_mask, text = read_text(
             attn, hidden_states, encoder_hidden_states, attention_mask
         )
         masks = layer_masks(condition, query.shape[2], notes)
@@ -355,50 +353,12 @@ class SemanticAttention(nn.Module):
         return sum_of_subjects(factor * strength * by_subject)
 
 
-class ReleasedAttention:
-    """Cross-attention to text and image, for half of the rows to keep a picture and half to edit.
-
-    Differs from arXiv:2412.04301, Eq. 9, which `SemanticAttention` computes: because of how the
-    code masks its logits, all image tokens count alike inside of the mask; outside, the edit gets
-    the image attention of its source row; the text scale acts everywhere, and 0 leaves the text
-    as it is. Layers that are not controlled add image attention unscaled.
-    """
-
-    def __init__(self, semantic: SemanticAttention, *, is_controlled: bool) -> None:
-        """Use the projections of `semantic`; nothing of it is changed."""
-        self.semantic = semantic
-        self.is_controlled = is_controlled
-
-    # diffusers reads the signature of `__call__` to decide which keywords a processor gets.
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor,
-        attention_mask: Tensor | None = None,
-        *,
-        condition: AttentionCondition,
-        notes: Notes,
-    ) -> Tensor:
-        """Return the layer's output (2B, N, D) for `hidden_states` (2B, N, D)."""
-        del notes  # masks are known beforehand
-        query, *_, text = _read_text(attn, hidden_states, encoder_hidden_states, attention_mask)
-        tokens = condition.identity_tokens[:, 0]
-        image_key = split_heads(self.semantic.to_k_ip(tokens), attn.heads)
-        image_value = self.semantic.to_v_ip(tokens)
-        image = merge_heads(attend(query, image_key, split_heads(image_value, attn.heads)))
-        if self.is_controlled:
-            text, image = _controlled(text, image, image_value, condition)
-        output: Tensor = attn.to_out[0]((text + image).to(hidden_states.dtype))
-        return output
-
-
 def _fold_heads(states: Tensor, heads: int) -> Tensor:
     """Return (B, S, K, D) as (B, S, heads, K, D / heads)."""
     return states.unflatten(-1, (heads, -1)).transpose(2, 3)
 
 
-class _TextAttention(NamedTuple):
+class TextAttention(NamedTuple):
     """A layer's own attention to the text."""
 
     query: Tensor  # (B, heads, N, d)
@@ -407,9 +367,10 @@ class _TextAttention(NamedTuple):
     output: Tensor  # (B, N, D)
 
 
-def _read_text(
+def read_text(
     attn: Attention, hidden_states: Tensor, text_states: Tensor, attention_mask: Tensor | None
-) -> _TextAttention:
+) -> TextAttention:
+    """Return what a layer attends to of text states (B, T, D), without any identity."""
     query = split_heads(attn.to_q(hidden_states), attn.heads)
     key = split_heads(attn.to_k(text_states), attn.heads)
     value = split_heads(attn.to_v(text_states), attn.heads)
@@ -417,21 +378,60 @@ def _read_text(
     if attention_mask is not None:
         prepared: Tensor = attn.prepare_attention_mask(attention_mask, key.shape[2], len(query))
         mask = torch.unflatten(prepared, 0, (len(query), attn.heads))
-    return _TextAttention(query, key, mask, merge_heads(attend(query, key, value, mask)))
+    return TextAttention(query, key, mask, merge_heads(attend(query, key, value, mask)))
 
 
-def _controlled(
-    text: Tensor, image: Tensor, image_value: Tensor, condition: AttentionCondition
-) -> tuple[Tensor, Tensor]:
-    """Return text and image attention (2B, N, D) after rescaling the second half of the rows."""
-    half = len(text) // 2
-    mask = condition.region[half:]  # to the layer without averaging, as released
-    grid = token_grid(text.shape[1], mask.shape[2], mask.shape[3])
-    mask = F.interpolate(mask, size=grid, mode="nearest").flatten(2).transpose(1, 2)
-    inside = condition.identity_scale[half:, :, None]
-    outside = condition.identity_background_scale[half:, :, None]
-    strength = condition.text_scale[half:, None, None]
-    uniform = image_value[half:].mean(dim=1, keepdim=True)
-    edited = inside * mask * uniform + outside * (1 - mask) * image[:half]
-    scaled = torch.where(strength == 0, 1.0, strength) * text[half:]
-    return torch.cat([text[:half], scaled]), torch.cat([image[:half], edited])
+def region_scale(inside: Tensor, outside: Tensor, mask: Tensor) -> Tensor:
+    """Return `inside * mask + outside * (1 - mask)` with a last axis of 1.
+
+    Equal scales give exactly that scale. Shapes: scales (...,), mask (..., N) in [0, 1].
+    """
+    return torch.lerp(outside[..., None], inside[..., None], mask).unsqueeze(-1)
+
+
+def layer_masks(condition: AttentionCondition, num_tokens: int, notes: Notes) -> Tensor:
+    """Return the share of each subject in each token of a layer, (B, S, N); they sum to <= 1."""
+    rows, columns = token_grid(num_tokens, *condition.region.shape[-2:])
+    mask = resize_mask(condition.region, (rows, columns))
+    if INLINE_MASK in notes:
+        found = resize_mask(notes[INLINE_MASK], (rows, columns)).to(mask.dtype)
+        mask = torch.lerp(mask, found, condition.is_inline[:, None, None, None])
+    mask = mask / sum_of_subjects(mask).unsqueeze(1).clamp_min(1)
+    return mask.flatten(2)
+
+
+def detail_masks(condition: AttentionCondition, num_tokens: int, notes: Notes) -> Tensor:
+    """Return the share of each subject's detail in each token of a layer, (B, S, N)."""
+    shares = layer_masks(condition, num_tokens, notes)
+    size = token_grid(num_tokens, *condition.region.shape[-2:])
+    own = resize_mask(condition.detail_mask, size)
+    if INLINE_MASK in notes:
+        found = resize_mask(notes[INLINE_MASK], size).to(own.dtype)
+        own = torch.lerp(own, found, condition.detail_is_inline[:, None, None, None])
+    return shares * own.flatten(2)
+
+
+def masks_from_maps(notes: Notes) -> Tensor:
+    """Return the masks (B, S, h', w') that all noted identity maps together show."""
+    maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
+    rows, columns = zip(*(values.shape[-2:] for values in maps), strict=True)
+    finest = (max(rows), max(columns))
+    same = [
+        F.interpolate(values, size=finest, mode="bilinear", align_corners=False) for values in maps
+    ]
+    average = torch.stack(same).mean(dim=0)
+    masks = attention_to_mask(average.flatten(0, 1).unsqueeze(1)).view_as(average)
+    divided = torch.softmax(average / SEPARATION, dim=1)
+    # One subject keeps its mask; several share each place by how much it attends to them.
+    return masks * (divided / divided.amax(dim=1, keepdim=True))
+
+
+def unmasked_factor(is_inline: Tensor, notes: Notes) -> Tensor:
+    """Return the factor (B, 1) on a branch's scales in a layer.
+
+    It is `UNMASKED_SHARE` in layers that run before an inline mask is known, for rows whose
+    `is_inline` (B,) is 1, and 1 elsewhere.
+    """
+    if INLINE_MASK in notes:
+        return torch.ones_like(is_inline)[:, None]
+    return (1 - (1 - UNMASKED_SHARE) * is_inline)[:, None]

@@ -4,9 +4,9 @@ import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
-from swiftpie.attention.condition import AttentionCondition, region_scale
+from swiftpie.attention.condition import AttentionCondition
 from swiftpie.attention.kernels import MASKED
-from swiftpie.attention.processors import DetailAttention, Merge
+from swiftpie.attention.processors import DetailAttention, Merge, region_scale
 
 LEAST = 1e-6  # a strength below this is none
 

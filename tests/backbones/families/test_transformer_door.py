@@ -17,10 +17,9 @@ from typer.testing import CliRunner
 
 import swiftpie
 from swiftpie import CapabilityError, ConfigError, InputError, Scales, SwiftPiePipeline
-from swiftpie.attention.condition import layer_masks
 from swiftpie.attention.install import Installation, Plan
 from swiftpie.attention.kernels import attend, merge_heads, split_heads
-from swiftpie.attention.processors import SemanticAttention
+from swiftpie.attention.processors import SemanticAttention, layer_masks
 from swiftpie.backbones.components import FAMILIES, Components, Family
 from swiftpie.backbones.presets import Capability, Preset, describe, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps

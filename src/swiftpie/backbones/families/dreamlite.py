@@ -379,8 +379,8 @@ def _bias(attention: "AttentionCondition", shrinks: int) -> "Tensor":
     import torch
     from torch.nn import functional as F
 
-    from swiftpie.attention.condition import region_scale
     from swiftpie.attention.kernels import MASKED
+    from swiftpie.attention.processors import region_scale
     from swiftpie.masks import resize_mask
 
     rows, columns = attention.region.shape[-2:]
