@@ -331,3 +331,14 @@ async def test_a_late_drawing_stops_without_a_listener(scheduler, draw):
 def test_retry_after_is_never_zero():
     waits = [retry_headers(seconds)["retry-after"] for seconds in (0, 0.2, 1, 1.01)]
     assert waits == ["1", "1", "1", "2"]
+
+
+@running
+async def test_a_batch_goes_on_for_those_who_wait_while_another_leaves(scheduler, draw):
+    draw.gate.clear()
+    left, waits = (submit(scheduler, name, "g", name) for name in "ab")
+    await draw.begun.wait()
+    scheduler.cancel(left)
+    draw.gate.set()
+    assert await scheduler.result(waits) == "drawn b"
+    assert draw.batches == [["a", "b"]]
