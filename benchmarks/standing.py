@@ -5,7 +5,7 @@ deals: small things in places seen from near, others in the others. FOLDER holds
 photographs. Three figures: in how many pictures the subject's lowest point lies on the annotated
 ground, in how many of those whose name has a usual height theirs is within a factor 1.5, and in how
 many of the first 16, drawn at night as well, the subject and what is around it keep the same share
-of their daylight, within 15 %.
+of their daylight, within 15 %. Then what `benchmarks.ground` prints of insertions without a box.
 """
 
 import random
@@ -19,13 +19,15 @@ from PIL import Image, ImageDraw, ImageFilter
 
 import swiftpie
 from benchmarks.cutout import Outline, open_photo, read_outlines
+from benchmarks.ground import report, views
 from benchmarks.sheet import Pair, identity_of, parser_of, save
 from swiftpie.errors import SwiftPieError
+from swiftpie.geometry.ground import SMALL_M, Ground, heights_in
 from swiftpie.masks import HALF
-from swiftpie.mini.placing import SMALL_M, heights_in, staged
+from swiftpie.mini.placing import staged
 from swiftpie.mini.reading import read
 from swiftpie.mini.relight import NOISE_SHAPE
-from swiftpie.mini.scenes import Ground, scene_library
+from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.words import tokens_in
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
@@ -138,6 +140,7 @@ def main() -> None:
         f"on the ground {on} of {len(found)}, usual height {right} of {len(factors)} with one, "
         f"as dark as its place at night {alike} of {len(nights)}\n"
     )
+    sys.stdout.write(report(list(views())))
 
 
 if __name__ == "__main__":

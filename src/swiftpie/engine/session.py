@@ -638,8 +638,13 @@ class Session:
             photo: Any shape and size; its transparency stays, but for what is drawn.
             identity: The subject from `encode_identity`, or its name in the library.
             prompt: What the subject is, as in "a photo of a dog"; may be empty.
-            box: Left, top, right and bottom in [0, 1] that the subject fills, feet at the bottom;
-                by default proposed.
+            box: Left, top, right and bottom in [0, 1] that the subject fills, feet at the bottom.
+                By default it stands on the ground at the usual height of its name or of what the
+                prompt calls it, else at 0.6 m. A linear layer over features of the cut-out network
+                estimates ground and horizon, for a camera 1.6 m above the ground. In photographs
+                of other places than it learned from, 191 of 223 subjects stood on the ground and
+                200 had their height within a factor 1.5. Where it is unsure, a warning says so, and
+                the subject stands low in the picture.
             view: Yaw and pitch in degrees from which it is seen.
             seed: Random by default, and the result holds it.
             **steering: As in `personalize`.

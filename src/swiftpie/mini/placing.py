@@ -1,39 +1,29 @@
 """Where subjects go: in boxes, side by side, on the ground of a photograph, or as predicted."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache, partial
-from itertools import groupby, repeat
+from functools import partial
+from itertools import repeat
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from swiftpie.backbones.components import Components, Placement
+from swiftpie.geometry.ground import MARGIN, SMALL_M, Ground, heights_in, stand
 from swiftpie.geometry.layout import THINNEST, Layout, fitted, from_box, upright
 from swiftpie.masks import Box, subject_extent
 from swiftpie.mini.compositing import WHOLE
 from swiftpie.mini.reading import Reading, read_all
 from swiftpie.mini.relight import SIDE_PX
-from swiftpie.mini.scenes import ASSETS, Ground, scene_library
+from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
 from swiftpie.mini.words import tokens_in
 from swiftpie.noise import share_of
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.techniques.personalize import size_of
 from swiftpie.types import TextCondition
 
-HEIGHTS = "heights.json"  # metres of what names mean
-SMALL_M = 0.35  # what is lower gets a near place
-AIM = (0.34, 0.52)  # share of the picture's height that a subject shall have, chosen by seed
-LEAST, MOST = 0.12, 0.86  # that it has at least and at most
-UNKNOWN = 0.42  # that it has where nothing says how tall it is
-MARGIN = 0.02  # of the picture, around a subject
-BASE = 0.6  # of its width that a subject rests on
-NEAR_BASE = 0.9  # likewise in a near place, as a wall, beyond whose edge is nothing
-NEAR_DEPTH = 0.12  # of its height, by which it goes back there
-ROWS = 24  # of the ground that are tried
 CLOSE = 0.36  # share of the height that the tallest subject has after a step nearer
 PORTRAIT = (0.6, 0.7)  # share of the height of one that the lower border cuts, chosen by seed
 BELOW = 0.02  # of its height, that lies below the border
@@ -207,7 +197,7 @@ def staged(
     if ground is None or reading.is_turned:
         return None
     size = picture_size(components, request)
-    ground, boxes = ground.cut_to(size[::-1]), []
+    ground, boxes = ground.cut_to(size[::-1], whole=PHOTOGRAPH_PX), []
     near, aside = share_of(noise, 1), share_of(noise, 2)
     count = len(request.subjects)
     for number, usual in enumerate(_heights_of(request, reading)):
@@ -224,67 +214,6 @@ def staged(
 
 def _is_cut(subject: Subject) -> bool:
     return any(cutout.is_cut for cutout in subject.identity.cutouts[:1])
-
-
-@cache
-def heights() -> dict[str, float]:
-    """Return the usual height in metres by noun."""
-    rows = json.loads((ASSETS / HEIGHTS).read_text(encoding="utf-8"))
-    return {noun: float(metres) for metres, nouns in rows.items() for noun in nouns.split()}
-
-
-def heights_in(words: Sequence[str]) -> list[float]:
-    """Return the usual heights in metres of the things that words name, in their order.
-
-    Words in a row name one thing: a "teddy bear" is as tall as a teddy.
-    """
-    known = heights()
-    found = [known.get(word, known.get(word.removesuffix("s"))) for word in words]
-    runs = groupby(found, key=lambda height: height is not None)
-    return [min(each for each in run if each is not None) for is_known, run in runs if is_known]
-
-
-def stand(
-    ground: Ground, extent: tuple[float, float], height_m: float | None, *, share: float, x: float
-) -> Box:
-    """Return the box of a subject that stands on the ground of a photograph.
-
-    Args:
-        ground: Of the picture.
-        extent: Width and height of the subject, of which only the ratio to a picture's width and
-            height matters.
-        height_m: Its usual height; None if nothing says how tall it is.
-        share: Uniform in [0, 1): how near it stands.
-        x: In [0, 1]: where on the ground, from the left.
-    """
-    ys = [y for _, y in ground.corners]
-    near = min(1 - MARGIN, max(ys))
-    far = min(near, max(MARGIN + LEAST, min(ys)))
-    aim = AIM[0] + (AIM[1] - AIM[0]) * share
-    if height_m is None:
-        wanted = far + (near - far) * (0.4 + 0.5 * share)
-    else:
-        first, second = ground.metre_at(far) * height_m, ground.metre_at(near) * height_m
-        way = 1.0 if second == first else (aim - first) / (second - first)
-        wanted = far + (near - far) * min(1.0, max(0.0, way))
-
-    def standing_at(foot: float) -> tuple[float, float, float, float]:
-        height = UNKNOWN if height_m is None else ground.metre_at(foot) * height_m
-        height = min(MOST, foot - MARGIN, max(LEAST, height))
-        width = min(1 - 2 * MARGIN, height * extent[0] / extent[1])
-        height = width * extent[1] / extent[0]
-        base, depth = (NEAR_BASE, NEAR_DEPTH) if ground.is_near else (BASE, 0.0)
-        lefts, rights = zip(*(ground.span_at(foot - y) for y in (0, depth * height)), strict=True)
-        left, right = max(lefts), min(rights)
-        spare = right - left - base * width
-        centre = (left + right) / 2 + max(0.0, spare) * (x - 0.5)
-        centre = min(1 - MARGIN - width / 2, max(MARGIN + width / 2, centre))
-        return min(0.0, spare), centre, width, height
-
-    rows = [wanted + (near - wanted) * row / ROWS for row in range(ROWS + 1)]
-    foot = max(rows, key=lambda row: standing_at(row)[0])  # the first of those that are wide enough
-    _, centre, width, height = standing_at(foot)
-    return (centre - width / 2, foot - height, centre + width / 2, foot)
 
 
 def close_up(extent: tuple[float, float], *, share: float, x: float) -> Box:

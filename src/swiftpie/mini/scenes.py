@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swiftpie.errors import InputError, did_you_mean
+from swiftpie.geometry.ground import NEAREST, Ground
 from swiftpie.library import subject_library
 from swiftpie.mini.words import ARTICLES, PREPOSITIONS, SETTING_WORDS, tokens_in, words_in
 
@@ -22,7 +23,7 @@ ASSETS = Path(__file__).parents[1] / "assets" / "scene"
 PACK, INDEX = "scenes.zip", "scenes.json"
 PLACES, PLACES_INDEX = "places.zip", "places.json"  # photographs, and what is known of them
 PHOTOGRAPH_PX = (768, 576)  # width and height of each that is sharp at this size
-NEAREST, NEAREST_SOFT = 1.7, 1.3  # times that a photograph is enlarged at most, and a soft one
+NEAREST_SOFT = 1.3  # times that a soft photograph is enlarged at most
 CREDIT = "Photographs: each with its own author and licence; others drawn by SwiftPie, Apache-2.0"
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
 OF_A_THING = frozenset(("of", "with", "to"))  # what stands behind them is part of a thing as well
@@ -45,47 +46,6 @@ class NamedPlace(NamedTuple):
     end: int
     head: tuple[str, ...]  # without preposition and article
     is_bare: bool = False  # without a preposition before it
-
-
-class Ground(NamedTuple):
-    """Where subjects stand in a photograph; lengths are shares of the picture's height or width."""
-
-    corners: tuple[tuple[float, float], ...]  # x and y of a polygon
-    metre: tuple[tuple[float, float], tuple[float, float]]  # y, and the height of a metre there
-    is_near: bool  # a place for small things, as a table
-    nearest: float = NEAREST  # times that the photograph is enlarged at most
-
-    def metre_at(self, y: float) -> float:
-        """Return the height of a metre whose foot is at `y`."""
-        (first, low), (second, high) = self.metre
-        return low + (high - low) * (y - first) / (second - first)
-
-    def cut_to(self, size: tuple[int, int]) -> "Ground":
-        """Return the ground of the photograph as `Scenes.dealt` cuts it to width and height."""
-        wider = size[0] * PHOTOGRAPH_PX[1] / (size[1] * PHOTOGRAPH_PX[0])
-        across, down = min(1, wider), min(1, 1 / wider)
-        corners = tuple(((x - 0.5) / across + 0.5, (y - 1) / down + 1) for x, y in self.corners)
-        first, second = (((y - 1) / down + 1, metre / down) for y, metre in self.metre)
-        return self._replace(corners=corners, metre=(first, second))
-
-    def seen_in(self, view: tuple[float, float, float, float]) -> "Ground":
-        """Return the ground of a part of the picture: left, top, right and bottom."""
-        left, top, right, bottom = view
-        wide, high = right - left, bottom - top
-        corners = tuple(((x - left) / wide, (y - top) / high) for x, y in self.corners)
-        first, second = (((y - top) / high, metre / high) for y, metre in self.metre)
-        return self._replace(corners=corners, metre=(first, second))
-
-    def span_at(self, y: float) -> tuple[float, float]:
-        """Return the left and the right end of the ground at a height, within the picture."""
-        rows, ends = [row for _, row in self.corners], list[float]()
-        y = min(max(rows), max(min(rows), y))
-        for (x1, y1), (x2, y2) in zip(
-            self.corners, self.corners[1:] + self.corners[:1], strict=True
-        ):
-            if min(y1, y2) <= y <= max(y1, y2):
-                ends += [x1, x2] if y1 == y2 else [x1 + (x2 - x1) * (y - y1) / (y2 - y1)]
-        return max(0.0, min(ends)), min(1.0, max(ends))
 
 
 class Scenes:

@@ -483,7 +483,7 @@ class RepaintRequest(_Changing):
 
     seed: Annotated[int, SEED]
     prompt: Annotated[str, Option("What the subject is, as in 'a photo of a dog'.")] = ""
-    box: Box | None = None  # its place; None: that of the removed thing, or proposed
+    box: Box | None = None  # its place; None: that of the removed thing, or on the ground
     view: View | None = None  # yaw and pitch in degrees; None is as the reference shows it
     mask: Annotated[  # what to remove: as of an edit, or a search; None: nothing
         "Region | Box | Search | None",

@@ -257,7 +257,7 @@ class OwnFields(WithOptions):
         Field(
             description="What is done to the first picture of an edit, into which more pictures or "
             "a subject of `subjects` may come; with 'personalize' all pictures are of a subject. "
-            "'insert' puts it where `box` says, or proposes a place; 'remove' takes out what mask "
+            "'insert' puts it where `box` says, or on the ground; 'remove' takes out what mask "
             "or `box` cover, whatever the prompt is; 'replace' puts it there."
         ),
     ] = "edit"

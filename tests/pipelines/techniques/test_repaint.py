@@ -8,6 +8,7 @@ import torch
 from PIL import Image, ImageColor
 
 from swiftpie import Session
+from swiftpie.mini.scenes import scene_library
 from swiftpie.pipelines.filling import BAND_PX
 from swiftpie.pipelines.request import RepaintRequest
 from swiftpie.pipelines.techniques.repaint import proposed_box
@@ -137,16 +138,17 @@ def test_models_without_places_insert_and_remove_as_well(random_session, sprite)
         assert changed(result, photo)[region].any()
 
 
-def test_a_place_is_proposed_low_and_where_the_ground_is_free(identity):
-    draw = np.random.default_rng(0)
-    busy = np.full((200, 300, 3), 128, dtype=np.uint8)
-    left, top, right, bottom = proposed_box(Image.fromarray(busy), identity)
-    assert abs((left + right) / 2 - 0.5) < 1e-6
-    assert 0 <= top < bottom <= 1
-    assert bottom > 0.9
-    busy[:, 90:] = draw.integers(0, 256, (200, 210, 3))
-    left, _, right, _ = proposed_box(Image.fromarray(busy), identity)
-    assert (left + right) / 2 < 0.5
+def test_the_prompt_says_how_tall_a_subject_without_a_box_is(identity):
+    photo = scene_library().image("city street")
+    dog, horse = (
+        proposed_box(photo, identity, f"a photo of a {noun}") for noun in ("dog", "horse")
+    )
+    assert horse[3] - horse[1] > 1.5 * (dog[3] - dog[1])
+
+
+def test_a_warning_says_that_a_subject_is_drawn_larger_than_it_is(identity, caplog):
+    proposed_box(scene_library().image("city street"), identity, "a photo of a ring")
+    assert "--box" in caplog.text
 
 
 @pytest.mark.parametrize("size", thorough_but([(1, 1), (1, 20), (2, 2)], [(1, 20)]))

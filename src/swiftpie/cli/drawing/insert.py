@@ -99,7 +99,7 @@ def insert(
     sampling: options.Seeds,
     loading: Loading,
 ) -> None:
-    """Put SUBJECT into PHOTO, in its light and at its size; without --box, a place is proposed."""
+    """Put SUBJECT into PHOTO, in its light and at its size, on the ground if there is no --box."""
     from swiftpie.masks import parse_box
 
     place = {"box": None if box is None else parse_box(box), "view": parse_views(views or [], 1)[0]}

@@ -1,6 +1,7 @@
 """Inserts subjects into photographs, removes things and replaces them: preparation and finish."""
 
 import math
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
+from swiftpie.geometry.ground import heights_in
 from swiftpie.geometry.shading import Lighting
 from swiftpie.imageio.images import (
     as_rgb,
@@ -24,6 +26,7 @@ from swiftpie.imageio.images import (
 )
 from swiftpie.masks import Box, grow, resize_mask, subject_extent
 from swiftpie.models.cutout import Search
+from swiftpie.models.ground import box_on_ground
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.compositing import CanvasDrawing, fill_patch
 from swiftpie.pipelines.denoise import Clock, Prepared
@@ -50,10 +53,6 @@ from swiftpie.validation import Size
 DEFAULT_PROMPT = "a photo of a subject"  # every model knows these words
 NEAR_CHANGES_PX = 2  # on each side of a changed pixel: what is taken to change
 ROOM = (0.3, 0.1, 0.3, 0.25)  # for shadows: left, above, right and below, in its longer side
-PROPOSED_SIDE = 0.4  # of the picture's shorter side
-PROPOSED_FLOOR = 0.94  # of the picture's height: where a subject without a box stands
-CANDIDATES = (0.5, 0.4, 0.6, 0.3, 0.7)  # centres over the width; the first one wins a tie
-CLUTTER_PX = 64  # side of the thumbnail in which free ground is found
 MIN_EXTENT = 0.05  # of a frame, so that a thin mask has a size
 MARGIN = 0.15  # around the change, in its longer side: context for compositing
 
@@ -204,35 +203,14 @@ def _with_detail(after: Tensor, plan: RepaintPlan) -> Tensor:
     )
 
 
-def proposed_box(photograph: Image.Image, identity: Identity) -> Box:
-    """Return a box for a subject without one: low in the picture, on free ground.
+def proposed_box(photograph: Image.Image, identity: Identity, prompt: str = "") -> Box:
+    """Return a box for a subject without one: on the ground, at the usual height of its name.
 
-    The subject takes two fifths of the shorter side and stands in the middle, or beside it where
-    the picture has less detail. Depth is unknown: place a distant subject by hand.
+    The name is that of the library, or the first in the prompt.
     """
-    width, height = photograph.size
-    extent = extent_in_frame(identity)
-    side = PROPOSED_SIDE * min(width, height) / max(extent)
-    wide, tall = side * extent[0] / width, side * extent[1] / height
-    small = photograph.convert("L").resize((CLUTTER_PX, CLUTTER_PX), Image.Resampling.BOX)
-    clutter = plane(small).diff(dim=-1).abs()[0, 0]
-    rows = slice(int((PROPOSED_FLOOR - tall / 2) * CLUTTER_PX), CLUTTER_PX)
-
-    def clutter_at(middle: float) -> float:
-        columns = slice(
-            max(0, int((middle - wide / 2) * CLUTTER_PX)),
-            max(1, math.ceil((middle + wide / 2) * CLUTTER_PX)),
-        )
-        return float(clutter[rows, columns].mean())
-
-    fitting = [x for x in CANDIDATES if wide / 2 <= x <= 1 - wide / 2]
-    middle = min(fitting or [0.5], key=clutter_at)
-    return (
-        max(0.0, middle - wide / 2),
-        max(0.0, PROPOSED_FLOOR - tall),
-        min(1.0, middle + wide / 2),
-        PROPOSED_FLOOR,
-    )
+    text = prompt if identity.named is None else identity.named.name
+    found = heights_in(re.findall(r"[a-z]+", text.lower()))
+    return box_on_ground(photograph, extent_in_frame(identity), next(iter(found), None))
 
 
 def begin_from_noise(components: Components, plan: RepaintPlan) -> RepaintPlan:
@@ -314,7 +292,7 @@ def _box_of(request: RepaintRequest, gone: Tensor, original: Image.Image) -> Box
     if request.box is not None:
         return request.box
     if request.mask is None:
-        return proposed_box(original, request.identity)
+        return proposed_box(original, request.identity, request.prompt)
     if isinstance(request.mask, tuple):
         return request.mask
     width, height = original.size

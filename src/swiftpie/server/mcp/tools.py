@@ -173,7 +173,7 @@ TOOLS = (
     Tool(
         "insert",
         "Put a subject into a photograph, in its light and at its size. Without a box of the "
-        "subject, a place is proposed; the answer names it.",
+        "subject, it stands on the ground at its usual height; the answer names the place.",
         _arguments(
             "Insert",
             shared=SHARED,

@@ -4,9 +4,10 @@ from itertools import product
 
 import pytest
 
-from swiftpie.mini.placing import LEAST, MOST, SMALL_M, close_up, heights, heights_in, stand
+from swiftpie.geometry.ground import LEAST, MOST, SMALL_M, heights, heights_in, stand
+from swiftpie.mini.placing import close_up
 from swiftpie.mini.reading import read
-from swiftpie.mini.scenes import scene_library
+from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
 
 GROUNDS = [
     (name, ground)
@@ -20,7 +21,7 @@ SLACK = 1e-6
 @pytest.mark.parametrize("height_m", [0.1, 0.6, 1.75, 5.0, None])
 def test_the_foot_is_on_the_ground_and_the_subject_in_the_picture(height_m, size):
     for (_, whole), share in product(GROUNDS, (0.0, 0.5, 0.99)):
-        ground = whole.cut_to(size)
+        ground = whole.cut_to(size, whole=PHOTOGRAPH_PX)
         left, top, right, foot = stand(ground, (1.0, 1.5), height_m, share=share, x=share)
         assert min(left, top) >= 0
         assert max(right, foot) <= 1
@@ -31,7 +32,11 @@ def test_the_foot_is_on_the_ground_and_the_subject_in_the_picture(height_m, size
 
 
 def test_the_ground_reaches_behind_the_feet_of_what_stands_on_a_slanted_edge():
-    walls = [ground.cut_to((512, 512)) for name, ground in GROUNDS if name == "stone wall"]
+    walls = [
+        ground.cut_to((512, 512), whole=PHOTOGRAPH_PX)
+        for name, ground in GROUNDS
+        if name == "stone wall"
+    ]
     for ground, share in product(walls, (0.0, 0.5, 0.99)):
         left, top, right, foot = stand(ground, (0.8, 1.0), 0.3, share=share, x=share)
         first, last = ground.span_at(foot - 0.1 * (foot - top))

@@ -1,0 +1,194 @@
+"""How well the ground of a photograph is estimated: `python -m benchmarks.ground`, `--fit` anew.
+
+The layer of `swiftpie.models.ground` is fitted by ridge regression to the annotated photographs of
+the package, and to crops of them, which move the horizon. What is printed is measured by layers
+that saw no photograph of the place in question, nor of another with the same title: on the
+photographs, and on their crops, with subjects of several usual heights, whether the lowest point
+lies on the annotated ground, and whether the height is within a factor 1.5 of the usual one.
+"""
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image, ImageDraw
+from safetensors.torch import save_file
+from torch import Tensor
+
+from swiftpie.geometry.ground import ASSETS, Ground
+from swiftpie.imageio.images import plane
+from swiftpie.masks import Box
+from swiftpie.mini import scenes
+from swiftpie.models.ground import CELLS, WEIGHTS, features_of, placed
+
+NUM_CROPS = 5  # of each photograph, by turns of most and of a part of it
+WHOLE, PART = (0.55, 1.0), (0.25, 0.55)  # of the width
+RIDGE = 0.1
+EVERYTHING = (0.0, 0.0, 1.0, 1.0)
+NOWHERE = Ground((), ((0.0, 0.0), (1.0, 1.0)), is_near=False)
+FACTOR = 1.5  # by which a height may be off
+SLACK = 0.03  # of the picture, by which feet may be off
+FINE = 8  # in each direction of a cell: points at which polygons are drawn
+# Usual height in metres, and width over height: what stands on near and on other ground.
+NEAR = ((0.1, 1.0), (0.15, 0.6), (0.25, 1.0))
+FAR = ((0.6, 1.0), (0.45, 0.7), (1.5, 1.6), (1.75, 0.4), (1.0, 1.0))
+
+
+class View(NamedTuple):
+    """A photograph or a crop of one, and what is known of it."""
+
+    group: int  # of places that show the same site
+    is_crop: bool
+    aspect: float  # width over height
+    ground: Ground
+    horizon: float
+    features: Tensor  # (cells, C), the last of which is 1
+    things: Tensor  # (1, side, side) in [0, 1], where the photograph has a subject
+    targets: Tensor  # (cells, 2), 1 or -1: things stand there, and it is below the horizon
+
+
+class Score(NamedTuple):
+    """How many subjects stand as they should."""
+
+    total: int
+    on_ground: int
+    usual_height: int
+    doubted: int  # of all
+    doubted_and_wrong: int
+
+
+def views() -> Iterator[View]:
+    """Yield each annotated photograph of the package, and its crops."""
+    rows = json.loads((scenes.ASSETS / scenes.PLACES_INDEX).read_text(encoding="utf-8"))
+    known, groups, dealer = scenes.scene_library(), _groups(rows), random.Random(0)
+    for row in rows:
+        name, photographs = row["name"], row["photographs"]
+        for number, facts in enumerate(photographs):
+            photograph = known.image(name, number)
+            ground = known.ground(name, (number + 0.5) / len(photographs)) or NOWHERE
+            boxes = [_dealt_crop(dealer, (WHOLE, PART)[crop % 2]) for crop in range(NUM_CROPS)]
+            for box in [EVERYTHING, *boxes]:
+                yield _view(photograph, ground, facts["horizon"], box, groups[name])
+
+
+def _view(photograph: Image.Image, ground: Ground, horizon: float, box: Box, group: int) -> View:
+    left, top, right, bottom = box
+    width, height = photograph.size
+    part = photograph.crop((left * width, top * height, right * width, bottom * height))
+    seen, horizon = ground.seen_in(box), (horizon - top) / (bottom - top)
+    read, things = features_of(part)
+    features = read[0].flatten(1).T.double()
+    features = torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
+    fine = Image.new("1", (CELLS * FINE, CELLS * FINE))
+    if seen.corners:
+        corners = [(x * fine.width, y * fine.height) for x, y in seen.corners]
+        ImageDraw.Draw(fine).polygon(corners, fill=1)
+    stands = plane(fine.convert("L"))[0, 0, FINE // 2 :: FINE, FINE // 2 :: FINE] > 0.5
+    below = ((torch.arange(CELLS) + 0.5) / CELLS > horizon)[:, None].expand(CELLS, CELLS)
+    targets = 2 * torch.stack([stands.flatten(), below.flatten()], dim=1).double() - 1
+    is_crop = box != EVERYTHING
+    return View(
+        group, is_crop, part.width / part.height, seen, horizon, features, things[0], targets
+    )
+
+
+def _dealt_crop(dealer: random.Random, shares: tuple[float, float]) -> Box:
+    wide = dealer.uniform(*shares)
+    high = min(1.0, wide * dealer.uniform(0.75, 1.3))
+    left, top = dealer.uniform(0, 1 - wide), dealer.uniform(0, 1 - high)
+    return (left, top, left + wide, top + high)
+
+
+def _groups(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Return a number for each place, the same for places whose photographs have one title."""
+    groups: list[tuple[set[str], set[str]]] = []
+    for row in rows:
+        names, titles = {row["name"]}, {each["credit"]["title"] for each in row["photographs"]}
+        for other in [group for group in groups if group[1] & titles]:
+            groups.remove(other)
+            names, titles = names | other[0], titles | other[1]
+        groups.append((names, titles))
+    return {name: number for number, (names, _) in enumerate(groups) for name in names}
+
+
+def fit(seen: Sequence[View]) -> Tensor:
+    """Return the weights (C, 2) by ridge regression, for features of unit variance."""
+    features, targets = (
+        torch.cat([getattr(view, name) for view in seen]) for name in ("features", "targets")
+    )
+    penalty = RIDGE * len(features) * features.var(dim=0).diag()
+    return torch.linalg.solve(features.T @ features + penalty, features.T @ targets)
+
+
+def validated(seen: Sequence[View]) -> Iterator[tuple[View, Tensor]]:
+    """Yield each view and its scores (3, side, side) by a layer that saw none of its group."""
+    for group in sorted({view.group for view in seen}):
+        weights = fit([view for view in seen if view.group != group])
+        for view in seen:
+            if view.group == group:
+                scores = (view.features @ weights).T.reshape(2, CELLS, CELLS)
+                yield view, torch.cat([scores.float(), view.things])
+
+
+def score(found: Sequence[tuple[View, Tensor]]) -> Score:
+    """Return how subjects stand in photographs with annotated ground."""
+    results = []
+    for view, scores in found:
+        if not view.targets[:, 0].gt(0).any():
+            continue
+        for height_m, shape in NEAR if view.ground.is_near else FAR:
+            box, doubt = placed(scores, (shape / view.aspect, 1.0), height_m)
+            results.append((*stands(box, view.ground, height_m), bool(doubt)))
+    return Score(
+        len(results),
+        sum(on for on, _, _ in results),
+        sum(usual for _, usual, _ in results),
+        sum(doubt for *_, doubt in results),
+        sum(doubt and not (on and usual) for on, usual, doubt in results),
+    )
+
+
+def stands(box: Box, ground: Ground, height_m: float) -> tuple[bool, bool]:
+    """Return whether the feet of a box are on annotated ground, and its height is the usual one."""
+    left, top, right, foot = box
+    ys = [y for _, y in ground.corners]
+    y = min(max(ys), max(min(ys), foot))
+    first, last = ground.span_at(y)
+    is_on = abs(y - foot) <= SLACK and first - SLACK <= (left + right) / 2 <= last + SLACK
+    factor = (foot - top) / max(1e-6, ground.metre_at(foot) * height_m)
+    return is_on, 1 / FACTOR <= factor <= FACTOR
+
+
+def main() -> None:
+    """Print how subjects stand, and with --fit store the layer."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--fit", action="store_true", help="store the layer of all photographs")
+    given = parser.parse_args()
+    seen = list(views())
+    sys.stdout.write(report(seen))
+    if given.fit:
+        weights = fit(seen).float()
+        save_file(
+            {"weight": weights[:-1].T.contiguous(), "bias": weights[-1].clone()}, ASSETS / WEIGHTS
+        )
+
+
+def report(seen: Sequence[View]) -> str:
+    """Return how subjects without a box stand, on photographs and on crops, a line each."""
+    lines, found = list[str](), list(validated(seen))
+    for name, is_crop in (("photographs", False), ("crops", True)):
+        stood = score([each for each in found if each[0].is_crop == is_crop])
+        lines.append(
+            f"without a box, {name} that the layer did not see: on the ground {stood.on_ground} of "
+            f"{stood.total}, usual height {stood.usual_height}, warned of {stood.doubted}, of "
+            f"which {stood.doubted_and_wrong} rightly\n"
+        )
+    return "".join(lines)
+
+
+if __name__ == "__main__":
+    main()

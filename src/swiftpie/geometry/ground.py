@@ -1,0 +1,126 @@
+"""Where subjects stand on the ground of a photograph, and how tall they are there.
+
+It loads no tensor library.
+"""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+ASSETS = Path(__file__).parents[1] / "assets" / "ground"
+HEIGHTS = "heights.json"  # metres of what names mean
+SMALL_M = 0.35  # what is lower gets a near place
+AIM = (0.34, 0.52)  # share of the picture's height that a subject shall have, chosen by seed
+LEAST, MOST = 0.12, 0.86  # that it has at least and at most
+UNKNOWN = 0.42  # that it has where nothing says how tall it is
+MARGIN = 0.02  # of the picture, around a subject
+BASE = 0.6  # of its width that a subject rests on
+NEAR_BASE = 0.9  # likewise in a near place, as a wall, beyond whose edge is nothing
+NEAR_DEPTH = 0.12  # of its height, by which it goes back there
+NEAREST = 1.7  # times that a photograph is enlarged at most, to show subjects larger
+ROWS = 24  # of the ground that are tried
+
+
+class Ground(NamedTuple):
+    """Where subjects stand in a photograph; lengths are shares of the picture's height or width."""
+
+    corners: tuple[tuple[float, float], ...]  # x and y of a polygon
+    metre: tuple[tuple[float, float], tuple[float, float]]  # y, and the height of a metre there
+    is_near: bool  # a place for small things, as a table
+    nearest: float = NEAREST  # times that the photograph is enlarged at most
+
+    def metre_at(self, y: float) -> float:
+        """Return the height of a metre whose foot is at `y`."""
+        (first, low), (second, high) = self.metre
+        return low + (high - low) * (y - first) / (second - first)
+
+    def cut_to(self, size: tuple[int, int], *, whole: tuple[int, int]) -> "Ground":
+        """Return the ground as `Scenes.dealt` cuts a `whole` photograph to width and height."""
+        wider = size[0] * whole[1] / (size[1] * whole[0])
+        across, down = min(1, wider), min(1, 1 / wider)
+        corners = tuple(((x - 0.5) / across + 0.5, (y - 1) / down + 1) for x, y in self.corners)
+        first, second = (((y - 1) / down + 1, metre / down) for y, metre in self.metre)
+        return self._replace(corners=corners, metre=(first, second))
+
+    def seen_in(self, view: tuple[float, float, float, float]) -> "Ground":
+        """Return the ground of a part of the picture: left, top, right and bottom."""
+        left, top, right, bottom = view
+        wide, high = right - left, bottom - top
+        corners = tuple(((x - left) / wide, (y - top) / high) for x, y in self.corners)
+        first, second = (((y - top) / high, metre / high) for y, metre in self.metre)
+        return self._replace(corners=corners, metre=(first, second))
+
+    def span_at(self, y: float) -> tuple[float, float]:
+        """Return the left and the right end of the ground at a height, within the picture."""
+        rows, ends = [row for _, row in self.corners], list[float]()
+        y = min(max(rows), max(min(rows), y))
+        for (x1, y1), (x2, y2) in zip(
+            self.corners, self.corners[1:] + self.corners[:1], strict=True
+        ):
+            if min(y1, y2) <= y <= max(y1, y2):
+                ends += [x1, x2] if y1 == y2 else [x1 + (x2 - x1) * (y - y1) / (y2 - y1)]
+        return max(0.0, min(ends)), min(1.0, max(ends))
+
+
+@cache
+def heights() -> dict[str, float]:
+    """Return the usual height in metres by noun."""
+    rows = json.loads((ASSETS / HEIGHTS).read_text(encoding="utf-8"))
+    return {noun: float(metres) for metres, nouns in rows.items() for noun in nouns.split()}
+
+
+def heights_in(words: Sequence[str]) -> list[float]:
+    """Return the usual heights in metres of the things that words name, in their order.
+
+    Words in a row name one thing: a "teddy bear" is as tall as a teddy.
+    """
+    known = heights()
+    found = [known.get(word, known.get(word.removesuffix("s"))) for word in words]
+    runs = groupby(found, key=lambda height: height is not None)
+    return [min(each for each in run if each is not None) for is_known, run in runs if is_known]
+
+
+def stand(
+    ground: Ground, extent: tuple[float, float], height_m: float | None, *, share: float, x: float
+) -> tuple[float, float, float, float]:
+    """Return the box of a subject that stands on the ground of a photograph.
+
+    Args:
+        ground: Of the picture.
+        extent: Width and height of the subject, of which only the ratio to a picture's width and
+            height matters.
+        height_m: Its usual height; None if nothing says how tall it is.
+        share: Uniform in [0, 1): how near it stands.
+        x: In [0, 1]: where on the ground, from the left.
+    """
+    ys = [y for _, y in ground.corners]
+    near = min(1 - MARGIN, max(ys))
+    far = min(near, max(MARGIN + LEAST, min(ys)))
+    aim = AIM[0] + (AIM[1] - AIM[0]) * share
+    if height_m is None:
+        wanted = far + (near - far) * (0.4 + 0.5 * share)
+    else:
+        first, second = ground.metre_at(far) * height_m, ground.metre_at(near) * height_m
+        way = 1.0 if second == first else (aim - first) / (second - first)
+        wanted = far + (near - far) * min(1.0, max(0.0, way))
+
+    def standing_at(foot: float) -> tuple[float, float, float, float]:
+        height = UNKNOWN if height_m is None else ground.metre_at(foot) * height_m
+        height = min(MOST, foot - MARGIN, max(LEAST, height))
+        width = min(1 - 2 * MARGIN, height * extent[0] / extent[1])
+        height = width * extent[1] / extent[0]
+        base, depth = (NEAR_BASE, NEAR_DEPTH) if ground.is_near else (BASE, 0.0)
+        lefts, rights = zip(*(ground.span_at(foot - y) for y in (0, depth * height)), strict=True)
+        left, right = max(lefts), min(rights)
+        spare = right - left - base * width
+        centre = (left + right) / 2 + max(0.0, spare) * (x - 0.5)
+        centre = min(1 - MARGIN - width / 2, max(MARGIN + width / 2, centre))
+        return min(0.0, spare), centre, width, height
+
+    rows = [wanted + (near - wanted) * row / ROWS for row in range(ROWS + 1)]
+    foot = max(rows, key=lambda row: standing_at(row)[0])  # the first of those that are wide enough
+    _, centre, width, height = standing_at(foot)
+    return (centre - width / 2, foot - height, centre + width / 2, foot)

@@ -1,0 +1,152 @@
+"""Estimates where things stand in a photograph: its ground, and its horizon."""
+
+import functools
+import logging
+
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from swiftpie.geometry.ground import ASSETS, LEAST, MARGIN, SMALL_M, Ground, stand
+from swiftpie.imageio.images import to_tensor
+from swiftpie.masks import HALF, Box
+from swiftpie.models.cutout import cutout_network
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = "estimate.safetensors"  # which `python -m benchmarks.ground --fit` writes
+SIDE_PX, CELLS = 256, 16
+LEVELS = slice(3, 5)  # of the encoder that are read
+CAMERA_M = 1.6  # above the ground, as people hold theirs
+NEAR_CAMERA_M, NEAR_HORIZON = 0.55, -0.2  # of a table or a wall that one looks down upon
+LOOKS_DOWN = 0.2  # horizons above this show such a place, if the subject is a small thing
+SURE = 0.0  # mean score under the feet, below which the ground is unsure
+BEFORE_CELLS = 6  # below a thing, so that nothing is put before it where there is other ground
+LEAST_CELLS = 3  # in a row: narrower ground carries nothing
+BELOW_HORIZON = 0.03  # at which ground begins
+UNKNOWN_M = 0.6  # of what has no usual height
+MOST_OFF = 1.5  # times its size that a subject is drawn without a warning
+FLOOR = 0.94  # of the picture's height: where subjects stand if the ground is unsure
+LOWEST = 0.8  # that ground reaches at least
+UNSURE = "Where the photograph has ground remains unsure, so the subject stands low in it."
+REMEDY = "Say by a box where it goes, as in `--box 0.3,0.5,0.6,0.9` or `box=(0.3, 0.5, 0.6, 0.9)`."
+
+
+def box_on_ground(
+    photograph: Image.Image, extent: tuple[float, float], height_m: float | None
+) -> Box:
+    """Return the box of a subject that stands on the estimated ground of a photograph.
+
+    It stands beside what the network for cut-outs finds there, if there is ground. Where the ground
+    is unsure it stands low, in the estimated scale. A warning names what is doubtful about the box.
+
+    Args:
+        photograph: Any size.
+        extent: Width and height of the subject, of which only the ratio matters.
+        height_m: Its usual height; None is taken as `UNKNOWN_M`.
+    """
+    shape = (extent[0] / photograph.width, extent[1] / photograph.height)
+    box, doubt = placed(scores_of(photograph), shape, height_m)
+    if doubt:
+        logger.warning("%s %s", doubt, REMEDY)
+    return box
+
+
+def placed(scores: Tensor, extent: tuple[float, float], height_m: float | None) -> tuple[Box, str]:
+    """Return the box of a subject in a photograph with `scores_of`, and what is doubtful about it.
+
+    `extent` is its width and height as shares of those of the photograph, up to a factor.
+    """
+    tall = UNKNOWN_M if height_m is None else height_m
+    stands, below, things = scores
+    horizon = 1 - (below / 2 + 0.5).clamp(0, 1).mean().item()
+    is_near = tall < SMALL_M and horizon < LOOKS_DOWN
+    top, camera = (NEAR_HORIZON, NEAR_CAMERA_M) if is_near else (horizon, CAMERA_M)
+    metre = ((top, 0.0), (top + camera, 1.0))
+    stands = F.avg_pool2d(stands[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
+    above = F.pad(things[None, None], (0, 0, BEFORE_CELLS, 0))
+    is_before = F.max_pool2d(above, (BEFORE_CELLS + 1, 1), 1)[0, 0] > HALF
+    for free in (stands.masked_fill(is_before, -1.0), stands):
+        corners = _corners_in(free, horizon)
+        if corners:
+            box = stand(Ground(corners, metre, is_near), extent, tall, share=0.5, x=0.5)
+            if _under(box, free) >= SURE:
+                break
+    else:
+        first, end = _widest((~is_before[-1]).tolist())
+        corners = tuple((x / CELLS, y) for x, y in ((first, FLOOR), (end, FLOOR)))
+        box = stand(Ground(corners, metre, is_near), extent, tall, share=0.5, x=0.5)
+        return box, UNSURE
+    seen = tall * (1 - MARGIN - top) / camera
+    if seen * MOST_OFF < LEAST:
+        return box, (
+            f"The subject is about {tall} m tall and would have {max(0, seen):.0%} of the "
+            f"photograph's height, so it is drawn larger, with {LEAST:.0%}."
+        )
+    return box, ""
+
+
+def _corners_in(stands: Tensor, horizon: float) -> tuple[tuple[float, float], ...]:
+    """Return the polygon of the ground that scores show below a horizon; empty without one."""
+    spans = [_widest(row) for row in (stands > 0).tolist()]
+    rows = [
+        row
+        for row, (first, end) in enumerate(spans)
+        if end - first >= LEAST_CELLS and (row + 0.5) / CELLS > horizon + BELOW_HORIZON
+    ]
+    while rows and len(rows) <= rows[-1] - rows[0]:
+        rows = rows[1:]  # what lies behind a gap is another ground
+    if not rows or (rows[-1] + 1) / CELLS < LOWEST:
+        return ()
+    ends = [(rows[0], rows[0] / CELLS), *((row, (row + 0.5) / CELLS) for row in rows)]
+    corners = [(spans[row][0] / CELLS, y) for row, y in reversed(ends)]
+    corners += [(spans[row][1] / CELLS, y) for row, y in ends]
+    return tuple(corners)
+
+
+def _under(box: Box, stands: Tensor) -> float:
+    """Return the mean score of the ground under the feet of a box."""
+    left, _, right, foot = (edge * CELLS for edge in box)
+    return stands[min(CELLS - 1, int(foot)), int(left) : int(right) + 1].mean().item()
+
+
+def scores_of(photograph: Image.Image) -> Tensor:
+    """Return for 16 x 16 cells whether things may stand, are below the horizon, and stand already.
+
+    (3, 16, 16): the first two, above 0 if so, come from one linear layer over the features of the
+    network for cut-outs, and the third, in [0, 1], from that network.
+    """
+    features, things = features_of(photograph)
+    stored = _weights()
+    scores = F.conv2d(features, stored["weight"][..., None, None], stored["bias"])
+    return torch.cat([scores, things], dim=1)[0]
+
+
+def features_of(photograph: Image.Image) -> tuple[Tensor, Tensor]:
+    """Return what the layer reads of a photograph, (1, C, 16, 16), and where its subject is."""
+    size, network = (SIDE_PX, SIDE_PX), cutout_network()
+    picture = photograph.convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    with torch.no_grad():
+        levels = network.levels(to_tensor(picture))
+        things = F.adaptive_avg_pool2d(network.decoder(levels).sigmoid(), CELLS)
+    fine, coarse = levels[LEVELS]
+    coarse = F.interpolate(coarse, size=fine.shape[2:], mode="bilinear")
+    y = ((torch.arange(CELLS) + 0.5) / CELLS - 0.5).view(1, 1, -1, 1).expand(1, 1, CELLS, CELLS)
+    return torch.cat([fine, coarse, 4 * y, 8 * y**2], dim=1), things
+
+
+def _widest(row: list[bool]) -> tuple[int, int]:
+    """Return where the longest run of cells begins and ends."""
+    best, first = (0, 0), 0
+    for cell, is_ground in enumerate([*row, False]):
+        if is_ground:
+            continue
+        best, first = max(best, (first, cell), key=lambda run: run[1] - run[0]), cell + 1
+    return best
+
+
+@functools.cache
+def _weights() -> dict[str, Tensor]:
+    return load_file(ASSETS / WEIGHTS)

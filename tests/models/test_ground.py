@@ -1,0 +1,51 @@
+"""Where subjects stand on the estimated ground of photographs."""
+
+import pytest
+import torch
+
+from swiftpie.geometry.ground import LEAST
+from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
+from swiftpie.models.ground import CAMERA_M, CELLS, box_on_ground, placed
+
+FLAT = torch.zeros(3, CELLS, CELLS)  # a horizon at half of the height, ground below, no thing
+FLAT[:2] = -1.0
+FLAT[:2, CELLS // 2 :] = 1.0
+
+
+@pytest.mark.parametrize("height_m", [0.6, 1.0, 1.75])
+def test_a_camera_held_by_people_sees_a_subject_at_its_usual_height(height_m):
+    (left, top, right, foot), doubt = placed(FLAT, (1.0, 2.0), height_m)
+    assert not doubt
+    assert foot > 0.5
+    assert (foot - top) / (foot - 0.5) * CAMERA_M == pytest.approx(height_m, rel=0.01)
+    assert (right - left) / (foot - top) == pytest.approx(0.5)
+
+
+def test_what_is_doubtful_is_said():
+    tiny, doubt = placed(FLAT, (1.0, 1.0), 0.03)
+    assert tiny[3] - tiny[1] == pytest.approx(LEAST)
+    assert "larger" in doubt
+    box, doubt = placed(-FLAT.abs(), (3.0, 1.0), 0.6)
+    assert min(box) >= 0
+    assert max(box) <= 1
+    assert "unsure" in doubt
+
+
+def test_a_subject_stands_beside_what_is_there_already():
+    full = FLAT.clone()
+    full[2, 8:12, 4:10] = 1.0
+    (left, *_), doubt = placed(full, (1.0, 1.0), 0.6)
+    assert not doubt
+    assert left > 10 / CELLS
+
+
+def test_feet_are_on_the_ground_of_the_packaged_photographs():
+    known, on = scene_library(), []
+    for name in known.names():
+        ground = known.ground(name, 0)
+        if ground is not None and not ground.is_near:
+            left, _, right, foot = box_on_ground(known.image(name), PHOTOGRAPH_PX, 1.0)
+            first, last = ground.span_at(foot)
+            rows = [y for _, y in ground.corners]
+            on.append(min(rows) < foot < max(rows) + 0.03 and first < (left + right) / 2 < last)
+    assert sum(on) > 0.8 * len(on)
