@@ -17,6 +17,7 @@ from swiftpie.mini.reading import read
 from swiftpie.mini.scenes import PHOTOGRAPH_PX
 from swiftpie.pipelines.filling import brightness
 from swiftpie.pipelines.request import Output, texts_of
+from swiftpie.types import Cutout
 from tests.parity.edit import photograph
 from tests.quick import thorough_but
 
@@ -62,6 +63,37 @@ def test_light_is_as_drawn_in_places_and_as_given_in_the_mean():
     assert brightness(gains * (before + 1)).mean() == pytest.approx(
         float(brightness(light * (before + 1)).mean()), rel=0.02
     )
+
+
+def test_the_light_of_a_photographed_place_is_what_changes_around_subjects(session, identity):
+    lights = {}
+    for setting in ("", "at night", "in winter", "in winter at night"):
+        request = request_of(identity, prompt=f"a dog on a beach {setting}", scene="beach")
+        (row,) = scene.scene_rows(session.components, request)
+        lights[setting] = row.light
+    assert torch.equal(lights[""], torch.ones(1, 3, 1, 1))
+    assert torch.equal(lights["in winter"], lights[""])  # snow is no light
+    assert lights["in winter at night"] is None
+    red, _, blue = lights["at night"].flatten()
+    assert red < blue < 0.9
+
+
+def test_fog_is_thinner_before_a_subject_than_beside_it(session, identity):
+    request = request_of(identity, prompt="a dog on a beach in fog", scene="beach")
+    (row,) = scene.scene_rows(session.components, request)
+    dark = torch.full((1, 3, *row.place.size[::-1]), -1.0)
+    half = torch.ones_like(dark[:, :1])
+    half[..., : half.shape[3] // 2] = 0
+    foggy = row.finished(dark, subjects=half) + 1
+    assert foggy[half.expand_as(foggy) > 0].mean() < 0.6 * foggy[half.expand_as(foggy) == 0].mean()
+
+
+def test_a_subject_that_its_photograph_cuts_is_placed_below_the_border(session, identity):
+    cut = replace(identity, cutouts=(Cutout("mask", 1.0, is_cut=True),))
+    for subject, is_below in ((identity, False), (cut, True)):
+        request = request_of(subject, prompt="a dog on a beach", scene="beach")
+        (row,) = scene.scene_rows(session.components, request)
+        assert (row.boxes[0][3] > 1) is is_below
 
 
 @pytest.mark.thorough

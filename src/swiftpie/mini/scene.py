@@ -407,12 +407,13 @@ def _light_between(before: Tensor, after: Tensor, alpha: Tensor, *, light: Tenso
         before: The subjects as their references show them.
         after: As they are drawn.
         alpha: Where they are, (1, 1, h, w).
-        light: By how much it changes each colour in the mean, (1, 3, 1, 1).
+        light: By how much it changes each colour, (1, 3, 1, 1), and their brightness in the mean.
     """
     old, new = (brightness((values + 1) / 2) for values in (before, after))
-    shading = log_ratio(new, old, alpha, LIGHT_PX).exp()
-    gains = light * shading * ((old * alpha).sum() + SURE) / ((old * shading * alpha).sum() + SURE)
-    nothing = torch.zeros_like(shading)
+    gains = light * log_ratio(new, old, alpha, LIGHT_PX).exp()
+    lit = (brightness(gains * (before + 1) / 2) * alpha).sum()
+    gains = gains * brightness(light) * ((old * alpha).sum() + SURE) / (lit + SURE)
+    nothing = torch.zeros_like(old)
     red, green, blue = gains.split(1, dim=1)
     return torch.cat([red, *[nothing] * 3, green, *[nothing] * 3, blue, gains - 1], dim=1)
 
