@@ -258,7 +258,9 @@ def _light_in(
         picture.resize((16, 16), Image.Resampling.BOX, box=part) for picture in (after, before)
     )
     lit, plain = (to_tensor(picture).mean(dim=(2, 3), keepdim=True) + 1 for picture in small)
-    return (lit + SURE) / (plain + SURE)
+    light = (lit + SURE) / (plain + SURE)
+    level = (brightness(lit) + SURE) / (brightness(plain) + SURE)
+    return light * level / brightness(light)
 
 
 @torch.no_grad()
@@ -390,7 +392,7 @@ def _enlarged(
     drawn = _own_colours(drawing, small[:, 3:], drawn_mask)
     known = 2 * colours_of(small) - 1
     seen = plan.rows[row]
-    if seen.light is not None and LOOK_WORDS.isdisjoint(seen.reading.tokens):
+    if seen.light is not None and LOOK_WORDS.isdisjoint(seen.reading.others):
         changes = _light_between(known, drawn, small[:, 3:], light=seen.light)
     else:
         changes = changes_between(known, drawn)
