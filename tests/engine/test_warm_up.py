@@ -14,6 +14,12 @@ def test_everything_that_a_model_can_is_done_once(session):
     assert asked["inversion"] + asked["reading"] > 0
 
 
+def test_a_size_that_is_the_usual_one_is_drawn_once(session):
+    fresh = Session(session.components)
+    list(warm_up(fresh))
+    assert fresh.cache.hits["text"] == 0
+
+
 def test_servers_prepare_for_several_at_once(session):
     fresh = Session(replace(session.components, has_fixed_sizes=True))
     stages = list(warm_up(fresh, size_px=(64, 64), together=(1, 2)))

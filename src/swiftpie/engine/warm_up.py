@@ -12,7 +12,7 @@ from swiftpie.imageio.images import sample_pictures
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import EditMethod, EditSettings
-from swiftpie.types import Identity
+from swiftpie.types import GenerationResult, Identity
 
 PROMPT, SOURCE_PROMPT = "a photo of a subject on a beach", "a photo of a subject in the snow"
 BY_INVERSION = EditSettings(method=EditMethod.INVERSION)
@@ -58,8 +58,8 @@ def warm_up(
     picture = load_image(sample_pictures(1)[0])
     preset = session.components.preset
     height, width = own = size_px or (preset.image_size_px, preset.image_size_px)
-    # Where a place is a photograph, pictures are as large as that.
-    sizes = (own, None) if size_px is None and preset.places_subjects else (own,)
+    # Where a place is a photograph, pictures are as large as that by default.
+    sizes = (None, own) if size_px is None and preset.places_subjects else (own,)
     scene = picture.convert("RGB").resize((width, height))
     shown: tuple[Subject, ...] = ()
     if "subject" in stages:
@@ -95,14 +95,18 @@ def _draw(
     count: int,
     sizes: Sequence[tuple[int, int] | None],
 ) -> None:
-    """Draw so many pictures in one pass, in each size."""
-    seeds = range(SEED, SEED + count)
+    """Draw so many pictures in one pass, in each size that none of them had by default."""
+    seeds, drawn = range(SEED, SEED + count), set[tuple[int, int]]()
     for size_px in sizes:
+        if size_px in drawn:
+            continue
         requests = [
             PersonalizeRequest(subjects=subjects, prompt=PROMPT, seeds=(seed,), size_px=size_px)
             for seed in seeds
         ]
-        session.draw_together(requests, makes_ready=count > 1)
+        results = session.draw_together(requests, makes_ready=count > 1)
+        pictures = [each.images for each in results if isinstance(each, GenerationResult)]
+        drawn |= {image.size[::-1] for images in pictures for image in images}
 
 
 def _encoded(session: Session, picture: Image.Image) -> Identity:

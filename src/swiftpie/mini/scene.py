@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from types import EllipsisType
 from typing import NamedTuple
 
 import torch
@@ -54,8 +55,11 @@ from swiftpie.types import GenerationResult, Identity
 RIM_PX = 1  # what is left out of an outline
 LIGHT_PX = 4.0  # deviation of a blur of the drawn light
 AROUND = 0.1  # of the picture, around subjects: how far it tells what light falls on them
+AROUND_PX = 12  # at least, between a subject and the end of the part that is worked on
+STEP_PX = 16  # about, between ends of such parts: coarse cells within are those of the whole
 NIGHT_SHARE = 0.87  # of a drawn subject by night, which else keeps 15 % more light than its place
 CLEARER = 0.6  # share of the fog that is not before subjects, which stand near, but behind them
+Part = tuple[EllipsisType, slice, slice]  # rows and columns of a picture
 LARGE = 1.5  # times the pixels that the model was trained on are a large picture
 
 
@@ -220,10 +224,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             share = share_of(noise)
             name = place_of(request, reading, share)
             view = WHOLE if found is None else found.view
-            large = (round(size[0] / (view[2] - view[0])), round(size[1] / (view[3] - view[1])))
-            picture = scene_library().dealt(name, share, large)
-            corner = (round(view[0] * large[0]), round(view[1] * large[1]))
-            picture = picture.crop((*corner, corner[0] + size[0], corner[1] + size[1]))
+            picture = scene_library().dealt(name, share, size, view=view)
         is_photo = name is None or scene_library().is_photographed(name)
         shown = None if is_photo else name  # the network knows how drawings of a place look
         setting = reading.shown_setting
@@ -281,9 +282,12 @@ def _finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Generatio
         if not row.is_ground:
             outlines = [(opacity, torch.zeros_like(shadow)) for opacity, shadow in outlines]
         drawing = _textured(plan, row, index, drawing)
-        picture, mask = put_before(to_tensor(row.place), drawing, drawn_mask, outlines)
-        masks[index] = mask_to_pil(mask)[0]
-        picture = row.finished(picture, subjects=mask)
+        picture, alpha = with_shadows(to_tensor(row.place), outlines)
+        part, _ = _parts_around(alpha, plan.size)
+        colours = own_colours(drawing[part], alpha[part], drawn_mask[part])
+        picture[part] = torch.lerp(picture[part], colours, alpha[part])
+        masks[index] = mask_to_pil(alpha)[0]
+        picture = row.finished(picture, subjects=alpha)
         if is_tensor:
             pixels[index] = picture
         else:
@@ -304,27 +308,28 @@ def at_night(drawing: Tensor) -> Tensor:
     return (drawing + 1) * NIGHT_SHARE - 1
 
 
-def put_before(
-    place: Tensor, drawing: Tensor, drawn_mask: Tensor, outlines: Sequence[tuple[Tensor, Tensor]]
-) -> tuple[Tensor, Tensor]:
-    """Return a place with the subjects of a drawing before it, and the mask of the subjects.
+def with_shadows(place: Tensor, outlines: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Return a place in the shadow of subjects, and where these are, (1, 1, H, W).
 
     Args:
         place: The empty place, (1, 3, H, W) in [-1, 1].
-        drawing: The subjects before another background, (1, 3, H, W) in [-1, 1].
-        drawn_mask: Where the model drew them, (1, 1, H, W).
         outlines: Of each subject, as `outline_of` returns them; the last one stands in front.
     """
-    ground, alpha = (place + 1) / 2, torch.zeros_like(drawn_mask)
+    light, alpha = torch.ones_like(place[:, :1]), torch.zeros_like(place[:, :1])
     for opacity, shadow in outlines:
-        ground = ground * (1 - shadow * (1 - alpha))
+        light = light * (1 - shadow * (1 - alpha))
         alpha = alpha + opacity - alpha * opacity
-    colours = _own_colours(drawing, alpha, drawn_mask)
-    return torch.lerp(2 * ground - 1, colours, alpha), alpha
+    return (place + 1) * light - 1, alpha
 
 
-def _own_colours(drawing: Tensor, alpha: Tensor, drawn_mask: Tensor) -> Tensor:
-    """Return the colours (1, 3, H, W) in [-1, 1] of drawn subjects, carried on past their rims."""
+def own_colours(drawing: Tensor, alpha: Tensor, drawn_mask: Tensor) -> Tensor:
+    """Return the colours (1, 3, H, W) in [-1, 1] of drawn subjects, carried on past their rims.
+
+    Args:
+        drawing: The subjects before another background, (1, 3, H, W) in [-1, 1].
+        alpha: Where they are, (1, 1, H, W).
+        drawn_mask: Where the model drew them, (1, 1, H, W).
+    """
     low, high = INSIDE
     inside = ((torch.minimum(alpha, drawn_mask) - low) / (high - low)).clamp(0, 1)
     colours = extrapolate((drawing + 1) / 2, -dilated(-inside, RIM_PX))
@@ -373,31 +378,56 @@ def _enlarged(
 ) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
     """Return one drawing, where subjects are in it, and their outlines, at the size of the picture.
 
-    The references have the detail, and the drawing (1, 3, h, w) has light and colours.
+    The references have the detail, and the drawing (1, 3, h, w) has light and colours. Away from
+    the subjects it stays black.
     """
-    small = drawing.new_zeros(1, 4, *drawing.shape[2:])  # all subjects, premultiplied
-    large = drawing.new_zeros(1, 4, *plan.size)
-    large_mask = resize_mask(drawn_mask, plan.size)
-    outlines = []
+    cells, frames = (drawing.shape[2], drawing.shape[3]), []
+    small = drawing.new_zeros(1, 4, *cells)  # all subjects, premultiplied
     for number, subject in enumerate(plan.subjects):
-        layout, light = _placed_in(plan, number, row)
         reference = SubjectReference(
-            subject.pixels[:1], subject.mask[:1], subject.large, layout, light
+            subject.pixels[:1], subject.mask[:1], subject.large, *_placed_in(plan, number, row)
         )
-        placed = reference.placed()
-        one, detailed = placed.at((drawing.shape[2], drawing.shape[3])), placed.at(plan.size)
+        frames.append(reference.placed())
+        one = frames[-1].at(cells)
         small = one + (1 - one[:, 3:]) * small
-        large = detailed + (1 - detailed[:, 3:]) * large
-        outlines.append(with_shadow(detailed[:, 3:], layout, light, large_mask))
-    drawn = _own_colours(drawing, small[:, 3:], drawn_mask)
-    known = 2 * colours_of(small) - 1
-    seen = plan.rows[row]
+    part, place = _parts_around(small[:, 3:], plan.size)
+    large_mask, outlines = resize_mask(drawn_mask, plan.size), []
+    small, large = small[part], torch.zeros_like(large_mask[place])
+    for frame in frames:
+        one = frame.at(plan.size)
+        outlines.append(with_shadow(one[:, 3:], frame.layout, frame.lighting, large_mask))
+        large = one[place] + (1 - one[place][:, 3:]) * large
+    drawn = own_colours(drawing[part], small[:, 3:], drawn_mask[part])
+    known, seen = 2 * colours_of(small) - 1, plan.rows[row]
     if seen.light is not None and LOOK_WORDS.isdisjoint(seen.reading.others):
         changes = _light_between(known, drawn, small[:, 3:], light=seen.light)
     else:
         changes = changes_between(known, drawn)
-    changes = F.interpolate(changes, plan.size, mode="bilinear", align_corners=False)
-    return apply_maps(changes, 2 * colours_of(large) - 1).clamp(-1, 1), large_mask, outlines
+    changes = F.interpolate(changes, large.shape[2:], mode="bilinear", align_corners=False)
+    colours = apply_maps(changes, 2 * colours_of(large) - 1).clamp(-1, 1)
+    enlarged = drawing.new_full((1, 3, *plan.size), -1)
+    enlarged[place] = colours
+    return enlarged, large_mask, outlines
+
+
+def _parts_around(opacity: Tensor, size: tuple[int, int]) -> tuple[Part, Part]:
+    """Return the part of a picture around subjects, and the same part of one of another `size`.
+
+    Both parts end between pixels. `opacity`, (1, 1, h, w), is where the subjects are.
+    """
+    ends = []
+    for axis, pixels in zip((2, 3), size, strict=True):
+        count = opacity.shape[axis]
+        steps = math.gcd(count, pixels)
+        while steps % 2 == 0 and count // steps < STEP_PX:
+            steps //= 2
+        seen = opacity.amax(dim=5 - axis).flatten().nonzero()
+        low, high = (int(seen[0]), int(seen[-1]) + 1) if len(seen) else (0, count)
+        first = max(0, math.floor((low - AROUND_PX) * steps / count))
+        last = min(steps, math.ceil((high + AROUND_PX) * steps / count))
+        ends.append([slice(first * n // steps, last * n // steps) for n in (count, pixels)])
+    (rows, large_rows), (columns, large_columns) = ends
+    return (..., rows, columns), (..., large_rows, large_columns)
 
 
 def _light_between(before: Tensor, after: Tensor, alpha: Tensor, *, light: Tensor) -> Tensor:

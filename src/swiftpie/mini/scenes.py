@@ -217,20 +217,33 @@ class Scenes:
                         found.append((rank, NamedPlace(name, begin, end, head, is_bare)))
         return max(found)[1] if found else None
 
-    def dealt(self, name: str, share: float, size: tuple[int, int]) -> "Image.Image":
+    def dealt(
+        self,
+        name: str,
+        share: float,
+        size: tuple[int, int],
+        *,
+        view: tuple[float, float, float, float] = (0, 0, 1, 1),
+    ) -> "Image.Image":
         """Return one of the pictures of a place cut to width and height; drawings also mirrored.
 
         Args:
             name: The place.
             share: Uniform in [0, 1], which chooses.
             size: Width and height in pixels.
+            view: Left, top, right and bottom in [0, 1] of the part of a photograph that is shown.
         """
         from PIL import Image, ImageOps
 
         if self.is_photographed(name):
             photograph = self.image(name, self._dealt_number(name, share))
+            wider = size[0] * photograph.height / (size[1] * photograph.width)
+            wide, high = photograph.width * min(1, wider), photograph.height * min(1, 1 / wider)
             # Of a wider picture the sky goes, and the ground stays.
-            return ImageOps.fit(photograph, size, Image.Resampling.BICUBIC, centering=(0.5, 1.0))
+            left, top = (photograph.width - wide) / 2, photograph.height - high
+            first = (left + view[0] * wide, top + view[1] * high)
+            last = (left + view[2] * wide, top + view[3] * high)
+            return photograph.resize(size, Image.Resampling.BICUBIC, box=(*first, *last))
         count = 2 * self.count(name)
         number = min(int(count * share), count - 1)
         # A place is as sharp as one drawn at this size; bicubic makes it 6 % sharper.
