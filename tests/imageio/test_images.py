@@ -237,6 +237,7 @@ def test_contact_sheet_holds_all_rows_under_their_captions():
     assert sheet.size == (40, 40)
     assert sheet.getpixel((10, 10)) == (255, 0, 0)
     assert sheet.getpixel((30, 10)) == (255, 255, 255)
+    assert contact_sheet([rows[0][:1]], cell_px=20).size == (20, 10)  # no empty bars
     captioned = contact_sheet(rows, cell_px=20, captions=("one", "two"))
     assert captioned.height > sheet.height
     assert captioned.convert("L").getextrema()[0] < 128

@@ -146,25 +146,30 @@ def crop_square(photo: Image.Image, mask: Tensor, *, fill: float) -> tuple[Tenso
 def contact_sheet(
     rows: Sequence[Sequence[Image.Image]], *, cell_px: int, captions: Sequence[str] = ()
 ) -> Image.Image:
-    """Return one white picture with all `rows`, each picture fitted into a square cell.
+    """Return one white picture with all `rows`, each picture fitted into a cell.
 
     Args:
         rows: pictures; transparency shows the white ground.
-        cell_px: side of a cell.
+        cell_px: width of a cell, and its height at most; a row is as high as its highest picture.
         captions: words above the columns.
     """
-    header = CAPTION_PX if captions else 0
+    header, side = CAPTION_PX if captions else 0, (cell_px, cell_px)
     num_columns = max((len(row) for row in rows), default=1)
-    sheet = Image.new("RGB", (num_columns * cell_px, header + len(rows) * cell_px), "white")
+    cells = [
+        [ImageOps.contain(image.convert("RGBA"), side, Image.Resampling.LANCZOS) for image in row]
+        for row in rows
+    ]
+    heights = [max((cell.height for cell in row), default=0) for row in cells]
+    sheet = Image.new("RGB", (num_columns * cell_px, header + sum(heights)), "white")
     draw = ImageDraw.Draw(sheet)
     for column, caption in enumerate(captions):
         draw.text((column * cell_px + 4, 3), caption, fill="black")
-    for y, row in enumerate(rows):
-        for x, image in enumerate(row):
-            size = (cell_px, cell_px)
-            cell = ImageOps.contain(image.convert("RGBA"), size, Image.Resampling.LANCZOS)
-            margin_x, margin_y = (cell_px - cell.width) // 2, (cell_px - cell.height) // 2
-            sheet.paste(cell, (x * cell_px + margin_x, header + y * cell_px + margin_y), cell)
+    top = header
+    for row, height in zip(cells, heights, strict=True):
+        for x, cell in enumerate(row):
+            margin_x, margin_y = (cell_px - cell.width) // 2, (height - cell.height) // 2
+            sheet.paste(cell, (x * cell_px + margin_x, top + margin_y), cell)
+        top += height
     return sheet
 
 

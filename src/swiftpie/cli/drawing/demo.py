@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from swiftpie.types import GenerationResult
 
 PRESET = "mini"
-CELL_PX = 256
+CELL_PX = 320
 LIGHTS = ("by day", "at sunset", "at night", "in rain, fog or snow")
 
 app = typer.Typer()
