@@ -11,11 +11,9 @@ from PIL import Image
 
 from swiftpie import CapabilityError, InputError, PersonalizeRequest, Subject
 from swiftpie.mini import scene
-from swiftpie.mini.changes import apply_maps
 from swiftpie.mini.placing import picture_size
 from swiftpie.mini.reading import read
 from swiftpie.mini.scenes import PHOTOGRAPH_PX
-from swiftpie.pipelines.filling import brightness
 from swiftpie.pipelines.request import Output, texts_of
 from swiftpie.types import Cutout
 from tests.parity.edit import photograph
@@ -48,34 +46,6 @@ def test_outside_of_the_subject_the_place_is_the_relit_scene(session, identity, 
         subject[: size_px[0] // 4] == 0
     ].all()
     assert (np.abs(apart).max(axis=-1) > 8)[subject > 250].mean() > 0.5
-
-
-def test_light_is_as_drawn_in_places_and_as_given_in_the_mean():
-    before, alpha = 2 * torch.rand(1, 3, 32, 32) - 1, torch.ones(1, 1, 32, 32)
-    sides = torch.linspace(0.5, 1.5, 32).view(1, 1, 1, 32) * torch.tensor([1.0, 0.6, 0.9]).view(
-        1, 3, 1, 1
-    )
-    light = torch.tensor([0.8, 0.6, 0.4]).view(1, 3, 1, 1)
-    maps = scene._light_between(before, (before + 1) * sides - 1, alpha, light=light)
-    gains = (apply_maps(maps, before) + 1) / (before + 1)
-    assert (gains[..., -1] > 1.5 * gains[..., 0]).all()
-    assert torch.allclose(gains / gains[:, :1], (light / light[:, :1]).expand_as(gains), atol=1e-3)
-    assert brightness(gains * (before + 1)).mean() == pytest.approx(
-        float(brightness(light * (before + 1)).mean()), rel=0.02
-    )
-
-
-def test_the_light_of_a_photographed_place_is_what_changes_around_subjects(session, identity):
-    lights = {}
-    for setting in ("", "at night", "in winter", "in winter at night"):
-        request = request_of(identity, prompt=f"a dog on a beach {setting}", scene="beach")
-        (row,) = scene.scene_rows(session.components, request)
-        lights[setting] = row.light
-    assert torch.equal(lights[""], torch.ones(1, 3, 1, 1))
-    assert torch.equal(lights["in winter"], lights[""])  # snow is no light
-    assert lights["in winter at night"] is None
-    red, _, blue = lights["at night"].flatten()
-    assert red < blue < 0.9
 
 
 def test_fog_is_thinner_before_a_subject_than_beside_it(session, identity):

@@ -25,7 +25,7 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import Layout, to_affine
 from swiftpie.geometry.relief import height
 from swiftpie.geometry.shading import Lighting, dilated, outline_of, with_shadow
-from swiftpie.imageio.images import SURE, extrapolate, mask_to_pil, plane, to_pil, to_tensor
+from swiftpie.imageio.images import extrapolate, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask
 from swiftpie.mini.changes import apply_maps, changes_between
 from swiftpie.mini.compositing import INSIDE, WHOLE, SubjectReference, colours_of, shrunk_into
@@ -36,12 +36,10 @@ from swiftpie.mini.reading import Reading, read, read_all
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
-from swiftpie.mini.words import FOG, LOOK_WORDS, NIGHT, PLAIN, SceneSetting
+from swiftpie.mini.words import FOG, NIGHT
 from swiftpie.noise import draw_noise, share_of
-from swiftpie.pipelines.compositing import log_ratio
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.draw import Plan
-from swiftpie.pipelines.filling import brightness
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
     Output,
@@ -53,8 +51,6 @@ from swiftpie.pipelines.techniques.personalize import check_subjects, has_own_si
 from swiftpie.types import GenerationResult, Identity
 
 RIM_PX = 1  # what is left out of an outline
-LIGHT_PX = 4.0  # deviation of a blur of the drawn light
-AROUND = 0.1  # of the picture, around subjects: how far it tells what light falls on them
 AROUND_PX = 12  # at least, between a subject and the end of the part that is worked on
 STEP_PX = 16  # about, between ends of such parts: coarse cells within are those of the whole
 NIGHT_SHARE = 0.87  # of a drawn subject by night, which else keeps 15 % more light than its place
@@ -74,7 +70,6 @@ class SceneRow(NamedTuple):
     is_ground: bool  # whether subjects stand on it, and cast shadows
     noise: Tensor  # (1, 32, 32, 32) that the weather follows
     boxes: tuple[Box | None, ...]  # in which subjects stand; None: the model places them
-    light: Tensor | None  # (1, 3, 1, 1), by which a setting changes colours; None: as drawn
 
     def finished(self, picture: Tensor, *, subjects: Tensor | None = None) -> Tensor:
         """Return a picture (1, 3, H, W) in [-1, 1] behind the weather, as the art it shall be.
@@ -231,37 +226,8 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         place = relight(picture, setting, noise=noise, place=shown, run=components.run)
         is_ground = name is None or scene_library().is_ground(name)
         boxes = (None,) * len(request.subjects) if found is None else found.boxes
-        light = _light_in(setting, picture, place, boxes) if is_photo else None
-        rows.append(SceneRow(reading, seed, place, name, is_photo, is_ground, noise, boxes, light))
+        rows.append(SceneRow(reading, seed, place, name, is_photo, is_ground, noise, boxes))
     return rows
-
-
-def _light_in(
-    setting: SceneSetting, before: Image.Image, after: Image.Image, boxes: Sequence[Box | None]
-) -> Tensor | None:
-    """Return by how much the light of a setting changes each colour of a photograph, (1, 3, 1, 1).
-
-    None where snow or leaves change them as well. What is around the subjects tells it.
-    """
-    if setting == PLAIN._replace(season=setting.season):
-        return torch.ones(1, 3, 1, 1)
-    if setting.season != PLAIN.season:
-        return None
-    known = [box for box in boxes if box is not None] or [WHOLE]
-    lefts, tops, rights, bottoms = zip(*known, strict=True)
-    part = (
-        max(0.0, min(lefts) - AROUND) * after.width,
-        max(0.0, min(tops) - AROUND) * after.height,
-        min(1.0, max(rights) + AROUND) * after.width,
-        min(1.0, max(bottoms) + AROUND) * after.height,
-    )
-    small = (
-        picture.resize((16, 16), Image.Resampling.BOX, box=part) for picture in (after, before)
-    )
-    lit, plain = (to_tensor(picture).mean(dim=(2, 3), keepdim=True) + 1 for picture in small)
-    light = (lit + SURE) / (plain + SURE)
-    level = (brightness(lit) + SURE) / (brightness(plain) + SURE)
-    return light * level / brightness(light)
 
 
 @torch.no_grad()
@@ -398,11 +364,7 @@ def _enlarged(
         outlines.append(with_shadow(one[:, 3:], frame.layout, frame.lighting, large_mask))
         large = one[place] + (1 - one[place][:, 3:]) * large
     drawn = own_colours(drawing[part], small[:, 3:], drawn_mask[part])
-    known, seen = 2 * colours_of(small) - 1, plan.rows[row]
-    if seen.light is not None and LOOK_WORDS.isdisjoint(seen.reading.others):
-        changes = _light_between(known, drawn, small[:, 3:], light=seen.light)
-    else:
-        changes = changes_between(known, drawn)
+    changes = changes_between(2 * colours_of(small) - 1, drawn)
     changes = F.interpolate(changes, large.shape[2:], mode="bilinear", align_corners=False)
     colours = apply_maps(changes, 2 * colours_of(large) - 1).clamp(-1, 1)
     enlarged = drawing.new_full((1, 3, *plan.size), -1)
@@ -428,26 +390,6 @@ def _parts_around(opacity: Tensor, size: tuple[int, int]) -> tuple[Part, Part]:
         ends.append([slice(first * n // steps, last * n // steps) for n in (count, pixels)])
     (rows, large_rows), (columns, large_columns) = ends
     return (..., rows, columns), (..., large_rows, large_columns)
-
-
-def _light_between(before: Tensor, after: Tensor, alpha: Tensor, *, light: Tensor) -> Tensor:
-    """Return the change from `before` to `after`, (1, 3, h, w) in [-1, 1], by `light`, as maps.
-
-    How much of it falls where is as drawn. What else a drawing changes is an error.
-
-    Args:
-        before: The subjects as their references show them.
-        after: As they are drawn.
-        alpha: Where they are, (1, 1, h, w).
-        light: By how much it changes each colour, (1, 3, 1, 1), and their brightness in the mean.
-    """
-    old, new = (brightness((values + 1) / 2) for values in (before, after))
-    gains = light * log_ratio(new, old, alpha, LIGHT_PX).exp()
-    lit = (brightness(gains * (before + 1) / 2) * alpha).sum()
-    gains = gains * brightness(light) * ((old * alpha).sum() + SURE) / (lit + SURE)
-    nothing = torch.zeros_like(old)
-    red, green, blue = gains.split(1, dim=1)
-    return torch.cat([red, *[nothing] * 3, green, *[nothing] * 3, blue, gains - 1], dim=1)
 
 
 def names_of(rows: Sequence[SceneRow]) -> str:
