@@ -124,9 +124,9 @@ def grid(
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
-    """Draw held-out subjects in their five uses, as one picture with labels.
+    """Draw held-out subjects in their uses, as one picture with labels.
 
-    In a place, from a side, in a colour or of a material, as art, and with something; the seed
+    In a place, from a side, in a colour or of a material, and as art; the seed
     deals subjects and wishes, as for `world`, and no option picks them. The first column shows the
     references.
     """
