@@ -280,13 +280,13 @@ def test_points_say_what_is_the_subject_and_what_is_not():
 def test_the_whole_picture_is_the_subject_on_request():
     found = cut_out(photo(star()), Search(CutoutMethod.NONE))
     assert found.mask.min() == 1
-    assert found.how == (CutoutMethod.NONE, None)
+    assert found.how == Cutout(CutoutMethod.NONE, None)
 
 
 def test_transparency_is_sure_and_hints_look_past_it():
     image = photo(star())
     image.putalpha(ellipse())
-    assert cut_out(image).how == (CutoutMethod.TRANSPARENCY, 1.0)
+    assert cut_out(image).how == Cutout(CutoutMethod.TRANSPARENCY, 1.0)
     found = cut_out(image, Search(box=(0.15, 0.05, 0.85, 0.95)))
     assert found.how.way == CutoutMethod.NETWORK
     assert iou(found.mask, as_mask(star())).item() > 0.9
@@ -300,7 +300,7 @@ def test_colour_is_the_last_resort_and_is_reported(caplog):
     assert find(image).max() < 0.5  # the network sees nothing
     caplog.clear()
     found = cut_out(image, name="hut.jpg")
-    assert found.how == (CutoutMethod.COLOUR, None)
+    assert found.how == Cutout(CutoutMethod.COLOUR, None)
     assert iou(found.mask, as_mask(truth)).item() > 0.9
     assert "The subject of 'hut.jpg' was cut out by colour alone" in caplog.text
     assert "swiftpie cutout" not in caplog.text  # who runs it reads this, too
