@@ -229,6 +229,7 @@ def test_the_model_starts_from_the_noise_of_the_answer(session, benchmark, drawn
         prompt=case.prompt,
         noise=noise,
         output=Output.PIXELS,
+        **benchmark.posture(case),
     )
     from_words = dict(WorldDrawer(session, benchmark, SceneSource.WORDS).draw(case, {"model"}))
     assert to_pil(session.draw(request).tensor)[0] == from_words["model"]
