@@ -40,7 +40,8 @@ def box_on_ground(
     """Return the box of a subject that stands on the estimated ground of a photograph.
 
     It stands beside what the network for cut-outs finds there, if there is ground. Where the ground
-    is unsure it stands low, in the estimated scale. A warning names what is doubtful about the box.
+    is unsure, so is the scale, and it stands low, as a thing of unknown height. A warning names
+    what is doubtful about the box.
 
     Args:
         photograph: Any size.
@@ -77,7 +78,7 @@ def placed(scores: Tensor, extent: tuple[float, float], height_m: float | None) 
     else:
         first, end = _widest((~is_before[-1]).tolist())
         corners = tuple((x / CELLS, y) for x, y in ((first, FLOOR), (end, FLOOR)))
-        box = stand(Ground(corners, metre, is_near), extent, tall, share=0.5, x=0.5)
+        box = stand(Ground(corners, metre, is_near), extent, None, share=0.5, x=0.5)
         return box, UNSURE
     seen = tall * (1 - MARGIN - top) / camera
     if seen * MOST_OFF < LEAST:
