@@ -643,7 +643,7 @@ class Session:
                 prompt calls it, else at 0.6 m. A linear layer over features of the cut-out network
                 estimates ground and horizon, for a camera 1.6 m above the ground. In photographs
                 of other places than it learned from, 191 of 223 subjects stood on the ground and
-                200 had their height within a factor 1.5. Where it is unsure, a warning says so, and
+                198 had their height within a factor 1.5. Where it is unsure, a warning says so, and
                 the subject stands low in the picture.
             view: Yaw and pitch in degrees from which it is seen.
             seed: Random by default, and the result holds it.
