@@ -23,7 +23,6 @@ SLOW_S = 1200  # for what takes minutes on a laptop, or loads large weights
 
 
 def pytest_addoption(parser):
-    """Let CI run a part of the longer tests."""
     parser.addoption("--part", type=int, choices=range(PARTS), help=f"of {PARTS}, by file")
 
 
@@ -54,13 +53,11 @@ def _commands_are_built_once():
 
 @pytest.fixture(scope="session")
 def session():
-    """The embedded model, drawing its smaller pictures: a quarter of the work."""
     return swiftpie.load("mini", size_px=128)
 
 
 @pytest.fixture(scope="session")
 def subjects():
-    """The sprites inside the package."""
     from swiftpie_lab.data.subjects import sample_subjects
 
     return sample_subjects()
@@ -68,7 +65,6 @@ def subjects():
 
 @pytest.fixture(scope="session")
 def sprite(subjects):
-    """A held-out subject as an RGBA picture."""
     import torch
     from PIL import Image
 
@@ -80,5 +76,4 @@ def sprite(subjects):
 
 @pytest.fixture(scope="session")
 def identity(session, sprite):
-    """The subject of `sprite`, encoded."""
     return session.encode_identity(sprite)

@@ -49,7 +49,6 @@ def installation(unet):
 
 @pytest.fixture
 def condition(latents, installation):
-    """A condition in which both branches speak."""
     generator = torch.Generator().manual_seed(3)
     batch = len(latents)
     silent = silent_condition(latents, width=WIDTH)
@@ -75,8 +74,6 @@ def condition(latents, installation):
 
 @pytest.fixture
 def predict(unet, latents, text):
-    """Run the U-Net with a condition, or with none where its own processors are in place."""
-
     def run(condition=None, notes=None, rows=slice(None)):
         keywords = {}
         if condition is not None:

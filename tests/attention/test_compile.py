@@ -32,7 +32,6 @@ def _fresh_compiler():
 
 
 def full_size(**changes):
-    """A U-Net with the layers of published ones."""
     denoiser = UNetDenoiser(
         tiny_unet(**changes),
         Plan(token_width=WIDTH, gate=0.5),
@@ -94,7 +93,6 @@ def random_call(call, *, channels, width, aligned, keys):
 
 
 def assert_one_graph(denoiser, backend, **sizes):
-    """Call `denoiser` compiled and plain, always with other values, and compare."""
     noted = {}
     denoiser(*random_call(0, keys={}, **sizes), noted)
     keys = {name: noted[name].shape[1:] for name in denoiser.installation.detail}

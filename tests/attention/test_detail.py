@@ -135,7 +135,6 @@ def test_coarser_grids_keep_all_keys(layer, processor):
 
 @pytest.fixture
 def untrained():
-    """The joint form of public adapters: the layer reads references as it reads itself."""
     return DetailAttention(
         "x", width=24, heads=3, gate=0.0, merge=Merge.JOINT, own_projections=False
     ).requires_grad_(False)

@@ -18,7 +18,6 @@ FORMS = [STYLE, LAYOUT, {**STYLE, **LAYOUT}, {"mid": 0.7, "up": {"block_1": 0.5}
 
 
 def as_lists(form):
-    """The form as diffusers copies it."""
     if hasattr(form, "items"):
         return {name: as_lists(value) for name, value in form.items()}
     return list(form) if isinstance(form, tuple) else form

@@ -161,7 +161,6 @@ ROWS = torch.ones(2)
 
 
 def numbers(shaping, step, part="up_blocks"):
-    """Kind, strength and level of each change of a part."""
     return [
         (
             operation.kind,

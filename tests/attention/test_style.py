@@ -59,8 +59,6 @@ class Equations:
 
 
 class Networks:
-    """The same random U-Net twice, and a picture that ours has looked at."""
-
     def __init__(self, backbone, merge=Merge.DECOUPLED):
         self.theirs = tiny_unet(backbone, is_shallow=True).double()
         self.unet = tiny_unet(backbone, is_shallow=True)

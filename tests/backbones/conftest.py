@@ -67,7 +67,6 @@ def audited():
 
 @pytest.fixture
 def lookups(audited):
-    """The globals that pickles looked up in this test."""
     seen = []
     audited.append(seen)
     yield seen

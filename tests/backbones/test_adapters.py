@@ -48,7 +48,6 @@ def adapter_file(folder, name):
 
 
 def queries(unet):
-    """The weights of one layer that LoRA changes."""
     return unet.get_submodule("mid_block.attentions.0.transformer_blocks.0.attn2").to_q.weight
 
 

@@ -73,7 +73,6 @@ CHOICES = [  # of the folders of one family, or of all where a path says which
 
 @pytest.fixture(scope="module")
 def folders(place, tiny, tmp_path_factory):
-    """Pipelines of every family, whose weights are damaged: they are not read."""
     root = shutil.copytree(place, tmp_path_factory.mktemp("damaged") / "folders")
     for preset in (DREAMLITE, KLEIN, SANA, SDXS):
         shutil.copytree(tiny(preset.family), root / preset.family)
@@ -146,7 +145,6 @@ def test_damaged_folders_are_refused(place, tiny, tmp_path, preset, name, damage
 
 @pytest.fixture(scope="module")
 def sessions(tiny):
-    """A session of each family that is used as it was published, each loaded once."""
     presets = {preset.family: preset for preset in (DREAMLITE, KLEIN, SANA, SDXS)}
     loaded = {}
 

@@ -11,7 +11,6 @@ MIB = 1 << 20
 
 @pytest.fixture
 def limits(tmp_path, monkeypatch):
-    """Empty folders in place of those in which the system writes limits."""
     for name in ("GROUP", "PROCESS"):
         (tmp_path / name).mkdir()
         monkeypatch.setattr(machine, name, tmp_path / name)

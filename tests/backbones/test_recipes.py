@@ -95,7 +95,6 @@ def test_a_recipe_that_is_a_value_loads_what_it_says():
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty cache of the hub and of releases."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("SWIFTPIE_HOME", str(tmp_path / "home"))
 
@@ -121,7 +120,6 @@ def put(recipe, *, but=(), size=10):
 
 
 def put_settings(folder, *, is_text):
-    """Write what a network has besides its weights."""
     (folder / "config.json").write_text("{}")
     if is_text:
         tokenizer = folder.with_name(settling.tokenizer_of(folder.name))

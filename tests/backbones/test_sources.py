@@ -17,7 +17,6 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A tiny pipeline as a folder, and as a snapshot in the cache of the hub."""
     root = tmp_path_factory.mktemp("hub")
     tiny_models.make_pipeline(root / "pipeline", "sd21", is_shallow=True)
     tiny_models.make_own_adapter(root / "own.safetensors", "sd21", is_shallow=True)
@@ -26,7 +25,6 @@ def root(tmp_path_factory):
 
 
 def cached(home):
-    """Make the folder of snapshots of a repository in a cache of the hub."""
     repository = home / "hub" / "models--stabilityai--sd-turbo"
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(REVISION)

@@ -25,7 +25,6 @@ INDEX = {
 
 
 def make_pipeline(folder):
-    """Write the networks of a pipeline into `folder` and return it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
         unet().save_pretrained(folder / "unet")
@@ -103,7 +102,6 @@ def language_model():
 
 
 def tokenizer():
-    """A token for every byte, and those around what is said."""
     return Qwen2Tokenizer(
         vocab=vocabulary(), merges=[], pad_token=SPECIAL[0], extra_special_tokens=list(SPECIAL[1:])
     )

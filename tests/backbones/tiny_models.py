@@ -66,7 +66,6 @@ def make_pipeline(folder, family, *, variant=None, is_shallow=False):
 
 
 def scheduler_of(family):
-    """The scheduler that comes with published weights of one step."""
     betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
     if family == "sdxs":
         return DEISMultistepScheduler(**betas, steps_offset=1)
@@ -97,7 +96,6 @@ def make_public_adapter(path, family, *, name=None, is_shallow=False):
 
 
 def make_own_adapter(path, family, *, is_shallow=False, **changes):
-    """Write a SwiftPie adapter whose branches are both active, and return its path."""
     unet = tiny_unet(family, is_shallow=is_shallow)
     adapter = read_ip_adapter(adapter_tensors(ADAPTERS[family], unet))
     settings = {"gate": 0.5, "semantic": UP_AND_MIDDLE, "detail": UP_AND_MIDDLE} | changes
@@ -116,7 +114,6 @@ def make_own_adapter(path, family, *, is_shallow=False, **changes):
 
 
 def make_unet(folder, family, *, seed=5, is_shallow=False):
-    """Write a U-Net alone, other than the pipeline's, into `folder` and return it."""
     unet = tiny_unet(family, is_shallow=is_shallow)
     torch.manual_seed(seed)
     with torch.no_grad():
@@ -160,7 +157,6 @@ def save_whole(pipeline, folder, *, tokenizer, pieces=False):
 
 
 def outspoken(network):
-    """Return a network whose fresh matrices, which hardly say anything, are drawn anew."""
     for weight in network.parameters():
         if weight.ndim == 2:
             nn.init.normal_(weight, std=1.5 * weight.shape[1] ** -0.5)
@@ -168,7 +164,6 @@ def outspoken(network):
 
 
 def tiny_autoencoder():
-    """A variational autoencoder that shrinks eight times."""
     return AutoencoderKL(
         block_out_channels=(8, 8, 8, 8),
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -212,12 +207,10 @@ def text_tower(kind, width):
 
 
 def tiny_tokenizer():
-    """A CLIP tokenizer that knows letters only."""
     return CLIPTokenizer(vocab=vocabulary(), merges=[], model_max_length=77)
 
 
 def vocabulary():
-    """Letters, letters that end a word, and the tokens around a prompt."""
     letters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
     tokens = [*letters, *(f"{letter}</w>" for letter in letters), *TOKENS]
     return {token: number for number, token in enumerate(tokens)}

@@ -24,7 +24,6 @@ def one_thread():
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two subjects, the second in a folder of two pictures, and a mask of the first."""
     first, second = sample_pictures(2)
     (tmp_path / "dog.webp").write_bytes(first.read_bytes())
     (tmp_path / "cat").mkdir()

@@ -65,7 +65,6 @@ def main(folder, num_kills=200, num_jobs=1000):
 
 
 def jobs_of(folder, count):
-    """Return so many jobs, of a few subjects."""
     folder.mkdir(parents=True)
     samples = sample_pictures(2)
     for sample in samples:
@@ -91,7 +90,6 @@ def run(jobs, session, folder, moments=None):
 
 
 def is_writing(folder):
-    """Whether there is an unfinished file."""
     return any(folder.glob(TEMPORARY))
 
 

@@ -9,13 +9,11 @@ CPU = torch.device("cpu")
 
 
 def constant(ms, **stages_ms):
-    """A contender that always takes the same time."""
     return lambda _: {"draw": Sample(ms, stages_ms)}
 
 
 @pytest.fixture
 def rounds():
-    """The second is twice as quick in every round, whatever slows both down."""
     slowness = (1.0, 3.0, 1.0, 10.0)
     return {
         name: [{"draw": Sample(ms * factor, {"decode": ms})} for factor in slowness]

@@ -22,7 +22,6 @@ def one_thread():
 
 @pytest.fixture(scope="session")
 def call():
-    """Runs one command line in this process."""
     runner = CliRunner()
 
     def call_swiftpie(*arguments, stdin=None):
@@ -59,6 +58,5 @@ def on_white(hamster):
 
 @pytest.fixture
 def weights(tmp_path):
-    """A copy of mini's weights that may be damaged."""
     with as_file(files("swiftpie") / "assets" / "mini") as folder:
         return shutil.copytree(folder, tmp_path / "weights")

@@ -16,7 +16,6 @@ SMALL = ("--size", "128x128")
 
 @pytest.fixture(scope="module")
 def things(tmp_path_factory):
-    """A folder with two photographs and the mask of the first."""
     folder = tmp_path_factory.mktemp("things")
     photo(star()).save(folder / "star.png")
     photo(ellipse()).save(folder / "ball.png")

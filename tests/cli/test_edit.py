@@ -40,7 +40,6 @@ def picture(tmp_path):
 
 @pytest.fixture(scope="module")
 def late_editor():
-    """A session whose model knows a late step as well, for tiles."""
     components = tiny_editor()
     return Session(replace(components, preset=replace(components.preset, more_steps=(4,))))
 

@@ -203,7 +203,6 @@ NAMES_NO_OUTPUT = {"demo", "engine", "fetch", "licenses", "train"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, hamster):
-    """Pictures, masks and lists of prompts that commands may read."""
     folder = tmp_path_factory.mktemp("mistakes")
     with Image.open(hamster) as opened:
         sprite = opened.convert("RGBA")

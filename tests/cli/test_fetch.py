@@ -138,7 +138,6 @@ except Abort:
 
 
 def test_on_a_terminal_people_are_asked_and_may_say_no(hub, machine):
-    """In a process behind a terminal of its own."""
     environment = os.environ | {
         "HF_ENDPOINT": hub.address,
         "HF_HOME": str(machine),

@@ -17,8 +17,6 @@ from swiftpie.config import Option
 
 @dataclass(frozen=True)
 class Cake:
-    """A value with one field that is no option."""
-
     layers: Annotated[int, Option("How many.", "N", least=1)]
     icing: Annotated[str | None, Option("Which.", flags=("-i", "--icing"))] = None
     is_sweet: Annotated[bool, Option("With sugar.", flags=("--sweet",))] = False
@@ -26,7 +24,6 @@ class Cake:
 
 
 def run(command, *arguments):
-    """What a command was given, or its exit code and error."""
     given = {}
     one = typer.Typer()
 

@@ -11,7 +11,6 @@ from tests.backbones import tiny_models
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A tiny model of SD-Turbo's family with an adapter and its image encoder."""
     root = tmp_path_factory.mktemp("published")
     tiny_models.make_pipeline(root / "pipeline", "sd21", is_shallow=True)
     tiny_models.make_own_adapter(root / "own.safetensors", "sd21", is_shallow=True)

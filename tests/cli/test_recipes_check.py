@@ -20,7 +20,6 @@ TEXTS = {TURBO: b"STABILITY AI COMMUNITY LICENSE AGREEMENT\n", KLEIN: b"Apache L
 
 
 def world():
-    """Return every known repository, with the names of its files as what they hold."""
     made = {}
     for name, facts in published.known_files()["repositories"].items():
         files = {path: f"{name}/{path}".encode() for path in facts["files"]}

@@ -94,7 +94,6 @@ def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, 
 
 
 def encoders_of(recipe):
-    """Return the face encoder to fetch: the recipe's, or one in place of what users bring."""
     if recipe.face_encoder is None:
         return []
     is_published = FACE_ENCODERS.get(recipe.face_encoder).is_published
@@ -110,7 +109,6 @@ def files_of(needs):
 
 
 def command_for(recipe, picture):
-    """Return what people type who want what the recipe was put together for."""
     if recipe.use is Use.EDIT:
         return ["edit", picture, "a dog", "--source-prompt", "a cat"]
     if recipe.use is Use.FACE:
@@ -142,6 +140,5 @@ def check_page(recipe, places):
 
 
 def content(hub, place):
-    """Return what a file holds, which is `OWNER/REPO:PATH`."""
     repository, _, path = place.partition(":")
     return hub.repositories[repository].files[path]

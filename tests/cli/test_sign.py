@@ -32,7 +32,6 @@ def shown(call, file):
 
 
 def with_other_pixels(png):
-    """A PNG with all that it holds, but for its pixels, which are others."""
     other = encode_image(Image.new("RGB", (32, 32), "blue"), ".png", metadata=None)
     pixels = dict(chunks(other))[b"IDAT"]
     parts = [(kind, pixels if kind == b"IDAT" else data) for kind, data in chunks(png)]

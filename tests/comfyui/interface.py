@@ -133,7 +133,6 @@ def load_nodes(folder, monkeypatch):
 
 
 def shape_of(schema):
-    """What of a node is in workflows: its inputs and outputs by name and type."""
     return {
         "required": {entry.id: entry.io_type for entry in schema.inputs if not is_optional(entry)},
         "optional": {entry.id: entry.io_type for entry in schema.inputs if is_optional(entry)},

@@ -47,7 +47,6 @@ class Server:
 
     @contextmanager
     def running(self, graph):
-        """All messages of one run, to its end: a name with its data, or a preview."""
         client = uuid.uuid4().hex
         with connect(f"ws://{self.url}/ws?clientId={client}", max_size=None) as socket_:
             flags = {"type": "feature_flags", "data": {"supports_preview_metadata": True}}

@@ -36,8 +36,6 @@ SHOWS_A_DOG = {"source_prompt": "a dog on a beach"}
 
 @dataclass(frozen=True)
 class Case:
-    """One request by the names that options have everywhere."""
-
     task: str
     prompt: str
     given: dict = field(default_factory=dict)
@@ -136,7 +134,6 @@ def by_session(case, session, folder):
 
 
 def spelled(name, value):
-    """A value as it is written in a command and in a job file."""
     if name == "size":
         return f"{value[1]}x{value[0]}"
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
@@ -177,7 +174,6 @@ def by_batch(case, session, folder, _):
 
 
 def drawn_by_batch(case, session, folder):
-    """The line of the report, and the folder of the file."""
     row = {name: list(v) if isinstance(v, tuple) else v for name, v in case.given.items()}
     row |= {"size": spelled("size", case.given["size"])} if "size" in row else {}
     row |= {"image": "photo.png"} if case.task == "edit" else {}
@@ -255,7 +251,6 @@ def by_assistant(case, _, folder, server):
 
 
 def asked_by_assistant(case, folder, server):
-    """The picture and the facts of a tool, by the worker of the server."""
     toolbox = Toolbox(server.worker, Folders([folder]))
     given = {name: list(v) if isinstance(v, tuple) else v for name, v in case.given.items()}
     scales = {name: given.pop(name) for name in STRENGTHS if name in given}

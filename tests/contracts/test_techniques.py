@@ -202,7 +202,6 @@ TECHNIQUE = Technique(
 
 @pytest.fixture
 def looking_glass(tmp_path, monkeypatch):
-    """A module of another distribution, which holds all of a technique and its options."""
     (tmp_path / "looking_glass.py").write_text(LOOKING_GLASS)
     metadata = tmp_path / "looking_glass-1.0.dist-info"
     metadata.mkdir()

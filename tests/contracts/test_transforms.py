@@ -32,7 +32,6 @@ drawing = pytest.mark.parametrize(
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path_factory, monkeypatch):
-    """Keeps exported graphs out of the user's home."""
     monkeypatch.setenv("SWIFTPIE_HOME", str(tmp_path_factory.mktemp("home")))
 
 

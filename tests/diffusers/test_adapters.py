@@ -27,7 +27,6 @@ def place(tmp_path_factory):
 
 
 def latents(pipe, **options):
-    """What a pipeline of either kind draws from one noise."""
     noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
     shared = {"num_inference_steps": 1, "guidance_scale": 0.0, "output_type": "latent"}
     return pipe(PROMPT, height=64, width=64, latents=noise, **shared | options).images
@@ -47,7 +46,6 @@ def pixels(pipe):
 
 
 def changed(pipe):
-    """A weight that the LoRA changes."""
     return next(one for name, one in pipe.unet.named_parameters() if name.endswith("to_q.weight"))
 
 

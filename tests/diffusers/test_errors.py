@@ -87,7 +87,6 @@ def test_as_many_strengths_as_subjects_are_needed(pipe, identity):
 
 @pytest.fixture(scope="module")
 def editor():
-    """A pipeline of edits on networks of Stable Diffusion's shape."""
     made = SwiftEditPipeline.from_components(tiny_editor())
     made.set_progress_bar_config(disable=True)
     return made
@@ -120,7 +119,6 @@ def test_edits_that_cannot_be_honoured_are_refused(editor, options, word):
 
 @pytest.fixture(scope="module")
 def saved(session, tmp_path_factory):
-    """A folder of a pipeline of ours."""
     folder = tmp_path_factory.mktemp("saved")
     SwiftPiePipeline.from_components(session.components).save_pretrained(folder)
     return folder
@@ -128,7 +126,6 @@ def saved(session, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """A folder of a pipeline of diffusers, with a LoRA beside it."""
     folder = tmp_path_factory.mktemp("sd21")
     tiny_models.make_pipeline(folder / "pipeline", "sd21", is_shallow=True)
     tiny_models.make_lora(folder / "a.safetensors", "sd21", is_shallow=True)

@@ -113,7 +113,6 @@ def test_the_scheduler_of_mini_takes_the_very_step(pipe):
 
 @pytest.fixture
 def large():
-    """A pipeline of Stable Diffusion's networks, tiny and random."""
     made = SwiftPiePipeline.from_components(tiny_editor())
     made.set_progress_bar_config(disable=True)
     return made

@@ -185,7 +185,6 @@ def test_progress_is_silent_when_disabled_and_counts_steps_otherwise(pipe, ident
 
 @pytest.fixture
 def patient():
-    """A random model of four steps that adds fresh noise on its way."""
     editor = tiny_editor()
     preset = replace(editor.preset, timesteps=trailing(4), renoise="lcm")
     made = SwiftPiePipeline.from_components(

@@ -65,7 +65,6 @@ def photo():
 
 
 def drawn(pipe, **changes):
-    """Everything that a call gives, to be compared in bits."""
     if isinstance(pipe, SwiftEditPipeline):
         box = (0.25, 0.25, 0.75, 0.75)
         call = {"image": photo(), "source_prompt": SOURCE, "box": box, "seeds": [3]}
@@ -75,13 +74,11 @@ def drawn(pipe, **changes):
 
 
 def reopened(folder, family, *, kind=SwiftPiePipeline, **choices):
-    """A saved folder, read as one that was published."""
     given = {"weights": folder, "adapter": folder / ADAPTER} | choices
     return quiet(kind.from_components(load_components(preset_of(family), **given)))
 
 
 def check_published(saved, original):
-    """diffusers and transformers read the networks as what they were before."""
     published = UNet2DConditionModel.from_pretrained(original / "unet").state_dict()
     unet, report = UNet2DConditionModel.from_pretrained(saved / "unet", output_loading_info=True)
     assert not any(report.values())
@@ -277,7 +274,6 @@ def test_a_whole_picture_is_seen_as_by_diffusers(place, opened, size):
 
 
 def seen_by_callback(pipe, **call):
-    """The latents that a callback sees after each step, and the picture of their halves."""
     seen = []
 
     def keep(_pipe, _index, _timestep, values):

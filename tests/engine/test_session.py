@@ -30,13 +30,11 @@ SOURCES = (MaskSource.NONE, MaskSource.INLINE)
 
 @pytest.fixture(scope="module")
 def identities(session):
-    """Three subjects of the package, encoded."""
     folder = files("swiftpie") / "assets" / "samples"
     return [session.encode_identity((folder / name).read_bytes()) for name in SPRITES]
 
 
 def requests(identities, count):
-    """Different calls, the same ones each time: one subject or two, in any combination."""
     choices = list(product(identities, PROMPTS, STRENGTHS, SOURCES))
     made = []
     for seed, (identity, prompt, scales, source) in enumerate(Random(0).sample(choices, count)):
@@ -53,7 +51,6 @@ def pixels(session, request):
 
 
 def run_together(session, calls):
-    """Every call's pixels, from threads that start at the same moment."""
     barrier = Barrier(NUM_THREADS)
 
     def work(first):
@@ -107,7 +104,6 @@ def test_pictures_are_drawn_in_the_scope_of_the_networks(session, identity, spri
 
 @pytest.fixture
 def fresh(session):
-    """The same networks, and nothing encoded yet."""
     return Session(session.components)
 
 

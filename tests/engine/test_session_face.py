@@ -53,8 +53,6 @@ def test_style_and_face_change_the_picture(session, chosen):
 
 
 class Watched:
-    """A prompt encoder that notes what it is asked."""
-
     def __init__(self, inner):
         self.inner, self.asked = inner, []
 

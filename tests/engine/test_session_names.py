@@ -24,7 +24,6 @@ def cat(session):
 
 @pytest.fixture(scope="module")
 def robots(session):
-    """A picture that shows a robot."""
     return session.generate(SNOW, seed=3).images[0]
 
 

@@ -34,7 +34,6 @@ def choices(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def theirs(choices):
-    """What diffusers draws."""
     subject = read_reference(opened(choices))
     needs = plan_downloads("sd-turbo", **choices)
     peer = open_peer(PRESET, needs, device=torch.device("cpu"), dtype=torch.float32)
@@ -46,7 +45,6 @@ def opened(choices, preset=PRESET):
 
 
 def verdicts(theirs, choices, *, preset=PRESET, strength=1.0, change=None, is_exact=True):
-    """Whether each row is equal."""
     session = opened(choices, preset)
     if change is not None:
         change(session)

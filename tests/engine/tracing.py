@@ -17,8 +17,6 @@ STORED = Path(__file__).with_name("traces.txt")
 
 
 class Trace(NamedTuple):
-    """What a call goes through."""
-
     files: list[str]  # by their first use
     handing_on: list[str]  # those of them that call into others
 
@@ -27,7 +25,6 @@ class Trace(NamedTuple):
 
 
 def trace(call):
-    """The files below `swiftpie` that a second `call` goes through."""
     call()  # encodes prompts and opens what later calls find open
     files, handing_on = {}, set()
 
@@ -54,7 +51,6 @@ def trace(call):
 
 
 def traces(session):
-    """The traces of four calls, by name."""
     identity = session.encode_identity(sample_pictures(1)[0])
     photo = session.personalize(identity, "a dog on a beach", seed=1).images[0]
     calls = {
@@ -69,7 +65,6 @@ def traces(session):
 
 
 def describe(found):
-    """Traces as text: a section a call, and ">" before files that hand on."""
     return "\n\n".join(
         f"# {name}: {len(one.files)} files, {len(one.handing_on)} hand on\n{one}"
         for name, one in found.items()

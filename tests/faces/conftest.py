@@ -6,7 +6,6 @@ from tests.faces.tiny_faces import make_models, photo
 
 @pytest.fixture(scope="session")
 def face_models(tmp_path_factory):
-    """A folder with a tiny detector and a tiny recogniser under their published names."""
     return make_models(tmp_path_factory.mktemp("faces"))
 
 

@@ -11,7 +11,6 @@ def applied(matrix, points):
 
 
 def dense_solution(points, targets):
-    """Least squares over a, b, x, y of [[a, -b, x], [b, a, y]]."""
     rows, values = [], []
     for (x, y), (u, v) in zip(points, targets, strict=True):
         rows += [[x, -y, 1, 0], [y, x, 0, 1]]

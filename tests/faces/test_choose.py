@@ -140,7 +140,6 @@ def judge(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def other_judge(tmp_path_factory):
-    """A folder for a judge, the same recogniser as that of the tests' encoder."""
     return make_models(tmp_path_factory.mktemp("other"), recognisers=[(ARCFACE, 1)])
 
 

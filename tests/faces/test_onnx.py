@@ -77,13 +77,11 @@ def test_a_detector_is_no_recogniser(face_models):
 
 @pytest.fixture
 def opened(face_models):
-    """The tiny recogniser, fed like SFace."""
     return Recogniser(open_model(face_models, SFACE), mean=0.0, deviation=1.0)
 
 
 @pytest.fixture
 def theirs(face_models):
-    """OpenCV's own code for SFace with the same file."""
     cv2 = pytest.importorskip("cv2", reason="needs `pip install opencv-python`")
     return cv2.FaceRecognizerSF.create(str(face_models / SFACE.name), "")
 
@@ -137,7 +135,6 @@ INPUT_WIDTH, INPUT_HEIGHT = 96, 64
 
 @pytest.fixture(scope="module")
 def outputs():
-    """What the network might say of a picture that is not square."""
     random = np.random.default_rng(3)
     values = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
     found = {}
@@ -153,7 +150,6 @@ def outputs():
 
 
 def decoded_one_by_one(outputs):
-    """The definition, cell by cell, in plain numbers."""
     faces = []
     for stride in STRIDES:
         columns = INPUT_WIDTH // stride

@@ -43,7 +43,6 @@ pytestmark = pytest.mark.weights
 
 @pytest.fixture
 def crowd(portrait):
-    """A picture of the network's own size with the face four times."""
     picture = Image.new("RGB", (SIDE, SIDE))
     for place, side in {(0, 0): 256, (300, 20): 300, (40, 300): 180, (330, 350): 220}.items():
         picture.paste(portrait.resize((side, side)), place)
@@ -59,7 +58,6 @@ def detector():
 
 @pytest.fixture(params=["opencv", "arcface"])
 def published(request):
-    """An encoder, and all of its files are there."""
     choice = FACE_ENCODERS.get(request.param)
     if not choice.is_in(FOLDER):
         pytest.skip(f"{FOLDER} lacks files of {choice.name}")

@@ -33,7 +33,6 @@ def make_models(folder, *, detector=None, recognisers=((SFACE.name, 1),)):
 
 
 def photo():
-    """The photograph, RGB."""
     return Image.open(PHOTO).convert("RGB")
 
 
@@ -55,7 +54,6 @@ def recogniser(seed, *, width=WIDTH):
 
 
 def matching_detector():
-    """A detector that finds the photograph's face where a picture correlates with it."""
     grey = _cells(photo())
     half = WINDOW // 2
     row, column = _centre_cell()
@@ -92,7 +90,6 @@ def matching_detector():
 
 
 def steady_detector():
-    """A detector that sees a face in the place of the photograph's, whatever the picture."""
     scores = np.zeros((1, (SIDE // STRIDE) ** 2, 1), dtype=np.float32)
     row, column = _centre_cell()
     scores[0, row * (SIDE // STRIDE) + column] = 1

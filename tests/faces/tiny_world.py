@@ -14,7 +14,6 @@ ARCFACE = "face_recognition_arcface.onnx"
 
 
 def make_world(root):
-    """Write all models below `root` and return it."""
     tiny_models.make_pipeline(root / "pipeline", "sdxl", is_shallow=True)
     tiny_models.make_unet(root / "unet", "sdxl", is_shallow=True)
     for name in (FACE_ID, FACE_ID_PLUS, LOOKING):
@@ -26,7 +25,6 @@ def make_world(root):
 
 
 def small_session(root, *, adapter=FACE_ID_PLUS, side_px=64):
-    """A session of a one-step model of that world, which draws small pictures."""
     components = load_components(
         replace(PRESETS.get("sdxl-turbo"), image_size_px=side_px),
         weights=root / "pipeline",
@@ -37,7 +35,6 @@ def small_session(root, *, adapter=FACE_ID_PLUS, side_px=64):
 
 
 def options(root, *, adapter=FACE_ID):
-    """What commands need to know to use them."""
     return [
         *("--preset", "sdxl-lightning-2", "--weights", root / "unet", "--base", root / "pipeline"),
         *("--offline", "--adapter", root / f"{adapter}.safetensors"),

@@ -24,7 +24,6 @@ HOSTILE = [  # what may stand where something else belongs
 
 
 def damaged(data, random):
-    """Return `data` with bytes lost, changed, added or repeated."""
     changed = bytearray(data)
     for _ in range(random.choice([1, 1, 2, 5])):
         place = random.randrange(len(changed) + 1)
@@ -70,18 +69,15 @@ def twisted(tree, random):
 
 
 def spelled(tree):
-    """Return JSON that may hold more than JSON allows."""
     return json.dumps(tree, ensure_ascii=True).encode()
 
 
 def taken_apart(data):
-    """Return header and content of a safetensors file."""
     length = struct.unpack("<Q", data[:8])[0]
     return json.loads(data[8 : 8 + length]), data[8 + length :]
 
 
 def put_together(header, content):
-    """Return the safetensors file of a header, given as bytes or as what it says."""
     text = header if isinstance(header, bytes) else spelled(header)
     return struct.pack("<Q", len(text)) + text + content
 

@@ -55,8 +55,6 @@ DRAWN = 16  # one in so many identities and pictures that can be read is also us
 
 
 class Kind(NamedTuple):
-    """One kind of files."""
-
     cases: Callable[[int], Iterator[tuple[str, bytes]]]
     read: Callable[[bytes, Path], object]
 
@@ -121,7 +119,6 @@ def read_identity(data, folder):
 
 @functools.cache
 def adapter_files():
-    """Return an adapter of each layout, both for one tiny U-Net."""
     from tempfile import TemporaryDirectory
 
     torch.manual_seed(0)
@@ -137,7 +134,6 @@ def branches(plan):
 
 
 def signed(data, facts):
-    """Return an adapter of our own with the right checksum, where it can have one."""
     try:
         header, content = taken_apart(data)
         unsigned = {name: one for name, one in facts.items() if name != "sha256"}
@@ -197,7 +193,6 @@ def renumbered(data):
 
 
 def shared_dictionaries(random):
-    """Return a small file whose dictionaries hold each other again and again."""
     width, depth = random.choice([(3, 3), (30, 4), (300, 3), (300, 4), (2, 40)])
     leaf = random.choice([{}, {"a": torch.ones(1)}, [], ()])
     for _ in range(depth):
@@ -210,7 +205,6 @@ def shared_dictionaries(random):
 
 
 def strange(random):
-    """Return what no state dict holds."""
     some = torch.ones(3)
     return random.choice(
         [
@@ -228,7 +222,6 @@ def strange(random):
 
 
 def changed_records(data, random):
-    """Return a torch file with some record damaged, longer, shorter, missing or repeated."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as given, zipfile.ZipFile(out, "w") as changed:
         names = given.namelist()
@@ -253,7 +246,6 @@ def read_pickle(data, folder):
 
 
 def json_files(valid, random):
-    """Yield files of JSON with bytes or values damaged."""
     for number in range(CASES):
         if random.random() < 0.3:
             yield f"{number} bytes", damaged(valid, random)
@@ -262,7 +254,6 @@ def json_files(valid, random):
 
 
 def networks(seed):
-    """Yield configs of a network, whose weights are right."""
     random = Random(seed)
     yield from json_files((ENCODER / "config.json").read_bytes(), random)
 
@@ -280,7 +271,6 @@ def read_network(data, folder):
 
 @functools.cache
 def whole_state():
-    """Return the file of a state."""
     from dataclasses import replace
     from tempfile import TemporaryDirectory
 
@@ -301,7 +291,6 @@ def read_run(data, folder):
 
 
 def settings(seed):
-    """Yield what users type after --set, and files of settings."""
     random = Random(seed)
     fields = [f"loop.{name}" for name in vars(LoopConfig(steps=1, learning_rate=1e-3))]
     fields.append("stage.num_subjects")

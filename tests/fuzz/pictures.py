@@ -54,7 +54,6 @@ def damaged(data: bytes, chance: random.Random) -> bytes:
 
 
 def samples() -> dict[str, bytes]:
-    """Return small whole pictures of every format, mode and compression that is read."""
     colour = _gradient()
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()
@@ -118,7 +117,6 @@ def png(
 
 
 def jpeg_of_scans(size: tuple[int, int], num_scans: int) -> bytes:
-    """Return a progressive JPEG whose last scan comes as often as is wanted."""
     data = _encoded(Image.new("L", size, 128), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     while data[last - 2 : last] == b"\xff\xc4":
@@ -134,14 +132,12 @@ def jpeg_of_segments(segment: bytes, count: int) -> bytes:
 
 
 def gif_of_comments(length: int) -> bytes:
-    """Return a GIF with many comments, which Pillow joins one by one."""
     data = _encoded(_gradient().convert("L"), "GIF")
     start = data.index(b",", 13 + 3 * 2 ** ((data[10] & 7) + 1))
     return data[:start] + b"!\xfe\x01x\x00" * (length // 5) + data[start:]
 
 
 def bmp_run_length(size: tuple[int, int]) -> bytes:
-    """Return a grey BMP, each of whose pixels is a run of its own."""
     palette = b"".join(bytes([v, v, v, 0]) for v in range(256))
     runs = b"".join(b"\x01" + bytes([x % 256]) for x in range(size[0])) + b"\0\0"
     pixels = runs * size[1] + b"\0\1"

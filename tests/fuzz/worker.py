@@ -13,8 +13,6 @@ GIVEN_UP_S = 30  # on a clock, which runs on while others compute
 
 
 class Worker:
-    """A process that reads cases."""
-
     def __init__(self):
         context = multiprocessing.get_context("spawn")
         self.pipe, far = context.Pipe()
@@ -24,12 +22,10 @@ class Worker:
         self.is_alive = self.pipe.poll(10 * GIVEN_UP_S) and self.pipe.recv() == "ready"
 
     def stop(self):
-        """End the process."""
         self.pipe.send(None)
         self.process.join()
 
     def cases(self, kind, seed, keep):
-        """Yield what was found in each case of a kind."""
         self.pipe.send((kind, seed, keep))
         name = "the first"
         while True:
@@ -79,7 +75,6 @@ def work(pipe):
 
 
 def measured(read, data):
-    """Return how long a case took, how much memory it needed, and what is wrong with that."""
     from swiftpie.errors import SwiftPieError
 
     before, began, problem = forget_peak(), time.process_time(), ""
@@ -103,7 +98,6 @@ def measured(read, data):
 
 
 def forget_peak():
-    """Begin to look for the most memory anew, and return what is used now, in MiB."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return peak_mib()
 

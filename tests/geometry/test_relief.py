@@ -37,7 +37,6 @@ def bar() -> Tensor:
 
 
 def tree() -> Tensor:
-    """Return a broad crown on a thin trunk: features of very different width."""
     x, y = places()
     crown, trunk = 0.5 - torch.hypot(x, y + 0.35), torch.minimum(0.06 - x.abs(), 0.85 - y.abs())
     return torch.maximum(covered(crown), covered(torch.minimum(trunk, y + 0.35)))

@@ -50,7 +50,6 @@ BOX, LEFT, RIGHT = (0.25, 0.3, 0.8, 0.95), (0.0, 0.4, 0.5, 0.9), (0.55, 0.3, 1.0
 
 
 def personalized(session, subjects, prompt=PROMPT, *, seed=SEED, scales=None, **settings):
-    """The pictures, the masks that the model sees, and each subject's region."""
     scales = Scales(**(scales or {}))
     settings = {"scene": "words"} | settings
     drawn = session.personalize(subjects, prompt, seed=seed, scales=scales, **settings)
@@ -58,7 +57,6 @@ def personalized(session, subjects, prompt=PROMPT, *, seed=SEED, scales=None, **
 
 
 def edited(session, image, prompt, *, seed=0, scales=None, settings=None, **request):
-    """The picture, the drawing that is in it, where it may change, and the regions used."""
     settings = dict(settings or {})
     if scales is not None:
         settings["scales"] = replace(Scales.for_edit(), **scales)
@@ -71,27 +69,23 @@ def edited(session, image, prompt, *, seed=0, scales=None, settings=None, **requ
 
 
 def repainted(session, image, **request):
-    """The picture, the drawing that is in it, and where it may change."""
     drawn = session.draw(RepaintRequest(image=image, seed=SEED, **request))
     return [drawn.image, drawn.edited, drawn.region, *planes(drawn.latent_region)]
 
 
 @functools.cache
 def tuned(session):
-    """An identity after two steps of tuning."""
     settings = TuneSettings(steps=2, num_scenes=1, learning_rate=0.01)
     return session.tune(session.encode_identity(reference(DINOSAUR)), settings)
 
 
 def piped(session, subjects, prompt=PROMPT, **settings):
-    """The pictures and masks of the pipeline in the manner of diffusers."""
     pipeline = quiet(SwiftPiePipeline.from_components(session.components))
     drawn = pipeline(prompt, subjects=subjects, seeds=[SEED], **settings)
     return [*drawn.images, *drawn.masks]
 
 
 def piped_edit(session, image, prompt, **request):
-    """The picture and mask of the editing pipeline in the manner of diffusers."""
     pipeline = quiet(SwiftEditPipeline.from_components(session.components))
     drawn = pipeline(prompt, image, seeds=[0], **request)
     return [*drawn.images, *drawn.masks]
@@ -105,7 +99,6 @@ def quiet(pipeline):
 
 @functools.cache
 def person(session, num_faces=1):
-    """The identity of a face from fixed vectors, or of no face."""
     if num_faces == 0:
         return no_face(session.components)
     vectors, crops = someone(num_faces=num_faces)
@@ -121,18 +114,15 @@ def planes(regions):
 
 
 def sample(name):
-    """A sprite of the package."""
     return load_image(str(files("swiftpie") / "assets" / "samples" / f"{name}.webp"))
 
 
 def reference(name, view=0):
-    """One of several pictures of a sprite: as it is, mirrored, or leaning."""
     shown = sample(name)
     return (shown, ImageOps.mirror(shown), shown.rotate(25, Image.Resampling.BICUBIC))[view]
 
 
 def on_ground(name):
-    """A sprite on a plain ground, whose outline has to be found."""
     ground = Image.new("RGB", (SIDE_PX, SIDE_PX), (36, 74, 58))
     shown = sample(name).resize((88, 88), Image.Resampling.BOX)
     ground.paste(shown, (20, 24), shown)
@@ -141,7 +131,6 @@ def on_ground(name):
 
 @functools.cache
 def photo(size=(SIDE_PX, SIDE_PX)):
-    """A sprite between sky and ground."""
     sky = ImageOps.colorize(Image.linear_gradient("L"), (90, 150, 235), (230, 200, 140))
     scene, shown = sky.resize(size, Image.Resampling.BOX), sample(DINOSAUR)
     side = size[1] // 2
@@ -151,14 +140,12 @@ def photo(size=(SIDE_PX, SIDE_PX)):
 
 
 def soft_mask():
-    """A mask that fades from left to right, below the upper third."""
     mask = torch.linspace(0, 1, SIDE_PX).repeat(SIDE_PX, 1)[None, None]
     mask[:, :, : SIDE_PX // 3] = 0
     return mask
 
 
 def hard_mask():
-    """A mask of the middle as a picture."""
     mask = Image.new("L", (SIDE_PX, SIDE_PX))
     mask.paste(255, (32, 40, 100, 116))
     return mask
@@ -168,19 +155,16 @@ def hard_mask():
 
 
 def subject(name=DINOSAUR, *, steps=1, side_px=SIDE_PX, views=(0,), prompt=PROMPT, **settings):
-    """One subject by the embedded model."""
     session = mini(steps, side_px)
     identity = session.encode_identity([reference(name, view) for view in views])
     return personalized(session, identity, prompt, **settings)
 
 
 def found_subject():
-    """One subject whose outline has to be found."""
     return personalized(mini(), mini().encode_identity(on_ground(ROBOT)), "a robot in a forest")
 
 
 def pair(first=None, second=None, *, names=("dinosaur", "robot"), **settings):
-    """Two subjects by the embedded model, each with settings of its own."""
     subjects = [
         Subject(mini().encode_identity(sample(one)), name=name, **(own or {}))
         for one, name, own in zip((DINOSAUR, ROBOT), names, (first, second), strict=True)
@@ -189,24 +173,20 @@ def pair(first=None, second=None, *, names=("dinosaur", "robot"), **settings):
 
 
 def masked_subject():
-    """One subject with the given mask and rescaling that differs outside of it."""
     return subject(mask=soft_mask(), scales={"background_scale": 0.3, "text_background_scale": 0.7})
 
 
 def guided(guidance, *, steps=4):
-    """One subject by the embedded model, guided."""
     return subject(steps=steps, guidance=guidance(steps))
 
 
 def styled(style, *, steps=4):
-    """One subject by the embedded model in a style of faces."""
     return subject(steps=steps, **steering_of(style, steps))
 
 
 def edit(
     prompt="a dinosaur on a snowy slope", *, size=(SIDE_PX, SIDE_PX), steps=1, who="", **request
 ):
-    """An edit by the embedded model."""
     session = mini(steps)
     if who:
         request["source"] = session.encode_identity(sample(who))
@@ -214,7 +194,6 @@ def edit(
 
 
 def random_subject(family, *, count=1, steps=1, **settings):
-    """One or several subjects by random networks."""
     session = random_networks(family, steps=steps)
     identities = [session.encode_identity(picture(number)) for number in range(count)]
     subjects = identities[0] if count == 1 else [Subject(identity) for identity in identities]
@@ -231,7 +210,6 @@ def random_edit(family="sd21", *, mode="paper", prompt="a cat on a sofa", who=No
 
 
 def face(adapter, style=IdentityGuidance.PLAIN, *, steps=1, num_faces=1, scale=1.0):
-    """A person by random networks."""
     session = random_networks(adapter.rpartition("_")[2], steps=steps, face=adapter)
     return personalized(
         session,
@@ -243,20 +221,17 @@ def face(adapter, style=IdentityGuidance.PLAIN, *, steps=1, num_faces=1, scale=1
 
 
 def repaint(*, who="", size=(SIDE_PX, SIDE_PX), **request):
-    """Something inserted or removed by the embedded model."""
     identity = mini().encode_identity(sample(who)) if who else None
     return repainted(mini(), photo(size), source=identity, **request)
 
 
 def random_repaint(*, who=None, **request):
-    """The same by random networks."""
     session = random_networks("sd15")
     identity = None if who is None else session.encode_identity(picture(who))
     return repainted(session, photo(), source=identity, **request)
 
 
 def chord(family="sd21", *, who=None, settings=None, **request):
-    """An edit by random networks that compares two prompts."""
     session = random_networks(family)
     if who is not None:
         request["source"] = session.encode_identity(picture(who))
@@ -266,18 +241,15 @@ def chord(family="sd21", *, who=None, settings=None, **request):
 
 
 def edit_by_reference(**request):
-    """An edit by random networks that read the picture as a reference."""
     return edited(reading_networks(), photo(), "a cat on a sofa", seed=SEED, **request)
 
 
 def in_style_of(family, way, **settings):
-    """A subject by random networks, in the style of a picture."""
     style = {"style_reference": photo(), "style_by": way}
     return random_subject(family, prompt="a cat on a sofa", **style, **settings)
 
 
 def tuned_subject():
-    """A tuned subject by the embedded model."""
     return personalized(mini(), tuned(mini()))
 
 
@@ -292,7 +264,6 @@ def inserted_subject():
 
 
 def face_edit(method):
-    """A face in a box of a picture by random networks."""
     session = random_networks("sd15", inverts=True, face=FACES["sd15"])
     request = {"source": person(session), "mask": BOX, "settings": {"method": method}}
     return edited(session, photo(), PERSON_PROMPT, **request)

@@ -45,7 +45,6 @@ def random_networks(family, *, steps=1, face="", inverts=False, device="cpu"):
 
 @functools.cache
 def random_components(family, *, face, inverts, device):
-    """What a session with random networks holds, at one step."""
     folder, choices = pipeline_folder(family), {}
     with tempfile.TemporaryDirectory() as root, torch.random.fork_rng():
         place = Path(root)
@@ -67,7 +66,6 @@ def random_components(family, *, face, inverts, device):
 
 @functools.cache
 def reading_networks(*, device="cpu"):
-    """A session with random networks that read a picture beside the prompt."""
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng():
         tiny_flux2.make_pipeline(place := Path(folder) / "pipeline")
         for path in place.rglob("*.safetensors"):
@@ -78,7 +76,6 @@ def reading_networks(*, device="cpu"):
 
 @functools.cache
 def pipeline_folder(family):
-    """A folder with a pipeline and an image encoder, for as long as this process lives."""
     folder = tempfile.TemporaryDirectory()
     atexit.register(folder.cleanup)
     with torch.random.fork_rng():
@@ -89,7 +86,6 @@ def pipeline_folder(family):
 
 
 def own_adapter(path, family):
-    """Write an adapter of ours with such weights, and return its path."""
     return refill(make_own_adapter(path, family, is_shallow=True))
 
 

@@ -5,7 +5,6 @@ from tests.golden.cases import CASES
 
 
 def renew():
-    """Store today's thumbnails, and tell what differs from before."""
     stored = sheet.read()
     rows = {name: sheet.thumbnails(draw()) for name, draw in CASES.items()}
     changed = []

@@ -37,7 +37,6 @@ def thumbnails(pictures):
 
 
 def difference(found, stored):
-    """How far two rows of thumbnails are apart."""
     assert found.shape == stored.shape, "a case draws another number of pictures than it did"
     gap = np.abs(found.astype(np.float64) - stored)
     tiles = gap.reshape(SIDE_PX, -1, SIDE_PX, 3)
@@ -45,7 +44,6 @@ def difference(found, stored):
 
 
 def read():
-    """Every stored row of thumbnails by name."""
     if not NAMES.exists():
         return {}
     counts, sheet = json.loads(NAMES.read_text()), np.asarray(Image.open(SHEET))
@@ -56,7 +54,6 @@ def read():
 
 
 def write(rows):
-    """Store rows of thumbnails by name."""
     widest = max(row.shape[1] for row in rows.values())
     padded = [np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows.values()]
     Image.fromarray(np.concatenate(padded)).save(SHEET, optimize=True)

@@ -185,7 +185,6 @@ def test_names_of_one_place_are_known_as_that(tmp_path):
 
 
 def write_both(temporary, path):
-    """Write a file, and let another process be quicker with its name."""
     temporary.write_bytes(b"late")
     path.write_bytes(b"of another process")
 

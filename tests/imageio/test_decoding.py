@@ -32,7 +32,6 @@ def gradient(width=24, height=16):
 
 
 def swapped_profile():
-    """Return a profile whose red and blue primaries are exchanged."""
     swapped = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     red, blue = swapped.find(b"rXYZ"), swapped.find(b"bXYZ")
     swapped[red : red + 4], swapped[blue : blue + 4] = b"bXYZ", b"rXYZ"

@@ -87,7 +87,6 @@ def test_soft_edges_mix_sixteen_bit_as_they_mix_eight():
 
 
 def swapped_profile():
-    """A profile whose red and blue are exchanged."""
     profile = bytearray(PROFILE)
     red, blue = profile.find(b"rXYZ"), profile.find(b"bXYZ")
     profile[red : red + 4], profile[blue : blue + 4] = b"bXYZ", b"rXYZ"

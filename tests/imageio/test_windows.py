@@ -27,8 +27,6 @@ def _is_open(path):
 
 @pytest.fixture
 def windows(monkeypatch):
-    """Take locks and links away, and refuse what Windows refuses of open files."""
-
     def refusing(call, *, checked):
         def checks(*places, **options):
             folder = options.get("dir_fd")

@@ -11,7 +11,6 @@ from swiftpie_lab.data.collages import Collection
 
 
 def write_pictures(folder: Path, mode: str, *, count: int) -> Path:
-    """Write discs, with transparency if the mode has it, on clouds of different colours."""
     folder.mkdir()
     for number in range(count):
         random = np.random.default_rng(number)
@@ -26,7 +25,6 @@ def write_pictures(folder: Path, mode: str, *, count: int) -> Path:
 
 
 def collection_of(folder: Path) -> Collection:
-    """Return clouds as photographs, and sprites of the library as what stands in them."""
     places = write_pictures(folder / "photos", "RGB", count=6)
     photos = [load_image(path) for path in sorted(places.iterdir())]
     names = subject_library().names()

@@ -59,7 +59,6 @@ def ball():
 
 @pytest.fixture
 def lit_ball(ball):
-    """The same in a light from the left."""
     even = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
     left = Illumination(
         torch.full((1, 3), 0.3), torch.full((1, 3), 0.7), torch.tensor([[-0.8, -0.6, 0.0]])

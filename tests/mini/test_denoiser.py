@@ -17,7 +17,6 @@ class Pixels:
 
 
 def references():
-    """Return two different balls, premultiplied, and their masks."""
     grid = pixel_grid(128, 128, like=torch.zeros(()))
     radius = torch.tensor([0.8, 0.6])[:, None, None, None]
     mask = ((radius - grid.norm(dim=-1)) * 64 + 0.5).clamp(0, 1)

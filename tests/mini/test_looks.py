@@ -13,7 +13,6 @@ SEE_THROUGH = {"glass", "ice"}
 
 
 def facing(frames):
-    """Normals of a dome over the frame, whatever stands in it."""
     line = torch.linspace(-0.6, 0.6, 64)
     down, across = torch.meshgrid(line, line, indexing="ij")
     depth = (1 - across.square() - down.square()).sqrt()

@@ -118,7 +118,6 @@ def test_bands_of_rows_make_no_difference(noise, monkeypatch):
 
 
 def test_details_stay_where_they_are(noise):
-    """What is relit keeps its edges: they are those of the photograph at its own size."""
     photo = scene_library().image("castle")
     dusk = relight.relight(photo, read("at sunset").setting, noise=noise, place="castle")
     edges = [np.abs(np.diff(values(image).mean(axis=2), axis=1)).ravel() for image in (photo, dusk)]

@@ -135,7 +135,6 @@ def test_no_texture_covers_one_of_several_subjects(session):
 
 
 def edges_across(picture, mask):
-    """How often light and dark alternate on the subject, in the row that does so most."""
     grey = picture.mean(axis=-1)
     step = np.diff(grey, axis=1) * (mask[:, 1:] > 200)
     signs = np.where(np.abs(step) > 6, np.sign(step), 0)
@@ -246,7 +245,6 @@ def test_a_scene_larger_than_pictures_can_be_is_shrunk_and_that_is_said(session,
 
 
 def striped_ball():
-    """Return a ball with stripes that are too fine for a small frame."""
     y, x = np.mgrid[:512, :512] - 255.5
     stripes = np.where(x // 6 % 2, 230, 120)
     inside = 255 * (np.hypot(x, y) < 230)

@@ -28,7 +28,6 @@ def test_pictures_are_as_large_as_their_reference(network, side_px):
 
 
 def test_a_new_network_nearly_repeats_its_reference(network):
-    """Training begins at the place as it is: the head adds to the reference."""
     reference = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1))
     drawn = draw(network, 128, reference=reference)
     assert (drawn - reference).abs().mean() < 0.5

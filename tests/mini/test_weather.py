@@ -53,7 +53,6 @@ def test_at_night_all_is_darker(noise):
 
 
 def test_flakes_in_photographs_are_small_and_soft(noise):
-    """They cover about as much of the picture, and hardly anything of it densely."""
     usual, photo = (
         drawn(noise, "snowfall", size=(512, 512), is_photo=each) + 0.5 for each in (False, True)
     )
@@ -62,7 +61,6 @@ def test_flakes_in_photographs_are_small_and_soft(noise):
 
 
 def test_rain_in_photographs_is_not_ruled(noise):
-    """A part of the drops lies in no row and column that the next part repeats."""
     ruled, photo = (
         drawn(noise, "rain", size=(512, 512), is_photo=each)[0, 0] + 0.5 for each in (False, True)
     )

@@ -102,8 +102,6 @@ def test_another_season_keeps_the_subject_to_its_rim(session, picture):
 
 
 class Counting(NamedTuple):
-    """The session's own encoder of prompts, with a list of what it was given."""
-
     encoder: PromptEncoder
     given: list[list[str]]
 
@@ -113,8 +111,6 @@ class Counting(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """The session's own inversion network, with the number of prompts of each call."""
-
     network: EditInversion
     rows: list[int]
 

@@ -70,7 +70,6 @@ def test_the_mask_has_the_size_of_the_photo(size):
 
 @pytest.fixture(scope="module")
 def collages(tmp_path_factory):
-    """Draws pictures of subjects of the library."""
     return partial(draw_collages, collection_of(tmp_path_factory.mktemp("pictures")), count=24)
 
 
@@ -250,7 +249,6 @@ def test_what_is_doubtful_is_the_same_for_the_library_batches_and_the_server(
 
 
 def two_things():
-    """A photo of two things, and the mask of each."""
     left, right = ellipse((30, 70, 190, 240)), ellipse((240, 90, 390, 230))
     image = photo(left, subject=(190, 60, 40))
     image.paste(photo(right, subject=(40, 80, 170)), mask=right)

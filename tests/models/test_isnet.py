@@ -14,7 +14,6 @@ SIDES = (1024, 512, 256, 128, 64, 32)  # of the maps that the published graph re
 
 
 def red_finder():
-    """A graph of the published names and shapes that finds what is red."""
     onnx = pytest.importorskip("onnx", reason="needs swiftpie[export]")
     pytest.importorskip("onnxruntime", reason="needs swiftpie[cutout]")
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
@@ -35,7 +34,6 @@ def red_finder():
 
 
 def two_things():
-    """A photo of a blue star beside a red ellipse, and where the ellipse is."""
     right = ellipse((300, 60, 400, 250))
     image = Image.new("RGB", (WIDTH, HEIGHT), (40, 120, 130))
     image.paste((30, 40, 220), mask=star())

@@ -42,7 +42,6 @@ def test_small_holes_are_filled_and_wide_openings_stay():
 
 
 def guess(low, high, side=48):
-    """A square that is taken for the subject, in log-odds."""
     logits = np.full((side, side), -2.0, np.float32)
     logits[low:high, low:high] = 2.0
     return logits

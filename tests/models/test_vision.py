@@ -17,7 +17,6 @@ SIDE_PX = 48  # another than the tower's
 
 @pytest.fixture(scope="module")
 def encoders():
-    """A plain encoder and one of FaceID Plus, by name."""
     torch.manual_seed(0)
     config = CLIPVisionConfig(
         hidden_size=HIDDEN,

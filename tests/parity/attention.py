@@ -40,7 +40,6 @@ def rows(families=tuple(WIDTHS), *, is_shallow=False):
 
 
 def family_rows(family, make):
-    """Rows of one backbone, which `make` builds."""
     decoupled, joint = make(), make(merge=Merge.JOINT)
     both = random_condition(decoupled, subjects=2, views=2)
     semantic = both._replace(keys={}, values={})
@@ -67,7 +66,6 @@ def family_rows(family, make):
 
 
 def build(family, *, merge=Merge.DECOUPLED, contrast=1.0, is_shallow=False):
-    """A U-Net with random branches, the same at each call."""
     plan = Plan(token_width=WIDTHS[family], merge=merge)
     unet = tiny_unet(family, is_shallow=is_shallow)
     denoiser = UNetDenoiser(unet, plan, reference_step=scaled_linear_step(1))
@@ -140,7 +138,6 @@ def random_layout(share):
 
 
 def reference_sizes(denoiser):
-    """Tokens and width of each self-attention layer for a reference."""
     _, text = inputs(denoiser)
     latents = torch.zeros(BATCH, 4, *REFERENCE_CELLS)
     notes = run(denoiser, latents, text, silent_condition(latents, width=denoiser_width(denoiser)))
@@ -158,13 +155,11 @@ def run(denoiser, latents, text, attention):
 
 
 def whole(attention):
-    """A condition for U-Nets, which read nothing else."""
     nothing = attention.region.new_zeros(BATCH, 1, 0)
     return SubjectCondition(attention, pooled=nothing, aligned=nothing, pose=nothing)
 
 
 def only(condition, subject):
-    """The condition of one subject of several."""
     apart = ("identity_tokens", "coverage", "affine", "has_layout", "region", "class_tokens")
     scales = (
         "identity_scale",
@@ -192,13 +187,11 @@ def silent_semantics(condition):
 
 
 def largest(found, expected):
-    """The largest difference in shares of the largest value."""
     assert found.shape == expected.shape
     return float((found.double() - expected).abs().max() / expected.abs().max())
 
 
 def whole_unet(denoiser, condition):
-    """A call through our branches and through the dense ones."""
     latents, text = inputs(denoiser)
     found, _ = run(denoiser, latents, text, condition)
     expected, _ = dense.dense_output(denoiser, latents, 999, text, whole(condition))
@@ -209,7 +202,6 @@ def whole_unet(denoiser, condition):
 
 
 def inline_rows(family, make):
-    """The mask that a call finds for its second row, and the output that depends on it."""
     denoiser = make(contrast=CONTRAST).double()  # sharp attention enlarges rounding
     latents, text = inputs(denoiser)
     latents = CONTRAST * latents  # so that places differ by more than the timestep says of all
@@ -256,8 +248,6 @@ def joint_off(denoiser):
 
 
 class JoinedKeys(dense.DenseSelf):
-    """Reference-only attention: the reference's keys and values behind the layer's own."""
-
     def joint(self, row, query, key, value, heads):
         other_key, other_value, *_ = self.reference(row, 0)
         return dense.attended(
@@ -308,7 +298,6 @@ def half_rows(family, make, condition):
 
 
 def mask_rows():
-    """Resampling and masks from maps against NumPy."""
     return [
         *(
             (f"masks: {old} resampled to {new}", resampled(old, new), MASK_BOUND)

@@ -47,8 +47,6 @@ def _double(value):
 
 
 class DenseCall:
-    """One call: its condition as plain numbers, and the inline mask once it is known."""
-
     def __init__(self, installation, condition, *, cells):
         self.installation, self.condition, self.cells = installation, condition, cells
         self.maps, self.found = {}, None
@@ -58,7 +56,6 @@ class DenseCall:
         self.mappers = [name for name in names if name.startswith("mid")] + ups[:10]
 
     def grid(self, num_tokens):
-        """Rows and columns of a layer."""
         rows, columns = self.cells
         while rows * columns != num_tokens:
             rows, columns = math.ceil(rows / 2), math.ceil(columns / 2)
@@ -89,8 +86,6 @@ class DenseCall:
 
 
 class DenseCross:
-    """Text and identity tokens."""
-
     def __init__(self, call, name):
         self.call, self.name, self.ours = call, name, call.installation.semantic[name]
 
@@ -155,8 +150,6 @@ class DenseCross:
 
 
 class DenseSelf:
-    """Own and reference cells, with every bias as a whole matrix."""
-
     def __init__(self, call, name):
         self.call, self.name, self.ours = call, name, call.installation.detail.get(name)
 
@@ -252,7 +245,6 @@ def weight_of(linear):
 
 
 def leave(attn, hidden):
-    """The layer's last projection."""
     last = attn.to_out[0]
     return hidden @ weight_of(last).T + last.bias.double()
 

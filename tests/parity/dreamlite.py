@@ -32,7 +32,6 @@ SILENT = Scales(detail_scale=0.0)
 
 
 def open_theirs(folder):
-    """Diffusers' pipeline on the networks in `folder`."""
     tokenizer = Qwen2Tokenizer.from_pretrained(folder / "tokenizer")
     pipeline = DreamLiteMobilePipeline(
         text_encoder=Qwen3VLForConditionalGeneration.from_pretrained(folder / "text_encoder"),
@@ -55,7 +54,6 @@ def reference(size=(FRAME_PX, FRAME_PX), shift=0):
 
 
 def theirs(pipeline, size, seeds, picture=None):
-    """Pictures of diffusers' pipeline in four steps, from our noise."""
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     return pipeline(
         PROMPT,

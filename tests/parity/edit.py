@@ -64,7 +64,6 @@ def rows():
 
 
 def layer():
-    """A cross-attention layer with the branch of an identity."""
     torch.manual_seed(0)
     attn = Attention(LAYER_WIDTH, cross_attention_dim=TEXT_WIDTH, heads=HEADS, dim_head=8)
     return attn, SemanticAttention("x", inner_width=LAYER_WIDTH, token_width=TEXT_WIDTH)
@@ -81,7 +80,6 @@ def inputs():
 
 
 def condition_of(tokens, mask, scales):
-    """What attention reads, for as many rows as there are tokens."""
     silent = silent_condition(mask, width=tokens.shape[-1])
 
     def filled(like, value):
@@ -177,7 +175,6 @@ def neutral_layer():
 
 
 def table(said, seen, blind, mask, scales):
-    """What the released code does with a source row and an edit row in a controlled layer."""
     inside = mask.double().reshape(-1, 1)
     look = (
         scales.identity_scale * inside * blind[1] + scales.background_scale * (1 - inside) * seen[0]
@@ -198,7 +195,6 @@ def released_layer(scales):
 
 
 def uncontrolled_layer():
-    """Plain image attention, whatever the scales are."""
     attn, semantic = layer()
     states, text, tokens, mask = inputs()
     ours = ReleasedAttention(semantic, is_controlled=False)
@@ -248,7 +244,6 @@ def plain_prediction(denoiser, latents, text, *, tokens, mask, scales):
 
 
 def released_unet(scales):
-    """Ours through the pipeline's own way to install it."""
     components = tiny_editor()
     generator = torch.Generator().manual_seed(4)
     latents = torch.randn(1, 4, 16, 16, generator=generator).expand(2, -1, -1, -1)
@@ -274,7 +269,6 @@ def plain_mask(source_noise, edit_noise):
 
 
 def released_masks(num_cases=50):
-    """Cells that differ over many pairs of noises of changing size."""
     generator = torch.Generator().manual_seed(5)
     wrong = 0
     for case in range(num_cases):
@@ -287,7 +281,6 @@ def released_masks(num_cases=50):
 
 
 def photograph(width=SIDE_PX, height=SIDE_PX, seed=0):
-    """A picture with soft structure."""
     values = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC)
 
@@ -318,7 +311,6 @@ def levels(image):
 
 
 def whole_edit(mode, scales, *, start=EditStart.MIXTURE):
-    """Our result, and all pictures that the steps written out give."""
     components, image = tiny_editor(), photograph()
     settings = EditSettings(mode=mode, start=start, scales=scales)
     ours = edit(components, image, PROMPT, source_prompt=SOURCE, seed=SEED, settings=settings)

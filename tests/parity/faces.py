@@ -43,7 +43,6 @@ SHOWN = {0: "no_face", 1: "one face", 2: "two faces"}
 
 
 def face_adapter(folder, name, *, is_shallow=False):
-    """Write the adapter called `name` into `folder` and return its path."""
     tensors = adapter_tensors(name, tiny_unet(FACES[name][0], is_shallow=is_shallow))
     if name in PICKLED:
         path = folder / f"{name}.bin"
@@ -112,7 +111,6 @@ def their_hidden(folder, crops):
 
 
 def pictures(folder, name, session):
-    """Ours and theirs by what they show."""
     pipeline = PIPELINES[FACES[name][0]].from_pretrained(folder / "pipeline")
     pipeline.set_progress_bar_config(disable=True)
     [file] = (path.name for path in folder.glob(f"{name}.*"))
@@ -162,7 +160,6 @@ def four_steps(folder, like, *, is_shallow):
 
 
 def compare(folder, name, *, is_shallow):
-    """Rows for one adapter: one face at each scale, two, and no_face."""
     found = pictures(folder, name, open_face(folder, name, is_shallow=is_shallow))
     pairs = itertools.combinations([theirs[1] for _, theirs in found.values()], 2)
     apart = min(difference(*pair) for pair in pairs)

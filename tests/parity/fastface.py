@@ -121,7 +121,6 @@ def layer(part, shaping, numbers, step):
 
 
 def preset_rows(family):
-    """Whole U-Nets: both subjects, masks and the detail branch, at each of four steps."""
     denoiser = build(family, contrast=CONTRAST)
     condition = random_condition(denoiser, subjects=2, views=2)
     latents, text = inputs(denoiser)
@@ -137,8 +136,6 @@ def preset_rows(family):
 
 
 def presets():
-    """Ours, and the numbers of the paper's code at a step."""
-
     def am2(step, **more):
         steps = [
             ("soft mask", (7.5, 5, 5, 5)[step], 0.65),
@@ -155,7 +152,6 @@ def presets():
 
 @torch.no_grad()
 def guidance_rows(family, names=tuple(GUIDED)):
-    """Four steps of a whole drawing."""
     with tempfile.TemporaryDirectory() as folder:
         session = tiny_session(family, Path(folder), is_shallow=True)
     start, text, components = prepared_drawing(session)
@@ -171,7 +167,6 @@ def guidance_rows(family, names=tuple(GUIDED)):
 
 
 def prepared_drawing(session):
-    """What four steps of two pictures start from."""
     schedule = build_schedule(STEPS, PredictionType.EPSILON)
     components = replace(session.components, schedule=schedule)
     identity = session.encode_identity(picture(0))
@@ -229,7 +224,6 @@ def null_text(components, text):
 
 
 def null_identity(components, condition):
-    """Zero image features through the projector, and no detail."""
     encoder, attention = components.image_encoder, condition.attention
     zeros = torch.zeros(1, encoder.tower.config.projection_dim)
     tokens = encoder.projector(zeros)[:, None].expand_as(attention.identity_tokens)

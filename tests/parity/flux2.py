@@ -25,14 +25,12 @@ PRESET = replace(PRESETS.get("flux2-klein-4b"), image_size_px=FRAME_PX)
 
 
 def reference(shift=0):
-    """A picture that is seen as a whole."""
     picture = Image.new("RGB", (FRAME_PX, FRAME_PX), (30 + shift, 90, 160))
     ImageDraw.Draw(picture).ellipse((8 + shift, 12, 40 + shift, 60), fill=(200, 40 + shift, 70))
     return picture
 
 
 def theirs(pipeline, size, batch, references=()):
-    """Pictures of diffusers' pipeline in four steps, from our noise."""
     noise = draw_noise(range(SEED, SEED + batch), (128, size[0] // 16, size[1] // 16))
     return pipeline(
         prompt=PROMPT,

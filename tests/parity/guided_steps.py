@@ -60,7 +60,6 @@ def rows(names=None):
 
 
 def compare(components, identity, preset):
-    """A picture with the steps of `preset`, ours and theirs, by the kind of guidance."""
     components = replace(components, schedule=schedule_of(preset))
     count = len(preset.timesteps)
     draws = torch.Generator().manual_seed(SEED)
@@ -84,7 +83,6 @@ def compare(components, identity, preset):
 
 
 def theirs(denoiser, preset, inputs, noise, kind):
-    """Clean latents by a scheduler of diffusers."""
     scheduler = scheduler_of(preset)
     count = len(preset.timesteps)
     draws = torch.Generator().manual_seed(SEED)

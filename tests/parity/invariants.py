@@ -49,7 +49,6 @@ def rows(families=("mini", *FAMILIES), *, is_shallow=False):
 
 
 def family_rows(family, folder, *, is_shallow):
-    """Rows of one family, each name led by the number of its invariant."""
     opened = partial(tiny_session, family, is_shallow=is_shallow)
     session = opened(folder / "own")
     one, other = (session.encode_identity(picture(number)) for number in (0, 1))
@@ -144,7 +143,6 @@ def same_identity(session, identity, folder, *, num_threads):
 
 
 def threads(session, identity, count):
-    """Calls that differ in scales, mask, seed and identity."""
     other = session.encode_identity(picture(2))
 
     def run(number):
@@ -163,7 +161,6 @@ def threads(session, identity, count):
 
 
 def batches(session, identity):
-    """Rows of a batch against the same seeds alone."""
     compared = []
     for source in (MaskSource.NONE, MaskSource.INLINE):
         together = draw(session, identity, num_images=2, mask=source)
@@ -178,7 +175,6 @@ def batches(session, identity):
 
 
 def two_subjects(session, one, other):
-    """Order does not matter, and an empty mask removes a subject."""
     right = LEFT.flip(-1)
     first, second = (
         Subject(who, box=box, mask=mask, name=name)
@@ -199,7 +195,6 @@ def two_subjects(session, one, other):
 
 
 def views(session, identity):
-    """Several identical references against one."""
     many = session.encode_identity([picture(0)] * 3)
     return [
         (
@@ -212,7 +207,6 @@ def views(session, identity):
 
 
 def repeated(session, one, other):
-    """Tokens and references that are repeated to one length."""
     both = session.encode_identity([picture(1), picture(2)])
     twice = session.encode_identity([picture(0)] * 2)
     padded, explicit = (
@@ -272,7 +266,6 @@ def inline(session, identity):
 
 
 def later_layers(session, call, region):
-    """Every layer after the one that finds the mask, fed alike, with the mask given."""
     denoiser, (latents, timestep, text, condition, _) = session.components.denoiser, call
     installation, seen = denoiser.installation, []
     branches = installation.semantic | installation.detail
@@ -303,7 +296,6 @@ def is_last(branch):
 
 
 def joint_merge(session, folder):
-    """One softmax for own and reference cells."""
     identity = session.encode_identity(picture(0))
     expected = bare(session, identity, folder)
     found = {
@@ -321,7 +313,6 @@ def joint_merge(session, folder):
 
 
 def adapters(family, folder, *, is_shallow):
-    """A mask of ones and leak as strong as identity, against diffusers' own IP-Adapter."""
     whole = tiny_session(family, folder / "whole", is_shallow=is_shallow, semantic=EVERYWHERE)
     path = folder / "whole" / "public.safetensors"
     public = make_public_adapter(path, family, is_shallow=is_shallow)
@@ -341,7 +332,6 @@ def adapters(family, folder, *, is_shallow):
 
 
 def their_pipeline(family, folder, name):
-    """Diffusers' pipeline with the adapter file called `name`."""
     pipeline = pipelines.PIPELINES[family].from_pretrained(folder / "pipeline")
     pipeline.set_progress_bar_config(disable=True)
     pipeline.load_ip_adapter(str(folder), subfolder="", weight_name=name, image_encoder_folder=None)

@@ -103,7 +103,6 @@ def projector_tensors(name, generator=None):
 
 
 def lora_shapes(number, layer, *, rank):
-    """The shapes of one layer's LoRA as FaceID files have it."""
     linears = {"q": layer.to_q, "k": layer.to_k, "v": layer.to_v, "out": layer.to_out[0]}
     shapes = {}
     for name, linear in linears.items():
@@ -113,7 +112,6 @@ def lora_shapes(number, layer, *, rank):
 
 
 def projector_shapes(family, width, *, features=EMBEDS, num_tokens=4, inner=INNER, **others):
-    """The shapes of a projector as released."""
     assert others.keys() <= {"version", "rank"}
     match family:
         case "linear":
@@ -166,7 +164,6 @@ def _random(shapes, generator):
 
 
 def features_for(projector, *, batch=2):
-    """Random input of a projector, a tuple of its arguments."""
     generator = torch.Generator().manual_seed(5)
     hidden = torch.randn(batch, 9, projector.feature_width, generator=generator)
     face = torch.randn(batch, FACE, generator=generator)
@@ -179,7 +176,6 @@ def features_for(projector, *, batch=2):
 
 
 def theirs(unet, source, *, folder=None):
-    """A pipeline around `unet` with diffusers' own adapter, from tensors or from a file."""
     pipeline = StableDiffusionPipeline(
         vae=None,
         text_encoder=None,
@@ -205,7 +201,6 @@ def their_tokens(pipeline, features, *, version=0):
 
 
 def unet_inputs(unet):
-    """Keywords for one call of any tiny U-Net."""
     generator = torch.Generator().manual_seed(1)
 
     def draw(*shape):
@@ -223,7 +218,6 @@ def unet_inputs(unet):
 
 
 def their_output(pipeline, features, *, scale):
-    """The U-Net's output with diffusers' processors."""
     pipeline.set_ip_adapter_scale(scale)
     call, extra = unet_inputs(pipeline.unet)
     extra["image_embeds"] = [features[0][:, None]]
@@ -231,7 +225,6 @@ def their_output(pipeline, features, *, scale):
 
 
 def our_output(unet, tokens, *, scale):
-    """The U-Net's output with our processors, the identity everywhere at `scale`."""
     call, extra = unet_inputs(unet)
     silent = silent_condition(call["sample"], width=tokens.shape[-1])
     strength = torch.full_like(silent.identity_scale, scale)
@@ -243,13 +236,11 @@ def our_output(unet, tokens, *, scale):
 
 
 def difference(first, second):
-    """The largest difference of two tensors of one shape."""
     assert first.shape == second.shape
     return (first - second).abs().max().item()
 
 
 def compare(name, *, is_shallow=False):
-    """Rows for one public file: projector, U-Net at each scale, and with less of its LoRA."""
     backbone, _, settings = FILES[name]
     version = settings.get("version", 0)
     unet = tiny_unet(backbone, is_shallow=is_shallow)

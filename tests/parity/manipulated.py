@@ -40,8 +40,6 @@ def shaped_output(denoiser, latents, text, condition, numbers):
 
 
 class ShapedCross(dense.DenseCross):
-    """Text and identity tokens, the latter through their reshaped maps."""
-
     def __init__(self, call, name, numbers):
         super().__init__(call, name)
         self.numbers, self.changes = numbers, numbers.parts.get(name.split(".")[0])
@@ -131,7 +129,6 @@ class ShapedCross(dense.DenseCross):
 
 
 def n01(w):
-    """Each token's map between its smallest and largest value, over everything else."""
     axes = tuple(range(w.ndim - 1))
     low, high = w.min(axes, keepdims=True), w.max(axes, keepdims=True)
     return (w - low) / (high - low)

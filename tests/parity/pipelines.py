@@ -36,8 +36,6 @@ PIPELINES["sdxl"] = StableDiffusionXLPipeline
 
 
 class Recorder:
-    """An autoencoder that keeps what it decoded."""
-
     def __init__(self, autoencoder):
         self.autoencoder = autoencoder
         self.latents = self.pixels = None
@@ -51,13 +49,11 @@ class Recorder:
 
 
 def preset_of(family, **changes):
-    """A one-step preset of any family for tiny networks."""
     sizes = {"family": family, "image_size_px": SIDE_PX}
     return replace(PRESETS.get("sd-turbo"), **sizes | changes)
 
 
 def subject():
-    """A reference picture."""
     picture = Image.new("RGBA", (SIDE_PX, SIDE_PX))
     draw = ImageDraw.Draw(picture)
     draw.ellipse((8, 12, 52, 60), fill=(200, 40, 70, 255))
@@ -79,7 +75,6 @@ def our_picture(session, identity, *, scale):
 
 
 def hub_picture(pipe, identity, *, scale):
-    """The same of `SwiftPiePipeline`, from the latents that diffusers takes."""
     both = [
         pipe(
             PROMPT,
@@ -96,7 +91,6 @@ def hub_picture(pipe, identity, *, scale):
 
 
 def their_picture(pipeline, *, num_steps=1, **adapter):
-    """The same of theirs."""
     noise = draw_noise([SEED], (4, SIZE_PX[0] // 8, SIZE_PX[1] // 8))
     both = [
         pipeline(
@@ -124,7 +118,6 @@ def their_features(encoder, identity):
 
 
 def compare(family, folder, *, is_shallow):
-    """Rows for one family: text only, and an adapter at each scale."""
     pipeline_folder = make_pipeline(folder / "pipeline", family, is_shallow=is_shallow)
     path = folder / "adapter.safetensors"
     adapter = make_public_adapter(path, family, is_shallow=is_shallow)
@@ -167,7 +160,6 @@ def compare(family, folder, *, is_shallow):
 
 
 def difference(first, second):
-    """The largest difference of two tensors of one shape."""
     assert first.shape == second.shape
     return (first - second).abs().max().item()
 

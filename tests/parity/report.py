@@ -18,7 +18,6 @@ FOLDER = Path(__file__).parent
 
 
 def modules():
-    """The modules of this folder that compare something, by name."""
     names = sorted(path.stem for path in FOLDER.glob("*.py"))
     others = [name for name in names if name != "report" and not name.startswith("test_")]
     found = {name: importlib.import_module(f"tests.parity.{name}") for name in others}
@@ -32,7 +31,6 @@ def is_within(row):
 
 
 def closeness(row):
-    """How near a row is to its bound, for sorting: the worst first."""
     _, largest, bound = row
     if not is_within(row):
         return float("inf")
@@ -40,7 +38,6 @@ def closeness(row):
 
 
 def hush():
-    """Keep the loading bars and the advice of libraries out of the table."""
     for library in (diffusers, transformers):
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()
@@ -48,7 +45,6 @@ def hush():
 
 
 def empty_table():
-    """The headings."""
     table = Table()
     table.add_column("")
     for heading in ("Largest difference", "Bound"):
@@ -58,7 +54,6 @@ def empty_table():
 
 
 def add_section(table, name, rows):
-    """One module's rows, the worst first."""
     table.add_section()
     table.add_row("", "", "", f"{name}: {len(rows)} comparisons", style="bold")
     for row in sorted(rows, key=closeness, reverse=True):

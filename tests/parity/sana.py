@@ -22,14 +22,12 @@ PRESET = replace(PRESETS.get("sana-sprint-0.6b"), image_size_px=SIDE_PX)
 
 
 def opened(place):
-    """The pipeline of diffusers in a folder."""
     pipeline = SanaSprintPipeline.from_pretrained(place)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
 def theirs(pipeline, size, batch, steps, *, seed=SEED, prompt=PROMPT):
-    """Pictures of diffusers' pipeline, by the noise of our seeds."""
     return pipeline(
         prompt=prompt,
         height=size[0],

@@ -56,12 +56,10 @@ def rows():
 
 
 def noise_table():
-    """Against the values that are known of Stable Diffusion's training schedule."""
     return max(abs(scaled_linear_step(time).alpha ** 2 - kept) for time, kept in KEPT.items())
 
 
 def ddim(num_steps, prediction_type):
-    """Deterministic DDIM with trailing timesteps."""
     theirs = diffusers.DDIMScheduler(
         **BETAS,
         prediction_type=prediction_type.value,
@@ -73,13 +71,11 @@ def ddim(num_steps, prediction_type):
 
 
 def euler(num_steps, prediction_type):
-    """Euler's method with trailing timesteps, which is DDIM in our count of noise."""
     theirs = euler_scheduler(diffusers.EulerDiscreteScheduler, num_steps, prediction_type)
     return largest_difference(theirs, prediction_type, noise_scale=NoiseScale.SIGMA)
 
 
 def euler_ancestral(num_steps, prediction_type):
-    """Euler's method with fresh noise."""
     kind = diffusers.EulerAncestralDiscreteScheduler
     theirs = euler_scheduler(kind, num_steps, prediction_type)
     return largest_difference(
@@ -88,7 +84,6 @@ def euler_ancestral(num_steps, prediction_type):
 
 
 def lcm(timesteps, prediction_type):
-    """Latent consistency models at timesteps given one by one."""
     theirs = diffusers.LCMScheduler(**BETAS, prediction_type=prediction_type.value)
     # Their own steps are every 20th; with 1000 of them any timestep is one.
     theirs.set_timesteps(timesteps=timesteps, original_inference_steps=1000)
@@ -96,14 +91,12 @@ def lcm(timesteps, prediction_type):
 
 
 def tcd(num_steps, prediction_type, eta):
-    """Trajectory consistency with a share `eta` of fresh noise."""
     theirs = diffusers.TCDScheduler(**BETAS, prediction_type=prediction_type.value)
     theirs.set_timesteps(num_steps)
     return largest_difference(theirs, prediction_type, renoise=Renoise.TCD, eta=eta)
 
 
 def flow(num_steps):
-    """Against Euler's method for a velocity: latents + velocity / steps."""
     timesteps = [1000 - 1000 * index // num_steps for index in range(num_steps)]
     ours = build_schedule(timesteps, PredictionType.FLOW, noise_scale=NoiseScale.FLOW)
     start = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
@@ -137,7 +130,6 @@ def largest_difference(theirs, prediction_type, *, eta=0.0, **settings):
 
 
 def run_ours(schedule, start):
-    """All latents on the way, the first before the network, the last clean."""
     draws = torch.Generator().manual_seed(1)
     latents = [schedule.initial_latents(start)]
     for index in range(len(schedule.steps)):
@@ -162,7 +154,6 @@ def run_theirs(scheduler, start, eta):
 
 
 def network(latents, index):
-    """A denoiser whose output depends on what enters it and on the step."""
     table = torch.randn(SHAPE, generator=torch.Generator().manual_seed(100 + index))
     return 0.7 * torch.tanh(latents) + 0.3 * table
 
@@ -172,7 +163,6 @@ def relative_difference(found, expected):
 
 
 def round_trip(prediction_type, timestep):
-    """Noise known latents and solve for them again, given the exact prediction."""
     is_flow = prediction_type is PredictionType.FLOW
     step = flow_step(timestep) if is_flow else scaled_linear_step(timestep)
     draws = torch.Generator().manual_seed(2)

@@ -27,8 +27,6 @@ class Drawn(NamedTuple):
 
 
 class Recorder:
-    """An autoencoder that keeps what each thread decoded last."""
-
     def __init__(self, autoencoder):
         self.autoencoder, self.last = autoencoder, threading.local()
 
@@ -41,8 +39,6 @@ class Recorder:
 
 
 class Spy:
-    """A denoiser that keeps the arguments of its calls."""
-
     def __init__(self, denoiser):
         self.denoiser, self.installation = denoiser, denoiser.installation
         self.encode_reference = denoiser.encode_reference
@@ -55,7 +51,6 @@ class Spy:
 
 
 def recording(session, **changes):
-    """The same networks, some of them replaced, with a recorder."""
     components = replace(session.components, **changes)
     if not isinstance(components.autoencoder, Recorder):
         components = replace(components, autoencoder=Recorder(components.autoencoder))
@@ -100,7 +95,6 @@ def sharpened(denoiser, contrast):
 
 
 def draw(session, subjects, **settings):
-    """What `Session.personalize` draws of one or several subjects."""
     settings.setdefault("seed", 0)
     settings.setdefault("scene", "words")
     result = session.personalize(subjects, settings.pop("prompt", PROMPT), **settings)
@@ -127,7 +121,6 @@ def difference(found, expected):
 
 @torch.no_grad()
 def calls_of(session, subjects, **settings):
-    """What `draw` draws, and the arguments of each call of the denoiser."""
     spy = Spy(session.components.denoiser)
     drawn = draw(recording(session, denoiser=spy), subjects, **settings)
     return drawn, spy.calls

@@ -45,7 +45,6 @@ STEERED = [
 
 
 def drawing(session, subjects, *, steps=4, **settings):
-    """Latents, result, and the rows of each network call of a drawing."""
     schedule = build_schedule(trailing(steps), PredictionType.SAMPLE)
     spy, recorder = (Spy(session.components.denoiser), Recorder(session.components.autoencoder))
     components = replace(session.components, schedule=schedule, denoiser=spy, autoencoder=recorder)
@@ -76,7 +75,6 @@ def test_scales_of_1_at_one_step_are_the_plain_call_at_no_cost(session, identity
 
 @pytest.fixture(scope="module")
 def plain(session, identity):
-    """Latents of two pictures in four steps."""
     return drawing(session, identity, seeds=(1, 2))[0]
 
 
@@ -165,7 +163,6 @@ def test_a_misspelled_keyword_is_refused(session, identity):
 
 @pytest.fixture(params=sorted(ADAPTERS))
 def encoder(request, tmp_path):
-    """An image encoder with a small random projector of a public family."""
     make_image_encoder(tmp_path / "encoder")
     tower = CLIPVisionModelWithProjection.from_pretrained(tmp_path / "encoder")
     tensors = projector_tensors(ADAPTERS[request.param])

@@ -125,7 +125,6 @@ NO_ROOM = [
 
 @pytest.fixture(scope="module")
 def three(session, identity):
-    """A request of three pictures, two rows each, and what is drawn where there is room."""
     request = PersonalizeRequest(
         scene="words",
         subjects=(Subject(identity),),

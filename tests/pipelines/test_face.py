@@ -30,7 +30,6 @@ PROMPT = "a chef"
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
-    """Sessions with one of the adapters each."""
     folder = tmp_path_factory.mktemp("faces")
     make_pipeline(folder / "pipeline", "sd15", is_shallow=True)
     return {name: open_face(folder, name, is_shallow=True) for name in (PLAIN, PLUS, PORTRAIT)}
@@ -132,8 +131,6 @@ def test_a_saved_pipeline_knows_faces_too(opened, tmp_path):
 
 @dataclass
 class OneFace:
-    """Finds one face, always the same one."""
-
     face: Face
     name: str = "one"
     fingerprint: str = "one"
@@ -145,7 +142,6 @@ class OneFace:
 
 @pytest.fixture(scope="module")
 def found():
-    """What finds a face in a photograph, and the photograph."""
     vectors, crops = someone()
     photo = crops[0].resize((160, 160))
     landmarks = np.array([[55, 60], [105, 60], [80, 90], [60, 115], [100, 115]], dtype=np.float32)

@@ -22,7 +22,6 @@ WAYS = {method: EditSettings(method=method) for method in (EditMethod.INVERSION,
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
-    """A model with FaceID Plus, an inversion network and a face encoder."""
     from swiftpie.engine.session import Session
     from swiftpie.faces import FACE_ENCODERS
 

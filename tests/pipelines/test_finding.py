@@ -20,7 +20,6 @@ def names():
 
 @pytest.fixture(scope="module")
 def together(names):
-    """Two subjects of the library in a scene, and where each is."""
     picture, masks = scenes.scene_library().image("beach").resize((SIDE, SIDE)), []
     for name, left in zip(names, (16, 144), strict=True):
         sprite = subject_library().image(name).resize((100, 100), Image.Resampling.LANCZOS)

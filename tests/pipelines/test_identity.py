@@ -192,8 +192,6 @@ def facts_of(identity, **changes):
 
 
 def change(prefix, how):
-    """A change of the tensor whose name begins with `prefix`."""
-
     def changed(tensors):
         name = next(key for key in tensors if key.startswith(prefix))
         return tensors | {name: how(tensors[name])}
@@ -210,7 +208,6 @@ def large(*shape, kind=torch.uint8):
 
 
 def bright(tensors):
-    """With a large frame that is not premultiplied."""
     frame = torch.tensor((200, 0, 0, 90), dtype=torch.uint8).view(1, 4, 1, 1)
     return tensors | {"large": frame.expand(1, 4, 200, 200).contiguous()}
 

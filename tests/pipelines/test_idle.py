@@ -17,7 +17,6 @@ BOX = (0.2, 0.2, 0.8, 0.9)
 
 @pytest.fixture(scope="module")
 def published():
-    """A model of Stable Diffusion's shape, which places no subjects."""
     return Session(tiny_editor())
 
 

@@ -24,7 +24,6 @@ def with_four_steps(components):
 
 @pytest.fixture(scope="module")
 def components():
-    """A random model that can take four steps, of which it takes one."""
     return with_four_steps(tiny_editor())
 
 
@@ -52,7 +51,6 @@ def test_the_step_of_tiles_is_the_last_of_four(components):
 
 
 def test_each_tile_is_one_step_from_what_it_shows(plan):
-    """A region in one corner: that tile alone is drawn, the rest is enlarged."""
     drawing = torch.rand(1, 3, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(1)) * 2 - 1
     corner = torch.zeros(1, 1, SIDE_PX, SIDE_PX)
     corner[..., :8, :8] = 1

@@ -40,7 +40,6 @@ PRESET = Preset(
 
 
 def tiny_editor():
-    """Every network, frozen, the same at each call."""
     with torch.random.fork_rng():
         denoiser = UNetDenoiser(
             tiny_unet("sd21", is_shallow=True),
@@ -72,7 +71,6 @@ def tiny_editor():
 
 
 def text_tower():
-    """A text tower that knows a few words."""
     tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, "<unknown>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(

@@ -11,7 +11,6 @@ STORED = Path(__file__).with_name("cli_options.txt")
 
 
 def describe_cli():
-    """Every command with its arguments and options, in the order of the help page."""
     return "\n".join(describe(get_command(app), "swiftpie")) + "\n"
 
 

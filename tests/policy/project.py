@@ -29,7 +29,6 @@ def python_files(folder):
 
 
 def text_of(path):
-    """The text of a file, or nothing if it is not text."""
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:

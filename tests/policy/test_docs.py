@@ -56,7 +56,6 @@ def blocks(page, language):
 
 
 def command_lines(page):
-    """Every line of the page's bash blocks as words, comments and line ends folded away."""
     whole = "\n".join(blocks(page, "bash")).replace("\\\n", " ")
     return [words for line in whole.splitlines() if (words := shlex.split(line, comments=True))]
 
@@ -81,7 +80,6 @@ def parse(words):
 
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
-    """A folder with the files that the pages speak of: pictures and a training run."""
     monkeypatch.chdir(tmp_path)
     with as_file(files("swiftpie") / "assets") as assets:
         load_image(assets / "samples" / "1f439.webp").save("dog.png")
@@ -143,7 +141,6 @@ def test_command_lines_on_a_page_parse(page):
 
 
 def quick_lines(page):
-    """The page's command lines that the embedded model carries out in seconds, offline."""
     return [
         words[1:]
         for words in command_lines(page)
@@ -152,7 +149,6 @@ def quick_lines(page):
 
 
 def features(words):
-    """The command, its options and how its arguments are spelled, whatever they say."""
     spelled = [
         word if re.fullmatch(r"[a-z-]+", word) else "".join(re.findall(r"[@:]|\.spid$", word))
         for word in words[1:]
@@ -162,7 +158,6 @@ def features(words):
 
 
 def inputs(words):
-    """The words of a command line but the file that it writes."""
     return [word for before, word in pairwise(words) if before != "-o"]
 
 
@@ -185,7 +180,6 @@ def lines_to_run():
 
 @pytest.fixture
 def shown_files(workspace):
-    """The files that the pages' command lines name, all pictures of one size."""
     size = (256, 256)
     with as_file(files("swiftpie") / "assets") as assets:
         dog = load_image(assets / "samples" / "1f439.webp").resize(size)
@@ -254,7 +248,6 @@ def test_extras_on_pages_exist(name, folder):
 
 
 def rows_of(page, heading):
-    """The cells of every line of the first table below a heading."""
     below = page.read_text().partition(f"\n{heading}\n")[2]
     table = re.search(r"(?:^\|.*\n)+", below, re.M)[0]
     return [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in table.splitlines()]

@@ -31,7 +31,6 @@ def hits(pattern, paths):
 
 
 def dotted(node):
-    """`torch.load` for the expression `torch.load`, nothing for what has no such name."""
     try:
         return ast.unparse(node) if isinstance(node, (ast.Name, ast.Attribute)) else ""
     except RecursionError:
@@ -48,7 +47,6 @@ def calls(path):
 
 
 def unpicklings(path):
-    """The constant keywords of every mention of `torch.load`, which has to be a call."""
     tree = ast.parse(path.read_text())
     nodes = list(ast.walk(tree))
     found = [

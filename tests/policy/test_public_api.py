@@ -29,7 +29,6 @@ def in_order(names):
 
 
 def documented(text):
-    """The names that a section of the page lists."""
     section = text.partition("\n## Names in Python\n")[2].partition("\n## ")[0]
     return re.findall(r"`(\w+)`", section.partition("\n- ")[2])
 

@@ -26,7 +26,6 @@ from swiftpie.server.worker import Worker
 
 @pytest.fixture(scope="session", autouse=True)
 def loopback():
-    """Skip where no process can talk to another one."""
     try:
         with socket.create_server(("127.0.0.1", 0)):
             pass
@@ -35,8 +34,6 @@ def loopback():
 
 
 class Running:
-    """A server in a thread of this process."""
-
     def __init__(self, session, *, limits, token, facts=None, **more):
         name = session.components.preset.name
         facts = describe(PRESETS.get(name)) | (facts or {})
@@ -172,8 +169,6 @@ LIVE = (  # the head of a live connection
 
 
 class Call:
-    """One request to the application itself, whose other end may leave at any moment."""
-
     def __init__(self, app, method, path, body=b"", *, headers=None, query=b"", is_whole=True):
         self.left = asyncio.Event()
         self._more = asyncio.Event()
@@ -212,7 +207,6 @@ class Call:
         return {"type": "http.disconnect"}
 
     def send_rest(self, body):
-        """Send the rest of a request that was not whole."""
         self._body, self._is_whole = [body], True
         self._more.set()
 
@@ -230,7 +224,6 @@ class Call:
 
 
 async def drained(scheduler):
-    """Wait until nothing waits and nothing is drawn."""
     async with asyncio.timeout(20):
         while scheduler.num_queued or scheduler._batch:
             await asyncio.sleep(0.01)
@@ -248,7 +241,6 @@ def picture_in(answer, number=0):
 
 
 def form(**fields):
-    """Return a form with texts and files, and its content type."""
     parts = []
     for name, value in fields.items():
         file, data = value if isinstance(value, tuple) else (None, value.encode())

@@ -57,8 +57,6 @@ WAYS = ["leaves", "late", *(pytest.param(way, marks=thorough) for way in ("delet
 
 
 class Gate:
-    """Stops the drawing thread once it has ended a stage, until it is opened."""
-
     def __init__(self, worker):
         self.stage = None
         self.reached, self.opened = threading.Event(), threading.Event()
@@ -115,7 +113,6 @@ class Server:
         return call
 
     async def late(self, is_there, call):
-        """Repeat a call with later deadlines until it is late where it should be."""
         seconds = LATE_S
         while not is_there():
             self.gate.stopped.clear()
@@ -126,7 +123,6 @@ class Server:
             seconds *= 2  # as it may take longer to come so far
 
     async def ended(self, way, is_there, call):
-        """End a drawing in one of the ways that users have, once `is_there`."""
         if way == "late":
             await self.late(is_there, call)
         elif way == "deleted":
@@ -151,14 +147,12 @@ class Server:
         self.gate.opened.set()
 
     async def stops(self):
-        """Open the gate once the thread can have heard that the result is not wanted."""
         for _ in range(3):
             await asyncio.sleep(0)
         self.open()
         await reached(self.gate.stopped)
 
     async def is_free(self):
-        """Draw for another caller: nothing of what was stopped is in the way."""
         self.open()
         drawn = await self.draw(9).answer()
         assert not self.num_queued
@@ -341,7 +335,6 @@ UPLOADS = ("/v1/images/edits", "/v1/identities", "/v1/cutouts", "/v1/pictures")
 
 
 def upload(path, data):
-    """Return a form for a route, and its type."""
     own = {"prompt": PROMPT, "swiftpie": json.dumps({"source_prompt": PROMPT})}
     return form(image=("dog.png", data), **(own if path == UPLOADS[0] else {}))
 
@@ -508,8 +501,6 @@ def test_a_stream_whose_caller_leaves_sends_no_more(running):
 
 
 class Talk:
-    """A live connection to the application itself."""
-
     def __init__(self, server):
         self._sent, self.got = asyncio.Queue(), []
         self.say({"type": "websocket.connect"})

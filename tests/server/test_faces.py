@@ -18,7 +18,6 @@ FACE = ("me.jpg", PHOTO.read_bytes())
 
 @pytest.fixture(scope="module")
 def backend(tmp_path_factory):
-    """A server whose model knows faces."""
     world = make_world(tmp_path_factory.mktemp("world"))
     encoder = FACE_ENCODERS.get("opencv").open(world / "faces")
     session = small_session(world).with_face_encoder(encoder)

@@ -39,7 +39,6 @@ def picture_of(one):
 
 
 def alike(one, other):
-    """Whether two pictures are the same up to the rounding of batches of another size."""
     return max(high for _, high in ImageChops.difference(one, other).getextrema()) <= 1
 
 

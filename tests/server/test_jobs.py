@@ -32,8 +32,6 @@ class Drawer:
 
 
 def running(test):
-    """Run a coroutine with a scheduler whose loop ends with it."""
-
     def run():
         async def body():
             draw = Drawer()

@@ -126,8 +126,6 @@ def browser():
 
 
 class Visit:
-    """One visitor with a page of their own."""
-
     def __init__(self, page, url):
         self.page, self.url = page, url
         self.foreign, self.faults, self.sent, self.crowded = [], [], [], []
@@ -172,27 +170,22 @@ class Visit:
         return self.page.get_by_label(PROMPT)
 
     def settled(self):
-        """Wait until the picture is the newest one's."""
         stage = self.page.locator("section[aria-label=Picture]")
         expect(stage).to_have_attribute("aria-busy", "false")
 
     def kept(self):
-        """Wait until the draft is a step of the history."""
         self.settled()
         # Both are read at once: an address read before could be of a picture that is gone since.
         self.page.wait_for_function(KEPT, polling=LOOK_EVERY_MS)
 
     def stored(self):
-        """Wait until the browser keeps what was done."""
         self.page.wait_for_timeout(800)  # it is written a moment after the last change
 
     def strip_drawn(self):
-        """Wait until the small pictures are of this draft."""
         expect(self.page.locator(".strip")).to_have_attribute("aria-busy", "false")
         expect(self.page.locator(".strip img")).to_have_count(6)
 
     def after(self, act):
-        """Do something and return the picture that comes of it."""
         before = self.picture.get_attribute("src")
         act()
         expect(self.picture).not_to_have_attribute("src", before)
@@ -232,7 +225,6 @@ class Visit:
         )
 
     def touch(self, sheet, start, end):
-        """Draw with a finger over an element, between points in shares of it."""
         sheet.scroll_into_view_if_needed()
         place = sheet.bounding_box()
         fingers = self.page.context.new_cdp_session(self.page)
@@ -251,7 +243,6 @@ class Visit:
         self.page.evaluate(RESTS)  # a tap while the page still scrolls is taken for part of that
 
     def drag(self, sheet, start, end):
-        """Draw with the mouse over an element, between points in shares of it."""
         sheet.scroll_into_view_if_needed()
         place = sheet.bounding_box()
 
@@ -265,7 +256,6 @@ class Visit:
         self.page.mouse.up()
 
     def photograph(self, photo, task):
-        """Open a picture to do something with it."""
         self.page.get_by_text("Edit", exact=True).click()
         self.page.get_by_label("A picture to edit").set_input_files(
             {"name": photo[0], "mimeType": photo[1], "buffer": photo[2]}
@@ -274,17 +264,14 @@ class Visit:
         self.page.get_by_label(task, exact=True).check(force=True)  # what is seen is its label
 
     def saved(self, button):
-        """Return what a button writes to a file, and its name."""
         with self.page.expect_download() as download:
             self.page.get_by_role("button", name=button).click()
         return Path(download.value.path()).read_bytes(), download.value.suggested_filename
 
     def library(self):
-        """Return what the server knows of this visitor's subjects."""
         return self.page.evaluate("async () => (await (await fetch('/v1/identities')).json()).data")
 
     def forget(self):
-        """Let the server forget all subjects, and tell the page nothing."""
         for subject in self.library():
             self.page.evaluate(
                 "(id) => fetch(`/v1/identities/${id}`, { method: 'DELETE' })", subject["id"]
@@ -337,7 +324,6 @@ def robot():
 
 @pytest.fixture(scope="module")
 def photo():
-    """A yellow and red ball on a blue ground, with a name as cameras give them."""
     y, x = np.mgrid[:240, :320]
     inside = (x - 190) ** 2 + (y - 120) ** 2 < 70**2
     ball = np.where(y[..., None] < 130, (240, 200, 40), (200, 50, 40))

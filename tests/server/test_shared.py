@@ -187,7 +187,6 @@ def test_readers_see_all_of_a_record_or_its_predecessor(tmp_path, known):
 
 
 def rewritten(folder, change):
-    """Change the record of the only subject in a folder."""
     (path,) = folder.glob("records/*/*.json")
     record = json.loads(path.read_bytes())
     change(record)
@@ -195,7 +194,6 @@ def rewritten(folder, change):
 
 
 def planted(folder, data):
-    """Exchange the identity of the only subject for `data`, in its record as well."""
     digest = hashlib.sha256(data).hexdigest()
     rewritten(folder, lambda r: r["files"].update(identity={"size": len(data), "sha256": digest}))
     (place,) = folder.glob("files/*/*")

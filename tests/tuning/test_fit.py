@@ -41,7 +41,6 @@ def test_the_subject_comes_nearer_and_the_weights_stay(session, identity, tuned,
 
 
 def test_other_subjects_are_drawn_as_before_bit_for_bit(session, identity, tuned):
-    """Before and after the tuned one, and beside it in one batch."""
     before = session.personalize(identity, PROMPT, seed=5).images[0]
     one = session.personalize(tuned, PROMPT, seed=5).images[0]
     after = session.personalize(identity, PROMPT, seed=5).images[0]

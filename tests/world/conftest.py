@@ -45,8 +45,6 @@ def make_layout(frames):
 
 @pytest.fixture
 def make_light(frames):
-    """Return what makes the same light for all rows from the way to it."""
-
     def make(direction, *, strength=0.6, shadow=0.4, length=0.6):
         rows = torch.ones(len(frames), 1)
         towards = torch.nn.functional.normalize(torch.tensor([direction]), dim=1)

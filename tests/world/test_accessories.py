@@ -16,8 +16,6 @@ def wardrobe(subjects):
 
 @pytest.fixture
 def put_on(frames, turned, wardrobe):
-    """Return what gives all subjects the accessory of that name."""
-
     def put(name, layout):
         (piece,) = wear(frames, turned.height, layout, [name] * len(frames), wardrobe)
         assert piece.rows == list(range(len(frames)))

@@ -40,7 +40,6 @@ def world(subjects):
 
 @pytest.fixture(scope="module")
 def redrawn(world, subjects):
-    """Return each change of one noise with what was there before."""
     changes = [*WorldChange]
     before = [WORDED if change is WorldChange.SECOND else FIRST for change in changes]
     edits = [

@@ -18,7 +18,6 @@ def draw(turned, light, layout, gloss=0.0):
 
 
 def gain(turned, lit, layout, part):
-    """Return how much brighter a half of the picture is than the sprite alone."""
     plain = draw_frames(turned.frame, layout, size_px=64)
     shown = draw_frames(lit, layout, size_px=64)
     halves = {

@@ -21,7 +21,6 @@ def world(subjects):
 
 @pytest.fixture(scope="module")
 def off_distribution(subjects):
-    """Off-distribution pictures."""
     surfaces = make_textures(24, subjects.tiles, [], seed=0)
     return World(subjects, "held_out", surfaces=surfaces).batch(
         12, 4, seed=3, off_distribution=True

@@ -18,7 +18,6 @@ VIEWED = 12  # layouts a spec
 
 @pytest.fixture(scope="module")
 def layout_of(frames):
-    """Return what gives the layouts of many noises for one way to ask."""
     noise = torch.randn(VIEWED, 32, 16, 16, generator=torch.Generator().manual_seed(2))
     rows = frames[:1].expand(VIEWED, -1, -1, -1)
     return lambda specs: place(noise, rows, [specs] * VIEWED)

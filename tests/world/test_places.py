@@ -57,7 +57,6 @@ def same_fields(count):
 
 
 def sample_of(chosen):
-    """Plain daylight, which is the first setting, and some others."""
     others = random.Random(chosen[0].place).sample(chosen[1:], min(SAMPLE, len(chosen) - 1))
     return [chosen[0], *others]
 

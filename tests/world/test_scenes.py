@@ -67,5 +67,4 @@ def test_places_of_the_library_are_as_sharp_as_if_drawn_at_their_size():
 
 
 def steps(pictures):
-    """Return the mean difference of pixels beside each other."""
     return float(pictures.diff(dim=-1).abs().mean() + pictures.diff(dim=-2).abs().mean())

@@ -32,7 +32,6 @@ def shown(session):
 
 
 def test_pictures_with_references_equal_those_of_diffusers_in_another_size(session, place):
-    """The times follow the size: with those of the preset's own this one is far off."""
     pipeline = Flux2KleinPipeline.from_pretrained(place)
     pipeline.set_progress_bar_config(disable=True)
     pictures, size = [reference(), reference(20)], (96, 64)
@@ -60,7 +59,6 @@ def test_what_is_outside_of_a_subject_in_its_picture_is_not_read(session):
 
 @pytest.mark.thorough
 def test_a_subject_with_fewer_views_is_not_counted_twice(session, shown):
-    """Beside one with two views it is filled up with its only one, which changes nothing."""
     two = session.encode_identity([reference(), reference(20)], cutout="none")
     repeated = session.encode_identity([reference(), reference()], cutout="none")
     pictures = [

@@ -53,7 +53,6 @@ SILENT = {"scales": Scales(detail_scale=0.0)}
 
 
 def those(*presets):
-    """Runs a test for these presets alone."""
     ids = [preset.family for preset in presets]
     return pytest.mark.parametrize("load", presets, ids=ids, indirect=True, scope="module")
 
@@ -78,7 +77,6 @@ def family(session):
 
 @pytest.fixture(scope="module")
 def subjects(session):
-    """A subject for those that read pictures."""
     if Capability.PERSONALIZE not in session.components.preset.capabilities:
         return []
     return [Subject(session.encode_identity(reference(), cutout="none"))]
@@ -200,8 +198,6 @@ def test_identities_and_pipelines_go_to_files_and_back(
 
 
 class Recording(WrappedDenoiser):
-    """A denoiser that keeps what it is called with."""
-
     def __init__(self, inner):
         super().__init__(inner)
         self.calls = []
@@ -214,7 +210,6 @@ class Recording(WrappedDenoiser):
 @pytest.mark.thorough
 @those(DREAMLITE, SANA)
 def test_what_calibrates_8_bits_meets_each_kind_of_call(session, subjects, monkeypatch):
-    """From words, with a subject, and with a photograph: other prompts, other frames."""
     monkeypatch.setattr(int8, "MOST_CALLS", int8.LEAST_CALLS)
     components = session.components
     draws = [lambda one: ours(one, subjects, **SILENT)]

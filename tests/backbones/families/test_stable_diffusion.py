@@ -29,7 +29,6 @@ PAIRS = [ENOUGH[1], *(pytest.param(*row, marks=pytest.mark.thorough) for row in 
 
 
 def drawn(session, subjects, **changes):
-    """Decoded pixels, before they are rounded to a picture."""
     recorder = pipelines.Recorder(session.components.autoencoder)
     seen = Session(replace(session.components, autoencoder=recorder))
     result = seen.personalize(subjects, PROMPT, **{"seed": 0, **changes})

@@ -210,7 +210,6 @@ FAMILY = JointFamily()
 
 @pytest.fixture(scope="module", autouse=True)
 def offered(tmp_path_factory):
-    """The preset and the family as another distribution offers them."""
     folder = tmp_path_factory.mktemp("guest")
     metadata = folder / "guest_family-1.0.dist-info"
     metadata.mkdir()
@@ -231,7 +230,6 @@ def joint(request):
 
 
 def plain_picture(components, *, seed=0):
-    """What the transformer draws as diffusers has it, by Euler's method over its sigmas."""
     components.denoiser.installation.undo()
     transformer = components.denoiser.transformer
     text = components.text.encode([PROMPT])

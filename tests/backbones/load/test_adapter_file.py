@@ -75,7 +75,6 @@ def save(path, *, name="ip-adapter_sd15", **changes):
 
 
 def rewrite(path, *, tensors=None, resign=False, **header):
-    """Replace parts of a saved file, its checksum too if `resign` is set."""
     with safe_open(path, framework="pt") as stored:
         settings = json.loads(stored.metadata()["swiftpie"]) | header
     tensors = tensors or load_file(path)
@@ -99,7 +98,6 @@ def path(stored, tmp_path):
 
 @functools.cache
 def target(backbone="sd15"):
-    """A network to load into, which refused files leave as it is."""
     plan = PLAN if backbone == "sd15" else Plan(token_width=WIDTHS[backbone])
     return install(tiny_unet(backbone, is_shallow=backbone != "sd15"), plan)
 
@@ -152,7 +150,6 @@ def test_the_same_adapter_gives_the_same_bytes_and_replaces_no_file(path, tmp_pa
 
 
 def refused(path, match, *, installation=None, family="sd15"):
-    """Loading raises, says why, and changes nothing."""
     found = installation or target()
     before = state(found)
     with pytest.raises(WeightsError, match=match):

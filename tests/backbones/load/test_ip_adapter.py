@@ -55,7 +55,6 @@ def whole():
 
 @pytest.fixture
 def tensors(whole):
-    """The same in dictionaries that may be changed."""
     return {part: dict(tensors) for part, tensors in whole.items()}
 
 
@@ -120,7 +119,6 @@ def test_the_comparison_sees_a_single_wrong_layer(unet, tensors, adapter, instal
 
 
 def save_semantic(installation, projector, path):
-    """Write the semantic branch as an IP-Adapter that diffusers and ComfyUI load."""
     write_tensors(path, semantic_tensors(installation, projector), metadata={"format": "pt"})
 
 

@@ -26,8 +26,6 @@ TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype
 
 
 class Bomb:
-    """Would run code if it were unpickled."""
-
     def __reduce__(self):
         return sys.exit, ()
 
@@ -269,7 +267,6 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path, dtype, bad):
 
 
 def shared(leaf, *, width, depth):
-    """Return dictionaries in which each holds the same one many times."""
     for _ in range(depth):
         leaf = dict.fromkeys(map(str, range(width)), leaf)
     return leaf

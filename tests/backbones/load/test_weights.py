@@ -65,7 +65,6 @@ def test_the_fingerprint_tells_contents_and_places_apart(tmp_path):
 
 @pytest.fixture
 def encoder(tmp_path):
-    """Mini's image encoder, to be damaged."""
     with as_file(files("swiftpie") / "assets" / "mini" / "image_encoder") as folder:
         return shutil.copytree(folder, tmp_path / "image_encoder")
 

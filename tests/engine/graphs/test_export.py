@@ -57,7 +57,6 @@ def test_models_of_stable_diffusion_are_exported_with_their_adapters(tmp_path, f
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory):
-    """The installed packages, but for SwiftPie and those that it alone needs."""
     folder = tmp_path_factory.mktemp("packages")
     for place in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
         for path in Path(place).iterdir():

@@ -15,7 +15,6 @@ RANGES = [(-2.0, 6.0), (-6.0, 2.0), (-3.0, 3.0)]
 
 
 def rounded(low, high, *, turns):
-    """A graph that rounds its input and convolves it, the other way round with `turns`."""
     openvino = load("openvino")
     opset = openvino.opset13
     pixels = opset.parameter([1, 2, 4, 4], np.float32)
@@ -32,7 +31,6 @@ def rounded(low, high, *, turns):
 
 
 def bounds_of(graph):
-    """The bounds before the convolution."""
     (node,) = [
         operation
         for operation in graph.get_ordered_ops()

@@ -77,7 +77,6 @@ def test_the_same_pictures_are_drawn(session, identity, folder, least_db, engine
 
 @torch.no_grad()
 def test_edits_are_read_alike(session, folder):
-    """By a random network: only its numbers count."""
     torch.manual_seed(0)
     network = TinyInversion().eval().requires_grad_(False)
     components = replace(session.components, inversion=network)

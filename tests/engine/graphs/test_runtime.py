@@ -66,7 +66,6 @@ def test_the_precision_is_one_that_the_processor_has():
 
 @pytest.fixture
 def threads():
-    """Torch had three threads when the networks were loaded."""
     before = torch.get_num_threads()
     torch.set_num_threads(COUNT)
     yield Threads()

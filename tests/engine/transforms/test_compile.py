@@ -33,7 +33,6 @@ def identities(session):
 
 
 def calls(identities):
-    """Arguments of four calls of which no two share any value."""
     first, second = identities
     return [
         (first, "a subject on a beach", {"seed": 1}),

@@ -28,8 +28,6 @@ SMALL = (128, 128)
 
 
 class Watched(nn.Module):
-    """A network that notes where it is sent."""
-
     def __init__(self):
         super().__init__()
         self.sent = []
@@ -102,7 +100,6 @@ def test_decoders_and_encoders_that_were_joined_come_too():
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    """Loads a tiny SDXL with a public adapter, whose weights are in half precision."""
     root = tmp_path_factory.mktemp("stored")
     make_pipeline(root / "pipeline", "sdxl", is_shallow=True)
     make_public_adapter(root / "public.safetensors", "sdxl", is_shallow=True)
@@ -125,7 +122,6 @@ def stored(tmp_path_factory):
 
 
 def networks_of(session):
-    """The networks that take turns, by name."""
     parts = session.components
     return {
         "first": parts.text.first.encoder,
@@ -136,7 +132,6 @@ def networks_of(session):
 
 
 def here(session):
-    """Names of the networks that have their weights in memory."""
     return [
         name for name, one in networks_of(session).items() if not one.stored_weights.is_away(one)
     ]

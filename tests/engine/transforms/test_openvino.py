@@ -47,7 +47,6 @@ def exact(session, folder):
 
 @pytest.fixture(scope="module")
 def torch_denoiser():
-    """One level with both branches."""
     unet = tiny_unet(**ONE_LEVEL)
     plan = Plan(token_width=WIDTH, gate=0.5)
     denoiser = UNetDenoiser(unet, plan, reference_step=scaled_linear_step(1))
@@ -130,7 +129,6 @@ def test_threads_do_not_meet(torch_denoiser, denoiser):
 @pytest.mark.slow
 @torch.no_grad()
 def test_other_attention_is_another_graph(torch_denoiser, denoiser):
-    """As SwiftEdit's released mode has it: a copy over the same weights."""
     call = call_of(torch_denoiser, 1, batch=2)
     one_subject = call[3].attention._replace(
         **{

@@ -23,7 +23,6 @@ WIDTHS = (8, 8, 8, 8)
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty cache of the hub."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     return tmp_path
 
@@ -44,7 +43,6 @@ def tiny(cache):
 
 
 def material():
-    """Latents and a picture."""
     return torch.randn(1, 4, 16, 16), torch.rand(1, 3, 128, 128) * 2 - 1
 
 
@@ -100,7 +98,6 @@ def test_loading_fetches_it_where_it_may(tiny, tmp_path):
 
 @pytest.fixture
 def pipeline(tmp_path):
-    """A tiny pipeline in a folder."""
     make_pipeline(tmp_path / "weights", "sd21", is_shallow=True)
     return {"weights": tmp_path / "weights", "dtype": "float32", "offline": True}
 

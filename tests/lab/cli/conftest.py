@@ -14,7 +14,6 @@ __all__ = ["call", "one_thread", "photo", "samples", "training_pack"]
 
 @pytest.fixture(scope="session")
 def training_pack(samples, tmp_path_factory):
-    """The sample pack with half of its held-out subjects under codes of the training half."""
     folder = tmp_path_factory.mktemp("packs") / "pack"
     shutil.copytree(samples, folder)
     text = (folder / INDEX_NAME).read_text()

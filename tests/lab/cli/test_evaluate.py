@@ -22,8 +22,6 @@ def out(tmp_path_factory):
 
 @pytest.fixture
 def evaluate(call, samples):
-    """Runs a command that takes subjects on those inside the package."""
-
     def run(command, *options):
         return call("evaluate", command, *options, "--data", samples)
 

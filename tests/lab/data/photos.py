@@ -6,7 +6,6 @@ SIZE = (96, 80)  # width and height
 
 
 def photo(colour, *, left=20, size=SIZE):
-    """A thing on a ground, and its mask."""
     place = (left, 16, left + 40, 64)
     picture = Image.new("RGB", size, (70, 110, 70))
     draw = ImageDraw.Draw(picture)
@@ -18,7 +17,6 @@ def photo(colour, *, left=20, size=SIZE):
 
 
 def make_folder(folder, *, views=3):
-    """Two subjects with masks: a red cup and a blue vase."""
     for name, colour in (("red_cup", (210, 40, 40)), ("vase2", (40, 60, 210))):
         (folder / name).mkdir(parents=True)
         for number in range(views):

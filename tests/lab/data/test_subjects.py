@@ -43,7 +43,6 @@ def test_samples_have_names_and_visible_tiles(subjects):
 
 @pytest.fixture
 def pack(tmp_path):
-    """Three subjects of the package in a folder, to be damaged."""
     with as_file(files("swiftpie") / "assets" / "samples") as samples:
         entries = json.loads((samples / "subjects.json").read_text())[:3]
         for entry in entries:
@@ -53,8 +52,6 @@ def pack(tmp_path):
 
 
 def with_entry(**change):
-    """Change the first entry of a pack's index."""
-
     def damage(pack):
         entries = json.loads((pack / INDEX_NAME).read_text())
         (pack / INDEX_NAME).write_text(json.dumps([entries[0] | change, *entries[1:]]))

@@ -24,8 +24,6 @@ NUM_CASES, NUM_EDITS, SIZE_PX = 3, 6, 128
 
 @dataclass(frozen=True)
 class TargetDrawer:
-    """Draws the exact answer as the edit, and the untouched source as the naive paste."""
-
     benchmark: EditBenchmark
     maker = Maker("exact target")
 
@@ -56,7 +54,6 @@ def networks(benchmark):
 
 @pytest.fixture(scope="package")
 def dealt(benchmark):
-    """Subjects in trained settings."""
     return list(benchmark.deal(WorldKind.PLAIN, NUM_CASES))
 
 
@@ -76,7 +73,6 @@ def edits():
 
 @pytest.fixture(scope="package")
 def dealt_edits(edits):
-    """Every kind of edit once."""
     return edits.cases(1)
 
 
@@ -87,7 +83,6 @@ def answers(edits, dealt_edits):
 
 @pytest.fixture(scope="package")
 def drawn_edits(edits, dealt_edits, tmp_path_factory):
-    """A folder in which the exact target was the edit, and the source the baseline."""
     results = Results(tmp_path_factory.mktemp("edits"))
     list(draw(edits, dealt_edits[:NUM_EDITS], TargetDrawer(edits), results=results))
     return results
@@ -95,7 +90,6 @@ def drawn_edits(edits, dealt_edits, tmp_path_factory):
 
 @pytest.fixture(scope="package")
 def world_judges(tmp_path_factory):
-    """Judges of the larger world that have learned nothing."""
     folder, widths = tmp_path_factory.mktemp("judges"), (8, 8, 8, 8)
     counts = [
         {name: len(answers) for name, answers in questions.items()}

@@ -21,8 +21,6 @@ GOOD = [18.0, 22.0, 20.0, 30.0]
 
 @pytest.fixture
 def run_of(benchmark, case, run, tmp_path):
-    """Writes an evaluation with a score a case, and reads it again."""
-
     def write(name, values, *, metric="psnr", side_px=SIDE_PX, said=None, **changes):
         results = Results(tmp_path / name)
         results.start(dataclasses.replace(run, **changes))

@@ -7,7 +7,6 @@ SIDE_PX = 96
 
 
 def disc(draw_inside):
-    """Return a disc with something on it, RGBA on white."""
     image, cover = (
         Image.new("RGB", (SIDE_PX, SIDE_PX), "white"),
         Image.new("L", (SIDE_PX, SIDE_PX)),

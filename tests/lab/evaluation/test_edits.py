@@ -42,7 +42,6 @@ CHORD = EditSettings(method=EditMethod.CHORD)
 
 
 def edited(task, session, **choices):
-    """Return what a drawer makes of a task, by kind."""
     return dict(EditDrawer(ALONE, session, **choices).edit(task))
 
 

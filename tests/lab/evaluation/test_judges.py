@@ -36,7 +36,6 @@ SLICES = {1: (0, 1), 2: (2, 3, 4), 3: (5, 6, 7), 4: (8, 9), 5: (10,), 6: (11,), 
 
 @pytest.fixture(scope="module")
 def stored():
-    """Random weights under the names of the package lpips."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape):
@@ -65,7 +64,6 @@ def stored():
 
 
 def plain_distance(stored, first, second):
-    """The same network as a list of operations on the stored tensors."""
     features = []
     for pixels in (first, second):
         hidden, found = (pixels - stored["scaling_layer.shift"]) / stored["scaling_layer.scale"], []

@@ -21,7 +21,6 @@ def world():
 
 
 def drawn(world, spec, *, seed):
-    """Return picture, mask and premultiplied reference of the subject, and its layout."""
     noise, numbers = draw_noise([seed], (32, 16, 16)), torch.full((1, 16), 0.5)
     answer = world.answer(noise, [world.pool[HAMSTER]], [spec], numbers=numbers)
     shown = (answer.reference + 1) / 2 * answer.reference_mask
@@ -35,7 +34,6 @@ def found(world, spec, *, seed):
 
 
 def few(names, *, fast):
-    """Return parameters of which all but the fast ones take too long for every run."""
     return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 

@@ -17,7 +17,6 @@ from tests.lab.evaluation.tiny_networks import write_dino
 
 @pytest.fixture
 def report_on(benchmark, run):
-    """Summarises scores of cases."""
     return lambda rows: summarise(benchmark, rows, run=run, networks=Networks())
 
 

@@ -67,7 +67,6 @@ def test_pictures_of_unknown_origin_are_refused_and_never_removed(tmp_path, run)
 
 @pytest.fixture
 def copy(drawn, tmp_path):
-    """The drawn cases again, to change."""
     shutil.copytree(drawn.root, tmp_path / "copy")
     return Results(tmp_path / "copy")
 
@@ -78,8 +77,6 @@ def stamps(results):
 
 @pytest.fixture
 def again(session, benchmark, dealt):
-    """Draws the cases into a folder."""
-
     def draw_again(results, **options):
         drawer = WorldDrawer(session, benchmark, SceneSource.WORDS)
         return list(draw(benchmark, dealt, drawer, results=results, **options))

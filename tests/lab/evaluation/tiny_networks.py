@@ -33,7 +33,6 @@ def write_siglip2(folder):
 
 
 def write_dino(folder):
-    """Write a small DINO, and return the folder."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = ViTModel(ViTConfig(**SMALL, image_size=224, patch_size=16), add_pooling_layer=False)

@@ -52,7 +52,6 @@ def train(run, chance=None):
 
 
 def is_saving(run):
-    """Whether there are files that a finished save does not leave behind."""
     return any(run.glob(TEMPORARY))
 
 

@@ -37,7 +37,6 @@ def pictures(seed, *, side=40):
 
 
 def by_hand(first, second):
-    """The distance of two batches, picture by picture and channel by channel."""
     layers, learned = tiny_layers(), tiny_learned().double()
     mean = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64).view(3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64).view(3, 1, 1)

@@ -31,7 +31,6 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """The order of a sum, and so its last bit, depends on the number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -34,7 +34,6 @@ def dense(tensor):
 
 
 def dense_levels(timesteps=TIMESTEPS):
-    """Signal and noise of each row, from the schedule's definition."""
     kept = np.cumprod(1 - BETAS)[timesteps.numpy()].reshape(-1, 1, 1, 1)
     return np.sqrt(kept), np.sqrt(1 - kept)
 

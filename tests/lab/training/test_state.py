@@ -109,7 +109,6 @@ def test_progress_of_a_wrong_kind_is_refused(tmp_path, tensors, progress):
 
 
 def whole_state(folder):
-    """Save a state after one step, and return its tensors with what is to be restored."""
     networks, optimizers = parts()
     networks["network"](torch.ones(1, 4)).sum().backward()
     optimizers["adamw"].step()

@@ -18,8 +18,6 @@ CONFIG = LoopConfig(steps=40, learning_rate=1e-2, log_every=1, sample_every=40, 
 
 
 class Looks:
-    """How the toys show and keep what they learned."""
-
     samples_per_step = 8
 
     def sample(self, network, path):
@@ -75,7 +73,6 @@ def draw_inputs(draw, width):
 
 
 def train_as(rank, folder):
-    """Train as one of two that a launcher placed, and keep every event beside `folder`."""
     os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
     processes = join_processes("cpu")
     with folder.with_name(f"events-{rank}").open("w") as file:

@@ -68,8 +68,6 @@ def browser():
 
 
 class Visit:
-    """A browser's first visit to the page."""
-
     def __init__(self, browser, server, **options):
         self.address = f"http://127.0.0.1:{server.server_port}/"
         self.context = browser.new_context(viewport=DESKTOP, **options)

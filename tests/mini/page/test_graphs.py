@@ -19,7 +19,6 @@ def graphs(tmp_path_factory):
 
 
 def unpacked(folder):
-    """The pack as the page unpacks it: numbers of single precision in a row."""
     high, low = (
         np.frombuffer(gzip.decompress((folder / name).read_bytes()), np.uint8).astype(np.uint16)
         for name in (HIGH, LOW)

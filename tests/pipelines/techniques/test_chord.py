@@ -62,7 +62,6 @@ def whole():
 
 @torch.no_grad()
 def by_hand(session, unet, photo, *, chord="chord", step_scale=1.0, noise_samples=1):
-    """The edited latents of the whole picture, one prediction after the other."""
     components = session.components
     is_flow = components.preset.noise_scale == "flow"
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square()
@@ -162,8 +161,6 @@ def test_the_mask_is_where_the_prompts_differ(model, photo):
     inner = session.components.denoiser
 
     class Differing:
-        """A denoiser whose prompts differ in the left half alone."""
-
         installation = inner.installation
 
         def __call__(self, latents, timestep, text, condition, notes):

@@ -53,7 +53,6 @@ def changed(result, original):
 
 
 def calls_of(module):
-    """A hook that counts rows of every call, and the list it fills."""
     seen = []
     return seen, module.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
 

@@ -31,7 +31,6 @@ def pixels(result, index=0):
 
 
 def test_switched_off_identity_equals_the_bare_model(session, identity):
-    """The bare model: diffusers' own processors, and no subject in any input."""
     components = session.components
     denoiser = components.denoiser
     noise = draw_noise([7], (32, 16, 16))

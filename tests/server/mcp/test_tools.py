@@ -34,8 +34,6 @@ async def connected(session, folder):
 
 
 def called(session, folder, *calls):
-    """Return what came of some calls of one client, and the progress of all."""
-
     async def run():
         steps = []
 

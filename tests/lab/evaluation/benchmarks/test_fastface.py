@@ -41,8 +41,6 @@ def encoder(world):
 
 @pytest.fixture(scope="module")
 def read(world, encoder):
-    """Reads what is to be drawn."""
-
     def read_all(people=None, prompts=None):
         folder, file = people or world / "people", prompts or world / "prompts.txt"
         return read_faces(folder, file, seed=50, encoder=encoder)
@@ -52,7 +50,6 @@ def read(world, encoder):
 
 @pytest.fixture(scope="module")
 def faces(read):
-    """All people with all prompts, whose faces are looked for once."""
     return read()
 
 
@@ -112,7 +109,6 @@ ROWS = [
 
 @pytest.fixture
 def report(faces):
-    """A report on rows, of photographs of which one shows no face."""
     return lambda rows: summarise(faces, rows, run=RUN, networks=Networks())
 
 

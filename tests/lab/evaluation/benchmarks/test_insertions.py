@@ -43,14 +43,11 @@ def removals(benchmark):
 
 @pytest.fixture(scope="module")
 def inserted(benchmark):
-    """What is known of the first cases."""
     return [benchmark.answer(case) for case in benchmark.cases(NUM_DRAWN)]
 
 
 @dataclass(frozen=True)
 class Exact:
-    """Draws the right answer, and in place of all others the picture before."""
-
     benchmark: InsertionBenchmark
     maker = Maker("exact")
 
@@ -68,14 +65,12 @@ class Exact:
 
 
 def drawn(benchmark, folder):
-    """Return a folder with the first cases, drawn exactly."""
     results = Results(folder)
     list(draw(benchmark, benchmark.cases(NUM_DRAWN), Exact(benchmark), results=results))
     return results
 
 
 def truths(benchmark, results):
-    """Return what there is to judge of the truth of each case."""
     cases = benchmark.cases(NUM_DRAWN)
     return [dict(benchmark.evidence(case, results, Networks()))["truth"] for case in cases]
 
@@ -101,12 +96,10 @@ def removal_evidence(removals, removed):
 
 
 def values(name, evidence, changed):
-    """Return the scores of one metric for what `changed` makes of each evidence."""
     return [METRICS.get(name).score(changed(known)) for known in evidence]
 
 
 def blurred(one):
-    """Return the right picture out of focus where it differs from the one before."""
     soft = F.avg_pool2d(F.pad(one.truth, (2, 2, 2, 2), mode="reflect"), 5, stride=1)
     return replace(one, picture=torch.where(one.truth == one.source, one.truth, soft))
 

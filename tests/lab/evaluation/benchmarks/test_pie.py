@@ -34,12 +34,10 @@ def mapping():
 
 @pytest.fixture
 def write(tmp_path):
-    """A function that writes a folder of PIE-Bench's layout with random pictures."""
     return partial(write_pie, tmp_path)
 
 
 def plain_mask(runs, height, width):
-    """The definition once more, pixel by pixel."""
     flat = [0] * (height * width)
     for start, length in zip(runs[::2], runs[1::2], strict=True):
         for place in range(start, min(start + length, height * width)):

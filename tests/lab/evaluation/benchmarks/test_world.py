@@ -52,7 +52,6 @@ def benchmark(subjects):
 
 @pytest.fixture(scope="module")
 def dealt(benchmark):
-    """Return the cases of each kind."""
     cases = benchmark.cases(MANY)
     return {kind: [case for case in cases if case.kind is kind] for kind in WorldKind}
 

@@ -33,14 +33,12 @@ def benchmark(subjects):
 
 @pytest.fixture(scope="module")
 def dealt(benchmark):
-    """Return the cases of each kind."""
     cases = benchmark.cases(MANY)
     return {kind: [case for case in cases if case.kind is kind] for kind in TITLES}
 
 
 @pytest.fixture(scope="module")
 def answers(benchmark, dealt):
-    """Return one case of each kind with its answer."""
     return {kind: (cases[0], benchmark.answer(cases[0])) for kind, cases in dealt.items()}
 
 
@@ -51,7 +49,6 @@ def tried(dealt):
 
 @pytest.fixture(scope="module")
 def drawn(benchmark, tried, tmp_path_factory):
-    """A folder in which the exact target was the edit, and the source the baseline."""
     results = Results(tmp_path_factory.mktemp("world-edits"))
     list(draw(benchmark, tried, TargetDrawer(benchmark), results=results))
     return results

@@ -16,8 +16,6 @@ def score(name, evidence, **changes):
 
 
 class Brightness:
-    """Tells the mean level of what it is shown, in place of a network."""
-
     def distance(self, first, second):
         return float(first.mean() - second.mean())
 

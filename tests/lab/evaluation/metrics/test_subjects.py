@@ -53,8 +53,6 @@ def test_references_are_looked_at_once():
 
 
 class Apart:
-    """The mean difference of two pictures, in place of a network."""
-
     def distance(self, first, second):
         return float((first - second).abs().mean())
 

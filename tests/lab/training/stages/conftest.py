@@ -42,7 +42,6 @@ def context(tmp_path_factory):
 
 
 def small_model(world, config):
-    """Return a stage of small networks and an autoencoder that know nothing yet."""
     networks = new_networks(train_tokenizer(world.corpus(), SMALL), SMALL)
     autoencoder = PatchAutoencoder().eval().requires_grad_(False)
     return OneStepStage(world, world, autoencoder, networks, config=config)
@@ -80,8 +79,6 @@ def check_learning(stage, *, rate, draw=2):
 
 
 class Unseen:
-    """What a stage does instead where its test need not pay for samples and exports."""
-
     def sample(self, *_):
         return {}
 
@@ -90,7 +87,6 @@ class Unseen:
 
 
 def unseen(stage):
-    """The same stage, which neither samples nor exports."""
     kind = type("UnseenStage", (Unseen, type(stage)), {})
     return kind(**{field.name: getattr(stage, field.name) for field in fields(stage)})
 
@@ -104,7 +100,6 @@ def changed_parts(folder, network):
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    """The order of a sum, and so its last bit, depends on the number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

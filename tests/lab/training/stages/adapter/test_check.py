@@ -85,8 +85,6 @@ def test_a_branch_that_is_trained_learns_and_the_other_does_not(branch, build, t
 
 @pytest.fixture
 def script(place, tmp_path):
-    """Starts the script, which writes its run to a folder of `tmp_path`."""
-
     def start(name, *, is_full, steps):
         settings = {
             "stage.size_px": 128 if is_full else 64,

@@ -49,7 +49,6 @@ def gradients(stage, network, draw):
 
 
 def stored(folder):
-    """Every tensor in a run's state."""
     return read_state(folder).tensors
 
 
@@ -155,7 +154,6 @@ SEED = 3
 
 @pytest.fixture
 def exported(build, tmp_path):
-    """An adapter that is not what training starts from."""
     stage = build()
     network = stage.network()
     generator = torch.Generator().manual_seed(0)

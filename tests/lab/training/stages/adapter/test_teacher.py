@@ -125,7 +125,6 @@ DRAW = 3
 
 
 def excite(network):
-    """Let the fake score differ from the teacher."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for path, part in network.critic_parts().items():
@@ -135,7 +134,6 @@ def excite(network):
 
 @torch.no_grad()
 def conditions_by(stage, network):
-    """A batch, the student's outcome, and the teacher's conditions."""
     use_low_rank(stage.teacher.denoiser.unet, network.critic_parts())
     examples = stage.example_source.batch(2, DRAW)
     outcome = run_student(stage.base, network, examples, no_drops(2, read_at=250))
@@ -178,7 +176,6 @@ def embeds_of(place, examples):
 
 
 def noised_in_double(clean):
-    """Noisy latents, timesteps and levels by the textbook."""
     generator = noise_generator(DRAW)
     noise = torch.randn(clean.shape, generator=generator).double().numpy()
     timesteps = torch.randint(FIRST_COMPARED, LAST_COMPARED + 1, (len(clean),), generator=generator)

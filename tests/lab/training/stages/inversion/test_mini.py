@@ -28,7 +28,6 @@ LOOP = LoopConfig(steps=2, learning_rate=1e-3, save_every=1, sample_every=100, w
 
 @pytest.fixture(scope="module")
 def stage(context):
-    """The stage of the packaged weights, on the subjects of the package."""
     config = MiniInversionConfig(
         generator="mini",
         num_subjects=2,
@@ -43,7 +42,6 @@ def stage(context):
 
 @pytest.fixture(scope="module")
 def quick(stage):
-    """Without passes through the generator."""
     return replace(stage, config=replace(stage.config, latents_weight=0.0, generated_share=0.0))
 
 
@@ -128,7 +126,6 @@ def test_channels_that_no_picture_depends_on_do_not_count(noise):
 
 
 def test_pictures_depend_on_no_fourth_field_but_its_blocks(stage):
-    """Which values of the noise the figures leave out, the renderer leaves out too."""
     world = stage.world
     batch = world.batch(2, 2, seed=3)
     fields = grain(batch.noise)

@@ -11,7 +11,6 @@ from swiftpie_world.sampler import World
 
 @pytest.fixture(scope="module")
 def drawn(subjects):
-    """Pictures, half of which ask for nothing but their place, and changes."""
     world = World(subjects, "held_out")
     drawn = world.batch(3, 4, seed=5)
     specs = [SceneSpec(spec.setting) if row % 2 else spec for row, spec in enumerate(drawn.specs)]

@@ -43,7 +43,6 @@ EVERYTHING = InversionWeights(noise=0.0, latents=0.0, pixels=1.0, score=1.0)
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a pipeline, its encoder, a teacher, prompts and photos."""
     folder = tmp_path_factory.mktemp("published")
     make_pipeline(folder / "pipeline", "sd21", is_shallow=True)
     make_unet(folder / "teacher", "sd21", is_shallow=True)
@@ -204,7 +203,6 @@ def test_what_cannot_be_trained_is_refused(config, context, tmp_path, changes, e
 
 
 def alpha_sigma(timestep):
-    """Shares of signal and noise at a whole timestep of Stable Diffusion's schedule."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square()
     kept = torch.cumprod(1 - betas, 0)[int(timestep)]
     return kept.sqrt(), (1 - kept).sqrt()

@@ -72,7 +72,6 @@ def test_training_goes_on_from_the_packaged_weights(stage):
 
 
 def doing(stage, task):
-    """Return the stage with batches of one task alone."""
     shares = dict.fromkeys(vars(Tasks()), 0.0)
     shares |= {task.value: 1.0} if task.value in shares else {}
     return replace(stage, config=replace(stage.config, tasks=Tasks(**shares)))
@@ -124,7 +123,6 @@ def test_the_semantic_branch_is_taught_where_to_look(stage):
 
 
 def trained_reader(stage, term):
-    """Return how a term of the first step's loss goes as the light reader learns it."""
     network, found = stage.network(), []
     reader = network.layout_predictor.light_reader
     optimizer = torch.optim.Adam(reader.parameters(), lr=3e-3)
