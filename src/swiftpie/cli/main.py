@@ -179,7 +179,10 @@ def main() -> None:
     wait_briefly()
     guard_output()
     gc.set_threshold(COLLECT_EVERY)
-    app()
+    try:
+        app()
+    finally:
+        gc.freeze()  # Python collects at its end, which looks at every object of the libraries
 
 
 def wait_briefly() -> None:
