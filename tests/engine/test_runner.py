@@ -251,7 +251,7 @@ def test_what_networks_can_do_more_they_still_can(components):
 
 
 def test_a_network_that_reads_edits_reads_once_for_each_prompt(session):
-    from swiftpie.mini.inversion import TinyInversion
+    from swiftpie.mini.denoiser import TinyInversion
 
     with torch.random.fork_rng():
         torch.manual_seed(4)

@@ -3,7 +3,7 @@ import torch
 from swiftpie.geometry.layout import pixel_grid, to_affine, warp, whole_frame
 from swiftpie.geometry.relief import height, turn
 from swiftpie.mini.denoiser import align, merge_aligned
-from swiftpie.mini.layout_predictor import LayoutPredictor
+from swiftpie.mini.placing import LayoutPredictor
 
 CELLS = (16, 16)
 LATENTS = 3

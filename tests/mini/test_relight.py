@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from swiftpie.mini import relight
-from swiftpie.mini.changes import apply_maps, local_affine_maps, meant_change, without_lamps
+from swiftpie.mini.fields import apply_maps, local_affine_maps, meant_change, without_lamps
 from swiftpie.mini.reading import read
 from swiftpie.mini.relight import NOISE_SHAPE, add_weather, is_relit, uncovers
 from swiftpie.mini.scenes import scene_library

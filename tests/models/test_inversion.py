@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from swiftpie.mini.inversion import TinyInversion
+from swiftpie.mini.denoiser import TinyInversion
 from swiftpie.models.inversion import INVERSION_TIMESTEP, START, EditInversion
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.types import TextCondition

@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 from swiftpie.backbones.components import Components
 from swiftpie.library import Named, subject_library
-from swiftpie.mini.mentions import Mention, subjects_in
 from swiftpie.mini.reading import Reading, read, worn_in
 from swiftpie.mini.scenes import scene_library
-from swiftpie.mini.vocabulary import Vocabulary
+from swiftpie.mini.vocabulary import Mention, Vocabulary, subjects_in
 from swiftpie.mini.words import (
     ARTICLES,
     COLOUR_WORDS,

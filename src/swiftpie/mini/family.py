@@ -25,12 +25,10 @@ from swiftpie.backbones.presets import Preset, read_preset
 from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.library import subject_library
-from swiftpie.mini.denoiser import TinyDenoiser
+from swiftpie.mini.denoiser import TinyDenoiser, TinyInversion
 from swiftpie.mini.edit_reading import REPLACED, named_newcomer
 from swiftpie.mini.inpainting import REPAINT
-from swiftpie.mini.inversion import TinyInversion
-from swiftpie.mini.layout_predictor import LayoutPredictor
-from swiftpie.mini.placing import place_subjects
+from swiftpie.mini.placing import LayoutPredictor, place_subjects
 from swiftpie.mini.reading import ENGLISH, Reading, named_besides, names_people, read, read_all
 from swiftpie.mini.relight import is_relit, prepare_relit
 from swiftpie.mini.scene import drawn_size, has_scene, is_empty, prepare_empty, prepare_scene

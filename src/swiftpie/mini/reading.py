@@ -13,9 +13,16 @@ from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
 from swiftpie.errors import UnknownSubjectError, short_reason
 from swiftpie.library import Named, subject_library
-from swiftpie.mini.mentions import ENDS, NUMBERS, Mention, subjects_in
 from swiftpie.mini.scenes import BACKDROPS, NEARBY, OUTDOORS, scene_library
-from swiftpie.mini.vocabulary import ARTICLES_AND_SIZES, Vocabulary, vocabulary_of
+from swiftpie.mini.vocabulary import (
+    ARTICLES_AND_SIZES,
+    ENDS,
+    NUMBERS,
+    Mention,
+    Vocabulary,
+    subjects_in,
+    vocabulary_of,
+)
 from swiftpie.mini.words import (
     ART_AT_END,
     ARTICLES,

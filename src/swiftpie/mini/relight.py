@@ -16,9 +16,15 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components, called
 from swiftpie.imageio.images import as_rgb, mask_to_pil, to_pil, to_tensor
-from swiftpie.mini.changes import apply_maps, changes_between, meant_change, within, without_lamps
 from swiftpie.mini.edit_reading import SceneChange, read_change, read_edit
-from swiftpie.mini.fields import smoothstep
+from swiftpie.mini.fields import (
+    apply_maps,
+    changes_between,
+    meant_change,
+    smoothstep,
+    within,
+    without_lamps,
+)
 from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.scene_network import UNCOVERED, scene_relighter
 from swiftpie.mini.scenes import scene_library

@@ -27,9 +27,8 @@ from swiftpie.geometry.relief import height
 from swiftpie.geometry.shading import Lighting, dilated, outline_of, with_shadow
 from swiftpie.imageio.images import extrapolate, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask
-from swiftpie.mini.changes import apply_maps, changes_between
 from swiftpie.mini.compositing import INSIDE, WHOLE, SubjectReference, colours_of, shrunk_into
-from swiftpie.mini.fields import paste
+from swiftpie.mini.fields import apply_maps, changes_between, paste
 from swiftpie.mini.looks import appearance
 from swiftpie.mini.placing import picture_size, place_of, place_subjects, staged
 from swiftpie.mini.reading import Reading, read, read_all

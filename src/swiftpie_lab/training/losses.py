@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from swiftpie.geometry.layout import Layout, pixel_grid
 from swiftpie.geometry.shading import Illumination, Lighting, brightness
 from swiftpie.masks import resize_mask
-from swiftpie.mini.layout_predictor import LayoutScores, LightVotes, illumination
+from swiftpie.mini.placing import LayoutScores, LightVotes, illumination
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.schedules import TRAIN_TIMESTEPS, PredictionType, scaled_linear_step
 

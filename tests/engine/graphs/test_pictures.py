@@ -11,7 +11,7 @@ from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
 from swiftpie.engine.transforms.openvino import to_openvino
-from swiftpie.mini.inversion import TinyInversion
+from swiftpie.mini.denoiser import TinyInversion
 from swiftpie.models.inversion import EditInversion
 from swiftpie.pipelines.request import Subject
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales

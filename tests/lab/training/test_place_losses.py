@@ -7,7 +7,7 @@ import torch
 
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.shading import Illumination, Lighting
-from swiftpie.mini.layout_predictor import LayoutScores, LightVotes, illumination
+from swiftpie.mini.placing import LayoutScores, LightVotes, illumination
 from swiftpie_lab.training.losses import (
     COVERED,
     LEAST_BRIGHTNESS,

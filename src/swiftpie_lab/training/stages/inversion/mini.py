@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from swiftpie.backbones.load.weights import load_network
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import iou, resize_mask
+from swiftpie.mini.denoiser import PromptDifference, TinyInversion
 from swiftpie.mini.fields import coarse_fields
-from swiftpie.mini.inversion import PromptDifference, TinyInversion
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.eight_bits import write_network
 from swiftpie.models.inversion import InversionOutput

@@ -17,7 +17,7 @@ from swiftpie.backbones.components import load_components
 from swiftpie.errors import ConfigError, WeightsError, short_reason
 from swiftpie.mini.denoiser import TinyDenoiser
 from swiftpie.mini.family import TAUGHT, TaughtTower
-from swiftpie.mini.layout_predictor import LayoutPredictor
+from swiftpie.mini.placing import LayoutPredictor
 from swiftpie.mini.presets import MINI
 from swiftpie.mini.vocabulary import Vocabulary
 from swiftpie.models.autoencoder import PatchAutoencoder

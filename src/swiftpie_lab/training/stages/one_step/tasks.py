@@ -15,7 +15,7 @@ from swiftpie.geometry.layout import Layout, to_affine
 from swiftpie.geometry.shading import Lighting, relit
 from swiftpie.masks import bounding_box, grow, resize_mask
 from swiftpie.mini.denoiser import CELL_PX, align
-from swiftpie.mini.layout_predictor import LayoutScores
+from swiftpie.mini.placing import LayoutScores
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import Prediction, ReferenceFeatures, SubjectCondition
 from swiftpie.noise import COUPLED_CHANNELS

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch.nn.functional import avg_pool2d, pixel_unshuffle
 
 import swiftpie
-from swiftpie.mini.inversion import TinyInversion
+from swiftpie.mini.denoiser import TinyInversion
 from swiftpie.noise import COUPLED_CHANNELS, LAYOUT_FIELD, draw_noise, grain
 from swiftpie_lab.training.loop import LoopConfig, fit
 from swiftpie_lab.training.stages.inversion.mini import (

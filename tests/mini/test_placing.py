@@ -5,7 +5,7 @@ import torch
 
 from swiftpie.geometry.layout import whole_frame
 from swiftpie.geometry.shading import relit
-from swiftpie.mini.layout_predictor import NUMBERS, LayoutPredictor, illumination
+from swiftpie.mini.placing import NUMBERS, LayoutPredictor, illumination
 
 ROWS = 3
 
