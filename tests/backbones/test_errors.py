@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 
 import swiftpie
 from swiftpie import CapabilityError, ConfigError, InputError, WeightsError
+from swiftpie.backbones.choices import with_steps
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.load.networks import read_unet
 from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.presets import PRESETS, RECIPES, WeightsKind
-from swiftpie.backbones.scheduling import with_steps
 from swiftpie.engine.graphs.export import export_onnx
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform

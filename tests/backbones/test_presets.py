@@ -3,10 +3,10 @@
 import pytest
 from diffusers import DDIMScheduler, LCMScheduler, TCDScheduler
 
+from swiftpie.backbones.choices import with_steps
 from swiftpie.backbones.families import dreamlite
 from swiftpie.backbones.families.flux2 import flow_times
 from swiftpie.backbones.presets import PRESETS, Capability, WeightsKind, trigflow
-from swiftpie.backbones.scheduling import with_steps
 
 FOUR = (999, 749, 499, 249)
 LCM = (999, 759, 499, 259)

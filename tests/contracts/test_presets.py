@@ -9,8 +9,8 @@ import torch
 
 from swiftpie import schedules
 from swiftpie.backbones import presets as vocabulary
+from swiftpie.backbones.choices import schedule_of
 from swiftpie.backbones.presets import PRESETS, Capability, WeightsKind, describe, read_preset
-from swiftpie.backbones.scheduling import schedule_of
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 

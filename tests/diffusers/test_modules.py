@@ -8,8 +8,8 @@ import torch
 from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler, SCMScheduler
 
 from swiftpie import CapabilityError
+from swiftpie.backbones.choices import schedule_of
 from swiftpie.backbones.presets import PRESETS
-from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.diffusers.modules import KeepingOffload, scheduler_of
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.schedules import Renoise

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from swiftpie import MaskSource, Scales, Session, Subject
+from swiftpie.backbones.choices import schedule_of
 from swiftpie.backbones.presets import trailing
-from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.guidance import ClassifierFree
 from swiftpie.guidance.dcg import Decoupled

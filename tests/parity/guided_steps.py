@@ -12,8 +12,8 @@ from pathlib import Path
 import diffusers
 import torch
 
+from swiftpie.backbones.choices import schedule_of
 from swiftpie.backbones.presets import PRESETS, trailing
-from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.guidance import ClassifierFree
 from swiftpie.guidance.dcg import for_steps
 from swiftpie.pipelines.denoise import Clock, denoise

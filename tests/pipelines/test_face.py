@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageChops
 
 from swiftpie import CapabilityError, InputError
+from swiftpie.backbones.choices import schedule_of, with_steps
 from swiftpie.backbones.presets import PRESETS
-from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.faces import Face, FaceBox

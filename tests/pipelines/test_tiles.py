@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from swiftpie import Session
-from swiftpie.backbones.scheduling import schedule_of
+from swiftpie.backbones.choices import schedule_of
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.edit_region import canvas_for
 from swiftpie.pipelines.request import RepaintRequest

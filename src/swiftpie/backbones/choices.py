@@ -1,9 +1,12 @@
 """What a caller may choose about loading."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict, get_args
 
 from swiftpie.backbones.machine import AUTO, best_device, best_dtype
+from swiftpie.backbones.presets import SPACINGS, Preset
 from swiftpie.config import Option
 from swiftpie.errors import ConfigError
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 
     from swiftpie.backbones.presets import Recipe
     from swiftpie.models.projection import FaceVersion
+    from swiftpie.schedules import Schedule
 
 PLACE = "a folder or file, or OWNER/REPO[:PATH][@REVISION] of one in a repository"
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -181,3 +185,39 @@ def device_of(name: str, *, is_large: bool = True) -> str:
             "Choose cpu, or another device that `swiftpie doctor` lists."
         ) from error
     return name
+
+
+def schedule_of(preset: Preset) -> "Schedule":
+    """Return the steps that the networks of `preset` were trained to take."""
+    from swiftpie.schedules import NoiseScale, PredictionType, Renoise, build_schedule
+
+    return build_schedule(
+        preset.timesteps,
+        PredictionType(preset.prediction_type),
+        noise_scale=NoiseScale(preset.noise_scale),
+        renoise=Renoise(preset.renoise),
+        eta=preset.eta,
+    )
+
+
+def with_steps(
+    preset: Preset, steps: int | None, *, spaced: Callable[[int], tuple[float, ...]] | None = None
+) -> Preset:
+    """Return `preset` with so many denoising steps; None leaves it its own.
+
+    `spaced` returns the timesteps of other counts; None is the preset's own spacing.
+
+    Raises:
+        ConfigError: The weights were not trained for so many.
+    """
+    if steps is None or steps == len(preset.timesteps):
+        return preset
+    counts = preset.step_counts
+    if steps not in counts:
+        raise ConfigError(
+            f"Preset {preset.name!r} cannot draw in {steps} steps. Its weights were trained for "
+            f"{' or '.join(map(str, counts))}. Choose one of these, or another preset."
+        )
+    others = tuple(count for count in counts if count != steps)
+    timesteps = (spaced or SPACINGS[preset.spacing])(steps)
+    return replace(preset, timesteps=timesteps, more_steps=others)

@@ -33,7 +33,7 @@ from swiftpie.backbones.adapters import (
     wrap_image_encoder,
     write_adapter,
 )
-from swiftpie.backbones.choices import PLACES, Choices, dtype_of
+from swiftpie.backbones.choices import PLACES, Choices, dtype_of, schedule_of, with_steps
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.downloads import DownloadPlan, ModelPart
 from swiftpie.backbones.hub import parse_reference
@@ -62,7 +62,6 @@ from swiftpie.backbones.load.weights import (
 from swiftpie.backbones.peers import PeerOpener, unet_peer
 from swiftpie.backbones.presets import Preset, WeightsKind, describe, read_preset
 from swiftpie.backbones.readers import readers_for
-from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.backbones.sources import (
     WeightFormats,
     is_settings,

@@ -142,10 +142,10 @@ class WholeFamily(Family):
         """Load the networks; see `Family`."""
         import diffusers
 
+        from swiftpie.backbones.choices import with_steps
         from swiftpie.backbones.load.networks import built
         from swiftpie.backbones.load.weights import fingerprint_files
         from swiftpie.backbones.readers import readers_for
-        from swiftpie.backbones.scheduling import with_steps
 
         preset = with_steps(preset, choices.get("steps"))
         choices = self.typed(preset, device, choices)
@@ -281,7 +281,7 @@ class WholeFamily(Family):
         fingerprint: str,
         execution_device: "torch.device | None" = None,
     ) -> Components:
-        from swiftpie.backbones.scheduling import schedule_of
+        from swiftpie.backbones.choices import schedule_of
 
         return Components(
             preset=preset,

@@ -13,9 +13,9 @@ import typer
 from typer.core import TyperGroup
 
 from swiftpie import __version__
-from swiftpie.cli import about, batch, engine, fetch, licences, mcp, serve, sign, verify
+from swiftpie.cli import about, batch, engine, fetch, mcp, serve, sign
 from swiftpie.cli.console import complain, guard_output, logs_on_stderr
-from swiftpie.cli.drawing import demo, edit, face, find, identity, insert, personalize, tune
+from swiftpie.cli.drawing import demo, edit, face, identity, insert, personalize
 from swiftpie.cli.options import arrange
 from swiftpie.errors import ConfigError, ImageError, InputError, MissingExtra, SwiftPieError
 
@@ -147,8 +147,8 @@ app = typer.Typer(
     name="swiftpie", cls=GuardedGroup, no_args_is_help=True, pretty_exceptions_enable=False
 )
 for module in (
-    *(demo, personalize, edit, insert, find, batch, face, fetch, identity, tune, serve),
-    *(about, licences, sign, engine, mcp, verify),
+    *(demo, personalize, edit, insert, batch, face, fetch, identity, serve),
+    *(about, sign, engine, mcp),
 ):
     app.add_typer(module.app)
 for added in commands_of_others():

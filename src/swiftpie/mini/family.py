@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import CLIPTextModel, PreTrainedTokenizerFast
 
-from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.choices import Choices, schedule_of, with_steps
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.load.networks import built, read_tokenizer
 from swiftpie.backbones.load.weights import (
@@ -22,7 +22,6 @@ from swiftpie.backbones.load.weights import (
 )
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, read_preset
-from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.library import subject_library
 from swiftpie.mini.denoiser import TinyDenoiser, TinyInversion

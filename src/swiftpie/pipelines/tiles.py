@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.backbones.choices import schedule_of, with_steps
 from swiftpie.backbones.components import Components
-from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.masks import resize_mask
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Prepared, decode, denoise

@@ -9,9 +9,9 @@ import torch
 from diffusers import SCMScheduler
 from PIL import Image
 
+from swiftpie.backbones.choices import schedule_of, with_steps
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import trigflow
-from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms.openvino import to_openvino
 from swiftpie.noise import draw_noise

@@ -20,9 +20,9 @@ from swiftpie import CapabilityError, ConfigError, InputError, Scales, SwiftPieP
 from swiftpie.attention.install import Installation, Plan
 from swiftpie.attention.kernels import attend, merge_heads, split_heads
 from swiftpie.attention.processors import SemanticAttention, layer_masks
+from swiftpie.backbones.choices import schedule_of, with_steps
 from swiftpie.backbones.components import FAMILIES, Components, Family
 from swiftpie.backbones.presets import Capability, Preset, describe, read_preset
-from swiftpie.backbones.scheduling import schedule_of, with_steps
 from swiftpie.cli.main import app
 from swiftpie.diffusers.modules import KeepingOffload, take_apart
 from swiftpie.imageio.images import to_pil

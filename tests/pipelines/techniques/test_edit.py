@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from swiftpie import Session
+from swiftpie.backbones.choices import schedule_of
 from swiftpie.backbones.presets import RECIPES
-from swiftpie.backbones.scheduling import schedule_of
 from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.pipelines.draw import follows_seed
 from swiftpie.pipelines.edit_region import composite

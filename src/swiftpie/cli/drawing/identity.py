@@ -1,5 +1,6 @@
-"""`swiftpie identity`, `cutout` and `library`: subjects as files, as encoders see them, by name."""
+"""`swiftpie identity`, `tune`, `cutout`, `find` and `library`: subjects in files and pictures."""
 
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,15 +10,20 @@ import typer
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.cli import options
 from swiftpie.cli.console import examples, print_json, print_text, say, write_table
-from swiftpie.cli.drawing.subjects import read_source, with_cutouts
+from swiftpie.cli.drawing.subjects import read_picture, read_source, with_cutouts
 from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.engine.origin import spell_cutouts
 from swiftpie.errors import ConfigError
 from swiftpie.library import CREDIT, Named, scenes, subject_library
+from swiftpie.pipelines.request import IS_THERE
+from swiftpie.tuning import TuneSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from swiftpie.pipelines.identity_file import IdentityFile
     from swiftpie.pipelines.request import Pictures, Source
+    from swiftpie.tuning.fit import OnTune, TuneEvent
 
 OPAQUE = (".jpg", ".jpeg")
 READABLE = {True: "yes", False: "no", None: "only the preset's networks can tell"}
@@ -256,3 +262,124 @@ def _list_scenes(query: str, *, as_json: bool) -> None:
     else:
         print_text("".join(f"{name}\n" for name in found))
     say(f"{len(found)} of {len(known)}. {known.credit}.")
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie tune dog.jpg -o dog.spid",
+        "swiftpie tune front.jpg side.jpg back.jpg -o robot.spid",
+        "swiftpie tune dog.spid -o finer.spid --steps 200",
+        'swiftpie personalize dog.spid "a dog on a beach" -o out.png',
+    )
+)
+@options.with_fields
+def tune(
+    *,
+    subjects: options.Subjects,
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE", help="Identity file to write (.spid).")
+    ],
+    cutouts: options.Cutouts = None,
+    settings: Annotated[TuneSettings, options.FieldOptions(TuneSettings)],
+    networks: options.Networks,
+    as_json: options.AsJson = False,
+    force: options.Force = False,
+) -> None:
+    """Train a subject for about a minute, where the encoder alone loses its details.
+
+    The file is an identity like any other. Of three or more pictures the last one is only used to
+    judge.
+    """
+    from swiftpie.imageio.atomic import check_target
+
+    check_target(out, force=force)
+    (source,) = with_cutouts([read_source(subjects)], cutouts)
+    preset = preset_for(networks)
+    session = open_session(**networks).session
+    identity = session.identity_of(source)
+    with _progress(settings.steps) as (events, on_event):
+        tuned = session.tune(identity, settings, on_event=on_event)
+    session.save_identity(tuned, out, force=force)
+    last, size_kib = events[-1], out.stat().st_size / 1024
+    gain = last.best_psnr - last.first_psnr
+    say(
+        f"wrote {out} ({size_kib:.0f} KiB, preset {preset.name}; tuned in {tuned.tuned}: the "
+        f"subject is {gain:.1f} dB nearer to its pictures, at {last.best_psnr:.1f} dB)"
+    )
+    if as_json:
+        facts = {"path": str(out), "tuned": tuned.tuned, "size_kib": round(size_kib, 1)}
+        figures = {"steps": last.step, "first_psnr": last.first_psnr, "psnr": last.best_psnr}
+        print_json(facts | figures)
+
+
+@contextmanager
+def _progress(steps: int) -> "Iterator[tuple[list[TuneEvent], OnTune]]":
+    """Show a bar; yield the events, of which the last is kept, and what takes them."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    events: list[TuneEvent] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task("preparing", total=steps)
+
+        def show(event: "TuneEvent") -> None:
+            events[:] = [event]
+            bar.update(task, completed=event.step, description=f"subject {event.psnr:.1f} dB")
+
+        yield events, show
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie find dog.spid photo.jpg -o mask.png",
+        "swiftpie find mug.jpg:mug-mask.png desk.jpg -o mask.png --json",
+        "swiftpie find dog.spid puppies.jpg -o mask.png --is-there",
+    )
+)
+@options.with_fields
+def find(
+    *,
+    subject: Annotated[
+        str,
+        typer.Argument(
+            metavar="SUBJECT",
+            help="A picture of the subject (PICTURE or PICTURE:MASK), an identity file, or a name "
+            "from `swiftpie library`.",
+            show_default=False,
+        ),
+    ],
+    photo: Annotated[
+        str,
+        typer.Argument(
+            metavar="PHOTO",
+            help="The picture to look in; - reads standard input.",
+            show_default=False,
+        ),
+    ],
+    out: options.PictureOut,
+    is_there: Annotated[bool, typer.Option("--is-there", help=IS_THERE.help)] = False,
+    cutouts: options.Cutouts = None,
+    networks: options.Networks,
+    as_json: options.AsJson = False,
+    force: options.Force = False,
+) -> None:
+    """Find SUBJECT in PHOTO, whatever else it shows, and write its mask.
+
+    The mask is white where the subject is, and a FILE for --mask. If nothing looks like the
+    subject, nothing is written, unless you say that it is there.
+    """
+    from swiftpie.imageio.images import mask_to_pil
+    from swiftpie.imageio.writing import check_image_target, save_image
+
+    check_image_target(out, force=force)
+    (source,) = with_cutouts([read_source([subject])], cutouts)
+    picture = read_picture(photo)
+    session = open_session(**networks).session
+    found = session.find(picture, session.identity_of(source), is_there=is_there)
+    (mask,) = mask_to_pil(found.mask)
+    save_image(mask, out, metadata=None, force=force)
+    share = found.mask.mean().item()
+    say(f"wrote {out} (likeness {found.likeness:.2f}; {share:.0%} of the picture)")
+    if as_json:
+        print_json({"path": str(out), "likeness": found.likeness, "share": round(share, 4)})

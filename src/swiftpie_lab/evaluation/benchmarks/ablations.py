@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.backbones.scheduling import schedule_of, with_steps
+from swiftpie.backbones.choices import schedule_of, with_steps
 from swiftpie.cli.options import DataPath
 from swiftpie.engine.session import Session
 from swiftpie.imageio.images import mask_to_pil, to_pil
