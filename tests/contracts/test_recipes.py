@@ -9,11 +9,9 @@ from swiftpie.backbones.choices import Choices, Precision
 from swiftpie.backbones.hub import Host
 from swiftpie.backbones.licences import recipe_terms
 from swiftpie.backbones.presets import PINS, RECIPES, Capability, Use, WeightsKind
-from swiftpie.backbones.published import known_files
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.pipelines.settings import Scales
-
-PUBLISHED = known_files()
+from tests.fixtures.published_world import PUBLISHED
 
 
 @pytest.fixture(params=RECIPES.names())

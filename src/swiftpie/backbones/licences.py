@@ -38,20 +38,6 @@ COMMERCE: Mapping[str, bool | None] = MappingProxyType(
 )
 """Whether licences, as cards spell them, allow commercial use; others depend."""
 UNSTATED = ("other", "unknown")  # what cards say in place of a licence
-TITLE_CHARACTERS = 400
-TITLES: Mapping[str, str] = MappingProxyType(
-    {
-        "non-commercial research community license": "sai-nc-community",
-        "stability ai community license": "Stability AI Community License",
-        "apache license": "Apache-2.0",
-        "mit license": "MIT",
-        "open rail++-m": "openrail++",
-        "open rail-m": OPENRAIL,
-        "attribution-noncommercial 4.0": "CC-BY-NC-4.0",
-    }
-)
-"""Licences by words in the titles of their texts."""
-
 FACE_ADAPTER = LicenceTerms("adapter", "ip-adapter-faceid*", "non-commercial research", False)
 ADAPTER = LicenceTerms("adapter", "ip-adapter*", "Apache-2.0", True)
 IMAGE_ENCODER = LicenceTerms("image encoder", "CLIP ViT-H or ViT-bigG (LAION)", "MIT", True)
@@ -117,23 +103,6 @@ def is_stricter(licence: str, known: LicenceTerms) -> bool:
         return False
     order = (True, None, False)
     return order.index(COMMERCE.get(licence.lower())) > order.index(known.is_commercial)
-
-
-def contradicts(licence: str, known: LicenceTerms) -> bool:
-    """Whether a licence that a repository states is another than what we know of it.
-
-    Where we follow one of two that differ, the other one, which allows more, is no contradiction.
-    """
-    ours, stated = known.licence.lower(), licence.lower()
-    if ours in COMMERCE and stated not in UNSTATED:
-        return ours != stated
-    return is_stricter(licence, known)
-
-
-def licence_in(text: str) -> str | None:
-    """Return the licence that the first lines of a LICENSE file name; None: none we know."""
-    title = " ".join(text[:TITLE_CHARACTERS].lower().split())
-    return next((licence for words, licence in TITLES.items() if words in title), None)
 
 
 def preset_terms(name: str) -> list[LicenceTerms]:

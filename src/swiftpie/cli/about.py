@@ -14,7 +14,7 @@ from swiftpie.backbones import licences
 from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions, processor_name
 from swiftpie.backbones.presets import PRESETS, RECIPES, Preset, Recipe, Use
 from swiftpie.backbones.resolve import is_here
-from swiftpie.cli.console import complain, examples, print_json, print_text, say, write_table
+from swiftpie.cli.console import examples, print_json, print_text, write_table
 from swiftpie.cli.options import STREAM, AsJson, CommercialOnly
 from swiftpie.errors import ConfigError, InputError, MissingExtra, did_you_mean
 from swiftpie.faces import FACE_ENCODERS
@@ -39,7 +39,6 @@ FACTS = (  # of a preset, in the order of their table
     *("source", "repository", "file", "kind", "base"),
 )
 
-CHECK = "check"  # before names of recipes, whose publishers are then looked at
 REVISION = 12  # letters of a commit that people are shown; --json has all
 COMMAND_OF = {
     Use.PERSONALIZE: 'personalize dog.jpg "a dog on a beach" -o out.png',
@@ -94,38 +93,20 @@ def presets(
 
 @app.command(
     epilog=examples(
-        "swiftpie recipes",
-        "swiftpie recipes --commercial-only --json",
-        "swiftpie recipes klein",
-        "swiftpie recipes check klein sdxl-turbo",
+        "swiftpie recipes", "swiftpie recipes --commercial-only --json", "swiftpie recipes klein"
     )
 )
 def recipes(
     *,
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[check] [NAME]...",
-            help="One recipe; by default all. After check, recipes and presets whose files, "
-            "checksums and licences are compared with what their publishers list now.",
-            show_default=False,
-        ),
-    ] = None,
+    name: Annotated[
+        str, typer.Argument(help="One recipe; by default all.", show_default=False)
+    ] = "",
     commercial_only: CommercialOnly = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the recipes, each a preset with everything that draws your subject, or describe one.
-
-    `swiftpie recipes check` needs a network, and fails where something differs.
-    """
-    name, *others = names or [""]
+    """List the recipes, each a preset with everything that draws your subject, or describe one."""
     if name:
         _check_listed(commercial_only=commercial_only)
-    if name == CHECK:
-        _check_published(others, as_json=as_json)
-        return
-    if name:
-        _refuse_several(others)
         facts = _recipe_facts(RECIPES.get(name))
         if as_json:
             print_json(facts)
@@ -146,42 +127,6 @@ def recipes(
         for facts in found
     ]
     write_table(rows, headings=("recipe", "for", "px", "steps", "here", "commercial use"))
-
-
-def _refuse_several(others: list[str]) -> None:
-    """Refuse names after the first."""
-    if others:
-        raise ConfigError(
-            f"{len(others) + 1} recipes were given, and one is described. Leave others out, or "
-            "compare all of them by `swiftpie recipes check NAME ...`."
-        )
-
-
-def _check_published(names: list[str], *, as_json: bool) -> None:
-    """Write what publishers list, and fail where it differs from what is known."""
-    from swiftpie.backbones.published import check_published
-
-    found = check_published(names, on_place=lambda check: say(f"compared {check.place}"))
-    if as_json:
-        print_json([check._asdict() | {"place": str(check.place)} for check in found])
-    else:
-        rows = [
-            (
-                str(replace(check.place, revision=None)),
-                (check.place.revision or "newest")[:REVISION],
-                f"{check.num_files} ({check.num_hashes})",
-                check.licence,
-                check.verdict,
-            )
-            for check in found
-        ]
-        headings = ("where it is published", "version", "files (hashes)", "licence now", "")
-        write_table(rows, headings=headings)
-    differences = [line for check in found for line in check.differences]
-    for line in differences:
-        complain(line)
-    if differences:
-        raise typer.Exit(1)
 
 
 def _check_listed(*, commercial_only: bool) -> None:
