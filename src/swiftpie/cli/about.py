@@ -16,7 +16,7 @@ from swiftpie.backbones.presets import PRESETS, RECIPES, Preset, Recipe, Use
 from swiftpie.backbones.resolve import is_here
 from swiftpie.cli.console import examples, print_json, print_text, write_table
 from swiftpie.cli.options import STREAM, AsJson, CommercialOnly
-from swiftpie.errors import ConfigError, InputError, MissingExtra, did_you_mean
+from swiftpie.errors import ConfigError, InputError, did_you_mean
 from swiftpie.faces import FACE_ENCODERS
 
 ORIGIN_FIRST = ("prompt", "source_prompt", "keyword", "recipe", "preset", "seed")  # as people look
@@ -29,7 +29,6 @@ OPTIONAL_PACKAGES = {  # what they are for, as extras of SwiftPie are called
     "fastapi": "serve",
     "uvicorn": "serve",
     "mcp": "mcp",
-    "c2pa": "credentials",
 }
 EIGHT_BITS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "i8mm", "dot")
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -205,57 +204,20 @@ def show_origin(
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Show what made a picture: prompts, recipe, preset, seed and more, from its file.
+    """Show what made a picture: prompts, recipe, preset, seed and more, from its file."""
+    from swiftpie.imageio.writing import read_metadata
 
-    Content credentials are checked: who signed them, and whether the file was changed afterwards.
-    """
-    data = read_bytes(file)
-    signed = credentials_of(data)
-    stored = read_origin(data, name=file) if not signed else read_stored(data)
-    facts = {name: stored[name] for name in ORIGIN_FIRST if name in stored} | stored | signed
+    stored = read_metadata(typer.get_binary_stream("stdin").read() if file == STREAM else file)
+    if not stored:
+        raise InputError(
+            f"'{file}' does not say what made it. SwiftPie stores that in its pictures, and "
+            "other programs may remove it. Choose a file that SwiftPie wrote."
+        )
+    facts = {name: stored[name] for name in ORIGIN_FIRST if name in stored} | stored
     if as_json:
         print_json(facts)
     else:
         write_table([(name.replace("_", " "), value) for name, value in facts.items()])
-
-
-def credentials_of(data: bytes) -> dict[str, str]:
-    """Return what the content credentials of a picture say; empty if it has none."""
-    from swiftpie.engine.credentials import MANIFEST_MARK, read
-
-    if MANIFEST_MARK not in data:
-        return {}
-    try:
-        found = read(data)
-    except MissingExtra as error:
-        return {"credentials": f"not checked. {error}"}
-    return {} if found is None else found.describe()
-
-
-def read_bytes(file: str) -> bytes:
-    """Return the bytes of a picture."""
-    if file == STREAM:
-        return typer.get_binary_stream("stdin").read()
-    read_stored(file)  # says what is wrong with a file that is no picture
-    return Path(file).read_bytes()
-
-
-def read_stored(source: str | bytes) -> dict[str, str]:
-    """Return what SwiftPie wrote into a picture; empty for those of others."""
-    from swiftpie.imageio.writing import read_metadata
-
-    return read_metadata(source)
-
-
-def read_origin(data: bytes, *, name: str) -> dict[str, str]:
-    """Return what SwiftPie wrote into one of its pictures."""
-    stored = read_stored(data)
-    if not stored:
-        raise InputError(
-            f"'{name}' does not say what made it. SwiftPie stores that in its pictures, and "
-            "other programs may remove it. Choose a file that SwiftPie wrote."
-        )
-    return stored
 
 
 def _version(package: str) -> str | None:
