@@ -85,6 +85,7 @@ class Technique:
     claims: Callable[[Components, Any], bool] = lambda _components, _request: True
     # Whether another seed gives another picture.
     follows_seed: Callable[[Components, Any], bool] = lambda _components, _request: True
+    instead_of: str = ""  # the technique whose requests it takes over, so it is tried before that
     is_by_formula: bool = False  # whether no network draws, so that strengths have no effect
     draws_by_seed: bool = False  # alone, so that it takes no noise in its place
     # Height and width of what a network draws, which the rest of the picture may be around.
@@ -119,7 +120,8 @@ def _in_turn(family: Family) -> tuple[Technique, ...]:
     offered = TECHNIQUES.offered()
     names = (*offered, *(name for name in TECHNIQUES.names() if name not in offered))
     known = [TECHNIQUES.get(name) for name in names]
-    return (*known[: len(offered)], *family.techniques(), *known[len(offered) :])
+    ours = sorted(known[len(offered) :], key=lambda technique: not technique.instead_of)
+    return (*known[: len(offered)], *family.techniques(), *ours)
 
 
 @overload

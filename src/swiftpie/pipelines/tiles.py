@@ -66,7 +66,7 @@ def in_tiles(start: Prepared, drawing: Tensor, regions: Tensor, *, count: int, s
     pixels = F.interpolate(drawing, size, mode="bicubic", align_corners=False).clamp(-1, 1)
     counts = resize_mask(regions, cells)
     noise = draw_noise([seed], (components.preset.latent_channels, *cells))
-    fade = _fade(drawing.shape[2], drawing.shape[3]).to(pixels)
+    shares = fade(drawing.shape[2], drawing.shape[3]).to(pixels)
     total, weights = torch.zeros_like(pixels), torch.zeros_like(pixels[:, :1])
     for row, column in product(range(count), repeat=2):
         top, left = row * down, column * across
@@ -88,12 +88,12 @@ def in_tiles(start: Prepared, drawing: Tensor, regions: Tensor, *, count: int, s
                 fresh=start.fresh[:0],
             )
             tile = decode(components, denoise(entering).latents).to(pixels)
-        total[there] += fade * tile
-        weights[there] += fade
+        total[there] += shares * tile
+        weights[there] += shares
     return total / weights
 
 
-def _fade(height: int, width: int) -> Tensor:
+def fade(height: int, width: int) -> Tensor:
     """Return how much each pixel of a tile counts, (1, 1, H, W): less towards its edges."""
     rows, columns = (
         1 - (2 * (torch.arange(side) + 0.5) / side - 1).abs() for side in (height, width)
