@@ -17,11 +17,11 @@ GROUNDS = [
 SLACK = 1e-6
 
 
-@pytest.mark.parametrize("size", [(768, 576), (512, 512), (1024, 512)])
+@pytest.mark.parametrize("size", [(768, 576), (512, 512), (1024, 512), (2048, 512)])
 @pytest.mark.parametrize("height_m", [0.1, 0.6, 1.75, 5.0, None])
 def test_the_foot_is_on_the_ground_and_the_subject_in_the_picture(height_m, size):
     for (_, whole), share in product(GROUNDS, (0.0, 0.5, 0.99)):
-        ground = whole.cut_to(size, whole=PHOTOGRAPH_PX)
+        ground = whole.seen_in(whole.part_shown(size, whole=PHOTOGRAPH_PX))
         left, top, right, foot = stand(ground, (1.0, 1.5), height_m, share=share, x=share)
         assert min(left, top) >= 0
         assert max(right, foot) <= 1
@@ -33,7 +33,7 @@ def test_the_foot_is_on_the_ground_and_the_subject_in_the_picture(height_m, size
 
 def test_the_ground_reaches_behind_the_feet_of_what_stands_on_a_slanted_edge():
     walls = [
-        ground.cut_to((512, 512), whole=PHOTOGRAPH_PX)
+        ground.seen_in(ground.part_shown((512, 512), whole=PHOTOGRAPH_PX))
         for name, ground in GROUNDS
         if name == "stone wall"
     ]

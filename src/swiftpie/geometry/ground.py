@@ -21,6 +21,7 @@ BASE = 0.6  # of its width that a subject rests on
 NEAR_BASE = 0.9  # likewise in a near place, as a wall, beyond whose edge is nothing
 NEAR_DEPTH = 0.12  # of its height, by which it goes back there
 NEAREST = 1.7  # times that a photograph is enlarged at most, to show subjects larger
+SKY = 0.45  # of a wide picture, above the ground
 ROWS = 24  # of the ground that are tried
 
 
@@ -37,13 +38,18 @@ class Ground(NamedTuple):
         (first, low), (second, high) = self.metre
         return low + (high - low) * (y - first) / (second - first)
 
-    def cut_to(self, size: tuple[int, int], *, whole: tuple[int, int]) -> "Ground":
-        """Return the ground as `Scenes.dealt` cuts a `whole` photograph to width and height."""
+    def part_shown(
+        self, size: tuple[int, int], *, whole: tuple[int, int]
+    ) -> tuple[float, float, float, float]:
+        """Return the part of a `whole` photograph that a picture of width and height shows.
+
+        Of a wider picture the sky goes, but for a share of `SKY` above the ground.
+        """
         wider = size[0] * whole[1] / (size[1] * whole[0])
         across, down = min(1, wider), min(1, 1 / wider)
-        corners = tuple(((x - 0.5) / across + 0.5, (y - 1) / down + 1) for x, y in self.corners)
-        first, second = (((y - 1) / down + 1, metre / down) for y, metre in self.metre)
-        return self._replace(corners=corners, metre=(first, second))
+        horizon = min((y for _, y in self.corners), default=1.0)
+        top = max(0.0, min(1 - down, horizon - SKY * down))
+        return (0.5 - across / 2, top, 0.5 + across / 2, top + down)
 
     def seen_in(self, view: tuple[float, float, float, float]) -> "Ground":
         """Return the ground of a part of the picture: left, top, right and bottom."""

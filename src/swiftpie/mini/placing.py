@@ -216,7 +216,7 @@ def staged(
     if ground is None or reading.is_turned:
         return None
     size = picture_size(components, request)
-    ground, boxes = ground.cut_to(size[::-1], whole=PHOTOGRAPH_PX), []
+    ground, boxes = ground.seen_in(ground.part_shown(size[::-1], whole=PHOTOGRAPH_PX)), []
     near, aside = share_of(noise, 1), share_of(noise, 2)
     count = len(request.subjects)
     for number, usual in enumerate(_heights_of(request, reading)):

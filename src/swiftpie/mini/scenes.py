@@ -236,11 +236,12 @@ class Scenes:
         from PIL import Image, ImageOps
 
         if self.is_photographed(name):
-            photograph = self.image(name, self._dealt_number(name, share))
-            wider = size[0] * photograph.height / (size[1] * photograph.width)
-            wide, high = photograph.width * min(1, wider), photograph.height * min(1, 1 / wider)
-            # Of a wider picture the sky goes, and the ground stays.
-            left, top = (photograph.width - wide) / 2, photograph.height - high
+            number = self._dealt_number(name, share)
+            photograph = self.image(name, number)
+            ground = self._grounds[name][number]
+            left, top, right, bottom = ground.part_shown(size, whole=photograph.size)
+            wide, high = (right - left) * photograph.width, (bottom - top) * photograph.height
+            left, top = left * photograph.width, top * photograph.height
             first = (left + view[0] * wide, top + view[1] * high)
             last = (left + view[2] * wide, top + view[3] * high)
             return photograph.resize(size, Image.Resampling.BICUBIC, box=(*first, *last))
