@@ -57,12 +57,6 @@ def test_without_layout_it_is_plain_attention_added(layer, processor):
     assert (got - expected).abs().max() < 1e-5
 
 
-def test_identical_views_equal_one_view(layer, processor):
-    one = processor(layer, STATES, condition=conditioned(1), notes={})
-    three = processor(layer, STATES, condition=conditioned(3), notes={})
-    assert torch.allclose(one, three, atol=1e-5)
-
-
 def test_uncovered_reference_cells_have_no_influence(layer, processor):
     coverage = torch.ones(2, 1, 1, 8, 8)
     coverage[..., 4:] = 0

@@ -21,11 +21,6 @@ def denoiser_file(weights):
     return next((weights / "denoiser").glob("*.safetensors"))
 
 
-def test_a_folder_of_weights_loads_and_has_the_same_fingerprint(session, weights):
-    loaded = swiftpie.load("mini", weights=weights)
-    assert loaded.components.fingerprint == session.components.fingerprint
-
-
 def test_missing_weights_are_named(weights):
     shutil.rmtree(weights / "autoencoder")
     with pytest.raises(WeightsError, match=r"has no folder 'autoencoder'"):

@@ -72,6 +72,7 @@ TO_EIGHT = tuple(range(1, 9))
         ("hyper-sdxl-1-lora", TO_EIGHT, TCDScheduler()),  # the unified LoRA
         ("sd-turbo", (1, 2, 3, 4), DDIMScheduler(timestep_spacing="trailing")),
         ("sdxl-turbo", (1, 2, 3, 4), DDIMScheduler(timestep_spacing="trailing")),
+        ("mini", (1, 2, 4), DDIMScheduler(timestep_spacing="trailing")),
         ("hyper-sdxl-1", (1,), None),
         ("sdxl-lightning-4", (4,), None),
     ],

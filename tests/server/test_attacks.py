@@ -1,37 +1,4 @@
-"""Attacks, entry by entry, and that all of them are refused.
-
-Addresses that shall be fetched, in all spellings of loopback and link-local, names that turn,
-redirects, other schemes, parts for users, slow and large ones:
-    `test_no_address_is_fetched`
-Pages of other sites: forms, simple requests, `Origin: null`, names that lead here, what browsers
-tell of sites, live connections:
-    `test_no_route_obeys_a_page_of_another_site`; over sockets in `test_guard.py`
-No token or a wrong one on every route and the live connection; addresses that others reach:
-    `test_every_route_but_health_and_the_page_wants_the_token` and
-    `test_browsers_send_the_token_of_a_live_connection_as_a_protocol` in `test_guard.py`;
-    `test_commands_that_are_unsafe_or_wrong_are_refused` in `test_errors.py`
-Paths out of their folder, in every parameter that may name a thing:
-    `test_no_name_leads_to_a_file`, `test_no_link_leads_out`
-Slow heads and bodies, pieces without end, lengths that lie, compressed bodies, many headers, two
-requests in one:
-    `test_what_is_no_plain_request_ends`, `test_a_path_without_end_ends`,
-    `test_requests_far_ahead_of_their_answers_end`, `test_what_follows_a_body_is_no_header`,
-    `test_a_slow_head_ends_and_a_second_one_too`;
-    `test_slow_requests_end`, `test_bytes_are_counted_while_they_come` in `test_guard.py`
-Texts that take long to look at or to decode, metadata that unpack, floods of frames:
-    `test_other_charsets_than_utf_8_are_refused_before_anything_is_decoded` and
-    `test_no_form_takes_long_to_read` in `test_forms.py`;
-    `test_metadata_of_others_are_neither_kept_nor_sent_back` in `test_decoding.py`;
-    `test_what_would_take_long_to_look_at_is_refused_before`;
-    `test_a_flood_of_frames_ends_its_connection` in `test_live.py`
-Connections and bodies that never end, by the hundreds:
-    `test_health_is_answered_while_all_connections_are_taken`,
-    `test_one_address_leaves_room_for_others`,
-    `test_bodies_in_pieces_of_a_byte_hold_up_no_other_visitor`,
-    `test_bodies_that_never_end_are_bounded_together`
-Secrets in logs, metrics and errors:
-    `test_no_log_metric_or_error_holds_a_secret`
-"""
+"""Attacks over HTTP and bare sockets, and that all of them are refused."""
 
 import asyncio
 import base64
@@ -567,11 +534,3 @@ def test_what_would_take_long_to_look_at_is_refused_before(ask, method, path, bo
     body, kind = form(image=("a.png", b"x"), prompt="a", swiftpie=f"{{{SOME_KEYS}}}")
     call = send("POST", "/v1/images/edits", body, headers={"content-type": kind})
     assert b"fields; at most 64 are read" in call.content
-
-
-def test_every_entry_names_tests_that_exist():
-    texts = [path.read_text() for path in Path(__file__).parent.glob("test_*.py")]
-    found = {name for text in texts for name in re.findall(r"def (test_\w+)", text)}
-    named = re.findall(r"`(test_\w+)`", str(__doc__))
-    assert len(named) > 20
-    assert set(named) <= found

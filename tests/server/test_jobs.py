@@ -240,17 +240,6 @@ async def test_a_drawing_whose_caller_leaves_stops_at_its_next_stage(scheduler, 
 
 
 @running
-async def test_a_batch_goes_on_for_callers_who_stay(scheduler, draw):
-    await busy(scheduler, draw)
-    gone, stays = (submit(scheduler, k, "g", k) for k in "ab")
-    draw.begun.clear()
-    draw.gate.set()
-    await draw.begun.wait()
-    scheduler.cancel(gone)
-    assert await scheduler.result(stays) == "drawn b"
-
-
-@running
 async def test_deadlines_hold_in_the_queue(scheduler, draw):
     await busy(scheduler, draw)
     late = scheduler.submit("late", group="g", key="a", deadline_s=0.02)

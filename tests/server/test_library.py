@@ -1,12 +1,10 @@
 """Subjects by name over HTTP."""
 
 import base64
-import io
 import json
 from urllib.parse import quote
 
 import pytest
-from PIL import Image
 
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.library import CREDIT, subject_library
@@ -24,18 +22,6 @@ def drawn(server, **body):
     assert answer.status == 200, answer.json
     data = base64.b64decode(answer.json["data"][0]["b64_json"])
     return data, answer.json["swiftpie"]
-
-
-def pixels(data):
-    return Image.open(io.BytesIO(data)).tobytes()
-
-
-def test_a_subject_may_be_given_by_name(server, session):
-    box = [0.1, 0.3, 0.6, 0.9]
-    data, found = drawn(server, swiftpie={"subjects": [{"library": "kitten", "box": box}]})
-    assert found["named"] == [NAMED]
-    cat = session.named("kitten")
-    assert pixels(data) == session.personalize(cat, PROMPT, seed=3, box=box).images[0].tobytes()
 
 
 def test_edits_and_insertions_take_names(server, session):

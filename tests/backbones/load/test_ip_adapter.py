@@ -107,32 +107,8 @@ def check(name, *, is_shallow):
     assert [row for row in rows if not row[1] <= row[2]] == []
 
 
-@torch.no_grad()
-def test_the_comparison_sees_a_single_wrong_layer(unet, tensors, adapter, installation):
-    features = features_for(adapter.projector)
-    tokens = adapter.projector.module(*features)
-    expected = their_output(theirs(tiny_unet("sd15"), tensors), features, scale=1.0)
-    load_into(adapter, installation)
-    assert difference(our_output(unet, tokens, scale=1.0), expected) <= BOUND
-    installation.semantic["mid_block.attentions.0.transformer_blocks.0.attn2"].to_v_ip.weight *= -1
-    assert difference(our_output(unet, tokens, scale=1.0), expected) > 100 * BOUND
-
-
 def save_semantic(installation, projector, path):
     write_tensors(path, semantic_tensors(installation, projector), metadata={"format": "pt"})
-
-
-@torch.no_grad()
-def test_a_saved_adapter_loads_in_diffusers_and_gives_the_same(
-    tmp_path, unet, adapter, installation
-):
-    load_into(adapter, installation)
-    save_semantic(installation, adapter.projector.module, tmp_path / "ours.safetensors")
-    pipeline = theirs(tiny_unet("sd15"), "ours.safetensors", folder=str(tmp_path))
-    features = features_for(adapter.projector)
-    tokens = adapter.projector.module(*features)
-    expected = their_output(pipeline, features, scale=0.8)
-    assert difference(our_output(unet, tokens, scale=0.8), expected) <= BOUND
 
 
 def test_a_saved_adapter_reads_back_equal(tmp_path, adapter, installation):
