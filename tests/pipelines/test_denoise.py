@@ -65,14 +65,6 @@ def test_what_steers_nothing_gives_the_same_bits(session, identity):
         assert rows == calls, steering
 
 
-@pytest.mark.parametrize("guidance", [Decoupled((1.0,), (1.0,)), ClassifierFree((1.0,))], ids=str)
-def test_scales_of_1_at_one_step_are_the_plain_call_at_no_cost(session, identity, guidance):
-    plain, _, calls = drawing(session, identity, steps=1, seeds=(1, 2))
-    found, _, rows = drawing(session, identity, steps=1, seeds=(1, 2), guidance=guidance)
-    assert torch.equal(found, plain)
-    assert rows == calls == [2]
-
-
 @pytest.fixture(scope="module")
 def plain(session, identity):
     return drawing(session, identity, seeds=(1, 2))[0]
@@ -154,11 +146,6 @@ def test_threads_with_different_steering_do_not_meet(session, identity):
 def test_scales_for_another_number_of_steps_are_refused_before_any_call(session, identity):
     with pytest.raises(ConfigError, match="4 scales, and denoising takes 1 steps"):
         drawing(session, identity, steps=1, guidance=DCG(4))
-
-
-def test_a_misspelled_keyword_is_refused(session, identity):
-    with pytest.raises(TypeError, match="guidence"):
-        drawing(session, identity, guidence=DCG(4))
 
 
 @pytest.fixture(params=sorted(ADAPTERS))

@@ -30,15 +30,6 @@ def bytes_of(result):
     return [image.tobytes() for image in result.images]
 
 
-def test_a_session_draws_what_its_components_draw(session, identity, request_of_one):
-    drawn = bytes_of(draw(session.components, request_of_one))
-    assert bytes_of(session.draw(request_of_one)) == drawn
-    assert (
-        bytes_of(session.personalize(identity, PROMPT, seed=3, num_images=2, scene="words"))
-        == drawn
-    )
-
-
 def test_each_picture_may_have_a_prompt_of_its_own(session, request_of_one):
     expected = [
         bytes_of(session.draw(replace(request_of_one, prompt=prompt)))[index]

@@ -86,17 +86,6 @@ def test_the_crop_is_the_picture_of_the_identity(opened):
     assert torch.equal(shown.tokens, hidden.tokens)
 
 
-@pytest.mark.parametrize("name", [PLAIN, PLUS, PORTRAIT])
-def test_tokens_of_no_face_are_neither_silent_nor_those_of_a_face(opened, name):
-    session = opened[name]
-    vectors, crops = someone()
-    one_face = face_identity(session.components, vectors, crop=crops)
-    unseen = no_face(session.components)
-    assert unseen.tokens.shape == one_face.tokens.shape
-    drawn = {picture(session, tokens) for tokens in (one_face, unseen)}
-    assert len(drawn | {picture(session, unseen, scale=0.0)}) == 3
-
-
 def test_tokens_of_no_face_repeat_for_any_number_of_faces(opened):
     unseen = no_face(opened[PLUS].components, num_faces=2)
     vectors, crops = someone(num_faces=2)
@@ -105,16 +94,6 @@ def test_tokens_of_no_face_repeat_for_any_number_of_faces(opened):
     assert torch.equal(*unseen.tokens.chunk(2, dim=1))
     together = opened[PLUS].personalize([Subject(one_face), Subject(unseen)], PROMPT)
     assert len(together.images) == 1
-
-
-def test_a_saved_face_gives_the_same_picture(opened, tmp_path):
-    session = opened[PLUS]
-    vectors, crops = someone()
-    identity = face_identity(session.components, vectors, crop=crops)
-    session.save_identity(identity, tmp_path / "face.spid")
-    assert picture(session, session.load_identity(tmp_path / "face.spid")) == picture(
-        session, identity
-    )
 
 
 def test_a_saved_pipeline_knows_faces_too(opened, tmp_path):

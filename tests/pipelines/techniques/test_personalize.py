@@ -1,17 +1,14 @@
 """What every personalized picture promises, on the embedded model."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from swiftpie import MaskSource, Scales, Session, Subject
+from swiftpie import MaskSource, Scales, Subject
 from swiftpie.attention.condition import silent_condition
 from swiftpie.geometry.layout import seen_view, to_affine
-from swiftpie.guidance.dcg import Decoupled
 from swiftpie.imageio.images import to_pil
 from swiftpie.mini.placing import side_by_side
 from swiftpie.models.denoiser import SubjectCondition
@@ -19,8 +16,6 @@ from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Clock, decode
 from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.techniques.personalize import prepare_subjects
-from tests.parity.edit import photograph
-from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a photo of a subject on a beach"
 OFF = Scales(identity_scale=0.0, detail_scale=0.0)
@@ -57,22 +52,6 @@ def test_switched_off_identity_equals_the_bare_model(session, identity):
     assert image.tobytes() == personalized.images[0].tobytes()
 
 
-def test_words_alone_draw_what_a_silent_subject_leaves():
-    published = Session(tiny_editor())
-    subject = published.encode_identity(photograph(), masks=Image.new("L", (128, 128), 255))
-    asked = {"seed": 3, "num_images": 2}
-    silent = published.personalize(subject.without_detail(), PROMPT, scales=OFF, **asked)
-    words = published.generate(PROMPT, **asked)
-    assert words.branches == ()
-    assert [image.tobytes() for image in words.images] == [
-        image.tobytes() for image in silent.images
-    ]
-    quiet = published.generate(PROMPT, scales=Scales(text_scale=0.5), **asked)
-    assert np.abs(pixels(quiet) - pixels(words)).max() > 2
-    guided = published.generate(PROMPT, guidance=Decoupled((3.0,), (2.0,)), **asked)
-    assert np.abs(pixels(guided) - pixels(words)).max() > 2
-
-
 def test_a_box_places_the_subject(session, identity):
     left = session.personalize(identity, PROMPT, seed=3, box=(0.05, 0.3, 0.45, 0.7), scene="words")
     right = session.personalize(identity, PROMPT, seed=3, box=(0.55, 0.3, 0.95, 0.7), scene="words")
@@ -94,41 +73,6 @@ def test_subjects_keep_their_shape_in_pictures_that_are_not_square(session, iden
         )
         shapes.append((right - left) / (bottom - top))
     assert shapes[1] == pytest.approx(shapes[0], rel=0.25)
-
-
-@pytest.mark.parametrize("source", [MaskSource.NONE, MaskSource.INLINE])
-def test_masks_without_input_need_one_call_and_give_a_picture(session, identity, source):
-    calls = []
-    hook = session.components.denoiser.unet.register_forward_pre_hook(lambda *_: calls.append(1))
-    try:
-        session.personalize(identity, PROMPT, seed=3, mask=source, scene="words")
-    finally:
-        hook.remove()
-    assert len(calls) == 1
-
-
-def test_an_empty_mask_keeps_both_attention_branches_out(session, identity):
-    empty = session.personalize(
-        identity, PROMPT, seed=3, mask=torch.zeros(1, 1, 16, 16), scene="words"
-    )
-    none = session.personalize(identity, PROMPT, seed=3, scene="words")
-    assert empty.images[0].tobytes() != none.images[0].tobytes()
-
-
-def test_threads_share_a_session(session, identity):
-    scales = [Scales(identity_scale=i, detail_scale=1 - i) for i in range(2)] * 2
-    alone = [
-        session.personalize(identity, PROMPT, seed=9, scales=s, scene="words") for s in scales[:2]
-    ]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(
-            pool.map(
-                lambda s: session.personalize(identity, PROMPT, seed=9, scales=s, scene="words"),
-                scales,
-            )
-        )
-    for index, result in enumerate(together):
-        assert np.abs(pixels(result) - pixels(alone[index % 2])).max() <= 1
 
 
 def test_a_very_long_prompt_is_cut_and_said_so(session, identity, caplog):

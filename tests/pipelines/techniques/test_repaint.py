@@ -117,15 +117,6 @@ def test_a_replacement_stands_where_the_mask_is(session, identity):
     assert not changed(result, photo)[~region].any()
 
 
-def test_a_seed_repeats_a_picture_and_another_differs(session, identity):
-    photo = photograph(160, 160)
-    first, again, other = (
-        session.insert(photo, identity, box=SPOT, seed=seed) for seed in (1, 1, 2)
-    )
-    assert np.array_equal(values(first.image), values(again.image))
-    assert not np.array_equal(values(first.image), values(other.image))
-
-
 def test_models_without_places_insert_and_remove_as_well(random_session, sprite):
     photo = photograph(180, 140)
     identity = random_session.encode_identity(sprite)
