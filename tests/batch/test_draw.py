@@ -17,18 +17,6 @@ from tests.faces.tiny_faces import PHOTO
 from tests.faces.tiny_world import make_world, small_session
 
 
-def test_pictures_of_one_pass_are_what_each_is_alone_up_to_a_level(collected, run, folder):
-    jobs = collected(*({**SMALL, "prompt": "a dog at sea", "seed": n} for n in range(3)))
-    run(jobs, "alone", batch=1)
-    run(jobs, "together", batch=3)
-    for job in jobs.jobs:
-        alone, together = (
-            np.asarray(load_image(folder / name / f"{job.id}.png")).astype(int)
-            for name in ("alone", "together")
-        )
-        assert abs(alone - together).max() <= 1
-
-
 def test_jobs_of_every_kind_are_drawn_as_they_ask(collected, run, folder):
     two = [{"pictures": "dog.webp", "box": [0, 0.4, 0.5, 0.9]}, {"pictures": "dog.webp"}]
     jobs = collected(

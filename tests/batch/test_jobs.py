@@ -5,10 +5,9 @@ import os
 import pytest
 
 from swiftpie.batch.jobs import MAX_ID_BYTES, Model
-from swiftpie.batch.rows import DRAWING_FIELDS, EDIT_FIELDS
 from swiftpie.library import subject_library
 from swiftpie.pipelines.request import FacePicture, Pictures
-from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
+from swiftpie.pipelines.settings import EditMode, EditSettings
 
 DOG = {"subject": "dog.webp", "prompt": "a dog on a beach"}
 EDIT = {"image": "dog.webp", "prompt": "a cat"}
@@ -131,10 +130,6 @@ def test_a_folder_without_pictures_names_what_it_has(collected, folder):
     (folder / "empty" / "a.heic").touch()
     (refused,) = collected({**DOG, "subject": "empty"}).refused
     assert "holds no pictures, but a.heic." in refused.reason
-
-
-def test_every_strength_of_the_library_can_be_said():
-    assert {*vars(Scales())} <= {*DRAWING_FIELDS} & {*EDIT_FIELDS}
 
 
 @pytest.mark.parametrize(

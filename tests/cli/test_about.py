@@ -32,30 +32,6 @@ def test_each_entry_is_listed_as_it_is_described(call, command, registry, shown)
     assert max(map(len, [*lines, *call(command, shown).stdout.splitlines()])) <= 80
 
 
-def test_only_what_everyone_may_use_commercially_is_listed_on_request(call):
-    listed = json.loads(call("presets", "--commercial-only", "--json").stdout)
-    free = {name for name, preset in PRESETS.all().items() if preset.is_commercial is True}
-    assert {facts["name"] for facts in listed} == free
-    listed = json.loads(call("recipes", "--commercial-only", "--json").stdout)
-    names = {"sdxl-lightning-4", "hyper-sdxl-1", "lcm-sdxl", "face-plus", "sdxs", "klein"}
-    assert {facts["name"] for facts in listed} == names
-
-
-def test_the_facts_are_those_of_preset_and_recipe(call):
-    facts = json.loads(call("presets", "sdxl-lightning-4", "--json").stdout)
-    assert (facts["steps"], facts["timesteps"]) == (4, [999, 749, 499, 249])
-    assert facts["capabilities"] == ["personalize", "text"]
-    facts = json.loads(call("recipes", "face-plus", "--json").stdout)
-    assert facts["is_commercial"] is True
-    assert facts["command"].startswith("swiftpie face me.jpg")
-    (adapter,) = [part for part in facts["parts"] if part["part"] == "adapter"]
-    assert adapter["place"].endswith("ip-adapter-plus-face_sdxl_vit-h.safetensors")
-    assert len(adapter["revision"]) == 40
-    assert {term["part"] for term in facts["licences"]} >= {"autoencoder", "face encoder"}
-    turbo = json.loads(call("recipes", "sdxl-turbo", "--json").stdout)
-    assert (turbo["is_commercial"], turbo["other_steps"]) == (False, [2, 3, 4])
-
-
 def test_doctor_knows_versions_and_what_is_here(call, monkeypatch):
     facts = json.loads(call("doctor", "--json").stdout)
     assert facts["swiftpie"] == __version__

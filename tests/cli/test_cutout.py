@@ -63,15 +63,6 @@ def test_pictures_identities_and_json_tell_how_their_subject_was_cut_out(call, t
     assert again["cutouts"] == [[whole]]
 
 
-def test_an_edit_tells_how_its_new_subject_was_cut_out(call, things, tmp_path):
-    shown = ("--subject", things / "star.png", "--cutout", BOX)
-    where = ("--box", "0.3,0.3,0.7,0.7")
-    out = tmp_path / "out.png"
-    facts = facts_of(call, "edit", things / "ball.png", "a dog", "-o", out, *where, *shown)
-    assert facts["cutouts"][0][0]["way"] == "network"
-    assert read_metadata(out)["cutouts"].startswith("network 0.")
-
-
 def cut(call, source, out, form):
     result = call("cutout", source, "-o", out, "--to", form)
     assert result.exit_code == 0, result.output

@@ -17,7 +17,6 @@ from swiftpie.imageio.originals import read_original
 from swiftpie.imageio.writing import PictureData, encode_image, read_metadata
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditMethod, EditMode, EditSettings, Scales
-from tests.backbones import tiny_models
 from tests.cli.test_insert import FORMATS
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
@@ -117,66 +116,6 @@ def test_a_picture_keeps_what_its_file_holds_where_the_edit_changes_nothing(
     message = " ".join(capsys.readouterr().err.split())
     assert "does not keep its 16 bits, its transparency." in message
     assert "JPEG compresses all pixels again" in message
-
-
-@pytest.fixture(scope="module")
-def weights_folder(tmp_path_factory):
-    """Stable Diffusion 2.1's layout with a public adapter and an inversion network, all tiny."""
-    root = tmp_path_factory.mktemp("published")
-    tiny_models.make_pipeline(root / "pipeline", "sd21", is_shallow=True)
-    tiny_models.make_public_adapter(root / "adapter.safetensors", "sd21", is_shallow=True)
-    tiny_models.make_unet(root / "inversion", "sd21", is_shallow=True)
-    return root
-
-
-def test_published_weights_edit(call, weights_folder, picture, tmp_path):
-    options = ("--mode", "released", "--dtype", "bfloat16", "--box", "0.2,0.2,0.7,0.8")
-    out, mask = tmp_path / "out.webp", tmp_path / "mask.png"
-    result = call(
-        *("edit", picture, PROMPT, "-o", out, "--save-region", mask, "--json", *options),
-        *("--seed", 5),
-        *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline", "--offline"),
-        *("--adapter", weights_folder / "adapter.safetensors"),
-        *("--image-encoder", weights_folder / "encoder"),
-        *("--inversion", weights_folder / "inversion"),
-    )
-    assert result.exit_code == 0, result.output
-    facts = json.loads(result.stdout)
-    files = {"path": str(out), "region": str(mask), "strip": None}
-    assert facts["pictures"] == [{**files, "seed": 5, "prompt": PROMPT}]
-    assert {"encode", "invert", "denoise", "decode", "total"} <= {*facts["timings_ms"]}
-    assert (facts["prompt"], facts["source_prompt"], facts["preset"]) == (PROMPT, "", "sd-turbo")
-    width, height = load_image(picture).size
-    assert facts["size"] == {"width": width, "height": height}
-    assert facts["scales"]["background_scale"] == 1.0
-    assert load_image(out).size == load_image(mask).size == load_image(picture).size
-
-
-def test_weights_without_inversion_say_so_and_end_with_1(call, weights_folder, picture, tmp_path):
-    result = call(
-        *("edit", picture, PROMPT, "-o", tmp_path / "out.png", "--json", "--offline"),
-        *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline"),
-        *("--method", "inversion"),
-    )
-    assert result.exit_code == 1
-    assert result.stdout == ""
-    assert result.stderr.startswith("error: Preset 'sd-turbo' has no inversion network")
-    assert len(result.stderr.splitlines()) == 1
-    assert not (tmp_path / "out.png").exists()
-
-
-def test_weights_without_inversion_edit_by_chord(call, weights_folder, picture, tmp_path):
-    out = tmp_path / "out.png"
-    result = call(
-        *("edit", picture, PROMPT, "-o", out, "--source-prompt", "a dog", "--json", "--offline"),
-        *("--preset", "sd-turbo", "--weights", weights_folder / "pipeline", "--seed", 1),
-        *("--box", "0.2,0.2,0.8,0.8", "--chord", "fast"),
-    )
-    assert result.exit_code == 0, result.output
-    facts = json.loads(result.stdout)
-    assert {"encode", "drift", "decode", "join"} <= {*facts["timings_ms"]}
-    assert "refine" not in facts["timings_ms"]
-    assert load_image(out).size == load_image(picture).size
 
 
 def test_a_preview_is_the_region_of_the_edit(call, picture, tmp_path):

@@ -51,10 +51,3 @@ def test_downloads_name_the_licence_that_is_listed_unless_the_card_is_stricter(
     known = terms_at(repository)
     expected = stated if counts else known.licence
     assert licence_of(RepoReference(repository), stated) == expected
-
-
-def test_dreamlite_is_not_for_commerce(call):
-    assert json.loads(call("licenses", "dreamlite", "--json").stdout)[0]["is_commercial"] is False
-    free = call("licenses", "--commercial-only", "--json").stdout
-    assert "dreamlite" not in free
-    assert "dreamlite" not in call("licenses", "dreamlite", "--commercial-only").stdout

@@ -37,18 +37,10 @@ def run(command, *arguments):
 
 
 WHOLE = Annotated[Cake, FieldOptions(Cake, ("layers", "icing", "is_sweet"))]
-CHANGES = Annotated[dict[str, object], FieldOptions(Cake, ("layers", "icing"))]
-
-
 def test_a_value_is_made_of_its_options_and_its_own_defaults():
     assert run(WHOLE, "--layers", "2")["cake"] == Cake(2)
     found = run(WHOLE, "--layers", "3", "-i", "lemon", "--sweet", "--oven", "wood")
     assert found == {"oven": "wood", "cake": Cake(3, icing="lemon", is_sweet=True)}
-
-
-def test_changes_hold_only_what_was_given():
-    assert run(CHANGES)["cake"] == {}
-    assert run(CHANGES, "--icing", "lemon")["cake"] == {"icing": "lemon"}
 
 
 @pytest.mark.parametrize("arguments", [[], ["--layers", "0"], ["--layers", "2", "--baker", "me"]])

@@ -102,19 +102,6 @@ def test_further_subjects_take_the_next_boxes(call, tmp_path, session, hamster, 
     assert np.array_equal(pixels(out), np.asarray(expected))
 
 
-def test_words_and_sizes_that_it_does_not_know_are_reported_and_it_draws_all_the_same(
-    call, tmp_path, hamster
-):
-    out, prompt = tmp_path / "out.png", "a hamster riding a bicycle by a castel"
-    result = call("personalize", hamster, prompt, "-o", out, "--size", "192x128")
-    assert result.exit_code == 0, result.output
-    message = " ".join(result.stderr.split())
-    assert "warning: Preset 'mini' was never taught 'riding'" in message
-    assert "'castel' (near: castle" in message
-    assert "was trained on pictures of 256x256 px" in message
-    assert load_image(out).size == (192, 128)
-
-
 def test_every_prompt_of_a_file_is_drawn_with_the_same_seeds(call, tmp_path, hamster, drawn):
     words = ["a hamster in space", PROMPT]
     file = tmp_path / "prompts.txt"

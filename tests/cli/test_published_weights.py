@@ -71,12 +71,3 @@ def test_an_identity_is_saved_inspected_and_drawn(call, folder, tmp_path, hamste
     assert "networks can tell" in call("identity", "inspect", saved).stdout
     drawn = personalize(call, folder, saved, tmp_path / "out.png", *half, "--size", "64x64")
     assert drawn.exit_code == 0, drawn.output
-
-
-@pytest.mark.parametrize(("more", "is_idle"), [((), True), (("--detail", "joint"), False)])
-def test_a_scale_without_effect_raises_a_warning(call, folder, tmp_path, hamster, more, is_idle):
-    public = tiny_models.make_public_adapter(folder / "public.safetensors", "sd21", is_shallow=True)
-    scale = ("--adapter", public, "--detail-scale", 0.3, "--size", "64x64")
-    result = personalize(call, folder, hamster, tmp_path / "out.png", *scale, *more)
-    assert result.exit_code == 0, result.output
-    assert ("warning: --detail-scale 0.3 has no effect" in result.stderr) == is_idle

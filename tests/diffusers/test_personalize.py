@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from swiftpie import MaskSource, Scales, Session, Subject
+from swiftpie import Scales, Session, Subject
 from swiftpie.backbones.choices import schedule_of
 from swiftpie.backbones.presets import trailing
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.guidance import ClassifierFree
 from swiftpie.guidance.dcg import Decoupled
 from swiftpie.imageio.images import to_tensor
-from swiftpie.mini.scenes import scene_library
 from swiftpie.pipelines.settings import IdentityGuidance, steering_of
 from tests.pipelines.tiny_editor import tiny_editor
 
@@ -44,16 +43,6 @@ def test_the_picture_is_the_one_of_a_session(pipe, identity, sprite, expected):
     embeds = pipe.prepare_ip_adapter_image_embeds(sprite)
     by_embeds = pipe(PROMPT, ip_adapter_image_embeds=embeds, seeds=[3], return_dict=False)
     assert bytes_of(by_embeds[0]) == expected
-
-
-@pytest.mark.parametrize(
-    "options", [{"mask": MaskSource.INLINE}, {"scene": scene_library().image("forest")}]
-)
-def test_place_and_region_are_those_of_a_session(pipe, session, identity, options):
-    drawn = session.personalize(identity, PROMPT, seed=3, **options)
-    called = pipe(PROMPT, subjects=identity, seeds=[3], **options)
-    assert bytes_of(called.images) == bytes_of(drawn.images)
-    assert bytes_of(called.masks) == bytes_of(drawn.subject_masks)
 
 
 def test_a_fresh_generator_stands_for_its_seed_and_a_used_one_for_another(

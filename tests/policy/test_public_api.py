@@ -33,11 +33,6 @@ def documented(text):
     return re.findall(r"`(\w+)`", section.partition("\n- ")[2])
 
 
-def test_the_public_names_are_sorted_and_unique():
-    assert len(swiftpie.__all__) > 1
-    assert swiftpie.__all__ == in_order(set(swiftpie.__all__))
-
-
 def test_the_public_names_are_those_that_type_checkers_see():
     assert in_order(declared()) == swiftpie.__all__
 

@@ -88,27 +88,6 @@ def test_edits_come_as_json_too_and_each_seed_draws_its_picture_alone(server, ph
 
 
 @pytest.mark.thorough
-def test_a_box_and_points_say_what_goes_and_a_view_how_a_subject_comes(
-    client, identity_id, identity, session, photo
-):
-    def changed(task, *more, **own):
-        extra = {"seed": 5, "swiftpie": json.dumps({"task": task, **own})}
-        pictures = [("photo.png", to_png(picture)) for picture in (photo, *more)]
-        answer = client.images.edit(image=pictures, prompt="a dog", extra_body=extra)
-        return picture_of(answer.data[0]).tobytes()
-
-    box, points = (0.5, 0.4, 0.9, 0.9), [(0.5, 0.5)]
-    place = {"box": box, "view": (10, 0)}
-    inserted = session.insert(photo, identity, prompt="a dog", seed=5, **place)
-    subjects = [{"identity_id": identity_id, **place}]
-    assert changed("insert", subjects=subjects) == inserted.image.tobytes()
-    assert changed("remove", box=box) == session.remove(photo, mask=box, seed=5).image.tobytes()
-    found = session.remove(photo, mask=box, points=points, seed=5).image.tobytes()
-    assert changed("remove", box=box, points=points) == found
-    assert changed("insert", photo, box=box) != photo.tobytes()  # of a picture, not of an identity
-
-
-@pytest.mark.thorough
 def test_a_subject_is_found_and_goes_from_where_it_is(
     server, client, identity_id, identity, session, photo
 ):
