@@ -22,6 +22,8 @@ from swiftpie.attention.manipulate import (
 from tests.quick import thorough_but
 
 UP = Block.UP
+
+
 def draw(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 

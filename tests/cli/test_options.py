@@ -37,6 +37,8 @@ def run(command, *arguments):
 
 
 WHOLE = Annotated[Cake, FieldOptions(Cake, ("layers", "icing", "is_sweet"))]
+
+
 def test_a_value_is_made_of_its_options_and_its_own_defaults():
     assert run(WHOLE, "--layers", "2")["cake"] == Cake(2)
     found = run(WHOLE, "--layers", "3", "-i", "lemon", "--sweet", "--oven", "wood")

@@ -16,8 +16,6 @@ from swiftpie import (
     MaskSource,
     Scales,
     Subject,
-    SwiftEditPipeline,
-    SwiftPiePipeline,
     TuneSettings,
 )
 from swiftpie.guidance import ClassifierFree, Plain
@@ -77,24 +75,6 @@ def repainted(session, image, **request):
 def tuned(session):
     settings = TuneSettings(steps=2, num_scenes=1, learning_rate=0.01)
     return session.tune(session.encode_identity(reference(DINOSAUR)), settings)
-
-
-def piped(session, subjects, prompt=PROMPT, **settings):
-    pipeline = quiet(SwiftPiePipeline.from_components(session.components))
-    drawn = pipeline(prompt, subjects=subjects, seeds=[SEED], **settings)
-    return [*drawn.images, *drawn.masks]
-
-
-def piped_edit(session, image, prompt, **request):
-    pipeline = quiet(SwiftEditPipeline.from_components(session.components))
-    drawn = pipeline(prompt, image, seeds=[0], **request)
-    return [*drawn.images, *drawn.masks]
-
-
-def quiet(pipeline):
-    """The same pipeline without its progress bar."""
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 @functools.cache
@@ -433,25 +413,6 @@ CASES = {
         for family, adapter in PLUS.items()
     },
     "sd15, face, no face": functools.partial(face, FACES["sd15"], num_faces=0),
-}
-
-# A call of a pipeline in the manner of diffusers, and the case whose first pictures it repeats.
-PIPELINES = {
-    "mini: one subject": lambda: piped(
-        mini(), mini().encode_identity(reference(DINOSAUR)), scene="words"
-    ),
-    "sd15: one subject": lambda: piped(
-        random_networks("sd15"), random_networks("sd15").encode_identity(picture(0))
-    ),
-    "mini, edit: source prompt": lambda: piped_edit(
-        mini(), photo(), "a dinosaur on a snowy slope", **SOURCE
-    ),
-    "sd21, edit, paper: source prompt": lambda: piped_edit(
-        random_networks("sd21", inverts=True),
-        photo(),
-        "a cat on a sofa",
-        **RANDOM_EDITS["source prompt"],
-    ),
 }
 
 # Another seed, and scales that are 2 % off: what the tolerance has to refuse.

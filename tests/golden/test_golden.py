@@ -2,12 +2,11 @@
 
 import functools
 
-import numpy as np
 import pytest
 
 from tests.devices import DEVICE, one_device
 from tests.golden import cases, sheet
-from tests.golden.cases import CASES, PIPELINES, REFUSED
+from tests.golden.cases import CASES, REFUSED
 from tests.quick import thorough_but
 
 COSTLY = {  # each beside a cheaper picture of its technique
@@ -78,12 +77,3 @@ def test_the_sheet_shows_every_case_and_nothing_else(stored):
 def test_another_seed_or_a_scale_two_percent_off_is_refused(name, what, stored):
     gap = sheet.difference(sheet.thumbnails(REFUSED[name][what]()), stored[name])
     assert not gap.is_tolerable, gap
-
-
-@pytest.mark.parametrize("name", PIPELINES)
-def test_a_pipeline_draws_what_the_session_draws(name):
-    picture, mask = PIPELINES[name]()
-    drawn = [np.asarray(picture) for picture in CASES[name]()]
-    # Prompts that are encoded together round otherwise than apart, by a level of 255 at most.
-    np.testing.assert_allclose(np.asarray(picture, dtype=int), drawn[0].astype(int), atol=1, rtol=0)
-    assert any(np.array_equal(mask, other) for other in drawn[1:])

@@ -2,7 +2,6 @@
 
 import copy
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,29 +11,23 @@ from diffusers import UNet2DConditionModel
 
 from swiftpie import MaskSource, Scales, Subject
 from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.install import EVERYWHERE
 from swiftpie.attention.processors import MaskRole, Merge
 from swiftpie.backbones.load.weights import align_memory
 from swiftpie.noise import draw_noise
-from tests.backbones.tiny_models import make_public_adapter
-from tests.parity import dense, pipelines, tiny
+from tests.parity import dense, tiny
 from tests.parity.attention import build, reference_only
 from tests.parity.tiny import FAMILIES, PROMPT, calls_of, difference, draw, picture, tiny_session
 
 BOUND = 1e-5  # of the largest latent
-BATCH_BOUND = 1e-4  # whose convolutions and light readers add in another order
 EXACT = 0.0
-HALF_BOUND = 2e-2  # of the largest latent
 JOINT_BOUND = 1e-4
 OFF = Scales(identity_scale=0.0, detail_scale=0.0)
-FULL = torch.ones(1, 1, 16, 16)
 LEFT = torch.zeros(1, 1, 16, 16)
 LEFT[..., :8] = 1
 SIZE_PX = (96, 160)
 CONTRAST = 30.0  # so that random networks look somewhere
 FAINTNESS = 0.3  # of identity tokens, as large as text then; else all places look at them
 BOXES = ((0.03, 0.3, 0.43, 0.7), (0.57, 0.35, 0.95, 0.73))  # apart, and not each other's mirror
-HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @torch.no_grad()
@@ -56,8 +49,6 @@ def family_rows(family, folder, *, is_shallow):
     assert difference(*shown) > 100 * BOUND  # else equality would say nothing
     compared = [
         *switched_off(session, one, folder),
-        *same_identity(session, one, folder, num_threads=4 if is_shallow else 8),
-        *batches(session, one),
         *two_subjects(session, one, other),
         *views(session, one),
         *other_shape(session, one, other),
@@ -72,8 +63,6 @@ def family_rows(family, folder, *, is_shallow):
         *compared,
         *inline(sharp, faint),
         *joint_merge(joint, folder / "joint"),
-        *adapters(family, folder, is_shallow=is_shallow),
-        *half_precision(session, one),
         (
             "4 joint merge at scale 1, joined keys",
             reference_only(build(family, merge=Merge.JOINT)),
@@ -123,55 +112,6 @@ def switched_off(session, identity, folder):
             EXACT,
         ),
     ]
-
-
-def same_identity(session, identity, folder, *, num_threads):
-    expected = draw(session, identity).latents
-    session.save_identity(identity, folder / "one.safetensors")
-    loaded = session.load_identity(folder / "one.safetensors")
-    again = session.encode_identity(picture(0))
-    return [
-        ("5 identity from a file", difference(draw(session, loaded).latents, expected), EXACT),
-        ("5 identity encoded anew", difference(draw(session, again).latents, expected), EXACT),
-        ("12 the same seed again", difference(draw(session, identity).latents, expected), EXACT),
-        (
-            f"12 {num_threads} threads at a time, as alone",
-            threads(session, identity, num_threads),
-            BOUND,
-        ),
-    ]
-
-
-def threads(session, identity, count):
-    other = session.encode_identity(picture(2))
-
-    def run(number):
-        return draw(
-            session,
-            (identity, other)[number % 2],
-            seed=number,
-            scales=Scales(identity_scale=number / count, detail_scale=1 - number / count),
-            mask=(LEFT, MaskSource.INLINE)[number % 2],
-        ).latents
-
-    alone = [run(number) for number in range(count)]
-    with ThreadPoolExecutor(count) as pool:
-        together = list(pool.map(torch.no_grad()(run), range(count)))
-    return max(map(difference, together, alone))
-
-
-def batches(session, identity):
-    compared = []
-    for source in (MaskSource.NONE, MaskSource.INLINE):
-        together = draw(session, identity, num_images=2, mask=source)
-        alone = [draw(session, identity, seed=seed, mask=source) for seed in range(2)]
-        latents = torch.cat([drawing.latents for drawing in alone])
-        regions = torch.cat([drawing.result.regions for drawing in alone])
-        largest = max(
-            difference(together.latents, latents), difference(together.result.regions, regions)
-        )
-        compared.append((f"6 batch and alone, mask {source}", largest, BATCH_BOUND))
-    return compared
 
 
 def two_subjects(session, one, other):
@@ -310,55 +250,3 @@ def joint_merge(session, folder):
     ]
     many = [(f"{name}, joint merge", *rest) for name, *rest in views(session, identity)]
     return compared + many
-
-
-def adapters(family, folder, *, is_shallow):
-    whole = tiny_session(family, folder / "whole", is_shallow=is_shallow, semantic=EVERYWHERE)
-    path = folder / "whole" / "public.safetensors"
-    public = make_public_adapter(path, family, is_shallow=is_shallow)
-    compared = []
-    for number, name in ((3, public.name), (14, "adapter.safetensors")):
-        identity = whole.encode_identity(picture(0))
-        pipeline = their_pipeline(family, folder / "whole", name)
-        for scale in (0.6, 1.0):
-            scales = Scales(identity_scale=scale, background_scale=scale, detail_scale=0.0)
-            ours = draw(whole, replace(identity, keys={}, values={}), scales=scales, mask=FULL)
-            features = pipelines.their_features(folder / "whole" / "encoder", identity)
-            theirs = their_latents(pipeline, features, scale=scale)
-            file = "public adapter" if number == 3 else "our adapter file"
-            named = f"{number} {file} in diffusers at scale {scale}"
-            compared.append((named, difference(ours.latents, theirs), BOUND))
-    return compared
-
-
-def their_pipeline(family, folder, name):
-    pipeline = pipelines.PIPELINES[family].from_pretrained(folder / "pipeline")
-    pipeline.set_progress_bar_config(disable=True)
-    pipeline.load_ip_adapter(str(folder), subfolder="", weight_name=name, image_encoder_folder=None)
-    return pipeline
-
-
-def their_latents(pipeline, features, *, scale):
-    """Latents of diffusers' pipeline at seed 0."""
-    pipeline.set_ip_adapter_scale(scale)
-    return pipeline(
-        PROMPT,
-        height=tiny.SIDE_PX,
-        width=tiny.SIDE_PX,
-        num_inference_steps=1,
-        guidance_scale=0.0,
-        latents=draw_noise([0], (4, 16, 16)),
-        output_type="latent",
-        ip_adapter_image_embeds=[features],
-    ).images
-
-
-def half_precision(session, identity):
-    """A denoiser in half precision against float32, on the way to clean latents."""
-    expected = draw(session, identity).latents
-    compared = []
-    for name, dtype in HALVES.items():
-        denoiser = copy.deepcopy(session.components.denoiser).to(dtype)
-        found = draw(tiny.recording(session, denoiser=denoiser), identity).latents
-        compared.append((f"11 denoiser in {name}", difference(found, expected), HALF_BOUND))
-    return compared
