@@ -39,7 +39,7 @@ from benchmarks._models import (
 from benchmarks._timing import Round, timed
 from swiftpie.backbones.components import Components
 from swiftpie.engine.graphs.cache import GraphCache, GraphStore
-from swiftpie.engine.graphs.functions import Function
+from swiftpie.engine.graphs.runtime import Function
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import OPENVINO, transform
 from swiftpie.engine.transforms.openvino import to_openvino

@@ -14,9 +14,9 @@ from swiftpie.errors import (
 )
 
 if TYPE_CHECKING:
-    from swiftpie.backbones.face_files import open_face_encoder
+    from swiftpie.backbones.choices import is_here
     from swiftpie.backbones.presets import RECIPES
-    from swiftpie.backbones.resolve import is_here
+    from swiftpie.backbones.sources import open_face_encoder
     from swiftpie.config import MaskRule, options_of
     from swiftpie.diffusers.edit import SwiftEditPipeline
     from swiftpie.diffusers.personalize import SwiftPiePipeline

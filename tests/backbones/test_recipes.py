@@ -3,11 +3,10 @@
 import pytest
 
 import swiftpie
-from swiftpie.backbones import resolve as settling
+from swiftpie.backbones.choices import is_here, network_files, resolve, tokenizer_of
 from swiftpie.backbones.families.stable_diffusion import SDXL_NETWORKS
 from swiftpie.backbones.hub import root_of
 from swiftpie.backbones.presets import PRESETS, RECIPES, Recipe, Use
-from swiftpie.backbones.resolve import is_here, network_files, resolve
 
 # name: preset, what for, steps, strength of the identity, side in pixels
 FACTS = {
@@ -122,7 +121,7 @@ def put(recipe, *, but=(), size=10):
 def put_settings(folder, *, is_text):
     (folder / "config.json").write_text("{}")
     if is_text:
-        tokenizer = folder.with_name(settling.tokenizer_of(folder.name))
+        tokenizer = folder.with_name(tokenizer_of(folder.name))
         tokenizer.mkdir(exist_ok=True)
         (tokenizer / "tokenizer.json").write_text("{}")
 

@@ -191,8 +191,6 @@ MISTAKES = """
 2 | sdxl-turbo | fetch sdxl-turba
 2 | folder | demo --out there.png
 2 | folder | demo --out there.png/below
-2 | made | sign dog.png
-3 | missing.png | sign missing.png
 2 | world-autoencoder | train world-autoencodr --out runs
 2 | steps | train world-autoencoder --set loop.step=3 --out runs
 2 | 1.5h | train world-autoencoder --time-limit "9 parsecs" --out runs

@@ -6,8 +6,7 @@ from dataclasses import is_dataclass
 import pytest
 import torch
 
-from swiftpie.guidance import Branch, ClassifierFree, Plain
-from swiftpie.guidance.dcg import for_steps
+from swiftpie.guidance import Branch, ClassifierFree, Plain, decoupled_for_steps
 
 STEP_COUNTS = (1, 2, 4, 8)
 
@@ -15,7 +14,7 @@ STEP_COUNTS = (1, 2, 4, 8)
 METHODS = {
     "plain": lambda _: Plain(),
     "cfg": lambda steps: ClassifierFree((1.5 if steps > 1 else 1.0,) * steps),
-    "dcg": for_steps,
+    "dcg": decoupled_for_steps,
 }
 
 

@@ -10,8 +10,7 @@ from swiftpie import Scales, Session, Subject
 from swiftpie.backbones.choices import schedule_of
 from swiftpie.backbones.presets import trailing
 from swiftpie.diffusers.personalize import SwiftPiePipeline
-from swiftpie.guidance import ClassifierFree
-from swiftpie.guidance.dcg import Decoupled
+from swiftpie.guidance import ClassifierFree, Decoupled
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.settings import IdentityGuidance, steering_of
 from tests.pipelines.tiny_editor import tiny_editor

@@ -18,8 +18,7 @@ from swiftpie import (
     Subject,
     TuneSettings,
 )
-from swiftpie.guidance import ClassifierFree, Plain
-from swiftpie.guidance.dcg import for_steps
+from swiftpie.guidance import ClassifierFree, Plain, decoupled_for_steps
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.masks import load_mask
@@ -307,7 +306,7 @@ PAIRS = {
 GUIDANCE = {
     "plain": lambda _: Plain(),
     "cfg": lambda steps: ClassifierFree((1.5,) * steps),
-    "dcg": for_steps,
+    "dcg": decoupled_for_steps,
 }
 SOURCE = {"source_prompt": "a dinosaur on a beach"}
 EDITS = {

@@ -14,7 +14,7 @@ from swiftpie.mini.compositing import (
     match_sharpness,
     shrunk_into,
 )
-from swiftpie.pipelines.compositing import CanvasDrawing, fill_patch, matching_grain
+from swiftpie.pipelines.filling import CanvasDrawing, fill_patch, matching_grain
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 CELLS, SIDE = 64, 256

@@ -18,7 +18,7 @@ from diffusers.models.attention_processor import Attention
 from swiftpie.attention.condition import Block, silent_condition
 from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2, Shaping, power, scale, soft_mask
 from swiftpie.attention.processors import SemanticAttention
-from swiftpie.guidance.dcg import Decoupled
+from swiftpie.guidance import Decoupled
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import Clock, denoise
 from swiftpie.pipelines.request import PersonalizeRequest, Subject

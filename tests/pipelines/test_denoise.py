@@ -11,8 +11,7 @@ from transformers import CLIPVisionModelWithProjection
 from swiftpie import ConfigError, MaskSource, Scales, Session, Subject
 from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2, Shaping
 from swiftpie.backbones.presets import trailing
-from swiftpie.guidance import ClassifierFree, Plain
-from swiftpie.guidance.dcg import Decoupled, for_steps
+from swiftpie.guidance import ClassifierFree, Decoupled, Plain, decoupled_for_steps
 from swiftpie.models.projection import Feature, projector_for
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder, FaceIdentityEncoder
 from swiftpie.pipelines.denoise import Clock, without_identity
@@ -34,7 +33,7 @@ ADAPTERS = {  # a public adapter of each feature
 }
 TOLERANCE = 5e-4  # of the largest latent, after four steps of a batch of another size
 BOXES = ((0.05, 0.3, 0.45, 0.7), (0.55, 0.35, 0.95, 0.75))
-DCG = for_steps
+DCG = decoupled_for_steps
 TWO_STEPS = Decoupled((1.5, 1.2), (3.0, 2.0))
 STEERED = [
     {"guidance": TWO_STEPS},

@@ -4,8 +4,7 @@ import pytest
 from PIL import Image
 
 from swiftpie import Session
-from swiftpie.guidance import ClassifierFree, Plain
-from swiftpie.guidance.dcg import for_steps
+from swiftpie.guidance import ClassifierFree, Plain, decoupled_for_steps
 from swiftpie.masks import MaskRule
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import EditMode, EditSettings, IdentityGuidance, MaskSource, Scales
@@ -36,7 +35,7 @@ def whole(published):
         ({"box": BOX}, "`box=` has no effect"),
         ({"box": BOX, "mask": MaskSource.INLINE}, "`box=` has no effect"),
         ({"negative_prompt": "blue"}, "`negative_prompt=` has no effect"),
-        ({"guidance": for_steps(1)}, "Guidance has no effect in 1 steps"),
+        ({"guidance": decoupled_for_steps(1)}, "Guidance has no effect in 1 steps"),
         ({"guidance": ClassifierFree((1.0,)), "negative_prompt": "blue"}, "Guidance has no effect"),
         ({}, ""),
         ({"guidance": Plain()}, ""),

@@ -1,7 +1,7 @@
 import pytest
 
 from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2
-from swiftpie.guidance.dcg import Decoupled
+from swiftpie.guidance import Decoupled
 from swiftpie.pipelines.settings import IdentityGuidance, steering_of
 
 NUM_STEPS = 4

@@ -32,9 +32,9 @@ from PIL import Image
 
 from swiftpie.server.app import make_app
 from swiftpie.server.drawing import Stopped, _without_locals
-from swiftpie.server.identities import IdentityInfo, StoredIdentity
 from swiftpie.server.limits import Limits
 from swiftpie.server.schemas import Drawing
+from swiftpie.server.store import IdentityInfo, StoredIdentity
 from swiftpie.server.worker import Caller
 from tests.server.conftest import Call, drained, form, serving, to_png
 

@@ -14,10 +14,9 @@ from swiftpie.engine.transforms.compile import form_of
 from swiftpie.engine.wrappers import JoinedAutoencoder, WrappedDenoiser
 from swiftpie.errors import WeightsError
 from swiftpie.server.drawing import batch_sizes
-from swiftpie.server.identities import IdentityInfo, StoredIdentity
 from swiftpie.server.limits import Limits
 from swiftpie.server.schemas import Drawing
-from swiftpie.server.store import Models, ServedModel
+from swiftpie.server.store import IdentityInfo, Models, ServedModel, StoredIdentity
 from swiftpie.server.worker import Caller, Worker
 
 PROMPT = "a dog on a beach"

@@ -15,10 +15,9 @@ from PIL import Image
 
 from swiftpie.errors import InputError, WeightsError
 from swiftpie.pipelines.identity_file import identity_bytes
-from swiftpie.server.identities import IdentityInfo, StoredIdentity
 from swiftpie.server.schemas import RequestError
 from swiftpie.server.shared import ABANDONED_S, SharedIdentities
-from swiftpie.server.store import NotFound
+from swiftpie.server.store import IdentityInfo, NotFound, StoredIdentity
 from tests.server.conftest import serving, to_png
 
 ANNA, BEN = "anna", "ben"

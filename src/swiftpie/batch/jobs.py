@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from swiftpie.backbones.choices import resolve
 from swiftpie.backbones.components import FAMILIES, cells_of
 from swiftpie.backbones.presets import Preset, check_personalizes
-from swiftpie.backbones.resolve import resolve
 from swiftpie.batch.lists import pictures_in
 from swiftpie.engine.origin import check_texts
 from swiftpie.errors import CapabilityError, ConfigError, ImageError, SwiftPieError, short_reason

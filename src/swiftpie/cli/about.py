@@ -11,9 +11,9 @@ import typer
 
 from swiftpie import __version__
 from swiftpie.backbones import licences
+from swiftpie.backbones.choices import is_here
 from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions, processor_name
 from swiftpie.backbones.presets import PRESETS, RECIPES, Preset, Recipe, Use
-from swiftpie.backbones.resolve import is_here
 from swiftpie.cli.console import examples, print_json, print_text, write_table
 from swiftpie.cli.options import STREAM, AsJson, CommercialOnly
 from swiftpie.errors import ConfigError, InputError, did_you_mean

@@ -78,7 +78,7 @@ def fetch(
 def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadPlan]":
     """Return what face encoders and networks need."""
     from swiftpie.backbones.downloads import DownloadPlan
-    from swiftpie.backbones.face_files import plan_cutout, plan_faces
+    from swiftpie.backbones.sources import plan_cutout, plan_faces
 
     if name == CUTOUT:
         from swiftpie.models.isnet import EXTRA
@@ -103,7 +103,7 @@ def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadP
 
 def _finish(name: str, faces: "DownloadPlan", loading: LoadOptions) -> None:
     """Put files of face encoders in place, and download what only a pickle names."""
-    from swiftpie.backbones.face_files import fetch_faces
+    from swiftpie.backbones.sources import fetch_faces
 
     if faces.parts:
         fetch_faces([RECIPES.get(name).face_encoder or "" if name in RECIPES.names() else name])

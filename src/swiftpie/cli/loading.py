@@ -9,10 +9,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from swiftpie.backbones.choices import Choices, LoadOptions
+from swiftpie.backbones.choices import Choices, LoadOptions, resolve
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, Use
-from swiftpie.backbones.resolve import resolve
 from swiftpie.errors import ConfigError, printable
 
 if TYPE_CHECKING:

@@ -10,11 +10,10 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.choices import Choices, resolve
 from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.load.weights import align_memory, unknown_fingerprint
 from swiftpie.backbones.presets import PRESETS, Recipe
-from swiftpie.backbones.resolve import resolve
 from swiftpie.diffusers.calls import Call, SwiftPiePipelineOutput, changed_by_callback, spelled_as
 from swiftpie.diffusers.modules import (
     ADAPTER,

@@ -7,13 +7,12 @@ from typing import NamedTuple, Unpack
 
 import torch
 
-from swiftpie.backbones.choices import Choices, device_of, dtype_of
+from swiftpie.backbones.choices import Choices, device_of, dtype_of, resolve
 from swiftpie.backbones.components import FAMILIES, Family, load_components
 from swiftpie.backbones.components import download_plan as backbone_plan
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
 from swiftpie.backbones.presets import Preset, Recipe
-from swiftpie.backbones.resolve import resolve
 from swiftpie.engine.session import CACHE_MIB, Session
 from swiftpie.engine.transforms import TRANSFORMS, Phase, Transform, choose
 from swiftpie.errors import WeightsError

@@ -17,12 +17,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.backbones.choices import Choices, dtype_of
+from swiftpie.backbones.choices import Choices, dtype_of, resolve
 from swiftpie.backbones.components import FAMILIES
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.peers import Peer, Reference
 from swiftpie.backbones.presets import RECIPES, Capability, Preset, Recipe, Use
-from swiftpie.backbones.resolve import resolve
 from swiftpie.engine.plan import load_session, plan_downloads
 from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError

@@ -5,7 +5,7 @@ subject and one without it from the same noise. The subject keeps the pixels of 
 relit as in the drawing. If the model predicts light as values, these take precedence, and the
 drawing counts only where it clearly differs.
 
-Shapes are those of `swiftpie.pipelines.compositing`.
+Shapes are those of `swiftpie.pipelines.filling`.
 """
 
 import math
@@ -20,16 +20,20 @@ from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.shading import FEET, Lighting, cast_shadow, contact_of, relit, usual_shadow
 from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved
-from swiftpie.pipelines.compositing import (
+from swiftpie.pipelines.filling import (
     SHADE_PX,
+    Area,
     CanvasDrawing,
+    OnBand,
+    blurred,
     draw_over,
+    enlarged_part,
+    inpaint,
     log_ratio,
     matching_grain,
     split,
     without_model_error,
 )
-from swiftpie.pipelines.filling import Area, OnBand, blurred, enlarged_part, inpaint
 
 MOST_DARKENING = 1.6  # of the ground, natural logarithms
 MOST_LIGHTENING = 0.1  # likewise: subjects cast shadows, and little light

@@ -15,10 +15,10 @@ from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.masks import Box, resize_mask
 from swiftpie.mini.compositing import SubjectReference, composite_patch
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.pipelines.compositing import CanvasDrawing
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.draw import Technique
 from swiftpie.pipelines.edit_region import Canvas
+from swiftpie.pipelines.filling import CanvasDrawing
 from swiftpie.pipelines.identity import appearance_of_frame, identity_of_frames
 from swiftpie.pipelines.request import RepaintRequest, resolved_scales
 from swiftpie.pipelines.settings import ResolvedScales

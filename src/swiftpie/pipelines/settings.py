@@ -356,7 +356,7 @@ def steering_of(identity_guidance: IdentityGuidance, num_steps: int) -> Steering
     """Return guidance and reshaping of attention for so many steps."""
     # Here, because the command line names styles without loading PyTorch.
     from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2
-    from swiftpie.guidance.dcg import for_steps
+    from swiftpie.guidance import decoupled_for_steps
 
     shapings = {
         IdentityGuidance.AM1: AM1,
@@ -370,6 +370,6 @@ def steering_of(identity_guidance: IdentityGuidance, num_steps: int) -> Steering
         IdentityGuidance.DCG_AM2,
     }
     return {
-        "guidance": for_steps(num_steps) if has_dcg else None,
+        "guidance": decoupled_for_steps(num_steps) if has_dcg else None,
         "shaping": shapings.get(identity_guidance),
     }

@@ -33,17 +33,18 @@ from swiftpie.errors import ConfigError, InputError, short_reason
 from swiftpie.imageio.atomic import write_file
 from swiftpie.pipelines.identity import MAX_REFERENCES
 from swiftpie.pipelines.identity_file import identity_bytes, read_identity
-from swiftpie.server.identities import (
+from swiftpie.server.schemas import MAX_NAME, RequestError, Strict
+from swiftpie.server.store import (
     KIND,
+    MIB,
     PREFIX,
     REMEDY,
     THUMBNAIL,
     IdentityInfo,
+    NotFound,
     StoredIdentity,
     size_of,
 )
-from swiftpie.server.schemas import MAX_NAME, RequestError, Strict
-from swiftpie.server.store import MIB, NotFound
 from swiftpie.types import Identity
 
 logger = logging.getLogger(__name__)

@@ -1,21 +1,29 @@
-"""Loaded models within a bound of memory, and what users left here for later requests."""
+"""Loaded models within a bound of memory, and identities and files that users left here."""
 
 import secrets
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from PIL import Image
 from torch import nn
 
 from swiftpie.backbones.components import Components
 from swiftpie.engine.session import Session
 from swiftpie.engine.wrappers import NETWORKS, with_text_encoders
 from swiftpie.errors import ConfigError
+from swiftpie.imageio.images import mask_to_pil
+from swiftpie.imageio.writing import encode_image
+from swiftpie.masks import load_mask
 from swiftpie.server.schemas import RequestError
+from swiftpie.types import Identity
 
 MIB = 1 << 20
 Thing = TypeVar("Thing")
+KIND, PREFIX, REMEDY = "identity", "id", " Send its pictures to POST /v1/identities."
+THUMBNAIL = "thumbnail"
+SOURCE_PX = 1024  # of a kept picture's longer side; encoders see less
 
 
 @dataclass(frozen=True)
@@ -188,3 +196,141 @@ class OwnerStore(Generic[Thing]):
         kept = self._things.pop(name)
         self._held -= kept.size
         return kept
+
+
+@dataclass(frozen=True)
+class IdentityInfo:
+    """Facts of a subject for its owner."""
+
+    name: str
+    model: str  # that encoded it
+    files: tuple[str, ...]  # the thumbnail, and of each picture pictures/N and, if it came, masks/N
+    warnings: tuple[str, ...]
+    is_face: bool = False  # of a person; only the aligned face is kept
+
+    @property
+    def num_pictures(self) -> int:
+        """Pictures that were sent."""
+        return sum(name.startswith("pictures/") for name in self.files)
+
+
+@dataclass(frozen=True)
+class StoredIdentity:
+    """An encoded subject and its files."""
+
+    info: IdentityInfo
+    identity: Identity
+    files: Mapping[str, bytes]  # PNG but for pictures, which are WebP
+
+    @property
+    def num_bytes(self) -> int:
+        """Its size in memory."""
+        return size_of(self.identity) + sum(map(len, self.files.values()))
+
+
+def size_of(identity: Identity) -> int:
+    """Return the bytes of an identity in memory."""
+    tensors = (identity.tokens, identity.pooled, identity.pixels, identity.mask)
+    layers = (*identity.keys.values(), *identity.values.values())
+    large = () if identity.large is None else (identity.large,)
+    return sum(tensor.nbytes for tensor in (*tensors, *layers, *large))
+
+
+class OwnIdentities:
+    """Identities in the memory of this process, by unguessable numbers, each for its owner alone.
+
+    A number that is unknown, deleted or of another owner raises `NotFound`. `OwnerStore` chooses
+    which are dropped.
+    """
+
+    is_shared = False  # whether others write there, so that what is read has to be checked
+
+    def __init__(self, *, limit_mib: float) -> None:
+        self._store: OwnerStore[StoredIdentity] = OwnerStore(
+            KIND, prefix=PREFIX, limit_mib=limit_mib, size=lambda one: one.num_bytes, remedy=REMEDY
+        )
+
+    async def put(self, known: StoredIdentity, *, owner: str, key: str = "") -> str:
+        """Keep a subject; return its number. `key` is the caller, who may invent owners."""
+        return self._store.put(known, owner=owner, key=key)
+
+    async def items(self, *, owner: str) -> list[tuple[str, IdentityInfo]]:
+        """Return all that one owner has, the oldest first."""
+        return [(number, stored.info) for number, stored in self._store.items(owner=owner)]
+
+    async def find(self, number: str, *, owner: str) -> tuple[IdentityInfo, Identity]:
+        """Return a subject."""
+        known = self._store.find(number, owner=owner)
+        return known.info, known.identity
+
+    async def file(self, number: str, name: str, *, owner: str) -> bytes | None:
+        """Return one of its files, None if it has none of this name."""
+        return self._store.find(number, owner=owner).files.get(name)
+
+    async def rename(self, number: str, name: str, *, owner: str) -> IdentityInfo:
+        """Give it another name; return its facts."""
+        known = self._store.find(number, owner=owner)
+        info = replace(known.info, name=name)
+        self._store.replace(number, replace(known, info=info), owner=owner)
+        return info
+
+    async def drop(self, number: str, *, owner: str) -> None:
+        """Delete it."""
+        self._store.drop(number, owner=owner)
+
+
+def describe_identity(number: str, info: IdentityInfo) -> dict[str, Any]:
+    """Return the facts of a subject, as HTTP has them."""
+    place = f"/v1/identities/{number}"
+    masks = (f"masks/{at}" for at in range(info.num_pictures))
+    return {
+        "id": number,
+        "object": "identity",
+        "name": info.name,
+        "model": info.model,
+        "is_face": info.is_face,
+        "num_pictures": info.num_pictures,
+        "thumbnail": f"{place}/{THUMBNAIL}",
+        "pictures": [
+            {
+                "source": f"{place}/pictures/{at}",
+                "mask": f"{place}/{mask}" if mask in info.files else None,
+            }
+            for at, mask in enumerate(masks)
+        ],
+        "warnings": list(info.warnings),
+    }
+
+
+def doubts_of(identity: Identity) -> list[str]:
+    """Return warnings of pictures that show no subject, or one that may be cut out badly."""
+    count = len(identity.cutouts) + len(identity.left_out)
+    shown = (number for number in range(1, count + 1) if number not in identity.left_out)
+    doubtful = (
+        at for at, cutout in zip(shown, identity.cutouts, strict=True) if cutout.is_doubtful
+    )
+    return [
+        *(
+            f"Picture {number} shows no subject that stands out, so it is left out. Send a mask."
+            for number in identity.left_out
+        ),
+        *(
+            f"The subject of picture {number} may be cut out badly. Look at the thumbnail, and "
+            "send a mask where it is wrong: POST /v1/cutouts gives one to start from."
+            for number in doubtful
+        ),
+    ]
+
+
+def source_files(images: Sequence[Image.Image], masks: Sequence[Image.Image]) -> dict[str, bytes]:
+    """Return pictures of a subject, with their masks if they came, to be cut out again."""
+    files = {}
+    for at, image in enumerate(images):
+        picture = image.copy()
+        picture.thumbnail((SOURCE_PX, SOURCE_PX))
+        files[f"pictures/{at}"] = encode_image(picture, ".webp", metadata=None)
+        if masks:
+            shape = mask_to_pil(load_mask(masks[at], image.size, of_subject=True))[0]
+            shape.thumbnail((SOURCE_PX, SOURCE_PX))
+            files[f"masks/{at}"] = encode_image(shape, ".png", metadata=None)
+    return files

@@ -31,20 +31,21 @@ from swiftpie.server.commands import (
 )
 from swiftpie.server.decoding import Decoders
 from swiftpie.server.drawing import DrawingThread, PictureFile, as_file
-from swiftpie.server.identities import (
+from swiftpie.server.jobs import QueuedDrawing, Scheduler, take_error
+from swiftpie.server.limits import Limits
+from swiftpie.server.metrics import Metrics
+from swiftpie.server.schemas import KEPT_PX, MAX_NUMBER, Drawing, RequestError, SubjectIn
+from swiftpie.server.store import (
     THUMBNAIL,
     IdentityInfo,
+    Models,
+    OwnerStore,
     OwnIdentities,
     StoredIdentity,
     describe_identity,
     doubts_of,
     source_files,
 )
-from swiftpie.server.jobs import QueuedDrawing, Scheduler, take_error
-from swiftpie.server.limits import Limits
-from swiftpie.server.metrics import Metrics
-from swiftpie.server.schemas import KEPT_PX, MAX_NUMBER, Drawing, RequestError, SubjectIn
-from swiftpie.server.store import Models, OwnerStore
 from swiftpie.types import Identity
 
 if TYPE_CHECKING:

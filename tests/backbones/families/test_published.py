@@ -14,9 +14,8 @@ from swiftpie import Scales, SwiftPiePipeline
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import Capability
 from swiftpie.engine.graphs import int8
-from swiftpie.engine.graphs.functions import outline
 from swiftpie.engine.graphs.int8 import denoiser_calls
-from swiftpie.engine.graphs.runtime import Precision
+from swiftpie.engine.graphs.runtime import Precision, outline
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import offload, transform
 from swiftpie.engine.transforms.compile import Compiler, compiled

@@ -146,7 +146,7 @@ def with_face_files(
         ConfigError: Files are missing and there is no terminal for the question.
     """
     from swiftpie.backbones.downloads import DownloadPlan
-    from swiftpie.backbones.face_files import fetched, plan_faces, with_files
+    from swiftpie.backbones.sources import fetched, plan_faces, with_files
 
     settings = replace(settings, encoder=settings.encoder or encoder_of(loading))
     offline: Choices = {"offline": loading.get("offline", False)}

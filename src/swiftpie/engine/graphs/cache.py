@@ -18,14 +18,19 @@ from torch import Tensor
 
 import swiftpie
 from swiftpie.config import home_folder
-from swiftpie.engine.graphs.functions import Function, Nested, export, flatten, number_of, outline
 from swiftpie.engine.graphs.int8 import Quantizer
 from swiftpie.engine.graphs.runtime import (
     DEVICE,
+    Function,
+    Nested,
     Precision,
     Threads,
     Untyped,
+    export,
+    flatten,
     load,
+    number_of,
+    outline,
     preferred_precision,
     versions,
 )

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Capability
-from swiftpie.engine.graphs.functions import (
+from swiftpie.engine.graphs.runtime import (
     DECODER,
     DENOISER,
     ENCODER,
@@ -26,13 +26,16 @@ from swiftpie.engine.graphs.functions import (
     TEXT,
     Function,
     Nested,
+    Untyped,
     flatten,
+    load,
     number_of,
     outline,
     plain,
+    quietly,
     shapes,
+    versions,
 )
-from swiftpie.engine.graphs.runtime import Untyped, load, quietly, versions
 from swiftpie.engine.wrappers import DenoiserCall, WrappedDenoiser
 from swiftpie.errors import SwiftPieError
 from swiftpie.imageio.decoding import load_image

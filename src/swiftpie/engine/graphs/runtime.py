@@ -1,18 +1,24 @@
-"""OpenVINO, NNCF and ONNX as SwiftPie uses them: imported late, unreported, on their own cores."""
+"""OpenVINO, NNCF and ONNX as SwiftPie uses them, and a network's graph for OpenVINO."""
 
 import ctypes
+import hashlib
 import importlib.metadata
+import json
 import logging
 import sys
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from enum import StrEnum
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor, nn
 
-from swiftpie.errors import require
+from swiftpie.errors import CapabilityError, require
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +29,15 @@ OPENMP = "openmp"  # what torch spreads its work with, as threadpoolctl calls it
 
 Untyped = Any
 """An object of OpenVINO, NNCF or ONNX, none of which has complete types."""
+
+# Names of what is exported, by which a quantizer chooses its method.
+DENOISER, INVERSION, ENCODER, DECODER = "denoiser", "inversion", "encoder", "decoder"
+TEXT, TOWER = "text encoder", "image encoder"
+
+INPUT = "tensors_"  # inputs of a graph are called so, and numbered
+
+Nested = Any
+"""Tensors in tuples and dicts, at any depth, or slots where tensors go."""
 
 
 class Precision(StrEnum):
@@ -123,3 +138,166 @@ def _setter_of_mkl() -> Callable[[int], int]:
             set_threads: Callable[[int], int] = setter  # takes and returns an int, C's default
             return set_threads
     return lambda count: count
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """What a network computes of nested tensors."""
+
+    name: str
+    network: nn.Module
+    compute: Callable[..., tuple[Tensor, ...]]  # of the network and its arguments
+    weights: str  # sha256 of all weights behind it
+
+    def describe(self) -> str:
+        """Return a text that differs where another network computes something else.
+
+        Only the processors of attention may be exchanged between two calls.
+        """
+        return json.dumps([self._network, [_settings(processor) for processor in self.processors]])
+
+    @property
+    def processors(self) -> tuple[object, ...]:
+        """What attends in the network at this moment; none of them ever changes."""
+        return tuple(layer.processor for layer in self._attending)
+
+    @cached_property
+    def num_bytes(self) -> int:
+        """Bytes of all weights."""
+        return sum(tensor.nbytes for tensor in self.network.state_dict().values())
+
+    @cached_property
+    def _network(self) -> str:
+        parts = {path: _settings(part) for path, part in self.network.named_modules()}
+        return json.dumps([self.name, self.compute.__qualname__, self.weights, parts])
+
+    @cached_property
+    def _attending(self) -> list[Any]:
+        return [part for part in self.network.modules() if hasattr(part, "processor")]
+
+
+class Slot(NamedTuple):
+    """Where a tensor goes in an outline."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def outline(arguments: Nested) -> Nested:
+    """Return nested tuples and dicts with a `Slot` for each tensor; all else stays as it is.
+
+    Calls with equal outlines share a graph. The text of an outline is unique.
+    """
+    return _mapped(lambda tensor: Slot(tuple(tensor.shape), tensor.dtype), arguments, Tensor)
+
+
+def flatten(arguments: Nested) -> list[Tensor]:
+    """Return the tensors of nested tuples and dicts; dicts in the order of their keys.
+
+    Tensors without elements are left out: their shape says it all.
+    """
+    return [leaf for leaf in _leaves(arguments, Tensor) if leaf.numel()]
+
+
+def rebuild(form: Nested, tensors: Iterator[Tensor]) -> Nested:
+    """Return the arguments of which `form` is the outline, in the types that it notes."""
+
+    def filled(slot: Slot) -> Tensor:
+        if 0 in slot.shape:
+            return torch.zeros(slot.shape, dtype=slot.dtype)
+        return next(tensors).to(slot.dtype)
+
+    return _mapped(filled, form, Slot)
+
+
+def shapes(form: Nested) -> Nested:
+    """Return the outline `form` with shapes alone, as precision is lost when tensors cross over."""
+    return _mapped(lambda slot: slot.shape, form, Slot)
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """Return `tensor` in one of the two types that cross the border, float32 and int64."""
+    kind = torch.float32 if tensor.is_floating_point() else torch.int64
+    return tensor.detach().to(kind).contiguous()
+
+
+@torch.no_grad()
+def export(function: Function, form: Nested) -> Untyped:
+    """Return an OpenVINO graph of `function` for arguments whose outline is `form`."""
+    openvino = load("openvino")
+    slots = [slot for slot in _leaves(form, Slot) if 0 not in slot.shape]
+    samples = tuple(plain(torch.zeros(slot.shape, dtype=slot.dtype)) for slot in slots)
+    with warnings.catch_warnings(), quietly():
+        warnings.simplefilter("ignore")  # of torch and OpenVINO about each other
+        program = torch.export.export(_Flat(function, form), samples, strict=False)
+        graph = openvino.convert_model(program)
+    graph.reshape({place: list(samples[number_of(place)].shape) for place in graph.inputs})
+    return graph
+
+
+class _Flat(nn.Module):
+    """A function of flat tensors in float32 or int64, whatever types the network works in."""
+
+    def __init__(self, function: Function, form: Nested) -> None:
+        super().__init__()
+        self.network = function.network
+        self.compute = function.compute
+        self.form = form
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return all outputs in float32 or int64."""
+        arguments = rebuild(self.form, iter(tensors))
+        return tuple(plain(tensor) for tensor in self.compute(self.network, *arguments))
+
+
+def number_of(place: Untyped) -> int:
+    """Return which tensor an input of a graph takes; inputs have other names besides."""
+    names = [name for name in place.get_names() if name.startswith(INPUT)]
+    assert len(names) == 1, names
+    return int(names[0].removeprefix(INPUT))
+
+
+def digest_of(network: nn.Module) -> str:
+    """Return the sha256 (hexadecimal) over names, types and contents of all weights.
+
+    Raises:
+        CapabilityError: They are not plain numbers.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        if type(tensor) is not Tensor:
+            raise CapabilityError(
+                f"A network holds its weights as {type(tensor).__name__}, and OpenVINO needs plain "
+                "numbers. Load them anew; 'openvino-int8' quantises by itself."
+            )
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _mapped(change: Callable[[Any], Any], nested: Nested, kind: type) -> Nested:
+    """Return `nested` with all that is of `kind` changed; dicts in the order of their keys."""
+    if isinstance(nested, kind):
+        return change(nested)
+    if isinstance(nested, dict):
+        return {key: _mapped(change, nested[key], kind) for key in sorted(nested)}
+    if isinstance(nested, tuple):
+        parts = [_mapped(change, part, kind) for part in nested]
+        return type(nested)(*parts) if hasattr(nested, "_fields") else tuple(parts)
+    return nested
+
+
+def _leaves(nested: Nested, kind: type) -> list[Any]:
+    found: list[Any] = []
+    _mapped(found.append, nested, kind)
+    return found
+
+
+def _settings(part: object) -> dict[str, Any]:
+    """Return type and plain attributes of a layer or of a processor of attention."""
+    plainly = (bool, int, float, str, Enum, tuple)
+    settings = {k: repr(v) for k, v in vars(part).items() if isinstance(v, plainly)}
+    config = getattr(part, "config", None)
+    if isinstance(config, Mapping):
+        settings |= {k: repr(v) for k, v in config.items() if not k.startswith("_")}
+    return {**settings, "type": type(part).__qualname__}

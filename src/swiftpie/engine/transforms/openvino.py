@@ -15,7 +15,8 @@ from transformers.models.clip.modeling_clip import CLIPTextModelOutput, CLIPVisi
 from swiftpie.attention.condition import Notes
 from swiftpie.backbones.components import Components
 from swiftpie.engine.graphs.cache import GraphCache, GraphStore, default_folder
-from swiftpie.engine.graphs.functions import (
+from swiftpie.engine.graphs.int8 import Quantizer
+from swiftpie.engine.graphs.runtime import (
     DECODER,
     DENOISER,
     ENCODER,
@@ -23,10 +24,9 @@ from swiftpie.engine.graphs.functions import (
     TEXT,
     TOWER,
     Function,
+    Precision,
     digest_of,
 )
-from swiftpie.engine.graphs.int8 import Quantizer
-from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.engine.transforms import Phase, Transform
 from swiftpie.engine.transforms.layers import with_openvino_layers
 from swiftpie.engine.wrappers import (

@@ -28,7 +28,6 @@ from swiftpie.masks import Box, grow, resize_mask, subject_extent
 from swiftpie.models.cutout import Search
 from swiftpie.models.ground import box_on_ground
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.compositing import CanvasDrawing, fill_patch
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.draw import Plan, Technique
 from swiftpie.pipelines.edit_region import (
@@ -40,7 +39,7 @@ from swiftpie.pipelines.edit_region import (
     square_around,
     touched,
 )
-from swiftpie.pipelines.filling import BAND_PX, Area
+from swiftpie.pipelines.filling import BAND_PX, Area, CanvasDrawing, fill_patch
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.removal import removal_mask
 from swiftpie.pipelines.request import RepaintRequest, resolved_scales

@@ -11,9 +11,9 @@ from swiftpie.faces import CONSENT, FaceSource
 from swiftpie.models.cutout import search_of
 from swiftpie.pipelines.request import IS_THERE, WHERE
 from swiftpie.server.commands import find_cutout, find_subject
-from swiftpie.server.identities import THUMBNAIL, describe_identity
 from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_upload
 from swiftpie.server.schemas import MAX_IMAGES, MAX_NAME, Rename, RequestError
+from swiftpie.server.store import THUMBNAIL, describe_identity
 from swiftpie.server.worker import Caller, Worker
 
 FACE = options_of(FaceSource)

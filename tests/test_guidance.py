@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from swiftpie import ConfigError
-from swiftpie.guidance import Branch, ClassifierFree
-from swiftpie.guidance.dcg import Decoupled, for_steps
+from swiftpie.guidance import Branch, ClassifierFree, Decoupled, decoupled_for_steps
 
 UNCONDITIONAL, _, IDENTITY, BOTH = Branch
 
@@ -49,7 +48,7 @@ def test_a_single_row_is_returned_untouched():
     ],
 )
 def test_default_scales_are_plain_at_both_ends(num_steps, a, b):
-    guidance = for_steps(num_steps)
+    guidance = decoupled_for_steps(num_steps)
     assert (guidance.a, guidance.b) == (a, b)
     assert guidance.rescale == 0.75
 
@@ -71,7 +70,7 @@ def test_full_rescaling_gives_the_mean_deviation_of_the_rows():
         lambda: Decoupled((1.0, 1.5), (1.0,)),
         lambda: Decoupled((float("inf"),), (1.0,)),
         lambda: Decoupled((1.0,), (1.0,), rescale=1.1),
-        lambda: for_steps(4).check(1),
+        lambda: decoupled_for_steps(4).check(1),
         lambda: ClassifierFree((1.5,) * 4).check(1),
     ],
 )
