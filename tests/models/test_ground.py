@@ -5,7 +5,7 @@ import torch
 
 from swiftpie.geometry.ground import LEAST
 from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
-from swiftpie.models.ground import CAMERA_M, CELLS, box_on_ground, placed
+from swiftpie.models.ground import CAMERA_M, CELLS, FLOOR, box_on_ground, placed
 
 FLAT = torch.zeros(3, CELLS, CELLS)  # a horizon at half of the height, ground below, no thing
 FLAT[:2] = -1.0
@@ -29,6 +29,15 @@ def test_what_is_doubtful_is_said():
     assert min(box) >= 0
     assert max(box) <= 1
     assert "unsure" in doubt
+
+
+@pytest.mark.parametrize(("beside", "is_sure"), [(-1.9, True), (-2.1, False)])
+def test_ground_is_sure_where_its_mean_score_under_the_feet_is_above_zero(beside, is_sure):
+    strip = FLAT.clone()
+    strip[0, CELLS // 2 :] = beside  # and 1 in a strip that is narrower than the subject
+    strip[0, CELLS // 2 :, 4:12] = 1.0
+    (*_, foot), doubt = placed(strip, (4.0, 1.0), 0.6)
+    assert ("unsure" not in doubt, foot > FLOOR) == (is_sure, is_sure)
 
 
 def test_a_subject_stands_beside_what_is_there_already():

@@ -1,6 +1,7 @@
 """The queue: order, fairness, deadlines, and that no picture is drawn whose caller has left."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -136,6 +137,38 @@ async def test_what_gave_way_once_is_drawn_to_its_end(scheduler, draw):
     draw.gate.set()
     await asyncio.gather(*map(scheduler.result, (first, *more)))
     assert draw.stopped == [["first"], ["guest"]]
+
+
+@running
+async def test_a_drawing_that_its_caller_leaves_has_not_given_way(scheduler, draw):
+    ended = []
+    scheduler.on_batch = lambda count, seconds: ended.append(count)
+    first = await busy(scheduler, draw)
+    more = [submit(scheduler, n, "x", "other") for n in "23"]
+    guest = submit(scheduler, "guest", "y", "guest")
+    while draw.batches[-1] != ["guest"]:
+        await asyncio.sleep(0)
+    scheduler.cancel(guest)
+    draw.gate.set()
+    await asyncio.gather(*map(scheduler.result, (first, *more)))
+    assert ended == [1, 3]
+
+
+@running
+async def test_a_drawing_that_ends_while_it_gives_way_is_not_repeated(scheduler, draw):
+    async def ends(work):
+        with suppress(asyncio.CancelledError):
+            await draw(work)
+        return [f"drawn {job}" for job in work]
+
+    scheduler.draw = ends
+    first = await busy(scheduler, draw)
+    waiting = [submit(scheduler, n, "x", "other") for n in "23"]
+    waiting.append(submit(scheduler, "guest", "y", "guest"))
+    draw.gate.set()
+    await asyncio.gather(*map(scheduler.result, (first, *waiting)))
+    assert draw.stopped == [["first"]]
+    assert sum("first" in batch for batch in draw.batches) == 1
 
 
 @running

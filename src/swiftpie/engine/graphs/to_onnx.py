@@ -238,7 +238,7 @@ class _FixedShapes(TorchFunctionMode):
 def _symbolics() -> Iterator[None]:
     """Let the exporter know operators that it lacks, inside of the block."""
     made = {
-        "special_ndtr": _ndtr,
+        "special_ndtr": _normal_cdf,
         "quantile": _quantile,
         "hypot": _hypot,
         "_upsample_bicubic2d_aa": _smooth("cubic"),
@@ -259,7 +259,8 @@ def _constant(graph: Untyped, value: object) -> Untyped:
     return graph.op("Constant", value_t=torch.tensor(value))
 
 
-def _ndtr(graph: Untyped, values: Untyped) -> Untyped:
+def _normal_cdf(graph: Untyped, values: Untyped) -> Untyped:
+    """Return the distribution function of the standard normal, by the error function."""
     error = graph.op("Erf", graph.op("Mul", values, _constant(graph, 0.5**0.5)))
     half = _constant(graph, 0.5)
     return graph.op("Mul", half, graph.op("Add", _constant(graph, 1.0), error))
