@@ -22,7 +22,6 @@ from tests.policy.project import ROOT
 TESTS = {  # of each module that is changed
     "src/swiftpie/masks.py": "tests/test_masks.py tests/pipelines/test_edit_region.py",
     "src/swiftpie/noise.py": "tests/test_noise.py",
-    "src/swiftpie/schedules.py": "tests/test_schedules.py",
     "src/swiftpie/imageio/atomic.py": "tests/imageio/test_atomic.py",
     "src/swiftpie/pipelines/identity_file.py": "tests/pipelines/test_identity.py",
     "src/swiftpie_lab/training/losses.py": "tests/lab/training/test_losses.py",

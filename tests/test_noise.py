@@ -1,6 +1,28 @@
+import pytest
 import torch
 
-from swiftpie.noise import NUM_STATISTICS, anchors, block_normals, grain, noise_statistics
+from swiftpie.backbones.presets import trailing
+from swiftpie.noise import (
+    NUM_STATISTICS,
+    NoiseScale,
+    PredictionType,
+    Renoise,
+    Schedule,
+    Step,
+    Transition,
+    anchors,
+    block_normals,
+    build_schedule,
+    flow_step,
+    grain,
+    noise_statistics,
+    predict_clean,
+    scaled_linear_step,
+)
+from tests.parity.schedules import KEPT, SHAPE, STEP_COUNTS, largest_difference, round_trip, rows
+
+EPSILON = PredictionType.EPSILON
+FOUR = (999, 749, 499, 249)
 
 
 def draw(count):
@@ -47,3 +69,174 @@ def test_statistics_are_those_that_networks_were_trained_with():
     assert torch.allclose(found[:, :16], uniform)
     assert torch.allclose(found[:, 16:32], torch.sin(torch.pi * uniform))
     assert torch.allclose(found[:, 32:], torch.cos(torch.pi * uniform))
+
+
+@pytest.fixture
+def latents():
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def noise():
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
+
+
+def test_every_schedule_equals_that_of_diffusers():
+    found = rows()
+    assert len(found) == 88
+    names = " ".join(name for name, _, _ in found)
+    assert all(word in names for word in ("ddim", "euler", "ancestral", "lcm", "tcd", "flow"))
+    assert {name: gap for name, gap, bound in found if not gap <= bound} == {}
+
+
+def test_the_comparison_sees_a_wrong_schedule():
+    import diffusers
+
+    theirs = diffusers.DDIMScheduler(timestep_spacing="trailing", clip_sample=False)
+    theirs.set_timesteps(4)  # with other betas than ours
+    assert largest_difference(theirs, EPSILON) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("timestep", "kept", "alpha", "sigma", "ratio"),
+    [
+        (249, 0.675432, 0.821847, 0.569709, 0.693205),
+        (399, 0.426086, 0.652753, 0.757571, 1.160579),
+        (499, 0.277669, 0.526943, 0.849900, 1.612887),
+        (500, 0.276332, 0.525673, 0.850687, 1.618280),
+        (749, 0.056623, 0.237957, 0.971276, 4.081731),
+        (800, 0.036870, 0.192015, 0.981392, 5.111029),
+        (999, 0.004660, 0.068265, 0.997667, 14.614647),
+    ],
+)
+def test_signal_and_noise_are_those_of_stable_diffusion(timestep, kept, alpha, sigma, ratio):
+    step = scaled_linear_step(timestep)
+    assert KEPT[timestep] == kept
+    assert step.alpha**2 == pytest.approx(kept, abs=5e-6)
+    assert step.alpha == pytest.approx(alpha, abs=5e-6)
+    assert step.sigma == pytest.approx(sigma, abs=5e-6)
+    assert step.sigma / step.alpha == pytest.approx(ratio, rel=5e-5)
+
+
+@pytest.mark.parametrize(
+    ("scale", "timestep", "factor"),
+    [
+        (NoiseScale.UNIT, 999, 1.0),
+        (NoiseScale.SIGMA, 999, 0.997667),
+        (NoiseScale.UNIT, 399, 1.0),
+        (NoiseScale.SIGMA, 399, 0.757571),
+        (NoiseScale.FLOW, 1000, 1.0),
+    ],
+)
+def test_noise_enters_the_first_step_at_the_scale_the_network_knows(scale, timestep, factor, noise):
+    schedule = build_schedule((timestep,), EPSILON, noise_scale=scale)
+    torch.testing.assert_close(schedule.initial_latents(noise), factor * noise, rtol=1e-5, atol=0)
+
+
+def test_a_large_sigma_scaled_by_its_own_spread_is_the_small_one(noise):
+    step = scaled_linear_step(999)
+    large = step.sigma / step.alpha
+    assert large == pytest.approx(14.6146, abs=1e-4)
+    entered = build_schedule((999,), EPSILON, noise_scale=NoiseScale.SIGMA).initial_latents(noise)
+    torch.testing.assert_close(entered, large * noise / (large**2 + 1) ** 0.5)
+
+
+@pytest.mark.parametrize("prediction_type", PredictionType)
+@pytest.mark.parametrize("timestep", [100, 500, 999])
+def test_an_exact_prediction_gives_the_clean_latents_back(prediction_type, timestep):
+    assert round_trip(prediction_type, timestep) < 2e-5
+
+
+def test_half_precision_is_solved_in_float32(latents, noise):
+    step = scaled_linear_step(999)
+    clean = predict_clean(latents.half(), noise.half(), step, EPSILON)
+    assert clean.dtype is torch.float32
+    exact = predict_clean(latents.half().double(), noise.half().double(), step, EPSILON)
+    torch.testing.assert_close(clean, exact)
+
+
+@pytest.mark.parametrize("renoise", Renoise)
+def test_latents_advance_in_float32(renoise, latents, noise):
+    schedule = build_schedule(FOUR, EPSILON, renoise=renoise, eta=0.3)
+    assert schedule.advance(latents.half(), noise.half(), 0, noise=noise).dtype is torch.float32
+
+
+@pytest.mark.parametrize(
+    ("renoise", "eta", "expected"),
+    [
+        (Renoise.DDIM, 0.0, False),
+        (Renoise.TCD, 0.0, False),
+        (Renoise.TCD, 0.3, True),
+        (Renoise.EULER_ANCESTRAL, 0.0, True),
+        (Renoise.LCM, 0.0, True),
+    ],
+)
+def test_noise_is_needed_between_steps_of_random_kinds_and_never_after_the_last(
+    renoise, eta, expected, latents, noise
+):
+    few = build_schedule(FOUR, EPSILON, renoise=renoise, eta=eta)
+    one = build_schedule(FOUR[:1], EPSILON, renoise=renoise, eta=eta)
+    assert few.needs_noise is expected
+    assert one.needs_noise is False
+    last = few.advance(latents, noise, 3)
+    assert torch.equal(last, few.advance(latents, noise, 3, noise=noise))
+
+
+def test_forgotten_noise_is_not_drawn_in_secret(latents, noise):
+    schedule = build_schedule(FOUR, EPSILON, renoise=Renoise.LCM)
+    with pytest.raises(AssertionError, match="lcm needs noise at step 0"):
+        schedule.advance(latents, noise, 0)
+
+
+@pytest.mark.parametrize("renoise", Renoise)
+def test_steps_between_keep_the_noise_that_the_next_one_expects(renoise):
+    schedule = build_schedule(FOUR, EPSILON, renoise=renoise, eta=0.3)
+    for index, following in enumerate(schedule.steps[1:]):
+        to = schedule.transition(index)
+        assert to.clean == pytest.approx(following.alpha, rel=1e-4)
+        assert to.noise**2 + to.fresh**2 == pytest.approx(following.sigma**2, rel=1e-4)
+
+
+@pytest.mark.parametrize("renoise", [Renoise.DDIM, Renoise.EULER_ANCESTRAL])
+def test_the_last_step_ends_clean(renoise):
+    assert build_schedule(FOUR, EPSILON, renoise=renoise).transition(3) == Transition(1.0, 0.0, 0.0)
+
+
+def test_consistency_at_399_is_plain_prediction_to_eight_digits():
+    to = build_schedule((399,), EPSILON, renoise=Renoise.LCM).transition(0)
+    assert to.clean == pytest.approx(1.0, abs=1e-7)
+    assert 1e-8 < to.noise < 2e-8  # 1.6e-8 of the latents times their sigma
+
+
+def test_trajectory_consistency_keeps_the_noise_of_timestep_0():
+    to = build_schedule((999,), EPSILON, renoise=Renoise.TCD, eta=1.0).transition(0)
+    assert to.noise == scaled_linear_step(0).sigma == pytest.approx(0.02915, abs=1e-5)
+
+
+def test_a_flow_in_one_step_adds_the_velocity(latents, noise):
+    schedule = build_schedule((1000,), PredictionType.FLOW, noise_scale=NoiseScale.FLOW)
+    assert schedule.steps == (flow_step(1000),) == (Step(timestep=1000, alpha=0.0, sigma=1.0),)
+    assert torch.equal(schedule.advance(latents, noise, 0), latents + noise)
+
+
+def test_each_sample_advances_as_if_alone(latents, noise):
+    schedule = build_schedule(FOUR, EPSILON, renoise=Renoise.LCM)
+    together = schedule.advance(latents, noise, 0, noise=noise)
+    alone = schedule.advance(latents[1:], noise[1:], 0, noise=noise[1:])
+    assert torch.equal(together[1:], alone)
+
+
+def test_a_schedule_of_steps_alone_is_deterministic_and_starts_with_plain_noise(latents, noise):
+    plain = Schedule(steps=(scaled_linear_step(999),), prediction_type=PredictionType.SAMPLE)
+    assert plain.initial_latents(noise) is noise
+    assert not plain.needs_noise
+    assert torch.equal(plain.advance(noise, latents, 0), latents)
+
+
+@pytest.mark.parametrize("num_steps", STEP_COUNTS)
+def test_trailing_timesteps_are_those_of_diffusers(num_steps):
+    import diffusers
+
+    theirs = diffusers.DDIMScheduler(timestep_spacing="trailing")
+    theirs.set_timesteps(num_steps)
+    assert trailing(num_steps) == tuple(theirs.timesteps.tolist())

@@ -1,21 +1,22 @@
-"""Noise: how it is drawn by seeds, and the statistics that carry layout and texture.
+"""Noise: how seeds draw it, what it says about a layout, and how schedules add and remove it.
 
 Mini is trained on pictures that are a deterministic function of their noise. The renderer that
 draws them and the network that imitates it take the same numbers from this module.
+
+All latents keep their variance: `latents = alpha * clean + sigma * noise`, what networks are given.
+Samplers that count in `sigma / alpha` instead differ from these by a factor alone. Euler's method
+in that count is DDIM here, so there is one name for both.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from swiftpie.validation import MAX_IMAGES as MAX_IMAGES
-from swiftpie.validation import MAX_SEED as MAX_SEED
-from swiftpie.validation import check_count as check_count
-from swiftpie.validation import check_seeds as check_seeds
-from swiftpie.validation import seeds_from as seeds_from
 
 COUPLED_CHANNELS = 16  # latent channels that are unfolded into four fields of twice the side
 LAYOUT_FIELD = 3  # the fields before it are texture; this one only places things
@@ -23,6 +24,9 @@ NUM_STATISTICS = 48  # 16 block means of the noise, each through erf, and sine a
 _BLOCKS_A_SIDE = 4
 _ANCHOR_NUMBERS = [5, 7, 8]  # which layout numbers place the horizon, the sun and a planet
 _ANCHORS = [(0.42, 0.16), (0.15, 0.70), (0.10, 0.25)]  # smallest value, and what the number adds
+TRAIN_TIMESTEPS = 1000  # of Stable Diffusion and everything distilled from it
+LCM_TIMESTEP_SCALE = 10.0  # makes the boundary of a consistency model sharp
+LCM_SIGMA_DATA = 0.5  # the spread of clean latents that consistency models assume
 
 
 def grain(noise: Tensor) -> Tensor:
@@ -91,3 +95,223 @@ def draw_step_noise(seeds: Sequence[int], shape: tuple[int, int, int], *, count:
         [torch.randn(shape, generator=generator) for generator in generators] for _ in range(count)
     ]
     return torch.stack([torch.stack(rows) for rows in draws])
+
+
+class PredictionType(StrEnum):
+    """What a denoiser's raw output means."""
+
+    EPSILON = "epsilon"
+    V = "v_prediction"
+    SAMPLE = "sample"
+    FLOW = "flow"  # clean latents minus noise
+
+
+class NoiseScale(StrEnum):
+    """The scale of the initial latents, and how noise falls with time."""
+
+    UNIT = "unit"  # plain noise
+    SIGMA = "sigma"  # noise times sigma of the first step, as Euler samplers hand it over
+    FLOW = "flow"  # plain noise; signal and noise change linearly in time
+
+
+class Renoise(StrEnum):
+    """How the latents of the next step follow from a prediction."""
+
+    DDIM = "ddim"  # arXiv:2010.02502 with eta 0; equal to Euler's method
+    EULER_ANCESTRAL = "euler_ancestral"
+    LCM = "lcm"  # arXiv:2310.04378: all noise is fresh
+    TCD = "tcd"  # arXiv:2402.19159: a share `eta` of the way is fresh noise
+
+
+@dataclass(frozen=True)
+class Step:
+    """One denoising step of a schedule."""
+
+    timestep: float  # the input of the denoiser; an integer except for flows
+    alpha: float  # signal factor of the latents that enter the step
+    sigma: float  # noise factor of the latents that enter the step
+
+
+CLEAN = Step(timestep=0, alpha=1.0, sigma=0.0)
+
+
+class Transition(NamedTuple):
+    """The latents that leave a step, as factors of what is known there."""
+
+    clean: float  # of the predicted clean latents
+    noise: float  # of the predicted noise
+    fresh: float  # of new standard normal noise
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The steps from pure noise to clean latents, first to last."""
+
+    steps: tuple[Step, ...]
+    prediction_type: PredictionType
+    noise_scale: NoiseScale = NoiseScale.UNIT
+    renoise: Renoise = Renoise.DDIM
+    eta: float = 0.0  # in [0, 1], how much of a TCD step is fresh noise; others ignore it
+
+    @property
+    def needs_noise(self) -> bool:
+        """Whether `advance` needs fresh noise at any step; the last step never does."""
+        return any(self.transition(index).fresh > 0 for index in range(len(self.steps)))
+
+    @property
+    def num_draws(self) -> int:
+        """How many draws of noise a picture needs: one, or one a step if steps add noise."""
+        return len(self.steps) if self.needs_noise else 1
+
+    def through(self, steps: Sequence[Step]) -> "Schedule":
+        """Return the same schedule with other steps."""
+        return replace(self, steps=tuple(steps))
+
+    def initial_latents(self, noise: Tensor) -> Tensor:
+        """Return what enters the first step, from standard normal `noise` (B, C, h, w)."""
+        if self.noise_scale is NoiseScale.SIGMA:
+            return self.steps[0].sigma * noise
+        return noise
+
+    def advance(
+        self, latents: Tensor, prediction: Tensor, index: int, *, noise: Tensor | None = None
+    ) -> Tensor:
+        """Return the latents after step `index` in float32; clean ones after the last.
+
+        After the last step of TCD the noise of timestep 0 remains, 0.03, as it was trained with.
+
+        Args:
+            latents: What entered the step, (B, C, h, w).
+            prediction: The denoiser's raw output for them, (B, C, h, w).
+            index: Which step.
+            noise: Standard normal, (B, C, h, w), if `needs_noise`; drawn outside, by seed.
+        """
+        step = self.steps[index]
+        to = self.transition(index)
+        clean = predict_clean(latents, prediction, step, self.prediction_type)
+        result = to.clean * clean
+        if to.noise:
+            result = result + to.noise * (latents.float() - step.alpha * clean) / step.sigma
+        if to.fresh:
+            assert noise is not None, f"{self.renoise} needs noise at step {index}"
+            result = result + to.fresh * noise.float()
+        return result
+
+    def transition(self, index: int) -> Transition:
+        """Return how the latents that leave step `index` are put together."""
+        step = self.steps[index]
+        is_last = index + 1 == len(self.steps)
+        following = CLEAN if is_last else self.steps[index + 1]
+        match self.renoise:
+            case Renoise.DDIM:
+                return Transition(clean=following.alpha, noise=following.sigma, fresh=0.0)
+            case Renoise.EULER_ANCESTRAL:
+                return _ancestral(step, following)
+            case Renoise.LCM:
+                return _consistency(step, following)
+            case Renoise.TCD:
+                return _trajectory(scaled_linear_step(0) if is_last else following, self.eta)
+
+
+def build_schedule(
+    timesteps: Sequence[float],
+    prediction_type: PredictionType,
+    *,
+    noise_scale: NoiseScale = NoiseScale.UNIT,
+    renoise: Renoise = Renoise.DDIM,
+    eta: float = 0.0,
+) -> Schedule:
+    """Return the schedule through `timesteps`, falling, with the noise of Stable Diffusion.
+
+    Args:
+        timesteps: Inputs of the denoiser, in [0, 999]; in (0, 1000] for a flow.
+        prediction_type: What the denoiser's output means.
+        noise_scale: What it wants to see first; `FLOW` also takes a flow's noise.
+        renoise: How one step leads to the next.
+        eta: Share of fresh noise in [0, 1], for TCD.
+    """
+    noise_at = flow_step if noise_scale is NoiseScale.FLOW else scaled_linear_step
+    return Schedule(
+        steps=tuple(noise_at(timestep) for timestep in timesteps),
+        prediction_type=prediction_type,
+        noise_scale=noise_scale,
+        renoise=renoise,
+        eta=eta,
+    )
+
+
+def predict_clean(
+    latents: Tensor, prediction: Tensor, step: Step, prediction_type: PredictionType
+) -> Tensor:
+    """Solve `latents = alpha * clean + sigma * noise` for `clean`, in float32 (B, C, h, w).
+
+    Float32 because an error of an epsilon prediction grows by sigma / alpha, 14.6 at the last
+    timestep of Stable Diffusion.
+    """
+    latents, prediction = latents.float(), prediction.float()
+    match prediction_type:
+        case PredictionType.EPSILON:
+            return (latents - step.sigma * prediction) / step.alpha
+        case PredictionType.V:
+            return step.alpha * latents - step.sigma * prediction
+        case PredictionType.SAMPLE:
+            return prediction
+        case PredictionType.FLOW:
+            return latents + step.sigma * prediction
+
+
+def add_noise(clean: Tensor, noise: Tensor, step: Step) -> Tensor:
+    """Return `alpha * clean + sigma * noise`, all (B, C, h, w)."""
+    return step.alpha * clean + step.sigma * noise
+
+
+def scaled_linear_step(timestep: float) -> Step:
+    """Return signal and noise at a whole `timestep` of Stable Diffusion's training schedule.
+
+    Betas rise from 0.00085 to 0.012, linear in their square roots, over 1000 timesteps.
+    """
+    ends, float64 = (0.00085**0.5, 0.012**0.5), torch.float64
+    roots = torch.linspace(*ends, TRAIN_TIMESTEPS, dtype=float64, device="cpu")  # never on meta
+    kept = float(torch.cumprod(1 - roots.square(), dim=0)[int(timestep)])
+    return Step(timestep=timestep, alpha=kept**0.5, sigma=(1 - kept) ** 0.5)
+
+
+def flow_step(timestep: float) -> Step:
+    """Return signal and noise on the straight line from data at 0 to noise at `timestep` 1000."""
+    share = timestep / TRAIN_TIMESTEPS
+    return Step(timestep=timestep, alpha=1 - share, sigma=share)
+
+
+def _ancestral(step: Step, following: Step) -> Transition:
+    """Go further down than `following` and come back up with fresh noise, keeping its variance."""
+    ratio = (following.sigma / following.alpha) / (step.sigma / step.alpha)
+    return Transition(
+        clean=following.alpha,
+        noise=following.sigma * ratio,
+        fresh=following.sigma * math.sqrt(1 - ratio**2),
+    )
+
+
+def _consistency(step: Step, following: Step) -> Transition:
+    """Mix a little of the latents into the clean ones, then add new noise.
+
+    The mix makes the network an identity at timestep 0, from arXiv:2303.01469, Eq. 5; it is
+    2e-8 at timestep 399.
+    """
+    time = step.timestep * LCM_TIMESTEP_SCALE
+    spread = time**2 + LCM_SIGMA_DATA**2
+    skip, out = LCM_SIGMA_DATA**2 / spread, time / math.sqrt(spread)
+    return Transition(
+        clean=following.alpha * (out + skip * step.alpha),
+        noise=following.alpha * skip * step.sigma,
+        fresh=following.sigma,
+    )
+
+
+def _trajectory(following: Step, eta: float) -> Transition:
+    """Go down to a share `1 - eta` of the next timestep, then up to it with fresh noise."""
+    lowest = scaled_linear_step(math.floor((1 - eta) * following.timestep))
+    ratio = following.alpha / lowest.alpha
+    return Transition(
+        clean=following.alpha, noise=ratio * lowest.sigma, fresh=math.sqrt(1 - ratio**2)
+    )

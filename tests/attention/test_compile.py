@@ -9,7 +9,7 @@ from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.install import Plan
 from swiftpie.geometry.layout import from_box, to_affine
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
-from swiftpie.schedules import scaled_linear_step
+from swiftpie.noise import scaled_linear_step
 from swiftpie.types import TextCondition
 from tests.attention.conftest import WIDTH, tiny_unet
 

@@ -21,7 +21,7 @@ from swiftpie.backbones.load.adapter_file import save_adapter
 from swiftpie.backbones.load.ip_adapter import load_into, read_ip_adapter
 from swiftpie.backbones.load.safe import flatten
 from swiftpie.models.denoiser import UNetDenoiser
-from swiftpie.schedules import scaled_linear_step
+from swiftpie.noise import scaled_linear_step
 from tests.parity.ip_adapter import EMBEDS, HIDDEN, WIDTHS, adapter_tensors, tiny_unet
 
 ADAPTERS = {  # names of public files, see tests.parity.ip_adapter

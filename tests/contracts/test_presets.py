@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 import torch
 
-from swiftpie import schedules
+from swiftpie import noise
 from swiftpie.backbones import presets as vocabulary
 from swiftpie.backbones.choices import schedule_of
 from swiftpie.backbones.presets import PRESETS, Capability, WeightsKind, describe, read_preset
@@ -23,9 +23,9 @@ def preset(request):
 @pytest.mark.parametrize(
     ("spelled", "enum"),
     [
-        (vocabulary.Prediction, schedules.PredictionType),
-        (vocabulary.NoiseScale, schedules.NoiseScale),
-        (vocabulary.Renoise, schedules.Renoise),
+        (vocabulary.Prediction, noise.PredictionType),
+        (vocabulary.NoiseScale, noise.NoiseScale),
+        (vocabulary.Renoise, noise.Renoise),
     ],
 )
 def test_presets_spell_choices_as_schedules_do(spelled, enum):

@@ -12,7 +12,7 @@ from swiftpie.backbones.choices import schedule_of
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.diffusers.modules import KeepingOffload, scheduler_of
 from swiftpie.diffusers.personalize import SwiftPiePipeline
-from swiftpie.schedules import Renoise
+from swiftpie.noise import Renoise
 from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a photo of a subject on a beach"

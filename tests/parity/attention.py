@@ -14,7 +14,7 @@ from swiftpie.attention.processors import Merge, masks_from_maps
 from swiftpie.geometry.layout import Layout, to_affine
 from swiftpie.masks import attention_to_mask, resize_mask
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
-from swiftpie.schedules import scaled_linear_step
+from swiftpie.noise import scaled_linear_step
 from swiftpie.types import TextCondition
 from tests.parity import dense
 from tests.parity.ip_adapter import WIDTHS, tiny_unet

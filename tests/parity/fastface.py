@@ -19,11 +19,10 @@ from swiftpie.attention.condition import Block, silent_condition
 from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2, Shaping, power, scale, soft_mask
 from swiftpie.attention.processors import SemanticAttention
 from swiftpie.guidance import Decoupled
-from swiftpie.noise import draw_step_noise
+from swiftpie.noise import PredictionType, build_schedule, draw_step_noise
 from swiftpie.pipelines.denoise import Clock, denoise
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.techniques.personalize import prepare_subjects, read_null_text
-from swiftpie.schedules import PredictionType, build_schedule
 from tests.parity.attention import build, inputs, random_condition, run
 from tests.parity.manipulated import Numbers, ShapedCross, shaped_output
 from tests.parity.tiny import PROMPT, difference, picture, tiny_session

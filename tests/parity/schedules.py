@@ -6,7 +6,7 @@ import warnings
 import diffusers
 import torch
 
-from swiftpie.schedules import (
+from swiftpie.noise import (
     NoiseScale,
     PredictionType,
     Renoise,

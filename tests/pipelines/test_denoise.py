@@ -14,10 +14,10 @@ from swiftpie.backbones.presets import trailing
 from swiftpie.guidance import ClassifierFree, Decoupled, Plain, decoupled_for_steps
 from swiftpie.models.projection import Feature, projector_for
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder, FaceIdentityEncoder
+from swiftpie.noise import PredictionType, build_schedule
 from swiftpie.pipelines.denoise import Clock, without_identity
 from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.techniques.personalize import prepare_subjects
-from swiftpie.schedules import PredictionType, build_schedule
 from tests.backbones.tiny_models import make_image_encoder
 from tests.parity.ip_adapter import EMBEDS, FACE, projector_tensors
 from tests.parity.tiny import Recorder, Spy

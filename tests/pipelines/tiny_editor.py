@@ -14,7 +14,7 @@ from swiftpie.models.denoiser import UNetDenoiser
 from swiftpie.models.inversion import UNetInversion
 from swiftpie.models.text import Pooling, TextTower
 from swiftpie.models.vision import ConvImageEncoder
-from swiftpie.schedules import PredictionType, build_schedule, scaled_linear_step
+from swiftpie.noise import PredictionType, build_schedule, scaled_linear_step
 from tests.parity.ip_adapter import WIDTHS, tiny_unet
 
 SIDE_PX = 128

@@ -142,7 +142,7 @@ async def test_what_gave_way_once_is_drawn_to_its_end(scheduler, draw):
 @running
 async def test_a_drawing_that_its_caller_leaves_has_not_given_way(scheduler, draw):
     ended = []
-    scheduler.on_batch = lambda count, seconds: ended.append(count)
+    scheduler.on_batch = lambda count, _: ended.append(count)
     first = await busy(scheduler, draw)
     more = [submit(scheduler, n, "x", "other") for n in "23"]
     guest = submit(scheduler, "guest", "y", "guest")

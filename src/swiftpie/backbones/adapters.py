@@ -47,7 +47,7 @@ from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.models.denoiser import UNetDenoiser
 from swiftpie.models.projection import FaceVersion, Feature, Projector
 from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder
-from swiftpie.schedules import scaled_linear_step
+from swiftpie.noise import scaled_linear_step
 
 REFERENCE_TIMESTEP = 250  # little noise: the reference U-Net still sees every detail
 MAX_LORA_SCALE = 2.0  # twice what FaceID was trained with; 0.6 to 1 is usual

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from swiftpie.models.projection import FaceVersion
-    from swiftpie.schedules import Schedule
+    from swiftpie.noise import Schedule
 
 PLACE = "a folder or file, or OWNER/REPO[:PATH][@REVISION] of one in a repository"
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -191,7 +191,7 @@ def device_of(name: str, *, is_large: bool = True) -> str:
 
 def schedule_of(preset: Preset) -> "Schedule":
     """Return the steps that the networks of `preset` were trained to take."""
-    from swiftpie.schedules import NoiseScale, PredictionType, Renoise, build_schedule
+    from swiftpie.noise import NoiseScale, PredictionType, Renoise, build_schedule
 
     return build_schedule(
         preset.timesteps,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from swiftpie.models.denoiser import Denoiser
     from swiftpie.models.inversion import Inversion
     from swiftpie.models.text import PromptEncoder
-    from swiftpie.schedules import Schedule
+    from swiftpie.noise import Schedule
     from swiftpie.types import Autoencoder, TextCondition
 
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 2048

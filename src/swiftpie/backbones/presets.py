@@ -16,7 +16,7 @@ from swiftpie.backbones.hub import RepoReference, parse_reference
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.registry import Registry
 
-# Spelled as the enums of `swiftpie.schedules` and of the settings, which cannot be named here: they
+# Spelled as the enums of `swiftpie.noise` and of the settings, which cannot be named here: they
 # import PyTorch.
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 NoiseScale = Literal["unit", "sigma", "flow"]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from swiftpie.geometry.layout import Layout
     from swiftpie.models.denoiser import SubjectCondition, WholeDenoiser
     from swiftpie.models.text import LanguageText
-    from swiftpie.schedules import Schedule
+    from swiftpie.noise import Schedule
     from swiftpie.types import Autoencoder, TextCondition
 
 TEXT, TOKENIZER, VAE = "text_encoder", "tokenizer", "vae"
@@ -211,7 +211,7 @@ class WholeFamily(Family):
 
     def schedule_at(self, components: Components, cells: tuple[int, int]) -> "Schedule":
         """Return times that are shifted towards noise as far as the size wants; see `Family`."""
-        from swiftpie.schedules import flow_step
+        from swiftpie.noise import flow_step
 
         known = components.schedule
         times = self.times(len(known.steps), math.prod(cells))

@@ -18,9 +18,9 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
 from swiftpie.guidance import ClassifierFree, Guidance
 from swiftpie.imageio.decoding import load_image
-from swiftpie.noise import MAX_SEED, seeds_from
 from swiftpie.pipelines.settings import IdentityGuidance, Steering, steering_of
 from swiftpie.types import IdentityBranch
+from swiftpie.validation import MAX_SEED, seeds_from
 
 P = ParamSpec("P")
 Arguments = TypeVar("Arguments")

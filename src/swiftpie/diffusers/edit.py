@@ -27,13 +27,13 @@ from swiftpie.errors import InputError
 from swiftpie.imageio.images import to_tensor
 from swiftpie.library import log_named
 from swiftpie.masks import Box, load_mask
-from swiftpie.noise import MAX_IMAGES
 from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditSettings
 from swiftpie.types import EditResult, Identity
+from swiftpie.validation import MAX_IMAGES
 
 OUTPUT_TYPES = ("pil", "np", "pt")
 

@@ -35,7 +35,7 @@ from swiftpie.backbones.presets import Preset, describe, read_preset
 from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
-from swiftpie.schedules import CLEAN, TRAIN_TIMESTEPS, NoiseScale, Renoise, Schedule
+from swiftpie.noise import CLEAN, TRAIN_TIMESTEPS, NoiseScale, Renoise, Schedule
 
 SCALED_LINEAR = {
     "num_train_timesteps": TRAIN_TIMESTEPS,

@@ -31,7 +31,6 @@ from swiftpie.diffusers.calls import (
 from swiftpie.errors import InputError
 from swiftpie.masks import Box
 from swiftpie.models.cutout import Search, search_of
-from swiftpie.noise import check_count
 from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.draw import draw, technique_for
 from swiftpie.pipelines.identity import encode_identity
@@ -47,6 +46,7 @@ from swiftpie.pipelines.request import (
 )
 from swiftpie.pipelines.settings import MAX_SCALE, USUAL, IdentityGuidance, MaskSource, Scales
 from swiftpie.types import Identity, Prompts, TextCondition
+from swiftpie.validation import check_count
 
 Pictures = Picture | Sequence[Picture | Sequence[Picture]]
 Strength = float | LayerScales

@@ -21,7 +21,6 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.library import Library, Named, log_named, subject_library
 from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import Point, Search
-from swiftpie.noise import seeds_from
 from swiftpie.pipelines.advice import advice_on, advise
 from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import find_region
@@ -57,6 +56,7 @@ from swiftpie.pipelines.settings import (
 from swiftpie.tuning import TuneSettings
 from swiftpie.tuning.fit import OnTune, tune
 from swiftpie.types import EditResult, GenerationResult, Identity, Picture
+from swiftpie.validation import seeds_from
 
 logger = logging.getLogger(__name__)
 

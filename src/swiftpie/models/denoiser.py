@@ -16,7 +16,7 @@ from swiftpie.attention.kernels import StyleTokens
 from swiftpie.attention.processors import DetailAttention, Merge
 from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
-from swiftpie.schedules import Step, add_noise
+from swiftpie.noise import Step, add_noise
 from swiftpie.types import Autoencoder, TextCondition
 
 Network = TypeVar("Network", bound=nn.Module)

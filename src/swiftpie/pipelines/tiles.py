@@ -17,9 +17,8 @@ from torch.nn import functional as F
 from swiftpie.backbones.choices import schedule_of, with_steps
 from swiftpie.backbones.components import Components
 from swiftpie.masks import resize_mask
-from swiftpie.noise import draw_noise
+from swiftpie.noise import Schedule, add_noise, draw_noise
 from swiftpie.pipelines.denoise import Prepared, decode, denoise
-from swiftpie.schedules import Schedule, add_noise
 
 MOST_TILES = 4  # a side
 STRIDE = 0.75  # sides of a tile from one to the next

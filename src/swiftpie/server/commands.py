@@ -17,7 +17,6 @@ from swiftpie.imageio.images import alpha_of, mask_to_pil
 from swiftpie.library import scenes
 from swiftpie.masks import Box, hole_of, load_mask
 from swiftpie.models.cutout import Search, cut_out
-from swiftpie.noise import seeds_from
 from swiftpie.pipelines.draw import find_region as region_of
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
@@ -33,6 +32,7 @@ from swiftpie.pipelines.request import (
 from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.server.schemas import Drawing, RequestError
 from swiftpie.types import Cutout, Identity
+from swiftpie.validation import seeds_from
 
 MOST_TIMES_OWN = 4  # the pixels of a model's own size; time grows by the square of more
 

@@ -17,11 +17,11 @@ from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.shading import Lighting, relit
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.noise import predict_clean
 from swiftpie.pipelines.denoise import Clock, Prepared, decode, denoise
 from swiftpie.pipelines.filling import blurred
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject
 from swiftpie.pipelines.techniques.personalize import prepare_subjects
-from swiftpie.schedules import predict_clean
 from swiftpie.tuning import TuneSettings
 from swiftpie.types import Identity
 

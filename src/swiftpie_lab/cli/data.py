@@ -126,7 +126,7 @@ def preview(
     """Draw a sheet of random scenes: reference, picture and mask of each."""
     from swiftpie.imageio.images import mask_to_pil, to_pil
     from swiftpie.imageio.writing import check_image_target, save_image
-    from swiftpie.noise import seeds_from
+    from swiftpie.validation import seeds_from
     from swiftpie_lab.evaluation.page import labelled_sheet
 
     check_image_target(out, force=force)

@@ -19,7 +19,7 @@ from swiftpie.geometry.shading import Illumination, Lighting, brightness
 from swiftpie.masks import resize_mask
 from swiftpie.mini.placing import LayoutScores, LightVotes, illumination
 from swiftpie.models.autoencoder import LatentAutoencoder
-from swiftpie.schedules import TRAIN_TIMESTEPS, PredictionType, scaled_linear_step
+from swiftpie.noise import TRAIN_TIMESTEPS, PredictionType, scaled_linear_step
 
 LAST_TIMESTEP = TRAIN_TIMESTEPS - 1
 FIRST_COMPARED, LAST_COMPARED = 20, 980  # timesteps where scores are compared; arXiv:2312.05239

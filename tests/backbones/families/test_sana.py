@@ -14,11 +14,10 @@ from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import trigflow
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms.openvino import to_openvino
-from swiftpie.noise import draw_noise
+from swiftpie.noise import PredictionType, draw_noise, flow_step, predict_clean
 from swiftpie.pipelines.edit_region import canvas_for, found_region
 from swiftpie.pipelines.settings import ChordForm, EditSettings
 from swiftpie.pipelines.techniques.personalize import text_condition
-from swiftpie.schedules import PredictionType, flow_step, predict_clean
 from tests.parity.sana import PRESET, PROMPT, SIDE_PX, levels, opened, ours, theirs
 
 SQUARE = (SIDE_PX, SIDE_PX)

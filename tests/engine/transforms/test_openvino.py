@@ -18,7 +18,7 @@ from swiftpie.engine.transforms.openvino import OpenvinoDenoiser, to_openvino
 from swiftpie.errors import CapabilityError
 from swiftpie.mini.scene_network import scene_relighter
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
-from swiftpie.schedules import scaled_linear_step
+from swiftpie.noise import scaled_linear_step
 from tests.attention.conftest import WIDTH, tiny_unet
 from tests.attention.test_compile import random_call
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from swiftpie.noise import draw_noise
-from swiftpie.schedules import PredictionType
+from swiftpie.noise import PredictionType, draw_noise
 from swiftpie_lab.training.losses import (
     add_noise_at,
     clean_loss,

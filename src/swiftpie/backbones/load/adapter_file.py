@@ -24,7 +24,7 @@ from swiftpie.backbones.load.safe import (
 )
 from swiftpie.errors import WeightsError
 from swiftpie.models.projection import FacePlusProjection, FaceVersion, Projector
-from swiftpie.schedules import TRAIN_TIMESTEPS
+from swiftpie.noise import TRAIN_TIMESTEPS
 
 FORMAT = "swiftpie/1"
 KEY = "swiftpie"  # of the settings, in the file's metadata

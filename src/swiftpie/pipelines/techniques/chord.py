@@ -22,7 +22,16 @@ from swiftpie.faces import METADATA
 from swiftpie.imageio.images import as_rgb, mask_to_pil, to_pil
 from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.noise import draw_step_noise
+from swiftpie.noise import (
+    TRAIN_TIMESTEPS,
+    NoiseScale,
+    Step,
+    add_noise,
+    draw_step_noise,
+    flow_step,
+    predict_clean,
+    scaled_linear_step,
+)
 from swiftpie.pipelines.denoise import Clock, Prepared, check_latents, check_pixels, decode
 from swiftpie.pipelines.draw import Plan, Technique
 from swiftpie.pipelines.edit_region import (
@@ -42,15 +51,6 @@ from swiftpie.pipelines.request import EditRequest, resolved_scales
 from swiftpie.pipelines.settings import ChordForm, EditMethod
 from swiftpie.pipelines.techniques.personalize import appearance_condition, text_condition
 from swiftpie.pipelines.tiles import in_tiles, num_tiles
-from swiftpie.schedules import (
-    TRAIN_TIMESTEPS,
-    NoiseScale,
-    Step,
-    add_noise,
-    flow_step,
-    predict_clean,
-    scaled_linear_step,
-)
 from swiftpie.types import EditResult, IdentityBranch, TextCondition
 
 

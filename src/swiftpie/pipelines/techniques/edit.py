@@ -11,7 +11,7 @@ from torch import Tensor
 from swiftpie.backbones.components import Components
 from swiftpie.imageio.images import as_rgb, mask_to_pil
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.noise import draw_step_noise
+from swiftpie.noise import add_noise, draw_step_noise
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.draw import Plan, Technique
 from swiftpie.pipelines.edit_region import (
@@ -30,7 +30,6 @@ from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.request import EditRequest, resolved_scales
 from swiftpie.pipelines.settings import EditMethod, EditMode, EditStart
 from swiftpie.pipelines.techniques.personalize import appearance_condition, read_null_text
-from swiftpie.schedules import add_noise
 from swiftpie.types import EditResult, GenerationResult, IdentityBranch
 
 

@@ -12,8 +12,7 @@ from swiftpie.errors import ConfigError, ImageError
 from swiftpie.geometry.layout import SUBJECT_FILL
 from swiftpie.imageio.images import fit_square
 from swiftpie.masks import resize_mask
-from swiftpie.noise import draw_noise
-from swiftpie.schedules import predict_clean
+from swiftpie.noise import draw_noise, predict_clean
 from swiftpie_lab.data.photographs import PhotoViews, augment, open_photos
 from swiftpie_lab.training.stages.adapter.networks import (
     AdapterBase,

@@ -31,7 +31,7 @@ from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
 from swiftpie.models.projection import Feature, Projector
 from swiftpie.models.vision import ClipIdentityEncoder
-from swiftpie.schedules import PredictionType, scaled_linear_step
+from swiftpie.noise import PredictionType, scaled_linear_step
 from swiftpie.types import TextCondition
 from swiftpie_lab.data.photographs import Augmentation
 from swiftpie_lab.training.critics import Discriminator, widths_of

@@ -13,7 +13,7 @@ from swiftpie.backbones.adapters import REFERENCE_TIMESTEP
 from swiftpie.backbones.load.adapter_file import save_adapter
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.projection import Feature
-from swiftpie.schedules import add_noise, scaled_linear_step
+from swiftpie.noise import add_noise, scaled_linear_step
 from swiftpie.types import TextCondition
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.critics import discriminator_terms, features_of, use_low_rank

@@ -12,7 +12,7 @@ from swiftpie.geometry.layout import warp
 from swiftpie.masks import grow, resize_mask
 from swiftpie.models.denoiser import read_notes
 from swiftpie.models.vision import ClipIdentityEncoder
-from swiftpie.schedules import add_noise, predict_clean
+from swiftpie.noise import add_noise, predict_clean
 from swiftpie.types import TextCondition
 from swiftpie_lab.training.losses import Compare, masked_mean
 from swiftpie_lab.training.stages.adapter.examples import Examples

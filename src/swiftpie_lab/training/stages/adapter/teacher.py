@@ -16,7 +16,7 @@ from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.models.denoiser import UNetDenoiser, read_references
 from swiftpie.models.vision import ClipIdentityEncoder
-from swiftpie.schedules import PredictionType
+from swiftpie.noise import PredictionType
 from swiftpie.types import TextCondition
 from swiftpie_lab.training.critics import add_low_rank, low_rank_parts, without_low_rank
 from swiftpie_lab.training.losses import (

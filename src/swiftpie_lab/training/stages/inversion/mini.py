@@ -17,8 +17,7 @@ from swiftpie.mini.fields import coarse_fields
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.eight_bits import write_network
 from swiftpie.models.inversion import InversionOutput
-from swiftpie.noise import LAYOUT_FIELD, layout_uniforms
-from swiftpie.schedules import add_noise, scaled_linear_step
+from swiftpie.noise import LAYOUT_FIELD, add_noise, layout_uniforms, scaled_linear_step
 from swiftpie.types import TextCondition
 from swiftpie_lab.training.context import VALIDATION_SEED, Context
 from swiftpie_lab.training.losses import LAST_TIMESTEP, psnr_db, robust_and_squared

@@ -18,8 +18,7 @@ from swiftpie.mini.denoiser import CELL_PX, align
 from swiftpie.mini.placing import LayoutScores
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import Prediction, ReferenceFeatures, SubjectCondition
-from swiftpie.noise import COUPLED_CHANNELS
-from swiftpie.schedules import add_noise, scaled_linear_step
+from swiftpie.noise import COUPLED_CHANNELS, add_noise, scaled_linear_step
 from swiftpie_world.sampler import WorldBatch
 
 REFINING_TIMESTEPS = (749, 499, 249)  # the later steps of two and of four

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from swiftpie.errors import CapabilityError, ConfigError, InputError
-from swiftpie.schedules import PredictionType, build_schedule
+from swiftpie.noise import PredictionType, build_schedule
 from swiftpie_lab.training.stages.adapter.examples import make_prompt, open_examples
 from swiftpie_lab.training.stages.adapter.networks import LossWeights, Source
 

@@ -11,7 +11,7 @@ from transformers import CLIPVisionModelWithProjection
 from swiftpie.backbones.load.safe import flatten
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
-from swiftpie.schedules import PredictionType
+from swiftpie.noise import PredictionType
 from swiftpie_lab.training.critics import use_low_rank
 from swiftpie_lab.training.loop import LoopConfig, fit
 from swiftpie_lab.training.losses import FIRST_COMPARED, LAST_COMPARED
