@@ -7,20 +7,18 @@ import pytest
 from PIL import Image
 
 from swiftpie.errors import ConfigError, ImageError
-from swiftpie.faces import FACE_ENCODERS, Face, FaceBox, open_judge
+from swiftpie.faces import FACE_ENCODERS, Face, FaceBox
 from swiftpie.faces.choose import (
     MIN_FACE_PX,
     FoundFaces,
     choose_face,
-    face_ratio,
     find_faces,
-    likeness,
     main_face,
-    same_face,
     share_outside,
-    shown_face,
 )
 from swiftpie.imageio.decoding import load_image
+from swiftpie_lab.evaluation.benchmarks.fastface import open_judge, same_face, shown_face
+from swiftpie_lab.evaluation.metrics.judges import face_ratio, likeness
 from tests.faces.tiny_faces import make_models, recogniser, steady_detector
 
 ARCFACE = "face_recognition_arcface.onnx"

@@ -32,7 +32,7 @@ from PIL import Image
 
 from swiftpie.server.app import make_app
 from swiftpie.server.drawing import Stopped, _without_locals
-from swiftpie.server.limits import Limits
+from swiftpie.server.jobs import Limits
 from swiftpie.server.schemas import Drawing
 from swiftpie.server.store import IdentityInfo, StoredIdentity
 from swiftpie.server.worker import Caller

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from swiftpie.cli.main import app
-from swiftpie.server.limits import Limits
+from swiftpie.server.jobs import Limits
 from tests.server.conftest import Running, form
 
 

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from swiftpie.cli.serve import TOKEN_VARIABLE
-from swiftpie.server.limits import Limits
+from swiftpie.server.jobs import Limits
 from tests.policy.project import ROOT
 from tests.policy.test_docs import parse
 

@@ -23,7 +23,7 @@ from swiftpie.server.guard import (
     new_visitor,
     visitor_of,
 )
-from swiftpie.server.limits import Limits
+from swiftpie.server.jobs import Limits
 from tests.server.conftest import form, serving
 
 TOKEN = "a long random token"

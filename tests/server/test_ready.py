@@ -14,7 +14,7 @@ from swiftpie.engine.transforms.compile import form_of
 from swiftpie.engine.wrappers import JoinedAutoencoder, WrappedDenoiser
 from swiftpie.errors import WeightsError
 from swiftpie.server.drawing import batch_sizes
-from swiftpie.server.limits import Limits
+from swiftpie.server.jobs import Limits
 from swiftpie.server.schemas import Drawing
 from swiftpie.server.store import IdentityInfo, Models, ServedModel, StoredIdentity
 from swiftpie.server.worker import Caller, Worker

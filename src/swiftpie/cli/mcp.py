@@ -12,7 +12,7 @@ from swiftpie.backbones.presets import describe
 from swiftpie.cli import console, options
 from swiftpie.cli.loading import open_session, plan_downloads, preset_for
 from swiftpie.errors import ConfigError, check_installed
-from swiftpie.server.limits import Limits
+from swiftpie.server.jobs import Limits
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session

@@ -19,7 +19,7 @@ from swiftpie.cli.drawing.face import encoder_of, with_face_files
 from swiftpie.cli.loading import confirm_download, open_session, plan_downloads
 from swiftpie.errors import ConfigError, check_installed, system_reason
 from swiftpie.faces import FaceSettings
-from swiftpie.server.limits import Limits
+from swiftpie.server.jobs import Limits
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session

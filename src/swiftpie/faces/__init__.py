@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol
 
 from swiftpie.config import Option, Surface
-from swiftpie.errors import ConfigError
+from swiftpie.errors import ConfigError as ConfigError
 from swiftpie.registry import Registry
 
 if TYPE_CHECKING:
@@ -178,53 +178,11 @@ class FaceSettings:
         return self.encoder or DEFAULT_ENCODER
 
     def open(self) -> FaceEncoder:
-        """Open the encoder, without a judge; the errors are those of `open_encoders`."""
+        """Open the encoder.
+
+        Raises:
+            ConfigError: There is no such encoder.
+            WeightsError: A file is missing or damaged.
+            MissingExtra: A package is not installed.
+        """
         return FACE_ENCODERS.get(self.name).open(self.face_models)
-
-
-class FaceEncoders(NamedTuple):
-    """The opened encoders."""
-
-    encoder: FaceEncoder  # its vectors condition the drawing
-    judge: FaceEncoder | None  # independent of the drawing
-
-
-def open_encoders(settings: FaceSettings) -> FaceEncoders:
-    """Open the encoder, and a judge if one is available.
-
-    Raises:
-        ConfigError: There is no such encoder, or the judge makes the vectors of the encoder.
-        WeightsError: A file is missing or damaged.
-        MissingExtra: A package is not installed.
-    """
-    folder = settings.face_models
-    encoder = settings.open()
-    judge = open_judge(encoder, settings.judge_models or folder, name=settings.judge)
-    return FaceEncoders(encoder, judge)
-
-
-def open_judge(
-    encoder: FaceEncoder, folder: Path | None, *, name: str | None = None
-) -> FaceEncoder | None:
-    """Return an encoder whose vectors are not those of `encoder`, or None if there is none.
-
-    The encoder that conditions a drawing would overrate it. Without a `name`, the judge is the
-    first other encoder whose files are in `folder`; None means the encoder's own folder.
-
-    Raises:
-        ConfigError: The named one makes the vectors of `encoder`.
-    """
-    if name is not None:
-        judge = FACE_ENCODERS.get(name).open(folder)
-        if judge.fingerprint == encoder.fingerprint:
-            raise ConfigError(
-                f"The judge {name!r} has the same recogniser as {encoder.name!r}, which conditions "
-                "the drawing. Choose an independent encoder as `judge=`."
-            )
-        return judge
-    for choice in FACE_ENCODERS.all().values():
-        if folder is not None and choice.name != encoder.name and choice.is_in(folder):
-            judge = choice.open(folder)
-            if judge.fingerprint != encoder.fingerprint:
-                return judge
-    return None

@@ -18,7 +18,6 @@ NEAR_LARGEST = 0.8  # of the largest area counts as just as large
 TURNS = (90, 270, 180)  # degrees, likelier ones first
 SURE = 0.9  # upright faces score more; detectors also find faces upside down, and misread them
 CLEARLY = 0.05  # by which the score of a turned picture has to be higher
-SAME_PLACE = 0.5  # of a face's width: nearer middles belong to one face
 
 CROP_PX = 112
 TEMPLATE = np.array(
@@ -114,7 +113,7 @@ def main_face(faces: Sequence[Face], size: tuple[int, int]) -> int:
     largest = max(face.box.area for face in faces)
     middle = (size[0] / 2, size[1] / 2)
     near = [i for i, face in enumerate(faces) if face.box.area >= NEAR_LARGEST * largest]
-    return min(near, key=lambda i: math.dist(_middle(faces[i].box), middle))
+    return min(near, key=lambda i: math.dist(middle_of(faces[i].box), middle))
 
 
 class FaceRegion(NamedTuple):
@@ -157,38 +156,12 @@ def share_outside(box: FaceBox, size: tuple[int, int]) -> float:
     return 1 - width * height / box.area if box.area > 0 else 1.0
 
 
-def face_ratio(face: Face, size: tuple[int, int]) -> float:
-    """Return the share of a picture of (width, height) that the face's box covers, 0 to 1."""
-    return face.box.area * (1 - share_outside(face.box, size)) / (size[0] * size[1])
-
-
 def on_white(image: Image.Image) -> Image.Image:
     """Return a picture as RGB, on white where it is transparent."""
     if not image.has_transparency_data:
         return image.convert("RGB")
     layer = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer).convert("RGB")
-
-
-def same_face(judge: FaceEncoder, chosen: ChosenFace) -> Face | None:
-    """Return the chosen face as `judge` finds it, or None if it finds none in that place."""
-    wanted = _middle(chosen.face.box)
-    distances = {math.dist(_middle(face.box), wanted): face for face in judge.find(chosen.image)}
-    nearest = min(distances, default=math.inf)
-    return distances[nearest] if nearest < SAME_PLACE * chosen.face.box.width else None
-
-
-def shown_face(judge: FaceEncoder, image: Image.Image) -> Face | None:
-    """Return the main face of a generated picture, or None if there is none."""
-    faces = judge.find(on_white(image))
-    return faces[main_face(faces, image.size)] if faces else None
-
-
-def likeness(reference: Face | None, shown: Face | None) -> float | None:
-    """Return the cosine of two faces of one judge, -1 to 1, or None if one was not found."""
-    if reference is None or shown is None:
-        return None
-    return similarity(reference.embedding, shown.embedding)
 
 
 def similarity(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
@@ -267,7 +240,8 @@ def _notes(found: FoundFaces, index: int, *, is_chosen: bool) -> tuple[str, ...]
     return tuple(notes)
 
 
-def _middle(box: FaceBox) -> tuple[float, float]:
+def middle_of(box: FaceBox) -> tuple[float, float]:
+    """Return the middle of a box, in pixels."""
     return (box.left + box.right) / 2, (box.top + box.bottom) / 2
 
 

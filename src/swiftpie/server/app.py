@@ -15,8 +15,7 @@ from starlette.types import Scope
 from swiftpie import __version__
 from swiftpie.errors import SwiftPieError
 from swiftpie.server.guard import Guard, new_visitor, overload_refusal, retry_headers, visitor_of
-from swiftpie.server.jobs import Expired, Overloaded
-from swiftpie.server.limits import Limits
+from swiftpie.server.jobs import Expired, Limits, Overloaded
 from swiftpie.server.routes.identities import identity_routes, upload_routes
 from swiftpie.server.routes.images import image_routes, job_routes
 from swiftpie.server.routes.library import library_routes, model_routes

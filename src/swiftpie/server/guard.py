@@ -27,8 +27,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from swiftpie.server.forms import MAX_TEXT_BYTES
-from swiftpie.server.jobs import Overloaded
-from swiftpie.server.limits import Limits
+from swiftpie.server.jobs import Limits, Overloaded
 from swiftpie.server.schemas import problem_body
 
 logger = logging.getLogger(__name__)

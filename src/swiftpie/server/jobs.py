@@ -1,4 +1,4 @@
-"""The queue of drawings: bounded, with deadlines, fair to every key, drawn in small batches."""
+"""The bounds of a server, and its queue: with deadlines, fair to every key, in small batches."""
 
 import asyncio
 import itertools
@@ -9,13 +9,40 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
+
+from swiftpie.config import Option
 
 FIRST_GUESS_S = 0.5  # a job's time before any was measured
 MEMORY = 0.2  # weight of the newest measurement
 FADING_S = 1.0  # after which a drawn picture of a key counts half
 FORGOTTEN_S = 20 * FADING_S  # after which it counts nothing
 MAX_REMEMBERED = 1_000  # keys, beyond which those are dropped that count nothing
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a server."""
+
+    body_mib: Annotated[float, Option("Largest request, in MiB.", least=0)] = 64.0
+    body_s: Annotated[float, Option("Seconds that a request may take to arrive.", least=0)] = 30.0
+    deadline_s: Annotated[
+        float, Option("Seconds after which a picture is no longer drawn.", least=0)
+    ] = 30.0
+    queue: Annotated[int, Option("Pictures that may wait.", least=1)] = 64
+    queue_per_key: Annotated[int, Option("Pictures of one user that may wait.", least=1)] = 8
+    batch: Annotated[
+        int,
+        Option(
+            "Pictures drawn together at most; 0, the default, is 4 on accelerators. On processors "
+            "it is 1, as several at once are hardly quicker there and all callers wait longer.",
+            least=0,
+        ),
+    ] = 0
+    cache_mib: Annotated[float, Option("Identities and pictures kept, in MiB.", least=0)] = 256.0
+    identities_mib: Annotated[
+        float, Option("Of identities that one user keeps at --identities, in MiB.", least=0)
+    ] = 256.0
 
 
 class Overloaded(Exception):  # noqa: N818 - a state, whose remedy is to wait

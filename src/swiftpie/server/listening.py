@@ -13,7 +13,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from swiftpie.server.forms import MAX_TEXT_BYTES
 from swiftpie.server.guard import Guard
-from swiftpie.server.limits import Limits
+from swiftpie.server.jobs import Limits
 
 KEEP_ALIVE_S = 75
 PROXIES = "FORWARDED_ALLOW_IPS"  # names addresses whose X-Forwarded-* uvicorn believes

@@ -31,8 +31,7 @@ from swiftpie.server.commands import (
 )
 from swiftpie.server.decoding import Decoders
 from swiftpie.server.drawing import DrawingThread, PictureFile, as_file
-from swiftpie.server.jobs import QueuedDrawing, Scheduler, take_error
-from swiftpie.server.limits import Limits
+from swiftpie.server.jobs import Limits, QueuedDrawing, Scheduler, take_error
 from swiftpie.server.metrics import Metrics
 from swiftpie.server.schemas import KEPT_PX, MAX_NUMBER, Drawing, RequestError, SubjectIn
 from swiftpie.server.store import (

@@ -1,23 +1,32 @@
 """Faces of people in new scenes, as FastFace judges them (arXiv:2505.21144), each aspect apart."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
+from PIL import Image
 
 from swiftpie.backbones.presets import Use
 from swiftpie.cli.drawing.face import GuidanceName, SidePx, warn_of_strange_vectors, with_face_files
 from swiftpie.cli.loading import preset_for
 from swiftpie.cli.options import FieldOptions, IdentityScale
 from swiftpie.engine.session import Session
-from swiftpie.errors import ImageError, InputError
-from swiftpie.faces import CONSENT, Face, FaceEncoder, FaceSettings, open_encoders
-from swiftpie.faces.choose import ChosenFace, choose_face, find_faces, same_face, shown_face
+from swiftpie.errors import ConfigError, ImageError, InputError
+from swiftpie.faces import CONSENT, FACE_ENCODERS, Face, FaceEncoder, FaceSettings
+from swiftpie.faces.choose import (
+    ChosenFace,
+    choose_face,
+    find_faces,
+    main_face,
+    middle_of,
+    on_white,
+)
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.settings import IdentityGuidance, Scales
@@ -42,6 +51,7 @@ Prompts = Annotated[
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 STYLE_END = ";"  # what stands before it in a prompt is its style
 MAX_PROMPT_BYTES = 1 << 20
+SAME_PLACE = 0.5  # of a face's width: nearer middles belong to one face
 PLAIN, STYLED = "prompts without style", "prompts with style"
 
 
@@ -287,6 +297,68 @@ def read_faces(
     if not texts:
         raise InputError(f"'{prompts}' is empty. One prompt a line is needed. Check --prompts.")
     return FaceBenchmark(photos, texts, seed, encoder, judge)
+
+
+class FaceEncoders(NamedTuple):
+    """The opened encoders."""
+
+    encoder: FaceEncoder  # its vectors condition the drawing
+    judge: FaceEncoder | None  # independent of the drawing
+
+
+def open_encoders(settings: FaceSettings) -> FaceEncoders:
+    """Open the encoder, and a judge if one is available.
+
+    Raises:
+        ConfigError: There is no such encoder, or the judge makes the vectors of the encoder.
+        WeightsError: A file is missing or damaged.
+        MissingExtra: A package is not installed.
+    """
+    folder = settings.face_models
+    encoder = settings.open()
+    judge = open_judge(encoder, settings.judge_models or folder, name=settings.judge)
+    return FaceEncoders(encoder, judge)
+
+
+def open_judge(
+    encoder: FaceEncoder, folder: Path | None, *, name: str | None = None
+) -> FaceEncoder | None:
+    """Return an encoder whose vectors are not those of `encoder`, or None if there is none.
+
+    The encoder that conditions a drawing would overrate it. Without a `name`, the judge is the
+    first other encoder whose files are in `folder`; None means the encoder's own folder.
+
+    Raises:
+        ConfigError: The named one makes the vectors of `encoder`.
+    """
+    if name is not None:
+        judge = FACE_ENCODERS.get(name).open(folder)
+        if judge.fingerprint == encoder.fingerprint:
+            raise ConfigError(
+                f"The judge {name!r} has the same recogniser as {encoder.name!r}, which conditions "
+                "the drawing. Choose an independent encoder as `judge=`."
+            )
+        return judge
+    for choice in FACE_ENCODERS.all().values():
+        if folder is not None and choice.name != encoder.name and choice.is_in(folder):
+            judge = choice.open(folder)
+            if judge.fingerprint != encoder.fingerprint:
+                return judge
+    return None
+
+
+def same_face(judge: FaceEncoder, chosen: ChosenFace) -> Face | None:
+    """Return the chosen face as `judge` finds it, or None if it finds none in that place."""
+    wanted = middle_of(chosen.face.box)
+    distances = {math.dist(middle_of(face.box), wanted): face for face in judge.find(chosen.image)}
+    nearest = min(distances, default=math.inf)
+    return distances[nearest] if nearest < SAME_PLACE * chosen.face.box.width else None
+
+
+def shown_face(judge: FaceEncoder, image: Image.Image) -> Face | None:
+    """Return the main face of a generated picture, or None if there is none."""
+    faces = judge.find(on_white(image))
+    return faces[main_face(faces, image.size)] if faces else None
 
 
 Recognisers = Annotated[

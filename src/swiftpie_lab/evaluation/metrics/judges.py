@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from swiftpie.faces.choose import face_ratio, likeness
+from swiftpie.faces import Face
+from swiftpie.faces.choose import share_outside, similarity
 from swiftpie_lab.evaluation.case import Expected, Kept, Metric, of
 from swiftpie_lab.evaluation.judges import Panel, Reading
 from swiftpie_world.air import Setting
@@ -99,6 +100,18 @@ def view_error(axis: int) -> Callable[[Reading, Expected], float | None]:
         return abs(view_of(reading)[axis] - expected.view[axis])
 
     return degrees
+
+
+def face_ratio(face: Face, size: tuple[int, int]) -> float:
+    """Return the share of a picture of (width, height) that the face's box covers, 0 to 1."""
+    return face.box.area * (1 - share_outside(face.box, size)) / (size[0] * size[1])
+
+
+def likeness(reference: Face | None, shown: Face | None) -> float | None:
+    """Return the cosine of two faces of one judge, -1 to 1, or None if one was not found."""
+    if reference is None or shown is None:
+        return None
+    return similarity(reference.embedding, shown.embedding)
 
 
 SEEN = ("networks.panel", "picture", "expected")
