@@ -40,10 +40,9 @@ from swiftpie.masks import load_mask
 from swiftpie.pipelines import denoise
 from swiftpie.pipelines.identity_file import load_identity, save_identity
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject
-from swiftpie.pipelines.settings import MaskSource
+from swiftpie.pipelines.settings import MaskSource, TuneSettings
 from swiftpie.pipelines.techniques.personalize import prepare_subjects
-from swiftpie.tuning import TuneSettings
-from swiftpie.tuning.fit import (
+from swiftpie.tuning import (
     CHECK_EVERY,
     Example,
     TuneEvent,

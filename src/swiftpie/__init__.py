@@ -46,8 +46,8 @@ if TYPE_CHECKING:
         IdentityGuidance,
         MaskSource,
         Scales,
+        TuneSettings,
     )
-    from swiftpie.tuning import TuneSettings
     from swiftpie.types import EditResult, GenerationResult, Identity
     from swiftpie.validation import MAX_IMAGES, MAX_SEED, check_box
 
@@ -106,9 +106,9 @@ __all__ = [
 _HOMES = {
     name: f"swiftpie.{module}"
     for module, names in {
-        "backbones.face_files": ["open_face_encoder"],
+        "backbones.choices": ["is_here"],
         "backbones.presets": ["RECIPES"],
-        "backbones.resolve": ["is_here"],
+        "backbones.sources": ["open_face_encoder"],
         "faces": ["CONSENT", "FaceSettings", "FaceSource"],
         "imageio.decoding": ["load_image"],
         "imageio.images": ["contact_sheet"],
@@ -139,8 +139,8 @@ _HOMES = {
             "MaskSource",
             "Scales",
             "IdentityGuidance",
+            "TuneSettings",
         ],
-        "tuning": ["TuneSettings"],
         "types": ["EditResult", "GenerationResult", "Identity"],
     }.items()
     for name in names

@@ -52,9 +52,9 @@ from swiftpie.pipelines.settings import (
     MaskSource,
     Scales,
     Steering,
+    TuneSettings,
 )
-from swiftpie.tuning import TuneSettings
-from swiftpie.tuning.fit import OnTune, tune
+from swiftpie.tuning import OnTune, tune
 from swiftpie.types import EditResult, GenerationResult, Identity, Picture
 from swiftpie.validation import seeds_from
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Self, TypedDict
 
 from swiftpie.backbones.presets import Preset
 from swiftpie.config import MaskRule, Option, Surface
-from swiftpie.errors import InputError
+from swiftpie.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
 MAX_REPEATS = 50  # draws of ChordEdit
 MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
+MAX_STEPS, MAX_SEED = 10_000, 2**31  # of tuning
 NOT_COMFYUI = frozenset({Surface.CLI, Surface.BATCH, Surface.HTTP})
 RARE = frozenset({Surface.BATCH, Surface.HTTP})
 
@@ -373,3 +374,31 @@ def steering_of(identity_guidance: IdentityGuidance, num_steps: int) -> Steering
         "guidance": decoupled_for_steps(num_steps) if has_dcg else None,
         "shaping": shapings.get(identity_guidance),
     }
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """How a subject is tuned; equal settings and pictures give an equal result on the CPU."""
+
+    steps: Annotated[
+        int, Option("Steps of training, a third to half a second each.", least=1, most=MAX_STEPS)
+    ] = 100
+    learning_rate: Annotated[float, Option("Size of a step.", least=1e-6, most=1)] = 0.01
+    num_scenes: Annotated[
+        int, Option("Scenes that the subject is trained in.", least=1, most=64)
+    ] = 8
+    seed: Annotated[int, Option("Seed of everything random.", least=0, most=MAX_SEED)] = 0
+
+    def __post_init__(self) -> None:
+        ranges: dict[str, tuple[float, float, float]] = {
+            "steps": (self.steps, 1, MAX_STEPS),
+            "learning_rate": (self.learning_rate, 1e-6, 1),
+            "num_scenes": (self.num_scenes, 1, 64),
+            "seed": (self.seed, 0, MAX_SEED),
+        }
+        for name, (value, least, most) in ranges.items():
+            if not least <= value <= most:
+                raise ConfigError(
+                    f"{name} is {value}. Tuning needs {least:g} to {most:g}. Give such a value, or "
+                    "leave it out."
+                )

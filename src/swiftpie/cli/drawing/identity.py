@@ -16,14 +16,14 @@ from swiftpie.engine.origin import spell_cutouts
 from swiftpie.errors import ConfigError
 from swiftpie.library import CREDIT, Named, scenes, subject_library
 from swiftpie.pipelines.request import IS_THERE
-from swiftpie.tuning import TuneSettings
+from swiftpie.pipelines.settings import TuneSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from swiftpie.pipelines.identity_file import IdentityFile
     from swiftpie.pipelines.request import Pictures, Source
-    from swiftpie.tuning.fit import OnTune, TuneEvent
+    from swiftpie.tuning import OnTune, TuneEvent
 
 OPAQUE = (".jpg", ".jpeg")
 READABLE = {True: "yes", False: "no", None: "only the preset's networks can tell"}

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from swiftpie import tuning
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.identity_file import load_identity, read_identity_header, save_identity
-from swiftpie.tuning import TuneSettings, fit
+from swiftpie.pipelines.settings import TuneSettings
 from tests.pipelines.tiny_editor import tiny_editor
 
 SHORT = TuneSettings(steps=2, num_scenes=1)
@@ -61,7 +62,7 @@ def test_the_file_is_an_identity_like_any_other(session, tuned, tmp_path):
 
 
 def test_examples_keep_the_scene_and_show_the_subject(session, identity):
-    (example,) = fit.draw_examples(session.components, identity, [0], count=1, seed=2)
+    (example,) = tuning.draw_examples(session.components, identity, [0], count=1, seed=2)
     drawn = session.components.autoencoder.decode(example.untuned).clamp(-1, 1)
     difference = (drawn - example.wanted).abs()
     assert float((difference * (example.mask == 0)).max()) < 1e-5
@@ -71,13 +72,13 @@ def test_examples_keep_the_scene_and_show_the_subject(session, identity):
 
 def test_presets_that_place_no_subjects_are_refused(identity):
     with pytest.raises(CapabilityError, match="does not place"):
-        fit.tune(tiny_editor(), identity, SHORT)
+        tuning.tune(tiny_editor(), identity, SHORT)
 
 
 @pytest.mark.thorough
 def test_it_ends_after_looks_without_a_gain(session, identity, monkeypatch):
     for name, value in {"CHECK_EVERY": 1, "PATIENCE": 2, "LEAST_GAIN": 1e3}.items():
-        monkeypatch.setattr(fit, name, value)
+        monkeypatch.setattr(tuning, name, value)
     events = []
     tuned = session.tune(identity, SHORT, on_event=events.append)
     assert [event.step for event in events] == [0, 1, 2, 2]
@@ -87,7 +88,7 @@ def test_it_ends_after_looks_without_a_gain(session, identity, monkeypatch):
 def test_of_many_pictures_the_last_is_held_out(identity):
     for count, split in {1: ([0], [0]), 2: ([0, 1], [0, 1]), 3: ([0, 1], [2])}.items():
         pictures = identity.pixels[:1].expand(count, -1, -1, -1)
-        assert fit.trained_and_checked(replace(identity, pixels=pictures)) == split
+        assert tuning.trained_and_checked(replace(identity, pixels=pictures)) == split
 
 
 @pytest.mark.thorough

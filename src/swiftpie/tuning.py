@@ -1,4 +1,9 @@
-"""Tunes a subject in scenes that the model draws: a look every few steps, and the best is kept."""
+"""Tunes a subject in scenes that the model draws: a look every few steps, and the best is kept.
+
+A tuned subject is an identity like any other. What tuning changes acts through the subject's own
+tokens, keys and values, which a call hands to the attention layers as values. So the weights of a
+session stay as they are, and pictures without the subject stay the same, bit for bit.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -21,8 +26,8 @@ from swiftpie.noise import predict_clean
 from swiftpie.pipelines.denoise import Clock, Prepared, decode, denoise
 from swiftpie.pipelines.filling import blurred
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject
+from swiftpie.pipelines.settings import TuneSettings
 from swiftpie.pipelines.techniques.personalize import prepare_subjects
-from swiftpie.tuning import TuneSettings
 from swiftpie.types import Identity
 
 CHECK_EVERY = 20  # steps
