@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from swiftpie import __version__
-from swiftpie.cli import about, batch, engine, fetch, mcp, serve
+from swiftpie.cli import about, batch, engine, fetch, serve
 from swiftpie.cli.console import complain, guard_output, logs_on_stderr
 from swiftpie.cli.drawing import demo, edit, face, identity, insert, personalize
 from swiftpie.cli.options import arrange
@@ -148,7 +148,7 @@ app = typer.Typer(
 )
 for module in (
     *(demo, personalize, edit, insert, batch, face, fetch, identity, serve),
-    *(about, engine, mcp),
+    *(about, engine),
 ):
     app.add_typer(module.app)
 for added in commands_of_others():

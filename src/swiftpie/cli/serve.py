@@ -1,5 +1,6 @@
-"""`swiftpie serve`: the page and the interface for other programs."""
+"""`swiftpie serve` and `swiftpie mcp`: interfaces for browsers, other programs and assistants."""
 
+import asyncio
 import errno
 import os
 import socket
@@ -16,7 +17,7 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import PRESETS, RECIPES, describe
 from swiftpie.cli import console, options
 from swiftpie.cli.drawing.face import encoder_of, with_face_files
-from swiftpie.cli.loading import confirm_download, open_session, plan_downloads
+from swiftpie.cli.loading import confirm_download, open_session, plan_downloads, preset_for
 from swiftpie.errors import ConfigError, check_installed, system_reason
 from swiftpie.faces import FaceSettings
 from swiftpie.server.jobs import Limits
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
     from swiftpie.engine.session import Session
     from swiftpie.server.shared import SharedIdentities
     from swiftpie.server.store import ServedModel
+if TYPE_CHECKING:
+    from swiftpie.engine.session import Session
 
-PACKAGES = (*("fastapi", "uvicorn", "httptools", "websockets", "multipart", "prometheus_client"),)
+PACKAGES = ("fastapi", "uvicorn", "httptools", "websockets", "multipart", "prometheus_client")
+MCP_PACKAGES = ("mcp", "pydantic", "prometheus_client")
 TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
 MAX_TOKEN = 4_096  # letters; the headers that carry it are bounded, too
 
@@ -84,6 +88,23 @@ IdentitiesAt = Annotated[
         metavar="DIR",
         help="Folder in which identities are stored, shared with other servers. By default they "
         "stay in memory until the server stops.",
+    ),
+]
+FoldersIn = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--folder",
+        metavar="DIR",
+        help="Folder whose pictures tools may read by their paths; may be repeated. Nothing else "
+        "is read.",
+    ),
+]
+OutFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Also write every picture into this folder, under a new name. Tools may read it.",
     ),
 ]
 
@@ -248,3 +269,45 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+@app.command(
+    epilog=console.examples(
+        "swiftpie mcp --folder ~/Pictures --out ~/Pictures/drawn",
+        "swiftpie mcp --recipe sdxl-turbo --deadline-s 300",
+    )
+)
+@options.with_fields
+def mcp(
+    *,
+    folders: FoldersIn = None,
+    out: OutFolder = None,
+    limits: Annotated[Limits, options.FieldOptions(Limits, ("deadline_s",))],
+    loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, options.DRAWING)],
+) -> None:
+    """Let assistants draw, edit, insert, remove, replace and find: a server of MCP."""
+    check_installed(*MCP_PACKAGES, extra="mcp", use="`swiftpie mcp`")  # before anything is loaded
+    from swiftpie.server.mcp.server import Toolbox, serve_stdio
+    from swiftpie.server.mcp.tools import Folders
+    from swiftpie.server.store import Models, ServedModel
+    from swiftpie.server.worker import Worker
+
+    known = Folders(folders or [], out=out)
+    preset = preset_for(loading)
+    _check_downloads(loading)
+    facts = {**describe(preset), "knows_faces": False}
+    models = Models({preset.name: ServedModel(partial(_load, loading, None), facts)})
+    toolbox = Toolbox(Worker(models, limits=limits, tell=console.say), known)
+    asyncio.run(serve_stdio(toolbox))
+
+
+def _check_downloads(loading: LoadOptions) -> None:
+    """Download what is missing with --yes; the protocol has no questions."""
+    needs = plan_downloads(loading)
+    if needs.bytes_left and not loading.get("yes", False):
+        raise ConfigError(
+            f"{len(needs.missing)} files of the model are missing, and their download "
+            "cannot be confirmed here. Run `swiftpie fetch` with the same options before, or add "
+            "--yes."
+        )
+    needs.fetch()
