@@ -9,12 +9,11 @@ from PIL import Image
 
 from swiftpie import Session
 from swiftpie.backbones.choices import schedule_of
-from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.denoise import MOST_TILES, Clock, in_tiles, late_schedule, num_tiles
 from swiftpie.pipelines.edit_region import canvas_for
 from swiftpie.pipelines.request import RepaintRequest
 from swiftpie.pipelines.settings import EditMethod, EditSettings
 from swiftpie.pipelines.techniques.repaint import begin_from_noise, open_window
-from swiftpie.pipelines.tiles import MOST_TILES, in_tiles, late_schedule, num_tiles
 from tests.pipelines.tiny_editor import SIDE_PX, tiny_editor
 
 

@@ -32,7 +32,15 @@ from swiftpie.noise import (
     predict_clean,
     scaled_linear_step,
 )
-from swiftpie.pipelines.denoise import Clock, Prepared, check_latents, check_pixels, decode
+from swiftpie.pipelines.denoise import (
+    Clock,
+    Prepared,
+    check_latents,
+    check_pixels,
+    decode,
+    in_tiles,
+    num_tiles,
+)
 from swiftpie.pipelines.draw import Plan, Technique
 from swiftpie.pipelines.edit_region import (
     Canvas,
@@ -50,7 +58,6 @@ from swiftpie.pipelines.edit_region import (
 from swiftpie.pipelines.request import EditRequest, resolved_scales
 from swiftpie.pipelines.settings import ChordForm, EditMethod
 from swiftpie.pipelines.techniques.personalize import appearance_condition, text_condition
-from swiftpie.pipelines.tiles import in_tiles, num_tiles
 from swiftpie.types import EditResult, IdentityBranch, TextCondition
 
 

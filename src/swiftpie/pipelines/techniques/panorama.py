@@ -20,7 +20,7 @@ from swiftpie.backbones.presets import Preset
 from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
 from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
-from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.denoise import Clock, fade
 from swiftpie.pipelines.draw import Plan, Technique
 from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.settings import MaskSource
@@ -30,7 +30,6 @@ from swiftpie.pipelines.techniques.personalize import (
     source_of_detail,
 )
 from swiftpie.pipelines.techniques.personalize import claims as claims_picture
-from swiftpie.pipelines.tiles import fade
 from swiftpie.types import Autoencoder, TextCondition
 
 ASPECT = 2  # from here on a picture is wide or tall

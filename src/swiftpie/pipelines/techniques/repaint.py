@@ -28,7 +28,7 @@ from swiftpie.masks import Box, grow, resize_mask, subject_extent
 from swiftpie.models.cutout import Search
 from swiftpie.models.ground import box_on_ground
 from swiftpie.noise import add_noise, draw_step_noise
-from swiftpie.pipelines.denoise import Clock, Prepared
+from swiftpie.pipelines.denoise import Clock, Prepared, in_tiles, num_tiles
 from swiftpie.pipelines.draw import Plan, Technique
 from swiftpie.pipelines.edit_region import (
     Canvas,
@@ -44,7 +44,6 @@ from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.removal import removal_mask
 from swiftpie.pipelines.request import RepaintRequest, resolved_scales
 from swiftpie.pipelines.techniques.personalize import appearance_condition, read_null_text
-from swiftpie.pipelines.tiles import in_tiles, num_tiles
 from swiftpie.types import EditResult, GenerationResult, Identity
 from swiftpie.validation import Size
 
