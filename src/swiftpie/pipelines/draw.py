@@ -104,13 +104,20 @@ TECHNIQUES: Registry[Technique] = Registry(
 
 
 def technique_for(components: Components, request: Request) -> Technique:
-    """Return the technique that draws a request."""
+    """Return the technique that draws a request.
+
+    A subclass of a request is a kind of its own: no technique of its base leaves out what it adds.
+
+    Raises:
+        CapabilityError: None draws such requests with these networks.
+    """
     for technique in _in_turn(components.family):
-        if isinstance(request, technique.draws) and technique.claims(components, request):
+        if type(request) is technique.draws and technique.claims(components, request):
             return technique
     raise CapabilityError(
-        f"Preset {components.preset.name!r} has no technique for such a {type(request).__name__}; "
-        f"there are {', '.join(TECHNIQUES.names())}. Install the distribution that offers one."
+        f"Preset {components.preset.name!r} draws no {type(request).__name__}; "
+        f"there are {', '.join(TECHNIQUES.names())}. Load "
+        "another preset, as 'mini', or install the distribution that offers one."
     )
 
 
