@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from swiftpie.engine.load import load
     from swiftpie.engine.session import Session
     from swiftpie.faces import CONSENT, FaceSettings, FaceSource
+    from swiftpie.imageio.animation import save_animation
     from swiftpie.imageio.decoding import load_image
     from swiftpie.imageio.images import contact_sheet
     from swiftpie.masks import bounding_box, load_mask
     from swiftpie.models.cutout import cut_out
+    from swiftpie.pipelines.animation import AnimateRequest
     from swiftpie.pipelines.identity_file import save_identity
     from swiftpie.pipelines.request import (
         IS_THERE,
@@ -60,6 +62,7 @@ __all__ = [
     "MAX_SCALE",
     "MAX_SEED",
     "RECIPES",
+    "AnimateRequest",
     "CapabilityError",
     "ConfigError",
     "EditMode",
@@ -100,6 +103,7 @@ __all__ = [
     "load_mask",
     "open_face_encoder",
     "options_of",
+    "save_animation",
     "save_identity",
 ]
 
@@ -110,10 +114,12 @@ _HOMES = {
         "backbones.presets": ["RECIPES"],
         "backbones.sources": ["open_face_encoder"],
         "faces": ["CONSENT", "FaceSettings", "FaceSource"],
+        "imageio.animation": ["save_animation"],
         "imageio.decoding": ["load_image"],
         "imageio.images": ["contact_sheet"],
         "masks": ["bounding_box", "load_mask"],
         "models.cutout": ["cut_out"],
+        "pipelines.animation": ["AnimateRequest"],
         "pipelines.identity_file": ["save_identity"],
         "validation": ["MAX_IMAGES", "MAX_SEED", "check_box"],
         "config": ["MaskRule", "options_of"],

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import ImageChops, ImageOps
 
-from swiftpie import EditRequest, PersonalizeRequest, Scales, Subject
+from swiftpie import AnimateRequest, EditRequest, PersonalizeRequest, Scales, Subject
 from swiftpie.mini.family import TECHNIQUES as OF_MINI
 from swiftpie.pipelines.draw import TECHNIQUES, _in_turn, draw, technique_for
 from swiftpie.pipelines.request import RepaintRequest
@@ -26,6 +26,18 @@ WHOLE = torch.ones(1, 1, SIDE_PX, SIDE_PX)
 def drawing(session, **request):
     subject = Subject(session.encode_identity(picture(0)))
     return PersonalizeRequest(**{"subjects": (subject,), "prompt": PROMPT, "seeds": (3,)} | request)
+
+
+def animation(session):
+    subject = Subject(session.encode_identity(picture(0)))
+    return AnimateRequest(
+        subjects=(subject,),
+        prompt=PROMPT,
+        to=(f"{PROMPT} at night",),
+        num_frames=3,
+        seeds=(3,),
+        size_px=(SIDE_PX, SIDE_PX),
+    )
 
 
 def edit(**request):
@@ -52,10 +64,11 @@ CASES = {  # by technique: networks, and a request that it draws with them
     "mini 2": (mini, lambda _: edit(prompt="at night")),
     "mini 3": (mini, lambda _: edit(source_prompt=SOURCE)),
     "mini 4": (mini, lambda _: removal()),
+    "mini 5": (mini, animation),
 }
 
 
-BATCHED = ("personalize", "chord", "reference", "mini 1")  # in a quick test
+BATCHED = ("personalize", "chord", "reference", "mini 1", "mini 5")  # in a quick test
 EDITS = ("edit", "chord", "reference", "mini 2", "mini 3")
 
 
@@ -93,7 +106,7 @@ def test_it_is_the_one_that_claims_its_requests(case):
     claiming = [
         other
         for named, other in TECHNIQUES.all().items()
-        if isinstance(request, other.draws) and other.claims(session.components, request)
+        if type(request) is other.draws and other.claims(session.components, request)
         if named != mine.instead_of
     ]
     assert len(claiming) <= 1, "the order of names would decide"

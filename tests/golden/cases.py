@@ -237,6 +237,15 @@ def empty_scene(prompt):
     return mini().personalize((), prompt, seed=SEED).images
 
 
+def animation():
+    """A subject that walks, turns and sees night fall, by the embedded model."""
+    session = mini()
+    shown = session.encode_identity(sample(ROBOT))
+    to = {"to": "a robot in a forest in the rain at night", "to_box": RIGHT, "to_view": (30, 0)}
+    size = {"size": (SIDE_PX, SIDE_PX), "num_frames": 3, "box": LEFT}
+    return session.animate(shown, "a robot in a forest", seed=SEED, **to, **size).images
+
+
 def inserted_subject():
     """A subject by random networks in a scene of the library, as into a photograph."""
     return random_subject("sd15", prompt="a robot on a beach at night", scene="beach")
@@ -368,6 +377,7 @@ def _named(group, draw, table):
 
 CASES = {
     **_named("mini", subject, SUBJECTS),
+    "mini: animation": animation,
     "mini: given mask": masked_subject,
     "mini: subject on a plain ground": found_subject,
     **_named("mini, two subjects", pair, PAIRS),

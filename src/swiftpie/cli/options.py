@@ -23,10 +23,10 @@ REQUIRED = inspect.Parameter.empty
 PANELS: Mapping[str, str] = {
     "Picture": """
             seed num_images size side size_px identity_guidance style_reference style_by
-            style_scale also subject keyword source_prompt prompt negative_prompt method
-            mode start rule variation by_name
+            style_scale also to_prompts num_frames subject keyword source_prompt prompt
+            negative_prompt method mode start rule variation by_name
         """,
-    "Place": "scene cutouts mask where detail_mask box boxes views flip tilt",
+    "Place": "scene cutouts mask where detail_mask box boxes to_boxes views to_views flip tilt",
     "Strength": "identity_scale detail_scale background_scale text_scale balance layers",
     "ChordEdit": "chord step_scale noise_samples",
     "Face": "face face_number encoder face_models judge judge_models",
@@ -36,7 +36,7 @@ PANELS: Mapping[str, str] = {
         """,
     "Computing": "device engine threads",
     "Output": """
-            out to file_format as_json force save_subject_mask save_region strip sheet
+            out to file_format fps as_json force save_subject_mask save_region strip sheet
             preview_mask
         """,
     "Cases": """

@@ -22,6 +22,7 @@ from swiftpie.library import Library, Named, log_named, subject_library
 from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import Point, Search
 from swiftpie.pipelines.advice import advice_on, advise
+from swiftpie.pipelines.animation import USUAL_FRAMES, AnimateRequest
 from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import find_region
 from swiftpie.pipelines.finding import Found, find_identity, with_place_found
@@ -484,6 +485,67 @@ class Session:
             size=size,
             **steering,
         )
+
+    def animate(
+        self,
+        subjects: Identity | Sequence[Subject],
+        prompt: str,
+        *,
+        to: str | Sequence[str] = (),
+        to_box: Box | None = None,
+        to_view: View | None = None,
+        num_frames: int = USUAL_FRAMES,
+        seed: int | None = None,
+        scene: Picture = "",
+        scales: Scales = USUAL,
+        box: Box | None = None,
+        view: View | None = None,
+        size: tuple[int, int] | None = None,
+        **steering: Unpack[DrawingSteering],
+    ) -> GenerationResult:
+        """Draw the frames of an animation, of one seed and of one place.
+
+        What does not change from the first frame to the last is equal in all of them, bit by bit.
+
+        Args:
+            subjects: As in `personalize`; none are needed if the prompt names no subject.
+            prompt: What the first frame shows.
+            to: What the last one shows: the prompt with another time, weather or season; several
+                are states on the way, evenly spaced.
+            to_box: Where the first subject is in the last frame; it moves there from `box`.
+            to_view: Yaw and pitch in degrees from which the first subject is seen in the end.
+            num_frames: 2 to `MAX_IMAGES`, the first and the last among them.
+            seed: Of all frames; random by default.
+            scene: As in `personalize`, but for `words`.
+            scales: As in `personalize`, like all other arguments.
+            box: Left, top, right and bottom in [0, 1] in the first frame.
+            view: Yaw and pitch in degrees in the first frame.
+            size: Width and height in pixels.
+            **steering: As in `personalize`.
+
+        Returns:
+            The frames as `images`; `save_animation` writes them.
+
+        Raises:
+            CapabilityError: The preset draws no animations.
+            InputError: The prompts differ in more than time, weather and season, nothing changes,
+                or a number is out of range.
+        """
+        steering["takes_named"] = True
+        request = AnimateRequest(
+            subjects=as_subjects(subjects, box=box, view=view),
+            prompt=prompt,
+            to=(to,) if isinstance(to, str) else tuple(to),
+            to_boxes=() if to_box is None else (to_box,),
+            to_views=() if to_view is None else (to_view,),
+            num_frames=num_frames,
+            seeds=seeds_from(seed, 1),
+            scene=read_scene(scene),
+            scales=scales,
+            size_px=_height_and_width(size),
+            **steering,
+        )
+        return self.draw(request)
 
     def face(
         self,

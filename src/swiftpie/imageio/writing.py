@@ -102,7 +102,7 @@ def encode_image(
     """
     file_format = format_of(suffix, name=name)
     pixels, profile, exif = image if isinstance(image, PictureData) else PictureData(image)
-    notes = _notes(metadata, file_format, exif=exif, name=name)
+    notes = picture_notes(metadata, file_format, exif=exif, name=name)
     if profile:
         notes["icc_profile"] = profile
     if isinstance(pixels, np.ndarray) and file_format in DEEP_FORMATS:
@@ -160,10 +160,14 @@ def format_of(suffix: str, *, name: str = "The picture") -> str:
     return file_format
 
 
-def _notes(
-    metadata: Mapping[str, str] | None, file_format: str, *, exif: bytes, name: str
+def picture_notes(
+    metadata: Mapping[str, str] | None,
+    file_format: str,
+    *,
+    exif: bytes = b"",
+    name: str = "The picture",
 ) -> dict[str, Any]:
-    # These are Pillow's arguments that store `metadata`, the mark of origin and EXIF data.
+    """Return Pillow's arguments that store `metadata`, the mark of origin and EXIF data."""
     if metadata is None:
         return {"exif": exif} if exif else {}
     text = json.dumps(dict(metadata), sort_keys=True)

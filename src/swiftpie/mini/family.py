@@ -24,6 +24,7 @@ from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, read_preset
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.library import subject_library
+from swiftpie.mini.animation import ANIMATE
 from swiftpie.mini.denoiser import TinyDenoiser, TinyInversion
 from swiftpie.mini.edit_reading import REPLACED, named_newcomer
 from swiftpie.mini.inpainting import REPAINT
@@ -68,6 +69,7 @@ TECHNIQUES = (
     Technique(EditRequest, prepare_relit, is_relit, is_by_formula=True),
     Technique(EditRequest, prepare_word_edit, follows_seed=follows_seed, is_by_formula=True),
     REPAINT,
+    ANIMATE,
 )
 """In the order in which they are tried."""
 

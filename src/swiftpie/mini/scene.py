@@ -116,14 +116,17 @@ def is_empty(components: Components, request: PersonalizeRequest) -> bool:
 
 def prepare_empty(components: Components, request: PersonalizeRequest, clock: Clock) -> Plan:
     """Prepare scenes without a subject."""
-    return Plan(request, partial(_draw_empty, components, request, clock))
+
+    def finish() -> GenerationResult:
+        return draw_empty(components, request, scene_rows(components, request), clock)
+
+    return Plan(request, finish)
 
 
-def _draw_empty(
-    components: Components, request: PersonalizeRequest, clock: Clock
+def draw_empty(
+    components: Components, request: PersonalizeRequest, rows: Sequence[SceneRow], clock: Clock
 ) -> GenerationResult:
-    """Draw scenes without a subject; the errors are those of `scene_rows`."""
-    rows = scene_rows(components, request)
+    """Return scenes without a subject, a picture a row."""
     pictures = torch.cat([row.finished(to_tensor(row.place)) for row in rows])
     size = picture_size(components, request)
     cells = components.cells_of(drawn_size(components, request))
@@ -154,15 +157,15 @@ def prepare_scene(components: Components, request: PersonalizeRequest, clock: Cl
     clock.lap("scene")
     boxes = tuple(zip(*(row.boxes for row in rows), strict=True))
     stands = partial(place_subjects, boxes=boxes if any(map(any, boxes)) else None)
-    words = _subjects_alone(components, request)
+    words = subjects_alone(components, request)
     start = prepare_subjects(components, words, clock, place=stands)
     subjects = tuple(subject.identity for subject in request.subjects)
     size = picture_size(components, request)
     plan = ScenePlan(request, size, rows, subjects, start.layouts, start.lights)
-    return Plan(words, partial(_finish, plan=plan, clock=clock), start)
+    return Plan(words, partial(finish_scene, plan=plan, clock=clock), start)
 
 
-def _subjects_alone(components: Components, request: PersonalizeRequest) -> PersonalizeRequest:
+def subjects_alone(components: Components, request: PersonalizeRequest) -> PersonalizeRequest:
     """Return the request for the drawing whose subjects come before the scene.
 
     What falls in the air is drawn later, over the whole picture, and so are arts. Large pictures
@@ -230,7 +233,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
 
 
 @torch.no_grad()
-def _finish(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> GenerationResult:
+def finish_scene(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> GenerationResult:
     """Return the pictures of `drawn` with their subjects before the scenes, behind the weather."""
     is_tensor = plan.request.output is Output.PIXELS
     images, masks = list(drawn.images), list(drawn.subject_masks)

@@ -115,9 +115,8 @@ def technique_for(components: Components, request: Request) -> Technique:
         if type(request) is technique.draws and technique.claims(components, request):
             return technique
     raise CapabilityError(
-        f"Preset {components.preset.name!r} draws no {type(request).__name__}; "
-        f"there are {', '.join(TECHNIQUES.names())}. Load "
-        "another preset, as 'mini', or install the distribution that offers one."
+        f"Preset {components.preset.name!r} has no technique that draws {type(request).__name__}. "
+        "Load another preset, such as 'mini', or install the distribution that offers one."
     )
 
 

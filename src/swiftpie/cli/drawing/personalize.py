@@ -114,9 +114,9 @@ def personalize(
     everyone += [read_source([text]) for text in also or []]
     if everyone:
         check_personalizes(known)
-    named = _named_in(prompts, everyone, known)
+    named = named_in(prompts, everyone, known)
     most = len(everyone) + max(map(len, named.values()))
-    places = _parse_boxes(boxes or [], most, is_needed=MaskSource.BOX in masks.values())
+    places = parse_boxes(boxes or [], most, is_needed=MaskSource.BOX in masks.values())
     read_by = _layers_of(layers or [], most)
     everyone = with_cutouts(everyone, cutouts)
     placed = list(zip(places, parse_views(views or [], most), read_by, strict=True))
@@ -124,7 +124,7 @@ def personalize(
     request |= {"size_px": size_px, "scene": scene, "scales": strengths, "seeds": seeds}
     requests = {
         words: PersonalizeRequest(
-            subjects=_placed([*everyone, *named[words]], placed),
+            subjects=placed_subjects([*everyone, *named[words]], placed),
             prompt=words,
             takes_named=True,
             **request,
@@ -158,7 +158,7 @@ def personalize(
         console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **facts)
 
 
-def _named_in(prompts: list[str], everyone: "list[Source]", preset: Preset) -> "ByName":
+def named_in(prompts: list[str], everyone: "list[Source]", preset: Preset) -> "ByName":
     """Return the subjects of the library that each prompt names besides the given ones."""
     from swiftpie.backbones.components import FAMILIES
 
@@ -167,7 +167,7 @@ def _named_in(prompts: list[str], everyone: "list[Source]", preset: Preset) -> "
     return {words: family.named_besides(words, preset, given=names) for words in prompts}
 
 
-def _placed(
+def placed_subjects(
     sources: "list[Source]", places: "list[tuple[Box | None, View | None, str]]"
 ) -> "tuple[Subject, ...]":
     """Return the subjects of a picture, each as `places` says in order."""
@@ -190,7 +190,8 @@ def _check_mask(target: Path | None, preset: Preset) -> None:
         )
 
 
-def _parse_boxes(boxes: list[str], count: int, *, is_needed: bool) -> "list[Box | None]":
+def parse_boxes(boxes: list[str], count: int, *, is_needed: bool = False) -> "list[Box | None]":
+    """Return the boxes of `count` subjects, None without one."""
     if is_needed and not boxes:
         raise ConfigError(
             "--mask box came without --box. The box is the region. "

@@ -1,0 +1,237 @@
+"""Subjects in motion before a place that stays: one prepared drawing whose rows are the frames.
+
+The scene network shows the place at each state, and frames in between are mixed of two. The
+denoiser draws every frame, by words, boxes and views that are interpolated. What does not change
+is equal in all frames, bit by bit.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from swiftpie.backbones.components import Components, Placement
+from swiftpie.errors import InputError
+from swiftpie.geometry.layout import Layout
+from swiftpie.masks import Box
+from swiftpie.mini.placing import picture_size, place_subjects
+from swiftpie.mini.relight import DRAWN_WEATHERS
+from swiftpie.mini.scene import (
+    ScenePlan,
+    SceneRow,
+    draw_empty,
+    drawn_size,
+    finish_scene,
+    has_scene,
+    is_empty,
+    scene_rows,
+    subjects_alone,
+)
+from swiftpie.mini.words import FILLERS, NIGHT, PREPOSITIONS, WEATHERS
+from swiftpie.pipelines.animation import AnimateRequest
+from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.draw import Plan, Technique
+from swiftpie.pipelines.request import PersonalizeRequest
+from swiftpie.pipelines.techniques.personalize import (
+    Place,
+    check_subjects,
+    prepare_subjects,
+    read_prompts,
+)
+from swiftpie.types import GenerationResult, TextCondition
+
+FALLING = {tuple(WEATHERS).index(name) for name in ("rain", "snowfall")}
+FALL_CELLS = 4  # of 32 a side, that rain and flakes fall from frame to frame
+
+Share = tuple[int, float]  # the state before a frame, and how far the frame is on to the next one
+
+
+def prepare_animation(components: Components, request: AnimateRequest, clock: Clock) -> Plan:
+    """Light the place of each state once, and prepare the subjects of all frames.
+
+    Raises:
+        InputError: The states differ in what cannot be drawn in between, or a subject moves from
+            no box.
+    """
+    states, shares = request.states, request.shares()
+    if not is_empty(components, states[0]):
+        check_subjects(components, request)
+    keys = [scene_rows(components, state)[0] for state in states]
+    for state, key in zip(states, keys, strict=True):
+        _check_between(states[0], keys[0], state, key)
+    # Of each frame, the place in its light behind the weather of the state before it and after it.
+    sides = [_rows(keys, shares, side) for side in ((0, 1) if _mixes(keys) else (0,))]
+    clock.lap("scene")
+
+    def finish(finished: Sequence[GenerationResult]) -> GenerationResult:
+        return _mixed(finished, request, shares)
+
+    if not request.subjects:
+        draw = partial(draw_empty, components, states[0])
+        return Plan(request, lambda: finish([draw(rows, clock) for rows in sides]))
+    words, stands = _subjects(components, request, states, shares, keys[0])
+    start = prepare_subjects(components, words, clock, place=stands)
+    size = picture_size(components, states[0])
+    shown = tuple(subject.identity for subject in request.subjects)
+    plans = [ScenePlan(states[0], size, rows, shown, start.layouts, start.lights) for rows in sides]
+    return Plan(
+        words, lambda drawn: finish([finish_scene(drawn, plan, clock) for plan in plans]), start
+    )
+
+
+def _check_between(
+    start: PersonalizeRequest, first: SceneRow, state: PersonalizeRequest, key: SceneRow
+) -> None:
+    """Refuse a state that differs from the first one in more than time, weather and season."""
+    own, other = first.reading, key.reading
+    same = (own.rendition, _content(own.unset)) == (other.rendition, _content(other.unset))
+    if first.name != key.name or not same:
+        raise InputError(
+            f"The frames go from {start.prompt!r} to {state.prompt!r}, and only time, weather and "
+            "season are drawn in between. Name the same subject and the same place in both."
+        )
+
+
+def _content(tokens: Sequence[str]) -> set[str]:
+    return {*tokens} - FILLERS - PREPOSITIONS
+
+
+def _mixes(keys: Sequence[SceneRow]) -> bool:
+    """Whether what is drawn over pictures differs between states."""
+    settings = [key.reading.shown_setting for key in keys]
+    drawn = {
+        (setting.time == NIGHT, setting.weather in DRAWN_WEATHERS and setting[:2])
+        for setting in settings
+    }
+    return len(drawn) > 1
+
+
+def _rows(keys: Sequence[SceneRow], shares: Sequence[Share], side: int) -> tuple[SceneRow, ...]:
+    """Return the scene of each frame behind the weather of the state before it, or after it."""
+    rows = []
+    for number, (state, share) in enumerate(shares):
+        before, after = keys[state], keys[state + (share > 0)]
+        own, noise = (before, after)[side], before.noise
+        falls = {row.reading.shown_setting.weather for row in (before, after)} & FALLING
+        if falls and own.reading.rendition is None:  # whose strokes follow the noise as well
+            noise = noise.roll(FALL_CELLS * number, dims=2)
+        place = _between(before.place, after.place, share)
+        rows.append(own._replace(place=place, noise=noise))
+    return tuple(rows)
+
+
+def _between(before: Image.Image, after: Image.Image, share: float) -> Image.Image:
+    return Image.blend(before, after, share) if share else before
+
+
+def _mixed(
+    finished: Sequence[GenerationResult], request: AnimateRequest, shares: Sequence[Share]
+) -> GenerationResult:
+    """Return the frames, between those behind the weather before them and after them."""
+    first, last = finished[0], finished[-1]
+    images = tuple(
+        _between(before, after, share)
+        for before, after, (_, share) in zip(first.images, last.images, shares, strict=True)
+    )
+    origin = {**last.origin, "to": "; ".join(request.to), "frames": str(len(images))}
+    return replace(last, images=images, seeds=request.seeds, origin=origin)
+
+
+def _subjects(
+    components: Components,
+    request: AnimateRequest,
+    states: Sequence[PersonalizeRequest],
+    shares: Sequence[Share],
+    key: SceneRow,
+) -> tuple[PersonalizeRequest, Place]:
+    """Return the drawing of the subjects in all frames, and what places them."""
+    alone = [subjects_alone(components, state) for state in states]
+    prompts = tuple(str(words.prompt) for words in alone)
+    text = _text_between(read_prompts(components, prompts, rows=len(prompts)), shares)
+    boxes = _boxes(request, key.boxes)
+    still = replace(
+        alone[0],
+        seeds=request.seeds * len(shares),
+        subjects=tuple(
+            replace(subject, box=None if row and row[0] else subject.box)
+            for subject, row in zip(request.subjects, boxes, strict=True)
+        ),
+    )
+
+    def stand(
+        components: Components, _: PersonalizeRequest, noise: Tensor, text: TextCondition
+    ) -> Placement:
+        place = partial(place_subjects, components, still, noise)
+        rows = boxes if any(map(any, boxes)) else None
+        first = read_prompts(components, still.prompt, rows=len(noise))  # where words place them
+        placed = place(first, boxes=rows)
+        layouts = [_turned(layout, request, number) for number, layout in enumerate(placed.layouts)]
+        return Placement(placed.subjects, layouts, place(text, boxes=rows).lights)
+
+    return replace(still, prompt=text), stand
+
+
+def _text_between(text: TextCondition, shares: Sequence[Share]) -> TextCondition:
+    """Return the words of each frame, between those of the states."""
+    last = len(text.pooled) - 1
+    before = torch.tensor([state for state, _ in shares])
+    after = (before + 1).clamp_max(last)
+    share = text.pooled.new_tensor([share for _, share in shares])[:, None]
+    states, mask, pooled = text
+    read = torch.where(share > 0, torch.maximum(mask[before], mask[after]), mask[before])
+    return TextCondition(
+        torch.lerp(states[before], states[after], share[..., None]),
+        read,
+        torch.lerp(pooled[before], pooled[after], share),
+    )
+
+
+def _boxes(request: AnimateRequest, found: Sequence[Box | None]) -> list[list[Box | None]]:
+    """Return the box of each subject in each frame; None where the layout predictor places it."""
+    rows: list[list[Box | None]] = []
+    count = request.num_frames
+    for number, subject in enumerate(request.subjects):
+        start = subject.box or found[number]
+        if number >= len(request.to_boxes):
+            rows.append([start] * count)
+            continue
+        if start is None:
+            raise InputError(
+                "A last box came for a subject whose first one is not known: only on the ground of "
+                "a photograph of the library the subject stands by itself. Give its first box."
+            )
+        rows.append([*map(partial(_moved, start, request.to_boxes[number]), _ramp(count))])
+    return rows
+
+
+def _moved(start: Box, end: Box, share: float) -> Box:
+    left, top, right, bottom = (
+        (1 - share) * a + share * b for a, b in zip(start, end, strict=True)
+    )
+    return left, top, right, bottom
+
+
+def _turned(layout: Layout, request: AnimateRequest, number: int) -> Layout:
+    """Return the rows of a layout turned on to the last view of a subject."""
+    if number >= len(request.to_views):
+        return layout
+    first, last = request.subjects[number].view or (0.0, 0.0), request.to_views[number]
+    mirror = -1 if request.flip else 1  # as `upright` turns yaw
+    ways = zip((mirror, 1), first, last, strict=True)
+    change = layout.pose.new_tensor([sign * math.radians(b - a) for sign, a, b in ways])
+    share = layout.pose.new_tensor(_ramp(request.num_frames))[:, None]
+    pose = layout.pose.expand(len(share), -1)
+    return layout._replace(pose=torch.cat([pose[:, :2] + share * change, pose[:, 2:]], dim=1))
+
+
+def _ramp(count: int) -> list[float]:
+    return [number / (count - 1) for number in range(count)]
+
+
+ANIMATE = Technique(
+    AnimateRequest, prepare_animation, has_scene, draws_by_seed=True, drawn_size=drawn_size
+)

@@ -1,0 +1,123 @@
+"""Requests for animations: one subject in one place, from one state to others.
+
+Loads no tensor library, so that the command line reads the options without one.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Annotated
+
+from swiftpie.config import Option
+from swiftpie.errors import InputError
+from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, View, check_view
+from swiftpie.pipelines.settings import MaskSource
+from swiftpie.validation import MAX_IMAGES, Box, check_box, check_prompts
+
+USUAL_FRAMES = 16
+USUAL_FPS = 8.0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AnimateRequest(PersonalizeRequest):
+    """Subjects in motion: the frames from the state of the request to later ones, of one seed.
+
+    The later prompts differ in time, weather and season alone. Boxes and views move in a straight
+    line from those of the subjects.
+    """
+
+    to: Annotated[
+        tuple[str, ...],  # evenly spaced in time; none: the prompt of the first frame holds
+        Option(
+            "What the last frame shows: the prompt with another time, weather or season. Repeat it "
+            "for states on the way, evenly spaced.",
+            "PROMPT",
+            flags=("--to",),
+            kind=str,
+        ),
+    ] = ()
+    to_boxes: Annotated[
+        tuple[Box, ...],  # of the first subjects; the others stay
+        Option(
+            "Where the subject is in the last frame, as by --box. With several subjects, one each.",
+            "L,T,R,B",
+            flags=("--to-box",),
+            kind=str,
+        ),
+    ] = ()
+    to_views: Annotated[
+        tuple[View, ...],  # likewise
+        Option(
+            "How the subject is turned in the last frame, as by --view. With several subjects, one "
+            "each.",
+            "YAW,PITCH",
+            flags=("--to-view",),
+            kind=str,
+        ),
+    ] = ()
+    num_frames: Annotated[
+        int, Option("Frames, the first and the last among them.", least=2, most=MAX_IMAGES)
+    ] = USUAL_FRAMES
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_prompts(*self.to)
+        if not 2 <= self.num_frames <= MAX_IMAGES:
+            raise InputError(
+                f"`num_frames={self.num_frames}` is out of range; it must lie between 2 and "
+                f"{MAX_IMAGES}."
+            )
+        if len(self.seeds) != 1 or not isinstance(self.prompt, str):
+            raise InputError(
+                f"{len(self.seeds)} seeds came for an animation, all of whose frames have one seed "
+                "and one first prompt, as text. Give one of each."
+            )
+        if self.output is not Output.PIL or self.noise is not None:
+            raise InputError(
+                "Noise, or another output than pictures, came for an animation, which is drawn by "
+                "its seed as pictures. Leave it out."
+            )
+        self._check_stays()
+        self._check_ends()
+
+    def _check_stays(self) -> None:
+        """Refuse places and regions that cannot stay while something moves."""
+        if self.scene == WORDS_ALONE:
+            raise InputError(
+                f"scene={WORDS_ALONE!r} draws the place anew in each frame, so it would flicker. "
+                "Leave it out, or give a photograph or the name of a scene."
+            )
+        if self.to_boxes and MaskSource.BOX in (self.mask, self.detail_mask):
+            raise InputError(
+                "The mask 'box' came with a box that moves, and a region stays where it is. Leave "
+                "one of the two out."
+            )
+
+    def _check_ends(self) -> None:
+        """Refuse ends that are out of range, none at all, or more than there are subjects."""
+        if not (self.to or self.to_boxes or self.to_views):
+            raise InputError(
+                "Nothing changes from the first frame to the last. Give the prompt of the last "
+                "one by `to=`, or a last box or view."
+            )
+        for name, ends in (("to_box", self.to_boxes), ("to_view", self.to_views)):
+            if len(ends) > len(self.subjects) and not self.takes_named:
+                raise InputError(
+                    f"`{name}=` came {len(ends)} times for {len(self.subjects)} subjects. Give at "
+                    "most one each."
+                )
+        for box in self.to_boxes:
+            check_box(box)
+        for view in self.to_views:
+            check_view(view)
+
+    @property
+    def states(self) -> tuple[PersonalizeRequest, ...]:
+        """The pictures between which the frames are, all with the first boxes and views."""
+        own = {each.name: getattr(self, each.name) for each in fields(PersonalizeRequest)}
+        first = PersonalizeRequest(**own)
+        return (first, *(replace(first, prompt=prompt) for prompt in self.to))
+
+    def shares(self) -> list[tuple[int, float]]:
+        """Return of each frame the state before it, and the share of the way to the next one."""
+        last, count = len(self.to), self.num_frames - 1
+        ways = [divmod(index * last, count) for index in range(self.num_frames)]
+        return [(state, rest / count) for state, rest in ways]
