@@ -1,5 +1,3 @@
-"""Settings can be overridden, written and read back."""
-
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum

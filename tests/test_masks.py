@@ -1,5 +1,3 @@
-"""Masks are read, drawn, resized and compared, and say so where they cannot be."""
-
 import pytest
 import torch
 from PIL import Image, ImageChops, ImageFilter

@@ -1,5 +1,3 @@
-"""One compiled graph serves every call: scales, subjects' features, places, prompts and seeds."""
-
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter, CompileCounterWithBackend

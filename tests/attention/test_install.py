@@ -1,5 +1,3 @@
-"""Installing, silencing and removing the processors."""
-
 import torch
 
 from swiftpie.attention.condition import silent_condition

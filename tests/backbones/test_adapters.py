@@ -1,5 +1,3 @@
-"""FaceID adapters through the one way of loading: versions, LoRA, pickles, and what is refused."""
-
 import pytest
 import torch
 

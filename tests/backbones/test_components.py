@@ -1,5 +1,3 @@
-"""Loading: what is refused, and that nothing is unpickled."""
-
 import pickle
 import shutil
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""Files of a repository: chosen by the list, fetched, compared; and the ways that can fail."""
-
 import random
 import shutil
 from types import SimpleNamespace

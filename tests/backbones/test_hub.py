@@ -1,5 +1,3 @@
-"""How parts of repositories are called."""
-
 import pytest
 
 from swiftpie.backbones.hub import Host, RepoReference, parse_reference

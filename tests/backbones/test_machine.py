@@ -1,5 +1,3 @@
-"""How much memory is free, by the system, a container and limits."""
-
 import pytest
 import torch
 

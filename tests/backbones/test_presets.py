@@ -1,5 +1,3 @@
-"""Presets say what their authors' instructions say."""
-
 import pytest
 from diffusers import DDIMScheduler, LCMScheduler, TCDScheduler
 

@@ -1,5 +1,3 @@
-"""What does not fit even with networks in turns is said before it is loaded."""
-
 import pytest
 import torch
 from diffusers import Flux2Transformer2DModel, UNet2DConditionModel

@@ -1,5 +1,3 @@
-"""Recipes say what their publishers advise, and choices go before them."""
-
 import pytest
 
 import swiftpie

@@ -1,5 +1,3 @@
-"""A preset by its public name, from the cache that hub downloads leave, without a network."""
-
 import shutil
 from pathlib import Path
 

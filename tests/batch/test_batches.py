@@ -1,5 +1,3 @@
-"""Passes are formed of all jobs, and a folder tells what it was begun with."""
-
 import pytest
 
 from swiftpie.batch.folder import PLAN, differences, manifest_of, read_manifest, write_manifest

@@ -1,5 +1,3 @@
-"""What one process draws: files that people and programs can read, or a reason."""
-
 import shutil
 
 import numpy as np

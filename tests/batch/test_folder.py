@@ -1,5 +1,3 @@
-"""Every job has one line, whatever happens to the process that writes it."""
-
 import json
 import resource
 from contextlib import contextmanager

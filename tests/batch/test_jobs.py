@@ -1,5 +1,3 @@
-"""Jobs are made of what people wrote, and all that can be wrong with them shows at once."""
-
 import os
 
 import pytest

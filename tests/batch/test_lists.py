@@ -1,5 +1,3 @@
-"""Lists are read as people write them; errors name the line."""
-
 import os
 
 import pytest

@@ -1,5 +1,3 @@
-"""A run is drawn once, by however many processes, and goes on where it was interrupted."""
-
 import json
 import multiprocessing
 import os

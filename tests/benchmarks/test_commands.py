@@ -1,5 +1,3 @@
-"""Every command of benchmarks starts; mypy does not follow what it borrows from tests."""
-
 import importlib
 import pkgutil
 

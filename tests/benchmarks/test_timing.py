@@ -1,5 +1,3 @@
-"""Benchmarks take turns fairly, and their figures are what they are called."""
-
 import pytest
 import torch
 

@@ -1,5 +1,3 @@
-"""`swiftpie batch` draws what single commands draw, and tells how each job ended."""
-
 import json
 
 import pytest

@@ -1,5 +1,3 @@
-"""The smaller commands do what their help says."""
-
 import json
 import os
 import subprocess

@@ -1,5 +1,3 @@
-"""`--cutout`: how a subject is cut out of its picture."""
-
 import json
 
 import numpy as np

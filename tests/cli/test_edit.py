@@ -1,5 +1,3 @@
-"""`swiftpie edit` writes what was asked for, and refuses what cannot work before it loads."""
-
 import json
 from dataclasses import replace
 from random import Random

@@ -1,5 +1,3 @@
-"""`--engine` makes commands quicker, and `swiftpie engine` tells what it knows."""
-
 import json
 
 from swiftpie.engine.transforms import TRANSFORMS

@@ -1,5 +1,3 @@
-"""Every way to go wrong ends with one red line, the promised exit code and no file."""
-
 import errno
 import io
 import os

@@ -1,5 +1,3 @@
-"""A public photograph of a person through all of `swiftpie face`, with tiny models."""
-
 import json
 
 import numpy as np

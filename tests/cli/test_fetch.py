@@ -1,5 +1,3 @@
-"""`swiftpie fetch`, and the questions of other commands before they fetch."""
-
 import json
 import os
 import pty

@@ -1,5 +1,3 @@
-"""`swiftpie insert`, `remove` and `replace` write what was asked for, and keep all else."""
-
 import json
 from random import Random
 

@@ -1,5 +1,3 @@
-"""Subjects by name on the command line."""
-
 import json
 
 from swiftpie.library import CREDIT, subject_library

@@ -1,5 +1,3 @@
-"""The process of the command line, and commands of other distributions."""
-
 import os
 import subprocess
 import sys

@@ -1,5 +1,3 @@
-"""Options come from the fields of values, and mean the same everywhere."""
-
 import logging
 from dataclasses import dataclass
 from typing import Annotated

@@ -1,5 +1,3 @@
-"""`swiftpie personalize` draws what it was asked for and says how."""
-
 import json
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""`swiftpie personalize` with Stable Diffusion weights from folders."""
-
 import json
 
 import pytest

@@ -1,5 +1,3 @@
-"""`swiftpie tune` from pictures to a file."""
-
 import json
 
 import pytest

@@ -1,5 +1,3 @@
-"""What the nodes give is what the library gives, in ComfyUI's kinds of pictures."""
-
 import asyncio
 import gc
 import json

@@ -1,5 +1,3 @@
-"""Stable Diffusion models with an adapter are saved, loaded, shared and drawn with, tiny ones."""
-
 from dataclasses import replace
 
 import numpy as np

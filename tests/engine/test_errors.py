@@ -1,5 +1,3 @@
-"""What sessions and engines refuse: a call, its error, and a word that the message has."""
-
 import copy
 from dataclasses import replace
 

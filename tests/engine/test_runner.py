@@ -1,5 +1,3 @@
-"""The cache keeps what fits and computes once, and layers are reported while they run."""
-
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor

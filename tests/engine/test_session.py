@@ -1,5 +1,3 @@
-"""One session serves many threads at once, remembers what it encoded, and no call feels another."""
-
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace

@@ -1,5 +1,3 @@
-"""`Session.face` draws the person of a photograph."""
-
 from contextlib import contextmanager
 from dataclasses import replace
 

@@ -1,5 +1,3 @@
-"""Subjects that a sentence names come from the library."""
-
 import logging
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Calls go through the files that are listed, and the page about them lists them in order."""
-
 import re
 
 import pytest

@@ -1,5 +1,3 @@
-"""Where an edit finds the face of a photograph."""
-
 import numpy as np
 import pytest
 from PIL import Image

@@ -1,5 +1,3 @@
-"""A short run of what `python -m tests.fuzz` does for as long as one likes."""
-
 import itertools
 from contextlib import suppress
 

@@ -1,5 +1,3 @@
-"""Subjects stand on the ground of photographed places, at their usual size there."""
-
 from itertools import product
 
 import pytest

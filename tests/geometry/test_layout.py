@@ -1,5 +1,3 @@
-"""Subjects keep their shape and their footing in pictures of any shape."""
-
 import math
 
 import pytest

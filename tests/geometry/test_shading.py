@@ -1,5 +1,3 @@
-"""Light on subjects: what one light does to them is undone, and done again from elsewhere."""
-
 import math
 
 import pytest

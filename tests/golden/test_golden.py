@@ -1,5 +1,3 @@
-"""Pictures with fixed seeds look as they did when their thumbnails were stored."""
-
 import functools
 
 import pytest

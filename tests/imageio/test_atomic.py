@@ -1,5 +1,3 @@
-"""A write happens fully or not at all."""
-
 import errno
 import multiprocessing
 import os

@@ -1,5 +1,3 @@
-"""Hostile and odd pictures are refused or made plain."""
-
 import io
 import itertools
 import struct

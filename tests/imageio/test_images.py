@@ -1,5 +1,3 @@
-"""Pixels keep their values, the reference frame its promise, and saved files their origin."""
-
 import io
 
 import pytest

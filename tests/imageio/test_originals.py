@@ -1,5 +1,3 @@
-"""An edit keeps what its file holds, and warns of what it cannot keep."""
-
 import io
 
 import numpy as np

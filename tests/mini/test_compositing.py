@@ -1,5 +1,3 @@
-"""How drawings become parts of photographs: tone, light, shadow, grain and sharpness."""
-
 import numpy as np
 import pytest
 import torch

@@ -1,5 +1,3 @@
-"""What the two prompts of an edit say together."""
-
 import pytest
 
 from swiftpie.mini.edit_reading import Cast, read_change, read_edit

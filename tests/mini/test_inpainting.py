@@ -1,5 +1,3 @@
-"""Drawing into a photograph with a model that knows places: what stays is one more subject."""
-
 from dataclasses import replace
 
 import pytest

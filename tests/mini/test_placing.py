@@ -1,5 +1,3 @@
-"""The light reader: what it finds before it is trained, and where it is."""
-
 import pytest
 import torch
 

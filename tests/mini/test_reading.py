@@ -1,5 +1,3 @@
-"""What prompts say, in the grammar that mini was taught."""
-
 import pytest
 
 from swiftpie.backbones.presets import PRESETS

@@ -1,5 +1,3 @@
-"""Photographs at another time, in other weather and season, at their own size."""
-
 import numpy as np
 import pytest
 import torch

@@ -1,5 +1,3 @@
-"""Subjects in scenes: the place as given, in the prompt's light, with the subjects in it."""
-
 from dataclasses import replace
 from importlib.resources import as_file, files
 from types import SimpleNamespace

@@ -1,5 +1,3 @@
-"""The scene network: a place of any size, from a reference or from words."""
-
 import pytest
 import torch
 

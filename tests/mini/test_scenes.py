@@ -1,5 +1,3 @@
-"""Scenes by name."""
-
 import re
 
 import pytest

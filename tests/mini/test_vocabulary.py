@@ -1,5 +1,3 @@
-"""Words that were taught, and names, which pictures explain."""
-
 import pytest
 
 from swiftpie.mini.vocabulary import Vocabulary

@@ -1,5 +1,3 @@
-"""Rain, snowfall and fog over pictures of any shape."""
-
 import pytest
 import torch
 

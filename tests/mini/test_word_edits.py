@@ -1,5 +1,3 @@
-"""Edits of a picture's own subject: what changes, what stays, and what was announced."""
-
 from dataclasses import replace
 from typing import NamedTuple
 

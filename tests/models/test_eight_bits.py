@@ -1,5 +1,3 @@
-"""Networks in eight bits a weight come back within half a level, and are written again alike."""
-
 import pytest
 import torch
 from safetensors.torch import load_file, save_file

@@ -1,5 +1,3 @@
-"""Where subjects stand on the estimated ground of photographs."""
-
 import pytest
 import torch
 

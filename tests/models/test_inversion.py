@@ -1,5 +1,3 @@
-"""The small inversion network: its size, what its channels mean, and how it is stored."""
-
 import pytest
 import torch
 

@@ -1,5 +1,3 @@
-"""The network of `swiftpie fetch cutout`, by its graph with weights of our own."""
-
 import pytest
 from PIL import Image
 

@@ -1,5 +1,3 @@
-"""A guess of the subject becomes its outline where colours tell."""
-
 import numpy as np
 from PIL import Image
 

@@ -1,5 +1,3 @@
-"""Projectors: which family a file holds, and what is refused."""
-
 import itertools
 
 import pytest

@@ -1,5 +1,3 @@
-"""Face encoders: what they read, and what they do without."""
-
 import pytest
 import torch
 from torch.nn import functional as F

@@ -1,5 +1,3 @@
-"""Agreement with other implementations; `make parity` prints the numbers."""
-
 import pytest
 
 from tests.parity import attention, fastface, invariants, report

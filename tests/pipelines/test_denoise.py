@@ -1,5 +1,3 @@
-"""The one loop with guidance and reshaped maps, on the embedded model in several steps."""
-
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 

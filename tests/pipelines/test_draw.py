@@ -1,5 +1,3 @@
-"""A request says everything; how it is spelled changes nothing."""
-
 from dataclasses import replace
 
 import pytest

@@ -1,5 +1,3 @@
-"""Pictures of any shape on the canvas that the networks see, and back."""
-
 import numpy as np
 import pytest
 import torch

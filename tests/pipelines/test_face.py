@@ -1,5 +1,3 @@
-"""Identities of faces: what they are made of, and what is refused."""
-
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 

@@ -1,5 +1,3 @@
-"""A face in an edit of either method: where the photograph has one, and nowhere else."""
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""What fills the place of something that went: tone, edges and texture of what is around."""
-
 import pytest
 import torch
 

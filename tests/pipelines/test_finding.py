@@ -1,5 +1,3 @@
-"""One reference finds its subject in another picture, beside others; strangers are not found."""
-
 import pytest
 from PIL import Image
 

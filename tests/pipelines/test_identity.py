@@ -1,5 +1,3 @@
-"""Identities: encoding, files, and what is refused."""
-
 import json
 import os
 from dataclasses import replace

@@ -1,5 +1,3 @@
-"""What cannot change a picture is said, and what can is drawn in silence."""
-
 import pytest
 from PIL import Image
 

@@ -1,5 +1,3 @@
-"""Large regions in tiles: how many, what they keep, and that they meet without a step."""
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""The command line is a promise; changing it takes a deliberate step."""
-
 from tests.policy.cli_options import STORED, describe_cli
 
 HOW = "If the change is wanted, run: python -m tests.policy.update_cli_options"

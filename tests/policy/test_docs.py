@@ -1,5 +1,3 @@
-"""What the README, the pages and the examples say works as they say it."""
-
 import ast
 import math
 import re

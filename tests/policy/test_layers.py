@@ -1,5 +1,3 @@
-"""Imports obey the contracts in pyproject.toml."""
-
 import os
 import re
 import subprocess

@@ -1,5 +1,3 @@
-"""Importing the package is quick and does nothing besides."""
-
 import json
 import os
 import subprocess

@@ -1,5 +1,3 @@
-"""What `make` fetches, and what it says before: seen with a Python that only notes its calls."""
-
 import os
 import shutil
 import subprocess

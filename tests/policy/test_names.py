@@ -1,5 +1,3 @@
-"""Words and calls that the project does without."""
-
 import ast
 import re
 

@@ -1,5 +1,3 @@
-"""What `import swiftpie` offers resolves, is sorted, and is known to type checkers and readers."""
-
 import ast
 import importlib
 import inspect

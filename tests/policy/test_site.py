@@ -1,5 +1,3 @@
-"""The site has every page and every model, and a link that leads nowhere stops its build."""
-
 import importlib.util
 import tomllib
 

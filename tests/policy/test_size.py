@@ -1,5 +1,3 @@
-"""The repository stays small enough to travel to a machine that takes 64 MiB."""
-
 import subprocess
 
 import pytest

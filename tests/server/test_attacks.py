@@ -1,5 +1,3 @@
-"""Attacks over HTTP and bare sockets, and that all of them are refused."""
-
 import asyncio
 import base64
 import itertools

@@ -1,5 +1,3 @@
-"""`swiftpie serve` as a process: it says where it is, refuses what is unsafe, and drains."""
-
 import http.client
 import json
 import os

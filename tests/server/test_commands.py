@@ -1,5 +1,3 @@
-"""Commands are values: another process that reads them makes the same, errors too."""
-
 import asyncio
 import pickle
 from functools import partial

@@ -1,5 +1,3 @@
-"""Pictures of strangers: whatever they are, the server's own process stays as it was."""
-
 import asyncio
 import gc
 import io

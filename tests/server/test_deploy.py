@@ -1,5 +1,3 @@
-"""The files of deploy/ speak of options, routes, ports and times as the server has them."""
-
 import pytest
 import yaml
 

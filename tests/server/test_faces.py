@@ -1,5 +1,3 @@
-"""People by their faces over HTTP: uploaded once, drawn, put into photographs, or refused."""
-
 import io
 import json
 

@@ -1,5 +1,3 @@
-"""Forms: which parts are read by which names, and that nothing that came is dropped."""
-
 import json
 import time
 

@@ -1,5 +1,3 @@
-"""What is refused before any route sees it: other sites, other names, no token, too much."""
-
 import asyncio
 import socket
 import time

@@ -1,5 +1,3 @@
-"""Subjects that are kept: whose they are, how they are shown again, and what finds none."""
-
 import io
 import threading
 from dataclasses import replace

@@ -1,5 +1,3 @@
-"""The queue: order, fairness, deadlines, and that no picture is drawn whose caller has left."""
-
 import asyncio
 from contextlib import suppress
 

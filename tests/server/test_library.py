@@ -1,5 +1,3 @@
-"""Subjects by name over HTTP."""
-
 import base64
 import json
 from urllib.parse import quote

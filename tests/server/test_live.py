@@ -1,5 +1,3 @@
-"""Live drawing: the newest request counts."""
-
 import io
 import json
 import socket

@@ -1,5 +1,3 @@
-"""Requests as LibreChat, Open WebUI and scripts for OpenAI send them."""
-
 import base64
 import io
 import urllib.request

@@ -1,5 +1,3 @@
-"""What a server prepares at its start, so that no later request costs a compilation."""
-
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace

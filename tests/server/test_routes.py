@@ -1,6 +1,3 @@
-"""The description of all routes."""
-
-
 def test_every_answer_is_described(server):
     schema = server.ask("GET", "/openapi.json").json
     parts = schema["components"]["schemas"]

@@ -1,5 +1,3 @@
-"""Identities in a folder that servers share: who finds them, and what a damaged store can do."""
-
 import asyncio
 import hashlib
 import json

@@ -1,5 +1,3 @@
-"""Every place looks as it did when its thumbnails were stored."""
-
 from pathlib import Path
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Edited pictures: what each change leaves alone, and where it is visible."""
-
 from dataclasses import replace
 
 import pytest

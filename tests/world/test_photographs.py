@@ -1,5 +1,3 @@
-"""Subjects in photographs and on drawn grounds: seeds, light, bystanders and gaps."""
-
 from random import Random
 
 import pytest

@@ -1,5 +1,3 @@
-"""Layouts follow from noise and show the view, pose and side that a spec names."""
-
 import math
 from dataclasses import replace
 

@@ -1,5 +1,3 @@
-"""Batches of the world: pictures show what captions say, and all of it follows from noise."""
-
 import hashlib
 from random import Random
 

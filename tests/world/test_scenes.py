@@ -1,5 +1,3 @@
-"""Places of scenes: they are drawn like those of the world, which they leave as they are."""
-
 import hashlib
 
 import pytest

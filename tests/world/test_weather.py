@@ -1,5 +1,3 @@
-"""The library draws the world's weather, and knows its settings by the same numbers."""
-
 import pytest
 import torch
 

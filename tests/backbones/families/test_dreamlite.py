@@ -1,5 +1,3 @@
-"""DreamLite, tiny and random: references, regions, edits, folders, engines."""
-
 import re
 
 import numpy as np

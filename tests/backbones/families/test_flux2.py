@@ -1,5 +1,3 @@
-"""FLUX.2 [klein], tiny and random: reference tokens, their regions, edits, folders, sizes."""
-
 from dataclasses import replace
 
 import pytest

@@ -1,5 +1,3 @@
-"""SANA-Sprint, tiny and random: pictures from words, edits, folders, what it refuses."""
-
 import inspect
 import math
 from functools import partial

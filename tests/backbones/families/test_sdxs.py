@@ -1,5 +1,3 @@
-"""SDXS, tiny and random: its denoiser alone reads references, in memory and in folders."""
-
 import numpy as np
 import pytest
 

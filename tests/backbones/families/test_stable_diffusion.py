@@ -1,5 +1,3 @@
-"""Stable Diffusion presets, tiny and random: what is loaded, what is refused, what they draw."""
-
 import shutil
 from dataclasses import replace
 

@@ -1,5 +1,3 @@
-"""Our own adapter file: a round trip, and refusal of everything else."""
-
 import functools
 import json
 import shutil

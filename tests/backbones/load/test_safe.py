@@ -1,5 +1,3 @@
-"""Reading untrusted files: plain tensors come out, or an error; code never runs."""
-
 import json
 import os
 import pickle

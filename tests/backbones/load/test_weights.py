@@ -1,5 +1,3 @@
-"""Weights that were read are those of the file, and the file may then change."""
-
 import shutil
 from importlib.resources import as_file, files
 

@@ -1,5 +1,3 @@
-"""Exported graphs are on disk whole or not at all, and never more of them than fit."""
-
 import logging
 import os
 

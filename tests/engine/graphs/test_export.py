@@ -1,5 +1,3 @@
-"""Exported graphs draw what the networks draw, also without SwiftPie and PyTorch."""
-
 import subprocess
 import sys
 import sysconfig

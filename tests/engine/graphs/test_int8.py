@@ -1,5 +1,3 @@
-"""What is done to graphs around their quantisation by NNCF."""
-
 import os
 import subprocess
 import sys

@@ -1,5 +1,3 @@
-"""OpenVINO is imported late, reports nothing, and has the cores to itself."""
-
 import importlib
 import importlib.util
 import logging

@@ -1,5 +1,3 @@
-"""Graphs of what decides by what it sees."""
-
 import numpy as np
 import onnxruntime
 import pytest

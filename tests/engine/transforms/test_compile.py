@@ -1,5 +1,3 @@
-"""One graph draws every identity, prompt, seed, scale and step; only other sizes need others."""
-
 from importlib.resources import files
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Networks that take turns draw what they draw together."""
-
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial

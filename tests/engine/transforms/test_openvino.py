@@ -1,5 +1,3 @@
-"""Networks in OpenVINO say what they say in torch, and are exported once."""
-
 import copy
 import logging
 import platform

@@ -1,5 +1,3 @@
-"""Transforms by name: known or refused early, and applied in the order that works."""
-
 import pytest
 
 from swiftpie.engine.transforms import TRANSFORMS, Phase, Transform, choose, transform

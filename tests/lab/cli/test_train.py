@@ -1,5 +1,3 @@
-"""`swiftpie train` keeps old runs, trains stages in order, and tells how long it will take."""
-
 import pytest
 
 from swiftpie.errors import ConfigError

@@ -1,5 +1,3 @@
-"""Downloaded parts of Open Images become folders of subjects."""
-
 import json
 
 from swiftpie_lab.data.open_images import instances, write_instance

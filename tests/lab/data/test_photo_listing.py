@@ -1,5 +1,3 @@
-"""Folders of photos are listed by subject, with the captions that lie beside them."""
-
 from swiftpie_lab.data.photo_listing import MAX_TEXT_BYTES, caption_of, list_folder, words_of
 from tests.lab.data.photos import make_folder, photo
 

@@ -1,5 +1,3 @@
-"""Batches of photos follow from their number; references differ from what they show."""
-
 import shutil
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-"""Finished pictures of other programs in the place of SwiftPie's own."""
-
 from importlib.resources import files
 
 import pytest

@@ -1,5 +1,3 @@
-"""The loop: resuming, limits, averages, and loud failure."""
-
 import json
 import os
 import signal

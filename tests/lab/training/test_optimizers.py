@@ -1,5 +1,3 @@
-"""Every trained parameter has one group, and a group the optimizers that suit it."""
-
 import pytest
 import torch
 from torch import nn

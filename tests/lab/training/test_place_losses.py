@@ -1,5 +1,3 @@
-"""Losses of places, lights and masks: what they are for known errors, and that signs are alike."""
-
 import math
 
 import pytest

@@ -1,5 +1,3 @@
-"""Training states fit the networks that they were saved from, also those of earlier versions."""
-
 import json
 
 import pytest

@@ -1,5 +1,3 @@
-"""Packed graphs compute what the originals compute, and a tensor is packed once."""
-
 import gzip
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""What every edit promises, on a tiny random model of Stable Diffusion 2.1's shape."""
-
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

@@ -1,5 +1,3 @@
-"""What every personalized picture promises, on the embedded model."""
-
 import math
 
 import numpy as np

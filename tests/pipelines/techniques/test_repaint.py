@@ -1,5 +1,3 @@
-"""Subjects into photographs and out of them: what changes, what does not, and of what size."""
-
 import warnings
 
 import numpy as np

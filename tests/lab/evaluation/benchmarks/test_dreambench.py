@@ -1,5 +1,3 @@
-"""`swiftpie evaluate dreambench` from photographs to a page."""
-
 import json
 import shutil
 

@@ -1,5 +1,3 @@
-"""`swiftpie evaluate fastface` from photographs to a page, with tiny models."""
-
 import json
 
 import pytest

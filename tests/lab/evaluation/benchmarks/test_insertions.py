@@ -1,5 +1,3 @@
-"""Subjects in photographs: cases, what each measure praises, and what is judged beside a model."""
-
 from dataclasses import dataclass, replace
 
 import pytest

@@ -1,5 +1,3 @@
-"""PIE-Bench, from a folder of its layout to figures."""
-
 import json
 from functools import partial
 

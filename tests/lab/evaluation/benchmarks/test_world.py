@@ -1,5 +1,3 @@
-"""Cases of the larger world: how they are chosen, described, drawn and judged."""
-
 from collections import Counter
 from dataclasses import replace
 from itertools import chain

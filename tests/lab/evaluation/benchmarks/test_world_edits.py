@@ -1,5 +1,3 @@
-"""Edits of the larger world: what is dealt, said, drawn and judged."""
-
 from collections import Counter
 
 import pytest

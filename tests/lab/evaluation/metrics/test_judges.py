@@ -1,5 +1,3 @@
-"""Metrics of judges, by fixed answers and by real judges on rendered edits."""
-
 import dataclasses
 from types import SimpleNamespace
 

@@ -1,5 +1,3 @@
-"""The autoencoder stage on small pictures of the packaged sprites."""
-
 import copy
 from dataclasses import replace
 

@@ -1,5 +1,3 @@
-"""The scene stage: references and truths of places, and a loss that falls."""
-
 import functools
 from dataclasses import replace
 

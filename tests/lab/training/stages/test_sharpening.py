@@ -1,5 +1,3 @@
-"""Sharpening on the packaged sprites, with a model that knows nothing yet."""
-
 import math
 from dataclasses import replace
 

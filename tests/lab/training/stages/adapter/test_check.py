@@ -1,5 +1,3 @@
-"""The check says that a branch learns where its own references serve it better than others."""
-
 import os
 import signal
 import subprocess

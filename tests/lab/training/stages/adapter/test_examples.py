@@ -1,5 +1,3 @@
-"""What the student is asked to draw, and the settings that cannot be met."""
-
 from dataclasses import replace
 
 import pytest

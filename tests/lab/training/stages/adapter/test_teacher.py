@@ -1,5 +1,3 @@
-"""Inputs of the teacher, when it takes part, and networks that cannot be one."""
-
 import numpy as np
 import pytest
 import torch

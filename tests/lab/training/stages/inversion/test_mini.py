@@ -1,5 +1,3 @@
-"""The stage of the mini model on the packaged sprites: it learns, resumes and exports."""
-
 import copy
 from dataclasses import replace
 

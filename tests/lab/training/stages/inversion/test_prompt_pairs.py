@@ -1,5 +1,3 @@
-"""Prompts that change a picture, and where they do."""
-
 import pytest
 import torch
 

@@ -1,5 +1,3 @@
-"""Which identity tokens show a place of the reference frame."""
-
 import torch
 
 from swiftpie_lab.training.stages.one_step.lookup import nearest_tokens

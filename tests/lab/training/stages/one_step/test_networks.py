@@ -1,5 +1,3 @@
-"""The tokenizer belongs to the weights: it is in the state, and a run that goes on uses it."""
-
 import json
 
 import pytest

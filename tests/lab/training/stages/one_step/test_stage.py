@@ -1,5 +1,3 @@
-"""The one-step stage on the packaged sprites: it learns, resumes and exports what loads."""
-
 from dataclasses import replace
 
 import pytest
