@@ -71,7 +71,6 @@ class _FromPython(TorchFunctionMode):
 
 
 def _computed(operation, args, kwargs):
-    """What an operation returns, on the device of its tensors."""
     name = str(operation)
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     ours = {id(tensor.values): tensor for tensor in tensors if isinstance(tensor, OnDevice)}

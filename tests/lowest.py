@@ -14,7 +14,6 @@ REQUIREMENT = re.compile(r"([\w-]+)(?:\[.*\])?>=([\d.]+)(?:,.*)?")
 
 
 def lowest_versions() -> dict[str, str]:
-    """Return the lowest version of each package; of several floors, the highest."""
     floors: dict[str, str] = {}
     for file in (ROOT / "pyproject.toml", ROOT / "lab" / "pyproject.toml"):
         project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]

@@ -41,7 +41,6 @@ TIMEOUT_S = 180
 
 
 def main() -> None:
-    """Change places, run their tests, and print what survives."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--number", type=int, default=36, help="of changes, over all modules")
     parser.add_argument("--seed", type=int, default=0)
@@ -70,7 +69,6 @@ def main() -> None:
 
 
 def places_in(module: Path) -> list[WorkItem]:
-    """Return every change of one place of a module."""
     with use_db(":memory:", WorkDB.Mode.create) as places:
         init([module], places, {})
         return [
@@ -81,7 +79,6 @@ def places_in(module: Path) -> list[WorkItem]:
 
 
 def names_of(item: WorkItem) -> list[str]:
-    """Return which kind of change is made, and in which line."""
     return [
         f"{mutation.start_pos[0]}: {mutation.operator_name.split('/')[-1]}"
         for mutation in item.mutations

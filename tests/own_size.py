@@ -9,7 +9,6 @@ __all__ = ["identity", "session"]
 
 @pytest.fixture(scope="session")
 def session():
-    """The embedded model at its own size."""
     return swiftpie.load("mini")
 
 

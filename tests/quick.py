@@ -4,7 +4,6 @@ import pytest
 
 
 def thorough_but(cases, quick):
-    """Return `cases`; those outside `quick` are thorough."""
     return [
         case if case in quick else pytest.param(case, marks=pytest.mark.thorough) for case in cases
     ]

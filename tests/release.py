@@ -34,7 +34,6 @@ class Skipped(Exception):  # noqa: N818 - a state
 
 
 def main() -> int:
-    """Do all checks, print a line for each, and return how many failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", action="append", choices=PYTHONS, help="try these alone")
     parser.add_argument("-o", "--out", type=Path, default=ROOT / "dist", help="for what is built")
@@ -49,7 +48,6 @@ def main() -> int:
 
 
 def checks(out: Path, pythons: list[str]) -> Iterator[tuple[str, Callable[[], str]]]:
-    """Yield names and checks, in the order in which they are done."""
     yield "versions agree", versions
     yield "changelog has the version", changelog
     yield "tree is clean", tree
@@ -76,7 +74,6 @@ def checked(name: str, check: Callable[[], str]) -> str:
 
 
 def versions() -> str:
-    """Compare the version of the package with that of the citation."""
     cited = re.search(r"^version: (\S+)$", (ROOT / "CITATION.cff").read_text(), re.M)
     if cited is None or cited[1] != swiftpie.__version__:
         raise Failure(
@@ -87,7 +84,6 @@ def versions() -> str:
 
 
 def changelog() -> str:
-    """Look for the version in the changelog, with a date and nothing unreleased above it."""
     text = (ROOT / "CHANGELOG.md").read_text()
     heads = re.findall(r"^## \[([^\]]+)\](?: - (\d{4}-\d\d-\d\d))?$", text, re.M)
     unreleased = text.partition("## [Unreleased]")[2].partition("\n## [")[0]
@@ -100,7 +96,6 @@ def changelog() -> str:
 
 
 def tree() -> str:
-    """Ask git for changes that are not committed."""
     changed = done("git", "-C", str(ROOT), "status", "--porcelain").splitlines()
     if changed:
         raise Failure(
@@ -110,7 +105,6 @@ def tree() -> str:
 
 
 def licence_texts() -> str:
-    """Compare the texts that both distributions ship."""
     for name in ("LICENSE", "NOTICE"):
         if (ROOT / name).read_bytes() != (ROOT / "lab" / name).read_bytes():
             raise Failure(f"lab/{name} is not {name}; copy it")
@@ -118,7 +112,6 @@ def licence_texts() -> str:
 
 
 def assets() -> str:
-    """Look for a text about licence or origin beside all that is shipped and no code."""
     notice = (ROOT / "NOTICE").read_text()
     folders = [
         folder
@@ -138,7 +131,6 @@ def assets() -> str:
 
 
 def build(out: Path) -> str:
-    """Build source distributions and wheels of both, the wheels from the sources."""
     shutil.rmtree(out, ignore_errors=True)
     for project in (ROOT, ROOT / "lab"):
         done(sys.executable, "-m", "build", "--outdir", str(out), str(project))
@@ -146,11 +138,6 @@ def build(out: Path) -> str:
 
 
 def built(out: Path) -> list[Path]:
-    """Return what was built.
-
-    Raises:
-        Skipped: It was not.
-    """
     files = sorted([*out.glob("*.whl"), *out.glob("*.tar.gz")])
     if len(files) != 4:
         raise Skipped("the distributions were not built")
@@ -158,13 +145,11 @@ def built(out: Path) -> list[Path]:
 
 
 def twine(out: Path) -> str:
-    """Check metadata and long descriptions."""
     done(sys.executable, "-m", "twine", "check", "--strict", *map(str, built(out)))
     return f"{len(built(out))} files"
 
 
 def try_wheels(out: Path, version: str) -> str:
-    """Install both wheels into a new environment, draw, and list what can be trained."""
     python = find_python(version)
     wheels = [str(file) for file in built(out) if file.suffix == ".whl"]
     with tempfile.TemporaryDirectory() as folder:
@@ -187,11 +172,6 @@ def try_wheels(out: Path, version: str) -> str:
 
 
 def find_python(version: str) -> str:
-    """Return an interpreter of a version.
-
-    Raises:
-        Skipped: There is none.
-    """
     places = Path.home().glob(f".pyenv/versions/{version}.*/bin/python")
     candidates = [shutil.which(f"python{version}"), *map(str, sorted(places))]
     for candidate in candidates:
@@ -201,16 +181,10 @@ def find_python(version: str) -> str:
 
 
 def materials_file(out: Path) -> Path:
-    """Return where the bill of materials is."""
     return out / f"swiftpie-{swiftpie.__version__}.cdx.json"
 
 
 def materials(out: Path) -> str:
-    """Compare the bill of materials, CycloneDX's, with what the package needs.
-
-    Raises:
-        Failure: A dependency is not in it.
-    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = {
         re.split(r"[<>=\[]", dependency)[0].lower().replace("_", "-")
@@ -226,11 +200,6 @@ def materials(out: Path) -> str:
 
 
 def components(out: Path) -> list[dict[str, object]]:
-    """Return what the bill of materials lists.
-
-    Raises:
-        Skipped: There is none.
-    """
     if not materials_file(out).exists():
         raise Skipped("no environment was made")
     found: list[dict[str, object]] = json.loads(materials_file(out).read_text())["components"]
@@ -238,11 +207,6 @@ def components(out: Path) -> list[dict[str, object]]:
 
 
 def licences(out: Path) -> str:
-    """Write the licence of each component into a file beside the bill.
-
-    Raises:
-        Failure: A component states none, and `KNOWN_LICENCES` has none for it.
-    """
     known = tomllib.loads(KNOWN_LICENCES.read_text(encoding="utf-8"))
     lines, silent = [], []
     for component in sorted(components(out), key=lambda part: str(part["name"]).lower()):
@@ -268,11 +232,6 @@ def licences(out: Path) -> str:
 
 
 def done(*command: str, cwd: Path = ROOT) -> str:
-    """Return what a command prints.
-
-    Raises:
-        Failure: It failed.
-    """
     ended = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     if ended.returncode:
         last = (ended.stderr.strip() or ended.stdout.strip()).splitlines()[-1:]
@@ -281,7 +240,6 @@ def done(*command: str, cwd: Path = ROOT) -> str:
 
 
 def done_or_empty(*command: str) -> str:
-    """Return what a command prints, nothing if it fails."""
     try:
         return done(*command)
     except (Failure, OSError):

@@ -75,7 +75,6 @@ def lookups(audited):
 
 @pytest.fixture
 def copied(place, tmp_path):
-    """A pipeline of 2.1 that may be damaged."""
     return shutil.copytree(place / "sd21" / "pipeline", tmp_path / "pipeline")
 
 

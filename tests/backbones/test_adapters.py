@@ -31,7 +31,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A pipeline, an image encoder and every FaceID adapter of Stable Diffusion 1.5."""
     root = tmp_path_factory.mktemp("faces")
     make_pipeline(root / "pipeline", "sd15", is_shallow=True)
     for name in FACES:

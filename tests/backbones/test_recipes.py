@@ -97,7 +97,6 @@ def cache(tmp_path, monkeypatch):
 
 
 def put(recipe, *, but=(), size=10):
-    """Write files of `size` bytes where those of a recipe would be."""
     for name, place in recipe.references.items():
         root = root_of(place)
         path = root / (place.path or "")

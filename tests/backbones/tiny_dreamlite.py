@@ -41,7 +41,6 @@ def scheduler():
 
 
 def unet():
-    """A U-Net with attention of each kind: without self-attention on all grids but the coarsest."""
     network = DreamLiteUNetModel(
         block_out_channels=(16, 32, 32),
         layers_per_block=1,

@@ -23,7 +23,6 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
 def make_pipeline(folder, *, pieces=False):
-    """Write a whole pipeline into `folder` and return it, its text encoder in two `pieces`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
         pipeline = Flux2KleinPipeline(

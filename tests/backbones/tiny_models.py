@@ -73,7 +73,6 @@ def scheduler_of(family):
 
 
 def make_image_encoder(folder, *, features=EMBEDS):
-    """Write a CLIP vision tower of 32 px into `folder` and return it."""
     torch.manual_seed(2)
     config = CLIPVisionConfig(
         hidden_size=HIDDEN,
@@ -89,7 +88,6 @@ def make_image_encoder(folder, *, features=EMBEDS):
 
 
 def make_public_adapter(path, family, *, name=None, is_shallow=False):
-    """Write an adapter in the layout of h94/IP-Adapter and return its path."""
     tensors = adapter_tensors(name or ADAPTERS[family], tiny_unet(family, is_shallow=is_shallow))
     save_file(flatten(tensors), path)
     return path
@@ -191,7 +189,6 @@ def tiny_twin():
 
 
 def text_tower(kind, width):
-    """A CLIP text tower of 77 tokens."""
     config = CLIPTextConfig(
         vocab_size=len(vocabulary()),
         hidden_size=width,

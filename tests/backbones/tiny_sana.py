@@ -15,7 +15,6 @@ BLOCKS = ("ResBlock",) * 4 + ("EfficientViTBlock",) * 2
 
 
 def make_pipeline(folder, *, pieces=False):
-    """Write a whole pipeline into `folder` and return it, its text encoder in two `pieces`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
         pipeline = SanaSprintPipeline(

@@ -9,7 +9,6 @@ SIDE = "64x64"
 
 @pytest.fixture(scope="module")
 def drawn(call, tmp_path_factory, hamster):
-    """A drawing and an edit, one picture a pass, and a line that cannot be drawn."""
     folder = tmp_path_factory.mktemp("jobs")
     (folder / "hamster.webp").write_bytes(hamster.read_bytes())
     rows = [

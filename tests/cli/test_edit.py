@@ -24,7 +24,6 @@ PROMPT = "a dog on the sofa"
 
 @pytest.fixture(scope="module")
 def editor():
-    """A session whose model edits; the one in the package cannot yet."""
     return Session(tiny_editor())
 
 

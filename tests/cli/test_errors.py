@@ -52,7 +52,6 @@ def assert_refused(result, code, words):
 
 
 def huge_png():
-    """Return a PNG whose header claims 30,000 x 30,000 pixels."""
     header = b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
     end = b"IEND"
     chunks = [

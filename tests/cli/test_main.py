@@ -13,8 +13,6 @@ from swiftpie.errors import ConfigError, MissingExtra
 
 
 class Points(list):
-    """Entry points of a group, as `importlib.metadata` returns them."""
-
     @property
     def names(self):
         return {name.name for name in self}

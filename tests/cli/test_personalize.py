@@ -15,7 +15,6 @@ SMALL = ("--size", "128x128")
 
 @pytest.fixture(scope="module")
 def drawn(call, tmp_path_factory, hamster):
-    """One picture, drawn with seed 7."""
     out = tmp_path_factory.mktemp("drawn") / "out.png"
     result = call("personalize", hamster, PROMPT, "-o", out, "--seed", 7, *SMALL)
     assert result.exit_code == 0, result.output

@@ -62,8 +62,6 @@ class NodeOutput:
 
 
 class ProgressBar:
-    """Notes what the page would show."""
-
     def __init__(self, total):
         self.total, self.current, self.previews = total, 0, []
 

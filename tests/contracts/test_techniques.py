@@ -84,7 +84,6 @@ def pictures(result):
 
 
 def levels(first, second):
-    """The largest difference of two results, in levels of 255."""
     pairs = zip(pictures(first), pictures(second), strict=True)
     return max(max(most for _, most in ImageChops.difference(*pair).getextrema()) for pair in pairs)
 

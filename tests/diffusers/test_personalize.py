@@ -28,7 +28,6 @@ def bytes_of(pictures):
 
 @pytest.fixture(scope="module")
 def expected(session, identity):
-    """What a session draws for the seed 3."""
     return bytes_of(session.personalize(identity, PROMPT, seed=3).images)
 
 

@@ -107,7 +107,6 @@ def fresh(session):
 
 @pytest.fixture
 def forgetful(session):
-    """The same networks without a cache."""
     return Session(session.components, cache_mib=0)
 
 

@@ -37,7 +37,6 @@ def photo():
 
 
 def recogniser(seed, *, width=WIDTH):
-    """A network of random weights from 112 x 112 px to one vector."""
     random = np.random.default_rng(seed)
     weights = random.normal(size=(width, 3, 28, 28)) / 28
     nodes = [
@@ -102,7 +101,6 @@ def steady_detector():
 
 
 def _detector(nodes, constants):
-    """Finish a graph that makes `found`, the scores (1, cells, 1) of one level."""
     row, column = _centre_cell()
     scale = SIDE / photo().width
     corner = np.array([column, row]) * STRIDE

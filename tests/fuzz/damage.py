@@ -83,7 +83,6 @@ def put_together(header, content):
 
 
 def tampered(tensors, random):
-    """Return named tensors, one of them lost, misnamed, misshapen, of a wrong type or no number."""
     import torch
 
     changed = dict(tensors)

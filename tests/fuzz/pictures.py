@@ -28,7 +28,6 @@ def cases(seed: int) -> Iterator[tuple[str, bytes]]:
 
 
 def damaged(data: bytes, chance: random.Random) -> bytes:
-    """Return `data` with some of its bytes changed, gone, doubled or set to telling numbers."""
     broken = bytearray(data)
     for _ in range(chance.choice((0, 1, 1, 2, 4, 16))):
         place = chance.randrange(len(broken) or 1)

@@ -180,7 +180,6 @@ def random_subject(family, *, count=1, steps=1, **settings):
 
 
 def random_edit(family="sd21", *, mode="paper", prompt="a cat on a sofa", who=None, **request):
-    """An edit by random networks, as the paper or the released code has it."""
     session = random_networks(family, inverts=True)
     request["settings"] = {"mode": EditMode(mode), **request.get("settings", {})}
     if who is not None:
@@ -233,7 +232,6 @@ def tuned_subject():
 
 
 def empty_scene(prompt):
-    """A place without a subject by the embedded model."""
     return mini().personalize((), prompt, seed=SEED).images
 
 
@@ -247,7 +245,6 @@ def animation():
 
 
 def inserted_subject():
-    """A subject by random networks in a scene of the library, as into a photograph."""
     return random_subject("sd15", prompt="a robot on a beach at night", scene="beach")
 
 

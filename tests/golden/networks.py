@@ -31,7 +31,6 @@ SPREAD = 0.1  # of norms around 1 and of biases around 0
 
 @functools.cache
 def mini(steps=1, size_px=SIDE_PX, *, device="cpu"):
-    """The embedded model; None is its own size, which takes four times as long."""
     return swiftpie.load("mini", steps=steps, size_px=size_px, device=device)
 
 

@@ -17,8 +17,6 @@ REMEDY = "If pictures shall change, run `make golden` and look at the new sheet 
 
 
 class Difference(NamedTuple):
-    """How far thumbnails are from others, in levels of 255."""
-
     mean: float  # of the thumbnail that differs most
     most: float
 

@@ -20,7 +20,6 @@ OPEN_FILES = Path("/proc/self/fd")
 
 
 def _is_open(path):
-    """Whether this process has a file open; the system itself lists those that it has."""
     wanted = Path(path).resolve()
     return any(link.resolve() == wanted for link in OPEN_FILES.iterdir() if link.exists())
 

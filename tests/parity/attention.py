@@ -81,7 +81,6 @@ def build(family, *, merge=Merge.DECOUPLED, contrast=1.0, is_shallow=False):
 
 
 def inputs(denoiser):
-    """Latents (B, C, h, w) and text."""
     draws = torch.Generator().manual_seed(8)
     width = denoiser.installation.plan.token_width
     states = torch.randn(BATCH, TEXT_LENGTH, width, generator=draws)

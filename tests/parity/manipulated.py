@@ -86,7 +86,6 @@ class ShapedCross(dense.DenseCross):
         return dense.leave(attn, output), maps
 
     def seen(self, row, subject, heads):
-        """Attention to a subject, (N, D)."""
         tokens = self.call.condition.identity_tokens.double()
         value = tokens[row, subject] @ dense.weight_of(self.ours.to_v_ip).T
         values = np.stack([head.numpy() for head in value.chunk(heads, dim=1)])  # (heads, K, d)

@@ -25,7 +25,6 @@ def modules():
 
 
 def is_within(row):
-    """Whether a row keeps its bound; NaN does not."""
     _, largest, bound = row
     return largest <= bound
 
@@ -63,7 +62,6 @@ def add_section(table, name, rows):
 
 
 def main(chosen):
-    """Print the rows of the `chosen` modules, or of all; return the exit status."""
     hush()
     console, progress, table = Console(width=110), Console(stderr=True), empty_table()
     failed, total = [], 0

@@ -36,7 +36,6 @@ def theirs(pipeline, size, batch):
 
 
 def ours(session, identity, size, batch):
-    """The same of ours; the subject is silent."""
     silent = Scales(identity_scale=0, detail_scale=0)
     return session.personalize(
         identity, PROMPT, seed=SEED, num_images=batch, size=size[::-1], scales=silent
@@ -44,7 +43,6 @@ def ours(session, identity, size, batch):
 
 
 def levels(some, others):
-    """The largest difference of two lists of pictures, in levels of 255."""
     pairs = zip(some, others, strict=True)
     return max(int(np.abs(np.int16(one) - np.int16(other)).max()) for one, other in pairs)
 

@@ -102,7 +102,6 @@ def draw(session, subjects, **settings):
 
 
 def picture(number):
-    """A reference picture; others with other numbers."""
     drawn = Image.new("RGBA", (SIDE_PX, SIDE_PX))
     pen = ImageDraw.Draw(drawn)
     left = 10 + 4 * number
@@ -113,7 +112,6 @@ def picture(number):
 
 
 def difference(found, expected):
-    """The largest difference of two tensors, in shares of the largest value or of 1."""
     assert found.shape == expected.shape
     size = max(1.0, expected.abs().max().item())
     return float((found.double() - expected.double()).abs().max() / size)

@@ -100,7 +100,6 @@ def text_tower():
 
 
 def vae():
-    """An autoencoder whose cell is 8 px."""
     block = ("DownEncoderBlock2D", "UpDecoderBlock2D")
     return LatentAutoencoder(
         AutoencoderKL(

@@ -154,7 +154,6 @@ def loop():
 
 @pytest.fixture(scope="module")
 def worker(session, loop):
-    """The worker behind an application, ready in `loop`, without a network."""
     one = Worker(models_of(session), limits=Limits(batch=2))
     loop.run_until_complete(one.__aenter__())
     loop.run_until_complete(one.getting_ready)

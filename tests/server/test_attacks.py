@@ -94,8 +94,6 @@ sys.addaudithook(_watch)  # stays as long as the process does, which costs nothi
 
 @pytest.fixture(scope="module")
 def ask(worker, loop):
-    """Send one request to the application, which is called without a network."""
-
     def make(token):
         app = make_app(worker, hosts=["localhost"], token=token, limits=worker.limits)
 

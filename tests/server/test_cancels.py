@@ -101,7 +101,6 @@ class Server:
         return self.call("POST", "/v1/images/generations", body)
 
     async def job(self, **more):
-        """Start a job; return the path that names it."""
         answer = await self.call("POST", "/v1/jobs", {**self.body, **more}).answer()
         return f"/v1/jobs/{answer['id']}"
 
@@ -172,7 +171,6 @@ async def turns_until(is_there):
 
 @pytest.fixture
 def running(worker, loop, identity):
-    """Run a test with a server; `limits` are its own."""
     draw = worker.thread.answer
 
     def run(test, **limits):

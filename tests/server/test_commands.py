@@ -47,7 +47,6 @@ def answers(drawer, *work, model="mini"):
 
 
 def moved(thing):
-    """Return what another process would read."""
     return pickle.loads(pickle.dumps(thing))
 
 

@@ -303,7 +303,6 @@ def visiting(browser, url, **options):
 
 @pytest.fixture
 def visit(browser, server):
-    """A new visitor, whose browser must report no violation."""
     with visiting(browser, server.url) as one:
         yield one.open()
         one.check_quiet()

@@ -59,7 +59,6 @@ def forms():
 
 @pytest.fixture
 def sized(session, forms):
-    """A session whose networks would be compiled for each form of their arguments."""
     whole = session.components
     decoder = NotingDecoder(whole.autoencoder, forms)
     return Session(

@@ -26,8 +26,6 @@ def turned(frames):
 
 @pytest.fixture
 def make_layout(frames):
-    """Return what makes layouts of one place; keywords replace its values in all rows."""
-
     def make(*, x=0.5, rotation=0.0, flip=0.0, pose=(0.0, 0.0, 0.0, 0.0)):
         def rows(*value):
             return torch.tensor(value).expand(len(frames), len(value))

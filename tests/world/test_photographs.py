@@ -111,7 +111,6 @@ def test_without_surfaces_there_are_no_such_pictures(world):
 
 @pytest.fixture(scope="module")
 def insertions(subjects):
-    """Subjects in grey photographs of 128 px, by seed."""
     world = World(subjects, "held_out")
     photo = torch.full((1, 3, 128, 128), 0.5)
     return [world.insert(photo, world.pool[seed : seed + 3], seed=seed) for seed in range(6)]

@@ -19,7 +19,6 @@ def build(folder):
 
 @pytest.fixture
 def folder(tmp_path):
-    """One network of the package in float32, as training writes it."""
     with as_file(files("swiftpie") / "assets" / "mini" / "layout_predictor") as shipped:
         whole = {name: one.float() for name, one in load_file(shipped / NAME).items()}
         save_file(whole, tmp_path / NAME)

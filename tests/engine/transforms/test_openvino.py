@@ -36,7 +36,6 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exact(session, folder):
-    """The embedded model in OpenVINO, in float32."""
     if platform.machine() in {"x86_64", "AMD64"} and get_cpu_capability() == "DEFAULT":
         pytest.skip("OpenVINO compiles group normalization for processors with AVX2 alone")
     return to_openvino(session.components, precision=Precision.SINGLE, folder=folder)

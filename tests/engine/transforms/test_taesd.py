@@ -29,7 +29,6 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tiny(cache):
-    """A random tiny autoencoder, as a download would leave it."""
     repository = cache / f"models--{TAESD.replace('/', '--')}"
     torch.manual_seed(0)
     network = AutoencoderTiny(

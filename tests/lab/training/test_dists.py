@@ -12,7 +12,6 @@ WIDTHS = (4, 6, 6, 8, 8)
 
 
 def tiny_layers():
-    """Random convolutions in the places of VGG16's."""
     random, channels, layers = torch.Generator().manual_seed(0), 3, {}
     for width, stage in zip(WIDTHS, STAGES, strict=True):
         for place in stage:
