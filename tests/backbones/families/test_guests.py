@@ -1,0 +1,92 @@
+"""A family and its preset that another distribution offers by entry points, as a door for any."""
+
+import importlib
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+import swiftpie
+from swiftpie import CapabilityError, ConfigError, InputError, SwiftPiePipeline
+from swiftpie.backbones.components import FAMILIES, Family
+from swiftpie.backbones.families.sana import Sana
+from swiftpie.backbones.presets import describe, read_preset
+from swiftpie.cli.main import app
+from swiftpie.diffusers.modules import KeepingOffload, take_apart
+from swiftpie.imageio.decoding import load_image
+from tests.parity import sana
+from tests.parity.sdxs import levels
+
+NAME = "guest"
+SQUARE = (sana.SIDE_PX, sana.SIDE_PX)
+PRESET = replace(sana.PRESET, name=NAME, family=NAME)
+
+
+class Guest(Sana):
+    name = NAME
+
+
+FAMILY = Guest()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _offered(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("guest")
+    metadata = folder / "guest_family-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: guest-family\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        f"[swiftpie.presets]\n{NAME} = {__name__}:PRESET\n"
+        f"[swiftpie.families]\n{NAME} = {__name__}:FAMILY\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        importlib.invalidate_caches()
+        yield
+
+
+@pytest.fixture(scope="module")
+def place(tiny):
+    return tiny("sana")
+
+
+@pytest.fixture(scope="module")
+def session(place):
+    return swiftpie.load(NAME, weights=place, steps=4)
+
+
+def test_every_way_to_draw_finds_it(session, place, tmp_path):
+    assert FAMILIES.get(NAME) is FAMILY
+    assert read_preset(describe(PRESET)) == PRESET
+    drawn = sana.ours(session, SQUARE, 1)
+    call = ["personalize", sana.PROMPT, "--preset", NAME, "--weights", place, "--steps", 4]
+    call += ["--seed", sana.SEED, "-o", tmp_path / "out.png"]
+    done = CliRunner().invoke(app, [str(word) for word in call])
+    assert done.exit_code == 0, done.output
+    assert levels(drawn, [load_image(tmp_path / "out.png").convert("RGB")]) == 0
+
+
+def test_its_pipeline_moves_one_denoiser(session):
+    pipe = SwiftPiePipeline.from_components(session.components)
+    pipe.set_progress_bar_config(disable=True)
+    call = {"prompt": sana.PROMPT, "seeds": [sana.SEED], "height": SQUARE[0], "width": SQUARE[1]}
+    drawn = sana.ours(session, SQUARE, 1)
+    assert pipe.unet is None
+    assert levels(drawn, pipe(**call).images) == 0
+    pipe.enable_model_cpu_offload(device="cpu")
+    assert levels(drawn, pipe(**call).images) <= 1
+    assert isinstance(pipe.transformer._hf_hook, KeepingOffload)
+    pipe.remove_all_hooks()
+    modules = take_apart(session.components)
+    for given in (modules | {"transformer": None}, modules | {"unet": modules["transformer"]}):
+        with pytest.raises(InputError, match="one denoiser"):
+            SwiftPiePipeline(**given)
+
+
+def test_what_it_does_not_offer_says_so(session, place):
+    with pytest.raises(CapabilityError, match="pipeline of diffusers"):
+        Family.to_modules(FAMILY, session.components)
+    with pytest.raises(InputError, match="multiples"):
+        session.generate(sana.PROMPT, size=(100, 100))
+    with pytest.raises(ConfigError, match="7 steps"):
+        swiftpie.load(NAME, weights=place, steps=7)
