@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from swiftpie.attention.kernels import MASKED, attend_near, mass_on, token_grid
+from swiftpie.attention.kernels import (
+    MASKED,
+    attend_near,
+    mass_on,
+    merge_heads,
+    split_heads,
+    token_grid,
+)
 from swiftpie.geometry.layout import cell_positions
 
 
@@ -79,6 +86,11 @@ def test_mass_without_identity_is_that_of_the_words_that_name_the_subject():
     shares = (query @ text.transpose(-1, -2) / 2).softmax(-1).mean(1)  # (1, N, T)
     got = mass_on(query, None, text, text_mask=None, is_ours=named)
     torch.testing.assert_close(got, named @ shares.transpose(1, 2))
+
+
+def test_heads_split_and_merge_back():
+    states = torch.randn(2, 5, 12)
+    assert torch.equal(merge_heads(split_heads(states, 3)), states)
 
 
 @pytest.mark.parametrize(
