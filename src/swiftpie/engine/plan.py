@@ -5,26 +5,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple, Unpack
 
-import torch
-
-from swiftpie.backbones.choices import Choices, device_of, dtype_of, resolve
-from swiftpie.backbones.components import FAMILIES, Family, load_components
+from swiftpie.backbones.choices import Choices, device_of, resolve
+from swiftpie.backbones.components import FAMILIES, load_components
 from swiftpie.backbones.components import download_plan as backbone_plan
 from swiftpie.backbones.downloads import DownloadPlan
-from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
+from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, Recipe
 from swiftpie.engine.session import CACHE_MIB, Session
 from swiftpie.engine.transforms import TRANSFORMS, Phase, Transform, choose
-from swiftpie.errors import WeightsError
 
 logger = logging.getLogger(__name__)
-
-TINY = "tiny-decoder"
-DECODER = "decoder"  # the name in results of a decoder that was chosen for lack of memory
-TOO_LITTLE = (
-    "There is too little memory on %s for the preset's own decoder. TAESD decodes instead, "
-    "slightly softer, and results say so. Free memory, or choose a decoder with `autoencoder=`."
-)
 
 
 class LoadPlan(NamedTuple):
@@ -53,11 +43,6 @@ def load_session(
         if transform.needs is not None:
             transform.needs(FAMILIES.get(plan.preset.family), plan.choices).fetch()
     components = load_components(plan.preset, device=plan.device, **plan.choices)
-    if DECODER in origin and getattr(components.autoencoder, "is_tiny", False):
-        transforms.remove(TRANSFORMS.get(TINY))
-        del origin[DECODER]
-    elif DECODER in origin:
-        logger.warning(TOO_LITTLE, plan.device)
     offload = TRANSFORMS.get("offload")
     if components.execution_device is not None and offload not in transforms:
         logger.info(
@@ -118,30 +103,4 @@ def plan_load(
         # A compiled graph needs its weights to stay on the device.
         stay = any(transform.phase is Phase.CALLS for transform in transforms)
         merged["offloads"] = TRANSFORMS.get("offload") in transforms or (False if stay else "auto")
-        if choices.get("autoencoder") is None and not _can_decode(known, device, merged):
-            added = _tiny_decoder(FAMILIES.get(known.family), transforms, merged)
-            transforms = sorted([*transforms, *added], key=lambda transform: transform.phase)
-            origin |= dict.fromkeys([DECODER] if added else [], "TAESD, for lack of memory")
     return LoadPlan(known, device, transforms, merged, origin)
-
-
-def _can_decode(preset: Preset, device: str, choices: Choices) -> bool:
-    """Whether the preset's own decoder has room, with nothing else in memory."""
-    numbers = NUMBERS_A_PIXEL * preset.image_size_px**2
-    free = free_memory(torch.device(device))
-    return numbers * dtype_of(choices, device).itemsize + SPARE_BYTES <= free
-
-
-def _tiny_decoder(
-    family: Family, transforms: Sequence[Transform], choices: Choices
-) -> list[Transform]:
-    """Return the tiny decoder for `family`; nothing where it is chosen already or missing."""
-    tiny = TRANSFORMS.get(TINY)
-    if family.tiny_autoencoder is None or tiny in transforms or tiny.needs is None:
-        return []
-    try:
-        tiny.needs(family, choices)
-    except WeightsError as error:
-        logger.warning("There may be too little memory to decode a picture. %s", error)
-        return []
-    return [tiny]

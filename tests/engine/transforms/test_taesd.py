@@ -8,7 +8,6 @@ from diffusers import AutoencoderTiny
 import swiftpie
 from swiftpie.backbones.components import FAMILIES
 from swiftpie.backbones.presets import PINS
-from swiftpie.engine import plan
 from swiftpie.engine.transforms import transform
 from swiftpie.errors import WeightsError
 from tests.backbones.tiny_models import make_pipeline
@@ -93,31 +92,3 @@ def test_loading_fetches_it_where_it_may(tiny, tmp_path):
         latents, _ = material()
         assert torch.equal(made.decode(latents), tiny.decode(latents).sample)
         swiftpie.load("sd-turbo", offline=True, **chosen)
-
-
-@pytest.fixture
-def pipeline(tmp_path):
-    make_pipeline(tmp_path / "weights", "sd21", is_shallow=True)
-    return {"weights": tmp_path / "weights", "dtype": "float32", "offline": True}
-
-
-@torch.no_grad()
-def test_without_memory_for_another_it_decodes_and_results_say_so(
-    tiny, pipeline, monkeypatch, caplog
-):
-    assert swiftpie.load("sd-turbo", **pipeline).components.origin == {}
-    monkeypatch.setattr(plan, "free_memory", lambda _: 0)
-    loaded = swiftpie.load("sd-turbo", **pipeline).components
-    assert loaded.origin == {"decoder": "TAESD, for lack of memory"}
-    assert "TAESD decodes instead" in caplog.text
-    latents, _ = material()
-    assert torch.equal(loaded.autoencoder.decode(latents), tiny.decode(latents).sample)
-
-
-@pytest.mark.usefixtures("cache")
-def test_without_memory_and_without_it_the_presets_own_decodes(pipeline, monkeypatch, caplog):
-    monkeypatch.setattr(plan, "free_memory", lambda _: 0)
-    loaded = swiftpie.load("sd-turbo", **pipeline).components
-    assert loaded.origin == {}
-    assert not loaded.autoencoder.is_tiny
-    assert "may be too little memory" in caplog.text

@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from swiftpie.mini.page.graphs import HIGH, LOW, WEIGHTS, export_page_parts, pack_graphs, rounded
+from swiftpie.mini.page.site import HIGH, LOW, WEIGHTS, export_page_parts, pack_graphs, rounded
 from swiftpie.models.outline import CUTOUT_PX
 
 

@@ -1,4 +1,10 @@
-"""The folder of the page: sources, runtime, model, places and subjects, for any host of files."""
+"""The folder of the page: sources, runtime, graphs, places and subjects, for any host of files.
+
+A graph that is sent to a browser pays for its size, and for what is computed of it at each start.
+So constants are folded, weights that several graphs read are packed once, and their numbers keep
+five bits of their fraction. Bytes with exponents are packed apart from bytes with fractions,
+because the former repeat and the latter hardly do. What is no weight stays exact in its graph.
+"""
 
 import gzip
 import hashlib
@@ -7,21 +13,53 @@ import re
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 import swiftpie
 from swiftpie import library
-from swiftpie.engine.graphs.export import DRAW, Sheet, export_onnx
+from swiftpie.engine.graphs.export import (
+    DRAW,
+    OUTLINE,
+    PIXELS,
+    SEED,
+    SHADOW,
+    SUBJECT_MASK,
+    Sheet,
+    export_onnx,
+)
+from swiftpie.engine.graphs.runtime import Untyped
+from swiftpie.engine.graphs.runtime import load as load_package
+from swiftpie.engine.graphs.to_onnx import (
+    EXTRA,
+    Named,
+    NamedFunction,
+    folded,
+    write_onnx,
+    write_weights,
+)
 from swiftpie.engine.load import load
 from swiftpie.errors import InputError, short_reason
 from swiftpie.imageio.writing import XMP
 from swiftpie.mini import scenes, words
-from swiftpie.mini.page.graphs import CUTOUT, JOIN, RELIGHT, export_page_parts, pack_graphs
+from swiftpie.mini.relight import DRAWN_WEATHERS, NOISE_SHAPE
+from swiftpie.mini.relight import SIDE_PX as SCENE_PX
+from swiftpie.mini.scene import at_night, own_colours, with_shadows
+from swiftpie.mini.scene_network import Relighter, SceneCondition, scene_relighter
+from swiftpie.mini.weather import PixelRows, draw_weather
+from swiftpie.mini.words import NIGHT
+from swiftpie.models.cutout import cutout_network
+from swiftpie.models.cutout_net import CutoutNet
+from swiftpie.models.outline import CUTOUT_PX
+from swiftpie.noise import draw_noise
 
 SOURCES = Path(__file__).with_name("static")
 VOCABULARY = Path(swiftpie.__file__).parent / "server" / "static" / "vocabulary.js"
@@ -36,7 +74,7 @@ SUBJECTS = (
 )
 """The subjects of the library that the page brings along, the one that it draws first in front."""
 GROUP = re.compile(r"\(\?P<")
-SCENE_PX, SCENE_QUALITY = (512, 512), 80  # of photographs, as WebP
+PHOTO_PX, PHOTO_QUALITY = (512, 512), 80  # of photographs of places, as WebP
 # ONNX Runtime Web, 7 MB that only an export of a page needs, so the wheel does not carry it.
 VERSION = "1.25.1"
 FOLDER = "package/dist"  # inside of the archive
@@ -57,6 +95,8 @@ RUNTIME_FILES: Mapping[str, str] = MappingProxyType(
     }
 )
 """The files that the page needs, with their SHA-256."""
+CUTOUT, RELIGHT, JOIN = "cutout", "relight", "join"  # the graphs, by their names
+SCENE = "scene"  # the picture that `relight` and `join` read
 
 
 def write_page(folder: Path, runtime: Mapping[str, bytes]) -> int:
@@ -141,8 +181,8 @@ def _write_scenes(folder: Path) -> None:
             path = folder / f"{number}-{picture}.webp"
             if place["isPhoto"]:
                 photo = places.image(place["name"], picture)
-                square = ImageOps.fit(photo, SCENE_PX, Image.Resampling.BICUBIC, centering=(0.5, 1))
-                square.save(path, quality=SCENE_QUALITY)
+                square = ImageOps.fit(photo, PHOTO_PX, Image.Resampling.BICUBIC, centering=(0.5, 1))
+                square.save(path, quality=PHOTO_QUALITY)
             else:
                 path.write_bytes(places.picture(place["name"], picture))
 
@@ -236,3 +276,155 @@ def words_of_prompts() -> dict[str, Any]:
 def _spelled(pattern: re.Pattern[str]) -> str:
     """Return a pattern as JavaScript spells it."""
     return GROUP.sub("(?<", pattern.pattern)
+
+
+def export_page_parts(folder: Path) -> None:
+    """Write the graphs of cut-outs and scenes, and their weights, into `folder`, which is empty.
+
+    Raises:
+        MissingExtra: A package that writes graphs is not installed.
+    """
+    cutouts, relighter = cutout_network(), scene_relighter()
+    places = write_weights({"network": cutouts, "relighter": relighter}, folder)
+    functions = {CUTOUT: cutout_function(cutouts), **scene_functions(relighter)}
+    for name, function in functions.items():
+        write_onnx(function, places=places, path=folder / f"{name}.onnx")
+
+
+def cutout_function(network: CutoutNet) -> NamedFunction:
+    """Return the network that finds subjects in one view of a photo."""
+    samples = {"view": torch.zeros(1, 3, CUTOUT_PX, CUTOUT_PX)}
+    return NamedFunction(
+        {"network": network}, lambda given: {"logits": network(*given.values())}, samples
+    )
+
+
+def scene_functions(relighter: Relighter) -> dict[str, NamedFunction]:
+    """Return what shows a scene in other light, and what puts a subject before it."""
+    picture, mask = torch.zeros(1, 3, SCENE_PX, SCENE_PX), torch.zeros(1, 1, SCENE_PX, SCENE_PX)
+    noise, number = draw_noise([SEED], NOISE_SHAPE), torch.zeros(1, dtype=torch.int64)
+    light = {"noise": noise, SCENE: picture, **dict.fromkeys(SceneCondition._fields, number)}
+    join = {SCENE: picture, PIXELS: picture, SUBJECT_MASK: mask, OUTLINE: mask, SHADOW: mask}
+    return {
+        RELIGHT: NamedFunction(
+            {"relighter": relighter}, lambda given: {"lit": relighter(*given.values())}, light
+        ),
+        JOIN: NamedFunction({}, _join, join | {"noise": noise, "weather": number, "time": number}),
+    }
+
+
+def _join(given: Named) -> Named:
+    layer = (given[OUTLINE], given[SHADOW])
+    is_dark = (given["time"] == NIGHT).view(1, 1, 1, 1)
+    drawing = torch.where(is_dark, at_night(given[PIXELS]), given[PIXELS])
+    picture, mask = with_shadows(given[SCENE], [layer])
+    picture = torch.lerp(picture, own_colours(drawing, mask, given[SUBJECT_MASK]), mask)
+    size = (picture.shape[2], picture.shape[3])
+    view, time = PixelRows(size, (0, size[0])), given["time"][0]
+    for number, name in DRAWN_WEATHERS.items():
+        shown = draw_weather(picture, given["noise"], name=name, time=time, view=view)
+        is_shown = (given["weather"] == number).view(1, 1, 1, 1)
+        picture = torch.where(is_shown, shown, picture)
+    return {"finished": picture, "finished_mask": mask}
+
+
+HALF_FRACTION_BITS = 10
+FRACTION_BITS = 5  # that are kept; pictures of `mini` stay above 45 dB with them, and with 4 do not
+WEIGHTS = "weights"  # what graphs call the pack once it is unpacked
+HIGH, LOW = "weights-high.bin", "weights-low.bin"
+
+Halves = NDArray[np.uint16]
+
+
+class WeightPack:
+    """Weights in half precision that graphs refer to, each tensor once."""
+
+    def __init__(self) -> None:
+        self._places: dict[bytes, int] = {}
+        self._parts: list[Halves] = []
+        self._count = 0
+
+    def place(self, halves: Halves) -> int:
+        """Return where the pack holds these numbers."""
+        key = halves.tobytes()
+        if key not in self._places:
+            self._places[key] = self._count
+            self._parts.append(halves)
+            self._count += halves.size
+        return self._places[key]
+
+    def write(self, folder: Path) -> int:
+        """Write the pack into `folder`, and return how many numbers it holds."""
+        numbers = rounded(np.concatenate(self._parts))
+        for name, plane in ((HIGH, numbers >> 8), (LOW, numbers & 0xFF)):
+            (folder / name).write_bytes(_coded(plane.astype(np.uint8).tobytes()))
+        return self._count
+
+
+def rounded(halves: Halves, *, bits: int = FRACTION_BITS) -> Halves:
+    """Return halves, as their bits, with the nearest fractions of `bits` bits."""
+    spare = HALF_FRACTION_BITS - bits
+    wide = halves.astype(np.uint32)
+    near = (((wide + (1 << (spare - 1))) >> spare) << spare).astype(np.uint16)
+    return np.where(np.isfinite(near.view(np.float16)), near, halves)
+
+
+def pack_graphs(graphs: Mapping[str, Path], folder: Path) -> int:
+    """Write graphs and the pack of their weights into `folder`; return how many numbers it holds.
+
+    Args:
+        graphs: The files of graphs by name.
+        folder: Where `NAME.graph` is written for each, compressed by gzip.
+
+    Raises:
+        MissingExtra: A package that prepares graphs is not installed.
+    """
+    onnx, pack = load_package("onnx", extra=EXTRA), WeightPack()
+    for name, path in graphs.items():
+        model, known = onnx.load_from_string(folded(path)), _weights_of(onnx, path)
+        for tensor in model.graph.initializer:
+            _move(onnx, tensor, pack, known)
+        packed = gzip.compress(model.SerializeToString(), compresslevel=9, mtime=0)
+        (folder / f"{name}.graph").write_bytes(packed)
+    return pack.write(folder)
+
+
+def _weights_of(onnx: Untyped, path: Path) -> Collection[bytes]:
+    """Return the weights that a graph refers to, each by its numbers in their order."""
+    raw = onnx.load(path, load_external_data=False)
+    names = {
+        tensor.name
+        for tensor in raw.graph.initializer
+        if onnx.external_data_helper.uses_external_data(tensor)
+    }
+    tensors = [tensor for tensor in onnx.load(path).graph.initializer if tensor.name in names]
+    return {_key(onnx.numpy_helper.to_array(tensor)) for tensor in tensors}
+
+
+def _key(values: NDArray[Any]) -> bytes:
+    """Return what tensors share that differ by an order of axes, which folding may change."""
+    return np.sort(values.astype(np.float32).ravel()).tobytes()
+
+
+def _move(onnx: Untyped, tensor: Untyped, pack: WeightPack, known: Collection[bytes]) -> None:
+    """Let a tensor of a graph refer to the pack, if its numbers are weights."""
+    if tensor.data_type != onnx.TensorProto.FLOAT:
+        return
+    values = onnx.numpy_helper.to_array(tensor)
+    with np.errstate(over="ignore"):
+        halves = values.astype(np.float16)
+    if _key(values) not in known or not np.array_equal(halves.astype(np.float32), values):
+        return
+    tensor.ClearField("float_data")
+    tensor.raw_data = b""  # the function below accepts no other tensor
+    start = pack.place(halves.view(np.uint16).ravel())
+    onnx.external_data_helper.set_external_data(
+        tensor, WEIGHTS, offset=values.itemsize * start, length=values.nbytes
+    )
+    tensor.ClearField("raw_data")
+
+
+def _coded(data: bytes) -> bytes:
+    """Compress bytes by gzip with a code for single bytes: nothing repeats among weights."""
+    coder = zlib.compressobj(9, zlib.DEFLATED, 31, 9, zlib.Z_HUFFMAN_ONLY)
+    return coder.compress(data) + coder.flush()
