@@ -1,9 +1,13 @@
 """The exported page is whole, small enough, and refers to nothing elsewhere."""
 
+import gzip
 import json
 import re
 import tarfile
 
+import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -11,13 +15,20 @@ from swiftpie.errors import InputError
 from swiftpie.library import subject_library
 from swiftpie.mini.page.site import (
     FOLDER,
+    HIGH,
+    LOW,
     RUNTIME_FILES,
     SOURCES,
     SUBJECTS,
     VERSION,
+    WEIGHTS,
+    export_page_parts,
+    pack_graphs,
     read_runtime,
+    rounded,
     write_page,
 )
+from swiftpie.models.outline import CUTOUT_PX
 
 LIMIT_BYTES = 32_000_000
 RUNTIME_BYTES = 7_000_000  # its six files, packed
@@ -85,3 +96,69 @@ def test_what_is_no_archive_is_refused(tmp_path):
     for place in (tmp_path / "text.tgz", tmp_path / "missing.tgz", tmp_path):
         with pytest.raises(InputError, match="cannot be read as ONNX Runtime Web"):
             read_runtime(place)
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("graphs")
+    export_page_parts(folder)
+    return folder
+
+
+def unpacked(folder):
+    high, low = (
+        np.frombuffer(gzip.decompress((folder / name).read_bytes()), np.uint8).astype(np.uint16)
+        for name in (HIGH, LOW)
+    )
+    return (high << 8 | low).view(np.float16).astype(np.float32)
+
+
+def opened(folder, name, weights):
+    model = onnx.load_from_string(gzip.decompress((folder / f"{name}.graph").read_bytes()))
+    (folder / WEIGHTS).write_bytes(weights.tobytes())
+    onnx.save(model, folder / f"{name}.onnx")
+    return onnxruntime.InferenceSession(folder / f"{name}.onnx")
+
+
+def test_numbers_keep_five_bits_of_their_fraction():
+    values = np.concatenate([np.geomspace(1e-4, 6e4, 4001), [0, -1, np.inf, -np.inf, 65504]])
+    halves = values.astype(np.float16)
+    near = rounded(halves.view(np.uint16)).view(np.float16)
+    is_whole = ~np.isfinite(halves) | (halves == 65504)  # what has no neighbour above stays
+    assert np.array_equal(near[is_whole], halves[is_whole])
+    finite = np.isfinite(halves) & (halves != 0)
+    error = np.abs(near[finite] / halves[finite].astype(np.float64) - 1)
+    assert error.max() <= 2**-6
+    assert not np.any(rounded(halves.view(np.uint16))[~is_whole] & 0x1F)
+
+
+@pytest.mark.thorough
+def test_a_packed_graph_computes_what_the_original_does(graphs, tmp_path):
+    cutout = graphs / "cutout.onnx"
+    count = pack_graphs({"first": cutout, "second": cutout}, tmp_path)
+    weights = unpacked(tmp_path)
+    assert len(weights) == count
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    assert pack_graphs({"only": cutout}, alone) == count, "the second graph has the same tensors"
+    view = {
+        "view": np.random.default_rng(7)
+        .uniform(-1, 1, (1, 3, CUTOUT_PX, CUTOUT_PX))
+        .astype(np.float32)
+    }
+    (made,) = opened(tmp_path, "second", weights).run(["logits"], view)
+    (known,) = onnxruntime.InferenceSession(cutout).run(["logits"], view)
+    assert np.corrcoef(made.ravel(), known.ravel())[0, 1] > 0.98
+    assert np.abs(made - known).max() < 0.1 * np.abs(known).max()
+
+
+@pytest.mark.thorough
+def test_what_is_no_weight_stays_exact(graphs, tmp_path):
+    pack_graphs({"join": graphs / "join.onnx", "cutout": graphs / "cutout.onnx"}, tmp_path)
+    model = onnx.load_from_string(gzip.decompress((tmp_path / "join.graph").read_bytes()))
+    held = onnx.load(graphs / "join.onnx")
+    numbers = [onnx.numpy_helper.to_array(tensor) for tensor in held.graph.initializer]
+    large = [values.tobytes() for values in numbers if values.size > 1000]
+    assert large
+    packed = {onnx.numpy_helper.to_array(tensor).tobytes() for tensor in model.graph.initializer}
+    assert packed.issuperset(large)
