@@ -6,7 +6,7 @@ import json
 import socket
 
 import pytest
-from PIL import Image, ImageChops, ImageDraw
+from PIL import Image, ImageChops, ImageDraw, ImageSequence, ImageStat
 
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.imageio.writing import read_metadata
@@ -54,6 +54,36 @@ def test_generations_are_what_the_library_draws(client, own, session, identity):
     assert answer.model_extra["swiftpie"]["seeds"] == [11, 12]
     first = base64.b64decode(answer.data[0].b64_json)
     assert read_metadata(first)["prompt"] == PROMPT
+
+
+def test_an_animation_is_what_the_library_draws(client, own, session, identity):
+    moves = {"to": [f"{PROMPT} at night"], "num_frames": 3, "fps": 10}
+    body = {"swiftpie": {**own["swiftpie"], "animate": moves}, "seed": 11, "output_format": "webp"}
+    answer = client.images.generate(model="mini", prompt=PROMPT, size="128x128", extra_body=body)
+    drawn = session.animate(
+        identity, PROMPT, to=moves["to"], num_frames=3, seed=11, size=(128, 128)
+    )
+    with picture_of(answer.data[0]) as film:
+        film.load()
+        assert (film.n_frames, film.info["duration"]) == (3, 100)
+        for frame, image in zip(ImageSequence.Iterator(film), drawn.images, strict=True):
+            gap = ImageChops.difference(frame.convert("RGB"), image)
+            assert max(ImageStat.Stat(gap).mean) < 6  # WebP loses a little
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({}, "output_format"),
+        ({"output_format": "webp", "swiftpie": {"animate": {"num_frames": 999}}}, "swiftpie"),
+        ({"output_format": "webp", "swiftpie": {"animate": {}}}, None),
+    ],
+)
+def test_an_animation_that_cannot_be_answered_is_refused(client, change, param):
+    body = {"swiftpie": {"animate": {"to": [f"{PROMPT} at night"]}}, **change}
+    with pytest.raises(openai.BadRequestError) as raised:
+        client.images.generate(model="mini", prompt=PROMPT, extra_body=body)
+    assert param is None or raised.value.param.startswith(param)
 
 
 def test_edits_keep_what_the_mask_does_not_show(client, photo):

@@ -27,8 +27,8 @@ class AnimateRequest(PersonalizeRequest):
     to: Annotated[
         tuple[str, ...],  # evenly spaced in time; none: the prompt of the first frame holds
         Option(
-            "What the last frame shows: the prompt with another time, weather or season. Repeat it "
-            "for states on the way, evenly spaced.",
+            "What the last frame shows: the prompt with another time, weather or season. Several "
+            "are states on the way, evenly spaced.",
             "PROMPT",
             flags=("--to",),
             kind=str,
@@ -37,7 +37,8 @@ class AnimateRequest(PersonalizeRequest):
     to_boxes: Annotated[
         tuple[Box, ...],  # of the first subjects; the others stay
         Option(
-            "Where the subject is in the last frame, as by --box. With several subjects, one each.",
+            "Where the subject is in the last frame: left, top, right, bottom as fractions from 0 "
+            "to 1. With several subjects, one box each.",
             "L,T,R,B",
             flags=("--to-box",),
             kind=str,
@@ -46,8 +47,8 @@ class AnimateRequest(PersonalizeRequest):
     to_views: Annotated[
         tuple[View, ...],  # likewise
         Option(
-            "How the subject is turned in the last frame, as by --view. With several subjects, one "
-            "each.",
+            "Degrees by which the subject is turned to the right and seen from above in the last "
+            "frame. With several subjects, one view each.",
             "YAW,PITCH",
             flags=("--to-view",),
             kind=str,

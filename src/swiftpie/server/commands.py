@@ -17,6 +17,7 @@ from swiftpie.imageio.images import alpha_of, mask_to_pil
 from swiftpie.library import scenes
 from swiftpie.masks import Box, hole_of, load_mask
 from swiftpie.models.cutout import Search, cut_out
+from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.draw import find_region as region_of
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
@@ -142,11 +143,14 @@ def requests_of(
         "takes_named": True,
     }
     scales = Scales(**own.scales.model_dump(exclude_none=True))
+    _check_animated(body, images)
     if not is_edit(body, images):
         _check_where(where, others=(), task="personalize")
         scene = own.scene  # by its name: a file of the server is never read
-        drawing = PersonalizeRequest(
+        ends = {} if own.animate is None else own.animate.ends
+        drawing = (AnimateRequest if ends else PersonalizeRequest)(
             **shared,
+            **ends,
             subjects=(*_pictured(images, own.box), *subjects),
             seeds=seeds[:1],
             scales=scales,
@@ -218,6 +222,23 @@ def _check_where(where: Source | None, *, others: tuple[object, ...], task: str)
         raise RequestError(
             "'where' came with a mask, a box or points, and each says what changes. Send one.",
             param="swiftpie.where",
+        )
+
+
+def _check_animated(body: Drawing, images: Sequence[Image.Image]) -> None:
+    if body.swiftpie.animate is None:
+        return
+    if is_edit(body, images):
+        raise RequestError(
+            "'animate' came with a picture that is changed, and new pictures are animated. Leave "
+            "it out, or send the task 'personalize'.",
+            param="swiftpie.animate",
+        )
+    if body.output_format != "webp":
+        raise RequestError(
+            f"'animate' came with the format {body.output_format!r}, which holds one picture. Send "
+            "output_format 'webp'.",
+            param="output_format",
         )
 
 

@@ -15,6 +15,7 @@ from swiftpie import __version__
 from swiftpie.engine.session import Session, draw_apart
 from swiftpie.engine.warm_up import stages_of, warm_up
 from swiftpie.errors import SwiftPieError
+from swiftpie.imageio.animation import encode_animation
 from swiftpie.imageio.writing import encode_image
 from swiftpie.library import Named
 from swiftpie.masks import Box
@@ -46,6 +47,7 @@ class RenderedPicture:
     box: Box | None  # where in a photograph a subject was put
     named: tuple[Named, ...]  # the subjects of the library in it
     is_random: bool  # another seed gives another picture
+    frames: tuple[Image.Image, ...] = ()  # of a drawing: the picture, or those of an animation
 
 
 class DrawingThread:
@@ -178,6 +180,7 @@ def _rendered(
         image,
         mask,
         seed,
+        frames=() if isinstance(drawn, EditResult) else drawn.images,
         timings_ms=drawn.timings_ms,
         origin=drawn.origin,
         warnings=tuple(session.advice_on(request)),
@@ -213,9 +216,16 @@ def as_file(
 ) -> PictureFile:
     """Return a picture in the format of its request."""
     facts = _origin(body, subjects, model, box=made.box) | {**made.origin, "seed": str(made.seed)}
-    suffix = SUFFIXES[body.output_format]
+    suffix, quality = SUFFIXES[body.output_format], body.output_compression
+    animate = body.swiftpie.animate
+    if animate is None:
+        data = encode_image(made.image, suffix, metadata=facts, quality=quality)
+    else:
+        data = encode_animation(
+            made.frames, suffix, fps=animate.fps, metadata=facts, quality=quality
+        )
     return PictureFile(
-        data=encode_image(made.image, suffix, metadata=facts, quality=body.output_compression),
+        data=data,
         mask=encode_image(made.mask, ".png", metadata=None) if body.swiftpie.return_mask else b"",
         seed=made.seed,
         model=model,

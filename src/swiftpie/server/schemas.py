@@ -43,8 +43,10 @@ from swiftpie.errors import (
     NoSubject,
     UnknownSubjectError,
 )
+from swiftpie.imageio.animation import MAX_FPS
 from swiftpie.imageio.decoding import FORMATS, MAX_PIXELS
 from swiftpie.imageio.decoding import MAX_SIDE_PX as LONGEST_PX
+from swiftpie.pipelines.animation import USUAL_FPS, USUAL_FRAMES, AnimateRequest
 from swiftpie.pipelines.request import (
     MAX_SUBJECTS,
     MAX_VIEW,
@@ -59,6 +61,8 @@ from swiftpie.validation import MAX_SEED, parse_size
 MAX_PROMPT = 4_000  # letters
 MAX_PICTURES = 10  # of one request
 MAX_IMAGES = 16  # that one request may bring
+MAX_FRAMES = 24  # of an animation
+MAX_STATES = 8  # of one, behind the first
 MAX_NAME = 200  # letters of an identity's or a model's name
 MAX_NUMBER = 64  # letters of an identity's number
 MAX_IMAGE_BYTES = 20 << 20  # of a picture's file
@@ -246,6 +250,32 @@ class SubjectIn(WithOptions):
         return check_one_of(self, "identity_id", "library")
 
 
+class AnimateIn(Strict):
+    """What moves in a drawing whose answer is an animated WebP."""
+
+    to: Annotated[list[Prompt], Field(max_length=MAX_STATES), described(AnimateRequest, "to")] = []
+    to_boxes: Annotated[
+        list[tuple[Share, Share, Share, Share]],
+        Field(max_length=MAX_SUBJECTS),
+        described(AnimateRequest, "to_boxes"),
+    ] = []
+    to_views: Annotated[
+        list[tuple[float, float]],
+        Field(max_length=MAX_SUBJECTS),
+        described(AnimateRequest, "to_views"),
+    ] = []
+    num_frames: Annotated[
+        int, Field(ge=2, le=MAX_FRAMES), described(AnimateRequest, "num_frames")
+    ] = USUAL_FRAMES
+    fps: Annotated[float, Field(ge=1, le=MAX_FPS, description="Frames a second.")] = USUAL_FPS
+
+    @property
+    def ends(self) -> dict[str, Any]:
+        """The fields of an `AnimateRequest`."""
+        lists = {name: tuple(getattr(self, name)) for name in ("to", "to_boxes", "to_views")}
+        return {**lists, "num_frames": self.num_frames}
+
+
 @with_options(PersonalizeRequest, without=OPENAI_FIELDS)
 @with_options(EditRequest, without=OPENAI_FIELDS)
 @with_options(Subject, names=("box",))
@@ -264,6 +294,7 @@ class OwnFields(WithOptions):
     subjects: Annotated[list[SubjectIn], Field(max_length=MAX_SUBJECTS)] = []
     scales: ScalesIn = ScalesIn()
     edit: EditSettingsIn = EditSettingsIn()
+    animate: AnimateIn | None = None
     mask_mode: Annotated[
         Literal["alpha", "white"],
         Field(
