@@ -9,6 +9,7 @@ from swiftpie.geometry.shading import (
     Illumination,
     Lighting,
     are_alike,
+    as_dark_as,
     cast_shadow,
     contact_of,
     relit,
@@ -140,3 +141,20 @@ def test_nothing_leaves_the_outline_or_the_range():
         assert lit.isfinite().all()
         assert lit.abs().max() <= 1 + 1e-5
         assert (lit * (mask == 0)).abs().max() == 0
+
+
+def test_light_is_as_dim_and_as_blue_as_a_photograph_by_night():
+    day = torch.full((1, 3, 8, 8), 0.8)
+    night = torch.tensor([-0.6, -0.6, -0.4]).view(1, 3, 1, 1).expand(1, 3, 8, 8)
+    assert torch.equal(as_dark_as(FROM_LEFT, day).colour, FROM_LEFT.colour)
+    dim = as_dark_as(FROM_LEFT, night)
+    factors = dim.colour / FROM_LEFT.colour
+    torch.testing.assert_close(dim.ambient / FROM_LEFT.ambient, factors)
+    assert factors.max() < 0.5
+    assert factors[0, 2] > 1.05 * factors[0, 0]
+
+
+def test_black_ground_below_a_bright_sky_halves_light_at_most():
+    dusk = torch.cat([torch.full((1, 3, 4, 8), 0.8), torch.full((1, 3, 4, 8), -1.0)], dim=2)
+    factors = as_dark_as(FROM_LEFT, dusk).ambient / FROM_LEFT.ambient
+    assert 0.45 < factors.mean() < 0.65

@@ -4,6 +4,7 @@ The light of a reference is removed by the same formula that adds the light of t
 subject matches its new surroundings before any network draws it.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -33,6 +34,12 @@ _UNLIKE = 0.04  # largest difference of brightness between lights that are taken
 FEET = 0.5  # opacity of the lowest row of a subject
 AROUND = 0.02  # of the longer side: how far a drawing may be off its outline
 _DARKEST = 0.15  # share of a subject's brightness that its own light leaves at least
+
+_BRIGHTEST = 0.1  # share of a picture whose mean colour tells its light
+_FULL_LIGHT, _FULL_LIGHT_BELOW = 0.75, 0.6  # brightness of that by day, and in the lower half
+_LEAST_BELOW = 0.5  # of the light of all: what is darker below is black
+_MOST_TINT = 0.15  # of that light: what else is coloured is the place
+_DARK = 1e-3  # brightness without a tint
 
 
 class Illumination(NamedTuple):
@@ -81,6 +88,33 @@ def brightness(normal: Tensor, light: Illumination) -> Tensor:
     lambert = (normal * light.direction[..., None, None]).sum(dim=1, keepdim=True)
     wrapped = (lambert + WRAP).clamp_min(0) / (LEVEL + WRAP)
     return light.ambient[..., None, None] + light.colour[..., None, None] * wrapped
+
+
+def as_dark_as(light: Illumination, photo: Tensor) -> Illumination:
+    """Return a light as dim as a photograph shows it, and tinted by it in the dark.
+
+    Light is told by what is brightest, as for the white balance of a camera: in all of the picture
+    and in its lower half, for ground stays dark below a bright sky at dusk. Photographs by day
+    change nothing.
+
+    Args:
+        light: B rows.
+        photo: (1, 3, H, W) in [-1, 1]; a small copy is enough.
+    """
+    whole, ground = map(_brightest, (photo, photo[..., photo.shape[2] // 2 :, :]))
+    in_all, below = whole.mean() / _FULL_LIGHT, ground.mean() / _FULL_LIGHT_BELOW
+    share = torch.minimum(in_all, torch.maximum(below, in_all * _LEAST_BELOW)).clamp(max=1)
+    shown = ground if below < in_all else whole
+    tint = (shown / shown.mean().clamp_min(_DARK)).clamp(1 - _MOST_TINT, 1 + _MOST_TINT)
+    gain = share * tint.lerp(torch.ones_like(tint), share)
+    return light._replace(ambient=light.ambient * gain, colour=light.colour * gain)
+
+
+def _brightest(photo: Tensor) -> Tensor:
+    """Return the mean colour (1, 3) in [0, 1] of the brightest part of a picture in [-1, 1]."""
+    colours = photo.flatten(2) / 2 + 0.5
+    count = math.ceil(_BRIGHTEST * colours.shape[2])
+    return colours[..., colours.mean(dim=1)[0].topk(count).indices].mean(dim=2)
 
 
 def are_alike(first: Illumination, second: Illumination) -> bool:

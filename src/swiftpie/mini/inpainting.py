@@ -5,12 +5,13 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
-from swiftpie.geometry.shading import Lighting
+from swiftpie.geometry.shading import Lighting, as_dark_as
 from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.masks import Box, resize_mask
 from swiftpie.mini.compositing import SubjectReference, composite_patch
@@ -32,6 +33,8 @@ from swiftpie.pipelines.techniques.repaint import (
     prepare_repainting,
 )
 from swiftpie.types import GenerationResult, Identity
+
+SMALL_PX = 64  # longer side of a photograph whose light is measured
 
 
 class PlacedSubject(NamedTuple):
@@ -128,6 +131,9 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
         given = unchanged_frame(components, pixels, changes)
         reference = {"pixels": identity.pixels[:1], "mask": identity.mask[:1]}
         lighting = components.layout_predictor.light(start, text.pooled, **reference, given=given)
+        if lighting is not None:
+            scene = as_dark_as(lighting.scene, _small(plan.original).to(pixels))
+            lighting = lighting._replace(scene=scene)
         placed = PlacedSubject(identity, layout, shows=(1.0, 0.0), lighting=lighting)
         layouts = (layout,)
     condition = inpainting_condition(
@@ -175,6 +181,13 @@ def compose_in_place(
         seed=plan.request.seed,
         on_band=partial(clock.lap, "join"),
     )
+
+
+def _small(photo: Image.Image) -> Tensor:
+    """Return a photograph as few pixels, (1, 3, h, w) in [-1, 1]."""
+    small = photo.copy()
+    small.thumbnail((SMALL_PX, SMALL_PX), Image.Resampling.BOX, reducing_gap=2.0)
+    return to_tensor(small)
 
 
 def _standing(identity: Identity, box: Box, canvas: Canvas, *, view: tuple[float, float]) -> Layout:
