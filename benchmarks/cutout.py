@@ -23,7 +23,8 @@ from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import plane
 from swiftpie.masks import bounding_box, grow, iou
-from swiftpie.models.cutout import Search, cutout_network, find_with, load
+from swiftpie.models.cutout import Search, cutout_network, find_with
+from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.types import DOUBTFUL
 
 OUTLINES = Path(__file__).parents[1] / "tests" / "cutout" / "outlines.json"
@@ -146,7 +147,9 @@ def main() -> None:
     if options.save_boxes is not None:
         write_file(options.save_boxes, json.dumps(boxes_of_subjects(), indent=1).encode())
         return
-    network = cutout_network() if options.weights is None else load(options.weights)
+    network = (
+        cutout_network() if options.weights is None else CutoutNet.from_pretrained(options.weights)
+    )
     torch.set_num_threads(1)
     scores, confidences, times_ms = {}, {}, []
     for outline in read_outlines():

@@ -22,7 +22,7 @@ from PIL import Image
 from swiftpie.imageio.decoding import load_image
 from swiftpie.mini.reading import read
 from swiftpie.mini.relight import NOISE_SHAPE, SIDE_PX, add_weather, relight
-from swiftpie.mini.scene_network import Relighter, load, scene_relighter
+from swiftpie.mini.scene_network import Relighter, SceneNetwork, scene_relighter
 from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.words import PLAIN
 from swiftpie.noise import draw_noise
@@ -56,7 +56,11 @@ def main() -> None:
     options = parser.parse_args()
     networks = {"packaged": scene_relighter()}
     if options.weights is not None:
-        trained = load(options.weights / "scene").float().requires_grad_(requires_grad=False)
+        trained = (
+            SceneNetwork.from_pretrained(options.weights / "scene")
+            .float()
+            .requires_grad_(requires_grad=False)
+        )
         networks["weights"] = Relighter(trained, scene_relighter().autoencoder)
     if options.photos:
         sheet([cut(path) for path in options.photos], list(networks.values())).save(options.out)

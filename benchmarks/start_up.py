@@ -41,16 +41,7 @@ import json
 print(json.dumps([began, imported, loaded, encoded, drawn, is_light]))
 """
 
-# What `mini` cannot do without as long as its networks are those of these libraries.
-LIBRARIES = """
-import gc
-gc.disable()  # as SwiftPie does while it imports them
-import torch
-from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
-from transformers import CLIPTextModel, PreTrainedTokenizerFast
-import time
-print(time.monotonic())
-"""
+PYTORCH = "import torch, time; print(time.monotonic())"  # what `mini` cannot do without
 
 
 def main() -> None:
@@ -63,14 +54,13 @@ def main() -> None:
         rows = [
             measure(subject, Path(folder) / "out.png", environment) for _ in range(options.runs + 1)
         ]
-    names = ("torch", "diffusers", "transformers")
     facts = {
         "runs": options.runs,
         "threads": options.threads,
         "processor": processor(),
         "cores": usable_cores(),
         "python": sys.version.split()[0],
-        "versions": {name: version(name) for name in names} | {"swiftpie": swiftpie.__version__},
+        "versions": {"torch": version("torch"), "swiftpie": swiftpie.__version__},
         "import_loads_torch": not all(row.pop("is_light") for row in rows),
         "seconds": {name: spread(row[name] for row in rows[1:]) for name in rows[0]},
     }
@@ -93,22 +83,22 @@ def measure(subject: Path, out: Path, environment: dict[str, str]) -> dict[str, 
     stages, cpu = run(arguments, environment)
     began, imported, loaded, encoded, drawn, is_light = json.loads(stages)
     alone = time.monotonic()
-    imported_alone, libraries_cpu = run(["-c", LIBRARIES], environment)
+    imported_alone, torch_cpu = run(["-c", PYTORCH], environment)
     launched = time.monotonic()
     command = ["-m", "swiftpie", "personalize", str(subject), PROMPT, "-o", str(out), "--force"]
     _, command_cpu = run(command, environment)
     return {
         "interpreter": began - started,
         "import": imported - began,
-        "load": loaded - imported,  # PyTorch, diffusers and transformers among it
+        "load": loaded - imported,  # PyTorch among it
         "encode_identity": encoded - loaded,
         "personalize": drawn - encoded,
         "first_picture": drawn - started,
-        "libraries": float(imported_alone) - alone,  # of a process that does nothing else
+        "torch": float(imported_alone) - alone,  # of a process that does nothing else
         "command": time.monotonic() - launched,
         "cpu_of_first_picture": cpu,
         "cpu_of_command": command_cpu,
-        "cpu_of_libraries": libraries_cpu,
+        "cpu_of_torch": torch_cpu,
         "is_light": is_light,
     }
 

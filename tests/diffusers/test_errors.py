@@ -158,7 +158,7 @@ FILES = [  # with a pipeline of ours, its folder, and one of diffusers
     (lambda _p, _s, sd: opened(sd), ConfigError, "from_preset"),
     (lambda _p, _s, sd: opened(sd.parent), WeightsError, "pipeline"),
     (lambda *_: opened("./mini"), WeightsError, "from_preset"),
-    (lambda _p, _s, sd: opened(sd, use_safetensors=False, preset={}), TypeError, "use_safetensors"),
+    (lambda _p, saved, _sd: opened(saved, use_safetensors=False), TypeError, "use_safetensors"),
     (lambda _p, saved, _d: without_preset(saved, None), ConfigError, "preset"),
     (lambda _p, saved, _d: without_preset(saved, {"name": "x"}), ConfigError, "preset"),
     (

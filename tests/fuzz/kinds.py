@@ -261,9 +261,7 @@ def networks(seed):
 def read_network(data, folder):
     (folder / "config.json").write_bytes(data)
     (folder / WEIGHTS).symlink_to(ENCODER / WEIGHTS)
-    load_network(
-        lambda place: ConvImageEncoder.from_config(ConvImageEncoder.load_config(place)), folder
-    )
+    load_network(ConvImageEncoder.built, folder)
 
 
 # --- training -----------------------------------------------------------------------------------

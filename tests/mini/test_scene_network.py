@@ -35,6 +35,6 @@ def test_the_packaged_network_numbers_places_as_the_library_does():
     from swiftpie.mini.scenes import scene_library
 
     relighter = scene_relighter()
-    assert relighter.network.config["num_places"] == scene_library().number(None)
+    assert relighter.network.config.num_places == scene_library().number(None)
     assert not any(parameter.requires_grad for parameter in relighter.parameters())
     assert relighter.autoencoder.encode(torch.zeros(1, 3, 64, 64)).shape == (1, 32, 8, 8)

@@ -4,7 +4,7 @@ from safetensors.torch import load_file, save_file
 
 from swiftpie import WeightsError
 from swiftpie.backbones.load.weights import load_network
-from swiftpie.models.eight_bits import LEVELS, SCALES, read_weights, write_network
+from swiftpie.models.eight_bits import LEVELS, SCALES, read_weights
 from swiftpie.models.vision import ConvImageEncoder
 
 NAME = "diffusion_pytorch_model.safetensors"
@@ -17,11 +17,11 @@ def network():
 
 
 def build(folder):
-    return ConvImageEncoder.from_config(ConvImageEncoder.load_config(folder))
+    return ConvImageEncoder.built(folder)
 
 
 def test_weights_come_back_within_half_a_level_of_their_channel(network, tmp_path):
-    write_network(network, tmp_path)
+    network.save_in_eight_bits(tmp_path)
     read = load_network(build, tmp_path).state_dict()
     assert read.keys() == network.state_dict().keys()
     for name, weight in network.state_dict().items():
@@ -36,9 +36,9 @@ def test_weights_come_back_within_half_a_level_of_their_channel(network, tmp_pat
 
 
 def test_a_network_that_was_read_is_written_as_it_was(network, tmp_path):
-    write_network(network, tmp_path)
+    network.save_in_eight_bits(tmp_path)
     first = (tmp_path / NAME).read_bytes()
-    write_network(load_network(build, tmp_path), tmp_path)
+    load_network(build, tmp_path).save_in_eight_bits(tmp_path)
     assert (tmp_path / NAME).read_bytes() == first
     assert all(
         torch.equal(weight.half().float(), weight)
@@ -48,7 +48,7 @@ def test_a_network_that_was_read_is_written_as_it_was(network, tmp_path):
 
 def test_channels_of_zeros_stay_zeros(network, tmp_path):
     torch.nn.init.zeros_(network.stem[1].weight)
-    write_network(network, tmp_path)
+    network.save_in_eight_bits(tmp_path)
     assert not load_network(build, tmp_path).stem[1].weight.any()
 
 
@@ -56,7 +56,7 @@ def test_channels_of_zeros_stay_zeros(network, tmp_path):
     "scales", [torch.ones(10**6), torch.ones(1), torch.full((160,), float("nan")), None]
 )
 def test_scales_that_do_not_fit_are_refused(network, tmp_path, scales):
-    write_network(network, tmp_path)
+    network.save_in_eight_bits(tmp_path)
     tensors = load_file(tmp_path / NAME)
     name = next(name for name in tensors if name.endswith(SCALES) and len(tensors[name]) == 160)
     tensors |= {name: scales} if scales is not None else {}

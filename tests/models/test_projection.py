@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from swiftpie import WeightsError
-from swiftpie.models.projection import Feature, image_proj_of, projector_for
+from swiftpie.models.projection import image_proj_of, projector_for
+from swiftpie.models.vision import Feature
 from tests.parity.ip_adapter import FILES, WIDTHS, features_for, projector_shapes
 
 FAMILIES = ["linear", "plus", "full", "face", "face_plus"]

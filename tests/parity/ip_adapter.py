@@ -6,7 +6,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionMod
 from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.install import Plan, install
 from swiftpie.backbones.load.ip_adapter import fuse_lora, load_into, read_ip_adapter
-from swiftpie.models.projection import Feature
+from swiftpie.models.vision import Feature
 
 BOUND = 1e-5
 WIDTHS = {"sd15": 24, "sd21": 32, "sdxl": 40, "sdxs": 24}  # of a token; in full size 768 to 2048

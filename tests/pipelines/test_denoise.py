@@ -10,8 +10,13 @@ from swiftpie import ConfigError, MaskSource, Scales, Session, Subject
 from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2, Shaping
 from swiftpie.backbones.presets import trailing
 from swiftpie.guidance import ClassifierFree, Decoupled, Plain, decoupled_for_steps
-from swiftpie.models.projection import Feature, projector_for
-from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder, FaceIdentityEncoder
+from swiftpie.models.projection import projector_for
+from swiftpie.models.vision import (
+    ClipIdentityEncoder,
+    ConvImageEncoder,
+    FaceIdentityEncoder,
+    Feature,
+)
 from swiftpie.noise import PredictionType, build_schedule
 from swiftpie.pipelines.denoise import Clock, without_identity
 from swiftpie.pipelines.request import PersonalizeRequest

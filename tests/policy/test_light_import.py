@@ -7,7 +7,7 @@ import pytest
 
 from tests.policy.project import ROOT, SOURCE, python_files
 
-HEAVY = ["accelerate", "diffusers", "numpy", "torch", "transformers"]
+HEAVY = ["accelerate", "diffusers", "numpy", "scipy", "torch", "torch._dynamo", "transformers"]
 
 LOADED = """
 import json, sys
@@ -73,6 +73,21 @@ def loaded_by(statement, folder):
 )
 def test_light_modules_load_no_tensor_library(statement, tmp_path):
     assert loaded_by(statement, tmp_path) == []
+
+
+DRAWING = """
+import swiftpie
+session = swiftpie.load("mini")
+identity = session.encode_identity({photo!r})
+session.personalize(identity, "a dog on a beach", seed=1)
+session.edit({photo!r}, "a dog in the snow", source_prompt="a dog on grass", seed=1)
+"""
+
+
+def test_mini_draws_and_edits_without_the_libraries_of_large_models(tmp_path):
+    """Their imports take longer than the picture; so do those of compilers within PyTorch."""
+    statement = DRAWING.format(photo=str(SOURCE / "assets" / "photos" / "dog.jpg"))
+    assert loaded_by(statement, tmp_path) == ["numpy", "torch"]
 
 
 def module_names():

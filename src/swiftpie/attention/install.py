@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from diffusers import ModelMixin, UNet2DConditionModel
-from diffusers.models.attention_processor import Attention
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,6 +18,9 @@ from swiftpie.attention.processors import (
     SemanticAttention,
     read_text,
 )
+
+if TYPE_CHECKING:
+    from diffusers.models.attention_processor import Attention
 
 MAX_MAPPERS_A_BLOCK = 10  # SDXL's first up block has thirty layers; its first ten say enough
 
@@ -43,7 +44,7 @@ class Plan:
 class Installation:
     """The processors that serve a network, and those they replaced."""
 
-    network: ModelMixin  # with attention processors: a U-Net, or a transformer
+    network: Any  # with attention processors: a U-Net, or a transformer
     plan: Plan
     originals: dict[str, object]
     semantic: dict[str, SemanticAttention]  # by module path, every layer that reads the text
@@ -92,11 +93,11 @@ class Installation:
         self.undo()
 
 
-def install(unet: UNet2DConditionModel, plan: Plan) -> Installation:
+def install(unet: Any, plan: Plan) -> Installation:  # noqa: ANN401 - of diffusers, or our own
     """Give every attention layer of `unet` a processor that reads `condition` and `notes`."""
     originals = dict(unet.attn_processors)
     names = [path.removesuffix(".processor") for path in originals]
-    layers = {name: unet.get_submodule(name) for name in names}
+    layers: dict[str, Any] = {name: unet.get_submodule(name) for name in names}
     crossing = [name for name, layer in layers.items() if layer.is_cross_attention]
     mappers = mapper_layers(crossing)
     roles = dict.fromkeys(mappers, MaskRole.NOTES) | dict.fromkeys(mappers[-1:], MaskRole.LAST)
@@ -104,7 +105,6 @@ def install(unet: UNet2DConditionModel, plan: Plan) -> Installation:
     detail: dict[str, DetailAttention] = {}
     plain: dict[str, SelfAttention] = {}
     for name, layer in layers.items():
-        assert isinstance(layer, Attention)
         if layer.is_cross_attention:
             semantic[name] = SemanticAttention(
                 name,
@@ -182,7 +182,7 @@ class ReleasedAttention:
     # diffusers reads the signature of `__call__` to decide which keywords a processor gets.
     def __call__(
         self,
-        attn: Attention,
+        attn: "Attention",
         hidden_states: Tensor,
         encoder_hidden_states: Tensor,
         attention_mask: Tensor | None = None,

@@ -7,10 +7,9 @@ masks here are ours, written from its abstract and a figure. docs/concepts.md nu
 """
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,6 +31,9 @@ from swiftpie.attention.kernels import (
 from swiftpie.attention.manipulate import attend_reshaped
 from swiftpie.geometry.layout import cell_positions, to_reference
 from swiftpie.masks import attention_to_mask, resize_mask
+
+if TYPE_CHECKING:
+    from diffusers.models.attention_processor import Attention
 
 MIN_COVERAGE = 0.5  # a reference cell with less subject than this is background: never attended
 UNMASKED_SHARE = 0.7  # of the scales, in the layers before an inline mask is known
@@ -66,7 +68,7 @@ class SelfAttention(nn.Module):
     # diffusers reads the signature of `__call__` to decide which keywords a processor gets.
     def __call__(
         self,
-        attn: Attention,
+        attn: "Attention",
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -81,14 +83,14 @@ class SelfAttention(nn.Module):
         return output
 
     def attended(
-        self, attn: Attention, hidden_states: Tensor, condition: AttentionCondition, notes: Notes
+        self, attn: "Attention", hidden_states: Tensor, condition: AttentionCondition, notes: Notes
     ) -> Tensor:
         """Return the result (B, N, D) for `hidden_states` (B, N, D) before the last projection."""
         del notes
         return merge_heads(attend(*self.project_own(attn, hidden_states, condition)))
 
     def project_own(
-        self, attn: Attention, hidden_states: Tensor, condition: AttentionCondition
+        self, attn: "Attention", hidden_states: Tensor, condition: AttentionCondition
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the layer's own queries (B, heads, N, d), keys and values (B, heads, n, d)."""
         query = split_heads(attn.to_q(hidden_states), attn.heads)
@@ -131,22 +133,24 @@ class DetailAttention(SelfAttention):
         self.to_k_ref = nn.Linear(width, width, bias=False) if own_projections else None
         self.to_v_ref = nn.Linear(width, width, bias=False) if own_projections else None
         self.gate = nn.Parameter(torch.full((heads,), gate))
-        self.log_sharpness = nn.Parameter(torch.linspace(WIDEST, NARROWEST, heads))
+        # Without memory, PyTorch would import its compiler to know the shape.
+        spread = torch.linspace(WIDEST, NARROWEST, heads, device="cpu")
+        self.log_sharpness = nn.Parameter(spread)
 
-    def projections(self, attn: Attention) -> tuple[nn.Linear, nn.Linear]:
+    def projections(self, attn: "Attention") -> tuple[nn.Linear, nn.Linear]:
         """Return what makes reference keys and values: the branch's own, or those of its layer."""
         if self.to_k_ref is None or self.to_v_ref is None:
             return attn.to_k, attn.to_v
         return self.to_k_ref, self.to_v_ref
 
-    def project(self, attn: Attention, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
+    def project(self, attn: "Attention", hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         """Return reference keys and values (R, N, D) of inputs (R, N, D) of its layer `attn`."""
         to_key, to_value = self.projections(attn)
         noted = hidden_states.to(to_key.weight.dtype)
         return to_key(noted), to_value(noted)
 
     def attended(
-        self, attn: Attention, hidden_states: Tensor, condition: AttentionCondition, notes: Notes
+        self, attn: "Attention", hidden_states: Tensor, condition: AttentionCondition, notes: Notes
     ) -> Tensor:
         """Return the layer's own attention and that to references, (B, N, D); see the class."""
         notes[self.name] = hidden_states
@@ -277,7 +281,7 @@ class SemanticAttention(nn.Module):
     # diffusers reads the signature of `__call__` to decide which keywords a processor gets.
     def __call__(
         self,
-        attn: Attention,
+        attn: "Attention",
         hidden_states: Tensor,
         encoder_hidden_states: Tensor,
         attention_mask: Tensor | None = None,
@@ -368,7 +372,7 @@ class TextAttention(NamedTuple):
 
 
 def read_text(
-    attn: Attention, hidden_states: Tensor, text_states: Tensor, attention_mask: Tensor | None
+    attn: "Attention", hidden_states: Tensor, text_states: Tensor, attention_mask: Tensor | None
 ) -> TextAttention:
     """Return what a layer attends to of text states (B, T, D), without any identity."""
     query = split_heads(attn.to_q(hidden_states), attn.heads)

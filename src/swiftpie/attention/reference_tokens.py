@@ -1,12 +1,16 @@
 """The detail branch of transformers that read pictures as further tokens."""
 
+from typing import TYPE_CHECKING
+
 import torch
-from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
 from swiftpie.attention.condition import AttentionCondition
 from swiftpie.attention.kernels import MASKED
 from swiftpie.attention.processors import DetailAttention, Merge, region_scale
+
+if TYPE_CHECKING:
+    from diffusers.models.attention_processor import Attention
 
 LEAST = 1e-6  # a strength below this is none
 
@@ -26,12 +30,12 @@ class ReferenceTokens(DetailAttention):
             name, width=width, heads=1, gate=1.0, merge=Merge.JOINT, own_projections=False
         )
 
-    def projections(self, attn: Attention) -> tuple[()]:  # type: ignore[override]  # none at all
+    def projections(self, attn: "Attention") -> tuple[()]:  # type: ignore[override]  # none at all
         """Return nothing: tokens are what the layer reads."""
         del attn
         return ()
 
-    def project(self, attn: Attention, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
+    def project(self, attn: "Attention", hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         """Return the tokens (R, N, D) for keys and values."""
         del attn
         return hidden_states, hidden_states

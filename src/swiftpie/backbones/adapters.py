@@ -45,8 +45,8 @@ from swiftpie.backbones.load.weights import align_memory
 from swiftpie.backbones.presets import Preset
 from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.models.denoiser import UNetDenoiser
-from swiftpie.models.projection import FaceVersion, Feature, Projector
-from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder
+from swiftpie.models.projection import FaceVersion
+from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder, Feature, Projector
 from swiftpie.noise import scaled_linear_step
 
 REFERENCE_TIMESTEP = 250  # little noise: the reference U-Net still sees every detail

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -203,6 +203,7 @@ class Family(ABC):
     edits_by_reference: bool = False  # whether it was made to edit a picture among its references
     needs_even_grid: bool = False  # whether rows and columns of latents come in pairs
     knows_shapes: bool = False  # whether it was trained on other shapes than squares of one size
+    own_modules: Collection[str] = ()  # of a pipeline: those whose classes diffusers does not know
     unread: Unread = ALL_READ  # weights that stay in their files: nothing computes with them
 
     @abstractmethod
@@ -395,6 +396,15 @@ class Family(ABC):
             CapabilityError: The folder has no place for such networks.
         """
         return self.to_modules(components)
+
+    def read_own(self, folder: Path) -> dict[str, Any]:
+        """Return those of `own_modules` that a pipeline's folder holds.
+
+        Raises:
+            WeightsError: One is damaged.
+        """
+        del folder
+        return {}
 
     def from_folder(self, modules: Mapping[str, Any], adapter: Path | None) -> Components:
         """Return networks from modules as a folder holds them, with the branches of `adapter`.

@@ -34,7 +34,7 @@ from swiftpie.errors import WeightsError
 from swiftpie.faces import FACE_ENCODERS, FaceEncoder, FaceSettings, ModelFile
 from swiftpie.imageio.atomic import atomic_file, make_folder
 from swiftpie.models import isnet
-from swiftpie.models.projection import Feature, Projector
+from swiftpie.models.vision import Feature, Projector
 
 BIG_G = 1280  # width of the vector of CLIP ViT-bigG; ViT-H, the usual one, gives 1024
 ADAPTERS = "h94/IP-Adapter"  # its repository also holds the image encoders of IP-Adapters

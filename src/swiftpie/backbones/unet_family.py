@@ -15,6 +15,7 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    CLIPTokenizer,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
 )
@@ -42,12 +43,10 @@ from swiftpie.backbones.load.networks import (
     built,
     check_autoencoder,
     check_inversion,
-    check_tokenizer,
     read_autoencoder,
     read_clip_config,
     read_config,
     read_image_encoder,
-    read_tokenizer,
     read_unet,
     widen_autoencoder,
 )
@@ -55,8 +54,10 @@ from swiftpie.backbones.load.safe import Kind, check_kind
 from swiftpie.backbones.load.weights import (
     HALVES,
     NetworkReader,
+    check_tokenizer,
     existing,
     fingerprint_files,
+    read_tokenizer,
     unknown_fingerprint,
 )
 from swiftpie.backbones.peers import PeerOpener, unet_peer
@@ -79,9 +80,8 @@ from swiftpie.models.denoiser import (
     without_branches,
 )
 from swiftpie.models.inversion import Inversion, UNetInversion
-from swiftpie.models.projection import Projector
 from swiftpie.models.text import Pooling, PromptEncoder, TextTower, TwoTextTowers
-from swiftpie.models.vision import ClipIdentityEncoder
+from swiftpie.models.vision import ClipIdentityEncoder, Projector
 from swiftpie.registry import by_name
 from swiftpie.types import TextCondition
 
@@ -319,7 +319,7 @@ class StableDiffusion(Family):
     def _read_text(self, folder: Path, reader: NetworkReader) -> Text:
         modules: dict[str, Any] = {}
         for name, tokenizer, tower in self.towers:
-            modules[tokenizer] = read_tokenizer(folder / tokenizer)
+            modules[tokenizer] = read_tokenizer(folder / tokenizer, CLIPTokenizer)
             build = partial(built, tower)
             modules[name] = reader.keep(name, folder / name, build, stays=False)
         return self._text_of(modules)

@@ -131,7 +131,7 @@ class WholeFamily(Family):
         """Return the tokenizer in `folder`."""
         from transformers import AutoTokenizer
 
-        from swiftpie.backbones.load.networks import read_tokenizer
+        from swiftpie.backbones.load.weights import read_tokenizer
 
         tokenizer: PreTrainedTokenizerBase = read_tokenizer(
             folder, AutoTokenizer, trust_remote_code=False, local_files_only=True

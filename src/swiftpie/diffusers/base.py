@@ -11,9 +11,9 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from swiftpie.backbones.choices import Choices, resolve
-from swiftpie.backbones.components import Components, load_components
+from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.load.weights import align_memory, unknown_fingerprint
-from swiftpie.backbones.presets import PRESETS, Recipe
+from swiftpie.backbones.presets import PRESETS, Recipe, read_preset
 from swiftpie.diffusers.calls import Call, SwiftPiePipelineOutput, changed_by_callback, spelled_as
 from swiftpie.diffusers.modules import (
     ADAPTER,
@@ -29,8 +29,10 @@ from swiftpie.diffusers.modules import (
     keep_arguments,
     latent_factors,
     of_hub,
+    own_modules,
     take_apart,
     wake,
+    write_own,
 )
 from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError, short_reason
 from swiftpie.imageio.atomic import updated_folder
@@ -106,15 +108,16 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
                 together.
         """
         place = pretrained_model_name_or_path
-        _check_origin(place, options, wanted=cls)
+        preset = _preset_of(place, options, wanted=cls)
         if options.keys() & {field.name for field in fields(Modules)} - SETTINGS:
             options.setdefault("fingerprint", unknown_fingerprint())
+        family = FAMILIES.get(read_preset(preset).family)
+        options = own_modules(family, place, options) | options
         pipeline: Self = super().from_pretrained(place, use_safetensors=True, **options)
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
                 align_memory(module)
         current = pipeline._current()
-        family = family_of(current)
         adapter = find_adapter(place, options) if family.is_for_adapter(current) else None
         pipeline._loaded = family.from_folder(current, adapter)
         pipeline.image_encoder = pipeline._loaded.image_encoder
@@ -179,6 +182,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         try:
             with updated_folder(target) as folder:
                 family.write_adapter(folder / ADAPTER, components)
+                write_own(family, plain, folder)
                 super(ModulesPipeline, plain).save_pretrained(
                     str(folder), safe_serialization=True, **options
                 )
@@ -272,10 +276,10 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             yield on_step
 
 
-def _check_origin(
+def _preset_of(
     place: str | Path, options: Mapping[str, Any], *, wanted: type[DiffusionPipeline]
-) -> None:
-    """Check that SwiftPie wrote the pipeline in a folder, or on the hub, before it is loaded."""
+) -> Mapping[str, Any]:
+    """Return the preset of the pipeline in a folder, or on the hub, if SwiftPie wrote it."""
     try:
         index = wanted.load_config(place, **of_hub(options))
     except OSError as error:
@@ -284,9 +288,11 @@ def _check_origin(
             f"wrote is needed, or its name on the hub. Check the path, or load published weights: "
             f"{wanted.__name__}.from_preset(PRESET)."
         ) from error
-    if index.get("preset") is None and options.get("preset") is None:
+    preset: Mapping[str, Any] | None = options.get("preset", index.get("preset"))
+    if preset is None:
         raise ConfigError(
             f"'{place}' holds a {index.get('_class_name')} of diffusers, which does not say which "
             f"preset its weights are. Load it by {wanted.__name__}.from_preset(PRESET, "
             f"weights='{place}'), with one of `swiftpie presets`."
         )
+    return preset

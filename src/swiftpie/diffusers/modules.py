@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from accelerate.hooks import CpuOffload, add_hook_to_module  # type: ignore[import-untyped]  # accelerate is not annotated
 from diffusers import (
     AutoencoderKL,
@@ -20,7 +21,7 @@ from diffusers import (
     SCMScheduler,
     TCDScheduler,
 )
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 from torch import nn
 from transformers import (
@@ -33,8 +34,8 @@ from transformers import (
 from swiftpie.backbones.components import FAMILIES, Components, Family
 from swiftpie.backbones.presets import Preset, describe, read_preset
 from swiftpie.errors import InputError, WeightsError, short_reason
-from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
+from swiftpie.models.network import Network
+from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.noise import CLEAN, TRAIN_TIMESTEPS, NoiseScale, Renoise, Schedule
 
 SCALED_LINEAR = {
@@ -56,17 +57,15 @@ class Modules:
     adapter's projector, and the U-Net has the identity branches.
     """
 
-    vae: PatchAutoencoder | AutoencoderKL | AutoencoderTiny
-    text_encoder: CLIPTextModel
-    tokenizer: PreTrainedTokenizerBase
+    vae: Network | AutoencoderKL | AutoencoderTiny
+    text_encoder: Network | CLIPTextModel
+    tokenizer: Any  # of transformers, or our own
     scheduler: SchedulerMixin
     unet: nn.Module | None = None
     transformer: nn.Module | None = None  # the denoiser of a family without a U-Net
     text_encoder_2: CLIPTextModelWithProjection | None = None
     tokenizer_2: PreTrainedTokenizerBase | None = None
-    image_encoder: ConvImageEncoder | ClipIdentityEncoder | CLIPVisionModelWithProjection | None = (
-        None
-    )
+    image_encoder: Network | ClipIdentityEncoder | CLIPVisionModelWithProjection | None = None
     layout_predictor: nn.Module | None = None
     inversion_unet: nn.Module | None = None
     preset: dict | None = None  # type: ignore[type-arg]  # diffusers compares plain classes
@@ -209,6 +208,35 @@ def find_adapter(place: str | Path, options: Mapping[str, Any]) -> Path:
             f"({short_reason(error)}). Get the folder again, or pass image_encoder=None to do "
             "without identities."
         ) from error
+
+
+def own_modules(family: Family, place: str | Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the modules of a pipeline, in a folder or on the hub, that diffusers cannot read.
+
+    Raises:
+        WeightsError: One is damaged.
+    """
+    if not family.own_modules:
+        return {}
+    folder = Path(place)
+    if not folder.is_dir():
+        wanted = [f"{name}/*" for name in family.own_modules]
+        folder = Path(snapshot_download(str(place), allow_patterns=wanted, **of_hub(options)))
+    found = family.read_own(folder)
+    if isinstance(dtype := options.get("dtype", options.get("torch_dtype")), torch.dtype):
+        for module in found.values():
+            if isinstance(module, nn.Module):
+                module.to(dtype)
+    return found
+
+
+def write_own(family: Family, pipeline: DiffusionPipeline, folder: Path) -> None:
+    """Write the modules that diffusers cannot write, and take them out of `pipeline`."""
+    for name in family.own_modules:
+        if (module := getattr(pipeline, name)) is not None:
+            module.save_pretrained(folder / name)
+    pipeline.register_modules(**dict.fromkeys(family.own_modules))
+    pipeline._optional_components = [*OPTIONAL, *family.own_modules]  # noqa: SLF001 - which may be none
 
 
 def of_hub(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from diffusers import ConfigMixin, ModelMixin, UNet2DConditionModel
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,6 +23,8 @@ from swiftpie.geometry.layout import (
 from swiftpie.geometry.relief import height, turn
 from swiftpie.models.denoiser import Prediction, SubjectCondition
 from swiftpie.models.inversion import INVERSION_TIMESTEP, START, InversionOutput
+from swiftpie.models.network import Network, keep_settings
+from swiftpie.models.unet import UNet
 from swiftpie.noise import (
     COUPLED_CHANNELS,
     NUM_STATISTICS,
@@ -82,7 +82,7 @@ def align(
     return torch.stack(aligned, dim=1)
 
 
-class TinyDenoiser(ModelMixin, ConfigMixin):
+class TinyDenoiser(Network):
     """One-step denoiser of 128 px pictures; predicts clean latents and the subject's mask.
 
     Around the U-Net: smoothed copies and row and column means of the noise (the picture depends
@@ -90,7 +90,7 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
     gate a channel that lets aligned latents through to the output.
     """
 
-    @register_to_config
+    @keep_settings
     def __init__(
         self,
         latent_channels: int = 32,
@@ -116,7 +116,7 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
         self.text_norm = nn.LayerNorm(text_width)
         extra = 4 * COUPLED_CHANNELS + aligned + 2 * codes + 1 + ANCHOR_CODES
         extra += POSE_NUMBERS * knows_pose
-        self.unet = tiny_unet(
+        self.unet = UNet(
             latent_channels + extra,
             2 * latent_channels + MASK_CELLS**2,
             widths=widths,
@@ -153,9 +153,9 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
             timestep,
             text.hidden_states,
             class_labels=torch.cat(embedding, dim=1),
-            encoder_attention_mask=text.attention_mask,
-            cross_attention_kwargs={"condition": attention, "notes": notes},
-        ).sample.float()
+            text_mask=text.attention_mask,
+            condition={"condition": attention, "notes": notes},
+        ).float()
         gate = torch.sigmoid(output[:, channels : 2 * channels])
         sample = output[:, :channels] + gate * aligned[:, :channels]
         shapes = output[:, 2 * channels :]
@@ -207,40 +207,6 @@ class TinyDenoiser(ModelMixin, ConfigMixin):
             rows_of = nearest[..., None].expand(-1, -1, POSE_NUMBERS)
             codes.append(POSE_GAIN * condition.pose.gather(1, rows_of) * is_near * known)
         return torch.cat(codes, dim=-1).transpose(1, 2).unflatten(2, (rows, columns))
-
-
-def tiny_unet(
-    in_channels: int,
-    out_channels: int,
-    *,
-    widths: tuple[int, ...],
-    heads: tuple[int, ...],
-    text_width: int,
-    embedding_width: int,
-    class_width: int,
-) -> UNet2DConditionModel:
-    """Return a U-Net with a level for each of `widths`; levels with `heads` attend to the text.
-
-    All blocks also read an embedding of the timestep and of a vector of `class_width`.
-    """
-    attends = ["CrossAttn" if count else "" for count in heads]
-    return UNet2DConditionModel(
-        in_channels=in_channels,
-        out_channels=out_channels,
-        down_block_types=tuple(f"{kind}DownBlock2D" for kind in attends),
-        up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(attends)),
-        mid_block_type=None,
-        block_out_channels=tuple(widths),
-        layers_per_block=1,
-        cross_attention_dim=text_width,
-        attention_head_dim=tuple(
-            max(1, count) for count in heads
-        ),  # the number of heads, in diffusers
-        norm_num_groups=8,
-        time_embedding_dim=embedding_width,
-        class_embed_type="projection",
-        projection_class_embeddings_input_dim=class_width,
-    )
 
 
 def merge_aligned(aligned: Tensor, scale: Tensor) -> Tensor:
@@ -304,7 +270,7 @@ class PromptDifference(NamedTuple):
     same_subject: Tensor  # (B,) logits that the target prompt is about the same subject
 
 
-class TinyInversion(ModelMixin, ConfigMixin):
+class TinyInversion(Network):
     """Inversion network of 128 px pictures.
 
     The channels that pictures depend on hold the expected noise, so they vanish where a picture
@@ -312,7 +278,7 @@ class TinyInversion(ModelMixin, ConfigMixin):
     [0, 1], so that the noise of two prompts differs where they disagree.
     """
 
-    @register_to_config
+    @keep_settings
     def __init__(
         self,
         latent_channels: int = 32,
@@ -325,7 +291,7 @@ class TinyInversion(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         self.text_norm = nn.LayerNorm(text_width)
-        self.unet = tiny_unet(
+        self.unet = UNet(
             latent_channels + 4 * len(WAVES),
             COUPLED_CHANNELS + 1 + NUM_NOTES,
             widths=widths,
@@ -363,8 +329,8 @@ class TinyInversion(ModelMixin, ConfigMixin):
             self.config.timestep,
             text.hidden_states,
             class_labels=prompt,
-            encoder_attention_mask=text.attention_mask,
-        ).sample.float()
+            text_mask=text.attention_mask,
+        ).float()
         coupled, doubt, notes = output.split([COUPLED_CHANNELS, 1, NUM_NOTES], dim=1)
         free = torch.sigmoid(doubt).expand(-1, channels - COUPLED_CHANNELS, -1, -1)
         noise = torch.cat([coupled + self._means(notes, (rows, columns)), free], dim=1)

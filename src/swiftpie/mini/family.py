@@ -9,15 +9,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import CLIPTextModel, PreTrainedTokenizerFast
 
 from swiftpie.backbones.choices import Choices, schedule_of, with_steps
 from swiftpie.backbones.components import Components, Family
-from swiftpie.backbones.load.networks import built, read_tokenizer
 from swiftpie.backbones.load.weights import (
     existing,
     fingerprint_of,
     load_network,
+    read_tokenizer,
     unknown_fingerprint,
 )
 from swiftpie.backbones.machine import AUTO
@@ -32,6 +31,7 @@ from swiftpie.mini.placing import LayoutPredictor, place_subjects
 from swiftpie.mini.reading import ENGLISH, Reading, named_besides, names_people, read, read_all
 from swiftpie.mini.relight import is_relit, prepare_relit
 from swiftpie.mini.scene import drawn_size, has_scene, is_empty, prepare_empty, prepare_scene
+from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer
 from swiftpie.mini.vocabulary import GENERIC, Vocabulary
 from swiftpie.mini.word_edits import follows_seed, prepare_word_edit, reading_of
 from swiftpie.mini.words import words_in
@@ -53,16 +53,26 @@ INVERSION = "inversion"  # its folder; identities do not depend on it, so no fin
 
 
 NETWORKS: Mapping[str, Callable[[Path], nn.Module]] = {
-    "text_encoder": partial(built, CLIPTextModel),
-    "image_encoder": partial(built, ConvImageEncoder),
-    "autoencoder": partial(built, PatchAutoencoder),
-    "denoiser": partial(built, TinyDenoiser),
-    "layout_predictor": partial(built, LayoutPredictor),
+    "text_encoder": TextEncoder.built,
+    "image_encoder": ConvImageEncoder.built,
+    "autoencoder": PatchAutoencoder.built,
+    "denoiser": TinyDenoiser.built,
+    "layout_predictor": LayoutPredictor.built,
 }
 """How each network is made from its folder."""
 
 
 _scene = partial(Technique, PersonalizeRequest, draws_by_seed=True, drawn_size=drawn_size)
+MODULES: Mapping[str, Callable[[Path], nn.Module]] = {
+    "unet": TinyDenoiser.built,
+    "vae": PatchAutoencoder.built,
+    "text_encoder": TextEncoder.built,
+    "image_encoder": ConvImageEncoder.built,
+    "layout_predictor": LayoutPredictor.built,
+    "inversion_unet": TinyInversion.built,
+}
+"""The same under the names of a diffusers pipeline."""
+
 TECHNIQUES = (
     _scene(prepare_empty, is_empty),
     _scene(prepare_scene, has_scene),
@@ -73,8 +83,6 @@ TECHNIQUES = (
 )
 """In the order in which they are tried."""
 
-TAUGHT = "taught"  # key of the vocabulary in the settings of packaged tokenizers
-
 
 @dataclass(frozen=True)
 class TaughtTower(TextTower):
@@ -83,7 +91,7 @@ class TaughtTower(TextTower):
     @cached_property
     def vocabulary(self) -> Vocabulary | None:
         """The words of the training captions."""
-        return Vocabulary.stored(self.tokenizer.init_kwargs.get(TAUGHT))
+        return Vocabulary.stored(self.tokenizer.taught)
 
     def readable(self, prompt: str) -> str:
         """Return a prompt in words that captions had."""
@@ -99,6 +107,7 @@ class Tiny(Family):
 
     name = "tiny"
     needs_even_grid = True  # its two levels, and the blocks of noise that its layout reads
+    own_modules = (*MODULES, "tokenizer")
 
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
         """Load every network of a tiny preset in float32; see `Family`.
@@ -121,7 +130,7 @@ class Tiny(Family):
             name: _ready(load_network(build, folder / name), device)
             for name, build in NETWORKS.items()
         }
-        tokenizer = read_tokenizer(folder / "tokenizer", PreTrainedTokenizerFast)
+        tokenizer = read_tokenizer(folder / "tokenizer", WordTokenizer)
         text = TaughtTower(tokenizer, networks.pop("text_encoder"), Pooling.MEAN)
         return Components(
             preset=preset,
@@ -175,6 +184,18 @@ class Tiny(Family):
             "layout_predictor": components.layout_predictor,
             "inversion_unet": components.inversion,
         }
+
+    def read_own(self, folder: Path) -> dict[str, Any]:
+        """Return the networks that are in a pipeline's folder, and their tokenizer; see `Family`.
+
+        Raises:
+            WeightsError: One is damaged.
+        """
+        found = {name: build for name, build in MODULES.items() if (folder / name).is_dir()}
+        networks = {
+            name: _ready(load_network(build, folder / name), "cpu") for name, build in found.items()
+        }
+        return networks | {"tokenizer": read_tokenizer(folder / "tokenizer", WordTokenizer)}
 
     def from_modules(self, modules: Mapping[str, Any], loaded: Components | None) -> Components:
         """Return the networks as they are, any of them exchanged; see `Family`.
@@ -334,7 +355,7 @@ def _load_inversion(folder: Path, chosen: str | Path | None, device: str) -> Tin
     place = Path(chosen or folder / INVERSION)
     if chosen is None and not place.is_dir():
         return None
-    network: TinyInversion = _ready(load_network(partial(built, TinyInversion), place), device)
+    network: TinyInversion = _ready(load_network(TinyInversion.built, place), device)
     return network
 
 

@@ -8,8 +8,6 @@ from itertools import repeat
 from typing import NamedTuple
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,6 +30,7 @@ from swiftpie.mini.reading import Reading, read_all
 from swiftpie.mini.relight import SIDE_PX
 from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
 from swiftpie.mini.words import tokens_in
+from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics, share_of
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.techniques.personalize import size_of
@@ -284,10 +283,10 @@ class LayoutScores(NamedTuple):
     flip_logit: Tensor  # (B,)
 
 
-class LayoutPredictor(ModelMixin, ConfigMixin):
+class LayoutPredictor(Network):
     """A three-layer perceptron over pooled conditions, and a reader of light."""
 
-    @register_to_config
+    @keep_settings
     def __init__(
         self,
         text_width: int = 160,

@@ -3,21 +3,18 @@
 import importlib.resources
 import math
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
-from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.geometry.layout import cell_positions
-from swiftpie.mini.denoiser import fourier_features, smoothed, tiny_unet
+from swiftpie.mini.denoiser import fourier_features, smoothed
 from swiftpie.mini.fields import coarse_fields
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.eight_bits import read_weights
+from swiftpie.models.network import Network, keep_settings
+from swiftpie.models.unet import UNet
 from swiftpie.noise import COUPLED_CHANNELS, NUM_STATISTICS, noise_statistics
 
 NUM_FIELDS = 4
@@ -37,7 +34,7 @@ class SceneCondition(NamedTuple):
     season: Tensor  # (B,) long
 
 
-class SceneNetwork(ModelMixin, ConfigMixin):
+class SceneNetwork(Network):
     """Draws a place in one step, from a reference picture where there is one, else from words.
 
     A two-level U-Net reads noise and reference as latents. Its output is a smooth field, which a
@@ -46,7 +43,7 @@ class SceneNetwork(ModelMixin, ConfigMixin):
     of it: `geometry.weather` draws them over the finished picture, subject and all.
     """
 
-    @register_to_config
+    @keep_settings
     def __init__(
         self,
         num_places: int,
@@ -78,7 +75,7 @@ class SceneNetwork(ModelMixin, ConfigMixin):
         counts = (num_places + 1, num_times, num_weathers, num_seasons)
         self.setting = nn.ModuleList(nn.Embedding(count, setting_width) for count in counts)
         self.place_token = nn.Embedding(num_places + 1, text_width)
-        self.unet = tiny_unet(
+        self.unet = UNet(
             2 * latent_channels + 4 * COUPLED_CHANNELS + POSITION_CODES + NUM_FIELDS + 1,
             head_width,
             widths=widths,
@@ -137,7 +134,7 @@ class SceneNetwork(ModelMixin, ConfigMixin):
             999,
             self.place_token(condition.place)[:, None],
             class_labels=torch.cat([noise_statistics(noise), setting], dim=1),
-        ).sample
+        )
         return reference + self._pixels(smooth, fields, reference, setting)
 
     def _pixels(self, smooth: Tensor, fields: Tensor, reference: Tensor, setting: Tensor) -> Tensor:
@@ -186,18 +183,10 @@ def scene_relighter() -> Relighter:
     """Return the networks that ship with the package."""
     root = importlib.resources.files("swiftpie")
     with importlib.resources.as_file(root / WEIGHTS) as folder:
-        network = load(folder)
+        network = SceneNetwork.from_pretrained(folder)
     with importlib.resources.as_file(root / AUTOENCODER) as folder:
-        encoder: PatchAutoencoder = PatchAutoencoder.from_pretrained(folder, use_safetensors=True)
-    return Relighter(network, encoder).float().requires_grad_(False)
-
-
-def load(folder: Path) -> SceneNetwork:
-    """Return the network that training exported to `folder`."""
-    with torch.device("meta"):
-        network: SceneNetwork = SceneNetwork.from_config(SceneNetwork.load_config(folder))
-    network.load_state_dict(read_weights(folder / SAFETENSORS_WEIGHTS_NAME), assign=True)
-    return network
+        encoder = PatchAutoencoder.from_pretrained(folder)
+    return Relighter(network, encoder).requires_grad_(False)
 
 
 def pixel_phases(

@@ -3,11 +3,10 @@
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swiftpie.models.network import Network, keep_settings
 from swiftpie.types import Posterior
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class ResidualBlock(nn.Module):
         return hidden + self.second(F.silu(self.first(F.silu(self.norm(hidden)))))
 
 
-class PatchAutoencoder(ModelMixin, ConfigMixin):
+class PatchAutoencoder(Network):
     """Pixels (B, 3, H, W) in [-1, 1] to latents (B, C, H/8, W/8) and back, by patches of 8 x 8.
 
     The linear path, principal components, is set in closed form by `fit_linear`; the residual
@@ -40,7 +39,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
     every channel.
     """
 
-    @register_to_config
+    @keep_settings
     def __init__(self, latent_channels: int = 32, narrow: int = 56, wide: int = 112) -> None:
         super().__init__()
         self.linear_encoder = nn.Conv2d(3 * PATCH**2, latent_channels, 1)

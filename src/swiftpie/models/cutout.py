@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -22,7 +21,6 @@ from swiftpie.imageio.images import alpha_of, plane, shrunk_to, to_tensor
 from swiftpie.masks import Box, bounding_box, box_mask, check_box, parse_box
 from swiftpie.models import isnet
 from swiftpie.models.cutout_net import CutoutNet
-from swiftpie.models.eight_bits import read_weights
 from swiftpie.models.outline import (
     BORDER_SHARE,
     CUTOUT_PX,
@@ -443,12 +441,4 @@ def _stronger() -> str:
 def cutout_network() -> CutoutNet:
     """Return the network that ships with the package."""
     with importlib.resources.as_file(importlib.resources.files("swiftpie") / ASSETS) as folder:
-        return load(folder)
-
-
-def load(folder: Path) -> CutoutNet:
-    """Return the network that training exported to `folder`."""
-    with torch.device("meta"):
-        network: CutoutNet = CutoutNet.from_config(CutoutNet.load_config(folder))
-    network.load_state_dict(read_weights(folder / SAFETENSORS_WEIGHTS_NAME), assign=True)
-    return network.eval().requires_grad_(False)
+        return CutoutNet.from_pretrained(folder).requires_grad_(False)

@@ -3,10 +3,10 @@
 from itertools import pairwise
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from swiftpie.models.network import Network, keep_settings
 
 STAGES = (  # of EfficientNet-Lite0: blocks, kernel, stride, expansion, channels
     (1, 3, 1, 1, 16),
@@ -20,7 +20,7 @@ LEVELS = (0, 1, 2, 4, 5)  # stages whose features the decoder reads: 1/2, 1/4 ..
 CELLS = 8  # along a side of the coarsest level, for pictures of 256 px
 
 
-class CutoutNet(ModelMixin, ConfigMixin):
+class CutoutNet(Network):
     """Pictures (B, 3, 256, 256) in [-1, 1] to logits (B, 1, 128, 128) of the subject's mask.
 
     The encoder is EfficientNet-Lite0 (arXiv:1905.11946, without squeeze and excitation), whose
@@ -28,7 +28,7 @@ class CutoutNet(ModelMixin, ConfigMixin):
     the coarsest level, where attention sees the whole picture.
     """
 
-    @register_to_config
+    @keep_settings
     def __init__(self, widths: tuple[int, ...] = (16, 32, 64, 96, 128)) -> None:
         super().__init__()
         self.encoder = Encoder()

@@ -3,11 +3,9 @@
 import copy
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import torch
-from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
 from swiftpie.attention.condition import AttentionCondition, Notes, silent_condition
@@ -18,6 +16,9 @@ from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
 from swiftpie.noise import Step, add_noise
 from swiftpie.types import Autoencoder, TextCondition
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -236,7 +237,7 @@ class UNetDenoiser(nn.Module):
     branch of arXiv:2605.01510, whose full text is not public.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, plan: Plan, *, reference_step: Step) -> None:
+    def __init__(self, unet: "UNet2DConditionModel", plan: Plan, *, reference_step: Step) -> None:
         """Install the branches on `unet`."""
         super().__init__()
         self.unet = unet
@@ -302,7 +303,7 @@ class UNetDenoiser(nn.Module):
 
 
 def _run(
-    unet: UNet2DConditionModel,
+    unet: "UNet2DConditionModel",
     latents: Tensor,
     timestep: float | Tensor,
     *,
@@ -333,7 +334,7 @@ def _in_type(read: dict[str, StyleTokens], dtype: torch.dtype) -> dict[str, Styl
 
 
 def added_conditions(
-    unet: UNet2DConditionModel, latents: Tensor, text: TextCondition
+    unet: "UNet2DConditionModel", latents: Tensor, text: TextCondition
 ) -> dict[str, Tensor] | None:
     """Return the extra conditions of Stable Diffusion XL, in the dtype of `latents`; else None.
 
@@ -347,14 +348,16 @@ def added_conditions(
     return {"text_embeds": text.pooled.to(latents.dtype), "time_ids": time_ids}
 
 
-def without_branches(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+def without_branches(unet: "UNet2DConditionModel") -> "UNet2DConditionModel":
     """Return a second U-Net around the same weights, without identity branches."""
+    from diffusers.models.attention_processor import AttnProcessor
+
     plain = sharing_weights(unet)
     plain.set_attn_processor(AttnProcessor())
     return plain
 
 
-def check_bare(unet: UNet2DConditionModel) -> None:
+def check_bare(unet: "UNet2DConditionModel") -> None:
     """Check that nothing is installed on a U-Net."""
     layers = {name for name, _ in unet.named_parameters()}
     extra = sorted(name for name in layers if ".processor." in name or ".lora_" in name)

@@ -4,27 +4,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from diffusers import ModelMixin
-from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"  # of a network in the layout of diffusers
 SCALES = "_scales"  # behind the name of a weight: what its numbers are multiplied by
 LEVELS = 127  # of int8 on either side of 0
 
 
-def write_network(network: ModelMixin, folder: Path) -> None:
-    """Write a network in the layout of diffusers: matrices and filters in eight bits.
+def to_eight_bits(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what is stored of weights by name: matrices and filters in eight bits.
 
     Each of their output channels has a scale of its own in float32. All else is in float16.
     """
-    network.register_to_config(_name_or_path="")  # the local path is not stored
-    network.save_config(folder)
-    save_file(to_eight_bits(network.state_dict()), folder / SAFETENSORS_WEIGHTS_NAME)
-
-
-def to_eight_bits(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return what `write_network` stores of weights by name."""
     stored = {}
     for name, weight in weights.items():
         if weight.ndim < 2:

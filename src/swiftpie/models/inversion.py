@@ -1,14 +1,16 @@
 """One-step inversion: clean latents to the noise that a one-step generator would make them from."""
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
-from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from swiftpie.attention.kernels import attend, merge_heads, split_heads, thin
 from swiftpie.models.denoiser import added_conditions
 from swiftpie.types import TextCondition
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+    from diffusers.models.attention_processor import Attention
 
 INVERSION_TIMESTEP = 500  # the constant timestep input of SwiftEdit's network
 START = "noised"  # the generator starts from the picture's latents plus the inverted noise
@@ -58,7 +60,7 @@ class DownsampledAttention:
 
     def __call__(
         self,
-        attn: Attention,
+        attn: "Attention",
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -80,7 +82,7 @@ class DownsampledAttention:
 class UNetInversion(nn.Module):
     """SwiftEdit's inversion network: a U-Net that reads clean latents (arXiv:2412.04301)."""
 
-    def __init__(self, unet: UNet2DConditionModel, *, stride: int | None = None) -> None:
+    def __init__(self, unet: "UNet2DConditionModel", *, stride: int | None = None) -> None:
         """Wrap `unet`; a `stride` exchanges its attention for `DownsampledAttention`."""
         super().__init__()
         self.unet = unet

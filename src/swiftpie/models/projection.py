@@ -1,8 +1,6 @@
 """Image-encoder features to identity tokens, by the public IP-Adapter projectors (2308.06721)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Literal
 
 import torch
@@ -10,6 +8,7 @@ from diffusers.models import embeddings
 from torch import Tensor, nn
 
 from swiftpie.errors import WeightsError, short_reason
+from swiftpie.models.vision import Feature, Projector
 
 HEAD_WIDTH = 64  # of a resampler; the shapes only give heads times width
 FULL_TOKENS = 257  # 16 x 16 patches of a 224 px picture and one class token
@@ -36,15 +35,6 @@ RESAMPLER_LAYER = {
 FaceVersion = Literal[1, 2]
 
 
-class Feature(StrEnum):
-    """What a projector reads."""
-
-    EMBEDS = "embeds"  # (B, D) projected class token of the image encoder
-    HIDDEN = "hidden"  # (B, L, D) its last hidden states but one
-    FACE = "face"  # (B, 512) vector of a face recogniser
-    FACE_AND_HIDDEN = "face_and_hidden"  # both, in this order
-
-
 class FacePlusProjection(embeddings.IPAdapterFaceIDPlusImageProjection):
     """FaceID Plus that takes both of its inputs in one call instead of remembering one."""
 
@@ -56,18 +46,6 @@ class FacePlusProjection(embeddings.IPAdapterFaceIDPlusImageProjection):
             latents = block(features, latents, latents)
         tokens: Tensor = self.norm_out(self.proj_out(latents))
         return face_tokens + self.shortcut_scale * tokens if self.shortcut else tokens
-
-
-@dataclass(frozen=True, eq=False)
-class Projector:
-    """A projector with what a caller needs to know about it; `module` takes the feature."""
-
-    module: nn.Module
-    feature: Feature
-    feature_width: int  # of the image encoder, or of the face vector for `Feature.FACE`
-    num_tokens: int
-    width: int  # of an identity token
-    face_width: int = 0  # of the face vector; 0 where none is read
 
 
 def projector_for(

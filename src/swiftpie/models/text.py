@@ -7,20 +7,21 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import (
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
-    DynamicCache,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
 
 from swiftpie.types import TextCondition
+
+if TYPE_CHECKING:
+    from transformers import (
+        CLIPTextModel,
+        CLIPTextModelWithProjection,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +83,8 @@ class PictureTextEncoder(Protocol):
 class TextTower:
     """One tokenizer and one CLIP text tower."""
 
-    tokenizer: PreTrainedTokenizerBase
-    encoder: CLIPTextModel
+    tokenizer: "PreTrainedTokenizerBase"
+    encoder: "CLIPTextModel"
     pooling: Pooling
 
     @property
@@ -149,8 +150,8 @@ class TwoTextTowers:
     """The pair of Stable Diffusion XL: states of both side by side, pooled from the second."""
 
     first: TextTower
-    second_tokenizer: PreTrainedTokenizerBase
-    second: CLIPTextModelWithProjection
+    second_tokenizer: "PreTrainedTokenizerBase"
+    second: "CLIPTextModelWithProjection"
 
     @property
     def width(self) -> int:
@@ -191,7 +192,7 @@ class TwoTextTowers:
 
 
 def encode_tokens(
-    encoder: CLIPTextModel, input_ids: Tensor, attention_mask: Tensor, *, pooling: Pooling
+    encoder: nn.Module, input_ids: Tensor, attention_mask: Tensor, *, pooling: Pooling
 ) -> TextCondition:
     """Return the states of tokens (B, T).
 
@@ -210,7 +211,7 @@ def encode_tokens(
 
 
 def _tokenize(
-    tokenizer: PreTrainedTokenizerBase, prompts: list[str], length: int
+    tokenizer: "PreTrainedTokenizerBase", prompts: list[str], length: int
 ) -> tuple[Tensor, Tensor]:
     tokens = tokenizer(prompts, padding="max_length", truncation=True, max_length=length)
     if any(row[-1] for row in tokens["attention_mask"]):
@@ -225,8 +226,8 @@ class LanguageText:
     Its `family`, a `swiftpie.backbones.whole_family.WholeFamily`, says how prompts are worded.
     """
 
-    tokenizer: PreTrainedTokenizerBase
-    encoder: PreTrainedModel
+    tokenizer: "PreTrainedTokenizerBase"
+    encoder: "PreTrainedModel"
     family: Any
     # The context in which the language model computes.
     scope: Callable[[], AbstractContextManager[object]] = field(default=nullcontext, kw_only=True)
@@ -287,6 +288,8 @@ class LanguageText:
             positions: (3, 1, T) of tokens that show a picture; by default one after the other.
             **seen: What the network takes besides.
         """
+        from transformers import DynamicCache
+
         network, device = self.network, self.network.device
         start = 0 if before is None else before.end
         if positions is None:

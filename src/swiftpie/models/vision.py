@@ -1,17 +1,19 @@
 """Reference pictures to identity tokens, for the semantic branch."""
 
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.errors import CapabilityError
 from swiftpie.models.autoencoder import ResidualBlock
-from swiftpie.models.projection import Feature, Projector
+from swiftpie.models.network import Network, keep_settings
+
+if TYPE_CHECKING:
+    from transformers import CLIPVisionModelWithProjection
 
 # Mean and deviation of CLIP's training pictures, per channel in [0, 1].
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -20,10 +22,31 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 SIDE_PX = 128  # references are read at this size
 
 
-class ConvImageEncoder(ModelMixin, ConfigMixin):
+class Feature(StrEnum):
+    """What a projector reads."""
+
+    EMBEDS = "embeds"  # (B, D) projected class token of the image encoder
+    HIDDEN = "hidden"  # (B, L, D) its last hidden states but one
+    FACE = "face"  # (B, 512) vector of a face recogniser
+    FACE_AND_HIDDEN = "face_and_hidden"  # both, in this order
+
+
+@dataclass(frozen=True, eq=False)
+class Projector:
+    """A projector with what a caller needs to know about it; `module` takes the feature."""
+
+    module: nn.Module
+    feature: Feature
+    feature_width: int  # of the image encoder, or of the face vector for `Feature.FACE`
+    num_tokens: int
+    width: int  # of an identity token
+    face_width: int = 0  # of the face vector; 0 where none is read
+
+
+class ConvImageEncoder(Network):
     """Small convolutional encoder of a masked subject, trained together with the denoiser."""
 
-    @register_to_config
+    @keep_settings
     def __init__(self, width: int = 160, grid: int = 4, blocks: int = 0) -> None:
         """Make an untrained network of `grid` x `grid` tokens (4 or 8) and residual `blocks`."""
         super().__init__()
@@ -38,7 +61,8 @@ class ConvImageEncoder(ModelMixin, ConfigMixin):
             nn.Conv2d(width, width, 3, stride=8 // grid, padding=1),
             *(ResidualBlock(width) for _ in range(blocks)),
         )
-        self.positions = nn.Parameter(torch.randn(1, grid**2 + 1, width) * 0.02)
+        self.positions = nn.Parameter(torch.empty(1, grid**2 + 1, width))
+        nn.init.normal_(self.positions, std=0.02)
         self.project = nn.Sequential(
             nn.LayerNorm(width), nn.Linear(width, width), nn.LayerNorm(width)
         )
@@ -88,7 +112,7 @@ class ClipIdentityEncoder(nn.Module):
     """Maps references (R, 3, H, W) and masks (R, 1, H, W) to identity tokens (R, K, D)."""
 
     def __init__(
-        self, tower: CLIPVisionModelWithProjection, projector: nn.Module, feature: Feature
+        self, tower: "CLIPVisionModelWithProjection", projector: nn.Module, feature: Feature
     ) -> None:
         super().__init__()
         self.tower = tower
@@ -158,7 +182,7 @@ class ClipIdentityEncoder(nn.Module):
 class FaceIdentityEncoder(ClipIdentityEncoder):
     """Maps vectors of a face recogniser (R, F), and crops of the faces, to tokens (R, K, D)."""
 
-    def __init__(self, tower: CLIPVisionModelWithProjection, projector: Projector) -> None:
+    def __init__(self, tower: "CLIPVisionModelWithProjection", projector: Projector) -> None:
         """Wrap the networks; only FaceID Plus looks through `tower`."""
         super().__init__(tower, projector.module, projector.feature)
         self.face_width = projector.face_width

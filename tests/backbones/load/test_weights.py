@@ -14,7 +14,7 @@ NAME = "diffusion_pytorch_model.safetensors"
 
 
 def build(folder):
-    return LayoutPredictor.from_config(LayoutPredictor.load_config(folder))
+    return LayoutPredictor.built(folder)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def encoder(tmp_path):
 
 
 def build_encoder(folder):
-    return ConvImageEncoder.from_config(ConvImageEncoder.load_config(folder))
+    return ConvImageEncoder.built(folder)
 
 
 @pytest.mark.parametrize(

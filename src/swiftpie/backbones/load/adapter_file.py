@@ -23,7 +23,8 @@ from swiftpie.backbones.load.safe import (
     write_tensors,
 )
 from swiftpie.errors import WeightsError
-from swiftpie.models.projection import FacePlusProjection, FaceVersion, Projector
+from swiftpie.models.projection import FacePlusProjection, FaceVersion
+from swiftpie.models.vision import Projector
 from swiftpie.noise import TRAIN_TIMESTEPS
 
 FORMAT = "swiftpie/1"

@@ -15,7 +15,8 @@ from swiftpie.attention.condition import Block
 from swiftpie.attention.install import Installation
 from swiftpie.backbones.load.safe import flatten, read_tensors
 from swiftpie.errors import WeightsError, check_installed, short_reason
-from swiftpie.models.projection import FaceVersion, Projector, image_proj_of, projector_for
+from swiftpie.models.projection import FaceVersion, image_proj_of, projector_for
+from swiftpie.models.vision import Projector
 
 SEMANTIC = re.compile(r"(\d{1,4})\.to_([kv])_ip\.weight")
 LORA = re.compile(r"(\d{1,4})\.to_(q|k|v|out)_lora\.(down|up)\.weight")

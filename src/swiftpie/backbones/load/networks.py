@@ -9,12 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, ConfigMixin, UNet2DConditionModel
 from torch import nn
-from transformers import (
-    CLIPTokenizer,
-    CLIPVisionModelWithProjection,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import CLIPVisionModelWithProjection, PretrainedConfig, PreTrainedModel
 
 from swiftpie.backbones.load.weights import NetworkReader, check_config, check_settings
 from swiftpie.errors import WeightsError, short_reason
@@ -104,26 +99,6 @@ def check_inversion(folder: Path, unet: Mapping[str, Any]) -> None:
                 f"The inversion network in '{folder}' has {what} {found}, and the denoiser has "
                 f"{needed}. Choose an inversion network of the same family."
             )
-
-
-def check_tokenizer(folder: Path) -> None:
-    """Refuse a folder without a vocabulary."""
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        raise WeightsError(
-            f"There is no tokenizer.json or vocab.json in '{folder}', so prompts cannot be "
-            "tokenized. Check the path, or download the folder again."
-        )
-
-
-def read_tokenizer(folder: Path, kind: Any = CLIPTokenizer, **options: bool) -> Any:  # noqa: ANN401 - of `kind`
-    """Return the tokenizer in `folder`, of a class of transformers."""
-    check_tokenizer(folder)
-    try:
-        return kind.from_pretrained(folder, **options)
-    except Exception as error:  # the library raises nothing more precise
-        raise WeightsError(
-            f"The tokenizer in '{folder}' is damaged ({short_reason(error)}). Get it again."
-        ) from error
 
 
 def _stored(folder: Path, name: str, read: Callable[[Path], Any]) -> Any:  # noqa: ANN401 - as read

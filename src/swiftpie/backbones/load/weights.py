@@ -248,6 +248,26 @@ def check_config(folder: Path, name: str) -> None:
         )
 
 
+def check_tokenizer(folder: Path) -> None:
+    """Refuse a folder without a vocabulary."""
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        raise WeightsError(
+            f"There is no tokenizer.json or vocab.json in '{folder}', so prompts cannot be "
+            "tokenized. Check the path, or download the folder again."
+        )
+
+
+def read_tokenizer(folder: Path, kind: Any, **options: bool) -> Any:  # noqa: ANN401 - of `kind`
+    """Return the tokenizer in `folder`, of a class that reads it by `from_pretrained`."""
+    check_tokenizer(folder)
+    try:
+        return kind.from_pretrained(folder, **options)
+    except Exception as error:  # the library raises nothing more precise
+        raise WeightsError(
+            f"The tokenizer in '{folder}' is damaged ({short_reason(error)}). Get it again."
+        ) from error
+
+
 def load_network(build: Callable[[Path], nn.Module], folder: Path) -> Any:  # noqa: ANN401 - any network
     """Build one network from its folder and load its weights, strictly, as float32.
 

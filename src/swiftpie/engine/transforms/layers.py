@@ -14,6 +14,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.engine.transforms import Transform
 from swiftpie.engine.wrappers import module_of, shared_copy, with_networks
 from swiftpie.errors import CapabilityError
+from swiftpie.models.unet import GatedLinear, Upsampling
 
 TOKEN_STRIDE = 2  # quarters the keys; coarser grids have few tokens and stay whole
 # Taps of the convolution (columns) that fall on each of the small pixels which reach a large one,
@@ -75,7 +76,7 @@ class FoldedUpsampling(nn.Module):
     `can_fold` says which layers allow it.
     """
 
-    def __init__(self, inner: Upsample2D) -> None:
+    def __init__(self, inner: Upsample2D | Upsampling) -> None:
         super().__init__()
         self.inner = inner  # for sizes that are not doubled
         self.weight: Tensor
@@ -92,6 +93,8 @@ class FoldedUpsampling(nn.Module):
 
 def can_fold(part: nn.Module) -> bool:
     """Whether `part` doubles and convolves and does nothing else."""
+    if type(part) is Upsampling:
+        return True
     if type(part) is not Upsample2D or not part.use_conv or part.use_conv_transpose:
         return False
     conv: Any = part.conv
@@ -108,7 +111,7 @@ def folded(weight: Tensor) -> Tensor:
 class HalvedGate(nn.Module):
     """`GEGLU` from two linear layers over its weights: OpenVINO copies what is cut in two."""
 
-    def __init__(self, inner: GEGLU) -> None:
+    def __init__(self, inner: GEGLU | GatedLinear) -> None:
         super().__init__()
         self.value, self.gate = _halves(inner.proj)
 
@@ -167,7 +170,7 @@ def with_openvino_layers(network: object) -> Any:  # noqa: ANN401 - the same kin
     """Return a shared copy of a network with the layers that OpenVINO is quicker with."""
     made: nn.Module = shared_copy(module_of(network))
     for name, part in list(made.named_modules()):
-        if type(part) is GEGLU and type(part.proj) is nn.Linear:
+        if type(part) in {GEGLU, GatedLinear} and type(part.proj) is nn.Linear:
             made.set_submodule(name, HalvedGate(part))
         elif type(part) is nn.GroupNorm:
             made.set_submodule(name, ChannelwiseNorm(part))

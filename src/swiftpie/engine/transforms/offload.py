@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import RLock
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
-from diffusers import ModelMixin
 from torch import Tensor, nn
 
 from swiftpie.backbones.components import Components
@@ -33,6 +32,9 @@ from swiftpie.models.text import CachedTokens, PictureTextEncoder, PromptEncoder
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import TextCondition
 
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
+
 OFFLOAD_DEVICE = "cpu"
 ENTRANCE_DEPTH = 2  # pipelines call networks, or parts of autoencoders one level further in
 
@@ -47,6 +49,8 @@ def apply(components: Components) -> Components:
     Raises:
         CapabilityError: The networks are in main memory, and from no files that can be read again.
     """
+    from diffusers import ModelMixin
+
     if components.device.type != "cpu":
         return offloaded(components, components.device)
     found = [network for network in _networks_of(components) if _place_of(network) is not None]
@@ -243,7 +247,7 @@ def _hook_projections(denoiser: Denoiser, slot: DeviceSlot, *, network: nn.Modul
             _hook(network, slot, before=projection)
 
 
-def _hook_room(autoencoder: ModelMixin, slot: DeviceSlot) -> None:
+def _hook_room(autoencoder: "ModelMixin", slot: DeviceSlot) -> None:
     """Make room for what is computed in an autoencoder, which is much more than its weights."""
     shrinks = 2 ** (len(autoencoder.config.block_out_channels) - 1)
     for part, side in ((autoencoder.encoder, 1), (autoencoder.decoder, shrinks)):

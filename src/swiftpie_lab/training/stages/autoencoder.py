@@ -63,7 +63,7 @@ class AutoencoderStage:
             self.world.batch(16, 4, seed=VALIDATION_SEED - 1 - i).pixels for i in range(PCA_BATCHES)
         ]
         network.fit_linear(torch.cat(pictures).cpu())
-        return network.to(self.world.tiles.device, memory_format=torch.channels_last)
+        return network.to(self.world.tiles.device).to(memory_format=torch.channels_last)
 
     def losses(self, network: PatchAutoencoder, step: int) -> dict[str, Tensor]:
         """Return pixel, gradient and latent-size terms."""

@@ -17,9 +17,8 @@ from swiftpie.errors import ConfigError
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.library import subject_library
 from swiftpie.masks import iou
-from swiftpie.models.cutout import cutout_network, load
+from swiftpie.models.cutout import cutout_network
 from swiftpie.models.cutout_net import STAGES, CutoutNet
-from swiftpie.models.eight_bits import write_network
 from swiftpie_lab.data.collages import (
     Collages,
     Collection,
@@ -66,7 +65,9 @@ class CutoutConfig:
             )
         if self.start:
             folder = context.weights_of(self.start)
-            start = cutout_network() if folder is None else load(folder / "cutout")
+            start = (
+                cutout_network() if folder is None else CutoutNet.from_pretrained(folder / "cutout")
+            )
         else:
             torch.manual_seed(0)
             start = CutoutNet()
@@ -137,7 +138,7 @@ class CutoutStage:
 
     def export(self, network: CutoutNet, folder: Path) -> None:
         """Write the network in eight bits a weight."""
-        write_network(network, folder / "cutout")
+        network.save_in_eight_bits(folder / "cutout")
 
 
 def imagenet_encoder(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

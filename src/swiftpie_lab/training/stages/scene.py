@@ -11,15 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.imageio.images import contact_sheet, to_pil
-from swiftpie.mini.scene_network import (
-    UNCOVERED,
-    SceneCondition,
-    SceneNetwork,
-    load,
-    scene_relighter,
-)
+from swiftpie.mini.scene_network import UNCOVERED, SceneCondition, SceneNetwork, scene_relighter
 from swiftpie.models.autoencoder import PATCH, PatchAutoencoder
-from swiftpie.models.eight_bits import write_network
 from swiftpie_lab.training.context import VALIDATION_SEED, Context
 from swiftpie_lab.training.losses import psnr_db, robust_and_squared
 from swiftpie_world.air import SEASONS, Setting
@@ -67,7 +60,10 @@ class SceneConfig:
         start = None
         if self.start:
             folder = context.weights_of(self.start)
-            start = scene_relighter().network if folder is None else load(folder / "scene")
+            if folder is None:
+                start = scene_relighter().network
+            else:
+                start = SceneNetwork.from_pretrained(folder / "scene")
         return SceneStage(frozen, self, context.device, start)
 
 
@@ -106,7 +102,7 @@ class SceneStage:
         else:
             torch.manual_seed(0)
             network = SceneNetwork(num_places=len(PLACES), num_seasons=UNCOVERED + 1)
-        return network.to(self.device, memory_format=torch.channels_last)
+        return network.to(self.device).to(memory_format=torch.channels_last)
 
     def losses(self, network: SceneNetwork, step: int) -> dict[str, Tensor]:
         """Return how far places are off in pixels and in patch spectra."""
@@ -179,7 +175,7 @@ class SceneStage:
 
     def export(self, network: SceneNetwork, folder: Path) -> None:
         """Write the scene network in eight bits a weight."""
-        write_network(network, folder / "scene")
+        network.save_in_eight_bits(folder / "scene")
 
     @torch.no_grad()
     def batch(

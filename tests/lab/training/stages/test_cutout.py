@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from swiftpie.errors import ConfigError
-from swiftpie.models.cutout import cutout_network, load
+from swiftpie.models.cutout import cutout_network
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie_lab.data.collages import draw_collages
 from swiftpie_lab.training.stages.cutout import (
@@ -124,7 +124,7 @@ def test_the_exported_network_is_small_and_comes_back_as_it_was(stage, network, 
     assert weights.stat().st_size <= MAX_BYTES
     pixels, _ = stage.draw(0).tensors()
     with torch.no_grad():
-        found, expected = load(tmp_path / "cutout")(pixels), network(pixels)
+        found, expected = CutoutNet.from_pretrained(tmp_path / "cutout")(pixels), network(pixels)
     torch.testing.assert_close(found, expected, atol=0.02, rtol=0.01)
     assert next(network.parameters()).dtype == torch.float32
 

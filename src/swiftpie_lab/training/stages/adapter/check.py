@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from swiftpie.backbones.adapters import REFERENCE_TIMESTEP
-from swiftpie.models.projection import Feature
+from swiftpie.models.vision import Feature
 from swiftpie_lab.training.stages.adapter.examples import Examples
 from swiftpie_lab.training.stages.adapter.networks import AdapterBase, AdapterNetworks
 from swiftpie_lab.training.stages.adapter.student import (

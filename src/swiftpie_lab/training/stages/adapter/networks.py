@@ -29,8 +29,7 @@ from swiftpie.backbones.sources import WeightFormats, plan_image_encoder
 from swiftpie.errors import CapabilityError
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
-from swiftpie.models.projection import Feature, Projector
-from swiftpie.models.vision import ClipIdentityEncoder
+from swiftpie.models.vision import ClipIdentityEncoder, Feature, Projector
 from swiftpie.noise import PredictionType, scaled_linear_step
 from swiftpie.types import TextCondition
 from swiftpie_lab.data.photographs import Augmentation

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from swiftpie.backbones.adapters import REFERENCE_TIMESTEP
 from swiftpie.backbones.load.adapter_file import save_adapter
 from swiftpie.imageio.images import contact_sheet, to_pil
-from swiftpie.models.projection import Feature
+from swiftpie.models.vision import Feature
 from swiftpie.noise import add_noise, scaled_linear_step
 from swiftpie.types import TextCondition
 from swiftpie_lab.training.context import Context

@@ -15,7 +15,6 @@ from swiftpie.masks import iou, resize_mask
 from swiftpie.mini.denoiser import PromptDifference, TinyInversion
 from swiftpie.mini.fields import coarse_fields
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.models.eight_bits import write_network
 from swiftpie.models.inversion import InversionOutput
 from swiftpie.noise import LAYOUT_FIELD, add_noise, layout_uniforms, scaled_linear_step
 from swiftpie.types import TextCondition
@@ -137,11 +136,8 @@ class MiniInversionStage:
         torch.manual_seed(4)
         network = TinyInversion(text_width=self.networks.denoiser.config.text_width)
         if self.start is not None:
-            network = load_network(
-                lambda folder: TinyInversion.from_config(TinyInversion.load_config(folder)),
-                self.start,
-            )
-        return network.to(self.world.tiles.device, memory_format=torch.channels_last)
+            network = load_network(TinyInversion.built, self.start)
+        return network.to(self.world.tiles.device).to(memory_format=torch.channels_last)
 
     def losses(self, network: TinyInversion, draw: int) -> dict[str, Tensor]:
         """Return noise and edit terms and, if weighted, the one through the generator."""
@@ -256,7 +252,7 @@ class MiniInversionStage:
 
     def export(self, network: TinyInversion, folder: Path) -> None:
         """Write the network in eight bits a weight, into the folder that a tiny preset reads."""
-        write_network(network, folder / "inversion")
+        network.save_in_eight_bits(folder / "inversion")
 
 
 def start_of(latents: Tensor, noise: Tensor) -> Tensor:

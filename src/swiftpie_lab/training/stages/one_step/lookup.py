@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +67,8 @@ def lookup_loss(
         points = cell_positions(rows, columns, like=condition.affine)
         places = to_reference(condition.affine[:, 0].float(), points.float())
         right = nearest_tokens(places, grid)
-        heads = denoiser.unet.get_submodule(name).heads
+        layer: Any = denoiser.unet.get_submodule(name)
+        heads = layer.heads
         key = split_heads(denoiser.installation.semantic[name].to_k_ip(tokens).float(), heads)
         logits = split_heads(query.float(), heads) @ key.transpose(-1, -2) * key.shape[-1] ** -0.5
         chances = logits.log_softmax(dim=-1)[..., 1:]

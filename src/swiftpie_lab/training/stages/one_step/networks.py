@@ -11,14 +11,14 @@ from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, process
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
 from swiftpie.backbones.components import load_components
 from swiftpie.errors import ConfigError, WeightsError, short_reason
 from swiftpie.mini.denoiser import TinyDenoiser
-from swiftpie.mini.family import TAUGHT, TaughtTower
+from swiftpie.mini.family import TaughtTower
 from swiftpie.mini.placing import LayoutPredictor
 from swiftpie.mini.presets import MINI
+from swiftpie.mini.text_encoder import TAUGHT, TextEncoder, WordTokenizer
 from swiftpie.mini.vocabulary import Vocabulary
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.vision import ConvImageEncoder
@@ -51,9 +51,9 @@ class OneStepNetworks(nn.Module):
 
     def __init__(
         self,
-        tokenizer: PreTrainedTokenizerFast,
+        tokenizer: WordTokenizer,
         *,
-        text_encoder: CLIPTextModel,
+        text_encoder: TextEncoder,
         image_encoder: ConvImageEncoder,
         layout_predictor: LayoutPredictor,
         denoiser: TinyDenoiser,
@@ -76,30 +76,23 @@ class OneStepNetworks(nn.Module):
             WeightsError: It cannot be read, or knows tokens that the text encoder does not.
         """
         text = bytes(state.tolist()).decode(errors="replace")
-        tokenizer = from_text(text, length=int(self.tokenizer.model_max_length))
+        tokenizer = from_text(text, length=self.tokenizer.length)
         check_vocabulary(tokenizer, self.text_encoder)
         self.tokenizer = tokenizer
 
 
-def new_networks(tokenizer: PreTrainedTokenizerFast, sizes: Sizes) -> OneStepNetworks:
+def new_networks(tokenizer: WordTokenizer, sizes: Sizes) -> OneStepNetworks:
     """Return networks that know nothing yet, with a fixed initialisation."""
     torch.manual_seed(1)
     width = sizes.width
-    config = CLIPTextConfig(
+    text_encoder = TextEncoder(
         vocab_size=max(sizes.vocabulary, len(tokenizer)),
         hidden_size=width,
         intermediate_size=2 * width,
         num_hidden_layers=sizes.text_layers,
         num_attention_heads=5,
-        max_position_embeddings=int(tokenizer.model_max_length),
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=2,
+        max_position_embeddings=tokenizer.length,
     )
-    text_encoder = CLIPTextModel(config)
-    embedding = text_encoder.get_input_embeddings()
-    assert isinstance(embedding, nn.Embedding)
-    nn.init.normal_(embedding.weight, std=0.5)
     return OneStepNetworks(
         tokenizer,
         text_encoder=text_encoder,
@@ -121,7 +114,7 @@ def load_trained(folder: Path | None, *, device: str) -> tuple[OneStepNetworks, 
     """
     loaded = load_components(MINI, device=device, weights=folder)
     assert isinstance(loaded.text, TaughtTower)
-    assert isinstance(loaded.text.tokenizer, PreTrainedTokenizerFast)
+    assert isinstance(loaded.text.tokenizer, WordTokenizer)
     assert isinstance(loaded.image_encoder, ConvImageEncoder)
     assert isinstance(loaded.layout_predictor, LayoutPredictor)
     assert isinstance(loaded.denoiser, TinyDenoiser)
@@ -137,7 +130,7 @@ def load_trained(folder: Path | None, *, device: str) -> tuple[OneStepNetworks, 
     return networks, loaded.autoencoder
 
 
-def check_vocabulary(tokenizer: PreTrainedTokenizerFast, encoder: CLIPTextModel) -> None:
+def check_vocabulary(tokenizer: WordTokenizer, encoder: TextEncoder) -> None:
     """Refuse a tokenizer that the text encoder was not trained with, as far as sizes tell.
 
     Raises:
@@ -171,7 +164,7 @@ def trainable(networks: OneStepNetworks, parts: Sequence[str] = ()) -> OneStepNe
     return copied
 
 
-def train_tokenizer(captions: Iterable[str], sizes: Sizes) -> PreTrainedTokenizerFast:
+def train_tokenizer(captions: Iterable[str], sizes: Sizes) -> WordTokenizer:
     """Return a lower-casing tokenizer; the same captions give the same vocabulary."""
     captions = list(captions)
     tokenizer = Tokenizer(BPE())
@@ -192,14 +185,14 @@ def train_tokenizer(captions: Iterable[str], sizes: Sizes) -> PreTrainedTokenize
     return _wrapped(tokenizer, length=sizes.text_length, taught=taught.to_json())
 
 
-def to_text(tokenizer: PreTrainedTokenizerFast) -> str:
+def to_text(tokenizer: WordTokenizer) -> str:
     """Return everything that decides about token ids, as JSON; the same before and after use."""
     stored = json.loads(tokenizer.backend_tokenizer.to_str())
-    stored |= {"padding": None, "truncation": None, TAUGHT: tokenizer.init_kwargs.get(TAUGHT)}
+    stored |= {"padding": None, "truncation": None, TAUGHT: tokenizer.taught}
     return json.dumps(stored, ensure_ascii=False)
 
 
-def from_text(text: str, *, length: int) -> PreTrainedTokenizerFast:
+def from_text(text: str, *, length: int) -> WordTokenizer:
     """Return the tokenizer that `to_text` wrote, for prompts of at most `length` tokens.
 
     Raises:
@@ -218,12 +211,5 @@ def from_text(text: str, *, length: int) -> PreTrainedTokenizerFast:
     return _wrapped(tokenizer, length=length, taught=taught)
 
 
-def _wrapped(tokenizer: Tokenizer, *, length: int, taught: object) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        model_max_length=length,
-        bos_token=START,
-        eos_token=END,
-        pad_token=PADDING,
-        **{TAUGHT: taught},
-    )
+def _wrapped(tokenizer: Tokenizer, *, length: int, taught: object) -> WordTokenizer:
+    return WordTokenizer(tokenizer, length=length, padding=PADDING, taught=taught)

@@ -9,11 +9,9 @@ from pathlib import Path
 from random import Random
 
 import torch
-from diffusers import ModelMixin
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import PreTrainedModel
 
 from swiftpie.attention.condition import MAP_PREFIX
 from swiftpie.errors import ConfigError
@@ -24,7 +22,7 @@ from swiftpie.masks import iou, resize_mask, subject_extent
 from swiftpie.mini.placing import LayoutPredictor
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import ReferenceFeatures, SubjectCondition, read_references
-from swiftpie.models.eight_bits import write_network
+from swiftpie.models.network import Network
 from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.types import TextCondition
 from swiftpie_lab.training.context import PACKAGED, VALIDATION_SEED, Context
@@ -467,11 +465,9 @@ class OneStepStage:
 
     def encode_text(self, network: OneStepNetworks, prompts: list[str]) -> TextCondition:
         """Return the states of `prompts`, with gradients."""
-        tokens = network.tokenizer(
-            prompts, padding="max_length", truncation=True, return_tensors="pt"
-        )
+        tokens, device = network.tokenizer(prompts), self.world.tiles.device
         ids, mask = (
-            tokens[name].to(self.world.tiles.device) for name in ("input_ids", "attention_mask")
+            torch.tensor(tokens[name], device=device) for name in ("input_ids", "attention_mask")
         )
         return encode_tokens(network.text_encoder, ids, mask, pooling=Pooling.MEAN)
 
@@ -513,11 +509,10 @@ class OneStepStage:
         """
         parts = dict(copy.deepcopy(network).half().named_children())
         del parts["denoiser"]
-        parts["autoencoder"] = autoencoder = copy.deepcopy(self.autoencoder).half()
-        autoencoder.register_to_config(_name_or_path="")  # the local path is not stored
-        write_network(network.denoiser, folder / "denoiser")
+        parts["autoencoder"] = copy.deepcopy(self.autoencoder).half()
+        network.denoiser.save_in_eight_bits(folder / "denoiser")
         for name, part in parts.items():
-            assert isinstance(part, (PreTrainedModel, ModelMixin))
+            assert isinstance(part, Network)
             part.save_pretrained(folder / name)
         network.tokenizer.save_pretrained(folder / "tokenizer")
 
