@@ -119,6 +119,11 @@ class Identity:
     is_face: bool = False  # of a person by the face; an edit draws it where the face is
     tuned: str = ""  # how it was tuned; empty if it is as the encoder reads its pictures
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the lower border of its first picture cuts the subject off."""
+        return any(cutout.is_cut for cutout in self.cutouts[:1])
+
     def without_detail(self) -> Self:
         """Return the same subject for the semantic branch alone."""
         return replace(self, keys={}, values={})

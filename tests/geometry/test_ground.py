@@ -2,8 +2,7 @@ from itertools import product
 
 import pytest
 
-from swiftpie.geometry.ground import LEAST, MOST, SMALL_M, heights, heights_in, stand
-from swiftpie.mini.placing import close_up
+from swiftpie.geometry.ground import LEAST, MOST, SMALL_M, close_up, heights, heights_in, stand
 from swiftpie.mini.reading import read
 from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
 

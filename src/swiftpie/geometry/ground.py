@@ -17,6 +17,8 @@ AIM = (0.34, 0.52)  # share of the picture's height that a subject shall have, c
 LEAST, MOST = 0.12, 0.86  # that it has at least and at most
 UNKNOWN = 0.42  # that it has where nothing says how tall it is
 MARGIN = 0.02  # of the picture, around a subject
+PORTRAIT = (0.6, 0.7)  # share of the height of one that the lower border cuts, chosen by seed
+BELOW = 0.02  # of its height, that lies below the border
 BASE = 0.6  # of its width that a subject rests on
 NEAR_BASE = 0.9  # likewise in a near place, as a wall, beyond whose edge is nothing
 NEAR_DEPTH = 0.12  # of its height, by which it goes back there
@@ -87,6 +89,21 @@ def heights_in(words: Sequence[str]) -> list[float]:
     found = [known.get(word, known.get(word.removesuffix("s"))) for word in words]
     runs = groupby(found, key=lambda height: height is not None)
     return [min(each for each in run if each is not None) for is_known, run in runs if is_known]
+
+
+def close_up(
+    extent: tuple[float, float], *, share: float, x: float
+) -> tuple[float, float, float, float]:
+    """Return the box of a subject that the lower border of its photograph cuts off.
+
+    The lower border of the picture cuts it as well, as in a portrait; see `stand`.
+    """
+    height = PORTRAIT[0] + (PORTRAIT[1] - PORTRAIT[0]) * share
+    height = min(height, (1 - 2 * MARGIN) * extent[1] / extent[0])
+    width = height * extent[0] / extent[1]
+    centre = min(1 - MARGIN - width / 2, max(MARGIN + width / 2, x))
+    foot = 1 + BELOW * height
+    return (centre - width / 2, foot - height, centre + width / 2, foot)
 
 
 def stand(

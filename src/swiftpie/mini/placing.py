@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components, Placement
-from swiftpie.geometry.ground import MARGIN, SMALL_M, Ground, heights_in, stand
+from swiftpie.geometry.ground import MARGIN, SMALL_M, Ground, close_up, heights_in, stand
 from swiftpie.geometry.layout import (
     POSE_NUMBERS,
     THINNEST,
@@ -37,8 +37,6 @@ from swiftpie.pipelines.techniques.personalize import size_of
 from swiftpie.types import TextCondition
 
 CLOSE = 0.36  # share of the height that the tallest subject has after a step nearer
-PORTRAIT = (0.6, 0.7)  # share of the height of one that the lower border cuts, chosen by seed
-BELOW = 0.02  # of its height, that lies below the border
 FEET = 0.1  # of the picture, below the feet
 BEYOND = 0.25  # of the photograph, beyond its ground: what tells where one is
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
@@ -222,29 +220,16 @@ def staged(
         wide, high = subject_extent(request.subjects[number].identity.mask[:1])[0].tolist()
         extent = (max(wide, THINNEST) * size[0], max(high, THINNEST) * size[1])
         x = (number + (0.3 + 0.4 * aside if count == 1 else 0.5)) / count
-        if _is_cut(request.subjects[number]):
+        if request.subjects[number].identity.is_cut:
             boxes.append(close_up(extent, share=near, x=x))
         else:
             boxes.append(stand(ground, extent, usual, share=near, x=x))
-    view = WHOLE if any(map(_is_cut, request.subjects)) else nearer(boxes, ground)
+    view = (
+        WHOLE
+        if any(subject.identity.is_cut for subject in request.subjects)
+        else nearer(boxes, ground)
+    )
     return Staged(ground, view, tuple(seen_in(view, box) for box in boxes))
-
-
-def _is_cut(subject: Subject) -> bool:
-    return any(cutout.is_cut for cutout in subject.identity.cutouts[:1])
-
-
-def close_up(extent: tuple[float, float], *, share: float, x: float) -> Box:
-    """Return the box of a subject that the lower border of its photograph cuts off.
-
-    The lower border of the picture cuts it as well, as in a portrait; see `stand`.
-    """
-    height = PORTRAIT[0] + (PORTRAIT[1] - PORTRAIT[0]) * share
-    height = min(height, (1 - 2 * MARGIN) * extent[1] / extent[0])
-    width = height * extent[0] / extent[1]
-    centre = min(1 - MARGIN - width / 2, max(MARGIN + width / 2, x))
-    foot = 1 + BELOW * height
-    return (centre - width / 2, foot - height, centre + width / 2, foot)
 
 
 def nearer(boxes: Sequence[Box], ground: Ground) -> Box:

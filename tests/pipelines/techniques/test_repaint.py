@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -133,6 +134,14 @@ def test_the_prompt_says_how_tall_a_subject_without_a_box_is(identity):
         proposed_box(photo, identity, f"a photo of a {noun}") for noun in ("dog", "horse")
     )
     assert horse[3] - horse[1] > 1.5 * (dog[3] - dog[1])
+
+
+def test_what_the_border_of_its_photograph_cuts_off_stands_at_the_border_of_this_one(identity):
+    cut = replace(identity, cutouts=(identity.cutouts[0]._replace(is_cut=True),))
+    left, top, right, bottom = proposed_box(scene_library().image("city street"), cut)
+    assert bottom == 1
+    assert top < 0.5
+    assert 0 <= left < right <= 1
 
 
 def test_a_warning_says_that_a_subject_is_drawn_larger_than_it_is(identity, caplog):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.ground import heights_in
+from swiftpie.geometry.ground import close_up, heights_in
 from swiftpie.geometry.shading import Lighting
 from swiftpie.imageio.images import (
     as_rgb,
@@ -203,8 +203,14 @@ def _with_detail(after: Tensor, plan: RepaintPlan) -> Tensor:
 def proposed_box(photograph: Image.Image, identity: Identity, prompt: str = "") -> Box:
     """Return a box for a subject without one: on the ground, at the usual height of its name.
 
-    The name is that of the library, or the first in the prompt.
+    The name is that of the library, or the first in the prompt. What the lower border of its
+    photograph cuts off stands at that of this one, as in a portrait.
     """
+    if identity.is_cut:
+        wide, tall = extent_in_frame(identity)
+        extent = (wide / photograph.width, tall / photograph.height)
+        left, top, right, _ = close_up(extent, share=0.5, x=0.5)
+        return (left, top, right, 1.0)
     text = prompt if identity.named is None else identity.named.name
     found = heights_in(re.findall(r"[a-z]+", text.lower()))
     return box_on_ground(photograph, extent_in_frame(identity), next(iter(found), None))
