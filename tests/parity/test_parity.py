@@ -1,6 +1,6 @@
 import pytest
 
-from tests.parity import attention, fastface, invariants, report
+from tests.parity import attention, fastface, guided_steps, invariants, report
 from tests.quick import thorough_but
 
 # Euler schedulers of diffusers hand tensors to NumPy in a way that it is going to refuse.
@@ -17,7 +17,9 @@ def failures(rows):
 
 def test_every_file_of_this_folder_is_in_the_report():
     known = {"attention", "edit", "invariants", "ip_adapter", "pipelines", "schedules", "sdxs"}
-    assert known | {"dreamlite", "fastface", "flux2", "sana"} <= set(report.modules())
+    assert known | {"dreamlite", "fastface", "flux2", "guided_steps", "sana"} <= set(
+        report.modules()
+    )
 
 
 @pytest.mark.parametrize("name", thorough_but(sorted(FAST), ["sdxs"]))
@@ -37,6 +39,12 @@ def test_reshaped_maps_keep_their_bounds_in_a_layer():
 @pytest.mark.thorough
 def test_guidance_keeps_its_bounds_in_a_small_unet():
     assert failures(fastface.guidance_rows("sd15")) == []
+
+
+@pytest.mark.thorough
+def test_guided_steps_keep_their_bounds_for_each_sampler():
+    names = [f"{sampler}, 2 steps" for sampler in guided_steps.SAMPLERS]
+    assert failures(guided_steps.rows([*names, "hyper-sdxl-4"])) == []
 
 
 @pytest.mark.thorough
