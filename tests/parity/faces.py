@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from diffusers import DDIMScheduler, EulerDiscreteScheduler
+from diffusers import EulerDiscreteScheduler, TCDScheduler
 from PIL import Image
 from safetensors.torch import save_file
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
@@ -38,7 +38,10 @@ PICKLED = {"ip-adapter-faceid-plus_sd15"}  # as published; the others are read a
 CROP_PX = 32  # what the tiny image encoder takes
 SCALES = (0.4, 1.0)
 PLUS_V2 = "ip-adapter-faceid-plusv2_sdxl"
-FOUR_STEPS = {"sdxl-lightning-4": EulerDiscreteScheduler, "hyper-sdxl-4": DDIMScheduler}
+FOUR_STEPS = {
+    "sdxl-lightning-4": (EulerDiscreteScheduler, {"timestep_spacing": "trailing"}),
+    "hyper-sdxl-4": (TCDScheduler, {"original_inference_steps": 4, "clip_sample": False}),
+}
 SHOWN = {0: "no_face", 1: "one face", 2: "two faces"}
 
 
@@ -141,8 +144,8 @@ def four_steps(folder, like, *, is_shallow):
     session = open_face(folder, PLUS_V2, is_shallow=is_shallow, like=PRESETS.get(like))
     pipeline = PIPELINES["sdxl"].from_pretrained(folder / "pipeline")
     pipeline.set_progress_bar_config(disable=True)
-    trailing = {"timestep_spacing": "trailing", "clip_sample": False}
-    pipeline.scheduler = FOUR_STEPS[like].from_config(pipeline.scheduler.config, **trailing)
+    scheduler, settings = FOUR_STEPS[like]
+    pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **settings)
     file = f"{PLUS_V2}.safetensors"
     pipeline.load_ip_adapter(str(folder), subfolder="", weight_name=file, image_encoder_folder=None)
     [projection] = pipeline.unet.encoder_hid_proj.image_projection_layers
