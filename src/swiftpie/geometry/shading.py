@@ -93,9 +93,9 @@ def brightness(normal: Tensor, light: Illumination) -> Tensor:
 def as_dark_as(light: Illumination, photo: Tensor) -> Illumination:
     """Return a light as dim as a photograph shows it, and tinted by it in the dark.
 
-    Light is told by what is brightest, as for the white balance of a camera: in all of the picture
-    and in its lower half, for ground stays dark below a bright sky at dusk. Photographs by day
-    change nothing.
+    The brightest tenth shows the light, as in the white balance of a camera: of all of the picture
+    and of its lower half, for ground stays dark below a bright sky at dusk. A photograph in full
+    light changes nothing.
 
     Args:
         light: B rows.
