@@ -51,7 +51,11 @@ class Attention(nn.Module):
 
 
 def attend_plainly(
-    attn: Attention, hidden_states: Tensor, text: Tensor | None, mask: Tensor | None
+    attn: Attention,
+    hidden_states: Tensor,
+    text: Tensor | None,
+    mask: Tensor | None,
+    **_condition: object,  # is for branches
 ) -> Tensor:
     """Return what a layer without any branch attends to, (B, N, D)."""
     source = hidden_states if text is None else text
