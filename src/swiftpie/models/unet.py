@@ -38,7 +38,7 @@ class Attention(nn.Module):
         hidden_states: Tensor,
         text: Tensor | None,
         mask: Tensor | None,
-        condition: Mapping[str, Any],
+        **condition: Any,  # noqa: ANN401 - as processors of diffusers take it
     ) -> Tensor:
         """Return (B, N, D) for the same; `mask` (B, 1, T) is added to the logits."""
         attended: Tensor = self.processor(self, hidden_states, text, mask, **condition)
@@ -96,8 +96,8 @@ class TransformerBlock(nn.Module):
         self, hidden: Tensor, text: Tensor, mask: Tensor | None, condition: Mapping[str, Any]
     ) -> Tensor:
         """Map (B, N, D) to the same shape."""
-        hidden = self.attn1(self.norm1(hidden), None, None, condition) + hidden
-        hidden = self.attn2(self.norm2(hidden), text, mask, condition) + hidden
+        hidden = self.attn1(self.norm1(hidden), None, None, **condition) + hidden
+        hidden = self.attn2(self.norm2(hidden), text, mask, **condition) + hidden
         output: Tensor = self.ff["net"](self.norm3(hidden)) + hidden
         return output
 

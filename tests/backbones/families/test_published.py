@@ -184,8 +184,8 @@ def test_identities_and_pipelines_go_to_files_and_back(
     for pipe in (made, loaded, shared):
         pipe.set_progress_bar_config(disable=True)
         picture = pipe(PROMPT, seeds=[SEED], height=side, width=side, **shown).images
-        # The linear attention of SANA rounds otherwise where its weights lie elsewhere.
-        assert levels(drawn, picture) <= (family == "sana" and pipe is not made)
+        # Some processors round otherwise where weights lie elsewhere.
+        assert levels(drawn, picture) <= (pipe is not made)
     ours_network, network = (
         getattr(owner, session.components.family.denoiser_name) for owner in (shared, pipeline)
     )
