@@ -6,9 +6,9 @@ from PIL import ImageChops
 from torch import nn
 
 from swiftpie import GenerationResult, OutOfMemory, PersonalizeRequest, Subject, WeightsError
-from swiftpie.engine.wrappers import WrappedDenoiser
 from swiftpie.guidance import ClassifierFree
 from swiftpie.imageio.images import to_pil
+from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import STEP
 from swiftpie.pipelines.draw import draw

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 
 from swiftpie import CapabilityError, InputError, MaskSource, Scales, Session, Subject, WeightsError
-from swiftpie.engine.wrappers import WrappedDenoiser
 from swiftpie.errors import NoSubject
+from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.finding import find_identity
 from swiftpie.pipelines.request import EditRequest, Output, PersonalizeRequest, RepaintRequest

@@ -9,8 +9,9 @@ from torch import nn
 from swiftpie.backbones.presets import PRESETS, describe
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms.compile import form_of
-from swiftpie.engine.wrappers import JoinedAutoencoder, WrappedDenoiser
+from swiftpie.engine.wrappers import JoinedAutoencoder
 from swiftpie.errors import WeightsError
+from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.server.drawing import batch_sizes
 from swiftpie.server.jobs import Limits
 from swiftpie.server.schemas import Drawing

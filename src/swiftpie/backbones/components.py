@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from swiftpie.types import Autoencoder, TextCondition
 
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 2048
+SAME_AREA = 1.25  # areas within this factor count as the size of the training pictures
 
 
 def cells_of(preset: Preset, size_px: tuple[int, int] | None) -> tuple[int, int]:

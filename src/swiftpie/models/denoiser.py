@@ -1,4 +1,4 @@
-"""The interface of denoisers, how they read references, and a denoiser of diffusers U-Nets."""
+"""The interface of denoisers, what wraps one, how they read references, and one of U-Nets."""
 
 import copy
 from collections import OrderedDict
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from swiftpie.attention.condition import AttentionCondition, Notes, silent_condition
+from swiftpie.attention.condition import INLINE_MASK, AttentionCondition, Notes, silent_condition
 from swiftpie.attention.install import Installation, Plan, install
 from swiftpie.attention.kernels import StyleTokens
 from swiftpie.attention.processors import DetailAttention, Merge
@@ -89,6 +89,70 @@ class Denoiser(Protocol):
         each, (B, 4, H, W). A subject is left out of rows where `present` (B, S) is 0. `cells` is
         (h, w).
         """
+
+
+def module_of(network: object) -> Any:  # noqa: ANN401 - a module that can do more
+    """Return a denoiser, autoencoder or decoder as what they all are."""
+    assert isinstance(network, nn.Module), "networks are modules"
+    return network
+
+
+class DenoiserCall(NamedTuple):
+    """The arguments of a denoiser, as a graph takes them."""
+
+    latents: Tensor
+    timestep: Tensor
+    text: TextCondition
+    condition: SubjectCondition
+
+
+class WrappedDenoiser(nn.Module):
+    """A denoiser around another that predicts in another way; all else that one does itself."""
+
+    def __init__(self, inner: Denoiser) -> None:
+        super().__init__()
+        self.inner: Any = module_of(inner)
+        self.installation = inner.installation
+        self.encode_reference = inner.encode_reference
+        self.place_subjects = inner.place_subjects
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: float | Tensor,
+        text: TextCondition,
+        condition: SubjectCondition,
+        notes: Notes,
+    ) -> Prediction:
+        """Predict; of the notes only the inline mask is written. See `Denoiser`."""
+        number = torch.as_tensor(
+            timestep, device=latents.device
+        )  # a graph would hold a plain number
+        sample, mask, *inline = self._predict(DenoiserCall(latents, number, text, condition))
+        if inline:
+            notes[INLINE_MASK] = inline[0]
+        return Prediction(sample, mask)
+
+    def _predict(self, call: DenoiserCall) -> tuple[Tensor, ...]:
+        return predict(self.inner, *call)
+
+    def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
+        """Look at canonical references; see `Denoiser`."""
+        return self.inner.read_reference(encoded, text)
+
+
+def predict(
+    denoiser: Any,  # noqa: ANN401 - a denoiser, or what stands for it while a graph is made
+    latents: Tensor,
+    timestep: Tensor,
+    text: TextCondition,
+    condition: SubjectCondition,
+) -> tuple[Tensor, ...]:
+    """Return what `denoiser` predicts as tensors alone: sample, mask, the inline mask if any."""
+    notes: Notes = {}
+    prediction = denoiser(latents, timestep, text, condition, notes)
+    inline = (notes[INLINE_MASK],) if INLINE_MASK in notes else ()
+    return (prediction.sample, prediction.subject_mask, *inline)
 
 
 class ReferenceFeatures(NamedTuple):

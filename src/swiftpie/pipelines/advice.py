@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from swiftpie.backbones.components import MAX_SIDE_PX, Components
+from swiftpie.backbones.components import MAX_SIDE_PX, SAME_AREA, Components
 from swiftpie.guidance import Branch, Plain, branches_of
 from swiftpie.pipelines.draw import technique_for
 from swiftpie.pipelines.request import (
@@ -23,7 +23,6 @@ from swiftpie.pipelines.techniques.personalize import size_of
 logger = logging.getLogger(__name__)
 
 UNTOUCHED = ResolvedScales()
-SAME_AREA = 1.25  # areas within this factor count as the size of the training pictures
 
 
 def advise(components: Components, request: Request) -> None:

@@ -20,7 +20,7 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import offload, transform
 from swiftpie.engine.transforms.compile import Compiler, compiled
 from swiftpie.engine.transforms.openvino import to_openvino
-from swiftpie.engine.wrappers import WrappedDenoiser
+from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.pipelines.request import Subject
 from swiftpie.types import IdentityBranch
 from tests.backbones.conftest import SDXS

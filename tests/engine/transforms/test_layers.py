@@ -13,7 +13,8 @@ from swiftpie.engine.transforms.layers import (
     can_fold,
     with_openvino_layers,
 )
-from swiftpie.engine.wrappers import module_of, shared_copy
+from swiftpie.engine.wrappers import shared_copy
+from swiftpie.models.denoiser import module_of
 from swiftpie.models.inversion import UNetInversion
 from tests.pipelines.tiny_editor import tiny_editor
 

@@ -36,11 +36,10 @@ from swiftpie.engine.graphs.runtime import (
     shapes,
     versions,
 )
-from swiftpie.engine.wrappers import DenoiserCall, WrappedDenoiser
 from swiftpie.errors import SwiftPieError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import sample_pictures, to_pil, to_tensor
-from swiftpie.models.denoiser import Denoiser
+from swiftpie.models.denoiser import Denoiser, DenoiserCall, WrappedDenoiser
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.request import EditRequest, Output, PersonalizeRequest, Subject

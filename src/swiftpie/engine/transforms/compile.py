@@ -14,15 +14,9 @@ from torch._dynamo.exc import FailOnRecompileLimitHit
 
 from swiftpie.backbones.components import Components
 from swiftpie.engine.transforms import Phase, Transform
-from swiftpie.engine.wrappers import (
-    DenoiserCall,
-    JoinedAutoencoder,
-    WrappedDenoiser,
-    module_of,
-    predict,
-)
+from swiftpie.engine.wrappers import JoinedAutoencoder
 from swiftpie.errors import CapabilityError
-from swiftpie.models.denoiser import Denoiser
+from swiftpie.models.denoiser import Denoiser, DenoiserCall, WrappedDenoiser, module_of, predict
 from swiftpie.types import Autoencoder
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.engine.transforms import Transform
-from swiftpie.engine.wrappers import module_of, shared_copy, with_networks
+from swiftpie.engine.wrappers import shared_copy, with_networks
 from swiftpie.errors import CapabilityError
+from swiftpie.models.denoiser import module_of
 from swiftpie.models.unet import GatedLinear, Upsampling
 
 TOKEN_STRIDE = 2  # quarters the keys; coarser grids have few tokens and stay whole

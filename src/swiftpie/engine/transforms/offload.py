@@ -19,14 +19,12 @@ from swiftpie.backbones.machine import NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
 from swiftpie.engine.transforms import Phase, Transform
 from swiftpie.engine.wrappers import (
     JoinedAutoencoder,
-    WrappedDenoiser,
-    module_of,
     shared_copy,
     with_networks,
     with_text_encoders,
 )
 from swiftpie.errors import CapabilityError
-from swiftpie.models.denoiser import Denoiser
+from swiftpie.models.denoiser import Denoiser, WrappedDenoiser, module_of
 from swiftpie.models.inversion import UNetInversion
 from swiftpie.models.text import CachedTokens, PictureTextEncoder, PromptEncoder
 from swiftpie.models.vision import ClipIdentityEncoder

@@ -29,16 +29,9 @@ from swiftpie.engine.graphs.runtime import (
 )
 from swiftpie.engine.transforms import Phase, Transform
 from swiftpie.engine.transforms.layers import with_openvino_layers
-from swiftpie.engine.wrappers import (
-    DenoiserCall,
-    WrappedDenoiser,
-    module_of,
-    predict,
-    shared_copy,
-    with_text_encoders,
-)
+from swiftpie.engine.wrappers import shared_copy, with_text_encoders
 from swiftpie.errors import CapabilityError
-from swiftpie.models.denoiser import Denoiser
+from swiftpie.models.denoiser import Denoiser, DenoiserCall, WrappedDenoiser, module_of, predict
 from swiftpie.models.inversion import EditInversion, Inversion, InversionOutput
 from swiftpie.models.text import LanguageText, PromptEncoder
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder

@@ -15,9 +15,10 @@ from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.presets import PINS
 from swiftpie.backbones.sources import FileSelection, PartFinder, WeightFormats
 from swiftpie.engine.transforms import Transform
-from swiftpie.engine.wrappers import JoinedAutoencoder, module_of
+from swiftpie.engine.wrappers import JoinedAutoencoder
 from swiftpie.errors import CapabilityError, WeightsError
 from swiftpie.models.autoencoder import LatentAutoencoder
+from swiftpie.models.denoiser import module_of
 
 FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 PART = "tiny autoencoder"

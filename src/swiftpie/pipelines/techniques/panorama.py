@@ -6,7 +6,6 @@ window apart, so that a step takes few calls and shows no seam.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from types import EllipsisType
@@ -14,12 +13,10 @@ from types import EllipsisType
 import torch
 from torch import Tensor
 
-from swiftpie.attention.condition import Notes
-from swiftpie.backbones.components import Components
+from swiftpie.backbones.components import SAME_AREA, Components
 from swiftpie.backbones.presets import Preset
 from swiftpie.errors import InputError
-from swiftpie.geometry.layout import Layout
-from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
+from swiftpie.models.denoiser import Denoiser, DenoiserCall, SubjectCondition, WrappedDenoiser
 from swiftpie.pipelines.denoise import Clock, fade
 from swiftpie.pipelines.draw import Plan, Technique
 from swiftpie.pipelines.request import PersonalizeRequest
@@ -30,10 +27,8 @@ from swiftpie.pipelines.techniques.personalize import (
     source_of_detail,
 )
 from swiftpie.pipelines.techniques.personalize import claims as claims_picture
-from swiftpie.types import Autoencoder, TextCondition
 
 ASPECT = 2  # from here on a picture is wide or tall
-AREA = 1.25  # times the pixels that the preset was trained on
 OVERLAP = 0.5  # of a window, with the next one
 
 Window = tuple[EllipsisType, slice, slice]  # as an index of (B, C, h, w)
@@ -45,7 +40,7 @@ def claims(components: Components, request: PersonalizeRequest) -> bool:
     if size is None or preset.places_subjects or not claims_picture(components, request):
         return False
     short, long = sorted(size)
-    return long >= ASPECT * short and short * long > AREA * preset.image_size_px**2
+    return long >= ASPECT * short and short * long > SAME_AREA * preset.image_size_px**2
 
 
 @torch.no_grad()
@@ -64,61 +59,32 @@ def prepare_panorama(components: Components, request: PersonalizeRequest, clock:
     return Plan(request, lambda drawn: drawn, start)
 
 
-class WindowedDenoiser:
-    """A denoiser that sees latents of any size through windows."""
+class WindowedDenoiser(WrappedDenoiser):
+    """A denoiser that sees latents of any size through windows; it notes nothing."""
 
-    def __init__(self, denoiser: Denoiser, weights: Tensor, *, overlap: float = OVERLAP) -> None:
+    def __init__(self, inner: Denoiser, weights: Tensor, *, overlap: float = OVERLAP) -> None:
         """See through windows of `weights` (1, 1, rows, columns), how much each cell counts."""
-        self.installation = denoiser.installation
-        self._denoiser, self._weights, self._overlap = denoiser, weights, overlap
+        super().__init__(inner)
+        self._weights, self._overlap = weights, overlap
 
-    def __call__(
-        self,
-        latents: Tensor,
-        timestep: float | Tensor,
-        text: TextCondition,
-        condition: SubjectCondition,
-        notes: Notes,
-    ) -> Prediction:
-        """Predict from `latents` (B, C, h, w); what layers note of single windows is left out."""
-        del notes
+    def _predict(self, call: DenoiserCall) -> tuple[Tensor, ...]:
+        latents = call.latents
         sample, mask = torch.zeros_like(latents), torch.zeros_like(latents[:, :1])
         total = torch.zeros_like(latents[:1, :1])
         weights = self._weights.to(latents)
         for place in self._places(latents):
-            seen = self._denoiser(latents[place], timestep, text, _cut(condition, place), {})
-            sample[place] += weights * seen.sample
-            mask[place] += weights * seen.subject_mask
+            seen = call._replace(latents=latents[place], condition=_cut(call.condition, place))
+            part, subjects, *_ = super()._predict(seen)
+            sample[place] += weights * part
+            mask[place] += weights * subjects
             total[place] += weights
-        return Prediction(sample / total, subject_mask=mask / total)
+        return sample / total, mask / total
 
     def _places(self, latents: Tensor) -> list[Window]:
         """Return the windows of latents (B, C, h, w)."""
         sides = zip(latents.shape[2:], self._weights.shape[2:], strict=True)
         downs, acrosses = (_spans(length, side, self._overlap) for length, side in sides)
         return [(..., down, across) for down, across in product(downs, acrosses)]
-
-    def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
-        """Return what `Denoiser.encode_reference` does."""
-        return self._denoiser.encode_reference(autoencoder, pixels, mask)
-
-    def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
-        """Return what `Denoiser.read_reference` does."""
-        return self._denoiser.read_reference(encoded, text)
-
-    def place_subjects(
-        self,
-        autoencoder: Autoencoder,
-        frames: Sequence[Tensor],
-        *,
-        layouts: Sequence[Layout],
-        present: Tensor,
-        cells: tuple[int, int],
-    ) -> Tensor:
-        """Return what `Denoiser.place_subjects` does."""
-        return self._denoiser.place_subjects(
-            autoencoder, frames, layouts=layouts, present=present, cells=cells
-        )
 
 
 def _window(preset: Preset, latents: Tensor) -> tuple[int, int]:
