@@ -29,6 +29,7 @@ from swiftpie import (
     MAX_IMAGES,
     MAX_SEED,
     RECIPES,
+    AnimateRequest,
     EditRequest,
     EditResult,
     EditSettings,
@@ -49,6 +50,7 @@ from swiftpie import (
     load_mask,
     open_face_encoder,
     options_of,
+    read_options,
     save_identity,
 )
 
@@ -434,49 +436,13 @@ class Personalize(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Return what the node takes and gives."""
-        prompt, seed, *others = inputs_of(
+        return drawing_schema(
             PersonalizeRequest,
-            prompt={"multiline": True, "default": "a dog on a beach"},
-            seeds={"tooltip": "Of the first picture; the next has the next seed.", **SEED},
-            mask={"id": "region", "advanced": True},
-            scene={"optional": True},
-            identity_guidance={"optional": True},
-            style_by={"optional": True, "advanced": True},
-            style_scale={"optional": True, "advanced": True},
-            flip={"optional": True, "advanced": True},
-            tilt={"optional": True, "advanced": True},
-        )
-        return io.Schema(
             node_id="SwiftPiePersonalize",
             display_name="Personalize",
-            category=CATEGORY,
             description="Draws the subjects into the scene of the prompt; 'mini' also draws those "
             "that it names, from the library.",
-            inputs=[
-                SessionType.Input("session"),
-                SubjectType.Input(
-                    "subject", optional=True, tooltip="Without it, what the prompt says."
-                ),
-                prompt,
-                seed,
-                io.Int.Input("num_images", default=1, min=1, max=MAX_IMAGES),
-                ScalesType.Input("scales", optional=True),
-                *others,
-                io.Image.Input(
-                    "scene_image",
-                    optional=True,
-                    tooltip="A picture of the place in plain daylight, instead of a scene by name.",
-                ),
-                io.Image.Input(
-                    "style_image", optional=True, tooltip="A picture in whose style all is drawn."
-                ),
-                _side_input("width"),
-                _side_input("height"),
-            ],
-            outputs=[
-                io.Image.Output("image"),
-                io.Mask.Output("subject_mask", tooltip="Where the model drew the subjects."),
-            ],
+            own=[io.Int.Input("num_images", default=1, min=1, max=MAX_IMAGES)],
         )
 
     @classmethod
@@ -488,12 +454,7 @@ class Personalize(io.ComfyNode):
         num_images: int,
         subject: Subjects = (),
         scales: Scales = USUAL,
-        region: str = MaskSource.NONE.value,
-        scene_image: Tensor | None = None,
-        style_image: Tensor | None = None,
-        width: int = 0,
-        height: int = 0,
-        **options: Any,  # noqa: ANN401 - further ones that the request declares
+        **given: Any,  # noqa: ANN401 - further inputs of `drawing_schema`
     ) -> io.NodeOutput:
         """Draw the pictures one after the other, each of which is shown when it is finished.
 
@@ -501,33 +462,47 @@ class Personalize(io.ComfyNode):
             InputError: One side is given alone, no subject is named or given, or what is drawn
                 does not go together.
         """
-        if (width == 0) != (height == 0):
-            raise InputError(
-                f"Width {width} and height {height} were given. Both are needed, or 0 for both, "
-                "which is the recipe's own size."
-            )
-        if scene_image is not None:
-            options["scene"] = pictures_of(scene_image)[0]
-        if style_image is not None:
-            options["style_reference"] = pictures_of(style_image)[0]
+        fields = {"prompt": prompt, "subjects": subject, "scales": scales}
+        fields |= drawing_fields(PersonalizeRequest, given)
         requests = [
-            PersonalizeRequest(
-                subjects=subject,
-                prompt=prompt,
-                takes_named=True,
-                seeds=(seed + number,),
-                scales=scales,
-                mask=MaskSource(region),
-                size_px=(height, width) if width else None,
-                **_typed(PersonalizeRequest, options),
-            )
-            for number in range(num_images)
+            PersonalizeRequest(seeds=(seed + number,), **fields) for number in range(num_images)
         ]
-        drawn = list(draw_each(session, requests))
-        return io.NodeOutput(
-            image_of([result.images[0] for result in drawn]),
-            image_of([result.subject_masks[0] for result in drawn]),
+        return drawn_output(session, requests)
+
+
+class Animate(io.ComfyNode):
+    """Frames from one state to others."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        """Return what the node takes and gives."""
+        return drawing_schema(
+            AnimateRequest,
+            node_id="SwiftPieAnimate",
+            display_name="Animate",
+            description="Draws the frames of an animation as a batch: the prompt in other times, "
+            "weathers and seasons, or a subject that moves or turns.",
+            own=[],
         )
+
+    @classmethod
+    def execute(
+        cls,
+        session: Session,
+        prompt: str,
+        seed: int,
+        subject: Subjects = (),
+        scales: Scales = USUAL,
+        **given: Any,  # noqa: ANN401 - further inputs of `drawing_schema`
+    ) -> io.NodeOutput:
+        """Draw all frames at once.
+
+        Raises:
+            InputError: Nothing changes, or what is drawn does not go together.
+        """
+        fields = {"prompt": prompt, "subjects": subject, "scales": scales}
+        fields |= drawing_fields(AnimateRequest, given)
+        return drawn_output(session, [AnimateRequest(seeds=(seed,), **fields)])
 
 
 class Edit(io.ComfyNode):
@@ -713,6 +688,7 @@ class SwiftPieExtension(ComfyExtension):
             MakeBox,
             MakeScales,
             Personalize,
+            Animate,
             Edit,
             CutOut,
             FindSubject,
@@ -737,11 +713,17 @@ def inputs_of(source: type, **hints: Mapping[str, Any]) -> list[io.Input]:
 
 def _typed(source: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return options as the class has them, for which ComfyUI has texts."""
-    known = options_of(source)
-    found = {}
-    for name, value in given.items():
-        choice = _choice_of(known[name].type)
-        found[name] = value if choice is None else None if value == AUTO else choice(value)
+    found: dict[str, Any] = {}
+    for field in options_of(source).values():
+        if field.key not in given:
+            continue
+        value, choice = given[field.key], _choice_of(field.type)
+        if field.repeated:  # one a line
+            found |= read_options(source, {field.key: value}, is_text=True)
+        else:
+            found[field.name] = (
+                value if choice is None else None if value == AUTO else choice(value)
+            )
     return found
 
 
@@ -758,6 +740,8 @@ def _input_of(field: Any, *, id: str = "", **hint: Any) -> io.Input:  # noqa: A0
     shown = {"tooltip": field.option.help} | hint
     if field.default is not MISSING:
         shown = {"default": "" if field.typed in TEXTS else field.default} | shown
+    if field.repeated:
+        return io.String.Input(name, **shown | {"multiline": True, "default": ""})
     choice = _choice_of(field.type)
     if choice is not None:
         values = [member.value for member in choice]
@@ -776,6 +760,88 @@ def _input_of(field: Any, *, id: str = "", **hint: Any) -> io.Input:  # noqa: A0
         return io.String.Input(name, **shown)
     assert field.type == Box | None, f"ComfyUI has no input for {field.name}: {field.type}"
     return _box_input(field.option.help)
+
+
+def drawing_schema(source: type, *, own: Sequence[io.Input], **about: str) -> io.Schema:
+    """Return what a node takes and gives that draws requests of a class; `own` are further inputs.
+
+    Of its options, those with several values have one a line.
+    """
+    prompt, seed, *others = inputs_of(
+        source,
+        prompt={"multiline": True, "default": "a dog on a beach"},
+        seeds={"tooltip": "Of the first picture; the next has the next seed.", **SEED},
+        mask={"id": "region", "advanced": True},
+        scene={"optional": True},
+        identity_guidance={"optional": True},
+        style_by={"optional": True, "advanced": True},
+        style_scale={"optional": True, "advanced": True},
+        flip={"optional": True, "advanced": True},
+        tilt={"optional": True, "advanced": True},
+    )
+    return io.Schema(
+        category=CATEGORY,
+        inputs=[
+            SessionType.Input("session"),
+            SubjectType.Input(
+                "subject", optional=True, tooltip="Without it, what the prompt says."
+            ),
+            prompt,
+            seed,
+            *own,
+            ScalesType.Input("scales", optional=True),
+            *others,
+            io.Image.Input(
+                "scene_image",
+                optional=True,
+                tooltip="A picture of the place in plain daylight, instead of a scene by name.",
+            ),
+            io.Image.Input(
+                "style_image", optional=True, tooltip="A picture in whose style all is drawn."
+            ),
+            _side_input("width"),
+            _side_input("height"),
+        ],
+        outputs=[
+            io.Image.Output("image"),
+            io.Mask.Output("subject_mask", tooltip="Where the model drew the subjects."),
+        ],
+        **about,
+    )
+
+
+def drawing_fields(source: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields of a request from the inputs of `drawing_schema`.
+
+    Raises:
+        InputError: One side is given alone.
+    """
+    options = dict(given)
+    width, height = options.pop("width", 0), options.pop("height", 0)
+    if (width == 0) != (height == 0):
+        raise InputError(
+            f"Width {width} and height {height} were given. Both are needed, or 0 for both, "
+            "which is the recipe's own size."
+        )
+    pictures = {"scene_image": "scene", "style_image": "style_reference"}
+    linked = {field: options.pop(name, None) for name, field in pictures.items()}
+    region = options.pop("region", MaskSource.NONE.value)
+    return {
+        **_typed(source, options),
+        **{name: pictures_of(image)[0] for name, image in linked.items() if image is not None},
+        "takes_named": True,
+        "mask": MaskSource(region),
+        "size_px": (height, width) if width else None,
+    }
+
+
+def drawn_output(session: Session, requests: Sequence[Request]) -> io.NodeOutput:
+    """Return all pictures of some drawings, and where the subjects are in them."""
+    drawn = list(draw_each(session, requests))
+    return io.NodeOutput(
+        image_of([image for result in drawn for image in result.images]),
+        image_of([mask for result in drawn for mask in result.subject_masks]),
+    )
 
 
 def draw_each(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from swiftpie.backbones.choices import is_here
     from swiftpie.backbones.presets import RECIPES
     from swiftpie.backbones.sources import open_face_encoder
-    from swiftpie.config import MaskRule, options_of
+    from swiftpie.config import MaskRule, options_of, read_options
     from swiftpie.diffusers.edit import SwiftEditPipeline
     from swiftpie.diffusers.personalize import SwiftPiePipeline
     from swiftpie.engine.load import load
@@ -103,6 +103,7 @@ __all__ = [
     "load_mask",
     "open_face_encoder",
     "options_of",
+    "read_options",
     "save_animation",
     "save_identity",
 ]
@@ -122,7 +123,7 @@ _HOMES = {
         "pipelines.animation": ["AnimateRequest"],
         "pipelines.identity_file": ["save_identity"],
         "validation": ["MAX_IMAGES", "MAX_SEED", "check_box"],
-        "config": ["MaskRule", "options_of"],
+        "config": ["MaskRule", "options_of", "read_options"],
         "engine.session": ["Session"],
         "engine.load": ["load"],
         "diffusers.edit": ["SwiftEditPipeline"],

@@ -11,6 +11,7 @@ import inspect
 import json
 import math
 import os
+import re
 import types
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -85,6 +86,12 @@ class OptionField(NamedTuple):
     def typed(self) -> Any:  # noqa: ANN401 - a type, or a union of types
         """What users type: the field's own type unless the option names another."""
         return self.option.kind or self.type
+
+    @property
+    def repeated(self) -> Any:  # noqa: ANN401 - a type
+        """The type of each value of a field that may have several; None of other fields."""
+        kind, *more = get_args(self.type) or (None,)
+        return kind if more == [Ellipsis] and self.option.kind is str else None
 
     @property
     def range(self) -> tuple[float | None, float | None]:
@@ -199,19 +206,25 @@ def read_options(
 ) -> dict[str, Any]:
     """Return those of `data` that are options of `source`, by field, of the types that users type.
 
-    `data` has the names that users know. An option whose default is None may be None.
+    `data` has the names that users know. An option whose default is None may be None. Of one that
+    takes several values, `data` has a single one or a list; a text has them between semicolons, or
+    one a line.
 
     With `is_text` they are given as a user types them, else as JSON has them.
 
     Raises:
         ConfigError: One has the wrong type.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for name, field in options_of(source, surface, without=without).items():
-        if field.key in data:
-            item = data[field.key]
-            kind = field.typed if field.default is not None else field.typed | None
-            found[name] = _decode(_Text(item) if is_text else item, kind, field.key)
+        if field.key not in data:
+            continue
+        item, each = data[field.key], field.repeated
+        if each is not None:
+            found[name] = _decode_repeated(item, each, field.key, is_text=is_text)
+            continue
+        kind = field.typed if field.default is not None else field.typed | None
+        found[name] = _decode(_Text(item) if is_text else item, kind, field.key)
     return found
 
 
@@ -331,6 +344,17 @@ def _decode_items(
             "Separate them with commas."
         )
     return tuple(_decode(item, kind, path) for item, kind in zip(data, kinds, strict=True))
+
+
+def _decode_repeated(data: object, each: object, path: str, *, is_text: bool) -> tuple[object, ...]:
+    """Build the values of a setting that has one or several."""
+    if is_text:
+        texts = re.split("[;\n]", data) if isinstance(data, str) else data
+        assert isinstance(texts, list), "texts are typed"
+        return tuple(_decode(_Text(text.strip()), each, path) for text in texts if text.strip())
+    with suppress(ConfigError):
+        return (_decode(data, each, path),)
+    return _decode_items(data, (each, ...), tuple.__class_getitem__((each, ...)), path)
 
 
 def _choose(data: object, choices: tuple[object, ...], wanted: object, path: str) -> object:

@@ -4,6 +4,7 @@ import pytest
 
 from swiftpie.batch.jobs import MAX_ID_BYTES, Model
 from swiftpie.library import subject_library
+from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.request import FacePicture, Pictures
 from swiftpie.pipelines.settings import EditMode, EditSettings
 
@@ -71,6 +72,34 @@ def test_what_no_job_says_is_as_the_run_has_it(collected):
     jobs = collected(DOG, {**DOG, "seed": 9, "preset": "mini"}, seeds=(1, 2)).jobs
     assert [job.request.seeds for job in jobs] == [(1,), (2,), (9,)]
     assert jobs[2].model == Model(preset="mini")
+
+
+def test_what_moves_makes_an_animation_in_a_line_and_in_a_table(collected):
+    moves = {"to": ["a dog on a beach at night", "a dog on a beach in fog"], "num_frames": 4}
+    moves |= {"box": [0, 0.4, 0.4, 0.9], "to_box": [0.5, 0.4, 0.9, 0.9], "to_view": [[20, 0]]}
+    job = only(collected({**DOG, **moves, "fps": 12, "format": "gif"}))
+    request = job.request
+    assert isinstance(request, AnimateRequest)
+    assert (request.to, request.num_frames) == (tuple(moves["to"]), 4)
+    assert (request.to_boxes, request.to_views) == (((0.5, 0.4, 0.9, 0.9),), ((20.0, 0.0),))
+    head = "subject,prompt,to,num_frames,box,to_box,to_view,fps,format"
+    cells = 'dog.webp,a dog on a beach,"a dog on a beach at night; a dog on a beach in fog",4,'
+    cells += '"0,0.4,0.4,0.9","0.5,0.4,0.9,0.9","20,0",12,gif'
+    assert only(collected(head, cells, name="jobs.csv")).spec == job.spec
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"to": "a dog on a beach at night", "fps": 99}, "99.0 frames a second"),
+        ({"to": "a dog on a beach at night", "format": "png"}, "'format'"),
+        ({"num_frames": 4}, "Nothing changes"),
+        ({"to": ["a"] * 2, "to_box": [0, 0, 1]}, "'to_box'"),
+        ({"to": "a cat at night", "image": "dog.webp"}, "applies only to jobs without an image"),
+    ],
+)
+def test_an_animation_that_cannot_be_drawn_is_refused(collected, change, reason):
+    assert reason in why(collected({**DOG, **change}))
 
 
 def test_an_edit_has_its_own_fields(collected, folder):

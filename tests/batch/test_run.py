@@ -10,11 +10,13 @@ from functools import partial
 
 import pytest
 import torch
+from PIL import Image
 
 import swiftpie
-from swiftpie.batch.folder import REPORT
+from swiftpie.batch.folder import REPORT, write_sheet
 from swiftpie.batch.run import draw, open_run, stopping
 from swiftpie.errors import ConfigError
+from swiftpie.imageio.writing import read_metadata
 from tests.batch.conftest import SMALL
 from tests.policy.project import ROOT
 
@@ -42,6 +44,31 @@ def test_a_run_goes_on_where_it_stopped_and_draws_the_same_bits(jobs, run, folde
     assert [json.loads(line)["id"] for line in lines] == [job.id for job in jobs.jobs]
     kept = [path for path, number in first.items() if path.stat().st_ino == number]
     assert len(kept) >= 3  # what the report knew is not written again
+
+
+FILM = {**SMALL, "prompt": "a dog at sea", "to": "a dog at sea at night", "num_frames": 2}
+
+
+def test_animations_are_files_or_folders_and_stay_when_a_run_goes_on(collected, run, folder):
+    kinds = ("webp", "gif", "frames")
+    jobs = collected(*({**FILM, "format": kind, "id": kind} for kind in kinds))
+    run(jobs, count=2)
+    rows = run(jobs)
+    assert [row["file"] for row in rows.values()] == ["webp.webp", "gif.gif", "frames"]
+    for kind in kinds[:2]:
+        with Image.open(folder / "out" / f"{kind}.{kind}") as film:
+            assert film.n_frames == 2
+    frames = sorted((folder / "out" / "frames").iterdir())
+    assert len(frames) == 2
+    assert read_metadata(frames[0])["to"] == FILM["to"]
+    before = [path.stat().st_ino for path in frames]
+    run(jobs)
+    assert [path.stat().st_ino for path in frames] == before
+    assert write_sheet(folder / "out", list(rows.values()), ".png")
+    frames[1].unlink()  # so that the job is not done
+    (folder / "out" / "frames" / "frame-0009.png").write_bytes(b"of a longer one")
+    run(jobs)
+    assert sorted((folder / "out" / "frames").iterdir()) == frames
 
 
 def test_threads_stay_those_that_a_folder_was_begun_with(jobs, working):

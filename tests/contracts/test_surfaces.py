@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 from typer.testing import CliRunner
 
 from swiftpie import EditSettings, Scales, Subject, SwiftEditPipeline, SwiftPiePipeline
@@ -19,7 +19,9 @@ from swiftpie.batch.lists import read_lines
 from swiftpie.batch.rows import JobDefaults, collect
 from swiftpie.batch.run import Work, draw, open_run
 from swiftpie.cli.main import app
+from swiftpie.imageio.animation import encode_animation
 from swiftpie.imageio.decoding import load_image
+from swiftpie.pipelines.animation import USUAL_FRAMES
 from swiftpie.server.mcp.server import Toolbox
 from swiftpie.server.mcp.tools import Folders
 from tests.comfyui.interface import load_nodes
@@ -86,6 +88,17 @@ CASES = {
     "style": picture("a watercolour of a robot on a beach", identity_guidance="am1"),
     "size": picture("a robot on a beach", size=(96, 160)),
     "strength": picture("a robot on a beach", identity_scale=0.6),
+    "animation": Case(
+        "animate",
+        "a robot on a beach",
+        {"to": ("a robot on a beach at night",), "to_view": (30.0, 0.0), "num_frames": 3},
+        has_subject=True,
+    ),
+    "animated place": Case(
+        "animate",
+        "a kitten in a park",
+        {"to": ("a kitten in a park at night", "a kitten in a park in fog"), "num_frames": 4},
+    ),
 }
 
 
@@ -123,6 +136,9 @@ def by_session(case, session, folder):
     if case.task == "replace":
         said = {"prompt": case.prompt, "mask": mask}
         return session.replace(photo, identity, **said, seed=SEED).image
+    if case.task == "animate":
+        drawn = session.animate(identity or (), case.prompt, seed=SEED, scales=scales, **given)
+        return strip(drawn.images)
     placed = {name: given.pop(name) for name in ("box", "view") if name in given}
     subjects = [] if identity is None else [Subject(identity, **placed)]
     if "size" in given:
@@ -131,6 +147,22 @@ def by_session(case, session, folder):
     given |= {} if mask is None else {"mask": mask}
     drawn = session.generate(case.prompt, subjects=subjects, seed=SEED, scales=scales, **given)
     return drawn.images[0]
+
+
+def strip(frames):
+    """Return the frames of an animation in one picture, each below the one before."""
+    return Image.fromarray(np.concatenate([np.asarray(frame.convert("RGB")) for frame in frames]))
+
+
+def played(film):
+    return strip(frame.copy() for frame in ImageSequence.Iterator(film))
+
+
+def shown_by_webp(picture, case):
+    """Return what the frames of an animation are in the only format of some surfaces."""
+    count = case.given.get("num_frames", USUAL_FRAMES)
+    frames = [Image.fromarray(frame) for frame in np.split(np.asarray(picture), count)]
+    return played(Image.open(io.BytesIO(encode_animation(frames, ".webp", fps=8, metadata={}))))
 
 
 def spelled(name, value):
@@ -145,6 +177,7 @@ def by_command(case, session, folder, monkeypatch):
     words = {
         "edit": [photo, case.prompt],
         "personalize": [*subject, case.prompt],
+        "animate": [*subject, case.prompt],
         "remove": [photo],
     }.get(case.task, [*subject, photo])
     options = {name: spelled(name, value) for name, value in case.given.items()}
@@ -153,12 +186,19 @@ def by_command(case, session, folder, monkeypatch):
         options["scene"] = folder / options["scene"]
     options |= {"subject": subject[0]} if subject and case.task == "edit" else {}
     options |= {"prompt": case.prompt} if case.task in {"insert", "replace"} else {}
+    states = [part for state in case.given.get("to", ()) for part in ("--to", state)]
+    options.pop("to", None)
     flags = [part for name, value in options.items() for part in (flag_of(name), value)]
-    out = folder / "command.png"
-    line = [case.task, *words, *flags, "-o", out, "--seed", SEED, "--force"]
+    is_film = case.task == "animate"
+    out = folder / (f"frames-{next(NUMBERS)}" if is_film else "command.png")
+    line = [case.task, *words, *states, *flags, "-o", out, "--seed", SEED, "--force"]
     result = CliRunner().invoke(app, [str(part) for part in line])
     assert result.exit_code == 0, result.output
-    return load_image(out)
+    return from_folder(out) if is_film else load_image(out)
+
+
+def from_folder(folder):
+    return strip(map(load_image, sorted(folder.iterdir())))
 
 
 def flag_of(name):
@@ -170,13 +210,15 @@ def by_batch(case, session, folder, _):
         return None  # which job files have not
     outcome = drawn_by_batch(case, session, folder)
     assert outcome["status"] == "done", outcome
-    return load_image(outcome["folder"] / outcome["file"])
+    file = outcome["folder"] / outcome["file"]
+    return from_folder(file) if case.task == "animate" else load_image(file)
 
 
 def drawn_by_batch(case, session, folder):
     row = {name: list(v) if isinstance(v, tuple) else v for name, v in case.given.items()}
     row |= {"size": spelled("size", case.given["size"])} if "size" in row else {}
     row |= {"image": "photo.png"} if case.task == "edit" else {}
+    row |= {"format": "frames"} if case.task == "animate" else {}
     row |= {"mask": "mask.png"} if case.has_mask else {}
     row |= {"subject": "subject.png"} if case.has_subject else {}
     (folder / "jobs.jsonl").write_text(json.dumps({"prompt": case.prompt, "seed": SEED, **row}))
@@ -211,7 +253,8 @@ def by_http(case, _, folder, server):
     if case.is_typed:
         return None
     answer = asked_over_http(case, folder, server)
-    return Image.open(io.BytesIO(base64.b64decode(answer.json["data"][0]["b64_json"])))
+    drawn = Image.open(io.BytesIO(base64.b64decode(answer.json["data"][0]["b64_json"])))
+    return played(drawn) if case.task == "animate" else drawn
 
 
 def asked_over_http(case, folder, server):
@@ -224,6 +267,9 @@ def asked_over_http(case, folder, server):
     body = {"prompt": case.prompt or "a subject", "seed": SEED}
     body |= {"size": spelled("size", given.pop("size"))} if "size" in given else {}
     own = {"task": case.task, "mask_mode": "white", "scales": scales, **given}
+    if case.task == "animate":
+        body |= {"output_format": "webp"}
+        own = {"task": "personalize", "animate": moves_of(given), "scales": scales}
     if case.task == "personalize" and "box" in own:
         shown = ("subject.png", (folder / "subject.png").read_bytes())
         identity = server.upload("/v1/identities", image=shown).json
@@ -232,7 +278,7 @@ def asked_over_http(case, folder, server):
         images = []
     else:
         images = [sent("subject.png")] * case.has_subject
-    images = images if case.task == "personalize" else [sent("photo.png"), *images]
+    images = images if own["task"] == "personalize" else [sent("photo.png"), *images]
     body |= {"mask": sent("mask.png")} if case.has_mask else {}
     body |= {"swiftpie": own}
     if images:
@@ -245,9 +291,15 @@ def asked_over_http(case, folder, server):
     return answer
 
 
+def moves_of(given):
+    """Return what moves as HTTP and assistants say it: places and views in lists."""
+    plural = {"to_view": "to_views", "to_box": "to_boxes"}
+    return {plural.get(name, name): [v] if name in plural else v for name, v in given.items()}
+
+
 def by_assistant(case, _, folder, server):
     picture, _ = asked_by_assistant(case, folder, server)
-    return picture
+    return played(picture) if case.task == "animate" else picture
 
 
 def asked_by_assistant(case, folder, server):
@@ -259,10 +311,11 @@ def asked_by_assistant(case, folder, server):
     subject = {"pictures": [{"path": "subject.png"}]}
     if case.task in {"personalize", "insert"}:
         subject |= {name: given.pop(name) for name in ("box", "view") if name in given}
+    is_drawn = case.task in {"personalize", "animate"}
+    given = {"animate": moves_of(given)} if case.task == "animate" else given
     if case.has_subject:
-        is_drawn = case.task == "personalize"
         given |= {"subjects": [subject]} if is_drawn else {"subject": subject}
-    given |= {} if case.task == "personalize" else {"picture": {"path": "photo.png"}}
+    given |= {} if is_drawn else {"picture": {"path": "photo.png"}}
     given |= {"mask": {"path": "mask.png"}} if case.has_mask else {}
     given |= {"prompt": case.prompt} if case.prompt and case.task != "remove" else {}
     tool = {"personalize": "draw"}.get(case.task, case.task)
@@ -280,7 +333,7 @@ async def report(*_):
 
 
 def by_nodes(case, session, folder, nodes):
-    if case.task not in {"personalize", "edit"} or "view" in case.given:
+    if case.task not in {"personalize", "edit", "animate"} or "view" in case.given:
         return None  # which has no node
     given, subject = dict(case.given), ()
     scales = Scales(**{name: given.pop(name) for name in STRENGTHS if name in given})
@@ -293,6 +346,13 @@ def by_nodes(case, session, folder, nodes):
         words = (session, case.prompt, SEED, 1)
         image, _ = nodes["Personalize"].execute(*words, subject, scales, **given).args
         return as_picture(image)
+    if case.task == "animate":
+        lines = {name: given.pop(name) for name in ("to", "to_view") if name in given}
+        given |= {name: "\n".join(map(str, v)) for name, v in lines.items() if name == "to"}
+        given |= {"to_view": spelled("to_view", lines["to_view"])} if "to_view" in lines else {}
+        words = (session, case.prompt, SEED, subject, scales)
+        image, _ = nodes["Animate"].execute(*words, **given).args
+        return strip(as_picture(frame[None]) for frame in image)
     if scales != Scales():
         return None  # edits have no scales there
     photo = as_image(load_image(folder / "photo.png"))
@@ -335,11 +395,12 @@ def by_pipeline(case, session, folder, _):
 
 
 QUICK = {*("mask", "strength of an edit", "replacement by a mask", "named subject"), "box and view"}
+QUICK |= {"animation"}
 MORE = {  # that the surfaces of single users draw as well
     *("material", "replacement", "mask", "box", "keyword"),
     *("strength of an edit", "subject of an edit", "insertion", "removal by a mask"),
     *("replacement by a mask", "one subject", "two subjects", "named subject", "box and view"),
-    *("scene", "style", "size", "strength"),
+    *("scene", "style", "size", "strength", "animation", "animated place"),
 }
 
 
@@ -353,8 +414,10 @@ def test_every_surface_draws_what_a_session_draws(
     more = {by_assistant: server, by_nodes: nodes, by_pipeline: None}
     for surface, given in (surfaces | more if name in MORE else surfaces).items():
         drawn = surface(case, session, folder, given)
+        is_film = case.task == "animate" and surface in (by_http, by_assistant)
+        wanted = np.asarray(shown_by_webp(expected, case)) if is_film else expected
         if drawn is not None:
-            assert np.array_equal(np.asarray(drawn.convert("RGB")), expected), surface.__name__
+            assert np.array_equal(np.asarray(drawn.convert("RGB")), wanted), surface.__name__
 
 
 @pytest.mark.parametrize("surface", ["command", "batch", "http", "assistant", "nodes"])

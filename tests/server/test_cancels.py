@@ -202,6 +202,24 @@ def test_a_drawing_stops_at_its_next_stage(running, way, stage):
     running(test)
 
 
+def test_a_job_of_an_animation_says_how_far_it_is_and_stops_in_a_pass(running):
+    async def test(server):
+        moves = {"to": [f"{PROMPT} at night"], "num_frames": 2}
+        own = {**server.body["swiftpie"], "animate": moves}
+        server.gate.stage = "layer"
+        place = await server.job(size="64x64", output_format="webp", swiftpie=own)
+        await reached(server.gate.reached)
+        answer = await server.call("GET", place).answer()
+        stage = {"drawn": 0, "of": 1, "stage": "text"}
+        assert answer == {"id": answer["id"], "status": "running", "progress": stage}
+        await server.call("DELETE", place).answer()
+        await server.stops()
+        assert server.gate.stages == []
+        assert await server.is_free()
+
+    running(test)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_what_waits_in_the_queue_is_never_drawn(running, way):
     async def test(server):

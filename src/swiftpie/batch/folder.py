@@ -137,9 +137,16 @@ def read_done(folder: Path) -> dict[str, Outcome]:
     for line in lines:
         with suppress(ValueError, LookupError, TypeError, OSError):
             row = json.loads(line)
-            if row["status"] == DONE and (folder / row["file"]).stat().st_size == row["bytes"]:
+            path = folder / row["file"]
+            files = frames_in(path) if path.is_dir() else [path]
+            if row["status"] == DONE and sum(f.stat().st_size for f in files) == row["bytes"]:
                 done[row["id"]] = row
     return done
+
+
+def frames_in(folder: Path) -> list[Path]:
+    """Return the frames of an animation that is a folder, in their order."""
+    return sorted(folder.glob("frame-*.png"))
 
 
 class Report:
@@ -180,11 +187,17 @@ class Report:
 
 
 def write_sheet(folder: Path, rows: Sequence[Outcome], suffix: str) -> Path | None:
-    """Write small copies of the first pictures of `rows` into one; return None without any."""
+    """Write small copies of the first pictures of `rows` into one; return None without any.
+
+    An animation shows its first frame.
+    """
     small: list[Image.Image] = []
     for row in rows:
         if row["status"] == DONE and len(small) < SHEET_CELLS:
-            image = load_image(folder / row["file"])
+            path = folder / row["file"]
+            if path.suffix == ".mp4":
+                continue  # which no library of pictures reads
+            image = load_image(frames_in(path)[0] if path.is_dir() else path)
             image.thumbnail((CELL_PX, CELL_PX), Image.Resampling.LANCZOS)
             small.append(image)
     if not small:

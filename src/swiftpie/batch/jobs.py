@@ -19,7 +19,9 @@ from swiftpie.backbones.presets import Preset, check_personalizes
 from swiftpie.batch.lists import pictures_in
 from swiftpie.engine.origin import check_texts
 from swiftpie.errors import CapabilityError, ConfigError, ImageError, SwiftPieError, short_reason
+from swiftpie.imageio.animation import check_film
 from swiftpie.imageio.decoding import is_safetensors, open_image
+from swiftpie.pipelines.animation import AnimateRequest, FilmFormat
 from swiftpie.pipelines.identity_file import read_identity_header
 from swiftpie.pipelines.request import EditRequest, FacePicture, PersonalizeRequest, Source
 from swiftpie.pipelines.settings import MaskSource
@@ -170,6 +172,9 @@ def check(job: Job, inputs: Inputs) -> None:
         words = {"source_prompt": request.source_prompt, "keyword": request.keyword}
         check_texts(prompt=request.prompt, **words)
         return
+    if isinstance(request, AnimateRequest):
+        check_texts(prompt=request.prompt, to="; ".join(request.to))
+        check_film(FilmFormat(job.spec["format"]).suffix, fps=job.spec["fps"])
     check_texts(prompt=request.prompt)
     cells_of(preset, request.size_px)
     boxes = [subject.box for subject in request.subjects]
@@ -222,7 +227,8 @@ def _pass_key(job: Job, jobs: Jobs) -> object:
     if isinstance(job.request, EditRequest):
         image = jobs.files[job.spec["image"]].size
         return (job.model, image, None, counts, job.request.settings.size_px)
-    return (job.model, None, job.request.size_px, counts, None)
+    alone = job.id if isinstance(job.request, AnimateRequest) else None
+    return (job.model, None, job.request.size_px, counts, alone)
 
 
 def _subject_key(job: Job) -> object:

@@ -11,7 +11,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from swiftpie.errors import ConfigError, SwiftPieError, did_you_mean, short_reas
 from swiftpie.faces import FaceSource
 from swiftpie.library import NAME, Named, named_by, scenes
 from swiftpie.models.cutout import parse_search
+from swiftpie.pipelines.animation import AnimateRequest, Film
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
     EditRequest,
@@ -41,6 +42,7 @@ from swiftpie.pipelines.request import (
     Pictures,
     Source,
     Subject,
+    with_seed,
 )
 from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
 from swiftpie.validation import parse_size
@@ -93,6 +95,11 @@ DRAWING_FIELDS = (
     *(*row_fields(PersonalizeRequest), *_OWN, "subjects", *_FACE, *_PLACES),
     *row_fields(Scales),
 )
+MOTION_FIELDS = tuple(
+    name
+    for name in (*row_fields(AnimateRequest), *row_fields(Film))
+    if name not in DRAWING_FIELDS  # by which a line is an animation
+)
 EDIT_FIELDS = (
     *(*row_fields(EditRequest), "image", *_OWN, *_FACE, "box"),
     *(*row_fields(Scales), *row_fields(EditSettings)),
@@ -138,30 +145,31 @@ class _Files:
 def _read(
     row: Mapping[str, object], *, place: str, is_text: bool, inputs: Inputs, defaults: JobDefaults
 ) -> list[Job]:
-    is_edit = row.get("image") not in (None, "")
+    kind = _kind_of(row)
+    is_edit = kind is EditRequest
     _check_names(row, is_edit=is_edit)
     given = read_fields(_Row, row, is_text=is_text)
     own, files = _Row(**given), _Files(inputs)
     read = functools.partial(read_options, surface=Surface.BATCH, is_text=is_text)
-    said = read(EditRequest if is_edit else PersonalizeRequest, row, without=_SEEDS)
+    said = read(kind, row, without=_SEEDS)
     said = {name: value for name, value in said.items() if value not in ("", None)}
     prompts, seeds = read_prompts(said.pop("prompt"), folder=inputs.root), _seeds_of(own, defaults)
     placed, scales = read(Subject, _part(row, _PLACES)), read(Scales, row)
     settings, face = read(EditSettings, row) if is_edit else {}, read(FaceSource, row)
+    film = asdict(Film(**read(Film, row))) if kind is AnimateRequest else {}
     several = row.get("subjects", [])
     shown = _subjects_of(own, several, face, {} if is_edit else placed, files)
     fields = _edit(own, said, placed, files) if is_edit else _drawing(said, files)
     fields = {**said, **fields, "prompt": prompts[0], "takes_named": True}
     if is_edit:
-        chosen = EditSettings(**settings, scales=Scales(**scales))
-        source = shown[0].source if shown else None
-        request: JobRequest = EditRequest(**fields, seed=seeds[0], source=source, settings=chosen)
+        fields["settings"] = EditSettings(**settings, scales=Scales(**scales))
+        fields |= {"seed": seeds[0], "source": shown[0].source if shown else None}
     else:
-        strengths = Scales(**scales)
-        request = PersonalizeRequest(**fields, seeds=seeds[:1], subjects=shown, scales=strengths)
+        fields |= {"seeds": seeds[:1], "subjects": shown, "scales": Scales(**scales)}
+    request: JobRequest = kind(**fields)
     model = _model_of(own, defaults)
     given = {name: value for name, value in given.items() if name not in ("id", *_SEEDS)}
-    spec = {**given, **said, **placed, **scales, **settings, **face, "subjects": several}
+    spec = {**given, **said, **placed, **scales, **settings, **face, **film, "subjects": several}
     spec = {name: value for name, value in spec.items() if value not in (None, "", (), [])}
     spec = json.loads(json.dumps({**spec, "model": model}))
     first = Job(
@@ -177,9 +185,8 @@ def _read(
 
 def _with_words(job: Job, prompt: str, seed: int) -> Job:
     """Return the same job with another prompt and seed."""
-    by = {"seed": seed} if isinstance(job.request, EditRequest) else {"seeds": (seed,)}
-    spec = {**job.spec, "prompt": prompt, "seed": seed}
-    return replace(job, request=replace(job.request, prompt=prompt, **by), spec=spec)
+    request = with_seed(replace(job.request, prompt=prompt), seed)
+    return replace(job, request=request, spec={**job.spec, "prompt": prompt, "seed": seed})
 
 
 def _drawing(said: Mapping[str, Any], files: _Files) -> dict[str, Any]:
@@ -217,8 +224,20 @@ def _edit(
     }
 
 
+def _kind_of(row: Mapping[str, object]) -> type[JobRequest]:
+    """Return what a line is a request for, by what it says."""
+
+    def says(*names: str) -> bool:
+        return any(row.get(name) not in (None, "") for name in names)
+
+    if says("image"):
+        return EditRequest
+    return AnimateRequest if says(*MOTION_FIELDS) else PersonalizeRequest
+
+
 def _check_names(row: Mapping[str, object], *, is_edit: bool) -> None:
-    known, others = (EDIT_FIELDS, DRAWING_FIELDS) if is_edit else (DRAWING_FIELDS, EDIT_FIELDS)
+    drawing = (*DRAWING_FIELDS, *MOTION_FIELDS)
+    known, others = (EDIT_FIELDS, drawing) if is_edit else (drawing, EDIT_FIELDS)
     row = row if is_edit else {name: value for name, value in row.items() if name != "image"}
     for name in row:
         if name in others and name not in known:

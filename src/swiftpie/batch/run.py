@@ -1,6 +1,7 @@
 """A run draws what is left of its plan, by one process or several, each job exactly once."""
 
 import functools
+import itertools
 import multiprocessing
 import signal
 import threading
@@ -8,7 +9,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
@@ -24,6 +25,7 @@ from swiftpie.batch.folder import (
     Report,
     RunManifest,
     differences,
+    frames_in,
     locked_folder,
     manifest_of,
     read_done,
@@ -31,16 +33,18 @@ from swiftpie.batch.folder import (
     write_manifest,
 )
 from swiftpie.batch.jobs import Batch, Job, JobRequest, Jobs, Model, batches_of
-from swiftpie.engine.origin import origin_of_drawing, origin_of_edit
+from swiftpie.engine.origin import origin_of_result
 from swiftpie.engine.plan import load_session
 from swiftpie.engine.session import Session, draw_apart
 from swiftpie.errors import ConfigError, InputError, SwiftPieError, short_reason
 from swiftpie.faces import FaceSettings
-from swiftpie.imageio.atomic import write_file
+from swiftpie.imageio.animation import encode_animation, frame_files
+from swiftpie.imageio.atomic import make_folder, write_file
 from swiftpie.imageio.originals import composite, read_original
 from swiftpie.imageio.writing import encode_image
+from swiftpie.pipelines.animation import AnimateRequest, FilmFormat
 from swiftpie.pipelines.draw import follows_seed
-from swiftpie.pipelines.request import EditRequest, Source
+from swiftpie.pipelines.request import EditRequest, Source, with_sources
 from swiftpie.types import EditResult, GenerationResult, Identity
 
 if TYPE_CHECKING:
@@ -70,9 +74,10 @@ class Work:
     faces: Mapping[Model, FaceSettings] = field(default_factory=dict)  # of models with such jobs
     load: Callable[..., Session] = load_session
 
-    def path_of(self, name: str) -> Path:
-        """Return the file of a job's picture."""
-        return self.folder / f"{name}{self.suffix}"
+    def path_of(self, name: str, spec: Mapping[str, Any]) -> Path:
+        """Return the file of a job's picture, or the file or folder of its animation."""
+        own = spec.get("format")
+        return self.folder / f"{name}{self.suffix if own is None else FilmFormat(own).suffix}"
 
 
 class Drawer:
@@ -143,17 +148,7 @@ class Drawer:
         return session if faces is None else session.with_face_encoder(faces.open())
 
     def _request(self, session: Session, job: Job) -> JobRequest:
-        request, encode = job.request, functools.partial(self._identity, session)
-        if isinstance(request, EditRequest):
-            brought, sought = request.source, request.where
-            request = replace(
-                request, source=brought and encode(brought), where=sought and encode(sought)
-            )
-        else:
-            subjects = (
-                replace(subject, source=encode(subject.source)) for subject in request.subjects
-            )
-            request = replace(request, subjects=tuple(subjects))
+        request = with_sources(job.request, functools.partial(self._identity, session))
         return session.resolved(request)
 
     def _identity(self, session: Session, source: Source) -> Identity:
@@ -169,41 +164,54 @@ class Drawer:
         self, session: Session, job: Job, request: JobRequest, drawn: GenerationResult | EditResult
     ) -> dict[str, Any]:
         """Write the file of a picture; return its facts for the report."""
-        preset, prompt, seed = session.components.preset, job.spec["prompt"], job.spec["seed"]
+        preset = session.components.preset
         warnings = [*session.advice_on(request), *_cutout_warnings(drawn)]
-        image: Image.Image | PictureData
-        if isinstance(drawn, EditResult):
-            given = job.request
-            assert isinstance(request, EditRequest), "an edit result has an edit request"
-            assert isinstance(given, EditRequest), "of the same kind"
-            assert isinstance(given.image, Path), "lines name files"
-            said = {"source_prompt": request.source_prompt, "keyword": request.keyword}
-            facts = origin_of_edit(preset, request.settings, drawn, prompt=prompt, **said)
-            image = composite(read_original(given.image), drawn.edited, drawn.blend)
-            if not follows_seed(session.components, request):
-                warnings.append("The seed has no effect: nothing of this edit is random.")
-        else:
-            facts = origin_of_drawing(preset.name, drawn, prompt=prompt)
-            facts["seed"] = str(seed)
-            image = drawn.images[0]
-        path = self._work.path_of(job.id)
-        data = encode_image(image, path.suffix, metadata=facts, name=f"'{path.name}'")
+        if isinstance(request, EditRequest) and not follows_seed(session.components, request):
+            warnings.append("The seed has no effect: nothing of this edit is random.")
+        path = self._work.path_of(job.id, job.spec)
+        facts = origin_of_result(preset, request, drawn)
+        files = _files_of(job, drawn, path, facts)
         try:
-            write_file(path, data, force=True)
+            for name, data in files.items():
+                if name != path:  # a frame in its folder
+                    make_folder(path)
+                write_file(name, data, force=True)
+            for old in {*frames_in(path)} - {*files}:  # of a longer animation before
+                old.unlink()
         except InputError as error:
             raise CannotWrite(f"{error} Finished pictures are kept.") from error
         return {
             "status": DONE,
             "file": path.name,
-            "bytes": len(data),
-            "prompt": prompt,
-            "seed": seed,
+            "bytes": sum(map(len, files.values())),
+            "prompt": job.spec["prompt"],
+            "seed": job.spec["seed"],
             "preset": preset.name,
             "branches": list(drawn.branches),
             "cutouts": [[picture._asdict() for picture in pictures] for pictures in drawn.cutouts],
             **({"named": [named._asdict() for named in drawn.named]} if drawn.named else {}),
             "warnings": warnings,
         }
+
+
+def _files_of(
+    job: Job, drawn: GenerationResult | EditResult, path: Path, facts: Mapping[str, str]
+) -> dict[Path, bytes]:
+    """Return the files of a job: its picture, or the animation or the frames of one."""
+    if isinstance(drawn, EditResult):
+        assert isinstance(job.request, EditRequest), "an edit result has an edit request"
+        assert isinstance(job.request.image, Path), "lines name files"
+        image: Image.Image | PictureData = composite(
+            read_original(job.request.image), drawn.edited, drawn.blend
+        )
+    elif isinstance(job.request, AnimateRequest):
+        if job.spec["format"] == FilmFormat.FRAMES:
+            return frame_files(drawn.images, path, metadata=facts)
+        fps = job.spec["fps"]
+        return {path: encode_animation(drawn.images, path.suffix, fps=fps, metadata=facts)}
+    else:
+        image = drawn.images[0]
+    return {path: encode_image(image, path.suffix, metadata=facts, name=f"'{path.name}'")}
 
 
 def reason_of(error: BaseException) -> str:
@@ -354,10 +362,11 @@ def _kept(
 
 def _check_others(work: Work, manifest: RunManifest, before: RunManifest | None) -> None:
     ours = {} if before is None else before.jobs
-    taken = [name for name in manifest.jobs if name not in ours and work.path_of(name).exists()]
+    others = {name: spec for name, spec in manifest.jobs.items() if name not in ours}
+    taken = [path for path in itertools.starmap(work.path_of, others.items()) if path.exists()]
     if taken:
         raise ConfigError(
-            f"'{work.path_of(taken[0])}' exists already, and no run that is known here wrote it. "
+            f"'{taken[0]}' exists already, and no run that is known here wrote it. "
             "Choose another --out, or replace such files with --force."
         )
 

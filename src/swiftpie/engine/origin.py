@@ -9,7 +9,7 @@ from swiftpie.backbones.presets import Preset
 from swiftpie.errors import InputError
 
 if TYPE_CHECKING:
-    from swiftpie.pipelines.settings import EditSettings
+    from swiftpie.pipelines.request import Request
     from swiftpie.types import Cutout, EditResult, GenerationResult
 
 MAX_STORED_PROMPT = 4000  # characters; no model reads as many
@@ -42,51 +42,30 @@ def origin_of(preset: str, scales: Mapping[str, float], **texts: str) -> dict[st
     }
 
 
-def origin_of_drawing(preset: str, result: "GenerationResult", *, prompt: str) -> dict[str, str]:
-    """Return what the pictures of a drawing say, all but their seeds."""
-    branches, cutouts = ", ".join(result.branches), spell_cutouts(result.cutouts)
-    texts = {"prompt": prompt, "branches": branches, "cutouts": cutouts, **result.origin}
-    return origin_of(preset, result.scales, **texts)
-
-
-def origin_of_edit(
-    preset: Preset,
-    settings: "EditSettings",
-    result: "EditResult",
-    *,
-    prompt: str,
-    source_prompt: str,
-    keyword: str,
+def origin_of_result(
+    preset: Preset, request: "Request", result: "GenerationResult | EditResult"
 ) -> dict[str, str]:
-    """Return what an edited picture says."""
-    return origin_of(
-        preset.name,
-        result.scales,
-        prompt=prompt,
-        source_prompt=source_prompt,
-        keyword=keyword,
-        mode=str(settings.in_mode_of(preset).mode),
-        start=settings.start.value,
-        rule="learned" if settings.rule is None else settings.rule.value,
-        variation=str(settings.variation),
-        branches=", ".join(result.branches),
-        **({"cutouts": spell_cutouts(result.cutouts)} if result.cutouts else {}),
-        seed=str(result.seed),
-        **result.origin,
-    )
+    """Return what the pictures of a request say; `seed` is that of the first."""
+    from swiftpie.pipelines.request import EditRequest, RepaintRequest
+    from swiftpie.types import EditResult
 
-
-def origin_of_repainting(preset: str, result: "EditResult", *, prompt: str) -> dict[str, str]:
-    """Return what a photograph says into which something came, or from which it went."""
-    return {
-        **_cut({"prompt": prompt}),
-        "preset": preset,
-        "swiftpie": __version__,
-        "branches": ", ".join(result.branches),
-        **({"cutouts": spell_cutouts(result.cutouts)} if result.cutouts else {}),
-        "seed": str(result.seed),
-        **result.origin,
-    }
+    is_edit = isinstance(result, EditResult)
+    texts = {"prompt": str(request.prompt), "branches": ", ".join(result.branches)}
+    if result.cutouts or not is_edit:
+        texts["cutouts"] = spell_cutouts(result.cutouts)
+    if isinstance(request, EditRequest):
+        settings, rule = request.settings, request.settings.rule
+        texts |= {
+            "source_prompt": request.source_prompt,
+            "keyword": request.keyword,
+            "mode": str(settings.in_mode_of(preset).mode),
+            "start": settings.start.value,
+            "rule": "learned" if rule is None else rule.value,
+            "variation": str(settings.variation),
+        }
+    scales = {} if isinstance(request, RepaintRequest) else result.scales
+    texts["seed"] = str(result.seed if isinstance(result, EditResult) else result.seeds[0])
+    return origin_of(preset.name, scales, **{**texts, **result.origin})
 
 
 def spell_cutouts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
-from typing import TypeVar, Unpack, cast, overload
+from typing import Unpack, cast, overload
 
 from PIL import Image
 from torch import Tensor
@@ -37,6 +37,7 @@ from swiftpie.pipelines.request import (
     Region,
     RepaintRequest,
     Request,
+    RequestT,
     Source,
     Subject,
     View,
@@ -44,6 +45,7 @@ from swiftpie.pipelines.request import (
     opened,
     read_scene,
     region_of,
+    with_sources,
 )
 from swiftpie.pipelines.settings import (
     USUAL,
@@ -61,7 +63,6 @@ from swiftpie.validation import seeds_from
 
 logger = logging.getLogger(__name__)
 
-RequestT = TypeVar("RequestT", bound=Request)
 
 CACHE_MIB = 256.0  # 110 to 200 subjects of `mini`, one picture each
 
@@ -253,20 +254,18 @@ class Session:
         resolved: Request = request
         match request:
             case PersonalizeRequest():
-                resolved = self._with_subjects(request)
+                resolved = self._with_subjects(with_sources(request, self.identity_of))
             case EditRequest():
-                edit = self._with_face_region(self._with_newcomer(opened(request)))
+                edit = self._with_newcomer(with_sources(opened(request), self.identity_of))
+                edit = self._with_face_region(edit)
                 resolved = edit if edit.where is None else with_place_found(edit)
             case RepaintRequest():
-                change = self._with_inserted(opened(request))
+                change = self._with_inserted(with_sources(opened(request), self.identity_of))
                 resolved = change if change.where is None else with_place_found(change)
         return cast("RequestT", resolved)
 
     def _with_subjects(self, request: PersonalizeRequest) -> PersonalizeRequest:
-        shown = tuple(
-            replace(subject, source=self.identity_of(subject.source))
-            for subject in request.subjects
-        )
+        shown = request.subjects
         if request.takes_named:
             assert isinstance(request.prompt, str), "a sentence names subjects"
             shown = self.with_named(request.prompt, shown)
@@ -274,15 +273,14 @@ class Session:
         return request.opened(self.components.preset.image_size_px)
 
     def _with_newcomer(self, request: EditRequest) -> EditRequest:
-        """Return an edit with its subjects encoded, or the one of the library that it brings."""
-        source = request.source and self.identity_of(request.source)
-        where = request.where and self.identity_of(request.where)
+        """Return an edit with the subject of the library that it brings, if it has no other."""
+        source = request.source
         if source is None and request.takes_named:
             shown, components = request.source_prompt or request.keyword, self.components
             newcomer = components.family.named_newcomer(components, request.prompt, shown=shown)
             if newcomer is not None:
                 source = self.named(newcomer.word)
-        return replace(request, source=source, where=where)
+        return replace(request, source=source)
 
     def _with_face_region(self, request: EditRequest) -> EditRequest:
         """Return an edit that changes the picture's face, if it brings one and names no place.
@@ -303,19 +301,18 @@ class Session:
         return replace(request, mask=mask, takes_named=False)
 
     def _with_inserted(self, request: RepaintRequest) -> RepaintRequest:
-        """Return a change of a photograph with its subjects encoded, or the one of the prompt.
+        """Return a change of a photograph with its subject, or else the one of the prompt.
 
         Raises:
             UnknownSubjectError: A subject is to be inserted, and none is given or named.
         """
-        source = request.source and self.identity_of(request.source)
-        where = request.where and self.identity_of(request.where)
+        source = request.source
         if source is None and request.takes_named:
             named = self.with_named(request.prompt)
             if not named:
                 raise UnknownSubjectError("No picture of a subject to insert was given.")
             source = named[0].identity
-        return replace(request, source=source, where=where, takes_named=False)
+        return replace(request, source=source, takes_named=False)
 
     def fitted(self, identity: Identity, *, name: str) -> Identity:
         """Return an identity from another process, checked and moved to this device."""

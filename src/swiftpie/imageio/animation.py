@@ -10,7 +10,7 @@ from PIL import Image
 
 from swiftpie.errors import InputError, require
 from swiftpie.imageio.atomic import atomic_folder, check_target, write_file
-from swiftpie.imageio.writing import METADATA_KEY, QUALITY, picture_notes, save_image
+from swiftpie.imageio.writing import METADATA_KEY, QUALITY, encode_image, picture_notes
 
 SUFFIXES = (".webp", ".gif", ".mp4")
 MAX_FPS = 50.0  # what GIF and browsers show
@@ -43,10 +43,20 @@ def save_animation(
     check_animation_target(path, fps=fps, force=force)
     if not path.suffix:
         with atomic_folder(path) as folder:
-            for number, frame in enumerate(frames, start=1):
-                save_image(frame, folder / f"frame-{number:04}.png", metadata=metadata)
+            for name, data in frame_files(frames, folder, metadata=metadata).items():
+                write_file(name, data)
         return
     write_file(path, encode_animation(frames, path.suffix, fps=fps, metadata=metadata), force=force)
+
+
+def frame_files(
+    frames: Sequence[Image.Image], folder: Path, *, metadata: Mapping[str, str]
+) -> dict[Path, bytes]:
+    """Return the PNG files of a folder of frames."""
+    return {
+        folder / f"frame-{number:04}.png": encode_image(frame, ".png", metadata=metadata)
+        for number, frame in enumerate(frames, start=1)
+    }
 
 
 def encode_animation(
@@ -77,21 +87,26 @@ def encode_animation(
 
 def check_animation_target(path: Path, *, fps: float, force: bool = False) -> None:
     """Refuse what `save_animation` would refuse, before any work is done for it."""
-    if not 0 < fps <= MAX_FPS:
-        raise InputError(
-            f"{fps} frames a second were asked for; above 0 and up to {MAX_FPS:g} are possible."
-        )
     suffix = path.suffix.lower()
     if suffix and suffix not in SUFFIXES:
         raise InputError(
             f"'{path}' does not end in a known suffix. Choose one of {', '.join(SUFFIXES)}, or a "
             "name without one for a folder of frames."
         )
-    if suffix == ".mp4":
-        require("av", extra="video", use="Writing MP4")
+    check_film(suffix, fps=fps)
     if not suffix and path.exists():
         raise InputError(f"'{path}' exists already. Choose a new name for the folder of frames.")
     check_target(path, force=force)
+
+
+def check_film(suffix: str, *, fps: float) -> None:
+    """Refuse a speed that cannot be shown, and a format whose package is not installed."""
+    if not 0 < fps <= MAX_FPS:
+        raise InputError(
+            f"{fps} frames a second were asked for; above 0 and up to {MAX_FPS:g} are possible."
+        )
+    if suffix == ".mp4":
+        require("av", extra="video", use="Writing MP4")
 
 
 def _write_mp4(frames: Sequence[Image.Image], buffer: io.BytesIO, *, fps: float, text: str) -> None:

@@ -4,9 +4,10 @@ Loads no tensor library, so that the command line reads the options without one.
 """
 
 from dataclasses import dataclass, fields, replace
+from enum import StrEnum
 from typing import Annotated
 
-from swiftpie.config import Option
+from swiftpie.config import Option, Surface
 from swiftpie.errors import InputError
 from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, View, check_view
 from swiftpie.pipelines.settings import MaskSource
@@ -14,6 +15,34 @@ from swiftpie.validation import MAX_IMAGES, Box, check_box, check_prompts
 
 USUAL_FRAMES = 16
 USUAL_FPS = 8.0
+
+
+class FilmFormat(StrEnum):
+    """What the frames are written as."""
+
+    WEBP = "webp"
+    GIF = "gif"
+    MP4 = "mp4"
+    FRAMES = "frames"  # a folder of PNG files
+
+    @property
+    def suffix(self) -> str:
+        """That of the file; none of a folder."""
+        return "" if self is FilmFormat.FRAMES else f".{self}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """How the frames of an animation are written."""
+
+    fps: Annotated[float, Option("Frames a second.", least=1, most=50)] = USUAL_FPS
+    format: Annotated[
+        FilmFormat,
+        Option(
+            "File of an animation: webp, gif, mp4, or frames for a folder of PNG files.",
+            surfaces=frozenset({Surface.BATCH}),
+        ),
+    ] = FilmFormat.WEBP
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -42,6 +71,8 @@ class AnimateRequest(PersonalizeRequest):
             "L,T,R,B",
             flags=("--to-box",),
             kind=str,
+            least=0,
+            most=1,
         ),
     ] = ()
     to_views: Annotated[

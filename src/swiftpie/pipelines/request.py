@@ -31,7 +31,7 @@ from swiftpie.pipelines.settings import (
 from swiftpie.validation import Box, check_box, check_count, check_prompts, check_seeds, check_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from PIL import Image
     from torch import Tensor
@@ -521,7 +521,24 @@ class RepaintRequest(_Changing):
 Request = PersonalizeRequest | EditRequest | RepaintRequest
 
 
+RequestT = TypeVar("RequestT", bound=Request)
 ChangingT = TypeVar("ChangingT", EditRequest, RepaintRequest)
+
+
+def with_seed(request: RequestT, seed: int) -> RequestT:
+    """Return the same request for one picture of another seed."""
+    if isinstance(request, PersonalizeRequest):
+        return replace(request, seeds=(seed,))
+    return replace(request, seed=seed)
+
+
+def with_sources(request: RequestT, change: "Callable[[Source], Source]") -> RequestT:
+    """Return the same request with the sources of its subjects changed, that of `where` too."""
+    if isinstance(request, PersonalizeRequest):
+        shown = (replace(each, source=change(each.source)) for each in request.subjects)
+        return replace(request, subjects=tuple(shown))
+    source, where = (each and change(each) for each in (request.source, request.where))
+    return replace(request, source=source, where=where)
 
 
 def opened(request: ChangingT) -> ChangingT:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
@@ -29,6 +29,8 @@ from swiftpie.pipelines.request import (
     Request,
     Source,
     Subject,
+    with_seed,
+    with_sources,
 )
 from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.server.schemas import Drawing, RequestError
@@ -38,25 +40,24 @@ from swiftpie.validation import seeds_from
 MOST_TIMES_OWN = 4  # the pixels of a model's own size; time grows by the square of more
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Command:
     """A request to draw, or a task, for a model."""
 
     model: str  # empty: the one used last
     work: Request | Callable[[Session], Any]
+    stage: str = "queue"  # that ended last
 
     def begin(self, session: Session) -> Any:  # noqa: ANN401 - of each task its own
         """Return the resolved request, or what the task gives."""
         if not isinstance(self.work, Request):
             return self.work(session)
-        if isinstance(self.work, PersonalizeRequest):
-            sources: list[Source | None] = [subject.source for subject in self.work.subjects]
-        else:
-            sources = [self.work.source, self.work.where]
-        for source in sources:
-            if isinstance(source, IdentityRef):
-                encode_kept(session, source=source, param="identity_id")
-        return session.resolved(self.work)
+
+        def encode(source: Source) -> Source:
+            is_kept = isinstance(source, IdentityRef)
+            return encode_kept(session, source=source, param="identity_id") if is_kept else source
+
+        return session.resolved(with_sources(self.work, encode))
 
 
 def encode_pictures(session: Session, *, pictures: Pictures) -> Identity:
@@ -163,7 +164,7 @@ def requests_of(
             tilt=own.tilt,
             size_px=body.size_px,
         )
-        return tuple(replace(drawing, seeds=(seed,)) for seed in seeds)
+        return tuple(with_seed(drawing, seed) for seed in seeds)
     if style is not None:
         raise RequestError(
             "'style_reference' came with a picture that is changed. Styles are for new pictures. "
@@ -185,7 +186,7 @@ def requests_of(
             keyword=own.keyword,
             settings=settings,
         )
-        return tuple(replace(edit, seed=seed) for seed in seeds)
+        return tuple(with_seed(edit, seed) for seed in seeds)
     wanted = 0 if task == "remove" else 1
     if len(shown) > wanted:
         raise RequestError(
@@ -201,7 +202,7 @@ def requests_of(
         change = RepaintRequest(**{"box": own.box, **shared})
     else:
         change = RepaintRequest(**shared, mask=_removed(body, region, image, where))
-    return tuple(replace(change, seed=seed) for seed in seeds)
+    return tuple(with_seed(change, seed) for seed in seeds)
 
 
 def _pictured(images: Sequence[Image.Image], box: Box | None) -> tuple[Subject, ...]:

@@ -94,9 +94,11 @@ class DrawingThread:
         """
         stop = threading.Event()
 
-        def check(_: str) -> None:
+        def check(stage: str) -> None:
             if stop.is_set():
                 raise Stopped
+            for command in commands:
+                command.stage = stage
 
         def answered(commands: Sequence[Command]) -> Sequence[Any]:
             try:

@@ -43,10 +43,9 @@ from swiftpie.errors import (
     NoSubject,
     UnknownSubjectError,
 )
-from swiftpie.imageio.animation import MAX_FPS
 from swiftpie.imageio.decoding import FORMATS, MAX_PIXELS
 from swiftpie.imageio.decoding import MAX_SIDE_PX as LONGEST_PX
-from swiftpie.pipelines.animation import USUAL_FPS, USUAL_FRAMES, AnimateRequest
+from swiftpie.pipelines.animation import USUAL_FRAMES, AnimateRequest, Film
 from swiftpie.pipelines.request import (
     MAX_SUBJECTS,
     MAX_VIEW,
@@ -62,7 +61,7 @@ MAX_PROMPT = 4_000  # letters
 MAX_PICTURES = 10  # of one request
 MAX_IMAGES = 16  # that one request may bring
 MAX_FRAMES = 24  # of an animation
-MAX_STATES = 8  # of one, behind the first
+MAX_VALUES = 8  # of a field that has several
 MAX_NAME = 200  # letters of an identity's or a model's name
 MAX_NUMBER = 64  # letters of an identity's number
 MAX_IMAGE_BYTES = 20 << 20  # of a picture's file
@@ -214,7 +213,14 @@ def _facts(one: OptionField) -> dict[str, Any]:
 
 
 def _limited(kind: Any, option: Option) -> Any:  # noqa: ANN401 - a type
-    """Return a type in which each number of a tuple has the limits of the option."""
+    """Return a type in which each number of a tuple has the limits of the option.
+
+    Several values are no more than `MAX_VALUES`, and texts among them are prompts.
+    """
+    if get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis:
+        each = Prompt if get_args(kind)[0] is str else _limited(get_args(kind)[0], option)
+        several: Any = tuple.__class_getitem__((each, ...))
+        return Annotated[several, Field(max_length=MAX_VALUES)]
     if get_origin(kind) is tuple and option.least is not None:
         number: Any = Annotated[float, Field(ge=option.least, le=option.most)]
         return tuple.__class_getitem__((number,) * len(get_args(kind)))
@@ -250,30 +256,19 @@ class SubjectIn(WithOptions):
         return check_one_of(self, "identity_id", "library")
 
 
-class AnimateIn(Strict):
+@with_options(AnimateRequest, without=(*options_of(PersonalizeRequest), "num_frames"))
+@with_options(Film)
+class AnimateIn(WithOptions):
     """What moves in a drawing whose answer is an animated WebP."""
 
-    to: Annotated[list[Prompt], Field(max_length=MAX_STATES), described(AnimateRequest, "to")] = []
-    to_boxes: Annotated[
-        list[tuple[Share, Share, Share, Share]],
-        Field(max_length=MAX_SUBJECTS),
-        described(AnimateRequest, "to_boxes"),
-    ] = []
-    to_views: Annotated[
-        list[tuple[float, float]],
-        Field(max_length=MAX_SUBJECTS),
-        described(AnimateRequest, "to_views"),
-    ] = []
     num_frames: Annotated[
         int, Field(ge=2, le=MAX_FRAMES), described(AnimateRequest, "num_frames")
     ] = USUAL_FRAMES
-    fps: Annotated[float, Field(ge=1, le=MAX_FPS, description="Frames a second.")] = USUAL_FPS
 
     @property
     def ends(self) -> dict[str, Any]:
         """The fields of an `AnimateRequest`."""
-        lists = {name: tuple(getattr(self, name)) for name in ("to", "to_boxes", "to_views")}
-        return {**lists, "num_frames": self.num_frames}
+        return self.model_dump(exclude={"fps"})
 
 
 @with_options(PersonalizeRequest, without=OPENAI_FIELDS)

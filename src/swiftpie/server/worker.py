@@ -93,6 +93,14 @@ class Task:
 
     body: Drawing
     running: "asyncio.Task[list[PictureFile]]"
+    jobs: Sequence[QueuedDrawing]  # its pictures, each of which may be an animation
+
+    @property
+    def progress(self) -> dict[str, Any]:
+        """How many of its pictures are drawn, and which stage of the next one ended last."""
+        left = [job.work.stage for job in self.jobs if not job.done.done()]
+        drawn, of = len(self.jobs) - len(left), len(self.jobs)
+        return {"drawn": drawn, "of": of, "stage": left[0] if left else "all"}
 
     @property
     def state(self) -> State:
@@ -323,7 +331,7 @@ class Worker:
         running = asyncio.ensure_future(drawn())
         running.add_done_callback(take_error)
         running.add_done_callback(lambda _: self._give_up(jobs))  # if it never began
-        return self.jobs.put(Task(work.body, running), owner=owner, key=work.key)
+        return self.jobs.put(Task(work.body, running, jobs), owner=owner, key=work.key)
 
     def _submit(self, work: CallPlan) -> list[QueuedDrawing]:
         self.check_room(work.key, len(work.requests))

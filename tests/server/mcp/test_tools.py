@@ -139,7 +139,7 @@ WRONG = [
     (
         "paint",
         {},
-        "There is no tool 'paint'. Choose from draw, edit, insert, remove, replace, find.",
+        "There is no tool 'paint'. Choose from draw, animate, edit, insert, remove, replace, find.",
     ),
 ]
 

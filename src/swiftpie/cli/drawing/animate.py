@@ -18,7 +18,7 @@ from swiftpie.cli.drawing.personalize import (
 from swiftpie.cli.drawing.subjects import cutout_facts, named_facts, read_source, with_cutouts
 from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.config import Option
-from swiftpie.engine.origin import check_texts, origin_of_drawing
+from swiftpie.engine.origin import check_texts, origin_of_result
 from swiftpie.pipelines.animation import USUAL_FPS, AnimateRequest
 from swiftpie.pipelines.request import read_scene
 from swiftpie.pipelines.settings import Scales
@@ -119,7 +119,7 @@ def animate(
     session, load_ms = open_session(**loading)
     preset = session.components.preset.name
     result = session.draw(asked)
-    facts = {**origin_of_drawing(preset, result, prompt=prompt), "seed": str(asked.seeds[0])}
+    facts = origin_of_result(session.components.preset, asked, result)
     save_animation(result.images, path, fps=output.fps, metadata=facts, force=output.force)
     console.report_written(console.Target(path), asked.seeds[0])
     if output.as_json:

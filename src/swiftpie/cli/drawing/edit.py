@@ -26,7 +26,7 @@ from swiftpie.cli.drawing.subjects import (
     with_cutouts,
 )
 from swiftpie.cli.loading import open_session, preset_for
-from swiftpie.engine.origin import check_texts, origin_of_edit
+from swiftpie.engine.origin import check_texts, origin_of_result
 from swiftpie.errors import ConfigError
 from swiftpie.faces import CONSENT, FaceSettings, FaceSource
 from swiftpie.pipelines.request import EditRequest, opened
@@ -197,14 +197,7 @@ def carry_out(session: "Session", job: EditJob) -> "EditResult":
     """Edit the picture and write the files of `job`."""
     request = job.request
     result = session.draw(request)
-    origin = origin_of_edit(
-        session.components.preset,
-        request.settings,
-        result,
-        prompt=request.prompt,
-        source_prompt=request.source_prompt,
-        keyword=request.keyword,
-    )
+    origin = origin_of_result(session.components.preset, request, result)
     write_result(*(result, job.picture, job.target, job.strip), metadata=origin, force=job.force)
     return result
 

@@ -24,7 +24,7 @@ from swiftpie.cli.drawing.subjects import (
     with_cutouts,
 )
 from swiftpie.cli.loading import open_session, preset_for
-from swiftpie.engine.origin import check_texts, origin_of_repainting
+from swiftpie.engine.origin import check_texts, origin_of_result
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.request import RepaintRequest, opened
 
@@ -223,7 +223,7 @@ def _carry_out(
     rows, timings = [], Counter[str]()
     for seed, (target, strip) in zip(seeds, planned, strict=True):
         result = session.draw(replace_fields(request, seed=seed))
-        origin = origin_of_repainting(preset.name, result, prompt=prompt)
+        origin = origin_of_result(preset, request, result)
         write_result(*(result, photo, target, strip), metadata=origin, force=output.force)
         console.report_written(target, seed)
         files = {"path": target.picture, "region": target.mask, "strip": strip}

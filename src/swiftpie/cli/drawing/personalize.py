@@ -20,7 +20,7 @@ from swiftpie.cli.drawing.subjects import (
     with_cutouts,
 )
 from swiftpie.cli.loading import open_session, preset_for
-from swiftpie.engine.origin import check_texts, origin_of_drawing
+from swiftpie.engine.origin import check_texts, origin_of_result
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.library import Named
 from swiftpie.pipelines.request import PersonalizeRequest, Subject, read_scene, region_at
@@ -140,7 +140,7 @@ def personalize(
     rows, timings = [], Counter[str]()
     for words, own in console.shared_out(prompts, targets):
         result = session.draw(requests[words])
-        origin = origin_of_drawing(preset.name, result, prompt=words)
+        origin = origin_of_result(preset, requests[words], result)
         drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
         console.write_outputs(drawn, metadata=origin, force=output.force)
         for target, seed in zip(own, result.seeds, strict=True):

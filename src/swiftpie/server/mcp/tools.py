@@ -3,9 +3,9 @@
 import base64
 import binascii
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -20,6 +20,7 @@ from swiftpie.server.schemas import (
     MAX_IMAGE_LETTERS,
     MAX_IMAGES,
     MAX_NAME,
+    AnimateIn,
     Drawing,
     OwnFields,
     Strict,
@@ -97,7 +98,7 @@ class Tool:
     description: str
     arguments: type[BaseModel]
     task: str  # as HTTP calls it, or `FIND`
-    prompt: str = ""  # of tools that take none
+    fixed: Mapping[str, str] = field(default_factory=dict)  # fields of `Drawing` not taken
 
     def drawing(self, given: BaseModel) -> Drawing:
         """Return the drawing that checked arguments stand for, without pictures and subjects."""
@@ -109,7 +110,7 @@ class Tool:
         own = {name: value for name, value in values.items() if name in OwnFields.model_fields}
         own |= {"task": self.task, "mask_mode": "white"}
         shared = {name: value for name, value in values.items() if name in Drawing.model_fields}
-        return Drawing.model_validate({"prompt": self.prompt, **shared, "swiftpie": own})
+        return Drawing.model_validate({**self.fixed, **shared, "swiftpie": own})
 
 
 def holds_pictures(value: object) -> bool:
@@ -128,15 +129,19 @@ def _arguments(name: str, *, shared: Sequence[str], own: Sequence[str], **more: 
     """Return the model of a tool's arguments: fields of `Drawing`, of `OwnFields`, and `more`."""
     fields: dict[str, Any] = dict(more)
     for source, names in ((Drawing, shared), (OwnFields, own)):
-        for field in names:
-            known = copy(source.model_fields[field])
-            fields[field] = (known.annotation, known)
+        for option in names:
+            known = copy(source.model_fields[option])
+            fields[option] = (known.annotation, known)
     return create_model(name, __base__=Strict, __module__=__name__, **fields)
 
 
 SHARED = ("prompt", "n", "seed", "negative_prompt", "output_format", "output_compression")
 REMOVING = ("seed", "output_format", "output_compression")
 ONE_SUBJECT = Field(description="The subject, by pictures or by its name in the library.")
+SUBJECTS: Any = (
+    Annotated[list[ShownSubject], Field(max_length=MAX_SUBJECTS)],
+    Field([], description="Subjects that the prompt mentions, each with its box."),
+)
 CHANGED = Field(description="The picture to change. The result has its size.")
 MASK = Field(description="White where the picture may change, and as large as it.")
 
@@ -149,12 +154,23 @@ TOOLS = (
             "Draw",
             shared=(*SHARED, "size"),
             own=("scene", "mask", "identity_guidance", "scales"),
-            subjects=(
-                Annotated[list[ShownSubject], Field(max_length=MAX_SUBJECTS)],
-                Field([], description="Subjects that the prompt mentions, each with its box."),
-            ),
+            subjects=SUBJECTS,
         ),
         task="personalize",
+    ),
+    Tool(
+        "animate",
+        "Draw an animated WebP: a place from one time, weather or season to others, or a subject "
+        "that moves or turns. The place stays.",
+        _arguments(
+            "Animate",
+            shared=("prompt", "seed", "negative_prompt", "output_compression", "size"),
+            own=("scene", "identity_guidance", "scales", "flip", "tilt"),
+            animate=(Annotated[AnimateIn, Field(description="What changes, and how fast.")], ...),
+            subjects=SUBJECTS,
+        ),
+        task="personalize",
+        fixed={"output_format": "webp"},
     ),
     Tool(
         "edit",
@@ -194,7 +210,7 @@ TOOLS = (
             mask=(Annotated[Picture | None, MASK], None),
         ),
         task="remove",
-        prompt="nothing",
+        fixed={"prompt": "nothing"},
     ),
     Tool(
         "replace",

@@ -89,7 +89,7 @@ def job_routes(worker: Worker) -> APIRouter:
     async def look(job_id: str, request: Request) -> dict[str, Any]:
         """Return how far a job is; its pictures once they are there."""
         task = worker.jobs.find(job_id, owner=request.state.owner)
-        answer: dict[str, Any] = {"id": job_id, "status": task.state}
+        answer: dict[str, Any] = {"id": job_id, "status": task.state, "progress": task.progress}
         if task.state is State.DONE:
             answer["result"] = _images_body(task.body, task.running.result())
         elif task.state is State.FAILED and task.error is not None:
