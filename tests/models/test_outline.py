@@ -24,7 +24,7 @@ def test_cut_removes_specks_and_keeps_the_body():
     truth[10:30, 12:28] = True
     odds = np.where(truth, 1.5, -1.5).astype(np.float32)
     odds[5, 5], odds[20, 20] = 1.5, -1.5
-    share = outline.cut(odds, np.zeros((40, 40, 3), np.float32))
+    share = outline.cut(odds, outline.edge_costs(np.zeros((40, 40, 3), np.float32)))
     assert share[5, 5] < 0.5 < share[20, 20]
     assert ((share > 0.5) == truth).mean() > 0.98
 
@@ -118,7 +118,7 @@ def test_an_outline_lies_where_colours_change():
     odds[:, :8], odds[:, 30:] = 2, -2
     lab = np.zeros((40, 40, 3), np.float32)
     lab[:, :22] = 60
-    share = outline.cut(odds, lab) > 0.5
+    share = outline.cut(odds, outline.edge_costs(lab)) > 0.5
     assert share[:, :21].mean() > 0.95
     assert share[:, 23:].mean() < 0.05
 

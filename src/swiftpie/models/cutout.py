@@ -287,7 +287,8 @@ def guesses(network: CutoutNet, photo: Image.Image, views: Sequence[Area]) -> ND
     """Return the log-odds (V, n, n) of the subject in each view."""
     # Each view squeezed to a square: what lies at its edges tells what the subject is.
     squares = [photo.resize((CUTOUT_PX,) * 2, Image.Resampling.BOX, box=view) for view in views]
-    logits: NDArray[np.float32] = network(torch.cat([*map(to_tensor, squares)]))[:, 0].numpy()
+    pixels = torch.cat([*map(to_tensor, squares)]).contiguous(memory_format=torch.channels_last)
+    logits: NDArray[np.float32] = network(pixels)[:, 0].numpy()
     return logits
 
 
