@@ -22,7 +22,7 @@ BELOW = 0.02  # of its height, that lies below the border
 BASE = 0.6  # of its width that a subject rests on
 NEAR_BASE = 0.9  # likewise in a near place, as a wall, beyond whose edge is nothing
 NEAR_DEPTH = 0.12  # of its height, by which it goes back there
-NEAREST = 1.7  # times that a photograph is enlarged at most, to show subjects larger
+NEAREST = 2.2  # times that a photograph is enlarged at most, to show subjects larger
 SKY = 0.45  # of a wide picture, above the ground
 ROWS = 24  # of the ground that are tried
 

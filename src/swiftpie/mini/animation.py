@@ -30,6 +30,7 @@ from swiftpie.mini.scene import (
     is_empty,
     scene_rows,
     subjects_alone,
+    views_around,
 )
 from swiftpie.mini.words import FILLERS, NIGHT, PREPOSITIONS, WEATHERS
 from swiftpie.pipelines.animation import AnimateRequest
@@ -73,11 +74,15 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
     if not request.subjects:
         draw = partial(draw_empty, components, states[0])
         return Plan(request, lambda: finish([draw(rows, clock) for rows in sides]))
-    words, stands = _subjects(components, request, states, shares, keys[0])
+    boxes, size = _boxes(request, keys[0].boxes), picture_size(components, states[0])
+    views = views_around(request, boxes, size)
+    words, stands = _subjects(components, request, states, shares, boxes, views)
     start = prepare_subjects(components, words, clock, place=stands)
-    size = picture_size(components, states[0])
     shown = tuple(subject.identity for subject in request.subjects)
-    plans = [ScenePlan(states[0], size, rows, shown, start.layouts, start.lights) for rows in sides]
+    plans = [
+        ScenePlan(states[0], size, rows, shown, start.layouts, start.lights, views)
+        for rows in sides
+    ]
     return Plan(
         words, lambda drawn: finish([finish_scene(drawn, plan, clock) for plan in plans]), start
     )
@@ -146,13 +151,13 @@ def _subjects(
     request: AnimateRequest,
     states: Sequence[PersonalizeRequest],
     shares: Sequence[Share],
-    key: SceneRow,
+    boxes: Sequence[Sequence[Box | None]],
+    views: Tensor | None,
 ) -> tuple[PersonalizeRequest, Place]:
     """Return the drawing of the subjects in all frames, and what places them."""
     alone = [subjects_alone(components, state) for state in states]
     prompts = tuple(str(words.prompt) for words in alone)
     text = _text_between(read_prompts(components, prompts, rows=len(prompts)), shares)
-    boxes = _boxes(request, key.boxes)
     still = replace(
         alone[0],
         seeds=request.seeds * len(shares),
@@ -165,12 +170,12 @@ def _subjects(
     def stand(
         components: Components, _: PersonalizeRequest, noise: Tensor, text: TextCondition
     ) -> Placement:
-        place = partial(place_subjects, components, still, noise)
+        place = partial(place_subjects, components, still, noise, views=views)
         rows = boxes if any(map(any, boxes)) else None
         first = read_prompts(components, still.prompt, rows=len(noise))  # where words place them
         placed = place(first, boxes=rows)
         layouts = [_turned(layout, request, number) for number, layout in enumerate(placed.layouts)]
-        return Placement(placed.subjects, layouts, place(text, boxes=rows).lights)
+        return placed._replace(layouts=layouts, lights=place(text, boxes=rows).lights)
 
     return replace(still, prompt=text), stand
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.layout import Layout, to_affine, warp
+from swiftpie.geometry.layout import Layout, seen_in, to_affine, warp
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.shading import FEET, Lighting, cast_shadow, contact_of, relit, usual_shadow
 from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved
@@ -89,6 +89,10 @@ class PlacedReference(NamedTuple):
     large: Tensor  # (1, 4, S', S') at the best known resolution
     layout: Layout
     lighting: Lighting | None
+
+    def seen_in(self, view: Tensor | None) -> "PlacedReference":
+        """Return the subject in a part of the picture (1, 4); None: all of it."""
+        return self if view is None else self._replace(layout=seen_in(self.layout, view))
 
     def at(self, size: tuple[int, int]) -> Tensor:
         """Return the subject in its place in a picture of this height and width, (1, 4, H, W)."""

@@ -36,9 +36,9 @@ from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.techniques.personalize import size_of
 from swiftpie.types import TextCondition
 
-CLOSE = 0.36  # share of the height that the tallest subject has after a step nearer
+CLOSE = 0.45  # share of the height that the tallest subject has after a step nearer
 FEET = 0.1  # of the picture, below the feet
-BEYOND = 0.25  # of the photograph, beyond its ground: what tells where one is
+BEYOND = 0.18  # of the photograph, beyond its ground: what tells where one is
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
 SPREAD_FILL = 0.84  # share of its column that one of several subjects fills
 REFERENCE_PX, SCENERY_PX = 64, 128  # sides at which pictures are read
@@ -56,11 +56,12 @@ def place_subjects(
     text: TextCondition,
     *,
     boxes: Sequence[Sequence[Box | None]] | None = None,
+    views: Tensor | None = None,
 ) -> Placement:
     """Return where subjects go; see `Family.place`.
 
     `boxes` of each subject in each picture place subjects without boxes of their own; None leaves
-    that to the layout predictor.
+    that to the layout predictor. `views` are those of the placement.
     """
     subjects = request.subjects
     spread = side_by_side(subjects)
@@ -78,7 +79,7 @@ def place_subjects(
         light(pixels=subject.identity.pixels[:1], mask=subject.identity.mask[:1])
         for subject in subjects
     )
-    return Placement(subjects, layouts, lights)
+    return Placement(subjects, layouts, lights, views)
 
 
 def side_by_side(subjects: Sequence[Subject]) -> Sequence[Subject]:

@@ -30,7 +30,7 @@ from swiftpie.masks import Box, resize_mask
 from swiftpie.mini.compositing import INSIDE, WHOLE, SubjectReference, colours_of, shrunk_into
 from swiftpie.mini.fields import apply_maps, changes_between, paste
 from swiftpie.mini.looks import appearance
-from swiftpie.mini.placing import picture_size, place_of, place_subjects, staged
+from swiftpie.mini.placing import picture_size, place_of, place_subjects, side_by_side, staged
 from swiftpie.mini.reading import Reading, read, read_all
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.renditions import render_picture
@@ -46,6 +46,7 @@ from swiftpie.pipelines.request import (
     resolved_scales,
     texts_of,
 )
+from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.techniques.personalize import check_subjects, has_own_size, prepare_subjects
 from swiftpie.types import GenerationResult, Identity
 
@@ -55,6 +56,8 @@ STEP_PX = 16  # about, between ends of such parts: coarse cells within are those
 NIGHT_SHARE = 0.87  # of a drawn subject by night, which else keeps 15 % more light than its place
 CLEARER = 0.6  # share of the fog that is not before subjects, which stand near, but behind them
 Part = tuple[EllipsisType, slice, slice]  # rows and columns of a picture
+DRAWN = 0.62  # share of its picture that a subject fills as the model draws it, if it is smaller
+WORTH_WHILE = 0.8  # share of the picture up to which the part around subjects is drawn alone
 LARGE = 1.5  # times the pixels that the model was trained on are a large picture
 
 
@@ -92,6 +95,19 @@ class ScenePlan(NamedTuple):
     subjects: tuple[Identity, ...]
     layouts: tuple[Layout, ...]  # one a subject, B rows each
     lights: tuple[Lighting | None, ...]
+    views: Tensor | None  # (B, 4), the part of each picture that is drawn; None: all of it
+
+    def part(self, row: int) -> Part:
+        """Return rows and columns of a picture that are drawn."""
+        if self.views is None:
+            return (..., slice(0, self.size[0]), slice(0, self.size[1]))
+        left, top, right, bottom = self.views[row].tolist()
+        height, width = self.size
+        return (
+            ...,
+            slice(round(top * height), round(bottom * height)),
+            slice(round(left * width), round(right * width)),
+        )
 
 
 def has_scene(components: Components, request: PersonalizeRequest) -> bool:
@@ -156,13 +172,59 @@ def prepare_scene(components: Components, request: PersonalizeRequest, clock: Cl
     rows = tuple(scene_rows(components, request))
     clock.lap("scene")
     boxes = tuple(zip(*(row.boxes for row in rows), strict=True))
-    stands = partial(place_subjects, boxes=boxes if any(map(any, boxes)) else None)
+    size = picture_size(components, request)
+    views = views_around(request, boxes, size)
+    stands = partial(place_subjects, boxes=boxes if any(map(any, boxes)) else None, views=views)
     words = subjects_alone(components, request)
     start = prepare_subjects(components, words, clock, place=stands)
     subjects = tuple(subject.identity for subject in request.subjects)
-    size = picture_size(components, request)
-    plan = ScenePlan(request, size, rows, subjects, start.layouts, start.lights)
+    plan = ScenePlan(request, size, rows, subjects, start.layouts, start.lights, views)
     return Plan(words, partial(finish_scene, plan=plan, clock=clock), start)
+
+
+def views_around(
+    request: PersonalizeRequest, boxes: Sequence[Sequence[Box | None]], size: tuple[int, int]
+) -> Tensor | None:
+    """Return the part of each picture (B, 4) that is drawn: that around its subjects.
+
+    A model draws better what is large. It draws all of a picture whose regions are given, or
+    where it places subjects itself.
+
+    Args:
+        request: Its subjects come with boxes, or without.
+        boxes: Of each subject in each picture, for those that come without.
+        size: Height and width of the pictures in pixels, at which the parts end.
+    """
+    given = [subject.box for subject in side_by_side(request.subjects)]
+    has_regions = any(
+        each.mask is not None or each.detail_mask is not None for each in request.subjects
+    )
+    if has_regions or MaskSource.BOX in (request.mask, request.detail_mask):
+        return None
+    views = [
+        _view_around([box or own for own, box in zip(given, row, strict=True)], size)
+        for row in zip(*boxes, strict=True)
+    ]
+    return None if all(view == WHOLE for view in views) else torch.tensor(views)
+
+
+def _view_around(boxes: Sequence[Box | None], size: tuple[int, int]) -> Box:
+    """Return the part of one picture, of about the same shape, in which subjects are large."""
+    if None in boxes:
+        return WHOLE
+    lefts, tops, rights, feet = zip(*filter(None, boxes), strict=True)
+    ends = ((min(tops), max(feet)), (min(lefts), max(rights)))
+    share = max(high - low for low, high in ends) / DRAWN
+    if share > WORTH_WHILE:
+        return WHOLE
+    parts = []
+    for (low, high), pixels in zip(ends, size, strict=True):
+        count = max(STEP_PX, round(share * pixels))
+        first = round((low + high) / 2 * pixels - count / 2)
+        first = min(pixels - count, max(0, first))
+        parts.append((first / pixels, (first + count) / pixels))
+    (top, bottom), (left, right) = parts
+    return (left, top, right, bottom)
 
 
 def subjects_alone(components: Components, request: PersonalizeRequest) -> PersonalizeRequest:
@@ -243,7 +305,7 @@ def finish_scene(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Gene
         drawn_mask = plane(masks[index])
         if row.reading.shown_setting.time == NIGHT:
             drawing = at_night(drawing)
-        if (drawing.shape[2], drawing.shape[3]) == plan.size:
+        if (drawing.shape[2], drawing.shape[3]) == plan.size and plan.views is None:
             outlines = [_outline(plan, each, index, drawn_mask) for each in range(len(plan.lights))]
         else:
             drawing, drawn_mask, outlines = _enlarged(plan, index, drawing, drawn_mask)
@@ -251,7 +313,7 @@ def finish_scene(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Gene
             outlines = [(opacity, torch.zeros_like(shadow)) for opacity, shadow in outlines]
         drawing = _textured(plan, row, index, drawing)
         picture, alpha = with_shadows(to_tensor(row.place), outlines)
-        part, _ = _parts_around(alpha, plan.size)
+        part, _ = _parts_around(alpha, (..., slice(0, plan.size[0]), slice(0, plan.size[1])))
         colours = own_colours(drawing[part], alpha[part], drawn_mask[part])
         picture[part] = torch.lerp(picture[part], colours, alpha[part])
         masks[index] = mask_to_pil(alpha)[0]
@@ -260,11 +322,17 @@ def finish_scene(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Gene
             pixels[index] = picture
         else:
             images[index] = to_pil(picture)[0]
+    regions = drawn.regions
+    if plan.views is not None:
+        wholes = [_in_whole(plan, index, each[:, None]) for index, each in enumerate(regions)]
+        cells = (regions.shape[2], regions.shape[3])
+        regions = torch.stack([resize_mask(whole, cells)[:, 0] for whole in wholes])
     clock.lap("scene")
     return replace(
         drawn,
         images=tuple(images),
         subject_masks=tuple(masks),
+        regions=regions,
         tensor=torch.cat(pixels) if is_tensor else drawn.tensor,
         origin={**drawn.origin, "scene": names_of(plan.rows)},
         timings_ms=clock.timings(),
@@ -350,16 +418,17 @@ def _enlarged(
     the subjects it stays black.
     """
     cells, frames = (drawing.shape[2], drawing.shape[3]), []
+    view, window = None if plan.views is None else plan.views[row : row + 1], plan.part(row)
     small = drawing.new_zeros(1, 4, *cells)  # all subjects, premultiplied
     for number, subject in enumerate(plan.subjects):
         reference = SubjectReference(
             subject.pixels[:1], subject.mask[:1], subject.large, *_placed_in(plan, number, row)
         )
         frames.append(reference.placed())
-        one = frames[-1].at(cells)
+        one = frames[-1].seen_in(view).at(cells)
         small = one + (1 - one[:, 3:]) * small
-    part, place = _parts_around(small[:, 3:], plan.size)
-    large_mask, outlines = resize_mask(drawn_mask, plan.size), []
+    part, place = _parts_around(small[:, 3:], window)
+    large_mask, outlines = _in_whole(plan, row, drawn_mask), []
     small, large = small[part], torch.zeros_like(large_mask[place])
     for frame in frames:
         one = frame.at(plan.size)
@@ -374,14 +443,22 @@ def _enlarged(
     return enlarged, large_mask, outlines
 
 
-def _parts_around(opacity: Tensor, size: tuple[int, int]) -> tuple[Part, Part]:
-    """Return the part of a picture around subjects, and the same part of one of another `size`.
+def _in_whole(plan: ScenePlan, row: int, drawn: Tensor) -> Tensor:
+    """Return masks (B, 1, h, w) of what is drawn in the whole picture, (B, 1, H, W)."""
+    window = plan.part(row)
+    whole = drawn.new_zeros(len(drawn), 1, *plan.size)
+    whole[window] = resize_mask(drawn, (whole[window].shape[2], whole[window].shape[3]))
+    return whole
+
+
+def _parts_around(opacity: Tensor, window: Part) -> tuple[Part, Part]:
+    """Return the part of a picture around subjects, and the same part of the `window` it is of.
 
     Both parts end between pixels. `opacity`, (1, 1, h, w), is where the subjects are.
     """
     ends = []
-    for axis, pixels in zip((2, 3), size, strict=True):
-        count = opacity.shape[axis]
+    for axis, within in zip((2, 3), window[1:], strict=True):
+        count, pixels = opacity.shape[axis], within.stop - within.start
         steps = math.gcd(count, pixels)
         while steps % 2 == 0 and count // steps < STEP_PX:
             steps //= 2
@@ -389,7 +466,12 @@ def _parts_around(opacity: Tensor, size: tuple[int, int]) -> tuple[Part, Part]:
         low, high = (int(seen[0]), int(seen[-1]) + 1) if len(seen) else (0, count)
         first = max(0, math.floor((low - AROUND_PX) * steps / count))
         last = min(steps, math.ceil((high + AROUND_PX) * steps / count))
-        ends.append([slice(first * n // steps, last * n // steps) for n in (count, pixels)])
+        ends.append(
+            [
+                slice(start + first * n // steps, start + last * n // steps)
+                for start, n in ((0, count), (within.start, pixels))
+            ]
+        )
     (rows, large_rows), (columns, large_columns) = ends
     return (..., rows, columns), (..., large_rows, large_columns)
 
