@@ -188,7 +188,8 @@ def by_command(case, session, folder, monkeypatch):
     options |= {"prompt": case.prompt} if case.task in {"insert", "replace"} else {}
     states = [part for state in case.given.get("to", ()) for part in ("--to", state)]
     options.pop("to", None)
-    flags = [part for name, value in options.items() for part in (flag_of(name), value)]
+    pairs = ([flag_of(name), *([value] * (value != "True"))] for name, value in options.items())
+    flags = list(itertools.chain(*pairs))
     is_film = case.task == "animate"
     out = folder / (f"frames-{next(NUMBERS)}" if is_film else "command.png")
     line = [case.task, *words, *states, *flags, "-o", out, "--seed", SEED, "--force"]
@@ -434,6 +435,21 @@ def test_every_surface_reads_the_form_of_chordedit(
         "nodes": lambda: by_nodes(case, session, folder, nodes),
     }[surface]()
     assert "`chord=fast` has no effect on this edit" in f"{caplog.text} {said}"  # by a formula
+
+
+@pytest.mark.parametrize("surface", ["command", "http", "assistant"])
+def test_every_surface_with_replacements_keeps_a_pose(
+    session, folder, server, monkeypatch, surface
+):
+    """The embedded model refuses it, in its own words."""
+    case = Case("replace", "a robot", {"keep_pose": True}, has_subject=True, has_mask=True)
+    calls = {
+        "command": lambda: by_command(case, session, folder, monkeypatch),
+        "http": lambda: asked_over_http(case, folder, server),
+        "assistant": lambda: asked_by_assistant(case, folder, server),
+    }
+    with pytest.raises(AssertionError, match=r"keep\s+a\s+pose"):
+        calls[surface]()
 
 
 OPEN = "…"  # what differs from one call to the next, or between machines

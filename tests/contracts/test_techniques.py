@@ -44,6 +44,11 @@ def edit(**request):
     return EditRequest(**{"image": photo(), "prompt": PROMPT, "seed": 3} | request)
 
 
+def garment(session):
+    shown = session.encode_identity(picture(0))
+    return RepaintRequest(image=photo(), mask=BOX, seed=3, source=shown, keep_pose=True)
+
+
 def removal():
     return RepaintRequest(image=photo(), mask=BOX, seed=3)
 
@@ -59,6 +64,7 @@ CASES = {  # by technique: networks, and a request that it draws with them
     "chord": (lambda: random_networks("sd21"), lambda _: edit(source_prompt=SOURCE)),
     "reference": (reading_networks, lambda _: edit()),
     "repaint": (lambda: random_networks("sd15"), lambda _: removal()),
+    "garment": (lambda: random_networks("sd15"), garment),
     "mini 0": (mini, lambda session: drawing(session, subjects=(), prompt="a beach at night")),
     "mini 1": (mini, drawing),
     "mini 2": (mini, lambda _: edit(prompt="at night")),

@@ -203,8 +203,8 @@ def repaint(*, who="", size=(SIDE_PX, SIDE_PX), **request):
     return repainted(mini(), photo(size), source=identity, **request)
 
 
-def random_repaint(*, who=None, **request):
-    session = random_networks("sd15")
+def random_repaint(family="sd15", *, who=None, inverts=False, **request):
+    session = random_networks(family, inverts=inverts)
     identity = None if who is None else session.encode_identity(picture(who))
     return repainted(session, photo(), source=identity, **request)
 
@@ -340,6 +340,16 @@ REPAINTED = {
     "remove, found": {"mask": Search(points=((0.5, 0.6),))},
     "replace": {"who": MOUSE, "mask": BOX},
 }
+GARMENTS = {
+    "a mask": {"who": 1, "mask": BOX, "keep_pose": True},
+    "words, by inversion": {
+        "family": "sd21",
+        "inverts": True,
+        "who": 1,
+        "keep_pose": True,
+        "prompt": "a red shirt",
+    },
+}
 CHORDS = {
     "two prompts": {},
     "keyword, two draws": {"keyword": "dog", "settings": {"noise_samples": 2}},
@@ -387,6 +397,7 @@ CASES = {
     "mini: an empty scene": functools.partial(empty_scene, "a beach at night"),
     "sd15, photograph: insert": functools.partial(random_repaint, who=1, box=BOX),
     "sd15, photograph: remove": functools.partial(random_repaint, mask=BOX),
+    **_named("garment", random_repaint, GARMENTS),
     "sd15: a scene": inserted_subject,
     **_named("sd21, chord", chord, CHORDS),
     "reference, edit": edit_by_reference,

@@ -58,6 +58,9 @@ VALUES = [  # that no request, subject or setting takes
     (lambda one: edit_request(mask=WHOLE, where=one), "where"),
     (lambda one: RepaintRequest(image=PHOTO, seed=0, mask=WHOLE, where=one), "where"),
     (lambda _: RepaintRequest(image=PHOTO, seed=1), "identity"),
+    (lambda _: RepaintRequest(image=PHOTO, seed=1, mask=WHOLE, keep_pose=True), "subject"),
+    (lambda one: garment(one, box=(0.1, 0.1, 0.9, 0.9)), "box"),
+    (lambda one: garment(one, view=(30, 0)), "view"),
 ]
 
 
@@ -68,6 +71,11 @@ def personalize(identity, **changes):
 
 def edit_request(**changes):
     return EditRequest(**{"image": PHOTO, "prompt": PROMPT, "seed": 0, **changes})
+
+
+def garment(identity, **changes):
+    given = {"image": PHOTO, "seed": 0, "source": identity, "keep_pose": True}
+    return RepaintRequest(**given | changes)
 
 
 @pytest.mark.parametrize(("make", "word"), VALUES)
@@ -112,6 +120,7 @@ CALLS = [  # on the embedded model, with an identity
     (lambda s, one: s.insert(PHOTO, one, box=SPECK), InputError, "pixel"),
     (lambda s, _: s.remove(PHOTO, mask=SPECK), InputError, "pixel"),
     (lambda s, _: s.edit(PHOTO, "at night", mask=SPECK), InputError, "pixel"),
+    (lambda s, one: s.draw(garment(one, mask=WHOLE)), CapabilityError, "pose"),
     (lambda _, one: find_identity(one, GREY, is_there=True), NoSubject, "nothing"),
     (lambda _, one: find_identity(blank(one), GREY), InputError, "vector"),
     (
@@ -141,7 +150,16 @@ def chord(components, **changes):
     return edit(lacking(components, "inversion"), PHOTO, PROMPT, source_prompt="a cat", **changes)
 
 
+def worn(components, *, has_detail=True, **changes):
+    """A garment that the editor has encoded."""
+    session = Session(components)
+    shown = session.encode_identity(PHOTO, cutout="none")
+    return session.draw(garment(shown if has_detail else shown.without_detail(), **changes))
+
+
 EDITS = [
+    (worn, InputError, "mask"),
+    (lambda c: worn(c, mask=WHOLE, has_detail=False), CapabilityError, "joint"),
     (lambda c: edit(c, PHOTO, "  "), InputError, "empty"),
     (lambda c: edit(c, PHOTO, PROMPT, seed=-1), InputError, "seed"),
     (lambda c: edit(c, PHOTO, PROMPT, settings=EditSettings(size_px=130)), InputError, "130"),

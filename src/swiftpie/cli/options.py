@@ -26,7 +26,10 @@ PANELS: Mapping[str, str] = {
             style_scale also to_prompts num_frames subject keyword source_prompt prompt
             negative_prompt method mode start rule variation by_name
         """,
-    "Place": "scene cutouts mask where detail_mask box boxes to_boxes views to_views flip tilt",
+    "Place": """
+            scene cutouts mask where keep_pose detail_mask box boxes to_boxes views to_views flip
+            tilt
+        """,
     "Strength": "identity_scale detail_scale background_scale text_scale balance layers",
     "ChordEdit": "chord step_scale noise_samples",
     "Face": "face face_number encoder face_models judge judge_models",

@@ -761,18 +761,25 @@ class Session:
         mask: Picture | Tensor | Box | Search | None = None,
         points: Sequence[Point] = (),
         where: Identity | str | None = None,
+        keep_pose: bool | None = None,
         seed: int | None = None,
         **steering: Unpack[Steering],
     ) -> EditResult:
-        """Remove something and put a subject in its place; see `insert` and `remove`."""
-        picture = load_image(photo)
+        """Remove something and put a subject in its place; see `insert` and `remove`.
+
+        With `keep_pose` it takes the pose of what it replaces, as a garment on a body; without a
+        mask it then replaces what the prompt names.
+        """
+        picture, finds_by_words = load_image(photo), bool(keep_pose and prompt and mask is None)
+        is_alone = _is_alone(where, mask, points) or (finds_by_words and not points)
         request = RepaintRequest(
             image=picture,
             seed=seeds_from(seed, 1)[0],
             source=self._shown(identity),
             prompt=prompt,
-            mask=None if _is_alone(where, mask, points) else read_removal(mask, points, picture),
+            mask=None if is_alone else read_removal(mask, points, picture),
             where=self._shown(where),
+            keep_pose=keep_pose,
             **steering,
         )
         return self.draw(request)

@@ -204,5 +204,7 @@ def _standing(identity: Identity, box: Box, canvas: Canvas, *, view: tuple[float
 
 
 REPAINT = Technique(
-    RepaintRequest, partial(prepare_repainting, begin=begin_in_place, compose=compose_in_place)
+    RepaintRequest,
+    partial(prepare_repainting, begin=begin_in_place, compose=compose_in_place),
+    lambda _, request: not request.keep_pose,
 )

@@ -144,9 +144,10 @@ def _idle_edit(components: Components, request: EditRequest) -> Iterator[str]:
             yield f'`keyword="{request.keyword}"` has no effect, because the region was given.'
         if settings.rule is not None:
             yield f"`rule={settings.rule}` has no effect, because the region was given."
-    names = {"detail_scale"}
+    identity = request.identity
+    names = set() if identity is not None and identity.keys else {"detail_scale"}
     if mode is EditMode.RELEASED:
-        names.add("text_background_scale")
+        names = {"detail_scale", "text_background_scale"}
     for name in sorted(settings.scales.given.keys() & names):
         value = settings.scales.given[name]
         yield f"`{name}={value}` has no effect in an edit in the {mode} mode."

@@ -307,7 +307,7 @@ def _draw_batch(
             regions=denoised.region[rows],
             seeds=item.request.seeds if isinstance(item.request, PersonalizeRequest) else (),
             layouts=own.layouts,
-            branches=_branches(own),
+            branches=acting_branches(own),
             cutouts=tuple(each.cutouts for each in identities),
             timings_ms=clock.timings(),
             scales=resolved_scales(components.preset, item.request).given,
@@ -332,7 +332,7 @@ def _identities(request: Request) -> tuple[Identity, ...]:
     return tuple(subject.identity for subject in request.subjects)
 
 
-def _branches(start: Prepared) -> tuple[IdentityBranch, ...]:
+def acting_branches(start: Prepared) -> tuple[IdentityBranch, ...]:
     """Return the branches that can change anything of the picture, whatever scales were given."""
     attention, aligned = start.condition.attention, start.condition.aligned
     plan = start.components.denoiser.installation.plan

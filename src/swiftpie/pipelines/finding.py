@@ -94,7 +94,7 @@ def find_identity(identity: Identity, image: Image.Image, *, is_there: bool = Fa
 def with_place_found(request: Changing) -> Changing:
     """Return a change with a `where` as one with the mask of that subject in its picture.
 
-    What is removed goes with its edge and its shadow.
+    What is removed goes with its edge and its shadow, unless the subject keeps its pose.
 
     Raises:
         InputError: The identity was made without a picture.
@@ -102,7 +102,7 @@ def with_place_found(request: Changing) -> Changing:
     """
     assert isinstance(request.where, Identity), "`Session.resolved` encodes it"
     mask = find_identity(request.where, request.picture).mask
-    if isinstance(request, RepaintRequest):
+    if isinstance(request, RepaintRequest) and not request.keep_pose:
         thing = (mask > LEAST_THERE).to(torch.uint8)
         mask = with_surroundings(request.picture, thing).float() / 255
     return replace(request, mask=mask, where=None)

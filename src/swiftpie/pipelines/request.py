@@ -496,6 +496,15 @@ class RepaintRequest(_Changing):
         ),
     ] = None
     where: Annotated["Source | None", WHERE] = None  # instead of a mask: what to remove
+    keep_pose: Annotated[  # instead of a place of its own; see `techniques.garment`
+        bool | None,
+        Option(
+            "The subject takes the pose of what it replaces, as a garment does on a body: shape "
+            "and folds stay. Without a mask, it replaces what the prompt names. For full-size "
+            "models with adapters.",
+            kind=bool,
+        ),
+    ] = None
     scales: Scales = USUAL  # by default those of an edit with a reference
 
     def __post_init__(self) -> None:
@@ -516,6 +525,13 @@ class RepaintRequest(_Changing):
             _check_place(place, self.image)
         if self.view is not None:
             check_view(self.view)
+        if self.keep_pose and not brings:
+            raise InputError("`keep_pose` came without a subject, which takes a pose. Give one.")
+        if self.keep_pose and not (self.box is None and self.view is None):
+            raise InputError(
+                "`keep_pose` came with a box or a view of the subject, which takes the pose of "
+                "what it replaces. Leave them out; a mask says what that is."
+            )
 
 
 Request = PersonalizeRequest | EditRequest | RepaintRequest

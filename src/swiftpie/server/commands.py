@@ -145,6 +145,11 @@ def requests_of(
     }
     scales = Scales(**own.scales.model_dump(exclude_none=True))
     _check_animated(body, images)
+    if own.keep_pose and task != "replace":
+        raise RequestError(
+            f"'keep_pose' came with the task {task!r}. Send the task 'replace', or leave it out.",
+            param="swiftpie.keep_pose",
+        )
     if not is_edit(body, images):
         _check_where(where, others=(), task="personalize")
         scene = own.scene  # by its name: a file of the server is never read
@@ -201,6 +206,7 @@ def requests_of(
         _check_inserted(region)
         change = RepaintRequest(**{"box": own.box, **shared})
     else:
+        shared |= {"keep_pose": own.keep_pose}
         change = RepaintRequest(**shared, mask=_removed(body, region, image, where))
     return tuple(with_seed(change, seed) for seed in seeds)
 
@@ -263,8 +269,8 @@ def _removed(
                 "A mask and swiftpie.points were given. Send one of the two.", param="mask"
             )
         return Search(box=region, points=tuple(own.points))
-    if region is not None or where is not None:
-        return region
+    if region is not None or where is not None or own.keep_pose:
+        return region  # without one, the prompt says what
     hole = hole_of(image)
     if hole is None:
         raise RequestError(

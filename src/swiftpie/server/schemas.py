@@ -51,6 +51,7 @@ from swiftpie.pipelines.request import (
     MAX_VIEW,
     EditRequest,
     PersonalizeRequest,
+    RepaintRequest,
     Subject,
 )
 from swiftpie.pipelines.settings import EditSettings, Scales
@@ -273,6 +274,7 @@ class AnimateIn(WithOptions):
 
 @with_options(PersonalizeRequest, without=OPENAI_FIELDS)
 @with_options(EditRequest, without=OPENAI_FIELDS)
+@with_options(RepaintRequest, names=("keep_pose",))
 @with_options(Subject, names=("box",))
 class OwnFields(WithOptions):
     """Options that OpenAI's fields lack."""

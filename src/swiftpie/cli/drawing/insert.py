@@ -55,8 +55,10 @@ Photo = Annotated[
         metavar="PHOTO", help="The photograph; - reads standard input.", show_default=False
     ),
 ]
-Words = Annotated[  # of what comes
-    dict[str, Any], options.FieldOptions(RepaintRequest, without=("seed", "mask", "where"))
+PLACED = ("seed", "mask", "where")
+Words = Annotated[dict[str, Any], options.FieldOptions(RepaintRequest, without=PLACED)]
+NewWords = Annotated[  # of what comes into a place of its own
+    dict[str, Any], options.FieldOptions(RepaintRequest, without=(*PLACED, "keep_pose"))
 ]
 MaskFile = Annotated[str | None, options.option_of(RepaintRequest, "mask")]
 Where = Annotated[str | None, options.option_of(RepaintRequest, "where")]
@@ -92,7 +94,7 @@ def insert(
     subject: Newcomer,
     photo: Photo,
     output: options.Edited,
-    words: Words,
+    words: NewWords,
     cutouts: options.Cutouts = None,
     box: options.BoxText = None,
     views: options.ViewTexts = None,
@@ -136,6 +138,7 @@ def remove(
         "swiftpie replace dog.jpg photo.jpg --mask cat.png -o out.png",
         "swiftpie replace mug.spid desk.jpg --box 0.4,0.5,0.6,0.8 -o out.png",
         "swiftpie replace cat photo.jpg --where dog.spid -o out.png",
+        "swiftpie replace shirt.png me.jpg --mask old.png --keep-pose --recipe sdxl-turbo -o a.png",
     )
 )
 @options.with_fields
@@ -155,7 +158,8 @@ def replace(
 ) -> None:
     """Replace what a mask or a box covers, the thing at a point, or a subject, by SUBJECT."""
     picture = read_picture(photo)
-    gone = _what_goes(picture, mask, box, points, where)
+    finds_by_words = bool(words.get("keep_pose") and words.get("prompt"))
+    gone = _what_goes(picture, mask, box, points, where, is_needed=not finds_by_words)
     comes = {"source": _read_subject(subject, cutouts)}
     _carry_out(picture, {**comes, **words, **gone}, output, sampling, loading)
 
@@ -171,6 +175,8 @@ def _what_goes(
     box: str | None,
     points: list[str] | None,
     where: str | None,
+    *,
+    is_needed: bool = True,
 ) -> Fields:
     """Return what to remove: by a file, a box, a search or a hole, or else what `where` shows."""
     from swiftpie.imageio.decoding import load_image
@@ -192,6 +198,8 @@ def _what_goes(
                 "point starts a search for it. Leave one out."
             )
         return {"mask": search_at(points, box=box)}
+    if gone is None and not is_needed:
+        return {}
     if gone is None:
         gone = hole_of(load_image(photo))
     if gone is None:

@@ -41,7 +41,7 @@ from swiftpie.pipelines.denoise import (
     in_tiles,
     num_tiles,
 )
-from swiftpie.pipelines.draw import Plan, Technique
+from swiftpie.pipelines.draw import Plan, Technique, acting_branches
 from swiftpie.pipelines.edit_region import (
     Canvas,
     Compared,
@@ -58,7 +58,7 @@ from swiftpie.pipelines.edit_region import (
 from swiftpie.pipelines.request import EditRequest, resolved_scales
 from swiftpie.pipelines.settings import ChordForm, EditMethod
 from swiftpie.pipelines.techniques.personalize import appearance_condition, text_condition
-from swiftpie.types import EditResult, IdentityBranch, TextCondition
+from swiftpie.types import EditResult, TextCondition
 
 
 class Course(NamedTuple):
@@ -149,7 +149,7 @@ def _edit(
         reconstruction=None,
         blend=blend,
         latent_region=region.latent,
-        branches=() if shown is None else (IdentityBranch.SEMANTIC,),
+        branches=acting_branches(predictor.entering(moved)),
         cutouts=() if shown is None else (shown.cutouts,),
         named=() if shown is None or shown.named is None else (shown.named,),
         seed=request.seed,
@@ -253,7 +253,7 @@ class _Predictor:
             return text_condition(components, noisy)
         region = noisy.new_tensor(shows).view(-1, 1, 1, 1).expand(-1, 1, *noisy.shape[2:])
         scales = resolved_scales(components.preset, self.request)
-        return appearance_condition(components, shown.without_detail(), region, scales=scales)
+        return appearance_condition(components, shown, region, scales=scales)
 
 
 class _Start(NamedTuple):

@@ -57,7 +57,7 @@ def see_appearance(
     latent = (region.latent > 0.5).to(region.latent) if is_released else region.latent
     return appearance_condition(  # weighed inside and outside of the region
         components,
-        shown.without_detail(),
+        shown,
         latent,
         scales=resolved_scales(components.preset, request),
         rows=2 if is_released else 1,

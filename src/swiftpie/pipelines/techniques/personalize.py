@@ -390,8 +390,10 @@ def appearance_condition(
 ) -> SubjectCondition:
     """Return what the denoiser reads of one subject without a place or a name, for B rows.
 
-    It acts in a `region` (B, 1, h, w), or in one of a row for all of `rows`.
+    It acts in a `region` (B, 1, h, w), or in one of a row for all of `rows`, and its details only
+    where they have a strength of their own.
     """
+    shown = shown if scales.detail_scale else shown.without_detail()
     batch = len(region) if rows is None else rows
     return subject_condition(
         components,

@@ -236,7 +236,7 @@ def begin_from_noise(components: Components, plan: RepaintPlan) -> RepaintPlan:
     known = components.autoencoder.encode(filled)
     region = resize_mask(plan.changes, (known.shape[2], known.shape[3]))
     scales = resolved_scales(preset, request)
-    condition = appearance_condition(components, shown.without_detail(), region, scales=scales)
+    condition = appearance_condition(components, shown, region, scales=scales)
     noise = noise_of(components, plan)
     start = Prepared(
         components,

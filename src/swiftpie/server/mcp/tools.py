@@ -219,7 +219,7 @@ TOOLS = (
         _arguments(
             "Replace",
             shared=SHARED,
-            own=("box", "points", "identity_guidance", "scales"),
+            own=("box", "points", "keep_pose", "identity_guidance", "scales"),
             picture=(Annotated[Picture, CHANGED], ...),
             subject=(Annotated[ShownSubject, ONE_SUBJECT], ...),
             mask=(Annotated[Picture | None, MASK], None),

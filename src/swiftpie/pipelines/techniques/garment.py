@@ -1,0 +1,85 @@
+"""Garments: a subject takes the place of what a region shows, and pose and folds stay.
+
+It is an edit whose words stay and whose subject is new, so the photograph carries what stays.
+ChordEdit (arXiv:2602.19083) adds to its latents the way from the words alone to the words with the
+subject, for the same noise. With an inversion network, the subject is drawn from the noise behind
+the photograph (arXiv:2412.04301). Both branches read the subject, in the region alone: as in
+IDM-VTON (arXiv:2403.05139), self-attention reads the features of the garment. Differs from it: no
+pose is estimated, and nothing was trained on garments.
+"""
+
+from dataclasses import replace
+
+from swiftpie.backbones.components import Components
+from swiftpie.errors import CapabilityError, InputError
+from swiftpie.imageio.images import as_rgb
+from swiftpie.models.cutout import Search, cut_out
+from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.draw import Plan, Technique, technique_for
+from swiftpie.pipelines.request import EditRequest, RepaintRequest
+from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
+from swiftpie.pipelines.techniques.repaint import DEFAULT_PROMPT
+
+
+def claims(components: Components, request: RepaintRequest) -> bool:
+    """Whether the subject takes the pose of what it replaces."""
+    del components
+    return bool(request.keep_pose)
+
+
+def prepare_garment(components: Components, request: RepaintRequest, clock: Clock) -> Plan:
+    """Prepare the edit that a garment is; outside of the region the photograph stays bit for bit.
+
+    Raises:
+        CapabilityError: The networks show no subject in the pose of another, or only its meaning.
+        InputError: Nothing says where it goes.
+    """
+    scales = request.scales
+    if scales.detail_scale is None:
+        scales = replace(scales, detail_scale=Scales.of(components.preset).detail_scale)
+    _check(components, request, scales)
+    edit = _as_edit(request, EditSettings(mode=EditMode.PAPER, scales=scales))
+    return technique_for(components, edit).prepare(components, edit, clock)
+
+
+def _as_edit(request: RepaintRequest, settings: EditSettings) -> EditRequest:
+    """Return the edit in which the subject is all that is new."""
+    words, mask = request.prompt or DEFAULT_PROMPT, request.mask
+    return EditRequest(
+        image=request.image,
+        source=request.source,
+        prompt=words,
+        source_prompt=words,
+        keyword="" if mask is not None else words,  # found as in other edits
+        mask=cut_out(as_rgb(request.picture), mask).mask if isinstance(mask, Search) else mask,
+        seed=request.seed,
+        guidance=request.guidance,
+        shaping=request.shaping,
+        identity_guidance=request.identity_guidance,
+        negative_prompt=request.negative_prompt,
+        settings=settings,
+    )
+
+
+def _check(components: Components, request: RepaintRequest, scales: Scales) -> None:
+    """Refuse what networks or request lack."""
+    name, subject = components.preset.name, request.identity
+    if not components.family.takes_adapters:
+        raise CapabilityError(
+            f"Preset {name!r} cannot keep a pose: it draws no subject in the shape of another. "
+            "Load a model that takes adapters (`--recipe sdxl-turbo`), leave `keep_pose` out, or "
+            'change colour and material by words: `edit(photo, "a red shirt", mask=…)`.'
+        )
+    if scales.detail_scale and subject is not None and not subject.keys:
+        raise CapabilityError(
+            f"The subject has no details, which carry the pattern of a garment: preset {name!r} "
+            'has no detail branch. Load it with `detail="joint"`, or set `detail_scale=0`.'
+        )
+    if request.mask is None and not request.prompt:
+        raise InputError(
+            "Nothing says what the subject replaces. Give a mask, or name what the photograph "
+            'shows there in the prompt, as in "a shirt".'
+        )
+
+
+TECHNIQUE = Technique(RepaintRequest, prepare_garment, claims, instead_of="repaint")
