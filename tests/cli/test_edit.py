@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from swiftpie import InputError, Session
-from swiftpie.cli.console import Target
-from swiftpie.cli.drawing.edit import EditJob, carry_out, warn_of_losses
+from swiftpie.cli.drawing.writing import Drawing, Target, carry_out, warn_of_losses
+from swiftpie.cli.options import EditOutput
 from swiftpie.config import MaskRule
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.originals import read_original
@@ -45,7 +45,7 @@ def job(tmp_path, picture):
     settings = EditSettings(
         mode=EditMode.RELEASED, rule=MaskRule.SMOOTH, scales=Scales(text_scale=1.5)
     )
-    return EditJob(
+    return Drawing(
         EditRequest(
             image=load_image(picture),
             prompt=PROMPT,
@@ -54,11 +54,12 @@ def job(tmp_path, picture):
             settings=settings,
             takes_named=True,
         ),
-        picture=str(picture),
-        target=Target(tmp_path / "out.png", tmp_path / "region.png"),
-        strip=tmp_path / "strip.png",
-        force=False,
+        [Target(*(tmp_path / f"{name}.png" for name in ("out", "region", "strip")))],
+        photo=str(picture),
     )
+
+
+OUTPUT = EditOutput("out.png")
 
 
 def changed(job, **fields):
@@ -66,13 +67,14 @@ def changed(job, **fields):
 
 
 def test_every_file_is_written_and_says_how_it_was_made(editor, job, picture):
-    carry_out(editor, job)
-    before, after, mask = (load_image(p) for p in (picture, job.target.picture, job.target.mask))
+    carry_out(editor, job, OUTPUT)
+    (target,) = job.targets
+    before, after, mask = (load_image(p) for p in (picture, target.picture, target.mask))
     assert before.size == after.size == mask.size
-    strip = load_image(job.strip)
+    strip = load_image(target.strip)
     shape = before.width / before.height
     assert strip.width == pytest.approx(3 * shape * (strip.height - 18), rel=0.01)  # below words
-    stored = read_metadata(job.target.picture)
+    stored = read_metadata(target.picture)
     assert (stored["prompt"], stored["source_prompt"], stored["seed"]) == (PROMPT, "a cat", "3")
     assert (stored["mode"], stored["rule"], stored["preset"]) == (
         "released",
@@ -82,8 +84,8 @@ def test_every_file_is_written_and_says_how_it_was_made(editor, job, picture):
     assert (stored["text_scale"], stored["identity_scale"]) == ("1.5", "0.2")
     assert picture.name not in str(stored)
     with pytest.raises(InputError, match="exists"):
-        carry_out(editor, job)
-    carry_out(editor, job._replace(force=True))
+        carry_out(editor, job, OUTPUT)
+    carry_out(editor, job, replace(OUTPUT, force=True))
 
 
 def test_a_picture_keeps_what_its_file_holds_where_the_edit_changes_nothing(
@@ -97,19 +99,20 @@ def test_a_picture_keeps_what_its_file_holds_where_the_edit_changes_nothing(
     stored = PictureData(np.concatenate([values, clear], axis=-1), profile, exif.tobytes())
     picture.write_bytes(encode_image(stored, ".png", metadata=None))
     half = changed(job, image=load_image(picture), mask=(0.0, 0.0, 0.5, 1.0))
-    carry_out(editor, half._replace(strip=None))
-    after = read_original(job.target.picture).stored
+    (target,) = job.targets
+    carry_out(editor, half._replace(targets=[target._replace(strip=None)]), OUTPUT)
+    after = read_original(target.picture).stored
     same = (after.pixels == stored.pixels).all(axis=-1)
     assert same[:, 81:].all()
     assert not same[:, :60].all()
     assert (after.pixels[..., 3] == 40_000).all()
     assert after.profile == profile
-    with Image.open(job.target.picture) as opened:
+    with Image.open(target.picture) as opened:
         assert (opened.getexif()[0x010F], 0x0112 in opened.getexif()) == ("a camera", False)
-    assert read_metadata(job.target.picture)["prompt"] == PROMPT
-    warn_of_losses(str(picture), job.target)
+    assert read_metadata(target.picture)["prompt"] == PROMPT
+    warn_of_losses(job)
     assert capsys.readouterr().err == ""
-    warn_of_losses(str(picture), Target(job.target.picture.with_suffix(".jpg"), None))
+    warn_of_losses(job._replace(targets=[Target(target.picture.with_suffix(".jpg"))]))
     message = " ".join(capsys.readouterr().err.split())
     assert "does not keep its 16 bits, its transparency." in message
     assert "JPEG compresses all pixels again" in message
@@ -190,7 +193,7 @@ def test_chord_keeps_the_bits_outside_at_odd_sizes_in_every_format(late_editor, 
         out, region = tmp_path / f"{number}-out{suffix}", tmp_path / f"{number}-region.png"
         carry_out(
             late_editor,
-            EditJob(
+            Drawing(
                 replace(
                     job.request,
                     image=load_image(path),
@@ -198,11 +201,10 @@ def test_chord_keeps_the_bits_outside_at_odd_sizes_in_every_format(late_editor, 
                     seed=number,
                     settings=chord,
                 ),
-                picture=str(path),
-                target=Target(out, region),
-                strip=None,
-                force=False,
+                [Target(out, region)],
+                photo=str(path),
             ),
+            OUTPUT,
         )
         num_changed += changed_by_chord(path, out, region)
     assert num_changed > NUM_PICTURES // 2

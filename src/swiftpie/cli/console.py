@@ -6,23 +6,16 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from swiftpie.cli.options import STREAM, OutputOptions
-from swiftpie.errors import ConfigError, InputError, printable
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from swiftpie.imageio.writing import PictureData
+from swiftpie.errors import InputError, printable
 
 T = TypeVar("T")
 
@@ -62,8 +55,8 @@ def _as_option(argument: re.Match[str]) -> str:
 
 
 def print_json(value: object) -> None:
-    """Write `value` as JSON on standard output."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    """Write `value` as JSON on standard output; paths become text."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
     typer.echo(HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
@@ -139,108 +132,6 @@ def guard_output() -> None:
     )
 
 
-class Target(NamedTuple):
-    """The files of one picture: the picture itself, and the mask of its subject or change."""
-
-    picture: Path | None  # None is standard output
-    mask: Path | None = None  # None is nowhere
-
-
-def plan_outputs(
-    options: OutputOptions, *, count: int = 1, masks: Path | None = None, flag: str = ""
-) -> list[Target]:
-    """Name the files of `count` pictures and check that they can be written.
-
-    Masks go to `masks`, which the user set with the option `flag`.
-
-    Raises:
-        ConfigError: One file would hold two things.
-        InputError: A file exists or cannot be written.
-    """
-    from swiftpie.imageio.writing import check_image_target
-
-    out = options.out
-    if out == STREAM and (count > 1 or options.as_json):
-        raise ConfigError(
-            "Standard output holds one picture and no JSON, and more was requested. Give a file "
-            "name with -o."
-        )
-    if masks is not None and out != STREAM:
-        check_apart(flag, masks, {"--out": Path(out)})
-    pictures = [None] if out == STREAM else numbered(Path(out), count)
-    shapes = [None] * count if masks is None else numbered(masks, count)
-    for path in (*pictures, *shapes):
-        if path is not None:
-            check_image_target(path, force=options.force)
-    return [Target(*pair) for pair in zip(pictures, shapes, strict=True)]
-
-
-def check_apart(flag: str, path: Path, others: Mapping[str, Path | None]) -> None:
-    """Refuse to write two things into one file, however its name is written."""
-    from swiftpie.imageio.atomic import are_one_place
-
-    for other_flag, other in others.items():
-        if other is not None and are_one_place(path, other):
-            raise ConfigError(
-                f"'{path}' is both {other_flag} and {flag}. Two different files are needed. "
-                "Rename one."
-            )
-
-
-def shared_out(prompts: Sequence[str], targets: Sequence[T]) -> list[tuple[str, list[T]]]:
-    """Return each prompt with an equal share of the targets."""
-    count = len(targets) // len(prompts)
-    return [
-        (prompt, list(targets[number * count : (number + 1) * count]))
-        for number, prompt in enumerate(prompts)
-    ]
-
-
-def write_outputs(
-    rows: "Iterable[tuple[Image.Image | PictureData, Image.Image, int, Target]]",
-    *,
-    metadata: Mapping[str, str],
-    force: bool,
-) -> None:
-    """Write pictures and masks to their targets, with `metadata` and their seeds."""
-    from swiftpie.imageio.writing import encode_image, save_image
-
-    for image, mask, seed, target in rows:
-        facts = {**metadata, "seed": str(seed)}
-        if target.mask is not None:
-            save_image(mask, target.mask, metadata=facts, force=force)
-        if target.picture is not None:
-            save_image(image, target.picture, metadata=facts, force=force)
-        else:
-            data = encode_image(image, ".png", metadata=facts)
-            typer.get_binary_stream("stdout").write(data)
-
-
-def request_facts(
-    preset: str, scales: Mapping[str, float], image: "Image.Image", **texts: str
-) -> dict[str, object]:
-    """Return the facts of a request for JSON: texts, preset, size and scales."""
-    size = {"width": image.width, "height": image.height}
-    return {**texts, "preset": preset, "size": size, "scales": dict(scales)}
-
-
-def report_written(target: Target, seed: int) -> None:
-    """Report the file of a picture and its seed."""
-    say(f"wrote {target.picture or 'the picture to standard output'} (seed {seed})")
-
-
-def print_pictures(
-    pictures: Sequence[Mapping[str, object]], timings_ms: Mapping[str, float], **facts: object
-) -> None:
-    """Write files, facts and timings as JSON; paths become text."""
-    rows = [
-        {name: str(value) if isinstance(value, Path) else value for name, value in picture.items()}
-        for picture in pictures
-    ]
-    timings = {stage: round(ms, 2) for stage, ms in timings_ms.items()}
-    print_json({"pictures": rows, **facts, "timings_ms": timings})
-
-
 class _Echo(logging.Handler):
     """Writes to the standard error of the moment, which tests replace."""
 
@@ -260,10 +151,3 @@ def _plain_line(text: str, *, style: str) -> None:
             Console(stderr=True).print(Text(line, style=style), soft_wrap=True, highlight=False)
         else:  # a rich console would double the time of a server's request
             sys.stderr.write(f"{line}\n")
-
-
-def numbered(path: Path, count: int) -> list[Path]:
-    """Return names for `count` files: `out-1.png`, `out-2.png` and so on for `out.png`."""
-    if count == 1:
-        return [path]
-    return [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(1, count + 1)]

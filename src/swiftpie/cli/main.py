@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from swiftpie import __version__
 from swiftpie.cli import about, batch, engine, fetch, serve
 from swiftpie.cli.console import complain, guard_output, logs_on_stderr
-from swiftpie.cli.drawing import animate, demo, edit, face, identity, insert, personalize
+from swiftpie.cli.drawing import demo, edit, face, identity, insert, personalize
 from swiftpie.cli.options import arrange
 from swiftpie.errors import ConfigError, ImageError, InputError, MissingExtra, SwiftPieError
 
@@ -147,7 +147,7 @@ app = typer.Typer(
     name="swiftpie", cls=GuardedGroup, no_args_is_help=True, pretty_exceptions_enable=False
 )
 for module in (
-    *(demo, personalize, animate, edit, insert, batch, face, fetch, identity, serve),
+    *(demo, personalize, edit, insert, batch, face, fetch, identity, serve),
     *(about, engine),
 ):
     app.add_typer(module.app)

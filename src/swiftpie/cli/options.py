@@ -23,11 +23,11 @@ REQUIRED = inspect.Parameter.empty
 PANELS: Mapping[str, str] = {
     "Picture": """
             seed num_images size side size_px identity_guidance style_reference style_by
-            style_scale also to_prompts num_frames subject keyword source_prompt prompt
+            style_scale also to num_frames subject keyword source_prompt prompt
             negative_prompt method mode start rule variation by_name
         """,
     "Place": """
-            scene cutouts mask where keep_pose detail_mask box boxes to_boxes views to_views flip
+            scene cutout cutouts mask where keep_pose detail_mask box to_boxes view to_views flip
             tilt
         """,
     "Strength": "identity_scale detail_scale background_scale text_scale balance layers",
@@ -39,7 +39,7 @@ PANELS: Mapping[str, str] = {
         """,
     "Computing": "device engine threads",
     "Output": """
-            out to file_format fps as_json force save_subject_mask save_region strip sheet
+            out form file_format fps as_json force save_subject_mask save_region strip sheet
             preview_mask
         """,
     "Cases": """
@@ -54,6 +54,16 @@ PANELS: Mapping[str, str] = {
     "Jobs": "subject_folder prompt_file seeds",
 }
 """Groups of the help pages: the names of the parameters of each."""
+
+
+CUTOUT = Option(
+    "How the subject is cut out of its picture: auto finds it, none takes the whole picture. PLACE "
+    "is a box L,T,R,B or points 'X,Y not:X,Y'; MASK is a file, white where the subject is. Once "
+    "for all pictures, or once for each.",
+    "auto|none|PLACE|MASK",
+    ("--cutout",),
+    kind=str,
+)
 
 
 class FieldOptions(NamedTuple):
@@ -132,18 +142,12 @@ def _typer_option(field: OptionField) -> Any:  # noqa: ANN401 - what Typer reads
         metavar=option.metavar,
         min=option.least if is_number else None,
         max=option.most if is_number else None,
+        show_default=field.repeated is None,
     )
 
 
-def repeated(source: type, name: str) -> Any:  # noqa: ANN401 - what Typer reads is untyped
-    """Return the option of a field as a list, with one value for each subject."""
-    option = option_of(source, name)
-    option.show_default = False
-    return option
-
-
 def _parameter(field: OptionField, *, is_whole: bool, is_required: bool) -> inspect.Parameter:
-    kind = field.typed
+    kind = list[str] if field.repeated else field.typed
     default: object = False if kind is bool else None
     if is_required:
         default = REQUIRED
@@ -225,10 +229,10 @@ CommercialOnly = Annotated[
     bool, typer.Option("--commercial-only", help="Only what everyone may use commercially.")
 ]
 BoxText = Annotated[str | None, option_of(Subject, "box")]
-BoxTexts = Annotated[list[str] | None, repeated(Subject, "box")]
-ViewTexts = Annotated[list[str] | None, repeated(Subject, "view")]
-LayerTexts = Annotated[list[str] | None, repeated(Subject, "layers")]
-SizeText = Annotated[str | None, option_of(PersonalizeRequest, "size_px")]
+ViewText = Annotated[str | None, option_of(Subject, "view")]
+Cutouts = Annotated[
+    list[str] | None, _typer_option(OptionField("cutout", tuple[str, ...], (), CUTOUT))
+]
 
 PresetName = Annotated[str, option_of(LoadOptions, "preset")]
 Device = Annotated[str, option_of(LoadOptions, "device")]
@@ -242,6 +246,9 @@ Networks = Annotated[LoadOptions, FieldOptions(LoadOptions, ENCODING)]
 ScaleChanges = Annotated[dict[str, float], FieldOptions(Scales)]
 
 IdentityScale = Annotated[float | None, option_of(Scales, "identity_scale")]
+
+
+SizeText = Annotated[str | None, option_of(PersonalizeRequest, "size_px")]
 
 
 def check_prompt(prompt: str) -> str:
@@ -273,17 +280,6 @@ Subjects = Annotated[
         metavar="SUBJECT...",
         help="Pictures of one subject (PICTURE or PICTURE:MASK), an identity file, or a name from "
         "`swiftpie library`; - reads standard input.",
-        show_default=False,
-    ),
-]
-Cutouts = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--cutout",
-        metavar="auto|none|PLACE|MASK",
-        help="How the subject is cut out of its picture: auto finds it, none "
-        "takes the whole picture. PLACE is a box L,T,R,B or points 'X,Y not:X,Y'; MASK is a "
-        "file, white where the subject is. Once for all pictures, or once for each.",
         show_default=False,
     ),
 ]

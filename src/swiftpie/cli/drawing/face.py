@@ -1,6 +1,5 @@
 """`swiftpie face`: draw the person of a photograph into new scenes."""
 
-from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +10,11 @@ from swiftpie.backbones.presets import RECIPES, Recipe, Use
 from swiftpie.batch.lists import read_prompts
 from swiftpie.cli import console, options
 from swiftpie.cli.drawing.subjects import read_picture
+from swiftpie.cli.drawing.writing import Drawing, draw_files, plan_targets, shared_out
 from swiftpie.cli.loading import confirm_download, open_session, plan_downloads, preset_for
-from swiftpie.engine.origin import check_texts, origin_of
-from swiftpie.faces import CONSENT, METADATA, FaceSettings, FaceSource
-from swiftpie.pipelines.request import PersonalizeRequest
+from swiftpie.engine.origin import check_texts
+from swiftpie.faces import CONSENT, FaceSettings, FaceSource
+from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import IdentityGuidance, Scales
 
 if TYPE_CHECKING:
@@ -84,54 +84,40 @@ def face(
     prompts = read_prompts(prompt)
     for words in prompts:
         check_texts(prompt=words)
-    targets = console.plan_outputs(output, count=len(seeds) * len(prompts))
+    targets = plan_targets(output, count=len(seeds) * len(prompts))
     preset_for(loading, use=Use.FACE)
     recogniser, agreed = with_face_files(recogniser, loading)
     encoder = recogniser.open()
     chosen = choose_in(encoder, replace(source, face=photo))
     agreed.fetch()
-    session = open_session(**loading).session
-    warn_of_strange_vectors(session, encoder)
-    preset = session.components.preset
-    guidance = request.get("identity_guidance", IdentityGuidance.PLAIN)
-    about = {"identity_guidance": guidance.value, "face_encoder": encoder.name, **METADATA}
-    rows, timings = [], Counter[str]()
-    for words, own in console.shared_out(prompts, targets):
-        result = session.face(
-            chosen,
-            words,
-            **request,
-            seed=seeds[0],
-            num_images=len(seeds),
-            scales=Scales(**scales),
-            size=None if side is None else (side, side),
-        )
-        about |= {"branches": ", ".join(result.branches), **result.origin}
-        origin = origin_of(preset.name, result.scales, prompt=words, **about)
-        drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
-        console.write_outputs(drawn, metadata=origin, force=output.force)
-        for target, seed in zip(own, result.seeds, strict=True):
-            console.report_written(target, seed)
-            rows.append({"path": target.picture, "seed": seed, "prompt": words})
-        timings.update(result.timings_ms)
+    loaded = open_session(**loading)
+    warn_of_strange_vectors(loaded.session, encoder)
+    first = PersonalizeRequest(
+        subjects=(Subject(loaded.session.encode_face(chosen)),),
+        prompt=prompts[0],
+        scene=WORDS_ALONE,
+        seeds=seeds,
+        scales=Scales(**scales),
+        size_px=None if side is None else (side, side),
+        **request,
+    )
+    drawings = [
+        Drawing(replace(first, prompt=words), own) for words, own in shared_out(prompts, targets)
+    ]
+    guidance = request.get("identity_guidance", IdentityGuidance.PLAIN).value
+    box = {edge: round(value, 1) for edge, value in chosen.face.box._asdict().items()}
+    where = {"number": chosen.number, "of": chosen.num_faces, "turn": chosen.turn}
+    draw_files(
+        loaded,
+        drawings,
+        output,
+        metadata={"identity_guidance": guidance, "face_encoder": encoder.name},
+        prompt=prompt,
+        identity_guidance=guidance,
+        face={**where, "score": round(chosen.face.score, 4), "box": box},
+        notes=list(chosen.notes),
+    )
     console.say(CONSENT)
-    if output.as_json:
-        box = {edge: round(value, 1) for edge, value in chosen.face.box._asdict().items()}
-        where = {"number": chosen.number, "of": chosen.num_faces, "turn": chosen.turn}
-        console.print_pictures(
-            rows,
-            timings,
-            face={**where, "score": round(chosen.face.score, 4), "box": box},
-            notes=list(chosen.notes),
-            branches=list(result.branches),
-            **console.request_facts(
-                preset.name,
-                result.scales,
-                result.images[0],
-                prompt=prompt,
-                identity_guidance=guidance.value,
-            ),
-        )
 
 
 def with_face_files(

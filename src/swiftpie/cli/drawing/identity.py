@@ -138,11 +138,12 @@ def cutout(
         str, typer.Argument(metavar="IMAGE[:MASK]", help="A picture.", show_default=False)
     ],
     out: options.PictureOut,
-    to: Annotated[
+    form: Annotated[
         CutoutForm,
         typer.Option(
+            "--to",
             help="frame is what the encoders see. At the size of the picture, rgba is the picture "
-            "with transparency around the subject, and mask is white where the subject is."
+            "with transparency around the subject, and mask is white where the subject is.",
         ),
     ] = CutoutForm.FRAME,
     cutouts: options.Cutouts = None,
@@ -163,20 +164,20 @@ def cutout(
     from swiftpie.types import CutoutMethod
 
     check_image_target(out, force=force)
-    _check_transparency(out, to)
+    _check_transparency(out, form)
     size_px = PRESETS.get(preset).image_size_px
     (source,) = with_cutouts([read_source([image])], cutouts)
     pictures = _pictures_of(source)
     picture, given = load_image(pictures.images[0]), next(iter(pictures.masks), None)
     mask = None if given is None else load_mask(given, picture.size, of_subject=True)
     search = search_of(pictures.cutouts[0])
-    if to is CutoutForm.FRAME:
+    if form is CutoutForm.FRAME:
         pixels, _, how = canonical_frame(picture, mask, size_px, search=search, name=image)
         cut = to_pil(pixels)[0]
     else:
         found, how = cut_out_or_given(picture, mask, search, name=image)
         (cut,) = mask_to_pil(found)
-    if to is CutoutForm.RGBA:
+    if form is CutoutForm.RGBA:
         alpha, is_cut = cut, how.way is CutoutMethod.TRANSPARENCY
         cut = picture.convert("RGB") if is_cut else with_own_colours(picture, found)
         cut.putalpha(alpha)

@@ -1,32 +1,19 @@
 """`swiftpie insert`, `remove` and `replace`: put subjects into photographs, or take them out."""
 
-from collections import Counter
-from dataclasses import replace as replace_fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.cli import console, options
-from swiftpie.cli.drawing.edit import (
-    plan_targets,
-    read_place,
-    read_where,
-    warn_of_losses,
-    write_result,
-)
+from swiftpie.cli.drawing.edit import read_place, read_where
 from swiftpie.cli.drawing.personalize import parse_views
-from swiftpie.cli.drawing.subjects import (
-    cutout_facts,
-    named_facts,
-    read_picture,
-    read_source,
-    with_cutouts,
-)
+from swiftpie.cli.drawing.subjects import read_picture, read_source, with_cutouts
+from swiftpie.cli.drawing.writing import Drawing, draw_files, plan_targets
 from swiftpie.cli.loading import open_session, preset_for
-from swiftpie.engine.origin import check_texts, origin_of_result
+from swiftpie.engine.origin import check_texts
 from swiftpie.errors import ConfigError
-from swiftpie.pipelines.request import RepaintRequest, opened
+from swiftpie.pipelines.request import RepaintRequest, opened, with_seed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,14 +84,15 @@ def insert(
     words: NewWords,
     cutouts: options.Cutouts = None,
     box: options.BoxText = None,
-    views: options.ViewTexts = None,
+    view: options.ViewText = None,
     sampling: options.Seeds,
     loading: Loading,
 ) -> None:
     """Put SUBJECT into PHOTO, in its light and at its size, on the ground if there is no --box."""
     from swiftpie.masks import parse_box
 
-    place = {"box": None if box is None else parse_box(box), "view": parse_views(views or [], 1)[0]}
+    (turned,) = parse_views([view] if view else [], 1)
+    place = {"box": None if box is None else parse_box(box), "view": turned}
     picture, source = read_picture(photo), _read_subject(subject, cutouts)
     _carry_out(picture, {"source": source, **words, **place}, output, sampling, loading)
 
@@ -222,24 +210,14 @@ def _carry_out(
     prompt = change.get("prompt", "")
     options.check_prompt(prompt)
     check_texts(prompt=prompt)
-    preset = preset_for(loading)
     seeds = sampling.seeds
-    planned = plan_targets(output, count=len(seeds))
-    session, load_ms = open_session(**loading)
+    preset_for(loading)
+    targets = plan_targets(output, count=len(seeds))
+    loaded = open_session(**loading)
     takes_named = "source" in change  # so that a name of the library is logged
     request = opened(RepaintRequest(image=photo, seed=seeds[0], takes_named=takes_named, **change))
-    rows, timings = [], Counter[str]()
-    for seed, (target, strip) in zip(seeds, planned, strict=True):
-        result = session.draw(replace_fields(request, seed=seed))
-        origin = origin_of_result(preset, request, result)
-        write_result(*(result, photo, target, strip), metadata=origin, force=output.force)
-        console.report_written(target, seed)
-        files = {"path": target.picture, "region": target.mask, "strip": strip}
-        rows.append({**files, **named_facts(result.named), "seed": seed})
-        timings.update(result.timings_ms)
-    warn_of_losses(photo, planned[0][0])
-    if output.as_json:
-        size = {"width": result.image.width, "height": result.image.height}
-        facts = {"prompt": prompt, "preset": preset.name, "size": size}
-        cutouts = cutout_facts(result.cutouts)
-        console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **facts, cutouts=cutouts)
+    drawings = [
+        Drawing(with_seed(request, seed), [target], photo)
+        for seed, target in zip(seeds, targets, strict=True)
+    ]
+    draw_files(loaded, drawings, output, prompt=prompt)

@@ -1,9 +1,9 @@
-"""`swiftpie personalize`: draw a subject from its pictures into new scenes."""
+"""`swiftpie personalize` and `animate`: draw subjects into new scenes, still or in motion."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -12,44 +12,78 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import Preset, check_personalizes
 from swiftpie.batch.lists import read_prompts
 from swiftpie.cli import console, options
-from swiftpie.cli.drawing.subjects import (
-    cutout_facts,
-    named_facts,
-    read_picture,
-    read_source,
-    with_cutouts,
-)
+from swiftpie.cli.drawing.subjects import read_picture, read_source, with_cutouts
+from swiftpie.cli.drawing.writing import Drawing, draw_files, plan_targets, shared_out
 from swiftpie.cli.loading import open_session, preset_for
-from swiftpie.engine.origin import check_texts, origin_of_result
+from swiftpie.config import Option, options_of, read_options
+from swiftpie.engine.origin import check_texts
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.library import Named
-from swiftpie.pipelines.request import PersonalizeRequest, Subject, read_scene, region_at
+from swiftpie.pipelines.animation import AnimateRequest, Film
+from swiftpie.pipelines.request import (
+    PersonalizeRequest,
+    Source,
+    Subject,
+    View,
+    check_view,
+    read_scene,
+    region_at,
+)
 from swiftpie.pipelines.settings import MaskSource, Scales
-from swiftpie.validation import parse_box, parse_size
+from swiftpie.validation import parse_box, parse_size, seeds_from
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from swiftpie.pipelines.request import Source, View
     from swiftpie.validation import Box
 
-ByName = Mapping[str, "tuple[Named, ...]"]
-"""Subjects of the library that each prompt names."""
-Also = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="SUBJECT[:MASK]",
-        help="Another subject in the same picture; may be repeated. Each takes the next --box.",
-        show_default=False,
-    ),
-]
-Request = Annotated[
-    dict[str, Any], options.FieldOptions(PersonalizeRequest, without=("prompt", "seeds"))
-]
-SaveSubjectMask = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Also write where the subject was drawn.")
-]
 MASKS = ("mask", "detail_mask")
+MOVING = ("size_px", "scene", "flip", "tilt", "num_frames", "to", "to_boxes", "to_views")
+
+DrawingT = TypeVar("DrawingT", PersonalizeRequest, AnimateRequest)
+
+
+@dataclass(frozen=True)
+class DrawnOutput(options.OutputOptions):
+    """Where pictures go, with what shows where their subjects are."""
+
+    save_subject_mask: Annotated[
+        Path | None, Option("Also write where the subject was drawn.", "FILE")
+    ] = None
+
+
+@dataclass(frozen=True)
+class FilmOutput(Film, options.OutputOptions):
+    """Where an animation goes, and how fast it plays."""
+
+    out: Annotated[
+        str,
+        Option(
+            "File to write (.webp, .gif, .mp4), or a new folder for the frames as PNG.",
+            "FILE|FOLDER",
+            ("-o", "--out"),
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class Placing:
+    """Further subjects, and how each is cut out and placed."""
+
+    also: Annotated[
+        tuple[str, ...],
+        Option(
+            "Another subject in the same picture; may be repeated. Each takes the next --box.",
+            "SUBJECT[:MASK]",
+            kind=str,
+        ),
+    ] = ()
+    cutout: Annotated[tuple[str, ...], options.CUTOUT] = ()
+    box: Annotated[tuple[str, ...], options_of(Subject)["box"].option._replace(kind=str)] = ()
+    view: Annotated[tuple[str, ...], options_of(Subject)["view"].option._replace(kind=str)] = ()
+    layers: Annotated[tuple[str, ...], options_of(Subject)["layers"].option] = ()
+
+
+Loading = Annotated[LoadOptions, options.FieldOptions(LoadOptions, options.DRAWING)]
+Placed = Annotated[dict[str, list[str]], options.FieldOptions(Placing)]
 
 app = typer.Typer()
 
@@ -74,17 +108,14 @@ def personalize(
     *,
     subjects: options.Subjects = [],  # noqa: B006 - Typer makes a new list for each call
     prompt: options.Prompt,
-    output: options.Output,
+    output: Annotated[DrawnOutput, options.FieldOptions(DrawnOutput)],
     sampling: options.Seeds,
     scales: options.ScaleChanges,
-    also: Also = None,
-    cutouts: options.Cutouts = None,
-    request: Request,
-    boxes: options.BoxTexts = None,
-    views: options.ViewTexts = None,
-    layers: options.LayerTexts = None,
-    save_subject_mask: SaveSubjectMask = None,
-    loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, options.DRAWING)],
+    placing: Placed,
+    request: Annotated[
+        dict[str, Any], options.FieldOptions(PersonalizeRequest, without=("prompt", "seeds"))
+    ],
+    loading: Loading,
 ) -> None:
     """Draw the subject into the scene that PROMPT describes.
 
@@ -96,89 +127,119 @@ def personalize(
     If the cut-out is wrong, mark the subject with --cutout, or give PICTURE:MASK.
     """
     # Check everything before anything is loaded.
-    seeds = sampling.seeds
-    size, scene = request.pop("size_px", None), read_scene(request.pop("scene", ""))
-    masks = {name: region_at(request[name]) for name in MASKS if name in request}
-    request |= masks | _opened(request.get("style_reference"))
-    prompts = read_prompts(prompt)
+    prompts, seeds = read_prompts(prompt), sampling.seeds
     for words in prompts:
         check_texts(prompt=words)
-    count = len(seeds) * len(prompts)
-    targets = console.plan_outputs(
-        output, count=count, masks=save_subject_mask, flag="--save-subject-mask"
-    )
+    targets = plan_targets(output, count=len(seeds) * len(prompts))
     known = preset_for(loading)
-    strengths = Scales(**scales)
-    _check_mask(save_subject_mask, known)
-    everyone = [read_source(subjects)] if subjects else []
-    everyone += [read_source([text]) for text in also or []]
-    if everyone:
-        check_personalizes(known)
-    named = named_in(prompts, everyone, known)
-    most = len(everyone) + max(map(len, named.values()))
-    places = parse_boxes(boxes or [], most, is_needed=MaskSource.BOX in masks.values())
-    read_by = _layers_of(layers or [], most)
-    everyone = with_cutouts(everyone, cutouts)
-    placed = list(zip(places, parse_views(views or [], most), read_by, strict=True))
-    size_px = None if size is None else parse_size(size)
-    request |= {"size_px": size_px, "scene": scene, "scales": strengths, "seeds": seeds}
-    requests = {
-        words: PersonalizeRequest(
-            subjects=placed_subjects([*everyone, *named[words]], placed),
-            prompt=words,
-            takes_named=True,
-            **request,
-        )
-        for words in prompts
+    _check_mask(output.save_subject_mask, known)
+    made = _requests(
+        PersonalizeRequest, prompts, subjects, placing, request, known, seeds=seeds, scales=scales
+    )
+    drawings = [Drawing(made[words], own) for words, own in shared_out(prompts, targets)]
+    engine = str(loading.get("engine") or "torch")
+    draw_files(open_session(**loading), drawings, output, prompt=prompt, engine=engine)
+
+
+@app.command(
+    epilog=console.examples(
+        'swiftpie animate dog.jpg "a dog on a beach at dawn" --to "a dog on a beach by day" '
+        '--to "a dog on a beach at night" -o day.webp',
+        'swiftpie animate dog.jpg "a dog in a park" --to "a dog in a park in falling snow" '
+        '--to "a dog in a park" -o snow.gif --num-frames 24',
+        'swiftpie animate dog.jpg "a dog on a beach" --box 0.05,0.5,0.35,0.95 '
+        "--to-box 0.6,0.4,0.95,0.95 -o walk.mp4",
+        'swiftpie animate car.png "a car in a desert" --to-view 45,10 -o frames',
+    )
+)
+@options.with_fields
+def animate(
+    *,
+    subjects: options.Subjects = [],  # noqa: B006 - Typer makes a new list for each call
+    prompt: options.Prompt,
+    output: Annotated[FilmOutput, options.FieldOptions(FilmOutput)],
+    seed: options.Seed = None,
+    scales: options.ScaleChanges,
+    placing: Annotated[dict[str, list[str]], options.FieldOptions(Placing, without=("layers",))],
+    request: Annotated[dict[str, Any], options.FieldOptions(AnimateRequest, MOVING)],
+    loading: Loading,
+) -> None:
+    """Draw frames from what PROMPT describes to what --to describes, or to another box or view.
+
+    The place stays: a photograph, or a scene of the library. What does not change is the same in
+    every frame.
+    """
+    check_texts(prompt=prompt, to="; ".join(request.get("to", [])))
+    targets, known = plan_targets(output), preset_for(loading)
+    ends = {options_of(AnimateRequest)[name].key: request.pop(name, []) for name in MOVING[-3:]}
+    request |= read_options(AnimateRequest, ends, is_text=True)
+    seeds = seeds_from(seed, 1)
+    made = _requests(
+        AnimateRequest, [prompt], subjects, placing, request, known, seeds=seeds, scales=scales
+    )
+    drawings = [Drawing(made[prompt], targets)]
+    draw_files(open_session(**loading), drawings, output, prompt=prompt, fps=output.fps)
+
+
+def _requests(
+    kind: type[DrawingT],
+    prompts: Sequence[str],
+    pictures: list[str],
+    placing: dict[str, list[str]],
+    request: dict[str, Any],
+    preset: Preset,
+    *,
+    seeds: tuple[int, ...],
+    scales: dict[str, float],
+) -> dict[str, DrawingT]:
+    """Return the drawing of each prompt, with all files checked."""
+    from swiftpie.backbones.components import FAMILIES
+    from swiftpie.imageio.decoding import load_image
+
+    masks = {name: region_at(request[name]) for name in MASKS if name in request}
+    size, style = request.pop("size_px", None), request.get("style_reference")
+    sources: list[Source] = [read_source(pictures)] if pictures else []
+    sources += [read_source([text]) for text in placing.get("also", [])]
+    if sources:
+        check_personalizes(preset)
+    family = FAMILIES.get(preset.family)
+    names = [_name(source) for source in sources]
+    named: dict[str, tuple[Named, ...]] = {
+        words: family.named_besides(words, preset, given=names) for words in prompts
     }
+    count = len(sources) + max(map(len, named.values()))
+    is_boxed = MaskSource.BOX in masks.values()
+    boxes = parse_boxes(placing.get("box", []), count, is_needed=is_boxed)
+    views = parse_views(placing.get("view", []), count)
+    layers = _layers_of(placing.get("layers", []), count)
     for mask in masks.values():
         if isinstance(mask, Path):
             read_picture(str(mask))
-    session, load_ms = open_session(**loading)
-    preset = session.components.preset
+    fields = {
+        **request,
+        **masks,
+        **({} if style is None else {"style_reference": load_image(read_picture(style))}),
+        "size_px": None if size is None else parse_size(size),
+        "scene": read_scene(request.pop("scene", "")),
+        "scales": Scales(**scales),
+        "seeds": seeds,
+        "takes_named": True,
+    }
+    placed = list(zip(boxes, views, layers, strict=True))
 
-    rows, timings = [], Counter[str]()
-    for words, own in console.shared_out(prompts, targets):
-        result = session.draw(requests[words])
-        origin = origin_of_result(preset, requests[words], result)
-        drawn = zip(result.images, result.subject_masks, result.seeds, own, strict=True)
-        console.write_outputs(drawn, metadata=origin, force=output.force)
-        for target, seed in zip(own, result.seeds, strict=True):
-            console.report_written(target, seed)
-            files = {"path": target.picture, "subject_mask": target.mask}
-            texts = {"prompt": words, **named_facts(result.named)}
-            rows.append({**files, "seed": seed, **texts})
-        timings.update(result.timings_ms)
-    if output.as_json:
-        facts = console.request_facts(preset.name, result.scales, result.images[0], prompt=prompt)
-        facts["engine"] = str(loading.get("engine") or "torch")
-        facts |= result.origin
-        facts["branches"] = list(result.branches)
-        facts["cutouts"] = cutout_facts(result.cutouts)
-        console.print_pictures(rows, timings, load_ms=round(load_ms, 1), **facts)
+    everyone: list[Source] = with_cutouts(sources, placing.get("cutout"))
 
+    def shown(words: str) -> tuple[Subject, ...]:
+        return tuple(
+            Subject(source, box, view, layers=form, name=_name(source))
+            for source, (box, view, form) in zip([*everyone, *named[words]], placed, strict=False)
+        )  # other prompts name more
 
-def named_in(prompts: list[str], everyone: "list[Source]", preset: Preset) -> "ByName":
-    """Return the subjects of the library that each prompt names besides the given ones."""
-    from swiftpie.backbones.components import FAMILIES
-
-    family = FAMILIES.get(preset.family)
-    names = [source.word if isinstance(source, Named) else "" for source in everyone]
-    return {words: family.named_besides(words, preset, given=names) for words in prompts}
+    return {words: kind(prompt=words, subjects=shown(words), **fields) for words in prompts}
 
 
-def placed_subjects(
-    sources: "list[Source]", places: "list[tuple[Box | None, View | None, str]]"
-) -> "tuple[Subject, ...]":
-    """Return the subjects of a picture, each as `places` says in order."""
-    return tuple(
-        Subject(
-            *(source, box, view),
-            name=source.word if isinstance(source, Named) else "",
-            layers=layers,
-        )
-        for source, (box, view, layers) in zip(sources, places, strict=False)
-    )  # other prompts name fewer
+def _name(source: Source) -> str:
+    return source.word if isinstance(source, Named) else ""
 
 
 def _check_mask(target: Path | None, preset: Preset) -> None:
@@ -205,10 +266,8 @@ def parse_boxes(boxes: list[str], count: int, *, is_needed: bool = False) -> "li
     return [parse_box(box) for box in boxes] + [None] * (count - len(boxes))
 
 
-def parse_views(views: list[str], count: int) -> "list[View | None]":
+def parse_views(views: list[str], count: int) -> list[View | None]:
     """Return the views of `count` subjects, None without one."""
-    from swiftpie.pipelines.request import check_view
-
     if len(views) > count:
         raise ConfigError(
             f"{len(views)} views came with {count} subjects. Each takes one --view at most."
@@ -224,13 +283,6 @@ def parse_views(views: list[str], count: int) -> "list[View | None]":
     for view in found:
         check_view(view)
     return [*found, *[None] * (count - len(found))]
-
-
-def _opened(style: str | None) -> "dict[str, Image.Image]":
-    """Return the picture of a style, if there is one, as the request takes it."""
-    from swiftpie.imageio.decoding import load_image
-
-    return {} if style is None else {"style_reference": load_image(read_picture(style))}
 
 
 def _layers_of(layers: list[str], count: int) -> list[str]:

@@ -3,17 +3,13 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from swiftpie.cli.options import STREAM, is_file
 from swiftpie.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from swiftpie.library import Named
     from swiftpie.pipelines.request import Pictures, Source
-    from swiftpie.types import Cutout
 
 
 def split_subject(text: str) -> tuple[str, str | None]:
@@ -112,16 +108,6 @@ def _cut_by(source: "Pictures", cutouts: list[str]) -> "Pictures":
             methods[number] = cutout
     is_plain = set(methods) == {"auto"}
     return replace(source, masks=tuple(masks), cutouts=("auto",) if is_plain else tuple(methods))
-
-
-def named_facts(named: "Sequence[Named]") -> dict[str, Any]:
-    """Return the subjects of the library in a picture, for JSON; nothing without any."""
-    return {"named": [subject._asdict() for subject in named]} if named else {}
-
-
-def cutout_facts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> list[list[dict[str, Any]]]:
-    """Return how the pictures of each subject were cut out, for JSON."""
-    return [[picture._asdict() for picture in pictures] for pictures in cutouts]
 
 
 def read_picture(name: str) -> str | bytes:

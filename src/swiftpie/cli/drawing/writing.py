@@ -1,0 +1,247 @@
+"""Drawing requests into files: their names, what is written, and what is reported."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+import typer
+from rich.console import Console
+
+from swiftpie.cli import console, options
+from swiftpie.cli.loading import LoadedSession
+from swiftpie.engine.origin import origin_of_result
+from swiftpie.errors import ConfigError
+from swiftpie.pipelines.animation import Film
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from swiftpie.engine.session import Session
+    from swiftpie.imageio.writing import PictureData
+    from swiftpie.pipelines.request import EditRequest, Request
+    from swiftpie.types import EditResult, GenerationResult
+
+STRIP_CELL_PX = 384
+STRIP_CAPTIONS = ("before", "region", "after")
+MORE = ("save_subject_mask", "save_region", "strip")  # files besides a picture
+
+
+class Target(NamedTuple):
+    """The files of one picture: itself, the mask of its subject or change, and a comparison."""
+
+    picture: Path | None  # None is standard output; of an animation it may be a folder
+    mask: Path | None = None  # None is nowhere
+    strip: Path | None = None
+
+
+class Drawing(NamedTuple):
+    """A request with the files of its pictures, which sessions do not know."""
+
+    request: "Request"
+    targets: Sequence[Target]
+    photo: str | bytes = ""  # that is changed: a path, or what standard input held
+
+
+def plan_targets(output: options.OutputOptions, *, count: int = 1) -> list[Target]:
+    """Name the files of `count` pictures and check that they can be written.
+
+    Raises:
+        ConfigError: One file would hold two things.
+        InputError: A file exists or cannot be written.
+    """
+    from swiftpie.imageio.animation import check_animation_target
+    from swiftpie.imageio.writing import check_image_target
+
+    out = None if output.out == options.STREAM else Path(output.out)
+    if isinstance(output, Film):
+        assert out is not None, "animations are files"
+        check_animation_target(out, fps=output.fps, force=output.force)
+        return [Target(out)]
+    if out is None and (count > 1 or output.as_json):
+        raise ConfigError(
+            "Standard output holds one picture and no JSON, and more was requested. Give a file "
+            "name with -o."
+        )
+    files = {"--out": out}
+    for name in MORE:
+        if (path := getattr(output, name, None)) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            _check_apart(flag, path, files)
+            files[flag] = path
+    strip = files.pop("--strip", None)
+    picture, mask = [*files.values(), None][:2]
+    named = [
+        [None] * count if path is None else numbered(path, count) for path in (picture, mask, strip)
+    ]
+    for path in (path for paths in named for path in paths):
+        if path is not None:
+            check_image_target(path, force=output.force)
+    return [Target(*row) for row in zip(*named, strict=True)]
+
+
+def numbered(path: Path, count: int) -> list[Path]:
+    """Return names for `count` files: `out-1.png`, `out-2.png` and so on for `out.png`."""
+    if count == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(1, count + 1)]
+
+
+def shared_out(prompts: Sequence[str], targets: Sequence[Target]) -> list[tuple[str, list[Target]]]:
+    """Return each prompt with an equal share of the targets."""
+    count = len(targets) // len(prompts)
+    return [
+        (prompt, list(targets[number * count : (number + 1) * count]))
+        for number, prompt in enumerate(prompts)
+    ]
+
+
+def draw_files(
+    loaded: LoadedSession,
+    drawings: Sequence[Drawing],
+    output: options.OutputOptions,
+    *,
+    metadata: Mapping[str, str] = MappingProxyType({}),
+    **facts: object,
+) -> None:
+    """Draw requests, write their files and report each; --json also writes `facts` and timings."""
+    from swiftpie.types import EditResult
+
+    session, rows, timings = loaded.session, list[dict[str, object]](), Counter[str]()
+    for drawing in drawings:
+        result = carry_out(session, drawing, output, metadata=metadata)
+        is_edit = isinstance(result, EditResult)
+        seeds = (result.seed,) if isinstance(result, EditResult) else result.seeds
+        for target, seed in zip(drawing.targets, seeds, strict=True):
+            report_written(target, seed)
+            files = {"path": target.picture, "region" if is_edit else "subject_mask": target.mask}
+            files |= {"strip": target.strip} if is_edit else {}
+            rows.append({**files, "seed": seed, "prompt": drawing.request.prompt})
+            if result.named:
+                rows[-1]["named"] = [named._asdict() for named in result.named]
+        timings.update(result.timings_ms)
+    if drawings[0].photo:
+        warn_of_losses(drawings[0])
+    if not output.as_json:
+        return
+    image = result.image if isinstance(result, EditResult) else result.images[0]
+    own = {
+        "preset": session.components.preset.name,
+        "size": {"width": image.width, "height": image.height},
+        "scales": dict(result.scales),
+        "branches": list(result.branches),
+        "cutouts": [[each._asdict() for each in pictures] for pictures in result.cutouts],
+        "load_ms": round(loaded.load_ms, 1),
+    }
+    spent = {stage: round(ms, 2) for stage, ms in timings.items()}
+    console.print_json({"pictures": rows, **result.origin, **own, **facts, "timings_ms": spent})
+
+
+def carry_out(
+    session: "Session",
+    drawing: Drawing,
+    output: options.OutputOptions,
+    *,
+    metadata: Mapping[str, str] = MappingProxyType({}),
+) -> "GenerationResult | EditResult":
+    """Draw a request and write its files; a terminal shows the stage that it is in."""
+    from swiftpie.imageio.animation import save_animation
+    from swiftpie.types import EditResult
+
+    request, preset, screen = drawing.request, session.components.preset, Console(stderr=True)
+    if screen.is_terminal:
+        with screen.status("drawing") as status:
+            result = session.draw(request, on_stage=lambda stage: status.update(f"drew: {stage}"))
+    else:
+        result = session.draw(request)
+    origin = {**origin_of_result(preset, request, result), **metadata}
+    if isinstance(result, EditResult):
+        _write_edit(result, drawing, metadata=origin, force=output.force)
+    elif isinstance(output, Film):
+        path, force = Path(output.out), output.force
+        save_animation(result.images, path, fps=output.fps, metadata=origin, force=force)
+    else:
+        pictures = zip(result.images, result.subject_masks, result.seeds, strict=True)
+        for (image, mask, seed), target in zip(pictures, drawing.targets, strict=True):
+            write(image, mask, target, metadata=origin | {"seed": str(seed)}, force=output.force)
+    return result
+
+
+def preview(session: "Session", edit: "EditRequest", target: Target, *, force: bool) -> None:
+    """Write the region that an edit may change, and nothing else."""
+    from swiftpie.pipelines.draw import find_region
+
+    region = find_region(session.components, session.resolved(edit))
+    write(region, region, target._replace(mask=None), metadata={}, force=force)
+    report_written(target, edit.seed)
+
+
+def write(
+    image: "Image.Image | PictureData",
+    mask: "Image.Image",
+    target: Target,
+    *,
+    metadata: Mapping[str, str],
+    force: bool,
+) -> None:
+    """Write a picture and its mask with what they say of their making."""
+    from swiftpie.imageio.writing import encode_image, save_image
+
+    if target.mask is not None:
+        save_image(mask, target.mask, metadata=metadata, force=force)
+    if target.picture is not None:
+        save_image(image, target.picture, metadata=metadata, force=force)
+    else:
+        typer.get_binary_stream("stdout").write(encode_image(image, ".png", metadata=metadata))
+
+
+def _write_edit(
+    result: "EditResult", drawing: Drawing, *, metadata: Mapping[str, str], force: bool
+) -> None:
+    """Write an edited picture; pixels outside the change keep the bits of the original file."""
+    from swiftpie.imageio.decoding import load_image
+    from swiftpie.imageio.images import contact_sheet
+    from swiftpie.imageio.originals import composite, read_original
+    from swiftpie.imageio.writing import save_image
+
+    (target,) = drawing.targets
+    finished = composite(read_original(drawing.photo), result.edited, result.blend)
+    write(finished, result.region, target, metadata=metadata, force=force)
+    if target.strip is not None:
+        row = [load_image(drawing.photo), result.region, result.image]
+        sheet = contact_sheet([row], cell_px=STRIP_CELL_PX, captions=STRIP_CAPTIONS)
+        save_image(sheet, target.strip, metadata=metadata, force=force)
+
+
+def report_written(target: Target, seed: int) -> None:
+    """Report the file of a picture and its seed."""
+    console.say(f"wrote {target.picture or 'the picture to standard output'} (seed {seed})")
+
+
+def warn_of_losses(drawing: Drawing) -> None:
+    """Report what the edited file does not keep of the original."""
+    from swiftpie.imageio.originals import losses_in, read_original
+    from swiftpie.imageio.writing import DEEP_FORMATS, format_of
+
+    picture = drawing.targets[0].picture
+    suffix = ".png" if picture is None else picture.suffix
+    if losses := losses_in(read_original(drawing.photo), suffix):
+        console.say(f"The edited picture does not keep {', '.join(losses)}.")
+    if format_of(suffix) not in DEEP_FORMATS:
+        console.say(
+            f"{format_of(suffix)} compresses all pixels again, so those outside the region "
+            "change a little. Give a name in .png or .tif to keep them bit for bit."
+        )
+
+
+def _check_apart(flag: str, path: Path, others: Mapping[str, Path | None]) -> None:
+    """Refuse to write two things into one file, however its name is written."""
+    from swiftpie.imageio.atomic import are_one_place
+
+    for other_flag, other in others.items():
+        if other is not None and are_one_place(path, other):
+            raise ConfigError(
+                f"'{path}' is both {other_flag} and {flag}. Two different files are needed. "
+                "Rename one."
+            )
