@@ -599,6 +599,21 @@ def test_what_is_marked_goes_once_and_a_subject_may_come_in_its_place(visit):
     assert read_metadata(data)["task"] == "remove"
 
 
+def test_a_picture_is_animated_and_the_film_is_saved(visit):
+    visit.first_picture()
+    visit.page.get_by_role("button", name="Place hamster by a box").click()
+    visit.kept()
+    visit.page.get_by_label("Becomes").select_option("in fog")
+    visit.page.get_by_label("Goes").select_option("to the left")
+    visit.page.get_by_role("button", name="Animate").click()
+    film = visit.page.get_by_alt_text("Animation: a photo of a hamster on a beach in fog")
+    expect(film).to_be_visible()
+    data, name = visit.saved("Save the animation")
+    assert name == "a-photo-of-a-hamster-on-a-beach-in-fog-animation.webp"
+    with Image.open(io.BytesIO(data)) as opened:
+        assert (opened.format, opened.n_frames) == ("WEBP", 16)
+
+
 def test_the_history_is_walked_and_outlives_a_reload_and_a_download_is_used_again(visit, robot):
     visit.first_picture()
     visit.page.get_by_role("button", name="Place hamster by a box").click()

@@ -1168,17 +1168,36 @@ class Studio {
     more: Record<string, string> = {},
   ): Promise<void> {
     await this.#doing("picture", "Writing the file", async () => {
-      const link = document.createElement("a");
-      link.href = urlOf(blobOf(part(await this.#finished(more)), "image/png"));
-      const name = this.caption(this.draft)
-        .toLowerCase()
-        .replaceAll(/[^\p{L}\p{N}]+/gu, "-")
-        .slice(0, 60);
-      link.download = `${name.replaceAll(/^-|-$/g, "") || "picture"}-${ending}.png`;
-      link.click();
-      setTimeout(() => letGo(link.href), 10_000);
-      this.said = `${link.download} was saved.`;
+      const file = blobOf(part(await this.#finished(more)), "image/png");
+      this.offer(file, this.caption(this.draft), `${ending}.png`);
     });
+  }
+
+  /** Let the browser save a file, called by what it shows. */
+  offer(file: Blob, about: string, ending: string): void {
+    const link = document.createElement("a");
+    link.href = urlOf(file);
+    const name = about
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N}]+/gu, "-")
+      .slice(0, 60);
+    link.download = `${name.replaceAll(/^-|-$/g, "") || "picture"}-${ending}`;
+    link.click();
+    setTimeout(() => letGo(link.href), 10_000);
+    this.said = `${link.download} was saved.`;
+  }
+
+  /** Return the animation from the draft to what `animate` says; null if it cannot be drawn. */
+  async animate(animate: Record<string, unknown>): Promise<Blob | null> {
+    let film: Blob | null = null;
+    await this.#doing("picture", "Drawing the frames", async () => {
+      const { type: _, swiftpie, ...rest } = this.request(this.draft)!;
+      const own = { ...(swiftpie as object), animate };
+      const [drawn] = await server.draw({ ...rest, output_format: "webp", swiftpie: own });
+      film = blobOf(drawn!.b64, "image/webp");
+      this.said = "The animation is ready.";
+    });
+    return film;
   }
 
   // What goes wrong
