@@ -4,8 +4,9 @@
 deals: small things in places seen from near, others in the others. FOLDER holds DreamBench's
 photographs. Three figures: in how many pictures the subject's lowest point lies on the annotated
 ground, in how many of those whose name has a usual height theirs is within a factor 1.5, and in how
-many of the first 16, drawn at night as well, the subject and what is around it keep the same share
-of their daylight, within 15 %. Then what `benchmarks.ground` prints of insertions without a box.
+many of the first 16, drawn at night and at sunset as well, the subject and what is around it keep
+the same share of their daylight, within 15 %. Then what `benchmarks.ground` prints of insertions
+without a box.
 """
 
 import random
@@ -33,6 +34,7 @@ from swiftpie.noise import draw_noise
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 
 NUM_PICTURES, NUM_NIGHTS, SIZE = 40, 16, (768, 576)
+DARK = ("at night", "at sunset")
 FACTOR = 1.5  # by which a height may be off
 SLACK = 0.015  # of the picture: what an outline is off at the feet
 AROUND = 0.12  # of the longer side: how far the surroundings of a subject reach
@@ -45,7 +47,7 @@ class Standing(NamedTuple):
     pair: Pair
     is_on_ground: bool
     factor: float | None  # of its height over the usual one; None: no table has it
-    night: float | None  # its share of daylight over that of its surroundings; None: not drawn
+    dark: dict[str, float]  # its share of daylight over that of its surroundings, by time of day
 
 
 def standing_in(mask: Image.Image, ground: Ground, height_m: float | None) -> tuple[bool, float]:
@@ -107,21 +109,21 @@ def pictures(session: swiftpie.Session, folder: Path, *, seed: int) -> Iterator[
         assert found is not None, "something stands there"
         ground = found.ground.seen_in(found.view)
         is_on, factor = standing_in(drawn.subject_masks[0], ground, height)
-        night = None
-        if number < NUM_NIGHTS:
-            dark = session.personalize(
-                identity, f"{prompt} at night", scene=name, seed=seed + number, size=SIZE
+        dark = {}
+        for time in DARK if number < NUM_NIGHTS else ():
+            dim = session.personalize(
+                identity, f"{prompt} {time}", scene=name, seed=seed + number, size=SIZE
             )
             (subject, place), (lit, lit_place) = (
-                brightness(result.images[0], result.subject_masks[0]) for result in (dark, drawn)
+                brightness(result.images[0], result.subject_masks[0]) for result in (dim, drawn)
             )
-            night = (subject / lit) / (place / lit_place)
+            dark[time] = (subject / lit) / (place / lit_place)
         picture = drawn.images[0].copy()
         if not is_on:
             ImageDraw.Draw(picture).rectangle((0, 0, 20, 20), fill="red")
         title = f"{prompt}: {'on' if is_on else 'OFF'}, {factor:.2f}"
         pair = Pair(title, open_photo(folder, outline), picture)
-        yield Standing(pair, is_on, None if height is None else factor, night)
+        yield Standing(pair, is_on, None if height is None else factor, dark)
 
 
 def main() -> None:
@@ -134,11 +136,14 @@ def main() -> None:
     on = sum(each.is_on_ground for each in found)
     factors = [each.factor for each in found if each.factor is not None]
     right = sum(1 / FACTOR <= factor <= FACTOR for factor in factors)
-    nights = [each.night for each in found if each.night is not None]
-    alike = sum(abs(night - 1) <= DARKER for night in nights)
+    alike = (
+        f"as dark as its place {time} "
+        f"{sum(abs(each.dark[time] - 1) <= DARKER for each in found[:NUM_NIGHTS])} of {NUM_NIGHTS}"
+        for time in DARK
+    )
     sys.stdout.write(
         f"on the ground {on} of {len(found)}, usual height {right} of {len(factors)} with one, "
-        f"as dark as its place at night {alike} of {len(nights)}\n"
+        f"{', '.join(alike)}\n"
     )
     sys.stdout.write(report(list(views())))
 

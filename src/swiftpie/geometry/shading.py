@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import Turned, height, normals, rotation_of, turn
+from swiftpie.validation import Box
 
 WRAP = 0.5  # light reaches this far round the edge, as it does on soft and furry things
 LEVEL = 0.5  # n·l of a front that is lit as bright as the sprite
@@ -36,8 +37,8 @@ AROUND = 0.02  # of the longer side: how far a drawing may be off its outline
 _DARKEST = 0.15  # share of a subject's brightness that its own light leaves at least
 
 _BRIGHTEST = 0.1  # share of a picture whose mean colour tells its light
-_FULL_LIGHT, _FULL_LIGHT_BELOW = 0.75, 0.6  # brightness of that by day, and in the lower half
-_LEAST_BELOW = 0.5  # of the light of all: what is darker below is black
+_FULL_LIGHT, _FULL_LIGHT_BELOW = 0.75, 0.35  # brightness of that by day, and around the feet
+_LEAST_BELOW = 0.25  # of the light of all: what is darker below is black
 _MOST_TINT = 0.15  # of that light: what else is coloured is the place
 _DARK = 1e-3  # brightness without a tint
 
@@ -90,24 +91,35 @@ def brightness(normal: Tensor, light: Illumination) -> Tensor:
     return light.ambient[..., None, None] + light.colour[..., None, None] * wrapped
 
 
-def as_dark_as(light: Illumination, photo: Tensor) -> Illumination:
+def as_dark_as(light: Illumination, photo: Tensor, box: Box) -> Illumination:
     """Return a light as dim as a photograph shows it, and tinted by it in the dark.
 
     The brightest tenth shows the light, as in the white balance of a camera: of all of the picture
-    and of its lower half, for ground stays dark below a bright sky at dusk. A photograph in full
-    light changes nothing.
+    and of the ground around the feet, which stays dark below a bright sky at dusk. A photograph in
+    full light changes nothing.
 
     Args:
         light: B rows.
         photo: (1, 3, H, W) in [-1, 1]; a small copy is enough.
+        box: where the subject stands, in [0, 1].
     """
-    whole, ground = map(_brightest, (photo, photo[..., photo.shape[2] // 2 :, :]))
+    whole, ground = _brightest(photo), _brightest(_ground(photo, box))
     in_all, below = whole.mean() / _FULL_LIGHT, ground.mean() / _FULL_LIGHT_BELOW
     share = torch.minimum(in_all, torch.maximum(below, in_all * _LEAST_BELOW)).clamp(max=1)
     shown = ground if below < in_all else whole
     tint = (shown / shown.mean().clamp_min(_DARK)).clamp(1 - _MOST_TINT, 1 + _MOST_TINT)
     gain = share * tint.lerp(torch.ones_like(tint), share)
     return light._replace(ambient=light.ambient * gain, colour=light.colour * gain)
+
+
+def _ground(photo: Tensor, box: Box) -> Tensor:
+    """Return what of a picture (1, 3, H, W) is around the feet of a subject in `box`."""
+    left, top, right, foot = box
+    height, width = photo.shape[2:]
+    wide, tall = right - left, (foot - top) / 4
+    rows = slice(int((foot - tall) * height), math.ceil((foot + tall) * height))
+    columns = slice(max(0, int((left - wide) * width)), math.ceil((right + wide) * width))
+    return photo[..., rows, columns]
 
 
 def _brightest(photo: Tensor) -> Tensor:

@@ -132,7 +132,7 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
         reference = {"pixels": identity.pixels[:1], "mask": identity.mask[:1]}
         lighting = components.layout_predictor.light(start, text.pooled, **reference, given=given)
         if lighting is not None:
-            scene = as_dark_as(lighting.scene, _small(plan.original).to(pixels))
+            scene = as_dark_as(lighting.scene, _small(plan.original).to(pixels), plan.box)
             lighting = lighting._replace(scene=scene)
         placed = PlacedSubject(identity, layout, shows=(1.0, 0.0), lighting=lighting)
         layouts = (layout,)
