@@ -25,6 +25,7 @@ _BLOCKS_A_SIDE = 4
 _ANCHOR_NUMBERS = [5, 7, 8]  # which layout numbers place the horizon, the sun and a planet
 _ANCHORS = [(0.42, 0.16), (0.15, 0.70), (0.10, 0.25)]  # smallest value, and what the number adds
 TRAIN_TIMESTEPS = 1000  # of Stable Diffusion and everything distilled from it
+BETAS = (0.00085, 0.012)  # of their first and last timestep
 LCM_TIMESTEP_SCALE = 10.0  # makes the boundary of a consistency model sharp
 LCM_SIGMA_DATA = 0.5  # the spread of clean latents that consistency models assume
 
@@ -112,6 +113,13 @@ class NoiseScale(StrEnum):
     UNIT = "unit"  # plain noise
     SIGMA = "sigma"  # noise times sigma of the first step, as Euler samplers hand it over
     FLOW = "flow"  # plain noise; signal and noise change linearly in time
+
+
+class BetaSchedule(StrEnum):
+    """How betas rise from 0.00085 to 0.012 over the timesteps of training."""
+
+    SCALED_LINEAR = "scaled_linear"  # linear in their square roots: Stable Diffusion
+    LINEAR = "linear"  # AnimateDiff
 
 
 class Renoise(StrEnum):
@@ -218,6 +226,7 @@ def build_schedule(
     prediction_type: PredictionType,
     *,
     noise_scale: NoiseScale = NoiseScale.UNIT,
+    betas: BetaSchedule = BetaSchedule.SCALED_LINEAR,
     renoise: Renoise = Renoise.DDIM,
     eta: float = 0.0,
 ) -> Schedule:
@@ -227,10 +236,14 @@ def build_schedule(
         timesteps: Inputs of the denoiser, in [0, 999]; in (0, 1000] for a flow.
         prediction_type: What the denoiser's output means.
         noise_scale: What it wants to see first; `FLOW` also takes a flow's noise.
+        betas: How noise rises with time, but for flows.
         renoise: How one step leads to the next.
         eta: Share of fresh noise in [0, 1], for TCD.
     """
-    noise_at = flow_step if noise_scale is NoiseScale.FLOW else scaled_linear_step
+    is_linear = betas is BetaSchedule.LINEAR
+    noise_at = linear_step if is_linear else scaled_linear_step
+    if noise_scale is NoiseScale.FLOW:
+        noise_at = flow_step
     return Schedule(
         steps=tuple(noise_at(timestep) for timestep in timesteps),
         prediction_type=prediction_type,
@@ -270,9 +283,25 @@ def scaled_linear_step(timestep: float) -> Step:
 
     Betas rise from 0.00085 to 0.012, linear in their square roots, over 1000 timesteps.
     """
-    ends, float64 = (0.00085**0.5, 0.012**0.5), torch.float64
-    roots = torch.linspace(*ends, TRAIN_TIMESTEPS, dtype=float64, device="cpu")  # never on meta
-    kept = float(torch.cumprod(1 - roots.square(), dim=0)[int(timestep)])
+    roots = _line(*(beta**0.5 for beta in BETAS))
+    return _step_of(roots.square(), timestep)
+
+
+def linear_step(timestep: float) -> Step:
+    """Return signal and noise at a whole `timestep` of AnimateDiff's training schedule.
+
+    Its betas have the same ends as Stable Diffusion's, and are linear themselves.
+    """
+    return _step_of(_line(*BETAS), timestep)
+
+
+def _line(first: float, last: float) -> Tensor:
+    steps = TRAIN_TIMESTEPS
+    return torch.linspace(first, last, steps, dtype=torch.float64, device="cpu")  # never on meta
+
+
+def _step_of(betas: Tensor, timestep: float) -> Step:
+    kept = float(torch.cumprod(1 - betas, dim=0)[int(timestep)])
     return Step(timestep=timestep, alpha=kept**0.5, sigma=(1 - kept) ** 0.5)
 
 

@@ -35,6 +35,11 @@ FACTS = {
     "dreamlite-mobile": ("dreamlite", "flow", DREAMLITE, "flow", "ddim", 1024),
     "sdxs-512": ("sdxs", "epsilon", (999,), "unit", "tcd", 512),
     "instaflow": ("sd15", "flow", (1000,), "flow", "ddim", 512),
+    "animatelcm": ("sd15", "epsilon", LCM, "unit", "lcm", 512),
+    "animatediff-lightning-1": ("sd15", "epsilon", (999,), "sigma", "ddim", 512),
+    "animatediff-lightning-2": ("sd15", "epsilon", (999, 499), "sigma", "ddim", 512),
+    "animatediff-lightning-4": ("sd15", "epsilon", FOUR, "sigma", "ddim", 512),
+    "animatediff-lightning-8": ("sd15", "epsilon", EIGHT, "sigma", "ddim", 512),
     "lcm-lora-sd15": ("sd15", "epsilon", LCM, "unit", "lcm", 512),
     "lcm-lora-sdxl": ("sdxl", "epsilon", LCM, "unit", "lcm", 1024),
 }
@@ -67,6 +72,7 @@ TO_EIGHT = tuple(range(1, 9))
     [
         ("lcm-lora-sd15", TO_EIGHT, LCMScheduler()),
         ("lcm-lora-sdxl", TO_EIGHT, LCMScheduler()),
+        ("animatelcm", TO_EIGHT, LCMScheduler()),
         ("hyper-sdxl-1-lora", TO_EIGHT, TCDScheduler()),  # the unified LoRA
         ("sd-turbo", (1, 2, 3, 4), DDIMScheduler(timestep_spacing="trailing")),
         ("sdxl-turbo", (1, 2, 3, 4), DDIMScheduler(timestep_spacing="trailing")),
@@ -92,6 +98,9 @@ def test_only_the_embedded_model_places_subjects_and_few_were_made_to_edit():
     }
     assert able[Capability.LAYOUT] == {"mini"}
     assert able[Capability.EDIT] == {"mini", "swiftbrush-v2", "flux2-klein-4b", "dreamlite-mobile"}
+    moving = {name for name, one in PRESETS.all().items() if one.kind is WeightsKind.MOTION}
+    assert able[Capability.ANIMATE] == {"mini"} | moving
+    assert {name for name, one in PRESETS.all().items() if one.betas == "linear"} == moving
     words_alone = {"sana-sprint-0.6b", "sana-sprint-1.6b"}
     assert able[Capability.PERSONALIZE] == {*PRESETS.names()} - words_alone
     assert able[Capability.TEXT] == {*PRESETS.names()} - {"mini"}
@@ -104,7 +113,7 @@ def test_non_commercial_licences_are_known_as_such():
     sana = {"sana-sprint-0.6b", "sana-sprint-1.6b"}
     others = {"dreamlite-mobile", "instaflow", "sdxl-turbo", "swiftbrush-v1"}
     assert closed == dmd2 | sana | others
-    assert conditional == {"sd-turbo", "swiftbrush-v2"}
+    assert conditional == {"animatelcm", "sd-turbo", "swiftbrush-v2"}
 
 
 def test_parts_are_for_the_base_of_their_family():

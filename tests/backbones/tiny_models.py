@@ -3,7 +3,13 @@
 import json
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, DEISMultistepScheduler, EulerDiscreteScheduler
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DEISMultistepScheduler,
+    EulerDiscreteScheduler,
+    MotionAdapter,
+)
 from safetensors.torch import save_file
 from torch import nn
 from transformers import (
@@ -20,6 +26,7 @@ from swiftpie.attention.install import Plan
 from swiftpie.backbones.load.adapter_file import save_adapter
 from swiftpie.backbones.load.ip_adapter import load_into, read_ip_adapter
 from swiftpie.backbones.load.safe import flatten
+from swiftpie.backbones.presets import PRESETS
 from swiftpie.models.denoiser import UNetDenoiser
 from swiftpie.noise import scaled_linear_step
 from tests.parity.ip_adapter import EMBEDS, HIDDEN, WIDTHS, adapter_tensors, tiny_unet
@@ -134,6 +141,20 @@ def make_lora(path, family, *, rank=2, is_shallow=False, seed=6):
             tensors[f"{key}.alpha"] = torch.tensor(float(rank))
     save_file(tensors, path)
     return path
+
+
+def make_motion(folder, *, is_shallow=False):
+    """Write motion modules for 1.5 and a LoRA, in the layout of diffusers; return the folder."""
+    with torch.random.fork_rng():
+        torch.manual_seed(8)
+        modules = MotionAdapter(
+            block_out_channels=(16, 32, 32, 32),
+            motion_layers_per_block=1 if is_shallow else 2,
+            motion_norm_num_groups=8,
+        )
+    modules.save_pretrained(folder)
+    make_lora(folder / PRESETS.get("animatelcm").lora, "sd15", is_shallow=is_shallow)
+    return folder
 
 
 def save_whole(pipeline, folder, *, tokenizer, pieces=False):

@@ -25,6 +25,7 @@ def preset(request):
     [
         (vocabulary.Prediction, noise.PredictionType),
         (vocabulary.NoiseScale, noise.NoiseScale),
+        (vocabulary.BetaSchedule, noise.BetaSchedule),
         (vocabulary.Renoise, noise.Renoise),
     ],
 )
@@ -60,7 +61,9 @@ def test_its_weights_can_be_found_and_are_safetensors(preset):
         assert repository is None or HUB_NAME.fullmatch(repository)
     assert (preset.base is None) == (preset.kind is WeightsKind.PIPELINE)
     assert preset.kind is not WeightsKind.LORA or preset.file is not None
-    assert preset.file is None or preset.file.endswith(".safetensors")
+    for file in (preset.file, preset.lora):
+        assert file is None or file.endswith(".safetensors")
+    assert preset.lora is None or preset.kind is WeightsKind.MOTION
 
 
 def test_it_states_what_it_can_do_its_scales_and_its_licence(preset):

@@ -15,7 +15,7 @@ from swiftpie.pipelines.draw import TECHNIQUES, _in_turn, draw, technique_for
 from swiftpie.pipelines.request import RepaintRequest
 from swiftpie.types import EditResult
 from tests.golden.cases import BOX, SIDE_PX, photo
-from tests.golden.networks import mini, random_networks, reading_networks
+from tests.golden.networks import mini, moving_networks, random_networks, reading_networks
 from tests.parity.tiny import picture
 from tests.quick import thorough_but
 
@@ -53,6 +53,14 @@ def removal():
     return RepaintRequest(image=photo(), mask=BOX, seed=3)
 
 
+def moving(session):
+    subject = Subject(session.encode_identity(picture(0)), box=(0.0, 0.3, 0.6, 1.0))
+    box = (0.4, 0.3, 1.0, 1.0)
+    return AnimateRequest(
+        subjects=(subject,), prompt=PROMPT, to_boxes=(box,), num_frames=3, seeds=(3,)
+    )
+
+
 CASES = {  # by technique: networks, and a request that it draws with them
     "personalize": (lambda: random_networks("sd15"), drawing),
     "scene": (lambda: random_networks("sd15"), lambda session: drawing(session, scene="beach")),
@@ -60,6 +68,7 @@ CASES = {  # by technique: networks, and a request that it draws with them
         lambda: random_networks("sd15"),
         lambda session: drawing(session, subjects=(), size_px=(SIDE_PX, 3 * SIDE_PX)),
     ),
+    "animate": (moving_networks, moving),
     "edit": (lambda: random_networks("sd21", inverts=True), lambda _: edit(source_prompt=SOURCE)),
     "chord": (lambda: random_networks("sd21"), lambda _: edit(source_prompt=SOURCE)),
     "reference": (reading_networks, lambda _: edit()),
@@ -74,7 +83,7 @@ CASES = {  # by technique: networks, and a request that it draws with them
 }
 
 
-BATCHED = ("personalize", "chord", "reference", "mini 1", "mini 5")  # in a quick test
+BATCHED = ("animate", "personalize", "chord", "reference", "mini 1", "mini 5")  # in a quick test
 EDITS = ("edit", "chord", "reference", "mini 2", "mini 3")
 
 

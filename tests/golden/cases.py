@@ -32,7 +32,7 @@ from swiftpie.pipelines.settings import (
     StyleBy,
     steering_of,
 )
-from tests.golden.networks import SIDE_PX, mini, random_networks, reading_networks
+from tests.golden.networks import SIDE_PX, mini, moving_networks, random_networks, reading_networks
 from tests.parity.faces import no_face, someone
 from tests.parity.tiny import picture
 
@@ -244,6 +244,14 @@ def animation():
     return session.animate(shown, "a robot in a forest", seed=SEED, **to, **size).images
 
 
+def moving_subject(**change):
+    """The same by motion modules, between two prompts and two boxes."""
+    session = moving_networks()
+    given = {"to": "a robot at sea", "box": LEFT, "to_box": RIGHT, "num_frames": 3, **change}
+    shown = session.encode_identity(picture(0))
+    return session.animate(shown, "a robot on a beach", seed=SEED, **given).images
+
+
 def inserted_subject():
     return random_subject("sd15", prompt="a robot on a beach at night", scene="beach")
 
@@ -399,6 +407,7 @@ CASES = {
     "sd15, photograph: remove": functools.partial(random_repaint, mask=BOX),
     **_named("garment", random_repaint, GARMENTS),
     "sd15: a scene": inserted_subject,
+    "sd15: animation": moving_subject,
     **_named("sd21, chord", chord, CHORDS),
     "reference, edit": edit_by_reference,
     "reference, edit: mask": functools.partial(edit_by_reference, mask=hard_mask()),

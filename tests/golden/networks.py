@@ -17,13 +17,15 @@ from swiftpie import Session
 from swiftpie.backbones.choices import schedule_of
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.load import adapter_file
+from swiftpie.backbones.presets import PRESETS
 from tests.backbones import tiny_flux2
-from tests.backbones.tiny_models import make_own_adapter, make_pipeline, make_unet
+from tests.backbones.tiny_models import make_motion, make_own_adapter, make_pipeline, make_unet
 from tests.parity import flux2
 from tests.parity.faces import face_adapter
 from tests.parity.pipelines import preset_of
 
 SIDE_PX = 128
+UNET_FILE = "diffusion_pytorch_model.safetensors"
 TIMESTEPS = {1: (999,), 2: (999, 499), 4: (999, 749, 499, 249)}
 CONTRAST = 1.5  # of queries: random ones attend to everything alike, much more ends in chaos
 SPREAD = 0.1  # of norms around 1 and of biases around 0
@@ -60,6 +62,26 @@ def random_components(family, *, face, inverts, device):
             else own_adapter(own, family),
             image_encoder=folder / "encoder",
             **choices,
+        )
+
+
+@functools.cache
+def moving_networks(*, device="cpu"):
+    """A session with random motion modules that animates in two steps, and our own adapter."""
+    folder = pipeline_folder("sd15")
+    with tempfile.TemporaryDirectory() as root, torch.random.fork_rng():
+        place = Path(root)
+        motion = make_motion(place / "motion", is_shallow=True) / UNET_FILE
+        preset = replace(PRESETS.get("animatediff-lightning-2"), image_size_px=SIDE_PX)
+        return Session(
+            load_components(
+                preset,
+                device=device,
+                weights=refill(motion),
+                base=folder / "pipeline",
+                adapter=own_adapter(place / "adapter.safetensors", "sd15"),
+                image_encoder=folder / "encoder",
+            )
         )
 
 
@@ -106,8 +128,8 @@ def refill(path):
 
 
 def drawn(name, weight):
-    """Random numbers in place of `weight`; what only counts, gates and sharpens stays."""
-    if not weight.is_floating_point() or name.endswith(("gate", "log_sharpness")):
+    """Random numbers in place of `weight`; what counts, gates and sharpens stays."""
+    if not weight.is_floating_point() or name.endswith(("gate", "log_sharpness", "pos_embed.pe")):
         return weight
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
     noise = torch.randn(weight.shape, generator=generator)

@@ -102,10 +102,8 @@ def test_a_place_needs_no_subject(session):
 
 def test_words_between_two_prompts_are_those_of_the_ends_at_the_ends(session, robot):
     request = AnimateRequest(subjects=(Subject(robot),), prompt=PROMPT, to=(NIGHT,), seeds=(3,))
-    from swiftpie.mini.animation import _text_between
-
     text = read_prompts(session.components, (PROMPT, NIGHT), rows=2)
-    between = _text_between(text, replace(request, num_frames=3).shares())
+    between = text.between(replace(request, num_frames=3).shares())
     for row, end in ((0, 0), (2, 1)):
         for part, whole in zip(between, text, strict=True):
             assert (part[row] == whole[end]).all()

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.parity import attention, fastface, guided_steps, invariants, report
+from tests.parity import animation, attention, fastface, guided_steps, invariants, report
 from tests.quick import thorough_but
 
 # Euler schedulers of diffusers hand tensors to NumPy in a way that it is going to refuse.
@@ -16,7 +16,16 @@ def failures(rows):
 
 
 def test_every_file_of_this_folder_is_in_the_report():
-    known = {"attention", "edit", "invariants", "ip_adapter", "pipelines", "schedules", "sdxs"}
+    known = {
+        "animation",
+        "attention",
+        "edit",
+        "invariants",
+        "ip_adapter",
+        "pipelines",
+        "schedules",
+        "sdxs",
+    }
     assert known | {"dreamlite", "fastface", "flux2", "guided_steps", "sana"} <= set(
         report.modules()
     )
@@ -45,6 +54,12 @@ def test_guidance_keeps_its_bounds_in_a_small_unet():
 def test_guided_steps_keep_their_bounds_for_each_sampler():
     names = [f"{sampler}, 2 steps" for sampler in guided_steps.SAMPLERS]
     assert failures(guided_steps.rows([*names, "hyper-sdxl-4"])) == []
+
+
+@pytest.mark.thorough
+def test_animations_keep_their_bounds_in_a_small_unet():
+    pytest.importorskip("peft", reason="needs swiftpie[lora]")
+    assert failures(animation.rows(["animatelcm"], is_shallow=True)) == []
 
 
 @pytest.mark.thorough

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_MAPPERS_A_BLOCK = 10  # SDXL's first up block has thirty layers; its first ten say enough
 
 EVERYWHERE = frozenset(Block)
+MOTION = ".motion_modules."  # in the path of what attends to other frames, not to other places
 CONTROLLED = Block.UP  # the only layers that SwiftEdit's released code rescales
 
 
@@ -94,9 +95,12 @@ class Installation:
 
 
 def install(unet: Any, plan: Plan) -> Installation:  # noqa: ANN401 - of diffusers, or our own
-    """Give every attention layer of `unet` a processor that reads `condition` and `notes`."""
+    """Give every attention layer of `unet` a processor that reads `condition` and `notes`.
+
+    Motion modules keep theirs.
+    """
     originals = dict(unet.attn_processors)
-    names = [path.removesuffix(".processor") for path in originals]
+    names = [path.removesuffix(".processor") for path in originals if MOTION not in path]
     layers: dict[str, Any] = {name: unet.get_submodule(name) for name in names}
     crossing = [name for name, layer in layers.items() if layer.is_cross_attention]
     mappers = mapper_layers(crossing)
@@ -126,9 +130,8 @@ def install(unet: Any, plan: Plan) -> Installation:  # noqa: ANN401 - of diffuse
                 own_projections=plan.own_projections,
             ).to(unet.dtype)
     made = Installation(unet, plan, originals, semantic=semantic, detail=detail, plain=plain)
-    unet.set_attn_processor(
-        {f"{name}.processor": processor for name, processor in made.processors.items()}
-    )
+    ours = {f"{name}.processor": processor for name, processor in made.processors.items()}
+    unet.set_attn_processor({**originals, **ours})
     return made
 
 

@@ -191,12 +191,13 @@ def device_of(name: str, *, is_large: bool = True) -> str:
 
 def schedule_of(preset: Preset) -> "Schedule":
     """Return the steps that the networks of `preset` were trained to take."""
-    from swiftpie.noise import NoiseScale, PredictionType, Renoise, build_schedule
+    from swiftpie.noise import BetaSchedule, NoiseScale, PredictionType, Renoise, build_schedule
 
     return build_schedule(
         preset.timesteps,
         PredictionType(preset.prediction_type),
         noise_scale=NoiseScale(preset.noise_scale),
+        betas=BetaSchedule(preset.betas),
         renoise=Renoise(preset.renoise),
         eta=preset.eta,
     )

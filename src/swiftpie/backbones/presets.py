@@ -20,6 +20,7 @@ from swiftpie.registry import Registry
 # import PyTorch.
 Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 NoiseScale = Literal["unit", "sigma", "flow"]
+BetaSchedule = Literal["scaled_linear", "linear"]
 Renoise = Literal["ddim", "euler_ancestral", "lcm", "tcd"]
 Spacing = Literal["trailing", "fiftieths", "trigflow"]
 FoundMask = Literal["none", "inline"]
@@ -69,6 +70,7 @@ class Capability(StrEnum):
     PERSONALIZE = "personalize"  # the weights of others: with an image adapter of their family
     LAYOUT = "layout"  # the place of the subject is predicted, or given by a box
     EDIT = "edit"
+    ANIMATE = "animate"
 
 
 class WeightsKind(StrEnum):
@@ -77,6 +79,7 @@ class WeightsKind(StrEnum):
     PIPELINE = "pipeline"  # a folder with every network
     UNET = "unet"  # a whole denoiser, to put into the base
     LORA = "lora"  # low-rank changes, to add to the base's denoiser
+    MOTION = "motion"  # motion modules, to put between the layers of the base's denoiser
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,11 @@ class Preset:
     capabilities: frozenset[Capability] = frozenset({Capability.TEXT, Capability.PERSONALIZE})
     kind: WeightsKind = WeightsKind.PIPELINE
     file: str | None = None  # the weights inside the source; None for the layout of diffusers
+    lora: str | None = None  # a LoRA inside the source, trained together with motion modules
     base: str | None = None  # hub repository of the other networks; None if all are in the source
     networks: tuple[str, ...] = SD_NETWORKS  # folders of a whole pipeline; the first one denoises
     noise_scale: NoiseScale = "unit"
+    betas: BetaSchedule = "scaled_linear"  # how noise rises with time, but for flows
     renoise: Renoise = "ddim"
     eta: float = 0.0  # share of fresh noise, for tcd
     more_sizes_px: tuple[int, ...] = ()  # sides that the weights draw as well

@@ -38,6 +38,11 @@ from swiftpie.models.vision import Feature, Projector
 
 BIG_G = 1280  # width of the vector of CLIP ViT-bigG; ViT-H, the usual one, gives 1024
 ADAPTERS = "h94/IP-Adapter"  # its repository also holds the image encoders of IP-Adapters
+NAMES = {  # of a part, by what the weights of a preset are
+    WeightsKind.UNET: "denoiser",
+    WeightsKind.LORA: "lora",
+    WeightsKind.MOTION: "motion",
+}
 INDEX = "model_index.json"  # by which other programs know a pipeline
 
 
@@ -99,17 +104,18 @@ def plan_networks(
     if preset.kind is WeightsKind.PIPELINE:
         parts = [finder.find("pipeline", "weights", weights, whole)]
     else:
-        is_lora = preset.kind is WeightsKind.LORA
-        own = finder.find(
-            "lora" if is_lora else "denoiser", "weights", weights, FileSelection(("",))
-        )
+        name = NAMES[preset.kind]
+        own = finder.find(name, "weights", weights, FileSelection(("",)))
         lent = whole
-        if not is_lora:
+        if name == "denoiser":
             settings = (denoiser,) if own.is_file else ()
             lent = replace(whole, networks=others, configs=settings)
         base = choices.get("base") or preset.base
         assert base is not None, "presets that are a part say of what"
         parts = [finder.find("pipeline", "base", base, lent), own]
+        if preset.lora is not None:
+            lora = _beside(weights, preset.lora)
+            parts.append(finder.find("lora", "weights", lora, FileSelection()))
     for name in ("autoencoder", "inversion"):
         chosen = choices.get(name)
         if chosen is not None:
@@ -147,6 +153,15 @@ def plan_image_encoder(
     chosen = choices.get("image_encoder") or f"{ADAPTERS}:{folder}"
     finder = PartFinder(choices, formats)
     return finder.find("image_encoder", "image_encoder", chosen, FileSelection(("",)))
+
+
+def _beside(weights: str | Path, file: str) -> str | Path:
+    """Return how a `file` in the folder or repository of `weights` is called."""
+    reference = parse_reference(weights)
+    if reference is not None:
+        return str(replace(reference, path=_below(reference.path or "", file)))
+    folder = Path(weights)
+    return (folder.parent if folder.is_file() else folder) / file
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,12 @@ from swiftpie.backbones.load.networks import (
     built,
     check_autoencoder,
     check_inversion,
+    moving,
     read_autoencoder,
     read_clip_config,
     read_config,
     read_image_encoder,
+    read_motion,
     read_unet,
     widen_autoencoder,
 )
@@ -88,6 +90,8 @@ from swiftpie.types import TextCondition
 logger = logging.getLogger(__name__)
 
 SIZE_CONDITIONING = "text_time"  # what the config of XL's U-Net calls it
+
+MOTION_LORA_SCALE = 0.8  # of the LoRA beside AnimateLCM's motion modules, in diffusers' examples
 
 Text = TextTower | TwoTextTowers
 Tower = tuple[str, str, Callable[[CLIPTextConfig], nn.Module]]  # its folder, its tokenizer's, class
@@ -284,8 +288,9 @@ class StableDiffusion(Family):
         )
 
     def peer(self, preset: Preset, needs: DownloadPlan) -> PeerOpener | None:
-        """Return how diffusers' own pipeline opens, of what is no flow; see `Family`."""
-        return None if preset.prediction_type == "flow" else partial(unet_peer, preset, needs)
+        """Return how diffusers' own pipeline of pictures opens, of no flow; see `Family`."""
+        has_none = preset.prediction_type == "flow" or preset.kind is WeightsKind.MOTION
+        return None if has_none else partial(unet_peer, preset, needs)
 
     def sharing_weights(self, modules: Mapping[str, Any]) -> dict[str, Any]:
         """Return a second U-Net around the same weights, the others as they are; see `Family`."""
@@ -332,7 +337,7 @@ class StableDiffusion(Family):
         return {"text_encoder": text.encoder, "tokenizer": text.tokenizer}
 
     def _read_unet(self, needs: DownloadPlan, reader: NetworkReader) -> UNet2DConditionModel:
-        own, lora = needs.path("denoiser"), needs.path("lora")
+        own, lora, motion = map(needs.path, ("denoiser", "lora", "motion"))
         folder = needs["pipeline"].path / "unet"
         if own is not None and own.is_dir():
             unet = read_unet(own, reader)
@@ -345,8 +350,11 @@ class StableDiffusion(Family):
                 lora,
                 family=self.name,
                 loader=self.lora_loader,
+                scale=1.0 if motion is None else MOTION_LORA_SCALE,
                 allow_pickle=reader.allow_pickle,
             )
+        if motion is not None:
+            return moving(unet, read_motion(motion, reader, unet=folder))
         return unet
 
     def _read_fused(
@@ -497,7 +505,7 @@ def _leaves_weights(choices: Choices, adapter: OpenAdapter | None) -> bool:
 
 def _check_choices(preset: Preset, choices: Choices) -> None:
     # Refuses what is missing, and what would be left unused.
-    if preset.kind is WeightsKind.LORA:
+    if preset.kind is WeightsKind.LORA or preset.lora is not None:
         check_reads_lora()
     for name in PLACES:
         chosen = choices.get(name)

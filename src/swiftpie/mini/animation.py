@@ -37,6 +37,7 @@ from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.draw import Plan, Technique
 from swiftpie.pipelines.request import PersonalizeRequest
+from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.techniques.personalize import (
     Place,
     check_subjects,
@@ -58,6 +59,7 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
         InputError: The states differ in what cannot be drawn in between, or a subject moves from
             no box.
     """
+    _check_changes(request)
     states, shares = request.states, request.shares()
     if not is_empty(components, states[0]):
         check_subjects(components, request)
@@ -86,6 +88,20 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
     return Plan(
         words, lambda drawn: finish([finish_scene(drawn, plan, clock) for plan in plans]), start
     )
+
+
+def _check_changes(request: AnimateRequest) -> None:
+    """Refuse animations without change, and regions that cannot stay while something moves."""
+    if not (request.to or request.to_boxes or request.to_views):
+        raise InputError(
+            "Nothing changes from the first frame to the last. Give the prompt of the last one by "
+            "`to=`, or a last box or view."
+        )
+    if request.to_boxes and MaskSource.BOX in (request.mask, request.detail_mask):
+        raise InputError(
+            "The mask 'box' came with a box that moves, and a region stays where it is. Leave one "
+            "of the two out."
+        )
 
 
 def _check_between(
@@ -157,7 +173,7 @@ def _subjects(
     """Return the drawing of the subjects in all frames, and what places them."""
     alone = [subjects_alone(components, state) for state in states]
     prompts = tuple(str(words.prompt) for words in alone)
-    text = _text_between(read_prompts(components, prompts, rows=len(prompts)), shares)
+    text = read_prompts(components, prompts, rows=len(prompts)).between(shares)
     still = replace(
         alone[0],
         seeds=request.seeds * len(shares),
@@ -180,21 +196,6 @@ def _subjects(
     return replace(still, prompt=text), stand
 
 
-def _text_between(text: TextCondition, shares: Sequence[Share]) -> TextCondition:
-    """Return the words of each frame, between those of the states."""
-    last = len(text.pooled) - 1
-    before = torch.tensor([state for state, _ in shares])
-    after = (before + 1).clamp_max(last)
-    share = text.pooled.new_tensor([share for _, share in shares])[:, None]
-    states, mask, pooled = text
-    read = torch.where(share > 0, torch.maximum(mask[before], mask[after]), mask[before])
-    return TextCondition(
-        torch.lerp(states[before], states[after], share[..., None]),
-        read,
-        torch.lerp(pooled[before], pooled[after], share),
-    )
-
-
 def _boxes(request: AnimateRequest, found: Sequence[Box | None]) -> list[list[Box | None]]:
     """Return the box of each subject in each frame; None where the layout predictor places it."""
     rows: list[list[Box | None]] = []
@@ -209,15 +210,8 @@ def _boxes(request: AnimateRequest, found: Sequence[Box | None]) -> list[list[Bo
                 "A last box came for a subject whose first one is not known: only on the ground of "
                 "a photograph of the library the subject stands by itself. Give its first box."
             )
-        rows.append([*map(partial(_moved, start, request.to_boxes[number]), _ramp(count))])
+        rows.append([*request.path(number, start)])
     return rows
-
-
-def _moved(start: Box, end: Box, share: float) -> Box:
-    left, top, right, bottom = (
-        (1 - share) * a + share * b for a, b in zip(start, end, strict=True)
-    )
-    return left, top, right, bottom
 
 
 def _turned(layout: Layout, request: AnimateRequest, number: int) -> Layout:

@@ -16,7 +16,9 @@ MINI = Preset(
     timesteps=(999,),
     more_steps=(2, 4),
     prediction_type="sample",
-    capabilities=frozenset({Capability.PERSONALIZE, Capability.LAYOUT, Capability.EDIT}),
+    capabilities=frozenset(
+        {Capability.PERSONALIZE, Capability.LAYOUT, Capability.EDIT, Capability.ANIMATE}
+    ),
     defaults={"identity_scale": 1.0, "detail_scale": 1.0, "edit_text_scale": 1.0},
 )
 

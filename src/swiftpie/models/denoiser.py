@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Network = TypeVar("Network", bound=nn.Module)
 
+MOVES = "motion_max_seq_length"  # a setting of U-Nets with motion modules alone
 REFERENCE_SEED = 0  # every reference is noised alike, so that an identity is reproducible
 
 
@@ -331,10 +332,14 @@ class UNetDenoiser(nn.Module):
         condition: SubjectCondition,
         notes: Notes,
     ) -> Prediction:
-        """Return the raw output (B, C, h, w) at one timestep or (B,); there is no mask."""
+        """Return the raw output at one timestep or (B,); there is no mask.
+
+        With motion modules, `latents` may be A animations (A, C, F, h, w), whose A * F frames are
+        the rows of text and condition; what comes back has their shape.
+        """
         attention = condition.attention
         sample = _run(self.unet, latents, timestep, text=text, condition=attention, notes=notes)
-        return Prediction(sample=sample, subject_mask=latents.new_zeros(len(latents), 1, 1, 1))
+        return Prediction(sample=sample, subject_mask=latents.new_zeros(len(text.pooled), 1, 1, 1))
 
     def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
         """Return slightly noised latents of references; see `Denoiser`."""
@@ -377,6 +382,7 @@ def _run(
 ) -> Tensor:
     latents = latents.to(unet.dtype)
     dtype = latents.dtype
+    is_still = MOVES in unet.config and latents.ndim == 4  # each row an animation of one frame
     condition = condition._replace(  # what meets weights; masks and scales stay exact
         identity_tokens=condition.identity_tokens.to(dtype),
         keys={name: key.to(dtype) for name, key in condition.keys.items()},
@@ -384,13 +390,13 @@ def _run(
         style=_in_type(condition.style, dtype),
     )
     sample: Tensor = unet(
-        latents,
+        latents.unsqueeze(2) if is_still else latents,
         timestep,
         text.hidden_states.to(dtype),
         added_cond_kwargs=added_conditions(unet, latents, text),
         cross_attention_kwargs={"condition": condition, "notes": notes},
     ).sample
-    return sample
+    return sample.squeeze(2) if is_still else sample
 
 
 def _in_type(read: dict[str, StyleTokens], dtype: torch.dtype) -> dict[str, StyleTokens]:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from swiftpie.backbones.components import MAX_SIDE_PX, SAME_AREA, Components
 from swiftpie.guidance import Branch, Plain, branches_of
+from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.draw import technique_for
 from swiftpie.pipelines.request import (
     EditRequest,
@@ -107,15 +108,18 @@ def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterat
     is_silent = not has_detail or scales.detail_scale == 0
     if is_silent and any(limit is not None for limit in limits):
         yield "`detail_mask=` has no effect, because the detail branch is off."
-    if request.mask is MaskSource.NONE and all(subject.mask is None for subject in subjects):
+    has_box = any(subject.box is not None for subject in subjects)
+    is_region = isinstance(request, AnimateRequest) and not places  # the box, which moves
+    has_region = (is_region and has_box) or any(subject.mask is not None for subject in subjects)
+    if request.mask is MaskSource.NONE and not has_region:
         for name in sorted(given.keys() & {"background_scale", "text_background_scale"}):
             if given[name] != getattr(UNTOUCHED, name):
                 yield (
                     f"`{name}={given[name]}` has no effect, because the region is the whole "
                     "picture. Set the region with `mask=`."
                 )
-    has_box = any(subject.box is not None for subject in subjects)
-    if has_box and not (places or takes_pictures) and request.mask is not MaskSource.BOX:
+    acts = places or takes_pictures or is_region or request.mask is MaskSource.BOX
+    if has_box and not acts:
         yield (
             f"`box=` has no effect: preset {preset.name!r} does not place subjects. With "
             '`mask="box"` subjects act inside of the box.'

@@ -10,7 +10,6 @@ from typing import Annotated
 from swiftpie.config import Option, Surface
 from swiftpie.errors import InputError
 from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, View, check_view
-from swiftpie.pipelines.settings import MaskSource
 from swiftpie.validation import MAX_IMAGES, Box, check_box, check_prompts
 
 USUAL_FRAMES = 16
@@ -49,8 +48,8 @@ class Film:
 class AnimateRequest(PersonalizeRequest):
     """Subjects in motion: the frames from the state of the request to later ones, of one seed.
 
-    The later prompts differ in time, weather and season alone. Boxes and views move in a straight
-    line from those of the subjects.
+    Boxes and views move in a straight line from those of the subjects. What the states may differ
+    in is up to the technique.
     """
 
     to: Annotated[
@@ -107,29 +106,15 @@ class AnimateRequest(PersonalizeRequest):
                 "Noise, or another output than pictures, came for an animation, which is drawn by "
                 "its seed as pictures. Leave it out."
             )
-        self._check_stays()
-        self._check_ends()
-
-    def _check_stays(self) -> None:
-        """Refuse places and regions that cannot stay while something moves."""
         if self.scene == WORDS_ALONE:
             raise InputError(
                 f"scene={WORDS_ALONE!r} draws the place anew in each frame, so it would flicker. "
                 "Leave it out, or give a photograph or the name of a scene."
             )
-        if self.to_boxes and MaskSource.BOX in (self.mask, self.detail_mask):
-            raise InputError(
-                "The mask 'box' came with a box that moves, and a region stays where it is. Leave "
-                "one of the two out."
-            )
+        self._check_ends()
 
     def _check_ends(self) -> None:
-        """Refuse ends that are out of range, none at all, or more than there are subjects."""
-        if not (self.to or self.to_boxes or self.to_views):
-            raise InputError(
-                "Nothing changes from the first frame to the last. Give the prompt of the last "
-                "one by `to=`, or a last box or view."
-            )
+        """Refuse ends that are out of range, or more than there are subjects."""
         for name, ends in (("to_box", self.to_boxes), ("to_view", self.to_views)):
             if len(ends) > len(self.subjects) and not self.takes_named:
                 raise InputError(
@@ -147,6 +132,16 @@ class AnimateRequest(PersonalizeRequest):
         own = {each.name: getattr(self, each.name) for each in fields(PersonalizeRequest)}
         first = PersonalizeRequest(**own)
         return (first, *(replace(first, prompt=prompt) for prompt in self.to))
+
+    def path(self, number: int, start: Box) -> list[Box]:
+        """Return the box of a subject in each frame, on a straight line to its last one."""
+        last = self.num_frames - 1
+        end = self.to_boxes[number] if number < len(self.to_boxes) else start
+        ways = [
+            [(1 - index / last) * a + index / last * b for a, b in zip(start, end, strict=True)]
+            for index in range(self.num_frames)
+        ]
+        return [(left, top, right, bottom) for left, top, right, bottom in ways]
 
     def shares(self) -> list[tuple[int, float]]:
         """Return of each frame the state before it, and the share of the way to the next one."""

@@ -59,8 +59,7 @@ class Prepared(NamedTuple):
     def rows(self, first: int, end: int) -> Self:
         """Return the same for those rows alone."""
         fields = ("latents", "text", "null_text", "condition", "layouts", "lights", "outside")
-        parts = {name: getattr(self, name) for name in fields}
-        cut = _map_tensors(lambda tensor: tensor[first:end], parts)
+        cut = cut_rows({name: getattr(self, name) for name in fields}, slice(first, end))
         return self._replace(fresh=self.fresh[:, first:end], **cut)
 
 
@@ -273,6 +272,12 @@ def join_rows(parts: Sequence[Rows]) -> Rows:
         return parts[0]
     joined: Rows = _map_tensors(lambda *tensors: torch.cat(tensors), *parts)
     return joined
+
+
+def cut_rows(value: Rows, rows: slice) -> Rows:
+    """Return a dict or named tuple of tensors, and of more of these, for those rows alone."""
+    cut: Rows = _map_tensors(lambda tensor: tensor[rows], value)
+    return cut
 
 
 def _map_tensors(function: Callable[..., Tensor], *values: Any) -> Any:  # noqa: ANN401 - any structure

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import diffusers
 import numpy as np
@@ -16,9 +17,10 @@ from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.techniques.panorama import (
     WindowedDenoiser,
-    _spans,
+    cell_windows,
     claims,
     prepare_panorama,
+    spans,
 )
 from tests.backbones.tiny_models import make_pipeline
 from tests.golden.networks import random_networks
@@ -63,18 +65,18 @@ def test_it_claims_what_is_wide_or_tall_and_large(session, size, is_claimed):
 
 @pytest.mark.parametrize(("length", "side"), [(16, 16), (17, 16), (64, 16), (63, 16), (100, 16)])
 def test_windows_cover_all_cells_and_overlap_by_half(length, side):
-    spans = _spans(length, side, 0.5)
-    assert (spans[0].start, spans[-1].stop) == (0, length)
-    assert all(span.stop - span.start == side for span in spans)
-    steps = np.diff([span.start for span in spans])
+    found = spans(length, side)
+    assert (found[0].start, found[-1].stop) == (0, length)
+    assert all(span.stop - span.start == side for span in found)
+    steps = np.diff([span.start for span in found])
     assert (steps <= side / 2).all()
-    assert len(spans) == 1 or steps.max() - steps.min() <= 1
+    assert len(found) == 1 or steps.max() - steps.min() <= 1
 
 
 def test_one_window_is_the_denoiser_itself(session):
     request = asked(session, size_px=(128, 256))
     denoiser = session.components.denoiser
-    windowed = WindowedDenoiser(denoiser, torch.ones(1, 1, 16, 32))
+    windowed = WindowedDenoiser(denoiser, partial(cell_windows, weights=torch.ones(1, 1, 16, 32)))
     assert torch.equal(latents(session, request, windowed), latents(session, request, denoiser))
 
 
@@ -91,7 +93,7 @@ def test_windows_leave_no_seam(session):
     """Between neighbouring cells, steps at borders of windows are as large as others."""
     request = asked(session, subjects=(), mask=MaskSource.NONE, seeds=(3, 4, 5, 6))
     steps = latents(session, request).diff(dim=3).abs().mean((0, 1, 2))
-    borders = {edge for span in _spans(64, 16, 0.5) for edge in (span.start - 1, span.stop - 1)}
+    borders = {edge for span in spans(64, 16) for edge in (span.start - 1, span.stop - 1)}
     at = torch.tensor([cell in borders for cell in range(63)])
     assert steps[at].mean() < 1.1 * steps[~at].mean()
 
@@ -115,9 +117,8 @@ def test_uniform_windows_are_those_of_diffusers(tmp_path):
     folder = make_pipeline(tmp_path / "pipeline", "sd15", is_shallow=True)
     ours = Session(load_components(preset_of("sd15", image_size_px=512), weights=folder))
     request = PersonalizeRequest(subjects=(), prompt=PROMPT, seeds=(SEED,), size_px=(512, 1024))
-    windowed = WindowedDenoiser(
-        ours.components.denoiser, torch.ones(1, 1, 64, 64), overlap=1 - 8 / 64
-    )
+    windows = partial(cell_windows, weights=torch.ones(1, 1, 64, 64), overlap=1 - 8 / 64)
+    windowed = WindowedDenoiser(ours.components.denoiser, windows)
     own = latents(ours, request, windowed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -101,6 +101,29 @@ def _hyper(
     )
 
 
+_moving = partial(
+    _for_15,
+    kind=WeightsKind.MOTION,
+    betas="linear",
+    capabilities=frozenset({Capability.TEXT, Capability.PERSONALIZE, Capability.ANIMATE}),
+)
+
+
+def _animates(num_steps: int) -> Preset:
+    """Return a preset of AnimateDiff-Lightning, which has a file for each number of steps."""
+    summary = f"Animations in {num_steps} steps, distilled progressively with a discriminator."
+    return _moving(
+        name=f"animatediff-lightning-{num_steps}",
+        summary=summary if num_steps > 1 else "Animations in one step; an experiment.",
+        source="hub:ByteDance/AnimateDiff-Lightning",
+        file=f"animatediff_lightning_{num_steps}step_diffusers.safetensors",
+        licence="creativeml-openrail-m",
+        is_commercial=True,  # it allows it, with limits on what for
+        timesteps=trailing(num_steps),
+        noise_scale="sigma",
+    )
+
+
 _dmd2 = partial(_for_xl, source="hub:tianweiy/DMD2", licence="CC-BY-NC-4.0", is_commercial=False)
 
 PRESETS = by_name(
@@ -210,6 +233,19 @@ PRESETS = by_name(
         )
         for preset, repository in ((_for_15, "lcm-lora-sdv1-5"), (_for_xl, "lcm-lora-sdxl"))
     ),
+    _moving(
+        name="animatelcm",
+        summary="Animations in 4 steps, or 1 to 8, by consistency of pictures and of motion.",
+        source="hub:wangfuyun/AnimateLCM",
+        lora="AnimateLCM_sd15_t2v_lora.safetensors",
+        licence="as its card states",
+        is_commercial=None,
+        timesteps=fiftieths(4),
+        more_steps=(1, 2, 3, 5, 6, 7, 8),
+        spacing="fiftieths",
+        renoise="lcm",
+    ),
+    *map(_animates, (1, 2, 4, 8)),
 )
 
 

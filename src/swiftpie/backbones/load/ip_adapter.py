@@ -12,7 +12,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from swiftpie.attention.condition import Block
-from swiftpie.attention.install import Installation
+from swiftpie.attention.install import MOTION, Installation
 from swiftpie.backbones.load.safe import flatten, read_tensors
 from swiftpie.errors import WeightsError, check_installed, short_reason
 from swiftpie.models.projection import FaceVersion, image_proj_of, projector_for
@@ -230,8 +230,8 @@ def cross_attention(installation: Installation) -> dict[int, str]:
 
 def _attention_paths(processors: list[str]) -> list[str]:
     # Numbers count in the order of `attn_processors`, down, up, middle, but without those of an
-    # image projector that diffusers may have put into the U-Net.
-    paths = [name.removesuffix(".processor") for name in processors]
+    # image projector that diffusers may have put into the U-Net, and of motion modules.
+    paths = [name.removesuffix(".processor") for name in processors if MOTION not in name]
     return [path for path in paths if path.startswith(tuple(Block))]
 
 

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, ConfigMixin, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    ConfigMixin,
+    MotionAdapter,
+    UNet2DConditionModel,
+    UNetMotionModel,
+)
 from torch import nn
 from transformers import CLIPVisionModelWithProjection, PretrainedConfig, PreTrainedModel
 
@@ -52,6 +59,45 @@ def read_unet(
     build = partial(built, UNet2DConditionModel)
     unet: UNet2DConditionModel = reader.read(name, folder, build, weights=weights)
     return unet
+
+
+def read_motion(place: Path, reader: NetworkReader, *, unet: Path) -> MotionAdapter:
+    """Return the motion modules in a folder, or in a file for the U-Net with settings in `unet`."""
+    if place.is_dir():
+        modules = reader.read("motion", place, partial(built, MotionAdapter))
+    else:
+        modules = reader.read("motion", unet, _fitting_motion, weights=place)
+    assert isinstance(modules, MotionAdapter), "as it was built"
+    return modules
+
+
+def _fitting_motion(folder: Path) -> MotionAdapter:
+    settings = read_config(folder, "unet", UNet2DConditionModel)
+    return MotionAdapter(
+        block_out_channels=settings["block_out_channels"],
+        motion_layers_per_block=settings["layers_per_block"],
+        motion_norm_num_groups=settings["norm_num_groups"],
+    )
+
+
+def moving(unet: UNet2DConditionModel, modules: MotionAdapter) -> UNetMotionModel:
+    """Return a U-Net of the same weights with motion modules between its layers.
+
+    Raises:
+        WeightsError: They were made for another U-Net.
+    """
+    try:
+        with torch.device("meta"):
+            network = UNetMotionModel.from_unet2d(unet, modules, load_weights=False)
+        weights = {**unet.state_dict(), **modules.state_dict()}
+        network.load_state_dict(weights, strict=True, assign=True)
+    except (RuntimeError, ValueError) as error:
+        raise WeightsError(
+            f"The motion modules do not fit this U-Net ({short_reason(error)}). Choose those of "
+            "its family as `weights=`, or another `base=`."
+        ) from error
+    network.eval().requires_grad_(requires_grad=False)
+    return network
 
 
 def read_image_encoder(folder: Path, reader: NetworkReader) -> CLIPVisionModelWithProjection:

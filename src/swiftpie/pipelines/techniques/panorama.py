@@ -6,9 +6,12 @@ window apart, so that a step takes few calls and shows no seam.
 """
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from types import EllipsisType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,7 +34,7 @@ from swiftpie.pipelines.techniques.personalize import claims as claims_picture
 ASPECT = 2  # from here on a picture is wide or tall
 OVERLAP = 0.5  # of a window, with the next one
 
-Window = tuple[EllipsisType, slice, slice]  # as an index of (B, C, h, w)
+Place = tuple[EllipsisType, slice, slice]  # as an index of (B, C, h, w)
 
 
 def claims(components: Components, request: PersonalizeRequest) -> bool:
@@ -54,37 +57,52 @@ def prepare_panorama(components: Components, request: PersonalizeRequest, clock:
     _check_regions(components, request)
     start = prepare_subjects(components, request, clock)
     window = _window(components.preset, start.latents)
-    denoiser = WindowedDenoiser(start.components.denoiser, fade(*window))
+    windows = partial(cell_windows, weights=fade(*window))
+    denoiser = WindowedDenoiser(start.components.denoiser, windows)
     start = start._replace(components=replace(start.components.sized(window), denoiser=denoiser))
     return Plan(request, lambda drawn: drawn, start)
 
 
-class WindowedDenoiser(WrappedDenoiser):
-    """A denoiser that sees latents of any size through windows; it notes nothing."""
+class Window(NamedTuple):
+    """A part of a call that is predicted by itself."""
 
-    def __init__(self, inner: Denoiser, weights: Tensor, *, overlap: float = OVERLAP) -> None:
-        """See through windows of `weights` (1, 1, rows, columns), how much each cell counts."""
+    place: Any  # of what it sees, an index of (B, C, h, w)
+    weights: Tensor  # how much its prediction counts there
+    seen: DenoiserCall
+
+
+class WindowedDenoiser(WrappedDenoiser):
+    """A denoiser that sees latents of any size through windows."""
+
+    def __init__(
+        self, inner: Denoiser, windows: Callable[[DenoiserCall], Iterator[Window]]
+    ) -> None:
+        """See what `windows` yields of a call; all windows together cover it."""
         super().__init__(inner)
-        self._weights, self._overlap = weights, overlap
+        self._windows = windows
 
     def _predict(self, call: DenoiserCall) -> tuple[Tensor, ...]:
-        latents = call.latents
-        sample, mask = torch.zeros_like(latents), torch.zeros_like(latents[:, :1])
-        total = torch.zeros_like(latents[:1, :1])
-        weights = self._weights.to(latents)
-        for place in self._places(latents):
-            seen = call._replace(latents=latents[place], condition=_cut(call.condition, place))
-            part, subjects, *_ = super()._predict(seen)
-            sample[place] += weights * part
-            mask[place] += weights * subjects
+        latents, region = call.latents, call.condition.attention.region
+        wholes = [torch.zeros_like(each) for each in (latents, latents[:, :1], region)]
+        total = torch.zeros_like(latents[:, :1])
+        for place, weights, seen in self._windows(call):
+            parts = super()._predict(seen)  # sample, mask, and the inline mask if there is one
+            for whole, part in zip(wholes, parts, strict=False):
+                whole[place] += weights * part
             total[place] += weights
-        return sample / total, mask / total
+        return tuple(whole / total for whole in wholes[: len(parts)])
 
-    def _places(self, latents: Tensor) -> list[Window]:
-        """Return the windows of latents (B, C, h, w)."""
-        sides = zip(latents.shape[2:], self._weights.shape[2:], strict=True)
-        downs, acrosses = (_spans(length, side, self._overlap) for length, side in sides)
-        return [(..., down, across) for down, across in product(downs, acrosses)]
+
+def cell_windows(
+    call: DenoiserCall, weights: Tensor, *, overlap: float = OVERLAP
+) -> Iterator[Window]:
+    """Yield windows of `weights` (1, 1, rows, columns) over all cells of a call."""
+    latents = call.latents
+    sides = zip(latents.shape[2:], weights.shape[2:], strict=True)
+    for down, across in product(*(spans(length, side, overlap) for length, side in sides)):
+        place = (..., down, across)
+        seen = call._replace(latents=latents[place], condition=_cut(call.condition, place))
+        yield Window(place, weights.to(latents), seen)
 
 
 def _window(preset: Preset, latents: Tensor) -> tuple[int, int]:
@@ -93,14 +111,14 @@ def _window(preset: Preset, latents: Tensor) -> tuple[int, int]:
     return min(trained, latents.shape[2]), min(trained, latents.shape[3])
 
 
-def _spans(length: int, side: int, overlap: float) -> list[slice]:
+def spans(length: int, side: int, overlap: float = OVERLAP) -> list[slice]:
     """Return windows of a `side` that cover a `length`, the same way apart."""
     count = 1 + math.ceil((length - side) / ((1 - overlap) * side))
     starts = (round(index * (length - side) / max(1, count - 1)) for index in range(count))
     return [slice(start, start + side) for start in starts]
 
 
-def _cut(condition: SubjectCondition, place: Window) -> SubjectCondition:
+def _cut(condition: SubjectCondition, place: Place) -> SubjectCondition:
     """Return what a window reads of the subjects."""
     attention = condition.attention
     return condition._replace(
