@@ -72,7 +72,7 @@ def moving_networks(*, device="cpu"):
     with tempfile.TemporaryDirectory() as root, torch.random.fork_rng():
         place = Path(root)
         motion = make_motion(place / "motion", is_shallow=True) / UNET_FILE
-        preset = replace(PRESETS.get("animatediff-lightning-2"), image_size_px=SIDE_PX)
+        preset = replace(PRESETS.get("motion-lightning-2"), image_size_px=SIDE_PX)
         return Session(
             load_components(
                 preset,

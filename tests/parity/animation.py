@@ -20,7 +20,7 @@ from tests.backbones.tiny_models import make_motion, make_pipeline, make_public_
 from tests.parity.pipelines import PROMPT, SCALES, Recorder, subject, their_features
 from tests.parity.sdxs import levels
 
-PRESETS_OF = ("animatelcm", "animatediff-lightning-1", "animatediff-lightning-4")
+PRESETS_OF = ("animatelcm", "motion-lightning-1", "motion-lightning-4")
 TO = "a blue cone at sea"
 SEED, SIDE_PX, FRAMES = 3, 64, 5
 GUIDANCE = 1.5

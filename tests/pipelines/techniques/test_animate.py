@@ -210,7 +210,7 @@ def test_networks_without_motion_modules_refuse_animations(family):
         draw(session.components, asked(session))
 
 
-def opened(weights, preset="animatediff-lightning-2"):
+def opened(weights, preset="motion-lightning-2"):
     base = pipeline_folder("sd15") / "pipeline"
     return load_components(
         replace(PRESETS.get(preset), image_size_px=64), weights=weights, base=base

@@ -113,7 +113,7 @@ def _animates(num_steps: int) -> Preset:
     """Return a preset of AnimateDiff-Lightning, which has a file for each number of steps."""
     summary = f"Animations in {num_steps} steps, distilled progressively with a discriminator."
     return _moving(
-        name=f"animatediff-lightning-{num_steps}",
+        name=f"motion-lightning-{num_steps}",
         summary=summary if num_steps > 1 else "Animations in one step; an experiment.",
         source="hub:ByteDance/AnimateDiff-Lightning",
         file=f"animatediff_lightning_{num_steps}step_diffusers.safetensors",
