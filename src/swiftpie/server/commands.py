@@ -10,6 +10,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import near_size
 from swiftpie.backbones.presets import Capability
+from swiftpie.config import Surface, options_of
 from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError, WeightsError
 from swiftpie.faces.choose import choose_face, find_faces
@@ -33,7 +34,7 @@ from swiftpie.pipelines.request import (
     with_sources,
 )
 from swiftpie.pipelines.settings import EditSettings, Scales
-from swiftpie.server.schemas import Drawing, RequestError
+from swiftpie.server.schemas import Drawing, OwnFields, RequestError
 from swiftpie.types import Cutout, Identity
 from swiftpie.validation import seeds_from
 
@@ -135,63 +136,70 @@ def requests_of(
     Raises:
         RequestError: Mask, box and `where` do not go together, or not with the task.
     """
-    own, task = body.swiftpie, body.swiftpie.task
-    seeds = seeds_from(body.seed, body.n)
-    shared: dict[str, Any] = {
-        "prompt": body.prompt,
-        "negative_prompt": body.negative_prompt,
-        "identity_guidance": own.identity_guidance,
-        "takes_named": True,
-    }
-    scales = Scales(**own.scales.model_dump(exclude_none=True))
+    own = body.swiftpie
     _check_animated(body, images)
-    if own.keep_pose and task != "replace":
+    if own.keep_pose and own.task != "replace":
         raise RequestError(
-            f"'keep_pose' came with the task {task!r}. Send the task 'replace', or leave it out.",
+            f"'keep_pose' came with the task {own.task!r}. Send the task 'replace', or leave it "
+            "out.",
             param="swiftpie.keep_pose",
         )
-    if not is_edit(body, images):
+    kind: type[Request]
+    if is_edit(body, images):
+        if style is not None:
+            raise RequestError(
+                "'style_reference' came with a picture that is changed. Styles are for new "
+                "pictures. Leave it out.",
+                param="swiftpie",
+            )
+        kind = EditRequest if own.task == "edit" else RepaintRequest
+        given = _change_of(body, subjects, images, mask, where)
+    else:
         _check_where(where, others=(), task="personalize")
+        moves = {} if own.animate is None else own.animate.ends
+        kind = AnimateRequest if moves else PersonalizeRequest
         scene = own.scene  # by its name: a file of the server is never read
-        ends = {} if own.animate is None else own.animate.ends
-        drawing = (AnimateRequest if ends else PersonalizeRequest)(
-            **shared,
-            **ends,
-            subjects=(*_pictured(images, own.box), *subjects),
-            seeds=seeds[:1],
-            scales=scales,
-            mask=own.mask,
-            scene=place or (scene if scene in {"", WORDS_ALONE} else scenes().find(scene)),
-            style_reference=style,
-            style_by=own.style_by,
-            style_scale=own.style_scale,
-            flip=own.flip,
-            tilt=own.tilt,
-            size_px=body.size_px,
-        )
-        return tuple(with_seed(drawing, seed) for seed in seeds)
-    if style is not None:
-        raise RequestError(
-            "'style_reference' came with a picture that is changed. Styles are for new pictures. "
-            "Leave it out.",
-            param="swiftpie",
-        )
-    image, *references = images
+        given = {
+            **moves,
+            "subjects": (*_pictured(images, own.box), *subjects),
+            "scene": place or (scene if scene in {"", WORDS_ALONE} else scenes().find(scene)),
+            "scales": _scales_of(body),
+            "style_reference": style,
+            "size_px": body.size_px,
+        }
+    known = options_of(kind, Surface.HTTP)
+    own_fields = {name: getattr(own, name) for name in known if name in OwnFields.model_fields}
+    fields = {"prompt": body.prompt, "negative_prompt": body.negative_prompt, "takes_named": True}
+    seeds = seeds_from(body.seed, body.n)
+    if issubclass(kind, PersonalizeRequest):
+        fields["seeds"] = seeds[:1]
+    else:
+        fields["seed"] = seeds[0]
+    made = kind(**own_fields | fields | given)
+    return tuple(with_seed(made, seed) for seed in seeds)
+
+
+def _scales_of(body: Drawing) -> Scales:
+    return Scales(**body.swiftpie.scales.model_dump(exclude_none=True))
+
+
+def _change_of(
+    body: Drawing,
+    subjects: Sequence[Subject],
+    images: Sequence[Image.Image],
+    mask: Image.Image | None,
+    where: Source | None,
+) -> dict[str, Any]:
+    """Return the fields of a change of a picture that are no plain options."""
+    own, task, (image, *references) = body.swiftpie, body.swiftpie.task, images
     region = _region(body, image, mask)
     _check_where(where, others=(mask, own.box, own.points or None), task=task)
     shown = (*_pictured(references, own.box if task == "insert" else None), *subjects)
-    shared |= {"image": image, "seed": seeds[0], "where": where}
-    shared["source"] = shown[0].source if shown else None
+    source = shown[0].source if shown else None
+    given: dict[str, Any] = {"image": image, "where": where, "source": source}
     if task == "edit":
-        settings = EditSettings(**own.edit.model_dump(exclude_none=True), scales=scales)
-        edit = EditRequest(
-            **shared,
-            mask=region,
-            source_prompt=own.source_prompt,
-            keyword=own.keyword,
-            settings=settings,
-        )
-        return tuple(with_seed(edit, seed) for seed in seeds)
+        settings = EditSettings(**own.edit.model_dump(exclude_none=True), scales=_scales_of(body))
+        return given | {"mask": region, "settings": settings}
     wanted = 0 if task == "remove" else 1
     if len(shown) > wanted:
         raise RequestError(
@@ -199,16 +207,14 @@ def requests_of(
             "pictures of one subject after the photograph, or name one in swiftpie.subjects.",
             param="swiftpie.subjects",
         )
-    shared |= {"scales": scales, "takes_named": bool(wanted)}
-    shared |= {} if wanted else {"prompt": ""}
-    shared |= {"box": shown[0].box, "view": shown[0].view} if shown else {}
+    given |= {"scales": _scales_of(body), "takes_named": bool(wanted)}
+    given |= {} if wanted else {"prompt": ""}
     if task == "insert":
         _check_inserted(region)
-        change = RepaintRequest(**{"box": own.box, **shared})
+        given["box"] = own.box
     else:
-        shared |= {"keep_pose": own.keep_pose}
-        change = RepaintRequest(**shared, mask=_removed(body, region, image, where))
-    return tuple(with_seed(change, seed) for seed in seeds)
+        given["mask"] = _removed(body, region, image, where)
+    return given | ({"box": shown[0].box, "view": shown[0].view} if shown else {})
 
 
 def _pictured(images: Sequence[Image.Image], box: Box | None) -> tuple[Subject, ...]:

@@ -274,7 +274,7 @@ class AnimateIn(WithOptions):
 
 @with_options(PersonalizeRequest, without=OPENAI_FIELDS)
 @with_options(EditRequest, without=OPENAI_FIELDS)
-@with_options(RepaintRequest, names=("keep_pose",))
+@with_options(RepaintRequest, without=OPENAI_FIELDS)
 @with_options(Subject, names=("box",))
 class OwnFields(WithOptions):
     """Options that OpenAI's fields lack."""

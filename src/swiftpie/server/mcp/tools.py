@@ -12,9 +12,17 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, create_model, model_validator
 
+from swiftpie.config import Surface, options_of
 from swiftpie.errors import ConfigError, ImageError, printable, system_reason
 from swiftpie.imageio.atomic import make_folder, write_file
-from swiftpie.pipelines.request import IS_THERE, MAX_SUBJECTS, Subject
+from swiftpie.pipelines.request import (
+    IS_THERE,
+    MAX_SUBJECTS,
+    EditRequest,
+    PersonalizeRequest,
+    RepaintRequest,
+    Subject,
+)
 from swiftpie.server.schemas import (
     MAX_IMAGE_BYTES,
     MAX_IMAGE_LETTERS,
@@ -32,6 +40,7 @@ from swiftpie.server.schemas import (
 MAX_PATH = 4_096  # letters
 MOST_MB = MAX_IMAGE_BYTES / 1e6
 FIND = "find"  # the task that draws nothing
+KEPT = ("where", "style_reference", "style_by", "style_scale")  # options of things kept by HTTP
 
 
 class Picture(Strict):
@@ -135,6 +144,12 @@ def _arguments(name: str, *, shared: Sequence[str], own: Sequence[str], **more: 
     return create_model(name, __base__=Strict, __module__=__name__, **fields)
 
 
+def _own(request: type, without: str = "") -> list[str]:
+    """Return the options of a request that `Drawing` lacks; tools have no kept pictures."""
+    known = options_of(request, Surface.HTTP, without=(*KEPT, without))
+    return [name for name in known if name in OwnFields.model_fields]
+
+
 SHARED = ("prompt", "n", "seed", "negative_prompt", "output_format", "output_compression")
 REMOVING = ("seed", "output_format", "output_compression")
 ONE_SUBJECT = Field(description="The subject, by pictures or by its name in the library.")
@@ -153,7 +168,7 @@ TOOLS = (
         _arguments(
             "Draw",
             shared=(*SHARED, "size"),
-            own=("scene", "mask", "identity_guidance", "scales"),
+            own=(*_own(PersonalizeRequest), "scales"),
             subjects=SUBJECTS,
         ),
         task="personalize",
@@ -165,7 +180,7 @@ TOOLS = (
         _arguments(
             "Animate",
             shared=("prompt", "seed", "negative_prompt", "output_compression", "size"),
-            own=("scene", "identity_guidance", "scales", "flip", "tilt"),
+            own=(*_own(PersonalizeRequest), "scales"),
             animate=(Annotated[AnimateIn, Field(description="What changes, and how fast.")], ...),
             subjects=SUBJECTS,
         ),
@@ -179,7 +194,7 @@ TOOLS = (
         _arguments(
             "EditPicture",
             shared=SHARED,
-            own=("source_prompt", "keyword", "box", "identity_guidance", "scales", "edit"),
+            own=(*_own(EditRequest), "box", "scales", "edit"),
             picture=(Annotated[Picture, CHANGED], ...),
             mask=(Annotated[Picture | None, MASK], None),
             subject=(Annotated[ShownSubject | None, ONE_SUBJECT], None),
@@ -193,7 +208,7 @@ TOOLS = (
         _arguments(
             "Insert",
             shared=SHARED,
-            own=("identity_guidance", "scales"),
+            own=(*_own(RepaintRequest, without="keep_pose"), "scales"),
             picture=(Annotated[Picture, CHANGED], ...),
             subject=(Annotated[ShownSubject, ONE_SUBJECT], ...),
         ),
@@ -219,7 +234,7 @@ TOOLS = (
         _arguments(
             "Replace",
             shared=SHARED,
-            own=("box", "points", "keep_pose", "identity_guidance", "scales"),
+            own=(*_own(RepaintRequest), "box", "points", "scales"),
             picture=(Annotated[Picture, CHANGED], ...),
             subject=(Annotated[ShownSubject, ONE_SUBJECT], ...),
             mask=(Annotated[Picture | None, MASK], None),
