@@ -14,8 +14,8 @@ from swiftpie.backbones import licences
 from swiftpie.backbones.choices import is_here
 from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions, processor_name
 from swiftpie.backbones.presets import PRESETS, RECIPES, Preset, Recipe, Use
-from swiftpie.cli.console import examples, print_json, print_text, write_table
-from swiftpie.cli.options import STREAM, AsJson, CommercialOnly
+from swiftpie.cli.console import examples, print_json, print_text, show, write_table
+from swiftpie.cli.options import STREAM, AsJson, CommercialOnly, argument
 from swiftpie.errors import ConfigError, InputError, did_you_mean
 from swiftpie.faces import FACE_ENCODERS
 
@@ -59,9 +59,7 @@ app = typer.Typer()
 )
 def presets(
     *,
-    name: Annotated[
-        str, typer.Argument(help="One preset; by default all.", show_default=False)
-    ] = "",
+    name: Annotated[str, argument("One preset; by default all.")] = "",
     commercial_only: CommercialOnly = False,
     as_json: AsJson = False,
 ) -> None:
@@ -71,15 +69,12 @@ def presets(
         facts = _facts(PRESETS.get(name))
         if as_json:
             print_json(facts)
-            return
-        _write_facts(facts)
+        else:
+            _write_facts(facts)
         return
     found = [
         preset for preset in PRESETS.all().values() if preset.is_commercial or not commercial_only
     ]
-    if as_json:
-        print_json([_facts(preset) for preset in found])
-        return
     rows = [
         (
             *(entry.name, entry.family, str(entry.image_size_px), str(len(entry.timesteps))),
@@ -87,7 +82,8 @@ def presets(
         )
         for entry in found
     ]
-    write_table(rows, headings=("preset", "family", "px", "steps", "can", "commercial use"))
+    headings = ("preset", "family", "px", "steps", "can", "commercial use")
+    show([_facts(preset) for preset in found], rows, headings=headings, as_json=as_json)
 
 
 @app.command(
@@ -97,9 +93,7 @@ def presets(
 )
 def recipes(
     *,
-    name: Annotated[
-        str, typer.Argument(help="One recipe; by default all.", show_default=False)
-    ] = "",
+    name: Annotated[str, argument("One recipe; by default all.")] = "",
     commercial_only: CommercialOnly = False,
     as_json: AsJson = False,
 ) -> None:
@@ -114,9 +108,6 @@ def recipes(
         return
     facts_of = [_recipe_facts(recipe) for recipe in RECIPES.all().values()]
     found = [facts for facts in facts_of if facts["is_commercial"] or not commercial_only]
-    if as_json:
-        print_json(found)
-        return
     columns = ("name", "use", "image_size_px", "steps")
     rows = [
         (
@@ -125,7 +116,8 @@ def recipes(
         )
         for facts in found
     ]
-    write_table(rows, headings=("recipe", "for", "px", "steps", "here", "commercial use"))
+    headings = ("recipe", "for", "px", "steps", "here", "commercial use")
+    show(found, rows, headings=headings, as_json=as_json)
 
 
 def _check_listed(*, commercial_only: bool) -> None:
@@ -196,12 +188,7 @@ def doctor(*, as_json: AsJson = False) -> None:
 @app.command(name="show", epilog=examples("swiftpie show out.png", "swiftpie show out.webp --json"))
 def show_origin(
     *,
-    file: Annotated[
-        str,
-        typer.Argument(
-            metavar="FILE", help="A picture; - reads standard input.", show_default=False
-        ),
-    ],
+    file: Annotated[str, argument("A picture; - reads standard input.", "FILE")],
     as_json: AsJson = False,
 ) -> None:
     """Show what made a picture: prompts, recipe, preset, seed and more, from its file."""
@@ -214,10 +201,8 @@ def show_origin(
             "other programs may remove it. Choose a file that SwiftPie wrote."
         )
     facts = {name: stored[name] for name in ORIGIN_FIRST if name in stored} | stored
-    if as_json:
-        print_json(facts)
-    else:
-        write_table([(name.replace("_", " "), value) for name, value in facts.items()])
+    rows = [(name.replace("_", " "), value) for name, value in facts.items()]
+    show(facts, rows, as_json=as_json)
 
 
 def _version(package: str) -> str | None:
@@ -306,12 +291,7 @@ def _spell(value: object) -> str:
 )
 def licenses(
     *,
-    name: Annotated[
-        str,
-        typer.Argument(
-            help="A recipe, a preset or a face encoder; by default all.", show_default=False
-        ),
-    ] = "",
+    name: Annotated[str, argument("A recipe, a preset or a face encoder; by default all.")] = "",
     commercial_only: CommercialOnly = False,
     as_json: AsJson = False,
 ) -> None:
@@ -321,11 +301,9 @@ def licenses(
     photographs, and the people in them, have rights of their own.
     """
     found = [term for term in terms_of(name) if term.is_commercial or not commercial_only]
-    if as_json:
-        print_json([term._asdict() for term in found])
-        return
     rows = [(term.part, term.name, term.licence, ANSWERS[term.is_commercial]) for term in found]
-    write_table(rows, headings=("part", "name", "licence", "commercial"))
+    headings = ("part", "name", "licence", "commercial")
+    show([term._asdict() for term in found], rows, headings=headings, as_json=as_json)
 
 
 def terms_of(name: str) -> list[licences.LicenceTerms]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import Recipe
@@ -36,10 +35,8 @@ EXIT_INTERRUPTED = 130
 
 JobFile = Annotated[
     Path | None,
-    typer.Argument(
-        metavar="[JOBS]",
-        help="A file of jobs: one JSON object a line, or a table in .csv. See docs/batch.md.",
-        show_default=False,
+    options.argument(
+        "A file of jobs: one JSON object a line, or a table in .csv. See docs/batch.md.", "[JOBS]"
     ),
 ]
 OutFolder = Annotated[
@@ -290,20 +287,19 @@ def _progress(total: int, before: int) -> "Iterator[Callable[[Outcome], None]]":
     """Yield a function that counts outcomes: in a bar, or in a line from time to time."""
     if before:
         console.say(f"{before} of {total} jobs were done before")
-    screen = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    is_terminal = Console(stderr=True).is_terminal
     started = reported = time.monotonic()
     counts = Counter[str]()
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
-        task = bar.add_task("", total=total, completed=before)
+    with console.bar(total, transient=True, disable=not is_terminal) as update:
+        update(completed=before, description="")
 
         def advance(outcome: "Outcome") -> None:
             nonlocal reported
             counts[outcome["status"]] += 1
             over, now = counts.total(), time.monotonic()
             words = _rate(over, total - before - over, now - started, counts["failed"])
-            bar.update(task, completed=before + over, description=words)
-            if not screen.is_terminal and now - reported >= REPORT_EVERY_S:
+            update(completed=before + over, description=words)
+            if not is_terminal and now - reported >= REPORT_EVERY_S:
                 console.say(f"{before + over} of {total} jobs, {words}")
                 reported = now
 

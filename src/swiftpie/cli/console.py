@@ -1,12 +1,13 @@
 """Output of commands: messages on standard error, results on standard output or in files."""
 
+import functools
 import io
 import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -75,9 +76,29 @@ def write_table(rows: Sequence[Sequence[str]], *, headings: Sequence[str] = ()) 
     Console().print(table)
 
 
+def show(
+    facts: object, rows: Sequence[Sequence[str]], *, headings: Sequence[str] = (), as_json: bool
+) -> None:
+    """Write facts as JSON, or rows of text about them as a table."""
+    if as_json:
+        print_json(facts)
+    else:
+        write_table(rows, headings=headings)
+
+
 def examples(*commands: str) -> str:
     """Return the end of a help page that shows `commands`."""
     return "\n\n".join(["Examples:", *(f"  {command}" for command in commands)])
+
+
+@contextmanager
+def bar(total: int, **choices: Any) -> Iterator[Callable[..., None]]:  # noqa: ANN401 - of rich
+    """Show a bar on standard error; yield what moves it: `advance`, `completed`, `description`."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), **choices) as shown:
+        yield functools.partial(shown.update, shown.add_task("preparing", total=total))
 
 
 @contextmanager

@@ -37,7 +37,7 @@ export_app = typer.Typer(
 app.add_typer(export_app)
 
 CHOSEN = tuple(name for name in options.DRAWING if name not in {"dtype", "device", "engine"})
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="New folder.", show_default=False)]
+Folder = Annotated[Path, options.argument("New folder.", "DIR")]
 Loading = Annotated[LoadOptions, options.FieldOptions(LoadOptions, CHOSEN)]
 COMPARED = (
     *("preset", "recipe", "weights", "base", "adapter", "image_encoder", "autoencoder"),
@@ -70,16 +70,12 @@ def engine(*, context: typer.Context, as_json: options.AsJson = False) -> None:
         }
         for name, transform in TRANSFORMS.all().items()
     ]
-    if as_json:
-        console.print_json(facts)
-        return
-    console.write_table(
-        [
-            (str(fact["name"]), "yes" if fact["is_installed"] else "no", str(fact["summary"]))
-            for fact in facts
-        ],
-        headings=("transform", "installed", "what it does"),
-    )
+    rows = [
+        (str(fact["name"]), "yes" if fact["is_installed"] else "no", str(fact["summary"]))
+        for fact in facts
+    ]
+    headings = ("transform", "installed", "what it does")
+    console.show(facts, rows, headings=headings, as_json=as_json)
 
 
 @engine_app.command(
@@ -114,23 +110,17 @@ def prepare(
 
 def _prepared(session: "Session", size_px: tuple[int, int] | None) -> dict[str, float]:
     """Prepare with a progress bar; return the seconds of each stage."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
     from swiftpie.engine.warm_up import stages_of, warm_up
 
     seconds: dict[str, float] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task("preparing", total=len(stages_of(session)))
+    with console.bar(len(stages_of(session))) as update:
         running, started = "", time.perf_counter()
         for stage in chain(warm_up(session, size_px=size_px), [""]):
             now = time.perf_counter()
             if running:
                 seconds[running] = round(now - started, 2)
-                bar.advance(task)
             running, started = stage, now
-            bar.update(task, description=stage or "prepared")
+            update(completed=len(seconds), description=stage or "prepared")
     return seconds
 
 

@@ -21,10 +21,9 @@ CHOSEN = (
 )
 Name = Annotated[
     str,
-    typer.Argument(
-        help="A recipe, a preset, a face encoder (see `swiftpie recipes`), or cutout: a network "
-        "that finds subjects in photographs better than the packaged one.",
-        show_default=False,
+    options.argument(
+        "A recipe, a preset, a face encoder (see `swiftpie recipes`), or cutout: a network "
+        "that finds subjects in photographs better than the packaged one."
     ),
 ]
 DryRun = Annotated[

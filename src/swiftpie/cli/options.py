@@ -128,6 +128,11 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def argument(text: str, metavar: str | None = None, **more: Any) -> Any:  # noqa: ANN401 - as Typer has it
+    """Return a positional argument with its help, which shows no default."""
+    return typer.Argument(help=text, metavar=metavar, show_default=False, **more)
+
+
 def option_of(source: type, name: str) -> Any:  # noqa: ANN401 - what Typer reads is untyped
     """Return the option that a field of a class declares, for `Annotated`."""
     return _typer_option(options_of(source)[name])
@@ -274,21 +279,13 @@ DataPath = Annotated[
     Path | None,
     typer.Option("--data", metavar="PATH", help="The pack of subjects, if it is elsewhere."),
 ]
+SOURCES = "an identity file, or a name from `swiftpie library`; - reads standard input."
 Subjects = Annotated[
     list[str],
-    typer.Argument(
-        metavar="SUBJECT...",
-        help="Pictures of one subject (PICTURE or PICTURE:MASK), an identity file, or a name from "
-        "`swiftpie library`; - reads standard input.",
-        show_default=False,
-    ),
+    argument(f"Pictures of one subject (PICTURE or PICTURE:MASK), {SOURCES}", "SUBJECT..."),
 ]
-Prompt = Annotated[
-    str,
-    typer.Argument(
-        help=f"{options_of(EditRequest)['prompt'].option.help[:-1]}; @FILE draws every line of a "
-        "text file.",
-        show_default=False,
-        callback=check_prompt,
-    ),
+OneSubject = Annotated[
+    str, argument(f"A picture of the subject (PICTURE or PICTURE:MASK), {SOURCES}", "SUBJECT")
 ]
+ABOUT_PROMPT = f"{options_of(EditRequest)['prompt'].option.help[:-1]}; @FILE draws every line of a "
+Prompt = Annotated[str, argument(f"{ABOUT_PROMPT}text file.", callback=check_prompt)]

@@ -6,12 +6,12 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from PIL import Image
 
-from swiftpie import __version__
+from swiftpie.engine.origin import origin_of_result
 from swiftpie.engine.session import Session, draw_apart
 from swiftpie.engine.warm_up import stages_of, warm_up
 from swiftpie.errors import SwiftPieError
@@ -34,20 +34,43 @@ class Stopped(Exception):  # noqa: N818 - a state; PyTorch cleans up after an Ex
     """Raised inside a drawing that was cancelled; only the thread may catch it."""
 
 
-@dataclass(frozen=True)
-class RenderedPicture:
-    """A picture and its facts for the caller."""
+@dataclass(frozen=True, kw_only=True)
+class PictureFacts:
+    """What a caller reads of a picture."""
 
-    image: Image.Image
-    mask: Image.Image  # where the subject is, or what an edit could change
     seed: int
+    size: tuple[int, int]  # width and height
     timings_ms: Mapping[str, float]
-    origin: Mapping[str, str]
     warnings: tuple[str, ...]
     box: Box | None  # where in a photograph a subject was put
     named: tuple[Named, ...]  # the subjects of the library in it
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """Place and names as JSON, where the model chose them."""
+        named = {"named": [each._asdict() for each in self.named]} if self.named else {}
+        return named | ({} if self.box is None else {"box": list(self.box)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderedPicture(PictureFacts):
+    """A picture with its facts."""
+
+    image: Image.Image
+    mask: Image.Image  # where the subject is, or what an edit could change
+    origin: Mapping[str, str]  # that its file says
     is_random: bool  # another seed gives another picture
     frames: tuple[Image.Image, ...] = ()  # of a drawing: the picture, or those of an animation
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFile(PictureFacts):
+    """A picture as a file, with its facts."""
+
+    data: bytes
+    mask: bytes  # PNG, as of `RenderedPicture`; empty where it was not asked for
+    model: str
+    milliseconds: float  # from the call to here
 
 
 class DrawingThread:
@@ -174,38 +197,25 @@ def _without_locals(made: Sequence[Any]) -> Sequence[Any]:
 def _rendered(
     session: Session, request: Request, drawn: GenerationResult | EditResult
 ) -> RenderedPicture:
+    frames: tuple[Image.Image, ...] = ()
     if isinstance(drawn, EditResult):
-        image, mask, seed, box = drawn.image, drawn.region, drawn.seed, drawn.box
+        image, mask, seed = drawn.image, drawn.region, drawn.seed
     else:
-        image, mask, seed, box = drawn.images[0], drawn.subject_masks[0], drawn.seeds[0], None
+        image, mask, seed = drawn.images[0], drawn.subject_masks[0], drawn.seeds[0]
+        frames = drawn.images
     return RenderedPicture(
-        image,
-        mask,
-        seed,
-        frames=() if isinstance(drawn, EditResult) else drawn.images,
-        timings_ms=drawn.timings_ms,
-        origin=drawn.origin,
+        image=image,
+        size=image.size,
+        mask=mask,
+        seed=seed,
+        frames=frames,
+        timings_ms={name: round(spent, 2) for name, spent in drawn.timings_ms.items()},
+        origin=origin_of_result(session.components.preset, request, drawn),
         warnings=tuple(session.advice_on(request)),
-        box=box,
+        box=drawn.box if isinstance(drawn, EditResult) else None,
         named=drawn.named,
         is_random=not isinstance(request, EditRequest) or follows_seed(session.components, request),
     )
-
-
-@dataclass(frozen=True)
-class PictureFile:
-    """One picture as a file, with its facts."""
-
-    data: bytes
-    mask: bytes  # PNG: where the subject is, or what an edit could change
-    seed: int
-    model: str
-    size: tuple[int, int]  # width and height
-    timings_ms: Mapping[str, float]
-    milliseconds: float  # from the call to here
-    warnings: tuple[str, ...]
-    box: Box | None  # where in a photograph a subject was put
-    named: tuple[Named, ...]  # the subjects of the library in it
 
 
 def as_file(
@@ -216,10 +226,12 @@ def as_file(
     model: str,
     milliseconds: float,
 ) -> PictureFile:
-    """Return a picture in the format of its request."""
-    facts = _origin(body, subjects, model, box=made.box) | {**made.origin, "seed": str(made.seed)}
+    """Return a picture in the format of its request; the file says places and task as well."""
+    task, animate, box = body.swiftpie.task, body.swiftpie.animate, made.box
+    places = [{"box": box or subject.box, "view": subject.view} for subject in subjects]
+    facts = {**made.origin, "preset": model, "subjects": json.dumps(places)}
+    facts |= {"task": task} if task in {"insert", "remove", "replace"} else {}
     suffix, quality = SUFFIXES[body.output_format], body.output_compression
-    animate = body.swiftpie.animate
     if animate is None:
         data = encode_image(made.image, suffix, metadata=facts, quality=quality)
     else:
@@ -227,34 +239,9 @@ def as_file(
             made.frames, suffix, fps=animate.fps, metadata=facts, quality=quality
         )
     return PictureFile(
+        **{each.name: getattr(made, each.name) for each in fields(PictureFacts)},
         data=data,
         mask=encode_image(made.mask, ".png", metadata=None) if body.swiftpie.return_mask else b"",
-        seed=made.seed,
         model=model,
-        size=made.image.size,
-        timings_ms={name: round(spent, 2) for name, spent in made.timings_ms.items()},
         milliseconds=milliseconds,
-        warnings=made.warnings,
-        box=made.box,
-        named=made.named,
     )
-
-
-def _origin(
-    body: Drawing, subjects: Sequence[Subject], model: str, *, box: Box | None
-) -> dict[str, str]:
-    """Return the metadata of a file: those of the command line's files, and places."""
-    own = body.swiftpie
-    places = [{"box": subject.box, "view": subject.view} for subject in subjects]
-    if box is not None:  # given, or proposed
-        places = [{**place, "box": box} for place in places]
-    return {
-        "prompt": body.prompt,
-        **({"task": own.task} if own.task in {"insert", "remove", "replace"} else {}),
-        **({"source_prompt": own.source_prompt} if own.source_prompt else {}),
-        **({"variation": str(own.edit.variation)} if own.edit.variation else {}),
-        "preset": model,
-        "swiftpie": __version__,
-        **{name: str(value) for name, value in own.scales.model_dump(exclude_none=True).items()},
-        "subjects": json.dumps(places),
-    }

@@ -11,7 +11,7 @@ import typer
 from swiftpie import __version__
 from swiftpie.cli.console import examples, say
 from swiftpie.cli.loading import open_session
-from swiftpie.cli.options import Force
+from swiftpie.cli.options import Force, argument
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,11 +111,7 @@ def demo(
 
 @app.command(epilog=examples("swiftpie samples samples", "swiftpie samples . --force"))
 def samples(
-    *,
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder for the pictures.", show_default=False)
-    ],
-    force: Force = False,
+    *, folder: Annotated[Path, argument("Folder for the pictures.", "DIR")], force: Force = False
 ) -> None:
     """Write the subjects and the photographs of the package, to try other commands with."""
     from swiftpie.imageio.atomic import make_folder

@@ -40,12 +40,7 @@ LOADED = (
 SCALES = ("identity_scale", "background_scale", "text_scale")
 
 EditScales = Annotated[dict[str, float], options.FieldOptions(Scales, SCALES)]
-Picture = Annotated[
-    str,
-    typer.Argument(
-        metavar="IMAGE", help="The picture to edit; - reads standard input.", show_default=False
-    ),
-]
+Picture = Annotated[str, options.argument("The picture to edit; - reads standard input.", "IMAGE")]
 Request = Annotated[dict[str, Any], options.FieldOptions(EditRequest, without=("prompt", "seed"))]
 NewSubject = Annotated[
     list[str] | None,

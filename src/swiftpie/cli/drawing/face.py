@@ -31,11 +31,7 @@ FaceScales = Annotated[dict[str, float], options.FieldOptions(Scales, SCALES)]
 Recogniser = Annotated[FaceSettings, options.FieldOptions(FaceSettings, ("encoder", "face_models"))]
 Photo = Annotated[
     str,
-    typer.Argument(
-        metavar="FACE",
-        help="A photograph that shows the person's face; - reads standard input.",
-        show_default=False,
-    ),
+    options.argument("A photograph that shows the person's face; - reads standard input.", "FACE"),
 ]
 Request = Annotated[
     dict[str, Any], options.FieldOptions(PersonalizeRequest, ("identity_guidance",))

@@ -1,6 +1,5 @@
 """`swiftpie identity`, `tune`, `cutout`, `find` and `library`: subjects in files and pictures."""
 
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +8,7 @@ import typer
 
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.cli import options
-from swiftpie.cli.console import examples, print_json, print_text, say, write_table
+from swiftpie.cli.console import bar, examples, print_json, print_text, say, write_table
 from swiftpie.cli.drawing.subjects import read_picture, read_source, with_cutouts
 from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.engine.origin import spell_cutouts
@@ -19,11 +18,9 @@ from swiftpie.pipelines.request import IS_THERE
 from swiftpie.pipelines.settings import TuneSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from swiftpie.pipelines.identity_file import IdentityFile
     from swiftpie.pipelines.request import Pictures, Source
-    from swiftpie.tuning import OnTune, TuneEvent
+    from swiftpie.tuning import TuneEvent
 
 OPAQUE = (".jpg", ".jpeg")
 READABLE = {True: "yes", False: "no", None: "only the preset's networks can tell"}
@@ -81,9 +78,7 @@ def save(
     )
 )
 def inspect(
-    *,
-    file: Annotated[Path, typer.Argument(help="An identity file.", show_default=False)],
-    as_json: options.AsJson = False,
+    *, file: Annotated[Path, options.argument("An identity file.")], as_json: options.AsJson = False
 ) -> None:
     """Describe an identity file, and whether it can be used here."""
     from swiftpie.pipelines.identity_file import FORMAT, read_identity_header
@@ -134,9 +129,7 @@ def _is_readable(header: "IdentityFile") -> bool | None:
 )
 def cutout(
     *,
-    image: Annotated[
-        str, typer.Argument(metavar="IMAGE[:MASK]", help="A picture.", show_default=False)
-    ],
+    image: Annotated[str, options.argument("A picture.", "IMAGE[:MASK]")],
     out: options.PictureOut,
     form: Annotated[
         CutoutForm,
@@ -222,9 +215,7 @@ def _check_transparency(out: Path, form: CutoutForm) -> None:
 )
 def library(
     *,
-    query: Annotated[
-        str, typer.Argument(help="A word; by default all names are listed.", show_default=False)
-    ] = "",
+    query: Annotated[str, options.argument("A word; by default all names are listed.")] = "",
     scenes: Annotated[
         bool, typer.Option("--scenes", help="List the places that --scene takes by name.")
     ] = False,
@@ -297,8 +288,13 @@ def tune(
     (source,) = with_cutouts([read_source(subjects)], cutouts)
     preset = preset_for(networks)
     session = open_session(**networks).session
-    identity = session.identity_of(source)
-    with _progress(settings.steps) as (events, on_event):
+    identity, events = session.identity_of(source), list["TuneEvent"]()
+    with bar(settings.steps) as update:
+
+        def on_event(event: "TuneEvent") -> None:
+            events[:] = [event]
+            update(completed=event.step, description=f"subject {event.psnr:.1f} dB")
+
         tuned = session.tune(identity, settings, on_event=on_event)
     session.save_identity(tuned, out, force=force)
     last, size_kib = events[-1], out.stat().st_size / 1024
@@ -313,24 +309,6 @@ def tune(
         print_json(facts | figures)
 
 
-@contextmanager
-def _progress(steps: int) -> "Iterator[tuple[list[TuneEvent], OnTune]]":
-    """Show a bar; yield the events, of which the last is kept, and what takes them."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    events: list[TuneEvent] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task("preparing", total=steps)
-
-        def show(event: "TuneEvent") -> None:
-            events[:] = [event]
-            bar.update(task, completed=event.step, description=f"subject {event.psnr:.1f} dB")
-
-        yield events, show
-
-
 @app.command(
     epilog=examples(
         "swiftpie find dog.spid photo.jpg -o mask.png",
@@ -341,22 +319,9 @@ def _progress(steps: int) -> "Iterator[tuple[list[TuneEvent], OnTune]]":
 @options.with_fields
 def find(
     *,
-    subject: Annotated[
-        str,
-        typer.Argument(
-            metavar="SUBJECT",
-            help="A picture of the subject (PICTURE or PICTURE:MASK), an identity file, or a name "
-            "from `swiftpie library`.",
-            show_default=False,
-        ),
-    ],
+    subject: options.OneSubject,
     photo: Annotated[
-        str,
-        typer.Argument(
-            metavar="PHOTO",
-            help="The picture to look in; - reads standard input.",
-            show_default=False,
-        ),
+        str, options.argument("The picture to look in; - reads standard input.", "PHOTO")
     ],
     out: options.PictureOut,
     is_there: Annotated[bool, typer.Option("--is-there", help=IS_THERE.help)] = False,

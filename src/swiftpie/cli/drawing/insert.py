@@ -27,21 +27,7 @@ LOADED = tuple(name for name in options.DRAWING if name != "steps")
 
 
 Loading = Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)]
-Newcomer = Annotated[
-    str,
-    typer.Argument(
-        metavar="SUBJECT",
-        help="A picture of the subject (PICTURE or PICTURE:MASK), an identity file, or a name from "
-        "`swiftpie library`; - reads standard input.",
-        show_default=False,
-    ),
-]
-Photo = Annotated[
-    str,
-    typer.Argument(
-        metavar="PHOTO", help="The photograph; - reads standard input.", show_default=False
-    ),
-]
+Photo = Annotated[str, options.argument("The photograph; - reads standard input.", "PHOTO")]
 PLACED = ("seed", "mask", "where")
 Words = Annotated[dict[str, Any], options.FieldOptions(RepaintRequest, without=PLACED)]
 NewWords = Annotated[  # of what comes into a place of its own
@@ -78,7 +64,7 @@ Fields = dict[str, Any]
 @options.with_fields
 def insert(
     *,
-    subject: Newcomer,
+    subject: options.OneSubject,
     photo: Photo,
     output: options.Edited,
     words: NewWords,
@@ -132,7 +118,7 @@ def remove(
 @options.with_fields
 def replace(
     *,
-    subject: Newcomer,
+    subject: options.OneSubject,
     photo: Photo,
     output: options.Edited,
     words: Words,

@@ -167,18 +167,14 @@ def _box_of(mask: "Image.Image") -> list[float]:
 def _facts(drawn: Sequence[PictureFile]) -> dict[str, Any]:
     """Return facts of pictures, with what an assistant needs to draw them again."""
     first = drawn[0]
-    facts: dict[str, Any] = {
+    warnings = [text.replace("swiftpie.", "") for text in first.warnings]
+    return {
         "seeds": [picture.seed for picture in drawn],
         "model": first.model,
         "size": "{}x{}".format(*first.size),
+        **({"warnings": warnings} if warnings else {}),
+        **first.chosen,
     }
-    if first.warnings:
-        facts["warnings"] = [text.replace("swiftpie.", "") for text in first.warnings]
-    if first.named:
-        facts["named"] = [named._asdict() for named in first.named]
-    if first.box is not None:
-        facts["box"] = list(first.box)
-    return facts
 
 
 def make_server(toolbox: Toolbox) -> "Server[Any]":

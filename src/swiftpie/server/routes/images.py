@@ -143,13 +143,10 @@ def _images_body(body: Drawing, drawn: Sequence[PictureFile]) -> dict[str, Any]:
         "model": drawn[0].model,
         "timings_ms": drawn[0].timings_ms,
         "warnings": list(drawn[0].warnings),
+        **drawn[0].chosen,
     }
     if body.without_effect:
         own["without_effect"] = list(body.without_effect)
-    if drawn[0].named:
-        own["named"] = [named._asdict() for named in drawn[0].named]
-    if drawn[0].box is not None:
-        own["box"] = drawn[0].box
     if body.swiftpie.return_mask:
         own["masks_b64"] = [base64.b64encode(picture.mask).decode() for picture in drawn]
     return {**_facts(body, drawn[0]), "data": data, "swiftpie": own}
