@@ -46,6 +46,7 @@ def personalize(number):
 def edit(number):
     scene = scenes[number % len(scenes)]
     picture = session.personalize(who[number % len(who)], f"a thing {scene}", seed=number).images[0]
+    picture = picture.resize((256, 256))  # the places of a checkout have sizes of their own
     started = time.perf_counter()
     session.edit(picture, f"a thing at night, {number}", source_prompt=f"a thing {scene}")
     return time.perf_counter() - started

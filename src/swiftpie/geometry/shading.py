@@ -50,6 +50,10 @@ class Illumination(NamedTuple):
     colour: Tensor  # (B, 3) the same of a front that the other light falls on by half
     direction: Tensor  # (B, 3) unit, towards that light: x right, y down, z to the viewer
 
+    def on_cpu(self) -> "Illumination":
+        """Return the same on the processor."""
+        return Illumination(*(value.cpu() for value in self))
+
 
 class Lighting(NamedTuple):
     """The light that a reference was photographed in, and the light of the place it comes to."""
@@ -63,7 +67,7 @@ class Lighting(NamedTuple):
 
     def on_cpu(self) -> "Lighting":
         """Return the same on the processor."""
-        return Lighting(*(Illumination(*(value.cpu() for value in light)) for light in self))
+        return Lighting(self.own.on_cpu(), self.scene.on_cpu())
 
 
 class Shadow(NamedTuple):

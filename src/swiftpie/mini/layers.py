@@ -4,7 +4,7 @@ Pictures are (1, 3, H, W) in [0, 1], masks (1, 1, H, W) in [0, 1] and frames (1,
 premultiplied in [0, 1], unless said otherwise.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import Components
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, to_affine
 from swiftpie.geometry.relief import height, turn
-from swiftpie.geometry.shading import Illumination, Lighting, cast_on_ground, usual_shadow
+from swiftpie.geometry.shading import Illumination, cast_on_ground, usual_shadow
 from swiftpie.imageio.images import (
     carried_on,
     extent_of,
@@ -109,17 +109,21 @@ class OwnSubject:
 
 
 def find_subject(
-    picture: Image.Image, canvas: Canvas, subject_mask: Tensor, *, box: Box | None = None
+    picture: Image.Image,
+    canvas: Canvas,
+    subject_mask: Callable[[], Tensor],
+    *,
+    box: Box | None = None,
 ) -> OwnSubject | None:
     """Return the subject of an RGB picture, or what is in a `box` of it; None if it has none.
 
     Where the network for cut-outs is unsure, the inversion network, which reads the prompt, guesses
-    with it. `subject_mask` (1, 1, h, w) in [0, 1], on the canvas, is what that one says.
+    with it: `subject_mask` returns what that one says, (1, 1, h, w) in [0, 1], on the canvas.
     """
     found = find_with(cutout_network(), picture, Search(box=box))
     is_doubtful = box is None and found.how.is_doubtful
     if is_doubtful:
-        share = canvas.leave_mask(subject_mask.float().cpu())
+        share = canvas.leave_mask(subject_mask().float().cpu())
         guess = torch.logit(share.clamp(SURE, 1 - SURE))
         found = find_as_guessed(cutout_network(), picture, guess)
         assert found.how.confidence is not None, "the network for cut-outs is"
@@ -130,31 +134,28 @@ def find_subject(
 
 
 def light_by_words(
-    components: Components,
-    frame: Tensor,
-    noise: Tensor,
-    prompt: TextCondition,
-    *,
-    given: Tensor | None = None,
-) -> Lighting | None:
-    """Return the light on a frame, and that of its place by a prompt; None if unknown.
+    components: Components, noise: Tensor, prompt: TextCondition, *, given: Tensor | None = None
+) -> Illumination | None:
+    """Return the light of a picture by a prompt; None if unknown.
 
     Args:
         components: The networks.
-        frame: Premultiplied RGBA in [0, 1], (1, 4, S, S).
         noise: Of the picture, (1, C, h, w).
         prompt: What the picture shows, one row.
         given: The part of the picture that stays, pixels in [-1, 1] and mask, (1, 4, S, S).
     """
+    given = None if given is None else given.to(noise)
+    found = components.layout_predictor.light_of_place(noise, prompt.pooled, given=given)
+    return None if found is None else found.on_cpu()
+
+
+def light_on(components: Components, frame: Tensor) -> Illumination | None:
+    """Return the light on a frame, (1, 4, S, S) premultiplied in [0, 1]; None if unknown."""
     side = components.preset.image_size_px
-    small = F.interpolate(frame, (side, side), mode="bilinear", antialias=True).to(noise)
-    found = components.layout_predictor.light(
-        noise,
-        prompt.pooled,
-        pixels=2 * small[:, :3] - small[:, 3:],
-        mask=small[:, 3:],
-        given=None if given is None else given.to(noise),
-    )
+    small = F.interpolate(frame, (side, side), mode="bilinear", antialias=True)
+    small = small.to(components.device)
+    pixels = 2 * small[:, :3] - small[:, 3:]
+    found = components.layout_predictor.light_on(pixels, small[:, 3:])
     return None if found is None else found.on_cpu()
 
 

@@ -314,7 +314,7 @@ class LayoutPredictor(Network):
         return LayoutScores(layout=layout, flip_logit=flip_logit)
 
     def place(self, noise: Tensor, text: Tensor, extent: Tensor) -> Layout:
-        """Return the layouts of `forward`; see `Placer`."""
+        """Return the layouts of `forward`."""
         placed: LayoutScores = self(noise, text, extent)
         return placed.layout
 
@@ -332,14 +332,24 @@ class LayoutPredictor(Network):
         `noise` and `text` are those of the layout; other arguments as in `LightReader`, where one
         row may stand for all.
         """
+        rows = (len(noise), -1, -1, -1)
+        own = self.light_on(pixels.expand(rows), mask.expand(rows))
+        scene = self.light_of_place(noise, text, given=given)
+        return None if own is None or scene is None else Lighting(own, scene)
+
+    def light_on(self, pixels: Tensor, mask: Tensor) -> Illumination | None:
+        """Return the light on references alone; see `light`."""
+        return None if self.light_reader is None else self.light_reader.light_on(pixels, mask)
+
+    def light_of_place(
+        self, noise: Tensor, text: Tensor, *, given: Tensor | None = None
+    ) -> Illumination | None:
+        """Return the light of new places alone; see `light`."""
         if self.light_reader is None:
             return None
-        rows = (len(noise), -1, -1, -1)
-        pixels, mask = pixels.expand(rows), mask.expand(rows)
-        given = None if given is None else given.expand(rows)
         known = torch.cat([noise_statistics(noise), self.text_norm(text)], dim=1)
-        lighting: Lighting = self.light_reader(known, pixels, mask, given)
-        return lighting
+        given = None if given is None else given.expand(len(noise), -1, -1, -1)
+        return self.light_reader.light_of_place(known, given)
 
 
 class LightVotes(NamedTuple):
@@ -374,20 +384,25 @@ class LightReader(nn.Module):
                 last.weight.mul_(0.1)
                 last.bias.zero_()
 
-    def forward(
-        self, known: Tensor, pixels: Tensor, mask: Tensor, given: Tensor | None
-    ) -> Lighting:
-        """Return the lights of B pictures.
+    def light_on(self, pixels: Tensor, mask: Tensor) -> Illumination:
+        """Return the light on the subjects of reference frames.
 
         Args:
-            known: Statistics of the noise and the pooled prompt, (B, D).
-            pixels: Reference frames (B, 3, H, W) in [-1, 1], grey (0) outside of the subject.
+            pixels: The frames (B, 3, H, W) in [-1, 1], grey (0) outside of the subject.
             mask: The subject in them, (B, 1, H, W).
-            given: The known part of the pictures, (B, 4, H, W): pixels in [-1, 1], grey elsewhere,
-                and a mask. None if nothing is known.
         """
         seen = _at(torch.cat([pixels, mask], dim=1), REFERENCE_PX)
         own = self.own(self.reference(torch.cat([seen, normals(height(mask))], dim=1)))
+        return illumination(own.float())
+
+    def light_of_place(self, known: Tensor, given: Tensor | None) -> Illumination:
+        """Return the light of B pictures.
+
+        Args:
+            known: Statistics of the noise and the pooled prompt, (B, D).
+            given: The known part of the pictures, (B, 4, H, W): pixels in [-1, 1], grey elsewhere,
+                and a mask. None if nothing is known.
+        """
         scene = self.told(known)
         if given is not None:
             features, votes = self._look(given)
@@ -395,10 +410,10 @@ class LightReader(nn.Module):
             sure = sure * resize_mask(given[:, 3:], (sure.shape[2], sure.shape[3]))
             said = (sure * votes.numbers).sum((2, 3)) / (sure.sum((2, 3)) + DOUBT)
             scene = scene + self.mood(features.mean((2, 3))) + said
-        return Lighting(illumination(own.float()), illumination(scene.float()))
+        return illumination(scene.float())
 
     def votes(self, given: Tensor) -> LightVotes:
-        """Return the predictions of the cells of `given` pictures (B, 4, H, W), see `forward`."""
+        """Return the predictions of the cells of `given` pictures (B, 4, H, W)."""
         return self._look(given)[1]
 
     def _look(self, given: Tensor) -> tuple[Tensor, LightVotes]:

@@ -69,7 +69,7 @@ class Relit:
     after: SceneSetting
     reference: Tensor  # (1, 3, 256, 256) in [-1, 1], the picture
     drawings: tuple[Tensor, Tensor]  # of it in both settings, as large
-    by_day: tuple[Tensor, Tensor]  # of it in both seasons, in plain light
+    by_day: tuple[Tensor, Tensor] | None  # in plain light, where the season alone changes
 
     @cached_property
     def levels(self) -> Tensor:
@@ -99,7 +99,7 @@ class Relit:
     @cached_property
     def _meant(self) -> Tensor | None:
         """Where the change is meant, (1, 1, 256, 256); None: everywhere, as the light changes."""
-        if self.before._replace(season=self.after.season) != self.after:
+        if self.by_day is None:
             return None
         meant = meant_change(*self.by_day)
         if uncovers(self.before, self.after) and self.before.time == PLAIN.time:
@@ -174,11 +174,14 @@ def change_between(
     draw = partial(_drawn, noise=noise, place=place, run=run)
     seen = cache(partial(draw, reference))
     old, new = (PLAIN._replace(season=setting.season) for setting in (before, after))
+    by_day: tuple[Tensor, Tensor] | None = None
     if uncovers(before, after):
         bare = _leafy(draw(reference, PLAIN._replace(season=UNCOVERED)))
         drawings = by_day = reference, draw(bare, new)
     else:
-        drawings, by_day = (seen(before), seen(after)), (seen(old), seen(new))
+        drawings = seen(before), seen(after)
+        if before._replace(season=after.season) == after:
+            by_day = seen(old), seen(new)
     return Relit(picture, before, after, reference, drawings, by_day)
 
 

@@ -8,7 +8,7 @@ in another light. The region is what changes visibly.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ from swiftpie.mini.layers import (
     find_subject,
     finished,
     light_by_words,
+    light_on,
     outlined,
     paste_layers,
     touched,
@@ -88,7 +89,7 @@ class WordEdit:
     request: EditRequest
     reading: EditReading
     picture: EncodedPicture
-    source: SourceReading
+    source: Callable[[], SourceReading]  # reads the picture once, where something needs that
     subject: OwnSubject | None  # of the picture; None if it has none
     gone: Tensor | None = None  # (1, 1, H, W) of bytes: what is filled
 
@@ -105,7 +106,7 @@ class WordEdit:
     @property
     def noise(self) -> Tensor:
         """The noise behind the picture, (1, C, h, w)."""
-        return self.source.noise
+        return self.source().noise
 
     @property
     def before(self) -> TextCondition:
@@ -237,8 +238,8 @@ def _found(
     Raises:
         CapabilityError: What the words change is not in the picture.
     """
-    source, subject = read_source(components, picture.latents, picture.prompts), None
-    clock.lap("invert")
+    source = cache(partial(read_source, components, picture.latents, picture.prompts))
+    subject = None
     if reading.changes_subject or reading.changes_light:
         subject = _subject(request, reading, picture, source)
         if subject is not None and (reading.clears or reading.changes_place):
@@ -301,7 +302,7 @@ def _finish(edit: WordEdit, clock: Clock) -> EditResult:
     clock.lap("join")
     identity, components = request.identity, edit.components
     named = () if identity is None or identity.named is None else (identity.named,)
-    cells = (edit.noise.shape[2], edit.noise.shape[3])
+    cells = (edit.picture.latents.shape[2], edit.picture.latents.shape[3])
     return EditResult(
         image=image,
         region=region,
@@ -394,7 +395,10 @@ def _seen_levels(edit: WordEdit, levels: Tensor) -> Tensor:
 
 
 def _subject(
-    request: EditRequest, reading: EditReading, picture: EncodedPicture, source: SourceReading
+    request: EditRequest,
+    reading: EditReading,
+    picture: EncodedPicture,
+    source: Callable[[], SourceReading],
 ) -> OwnSubject | None:
     """Return the subject of a picture: what is found, or what a mask of its outline shows.
 
@@ -405,7 +409,7 @@ def _subject(
     if isinstance(request.mask, tuple) and reading.look is not None:
         is_outline, box = False, request.mask
     if request.mask is None or not is_outline:
-        return find_subject(original, picture.canvas, source.subject_mask, box=box)
+        return find_subject(original, picture.canvas, lambda: source().subject_mask, box=box)
     opacity = given_mask(request.mask, (original.height, original.width)).float() / 255
     if not MIN_SHARE < float((opacity > 0.5).float().mean()) < MAX_SHARE:
         return None
@@ -443,8 +447,10 @@ def _shade(edit: WordEdit, subject: OwnSubject) -> Tensor | None:
 
     It is (1, 1, H, W). None if nothing says what light there is.
     """
+    if not edit.request.source_prompt:
+        return None
     _, scene = _lights(edit, subject)
-    if scene is None or not edit.request.source_prompt:
+    if scene is None:
         return None
     if not edit.is_on_ground:
         return torch.zeros_like(subject.opacity)
@@ -519,20 +525,18 @@ def _lights(edit: WordEdit, subject: OwnSubject) -> tuple[Illumination | None, I
     changes = reading.changes_place or reading.look is not None
     if reading.changes_season_alone and not changes:
         return None, None  # the subject keeps its own, whatever that is
-    light = partial(light_by_words, edit.components, subject.small, edit.noise)
+    light = partial(light_by_words, edit.components, edit.noise)
     is_told = bool(edit.request.source_prompt)
     if is_told and reading.changes_place and not reading.changes_light:
         before, after = light(edit.before), light(edit.after)
-        if before is not None and after is not None and are_alike(before.scene, after.scene):
-            return after.scene, after.scene
+        if before is not None and after is not None and are_alike(before, after):
+            return after, after
     seen = light(edit.before, given=edit.around())
     if seen is None:
         return None, None
     if not (reading.changes_place or reading.changes_light) or reading.changes_season_alone:
-        return seen.scene, seen.scene
-    known = light(edit.after)
-    assert known is not None, "a model that knows light always does"
-    return (seen.scene if is_told else seen.own), known.scene
+        return seen, seen
+    return (seen if is_told else light_on(edit.components, subject.small)), light(edit.after)
 
 
 def _newcomer(edit: WordEdit, identity: Identity) -> Layer:
@@ -549,12 +553,11 @@ def _newcomer(edit: WordEdit, identity: Identity) -> Layer:
     is_beside = edit.reading.cast is Cast.IS_JOINED and edit.request.mask is None
     if is_beside:
         box = _beside(box, extent, edit.size)
-    light = light_by_words(edit.components, frame, edit.noise, edit.after, given=edit.around())
     return Layer(
         frame,
         from_box(box, size=edit.size, extent=extent),
-        own=None if light is None else light.own,
-        scene=None if light is None else light.scene,
+        own=light_on(edit.components, frame),
+        scene=light_by_words(edit.components, edit.noise, edit.after, given=edit.around()),
         before=subject.opacity if is_beside else None,
         casts=edit.is_on_ground,
     )
