@@ -38,7 +38,7 @@ from swiftpie.types import TextCondition
 
 CLOSE = 0.45  # share of the height that the tallest subject has after a step nearer
 FEET = 0.1  # of the picture, below the feet
-BEYOND = 0.18  # of the photograph, beyond its ground: what tells where one is
+BEYOND = 0.22  # of the photograph, beyond its ground: what tells where one is
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
 SPREAD_FILL = 0.84  # share of its column that one of several subjects fills
 REFERENCE_PX, SCENERY_PX = 64, 128  # sides at which pictures are read
