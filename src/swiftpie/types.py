@@ -89,7 +89,6 @@ class CutoutMethod(StrEnum):
     TRANSPARENCY = "transparency"  # of the picture itself
     NETWORK = "network"  # ours, and then colours and edges
     COLOUR = "colour"  # these alone, as the network saw no subject
-    FETCHED = "isnet"  # the network that `swiftpie fetch cutout` brings
     NONE = "none"  # not at all: the whole picture is the subject
 
 

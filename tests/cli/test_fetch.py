@@ -6,15 +6,11 @@ import sys
 from contextlib import suppress
 
 import pytest
-from PIL import Image
 
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.cli.loading import print_download
-from swiftpie.models import isnet
-from swiftpie.types import CutoutMethod
 from tests.fixtures.mock_hub import clean_machine, serving
 from tests.fixtures.published_world import TINY, published_world
-from tests.models.test_isnet import two_things
 
 
 def of(repository, *files):
@@ -35,24 +31,6 @@ def hub(tmp_path_factory):
 def machine(hub, tmp_path):
     with clean_machine(hub, tmp_path / "home") as home:
         yield home
-
-
-@pytest.mark.usefixtures("machine")
-def test_cutout_brings_a_network_with_its_licence_that_cut_outs_use_from_then_on(call, tmp_path):
-    photo, seen, empty = (tmp_path / f"{name}.png" for name in ("photo", "seen", "empty"))
-    two_things()[0].save(photo)
-    Image.new("RGB", (64, 64), "green").save(empty)
-    assert "swiftpie fetch cutout" in call("cutout", empty, "-o", seen).stderr
-    planned = call("fetch", "cutout", "--dry-run", "--json")
-    (file,) = json.loads(planned.stdout)["files"]
-    assert file["licence"] == isnet.LICENCE
-    assert file["revision"] == isnet.REVISION
-    assert len(file["sha256"]) == 64
-    fetched = call("fetch", "cutout", "--yes")
-    assert fetched.exit_code == 0, fetched.output
-    assert isnet.locate().is_file()
-    after = call("cutout", photo, "-o", seen, "--force", "--json")
-    assert json.loads(after.stdout)["cutout"]["way"] == CutoutMethod.FETCHED, after.stdout
 
 
 @pytest.mark.usefixtures("machine")

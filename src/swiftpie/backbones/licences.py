@@ -10,7 +10,6 @@ from typing import NamedTuple
 from swiftpie.backbones.hub import RepoReference
 from swiftpie.backbones.presets import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE, Recipe
 from swiftpie.faces import FACE_ENCODERS
-from swiftpie.models import isnet
 
 
 class LicenceTerms(NamedTuple):
@@ -51,7 +50,6 @@ AUTOENCODERS: Mapping[str, str] = MappingProxyType(
     )
 )
 OWN_CUTOUT = LicenceTerms("cut-out", "SwiftPie's network, inside the package", "Apache-2.0", True)
-ISNET = LicenceTerms("cut-out", f"IS-Net, by `{isnet.COMMAND}`", isnet.LICENCE, True)
 OWN_JUDGES = LicenceTerms("judges", "SwiftPie's, inside swiftpie-lab", "Apache-2.0", True)
 SPRITES = LicenceTerms("pictures", "Fluent Emoji sprites", "MIT", True)
 CLIP = LicenceTerms("judge", "CLIP ViT-L/14 and B/32 (OpenAI)", "MIT; see its model card", None)
@@ -63,7 +61,7 @@ def everything() -> list[LicenceTerms]:
     """Return all presets, what they borrow, face encoders, what cuts subjects out, and judges."""
     presets = map(preset_terms, PRESETS.names())
     encoders = (encoder_terms(name, part="face encoder") for name in FACE_ENCODERS.names())
-    others = (ADAPTER, FACE_ADAPTER, IMAGE_ENCODER, OWN_CUTOUT, ISNET, OWN_JUDGES, SPRITES)
+    others = (ADAPTER, FACE_ADAPTER, IMAGE_ENCODER, OWN_CUTOUT, OWN_JUDGES, SPRITES)
     judges = (CLIP, DINO, LPIPS)
     return list(dict.fromkeys(chain(*presets, *encoders, others, judges)))
 

@@ -33,7 +33,6 @@ from swiftpie.config import home_folder
 from swiftpie.errors import WeightsError
 from swiftpie.faces import FACE_ENCODERS, FaceEncoder, FaceSettings, ModelFile
 from swiftpie.imageio.atomic import atomic_file, make_folder
-from swiftpie.models import isnet
 from swiftpie.models.vision import Feature, Projector
 
 BIG_G = 1280  # width of the vector of CLIP ViT-bigG; ViT-H, the usual one, gives 1024
@@ -349,18 +348,6 @@ def _published(preset: Preset) -> str:
 def face_folder() -> Path:
     """Return the folder of downloaded face encoders."""
     return home_folder() / "faces"
-
-
-def plan_cutout(choices: Choices) -> DownloadPlan:
-    """Plan the network that `swiftpie.models.isnet` reads.
-
-    Raises:
-        WeightsError: It is missing, and its host refuses it.
-    """
-    place = RepoReference(isnet.REPOSITORY, isnet.FILE, isnet.REVISION)
-    finder = PartFinder(choices, WeightFormats(prefers_half=False, allow_pickle=False))
-    part = finder.find("cut-out network", "cutout", str(place), FileSelection())
-    return DownloadPlan((replace(part, licence=isnet.LICENCE),))
 
 
 def plan_faces(encoders: Sequence[str], choices: Choices) -> DownloadPlan:

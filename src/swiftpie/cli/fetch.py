@@ -1,4 +1,4 @@
-"""`swiftpie fetch`: download what a recipe, a preset, a face encoder or cut-outs need."""
+"""`swiftpie fetch`: download what a recipe, a preset or a face encoder needs."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,23 +8,18 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import PRESETS, RECIPES
 from swiftpie.cli import console, options
 from swiftpie.cli.loading import confirm_download, plan_downloads, print_download
-from swiftpie.errors import ConfigError, check_installed, did_you_mean
+from swiftpie.errors import ConfigError, did_you_mean
 from swiftpie.faces import FACE_ENCODERS
 
 if TYPE_CHECKING:
     from swiftpie.backbones.downloads import DownloadPlan
 
-CUTOUT = "cutout"  # what brings the network of `swiftpie.models.isnet`
 CHOSEN = (
     *("weights", "base", "adapter", "image_encoder", "autoencoder", "inversion", "dtype"),
     *("allow_pickle", "yes", "device", "engine"),
 )
 Name = Annotated[
-    str,
-    options.argument(
-        "A recipe, a preset, a face encoder (see `swiftpie recipes`), or cutout: a network "
-        "that finds subjects in photographs better than the packaged one."
-    ),
+    str, options.argument("A recipe, a preset or a face encoder; see `swiftpie recipes`.")
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Report what would be downloaded, and stop.")
@@ -41,7 +36,6 @@ app = typer.Typer()
         "swiftpie fetch sdxl-lightning-4 "
         "--adapter h94/IP-Adapter:sdxl_models/ip-adapter-plus_sdxl_vit-h.safetensors",
         "swiftpie fetch opencv",
-        "swiftpie fetch cutout",
     )
 )
 @options.with_fields
@@ -68,8 +62,6 @@ def fetch(
         _finish(name, faces, loading)
     if as_json:
         console.print_json(facts)
-    elif not dry_run and name == CUTOUT:
-        console.say("The network is here; cut-outs use it from now on.")
     elif not dry_run:
         console.say(f"Everything that {name} needs is here; --offline now works with it.")
 
@@ -77,13 +69,8 @@ def fetch(
 def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadPlan]":
     """Return what face encoders and networks need."""
     from swiftpie.backbones.downloads import DownloadPlan
-    from swiftpie.backbones.sources import plan_cutout, plan_faces
+    from swiftpie.backbones.sources import plan_faces
 
-    if name == CUTOUT:
-        from swiftpie.models.isnet import EXTRA
-
-        check_installed("onnxruntime", extra=EXTRA, use="The network")
-        return DownloadPlan(), plan_cutout(loading)
     recipe = RECIPES.get(name) if name in RECIPES.names() else None
     encoder = name if recipe is None else recipe.face_encoder
     faces = DownloadPlan()
@@ -95,9 +82,9 @@ def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadP
         return faces, plan_downloads({**loading, "recipe": recipe})
     if name in PRESETS.names():
         return faces, plan_downloads({**loading, "preset": name})
-    known = [CUTOUT, *RECIPES.names(), *PRESETS.names(), *FACE_ENCODERS.names()]
+    known = [*RECIPES.names(), *PRESETS.names(), *FACE_ENCODERS.names()]
     advice = did_you_mean(name, known, otherwise="See `swiftpie recipes` and `swiftpie presets`.")
-    raise ConfigError(f"{name!r} is not a recipe, a preset, a face encoder or cutout. {advice}")
+    raise ConfigError(f"{name!r} is not a recipe, a preset or a face encoder. {advice}")
 
 
 def _finish(name: str, faces: "DownloadPlan", loading: LoadOptions) -> None:

@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,9 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.errors import InputError, NoSubject
-from swiftpie.imageio.images import alpha_of, plane, shrunk_to, to_tensor
-from swiftpie.masks import Box, bounding_box, box_mask, check_box, parse_box
-from swiftpie.models import isnet
+from swiftpie.imageio.images import alpha_of, shrunk_to, to_tensor
+from swiftpie.masks import Box, bounding_box, check_box, parse_box
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.outline import (
     BORDER_SHARE,
@@ -174,8 +172,7 @@ def subject_mask(image: Image.Image) -> Tensor:
 def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = "") -> CutOut:
     """Return where the subject of `image` is, which way that was found, and how sure it is.
 
-    A warning says that what was found may be wrong. Without points, the network is that of
-    `swiftpie fetch cutout` where it was fetched, else our own.
+    A warning says that what was found may be wrong.
 
     Args:
         image: photo, mode RGB or RGBA. One subject is looked for, large and near the middle, or
@@ -186,8 +183,6 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = 
     Raises:
         InputError: The string describes no search.
         NoSubject: Next to nothing or nearly everything is found.
-        MissingExtra: onnxruntime is needed for the fetched network, and not installed.
-        WeightsError: The fetched network's file is damaged.
     """
     search = search_of(search)
     if search.is_whole:
@@ -198,11 +193,7 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = 
         if not alpha.any():
             raise NoSubject(*_not_found(alpha))
         return CutOut(alpha, Cutout(CutoutMethod.TRANSPARENCY, 1.0))
-    fetched = None if search.points or search.background else isnet.locate()
-    if fetched is None:
-        found = find_with(cutout_network(), image, search)
-    else:
-        found = _by_fetched(image, search, fetched)
+    found = find_with(cutout_network(), image, search)
     if _share(found.mask, search) <= MIN_SHARE:
         found = CutOut(_by_colour(image, search), Cutout(CutoutMethod.COLOUR, None))
     if not _is_usable(found.mask, search):
@@ -317,19 +308,6 @@ def _by_colour(image: Image.Image, search: Search) -> Tensor:
     return _outlined(photo, area, logits.numpy(), search)
 
 
-def _by_fetched(image: Image.Image, search: Search, path: Path) -> CutOut:
-    """Return what the fetched network sees in a picture, or in the box."""
-    area = _views(image.size, search)[0]
-    seen = plane(isnet.find(image.convert("RGB").crop(area), path))
-    mask = torch.zeros(1, 1, image.height, image.width)
-    mask[..., area[1] : area[3], area[0] : area[2]] = seen
-    if search.box is not None:
-        mask *= box_mask(search.box, height=image.height, width=image.width)
-    solid = (mask > 0.5).float()  # what is clear-cut agrees with itself made hard
-    sure = torch.minimum(mask, solid).sum() / torch.maximum(mask, solid).sum().clamp_min(1e-6)
-    return CutOut(mask, Cutout(CutoutMethod.FETCHED, round(sure.item(), 4)))
-
-
 def _outlined(
     photo: Image.Image, area: Area, logits: NDArray[np.float32], search: Search
 ) -> Tensor:
@@ -412,7 +390,7 @@ def _not_found(mask: Tensor) -> tuple[str, str]:
         f"The subject could not be separated from its background: {mask.mean().item():.0%} of the "
         f"picture was found{along}. One subject that stands out is needed.",
         "Supply a mask, a box around it such as 0.2,0.1,0.8,0.95, or a point on it such as "
-        f"0.5,0.5{_stronger()}.",
+        "0.5,0.5.",
     )
 
 
@@ -421,7 +399,6 @@ def _warn(how: Cutout, search: Search, name: str) -> None:
     remedy = "give a mask, or a box around it"
     if not search.has_hints:
         remedy += ", as in `cutout=0.2,0.1,0.8,0.95`"
-    remedy += _stronger()
     if how.way == CutoutMethod.COLOUR:
         logger.warning(
             "%s was cut out by colour alone, as the network saw none. If it is wrong, %s.",
@@ -432,10 +409,6 @@ def _warn(how: Cutout, search: Search, name: str) -> None:
             "%s may be cut out badly (confidence %.2f; below %.2f most are). If it is, %s.",
             *(which, how.confidence, DOUBTFUL, remedy),
         )
-
-
-def _stronger() -> str:
-    return f", or fetch a stronger network: {isnet.COMMAND}" if isnet.locate() is None else ""
 
 
 @functools.cache
