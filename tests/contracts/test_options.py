@@ -9,11 +9,14 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from swiftpie import EditRequest, EditSettings, PersonalizeRequest, Scales, Subject, options_of
-from swiftpie.batch.rows import row_fields
+from swiftpie.batch.rows import MOTION_FIELDS, row_fields
+from swiftpie.cli import main
 from swiftpie.cli.options import FieldOptions, with_fields
 from swiftpie.config import Option, Surface, read_options
 from swiftpie.errors import ConfigError
-from swiftpie.server.schemas import WithOptions, controls, with_options
+from swiftpie.pipelines.animation import AnimateRequest
+from swiftpie.server.mcp.tools import TOOLS
+from swiftpie.server.schemas import AnimateIn, WithOptions, controls, with_options
 from tests.comfyui.interface import load_nodes
 
 HELP = "How dense the fog is."
@@ -105,6 +108,24 @@ def test_a_node_of_comfyui_has_it(source, inputs_of):
     (found,) = [entry for entry in inputs_of(source, **hints) if entry.id == "fog"]
     assert (found.io_type, found.tooltip) == ("FLOAT", HELP)
     assert (found.min, found.max, found.default) == (0, 1, 0.25)
+
+
+def test_every_option_of_an_animation_is_on_every_surface(inputs_of):
+    known = options_of(AnimateRequest)
+    animate = get_command(main.app).commands["animate"]
+    typed = {param.name for param in animate.params}
+    assert {name for name, field in known.items() if Surface.CLI in field.option.surfaces} <= (
+        typed | {"prompt", "seeds"}
+    )
+    own = {
+        name: field for name, field in known.items() if name not in options_of(PersonalizeRequest)
+    }
+    assert own.keys() <= AnimateIn.model_fields.keys()
+    (tool,) = (tool for tool in TOOLS if tool.name == "animate")
+    assert tool.arguments.model_fields["animate"].annotation is AnimateIn
+    keys = {field.key for field in own.values()}
+    assert keys <= {*MOTION_FIELDS}
+    assert keys <= {each.id for each in inputs_of(AnimateRequest, seeds={"default": 0})}
 
 
 def test_an_option_may_be_left_out_of_a_surface():

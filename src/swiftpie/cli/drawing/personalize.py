@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from swiftpie.validation import Box
 
 MASKS = ("mask", "detail_mask")
-MOVING = ("size_px", "scene", "flip", "tilt", "num_frames", "to", "to_boxes", "to_views")
 
 DrawingT = TypeVar("DrawingT", PersonalizeRequest, AnimateRequest)
 
@@ -160,8 +159,10 @@ def animate(
     output: Annotated[FilmOutput, options.FieldOptions(FilmOutput)],
     seed: options.Seed = None,
     scales: options.ScaleChanges,
-    placing: Annotated[dict[str, list[str]], options.FieldOptions(Placing, without=("layers",))],
-    request: Annotated[dict[str, Any], options.FieldOptions(AnimateRequest, MOVING)],
+    placing: Placed,
+    request: Annotated[
+        dict[str, Any], options.FieldOptions(AnimateRequest, without=("prompt", "seeds"))
+    ],
     loading: Loading,
 ) -> None:
     """Draw frames from what PROMPT describes to what --to describes, or to another box or view.
@@ -171,7 +172,8 @@ def animate(
     """
     check_texts(prompt=prompt, to="; ".join(request.get("to", [])))
     targets, known = plan_targets(output), preset_for(loading)
-    ends = {options_of(AnimateRequest)[name].key: request.pop(name, []) for name in MOVING[-3:]}
+    known_options = options_of(AnimateRequest).values()
+    ends = {each.key: request.pop(each.name, []) for each in known_options if each.repeated}
     request |= read_options(AnimateRequest, ends, is_text=True)
     seeds = seeds_from(seed, 1)
     made = _requests(
