@@ -125,9 +125,9 @@ MISTAKES = """
 2 | sentence | edit dog.png prompts.txt
 2 | sentence | face dog.png "a.png:b.webp " --preset sd-turbo
 2 | sentence | edit dog.png x --source-prompt dog.png
-2 | boxes | personalize dog.png --also dog.png x --box 0,0,1,1 --box 0,0,1,1 --box 0,0,1,1
-2 | boxes | personalize dog.png --also dog.png x --mask box --box 0,0,1,1
-2 | views | personalize dog.png --also dog.png x --view 1,2 --view 3,4 --view 5,6
+2 | --box | personalize dog.png --also dog.png x --box 0,0,1,1 --box 0,0,1,1 --box 0,0,1,1
+2 | --box | personalize dog.png --also dog.png x --mask box --box 0,0,1,1
+2 | --view | personalize dog.png --also dog.png x --view 1,2 --view 3,4 --view 5,6
 2 | degrees | personalize dog.png x --view left
 2 | yaw | personalize dog.png x --view 80,0
 2 | separate | personalize dog.png --also dog.png x --mask mask.png

@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from swiftpie.engine.origin import origin_of_result
+from swiftpie.engine.runner import LAYER
 from swiftpie.engine.session import Session, draw_apart
 from swiftpie.engine.warm_up import stages_of, warm_up
 from swiftpie.errors import SwiftPieError
@@ -120,7 +121,7 @@ class DrawingThread:
         def check(stage: str) -> None:
             if stop.is_set():
                 raise Stopped
-            for command in commands:
+            for command in commands if stage != LAYER else ():
                 command.stage = stage
 
         def answered(commands: Sequence[Command]) -> Sequence[Any]:

@@ -7,7 +7,7 @@ import typer
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.cli import console, options
 from swiftpie.cli.drawing.edit import read_place, read_where
-from swiftpie.cli.drawing.personalize import parse_views
+from swiftpie.cli.drawing.personalize import parse_view
 from swiftpie.cli.drawing.subjects import read_picture, read_source, with_cutouts
 from swiftpie.cli.drawing.writing import Drawing, draw_files, plan_targets
 from swiftpie.cli.loading import open_session, preset_for
@@ -77,7 +77,7 @@ def insert(
     """Put SUBJECT into PHOTO, in its light and at its size, on the ground if there is no --box."""
     from swiftpie.masks import parse_box
 
-    (turned,) = parse_views([view] if view else [], 1)
+    turned = None if view is None else parse_view(view)
     place = {"box": None if box is None else parse_box(box), "view": turned}
     picture, source = read_picture(photo), _read_subject(subject, cutouts)
     _carry_out(picture, {"source": source, **words, **place}, output, sampling, loading)

@@ -1,9 +1,9 @@
 """`swiftpie personalize` and `animate`: draw subjects into new scenes, still or in motion."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -30,13 +30,11 @@ from swiftpie.pipelines.request import (
     region_at,
 )
 from swiftpie.pipelines.settings import MaskSource, Scales
-from swiftpie.validation import parse_box, parse_size, seeds_from
-
-if TYPE_CHECKING:
-    from swiftpie.validation import Box
+from swiftpie.validation import Box, parse_box, parse_size, seeds_from
 
 MASKS = ("mask", "detail_mask")
 
+Value = TypeVar("Value")
 DrawingT = TypeVar("DrawingT", PersonalizeRequest, AnimateRequest)
 
 
@@ -210,10 +208,15 @@ def _requests(
         words: family.named_besides(words, preset, given=names) for words in prompts
     }
     count = len(sources) + max(map(len, named.values()))
-    is_boxed = MaskSource.BOX in masks.values()
-    boxes = parse_boxes(placing.get("box", []), count, is_needed=is_boxed)
-    views = parse_views(placing.get("view", []), count)
-    layers = _layers_of(placing.get("layers", []), count)
+    given = {name: placing.get(name, []) for name in ("box", "view", "layers")}
+    boxes: list[Box | None] = _for_each("--box", given["box"], count, parse_box, None)
+    views: list[View | None] = _for_each("--view", given["view"], count, parse_view, None)
+    layers = _for_each("--layers", given["layers"], count, _checked_form, "")
+    if MaskSource.BOX in masks.values() and None in [*boxes, *([] if boxes else [None])]:
+        raise ConfigError(
+            f"--mask box came with {count} subjects and {len(given['box'])} --box. The boxes are "
+            "the regions, so each needs one. Write them as in --box 0.2,0.4,0.8,0.9."
+        )
     for mask in masks.values():
         if isinstance(mask, Path):
             read_picture(str(mask))
@@ -228,7 +231,6 @@ def _requests(
         "takes_named": True,
     }
     placed = list(zip(boxes, views, layers, strict=True))
-
     everyone: list[Source] = with_cutouts(sources, placing.get("cutout"))
 
     def shown(words: str) -> tuple[Subject, ...]:
@@ -253,45 +255,30 @@ def _check_mask(target: Path | None, preset: Preset) -> None:
         )
 
 
-def parse_boxes(boxes: list[str], count: int, *, is_needed: bool = False) -> "list[Box | None]":
-    """Return the boxes of `count` subjects, None without one."""
-    if is_needed and not boxes:
+def _for_each(
+    flag: str, texts: list[str], count: int, read: Callable[[str], Value], absent: Value
+) -> list[Value]:
+    """Return the values of an option for `count` subjects, which the first ones take."""
+    if len(texts) > count:
         raise ConfigError(
-            "--mask box came without --box. The box is the region. "
-            "Add one, as in --box 0.2,0.4,0.8,0.9."
+            f"{len(texts)} {flag} came with {count} subjects. Each takes one at most. Leave some "
+            "out."
         )
-    if len(boxes) > count or (is_needed and len(boxes) < count):
-        raise ConfigError(
-            f"{len(boxes)} boxes came with {count} subjects. Each subject takes one --box at most, "
-            "and --mask box needs one for each. Write them as in --box 0.2,0.4,0.8,0.9."
-        )
-    return [parse_box(box) for box in boxes] + [None] * (count - len(boxes))
+    return [*map(read, texts), *[absent] * (count - len(texts))]
 
 
-def parse_views(views: list[str], count: int) -> list[View | None]:
-    """Return the views of `count` subjects, None without one."""
-    if len(views) > count:
-        raise ConfigError(
-            f"{len(views)} views came with {count} subjects. Each takes one --view at most."
-        )
+def parse_view(text: str) -> View:
+    """Return yaw and pitch in degrees."""
     try:
-        pairs = [tuple(map(float, view.split(","))) for view in views]
-        found = [(yaw, pitch) for yaw, pitch in pairs]
+        yaw, pitch = map(float, text.split(","))
     except ValueError as error:
         raise ConfigError(
-            f"--view is {', '.join(views)!r}. Yaw and pitch in degrees are needed, as in "
-            "--view 30,10."
+            f"--view is {text!r}. Yaw and pitch in degrees are needed, as in --view 30,10."
         ) from error
-    for view in found:
-        check_view(view)
-    return [*found, *[None] * (count - len(found))]
+    check_view((yaw, pitch))
+    return yaw, pitch
 
 
-def _layers_of(layers: list[str], count: int) -> list[str]:
-    if len(layers) > count:
-        raise ConfigError(
-            f"{len(layers)} --layers came with {count} subjects. Each takes one at most."
-        )
-    for form in layers:
-        read_form(form)
-    return [*layers, *[""] * (count - len(layers))]
+def _checked_form(layers: str) -> str:
+    read_form(layers)
+    return layers

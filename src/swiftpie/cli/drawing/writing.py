@@ -54,11 +54,10 @@ def plan_targets(output: options.OutputOptions, *, count: int = 1) -> list[Targe
     from swiftpie.imageio.animation import check_animation_target
     from swiftpie.imageio.writing import check_image_target
 
-    out = None if output.out == options.STREAM else Path(output.out)
     if isinstance(output, Film):
-        assert out is not None, "animations are files"
-        check_animation_target(out, fps=output.fps, force=output.force)
-        return [Target(out)]
+        check_animation_target(Path(output.out), fps=output.fps, force=output.force)
+        return [Target(Path(output.out))]
+    out = None if output.out == options.STREAM else Path(output.out)
     if out is None and (count > 1 or output.as_json):
         raise ConfigError(
             "Standard output holds one picture and no JSON, and more was requested. Give a file "
@@ -146,13 +145,19 @@ def carry_out(
     metadata: Mapping[str, str] = MappingProxyType({}),
 ) -> "GenerationResult | EditResult":
     """Draw a request and write its files; a terminal shows the stage that it is in."""
+    from swiftpie.engine.runner import LAYER
     from swiftpie.imageio.animation import save_animation
     from swiftpie.types import EditResult
 
     request, preset, screen = drawing.request, session.components.preset, Console(stderr=True)
     if screen.is_terminal:
         with screen.status("drawing") as status:
-            result = session.draw(request, on_stage=lambda stage: status.update(f"drew: {stage}"))
+
+            def show(stage: str) -> None:
+                if stage != LAYER:
+                    status.update(f"drew: {stage}")
+
+            result = session.draw(request, on_stage=show)
     else:
         result = session.draw(request)
     origin = {**origin_of_result(preset, request, result), **metadata}
