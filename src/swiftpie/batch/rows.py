@@ -30,11 +30,10 @@ from swiftpie.batch.lists import JobRow, read_prompts, read_seeds
 from swiftpie.config import Surface, options_of, read_fields, read_options
 from swiftpie.errors import ConfigError, SwiftPieError, did_you_mean, short_reason
 from swiftpie.faces import FaceSource
-from swiftpie.library import NAME, Named, named_by, scenes
+from swiftpie.library import Named, named_by
 from swiftpie.models.cutout import parse_search
 from swiftpie.pipelines.animation import AnimateRequest, Film
 from swiftpie.pipelines.request import (
-    WORDS_ALONE,
     EditRequest,
     FacePicture,
     IdentityRef,
@@ -42,10 +41,10 @@ from swiftpie.pipelines.request import (
     Pictures,
     Source,
     Subject,
+    typed_fields,
     with_seed,
 )
 from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
-from swiftpie.validation import parse_size
 
 MAX_PICTURES = 64  # of one subject
 
@@ -145,7 +144,7 @@ class _Files:
 def _read(
     row: Mapping[str, object], *, place: str, is_text: bool, inputs: Inputs, defaults: JobDefaults
 ) -> list[Job]:
-    kind = _kind_of(row)
+    kind = kind_of(row)
     is_edit = kind is EditRequest
     _check_names(row, is_edit=is_edit)
     given = read_fields(_Row, row, is_text=is_text)
@@ -159,7 +158,8 @@ def _read(
     film = asdict(Film(**read(Film, row))) if kind is AnimateRequest else {}
     several = row.get("subjects", [])
     shown = _subjects_of(own, several, face, {} if is_edit else placed, files)
-    fields = _edit(own, said, placed, files) if is_edit else _drawing(said, files)
+    typed = functools.partial(typed_fields, file=files.path, folder=inputs.root)
+    fields = _edit(own, said, placed, files) if is_edit else typed(said)
     fields = {**said, **fields, "prompt": prompts[0], "takes_named": True}
     if is_edit:
         fields["settings"] = EditSettings(**settings, scales=Scales(**scales))
@@ -189,22 +189,6 @@ def _with_words(job: Job, prompt: str, seed: int) -> Job:
     return replace(job, request=request, spec={**job.spec, "prompt": prompt, "seed": seed})
 
 
-def _drawing(said: Mapping[str, Any], files: _Files) -> dict[str, Any]:
-    """Return those fields of a drawing that are no plain values."""
-    found: dict[str, Any] = {}
-    if "size_px" in said:
-        found["size_px"] = parse_size(said["size_px"])
-    for name in ("mask", "detail_mask"):
-        if (mask := said.get(name)) is not None:
-            found[name] = MaskSource(mask) if mask in {*MaskSource} else files.path(mask)
-    if (scene := said.get("scene", WORDS_ALONE)) != WORDS_ALONE:
-        is_name = NAME.fullmatch(scene) is not None
-        found["scene"] = scenes().find(scene) if is_name else files.path(scene)
-    if "style_reference" in said:
-        found["style_reference"] = files.path(said["style_reference"])
-    return found
-
-
 def _edit(
     own: _Row, said: Mapping[str, Any], placed: Mapping[str, Any], files: _Files
 ) -> dict[str, Any]:
@@ -224,7 +208,7 @@ def _edit(
     }
 
 
-def _kind_of(row: Mapping[str, object]) -> type[JobRequest]:
+def kind_of(row: Mapping[str, object]) -> type[JobRequest]:
     """Return what a line is a request for, by what it says."""
 
     def says(*names: str) -> bool:

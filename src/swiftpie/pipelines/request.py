@@ -8,7 +8,7 @@ Loads no tensor library, so that the command line reads the options without one.
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self, TypeVar, Union
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, Union
 
 from swiftpie.attention.layer_scales import LayerScales, read_form
 from swiftpie.backbones.presets import Preset
@@ -28,10 +28,18 @@ from swiftpie.pipelines.settings import (
     StyleBy,
     steering_of,
 )
-from swiftpie.validation import Box, check_box, check_count, check_prompts, check_seeds, check_text
+from swiftpie.validation import (
+    Box,
+    check_box,
+    check_count,
+    check_prompts,
+    check_seeds,
+    check_text,
+    parse_size,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from PIL import Image
     from torch import Tensor
@@ -629,9 +637,27 @@ def as_subjects(
     return tuple(subjects)
 
 
-def region_at(text: str, folder: Path = Path()) -> MaskSource | Path:
-    """Return the source of regions that a text names, or else the file in a folder."""
-    return MaskSource(text) if text in {*MaskSource} else folder / text
+def typed_fields(
+    said: "Mapping[str, Any]", *, file: "Callable[[str], File]", folder: Path = Path()
+) -> dict[str, Any]:
+    """Return fields of a drawing from what users type; `file` returns that of a name in `folder`.
+
+    Raises:
+        ConfigError: The size is none.
+        InputError: The scene is no file, and the library has none of its name.
+    """
+    found = dict(said)
+    if size := found.pop("size_px", None):
+        found["size_px"] = parse_size(size)
+    for name in {"mask", "detail_mask"} & found.keys():
+        text = found[name]
+        found[name] = MaskSource(text) if text in {*MaskSource} else file(text)
+    if (scene := found.get("scene", "")) not in {"", WORDS_ALONE}:
+        is_name = NAME.fullmatch(scene) and not (folder / scene).is_file()
+        found["scene"] = scenes().find(scene) if is_name else file(scene)
+    if "style_reference" in found:
+        found["style_reference"] = file(found["style_reference"])
+    return found
 
 
 def region_of(mask: "MaskSource | Region | str") -> "MaskSource | Region":

@@ -26,13 +26,10 @@ from swiftpie.pipelines.request import (
     Subject,
     View,
     check_view,
-    read_scene,
-    region_at,
+    typed_fields,
 )
 from swiftpie.pipelines.settings import MaskSource, Scales
-from swiftpie.validation import Box, parse_box, parse_size, seeds_from
-
-MASKS = ("mask", "detail_mask")
+from swiftpie.validation import Box, parse_box, seeds_from
 
 Value = TypeVar("Value")
 DrawingT = TypeVar("DrawingT", PersonalizeRequest, AnimateRequest)
@@ -194,10 +191,8 @@ def _requests(
 ) -> dict[str, DrawingT]:
     """Return the drawing of each prompt, with all files checked."""
     from swiftpie.backbones.components import FAMILIES
-    from swiftpie.imageio.decoding import load_image
 
-    masks = {name: region_at(request[name]) for name in MASKS if name in request}
-    size, style = request.pop("size_px", None), request.get("style_reference")
+    fields = typed_fields(request, file=_file) | {"seeds": seeds, "scales": Scales(**scales)}
     sources: list[Source] = [read_source(pictures)] if pictures else []
     sources += [read_source([text]) for text in placing.get("also", [])]
     if sources:
@@ -212,24 +207,12 @@ def _requests(
     boxes: list[Box | None] = _for_each("--box", given["box"], count, parse_box, None)
     views: list[View | None] = _for_each("--view", given["view"], count, parse_view, None)
     layers = _for_each("--layers", given["layers"], count, _checked_form, "")
-    if MaskSource.BOX in masks.values() and None in [*boxes, *([] if boxes else [None])]:
+    regions = (fields.get("mask"), fields.get("detail_mask"))
+    if MaskSource.BOX in regions and len(given["box"]) < max(1, count):
         raise ConfigError(
             f"--mask box came with {count} subjects and {len(given['box'])} --box. The boxes are "
             "the regions, so each needs one. Write them as in --box 0.2,0.4,0.8,0.9."
         )
-    for mask in masks.values():
-        if isinstance(mask, Path):
-            read_picture(str(mask))
-    fields = {
-        **request,
-        **masks,
-        **({} if style is None else {"style_reference": load_image(read_picture(style))}),
-        "size_px": None if size is None else parse_size(size),
-        "scene": read_scene(request.pop("scene", "")),
-        "scales": Scales(**scales),
-        "seeds": seeds,
-        "takes_named": True,
-    }
     placed = list(zip(boxes, views, layers, strict=True))
     everyone: list[Source] = with_cutouts(sources, placing.get("cutout"))
 
@@ -239,7 +222,16 @@ def _requests(
             for source, (box, view, form) in zip([*everyone, *named[words]], placed, strict=False)
         )  # other prompts name more
 
-    return {words: kind(prompt=words, subjects=shown(words), **fields) for words in prompts}
+    return {
+        words: kind(prompt=words, subjects=shown(words), takes_named=True, **fields)
+        for words in prompts
+    }
+
+
+def _file(name: str) -> Path | bytes:
+    """Return the file of a picture, checked; the content of standard input for `-`."""
+    given = read_picture(name)
+    return given if isinstance(given, bytes) else Path(given)
 
 
 def _name(source: Source) -> str:
