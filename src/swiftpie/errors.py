@@ -19,7 +19,7 @@ Every message says what was given, what is needed, and what to do.
 import difflib
 import importlib
 import importlib.util
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 REASON_LETTERS = 300  # kept of a message of another library
@@ -141,6 +141,13 @@ def short_reason(reason: object) -> str:
 def system_reason(error: Exception) -> str:
     """Return the operating system's words for `error`, without the path."""
     return getattr(error, "strerror", None) or str(error)
+
+
+def check_exclusive(given: Mapping[str, object]) -> None:
+    """Refuse options of which only one may have a value."""
+    names = [name for name, value in given.items() if value]
+    if len(names) > 1:
+        raise ConfigError(f"{names[0]} and {names[1]} exclude each other. Give one of them.")
 
 
 def did_you_mean(name: str, known: Iterable[str], *, otherwise: str) -> str:

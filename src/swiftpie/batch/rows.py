@@ -28,7 +28,7 @@ from swiftpie.batch.jobs import (
 )
 from swiftpie.batch.lists import JobRow, read_prompts, read_seeds
 from swiftpie.config import Surface, options_of, read_fields, read_options
-from swiftpie.errors import ConfigError, SwiftPieError, did_you_mean, short_reason
+from swiftpie.errors import ConfigError, SwiftPieError, check_exclusive, did_you_mean, short_reason
 from swiftpie.faces import FaceSource
 from swiftpie.library import Named, named_by
 from swiftpie.models.cutout import parse_search
@@ -195,10 +195,7 @@ def _edit(
     """Return the same of an edit: its picture, and where that changes."""
     mask, box, where = said.get("mask"), placed.get("box"), said.get("where")
     mask = None if mask == MaskSource.NONE else mask
-    given = {"mask": mask, "box": box, "where": where}
-    named = [repr(name) for name, value in given.items() if value]
-    if len(named) > 1:
-        raise ConfigError(f"{' and '.join(named)} exclude each other. Give one of them.")
+    check_exclusive({"'mask'": mask, "'box'": box, "'where'": where})
     if mask in {*MaskSource}:
         raise ConfigError(f"The mask of an edit is a file, and {mask!r} is not.")
     return {
@@ -264,9 +261,8 @@ def _subjects_of(
     own: _Row, several: object, face: Mapping[str, Any], placed: Mapping[str, Any], files: _Files
 ) -> tuple[Subject, ...]:
     """Return the subjects of a line."""
-    given = {"subject": own.subject, "subjects": several, "face": face.get("face")}
-    if len(names := [name for name, value in given.items() if value]) > 1:
-        raise ConfigError(f"{names[0]!r} and {names[1]!r} exclude each other. Give one of them.")
+    given = {"'subject'": own.subject, "'subjects'": several, "'face'": face.get("face")}
+    check_exclusive(given)
     if several:
         if not isinstance(several, list) or not all(isinstance(entry, dict) for entry in several):
             raise ConfigError(

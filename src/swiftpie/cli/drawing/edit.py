@@ -20,7 +20,7 @@ from swiftpie.cli.drawing.subjects import read_picture, read_source, with_cutout
 from swiftpie.cli.drawing.writing import Drawing, draw_files, plan_targets, preview
 from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.engine.origin import check_texts
-from swiftpie.errors import ConfigError
+from swiftpie.errors import ConfigError, check_exclusive
 from swiftpie.faces import CONSENT, FaceSettings, FaceSource
 from swiftpie.pipelines.request import EditRequest, opened
 from swiftpie.pipelines.settings import EditSettings, Scales
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from swiftpie.faces import FaceEncoder
     from swiftpie.faces.choose import ChosenFace
     from swiftpie.masks import Box
-    from swiftpie.pipelines.request import Source
 
 LOADED = (
     *(name for name in options.DRAWING if name != "steps"),
@@ -109,8 +108,9 @@ def edit(
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword limits the change."""
     preset_for(loading, use=Use.FACE if source.face else Use.EDIT)
     settings = replace(settings, scales=Scales(**scales))
-    where = read_where(request.pop("where", None), mask=request.get("mask"), box=box)
-    place = read_place(request.pop("mask", None), box)
+    mask, shown_by = request.pop("mask", None), request.pop("where", None)
+    check_exclusive({"--where": shown_by, "--mask": mask, "--box": box})
+    where, place = shown_by and read_source([shown_by]), read_place(mask, box)
     words = {name: request.get(name, "") for name in ("source_prompt", "keyword")}
     picture, seeds = read_picture(image), sampling.seeds
     options.check_prompt(words["source_prompt"])
@@ -165,25 +165,10 @@ def _read_person(
                 "is about. Add --face, or leave it out."
             )
         return None
-    if subjects:
-        raise ConfigError(
-            "--face and --subject exclude each other: an edit draws one new subject. Leave one out."
-        )
+    check_exclusive({"--face": source.face, "--subject": subjects})
     settings, agreed = with_face_files(settings, loading)
     encoder = settings.open()
     return Person(choose_in(encoder, source), encoder, agreed)
-
-
-def read_where(subject: str | None, *, mask: str | None, box: str | None) -> "Source | None":
-    """Return what shows a subject that is looked for; None without one."""
-    if subject is None:
-        return None
-    if mask is not None or box is not None:
-        raise ConfigError(
-            f"--where and {'--mask' if box is None else '--box'} exclude each other: both say what "
-            "changes. Leave one out."
-        )
-    return read_source([subject])
 
 
 def read_place(mask: str | None, box: str | None) -> "Path | Box | None":
@@ -191,10 +176,6 @@ def read_place(mask: str | None, box: str | None) -> "Path | Box | None":
     from swiftpie.imageio.decoding import open_image
     from swiftpie.masks import parse_box
 
-    if mask is not None and box is not None:
-        raise ConfigError(
-            "--mask and --box exclude each other. Draw the box into the mask, or leave one out."
-        )
     if mask is not None:
         open_image(mask)  # reports a mistake before a model is loaded
         return Path(mask)

@@ -6,13 +6,13 @@ import typer
 
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.cli import console, options
-from swiftpie.cli.drawing.edit import read_place, read_where
+from swiftpie.cli.drawing.edit import read_place
 from swiftpie.cli.drawing.personalize import parse_view
 from swiftpie.cli.drawing.subjects import read_picture, read_source, with_cutouts
 from swiftpie.cli.drawing.writing import Drawing, draw_files, plan_targets
 from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.engine.origin import check_texts
-from swiftpie.errors import ConfigError
+from swiftpie.errors import ConfigError, check_exclusive
 from swiftpie.pipelines.request import RepaintRequest, opened, with_seed
 
 if TYPE_CHECKING:
@@ -157,20 +157,12 @@ def _what_goes(
     from swiftpie.masks import hole_of
     from swiftpie.models.cutout import search_at
 
-    if found := read_where(where, mask=mask, box=box):
-        if points:
-            raise ConfigError(
-                "--where and --point exclude each other: both start a search for what goes. "
-                "Leave one out."
-            )
-        return {"where": found}
+    for other in ({"--box": box}, {"--point": points}):
+        check_exclusive({"--where": where, "--mask": mask, **other})
+    if where is not None:
+        return {"where": read_source([where])}
     gone: Path | Box | Tensor | None = read_place(mask, box)
     if points:
-        if mask is not None:
-            raise ConfigError(
-                "--mask and --point exclude each other: a mask covers all that is removed, and a "
-                "point starts a search for it. Leave one out."
-            )
         return {"mask": search_at(points, box=box)}
     if gone is None and not is_needed:
         return {}
