@@ -191,6 +191,12 @@ def test_words_of_a_prompt_set_time_weather_and_season(prompt, expected):
     assert read(prompt).shown_setting == expected
 
 
+def test_no_weather_and_no_season_come_indoors():
+    reading = read("a dog in falling snow at night")
+    assert reading.shown_at("bedroom").shown_setting == setting("night", "cloudy")
+    assert reading.shown_at("beach") == reading.shown_at(None) == reading
+
+
 @pytest.mark.parametrize(
     ("prompt", "name"),
     [

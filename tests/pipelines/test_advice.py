@@ -65,6 +65,8 @@ def test_words_that_mean_nothing_are_named_with_near_ones(session, identity, cal
         ("a red car and a blue car", ["'red'", "'blue'"]),
         ("a cat made of wood", []),
         ("dog, beach, sunset", []),
+        ("a dog in a kitchen in the rain", ["stay outside of a kitchen"]),
+        ("a dog in a kitchen at sunset", []),
         ("a dog, Hund am Strand im Wald", ["'hund'", "English"]),
     ],
 )

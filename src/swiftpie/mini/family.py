@@ -27,7 +27,7 @@ from swiftpie.mini.animation import ANIMATE
 from swiftpie.mini.denoiser import TinyDenoiser, TinyInversion
 from swiftpie.mini.edit_reading import REPLACED, named_newcomer
 from swiftpie.mini.inpainting import REPAINT
-from swiftpie.mini.placing import LayoutPredictor, place_subjects
+from swiftpie.mini.placing import LayoutPredictor, place_of, place_subjects
 from swiftpie.mini.reading import ENGLISH, Reading, named_besides, names_people, read, read_all
 from swiftpie.mini.relight import is_relit, prepare_relit
 from swiftpie.mini.scene import drawn_size, has_scene, is_empty, prepare_empty, prepare_scene
@@ -289,6 +289,12 @@ def _advice_on_words(
         )
     if any(reading.is_foreign for reading in readings):
         yield ENGLISH
+    for reading in readings if is_scene and isinstance(request.scene, str) else ():
+        if reading.shown_at(place := place_of(request, reading)) != reading:
+            yield (
+                f"Weather and season stay outside of a {place}, which shows at most the light of a "
+                "cloudy day. Name a place outdoors for rain or snow."
+            )
     for reading in readings:
         yield from _missing_subjects(reading, request)
 

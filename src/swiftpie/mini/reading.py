@@ -13,7 +13,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
 from swiftpie.errors import UnknownSubjectError, short_reason
 from swiftpie.library import Named, subject_library
-from swiftpie.mini.scenes import BACKDROPS, NEARBY, OUTDOORS, scene_library
+from swiftpie.mini.scenes import BACKDROPS, INDOORS, NEARBY, OUTDOORS, scene_library
 from swiftpie.mini.vocabulary import (
     ARTICLES_AND_SIZES,
     ENDS,
@@ -150,6 +150,12 @@ class Reading:
         if self.shown_setting != PLAIN:
             return NEARBY if is_small else OUTDOORS
         return f"{BACKDROPS[int(1000 * share) % len(BACKDROPS)]} backdrop"
+
+    def shown_at(self, place: str | None) -> "Reading":
+        """Return the reading for a place of the library: no weather comes indoors."""
+        if place not in INDOORS:
+            return self
+        return replace(self, shown_setting=self.shown_setting.indoors)
 
     @cached_property
     def sentence(self) -> str:

@@ -284,6 +284,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             name = place_of(request, reading, share)
             view = WHOLE if found is None else found.view
             picture = scene_library().dealt(name, share, size, view=view)
+        reading = reading.shown_at(name)
         is_photo = name is None or scene_library().is_photographed(name)
         shown = None if is_photo else name  # the network knows how drawings of a place look
         setting = reading.shown_setting

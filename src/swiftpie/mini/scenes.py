@@ -27,6 +27,12 @@ NEAREST_SOFT = 1.4  # times that a soft photograph is enlarged at most
 CREDIT = "Photographs: each with its own author and licence; others drawn by SwiftPie, Apache-2.0"
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
 OF_A_THING = frozenset(("of", "with", "to"))  # what stands behind them is part of a thing as well
+INDOORS = frozenset(  # where no weather comes
+    (
+        *("bedroom", "cinema", "hall", "kitchen", "library", "living room", "museum", "stage"),
+        "warehouse",
+    )
+)
 OUTDOORS = "meadow"  # where things are whose prompts name no place
 NEARBY = "stone wall"  # where small things are then, which a meadow shows as giants
 BACKDROPS = ("grey", "blue", "turquoise", "green", "yellow", "pink", "white")  # or before which
@@ -106,6 +112,7 @@ class Scenes:
                 "standIn": self._stand_ins[name],
                 "pictures": self._counts[name],
                 "isGround": self.is_ground(name),
+                "isIndoors": name in INDOORS,
                 "isPhoto": self.is_photographed(name),
                 "number": self.number(None if self.is_photographed(name) else name),
             }

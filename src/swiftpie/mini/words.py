@@ -166,6 +166,11 @@ class SceneSetting(NamedTuple):
         is_grey = self.weather == FOG and self.time == DAWN
         return self._replace(time=PLAIN.time) if is_grey else self
 
+    @property
+    def indoors(self) -> "SceneSetting":
+        """The setting as rooms show it: grey light at most, and no snow lies."""
+        return self._replace(weather=min(self.weather, CLOUDY), season=PLAIN.season)
+
 
 PLAIN = SceneSetting()
 """A clear summer day, as references show places."""

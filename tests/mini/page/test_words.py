@@ -38,7 +38,7 @@ PLACES = (
     ),
     *("a house with a garden in a park", "in a kitchen, made of glass", "on mountain meadows"),
     *(", beach", ", castle, 8k", "and a volcano", "in Paris, masterpiece", "riding a bicycle"),
-    "lying down",
+    *("lying down", "in a hall"),
 )
 MOODS = (
     *(
@@ -64,7 +64,7 @@ import { Vocabulary } from "./vocabulary.js";
 const { known, taught, prompts } = JSON.parse(readFileSync(0, "utf8"));
 const [words, vocabulary] = [reader(known), new Vocabulary(taught)];
 const read = (prompt) => [
-  Object.values(words.setting(prompt)),
+  Object.values(words.settingAt(prompt, words.place(prompt, 0.7))),
   words.beyond(prompt) === null ? words.place(prompt, 0.7).name : "",
   words.beyond(prompt) !== null,
   words.beyond(prompt) === null ? vocabulary.asTaught(words.plainly(prompt)) : "",
@@ -76,7 +76,7 @@ console.log(JSON.stringify(prompts.map(read)));
 def read(prompt):
     vocabulary = vocabulary_of(PRESETS.get("mini"))
     said = reading.read(prompt)
-    setting = list(said.shown_setting)
+    setting = list(said.shown_at(said.place_for(0.7)).shown_setting)
     if said.rendition or said.texture or said.worn or said.is_turned:
         return [setting, "", True, ""]
     drawn = vocabulary.as_taught(reading.read(said.placed_sentence).photo_prompt)

@@ -145,7 +145,8 @@ class Engine {
   /** Put the drawn subject before the place of its prompt, in its light and weather. */
   async #finish(drawn, prompt, numbers, shape) {
     const share = shareOf(numbers.subarray(0, shape.at(-1) * shape.at(-2)));
-    const [setting, place] = [this.words.setting(prompt), this.words.place(prompt, share)];
+    const place = this.words.place(prompt, share);
+    const setting = this.words.settingAt(prompt, place);
     const latents = this.#floats(numbers, shape);
     const values = Object.entries(setting).map(([name, value]) => [name, this.#number(value)]);
     const given = { noise: latents, ...Object.fromEntries(values), scene: await this.#scene(place, share, drawn.image.dims) };

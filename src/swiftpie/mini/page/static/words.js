@@ -115,7 +115,11 @@ export function reader(known) {
   }
 
   return {
-    setting,
+    /** Return what a prompt sets at a place; no weather comes indoors. */
+    settingAt(prompt, { isIndoors }) {
+      const shown = setting(prompt);
+      return isIndoors ? { ...shown, weather: Math.min(shown.weather, known.cloudy), season: 0 } : shown;
+    },
     isPlain,
     beyond,
     inKnownWords,
