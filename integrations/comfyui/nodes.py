@@ -442,6 +442,7 @@ class Personalize(io.ComfyNode):
             display_name="Personalize",
             description="Draws the subjects into the scene of the prompt; 'mini' also draws those "
             "that it names, from the library.",
+            about_seed="Of the first picture; the next has the next seed.",
             own=[io.Int.Input("num_images", default=1, min=1, max=MAX_IMAGES)],
         )
 
@@ -482,7 +483,7 @@ class Animate(io.ComfyNode):
             display_name="Animate",
             description="Draws the frames of an animation as a batch: the prompt in other times, "
             "weathers and seasons, or a subject that moves or turns.",
-            own=[],
+            about_seed="Of all frames.",
         )
 
     @classmethod
@@ -741,7 +742,8 @@ def _input_of(field: Any, *, id: str = "", **hint: Any) -> io.Input:  # noqa: A0
     if field.default is not MISSING:
         shown = {"default": "" if field.typed in TEXTS else field.default} | shown
     if field.repeated:
-        return io.String.Input(name, **shown | {"multiline": True, "default": ""})
+        lines = {"multiline": True, "default": "", "tooltip": f"{field.option.help} One a line."}
+        return io.String.Input(name, **shown | lines)
     choice = _choice_of(field.type)
     if choice is not None:
         values = [member.value for member in choice]
@@ -762,7 +764,9 @@ def _input_of(field: Any, *, id: str = "", **hint: Any) -> io.Input:  # noqa: A0
     return _box_input(field.option.help)
 
 
-def drawing_schema(source: type, *, own: Sequence[io.Input], **about: str) -> io.Schema:
+def drawing_schema(
+    source: type, *, about_seed: str, own: Sequence[io.Input] = (), **about: str
+) -> io.Schema:
     """Return what a node takes and gives that draws requests of a class; `own` are further inputs.
 
     Of its options, those with several values have one a line.
@@ -770,7 +774,7 @@ def drawing_schema(source: type, *, own: Sequence[io.Input], **about: str) -> io
     prompt, seed, *others = inputs_of(
         source,
         prompt={"multiline": True, "default": "a dog on a beach"},
-        seeds={"tooltip": "Of the first picture; the next has the next seed.", **SEED},
+        seeds={"tooltip": about_seed, **SEED},
         mask={"id": "region", "advanced": True},
         scene={"optional": True},
         identity_guidance={"optional": True},

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from swiftpie.engine.session import Session
     from swiftpie.server.shared import SharedIdentities
     from swiftpie.server.store import ServedModel
-if TYPE_CHECKING:
-    from swiftpie.engine.session import Session
 
 PACKAGES = ("fastapi", "uvicorn", "httptools", "websockets", "multipart", "prometheus_client")
 MCP_PACKAGES = ("mcp", "pydantic", "prometheus_client")
@@ -285,7 +283,7 @@ def mcp(
     limits: Annotated[Limits, options.FieldOptions(Limits, ("deadline_s",))],
     loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, options.DRAWING)],
 ) -> None:
-    """Let assistants draw, edit, insert, remove, replace and find: a server of MCP."""
+    """Let assistants draw, animate, edit, insert, remove, replace and find: a server of MCP."""
     check_installed(*MCP_PACKAGES, extra="mcp", use="`swiftpie mcp`")  # before anything is loaded
     from swiftpie.server.mcp.server import Toolbox, serve_stdio
     from swiftpie.server.mcp.tools import Folders
