@@ -19,6 +19,7 @@ from diffusers import (
     AutoencoderTiny,
     Flux2Transformer2DModel,
     ModelMixin,
+    MotionAdapter,
     UNet2DConditionModel,
 )
 from PIL import Image, ImageDraw
@@ -44,19 +45,21 @@ from tests.backbones.tiny_models import (
 )
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-DREAMLITE, KLEIN = "dreamlite", "klein"
+DREAMLITE, KLEIN, MOTION = "dreamlite", "klein", "motion"
 PRESETS = {
     "sd21": "sd-turbo",
     "sdxl": "sdxl-turbo",
     "sdxs": "sdxs-512",
     DREAMLITE: "dreamlite-mobile",
     KLEIN: "flux2-klein-4b",
+    MOTION: "motion-lightning-1",
 }
 EDITS_BY_REFERENCE = frozenset({DREAMLITE, KLEIN})
 WITHOUT_ADAPTER = EDITS_BY_REFERENCE | {"sdxs"}  # their denoiser reads references by itself
-TOKEN_WIDTHS = {"sd21": 1024, "sdxl": 2048}
+TOKEN_WIDTHS = {"sd21": 1024, "sdxl": 2048, MOTION: 768}
 NUM_TOKENS, FEATURES = 4, 1024  # of a plain IP-Adapter on CLIP ViT-H
 ADAPTER, TINY_DECODER = "adapter.safetensors", "tiny_decoder"
+MODULES = "modules"  # the folder of motion modules
 REHEARSAL = "rehearsal"  # the family of tiny networks
 SUBJECT = "a red cube"
 PLACES = ("on the moon", "on a beach", "in a forest", "at night", "in the snow", "under water")
@@ -91,8 +94,14 @@ SDXS_UNET = {
     "attention_head_dim": 8,
     "cross_attention_dim": 768,
 }
-UNETS = {"sd21": SD21_UNET, "sdxl": SDXL_UNET, "sdxs": SDXS_UNET}
-TEXTS = {"sd21": "open-clip-h", "sdxl": "clip-l", "sdxs": "clip-l"}
+SD15_UNET: dict[str, Any] = {"sample_size": 64, "attention_head_dim": 8, "cross_attention_dim": 768}
+UNETS: dict[str, dict[str, Any]] = {
+    "sd21": SD21_UNET,
+    "sdxl": SDXL_UNET,
+    "sdxs": SDXS_UNET,
+    MOTION: SD15_UNET,
+}
+TEXTS = {"sd21": "open-clip-h", "sdxl": "clip-l", "sdxs": "clip-l", MOTION: "clip-l"}
 TEXT_SIZES = {  # width, layers, heads, width of the projection
     "clip-l": (768, 12, 12, 768),
     "open-clip-h": (1024, 23, 16, 1024),
@@ -224,6 +233,8 @@ def make_model(folder: Path, *, family: str, dtype: torch.dtype) -> None:
     write_text(pipeline, "", CLIPTextModel, dtype, TEXTS[family])
     if not has_adapter:
         return
+    if family == MOTION:
+        write_network(folder / MODULES, MotionAdapter, dtype)
     if family == "sdxl":
         write_text(pipeline, "_2", CLIPTextModelWithProjection, dtype, "open-clip-g")
     write_network(folder / "image_encoder", vision_tower, dtype)

@@ -1,10 +1,11 @@
 """Loads a model of full size with random weights and tells what memory and time it takes.
 
 Run `python -m benchmarks.full_size` in the folder of the repository; the weights go to a
-temporary folder, 4 GB for SD2.1, 9 GB for SDXL and 16 GB for FLUX.2 [klein], in half precision as
-published. Pictures are noise: only figures count. With `--limit-gib` the system grants no more
-memory than that. With `--prepared` another process makes the engine's graphs before; its figures
-stand next to the measured ones.
+temporary folder, 4 GB for SD2.1 and for motion modules on SD1.5, 9 GB for SDXL and 16 GB for
+FLUX.2 [klein], in half precision as published. Pictures are noise: only figures count. `motion`
+draws an animation by one pass of the denoiser, with a tiny autoencoder. With `--limit-gib` the
+system grants no more memory than that. With `--prepared` another process makes the engine's graphs
+before; its figures stand next to the measured ones.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,10 @@ from benchmarks._models import (
     ADAPTER,
     DTYPES,
     EDITS_BY_REFERENCE,
+    MODULES,
+    MOTION,
     PRESETS,
+    TINY_DECODER,
     WITHOUT_ADAPTER,
     make_elsewhere,
     reference,
@@ -70,6 +75,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--made", type=Path, help="a folder of `benchmarks._models` to use")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--side-px", type=int, default=512)
+    parser.add_argument("--frames", type=int, default=16, help="of an animation, by `motion`")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--no-edit", action="store_true", help="leave the second U-Net out")
     parser.add_argument("--chord", action="store_true", help="an edit by ChordEdit alone")
@@ -90,7 +96,8 @@ def measure_elsewhere(folder: Path) -> dict[str, object]:
 def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     """Load, encode, personalize and edit once, or only edit; return what it took."""
     reads_itself = options.family in WITHOUT_ADAPTER
-    can_edit = not (options.no_edit or options.chord or reads_itself)
+    moves = options.family == MOTION
+    can_edit = not (options.no_edit or options.chord or reads_itself or moves)
     has_adapter = not (options.chord or reads_itself)
     has_subject = has_adapter or reads_itself
     detail: DetailForm = "none" if options.no_detail else "joint"
@@ -102,7 +109,9 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         device=options.device,
         dtype=options.dtype,
         engine=[engine for engine in options.engine.split(",") if engine],
-        weights=folder / "pipeline",
+        weights=folder / (MODULES if moves else "pipeline"),
+        base=folder / "pipeline" if moves else None,
+        autoencoder=folder / TINY_DECODER if moves else None,  # the denoiser is what is measured
         adapter=folder / ADAPTER if has_adapter else None,
         image_encoder=folder / "image_encoder" if has_adapter else None,
         inversion=folder / "pipeline" / "unet" if can_edit else None,
@@ -118,7 +127,10 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         identity = session.encode_identity(reference(options.side_px))
         stages["encode_identity"] = time.perf_counter() - started
         started = time.perf_counter()
-        result = session.personalize(identity, "a red cube on the moon", seed=0, size=size)
+        drawn = (
+            partial(session.animate, num_frames=options.frames) if moves else session.personalize
+        )
+        result = drawn(identity, "a red cube on the moon", seed=0, size=size)
         stages["personalize"] = time.perf_counter() - started
         timings["personalize"] = dict(result.timings_ms)
         stages["first_picture"] = sum(stages.values())
@@ -139,6 +151,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         "device": options.device,
         "threads": torch.get_num_threads(),
         "side_px": options.side_px,
+        "frames": options.frames if moves else None,
         "unet_parameters": sum(weight.numel() for weight in unet.parameters()),
         "weights_mib": sum(f.stat().st_size for f in folder.rglob("*.safetensors")) / 2**20,
         "peak_memory_mib": {"after_loading": loaded_mib, "in_the_end": peak_memory_mib()},
