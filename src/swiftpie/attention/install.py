@@ -100,16 +100,18 @@ def install(unet: Any, plan: Plan) -> Installation:  # noqa: ANN401 - of diffuse
     Motion modules keep theirs.
     """
     originals = dict(unet.attn_processors)
-    names = [path.removesuffix(".processor") for path in originals if MOTION not in path]
+    names = [path.removesuffix(".processor") for path in originals]
     layers: dict[str, Any] = {name: unet.get_submodule(name) for name in names}
     crossing = [name for name, layer in layers.items() if layer.is_cross_attention]
     mappers = mapper_layers(crossing)
     roles = dict.fromkeys(mappers, MaskRole.NOTES) | dict.fromkeys(mappers[-1:], MaskRole.LAST)
     semantic: dict[str, SemanticAttention] = {}
     detail: dict[str, DetailAttention] = {}
-    plain: dict[str, SelfAttention] = {}
+    plain: dict[str, object] = {}
     for name, layer in layers.items():
-        if layer.is_cross_attention:
+        if MOTION in name:
+            plain[name] = originals[f"{name}.processor"]
+        elif layer.is_cross_attention:
             semantic[name] = SemanticAttention(
                 name,
                 inner_width=layer.inner_dim,
@@ -130,8 +132,9 @@ def install(unet: Any, plan: Plan) -> Installation:  # noqa: ANN401 - of diffuse
                 own_projections=plan.own_projections,
             ).to(unet.dtype)
     made = Installation(unet, plan, originals, semantic=semantic, detail=detail, plain=plain)
-    ours = {f"{name}.processor": processor for name, processor in made.processors.items()}
-    unet.set_attn_processor({**originals, **ours})
+    unet.set_attn_processor(
+        {f"{name}.processor": processor for name, processor in made.processors.items()}
+    )
     return made
 
 

@@ -253,7 +253,9 @@ class StableDiffusion(Family):
                 "Diffusion pipeline has a place for CLIP's only. Load them with "
                 "from_preset(…, adapter=…)."
             )
-        whole = replace(components.preset, kind=WeightsKind.PIPELINE, file=None, base=None)
+        whole = replace(
+            components.preset, kind=WeightsKind.PIPELINE, file=None, lora=None, base=None
+        )
         return modules | {
             "unet": without_branches(modules["unet"]),
             "image_encoder": None if encoder is None else encoder.tower,
@@ -475,7 +477,7 @@ def _family_of(unet: Mapping[str, Any]) -> str:
     """Return which of the families a U-Net with these settings is of."""
     is_size_conditioned = unet["addition_embed_type"] == SIZE_CONDITIONING
     projects_linearly = bool(unet["use_linear_projection"])
-    has_middle = unet["mid_block_type"] is not None
+    has_middle = unet.get("mid_block_type", "") is not None  # with motion modules it has no type
     kinds = {
         (kind.is_size_conditioned, kind.projects_linearly, kind.has_middle): kind.name
         for kind in FAMILIES.values()

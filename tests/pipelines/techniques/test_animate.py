@@ -14,11 +14,13 @@ from swiftpie import (
     InputError,
     MaskSource,
     Scales,
+    Session,
     Subject,
     WeightsError,
 )
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import PRESETS
+from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.geometry.layout import from_box
 from swiftpie.masks import box_mask, subject_extent
 from swiftpie.models.denoiser import predict
@@ -165,6 +167,7 @@ def test_windows_leave_the_rows_of_guidance_apart(session):
     assert largest(together, torch.cat(alone)) < 1e-5
 
 
+@pytest.mark.thorough
 def test_a_region_that_attention_finds_is_one_of_each_frame_in_windows_as_well(session):
     request = asked(session, {"name": "cube"}, mask=MaskSource.INLINE, num_frames=LONG)
     regions = session.draw(request).regions
@@ -217,6 +220,7 @@ def opened(weights, preset="motion-lightning-2"):
     )
 
 
+@pytest.mark.thorough
 def test_motion_modules_are_a_file_or_a_folder_with_a_lora(tmp_path):
     pytest.importorskip("peft", reason="needs swiftpie[lora]")
     folder = make_motion(tmp_path / "motion", is_shallow=True)
@@ -230,6 +234,14 @@ def test_motion_modules_are_a_file_or_a_folder_with_a_lora(tmp_path):
     (folder / PRESETS.get("animatelcm").lora).unlink()
     with pytest.raises(WeightsError, match="does not exist"):
         opened(folder, "animatelcm")
+
+
+@pytest.mark.thorough
+def test_a_saved_pipeline_animates_as_the_one_that_was_loaded(session, tmp_path):
+    SwiftPiePipeline.from_components(session.components).save_pretrained(tmp_path)
+    again = Session(SwiftPiePipeline.from_pretrained(tmp_path).to_components())
+    both = [each.draw(asked(each, {"box": LEFT})).images for each in (session, again)]
+    assert [first.tobytes() for first in both[0]] == [second.tobytes() for second in both[1]]
 
 
 def test_motion_modules_of_another_network_are_refused(tmp_path):
