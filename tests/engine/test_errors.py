@@ -41,6 +41,7 @@ CALLS = [
     ),
     (lambda _: swiftpie.load("mini", engine=["folded-upsample"]), ConfigError, "folded-upsampling"),
     (lambda s: s.generate("a dog", size_px=(192, 256)), TypeError, "size_px"),
+    (lambda s: s.generate("a dog", size=256), InputError, "width"),
     (lambda s: s.generate("an elefant on a beach"), InputError, "elephant"),
     (lambda s: s.insert(photograph(), "elefant"), InputError, "elephant"),
     (lambda _: verify("mini"), CapabilityError, "compare"),

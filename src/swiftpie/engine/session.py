@@ -14,7 +14,7 @@ from torch import Tensor
 from swiftpie.backbones.components import Components
 from swiftpie.engine.encoding import Face, encode_face, encode_pictures, read_removal
 from swiftpie.engine.runner import Cache, CacheReport, Runner
-from swiftpie.errors import SwiftPieError, UnknownSubjectError, did_you_mean
+from swiftpie.errors import InputError, SwiftPieError, UnknownSubjectError, did_you_mean
 from swiftpie.faces import FaceEncoder
 from swiftpie.faces.choose import face_region
 from swiftpie.imageio.decoding import load_image
@@ -826,4 +826,8 @@ def draw_apart(
 
 def _height_and_width(size: tuple[int, int] | None) -> tuple[int, int] | None:
     """Return a size as requests have it, as tensors do."""
-    return None if size is None else (size[1], size[0])
+    if size is None:
+        return None
+    if not isinstance(size, Sequence) or isinstance(size, str) or len(size) != 2:
+        raise InputError(f"`size={size!r}` is no width and height. Give both: `size=(512, 512)`.")
+    return size[1], size[0]
