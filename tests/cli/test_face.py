@@ -125,7 +125,7 @@ def test_a_face_comes_into_a_photograph_where_its_face_is(call, world, tmp_path)
 
 @pytest.mark.parametrize(
     ("more", "code", "message"),
-    [(["--subject", PHOTO], 2, "one new subject"), (["--face-number", "2"], 3, "shows 1")],
+    [(["--subject", PHOTO], 2, "exclude each other"), (["--face-number", "2"], 3, "shows 1")],
 )
 def test_what_an_edit_cannot_draw_is_named(call, world, tmp_path, more, code, message):
     result = edit(call, world, tmp_path / "out.png", *more)
