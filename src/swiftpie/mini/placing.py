@@ -28,7 +28,7 @@ from swiftpie.masks import Box, resize_mask, subject_extent
 from swiftpie.mini.compositing import WHOLE
 from swiftpie.mini.reading import Reading, read_all
 from swiftpie.mini.relight import SIDE_PX
-from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
+from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.words import tokens_in
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics, share_of
@@ -193,8 +193,7 @@ def _heights_of(request: PersonalizeRequest, reading: Reading) -> list[float | N
 class Staged(NamedTuple):
     """How subjects stand in one picture of a photographed place."""
 
-    ground: Ground  # of the whole photograph
-    view: Box  # the part that the picture shows
+    view: Box  # the part of the photograph that the picture shows
     boxes: tuple[Box, ...]  # of the subjects in the picture
 
 
@@ -210,11 +209,13 @@ def staged(
     if not isinstance(request.scene, str) or not request.subjects or has_box:
         return None
     share = share_of(noise)
-    ground = scene_library().ground(place_of(request, reading, share), share)
+    place = place_of(request, reading, share)
+    ground = scene_library().ground(place, share)
     if ground is None or reading.is_turned:
         return None
     size = picture_size(components, request)
-    ground, boxes = ground.seen_in(ground.part_shown(size[::-1], whole=PHOTOGRAPH_PX)), []
+    shown, boxes = ground.part_shown(size[::-1], whole=scene_library().size_of(place)), list[Box]()
+    ground = ground.seen_in(shown)
     near, aside = share_of(noise, 1), share_of(noise, 2)
     count = len(request.subjects)
     for number, usual in enumerate(_heights_of(request, reading)):
@@ -225,12 +226,9 @@ def staged(
             boxes.append(close_up(extent, share=near, x=x))
         else:
             boxes.append(stand(ground, extent, usual, share=near, x=x))
-    view = (
-        WHOLE
-        if any(subject.identity.is_cut for subject in request.subjects)
-        else nearer(boxes, ground)
-    )
-    return Staged(ground, view, tuple(seen_in(view, box) for box in boxes))
+    is_cut = any(subject.identity.is_cut for subject in request.subjects)
+    view = WHOLE if is_cut else nearer(boxes, ground)
+    return Staged(part_of(shown, view), tuple(seen_in(view, box) for box in boxes))
 
 
 def nearer(boxes: Sequence[Box], ground: Ground) -> Box:
@@ -259,6 +257,17 @@ def seen_in(view: Box, box: Box) -> Box:
         (box[1] - view[1]) / side,
         (box[2] - view[0]) / side,
         (box[3] - view[1]) / side,
+    )
+
+
+def part_of(view: Box, part: Box) -> Box:
+    """Return a `part` of a `view` as one of the whole picture."""
+    wide, high = view[2] - view[0], view[3] - view[1]
+    return (
+        view[0] + part[0] * wide,
+        view[1] + part[1] * high,
+        view[0] + part[2] * wide,
+        view[1] + part[3] * high,
     )
 
 

@@ -282,7 +282,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         else:
             share = share_of(noise)
             name = place_of(request, reading, share)
-            view = WHOLE if found is None else found.view
+            view = None if found is None else found.view
             picture = scene_library().dealt(name, share, size, view=view)
         reading = reading.shown_at(name)
         is_photo = name is None or scene_library().is_photographed(name)
@@ -315,7 +315,7 @@ def finish_scene(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Gene
         drawing = _textured(plan, row, index, drawing)
         picture, alpha = with_shadows(to_tensor(row.place), outlines)
         part, _ = _parts_around(alpha, (..., slice(0, plan.size[0]), slice(0, plan.size[1])))
-        colours = own_colours(drawing[part], alpha[part], drawn_mask[part])
+        colours = drawn_colours(drawing[part], alpha[part], drawn_mask[part])
         picture[part] = torch.lerp(picture[part], colours, alpha[part])
         masks[index] = mask_to_pil(alpha)[0]
         picture = row.finished(picture, subjects=alpha)
@@ -359,7 +359,7 @@ def with_shadows(place: Tensor, outlines: Sequence[tuple[Tensor, Tensor]]) -> tu
     return (place + 1) * light - 1, alpha
 
 
-def own_colours(drawing: Tensor, alpha: Tensor, drawn_mask: Tensor) -> Tensor:
+def drawn_colours(drawing: Tensor, alpha: Tensor, drawn_mask: Tensor) -> Tensor:
     """Return the colours (1, 3, H, W) in [-1, 1] of drawn subjects, carried on past their rims.
 
     Args:
@@ -435,7 +435,7 @@ def _enlarged(
         one = frame.at(plan.size)
         outlines.append(with_shadow(one[:, 3:], frame.layout, frame.lighting, large_mask))
         large = one[place] + (1 - one[place][:, 3:]) * large
-    drawn = own_colours(drawing[part], small[:, 3:], drawn_mask[part])
+    drawn = drawn_colours(drawing[part], small[:, 3:], drawn_mask[part])
     changes = changes_between(2 * colours_of(small) - 1, drawn)
     changes = F.interpolate(changes, large.shape[2:], mode="bilinear", align_corners=False)
     colours = apply_maps(changes, 2 * colours_of(large) - 1).clamp(-1, 1)

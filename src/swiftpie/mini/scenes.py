@@ -5,6 +5,7 @@ It loads no tensor library.
 
 import io
 import json
+import operator
 import zipfile
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -84,6 +85,10 @@ class Scenes:
             row["name"]: frozenset(map(_head, (row["name"], *row["phrases"], *row["aliases"])))
             for row in rows
         }
+        self._starting: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+        for name, heads in self._heads.items():
+            for head in heads:
+                self._starting.setdefault(head[0], []).append((name, head))
         self._places = {row["name"]: place for place, row in enumerate(rows)}
         known = [row["name"] for row in rows if row["is_known"]]
         self._stand_ins = {row["name"]: row["stand_in"].split() for row in rows}
@@ -208,20 +213,20 @@ class Scenes:
         other.
         """
         found = []
-        for name, heads in self._heads.items():
-            for head in heads:
-                for start in range(len(words) - len(head) + 1):
-                    if tuple(words[start : start + len(head)]) != head:
-                        continue
-                    first, end = _start_of_phrase(words, start), start + len(head)
-                    is_clear = first is not None and words[first] not in OF_A_THING
-                    rank = (not _is_weather(head), is_clear, len(" ".join(head)))
-                    is_bare = first is None or (len(head) == 1 and words[first] == "of")
-                    begin = _alone_from(words, start, end) if is_bare else first
-                    if begin is None and len(head) > 1 and not _names_subject(head):
-                        begin = start
-                    if begin is not None:
-                        found.append((rank, NamedPlace(name, begin, end, head, is_bare)))
+        for start, word in enumerate(words):
+            for name, head in self._starting.get(word, ()):
+                end = start + len(head)
+                if tuple(words[start:end]) != head:
+                    continue
+                first = _start_of_phrase(words, start)
+                is_clear = first is not None and words[first] not in OF_A_THING
+                rank = (not _is_weather(head), is_clear, len(" ".join(head)))
+                is_bare = first is None or (len(head) == 1 and words[first] == "of")
+                begin = _alone_from(words, start, end) if is_bare else first
+                if begin is None and len(head) > 1 and not _names_subject(head):
+                    begin = start
+                if begin is not None:
+                    found.append((rank, NamedPlace(name, begin, end, head, is_bare)))
         return max(found)[1] if found else None
 
     def dealt(
@@ -230,7 +235,7 @@ class Scenes:
         share: float,
         size: tuple[int, int],
         *,
-        view: tuple[float, float, float, float] = (0, 0, 1, 1),
+        view: tuple[float, float, float, float] | None = None,
     ) -> "Image.Image":
         """Return one of the pictures of a place cut to width and height; drawings also mirrored.
 
@@ -238,7 +243,8 @@ class Scenes:
             name: The place.
             share: Uniform in [0, 1], which chooses.
             size: Width and height in pixels.
-            view: Left, top, right and bottom in [0, 1] of the part of a photograph that is shown.
+            view: Left, top, right and bottom in [0, 1] of the part of a photograph that is shown;
+                None: what the ground says.
         """
         from PIL import Image, ImageOps
 
@@ -246,12 +252,9 @@ class Scenes:
             number = self._dealt_number(name, share)
             photograph = self.image(name, number)
             ground = self._grounds[name][number]
-            left, top, right, bottom = ground.part_shown(size, whole=photograph.size)
-            wide, high = (right - left) * photograph.width, (bottom - top) * photograph.height
-            left, top = left * photograph.width, top * photograph.height
-            first = (left + view[0] * wide, top + view[1] * high)
-            last = (left + view[2] * wide, top + view[3] * high)
-            return photograph.resize(size, Image.Resampling.BICUBIC, box=(*first, *last))
+            view = view or ground.part_shown(size, whole=photograph.size)
+            box = tuple(map(operator.mul, view, 2 * photograph.size))
+            return photograph.resize(size, Image.Resampling.BICUBIC, box=box)
         count = 2 * self.count(name)
         number = min(int(count * share), count - 1)
         # A place is as sharp as one drawn at this size; bicubic makes it 6 % sharper.

@@ -117,7 +117,6 @@ def _words_of(*tables: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
 
 
 SETTING_WORDS = _words_of(TIMES, WEATHERS, SEASONS)
-LOOK_WORDS = _words_of(COLOUR_WORDS, MATERIAL_WORDS, MATERIAL_PHRASES)
 # Words that say nothing about a picture by themselves.
 FILLERS = frozenset(
     (
@@ -139,6 +138,7 @@ PREPOSITIONS = frozenset(
         *("of", "to", "with", "into", "onto", "outside", "within", "amid", "beneath", "underneath"),
     )
 )
+LOOK_WORDS = _words_of(COLOUR_WORDS, MATERIAL_WORDS, MATERIAL_PHRASES) - PREPOSITIONS - {"from"}
 ARTICLES = frozenset(("a", "an", "the", "some", "front", "top", "middle", "next"))
 # How prompts say what falls or hangs in the air, and what a picture without it shows: its light.
 IN_THE_AIR = re.compile(

@@ -52,7 +52,7 @@ from swiftpie.imageio.writing import XMP
 from swiftpie.mini import scenes, words
 from swiftpie.mini.relight import DRAWN_WEATHERS, NOISE_SHAPE
 from swiftpie.mini.relight import SIDE_PX as SCENE_PX
-from swiftpie.mini.scene import at_night, own_colours, with_shadows
+from swiftpie.mini.scene import at_night, drawn_colours, with_shadows
 from swiftpie.mini.scene_network import Relighter, SceneCondition, scene_relighter
 from swiftpie.mini.weather import PixelRows, draw_weather
 from swiftpie.mini.words import NIGHT
@@ -318,7 +318,7 @@ def _join(given: Named) -> Named:
     is_dark = (given["time"] == NIGHT).view(1, 1, 1, 1)
     drawing = torch.where(is_dark, at_night(given[PIXELS]), given[PIXELS])
     picture, mask = with_shadows(given[SCENE], [layer])
-    picture = torch.lerp(picture, own_colours(drawing, mask, given[SUBJECT_MASK]), mask)
+    picture = torch.lerp(picture, drawn_colours(drawing, mask, given[SUBJECT_MASK]), mask)
     size = (picture.shape[2], picture.shape[3])
     view, time = PixelRows(size, (0, size[0])), given["time"][0]
     for number, name in DRAWN_WEATHERS.items():
