@@ -34,6 +34,7 @@ from swiftpie.pipelines.filling import (
     split,
     without_model_error,
 )
+from swiftpie.types import Identity
 
 MOST_DARKENING = 1.6  # of the ground, natural logarithms
 MOST_LIGHTENING = 0.1  # likewise: subjects cast shadows, and little light
@@ -99,6 +100,20 @@ class PlacedReference(NamedTuple):
         is_small = max(size) <= self.small.shape[-1]
         frame = self.small if is_small else self.large
         return shrunk_into(frame, to_affine(self.layout), size=size)
+
+
+def frame_of(identity: Identity) -> Tensor:
+    """Return the first reference as a frame (1, 4, S, S), premultiplied in [0, 1], on the CPU.
+
+    It has the size that networks see; `large_frame_of` has the largest that is known.
+    """
+    mask = identity.mask[:1].float().cpu()
+    return torch.cat([(identity.pixels[:1].float().cpu() + mask) / 2, mask], dim=1)
+
+
+def large_frame_of(identity: Identity) -> Tensor:
+    """Return the same as large as it came."""
+    return frame_of(identity) if identity.large is None else identity.large.float().cpu() / 255
 
 
 def composite_patch(

@@ -94,11 +94,6 @@ class EditReading:
         return self.changes_light and before._replace(season=after.season) == after
 
     @property
-    def only_changes_season(self) -> bool:
-        """Whether nothing else changes."""
-        return self.changes_season_alone and not (self.changes_subject or self.rendition)
-
-    @property
     def clears(self) -> bool:
         """Whether what was in the air is gone, or something else is in it."""
         return self.before.setting.weather != self.after.setting.weather
@@ -107,11 +102,6 @@ class EditReading:
     def moves(self) -> bool:
         """Whether a subject goes or comes."""
         return self.cast is not Cast.STAYS
-
-    @property
-    def moves_alone(self) -> bool:
-        """Whether the subject moves, and nothing else changes."""
-        return self.moves and not (self.changes_place or self.changes_light or self.rendition)
 
     @property
     def changes_worn(self) -> bool:

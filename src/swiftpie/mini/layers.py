@@ -202,23 +202,14 @@ def finished(layer: Layer) -> Layer:
     return layer._replace(shown=shown, outline=outline[:, -1:])
 
 
-def outlined(layer: Layer) -> Layer:
-    """Return a layer with the outline of the finished one; its frame may be its opacity alone."""
-    if layer.outline is not None:
-        return layer
-    cover = layer.frame[:, -1:]
-    outline = turn(cover, height(cover), layer.layout.pose).frame
-    return layer._replace(outline=outline)
-
-
 def opacity_of(layer: Layer, size: Size) -> Tensor:
-    """Return where a layer is by its outline, (1, 1, H, W) in a `size`."""
-    assert layer.outline is not None, "the layer has an outline"
+    """Return where a finished layer is by its outline, (1, 1, H, W) in a `size`."""
+    assert layer.outline is not None, "the layer is finished"
     return shrunk_into(layer.outline, to_affine(layer.layout), size=size)
 
 
 def shadow_of(layer: Layer, size: Size) -> Tensor:
-    """Return the share of the ground's light that an outlined layer takes, (1, 1, h, w)."""
+    """Return the share of the ground's light that a finished layer takes, (1, 1, h, w)."""
     opacity = opacity_of(layer, size)
     if layer.scene is None:
         return torch.zeros_like(opacity)
@@ -226,7 +217,7 @@ def shadow_of(layer: Layer, size: Size) -> Tensor:
 
 
 def touched(layer: Layer, picture: Image.Image) -> Tensor:
-    """Return where a picture may change visibly by a layer with an outline, (1, 1, H, W)."""
+    """Return where a picture may change visibly by a finished layer, (1, 1, H, W)."""
     size = (picture.height, picture.width)
     most = opacity_of(layer, size)
     if layer.before is not None:

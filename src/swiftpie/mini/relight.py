@@ -5,8 +5,7 @@ The scene network draws 256 x 256 pixels. Maps of colour carry the change to any
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache, cached_property, partial
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -60,53 +59,6 @@ UNCHANGED = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Relit:
-    """A picture that shows a place in one setting, and what tells how another one looks."""
-
-    picture: Image.Image  # RGB
-    before: SceneSetting
-    after: SceneSetting
-    reference: Tensor  # (1, 3, 256, 256) in [-1, 1], the picture
-    drawings: tuple[Tensor, Tensor]  # of it in both settings, as large
-    by_day: tuple[Tensor, Tensor] | None  # in plain light, where the season alone changes
-
-    @cached_property
-    def levels(self) -> Tensor:
-        """By how many of 255 levels colours change, (1, 1, 256, 256)."""
-        change = 127.5 * (self._shown - self.reference).abs().amax(dim=1, keepdim=True)
-        return change if self._meant is None else change * self._meant
-
-    def drawn(self, *, on_band: OnBand = int) -> Image.Image:
-        """Return the picture in the other setting, at its own size."""
-        changes = self._changes
-        if self._meant is not None:
-            changes = within(changes, self._meant)
-        return _carried_over(self.picture, changes, on_band)
-
-    @cached_property
-    def _changes(self) -> Tensor:
-        return changes_between(*self.drawings)
-
-    @cached_property
-    def _shown(self) -> Tensor:
-        """The small picture in the other setting, as far as the network says."""
-        first, second = self.drawings
-        if first is self.reference:
-            return second
-        return apply_maps(self._changes, self.reference).clamp(-1, 1)
-
-    @cached_property
-    def _meant(self) -> Tensor | None:
-        """Where the change is meant, (1, 1, 256, 256); None: everywhere, as the light changes."""
-        if self.by_day is None:
-            return None
-        meant = meant_change(*self.by_day)
-        if uncovers(self.before, self.after) and self.before.time == PLAIN.time:
-            meant = meant * _may_hide(self.reference, self.before)
-        return meant
-
-
 @torch.no_grad()
 def relight(
     image: Image.Image,
@@ -143,46 +95,26 @@ def relight(
     if uncovers(before, setting) and between != setting:
         step = partial(relight, noise=noise, place=place, run=run, on_band=on_band)
         return step(step(image, between, before=before), setting, before=between)
-    if before != PLAIN:
-        change = change_between(image, before, setting, noise=noise, place=place, run=run)
-        return change.drawn(on_band=on_band)
-    picture = as_rgb(image)
-    reference = _reference(picture)
-    drawn = _drawn(reference, setting, noise=noise, place=place, run=run)
-    is_season = place is None and setting == PLAIN._replace(season=setting.season)
-    meant = meant_change(reference, drawn) if is_season else torch.ones(1, 1, 1, 1)
-    if picture.size == (SIDE_PX, SIDE_PX):
-        return to_pil(torch.lerp(reference, drawn, meant))[0]
-    changes = changes_between(reference, drawn)
-    changes = within(changes, meant) if is_season else changes
-    return _carried_over(picture, changes, on_band)
-
-
-@torch.no_grad()
-def change_between(
-    image: Image.Image,
-    before: SceneSetting,
-    after: SceneSetting,
-    *,
-    noise: Tensor,
-    place: str | None = None,
-    run: Callable[..., Tensor] = called,
-) -> Relit:
-    """Return what `relight` draws of a picture in another setting than plain daylight."""
     picture = as_rgb(image)
     reference = _reference(picture)
     draw = partial(_drawn, noise=noise, place=place, run=run)
     seen = cache(partial(draw, reference))
-    old, new = (PLAIN._replace(season=setting.season) for setting in (before, after))
-    by_day: tuple[Tensor, Tensor] | None = None
-    if uncovers(before, after):
-        bare = _leafy(draw(reference, PLAIN._replace(season=UNCOVERED)))
-        drawings = by_day = reference, draw(bare, new)
+    old, new = (PLAIN._replace(season=each.season) for each in (before, setting))
+    meant = None
+    if uncovers(before, setting):
+        first = reference
+        second = draw(_leafy(draw(reference, PLAIN._replace(season=UNCOVERED))), new)
+        meant = meant_change(first, second)
+        if before.time == PLAIN.time:
+            meant = meant * _may_hide(reference, before)
     else:
-        drawings = seen(before), seen(after)
-        if before._replace(season=after.season) == after:
-            by_day = seen(old), seen(new)
-    return Relit(picture, before, after, reference, drawings, by_day)
+        first, second = seen(before), seen(setting)
+        if between == setting:  # the season alone changes
+            meant = meant_change(seen(old), seen(new))
+    if first is reference and picture.size == (SIDE_PX, SIDE_PX):
+        return to_pil(second if meant is None else torch.lerp(first, second, meant))[0]
+    changes = changes_between(first, second)
+    return _carried_over(picture, changes if meant is None else within(changes, meant), on_band)
 
 
 def uncovers(before: SceneSetting, after: SceneSetting) -> bool:

@@ -27,7 +27,15 @@ from swiftpie.geometry.relief import height
 from swiftpie.geometry.shading import Lighting, dilated, outline_of, with_shadow
 from swiftpie.imageio.images import extrapolate, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask
-from swiftpie.mini.compositing import INSIDE, WHOLE, SubjectReference, colours_of, shrunk_into
+from swiftpie.mini.compositing import (
+    INSIDE,
+    WHOLE,
+    SubjectReference,
+    colours_of,
+    frame_of,
+    large_frame_of,
+    shrunk_into,
+)
 from swiftpie.mini.fields import apply_maps, changes_between, paste
 from swiftpie.mini.looks import appearance
 from swiftpie.mini.placing import picture_size, place_of, place_subjects, side_by_side, staged
@@ -382,19 +390,13 @@ def _textured(plan: ScenePlan, row: SceneRow, index: int, drawing: Tensor) -> Te
     if texture is None or len(plan.subjects) != 1:
         return drawing
     (layout, light), identity = _placed_in(plan, 0, index), plan.subjects[0]
-    small = _frame_of(identity)
-    frame = small if identity.large is None else identity.large.float().cpu() / 255
-    relief, (own, scene) = height(small[:, 3:]), light or (None, None)
-    look = appearance(frame, relief, layout, own=own, scene=scene, material=texture)
+    relief, (own, scene) = height(frame_of(identity)[:, 3:]), light or (None, None)
+    look = appearance(
+        large_frame_of(identity), relief, layout, own=own, scene=scene, material=texture
+    )
     size = (drawing.shape[2], drawing.shape[3])
     sprite = shrunk_into(look, to_affine(layout), size=size)
     return 2 * paste((drawing + 1) / 2, sprite) - 1
-
-
-def _frame_of(identity: Identity) -> Tensor:
-    """Return the first reference as a frame (1, 4, S, S), premultiplied, on the processor."""
-    mask = identity.mask[:1].float().cpu()
-    return torch.cat([(identity.pixels[:1].float().cpu() + mask) / 2, mask], dim=1)
 
 
 def _placed_in(plan: ScenePlan, number: int, row: int) -> tuple[Layout, Lighting | None]:

@@ -8,14 +8,13 @@ in another light. The region is what changes visibly.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageChops
 from torch import Tensor
-from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, short_reason
@@ -24,6 +23,7 @@ from swiftpie.geometry.shading import Illumination, are_alike, cast_on_ground, u
 from swiftpie.imageio.images import extent_of, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.library import origin_of
 from swiftpie.masks import Box, bounding_box, grow, resize_mask, subject_extent
+from swiftpie.mini.compositing import large_frame_of
 from swiftpie.mini.edit_reading import NOTHING_SAID, REPLACED, Cast, EditReading, read_edit
 from swiftpie.mini.layers import (
     MIN_SHARE,
@@ -36,19 +36,10 @@ from swiftpie.mini.layers import (
     finished,
     light_by_words,
     light_on,
-    outlined,
     paste_layers,
     touched,
 )
-from swiftpie.mini.relight import (
-    NOISE_SHAPE,
-    Relit,
-    add_weather,
-    change_between,
-    relight,
-    rendered,
-    without_weather,
-)
+from swiftpie.mini.relight import NOISE_SHAPE, add_weather, relight, rendered, without_weather
 from swiftpie.mini.scenes import scene_library
 from swiftpie.noise import draw_noise, share_of
 from swiftpie.pipelines.denoise import Clock
@@ -123,21 +114,6 @@ class WordEdit:
         """Whether subjects stand on the ground of the place."""
         place = self.reading.after.place or self.reading.before.place
         return place is None or scene_library().is_ground(place)
-
-    @cached_property
-    def season(self) -> Relit | None:
-        """How the place changes with the season; None if more changes."""
-        before, after = self.reading.before, self.reading.after
-        if not self.reading.only_changes_season:
-            return None
-        return change_between(
-            self.original,
-            before.setting,
-            after.setting,
-            noise=draw_noise([self.request.seed], NOISE_SHAPE),
-            place=before.place,
-            run=self.components.run,
-        )
 
     def around(self) -> Tensor:
         """Return the picture without its subject, pixels in [-1, 1] and mask, (1, 4, S, S)."""
@@ -278,14 +254,9 @@ def _check_outline(request: EditRequest, reading: EditReading, subject: OwnSubje
 def _find_region(edit: WordEdit) -> Image.Image:
     """Return what `_finish` changes, white in mode L.
 
-    What goes is all part of it, so it need not be filled, unless that shows elsewhere. Nor need
-    colours be drawn where a place stays and a subject moves, or where the season alone changes.
+    What goes is all part of it, so it need not be filled, unless that shows elsewhere.
     """
     reading = edit.reading
-    if edit.season is not None:
-        return _region(edit, edit.original, [])
-    if reading.moves_alone:
-        return _region(edit, edit.original, _layers(edit, outlined))
     fills = not reading.moves or reading.clears or reading.rendition is not None
     return _region(edit, *_drawn(edit, Clock(None), fills=fills))
 
@@ -332,10 +303,13 @@ def _drawn(edit: WordEdit, clock: Clock, *, fills: bool) -> tuple[Image.Image, l
     reading, noise = edit.reading, draw_noise([edit.request.seed], NOISE_SHAPE)
     edited = _place(edit, noise, clock)
     clock.lap("place")
+    if edit.subject is not None and reading.changes_season_alone and not reading.changes_place:
+        stays = mask_to_pil(edit.subject.opacity)[0]
+        edited = Image.composite(edit.original, edited, stays)
     if edit.gone is not None and fills:
         edited = _filled(edited, edit.gone, partial(clock.lap, "place"))
     clock.lap("place")
-    layers = _layers(edit, finished)
+    layers = _layers(edit)
     edited = paste_layers(edited, layers)
     if reading.changes_place or reading.clears:
         on_band = partial(clock.lap, "subject")
@@ -368,14 +342,8 @@ def _region(edit: WordEdit, edited: Image.Image, layers: Sequence[Layer]) -> Ima
 
 def _changed(edit: WordEdit, edited: Image.Image, layers: Sequence[Layer]) -> Image.Image:
     """Return what changes visibly and all of a subject that goes, comes or moves, with room."""
-    reading = edit.reading
-    if edit.season is not None:
-        changed = _seen_levels(edit, edit.season.levels)
-    elif reading.moves_alone:
-        changed = torch.zeros(1, 1, *edit.size, dtype=torch.uint8)
-    else:
-        changed = visible_change(edit.original, edited)
-    if reading.moves:
+    changed = visible_change(edit.original, edited)
+    if edit.reading.moves:
         for layer in layers:
             part = touched(layer, edit.original)
             changed = torch.maximum(changed, 255 * part.to(torch.uint8))
@@ -384,14 +352,6 @@ def _changed(edit: WordEdit, edited: Image.Image, layers: Sequence[Layer]) -> Im
     gone = 255 * (edit.gone > 0).to(torch.uint8)  # is filled, and has room around it
     around = torch.minimum(changed, 255 - gone)
     return mask_to_pil(torch.maximum(grow(around, SEEN_PX), gone))[0]
-
-
-def _seen_levels(edit: WordEdit, levels: Tensor) -> Tensor:
-    """Return where a change of so many levels (1, 1, h, w) is seen behind the subject, as bytes."""
-    levels = F.interpolate(levels, edit.size, mode="bilinear")
-    if edit.subject is not None:
-        levels = levels * (1 - edit.subject.opacity)
-    return 255 * (levels > VISIBLE_LEVELS).to(torch.uint8)
 
 
 def _subject(
@@ -460,8 +420,6 @@ def _shade(edit: WordEdit, subject: OwnSubject) -> Tensor | None:
 def _place(edit: WordEdit, noise: Tensor, clock: Clock) -> Image.Image:
     """Return the place of the edit, as large as the picture; the old subject may be in it."""
     on_band = partial(clock.lap, "place")
-    if edit.season is not None:
-        return edit.season.drawn(on_band=on_band)
     reading, original = edit.reading, edit.original
     before, after = reading.before, reading.after
     drawn: dict[str, Any] = {"noise": noise, "run": edit.components.run, "on_band": on_band}
@@ -491,25 +449,26 @@ def _filled(picture: Image.Image, gone: Tensor, on_band: OnBand) -> Image.Image:
     return filled
 
 
-def _layers(edit: WordEdit, prepared: Callable[[Layer], Layer]) -> list[Layer]:
-    """Return what stands before the place, from the back to the front, `finished` or `outlined`."""
-    identity, own = edit.request.identity, _own(edit, prepared)
+def _layers(edit: WordEdit) -> list[Layer]:
+    """Return what stands before the place, finished, from the back to the front."""
+    identity, own = edit.request.identity, _own(edit)
     newcomers = [] if identity is None else [_newcomer(edit, identity)]
-    return [*map(prepared, newcomers if own is None else [*newcomers, own])]
+    return [*map(finished, newcomers if own is None else [*newcomers, own])]
 
 
-def _own(edit: WordEdit, prepared: Callable[[Layer], Layer]) -> Layer | None:
+def _own(edit: WordEdit) -> Layer | None:
     """Return the picture's own subject; None if it is gone, or as it was."""
     reading, subject = edit.reading, edit.subject
     if subject is None or reading.cast in {Cast.GOES, Cast.IS_REPLACED}:
         return None
-    is_relit = reading.changes_place or reading.changes_light
+    changes_its_light = reading.changes_light and not reading.changes_season_alone
+    is_relit = reading.changes_place or changes_its_light
     look = reading.look
     if not (look or is_relit):
         return None
     own, scene = _lights(edit, subject)
     return Layer(
-        subject.frame if prepared is finished else subject.cover,
+        subject.frame,
         subject.layout,
         own=own,
         scene=scene,
@@ -543,13 +502,8 @@ def _newcomer(edit: WordEdit, identity: Identity) -> Layer:
     """Return a new subject in place of the picture's own, or next to it."""
     subject = edit.subject
     assert subject is not None, "a picture without a subject is left to the inversion network"
-    mask = identity.mask[:1].float().cpu()
-    if identity.large is None:
-        pixels = identity.pixels[:1].float().cpu()
-        frame = torch.cat([(pixels + mask) / 2, mask], dim=1)
-    else:
-        frame = identity.large.float().cpu() / 255
-    extent, box = subject_extent(mask), bounding_box((subject.opacity > LEAST_THERE).float())
+    frame, extent = large_frame_of(identity), subject_extent(identity.mask[:1].float().cpu())
+    box = bounding_box((subject.opacity > LEAST_THERE).float())
     is_beside = edit.reading.cast is Cast.IS_JOINED and edit.request.mask is None
     if is_beside:
         box = _beside(box, extent, edit.size)
