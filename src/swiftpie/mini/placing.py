@@ -193,7 +193,8 @@ def _heights_of(request: PersonalizeRequest, reading: Reading) -> list[float | N
 class Staged(NamedTuple):
     """How subjects stand in one picture of a photographed place."""
 
-    view: Box  # the part of the photograph that the picture shows
+    ground: Ground  # of the whole photograph
+    view: Box  # the part of it that the picture shows
     boxes: tuple[Box, ...]  # of the subjects in the picture
 
 
@@ -215,7 +216,7 @@ def staged(
         return None
     size = picture_size(components, request)
     shown, boxes = ground.part_shown(size[::-1], whole=scene_library().size_of(place)), list[Box]()
-    ground = ground.seen_in(shown)
+    seen = ground.seen_in(shown)
     near, aside = share_of(noise, 1), share_of(noise, 2)
     count = len(request.subjects)
     for number, usual in enumerate(_heights_of(request, reading)):
@@ -225,10 +226,11 @@ def staged(
         if request.subjects[number].identity.is_cut:
             boxes.append(close_up(extent, share=near, x=x))
         else:
-            boxes.append(stand(ground, extent, usual, share=near, x=x))
+            boxes.append(stand(seen, extent, usual, share=near, x=x))
     is_cut = any(subject.identity.is_cut for subject in request.subjects)
-    view = WHOLE if is_cut else nearer(boxes, ground)
-    return Staged(part_of(shown, view), tuple(seen_in(view, box) for box in boxes))
+    view = WHOLE if is_cut else nearer(boxes, seen)
+    boxes_seen = tuple(seen_in(view, box) for box in boxes)
+    return Staged(ground, part_of(shown, view), boxes_seen)
 
 
 def nearer(boxes: Sequence[Box], ground: Ground) -> Box:
