@@ -502,13 +502,14 @@ class Session:
     ) -> GenerationResult:
         """Draw the frames of an animation, of one seed and of one place.
 
-        What does not change from the first frame to the last is equal in all of them, bit by bit.
+        With `mini`, what does not change from the first frame to the last is equal in all of them,
+        bit by bit. Motion modules move what the prompt says, and need no end.
 
         Args:
             subjects: As in `personalize`; none are needed if the prompt names no subject.
             prompt: What the first frame shows.
-            to: What the last one shows: the prompt with another time, weather or season; several
-                are states on the way, evenly spaced.
+            to: What the last one shows; for `mini` the prompt with another time, weather or
+                season. Several are states on the way, evenly spaced.
             to_box: Where the first subject is in the last frame; it moves there from `box`.
             to_view: Yaw and pitch in degrees from which the first subject is seen in the end.
             num_frames: 2 to `MAX_IMAGES`, the first and the last among them.
@@ -524,9 +525,9 @@ class Session:
             The frames as `images`; `save_animation` writes them.
 
         Raises:
-            CapabilityError: The preset draws no animations.
-            InputError: The prompts differ in more than time, weather and season, nothing changes,
-                or a number is out of range.
+            CapabilityError: The preset draws no animations, or not such a place or view.
+            InputError: With `mini`, the prompts differ in more than time, weather and season, or
+                nothing changes. A number is out of range, or a box moves with a mask that stays.
         """
         steering["takes_named"] = True
         request = AnimateRequest(

@@ -55,8 +55,8 @@ class AnimateRequest(PersonalizeRequest):
     to: Annotated[
         tuple[str, ...],  # evenly spaced in time; none: the prompt of the first frame holds
         Option(
-            "What the last frame shows: the prompt with another time, weather or season. Several "
-            "are states on the way, evenly spaced.",
+            "What the last frame shows, with mini the prompt with another time, weather or season. "
+            "Several are states on the way, evenly spaced.",
             "PROMPT",
             flags=("--to",),
             kind=str,

@@ -241,7 +241,8 @@ def test_a_saved_pipeline_animates_as_the_one_that_was_loaded(session, tmp_path)
     SwiftPiePipeline.from_components(session.components).save_pretrained(tmp_path)
     again = Session(SwiftPiePipeline.from_pretrained(tmp_path).to_components())
     both = [each.draw(asked(each, {"box": LEFT})).images for each in (session, again)]
-    assert [first.tobytes() for first in both[0]] == [second.tobytes() for second in both[1]]
+    first, second = (np.stack(images).astype(int) for images in both)
+    assert np.abs(first - second).max() <= 1
 
 
 def test_motion_modules_of_another_network_are_refused(tmp_path):
