@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from swiftpie import AnimateRequest, CapabilityError, InputError, Subject
+from swiftpie.mini.animation import _rows
+from swiftpie.mini.scene import scene_rows
 from swiftpie.pipelines.techniques.personalize import read_prompts
 from tests.golden.networks import mini, random_networks
 
@@ -87,6 +89,16 @@ def test_flakes_fall(session, robot):
     shift = SIZE[1] // 8  # four of 32 cells
     falling = (first[:-shift, :, 2] > 200).astype(int) == (second[shift:, :, 2] > 200)
     assert falling[: SIZE[1] // 4].mean() > 0.9
+
+
+def test_flakes_do_not_repeat_while_an_animation_lasts(session, robot):
+    snow = f"{PROMPT} in falling snow"
+    request = AnimateRequest(
+        subjects=(Subject(robot),), prompt=snow, to=(snow,), seeds=(3,), num_frames=24
+    )
+    (key,) = scene_rows(session.components, request.states[0])
+    rows = _rows([key, key], request.shares())
+    assert len({row.noise.numpy().tobytes() for row in rows}) == 24
 
 
 def test_a_turn_is_that_of_its_views(session, robot):

@@ -19,7 +19,6 @@ from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
 from swiftpie.masks import Box
 from swiftpie.mini.placing import picture_size, place_subjects
-from swiftpie.mini.relight import DRAWN_WEATHERS
 from swiftpie.mini.scene import (
     ScenePlan,
     SceneRow,
@@ -32,7 +31,7 @@ from swiftpie.mini.scene import (
     subjects_alone,
     views_around,
 )
-from swiftpie.mini.words import FILLERS, NIGHT, PREPOSITIONS, WEATHERS
+from swiftpie.mini.words import FILLERS, PREPOSITIONS, WEATHERS
 from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.draw import Plan, Technique
@@ -48,6 +47,7 @@ from swiftpie.types import GenerationResult, TextCondition
 
 FALLING = {tuple(WEATHERS).index(name) for name in ("rain", "snowfall")}
 FALL_CELLS = 4  # of 32 a side, that rain and flakes fall from frame to frame
+BESIDE_CELLS = 12  # to the right, where they fall the next time: 64 frames until they repeat
 
 Share = tuple[int, float]  # the state before a frame, and how far the frame is on to the next one
 
@@ -66,28 +66,18 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
     keys = [scene_rows(components, state)[0] for state in states]
     for state, key in zip(states, keys, strict=True):
         _check_between(states[0], keys[0], state, key)
-    # Of each frame, the place in its light behind the weather of the state before it and after it.
-    sides = [_rows(keys, shares, side) for side in ((0, 1) if _mixes(keys) else (0,))]
+    rows = _rows(keys, shares)
     clock.lap("scene")
-
-    def finish(finished: Sequence[GenerationResult]) -> GenerationResult:
-        return _mixed(finished, request, shares)
-
+    finish = partial(_finished, request=request)
     if not request.subjects:
-        draw = partial(draw_empty, components, states[0])
-        return Plan(request, lambda: finish([draw(rows, clock) for rows in sides]))
+        return Plan(request, lambda: finish(draw_empty(components, states[0], rows, clock)))
     boxes, size = _boxes(request, keys[0].boxes), picture_size(components, states[0])
     views = views_around(request, boxes, size)
     words, stands = _subjects(components, request, states, shares, boxes, views)
     start = prepare_subjects(components, words, clock, place=stands)
     shown = tuple(subject.identity for subject in request.subjects)
-    plans = [
-        ScenePlan(states[0], size, rows, shown, start.layouts, start.lights, views)
-        for rows in sides
-    ]
-    return Plan(
-        words, lambda drawn: finish([finish_scene(drawn, plan, clock) for plan in plans]), start
-    )
+    plan = ScenePlan(states[0], size, rows, shown, start.layouts, start.lights, views)
+    return Plan(words, lambda drawn: finish(finish_scene(drawn, plan, clock)), start)
 
 
 def _check_changes(request: AnimateRequest) -> None:
@@ -121,45 +111,37 @@ def _content(tokens: Sequence[str]) -> set[str]:
     return {*tokens} - FILLERS - PREPOSITIONS
 
 
-def _mixes(keys: Sequence[SceneRow]) -> bool:
-    """Whether what is drawn over pictures differs between states."""
-    settings = [key.reading.shown_setting for key in keys]
-    drawn = {
-        (setting.time == NIGHT, setting.weather in DRAWN_WEATHERS and setting[:2])
-        for setting in settings
-    }
-    return len(drawn) > 1
-
-
-def _rows(keys: Sequence[SceneRow], shares: Sequence[Share], side: int) -> tuple[SceneRow, ...]:
-    """Return the scene of each frame behind the weather of the state before it, or after it."""
+def _rows(keys: Sequence[SceneRow], shares: Sequence[Share]) -> tuple[SceneRow, ...]:
+    """Return the scene of each frame, its place between those of the states."""
     rows = []
     for number, (state, share) in enumerate(shares):
         before, after = keys[state], keys[state + (share > 0)]
-        own, noise = (before, after)[side], before.noise
+        noise = before.noise
         falls = {row.reading.shown_setting.weather for row in (before, after)} & FALLING
-        if falls and own.reading.rendition is None:  # whose strokes follow the noise as well
-            noise = noise.roll(FALL_CELLS * number, dims=2)
+        if falls and before.reading.rendition is None:  # whose strokes follow the noise as well
+            noise = _fallen(noise, FALL_CELLS * number)
         place = _between(before.place, after.place, share)
-        rows.append(own._replace(place=place, noise=noise))
+        then = (after._replace(noise=noise), share) if share else None
+        rows.append(before._replace(place=place, noise=noise, then=then))
     return tuple(rows)
+
+
+def _fallen(noise: Tensor, cells: int) -> Tensor:
+    """Return noise (1, C, h, w) that has fallen so far; what follows above lies beside."""
+    times, rest = divmod(cells, noise.shape[2])
+    below, above = (noise.roll(BESIDE_CELLS * count, dims=3) for count in (times, times + 1))
+    cut = noise.shape[2] - rest
+    return torch.cat([above[:, :, cut:], below[:, :, :cut]], dim=2)
 
 
 def _between(before: Image.Image, after: Image.Image, share: float) -> Image.Image:
     return Image.blend(before, after, share) if share else before
 
 
-def _mixed(
-    finished: Sequence[GenerationResult], request: AnimateRequest, shares: Sequence[Share]
-) -> GenerationResult:
-    """Return the frames, between those behind the weather before them and after them."""
-    first, last = finished[0], finished[-1]
-    images = tuple(
-        _between(before, after, share)
-        for before, after, (_, share) in zip(first.images, last.images, shares, strict=True)
-    )
-    origin = {**last.origin, "to": "; ".join(request.to), "frames": str(len(images))}
-    return replace(last, images=images, seeds=request.seeds, origin=origin)
+def _finished(drawn: GenerationResult, request: AnimateRequest) -> GenerationResult:
+    """Return the frames with what made them."""
+    origin = {**drawn.origin, "to": "; ".join(request.to), "frames": str(request.num_frames)}
+    return replace(drawn, seeds=request.seeds, origin=origin)
 
 
 def _subjects(

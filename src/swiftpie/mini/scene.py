@@ -80,18 +80,33 @@ class SceneRow(NamedTuple):
     is_ground: bool  # whether subjects stand on it, and cast shadows
     noise: Tensor  # (1, 32, 32, 32) that the weather follows
     boxes: tuple[Box | None, ...]  # in which subjects stand; None: the model places them
+    # Of a frame: what is in the air in the next state, and how far the frame is on to it.
+    then: "tuple[SceneRow, float] | None" = None
+
+    @property
+    def night(self) -> float:
+        """How far it is night, in [0, 1]."""
+        own = float(self.reading.shown_setting.time == NIGHT)
+        return own if self.then is None else own + self.then[1] * (self.then[0].night - own)
 
     def finished(self, picture: Tensor, *, subjects: Tensor | None = None) -> Tensor:
         """Return a picture (1, 3, H, W) in [-1, 1] behind the weather, as the art it shall be.
 
         The outlines of `subjects`, (1, 1, H, W) in [0, 1], are drawn.
         """
-        setting, art = self.reading.shown_setting, self.reading.rendition
+        seen, art = self.in_the_air(picture, subjects), self.reading.rendition
+        if self.then is not None:
+            after, share = self.then
+            seen = torch.lerp(seen, after.in_the_air(picture, subjects), share)
+        return seen if art is None else render_picture(seen, self.noise, art, edges=subjects)
+
+    def in_the_air(self, picture: Tensor, subjects: Tensor | None) -> Tensor:
+        """Return a picture behind the weather of this state alone; see `finished`."""
+        setting = self.reading.shown_setting
         seen = weathered(picture, setting, noise=self.noise, is_photo=self.is_photo)
         if subjects is not None and self.is_photo and setting.weather == FOG:
             seen = torch.lerp(seen, picture, CLEARER * subjects)
-        picture = seen
-        return picture if art is None else render_picture(picture, self.noise, art, edges=subjects)
+        return seen
 
 
 class ScenePlan(NamedTuple):
@@ -312,8 +327,8 @@ def finish_scene(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Gene
     for index, row in enumerate(plan.rows):
         drawing = pixels[index].cpu() if is_tensor else to_tensor(images[index])
         drawn_mask = plane(masks[index])
-        if row.reading.shown_setting.time == NIGHT:
-            drawing = at_night(drawing)
+        if row.night:
+            drawing = at_night(drawing, row.night)
         if (drawing.shape[2], drawing.shape[3]) == plan.size and plan.views is None:
             outlines = [_outline(plan, each, index, drawn_mask) for each in range(len(plan.lights))]
         else:
@@ -348,9 +363,9 @@ def finish_scene(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Gene
     )
 
 
-def at_night(drawing: Tensor) -> Tensor:
-    """Return a drawing (1, 3, H, W) in [-1, 1] of subjects by night, as dark as their place."""
-    return (drawing + 1) * NIGHT_SHARE - 1
+def at_night(drawing: Tensor, share: float) -> Tensor:
+    """Return a drawing (1, 3, H, W) in [-1, 1] of subjects by a share of night, as their place."""
+    return (drawing + 1) * (1 + share * (NIGHT_SHARE - 1)) - 1
 
 
 def with_shadows(place: Tensor, outlines: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

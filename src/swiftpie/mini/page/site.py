@@ -316,7 +316,7 @@ def scene_functions(relighter: Relighter) -> dict[str, NamedFunction]:
 def _join(given: Named) -> Named:
     layer = (given[OUTLINE], given[SHADOW])
     is_dark = (given["time"] == NIGHT).view(1, 1, 1, 1)
-    drawing = torch.where(is_dark, at_night(given[PIXELS]), given[PIXELS])
+    drawing = torch.where(is_dark, at_night(given[PIXELS], 1.0), given[PIXELS])
     picture, mask = with_shadows(given[SCENE], [layer])
     picture = torch.lerp(picture, drawn_colours(drawing, mask, given[SUBJECT_MASK]), mask)
     size = (picture.shape[2], picture.shape[3])
