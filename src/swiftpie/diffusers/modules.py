@@ -38,11 +38,10 @@ from swiftpie.models.network import Network
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.noise import CLEAN, TRAIN_TIMESTEPS, NoiseScale, Renoise, Schedule
 
-SCALED_LINEAR = {
+NOISE_SCHEDULE = {
     "num_train_timesteps": TRAIN_TIMESTEPS,
     "beta_start": 0.00085,
     "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
     "timestep_spacing": "trailing",
 }
 ADAPTER = "adapter.safetensors"
@@ -142,7 +141,11 @@ def scheduler_of(preset: Preset) -> SchedulerMixin:
         return FlowMatchEulerDiscreteScheduler(
             num_train_timesteps=TRAIN_TIMESTEPS, use_dynamic_shifting=times is not None
         )
-    shared = {**SCALED_LINEAR, "prediction_type": preset.prediction_type}
+    shared = {
+        **NOISE_SCHEDULE,
+        "beta_schedule": preset.betas,
+        "prediction_type": preset.prediction_type,
+    }
     match Renoise(preset.renoise):
         case Renoise.LCM:
             return LCMScheduler(**shared)

@@ -71,7 +71,7 @@ def warm_up(
     if "edit" in stages:
         yield "edit"
         if preset.places_subjects:
-            session.edit(scene, "nothing", mask=CORNER, seed=SEED)  # edits by words
+            session.edit(scene, "made of gold at night", seed=SEED)  # edits by words
         else:
             session.edit(scene, PROMPT, source_prompt=SOURCE_PROMPT, settings=BY_INVERSION)
     for count in together:
