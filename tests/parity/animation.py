@@ -22,7 +22,7 @@ from tests.parity.sdxs import levels
 
 PRESETS_OF = ("animatelcm", "motion-lightning-1", "motion-lightning-4")
 TO = "a blue cone at sea"
-SEED, SIDE_PX, FRAMES = 3, 64, 5
+SEED, SIDE_PX, FRAMES = 3, 64, 4
 GUIDANCE = 1.5
 BOUND_LATENTS = 1e-4  # of the largest latent
 BOUND_LEVELS = 1  # of 255
