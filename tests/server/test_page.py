@@ -719,7 +719,7 @@ def test_a_phone_has_targets_of_44_px_and_nothing_runs_off_its_side(browser, ser
         expect(seen).not_to_have_attribute("src", before)
         check("phone-cut-out")
         dialog.get_by_label("Name").fill(long)
-        dialog.get_by_role("button", name="Use this").tap()
+        dialog.get_by_role("button", name="Use this").click()
         expect(visit.subject(long)).to_be_visible()
         visit.photograph(photo, "Insert")
         visit.page.get_by_role("button", name="robot, a sample").tap()
