@@ -215,8 +215,10 @@ def staged(
     if ground is None or reading.is_turned:
         return None
     size = picture_size(components, request)
-    shown, boxes = ground.part_shown(size[::-1], whole=scene_library().size_of(place)), list[Box]()
-    seen = ground.seen_in(shown)
+    whole, boxes = scene_library().size_of(place), list[Box]()
+    shown = ground.part_shown(size[::-1], whole=whole)
+    enlarged = max(1.0, size[1] / whole[0])  # which a step nearer would add to
+    seen = ground.seen_in(shown)._replace(nearest=max(1.0, ground.nearest / enlarged))
     near, aside = share_of(noise, 1), share_of(noise, 2)
     count = len(request.subjects)
     for number, usual in enumerate(_heights_of(request, reading)):
