@@ -123,7 +123,7 @@ class ScenePlan(NamedTuple):
     def part(self, row: int) -> Part:
         """Return rows and columns of a picture that are drawn."""
         if self.views is None:
-            return (..., slice(0, self.size[0]), slice(0, self.size[1]))
+            return _whole(self.size)
         left, top, right, bottom = self.views[row].tolist()
         height, width = self.size
         return (
@@ -337,7 +337,7 @@ def finish_scene(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Gene
             outlines = [(opacity, torch.zeros_like(shadow)) for opacity, shadow in outlines]
         drawing = _textured(plan, row, index, drawing)
         picture, alpha = with_shadows(to_tensor(row.place), outlines)
-        part, _ = _parts_around(alpha, (..., slice(0, plan.size[0]), slice(0, plan.size[1])))
+        part, _ = _parts_around(alpha, _whole(plan.size))
         colours = drawn_colours(drawing[part], alpha[part], drawn_mask[part])
         picture[part] = torch.lerp(picture[part], colours, alpha[part])
         masks[index] = mask_to_pil(alpha)[0]
@@ -459,6 +459,11 @@ def _enlarged(
     enlarged = drawing.new_full((1, 3, *plan.size), -1)
     enlarged[place] = colours
     return enlarged, large_mask, outlines
+
+
+def _whole(size: tuple[int, int]) -> Part:
+    """Return rows and columns of all of a picture of this height and width."""
+    return (..., slice(0, size[0]), slice(0, size[1]))
 
 
 def _in_whole(plan: ScenePlan, row: int, drawn: Tensor) -> Tensor:
