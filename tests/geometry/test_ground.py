@@ -82,3 +82,12 @@ def test_words_name_heights_in_their_order(words, expected):
 
 def test_a_mug_is_small_and_a_bull_is_not():
     assert heights()["mug"] < SMALL_M < heights()["bull"]
+
+
+def test_a_wide_picture_shows_what_stands_at_the_horizon():
+    for (name, ground), size in product(GROUNDS, [(1024, 512), (2048, 512)]):
+        if not ground.is_near:
+            _, top, _, bottom = ground.part_shown(size, whole=PHOTOGRAPH_PX)
+            far = min(y for _, y in ground.corners)
+            is_shown = ground.horizon - top > 0.05 * (bottom - top)
+            assert is_shown or far - top > 0.79 * (bottom - top), name

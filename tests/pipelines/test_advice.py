@@ -77,6 +77,17 @@ def test_what_of_a_prompt_is_not_drawn_is_named(session, prompt, words):
     assert bool(message) == bool(words)
 
 
+@pytest.mark.parametrize(("width", "words"), [(2048, "soft in a picture of 2048 px"), (1024, "")])
+def test_a_picture_is_reported_that_is_much_wider_than_its_photograph(session, width, words):
+    prompt = "a dog in a street"
+    request = PersonalizeRequest(
+        subjects=session.with_named(prompt), prompt=prompt, seeds=(0,), size_px=(512, width)
+    )
+    message = " ".join(session.advice_on(request))
+    assert words in message
+    assert bool(message) == bool(words)
+
+
 def test_an_edit_is_reported_of_a_new_subject_that_nothing_shows(session):
     def warned(prompt, source):
         request = EditRequest(image=grey(), prompt=prompt, source_prompt=source, seed=0)

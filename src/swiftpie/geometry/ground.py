@@ -24,6 +24,8 @@ NEAR_BASE = 0.9  # likewise in a near place, as a wall, beyond whose edge is not
 NEAR_DEPTH = 0.12  # of its height, by which it goes back there
 NEAREST = 2.2  # times that a photograph is enlarged at most, to show subjects larger
 SKY = 0.45  # of a wide picture, above the ground
+ABOVE = 0.3  # of it, above the horizon
+LOWEST = 0.8  # of it, above the ground, where the horizon is far above
 ROWS = 24  # of the ground that are tried
 
 
@@ -40,17 +42,26 @@ class Ground(NamedTuple):
         (first, low), (second, high) = self.metre
         return low + (high - low) * (y - first) / (second - first)
 
+    @property
+    def horizon(self) -> float:
+        """The height at which a metre has no height."""
+        (first, low), (second, high) = self.metre
+        return first - low * (second - first) / (high - low)
+
     def part_shown(
         self, size: tuple[int, int], *, whole: tuple[int, int]
     ) -> tuple[float, float, float, float]:
         """Return the part of a `whole` photograph that a picture of width and height shows.
 
-        Of a wider picture the sky goes, but for a share of `SKY` above the ground.
+        A wider picture shows the ground, and what stands at the horizon beyond it.
         """
         wider = size[0] * whole[1] / (size[1] * whole[0])
         across, down = min(1, wider), min(1, 1 / wider)
-        horizon = min((y for _, y in self.corners), default=1.0)
-        top = max(0.0, min(1 - down, horizon - SKY * down))
+        far = min((y for _, y in self.corners), default=1.0)
+        top = far - SKY * down
+        if not self.is_near:
+            top = max(far - LOWEST * down, min(top, self.horizon - ABOVE * down))
+        top = max(0.0, min(1 - down, top))
         return (0.5 - across / 2, top, 0.5 + across / 2, top + down)
 
     def seen_in(self, view: tuple[float, float, float, float]) -> "Ground":

@@ -27,10 +27,11 @@ from swiftpie.mini.animation import ANIMATE
 from swiftpie.mini.denoiser import TinyDenoiser, TinyInversion
 from swiftpie.mini.edit_reading import REPLACED, named_newcomer
 from swiftpie.mini.inpainting import REPAINT
-from swiftpie.mini.placing import LayoutPredictor, place_of, place_subjects
+from swiftpie.mini.placing import LayoutPredictor, picture_size, place_of, place_subjects
 from swiftpie.mini.reading import ENGLISH, Reading, named_besides, names_people, read, read_all
 from swiftpie.mini.relight import is_relit, prepare_relit
 from swiftpie.mini.scene import drawn_size, has_scene, is_empty, prepare_empty, prepare_scene
+from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer
 from swiftpie.mini.vocabulary import GENERIC, Vocabulary
 from swiftpie.mini.word_edits import follows_seed, prepare_word_edit, reading_of
@@ -294,6 +295,12 @@ def _advice_on_words(
             yield (
                 f"Weather and season stay outside of a {place}, which shows at most the light of a "
                 "cloudy day. Name a place outdoors for rain or snow."
+            )
+        wide, most = picture_size(components, request)[1], scene_library().sharp_px(place)
+        if most is not None and wide > most:
+            yield (
+                f"The photograph of a {place} is soft in a picture of {wide} px. Ask for at most "
+                f"{most} px of width, or give a larger picture of a place as the scene."
             )
     for reading in readings:
         yield from _missing_subjects(reading, request)

@@ -25,6 +25,7 @@ PACK, INDEX = "scenes.zip", "scenes.json"
 PLACES, PLACES_INDEX = "places.zip", "places.json"  # photographs, and what is known of them
 PHOTOGRAPH_PX = (768, 576)  # width and height of each that is sharp at this size
 NEAREST_SOFT = 1.4  # times that a soft photograph is enlarged at most
+MOST_ENLARGED = 3.0  # times at which a photograph still looks sharp
 CREDIT = "Photographs: each with its own author and licence; others drawn by SwiftPie, Apache-2.0"
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
 OF_A_THING = frozenset(("of", "with", "to"))  # what stands behind them is part of a thing as well
@@ -141,6 +142,10 @@ class Scenes:
     def size_of(self, name: str) -> tuple[int, int]:
         """Return width and height in pixels of the photographs of a place."""
         return self._sizes[name]
+
+    def sharp_px(self, name: str) -> int | None:
+        """Return up to which width photographs of a place look sharp; None for drawings."""
+        return round(MOST_ENLARGED * self._sizes[name][0]) if self.is_photographed(name) else None
 
     def credits_of(self, name: str) -> list[dict[str, str]]:
         """Return author, title, source and licence of each photograph of a place, in order."""
