@@ -778,7 +778,6 @@ def drawing_schema(
         mask={"id": "region", "advanced": True},
         scene={"optional": True},
         identity_guidance={"optional": True},
-        style_by={"optional": True, "advanced": True},
         style_scale={"optional": True, "advanced": True},
         flip={"optional": True, "advanced": True},
         tilt={"optional": True, "advanced": True},

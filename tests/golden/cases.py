@@ -25,13 +25,7 @@ from swiftpie.masks import load_mask
 from swiftpie.models.cutout import Search
 from swiftpie.pipelines.identity import face_identity
 from swiftpie.pipelines.request import RepaintRequest
-from swiftpie.pipelines.settings import (
-    ChordForm,
-    EditMethod,
-    IdentityGuidance,
-    StyleBy,
-    steering_of,
-)
+from swiftpie.pipelines.settings import ChordForm, EditMethod, IdentityGuidance, steering_of
 from tests.golden.networks import SIDE_PX, mini, moving_networks, random_networks, reading_networks
 from tests.parity.faces import no_face, someone
 from tests.parity.tiny import picture
@@ -222,11 +216,6 @@ def edit_by_reference(**request):
     return edited(reading_networks(), photo(), "a cat on a sofa", seed=SEED, **request)
 
 
-def in_style_of(family, way, **settings):
-    style = {"style_reference": photo(), "style_by": way}
-    return random_subject(family, prompt="a cat on a sofa", **style, **settings)
-
-
 def tuned_subject():
     return personalized(mini(), tuned(mini()))
 
@@ -411,7 +400,6 @@ CASES = {
     **_named("sd21, chord", chord, CHORDS),
     "reference, edit": edit_by_reference,
     "reference, edit: mask": functools.partial(edit_by_reference, mask=hard_mask()),
-    "sd15: style by attention": functools.partial(in_style_of, "sd15", StyleBy.ATTENTION),
     **{
         f"sd15, face, edit by {method}": functools.partial(face_edit, method)
         for method in (EditMethod.INVERSION, EditMethod.CHORD)

@@ -20,7 +20,6 @@ DRAWINGS = [  # changes of a request, its own part, status and word
     ({"prompt": "an elefant on a beach"}, {}, 400, "elephant"),
     ({}, {"subjects": [{"name": "dog"}]}, 400, "identity_id"),
     ({}, {"subjects": [{"identity_id": "id_none"}]}, 404, "known"),
-    ({}, {"style_by": "blocks"}, 400, "style"),
     ({}, {"nonsense": 1}, 400, "nonsense"),
     ({}, {"scales": {"identity_scale": 9}}, 400, "identity_scale"),
     ({}, {"where": "x" * 65}, 400, "where"),

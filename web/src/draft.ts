@@ -71,7 +71,6 @@ export interface Draft {
   balance: number;
   identityGuidance: string; // how prompt and identity share the picture
   styleReference: SentPicture | null; // in whose style all is drawn
-  styleBy: string; // how that picture acts; "": as the model can
   photo: Photo | null;
   change: string; // the prompt of an edit
   source: string; // what the photo shows now
@@ -100,7 +99,6 @@ export const FIRST: Draft = {
   balance: 0,
   identityGuidance: "plain",
   styleReference: null,
-  styleBy: "",
   photo: null,
   change: "",
   source: "",
@@ -180,7 +178,7 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
     const hasSubject = placed.length > 0 || known.drawsNamed;
     if (!(hasSubject || drawsWords(facts)) || !draft.prompt.trim()) return null;
     const has = placed.some(({ one }) => one.box);
-    const { identity, detail, balance, scene, styleReference, styleBy } = draft;
+    const { identity, detail, balance, scene, styleReference } = draft;
     const { identity_scale = FIRST.identity, detail_scale = FIRST.detail } = facts?.defaults ?? {};
     return {
       ...common,
@@ -201,7 +199,6 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
         ...guided(draft),
         ...(scene && { scene: typeof scene === "string" ? scene : scene.id }),
         ...(styleReference && { style_reference: styleReference.id }),
-        ...(styleReference && styleBy && { style_by: styleBy }),
         ...(has && placed.every(({ one }) => one.box) && !canPlace(facts) && { mask: "box" }),
       },
     };

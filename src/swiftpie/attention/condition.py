@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from swiftpie.attention.kernels import SharedFeatures, StyleTokens
+from swiftpie.attention.kernels import StyleTokens
 
 MAP_PREFIX = "identity map "  # notes with this prefix are averaged into the inline mask
 INLINE_MASK = "inline mask"  # the note that holds it
@@ -74,7 +74,6 @@ class AttentionCondition(NamedTuple):
     layer_scales: dict[str, Tensor]  # factor of the semantic branch by module path, each (B, S)
     reshaping: dict[str, Reshaping]  # of identity maps, by part of the U-Net; empty changes nothing
     style: dict[str, StyleTokens]  # of a style picture, by module path of attention to text
-    shared: dict[str, SharedFeatures]  # of a style picture, by module path of self-attention
 
     @property
     def shows_subjects(self) -> bool:
@@ -113,5 +112,4 @@ def silent_condition(latents: Tensor, *, width: int, num_subjects: int = 1) -> A
         layer_scales={},
         reshaping={},
         style={},
-        shared={},
     )

@@ -10,32 +10,11 @@ from torch.nn import functional as F
 MASKED = -1e4  # logit of a key that must not be seen; finite, so that half precision stays finite
 
 
-EPSILON = 1e-5  # added to a variance that divides, as released
-
-
 class StyleTokens(NamedTuple):
     """What one layer of cross-attention reads of a style picture."""
 
     tokens: Tensor  # (B, K, D)
     scale: Tensor  # (B,)
-
-
-class SharedFeatures(NamedTuple):
-    """What one layer of self-attention reads of a style picture, by its own projections."""
-
-    query: Tensor  # (B, 2, D) mean and deviation of its queries over its tokens
-    key: Tensor  # (B, M, D)
-    value: Tensor  # (B, M, D)
-    scale: Tensor  # (B,), above 0; 1 is the paper's
-
-
-class Shared(NamedTuple):
-    """Queries, keys and values of a layer and a style picture."""
-
-    query: Tensor  # (B, heads, N, d)
-    key: Tensor  # (B, heads, N + M, d)
-    value: Tensor  # (B, heads, N + M, d)
-    bias: Tensor  # (B, N + M), of the logits of each key
 
 
 def split_heads(hidden_states: Tensor, heads: int) -> Tensor:
@@ -121,13 +100,12 @@ def attend_jointly(
     reference_value: Tensor,
     offset: Tensor,
     key_bias: Tensor,
-    own_bias: Tensor | None = None,
 ) -> Tensor:
     """Return one softmax over own keys and the keys of S subjects, (B, heads, N, d).
 
     The logit of a query on any key of subject s gets `offset` of that query and subject, and
-    `key_bias` of the key, and that on an own key gets `own_bias`, (B, n). They are sums of S + 1
-    rank-one terms, so they travel as feature columns and no dense (N, N + S*M) bias is built.
+    `key_bias` of the key. They are sums of S + 1 rank-one terms, so they travel as feature columns
+    and no dense (N, N + S*M) bias is built.
 
     Shapes: query, key and value (B, heads, N, d), those of references (B, S, heads, M, d); offset
     (B, S, N), key_bias (B, S, M).
@@ -139,10 +117,7 @@ def attend_jointly(
         [belongs[None, :, None].expand(batch, subjects, count, subjects), key_bias.unsqueeze(-1)],
         dim=-1,
     ).flatten(1, 2)
-    own = rows.new_zeros(batch, key.shape[2], subjects + 1)
-    if own_bias is not None:
-        own[..., -1] = own_bias
-    rows = torch.cat([own, rows], dim=1)
+    rows = torch.cat([rows.new_zeros(batch, key.shape[2], subjects + 1), rows], dim=1)
     padding = -(subjects + 1) % 8  # fused kernels want widths that are multiples of eight
     # Half of the smallest: an infinite column times a row of zeros would give NaN in float16.
     columns = (columns * width**0.5).clamp_min(torch.finfo(query.dtype).min / 2)
@@ -193,40 +168,6 @@ def mass_on(
     return torch.sigmoid(on_subject - elsewhere).mean(dim=2)
 
 
-def features_of(query: Tensor, key: Tensor, value: Tensor) -> SharedFeatures:
-    """Return what a layer reads of the picture of which these (B, M, D) are its projections."""
-    statistics = torch.cat(_statistics(query), dim=1)
-    return SharedFeatures(statistics, key, value, scale=torch.ones_like(query[:, 0, 0]))
-
-
-def share(query: Tensor, key: Tensor, value: Tensor, features: SharedFeatures) -> Shared:
-    """Return what `features` make of a layer's own query, key and value, (B, heads, N, d).
-
-    Self-attention reads the picture's keys and values besides its own, after its queries and keys
-    have taken the mean and deviation of the picture's: `Attn(AdaIN(q, q_s), [AdaIN(k, k_s), k_s],
-    [v, v_s])` (StyleAligned, arXiv:2312.02133, Fig. 4). Differs from the paper: pictures are not
-    drawn together. The features are those that the denoiser has of the noised picture, in layers
-    with a detail branch.
-
-    A scale s weighs the picture's keys by s, and moves own queries and keys by min(s, 1) of the
-    way, so that 0 would change nothing.
-    """
-    heads = query.shape[1]
-    way = features.scale.clamp_max(1)[:, None, None, None].to(query)
-    mean, deviation = split_heads(features.query, heads).split(1, dim=2)
-    style_key, style_value = (split_heads(x, heads) for x in (features.key, features.value))
-    query = torch.lerp(query, _adain(query, mean, deviation), way)
-    moved = torch.lerp(key, _adain(key, *_statistics(style_key)), way)
-    own = torch.zeros_like(key[:, 0, :, 0])
-    theirs = features.scale.log()[:, None].to(own).expand(-1, style_key.shape[2])
-    return Shared(
-        query,
-        torch.cat([moved, style_key], dim=2),
-        torch.cat([value, style_value], dim=2),
-        torch.cat([own, theirs], dim=1),
-    )
-
-
 def attend_to_style(query: Tensor, key: Tensor, value: Tensor, scale: Tensor) -> Tensor:
     """Return scaled attention to a style picture, (B, N, D), after InstantStyle (arXiv:2404.02733).
 
@@ -235,18 +176,6 @@ def attend_to_style(query: Tensor, key: Tensor, value: Tensor, scale: Tensor) ->
     heads = query.shape[1]
     attended = attend(query, split_heads(key, heads), split_heads(value, heads))
     return scale[:, None, None] * merge_heads(attended)
-
-
-def _adain(values: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """Return values (B, heads, N, d) with another mean and deviation over tokens."""
-    own_mean, own_deviation = _statistics(values)
-    return (values - own_mean) / own_deviation * deviation + mean
-
-
-def _statistics(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and deviation over tokens, the last axis but one, in whose place they are 1."""
-    variance, mean = torch.var_mean(values, dim=-2, keepdim=True)
-    return mean, (variance + EPSILON).sqrt()
 
 
 def token_grid(num_tokens: int, height: int, width: int) -> tuple[int, int]:

@@ -22,7 +22,6 @@ from swiftpie.attention.kernels import (
     attend_to_style,
     mass_on,
     merge_heads,
-    share,
     split_heads,
     sum_of_subjects,
     thin,
@@ -155,14 +154,9 @@ class DetailAttention(SelfAttention):
         """Return the layer's own attention and that to references, (B, N, D); see the class."""
         notes[self.name] = hidden_states
         query, key, value = self.project_own(attn, hidden_states, condition)
-        num_own, bias = key.shape[2], None
-        if self.name in condition.shared:
-            query, key, value, bias = share(query, key, value, condition.shared[self.name])
         if self.merge is Merge.JOINT and self.name in condition.keys:
-            own_keys = _Keys(key, value, num_own, bias)
-            return self._joint(query, own_keys, condition=condition, notes=notes)
-        mask = None if bias is None else bias[:, None, None]
-        own = merge_heads(attend(query, key, value, mask))
+            return self._joint(query, key, value, condition=condition, notes=notes)
+        own = merge_heads(attend(query, key, value))
         if self.name not in condition.keys:
             return own
         return own + self._decoupled(query, condition, notes)
@@ -189,17 +183,22 @@ class DetailAttention(SelfAttention):
         return sum_of_subjects(strength * gated.unflatten(0, (-1, subjects)))
 
     def _joint(
-        self, query: Tensor, own: "_Keys", *, condition: AttentionCondition, notes: Notes
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *,
+        condition: AttentionCondition,
+        notes: Notes,
     ) -> Tensor:
         heads = query.shape[1]
         strength = self._strength(query.shape[2], condition, notes).squeeze(-1)
         # All references together weigh as much as one, and an own key as much as it stands for.
-        shares = condition.coverage.shape[2] * query.shape[2] / own.num_own
+        shares = condition.coverage.shape[2] * query.shape[2] / key.shape[2]
         attended = attend_jointly(
             query,
-            own.key,
-            own.value,
-            own_bias=own.bias,
+            key,
+            value,
             reference_key=condition.keys[self.name].unflatten(-1, (heads, -1)).transpose(2, 3),
             reference_value=condition.values[self.name].unflatten(-1, (heads, -1)).transpose(2, 3),
             offset=torch.where(strength > 0, (strength / shares).clamp_min(1e-6).log(), MASKED),
@@ -236,15 +235,6 @@ class DetailAttention(SelfAttention):
         needed = coverage.flatten(1).amax(1).clamp_max(MIN_COVERAGE)[:, None, None, None]
         hidden = torch.where(coverage < needed, MASKED, 0.0)
         return hidden.flatten(1).unflatten(0, condition.region.shape[:2])
-
-
-class _Keys(NamedTuple):
-    """What a layer reads besides references: itself, and a style picture if there is one."""
-
-    key: Tensor  # (B, heads, n, d)
-    value: Tensor  # (B, heads, n, d)
-    num_own: int
-    bias: Tensor | None  # (B, n) of the logits
 
 
 class SemanticAttention(nn.Module):

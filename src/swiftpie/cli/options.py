@@ -22,7 +22,7 @@ REQUIRED = inspect.Parameter.empty
 
 PANELS: Mapping[str, str] = {
     "Picture": """
-            seed num_images size side size_px identity_guidance style_reference style_by
+            seed num_images size side size_px identity_guidance style_reference
             style_scale also to num_frames subject keyword source_prompt prompt
             negative_prompt method mode start rule variation by_name
         """,

@@ -418,7 +418,7 @@ class Session:
                 preset's.
             **steering: `guidance`, a method of `swiftpie.guidance`; `negative_prompt`, what the
                 guidance leads away from; `shaping` of the identity's attention maps;
-                `style_reference`, a picture in whose style all is drawn, with `style_by` and
+                `style_reference`, a picture in whose style all is drawn, with
                 `style_scale`; `flip`, to mirror the subjects, and `tilt`, degrees to lean them.
 
         Raises:

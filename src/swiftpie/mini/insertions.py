@@ -18,7 +18,7 @@ from swiftpie.pipelines.request import (
     resolved_scales,
 )
 from swiftpie.pipelines.settings import Scales
-from swiftpie.pipelines.style import style_by
+from swiftpie.pipelines.style import has_style
 from swiftpie.pipelines.techniques import repaint
 from swiftpie.pipelines.techniques.personalize import check_subjects
 from swiftpie.types import EditResult, GenerationResult
@@ -38,7 +38,7 @@ def prepare_insertions(components: Components, request: PersonalizeRequest, cloc
         InputError: There is no such scene, or noise or encoded prompts came with it.
     """
     check_subjects(components, request)
-    if style_by(components, request) is not None:
+    if has_style(request):
         raise CapabilityError(
             f"A style picture came with a scene, and preset {components.preset.name!r} inserts "
             "subjects into scenes as into photographs, whose style stays. Leave one of them out."

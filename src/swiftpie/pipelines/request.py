@@ -25,7 +25,6 @@ from swiftpie.pipelines.settings import (
     MaskSource,
     ResolvedScales,
     Scales,
-    StyleBy,
     steering_of,
 )
 from swiftpie.validation import (
@@ -289,18 +288,11 @@ class PersonalizeRequest(_Steered):
     style_reference: Annotated[
         "Picture | None",
         Option(
-            "A picture in whose style all is drawn; what it shows has no part in it.",
+            "A picture in whose style all is drawn; what it shows has no part in it. For Stable "
+            "Diffusion XL with an adapter that reads pictures.",
             "PICTURE",
             kind=str,
             surfaces=NOT_COMFYUI,
-        ),
-    ] = None
-    style_by: Annotated[
-        StyleBy | None,  # None: what the networks can do best
-        Option(
-            "How that picture acts: blocks lets the layers of Stable Diffusion XL that carry style "
-            "read its tokens, attention lets self-attention read its features. By default what "
-            "the preset can."
         ),
     ] = None
     style_scale: Annotated[
@@ -363,10 +355,6 @@ class PersonalizeRequest(_Steered):
             raise InputError(
                 f"`tilt={self.tilt}` is out of range; it must lie between {-MAX_TILT} and "
                 f"{MAX_TILT} degrees."
-            )
-        if self.style_by is not None and self.style_reference is None:
-            raise InputError(
-                f"style_by={self.style_by.value!r} came without a style picture. Give one."
             )
         for prompts in (self.prompt, self.negative_prompt):
             rows = len(prompts.pooled if _is_encoded(prompts) else texts_of(prompts))

@@ -75,13 +75,6 @@ class IdentityGuidance(StrEnum):
     DCG_AM2 = "dcg+am2"
 
 
-class StyleBy(StrEnum):
-    """How a style picture acts."""
-
-    BLOCKS = "blocks"  # the layers that carry style read its tokens (arXiv:2404.02733)
-    ATTENTION = "attention"  # self-attention reads its features, as StyleAligned (arXiv:2312.02133)
-
-
 class Steering(TypedDict, total=False):
     """Options that steer a drawing; missing ones and None change nothing."""
 
@@ -95,7 +88,6 @@ class DrawingSteering(Steering, total=False):
     """The same for a new picture, which may have a style."""
 
     style_reference: "Image.Image | None"
-    style_by: StyleBy | None
     style_scale: float
     flip: bool
     tilt: float  # degrees

@@ -198,7 +198,7 @@ def page_settings() -> dict[str, Any]:
     limits = {"subjects": MAX_SUBJECTS, "view": MAX_VIEW, "picture": picture}
     return {
         "options": controls(Scales, EditSettings),
-        "choices": choices(PersonalizeRequest, "identity_guidance", "style_by"),
+        "choices": choices(PersonalizeRequest, "identity_guidance"),
         "limits": limits,
     }
 

@@ -14,7 +14,7 @@ from swiftpie.backbones.load.weights import WHOLE_BYTES, fingerprint_files
 from swiftpie.backbones.presets import WeightsKind, trailing
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.request import Subject
-from swiftpie.pipelines.settings import MaskSource, Scales, StyleBy
+from swiftpie.pipelines.settings import MaskSource, Scales
 from swiftpie.types import IdentityBranch
 from tests.backbones import tiny_models
 from tests.parity import pipelines
@@ -65,30 +65,25 @@ def test_every_family_draws_two_subjects_in_a_wide_picture(opened, family):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(("family", "way"), [("sd21", "attention"), ("sdxl", "blocks")])
-def test_a_style_picture_acts_beside_a_subject_of_another_picture(opened, family, way, tmp_path):
-    if family == "sdxl":  # groups of layers are counted as in the whole network
-        tiny_models.make_pipeline(tmp_path / "pipeline", family)
-        tiny_models.make_public_adapter(tmp_path / "public.safetensors", family)
-        weights = {"weights": tmp_path / "pipeline", "adapter": tmp_path / "public.safetensors"}
-        weights["image_encoder"] = tmp_path / "encoder"
-        session = Session(load_components(preset_of(family), **weights))
-    else:
-        session = opened(family, "public", detail="joint" if way == "attention" else None)
+def test_a_style_picture_acts_beside_a_subject_of_another_picture(opened, tmp_path):
+    # Groups of layers are counted as in the whole network.
+    tiny_models.make_pipeline(tmp_path / "pipeline", "sdxl")
+    tiny_models.make_public_adapter(tmp_path / "public.safetensors", "sdxl")
+    weights = {"weights": tmp_path / "pipeline", "adapter": tmp_path / "public.safetensors"}
+    weights["image_encoder"] = tmp_path / "encoder"
+    session = Session(load_components(preset_of("sdxl"), **weights))
     identity, style = session.encode_identity(subject()), subject().rotate(90).convert("RGB")
     plain = drawn(session, identity)[1]
-    given = {"style_reference": style, "style_by": StyleBy(way)}
-    assert torch.equal(drawn(session, identity, **given, style_scale=0.0)[1], plain)
-    styled = drawn(session, identity, **given)[1]
-    assert torch.equal(drawn(session, identity, style_reference=style)[1], styled)
+    assert torch.equal(drawn(session, identity, style_reference=style, style_scale=0.0)[1], plain)
+    styled = drawn(session, identity, style_reference=style)[1]
     assert (styled - plain).abs().max() > 1e-3
     blue = Image.new("RGB", style.size, "blue")
     assert (drawn(session, identity, style_reference=blue)[1] - styled).abs().max() > 1e-5
-    other = StyleBy.BLOCKS if way != "blocks" else StyleBy.ATTENTION
-    with pytest.raises(CapabilityError, match=f"can do '{way}'"):
-        drawn(session, identity, **{**given, "style_by": other})
     with pytest.raises(CapabilityError, match="whose style stays"):
         drawn(session, identity, style_reference=style, scene="forest")
+    other = opened("sd21", "public")
+    with pytest.raises(CapabilityError, match="which reads none"):
+        drawn(other, other.encode_identity(subject()), style_reference=style)
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ from swiftpie.server.schemas import (
 MAX_PATH = 4_096  # letters
 MOST_MB = MAX_IMAGE_BYTES / 1e6
 FIND = "find"  # the task that draws nothing
-KEPT = ("where", "style_reference", "style_by", "style_scale")  # options of things kept by HTTP
+KEPT = ("where", "style_reference", "style_scale")  # options of things kept by HTTP
 
 
 class Picture(Strict):
