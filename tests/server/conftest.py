@@ -90,8 +90,7 @@ class Running:
 
 
 def serving(session, *, token=None, identities=None, **options):
-    given = {"identities": identities}
-    given |= {name: options.pop(name) for name in ("aliases", "facts") if name in options}
+    given = {"identities": identities, "facts": options.pop("facts", None)}
     return Running(session, limits=Limits(**options), token=token, **given)
 
 

@@ -123,7 +123,6 @@ COMMANDS = [
     ("serve --queue 0", "--queue"),
     ("serve --port 0 --identities s3://bucket/x", "mount"),
     ("serve --port 0 --identities token.txt/x", "write"),
-    *((f"serve --port 0 --alias {text}", "--alias") for text in ("mini", "=mini", "a=", "a=other")),
     ("mcp --folder none-such", "none-such"),
 ]
 

@@ -5,7 +5,7 @@ import urllib.request
 import pytest
 from PIL import Image
 
-from tests.server.conftest import form, serving, to_png
+from tests.server.conftest import form, to_png
 
 PROMPT = "a dog on a beach"
 OPEN_WEBUI = {
@@ -90,12 +90,3 @@ def test_edits_of_chat_programs_keep_the_size_of_the_picture(server, size, warne
     assert answer.status == 200, answer.json
     assert answer.json["size"] == "96x80" == answer.headers["x-swiftpie-size"]
     assert any("no effect" in line for line in answer.json["swiftpie"]["warnings"]) == warned
-
-
-def test_further_names_stand_for_models(session):
-    with serving(session, aliases={"midjourney": "mini"}) as server:
-        answer = draw(server, {"prompt": PROMPT, "model": "midjourney"})
-        assert "midjourney" in answer.json["swiftpie"]["warnings"][0]
-        assert server.ask("GET", "/v1/models/midjourney").json["id"] == "mini"
-        body = {"prompt": PROMPT, "model": "midjourny"}
-        assert server.ask("POST", "/v1/images/generations", body=body).status == 404

@@ -5,7 +5,6 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Sequence
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -49,16 +48,7 @@ Models = Annotated[
         "--model",
         metavar="NAME",
         help="Recipe or preset to offer, mini by default; may be repeated. The first one is the "
-        "default of requests.",
-    ),
-]
-Aliases = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--alias",
-        metavar="NAME=MODEL",
-        help="Further name of a model, for clients that name another; may be repeated. Names of "
-        "OpenAI's image models mean the first --model.",
+        "default of requests, and what names of OpenAI's image models mean.",
     ),
 ]
 HostName = Annotated[str, typer.Option(help="Address to listen on.")]
@@ -112,7 +102,6 @@ OutFolder = Annotated[
         "swiftpie serve",
         "swiftpie serve --port 9000 --engine openvino",
         "swiftpie serve --model sdxl-turbo --model mini --memory-mib 16000",
-        "swiftpie serve --alias midjourney=mini",
         "swiftpie serve --model face-plus --model mini",
         "swiftpie serve --host 0.0.0.0 --token-file token.txt --allow-host pictures.example.org",
         "swiftpie serve --identities /mnt/identities",
@@ -122,7 +111,6 @@ OutFolder = Annotated[
 def serve(
     *,
     models: Models = None,
-    aliases: Aliases = None,
     host: HostName = "127.0.0.1",
     port: Port = 8000,
     token_file: TokenFile = None,
@@ -148,13 +136,11 @@ def serve(
 
     token = _read_token(token_file, host)
     check_address(host, port)
-    others = _read_aliases(aliases or (), models or ["mini"])
     served = {name: _served(name, loading, recogniser) for name in models or ["mini"]}
     worker = Worker(
         Models(served, bound_mib=memory_mib),
         limits=limits,
         identities=None if identities_at is None else _shared(identities_at, limits),
-        aliases=others,
         tell=console.say,
     )
     names = loopback_names(host, allow_hosts or ())
@@ -183,20 +169,6 @@ def check_address(host: str, port: int) -> None:
             f"--host {host} --port {port} cannot be used ({system_reason(error)}). An address of "
             f"this machine and a free port are needed. {remedy}."
         ) from error
-
-
-def _read_aliases(texts: Sequence[str], models: Sequence[str]) -> dict[str, str]:
-    """Return the models that further names stand for."""
-    found = {}
-    for text in texts:
-        name, _, model = text.partition("=")
-        if not name or model not in models or name in models:
-            raise ConfigError(
-                f"--alias '{text}' cannot be used. A new name and one of {', '.join(models)} are "
-                f"needed. Write it as --alias {name or 'NAME'}={models[0]}."
-            )
-        found[name] = model
-    return found
 
 
 def _shared(folder: str, limits: Limits) -> "SharedIdentities":

@@ -128,11 +128,9 @@ class Worker:
         limits: Limits,
         decoders: int = 1,
         identities: "OwnIdentities | SharedIdentities | None" = None,  # by default in memory
-        aliases: Mapping[str, str] = MappingProxyType({}),  # other names of models
         tell: Callable[[str], None] = logger.info,  # how far it is with getting ready
     ) -> None:
         self.models = models
-        self.aliases = {**{name: name for name in models.names}, **aliases}
         self.limits = limits
         self._tell = tell
         self.metrics = Metrics()
@@ -240,10 +238,10 @@ class Worker:
         return self.pictures.find(name, owner=owner)
 
     def model_named(self, name: str | None) -> str:
-        """Return the model to use: by its name, an alias, or any name of OpenAI's image models."""
-        if not name or (name not in self.aliases and OPENAI_MODEL.match(name)):
+        """Return the model to use: by its name, or any name of OpenAI's image models."""
+        if not name or (name not in self.models.names and OPENAI_MODEL.match(name)):
             return self.models.names[0]
-        if name not in self.aliases:
+        if name not in self.models.names:
             raise RequestError(
                 f"The model {name[:100]!r} is not served here. One of "
                 f"{', '.join(self.models.names)} is. See GET /v1/models.",
@@ -251,7 +249,7 @@ class Worker:
                 code="model_not_found",
                 param="model",
             )
-        return self.aliases[name]
+        return name
 
     async def _known(
         self, subjects: Sequence[SubjectIn], model: str, *, owner: str
