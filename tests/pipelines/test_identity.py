@@ -328,3 +328,11 @@ def test_no_empty_picture_hides_among_several(session, sprite, tmp_path):
     session.save_identity(replace(several, mask=one_empty), tmp_path / "x.spid")
     with pytest.raises(InputError, match="empty"):
         session.load_identity(tmp_path / "x.spid")
+
+
+def test_an_identity_moves_with_all_its_tensors(identity):
+    there = identity.to("meta")
+    tensors = (there.tokens, there.pooled, there.pixels, there.mask)
+    kept = (*tensors, *there.keys.values(), *there.values.values())
+    assert {tensor.device.type for tensor in kept} == {"meta"}
+    assert len(there.keys) == len(identity.keys) > 0

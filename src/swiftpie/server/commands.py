@@ -19,7 +19,6 @@ from swiftpie.library import scenes
 from swiftpie.masks import Box, hole_of, load_mask
 from swiftpie.models.cutout import Search, cut_out
 from swiftpie.pipelines.animation import AnimateRequest
-from swiftpie.pipelines.draw import find_region as region_of
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
     EditRequest,
@@ -56,17 +55,12 @@ class Command:
 
         def encode(source: Source) -> Source:
             is_kept = isinstance(source, IdentityRef)
-            return encode_kept(session, source=source, param="identity_id") if is_kept else source
+            return encode_kept(session, source) if is_kept else source
 
         return session.resolved(with_sources(self.work, encode))
 
 
-def encode_pictures(session: Session, *, pictures: Pictures) -> Identity:
-    """Return the identity of a subject for later pictures."""
-    return session.identity_of(pictures)
-
-
-def encode_kept(session: Session, *, source: Source, param: str) -> Identity:
+def encode_kept(session: Session, source: Source, *, param: str = "identity_id") -> Identity:
     """Return a stored identity on the device of the networks."""
     try:
         return session.identity_of(source)
@@ -75,7 +69,7 @@ def encode_kept(session: Session, *, source: Source, param: str) -> Identity:
 
 
 def encode_face(
-    session: Session, *, photo: Image.Image, face_number: int | None = None
+    session: Session, photo: Image.Image, *, face_number: int | None = None
 ) -> tuple[Identity, tuple[str, ...]]:
     """Return a person, and warnings; faces count from the left, None is the largest."""
     encoder = session.face_encoder
@@ -93,30 +87,18 @@ def _in_fields(text: str) -> str:
     return text.replace("`number=`", "'face_number'")
 
 
-def find_cutout(_: Session, *, image: Image.Image, search: Search) -> tuple[Image.Image, Cutout]:
+def find_cutout(image: Image.Image, search: Search) -> tuple[Image.Image, Cutout]:
     """Return where a picture's subject is, white in mode L, and how that was found."""
     found = cut_out(image, search)
     return mask_to_pil(found.mask)[0], found.how
 
 
-def vocabulary_of(session: Session) -> Any:  # noqa: ANN401 - JSON
-    """Return the words that a model was taught as JSON; None if it reads anything."""
-    words = session.components.vocabulary
-    return None if words is None else words.to_json()
-
-
 def find_subject(
-    session: Session, *, image: Image.Image, source: Source, is_there: bool = False
+    session: Session, image: Image.Image, source: Source, *, is_there: bool = False
 ) -> tuple[Image.Image, float]:
     """Return where a subject is in a picture, white in mode L, and how alike they look."""
-    sought = encode_kept(session, source=source, param="identity_id")
-    found = session.find(image, sought, is_there=is_there)
+    found = session.find(image, encode_kept(session, source), is_there=is_there)
     return mask_to_pil(found.mask)[0], found.likeness
-
-
-def find_region(session: Session, *, edit: EditRequest) -> Image.Image:
-    """Return what an edit may change, white in mode L."""
-    return region_of(session.components, session.resolved(edit))
 
 
 def requests_of(

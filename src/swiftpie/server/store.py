@@ -46,7 +46,6 @@ class Models:
         self._served = served
         self._bound_mib = bound_mib
         self._loaded: OrderedDict[str, Session] = OrderedDict()
-        self.vocabularies: dict[str, Any] = {}  # as JSON, of all that were ever loaded
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,9 +69,7 @@ class Models:
     def get(self, name: str) -> Session:
         """Return the session of a model, loaded if it has to be."""
         if name not in self._loaded:
-            loaded = self._loaded[name] = self._served[name].load()
-            words = loaded.components.vocabulary
-            self.vocabularies[name] = None if words is None else words.to_json()
+            self._loaded[name] = self._served[name].load()
             self._make_room(name)
         self._loaded.move_to_end(name)
         return self._loaded[name]

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 from PIL import Image
 
+from swiftpie.engine.session import Session
 from swiftpie.imageio.images import to_pil
 from swiftpie.imageio.writing import encode_image
 from swiftpie.library import subject_library
@@ -23,11 +24,9 @@ from swiftpie.server.commands import (
     Command,
     encode_face,
     encode_kept,
-    encode_pictures,
     is_edit,
     requests_of,
     size_for,
-    vocabulary_of,
 )
 from swiftpie.server.decoding import Decoders
 from swiftpie.server.drawing import DrawingThread, PictureFile, as_file
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
     from swiftpie.server.shared import SharedIdentities
 
 logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 OPENAI_MODEL = re.compile(r"dall-e|(chat)?gpt-image")  # whose clients name nothing else
 KEPT = "pic_"  # begins the names of pictures that were sent for later
@@ -340,12 +340,11 @@ class Worker:
         deadline_s = self.limits.deadline_s
         return self.scheduler.submit(command, group=group, key=key, deadline_s=deadline_s)
 
-    async def carry_out(
-        self, model: str, task: Callable[..., Any], *, key: str, **values: object
-    ) -> Any:  # noqa: ANN401 - what the task gives
-        """Return what a task of `swiftpie.server.commands` gives, in turn with the drawings."""
-        command = Command(model, partial(task, **values))
-        return await self.scheduler.result(self._put(command, group=object(), key=key))
+    async def carry_out(self, model: str, task: Callable[[Session], Result], *, key: str) -> Result:
+        """Return what a task gives, in turn with the drawings."""
+        queued = self._put(Command(model, task), group=object(), key=key)
+        result: Result = await self.scheduler.result(queued)
+        return result
 
     async def add_identity(
         self,
@@ -363,7 +362,7 @@ class Worker:
             for kind, given in (("image", pictures), ("mask", shapes))
         ]
         shown = Pictures(tuple(images), tuple(masks))
-        identity = await self.carry_out(chosen, encode_pictures, key=key, pictures=shown)
+        identity = await self.carry_out(chosen, lambda session: session.identity_of(shown), key=key)
         files = await asyncio.to_thread(source_files, images, masks)
         return await self._keep(
             identity, doubts_of(identity), name=name, model=chosen, caller=caller, files=files
@@ -377,10 +376,8 @@ class Worker:
         identity = await asyncio.to_thread(read_identity, data, "identity")
         if identity.is_face:
             self._check_knows_faces(chosen, param="identity")
-        source = IdentityRef(identity)
-        kept = await self.carry_out(
-            chosen, encode_kept, key=caller.key, source=source, param="identity"
-        )
+        encode = partial(encode_kept, source=IdentityRef(identity), param="identity")
+        kept = await self.carry_out(chosen, encode, key=caller.key)
         return await self._keep(kept, doubts_of(kept), name=name, model=chosen, caller=caller)
 
     async def add_face(
@@ -390,9 +387,8 @@ class Worker:
         chosen = self.model_named(model)
         self._check_knows_faces(chosen, param="face")
         image = await self.decode(photo, name="face", key=caller.key)
-        identity, warnings = await self.carry_out(
-            chosen, encode_face, key=caller.key, photo=image, face_number=face_number
-        )
+        encode = partial(encode_face, photo=image, face_number=face_number)
+        identity, warnings = await self.carry_out(chosen, encode, key=caller.key)
         return await self._keep(identity, warnings, name=name, model=chosen, caller=caller)
 
     def _check_knows_faces(self, model: str, *, param: str) -> None:
@@ -459,10 +455,11 @@ class Worker:
     async def vocabulary(self, model: str, *, caller: Caller) -> Mapping[str, Sequence[str]] | None:
         """Return the words that a model was taught, None for one that reads anything."""
         name = self.model_named(model)
-        known = self.models.vocabularies
-        if name in known:
-            return known[name]
-        return await self.carry_out(name, vocabulary_of, key=caller.key)
+        session = self.models.loaded.get(name)
+        if session is None:
+            session = await self.carry_out(name, lambda loaded: loaded, key=caller.key)
+        words = session.components.vocabulary
+        return None if words is None else words.to_json()
 
 
 def _substitutes(

@@ -5,6 +5,7 @@ import base64
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.lowlevel import Server
@@ -103,9 +104,9 @@ class Toolbox:
     async def _find(
         self, image: "Image.Image", source: Source, *, is_there: bool
     ) -> CallToolResult:
-        given = {"image": image, "source": source, "is_there": is_there}
+        find = partial(find_subject, image=image, source=source, is_there=is_there)
         model = self.worker.model_named(None)
-        mask, likeness = await self.worker.carry_out(model, find_subject, key=CALLER.key, **given)
+        mask, likeness = await self.worker.carry_out(model, find, key=CALLER.key)
         data = await asyncio.to_thread(encode_image, mask, ".png", metadata=None)
         facts = {"likeness": round(likeness, 3), "box": _box_of(mask)}
         return self._answered([data], facts, name=FIND, kind="png")

@@ -1,6 +1,7 @@
 """Subjects that are sent once and named later, their pictures, and cut-outs."""
 
 import base64
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
@@ -108,7 +109,7 @@ def upload_routes(worker: Worker) -> APIRouter:
         caller = caller_of(request)
         picture = await decoded(image, caller)
         mask, how = await worker.carry_out(
-            "", find_cutout, key=caller.key, image=picture, search=search
+            "", lambda _: find_cutout(picture, search), key=caller.key
         )
         return {"mask_b64": base64.b64encode(await as_png(mask)).decode(), **how._asdict()}
 
@@ -129,8 +130,8 @@ def upload_routes(worker: Worker) -> APIRouter:
         caller, chosen = caller_of(request), worker.model_named(model)
         picture = await decoded(image, caller)
         source = await worker.sought(where, chosen, owner=caller.owner)
-        given = {"image": picture, "source": source, "is_there": is_there}
-        mask, likeness = await worker.carry_out(chosen, find_subject, key=caller.key, **given)
+        search = partial(find_subject, image=picture, source=source, is_there=is_there)
+        mask, likeness = await worker.carry_out(chosen, search, key=caller.key)
         return {"mask_b64": base64.b64encode(await as_png(mask)).decode(), "likeness": likeness}
 
     return router

@@ -12,8 +12,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ValidationError
 
+from swiftpie.pipelines.draw import find_region
 from swiftpie.pipelines.request import EditRequest
-from swiftpie.server.commands import find_region, is_edit
+from swiftpie.server.commands import is_edit
 from swiftpie.server.drawing import PictureFile
 from swiftpie.server.forms import read_form
 from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_upload
@@ -68,7 +69,11 @@ def image_routes(worker: Worker) -> APIRouter:
                 "'edit'.",
                 param="swiftpie.task",
             )
-        found = await worker.carry_out(work.model, find_region, key=work.key, edit=edit)
+        found = await worker.carry_out(
+            work.model,
+            lambda session: find_region(session.components, session.resolved(edit)),
+            key=work.key,
+        )
         return Response(await as_png(found), media_type="image/png")
 
     return router
