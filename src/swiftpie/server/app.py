@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.resources import files
+from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -31,38 +33,36 @@ from swiftpie.server.schemas import (
 from swiftpie.server.worker import Worker
 
 DESCRIPTION = "The routes: OpenAI's Images API, identities, pictures and jobs, health and metrics."
-ANSWERS = {
-    "400": "Something in the request is wrong; the message says what.",
-    "401": "A token is needed.",
-    "403": "The request is from a page of another site, or for another host name.",
-    "404": "The thing that it names is unknown.",
-    "408": "The request took too long to arrive.",
-    "413": "The request is too large.",
-    "415": "Its media type or encoding is not supported.",
-    "429": "The queue is full; Retry-After says when to try again.",
-    "431": "It has too many headers.",
-    "503": "The server is not ready, has too many connections, or is about to stop.",
-    "504": "The picture was not drawn within its time.",
-    "507": "The store of identities is full.",
-}
 NO_ROUTE = (
     "This server has no such route. Pictures are drawn by POST /v1/images/generations and "
     "/v1/images/edits; GET /openapi.json lists all routes."
 )
-TEXT, TEXT_OR_NULL = {"type": "string"}, {"type": ["string", "null"]}
-ERROR = {
-    "type": "object",
-    "required": ["message", "type", "param", "code"],
-    "properties": {
-        "message": TEXT,
-        "type": TEXT,
-        "param": TEXT_OR_NULL,
-        "code": TEXT_OR_NULL,
-        "word": {**TEXT, "description": "A name in the prompt that the library lacks."},
-        "near": {"type": "array", "items": TEXT},
-    },
+
+
+class ErrorFacts(BaseModel):
+    """What is wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+    word: Annotated[str, Field(description="A name in the prompt that the library lacks.")] = ""
+    near: list[str] = []
+
+
+class ErrorAnswer(BaseModel):
+    """An error, as OpenAI's clients read it."""
+
+    error: ErrorFacts
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "model": ErrorAnswer,
+        "description": "What is wrong, and what to do. With 429 and 503, Retry-After says when to "
+        "try again.",
+    }
 }
-ERROR_SCHEMA = {"type": "object", "required": ["error"], "properties": {"error": ERROR}}
 
 
 def make_app(worker: Worker, *, hosts: Sequence[str], token: str | None, limits: Limits) -> Guard:
@@ -78,6 +78,7 @@ def make_app(worker: Worker, *, hosts: Sequence[str], token: str | None, limits:
         title="SwiftPie",
         version=__version__,
         description=DESCRIPTION,
+        responses=ERRORS,
         lifespan=lifespan,
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
@@ -98,7 +99,7 @@ def make_app(worker: Worker, *, hosts: Sequence[str], token: str | None, limits:
     ):
         app.include_router(router)
     app.mount("/static", STATIC, name="static")
-    _describe_errors(app)
+    _describe_edits(app)
     return guard
 
 
@@ -155,21 +156,11 @@ def service_routes(worker: Worker, guard: Guard) -> APIRouter:
     return router
 
 
-def _describe_errors(app: FastAPI) -> None:
-    """Add to the schema the errors of every route, and the body that a route reads by itself."""
-    schema = app.openapi()
-    parts = schema["components"]["schemas"]
-    for name in ("HTTPValidationError", "ValidationError"):
-        parts.pop(name, None)
+def _describe_edits(app: FastAPI) -> None:
+    """Add to the schema the body that a route reads by itself."""
     edit = EditBody.model_json_schema(ref_template=PART)
-    parts |= edit.pop("$defs") | {EditBody.__name__: edit, "Error": ERROR_SCHEMA}
-    answer = {"application/json": {"schema": {"$ref": PART.format(model="Error")}}}
-    for routes in schema["paths"].values():
-        for route in routes.values():
-            route["responses"].pop("422", None)
-            for status, meaning in ANSWERS.items():
-                info = {"description": meaning, "content": answer}
-                route["responses"].setdefault(status, info)
+    parts = app.openapi()["components"]["schemas"]
+    parts |= edit.pop("$defs") | {EditBody.__name__: edit}
 
 
 def _add_errors(app: FastAPI) -> None:
