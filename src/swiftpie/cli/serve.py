@@ -26,7 +26,14 @@ if TYPE_CHECKING:
     from swiftpie.server.shared import SharedIdentities
     from swiftpie.server.store import ServedModel
 
-PACKAGES = ("fastapi", "uvicorn", "httptools", "websockets", "multipart", "prometheus_client")
+PACKAGES = (
+    "fastapi",
+    "uvicorn",
+    "httptools",
+    "websockets",
+    "python_multipart",
+    "prometheus_client",
+)
 MCP_PACKAGES = ("mcp", "pydantic", "prometheus_client")
 TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
 MAX_TOKEN = 4_096  # letters; the headers that carry it are bounded, too

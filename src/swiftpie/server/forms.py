@@ -2,33 +2,45 @@
 
 import io
 import re
-from collections.abc import Collection, Iterator
-from email.message import Message
-from email.parser import HeaderParser
+from collections.abc import AsyncIterator, Collection
 
-from starlette.datastructures import FormData, UploadFile
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from swiftpie.server.schemas import MAX_IMAGES, MAX_NAME, RequestError
 
 FORM = "multipart/form-data"
 MAX_TEXT_BYTES = 256 << 10  # of a field, and of a request without pictures
-MAX_FORM_PARTS = 2 * MAX_IMAGES + 1 + 64
-MAX_HEAD_BYTES = 4096  # of a part
-MAX_BOUNDARY = 70  # letters, by RFC 2046
-CHARSETS = ("", "utf-8", "utf8", "us-ascii", "ascii")  # others are slow or ambiguous to decode
 PLURAL = "images"  # which OpenAI's JSON has in place of `image`
 NUMBERED = re.compile(r"\[\d{0,4}\]$")  # clients write image[], image[1], mask[]
 
 
-def _broken(reason: str) -> RequestError:
-    """Return the error about a form that is not as RFC 7578 has it."""
-    return RequestError(
-        f"The form is broken. {reason} Send a complete one, as libraries for HTTP write it.",
-        code="invalid_form",
-    )
+class FormParser(MultiPartParser):
+    """Starlette's parser, which uses no file of the disk, and guesses no encoding."""
+
+    texts: Collection[str] = ()  # names of parts that are texts, even if they are sent as files
+
+    def on_headers_finished(self) -> None:
+        """Begin a part, in memory: the body is there already."""
+        super().on_headers_finished()
+        part = self._current_part
+        if part.file is not None:
+            part.file.file.close()
+            is_text = part.field_name in self.texts
+            part.file = None if is_text else UploadFile(io.BytesIO(), size=0)
+
+    def on_part_end(self) -> None:
+        """Refuse a text in another encoding."""
+        try:
+            self._current_part.data.decode()
+        except UnicodeDecodeError:
+            reason = "A text is not valid UTF-8, or a file has no file name."
+            raise MultiPartException(reason) from None
+        super().on_part_end()
 
 
-def read_form(
+async def read_form(
     content_type: str,
     data: bytes,
     *,
@@ -39,109 +51,53 @@ def read_form(
     """Return the texts and files of a form.
 
     Parts named in `texts` are texts, even if they are sent as files. Files have the names of
-    `files`, however a client numbers them: `image[]`, `image[1]` and `images` are `image`. A part
-    without a file's name is a file if its type is that of one. Texts of other names are refused
-    unless `takes_more`; files of other names always are.
+    `files`, however a client numbers them: `image[]`, `image[1]` and `images` are `image`. Texts of
+    other names are refused unless `takes_more`; files of other names always are.
 
     Raises:
         RequestError: It is broken, no form, in another encoding, or has what is not read.
     """
-    kind = _headers_of(f"content-type: {content_type[:MAX_HEAD_BYTES]}")
-    if kind.get_content_type() != FORM:
+    kind, options = parse_options_header(content_type)
+    if kind != FORM.encode() or options.get(b"charset", b"utf-8").lower() != b"utf-8":
         raise RequestError(
-            f"The content type is {content_type[:MAX_NAME]!r}. {FORM} is needed. Send a form.",
+            f"The content type is {content_type[:MAX_NAME]!r}. {FORM} in UTF-8 is needed. Send a "
+            "form.",
             status=415,
             code="unsupported_media_type",
         )
-    _check_charset(kind)
-    parts: list[tuple[str, str | UploadFile]] = []
-    for headers, content in _parts(data, str(kind.get_param("boundary", ""))):
-        name = _name_of(headers)
-        filename = headers.get_param("filename", None, "content-disposition")
-        is_text = headers.get_content_type().startswith(("text/", "application/json"))
-        if name in texts or (filename is None and is_text):
-            _check_known("field", name, [name] if takes_more else [*texts, *files])
-            _check_charset(headers)
-            parts.append((name, _text(content, name)))
-            continue
-        plain = NUMBERED.sub("", name)
-        plain = "image" if plain == PLURAL else plain
-        _check_known("file", plain, files, shown=name)
-        file = io.BytesIO(content)
-        parts.append((plain, UploadFile(file, size=len(content), filename=str(filename))))
-    return FormData(parts)
 
+    async def whole() -> AsyncIterator[bytes]:
+        yield data
 
-def _parts(data: bytes, boundary: str) -> Iterator[tuple[Message, bytes]]:
-    """Yield headers and content of each part, as RFC 7578 has them."""
-    if not 0 < len(boundary) <= MAX_BOUNDARY:
-        raise _broken("Its boundary is missing or too long.")
-    mark = b"\r\n--" + boundary.encode("latin-1", "replace")
-    _, found, data = data.partition(mark[2:])
-    if not found:
-        raise _broken("It does not begin with its boundary.")
-    at = 0
-    for _ in range(MAX_FORM_PARTS + 1):
-        if data.startswith(b"--", at):
-            return
-        head_end = data.find(b"\r\n\r\n", at, at + MAX_HEAD_BYTES)
-        end = data.find(mark, head_end + 2)
-        if min(head_end, end) < 0:
-            raise _broken("It is cut off, or a part has no head of a usual length.")
-        head = data[at:head_end].decode(errors="replace")
-        yield _headers_of(head.lstrip()), data[head_end + 4 : end]
-        at = end + len(mark)
-    raise _broken(f"It has more than {MAX_FORM_PARTS} parts.")
-
-
-def _name_of(headers: Message) -> str:
-    name = headers.get_param("name", None, "content-disposition")
-    if not isinstance(name, str):
-        raise _broken("A part has no name.")
-    return name
-
-
-def _headers_of(head: str) -> Message:
-    return HeaderParser().parsestr(head)
-
-
-def _check_charset(headers: Message) -> None:
-    charset = str(headers.get_param("charset", "")).strip().lower()
-    if charset not in CHARSETS:
-        raise RequestError(
-            f"The charset is {charset[:40]!r}. UTF-8 is needed. Send the form in UTF-8.",
-            status=415,
-            code="unsupported_charset",
-        )
-
-
-def _text(content: bytes, name: str) -> str:
-    shown = name[:MAX_NAME]
-    if len(content) > MAX_TEXT_BYTES:
-        raise RequestError(
-            f"{shown!r} has {len(content)} bytes. At most {MAX_TEXT_BYTES} are read of a text. "
-            "Send less.",
-            status=413,
-            code="request_too_large",
-            param=shown,
-        )
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise RequestError(
-            f"{shown!r} is not valid UTF-8. Send the form in UTF-8.",
-            code="unsupported_charset",
-            param=shown,
-        ) from None
-
-
-def _check_known(kind: str, name: str, known: Collection[str], *, shown: str = "") -> None:
-    if name in known:
-        return
-    shown = (shown or name)[:MAX_NAME]
-    raise RequestError(
-        f"The form has a {kind} {shown!r}, which is not read. Rename it to one of "
-        f"{', '.join(sorted(known))}, or leave it out.",
-        code="unknown_field",
-        param=shown,
+    parser = FormParser(
+        Headers({"content-type": content_type}),
+        whole(),  # type: ignore[arg-type]  # any iterator is read
+        max_files=2 * MAX_IMAGES + 1,
+        max_fields=64,
+        max_part_size=MAX_TEXT_BYTES,
     )
+    parser.texts = texts
+    reason = "It is cut off."
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        form, reason = FormData(), error.message
+    if not form or b"--" + options[b"boundary"] + b"--" not in data[-MAX_NAME:]:
+        raise RequestError(
+            f"The form is broken. {reason} Send a complete one, as libraries for HTTP write it.",
+            code="invalid_form",
+        )
+    found = []
+    for name, value in form.multi_items():
+        is_file = isinstance(value, UploadFile)
+        plain = NUMBERED.sub("", name) if is_file else name
+        plain = "image" if is_file and plain == PLURAL else plain
+        if plain not in (files if is_file else {*texts, *files}) and (is_file or not takes_more):
+            raise RequestError(
+                f"The form has a part {name[:MAX_NAME]!r}, which is not read. Rename it to one of "
+                f"{', '.join(sorted({*texts, *files}))}, or leave it out.",
+                code="unknown_field",
+                param=name[:MAX_NAME],
+            )
+        found.append((plain, value))
+    return FormData(found)

@@ -34,7 +34,7 @@ class BodyRequest(Request):
     async def form(self, **_: Any) -> FormData:  # type: ignore[override]  # noqa: ANN401
         """Return texts and files of the names that the route reads."""
         kind = self.headers.get("content-type", "")
-        return read_form(kind, await self.body(), texts=self._texts, files=self._files)
+        return await read_form(kind, await self.body(), texts=self._texts, files=self._files)
 
 
 class BodyRoute(APIRoute):

@@ -194,7 +194,7 @@ async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | No
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         return await asyncio.to_thread(_edit_of, await request.body())  # pictures take a while
-    form = read_form(
+    form = await read_form(
         request.headers.get("content-type", ""),
         await request.body(),
         texts=Drawing.model_fields,
