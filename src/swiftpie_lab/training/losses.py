@@ -23,7 +23,6 @@ from swiftpie.noise import TRAIN_TIMESTEPS, PredictionType, scaled_linear_step
 
 LAST_TIMESTEP = TRAIN_TIMESTEPS - 1
 FIRST_COMPARED, LAST_COMPARED = 20, 980  # timesteps where scores are compared; arXiv:2312.05239
-MAX_SNR = 5.0  # above this signal-to-noise ratio a timestep weighs no more; arXiv:2303.09556
 LEAST_BRIGHTNESS = 0.15  # of a surface; references are not lightened by more than its inverse
 COVERED = 0.4  # share of a cell that a thing has to cover to tell the light there
 BALL_CELLS, BALL_EDGE = 8, 0.97  # surfaces that face aside by more are hardly seen
@@ -146,15 +145,6 @@ def add_noise_at(clean: Tensor, noise: Tensor, levels: Levels) -> Tensor:
     return (levels.alpha * clean + levels.sigma * noise).to(clean.dtype)
 
 
-def noised(
-    clean: Tensor, generator: torch.Generator, *, first: int = 0, last: int = LAST_TIMESTEP
-) -> tuple[Tensor, Levels]:
-    """Return `clean` (B, C, h, w) with noise of a timestep in [`first`, `last`] a row."""
-    noise = torch.randn(clean.shape, generator=generator).to(clean)
-    levels = draw_levels(generator, like=clean, first=first, last=last)
-    return add_noise_at(clean, noise, levels), levels
-
-
 def clean_of(noisy: Tensor, prediction: Tensor, levels: Levels, kind: PredictionType) -> Tensor:
     """Return the clean latents (B, C, h, w) that `prediction` stands for, in float64.
 
@@ -178,39 +168,10 @@ def noise_of(noisy: Tensor, clean: Tensor, levels: Levels) -> Tensor:
     return (noisy.double() - levels.alpha * clean.double()) / levels.sigma
 
 
-def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
-    """Return the prediction at guidance `scale`; 1 is the conditional one. arXiv:2207.12598.
-
-    Noise, v and clean latents of one noisy batch are affine in each other, so guiding any of them
-    guides all.
-    """
-    return unconditional + scale * (conditional - unconditional)
-
-
-def dmd_gradient(generated: Tensor, teacher: Tensor, critic: Tensor) -> Tensor:
-    """Return the gradient of distribution matching, (B, C, h, w), normalised for each sample.
-
-    From arXiv:2405.14867 (there for arXiv:2311.18828's loss), in terms of clean latents: the
-    student's, and the guided teacher's and the critic's for a noised `generated`.
-    """
-    distance = (generated.double() - teacher.double()).abs().mean((1, 2, 3), keepdim=True)
-    return torch.nan_to_num((critic.double() - teacher.double()) / distance)
-
-
 def loss_of_gradient(generated: Tensor, gradient: Tensor) -> Tensor:
     """Return a loss whose gradient for `generated` is `gradient` over its number of elements."""
     target = (generated.double() - gradient).detach()
     return 0.5 * F.mse_loss(generated.double(), target)
-
-
-def clean_loss(prediction: Tensor, clean: Tensor, levels: Levels) -> Tensor:
-    """Return the squared error of predicted clean latents, weighed by a capped ratio of signal.
-
-    The plain loss of noise weighs clean latents by the signal-to-noise ratio: 1176 at timestep 0.
-    Capped at `MAX_SNR`, from arXiv:2303.09556, Eq. 5.
-    """
-    weight = (levels.alpha / levels.sigma).square().clamp_max(MAX_SNR)
-    return (weight * (prediction.double() - clean.double()).square()).mean()
 
 
 def score_regulariser(

@@ -290,7 +290,7 @@ def test_a_full_disk_ends_a_run_in_a_sentence_that_goes_on_later(tmp_path):
         (mini.mini_world, "stage.views=0"),
         (mini.mini_world, "stage.pixel_weight=-1"),
         (mini.mini_world, "stage.drops.aligned=-0.5"),
-        (published.adapter_matching, "stage.teacher.student_every=0"),
+        (published.adapter, "stage.num_judged=0"),
         (mini.mini_cutout, "stage.batch_size=1000000000"),
     ],
 )

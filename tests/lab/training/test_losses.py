@@ -7,15 +7,11 @@ import torch
 from swiftpie.noise import PredictionType, draw_noise
 from swiftpie_lab.training.losses import (
     add_noise_at,
-    clean_loss,
     clean_of,
-    dmd_gradient,
     draw_levels,
-    guide,
     levels_at,
     loss_of_gradient,
     noise_of,
-    noised,
     score_regulariser,
 )
 
@@ -73,23 +69,6 @@ def test_a_perfect_prediction_of_any_kind_gives_back_clean_latents_and_noise(kin
     torch.testing.assert_close(noise_of(noisy, found, levels), noise, atol=1e-12, rtol=0)
 
 
-def test_float32_latents_are_noised_in_float64_and_stay_float32():
-    clean = normal(0, dtype=torch.float32)
-    noisy, levels = noised(clean, torch.Generator().manual_seed(0))
-    assert noisy.dtype == torch.float32
-    assert noise_of(noisy, clean, levels).dtype == torch.float64
-
-
-def test_guiding_clean_latents_is_guiding_noise():
-    noisy, levels = normal(0), levels_at(TIMESTEPS, like=normal(0))
-    prompted, blank = normal(1), normal(2)
-    by_clean = noise_of(noisy, guide(prompted, blank, 4.5), levels)
-    by_noise = guide(noise_of(noisy, prompted, levels), noise_of(noisy, blank, levels), 4.5)
-    torch.testing.assert_close(by_clean, by_noise)
-    assert torch.equal(guide(prompted, torch.zeros_like(blank), 1.0), prompted)
-    assert_equal(guide(prompted, blank, 4.5), dense(blank) - 4.5 * dense(blank - prompted))
-
-
 def test_the_gradient_of_the_loss_is_the_given_one_over_the_number_of_elements():
     generated = normal(0).requires_grad_()
     gradient = normal(1)
@@ -97,29 +76,6 @@ def test_the_gradient_of_the_loss_is_the_given_one_over_the_number_of_elements()
     loss.backward()
     assert_equal(generated.grad, dense(gradient) / gradient.numel())
     assert_equal(loss, 0.5 * np.mean(dense(gradient) ** 2))
-
-
-def test_matching_gradient_has_the_size_of_each_sample_divided_out():
-    generated, teacher, critic = normal(0), normal(1), normal(2)
-    distance = np.abs(dense(generated - teacher)).mean(axis=(1, 2, 3), keepdims=True)
-    found = dmd_gradient(generated, teacher, critic)
-    assert_equal(found, (dense(critic) - dense(teacher)) / distance)
-    scaled = dmd_gradient(100 * generated, 100 * teacher, 100 * critic)
-    torch.testing.assert_close(scaled, found)
-    same = dmd_gradient(generated, generated, generated)
-    assert torch.equal(same, torch.zeros_like(generated))
-
-
-def test_critic_losses_vanish_for_a_perfect_prediction_and_weigh_timesteps():
-    levels = levels_at(TIMESTEPS, like=normal(0))
-    alpha, sigma = dense_levels()
-    truth, guess = normal(0), normal(1)
-    error = (dense(guess) - dense(truth)) ** 2
-    assert float(clean_loss(truth, truth, levels)) == 0
-    weight = np.minimum((alpha / sigma) ** 2, 5)
-    assert weight.max() == 5
-    assert weight.min() < 0.01
-    assert_equal(clean_loss(guess, truth, levels), np.mean(weight * error))
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.25])

@@ -5,29 +5,20 @@ from swiftpie.attention.condition import Block
 from swiftpie.config import override
 from swiftpie_lab.training.loop import learning_rate_factor
 from swiftpie_lab.training.optimizers import make_groups
-from swiftpie_lab.training.recipes.published import (
-    MAX_NORM,
-    adapter,
-    adapter_matching,
-    adapter_warmup,
-    inversion,
-    inversion_pictures,
-)
+from swiftpie_lab.training.recipes.published import MAX_NORM, adapter, inversion, inversion_pictures
 
 
-@pytest.mark.parametrize("recipe", [adapter, adapter_warmup, adapter_matching])
-def test_settings_can_be_changed_by_text(recipe):
+def test_settings_can_be_changed_by_text():
     changes = [
         "stage.preset=sdxl-turbo",
         "stage.detail=up_blocks,mid_block",
         "stage.loss.adversarial=0",
     ]
-    stage = override(recipe(), [*changes, "stage.drops.text=0.2", "stage.data=here"]).stage
+    stage = override(adapter(), [*changes, "stage.drops.text=0.2", "stage.data=here"]).stage
     assert (stage.preset, str(stage.data), stage.drops.text) == ("sdxl-turbo", "here", 0.2)
     assert stage.loss.adversarial == 0
     assert stage.detail == (Block.UP, Block.MIDDLE)
-    num_groups = 3 if recipe is adapter_matching else 2  # adapter, discriminator and fake score
-    assert len(recipe().loop.learning_rates) == num_groups
+    assert len(adapter().loop.learning_rates) == 2  # adapter and discriminator
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,11 @@ from safetensors.torch import load_file
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import LoopConfig, fit
-from swiftpie_lab.training.stages.adapter.networks import LossWeights, TeacherSettings
 from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
 from swiftpie_lab.training.stages.one_step.networks import Sizes, new_networks, train_tokenizer
 from swiftpie_lab.training.stages.one_step.stage import OneStepStage
 from swiftpie_lab.training.state import STATE_FILE
-from tests.backbones.tiny_models import make_pipeline, make_public_adapter, make_unet
+from tests.backbones.tiny_models import make_pipeline
 from tests.lab.data.photos import make_folder
 
 SIDE_PX = 64
@@ -112,8 +111,6 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("adapter")
     make_pipeline(root / "pipeline", "sd21", is_shallow=True)
     make_folder(root / "photos", views=2)
-    make_unet(root / "teacher", "sd21", is_shallow=True)
-    make_public_adapter(root / "teacher.safetensors", "sd21", is_shallow=True)
     return root
 
 
@@ -139,17 +136,5 @@ def build(place):
         context = Context(data=place, runs=place, device="cpu")
         built[key] = AdapterConfig(**settings | changes).build(context)
         return built[key]
-
-    return build_stage
-
-
-@pytest.fixture(scope="package")
-def build_matching(build, place):
-    """Builds a stage that matches a teacher; `teacher` changes what is said of it."""
-
-    def build_stage(*, teacher=None, **changes):
-        parts = {"unet": place / "teacher", "adapter": place / "teacher.safetensors", "rank": 2}
-        settings = {"loss": LossWeights(matching=1.0)} | changes
-        return build(teacher=TeacherSettings(**parts | (teacher or {})), **settings)
 
     return build_stage

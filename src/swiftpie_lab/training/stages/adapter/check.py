@@ -17,10 +17,10 @@ from torch import Tensor
 
 from swiftpie.backbones.adapters import REFERENCE_TIMESTEP
 from swiftpie.models.vision import Feature
-from swiftpie_lab.training.stages.adapter.examples import Examples
 from swiftpie_lab.training.stages.adapter.networks import AdapterBase, AdapterNetworks
 from swiftpie_lab.training.stages.adapter.student import (
     Chances,
+    Examples,
     identity_cosine,
     no_drops,
     run_student,

@@ -2,21 +2,22 @@
 
 import copy
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
+from diffusers import UNet2DConditionModel
 from diffusers.models.embeddings import ImageProjection
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import CLIPVisionModelWithProjection
 
-from swiftpie.attention.condition import AttentionCondition, Block, silent_condition
+from swiftpie.attention.condition import AttentionCondition, Block
 from swiftpie.attention.install import Installation, Plan
 from swiftpie.attention.processors import DetailAttention, SemanticAttention
 from swiftpie.backbones.adapters import check_image_encoder, install_adapter, open_adapter
@@ -30,10 +31,9 @@ from swiftpie.errors import CapabilityError
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder, Feature, Projector
-from swiftpie.noise import PredictionType, scaled_linear_step
+from swiftpie.noise import scaled_linear_step
 from swiftpie.types import TextCondition
 from swiftpie_lab.data.photographs import Augmentation
-from swiftpie_lab.training.critics import Discriminator, widths_of
 
 if TYPE_CHECKING:
     from swiftpie.backbones.choices import Choices
@@ -41,27 +41,21 @@ if TYPE_CHECKING:
 
 CLIP_WIDTH = 1024  # of the vector of CLIP ViT-H, which new projectors read
 FIRST_WEIGHTS = 1  # seed of a new projector
+NUM_SCALES = 3  # that the discriminator sees: the coarsest of the way down, and the middle
+HEAD_WIDTH = 64
+GROUPS = 8
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
-
-
-class Source(StrEnum):
-    """Where subjects come from."""
-
-    PHOTOS = "photos"  # of the user
-    SYNTHETIC = "synthetic"  # drawn by the base itself, for a warm-up
 
 
 @dataclass(frozen=True)
 class LossWeights:
     """Factors of the loss terms; 0 leaves a term out, and what it costs."""
 
-    latents: float = 0.0  # squared error of latents
     subject: float = 1.0  # perceptual distance on the subject
     whole: float = 0.1  # perceptual distance anywhere
     identity: float = 0.5  # one minus the cosine of image-encoder vectors of the subject
     maps: float = 0.05  # identity attention that misses the subject
     adversarial: float = 0.1  # of the discriminator in latents
-    matching: float = 0.0  # difference of the fake score's and the teacher's clean latents
 
 
 @dataclass(frozen=True)
@@ -76,26 +70,10 @@ class AdapterDrops:
 
 
 @dataclass(frozen=True)
-class TeacherSettings:
-    """The personalised multi-step teacher, and the fake score that follows the student."""
-
-    unet: Path | None = None  # folder of its U-Net, of the preset's family
-    adapter: Path | None = None  # that it wears: an IP-Adapter or SwiftPie's own
-    image_encoder: Path | None = None  # that its adapter reads; the student's if none
-    predicts: PredictionType = PredictionType.EPSILON
-    guidance: float = 4.5  # towards the prompt and the subject
-    strength: float = 1.0  # of its adapter where the student's is 1
-    student_every: int = 5  # steps of the fake score for each of the student
-    rank: int = 64  # of the fake score's difference to the teacher
-    alpha: int = 128  # that difference is scaled by alpha / rank
-
-
-@dataclass(frozen=True)
 class AdapterStageSettings:
     """What is trained, on what and how."""
 
     data: Path = Path("photos")  # a folder a subject inside
-    source: Source = Source.PHOTOS
     preset: str = "sd-turbo"
     weights: Path | None = None  # as `--weights` of other commands; the hub if none
     base: str | None = None  # as `--base`
@@ -116,7 +94,6 @@ class AdapterStageSettings:
     mixed_precision: bool = True  # frozen networks in bfloat16, trained ones in float32
     loss: LossWeights = field(default_factory=LossWeights)
     drops: AdapterDrops = field(default_factory=AdapterDrops)
-    teacher: TeacherSettings = field(default_factory=TeacherSettings)
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
@@ -211,21 +188,6 @@ def shorten_frozen(network: nn.Module) -> None:
             weight.data = weight.data.bfloat16()
 
 
-def single_subject(
-    latents: Tensor, tokens: Tensor, keys: dict[str, Tensor], values: dict[str, Tensor]
-) -> AttentionCondition:
-    """Return the condition of one subject a picture, everywhere and at full strength.
-
-    Of denoised latents (B, C, h, w), identity tokens (B, K, D), and keys and values by layer,
-    (B, N, D).
-    """
-    return silent_condition(latents, width=tokens.shape[-1])._replace(
-        identity_tokens=tokens[:, None],
-        keys={name: rows[:, None] for name, rows in keys.items()},
-        values={name: rows[:, None] for name, rows in values.items()},
-    )
-
-
 def attention_alone(attention: AttentionCondition, latents: Tensor) -> SubjectCondition:
     """Return `attention` as a denoiser takes it that reads nothing else of subjects."""
     empty = latents.new_zeros(len(latents), 1, 0)
@@ -296,24 +258,58 @@ def read_tower(
     return read_image_encoder(part.path, reader)
 
 
-class AdapterNetworks(nn.Module):
-    """Every trained weight: projector, both branches, the discriminator and a fake score."""
+class ScaleHead(nn.Module):
+    """Scores every cell of one scale."""
 
-    def __init__(self, base: AdapterBase, low_rank: Mapping[str, nn.Linear] | None = None) -> None:
-        """Copy what training starts from; the fake score is a `low_rank` change of a teacher."""
+    def __init__(self, width: int, subject: int) -> None:
+        super().__init__()
+        self.narrow = nn.Conv2d(width, HEAD_WIDTH, 1)
+        self.norm = nn.GroupNorm(GROUPS, HEAD_WIDTH)
+        self.subject = nn.Linear(subject, HEAD_WIDTH)
+        self.mix = nn.Conv2d(HEAD_WIDTH, HEAD_WIDTH, 3, padding=1)
+        self.score = nn.Conv2d(HEAD_WIDTH, 1, 1)
+
+    def forward(self, features: Tensor, subject: Tensor) -> Tensor:
+        """Return scores (B, 1, h, w) of features (B, C, h, w) for subjects (B, D)."""
+        hidden = self.norm(self.narrow(features)) + self.subject(subject)[:, :, None, None]
+        scores: Tensor = self.score(F.silu(self.mix(F.silu(hidden))))
+        return scores
+
+
+class Discriminator(nn.Module):
+    """One head a scale of the U-Net's way down and middle."""
+
+    def __init__(self, unet: UNet2DConditionModel, *, subject: int) -> None:
+        """Build the heads, always with the same weights."""
+        super().__init__()
+        channels = list(unet.config.block_out_channels)
+        widths = [*channels, channels[-1]][-NUM_SCALES:]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(2)
+            self.heads = nn.ModuleList(ScaleHead(width, subject) for width in widths)
+
+    def forward(self, features: Sequence[Tensor], subject: Tensor) -> Tensor:
+        """Return one score a sample (B,), higher for photos."""
+        pairs = zip(self.heads, features, strict=True)
+        return torch.stack([head(cells, subject).mean((1, 2, 3)) for head, cells in pairs]).mean(0)
+
+
+class AdapterNetworks(nn.Module):
+    """Every trained weight: projector, both branches and the discriminator."""
+
+    def __init__(self, base: AdapterBase) -> None:
+        """Copy what training starts from."""
         super().__init__()
         installation = base.installation
         active = {name: layer for name, layer in installation.semantic.items() if layer.is_active}
         self.projector = copy.deepcopy(base.projector.module).float().to(base.device).train()
         self.semantic = copied_layers(active)
         self.detail = copied_layers(installation.detail)
-        if low_rank is not None:
-            self.critic = copied_layers(low_rank)
         self.requires_grad_(requires_grad=True)
         for layer in self.detail_layers().values():
             layer.log_sharpness.requires_grad_(False)  # places are not known here
-        widths = widths_of(base.denoiser.unet)
-        self.discriminator = Discriminator(widths, subject=base.projector.width).to(base.device)
+        discriminator = Discriminator(base.denoiser.unet, subject=base.projector.width)
+        self.discriminator = discriminator.to(base.device)
 
     def semantic_layers(self) -> dict[str, SemanticAttention]:
         """Return trained cross-attention by module path."""
@@ -322,10 +318,6 @@ class AdapterNetworks(nn.Module):
     def detail_layers(self) -> dict[str, DetailAttention]:
         """Return trained self-attention by module path."""
         return layers_by_path(self.detail, DetailAttention)
-
-    def critic_parts(self) -> dict[str, nn.Linear]:
-        """Return the trained factors of the fake score by module path."""
-        return layers_by_path(self.critic, nn.Linear)
 
 
 def use_trained_layers(

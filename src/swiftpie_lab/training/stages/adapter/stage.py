@@ -1,54 +1,52 @@
 """The adapter stage: both branches learn through the one-step generator itself."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.attention.condition import silent_condition
 from swiftpie.backbones.adapters import REFERENCE_TIMESTEP
 from swiftpie.backbones.load.adapter_file import save_adapter
 from swiftpie.imageio.images import contact_sheet, to_pil
+from swiftpie.models.denoiser import added_conditions
 from swiftpie.models.vision import Feature
 from swiftpie.noise import add_noise, scaled_linear_step
 from swiftpie.types import TextCondition
 from swiftpie_lab.training.context import Context
-from swiftpie_lab.training.critics import discriminator_terms, features_of, use_low_rank
 from swiftpie_lab.training.loop import Stage, Update
-from swiftpie_lab.training.losses import Compare, compare_in_autoencoder, loss_of_gradient, map_loss
+from swiftpie_lab.training.losses import Compare, compare_in_autoencoder, map_loss
 from swiftpie_lab.training.stages.adapter.check import Branch, figures_of, identity_losses
-from swiftpie_lab.training.stages.adapter.examples import Examples, ExampleSource, open_examples
 from swiftpie_lab.training.stages.adapter.networks import (
+    NUM_SCALES,
     AdapterBase,
     AdapterNetworks,
     AdapterStageSettings,
+    Discriminator,
     load_adapter_base,
     use_trained_layers,
 )
 from swiftpie_lab.training.stages.adapter.student import (
+    Examples,
+    PhotoExamples,
     StudentPass,
     draw_chances,
     no_drops,
+    open_examples,
     picture_terms,
     run_student,
-)
-from swiftpie_lab.training.stages.adapter.teacher import (
-    AdapterTeacher,
-    TeacherConditions,
-    fake_loss,
-    load_teacher,
-    noise_generator,
-    parts_of,
-    score_difference,
 )
 
 ADAPTER_FILE = "adapter.safetensors"
 FULL_STRENGTH = {"identity_scale": 1.0, "detail_scale": 1.0}  # not tuned
 SHOWN = 4  # examples on the sheet, at most
 SHOWN_DRAW = 2**31 - 1
+R1 = 1e-5  # weight of the squared gradient at photos
 LATEST_JUDGED = 600  # the discriminator sees latents noised up to this timestep
 
 
@@ -58,24 +56,18 @@ class AdapterStage:
 
     After arXiv:2605.01510, as far as its abstract tells: self-reconstruction with a perceptual loss
     in pixels and an adversarial loss in latents; forms and weights of the terms are ours. `compare`
-    may be any perceptual distance. With a teacher, the distribution of pictures is matched to the
-    teacher's as well, as in arXiv:2405.14867.
+    may be any perceptual distance.
     """
 
     base: AdapterBase
-    example_source: ExampleSource
+    examples: PhotoExamples
     compare: Compare
     settings: AdapterStageSettings
-    teacher: AdapterTeacher | None = None  # to match
 
     @property
     def groups(self) -> Mapping[str, tuple[str, ...]]:
-        """The adapter, its discriminator, and the fake score if there is a teacher."""
-        groups: dict[str, tuple[str, ...]] = {
-            "adapter": ("projector", "semantic", "detail"),
-            "discriminator": ("discriminator",),
-        }
-        return groups if self.teacher is None else {**groups, "critic": ("critic",)}
+        """The adapter and its discriminator."""
+        return {"adapter": ("projector", "semantic", "detail"), "discriminator": ("discriminator",)}
 
     @property
     def samples_per_step(self) -> int:
@@ -84,47 +76,21 @@ class AdapterStage:
 
     def network(self) -> AdapterNetworks:
         """Return new networks with a fixed initialisation; the frozen base is not among them."""
-        if self.teacher is None:
-            return AdapterNetworks(self.base)
-        return AdapterNetworks(self.base, self.teacher.low_rank)
+        return AdapterNetworks(self.base)
 
-    def updates(self, network: AdapterNetworks, step: int, draw: int) -> Iterator[Update]:
-        """Yield what the adapter learns, then its discriminator and its fake score, if they do.
-
-        All see the same pictures. With a teacher, the fake score learns at every step and the
-        others at some.
-        """
-        teacher, settings = self.teacher, self.settings
-        examples = self.example_source.batch(settings.batch_size, draw)
-        chances = draw_chances(len(examples.noise), settings.drops, seed=draw)
-        is_its_turn = teacher is None or step % settings.teacher.student_every == 0
-        with torch.set_grad_enabled(is_its_turn), self.base.autocast():
-            outcome = run_student(self.base, network, examples, chances)
-        terms = self._terms(outcome, examples) if is_its_turn else {}
-        if teacher is None:
-            yield from self._adapter_updates(network, outcome, examples, terms, draw=draw)
-            return
-        use_low_rank(teacher.denoiser.unet, network.critic_parts())
-        generator = noise_generator(draw)
-        with self.base.autocast():
-            conditions = teacher.conditions(self.base, examples, outcome)
-        if is_its_turn:
-            terms["matching"] = self._matching(teacher, outcome.clean, conditions, generator)
-            yield from self._adapter_updates(network, outcome, examples, terms, draw=draw)
-        with self.base.autocast():
-            loss = fake_loss(teacher, outcome.clean, conditions, generator)
-        yield Update("critic", {"critic": loss})
-
-    def _adapter_updates(
+    def updates(
         self,
         network: AdapterNetworks,
-        outcome: StudentPass,
-        examples: Examples,
-        terms: dict[str, Tensor],
-        *,
+        step: int,  # noqa: ARG002  both learn at every one
         draw: int,
     ) -> Iterator[Update]:
-        weights = self.settings.loss
+        """Yield what the adapter learns, then its discriminator from the same pictures."""
+        settings, weights = self.settings, self.settings.loss
+        examples = self.examples.batch(settings.batch_size, draw)
+        chances = draw_chances(len(examples.noise), settings.drops, seed=draw)
+        with self.base.autocast():
+            outcome = run_student(self.base, network, examples, chances)
+        terms = self._terms(outcome, examples)
         if not weights.adversarial:
             yield Update("adapter", terms)
             return
@@ -142,7 +108,7 @@ class AdapterStage:
     def sample(self, network: AdapterNetworks, path: Path) -> dict[str, float]:
         """Save references, what is drawn of them and the targets; return what `verdicts` reads."""
         size = max(2, self.settings.batch_size)  # references are swapped inside of a batch
-        shown = self.example_source.batch(size, SHOWN_DRAW)
+        shown = self.examples.batch(size, SHOWN_DRAW)
         chances = no_drops(size, read_at=REFERENCE_TIMESTEP)
         with self.base.autocast():
             outcome = run_student(self.base, network, shown, chances)
@@ -151,7 +117,7 @@ class AdapterStage:
         contact_sheet(rows, cell_px=min(256, drawn.shape[-1])).save(path)
         batches = []
         for number in range(math.ceil(self.settings.num_judged / size)):
-            examples = self.example_source.batch(size, SHOWN_DRAW - number)
+            examples = self.examples.batch(size, SHOWN_DRAW - number)
             with self.base.autocast():
                 batches.append(identity_losses(self.base, network, examples))
         return figures_of(
@@ -175,8 +141,6 @@ class AdapterStage:
     def _terms(self, outcome: StudentPass, examples: Examples) -> dict[str, Tensor]:
         settings, weights = self.settings, self.settings.loss
         terms: dict[str, Tensor] = {}
-        if weights.latents:
-            terms["latents"] = weights.latents * F.mse_loss(outcome.clean, examples.latents.float())
         if weights.maps:
             terms["maps"] = weights.maps * map_loss(outcome.maps, examples.mask)
         count = min(settings.pixel_samples, len(outcome.clean))
@@ -188,18 +152,6 @@ class AdapterStage:
                     drawn, examples, weights=weights, compare=self.compare, judge=judge
                 )
         return terms
-
-    def _matching(
-        self,
-        teacher: AdapterTeacher,
-        generated: Tensor,
-        conditions: TeacherConditions,
-        generator: torch.Generator,
-    ) -> Tensor:
-        with self.base.autocast():
-            blank = teacher.without_conditions(self.base, conditions)
-            gradient = score_difference(teacher, generated.detach(), conditions, blank, generator)
-        return self.settings.loss.matching * loss_of_gradient(generated, gradient).float()
 
     def _discriminator_features(
         self, latents: Tensor, text: TextCondition, draw: int
@@ -219,18 +171,51 @@ class AdapterConfig(AdapterStageSettings):
     """Settings of the stage."""
 
     def build(self, context: Context) -> Stage:
-        """Return the stage for the given device; only the photos are its data.
-
-        Raises:
-            ConfigError: A term lacks what it needs.
-        """
-        if self.loss.matching:
-            parts_of(self.teacher)  # refuses what is not named before anything is loaded
+        """Return the stage for the given device; only the photos are its data."""
         base = load_adapter_base(self, context.device)
-        return AdapterStage(
-            base,
-            open_examples(base, self),
-            compare_in_autoencoder(base.autoencoder),
-            self,
-            teacher=load_teacher(self, base) if self.loss.matching else None,
-        )
+        compare = compare_in_autoencoder(base.autoencoder)
+        return AdapterStage(base, open_examples(base, self), compare, self)
+
+
+def features_of(
+    unet: UNet2DConditionModel, latents: Tensor, timestep: int, text: TextCondition, *, width: int
+) -> list[Tensor]:
+    """Run the way down and the middle of an installed U-Net, its identity branches silent.
+
+    Takes noisy latents (B, C, h, w) and the `width` of an identity token; returns features
+    (B, C, h, w) of the coarsest scales, fine to coarse.
+    """
+    states = text.hidden_states.to(latents)
+    embedded = unet.time_embedding(
+        unet.get_time_embed(sample=latents, timestep=timestep).to(latents.dtype)
+    )
+    added = unet.get_aug_embed(embedded, states, added_conditions(unet, latents, text) or {})
+    embedded = embedded if added is None else embedded + added
+    kwargs = {"condition": silent_condition(latents, width=width), "notes": {}}
+    attends = {"encoder_hidden_states": states, "cross_attention_kwargs": kwargs}
+    hidden = unet.conv_in(latents)
+    features = []
+    for block in unet.down_blocks:
+        crosses = getattr(block, "has_cross_attention", False)
+        hidden, _ = block(hidden, embedded, **(attends if crosses else {}))
+        features.append(hidden)
+    features.append(unet.mid_block(hidden, embedded, **attends))
+    return features[-NUM_SCALES:]
+
+
+def discriminator_terms(
+    discriminator: Discriminator, real: Sequence[Tensor], fake: Sequence[Tensor], *, subject: Tensor
+) -> dict[str, Tensor]:
+    """Return the hinge loss and R1, the squared gradient with respect to a photo's features.
+
+    R1 is taken at the features, not at the latents: fused attention has no second derivative.
+    """
+    leaves = [features.detach().requires_grad_(True) for features in real]
+    on_real = discriminator(leaves, subject)
+    on_fake = discriminator([features.detach() for features in fake], subject)
+    slopes = torch.autograd.grad(on_real.sum(), leaves, create_graph=True)
+    steepness = torch.stack([slope.square().sum((1, 2, 3)) for slope in slopes]).sum(0)
+    return {
+        "hinge": F.relu(1 - on_real).mean() + F.relu(1 + on_fake).mean(),
+        "r1": R1 / 2 * steepness.mean(),
+    }

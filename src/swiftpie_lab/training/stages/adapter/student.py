@@ -1,5 +1,6 @@
-"""One pass of the adapter's student, and the loss terms that follow from it."""
+"""What the adapter's student is shown, one pass of it, and the loss terms that follow."""
 
+import logging
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -7,30 +8,87 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.attention.condition import MAP_PREFIX, AttentionCondition, Notes
+from swiftpie.attention.condition import MAP_PREFIX, Notes, silent_condition
 from swiftpie.geometry.layout import warp
 from swiftpie.masks import grow, resize_mask
 from swiftpie.models.denoiser import read_notes
 from swiftpie.models.vision import ClipIdentityEncoder
-from swiftpie.noise import add_noise, predict_clean
+from swiftpie.noise import add_noise, draw_noise, predict_clean
 from swiftpie.types import TextCondition
+from swiftpie_lab.data.photographs import PhotoViews, open_photos
 from swiftpie_lab.training.losses import Compare, masked_mean
-from swiftpie_lab.training.stages.adapter.examples import Examples
 from swiftpie_lab.training.stages.adapter.networks import (
     AdapterBase,
     AdapterDrops,
     AdapterNetworks,
+    AdapterStageSettings,
     LossWeights,
     attention_alone,
-    single_subject,
     use_trained_layers,
 )
+
+logger = logging.getLogger(__name__)
+
+ROW_STRIDE = 1_000_003  # as for photos: rows of a batch are draws of their own
+INVERTED = 0.5  # share of noise that comes from the inversion network, if there is one
 
 LEAST_SCALE, MOST_SCALE = 0.5, 1.2  # of a branch, where scales are random
 EARLIEST_READ, LATEST_READ = 100, 400  # timesteps at which references are read in training
 WHOLE, EXACT = 0.6, 0.8  # cumulative shares of regions: all, the mask, the mask grown
 CROP_MARGIN = 1.1  # side of a crop over the longer side of its subject
 CROP_PX = 224
+
+
+class Examples(NamedTuple):
+    """One batch: prompts, noise and references."""
+
+    noise: Tensor  # (B, C, h, w) standard normal, what the student starts from
+    latents: Tensor  # (B, C, h, w) what it should arrive at
+    pixels: Tensor  # (B, 3, S, S) the same as a picture
+    mask: Tensor  # (B, 1, S, S) the subject in it
+    reference: Tensor  # (B, 3, S, S) reference frames, grey (0) outside of the subject
+    reference_mask: Tensor  # (B, 1, S, S)
+    captions: list[str]
+    names: list[str]  # words for the subject
+
+
+@dataclass(frozen=True, eq=False)
+class PhotoExamples:
+    """Photos to be drawn again, from noise that knows nothing of them or is their inversion."""
+
+    base: AdapterBase
+    views: PhotoViews
+
+    @torch.no_grad()
+    def batch(self, size: int, draw: int) -> Examples:
+        """Return batch number `draw`."""
+        photos = self.views.batch(size, draw)
+        pixels, mask, reference, seen = (photo.to(self.base.device) for photo in photos[:4])
+        latents = self.base.autoencoder.encode(pixels)
+        seeds = [draw * ROW_STRIDE + row for row in range(size)]
+        shape = (latents.shape[1], latents.shape[2], latents.shape[3])
+        noise = draw_noise(seeds, shape).to(latents)
+        inversion = self.base.components.inversion
+        if inversion is not None:
+            inverted = inversion(latents, self.base.components.text.encode(photos.captions))
+            chance = torch.rand(size, generator=torch.Generator().manual_seed(draw % 2**63))
+            is_inverted = (chance < INVERTED).to(noise.device)[:, None, None, None]
+            noise = torch.where(is_inverted, inverted.to(noise), noise)
+        names = photos.names
+        return Examples(noise, latents, pixels, mask, reference, seen, photos.captions, names)
+
+
+def open_examples(base: AdapterBase, settings: AdapterStageSettings) -> PhotoExamples:
+    """Return the photos that the settings name; what is wrong with them is logged at once.
+
+    Raises:
+        InputError: There are no photos, or the networks cannot draw pictures of that size.
+    """
+    size_px = settings.size_px or base.components.preset.image_size_px
+    base.components.cells_of((size_px, size_px))  # refuses what the networks cannot draw
+    photos = open_photos(settings.data, size_px=size_px, cache_mib=settings.cache_mib)
+    logger.warning("%s", photos.check())
+    return PhotoExamples(base, PhotoViews(photos, settings.augmentation, settings.cross_view))
 
 
 class StudentPass(NamedTuple):
@@ -40,7 +98,6 @@ class StudentPass(NamedTuple):
     maps: list[Tensor]  # identity attention maps (B, 1, h, w)
     text: TextCondition  # the student's
     subject: Tensor  # (B, D) mean identity token, without gradient
-    attention: AttentionCondition  # the student's identity condition
 
 
 @dataclass(frozen=True)
@@ -94,7 +151,10 @@ def run_student(
     words = [base.components.text.find_words(caption, [name]) for caption, name in pairs]
     exact, chance = resize_mask(examples.mask, cells), chances.region.to(examples.mask)
     masked = torch.where(chance < EXACT, exact, grow(exact, 1))
-    attention = single_subject(examples.latents, tokens, keys, values)._replace(
+    attention = silent_condition(examples.latents, width=tokens.shape[-1])._replace(
+        identity_tokens=tokens[:, None],
+        keys={name: rows[:, None] for name, rows in keys.items()},
+        values={name: rows[:, None] for name, rows in values.items()},
         coverage=resize_mask(examples.reference_mask, cells)[:, None],
         region=torch.where(chance < WHOLE, torch.ones_like(exact), masked),
         class_tokens=torch.stack(words).to(base.device),
@@ -114,7 +174,7 @@ def run_student(
     clean = predict_clean(latents, prediction.sample, step, schedule.prediction_type)
     maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
     subject = tokens.mean(1).detach().float()
-    return StudentPass(clean, maps, text, subject, attention)
+    return StudentPass(clean, maps, text, subject)
 
 
 def _read_references(

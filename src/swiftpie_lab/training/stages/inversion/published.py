@@ -41,7 +41,6 @@ from swiftpie_lab.training.losses import (
     psnr_db,
     score_regulariser,
 )
-from swiftpie_lab.training.stages.adapter.examples import make_prompt
 from swiftpie_lab.training.stages.adapter.networks import attention_alone, new_projector, read_tower
 
 if TYPE_CHECKING:
@@ -51,6 +50,25 @@ OWN_PROMPTS = 2000  # of the grammar that stands in for a list of prompts
 VALIDATION_DRAW = 2**31 - 1
 ADAPTER_FILE = "ip_adapter.safetensors"
 INVERSION_FOLDER = "inversion"
+# fmt: off
+SUBJECTS = (
+    "dog", "cat", "horse", "bear", "rabbit", "owl", "parrot", "turtle", "frog", "robot", "doll",
+    "teddy", "vase", "teapot", "mug", "bowl", "lamp", "clock", "chair", "backpack", "handbag",
+    "boot", "sneaker", "hat", "umbrella", "guitar", "violin", "camera", "car", "bicycle",
+    "motorbike", "boat", "train", "cake", "pumpkin", "cactus", "sunflower", "candle", "lantern",
+    "kettle",
+)
+LOOKS = (
+    "red", "blue", "green and white", "golden", "striped", "spotted", "wooden", "shiny metal",
+    "old and worn", "knitted", "black", "pink", "transparent glass", "marble", "hand-painted",
+    "checkered",
+)
+PLACES = (
+    "on a beach", "in the snow", "in a forest", "on a wooden table", "in a kitchen",
+    "on a street at night", "in a meadow", "in front of mountains", "on a sofa",
+    "on a stone wall", "in a garden", "in a desert",
+)
+# fmt: on
 
 
 @dataclass(frozen=True)
@@ -154,8 +172,8 @@ class InversionConfig:
 
     def _prompts(self) -> list[str]:
         if self.prompts is None:
-            seeds = (torch.Generator().manual_seed(seed) for seed in itertools.count())
-            return [make_prompt(next(seeds)).rich for _ in range(OWN_PROMPTS)]
+            chosen = Random(0).choices([*itertools.product(LOOKS, SUBJECTS, PLACES)], k=OWN_PROMPTS)
+            return [f"a photo of a {look} {name} {place}" for look, name, place in chosen]
         try:
             lines = self.prompts.read_text(encoding="utf-8").splitlines()
         except (OSError, ValueError) as error:

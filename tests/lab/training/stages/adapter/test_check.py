@@ -28,7 +28,7 @@ LOOP = LoopConfig(
 
 
 def test_swapped_references_are_of_other_subjects(build):
-    examples = build().example_source.batch(4, 0)._replace(names=["a", "a", "b", "a"])
+    examples = build().examples.batch(4, 0)._replace(names=["a", "a", "b", "a"])
     swapped = swap_references(examples)
     assert torch.equal(swapped.reference, examples.reference[[2, 2, 3, 2]])
     assert torch.equal(swapped.reference_mask, examples.reference_mask[[2, 2, 3, 2]])

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from swiftpie.errors import CapabilityError, InputError
 from swiftpie_lab.training.stages.adapter.networks import AdapterDrops
 from swiftpie_lab.training.stages.adapter.student import crop_around, draw_chances
 
@@ -25,3 +26,28 @@ def test_a_crop_holds_its_subject():
     mask[..., 10:20, 20:40] = 1
     scale, zero, x = crop_around(mask)[0, 0].tolist()
     assert (scale, zero, x) == pytest.approx((1.1 * 0.5, 0, 0.5))
+
+
+def test_targets_of_photos_are_the_photos(build):
+    stage = build()
+    batch = stage.examples.batch(2, 0)
+    torch.testing.assert_close(batch.latents, stage.base.autoencoder.encode(batch.pixels))
+    assert batch.noise.std() > 0.8
+
+
+@pytest.mark.thorough
+def test_an_inversion_network_gives_half_of_the_noise(build, place):
+    plain = build()
+    stage = build(inversion=place / "pipeline" / "unet")
+    pairs = [(stage.examples.batch(4, n).noise, plain.examples.batch(4, n).noise) for n in range(4)]
+    same = [torch.equal(a, b) for own, two in pairs for a, b in zip(own, two, strict=True)]
+    assert 0 < sum(same) < len(same)
+
+
+def test_what_cannot_be_trained_is_refused(build, tmp_path):
+    with pytest.raises(CapabilityError, match="'mini' has no adapter"):
+        build(preset="mini")
+    with pytest.raises(InputError, match="no folder"):
+        build(data=tmp_path / "nowhere")
+    with pytest.raises(InputError, match="multiples of"):
+        build(size_px=70)
