@@ -1,10 +1,9 @@
 """Who is compared at full size: SwiftPie, diffusers' own pipeline, and its modules in OpenVINO."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import (
@@ -26,7 +25,7 @@ from transformers import (
 )
 
 import swiftpie
-from benchmarks._mini import TOGETHER, with_engine
+from benchmarks._machine import TOGETHER, Round, timed, with_engine
 from benchmarks._models import (
     ADAPTER,
     PRESETS,
@@ -36,7 +35,6 @@ from benchmarks._models import (
     Scene,
     prompt,
 )
-from benchmarks._timing import Round, timed
 from swiftpie.backbones.components import Components
 from swiftpie.engine.graphs.cache import GraphCache, GraphStore
 from swiftpie.engine.graphs.runtime import Function
@@ -45,7 +43,7 @@ from swiftpie.engine.transforms import OPENVINO, transform
 from swiftpie.engine.transforms.openvino import to_openvino
 from swiftpie.engine.wrappers import JoinedAutoencoder, shared_copy
 from swiftpie.models.autoencoder import LatentAutoencoder
-from swiftpie.pipelines.settings import EditMethod, EditSettings, Scales
+from swiftpie.pipelines.settings import ChordForm, EditMethod, EditSettings, Scales
 from swiftpie.types import Identity
 
 FULL, TINY, BOTH_TINY = "full", "tiny", "tiny-both"  # decoders; the last one encodes too
@@ -248,13 +246,10 @@ class DiffusersPersonalizing:
 
     pipeline: Any
     scene: Scene
-    features: list[Tensor] | None = None  # of the reference; None encodes it at every call
 
     def __call__(self, number: int) -> Round:
         """Draw the subject once."""
-        adapter: dict[str, Any] = {"ip_adapter_image_embeds": self.features}
-        if self.features is None:
-            adapter = {"ip_adapter_image": self.scene.on_white} if self.scene.has_adapter else {}
+        adapter = {"ip_adapter_image": self.scene.on_white} if self.scene.has_adapter else {}
         sample, _ = timed(
             lambda: self.pipeline(
                 prompt(number),
@@ -269,76 +264,6 @@ class DiffusersPersonalizing:
             self.scene.device,
         )
         return {self.scene.drawing: sample}
-
-
-@torch.no_grad()
-def features_of(pipeline: Any, scene: Scene) -> list[Tensor]:  # noqa: ANN401 - not annotated
-    """Return what the adapter reads of the reference, for all calls to come."""
-    found: list[Tensor] = pipeline.prepare_ip_adapter_image_embeds(
-        scene.on_white, None, scene.device, 1, False
-    )
-    return found
-
-
-@dataclass(frozen=True, eq=False)
-class Streaming:
-    """The pipeline's networks as StreamDiffusion (arXiv:2312.12491) calls them for each frame.
-
-    Prompt, reference and noise are computed once, there is no guidance, and the tiny decoder
-    decodes: a frame is one call of the U-Net and one of the decoder.
-    """
-
-    unet: Any
-    decoder: Any
-    postprocess: Callable[[Tensor], Any]
-    noise: Tensor  # (B, 4, h, w)
-    text: Tensor  # (B, T, D)
-    added: dict[str, Any]  # what the U-Net is conditioned on besides
-    step: Step
-    scene: Scene
-
-    @classmethod
-    @torch.no_grad()
-    def of(cls, pipeline: Any, scene: Scene, features: list[Tensor]) -> Self:  # noqa: ANN401 - not annotated
-        """Return what draws one prompt, computed from it once."""
-        side_px, batch = scene.side_px, scene.batch
-        text, _, *pooled = pipeline.encode_prompt(
-            prompt=prompt(0),
-            device=scene.device,
-            num_images_per_prompt=batch,
-            do_classifier_free_guidance=False,
-        )
-        added: dict[str, Any] = {
-            "image_embeds": [feature.repeat(batch, 1, 1) for feature in features]
-        }
-        if pooled:
-            sizes = torch.tensor([[side_px, side_px, 0, 0, side_px, side_px]], dtype=text.dtype)
-            added |= {"text_embeds": pooled[0], "time_ids": sizes.to(scene.device).repeat(batch, 1)}
-        side = side_px // pipeline.vae_scale_factor
-        return cls(
-            unet=pipeline.unet,
-            decoder=tiny_decoder(scene),
-            postprocess=pipeline.image_processor.postprocess,
-            noise=torch.randn(batch, 4, side, side).to(text),
-            text=text,
-            added=added,
-            step=first_step(pipeline.scheduler),
-            scene=scene,
-        )
-
-    def __call__(self, _: int) -> Round:
-        """Draw one frame, which takes as long for any prompt and noise."""
-        sample, _ = timed(self.draw, self.scene.device)
-        return {self.scene.drawing: sample}
-
-    @torch.no_grad()
-    def draw(self) -> Any:  # noqa: ANN401 - a list of pictures
-        """Return the frames."""
-        predicted = self.unet(
-            self.noise, FIRST_TIMESTEP, self.text, added_cond_kwargs=self.added
-        ).sample
-        clean = self.step.clean(self.noise, predicted)
-        return self.postprocess(self.decoder.decode(clean).sample)
 
 
 @dataclass(frozen=True, eq=False)
@@ -486,3 +411,77 @@ def _predict(
 
 def _decode(vae: Any, latents: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - not annotated
     return (vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample,)
+
+
+CHORD = "chord"
+FORMS = (ChordForm.FAST, ChordForm.CHORD)  # of ours; the plain loop has all calls of the paper
+START, DELTA, END = 0.90, 0.15, 0.30  # times of the paper
+TIMESTEPS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class OursByChord:
+    """What SwiftPie's users call; a new session each time, so that nothing is known before."""
+
+    components: Components
+    scene: Scene
+    form: ChordForm
+
+    def __call__(self, number: int) -> Round:
+        """Edit a picture that was never seen, in the region where the prompts differ."""
+        side_px = self.scene.side_px
+        settings = EditSettings(method=EditMethod.CHORD, chord=self.form, size_px=side_px)
+        sample, _ = timed(
+            lambda: Session(self.components).edit(
+                self.scene.picture(number),
+                prompt(number, ahead=1),
+                source_prompt=prompt(number),
+                seed=number,
+                settings=settings,
+            ),
+            self.scene.device,
+        )
+        return {CHORD: sample}
+
+
+@dataclass(frozen=True, eq=False)
+class PlainChord:
+    """The method out of diffusers' modules: one pass of the U-Net after the other, no mask."""
+
+    pipeline: Any
+    scene: Scene
+
+    def __call__(self, number: int) -> Round:
+        """Edit a picture once."""
+        sample, _ = timed(lambda: self.edit(number), self.scene.device)
+        return {CHORD: sample}
+
+    @torch.no_grad()
+    def edit(self, number: int) -> Any:  # noqa: ANN401 - a list of pictures
+        """Return the edited picture."""
+        pipe, side = self.pipeline, self.scene.side_px
+        pixels = pipe.image_processor.preprocess(
+            self.scene.picture(number), height=side, width=side
+        )
+        pixels = pixels.to(self.scene.device, pipe.vae.dtype)
+        scale = pipe.vae.config.scaling_factor
+        latents = pipe.vae.encode(pixels).latent_dist.mode() * scale
+        both = [prompt(number), prompt(number, ahead=1)]
+        text, _ = pipe.encode_prompt(both, self.scene.device, 1, False)
+        random = torch.Generator().manual_seed(number)
+        noise = torch.randn(latents.shape, generator=random).to(latents)
+
+        def clean(latents: Tensor, time: float, row: int) -> Tensor:
+            timestep = round((TIMESTEPS - 1) * time)
+            kept = pipe.scheduler.alphas_cumprod[timestep]
+            alpha, sigma = float(kept.sqrt()), float((1 - kept).sqrt())
+            noisy = alpha * latents + sigma * noise
+            predicted = pipe.unet(noisy, timestep, text[row : row + 1]).sample
+            return (noisy - sigma * predicted) / alpha
+
+        def drift(time: float) -> Tensor:
+            return clean(latents, time, 1) - clean(latents, time, 0)
+
+        way = (DELTA * drift(START) + START * drift(START - DELTA)) / (START + DELTA)
+        decoded = pipe.vae.decode(clean(latents + way, END, 1) / scale).sample
+        return pipe.image_processor.postprocess(decoded)

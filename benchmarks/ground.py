@@ -1,10 +1,18 @@
-"""How well the ground of a photograph is estimated: `python -m benchmarks.ground`, `--fit` anew.
+"""How subjects stand on the ground of photographs: `python -m benchmarks.ground [FOLDER -o OUT]`.
 
 The layer of `swiftpie.models.ground` is fitted by ridge regression to the annotated photographs of
-the package, and to crops of them, which move the horizon. What is printed is measured by layers
-that saw no photograph of the place in question, nor of another with the same title: on the
-photographs, and on their crops, with subjects of several usual heights, whether the lowest point
-lies on the annotated ground, and whether the height is within a factor 1.5 of the usual one.
+the package, and to crops of them, which move the horizon; `--fit` stores it anew. What is printed
+is measured by layers that saw no photograph of the place in question, nor of another with the same
+title: on the photographs, and on their crops, with subjects of several usual heights, whether the
+lowest point lies on the annotated ground, and whether the height is within a factor 1.5 of the
+usual one.
+
+With FOLDER, DreamBench's photographs, 40 pictures are drawn: subjects, cut out by their hand-drawn
+outlines, in places that the seed deals: small things in places seen from near, others in the
+others. Three figures: in how many pictures the subject's lowest point lies on the annotated
+ground, in how many of those whose name has a usual height theirs is within a factor 1.5, and in how
+many of the first 16, drawn at night and at sunset as well, the subject and what is around it keep
+the same share of their daylight, within 15 %.
 """
 
 import argparse
@@ -12,18 +20,31 @@ import json
 import random
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 from safetensors.torch import save_file
 from torch import Tensor
 
-from swiftpie.geometry.ground import ASSETS, Ground
+import swiftpie
+from benchmarks.cutout import Outline, open_photo, read_outlines
+from benchmarks.sheet import Pair, identity_of, save
+from swiftpie.errors import SwiftPieError
+from swiftpie.geometry.ground import ASSETS, SMALL_M, Ground, heights_in
 from swiftpie.imageio.images import plane
-from swiftpie.masks import Box
+from swiftpie.masks import HALF, Box
 from swiftpie.mini import scenes
+from swiftpie.mini.placing import staged
+from swiftpie.mini.reading import read
+from swiftpie.mini.relight import NOISE_SHAPE
+from swiftpie.mini.scenes import scene_library
+from swiftpie.mini.words import tokens_in
 from swiftpie.models.ground import CELLS, WEIGHTS, features_of, placed
+from swiftpie.noise import draw_noise
+from swiftpie.pipelines.request import PersonalizeRequest, Subject
 
 NUM_CROPS = 5  # of each photograph, by turns of most and of a part of it
 WHOLE, PART = (0.55, 1.0), (0.25, 0.55)  # of the width
@@ -36,6 +57,11 @@ FINE = 8  # in each direction of a cell: points at which polygons are drawn
 # Usual height in metres, and width over height: what stands on near and on other ground.
 NEAR = ((0.1, 1.0), (0.15, 0.6), (0.25, 1.0))
 FAR = ((0.6, 1.0), (0.45, 0.7), (1.5, 1.6), (1.75, 0.4), (1.0, 1.0))
+NUM_PICTURES, NUM_NIGHTS, SIZE = 40, 16, (768, 576)
+DARK = ("at night", "at sunset")
+OUTLINE_SLACK = 0.015  # of the picture: what an outline is off at the feet
+AROUND = 0.12  # of the longer side: how far the surroundings of a subject reach
+DARKER = 0.15  # by which subjects may keep another share of their daylight than surroundings
 
 
 class View(NamedTuple):
@@ -163,20 +189,6 @@ def stands(box: Box, ground: Ground, height_m: float) -> tuple[bool, bool]:
     return is_on, 1 / FACTOR <= factor <= FACTOR
 
 
-def main() -> None:
-    """Print how subjects stand, and with --fit store the layer."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--fit", action="store_true", help="store the layer of all photographs")
-    given = parser.parse_args()
-    seen = list(views())
-    sys.stdout.write(report(seen))
-    if given.fit:
-        weights = fit(seen).float()
-        save_file(
-            {"weight": weights[:-1].T.contiguous(), "bias": weights[-1].clone()}, ASSETS / WEIGHTS
-        )
-
-
 def report(seen: Sequence[View]) -> str:
     """Return how subjects without a box stand, on photographs and on crops, a line each."""
     lines, found = list[str](), list(validated(seen))
@@ -190,5 +202,132 @@ def report(seen: Sequence[View]) -> str:
     return "".join(lines)
 
 
+class Standing(NamedTuple):
+    """One picture, and how its subject stands."""
+
+    pair: Pair
+    is_on_ground: bool
+    factor: float | None  # of its height over the usual one; None: no table has it
+    dark: dict[str, float]  # its share of daylight over that of its surroundings, by time of day
+
+
+def standing_in(mask: Image.Image, ground: Ground, height_m: float | None) -> tuple[bool, float]:
+    """Return whether a subject's lowest point lies on the ground, and its height in usual ones."""
+    seen = np.asarray(mask) > 255 * HALF
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen[seen.any(1)][-1])
+    foot = ((rows[-1] + 1) / len(seen), (columns.mean() + 0.5) / seen.shape[1])
+    ys = [y for _, y in ground.corners]
+    y = min(max(ys), max(min(ys), foot[0]))
+    left, right = ground.span_at(y)
+    slack = OUTLINE_SLACK
+    is_on = abs(y - foot[0]) <= slack and left - slack <= foot[1] <= right + slack
+    tall = (rows[-1] + 1 - rows[0]) / len(seen)
+    return bool(is_on), 1.0 if height_m is None else tall / (ground.metre_at(y) * height_m)
+
+
+def brightness(picture: Image.Image, mask: Image.Image) -> tuple[float, float]:
+    """Return the mean brightness in [0, 1] of a subject and of what is around it."""
+    grey, seen = np.asarray(picture.convert("L")) / 255, np.asarray(mask)
+    reach, solid = round(AROUND * max(mask.size)), seen > 255 * HALF
+    rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
+    around = np.zeros_like(solid)
+    top, left = max(0, rows[0] - reach), max(0, columns[0] - reach)
+    around[top : rows[-1] + reach, left : columns[-1] + reach] = True
+    rim = np.asarray(mask.filter(ImageFilter.MaxFilter(9))) > 0
+    return float(grey[solid].mean()), float(grey[around & ~rim].mean())
+
+
+def pictures(session: swiftpie.Session, folder: Path, *, seed: int) -> Iterator[Standing]:
+    """Yield pictures of subjects in places that the seed deals.
+
+    Raises:
+        InputError: A photograph is missing, or another one than was outlined.
+    """
+    dealer, known = random.Random(seed), scene_library()
+    outlines = read_outlines()
+    grounds = {name: known.ground(name, 0) for name in known.names()}
+    near, far = (
+        [name for name, ground in grounds.items() if ground and ground.is_near == is_near]
+        for is_near in (True, False)
+    )
+    for number in range(NUM_PICTURES):
+        outline: Outline = dealer.choice(outlines)
+        words = tokens_in(Path(outline.file).parent.name.replace("_", " "))
+        noun = words[-1].rstrip("0123456789")
+        height = next(iter(heights_in([*words[:-1], noun])), None)
+        name = dealer.choice(near if height is not None and height < SMALL_M else far)
+        prompt = f"a {noun} {known.phrase(name)}"
+        identity = identity_of(session, folder, outline)
+        drawn = session.personalize(identity, prompt, scene=name, seed=seed + number, size=SIZE)
+        request = PersonalizeRequest(
+            subjects=(Subject(identity),),
+            prompt=prompt,
+            seeds=(seed + number,),
+            scene=name,
+            size_px=SIZE[::-1],
+        )
+        noise = draw_noise([seed + number], NOISE_SHAPE)
+        found = staged(session.components, request, read(prompt), noise)
+        assert found is not None, "something stands there"
+        ground = found.ground.seen_in(found.view)
+        is_on, factor = standing_in(drawn.subject_masks[0], ground, height)
+        dark = {}
+        for time in DARK if number < NUM_NIGHTS else ():
+            dim = session.personalize(
+                identity, f"{prompt} {time}", scene=name, seed=seed + number, size=SIZE
+            )
+            (subject, place), (lit, lit_place) = (
+                brightness(result.images[0], result.subject_masks[0]) for result in (dim, drawn)
+            )
+            dark[time] = (subject / lit) / (place / lit_place)
+        picture = drawn.images[0].copy()
+        if not is_on:
+            ImageDraw.Draw(picture).rectangle((0, 0, 20, 20), fill="red")
+        title = f"{prompt}: {'on' if is_on else 'OFF'}, {factor:.2f}"
+        pair = Pair(title, open_photo(folder, outline), picture)
+        yield Standing(pair, is_on, None if height is None else factor, dark)
+
+
+def main() -> None:
+    """Print how subjects stand, store the layer with --fit, and draw with a folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?", help="DreamBench's photographs")
+    parser.add_argument("-o", "--out", type=Path, default=Path("standing.png"), help="the sheet")
+    parser.add_argument("--each", type=Path, help="a folder for all pictures at their full size")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fit", action="store_true", help="store the layer of all photographs")
+    given = parser.parse_args()
+    if given.folder is not None:
+        sys.stdout.write(drawn_report(given))
+    seen = list(views())
+    sys.stdout.write(report(seen))
+    if given.fit:
+        weights = fit(seen).float()
+        save_file(
+            {"weight": weights[:-1].T.contiguous(), "bias": weights[-1].clone()}, ASSETS / WEIGHTS
+        )
+
+
+def drawn_report(given: argparse.Namespace) -> str:
+    """Draw and store a sheet; return how its subjects stand."""
+    found = list(pictures(swiftpie.load("mini"), given.folder, seed=given.seed))
+    save([each.pair for each in found], given, total=NUM_PICTURES)
+    on = sum(each.is_on_ground for each in found)
+    factors = [each.factor for each in found if each.factor is not None]
+    right = sum(1 / FACTOR <= factor <= FACTOR for factor in factors)
+    alike = (
+        f"as dark as its place {time} "
+        f"{sum(abs(each.dark[time] - 1) <= DARKER for each in found[:NUM_NIGHTS])} of {NUM_NIGHTS}"
+        for time in DARK
+    )
+    return (
+        f"on the ground {on} of {len(found)}, usual height {right} of {len(factors)} with one, "
+        f"{', '.join(alike)}\n"
+    )
+
+
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SwiftPieError as error:
+        sys.exit(str(error))

@@ -8,48 +8,210 @@ exported anew, into a temporary folder.
 """
 
 import argparse
-import json
 import os
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
+from torch import Tensor
 
 from benchmarks._machine import (
-    held_memory_mib,
+    DIGITS,
+    EAGER,
+    TOGETHER,
+    Action,
+    Ratio,
+    Round,
+    Row,
+    Spread,
+    Tell,
+    interleaved,
     machine,
-    peak_memory_mib,
+    ratio,
+    row,
+    spread,
     tell,
+    timed,
     usable_cores,
+    with_engine,
     write_report,
 )
-from benchmarks._mini import (
-    EAGER,
-    NUM_SPEED_CASES,
-    TOGETHER,
-    Contender,
-    Load,
-    Material,
-    compare_pictures,
-    with_engine,
-)
-from benchmarks._timing import Action, Ratio, Round, Row, interleaved, ratio, row
 from swiftpie.backbones.components import Components, load_components
 from swiftpie.backbones.presets import PRESETS
+from swiftpie.engine.session import Session
+from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
+from swiftpie.types import Identity
 from swiftpie_lab.data.subjects import load_subjects, sample_subjects
-from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldKind
+from swiftpie_lab.evaluation.benchmarks.world import (
+    WorldBenchmark,
+    WorldCase,
+    WorldKind,
+    expected_of,
+    read_by,
+)
+from swiftpie_lab.evaluation.case import METRICS, Evidence
+from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation.metrics.pixels import psnr
+from swiftpie_world.nouns import article_of
+from swiftpie_world.places import PLACES
 
 ENGINES = "compile,openvino,openvino-int8"
-SLOW_TO_START = "compile"  # takes long for every new size, so growth is measured without it
-BATCHES = {"cpu": "1,2,4", "cuda": "1,2,4,8,16,32"}
-SIDES_PX, REFERENCES, SUBJECTS = (128, 256, 384), (1, 3), (1, 2)
 WARM_UPS = 3  # rounds before those that count; allocators and caches settle
+NUM_SPEED_CASES = 7  # subjects and prompts that timed calls take in turns
+PLACES_AHEAD = (5, 9)  # of an edit and of the next one, from the place that a picture shows
+JUDGED = ("setting-accuracy", "subject-recognition")
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Subjects, prompts and pictures."""
+
+    benchmark: WorldBenchmark
+    cases: Sequence[WorldCase]
+
+    def picture(self, case: WorldCase) -> tuple[Image.Image, Image.Image]:
+        """Return a reference and its mask, as a user would give them."""
+        answer = self.benchmark.answer(case)
+        return to_pil(answer.reference)[0], mask_to_pil(answer.reference_mask)[0]
+
+    @cached_property
+    def shown(self) -> list[Image.Image]:
+        """A picture of each case that is timed, to be edited."""
+        return [self.benchmark.known(case)["truth"] for case in self.cases[:NUM_SPEED_CASES]]
+
+
+@dataclass(frozen=True, eq=False)
+class Contender:
+    """One engine, with the identities that it is given from the cache."""
+
+    components: Components
+    material: Material
+    identities: Sequence[Identity]  # of the first cases
+
+    @classmethod
+    def of(cls, components: Components, material: Material) -> "Contender":
+        """Encode the subjects that calls take in turns."""
+        session = Session(components)
+        pictures = [material.picture(case) for case in material.cases[:NUM_SPEED_CASES]]
+        identities = [session.encode_identity(picture, masks=mask) for picture, mask in pictures]
+        return cls(components, material, identities)
+
+    def personalize(self, number: int) -> Round:
+        """Draw one picture of a known subject, with a prompt that was not encoded before."""
+        session = Session(self.components)  # a fresh one has encoded no prompt yet
+        case = self.material.cases[number % NUM_SPEED_CASES]
+        side = self.components.preset.image_size_px
+        sample, _ = timed(
+            lambda: session.personalize(
+                self.identities[number % len(self.identities)],
+                case.prompt,
+                seed=case.seed + number,
+                size=(side, side),
+            ),
+            self.components.device,
+        )
+        return {"personalize": sample}
+
+    def edit(self, number: int) -> Round:
+        """Edit a picture that was never seen, and the same once more with another prompt."""
+        place = number % len(self.material.shown)
+        case, picture = self.material.cases[place], self.material.shown[place]
+        session, found = Session(self.components), {}
+        for operation, ahead in zip(("edit", "second_edit"), PLACES_AHEAD, strict=True):
+            prompt = moved(case, ahead)
+            change = partial(session.edit, picture, prompt, source_prompt=case.prompt)
+            found[operation], _ = timed(change, self.components.device)
+        return found
+
+
+def moved(case: WorldCase, ahead: int) -> str:
+    """Return a prompt that puts the subject of `case` into another place."""
+    names = [place.name for place in PLACES]
+    place = PLACES[(names.index(case.place) + ahead) % len(names)]
+    return f"a photo of {article_of(case.subject)} {case.subject} {place.phrases[0]}"
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How pictures of one engine compare with those of plain PyTorch, case by case."""
+
+    engine: str
+    num_cases: int
+    psnr_db: Spread | None  # against plain float32; None for that itself
+    judged: Mapping[str, float]  # by metric, shares in [0, 1]
+    changed_verdicts: Mapping[str, int]  # by metric, cases that plain float32 was judged other in
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    picture: Tensor  # (1, 3, H, W) in [-1, 1], through 8 bits
+    verdicts: Mapping[str, float]
+
+
+def compare_pictures(
+    engines: Mapping[str, Components],
+    material: Material,
+    num_cases: int,
+    *,
+    tell: Tell = lambda _: None,
+) -> list[Fidelity]:
+    """Draw the first cases of `material` by every engine; each encodes the subjects itself."""
+    benchmark = material.benchmark
+    networks = Networks(panel=benchmark.panel())
+    judged = {}
+    for engine, components in engines.items():
+        tell(f"judging {num_cases} pictures of {engine}")
+        session = Session(components)
+        judged[engine] = [
+            _judge(session, material, case, networks) for case in material.cases[:num_cases]
+        ]
+    return [_summary(engine, judged[engine], judged[EAGER]) for engine in engines]
+
+
+@torch.no_grad()
+def _judge(session: Session, material: Material, case: WorldCase, networks: Networks) -> _Judged:
+    reference, cover = material.picture(case)
+    identity = session.encode_identity(reference, masks=cover)
+    answer = material.benchmark.answer(case)
+    size = (session.components.preset.image_size_px,) * 2
+    drawn = session.personalize(identity, case.prompt, seed=case.seed, size=size)
+    picture = to_tensor(drawn.images[0])
+    truth, cut_out = answer.rendering, (answer.reference + 1) / 2 * answer.reference_mask
+    shown = torch.cat([cut_out, answer.reference_mask], dim=1)
+    expected = expected_of(case, truth.mask, case.code)
+    evidence = Evidence(
+        picture=picture,
+        truth=truth.pixels,
+        mask=truth.mask,
+        expected=expected,
+        reading=read_by(networks.panel, picture, expected, reference=shown),
+        networks=networks,
+    )
+    verdicts = {name: METRICS.get(name).score(evidence) or 0.0 for name in JUDGED}
+    return _Judged(picture, verdicts)
+
+
+def _summary(engine: str, judged: Sequence[_Judged], plain: Sequence[_Judged]) -> Fidelity:
+    pairs = list(zip(judged, plain, strict=True))
+    distances = [psnr(drawing.picture, other.picture) for drawing, other in pairs]
+    return Fidelity(
+        engine,
+        num_cases=len(judged),
+        psnr_db=None if engine == EAGER else spread(distances),
+        judged={
+            name: round(sum(drawing.verdicts[name] for drawing in judged) / len(judged), DIGITS)
+            for name in JUDGED
+        },
+        changed_verdicts={
+            name: sum(drawing.verdicts[name] != other.verdicts[name] for drawing, other in pairs)
+            for name in JUDGED
+        },
+    )
 
 
 class Measured(NamedTuple):
@@ -63,9 +225,6 @@ def main() -> None:
     """Measure and write JSON to standard output."""
     options = parse_options()
     torch.set_num_threads(options.threads)
-    if options.memory_of is not None:
-        write_report(memory_of(options))
-        return
     with tempfile.TemporaryDirectory() as folder:  # where graphs are kept; children see it too
         os.environ |= {
             "SWIFTPIE_HOME": str(Path(folder) / "swiftpie"),
@@ -85,17 +244,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--inversion", help="a folder with an inversion network, for edits")
     parser.add_argument("--cases", type=int, default=96, help="pictures that judges see; 0: none")
     parser.add_argument("--data", type=Path, help="pack of subjects; else the package's samples")
-    parser.add_argument("--growth-repeats", type=int, default=5, help="calls of larger kinds")
-    parser.add_argument("--growth-engines", help=f"by default all without {SLOW_TO_START}")
-    parser.add_argument("--batches", help="pictures a call, joined by commas")
-    parser.add_argument("--no-memory", action="store_true", help="start no process an engine")
-    parser.add_argument("--memory-of", help=argparse.SUPPRESS)  # what such a process does
     options = parser.parse_args()
-    is_cuda = options.device.startswith("cuda")
     if options.engines is None:
-        options.engines = "compile" if is_cuda else ENGINES
-    if options.batches is None:
-        options.batches = BATCHES["cuda" if is_cuda else "cpu"]
+        options.engines = "compile" if options.device.startswith("cuda") else ENGINES
     return options
 
 
@@ -114,11 +265,8 @@ def measure(options: argparse.Namespace) -> dict[str, object]:
     contenders = {name: Contender.of(engine, material) for name, engine in engines.items()}
     found = measure_calls(contenders, options, can_edit=components.inversion is not None)
     facts |= {"rows": found.rows, "ratios": found.ratios}
-    facts["growth"] = measure_growth(contenders, options)
     if options.cases:
         facts["pictures"] = compare_pictures(engines, material, options.cases, tell=tell)
-    facts["held_memory_mib_by_all"] = held_memory_mib()
-    facts["memory"] = {} if options.no_memory else each_memory(list(engines), options)
     return facts
 
 
@@ -191,84 +339,6 @@ def first_call(name: str, action: Action, title: str) -> Round:
     """Return the times of a first call."""
     tell(f"{title}, first call of {name}")
     return action(0)
-
-
-def measure_growth(
-    contenders: Mapping[str, Contender], options: argparse.Namespace
-) -> list[dict[str, object]]:
-    """Measure calls that are larger in one respect each."""
-    if options.growth_repeats == 0:
-        return []
-    wanted = options.growth_engines
-    chosen = {
-        name: contender
-        for name, contender in contenders.items()
-        if name == EAGER
-        or (SLOW_TO_START not in name if wanted is None else name in names_in(wanted))
-    }
-    found = []
-    for load in loads(options):
-        actions = {
-            name: partial(contender.draw_under, load, contender.under(load))
-            for name, contender in chosen.items()
-        }
-        measured = take_turns(actions, f"{load.axis} {load.size}", rounds=options.growth_repeats)
-        per_second = {
-            each.contender: round(1000 * load.num_images / each.ms.median, 1)
-            for each in measured.rows
-        }
-        found.append({"load": load, "pictures_per_second": per_second, **measured._asdict()})
-    return found
-
-
-def loads(options: argparse.Namespace) -> list[Load]:
-    """Return the calls by what grows."""
-    batches = [int(count) for count in names_in(options.batches)]
-    return [
-        *(Load("pictures", size, num_images=size) for size in batches),
-        *(Load("side_px", size, side_px=size) for size in SIDES_PX),
-        *(Load("references", size, num_references=size) for size in REFERENCES),
-        *(Load("subjects", size, num_subjects=size) for size in SUBJECTS),
-    ]
-
-
-def each_memory(engines: Sequence[str], options: argparse.Namespace) -> dict[str, object]:
-    """Return what a process of its own takes for each engine, with graphs made before."""
-    found: dict[str, object] = {}
-    for engine in engines:
-        tell(f"memory of {engine}")
-        command = [sys.executable, "-m", "benchmarks.mini_speed", "--memory-of", engine]
-        command += ["--threads", str(options.threads), "--device", options.device]
-        for name in ("weights", "inversion"):
-            if getattr(options, name) is not None:
-                command += [f"--{name}", getattr(options, name)]
-        finished = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        found[engine] = json.loads(finished.stdout)
-    return found
-
-
-def memory_of(options: argparse.Namespace) -> dict[str, object]:
-    """Load one engine as a user does, draw, and return what that took."""
-    options.cases = 0
-    started = time.perf_counter()
-    components = load(options)
-    engine = options.memory_of
-    served = with_engine(components, engine)
-    load_ms = (time.perf_counter() - started) * 1000
-    contender = Contender.of(served, material_of(options))
-    first, second = (contender.personalize(number)["personalize"] for number in range(2))
-    if components.inversion is not None:
-        contender.edit(0)
-    facts: dict[str, object] = {
-        "load_ms": round(load_ms, 1),
-        "first_call_ms": round(first.ms, 1),  # graphs were made by the process before
-        "second_call_ms": round(second.ms, 1),
-        "peak_memory_mib": round(peak_memory_mib(), 1),
-    }
-    if components.device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(components.device) / 2**20
-        facts["peak_graphics_memory_mib"] = round(peak, 1)
-    return facts
 
 
 if __name__ == "__main__":

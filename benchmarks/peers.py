@@ -7,7 +7,7 @@ count. Graphs are exported at the first call of each kind; where one of ours is 
 another peer, its first call finds them.
 
 `--chord` measures edits by ChordEdit instead, without adapter and second U-Net: the fast form and
-the published one, against img2img and a plain loop of the whole method.
+the published one, against a plain loop of the whole method.
 """
 
 import argparse
@@ -22,42 +22,51 @@ from pathlib import Path
 
 import torch
 
-from benchmarks._chord import CHORD, FORMS, ImageToImage, OursByChord, PlainChord
 from benchmarks._contenders import (
     BOTH_TINY,
+    CHORD,
+    FORMS,
     DiffusersEditing,
     DiffusersPersonalizing,
     OpenvinoPersonalizing,
     Ours,
-    Streaming,
+    OursByChord,
+    PlainChord,
     autoencoders_of,
-    features_of,
     load,
     networks_of,
     pipeline_of,
     read,
     without_weights,
 )
-from benchmarks._dreamlite import DreamLiteDrawing, open_pipeline
 from benchmarks._machine import (
+    DIGITS,
+    EAGER,
+    Action,
+    Ratio,
+    Round,
+    Row,
     held_memory_mib,
+    interleaved,
     machine,
     peak_memory_mib,
+    ratio,
+    row,
     tell,
     usable_cores,
     write_report,
 )
-from benchmarks._mini import EAGER
 from benchmarks._models import (
     DREAMLITE,
     DTYPES,
     PRESETS,
     REHEARSAL,
     WITHOUT_ADAPTER,
+    DreamLiteDrawing,
     Scene,
     make_elsewhere,
+    open_pipeline,
 )
-from benchmarks._timing import DIGITS, Action, Ratio, Round, Row, interleaved, ratio, row
 from swiftpie.backbones.components import Components
 from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.engine.session import Session
@@ -66,7 +75,6 @@ from swiftpie.engine.transforms.compile import RECORDED
 ENGINES = {"cpu": f"{EAGER},openvino,openvino-int8", "cuda": f"{EAGER},compile"}
 BATCHES_CUDA = "1,4,32"
 PEER_EDIT = "edit"  # what a peer does for a second edit too, as it keeps nothing
-IMAGE_TO_IMAGE = "diffusers-img2img"
 OURS = "swiftpie"
 FLOAT32 = "float32"
 
@@ -293,7 +301,7 @@ def diffusers_actions(
     *,
     compiles: bool = False,
 ) -> Actions:
-    """Return the pipeline as documented, with a reference encoded before, and as frames."""
+    """Return the pipeline as documented."""
     if scene.family == DREAMLITE:
         drawing = DreamLiteDrawing(open_pipeline(scene, read, dtype), scene)
         if compiles:
@@ -311,30 +319,17 @@ def diffusers_actions(
     first: list[Action] = [DiffusersPersonalizing(pipeline, scene)]
     if "edit" in operations:
         first.append(DiffusersEditing(networks, scene))
-    if not scene.has_adapter:
-        return {name: first}
-    features = features_of(pipeline, scene)
-    frames = Streaming.of(pipeline, scene, features)
-    if compiles:
-        frames.decoder.decode = torch.compile(frames.decoder.decode, mode=mode)
-    return {
-        name: first,
-        f"{name}/kept-features": [DiffusersPersonalizing(pipeline, scene, features)],
-        f"{name}/streaming": [frames],
-    }
+    return {name: first}
 
 
 def chord_entry(scene: Scene, dtype: torch.dtype) -> Entry:
-    """Return img2img and the plain loop of ChordEdit, around the same networks."""
-    is_wider = dtype != scene.dtype
-    names = [f"{name}-{FLOAT32}" if is_wider else name for name in (IMAGE_TO_IMAGE, PLAIN_LOOP)]
-
-    def opened(_: tuple[str, ...]) -> Actions:
-        pipeline = pipeline_of(scene, dtype=dtype).drawing
-        kinds: list[Action] = [ImageToImage.of(pipeline, scene), PlainChord(pipeline, scene)]
-        return {name: [kind] for name, kind in zip(names, kinds, strict=True)}
-
-    return Entry(names[1], (CHORD,), opened)
+    """Return the plain loop of ChordEdit around the same networks."""
+    name = PLAIN_LOOP if dtype == scene.dtype else f"{PLAIN_LOOP}-{FLOAT32}"
+    return Entry(
+        name,
+        (CHORD,),
+        lambda _: {name: [PlainChord(pipeline_of(scene, dtype=dtype).drawing, scene)]},
+    )
 
 
 def openvino_actions(scene: Scene) -> Actions:

@@ -36,7 +36,7 @@ from benchmarks._machine import machine, write_report
 SAMPLES = ("1f36a", "1f370", "1f3b2", "1f439")
 SCENES = ("on a beach", "in the snow", "in space", "in a city", "at sunset", "in a desert")
 SHARES = (0.25, 0.5, 0.75, 0.9, 10.0)  # of the capacity
-PARTS = ("load", "fairness", "live", "batches")
+PARTS = ("load", "fairness", "live")
 LEAVING = 0.05  # of those who ask while it is watched for long
 LOOKING_S = 5
 MIN_ANSWERS = 200  # of which a 95th percentile is taken
@@ -393,22 +393,6 @@ def measure(
     return found
 
 
-def compare_batches(engine: str, *, seconds: float, rounds: int) -> dict[str, Any]:
-    """Return how much more is drawn with batches of 4 than one by one, in turns."""
-    options = ["--engine", engine] if engine else []
-    ratios = []
-    with serving(*options, "--batch", "4") as several, serving(*options, "--batch", "1") as single:
-        for number in range(rounds + 1):
-            rates = [
-                asyncio.run(closed_loop(found, clients=8, seconds=seconds, seed=number))
-                for found in (several, single)
-            ]
-            if number:  # the first warms up
-                ratios.append(rates[0] / rates[1])
-    spread = {"least": min(ratios), "median": statistics.median(ratios), "most": max(ratios)}
-    return {name: round(value, 3) for name, value in spread.items()}
-
-
 def say(text: str) -> None:
     """Tell how far it is."""
     sys.stderr.write(text + "\n")
@@ -419,7 +403,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engines", default=",openvino", help="joined by commas; empty: eager")
     parser.add_argument("--seconds", type=float, default=20, help="of each load")
-    parser.add_argument("--rounds", type=int, default=5, help="of batches against none")
     parser.add_argument("--parts", default=",".join(PARTS), help="joined by commas")
     parser.add_argument("--batch", type=int, default=0, help="as of `swiftpie serve`")
     parser.add_argument("--soak", type=float, default=0, metavar="MINUTES", help="0: none")
@@ -437,10 +420,6 @@ def main() -> None:
             soak_minutes=options.soak,
             batch=options.batch,
         )
-        if "batches" in parts:
-            seconds = options.seconds / 4
-            figures["batches"] = compare_batches(engine, seconds=seconds, rounds=options.rounds)
-            say(f"batches of 4 against none: {figures['batches']}")
         found["engines"][engine or "eager"] = figures
     write_report(found, options.out)
 

@@ -1,7 +1,7 @@
 """Pictures to look at: `python -m benchmarks.sheet DREAMBENCH BACKGROUNDS -o SHEET`.
 
 24 insertions, 8 removals and 8 replacements. DREAMBENCH holds its photographs, a folder a subject,
-BACKGROUNDS those of free packages, as `benchmarks.backgrounds` collects them. Subjects come from
+BACKGROUNDS those of free packages, as `benchmarks.collect` finds them. Subjects come from
 those that were outlined by hand (`benchmarks.cutout`), cut out by that outline, so that what is
 seen is how they were put in and not how they were found. The subject that goes is clicked at. Next
 to each insertion and replacement stands the naive paste, to each removal the photograph before.
@@ -164,15 +164,6 @@ def _pasted(photo: Image.Image, folder: Path, outline: Outline, box: Box) -> Ima
     return pasted
 
 
-def parser_of(description: str | None) -> argparse.ArgumentParser:
-    """Return what reads the folder of DreamBench and where the pictures go."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("folder", type=Path, help="DreamBench's photographs")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="the sheet, a PNG")
-    parser.add_argument("--each", type=Path, help="a folder for all pictures at their full size")
-    return parser
-
-
 def save(drawn: Iterable[Pair], given: argparse.Namespace, *, total: int) -> None:
     """Draw the sheet, and each picture at its full size in a file of its own on request."""
     found = []
@@ -186,7 +177,10 @@ def save(drawn: Iterable[Pair], given: argparse.Namespace, *, total: int) -> Non
 
 def main() -> None:
     """Draw all pairs."""
-    parser = parser_of(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="DreamBench's photographs")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="the sheet, a PNG")
+    parser.add_argument("--each", type=Path, help="a folder for all pictures at their full size")
     parser.add_argument("backgrounds", type=Path, help="photographs of free packages")
     parser.add_argument("--preset", default="mini")
     parser.add_argument("--weights", type=Path, help="an export, in place of the preset's own")

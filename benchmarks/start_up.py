@@ -1,7 +1,11 @@
-"""Tells what fresh processes take from their start to the first picture of the embedded model.
+"""Tells what fresh processes of the embedded model take, from their start to the first picture.
 
 Run `python -m benchmarks.start_up` in the folder of the repository, on a machine that does nothing
-else. Bytecode has to be written already, so the first process is not counted.
+else. Bytecode has to be written already, so the first process is not counted. With `--photograph
+WxH` it is what changing a photograph of that size takes: a subject is inserted into noise, a third
+of its shorter side tall, and the same place taken out again; the first round is not counted, and
+memory is the most that the process took, and how much of it is beyond what it held with the model
+and the photograph.
 """
 
 import argparse
@@ -13,14 +17,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
 
+import numpy as np
+import torch
+from PIL import Image
+
 import swiftpie
-from benchmarks._machine import processor, usable_cores
+from benchmarks._machine import (
+    held_memory_mib,
+    machine,
+    peak_memory_mib,
+    usable_cores,
+    write_report,
+)
 
 SAMPLE = "1f439.webp"
+BOX = (0.4, 0.55, 0.65, 0.88)  # of a photograph, where a subject goes
 PROMPT = "a subject on a beach"
 
 # Nothing before `began` that costs time: the parent knows when the process started.
@@ -47,6 +61,10 @@ PYTORCH = "import torch, time; print(time.monotonic())"  # what `mini` cannot do
 def main() -> None:
     """Measure and write JSON to standard output."""
     options = parse_options()
+    if options.photograph is not None:
+        torch.set_num_threads(options.threads)
+        write_report(photograph(options.photograph, options.runs))
+        return
     environment = os.environ | {"OMP_NUM_THREADS": str(options.threads)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     sample = files("swiftpie") / "assets" / "samples" / SAMPLE
@@ -57,15 +75,11 @@ def main() -> None:
     facts = {
         "runs": options.runs,
         "threads": options.threads,
-        "processor": processor(),
-        "cores": usable_cores(),
-        "python": sys.version.split()[0],
-        "versions": {"torch": version("torch"), "swiftpie": swiftpie.__version__},
+        "machine": machine(torch.device("cpu")),
         "import_loads_torch": not all(row.pop("is_light") for row in rows),
         "seconds": {name: spread(row[name] for row in rows[1:]) for name in rows[0]},
     }
-    json.dump(facts, sys.stdout, indent=2)
-    sys.stdout.write("\n")
+    write_report(facts)
 
 
 def parse_options() -> argparse.Namespace:
@@ -73,6 +87,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=7, help="processes of each kind that count")
     parser.add_argument("--threads", type=int, default=usable_cores(), help="of PyTorch")
+    parser.add_argument("--photograph", metavar="WxH", help="change one of this size instead")
     return parser.parse_args()
 
 
@@ -127,6 +142,35 @@ def spread(values: Iterable[float]) -> dict[str, float]:
         "least": round(found[0], 3),
         "most": round(found[-1], 3),
     }
+
+
+def photograph(size: str, rounds: int) -> dict[str, object]:
+    """Return milliseconds of each stage, medians of `rounds`, and the memory that they took."""
+    width, height = map(int, size.split("x"))
+    values = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    photo = Image.fromarray(values)
+    session = swiftpie.load("mini")
+    with as_file(files("swiftpie") / "assets" / "samples" / SAMPLE) as picture:
+        identity = session.encode_identity(picture)
+    held = held_memory_mib()
+    facts: dict[str, object] = {"machine": machine(session.components.device), "size": size}
+    spent = {
+        "insert": [
+            session.insert(photo, identity, box=BOX, seed=seed).timings_ms
+            for seed in range(rounds + 1)
+        ],
+        "remove": [
+            session.remove(photo, mask=BOX, seed=seed).timings_ms for seed in range(rounds + 1)
+        ],
+    }
+    for name, (_, *timings) in spent.items():
+        stages = {
+            stage: round(statistics.median(timing[stage] for timing in timings), 1)
+            for stage in timings[0]
+        }
+        facts[f"{name}_ms"] = stages
+    most = peak_memory_mib()
+    return {**facts, "memory_mib": round(most), "more_memory_mib": round(most - held)}
 
 
 if __name__ == "__main__":

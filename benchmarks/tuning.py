@@ -9,9 +9,8 @@ Seconds are those of the processor in this process, with one thread. *Own* is th
 subject, in scenes that tuning has not seen, to the subject's own picture, placed and lit as the
 model places and lights it, with the model's own coarse shading: it needs no right answer, so it
 serves photographs, too. *Truth* is the PSNR to the renderer's picture of a held-out subject, drawn
-where the model places it; *reach* is that of the picture that tuning trains towards. Of tuned
-subjects these are gains over the encoder alone. *Around* is the PSNR of all else to the picture of
-the encoder alone. Pictures of other subjects do not change at all, which tests show.
+where the model places it. Of tuned subjects both are gains over the encoder alone. Pictures of
+other subjects do not change at all, which tests show.
 """
 
 import argparse
@@ -35,7 +34,7 @@ import swiftpie
 from benchmarks._machine import peak_memory_mib
 from swiftpie.engine.session import Session
 from swiftpie.errors import SwiftPieError
-from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
+from swiftpie.imageio.images import to_tensor
 from swiftpie.masks import load_mask
 from swiftpie.pipelines import denoise
 from swiftpie.pipelines.identity_file import load_identity, save_identity
@@ -49,47 +48,33 @@ from swiftpie.tuning import (
     clean_latents,
     draw_examples,
     features_of,
-    in_place,
     subject_psnr,
-    with_own_shading,
 )
 from swiftpie.types import Identity
 from swiftpie_lab.cli.evaluate_output import tell
 from swiftpie_lab.data.archive import default_pack
 from swiftpie_lab.data.photo_listing import photos_in
 from swiftpie_lab.data.subjects import load_subjects
-from swiftpie_lab.evaluation.benchmarks.world import (
-    WorldBenchmark,
-    WorldCase,
-    WorldKind,
-    draw_own,
-    expected_of,
-)
+from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldCase, WorldKind, draw_own
 from swiftpie_lab.evaluation.bounds import SUBJECT_MASKS
 from swiftpie_lab.evaluation.judges import Panel
-from swiftpie_lab.evaluation.metrics.judges import found as recognised
-from swiftpie_lab.evaluation.metrics.judges import right
 from swiftpie_lab.evaluation.metrics.pixels import psnr
 from swiftpie_lab.evaluation.report import Table as ReportTable
 from swiftpie_lab.evaluation.report import format_interval, interval
-from swiftpie_world.air import Setting
 
 TEST_SEED, NUM_SCENES = 2**26, 3  # of the scenes that show the subject's own picture
 ANSWERS = 2  # rendered scenes in which each held-out subject is judged
 NOUN = "toy"  # for its name, which may hold a colour, and a prompt's colours are obeyed
-all_right = right(*Setting._fields)
 
 MOST_STEPS = 5000
 ENCODER = "encoder alone"
 TUNED = "tokens"  # as rows of earlier runs call it
-MIB = 2**20
 Row = dict[str, Any]
 
 
 class Kind(StrEnum):
     """Which subjects."""
 
-    ANY = "any"  # held out
     WORST = "worst"  # those that the encoder alone draws worst, by a scene that is not judged
     PHOTO = "photo"
 
@@ -129,16 +114,11 @@ class Judge:
         """Return the subject without tuning."""
         return self.session.encode_identity(case.pictures, masks=case.masks)
 
-    def subject_of(self, kind: Kind, cases: Sequence[WorldCase], pictures: int) -> Case:
-        """Return a held-out subject with so many pictures of itself."""
-        shown = list(self.benchmark.sides(cases[0], pictures))
-        return Case(
-            kind,
-            cases[0].subject,
-            [to_pil(pixels)[0] for pixels, _ in shown],
-            [mask_to_pil(mask)[0] for _, mask in shown],
-            list(cases[1:]),
-        )
+    def subject_of(self, cases: Sequence[WorldCase]) -> Case:
+        """Return a held-out subject with a picture of it."""
+        known = self.benchmark.known(cases[0])
+        masks = [known["reference-mask"]]
+        return Case(Kind.WORST, cases[0].subject, [known["reference"]], masks, list(cases[1:]))
 
     def scenes(self, identity: Identity) -> list[Example]:
         """Return scenes that tuning does not see, with the subject's own first picture."""
@@ -156,19 +136,14 @@ class Judge:
         for scene in scenes:
             latents = clean_latents(components, scene, features)
             pixels = components.autoencoder.decode(latents).clamp(-1, 1)
-            before = components.autoencoder.decode(scene.untuned).clamp(-1, 1)
             figures["own"].append(subject_psnr(pixels, scene))
-            figures["around"].append(psnr(pixels, before, 1 - scene.mask))
         for answer in case.answers:
-            for name, value in self.answered(answer, identity).items():
-                figures[name].append(value)
-        return {name: fmean(values) for name, values in figures.items()}
+            truth = self.truth(answer, identity)
+            figures["truth"] += [] if truth is None else [truth]
+        return {name: fmean(values) for name, values in figures.items() if values}
 
-    def answered(self, case: WorldCase, identity: Identity) -> dict[str, float]:
-        """Return how near a picture is to the rendered answer, with the subject where it stands.
-
-        *Reach* is how near the picture is that tuning trains towards.
-        """
+    def truth(self, case: WorldCase, identity: Identity) -> float | None:
+        """Return how near a picture is to the rendered answer, with the subject where it stands."""
         components = self.session.components
         request = PersonalizeRequest(
             subjects=(Subject(identity),),
@@ -178,41 +153,28 @@ class Judge:
         )
         drawing = prepare_subjects(components, request, denoise.Clock())
         pixels = denoise.decode(components, denoise.denoise(drawing).latents)
-        (layout,), (light,) = drawing.layouts, drawing.lights
+        (layout,) = drawing.layouts
         truth = self.benchmark.standing(case, layout)
-        mask = truth.mask
-        if not bool(mask.any()):
-            return {}
-        placed, cover = in_place(identity, layout, light, like=pixels)
-        wanted = with_own_shading(placed + pixels * (1 - cover), pixels, cover)
-        figures = {"truth": psnr(pixels, truth.pixels, mask)}
-        figures["reach"] = psnr(wanted, truth.pixels, mask)
-        expected = expected_of(case, mask, case.code)
-        shown = identity.mask[:1] * (identity.pixels[:1] / 2 + 0.5)
-        shown = torch.cat([shown, identity.mask[:1]], dim=1)
-        reading = self.panel.read(pixels, mask, shown, finds_pose=False)
-        scored = {"found": recognised(reading, expected), "setting": all_right(reading, expected)}
-        return figures | {name: value for name, value in scored.items() if value is not None}
+        return psnr(pixels, truth.pixels, truth.mask) if bool(truth.mask.any()) else None
 
-    def found_in_pair(self, case: WorldCase, pair: Sequence[Identity], source: MaskSource) -> float:
+    def found_in_pair(self, case: WorldCase, pair: Sequence[Identity]) -> float:
         """Return the share of two subjects that are found where the picture has them."""
         subjects = [
             Subject(identity, box=box)
             for identity, box in zip(pair, self.benchmark.boxes(case), strict=True)
         ]
-        result = draw_own(
-            self.session, subjects, case.prompt, seed=case.seed, scene=WORDS_ALONE, mask=source
-        )
+        options = {"scene": WORDS_ALONE, "mask": MaskSource.BOX}
+        result = draw_own(self.session, subjects, case.prompt, seed=case.seed, **options)
         pixels, known = to_tensor(result.images[0]), self.benchmark.known(case)
         places = [load_mask(known[kind], result.images[0].size) for kind in SUBJECT_MASKS]
         seen = [self.panel.nearest(pixels, place) for place in places]
         return fmean(float(a == b) for a, b in zip(seen, case.codes, strict=True))
 
 
-def photographed(folder: Path, number: int, pictures: int) -> Iterator[Case]:
+def photographed(folder: Path, number: int) -> Iterator[Case]:
     """Yield subjects of a folder that has a folder of photographs for each."""
     for path in sorted(path for path in folder.iterdir() if path.is_dir())[:number]:
-        shown: list[Image.Image | Path] = list(photos_in(path)[:pictures])
+        shown: list[Image.Image | Path] = photos_in(path)[:1]
         yield Case(Kind.PHOTO, path.name, shown, None, [])
 
 
@@ -264,7 +226,7 @@ def tuned_at(
 
 def measure(judge: Judge, rows: Rows, case: Case, marks: Sequence[float], *, seed: int) -> None:
     """Add all rows of one subject that are missing."""
-    about: Row = {"kind": case.kind, "case": case.name, "pictures": len(case.pictures)}
+    about: Row = {"kind": case.kind, "case": case.name}
     if case.answers:
         about["code"] = case.answers[0].code
     is_missing = bool(marks) and not rows.has(**about, method=TUNED, mark=max(marks))
@@ -276,7 +238,7 @@ def measure(judge: Judge, rows: Rows, case: Case, marks: Sequence[float], *, see
     def add(identity: Identity, method: str, **facts: float) -> None:
         path = rows.folder / f"{'-'.join(map(str, about.values()))}-{method}-{facts['mark']}.spid"
         save_identity(identity, path, force=True)
-        row = about | {"method": method, "file": path.name, "mib": path.stat().st_size / MIB}
+        row = about | {"method": method, "file": path.name}
         rows.add(row | facts | judge.measured(case, identity, scenes))
 
     if not rows.has(**about, method=ENCODER):
@@ -298,44 +260,39 @@ def worst_of(judge: Judge, rows: Rows, every: list[list[WorldCase]]) -> list[lis
     if not path.is_file():
         found = {}
         for cases in track(every, "ranking subjects"):
-            plain = judge.encode(judge.subject_of(Kind.WORST, cases, 1))
-            found[cases[0].code] = judge.answered(cases[0], plain)["truth"]
+            plain = judge.encode(judge.subject_of(cases))
+            truth = judge.truth(cases[0], plain)
+            assert truth is not None, "a subject is seen in its own scene"
+            found[cases[0].code] = truth
         path.write_text(json.dumps(found))
     truth = json.loads(path.read_text())
     return sorted(every, key=lambda cases: truth[cases[0].code])
 
 
 def cases_of(options: argparse.Namespace, judge: Judge, rows: Rows) -> Iterator[Case]:
-    """Yield all subjects, with so many pictures each."""
-    every = judge.held_out()
-    for pictures in _numbers(options.references):
-        for kind in [Kind(name) for name in options.kinds.split(",")]:
-            if kind is Kind.PHOTO:
-                yield from photographed(options.photos, options.cases, int(pictures))
-                continue
-            chosen = every if kind is Kind.ANY else worst_of(judge, rows, every)
-            for cases in chosen[: options.cases]:
-                yield judge.subject_of(kind, cases, int(pictures))
+    """Yield all subjects."""
+    for kind in [Kind(name) for name in options.kinds.split(",")]:
+        if kind is Kind.PHOTO:
+            yield from photographed(options.photos, options.cases)
+        else:
+            worst = worst_of(judge, rows, judge.held_out())
+            yield from map(judge.subject_of, worst[: options.cases])
 
 
 def draw_pairs(judge: Judge, rows: Rows, number: int) -> ReportTable:
     """Return how many of two tuned subjects in one picture are found in their places."""
-    heads, lines = ["method", "s", "subjects act", "pairs", "found, %"], []
-    tuned = [row for row in rows.all if "code" in row and row["pictures"] == 1]
+    heads, lines = ["method", "s", "pairs", "found, %"], []
+    tuned = [row for row in rows.all if "code" in row]
     for method, mark in dict.fromkeys((row["method"], row["mark"]) for row in tuned):
         own = [row for row in tuned if (row["method"], row["mark"]) == (method, mark)]
         files = {row["code"]: rows.folder / row["file"] for row in own}
-        for source in (MaskSource.BOX, MaskSource.NONE):
-            scores = [
-                judge.found_in_pair(
-                    case, [read(judge.session, files[code]) for code in codes], source
-                )
-                for codes, case in pairs_of(judge.benchmark, list(files), number)
-            ]
-            if scores:
-                where = "in their boxes" if source is MaskSource.BOX else "everywhere, added"
-                found = format_interval(interval(scores), unit="%")
-                lines.append([method, f"{mark:g}", where, str(len(scores)), found])
+        scores = [
+            judge.found_in_pair(case, [read(judge.session, files[code]) for code in codes])
+            for codes, case in pairs_of(judge.benchmark, list(files), number)
+        ]
+        if scores:
+            found = format_interval(interval(scores), unit="%")
+            lines.append([method, f"{mark:g}", str(len(scores)), found])
     return heads, lines
 
 
@@ -355,35 +312,24 @@ def pairs_of(
         yield pair, replace(case, code=pair[0], other_code=pair[1], prompt=prompt)
 
 
-COLUMNS = {
-    "own": ("own, dB", "dB"),
-    "truth": ("truth, dB", "dB"),
-    "reach": ("reach, dB", "dB"),
-    "found": ("found, %", "%"),
-    "setting": ("scene right, %", "%"),
-}
+COLUMNS = ("own", "truth")
 
 
 def show(rows: Rows) -> ReportTable:
-    """Return means by kind, pictures, method and seconds; of PSNR the gain over the encoder."""
-    heads = ["subjects, pictures, method, seconds", "number", "steps"]
-    heads += [*(title for title, _ in COLUMNS.values()), "around, dB", "MiB", "memory, MiB"]
-    keys = ("kind", "pictures", "method", "mark")
+    """Return means by kind, method and seconds; of tuned subjects the gain over the encoder."""
+    heads = ["subjects, method, seconds", "number", "steps", *(f"{name}, dB" for name in COLUMNS)]
+    keys = ("kind", "method", "mark")
     lines = []
     for key in dict.fromkeys(tuple(row[name] for name in keys) for row in rows.all):
         own = [row for row in rows.all if tuple(row[name] for name in keys) == key]
-        is_tuned = key[2] != ENCODER
         seconds = f"{fmean(row['seconds'] for row in own):.0f}"
-        line = [", ".join([str(key[0]), str(key[1]), str(key[2]), seconds]), str(len(own))]
+        line = [", ".join([str(key[0]), str(key[1]), seconds]), str(len(own))]
         line.append(f"{fmean(row['steps'] for row in own):.0f}")
-        for name, (_, unit) in COLUMNS.items():
-            values = _gains(rows, own, name) if is_tuned and unit == "dB" else _values(own, name)
-            line.append(format_interval(interval(values), unit=unit) if values else "")
-        line.append(f"{fmean(row['around'] for row in own):.1f}" if is_tuned else "")
-        line.append(f"{fmean(row['mib'] for row in own):.1f}")
-        line.append(f"{max(row.get('memory', 0) for row in own):.0f}" if is_tuned else "")
-        lines.append(line)
-    return heads, lines
+        for name in COLUMNS:
+            values = _gains(rows, own, name) if key[1] != ENCODER else _values(own, name)
+            line.append(format_interval(interval(values), unit="dB") if values else "")
+        lines.append([*line, f"{max(row.get('memory', 0) for row in own):.0f}"])
+    return [*heads, "memory, MiB"], lines
 
 
 def _values(own: Sequence[Row], name: str) -> list[float]:
@@ -391,11 +337,11 @@ def _values(own: Sequence[Row], name: str) -> list[float]:
 
 
 def _gains(rows: Rows, own: Sequence[Row], name: str) -> list[float]:
-    """Return what each tuned subject has more than without; what bounds it stays as it was."""
-    keys = ("kind", "case", "pictures")
+    """Return what each tuned subject has more than without."""
+    keys = ("kind", "case")
     before = {tuple(row[key] for key in keys): row for row in rows.all if row["method"] == ENCODER}
     pairs = [(row, before[tuple(row[key] for key in keys)]) for row in own if name in row]
-    return [] if name == "reach" else [row[name] - first[name] for row, first in pairs]
+    return [row[name] - first[name] for row, first in pairs]
 
 
 def _numbers(text: str) -> list[float]:
@@ -406,9 +352,8 @@ def main() -> None:
     """Measure what is missing, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=2, help="subjects of each kind")
-    parser.add_argument("--kinds", default="worst", help="any, worst, photo, with commas between")
+    parser.add_argument("--kinds", default="worst", help="worst, photo, with a comma between")
     parser.add_argument("--photos", type=Path, help="a folder with a folder for each subject")
-    parser.add_argument("--references", default="1", help="pictures of each, as in 1,3,5")
     parser.add_argument("--seconds", default="10,30,60", help="of the processor; none to not tune")
     parser.add_argument("--pairs", type=int, default=0, help="pictures with two tuned subjects")
     parser.add_argument("--size", type=int, default=256, help="side of the pictures: 128 or 256")

@@ -43,6 +43,5 @@ peers() {
   peers sdxl 1024 150 eager,compile --compile
   peers sdxl 512 90 compile
   peers sd21 1024 90 compile
-  measure mini 60 benchmarks.mini_speed --engines compile --repeats 9 --cases 0 \
-    --growth-repeats 0 --no-memory
+  measure mini 60 benchmarks.mini_speed --engines compile --repeats 9 --cases 0
 } 2>&1 | tee "$out/speed.txt"

@@ -2,8 +2,7 @@ import pytest
 import torch
 from diffusers import Flux2Transformer2DModel, UNet2DConditionModel
 
-from benchmarks._dreamlite import language_model
-from benchmarks._models import DREAMLITE, KLEIN, KLEIN_DENOISER, SDXL_UNET
+from benchmarks._models import DREAMLITE, KLEIN, KLEIN_DENOISER, SDXL_UNET, language_model
 from benchmarks._models import PRESETS as MEASURED
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.downloads import DownloadPlan

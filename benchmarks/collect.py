@@ -1,6 +1,7 @@
-r"""Rebuilds the library of photographed places: `python -m benchmarks.places FOLDER`.
+r"""Photographs out of free packages: `python -m benchmarks.collect places|backgrounds FOLDER`.
 
-FOLDER holds the packages as they are downloaded:
+FOLDER holds the packages as they are downloaded. `places` rebuilds the library of photographed
+places, of
 
     apt-get download blender-data gcompris-qt-data lomiri-wallpapers-16.04
     pip download --no-deps viser
@@ -9,8 +10,16 @@ FOLDER holds the packages as they are downloaded:
 `places.json` next to the library says which file each photograph is made from and how it is cut,
 who made it, and where its ground and horizon are: polygons and heights are shares of its sides, and
 `metre` gives how much of the height a metre takes at two heights. `size` is that of photographs
-that are sharp at no larger one.
-Panoramas of light (.exr) need `pip install OpenEXR`.
+that are sharp at no larger one. Panoramas of light (.exr) need `pip install OpenEXR`.
+
+`backgrounds` collects what benchmarks insert into, in the folder `-o`, of
+
+    apt-get download enlightenment-data lomiri-wallpapers-16.04 lomiri-wallpapers-20.04 \
+        lxqt-themes mate-backgrounds plasma-workspace-wallpapers stellarium-data
+    pip download --no-deps scikit-image
+
+as they are, for their bytes decide which of them training never reads. Only pictures inside of
+other files, and panoramas without a sky, are written anew.
 """
 
 import argparse
@@ -18,12 +27,15 @@ import fnmatch
 import importlib
 import io
 import json
+import re
+import shutil
 import struct
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +51,28 @@ ANGLE, PITCH = 88, -10  # degrees: the width of such a view, and how far below t
 CUBE_PX = 1024  # a side of a cube's faces
 QUALITY = 80  # of WebP
 SHOULDER = 0.7  # of full light; brighter parts of a brightened picture are compressed
+# What is taken of each package, by the stem of the file or its folder: what is a photograph.
+CHOSEN = {
+    "enlightenment": "Bamboo Foggy-Trees God-Rays Green-Maple Lichen-Branches Mountain Peaks "
+    "Red-Maple Sea-of-Lanterns Snow-Trees Spruce-Needles Sunset-Clouds White-Flower Yellow-Flower",
+    "lomiri": "Bridge_by_Sander_Klootwijk Dragonfly_by_Bolly Kleiber_by_Lukas_Baubkus "
+    "Picture_0B_by_freespace Picture_1A_by_freespace Wine_by_Jakkub_Mede "
+    "aitzgorri_by_Aitzol_Berasategi free_by_Peter_Nerlich friends_by_Aitzol_Berasategi "
+    "greentock_by_Peter_Nerlich life_by_Aitzol_Berasategi picosdeeuropa_by_Aitzol_Berasategi "
+    "seeding_by_Clements_Engelhardt sunset_by_Aitzol_Berasategi",
+    "lxqt": "Butterfly-Kenneth-Wimer Valendas after-the-rain appleflower beam butterfly cloud drop "
+    "flowers fog this-is-not-windows",
+    "mate": "Aqua Blinds Dune FreshFlower Garden GreenMeadow LadyBird RainDrops Storm TwoWings "
+    "Wood YellowFlower",
+    "plasma": "BytheWater ColdRipple DarkestHour EveningGlow FallenLeaf Kite OneStandsOut Path "
+    "Volna summer_1am",
+    "stellarium": "garching-gl1 garching-gl3 garching-ground3 guereins1 guereins3 guereins8 "
+    "guereinsb hurricane1 hurricane2 hurricane4 hurricane6 hurricane8 hurricaneb ocean2 ocean9",
+    "skimage": "astronaut brick camera chelsea coffee grass gravel rocket",
+}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".edj"}
+LONGEST_PX = 2560  # of pictures that are written anew
+ZENITH, HORIZON = (110, 160, 215), (205, 225, 240)  # of the sky that panoramas lack
 
 
 def unpack(downloads: Path, folder: Path) -> None:
@@ -175,23 +209,90 @@ def cut(picture: Image.Image, source: dict[str, Any], size: tuple[int, int]) -> 
     return file.getvalue()
 
 
-def main() -> None:
-    """Build the pack anew."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("folder", type=Path, help="downloaded packages")
-    parser.add_argument("-o", "--out", type=Path, default=ASSETS / PLACES)
-    given = parser.parse_args()
+def find(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """Yield package, name and file of every photograph that is chosen."""
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        package = re.split(r"[-_]", inside.parts[0])[0]
+        if path.suffix not in SUFFIXES or path.is_symlink() or path.stem == "screenshot":
+            continue
+        names = {path.stem}
+        if package == "plasma":  # wallpapers/NAME/contents/images/WIDTHxHEIGHT.jpg
+            width, height = (int(side) for side in re.findall(r"\d+", path.stem)[:2] or (0, 0))
+            names = {inside.parts[-4]} if width > height and inside.parts[-2] == "images" else set()
+        for name in names & {*CHOSEN.get(package, "").split()}:
+            yield package, name, path
+
+
+def largest_jpeg(path: Path) -> Image.Image:
+    """Return the largest picture that a file of several holds."""
+    data, found = path.read_bytes(), []
+    for start in re.finditer(b"\xff\xd8\xff[\xe0\xe1\xdb]", data):
+        try:
+            picture = Image.open(io.BytesIO(data[start.start() :]))
+            picture.load()
+        except OSError:
+            continue
+        found.append(picture)
+    largest = max(found, key=lambda one: one.width).convert("RGB")
+    largest.thumbnail((LONGEST_PX, LONGEST_PX))
+    return largest
+
+
+def under_sky(path: Path) -> Image.Image:
+    """Return a panorama with a sky where it has none."""
+    panorama = Image.open(path).convert("RGBA")
+    down = np.linspace(0, 1, panorama.height)[:, None, None]
+    colours = (1 - down) * np.array(ZENITH) + down * np.array(HORIZON)
+    rows = np.broadcast_to(colours.round().astype(np.uint8), (*panorama.size[::-1], 3))
+    sky = Image.fromarray(rows.copy())
+    sky.paste(panorama, (0, 0), panorama)
+    return sky
+
+
+def build_places(folder: Path, out: Path) -> str:
+    """Build the pack anew from unpacked packages; return what was done."""
     rows = json.loads((ASSETS / PLACES_INDEX).read_text(encoding="utf-8"))
-    with tempfile.TemporaryDirectory() as room, zipfile.ZipFile(given.out, "w") as pack:
-        unpack(given.folder, Path(room))
+    with zipfile.ZipFile(out, "w") as pack:
         for row in rows:
             for number, photograph in enumerate(row["photographs"]):
                 source = photograph["made_from"]
                 size = tuple(row.get("size", SIZE))
                 entry = zipfile.ZipInfo(f"{row['name']}-{number}.webp")
-                pack.writestr(entry, cut(raw(Path(room), source), source, size))
+                pack.writestr(entry, cut(raw(folder, source), source, size))
     count = sum(len(row["photographs"]) for row in rows)
-    sys.stdout.write(f"wrote {count} photographs of {len(rows)} places to {given.out}\n")
+    return f"wrote {count} photographs of {len(rows)} places to {out}\n"
+
+
+def collect_backgrounds(folder: Path, out: Path) -> str:
+    """Collect what is chosen into a new folder; return what was done."""
+    out.mkdir(parents=True)
+    for package, name, path in find(folder):
+        target = out / f"{package}-{name}{path.suffix}"
+        if package == "stellarium":
+            under_sky(path).save(target)
+        elif path.suffix == ".edj":
+            largest_jpeg(path).save(target.with_suffix(".jpg"), quality=95)
+        else:
+            shutil.copy(path, target)
+    wanted = sum(len(names.split()) for names in CHOSEN.values())
+    return f"wrote {len([*out.iterdir()])} of {wanted} photographs to {out}\n"
+
+
+def main() -> None:
+    """Unpack everything and collect."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("kind", choices=("places", "backgrounds"))
+    parser.add_argument("folder", type=Path, help="downloaded packages")
+    parser.add_argument("-o", "--out", type=Path, help="by default the library, or backgrounds")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as room:
+        unpack(given.folder, Path(room))
+        if given.kind == "places":
+            done = build_places(Path(room), given.out or ASSETS / PLACES)
+        else:
+            done = collect_backgrounds(Path(room), given.out or Path("backgrounds"))
+    sys.stdout.write(done)
 
 
 if __name__ == "__main__":

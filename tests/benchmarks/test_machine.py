@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from benchmarks._timing import Sample, interleaved, ratio, rotated, row, spread, timed
+from benchmarks._machine import Sample, interleaved, ratio, rotated, row, spread, timed
 
 CPU = torch.device("cpu")
 

@@ -1,6 +1,6 @@
 from PIL import Image
 
-from benchmarks.backgrounds import HORIZON, ZENITH, find, largest_jpeg, under_sky
+from benchmarks.collect import HORIZON, ZENITH, find, largest_jpeg, under_sky
 
 
 def test_photographs_are_found_by_name_in_whichever_folder(tmp_path):
