@@ -174,7 +174,7 @@ class Judge:
 def photographed(folder: Path, number: int) -> Iterator[Case]:
     """Yield subjects of a folder that has a folder of photographs for each."""
     for path in sorted(path for path in folder.iterdir() if path.is_dir())[:number]:
-        shown: list[Image.Image | Path] = photos_in(path)[:1]
+        shown: list[Image.Image | Path] = [*photos_in(path)[:1]]
         yield Case(Kind.PHOTO, path.name, shown, None, [])
 
 
