@@ -17,6 +17,8 @@ FACTS = {
     "sana-sprint": ("sana-sprint-0.6b", "text", 2, 1.0, 1024),
     "dreamlite": ("dreamlite-mobile", "personalize", 4, 1.0, 1024),
     "sdxs": ("sdxs-512", "personalize", 1, 1.0, 512),
+    "animatelcm": ("animatelcm", "animate", 4, 0.5, 512),
+    "motion-lightning-4": ("motion-lightning-4", "animate", 4, 0.5, 512),
     "face-plus": ("sdxl-lightning-4", "face", 4, 0.8, 1024),
     "faceid-lightning": ("sdxl-lightning-4", "face", 4, 0.8, 1024),
     "faceid-hyper": ("hyper-sdxl-4", "face", 4, 0.8, 1024),
@@ -58,7 +60,7 @@ def test_choices_go_before_the_recipe_and_the_recipe_before_the_preset():
 
 def test_recipes_that_personalize_are_dual_with_any_public_adapter():
     for recipe in RECIPES.all().values():
-        is_dual = recipe.use is Use.PERSONALIZE
+        is_dual = recipe.use in {Use.PERSONALIZE, Use.ANIMATE}
         assert recipe.choices().get("detail") == ("joint" if is_dual else None), recipe.name
         finds_masks = is_dual and recipe.name not in FIND_NOTHING
         assert recipe.apply().detail_mask == ("inline" if finds_masks else None), recipe.name

@@ -48,17 +48,17 @@ def machine(hub, tmp_path, monkeypatch):
 )
 def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, hamster, name):
     recipe = RECIPES.get(name)
-    if "lora" in recipe.preset:
+    if "lora" in recipe.preset or recipe.apply().lora:
         pytest.importorskip("peft", reason="needs swiftpie[lora]")
     if recipe.use is Use.FACE:
         pytest.importorskip("onnxruntime", reason="needs swiftpie[faces]")
     command = [*command_for(recipe, hamster), "--recipe", name, "--seed", 1]
     if any(place.repository == RELEASE for place in recipe.references.values()):
-        refused = call(*command, "-o", machine / "no.png")
+        refused = call(*command, "-o", machine / "no.webp")
         assert (refused.exit_code, "unpack them by" in refused.stderr) == (1, True), refused.output
         put_release(machine)
 
-    refused = call(*command, "-o", machine / "no.png")
+    refused = call(*command, "-o", machine / "no.webp")
     assert (refused.exit_code, "Add --yes" in refused.stderr) == (2, True), refused.output
     assert hub.sent < HEADERS_BYTES
     assert not is_here(recipe)
@@ -69,7 +69,7 @@ def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, 
     wanted = files_of(needs)
 
     hub.forget()
-    drawn = call(*command, "-o", machine / "out.png", "--yes")
+    drawn = call(*command, "-o", machine / "out.webp", "--yes")
     assert drawn.exit_code == 0, drawn.output
     asked = {content(hub, place) for place in hub.files}
     assert asked == {content(hub, place) for place in wanted}  # twins in two folders come once
@@ -77,12 +77,12 @@ def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, 
     assert needs.bytes_left == 0
     assert sum(map(len, asked)) <= hub.sent < sum(map(len, asked)) + HEADERS_BYTES
     assert is_here(recipe)
-    assert read_metadata(machine / "out.png")["recipe"] == name
+    assert read_metadata(machine / "out.webp")["recipe"] == name
 
     hub.forget()
-    again = call(*command, "-o", machine / "again.png", "--offline")
+    again = call(*command, "-o", machine / "again.webp", "--offline")
     assert again.exit_code == 0, again.output
-    assert (machine / "again.png").read_bytes() == (machine / "out.png").read_bytes()
+    assert (machine / "again.webp").read_bytes() == (machine / "out.webp").read_bytes()
     assert not hub.asked
 
     verified = call("verify", "--recipe", name, "--offline", "--report", machine / "report.json")
@@ -114,6 +114,8 @@ def command_for(recipe, picture):
     if recipe.use is Use.FACE:
         (encoder,) = encoders_of(recipe)
         return ["face", PHOTO, "a person in watercolours", "--encoder", encoder]
+    if recipe.use is Use.ANIMATE:
+        return ["animate", picture, "a dog", "--num-frames", 2]
     shown = [] if recipe.use is Use.TEXT else [picture]
     return ["personalize", *shown, "a dog"]
 

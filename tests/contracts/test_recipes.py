@@ -13,6 +13,8 @@ from swiftpie.faces import FACE_ENCODERS
 from swiftpie.pipelines.settings import Scales
 from tests.fixtures.published_world import PUBLISHED
 
+NOT_PINNED = {"ByteDance/AnimateDiff-Lightning", "wangfuyun/AnimateLCM"}  # no source names a commit
+
 
 @pytest.fixture(params=RECIPES.names())
 def recipe(request):
@@ -49,7 +51,8 @@ def test_all_that_a_part_of_a_model_lacks_is_named(recipe):
 def test_its_parts_are_of_commits_that_are_known(recipe):
     for place in recipe.references.values():
         if place.host is Host.HUB:
-            assert re.fullmatch(r"[0-9a-f]{40}", place.revision)
+            is_unknown = place.revision is None and place.repository in NOT_PINNED
+            assert is_unknown or re.fullmatch(r"[0-9a-f]{40}", place.revision)
             assert place.revision == PINS.get(place.repository, place.revision)
         else:
             assert place.revision == PUBLISHED["releases"][place.repository]["tag"]

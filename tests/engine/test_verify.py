@@ -8,12 +8,13 @@ import torch
 from diffusers import AutoencoderDC
 
 from swiftpie.backbones.components import load_components
+from swiftpie.backbones.peers import NUM_FRAMES
 from swiftpie.backbones.presets import PRESETS, Use
 from swiftpie.engine.plan import plan_downloads
 from swiftpie.engine.session import Session
 from swiftpie.engine.verify import compare, draw_ours, draw_theirs, open_peer, read_reference
 from tests.backbones import tiny_sana
-from tests.backbones.tiny_models import make_pipeline, make_public_adapter
+from tests.backbones.tiny_models import make_motion, make_pipeline, make_public_adapter
 from tests.parity.sana import PRESET as SANA
 
 SIDE_PX = 64
@@ -63,6 +64,31 @@ def transpose_one(session):
 
 def test_both_draw_the_same(theirs, choices):
     assert verdicts(theirs, choices) == {"a": True, "b": True, "c": True, "d": None}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", ["motion-lightning-1", "animatelcm"])
+def test_both_animate_the_same(tmp_path, name):
+    preset = replace(PRESETS.get(name), image_size_px=SIDE_PX)
+    folder = make_motion(tmp_path / "motion", is_shallow=True)
+    choices = {
+        "weights": folder if preset.lora else folder / "diffusion_pytorch_model.safetensors",
+        "base": make_pipeline(tmp_path / "pipeline", "sd15", is_shallow=True),
+        "adapter": make_public_adapter(tmp_path / "adapter.safetensors", "sd15", is_shallow=True),
+        "image_encoder": tmp_path / "encoder",
+        "dtype": "float32",
+        "detail": "joint",
+    }
+    if preset.lora:
+        pytest.importorskip("peft", reason="needs swiftpie[lora]")
+    session = opened(choices, preset)
+    subject = read_reference(session)
+    ours = draw_ours(session, subject, use=Use.ANIMATE)
+    needs = plan_downloads(name, **choices)
+    peer = open_peer(preset, needs, device=torch.device("cpu"), dtype=torch.float32)
+    rows = compare(ours, draw_theirs(peer, subject), is_exact=True)
+    assert {row.name: row.is_equal for row in rows} == {"a": True, "b": True, "c": True, "d": None}
+    assert {row.ours.picture.shape for row in rows} == {(3, SIDE_PX, NUM_FRAMES * SIDE_PX)}
 
 
 def test_numbers_of_16_bits_leave_it_open(theirs, choices):

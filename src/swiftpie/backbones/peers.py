@@ -13,12 +13,8 @@ from swiftpie.backbones.load.safe import read_tensors
 from swiftpie.backbones.presets import Preset, WeightsKind
 from swiftpie.noise import draw_noise
 
-BETAS = {
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "steps_offset": 1,
-}
+BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
+NUM_FRAMES = 2  # of an animation: the fewest that read each other
 RELEASED = {"image_proj_model": "image_proj", "adapter_modules": "ip_adapter"}  # by SwiftEdit
 
 
@@ -43,7 +39,10 @@ class Peer:
 
     @torch.no_grad()
     def draw(self, prompt: str, *, seed: int, **changes: Any) -> Tensor:  # noqa: ANN401 - of diffusers
-        """Return a picture from text alone, or with what `changes` add: (3, H, W) in [0, 1]."""
+        """Return a picture from text alone, or with what `changes` add: (3, H, W) in [0, 1].
+
+        Frames of an animation stand beside each other.
+        """
         side, preset = self.preset.image_size_px, self.preset
         generator = torch.Generator().manual_seed(seed)
         start: dict[str, Any] = {"generator": [generator]}
@@ -51,17 +50,17 @@ class Peer:
             cells = side // preset.latent_cell_px
             noise = draw_noise([seed], (preset.latent_channels, cells, cells))
             start = {"latents": noise.to(self.pipeline.device, self.pipeline.dtype)}
-        drawn = self.pipeline(
+        [drawn], *_ = self.pipeline(
             prompt=prompt,
             height=side,
             width=side,
             output_type="pt",
+            return_dict=False,
             **start,
             **self.call,
             **changes,
         )
-        picture: Tensor = drawn.images[0]
-        return picture.float().cpu()
+        return beside(drawn.reshape(-1, *drawn.shape[-3:])).float().cpu()
 
     @property
     def knows_references(self) -> bool:
@@ -111,16 +110,23 @@ class Peer:
         return reference.face.to(pipeline.device, pipeline.dtype)
 
 
+def beside(pictures: Tensor) -> Tensor:
+    """Return pictures (B, 3, H, W) as one, the first on the left: (3, H, B * W)."""
+    return torch.cat([*pictures], dim=-1)
+
+
 PeerOpener: TypeAlias = Callable[[torch.dtype], Peer]
 
 
 def unet_peer(preset: Preset, needs: DownloadPlan, dtype: torch.dtype) -> Peer:
-    """Return the pipeline of Stable Diffusion or Stable Diffusion XL for `preset`."""
+    """Return the pipeline of Stable Diffusion, its XL or AnimateDiff for `preset`."""
     import diffusers
     import transformers
 
+    from swiftpie.backbones.load.networks import MOTION_LORA_SCALE
+
     lent = pipeline_of(needs)
-    is_xl = preset.family == "sdxl"
+    is_xl, moves = preset.family == "sdxl", preset.kind is WeightsKind.MOTION
     autoencoder = needs.path("autoencoder") or lent / "vae"
     networks: dict[str, Any] = {
         "unet": _unet(preset, needs, dtype),
@@ -144,16 +150,21 @@ def unet_peer(preset: Preset, needs: DownloadPlan, dtype: torch.dtype) -> Peer:
             ),
             add_watermarker=False,
         )
+    elif moves:
+        motion = _motion(needs, dtype)
+        pipeline = diffusers.AnimateDiffPipeline(**networks, motion_adapter=motion)
     else:
         pipeline = diffusers.StableDiffusionPipeline(
             **networks, safety_checker=None, requires_safety_checker=False
         )
     if (lora := needs.path("lora")) is not None:
         pipeline.load_lora_weights(str(lora.parent), weight_name=lora.name)
-        pipeline.fuse_lora()
+        pipeline.fuse_lora(lora_scale=MOTION_LORA_SCALE if moves else 1.0)
         pipeline.unload_lora_weights()
     call: dict[str, Any] = {"guidance_scale": 0.0, "num_inference_steps": len(preset.timesteps)}
-    if preset.renoise == "lcm":
+    if moves:
+        call["num_frames"] = NUM_FRAMES
+    elif preset.renoise == "lcm":  # which that of animations does not take
         call["timesteps"] = [int(timestep) for timestep in preset.timesteps]
     if preset.eta:
         call["eta"] = preset.eta
@@ -165,10 +176,11 @@ def scheduler_of(preset: Preset) -> Any:  # noqa: ANN401 - diffusers has no comm
     """Return the scheduler of diffusers that draws as `preset` does."""
     import diffusers
 
-    common = {**BETAS, "prediction_type": preset.prediction_type}
+    common = {**BETAS, "beta_schedule": preset.betas, "prediction_type": preset.prediction_type}
     match preset.renoise:
         case "lcm":  # of 1000 steps any is one of theirs
-            return diffusers.LCMScheduler(**common, original_inference_steps=1000)
+            count = 50 if preset.spacing == "fiftieths" else 1000
+            return diffusers.LCMScheduler(**common, original_inference_steps=count)
         case "tcd" if preset.eta:
             return diffusers.TCDScheduler(**common)
         case "euler_ancestral":
@@ -195,6 +207,19 @@ def _unet(preset: Preset, needs: DownloadPlan, dtype: torch.dtype) -> Any:  # no
     unet = UNet2DConditionModel.from_config(config)
     unet.load_state_dict(_tensors(own))
     return unet.to(dtype)
+
+
+def _motion(needs: DownloadPlan, dtype: torch.dtype) -> Any:  # noqa: ANN401 - as `_unet`
+    from diffusers import MotionAdapter
+
+    from swiftpie.backbones.load.networks import fitting_motion
+
+    place = needs["motion"].path
+    if place.is_dir():
+        return read_network(MotionAdapter, place, dtype)
+    modules = fitting_motion(pipeline_of(needs) / "unet")
+    modules.load_state_dict(_tensors(place))
+    return modules.to(dtype)
 
 
 def _autoencoder(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401

@@ -182,6 +182,7 @@ class Use(StrEnum):
     TEXT = "text"  # from words alone
     FACE = "face"
     EDIT = "edit"
+    ANIMATE = "animate"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,7 @@ from swiftpie.backbones.downloads import DownloadPlan, ModelPart
 from swiftpie.backbones.hub import parse_reference
 from swiftpie.backbones.load.ip_adapter import check_reads_lora, fuse_lora, fuse_lora_file
 from swiftpie.backbones.load.networks import (
+    MOTION_LORA_SCALE,
     built,
     check_autoencoder,
     check_inversion,
@@ -90,8 +91,6 @@ from swiftpie.types import TextCondition
 logger = logging.getLogger(__name__)
 
 SIZE_CONDITIONING = "text_time"  # what the config of XL's U-Net calls it
-
-MOTION_LORA_SCALE = 0.8  # of the LoRA beside AnimateLCM's motion modules, in diffusers' examples
 
 Text = TextTower | TwoTextTowers
 Tower = tuple[str, str, Callable[[CLIPTextConfig], nn.Module]]  # its folder, its tokenizer's, class
@@ -290,9 +289,9 @@ class StableDiffusion(Family):
         )
 
     def peer(self, preset: Preset, needs: DownloadPlan) -> PeerOpener | None:
-        """Return how diffusers' own pipeline of pictures opens, of no flow; see `Family`."""
-        has_none = preset.prediction_type == "flow" or preset.kind is WeightsKind.MOTION
-        return None if has_none else partial(unet_peer, preset, needs)
+        """Return how diffusers' own pipeline opens, of no flow; see `Family`."""
+        is_flow = preset.prediction_type == "flow"
+        return None if is_flow else partial(unet_peer, preset, needs)
 
     def sharing_weights(self, modules: Mapping[str, Any]) -> dict[str, Any]:
         """Return a second U-Net around the same weights, the others as they are; see `Family`."""

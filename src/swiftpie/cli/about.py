@@ -44,6 +44,7 @@ COMMAND_OF = {
     Use.TEXT: 'personalize "a lighthouse at night" -o out.png',
     Use.FACE: 'face me.jpg "a person on a beach" -o out.png',
     Use.EDIT: 'edit cat.jpg "a dog on a sofa" -o out.png --source-prompt "a cat on a sofa"',
+    Use.ANIMATE: 'animate dog.jpg "a dog runs on a beach" -o run.webp',
 }
 """Example commands, without the recipe."""
 
@@ -137,7 +138,7 @@ def _write_recipe(facts: dict[str, Any]) -> None:
     _write_facts({key: facts[key] for key in facts if key not in ("parts", "licences")})
     print_text("\n")
     parts = [
-        (part["part"], part["place"], (part["revision"] or "newest")[:REVISION])
+        (part["part"], part["place"], (part["revision"] or "not pinned")[:REVISION])
         for part in facts["parts"]
     ]
     write_table(parts, headings=("part", "where it is published", "version"))

@@ -4,9 +4,10 @@ import gc
 import platform
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch.nn import functional as F
 from swiftpie.backbones.choices import Choices, dtype_of, resolve
 from swiftpie.backbones.components import FAMILIES
 from swiftpie.backbones.downloads import DownloadPlan
-from swiftpie.backbones.peers import Peer, Reference
+from swiftpie.backbones.peers import NUM_FRAMES, Peer, Reference, beside
 from swiftpie.backbones.presets import RECIPES, Capability, Preset, Recipe, Use
 from swiftpie.engine.plan import load_session, plan_downloads
 from swiftpie.engine.session import Session
@@ -30,7 +31,7 @@ from swiftpie.imageio.images import contact_sheet, to_pil, to_tensor
 from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder
 from swiftpie.pipelines.identity import FACE_CROP_PX, face_identity, middle_square
 from swiftpie.pipelines.settings import USUAL, Scales
-from swiftpie.types import Identity
+from swiftpie.types import GenerationResult, Identity
 
 PROMPT, SOURCE_PROMPT = "a dog on a beach at sunset", "a dog"
 EDIT_PROMPT = "a cat"
@@ -47,7 +48,7 @@ OnPicture = Callable[[str], None]
 class Drawing(NamedTuple):
     """One picture and what it took."""
 
-    picture: Tensor  # (3, H, W) in [0, 1]
+    picture: Tensor  # (3, H, W) in [0, 1], of an animation all frames beside each other
     seconds: float
     peak_mib: float | None  # of the device, or of the process; None: the system does not say
 
@@ -227,7 +228,8 @@ def draw_ours(
         found[name] = what, _measured(draw, components.device)
 
     def drawn(shown: Identity | None, scales: Scales) -> Tensor:
-        own.personalize([] if shown is None else shown, PROMPT, seed=SEED, scales=scales)
+        draw = _drawing_of(own, use)
+        draw([] if shown is None else shown, PROMPT, seed=SEED, scales=scales)
         return recorder.picture
 
     drawn(None, USUAL)  # the first picture takes longer
@@ -289,12 +291,20 @@ def compare(
 
 def _as_recipe(session: Session, photo: Image.Image, identity: Identity | None, use: Use) -> Tensor:
     if use is Use.EDIT:
-        image = session.edit(photo, EDIT_PROMPT, source_prompt=SOURCE_PROMPT, seed=SEED).image
+        edited = session.edit(photo, EDIT_PROMPT, source_prompt=SOURCE_PROMPT, seed=SEED)
+        images: Sequence[Image.Image] = [edited.image]
     else:
         assert identity is not None, "presets that personalize know subjects"
         subject = identity if use is Use.FACE else session.encode_identity(photo)
-        image = session.personalize(subject, PROMPT, seed=SEED).images[0]
-    return to_tensor(image)[0].float() / 2 + 0.5
+        images = _drawing_of(session, use)(subject, PROMPT, seed=SEED).images
+    return beside(torch.cat([*map(to_tensor, images)])).float() / 2 + 0.5
+
+
+def _drawing_of(session: Session, use: Use) -> Callable[..., GenerationResult]:
+    """Return what draws a subject: one picture, or an animation as short as one can be."""
+    if use is Use.ANIMATE:
+        return partial(session.animate, num_frames=NUM_FRAMES)
+    return session.personalize
 
 
 def _photograph(side_px: int) -> Image.Image:
@@ -311,6 +321,8 @@ def _crop(photo: Image.Image) -> Image.Image:
 def _use_of(recipe: str | Recipe | None, preset: Preset) -> Use:
     if recipe is not None:
         return (RECIPES.get(recipe) if isinstance(recipe, str) else recipe).use
+    if Capability.ANIMATE in preset.capabilities:
+        return Use.ANIMATE
     return Use.PERSONALIZE if Capability.PERSONALIZE in preset.capabilities else Use.TEXT
 
 
@@ -333,9 +345,9 @@ class _Recorder:
         return getattr(self._autoencoder, name)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode `latents` (B, C, h, w), and keep the first picture."""
+        """Decode `latents` (B, C, h, w), and keep the pictures."""
         pixels: Tensor = self._autoencoder.decode(latents)
-        self.picture = (pixels[0].float().cpu() / 2 + 0.5).clamp(0, 1)
+        self.picture = (beside(pixels).float().cpu() / 2 + 0.5).clamp(0, 1)
         return pixels
 
 

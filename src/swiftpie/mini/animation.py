@@ -87,10 +87,13 @@ def _check_changes(request: AnimateRequest) -> None:
             "Nothing changes from the first frame to the last. Give the prompt of the last one by "
             "`to=`, or a last box or view."
         )
-    if request.to_boxes and MaskSource.BOX in (request.mask, request.detail_mask):
+    moved = request.subjects[: len(request.to_boxes)]
+    regions = [region for one in moved for region in (one.mask, one.detail_mask)]
+    is_box = MaskSource.BOX in (request.mask, request.detail_mask)
+    if (moved and is_box) or any(region is not None for region in regions):
         raise InputError(
-            "The mask 'box' came with a box that moves, and a region stays where it is. Leave one "
-            "of the two out."
+            "A mask came with a box that moves, and a region stays where it is. Leave one of the "
+            "two out."
         )
 
 

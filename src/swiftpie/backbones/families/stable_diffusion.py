@@ -290,6 +290,18 @@ _face_id = partial(
     scales=FOR_FACES,
 )
 
+# No public source is known here for a commit of these modules, so their newest files are taken.
+_of_motion = partial(
+    Recipe,
+    use=Use.ANIMATE,
+    base=published(SD15_BASE),
+    adapter=published("h94/IP-Adapter", "models/ip-adapter_sd15.safetensors"),
+    image_encoder=published("h94/IP-Adapter", "models/image_encoder"),
+    scales=WITH_A_PROMPT,
+    detail="joint",  # as of Stable Diffusion XL's recipes
+    detail_mask="inline",
+)
+
 RECIPES = by_name(
     _of_version_21(
         name="sd-turbo",
@@ -365,6 +377,20 @@ RECIPES = by_name(
         summary="A face by its vector, 4 steps by the LCM LoRA (extra `lora`); for research.",
         preset="lcm-lora-sdxl",
         weights=published("latent-consistency/lcm-lora-sdxl", "pytorch_lora_weights.safetensors"),
+    ),
+    _of_motion(
+        name="animatelcm",
+        summary="Animations, 512 px in 4 steps, or 1 to 8; needs the extra `lora`.",
+        preset="animatelcm",
+        weights=published("wangfuyun/AnimateLCM"),
+    ),
+    _of_motion(
+        name="motion-lightning-4",
+        summary="Animations, 512 px in 4 steps; every part may be used commercially.",
+        preset="motion-lightning-4",
+        weights=published(
+            "ByteDance/AnimateDiff-Lightning", "animatediff_lightning_4step_diffusers.safetensors"
+        ),
     ),
     Recipe(
         name="sdxs",

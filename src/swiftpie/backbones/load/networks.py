@@ -23,6 +23,7 @@ from swiftpie.errors import WeightsError, short_reason
 
 Config = TypeVar("Config", bound=PretrainedConfig)
 PublicAutoencoder: TypeAlias = "AutoencoderKL | AutoencoderTiny"
+MOTION_LORA_SCALE = 0.8  # of the LoRA beside AnimateLCM's motion modules, in diffusers' examples
 
 
 def read_config(folder: Path, name: str, network: type[ConfigMixin]) -> dict[str, Any]:
@@ -66,12 +67,13 @@ def read_motion(place: Path, reader: NetworkReader, *, unet: Path) -> MotionAdap
     if place.is_dir():
         modules = reader.read("motion", place, partial(built, MotionAdapter))
     else:
-        modules = reader.read("motion", unet, _fitting_motion, weights=place)
+        modules = reader.read("motion", unet, fitting_motion, weights=place)
     assert isinstance(modules, MotionAdapter), "as it was built"
     return modules
 
 
-def _fitting_motion(folder: Path) -> MotionAdapter:
+def fitting_motion(folder: Path) -> MotionAdapter:
+    """Return motion modules for a U-Net with the settings in `folder`; weights come later."""
     settings = read_config(folder, "unet", UNet2DConditionModel)
     return MotionAdapter(
         block_out_channels=settings["block_out_channels"],
