@@ -20,8 +20,8 @@ from websockets.sync.client import connect
 
 import swiftpie
 from swiftpie.server.app import StaticFolder, make_app
-from swiftpie.server.listening import MAX_AHEAD, MAX_EXTRA, MAX_OF_ADDRESS, ConnectionLimiter
-from tests.server.conftest import LIVE, Call, form, serving, to_png
+from swiftpie.server.listening import MAX_OF_ADDRESS, ConnectionLimiter
+from tests.server.conftest import Call, form, serving, to_png
 
 PROMPT = "a dog on a beach"
 TOKEN = "a-long-random-token"
@@ -303,11 +303,6 @@ def test_pieces_of_a_usual_kind_are_read(guarded, size, count):
     assert b"invalid_form" in answer  # it was read as a whole
 
 
-def test_requests_far_ahead_of_their_answers_end(guarded):
-    assert spoken(guarded.port, (MAX_AHEAD * WHOLE) + b"GET").count(b"HTTP/1.1 200") == MAX_AHEAD
-    assert spoken(guarded.port, 1000 * WHOLE).count(b"HTTP/1.1 200") == 0
-
-
 def test_uploads_are_written_to_no_file(ask):
     body, kind = form(image=("a.png", to_png(Image.effect_noise((1500, 1500), 80))), prompt="cat")
     assert len(body) > 2 << 20
@@ -377,51 +372,42 @@ def test_a_connection_that_does_not_take_its_answer_ends(guarded):
             assert time.monotonic() < began + 20
 
 
-def test_health_is_answered_while_all_connections_are_taken(session):
+def test_connections_beyond_those_of_an_address_are_refused_until_others_end(session):
     with serving(session) as running:
         place = ("127.0.0.1", running.port)
-        slow = [socket.create_connection(place) for _ in range(MAX_OF_ADDRESS + 3)]
+        slow = [socket.create_connection(place) for _ in range(MAX_OF_ADDRESS)]
         try:
-            for connection in slow:
-                connection.sendall(b"GET")
-            assert running.ask("GET", "/health/live").status == 200
-            refused = running.ask("POST", "/v1/jobs", body={"prompt": "a dog"})
-            assert (refused.status, refused.json["error"]["code"]) == (503, "too_many_connections")
-            assert int(refused.headers["retry-after"]) > 0
-            live = spoken(running.port, LIVE.encode())
-            assert live.startswith(b"HTTP/1.1 503")
+            refused = spoken(running.port).split(b"\r\n")
+            assert refused[0].startswith(b"HTTP/1.1 503")
+            assert b"retry-after: 5" in refused
         finally:
             for connection in slow:
                 connection.close()
-        while running.ask("GET", "/v1/models").status == 503:  # until it has heard of all ends
+        last = WHOLE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        while b"HTTP/1.1 200" not in spoken(running.port, last):  # until it has heard of all ends
             time.sleep(0.01)
         with connect(f"ws://127.0.0.1:{running.port}/v1/live") as other:
             other.send("{}")
             assert "error" in other.recv(timeout=20)
 
 
-class Connection:
-    def __init__(self, address):
-        self.address, self.is_aborted = address, False
-
-    def get_extra_info(self, _name):
-        return (self.address, 1)
-
-    def abort(self):
-        self.is_aborted = True
-
-
 def test_one_address_leaves_room_for_others():
     limiter = ConnectionLimiter()
     first = [Connection("a") for _ in range(MAX_OF_ADDRESS)]
     assert all(limiter.enter(connection) for connection in first)
-    extra = [Connection("a") for _ in range(MAX_EXTRA + 1)]
-    assert not any(limiter.enter(connection) for connection in extra)
-    assert [connection.is_aborted for connection in extra] == [True] + [False] * MAX_EXTRA
+    assert not limiter.enter(Connection("a"))
     assert limiter.enter(Connection("b"))
     limiter.leave(first[0])
     assert limiter.enter(Connection("a"))
     assert not limiter.enter(Connection("a"))
+
+
+class Connection:
+    def __init__(self, address):
+        self.address = address
+
+    def get_extra_info(self, _name):
+        return (self.address, 1)
 
 
 @pytest.mark.thorough

@@ -44,7 +44,7 @@ UPLOADS = (
 )
 LEFT = "The client left."
 BODIES_OF_KEY, BODIES = 2, 6  # largest requests that one caller, and all, send at once
-CROWDED = "The server has too many connections or uploads now. Ask again a little later."
+CROWDED = "The server has too many uploads now. Ask again a little later."
 CROWDED_S = 5.0
 READING = ("GET", "HEAD", "OPTIONS")
 OPEN_TO_ALL = ("/health/live", "/health/ready")
@@ -160,16 +160,6 @@ class Guard:
         body = self._limits.body_mib * MIB
         if self._bodies[key] > BODIES_OF_KEY * body or self._bodies.total() > BODIES * body:
             raise HTTPException(503, CROWDED, {**retry_headers(CROWDED_S), "connection": "close"})
-
-    async def crowded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer connections beyond those that are served: about health alone."""
-        if scope["path"] in OPEN_TO_ALL:
-            await self(scope, receive, send)
-            return
-        sending = _Sending(send, secrets.token_hex(8), started=time.perf_counter())
-        refusal = Refusal(503, "too_many_connections", CROWDED, CROWDED_S)
-        await self._refuse(refusal, scope, receive, sending)
-        self._count(route_of(scope), sending.status)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
         path = scope["path"]

@@ -3,7 +3,6 @@
 import asyncio
 import math
 import os
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -19,35 +18,20 @@ KEEP_ALIVE_S = 75
 PROXIES = "FORWARDED_ALLOW_IPS"  # names addresses whose X-Forwarded-* uvicorn believes
 MAX_HEADER_BYTES = 64 << 10
 PIECE_BYTES = 1024  # a smaller piece of a body counts as the part that it lacks
-PIECES_A_SECOND, PIECES_AT_ONCE = 200, 1000  # that an address may send; networks send 1,400 bytes
-FREE_PIECES = 16  # of each request that do not count
+MAX_SMALL_PIECES = 1000  # of a request; networks send pieces of 1,400 bytes
 TRICKLES = f"The body has too many small pieces. Send pieces of {PIECE_BYTES} bytes or more."
-FRAMES_A_SECOND, FRAMES_AT_ONCE = 100, 200  # over a WebSocket; typing and dragging send some 60
+MAX_FRAMES = 200  # in a second over a WebSocket; typing and dragging send some 60
 FRAME_BYTES = 4096  # of a WebSocket that are read before frames are counted
-MAX_AHEAD = 16  # requests on one connection that wait for the answer to one before
 MAX_CONNECTIONS = 512
 MAX_OF_ADDRESS = 256  # a proxy has one address for all
-MAX_EXTRA = 64  # more than these, which get answers about health, and 503 for all else
-EXTRA_HEAD_S = 2.0
+CROWDED = (
+    b"HTTP/1.1 503 Service Unavailable\r\n"
+    b"retry-after: 5\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+)
 
 
-class RequestTooLargeError(Exception):
-    """A request has a longer head or more pieces than the server reads; uvicorn answers 400."""
-
-
-class Allowance:
-    """A token bucket: so much at once, and so much a second."""
-
-    def __init__(self, *, at_once: float, a_second: float) -> None:
-        self._most, self._a_second = at_once, a_second
-        self._left, self._counted_s = at_once, 0.0
-
-    def take(self, amount: float, *, now_s: float) -> bool:
-        """Count an amount; return whether it is allowed."""
-        earned = (now_s - self._counted_s) * self._a_second
-        self._left = min(self._most, self._left + earned) - amount
-        self._counted_s = now_s
-        return self._left >= 0
+class TricklingError(Exception):
+    """A body comes in many small pieces; uvicorn answers 400."""
 
 
 class ConnectionLimiter:
@@ -55,68 +39,45 @@ class ConnectionLimiter:
 
     def __init__(self) -> None:
         self._addresses: dict[asyncio.BaseTransport, str] = {}
-        self._of_address: Counter[str] = Counter()
-        self._pieces: dict[str, Allowance] = {}  # of addresses that are connected
-        self._extra: dict[asyncio.Transport, None] = {}  # the oldest comes first
 
-    def enter(self, transport: asyncio.Transport) -> bool:
-        """Count a connection; return whether it is served. The oldest of too many others ends."""
+    def enter(self, transport: asyncio.BaseTransport) -> bool:
+        """Count a connection; return whether it is served."""
         address = str((transport.get_extra_info("peername") or [""])[0])
-        if len(self._addresses) < MAX_CONNECTIONS and self._of_address[address] < MAX_OF_ADDRESS:
-            self._addresses[transport] = address
-            self._of_address[address] += 1
-            return True
-        self._extra[transport] = None
-        if len(self._extra) > MAX_EXTRA:
-            oldest = next(iter(self._extra))
-            del self._extra[oldest]
-            oldest.abort()
-        return False
+        known = list(self._addresses.values())
+        if len(known) >= MAX_CONNECTIONS or known.count(address) >= MAX_OF_ADDRESS:
+            return False
+        self._addresses[transport] = address
+        return True
 
     def leave(self, transport: asyncio.BaseTransport) -> None:
         """Forget a connection."""
-        self._extra.pop(transport, None)  # type: ignore[call-overload]
-        address = self._addresses.pop(transport, None)
-        if address is not None:
-            self._of_address[address] -= 1
-            if not self._of_address[address]:
-                del self._of_address[address]
-                self._pieces.pop(address, None)
-
-    def may_send(self, transport: asyncio.BaseTransport, num_bytes: int, *, now_s: float) -> bool:
-        """Count a piece of a body; return whether its address may send so many small ones."""
-        lacking = max(0.0, 1 - num_bytes / PIECE_BYTES)
-        address = self._addresses.get(transport, "")
-        whole = Allowance(at_once=PIECES_AT_ONCE, a_second=PIECES_A_SECOND)
-        return self._pieces.setdefault(address, whole).take(lacking, now_s=now_s)
+        self._addresses.pop(transport, None)
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol, with a deadline for the head of a request and for reading an answer.
 
     uvicorn waits for ever, so that a few hundred slow connections would keep all others out. It
-    also reads heads of any length, takes trailers for headers, and calls the application for each
-    piece of a body, of which thousands may arrive at once.
+    also reads heads of any length, takes trailers for headers, and works for each piece of a body,
+    of which thousands may arrive at once.
     """
 
     limiter: ConnectionLimiter
-    guard: Guard
     head_s = 30.0
-    is_extra = False
     timers: dict[str, asyncio.TimerHandle]  # "head": a head has to be complete; "answer": be read
     is_in_head = False
     unread_bytes = 0  # since a head or a piece of a body was complete
-    num_pieces = 0  # of the body
-    trickles = False
+    small_pieces = 0.0  # of the body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
         super().connection_made(transport)
         self.timers = {}
-        if not self.limiter.enter(transport):
-            self.is_extra, self.head_s = True, EXTRA_HEAD_S
-            self.app = self.guard.crowded
-        self._watch_head()
+        if self.limiter.enter(transport):
+            self._watch_head()
+        else:
+            transport.write(CROWDED)
+            transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Read on; wait no more where a request has begun."""
@@ -129,7 +90,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to read a head."""
         super().on_message_begin()
-        self.is_in_head, self.unread_bytes, self.num_pieces = True, 0, 0
+        self.is_in_head, self.unread_bytes, self.small_pieces = True, 0, 0.0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, and leave out trailers."""
@@ -137,11 +98,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin to answer, unless the head is too long or too many requests wait."""
+        """Begin to answer."""
         self.is_in_head, self.unread_bytes = False, 0
-        length = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if length > MAX_HEADER_BYTES or len(self.pipeline) >= MAX_AHEAD:
-            raise RequestTooLargeError
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
@@ -151,19 +109,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._watch_head()
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of a body, unless its address sends too many small ones."""
+        """Take a piece of a body, unless too many small ones come."""
         self.unread_bytes = 0
-        self.num_pieces += 1
-        self.trickles = self.num_pieces > FREE_PIECES and not self.limiter.may_send(
-            self.transport, len(body), now_s=self.loop.time()
-        )
-        if self.trickles:
-            raise RequestTooLargeError
+        self.small_pieces += max(0.0, 1 - len(body) / PIECE_BYTES)
+        if self.small_pieces > MAX_SMALL_PIECES:
+            raise TricklingError
         super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:
         """End a connection whose request is not read."""
-        super().send_400_response(TRICKLES if self.trickles else msg)
+        super().send_400_response(TRICKLES if self.small_pieces > MAX_SMALL_PIECES else msg)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
@@ -181,9 +136,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Send on."""
         super().resume_writing()
         self._stop("answer")
-
-    def _should_upgrade(self) -> bool:
-        return not self.is_extra and super()._should_upgrade()
 
     def _watch_head(self) -> None:
         is_upgraded = self.transport.get_protocol() is not self
@@ -217,12 +169,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     """
 
     limiter: ConnectionLimiter
-    allowance: Allowance
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to count."""
-        self.allowance = Allowance(at_once=FRAMES_AT_ONCE, a_second=FRAMES_A_SECOND)
-        super().connection_made(transport)
+    frames_in: tuple[int, int] = (0, 0)  # the second, and how many frames came in it
 
     def data_received(self, data: bytes) -> None:
         """Read on, a few frames at a time."""
@@ -233,10 +180,12 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def handle_events(self) -> None:
         """Take frames, or close the connection if they are too many."""
-        if self.allowance.take(len(self.conn.events), now_s=self.loop.time()):
+        now, (second, count) = int(self.loop.time()), self.frames_in
+        self.frames_in = now, len(self.conn.events) + (count if now == second else 0)
+        if self.frames_in[1] <= MAX_FRAMES:
             super().handle_events()
             return
-        reason = f"more than {FRAMES_A_SECOND} messages a second"
+        reason = f"more than {MAX_FRAMES} messages a second"
         self.queue.put_nowait({"type": "websocket.disconnect", "code": 1008, "reason": reason})
         self.conn.fail(1008, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
@@ -263,8 +212,7 @@ class Server(uvicorn.Server):
         class Live(BoundedWebSocketProtocol):
             pass
 
-        Http.guard, Http.limiter = guard, ConnectionLimiter()
-        Live.limiter = Http.limiter
+        Http.limiter = Live.limiter = ConnectionLimiter()
         super().__init__(
             uvicorn.Config(
                 guard,
