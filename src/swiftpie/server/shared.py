@@ -1,13 +1,10 @@
 """Subjects in a folder that several servers share.
 
-An owner's subject is a small record and its files, below the hash of the owner's name:
-
-    records/OWNER/ID.json         its facts, and the size and sha256 of each file
-    files/OWNER/ID/SHA256         the identity as safetensors, its thumbnail, pictures and masks
-
-Files never change. They are written before the record and removed after it, so that a reader of a
-record finds all of it, or finds that it has gone. Records are read each time and files are kept in
-memory by their hash, so that every server knows at once what another one wrote.
+OWNER/ID/ has a subject's record, its identity as safetensors, its thumbnail, pictures and masks;
+OWNER is the hash of the owner's name. Files never change. They are written before the record and
+removed after it, so that a reader of a record finds all of it, or finds that it has gone. Records
+are read each time and identities are kept in memory, so that every server knows at once what
+another one wrote.
 """
 
 import asyncio
@@ -23,6 +20,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar
@@ -50,7 +48,7 @@ from swiftpie.types import Identity
 logger = logging.getLogger(__name__)
 
 NUMBER = re.compile(rf"{PREFIX}_[A-Za-z0-9_-]{{22}}")  # no path is made of anything else
-IDENTITY = "identity"
+IDENTITY, RECORD = "identity", "record.json"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAX_RECORD_BYTES = 64 << 10
 ABANDONED_S = 3600  # a file without a record is not being written any more
@@ -60,20 +58,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Part(Strict):
-    """A file in the record of its subject."""
-
-    size: Annotated[int, Field(ge=1)]
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-    @classmethod
-    def of(cls, data: bytes) -> "Part":
-        """Return the facts of a file."""
-        return cls(size=len(data), sha256=hashlib.sha256(data).hexdigest())
-
-
 FileName = Annotated[
-    str, Field(pattern=rf"^({IDENTITY}|{THUMBNAIL}|(pictures|masks)/[0-{MAX_REFERENCES - 1}])$")
+    str, Field(pattern=rf"^({THUMBNAIL}|(pictures|masks)/[0-{MAX_REFERENCES - 1}])$")
 ]
 Line = Annotated[str, Field(max_length=1000)]
 
@@ -81,19 +67,18 @@ Line = Annotated[str, Field(max_length=1000)]
 class Record(Strict):
     """The record of a subject in a store; it is checked when it is read."""
 
-    format: Literal["swiftpie-kept/1"] = "swiftpie-kept/1"
+    format: Literal["swiftpie-kept/2"] = "swiftpie-kept/2"
     made: Annotated[float, Field(allow_inf_nan=False)]  # seconds since 1970
     name: Annotated[str, Field(max_length=MAX_NAME)]
     model: Annotated[str, Field(max_length=MAX_NAME)]
     warnings: Annotated[tuple[Line, ...], Field(max_length=MAX_REFERENCES)]
     is_face: bool = False
-    files: Annotated[dict[FileName, Part], Field(max_length=2 * MAX_REFERENCES + 2)]
+    files: Annotated[tuple[FileName, ...], Field(max_length=2 * MAX_REFERENCES + 1)]
 
     @property
     def info(self) -> IdentityInfo:
         """Its facts."""
-        files = tuple(name for name in self.files if name != IDENTITY)
-        return IdentityInfo(self.name, self.model, files, self.warnings, self.is_face)
+        return IdentityInfo(self.name, self.model, self.files, self.warnings, self.is_face)
 
 
 def in_thread(
@@ -163,18 +148,18 @@ class SharedIdentities:
             raise _unusable(folder, "it is an address")
         self._root = Path(folder).absolute()
         self._limit, self._cache_limit = owner_mib * MIB, cache_mib * MIB
-        self._cache: OrderedDict[str, Identity] = OrderedDict()  # by the hash of the file
+        self._cache: OrderedDict[Path, Identity] = OrderedDict()  # by the folder
         self._lock = Lock()  # of the cache
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="swiftpie-identities")
         self._check_usable()
 
     def _check_usable(self) -> None:
         """Write, read and remove once what is written later."""
-        path, text = f"records/{secrets.token_hex(16)}.txt", b"SwiftPie writes, reads and removes."
+        path, text = self._root / secrets.token_hex(16), b"SwiftPie writes, reads and removes."
         try:
-            self._write(path, text)
-            is_there = self._read(path, len(text)) == text
-            self._remove(path)
+            _write(path, text)
+            is_there = _read(path, len(text)) == text
+            path.unlink()
         except (OSError, InputError) as error:
             raise _unusable(self._root, short_reason(error)) from error
         if not is_there:
@@ -187,78 +172,67 @@ class SharedIdentities:
         number = f"{PREFIX}_{secrets.token_urlsafe(16)}"
         contents = {IDENTITY: identity_bytes(known.identity), **known.files}
         self._check_quota(sum(map(len, contents.values())), owner)
-        info = known.info
-        record = Record(
-            made=time.time(),
-            name=info.name,
-            model=info.model,
-            warnings=info.warnings,
-            is_face=info.is_face,
-            files={name: Part.of(data) for name, data in contents.items()},
-        )
-        folder = _folder_path(number, owner)
+        record = Record(made=time.time(), **asdict(known.info))
+        folder = self._folder(number, owner)
         try:
             for name, data in contents.items():
-                self._write(f"{folder}/{record.files[name].sha256}", data)
-            self._write(_record_path(number, owner), record.model_dump_json().encode())
+                _write(folder / name, data)
+            _write(folder / RECORD, record.model_dump_json().encode())
         except Exception:
-            with suppress(Exception):  # the first error says more
-                self._remove(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # the first error says more
             raise
-        self._remember(record.files[IDENTITY].sha256, known.identity)
+        self._remember(folder, known.identity)
         return number
 
     @in_thread
     def items(self, *, owner: str) -> list[tuple[str, IdentityInfo]]:
         """Return all that one owner has, the oldest first."""
         found = []
-        for number in self._numbers(owner):
+        for folder in self._folders(owner):
             with suppress(RequestError):  # damaged, or gone by now
-                found.append((self._record(number, owner), number))
+                found.append((self._record(folder.name, owner), folder.name))
         found.sort(key=lambda pair: (pair[0].made, pair[1]))
         return [(number, record.info) for record, number in found]
 
     @in_thread
     def find(self, number: str, *, owner: str) -> tuple[IdentityInfo, Identity]:
         """Return a subject."""
-        record = self._record(number, owner)
-        part = record.files.get(IDENTITY)
-        if part is None:
-            raise _damaged(number, "it has no identity")
+        record, folder = self._record(number, owner), self._folder(number, owner)
         with self._lock:
-            identity = self._cache.get(part.sha256)
+            identity = self._cache.get(folder)
         if identity is None:
             try:
-                identity = read_identity(self._content(number, part, owner), number)
+                identity = read_identity(self._content(folder, IDENTITY), number)
             except InputError as error:
                 raise _damaged(number, error) from error
-        self._remember(part.sha256, identity)
+        self._remember(folder, identity)
         return record.info, identity
 
     @in_thread
     def file(self, number: str, name: str, *, owner: str) -> bytes | None:
         """Return one of its files, None if it has none of this name."""
-        part = self._record(number, owner).files.get(name)
-        return None if part is None else self._content(number, part, owner)
+        is_there = name in self._record(number, owner).files
+        return self._content(self._folder(number, owner), name) if is_there else None
 
     @in_thread
     def rename(self, number: str, name: str, *, owner: str) -> IdentityInfo:
         """Give it another name; return its facts."""
         record = self._record(number, owner).model_copy(update={"name": name})
-        self._write(_record_path(number, owner), record.model_dump_json().encode())
+        _write(self._folder(number, owner) / RECORD, record.model_dump_json().encode())
         return record.info
 
     @in_thread
     def drop(self, number: str, *, owner: str) -> None:
         """Delete it."""
         self._read_record(number, owner)
-        self._remove(_record_path(number, owner))
-        self._remove(_folder_path(number, owner))
+        folder = self._folder(number, owner)
+        (folder / RECORD).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
-    def _remember(self, sha256: str, identity: Identity) -> None:
+    def _remember(self, folder: Path, identity: Identity) -> None:
         with self._lock:
-            self._cache[sha256] = identity
-            self._cache.move_to_end(sha256)
+            self._cache[folder] = identity
+            self._cache.move_to_end(folder)
             while sum(map(size_of, self._cache.values())) > self._cache_limit:
                 self._cache.popitem(last=False)
 
@@ -266,7 +240,7 @@ class SharedIdentities:
         """Return a record, of which nothing is checked."""
         data = None
         if NUMBER.fullmatch(number):
-            data = self._read(_record_path(number, owner), MAX_RECORD_BYTES)
+            data = _read(self._folder(number, owner) / RECORD, MAX_RECORD_BYTES)
         if data is None:
             raise NotFound(KIND, number, remedy=REMEDY)
         return data
@@ -277,27 +251,26 @@ class SharedIdentities:
         except ValidationError as error:
             raise _damaged(number, error) from error
 
-    def _content(self, number: str, part: Part, owner: str) -> bytes:
-        """Return a file that a record names."""
-        if part.size > self._limit:
-            raise _damaged(number, f"a file of {part.size} bytes")
-        data = self._read(f"{_folder_path(number, owner)}/{part.sha256}", part.size)
+    def _content(self, folder: Path, name: str) -> bytes:
+        """Return a file of a subject that has a record."""
+        data = _read(folder / name, int(self._limit))
         if data is None:
-            self._remove(_record_path(number, owner))  # which a rename may have written again
-            raise NotFound(KIND, number, remedy=REMEDY)
-        if Part.of(data) != part:
-            raise _damaged(number, "a file that is not the one of its record")
+            (folder / RECORD).unlink(missing_ok=True)  # which a rename may have written again
+            raise NotFound(KIND, folder.name, remedy=REMEDY)
+        if len(data) > self._limit:
+            raise _damaged(folder.name, f"more than {self._limit:.0f} bytes")
         return data
 
     def _check_quota(self, size: int, owner: str) -> None:
         """Delete what a server that ended has left half-written, and refuse too much."""
-        held = {path: path.stat() for path in self._files_of(f"files/{_hashed(owner)}")}
-        numbers = set(self._numbers(owner))
-        for path in [path for path in held if path.parent.name not in numbers]:
-            if time.time() - held[path].st_mtime > ABANDONED_S:
-                path.unlink(missing_ok=True)
-                del held[path]
-        kept = sum(facts.st_size for facts in held.values())
+        kept = 0
+        for folder in self._folders(owner):
+            files = {path: path.stat() for path in folder.rglob("*") if path.is_file()}
+            newest_s = max((facts.st_mtime for facts in files.values()), default=time.time())
+            if folder / RECORD not in files and time.time() - newest_s > ABANDONED_S:
+                shutil.rmtree(folder, ignore_errors=True)
+            else:
+                kept += sum(facts.st_size for facts in files.values())
         if kept + size > self._limit:
             raise RequestError(
                 f"Your identities take {kept / MIB:.1f} MiB, this one takes {size / MIB:.1f}, and "
@@ -306,31 +279,31 @@ class SharedIdentities:
                 code="quota_exceeded",
             )
 
-    def _numbers(self, owner: str) -> list[str]:
-        paths = self._files_of(f"records/{_hashed(owner)}")
-        return [path.stem for path in paths if path.suffix == ".json"]
+    def _folders(self, owner: str) -> list[Path]:
+        place = self._root / _hashed(owner)
+        return list(place.iterdir()) if place.is_dir() else []
 
-    def _files_of(self, folder: str) -> list[Path]:
-        return [path for path in (self._root / folder).rglob("*") if path.is_file()]
+    def _folder(self, number: str, owner: str) -> Path:
+        return self._root / _hashed(owner) / number
 
-    def _read(self, path: str, most: int) -> bytes | None:
-        """Return a file, one byte more than `most` of a larger one, None where there is none."""
-        try:
-            with (self._root / path).open("rb") as file:
-                return file.read(most + 1)
-        except FileNotFoundError:
-            return None
 
-    def _write(self, path: str, data: bytes) -> None:
-        """Write a file that is whole from the moment at which it is there."""
-        _make_private((self._root / path).parent)
-        write_file(self._root / path, data, force=True)
+def _hashed(owner: str) -> str:
+    return hashlib.sha256(owner.encode()).hexdigest()
 
-    def _remove(self, path: str) -> None:
-        """Remove a file, or a folder with all that is in it."""
-        place = self._root / path
-        with suppress(FileNotFoundError):
-            shutil.rmtree(place) if place.is_dir() else place.unlink()
+
+def _read(path: Path, most: int) -> bytes | None:
+    """Return a file, one byte more than `most` of a larger one, None where there is none."""
+    try:
+        with path.open("rb") as file:
+            return file.read(most + 1)
+    except FileNotFoundError:
+        return None
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file that is whole from the moment at which it is there."""
+    _make_private(path.parent)
+    write_file(path, data, force=True)
 
 
 def _make_private(folder: Path) -> None:
@@ -338,15 +311,3 @@ def _make_private(folder: Path) -> None:
     if not folder.is_dir():
         _make_private(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
-
-
-def _hashed(owner: str) -> str:
-    return hashlib.sha256(owner.encode()).hexdigest()
-
-
-def _record_path(number: str, owner: str) -> str:
-    return f"records/{_hashed(owner)}/{number}.json"
-
-
-def _folder_path(number: str, owner: str) -> str:
-    return f"files/{_hashed(owner)}/{number}"
