@@ -42,10 +42,7 @@ LOADING = (
     *(name for name in options.DRAWING if name not in {"recipe", "preset"}),
     *("lora_scale", "face_version"),
 )
-LIMITS = (
-    *("body_mib", "body_s", "deadline_s", "queue", "queue_per_key", "batch", "cache_mib"),
-    "identities_mib",
-)
+LIMITS = ("body_mib", "body_s", "deadline_s", "queue", "queue_per_key", "batch", "cache_mib")
 
 app = typer.Typer()
 
@@ -181,8 +178,7 @@ def check_address(host: str, port: int) -> None:
 def _shared(folder: str, limits: Limits) -> "SharedIdentities":
     from swiftpie.server.shared import SharedIdentities
 
-    cache_mib = limits.cache_mib / 3
-    return SharedIdentities(folder, cache_mib=cache_mib, owner_mib=limits.identities_mib)
+    return SharedIdentities(folder, cache_mib=limits.cache_mib / 3)
 
 
 def _served(name: str, loading: LoadOptions, recogniser: FaceSettings) -> "ServedModel":

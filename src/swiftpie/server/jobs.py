@@ -40,9 +40,6 @@ class Limits:
         ),
     ] = 0
     cache_mib: Annotated[float, Option("Identities and pictures kept, in MiB.", least=0)] = 256.0
-    identities_mib: Annotated[
-        float, Option("Of identities that one user keeps at --identities, in MiB.", least=0)
-    ] = 256.0
 
 
 class Overloaded(Exception):  # noqa: N818 - a state, whose remedy is to wait

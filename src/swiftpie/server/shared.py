@@ -50,6 +50,7 @@ logger = logging.getLogger(__name__)
 NUMBER = re.compile(rf"{PREFIX}_[A-Za-z0-9_-]{{22}}")  # no path is made of anything else
 IDENTITY, RECORD = "identity", "record.json"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+OWNER_MIB = 256.0  # that an owner keeps
 MAX_RECORD_BYTES = 64 << 10
 ABANDONED_S = 3600  # a file without a record is not being written any more
 THREADS = 8  # that wait for the store
@@ -143,7 +144,9 @@ class SharedIdentities:
 
     is_shared = True
 
-    def __init__(self, folder: str | Path, *, cache_mib: float, owner_mib: float) -> None:
+    def __init__(
+        self, folder: str | Path, *, cache_mib: float, owner_mib: float = OWNER_MIB
+    ) -> None:
         if "://" in str(folder):
             raise _unusable(folder, "it is an address")
         self._root = Path(folder).absolute()
