@@ -5,7 +5,6 @@ from http.cookies import SimpleCookie
 
 import pytest
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
@@ -15,13 +14,14 @@ from swiftpie.server.guard import (
     MIB,
     USER_HEADER,
     Guard,
+    _check_site,
     _Counted,
-    _foreign,
     _user_of,
     new_visitor,
     visitor_of,
 )
 from swiftpie.server.jobs import Limits
+from swiftpie.server.schemas import RequestError
 from tests.server.conftest import form, serving
 
 TOKEN = "a long random token"
@@ -103,8 +103,9 @@ def test_neither_scripts_nor_other_sites_get_the_name_of_a_visitor(is_secure):
 def test_a_live_connection_comes_from_a_page_of_its_own_scheme(scheme, page):
     scope = {"type": "websocket", "scheme": scheme}
     own, other = (Headers({"origin": f"{scheme}://a.example"}) for scheme in (page, "ftp"))
-    assert _foreign(scope, own, "a.example") is None
-    assert _foreign(scope, other, "a.example").status == 403
+    _check_site(scope, own, "a.example")
+    with pytest.raises(RequestError, match="other sites"):
+        _check_site(scope, other, "a.example")
 
 
 def test_all_callers_together_send_so_many_bytes_at_once():
@@ -113,7 +114,7 @@ def test_all_callers_together_send_so_many_bytes_at_once():
     guard = Guard(None, hosts=(), token=None, limits=limits, **rest)
     for caller in range(BODIES):
         guard._hold(str(caller), MIB)
-    with pytest.raises(HTTPException):
+    with pytest.raises(RequestError):
         guard._hold("one more", 1)
 
 

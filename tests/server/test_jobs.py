@@ -347,8 +347,8 @@ async def test_a_late_drawing_stops_without_a_listener(scheduler, draw):
 
 
 def test_retry_after_is_never_zero():
-    waits = [retry_headers(seconds)["retry-after"] for seconds in (0, 0.2, 1, 1.01)]
-    assert waits == ["1", "1", "1", "2"]
+    waits = [Overloaded(seconds, of_key=False) for seconds in (0, 0.2, 1, 1.01)]
+    assert [retry_headers(error)["retry-after"] for error in waits] == ["1", "1", "1", "2"]
 
 
 @running

@@ -16,7 +16,7 @@ from starlette.types import Scope
 
 from swiftpie import __version__
 from swiftpie.errors import SwiftPieError
-from swiftpie.server.guard import Guard, new_visitor, overload_refusal, retry_headers, visitor_of
+from swiftpie.server.guard import Guard, new_visitor, retry_headers, visitor_of
 from swiftpie.server.jobs import Expired, Limits, Overloaded
 from swiftpie.server.routes.identities import identity_routes, upload_routes
 from swiftpie.server.routes.images import image_routes, job_routes
@@ -128,12 +128,16 @@ def service_routes(worker: Worker, guard: Guard) -> APIRouter:
         return {"status": "ok"}
 
     @router.get("/health/ready")
-    async def ready() -> Response:
-        """Answer whether the server draws pictures now."""
+    async def ready() -> dict[str, str]:
+        """Answer whether the server draws pictures now.
+
+        Raises:
+            RequestError: It does not.
+        """
         if guard.is_draining or not worker.is_ready:
-            seconds = worker.scheduler.retry_after_s()
-            return JSONResponse({"status": "not ready"}, 503, headers=retry_headers(seconds))
-        return JSONResponse({"status": "ready"})
+            message, seconds = "The server is not ready.", worker.scheduler.retry_after_s()
+            raise RequestError(message, status=503, code="not_ready", retry_after_s=seconds)
+        return {"status": "ready"}
 
     @router.get("/version")
     async def version() -> dict[str, str]:
@@ -178,15 +182,10 @@ def _add_errors(app: FastAPI) -> None:
         return JSONResponse(body, error.status_code, headers=error.headers)
 
     @app.exception_handler(Overloaded)
-    async def overloaded(_: Request, error: Overloaded) -> Response:
-        free_frames(error)
-        refusal = overload_refusal(error)
-        return JSONResponse(refusal.body(), refusal.status, headers=refusal.headers())
-
     @app.exception_handler(SwiftPieError)
     @app.exception_handler(RequestError)
     @app.exception_handler(Expired)
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> Response:
         status, info = error_answer(error, "a request")
-        return JSONResponse(info, status)
+        return JSONResponse(info, status, headers=retry_headers(error))

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, MutableMapping
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from swiftpie.server.forms import MAX_TEXT_BYTES
 from swiftpie.server.jobs import Limits, Overloaded
-from swiftpie.server.schemas import problem_body
+from swiftpie.server.schemas import RequestError, problem_of
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ LEFT = "The client left."
 BODIES_OF_KEY, BODIES = 2, 6  # largest requests that one caller, and all, send at once
 CROWDED = "The server has too many uploads now. Ask again a little later."
 CROWDED_S = 5.0
+UNREAD = (408, 413, 503)  # after which the rest of a body is not read
 READING = ("GET", "HEAD", "OPTIONS")
 OPEN_TO_ALL = ("/health/live", "/health/ready")
 PAGE = ("/", "/static/")  # files of ours, which hold no secret
@@ -72,23 +73,6 @@ HEADERS = {
     "content-security-policy": CONTENT_POLICY,
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
 }
-
-
-class Refusal(NamedTuple):
-    """Why a request is refused."""
-
-    status: int
-    code: str
-    message: str
-    retry_after_s: float | None = None
-
-    def body(self) -> dict[str, object]:
-        """Return the error as OpenAI's clients read it."""
-        return problem_body(self.message, status=self.status, code=self.code)
-
-    def headers(self) -> dict[str, str]:
-        """Return the headers that say when to try again."""
-        return retry_headers(self.retry_after_s)
 
 
 class Guard:
@@ -129,15 +113,17 @@ class Guard:
         scope["state"]["owner"] = f"{user} {visitor_of(headers) or ''}"
         scope["state"]["may_name_users"] = self._token is not None
         sending = _Sending(send, number, started=time.perf_counter())
-        refusal = self._refusal(scope, headers)
         # The application answers and logs errors, and raises them again with what a caller wrote.
         with suppress(Exception):
-            if refusal is not None:
-                await self._refuse(refusal, scope, receive, sending)
-            elif scope["type"] == "websocket":
-                await self._app(scope, receive, send)
+            try:
+                self._check(scope, headers)
+            except (RequestError, Overloaded) as error:
+                await _refuse(error, scope, receive, sending)
             else:
-                await self._serve(scope, receive, sending)
+                if scope["type"] == "websocket":
+                    await self._app(scope, receive, send)
+                else:
+                    await self._serve(scope, receive, sending)
         self._count(route_of(scope), sending.status)
         logger.info(
             *("%s %s %s %d %.1f ms", number, scope.get("method", "WS"), route_of(scope)),
@@ -159,49 +145,41 @@ class Guard:
         self._bodies[key] += num_bytes
         body = self._limits.body_mib * MIB
         if self._bodies[key] > BODIES_OF_KEY * body or self._bodies.total() > BODIES * body:
-            raise HTTPException(503, CROWDED, {**retry_headers(CROWDED_S), "connection": "close"})
+            raise RequestError(CROWDED, status=503, retry_after_s=CROWDED_S)
 
-    def _refusal(self, scope: Scope, headers: Headers) -> Refusal | None:
+    def _check(self, scope: Scope, headers: Headers) -> None:
         path = scope["path"]
         if len(headers) > MAX_HEADERS:
-            return Refusal(431, "too_many_headers", f"At most {MAX_HEADERS} headers are read.")
+            message = f"At most {MAX_HEADERS} headers are read."
+            raise RequestError(message, status=431, code="too_many_headers")
         if len(headers.getlist("host")) > 1:  # proxies may go by the other one
-            return Refusal(400, "ambiguous_host", "The request names two hosts.")
+            raise RequestError("The request names two hosts.", code="ambiguous_host")
         host = headers.get("host", "").lower()
         name = HOST.fullmatch(host)
         if name is None or name[1] not in self._hosts:
-            return Refusal(
-                403,
-                "forbidden_host",
-                "This server does not go by the name in 'Host'. Allow it with --allow-host.",
-            )
-        if refusal := _foreign(scope, headers, host):
-            return refusal
+            message = "This server does not go by the name in 'Host'. Allow it with --allow-host."
+            raise RequestError(message, status=403, code="forbidden_host")
+        _check_site(scope, headers, host)
         is_page = path == PAGE[0] or path.startswith(PAGE[1])
         if path not in OPEN_TO_ALL and not is_page and not self._is_known(scope, headers):
-            return Refusal(
-                401, "invalid_api_key", "A token is needed: send 'Authorization: Bearer …'."
-            )
+            message = "A token is needed: send 'Authorization: Bearer …'."
+            raise RequestError(message, status=401, code="invalid_api_key")
         if "content-length" in headers and "transfer-encoding" in headers:  # proxies may differ
-            return Refusal(400, "ambiguous_length", "The request states its length in two ways.")
+            message = "The request states its length in two ways."
+            raise RequestError(message, code="ambiguous_length")
         if headers.get("content-encoding", "identity").lower() != "identity":
-            return Refusal(415, "unsupported_encoding", "Compressed requests are not read.")
+            message = "Compressed requests are not read."
+            raise RequestError(message, status=415, code="unsupported_encoding")
         most = _most_bytes(scope, self._limits)
         if _length(headers) > most:
-            return _too_large(most)
-        return self._overload(scope)
-
-    def _overload(self, scope: Scope) -> Refusal | None:
-        if scope.get("method") != "POST":
-            return None
-        if self.is_draining:
-            message = "The server is about to stop. Ask another, or again later."
-            return Refusal(503, "draining", message, retry_after_s=self._limits.deadline_s)
-        try:
+            raise _too_large(most)
+        if scope.get("method") == "POST":
+            if self.is_draining:
+                message = "The server is about to stop. Ask another, or again later."
+                raise RequestError(
+                    message, status=503, code="draining", retry_after_s=self._limits.deadline_s
+                )
             self._check_room(scope["state"]["key"])
-        except Overloaded as error:
-            return overload_refusal(error)
-        return None
 
     def _is_known(self, scope: Scope, headers: Headers) -> bool:
         if self._token is None:
@@ -212,25 +190,22 @@ class Guard:
         offered = token_in(scope.get("subprotocols", ()))
         return offered is not None and hmac.compare_digest(offered, self._token.encode())
 
-    async def _refuse(
-        self, refusal: Refusal, scope: Scope, receive: Receive, send: "_Sending"
-    ) -> None:
-        send.status = refusal.status
-        if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": refusal.code})
-            return
-        headers = {"connection": "close", **refusal.headers()}  # the rest of the body is not read
-        await JSONResponse(refusal.body(), refusal.status, headers)(scope, receive, send)
+
+async def _refuse(
+    error: RequestError | Overloaded, scope: Scope, receive: Receive, send: "_Sending"
+) -> None:
+    send.status, body = problem_of(error)
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008, "reason": body["error"]["code"]})
+        return
+    headers = {"connection": "close", **retry_headers(error)}  # the rest of the body is not read
+    await JSONResponse(body, send.status, headers)(scope, receive, send)
 
 
-def overload_refusal(error: Overloaded) -> Refusal:
-    """Return the refusal for a request that comes while the server is full."""
-    return Refusal(429, "rate_limit_exceeded", str(error), error.retry_after_s)
-
-
-def retry_headers(seconds: float | None) -> dict[str, str]:
+def retry_headers(error: Exception) -> dict[str, str]:
     """Return when to try again, as browsers and as OpenAI's clients read it."""
+    seconds = getattr(error, "retry_after_s", None)
     if seconds is None:
         return {}
     whole = max(1, math.ceil(seconds))  # browsers know no fractions
@@ -262,8 +237,8 @@ def loopback_names(host: str, more: Iterable[str] = ()) -> frozenset[str]:
     return frozenset(names)
 
 
-def _foreign(scope: Scope, headers: Headers, host: str) -> Refusal | None:
-    """Return why a request that a page of another site sends is refused; None for all others."""
+def _check_site(scope: Scope, headers: Headers, host: str) -> None:
+    """Refuse a request that a page of another site sends."""
     is_live = scope["type"] == "websocket"
     changes = is_live or scope["method"] not in READING
     origins = headers.getlist("origin")
@@ -273,8 +248,7 @@ def _foreign(scope: Scope, headers: Headers, host: str) -> Refusal | None:
     is_navigation = headers.get("sec-fetch-mode") == "navigate" and not changes
     if is_other or (site not in {"same-origin", "none"} and not is_navigation):
         message = "Pages of other sites may not use this server."
-        return Refusal(403, "forbidden_origin", message)
-    return None
+        raise RequestError(message, status=403, code="forbidden_origin")
 
 
 def visitor_of(headers: Headers) -> str | None:
@@ -316,10 +290,10 @@ def _most_bytes(scope: Scope, limits: Limits) -> int:
     return most if scope["path"] in UPLOADS else min(most, MAX_TEXT_BYTES)
 
 
-def _too_large(most: int) -> Refusal:
+def _too_large(most: int) -> RequestError:
     size = f"{most / MIB:g} MiB" if most >= MIB else f"{most / 1024:g} KiB"
     message = f"The request is larger than {size}. Send less."
-    return Refusal(413, "request_too_large", message)
+    return RequestError(message, status=413, code="request_too_large")
 
 
 class _Counted:
@@ -344,15 +318,14 @@ class _Counted:
                 message = await self._receive()
         except TimeoutError:
             text = f"The request took more than {self._limits.body_s:g} s to arrive."
-            raise HTTPException(408, text, headers={"connection": "close"}) from None
+            raise RequestError(text, status=408) from None
         if message["type"] == "http.disconnect":
             raise HTTPException(499, LEFT)
         self.num_bytes += len(message.get("body", b""))
         self._hold(len(message.get("body", b"")))
         self._is_whole = not message.get("more_body", False)
         if self.num_bytes > self._most:
-            refusal = _too_large(self._most)
-            raise HTTPException(413, refusal.message, headers={"connection": "close"})
+            raise _too_large(self._most)
         return message
 
 
@@ -375,6 +348,8 @@ class _Sending:
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
             headers.setdefault("cache-control", "no-store")
+            if self.status in UNREAD:
+                headers["connection"] = "close"
             headers["x-request-id"] = self._number
             headers["openai-processing-ms"] = f"{self.spent_ms():.0f}"
         await self._send(message)

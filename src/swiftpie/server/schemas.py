@@ -433,10 +433,17 @@ class RequestError(HTTPException):
     """What is wrong with a request, as OpenAI's interface spells it."""
 
     def __init__(
-        self, message: str, *, status: int = 400, code: str | None = None, param: str | None = None
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(status, message)
         self.status, self.code, self.param = status, code, param
+        self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
         return self.detail
@@ -518,7 +525,7 @@ def problem_of(error: Exception) -> tuple[int, dict[str, Any]]:
 def error_answer(error: Exception, what: str) -> tuple[int, dict[str, Any]]:
     """Return the status and body for an error that ends here: log a fault of ours, free frames."""
     status, info = problem_of(error)
-    if status >= 500 and not isinstance(error, Expired):
+    if status >= 500 and not isinstance(error, Expired | RequestError):
         log_failure(error, what)
     free_frames(error)
     return status, info
