@@ -4,7 +4,6 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.faces import Face, FaceBox
 from swiftpie.imageio.images import to_pil
 from swiftpie_lab.evaluation.case import Metric, of
 from swiftpie_lab.evaluation.judges import Clip, Dino, Lpips
@@ -41,23 +40,10 @@ def clip_score_of_edit(clip: Clip, image: Image.Image, prompt: str, mask: Tensor
     return clip_score(clip, edited_part(image, mask), prompt)
 
 
-def style_of_face(clip: Clip, image: Image.Image, style: str, face: Face) -> float | None:
-    """Return the cosine of the face and the requested style, if there is one."""
-    return clip.similarity(crop_face(image, face.box), style) if style else None
-
-
 def edited_part(image: Image.Image, mask: Tensor) -> Image.Image:
     """Return the picture, black where `mask` (1, 1, H, W) is 0."""
     keep = (mask[0, 0] > 0).numpy()
     return Image.fromarray(np.asarray(image.convert("RGB")) * keep[..., None].astype(np.uint8))
-
-
-def crop_face(image: Image.Image, box: FaceBox) -> Image.Image:
-    """Return what `box` covers of a picture, one pixel or more."""
-    left, top = max(0, round(box.left)), max(0, round(box.top))
-    right, bottom = min(image.width, round(box.right)), min(image.height, round(box.bottom))
-    left, top = min(left, image.width - 1), min(top, image.height - 1)
-    return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
 
 
 SHOWN = ("networks.clip", "image", "prompt")
@@ -94,11 +80,5 @@ METRICS = {
         of(cosine, "networks.clip_small", "image", "prompt"),
         "cosine",
         needs="clip_small",
-    ),
-    "style": Metric(
-        "style: CLIP ViT-L/14 of the face",
-        of(style_of_face, "networks.clip", "image", "style", "face"),
-        "cosine",
-        needs="clip",
     ),
 }
