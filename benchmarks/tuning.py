@@ -51,7 +51,7 @@ from swiftpie.tuning import (
     subject_psnr,
 )
 from swiftpie.types import Identity
-from swiftpie_lab.cli.evaluate_output import tell
+from swiftpie_lab.cli.evaluate import tell
 from swiftpie_lab.data.archive import default_pack
 from swiftpie_lab.data.photo_listing import photos_in
 from swiftpie_lab.data.subjects import load_subjects

@@ -7,7 +7,7 @@ from swiftpie.imageio.images import to_tensor
 from swiftpie.mini import scenes
 from swiftpie.mini.reading import read
 from swiftpie.mini.words import PLAIN
-from swiftpie_lab.data.scenes import PICTURES, packed_places
+from swiftpie_lab.data.archive import PICTURES, packed_places
 from swiftpie_world.air import Setting
 from swiftpie_world.fields import read_fields
 from swiftpie_world.places import PLACES, SCENE_PLACES, draw_places, settings

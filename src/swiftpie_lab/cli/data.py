@@ -1,4 +1,4 @@
-"""`swiftpie data`: build the pack of subjects and the library, and look at scenes made of it."""
+"""`swiftpie data`: build the pack of subjects, the library and its scenes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,12 +8,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from swiftpie.cli.console import examples, say
-from swiftpie.cli.options import DataPath, Force, PictureOut, Seed
-from swiftpie_lab.cli.evaluate_output import CELL_PX
+from swiftpie.cli.options import Force
 
 if TYPE_CHECKING:
     from swiftpie_lab.data.archive import Build
-    from swiftpie_world.sampler import WorldBatch
 
 Archive = Annotated[
     Path | None, typer.Option(metavar="TGZ", help="The sprites, if already downloaded.")
@@ -22,12 +20,10 @@ NamesArchive = Annotated[
     Path | None, typer.Option(metavar="TGZ", help="Their names, if already downloaded.")
 ]
 PackOut = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Where the pack goes.")]
-NUM_SCENES = 16
-NUM_SURFACES = 64
 
 app = typer.Typer()
 data_app = typer.Typer(
-    name="data", no_args_is_help=True, help="Build training data and look at it."
+    name="data", no_args_is_help=True, help="Build training data and the library."
 )
 app.add_typer(data_app)
 
@@ -77,7 +73,7 @@ def library(
 def scenes(*, out: PackOut = None, force: Force = False) -> None:
     """Draw the library of scenes: places in plain daylight, by default where it is read."""
     from swiftpie.mini.scenes import ASSETS, PACK
-    from swiftpie_lab.data.scenes import write_scene_pack
+    from swiftpie_lab.data.archive import write_scene_pack
 
     target = out or ASSETS / PACK
     count = write_scene_pack(target, force=force)
@@ -101,58 +97,3 @@ def _build(
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     say(f"wrote {target} ({target.stat().st_size / 2**20:.1f} MiB)")
-
-
-@data_app.command(
-    epilog=examples(
-        "swiftpie data preview -o sheet.png",
-        "swiftpie data preview -o sheet.png --size-px 256 --seed 3",
-        "swiftpie data preview -o sheet.png --off-distribution",
-    )
-)
-def preview(
-    *,
-    out: PictureOut,
-    data_path: DataPath = None,
-    seed: Seed = None,
-    off_distribution: Annotated[
-        bool, typer.Option("--off-distribution", help="Pictures like no place, to insert into.")
-    ] = False,
-    size_px: Annotated[
-        int, typer.Option(min=128, max=512, help="Side of one scene, a multiple of 128.")
-    ] = 128,
-    force: Force = False,
-) -> None:
-    """Draw a sheet of random scenes: reference, picture and mask of each."""
-    from swiftpie.imageio.images import mask_to_pil, to_pil
-    from swiftpie.imageio.writing import check_image_target, save_image
-    from swiftpie.validation import seeds_from
-    from swiftpie_lab.evaluation.page import labelled_sheet
-
-    check_image_target(out, force=force)
-    (first_seed,) = seeds_from(seed, 1)
-    batch = _draw(data_path, first_seed, off_distribution=off_distribution, size_px=size_px)
-    masks = [mask.convert("RGB") for mask in mask_to_pil(batch.mask)]
-    sheet = labelled_sheet(
-        [*zip(to_pil(batch.reference), to_pil(batch.pixels), masks, strict=True)],
-        columns=["reference", "picture", "mask"],
-        captions=[["", caption] for caption in batch.captions],
-        cell_px=CELL_PX,
-    )
-    save_image(sheet, out, metadata=None, force=force)
-    say(f"wrote {out} ({NUM_SCENES} scenes, seed {first_seed})")
-
-
-def _draw(pack: Path | None, seed: int, *, off_distribution: bool, size_px: int) -> "WorldBatch":
-    """Draw pictures of held-out subjects: the sample pack of the package has hardly any others."""
-    from swiftpie_lab.data.archive import default_pack
-    from swiftpie_lab.data.subjects import load_subjects
-    from swiftpie_world.sampler import World
-    from swiftpie_world.textures import make_textures
-
-    subjects = load_subjects(pack or default_pack())
-    surfaces = (
-        make_textures(NUM_SURFACES, subjects.tiles, [], seed=seed) if off_distribution else None
-    )
-    world = World(subjects, "held_out", size_px=size_px, surfaces=surfaces)
-    return world.batch(NUM_SCENES, 1, seed=seed, off_distribution=off_distribution)

@@ -1,4 +1,4 @@
-"""Builds the pack of subjects and the library from two npm packages: sprites and their names."""
+"""Builds the pack of subjects, the library of them, and the library of scenes."""
 
 import hashlib
 import json
@@ -8,20 +8,29 @@ import subprocess
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 
+import torch
 from PIL import Image
 
 from swiftpie.config import home_folder
 from swiftpie.errors import ConfigError, InputError, short_reason
 from swiftpie.geometry.layout import SUBJECT_FILL
-from swiftpie.imageio.atomic import atomic_file
+from swiftpie.imageio.atomic import atomic_file, write_file
+from swiftpie.imageio.images import to_pil
 from swiftpie.library import ASSETS, INDEX, LICENCE
+from swiftpie.mini.scenes import INDEX as SCENE_INDEX
+from swiftpie.mini.scenes import scene_library
+from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie_lab.data.subjects import INDEX_NAME, MAX_MEMBER_BYTES
+from swiftpie_world.air import Setting
+from swiftpie_world.features import Place
+from swiftpie_world.fields import read_fields
+from swiftpie_world.places import PLACES, SCENE_PLACES, draw_places
 
 Progress = Callable[[int, int], None]
 """Receives the number of finished sprites and the total."""
@@ -274,3 +283,95 @@ def build_library(
             progress(done, len(entries))
     files[INDEX] = json.dumps(entries, ensure_ascii=False, indent=0).encode()
     return files
+
+
+SCENE_PX = 512
+PICTURES = 4  # of each place
+FIRST_SEED = 4_000_000  # far from the seeds of training and of every benchmark
+# What people also write behind a preposition; the captions of the training say the rest.
+ALIASES = {
+    "above the clouds": ("clouds",),
+    "arctic ice": ("arctic", "iceberg"),
+    "beach": ("seaside", "shore", "sandy shore", "coast"),
+    "campsite": ("camp", "campfire"),
+    "city street": ("street", "town", "downtown", "busy street"),
+    "country road": ("dirt road", "path", "lane"),
+    "farm field": ("field", "barn"),
+    "forest": ("wood",),
+    "harbour": ("harbor", "port", "marina", "at sea", "on the ocean", "dock"),
+    "lake": ("pond", "lakeside"),
+    "library": ("bookshelf", "books"),
+    "living room": ("sofa", "couch", "carpet", "room", "in front of the tv"),
+    "log cabin": ("cabin", "hut", "lodge"),
+    "meadow": ("grass", "lawn", "flowers"),
+    "mountains": ("mountain", "hills", "alps"),
+    "museum": ("gallery", "art gallery"),
+    "park": ("park bench", "bench"),
+    "ruins": ("ruined temple",),
+    "savanna": ("savannah", "plains", "grassland"),
+    "stage": ("theatre", "theater", "spotlight"),
+    "underwater": (
+        *("ocean floor", "coral reef", "reef", "under the sea", "in the sea", "in the ocean"),
+        *("under the ocean", "aquarium"),
+    ),
+    "wooden table": ("table", "desk", "wood table"),
+}
+STILL_DRAWN = frozenset(("cinema", "lighthouse"))  # scenes alone that no photograph shows
+STAND_INS = {True: "in a park", False: "in a living room"}  # places in such a light
+QUALITY, FINE_QUALITY = 82, 78  # of WebP; places of scenes alone have more detail
+LATENT_CHANNELS = 2 * COUPLED_CHANNELS
+
+
+def write_scene_pack(path: Path, *, force: bool) -> int:
+    """Write the pack and return how many pictures it holds.
+
+    Raises:
+        InputError: The file exists and `force` is not set, or cannot be written.
+    """
+    buffer, count = BytesIO(), 0
+    with zipfile.ZipFile(buffer, "w") as pack:
+        for name, data in _pictures():
+            pack.writestr(zipfile.ZipInfo(name), data)  # which holds no time of day
+            count += 1
+        rows = [
+            {
+                "name": place.name,
+                "phrases": place.phrases,
+                "aliases": ALIASES.get(place.name, ()),
+                "pictures": 0 if scene_library().is_photographed(place.name) else PICTURES,
+                "is_ground": place.grounded,
+                "is_known": number < len(PLACES),
+                "stand_in": place.phrases[0] if number < len(PLACES) else STAND_INS[place.outdoors],
+            }
+            for number, place in packed_places()
+        ]
+        pack.writestr(zipfile.ZipInfo(SCENE_INDEX), json.dumps(rows, indent=1))
+    write_file(path, buffer.getvalue(), force=force)
+    return count
+
+
+def packed_places() -> list[tuple[int, Place]]:
+    """Return the places of the pack with their numbers: what the network knows, and some others."""
+    return [
+        (number, place)
+        for number, place in enumerate(SCENE_PLACES)
+        if number < len(PLACES)
+        or place.name in STILL_DRAWN
+        or scene_library().is_photographed(place.name)
+    ]
+
+
+def _pictures() -> Iterator[tuple[str, bytes]]:
+    for row, (number, place) in enumerate(packed_places()):
+        if scene_library().is_photographed(place.name):
+            continue
+        quality = QUALITY if number < len(PLACES) else FINE_QUALITY
+        generator = torch.Generator().manual_seed(FIRST_SEED + number)
+        shape = (PICTURES, LATENT_CHANNELS, SCENE_PX // 8, SCENE_PX // 8)
+        fields = read_fields(torch.randn(shape, generator=generator), size_px=SCENE_PX)
+        # A sun would have to go by night and under clouds, and leave a faint disc.
+        drawn = draw_places(fields, [Setting(number)] * PICTURES, shows_sun=False).pixels
+        for index, image in enumerate(to_pil(2 * drawn - 1)):
+            data = BytesIO()
+            image.save(data, "WEBP", quality=quality, method=6)
+            yield f"{row}-{index}.webp", data.getvalue()

@@ -7,7 +7,7 @@ import typer
 from PIL import Image
 
 from swiftpie.cli.main import app
-from swiftpie_lab.cli.evaluate_output import CELL_PX
+from swiftpie_lab.cli.evaluate import CELL_PX
 from swiftpie_lab.evaluation.benchmarks import BENCHMARKS
 from swiftpie_lab.evaluation.benchmarks.world import USES, WorldKind
 from tests.backbones import tiny_models

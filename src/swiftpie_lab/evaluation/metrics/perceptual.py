@@ -1,12 +1,19 @@
-"""What networks of the user's own say: LPIPS, CLIP and DINO."""
+"""What networks of the user's own say: LPIPS, CLIP, DINO, and MaSC by SigLIP2."""
+
+import re
+from statistics import fmean
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
-from swiftpie.imageio.images import to_pil
-from swiftpie_lab.evaluation.case import Metric, of
-from swiftpie_lab.evaluation.judges import Clip, Dino, Lpips
+from swiftpie.imageio.images import plane, to_pil
+from swiftpie_lab.evaluation.case import Metric, Reference, of
+from swiftpie_lab.evaluation.judges import Clip, Dino, Lpips, Siglip2
+
+HALF = 0.5  # of a patch
 
 
 def unedited_lpips(lpips: Lpips, first: Tensor, second: Tensor, mask: Tensor) -> float:
@@ -46,6 +53,67 @@ def edited_part(image: Image.Image, mask: Tensor) -> Image.Image:
     return Image.fromarray(np.asarray(image.convert("RGB")) * keep[..., None].astype(np.uint8))
 
 
+def concept_preservation(
+    siglip2: Siglip2, patches: Tensor, references: tuple[Reference, ...]
+) -> float | None:
+    """Return CP: how well the patches of the subject are found again anywhere in the picture.
+
+    For each patch inside the mask of a photograph, the highest cosine with any patch of the
+    picture, averaged; then the mean over photographs. The paper has one of them.
+
+    Args:
+        siglip2: The network.
+        patches: Of the picture, (h, w, D).
+        references: Photographs of the subject; those whose mask holds no patch do not count.
+    """
+    unit = F.normalize(patches.flatten(0, 1), dim=-1)
+    found = []
+    for reference in references:
+        seen = reference.seen_by(siglip2, is_masked=False)
+        if reference.mask is None or seen is None:
+            continue
+        inside = _on_grid(plane(reference.mask), seen) > HALF
+        if inside.any():
+            cosines = F.normalize(seen[inside], dim=-1) @ unit.T
+            found.append(float(cosines.amax(dim=1).mean()))
+    return fmean(found) if found else None
+
+
+def prompt_following(
+    siglip2: Siglip2, patches: Tensor, claimed: Tensor, prompt: str, noun: str
+) -> float | None:
+    """Return PF: the cosine of the background and the prompt without its subject.
+
+    Args:
+        siglip2: The network.
+        patches: Of the picture, (h, w, D).
+        claimed: Where the subject is in the picture, (1, 1, H, W) in [0, 1].
+        prompt: What the picture should show.
+        noun: What the prompt calls the subject; empty leaves all of the prompt.
+    """
+    background = _on_grid(claimed, patches) < HALF
+    if not background.any():
+        return None
+    words = siglip2.words(without_subject(prompt, noun))
+    return float((siglip2.pooled(patches, background) * words).sum())
+
+
+def without_subject(prompt: str, noun: str) -> str:
+    """Return a prompt without `noun` and its article; if it never has one, without the noun."""
+    for pattern in (rf"\b(?:a|an|the)\s+{re.escape(noun)}\b", rf"\b{re.escape(noun)}\b"):
+        shorter, count = re.subn(pattern, "", prompt, flags=re.IGNORECASE)
+        if noun and count:
+            return " ".join(shorter.split())
+    return prompt
+
+
+def _on_grid(mask: Tensor, patches: Tensor) -> Tensor:
+    """Return what `mask` (1, 1, H, W) has in the middle of each patch, (h, w)."""
+    # Without antialiasing, as the authors' release shrinks masks.
+    small = F.interpolate(mask, size=patches.shape[:2], mode="bilinear", align_corners=False)
+    return torch.clamp(small[0, 0], 0, 1)
+
+
 SHOWN = ("networks.clip", "image", "prompt")
 
 METRICS = {
@@ -80,5 +148,17 @@ METRICS = {
         of(cosine, "networks.clip_small", "image", "prompt"),
         "cosine",
         needs="clip_small",
+    ),
+    "masc-cp": Metric(
+        "MaSC CP: subject kept",
+        of(concept_preservation, "networks.siglip2", "patches", "references"),
+        "cosine",
+        needs="siglip2",
+    ),
+    "masc-pf": Metric(
+        "MaSC PF: prompt followed around the subject",
+        of(prompt_following, "networks.siglip2", "patches", "claimed", "prompt", "noun"),
+        "cosine",
+        needs="siglip2",
     ),
 }

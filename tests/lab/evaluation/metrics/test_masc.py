@@ -8,7 +8,7 @@ from transformers import AutoTokenizer, Siglip2ImageProcessorPil, Siglip2Model
 from swiftpie.imageio.images import plane, to_tensor
 from swiftpie_lab.evaluation.case import METRICS, Evidence, Reference
 from swiftpie_lab.evaluation.judges import Networks, load_siglip2
-from swiftpie_lab.evaluation.metrics.masc import without_subject
+from swiftpie_lab.evaluation.metrics.perceptual import without_subject
 from tests.lab.evaluation.tiny_networks import write_siglip2
 
 PROMPT, NOUN = "a photo of the Cat on the red sofa", "cat"

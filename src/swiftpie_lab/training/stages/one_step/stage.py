@@ -37,12 +37,13 @@ from swiftpie_lab.training.losses import (
     robust_and_squared,
     vote_loss,
 )
-from swiftpie_lab.training.stages.one_step.lookup import lookup_loss, noted_queries
 from swiftpie_lab.training.stages.one_step.networks import (
     OneStepNetworks,
     Sizes,
     load_trained,
+    lookup_loss,
     new_networks,
+    noted_queries,
     train_tokenizer,
     trainable,
 )

@@ -1,12 +1,14 @@
 import json
 
 import pytest
+import torch
 
 from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.mini.text_encoder import TextEncoder
 from swiftpie_lab.training.stages.one_step.networks import (
     from_text,
     load_trained,
+    nearest_tokens,
     new_networks,
     to_text,
     train_tokenizer,
@@ -70,3 +72,12 @@ def test_only_named_parts_go_on_training(tokenizer):
         assert weight.requires_grad == ("image_encoder" in name or "to_k_ip" in name)
     with pytest.raises(ConfigError, match="to_k_pi"):
         trainable(networks, ["to_k_pi"])
+
+
+def test_a_place_is_shown_by_the_tokens_around_it():
+    places = torch.tensor([[[-0.75, 0.25], [0.0, -1.0], [1.0, 1.0]]])  # x and y
+    shares = nearest_tokens(places, 4).unflatten(-1, (4, 4))[0]  # (N, rows, columns)
+    assert torch.allclose(shares.sum((1, 2)), torch.ones(3))
+    assert shares[0, 2, 0] == 1  # the middle of a token
+    assert torch.equal(shares[1, 0], torch.tensor([0.0, 0.5, 0.5, 0.0]))  # between two, at the edge
+    assert shares[2, 3, 3] == 1  # in the corner
