@@ -244,7 +244,7 @@ def _with_subjects(reading: Reading, vocabulary: Vocabulary) -> Reading:
     )
     left = [*reading.skipped, *loose]
     left += [word for mention in found for word in (*mention.before, *mention.after)]
-    own = scene_library().nouns(place) if place else frozenset[str]()
+    own = scene_library().nouns(place) | {*place.split()} if place else frozenset[str]()
     lost = {word for word in left if word in reading.skipped or _is_lost(word, vocabulary)}
     lost = (lost - NO_SUBJECT - own).union(*(mention.apart for mention in found))
     words = dict.fromkeys(
