@@ -10,7 +10,6 @@ from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import normals, turn
 from swiftpie.geometry.shading import cast_shadow, shaded
 from swiftpie.mini.looks import recolour, remake
-from swiftpie.mini.renditions import render_as
 from swiftpie_world.accessories import Wardrobe, wear
 from swiftpie_world.air import Setting, veil
 from swiftpie_world.captions import NONE, SceneSpec
@@ -19,6 +18,7 @@ from swiftpie_world.frames import draw_frames, lowest_point
 from swiftpie_world.grounds import Ground
 from swiftpie_world.lighting import Light
 from swiftpie_world.places import Background, draw_foregrounds, draw_places
+from swiftpie_world.renditions import render_as
 
 FOREGROUND_SHARE = 0.35  # of the pictures whose place has a foreground
 COVER, COVER_RANGE = 0.08, 0.06  # share of the subject's height behind the foreground

@@ -66,7 +66,6 @@ CASES = {
     "replacement": edit("a cat on a beach", **SHOWS_A_DOG),
     "a second subject": edit("a dog and a cat on a beach", **SHOWS_A_DOG),
     "place": edit("in front of a castle"),
-    "rendition": edit("as an oil painting"),
     "mask": edit("made of wood", has_mask=True),
     "box": edit("add a cat", box=BOX),
     "keyword": edit("a cat", keyword="dog"),

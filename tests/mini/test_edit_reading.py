@@ -22,7 +22,10 @@ def taught(session):
         ("a dog on a beach", "a dog on a beach at night, 2", {"changes_light": True}),
         ("a dog", "a dog wearing sunglasses", {"changes_worn": True}),
         ("a dog holding a flag", "a dog", {"changes_worn": True}),
-        ("a photo of a dog", "a watercolour of a dog", {"rendition": "watercolour"}),
+        ("a photo of a dog", "a watercolour of a dog", {"changes_art": True}),
+        ("an oil painting of a dog", "a photo of a dog", {"changes_art": True}),
+        ("a dog", "a black and white photo of a dog", {"changes_art": True}),
+        ("", "turn it into a pencil sketch", {"changes_art": True}),
         ("", "a golden retriever in a forest", {"changes_place": True}),
         ("", "in front of a castle", {"changes_place": True}),
         ("", "wearing a top hat at night", {"changes_worn": True, "changes_light": True}),
@@ -38,7 +41,7 @@ def taught(session):
 )
 def test_an_edit_is_what_two_prompts_do_not_share(taught, before, after, expected):
     reading = read_edit(after, taught, source_prompt=before)
-    usual = dict.fromkeys(("changes_place", "changes_light", "changes_worn", "rendition", "look"))
+    usual = dict.fromkeys(("changes_place", "changes_light", "changes_worn", "changes_art", "look"))
     for name, value in {"cast": Cast.STAYS, **usual, **expected}.items():
         assert getattr(reading, name) == value or not (getattr(reading, name) or value), name
 
@@ -72,9 +75,7 @@ def test_a_look_is_a_colour_or_a_material(taught, before, after, look):
         ("a dog on a beach", "the dog on a beach"),  # nothing changes
         ("a dog sitting on grass", "a dog lying on grass"),  # "sitting" was never taught
         ("a red car", "a car"),  # its own colour is unknown
-        ("an oil painting of a dog", "a photo of a dog"),
         ("a dog and a cat", "a dog"),
-        ("a photo of a dog", "a black and white photo of a dog at night"),
         ("", "a dog"),  # what the picture shows
         ("", "a dog and a lion"),  # both
         ("a dog in a park", "a dog upside down in a park"),
@@ -135,19 +136,12 @@ def test_a_prompt_of_a_setting_alone_is_distinguished_from_others(taught, prompt
 @pytest.mark.parametrize(
     ("prompt", "source", "expected"),
     [
-        ("an oil painting of a dog in a park", "a photo of a dog in a park", (PLAIN, "oil")),
-        ("a dog in a park, oil painting", "a dog in a park", (PLAIN, "oil")),
-        ("turn it into a pencil sketch", "", (PLAIN, "pencil")),
-        ("oil painting", "", (PLAIN, "oil")),
-        ("at night, pixel art", "", (AT_NIGHT, "pixel art")),
-        ("a dog in a park at night", "a photo of a dog in the park", (AT_NIGHT, None)),
-        ("a comic of a dog at night", "a photo of a dog at night", (PLAIN, "comic")),
+        ("a dog in a park at night", "a photo of a dog in the park", AT_NIGHT),
+        ("at night, pixel art", "", None),
+        ("a dog in a park, oil painting", "a dog in a park", None),
         ("a dog in a park by day", "a dog in a park at night", None),  # light is drawn of daylight
-        ("an oil painting of a cat in a park", "a photo of a dog in a park", None),
-        ("a photo of a dog", "an oil painting of a dog", None),
         ("a black and white photo of a dog at night", "a photo of a dog", None),
         ("a dog in a park", "a dog in a park", None),
-        ("an oil painting of a dog", "", None),
     ],
 )
 def test_what_changes_the_whole_picture_is_distinguished_from_other_edits(

@@ -178,17 +178,6 @@ def test_outside_of_a_mask_every_pixel_is_the_photographs(session):
     assert changed[middle].mean() > 0.9
 
 
-def test_a_photograph_becomes_a_painting_at_its_own_size(session):
-    photo = photograph(1400, 900)
-    source = "a photo of a dog"
-    painted = session.edit(photo, "an oil painting of a dog", source_prompt=source, seed=1)
-    assert painted.image.size == photo.size
-    assert painted.origin["method"] == "relight"
-    assert 8 < np.abs(values(painted.image) - values(photo)).mean() < 80
-    both = session.edit(photo, "an oil painting of a dog at night", source_prompt=source, seed=1)
-    assert values(both.image).mean() < 0.8 * values(painted.image).mean()
-
-
 def test_an_edit_of_a_large_photograph_may_stop_after_each_band_of_it(session):
     photo, bands = Image.new("RGB", (900, 700), (90, 120, 90)), []
 

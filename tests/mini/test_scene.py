@@ -150,12 +150,41 @@ def test_pictures_of_one_call_have_the_scenes_of_their_own_prompts(session, iden
         assert np.abs(values(alone) - values(together.images[index])).max() <= 2
 
 
-@pytest.mark.parametrize("prompt", ["a comic of a dog", "a dog in a forest in the rain"])
-def test_renditions_and_rain_cover_the_picture(session, identity, prompt):
+def test_rain_covers_the_picture(session, identity):
+    prompt = "a dog in a forest in the rain"
     with_it = session.personalize(identity, prompt, seed=3).images[0]
     without = session.personalize(identity, prompt, seed=3, scene="words")
     apart = np.abs(values(with_it) - values(without.images[0])).max(axis=-1) > 6
     assert all(part.mean() > 0.05 for part in np.array_split(apart, 4))
+
+
+def test_art_is_drawn_by_the_network_from_words(session, identity):
+    art = session.personalize(identity, "a dog on a beach, pencil drawing", seed=3).images[0]
+    words = session.personalize(
+        identity, "a pencil drawing of a dog on a beach", seed=3, scene="words"
+    ).images[0]
+    assert np.array_equal(values(art), values(words))
+    red, _, blue = np.moveaxis(values(art), -1, 0)
+    assert np.abs(red - blue).mean() < 12  # of 255
+
+
+@pytest.mark.parametrize(
+    ("prompt", "settings", "reason"),
+    [
+        ("a comic of a dog", {"scene": "castle"}, "from words alone"),
+        (("a comic of a dog", "a dog"), {"seeds": (1, 2)}, "photographs apart"),
+        ("pixel art of a dog", {}, "'pixel art'"),
+    ],
+)
+def test_art_that_cannot_be_drawn_is_refused(session, identity, prompt, settings, reason):
+    request = {"subjects": (Subject(identity),), "seeds": (1,), **settings}
+    with pytest.raises(CapabilityError, match=reason):
+        session.draw(PersonalizeRequest(prompt=prompt, **request))
+
+
+def test_art_without_a_subject_is_refused(session):
+    with pytest.raises(CapabilityError, match="without a subject"):
+        session.generate("a watercolour of a beach", seed=1)
 
 
 @pytest.mark.parametrize(

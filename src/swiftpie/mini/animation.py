@@ -25,7 +25,6 @@ from swiftpie.mini.scene import (
     draw_empty,
     drawn_size,
     finish_scene,
-    has_scene,
     is_empty,
     scene_rows,
     subjects_alone,
@@ -102,8 +101,7 @@ def _check_between(
 ) -> None:
     """Refuse a state that differs from the first one in more than time, weather and season."""
     own, other = first.reading, key.reading
-    same = (own.rendition, _content(own.unset)) == (other.rendition, _content(other.unset))
-    if first.name != key.name or not same:
+    if first.name != key.name or _content(own.unset) != _content(other.unset):
         raise InputError(
             f"The frames go from {start.prompt!r} to {state.prompt!r}, and only time, weather and "
             "season are drawn in between. Name the same subject and the same place in both."
@@ -121,7 +119,7 @@ def _rows(keys: Sequence[SceneRow], shares: Sequence[Share]) -> tuple[SceneRow, 
         before, after = keys[state], keys[state + (share > 0)]
         noise = before.noise
         falls = {row.reading.shown_setting.weather for row in (before, after)} & FALLING
-        if falls and before.reading.rendition is None:  # whose strokes follow the noise as well
+        if falls:
             noise = _fallen(noise, FALL_CELLS * number)
         place = _between(before.place, after.place, share)
         then = (after._replace(noise=noise), share) if share else None
@@ -216,6 +214,4 @@ def _ramp(count: int) -> list[float]:
     return [number / (count - 1) for number in range(count)]
 
 
-ANIMATE = Technique(
-    AnimateRequest, prepare_animation, has_scene, draws_by_seed=True, drawn_size=drawn_size
-)
+ANIMATE = Technique(AnimateRequest, prepare_animation, draws_by_seed=True, drawn_size=drawn_size)

@@ -111,15 +111,15 @@ class EditReading:
     @property
     def stays_in_outline(self) -> bool:
         """Whether the subject takes on a look, goes or is replaced, and nothing else changes."""
-        parts = ("setting", "place", "rendition", "worn")
+        parts = ("setting", "place", "worn")
         is_same = all(getattr(self.before, part) == getattr(self.after, part) for part in parts)
         leaves = self.cast in {Cast.GOES, Cast.IS_REPLACED}
         return is_same and (leaves or self.look is not None)
 
     @property
-    def rendition(self) -> str | None:
-        """The art that the whole picture becomes."""
-        return None if self.after.rendition == self.before.rendition else self.after.rendition
+    def changes_art(self) -> bool:
+        """Whether a photograph becomes art or loses its colours, or the other way round."""
+        return self.after.art != self.before.art
 
     @property
     def changes_subject(self) -> bool:
@@ -134,29 +134,16 @@ REPLACED = EditReading(NOTHING_SAID, NOTHING_SAID, Cast.IS_REPLACED)
 """A subject that is given takes the place of the picture's own, and nothing else changes."""
 
 
-class SceneChange(NamedTuple):
-    """What is done to a whole picture."""
-
-    setting: SceneSetting  # that daylight turns into; `PLAIN` where the light stays
-    rendition: str | None  # one of `RENDITIONS`
-
-    @property
-    def is_none(self) -> bool:
-        """Whether the picture shows this already, as it is taken to show plain daylight."""
-        return self.setting == PLAIN and self.rendition is None
-
-
 @lru_cache(maxsize=64)  # advice, the choice of a technique and the edit itself need it
 def read_change(
     prompt: str, vocabulary: Vocabulary | None, *, source_prompt: str = "", keyword: str = ""
-) -> SceneChange | None:
-    """Return the time, weather, season and art that an edit asks for; None if it asks for more.
+) -> SceneSetting | None:
+    """Return the time, weather and season that an edit asks for; None if it asks for more.
 
-    Without a source prompt, "make it summer" asks for what the picture is taken to show.
+    Without a source prompt, "make it summer" asks for what the picture is taken to show: `PLAIN`.
 
     Args:
-        prompt: "at sunset in autumn" or "as an oil painting"; with a source prompt, its words
-            with others for setting and art.
+        prompt: "at sunset in autumn"; with a source prompt, its words with others for the setting.
         vocabulary: The words that the model was taught.
         source_prompt: What the picture shows. Another light is drawn of daylight alone.
         keyword: Words that name a part of the picture.
@@ -164,15 +151,15 @@ def read_change(
     after, before = read(prompt, vocabulary), read(source_prompt, vocabulary)
     is_other = _without(after.unset, ()) != _without(before.unset, ())
     is_other |= bool(keyword and not source_prompt)
-    if is_other or before.rendition or after.is_colourless != before.is_colourless:
+    if is_other or (before.art or after.art):
         return None
     setting = after.shown_setting
     if setting == before.shown_setting:
         setting = PLAIN
     elif before.shown_setting != PLAIN:
         return None
-    change, is_said = SceneChange(setting, after.rendition), after.unset != after.tokens
-    return None if change.is_none and (source_prompt or not is_said) else change
+    is_said = after.unset != after.tokens
+    return None if setting == PLAIN and (source_prompt or not is_said) else setting
 
 
 @lru_cache(maxsize=64)
@@ -195,19 +182,17 @@ def read_edit(
     if vocabulary is None:
         return None
     before, after = read(source_prompt, vocabulary), read(prompt, vocabulary)
-    if after.is_colourless != before.is_colourless:
-        reading = None
-    elif source_prompt.strip():
+    if source_prompt.strip():
         reading = _compared(before, after)
     else:
         reading = None if _names_compound(after) else _alone(after, vocabulary.words)
     if brings:
         reading = _bringing(reading)
-    if reading is None or (before.rendition and before.rendition != after.rendition):
-        return None  # how a drawn picture looked before is unknown
+    if reading is None:
+        return None
     if reading.newcomer is not None and reading.newcomer.subject is None:
         return None  # there is no picture of it
-    changes = (reading.changes_subject, reading.changes_light, reading.rendition)
+    changes = (reading.changes_subject, reading.changes_light, reading.changes_art)
     return reading if any(changes) else None
 
 

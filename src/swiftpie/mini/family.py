@@ -28,9 +28,25 @@ from swiftpie.mini.denoiser import TinyDenoiser, TinyInversion
 from swiftpie.mini.edit_reading import REPLACED, named_newcomer
 from swiftpie.mini.inpainting import REPAINT
 from swiftpie.mini.placing import LayoutPredictor, picture_size, place_of, place_subjects
-from swiftpie.mini.reading import ENGLISH, Reading, named_besides, names_people, read, read_all
+from swiftpie.mini.reading import (
+    COLOURLESS,
+    ENGLISH,
+    Reading,
+    named_besides,
+    names_people,
+    read,
+    read_all,
+)
 from swiftpie.mini.relight import is_relit, prepare_relit
-from swiftpie.mini.scene import drawn_size, has_scene, is_empty, prepare_empty, prepare_scene
+from swiftpie.mini.scene import (
+    drawn_size,
+    has_scene,
+    is_art,
+    is_empty,
+    prepare_art,
+    prepare_empty,
+    prepare_scene,
+)
 from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer
 from swiftpie.mini.vocabulary import GENERIC, Vocabulary
@@ -75,6 +91,7 @@ MODULES: Mapping[str, Callable[[Path], nn.Module]] = {
 """The same under the names of a diffusers pipeline."""
 
 TECHNIQUES = (
+    _scene(prepare_art, is_art),
     _scene(prepare_empty, is_empty),
     _scene(prepare_scene, has_scene),
     Technique(EditRequest, prepare_relit, is_relit, is_by_formula=True),
@@ -232,6 +249,8 @@ def _advice(components: Components, vocabulary: Vocabulary, request: Request) ->
     name = components.preset.name
     if isinstance(request, PersonalizeRequest):
         yield from _advice_on_words(components, vocabulary, request)
+        if any(reading.is_colourless for reading in read_all(components, request)):
+            yield f"Preset {name!r} draws in colour, so {COLOURLESS!r} is left out."
         named = [subject.identity.named for subject in request.subjects]
         if any(each is not None and names_people(each.name) for each in named):
             yield (
@@ -244,8 +263,8 @@ def _advice(components: Components, vocabulary: Vocabulary, request: Request) ->
         words = replace(request, mask=None) if is_put_in else request
         reading = reading_of(components, words)
         if reading is not None and reading is not REPLACED:
-            if is_put_in and (reading.changes_place or reading.changes_light or reading.rendition):
-                yield "A subject is put into the mask: words of place, light or art are not drawn."
+            if is_put_in and (reading.changes_place or reading.changes_light):
+                yield "A subject is put into the mask: words of place or light are not drawn."
             return
         shown = words_in(request.source_prompt) if request.identity is None else None
         unknown = vocabulary.unknown_in(request.source_prompt)

@@ -35,7 +35,6 @@ from swiftpie.mini.words import (
     MATERIAL_PHRASES,
     MATERIAL_WORDS,
     NO_SUBJECT,
-    PHOTO,
     PLAIN,
     PREPOSITIONS,
     RENDITIONS,
@@ -103,6 +102,11 @@ class Reading:
     is_foreign: bool = False  # whether hardly a word is known, as of another language
 
     @property
+    def art(self) -> str | None:
+        """What it asks for in place of a photograph in colours."""
+        return self.rendition or (COLOURLESS if self.is_colourless else None)
+
+    @property
     def said(self) -> tuple[str, ...]:
         """The tokens of subjects, with those before a place that stands alone."""
         return (*self.skipped, *self.others) if self.is_bare else self.others
@@ -159,9 +163,10 @@ class Reading:
 
     @cached_property
     def sentence(self) -> str:
-        """The prompt, a list as the sentence that says the same: "a dog on a beach at sunset"."""
+        """The prompt as captions put it, a list as a sentence: "a dog on a beach at sunset"."""
         if not self._is_list:
-            return self.text
+            bare, art = _without_art(self.text)
+            return self.text if art is None else f"{RENDITIONS[art][0]} {bare.strip(' ,.')}"
         nouns = []
         for mention in self.mentions:
             name = mention.words if mention.subject is None else mention.subject.name
@@ -187,12 +192,7 @@ class Reading:
 
         Nothing is in the air of it: that is drawn over the finished picture.
         """
-        text = self.text
-        for phrase in sorted(RENDITIONS.get(self.rendition or "", ()), key=len, reverse=True):
-            text = re.sub(rf"\b{re.escape(phrase)}\b", PHOTO, text, flags=re.IGNORECASE)
-        if self.rendition is not None and text == self.text:
-            text = ART_AT_END.sub("", text)
-        text = WORN_PHRASE.sub("", text, count=1)
+        text = WORN_PHRASE.sub("", self.text, count=1)
         return scene_library().in_known_words(IN_THE_AIR.sub(WITHOUT_IT, text))
 
 

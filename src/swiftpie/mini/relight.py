@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components, called
 from swiftpie.imageio.images import as_rgb, mask_to_pil, to_pil, to_tensor
-from swiftpie.mini.edit_reading import SceneChange, read_change, read_edit
+from swiftpie.mini.edit_reading import read_change, read_edit
 from swiftpie.mini.fields import (
     apply_maps,
     changes_between,
@@ -24,7 +24,6 @@ from swiftpie.mini.fields import (
     within,
     without_lamps,
 )
-from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.scene_network import UNCOVERED, scene_relighter
 from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.weather import PixelRows, draw_weather, lift_weather
@@ -44,7 +43,6 @@ NOISE_SHAPE = (32, SIDE_PX // 8, SIDE_PX // 8)
 BAND_PIXELS = 65_000  # at once, which a cache holds with their maps
 PATTERN_PX = 384  # of a photograph that one repetition of rain or flakes fills at least
 MOST_REPEATS = 3
-MOST_ART_PX = 1024  # longer side of what is drawn as an art
 LEAST_RED = 0.46  # of the green of leaves, which are no bluer than red either
 SNOW_COLOURED = (0.35, 0.18)  # saturations of what no snow and no bare wood has, and what they have
 LEAF_COLOURED = (0.12, 0.3)  # red less blue, over the brightest: of no autumn leaf, and of leaves
@@ -274,35 +272,33 @@ def is_relit(components: Components, request: EditRequest) -> bool:
 
 
 def prepare_relit(components: Components, request: EditRequest, clock: Clock) -> Plan:
-    """Prepare an edit of time, weather, season and art."""
-    change = _change(components, request)
-    assert change is not None, "other edits go elsewhere"
-    finish = partial(_edited, components, request, change, clock)
-    return Plan(request, finish, region=lambda: mask_to_pil(_region(request, change))[0])
+    """Prepare an edit of time, weather and season."""
+    setting = _change(components, request)
+    assert setting is not None, "other edits go elsewhere"
+    finish = partial(_edited, components, request, setting, clock)
+    return Plan(request, finish, region=lambda: mask_to_pil(_region(request, setting))[0])
 
 
-def _change(components: Components, request: EditRequest) -> SceneChange | None:
-    """Return how time, weather, season and art change; None if anything else does."""
+def _change(components: Components, request: EditRequest) -> SceneSetting | None:
+    """Return what daylight turns into; None if anything else changes."""
     texts = {"source_prompt": request.source_prompt, "keyword": request.keyword}
     is_alone = request.identity is None
     return read_change(request.prompt, components.vocabulary, **texts) if is_alone else None
 
 
 def _edited(
-    components: Components, request: EditRequest, change: SceneChange, clock: Clock
+    components: Components, request: EditRequest, setting: SceneSetting, clock: Clock
 ) -> EditResult:
-    """Return the photograph of a request in the setting and the art of a change."""
-    original, region = as_rgb(request.picture), _region(request, change)
-    if change.is_none:
+    """Return the photograph of a request in a setting."""
+    original, region = as_rgb(request.picture), _region(request, setting)
+    if setting == PLAIN:
         logger.warning(UNCHANGED)
-    setting, noise = change.setting, draw_noise([request.seed], NOISE_SHAPE)
+    noise = draw_noise([request.seed], NOISE_SHAPE)
     on_band = partial(clock.lap, "relight")
     edited = relight(original, setting, noise=noise, run=components.run, on_band=on_band)
     edited = add_weather(edited, setting, noise=noise, on_band=on_band)
-    if change.rendition is not None:
-        edited = rendered(edited, change.rendition, noise=noise)
     clock.lap("relight")
-    is_whole = request.mask is None and not change.is_none
+    is_whole = request.mask is None and setting != PLAIN
     blend = Image.new("L", edited.size, 255) if is_whole else blend_mask(region)
     image = edited if is_whole else Image.composite(edited, original, blend)
     clock.lap("join")
@@ -322,25 +318,14 @@ def _edited(
     )
 
 
-def _region(request: EditRequest, change: SceneChange) -> Tensor:
+def _region(request: EditRequest, setting: SceneSetting) -> Tensor:
     """Return where an edit changes its picture, as bytes (1, 1, H, W)."""
     size = (request.picture.height, request.picture.width)
-    if change.is_none:
+    if setting == PLAIN:
         return torch.zeros(1, 1, *size, dtype=torch.uint8)
     if request.mask is None:
         return torch.full((1, 1, *size), 255, dtype=torch.uint8)
     return given_mask(request.mask, size)
-
-
-def rendered(image: Image.Image, name: str, *, noise: Tensor) -> Image.Image:
-    """Return a picture as a drawing or a painting of it; a large one is drawn small, and enlarged.
-
-    Strokes and tiles are shares of the picture, so that they have no more to show.
-    """
-    small = image.copy()
-    small.thumbnail((MOST_ART_PX, MOST_ART_PX), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    drawn = to_pil(render_picture(to_tensor(small), noise, name).clamp(-1, 1))[0]
-    return drawn.resize(image.size, Image.Resampling.LANCZOS)
 
 
 def _bands(image: Image.Image) -> Iterator[PixelRows]:

@@ -41,7 +41,6 @@ from swiftpie.mini.looks import appearance
 from swiftpie.mini.placing import picture_size, place_of, place_subjects, side_by_side, staged
 from swiftpie.mini.reading import Reading, read, read_all
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
-from swiftpie.mini.renditions import render_picture
 from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
 from swiftpie.mini.words import FOG, NIGHT
 from swiftpie.noise import draw_noise, share_of
@@ -55,7 +54,12 @@ from swiftpie.pipelines.request import (
     texts_of,
 )
 from swiftpie.pipelines.settings import MaskSource
-from swiftpie.pipelines.techniques.personalize import check_subjects, has_own_size, prepare_subjects
+from swiftpie.pipelines.techniques.personalize import (
+    check_subjects,
+    has_own_size,
+    prepare_picture,
+    prepare_subjects,
+)
 from swiftpie.types import GenerationResult, Identity
 
 RIM_PX = 1  # what is left out of an outline
@@ -66,11 +70,12 @@ CLEARER = 0.6  # share of the fog that is not before subjects, which stand near,
 Part = tuple[EllipsisType, slice, slice]  # rows and columns of a picture
 DRAWN = 0.62  # share of its picture that a subject fills as the model draws it, if it is smaller
 WORTH_WHILE = 0.8  # share of the picture up to which the part around subjects is drawn alone
+UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))  # of which its drawings show nothing
 LARGE = 1.5  # times the pixels that the model was trained on are a large picture
 
 
 class SceneRow(NamedTuple):
-    """One picture: its empty place, what is in the air before it, and the art of the whole."""
+    """One picture: its empty place, and what is in the air before it."""
 
     reading: Reading  # of its prompt
     seed: int
@@ -90,15 +95,14 @@ class SceneRow(NamedTuple):
         return own if self.then is None else own + self.then[1] * (self.then[0].night - own)
 
     def finished(self, picture: Tensor, *, subjects: Tensor | None = None) -> Tensor:
-        """Return a picture (1, 3, H, W) in [-1, 1] behind the weather, as the art it shall be.
+        """Return a picture (1, 3, H, W) in [-1, 1] behind the weather.
 
-        The outlines of `subjects`, (1, 1, H, W) in [0, 1], are drawn.
+        Less of the fog is before `subjects`, (1, 1, H, W) in [0, 1].
         """
-        seen, art = self.in_the_air(picture, subjects), self.reading.rendition
-        if self.then is not None:
-            after, share = self.then
-            seen = torch.lerp(seen, after.in_the_air(picture, subjects), share)
-        return seen if art is None else render_picture(seen, self.noise, art, edges=subjects)
+        if self.then is None:
+            return self.in_the_air(picture, subjects)
+        (after, share), seen = self.then, self.in_the_air(picture, subjects)
+        return torch.lerp(seen, after.in_the_air(picture, subjects), share)
 
     def in_the_air(self, picture: Tensor, subjects: Tensor | None) -> Tensor:
         """Return a picture behind the weather of this state alone; see `finished`."""
@@ -137,13 +141,38 @@ def has_scene(components: Components, request: PersonalizeRequest) -> bool:
     """Whether the pictures of a request show scenes.
 
     By default they do. From noise, from encoded prompts and for latents a model draws everything
-    from words.
+    from words, and so it draws arts.
     """
-    del components
     if isinstance(request.scene, str) and request.scene == WORDS_ALONE:
         return False
     is_free = request.noise is None and request.output is not Output.LATENTS
-    return bool(request.scene) or (is_free and bool(texts_of(request.prompt)))
+    has_words = is_free and bool(texts_of(request.prompt)) and not is_art(components, request)
+    return bool(request.scene) or has_words
+
+
+def is_art(components: Components, request: PersonalizeRequest) -> bool:
+    """Whether all prompts ask for a drawing or a painting, at no place that is given."""
+    arts = [reading.rendition for reading in read_all(components, request)]
+    return request.scene == "" and bool(arts) and None not in arts
+
+
+def prepare_art(components: Components, request: PersonalizeRequest, clock: Clock) -> Plan:
+    """Prepare drawings and paintings, which the denoiser draws from words.
+
+    Raises:
+        CapabilityError: It does not draw the art, or there is no subject.
+    """
+    readings, name = read_all(components, request), components.preset.name
+    unseen = [each.rendition for each in readings if each.rendition in UNSEEN_ARTS]
+    if unseen or not request.subjects:
+        what = f"{unseen[0]!r}" if unseen else "places without a subject as art"
+        raise CapabilityError(
+            f"Preset {name!r} does not draw {what}. Ask for a subject in another art, as in "
+            "'a watercolour of a cat on a beach', or use a larger model."
+        )
+    prompts = tuple(reading.sentence for reading in readings)
+    prompt = prompts[0] if isinstance(request.prompt, str) else prompts
+    return prepare_picture(components, replace(request, prompt=prompt, scene=WORDS_ALONE), clock)
 
 
 def is_empty(components: Components, request: PersonalizeRequest) -> bool:
@@ -253,8 +282,8 @@ def _view_around(boxes: Sequence[Box | None], size: tuple[int, int]) -> Box:
 def subjects_alone(components: Components, request: PersonalizeRequest) -> PersonalizeRequest:
     """Return the request for the drawing whose subjects come before the scene.
 
-    What falls in the air is drawn later, over the whole picture, and so are arts. Large pictures
-    are drawn with the pixels that the model was trained on.
+    What falls in the air is drawn later, over the whole picture. Large pictures are drawn with the
+    pixels that the model was trained on.
     """
     named = [subject.identity.named for subject in request.subjects]
     names = {each.word: each.name for each in named if each is not None and " " in each.word}
@@ -285,7 +314,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
     """Return the scene of each picture as its prompt says.
 
     Raises:
-        CapabilityError: The request asks for latents.
+        CapabilityError: The request asks for latents, or for an art at a place that is given.
         InputError: There is no such scene, or noise or encoded prompts came with it.
     """
     if request.output is Output.LATENTS:
@@ -295,6 +324,12 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         raise InputError(
             "`scene` came with noise or with an encoded prompt. A scene is chosen and lit by seed "
             "and words. Give a prompt as text, and seeds."
+        )
+    if arts := [reading.rendition for reading in readings if reading.rendition]:
+        raise CapabilityError(
+            f"Art came with a scene or with photographs: {arts[0]!r}. Preset "
+            f"{components.preset.name!r} draws art from words alone, in still pictures. Leave the "
+            "scene out, and draw photographs apart."
         )
     rows, size = [], picture_size(components, request)[::-1]
     for index, seed in enumerate(request.seeds):

@@ -39,7 +39,7 @@ from swiftpie.mini.layers import (
     paste_layers,
     touched,
 )
-from swiftpie.mini.relight import NOISE_SHAPE, add_weather, relight, rendered, without_weather
+from swiftpie.mini.relight import NOISE_SHAPE, add_weather, relight, without_weather
 from swiftpie.mini.scenes import scene_library
 from swiftpie.noise import draw_noise, share_of
 from swiftpie.pipelines.denoise import Clock
@@ -61,7 +61,7 @@ from swiftpie.types import EditResult, Identity, TextCondition
 
 CHANGES = (
     "time, weather, season and place, the colour and material of one subject, "
-    "the subject itself for one of its library or none, and a photograph into art"
+    "and the subject itself for one of its library or none"
 )
 SEEN_PX = 2  # what is around a visible change is taken to change
 LEAST_SHADE = VISIBLE_LEVELS / 255  # share of the ground's light that is seen to be missing
@@ -146,9 +146,7 @@ def reading_of(components: Components, request: EditRequest) -> EditReading | No
 def follows_seed(components: Components, request: EditRequest) -> bool:
     """Whether another seed gives another edit."""
     reading = reading_of(components, request)
-    return reading is not None and bool(
-        reading.changes_place or reading.changes_light or reading.rendition
-    )
+    return reading is not None and (reading.changes_place or reading.changes_light)
 
 
 @torch.no_grad()
@@ -180,7 +178,7 @@ def _understood(
     """Return what an edit changes.
 
     Raises:
-        CapabilityError: Its words are not understood, or are of what a subject wears.
+        CapabilityError: Its words are not understood, or are of art or of what a subject wears.
     """
     reading, name = reading_of(components, request), components.preset.name
     if reading is None and request.source_prompt.strip() and says_the_same(picture.prompts):
@@ -193,11 +191,13 @@ def _understood(
             "source prompt what the picture shows. A larger model makes other edits, as by "
             "`--recipe swiftedit`."
         )
-    if reading.changes_worn:
+    if reading.changes_worn or reading.changes_art:
+        what = "the art of the picture"
+        if reading.changes_worn:
+            what = "what the subject wears or holds (`remove` takes away what a mask marks)"
         raise CapabilityError(
-            f"The edit {short_reason(request.prompt)!r} changes what the subject wears or holds, "
-            f"and preset {name!r} cannot do that. Edit with a larger model, as by `--recipe "
-            "swiftedit`, or take away what a mask or a point marks by `remove`."
+            f"The edit {short_reason(request.prompt)!r} changes {what}, and preset {name!r} cannot "
+            "do that. Edit with a larger model, as by `--recipe swiftedit`."
         )
     return reading
 
@@ -257,7 +257,7 @@ def _find_region(edit: WordEdit) -> Image.Image:
     What goes is all part of it, so it need not be filled, unless that shows elsewhere.
     """
     reading = edit.reading
-    fills = not reading.moves or reading.clears or reading.rendition is not None
+    fills = not reading.moves or reading.clears
     return _region(edit, *_drawn(edit, Clock(None), fills=fills))
 
 
@@ -315,9 +315,6 @@ def _drawn(edit: WordEdit, clock: Clock, *, fills: bool) -> tuple[Image.Image, l
         on_band = partial(clock.lap, "subject")
         edited = add_weather(edited, reading.after.setting, noise=noise, on_band=on_band)
         edited = _with_own_pixels(edited, edit, layers)
-    art = reading.after.rendition if reading.changes_place else reading.rendition
-    if art is not None:
-        edited = rendered(edited, art, noise=noise)
     clock.lap("subject")
     return edited, layers
 

@@ -639,7 +639,8 @@ class WorldDrawer:
                 yield kind, paste_all(known, layouts, scenery=scenery, is_turned=kind == "turned")
 
     def _scene(self, case: WorldCase) -> Any:  # noqa: ANN401 - as sessions take it
-        return WORDS_ALONE if self.scenes is SceneSource.WORDS else self.benchmark.scenery(case)
+        has_no_place = self.scenes is SceneSource.WORDS or case.kind is WorldKind.ART
+        return WORDS_ALONE if has_no_place else self.benchmark.scenery(case)
 
 
 def draw_own(

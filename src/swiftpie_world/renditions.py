@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.mini.fields import Colour, PictureFields, fields_of, mix, over, smoothstep
+from swiftpie.mini.fields import Colour, PictureFields, mix, over, smoothstep
 
 _LINE_PX = 128  # lines are found in pictures of this side, whatever the side that is drawn
 _PANES = 10  # of stained glass, a side
@@ -32,27 +32,6 @@ def render_as(
         model = _Model(picture[rows], fields.select(rows), masks)
         drawn[rows] = _DRAW[name](model).clamp(0, 1)
     return drawn
-
-
-def render_picture(
-    picture: Tensor, noise: Tensor, name: str, *, edges: Tensor | None = None
-) -> Tensor:
-    """Return one picture of any shape as a drawing or a painting of it.
-
-    Args:
-        picture: (1, 3, H, W) in [-1, 1].
-        noise: Standard normal latents (1, 32, h, w), h and w multiples of 16.
-        name: One of `ARTS`.
-        edges: A mask (1, 1, H, W) whose outline is drawn besides those of the picture.
-    """
-    height, width = picture.shape[2:]
-    side = max(height, width)
-    left, top = (side - width) // 2, (side - height) // 2
-    border = (left, side - width - left, top, side - height - top)
-    square = F.pad((picture + 1) / 2, border, mode="replicate")
-    marked = None if edges is None else F.pad(edges, border, mode="replicate")
-    drawn = render_as(square, fields_of(noise, size_px=side), [name], marked)
-    return 2 * drawn[..., top : top + height, left : left + width] - 1
 
 
 @dataclass(frozen=True)
