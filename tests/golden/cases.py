@@ -322,7 +322,6 @@ WORDS = {  # edits of which no denoiser draws anything
     "time": {"prompt": "at night"},
     "weather": {"prompt": "in the rain"},
     "season": {"prompt": "in winter", "source_prompt": "in summer"},
-    "art": {"prompt": "as a comic"},
     "colour": {"prompt": "painted blue"},
     "material": {"prompt": "made of gold"},
     "another place": {"prompt": "a dinosaur in a desert", **SOURCE},

@@ -27,7 +27,7 @@ from swiftpie.mini.animation import ANIMATE
 from swiftpie.mini.denoiser import TinyDenoiser, TinyInversion
 from swiftpie.mini.edit_reading import REPLACED, named_newcomer
 from swiftpie.mini.inpainting import REPAINT
-from swiftpie.mini.placing import LayoutPredictor, picture_size, place_of, place_subjects
+from swiftpie.mini.placing import LayoutPredictor, place_of, place_subjects
 from swiftpie.mini.reading import (
     COLOURLESS,
     ENGLISH,
@@ -249,7 +249,7 @@ def _advice(components: Components, vocabulary: Vocabulary, request: Request) ->
     name = components.preset.name
     if isinstance(request, PersonalizeRequest):
         yield from _advice_on_words(components, vocabulary, request)
-        if any(reading.is_colourless for reading in read_all(components, request)):
+        if any(reading.art == COLOURLESS for reading in read_all(components, request)):
             yield f"Preset {name!r} draws in colour, so {COLOURLESS!r} is left out."
         named = [subject.identity.named for subject in request.subjects]
         if any(each is not None and names_people(each.name) for each in named):
@@ -315,7 +315,7 @@ def _advice_on_words(
                 f"Weather and season stay outside of a {place}, which shows at most the light of a "
                 "cloudy day. Name a place outdoors for rain or snow."
             )
-        wide, most = picture_size(components, request)[1], scene_library().sharp_px(place)
+        wide, most = (request.size_px or (0, 0))[1], scene_library().sharp_px(place)
         if most is not None and wide > most:
             yield (
                 f"The photograph of a {place} is soft in a picture of {wide} px. Ask for at most "

@@ -88,7 +88,7 @@ class Reading:
     worn: str | None = None  # what the first subject wears or holds, as "top hat"
     texture: str | None = None  # what the first subject is made of, one of `TEXTURED`
     is_turned: bool = False  # whether the subject is not upright
-    is_colourless: bool = False  # whether it asks for black and white
+    art: str | None = None  # the same, or `COLOURLESS`
     tokens: tuple[str, ...] = ()  # but for the art
     unset: tuple[str, ...] = ()  # those of `tokens` that are not of a setting
     skipped: tuple[str, ...] = ()  # how the place is said to be, as "quiet"
@@ -100,11 +100,6 @@ class Reading:
     ] = ()  # words, as "8k", that nothing in the picture follows, in their order
     unknown: tuple[str, ...] = ()  # words that the model knows in no form; a name may be any
     is_foreign: bool = False  # whether hardly a word is known, as of another language
-
-    @property
-    def art(self) -> str | None:
-        """What it asks for in place of a photograph in colours."""
-        return self.rendition or (COLOURLESS if self.is_colourless else None)
 
     @property
     def said(self) -> tuple[str, ...]:
@@ -222,7 +217,7 @@ def read(text: str, vocabulary: Vocabulary | None = None) -> Reading:
         worn=worn,
         texture=_texture_in(text),
         is_turned=not TURNING.isdisjoint(words_in(text)),
-        is_colourless=COLOURLESS in spelled,
+        art=rendition or (COLOURLESS if COLOURLESS in spelled else None),
         tokens=tuple(tokens),
         unset=tuple(unset),
         skipped=tuple(skipped),
