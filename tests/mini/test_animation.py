@@ -134,8 +134,8 @@ def test_words_between_two_prompts_are_those_of_the_ends_at_the_ends(session, ro
         (PROMPT, {"to": NIGHT, "scene": "words"}, "flicker"),
         (PROMPT, {"to": NIGHT, "num_frames": 1}, "num_frames"),
         (PROMPT, {"to_box": RIGHT, "mask": "box"}, "region"),
-        (PROMPT, {"to_box": RIGHT, "mask": Image.new("L", SIZE)}, "region"),
-        (PROMPT, {"to_box": RIGHT, "detail_mask": Image.new("L", SIZE)}, "region"),
+        (PROMPT, {"to_box": RIGHT, "mask": Image.new("L", SIZE, 255)}, "region"),
+        (PROMPT, {"to_box": RIGHT, "detail_mask": Image.new("L", SIZE, 255)}, "region"),
     ],
 )
 def test_what_cannot_be_drawn_in_between_is_refused(session, robot, prompt, change, reason):
