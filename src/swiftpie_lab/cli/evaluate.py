@@ -107,7 +107,7 @@ def command_of(name: str, benchmark: "BenchmarkCommand") -> Click:
     own = inspect.signature(benchmark.open).parameters.values()
     run.__dict__["__signature__"] = inspect.Signature([context, *own, *results])
     app = typer.Typer(add_completion=False)
-    text = benchmark.help or inspect.getdoc(benchmark.open)
+    text = inspect.getdoc(benchmark.open)
     app.command(name, help=text, epilog=examples(*benchmark.examples))(with_fields(run))
     command = get_command(app)
     arrange(command)

@@ -132,7 +132,6 @@ class Evidence:
     mask: Tensor | None = None  # the subject in the truth, or where an edit changes the picture
     claimed: Tensor | None = None  # the same by the candidate's maker
     alone: Tensor | None = None  # what the same maker draws of the expected subject alone
-    reconstruction: Tensor | None = None  # the source, inverted and generated
     uncomposed: Tensor | None = None  # the edit before the source was put back around it
     prompt: str = ""
     noun: str = ""  # by which the prompt calls the subject
@@ -205,13 +204,7 @@ class Metric:
     higher_is_better: bool | None = True
     leaves_out: tuple[str, ...] = ()  # candidates that it would be wrong to judge
     needs: str = ""  # field of `Networks`
-    is_relative: bool = False  # the report gives the mean as a share of the truth's mean
     is_median: bool = False  # and this where a few cases are far off: the median in its place
-
-    @property
-    def label(self) -> str:
-        """How tables call it."""
-        return Measure(self.title, self.unit, self.higher_is_better).label
 
 
 def of(score: Callable[..., float | None], *fields: str) -> Callable[[Evidence], float | None]:

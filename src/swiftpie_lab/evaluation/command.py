@@ -38,7 +38,6 @@ class BenchmarkCommand:
 
     open: Callable[..., Trial[Any]]  # its parameters are the command's options
     examples: tuple[str, ...]
-    help: str = ""  # by default the docstring of `open`
 
 
 def open_pack(data: Path | None) -> Subjects:

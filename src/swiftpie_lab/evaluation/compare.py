@@ -27,7 +27,6 @@ from swiftpie_lab.evaluation.run import BenchmarkRun, Results
 
 MAX_BYTES = 256 << 20  # of a file of scores; a thousand cases have 3 MB
 MAX_SHOWN = 60  # cases on a page, of which each has up to five pictures
-BOUND = "truth"  # the candidate whose mean relative figures are a share of
 GIVEN = ("reference", "source", "truth", "target")  # what both have, shown before what they drew
 _NAME = re.compile(r"[\w-]{1,200}")  # of a case, which is also a part of the names of its files
 
@@ -281,19 +280,14 @@ def _difference(figure: Figure, first: FinishedRun, second: FinishedRun) -> Diff
         [score[run.judged] for score in some]
         for some, run in zip(scores, (first, second), strict=True)
     ]
-    is_relative = metric is not None and metric.is_relative
-    wholes = [[score[BOUND] for score in some] for some in scores] if is_relative else None
     is_median = metric is not None and metric.is_median
-    ours, theirs = (
-        interval(mine, None if wholes is None else wholes[row], is_median=is_median).mean
-        for row, mine in enumerate(values)
-    )
+    ours, theirs = (interval(mine, is_median=is_median).mean for mine in values)
     return Difference(
         *(figure.title, figure.unit, figure.higher_is_better),
         name=figure.name,
         first=ours,
         second=theirs,
-        difference=paired_difference(*values, wholes=wholes, is_median=is_median),
+        difference=paired_difference(*values, is_median=is_median),
         ratio=ours / theirs if theirs else None,
         truth=figure.truth,
     )

@@ -19,7 +19,7 @@ from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.masks import Box
 from swiftpie.pipelines.edit_region import composite
 from swiftpie.pipelines.request import EditRequest
-from swiftpie.pipelines.settings import EditMethod, EditMode, EditSettings, ResolvedScales, Scales
+from swiftpie.pipelines.settings import EditMethod, EditSettings, ResolvedScales, Scales
 from swiftpie_lab.evaluation.bounds import NO_SUBJECT
 from swiftpie_lab.evaluation.case import Case, Evidence
 from swiftpie_lab.evaluation.run import FACTS, C, File, Maker, OpenBenchmark, Results
@@ -29,7 +29,6 @@ logger = logging.getLogger(__name__)
 EVERYWHERE: Box = (0.0, 0.0, 1.0, 1.0)
 FRESH_SEED = 0  # of what an edit draws; the task's own seed would give the answer's noise away
 NAIVE = "naive"  # kind of the naive paste
-REDRAWN = ("reconstruction", "uncomposed")  # kinds that some edits have
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +39,6 @@ class EditTask:
     source: Image.Image  # RGB
     source_prompt: str
     target_prompt: str
-    keyword: str  # the words that shall change, or ""
     mask: Tensor  # (1, 1, H, W), 1 = the picture has to change; only for `MaskChoice.TRUE`
     seed: int  # of the answer's noise; only for the naive paste
     reference: Image.Image | None = None  # of the subject that shall come
@@ -62,15 +60,12 @@ class EditBenchmark(OpenBenchmark[C]):
 
 def with_edit(known: Evidence, case: Case, results: Results) -> Evidence:
     """Return the evidence with what was drawn of an edit, and how long it took."""
-    reconstruction, uncomposed = (
-        to_tensor(results.read(case, kind)) if results.has(case, kind) else None for kind in REDRAWN
-    )
+    is_composed = results.has(case, "uncomposed")
     return replace(
         known,
         picture=to_tensor(results.read(case, "edit")),
         claimed=results.read_mask(case, "edit-mask") if results.has(case, "edit-mask") else None,
-        reconstruction=reconstruction,
-        uncomposed=uncomposed,
+        uncomposed=to_tensor(results.read(case, "uncomposed")) if is_composed else None,
         time_ms=(results.read_facts(case) or {}).get("total"),
     )
 
@@ -79,14 +74,13 @@ class MaskChoice(StrEnum):
     """Where an edit may change the picture."""
 
     FOUND = "found"  # between source and target prompt
-    KEYWORD = "keyword"  # between the keyword and no words; as FOUND where there is none
     TRUE = "true"  # the case's own mask
     NONE = "none"  # everywhere
 
 
 @dataclass(frozen=True, eq=False)
 class EditDrawer(Generic[C]):
-    """Draws edits as `swiftpie edit` does, and the source once more by inversion alone."""
+    """Draws edits as `swiftpie edit` does."""
 
     benchmark: EditBenchmark[C]
     session: Session
@@ -141,8 +135,16 @@ class EditDrawer(Generic[C]):
         identity = None
         if task.reference is not None:
             identity = self.session.encode_identity(task.reference, masks=task.reference_mask)
-        request = self._request(task, task.target_prompt, self._settings, self._place(task))
-        request = replace(request, source=identity, takes_named=self.takes_named)
+        request = EditRequest(
+            image=task.source,
+            prompt=task.target_prompt,
+            seed=FRESH_SEED,
+            source_prompt=task.source_prompt,
+            mask=self._place(task),
+            settings=self._settings,
+            source=identity,
+            takes_named=self.takes_named,
+        )
         try:
             result = self.session.draw(request)
         except CapabilityError as refusal:
@@ -155,8 +157,6 @@ class EditDrawer(Generic[C]):
         yield "edit-mask", plane(result.region)
         if result.edited is not None:
             yield "uncomposed", result.edited
-        if self._inverts:
-            yield "reconstruction", result.reconstruction or self._reconstructed(task)
         yield FACTS, result.timings_ms
 
     def naive(self, task: EditTask) -> Image.Image:
@@ -212,34 +212,3 @@ class EditDrawer(Generic[C]):
         if self.mask is MaskChoice.TRUE:
             return task.mask
         return EVERYWHERE if self.mask is MaskChoice.NONE else None
-
-    def _request(
-        self, task: EditTask, prompt: str, settings: EditSettings, place: Tensor | Box | None
-    ) -> EditRequest:
-        return EditRequest(
-            image=task.source,
-            prompt=prompt,
-            seed=FRESH_SEED,
-            source_prompt=task.source_prompt,
-            keyword=task.keyword if self.mask is MaskChoice.KEYWORD else "",
-            mask=place,
-            settings=settings,
-        )
-
-    def _reconstructed(self, task: EditTask) -> Image.Image:
-        """Return the source through inversion and generation, as an edit that changes nothing.
-
-        The generator reads the picture itself as well, as SwiftEdit's does.
-        """
-        scales = replace(
-            self._scales,
-            identity_scale=1.0,
-            background_scale=1.0,
-            text_scale=self._scales.text_background_scale,
-        )
-        settings = replace(
-            self.settings, mode=EditMode.PAPER, rule=None, scales=scales, keeps_outside=False
-        )
-        nowhere = torch.zeros_like(task.mask)
-        request = self._request(task, task.source_prompt, settings, nowhere)
-        return self.session.draw(replace(request, keyword="")).image

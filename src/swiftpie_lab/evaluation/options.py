@@ -62,11 +62,10 @@ Finished = Annotated[
     ),
 ]
 MaskName = Annotated[
-    Literal["found", "keyword", "true", "none"],
+    Literal["found", "true", "none"],
     typer.Option(
         "--mask",
-        help="Where it may change: found between the prompts, found by the keyword, the true "
-        "mask, or everywhere.",
+        help="Where it may change: found between the prompts, the true mask, or everywhere.",
     ),
 ]
 

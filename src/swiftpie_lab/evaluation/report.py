@@ -170,51 +170,33 @@ def lacking_networks(benchmark: Benchmark[C], networks: Networks) -> dict[str, s
     }
 
 
-def interval(
-    values: Sequence[float], relative_to: Sequence[float] | None = None, *, is_median: bool = False
-) -> Interval:
-    """Return the mean of at least one value with its bootstrap interval; always the same.
+def interval(values: Sequence[float], *, is_median: bool = False) -> Interval:
+    """Return mean or median of at least one value with its bootstrap interval; always the same.
 
-    Ten lines instead of scipy's: the core does without scipy, and figures that were published
+    A few lines instead of scipy's: the core does without scipy, and figures that were published
     come out again to the last digit.
-
-    Args:
-        values: One a case.
-        relative_to: As many; the mean is then given as a share of their mean.
-        is_median: Return the median instead.
     """
     average = np.median if is_median else np.mean
     found = np.asarray(values, dtype=np.float64)
-    whole = np.ones_like(found) if relative_to is None else np.asarray(relative_to)
     chosen = np.random.default_rng(0).integers(len(found), size=(NUM_RESAMPLES, len(found)))
-    low, high = _ends(average(found[chosen], axis=1) / average(whole[chosen], axis=1))
-    return Interval(float(average(found) / average(whole)), low, high, len(found))
+    low, high = _ends(average(found[chosen], axis=1))
+    return Interval(float(average(found)), low, high, len(found))
 
 
 def paired_difference(
-    first: Sequence[float],
-    second: Sequence[float],
-    *,
-    wholes: Sequence[Sequence[float]] | None = None,
-    is_median: bool = False,
+    first: Sequence[float], second: Sequence[float], *, is_median: bool = False
 ) -> Interval:
-    """Return the mean of `first` minus that of `second`, with the interval of both redrawn alike.
+    """Return mean or median of `first` minus that of `second`, of the same cases.
 
-    Cases that are hard for both then widen it less than they would the intervals of each.
-
-    Args:
-        first: Values, at least one.
-        second: As many, of the same cases.
-        wholes: For each of the two, values whose mean its own is given as a share of.
-        is_median: Compare medians instead.
+    Both are redrawn alike: cases that are hard for both then widen the interval less than they
+    would the intervals of each.
     """
     average = np.median if is_median else np.mean
     values = np.asarray([first, second], dtype=np.float64)
-    divisors = np.ones_like(values) if wholes is None else np.asarray(wholes, dtype=np.float64)
     count = values.shape[1]
     chosen = np.random.default_rng(0).integers(count, size=(NUM_RESAMPLES, count))
-    redrawn = average(values[:, chosen], axis=2) / average(divisors[:, chosen], axis=2)
-    mine, theirs = average(values, axis=1) / average(divisors, axis=1)
+    redrawn = average(values[:, chosen], axis=2)
+    mine, theirs = average(values, axis=1)
     low, high = _ends(redrawn[0] - redrawn[1])
     return Interval(float(mine - theirs), low, high, count)
 
@@ -282,9 +264,7 @@ def _summaries(benchmark: Benchmark[C], rows: Sequence[Row[C]]) -> dict[str, Met
             some = [row for row in scored if kind in row.scores[name]]
             if some:
                 values = _averages(benchmark, some, name, kind)
-                is_relative = metric.is_relative
-                wholes = _averages(benchmark, some, name, benchmark.bound) if is_relative else None
-                found = interval(values, wholes, is_median=metric.is_median)
+                found = interval(values, is_median=metric.is_median)
                 candidates[kind] = replace(found, num_cases=len(some))
         if candidates:
             measure = (metric.title, metric.unit, metric.higher_is_better)

@@ -144,7 +144,6 @@ def edit_evidence():
         truth=target,
         mask=mask,
         claimed=mask,
-        reconstruction=source,
         uncomposed=source,
         time_ms=3.0,
     )

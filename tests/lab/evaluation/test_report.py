@@ -1,4 +1,3 @@
-import dataclasses
 import hashlib
 import json
 import re
@@ -42,16 +41,6 @@ def test_figures_are_the_models_numbers_beside_the_truths_own(case, report_on):
     ).figures  # the other has no model
     assert (figure.name, figure.unit, figure.value, figure.truth) == ("psnr", "dB", 20, 60)
     assert (figure.low, figure.high, figure.num_cases) == (20, 20, 1)
-
-
-def test_a_relative_metric_is_a_ratio_of_means_and_not_a_mean_of_ratios(case, report_on):
-    pairs = [(1.0, 1.0), (1.0, 3.0)]  # mean of the ratios: 2 / 3
-    scores = [{"sharpness": {"model": a, "truth": b}} for a, b in pairs]
-    rows = [Row(dataclasses.replace(case, name=str(n)), values) for n, values in enumerate(scores)]
-    sharpness = report_on(rows).metrics["sharpness"].candidates
-    assert sharpness["model"].mean == pytest.approx(0.5)
-    assert (sharpness["model"].low, sharpness["model"].high) == pytest.approx((1 / 3, 1))
-    assert (sharpness["truth"].low, sharpness["truth"].high) == (1, 1)
 
 
 def test_means_are_taken_over_all_and_by_type(edits, run):

@@ -317,16 +317,9 @@ def read_dreambench(
     boxes: Path | None = None,
     uses_all: bool = False,
 ) -> DreamBench:
-    """Return the cases of a copy of DreamBench.
+    """Return the cases of a copy of DreamBench, of the first `limit` subjects by name.
 
-    Args:
-        root: Its folder.
-        limit: Only the first subjects by name.
-        num_prompts: Only the first prompts of each.
-        num_seeds: Pictures of each prompt.
-        seed: The first seed; the others count up.
-        boxes: A file with boxes around subjects in their first photographs, see `read_boxes`.
-        uses_all: Show every photograph of a subject, instead of the first one.
+    `boxes` is a file for `read_boxes`; the other arguments are fields of `DreamBench`.
 
     Raises:
         InputError: Something of the dataset is missing, or the boxes are none.

@@ -79,7 +79,6 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
     title = "Insertions into photographs"
     metrics: ClassVar[tuple[str, ...]] = (
         "subject-psnr",
-        "changed-psnr",
         "ring-psnr",
         "light-error",
         "shadow-error",
@@ -296,25 +295,29 @@ class InsertionDrawer:
         return (*known, "model", "model-mask", "exact", "paste", "poisson")
 
     def draw(self, case: InsertionCase, missing: set[str]) -> Iterator[tuple[str, File]]:
-        """Yield what is missing; every method knows the box that the subject fills in the truth."""
+        """Yield what is missing."""
         inserted = self.benchmark.answer(case)
         yield from self.benchmark.seen(inserted).items()
         yield from self.benchmark.by_opencv(inserted).items()
-        answer = inserted.answer
         if missing & {"model", "model-mask", "exact"}:
-            identity = self.session.encode_identity(
-                to_pil(answer.reference)[0], masks=mask_to_pil(answer.reference_mask)[0]
-            )
-            request = RepaintRequest(
-                image=to_pil(answer.rendering.background)[0],
-                source=identity,
-                box=bounding_box(answer.rendering.mask),
-                seed=case.seed,
-            )
-            result = self.session.draw(request)
-            yield "model", result.image
-            yield "model-mask", result.region
-            yield "exact", exactly_drawn(self.session, request, answer.rendering)
+            yield from self.drawn(inserted, seed=case.seed)
+
+    def drawn(self, inserted: Insertion, *, seed: int) -> Iterator[tuple[str, File]]:
+        """Yield the model's picture; it knows the box that the subject fills in the truth."""
+        answer = inserted.answer
+        identity = self.session.encode_identity(
+            to_pil(answer.reference)[0], masks=mask_to_pil(answer.reference_mask)[0]
+        )
+        request = RepaintRequest(
+            image=to_pil(answer.rendering.background)[0],
+            source=identity,
+            box=bounding_box(answer.rendering.mask),
+            seed=seed,
+        )
+        result = self.session.draw(request)
+        yield "model", result.image
+        yield "model-mask", result.region
+        yield "exact", exactly_drawn(self.session, request, answer.rendering)
 
 
 def open_backgrounds(folder: Path | None) -> tuple[Tensor, ...]:

@@ -70,7 +70,6 @@ class PieCase:
     picture: Path
     source_prompt: str
     target_prompt: str
-    keyword: str  # the first of the blended words; may be empty
     runs: tuple[int, ...]  # start and length by turns, over the rows of the picture
 
 
@@ -93,10 +92,6 @@ class PieBenchmark(EditBenchmark[PieCase]):
         "unedited-ssim",
         "clip-whole",
         "clip-edited",
-        "reconstruction-psnr",
-        "reconstruction-lpips",
-        "reconstruction-mse",
-        "reconstruction-ssim",
         "time",
     )
     candidates = MappingProxyType(
@@ -136,7 +131,6 @@ class PieBenchmark(EditBenchmark[PieCase]):
             source=source,
             source_prompt=case.source_prompt,
             target_prompt=case.target_prompt,
-            keyword=case.keyword,
             mask=mask,
             seed=0,
             known={"source": source, "mask": mask},
@@ -285,17 +279,15 @@ def _case(root: Path, name: str, entry: object) -> PieCase:
         re.sub(r"[\[\]]", "", texts[key])  # brackets mark what changes
         for key in ("original_prompt", "editing_prompt")
     )
-    blended, runs = entry.get("blended_word", ""), entry.get("mask")
+    runs = entry.get("mask")
     if not isinstance(runs, list) or not _are_runs(runs):
         raise _wrong(name, "has a broken mask", "a list of start and length by turns, 0 or more")
-    words = blended.split() if isinstance(blended, str) else []
     return PieCase(
         name=name,
         type_id=_type_id(name, entry.get("editing_type_id")),
         picture=_picture(root, name, texts["image_path"]),
         source_prompt=source,
         target_prompt=target,
-        keyword=words[0] if words else "",
         runs=tuple(runs),
     )
 

@@ -87,16 +87,12 @@ class RemovalDrawer(InsertionDrawer):
         del case
         return ("source", "truth", "mask", "before-mask", "model", "model-mask", "inpainted")
 
-    def draw(self, case: InsertionCase, missing: set[str]) -> Iterator[tuple[str, File]]:
-        """Yield what is missing; every method gets the same mask, of the subject and its shadow."""
-        inserted = self.benchmark.answer(case)
-        yield from self.benchmark.seen(inserted).items()
-        yield from self.benchmark.by_opencv(inserted).items()
-        if missing & {"model", "model-mask"}:
-            photo, mask = to_pil(inserted.answer.rendering.pixels)[0], touched(inserted)
-            result = self.session.remove(photo, mask=mask_to_pil(mask)[0], seed=case.seed)
-            yield "model", result.image
-            yield "model-mask", result.region
+    def drawn(self, inserted: Insertion, *, seed: int) -> Iterator[tuple[str, File]]:
+        """Yield the model's picture; every method gets the mask of the subject and its shadow."""
+        photo, mask = to_pil(inserted.answer.rendering.pixels)[0], touched(inserted)
+        result = self.session.remove(photo, mask=mask_to_pil(mask)[0], seed=seed)
+        yield "model", result.image
+        yield "model-mask", result.region
 
 
 def touched(inserted: Insertion) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -58,7 +58,6 @@ from swiftpie_world.fields import read_fields
 from swiftpie_world.frames import lowest_point, pose_subjects
 from swiftpie_world.placement import place
 from swiftpie_world.places import PLACES, draw_places, is_held_out, settings
-from swiftpie_world.references import other_side
 from swiftpie_world.sampler import CELL_PX, LEAST_SEEN, NOISE_CHANNELS, World
 from swiftpie_world.subjects import Subjects
 
@@ -116,13 +115,16 @@ class WorldKind(StrEnum):
     PAIR = "two subjects"
 
 
-def read_kinds(names: str | None) -> list[WorldKind]:
+K = TypeVar("K", bound=StrEnum)
+
+
+def read_kinds(names: str | None, kinds: Iterable[K]) -> list[K]:
     """Return the kinds with these `names`, separated by commas; all of them without any.
 
     Raises:
         ConfigError: There is no kind of a name.
     """
-    known = {kind.value: kind for kind in WorldKind}
+    known = {kind.value: kind for kind in kinds}
     chosen = [*known] if names is None else [name.strip() for name in names.split(",")]
     for name in chosen:
         if name not in known:
@@ -231,7 +233,6 @@ class WorldBenchmark(Benchmark[WorldCase]):
         "lighting-error",
         "mask-iou",
         "psnr",
-        "sharpness",
         "sharpness-background",
         "sharpness-subject",
         "subject-psnr",
@@ -367,17 +368,6 @@ class WorldBenchmark(Benchmark[WorldCase]):
         """Draw the answer with its subject where `layout` has it, as a model may place it."""
         subject = self._figures(case)[0]._replace(layout=layout)
         return self.world.draw(self.noise(case.seed), subject, [case.requested])
-
-    def sides(self, case: WorldCase, number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the reference of a case, and others from both sides, each in its own light.
-
-        Pixels (1, 3, H, W) in [-1, 1] and a mask (1, 1, H, W).
-        """
-        numbers = self._numbers(case, number)
-        yield self.world.references([self.subjects.index(case.code)], numbers[:1])
-        for row in range(1, number):
-            own = numbers[row : row + 1]
-            yield self.seen_from(case, other_side(own), own)
 
     def seen_from(self, case: WorldCase, pose: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """Return a reference in `pose` (1, 4), before a wall by `numbers` (1, 16)."""
@@ -791,7 +781,7 @@ def open_world(
     and poses: each picture has an exact answer, drawn from the same noise. An
     interrupted run goes on where it stopped.
     """
-    chosen, pack = read_kinds(kinds), open_pack(data)
+    chosen, pack = read_kinds(kinds, WorldKind), open_pack(data)
     benchmark = WorldBenchmark(pack, seed=seed, size_px=side_of(loading))
     dealt = [case for kind in chosen for case in benchmark.deal(kind, cases)]
     drawer = WorldDrawer(open_model(loading), benchmark, SceneSource(scenes))

@@ -32,6 +32,7 @@ from swiftpie_lab.evaluation.benchmarks.world import (
     deal_evenly,
     frames_of,
     read_by,
+    read_kinds,
     setting_of,
     shown_reference,
 )
@@ -48,17 +49,8 @@ from swiftpie_lab.evaluation.command import (
 from swiftpie_lab.evaluation.edits import EditBenchmark, EditDrawer, EditTask, MaskChoice, with_edit
 from swiftpie_lab.evaluation.judges import Networks, Panel
 from swiftpie_lab.evaluation.run import Results
-from swiftpie_world.air import (
-    SEASON_PHRASES,
-    SEASONS,
-    TIME_PHRASES,
-    TIMES,
-    WEATHER_PHRASES,
-    WEATHERS,
-    Setting,
-)
+from swiftpie_world.air import SEASONS, TIMES, WEATHERS, Setting
 from swiftpie_world.captions import (
-    ACCESSORY_PHRASES,
     WHOLE_QUESTIONS,
     SceneSpec,
     draw_caption,
@@ -121,14 +113,6 @@ TITLES: Mapping[WorldChange, str] = MappingProxyType(
 )
 """What the kinds of cases are called; no judge sees how large a subject is, or on which side."""
 
-SETTING_PHRASES: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "place": {place.name: place.phrases for place in PLACES},
-        "time": TIME_PHRASES,
-        "weather": WEATHER_PHRASES,
-        "season": SEASON_PHRASES,
-    }
-)
 OTHER_COMES = frozenset({WorldChange.SUBJECT, WorldChange.SECOND})
 GONE = frozenset({WorldChange.SUBJECT, WorldChange.REMOVAL})
 
@@ -154,7 +138,6 @@ class WorldEditCase:
     seed: int
     source_prompt: str
     target_prompt: str
-    keyword: str  # the words of the source prompt that shall change; empty where there are none
     place: str  # before, as all of the setting
     time: str
     weather: str
@@ -206,15 +189,13 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
         "inside-psnr",
         "mask-iou",
         "outside-psnr",
-        "outside-psnr-drawn",
         "pitch-error",
-        "reconstruction-psnr",
         "stray-pixels",
         "time",
         "yaw-error",
     )
     ranked_by = ("wish-success", "inside-psnr")
-    headline = ("wish-success", "recognition-kept", "mask-iou", "inside-psnr", "outside-psnr-drawn")
+    headline = ("wish-success", "recognition-kept", "mask-iou", "inside-psnr", "outside-psnr")
 
     candidates = MappingProxyType(
         {
@@ -260,22 +241,17 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
 
         Args:
             count: How many of each kind.
-            kinds: Names of the kinds; all if empty.
+            kinds: All if empty.
 
         Raises:
-            ConfigError: The pack holds out fewer than two subjects, or a kind is unknown.
+            ConfigError: The pack holds out fewer than two subjects.
         """
-        known = [kind.value for kind in TITLES]
-        if strange := [kind for kind in kinds if kind not in known]:
-            raise ConfigError(
-                f"{strange[0]!r} is no kind of edits. Choose from {', '.join(known)}."
-            )
         if len(self.plain.world.pool) < 2:  # a subject and the one that replaces it
             raise ConfigError(
                 f"The pack has {len(self.plain.world.pool)} held-out subjects; an edit takes two. "
                 "Use the full pack of `swiftpie data prepare`."
             )
-        chosen = [kind for kind in TITLES if not kinds or kind.value in kinds]
+        chosen = [kind for kind in TITLES if not kinds or kind in kinds]
         return [case for kind in chosen for case in islice(self._deal(kind), count)]
 
     def answer(self, case: WorldEditCase) -> EditAnswer:
@@ -320,7 +296,6 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
             source=source,
             source_prompt=case.source_prompt,
             target_prompt=case.target_prompt,
-            keyword=case.keyword,
             mask=answer.mask,
             seed=case.seed,
             reference=reference if case.has_reference else None,
@@ -459,7 +434,6 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
             seed=EDIT_SEED + self.seed + KIND_SEED * [*TITLES].index(kind) + number,
             source_prompt=draw_caption(FirstPhrase(), first, name=name),
             target_prompt=self._target_prompt(kind, wanted, name, other),
-            keyword=_keyword(kind, name, said[0]),
             place=PLACE_NAMES[place_index],
             time=TIMES[time],
             weather=WEATHERS[weather],
@@ -526,18 +500,6 @@ def _answer(kind: WorldChange, requested: SceneSpec) -> str:
     return ""
 
 
-def _keyword(kind: WorldChange, name: str, before: str) -> str:
-    if kind.value in SETTING_PHRASES:
-        return next(words for words in SETTING_PHRASES[kind.value][before] if words)
-    match kind:
-        case WorldChange.TAKE_OFF:
-            return ACCESSORY_PHRASES[before][0]
-        case WorldChange.PUT_ON | WorldChange.SECOND | WorldChange.RENDITION:
-            return ""
-        case _:
-            return name
-
-
 def _numbers(case: WorldEditCase) -> Tensor:
     """Return what decides roundness, and the reference's wall and light, (1, 16)."""
     return torch.rand(1, 16, generator=torch.Generator().manual_seed(case.seed + REFERENCE_SEED))
@@ -565,7 +527,7 @@ def open_world_edits(
     """
     size_px = side_of(loading, own_px=None if results is None else SIZE_PX)
     benchmark = WorldEditBenchmark(open_pack(data), seed=seed, size_px=size_px)
-    dealt = benchmark.cases(cases, kinds=() if kinds is None else kinds.split(","))
+    dealt = benchmark.cases(cases, kinds=read_kinds(kinds, TITLES))
 
     def own() -> EditDrawer[WorldEditCase]:
         return EditDrawer(

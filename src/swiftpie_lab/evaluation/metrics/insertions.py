@@ -134,10 +134,6 @@ def _ring_psnr(picture: Tensor, truth: Tensor, mask: Tensor) -> float:
     return psnr(picture, truth, ring(mask))
 
 
-def _changed_psnr(picture: Tensor, truth: Tensor, source: Tensor, mask: Tensor) -> float:
-    return psnr(picture, truth, changed(truth, source, mask))
-
-
 def _in_cells(difference: Tensor, where: Tensor) -> float:
     """Return the mean amount of what is left of a difference when cells are averaged."""
     side = difference.shape[-1] // CELL
@@ -148,7 +144,6 @@ ANSWERED, PLACED = ("picture", "truth", "source", "mask"), ("picture", "truth", 
 
 METRICS = {
     "ring-psnr": Metric("PSNR around the subject", of(_ring_psnr, *PLACED), "dB"),
-    "changed-psnr": Metric("PSNR of subject and shadow", of(_changed_psnr, *ANSWERED), "dB"),
     "light-error": Metric(
         "light error", of(light_error, "picture", "truth", "unlit", "mask"), higher_is_better=False
     ),

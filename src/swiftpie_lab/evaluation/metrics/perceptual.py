@@ -22,11 +22,6 @@ def unedited_lpips(lpips: Lpips, first: Tensor, second: Tensor, mask: Tensor) ->
     return 1e3 * lpips.distance(first, second)
 
 
-def whole_lpips(lpips: Lpips, first: Tensor, second: Tensor) -> float:
-    """Return a thousand times the distance of whole pictures."""
-    return 1e3 * lpips.distance(first, second)
-
-
 def structure_distance(dino: Dino, source: Tensor, image: Image.Image) -> float:
     """Return a thousand times how differently the parts of both pictures resemble each other."""
     return 1e3 * dino.distance(to_pil(source)[0], image)
@@ -120,13 +115,6 @@ METRICS = {
     "unedited-lpips": Metric(
         "LPIPS, unedited part",
         of(unedited_lpips, "networks.lpips", "source", "picture", "mask"),
-        "1e-3",
-        higher_is_better=False,
-        needs="lpips",
-    ),
-    "reconstruction-lpips": Metric(
-        "LPIPS of the reconstruction",
-        of(whole_lpips, "networks.lpips", "source", "reconstruction"),
         "1e-3",
         higher_is_better=False,
         needs="lpips",

@@ -57,16 +57,6 @@ def frame_ssim(first: Tensor, second: Tensor, mask: Tensor) -> float:
     return 1e2 * float(ssim_map(*_unedited(first, second, mask)).mean())
 
 
-def whole_mse(first: Tensor, second: Tensor) -> float:
-    """Return ten thousand times the mean squared error of whole pictures in [0, 1]."""
-    return frame_mse(first, second, torch.zeros_like(first[:, :1]))
-
-
-def whole_ssim(first: Tensor, second: Tensor) -> float:
-    """Return a hundred times the mean structural similarity of whole pictures."""
-    return frame_ssim(first, second, torch.zeros_like(first[:, :1]))
-
-
 def ssim_map(first: Tensor, second: Tensor) -> Tensor:
     """Return the structural similarity around each pixel, (B, C, H, W).
 
@@ -125,10 +115,6 @@ def _lighting_error(
     return float(error.abs().mean()) * 127.5  # pixels span two units
 
 
-def _sharpness(pixels: Tensor, _: Tensor) -> float:
-    return mean_gradient(pixels, torch.ones_like(pixels[:, :1]))
-
-
 def _sharpness_subject(pixels: Tensor, truth: Tensor, mask: Tensor) -> float | None:
     return sharpness_ratio(pixels, truth, inner(mask))
 
@@ -176,7 +162,6 @@ METRICS = {
         higher_is_better=False,
         leaves_out=("text",),  # it shows another subject, if any
     ),
-    "sharpness": Metric("sharpness", of(_sharpness, "picture", "truth"), is_relative=True),
     "sharpness-subject": Metric("sharpness of the subject", of(_sharpness_subject, *SUBJECT)),
     "sharpness-background": Metric(
         "sharpness of the background", of(_sharpness_background, *SUBJECT)
@@ -184,21 +169,6 @@ METRICS = {
     "mask-iou": Metric("mask IoU", of(_mask_iou, "claimed", "mask")),
     "inside-psnr": Metric("PSNR inside", of(psnr, "picture", "truth", "inside"), "dB"),
     "outside-psnr": Metric("PSNR outside", of(psnr, *OUTSIDE), "dB"),
-    "outside-psnr-drawn": Metric(
-        "PSNR outside, before the composite", of(psnr, "uncomposed", "source", "outside"), "dB"
-    ),
-    "reconstruction-psnr": Metric(
-        "PSNR of the reconstruction", of(psnr, "reconstruction", "source"), "dB"
-    ),
-    "reconstruction-mse": Metric(
-        "MSE of the reconstruction",
-        of(whole_mse, "reconstruction", "source"),
-        "1e-4",
-        higher_is_better=False,
-    ),
-    "reconstruction-ssim": Metric(
-        "SSIM of the reconstruction", of(whole_ssim, "reconstruction", "source"), "1e-2"
-    ),
     "stray-pixels": Metric(
         "stray pixels", of(_stray_pixels, "picture", "source", "claimed"), higher_is_better=False
     ),

@@ -245,9 +245,7 @@ class MiniInversionStage:
             "psnr_of_true_noise_db": psnr_db(bound, batch.pixels),
             "iou_of_subjects": float(iou(subject, batch.mask).mean()),
             "same_subject": float((stays == truth).float().mean()),
-            **mask_figures(
-                now.changes, found, source_noise=now.source.noise, target_noise=now.target.noise
-            ),
+            **mask_figures(now.changes, found),
         }
 
     def export(self, network: TinyInversion, folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from swiftpie.masks import MaskRule, from_noise_difference, iou, resize_mask
+from swiftpie.masks import iou
 from swiftpie_world import captions
 from swiftpie_world.changes import (
     EditSpec,
@@ -165,25 +165,12 @@ SHOWN_KINDS = (
 )
 
 
-def mask_figures(
-    changes: Changes, located: Tensor, *, source_noise: Tensor, target_noise: Tensor
-) -> dict[str, float]:
-    """Return how well masks fit true changes (intersection over union), where there are any.
-
-    The network found those of `located` (B, 1, R, R); the rules of editing make others from noise
-    (B, C, h, w) that was inverted under the first and the second prompts.
-    """
-    truth, size = changes.mask, (located.shape[2], located.shape[3])
-    masks = {"located": located}
-    for rule in MaskRule:
-        mask = from_noise_difference(source_noise, target_noise, rule=rule)
-        masks[rule.value] = resize_mask(mask, size)
+def mask_figures(changes: Changes, located: Tensor) -> dict[str, float]:
+    """Return how well masks `located` (B, 1, R, R) fit true changes, where there are any."""
+    fits = iou(located, changes.mask)
     due = [row for row, kind in enumerate(changes.kinds) if kind is not WorldChange.NOTHING]
-    figures = {
-        f"iou_{name}": float(iou(mask[due], truth[due]).mean()) for name, mask in masks.items()
-    }
+    figures = {"iou_located": float(fits[due].mean())}
     for kind in SHOWN_KINDS:
-        rows = [row for row in due if changes.kinds[row] == kind]
-        if rows:
-            figures[f"iou_of_{kind}"] = float(iou(located[rows], truth[rows]).mean())
+        if rows := [row for row in due if changes.kinds[row] == kind]:
+            figures[f"iou_of_{kind}"] = float(fits[rows].mean())
     return figures

@@ -82,10 +82,10 @@ def test_a_longer_list_of_a_kind_starts_with_the_shorter_one(benchmark, dealt):
 
 
 def test_kinds_are_chosen_by_their_names():
-    assert read_kinds("pose, trained setting") == [WorldKind.PLAIN, WorldKind.POSE]
-    assert read_kinds(None) == list(WorldKind)
+    assert read_kinds("pose, trained setting", WorldKind) == [WorldKind.PLAIN, WorldKind.POSE]
+    assert read_kinds(None, WorldKind) == list(WorldKind)
     with pytest.raises(ConfigError, match="'poses'"):
-        read_kinds("poses")
+        read_kinds("poses", WorldKind)
 
 
 def test_subjects_places_and_wishes_come_evenly(benchmark, dealt):
@@ -191,7 +191,7 @@ def test_an_answer_repeats_exactly_and_shows_its_wish(benchmark, dealt):
         assert torch.equal(answer.reference, without.reference)
 
 
-def test_an_answer_can_stand_elsewhere_and_be_shown_from_several_sides(benchmark, dealt):
+def test_an_answer_can_stand_elsewhere(benchmark, dealt):
     case = dealt[WorldKind.PLAIN][0]
     answer, (layout,) = benchmark.answer(case), benchmark.layouts(case)
     assert torch.equal(benchmark.standing(case, layout).pixels, answer.rendering.pixels)
@@ -199,11 +199,6 @@ def test_an_answer_can_stand_elsewhere_and_be_shown_from_several_sides(benchmark
     moved = benchmark.standing(case, aside)
     assert not torch.equal(moved.mask, answer.rendering.mask)
     assert torch.equal(moved.background, answer.rendering.background)
-    shown = list(benchmark.sides(case, 3))
-    assert torch.equal(shown[0][0], answer.reference)
-    masks = [mask for _, mask in shown]
-    assert not torch.equal(masks[0], masks[1])
-    assert not torch.equal(masks[1], masks[2])
 
 
 def test_where_light_is_tried_the_reference_alone_is_lit_otherwise(benchmark, dealt):
