@@ -348,7 +348,7 @@ GARMENTS = {
 }
 CHORDS = {
     "two prompts": {},
-    "keyword, two draws": {"keyword": "dog", "settings": {"noise_samples": 2}},
+    "keyword": {"keyword": "dog"},
     "reference in a box, fast": {"who": 1, "mask": BOX, "settings": {"chord": ChordForm.FAST}},
     "two prompts, faithful": {"settings": {"chord": ChordForm.FAITHFUL}},
 }

@@ -21,7 +21,7 @@ COSTLY = {  # each beside a cheaper picture of its technique
     *("mini, edit by words: another subject", "mini, edit by words: another place"),
     *("mini, photograph: insert", "mini, photograph: remove, found"),
     *("sd15: a scene", "sd15, face, edit by inversion"),
-    *("sd21, chord: keyword, two draws", "sdxl, two faces and crops, two steps"),
+    *("sd21, chord: keyword", "sdxl, two faces and crops, two steps"),
     *(f"{family}, face, {style}" for family in ("sd15", "sdxl") for style in ("am1", "dcg")),
 }
 CHANGES = [(name, what) for name, changes in REFUSED.items() for what in changes]

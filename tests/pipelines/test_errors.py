@@ -34,8 +34,6 @@ VALUES = [  # that no request, subject or setting takes
     (lambda _: replace(Scales.for_edit(), text_scale=4.5), "text_scale=4.5"),
     (lambda _: EditSettings(variation=1.5), "variation"),
     (lambda _: EditSettings(variation=NAN), "variation"),
-    (lambda _: EditSettings(step_scale=5), "step_scale=5"),
-    (lambda _: EditSettings(noise_samples=0), "noise_samples=0"),
     (lambda one: Subject(one, view=(61, 0)), "degrees"),
     (lambda one: Subject(one, view=(0, -31)), "degrees"),
     (lambda one: Subject(one, view=(NAN, 0)), "degrees"),

@@ -24,14 +24,13 @@ PANELS: Mapping[str, str] = {
     "Picture": """
             seed num_images size side size_px identity_guidance style_reference
             style_scale also to num_frames subject keyword source_prompt prompt
-            negative_prompt method mode start rule variation by_name
+            negative_prompt method chord mode start rule variation by_name
         """,
     "Place": """
             scene cutout cutouts mask where keep_pose detail_mask box to_boxes view to_views flip
             tilt
         """,
     "Strength": "identity_scale detail_scale background_scale text_scale balance layers",
-    "ChordEdit": "chord step_scale noise_samples",
     "Face": "face face_number encoder face_models",
     "Model": """
             recipe preset steps weights base adapter detail image_encoder autoencoder

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from swiftpie.types import Prompts
 
 BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
-MAX_REPEATS = 50  # draws of ChordEdit
 MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
 MAX_STEPS, MAX_SEED = 10_000, 2**31  # of tuning
 NOT_COMFYUI = frozenset({Surface.CLI, Surface.BATCH, Surface.HTTP})
@@ -234,50 +233,7 @@ USUAL = Scales()  # leaves all to preset and mode
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChordOptions:
-    """Options of ChordEdit (arXiv:2602.19083)."""
-
-    chord: Annotated[  # None: as its paper has it, where ChordEdit edits
-        ChordForm | None,
-        Option(
-            "ChordEdit: fast, by one pass; chord, as its paper has it; or faithful, which keeps "
-            "more of the photograph and changes less. By default chord."
-        ),
-    ] = None
-    step_scale: Annotated[
-        float,
-        Option(
-            "ChordEdit: how far an edit goes; 1 is all of the way.",
-            least=0.0,
-            most=MAX_SCALE,
-            surfaces=NOT_COMFYUI,
-        ),
-    ] = 1.0
-    noise_samples: Annotated[
-        int,
-        Option(
-            "ChordEdit: draws of noise whose mean is followed.",
-            least=1,
-            most=MAX_REPEATS,
-            surfaces=NOT_COMFYUI,
-        ),
-    ] = 1
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.step_scale <= MAX_SCALE:
-            raise InputError(
-                f"`step_scale={self.step_scale}` is out of range; it must lie between 0 and "
-                f"{MAX_SCALE}."
-            )
-        if not 1 <= self.noise_samples <= MAX_REPEATS:
-            raise InputError(
-                f"`noise_samples={self.noise_samples}` is out of range; it must lie between 1 and "
-                f"{MAX_REPEATS}."
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class EditSettings(ChordOptions):
+class EditSettings:
     """Settings of an edit, independent of its picture and prompt.
 
     A technique of another distribution that has options of its own reads them from a subclass.
@@ -290,6 +246,13 @@ class EditSettings(ChordOptions):
             "the prompt; or by ChordEdit, which needs no weights of its own. By default the first "
             "of them that the model can.",
             surfaces=NOT_COMFYUI,
+        ),
+    ] = None
+    chord: Annotated[  # None: as its paper has it, where ChordEdit (arXiv:2602.19083) edits
+        ChordForm | None,
+        Option(
+            "ChordEdit: fast, by one pass; chord, as its paper has it; or faithful, which keeps "
+            "more of the photograph and changes less. By default chord."
         ),
     ] = None
     mode: Annotated[  # None: the preset's
@@ -338,7 +301,6 @@ class EditSettings(ChordOptions):
         return self if self.mode is not None else replace(self, mode=EditMode(preset.edit_mode))
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if not 0 <= self.variation <= 1:
             raise InputError(
                 f"`variation={self.variation}` is out of range; it must lie between 0 (off) and 1."

@@ -121,7 +121,7 @@ def _edit(
         region = _found(predictor, latents, drifts[0], canvas)
     parts = zip(course.weights, drifts, strict=True)
     way = torch.stack([weight * drift.difference for weight, drift in parts]).sum(dim=0)
-    moved = latents + settings.step_scale * region.latent * way
+    moved = latents + region.latent * way
     clock.lap("drift")
     if course.refined_at is not None:
         moved = torch.lerp(moved, predictor.refined(moved, course.refined_at), region.latent)
@@ -185,11 +185,11 @@ class _Predictor:
 
     def __init__(self, components: Components, request: EditRequest, noise: Tensor) -> None:
         self.components, self.request = components, request
-        self.noise = noise  # (K, 1, C, h, w), the same for all prompts and times
+        self.noise = noise  # (1, C, h, w), the same for all prompts and times
         self.prompts = (request.source_prompt, request.prompt)
 
     def drifts(self, latents: Tensor, times: Sequence[float]) -> list[Drift]:
-        """Return what both prompts make of `latents` (1, C, h, w) at each time, over all noise."""
+        """Return what both prompts make of `latents` (1, C, h, w) at each time."""
         return self._drifts(latents, times, self.prompts, shows=(0.0, 1.0))
 
     def drift_of_keyword(self, latents: Tensor, time: float) -> Drift:
@@ -198,7 +198,7 @@ class _Predictor:
 
     def refined(self, latents: Tensor, time: float) -> Tensor:
         """Return what the target prompt makes of `latents` at a time."""
-        return self._clean(latents, self.noise[0], [time], self.prompts[1:], shows=(1.0,))
+        return self._clean(latents, [time], self.prompts[1:], shows=(1.0,))
 
     def entering(self, latents: Tensor) -> Prepared:
         """Return the inputs of denoising `latents` (1, C, h, w) by the target prompt."""
@@ -215,14 +215,12 @@ class _Predictor:
         *,
         shows: Sequence[float],
     ) -> list[Drift]:
-        rows = [self._clean(latents, noise, times, prompts, shows=shows) for noise in self.noise]
-        mean = torch.stack(rows).mean(dim=0)
-        return [Drift(*pair.split(1)) for pair in mean.split(len(prompts))]
+        rows = self._clean(latents, times, prompts, shows=shows)
+        return [Drift(*pair.split(1)) for pair in rows.split(len(prompts))]
 
     def _clean(
         self,
         latents: Tensor,
-        noise: Tensor,
         times: Sequence[float],
         prompts: Sequence[str],
         *,
@@ -235,7 +233,7 @@ class _Predictor:
         components, count = self.components, len(prompts)
         steps = [step_at(components, time) for time in times]
         noisy = torch.cat(
-            [add_noise(latents, noise, step).expand(count, -1, -1, -1) for step in steps]
+            [add_noise(latents, self.noise, step).expand(count, -1, -1, -1) for step in steps]
         )
         known = components.text.encode(list(prompts))
         text = TextCondition(*(part.repeat(len(times), *[1] * (part.ndim - 1)) for part in known))
@@ -270,7 +268,7 @@ def _begin(components: Components, request: EditRequest) -> _Start:
     original, mask, canvas = enter_canvas(components, request)
     latents = components.autoencoder.encode(canvas.enter(original).to(components.device)).float()
     shape = (latents.shape[1], latents.shape[2], latents.shape[3])
-    noise = draw_step_noise([request.seed], shape, count=request.settings.noise_samples).to(latents)
+    noise = draw_step_noise([request.seed], shape, count=1)[0].to(latents)
     region = _given_region(components, request, mask, canvas, latents)
     return _Start(canvas, latents, region, _Predictor(components, request, noise))
 
