@@ -27,7 +27,6 @@ from tests.parity.dreamlite import reference
 from tests.parity.flux2 import PRESET as KLEIN
 from tests.parity.ip_adapter import EMBEDS
 from tests.parity.pipelines import preset_of, subject
-from tests.parity.sana import PRESET as SANA
 
 SD15, SD21, SDXL = map(preset_of, ("sd15", "sd21", "sdxl"))
 PUBLIC, OWN = "sd21/public.safetensors", "sd21/own.safetensors"
@@ -42,13 +41,9 @@ def part_of(family, kind):
 LORA, UNET = (part_of("sd21", kind) for kind in (WeightsKind.LORA, WeightsKind.UNET))
 CHOICES = [  # of the folders of one family, or of all where a path says which
     (DREAMLITE, {"adapter": "a.safetensors"}, ConfigError, "adapter="),
-    (SANA, {"adapter": "a.safetensors"}, ConfigError, "adapter="),
     (KLEIN, {"detail": "adapter"}, ConfigError, "joint"),
-    (SANA, {"detail": "joint"}, ConfigError, "detail="),
     (SDXS, {"detail": "adapter"}, ConfigError, "adapter"),
     (DREAMLITE, {"steps": 2}, ConfigError, "steps"),
-    (SANA, {"steps": 5}, ConfigError, "steps"),
-    (SANA, {"dtype": "float16"}, CapabilityError, "float16"),
     (SD21, {"dtype": "float8"}, ConfigError, "float8"),
     (SD21, {"detail": "none"}, ConfigError, "adapter"),
     (SD21, {"base": "sd21/pipeline"}, ConfigError, "base="),
@@ -74,7 +69,7 @@ CHOICES = [  # of the folders of one family, or of all where a path says which
 @pytest.fixture(scope="module")
 def folders(place, tiny, tmp_path_factory):
     root = shutil.copytree(place, tmp_path_factory.mktemp("damaged") / "folders")
-    for preset in (DREAMLITE, KLEIN, SANA, SDXS):
+    for preset in (DREAMLITE, KLEIN, SDXS):
         shutil.copytree(tiny(preset.family), root / preset.family)
     for file in root.glob("*/pipeline/*/*.safetensors"):
         file.write_bytes(b"damaged")
@@ -128,9 +123,6 @@ DAMAGES = [
         *(KLEIN, "text_encoder/config.json"),
         *(settings(num_hidden_layers=27, layer_types=None), "27"),
     ),
-    (SANA, "transformer/config.json", settings(caption_channels=8), "width"),
-    (SANA, "transformer/config.json", settings(guidance_embeds=False), "guidance"),
-    (SANA, "vae/config.json", settings(latent_channels=4), "channels"),
 ]
 
 
@@ -145,7 +137,7 @@ def test_damaged_folders_are_refused(place, tiny, tmp_path, preset, name, damage
 
 @pytest.fixture(scope="module")
 def sessions(tiny):
-    presets = {preset.family: preset for preset in (DREAMLITE, KLEIN, SANA, SDXS)}
+    presets = {preset.family: preset for preset in (DREAMLITE, KLEIN, SDXS)}
     loaded = {}
 
     def session(family, **choices):
@@ -184,8 +176,6 @@ CALLS = [
         *("dreamlite", lambda s: transform(s.components, "token-downsampling")),
         *(CapabilityError, "attention"),
     ),
-    ("sana", lambda s: s.encode_identity(reference(), cutout="none"), CapabilityError, "picture"),
-    ("sana", lambda s: export_onnx(s.components, Path("x")), CapabilityError, "exported"),
     ("flux2", lambda s: export_onnx(s.components, Path("x")), CapabilityError, "exported"),
     ("sdxs", lambda s: s.edit(ONE[0], "a dog", source_prompt="a cat"), CapabilityError, "edit"),
 ]

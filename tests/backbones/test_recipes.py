@@ -14,7 +14,6 @@ FACTS = {
     "lcm-sdxl": ("lcm-lora-sdxl", "personalize", 4, 0.5, 1024),
     "sd-turbo": ("sd-turbo", "personalize", 1, 0.5, 512),
     "klein": ("flux2-klein-4b", "personalize", 4, 1.0, 1024),
-    "sana-sprint": ("sana-sprint-0.6b", "text", 2, 1.0, 1024),
     "dreamlite": ("dreamlite-mobile", "personalize", 4, 1.0, 1024),
     "sdxs": ("sdxs-512", "personalize", 1, 1.0, 512),
     "animatelcm": ("animatelcm", "animate", 4, 0.5, 512),

@@ -190,7 +190,6 @@ def test_a_folder_without_pictures_names_what_it_has(collected, folder):
         ({"identity_scale": 9}, "identity_scale"),
         ({"preset": "nimi"}, "mini"),
         ({"preset": "mini", "recipe": "sd-turbo"}, "exclude each other"),
-        ({"recipe": "sana-sprint"}, "reads no pictures of subjects"),
         ({"mask": "box"}, "box"),
         ({"mask": "absent.png"}, "does not exist"),
         ({"cutout": "0.1,9"}, "0 to 1"),

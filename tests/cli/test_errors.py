@@ -176,7 +176,6 @@ MISTAKES = """
 3 | nowhere.jpg | insert dog.png nowhere.jpg
 2 | --preset | personalize dog.png x --recipe sdxl-turbo --preset mini
 2 | sdxl-turbo | personalize dog.png x --recipe sdxl-turb
-1 | pictures | personalize dog.png x --recipe sana-sprint
 1 | sd-turbo | personalize dog.png x --recipe sd-turbo --save-subject-mask m.png
 2 | face-plus | face dog.png x
 2 | --adapter | personalize dog.png x --adapter dog.png

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler, SCMScheduler
+from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler
 
 from swiftpie import CapabilityError
 from swiftpie.backbones.choices import schedule_of
@@ -92,7 +92,7 @@ def test_offloaded_networks_draw_the_same_picture(saved, sprite, family, options
 def test_the_scheduler_describes_the_preset(name):
     preset = PRESETS.get(name)
     scheduler = scheduler_of(preset)
-    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler | SCMScheduler):
+    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
         assert preset.prediction_type == "flow"
         return
     assert scheduler.config.prediction_type == preset.prediction_type

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import AutoencoderDC
+from diffusers import AutoencoderKL
 
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.peers import NUM_FRAMES
@@ -13,9 +13,7 @@ from swiftpie.backbones.presets import PRESETS, Use
 from swiftpie.engine.plan import plan_downloads
 from swiftpie.engine.session import Session
 from swiftpie.engine.verify import compare, draw_ours, draw_theirs, open_peer, read_reference
-from tests.backbones import tiny_sana
 from tests.backbones.tiny_models import make_motion, make_pipeline, make_public_adapter
-from tests.parity.sana import PRESET as SANA
 
 SIDE_PX = 64
 PRESET = replace(PRESETS.get("sd-turbo"), image_size_px=SIDE_PX)
@@ -108,17 +106,16 @@ def test_a_fault_is_seen(theirs, choices, fault, seen):
     assert {name for name, is_equal in found.items() if is_equal is False} == seen
 
 
-def test_both_draw_with_the_autoencoder_that_is_chosen(tmp_path):
-    place = tiny_sana.make_pipeline(tmp_path / "pipeline")
-    chosen = shutil.copytree(place / "vae", tmp_path / "vae")
-    other = AutoencoderDC.from_pretrained(chosen)
+def test_both_draw_with_the_autoencoder_that_is_chosen(choices, tmp_path):
+    chosen = shutil.copytree(choices["weights"] / "vae", tmp_path / "vae")
+    other = AutoencoderKL.from_pretrained(chosen)
     other.decoder.conv_out.weight.data *= 0.5
     other.save_pretrained(chosen)
-    choices = {"weights": place, "autoencoder": chosen, "dtype": "float32"}
-    session = opened(choices, SANA)
+    words = {"weights": choices["weights"], "autoencoder": chosen, "dtype": "float32"}
+    session = opened(words)
     subject = read_reference(session)
-    ours = draw_ours(session, subject, use=Use.TEXT)
-    needs = plan_downloads(SANA.name, **choices)
-    peer = open_peer(SANA, needs, device=torch.device("cpu"), dtype=torch.float32)
+    needs = plan_downloads("sd-turbo", **words)
+    peer = open_peer(PRESET, needs, device=torch.device("cpu"), dtype=torch.float32)
+    ours = draw_ours(session, subject, use=Use.PERSONALIZE)
     [row] = compare(ours, draw_theirs(peer, subject), is_exact=True)
     assert row.is_equal

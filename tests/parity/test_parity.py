@@ -26,9 +26,7 @@ def test_every_file_of_this_folder_is_in_the_report():
         "schedules",
         "sdxs",
     }
-    assert known | {"dreamlite", "fastface", "flux2", "guided_steps", "sana"} <= set(
-        report.modules()
-    )
+    assert known | {"dreamlite", "fastface", "flux2", "guided_steps"} <= set(report.modules())
 
 
 @pytest.mark.parametrize("name", thorough_but(sorted(FAST), ["sdxs"]))

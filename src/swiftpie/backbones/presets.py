@@ -22,7 +22,7 @@ Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
 NoiseScale = Literal["unit", "sigma", "flow"]
 BetaSchedule = Literal["scaled_linear", "linear"]
 Renoise = Literal["ddim", "euler_ancestral", "lcm", "tcd"]
-Spacing = Literal["trailing", "fiftieths", "trigflow"]
+Spacing = Literal["trailing", "fiftieths"]
 FoundMask = Literal["none", "inline"]
 UntrainedDetail = Literal["joint"]
 EditModeName = Literal["paper", "released"]
@@ -60,7 +60,6 @@ SD_NETWORKS = ("unet", "vae", "text_encoder")
 
 FULL_STRENGTH = MappingProxyType({"identity_scale": 1.0, "detail_scale": 1.0})  # not tuned
 HUB = "hub:"
-SECOND_ANGLE = 1.3  # in radians, of the second of two steps of SANA-Sprint
 
 
 class Capability(StrEnum):
@@ -179,7 +178,6 @@ class Use(StrEnum):
     """The operation that a recipe is for."""
 
     PERSONALIZE = "personalize"
-    TEXT = "text"  # from words alone
     FACE = "face"
     EDIT = "edit"
     ANIMATE = "animate"
@@ -270,18 +268,6 @@ def trailing(num_steps: int) -> tuple[int, ...]:
     return tuple(round(1000 - 1000 * index / num_steps) - 1 for index in range(num_steps))
 
 
-def trigflow(num_steps: int) -> tuple[float, ...]:
-    """Return times of a flow at evenly spaced angles between noise and data, such as 1000, 500.
-
-    At an angle latents are `cos * clean + sin * noise` (arXiv:2410.11081). Divided by `cos + sin`
-    they are those of a flow at the time `sin / (cos + sin)`. Two steps have an angle of their own.
-    """
-    angles = [0.5 * math.pi * (1 - index / num_steps) for index in range(num_steps)]
-    if num_steps == 2:
-        angles[1] = SECOND_ANGLE
-    return tuple(1000 / (1 + 1 / math.tan(angle)) for angle in angles)
-
-
 def fiftieths(num_steps: int) -> tuple[int, ...]:
     """Return some of the 50 timesteps 999, 979, … 19, such as 999, 759, 499, 259.
 
@@ -301,7 +287,7 @@ def shifted(num_steps: int, shift: float) -> tuple[float, ...]:
 
 
 SPACINGS: Mapping[Spacing, Callable[[int], tuple[float, ...]]] = MappingProxyType(
-    {"trailing": trailing, "fiftieths": fiftieths, "trigflow": trigflow}
+    {"trailing": trailing, "fiftieths": fiftieths}
 )
 
 

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,6 @@ class WholeFamily(Family):
     is_large = True
     knows_all_times = True
     knows_shapes = True
-    choices: Collection[str] = CHOICES  # that have an effect
     why_no_others: str  # the end of a sentence
     denoiser_name = "transformer"  # its folder, and what a pipeline calls it
     denoiser_class: str  # of diffusers
@@ -122,11 +121,6 @@ class WholeFamily(Family):
         del autoencoder, frames, layouts, cells
         return None
 
-    def typed(self, preset: Preset, device: str, choices: Choices) -> Choices:
-        """Return `choices` with a type of numbers in which the networks compute."""
-        del preset, device
-        return choices
-
     def read_tokenizer(self, folder: Path) -> "PreTrainedTokenizerBase":
         """Return the tokenizer in `folder`."""
         from transformers import AutoTokenizer
@@ -148,7 +142,6 @@ class WholeFamily(Family):
         from swiftpie.backbones.readers import readers_for
 
         preset = with_steps(preset, choices.get("steps"))
-        choices = self.typed(preset, device, choices)
         needs = self.download_plan(preset, device=device, choices=choices)
         needs.fetch()
         prompt, waiting, execution_device = readers_for(
@@ -181,7 +174,6 @@ class WholeFamily(Family):
         from swiftpie.backbones.sources import WeightFormats, is_settings, plan_networks
 
         self._check_choices(preset, choices)
-        choices = self.typed(preset, device, choices)
         dtype = dtype_of(choices, device)
         parts = plan_networks(
             preset,
@@ -298,7 +290,7 @@ class WholeFamily(Family):
     def _check_choices(self, preset: Preset, choices: Choices) -> None:
         """Refuse choices about adapters, of which there are none."""
         made = {name for name, value in choices.items() if value not in (None, AUTO, False)}
-        if refused := sorted(made - {*self.choices} - IDLE_CHOICES):
+        if refused := sorted(made - CHOICES - IDLE_CHOICES):
             raise ConfigError(
                 f"Preset {preset.name!r} takes no `{refused[0]}=`, because {self.why_no_others}. "
                 "Leave it out."

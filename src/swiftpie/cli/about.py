@@ -41,7 +41,6 @@ FACTS = (  # of a preset, in the order of their table
 REVISION = 12  # letters of a commit that people are shown; --json has all
 COMMAND_OF = {
     Use.PERSONALIZE: 'personalize dog.jpg "a dog on a beach" -o out.png',
-    Use.TEXT: 'personalize "a lighthouse at night" -o out.png',
     Use.FACE: 'face me.jpg "a person on a beach" -o out.png',
     Use.EDIT: 'edit cat.jpg "a dog on a sofa" -o out.png --source-prompt "a cat on a sofa"',
     Use.ANIMATE: 'animate dog.jpg "a dog runs on a beach" -o run.webp',

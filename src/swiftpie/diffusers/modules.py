@@ -1,6 +1,5 @@
 """Converts networks to the modules and the folder of a diffusers pipeline, and back."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -18,7 +17,6 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     LCMScheduler,
     SchedulerMixin,
-    SCMScheduler,
     TCDScheduler,
 )
 from huggingface_hub import hf_hub_download, snapshot_download
@@ -134,8 +132,6 @@ def scheduler_of(preset: Preset) -> SchedulerMixin:
     """Return the diffusers scheduler that takes the steps of `preset`."""
     noise_scale = NoiseScale(preset.noise_scale)
     if noise_scale is NoiseScale.FLOW:
-        if Renoise(preset.renoise) is Renoise.LCM:
-            return SCMScheduler(num_train_timesteps=TRAIN_TIMESTEPS)
         num_cells = (preset.image_size_px // preset.latent_cell_px) ** 2
         times = FAMILIES.get(preset.family).times(len(preset.timesteps), num_cells)
         return FlowMatchEulerDiscreteScheduler(
@@ -162,19 +158,12 @@ def scheduler_of(preset: Preset) -> SchedulerMixin:
 def latent_factors(preset: Preset, schedule: Schedule) -> list[float]:
     """Return how many times ours the latents of diffusers are, after each step.
 
-    Euler's samplers count noise in `sigma / alpha`; that of SANA-Sprint keeps `alpha` and `sigma`
-    on a circle, and multiplies all by `sigma_data`.
+    Euler's samplers count noise in `sigma / alpha`.
     """
     following = [*schedule.steps[1:], CLEAN]
-    match scheduler_of(preset):
-        case EulerDiscreteScheduler() | EulerAncestralDiscreteScheduler():
-            return [1 / step.alpha for step in following]
-        case SCMScheduler() as own:
-            return [
-                own.config.sigma_data / math.hypot(step.alpha, step.sigma) for step in following
-            ]
-        case _:
-            return [1.0] * len(following)
+    if isinstance(scheduler_of(preset), EulerDiscreteScheduler | EulerAncestralDiscreteScheduler):
+        return [1 / step.alpha for step in following]
+    return [1.0] * len(following)
 
 
 def check_scheduler(scheduler: SchedulerMixin, preset: Preset) -> None:

@@ -246,7 +246,7 @@ def draw_ours(
             alone, what = Scales(0.0, 1.0), "the reference alone"
         add("b", what, lambda: drawn(identity, alone))
         add("c", "strengths of 0", lambda: drawn(identity, Scales(0.0, 0.0)))
-    if use is not Use.TEXT:
+    if components.knows_subjects or use is Use.EDIT:
         add("d", "what the recipe draws", lambda: _as_recipe(session, photo, identity, use))
     return found
 
@@ -321,9 +321,7 @@ def _crop(photo: Image.Image) -> Image.Image:
 def _use_of(recipe: str | Recipe | None, preset: Preset) -> Use:
     if recipe is not None:
         return (RECIPES.get(recipe) if isinstance(recipe, str) else recipe).use
-    if Capability.ANIMATE in preset.capabilities:
-        return Use.ANIMATE
-    return Use.PERSONALIZE if Capability.PERSONALIZE in preset.capabilities else Use.TEXT
+    return Use.ANIMATE if Capability.ANIMATE in preset.capabilities else Use.PERSONALIZE
 
 
 @contextmanager

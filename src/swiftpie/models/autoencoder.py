@@ -11,7 +11,7 @@ from swiftpie.types import Posterior
 
 if TYPE_CHECKING:
     # Importing one imports every autoencoder of diffusers, and `mini` needs none of them.
-    from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLFlux2, AutoencoderTiny
+    from diffusers import AutoencoderKL, AutoencoderKLFlux2, AutoencoderTiny
 
 PATCH = 8  # pixels a side of the patch behind one latent cell
 
@@ -137,9 +137,9 @@ def _laid_out(values: Tensor) -> Tensor:
 
 
 class LatentAutoencoder(nn.Module):
-    """An `AutoencoderKL`, `AutoencoderTiny` or `AutoencoderDC` whose latents are already scaled."""
+    """An `AutoencoderKL` or `AutoencoderTiny` whose latents are already scaled."""
 
-    def __init__(self, network: "AutoencoderKL | AutoencoderTiny | AutoencoderDC") -> None:
+    def __init__(self, network: "AutoencoderKL | AutoencoderTiny") -> None:
         super().__init__()
         self.network = network
 

@@ -9,20 +9,20 @@ from typer.testing import CliRunner
 import swiftpie
 from swiftpie import CapabilityError, ConfigError, InputError, SwiftPiePipeline
 from swiftpie.backbones.components import FAMILIES, Family
-from swiftpie.backbones.families.sana import Sana
-from swiftpie.backbones.presets import describe, read_preset
+from swiftpie.backbones.families.flux2 import FAMILY as KLEIN
+from swiftpie.backbones.presets import Capability, describe, read_preset
 from swiftpie.cli.main import app
 from swiftpie.diffusers.modules import KeepingOffload, take_apart
 from swiftpie.imageio.decoding import load_image
-from tests.parity import sana
+from tests.parity import flux2 as klein
 from tests.parity.sdxs import levels
 
 NAME = "guest"
-SQUARE = (sana.SIDE_PX, sana.SIDE_PX)
-PRESET = replace(sana.PRESET, name=NAME, family=NAME)
+SQUARE = (klein.FRAME_PX, klein.FRAME_PX)
+PRESET = replace(klein.PRESET, name=NAME, family=NAME, capabilities=frozenset({Capability.TEXT}))
 
 
-class Guest(Sana):
+class Guest(type(KLEIN)):
     name = NAME
 
 
@@ -47,7 +47,7 @@ def _offered(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def place(tiny):
-    return tiny("sana")
+    return tiny("flux2")
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +58,9 @@ def session(place):
 def test_every_way_to_draw_finds_it(session, place, tmp_path):
     assert FAMILIES.get(NAME) is FAMILY
     assert read_preset(describe(PRESET)) == PRESET
-    drawn = sana.ours(session, SQUARE, 1)
-    call = ["personalize", sana.PROMPT, "--preset", NAME, "--weights", place, "--steps", 4]
-    call += ["--seed", sana.SEED, "-o", tmp_path / "out.png"]
+    drawn = klein.ours(session, (), SQUARE, 1)
+    call = ["personalize", klein.PROMPT, "--preset", NAME, "--weights", place, "--steps", 4]
+    call += ["--seed", klein.SEED, "-o", tmp_path / "out.png"]
     done = CliRunner().invoke(app, [str(word) for word in call])
     assert done.exit_code == 0, done.output
     assert levels(drawn, [load_image(tmp_path / "out.png").convert("RGB")]) == 0
@@ -69,8 +69,8 @@ def test_every_way_to_draw_finds_it(session, place, tmp_path):
 def test_its_pipeline_moves_one_denoiser(session):
     pipe = SwiftPiePipeline.from_components(session.components)
     pipe.set_progress_bar_config(disable=True)
-    call = {"prompt": sana.PROMPT, "seeds": [sana.SEED], "height": SQUARE[0], "width": SQUARE[1]}
-    drawn = sana.ours(session, SQUARE, 1)
+    call = {"prompt": klein.PROMPT, "seeds": [klein.SEED], "height": SQUARE[0], "width": SQUARE[1]}
+    drawn = klein.ours(session, (), SQUARE, 1)
     assert pipe.unet is None
     assert levels(drawn, pipe(**call).images) == 0
     pipe.enable_model_cpu_offload(device="cpu")
@@ -87,6 +87,8 @@ def test_what_it_does_not_offer_says_so(session, place):
     with pytest.raises(CapabilityError, match="pipeline of diffusers"):
         Family.to_modules(FAMILY, session.components)
     with pytest.raises(InputError, match="multiples"):
-        session.generate(sana.PROMPT, size=(100, 100))
+        session.generate(klein.PROMPT, size=(100, 100))
+    with pytest.raises(CapabilityError, match="reads no pictures of subjects"):
+        session.encode_identity(klein.reference(), cutout="none")
     with pytest.raises(ConfigError, match="7 steps"):
         swiftpie.load(NAME, weights=place, steps=7)

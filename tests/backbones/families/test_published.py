@@ -25,27 +25,20 @@ from swiftpie.pipelines.request import Subject
 from swiftpie.types import IdentityBranch
 from tests.backbones.conftest import SDXS
 from tests.parity import flux2 as klein
-from tests.parity import sana
 from tests.parity.dreamlite import PRESET as DREAMLITE
 from tests.parity.dreamlite import open_theirs, reference
 from tests.parity.sdxs import levels
 
-KLEIN, SANA = klein.PRESET, sana.PRESET
-PUBLISHED = (DREAMLITE, KLEIN, SANA, SDXS)
+KLEIN = klein.PRESET
+PUBLISHED = (DREAMLITE, KLEIN, SDXS)
 THEIRS = {  # how diffusers opens a folder
     "dreamlite": open_theirs,
     "flux2": Flux2KleinPipeline.from_pretrained,
-    "sana": sana.opened,
 }
 REDRAWN = {  # and draws with what is in it
-    "flux2": lambda pipe: klein.theirs(pipe, reference().size, 1, [reference()]),
-    "sana": lambda pipe: sana.theirs(pipe, (sana.SIDE_PX,) * 2, 1, 2, prompt=PROMPT),
+    "flux2": lambda pipe: klein.theirs(pipe, reference().size, 1, [reference()])
 }
-BRANCHES = {
-    "dreamlite": (IdentityBranch.ALIGNED,),
-    "flux2": (IdentityBranch.JOINT_DETAIL,),
-    "sana": (),
-}
+BRANCHES = {"dreamlite": (IdentityBranch.ALIGNED,), "flux2": (IdentityBranch.JOINT_DETAIL,)}
 CALLS = (("a cat", {}), ("a red cube on the moon", {"scales": Scales(detail_scale=0.5)}))
 PROMPT, SEED, LEFT = "a red cube on the moon", 3, (0.0, 0.0, 0.25, 1.0)
 SILENT = {"scales": Scales(detail_scale=0.0)}
@@ -56,7 +49,7 @@ def those(*presets):
     return pytest.mark.parametrize("load", presets, ids=ids, indirect=True, scope="module")
 
 
-whole, reading = those(DREAMLITE, KLEIN, SANA), those(DREAMLITE, KLEIN)
+whole = those(DREAMLITE, KLEIN)
 
 
 @pytest.fixture(scope="module", params=PUBLISHED, ids=lambda preset: preset.family)
@@ -114,7 +107,7 @@ def test_networks_that_an_engine_rebuilds_stay_where_others_wait(load, session, 
     assert levels(*drawn) <= 1
 
 
-@those(SANA)
+@those(KLEIN)
 def test_networks_that_wait_in_their_files_draw_the_same(load, session, subjects):
     away = offload.apply(load(offloads=True))
     assert not any(weight.isfinite().all() for weight in away.text.encoder.parameters())
@@ -132,7 +125,7 @@ def test_a_strength_of_0_is_the_picture_of_the_text_bit_by_bit(session, subjects
 
 
 @pytest.mark.thorough
-@reading
+@whole
 def test_a_reference_changes_its_region_more_than_the_rest(session, subjects, family):
     plain = ours(session, subjects, **SILENT)[0]
     placed = [replace(subjects[0], box=LEFT)]
@@ -207,7 +200,7 @@ class Recording(WrappedDenoiser):
 
 
 @pytest.mark.thorough
-@those(DREAMLITE, SANA)
+@those(DREAMLITE)
 def test_what_calibrates_8_bits_meets_each_kind_of_call(session, subjects, monkeypatch):
     monkeypatch.setattr(int8, "MOST_CALLS", int8.LEAST_CALLS)
     components = session.components
@@ -237,7 +230,7 @@ def test_openvino_draws_and_edits_the_same(session, subjects, family, tmp_path):
     photo = drawn[1][0]
     edits = [drawer.edit(photo, "a dog", **given).edited for drawer in (Session(exact), session)]
     assert levels(edits[:1], edits[1:]) <= 2
-    if family == "sana":
+    if family == "dreamlite":
         rounded = to_openvino(session.components, quantizes=True, folder=tmp_path / "rounded")
         found = ours(Session(rounded), subjects)
         assert np.abs(np.int16(found[0]) - np.int16(drawn[1][0])).mean() < 8

@@ -93,7 +93,7 @@ app = typer.Typer()
         'swiftpie personalize dog.jpg --also cat.jpg "a dog and a cat on a beach" -o out.png '
         "--box 0.05,0.4,0.45,0.9 --box 0.55,0.4,0.95,0.9",
         'swiftpie personalize dog.jpg "a dog at sea" -o out.png --recipe sdxl-turbo',
-        'swiftpie personalize "a lighthouse at night" -o out.png --recipe sana-sprint',
+        'swiftpie personalize "a lighthouse at night" -o out.png --recipe sdxs',
         'swiftpie personalize dog.jpg "a dog at sea" -o out.png --style-reference painting.png',
     )
 )
