@@ -51,7 +51,7 @@ EDITS = [  # fields of a form, its own part, and a word
     ({}, {"task": "remove", "box": (0, 0, 1, 1), **LIBRARY}, "subjects"),
     ({}, {"task": "remove"}, "remove"),
     ({}, {"task": "replace", **LIBRARY}, "remove"),
-    ({"mask": HOLE}, {"task": "remove", "points": [(0.5, 0.5)]}, "two"),
+    ({"mask": HOLE}, {"task": "remove", "points": [(0.5, 0.5)]}, "exclude"),
     ({}, {"task": "remove", "where": "dog", "box": (0, 0, 1, 1)}, "changes"),
     ({}, {"task": "insert", "where": "dog", **LIBRARY}, "changes"),
     ({"image": ("a.png", b"")}, {}, "image"),

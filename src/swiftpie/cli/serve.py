@@ -69,10 +69,6 @@ AllowHosts = Annotated[
     list[str] | None,
     typer.Option("--allow-host", metavar="NAME", help="Host name of the server; may be repeated."),
 ]
-MemoryMib = Annotated[
-    float | None, typer.Option(min=1, help="Most memory of all loaded models, in MiB.")
-]
-
 IdentitiesAt = Annotated[
     str | None,
     typer.Option(
@@ -105,7 +101,7 @@ OutFolder = Annotated[
     epilog=console.examples(
         "swiftpie serve",
         "swiftpie serve --port 9000 --engine openvino",
-        "swiftpie serve --model sdxl-turbo --model mini --memory-mib 16000",
+        "swiftpie serve --model sdxl-turbo --model mini",
         "swiftpie serve --model face-plus --model mini",
         "swiftpie serve --host 0.0.0.0 --token-file token.txt --allow-host pictures.example.org",
         "swiftpie serve --identities /mnt/identities",
@@ -119,7 +115,6 @@ def serve(
     port: Port = 8000,
     token_file: TokenFile = None,
     allow_hosts: AllowHosts = None,
-    memory_mib: MemoryMib = None,
     identities_at: IdentitiesAt = None,
     limits: Annotated[Limits, options.FieldOptions(Limits, LIMITS)],
     recogniser: Annotated[
@@ -142,7 +137,7 @@ def serve(
     check_address(host, port)
     served = {name: _served(name, loading, recogniser) for name in models or ["mini"]}
     worker = Worker(
-        Models(served, bound_mib=memory_mib),
+        Models(served),
         limits=limits,
         identities=None if identities_at is None else _shared(identities_at, limits),
         tell=console.say,

@@ -11,12 +11,13 @@ from torch import Tensor
 from swiftpie.backbones.components import near_size
 from swiftpie.backbones.presets import Capability
 from swiftpie.config import Surface, options_of
+from swiftpie.engine.encoding import read_removal
 from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError, WeightsError
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.imageio.images import alpha_of, mask_to_pil
 from swiftpie.library import scenes
-from swiftpie.masks import Box, hole_of, load_mask
+from swiftpie.masks import Box, load_mask
 from swiftpie.models.cutout import Search, cut_out
 from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.request import (
@@ -44,7 +45,7 @@ MOST_TIMES_OWN = 4  # the pixels of a model's own size; time grows by the square
 class Command:
     """A request to draw, or a task, for a model."""
 
-    model: str  # empty: the one used last
+    model: str  # empty: the first
     work: Request | Callable[[Session], Any]
     stage: str = "queue"  # that ended last
 
@@ -137,7 +138,7 @@ def requests_of(
         kind = EditRequest if own.task == "edit" else RepaintRequest
         given = _change_of(body, subjects, images, mask, where)
     else:
-        _check_where(where, others=(), task="personalize")
+        _check_where(where, task="personalize")
         moves = {} if own.animate is None else own.animate.ends
         kind = AnimateRequest if moves else PersonalizeRequest
         scene = own.scene  # by its name: a file of the server is never read
@@ -175,7 +176,7 @@ def _change_of(
     """Return the fields of a change of a picture that are no plain options."""
     own, task, (image, *references) = body.swiftpie, body.swiftpie.task, images
     region = _region(body, image, mask)
-    _check_where(where, others=(mask, own.box, own.points or None), task=task)
+    _check_where(where, task=task)
     shown = (*_pictured(references, own.box if task == "insert" else None), *subjects)
     source = shown[0].source if shown else None
     given: dict[str, Any] = {"image": image, "where": where, "source": source}
@@ -191,11 +192,16 @@ def _change_of(
         )
     given |= {"scales": _scales_of(body), "takes_named": bool(wanted)}
     given |= {} if wanted else {"prompt": ""}
+    if task == "insert" and mask is not None:
+        raise RequestError(
+            "The task 'insert' was given a mask, and nothing is removed. Say where the subject "
+            "comes by swiftpie.box, or ask for 'replace'.",
+            param="mask",
+        )
     if task == "insert":
-        _check_inserted(region)
         given["box"] = own.box
-    else:
-        given["mask"] = _removed(body, region, image, where)
+    elif region is not None or own.points or not (where is not None or own.keep_pose):
+        given["mask"] = read_removal(region, own.points, image)
     return given | ({"box": shown[0].box, "view": shown[0].view} if shown else {})
 
 
@@ -204,18 +210,11 @@ def _pictured(images: Sequence[Image.Image], box: Box | None) -> tuple[Subject, 
     return (Subject(Pictures(tuple(images)), box=box),) if images else ()
 
 
-def _check_where(where: Source | None, *, others: tuple[object, ...], task: str) -> None:
-    if where is None:
-        return
-    if task in {"insert", "personalize"}:
+def _check_where(where: Source | None, *, task: str) -> None:
+    if where is not None and task in {"insert", "personalize"}:
         raise RequestError(
             f"'where' came with the task {task!r}, which changes nothing that is there. Leave it "
             "out.",
-            param="swiftpie.where",
-        )
-    if any(other is not None for other in others):
-        raise RequestError(
-            "'where' came with a mask, a box or points, and each says what changes. Send one.",
             param="swiftpie.where",
         )
 
@@ -235,38 +234,6 @@ def _check_animated(body: Drawing, images: Sequence[Image.Image]) -> None:
             "output_format 'webp'.",
             param="output_format",
         )
-
-
-def _check_inserted(region: Tensor | Box | None) -> None:
-    if isinstance(region, Tensor):
-        raise RequestError(
-            "The task 'insert' was given a mask, and nothing is removed. Say where the subject "
-            "comes by swiftpie.box, or ask for 'replace'.",
-            param="mask",
-        )
-
-
-def _removed(
-    body: Drawing, region: Tensor | Box | None, image: Image.Image, where: Source | None
-) -> Tensor | Box | Search | None:
-    """Return what is removed from a photograph: by mask, box or points, or its hole."""
-    own = body.swiftpie
-    if own.points:
-        if isinstance(region, Tensor):
-            raise RequestError(
-                "A mask and swiftpie.points were given. Send one of the two.", param="mask"
-            )
-        return Search(box=region, points=tuple(own.points))
-    if region is not None or where is not None or own.keep_pose:
-        return region  # without one, the prompt says what
-    hole = hole_of(image)
-    if hole is None:
-        raise RequestError(
-            f"The task {own.task!r} needs to know what to remove. Send a mask, swiftpie.box or "
-            "swiftpie.points.",
-            param="mask",
-        )
-    return hole
 
 
 def size_for(body: Drawing, facts: Mapping[str, Any], images: Sequence[Image.Image]) -> str:

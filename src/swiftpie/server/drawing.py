@@ -143,7 +143,7 @@ class DrawingThread:
 
     def answer(self, commands: Sequence[Command], check: Callable[[str], None]) -> list[Any]:
         """Return what was made, or an error, for each; `check` may raise `Stopped`. Blocks."""
-        session = self.models.get(commands[0].model or self.models.latest)
+        session = self.models.get(commands[0].model or self.models.names[0])
         made: list[Any] = []
         for command in commands:
             try:

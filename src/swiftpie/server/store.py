@@ -1,4 +1,4 @@
-"""Loaded models within a bound of memory, and identities and files that users left here."""
+"""Loaded models, and identities and files that users left here."""
 
 import secrets
 from collections import Counter, OrderedDict
@@ -7,12 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from PIL import Image
-from torch import nn
 
-from swiftpie.backbones.components import Components
 from swiftpie.engine.session import Session
-from swiftpie.engine.wrappers import NETWORKS, with_text_encoders
-from swiftpie.errors import ConfigError
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.imageio.writing import encode_image
 from swiftpie.masks import load_mask
@@ -35,17 +31,11 @@ class ServedModel:
 
 
 class Models:
-    """Sessions by name; the least recently used are dropped where the next one needs the room.
+    """Sessions by name, each loaded once. Only the drawing thread may call `get`."""
 
-    Only the drawing thread may call `get`.
-    """
-
-    def __init__(
-        self, served: Mapping[str, ServedModel], *, bound_mib: float | None = None
-    ) -> None:
+    def __init__(self, served: Mapping[str, ServedModel]) -> None:
         self._served = served
-        self._bound_mib = bound_mib
-        self._loaded: OrderedDict[str, Session] = OrderedDict()
+        self.loaded: dict[str, Session] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,52 +46,11 @@ class Models:
         """Return what is known of a model without loading it."""
         return self._served[name].facts
 
-    @property
-    def loaded(self) -> Mapping[str, Session]:
-        """Models that are in memory."""
-        return self._loaded
-
-    @property
-    def latest(self) -> str:
-        """The one used last, else the default."""
-        return next(reversed(self._loaded), self.names[0])
-
     def get(self, name: str) -> Session:
         """Return the session of a model, loaded if it has to be."""
-        if name not in self._loaded:
-            self._loaded[name] = self._served[name].load()
-            self._make_room(name)
-        self._loaded.move_to_end(name)
-        return self._loaded[name]
-
-    def _make_room(self, newest: str) -> None:
-        if self._bound_mib is None:
-            return
-        while self._held_mib() > self._bound_mib and len(self._loaded) > 1:
-            self._loaded.popitem(last=False)
-        if (size := self._held_mib()) > self._bound_mib:
-            del self._loaded[newest]
-            raise ConfigError(
-                f"The model {newest!r} takes {size:.0f} MiB, and {self._bound_mib:g} are allowed. "
-                "Start the server with a larger --memory-mib, or without this model."
-            )
-
-    def _held_mib(self) -> float:
-        return sum(weights_bytes(loaded.components) for loaded in self._loaded.values()) / MIB
-
-
-def weights_bytes(components: Components) -> int:
-    """Return what the networks take; weights that two of them share count once."""
-    parts = [getattr(components, name) for name in (*NETWORKS, "layout_predictor")]
-
-    def seen(encoder: nn.Module) -> nn.Module:
-        parts.append(encoder)
-        return encoder
-
-    with_text_encoders(components.text, seen)
-    modules = [part for part in parts if isinstance(part, nn.Module)]
-    weights = {id(weight): weight for module in modules for weight in module.parameters()}
-    return sum(weight.numel() * weight.element_size() for weight in weights.values())
+        if name not in self.loaded:
+            self.loaded[name] = self._served[name].load()
+        return self.loaded[name]
 
 
 class NotFound(RequestError):  # noqa: N818 - reads as what it is
