@@ -9,7 +9,6 @@ tensor library, so that it starts at once and has little that could be attacked.
 """
 
 import asyncio
-import ctypes
 import json
 import os
 import struct
@@ -41,8 +40,6 @@ MAX_FACT = 4_000  # letters, as of a prompt
 MAX_KEY_PIXELS = 3 * MAX_PIXELS  # of one caller's pictures in memory: a photo, a mask, more
 MAX_HELD_PIXELS = 3 * MAX_KEY_PIXELS  # of all pictures in memory; four bytes each
 RETRY_S = 2.0
-TIDY_S = 2.0  # between two looks at whether memory can go back
-TIDY_PIXELS = 4_000_000  # smaller pictures leave little behind
 ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -60,16 +57,13 @@ class Decoders:
         # A key waits for a process with one picture, so that keys take turns.
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._held: Counter[str] = Counter()  # pixels of pictures in memory, by key
-        self._leaves_memory = False
 
     async def __aenter__(self) -> Self:
         for _ in range(self._count):
             self._free.put_nowait(await self._start())
-        self._tidying = asyncio.ensure_future(self._tidy())
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        self._tidying.cancel()
         for child in list(self._all):
             await self._stop(child)
 
@@ -111,23 +105,12 @@ class Decoders:
             self._held[key] -= num_pixels
             if not self._held[key]:
                 del self._held[key]
-            self._leaves_memory |= num_pixels >= TIDY_PIXELS
 
         def freed() -> None:  # in any thread
             with suppress(RuntimeError):  # the server has ended
                 loop.call_soon_threadsafe(released)
 
         weakref.finalize(image, freed).atexit = False
-
-    async def _tidy(self) -> None:
-        """Return memory to the system from time to time; allocators keep what a picture took."""
-        with suppress(AttributeError, OSError):  # glibc alone can
-            trim = ctypes.CDLL(None).malloc_trim
-            while True:
-                await asyncio.sleep(TIDY_S)
-                if self._leaves_memory:
-                    self._leaves_memory = False
-                    await asyncio.to_thread(trim, 0)
 
     async def _answer(self, data: bytes, *, name: str, most_px: int | None) -> "Answer":
         child = await self._free.get()
