@@ -21,6 +21,11 @@ HOSTILE = [  # what may stand where something else belongs
     *([], {}, [[]], [0, 2**63], [1] * 40, {"": {}}, {"__metadata__": {}}),
     *("F32", "F64", "I64", "BOOL", "mini", "sd-turbo"),
 ]
+NUMBERS = [  # in place of lengths and offsets
+    number.to_bytes(4, order)
+    for number in (0, 1, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
+    for order in ("little", "big")
+]
 
 
 def damaged(data, random):
@@ -39,7 +44,8 @@ def damaged(data, random):
             case 2:
                 changed[span] = random.randbytes(length)
             case 3:
-                changed[span] = random.choice([b"\0", b"\xff", b"9", b"\x7f\xc0"]) * length
+                alike = [one * length for one in (b"\0", b"\xff", b"9", b"\x7f\xc0")]
+                changed[span] = random.choice([*alike, *NUMBERS])
             case 4:
                 changed[place:place] = changed[span] * random.choice([1, 2, 20])
             case 5:

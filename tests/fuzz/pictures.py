@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin
 
+from tests.fuzz.damage import damaged
+
 SIZE = (24, 16)
 COSTLY = 200  # one case in so many is made by hand; the others are damaged samples
-NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
 def cases(seed: int) -> Iterator[tuple[str, bytes]]:
@@ -20,36 +21,11 @@ def cases(seed: int) -> Iterator[tuple[str, bytes]]:
     known = samples()
     while True:
         if chance.randrange(COSTLY) == 0:
-            make = chance.choice(HOSTILE)
-            yield make.__name__, make()
+            name = chance.choice(sorted(HOSTILE))
+            yield name, HOSTILE[name]()
         else:
             name = chance.choice(sorted(known))
             yield name, damaged(known[name], chance)
-
-
-def damaged(data: bytes, chance: random.Random) -> bytes:
-    broken = bytearray(data)
-    for _ in range(chance.choice((0, 1, 1, 2, 4, 16))):
-        place = chance.randrange(len(broken) or 1)
-        match chance.randrange(6):
-            case 0:
-                broken[place : place + 1] = bytes([chance.randrange(256)])
-            case 1:
-                kind = chance.choice(("<H", ">H", "<I", ">I"))
-                limit = 1 << 8 * struct.calcsize(kind)
-                number = struct.pack(kind, chance.choice(NUMBERS) % limit)
-                broken[place : place + len(number)] = number
-            case 2:
-                del broken[place:]
-            case 3:
-                del broken[place : place + chance.randrange(1, 64)]
-            case 4:
-                broken[place:place] = broken[place : place + chance.randrange(1, 64)]
-            case 5:
-                broken[place : place + 1] = bytes([broken[place] ^ (1 << chance.randrange(8))])
-        if not broken:
-            break
-    return bytes(broken)
 
 
 def samples() -> dict[str, bytes]:
@@ -166,57 +142,11 @@ def tiff(values: bytes, *, samples: int, extra: int | None = None, **tags: objec
     return b"II*\0\x08\0\0\0" + ifd.tobytes(8) + values
 
 
-def _long_transparency() -> bytes:
-    palette = bytes(v for i in range(256) for v in (i, i, 255 - i))
-    chunks = ((b"PLTE", palette), (b"tRNS", bytes(i % 256 for i in range(300))))
-    return png(SIZE, colour_type=3, chunks=chunks)
+PALETTE = (b"PLTE", bytes(v for i in range(256) for v in (i, i, 255 - i)))
 
 
-def _transparency_beyond() -> bytes:
-    palette = bytes(v for i in range(256) for v in (i, i, 255 - i))
-    chunks = ((b"PLTE", palette), (b"tRNS", b"\xff" * 299 + b"\0"))
-    return png(SIZE, colour_type=3, chunks=chunks)
-
-
-def _strip() -> bytes:
-    return png((12_000, 600))
-
-
-def _bits() -> bytes:
-    return png((8_000, 5_000), bit_depth=1, colour_type=0)
-
-
-def _too_wide() -> bytes:
-    return png((30_000, 4))
-
-
-def _many_scans() -> bytes:
-    return jpeg_of_scans((2_000, 2_000), 1_000)
-
-
-def _many_small_segments() -> bytes:
-    return jpeg_of_segments(b"\xff\xe5\0\2", 200_000)
-
-
-def _overlapping_exif() -> bytes:
-    return jpeg_of_segments(b"\xff\xe1\0\x09Exif\0\0x", 100_000)
-
-
-def _junk() -> bytes:
-    return _encoded(_gradient(), "JPEG")[:2] + b"\xff\xe5\0\2" + b"x" * (2 << 20)
-
-
-def _many_comments() -> bytes:
-    return gif_of_comments(1 << 20)
-
-
-def _many_chunks() -> bytes:
-    return png(SIZE, chunks=((b"vpAg", b""),) * 100_000)
-
-
-def _text_bomb() -> bytes:
-    text = b"note\0\0" + zlib.compress(bytes(900_000), 9)
-    return png(SIZE, chunks=((b"zTXt", text),) * 100)
+def _transparent(values: bytes) -> bytes:
+    return png(SIZE, colour_type=3, chunks=(PALETTE, (b"tRNS", values)))
 
 
 def _huge_tile() -> bytes:
@@ -224,15 +154,25 @@ def _huge_tile() -> bytes:
     return tiff(values, samples=3, t322=60_000, t323=60_000, t324=8, t325=len(values), t259=8)
 
 
-def _slow_runs() -> bytes:
-    return bmp_run_length((2_000, 500))
-
-
-HOSTILE: tuple[Callable[[], bytes], ...] = (
-    *(_long_transparency, _transparency_beyond, premultiplied_grey, _strip, _bits, _too_wide),
-    *(_many_scans, _many_small_segments, _overlapping_exif, _junk, _many_comments),
-    *(_many_chunks, _text_bomb, _huge_tile, _slow_runs),
-)
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "long transparency": lambda: _transparent(bytes(i % 256 for i in range(300))),
+    "transparency beyond": lambda: _transparent(b"\xff" * 299 + b"\0"),
+    "premultiplied grey": premultiplied_grey,
+    "strip": lambda: png((12_000, 600)),
+    "bits": lambda: png((8_000, 5_000), bit_depth=1, colour_type=0),
+    "too wide": lambda: png((30_000, 4)),
+    "many scans": lambda: jpeg_of_scans((2_000, 2_000), 1_000),
+    "many small segments": lambda: jpeg_of_segments(b"\xff\xe5\0\2", 200_000),
+    "overlapping exif": lambda: jpeg_of_segments(b"\xff\xe1\0\x09Exif\0\0x", 100_000),
+    "junk": lambda: _encoded(_gradient(), "JPEG")[:2] + b"\xff\xe5\0\2" + b"x" * (2 << 20),
+    "many comments": lambda: gif_of_comments(1 << 20),
+    "many chunks": lambda: png(SIZE, chunks=((b"vpAg", b""),) * 100_000),
+    "text bomb": lambda: png(
+        SIZE, chunks=((b"zTXt", b"note\0\0" + zlib.compress(bytes(900_000), 9)),) * 100
+    ),
+    "huge tile": _huge_tile,
+    "slow runs": lambda: bmp_run_length((2_000, 500)),
+}
 
 
 def _gradient() -> Image.Image:
