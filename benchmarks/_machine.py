@@ -122,13 +122,9 @@ def tell(line: str) -> None:
     sys.stderr.flush()
 
 
-def write_report(facts: dict[str, object], out: Path | None = None) -> None:
-    """Write `facts`, dataclasses and paths among them, as JSON to `out` or standard output."""
-    text = json.dumps(facts, indent=2, default=_plain) + "\n"
-    if out is None:
-        sys.stdout.write(text)
-    else:
-        out.write_text(text, encoding="utf-8")
+def write_report(facts: dict[str, object]) -> None:
+    """Write `facts`, dataclasses and paths among them, as JSON to standard output."""
+    sys.stdout.write(json.dumps(facts, indent=2, default=_plain) + "\n")
 
 
 def _plain(value: object) -> object:

@@ -157,7 +157,6 @@ class Scene:
     dtype: torch.dtype
     device: torch.device
     side_px: int
-    batch: int = 1
     can_edit: bool = True
     is_plain: bool = False  # without references, for edits by ChordEdit
     precision: Precision | None = None  # of OpenVINO, ours and the peer's; None: the best
@@ -479,7 +478,6 @@ class DreamLiteDrawing:
                 image=self.scene.picture(number) if is_edit else None,
                 height=side,
                 width=side,
-                num_images_per_prompt=self.scene.batch,
                 generator=torch.Generator().manual_seed(number),
             ),
             self.scene.device,

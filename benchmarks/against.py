@@ -14,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -67,15 +67,7 @@ for line in sys.stdin:
 class Checkout:
     """A process that draws with the code of one checkout."""
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        engine: str,
-        threads: int,
-        home: str,
-        environment: Mapping[str, str] = os.environ,
-    ) -> None:
+    def __init__(self, root: Path, *, engine: str, threads: int, home: str) -> None:
         own = {"PYTHONPATH": str(root / "src"), "SWIFTPIE_HOME": home}
         self._process = subprocess.Popen(
             [sys.executable, "-c", DRAW, str(threads), engine],
@@ -83,7 +75,7 @@ class Checkout:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={**environment, **own},
+            env={**os.environ, **own},
             cwd=home,
         )
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -29,7 +29,6 @@ from benchmarks._machine import (
     Round,
     Row,
     Spread,
-    Tell,
     interleaved,
     machine,
     ratio,
@@ -154,11 +153,7 @@ class _Judged:
 
 
 def compare_pictures(
-    engines: Mapping[str, Components],
-    material: Material,
-    num_cases: int,
-    *,
-    tell: Tell = lambda _: None,
+    engines: Mapping[str, Components], material: Material, num_cases: int
 ) -> list[Fidelity]:
     """Draw the first cases of `material` by every engine; each encodes the subjects itself."""
     benchmark = material.benchmark
@@ -240,8 +235,6 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=15, help="calls of each kind that count")
     parser.add_argument("--engines", help=f"joined by commas, {TOGETHER} combines; or none")
-    parser.add_argument("--weights", help="a folder of trained networks instead of the package's")
-    parser.add_argument("--inversion", help="a folder with an inversion network, for edits")
     parser.add_argument("--cases", type=int, default=96, help="pictures that judges see; 0: none")
     parser.add_argument("--data", type=Path, help="pack of subjects; else the package's samples")
     options = parser.parse_args()
@@ -250,34 +243,24 @@ def parse_options() -> argparse.Namespace:
     return options
 
 
-def names_in(text: str) -> list[str]:
-    """Return what commas separate."""
-    return [name for name in text.split(",") if name]
-
-
 def measure(options: argparse.Namespace) -> dict[str, object]:
     """Return everything that is reported."""
-    components = load(options)
+    components = load_components(PRESETS.get("mini"), device=options.device)
     material = material_of(options)
     facts: dict[str, object] = {"machine": machine(components.device), "settings": vars(options)}
-    names = [EAGER, *names_in(options.engines)]
+    names = [EAGER, *filter(None, options.engines.split(","))]
     engines = {name: with_engine(components, name) for name in names}
     contenders = {name: Contender.of(engine, material) for name, engine in engines.items()}
-    found = measure_calls(contenders, options, can_edit=components.inversion is not None)
-    facts |= {"rows": found.rows, "ratios": found.ratios}
-    if options.cases:
-        facts["pictures"] = compare_pictures(engines, material, options.cases, tell=tell)
-    return facts
-
-
-def load(options: argparse.Namespace) -> Components:
-    """Return the plain networks."""
-    choices: dict[str, Any] = {
-        name: value
-        for name in ("weights", "inversion")
-        if (value := getattr(options, name)) is not None
+    kinds = {
+        "personalize": {name: contender.personalize for name, contender in contenders.items()},
+        "edit": {name: contender.edit for name, contender in contenders.items()},
     }
-    return load_components(PRESETS.get("mini"), device=options.device, **choices)
+    found = [take_turns(kinds[kind], kind, rounds=options.repeats) for kind in kinds]
+    facts["rows"] = [each for measured in found for each in measured.rows]
+    facts["ratios"] = [each for measured in found for each in measured.ratios]
+    if options.cases:
+        facts["pictures"] = compare_pictures(engines, material, options.cases)
+    return facts
 
 
 def material_of(options: argparse.Namespace) -> Material:
@@ -286,21 +269,6 @@ def material_of(options: argparse.Namespace) -> Material:
     benchmark = WorldBenchmark(subjects)
     dealt = benchmark.cases(max(options.cases, NUM_SPEED_CASES))
     return Material(benchmark, [case for case in dealt if case.kind is WorldKind.PLAIN])
-
-
-def measure_calls(
-    contenders: Mapping[str, Contender], options: argparse.Namespace, *, can_edit: bool
-) -> Measured:
-    """Measure a plain picture, and edits where there is an inversion network."""
-    rows, ratios = [], []
-    kinds = {"personalize": {name: contender.personalize for name, contender in contenders.items()}}
-    if can_edit:
-        kinds["edit"] = {name: contender.edit for name, contender in contenders.items()}
-    for kind, actions in kinds.items():
-        measured = take_turns(actions, kind, rounds=options.repeats)
-        rows += measured.rows
-        ratios += measured.ratios
-    return Measured(rows, ratios)
 
 
 def take_turns(actions: Mapping[str, Action], title: str, *, rounds: int) -> Measured:

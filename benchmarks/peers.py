@@ -14,8 +14,8 @@ import argparse
 import gc
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -40,7 +40,6 @@ from benchmarks._contenders import (
     without_weights,
 )
 from benchmarks._machine import (
-    DIGITS,
     EAGER,
     Action,
     Ratio,
@@ -73,7 +72,6 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.transforms.compile import RECORDED
 
 ENGINES = {"cpu": f"{EAGER},openvino,openvino-int8", "cuda": f"{EAGER},compile"}
-BATCHES_CUDA = "1,4,32"
 PEER_EDIT = "edit"  # what a peer does for a second edit too, as it keeps nothing
 OURS = "swiftpie"
 FLOAT32 = "float32"
@@ -96,17 +94,7 @@ class PeerRow:
     """A row, and what it took turns with."""
 
     loaded: tuple[str, str]
-    pictures_per_second: float
     row: Row
-
-
-@dataclass(frozen=True)
-class Measured:
-    """All rows and ratios of one size of batch."""
-
-    pictures_a_call: int
-    rows: list[PeerRow] = field(default_factory=list)
-    ratios: list[Ratio] = field(default_factory=list)
 
 
 def main() -> None:
@@ -119,7 +107,7 @@ def main() -> None:
         os.environ["SWIFTPIE_HOME"] = folder  # where OpenVINO's graphs are kept
         tell("writing random weights")
         make_elsewhere(Path(folder), family=options.family, dtype=options.dtype)
-        facts["batches"] = [measure(scene, options) for scene in scenes(Path(folder), options)]
+        facts |= measure(scene_of(Path(folder), options), options)
     facts["peak_memory_mib"] = round(peak_memory_mib(), 1)
     write_report(facts)
 
@@ -145,47 +133,41 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--no-edit", action="store_true", help="leave the second U-Net out")
     parser.add_argument("--chord", action="store_true", help="edits by ChordEdit alone")
-    parser.add_argument("--batches", help="pictures a call; by default 1, on CUDA several")
     parser.add_argument("--folder", help="where the temporary folder goes")
     options = parser.parse_args()
-    kind = "cuda" if options.device.startswith("cuda") else "cpu"
-    options.engines = options.engines or ENGINES[kind]
-    options.batches = options.batches or (BATCHES_CUDA if kind == "cuda" else "1")
+    options.engines = options.engines or ENGINES[options.device.partition(":")[0]]
     return options
 
 
-def scenes(folder: Path, options: argparse.Namespace) -> Iterator[Scene]:
-    """Return what is drawn, by the number of pictures a call; only single ones are edited."""
+def scene_of(folder: Path, options: argparse.Namespace) -> Scene:
+    """Return what is drawn."""
     can_edit = options.family == DREAMLITE or options.family not in {"sdxl", *WITHOUT_ADAPTER}
-    for batch in map(int, options.batches.split(",")):
-        yield Scene(
-            folder,
-            family=options.family,
-            dtype=DTYPES[options.dtype],
-            device=torch.device(options.device),
-            side_px=options.side_px,
-            batch=batch,
-            can_edit=batch == 1 and can_edit and not (options.no_edit or options.chord),
-            is_plain=options.chord,
-            precision=Precision.SINGLE if options.openvino_fp32 else None,
-        )
+    return Scene(
+        folder,
+        family=options.family,
+        dtype=DTYPES[options.dtype],
+        device=torch.device(options.device),
+        side_px=options.side_px,
+        can_edit=can_edit and not (options.no_edit or options.chord),
+        is_plain=options.chord,
+        precision=Precision.SINGLE if options.openvino_fp32 else None,
+    )
 
 
-def measure(scene: Scene, options: argparse.Namespace) -> Measured:
+def measure(scene: Scene, options: argparse.Namespace) -> dict[str, object]:
     """Measure each peer in turns with each of ours."""
     components = load(scene)
     ours = our_entries(components, scene, options)
-    measured = Measured(scene.batch)
+    rows, ratios = list[PeerRow](), list[Ratio]()
     for peer, own in product(peer_entries(scene, options), ours):
         firsts, found = run((peer, own), peer.operations, rounds=options.rounds)
         for name, rounds in found.items():
             for operation in rounds[0]:
                 made = row(name, operation, rounds, first=firsts[name])
-                per_second = round(1000 * scene.batch / made.ms.median, DIGITS)
-                measured.rows.append(PeerRow((peer.name, own.name), per_second, made))
-                tell(f"{name}, {operation}: {made.ms.median} ms, {per_second} pictures a second")
-        measured.ratios.extend(ratios_of(found))
-    return measured
+                rows.append(PeerRow((peer.name, own.name), made))
+                tell(f"{name}, {operation}: {made.ms.median} ms")
+        ratios.extend(ratios_of(found))
+    return {"rows": rows, "ratios": ratios}
 
 
 def run(
@@ -279,8 +261,7 @@ def peer_entries(scene: Scene, options: argparse.Namespace) -> list[Entry]:
         made.append(entry(f"diffusers-{options.dtype}-compiled", scene.dtype, compiles=True))
     if options.fp32:
         made.append(entry(f"diffusers-{FLOAT32}", torch.float32))
-    can_export = scene.device.type == "cpu" and scene.batch == 1
-    can_export = can_export and scene.family not in {"sdxl", DREAMLITE}
+    can_export = scene.device.type == "cpu" and scene.family not in {"sdxl", DREAMLITE}
     if can_export and not options.no_openvino_peer:
         made.append(Entry(OPENVINO, (scene.drawing,), lambda _: openvino_actions(scene)))
     return made

@@ -406,7 +406,6 @@ def main() -> None:
     parser.add_argument("--parts", default=",".join(PARTS), help="joined by commas")
     parser.add_argument("--batch", type=int, default=0, help="as of `swiftpie serve`")
     parser.add_argument("--soak", type=float, default=0, metavar="MINUTES", help="0: none")
-    parser.add_argument("--out", type=Path, help="a file instead of standard output")
     options = parser.parse_args()
     parts = options.parts.split(",")
     if unknown := set(parts) - {*PARTS, ""}:
@@ -421,7 +420,7 @@ def main() -> None:
             batch=options.batch,
         )
         found["engines"][engine or "eager"] = figures
-    write_report(found, options.out)
+    write_report(found)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ peers() {
   local family="$1" side="$2" most="$3" engines="$4"
   shift 4
   measure "$family-$side" "$most" benchmarks.peers --family "$family" --side-px "$side" \
-    --engines "$engines" --batches 1 --rounds 9 --no-edit --folder "$memory" "$@"
+    --engines "$engines" --rounds 9 --no-edit --folder "$memory" "$@"
 }
 
 {

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
-from transformers import CLIPConfig, CLIPModel, ViTConfig, ViTModel
+from transformers import CLIPConfig, CLIPModel, ViTModel
 
 from swiftpie.backbones.load.safe import write_tensors
 from swiftpie.errors import WeightsError
-from swiftpie_lab.evaluation.benchmarks.world import WorldKind
 from swiftpie_lab.evaluation.judges import (
     FIRES,
     LPIPS_SCALE,
@@ -20,16 +19,8 @@ from swiftpie_lab.evaluation.judges import (
     load_siglip2,
 )
 from tests.lab.evaluation.benchmarks.pie_folder import random_picture
+from tests.lab.evaluation.tiny_networks import SMALL, write_dino
 from tests.pipelines.tiny_editor import text_tower
-
-
-def test_the_panel_recognises_true_renderings(benchmark, networks):
-    panel = networks.panel
-    cases = list(benchmark.deal(WorldKind.PLAIN, 12))
-    truths = [benchmark.answer(case).rendering for case in cases]
-    seen = [panel.nearest(truth.pixels, truth.mask) for truth in truths]
-    assert sum(code == case.code for code, case in zip(seen, cases, strict=True)) >= 10
-
 
 SLICES = {1: (0, 1), 2: (2, 3, 4), 3: (5, 6, 7), 4: (8, 9), 5: (10,), 6: (11,), 7: (12,)}
 
@@ -122,14 +113,6 @@ def test_other_weights_than_those_of_lpips_are_refused(stored, tmp_path):
         load_lpips(tmp_path / "nowhere.safetensors")
 
 
-SMALL = {
-    "hidden_size": 16,
-    "intermediate_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-}
-
-
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clip")
@@ -149,12 +132,7 @@ def clip_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dino_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dino")
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = ViTConfig(**SMALL, image_size=224, patch_size=32)
-        ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
-    return folder
+    return write_dino(tmp_path_factory.mktemp("dino"))
 
 
 def normalised(image, mean, std):

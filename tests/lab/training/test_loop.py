@@ -240,20 +240,14 @@ def test_learning_rate_decays_by_time_where_a_limit_ends_the_run(tmp_path):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"steps": -1},
         {"steps": 0},
-        {"save_every": 0},
         {"log_every": 0},
-        {"sample_every": -5},
         {"accumulate": 0},
-        {"warmup_steps": 0},
         {"start_step": -1},
         {"learning_rate": -1e-3},
-        {"learning_rate": 1e6},
         {"learning_rate": float("nan")},
         {"learning_rates": (1e-3, -1.0)},
         {"ema_decay": 2.0},
-        {"ema_decay": -0.1},
         {"decay_share": 1.5},
         {"final_share": -1.0},
         {"max_gradient_norm": 0.0},
@@ -286,7 +280,6 @@ def test_a_full_disk_ends_a_run_in_a_sentence_that_goes_on_later(tmp_path):
     ("recipe", "setting"),
     [
         (mini.world_autoencoder, "stage.num_subjects=0"),
-        (mini.world_autoencoder, "stage.num_subjects=-1"),
         (mini.mini_world, "stage.views=0"),
         (mini.mini_world, "stage.pixel_weight=-1"),
         (mini.mini_world, "stage.drops.aligned=-0.5"),

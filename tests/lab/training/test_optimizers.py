@@ -9,7 +9,6 @@ from swiftpie_lab.training.optimizers import (
     is_matrix_like,
     make_groups,
     named_optimizers,
-    orthogonalise,
 )
 
 
@@ -57,19 +56,6 @@ def test_a_weight_shared_between_groups_is_found_and_within_one_is_trained_once(
         groups_of(network, {"one": ("a",), "two": ("b", "c")}, [1e-3, 1e-3])
     groups = groups_of(network, {"all": ("a", "b", "c")}, [1e-3])
     assert len(groups["all"].parameters) == 5
-
-
-def test_singular_values_become_about_one():
-    matrix = torch.randn(24, 60, generator=torch.Generator().manual_seed(0))
-    values = torch.linalg.svdvals(orthogonalise(matrix))
-    assert values.min() > 0.5
-    assert values.max() < 1.3
-
-
-def test_tall_and_wide_matrices_are_treated_alike():
-    matrix = torch.randn(40, 16, generator=torch.Generator().manual_seed(0))
-    wide = orthogonalise(matrix.T).T
-    assert torch.allclose(orthogonalise(matrix), wide, atol=1e-2)
 
 
 def test_the_root_mean_square_of_a_step_is_that_of_adam():

@@ -151,26 +151,12 @@ def _draw_pair(world: World, batch: WorldBatch, row: int, other: int, random: Ra
     return _Pair(EditSpec(change, wanted), "" if is_silent else source, target, is_about_place)
 
 
-SHOWN_KINDS = (
-    WorldChange.SUBJECT,
-    WorldChange.SIDE,
-    WorldChange.REMOVAL,
-    WorldChange.WORD,
-    WorldChange.PLACE,
-    WorldChange.TIME,
-    WorldChange.RENDITION,
-    WorldChange.MATERIAL,
-    WorldChange.PUT_ON,
-    WorldChange.VIEW,
-)
-
-
 def mask_figures(changes: Changes, located: Tensor) -> dict[str, float]:
     """Return how well masks `located` (B, 1, R, R) fit true changes, where there are any."""
     fits = iou(located, changes.mask)
     due = [row for row, kind in enumerate(changes.kinds) if kind is not WorldChange.NOTHING]
     figures = {"iou_located": float(fits[due].mean())}
-    for kind in SHOWN_KINDS:
+    for kind in WorldChange:
         if rows := [row for row in due if changes.kinds[row] == kind]:
             figures[f"iou_of_{kind}"] = float(fits[rows].mean())
     return figures
