@@ -8,7 +8,6 @@ import socket
 import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageSequence, ImageStat
 
-from swiftpie.imageio.animation import encode_animation
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.server.schemas import Drawing
@@ -185,21 +184,6 @@ def test_jobs_are_fetched_later_and_can_be_deleted(server, own):
     assert job["result"]["data"][0]["b64_json"]
     assert server.ask("DELETE", place).json["status"] == "cancelled"
     assert server.ask("GET", place).status == 404
-
-
-def test_a_job_draws_an_animation(server, own, session, identity):
-    moves = {"to": [f"{PROMPT} at night"], "num_frames": 3}
-    body = {"prompt": PROMPT, "size": "64x64", "seed": 11, "output_format": "webp"}
-    body |= {"swiftpie": {**own["swiftpie"], "animate": moves}}
-    place = f"/v1/jobs/{server.ask('POST', '/v1/jobs', body=body).json['id']}"
-    while (job := server.ask("GET", place).json)["status"] == "running":
-        pass
-    assert (job["status"], job["progress"]["drawn"]) == ("completed", 1)
-    film = opened(job["result"]["data"][0]["b64_json"])
-    drawn = session.animate(identity, PROMPT, **moves, seed=11, size=(64, 64)).images
-    whole = io.BytesIO(encode_animation(drawn, ".webp", fps=8, metadata={}))
-    for one, other in zip(*map(ImageSequence.Iterator, (film, Image.open(whole))), strict=True):
-        assert alike(one.convert("RGB"), other.convert("RGB"))
 
 
 def test_a_full_queue_says_when_to_come_back_and_reads_no_more(session):

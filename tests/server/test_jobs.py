@@ -245,43 +245,6 @@ async def test_a_full_queue_and_a_greedy_key_are_refused(scheduler, draw):
 
 
 @running
-async def test_cancelled_in_the_queue_is_never_drawn(scheduler, draw):
-    first = await busy(scheduler, draw)
-    job = submit(scheduler, "gone", "g", "a")
-    scheduler.cancel(job)
-    assert scheduler.num_queued == 0
-    draw.gate.set()
-    await scheduler.result(first)
-    await drained(scheduler)
-    assert draw.batches == [["first"]]
-    assert job.done.cancelled()
-
-
-@running
-async def test_a_drawing_whose_caller_leaves_stops_at_its_next_stage(scheduler, draw):
-    first = await busy(scheduler, draw)
-    waiting = asyncio.ensure_future(scheduler.result(first))
-    await asyncio.sleep(0)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    await drained(scheduler)
-    assert draw.stopped == [["first"]]
-    assert first.done.cancelled()
-
-
-@running
-async def test_deadlines_hold_in_the_queue(scheduler, draw):
-    await busy(scheduler, draw)
-    late = scheduler.submit("late", group="g", key="a", deadline_s=0.02)
-    with pytest.raises(Expired):
-        await scheduler.result(late)
-    draw.gate.set()
-    await drained(scheduler)
-    assert draw.batches == [["first"]]
-
-
-@running
 async def test_an_error_is_its_own_jobs_alone(scheduler, draw):
     await busy(scheduler, draw)
     bad = submit(scheduler, "bad", "g", "a")
@@ -303,21 +266,6 @@ async def test_an_error_of_the_drawer_reaches_all_callers(scheduler, draw):
     for job in jobs:
         with pytest.raises(RuntimeError, match="no memory"):
             await scheduler.result(job)
-
-
-def test_one_batch_is_drawn_at_once():
-    async def run():
-        draw = Drawer()
-        draw.gate.clear()
-        scheduler = Scheduler(draw, max_batch=1)
-        jobs = [submit(scheduler, name, "g", name) for name in "abc"]
-        await asyncio.sleep(0.01)
-        begun = [one for (one,) in draw.batches]
-        draw.gate.set()
-        drawn = [await scheduler.result(job) for job in jobs]
-        return begun, drawn, scheduler.num_queued
-
-    assert asyncio.run(run()) == (["a"], ["drawn a", "drawn b", "drawn c"], 0)
 
 
 @running
