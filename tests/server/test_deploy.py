@@ -1,4 +1,3 @@
-import pytest
 import yaml
 
 from swiftpie.cli.serve import TOKEN_VARIABLE
@@ -6,56 +5,21 @@ from swiftpie.server.jobs import Limits
 from tests.policy.project import ROOT
 from tests.policy.test_docs import parse
 
-DEPLOY = ROOT / "deploy"
 
-
-def objects_of(name):
-    return {
-        document["kind"]: document for document in yaml.safe_load_all((DEPLOY / name).read_text())
-    }
-
-
-@pytest.fixture(scope="module")
-def kinds():
-    return objects_of("kubernetes.yaml")
-
-
-@pytest.fixture(scope="module")
-def template(kinds):
-    return kinds["Deployment"]["spec"]["template"]
-
-
-@pytest.fixture(scope="module")
-def container(template):
-    (only,) = template["spec"]["containers"]
-    return only
-
-
-@pytest.fixture(scope="module")
-def words(container):
-    return ["swiftpie", *container["args"]]
-
-
-def test_the_command_is_one_that_the_server_understands(words, container):
-    options = parse(words).params
-    http = container["ports"][0]
+def test_a_pod_runs_the_command_answers_its_probes_and_ends_what_it_accepted(server):
+    objects = yaml.safe_load_all((ROOT / "deploy" / "kubernetes.yaml").read_text())
+    (template,) = [one["spec"]["template"] for one in objects if one["kind"] == "Deployment"]
+    (container,) = template["spec"]["containers"]
+    options, (http,) = parse(["swiftpie", *container["args"]]).params, container["ports"]
     assert (options["host"], options["port"]) == ("0.0.0.0", http["containerPort"])
     assert {variable["name"] for variable in container["env"]} >= {TOKEN_VARIABLE}
-
-
-def test_probes_are_answered_as_the_kubelet_asks(server, container):
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):
-        options = container[name]["httpGet"]
-        headers = {header["name"]: header["value"] for header in options["httpHeaders"]}
-        assert server.ask("GET", options["path"], headers=headers).status == 200
-        assert server.ask("GET", options["path"], headers={"Host": "10.0.0.7:8000"}).status == 403
-        assert options["port"] == container["ports"][0]["name"]
-
-
-def test_a_pod_may_end_what_it_accepted(template, container, words):
+        probe = container[name]["httpGet"]
+        headers = {header["name"]: header["value"] for header in probe["httpHeaders"]}
+        assert server.ask("GET", probe["path"], headers=headers).status == 200
+        assert server.ask("GET", probe["path"], headers={"Host": "10.0.0.7:8000"}).status == 403
+        assert probe["port"] == http["name"]
     _, waits_s = container["lifecycle"]["preStop"]["exec"]["command"]
-    options = parse(words).params
-    given = {name: options[name] for name in ("body_s", "deadline_s") if options.get(name)}
-    limits = Limits(**given)
+    limits = Limits(**{n: options[n] for n in ("body_s", "deadline_s") if options.get(n)})
     ends_s = int(waits_s) + limits.body_s + limits.deadline_s
     assert template["spec"]["terminationGracePeriodSeconds"] >= ends_s

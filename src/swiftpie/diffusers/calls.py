@@ -177,14 +177,6 @@ def _unused_seed(generator: torch.Generator) -> int | None:
     return seed if torch.equal(fresh.get_state(), generator.get_state()) else None
 
 
-def to_output(pixels: Tensor, output_type: str) -> Tensor | np.ndarray[Any, Any]:
-    """Return `pixels` (B, 3, H, W) in [-1, 1] as a tensor or array (B, H, W, 3) in [0, 1]."""
-    scaled = (pixels.float().clamp(-1, 1) + 1) / 2
-    if output_type == "pt":
-        return scaled
-    return torch.movedim(scaled, 1, -1).cpu().numpy()
-
-
 def check_shared(call: Call, components: Components, *, outputs: Sequence[str]) -> None:
     """Refuse arguments that neither pipeline supports."""
     own = len(components.schedule.steps)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from diffusers.image_processor import VaeImageProcessor
 
 from swiftpie.backbones.components import Components
 from swiftpie.diffusers.adapters import AdaptedPipeline
@@ -19,7 +20,6 @@ from swiftpie.diffusers.calls import (
     seeds_of,
     spelled_as,
     steering_for,
-    to_output,
     to_picture,
 )
 from swiftpie.engine.session import Session
@@ -155,7 +155,7 @@ def _as_output(results: list[EditResult], call: EditCall) -> SwiftPiePipelineOut
                 "once for each."
             )
         pixels = torch.cat([to_tensor(result.image) for result in results])
-        images = to_output(pixels, call.output_type)
+        images = VaeImageProcessor().postprocess(pixels, call.output_type)
     timings: Counter[str] = Counter()
     for result in results:
         timings.update(result.timings_ms)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
@@ -25,7 +26,6 @@ from swiftpie.diffusers.calls import (
     seeds_of,
     spelled_as,
     steering_for,
-    to_output,
     to_picture,
 )
 from swiftpie.errors import InputError
@@ -175,7 +175,7 @@ class SwiftPiePipeline(AdaptedPipeline):
             drawn = draw(components, request, on_stage=self._on_stage, on_step=on_step)
         images: Images = list(drawn.images) if drawn.tensor is None else drawn.tensor
         if drawn.tensor is not None and request.output is Output.PIXELS:
-            images = to_output(drawn.tensor, call.output_type)
+            images = VaeImageProcessor().postprocess(drawn.tensor.float(), call.output_type)
         return SwiftPiePipelineOutput(
             images=images,
             masks=list(drawn.subject_masks),
