@@ -242,28 +242,6 @@ def test_what_waits_in_the_queue_is_never_drawn(running, way):
     running(test)
 
 
-def test_a_job_that_does_not_fit_is_refused_and_every_other_one_is_drawn(running):
-    async def test(server):
-        first = await server.at("batched")
-        calls = [
-            server.call("POST", "/v1/jobs", {**server.body, "n": 3, "seed": seed})
-            for seed in range(3)
-        ]
-        answers = [await call.answer() for call in calls]
-        assert [call.status for call in calls] == [202, 202, 429]
-        assert int(calls[2].headers["retry-after"]) > 0
-        assert answers[2]["error"]["code"] == "rate_limit_exceeded"
-        server.open()
-        await first.done
-        for answer in answers[:2]:
-            place = f"/v1/jobs/{answer['id']}"
-            while (job := await server.call("GET", place).answer())["status"] != "completed":
-                assert job["status"] == "running", job
-                await asyncio.sleep(0.01)
-
-    running(test)
-
-
 def test_a_job_that_is_deleted_at_once_leaves_the_queue(running):
     async def test(server):
         first = await server.at("batched")
@@ -276,30 +254,6 @@ def test_a_job_that_is_deleted_at_once_leaves_the_queue(running):
         assert not server.num_queued
         server.open()
         await first.done
-
-    running(test)
-
-
-def test_a_size_that_takes_minutes_is_refused(running, picture_bytes):
-    own = {"edit": {"size_px": 2048}}
-    body, kind = form(image=("a.png", picture_bytes), prompt=PROMPT, swiftpie=json.dumps(own))
-
-    async def test(server):
-        whole = {**server.body, "swiftpie": own}
-        calls = [
-            server.call("POST", path, whole) for path in ("/v1/jobs", "/v1/images/generations")
-        ]
-        calls.append(server.call("POST", "/v1/images/edits", body, kind))
-        errors = [(await call.answer())["error"] for call in calls]
-        talk = Talk(server)
-        talk.draw(1, swiftpie=own)
-        await turns_until(lambda: len(talk.got) > 1)
-        errors.append(json.loads(talk.got[1]["text"])["error"])
-        assert [call.status for call in calls] == [400] * 3
-        for error in errors:
-            assert (error["code"], error["param"]) == ("size_too_large", "swiftpie.edit.size_px")
-        talk.hang_up()
-        await talk.done
 
     running(test)
 

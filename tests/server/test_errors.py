@@ -23,6 +23,7 @@ DRAWINGS = [  # changes of a request, its own part, status and word
     ({}, {"nonsense": 1}, 400, "nonsense"),
     ({}, {"scales": {"identity_scale": 9}}, 400, "identity_scale"),
     ({}, {"where": "x" * 65}, 400, "where"),
+    ({}, {"edit": {"size_px": 2048}}, 400, "edit.size_px"),
     ({}, {"scene": "pic_gone"}, 404, "picture"),
     *(({}, {"scene": name}, 400, "scene") for name in ("castel", "/etc/passwd", "dog.png")),
 ]
