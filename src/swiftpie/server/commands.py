@@ -18,7 +18,6 @@ from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.imageio.images import alpha_of, mask_to_pil
 from swiftpie.library import scenes
 from swiftpie.masks import Box, load_mask
-from swiftpie.models.cutout import Search, cut_out
 from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
@@ -35,7 +34,7 @@ from swiftpie.pipelines.request import (
 )
 from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.server.schemas import Drawing, OwnFields, RequestError
-from swiftpie.types import Cutout, Identity
+from swiftpie.types import Identity
 from swiftpie.validation import seeds_from
 
 MOST_TIMES_OWN = 4  # the pixels of a model's own size; time grows by the square of more
@@ -86,12 +85,6 @@ def encode_face(
 
 def _in_fields(text: str) -> str:
     return text.replace("`number=`", "'face_number'")
-
-
-def find_cutout(image: Image.Image, search: Search) -> tuple[Image.Image, Cutout]:
-    """Return where a picture's subject is, white in mode L, and how that was found."""
-    found = cut_out(image, search)
-    return mask_to_pil(found.mask)[0], found.how
 
 
 def find_subject(

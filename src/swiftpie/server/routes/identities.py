@@ -9,9 +9,11 @@ from PIL import Image
 
 from swiftpie.config import options_of
 from swiftpie.faces import CONSENT, FaceSource
+from swiftpie.imageio.images import mask_to_pil
+from swiftpie.models.cutout import cut_out as cutout_of
 from swiftpie.models.cutout import search_of
 from swiftpie.pipelines.request import IS_THERE, WHERE
-from swiftpie.server.commands import find_cutout, find_subject
+from swiftpie.server.commands import find_subject
 from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_upload
 from swiftpie.server.schemas import MAX_IMAGES, MAX_NAME, Rename, RequestError
 from swiftpie.server.store import THUMBNAIL, describe_identity
@@ -108,10 +110,9 @@ def upload_routes(worker: Worker) -> APIRouter:
             )
         caller = caller_of(request)
         picture = await decoded(image, caller)
-        mask, how = await worker.carry_out(
-            "", lambda _: find_cutout(picture, search), key=caller.key
-        )
-        return {"mask_b64": base64.b64encode(await as_png(mask)).decode(), **how._asdict()}
+        found = await worker.carry_out("", lambda _: cutout_of(picture, search), key=caller.key)
+        mask = await as_png(mask_to_pil(found.mask)[0])
+        return {"mask_b64": base64.b64encode(mask).decode(), **found.how._asdict()}
 
     @router.post("/v1/find", tags=["identities"])
     async def find(
