@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from swiftpie.mini.looks import COLOURS, MATERIALS
+from swiftpie.mini.looks import COLOURS
 from swiftpie.mini.words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS, RENDITIONS
 from swiftpie_world.accessories import ACCESSORIES
 from swiftpie_world.air import (
@@ -17,6 +17,7 @@ from swiftpie_world.air import (
     WEATHERS,
     Setting,
 )
+from swiftpie_world.materials import MATERIALS
 from swiftpie_world.nouns import EMPTY_PREFIXES, THE_SHARE, article_of, draw_noun
 from swiftpie_world.places import PLACES, SCENE_PLACES
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from swiftpie.geometry.layout import Layout
 from swiftpie.masks import grow
-from swiftpie.mini.looks import COLOURS, MATERIALS
+from swiftpie.mini.looks import COLOURS
 from swiftpie.mini.words import RENDITIONS
 from swiftpie_world.air import Setting
 from swiftpie_world.captions import (
@@ -26,6 +26,7 @@ from swiftpie_world.captions import (
     SceneSpec,
 )
 from swiftpie_world.compositor import PlacedSprite, Rendering
+from swiftpie_world.materials import MATERIALS
 from swiftpie_world.placement import place
 from swiftpie_world.places import PLACES
 from swiftpie_world.sampler import World
@@ -64,7 +65,7 @@ ANSWERS: Mapping[WorldChange, tuple[str, tuple[str, ...]]] = MappingProxyType(
     {
         WorldChange.RENDITION: ("rendition", (NONE, *RENDITIONS)),
         WorldChange.COLOUR: ("colour", (*COLOURS,)),
-        WorldChange.MATERIAL: ("material", MATERIALS),
+        WorldChange.MATERIAL: ("material", tuple(MATERIALS)),
         WorldChange.PUT_ON: ("accessory", (*ACCESSORY_PHRASES,)),
         WorldChange.TAKE_OFF: ("accessory", (NONE,)),
         WorldChange.VIEW: ("view", (*VIEWS,)),

@@ -17,6 +17,7 @@ from swiftpie_world.fields import Fields, over, paste, read_fields, smoothstep
 from swiftpie_world.frames import draw_frames, lowest_point
 from swiftpie_world.grounds import Ground
 from swiftpie_world.lighting import Light
+from swiftpie_world.materials import MATERIALS
 from swiftpie_world.places import Background, draw_foregrounds, draw_places
 from swiftpie_world.renditions import render_as
 
@@ -133,7 +134,8 @@ def composite(
     """Put a subject into each picture (B, 3, R, R) in [0, 1], with its shadow and accessories."""
     side, layout, light = picture.shape[-1], subject.layout, background.light
     looked = recolour(subject.frames, [spec.colour for spec in specs])
-    surface = remake(looked, normals(subject.relief), [spec.material for spec in specs])
+    made = [spec.material for spec in specs]
+    surface = remake(looked, normals(subject.relief), made, known=MATERIALS)
     turned = turn(surface.frame, subject.relief, layout.pose)
     sprite = draw_frames(
         shaded(turned, light.illumination(), layout, surface.gloss), layout, size_px=side

@@ -24,6 +24,7 @@ from swiftpie.mini.words import (
     PLAIN,
     PREPOSITIONS,
     SETTING_WORDS,
+    TEXTURED,
     SceneSetting,
 )
 
@@ -325,6 +326,7 @@ def _look_in(words: Sequence[str]) -> Look | None:
             ("material", MATERIAL_PHRASES),
         )
         for name, options in phrases.items()
+        if name not in TEXTURED
         for phrase in (" ".join(_without(option.split(), ())) for option in options)
         if f" {phrase} " in text
     ]

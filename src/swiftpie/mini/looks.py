@@ -1,6 +1,6 @@
 """The look of a subject: colours and materials, drawn by fixed rules on its frame."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -64,7 +64,13 @@ def recolour(frame: Tensor, colours: Sequence[str]) -> Tensor:
     return dyed
 
 
-def remake(frame: Tensor, normals: Tensor, materials: Sequence[str]) -> MadeOf:
+def remake(
+    frame: Tensor,
+    normals: Tensor,
+    materials: Sequence[str],
+    *,
+    known: "Mapping[str, Material] | None" = None,
+) -> MadeOf:
     """Return `frame` (B, 4, H, W), premultiplied, as if it were made of something.
 
     The textures are fixed functions of frame coordinates, so they stay on a subject that moves.
@@ -72,14 +78,16 @@ def remake(frame: Tensor, normals: Tensor, materials: Sequence[str]) -> MadeOf:
     Args:
         frame: Reference frames.
         normals: Unit vectors (B, 3, h, w) of the relief: x right, y down, z to the viewer.
-        materials: A name of `MATERIALS` for each row, or "none", which changes nothing.
+        materials: A name of the `known` ones for each row, or "none", which changes nothing.
+        known: By name; None means `MATERIALS`.
     """
-    glosses = {"none": 0.0} | {name: material.gloss for name, material in _MATERIALS.items()}
+    known = MATERIALS if known is None else known
+    glosses = {"none": 0.0} | {name: material.gloss for name, material in known.items()}
     gloss = frame.new_tensor([glosses[name] for name in materials])
     made = frame.clone()
     for name in sorted({*materials} - {"none"}):
         rows = [row for row, material in enumerate(materials) if material == name]
-        made[rows] = _MATERIALS[name].draw(_Form(frame[rows], normals[rows]))
+        made[rows] = known[name].draw(Form(frame[rows], normals[rows]))
     return MadeOf(made, gloss)
 
 
@@ -207,7 +215,7 @@ def _ramp_of(name: str) -> Ramp:
 
 
 @dataclass(frozen=True)
-class _Form(_Tones):
+class Form(_Tones):
     """What a material is drawn on."""
 
     normals: Tensor  # (B, 3, h, w)
@@ -223,6 +231,7 @@ class _Form(_Tones):
         return _centres(self.frame.shape[2], self.frame).view(1, 1, -1, 1)
 
     def enlarge(self, plane: Tensor, mode: str = "bilinear") -> Tensor:
+        """Return a plane (B, C, h, w) at the size of the frame."""
         return F.interpolate(plane, size=self.frame.shape[2:], mode=mode)
 
     @cached_property
@@ -267,30 +276,15 @@ def _hashed(columns: int, rows: int, salt: int, like: Tensor) -> Tensor:
     return (cell % 2**16 / 2**16).to(like.dtype).view(1, 1, rows, columns)
 
 
-Material = Callable[[_Form], Tensor]
-"""Draws frames (B, 4, H, W), premultiplied, whose alpha is at most that of the form."""
+class Material(NamedTuple):
+    """How something looks that a subject is made of."""
+
+    gloss: float  # strength of the highlight that lighting adds, in [0, 1]
+    draw: "Callable[[Form], Tensor]"
+    """Draws frames (B, 4, H, W), premultiplied, whose alpha is at most that of the form."""
 
 
-@dataclass(frozen=True)
-class _Material:
-    gloss: float
-    draw: Material
-
-
-_MATERIALS: dict[str, _Material] = {}
-
-
-def _material(*, gloss: float) -> Callable[[Material], Material]:
-    """Return what enters a function as the material that it draws and is named after."""
-
-    def enter(draw: Material) -> Material:
-        _MATERIALS[draw.__name__.replace("_", " ")] = _Material(gloss, draw)
-        return draw
-
-    return enter
-
-
-def _solid(form: _Form, tone: Tensor, ramp: Ramp, alpha: Tensor | None = None) -> Tensor:
+def _solid(form: Form, tone: Tensor, ramp: Ramp, alpha: Tensor | None = None) -> Tensor:
     """Return the frame of a form in the colours of `ramp`; it may be thinned by `alpha`."""
     cover = form.alpha if alpha is None else alpha
     ramps = form.frame.new_tensor(ramp)[None] / 255
@@ -298,7 +292,7 @@ def _solid(form: _Form, tone: Tensor, ramp: Ramp, alpha: Tensor | None = None) -
     return torch.cat([dyed.minimum(cover), cover], dim=1)
 
 
-def _metal(form: _Form, ramp: Ramp) -> Tensor:
+def _metal(form: Form, ramp: Ramp) -> Tensor:
     """Mirror a bright sky, a dark horizon and a lit ground, as polished metal does."""
     up = -form.normals[:, 1:2] - 0.35 * form.normals[:, :1]
     sky = smoothstep(0.0, 0.5, up) - 0.9 * smoothstep(-0.45, -0.1, up) * smoothstep(0.2, 0.0, up)
@@ -308,20 +302,17 @@ def _metal(form: _Form, ramp: Ramp) -> Tensor:
     return _solid(form, mirrored + 0.4 * form.tone + 0.9 * form.carving, ramp)
 
 
-@_material(gloss=0.9)
-def gold(form: _Form) -> Tensor:
+def gold(form: Form) -> Tensor:
     """Polish yellow metal."""
     return _metal(form, ((104, 54, 4), (232, 174, 34), (255, 250, 196)))
 
 
-@_material(gloss=0.9)
-def silver(form: _Form) -> Tensor:
+def silver(form: Form) -> Tensor:
     """Polish white metal."""
     return _metal(form, ((50, 54, 66), (176, 182, 192), (255, 255, 255)))
 
 
-@_material(gloss=0.15)
-def wood(form: _Form) -> Tensor:
+def wood(form: Form) -> Tensor:
     """Draw long fibres that bend about a knot."""
     away = torch.hypot(form.x - 0.6, (form.y - 0.38) * 2.4)
     bend = 0.16 * torch.exp(-(away * 3.2).square()) * torch.sign(form.y - 0.38)
@@ -337,8 +328,7 @@ def wood(form: _Form) -> Tensor:
     )
 
 
-@_material(gloss=0.05)
-def stone(form: _Form) -> Tensor:
+def stone(form: Form) -> Tensor:
     """Draw rough grey speckle with pits."""
     rough = form.lattice(64, 64, 4) - 0.5
     patch = form.lattice(10, 10, 5) - 0.5
@@ -352,8 +342,7 @@ def stone(form: _Form) -> Tensor:
     )
 
 
-@_material(gloss=0.5)
-def marble(form: _Form) -> Tensor:
+def marble(form: Form) -> Tensor:
     """Draw grey veins in white stone."""
     slant = form.x + 0.6 * form.y
     warp = form.lattice(4, 4, 107) + 0.35 * form.lattice(12, 12, 108)
@@ -365,8 +354,7 @@ def marble(form: _Form) -> Tensor:
     return _solid(form, tone, ((88, 92, 102), (214, 214, 216), (255, 254, 250)))
 
 
-@_material(gloss=1.0)
-def glass(form: _Form) -> Tensor:
+def glass(form: Form) -> Tensor:
     """Let the background through, except at the rim, in highlights and along features."""
     rim = smoothstep(0.9, 0.3, form.normals[:, 2:])
     window = smoothstep(0.9, 0.96, form.facing(-0.5, -0.5, 0.7))
@@ -384,8 +372,7 @@ def glass(form: _Form) -> Tensor:
     return torch.cat([torch.lerp(clear[:, :3], own, 0.22).minimum(cover), cover], dim=1)
 
 
-@_material(gloss=0.8)
-def ice(form: _Form) -> Tensor:
+def ice(form: Form) -> Tensor:
     """Draw pale blue blocks with white cracks, somewhat see-through."""
     crack = form.cracks(8, 10)
     frost = form.lattice(5, 5, 12) - 0.5
@@ -396,8 +383,7 @@ def ice(form: _Form) -> Tensor:
     return _solid(form, tone, ((38, 110, 175), (138, 200, 238), (244, 252, 255)), cover)
 
 
-@_material(gloss=0.7)
-def chocolate(form: _Form) -> Tensor:
+def chocolate(form: Form) -> Tensor:
     """Draw smooth brown with soft highlights."""
     soft = 0.9 * form.facing(-0.4, -0.6, 0.6) - 0.75
     glint = smoothstep(0.93, 0.99, form.facing(-0.45, -0.6, 0.65))
@@ -409,36 +395,14 @@ def chocolate(form: _Form) -> Tensor:
     )
 
 
-@_material(gloss=0.0)
-def wool(form: _Form) -> Tensor:
-    """Knit the subject in its own colours: one colour a stitch, each a V of two strands."""
-    columns, rows = 14, 18
-    colours = form.enlarge(F.interpolate(form.frame, size=(rows, columns), mode="area"), "nearest")
-    across = ((form.x * columns) % 1 - 0.5).abs() * 2  # 0 in the middle of a stitch
-    down = (form.y * rows - 0.55 * across) % 1
-    strand = torch.sin(torch.pi * down)
-    strand = strand * smoothstep(0.0, 0.25, across) * smoothstep(1.0, 0.75, across)
-    twist = 0.12 * torch.sin(40 * (across + 0.9 * down))
-    light = form.enlarge(0.25 * form.facing(-0.4, -0.6, 0.6) - 0.12)
-    own = mix(colours[:, :3] / colours[:, 3:].clamp_min(1 / 255), form.colour, form.alpha * 0.45)
-    shaded = own * (0.6 + 0.7 * strand + twist * strand + light) + 0.06 * strand
-    return torch.cat([shaded.clamp(0, 1) * form.alpha, form.alpha], dim=1)
-
-
-@_material(gloss=0.6)
-def toy_bricks(form: _Form) -> Tensor:
-    """Build the subject of plastic bricks in its own colours, a round stud on each."""
-    count = 12
-    colours = form.enlarge(F.interpolate(form.frame, size=(count, count), mode="area"), "nearest")
-    across, down = (form.x * count) % 1 - 0.5, (form.y * count) % 1 - 0.5
-    away = torch.hypot(across, down)
-    stud = smoothstep(0.33, 0.27, away)
-    rim = smoothstep(0.11, 0.04, (away - 0.3).abs()) * (-across - down) * 1.3
-    seam = smoothstep(0.41, 0.47, torch.maximum(across.abs(), down.abs()))
-    own = mix(colours[:, :3] / colours[:, 3:].clamp_min(1 / 255), form.colour, form.alpha * 0.25)
-    shaded = own * (0.84 + 0.16 * stud - 0.3 * seam + rim.clamp_max(0)) + 0.8 * rim.clamp_min(0)
-    built = form.alpha * (colours[:, 3:] > 0.2)
-    return torch.cat([shaded.clamp(0, 1) * built, built], dim=1)
-
-
-MATERIALS = tuple(_MATERIALS)
+MATERIALS: Mapping[str, Material] = {
+    "gold": Material(0.9, gold),
+    "silver": Material(0.9, silver),
+    "wood": Material(0.15, wood),
+    "stone": Material(0.05, stone),
+    "marble": Material(0.5, marble),
+    "glass": Material(1.0, glass),
+    "ice": Material(0.8, ice),
+    "chocolate": Material(0.7, chocolate),
+}
+"""What subjects of photographs may be made of, by name."""

@@ -22,22 +22,13 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components, near_size
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.layout import Layout, to_affine
-from swiftpie.geometry.relief import height
+from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.shading import Lighting, dilated, outline_of, with_shadow
 from swiftpie.imageio.images import extrapolate, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask
-from swiftpie.mini.compositing import (
-    INSIDE,
-    WHOLE,
-    SubjectReference,
-    colours_of,
-    frame_of,
-    large_frame_of,
-    shrunk_into,
-)
-from swiftpie.mini.fields import apply_maps, changes_between, paste
-from swiftpie.mini.looks import appearance
+from swiftpie.mini.compositing import INSIDE, WHOLE, SubjectReference, colours_of
+from swiftpie.mini.fields import apply_maps, changes_between
+from swiftpie.mini.looks import MATERIALS
 from swiftpie.mini.placing import picture_size, place_of, place_subjects, side_by_side, staged
 from swiftpie.mini.reading import Reading, read, read_all
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
@@ -314,7 +305,8 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
     """Return the scene of each picture as its prompt says.
 
     Raises:
-        CapabilityError: The request asks for latents, or for an art at a place that is given.
+        CapabilityError: The request asks for latents, for a material that is not drawn, or for an
+            art at a place that is given.
         InputError: There is no such scene, or noise or encoded prompts came with it.
     """
     if request.output is Output.LATENTS:
@@ -324,6 +316,11 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         raise InputError(
             "`scene` came with noise or with an encoded prompt. A scene is chosen and lit by seed "
             "and words. Give a prompt as text, and seeds."
+        )
+    if textures := [reading.texture for reading in readings if reading.texture]:
+        raise CapabilityError(
+            f"Preset {components.preset.name!r} does not draw {textures[0]!r}, whose pattern is "
+            f"too fine for it. Name another material: {', '.join(MATERIALS)}."
         )
     if arts := [reading.rendition for reading in readings if reading.rendition]:
         raise CapabilityError(
@@ -370,7 +367,6 @@ def finish_scene(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Gene
             drawing, drawn_mask, outlines = _enlarged(plan, index, drawing, drawn_mask)
         if not row.is_ground:
             outlines = [(opacity, torch.zeros_like(shadow)) for opacity, shadow in outlines]
-        drawing = _textured(plan, row, index, drawing)
         picture, alpha = with_shadows(to_tensor(row.place), outlines)
         part, _ = _parts_around(alpha, _whole(plan.size))
         colours = drawn_colours(drawing[part], alpha[part], drawn_mask[part])
@@ -429,24 +425,6 @@ def drawn_colours(drawing: Tensor, alpha: Tensor, drawn_mask: Tensor) -> Tensor:
     inside = ((torch.minimum(alpha, drawn_mask) - low) / (high - low)).clamp(0, 1)
     colours = extrapolate((drawing + 1) / 2, -dilated(-inside, RIM_PX))
     return (2 * colours - 1).clamp(-1, 1)
-
-
-def _textured(plan: ScenePlan, row: SceneRow, index: int, drawing: Tensor) -> Tensor:
-    """Return a drawing (1, 3, H, W) in [-1, 1] whose subject is made of what is finer than cells.
-
-    Its place and its light are the model's; the stitches or bricks are laid on its reference.
-    """
-    texture = row.reading.texture
-    if texture is None or len(plan.subjects) != 1:
-        return drawing
-    (layout, light), identity = _placed_in(plan, 0, index), plan.subjects[0]
-    relief, (own, scene) = height(frame_of(identity)[:, 3:]), light or (None, None)
-    look = appearance(
-        large_frame_of(identity), relief, layout, own=own, scene=scene, material=texture
-    )
-    size = (drawing.shape[2], drawing.shape[3])
-    sprite = shrunk_into(look, to_affine(layout), size=size)
-    return 2 * paste((drawing + 1) / 2, sprite) - 1
 
 
 def _placed_in(plan: ScenePlan, number: int, row: int) -> tuple[Layout, Lighting | None]:

@@ -39,6 +39,7 @@ from swiftpie.mini.layers import (
     paste_layers,
     touched,
 )
+from swiftpie.mini.looks import MATERIALS
 from swiftpie.mini.relight import NOISE_SHAPE, add_weather, relight, without_weather
 from swiftpie.mini.scenes import scene_library
 from swiftpie.noise import draw_noise, share_of
@@ -60,8 +61,8 @@ from swiftpie.pipelines.request import EditRequest, resolved_scales
 from swiftpie.types import EditResult, Identity, TextCondition
 
 CHANGES = (
-    "time, weather, season and place, the colour and material of one subject, "
-    "and the subject itself for one of its library or none"
+    f"time, weather, season and place, the colour or material ({', '.join(MATERIALS)}) of one "
+    "subject, and the subject itself for one of its library or none"
 )
 SEEN_PX = 2  # what is around a visible change is taken to change
 LEAST_SHADE = VISIBLE_LEVELS / 255  # share of the ground's light that is seen to be missing

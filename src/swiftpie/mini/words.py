@@ -47,7 +47,7 @@ MATERIAL_WORDS: Mapping[str, tuple[str, ...]] = {  # stand before the noun
     "toy bricks": ("brick-built", "toy brick"),
 }
 TEXTURED = ("wool", "toy bricks")
-"""Their stitches and studs are too small for the cells of latents."""
+"""Their stitches and studs are too small for the cells of latents, so they are not drawn."""
 
 LOOKS_END = re.compile(
     r"\b(?:in|on|at|by|near|beside|before|behind|inside|under|with|wearing|holding|and)\b|,",

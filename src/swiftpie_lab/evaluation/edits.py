@@ -18,7 +18,7 @@ from swiftpie.errors import CapabilityError
 from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.masks import Box
 from swiftpie.pipelines.edit_region import composite
-from swiftpie.pipelines.request import EditRequest
+from swiftpie.pipelines.request import WORDS_ALONE, EditRequest
 from swiftpie.pipelines.settings import EditMethod, EditSettings, ResolvedScales, Scales
 from swiftpie_lab.evaluation.bounds import NO_SUBJECT
 from swiftpie_lab.evaluation.case import Case, Evidence
@@ -169,7 +169,11 @@ class EditDrawer(Generic[C]):
         shown = self.session.encode_identity(task.source, masks=everything)
         side = self.session.components.preset.image_size_px
         drawn = self.session.personalize(
-            shown, task.target_prompt, seed=task.seed, scales=NO_SUBJECT, size=(side, side)
+            *(shown, task.target_prompt),
+            seed=task.seed,
+            scales=NO_SUBJECT,
+            size=(side, side),
+            scene=WORDS_ALONE,
         )
         edited = drawn.images[0].resize(task.source.size, Image.Resampling.BICUBIC)
         return composite(edited, task.source, task.mask)
