@@ -25,7 +25,6 @@ from torch import Tensor
 import swiftpie
 from swiftpie import (
     CONSENT,
-    IS_THERE,
     MAX_IMAGES,
     MAX_SEED,
     RECIPES,
@@ -635,45 +634,6 @@ class CutOut(io.ComfyNode):
         return io.NodeOutput(cut, mask, ui=ui.PreviewImage(cut, cls=cls))
 
 
-class FindSubject(io.ComfyNode):
-    """Where a subject is in each picture."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        """Return what the node takes and gives."""
-        return io.Schema(
-            node_id="SwiftPieFindSubject",
-            display_name="Find subject",
-            category=CATEGORY,
-            description="Finds a known subject in each picture, whatever else that shows. The mask "
-            "goes into Edit.",
-            inputs=[
-                SessionType.Input("session"),
-                SubjectType.Input("subject"),
-                io.Image.Input("image"),
-                io.Boolean.Input("is_there", default=False, tooltip=IS_THERE.help),
-            ],
-            outputs=[io.Mask.Output("mask", tooltip="1 is the subject.")],
-        )
-
-    @classmethod
-    def execute(
-        cls, session: Session, subject: Subjects, image: Tensor, *, is_there: bool = False
-    ) -> io.NodeOutput:
-        """Find it in one picture after the other.
-
-        Raises:
-            InputError: There are several subjects, or a picture does not show it.
-        """
-        identity, photos, found = _only(subject).identity, pictures_of(image), []
-        bar = comfy.utils.ProgressBar(len(photos))
-        for photo in photos:
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            found.append(session.find(photo, identity, is_there=is_there).mask[:, 0])
-            bar.update(1)
-        return io.NodeOutput(torch.cat(found))
-
-
 class SwiftPieExtension(ComfyExtension):
     """All nodes of this folder."""
 
@@ -692,7 +652,6 @@ class SwiftPieExtension(ComfyExtension):
             Animate,
             Edit,
             CutOut,
-            FindSubject,
         ]
 
 

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from swiftpie.pipelines.animation import AnimateRequest
     from swiftpie.pipelines.identity_file import save_identity
     from swiftpie.pipelines.request import (
-        IS_THERE,
         EditRequest,
         FacePicture,
         IdentityRef,
@@ -57,7 +56,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CONSENT",
-    "IS_THERE",
     "MAX_IMAGES",
     "MAX_SCALE",
     "MAX_SEED",
@@ -129,7 +127,6 @@ _HOMES = {
         "diffusers.edit": ["SwiftEditPipeline"],
         "diffusers.personalize": ["SwiftPiePipeline"],
         "pipelines.request": [
-            "IS_THERE",
             "EditRequest",
             "FacePicture",
             "IdentityRef",

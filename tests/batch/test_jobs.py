@@ -3,9 +3,8 @@ import os
 import pytest
 
 from swiftpie.batch.jobs import MAX_ID_BYTES, Model
-from swiftpie.library import subject_library
 from swiftpie.pipelines.animation import AnimateRequest
-from swiftpie.pipelines.request import FacePicture, Pictures
+from swiftpie.pipelines.request import FacePicture
 from swiftpie.pipelines.settings import EditMode, EditSettings
 
 DOG = {"subject": "dog.webp", "prompt": "a dog on a beach"}
@@ -114,22 +113,6 @@ def test_an_edit_has_its_own_fields(collected, folder):
     assert {*job.files} == {"dog.webp", "mask.png"}
 
 
-def test_an_edit_may_name_the_subject_that_it_changes(collected, folder):
-    front, side = folder / "cat" / "front.webp", folder / "cat" / "side.webp"
-    shown = [
-        only(collected({**EDIT, "where": where})).request.where
-        for where in ("cat/front.webp", "cat/front.webp:mask.png", "cat", "kitten")
-    ]
-    assert shown == [
-        Pictures((front,), (None,)),
-        Pictures((front,), (folder / "mask.png",)),
-        Pictures((front, side), (None, None), ("auto", "auto")),
-        subject_library().find("kitten"),
-    ]
-    files = only(collected({**EDIT, "where": "cat/front.webp:mask.png"})).files
-    assert {*files} == {"dog.webp", "cat/front.webp", "mask.png"}
-
-
 def test_a_folder_is_one_subject_and_several_share_a_picture(collected):
     assert [path.name for path in images_of(only(collected({**DOG, "subject": "cat"})))] == [
         *("front.webp", "side.webp")
@@ -178,7 +161,6 @@ def test_a_folder_without_pictures_names_what_it_has(collected, folder):
         ({"subjects": [{"pictures": "dog.webp"}]}, "exclude"),
         ({"promt": "x"}, "Did you mean prompt"),
         ({"keyword": "x"}, "edit an image"),
-        ({"where": "cat"}, "edit an image"),
         ({"seed": -1}, "seeds"),
         ({"seed": 2**63}, "seed"),
         ({"seed": 1, "seeds": 2}, "exclude"),
@@ -215,9 +197,6 @@ def test_a_job_that_cannot_be_drawn_is_reported_with_its_line(collected, change,
     [
         ({"mask": "inline"}, "is a file"),
         ({"mask": "mask.png", "box": [0, 0, 1, 1]}, "exclude"),
-        ({"mask": "mask.png", "where": "cat"}, "'mask' and 'where' exclude"),
-        ({"box": [0, 0, 1, 1], "where": "cat"}, "'box' and 'where' exclude"),
-        ({"where": "absent.png"}, "does not exist"),
         ({"size": "64x64"}, "without an image"),
         ({"variation": 2}, "variation"),
         ({"mode": "own"}, "mode"),
@@ -289,11 +268,6 @@ TWO = [{"pictures": "dog.webp", "cutout": "mask.png", "name": "dog"}, {"pictures
         ),
         ({"prompt": "a kitten on a beach", "preset": "mini"}, "a-kitten-on-a-beach-s0-21e7aa33"),
         ({**EDIT, **CHANGED}, "dog-a-cat-s0-039d2d6e"),
-        ({**EDIT, "where": "kitten"}, "dog-a-cat-s0-32338ada"),
-        (
-            {**EDIT, "where": "cat/front.webp:mask.png", "subject": "kitten"},
-            "dog-a-cat-s0-49144575",
-        ),
         ({**FACE, "face_number": 2}, "dog-a-person-at-sea-s0-b4359b00"),
     ],
 )

@@ -166,9 +166,8 @@ MISTAKES = """
 2 | remove | replace dog.png photo.png
 2 | exclude | remove photo.png --mask mask.png --box 0,0,1,1
 2 | exclude | remove photo.png --mask mask.png --point 0.5,0.5
-2 | --where | remove photo.png --where dog --mask mask.png
-2 | --where | replace cat photo.png --where dog --box 0,0,1,1
-2 | --where | remove photo.png --where dog --point 0.5,0.5
+2 | --mask | remove photo.png --point 0.5,0.5 --mask mask.png
+2 | --mask | replace cat photo.png --mask mask.png --box 0,0,1,1
 2 | point | remove photo.png --point here
 2 | box | insert dog.png photo.png --box 0.5,0,0.4,1
 2 | between | insert dog.png photo.png --view 90,0

@@ -106,15 +106,3 @@ def test_odd_sizes_in_every_format_keep_their_bits_outside(session, identity, tm
 def test_a_photograph_of_twelve_megapixels_keeps_its_bits_outside(session, identity, tmp_path):
     photograph(4000, 3000).save(tmp_path / "large.jpg")
     assert_kept(session, identity, tmp_path / "large.jpg")
-
-
-@pytest.mark.thorough
-def test_the_subject_of_a_picture_is_found_in_it(call, hamster, tmp_path):
-    out = tmp_path / "mask.png"
-    result = call("find", hamster, hamster, "-o", out, "--json", "--is-there")
-    assert result.exit_code == 0, result.output
-    facts = json.loads(result.stdout)
-    mask = load_image(out)
-    assert (facts["path"], mask.size) == (str(out), load_image(hamster).size)
-    assert facts["likeness"] > 0.7
-    assert mask.getextrema()[0] == (0, 255)

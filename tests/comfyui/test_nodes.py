@@ -213,21 +213,6 @@ def test_a_cut_out_is_the_librarys(nodes, drawn):
     assert torch.equal(mask[0], expected[0, 0])
 
 
-@pytest.mark.thorough
-def test_a_known_subject_is_found_as_the_library_finds_it(loaded, session, subject, sprite):
-    nodes, switches, _ = loaded
-    find, photo = nodes["FindSubject"].execute, as_image(sprite.convert("RGB"))
-    (mask,) = find(session, subject[0], photo.repeat(2, 1, 1, 1)).args
-    alone = session.find(sprite.convert("RGB"), subject[0][0].identity)
-    assert mask.shape == (2, *photo.shape[1:3])
-    assert torch.equal(mask, alone.mask[:, 0].expand(2, -1, -1))
-    assert switches.bars[-1].current == 2
-    with pytest.raises(swiftpie.InputError, match="not found in the picture"):
-        find(session, subject[0], torch.full((1, 96, 96, 3), 0.5))
-    with pytest.raises(swiftpie.InputError, match="2 subjects"):
-        find(session, (*subject[0], *subject[0]), photo)
-
-
 def test_a_saved_identity_comes_back_and_a_new_file_is_read_anew(loaded, session, subject):
     nodes, _, folder = loaded
     tuned = replace(subject[0][0].identity, tuned="tokens, 20 steps")

@@ -10,7 +10,6 @@ from swiftpie import CapabilityError, InputError, MaskSource, Scales, Session, S
 from swiftpie.errors import NoSubject
 from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.finding import find_identity
 from swiftpie.pipelines.request import EditRequest, Output, PersonalizeRequest, RepaintRequest
 from swiftpie.pipelines.settings import ChordForm, EditMethod, EditSettings
 from tests.parity.edit import photograph
@@ -53,8 +52,6 @@ VALUES = [  # that no request, subject or setting takes
     ),
     (lambda _: edit_request(mask=(NAN, 0.2, 0.7, 0.8)), "box"),
     (lambda _: edit_request(mask=torch.full((1, 1, 8, 8), 255.0)), "eeded"),
-    (lambda one: edit_request(mask=WHOLE, where=one), "where"),
-    (lambda one: RepaintRequest(image=PHOTO, seed=0, mask=WHOLE, where=one), "where"),
     (lambda _: RepaintRequest(image=PHOTO, seed=1), "identity"),
     (lambda _: RepaintRequest(image=PHOTO, seed=1, mask=WHOLE, keep_pose=True), "subject"),
     (lambda one: garment(one, box=(0.1, 0.1, 0.9, 0.9)), "box"),
@@ -119,8 +116,6 @@ CALLS = [  # on the embedded model, with an identity
     (lambda s, _: s.remove(PHOTO, mask=SPECK), InputError, "pixel"),
     (lambda s, _: s.edit(PHOTO, "at night", mask=SPECK), InputError, "pixel"),
     (lambda s, one: s.draw(garment(one, mask=WHOLE)), CapabilityError, "pose"),
-    (lambda _, one: find_identity(one, GREY, is_there=True), NoSubject, "nothing"),
-    (lambda _, one: find_identity(blank(one), GREY), InputError, "vector"),
     (
         lambda s, _: s.edit(PHOTO, PROMPT, settings=EditSettings(method=EditMethod.CHORD)),
         *(CapabilityError, "recipe"),

@@ -402,7 +402,6 @@ ENDS = [
         for end in (
             ("fails", EDITS, PLAIN, None),
             ("fails", EDITS, {"prompt": "x", "swiftpie": '{"task": "replace"}'}, None),
-            ("fails", "/v1/find", {"where": "dog"}, None),
             ("leaves", EDITS, NETWORKS, "layer"),
             ("late", EDITS, NETWORKS, "decode"),
         )

@@ -22,7 +22,6 @@ DRAWINGS = [  # changes of a request, its own part, status and word
     ({}, {"subjects": [{"identity_id": "id_none"}]}, 404, "known"),
     ({}, {"nonsense": 1}, 400, "nonsense"),
     ({}, {"scales": {"identity_scale": 9}}, 400, "identity_scale"),
-    ({}, {"where": "x" * 65}, 400, "where"),
     ({}, {"edit": {"size_px": 2048}}, 400, "edit.size_px"),
     ({}, {"scene": "pic_gone"}, 404, "picture"),
     *(({}, {"scene": name}, 400, "scene") for name in ("castel", "/etc/passwd", "dog.png")),
@@ -53,13 +52,10 @@ EDITS = [  # fields of a form, its own part, and a word
     ({}, {"task": "remove"}, "remove"),
     ({}, {"task": "replace", **LIBRARY}, "remove"),
     ({"mask": HOLE}, {"task": "remove", "points": [(0.5, 0.5)]}, "exclude"),
-    ({}, {"task": "remove", "where": "dog", "box": (0, 0, 1, 1)}, "changes"),
-    ({}, {"task": "insert", "where": "dog", **LIBRARY}, "changes"),
     ({"image": ("a.png", b"")}, {}, "image"),
     ({"image": ("a.png", b"no picture")}, {}, "picture"),
     ({"image": "text"}, {}, "file"),
     ({"swiftpie": '{"task": }'}, None, "JSON"),
-    ({"swiftpie": json.dumps({"where": "x" * 65})}, None, "where"),
 ]
 
 
@@ -73,7 +69,7 @@ def test_edits_that_cannot_be_are_refused(server, photo, fields, own, word):
 
 NO_JSON = [
     ('{"prompt": "a cat",}', "line"),
-    ('{"prompt": "a robot", "swiftpie": {"where": "\\ud800"}}', "line"),
+    ('{"prompt": "a robot", "swiftpie": {"source_prompt": "\\ud800"}}', "line"),
     ('{"prompt": "a robot", "\\ud800": 1}', "line"),
     ('{"prompt": NaN}', "line"),
     ('{"prompt": "a", "swiftpie": {"scales": {"identity_scale": 1e999}}}', "identity_scale"),
@@ -97,7 +93,6 @@ def test_other_requests_are_refused_with_what_to_do(server, picture_bytes):
     for path, fields, status, word in (
         ("/v1/images/variations", {"image": picture}, 404, "/v1/images/edits"),
         ("/v1/images/edits", {"prompt": PROMPT}, 400, "image"),
-        ("/v1/find", {"image": picture, "where": "x" * 65}, 400, "where"),
         ("/v1/identities", {"image": grey}, 400, "/v1/cutouts"),
         ("/v1/cutouts", {"image": grey}, 400, "/v1/cutouts"),
         ("/v1/identities", {"face": picture}, 400, "faces"),

@@ -8,7 +8,6 @@ import socket
 import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageSequence, ImageStat
 
-from swiftpie.imageio.images import mask_to_pil
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.server.schemas import Drawing
 from tests.policy.test_docs import SERVING, blocks
@@ -115,24 +114,6 @@ def test_edits_come_as_json_too_and_each_seed_draws_its_picture_alone(server, ph
     body["prompt"] = "a red dog"
     (warning,) = server.ask("POST", "/v1/images/edits", body=body).json["swiftpie"]["warnings"]
     assert "All 2 pictures are the same" in warning
-
-
-@pytest.mark.thorough
-def test_a_subject_is_found_and_goes_from_where_it_is(
-    server, client, identity_id, identity, session, photo
-):
-    found = session.find(photo, identity)
-    picture = ("photo.png", to_png(photo))
-    answer = server.upload("/v1/find", where=identity_id, image=picture)
-    assert answer.status == 200, answer.json
-    assert opened(answer.json["mask_b64"]).tobytes() == mask_to_pil(found.mask)[0].tobytes()
-    assert answer.json["likeness"] == found.likeness
-    own = json.dumps({"task": "remove", "where": identity_id})
-    answer = client.images.edit(
-        image=picture, prompt="a dog", extra_body={"seed": 5, "swiftpie": own}
-    )
-    gone = session.remove(photo, where=identity, seed=5)
-    assert picture_of(answer.data[0]).tobytes() == gone.image.tobytes()
 
 
 def test_what_an_edit_may_change_is_shown_before_it_is_drawn(server, photo):

@@ -75,7 +75,6 @@ export interface Draft {
   change: string; // the prompt of an edit
   source: string; // what the photo shows now
   mask: SentPicture | null;
-  where: number | null; // key of a subject that the photo shows; instead of a mask
   task: Task;
   newcomer: number | null; // key of a subject that is put into the photo
   box: Box | null; // where it is put; null: a place is proposed
@@ -103,7 +102,6 @@ export const FIRST: Draft = {
   change: "",
   source: "",
   mask: null,
-  where: null,
   task: "edit",
   newcomer: null,
   box: null,
@@ -203,21 +201,16 @@ export function requestOf(draft: Draft, known: Known): Record<string, unknown> |
       },
     };
   }
-  const others = { newcomer: subjectOf(draft.newcomer), sought: subjectOf(draft.where) };
-  const asked = draft.task === "edit" ? edit(draft, others, facts) : repaint(draft, others, facts);
+  const newcomer = subjectOf(draft.newcomer);
+  const asked =
+    draft.task === "edit" ? edit(draft, newcomer, facts) : repaint(draft, newcomer, facts);
   return draft.photo && asked && { ...common, type: "edit", picture_id: draft.photo.id, ...asked };
 }
 
 type Part = Record<string, unknown> | null;
 
-/** Who comes into a photo, and who is looked for in it. */
-interface Others {
-  newcomer: Subject | undefined;
-  sought: Subject | undefined;
-}
-
 /** Return what is asked where words change a photo. */
-function edit(draft: Draft, { newcomer, sought }: Others, facts: Known["facts"]): Part {
+function edit(draft: Draft, newcomer: Subject | undefined, facts: Known["facts"]): Part {
   if (!draft.change.trim()) return null;
   const { source, variation, textScale, ownLook } = draft;
   return {
@@ -234,24 +227,22 @@ function edit(draft: Draft, { newcomer, sought }: Others, facts: Known["facts"])
       }),
       ...guided(draft),
       ...(newcomer && { subjects: [pointer(newcomer)] }),
-      ...(sought && { where: sought.id }),
     },
   };
 }
 
 /** Return what is asked where a subject comes into a photo, or something goes. */
-function repaint(draft: Draft, { newcomer, sought }: Others, facts: Known["facts"]): Part {
+function repaint(draft: Draft, newcomer: Subject | undefined, facts: Known["facts"]): Part {
   const { task, mask, box, yaw, pitch } = draft;
   const comes = putsIn(draft) ? newcomer : null;
   const goes = takesOut(draft);
-  if ((goes && !mask && !sought) || (putsIn(draft) && !comes)) return null;
+  if ((goes && !mask) || (putsIn(draft) && !comes)) return null;
   const isTurned = canPlace(facts) && (yaw !== null || pitch !== null);
   return {
     prompt: comes ? `a photo of ${said(comes.name)}` : task,
     ...(goes && mask && { mask_id: mask.id }),
     swiftpie: {
       task,
-      ...(goes && sought && { where: sought.id }),
       mask_mode: "white",
       return_mask: true,
       ...(comes && {

@@ -37,7 +37,7 @@ const COPY_PX = 768; // of a photo's longer side, while it is worked on
 const MAX_HISTORY = 60;
 const KEEP_MS = 100; // after the last change, a visit is kept
 const ABOUT_WORDS = /was never taught/;
-const NOTHING_YET = { mask: null, where: null, box: null, yaw: null, pitch: null } as const; // in a new photo
+const NOTHING_YET = { mask: null, box: null, yaw: null, pitch: null } as const; // in a new photo
 const LEFT: Box = [0.04, 0.4, 0.48, 0.84]; // square, as what the encoder sees
 const RIGHT: Box = [0.52, 0.4, 0.96, 0.84];
 
@@ -1020,7 +1020,6 @@ class Studio {
     const index = this.draft.placed.findIndex((one) => one.key === key);
     if (index >= 0) this.leaveOut(index);
     if (this.draft.newcomer === key) this.set({ newcomer: null });
-    if (this.draft.where === key) this.set({ where: null });
     this.subjects = this.subjects.filter((one) => one.key !== key);
     await this.#written();
     try {
@@ -1105,7 +1104,7 @@ class Studio {
       return;
     }
     await this.#doing("mask", "", async () => {
-      this.set({ mask: await this.#sent(mask), where: null });
+      this.set({ mask: await this.#sent(mask) });
     });
   }
 
@@ -1238,8 +1237,8 @@ class Studio {
     this.#isReviving = true;
     await this.#doing("subject", "Looking at the subjects again", async () => {
       const known = new Set((await server.identities()).map((one) => one.id));
-      const { placed, newcomer, where } = this.draft;
-      const needed = new Set([...placed.map(({ key }) => key), newcomer, where]);
+      const { placed, newcomer } = this.draft;
+      const needed = new Set([...placed.map(({ key }) => key), newcomer]);
       await this.#encodeAgain(
         this.subjects.filter(({ id, key }) => needed.has(key) && !known.has(id)),
       );
@@ -1347,7 +1346,7 @@ function release(shown: Shown): void {
 
 function placeOf({ param, code }: Refused): Place {
   if (param === "prompt") return "prompt";
-  const isOfMask = ["mask", "mask_id", "swiftpie.where"].includes(param ?? "");
+  const isOfMask = ["mask", "mask_id"].includes(param ?? "");
   if (isOfMask || code === "subject_not_found") return "mask";
   if (param === "identity_id" || param === "swiftpie.subjects") return "subject";
   return param?.startsWith("swiftpie") ? "settings" : "picture";

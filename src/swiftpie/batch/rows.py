@@ -193,16 +193,12 @@ def _edit(
     own: _Row, said: Mapping[str, Any], placed: Mapping[str, Any], files: _Files
 ) -> dict[str, Any]:
     """Return the same of an edit: its picture, and where that changes."""
-    mask, box, where = said.get("mask"), placed.get("box"), said.get("where")
+    mask, box = said.get("mask"), placed.get("box")
     mask = None if mask == MaskSource.NONE else mask
-    check_exclusive({"'mask'": mask, "'box'": box, "'where'": where})
+    check_exclusive({"'mask'": mask, "'box'": box})
     if mask in {*MaskSource}:
         raise ConfigError(f"The mask of an edit is a file, and {mask!r} is not.")
-    return {
-        "image": files.path(str(own.image)),
-        "where": None if where is None else _sought(where, files),
-        "mask": box if mask is None else files.path(mask),
-    }
+    return {"image": files.path(str(own.image)), "mask": box if mask is None else files.path(mask)}
 
 
 def kind_of(row: Mapping[str, object]) -> type[JobRequest]:
@@ -350,15 +346,6 @@ def _source(
 def _cut_by(cutout: str, files: _Files) -> tuple[str, Path | None]:
     """Return how a picture is cut out, and its mask if `cutout` is the file of one."""
     return ("auto", files.path(cutout)) if parse_search(cutout) is None else (cutout, None)
-
-
-def _sought(where: str, files: _Files) -> Source:
-    """Return the subject of PICTURE, PICTURE:MASK, an identity file or a name."""
-    picture, _, mask = where.rpartition(":")
-    root = files.inputs.root
-    if picture and not _is_there(root / where) and _is_there(root / picture):
-        return _source(picture, mask, files)
-    return _source(where, "auto", files)
 
 
 def _is_there(path: Path) -> bool:

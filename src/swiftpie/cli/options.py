@@ -27,7 +27,7 @@ PANELS: Mapping[str, str] = {
             negative_prompt method chord mode start rule variation by_name
         """,
     "Place": """
-            scene cutout cutouts mask where keep_pose detail_mask box to_boxes view to_views flip
+            scene cutout cutouts mask keep_pose detail_mask box to_boxes view to_views flip
             tilt
         """,
     "Strength": "identity_scale detail_scale background_scale text_scale balance layers",

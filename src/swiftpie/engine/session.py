@@ -25,7 +25,6 @@ from swiftpie.pipelines.advice import advice_on, advise
 from swiftpie.pipelines.animation import USUAL_FRAMES, AnimateRequest
 from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import find_region
-from swiftpie.pipelines.finding import Found, find_identity, with_place_found
 from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
@@ -241,14 +240,13 @@ class Session:
         return (*given, *(Subject(self.named(named.word), name=named.word) for named in others))
 
     def resolved(self, request: RequestT) -> RequestT:
-        """Return a request as it is drawn: files open, sources encoded, subjects and places found.
+        """Return a request as it is drawn: files open, sources encoded, subjects found.
 
         `draw` does this itself; what is resolved already stays as it is.
 
         Raises:
             InputError: A picture or a file cannot be used.
             UnknownSubjectError: No subject is given or named, and the model needs one.
-            NoSubject: The picture does not show the subject of `where`.
             WeightsError: Other networks made an identity.
         """
         resolved: Request = request
@@ -257,11 +255,9 @@ class Session:
                 resolved = self._with_subjects(with_sources(request, self.identity_of))
             case EditRequest():
                 edit = self._with_newcomer(with_sources(opened(request), self.identity_of))
-                edit = self._with_face_region(edit)
-                resolved = edit if edit.where is None else with_place_found(edit)
+                resolved = self._with_face_region(edit)
             case RepaintRequest():
-                change = self._with_inserted(with_sources(opened(request), self.identity_of))
-                resolved = change if change.where is None else with_place_found(change)
+                resolved = self._with_inserted(with_sources(opened(request), self.identity_of))
         return cast("RequestT", resolved)
 
     def _with_subjects(self, request: PersonalizeRequest) -> PersonalizeRequest:
@@ -291,7 +287,7 @@ class Session:
             ImageError: The picture shows no face.
         """
         brings_face = request.identity is not None and request.identity.is_face
-        is_placed = request.mask is not None or request.where is not None or request.keyword
+        is_placed = request.mask is not None or request.keyword
         mask = request.mask
         if request.takes_named and brings_face and not is_placed and self.face_encoder is not None:
             found = face_region(self.face_encoder, request.picture)
@@ -587,7 +583,6 @@ class Session:
         source_prompt: str = "",
         keyword: str = "",
         mask: Picture | Tensor | Box | None = None,
-        where: Identity | str | None = None,
         identity: Identity | str | None = None,
         seed: int | None = None,
         settings: EditSettings | None = None,
@@ -608,8 +603,6 @@ class Session:
                 an empty prompt, instead of the two prompts.
             mask: Where to change it: a picture, (1, 1, H, W) in [0, 1] over the picture, or a box;
                 by default found from the prompts.
-            where: Instead of a mask, a subject that the picture shows, or its name in the library:
-                what changes is where `find` finds it.
             identity: A subject, or its name in the library, that replaces the picture as image
                 condition.
             seed: Random by default, and the result holds it.
@@ -619,7 +612,6 @@ class Session:
         Raises:
             CapabilityError: The preset has no inversion network, no image encoder or no such mode.
             InputError: The prompt is empty, or picture, mask or seed cannot be used.
-            NoSubject: The picture does not show the subject of `where`.
         """
         request = EditRequest(
             image=load_image(image),
@@ -628,7 +620,6 @@ class Session:
             source_prompt=source_prompt,
             keyword=keyword,
             mask=Path(mask) if isinstance(mask, str) else mask,
-            where=self._shown(where),
             source=self._shown(identity),
             settings=settings or EditSettings(),
             takes_named=True,
@@ -644,7 +635,6 @@ class Session:
         source_prompt: str = "",
         keyword: str = "",
         mask: Picture | Tensor | Box | None = None,
-        where: Identity | str | None = None,
         seed: int = 0,
         settings: EditSettings | None = None,
     ) -> Image.Image:
@@ -660,26 +650,9 @@ class Session:
             source_prompt=source_prompt,
             keyword=keyword,
             mask=Path(mask) if isinstance(mask, str) else mask,
-            where=self._shown(where),
             settings=settings or EditSettings(),
         )
         return find_region(self.components, self.resolved(request))
-
-    def find(self, image: Picture, identity: Identity | str, *, is_there: bool = False) -> Found:
-        """Return where a subject is in another picture: a mask (1, 1, H, W), and its likeness.
-
-        Args:
-            image: Any shape and size; transparency is ignored. It may show more than the subject.
-            identity: The subject from `encode_identity`, or its name in the library.
-            is_there: The picture shows it for sure: what is most alike is taken, however little.
-
-        Raises:
-            InputError: The picture cannot be read, or the identity was made without one.
-            NoSubject: Nothing in the picture looks like the subject; with `is_there`, nothing
-                stands out at all.
-        """
-        shown = self.named(identity) if isinstance(identity, str) else identity
-        return find_identity(shown, load_image(image), is_there=is_there)
 
     def insert(
         self,
@@ -730,7 +703,6 @@ class Session:
         *,
         mask: Picture | Tensor | Box | Search | None = None,
         points: Sequence[Point] = (),
-        where: Identity | str | None = None,
         seed: int | None = None,
     ) -> EditResult:
         """Remove something from a photograph.
@@ -741,17 +713,15 @@ class Session:
                 box; or a search for it. By default a hole of the photograph.
             points: Instead of a mask, points on the thing, as fractions of width and height. Its
                 outline and the shadow at its foot are found, inside of a given box.
-            where: Instead of both, the subject that goes, or its name in the library, see `find`.
             seed: Random by default, and the result holds it.
 
         Raises:
-            InputError: None of mask, points and `where` is given, or one cannot be used.
-            NoSubject: Nothing stands out at the points, or the subject is not in the picture.
+            InputError: Neither a mask nor points are given, or one cannot be used.
+            NoSubject: Nothing stands out at the points.
         """
-        picture, seeds = load_image(photo), seeds_from(seed, 1)
-        place = None if _is_alone(where, mask, points) else read_removal(mask, points, picture)
-        gone = self._shown(where)
-        return self.draw(RepaintRequest(image=picture, seed=seeds[0], mask=place, where=gone))
+        picture, (drawn,) = load_image(photo), seeds_from(seed, 1)
+        place = read_removal(mask, points, picture)
+        return self.draw(RepaintRequest(image=picture, seed=drawn, mask=place))
 
     def replace(
         self,
@@ -761,7 +731,6 @@ class Session:
         prompt: str = "",
         mask: Picture | Tensor | Box | Search | None = None,
         points: Sequence[Point] = (),
-        where: Identity | str | None = None,
         keep_pose: bool | None = None,
         seed: int | None = None,
         **steering: Unpack[Steering],
@@ -772,14 +741,13 @@ class Session:
         mask it then replaces what the prompt names.
         """
         picture, finds_by_words = load_image(photo), bool(keep_pose and prompt and mask is None)
-        is_alone = _is_alone(where, mask, points) or (finds_by_words and not points)
+        is_alone = finds_by_words and not points
         request = RepaintRequest(
             image=picture,
             seed=seeds_from(seed, 1)[0],
             source=self._shown(identity),
             prompt=prompt,
             mask=None if is_alone else read_removal(mask, points, picture),
-            where=self._shown(where),
             keep_pose=keep_pose,
             **steering,
         )
@@ -787,11 +755,6 @@ class Session:
 
     def _shown(self, identity: Identity | str | None) -> Source | None:
         return self.library.find(identity) if isinstance(identity, str) else identity
-
-
-def _is_alone(where: object, mask: object, points: Sequence[Point]) -> bool:
-    """Whether a subject to look for is all that says what changes."""
-    return where is not None and mask is None and not points
 
 
 def _named_in(request: Request) -> list[Named | None]:

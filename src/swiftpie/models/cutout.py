@@ -252,19 +252,6 @@ def find_as_guessed(network: CutoutNet, image: Image.Image, guess: Tensor) -> Cu
     return CutOut(mask, Cutout(CutoutMethod.NETWORK, round(_agreement(logits, mask, whole), 4)))
 
 
-@torch.no_grad()
-def find_around(network: CutoutNet, image: Image.Image, guess: Tensor, box: Box) -> Tensor:
-    """Return the mask (1, 1, H, W) of the thing at `box`, as `find_as_guessed` has it.
-
-    What is around the box is looked at, too. The `guess`, log-odds (1, 1, h, w), is about the whole
-    picture.
-    """
-    photo = image if image.mode == "RGB" else image.convert("RGB")
-    area = around(box, photo.size)
-    other = _part(guess[0, 0].float().cpu().numpy(), area, photo.size)
-    return _outlined(photo, area, guesses(network, photo, [area])[0] + other, ANYWHERE)
-
-
 def _part(field: NDArray[np.float32], area: Area, size: tuple[int, int]) -> NDArray[np.float32]:
     """Return what a field over a photo of (width, height) says about an area, as a guess (n, n)."""
     whole = Image.fromarray(field)

@@ -92,16 +92,6 @@ IDENTITY_GUIDANCE = Option(
     "layers read of the identity, for a closer likeness. am2 gathers it where the identity is "
     "strongest, for a face in a photograph. dcg needs several steps. By default plain."
 )
-WHERE = Option(
-    "A subject that the picture shows: it is found there, and its place is what changes. A picture "
-    "of it (PICTURE or PICTURE:MASK), an identity file, or a name of the library.",
-    "SUBJECT",
-    kind=str,
-    surfaces=NOT_COMFYUI,
-)
-IS_THERE = Option(
-    "The picture shows the subject for sure: what looks most like it is taken, however little."
-)
 MASK_SOURCES = "none|inline|box|FILE"
 TYPED = frozenset({Surface.CLI, Surface.BATCH})
 
@@ -452,7 +442,6 @@ class EditRequest(_Changing):
             surfaces=TYPED,
         ),
     ] = None
-    where: Annotated["Source | None", WHERE] = None  # instead of a mask
     settings: EditSettings = field(default_factory=EditSettings)
 
     def __post_init__(self) -> None:
@@ -461,7 +450,6 @@ class EditRequest(_Changing):
         check_prompts(*texts_of(self.prompt))
         check_text(self.source_prompt, self.keyword)
         _check_place(self.mask, self.image, needs_change=self.settings.keeps_outside)
-        _check_where(self.mask, self.where)
         has_own = self.guidance is not None or self.shaping is not None
         if (
             has_own or self.identity_guidance is not IdentityGuidance.PLAIN
@@ -491,7 +479,6 @@ class RepaintRequest(_Changing):
             surfaces=TYPED,
         ),
     ] = None
-    where: Annotated["Source | None", WHERE] = None  # instead of a mask: what to remove
     keep_pose: Annotated[  # instead of a place of its own; see `techniques.garment`
         bool | None,
         Option(
@@ -507,9 +494,8 @@ class RepaintRequest(_Changing):
         super().__post_init__()
         check_seeds([self.seed])
         check_text(self.prompt)
-        _check_where(self.mask, self.where)
         brings = self.source is not None or self.takes_named
-        if not brings and self.mask is None and self.where is None and _is_image(self.image):
+        if not brings and self.mask is None and _is_image(self.image):
             from swiftpie.masks import hole_of
 
             if hole_of(self.image) is None:
@@ -545,12 +531,11 @@ def with_seed(request: RequestT, seed: int) -> RequestT:
 
 
 def with_sources(request: RequestT, change: "Callable[[Source], Source]") -> RequestT:
-    """Return the same request with the sources of its subjects changed, that of `where` too."""
+    """Return the same request with the sources of its subjects changed."""
     if isinstance(request, PersonalizeRequest):
         shown = (replace(each, source=change(each.source)) for each in request.subjects)
         return replace(request, subjects=tuple(shown))
-    source, where = (each and change(each) for each in (request.source, request.where))
-    return replace(request, source=source, where=where)
+    return replace(request, source=request.source and change(request.source))
 
 
 def opened(request: ChangingT) -> ChangingT:
@@ -691,14 +676,6 @@ def _encoded(source: Source) -> "Identity":
 
     assert isinstance(source, Identity), "`Session.resolved` encodes sources before they are drawn"
     return source
-
-
-def _check_where(mask: object, where: Source | None) -> None:
-    if mask is not None and where is not None:
-        raise InputError(
-            "A mask, box or search came with `where`, a subject to look for. Both say what "
-            "changes. Leave one out."
-        )
 
 
 def _check_place(place: object, image: "Picture", *, needs_change: bool = True) -> None:

@@ -15,7 +15,7 @@ from swiftpie.engine.encoding import read_removal
 from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError, WeightsError
 from swiftpie.faces.choose import choose_face, find_faces
-from swiftpie.imageio.images import alpha_of, mask_to_pil
+from swiftpie.imageio.images import alpha_of
 from swiftpie.library import scenes
 from swiftpie.masks import Box, load_mask
 from swiftpie.pipelines.animation import AnimateRequest
@@ -87,14 +87,6 @@ def _in_fields(text: str) -> str:
     return text.replace("`number=`", "'face_number'")
 
 
-def find_subject(
-    session: Session, image: Image.Image, source: Source, *, is_there: bool = False
-) -> tuple[Image.Image, float]:
-    """Return where a subject is in a picture, white in mode L, and how alike they look."""
-    found = session.find(image, encode_kept(session, source), is_there=is_there)
-    return mask_to_pil(found.mask)[0], found.likeness
-
-
 def requests_of(
     body: Drawing,
     *,
@@ -103,14 +95,13 @@ def requests_of(
     mask: Image.Image | None,
     place: Image.Image | None = None,
     style: Image.Image | None = None,
-    where: Source | None = None,
 ) -> tuple[Request, ...]:
     """Return what a call draws, a request a picture.
 
     The first of `images` is the picture to change, if one is; the others show one more subject.
 
     Raises:
-        RequestError: Mask, box and `where` do not go together, or not with the task.
+        RequestError: Mask, box and task do not go together.
     """
     own = body.swiftpie
     _check_animated(body, images)
@@ -129,9 +120,8 @@ def requests_of(
                 param="swiftpie",
             )
         kind = EditRequest if own.task == "edit" else RepaintRequest
-        given = _change_of(body, subjects, images, mask, where)
+        given = _change_of(body, subjects, images, mask)
     else:
-        _check_where(where, task="personalize")
         moves = {} if own.animate is None else own.animate.ends
         kind = AnimateRequest if moves else PersonalizeRequest
         scene = own.scene  # by its name: a file of the server is never read
@@ -164,15 +154,13 @@ def _change_of(
     subjects: Sequence[Subject],
     images: Sequence[Image.Image],
     mask: Image.Image | None,
-    where: Source | None,
 ) -> dict[str, Any]:
     """Return the fields of a change of a picture that are no plain options."""
     own, task, (image, *references) = body.swiftpie, body.swiftpie.task, images
     region = _region(body, image, mask)
-    _check_where(where, task=task)
     shown = (*_pictured(references, own.box if task == "insert" else None), *subjects)
     source = shown[0].source if shown else None
-    given: dict[str, Any] = {"image": image, "where": where, "source": source}
+    given: dict[str, Any] = {"image": image, "source": source}
     if task == "edit":
         settings = EditSettings(**own.edit.model_dump(exclude_none=True), scales=_scales_of(body))
         return given | {"mask": region, "settings": settings}
@@ -193,7 +181,7 @@ def _change_of(
         )
     if task == "insert":
         given["box"] = own.box
-    elif region is not None or own.points or not (where is not None or own.keep_pose):
+    elif region is not None or own.points or not own.keep_pose:
         given["mask"] = read_removal(region, own.points, image)
     return given | ({"box": shown[0].box, "view": shown[0].view} if shown else {})
 
@@ -201,15 +189,6 @@ def _change_of(
 def _pictured(images: Sequence[Image.Image], box: Box | None) -> tuple[Subject, ...]:
     """Return the subject that pictures of a call show, if there are any."""
     return (Subject(Pictures(tuple(images)), box=box),) if images else ()
-
-
-def _check_where(where: Source | None, *, task: str) -> None:
-    if where is not None and task in {"insert", "personalize"}:
-        raise RequestError(
-            f"'where' came with the task {task!r}, which changes nothing that is there. Leave it "
-            "out.",
-            param="swiftpie.where",
-        )
 
 
 def _check_animated(body: Drawing, images: Sequence[Image.Image]) -> None:

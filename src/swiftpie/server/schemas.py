@@ -75,8 +75,7 @@ MAX_PARTS = 20_000  # commas and brackets of a request in JSON, whose pictures h
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
 Share = Annotated[float, Field(ge=0, le=1)]
 SENT_AS = {  # what HTTP has in place of a file of the command line
-    "style_reference": " Here the id of a kept picture.",
-    "where": " Here the id of an identity, or a name.",
+    "style_reference": " Here the id of a kept picture."
 }
 OPENAI_FIELDS = ("prompt", "seed", "seeds", "size_px", "negative_prompt")  # of `Drawing`
 Part = TypeVar("Part", bound=BaseModel)
@@ -543,8 +542,7 @@ def _spelled(error: Exception) -> tuple[int, str, str | None, str | None]:
         case NoSubject():
             message = (
                 f"{error.found} Send a mask with the picture; POST /v1/cutouts gives one to start "
-                "from, and looks where a box or points say. POST /v1/find with is_there gives the "
-                "best guess at a known subject."
+                "from, and looks where a box or points say."
             )
             return 400, message, "subject_not_found", "image"
         case UnknownSubjectError():

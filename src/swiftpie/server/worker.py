@@ -19,7 +19,7 @@ from swiftpie.imageio.writing import encode_image
 from swiftpie.library import subject_library
 from swiftpie.pipelines.advice import equal_pictures
 from swiftpie.pipelines.identity_file import read_identity
-from swiftpie.pipelines.request import IdentityRef, Pictures, Request, Source, Subject
+from swiftpie.pipelines.request import IdentityRef, Pictures, Request, Subject
 from swiftpie.server.commands import (
     Command,
     encode_face,
@@ -32,7 +32,7 @@ from swiftpie.server.decoding import Decoders
 from swiftpie.server.drawing import DrawingThread, PictureFile, as_file
 from swiftpie.server.jobs import Limits, QueuedDrawing, Scheduler, take_error
 from swiftpie.server.metrics import Metrics
-from swiftpie.server.schemas import KEPT_PX, MAX_NUMBER, Drawing, RequestError, SubjectIn
+from swiftpie.server.schemas import KEPT_PX, Drawing, RequestError, SubjectIn
 from swiftpie.server.store import (
     THUMBNAIL,
     IdentityInfo,
@@ -227,7 +227,6 @@ class Worker:
             mask=mask,
             place=self._kept(own.scene, owner) if own.scene.startswith(KEPT) else None,
             style=self._kept(own.style_reference, owner) if own.style_reference else None,
-            where=await self.sought(own.where, model, owner=owner) if own.where else None,
         )
         requests = planning() if mask is None else await asyncio.to_thread(planning)
         task = is_edit(body, images) and own.task
@@ -271,20 +270,6 @@ class Worker:
                 )
             found.append(Subject(IdentityRef(identity), **placed))
         return tuple(found)
-
-    async def sought(self, where: str, model: str, *, owner: str) -> Source:
-        """Return the source of an identity or of a name in the library."""
-        meant = subject_library().meant_by(where)
-        if meant is None and len(where) > MAX_NUMBER:
-            raise RequestError(
-                f"'where' has {len(where)} letters. The id of an identity, of at most "
-                f"{MAX_NUMBER}, or a name of the library is needed. See GET /v1/identities and "
-                "GET /v1/library.",
-                param="where",
-            )
-        named = SubjectIn(identity_id=where) if meant is None else SubjectIn(library=meant.name)
-        (found,) = await self._known([named], model, owner=owner)
-        return found.source
 
     # Answers
 

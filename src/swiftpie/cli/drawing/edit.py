@@ -80,7 +80,6 @@ class Person(NamedTuple):
         'swiftpie edit cat.jpg "a dog" -o where.png --keyword cat --preview-mask',
         'swiftpie edit cat.jpg "a blue cat" -o blue.png --strip strip.png',
         'swiftpie edit cat.jpg "in the rain" -o rain.png -n 4',
-        'swiftpie edit two-dogs.jpg "a statue of a dog" -o out.png --where dog.spid',
         'swiftpie edit cat.jpg "wearing a red hat" -o hat.png',
         'swiftpie edit room.jpg "a mug on a table" -o mug.png --box 0.4,0.5,0.7,0.9 '
         "--subject mug.png",
@@ -108,9 +107,9 @@ def edit(
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword limits the change."""
     preset_for(loading, use=Use.FACE if source.face else Use.EDIT)
     settings = replace(settings, scales=Scales(**scales))
-    mask, shown_by = request.pop("mask", None), request.pop("where", None)
-    check_exclusive({"--where": shown_by, "--mask": mask, "--box": box})
-    where, place = shown_by and read_source([shown_by]), read_place(mask, box)
+    mask = request.pop("mask", None)
+    check_exclusive({"--mask": mask, "--box": box})
+    place = read_place(mask, box)
     words = {name: request.get(name, "") for name in ("source_prompt", "keyword")}
     picture, seeds = read_picture(image), sampling.seeds
     options.check_prompt(words["source_prompt"])
@@ -134,7 +133,6 @@ def edit(
         seed=seeds[0],
         **request,
         mask=place,
-        where=where,
         source=next(iter(shown), None),
         settings=settings,
         takes_named=True,
@@ -193,7 +191,7 @@ def _check_seeds(
     first, blank = requests[0], Image.new("RGB", (1, 1))
     has_mask = first.mask is not None or getattr(first.source, "is_face", False)
     mask = (0, 0, 1, 1) if has_mask else None
-    checked = (replace(each, image=blank, mask=mask, where=None) for each in requests)
+    checked = (replace(each, image=blank, mask=mask) for each in requests)
     if all(follows_seed(session.components, session.resolved(each)) for each in checked):
         return
     if sampling.num_images > 1:

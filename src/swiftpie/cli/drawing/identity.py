@@ -1,4 +1,4 @@
-"""`swiftpie identity`, `tune`, `cutout`, `find` and `library`: subjects in files and pictures."""
+"""`swiftpie identity`, `tune`, `cutout` and `library`: subjects in files and pictures."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -9,12 +9,11 @@ import typer
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.cli import options
 from swiftpie.cli.console import bar, examples, print_json, print_text, say, write_table
-from swiftpie.cli.drawing.subjects import read_picture, read_source, with_cutouts
+from swiftpie.cli.drawing.subjects import read_source, with_cutouts
 from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.engine.origin import spell_cutouts
 from swiftpie.errors import ConfigError
 from swiftpie.library import CREDIT, Named, scenes, subject_library
-from swiftpie.pipelines.request import IS_THERE
 from swiftpie.pipelines.settings import TuneSettings
 
 if TYPE_CHECKING:
@@ -307,45 +306,3 @@ def tune(
         facts = {"path": str(out), "tuned": tuned.tuned, "size_kib": round(size_kib, 1)}
         figures = {"steps": last.step, "first_psnr": last.first_psnr, "psnr": last.best_psnr}
         print_json(facts | figures)
-
-
-@app.command(
-    epilog=examples(
-        "swiftpie find dog.spid photo.jpg -o mask.png",
-        "swiftpie find mug.jpg:mug-mask.png desk.jpg -o mask.png --json",
-        "swiftpie find dog.spid puppies.jpg -o mask.png --is-there",
-    )
-)
-@options.with_fields
-def find(
-    *,
-    subject: options.OneSubject,
-    photo: Annotated[
-        str, options.argument("The picture to look in; - reads standard input.", "PHOTO")
-    ],
-    out: options.PictureOut,
-    is_there: Annotated[bool, typer.Option("--is-there", help=IS_THERE.help)] = False,
-    cutouts: options.Cutouts = None,
-    networks: options.Networks,
-    as_json: options.AsJson = False,
-    force: options.Force = False,
-) -> None:
-    """Find SUBJECT in PHOTO, whatever else it shows, and write its mask.
-
-    The mask is white where the subject is, and a FILE for --mask. If nothing looks like the
-    subject, nothing is written, unless you say that it is there.
-    """
-    from swiftpie.imageio.images import mask_to_pil
-    from swiftpie.imageio.writing import check_image_target, save_image
-
-    check_image_target(out, force=force)
-    (source,) = with_cutouts([read_source([subject])], cutouts)
-    picture = read_picture(photo)
-    session = open_session(**networks).session
-    found = session.find(picture, session.identity_of(source), is_there=is_there)
-    (mask,) = mask_to_pil(found.mask)
-    save_image(mask, out, metadata=None, force=force)
-    share = found.mask.mean().item()
-    say(f"wrote {out} (likeness {found.likeness:.2f}; {share:.0%} of the picture)")
-    if as_json:
-        print_json({"path": str(out), "likeness": found.likeness, "share": round(share, 4)})

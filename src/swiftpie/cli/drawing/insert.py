@@ -28,13 +28,12 @@ LOADED = tuple(name for name in options.DRAWING if name != "steps")
 
 Loading = Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)]
 Photo = Annotated[str, options.argument("The photograph; - reads standard input.", "PHOTO")]
-PLACED = ("seed", "mask", "where")
+PLACED = ("seed", "mask")
 Words = Annotated[dict[str, Any], options.FieldOptions(RepaintRequest, without=PLACED)]
 NewWords = Annotated[  # of what comes into a place of its own
     dict[str, Any], options.FieldOptions(RepaintRequest, without=(*PLACED, "keep_pose"))
 ]
 MaskFile = Annotated[str | None, options.option_of(RepaintRequest, "mask")]
-Where = Annotated[str | None, options.option_of(RepaintRequest, "where")]
 PointTexts = Annotated[
     list[str] | None,
     typer.Option(
@@ -87,7 +86,6 @@ def insert(
     epilog=console.examples(
         "swiftpie remove photo.jpg --mask what.png -o out.png",
         "swiftpie remove photo.jpg --point 0.2,0.65 -o out.png --strip strip.png",
-        "swiftpie remove photo.jpg --where dog.spid -o out.png",
     )
 )
 @options.with_fields
@@ -98,20 +96,18 @@ def remove(
     mask: MaskFile = None,
     box: options.BoxText = None,
     points: PointTexts = None,
-    where: Where = None,
     sampling: options.Seeds,
     loading: Loading,
 ) -> None:
-    """Remove from PHOTO what a mask or a box covers, the thing at a point, or a subject."""
+    """Remove from PHOTO what a mask or a box covers, or the thing at a point."""
     picture = read_picture(photo)
-    _carry_out(picture, _what_goes(picture, mask, box, points, where), output, sampling, loading)
+    _carry_out(picture, _what_goes(picture, mask, box, points), output, sampling, loading)
 
 
 @app.command(
     epilog=console.examples(
         "swiftpie replace dog.jpg photo.jpg --mask cat.png -o out.png",
         "swiftpie replace mug.spid desk.jpg --box 0.4,0.5,0.6,0.8 -o out.png",
-        "swiftpie replace cat photo.jpg --where dog.spid -o out.png",
         "swiftpie replace shirt.png me.jpg --mask old.png --keep-pose --recipe sdxl-turbo -o a.png",
     )
 )
@@ -126,14 +122,13 @@ def replace(
     mask: MaskFile = None,
     box: options.BoxText = None,
     points: PointTexts = None,
-    where: Where = None,
     sampling: options.Seeds,
     loading: Loading,
 ) -> None:
-    """Replace what a mask or a box covers, the thing at a point, or a subject, by SUBJECT."""
+    """Replace what a mask or a box covers, or the thing at a point, by SUBJECT."""
     picture = read_picture(photo)
     finds_by_words = bool(words.get("keep_pose") and words.get("prompt"))
-    gone = _what_goes(picture, mask, box, points, where, is_needed=not finds_by_words)
+    gone = _what_goes(picture, mask, box, points, is_needed=not finds_by_words)
     comes = {"source": _read_subject(subject, cutouts)}
     _carry_out(picture, {**comes, **words, **gone}, output, sampling, loading)
 
@@ -148,19 +143,16 @@ def _what_goes(
     mask: str | None,
     box: str | None,
     points: list[str] | None,
-    where: str | None,
     *,
     is_needed: bool = True,
 ) -> Fields:
-    """Return what to remove: by a file, a box, a search or a hole, or else what `where` shows."""
+    """Return what to remove: by a file, a box, a search or a hole."""
     from swiftpie.imageio.decoding import load_image
     from swiftpie.masks import hole_of
     from swiftpie.models.cutout import search_at
 
     for other in ({"--box": box}, {"--point": points}):
-        check_exclusive({"--where": where, "--mask": mask, **other})
-    if where is not None:
-        return {"where": read_source([where])}
+        check_exclusive({"--mask": mask, **other})
     gone: Path | Box | Tensor | None = read_place(mask, box)
     if points:
         return {"mask": search_at(points, box=box)}
@@ -170,9 +162,9 @@ def _what_goes(
         gone = hole_of(load_image(photo))
     if gone is None:
         raise ConfigError(
-            "Nothing marks what to remove, and the picture has no hole. A mask, a box, a point or "
-            "a subject is needed. Write --mask FILE, transparent or white where it is, --box "
-            "0.1,0.5,0.3,0.8, --point 0.2,0.65 or --where SUBJECT."
+            "Nothing marks what to remove, and the picture has no hole. A mask, a box or a "
+            "point is needed. Write --mask FILE, transparent or white where it is, --box "
+            "0.1,0.5,0.3,0.8 or --point 0.2,0.65."
         )
     return {"mask": gone}
 

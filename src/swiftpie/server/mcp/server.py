@@ -5,7 +5,6 @@ import base64
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mcp.server.lowlevel import Server
@@ -23,13 +22,11 @@ from pydantic import BaseModel, ValidationError
 
 from swiftpie import __version__
 from swiftpie.errors import InputError, NoSubject, SwiftPieError, UnknownSubjectError
-from swiftpie.imageio.writing import encode_image
 from swiftpie.library import subject_library
-from swiftpie.pipelines.request import Pictures, Source, Subject
-from swiftpie.server.commands import find_subject
+from swiftpie.pipelines.request import Pictures, Subject
 from swiftpie.server.drawing import SUFFIXES, PictureFile
 from swiftpie.server.jobs import Expired, Overloaded
-from swiftpie.server.mcp.tools import FIND, TOOLS, Folders, Picture, ShownSubject, Tool, subjects_of
+from swiftpie.server.mcp.tools import TOOLS, Folders, Picture, ShownSubject, Tool, subjects_of
 from swiftpie.server.schemas import (
     KEPT_PX,
     MAX_IMAGES,
@@ -90,9 +87,6 @@ class Toolbox:
         shape = await self._decode(mask, "mask") if isinstance(mask, Picture) else None
         await report(1, steps, "encoding subjects" if shown else "drawing")
         named = [await self._subject(subject) for subject in subjects]
-        if tool.task == FIND:
-            is_there = getattr(given, "is_there", False)
-            return await self._find(images[0], named[0].source, is_there=is_there)
         body, results = tool.drawing(given), []
         work = await self.worker.plan(body, caller=CALLER, images=images, mask=shape, more=named)
         async for result in self.worker.draw_each(work):
@@ -100,16 +94,6 @@ class Toolbox:
             await report(1 + shown + len(results), steps, f"drew {len(results)}")
         files = [result.data for result in results]
         return self._answered(files, _facts(results), name=tool.name, kind=body.output_format)
-
-    async def _find(
-        self, image: "Image.Image", source: Source, *, is_there: bool
-    ) -> CallToolResult:
-        find = partial(find_subject, image=image, source=source, is_there=is_there)
-        model = self.worker.model_named(None)
-        mask, likeness = await self.worker.carry_out(model, find, key=CALLER.key)
-        data = await asyncio.to_thread(encode_image, mask, ".png", metadata=None)
-        facts = {"likeness": round(likeness, 3), "box": _box_of(mask)}
-        return self._answered([data], facts, name=FIND, kind="png")
 
     async def _decode(
         self, picture: Picture, name: str, *, most_px: int | None = None
@@ -155,14 +139,6 @@ def words_of(error: Exception) -> str:
         case _:
             text = problem_of(error)[1]["error"]["message"]
     return str(text).replace("swiftpie.", "")
-
-
-def _box_of(mask: "Image.Image") -> list[float]:
-    """Return the box around what is white in a mask, in shares of its sides."""
-    left, top, right, bottom = mask.point(WHITE).getbbox() or (0, 0, *mask.size)
-    width, height = mask.size
-    sides = (left / width, top / height, right / width, bottom / height)
-    return [round(side, 4) for side in sides]
 
 
 def _facts(drawn: Sequence[PictureFile]) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from swiftpie.config import Surface, options_of
 from swiftpie.errors import ConfigError, ImageError, printable, system_reason
 from swiftpie.imageio.atomic import make_folder, write_file
 from swiftpie.pipelines.request import (
-    IS_THERE,
     MAX_SUBJECTS,
     EditRequest,
     PersonalizeRequest,
@@ -39,8 +38,7 @@ from swiftpie.server.schemas import (
 
 MAX_PATH = 4_096  # letters
 MOST_MB = MAX_IMAGE_BYTES / 1e6
-FIND = "find"  # the task that draws nothing
-KEPT = ("where", "style_reference", "style_scale")  # options of things kept by HTTP
+KEPT = ("style_reference", "style_scale")  # options of things kept by HTTP
 
 
 class Picture(Strict):
@@ -106,7 +104,7 @@ class Tool:
     name: str
     description: str
     arguments: type[BaseModel]
-    task: str  # as HTTP calls it, or `FIND`
+    task: str  # as HTTP calls it
     fixed: Mapping[str, str] = field(default_factory=dict)  # fields of `Drawing` not taken
 
     def drawing(self, given: BaseModel) -> Drawing:
@@ -240,20 +238,6 @@ TOOLS = (
             mask=(Annotated[Picture | None, MASK], None),
         ),
         task="replace",
-    ),
-    Tool(
-        "find",
-        "Find a subject in another picture, whatever else that shows. The answer is its mask, "
-        "which other tools take, with its box and a likeness up to 1.",
-        _arguments(
-            "Find",
-            shared=(),
-            own=(),
-            picture=(Annotated[Picture, Field(description="The picture to look in.")], ...),
-            subject=(Annotated[ShownSubject, ONE_SUBJECT], ...),
-            is_there=(Annotated[bool, Field(description=IS_THERE.help)], False),
-        ),
-        task=FIND,
     ),
 )
 

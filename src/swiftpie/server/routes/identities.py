@@ -1,7 +1,6 @@
 """Subjects that are sent once and named later, their pictures, and cut-outs."""
 
 import base64
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
@@ -12,8 +11,6 @@ from swiftpie.faces import CONSENT, FaceSource
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.models.cutout import cut_out as cutout_of
 from swiftpie.models.cutout import search_of
-from swiftpie.pipelines.request import IS_THERE, WHERE
-from swiftpie.server.commands import find_subject
 from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_upload
 from swiftpie.server.schemas import MAX_IMAGES, MAX_NAME, Rename, RequestError
 from swiftpie.server.store import THUMBNAIL, describe_identity
@@ -113,27 +110,6 @@ def upload_routes(worker: Worker) -> APIRouter:
         found = await worker.carry_out("", lambda _: cutout_of(picture, search), key=caller.key)
         mask = await as_png(mask_to_pil(found.mask)[0])
         return {"mask_b64": base64.b64encode(mask).decode(), **found.how._asdict()}
-
-    @router.post("/v1/find", tags=["identities"])
-    async def find(
-        request: Request,
-        *,
-        image: UploadFile,
-        where: Annotated[str, Form(description=WHERE.help, min_length=1, max_length=MAX_NAME)],
-        model: Annotated[str | None, Form(max_length=MAX_NAME)] = None,
-        is_there: Annotated[bool, Form(description=IS_THERE.help)] = False,
-    ) -> dict[str, Any]:
-        """Find a known subject in a picture, whatever else that shows, and keep nothing.
-
-        The mask is a PNG as large as the picture, white where the subject is; a likeness is at
-        most 1.
-        """
-        caller, chosen = caller_of(request), worker.model_named(model)
-        picture = await decoded(image, caller)
-        source = await worker.sought(where, chosen, owner=caller.owner)
-        search = partial(find_subject, image=picture, source=source, is_there=is_there)
-        mask, likeness = await worker.carry_out(chosen, search, key=caller.key)
-        return {"mask_b64": base64.b64encode(await as_png(mask)).decode(), "likeness": likeness}
 
     return router
 
