@@ -112,17 +112,25 @@ def test_offline_missing_files_are_refused(hub):
 
 @pytest.mark.usefixtures("hub")
 @pytest.mark.parametrize(
-    ("given", "encoder_is"),
+    ("given", "encoder_is", "judge_is"),
     [
-        ({}, "fetched"),
-        ({"face_models": Path("mine")}, Path("mine")),
-        ({"encoder": "arcface"}, None),
-        ({"encoder": "arcface", "face_models": Path("mine")}, Path("mine")),
+        ({}, "fetched", "fetched"),
+        ({"face_models": Path("mine")}, Path("mine"), None),
+        ({"judge_models": Path("mine")}, "fetched", Path("mine")),
+        ({"encoder": "arcface"}, None, None),
+        ({"encoder": "insightface", "judge": "opencv"}, None, "fetched"),
+        (
+            {"encoder": "arcface", "face_models": Path("mine"), "judge": "opencv"},
+            Path("mine"),
+            None,
+        ),
     ],
 )
-def test_folders_of_the_user_go_first(given, encoder_is):
+def test_folders_of_the_user_go_first(given, encoder_is, judge_is):
     made = with_files(FaceSettings(**given))
-    assert made.face_models == {"fetched": face_folder()}.get(encoder_is, encoder_is)
+    places = {"fetched": face_folder()}
+    assert made.face_models == places.get(encoder_is, encoder_is)
+    assert made.judge_models == places.get(judge_is, judge_is)
 
 
 def test_what_only_its_user_may_bring_is_never_fetched():

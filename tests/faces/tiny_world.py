@@ -1,4 +1,4 @@
-"""A folder with tiny models of everything that drawing a face takes."""
+"""A folder with tiny models of everything that drawing and judging a face takes."""
 
 from dataclasses import replace
 
@@ -6,10 +6,11 @@ from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.session import Session
 from tests.backbones import tiny_models
-from tests.faces.tiny_faces import make_models
+from tests.faces.tiny_faces import make_models, steady_detector
 
 FACE_ID, FACE_ID_PLUS = "ip-adapter-faceid_sdxl", "ip-adapter-faceid-plusv2_sdxl"
 LOOKING = "ip-adapter-plus_sdxl_vit-h"  # reads no vector, but looks at the crop
+ARCFACE = "face_recognition_arcface.onnx"
 
 
 def make_world(root):
@@ -19,6 +20,7 @@ def make_world(root):
         path = root / f"{name}.safetensors"
         tiny_models.make_public_adapter(path, "sdxl", name=name, is_shallow=True)
     make_models(root / "faces")
+    make_models(root / "judge", detector=steady_detector(), recognisers=[(ARCFACE, 2)])
     return root
 
 

@@ -376,6 +376,8 @@ def fetch_faces(encoders: Sequence[str], choices: Choices | None = None) -> Path
 def fetched(settings: FaceSettings) -> list[str]:
     """Return the encoders of `settings` that need a download, as no local path is given."""
     chosen = [] if settings.face_models else [settings.name]
+    if settings.judge is not None and not (settings.judge_models or settings.face_models):
+        chosen.append(settings.judge)
     return [name for name in chosen if FACE_ENCODERS.get(name).is_published]
 
 
@@ -384,7 +386,9 @@ def with_files(settings: FaceSettings, choices: Choices | None = None) -> FaceSe
     names = fetched(settings)
     if not names:
         return settings
-    return replace(settings, face_models=fetch_faces(names, choices))
+    folder = fetch_faces(names, choices)
+    own = folder if settings.name in names else settings.face_models
+    return replace(settings, face_models=own, judge_models=settings.judge_models or folder)
 
 
 def open_face_encoder(settings: FaceSettings, *, offline: bool = False) -> FaceEncoder:

@@ -31,7 +31,7 @@ PANELS: Mapping[str, str] = {
             tilt
         """,
     "Strength": "identity_scale detail_scale background_scale text_scale balance layers",
-    "Face": "face face_number encoder face_models",
+    "Face": "face face_number encoder face_models judge judge_models",
     "Model": """
             recipe preset steps weights base adapter detail image_encoder autoencoder
             inversion lora_scale face_version dtype allow_pickle offline yes dry_run

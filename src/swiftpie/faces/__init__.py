@@ -139,7 +139,7 @@ class FaceSource:
 
 @dataclass(frozen=True, kw_only=True)
 class FaceSettings:
-    """What finds and recognises faces."""
+    """The encoders that find, recognise and judge faces."""
 
     encoder: Annotated[
         str | None,
@@ -153,6 +153,22 @@ class FaceSettings:
         Path | None,
         Option(
             "Folder with the face encoder's files; by default those of opencv are fetched.", "DIR"
+        ),
+    ] = None
+    judge: Annotated[
+        str | None,
+        Option(
+            "A second face encoder for the identity score; by default another one that is here.",
+            "NAME",
+            surfaces=frozenset({Surface.CLI}),
+        ),
+    ] = None
+    judge_models: Annotated[
+        Path | None,
+        Option(
+            "Folder with the judge's files; by default --face-models, or as for the encoder.",
+            "DIR",
+            surfaces=frozenset({Surface.CLI}),
         ),
     ] = None
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from PIL import Image
 from torch import Tensor
 
+from swiftpie.faces import Face
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.registry import Registry
 from swiftpie_lab.evaluation.copies import CopyVerdict, judge_copy
@@ -135,9 +136,12 @@ class Evidence:
     uncomposed: Tensor | None = None  # the edit before the source was put back around it
     prompt: str = ""
     noun: str = ""  # by which the prompt calls the subject
+    style: str = ""  # that the prompt requests
     expected: Expected | None = None
     kept: Kept | None = None
     reading: Reading | None = None  # what the judges see in the candidate
+    face: Face | None = None  # the main one that the candidate shows
+    person: Face | None = None  # whose face it should be, as the judge of faces sees it
     time_ms: float | None = None
     references: tuple[Reference, ...] = ()  # photographs of the subject
     twins: tuple[Tensor, ...] = ()  # the same request with all other seeds, at the last one

@@ -26,6 +26,7 @@ from transformers import (
 
 from swiftpie.backbones.load.safe import read_tensors
 from swiftpie.errors import WeightsError, short_reason
+from swiftpie.faces import FaceEncoder
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie_lab.evaluation.posing import find_pose
 from swiftpie_lab.judges import (
@@ -77,6 +78,7 @@ NEEDED: Mapping[str, str] = {  # by field of `Networks`
     "dino": "needs DINO ViT-B/8; give its folder with --dino DIR",
     "dino_small": "needs DINO ViT-S/16; give its folder with --dino-small DIR",
     "siglip2": "needs SigLIP2 SO400M NaFlex; give its folder with --siglip2 DIR",
+    "face_judge": "needs a second face encoder; give its files with --judge-models DIR",
 }
 
 
@@ -369,6 +371,7 @@ class Networks:
     dino_small: Dino | None = None
     siglip2: Siglip2 | None = None
     subjects: SubjectJudge | None = None  # of rendered sprites
+    face_judge: FaceEncoder | None = None  # did not help to draw
     digests: Mapping[str, str] = field(default_factory=dict)  # sha256 by file of what users gave
 
 

@@ -20,6 +20,8 @@ LoadedInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*STEPS, "size_
 EditRules = Annotated[EditSettings, FieldOptions(EditSettings, ("method", "mode", "start", "rule"))]
 LoadedToEdit = Annotated[LoadOptions, FieldOptions(LoadOptions, EDITS)]
 LoadedToEditInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*EDITS, "size_px"))]
+FACES = (*PUBLISHED, "steps", "lora_scale", "face_version", "device")
+LoadedForFaces = Annotated[LoadOptions, FieldOptions(LoadOptions, FACES)]
 
 Seed = Annotated[
     int, typer.Option("--seed", min=0, max=2**31, help="Decides cases, noise and references.")
@@ -86,3 +88,4 @@ DreamNetworks = Annotated[
     NetworkFiles,
     FieldOptions(NetworkFiles, ("clip", "clip_small", "dino_small", "siglip2", "lpips")),
 ]
+FaceNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("clip", "clip_small"))]

@@ -36,6 +36,9 @@ Photo = Annotated[
 Request = Annotated[
     dict[str, Any], options.FieldOptions(PersonalizeRequest, ("identity_guidance",))
 ]
+GuidanceName = Annotated[
+    IdentityGuidance, options.option_of(PersonalizeRequest, "identity_guidance")
+]
 SidePx = Annotated[
     int | None,
     typer.Option(

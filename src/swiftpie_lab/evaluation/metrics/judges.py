@@ -1,4 +1,4 @@
-"""What judges see: subjects, also in the place of others, settings, wishes and edits."""
+"""What judges see: subjects, also in the place of others, settings, wishes, edits and faces."""
 
 import math
 from collections.abc import Callable
@@ -6,6 +6,8 @@ from statistics import fmean
 
 from torch import Tensor
 
+from swiftpie.faces import Face
+from swiftpie.faces.choose import share_outside, similarity
 from swiftpie_lab.evaluation.case import Expected, Kept, Metric, of
 from swiftpie_lab.evaluation.judges import Panel, Reading
 from swiftpie_world.air import Setting
@@ -133,6 +135,18 @@ def nearest(panel: Panel, picture: Tensor, expected: Expected) -> float | None:
     return float(all(near[expected.subject] > near[code] for code in others))
 
 
+def face_ratio(face: Face, size: tuple[int, int]) -> float:
+    """Return the share of a picture of (width, height) that the face's box covers, 0 to 1."""
+    return face.box.area * (1 - share_outside(face.box, size)) / (size[0] * size[1])
+
+
+def likeness(reference: Face | None, shown: Face | None) -> float | None:
+    """Return the cosine of two faces of one judge, -1 to 1, or None if one was not found."""
+    if reference is None or shown is None:
+        return None
+    return similarity(reference.embedding, shown.embedding)
+
+
 SEEN = ("networks.panel", "picture", "expected")
 READ = ("reading", "expected")
 
@@ -184,5 +198,20 @@ METRICS = {
     ),
     "subject-nearest": Metric(
         "right subject nearest", of(nearest, "networks.panel", "picture", "expected"), "%"
+    ),
+    "identity": Metric(
+        "identity: likeness to the person",
+        of(likeness, "person", "face"),
+        "cosine",
+        needs="face_judge",
+    ),
+    "face-shown": Metric(
+        "pictures with a face", lambda evidence: float(evidence.face is not None), "%"
+    ),
+    "face-ratio": Metric(
+        "face ratio: its share of the picture",
+        of(lambda face, image: face_ratio(face, image.size), "face", "image"),
+        "%",
+        higher_is_better=None,
     ),
 }

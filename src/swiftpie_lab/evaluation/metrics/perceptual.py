@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.faces import Face, FaceBox
 from swiftpie.imageio.images import plane, to_pil
 from swiftpie_lab.evaluation.case import Metric, Reference, of
 from swiftpie_lab.evaluation.judges import Clip, Dino, Lpips, Siglip2
@@ -40,6 +41,11 @@ def clip_score(clip: Clip, image: Image.Image, prompt: str) -> float:
 def clip_score_of_edit(clip: Clip, image: Image.Image, prompt: str, mask: Tensor) -> float:
     """Return the same for the edited part alone; all of the prompt counts."""
     return clip_score(clip, edited_part(image, mask), prompt)
+
+
+def style_of_face(clip: Clip, image: Image.Image, style: str, face: Face) -> float | None:
+    """Return the cosine of the face and the requested style, if there is one."""
+    return clip.similarity(crop_face(image, face.box), style) if style else None
 
 
 def edited_part(image: Image.Image, mask: Tensor) -> Image.Image:
@@ -109,6 +115,14 @@ def _on_grid(mask: Tensor, patches: Tensor) -> Tensor:
     return torch.clamp(small[0, 0], 0, 1)
 
 
+def crop_face(image: Image.Image, box: FaceBox) -> Image.Image:
+    """Return what `box` covers of a picture, one pixel or more."""
+    left, top = max(0, round(box.left)), max(0, round(box.top))
+    right, bottom = min(image.width, round(box.right)), min(image.height, round(box.bottom))
+    left, top = min(left, image.width - 1), min(top, image.height - 1)
+    return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+
+
 SHOWN = ("networks.clip", "image", "prompt")
 
 METRICS = {
@@ -148,5 +162,11 @@ METRICS = {
         of(prompt_following, "networks.siglip2", "patches", "claimed", "prompt", "noun"),
         "cosine",
         needs="siglip2",
+    ),
+    "style": Metric(
+        "style: CLIP ViT-L/14 of the face",
+        of(style_of_face, "networks.clip", "image", "style", "face"),
+        "cosine",
+        needs="clip",
     ),
 }

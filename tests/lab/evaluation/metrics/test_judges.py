@@ -47,7 +47,14 @@ def test_what_is_read_of_the_larger_world_is_right_where_it_is_what_was_asked(ev
 def test_a_metric_without_what_it_reads_has_no_score():
     nothing = Evidence(picture=torch.zeros(1, 3, 8, 8))
     scores = {name: metric.score(nothing) for name, metric in METRICS.all().items()}
-    assert {name for name, score in scores.items() if score is not None} == set()
+    assert {name for name, score in scores.items() if score is not None} == {"face-shown"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("identity", None), ("face-ratio", None), ("face-shown", 0)]
+)
+def test_pictures_without_a_face_are_counted_and_not_averaged(name, value, evidence):
+    assert score(name, evidence) == value
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
+from swiftpie.faces import FaceBox
 from swiftpie_lab.evaluation.case import METRICS
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.metrics.perceptual import edited_part
+from swiftpie_lab.evaluation.metrics.perceptual import crop_face, edited_part
 
 
 def score(name, evidence, **changes):
@@ -46,3 +47,10 @@ def test_the_edited_part_is_black_outside():
     part = np.asarray(edited_part(Image.new("RGB", (4, 4), (9, 8, 7)), mask))
     assert part.sum() == 4 * (9 + 8 + 7)
     assert (part[1:3, 1:3] == (9, 8, 7)).all()
+
+
+def test_a_face_that_leaves_the_picture_is_cropped_at_its_border():
+    image = Image.new("RGB", (20, 10))
+    assert crop_face(image, FaceBox(5, 2, 9, 8)).size == (4, 6)
+    assert crop_face(image, FaceBox(-3, -3, 5, 40)).size == (5, 10)
+    assert crop_face(image, FaceBox(30, 30, 40, 40)).size == (1, 1)

@@ -1,0 +1,214 @@
+import json
+
+import pytest
+from PIL import Image, ImageOps
+from typer.testing import CliRunner
+
+from swiftpie.errors import ImageError, InputError
+from swiftpie.faces import CONSENT, FACE_ENCODERS
+from swiftpie_lab.cli.evaluate import app
+from swiftpie_lab.evaluation.benchmarks.fastface import PLAIN, STYLED, FaceCase, read_faces
+from swiftpie_lab.evaluation.case import Row
+from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation.report import summarise, table_by_group
+from swiftpie_lab.evaluation.run import BenchmarkRun
+from tests.faces.tiny_faces import photo
+from tests.faces.tiny_world import make_world, options
+
+RUN = BenchmarkRun("fastface", "0", "tiny", "w", "d", 50)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Tiny models, two photographs of a person, one without a face, and three prompts."""
+    root = make_world(tmp_path_factory.mktemp("fastface"))
+    people = root / "people"
+    people.mkdir()
+    photo().save(people / "b.png")
+    ImageOps.autocontrast(photo()).save(people / "a.jpg")
+    Image.new("RGB", (64, 64), "green").save(people / "c.png")
+    (people / "notes.txt").write_text("not a picture")
+    (root / "prompts.txt").write_text("A person reading\n\nOil painting; a person at sea\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def encoder(world):
+    return FACE_ENCODERS.get("opencv").open(world / "faces")
+
+
+@pytest.fixture(scope="module")
+def read(world, encoder):
+    def read_all(people=None, prompts=None):
+        folder, file = people or world / "people", prompts or world / "prompts.txt"
+        return read_faces(folder, file, seed=50, encoder=encoder)
+
+    return read_all
+
+
+@pytest.fixture(scope="module")
+def faces(read):
+    return read()
+
+
+@pytest.mark.thorough
+def test_people_and_prompts_come_in_one_order_with_seeds_that_count_up(faces):
+    assert [photo.name for photo in faces.photos] == ["a.jpg", "b.png", "c.png"]
+    assert list(faces.people) == ["a.jpg", "b.png"]
+    assert [photo.name for photo in faces.left_out] == ["c.png"]
+    cases = faces.cases()
+    assert [case.seed for case in cases] == [50, 51, 52, 53]
+    assert [case.name for case in cases] == ["000-000", "000-001", "001-000", "001-001"]
+
+
+def test_prompts_are_lower_case_and_know_their_style(faces):
+    plain, styled = faces.cases()[:2]
+    assert (plain.prompt, plain.style) == ("a person reading", "")
+    assert (styled.prompt, styled.style) == ("oil painting; a person at sea", "oil painting")
+    assert FaceCase("0", "a.jpg", "; a person", 0).style == ""
+
+
+def test_the_fingerprint_sees_pictures_and_prompts(read, faces, tmp_path):
+    other = tmp_path / "prompts.txt"
+    other.write_text("a person reading\n")
+    assert read().fingerprint == faces.fingerprint != read(prompts=other).fingerprint
+
+
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_nothing_to_draw_is_refused(read, tmp_path, text):
+    empty = tmp_path / "prompts.txt"
+    empty.write_text(text)
+    with pytest.raises(InputError, match="--prompts"):
+        read(prompts=empty)
+    with pytest.raises(InputError, match="--prompts"):
+        read(prompts=tmp_path / "missing.txt")
+    with pytest.raises(InputError, match="--identities"):
+        read(tmp_path / "nowhere")
+
+
+def test_photographs_without_any_face_are_refused(read, tmp_path):
+    Image.new("RGB", (64, 64), "green").save(tmp_path / "c.png")
+    with pytest.raises(ImageError, match="None of 1 photographs"):
+        read(tmp_path).cases()
+
+
+def row(number, *, style="", has_face=True, **scores):
+    case = FaceCase(f"000-{number:03d}", "a.jpg", f"{style}; a person" if style else "a person", 0)
+    named = {name.replace("_", "-"): {"drawn": value} for name, value in scores.items()}
+    return Row(case, {**named, "face-shown": {"drawn": float(has_face)}})
+
+
+ROWS = [
+    row(0, identity=0.5, clip_large=0.2, face_ratio=0.1),
+    row(1, identity=0.7, clip_large=0.3, face_ratio=0.3),
+    row(2, style="oil", has_face=False, clip_large=0.4),
+]
+
+
+@pytest.fixture
+def report(faces):
+    return lambda rows: summarise(faces, rows, run=RUN, networks=Networks())
+
+
+def test_each_aspect_is_averaged_over_the_cases_that_it_applies_to(report):
+    whole = report(ROWS)
+    assert [group.title for group in whole.groups] == [PLAIN, STYLED]
+    identity = whole.metrics["identity"].candidates["drawn"]
+    assert (identity.mean, identity.num_cases) == (0.6, 2)
+    assert round(whole.metrics["clip-large"].candidates["drawn"].mean, 6) == 0.3
+    assert "identity" not in whole.groups[1].metrics
+    aspects = {metric.title.partition(":")[0] for metric in whole.metrics.values()}
+    assert aspects == {"identity", "prompt", "face ratio", "pictures with a face"}
+
+
+def test_failures_are_counted_and_no_score_stands_for_them(report, faces):
+    whole = report(ROWS)
+    assert whole.facts["num_failed"] == 1 + 2  # a picture, and all of a photograph
+    shown = [group.metrics["face-shown"].candidates["drawn"] for group in whole.groups]
+    assert [(share.mean, share.num_cases) for share in shown] == [(1, 2), (0, 1)]
+    heads, lines = table_by_group(faces, whole)
+    column = next(place for place, head in enumerate(heads) if "with a face" in head)
+    assert [line[column] for line in lines] == ["100.0", "0.0"]
+    sentences = " ".join(whole.sentences)
+    assert "3 cases failed" in sentences
+    assert "c.png" in sentences
+    assert "Not computed: clip-large" in sentences
+
+
+def test_what_is_missing_is_named_with_what_would_bring_it(report, faces):
+    missing = report(ROWS).not_computed
+    assert {*missing} == {"identity", "clip-large", "clip-small", "style"}
+    assert all("--" in why for why in missing.values())
+    some = Networks(clip=object(), face_judge=object())
+    found = summarise(faces, ROWS, run=RUN, networks=some).not_computed
+    assert {*found} == {"clip-small"}
+
+
+def run(world, out, *more):
+    arguments = ["fastface", "--identities", world / "people", "--prompts", world / "prompts.txt"]
+    arguments += ["--out", out, *options(world), "--judge-models", world / "judge", *more]
+    return CliRunner().invoke(app, [str(word) for word in arguments], catch_exceptions=False)
+
+
+def pictures(out):
+    return {path.name: path for path in (out / "images").glob("*.drawn.png")}
+
+
+@pytest.mark.thorough
+def test_people_are_drawn_once_judged_apart_and_failures_counted(world, tmp_path):
+    out = tmp_path / "out"
+    result = run(world, out, "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report == json.loads((out / "report.json").read_text())
+    assert (report["num_people"], report["num_drawn"], report["num_failed"]) == (2, 4, 2)
+    assert [(photo["name"], photo["num_cases"]) for photo in report["left_out"]] == [("c.png", 2)]
+    assert (report["encoder"], report["judge"]) == ("opencv", "arcface")
+    assert {*report["metrics"]} == {"identity", "face-shown", "face-ratio"}
+    assert {*report["not_computed"]} == {"clip-large", "clip-small", "style"}
+    assert "64 px" in report["run"]["preset"]
+    rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    assert [row["name"] for row in rows] == ["000-000", "000-001", "001-000", "001-001"]
+    cases = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    assert [case["prompt"] for case in cases[:2]] == [
+        "a person reading",
+        "oil painting; a person at sea",
+    ]
+    page = (out / "index.html").read_text()
+    assert page.count("<image ") == 16  # among the worst, and in the sample
+    assert "No face was found" in page
+    assert CONSENT.split(";")[0] in page
+
+    drawn = pictures(out)
+    before = {name: path.read_bytes() for name, path in drawn.items()}
+    times = {name: path.stat().st_mtime_ns for name, path in drawn.items()}
+    drawn["000-001.drawn.png"].unlink()
+    again = run(world, out)
+    assert again.exit_code == 0, again.output
+    assert "likeness to the person" in again.stdout
+    kept = [name for name, path in pictures(out).items() if path.stat().st_mtime_ns == times[name]]
+    assert sorted(kept) == ["000-000.drawn.png", "001-000.drawn.png", "001-001.drawn.png"]
+    assert {name: path.read_bytes() for name, path in pictures(out).items()} == before
+
+    arguments = ["fastface", "--identities", world / "people", "--prompts", world / "prompts.txt"]
+    arguments += ["--out", out, *options(world), "--identity-guidance", "dcg"]
+    mixed = CliRunner().invoke(app, [str(word) for word in arguments])
+    assert mixed.exit_code != 0
+    assert "pictures of other weights" in str(mixed.exception)
+
+
+@pytest.mark.thorough
+def test_finished_pictures_are_judged_on_the_same_faces(world, tmp_path):
+    arguments = ["fastface", "--identities", world / "people", "--prompts", world / "prompts.txt"]
+    arguments += ["--face-models", world / "faces", "--judge-models", world / "judge", "--json"]
+    finished = tmp_path / "finished"
+    finished.mkdir()
+    for name in ("000-000", "000-001", "001-000", "001-001"):
+        photo().save(finished / f"{name}.png")
+
+    words = [*arguments, "--results", finished, "--out", tmp_path / "out"]
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert report["run"]["preset"] == "pictures of finished"
+    assert report["metrics"]["face-shown"]["candidates"]["drawn"]["mean"] == 1
