@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 import torch
@@ -304,6 +305,49 @@ class PhotoViews:
             if photo is not None:
                 return number, photo
         return None
+
+
+@dataclass(frozen=True)
+class WholePhotos:
+    """Whole photos with captions, decoded on demand, without annotated subjects."""
+
+    entries: tuple[PhotoEntry, ...]
+    size_px: int
+
+    @property
+    def captions(self) -> list[str]:
+        """The captions of all photos; empty for photos without one."""
+        return [entry.caption for entry in self.entries]
+
+    def batch(self, size: int, draw: int) -> tuple[Tensor, list[str]]:
+        """Return the middle squares (B, 3, S, S) in [-1, 1] of chosen photos, and captions.
+
+        Raises:
+            ImageError: A photo cannot be read.
+        """
+        random = Random(draw)
+        chosen = [random.choice(self.entries) for _ in range(size)]
+        pixels = [to_tensor(self._square(entry)) for entry in chosen]
+        return torch.cat(pixels), [entry.caption for entry in chosen]
+
+    def _square(self, entry: PhotoEntry) -> Image.Image:
+        image = load_image(entry.picture).convert("RGB")
+        return ImageOps.fit(image, (self.size_px, self.size_px), Image.Resampling.BICUBIC)
+
+
+def open_whole_photos(folder: Path, *, size_px: int) -> WholePhotos:
+    """List the photos in `folder`; `<name>.txt` next to one is its caption, else it has none.
+
+    Raises:
+        InputError: There are none.
+    """
+    entries = list_folder(folder) if folder.is_dir() else ()
+    if not entries:
+        raise InputError(
+            f"There are no photos in '{folder}'. JPEG, PNG or WebP files are needed, with captions "
+            "next to them if there are any. Check the path."
+        )
+    return WholePhotos(entries, size_px)
 
 
 def is_photo_held_out(data: bytes) -> bool:

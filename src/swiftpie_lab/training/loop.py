@@ -16,7 +16,9 @@ from swiftpie.errors import ConfigError, SwiftPieError
 from swiftpie.imageio.atomic import updated_folder
 from swiftpie_lab.training.context import SINGLE_PROCESS, Context, Processes
 from swiftpie_lab.training.optimizers import (
+    ADAMW,
     WHOLE_NETWORK,
+    Adam,
     OptimizerGroup,
     make_groups,
     named_optimizers,
@@ -67,6 +69,7 @@ class LoopConfig:
     sample_every: int = 500
     save_every: int = 200
     uses_muon: bool = True
+    adam: Adam = ADAMW  # of all that Muon does not train
 
     def __post_init__(self) -> None:
         for names, least, most in RANGES:
@@ -272,7 +275,9 @@ class TrainingRun:
         average = copy.deepcopy(network).requires_grad_(False)
         owners = stage.groups if isinstance(stage, AlternatingStage) else None
         rates = config.learning_rates or (config.learning_rate,) * len(owners or [""])
-        groups = make_groups(network, owners, rates=rates, uses_muon=config.uses_muon)
+        groups = make_groups(
+            network, owners, rates=rates, uses_muon=config.uses_muon, adam=config.adam
+        )
         return cls(stage, config, processes, network, average, groups)
 
     @property

@@ -1,11 +1,14 @@
-"""Loss terms: tensors in, tensors out, for any denoiser.
+"""Loss terms, and the formulas of score distillation: tensors in, tensors out, for any denoiser.
+
+Levels are (B, 1, 1, 1) in float64 and every conversion is done in float64, because an error of a
+prediction grows by up to sigma / alpha, 14.6 at the last timestep, before two are subtracted.
 
 Terms without a source are ours. The full text of SwiftPie's paper (arXiv:2605.01510) is not
 public, so no loss here is its formula; its abstract and a figure name some of them.
 """
 
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +19,10 @@ from swiftpie.geometry.shading import Illumination, Lighting, brightness
 from swiftpie.masks import resize_mask
 from swiftpie.mini.placing import LayoutScores, LightVotes, illumination
 from swiftpie.models.autoencoder import LatentAutoencoder
-from swiftpie.noise import TRAIN_TIMESTEPS
+from swiftpie.noise import TRAIN_TIMESTEPS, PredictionType, scaled_linear_step
 
 LAST_TIMESTEP = TRAIN_TIMESTEPS - 1
+FIRST_COMPARED, LAST_COMPARED = 20, 980  # timesteps where scores are compared; arXiv:2312.05239
 LEAST_BRIGHTNESS = 0.15  # of a surface; references are not lightened by more than its inverse
 COVERED = 0.4  # share of a cell that a thing has to cover to tell the light there
 BALL_CELLS, BALL_EDGE = 8, 0.97  # surfaces that face aside by more are hardly seen
@@ -110,6 +114,89 @@ def map_loss(maps: list[Tensor], mask: Tensor) -> Tensor:
         target = F.interpolate(mask, size=attention.shape[-2:], mode="area")
         terms.append(F.binary_cross_entropy(attention.float().clamp(1e-4, 1 - 1e-4), target))
     return torch.stack(terms).mean()
+
+
+class Levels(NamedTuple):
+    """How noisy each sample of a batch is."""
+
+    timesteps: Tensor  # (B,) long
+    alpha: Tensor  # (B, 1, 1, 1) signal factor, float64
+    sigma: Tensor  # (B, 1, 1, 1) noise factor, float64
+
+
+def levels_at(timesteps: Tensor, *, like: Tensor) -> Levels:
+    """Return the levels of Stable Diffusion's schedule at `timesteps` (B,), where `like` is."""
+    steps = [scaled_linear_step(timestep) for timestep in timesteps.tolist()]
+    factors = torch.tensor([(s.alpha, s.sigma) for s in steps], dtype=torch.float64)
+    alpha, sigma = factors.to(like.device).view(-1, 2, 1, 1, 1).unbind(1)
+    return Levels(timesteps.to(like.device), alpha, sigma)
+
+
+def draw_levels(
+    generator: torch.Generator, *, like: Tensor, first: int = 0, last: int = LAST_TIMESTEP
+) -> Levels:
+    """Draw a timestep in [`first`, `last`] for each row of `like` (B, C, h, w)."""
+    timesteps = torch.randint(first, last + 1, (len(like),), generator=generator)
+    return levels_at(timesteps, like=like)
+
+
+def add_noise_at(clean: Tensor, noise: Tensor, levels: Levels) -> Tensor:
+    """Return `alpha * clean + sigma * noise`, all (B, C, h, w), in the type of `clean`."""
+    return (levels.alpha * clean + levels.sigma * noise).to(clean.dtype)
+
+
+def clean_of(noisy: Tensor, prediction: Tensor, levels: Levels, kind: PredictionType) -> Tensor:
+    """Return the clean latents (B, C, h, w) that `prediction` stands for, in float64.
+
+    Raises:
+        ValueError: A flow has other levels than these.
+    """
+    noisy, prediction = noisy.double(), prediction.double()
+    match kind:
+        case PredictionType.SAMPLE:
+            return prediction
+        case PredictionType.EPSILON:
+            return (noisy - levels.sigma * prediction) / levels.alpha
+        case PredictionType.V:
+            return levels.alpha * noisy - levels.sigma * prediction
+        case PredictionType.FLOW:
+            raise ValueError("The levels here are those of a variance-preserving schedule.")
+
+
+def noise_of(noisy: Tensor, clean: Tensor, levels: Levels) -> Tensor:
+    """Return the noise (B, C, h, w) that is left when `clean` is taken from `noisy`, in float64."""
+    return (noisy.double() - levels.alpha * clean.double()) / levels.sigma
+
+
+def loss_of_gradient(generated: Tensor, gradient: Tensor) -> Tensor:
+    """Return a loss whose gradient for `generated` is `gradient` over its number of elements."""
+    target = (generated.double() - gradient).detach()
+    return 0.5 * F.mse_loss(generated.double(), target)
+
+
+def score_regulariser(
+    teach: Callable[[Tensor, Tensor], Tensor],
+    latents: Tensor,
+    noise: Tensor,
+    *,
+    levels: Levels,
+    prediction_type: PredictionType,
+    weight: float = 1.0,
+) -> Tensor:
+    """Return the regulariser that draws inverted noise to what a diffusion model calls noise.
+
+    Its gradient for `noise` is `weight * (noise - seen)` over the number of values, where `seen`
+    is the noise that the model finds in noised latents. The model's own derivative is left out,
+    as in arXiv:2412.04301; the sign is the opposite of score distillation's, because here the
+    noise is what changes: what was inverted from clean `latents`, both (B, C, h, w). `teach` maps
+    noisy latents and timesteps (B,) to the model's raw output, of `prediction_type`.
+    """
+    with torch.no_grad():
+        noisy = add_noise_at(latents, noise, levels)
+        prediction = teach(noisy, levels.timesteps)
+        seen = noise_of(noisy, clean_of(noisy, prediction, levels, prediction_type), levels)
+        gradient = weight * (noise - seen)
+    return loss_of_gradient(noise, gradient)
 
 
 def psnr_db(pixels: Tensor, truth: Tensor) -> float:

@@ -16,8 +16,24 @@ Parameters = Mapping[str, nn.Parameter]  # by their name in the network
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic coefficients, after K. Jordan's Muon (2024)
 ITERATIONS = 5
 MATCH_ADAM = 0.2  # root mean square of an update, so that Adam's learning rates carry over
-BETAS, WEIGHT_DECAY = (0.9, 0.98), 0.01  # of AdamW, which trains what Muon leaves
 MIN_SIDE = 16  # thinner matrices gain nothing from orthogonal updates
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Constants of Adam's steps, which Muon leaves to it."""
+
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.01
+    is_decoupled: bool = True  # AdamW; else the decay is part of the gradient, as Adam has it
+
+    def over(self, weights: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
+        """Return the optimizer of `weights`."""
+        kind = torch.optim.AdamW if self.is_decoupled else torch.optim.Adam
+        return kind(weights, lr=learning_rate, betas=self.betas, weight_decay=self.weight_decay)
+
+
+ADAMW = Adam()
 
 
 @dataclass(frozen=True)
@@ -41,11 +57,13 @@ def make_groups(
     *,
     rates: Sequence[float],
     uses_muon: bool,
+    adam: Adam = ADAMW,
 ) -> dict[str, OptimizerGroup]:
     """Return the groups of a network, by name; frozen parameters stay as they are.
 
     `owners` are the children of `network` that each group trains, None is one group for all;
-    `rates` are their peak learning rates, in that order.
+    `rates` are their peak learning rates, in that order, and `adam` the constants of what Muon does
+    not train.
 
     Raises:
         ConfigError: A parameter belongs to no group or to several, or the rates are too few or
@@ -59,7 +77,7 @@ def make_groups(
             f"{names}. Give that many, or none to use loop.learning_rate for each."
         )
     return {
-        name: _make_group(parameters, rate, uses_muon=uses_muon)
+        name: _make_group(parameters, rate, uses_muon=uses_muon, adam=adam)
         for (name, parameters), rate in zip(parts.items(), rates, strict=True)
     }
 
@@ -73,8 +91,10 @@ def named_optimizers(groups: Mapping[str, OptimizerGroup]) -> dict[str, torch.op
     }
 
 
-def _make_group(parameters: Parameters, learning_rate: float, *, uses_muon: bool) -> OptimizerGroup:
-    """Muon for hidden matrices and convolutions, AdamW for embeddings, biases and outputs."""
+def _make_group(
+    parameters: Parameters, learning_rate: float, *, uses_muon: bool, adam: Adam
+) -> OptimizerGroup:
+    """Muon for hidden matrices and convolutions, Adam for embeddings, biases and outputs."""
     matrices: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for name, parameter in parameters.items():
@@ -83,9 +103,7 @@ def _make_group(parameters: Parameters, learning_rate: float, *, uses_muon: bool
         (matrices if suits else others).append(parameter)
     optimizers: dict[str, torch.optim.Optimizer] = {}
     if others:
-        optimizers["adamw"] = torch.optim.AdamW(
-            others, lr=learning_rate, betas=BETAS, weight_decay=WEIGHT_DECAY
-        )
+        optimizers["adamw" if adam.is_decoupled else "adam"] = adam.over(others, learning_rate)
     if matrices:
         optimizers["muon"] = Muon(matrices, lr=learning_rate)
     return OptimizerGroup(parameters, optimizers, learning_rate)

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from swiftpie_lab.training.loop import LoopConfig, TrainConfig
 from swiftpie_lab.training.stages.autoencoder import AutoencoderConfig
 from swiftpie_lab.training.stages.cutout import CutoutConfig
-from swiftpie_lab.training.stages.inversion import MiniInversionConfig
+from swiftpie_lab.training.stages.inversion.mini import MiniInversionConfig
 from swiftpie_lab.training.stages.judges import WorldJudgesConfig
 from swiftpie_lab.training.stages.layout_predictor import LayoutConfig, LightConfig
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig

@@ -1,12 +1,45 @@
-"""How adapters of published one-step models are trained."""
+"""How adapters and inversion networks of published one-step models are trained."""
 
 from swiftpie_lab.training.loop import LoopConfig, TrainConfig
+from swiftpie_lab.training.optimizers import Adam
 from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
+from swiftpie_lab.training.stages.inversion.published import InversionConfig, InversionWeights
 
 RATES = (1e-5, 1e-4)  # of the adapter (that of SwiftEdit's) and of the discriminator
+MAX_NORM = 1e9  # of gradients: none is clipped
 
 
 def adapter() -> TrainConfig:
     """Adapter of a published preset on your own photos; set stage.data and stage.preset."""
     loop = LoopConfig(4000, 1e-5, RATES, ema_decay=0.999, uses_muon=False)
     return TrainConfig(loop=loop, stage=AdapterConfig())
+
+
+def inversion() -> TrainConfig:
+    """SwiftEdit's network of a published one-step model, stage 1 with the paper's constants."""
+    return TrainConfig(loop=_adam_loop(100_000), stage=InversionConfig(batch_size=4))
+
+
+def inversion_pictures() -> TrainConfig:
+    """The paper's stage 2 on photos; needs stage.photos, stage.teacher and stage.dists."""
+    stage = InversionConfig(
+        terms=InversionWeights(noise=0.0, latents=0.0, pixels=1.0, score=1.0),
+        trains_image_branch=False,
+        batch_size=1,
+    )
+    return TrainConfig(loop=_adam_loop(180_000), stage=stage)
+
+
+def _adam_loop(steps: int) -> LoopConfig:
+    """Return Adam with the paper's rate and decay; it names no clipping, schedule or average."""
+    adam = Adam(betas=(0.9, 0.999), weight_decay=1e-4, is_decoupled=False)
+    return LoopConfig(
+        steps,
+        1e-5,
+        warmup_steps=1,
+        decay_share=0.0,
+        max_gradient_norm=MAX_NORM,
+        ema_decay=0.999,
+        uses_muon=False,
+        adam=adam,
+    )

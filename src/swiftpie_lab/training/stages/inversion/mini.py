@@ -20,10 +20,10 @@ from swiftpie.noise import LAYOUT_FIELD, add_noise, layout_uniforms, scaled_line
 from swiftpie.types import TextCondition
 from swiftpie_lab.training.context import VALIDATION_SEED, Context
 from swiftpie_lab.training.losses import LAST_TIMESTEP, psnr_db, robust_and_squared
+from swiftpie_lab.training.stages.inversion.prompt_pairs import Changes, draw_changes, mask_figures
 from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage, fast_precision
 from swiftpie_lab.training.stages.one_step.tasks import Drops, absent_subject, condition_of
-from swiftpie_lab.training.stages.prompt_pairs import Changes, draw_changes, mask_figures
 from swiftpie_world.sampler import World, WorldBatch
 from swiftpie_world.shapes import pool
 

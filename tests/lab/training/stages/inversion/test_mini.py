@@ -10,7 +10,11 @@ import swiftpie
 from swiftpie.mini.denoiser import TinyInversion
 from swiftpie.noise import COUPLED_CHANNELS, LAYOUT_FIELD, draw_noise, grain
 from swiftpie_lab.training.loop import LoopConfig, fit
-from swiftpie_lab.training.stages.inversion import MiniInversionConfig, noise_error, window_means
+from swiftpie_lab.training.stages.inversion.mini import (
+    MiniInversionConfig,
+    noise_error,
+    window_means,
+)
 from swiftpie_lab.training.stages.one_step.tasks import Drops
 from swiftpie_lab.training.state import STATE_FILE
 from swiftpie_world.compositor import PlacedSprite

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from swiftpie_lab.training.stages.prompt_pairs import SHARES, draw_changes
+from swiftpie_lab.training.stages.inversion.prompt_pairs import SHARES, draw_changes
 from swiftpie_world.captions import SceneSpec
 from swiftpie_world.changes import WorldChange
 from swiftpie_world.sampler import World
