@@ -64,7 +64,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     limiter: ConnectionLimiter
     head_s = 30.0
-    timers: dict[str, asyncio.TimerHandle]  # "head": a head has to be complete; "answer": be read
+    timer: asyncio.TimerHandle | None = None  # until a head is complete, or an answer is read
     is_in_head = False
     unread_bytes = 0  # since a head or a piece of a body was complete
     small_pieces = 0.0  # of the body
@@ -72,9 +72,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""
         super().connection_made(transport)
-        self.timers = {}
         if self.limiter.enter(transport):
-            self._watch_head()
+            self._watch()
         else:
             transport.write(CROWDED)
             transport.close()
@@ -85,7 +84,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self.unread_bytes > MAX_HEADER_BYTES and not self.transport.is_closing():
             self.send_400_response("Invalid HTTP request received.")
-        self._watch_head()
+        self._watch()
 
     def on_message_begin(self) -> None:
         """Begin to read a head."""
@@ -106,7 +105,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Go on to the next request, of which a part may be here."""
         super().on_response_complete()
         if self.is_in_head:
-            self._watch_head()
+            self._watch()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body, unless too many small ones come."""
@@ -124,42 +123,32 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Wait no more."""
         super().connection_lost(exc)
         self.limiter.leave(self.transport)
-        for name in list(self.timers):
-            self._stop(name)
+        self._stop()
 
     def pause_writing(self) -> None:
         """Begin to wait until the other side has taken what was sent."""
         super().pause_writing()
-        self._start("answer", self.transport.abort)
+        self._watch()
 
     def resume_writing(self) -> None:
         """Send on."""
         super().resume_writing()
-        self._stop("answer")
+        if not self.is_in_head:
+            self._stop()
 
-    def _watch_head(self) -> None:
+    def _watch(self) -> None:
+        """End the connection if a head is not complete, or an answer not read, in time."""
+        is_idle = self.cycle is None or self.cycle.response_complete
         is_upgraded = self.transport.get_protocol() is not self
-        if is_upgraded or not self._is_idle:
-            self._stop("head")
-        else:
-            self._start("head", self._end)
+        if is_upgraded or not (is_idle or self.flow.write_paused):
+            self._stop()
+        elif self.timer is None:
+            self.timer = self.loop.call_later(self.head_s, self.transport.abort)
 
-    def _end(self) -> None:
-        self._stop("head")
-        if self._is_idle:
-            self.transport.close()
-
-    @property
-    def _is_idle(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
-
-    def _start(self, name: str, act: Callable[[], object]) -> None:
-        if name not in self.timers:
-            self.timers[name] = self.loop.call_later(self.head_s, act)
-
-    def _stop(self, name: str) -> None:
-        if name in self.timers:
-            self.timers.pop(name).cancel()
+    def _stop(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
