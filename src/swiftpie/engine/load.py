@@ -18,7 +18,7 @@ def gc_paused() -> Iterator[None]:
     """Pause the garbage collector inside the block.
 
     Importing PyTorch and its libraries makes over 500,000 objects that all stay, and Python would
-    search them after every 700 new ones: a fifth of the time to the first picture. After the
+    search them after every 700 new ones: a twentieth of the time to the first picture. After the
     pause, they count as old, so the next collection does not search them.
     """
     was_on = gc.isenabled()
@@ -48,8 +48,7 @@ def load(
     Args:
         preset: One of `swiftpie presets`.
         recipe: One of `swiftpie recipes`, or a `Recipe`, instead of a preset. It chooses a preset
-            and its further weights. "auto" takes the best recipe whose weights are on this
-            machine and that fits it.
+            and its further weights.
         device: A torch device, as "cpu" or "cuda". "auto" is the best one of this machine, and the
             processor for networks as small as those of mini.
         engine: Transforms that save time or memory, any of `swiftpie engine`, or "auto". By
@@ -58,8 +57,8 @@ def load(
             device are offloaded in any case, which changes no picture.
         cache_mib: Limit in MiB of what is kept for later calls; see `Session`.
         **choices: What to load in place of networks of the preset, or in addition: `weights`,
-            `base`, `adapter`, `image_encoder`, `inversion`, `reference` are paths; `steps`,
-            `dtype`, `plan`, `face_version`, `lora_scale`, `allow_pickle` and `offline` are
+            `base`, `adapter`, `image_encoder`, `inversion` are paths; `steps`,
+            `dtype`, `face_version`, `lora_scale`, `allow_pickle` and `offline` are
             settings. See `swiftpie.backbones.choices`.
 
     Raises:

@@ -269,8 +269,6 @@ def _finish(edit: WordEdit, clock: Clock) -> EditResult:
     edited, layers = _drawn(edit, clock, fills=True)
     region = _region(edit, edited, layers)
     image = Image.composite(edited, original, region)
-    if not request.settings.keeps_outside:
-        image = edited
     clock.lap("join")
     identity, components = request.identity, edit.components
     named = () if identity is None or identity.named is None else (identity.named,)

@@ -449,7 +449,7 @@ class EditRequest(_Changing):
         check_seeds([self.seed])
         check_prompts(*texts_of(self.prompt))
         check_text(self.source_prompt, self.keyword)
-        _check_place(self.mask, self.image, needs_change=self.settings.keeps_outside)
+        _check_place(self.mask, self.image)
         has_own = self.guidance is not None or self.shaping is not None
         if (
             has_own or self.identity_guidance is not IdentityGuidance.PLAIN
@@ -678,7 +678,7 @@ def _encoded(source: Source) -> "Identity":
     return source
 
 
-def _check_place(place: object, image: "Picture", *, needs_change: bool = True) -> None:
+def _check_place(place: object, image: "Picture") -> None:
     """Refuse a mask or box that cannot be used; searches check themselves, files are not open."""
     if isinstance(place, tuple):
         left, top, right, bottom = check_box(place)
@@ -691,7 +691,7 @@ def _check_place(place: object, image: "Picture", *, needs_change: bool = True) 
                 f"{image.height} px. At least a pixel is needed. Give a larger box."
             )
     elif _is_tensor(place):
-        _check_mask(place, needs_change=needs_change)
+        _check_mask(place, needs_change=True)
 
 
 def _opened(picture: "Picture") -> "Image.Image":

@@ -292,9 +292,6 @@ class EditSettings:
             most=1,
         ),
     ] = 0.0
-    keeps_outside: Annotated[
-        bool, Option("Keep the pixels of the given picture outside the region.", surfaces=RARE)
-    ] = True
 
     def in_mode_of(self, preset: Preset) -> Self:
         """Return these settings with the preset's mode if they have none."""

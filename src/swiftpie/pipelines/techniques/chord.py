@@ -115,7 +115,7 @@ def _edit(
 ) -> EditResult:
     """Return the edited photograph of a request; outside of the mask it is as it was."""
     canvas, latents, region, predictor = start
-    settings, original, course = request.settings, as_rgb(request.picture), _course(request)
+    original, course = as_rgb(request.picture), _course(request)
     drifts = predictor.drifts(latents, course.times)
     if region is None:
         region = _found(predictor, latents, drifts[0], canvas)
@@ -136,10 +136,8 @@ def _edit(
         pixels = in_tiles(entering, pixels, region.latent.cpu(), count=count, seed=seed)
         clock.lap("tiles")
     edited = canvas.leave_onto(original, canvas.leave(to_pil(pixels)[0]))
-    image, blend = edited, Image.new("L", edited.size, 255)
-    if settings.keeps_outside:
-        blend = blend_mask(region.pixels)
-        image = Image.composite(edited, original, blend)
+    blend = blend_mask(region.pixels)
+    image = Image.composite(edited, original, blend)
     clock.lap("join")
     shown = request.identity
     return EditResult(

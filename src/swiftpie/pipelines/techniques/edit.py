@@ -137,10 +137,8 @@ def finish_edit(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditRe
     """Return the finished edit: the last row, composited with the original picture."""
     canvas, original = plan.canvas, plan.original
     *others, edited = (canvas.leave_onto(original, canvas.leave(image)) for image in drawn.images)
-    joined, blend = edited, Image.new("L", edited.size, 255)
-    if plan.request.settings.keeps_outside:
-        blend = blend_mask(plan.region)
-        joined = Image.composite(edited, original, blend)
+    blend = blend_mask(plan.region)
+    joined = Image.composite(edited, original, blend)
     clock.lap("join")
     return EditResult(
         image=joined,
