@@ -78,6 +78,14 @@ class Shadow(NamedTuple):
     direction: Tensor  # (B, 3) unit, towards the light
 
 
+class Unlit(NamedTuple):
+    """Subjects without the light that they were photographed in."""
+
+    plain: Tensor  # (B, 3, H, W) premultiplied, in [0, 1]
+    mask: Tensor  # (B, 1, H, W)
+    normal: Tensor  # (B, 3, h, w), as light sees them
+
+
 class Gains(NamedTuple):
     """What light does to colours: a factor, and a lift of bright parts towards white."""
 
@@ -211,15 +219,25 @@ def relit(pixels: Tensor, mask: Tensor, lighting: Lighting, layout: Layout) -> T
         lighting: What light to take off and what to put on.
         layout: Where the subjects will stand; its rotation, flip and view turn the light.
     """
-    normal = soften(normals(height(mask)))
-    direction = in_frame(lighting.scene.direction, layout)
+    subject = without_light(pixels, mask, lighting.own)
+    return 2 * lit(subject, lighting.scene, layout) - mask
+
+
+def without_light(pixels: Tensor, mask: Tensor, own: Illumination | None) -> Unlit:
+    """Return reference frames without their `own` light; None leaves it on. Others as `relit`."""
+    normal, shown = soften(normals(height(mask))), (pixels + mask) / 2
+    return Unlit(shown if own is None else _unlit(shown, mask, normal, own), mask, normal)
+
+
+def lit(subject: Unlit, scene: Illumination, layout: Layout) -> Tensor:
+    """Return subjects in the light of their new place, (B, 3, H, W) premultiplied, in [0, 1]."""
+    direction = in_frame(scene.direction, layout)
     # Turning the subject under a light equals turning the light around the subject.
     view = rotation_of(layout.pose[:, 0], layout.pose[:, 1])
     direction = (view.transpose(1, 2) @ direction[..., None])[..., 0]
-    new = gains(brightness(normal, lighting.scene._replace(direction=direction)))
-    added = _enlarged(new, pixels)
-    plain = _unlit((pixels + mask) / 2, mask, normal, lighting.own)
-    return 2 * (plain * added.factor + mask * added.lift) - mask
+    new = gains(brightness(subject.normal, scene._replace(direction=direction)))
+    added = _enlarged(new, subject.mask)
+    return subject.plain * added.factor + subject.mask * added.lift
 
 
 def unlit(frame: Tensor, relief: Tensor, own: Illumination) -> Tensor:

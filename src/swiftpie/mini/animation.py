@@ -18,7 +18,7 @@ from swiftpie.backbones.components import Components, Placement
 from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
 from swiftpie.masks import Box
-from swiftpie.mini.placing import picture_size, place_subjects
+from swiftpie.mini.placing import lights_on, picture_size, place_subjects
 from swiftpie.mini.scene import (
     ScenePlan,
     SceneRow,
@@ -169,12 +169,12 @@ def _subjects(
     def stand(
         components: Components, _: PersonalizeRequest, noise: Tensor, text: TextCondition
     ) -> Placement:
-        place = partial(place_subjects, components, still, noise, views=views)
         rows = boxes if any(map(any, boxes)) else None
         first = read_prompts(components, still.prompt, rows=len(noise))  # where words place them
-        placed = place(first, boxes=rows)
+        placed = place_subjects(components, still, noise, first, boxes=rows, views=views)
         layouts = [_turned(layout, request, number) for number, layout in enumerate(placed.layouts)]
-        return placed._replace(layouts=layouts, lights=place(text, boxes=rows).lights)
+        lights = lights_on(components, still.subjects, noise, text)
+        return placed._replace(layouts=layouts, lights=lights)
 
     return replace(still, prompt=text), stand
 

@@ -9,6 +9,7 @@ Shapes are those of `swiftpie.pipelines.filling`.
 """
 
 import math
+from collections.abc import Sequence
 from types import EllipsisType
 from typing import NamedTuple
 
@@ -18,7 +19,16 @@ from torch.nn import functional as F
 
 from swiftpie.geometry.layout import Layout, seen_in, to_affine, warp
 from swiftpie.geometry.relief import height, turn
-from swiftpie.geometry.shading import FEET, Lighting, cast_shadow, contact_of, relit, usual_shadow
+from swiftpie.geometry.shading import (
+    FEET,
+    Lighting,
+    Unlit,
+    cast_shadow,
+    contact_of,
+    lit,
+    usual_shadow,
+    without_light,
+)
 from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved
 from swiftpie.pipelines.filling import (
     SHADE_PX,
@@ -64,23 +74,36 @@ class SubjectReference(NamedTuple):
 
     def placed(self) -> "PlacedReference":
         """Return the subject turned and lit as in its new place, on the CPU."""
-        layout = Layout(*(values.float().cpu() for values in self.layout))
+        return self.unlit().placed(self.layout, self.lighting)
+
+    def unlit(self) -> "UnlitReference":
+        """Return the subject without its light, on the CPU."""
         pixels, mask = self.pixels.float().cpu(), self.mask.float().cpu()
-        large = None if self.large is None else self.large.float().cpu() / 255
-        lighting = None if self.lighting is None else self.lighting.on_cpu()
-        relief = height(mask)
+        frames = [(pixels, mask)]
+        if self.large is not None:
+            large = self.large.float().cpu() / 255
+            frames.append((2 * large[:, :3] - large[:, 3:], large[:, 3:]))
+        own = None if self.lighting is None else self.lighting.on_cpu().own
+        return UnlitReference(height(mask), [without_light(*frame, own) for frame in frames])
 
-        def shown(pixels: Tensor, mask: Tensor) -> Tensor:
-            if lighting is not None:
-                pixels = relit(pixels, mask, lighting, layout)
-            frame = torch.cat([(pixels + mask) / 2, mask], dim=1)
-            return turn(frame, relief, layout.pose).frame
 
-        small = shown(pixels, mask)
-        if large is None:
-            return PlacedReference(small, small, layout, lighting)
-        colours, opacity = large[:, :3], large[:, 3:]
-        return PlacedReference(small, shown(2 * colours - opacity, opacity), layout, lighting)
+class UnlitReference(NamedTuple):
+    """A subject without its light, to be placed in several pictures."""
+
+    relief: Tensor  # (1, 1, h, w)
+    frames: Sequence[Unlit]  # at the resolution of the model, and as large as it came
+
+    def placed(self, layout: Layout, lighting: Lighting | None) -> "PlacedReference":
+        """Return the subject turned and lit as in its new place."""
+        layout = Layout(*(values.float().cpu() for values in layout))
+        lighting = None if lighting is None else lighting.on_cpu()
+
+        def shown(one: Unlit) -> Tensor:
+            colours = one.plain if lighting is None else lit(one, lighting.scene, layout)
+            return turn(torch.cat([colours, one.mask], dim=1), self.relief, layout.pose).frame
+
+        shown_frames = [shown(one) for one in self.frames]
+        return PlacedReference(shown_frames[0], shown_frames[-1], layout, lighting)
 
 
 class PlacedReference(NamedTuple):

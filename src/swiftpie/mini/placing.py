@@ -74,12 +74,18 @@ def place_subjects(
         _placed(components, request, subject, noise, text=text, boxes=row)
         for subject, row in zip(subjects, boxes or repeat(None), strict=boxes is not None)
     ]
+    return Placement(subjects, layouts, lights_on(components, subjects, noise, text), views)
+
+
+def lights_on(
+    components: Components, subjects: Sequence[Subject], noise: Tensor, text: TextCondition
+) -> tuple[Lighting | None, ...]:
+    """Return the light of each subject in its reference and in its new place."""
     light = partial(components.layout_predictor.light, noise, text.pooled)
-    lights = tuple(
+    return tuple(
         light(pixels=subject.identity.pixels[:1], mask=subject.identity.mask[:1])
         for subject in subjects
     )
-    return Placement(subjects, layouts, lights, views)
 
 
 def side_by_side(subjects: Sequence[Subject]) -> Sequence[Subject]:
@@ -345,10 +351,10 @@ class LayoutPredictor(Network):
         `noise` and `text` are those of the layout; other arguments as in `LightReader`, where one
         row may stand for all.
         """
-        rows = (len(noise), -1, -1, -1)
-        own = self.light_on(pixels.expand(rows), mask.expand(rows))
-        scene = self.light_of_place(noise, text, given=given)
-        return None if own is None or scene is None else Lighting(own, scene)
+        own, scene = self.light_on(pixels, mask), self.light_of_place(noise, text, given=given)
+        if own is None or scene is None:
+            return None
+        return Lighting(Illumination(*(values.expand(len(noise), -1) for values in own)), scene)
 
     def light_on(self, pixels: Tensor, mask: Tensor) -> Illumination | None:
         """Return the light on references alone; see `light`."""

@@ -9,9 +9,9 @@ into a photograph.
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from types import EllipsisType
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.shading import Lighting, dilated, outline_of, with_shadow
 from swiftpie.imageio.images import extrapolate, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask
-from swiftpie.mini.compositing import INSIDE, WHOLE, SubjectReference, colours_of
+from swiftpie.mini.compositing import INSIDE, WHOLE, SubjectReference, UnlitReference, colours_of
 from swiftpie.mini.fields import apply_maps, changes_between
 from swiftpie.mini.looks import MATERIALS
 from swiftpie.mini.placing import picture_size, place_of, place_subjects, side_by_side, staged
@@ -356,6 +356,7 @@ def finish_scene(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Gene
     is_tensor = plan.request.output is Output.PIXELS
     images, masks = list(drawn.images), list(drawn.subject_masks)
     pixels = [] if drawn.tensor is None else list(drawn.tensor.split(1))
+    unlit = cache(partial(_unlit, plan))
     for index, row in enumerate(plan.rows):
         drawing = pixels[index].cpu() if is_tensor else to_tensor(images[index])
         drawn_mask = plane(masks[index])
@@ -364,7 +365,7 @@ def finish_scene(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Gene
         if (drawing.shape[2], drawing.shape[3]) == plan.size and plan.views is None:
             outlines = [_outline(plan, each, index, drawn_mask) for each in range(len(plan.lights))]
         else:
-            drawing, drawn_mask, outlines = _enlarged(plan, index, drawing, drawn_mask)
+            drawing, drawn_mask, outlines = _enlarged(plan, index, drawing, drawn_mask, unlit)
         if not row.is_ground:
             outlines = [(opacity, torch.zeros_like(shadow)) for opacity, shadow in outlines]
         picture, alpha = with_shadows(to_tensor(row.place), outlines)
@@ -440,8 +441,18 @@ def _outline(plan: ScenePlan, number: int, row: int, drawn_mask: Tensor) -> tupl
     return outline_of(mask, *_placed_in(plan, number, row), drawn_mask)
 
 
+def _unlit(plan: ScenePlan, number: int) -> UnlitReference:
+    """Return one subject without its light, the same for all pictures."""
+    subject, place = plan.subjects[number], _placed_in(plan, number, 0)
+    return SubjectReference(subject.pixels[:1], subject.mask[:1], subject.large, *place).unlit()
+
+
 def _enlarged(
-    plan: ScenePlan, row: int, drawing: Tensor, drawn_mask: Tensor
+    plan: ScenePlan,
+    row: int,
+    drawing: Tensor,
+    drawn_mask: Tensor,
+    unlit: Callable[[int], UnlitReference],
 ) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
     """Return one drawing, where subjects are in it, and their outlines, at the size of the picture.
 
@@ -451,11 +462,8 @@ def _enlarged(
     cells, frames = (drawing.shape[2], drawing.shape[3]), []
     view, window = None if plan.views is None else plan.views[row : row + 1], plan.part(row)
     small = drawing.new_zeros(1, 4, *cells)  # all subjects, premultiplied
-    for number, subject in enumerate(plan.subjects):
-        reference = SubjectReference(
-            subject.pixels[:1], subject.mask[:1], subject.large, *_placed_in(plan, number, row)
-        )
-        frames.append(reference.placed())
+    for number in range(len(plan.subjects)):
+        frames.append(unlit(number).placed(*_placed_in(plan, number, row)))
         one = frames[-1].seen_in(view).at(cells)
         small = one + (1 - one[:, 3:]) * small
     part, place = _parts_around(small[:, 3:], window)

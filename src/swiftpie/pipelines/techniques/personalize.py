@@ -356,10 +356,10 @@ def subject_condition(
     for identity, layout, lighting in zip(
         identities, layouts, lights or [None] * len(layouts), strict=True
     ):
-        pixels, mask = (x[:1].expand(batch, -1, -1, -1) for x in (identity.pixels, identity.mask))
+        pixels, mask = identity.pixels[:1], identity.mask[:1]
         if lighting is not None:
             pixels = relit(pixels, mask, lighting, layout)
-        frames.append(torch.cat([pixels, mask], dim=1))
+        frames.append(torch.cat([x.expand(batch, -1, -1, -1) for x in (pixels, mask)], dim=1))
     if detail_regions:
         limits = torch.cat(list(detail_regions), dim=1).expand(batch, -1, -1, -1)
         attention = attention._replace(detail_mask=limits)
