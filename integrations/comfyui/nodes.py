@@ -28,6 +28,7 @@ from swiftpie import (
     MAX_IMAGES,
     MAX_SEED,
     RECIPES,
+    TASKS,
     AnimateRequest,
     EditRequest,
     EditResult,
@@ -43,6 +44,7 @@ from swiftpie import (
     Session,
     Subject,
     bounding_box,
+    change_of,
     check_box,
     cut_out,
     is_here,
@@ -61,6 +63,8 @@ CATEGORY = "SwiftPie"
 STEP = 0.05  # of strengths
 USUAL = Scales()  # leaves them to the recipe
 AUTO = "auto"  # of choices that are left to the model
+UNSET = (None, "", 0, AUTO, "plain")  # values of options that are left alone
+CHANGES = [name for name, task in TASKS.items() if task.is_change]
 TEXTS = (str | None, Path | None)  # of which ComfyUI has the empty text in place of None
 SEED = {
     "default": 0,
@@ -506,7 +510,7 @@ class Animate(io.ComfyNode):
 
 
 class Edit(io.ComfyNode):
-    """Pictures that fit a new prompt."""
+    """Pictures changed by words or by a subject."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -519,12 +523,14 @@ class Edit(io.ComfyNode):
             keyword={"advanced": True},
             identity_guidance={"optional": True, "advanced": True},
         )
+        more = TASKS["replace"].options("comfyui")
         return io.Schema(
             node_id="SwiftPieEdit",
             display_name="Edit",
             category=CATEGORY,
-            description="Changes pictures so that they fit the prompt, and shows where. Outside of "
-            "that mask they stay as they are, bit for bit.",
+            description="Changes pictures so that they fit the prompt, or puts a subject in, takes "
+            "something out or replaces it, and shows where. Outside of that mask they stay as they "
+            "are, bit for bit.",
             inputs=[
                 SessionType.Input("session"),
                 io.Image.Input("image"),
@@ -541,6 +547,16 @@ class Edit(io.ComfyNode):
                     tooltip="The subject that comes there. Without it 'mini' takes the one that "
                     "the prompt names from the library.",
                 ),
+                io.Combo.Input(
+                    "task",
+                    options=CHANGES,
+                    default="edit",
+                    optional=True,
+                    tooltip=" ".join(f"{name}: {TASKS[name].about}" for name in CHANGES),
+                ),
+                _input_of(more["points"], optional=True, advanced=True),
+                _input_of(more["keep_pose"], default=False, optional=True, advanced=True),
+                ScalesType.Input("scales", optional=True),
             ],
             outputs=[
                 io.Image.Output("image"),
@@ -557,35 +573,36 @@ class Edit(io.ComfyNode):
         source_prompt: str,
         seed: int,
         variation: float,
-        keyword: str = "",
-        chord: str = AUTO,
         mask: Tensor | None = None,
         box: Box | None = None,
         subject: Subjects | None = None,
-        **options: Any,  # noqa: ANN401 - further ones that the request declares
+        task: str = "edit",
+        scales: Scales = USUAL,
+        **options: Any,  # noqa: ANN401 - further ones that tasks declare
     ) -> io.NodeOutput:
-        """Edit each picture of the batch.
+        """Change each picture of the batch.
 
         Raises:
             InputError: Mask and box are given, or what is drawn does not go together.
         """
-        if mask is not None and box is not None:
-            raise InputError("Mask and box were given, and both say where. Unlink one of them.")
-        photos = pictures_of(image[..., :3])
-        request = EditRequest(
-            image=photos[0],
-            prompt=prompt,
-            seed=seed,
-            source_prompt=source_prompt,
-            keyword=keyword,
-            source=None if subject is None else _only(subject).source,
-            settings=EditSettings(variation=variation, **_typed(EditSettings, {"chord": chord})),
-            takes_named=True,
-            **_typed(EditRequest, options),
-        )
-        places = [box] * len(photos) if mask is None else _regions(mask, photos)
+        photos, known = pictures_of(image[..., :3]), TASKS[task].options("comfyui")
+        options |= {"source_prompt": source_prompt, "variation": variation}
+        keys = {field.key for field in known.values()}
+        idle = [name for name, value in options.items() if name not in keys and value not in UNSET]
+        if idle:
+            raise InputError(
+                f"{idle[0]!r} has no effect on the task {task!r}. Empty it, or choose another task."
+            )
+        one = None if subject is None else _only(subject)
+        if one is not None and box is None and task == "insert":
+            box = one.box
+        said = _typed(known, {"prompt": prompt, **options, "box": box}) | scales.given
+        source = None if one is None else one.source
+        places = [None] * len(photos) if mask is None else _regions(mask, photos)
         requests = [
-            replace(request, image=photo, mask=place, seed=seed + number)
+            change_of(
+                TASKS[task], {**said, "mask": place}, image=photo, source=source, seed=seed + number
+            )
             for number, (photo, place) in enumerate(zip(photos, places, strict=True))
         ]
         drawn = list(draw_each(session, requests))
@@ -671,15 +688,15 @@ def inputs_of(source: type, **hints: Mapping[str, Any]) -> list[io.Input]:
     return [_input_of(options[name], **hints.get(name, {})) for name in names]
 
 
-def _typed(source: type, given: Mapping[str, Any]) -> dict[str, Any]:
+def _typed(known: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Return options as the class has them, for which ComfyUI has texts."""
     found: dict[str, Any] = {}
-    for field in options_of(source).values():
+    for field in known.values():
         if field.key not in given:
             continue
         value, choice = given[field.key], _choice_of(field.type)
         if field.repeated:  # one a line
-            found |= read_options(source, {field.key: value}, is_text=True)
+            found |= read_options({field.name: field}, {field.key: value}, is_text=True)
         else:
             found[field.name] = (
                 value if choice is None else None if value == AUTO else choice(value)
@@ -789,7 +806,7 @@ def drawing_fields(source: type, given: Mapping[str, Any]) -> dict[str, Any]:
     linked = {field: options.pop(name, None) for name, field in pictures.items()}
     region = options.pop("region", MaskSource.NONE.value)
     return {
-        **_typed(source, options),
+        **_typed(options_of(source), options),
         **{name: pictures_of(image)[0] for name, image in linked.items() if image is not None},
         "takes_named": True,
         "mask": MaskSource(region),

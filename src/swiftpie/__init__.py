@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         Scales,
         TuneSettings,
     )
+    from swiftpie.pipelines.tasks import TASKS, change_of
     from swiftpie.types import EditResult, GenerationResult, Identity
     from swiftpie.validation import MAX_IMAGES, MAX_SEED, check_box
 
@@ -60,6 +61,7 @@ __all__ = [
     "MAX_SCALE",
     "MAX_SEED",
     "RECIPES",
+    "TASKS",
     "AnimateRequest",
     "CapabilityError",
     "ConfigError",
@@ -92,6 +94,7 @@ __all__ = [
     "TuneSettings",
     "WeightsError",
     "bounding_box",
+    "change_of",
     "check_box",
     "contact_sheet",
     "cut_out",
@@ -145,6 +148,7 @@ _HOMES = {
             "IdentityGuidance",
             "TuneSettings",
         ],
+        "pipelines.tasks": ["TASKS", "change_of"],
         "types": ["EditResult", "GenerationResult", "Identity"],
     }.items()
     for name in names

@@ -197,14 +197,9 @@ def options_of(
 
 
 def read_options(
-    source: type,
-    data: Mapping[str, object],
-    *,
-    surface: Surface | str | None = None,
-    without: Sequence[str] = (),
-    is_text: bool = False,
+    fields: Mapping[str, OptionField], data: Mapping[str, object], *, is_text: bool = False
 ) -> dict[str, Any]:
-    """Return those of `data` that are options of `source`, by field, of the types that users type.
+    """Return those of `data` that are options of `options_of`, of the types that users type.
 
     `data` has the names that users know. An option whose default is None may be None. Of one that
     takes several values, `data` has a single one or a list; a text has them between semicolons, or
@@ -216,7 +211,7 @@ def read_options(
         ConfigError: One has the wrong type.
     """
     found: dict[str, Any] = {}
-    for name, field in options_of(source, surface, without=without).items():
+    for name, field in fields.items():
         if field.key not in data:
             continue
         item, each = data[field.key], field.repeated

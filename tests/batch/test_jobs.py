@@ -94,7 +94,7 @@ def test_what_moves_makes_an_animation_in_a_line_and_in_a_table(collected):
         ({"to": "a dog on a beach at night", "format": "png"}, "'format'"),
         ({"num_frames": 1}, "num_frames=1"),
         ({"to": ["a"] * 2, "to_box": [0, 0, 1]}, "'to_box'"),
-        ({"to": "a cat at night", "image": "dog.webp"}, "applies only to jobs without an image"),
+        ({"to": "a cat at night", "image": "dog.webp"}, "only animate"),
     ],
 )
 def test_an_animation_that_cannot_be_drawn_is_refused(collected, change, reason):
@@ -160,7 +160,7 @@ def test_a_folder_without_pictures_names_what_it_has(collected, folder):
         ({"subject": ["dog.webp"] * 65}, "65 pictures"),
         ({"subjects": [{"pictures": "dog.webp"}]}, "exclude"),
         ({"promt": "x"}, "Did you mean prompt"),
-        ({"keyword": "x"}, "edit an image"),
+        ({"keyword": "x"}, "only edit"),
         ({"seed": -1}, "seeds"),
         ({"seed": 2**63}, "seed"),
         ({"seed": 1, "seeds": 2}, "exclude"),
@@ -195,9 +195,9 @@ def test_a_job_that_cannot_be_drawn_is_reported_with_its_line(collected, change,
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"mask": "inline"}, "is a file"),
-        ({"mask": "mask.png", "box": [0, 0, 1, 1]}, "exclude"),
-        ({"size": "64x64"}, "without an image"),
+        ({"mask": "inline"}, "does not exist"),
+        ({"mask": "mask.png", "box": [0, 0, 1, 1]}, "exclude each other"),
+        ({"size": "64x64"}, "only personalize, animate"),
         ({"variation": 2}, "variation"),
         ({"mode": "own"}, "mode"),
         ({"image": "absent.png"}, "does not exist"),
@@ -205,6 +205,29 @@ def test_a_job_that_cannot_be_drawn_is_reported_with_its_line(collected, change,
 )
 def test_an_edit_that_cannot_be_drawn_is_reported_with_its_line(collected, change, words):
     assert words in why(collected({**EDIT, **change}))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, "no hole"),
+        ({"task": "removed"}, "Did you mean remove"),
+        ({"image": None}, "changes an 'image'"),
+        ({"mask": "absent.png"}, "does not exist"),
+        ({"mask": "mask.png", "point": [0.5, 0.5]}, "exclude each other"),
+        ({"point": ["0.5,0.5", "not:1"]}, "not a point"),
+        ({"point": [2, 0.5]}, "beyond the picture"),
+        ({"point": "0.5,0.5", "subject": "dog.webp"}, "'subject' does not fit"),
+        ({"task": "insert"}, "names no subject"),
+        (
+            {"task": "insert", "subject": "cat", "mask": "mask.png"},
+            "only personalize, animate, edit, remove, replace",
+        ),
+        ({"task": "replace", "subject": "cat", "keep_pose": True}, "no hole"),
+    ],
+)
+def test_a_repaint_that_cannot_be_drawn_is_reported_with_its_line(collected, change, words):
+    assert words in why(collected({"task": "remove", "image": "dog.webp", **change}))
 
 
 def test_doubled_jobs_are_refused_however_they_are_spelled(collected):

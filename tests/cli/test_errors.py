@@ -171,7 +171,7 @@ MISTAKES = """
 2 | point | remove photo.png --point here
 2 | box | insert dog.png photo.png --box 0.5,0,0.4,1
 2 | between | insert dog.png photo.png --view 90,0
-2 | Yaw | insert dog.png photo.png --view left
+2 | 'view' | insert dog.png photo.png --view left
 3 | nowhere.jpg | insert dog.png nowhere.jpg
 2 | --preset | personalize dog.png x --recipe sdxl-turbo --preset mini
 2 | sdxl-turbo | personalize dog.png x --recipe sdxl-turb

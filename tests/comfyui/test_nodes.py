@@ -274,8 +274,11 @@ REFUSED = [  # with the nodes, a session and a picture of a subject
     (lambda n, s, image: encode(n, s, image, name="cat"), "name"),
     (lambda n, s, _: encode(n, s), "Neither"),
     (lambda n, s, image: encode(n, s, image[..., :3], "auto", BLACK), "editor"),
-    (lambda n, s, image: edit(n, s, image, mask=WHITE, box=(0, 0, 1, 1)), "Unlink"),
+    (lambda n, s, image: edit(n, s, image, mask=WHITE, box=(0, 0, 1, 1)), "exclude"),
     (lambda n, s, image: edit(n, s, image, mask=WHITE.repeat(3, 1, 1)), "masks"),
+    (lambda n, s, image: edit(n, s, image, mask=WHITE, task="insert"), "removed"),
+    (lambda n, s, image: edit(n, s, image, keyword="dog", task="remove"), "'keyword'"),
+    (lambda n, s, image: edit(n, s, image, keep_pose=True), "'keep_pose'"),
     (lambda n, s, image: n["EncodeFace"].execute(s, image), "faces"),
 ]
 

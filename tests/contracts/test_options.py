@@ -9,7 +9,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from swiftpie import EditRequest, EditSettings, PersonalizeRequest, Scales, Subject, options_of
-from swiftpie.batch.rows import MOTION_FIELDS, row_fields
+from swiftpie.batch.rows import FIELDS
 from swiftpie.cli import main
 from swiftpie.cli.options import FieldOptions, with_fields
 from swiftpie.config import Option, Surface, read_options
@@ -78,11 +78,11 @@ def test_the_command_line_has_it(source):
 
 @pytest.mark.parametrize("source", CLASSES)
 def test_a_line_of_a_job_file_has_it(source):
-    assert "fog" in row_fields(source)
-    assert read_options(source, {"fog": 0.5}, surface=Surface.BATCH) == {"fog": 0.5}
-    assert read_options(source, {"fog": "0.5"}, is_text=True) == {"fog": 0.5}
+    known = options_of(source, Surface.BATCH)
+    assert read_options(known, {"fog": 0.5})["fog"] == 0.5
+    assert read_options(known, {"fog": "0.5"}, is_text=True)["fog"] == 0.5
     with pytest.raises(ConfigError, match="fog"):
-        read_options(source, {"fog": "thick"}, surface=Surface.BATCH)
+        read_options(known, {"fog": "thick"})
 
 
 @pytest.mark.parametrize("source", CLASSES)
@@ -124,7 +124,7 @@ def test_every_option_of_an_animation_is_on_every_surface(inputs_of):
     (tool,) = (tool for tool in TOOLS if tool.name == "animate")
     assert tool.arguments.model_fields["animate"].annotation is AnimateIn
     keys = {field.key for field in own.values()}
-    assert keys <= {*MOTION_FIELDS}
+    assert keys <= {*FIELDS["animate"]}
     assert keys <= {each.id for each in inputs_of(AnimateRequest, seeds={"default": 0})}
 
 

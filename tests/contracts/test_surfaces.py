@@ -13,7 +13,14 @@ import torch
 from PIL import Image, ImageSequence
 from typer.testing import CliRunner
 
-from swiftpie import EditSettings, Scales, Subject, SwiftEditPipeline, SwiftPiePipeline
+from swiftpie import (
+    CapabilityError,
+    EditSettings,
+    Scales,
+    Subject,
+    SwiftEditPipeline,
+    SwiftPiePipeline,
+)
 from swiftpie.batch.jobs import DEFAULT_MODEL
 from swiftpie.batch.lists import read_lines
 from swiftpie.batch.rows import JobDefaults, collect
@@ -76,6 +83,7 @@ CASES = {
         "insert", "a robot", {"box": BOX, "identity_guidance": "am1"}, has_subject=True
     ),
     "removal by a mask": Case("remove", "", has_mask=True),
+    "removal at a point": Case("remove", "", {"point": (0.5, 0.65)}),
     "replacement by a mask": Case("replace", "a robot", has_subject=True, has_mask=True),
     "one subject": picture("a robot on a beach"),
     "two subjects": picture("a robot and a cat in a forest"),
@@ -131,7 +139,8 @@ def by_session(case, session, folder):
     if case.task == "insert":
         return session.insert(photo, identity, prompt=case.prompt, seed=SEED, **given).image
     if case.task == "remove":
-        return session.remove(photo, mask=mask, seed=SEED).image
+        points = [given["point"]] if "point" in given else ()
+        return session.remove(photo, mask=mask, points=points, seed=SEED).image
     if case.task == "replace":
         said = {"prompt": case.prompt, "mask": mask}
         return session.replace(photo, identity, **said, seed=SEED).image
@@ -206,10 +215,8 @@ def flag_of(name):
 
 
 def by_batch(case, session, folder, _):
-    if case.task in {"insert", "remove", "replace"}:
-        return None  # which job files have not
     outcome = drawn_by_batch(case, session, folder)
-    assert outcome["status"] == "done", outcome
+    assert outcome["status"] == "done", outcome["reason"]
     file = outcome["folder"] / outcome["file"]
     return from_folder(file) if case.task == "animate" else load_image(file)
 
@@ -217,11 +224,13 @@ def by_batch(case, session, folder, _):
 def drawn_by_batch(case, session, folder):
     row = {name: list(v) if isinstance(v, tuple) else v for name, v in case.given.items()}
     row |= {"size": spelled("size", case.given["size"])} if "size" in row else {}
-    row |= {"image": "photo.png"} if case.task == "edit" else {}
+    row |= {} if case.task in {"personalize", "animate"} else {"image": "photo.png"}
+    row |= {"task": case.task} if case.task in {"insert", "remove", "replace"} else {}
     row |= {"format": "frames"} if case.task == "animate" else {}
     row |= {"mask": "mask.png"} if case.has_mask else {}
     row |= {"subject": "subject.png"} if case.has_subject else {}
-    (folder / "jobs.jsonl").write_text(json.dumps({"prompt": case.prompt, "seed": SEED, **row}))
+    row |= {"prompt": case.prompt} if case.prompt else {}
+    (folder / "jobs.jsonl").write_text(json.dumps({"seed": SEED, **row}))
     jobs = collect(read_lines(folder / "jobs.jsonl"), root=folder, defaults=JobDefaults())
     assert not jobs.refused
     out = folder / f"batch-{next(NUMBERS)}"
@@ -266,10 +275,10 @@ def asked_over_http(case, folder, server):
     scales = {name: given.pop(name) for name in STRENGTHS if name in given}
     body = {"prompt": case.prompt or "a subject", "seed": SEED}
     body |= {"size": spelled("size", given.pop("size"))} if "size" in given else {}
-    own = {"task": case.task, "mask_mode": "white", "scales": scales, **given}
+    own = {"task": case.task, "mask_mode": "white", "scales": scales, **in_lists(given)}
     if case.task == "animate":
         body |= {"output_format": "webp"}
-        own = {"task": "personalize", "animate": moves_of(given), "scales": scales}
+        own = {"task": "personalize", "animate": in_lists(given), "scales": scales}
     if case.task == "personalize" and "box" in own:
         shown = ("subject.png", (folder / "subject.png").read_bytes())
         identity = server.upload("/v1/identities", image=shown).json
@@ -291,9 +300,9 @@ def asked_over_http(case, folder, server):
     return answer
 
 
-def moves_of(given):
-    """Return what moves as HTTP and assistants say it: places and views in lists."""
-    plural = {"to_view": "to_views", "to_box": "to_boxes"}
+def in_lists(given):
+    """Return options as HTTP and assistants say them: points, places and views in lists."""
+    plural = {"point": "points", "to_view": "to_views", "to_box": "to_boxes"}
     return {plural.get(name, name): [v] if name in plural else v for name, v in given.items()}
 
 
@@ -312,7 +321,8 @@ def asked_by_assistant(case, folder, server):
     if case.task in {"personalize", "insert"}:
         subject |= {name: given.pop(name) for name in ("box", "view") if name in given}
     is_drawn = case.task in {"personalize", "animate"}
-    given = {"animate": moves_of(given)} if case.task == "animate" else given
+    given = in_lists(given)
+    given = {"animate": given} if case.task == "animate" else given
     if case.has_subject:
         given |= {"subjects": [subject]} if is_drawn else {"subject": subject}
     given |= {} if is_drawn else {"picture": {"path": "photo.png"}}
@@ -333,8 +343,8 @@ async def report(*_):
 
 
 def by_nodes(case, session, folder, nodes):
-    if case.task not in {"personalize", "edit", "animate"} or "view" in case.given:
-        return None  # which has no node
+    if "view" in case.given:
+        return None  # which no node takes
     given, subject = dict(case.given), ()
     scales = Scales(**{name: given.pop(name) for name in STRENGTHS if name in given})
     if case.has_subject:
@@ -353,10 +363,10 @@ def by_nodes(case, session, folder, nodes):
         words = (session, case.prompt, SEED, subject, scales)
         image, _ = nodes["Animate"].execute(*words, **given).args
         return strip(as_picture(frame[None]) for frame in image)
-    if scales != Scales():
-        return None  # edits have no scales there
     photo = as_image(load_image(folder / "photo.png"))
     given |= {"subject": subject} if subject else {}
+    given |= {"point": spelled("point", given["point"])} if "point" in given else {}
+    given |= {"task": case.task, "scales": scales}
     if case.has_mask:
         given |= {"mask": as_image(load_image(folder / "mask.png").convert("L"))}
     words = (session, photo, case.prompt, given.pop("source_prompt", ""), SEED, 0.0)
@@ -399,6 +409,7 @@ QUICK |= {"animation"}
 MORE = {  # that the surfaces of single users draw as well
     *("material", "replacement", "mask", "box", "keyword"),
     *("strength of an edit", "subject of an edit", "insertion", "removal by a mask"),
+    *("removal at a point", "steered insertion"),
     *("replacement by a mask", "one subject", "two subjects", "named subject", "box and view"),
     *("scene", "style", "size", "strength", "animation", "animated place"),
 }
@@ -436,18 +447,18 @@ def test_every_surface_reads_the_form_of_chordedit(
     assert "`chord=fast` has no effect on this edit" in f"{caplog.text} {said}"  # by a formula
 
 
-@pytest.mark.parametrize("surface", ["command", "http", "assistant"])
-def test_every_surface_with_replacements_keeps_a_pose(
-    session, folder, server, monkeypatch, surface
-):
+@pytest.mark.parametrize("surface", ["command", "batch", "http", "assistant", "nodes"])
+def test_every_surface_keeps_a_pose(session, folder, server, nodes, monkeypatch, surface):
     """The embedded model refuses it, in its own words."""
     case = Case("replace", "a robot", {"keep_pose": True}, has_subject=True, has_mask=True)
     calls = {
         "command": lambda: by_command(case, session, folder, monkeypatch),
+        "batch": lambda: by_batch(case, session, folder, None),
         "http": lambda: asked_over_http(case, folder, server),
         "assistant": lambda: asked_by_assistant(case, folder, server),
+        "nodes": lambda: by_nodes(case, session, folder, nodes),
     }
-    with pytest.raises(AssertionError, match=r"keep\s+a\s+pose"):
+    with pytest.raises((AssertionError, CapabilityError), match=r"keep\s+a\s+pose"):
         calls[surface]()
 
 
@@ -500,8 +511,20 @@ ANSWERS = {  # what HTTP and assistants say, the words that HTTP counts, and the
         5,
         {"id": "photo-a-dog-made-of-gold-s5-f5da2e3b", "branches": [], "warnings": [NOT_RANDOM]},
     ),
-    "insertion": (PLACE, 2, None),
-    "removal by a mask": ({}, 2, None),
+    "insertion": (
+        PLACE,
+        2,
+        {
+            "id": "photo-insert-subject-a-robot-s5-eb5bbead",
+            "branches": ["semantic", "detail", "aligned detail"],
+            "cutouts": [[CUT]],
+        },
+    ),
+    "removal by a mask": (
+        {},
+        2,
+        {"id": "photo-remove-s5-001261d0", "branches": ["semantic", "aligned detail"]},
+    ),
 }
 
 
@@ -523,8 +546,7 @@ def test_answers_keep_their_form(session, folder, server, name):
     usage |= {"input_tokens_details": {"image_tokens": 0, "text_tokens": words}}
     assert facts == {**ANSWER, "usage": usage, "swiftpie": OWN | own}
     assert asked_by_assistant(case, folder, server)[1] == FACTS | own
-    if outcome is not None:
-        reported = frozen(drawn_by_batch(case, session, folder))
-        del reported["folder"]
-        file = {"file": f"{outcome['id']}.png", "prompt": case.prompt}
-        assert reported == OUTCOME | file | outcome
+    reported = frozen(drawn_by_batch(case, session, folder))
+    del reported["folder"]
+    file = {"file": f"{outcome['id']}.png", "prompt": case.prompt}
+    assert reported == OUTCOME | file | outcome

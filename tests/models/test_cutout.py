@@ -367,7 +367,7 @@ def test_what_is_no_point_is_called_by_its_name(point):
 
 
 def test_points_may_lie_in_a_box():
-    found = search_at(["0.5,0.5", "not:0.1,.2"], box="0,0,1,1")
+    found = search_at([(0.5, 0.5), "not:0.1,.2"], box=(0, 0, 1, 1))
     assert found == Search(box=(0, 0, 1, 1), points=((0.5, 0.5),), background=((0.1, 0.2),))
 
 

@@ -23,7 +23,14 @@ from swiftpie.imageio.animation import check_film
 from swiftpie.imageio.decoding import is_safetensors, open_image
 from swiftpie.pipelines.animation import AnimateRequest, FilmFormat
 from swiftpie.pipelines.identity_file import read_identity_header
-from swiftpie.pipelines.request import EditRequest, FacePicture, PersonalizeRequest, Source
+from swiftpie.pipelines.request import (
+    EditRequest,
+    FacePicture,
+    PersonalizeRequest,
+    RepaintRequest,
+    Request,
+    Source,
+)
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie.validation import is_portable_name
 
@@ -31,9 +38,6 @@ SHEET = "contact-sheet"  # no job may have this id
 MAX_JOBS = 200_000
 MAX_ID_BYTES = 180  # a file system takes 255 for a name, with its suffix and while it is written
 ID = re.compile(r"\w[\w .,+=@()-]*")
-
-
-JobRequest = PersonalizeRequest | EditRequest
 
 
 class Model(NamedTuple):
@@ -58,16 +62,16 @@ class Job:
     id: str  # name of its file, without the suffix
     place: str  # file and line of its row
     model: Model = DEFAULT_MODEL
-    request: JobRequest  # files are not open
+    request: Request  # files are not open
     spec: Mapping[str, Any]  # what the row says, as JSON, with its prompt, seed and model
     files: tuple[str, ...]  # all that it reads, as the row names them
 
     @property
     def sources(self) -> tuple[Source, ...]:
         """What shows its subjects."""
-        if isinstance(self.request, EditRequest):
-            return () if self.request.source is None else (self.request.source,)
-        return tuple(subject.source for subject in self.request.subjects)
+        if isinstance(self.request, PersonalizeRequest):
+            return tuple(subject.source for subject in self.request.subjects)
+        return () if self.request.source is None else (self.request.source,)
 
     @property
     def has_faces(self) -> bool:
@@ -172,6 +176,15 @@ def check(job: Job, inputs: Inputs) -> None:
         words = {"source_prompt": request.source_prompt, "keyword": request.keyword}
         check_texts(prompt=request.prompt, **words)
         return
+    family = FAMILIES.get(preset.family)
+    if isinstance(request, RepaintRequest):
+        check_texts(prompt=request.prompt)
+        brings = request.source is not None or not request.takes_named
+        if not brings and not family.named_besides(request.prompt, preset, given=()):
+            raise ConfigError(
+                "It has no 'subject', and its prompt names none. Name a picture of it."
+            )
+        return
     if isinstance(request, AnimateRequest):
         check_texts(prompt=request.prompt, to="; ".join(request.to))
         check_film(FilmFormat(job.spec["format"]).suffix, fps=job.spec["fps"])
@@ -181,7 +194,6 @@ def check(job: Job, inputs: Inputs) -> None:
     if MaskSource.BOX in (request.mask, request.detail_mask) and None in boxes:
         raise ConfigError("The mask 'box' needs a 'box' for every subject.")
     names = [subject.name for subject in request.subjects]
-    family = FAMILIES.get(preset.family)
     family.named_besides(request.prompt, preset, given=names)  # raises without a subject
 
 
@@ -224,11 +236,13 @@ def batches_of(jobs: Jobs, size: int, *, wanted: Iterable[str]) -> list[Batch]:
 def _pass_key(job: Job, jobs: Jobs) -> object:
     """Return what jobs must share to be drawn in one pass."""
     counts = tuple(len(getattr(source, "images", ())) for source in job.sources)
-    if isinstance(job.request, EditRequest):
+    request = job.request
+    if not isinstance(request, PersonalizeRequest):
         image = jobs.files[job.spec["image"]].size
-        return (job.model, image, None, counts, job.request.settings.size_px)
-    alone = job.id if isinstance(job.request, AnimateRequest) else None
-    return (job.model, None, job.request.size_px, counts, alone)
+        kind = request.settings.size_px if isinstance(request, EditRequest) else job.spec["task"]
+        return (job.model, image, None, counts, kind)
+    alone = job.id if isinstance(request, AnimateRequest) else None
+    return (job.model, None, request.size_px, counts, alone)
 
 
 def _subject_key(job: Job) -> object:

@@ -1,50 +1,38 @@
 """Rows of a list to jobs: each becomes the request of a picture.
 
-A row has the options that requests, scales and settings declare, by the names that they have on the
-command line.
+A row has the options of its task, by the names that they have on the command line.
 """
 
-import functools
 import hashlib
 import itertools
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from swiftpie.batch.jobs import (
-    DEFAULT_MODEL,
-    MAX_JOBS,
-    Inputs,
-    Job,
-    JobRequest,
-    Jobs,
-    Model,
-    RefusedJob,
-    check,
-)
+from swiftpie.batch.jobs import DEFAULT_MODEL, MAX_JOBS, Inputs, Job, Jobs, Model, RefusedJob, check
 from swiftpie.batch.lists import JobRow, read_prompts, read_seeds
 from swiftpie.config import Surface, options_of, read_fields, read_options
 from swiftpie.errors import ConfigError, SwiftPieError, check_exclusive, did_you_mean, short_reason
 from swiftpie.faces import FaceSource
 from swiftpie.library import Named, named_by
 from swiftpie.models.cutout import parse_search
-from swiftpie.pipelines.animation import AnimateRequest, Film
+from swiftpie.pipelines.animation import Film
 from swiftpie.pipelines.request import (
-    EditRequest,
     FacePicture,
     IdentityRef,
-    PersonalizeRequest,
     Pictures,
+    Request,
     Source,
     Subject,
     typed_fields,
     with_seed,
 )
-from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
+from swiftpie.pipelines.settings import Scales
+from swiftpie.pipelines.tasks import TASKS, change_of
 
 MAX_PICTURES = 64  # of one subject
 
@@ -59,9 +47,10 @@ class JobDefaults:
 
 @dataclass(frozen=True, kw_only=True)
 class _Row:
-    """What a line says in addition to the options of request, scales and settings."""
+    """What a line says in addition to the options of its task."""
 
     id: str | None = None
+    task: str | None = None
     seed: str | int | tuple[int, ...] | None = None
     seeds: str | int | tuple[int, ...] | None = None
     recipe: str | None = None
@@ -79,29 +68,28 @@ class _SubjectRow:
     cutout: str | tuple[str, ...] = "auto"
 
 
-def row_fields(source: type) -> tuple[str, ...]:
-    """Return the names by which a line sets the options of a class; seeds are read apart."""
-    known = options_of(source, Surface.BATCH, without=_SEEDS)
-    return tuple(field.key for field in known.values())
+_SEEDS = ("seed", "seeds")  # which are read apart
+_FACE = options_of(FaceSource, Surface.BATCH)
+_SUBJECT = options_of(Subject, Surface.BATCH)
 
 
-_SEEDS = ("seed", "seeds")
-_PLACES = ("box", "view", "layers")
-_SUBJECT = tuple(field.name for field in fields(_SubjectRow))
-_OWN = tuple(field.name for field in fields(_Row) if field.name != "image")
-_FACE = row_fields(FaceSource)
-DRAWING_FIELDS = (
-    *(*row_fields(PersonalizeRequest), *_OWN, "subjects", *_FACE, *_PLACES),
-    *row_fields(Scales),
-)
-MOTION_FIELDS = tuple(
-    name
-    for name in (*row_fields(AnimateRequest), *row_fields(Film))
-    if name not in DRAWING_FIELDS  # by which a line is an animation
-)
-EDIT_FIELDS = (
-    *(*row_fields(EditRequest), "image", *_OWN, *_FACE, "box"),
-    *(*row_fields(Scales), *row_fields(EditSettings)),
+OPTIONS = {name: task.options(Surface.BATCH, without=_SEEDS) for name, task in TASKS.items()}
+
+
+def _fields_of(name: str) -> tuple[str, ...]:
+    """Return the names that a line of a task may have."""
+    task = TASKS[name]
+    own = [field.name for field in fields(_Row) if field.name not in ("image", "subject", "cutout")]
+    shown = ("subject", "cutout", *_FACE) if task.most_subjects else ()
+    several = ("subjects",) if task.most_subjects > 1 else ()
+    changed = ("image",) if task.is_change else ()
+    keys = [field.key for field in OPTIONS[name].values()]
+    return (*keys, *own, *shown, *several, *changed)
+
+
+FIELDS = {name: _fields_of(name) for name in TASKS}
+MOTION_FIELDS = tuple(  # by which a line is an animation
+    name for name in FIELDS["animate"] if name not in FIELDS["personalize"]
 )
 
 
@@ -144,32 +132,42 @@ class _Files:
 def _read(
     row: Mapping[str, object], *, place: str, is_text: bool, inputs: Inputs, defaults: JobDefaults
 ) -> list[Job]:
-    kind = kind_of(row)
-    is_edit = kind is EditRequest
-    _check_names(row, is_edit=is_edit)
+    name = task_of(row)
+    task = TASKS[name]
+    _check_names(row, name)
     given = read_fields(_Row, row, is_text=is_text)
     own, files = _Row(**given), _Files(inputs)
-    read = functools.partial(read_options, surface=Surface.BATCH, is_text=is_text)
-    said = read(kind, row, without=_SEEDS)
+    said = read_options(OPTIONS[name], row, is_text=is_text)
     said = {name: value for name, value in said.items() if value not in ("", None)}
-    prompts, seeds = read_prompts(said.pop("prompt"), folder=inputs.root), _seeds_of(own, defaults)
-    placed, scales = read(Subject, _part(row, _PLACES)), read(Scales, row)
-    settings, face = read(EditSettings, row) if is_edit else {}, read(FaceSource, row)
-    film = asdict(Film(**read(Film, row))) if kind is AnimateRequest else {}
+    prompts = read_prompts(said.pop("prompt", ""), folder=inputs.root)
+    seeds, face = _seeds_of(own, defaults), read_options(_FACE, row, is_text=is_text)
     several = row.get("subjects", [])
-    shown = _subjects_of(own, several, face, {} if is_edit else placed, files)
-    typed = functools.partial(typed_fields, file=files.path, folder=inputs.root)
-    fields = _edit(own, said, placed, files) if is_edit else typed(said)
-    fields = {**said, **fields, "prompt": prompts[0], "takes_named": True}
-    if is_edit:
-        fields["settings"] = EditSettings(**settings, scales=Scales(**scales))
-        fields |= {"seed": seeds[0], "source": shown[0].source if shown else None}
+    words = {**said, "prompt": prompts[0]}
+
+    def part(source: type) -> dict[str, Any]:
+        return {name: words.pop(name) for name in options_of(source) if name in words}
+
+    film = asdict(Film(**part(Film))) if Film in task.parts else {}
+    shown = _subjects_of(own, several, face, {} if task.is_change else part(Subject), files)
+    request: Request
+    if task.is_change:
+        request = change_of(
+            task,
+            words,
+            image=files.path(str(own.image)),
+            source=shown[0].source if shown else None,
+            seed=seeds[0],
+            file=files.path,
+        )
     else:
-        fields |= {"seeds": seeds[:1], "subjects": shown, "scales": Scales(**scales)}
-    request: JobRequest = kind(**fields)
+        scales = Scales(**part(Scales))
+        drawn = typed_fields(words, file=files.path, folder=inputs.root)
+        kind: Callable[..., Request] = task.request
+        request = kind(seeds=seeds[:1], subjects=shown, scales=scales, takes_named=True, **drawn)
     model = _model_of(own, defaults)
-    given = {name: value for name, value in given.items() if name not in ("id", *_SEEDS)}
-    spec = {**given, **said, **placed, **scales, **settings, **face, **film, "subjects": several}
+    implied = ("task",) if name == task_of({**row, "task": None}) else ()
+    given = {name: one for name, one in given.items() if name not in ("id", *_SEEDS, *implied)}
+    spec = {**given, **said, **face, **film, "subjects": several}
     spec = {name: value for name, value in spec.items() if value not in (None, "", (), [])}
     spec = json.loads(json.dumps({**spec, "model": model}))
     first = Job(
@@ -189,51 +187,46 @@ def _with_words(job: Job, prompt: str, seed: int) -> Job:
     return replace(job, request=request, spec={**job.spec, "prompt": prompt, "seed": seed})
 
 
-def _edit(
-    own: _Row, said: Mapping[str, Any], placed: Mapping[str, Any], files: _Files
-) -> dict[str, Any]:
-    """Return the same of an edit: its picture, and where that changes."""
-    mask, box = said.get("mask"), placed.get("box")
-    mask = None if mask == MaskSource.NONE else mask
-    check_exclusive({"'mask'": mask, "'box'": box})
-    if mask in {*MaskSource}:
-        raise ConfigError(f"The mask of an edit is a file, and {mask!r} is not.")
-    return {"image": files.path(str(own.image)), "mask": box if mask is None else files.path(mask)}
-
-
-def kind_of(row: Mapping[str, object]) -> type[JobRequest]:
-    """Return what a line is a request for, by what it says."""
+def task_of(row: Mapping[str, object]) -> str:
+    """Return the task of a line: the one that it names, or else by what it says."""
 
     def says(*names: str) -> bool:
         return any(row.get(name) not in (None, "") for name in names)
 
+    if says("task"):
+        task = str(row["task"])
+        if task not in TASKS:
+            advice = did_you_mean(task, TASKS, otherwise=f"Choose from {', '.join(TASKS)}.")
+            raise ConfigError(f"There is no task {short_reason(task)!r}. {advice}")
+        return task
     if says("image"):
-        return EditRequest
-    return AnimateRequest if says(*MOTION_FIELDS) else PersonalizeRequest
+        return "edit"
+    return "animate" if says(*MOTION_FIELDS) else "personalize"
 
 
-def _check_names(row: Mapping[str, object], *, is_edit: bool) -> None:
-    drawing = (*DRAWING_FIELDS, *MOTION_FIELDS)
-    known, others = (EDIT_FIELDS, drawing) if is_edit else (drawing, EDIT_FIELDS)
-    row = row if is_edit else {name: value for name, value in row.items() if name != "image"}
+def _check_names(row: Mapping[str, object], task: str) -> None:
     for name in row:
-        if name in others and name not in known:
-            kind = "without an image to edit" if is_edit else "that edit an image"
-            raise ConfigError(f"{name!r} applies only to jobs {kind}. Leave it out.")
-    _check_known(row, known)
-    if row.get("prompt") in (None, ""):
+        others = [other for other, names in FIELDS.items() if name in names]
+        if others and task not in others and row[name] not in (None, ""):
+            raise ConfigError(
+                f"{name!r} does not fit the task {task!r}, only {', '.join(others)}. Leave it "
+                "out, or set 'task'."
+            )
+    _check_known(row, dict.fromkeys((*FIELDS[task], *itertools.chain(*FIELDS.values()))))
+    prompt = OPTIONS[task].get("prompt")
+    if prompt is not None and prompt.default is MISSING and not row.get("prompt"):
         raise ConfigError("It has no 'prompt'. Describe the picture.")
+    if TASKS[task].is_change and not row.get("image"):
+        raise ConfigError(
+            f"The task {task!r} changes an 'image', and there is none. Name its file."
+        )
 
 
-def _check_known(row: Mapping[str, object], known: tuple[str, ...]) -> None:
+def _check_known(row: Mapping[str, object], known: Collection[str]) -> None:
     for name in row:
         if name not in known:
             advice = did_you_mean(name, known, otherwise=f"Choose from {', '.join(known)}.")
             raise ConfigError(f"There is no {short_reason(name)!r}. {advice}")
-
-
-def _part(row: Mapping[str, object], names: tuple[str, ...]) -> dict[str, object]:
-    return {name: value for name, value in row.items() if name in names}
 
 
 def _seeds_of(own: _Row, defaults: JobDefaults) -> tuple[int, ...]:
@@ -284,13 +277,13 @@ def _subjects_of(
 
 def _entry(entry: Mapping[str, object], files: _Files) -> Subject:
     """Return one of several subjects."""
-    _check_known(entry, (*_SUBJECT, *_FACE, *row_fields(Subject)))
-    person = _person(read_options(FaceSource, entry, surface=Surface.BATCH), files)
+    _check_known(entry, (*(field.name for field in fields(_SubjectRow)), *_FACE, *_SUBJECT))
+    person = _person(read_options(_FACE, entry), files)
     if bool(entry.get("pictures")) == (person is not None):
         raise ConfigError("A subject needs its 'pictures', or a 'face'. Name one of these.")
     of_one = _SubjectRow(**read_fields(_SubjectRow, entry))
     source = person or _source(of_one.pictures, of_one.cutout, files)
-    shown = {"name": _name(source), **read_options(Subject, entry, surface=Surface.BATCH)}
+    shown = {"name": _name(source), **read_options(_SUBJECT, entry)}
     return Subject(source, **shown)
 
 
@@ -358,9 +351,11 @@ def _is_there(path: Path) -> bool:
 def _name_of(job: Job) -> str:
     """Return a readable name that no other job has."""
     digest = hashlib.sha256(json.dumps(job.spec, sort_keys=True).encode()).hexdigest()
-    is_edit = isinstance(job.request, EditRequest)
-    shown = [job.spec["image"]] if is_edit else [_title(source) for source in job.sources[:2]]
-    parts = [*(_slug(Path(name).stem, 24) for name in shown), _slug(job.spec["prompt"], 40)]
+    titles = [_title(source) for source in job.sources[:2]]
+    if "image" in job.spec:
+        task = job.spec.get("task")
+        titles = [job.spec["image"], *([] if task is None else [task, *titles])]
+    parts = [*(_slug(Path(name).stem, 24) for name in titles), _slug(job.spec["prompt"], 40)]
     return "-".join([part for part in parts if part] + [f"s{job.spec['seed']}", digest[:8]])
 
 

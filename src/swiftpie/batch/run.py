@@ -32,7 +32,7 @@ from swiftpie.batch.folder import (
     read_manifest,
     write_manifest,
 )
-from swiftpie.batch.jobs import Batch, Job, JobRequest, Jobs, Model, batches_of
+from swiftpie.batch.jobs import Batch, Job, Jobs, Model, batches_of
 from swiftpie.engine.origin import origin_of_result
 from swiftpie.engine.plan import load_session
 from swiftpie.engine.session import Session, draw_apart
@@ -44,7 +44,7 @@ from swiftpie.imageio.originals import composite, read_original
 from swiftpie.imageio.writing import encode_image
 from swiftpie.pipelines.animation import AnimateRequest, FilmFormat
 from swiftpie.pipelines.draw import follows_seed
-from swiftpie.pipelines.request import EditRequest, Source, with_sources
+from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request, Source, with_sources
 from swiftpie.types import EditResult, GenerationResult, Identity
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Drawer:
         session, faces = self._work.load(**self._work.loading[model]), self._work.faces.get(model)
         return session if faces is None else session.with_face_encoder(faces.open())
 
-    def _request(self, session: Session, job: Job) -> JobRequest:
+    def _request(self, session: Session, job: Job) -> Request:
         request = with_sources(job.request, functools.partial(self._identity, session))
         return session.resolved(request)
 
@@ -161,7 +161,7 @@ class Drawer:
         return identity
 
     def _finish(
-        self, session: Session, job: Job, request: JobRequest, drawn: GenerationResult | EditResult
+        self, session: Session, job: Job, request: Request, drawn: GenerationResult | EditResult
     ) -> dict[str, Any]:
         """Write the file of a picture; return its facts for the report."""
         preset = session.components.preset
@@ -199,7 +199,7 @@ def _files_of(
 ) -> dict[Path, bytes]:
     """Return the files of a job: its picture, or the animation or the frames of one."""
     if isinstance(drawn, EditResult):
-        assert isinstance(job.request, EditRequest), "an edit result has an edit request"
+        assert isinstance(job.request, EditRequest | RepaintRequest), "they change a picture"
         assert isinstance(job.request.image, Path), "lines name files"
         image: Image.Image | PictureData = composite(
             read_original(job.request.image), drawn.edited, drawn.blend

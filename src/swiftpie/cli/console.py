@@ -21,7 +21,11 @@ from swiftpie.errors import InputError, printable
 T = TypeVar("T")
 
 ARGUMENT = re.compile(r"`(?P<name>\w+)=(?P<value>[^`]*)`")  # as messages spell those of Python
-OPTION_NAMES = {"number": "face-number", "size_px": "size"}  # where the two have different names
+OPTION_NAMES = {
+    "number": "face-number",
+    "points": "point",
+    "size_px": "size",
+}  # where the two have different names
 
 # What JSON leaves as it is, within strings, and a terminal may obey: controls, and directions.
 HIDDEN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff]")

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from swiftpie import __version__
 from swiftpie.cli import about, batch, engine, fetch, serve
 from swiftpie.cli.console import complain, guard_output, logs_on_stderr
-from swiftpie.cli.drawing import demo, edit, face, identity, insert, personalize
+from swiftpie.cli.drawing import demo, edit, face, identity, personalize
 from swiftpie.cli.options import arrange
 from swiftpie.errors import ConfigError, ImageError, InputError, MissingExtra, SwiftPieError
 
@@ -146,10 +146,7 @@ def _without_lab() -> typer.Typer:
 app = typer.Typer(
     name="swiftpie", cls=GuardedGroup, no_args_is_help=True, pretty_exceptions_enable=False
 )
-for module in (
-    *(demo, personalize, edit, insert, batch, face, fetch, identity, serve),
-    *(about, engine),
-):
+for module in (*(demo, personalize, edit, batch, face, fetch, identity, serve), *(about, engine)):
     app.add_typer(module.app)
 for added in commands_of_others():
     app.add_typer(added)

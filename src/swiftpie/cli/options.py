@@ -10,10 +10,11 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin, is_typeddic
 import typer
 
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.config import Option, OptionField, Surface, options_of
+from swiftpie.config import Option, OptionField, Surface, options_of, read_options
 from swiftpie.errors import ConfigError
-from swiftpie.pipelines.request import SEED, EditRequest, PersonalizeRequest, Subject
+from swiftpie.pipelines.request import SEED, EditRequest, PersonalizeRequest
 from swiftpie.pipelines.settings import Scales
+from swiftpie.pipelines.tasks import Task
 from swiftpie.validation import seeds_from
 
 STREAM = "-"  # stands for standard input or output
@@ -27,8 +28,8 @@ PANELS: Mapping[str, str] = {
             negative_prompt method chord mode start rule variation by_name
         """,
     "Place": """
-            scene cutout cutouts mask keep_pose detail_mask box to_boxes view to_views flip
-            tilt
+            scene cutout cutouts mask points keep_pose detail_mask box to_boxes view to_views
+            flip tilt
         """,
     "Strength": "identity_scale detail_scale background_scale text_scale balance layers",
     "Face": "face face_number encoder face_models judge judge_models",
@@ -41,10 +42,7 @@ PANELS: Mapping[str, str] = {
             out form file_format fps as_json force save_subject_mask save_region strip sheet
             preview_mask
         """,
-    "Cases": """
-            cases data data_path num_subjects identities prompts subjects all_references
-            results
-        """,
+    "Cases": "cases data data_path num_subjects prompts subjects all_references results",
     "Judges": "clip clip_small dino dino_small siglip2 lpips judges",
     "Run": """
             overrides time_limit resume processes batch_size strict update only_checks
@@ -66,16 +64,18 @@ CUTOUT = Option(
 
 
 class FieldOptions(NamedTuple):
-    """Which fields of a class become options of a command; see `with_fields`."""
+    """Which fields of a class or a task become options of a command; see `with_fields`."""
 
-    source: type
-    names: tuple[str, ...] = ()  # by default all that the class offers on the command line
+    source: type | Task
+    names: tuple[str, ...] = ()  # by default all that it offers on the command line
     required: tuple[str, ...] = ()  # names that the user must give although the class has a default
     without: tuple[str, ...] = ()
 
     @property
     def options(self) -> dict[str, OptionField]:
         """The fields by name, in the order of `names` or of their declaration."""
+        if isinstance(self.source, Task):
+            return self.source.options(Surface.CLI, without=self.without)
         if not self.names:
             return options_of(self.source, Surface.CLI, without=self.without)
         known = options_of(self.source)
@@ -94,14 +94,14 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
     are on among it, for a value that is completed later.
     """
     parameters: list[inspect.Parameter] = []
-    values: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {}
+    values: dict[str, tuple[Callable[..., Any], dict[str, OptionField]]] = {}
     for parameter in inspect.signature(command).parameters.values():
         fields = next(iter(getattr(parameter.annotation, "__metadata__", ())), None)
         if not isinstance(fields, FieldOptions):
             parameters.append(parameter)
             continue
         made = parameter.annotation.__origin__
-        values[parameter.name] = (get_origin(made) or made, tuple(fields.options))
+        values[parameter.name] = (get_origin(made) or made, fields.options)
         parameters += [
             _parameter(option, is_whole=made is fields.source, is_required=name in fields.required)
             for name, option in fields.options.items()
@@ -109,8 +109,8 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**given: Any) -> None:  # noqa: ANN401 - whatever users may give
-        for value, (make, names) in values.items():
-            options = {name: given.pop(name) for name in names}
+        for value, (make, fields) in values.items():
+            options = {name: _said(field, given.pop(name)) for name, field in fields.items()}
             absent = (None, False) if make is dict or is_typeddict(make) else (None,)
             given[value] = make(
                 **{
@@ -150,8 +150,20 @@ def _typer_option(field: OptionField) -> Any:  # noqa: ANN401 - what Typer reads
     )
 
 
+def _said(field: OptionField, value: object) -> object:
+    """Return a value as its field has it; several numbers were typed with commas."""
+    if not isinstance(value, str) or not _is_several(field):
+        return value
+    return read_options({field.name: field}, {field.key: value}, is_text=True)[field.name]
+
+
+def _is_several(field: OptionField) -> bool:
+    """Whether a value is several numbers, as that of a box is."""
+    return any(get_origin(kind) is tuple for kind in (field.typed, *get_args(field.typed)))
+
+
 def _parameter(field: OptionField, *, is_whole: bool, is_required: bool) -> inspect.Parameter:
-    kind = list[str] if field.repeated else field.typed
+    kind: Any = list[str] if field.repeated else str if _is_several(field) else field.typed
     default: object = False if kind is bool else None
     if is_required:
         default = REQUIRED
@@ -232,8 +244,6 @@ PictureOut = Annotated[
 CommercialOnly = Annotated[
     bool, typer.Option("--commercial-only", help="Only what everyone may use commercially.")
 ]
-BoxText = Annotated[str | None, option_of(Subject, "box")]
-ViewText = Annotated[str | None, option_of(Subject, "view")]
 Cutouts = Annotated[
     list[str] | None, _typer_option(OptionField("cutout", tuple[str, ...], (), CUTOUT))
 ]

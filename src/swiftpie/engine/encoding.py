@@ -1,4 +1,4 @@
-"""Encodes pictures and faces as identities, once each, and reads what is to be removed."""
+"""Encodes pictures and faces as identities, once each."""
 
 import logging
 from collections.abc import Sequence
@@ -17,11 +17,10 @@ from swiftpie.errors import InputError
 from swiftpie.faces import FaceEncoder
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
 from swiftpie.imageio.decoding import BAND_PIXELS, load_image
-from swiftpie.masks import Box, hole_of, load_mask
-from swiftpie.models.cutout import Point, Search, search_of
+from swiftpie.masks import load_mask
+from swiftpie.models.cutout import Search, search_of
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.identity import aligned_crop, face_identity
-from swiftpie.pipelines.request import Region
 from swiftpie.types import Identity, Picture
 
 logger = logging.getLogger(__name__)
@@ -104,34 +103,6 @@ def encode_face(
         _key_of(components, "face", crops, [vectors]),
         lambda: face_identity(components, vectors, crop=crops),
     )
-
-
-def read_removal(
-    mask: Picture | Tensor | Box | Search | None, points: Sequence[Point], picture: Image.Image
-) -> Region | Box | Search:
-    """Return what is to be removed from `picture`: a mask, a box, or a search by points.
-
-    A hole in the picture is the mask where nothing is given.
-
-    Raises:
-        InputError: Nothing says what goes, or both a mask and points do.
-    """
-    if points:
-        if mask is not None and not isinstance(mask, tuple):
-            raise InputError(
-                "A mask and points exclude each other: a mask covers all that is removed, and "
-                "points say where to search. Leave one out."
-            )
-        return Search(box=mask, points=tuple(points))
-    if mask is None:
-        hole = hole_of(picture)
-        if hole is not None:
-            return hole
-        raise InputError(
-            "Nothing says what to remove, and the picture has no hole. Pass a mask, a box or "
-            "points, as in points=[(0.4, 0.6)]."
-        )
-    return Path(mask) if isinstance(mask, str) else mask
 
 
 def _key_of(

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
-from swiftpie.engine.encoding import Face, encode_face, encode_pictures, read_removal
+from swiftpie.engine.encoding import Face, encode_face, encode_pictures
 from swiftpie.engine.runner import Cache, CacheReport, Runner
 from swiftpie.errors import InputError, SwiftPieError, UnknownSubjectError, did_you_mean
 from swiftpie.faces import FaceEncoder
@@ -56,6 +56,7 @@ from swiftpie.pipelines.settings import (
     Steering,
     TuneSettings,
 )
+from swiftpie.pipelines.tasks import place_of
 from swiftpie.tuning import OnTune, tune
 from swiftpie.types import EditResult, GenerationResult, Identity, Picture
 from swiftpie.validation import seeds_from
@@ -663,6 +664,7 @@ class Session:
         box: Box | None = None,
         view: View | None = None,
         seed: int | None = None,
+        scales: Scales = USUAL,
         **steering: Unpack[Steering],
     ) -> EditResult:
         """Put a subject into a photograph, in its light, at its own size.
@@ -680,6 +682,7 @@ class Session:
                 the subject stands low in the picture.
             view: Yaw and pitch in degrees from which it is seen.
             seed: Random by default, and the result holds it.
+            scales: Strengths; by default those of an edit with a reference.
             **steering: As in `personalize`.
 
         Raises:
@@ -693,6 +696,7 @@ class Session:
             prompt=prompt,
             box=box,
             view=view,
+            scales=scales,
             **steering,
         )
         return self.draw(request)
@@ -720,7 +724,7 @@ class Session:
             NoSubject: Nothing stands out at the points.
         """
         picture, (drawn,) = load_image(photo), seeds_from(seed, 1)
-        place = read_removal(mask, points, picture)
+        place = place_of(picture, mask=mask, points=points)
         return self.draw(RepaintRequest(image=picture, seed=drawn, mask=place))
 
     def replace(
@@ -732,7 +736,9 @@ class Session:
         mask: Picture | Tensor | Box | Search | None = None,
         points: Sequence[Point] = (),
         keep_pose: bool | None = None,
+        view: View | None = None,
         seed: int | None = None,
+        scales: Scales = USUAL,
         **steering: Unpack[Steering],
     ) -> EditResult:
         """Remove something and put a subject in its place; see `insert` and `remove`.
@@ -740,15 +746,16 @@ class Session:
         With `keep_pose` it takes the pose of what it replaces, as a garment on a body; without a
         mask it then replaces what the prompt names.
         """
-        picture, finds_by_words = load_image(photo), bool(keep_pose and prompt and mask is None)
-        is_alone = finds_by_words and not points
+        picture, is_told = load_image(photo), bool(keep_pose and prompt)
         request = RepaintRequest(
             image=picture,
             seed=seeds_from(seed, 1)[0],
             source=self._shown(identity),
             prompt=prompt,
-            mask=None if is_alone else read_removal(mask, points, picture),
+            mask=place_of(picture, mask=mask, points=points, is_needed=not is_told),
             keep_pose=keep_pose,
+            view=view,
+            scales=scales,
             **steering,
         )
         return self.draw(request)

@@ -5,7 +5,7 @@ import importlib.resources
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from swiftpie.errors import InputError, NoSubject
 from swiftpie.imageio.images import alpha_of, shrunk_to, to_tensor
-from swiftpie.masks import Box, bounding_box, check_box, parse_box
+from swiftpie.masks import Box, bounding_box, check_box
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.outline import (
     BORDER_SHARE,
@@ -140,17 +140,19 @@ def search_of(text: str | Search) -> Search:
     return search
 
 
-def search_at(points: Sequence[str], *, box: str | None = None) -> Search:
-    """Return the search for the thing at `points`, each "x,y" on it or "not:x,y" off it."""
+def search_at(points: Sequence[Point | str], *, box: Box | None = None) -> Search:
+    """Return the search for the thing at `points`, in text "x,y" on it or "not:x,y" off it."""
+    found: dict[bool, list[Point]] = {True: [], False: []}
     for point in points:
-        found = PLACE.fullmatch(point)
-        if found is None or found["numbers"].count(",") != 1:
+        place = PLACE.fullmatch(point) if isinstance(point, str) else None
+        numbers = tuple(map(float, place["numbers"].split(","))) if place else point
+        if isinstance(numbers, str) or len(numbers) != 2:
             raise InputError(
                 f"{point!r} is not a point. Give x,y as fractions of the picture, each from 0 to "
                 "1, for example 0.2,0.65, or not:0.4,0.9 for a point on what stays."
             )
-    search = search_of(" ".join(points))
-    return search if box is None else replace(search, box=parse_box(box))
+        found[bool(place and place["not"])].append((numbers[0], numbers[1]))
+    return Search(box=box, points=tuple(found[False]), background=tuple(found[True]))
 
 
 class CutOut(NamedTuple):

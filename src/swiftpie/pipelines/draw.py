@@ -176,7 +176,7 @@ def draw(
 
 
 @torch.no_grad()
-def find_region(components: Components, request: EditRequest) -> Image.Image:
+def find_region(components: Components, request: EditRequest | RepaintRequest) -> Image.Image:
     """Return where an edit may change its picture, white in mode L, before anything is drawn.
 
     The errors are those of `draw`.
@@ -187,7 +187,7 @@ def find_region(components: Components, request: EditRequest) -> Image.Image:
         return plan.region()
 
 
-def follows_seed(components: Components, request: EditRequest) -> bool:
+def follows_seed(components: Components, request: EditRequest | RepaintRequest) -> bool:
     """Whether an edit is random, so that another seed gives another picture."""
     return technique_for(components, request).follows_seed(components, request)
 

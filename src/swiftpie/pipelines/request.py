@@ -520,7 +520,7 @@ Request = PersonalizeRequest | EditRequest | RepaintRequest
 
 
 RequestT = TypeVar("RequestT", bound=Request)
-ChangingT = TypeVar("ChangingT", EditRequest, RepaintRequest)
+ChangingT = TypeVar("ChangingT", bound=EditRequest | RepaintRequest)
 
 
 def with_seed(request: RequestT, seed: int) -> RequestT:
@@ -539,10 +539,17 @@ def with_sources(request: RequestT, change: "Callable[[Source], Source]") -> Req
 
 
 def opened(request: ChangingT) -> ChangingT:
-    """Return a change of a picture with its picture and its mask as they are drawn."""
-    image = _opened(request.image)
-    region = _opened_region(request.mask, image.size)
-    return replace(request, image=image, mask=request.mask if region is None else region)
+    """Return a change of a picture with its picture and its mask as they are drawn.
+
+    A mask that is the picture itself is its hole.
+    """
+    from swiftpie.masks import hole_of
+
+    image, mask = _opened(request.image), request.mask
+    hole = hole_of(image) if mask is request.image else None
+    region = _opened_region(mask, image.size) if hole is None else hole
+    changes: Any = {"image": image, "mask": mask if region is None else region}
+    return replace(request, **changes)
 
 
 def resolved_scales(preset: Preset, request: Request) -> ResolvedScales:

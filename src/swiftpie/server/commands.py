@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
@@ -10,20 +10,16 @@ from torch import Tensor
 
 from swiftpie.backbones.components import near_size
 from swiftpie.backbones.presets import Capability
-from swiftpie.config import Surface, options_of
-from swiftpie.engine.encoding import read_removal
+from swiftpie.config import Surface
 from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError, WeightsError
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.imageio.images import alpha_of
 from swiftpie.library import scenes
 from swiftpie.masks import Box, load_mask
-from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
-    EditRequest,
     IdentityRef,
-    PersonalizeRequest,
     Pictures,
     RepaintRequest,
     Request,
@@ -32,12 +28,17 @@ from swiftpie.pipelines.request import (
     with_seed,
     with_sources,
 )
-from swiftpie.pipelines.settings import EditSettings, Scales
+from swiftpie.pipelines.settings import Scales
+from swiftpie.pipelines.tasks import TASKS, change_of
 from swiftpie.server.schemas import Drawing, OwnFields, RequestError
 from swiftpie.types import Identity
 from swiftpie.validation import seeds_from
 
 MOST_TIMES_OWN = 4  # the pixels of a model's own size; time grows by the square of more
+FIELDS = {
+    name: OwnFields.model_fields.keys() & task.options(Surface.HTTP).keys()
+    for name, task in TASKS.items()
+}
 
 
 @dataclass(eq=False)
@@ -103,87 +104,71 @@ def requests_of(
     Raises:
         RequestError: Mask, box and task do not go together.
     """
-    own = body.swiftpie
+    own, changes = body.swiftpie, is_edit(body, images)
     _check_animated(body, images)
-    if own.keep_pose and own.task != "replace":
-        raise RequestError(
-            f"'keep_pose' came with the task {own.task!r}. Send the task 'replace', or leave it "
-            "out.",
-            param="swiftpie.keep_pose",
-        )
-    kind: type[Request]
-    if is_edit(body, images):
-        if style is not None:
-            raise RequestError(
-                "'style_reference' came with a picture that is changed. Styles are for new "
-                "pictures. Leave it out.",
-                param="swiftpie",
-            )
-        kind = EditRequest if own.task == "edit" else RepaintRequest
-        given = _change_of(body, subjects, images, mask)
+    name = own.task if changes else "personalize" if own.animate is None else "animate"
+    task = TASKS[name]
+    _check_names(own, name)
+    given = {name: getattr(own, name) for name in FIELDS[name]}
+    shared = {"prompt": body.prompt, "negative_prompt": body.negative_prompt}
+    given |= {name: value for name, value in shared.items() if name not in task.without}
+    seeds = seeds_from(body.seed, body.n)
+    if changes:
+        made = _change(body, given, subjects, images=images, mask=mask, seed=seeds[0])
     else:
-        moves = {} if own.animate is None else own.animate.ends
-        kind = AnimateRequest if moves else PersonalizeRequest
         scene = own.scene  # by its name: a file of the server is never read
-        given = {
-            **moves,
-            "subjects": (*_pictured(images, own.box), *subjects),
+        given |= {
+            **({} if own.animate is None else own.animate.ends),
+            "subjects": (*_pictured(images, given.pop("box")), *subjects),
             "scene": place or (scene if scene in {"", WORDS_ALONE} else scenes().find(scene)),
-            "scales": _scales_of(body),
+            "scales": Scales(**own.scales.model_dump(exclude_none=True)),
             "style_reference": style,
             "size_px": body.size_px,
         }
-    known = options_of(kind, Surface.HTTP)
-    own_fields = {name: getattr(own, name) for name in known if name in OwnFields.model_fields}
-    fields = {"prompt": body.prompt, "negative_prompt": body.negative_prompt, "takes_named": True}
-    seeds = seeds_from(body.seed, body.n)
-    if issubclass(kind, PersonalizeRequest):
-        fields["seeds"] = seeds[:1]
-    else:
-        fields["seed"] = seeds[0]
-    made = kind(**own_fields | fields | given)
+        kind: Callable[..., Request] = task.request
+        made = kind(seeds=seeds[:1], takes_named=True, **given)
     return tuple(with_seed(made, seed) for seed in seeds)
 
 
-def _scales_of(body: Drawing) -> Scales:
-    return Scales(**body.swiftpie.scales.model_dump(exclude_none=True))
+def _check_names(own: OwnFields, task: str) -> None:
+    """Refuse options of other tasks."""
+    others = {name for names in FIELDS.values() for name in names} - FIELDS[task]
+    for name in sorted(others & own.model_fields_set):
+        if getattr(own, name) != OwnFields.model_fields[name].default:
+            raise RequestError(
+                f"{name!r} came with the task {task!r}, which has no use for it. Leave it out, or "
+                "send another task.",
+                param=f"swiftpie.{name}",
+            )
 
 
-def _change_of(
+def _change(
     body: Drawing,
+    given: Mapping[str, Any],
     subjects: Sequence[Subject],
+    *,
     images: Sequence[Image.Image],
     mask: Image.Image | None,
-) -> dict[str, Any]:
-    """Return the fields of a change of a picture that are no plain options."""
-    own, task, (image, *references) = body.swiftpie, body.swiftpie.task, images
-    region = _region(body, image, mask)
-    shown = (*_pictured(references, own.box if task == "insert" else None), *subjects)
-    source = shown[0].source if shown else None
-    given: dict[str, Any] = {"image": image, "source": source}
-    if task == "edit":
-        settings = EditSettings(**own.edit.model_dump(exclude_none=True), scales=_scales_of(body))
-        return given | {"mask": region, "settings": settings}
-    wanted = 0 if task == "remove" else 1
-    if len(shown) > wanted:
+    seed: int,
+) -> Request:
+    """Return the request of a task that changes the first picture."""
+    own, (image, *references) = body.swiftpie, images
+    task, shown = TASKS[own.task], (*_pictured(references, None), *subjects)
+    if own.task != "edit" and len(shown) > task.most_subjects:
         raise RequestError(
-            f"The task {task!r} was given {len(shown)} subjects, and takes {wanted}. Send "
-            "pictures of one subject after the photograph, or name one in swiftpie.subjects.",
+            f"The task {own.task!r} was given {len(shown)} subjects, and takes "
+            f"{task.most_subjects}. Send pictures of one subject after the photograph, or name one "
+            "in swiftpie.subjects.",
             param="swiftpie.subjects",
         )
-    given |= {"scales": _scales_of(body), "takes_named": bool(wanted)}
-    given |= {} if wanted else {"prompt": ""}
-    if task == "insert" and mask is not None:
-        raise RequestError(
-            "The task 'insert' was given a mask, and nothing is removed. Say where the subject "
-            "comes by swiftpie.box, or ask for 'replace'.",
-            param="mask",
-        )
-    if task == "insert":
-        given["box"] = own.box
-    elif region is not None or own.points or not own.keep_pose:
-        given["mask"] = read_removal(region, own.points, image)
-    return given | ({"box": shown[0].box, "view": shown[0].view} if shown else {})
+    strengths = own.scales.model_dump(exclude_none=True) | own.edit.model_dump(exclude_none=True)
+    region = None if mask is None else _region(body, image, mask)
+    source = shown[0].source if shown else None
+    said = {**given, **strengths, "mask": region}
+    made = change_of(task, said, image=image, source=source, seed=seed)
+    if shown and isinstance(made, RepaintRequest):
+        return replace(made, box=shown[0].box or made.box, view=shown[0].view)
+    return made
 
 
 def _pictured(images: Sequence[Image.Image], box: Box | None) -> tuple[Subject, ...]:
@@ -241,14 +226,9 @@ def is_edit(body: Drawing, images: Sequence[object]) -> bool:
     return bool(images) and body.swiftpie.task != "personalize"
 
 
-def _region(body: Drawing, image: Image.Image, mask: Image.Image | None) -> Tensor | Box | None:
-    """Return where an edit may change its picture, None to find the region."""
-    own = body.swiftpie
-    if mask is None:
-        return own.box
-    if own.box is not None:
-        raise RequestError("A mask and a box were given. Send one of the two.", param="mask")
-    if own.mask_mode == "alpha" and alpha_of(mask) is None:
+def _region(body: Drawing, image: Image.Image, mask: Image.Image) -> Tensor:
+    """Return where a picture may change."""
+    if body.swiftpie.mask_mode == "alpha" and alpha_of(mask) is None:
         what = "is opaque everywhere" if mask.mode == "RGBA" else "has no transparency"
         raise RequestError(
             f"The mask {what}, and transparency marks what may change. Send one that is "

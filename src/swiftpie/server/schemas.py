@@ -46,15 +46,9 @@ from swiftpie.errors import (
 from swiftpie.imageio.decoding import FORMATS, MAX_PIXELS
 from swiftpie.imageio.decoding import MAX_SIDE_PX as LONGEST_PX
 from swiftpie.pipelines.animation import USUAL_FRAMES, AnimateRequest, Film
-from swiftpie.pipelines.request import (
-    MAX_SUBJECTS,
-    MAX_VIEW,
-    EditRequest,
-    PersonalizeRequest,
-    RepaintRequest,
-    Subject,
-)
+from swiftpie.pipelines.request import MAX_SUBJECTS, MAX_VIEW, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import EditSettings, Scales
+from swiftpie.pipelines.tasks import TASKS
 from swiftpie.server.jobs import Expired, Overloaded
 from swiftpie.validation import MAX_SEED, parse_size
 
@@ -62,7 +56,7 @@ MAX_PROMPT = 4_000  # letters
 MAX_PICTURES = 10  # of one request
 MAX_IMAGES = 16  # that one request may bring
 MAX_FRAMES = 24  # of an animation
-MAX_VALUES = 8  # of a field that has several
+MAX_VALUES = 16  # of a field that has several
 MAX_NAME = 200  # letters of an identity's or a model's name
 MAX_NUMBER = 64  # letters of an identity's number
 MAX_IMAGE_BYTES = 20 << 20  # of a picture's file
@@ -73,7 +67,6 @@ MAX_KEYS = 64  # of one object; OpenAI's largest has some twenty
 MAX_PARTS = 20_000  # commas and brackets of a request in JSON, whose pictures have none
 
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
-Share = Annotated[float, Field(ge=0, le=1)]
 SENT_AS = {  # what HTTP has in place of a file of the command line
     "style_reference": " Here the id of a kept picture."
 }
@@ -126,11 +119,7 @@ class WithOptions(Strict):
 
 
 def with_options(
-    source: type,
-    *,
-    names: Sequence[str] = (),
-    without: Sequence[str] = (),
-    are_changes: bool = False,
+    source: type, *, without: Sequence[str] = (), are_changes: bool = False
 ) -> Callable[[type[Part]], type[Part]]:
     """Give a model the options that a request or a class of settings declares.
 
@@ -138,18 +127,44 @@ def with_options(
     """
 
     def extend(model: type[Part]) -> type[Part]:
-        fields: dict[str, Any] = {}
-        for item in options_of(source, Surface.HTTP, without=without).values():
-            if not names or item.name in names:
-                # `type` is a string where only type checkers import it.
-                own = item.typed if isinstance(item.type, str) else item.type
-                kind, default = (own | None, None) if are_changes else (own, item.default)
-                fields[item.name] = (_limited(kind, item.option), Field(default, **_facts(item)))
-        made = create_model(model.__name__, __base__=model, __module__=model.__module__, **fields)
-        made.__doc__ = model.__doc__
-        return made
+        options = options_of(source, Surface.HTTP, without=without)
+        return _extended(model, options, are_changes=are_changes)
 
     return extend
+
+
+def with_tasks(model: type[Part]) -> type[Part]:
+    """Give a model `task`, and the options of all tasks that no part of a request has."""
+    parts = (ScalesIn, EditSettingsIn, AnimateIn, SubjectIn)
+    elsewhere = {name for part in parts for name in part.model_fields} - {"box"}
+    options: dict[str, OptionField] = {}
+    for task in TASKS.values():
+        options |= task.options(Surface.HTTP, without=(*OPENAI_FIELDS, *elsewhere))
+    names = (*(name for name, task in TASKS.items() if task.is_change), "personalize")
+    about = (
+        "What is done to the first picture of an edit, into which more pictures or a subject of "
+        "`subjects` may come; with 'personalize' all pictures are of a subject. "
+    )
+    about += " ".join(f"{name}: {TASKS[name].about}" for name in names)
+    kind: Any = Literal
+    return _extended(model, options, task=(kind[names], Field("edit", description=about)))
+
+
+def _extended(
+    model: type[Part],
+    options: Mapping[str, OptionField],
+    *,
+    are_changes: bool = False,
+    **fields: Any,  # noqa: ANN401 - as pydantic has them
+) -> type[Part]:
+    for item in options.values():
+        # `type` is a string where only type checkers import it.
+        own = item.typed if isinstance(item.type, str) else item.type
+        kind, default = (own | None, None) if are_changes else (own, item.default)
+        fields[item.name] = (_limited(kind, item.option), Field(default, **_facts(item)))
+    made = create_model(model.__name__, __base__=model, __module__=model.__module__, **fields)
+    made.__doc__ = model.__doc__
+    return made
 
 
 def described(source: type, name: str) -> Any:  # noqa: ANN401 - as pydantic has it
@@ -207,15 +222,13 @@ def _facts(one: OptionField) -> dict[str, Any]:
     facts: dict[str, Any] = {"description": option.help + SENT_AS.get(one.name, "")}
     if {int, float} & {one.type, *get_args(one.type)}:
         facts |= {"ge": option.least, "le": option.most}
-    elif one.type is str:
-        facts |= {"max_length": MAX_PROMPT}
     return facts
 
 
 def _limited(kind: Any, option: Option) -> Any:  # noqa: ANN401 - a type
-    """Return a type in which each number of a tuple has the limits of the option.
+    """Return a type in which texts are bounded and each number of a tuple is as the option says.
 
-    Several values are no more than `MAX_VALUES`, and texts among them are prompts.
+    Several values are no more than `MAX_VALUES`, and texts alone are prompts.
     """
     if get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis:
         each = Prompt if get_args(kind)[0] is str else _limited(get_args(kind)[0], option)
@@ -226,7 +239,7 @@ def _limited(kind: Any, option: Option) -> Any:  # noqa: ANN401 - a type
         return tuple.__class_getitem__((number,) * len(get_args(kind)))
     if get_origin(kind) in (Union, UnionType):
         return Union[tuple(_limited(member, option) for member in get_args(kind))]  # noqa: UP007 - made here
-    return kind
+    return Annotated[str, Field(max_length=MAX_PROMPT)] if kind is str else kind
 
 
 @with_options(Scales, are_changes=True)
@@ -271,22 +284,10 @@ class AnimateIn(WithOptions):
         return self.model_dump(exclude={"fps"})
 
 
-@with_options(PersonalizeRequest, without=OPENAI_FIELDS)
-@with_options(EditRequest, without=OPENAI_FIELDS)
-@with_options(RepaintRequest, without=OPENAI_FIELDS)
-@with_options(Subject, names=("box",))
+@with_tasks
 class OwnFields(WithOptions):
     """Options that OpenAI's fields lack."""
 
-    task: Annotated[
-        Literal["edit", "insert", "remove", "replace", "personalize"],
-        Field(
-            description="What is done to the first picture of an edit, into which more pictures or "
-            "a subject of `subjects` may come; with 'personalize' all pictures are of a subject. "
-            "'insert' puts it where `box` says, or on the ground; 'remove' takes out what mask "
-            "or `box` cover, whatever the prompt is; 'replace' puts it there."
-        ),
-    ] = "edit"
     subjects: Annotated[list[SubjectIn], Field(max_length=MAX_SUBJECTS)] = []
     scales: ScalesIn = ScalesIn()
     edit: EditSettingsIn = EditSettingsIn()
@@ -298,14 +299,6 @@ class OwnFields(WithOptions):
             "'white', a mask without transparency is white there."
         ),
     ] = "alpha"
-    points: Annotated[
-        list[tuple[Share, Share]],
-        Field(
-            max_length=16,
-            description="Places on a thing that 'remove' or 'replace' takes out. Its outline and "
-            "its shadow are found, with `box` only inside of it; a box alone is taken out whole.",
-        ),
-    ] = []
     return_mask: bool = False
 
 

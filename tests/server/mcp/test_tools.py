@@ -128,7 +128,7 @@ WRONG = [
     ("edit", {"prompt": "a dog", "picture": {"data": "aGVsbG8="}}, "picture"),
     ("edit", {"prompt": "a dog", "picture": {"path": "dog.png", "data": "aa"}}, "one of"),
     ("insert", {"prompt": "a dog", "picture": DOG, "subject": {"library": "qux"}}, "Choose"),
-    ("remove", {"picture": DOG}, "a mask, a box or points"),
+    ("remove", {"picture": DOG}, "Give a mask, a box, or points"),
     ("remove", {"picture": DOG, "box": [0, 0, 2, 1]}, "box"),
     (
         "paint",

@@ -1,6 +1,7 @@
-"""`swiftpie edit`: change a picture so that it fits a sentence."""
+"""`swiftpie edit`, `insert`, `remove` and `replace`: change pictures by words, or by subjects."""
 
-from dataclasses import replace
+import itertools
+from dataclasses import replace as with_changes
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -19,28 +20,26 @@ from swiftpie.cli.drawing.face import (
 from swiftpie.cli.drawing.subjects import read_picture, read_source, with_cutouts
 from swiftpie.cli.drawing.writing import Drawing, draw_files, plan_targets, preview
 from swiftpie.cli.loading import open_session, preset_for
+from swiftpie.config import options_of
 from swiftpie.engine.origin import check_texts
 from swiftpie.errors import ConfigError, check_exclusive
 from swiftpie.faces import CONSENT, FaceSettings, FaceSource
-from swiftpie.pipelines.request import EditRequest, opened
-from swiftpie.pipelines.settings import EditSettings, Scales
+from swiftpie.pipelines.request import EditRequest, opened, with_seed
+from swiftpie.pipelines.tasks import TASKS, change_of
 
 if TYPE_CHECKING:
     from swiftpie.backbones.downloads import DownloadPlan
     from swiftpie.engine.session import Session
     from swiftpie.faces import FaceEncoder
     from swiftpie.faces.choose import ChosenFace
-    from swiftpie.masks import Box
+    from swiftpie.pipelines.request import RepaintRequest, Source
 
-LOADED = (
-    *(name for name in options.DRAWING if name != "steps"),
-    *("inversion", "lora_scale", "face_version"),
-)
-SCALES = ("identity_scale", "background_scale", "text_scale")
+LOADED = tuple(name for name in options.DRAWING if name != "steps")
+EDITING = (*LOADED, "inversion", "lora_scale", "face_version")
 
-EditScales = Annotated[dict[str, float], options.FieldOptions(Scales, SCALES)]
+Loading = Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)]
 Picture = Annotated[str, options.argument("The picture to edit; - reads standard input.", "IMAGE")]
-Request = Annotated[dict[str, Any], options.FieldOptions(EditRequest, without=("prompt", "seed"))]
+Photo = Annotated[str, options.argument("The photograph; - reads standard input.", "PHOTO")]
 NewSubject = Annotated[
     list[str] | None,
     typer.Option(
@@ -93,52 +92,39 @@ def edit(
     prompt: options.Prompt,
     output: options.Edited,
     sampling: options.Seeds,
-    request: Request,
+    words: Annotated[
+        dict[str, Any], options.FieldOptions(TASKS["edit"], without=("prompt", "seed"))
+    ],
     subject: NewSubject = None,
     source: FaceOf,
     recogniser: Recogniser,
     preview_mask: PreviewMask = False,
     cutouts: options.Cutouts = None,
-    box: options.BoxText = None,
-    scales: EditScales,
-    settings: Annotated[EditSettings, options.FieldOptions(EditSettings)],
-    loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)],
+    loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, EDITING)],
 ) -> None:
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword limits the change."""
     preset_for(loading, use=Use.FACE if source.face else Use.EDIT)
-    settings = replace(settings, scales=Scales(**scales))
-    mask = request.pop("mask", None)
-    check_exclusive({"--mask": mask, "--box": box})
-    place = read_place(mask, box)
-    words = {name: request.get(name, "") for name in ("source_prompt", "keyword")}
-    picture, seeds = read_picture(image), sampling.seeds
-    options.check_prompt(words["source_prompt"])
-    prompts = read_prompts(prompt)
+    options.check_prompt(words.get("source_prompt", ""))
+    prompts, seeds, picture = read_prompts(prompt), sampling.seeds, read_picture(image)
+    texts = {name: words.get(name, "") for name in ("source_prompt", "keyword")}
     for text in prompts:
-        check_texts(prompt=text, **words)
+        check_texts(prompt=text, **texts)
     targets = plan_targets(output, count=len(seeds) * len(prompts))
     shown = with_cutouts([read_source(subject)] if subject else [], cutouts)
+    comes = next(iter(shown), None)
+    request = _change("edit", picture, {**words, "prompt": prompts[0]}, source=comes)
     person = _read_person(source, recogniser, loading, subjects=subject)
     if person is not None:
         person.agreed.fetch()
     loaded = open_session(**loading)
     if person is not None:
         warn_of_strange_vectors(loaded.session, person.encoder)
-        shown = [loaded.session.encode_face(person.chosen)]
+        request = with_changes(request, source=loaded.session.encode_face(person.chosen))
         finding = loaded.session.with_face_encoder(person.encoder)  # the face that changes
         loaded = loaded._replace(session=finding)
-    edited = EditRequest(
-        image=picture,
-        prompt=prompts[0],
-        seed=seeds[0],
-        **request,
-        mask=place,
-        source=next(iter(shown), None),
-        settings=settings,
-        takes_named=True,
-    )
-    first = opened(edited)  # once for all pictures
-    requests = [replace(first, prompt=text, seed=seed) for text in prompts for seed in seeds]
+    first = opened(request)  # once for all pictures
+    pairs = itertools.product(prompts, seeds)
+    requests = [with_seed(with_changes(first, prompt=text), seed) for text, seed in pairs]
     if preview_mask:
         for each, target in zip(requests, targets, strict=True):
             preview(loaded.session, each, target, force=output.force)
@@ -147,9 +133,116 @@ def edit(
     drawings = [
         Drawing(each, [target], picture) for each, target in zip(requests, targets, strict=True)
     ]
-    draw_files(loaded, drawings, output, **{"prompt": prompt, **request, **words})
+    known = options_of(EditRequest, without=("mask",))
+    given = {name: value for name, value in words.items() if name in known}
+    draw_files(loaded, drawings, output, **{"prompt": prompt, **given, **texts})
     if person is not None:
         console.say(CONSENT)
+
+
+@app.command(
+    epilog=console.examples(
+        "swiftpie insert dog.jpg meadow.jpg -o out.png",
+        "swiftpie insert cat meadow.jpg -o out.png",
+        "swiftpie insert dog.jpg meadow.jpg -o out.png --box 0.55,0.5,0.85,0.9 --view 30,0",
+        'swiftpie insert mug.jpg:mask.png desk.tif -o out.tif --prompt "a photo of a mug"',
+    )
+)
+@options.with_fields
+def insert(
+    *,
+    subject: options.OneSubject,
+    photo: Photo,
+    output: options.Edited,
+    words: Annotated[dict[str, Any], options.FieldOptions(TASKS["insert"], without=("seed",))],
+    cutouts: options.Cutouts = None,
+    sampling: options.Seeds,
+    loading: Loading,
+) -> None:
+    """Put SUBJECT into PHOTO, in its light and at its size, on the ground if there is no --box."""
+    source = _read_subject(subject, cutouts)
+    _carry_out("insert", photo, words, output, sampling, loading, source=source)
+
+
+@app.command(
+    epilog=console.examples(
+        "swiftpie remove photo.jpg --mask what.png -o out.png",
+        "swiftpie remove photo.jpg --point 0.2,0.65 -o out.png --strip strip.png",
+        "swiftpie remove photo.jpg --where dog.spid -o out.png",
+    )
+)
+@options.with_fields
+def remove(
+    *,
+    photo: Photo,
+    output: options.Edited,
+    words: Annotated[dict[str, Any], options.FieldOptions(TASKS["remove"], without=("seed",))],
+    sampling: options.Seeds,
+    loading: Loading,
+) -> None:
+    """Remove from PHOTO what a mask or a box covers, the thing at a point, or a subject."""
+    _carry_out("remove", photo, words, output, sampling, loading)
+
+
+@app.command(
+    epilog=console.examples(
+        "swiftpie replace dog.jpg photo.jpg --mask cat.png -o out.png",
+        "swiftpie replace mug.spid desk.jpg --box 0.4,0.5,0.6,0.8 -o out.png",
+        "swiftpie replace cat photo.jpg --where dog.spid -o out.png",
+        "swiftpie replace shirt.png me.jpg --mask old.png --keep-pose --recipe sdxl-turbo -o a.png",
+    )
+)
+@options.with_fields
+def replace(
+    *,
+    subject: options.OneSubject,
+    photo: Photo,
+    output: options.Edited,
+    words: Annotated[dict[str, Any], options.FieldOptions(TASKS["replace"], without=("seed",))],
+    cutouts: options.Cutouts = None,
+    sampling: options.Seeds,
+    loading: Loading,
+) -> None:
+    """Replace what a mask or a box covers, the thing at a point, or a subject, by SUBJECT."""
+    source = _read_subject(subject, cutouts)
+    _carry_out("replace", photo, words, output, sampling, loading, source=source)
+
+
+def _read_subject(subject: str, cutouts: list[str] | None) -> "Source":
+    (source,) = with_cutouts([read_source([subject])], cutouts)
+    return source
+
+
+def _carry_out(
+    task: str,
+    photo: str,
+    words: dict[str, Any],
+    output: options.EditOutput,
+    sampling: options.SeedOptions,
+    loading: LoadOptions,
+    *,
+    source: "Source | None" = None,
+) -> None:
+    """Draw the change once for each seed and write every file."""
+    options.check_prompt(words.get("prompt", ""))
+    check_texts(prompt=words.get("prompt", ""))
+    seeds, picture = sampling.seeds, read_picture(photo)
+    change = _change(task, picture, words, source=source)
+    preset_for(loading)
+    targets = plan_targets(output, count=len(seeds))
+    loaded, first = open_session(**loading), opened(change)
+    drawings = [
+        Drawing(with_seed(first, seed), [target], picture)
+        for seed, target in zip(seeds, targets, strict=True)
+    ]
+    draw_files(loaded, drawings, output, prompt=first.prompt)
+
+
+def _change(
+    task: str, picture: Path | bytes, words: dict[str, Any], *, source: "Source | None"
+) -> "EditRequest | RepaintRequest":
+    """Return the request of a task, with all files checked, so that mistakes show at once."""
+    return change_of(TASKS[task], words, image=picture, source=source, seed=0, file=read_picture)
 
 
 def _read_person(
@@ -169,19 +262,10 @@ def _read_person(
     return Person(choose_in(encoder, source), encoder, agreed)
 
 
-def read_place(mask: str | None, box: str | None) -> "Path | Box | None":
-    """Return the file or the box of the change; None without one."""
-    from swiftpie.imageio.decoding import open_image
-    from swiftpie.masks import parse_box
-
-    if mask is not None:
-        open_image(mask)  # reports a mistake before a model is loaded
-        return Path(mask)
-    return None if box is None else parse_box(box)
-
-
 def _check_seeds(
-    session: "Session", requests: list[EditRequest], sampling: options.SeedOptions
+    session: "Session",
+    requests: "list[EditRequest | RepaintRequest]",
+    sampling: options.SeedOptions,
 ) -> None:
     from PIL import Image
 
@@ -191,7 +275,7 @@ def _check_seeds(
     first, blank = requests[0], Image.new("RGB", (1, 1))
     has_mask = first.mask is not None or getattr(first.source, "is_face", False)
     mask = (0, 0, 1, 1) if has_mask else None
-    checked = (replace(each, image=blank, mask=mask) for each in requests)
+    checked = (with_changes(each, image=blank, mask=mask) for each in requests)
     if all(follows_seed(session.components, session.resolved(each)) for each in checked):
         return
     if sampling.num_images > 1:

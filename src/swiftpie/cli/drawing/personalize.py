@@ -167,9 +167,11 @@ def animate(
     """
     check_texts(prompt=prompt, to="; ".join(request.get("to", [])))
     targets, known = plan_targets(output), preset_for(loading)
-    known_options = options_of(AnimateRequest).values()
-    ends = {each.key: request.pop(each.name, []) for each in known_options if each.repeated}
-    request |= read_options(AnimateRequest, ends, is_text=True)
+    known_options = options_of(AnimateRequest)
+    ends = {
+        each.key: request.pop(name, []) for name, each in known_options.items() if each.repeated
+    }
+    request |= read_options(known_options, ends, is_text=True)
     seeds = seeds_from(seed, 1)
     made = _requests(
         AnimateRequest, [prompt], subjects, placing, request, known, seeds=seeds, scales=scales
@@ -192,7 +194,7 @@ def _requests(
     """Return the drawing of each prompt, with all files checked."""
     from swiftpie.backbones.components import FAMILIES
 
-    fields = typed_fields(request, file=_file) | {"seeds": seeds, "scales": Scales(**scales)}
+    fields = typed_fields(request, file=read_picture) | {"seeds": seeds, "scales": Scales(**scales)}
     sources: list[Source] = [read_source(pictures)] if pictures else []
     sources += [read_source([text]) for text in placing.get("also", [])]
     if sources:
@@ -226,12 +228,6 @@ def _requests(
         words: kind(prompt=words, subjects=shown(words), takes_named=True, **fields)
         for words in prompts
     }
-
-
-def _file(name: str) -> Path | bytes:
-    """Return the file of a picture, checked; the content of standard input for `-`."""
-    given = read_picture(name)
-    return given if isinstance(given, bytes) else Path(given)
 
 
 def _name(source: Source) -> str:

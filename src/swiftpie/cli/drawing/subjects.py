@@ -110,10 +110,10 @@ def _cut_by(source: "Pictures", cutouts: list[str]) -> "Pictures":
     return replace(source, masks=tuple(masks), cutouts=("auto",) if is_plain else tuple(methods))
 
 
-def read_picture(name: str) -> str | bytes:
-    """Return the content of standard input for `-`, else the name; check that it is a picture."""
+def read_picture(name: str) -> Path | bytes:
+    """Return the content of standard input for `-`, else the path; check that it is a picture."""
     from swiftpie.imageio.decoding import open_image, read_bytes
 
     given = read_bytes(sys.stdin.buffer) if name == STREAM else name
     open_image(given)
-    return given
+    return given if isinstance(given, bytes) else Path(given)

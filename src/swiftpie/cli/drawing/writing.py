@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from swiftpie.engine.session import Session
     from swiftpie.imageio.writing import PictureData
-    from swiftpie.pipelines.request import EditRequest, Request
+    from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request
     from swiftpie.types import EditResult, GenerationResult
 
 STRIP_CELL_PX = 384
@@ -41,7 +41,7 @@ class Drawing(NamedTuple):
 
     request: "Request"
     targets: Sequence[Target]
-    photo: str | bytes = ""  # that is changed: a path, or what standard input held
+    photo: Path | bytes = b""  # that is changed: a path, or what standard input held
 
 
 def plan_targets(output: options.OutputOptions, *, count: int = 1) -> list[Target]:
@@ -173,7 +173,9 @@ def carry_out(
     return result
 
 
-def preview(session: "Session", edit: "EditRequest", target: Target, *, force: bool) -> None:
+def preview(
+    session: "Session", edit: "EditRequest | RepaintRequest", target: Target, *, force: bool
+) -> None:
     """Write the region that an edit may change, and nothing else."""
     from swiftpie.pipelines.draw import find_region
 

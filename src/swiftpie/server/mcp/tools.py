@@ -12,16 +12,12 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, create_model, model_validator
 
-from swiftpie.config import Surface, options_of
+from swiftpie.config import Surface
 from swiftpie.errors import ConfigError, ImageError, printable, system_reason
 from swiftpie.imageio.atomic import make_folder, write_file
-from swiftpie.pipelines.request import (
-    MAX_SUBJECTS,
-    EditRequest,
-    PersonalizeRequest,
-    RepaintRequest,
-    Subject,
-)
+from swiftpie.pipelines.request import MAX_SUBJECTS, RepaintRequest, Subject
+from swiftpie.pipelines.settings import EditSettings, Scales
+from swiftpie.pipelines.tasks import TASKS, Task
 from swiftpie.server.schemas import (
     MAX_IMAGE_BYTES,
     MAX_IMAGE_LETTERS,
@@ -142,14 +138,6 @@ def _arguments(name: str, *, shared: Sequence[str], own: Sequence[str], **more: 
     return create_model(name, __base__=Strict, __module__=__name__, **fields)
 
 
-def _own(request: type, without: str = "") -> list[str]:
-    """Return the options of a request that `Drawing` lacks; tools have no kept pictures."""
-    known = options_of(request, Surface.HTTP, without=(*KEPT, without))
-    return [name for name in known if name in OwnFields.model_fields]
-
-
-SHARED = ("prompt", "n", "seed", "negative_prompt", "output_format", "output_compression")
-REMOVING = ("seed", "output_format", "output_compression")
 ONE_SUBJECT = Field(description="The subject, by pictures or by its name in the library.")
 SUBJECTS: Any = (
     Annotated[list[ShownSubject], Field(max_length=MAX_SUBJECTS)],
@@ -157,89 +145,42 @@ SUBJECTS: Any = (
 )
 CHANGED = Field(description="The picture to change. The result has its size.")
 MASK = Field(description="White where the picture may change, and as large as it.")
+MOVES = Field(description="What changes, and how fast.")
 
-TOOLS = (
-    Tool(
-        "draw",
-        "Draw a picture of a sentence in one denoising step. Subjects are shown by the user's "
-        "pictures, or named: the prompt alone draws subjects of the library.",
-        _arguments(
-            "Draw",
-            shared=(*SHARED, "size"),
-            own=(*_own(PersonalizeRequest), "scales"),
-            subjects=SUBJECTS,
-        ),
-        task="personalize",
-    ),
-    Tool(
-        "animate",
-        "Draw an animated WebP: a place from one time, weather or season to others, or a subject "
-        "that moves or turns. The place stays.",
-        _arguments(
-            "Animate",
-            shared=("prompt", "seed", "negative_prompt", "output_compression", "size"),
-            own=(*_own(PersonalizeRequest), "scales"),
-            animate=(Annotated[AnimateIn, Field(description="What changes, and how fast.")], ...),
-            subjects=SUBJECTS,
-        ),
-        task="personalize",
-        fixed={"output_format": "webp"},
-    ),
-    Tool(
-        "edit",
-        "Change a picture so that it fits a sentence, such as another time of day, colour or "
-        "subject. What may change is found, or is given by a box or a mask.",
-        _arguments(
-            "EditPicture",
-            shared=SHARED,
-            own=(*_own(EditRequest), "box", "scales", "edit"),
-            picture=(Annotated[Picture, CHANGED], ...),
-            mask=(Annotated[Picture | None, MASK], None),
-            subject=(Annotated[ShownSubject | None, ONE_SUBJECT], None),
-        ),
-        task="edit",
-    ),
-    Tool(
-        "insert",
-        "Put a subject into a photograph, in its light and at its size. Without a box of the "
-        "subject, it stands on the ground at its usual height; the answer names the place.",
-        _arguments(
-            "Insert",
-            shared=SHARED,
-            own=(*_own(RepaintRequest, without="keep_pose"), "scales"),
-            picture=(Annotated[Picture, CHANGED], ...),
-            subject=(Annotated[ShownSubject, ONE_SUBJECT], ...),
-        ),
-        task="insert",
-    ),
-    Tool(
-        "remove",
-        "Remove from a photograph what a mask or a box covers, or the thing at given points.",
-        _arguments(
-            "Remove",
-            shared=REMOVING,
-            own=("box", "points"),
-            picture=(Annotated[Picture, CHANGED], ...),
-            mask=(Annotated[Picture | None, MASK], None),
-        ),
-        task="remove",
-        fixed={"prompt": "nothing"},
-    ),
-    Tool(
-        "replace",
-        "Put a subject into a photograph in place of what a mask or a box covers, or of the thing "
-        "at given points.",
-        _arguments(
-            "Replace",
-            shared=SHARED,
-            own=(*_own(RepaintRequest), "box", "points", "scales"),
-            picture=(Annotated[Picture, CHANGED], ...),
-            subject=(Annotated[ShownSubject, ONE_SUBJECT], ...),
-            mask=(Annotated[Picture | None, MASK], None),
-        ),
-        task="replace",
-    ),
-)
+
+def _tool(name: str, task: Task) -> Tool:
+    """Return the tool of a task: its options that HTTP has, without kept pictures."""
+    known = task.options(Surface.HTTP, without=(*KEPT, *(() if task.takes_mask else ("box",))))
+    shared = {"prompt", "negative_prompt"} & known.keys()
+    shared |= {"seed", "n", "output_format", "output_compression"}
+    shared |= set() if task.is_change else {"size"}
+    more: dict[str, Any] = {}
+    fixed = {} if "prompt" in known else {"prompt": "nothing"}
+    if "to" in known:
+        shared -= {"n", "output_format"}
+        more["animate"] = (Annotated[AnimateIn, MOVES], ...)
+        fixed["output_format"] = "webp"
+    if task.is_change:
+        more["picture"] = (Annotated[Picture, CHANGED], ...)
+    if task.takes_mask:
+        more["mask"] = (Annotated[Picture | None, MASK], None)
+    if task.most_subjects > 1:
+        more["subjects"] = SUBJECTS
+    elif task.request is RepaintRequest and task.most_subjects:
+        more["subject"] = (Annotated[ShownSubject, ONE_SUBJECT], ...)
+    elif task.most_subjects:
+        more["subject"] = (Annotated[ShownSubject | None, ONE_SUBJECT], None)
+    parts = {"scales": Scales, "edit": EditSettings}
+    own = [option for option in known if option in OwnFields.model_fields]
+    own += [option for option, part in parts.items() if part in task.parts]
+    arguments = _arguments(name.title(), shared=sorted(shared), own=own, **more)
+    kind = name if task.is_change else "personalize"
+    return Tool(
+        "draw" if name == "personalize" else name, task.about, arguments, task=kind, fixed=fixed
+    )
+
+
+TOOLS = tuple(_tool(name, task) for name, task in TASKS.items())
 
 
 class Folders:

@@ -14,8 +14,7 @@ import torch
 import typer
 from torch import Tensor
 
-from swiftpie.cli.drawing.edit import EditScales
-from swiftpie.cli.options import DataPath
+from swiftpie.cli.options import DataPath, FieldOptions
 from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import Layout, seen_view
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
@@ -89,6 +88,7 @@ ByName = Annotated[
 ]
 
 CASES_A_KIND = 20  # by default
+SCALES = ("identity_scale", "background_scale", "text_scale")
 EDIT_SEED = 2**29  # their noise is that of no case of `world`
 OTHER_SEED = 2**28  # added for what places the second subject
 LEAST_ASIDE = 0.12  # of the side, from the middle: room for a second subject
@@ -513,7 +513,7 @@ def open_world_edits(
     results: given.Finished = None,
     cases: given.CasesAKind = CASES_A_KIND,
     kinds: EditKinds = None,
-    scales: EditScales,
+    scales: Annotated[dict[str, float], FieldOptions(Scales, SCALES)],
     rules: given.EditRules,
     loading: given.LoadedToEditInSizes,
     data: DataPath = None,
