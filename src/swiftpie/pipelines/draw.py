@@ -118,8 +118,8 @@ def technique_for(components: Components, request: Request) -> Technique:
             return technique
     raise CapabilityError(
         f"Preset {components.preset.name!r} has no technique that draws {type(request).__name__}. "
-        "Load one that can: `swiftpie presets` lists what each does. 'mini' does all, and "
-        "'animatelcm' animates at full size."
+        "Load one that has, such as 'mini', or 'animatelcm' for animations at full size; "
+        "`swiftpie presets` lists what each can."
     )
 
 
