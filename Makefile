@@ -51,7 +51,7 @@ golden: $(VENV)/.dev  ## renew the thumbnails that tests compare pictures with; 
 parity: $(VENV)/.dev  ## compare with other implementations and print the differences
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.parity.report
 
-page: check-page  ## build the page of `swiftpie serve` from web/; needs npm, which nobody else does
+page: check-page  ## build the page of `swiftpie serve` from web/; needs npm, which no other target does
 	cd web && npm run build
 
 check-page: web/node_modules/.package-lock.json  ## look for faults in the page's sources, edit nothing

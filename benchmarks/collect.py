@@ -103,7 +103,7 @@ def raw(folder: Path, source: dict[str, Any]) -> Image.Image:
 
 
 def resource(data: bytes, wanted: str) -> bytes:
-    """Return a file of Qt's resource format that is stored as it is.
+    """Return a file of Qt's resource format that is stored unpacked.
 
     Raises:
         InputError: There is none of this name.

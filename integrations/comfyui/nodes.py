@@ -239,7 +239,7 @@ class EncodeFace(io.ComfyNode):
             display_name="Encode face",
             category=CATEGORY,
             description="Encodes a person by the face, for recipes that draw faces, and shows it "
-            f"as it is seen. In Edit the person comes where the picture has a face. {CONSENT}",
+            f"as seen. In Edit the person comes where the picture has a face. {CONSENT}",
             inputs=[
                 SessionType.Input("session"),
                 io.Image.Input("image", tooltip="A photograph that shows the person's face."),
@@ -849,7 +849,7 @@ def draw_each(
 
 
 def pictures_of(image: Tensor) -> list[Image.Image]:
-    """Return an IMAGE as pictures, RGB or RGBA as it is."""
+    """Return an IMAGE as pictures, RGB or RGBA as given."""
     values = image.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
     return [Image.fromarray(value) for value in values]
 

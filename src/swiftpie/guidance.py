@@ -121,7 +121,7 @@ def needed(weights: Mapping[Branch, float]) -> tuple[Branch, ...]:
 def weighted_sum(predictions: Mapping[Branch, Tensor], weights: Mapping[Branch, float]) -> Tensor:
     """Return the sum of `predictions` times their weights, (B, C, h, w) in float32.
 
-    One prediction of weight 1 is returned as it is.
+    One prediction of weight 1 is returned unchanged.
     """
     (first, *others) = predictions
     if not others and weights[first] == 1:
@@ -167,7 +167,7 @@ class Decoupled:
 
     a: tuple[float, ...]  # scale of the first term, by step
     b: tuple[float, ...]  # scale of the second term, by step
-    rescale: float = RESCALE  # in [0, 1]; 0 leaves the deviation as it is
+    rescale: float = RESCALE  # in [0, 1]; 0 leaves the deviation alone
 
     def __post_init__(self) -> None:
         check_scales("The first scale of decoupled guidance", self.a)

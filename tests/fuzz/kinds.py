@@ -139,7 +139,7 @@ def signed(data, facts):
         unsigned = {name: one for name, one in facts.items() if name != "sha256"}
         unsigned["sha256"] = adapter_file._fingerprint(unsigned, load(data))
         return put_together(header | {"__metadata__": {"swiftpie": json.dumps(unsigned)}}, content)
-    except Exception:  # noqa: BLE001 - what cannot be signed stays as it is
+    except Exception:  # noqa: BLE001 - what cannot be signed stays unchanged
         return data
 
 

@@ -120,7 +120,7 @@ def test_pictures_are_what_rounding_each_channel_makes_of_pixels():
     first, second = to_pil(pixels)
     assert list(first.getchannel("R").tobytes()) == [0, 0, 64, 128, 159, 255, 255]
     assert second.getpixel((0, 0)) == (0, 0, 255)
-    assert pixels[0, 0, 0, 0] == -2  # what is given stays as it is
+    assert pixels[0, 0, 0, 0] == -2  # what is given stays unchanged
 
 
 @pytest.mark.parametrize("box", [(0, 0, 90, 40), (10, 5, 30, 35), (60, 0, 90, 20)])

@@ -99,7 +99,7 @@ def test_an_edit_is_reported_of_a_new_subject_that_nothing_shows(session):
     assert "taught" not in warned("a tiny gnu on a beach", "a gnu on a beach")
     texts = ("a face with sweat by a pool of mud", "a face with sweat in a castle")
     assert "'pool'" in warned(texts[1], texts[0])
-    # That word stays as it is.
+    # That word stays unchanged.
     assert "taught" not in warned(texts[1], "a face with sweat on a beach")
 
 

@@ -86,7 +86,7 @@ def test_an_outline_that_is_off_follows_the_colours_of_the_photograph():
     given = (torch.roll(truth, (1, 2), dims=(2, 3)) > 0.5).float()
     found = unmixed(photo, given)
     assert (found - truth).abs().sum() < 0.5 * (given - truth).abs().sum()
-    plain = torch.zeros(1, 3, 200, 200)  # colours that tell nothing leave it as it is
+    plain = torch.zeros(1, 3, 200, 200)  # colours that say nothing leave it unchanged
     assert torch.equal(unmixed(plain, given), given)
 
 

@@ -265,7 +265,7 @@ class Studio {
     return true;
   }
 
-  /** Tell the server what the last visit left, as far as it is needed. */
+  /** Tell the server what the last visit left, as far as needed. */
   async #goOn(): Promise<void> {
     const isOffered = this.models.some(({ id }) => id === this.model);
     if (isOffered) await this.#learnWords();
@@ -299,7 +299,7 @@ class Studio {
     if (visit) this.#kept = this.#kept.then(() => this.#keepVisit(visit));
   }
 
-  /** Wait until the browser keeps everything as it is now. */
+  /** Wait until the browser keeps everything of now. */
   async #written(): Promise<void> {
     flushSync();
     this.#write();
@@ -672,7 +672,7 @@ class Studio {
     });
   }
 
-  /** Return a picture of a subject as it is sent, and say so where that is another one. */
+  /** Return a picture of a subject to send, and say so where that is another one. */
   async fitted(file: Blob): Promise<Blob> {
     const { picture } = this.limits;
     const sent = await fitted(file, picture, picture.kept_px);

@@ -61,7 +61,7 @@ export async function smaller(file: Blob, most: number, type = "image/jpeg"): Pr
 }
 
 /**
- * Return a picture as it is sent.
+ * Return a picture to send.
  *
  * @param mostPx - of the longer side, beyond which the server uses nothing.
  */

@@ -82,7 +82,7 @@ class AttentionCondition(NamedTuple):
 
 
 def silent_condition(latents: Tensor, *, width: int, num_subjects: int = 1) -> AttentionCondition:
-    """Return the condition that leaves every layer exactly as it is without identity.
+    """Return the condition that leaves every layer exactly what it is without identity.
 
     `latents` (B, C, h, w) gives batch, grid, device and dtype, `width` that of an identity token.
     There are no tokens of subjects, and no words that name them, so no layer looks for either.

@@ -177,7 +177,7 @@ class ReleasedAttention:
     Differs from arXiv:2412.04301, Eq. 9, which `SemanticAttention` computes: because of how the
     code masks its logits, all image tokens count alike inside of the mask; outside, the edit gets
     the image attention of its source row; the text scale acts everywhere, and 0 leaves the text
-    as it is. Layers that are not controlled add image attention unscaled.
+    unchanged. Layers that are not controlled add image attention unscaled.
     """
 
     def __init__(self, semantic: SemanticAttention, *, is_controlled: bool) -> None:

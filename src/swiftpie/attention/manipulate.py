@@ -70,7 +70,7 @@ def soft_mask(*steepness: float, quantile: float = 0.65) -> MapTransform:
 class Shaping:
     """How the semantic branch's maps are reshaped during one drawing (arXiv:2505.21144)."""
 
-    parts: Mapping[Block, tuple[MapTransform, ...]]  # what is left out stays as it is
+    parts: Mapping[Block, tuple[MapTransform, ...]]  # what is left out stays unchanged
     inverts_first: bool = False  # reshape each reference's first token upside down
     share: float = 1.0  # of the new map in the stabiliser's mix; 1 leaves the stabiliser out
 
@@ -139,7 +139,7 @@ def stabilise(changed: Tensor, original: Tensor, share: Tensor) -> Tensor:
     """Mix `changed` with itself at mean and deviation of `original`, both over the last axis.
 
     From arXiv:1703.06868, Eq. 8, in the mix of arXiv:2505.21144. A single value has no deviation
-    and stays as it is. Shapes: maps (B, S, heads, N, n), share (B, 1, 1, 1, 1) in [0, 1].
+    and stays unchanged. Shapes: maps (B, S, heads, N, n), share (B, 1, 1, 1, 1) in [0, 1].
     """
     if changed.shape[-1] == 1:
         return changed

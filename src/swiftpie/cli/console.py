@@ -27,7 +27,7 @@ OPTION_NAMES = {
     "size_px": "size",
 }  # where the two have different names
 
-# What JSON leaves as it is, within strings, and a terminal may obey: controls, and directions.
+# What JSON leaves unchanged, within strings, and a terminal may obey: controls, and directions.
 HIDDEN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff]")
 
 

@@ -105,7 +105,7 @@ def is_made_of(components: Components, modules: Mapping[str, Any]) -> bool:
 def adopt(
     pipeline: DiffusionPipeline, preset: Preset, adapter: Path | None, changes: Mapping[str, Any]
 ) -> Components:
-    """Return networks that share the weights of a pipeline of diffusers, which stays as it is.
+    """Return networks that share the weights of a pipeline of diffusers, which stays unchanged.
 
     `preset` is what its weights are, of Stable Diffusion 1.x, 2.x or XL, `adapter` a file of
     identity branches for them; `changes` are modules to take instead of its own.

@@ -126,7 +126,7 @@ class SwiftPiePipeline(AdaptedPipeline):
         follow in proportion: half of the weight halves its detail as well, and 0 is no subject.
 
         A dictionary has the weights by layer, as in `{"down": {"block_2": [0.0, 1.0]}}`; layers
-        that it leaves out get 0. The detail branch stays as it is.
+        that it leaves out get 0. The detail branch stays unchanged.
 
         Raises:
             InputError: It is something else than numbers of 0 or more, or a dictionary names what

@@ -241,9 +241,9 @@ class Session:
         return (*given, *(Subject(self.named(named.word), name=named.word) for named in others))
 
     def resolved(self, request: RequestT) -> RequestT:
-        """Return a request as it is drawn: files open, sources encoded, subjects found.
+        """Return a request ready to draw: files open, sources encoded, subjects found.
 
-        `draw` does this itself; what is resolved already stays as it is.
+        `draw` does this itself; what is resolved already stays unchanged.
 
         Raises:
             InputError: A picture or a file cannot be used.

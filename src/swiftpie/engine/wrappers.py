@@ -47,7 +47,7 @@ def with_networks(
 
 
 def with_text_encoders(text: PromptEncoder, change: Callable[[Any], Any]) -> PromptEncoder:
-    """Return `text` with each of its encoders changed; one that is not ours stays as it is."""
+    """Return `text` with each of its encoders changed; one that is not ours stays unchanged."""
     return text.with_encoders(change) if isinstance(text, HasEncoders) else text
 
 

@@ -56,7 +56,7 @@ def atomic_file(path: Path, *, force: bool = True) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder next to `path`, which takes that name at the end, in one step.
 
-    A `path` that exists by then stays as it is. What is left of the empty folder goes, also if the
+    A `path` that exists by then stays unchanged. What is left of the empty folder goes, also if the
     block fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -76,7 +76,7 @@ def in_8_bits(mask: Tensor) -> Tensor:
 
 
 def from_8_bits(mask: Tensor) -> Tensor:
-    """Return `mask` of bytes in [0, 1]; one of floats as it is."""
+    """Return `mask` of bytes in [0, 1]; one of floats unchanged."""
     return mask.float().div_(255) if mask.dtype == torch.uint8 else mask
 
 

@@ -101,7 +101,7 @@ def composite(original: OriginalPicture, edited: Image.Image, blend: Image.Image
     Args:
         original: Of size (W, H).
         edited: sRGB of 8 bit, as large. If it has transparency, that is the result's.
-        blend: Mode L, as large; 0 leaves the original's pixel as it is.
+        blend: Mode L, as large; 0 leaves the original's pixel unchanged.
     """
     pixels, profile, _ = original.stored
     alpha = edited.getchannel("A") if edited.mode == "RGBA" else None

@@ -441,7 +441,7 @@ def check_bare(unet: "UNet2DConditionModel") -> None:
 
 
 def sharing_weights(network: Network) -> Network:
-    """Return a second network around the same weights; changes of one leave the other as it is."""
+    """Return a second network around the same weights; changes of one leave the other unchanged."""
     weights = [*network.parameters(), *network.buffers()]
     return copy_around(network, {id(weight): weight for weight in weights})
 

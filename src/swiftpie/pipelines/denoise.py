@@ -250,7 +250,7 @@ def shape_of(prepared: Prepared) -> tuple[object, ...]:
 
 
 def join_prepared(parts: Sequence[Prepared]) -> Prepared:
-    """Return all rows of `parts`, which have one `shape_of`; a single part as it is."""
+    """Return all rows of `parts`, which have one `shape_of`; a single part unchanged."""
     if len(parts) == 1:
         return parts[0]
     return parts[0]._replace(
@@ -264,7 +264,7 @@ def join_prepared(parts: Sequence[Prepared]) -> Prepared:
 
 
 def join_rows(parts: Sequence[Rows]) -> Rows:
-    """Return the rows of all `parts`, those of the first one first; a single part as it is.
+    """Return the rows of all `parts`, those of the first one first; a single part unchanged.
 
     Parts are dicts and named tuples of tensors, alike in all but rows.
     """

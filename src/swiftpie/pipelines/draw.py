@@ -68,7 +68,7 @@ Result = GenerationResult | EditResult
 class Plan(NamedTuple):
     """How a request is drawn, when all that comes before the denoiser is done."""
 
-    request: Request  # as it is drawn; words and settings may differ from those that were given
+    request: Request  # that is drawn; words and settings may differ from those that were given
     # Takes what was denoised and decoded; without a `start`, the results of `parts`.
     finish: "Callable[..., Result | Plan]"
     start: Prepared | None = None  # None: the denoiser has no part in this

@@ -641,7 +641,7 @@ def typed_fields(
 
 
 def region_of(mask: "MaskSource | Region | str") -> "MaskSource | Region":
-    """Return a region as it is, and a word as the source of regions that it names."""
+    """Return a region unchanged, and a word as the source of regions that it names."""
     if not isinstance(mask, str):
         return mask
     try:
@@ -702,7 +702,7 @@ def _check_place(place: object, image: "Picture") -> None:
 
 
 def _opened(picture: "Picture") -> "Image.Image":
-    """Return a picture that may be a file; one that is open stays as it is."""
+    """Return a picture that may be a file; one that is open stays unchanged."""
     from swiftpie.imageio.decoding import load_image
 
     return picture if _is_image(picture) else load_image(picture)

@@ -22,7 +22,7 @@ def has_style(request: PersonalizeRequest) -> bool:
 def with_style(
     condition: SubjectCondition, components: Components, request: PersonalizeRequest
 ) -> SubjectCondition:
-    """Return a condition by which attention reads the style picture; without one, it as it is.
+    """Return a condition by which attention reads the style picture; without one, the same one.
 
     Raises:
         CapabilityError: The networks have no layers for style, or no encoder of pictures.

@@ -148,7 +148,7 @@ class EditDrawer(Generic[C]):
         try:
             result = self.session.draw(request)
         except CapabilityError as refusal:
-            logger.warning("%s stays as it is. %s", task.name, refusal)
+            logger.warning("%s stays unchanged. %s", task.name, refusal)
             yield "edit", task.source
             yield "edit-mask", torch.zeros_like(task.mask)
             yield FACTS, {}

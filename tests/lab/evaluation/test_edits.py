@@ -116,4 +116,4 @@ def test_an_edit_that_the_model_refuses_is_the_untouched_source(session, edits, 
     assert files["edit"] is task.source
     assert not files["edit-mask"].any()
     assert files["facts"] == {}
-    assert "stays as it is" in caplog.text
+    assert "stays unchanged" in caplog.text

@@ -158,7 +158,7 @@ class Flux2(WholeFamily):
         return TextCondition(states, torch.ones_like(mask), states.new_zeros(len(states), 1))
 
     def denoiser_of(self, network: Any, *, reads_references: bool) -> "WholeDenoiser":  # noqa: ANN401 - of `denoiser_class`
-        """Return the transformer as it is: its own attention serves; see `WholeFamily`."""
+        """Return the transformer unchanged: its own attention serves; see `WholeFamily`."""
         from swiftpie.attention.reference_tokens import ReferenceTokens
         from swiftpie.models.denoiser import WholeDenoiser
 

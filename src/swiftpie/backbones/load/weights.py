@@ -341,7 +341,7 @@ class _Unfilled(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - what any function of PyTorch returns
-        """Return a weight that shall be filled as it is; all else is computed."""
+        """Return a weight that shall be filled unchanged; all else is computed."""
         kwargs = kwargs or {}
         return kwargs["tensor"] if func in FILLING else func(*args, **kwargs)
 

@@ -89,7 +89,7 @@ class Quantizer:
 
     Activations are not smoothed into weights, and no value is cut as an outlier: with either,
     single pictures of the embedded model fell from 40 dB to 21. CLIP's image tower, which would
-    need the former, stays as it is: it runs once a reference, and took longer than all the others.
+    need the former, stays unchanged: it runs once a reference, and took longer than all the others.
     """
 
     def __init__(self, components: Components) -> None:

@@ -184,7 +184,7 @@ class Slot(NamedTuple):
 
 
 def outline(arguments: Nested) -> Nested:
-    """Return nested tuples and dicts with a `Slot` for each tensor; all else stays as it is.
+    """Return nested tuples and dicts with a `Slot` for each tensor; all else stays unchanged.
 
     Calls with equal outlines share a graph. The text of an outline is unique.
     """

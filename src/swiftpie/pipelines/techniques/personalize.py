@@ -409,7 +409,7 @@ def appearance_condition(
 def _by_layer(
     condition: SubjectCondition, components: Components, subjects: Sequence[Subject]
 ) -> SubjectCondition:
-    """Return a condition with the strengths of `Subject.layers`; without any, it as it is."""
+    """Return a condition with the strengths of `Subject.layers`; without any, the same one."""
     if not any(subject.layers for subject in subjects):
         return condition
     names, attention = components.denoiser.installation.semantic, condition.attention
@@ -428,7 +428,7 @@ def text_condition(
     """Return everything that the denoiser reads of no subject, a row for each of `noisy`.
 
     `noisy` is (B, C, h, w). There is the place of one subject, and nothing in it. `scales` are
-    those of the text; None leaves it as it is.
+    those of the text; None leaves it unchanged.
     """
     batch, width = len(noisy), components.denoiser.installation.plan.token_width
     attention = silent_condition(noisy, width=width)
