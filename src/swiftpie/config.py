@@ -389,6 +389,8 @@ def _spell(wanted: object) -> str:
     origin, arguments = get_origin(wanted), get_args(wanted)
     if origin in (Union, types.UnionType):
         return " or ".join(_spell(member) for member in arguments)
+    if origin is tuple and {*arguments} <= {int, float}:
+        return f"{len(arguments)} numbers"
     if isinstance(wanted, type) and issubclass(wanted, Enum):
         arguments = tuple(member.value for member in wanted)
     if origin is Literal or (arguments and origin is None):

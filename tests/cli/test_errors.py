@@ -128,7 +128,7 @@ MISTAKES = """
 2 | --box | personalize dog.png --also dog.png x --box 0,0,1,1 --box 0,0,1,1 --box 0,0,1,1
 2 | --box | personalize dog.png --also dog.png x --mask box --box 0,0,1,1
 2 | --view | personalize dog.png --also dog.png x --view 1,2 --view 3,4 --view 5,6
-2 | degrees | personalize dog.png x --view left
+2 | 2 numbers | personalize dog.png x --view left
 2 | yaw | personalize dog.png x --view 80,0
 2 | separate | personalize dog.png --also dog.png x --mask mask.png
 2 | castle | personalize dog.png x --scene castel
@@ -171,7 +171,7 @@ MISTAKES = """
 2 | point | remove photo.png --point here
 2 | box | insert dog.png photo.png --box 0.5,0,0.4,1
 2 | between | insert dog.png photo.png --view 90,0
-2 | 'view' | insert dog.png photo.png --view left
+2 | 2 numbers | insert dog.png photo.png --view left
 3 | nowhere.jpg | insert dog.png nowhere.jpg
 2 | --preset | personalize dog.png x --recipe sdxl-turbo --preset mini
 2 | sdxl-turbo | personalize dog.png x --recipe sdxl-turb

@@ -164,7 +164,7 @@ def _read(
         drawn = typed_fields(words, file=files.path, folder=inputs.root)
         kind: Callable[..., Request] = task.request
         request = kind(seeds=seeds[:1], subjects=shown, scales=scales, takes_named=True, **drawn)
-    model = _model_of(own, defaults)
+    model = Model(own.recipe, own.preset) if own.recipe or own.preset else defaults.model
     implied = ("task",) if name == task_of({**row, "task": None}) else ()
     given = {name: one for name, one in given.items() if name not in ("id", *_SEEDS, *implied)}
     spec = {**given, **said, **face, **film, "subjects": several}
@@ -238,12 +238,6 @@ def _seeds_of(own: _Row, defaults: JobDefaults) -> tuple[int, ...]:
     if isinstance(given, tuple):
         given = ",".join(map(str, given))
     return read_seeds(str(given))
-
-
-def _model_of(own: _Row, defaults: JobDefaults) -> Model:
-    if own.recipe is None and own.preset is None:
-        return defaults.model
-    return Model(own.recipe, own.preset)
 
 
 def _subjects_of(

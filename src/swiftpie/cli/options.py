@@ -110,7 +110,7 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**given: Any) -> None:  # noqa: ANN401 - whatever users may give
         for value, (make, fields) in values.items():
-            options = {name: _said(field, given.pop(name)) for name, field in fields.items()}
+            options = {name: said(field, given.pop(name)) for name, field in fields.items()}
             absent = (None, False) if make is dict or is_typeddict(make) else (None,)
             given[value] = make(
                 **{
@@ -150,7 +150,7 @@ def _typer_option(field: OptionField) -> Any:  # noqa: ANN401 - what Typer reads
     )
 
 
-def _said(field: OptionField, value: object) -> object:
+def said(field: OptionField, value: object) -> Any:  # noqa: ANN401 - of the field's type
     """Return a value as its field has it; several numbers were typed with commas."""
     if not isinstance(value, str) or not _is_several(field):
         return value

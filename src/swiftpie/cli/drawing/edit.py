@@ -160,8 +160,7 @@ def insert(
     loading: Loading,
 ) -> None:
     """Put SUBJECT into PHOTO, in its light and at its size, on the ground if there is no --box."""
-    source = _read_subject(subject, cutouts)
-    _carry_out("insert", photo, words, output, sampling, loading, source=source)
+    _carry_out("insert", photo, words, output, sampling, loading, (subject, cutouts))
 
 
 @app.command(
@@ -204,13 +203,7 @@ def replace(
     loading: Loading,
 ) -> None:
     """Replace what a mask or a box covers, the thing at a point, or a subject, by SUBJECT."""
-    source = _read_subject(subject, cutouts)
-    _carry_out("replace", photo, words, output, sampling, loading, source=source)
-
-
-def _read_subject(subject: str, cutouts: list[str] | None) -> "Source":
-    (source,) = with_cutouts([read_source([subject])], cutouts)
-    return source
+    _carry_out("replace", photo, words, output, sampling, loading, (subject, cutouts))
 
 
 def _carry_out(
@@ -220,14 +213,14 @@ def _carry_out(
     output: options.EditOutput,
     sampling: options.SeedOptions,
     loading: LoadOptions,
-    *,
-    source: "Source | None" = None,
+    subject: tuple[str, list[str] | None] | None = None,  # and how it is cut out
 ) -> None:
     """Draw the change once for each seed and write every file."""
     options.check_prompt(words.get("prompt", ""))
     check_texts(prompt=words.get("prompt", ""))
     seeds, picture = sampling.seeds, read_picture(photo)
-    change = _change(task, picture, words, source=source)
+    sources = [] if subject is None else with_cutouts([read_source([subject[0]])], subject[1])
+    change = _change(task, picture, words, source=next(iter(sources), None))
     preset_for(loading)
     targets = plan_targets(output, count=len(seeds))
     loaded, first = open_session(**loading), opened(change)

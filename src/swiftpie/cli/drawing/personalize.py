@@ -1,5 +1,6 @@
 """`swiftpie personalize` and `animate`: draw subjects into new scenes, still or in motion."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,6 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from swiftpie.attention.layer_scales import read_form
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import Preset, check_personalizes
 from swiftpie.batch.lists import read_prompts
@@ -20,16 +20,9 @@ from swiftpie.engine.origin import check_texts
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.library import Named
 from swiftpie.pipelines.animation import AnimateRequest, Film
-from swiftpie.pipelines.request import (
-    PersonalizeRequest,
-    Source,
-    Subject,
-    View,
-    check_view,
-    typed_fields,
-)
+from swiftpie.pipelines.request import PersonalizeRequest, Source, Subject, View, typed_fields
 from swiftpie.pipelines.settings import MaskSource, Scales
-from swiftpie.validation import Box, parse_box, seeds_from
+from swiftpie.validation import Box, seeds_from
 
 Value = TypeVar("Value")
 DrawingT = TypeVar("DrawingT", PersonalizeRequest, AnimateRequest)
@@ -206,9 +199,11 @@ def _requests(
     }
     count = len(sources) + max(map(len, named.values()))
     given = {name: placing.get(name, []) for name in ("box", "view", "layers")}
-    boxes: list[Box | None] = _for_each("--box", given["box"], count, parse_box, None)
-    views: list[View | None] = _for_each("--view", given["view"], count, parse_view, None)
-    layers = _for_each("--layers", given["layers"], count, _checked_form, "")
+    known = options_of(Subject)
+    read_box, read_view = (functools.partial(options.said, known[name]) for name in ("box", "view"))
+    boxes: list[Box | None] = _for_each("--box", given["box"], count, read_box, None)
+    views: list[View | None] = _for_each("--view", given["view"], count, read_view, None)
+    layers = _for_each("--layers", given["layers"], count, str, "")
     regions = (fields.get("mask"), fields.get("detail_mask"))
     if MaskSource.BOX in regions and len(given["box"]) < max(1, count):
         raise ConfigError(
@@ -253,20 +248,3 @@ def _for_each(
             "out."
         )
     return [*map(read, texts), *[absent] * (count - len(texts))]
-
-
-def parse_view(text: str) -> View:
-    """Return yaw and pitch in degrees."""
-    try:
-        yaw, pitch = map(float, text.split(","))
-    except ValueError as error:
-        raise ConfigError(
-            f"--view is {text!r}. Yaw and pitch in degrees are needed, as in --view 30,10."
-        ) from error
-    check_view((yaw, pitch))
-    return yaw, pitch
-
-
-def _checked_form(layers: str) -> str:
-    read_form(layers)
-    return layers
