@@ -43,7 +43,7 @@ from swiftpie.mini.relight import NOISE_SHAPE
 from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.words import tokens_in
 from swiftpie.models.ground import CELLS, WEIGHTS, features_of, placed
-from swiftpie.noise import draw_noise
+from swiftpie.noise import draw_noise, share_of
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 
 NUM_CROPS = 5  # of each photograph, by turns of most and of a part of it
@@ -268,8 +268,11 @@ def pictures(session: swiftpie.Session, folder: Path, *, seed: int) -> Iterator[
         )
         noise = draw_noise([seed + number], NOISE_SHAPE)
         found = staged(session.components, request, read(prompt), noise)
+        whole = known.ground(name, share_of(noise))
         assert found is not None, "something stands there"
-        ground = found.ground.seen_in(found.view)
+        assert whole is not None, "dealt places have ground"
+        assert found.view is not None, "and are photographs"
+        ground = whole.seen_in(found.view)
         is_on, factor = standing_in(drawn.subject_masks[0], ground, height)
         dark = {}
         for time in DARK if number < NUM_NIGHTS else ():

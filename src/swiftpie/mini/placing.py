@@ -197,11 +197,10 @@ def _heights_of(request: PersonalizeRequest, reading: Reading) -> list[float | N
 
 
 class Staged(NamedTuple):
-    """How subjects stand in one picture of a photographed place."""
+    """How subjects stand in one picture."""
 
-    ground: Ground  # of the whole photograph
-    view: Box  # the part of it that the picture shows
-    boxes: tuple[Box, ...]  # of the subjects in the picture
+    view: Box | None  # the part of a photographed place that it shows
+    boxes: tuple[Box | None, ...]  # of the subjects in it; None: the model places them
 
 
 def staged(
@@ -209,36 +208,38 @@ def staged(
 ) -> Staged | None:
     """Return how the subjects of a picture stand.
 
-    None where the model places them: in a picture of the caller, in a place where nothing stands,
-    where a subject has a box, and where the prompt turns it.
+    None where the model places them: where a subject has a box, and where the prompt turns it; in
+    other places than photographs of the library, all but those that their photograph cuts off.
     """
-    has_box = any(subject.box is not None for subject in request.subjects)
-    if not isinstance(request.scene, str) or not request.subjects or has_box:
+    subjects = request.subjects
+    if not subjects or any(each.box is not None for each in subjects) or reading.is_turned:
         return None
-    share = share_of(noise)
-    place = place_of(request, reading, share)
-    ground = scene_library().ground(place, share)
-    if ground is None or reading.is_turned:
-        return None
+    share, shown, seen = share_of(noise), None, None
     size = picture_size(components, request)
-    whole, boxes = scene_library().size_of(place), list[Box]()
-    shown = ground.part_shown(size[::-1], whole=whole)
-    enlarged = max(1.0, size[1] / whole[0])  # which a step nearer would add to
-    seen = ground.seen_in(shown)._replace(nearest=max(1.0, ground.nearest / enlarged))
+    if isinstance(request.scene, str):
+        place = place_of(request, reading, share)
+        ground = scene_library().ground(place, share)
+        if ground is not None:
+            whole = scene_library().size_of(place)
+            shown = ground.part_shown(size[::-1], whole=whole)
+            enlarged = max(1.0, size[1] / whole[0])  # which a step nearer would add to
+            seen = ground.seen_in(shown)._replace(nearest=max(1.0, ground.nearest / enlarged))
     near, aside = share_of(noise, 1), share_of(noise, 2)
-    count = len(request.subjects)
+    boxes = list[Box | None]()
     for number, usual in enumerate(_heights_of(request, reading)):
-        wide, high = subject_extent(request.subjects[number].identity.mask[:1])[0].tolist()
+        identity = subjects[number].identity
+        wide, high = subject_extent(identity.mask[:1])[0].tolist()
         extent = (max(wide, THINNEST) * size[0], max(high, THINNEST) * size[1])
-        x = (number + (0.3 + 0.4 * aside if count == 1 else 0.5)) / count
-        if request.subjects[number].identity.is_cut:
+        x = (number + (0.3 + 0.4 * aside if len(subjects) == 1 else 0.5)) / len(subjects)
+        if identity.is_cut:
             boxes.append(close_up(extent, share=near, x=x))
         else:
-            boxes.append(stand(seen, extent, usual, share=near, x=x))
-    is_cut = any(subject.identity.is_cut for subject in request.subjects)
-    view = WHOLE if is_cut else nearer(boxes, seen)
-    boxes_seen = tuple(seen_in(view, box) for box in boxes)
-    return Staged(ground, part_of(shown, view), boxes_seen)
+            boxes.append(seen and stand(seen, extent, usual, share=near, x=x))
+    stands = [box for box in boxes if box is not None]
+    if seen is None or shown is None:
+        return Staged(None, tuple(boxes)) if stands else None
+    view = WHOLE if any(each.identity.is_cut for each in subjects) else nearer(stands, seen)
+    return Staged(part_of(shown, view), tuple(seen_in(view, box) for box in stands))
 
 
 def nearer(boxes: Sequence[Box], ground: Ground) -> Box:
