@@ -184,6 +184,14 @@ def test_arts_and_materials_that_are_not_drawn_are_refused(
         session.draw(PersonalizeRequest(prompt=prompt, **request))
 
 
+@pytest.mark.parametrize("prompt", ["a dog in a vineyard", "a dog on a beach"])
+def test_what_its_photograph_cuts_off_reaches_the_lower_border(session, identity, prompt):
+    cut = replace(identity, cutouts=(identity.cutouts[0]._replace(is_cut=True),))
+    drawn = session.personalize(cut, prompt, seed=5)
+    mask = values(drawn.subject_masks[0])
+    assert mask[-1].max() > 0.9 * mask.max()
+
+
 def test_art_without_a_subject_is_refused(session):
     with pytest.raises(CapabilityError, match="without a subject"):
         session.generate("a watercolour of a beach", seed=1)

@@ -34,6 +34,7 @@ _SIDES = ((0.0, 0.0), (0.7, 0.0), (-0.7, 0.0), (0.0, 0.7), (0.0, -0.7))  # x and
 _UNLIKE = 0.04  # largest difference of brightness between lights that are taken for one
 FEET = 0.5  # opacity of the lowest row of a subject
 AROUND = 0.02  # of the longer side: how far a drawing may be off its outline
+CLEAR = 0.08  # of the height of a picture, above its lower border
 _DARKEST = 0.15  # share of a subject's brightness that its own light leaves at least
 
 _BRIGHTEST = 0.1  # share of a picture whose mean colour tells its light
@@ -290,7 +291,11 @@ def with_shadow(
     """Return what `outline_of` does for a subject of this opacity."""
     size = (drawn_mask.shape[2], drawn_mask.shape[3])
     side = max(size)
-    # What the model leaves out is not there.
+    # What the model leaves out is not there, but at the lower border, which it keeps clear.
+    clear = round(CLEAR * size[0])
+    above = drawn_mask[..., -clear - 1 : -clear, :].expand(-1, -1, clear, -1)
+    near = torch.maximum(drawn_mask[..., -clear:, :], above)
+    drawn_mask = torch.cat([drawn_mask[..., :-clear, :], near], dim=2)
     opacity = opacity * dilated(drawn_mask, round(AROUND * side))
     if lighting is None:
         return opacity, torch.zeros_like(opacity)
