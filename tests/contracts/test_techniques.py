@@ -80,6 +80,7 @@ CASES = {  # by technique: networks, and a request that it draws with them
     "mini 3": (mini, lambda _: edit(source_prompt=SOURCE)),
     "mini 4": (mini, lambda _: removal()),
     "mini 5": (mini, animation),
+    "mini 6": (mini, lambda session: drawing(session, prompt="a pencil drawing of a dinosaur")),
 }
 
 

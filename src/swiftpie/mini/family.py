@@ -91,13 +91,13 @@ MODULES: Mapping[str, Callable[[Path], nn.Module]] = {
 """The same under the names of a diffusers pipeline."""
 
 TECHNIQUES = (
-    _scene(prepare_art, is_art),
     _scene(prepare_empty, is_empty),
     _scene(prepare_scene, has_scene),
     Technique(EditRequest, prepare_relit, is_relit, is_by_formula=True),
     Technique(EditRequest, prepare_word_edit, follows_seed=follows_seed, is_by_formula=True),
     REPAINT,
     ANIMATE,
+    _scene(prepare_art, is_art),
 )
 """In the order in which they are tried."""
 
