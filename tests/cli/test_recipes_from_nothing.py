@@ -116,8 +116,7 @@ def command_for(recipe, picture):
         return ["face", PHOTO, "a person in watercolours", "--encoder", encoder]
     if recipe.use is Use.ANIMATE:
         return ["animate", picture, "a dog", "--num-frames", 2]
-    shown = [] if recipe.use is Use.TEXT else [picture]
-    return ["personalize", *shown, "a dog"]
+    return ["personalize", picture, "a dog"]
 
 
 def check_page(recipe, places):

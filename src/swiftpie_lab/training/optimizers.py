@@ -91,6 +91,13 @@ def named_optimizers(groups: Mapping[str, OptimizerGroup]) -> dict[str, torch.op
     }
 
 
+def state_shapes(optimizer: torch.optim.Optimizer, weight: Tensor) -> dict[str, torch.Size]:
+    """Return the shapes of what an optimizer remembers of a weight that it has moved."""
+    if isinstance(optimizer, Muon):
+        return {"momentum": weight.shape}
+    return {"step": torch.Size(), "exp_avg": weight.shape, "exp_avg_sq": weight.shape}
+
+
 def _make_group(
     parameters: Parameters, learning_rate: float, *, uses_muon: bool, adam: Adam
 ) -> OptimizerGroup:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from swiftpie.errors import ConfigError, InputError, WeightsError, short_reason
 from swiftpie.imageio.atomic import atomic_file, write_file
 from swiftpie_lab.training.context import Processes
+from swiftpie_lab.training.optimizers import state_shapes
 
 STATE_FILE = "state.safetensors"
 MAX_STEP = 10**12
@@ -102,8 +103,15 @@ def _restore_optimizers(
             state.setdefault(int(index), {})[field] = value
         weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         for position, fields in state.items():
-            if {value.shape for value in fields.values() if value.ndim} - {weights[position].shape}:
+            wanted = {}
+            if 0 <= position < len(weights):
+                wanted = state_shapes(optimizer, weights[position])
+            if wanted != {field: value.shape for field, value in fields.items()} or not all(
+                value.is_floating_point() for value in fields.values()
+            ):
                 raise ValueError(f"weight {position} of the optimizer {name} is another one")
+            if not 0 <= float(fields.get("step", 0)) <= MAX_STEP:
+                raise ValueError(f"the optimizer {name} cannot have taken so many steps")
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
 

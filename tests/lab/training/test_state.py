@@ -104,3 +104,34 @@ def test_progress_of_a_wrong_kind_is_refused(tmp_path, tensors, progress):
     save_file(tensors, tmp_path / STATE_FILE, metadata={"progress": progress})
     with pytest.raises(WeightsError, match="cannot be read"):
         read_state(tmp_path)
+
+
+def whole_state(folder):
+    networks, optimizers = parts()
+    networks["network"](torch.ones(1, 4)).sum().backward()
+    optimizers["adamw"].step()
+    save_state(folder, networks=networks, optimizers=optimizers, progress={"step": 1})
+    return read_state(folder).tensors, {"networks": networks, "optimizers": optimizers}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer/adamw/0/exp_avg": None},
+        {"optimizer/adamw/0/exp_avg": torch.ones(2, 4, dtype=torch.int64)},
+        {"optimizer/adamw/0/exp_avg": torch.ones(())},
+        {"optimizer/adamw/0/step": torch.ones(2, 4)},
+        {"optimizer/adamw/0/step": torch.tensor(-3.0)},
+        {"optimizer/adamw/0/step": torch.tensor(float("nan"))},
+        {"optimizer/adamw/-1/step": torch.ones(())},
+        {"optimizer/adamw/x/step": torch.ones(())},
+        {"optimizer/adamw/0": torch.ones(())},
+        {"optimizer/adamw/0/more": torch.ones(())},
+    ],
+)
+def test_what_an_optimizer_does_not_remember_is_refused(tmp_path, changes):
+    tensors, restored = whole_state(tmp_path)
+    kept = {name: value for name, value in (tensors | changes).items() if value is not None}
+    write_state(tmp_path, kept, progress={"step": 1})
+    with pytest.raises(ConfigError, match="does not fit"):
+        load_state(tmp_path, **restored)
