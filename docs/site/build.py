@@ -180,7 +180,7 @@ The commands of [editing](editing.md) and of [scenes](scenes.md):
 
 `swiftpie evaluate grid -o grid.png --num-subjects 5`: subjects that the training never saw.
 
-![Five held-out subjects in four uses, dealt by seed 0](grid.webp)
+![Five held-out subjects in four uses, dealt by seed 1](grid.webp)
 
 The page of `swiftpie serve`:
 

@@ -24,6 +24,7 @@ from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import Layout, from_box, seen_view
 from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import Box
+from swiftpie.mini.scene import UNSEEN_ARTS
 from swiftpie.mini.words import TEXTURED
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject, read_scene
@@ -147,7 +148,11 @@ WISHES: Mapping[WorldKind, Sequence[tuple[str, str]]] = MappingProxyType(
             for look in CLOSE_QUESTIONS[name][1:]
             if look not in TEXTURED
         ],
-        WorldKind.ART: [("rendition", name) for name in WHOLE_QUESTIONS["rendition"][1:]],
+        WorldKind.ART: [
+            ("rendition", name)
+            for name in WHOLE_QUESTIONS["rendition"][1:]
+            if name not in UNSEEN_ARTS
+        ],
         WorldKind.POSE: [("pose", name) for name in tuple(POSE_PHRASES)[1:]],
     }
 )
