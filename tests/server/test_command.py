@@ -53,7 +53,7 @@ def test_a_terminated_server_still_draws_what_it_accepted(picture_bytes):
     while not busy(port):
         pass
     server.send_signal(signal.SIGTERM)
-    asking.join(60)
+    asking.join(240)
     assert len(answers[0]["data"]) == 8
     assert server.wait(30) in {0, -signal.SIGTERM}
     server.stderr.close()
@@ -69,7 +69,7 @@ def test_a_second_signal_ends_a_server_at_once(session):
 
 
 def ask(port, path, body, kind):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=240)
     connection.request("POST", path, body, {"Content-Type": kind})
     found = json.loads(connection.getresponse().read())
     connection.close()
@@ -77,7 +77,7 @@ def ask(port, path, body, kind):
 
 
 def busy(port):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=240)
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()
     connection.close()
