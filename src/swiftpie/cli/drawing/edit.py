@@ -167,7 +167,7 @@ def insert(
     epilog=console.examples(
         "swiftpie remove photo.jpg --mask what.png -o out.png",
         "swiftpie remove photo.jpg --point 0.2,0.65 -o out.png --strip strip.png",
-        "swiftpie remove photo.jpg --where dog.spid -o out.png",
+        "swiftpie remove photo.jpg --box 0.1,0.4,0.5,0.9 -o out.png",
     )
 )
 @options.with_fields
@@ -179,7 +179,7 @@ def remove(
     sampling: options.Seeds,
     loading: Loading,
 ) -> None:
-    """Remove from PHOTO what a mask or a box covers, the thing at a point, or a subject."""
+    """Remove from PHOTO what a mask or a box covers, or the thing at a point."""
     _carry_out("remove", photo, words, output, sampling, loading)
 
 
@@ -187,7 +187,7 @@ def remove(
     epilog=console.examples(
         "swiftpie replace dog.jpg photo.jpg --mask cat.png -o out.png",
         "swiftpie replace mug.spid desk.jpg --box 0.4,0.5,0.6,0.8 -o out.png",
-        "swiftpie replace cat photo.jpg --where dog.spid -o out.png",
+        "swiftpie replace cat photo.jpg --point 0.2,0.65 -o out.png",
         "swiftpie replace shirt.png me.jpg --mask old.png --keep-pose --recipe sdxl-turbo -o a.png",
     )
 )
@@ -202,7 +202,7 @@ def replace(
     sampling: options.Seeds,
     loading: Loading,
 ) -> None:
-    """Replace what a mask or a box covers, the thing at a point, or a subject, by SUBJECT."""
+    """Replace what a mask or a box covers, or the thing at a point, by SUBJECT."""
     _carry_out("replace", photo, words, output, sampling, loading, (subject, cutouts))
 
 
