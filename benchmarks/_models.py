@@ -383,18 +383,11 @@ DREAMLITE_UNET = {
     "projection_class_embeddings_input_dim": 512,
     "ff_mult": 3,
 }  # 389,968,388 numbers, as the file on the hub has
-DREAMLITE_TEXT = {
-    "vocab_size": 151936,
+DREAMLITE_TEXT = KLEIN_TEXT | {
     "hidden_size": 2048,
     "intermediate_size": 6144,
     "num_hidden_layers": 28,
     "num_attention_heads": 16,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "tie_word_embeddings": True,
-    "bos_token_id": None,
-    "eos_token_id": None,
-    "pad_token_id": None,
 }
 DREAMLITE_EYES = {
     "depth": 24,

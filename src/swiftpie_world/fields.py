@@ -7,20 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.mini.fields import (
-    CELLS,
-    Colour,
-    PictureFields,
-    coarse_fields,
-    over,
-    paste,
-    smoothstep,
-)
+from swiftpie.mini.fields import CELLS, Colour, coarse_fields, over, paste, smoothstep
 from swiftpie.noise import anchors, layout_uniforms
 
 __all__ = ["SIDE", "Colour", "Fields", "hsv", "over", "paste", "read_fields", "smoothstep"]
 
 SIDE = CELLS
+_SOFT_CHANNEL = {3: 0, 5: 2, 7: 1}  # each blur width reads its own field, so they are independent
 
 
 def hsv(hue: Tensor, *, saturation: float | Tensor, value: float | Tensor) -> Tensor:
@@ -32,9 +25,12 @@ def hsv(hue: Tensor, *, saturation: float | Tensor, value: float | Tensor) -> Te
 
 
 @dataclass(frozen=True, eq=False)
-class Fields(PictureFields):
-    """The same with what places are laid out by."""
+class Fields:
+    """The noise and the pixels of a group of square pictures; lengths are shares of the side."""
 
+    x: Tensor  # (1, 1, 1, R) pixel centres in [0, 1], rightwards
+    y: Tensor  # (1, 1, R, 1) pixel centres in [0, 1], downwards
+    noise: Tensor  # (B, 4, 32, 32) standard normal
     uniforms: Tensor  # (B, 16) in (0, 1)
     horizon: Tensor  # (B, 1, 1, 1) its height
     sun_x: Tensor  # (B, 1, 1, 1) where sun, moon or planet stands, from the left
@@ -44,6 +40,36 @@ class Fields(PictureFields):
         """Return the fields of some pictures of the group; of a slice they are views."""
         drawn = ("noise", "uniforms", "horizon", "sun_x", "planet_y")
         return replace(self, **{name: getattr(self, name)[rows] for name in drawn})
+
+    @property
+    def size_px(self) -> int:
+        """Side R of the picture."""
+        return self.x.shape[-1]
+
+    def rgb(self, red: int, green: int, blue: int) -> Tensor:
+        """Return a colour given in 0..255 as (1, 3, 1, 1) in [0, 1]."""
+        return self.x.new_tensor([red / 255, green / 255, blue / 255]).view(1, 3, 1, 1)
+
+    def distance(self, x: float | Tensor, y: float | Tensor) -> Tensor:
+        """Return the distance of each pixel from a point, (B, 1, R, R)."""
+        return torch.hypot(self.x - x, self.y - y)
+
+    def soft(self, width: int) -> Tensor:
+        """Return a smooth field (B, 1, R, R) of deviation about 1; `width` is 3, 5 or 7 cells."""
+        channel = _SOFT_CHANNEL[width]
+        field = self.noise[:, channel : channel + 1]
+        padded = F.pad(field, (width - 1,) * 4, mode="reflect")
+        smooth = F.avg_pool2d(F.avg_pool2d(padded, width, 1), width, 1)
+        return self._enlarge(smooth * (1.5 * width), "bilinear")
+
+    def cells(self, count: int, channel: int) -> Tensor:
+        """Return a lattice of `count` x `count` standard normals as flat cells (B, 1, R, R)."""
+        side = CELLS // count
+        means = F.avg_pool2d(self.noise[:, channel : channel + 1], side) * side
+        return self._enlarge(means, "nearest")
+
+    def _enlarge(self, field: Tensor, mode: str) -> Tensor:
+        return F.interpolate(field, size=(self.size_px, self.size_px), mode=mode)
 
     def u(self, index: int) -> Tensor:
         """Return layout number `index` in (0, 1), (B, 1, 1, 1)."""

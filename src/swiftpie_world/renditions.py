@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.mini.fields import Colour, PictureFields, mix, over, smoothstep
+from swiftpie.mini.fields import Colour, mix, over, smoothstep
+from swiftpie_world.fields import Fields
 
 _LINE_PX = 128  # lines are found in pictures of this side, whatever the side that is drawn
 _PANES = 10  # of stained glass, a side
 
 
 def render_as(
-    picture: Tensor, fields: PictureFields, names: Sequence[str], edges: Tensor | None = None
+    picture: Tensor, fields: Fields, names: Sequence[str], edges: Tensor | None = None
 ) -> Tensor:
     """Return `picture` (B, 3, R, R) in [0, 1] as a drawing or a painting of it.
 
@@ -39,7 +40,7 @@ class _Model:
     """What an artist looks at."""
 
     picture: Tensor  # (B, 3, R, R) in [0, 1]
-    fields: PictureFields
+    fields: Fields
     edges: Tensor | None  # (B, 1, R, R) in [0, 1]
 
     @cached_property
@@ -192,7 +193,7 @@ def stained_glass(m: _Model) -> Tensor:
     return over(painted, m.fields.rgb(20, 20, 24), lead)
 
 
-def _panes(f: PictureFields) -> tuple[Tensor, Tensor]:
+def _panes(f: Fields) -> tuple[Tensor, Tensor]:
     """Return which of the panes each pixel lies in, and how far from its border, in panes.
 
     Panes are the pixels that are nearest to a point; there is one point in each cell of a lattice.

@@ -18,7 +18,7 @@ from swiftpie.backbones.components import Components, Placement
 from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
 from swiftpie.masks import Box
-from swiftpie.mini.placing import lights_on, picture_size, place_subjects
+from swiftpie.mini.placing import picture_size, place_subjects
 from swiftpie.mini.scene import (
     ScenePlan,
     SceneRow,
@@ -87,7 +87,7 @@ def _check_changes(request: AnimateRequest) -> None:
             "`to=`, or a last box or view."
         )
     moved = request.subjects[: len(request.to_boxes)]
-    regions = [region for one in moved for region in (one.mask, one.detail_mask)]
+    regions = [region for subject in moved for region in (subject.mask, subject.detail_mask)]
     is_box = MaskSource.BOX in (request.mask, request.detail_mask)
     if (moved and is_box) or any(region is not None for region in regions):
         raise InputError(
@@ -171,10 +171,11 @@ def _subjects(
     ) -> Placement:
         rows = boxes if any(map(any, boxes)) else None
         first = read_prompts(components, still.prompt, rows=len(noise))  # where words place them
-        placed = place_subjects(components, still, noise, first, boxes=rows, views=views)
+        placed = place_subjects(
+            components, still, noise, first, boxes=rows, views=views, lit_by=text
+        )
         layouts = [_turned(layout, request, number) for number, layout in enumerate(placed.layouts)]
-        lights = lights_on(components, still.subjects, noise, text)
-        return placed._replace(layouts=layouts, lights=lights)
+        return placed._replace(layouts=layouts)
 
     return replace(still, prompt=text), stand
 

@@ -98,11 +98,11 @@ class UnlitReference(NamedTuple):
         layout = Layout(*(values.float().cpu() for values in layout))
         lighting = None if lighting is None else lighting.on_cpu()
 
-        def shown(one: Unlit) -> Tensor:
-            colours = one.plain if lighting is None else lit(one, lighting.scene, layout)
-            return turn(torch.cat([colours, one.mask], dim=1), self.relief, layout.pose).frame
+        def shown(frame: Unlit) -> Tensor:
+            colours = frame.plain if lighting is None else lit(frame, lighting.scene, layout)
+            return turn(torch.cat([colours, frame.mask], dim=1), self.relief, layout.pose).frame
 
-        shown_frames = [shown(one) for one in self.frames]
+        shown_frames = [shown(frame) for frame in self.frames]
         return PlacedReference(shown_frames[0], shown_frames[-1], layout, lighting)
 
 

@@ -152,7 +152,7 @@ def read_change(
     after, before = read(prompt, vocabulary), read(source_prompt, vocabulary)
     is_other = _without(after.unset, ()) != _without(before.unset, ())
     is_other |= bool(keyword and not source_prompt)
-    if is_other or (before.art or after.art):
+    if is_other or before.art or after.art:
         return None
     setting = after.shown_setting
     if setting == before.shown_setting:

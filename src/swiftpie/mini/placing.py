@@ -57,11 +57,13 @@ def place_subjects(
     *,
     boxes: Sequence[Sequence[Box | None]] | None = None,
     views: Tensor | None = None,
+    lit_by: TextCondition | None = None,
 ) -> Placement:
     """Return where subjects go; see `Family.place`.
 
     `boxes` of each subject in each picture place subjects without boxes of their own; None leaves
-    that to the layout predictor. `views` are those of the placement.
+    that to the layout predictor. `views` are those of the placement. `lit_by` says what light
+    there is; None: `text` does.
     """
     subjects = request.subjects
     spread = side_by_side(subjects)
@@ -74,18 +76,12 @@ def place_subjects(
         _placed(components, request, subject, noise, text=text, boxes=row)
         for subject, row in zip(subjects, boxes or repeat(None), strict=boxes is not None)
     ]
-    return Placement(subjects, layouts, lights_on(components, subjects, noise, text), views)
-
-
-def lights_on(
-    components: Components, subjects: Sequence[Subject], noise: Tensor, text: TextCondition
-) -> tuple[Lighting | None, ...]:
-    """Return the light of each subject in its reference and in its new place."""
-    light = partial(components.layout_predictor.light, noise, text.pooled)
-    return tuple(
+    light = partial(components.layout_predictor.light, noise, (lit_by or text).pooled)
+    lights = tuple(
         light(pixels=subject.identity.pixels[:1], mask=subject.identity.mask[:1])
         for subject in subjects
     )
+    return Placement(subjects, layouts, lights, views)
 
 
 def side_by_side(subjects: Sequence[Subject]) -> Sequence[Subject]:
@@ -214,16 +210,8 @@ def staged(
     subjects = request.subjects
     if not subjects or any(each.box is not None for each in subjects) or reading.is_turned:
         return None
-    share, shown, seen = share_of(noise), None, None
     size = picture_size(components, request)
-    if isinstance(request.scene, str):
-        place = place_of(request, reading, share)
-        ground = scene_library().ground(place, share)
-        if ground is not None:
-            whole = scene_library().size_of(place)
-            shown = ground.part_shown(size[::-1], whole=whole)
-            enlarged = max(1.0, size[1] / whole[0])  # which a step nearer would add to
-            seen = ground.seen_in(shown)._replace(nearest=max(1.0, ground.nearest / enlarged))
+    shown, seen = _ground_shown(request, reading, share_of(noise), size)
     near, aside = share_of(noise, 1), share_of(noise, 2)
     boxes = list[Box | None]()
     for number, usual in enumerate(_heights_of(request, reading)):
@@ -233,13 +221,33 @@ def staged(
         x = (number + (0.3 + 0.4 * aside if len(subjects) == 1 else 0.5)) / len(subjects)
         if identity.is_cut:
             boxes.append(close_up(extent, share=near, x=x))
+        elif seen is not None:
+            boxes.append(stand(seen, extent, usual, share=near, x=x))
         else:
-            boxes.append(seen and stand(seen, extent, usual, share=near, x=x))
+            boxes.append(None)
     stands = [box for box in boxes if box is not None]
-    if seen is None or shown is None:
+    if seen is None:
         return Staged(None, tuple(boxes)) if stands else None
     view = WHOLE if any(each.identity.is_cut for each in subjects) else nearer(stands, seen)
     return Staged(part_of(shown, view), tuple(seen_in(view, box) for box in stands))
+
+
+def _ground_shown(
+    request: PersonalizeRequest, reading: Reading, share: float, size: tuple[int, int]
+) -> tuple[Box, Ground | None]:
+    """Return the part of a place that a picture of height and width shows, and the ground there.
+
+    There is no ground in other places than photographs of the library.
+    """
+    place = place_of(request, reading, share) if isinstance(request.scene, str) else None
+    ground = None if place is None else scene_library().ground(place, share)
+    if place is None or ground is None:
+        return WHOLE, None
+    whole = scene_library().size_of(place)
+    shown = ground.part_shown(size[::-1], whole=whole)
+    enlarged = max(1.0, size[1] / whole[0])  # which a step nearer would add to
+    nearest = max(1.0, ground.nearest / enlarged)
+    return shown, ground.seen_in(shown)._replace(nearest=nearest)
 
 
 def nearer(boxes: Sequence[Box], ground: Ground) -> Box:

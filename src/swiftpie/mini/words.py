@@ -96,7 +96,6 @@ RENDITIONS: Mapping[str, tuple[str, ...]] = {
     "embroidery": ("a cross-stitch of", "an embroidery of", "a stitched picture of"),
     "sepia": ("a sepia photo of", "an old photograph of", "a faded vintage photo of"),
 }
-PHOTO = "a photo of"
 # What subjects wear or hold, which no network draws.
 WORN = (
     *("crown", "tiara", "top hat", "bowler hat", "hat", "cap", "graduation cap", "baseball cap"),

@@ -125,7 +125,7 @@ def _check_drawable(components: Components, request: AnimateRequest) -> None:
     moved = request.subjects[: len(request.to_boxes)]
     if any(subject.box is None for subject in moved):
         raise InputError("A last box came for a subject without a first one. Give its first box.")
-    if moved and (request.mask not in BOXES or any(one.mask is not None for one in moved)):
+    if moved and (request.mask not in BOXES or any(subject.mask is not None for subject in moved)):
         raise InputError(
             "A last box came with a mask that is given or found, and only the region of a box "
             "moves. Leave one of the two out."
