@@ -44,7 +44,7 @@ def damaged(data, random):
             case 2:
                 changed[span] = random.randbytes(length)
             case 3:
-                alike = [one * length for one in (b"\0", b"\xff", b"9", b"\x7f\xc0")]
+                alike = [byte * length for byte in (b"\0", b"\xff", b"9", b"\x7f\xc0")]
                 changed[span] = random.choice([*alike, *NUMBERS])
             case 4:
                 changed[place:place] = changed[span] * random.choice([1, 2, 20])

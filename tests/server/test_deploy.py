@@ -8,7 +8,7 @@ from tests.policy.test_docs import parse
 
 def test_a_pod_runs_the_command_answers_its_probes_and_ends_what_it_accepted(server):
     objects = yaml.safe_load_all((ROOT / "deploy" / "kubernetes.yaml").read_text())
-    (template,) = [one["spec"]["template"] for one in objects if one["kind"] == "Deployment"]
+    (template,) = [each["spec"]["template"] for each in objects if each["kind"] == "Deployment"]
     (container,) = template["spec"]["containers"]
     options, (http,) = parse(["swiftpie", *container["args"]]).params, container["ports"]
     assert (options["host"], options["port"]) == ("0.0.0.0", http["containerPort"])

@@ -69,7 +69,7 @@ def test_at_scale_0_every_frame_is_that_of_words_alone(session):
 
 
 def test_a_box_of_the_whole_frame_is_no_box(session):
-    whole, none = (latents(session, asked(session, one)) for one in ({"box": WHOLE}, {}))
+    whole, none = (latents(session, asked(session, where)) for where in ({"box": WHOLE}, {}))
     assert torch.equal(whole, none)
     assert largest(latents(session, asked(session, {"box": LEFT})), none) > 1e-3
 
@@ -228,9 +228,9 @@ def test_motion_modules_are_a_file_or_a_folder_with_a_lora(tmp_path):
     assert alone.fingerprint != together.fingerprint
     query = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight"
     motion = "down_blocks.0.motion_modules.0.proj_in.weight"
-    weights = [one.denoiser.unet.state_dict() for one in (alone, together)]
-    assert torch.equal(*(one[motion] for one in weights))
-    assert not torch.equal(*(one[query] for one in weights))
+    weights = [each.denoiser.unet.state_dict() for each in (alone, together)]
+    assert torch.equal(*(each[motion] for each in weights))
+    assert not torch.equal(*(each[query] for each in weights))
     (folder / PRESETS.get("animatelcm").lora).unlink()
     with pytest.raises(WeightsError, match="does not exist"):
         opened(folder, "animatelcm")
