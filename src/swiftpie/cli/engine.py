@@ -43,12 +43,11 @@ COMPARED = (
     *("preset", "recipe", "weights", "base", "adapter", "image_encoder", "autoencoder"),
     *("inversion", "steps", "dtype", "allow_pickle", "offline", "yes", "device"),
 )
-HEADINGS = ("picture", "greatest", "mean", "diffusers", "SwiftPie", "memory of both", "")
+HEADINGS = ("picture", "greatest", "mean", "diffusers", "SwiftPie", "")
 BY_DESIGN = """\
-Differences are in levels of 255. Equal: at most 1 in every pixel, and for (b) at most 0.2 % of
-what the subject changes, in the mean. By design, SwiftPie alone resizes the photograph, for both,
-and the last picture has branches, masks and a cut-out that diffusers does not have. In 16 bits
-both round in other ways, and diffusers draws other fresh noise: --dtype float32 compares."""
+Differences are in levels of 255. Equal: at most 1 in every pixel, and for the subject at most
+0.2 % of what it changes, in the mean. SwiftPie resizes the photograph for both. In 16 bits both
+round in other ways, and diffusers draws other fresh noise: --dtype float32 compares."""
 
 
 @engine_app.callback(
@@ -256,20 +255,16 @@ def _check_named(loading: LoadOptions) -> None:
 
 def _fail(found: "Verification") -> NoReturn:
     """End the command with an error that names the pictures."""
-    names = ", ".join(f"({row.name})" for row in found.rows if row.is_equal is False)
+    names = ", ".join(row.what for row in found.rows if row.is_equal is False)
     console.complain(
-        f"The pictures {names} differ from those of diffusers. Please report it, with the file "
-        "that --report FILE writes."
+        f"Pictures differ from those of diffusers: {names}. Please report it, with the file that "
+        "--report FILE writes."
     )
     raise typer.Exit(1)
 
 
 def _cells(row: "Row") -> tuple[str, ...]:
-    greatest, mean = (f"{x:.4f}" for x in row.differences) if row.differences else ("", "")
-    sides = (row.theirs, row.ours)
-    times = ["" if side is None else f"{side.seconds:.2f} s" for side in sides]
-    memory = " / ".join(
-        "-" if side is None or side.peak_mib is None else f"{side.peak_mib:.0f}" for side in sides
-    )
+    differences = (f"{levels:.4f}" for levels in row.differences)
+    times = (f"{side.seconds:.2f} s" for side in (row.theirs, row.ours))
     verdict = {True: "equal", False: "DIFFERENT", None: ""}[row.is_equal]
-    return (f"({row.name}) {row.what}", greatest, mean, *times, f"{memory} MiB", verdict)
+    return (row.what, *differences, *times, verdict)

@@ -3,14 +3,11 @@
 import gc
 import platform
 import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from importlib.resources import as_file, files
-from pathlib import Path
 from typing import Any, NamedTuple, Unpack, cast
 
 import torch
@@ -22,7 +19,7 @@ from swiftpie.backbones.choices import Choices, dtype_of, resolve
 from swiftpie.backbones.components import FAMILIES
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.peers import NUM_FRAMES, Peer, Reference, beside
-from swiftpie.backbones.presets import RECIPES, Capability, Preset, Recipe, Use
+from swiftpie.backbones.presets import Capability, Preset, Recipe
 from swiftpie.engine.plan import load_session, plan_downloads
 from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError
@@ -31,10 +28,9 @@ from swiftpie.imageio.images import contact_sheet, to_pil, to_tensor
 from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder
 from swiftpie.pipelines.identity import FACE_CROP_PX, face_identity, middle_square
 from swiftpie.pipelines.settings import USUAL, Scales
-from swiftpie.types import GenerationResult, Identity
+from swiftpie.types import Identity
 
-PROMPT, SOURCE_PROMPT = "a dog on a beach at sunset", "a dog"
-EDIT_PROMPT = "a cat"
+PROMPT = "a dog on a beach at sunset"
 SEED = 7
 CELL_PX = 384  # of the sheet
 MAX_LEVELS = 1.0  # of 255, the greatest difference of two pictures that count as equal
@@ -46,49 +42,33 @@ OnPicture = Callable[[str], None]
 
 
 class Drawing(NamedTuple):
-    """One picture and what it took."""
+    """One picture and how long it took."""
 
     picture: Tensor  # (3, H, W) in [0, 1], of an animation all frames beside each other
     seconds: float
-    peak_mib: float | None  # of the device, or of the process; None: the system does not say
 
 
 @dataclass(frozen=True)
 class Row:
     """One picture by both."""
 
-    name: str
     what: str
     ours: Drawing
-    theirs: Drawing | None  # None where diffusers has no such picture
-    bound_levels: float | None = None  # of the mean difference; None: of the greatest alone
+    theirs: Drawing
+    max_mean: float = MAX_LEVELS  # of the mean difference of equal pictures
     is_exact: bool = True  # whether numbers are long enough to compare
 
     @property
-    def differences(self) -> tuple[float, float] | None:
+    def differences(self) -> tuple[float, float]:
         """The greatest and the mean difference, in levels of 255."""
-        if self.theirs is None:
-            return None
         apart = 255 * (self.ours.picture - self.theirs.picture).abs()
         return apart.max().item(), apart.mean().item()
 
     @property
     def is_equal(self) -> bool | None:
-        """Whether both pictures are the same; None where that cannot be said."""
-        if self.differences is None or not self.is_exact:
-            return None
+        """Whether both pictures are the same; None where numbers of 16 bits leave it open."""
         greatest, mean = self.differences
-        return greatest <= MAX_LEVELS and mean <= (self.bound_levels or MAX_LEVELS)
-
-    def facts(self) -> dict[str, Any]:
-        """Return the row in values that JSON holds."""
-        greatest, mean = self.differences or (None, None)
-        facts: dict[str, Any] = {"picture": self.name, "what": self.what}
-        facts |= {"max_levels": greatest, "mean_levels": mean, "is_equal": self.is_equal}
-        for side, drawing in (("diffusers", self.theirs), ("swiftpie", self.ours)):
-            facts[f"{side}_s"] = None if drawing is None else round(drawing.seconds, 3)
-            facts[f"{side}_peak_mib"] = None if drawing is None else drawing.peak_mib
-        return facts
+        return greatest <= MAX_LEVELS and mean <= self.max_mean if self.is_exact else None
 
 
 @dataclass(frozen=True)
@@ -101,24 +81,31 @@ class Verification:
     @property
     def is_equal(self) -> bool | None:
         """Whether all rows are equal; None where numbers of 16 bits leave it open."""
-        found = [row.is_equal for row in self.rows if row.theirs is not None]
+        found = [row.is_equal for row in self.rows]
         return None if None in found else all(found)
 
     def report(self) -> dict[str, Any]:
         """Return what a bug report needs, in values that JSON holds."""
-        return {
-            **self.origin,
-            "is_equal": self.is_equal,
-            "rows": [row.facts() for row in self.rows],
-        }
+        rows = [
+            {
+                "picture": row.what,
+                **dict(zip(("max_levels", "mean_levels"), row.differences, strict=True)),
+                "is_equal": row.is_equal,
+                "diffusers_s": round(row.theirs.seconds, 3),
+                "swiftpie_s": round(row.ours.seconds, 3),
+            }
+            for row in self.rows
+        ]
+        return {**self.origin, "is_equal": self.is_equal, "rows": rows}
 
     def sheet(self) -> Image.Image:
         """Return all pictures in one, those of diffusers above."""
-        blank = Image.new("RGBA", (CELL_PX, CELL_PX))
-        theirs = [blank if row.theirs is None else _image(row.theirs) for row in self.rows]
-        captions = [f"{row.name}: {row.what}" for row in self.rows]
-        ours = [_image(row.ours) for row in self.rows]
-        return contact_sheet([theirs, ours], cell_px=CELL_PX, captions=captions)
+        sides = zip(*((row.theirs, row.ours) for row in self.rows), strict=True)
+        pictures = [
+            [to_pil(drawing.picture[None] * 2 - 1)[0] for drawing in side] for side in sides
+        ]
+        captions = [row.what for row in self.rows]
+        return contact_sheet(pictures, cell_px=CELL_PX, captions=captions)
 
 
 def verify(
@@ -155,20 +142,33 @@ def verify(
             "nothing to compare with. Choose another one: `swiftpie recipes` lists them."
         )
     needs.fetch()
-    on_picture("loading the model")
+    on_picture("SwiftPie draws")
     session = load_session(preset, recipe=recipe, device=device, **choices)
     known, place = session.components.preset, session.components.device
-    reference = read_reference(session)
-    own = draw_ours(session, reference, use=_use_of(recipe, known), on_picture=on_picture)
+    subject = read_subject(session)
+    ours = draw_ours(session, subject)
     dtype = dtype_of({"dtype": choices["dtype"]}, place.type)
-    origin = _origin(session, recipe, needs, dtype)
+    origin = {
+        "preset": known.name,
+        "recipe": getattr(recipe, "name", recipe),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(place) if place.type == "cuda" else place.type,
+        "dtype": str(dtype).removeprefix("torch."),
+        "size_px": known.image_size_px,
+        "timesteps": list(known.timesteps),
+        "prompt": PROMPT,
+        "seed": SEED,
+        "fingerprint": session.components.fingerprint,
+        # Files of the user stay nameless; the fingerprint has them.
+        "files": {part.name: str(part.reference) for part in needs.parts if part.reference},
+    }
     del session
     gc.collect()
-    on_picture("loading the pipeline of diffusers")
-    peer = open_peer(known, needs, device=place, dtype=dtype)
-    theirs = draw_theirs(peer, reference, on_picture=on_picture)
-    rows = compare(own, theirs, is_exact=dtype is torch.float32)
-    return Verification(tuple(rows), origin)
+    on_picture("diffusers draws")
+    theirs = draw_theirs(open_peer(known, needs, device=place, dtype=dtype), subject)
+    return Verification(tuple(compare(ours, theirs, is_exact=dtype is torch.float32)), origin)
 
 
 def open_peer(
@@ -177,8 +177,7 @@ def open_peer(
     """Return the pipeline of diffusers for `preset`, which has one, from its files."""
     opener = FAMILIES.get(preset.family).peer(preset, needs)
     assert opener is not None, "presets without one are refused before"
-    with _numpy_warnings_off():
-        peer = opener(dtype)
+    peer = opener(dtype)
     peer.pipeline.set_progress_bar_config(disable=True)
     peer.pipeline.to(device)
     return peer
@@ -192,10 +191,13 @@ class Subject(NamedTuple):
     scale: float  # of the adapter, as the recipe has it
 
 
-def read_reference(session: Session) -> Subject:
+def read_subject(session: Session) -> Subject:
     """Return the photograph resized once for both, and a random vector where faces are read."""
     components = session.components
-    encoder, photo = components.image_encoder, _photograph(components.preset.image_size_px)
+    encoder, side = components.image_encoder, components.preset.image_size_px
+    with as_file(files("swiftpie") / "assets" / "photos" / "dog.jpg") as path:
+        square = middle_square(load_image(path).convert("RGB"))
+    photo = square.resize((side, side), Image.Resampling.BICUBIC)
     face, seen = None, None
     if isinstance(encoder, FaceIdentityEncoder):
         drawn = torch.randn((1, encoder.face_width), generator=torch.Generator().manual_seed(SEED))
@@ -207,129 +209,70 @@ def read_reference(session: Session) -> Subject:
     return Subject(photo, Reference(to_tensor(photo), seen, face), scale)
 
 
-def draw_ours(
-    session: Session, subject: Subject, *, use: Use, on_picture: OnPicture = lambda _what: None
-) -> dict[str, tuple[str, Drawing]]:
-    """Return what each picture is and how `session` draws it, by name.
-
-    Args:
-        session: Any preset with a pipeline in diffusers.
-        subject: As `read_reference` returns it.
-        use: What the weights are for, which the last picture shows.
-        on_picture: Called with what is drawn next.
-    """
+def draw_ours(session: Session, subject: Subject) -> dict[str, Drawing]:
+    """Return how `session` draws the text, the subject, and the subject with strengths of 0."""
     components, photo = session.components, subject.photo
     recorder = _Recorder(components.autoencoder)
     own = Session(replace(components, autoencoder=cast("Any", recorder)))
-    found: dict[str, tuple[str, Drawing]] = {}
-
-    def add(name: str, what: str, draw: Callable[[], Tensor]) -> None:
-        on_picture(f"SwiftPie: {what}")
-        found[name] = what, _measured(draw, components.device)
+    draw: Callable[..., Any] = own.personalize
+    if Capability.ANIMATE in components.preset.capabilities:
+        draw = partial(own.animate, num_frames=NUM_FRAMES)
 
     def drawn(shown: Identity | None, scales: Scales) -> Tensor:
-        draw = _drawing_of(own, use)
         draw([] if shown is None else shown, PROMPT, seed=SEED, scales=scales)
         return recorder.picture
 
     drawn(None, USUAL)  # the first picture takes longer
-    add("a", "text alone", lambda: drawn(None, USUAL))
-    identity = None
-    if components.knows_subjects:
-        if subject.reference.face is None:
-            identity = session.encode_identity(photo, cutout="none")
-        else:
-            identity = face_identity(components, subject.reference.face, crop=_crop(photo))
-        if components.image_encoder is not None:
-            alone, what = Scales(subject.scale, 0.0), f"IP-Adapter alone at {subject.scale:g}"
-        else:
-            alone, what = Scales(0.0, 1.0), "the reference alone"
-        add("b", what, lambda: drawn(identity, alone))
-        add("c", "strengths of 0", lambda: drawn(identity, Scales(0.0, 0.0)))
-    if components.knows_subjects or use is Use.EDIT:
-        add("d", "what the recipe draws", lambda: _as_recipe(session, photo, identity, use))
-    return found
+    found = {"text alone": _measured(lambda: drawn(None, USUAL))}
+    if not components.knows_subjects:
+        return found
+    if subject.reference.face is None:
+        identity = session.encode_identity(photo, cutout="none")
+    else:
+        identity = face_identity(components, subject.reference.face, crop=_crop(photo))
+    has_adapter = components.image_encoder is not None
+    alone = Scales(subject.scale, 0.0) if has_adapter else Scales(0.0, 1.0)
+    return found | {
+        "the subject": _measured(lambda: drawn(identity, alone)),
+        "strengths of 0": _measured(lambda: drawn(identity, Scales(0.0, 0.0))),
+    }
 
 
 @torch.no_grad()
-def draw_theirs(
-    peer: Peer, subject: Subject, *, on_picture: OnPicture = lambda _what: None
-) -> dict[str, Drawing]:
-    """Return what diffusers draws from text, and of the reference, by the names of `draw_ours`."""
-    device, reference = peer.pipeline.device, subject.reference
+def draw_theirs(peer: Peer, subject: Subject) -> dict[str, Drawing]:
+    """Return what diffusers draws of the same; strengths of 0 are its picture of the text."""
 
     def shown(strength: float) -> Tensor:
-        return peer.draw_subject(PROMPT, reference, seed=SEED, scale=strength)
+        return peer.draw_subject(PROMPT, subject.reference, seed=SEED, scale=strength)
 
     def plain() -> Tensor:
         return shown(0.0) if peer.changes_text else peer.draw(PROMPT, seed=SEED)
 
-    with _numpy_warnings_off():
-        plain()
-        on_picture("diffusers: text alone")
-        found = {"a": _measured(plain, device)}
-        if peer.knows_references:
-            on_picture("diffusers: the subject")
-            found["b"] = _measured(lambda: shown(subject.scale), device)
-    return found
+    plain()
+    found = {"text alone": _measured(plain)}
+    if peer.knows_references:
+        found["the subject"] = _measured(lambda: shown(subject.scale))
+    return {**found, "strengths of 0": found["text alone"]}
 
 
 def compare(
-    ours: Mapping[str, tuple[str, Drawing]], theirs: Mapping[str, Drawing], *, is_exact: bool
+    ours: Mapping[str, Drawing], theirs: Mapping[str, Drawing], *, is_exact: bool
 ) -> list[Row]:
-    """Return a row for each picture of ours; without strengths it is that of the text."""
-    beside = {**theirs, "c": theirs["a"]}
-    rows = []
-    for name, (what, drawing) in ours.items():
-        bound = None
-        if name == "b" and "b" in theirs:
-            effect = 255 * (theirs["b"].picture - theirs["a"].picture).abs().mean().item()
-            bound = max(LEAST_LEVELS, MAX_SHARE * effect)
-        rows.append(Row(name, what, drawing, beside.get(name), bound, is_exact))
-    return rows
-
-
-def _as_recipe(session: Session, photo: Image.Image, identity: Identity | None, use: Use) -> Tensor:
-    if use is Use.EDIT:
-        edited = session.edit(photo, EDIT_PROMPT, source_prompt=SOURCE_PROMPT, seed=SEED)
-        images: Sequence[Image.Image] = [edited.image]
-    else:
-        assert identity is not None, "presets that personalize know subjects"
-        subject = identity if use is Use.FACE else session.encode_identity(photo)
-        images = _drawing_of(session, use)(subject, PROMPT, seed=SEED).images
-    return beside(torch.cat([*map(to_tensor, images)])).float() / 2 + 0.5
-
-
-def _drawing_of(session: Session, use: Use) -> Callable[..., GenerationResult]:
-    """Return what draws a subject: one picture, or an animation as short as one can be."""
-    if use is Use.ANIMATE:
-        return partial(session.animate, num_frames=NUM_FRAMES)
-    return session.personalize
-
-
-def _photograph(side_px: int) -> Image.Image:
-    """Return the package's photograph of a dog as a square."""
-    with as_file(files("swiftpie") / "assets" / "photos" / "dog.jpg") as path:
-        square = middle_square(load_image(path).convert("RGB"))
-    return square.resize((side_px, side_px), Image.Resampling.BICUBIC)
+    """Return a row for each picture that both have."""
+    bounds = {}
+    if "the subject" in theirs:
+        shown, plain = theirs["the subject"].picture, theirs["text alone"].picture
+        effect = 255 * (shown - plain).abs().mean().item()
+        bounds["the subject"] = max(LEAST_LEVELS, MAX_SHARE * effect)
+    return [
+        Row(what, drawing, theirs[what], bounds.get(what, MAX_LEVELS), is_exact)
+        for what, drawing in ours.items()
+        if what in theirs
+    ]
 
 
 def _crop(photo: Image.Image) -> Image.Image:
     return photo.resize((FACE_CROP_PX, FACE_CROP_PX), Image.Resampling.BICUBIC)
-
-
-def _use_of(recipe: str | Recipe | None, preset: Preset) -> Use:
-    if recipe is not None:
-        return (RECIPES.get(recipe) if isinstance(recipe, str) else recipe).use
-    return Use.ANIMATE if Capability.ANIMATE in preset.capabilities else Use.PERSONALIZE
-
-
-@contextmanager
-def _numpy_warnings_off() -> Iterator[None]:
-    """Let schedulers of diffusers hand tensors to NumPy in the old way."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-        yield
 
 
 class _Recorder:
@@ -349,71 +292,6 @@ class _Recorder:
         return pixels
 
 
-def _measured(draw: Callable[[], Tensor], device: torch.device) -> Drawing:
-    with _peak_of(device) as peak:
-        started = time.perf_counter()
-        picture = draw()
-        seconds = time.perf_counter() - started
-    return Drawing(picture, seconds, peak())
-
-
-@contextmanager
-def _peak_of(device: torch.device) -> Iterator[Callable[[], float | None]]:
-    """Measure the most memory that is in use inside the block, in MiB."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        yield lambda: round(torch.cuda.max_memory_allocated(device) / 2**20)
-        return
-    with suppress(OSError):  # Linux alone lets a process start its count anew
-        Path("/proc/self/clear_refs").write_text("5")
-    yield _peak_of_process
-
-
-def _peak_of_process() -> float | None:
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return round(int(line.split()[1]) / 1024)
-    return None
-
-
-def _origin(
-    session: Session, recipe: str | Recipe | None, needs: DownloadPlan, dtype: torch.dtype
-) -> dict[str, Any]:
-    components = session.components
-    device = components.device
-    is_cuda = device.type == "cuda"
-    return {
-        "preset": components.preset.name,
-        "recipe": getattr(recipe, "name", recipe),
-        "versions": {name: metadata.version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "device": torch.cuda.get_device_name(device) if is_cuda else device.type,
-        "dtype": str(dtype).removeprefix("torch."),
-        "size_px": components.preset.image_size_px,
-        "timesteps": list(components.preset.timesteps),
-        "prompt": PROMPT,
-        "seed": SEED,
-        "fingerprint": components.fingerprint,
-        "files": list(_files(needs)),
-    }
-
-
-def _files(needs: DownloadPlan) -> Iterator[dict[str, Any]]:
-    """Yield the published files; those of the user stay nameless, and the fingerprint has them."""
-    for part in needs.parts:
-        if part.reference is not None:
-            for name in part.names:
-                blob = (part.root / name).resolve().name  # the cache calls large files by sha256
-                yield {
-                    "part": part.name,
-                    "repository": part.reference.repository,
-                    "revision": part.reference.revision,
-                    "file": name,
-                    "blob": blob if blob != Path(name).name else None,
-                }
-
-
-def _image(drawing: Drawing) -> Image.Image:
-    return to_pil(drawing.picture[None] * 2 - 1)[0]
+def _measured(draw: Callable[[], Tensor]) -> Drawing:
+    started = time.perf_counter()
+    return Drawing(draw(), time.perf_counter() - started)
