@@ -7,7 +7,7 @@ from PIL import Image
 
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.originals import composite, read_original
-from swiftpie.imageio.writing import PictureData, encode_image, read_metadata
+from swiftpie.imageio.writing import read_metadata
 from tests.parity.edit import photograph
 
 BOX = "0.2,0.3,0.6,0.8"
@@ -48,11 +48,6 @@ def test_a_photograph_is_changed_in_its_region_alone(call, hamster, photo, tmp_p
 USUAL, SPOT = (90, 70), (0.3, 0.4, 0.6, 0.7)
 
 
-def _sixteen_bits(path, size=USUAL):
-    colours = values(photograph(*size)).astype(np.uint16) * 256 + 77
-    path.write_bytes(encode_image(PictureData(colours, b"", b""), ".png", metadata=None))
-
-
 def _on_its_side(path, size=USUAL):
     exif = Image.Exif()
     exif[TURNED], exif[MAKER] = ROTATED, "a camera"
@@ -62,7 +57,6 @@ def _on_its_side(path, size=USUAL):
 FORMATS = {
     "palette.gif": lambda path, size=USUAL: photograph(*size).quantize(16).save(path),
     "grey.png": lambda path, size=USUAL: photograph(*size).convert("L").save(path),
-    "sixteen.png": _sixteen_bits,
     "print.jpg": lambda path, size=USUAL: photograph(*size).convert("CMYK").save(path),
     "clear.png": lambda path, size=USUAL: photograph(*size).convert("RGBA").save(path),
     "side.jpg": _on_its_side,

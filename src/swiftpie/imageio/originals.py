@@ -1,16 +1,12 @@
-"""The original picture of an edit, with the colours, depth and metadata of its file."""
+"""The original picture of an edit, with the colours and metadata of its file."""
 
 import io
-import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from swiftpie.imageio.decoding import (
-    BAND_PIXELS,
     DECODER_ERRORS,
     colour_profile,
     describe,
@@ -21,16 +17,9 @@ from swiftpie.imageio.decoding import (
     to_straight,
     to_upright,
 )
-from swiftpie.imageio.writing import (
-    DEEP_FORMATS,
-    EXIF_BLOCK,
-    GPS_BLOCK,
-    USER_COMMENT,
-    XMP,
-    PictureData,
-    format_of,
-)
+from swiftpie.imageio.writing import EXIF_BLOCK, USER_COMMENT, XMP, PictureData, format_of
 
+GPS_BLOCK = 0x8825
 MAKER_NOTE = 0x927C
 EXIF_SIZE = (0xA002, 0xA003)  # width and height, which upright may be exchanged
 EXIF_POINTER = 0xA005  # to another block, which is never read
@@ -39,12 +28,6 @@ EXIF_WORDS = (*range(0x010E, 0x0111), 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x
 EXIF_WORDS += (0x8298, *range(0x9C9B, 0x9CA0))
 MAX_KEPT_EXIF = 5_000  # bytes; a JPEG also has to hold how the picture was made
 
-# Pillow keeps the upper bytes of colours of 16 bit; with the other byte order it keeps the lower.
-OTHER_BYTES = {
-    f"{mode};16{order}": f"{mode};16{other}"
-    for mode in ("RGB", "RGBA", "RGBX")
-    for order, other in ("BL", "LB", "NB" if sys.byteorder == "little" else "NL")
-}
 OTHER_COLOURS = {
     "I": "numbers of 32 bit",
     "F": "numbers of 32 bit",
@@ -63,31 +46,24 @@ class OriginalPicture(NamedTuple):
 
 
 def read_original(source: str | Path | bytes | Image.Image) -> OriginalPicture:
-    """Return a picture upright and with the colours, depth and words that its file has.
+    """Return a picture upright, of 8 bits and with the colours and words that its file has.
 
     Raises:
         ImageError: It cannot be read; see `load_image`.
     """
     image = open_image(source)
-    is_ours = image is not source
     with image_errors(describe(source)):
-        is_deep, tiles = _lower_bytes(image) if is_ours else (False, [])
+        is_deep = any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
         image.load()
         exif, losses = _kept_exif(image)
+        if is_deep:
+            losses.append("its 16 bits")
         if getattr(image, "is_animated", False):
             losses.append("frames after its first")
         profile = colour_profile(image)
         if not profile and image.info.get("icc_profile"):
             losses.append("its colour profile")
-        image = to_straight(to_upright(image, is_ours=is_ours))
-        deep = _in_16_bits(image, source, tiles)
-        if deep is not None:
-            if deep.shape[2] == 4:
-                hidden = deep[..., 3] == 0
-                deep[hidden, :3] = np.asarray(to_plain(image), np.uint16)[hidden, :3] * 257
-            return OriginalPicture(PictureData(deep, profile, exif), tuple(losses))
-        if is_deep:
-            losses.append("its 16 bits")
+        image = to_straight(to_upright(image, is_ours=image is not source))
         if image.mode in OTHER_COLOURS:
             losses.append(f"its {OTHER_COLOURS[image.mode]}")
         if image.mode in OTHER_COLOURS or (image.mode in GREYS and "icc_profile" in image.info):
@@ -100,7 +76,7 @@ def composite(original: OriginalPicture, edited: Image.Image, blend: Image.Image
 
     Args:
         original: Of size (W, H).
-        edited: sRGB of 8 bit, as large. If it has transparency, that is the result's.
+        edited: sRGB, as large. If it has transparency, that is the result's.
         blend: Mode L, as large; 0 leaves the original's pixel unchanged.
     """
     pixels, profile, _ = original.stored
@@ -112,11 +88,6 @@ def composite(original: OriginalPicture, edited: Image.Image, blend: Image.Image
         converted = ImageCms.profileToProfile(edited, srgb, own, outputMode="RGB")
         assert converted is not None  # only in-place conversion returns nothing
         edited = converted
-    if not isinstance(pixels, Image.Image):
-        deep = _blended(pixels, edited, blend)
-        if alpha is not None:
-            deep[(np.asarray(alpha) == 255) & (deep[..., 3] < 0xFF00), 3] = 0xFFFF
-        return original.stored._replace(pixels=deep)
     before = pixels if pixels.mode == "RGB" else pixels.convert("RGB")
     joined = Image.composite(edited, before, blend)
     if pixels.mode == "RGBA":
@@ -127,11 +98,9 @@ def composite(original: OriginalPicture, edited: Image.Image, blend: Image.Image
 def losses_in(original: OriginalPicture, suffix: str) -> tuple[str, ...]:
     """Return the names of the parts of a picture that a file with this suffix loses."""
     (pixels, _, exif), losses = original.stored, list(original.losses)
-    is_deep = not isinstance(pixels, Image.Image)
     file_format = format_of(suffix)
-    if is_deep and file_format not in DEEP_FORMATS:
-        losses.append("its 16 bits")
-    if file_format == "JPEG" and _is_clear(pixels):
+    is_clear = pixels.mode == "RGBA" and pixels.getchannel("A").getextrema()[0] != 255
+    if file_format == "JPEG" and is_clear:
         losses.append("its transparency")
     if file_format != "PNG" and exif:
         kept = Image.Exif()
@@ -139,36 +108,6 @@ def losses_in(original: OriginalPicture, suffix: str) -> tuple[str, ...]:
         if USER_COMMENT in kept.get_ifd(EXIF_BLOCK):
             losses.append("the comment in its EXIF data")
     return tuple(losses)
-
-
-def _in_16_bits(
-    image: Image.Image, source: str | Path | bytes | Image.Image, tiles: list[Any]
-) -> NDArray[np.uint16] | None:
-    """Return colours (H, W, 3 or 4) of a decoded picture; None if it has not so many bits."""
-    if image.mode.startswith("I;16"):
-        return np.stack([np.asarray(image).astype(np.uint16)] * 3, axis=-1)
-    if not tiles:
-        return None
-    low = open_image(source)
-    low.tile = tiles  # type: ignore[attr-defined]  # only a file has them
-    low.load()
-    lower = np.asarray(to_upright(low, is_ours=True))
-    return np.asarray(image).astype(np.uint16) << 8 | lower
-
-
-def _lower_bytes(image: Image.Image) -> tuple[bool, list[Any]]:
-    """Return whether a file not decoded yet has colours of 16 bit, and where their lower bytes are.
-
-    The places are for Pillow's decoders; there are none if Pillow cannot read them this way.
-    """
-    found: list[Any] = []
-    for tile in getattr(image, "tile", []):
-        raw, *others = (tile.args,) if isinstance(tile.args, str) else tile.args
-        if raw not in OTHER_BYTES:
-            return ";16" in str(raw), []
-        args = OTHER_BYTES[raw] if isinstance(tile.args, str) else (OTHER_BYTES[raw], *others)
-        found.append(tile._replace(args=args))
-    return bool(found), found
 
 
 def _kept_exif(image: Image.Image) -> tuple[bytes, list[str]]:
@@ -198,23 +137,3 @@ def _kept_exif(image: Image.Image) -> tuple[bytes, list[str]]:
     if words and words not in {XMP, XMP.encode()}:
         losses.append("its XMP data")
     return data, losses
-
-
-def _blended(
-    pixels: NDArray[np.uint16], edited: Image.Image, blend: Image.Image
-) -> NDArray[np.uint16]:
-    joined = pixels.copy()
-    rows = max(1, BAND_PIXELS // pixels.shape[1])
-    for top in range(0, len(pixels), rows):
-        box = (0, top, pixels.shape[1], min(top + rows, len(pixels)))
-        weight = np.asarray(blend.crop(box)).astype(np.uint32)[..., None]
-        new = np.asarray(edited.crop(box)).astype(np.uint32) * 257
-        band = joined[top : top + rows, :, :3]
-        band[:] = (new * weight + band * (255 - weight) + 127) // 255
-    return joined
-
-
-def _is_clear(pixels: Image.Image | NDArray[np.uint16]) -> bool:
-    if isinstance(pixels, Image.Image):
-        return pixels.mode == "RGBA" and pixels.getchannel("A").getextrema()[0] != 255
-    return pixels.shape[2] == 4 and bool((pixels[..., 3] < 0xFFFF).any())

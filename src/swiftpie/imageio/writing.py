@@ -2,15 +2,11 @@
 
 import io
 import json
-import struct
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin, TiffImagePlugin
+from PIL import Image, PngImagePlugin
 
 from swiftpie.errors import InputError
 from swiftpie.imageio.atomic import check_target, write_file
@@ -25,21 +21,18 @@ FORMAT_OF_SUFFIX = {
     ".tiff": "TIFF",
 }
 METADATA_KEY = "swiftpie"
-EXIF_BLOCK, GPS_BLOCK = 0x8769, 0x8825
+EXIF_BLOCK = 0x8769
 USER_COMMENT = 0x9286
 ASCII_COMMENT = b"ASCII\0\0\0"  # EXIF's way to say how the comment is encoded
 MAX_METADATA_BYTES = 60_000  # a JPEG's EXIF block holds 64 KiB at most
-QUALITY: Mapping[str, Mapping[str, int]] = {
+QUALITY: Mapping[str, Mapping[str, Any]] = {
     "PNG": {},
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 92},
+    "TIFF": {"compression": "raw"},  # with others, Pillow writes no EXIF data
 }
-DEEP_FORMATS = ("PNG", "TIFF")  # hold 16 bits a colour; Pillow writes neither so
-PNG_START = b"\x89PNG\r\n\x1a\n"
-PNG_COLOURS = {3: 2, 4: 6}  # the type of a picture by its number of channels
-TIFF_START = b"II*\0\x08\0\0\0"  # little endian, tags at 8
-DEFLATE, GREY, COLOUR, CLEAR = 8, 1, 2, 2  # as TIFF numbers them
-XMP_TAG, PROFILE_TAG = 700, 34675
+LOSSLESS = ("PNG", "TIFF")
+XMP_TAG = 700  # of TIFF
 
 XMP = (
     '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>'
@@ -56,7 +49,7 @@ XMP = (
 class PictureData(NamedTuple):
     """A picture with the other contents of its file."""
 
-    pixels: Image.Image | NDArray[np.uint16]  # RGB or RGBA, or such of 16 bit (H, W, 3 or 4)
+    pixels: Image.Image  # RGB or RGBA
     profile: bytes = b""  # ICC, of these colours; empty for sRGB
     exif: bytes = b""
 
@@ -105,18 +98,13 @@ def encode_image(
     notes = picture_notes(metadata, file_format, exif=exif, name=name)
     if profile:
         notes["icc_profile"] = profile
-    if isinstance(pixels, np.ndarray) and file_format in DEEP_FORMATS:
-        return (encode_png if file_format == "PNG" else encode_tiff)(pixels, **notes)
-    image = _in_8_bits(pixels) if isinstance(pixels, np.ndarray) else pixels
-    plain = image.copy() if image.mode in {"L", "RGB", "RGBA"} else image.convert("RGB")
+    plain = pixels.copy() if pixels.mode in {"L", "RGB", "RGBA"} else pixels.convert("RGB")
     plain.info = {}  # nothing of the input may travel along
-    if file_format == "TIFF":
-        return encode_tiff(np.asarray(plain), **notes)
     if file_format == "JPEG" and plain.mode == "RGBA":
         ground = Image.new("RGBA", plain.size, "white")
         plain = Image.alpha_composite(ground, plain).convert("RGB")
     buffer = io.BytesIO()
-    chosen = {} if quality is None or file_format == "PNG" else {"quality": quality}
+    chosen = {} if quality is None or file_format in LOSSLESS else {"quality": quality}
     plain.save(buffer, file_format, **{**QUALITY[file_format], **chosen}, **notes)
     return buffer.getvalue()
 
@@ -184,74 +172,6 @@ def picture_notes(
     words = Image.Exif()
     words.load(exif)
     words.get_ifd(EXIF_BLOCK)[USER_COMMENT] = ASCII_COMMENT + text.encode("ascii")
-    return {"exif": words, "xmp": XMP.encode()}
-
-
-def _in_8_bits(values: NDArray[np.uint16]) -> Image.Image:
-    return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
-
-
-def encode_png(
-    values: NDArray[np.uint16],
-    *,
-    pnginfo: PngImagePlugin.PngInfo | None = None,
-    icc_profile: bytes = b"",
-    exif: bytes = b"",
-) -> bytes:
-    """Return a PNG of colours (H, W, 3 or 4); all else is as Pillow takes it."""
-    height, width, channels = values.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, PNG_COLOURS[channels], 0, 0, 0)
-    chunks = [(b"IHDR", header)]
-    if icc_profile:
-        chunks.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(icc_profile)))
-    chunks += [(chunk[0], chunk[1]) for chunk in (pnginfo.chunks if pnginfo else ())]
-    if exif:
-        chunks.append((b"eXIf", exif.removeprefix(b"Exif\0\0")))
-    packer, above = zlib.compressobj(), np.zeros(2 * width * channels, dtype=np.uint8)
-    rows = []
-    for row in values:
-        line = row.astype(">u2").view(np.uint8).ravel()
-        rows.append(packer.compress(b"\2" + (line - above).tobytes()))  # the difference to above
-        above = line
-    chunks += [(b"IDAT", b"".join(rows) + packer.flush()), (b"IEND", b"")]
-    return PNG_START + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )
-
-
-def encode_tiff(
-    values: NDArray[np.uint8] | NDArray[np.uint16],
-    *,
-    exif: Image.Exif | bytes = b"",
-    xmp: bytes = b"",
-    icc_profile: bytes = b"",
-) -> bytes:
-    """Return a TIFF of grey (H, W) or colours (H, W, 3 or 4) of 8 or 16 bit, packed."""
-    words = exif if isinstance(exif, Image.Exif) else Image.Exif()
-    if isinstance(exif, bytes):
-        words.load(exif)
-    channels = values.shape[2] if values.ndim == 3 else 1
-    tags = TiffImagePlugin.ImageFileDirectory_v2()
-    for tag, value in words.items():
-        if tag not in (EXIF_BLOCK, GPS_BLOCK):
-            tags[tag] = value
-    for block in (EXIF_BLOCK, GPS_BLOCK):
-        if entries := words.get_ifd(block):
-            tags[block] = entries
-    packer, rows = zlib.compressobj(), values.astype(values.dtype.newbyteorder("<"), copy=False)
-    data = b"".join(packer.compress(row.tobytes()) for row in rows) + packer.flush()
-    tags[TiffImagePlugin.IMAGEWIDTH], tags[TiffImagePlugin.IMAGELENGTH] = values.shape[1::-1]
-    tags[TiffImagePlugin.BITSPERSAMPLE] = (8 * values.itemsize,) * channels
-    tags[TiffImagePlugin.COMPRESSION] = DEFLATE
-    tags[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION] = GREY if channels == 1 else COLOUR
-    tags[TiffImagePlugin.SAMPLESPERPIXEL] = channels
-    if channels == 4:
-        tags[TiffImagePlugin.EXTRASAMPLES] = CLEAR
-    tags[TiffImagePlugin.ROWSPERSTRIP] = len(values)
-    tags[TiffImagePlugin.STRIPOFFSETS] = 0  # behind the tags, whose length Pillow adds
-    tags[TiffImagePlugin.STRIPBYTECOUNTS] = len(data)
-    for tag, value in ((XMP_TAG, xmp), (PROFILE_TAG, icc_profile)):
-        if value:
-            tags[tag] = value
-    return TIFF_START + tags.tobytes(len(TIFF_START)) + data
+    if file_format == "TIFF":
+        words[XMP_TAG] = XMP.encode()
+    return {"exif": words.tobytes(), "xmp": XMP.encode()}

@@ -229,13 +229,13 @@ def report_written(target: Target, seed: int) -> None:
 def warn_of_losses(drawing: Drawing) -> None:
     """Report what the edited file does not keep of the original."""
     from swiftpie.imageio.originals import losses_in, read_original
-    from swiftpie.imageio.writing import DEEP_FORMATS, format_of
+    from swiftpie.imageio.writing import LOSSLESS, format_of
 
     picture = drawing.targets[0].picture
     suffix = ".png" if picture is None else picture.suffix
     if losses := losses_in(read_original(drawing.photo), suffix):
         console.say(f"The edited picture does not keep {', '.join(losses)}.")
-    if format_of(suffix) not in DEEP_FORMATS:
+    if format_of(suffix) not in LOSSLESS:
         console.say(
             f"{format_of(suffix)} compresses all pixels again, so those outside the region "
             "change a little. Give a name in .png or .tif to keep them bit for bit."
