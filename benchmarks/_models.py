@@ -5,12 +5,10 @@ own so that making weights costs the measured one nothing.
 """
 
 import math
-import re
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,6 @@ from diffusers import (
     AutoencoderKL,
     AutoencoderKLFlux2,
     AutoencoderTiny,
-    DreamLiteMobilePipeline,
-    DreamLiteUNetModel,
-    FlowMatchEulerDiscreteScheduler,
     Flux2Transformer2DModel,
     ModelMixin,
     MotionAdapter,
@@ -29,29 +24,19 @@ from diffusers import (
 )
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
 from torch import Tensor
 from transformers import (
-    AutoTokenizer,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
-    PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
-    Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
 )
 
-from benchmarks._machine import Action, Round, timed
-from swiftpie.backbones.families.dreamlite import ALONE, WITH_PICTURE, PictureProcessor
 from swiftpie.engine.graphs.runtime import Precision
 from tests.backbones import tiny_flux2
-from tests.backbones.tiny_dreamlite import SPECIAL, scheduler
 from tests.backbones.tiny_models import (
     make_pipeline,
     make_public_adapter,
@@ -60,17 +45,15 @@ from tests.backbones.tiny_models import (
 )
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-DREAMLITE, KLEIN, MOTION = "dreamlite", "klein", "motion"
+KLEIN, MOTION = "klein", "motion"
 PRESETS = {
     "sd21": "sd-turbo",
     "sdxl": "sdxl-turbo",
     "sdxs": "sdxs-512",
-    DREAMLITE: "dreamlite-mobile",
     KLEIN: "flux2-klein-4b",
     MOTION: "motion-lightning-1",
 }
-EDITS_BY_REFERENCE = frozenset({DREAMLITE, KLEIN})
-WITHOUT_ADAPTER = EDITS_BY_REFERENCE | {"sdxs"}  # their denoiser reads references by itself
+WITHOUT_ADAPTER = frozenset({KLEIN, "sdxs"})  # their denoiser reads references by itself
 TOKEN_WIDTHS = {"sd21": 1024, "sdxl": 2048, MOTION: 768}
 NUM_TOKENS, FEATURES = 4, 1024  # of a plain IP-Adapter on CLIP ViT-H
 ADAPTER, TINY_DECODER = "adapter.safetensors", "tiny_decoder"
@@ -233,9 +216,6 @@ def make_rehearsal(folder: Path) -> None:
 def make_model(folder: Path, *, family: str, dtype: torch.dtype) -> None:
     """Write a pipeline, an image encoder and an adapter in the layouts of the hub."""
     torch.set_num_threads(1)
-    if family == DREAMLITE:
-        make_dreamlite(folder / "pipeline", dtype)
-        return
     if family == KLEIN:
         make_klein(folder / "pipeline", dtype)
         return
@@ -368,114 +348,6 @@ def adapter_shapes(unet: UNet2DConditionModel, width: int) -> dict[str, tuple[in
                 name = f"ip_adapter.{number}.to_{part}_ip.weight"
                 shapes[name] = (layer.inner_dim, width)
     return shapes
-
-
-DREAMLITE_UNET = {
-    "sample_size": 128,
-    "block_out_channels": (256, 512, 896),
-    "attention_head_dim": (4, 8, 14),
-    "transformer_layers_per_block": (1, 2, 4),
-    "cross_attention_dim": 2304,
-    "encoder_hid_dim": 2048,
-    "encoder_hid_dim_type": "text_proj_rms",
-    "addition_embed_type": "time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 512,
-    "ff_mult": 3,
-}  # 389,968,388 numbers, as the file on the hub has
-DREAMLITE_TEXT = KLEIN_TEXT | {
-    "hidden_size": 2048,
-    "intermediate_size": 6144,
-    "num_hidden_layers": 28,
-    "num_attention_heads": 16,
-}
-DREAMLITE_EYES = {
-    "depth": 24,
-    "hidden_size": 1024,
-    "num_heads": 16,
-    "intermediate_size": 4096,
-    "out_hidden_size": 2048,
-    "num_position_embeddings": 2304,
-    "deepstack_visual_indexes": [5, 11, 17],
-}  # both together 2,127,532,032 numbers, likewise
-
-
-def make_dreamlite(folder: Path, dtype: torch.dtype) -> None:
-    """Write the networks of a pipeline in the layout of the hub."""
-    write_network(folder / "unet", lambda: DreamLiteUNetModel(**DREAMLITE_UNET), dtype)
-    write_network(folder / "vae", AutoencoderTiny, dtype)
-    write_network(folder / "text_encoder", language_model, dtype, without="lm_head.weight")
-    word_tokenizer().save_pretrained(folder / "tokenizer")
-    scheduler().save_pretrained(folder / "scheduler")
-
-
-def language_model() -> Qwen3VLForConditionalGeneration:
-    """Return Qwen3-VL of two billion numbers."""
-    numbers = {token: number for number, token in enumerate(SPECIAL)}
-    config = Qwen3VLConfig(
-        text_config=DREAMLITE_TEXT,
-        vision_config=DREAMLITE_EYES,
-        image_token_id=numbers["<|image_pad|>"],
-        video_token_id=numbers["<|video_pad|>"],
-        vision_start_token_id=numbers["<|vision_start|>"],
-        vision_end_token_id=numbers["<|vision_end|>"],
-        tie_word_embeddings=True,
-    )
-    return Qwen3VLForConditionalGeneration(config)
-
-
-def word_tokenizer(*more: str) -> PreTrainedTokenizerFast:
-    """Return a tokenizer of whole words, about as many as published ones make of prompts."""
-    said = " ".join([ALONE.template, WITH_PICTURE.template, SUBJECT, *PLACES, *more])
-    words = sorted(set(re.findall(r"\w+|[^\w\s]+", said)))
-    vocabulary = {token: number for number, token in enumerate([*SPECIAL, "<unk>", *words])}
-    made = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
-    made.pre_tokenizer = Whitespace()
-    made.add_special_tokens(list(SPECIAL))
-    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token=SPECIAL[0])
-
-
-def open_pipeline(scene: Scene, read: Callable[..., Any], dtype: torch.dtype) -> Any:  # noqa: ANN401 - not annotated
-    """Return diffusers' pipeline around the model of `scene`; `read` returns a network of it."""
-    folder = scene.folder / "pipeline"
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
-    pipeline = DreamLiteMobilePipeline(
-        text_encoder=read(Qwen3VLForConditionalGeneration, scene, "pipeline/text_encoder", dtype),
-        tokenizer=tokenizer,
-        processor=PictureProcessor(tokenizer),
-        vae=read(AutoencoderTiny, scene, "pipeline/vae", dtype),
-        unet=read(DreamLiteUNetModel, scene, "pipeline/unet", dtype),
-        scheduler=FlowMatchEulerDiscreteScheduler.from_pretrained(folder / "scheduler"),
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(scene.device)
-
-
-@dataclass(frozen=True, eq=False)
-class DreamLiteDrawing:
-    """The pipeline as its documentation calls it, from words and with a picture to edit."""
-
-    pipeline: Any
-    scene: Scene
-
-    def actions(self, operations: tuple[str, ...]) -> list[Action]:
-        """Return what is measured of `operations`."""
-        return [partial(self.draw, name) for name in ("generate", "edit") if name in operations]
-
-    def draw(self, operation: str, number: int) -> Round:
-        """Draw once, with a prompt that was not encoded before."""
-        is_edit, side = operation == "edit", self.scene.side_px
-        sample, _ = timed(
-            lambda: self.pipeline(
-                prompt(number, ahead=int(is_edit)),
-                image=self.scene.picture(number) if is_edit else None,
-                height=side,
-                width=side,
-                generator=torch.Generator().manual_seed(number),
-            ),
-            self.scene.device,
-        )
-        return {operation: sample}
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from benchmarks._machine import peak_memory_mib, write_report
 from benchmarks._models import (
     ADAPTER,
     DTYPES,
-    EDITS_BY_REFERENCE,
+    KLEIN,
     MODULES,
     MOTION,
     PRESETS,
@@ -135,7 +135,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         timings["personalize"] = dict(result.timings_ms)
         stages["first_picture"] = sum(stages.values())
         picture = result.images[0]
-    if can_edit or options.chord or (options.family in EDITS_BY_REFERENCE and not options.no_edit):
+    if can_edit or options.chord or (options.family == KLEIN and not options.no_edit):
         started = time.perf_counter()
         edited = session.edit(picture, "a blue cone", source_prompt="a red cube", seed=0)
         stages["edit"] = time.perf_counter() - started

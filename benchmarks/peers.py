@@ -36,7 +36,6 @@ from benchmarks._contenders import (
     load,
     networks_of,
     pipeline_of,
-    read,
     without_weights,
 )
 from benchmarks._machine import (
@@ -55,17 +54,7 @@ from benchmarks._machine import (
     usable_cores,
     write_report,
 )
-from benchmarks._models import (
-    DREAMLITE,
-    DTYPES,
-    PRESETS,
-    REHEARSAL,
-    WITHOUT_ADAPTER,
-    DreamLiteDrawing,
-    Scene,
-    make_elsewhere,
-    open_pipeline,
-)
+from benchmarks._models import DTYPES, PRESETS, REHEARSAL, WITHOUT_ADAPTER, Scene, make_elsewhere
 from swiftpie.backbones.components import Components
 from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.engine.session import Session
@@ -141,7 +130,7 @@ def parse_options() -> argparse.Namespace:
 
 def scene_of(folder: Path, options: argparse.Namespace) -> Scene:
     """Return what is drawn."""
-    can_edit = options.family == DREAMLITE or options.family not in {"sdxl", *WITHOUT_ADAPTER}
+    can_edit = options.family not in {"sdxl", *WITHOUT_ADAPTER}
     return Scene(
         folder,
         family=options.family,
@@ -261,7 +250,7 @@ def peer_entries(scene: Scene, options: argparse.Namespace) -> list[Entry]:
         made.append(entry(f"diffusers-{options.dtype}-compiled", scene.dtype, compiles=True))
     if options.fp32:
         made.append(entry(f"diffusers-{FLOAT32}", torch.float32))
-    can_export = scene.device.type == "cpu" and scene.family not in {"sdxl", DREAMLITE}
+    can_export = scene.device.type == "cpu" and scene.family != "sdxl"
     if can_export and not options.no_openvino_peer:
         made.append(Entry(OPENVINO, (scene.drawing,), lambda _: openvino_actions(scene)))
     return made
@@ -283,12 +272,6 @@ def diffusers_actions(
     compiles: bool = False,
 ) -> Actions:
     """Return the pipeline as documented."""
-    if scene.family == DREAMLITE:
-        drawing = DreamLiteDrawing(open_pipeline(scene, read, dtype), scene)
-        if compiles:
-            drawing.pipeline.unet.compile()
-            drawing.pipeline.vae.decode = torch.compile(drawing.pipeline.vae.decode)
-        return {name: drawing.actions(operations)}
     networks = pipeline_of(scene, dtype=dtype)
     pipeline = networks.drawing
     # Kernels are recorded for peers as for ours, by the mode that diffusers' page of speed names.

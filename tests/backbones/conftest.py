@@ -8,12 +8,11 @@ import pytest
 
 from swiftpie.backbones.components import load_components
 from swiftpie.engine.session import Session
-from tests.backbones import tiny_dreamlite, tiny_flux2, tiny_models
+from tests.backbones import tiny_flux2, tiny_models
 from tests.parity.pipelines import preset_of
 
 SDXS = preset_of("sdxs", detail="joint", noise_scale="unit", renoise="tcd")
 MAKERS = {
-    "dreamlite": tiny_dreamlite.make_pipeline,
     "flux2": tiny_flux2.make_pipeline,
     "sdxs": partial(tiny_models.make_pipeline, family="sdxs", is_shallow=True),
 }

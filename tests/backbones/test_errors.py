@@ -22,9 +22,8 @@ from swiftpie.pipelines.request import Subject
 from swiftpie.pipelines.settings import EditMethod, EditSettings
 from tests.backbones import tiny_models
 from tests.backbones.conftest import SDXS
-from tests.parity.dreamlite import PRESET as DREAMLITE
-from tests.parity.dreamlite import reference
 from tests.parity.flux2 import PRESET as KLEIN
+from tests.parity.flux2 import reference
 from tests.parity.ip_adapter import EMBEDS
 from tests.parity.pipelines import preset_of, subject
 
@@ -40,10 +39,10 @@ def part_of(family, kind):
 
 LORA, UNET = (part_of("sd21", kind) for kind in (WeightsKind.LORA, WeightsKind.UNET))
 CHOICES = [  # of the folders of one family, or of all where a path says which
-    (DREAMLITE, {"adapter": "a.safetensors"}, ConfigError, "adapter="),
+    (KLEIN, {"adapter": "a.safetensors"}, ConfigError, "adapter="),
     (KLEIN, {"detail": "adapter"}, ConfigError, "joint"),
     (SDXS, {"detail": "adapter"}, ConfigError, "adapter"),
-    (DREAMLITE, {"steps": 2}, ConfigError, "steps"),
+    (KLEIN, {"steps": 2}, ConfigError, "steps"),
     (SD21, {"dtype": "float8"}, ConfigError, "float8"),
     (SD21, {"detail": "none"}, ConfigError, "adapter"),
     (SD21, {"base": "sd21/pipeline"}, ConfigError, "base="),
@@ -69,7 +68,7 @@ CHOICES = [  # of the folders of one family, or of all where a path says which
 @pytest.fixture(scope="module")
 def folders(place, tiny, tmp_path_factory):
     root = shutil.copytree(place, tmp_path_factory.mktemp("damaged") / "folders")
-    for preset in (DREAMLITE, KLEIN, SDXS):
+    for preset in (KLEIN, SDXS):
         shutil.copytree(tiny(preset.family), root / preset.family)
     for file in root.glob("*/pipeline/*/*.safetensors"):
         file.write_bytes(b"damaged")
@@ -115,8 +114,8 @@ DAMAGES = [
     (SD21, "text_encoder/*.safetensors", without_a_tensor, "fit"),
     (SD21, "vae/*.safetensors", cut_short, "cut"),
     (SD21, "unet/*.safetensors", pickled, "allow_pickle=True"),
-    (DREAMLITE, "unet/config.json", settings(encoder_hid_dim=8), "width"),
-    (DREAMLITE, "tokenizer/tokenizer.json", write("{"), "damaged"),
+    (KLEIN, "transformer/config.json", settings(joint_attention_dim=8), "width"),
+    (KLEIN, "tokenizer/tokenizer.json", write("{"), "damaged"),
     (KLEIN, "tokenizer/chat_template.jinja", Path.unlink, "template"),
     (KLEIN, "transformer/config.json", settings(in_channels=64), "channels"),
     (
@@ -137,7 +136,7 @@ def test_damaged_folders_are_refused(place, tiny, tmp_path, preset, name, damage
 
 @pytest.fixture(scope="module")
 def sessions(tiny):
-    presets = {preset.family: preset for preset in (DREAMLITE, KLEIN, SDXS)}
+    presets = {preset.family: preset for preset in (KLEIN, SDXS)}
     loaded = {}
 
     def session(family, **choices):
@@ -161,19 +160,15 @@ def by_inversion(session):
 
 ONE = (reference(),)
 CALLS = [
-    ("dreamlite", lambda s: s.edit(reference(), "a <|image_pad|> cat"), InputError, "image_pad"),
-    ("dreamlite", lambda s: draw(s, ONE * 2), InputError, "one picture"),
-    ("dreamlite", lambda s: draw(s, ONE, ONE), InputError, "one subject"),
-    ("dreamlite", lambda s: draw(s, ONE, mask="inline"), CapabilityError, "box"),
     ("flux2", lambda s: draw(s, ONE, mask="inline"), CapabilityError, "box"),
     ("flux2", lambda s: s.edit(reference(), "a cat", keyword="dog"), InputError, "keyword"),
-    ("dreamlite", by_inversion, CapabilityError, "inversion"),
+    ("flux2", by_inversion, CapabilityError, "inversion"),
     (
-        *("dreamlite", lambda s: s.insert(reference(), s.encode_identity(subject()))),
+        *("flux2", lambda s: s.insert(reference(), s.encode_identity(subject()))),
         *(CapabilityError, "prompt"),
     ),
     (
-        *("dreamlite", lambda s: transform(s.components, "token-downsampling")),
+        *("flux2", lambda s: transform(s.components, "token-downsampling")),
         *(CapabilityError, "attention"),
     ),
     ("flux2", lambda s: export_onnx(s.components, Path("x")), CapabilityError, "exported"),
@@ -188,7 +183,7 @@ def test_what_a_family_cannot_do_is_refused(sessions, family, call, error, word)
         call(session)
 
 
-@pytest.mark.parametrize("family", ["dreamlite", "sdxs"])
+@pytest.mark.parametrize("family", ["flux2", "sdxs"])
 def test_without_its_branch_no_subject_is_read(sessions, family):
     blind = sessions(family, detail="none")
     with pytest.raises(CapabilityError, match="personalize"):

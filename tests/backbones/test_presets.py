@@ -2,13 +2,11 @@ import pytest
 from diffusers import DDIMScheduler, LCMScheduler, TCDScheduler
 
 from swiftpie.backbones.choices import with_steps
-from swiftpie.backbones.families import dreamlite
 from swiftpie.backbones.families.flux2 import flow_times
 from swiftpie.backbones.presets import PRESETS, Capability, WeightsKind
 
 FOUR = (999, 749, 499, 249)
 LCM = (999, 759, 499, 259)
-DREAMLITE = dreamlite.flow_times(4, 128**2)
 EIGHT = (999, 874, 749, 624, 499, 374, 249, 124)
 
 # name: family, prediction, timesteps, first noise, between steps, side in pixels
@@ -30,7 +28,6 @@ FACTS = {
     "dmd2-sdxl-4": ("sdxl", "epsilon", FOUR, "unit", "lcm", 1024),
     "dmd2-sdxl-4-lora": ("sdxl", "epsilon", FOUR, "unit", "lcm", 1024),
     "flux2-klein-4b": ("flux2", "flow", flow_times(4, 4096), "flow", "ddim", 1024),
-    "dreamlite-mobile": ("dreamlite", "flow", DREAMLITE, "flow", "ddim", 1024),
     "sdxs-512": ("sdxs", "epsilon", (999,), "unit", "tcd", 512),
     "instaflow": ("sd15", "flow", (1000,), "flow", "ddim", 512),
     "animatelcm": ("sd15", "epsilon", LCM, "unit", "lcm", 512),
@@ -95,7 +92,7 @@ def test_only_the_embedded_model_places_subjects_and_few_were_made_to_edit():
         for capability in Capability
     }
     assert able[Capability.LAYOUT] == {"mini"}
-    assert able[Capability.EDIT] == {"mini", "swiftbrush-v2", "flux2-klein-4b", "dreamlite-mobile"}
+    assert able[Capability.EDIT] == {"mini", "swiftbrush-v2", "flux2-klein-4b"}
     moving = {name for name, one in PRESETS.all().items() if one.kind is WeightsKind.MOTION}
     assert able[Capability.ANIMATE] == {"mini"} | moving
     assert {name for name, one in PRESETS.all().items() if one.betas == "linear"} == moving
@@ -107,7 +104,7 @@ def test_non_commercial_licences_are_known_as_such():
     closed = {name for name, one in PRESETS.all().items() if one.is_commercial is False}
     conditional = {name for name, one in PRESETS.all().items() if one.is_commercial is None}
     dmd2 = {"dmd2-sdxl-4", "dmd2-sdxl-4-lora"}
-    others = {"dreamlite-mobile", "instaflow", "sdxl-turbo", "swiftbrush-v1"}
+    others = {"instaflow", "sdxl-turbo", "swiftbrush-v1"}
     assert closed == dmd2 | others
     assert conditional == {"animatelcm", "sd-turbo", "swiftbrush-v2"}
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from diffusers import Flux2Transformer2DModel, UNet2DConditionModel
 
-from benchmarks._models import DREAMLITE, KLEIN, KLEIN_DENOISER, SDXL_UNET, language_model
+from benchmarks._models import KLEIN, KLEIN_DENOISER, SDXL_UNET
 from benchmarks._models import PRESETS as MEASURED
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.downloads import DownloadPlan
@@ -12,7 +12,6 @@ from swiftpie.backbones.readers import lack_of_memory, readers_for
 GIB = 1 << 30
 LARGEST = {  # network of each model
     "sdxl": lambda: UNet2DConditionModel(**SDXL_UNET),
-    DREAMLITE: language_model,
     KLEIN: lambda: Flux2Transformer2DModel(**KLEIN_DENOISER),
 }
 
@@ -24,9 +23,7 @@ def plan_of(family):
     return DownloadPlan(memory_bytes=2 * size, largest_bytes=size)
 
 
-@pytest.mark.parametrize(
-    ("family", "fits_gib", "lacks_gib"), [("sdxl", 8, 5), (DREAMLITE, 8, 4), (KLEIN, 12, 8)]
-)
+@pytest.mark.parametrize(("family", "fits_gib", "lacks_gib"), [("sdxl", 8, 5), (KLEIN, 12, 8)])
 def test_published_models_say_whether_their_networks_fit_in_turns(
     family, fits_gib, lacks_gib, monkeypatch, caplog
 ):

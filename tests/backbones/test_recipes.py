@@ -14,7 +14,6 @@ FACTS = {
     "lcm-sdxl": ("lcm-lora-sdxl", "personalize", 4, 0.5, 1024),
     "sd-turbo": ("sd-turbo", "personalize", 1, 0.5, 512),
     "klein": ("flux2-klein-4b", "personalize", 4, 1.0, 1024),
-    "dreamlite": ("dreamlite-mobile", "personalize", 4, 1.0, 1024),
     "sdxs": ("sdxs-512", "personalize", 1, 1.0, 512),
     "animatelcm": ("animatelcm", "animate", 4, 0.5, 512),
     "motion-lightning-4": ("motion-lightning-4", "animate", 4, 0.5, 512),
@@ -24,7 +23,7 @@ FACTS = {
     "faceid-lcm": ("lcm-lora-sdxl", "face", 4, 0.8, 1024),
     "swiftedit": ("swiftbrush-v2", "edit", 1, 1.0, 512),
 }
-FIND_NOTHING = {"klein", "dreamlite"}  # layers that see no regions
+FIND_NOTHING = {"klein"}  # layers that see no regions
 ENOUGH = 64 * 2**30  # bytes: a test is not to depend on what this machine has free
 
 

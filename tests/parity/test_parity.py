@@ -6,7 +6,7 @@ from tests.quick import thorough_but
 # Euler schedulers of diffusers hand tensors to NumPy in a way that it is going to refuse.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-FAST = {"dreamlite", "edit", "sdxs"}  # seconds; the others compare in a minute or more
+FAST = {"edit", "sdxs"}  # seconds; the others compare in a minute or more
 
 
 def failures(rows):
@@ -26,7 +26,7 @@ def test_every_file_of_this_folder_is_in_the_report():
         "schedules",
         "sdxs",
     }
-    assert known | {"dreamlite", "fastface", "flux2", "guided_steps"} <= set(report.modules())
+    assert known | {"fastface", "flux2", "guided_steps"} <= set(report.modules())
 
 
 @pytest.mark.parametrize("name", thorough_but(sorted(FAST), ["sdxs"]))

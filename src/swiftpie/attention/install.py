@@ -51,12 +51,6 @@ class Installation:
     semantic: dict[str, SemanticAttention]  # by module path, every layer that reads the text
     detail: dict[str, DetailAttention]  # by module path, self-attention as the plan chooses it
     plain: Mapping[str, object] = field(default_factory=dict)  # all that attends besides
-    most_pictures: int = 0  # of subjects that the denoiser takes in place, without any adapter
-
-    @property
-    def reads_detail(self) -> bool:
-        """Whether pictures of subjects reach the denoiser as more than identity tokens."""
-        return bool(self.detail) or self.most_pictures > 0
 
     @property
     def processors(self) -> dict[str, object]:

@@ -141,7 +141,7 @@ class Components:
     def knows_subjects(self) -> bool:
         """Whether an image encoder reads reference pictures, or the denoiser without its tokens."""
         branches = self.denoiser.installation
-        reads_alone = branches.reads_detail and not branches.plan.semantic
+        reads_alone = bool(branches.detail) and not branches.plan.semantic
         return self.image_encoder is not None or reads_alone
 
     def check_knows_subjects(self) -> None:

@@ -4,7 +4,6 @@ Each file in `families` has the presets and recipes of a family with its network
 model loads no tensor library.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
@@ -274,16 +273,6 @@ def fiftieths(num_steps: int) -> tuple[int, ...]:
     Consistency along whole trajectories was distilled on these, so for LCM and TCD.
     """
     return tuple(999 - 20 * (50 * index // num_steps) for index in range(num_steps))
-
-
-def shifted(num_steps: int, shift: float) -> tuple[float, ...]:
-    """Return times in (0, 1000] of a flow, falling, pushed towards noise by a `shift` above 0.
-
-    Evenly spaced shares `s` of noise become `m / (m + 1 / s - 1)` with `log m = shift`.
-    """
-    push = math.exp(shift)
-    shares = (1 - index / num_steps for index in range(num_steps))
-    return tuple(1000 * push / (push + (1 / share - 1)) for share in shares)
 
 
 SPACINGS: Mapping[Spacing, Callable[[int], tuple[float, ...]]] = MappingProxyType(

@@ -17,7 +17,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.engine.transforms.offload import can_offload, offloaded
 from swiftpie.errors import ConfigError, OutOfMemory
 from swiftpie.models.inversion import EditInversion, InversionOutput
-from swiftpie.models.text import CachedTokens, PictureTextEncoder
+from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import draw, draw_together, free_unused_memory
@@ -198,7 +198,7 @@ def _tensors_in(value: object) -> Iterator[Tensor]:
 class CachedPrompts:
     """Encodes each prompt alone and once, so that a row never depends on its neighbours."""
 
-    encoder: Any  # a `PromptEncoder`; one that sees pictures for `CachedPictureReader`
+    encoder: PromptEncoder
     cache: Cache
     fingerprint: str  # sha256 of the networks, `encoder` among them
 
@@ -214,28 +214,6 @@ class CachedPrompts:
     def _encode_one(self, prompt: str) -> TextCondition:
         key = content_key("prompt", self.fingerprint, prompt)
         return self.cache.get_or_make(key, lambda: self.encoder.encode([prompt]))
-
-
-class CachedPictureReader(CachedPrompts):
-    """The same for an encoder that also reads prompts about a picture."""
-
-    @torch.no_grad()
-    def look(self, pixels: Tensor) -> CachedTokens:
-        """Return what it keeps of a picture (1, 3, H, W) in [-1, 1]."""
-        key = content_key("sight", self.fingerprint, pixels)
-        return self.cache.get_or_make(key, lambda: self.encoder.look(pixels))
-
-    @torch.no_grad()
-    def encode_with_picture(self, prompts: list[str], seen: CachedTokens) -> TextCondition:
-        """Return what `encode` does, of `prompts` about what was `seen`."""
-
-        def read(prompt: str) -> TextCondition:
-            key = content_key("prompt", self.fingerprint, prompt, seen.states)
-            return self.cache.get_or_make(
-                key, lambda: self.encoder.encode_with_picture([prompt], seen)
-            )
-
-        return TextCondition.joined([read(prompt) for prompt in prompts])
 
 
 @dataclass(frozen=True)
@@ -332,11 +310,10 @@ class Runner:
     def _use(self, components: Components) -> None:
         self.components = components
         known = (self.cache, components.fingerprint)
-        text, encoder, inversion = components.text, components.image_encoder, components.inversion
-        texts = CachedPictureReader if isinstance(text, PictureTextEncoder) else CachedPrompts
+        encoder, inversion = components.image_encoder, components.inversion
         images = CachedAdapterEncoder if isinstance(encoder, HasNullTokens) else CachedImageEncoder
         inverts = CachedReader if isinstance(inversion, EditInversion) else CachedInversion
-        self.cached = replace(components, text=texts(text, *known))
+        self.cached = replace(components, text=CachedPrompts(components.text, *known))
         self.editing = replace(  # a second edit of one picture reuses the first one's encodings
             self.cached,
             image_encoder=None if encoder is None else images(encoder, *known),

@@ -33,7 +33,7 @@ def stages_of(session: Session, *, together: Sequence[int] = ()) -> tuple[str, .
     names += ["edit"] if can_edit else []
     names += [f"{count} pictures" for count in together if count > 1 and can_draw]
     if together and not is_blind:
-        names += ["two subjects"] if components.denoiser.installation.most_pictures != 1 else []
+        names += ["two subjects"]
         names += KINDS_OF_REPAINTING if components.preset.places_subjects else []
     return tuple(names)
 

@@ -11,7 +11,7 @@ from swiftpie.types import Posterior
 
 if TYPE_CHECKING:
     # Importing one imports every autoencoder of diffusers, and `mini` needs none of them.
-    from diffusers import AutoencoderKL, AutoencoderKLFlux2, AutoencoderTiny
+    from diffusers import AutoencoderKL, AutoencoderTiny
 
 PATCH = 8  # pixels a side of the patch behind one latent cell
 
@@ -182,38 +182,6 @@ class LatentAutoencoder(nn.Module):
     def _scale(self) -> tuple[float, float]:
         config = self.network.config
         return float(config.scaling_factor), float(getattr(config, "shift_factor", None) or 0)
-
-
-class NormalisedAutoencoder(nn.Module):
-    """An `AutoencoderKLFlux2`: latents of 2 x 2 cells together, each channel normalised."""
-
-    def __init__(self, network: "AutoencoderKLFlux2") -> None:
-        super().__init__()
-        self.network = network
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        """Return normalised latents (B, 4C, h/2, w/2) of pixels (B, 3, H, W), in float32."""
-        return self.posterior(pixels).mean
-
-    def posterior(self, pixels: Tensor) -> Posterior:
-        """Return the normal distribution of the latents of pixels (B, 3, H, W) in [-1, 1]."""
-        normal = self.network.encode(pixels.to(self.network.dtype)).latent_dist
-        mean, deviation = (F.pixel_unshuffle(x, 2) for x in (normal.mode(), normal.std))
-        shift, scale = self._statistics()
-        return Posterior(((mean - shift) / scale).float(), (deviation / scale).float())
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Return pixels (B, 3, H, W) of normalised latents, in float32."""
-        shift, scale = self._statistics()
-        raw = F.pixel_shuffle(latents.to(shift) * scale + shift, 2)
-        decoded: Tensor = self.network.decode(raw).sample
-        return decoded.float()
-
-    def _statistics(self) -> tuple[Tensor, Tensor]:
-        """Return mean and deviation of each channel over pictures, (1, 4C, 1, 1)."""
-        norm, eps = self.network.bn, self.network.config.batch_norm_eps
-        shift, variance = (x[None, :, None, None] for x in (norm.running_mean, norm.running_var))
-        return shift, (variance + eps).sqrt()
 
 
 def _bias_of(layer: nn.Conv2d) -> Tensor:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from swiftpie.attention.condition import INLINE_MASK, AttentionCondition, Notes, silent_condition
 from swiftpie.attention.install import Installation, Plan, install
 from swiftpie.attention.kernels import StyleTokens
-from swiftpie.attention.processors import DetailAttention, Merge
 from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
 from swiftpie.noise import Step, add_noise
@@ -205,93 +204,6 @@ def read_notes(
     assert empty_text is not None, "references are read with it"
     encoded = denoiser.encode_reference(autoencoder, pixels, mask)
     return denoiser.read_reference(encoded, empty_text.repeat(len(pixels)))
-
-
-class WholeDenoiser(nn.Module):
-    """A network of diffusers that is used as it was published, behind the protocol of denoisers.
-
-    Its `family`, a `swiftpie.backbones.whole_family.WholeFamily`, says how it is called and how it
-    reads references.
-    """
-
-    def __init__(
-        self,
-        network: Any,  # noqa: ANN401 - a network with attention processors
-        family: Any,  # noqa: ANN401 - of a layer above
-        *,
-        detail: dict[str, DetailAttention] | None = None,
-        plain: Mapping[str, object] | None = None,
-        most_pictures: int = 0,
-    ) -> None:
-        """Wrap `network`; nothing is installed in it.
-
-        Args:
-            network: A U-Net or transformer with attention processors.
-            family: What its networks have in common.
-            detail: What reads references, by module path.
-            plain: The processors that attend; by default the network's own.
-            most_pictures: See `Installation`.
-        """
-        super().__init__()
-        self.network, self.family = network, family
-        own = dict(network.attn_processors)
-        plan = Plan(
-            token_width=1,  # nothing reads identity tokens
-            merge=Merge.JOINT,
-            own_projections=False,
-            semantic=frozenset(),
-            detail=frozenset(),
-        )
-        processors = {
-            name.removesuffix(".processor"): processor for name, processor in (plain or own).items()
-        }
-        self.installation = Installation(
-            network,
-            plan,
-            originals=own,
-            semantic={},
-            detail=detail or {},
-            plain=processors,
-            most_pictures=most_pictures,
-        )
-
-    def forward(
-        self,
-        latents: Tensor,
-        timestep: float | Tensor,
-        text: TextCondition,
-        condition: SubjectCondition,
-        notes: Notes,
-    ) -> Prediction:
-        """Return clean latents minus noise (B, C, h, w) at one timestep or (B,); see `Denoiser`."""
-        del notes  # no layer writes any
-        times = torch.as_tensor(timestep, dtype=torch.float32, device=latents.device)
-        sample = self.family.predict(self, latents, times.expand(len(latents)), text, condition)
-        return Prediction(sample, subject_mask=latents.new_zeros(len(latents), 1, 1, 1))
-
-    def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
-        """Return the latents of references; see `Denoiser`."""
-        del mask
-        return autoencoder.encode(pixels)
-
-    def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
-        """Return what layers keep of references; see `Denoiser`."""
-        del text
-        notes: Notes = self.family.read_reference(encoded)
-        return notes
-
-    def place_subjects(
-        self,
-        autoencoder: Autoencoder,
-        frames: Sequence[Tensor],
-        *,
-        layouts: Sequence[Layout],
-        present: Tensor,
-        cells: tuple[int, int],
-    ) -> Tensor:
-        """Return the latents of subjects in place; see `Denoiser`."""
-        placed: Tensor | None = self.family.place_subjects(autoencoder, frames, layouts, cells)
-        return present.new_zeros(*present.shape, 0, *cells) if placed is None else placed
 
 
 class UNetDenoiser(nn.Module):

@@ -100,8 +100,7 @@ def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterat
             yield f"`{name}={given[name]}` has no effect, because no subject is shown."
         return
     places = components.preset.places_subjects
-    takes_pictures = components.denoiser.installation.most_pictures > 0
-    has_detail = places or takes_pictures or any(subject.identity.keys for subject in subjects)
+    has_detail = places or any(subject.identity.keys for subject in subjects)
     if "detail_scale" in given and not has_detail:
         yield f"`detail_scale={scales.detail_scale}` has no effect: {why_no_detail(components)}"
     limits = (request.detail_mask, *(subject.detail_mask for subject in subjects))
@@ -118,7 +117,7 @@ def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterat
                     f"`{name}={given[name]}` has no effect, because the region is the whole "
                     "picture. Set the region with `mask=`."
                 )
-    acts = places or takes_pictures or is_region or request.mask is MaskSource.BOX
+    acts = places or is_region or request.mask is MaskSource.BOX
     if has_box and not acts:
         yield (
             f"`box=` has no effect: preset {preset.name!r} does not place subjects. With "

@@ -53,12 +53,10 @@ class Prepared(NamedTuple):
     fresh: Tensor  # noise for the steps after the first, (n, B, C, h, w); n is 0 if none need it
     layouts: tuple[Layout, ...] = ()  # one a subject, B rows each
     lights: tuple[Lighting | None, ...] = ()  # likewise; None where the model predicts none
-    # B rows for predictions outside of the regions, where a picture of a subject reaches all cells.
-    outside: TextCondition | None = None
 
     def rows(self, first: int, end: int) -> Self:
         """Return the same for those rows alone."""
-        fields = ("latents", "text", "null_text", "condition", "layouts", "lights", "outside")
+        fields = ("latents", "text", "null_text", "condition", "layouts", "lights")
         cut = cut_rows({name: getattr(self, name) for name in fields}, slice(first, end))
         return self._replace(fresh=self.fresh[:, first:end], **cut)
 
@@ -120,7 +118,6 @@ def denoise(
         condition=condition,
         null_text=null_text,
         null_tokens=None if sees_all else components.null_tokens,
-        outside=prepared.outside,
     )
     mask = latents.new_zeros(len(latents), 1, 1, 1)
     notes: dict[str, Tensor] = {}
@@ -192,7 +189,6 @@ class GuidedPredictor:
     condition: SubjectCondition  # B rows
     null_text: TextCondition | None  # B rows; None if no branch does without text
     null_tokens: Tensor | None  # (1, K, D), or None to silence the semantic branch
-    outside: TextCondition | None = None  # B rows; as `Prepared` has it
 
     def predict(
         self, denoiser: Denoiser, latents: Tensor, timestep: float, *, step: int, notes: Notes
@@ -216,11 +212,6 @@ class GuidedPredictor:
             notes[INLINE_MASK] = notes[INLINE_MASK].chunk(len(branches))[shown]
         samples = dict(zip(branches, found.sample.chunk(len(branches)), strict=True))
         sample = self.guidance.combine(samples, step)
-        if self.outside is not None:
-            alone, attention = without_identity(self.condition, None), self.condition.attention
-            plain = denoiser(latents, timestep, self.outside, alone, {}).sample
-            region = (attention.region * attention.detail_mask).amax(1, keepdim=True)
-            sample = torch.lerp(plain, sample, region.to(plain))
         return Prediction(sample, subject_mask=found.subject_mask.chunk(len(branches))[shown])
 
     def _text_of(self, branch: Branch) -> TextCondition:
@@ -243,10 +234,10 @@ def shape_of(prepared: Prepared) -> tuple[object, ...]:
         sizes.append(tuple(tensor.shape[1:]))
         return tensor
 
-    _map_tensors(note, (prepared.text, prepared.null_text, prepared.outside, prepared.condition))
+    _map_tensors(note, (prepared.text, prepared.null_text, prepared.condition))
     fresh = (len(prepared.fresh), *prepared.latents.shape[1:])
-    lacks = prepared.null_text is None, prepared.outside is None
-    return (id(prepared.components.denoiser), fresh, *lacks, tuple(sizes))
+    lacks = prepared.null_text is None
+    return (id(prepared.components.denoiser), fresh, lacks, tuple(sizes))
 
 
 def join_prepared(parts: Sequence[Prepared]) -> Prepared:
@@ -257,7 +248,6 @@ def join_prepared(parts: Sequence[Prepared]) -> Prepared:
         latents=torch.cat([part.latents for part in parts]),
         text=join_rows([part.text for part in parts]),
         null_text=join_rows([part.null_text for part in parts]),
-        outside=join_rows([part.outside for part in parts]),
         condition=join_rows([part.condition for part in parts]),
         fresh=torch.cat([part.fresh for part in parts], dim=1),
     )

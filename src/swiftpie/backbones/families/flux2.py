@@ -3,29 +3,38 @@
 Its attention is joint: pictures of subjects are read as further tokens.
 """
 
+import math
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from swiftpie.backbones.components import Components
-from swiftpie.backbones.presets import Capability, Preset, Recipe, shifted
-from swiftpie.backbones.whole_family import TEXT, WholeFamily
-from swiftpie.errors import WeightsError
+from swiftpie.backbones.choices import Choices, dtype_of
+from swiftpie.backbones.components import Components, Family
+from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.backbones.machine import AUTO
+from swiftpie.backbones.presets import Capability, Preset, Recipe, read_preset
+from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.registry import by_name
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    import torch
+    from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from swiftpie.attention.condition import Notes
-    from swiftpie.backbones.peers import Peer
-    from swiftpie.models.denoiser import SubjectCondition, WholeDenoiser
-    from swiftpie.models.text import LanguageText
-    from swiftpie.types import Autoencoder, TextCondition
+    from swiftpie.backbones.peers import Peer, PeerOpener
+    from swiftpie.models.flux2 import Flux2Denoiser, LanguageText
+    from swiftpie.noise import Schedule
+    from swiftpie.types import TextCondition
 
 CELL_PX = 16
+DENOISER, TEXT, TOKENIZER, VAE = "transformer", "text_encoder", "tokenizer", "vae"
+NUM_LAYERS = 28  # of Qwen3 that are read; what leaves the last one of a model is normalised
+LAYER_NAME = re.compile(r"(?:model\.)?layers\.(\d+)\.")
+CHOICES = frozenset({"steps", "weights", "autoencoder", "detail", "dtype", "offloads"})
+IDLE_CHOICES = frozenset({"allow_pickle", "offline"})
 
 
 def flow_times(num_steps: int, num_cells: int) -> tuple[float, ...]:
@@ -35,7 +44,10 @@ def flow_times(num_steps: int, num_cells: int) -> tuple[float, ...]:
     """
     few, many = 8.73809524e-05 * num_cells + 1.89833333, 0.00016927 * num_cells + 0.45666666
     slope = (many - few) / 190  # between 10 and 200 steps
-    return shifted(num_steps, many if num_cells > 4300 else slope * num_steps + many - 200 * slope)
+    shift = many if num_cells > 4300 else slope * num_steps + many - 200 * slope
+    push = math.exp(shift)
+    shares = (1 - index / num_steps for index in range(num_steps))  # of noise, evenly spaced
+    return tuple(1000 * push / (push + (1 / share - 1)) for share in shares)
 
 
 PRESETS = by_name(
@@ -46,7 +58,7 @@ PRESETS = by_name(
         licence="Apache-2.0",
         is_commercial=True,
         family="flux2",
-        networks=("transformer", "vae", "text_encoder"),
+        networks=(DENOISER, VAE, TEXT),
         image_size_px=1024,
         timesteps=flow_times(4, (1024 // CELL_PX) ** 2),
         prediction_type="flow",
@@ -68,13 +80,6 @@ RECIPES = by_name(
     )
 )
 
-ENTRANCE = "x_embedder"  # the layer through which cells and references enter
-APART = 10  # of the first position of a reference's cells from those of the one before
-READ_LAYERS = (9, 18, 27)  # of Qwen3, whose states the transformer was trained on
-TEXT_LENGTH = 512  # tokens that prompts are padded to, and cut at
-NUM_LAYERS = READ_LAYERS[-1] + 1  # what leaves the last one of a model is normalised
-LAYER_NAME = re.compile(r"(?:model\.)?layers\.(\d+)\.")
-
 
 def _is_unread(name: str) -> bool:
     """Whether a weight of the language model is of a layer behind those that are read."""
@@ -82,146 +87,100 @@ def _is_unread(name: str) -> bool:
     return found is not None and int(found[1]) >= NUM_LAYERS
 
 
-class Flux2(WholeFamily):
+class Flux2(Family):
     """Qwen3 reads prompts, references are tokens, and larger pictures get more noise at first."""
 
     name = "flux2"
+    is_large = True
+    knows_all_times = True
+    knows_shapes = True
     edits_by_reference = True
-    why_no_others = "its transformer reads reference pictures itself"
-    denoiser_class = "Flux2Transformer2DModel"
-    autoencoder_class = "AutoencoderKLFlux2"
-    text_config = "Qwen3Config"
-    text_class = "Qwen3ForCausalLM"
     unread = MappingProxyType({TEXT: _is_unread})
 
-    def build_text(self, folder: Path) -> "nn.Module":
-        """Return Qwen3 as far as its states are read; see `WholeFamily`."""
-        import torch
-        from transformers import Qwen3Config, Qwen3Model
-        from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
+    def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
+        """Load the networks; see `Family`."""
+        from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
 
-        config = Qwen3Config.from_pretrained(folder)
-        config.num_hidden_layers = min(config.num_hidden_layers, NUM_LAYERS)
-        config.layer_types = (config.layer_types or [])[:NUM_LAYERS]
-        network = Qwen3Model(config)
-        with torch.device("cpu"):  # what turns positions comes from the settings, not from the file
-            network.rotary_emb = Qwen3RotaryEmbedding(config)
-        return network
+        from swiftpie.backbones.choices import with_steps
+        from swiftpie.backbones.load.networks import built
+        from swiftpie.backbones.load.weights import fingerprint_files
+        from swiftpie.backbones.readers import readers_for
+        from swiftpie.models.flux2 import Flux2Denoiser, LanguageText
 
-    def read_tokenizer(self, folder: Path) -> "PreTrainedTokenizerBase":
-        """Return the tokenizer in `folder`; see `WholeFamily`."""
-        tokenizer = super().read_tokenizer(folder)
-        if tokenizer.chat_template is None:
-            raise WeightsError(
-                f"The tokenizer in '{folder}' has no chat template, so it does not know how "
-                "prompts are worded for its language model. Get the folder again, "
-                "chat_template.jinja too."
-            )
-        return tokenizer
-
-    def text_width(self, config: Any) -> int:  # noqa: ANN401 - of `text_config`
-        """Return the width of a token: the states of several layers lie side by side."""
-        return len(READ_LAYERS) * int(config.hidden_size)
-
-    def encode(self, text: "LanguageText", prompts: list[str]) -> "TextCondition":
-        """Return the states of `prompts` as a user types them in a chat; see `LanguageText`.
-
-        The mask is all ones, as padding is attended to.
-        """
-        import torch
-
-        from swiftpie.types import TextCondition
-
-        typed = [
-            text.tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}],
-                tokenize=False,
-                add_generation_prompt=True,
-                enable_thinking=False,
-            )
-            for prompt in prompts
-        ]
-        tokens = text.tokenizer(
-            typed, padding="max_length", truncation=True, max_length=TEXT_LENGTH
+        preset = with_steps(preset, choices.get("steps"))
+        needs = self.download_plan(preset, device=device, choices=choices)
+        needs.fetch()
+        prompt, waiting, execution_device = readers_for(
+            needs, preset, device=device, choices=choices
         )
-        if any(row[-1] for row in tokens["attention_mask"]):
-            text.warn_cut(TEXT_LENGTH)
-        ids, mask = (
-            torch.tensor(tokens[name], device=text.network.device)
-            for name in ("input_ids", "attention_mask")
+        pipeline = needs["pipeline"].path
+        text: Any = waiting.keep(
+            TEXT, pipeline / TEXT, _language_model, stays=False, skips=_is_unread
         )
-        with text.scope():
-            output = text.network(
-                input_ids=ids, attention_mask=mask, output_hidden_states=True, use_cache=False
-            )
-        states = torch.cat([output.hidden_states[layer] for layer in READ_LAYERS], dim=-1)
-        return TextCondition(states, torch.ones_like(mask), states.new_zeros(len(states), 1))
-
-    def denoiser_of(self, network: Any, *, reads_references: bool) -> "WholeDenoiser":  # noqa: ANN401 - of `denoiser_class`
-        """Return the transformer unchanged: its own attention serves; see `WholeFamily`."""
-        from swiftpie.attention.reference_tokens import ReferenceTokens
-        from swiftpie.models.denoiser import WholeDenoiser
-
-        references = ReferenceTokens(ENTRANCE, width=network.config.in_channels)
-        return WholeDenoiser(
-            network, self, detail={ENTRANCE: references} if reads_references else {}
+        build_denoiser = partial(built, Flux2Transformer2DModel)
+        network = waiting.keep(DENOISER, pipeline / DENOISER, build_denoiser, stays=True)
+        build_vae = partial(built, AutoencoderKLFlux2)
+        vae = prompt.read(VAE, needs.path("autoencoder") or pipeline / VAE, build_vae)
+        reads = choices.get("detail") != "none"
+        return _components(
+            preset,
+            LanguageText(_tokenizer(pipeline / TOKENIZER), text),
+            vae,
+            Flux2Denoiser(network, reads_references=reads).eval(),
+            fingerprint=fingerprint_files(prompt.files, settings=str(prompt.dtype)),
+            execution_device=execution_device,
         )
 
-    def autoencoder_of(self, network: Any) -> "Autoencoder":  # noqa: ANN401 - of `autoencoder_class`
-        """Return latents of 2 x 2 cells together, each channel normalised; see `WholeFamily`."""
-        from swiftpie.models.autoencoder import NormalisedAutoencoder
+    def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:
+        """Plan the downloads, and refuse parts that do not belong together; see `Family`."""
+        from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
+        from transformers import Qwen3Config
 
-        return NormalisedAutoencoder(network)
+        from swiftpie.backbones.load.networks import read_clip_config, read_config
+        from swiftpie.backbones.load.weights import HALVES
+        from swiftpie.backbones.sources import WeightFormats, is_settings, plan_networks
 
-    def predict(
-        self,
-        denoiser: "WholeDenoiser",
-        latents: "Tensor",
-        times: "Tensor",
-        text: "TextCondition",
-        condition: "SubjectCondition",
-    ) -> "Tensor":
-        """Return clean latents minus noise; see `WholeFamily`.
+        _check_choices(preset, choices)
+        dtype = dtype_of(choices, device)
+        parts = plan_networks(
+            preset,
+            choices,
+            texts={TEXT: TOKENIZER},
+            formats=WeightFormats(dtype in HALVES, allow_pickle=False),
+            denoiser=DENOISER,
+            autoencoder=VAE,
+        )
+        needs = DownloadPlan(tuple(parts))
+        needs.fetch_only(is_settings)
+        pipeline = needs["pipeline"].path
+        vae = needs.path("autoencoder") or pipeline / VAE
+        self._check_parts(
+            preset,
+            read_config(pipeline / DENOISER, DENOISER, Flux2Transformer2DModel),
+            read_config(vae, VAE, AutoencoderKLFlux2),
+            read_clip_config(pipeline / TEXT, TEXT, Qwen3Config),
+        )
+        needs = needs.with_memory(dtype.itemsize, self.unread)
+        needs.check_space()
+        return needs
 
-        Cells outside of a reference's mask are hidden from attention.
-        """
-        import torch
-
-        attention, network = condition.attention, denoiser.network
-        rows, columns = latents.shape[-2:]
-        tokens, places = _packed(latents), [_positions(rows, columns, at=0, like=latents)]
-        shown, words = attention.keys.get(ENTRANCE), text.hidden_states.to(network.dtype)
-        steering = {}
-        if shown is not None:
-            tokens = torch.cat([tokens, shown.flatten(1, 2).to(tokens)], dim=1)
-            _, subjects, views, *cells = attention.coverage.shape
-            places += [
-                _positions(cells[0], cells[1], at=APART * number, like=latents)
-                for number in range(1, subjects * views + 1)
-            ]
-            branch: Any = denoiser.installation.detail[ENTRANCE]
-            bias = branch.bias(attention, words.shape[1])
-            steering = {} if bias is None else {"attention_mask": bias.to(network.dtype)}
-        word_places = torch.zeros(words.shape[1], 4, dtype=torch.int64, device=words.device)
-        word_places[:, 3] = torch.arange(words.shape[1], device=words.device)
-        velocity: Tensor = network(
-            hidden_states=tokens.to(network.dtype),
-            encoder_hidden_states=words,
-            timestep=times / 1000,
-            img_ids=torch.cat(places),
-            txt_ids=word_places,
-            joint_attention_kwargs=steering or None,
-            return_dict=False,
-        )[0]
-        return -velocity[:, : rows * columns].transpose(1, 2).unflatten(2, (rows, columns))
-
-    def read_reference(self, encoded: "Tensor") -> "Notes":
-        """Return the tokens of references, (R, N, C); see `WholeFamily`."""
-        return {ENTRANCE: _packed(encoded)}
+    def peer(self, preset: Preset, needs: DownloadPlan) -> "PeerOpener":
+        """Return what reads the networks by the libraries that they are of; see `Family`."""
+        return partial(_open_peer, preset, needs)
 
     def times(self, num_steps: int, num_cells: int) -> tuple[float, ...]:
         """Return times that are shifted as far as the size wants; see `Family`."""
         return flow_times(num_steps, num_cells)
+
+    def schedule_at(self, components: Components, cells: tuple[int, int]) -> "Schedule":
+        """Return times that are shifted towards noise as far as the size wants; see `Family`."""
+        from swiftpie.noise import flow_step
+
+        known = components.schedule
+        times = flow_times(len(known.steps), math.prod(cells))
+        if times == tuple(step.timestep for step in known.steps):
+            return known
+        return known.through([flow_step(time) for time in times])
 
     def reference_text(self, components: Components) -> "TextCondition":
         """Return nothing: references are read without a prompt; see `Family`."""
@@ -232,45 +191,157 @@ class Flux2(WholeFamily):
         nothing = torch.zeros(1, 1, 1, device=components.device)
         return TextCondition(nothing, nothing[0], nothing[0])
 
-    def facts(
+    def to_modules(self, components: Components) -> dict[str, Any]:
+        """Return the networks as they are; see `Family`."""
+        text: Any = components.text
+        denoiser, vae = components.denoiser, components.autoencoder
+        return {
+            DENOISER: getattr(denoiser, "network", denoiser),
+            VAE: getattr(vae, "network", vae),
+            TEXT: text.encoder,
+            TOKENIZER: text.tokenizer,
+        }
+
+    def from_modules(self, modules: Mapping[str, Any], loaded: Components | None) -> Components:
+        """Return the networks, any of them exchanged: no adapter is in one; see `Family`.
+
+        Raises:
+            WeightsError: The parts do not belong together.
+        """
+        from swiftpie.backbones.load.weights import unknown_fingerprint
+        from swiftpie.models.flux2 import Flux2Denoiser, LanguageText
+
+        preset = read_preset(modules["preset"])
+        network, vae, encoder = (modules[name] for name in (DENOISER, VAE, TEXT))
+        self._check_parts(preset, network.config, vae.config, encoder.config)
+        is_stored = loaded is None and modules.get("fingerprint")
+        return _components(
+            preset,
+            LanguageText(modules[TOKENIZER], encoder),
+            vae,
+            Flux2Denoiser(network, reads_references=True),
+            fingerprint=modules["fingerprint"] if is_stored else unknown_fingerprint(),
+        )
+
+    def _check_parts(
         self,
         preset: Preset,
         denoiser: Mapping[str, Any],
         vae: Mapping[str, Any],
-        text: Any,  # noqa: ANN401 - of `text_config`
-    ) -> Mapping[str, tuple[object, object]]:
-        """Return what must agree; see `WholeFamily`."""
-        return {
-            "width of the text": (self.text_width(text), denoiser.get("joint_attention_dim")),
+        text: Any,  # noqa: ANN401 - the settings of Qwen3
+    ) -> None:
+        """Refuse networks that do not belong together."""
+        from swiftpie.models.flux2 import READ_LAYERS
+
+        width = len(READ_LAYERS) * int(text.hidden_size)
+        kinds = {DENOISER: "Flux2Transformer2DModel", "autoencoder": "AutoencoderKLFlux2"}
+        facts: dict[str, tuple[object, object]] = {
+            f"class of the {part}": (settings.get("_class_name"), kinds[part])
+            for part, settings in ((DENOISER, denoiser), ("autoencoder", vae))
+        }
+        facts |= {
+            "width of the text": (width, denoiser.get("joint_attention_dim")),
             "layers of the text encoder": (min(text.num_hidden_layers, NUM_LAYERS), NUM_LAYERS),
             "latent channels": (4 * vae.get("latent_channels", 0), preset.latent_channels),
             "channels of the transformer": (denoiser.get("in_channels"), preset.latent_channels),
         }
-
-    def peer_of(self, preset: Preset, networks: Mapping[str, Any]) -> "Peer":
-        """Return the pipeline of diffusers; see `WholeFamily`."""
-        from diffusers import FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline
-
-        from swiftpie.backbones.peers import Peer
-
-        scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
-        pipeline = Flux2KleinPipeline(**networks, scheduler=scheduler, is_distilled=True)
-        call = {"num_inference_steps": len(preset.timesteps), "guidance_scale": 1.0}
-        return Peer(pipeline, preset, call, takes_noise=True, reads_pictures=True)
+        self.check_facts(preset, facts)
 
 
-def _packed(latents: "Tensor") -> "Tensor":
-    """Return latents (B, C, h, w) as tokens (B, h*w, C)."""
-    return latents.flatten(2).transpose(1, 2)
-
-
-def _positions(rows: int, columns: int, *, at: int, like: "Tensor") -> "Tensor":
-    """Return (picture, row, column, word) of each cell, (rows * columns, 4)."""
+def _language_model(folder: Path) -> "nn.Module":
+    """Return Qwen3 of the settings in `folder` as far as its states are read, without weights."""
     import torch
+    from transformers import Qwen3Config, Qwen3Model
+    from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 
-    axes = [torch.arange(count, device=like.device) for count in (rows, columns)]
-    first, zero = (torch.tensor([value], device=like.device) for value in (at, 0))
-    return torch.cartesian_prod(first, *axes, zero)
+    config = Qwen3Config.from_pretrained(folder)
+    config.num_hidden_layers = min(config.num_hidden_layers, NUM_LAYERS)
+    config.layer_types = (config.layer_types or [])[:NUM_LAYERS]
+    network = Qwen3Model(config)
+    with torch.device("cpu"):  # what turns positions comes from the settings, not from the file
+        network.rotary_emb = Qwen3RotaryEmbedding(config)
+    return network
+
+
+def _tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
+    from swiftpie.backbones.load.weights import read_tokenizer
+
+    tokenizer: PreTrainedTokenizerBase = read_tokenizer(
+        folder, AutoTokenizer, trust_remote_code=False, local_files_only=True
+    )
+    if tokenizer.chat_template is None:
+        raise WeightsError(
+            f"The tokenizer in '{folder}' has no chat template, so it does not know how "
+            "prompts are worded for its language model. Get the folder again, "
+            "chat_template.jinja too."
+        )
+    return tokenizer
+
+
+def _components(
+    preset: Preset,
+    text: "LanguageText",
+    vae: Any,  # noqa: ANN401 - as `built` returns it
+    denoiser: "Flux2Denoiser",
+    *,
+    fingerprint: str,
+    execution_device: "torch.device | None" = None,
+) -> Components:
+    from swiftpie.backbones.choices import schedule_of
+    from swiftpie.models.flux2 import NormalisedAutoencoder
+
+    return Components(
+        preset=preset,
+        schedule=schedule_of(preset),
+        text=text,
+        image_encoder=None,
+        autoencoder=NormalisedAutoencoder(vae),
+        denoiser=denoiser,
+        inversion=None,
+        fingerprint=fingerprint,
+        execution_device=execution_device,
+    )
+
+
+def _check_choices(preset: Preset, choices: Choices) -> None:
+    """Refuse choices about adapters, of which there are none."""
+    made = {name for name, value in choices.items() if value not in (None, AUTO, False)}
+    if refused := sorted(made - CHOICES - IDLE_CHOICES):
+        raise ConfigError(
+            f"Preset {preset.name!r} takes no `{refused[0]}=`, because its transformer reads "
+            "reference pictures itself. Leave it out."
+        )
+    if choices.get("detail") not in {None, "joint", "none"}:
+        raise ConfigError(
+            f"`detail={choices.get('detail')!r}` does not exist for preset {preset.name!r}, "
+            "for which there are no adapters. Choose joint or none."
+        )
+
+
+def _open_peer(preset: Preset, needs: DownloadPlan, dtype: "torch.dtype") -> "Peer":
+    from diffusers import (
+        AutoencoderKLFlux2,
+        FlowMatchEulerDiscreteScheduler,
+        Flux2KleinPipeline,
+        Flux2Transformer2DModel,
+    )
+    from transformers import Qwen3ForCausalLM
+
+    from swiftpie.backbones.peers import Peer, pipeline_of, read_network
+
+    place = pipeline_of(needs)
+    pipeline = Flux2KleinPipeline(
+        transformer=read_network(Flux2Transformer2DModel, place / DENOISER, dtype),
+        vae=read_network(AutoencoderKLFlux2, needs.path("autoencoder") or place / VAE, dtype),
+        text_encoder=read_network(Qwen3ForCausalLM, place / TEXT, dtype),
+        tokenizer=_tokenizer(place / TOKENIZER),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        is_distilled=True,
+    )
+    call = {"num_inference_steps": len(preset.timesteps), "guidance_scale": 1.0}
+    return Peer(pipeline, preset, call, takes_noise=True, reads_pictures=True)
 
 
 FAMILY = Flux2()

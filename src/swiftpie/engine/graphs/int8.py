@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -248,12 +247,9 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
         identities = [identity.without_detail() for identity in identities]
     recorder = _Recorder(components.denoiser, components.schedule.steps[-1].timestep)
     cell_px = components.preset.latent_cell_px
-    installed = components.denoiser.installation
-    sources = MASK_SOURCES if installed.finds_regions else (MaskSource.NONE,)
-    # With a picture, prompts are read in another form than from words alone.
-    for strength, number in product((1.0, 0.0)[: 1 + installed.most_pictures], range(num_calls)):
-        if strength == 0 and _matching(recorder, wanted):
-            break
+    finds_regions = components.denoiser.installation.finds_regions
+    sources = MASK_SOURCES if finds_regions else (MaskSource.NONE,)
+    for number in range(num_calls):
         first = number * batch  # its first seed decides about everything else
         shown = [identities[(number + k) % num_shown] for k in range(num_subjects) if num_shown]
         request = PersonalizeRequest(
@@ -263,7 +259,7 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
             size_px=(cell_px * rows, cell_px * columns),
             scales=Scales(
                 identity_scale=SCALES[first % len(SCALES)],
-                detail_scale=strength * SCALES[first // 2 % len(SCALES)],
+                detail_scale=SCALES[first // 2 % len(SCALES)],
             ),
             mask=sources[first % len(sources)] if shown else MaskSource.NONE,
             output=Output.LATENTS,

@@ -26,7 +26,7 @@ from swiftpie.engine.wrappers import (
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser, WrappedDenoiser, module_of
 from swiftpie.models.inversion import UNetInversion
-from swiftpie.models.text import CachedTokens, PictureTextEncoder, PromptEncoder
+from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import TextCondition
 
@@ -91,8 +91,7 @@ def offloaded(components: Components, device: torch.device) -> Components:
         encoders.append(shared_copy(encoder).to(OFFLOAD_DEVICE))
         return encoders[-1]
 
-    kind = OffloadedSight if isinstance(components.text, PictureTextEncoder) else OffloadedText
-    text = kind(with_text_encoders(components.text, collected), encoders, slot)
+    text = OffloadedText(with_text_encoders(components.text, collected), encoders, slot)
     made = with_networks(components, lambda network: _offloaded(network, slot))
     _hook_projections(made.denoiser, slot, network=module_of(made.denoiser))
     return replace(made, text=text, execution_device=device)
@@ -191,22 +190,6 @@ class OffloadedText:
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
         """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
         return self.inner.find_words(prompt, names)
-
-
-class OffloadedSight(OffloadedText):
-    """The same for an encoder that reads prompts about a picture, too."""
-
-    def look(self, pixels: Tensor) -> CachedTokens:
-        """Return what it keeps of a picture (1, 3, H, W) in [-1, 1]."""
-        assert isinstance(self.inner, PictureTextEncoder), "as `offloaded` chose"
-        with self.slot.hold(self.networks):
-            return self.inner.look(pixels)
-
-    def encode_with_picture(self, prompts: list[str], seen: CachedTokens) -> TextCondition:
-        """Return what `encode` does, of `prompts` about what was `seen`."""
-        assert isinstance(self.inner, PictureTextEncoder), "as `offloaded` chose"
-        with self.slot.hold(self.networks):
-            return self.inner.encode_with_picture(prompts, seen)
 
 
 def _place_of(network: nn.Module) -> StoredWeights | None:

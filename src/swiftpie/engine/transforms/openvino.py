@@ -32,8 +32,9 @@ from swiftpie.engine.transforms.layers import with_openvino_layers
 from swiftpie.engine.wrappers import shared_copy, with_text_encoders
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser, DenoiserCall, WrappedDenoiser, module_of, predict
+from swiftpie.models.flux2 import LanguageText
 from swiftpie.models.inversion import EditInversion, Inversion, InversionOutput
-from swiftpie.models.text import LanguageText, PromptEncoder
+from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
 from swiftpie.types import Autoencoder, Posterior, TextCondition
 

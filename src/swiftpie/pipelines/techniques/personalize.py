@@ -17,7 +17,6 @@ from swiftpie.geometry.shading import Lighting, relit
 from swiftpie.guidance import Guidance, Plain, branches_of
 from swiftpie.masks import Box, box_mask, resize_mask
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.models.text import PictureTextEncoder
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.draw import Plan, Technique
@@ -76,8 +75,7 @@ def prepare_subjects(
     components = components.sized(cells)
     rows = noise.shape[1]
     scales = resolved_scales(components.preset, request)
-    shown = picture_input(components, subjects, scales)
-    text = read_prompts(components, request.prompt, rows=rows, shown=shown)
+    text = read_prompts(components, request.prompt, rows=rows)
     null_text = read_null_text(
         components, request.negative_prompt, guidance=request.guidance, rows=rows
     )
@@ -111,9 +109,6 @@ def prepare_subjects(
     if request.style_reference is not None:
         condition = with_style(condition, components, request)
     latents = components.schedule.initial_latents(noise[0])
-    outside = None
-    if shown is not None and _is_partial(condition.attention):
-        outside = read_prompts(components, request.prompt, rows=rows)
     condition = _without(condition, request.without)
     clock.lap("place")
     return Prepared(
@@ -121,14 +116,7 @@ def prepare_subjects(
         fresh=noise[1:],
         layouts=tuple(layouts),
         lights=lights,
-        outside=outside,
     )
-
-
-def _is_partial(attention: AttentionCondition) -> bool:
-    """Whether subjects act in regions that leave cells out, and nowhere else."""
-    leaves_out = bool((attention.region * attention.detail_mask < 1).any())
-    return leaves_out and not attention.detail_background_scale.any()
 
 
 def size_of(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
@@ -228,48 +216,13 @@ def _region(
     return torch.ones(1, 1, *cells)
 
 
-def picture_input(
-    components: Components, subjects: Sequence[Subject], scales: ResolvedScales
-) -> Tensor | None:
-    """Return the picture (1, 3, H, W) that the denoiser takes, for prompts that are about it.
-
-    None if it takes none, or all subjects are silent.
-
-    Raises:
-        InputError: There are more pictures than it takes.
-    """
-    most = components.denoiser.installation.most_pictures
-    pictures = [picture for subject in subjects for picture in subject.identity.pixels.split(1)]
-    if most and len(pictures) > most:
-        raise InputError(
-            f"{len(pictures)} pictures of subjects were given, and preset "
-            f"{components.preset.name!r} takes {most}. Give one subject with one picture."
-        )
-    inside, outside = scales.detail_scale > 0, scales.background_scale > 0
-    acts = [
-        subject.scale > 0
-        and (outside or (inside and (subject.mask is None or bool(subject.mask.any()))))
-        for subject in subjects
-    ]
-    return pictures[0] if most and any(acts) else None
-
-
-def read_prompts(
-    components: Components, prompts: Prompts, *, rows: int, shown: Tensor | None = None
-) -> TextCondition:
-    """Return `rows` rows of text; equal prompts are encoded once.
-
-    They are about a picture (1, 3, H, W) if one is `shown` and the encoder sees.
-    """
+def read_prompts(components: Components, prompts: Prompts, *, rows: int) -> TextCondition:
+    """Return `rows` rows of text; equal prompts are encoded once."""
     if isinstance(prompts, TextCondition):
         return prompts if len(prompts.pooled) == rows else prompts.repeat(rows)
     given = texts_of(prompts)
     distinct = list(dict.fromkeys(given))
-    encoder = components.text
-    if shown is not None and isinstance(encoder, PictureTextEncoder):
-        text = encoder.encode_with_picture(distinct, encoder.look(shown))
-    else:
-        text = encoder.encode(distinct)
+    text = components.text.encode(distinct)
     if len(distinct) == 1:
         return text.repeat(rows)
     order = torch.tensor([distinct.index(name) for name in given], device=text.pooled.device)

@@ -1,4 +1,4 @@
-"""Edits by a model that reads the picture itself, as tokens or as half of its latents."""
+"""Edits by a model that reads the picture itself, as tokens."""
 
 from functools import partial
 
@@ -57,7 +57,7 @@ def _start(components: Components, request: EditRequest, canvas: Canvas) -> Prep
     components = components.sized((rows, columns))
     shape = (components.preset.latent_channels, rows, columns)
     noise = draw_noise([request.seed], shape).to(pixels)
-    text = read_prompts(components, request.prompt, rows=1, shown=pixels)
+    text = read_prompts(components, request.prompt, rows=1)
     condition = appearance_condition(
         components,
         shown,
