@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from swiftpie.backbones.presets import RECIPES
     from swiftpie.backbones.sources import open_face_encoder
     from swiftpie.config import MaskRule, options_of, read_options
-    from swiftpie.diffusers.edit import SwiftEditPipeline
-    from swiftpie.diffusers.personalize import SwiftPiePipeline
+    from swiftpie.diffusers.pipelines import SwiftEditPipeline, SwiftPiePipeline
     from swiftpie.engine.load import load
     from swiftpie.engine.session import Session
     from swiftpie.faces import CONSENT, FaceSettings, FaceSource
@@ -127,8 +126,7 @@ _HOMES = {
         "config": ["MaskRule", "options_of", "read_options"],
         "engine.session": ["Session"],
         "engine.load": ["load"],
-        "diffusers.edit": ["SwiftEditPipeline"],
-        "diffusers.personalize": ["SwiftPiePipeline"],
+        "diffusers.pipelines": ["SwiftEditPipeline", "SwiftPiePipeline"],
         "pipelines.request": [
             "EditRequest",
             "FacePicture",
