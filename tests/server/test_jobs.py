@@ -1,5 +1,4 @@
 import asyncio
-from contextlib import suppress
 
 import pytest
 
@@ -103,112 +102,6 @@ async def test_a_key_with_little_use_is_drawn_before_a_key_with_much(scheduler, 
     draw.gate.set()
     await asyncio.gather(*map(scheduler.result, waiting))
     assert draw.batches[-4:] == [["a"], ["b"], ["c"], ["queued"]]
-
-
-@running
-async def test_a_drawing_of_a_key_with_many_more_gives_way_once(scheduler, draw):
-    first = await busy(scheduler, draw)
-    more = [submit(scheduler, n, "x", "other") for n in ("2", "3")]
-    urgent = submit(scheduler, "urgent", "y", "guest")
-    while draw.stopped != [["first"]]:
-        await asyncio.sleep(0)
-    another = submit(scheduler, "another", "y", "third")
-    draw.gate.set()
-    assert await scheduler.result(urgent) == "drawn urgent"
-    await asyncio.gather(*map(scheduler.result, (first, *more, another)))
-    assert draw.batches == [["first"], ["urgent", "another"], ["first", "2", "3"]]
-    assert first.done.result() == "drawn first"
-
-
-@running
-async def test_what_gave_way_once_is_drawn_to_its_end(scheduler, draw):
-    first = await busy(scheduler, draw)
-    more = [submit(scheduler, n, "x", "other") for n in "2345"]
-    guest = submit(scheduler, "guest", "y", "guest")
-    while draw.batches[-1] != ["guest"]:
-        await asyncio.sleep(0)
-    scheduler.cancel(guest)
-    while draw.batches[-1][0] != "first":
-        await asyncio.sleep(0)
-    submit(scheduler, "late", "y", "third")
-    await asyncio.sleep(0.01)
-    draw.gate.set()
-    await asyncio.gather(*map(scheduler.result, (first, *more)))
-    assert draw.stopped == [["first"], ["guest"]]
-
-
-@running
-async def test_a_drawing_that_its_caller_leaves_has_not_given_way(scheduler, draw):
-    ended = []
-    scheduler.on_batch = lambda count, _: ended.append(count)
-    first = await busy(scheduler, draw)
-    more = [submit(scheduler, n, "x", "other") for n in "23"]
-    guest = submit(scheduler, "guest", "y", "guest")
-    while draw.batches[-1] != ["guest"]:
-        await asyncio.sleep(0)
-    scheduler.cancel(guest)
-    draw.gate.set()
-    await asyncio.gather(*map(scheduler.result, (first, *more)))
-    assert ended == [1, 3]
-
-
-@running
-async def test_a_drawing_that_ends_while_it_gives_way_is_not_repeated(scheduler, draw):
-    async def ends(work):
-        with suppress(asyncio.CancelledError):
-            await draw(work)
-        return [f"drawn {job}" for job in work]
-
-    scheduler.draw = ends
-    first = await busy(scheduler, draw)
-    waiting = [submit(scheduler, n, "x", "other") for n in "23"]
-    waiting.append(submit(scheduler, "guest", "y", "guest"))
-    draw.gate.set()
-    await asyncio.gather(*map(scheduler.result, (first, *waiting)))
-    assert draw.stopped == [["first"]]
-    assert sum("first" in batch for batch in draw.batches) == 1
-
-
-@running
-async def test_what_gives_way_keeps_its_order(scheduler, draw):
-    draw.gate.clear()
-    waiting = [submit(scheduler, n, "x", "other") for n in "ab"]
-    await draw.begun.wait()
-    waiting += [submit(scheduler, n, "x", "other") for n in "cd"]
-    waiting.append(submit(scheduler, "guest", "y", "guest"))
-    while draw.stopped != [["a", "b"]]:
-        await asyncio.sleep(0)
-    draw.gate.set()
-    await asyncio.gather(*map(scheduler.result, waiting))
-    assert draw.batches == [["a", "b"], ["guest"], ["a", "b", "c"], ["d"]]
-
-
-@pytest.mark.parametrize("others", [0, 1])
-def test_few_pictures_and_a_key_that_has_some_here_break_nothing_off(others):
-    @running
-    async def test(scheduler, draw):
-        first = await busy(scheduler, draw)
-        waiting = [submit(scheduler, n, "x", "other") for n in range(1 + others)]
-        key = "other" if others else "guest"
-        waiting.append(submit(scheduler, "late", "y", key))
-        await asyncio.sleep(0.01)
-        draw.gate.set()
-        await asyncio.gather(*map(scheduler.result, (first, *waiting)))
-        assert not draw.stopped
-
-    test()
-
-
-@running
-async def test_what_gives_way_can_still_be_cancelled(scheduler, draw):
-    first = await busy(scheduler, draw)
-    more = [submit(scheduler, n, "x", "other") for n in ("2", "3")]
-    guest = submit(scheduler, "guest", "y", "guest")
-    scheduler.cancel(first)
-    draw.gate.set()
-    await asyncio.gather(*map(scheduler.result, (guest, *more)))
-    assert first.done.cancelled()
-    assert draw.batches.count(["first"]) == 1
 
 
 @running

@@ -67,7 +67,6 @@ class QueuedDrawing:
     group: Hashable  # jobs of one group may be drawn together
     key: str  # of the caller
     done: asyncio.Future[Any]
-    gave_way: bool = False  # its drawing was stopped for another key's
 
 
 Draw = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
@@ -77,10 +76,8 @@ Draw = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
 class Scheduler:
     """Decides what is drawn next. All methods run in one event loop.
 
-    The key with the least recent use comes first, so that equal keys take turns. A key
-    with a long queue delays one that has nothing here by a stage of its drawing, which is broken
-    off and begun again later, each job once at most. A batch takes jobs of the first one's group,
-    of as many keys as there are.
+    The key with the least recent use comes first, so that equal keys take turns. A batch takes jobs
+    of the first one's group, of as many keys as there are.
     """
 
     def __init__(
@@ -101,7 +98,6 @@ class Scheduler:
         self._given: dict[str, float] = {}  # recent use of each key, see `_remember`
         self._batch: list[QueuedDrawing] = []  # that is drawn now
         self._drawing: asyncio.Future[Sequence[Any]] | None = None  # of this batch
-        self._gives_way = False  # whether that is stopped for another key
 
     @property
     def num_queued(self) -> int:
@@ -130,10 +126,7 @@ class Scheduler:
         timer = loop.call_later(deadline_s, self._expire, job)
         job.done.add_done_callback(lambda _: timer.cancel())
         self._queues.setdefault(key, deque()).append(job)
-        if self._drawing is None:
-            loop.call_soon(self._fill)  # when others of its call are here, too
-        else:
-            self._make_way(key)
+        loop.call_soon(self._fill)  # when others of its call are here, too
         return job
 
     def cancel(self, job: QueuedDrawing) -> None:
@@ -164,16 +157,13 @@ class Scheduler:
         with suppress(KeyError, ValueError):
             self._take(job)
         if job in self._batch and all(job.done.done() for job in self._batch):
-            self._stop()
-
-    def _stop(self) -> None:
-        assert self._drawing is not None, "a batch is drawn"
-        self._drawing.cancel()
+            assert self._drawing is not None, "a batch is drawn"
+            self._drawing.cancel()
 
     def _fill(self) -> None:
         if self._drawing is not None or not (batch := self._next_batch()):
             return
-        self._batch, self._gives_way = batch, False
+        self._batch = batch
         self._drawing = asyncio.ensure_future(self.draw([job.work for job in batch]))
         self._drawing.add_done_callback(partial(self._finish, batch, time.monotonic()))
 
@@ -199,19 +189,6 @@ class Scheduler:
             least = now - FORGOTTEN_S / FADING_S
             self._given = {user: given for user, given in self._given.items() if given > least}
 
-    def _make_way(self, key: str) -> None:
-        """Stop the batch of keys with long queues for a key that has no other job."""
-        if len(self._queues[key]) > 1 or any(job.key == key for job in self._batch):
-            return
-        if all(map(self._can_wait, self._batch)):
-            for job in self._batch:
-                job.gave_way = True
-            self._gives_way = True
-            self._stop()
-
-    def _can_wait(self, job: QueuedDrawing) -> bool:
-        return not job.gave_way and 2 * len(self._queues.get(job.key, ())) >= self.max_per_key
-
     def _in_turns(self) -> list[QueuedDrawing]:
         """Return the first of every key, then the second, and so on."""
         keys = sorted(self._queues, key=lambda key: self._given.get(key, -math.inf))
@@ -226,15 +203,8 @@ class Scheduler:
     def _finish(
         self, batch: list[QueuedDrawing], started: float, drawing: asyncio.Future[Sequence[Any]]
     ) -> None:
-        gave_way = self._gives_way and drawing.cancelled()
         self._batch, self._drawing = [], None
-        if gave_way:
-            for job in reversed(batch):
-                if not job.done.done():
-                    self._queues.setdefault(job.key, deque()).appendleft(job)
         self._fill()  # before callers are notified, so that the drawing thread never waits
-        if gave_way:
-            return
         self.batches += 1
         seconds = time.monotonic() - started
         self.job_s += MEMORY * (seconds / len(batch) - self.job_s)
