@@ -22,7 +22,7 @@ PROMPT = "a dog on a beach"
 
 
 def opened(address, **options):
-    return SharedIdentities(str(address), **{"cache_mib": 64, "owner_mib": 64} | options)
+    return SharedIdentities(str(address), **{"owner_mib": 64} | options)
 
 
 def call(coroutine):

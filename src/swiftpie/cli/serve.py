@@ -23,7 +23,6 @@ from swiftpie.server.jobs import Limits
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session
-    from swiftpie.server.shared import SharedIdentities
     from swiftpie.server.store import ServedModel
 
 PACKAGES = (
@@ -130,6 +129,7 @@ def serve(
     from swiftpie.server.app import make_app
     from swiftpie.server.guard import loopback_names
     from swiftpie.server.listening import Server
+    from swiftpie.server.shared import SharedIdentities
     from swiftpie.server.store import Models
     from swiftpie.server.worker import Worker
 
@@ -139,7 +139,7 @@ def serve(
     worker = Worker(
         Models(served),
         limits=limits,
-        identities=None if identities_at is None else _shared(identities_at, limits),
+        identities=None if identities_at is None else SharedIdentities(identities_at),
         tell=console.say,
     )
     names = loopback_names(host, allow_hosts or ())
@@ -168,12 +168,6 @@ def check_address(host: str, port: int) -> None:
             f"--host {host} --port {port} cannot be used ({system_reason(error)}). An address of "
             f"this machine and a free port are needed. {remedy}."
         ) from error
-
-
-def _shared(folder: str, limits: Limits) -> "SharedIdentities":
-    from swiftpie.server.shared import SharedIdentities
-
-    return SharedIdentities(folder, cache_mib=limits.cache_mib / 3)
 
 
 def _served(name: str, loading: LoadOptions, recogniser: FaceSettings) -> "ServedModel":

@@ -23,8 +23,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ModelWrapValidatorHandler,
-    PrivateAttr,
     ValidationError,
     create_model,
     field_validator,
@@ -319,7 +317,7 @@ SizeText = Annotated[str, Field(max_length=MAX_SIZE), AfterValidator(_checked_si
 class Drawing(Bounded):
     """Fields of generations and edits. Others, as OpenAI's `quality`, have no effect."""
 
-    _without_effect: tuple[str, ...] = PrivateAttr(())
+    model_config = ConfigDict(extra="allow")  # to name them in the answer
 
     prompt: Annotated[Prompt, described(PersonalizeRequest, "prompt")]
     model: Annotated[str | None, Field(max_length=200)] = None
@@ -353,20 +351,10 @@ class Drawing(Bounded):
         except ValueError as error:
             raise ValueError(f"this is not valid JSON: {error}") from None
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _names_the_rest(cls, value: object, read: ModelWrapValidatorHandler[Self]) -> Self:
-        """Read a request, and keep the names of fields that have no effect."""
-        one = read(value)
-        if isinstance(value, dict):
-            rest = {str(name)[:MAX_NAME] for name in value if name not in cls.model_fields}
-            one._without_effect = tuple(sorted(rest))  # noqa: SLF001 - it is one of this class
-        return one
-
     @property
-    def without_effect(self) -> tuple[str, ...]:
+    def without_effect(self) -> list[str]:
         """The names of fields that were sent and change nothing."""
-        return self._without_effect
+        return sorted(name[:MAX_NAME] for name in self.model_extra or ())
 
     @property
     def wants_url(self) -> bool:

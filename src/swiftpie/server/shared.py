@@ -2,9 +2,8 @@
 
 OWNER/ID/ has a subject's record, its identity as safetensors, its thumbnail, pictures and masks;
 OWNER is the hash of the owner's name. Files never change. They are written before the record and
-removed after it, so that a reader of a record finds all of it, or finds that it has gone. Records
-are read each time and identities are kept in memory, so that every server knows at once what
-another one wrote.
+removed after it, so that a reader of a record finds all of it, or finds that it has gone. All is
+read each time, so that every server knows at once what another one wrote.
 """
 
 import asyncio
@@ -16,13 +15,11 @@ import re
 import secrets
 import shutil
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from threading import Lock
 from typing import Annotated, Any, Concatenate, Literal, ParamSpec, TypeVar
 
 from pydantic import Field, ValidationError
@@ -41,7 +38,6 @@ from swiftpie.server.store import (
     IdentityInfo,
     NotFound,
     StoredIdentity,
-    size_of,
 )
 from swiftpie.types import Identity
 
@@ -144,15 +140,11 @@ class SharedIdentities:
 
     is_shared = True
 
-    def __init__(
-        self, folder: str | Path, *, cache_mib: float, owner_mib: float = OWNER_MIB
-    ) -> None:
+    def __init__(self, folder: str | Path, *, owner_mib: float = OWNER_MIB) -> None:
         if "://" in str(folder):
             raise _unusable(folder, "it is an address")
         self._root = Path(folder).absolute()
-        self._limit, self._cache_limit = owner_mib * MIB, cache_mib * MIB
-        self._cache: OrderedDict[Path, Identity] = OrderedDict()  # by the folder
-        self._lock = Lock()  # of the cache
+        self._limit = owner_mib * MIB
         self.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="swiftpie-identities")
         self._check_usable()
 
@@ -184,7 +176,6 @@ class SharedIdentities:
         except Exception:
             shutil.rmtree(folder, ignore_errors=True)  # the first error says more
             raise
-        self._remember(folder, known.identity)
         return number
 
     @in_thread
@@ -201,15 +192,10 @@ class SharedIdentities:
     def find(self, number: str, *, owner: str) -> tuple[IdentityInfo, Identity]:
         """Return a subject."""
         record, folder = self._record(number, owner), self._folder(number, owner)
-        with self._lock:
-            identity = self._cache.get(folder)
-        if identity is None:
-            try:
-                identity = read_identity(self._content(folder, IDENTITY), number)
-            except InputError as error:
-                raise _damaged(number, error) from error
-        self._remember(folder, identity)
-        return record.info, identity
+        try:
+            return record.info, read_identity(self._content(folder, IDENTITY), number)
+        except InputError as error:
+            raise _damaged(number, error) from error
 
     @in_thread
     def file(self, number: str, name: str, *, owner: str) -> bytes | None:
@@ -231,13 +217,6 @@ class SharedIdentities:
         folder = self._folder(number, owner)
         (folder / RECORD).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
-
-    def _remember(self, folder: Path, identity: Identity) -> None:
-        with self._lock:
-            self._cache[folder] = identity
-            self._cache.move_to_end(folder)
-            while sum(map(size_of, self._cache.values())) > self._cache_limit:
-                self._cache.popitem(last=False)
 
     def _read_record(self, number: str, owner: str) -> bytes:
         """Return a record, of which nothing is checked."""

@@ -171,15 +171,11 @@ class StoredIdentity:
     @property
     def num_bytes(self) -> int:
         """Its size in memory."""
-        return size_of(self.identity) + sum(map(len, self.files.values()))
-
-
-def size_of(identity: Identity) -> int:
-    """Return the bytes of an identity in memory."""
-    tensors = (identity.tokens, identity.pooled, identity.pixels, identity.mask)
-    layers = (*identity.keys.values(), *identity.values.values())
-    large = () if identity.large is None else (identity.large,)
-    return sum(tensor.nbytes for tensor in (*tensors, *layers, *large))
+        known = self.identity
+        tensors = [known.tokens, known.pooled, known.pixels, known.mask]
+        tensors += [*known.keys.values(), *known.values.values()]
+        tensors += [] if known.large is None else [known.large]
+        return sum(tensor.nbytes for tensor in tensors) + sum(map(len, self.files.values()))
 
 
 class OwnIdentities:

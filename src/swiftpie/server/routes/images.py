@@ -151,7 +151,7 @@ def _images_body(body: Drawing, drawn: Sequence[PictureFile]) -> dict[str, Any]:
         **drawn[0].chosen,
     }
     if body.without_effect:
-        own["without_effect"] = list(body.without_effect)
+        own["without_effect"] = body.without_effect
     if body.swiftpie.return_mask:
         own["masks_b64"] = [base64.b64encode(picture.mask).decode() for picture in drawn]
     return {**_facts(body, drawn[0]), "data": data, "swiftpie": own}
