@@ -64,6 +64,7 @@ STEP = 0.05  # of strengths
 USUAL = Scales()  # leaves them to the recipe
 AUTO = "auto"  # of choices that are left to the model
 UNSET = (None, "", 0, AUTO, "plain")  # values of options that are left alone
+ENDS = ("to", "to_boxes", "to_views")  # of an animation
 CHANGES = [name for name, task in TASKS.items() if task.is_change]
 TEXTS = (str | None, Path | None)  # of which ComfyUI has the empty text in place of None
 SEED = {
@@ -162,12 +163,13 @@ class EncodeIdentity(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Return what the node takes and gives."""
+        number = options_of(FaceSource)["face_number"].option
         return io.Schema(
             node_id="SwiftPieEncodeIdentity",
             display_name="Encode identity",
             category=CATEGORY,
-            description="Encodes one subject from 1 to 8 pictures, or by a name of the library, "
-            "and shows what is seen of it.",
+            description="Encodes one subject from 1 to 8 pictures, or by a name of the library, or "
+            f"a person by the face, and shows what is seen. Of faces: {CONSENT}",
             inputs=[
                 SessionType.Input("session"),
                 io.Image.Input(
@@ -185,6 +187,22 @@ class EncodeIdentity(io.ComfyNode):
                     tooltip="A subject of the library in place of a picture, as 'kitten'; "
                     "'swiftpie library' lists all.",
                 ),
+                io.Boolean.Input(
+                    "face",
+                    default=False,
+                    optional=True,
+                    tooltip="The picture is a photograph of a person, whose face is encoded, for "
+                    "recipes that draw faces. In Edit the person comes where the picture has a "
+                    "face.",
+                ),
+                io.Int.Input(
+                    "face_number",
+                    default=0,
+                    min=0,
+                    optional=True,
+                    advanced=True,
+                    tooltip=f"{number.help} 0 is the default.",
+                ),
             ],
             outputs=[
                 SubjectType.Output("subject"),
@@ -201,11 +219,14 @@ class EncodeIdentity(io.ComfyNode):
         mask: Tensor | None = None,
         box: Box | None = None,
         name: str = "",
+        *,
+        face: bool = False,
+        face_number: int = 0,
     ) -> io.NodeOutput:
         """Encode it.
 
         Raises:
-            InputError: Picture and name are given, or neither, or no subject is found.
+            InputError: Picture and name are given, or neither, or no subject or face is found.
         """
         if word := name.strip():
             if any(place is not None for place in (image, mask, box)):
@@ -219,57 +240,13 @@ class EncodeIdentity(io.ComfyNode):
                 "Neither a picture nor a name was given. Link a picture of the subject, or write a "
                 "name of `swiftpie library`."
             )
+        if face:
+            return _shown_subject(_face_of(session, pictures_of(image[..., :3]), face_number))
         identity = session.encode_identity(
             pictures_of(image),
             masks=None if mask is None else masks_of(mask),
             cutout=_search(cutout, box),
         )
-        return _shown_subject(identity)
-
-
-class EncodeFace(io.ComfyNode):
-    """A photograph of a person to a subject that can be drawn."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        """Return what the node takes and gives."""
-        number = options_of(FaceSource)["face_number"].option
-        return io.Schema(
-            node_id="SwiftPieEncodeFace",
-            display_name="Encode face",
-            category=CATEGORY,
-            description="Encodes a person by the face, for recipes that draw faces, and shows it "
-            f"as seen. In Edit the person comes where the picture has a face. {CONSENT}",
-            inputs=[
-                SessionType.Input("session"),
-                io.Image.Input("image", tooltip="A photograph that shows the person's face."),
-                io.Int.Input(
-                    "face_number", default=0, min=0, tooltip=f"{number.help} 0 is the default."
-                ),
-            ],
-            outputs=[
-                SubjectType.Output("subject"),
-                io.Image.Output("seen", tooltip="The face alone, upright."),
-            ],
-        )
-
-    @classmethod
-    def execute(cls, session: Session, image: Tensor, face_number: int = 0) -> io.NodeOutput:
-        """Encode it.
-
-        Raises:
-            InputError: Several pictures came, the session finds no faces, or there is no such face.
-        """
-        if not session.components.preset.knows_faces or session.face_encoder is None:
-            raise InputError(
-                f"This session of {session.components.preset.name!r} draws no faces. Load a recipe "
-                "for faces, as 'face-plus', or a full-size one with an `encoder`."
-            )
-        photos = pictures_of(image[..., :3])
-        if len(photos) != 1:
-            raise InputError(f"{len(photos)} pictures came where one is needed. Link one picture.")
-        identity = session.encode_face(photos[0], number=face_number or None)
-        logger.info("%s", CONSENT)
         return _shown_subject(identity)
 
 
@@ -434,19 +411,53 @@ class MakeScales(io.ComfyNode):
 
 
 class Personalize(io.ComfyNode):
-    """Subjects in a new scene."""
+    """Subjects in a new scene, as pictures or as the frames of an animation."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Return what the node takes and gives."""
-        return drawing_schema(
-            PersonalizeRequest,
+        late = {"optional": True, "advanced": True}
+        prompt, seed, *others = inputs_of(
+            AnimateRequest,
+            prompt={"multiline": True, "default": "a dog on a beach"},
+            seeds={"tooltip": "Of the first picture; the next has the next seed.", **SEED},
+            mask={"id": "region", "advanced": True},
+            scene={"optional": True},
+            identity_guidance={"optional": True},
+            **dict.fromkeys(("style_scale", "flip", "tilt", *ENDS, "num_frames"), late),
+        )
+        return io.Schema(
             node_id="SwiftPiePersonalize",
             display_name="Personalize",
+            category=CATEGORY,
             description="Draws the subjects into the scene of the prompt; 'mini' also draws those "
-            "that it names, from the library.",
-            about_seed="Of the first picture; the next has the next seed.",
-            own=[io.Int.Input("num_images", default=1, min=1, max=MAX_IMAGES)],
+            "that it names, from the library. With `to`, `to_box` or `to_view` it draws the frames "
+            "of an animation as a batch.",
+            inputs=[
+                SessionType.Input("session"),
+                SubjectType.Input(
+                    "subject", optional=True, tooltip="Without it, what the prompt says."
+                ),
+                prompt,
+                seed,
+                io.Int.Input("num_images", default=1, min=1, max=MAX_IMAGES),
+                ScalesType.Input("scales", optional=True),
+                *others,
+                io.Image.Input(
+                    "scene_image",
+                    optional=True,
+                    tooltip="A picture of the place in plain daylight, instead of a scene by name.",
+                ),
+                io.Image.Input(
+                    "style_image", optional=True, tooltip="A picture in whose style all is drawn."
+                ),
+                _side_input("width"),
+                _side_input("height"),
+            ],
+            outputs=[
+                io.Image.Output("image"),
+                io.Mask.Output("subject_mask", tooltip="Where the model drew the subjects."),
+            ],
         )
 
     @classmethod
@@ -458,7 +469,7 @@ class Personalize(io.ComfyNode):
         num_images: int,
         subject: Subjects = (),
         scales: Scales = USUAL,
-        **given: Any,  # noqa: ANN401 - further inputs of `drawing_schema`
+        **given: Any,  # noqa: ANN401 - further inputs of the schema
     ) -> io.NodeOutput:
         """Draw the pictures one after the other, each of which is shown when it is finished.
 
@@ -466,47 +477,21 @@ class Personalize(io.ComfyNode):
             InputError: One side is given alone, no subject is named or given, or what is drawn
                 does not go together.
         """
+        moves = any(given.get(name, "").strip() for name in ("to", "to_box", "to_view"))
+        kind = AnimateRequest if moves else PersonalizeRequest
+        if moves and num_images > 1:
+            raise InputError(
+                f"{num_images} pictures of an animation were wanted, whose frames have one seed. "
+                "Set num_images to 1, and choose num_frames."
+            )
         fields = {"prompt": prompt, "subjects": subject, "scales": scales}
-        fields |= drawing_fields(PersonalizeRequest, given)
-        requests = [
-            PersonalizeRequest(seeds=(seed + number,), **fields) for number in range(num_images)
-        ]
-        return drawn_output(session, requests)
-
-
-class Animate(io.ComfyNode):
-    """Frames from one state to others."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        """Return what the node takes and gives."""
-        return drawing_schema(
-            AnimateRequest,
-            node_id="SwiftPieAnimate",
-            display_name="Animate",
-            description="Draws the frames of an animation as a batch: the prompt in other times, "
-            "weathers and seasons, or a subject that moves or turns.",
-            about_seed="Of all frames.",
+        fields |= drawing_fields(kind, given)
+        requests = [kind(seeds=(seed + number,), **fields) for number in range(num_images)]
+        drawn = list(draw_each(session, requests))
+        return io.NodeOutput(
+            image_of([image for result in drawn for image in result.images]),
+            image_of([mask for result in drawn for mask in result.subject_masks]),
         )
-
-    @classmethod
-    def execute(
-        cls,
-        session: Session,
-        prompt: str,
-        seed: int,
-        subject: Subjects = (),
-        scales: Scales = USUAL,
-        **given: Any,  # noqa: ANN401 - further inputs of `drawing_schema`
-    ) -> io.NodeOutput:
-        """Draw all frames at once.
-
-        Raises:
-            InputError: Nothing changes, or what is drawn does not go together.
-        """
-        fields = {"prompt": prompt, "subjects": subject, "scales": scales}
-        fields |= drawing_fields(AnimateRequest, given)
-        return drawn_output(session, [AnimateRequest(seeds=(seed,), **fields)])
 
 
 class Edit(io.ComfyNode):
@@ -659,14 +644,12 @@ class SwiftPieExtension(ComfyExtension):
         return [
             LoadRecipe,
             EncodeIdentity,
-            EncodeFace,
             LoadIdentity,
             SaveIdentity,
             PlaceSubject,
             MakeBox,
             MakeScales,
             Personalize,
-            Animate,
             Edit,
             CutOut,
         ]
@@ -740,57 +723,8 @@ def _input_of(field: Any, *, id: str = "", **hint: Any) -> io.Input:  # noqa: A0
     return _box_input(field.option.help)
 
 
-def drawing_schema(
-    source: type, *, about_seed: str, own: Sequence[io.Input] = (), **about: str
-) -> io.Schema:
-    """Return what a node takes and gives that draws requests of a class; `own` are further inputs.
-
-    Of its options, those with several values have one a line.
-    """
-    prompt, seed, *others = inputs_of(
-        source,
-        prompt={"multiline": True, "default": "a dog on a beach"},
-        seeds={"tooltip": about_seed, **SEED},
-        mask={"id": "region", "advanced": True},
-        scene={"optional": True},
-        identity_guidance={"optional": True},
-        style_scale={"optional": True, "advanced": True},
-        flip={"optional": True, "advanced": True},
-        tilt={"optional": True, "advanced": True},
-    )
-    return io.Schema(
-        category=CATEGORY,
-        inputs=[
-            SessionType.Input("session"),
-            SubjectType.Input(
-                "subject", optional=True, tooltip="Without it, what the prompt says."
-            ),
-            prompt,
-            seed,
-            *own,
-            ScalesType.Input("scales", optional=True),
-            *others,
-            io.Image.Input(
-                "scene_image",
-                optional=True,
-                tooltip="A picture of the place in plain daylight, instead of a scene by name.",
-            ),
-            io.Image.Input(
-                "style_image", optional=True, tooltip="A picture in whose style all is drawn."
-            ),
-            _side_input("width"),
-            _side_input("height"),
-        ],
-        outputs=[
-            io.Image.Output("image"),
-            io.Mask.Output("subject_mask", tooltip="Where the model drew the subjects."),
-        ],
-        **about,
-    )
-
-
 def drawing_fields(source: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields of a request from the inputs of `drawing_schema`.
+    """Return fields of a request from the inputs of Personalize.
 
     Raises:
         InputError: One side is given alone.
@@ -812,15 +746,6 @@ def drawing_fields(source: type, given: Mapping[str, Any]) -> dict[str, Any]:
         "mask": MaskSource(region),
         "size_px": (height, width) if width else None,
     }
-
-
-def drawn_output(session: Session, requests: Sequence[Request]) -> io.NodeOutput:
-    """Return all pictures of some drawings, and where the subjects are in them."""
-    drawn = list(draw_each(session, requests))
-    return io.NodeOutput(
-        image_of([image for result in drawn for image in result.images]),
-        image_of([mask for result in drawn for mask in result.subject_masks]),
-    )
 
 
 def draw_each(
@@ -869,6 +794,24 @@ def image_of(pictures: Sequence[Image.Image]) -> Tensor:
 def _shown_subject(identity: Identity, *, name: str = "") -> io.NodeOutput:
     seen = identity.pixels.float().cpu().add(1).div(2).clamp(0, 1).movedim(1, -1)
     return io.NodeOutput((Subject(identity, name=name),), seen, ui=ui.PreviewImage(seen))
+
+
+def _face_of(session: Session, photos: Sequence[Image.Image], number: int) -> Identity:
+    """Return a person by the face; 0 is the largest.
+
+    Raises:
+        InputError: Several pictures came, the session finds no faces, or there is no such face.
+    """
+    if not session.components.preset.knows_faces or session.face_encoder is None:
+        raise InputError(
+            f"This session of {session.components.preset.name!r} draws no faces. Load a recipe for "
+            "faces, as 'face-plus', or a full-size one with an `encoder`."
+        )
+    if len(photos) != 1:
+        raise InputError(f"{len(photos)} pictures came where one is needed. Link one picture.")
+    identity = session.encode_face(photos[0], number=number or None)
+    logger.info("%s", CONSENT)
+    return identity
 
 
 def _only(subjects: Subjects) -> Subject:

@@ -57,9 +57,9 @@ def same(image, picture):
     return torch.equal(image, as_image(picture)[0])
 
 
-def test_there_are_thirteen_nodes_at_most_and_their_names_are_ours(nodes):
+def test_there_are_ten_nodes_at_most_and_their_names_are_ours(nodes):
     schemas = [node.define_schema() for node in nodes.values()]
-    assert len({schema.node_id for schema in schemas}) == len(schemas) <= 13
+    assert len({schema.node_id for schema in schemas}) == len(schemas) <= 10
     assert all(schema.node_id.startswith("SwiftPie") and schema.description for schema in schemas)
 
 
@@ -238,7 +238,7 @@ def test_a_person_comes_into_pictures_and_photographs(nodes, tmp_path):
     encoder = swiftpie.open_face_encoder(swiftpie.FaceSettings(face_models=world / "faces"))
     own = small_session(world).with_face_encoder(encoder)
     image = as_image(photo())
-    (subject, seen) = nodes["EncodeFace"].execute(own, image).args
+    (subject, seen) = nodes["EncodeIdentity"].execute(own, image, face=True).args
     assert (subject[0].identity.is_face, seen.shape) == (True, (1, 64, 64, 3))
     draw = nodes["Personalize"].execute
     plain, styled = (
@@ -253,7 +253,7 @@ def test_a_person_comes_into_pictures_and_photographs(nodes, tmp_path):
     assert 0.5 < outside.float().mean() < 1
     assert torch.equal(edited[0][outside], image[0][outside])
     with pytest.raises(swiftpie.InputError, match="shows 1"):
-        nodes["EncodeFace"].execute(own, image, 2)
+        nodes["EncodeIdentity"].execute(own, image, face=True, face_number=2)
 
 
 BLACK, WHITE = torch.zeros(1, 64, 64), torch.ones(1, 64, 64)
@@ -279,7 +279,8 @@ REFUSED = [  # with the nodes, a session and a picture of a subject
     (lambda n, s, image: edit(n, s, image, mask=WHITE, task="insert"), "removed"),
     (lambda n, s, image: edit(n, s, image, keyword="dog", task="remove"), "'keyword'"),
     (lambda n, s, image: edit(n, s, image, keep_pose=True), "'keep_pose'"),
-    (lambda n, s, image: n["EncodeFace"].execute(s, image), "faces"),
+    (lambda n, s, image: encode(n, s, image, face=True), "faces"),
+    (lambda n, s, _: n["Personalize"].execute(s, "a dog", 1, 2, to="a dog at night"), "one seed"),
 ]
 
 

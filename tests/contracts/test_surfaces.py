@@ -29,8 +29,7 @@ from swiftpie.cli.main import app
 from swiftpie.imageio.animation import encode_animation
 from swiftpie.imageio.decoding import load_image
 from swiftpie.pipelines.animation import USUAL_FRAMES
-from swiftpie.server.mcp.server import Toolbox
-from swiftpie.server.mcp.tools import Folders
+from swiftpie.server.mcp import Folders, Toolbox
 from tests.comfyui.interface import load_nodes
 from tests.quick import thorough_but
 
@@ -360,8 +359,8 @@ def by_nodes(case, session, folder, nodes):
         lines = {name: given.pop(name) for name in ("to", "to_view") if name in given}
         given |= {name: "\n".join(map(str, v)) for name, v in lines.items() if name == "to"}
         given |= {"to_view": spelled("to_view", lines["to_view"])} if "to_view" in lines else {}
-        words = (session, case.prompt, SEED, subject, scales)
-        image, _ = nodes["Animate"].execute(*words, **given).args
+        words = (session, case.prompt, SEED, 1, subject, scales)
+        image, _ = nodes["Personalize"].execute(*words, **given).args
         return strip(as_picture(frame[None]) for frame in image)
     photo = as_image(load_image(folder / "photo.png"))
     given |= {"subject": subject} if subject else {}
