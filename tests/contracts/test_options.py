@@ -15,7 +15,7 @@ from swiftpie.cli.options import FieldOptions, with_fields
 from swiftpie.config import Option, Surface, read_options
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.animation import AnimateRequest
-from swiftpie.server.mcp.tools import TOOLS
+from swiftpie.server.mcp import TOOLS
 from swiftpie.server.schemas import AnimateIn, WithOptions, controls, with_options
 from tests.comfyui.interface import load_nodes
 

@@ -5,7 +5,7 @@ import time
 import pytest
 from PIL import Image, ImageDraw
 
-from swiftpie.server.forms import read_form
+from swiftpie.server.routes import read_form
 from swiftpie.server.schemas import RequestError
 from tests.server.conftest import picture_in, to_png
 

@@ -17,8 +17,7 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.mini.scenes import PHOTOGRAPH_PX
 from swiftpie.server.jobs import Limits
-from swiftpie.server.mcp.server import Toolbox, make_server
-from swiftpie.server.mcp.tools import TOOLS, Folders
+from swiftpie.server.mcp import TOOLS, Folders, Toolbox, make_server
 from swiftpie.server.schemas import MAX_PICTURES, MAX_PROMPT
 from swiftpie.server.worker import Worker
 from tests.policy.test_docs import SERVING, blocks, rows_of

@@ -249,8 +249,7 @@ def mcp(
 ) -> None:
     """Let assistants draw, animate, edit, insert, remove, replace and find: a server of MCP."""
     check_installed(*MCP_PACKAGES, extra="mcp", use="`swiftpie mcp`")  # before anything is loaded
-    from swiftpie.server.mcp.server import Toolbox, serve_stdio
-    from swiftpie.server.mcp.tools import Folders
+    from swiftpie.server.mcp import Folders, Toolbox, serve_stdio
     from swiftpie.server.store import Models, ServedModel
     from swiftpie.server.worker import Worker
 

@@ -26,9 +26,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from swiftpie.server.forms import MAX_TEXT_BYTES
 from swiftpie.server.jobs import Limits, Overloaded
-from swiftpie.server.schemas import RequestError, problem_of
+from swiftpie.server.schemas import MAX_TEXT_BYTES, RequestError, problem_of
 
 logger = logging.getLogger(__name__)
 

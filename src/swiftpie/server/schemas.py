@@ -61,6 +61,7 @@ MAX_IMAGE_BYTES = 20 << 20  # of a picture's file
 KEPT_PX = 1536  # of the longer side of all pictures but those that are changed at their own size
 MAX_IMAGE_LETTERS = 4 * MAX_IMAGE_BYTES // 3 + 100  # of it in base64, with its head
 MAX_SIZE = 20  # letters of a picture's size
+MAX_TEXT_BYTES = 256 << 10  # of a field of a form, and of a request without pictures
 MAX_KEYS = 64  # of one object; OpenAI's largest has some twenty
 MAX_PARTS = 20_000  # commas and brackets of a request in JSON, whose pictures have none
 

@@ -16,8 +16,7 @@ from swiftpie.pipelines.draw import find_region
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.server.commands import is_edit
 from swiftpie.server.drawing import PictureFile
-from swiftpie.server.forms import read_form
-from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_upload
+from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_form, read_upload
 from swiftpie.server.schemas import (
     KEPT_PX,
     MAX_IMAGES,

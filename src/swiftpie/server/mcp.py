@@ -1,0 +1,448 @@
+"""The MCP server: tools made from the schema of HTTP, around the worker of `swiftpie serve`."""
+
+import asyncio
+import base64
+import binascii
+import json
+import stat
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from mcp.server.lowlevel import Server
+from mcp.server.stdio import stdio_server
+from mcp.types import (
+    CallToolRequestParams,
+    CallToolResult,
+    ImageContent,
+    ListToolsResult,
+    PaginatedRequestParams,
+    TextContent,
+)
+from mcp.types import Tool as ToolInfo
+from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
+
+from swiftpie import __version__
+from swiftpie.config import Surface
+from swiftpie.errors import (
+    ConfigError,
+    ImageError,
+    InputError,
+    NoSubject,
+    SwiftPieError,
+    UnknownSubjectError,
+    printable,
+    system_reason,
+)
+from swiftpie.imageio.atomic import make_folder, write_file
+from swiftpie.library import subject_library
+from swiftpie.pipelines.request import MAX_SUBJECTS, Pictures, RepaintRequest, Subject
+from swiftpie.pipelines.settings import EditSettings, Scales
+from swiftpie.pipelines.tasks import TASKS, Task
+from swiftpie.server.drawing import SUFFIXES, PictureFile
+from swiftpie.server.jobs import Expired, Overloaded
+from swiftpie.server.schemas import (
+    KEPT_PX,
+    MAX_IMAGE_BYTES,
+    MAX_IMAGE_LETTERS,
+    MAX_IMAGES,
+    MAX_NAME,
+    AnimateIn,
+    Drawing,
+    OwnFields,
+    RequestError,
+    Strict,
+    WithOptions,
+    check_one_of,
+    errors_of,
+    log_failure,
+    problem_of,
+    problem_of_fields,
+    with_options,
+)
+from swiftpie.server.worker import Caller, Worker
+
+if TYPE_CHECKING:
+    from mcp.server.context import ServerRequestContext
+    from PIL import Image
+
+CALLER = Caller("mcp", "mcp")  # all calls are of one user
+Report = Callable[[int, int, str], Awaitable[None]]
+"""Takes how many steps are done, of how many, and what the next one is."""
+WHITE = [0] * 128 + [255] * 128  # from which value on a mask counts
+KNOWN = (SwiftPieError, RequestError, Overloaded, Expired, ValidationError)
+MAX_PATH = 4_096  # letters
+MOST_MB = MAX_IMAGE_BYTES / 1e6
+KEPT = ("style_reference", "style_scale")  # options of things kept by HTTP
+
+
+class Picture(Strict):
+    """A picture: a file inside of an allowed folder, or its bytes."""
+
+    path: Annotated[
+        str,
+        Field(
+            max_length=MAX_PATH, description="A file inside of a folder that the user has allowed."
+        ),
+    ] = ""
+    data: Annotated[
+        str,
+        Field(
+            max_length=MAX_IMAGE_LETTERS,
+            description="Instead, the bytes of the file in base64. Addresses are never fetched.",
+        ),
+    ] = ""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        """Take a path or bytes."""
+        return check_one_of(self, "path", "data")
+
+
+@with_options(Subject)
+class ShownSubject(WithOptions):
+    """One subject: pictures that show it, or its name in the library."""
+
+    pictures: Annotated[
+        tuple[Picture, ...],
+        Field(max_length=MAX_IMAGES, description="Pictures of the same subject."),
+    ] = ()
+    masks: Annotated[
+        tuple[Picture, ...],
+        Field(
+            max_length=MAX_IMAGES,
+            description="One for each picture, white where the subject is; by default it is found.",
+        ),
+    ] = ()
+    library: Annotated[
+        str, Field(max_length=MAX_NAME, description="Instead of pictures, a name such as 'cat'.")
+    ] = ""
+
+    @model_validator(mode="after")
+    def _is_shown_or_named(self) -> Self:
+        """Take pictures or a name."""
+        check_one_of(self, "pictures", "library")
+        if len(self.masks) not in {0, len(self.pictures)}:
+            raise ValueError("masks are needed for all pictures or for none")
+        return self
+
+    @property
+    def placed(self) -> dict[str, Any]:
+        """Box, view, name and scale, as HTTP has them."""
+        return self.model_dump(exclude={"pictures", "masks", "library"}, exclude_unset=True)
+
+
+@dataclass(frozen=True)
+class Tool:
+    """Something that an assistant can ask for."""
+
+    name: str
+    description: str
+    arguments: type[BaseModel]
+    task: str  # as HTTP calls it
+    fixed: Mapping[str, str] = field(default_factory=dict)  # fields of `Drawing` not taken
+
+    def drawing(self, given: BaseModel) -> Drawing:
+        """Return the drawing that checked arguments stand for, without pictures and subjects."""
+        values = {
+            name: value
+            for name, value in given.model_dump(exclude_unset=True).items()
+            if not holds_pictures(getattr(given, name))
+        }
+        own = {name: value for name, value in values.items() if name in OwnFields.model_fields}
+        own |= {"task": self.task, "mask_mode": "white"}
+        shared = {name: value for name, value in values.items() if name in Drawing.model_fields}
+        return Drawing.model_validate({**self.fixed, **shared, "swiftpie": own})
+
+
+def holds_pictures(value: object) -> bool:
+    """Whether an argument is a picture or a subject, or a list of such."""
+    values = value if isinstance(value, list) else [value]
+    return any(isinstance(value, Picture | ShownSubject) for value in values)
+
+
+def subjects_of(given: BaseModel) -> list[ShownSubject]:
+    """Return the subjects among the arguments."""
+    one = getattr(given, "subject", None)
+    return [*getattr(given, "subjects", []), *([] if one is None else [one])]
+
+
+def _arguments(name: str, *, shared: Sequence[str], own: Sequence[str], **more: Any) -> Any:  # noqa: ANN401 - pydantic makes the class
+    """Return the model of a tool's arguments: fields of `Drawing`, of `OwnFields`, and `more`."""
+    fields: dict[str, Any] = dict(more)
+    for source, names in ((Drawing, shared), (OwnFields, own)):
+        for option in names:
+            known = copy(source.model_fields[option])
+            fields[option] = (known.annotation, known)
+    return create_model(name, __base__=Strict, __module__=__name__, **fields)
+
+
+ONE_SUBJECT = Field(description="The subject, by pictures or by its name in the library.")
+SUBJECTS: Any = (
+    Annotated[list[ShownSubject], Field(max_length=MAX_SUBJECTS)],
+    Field([], description="Subjects that the prompt mentions, each with its box."),
+)
+CHANGED = Field(description="The picture to change. The result has its size.")
+MASK = Field(description="White where the picture may change, and as large as it.")
+MOVES = Field(description="What changes, and how fast.")
+
+
+def _tool(name: str, task: Task) -> Tool:
+    """Return the tool of a task: its options that HTTP has, without kept pictures."""
+    known = task.options(Surface.HTTP, without=(*KEPT, *(() if task.takes_mask else ("box",))))
+    shared = {"prompt", "negative_prompt"} & known.keys()
+    shared |= {"seed", "n", "output_format", "output_compression"}
+    shared |= set() if task.is_change else {"size"}
+    more: dict[str, Any] = {}
+    fixed = {} if "prompt" in known else {"prompt": "nothing"}
+    if "to" in known:
+        shared -= {"n", "output_format"}
+        more["animate"] = (Annotated[AnimateIn, MOVES], ...)
+        fixed["output_format"] = "webp"
+    if task.is_change:
+        more["picture"] = (Annotated[Picture, CHANGED], ...)
+    if task.takes_mask:
+        more["mask"] = (Annotated[Picture | None, MASK], None)
+    if task.most_subjects > 1:
+        more["subjects"] = SUBJECTS
+    elif task.request is RepaintRequest and task.most_subjects:
+        more["subject"] = (Annotated[ShownSubject, ONE_SUBJECT], ...)
+    elif task.most_subjects:
+        more["subject"] = (Annotated[ShownSubject | None, ONE_SUBJECT], None)
+    parts = {"scales": Scales, "edit": EditSettings}
+    own = [option for option in known if option in OwnFields.model_fields]
+    own += [option for option, part in parts.items() if part in task.parts]
+    arguments = _arguments(name.title(), shared=sorted(shared), own=own, **more)
+    kind = name if task.is_change else "personalize"
+    return Tool(
+        "draw" if name == "personalize" else name, task.about, arguments, task=kind, fixed=fixed
+    )
+
+
+TOOLS = tuple(_tool(name, task) for name, task in TASKS.items())
+
+
+class Folders:
+    """Folders that a user allows, and the one that pictures are written to."""
+
+    def __init__(self, allowed: Sequence[Path], *, out: Path | None = None) -> None:
+        """Resolve the folders, and make `out`."""
+        if out is not None:
+            make_folder(out)
+        for folder in allowed:
+            if not folder.is_dir():
+                raise ConfigError(
+                    f"--folder '{folder}' is no folder. One that exists is needed. Check the path."
+                )
+        self._allowed = [folder.resolve() for folder in (*allowed, *([] if out is None else [out]))]
+        self._out = None if out is None else out.resolve()
+
+    def read(self, picture: Picture, *, name: str) -> bytes:
+        """Return the bytes of a picture."""
+        data = self._read_file(picture.path, name) if picture.path else _decoded(picture.data, name)
+        if len(data) > MAX_IMAGE_BYTES:
+            raise ImageError(
+                f"'{name}' has more than {MOST_MB:.1f} MB, the most that is read. Give a smaller "
+                "one."
+            )
+        return data
+
+    def write(self, data: bytes, *, name: str, suffix: str) -> Path | None:
+        """Write a picture under the next free name; return that, None if none are written."""
+        if self._out is None:
+            return None
+        names = (self._out / f"{name}-{number:04}{suffix}" for number in count(1))
+        path = next(path for path in names if not path.exists())
+        write_file(path, data)
+        return path
+
+    def _read_file(self, path: str, name: str) -> bytes:
+        """Return at most one byte more than may be read of a plain file inside of the folders."""
+        shown = printable(path)
+        try:
+            found = self._find(path)
+            is_file = found is not None and stat.S_ISREG(found.stat().st_mode)
+            if found is not None and is_file:  # a pipe would wait for ever
+                with found.open("rb") as file:
+                    return file.read(MAX_IMAGE_BYTES + 1)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ImageError(
+                f"'{name}' is '{shown}', which cannot be read ({system_reason(error)}). Give a "
+                "picture that exists."
+            ) from error
+        allowed = ", ".join(map(str, self._allowed)) or "none; start with --folder DIR"
+        raise ImageError(
+            f"'{name}' is '{shown}', which is no file in a folder that may be read ({allowed}). "
+            "Give a file inside of one, or its bytes as 'data'."
+        )
+
+    def _find(self, path: str) -> Path | None:
+        """Return where a path leads, links followed; None if that is outside of all folders."""
+        places = [(folder / path).resolve() for folder in self._allowed]
+        inside = [
+            place
+            for place, folder in zip(places, self._allowed, strict=True)
+            if place.is_relative_to(folder)
+        ]
+        return next((place for place in inside if place.exists()), inside[0] if inside else None)
+
+
+def _decoded(text: str, name: str) -> bytes:
+    """Return the bytes of base64, with or without the head of a data URL."""
+    head, comma, rest = text.partition(",")
+    is_url = comma and head.startswith("data:image/") and head.endswith(";base64")
+    try:
+        return base64.b64decode(rest if is_url else text, validate=True)
+    except binascii.Error as error:
+        raise ImageError(
+            f"'{name}' is no base64. Give the bytes of a picture's file in base64, or a path."
+        ) from error
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """Carries out tools."""
+
+    worker: Worker
+    folders: Folders
+
+    async def call(self, name: str, arguments: dict[str, Any], report: Report) -> CallToolResult:
+        """Return the pictures of a tool and their facts, or what is wrong in plain words."""
+        try:
+            tool = next((tool for tool in TOOLS if tool.name == name), None)
+            if tool is None:
+                names = ", ".join(tool.name for tool in TOOLS)
+                raise InputError(f"There is no tool {name[:64]!r}. Choose from {names}.")
+            return await self._carry_out(tool, tool.arguments.model_validate(arguments), report)
+        except KNOWN as error:
+            text = words_of(error)
+        except Exception as error:  # noqa: BLE001 - an assistant gets every failure as a sentence
+            log_failure(error, f"the tool {name[:64]!r}")
+            text = "The picture could not be drawn. The server's log says why."
+        return CallToolResult(content=[TextContent(text=text)], is_error=True)
+
+    async def _carry_out(self, tool: Tool, given: BaseModel, report: Report) -> CallToolResult:
+        subjects = subjects_of(given)
+        shown = sum(bool(subject.pictures) for subject in subjects)
+        steps = 1 + shown + getattr(given, "n", 1)
+        count = sum(len(subject.pictures) for subject in subjects) + hasattr(given, "picture")
+        if count > MAX_IMAGES:
+            raise InputError(
+                f"{count} pictures were given. At most {MAX_IMAGES} are read. Give fewer."
+            )
+        await report(0, steps, "reading" if self.worker.is_ready else "loading the model")
+        await asyncio.shield(self.worker.getting_ready)
+        picture, mask = (getattr(given, name, None) for name in ("picture", "mask"))
+        images = [] if picture is None else [await self._decode(picture, "picture")]
+        shape = await self._decode(mask, "mask") if isinstance(mask, Picture) else None
+        await report(1, steps, "encoding subjects" if shown else "drawing")
+        named = [await self._subject(subject) for subject in subjects]
+        body, results = tool.drawing(given), []
+        work = await self.worker.plan(body, caller=CALLER, images=images, mask=shape, more=named)
+        async for result in self.worker.draw_each(work):
+            results.append(result)
+            await report(1 + shown + len(results), steps, f"drew {len(results)}")
+        files = [result.data for result in results]
+        return self._answered(files, _facts(results), name=tool.name, kind=body.output_format)
+
+    async def _decode(
+        self, picture: Picture, name: str, *, most_px: int | None = None
+    ) -> "Image.Image":
+        data = await asyncio.to_thread(self.folders.read, picture, name=name)
+        return await self.worker.decode(data, name=name, key=CALLER.key, most_px=most_px)
+
+    async def _subject(self, given: ShownSubject) -> Subject:
+        """Return a subject, with its pictures decoded, or by its name in the library."""
+        placed = given.placed
+        if given.library:
+            placed["name"] = placed.get("name") or given.library
+            return Subject(subject_library().find(given.library), **placed)
+        images, masks = [
+            [await self._decode(picture, name, most_px=KEPT_PX) for picture in pictures]
+            for name, pictures in (("pictures", given.pictures), ("masks", given.masks))
+        ]
+        return Subject(Pictures(tuple(images), tuple(masks)), **placed)
+
+    def _answered(
+        self, files: Sequence[bytes], facts: dict[str, Any], *, name: str, kind: str
+    ) -> CallToolResult:
+        written = [self.folders.write(data, name=name, suffix=SUFFIXES[kind]) for data in files]
+        if written[0] is not None:
+            facts["files"] = list(map(str, written))
+        pictures = [
+            ImageContent(data=base64.b64encode(data).decode(), mime_type=f"image/{kind}")
+            for data in files
+        ]
+        text = TextContent(text=json.dumps(facts, ensure_ascii=False))
+        return CallToolResult(content=[*pictures, text], structured_content=facts)
+
+
+def words_of(error: Exception) -> str:
+    """Return what is wrong, without the words of HTTP."""
+    match error:
+        case ValidationError():
+            text = problem_of_fields(errors_of(error))["error"]["message"]
+        case NoSubject():
+            text = f"{error.found} Give a mask with it, white where the subject is."
+        case UnknownSubjectError():
+            text = f"{error.found} Choose one of these, or give pictures of the subject."
+        case _:
+            text = problem_of(error)[1]["error"]["message"]
+    return str(text).replace("swiftpie.", "")
+
+
+def _facts(drawn: Sequence[PictureFile]) -> dict[str, Any]:
+    """Return facts of pictures, with what an assistant needs to draw them again."""
+    first = drawn[0]
+    warnings = [text.replace("swiftpie.", "") for text in first.warnings]
+    return {
+        "seeds": [picture.seed for picture in drawn],
+        "model": first.model,
+        "size": "{}x{}".format(*first.size),
+        **({"warnings": warnings} if warnings else {}),
+        **first.chosen,
+    }
+
+
+def make_server(toolbox: Toolbox) -> "Server[Any]":
+    """Return the server of the protocol, whatever carries its messages."""
+
+    async def list_tools(
+        _: "ServerRequestContext[Any]", __: PaginatedRequestParams | None
+    ) -> ListToolsResult:
+        infos = [
+            ToolInfo(
+                name=tool.name,
+                description=tool.description,
+                input_schema=tool.arguments.model_json_schema(),
+            )
+            for tool in TOOLS
+        ]
+        return ListToolsResult(tools=infos)
+
+    async def call_tool(
+        context: "ServerRequestContext[Any]", params: CallToolRequestParams
+    ) -> CallToolResult:
+        async def report(done: int, total: int, message: str) -> None:
+            await context.session.report_progress(done, total, message)
+
+        return await toolbox.call(params.name, params.arguments or {}, report)
+
+    return Server(
+        "swiftpie",
+        version=__version__,
+        instructions="Draws and edits pictures on this machine. All pictures are generated: say so "
+        "where you show them.",
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+    )
+
+
+async def serve_stdio(toolbox: Toolbox) -> None:
+    """Serve one client over standard input and output, until it closes them."""
+    server = make_server(toolbox)
+    async with toolbox.worker, stdio_server() as (reading, writing):
+        await server.run(reading, writing, server.create_initialization_options())
