@@ -174,24 +174,25 @@ def tensor_bytes(value: object) -> int:
         value: Tensors, or mappings, sequences and dataclasses with tensors in them.
     """
     storages = {}
-    for tensor in _tensors_in(value):
+    for tensor in tensors_in(value):
         storage = tensor.untyped_storage()  # a view keeps all of what it looks at alive
         storages[storage.data_ptr()] = storage.nbytes()
     return sum(storages.values())
 
 
-def _tensors_in(value: object) -> Iterator[Tensor]:
+def tensors_in(value: object) -> Iterator[Tensor]:
+    """Yield all tensors in `value`, as `tensor_bytes` finds them."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
         for part in value.values():
-            yield from _tensors_in(part)
+            yield from tensors_in(part)
     elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         for part in value:
-            yield from _tensors_in(part)
+            yield from tensors_in(part)
     elif is_dataclass(value):
         for field in fields(value):
-            yield from _tensors_in(getattr(value, field.name))
+            yield from tensors_in(getattr(value, field.name))
 
 
 @dataclass(frozen=True)

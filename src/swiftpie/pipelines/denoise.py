@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,18 @@ logger = logging.getLogger(__name__)
 
 OnStep = Callable[[int, float, Tensor], Tensor]
 """Takes a step's index, its timestep and the latents after it; returns those to go on with."""
+
+
+@runtime_checkable
+class GoesOn(Protocol):
+    """An `OnStep` that knows latents of an earlier drawing, such as `engine.steps.StepFile`."""
+
+    def reached(self, prepared: "Prepared", settings: str) -> tuple[int, Tensor]:
+        """Return the steps of a drawing that are known, and the latents (B, C, h, w) after them."""
+
+    def __call__(self, index: int, timestep: float, latents: Tensor, /) -> Tensor:
+        """Note the latents after a step."""
+
 
 Rows = TypeVar("Rows")
 
@@ -77,11 +89,10 @@ class Clock:
         if self._on_stage is not None:
             self._on_stage(name)
 
-    def after_step(self, _number: int, _timestep: float, latents: Tensor) -> Tensor:
-        """Report the end of a step to the listener, which may raise; an `OnStep` without effect."""
+    def after_step(self) -> None:
+        """Report the end of a step to the listener, which may raise."""
         if self._on_stage is not None:
             self._on_stage(STEP)
-        return latents
 
     def timings(self) -> dict[str, float]:
         """Return all stages and their total."""
@@ -91,18 +102,20 @@ class Clock:
 @torch.no_grad()
 def denoise(
     prepared: Prepared,
-    *,
-    on_step: OnStep | None = None,
     guidance: Guidance | None = None,
     shaping: Shaping | None = None,
+    *,
+    on_step: OnStep | None = None,
+    first: int = 0,
 ) -> Denoised:
     """Return clean latents (B, C, h, w) and the subjects' masks.
 
     Args:
         prepared: The inputs.
-        on_step: Called after each step.
         guidance: How several predictions of a step become one; None makes a single one.
         shaping: How identity maps are reshaped; None leaves them as they are.
+        on_step: Called after each step.
+        first: The step that the latents enter.
 
     Raises:
         ConfigError: The guidance is for another number of steps.
@@ -121,7 +134,7 @@ def denoise(
     )
     mask = latents.new_zeros(len(latents), 1, 1, 1)
     notes: dict[str, Tensor] = {}
-    for index, step in enumerate(schedule.steps):
+    for index, step in enumerate(schedule.steps[first:], start=first):
         notes = {}
         prediction = predictor.predict(
             components.denoiser, latents, step.timestep, step=index, notes=notes

@@ -23,6 +23,7 @@ from swiftpie.library import origin_of
 from swiftpie.masks import resize_mask
 from swiftpie.pipelines.denoise import (
     Clock,
+    GoesOn,
     OnStage,
     OnStep,
     Prepared,
@@ -269,8 +270,16 @@ def _denoised(prepared: Prepared, plan: Plan, clock: Clock, on_step: OnStep | No
 
     def compute(first: int, end: int) -> Denoised:
         part = prepared if end - first == count else prepared.rows(first, end)
-        listening = on_step or clock.after_step
-        return denoise(part, on_step=listening, guidance=request.guidance, shaping=request.shaping)
+        known = 0
+        if isinstance(on_step, GoesOn):
+            known, latents = on_step.reached(part, f"{request.guidance} {request.shaping}")
+            part = part._replace(latents=latents)
+        steering = request.guidance, request.shaping
+        return denoise(part, *steering, on_step=after_step, first=known)
+
+    def after_step(index: int, timestep: float, latents: Tensor) -> Tensor:
+        clock.after_step()
+        return latents if on_step is None else on_step(index, timestep, latents)
 
     count = len(prepared.latents)
     can_split = on_step is None and not plan.reads_rows

@@ -13,7 +13,7 @@ from swiftpie.backbones.presets import Preset, check_personalizes
 from swiftpie.batch.lists import read_prompts
 from swiftpie.cli import console, options
 from swiftpie.cli.drawing.subjects import read_picture, read_source, with_cutouts
-from swiftpie.cli.drawing.writing import Drawing, draw_files, plan_targets, shared_out
+from swiftpie.cli.drawing.writing import Drawing, draw_files, plan_targets, shared_out, steps_beside
 from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.config import Option, options_of, read_options
 from swiftpie.engine.origin import check_texts
@@ -165,6 +165,10 @@ def animate(
         each.key: request.pop(name, []) for name, each in known_options.items() if each.repeated
     }
     request |= read_options(known_options, ends, is_text=True)
+    if seed is None and (kept := steps_beside(output)).exists():
+        from swiftpie.engine.steps import seed_in
+
+        seed = seed_in(kept)  # of an interrupted drawing, which goes on
     seeds = seeds_from(seed, 1)
     made = _requests(
         AnimateRequest, [prompt], subjects, placing, request, known, seeds=seeds, scales=scales

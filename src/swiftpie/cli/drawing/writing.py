@@ -13,7 +13,7 @@ from swiftpie.cli import console, options
 from swiftpie.cli.loading import LoadedSession
 from swiftpie.engine.origin import origin_of_result
 from swiftpie.errors import ConfigError
-from swiftpie.pipelines.animation import Film
+from swiftpie.pipelines.animation import AnimateRequest, Film
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -78,6 +78,12 @@ def plan_targets(output: options.OutputOptions, *, count: int = 1) -> list[Targe
         if path is not None:
             check_image_target(path, force=output.force)
     return [Target(*row) for row in zip(*named, strict=True)]
+
+
+def steps_beside(film: options.OutputOptions) -> Path:
+    """Return where the steps of an animation are kept until it is drawn."""
+    path = Path(film.out)
+    return path.with_name(f".{path.name}.steps")
 
 
 def numbered(path: Path, count: int) -> list[Path]:
@@ -146,10 +152,14 @@ def carry_out(
 ) -> "GenerationResult | EditResult":
     """Draw a request and write its files; a terminal shows the stage that it is in."""
     from swiftpie.engine.runner import LAYER
+    from swiftpie.engine.steps import StepFile
     from swiftpie.imageio.animation import save_animation
     from swiftpie.types import EditResult
 
     request, preset, screen = drawing.request, session.components.preset, Console(stderr=True)
+    steps = None
+    if isinstance(request, AnimateRequest) and len(session.components.schedule.steps) > 1:
+        steps = StepFile(steps_beside(output), seed=request.seeds[0])
     if screen.is_terminal:
         with screen.status("drawing") as status:
 
@@ -157,9 +167,9 @@ def carry_out(
                 if stage != LAYER:
                     status.update(f"drew: {stage}")
 
-            result = session.draw(request, on_stage=show)
+            result = session.draw(request, on_stage=show, on_step=steps)
     else:
-        result = session.draw(request)
+        result = session.draw(request, on_step=steps)
     origin = {**origin_of_result(preset, request, result), **metadata}
     if isinstance(result, EditResult):
         _write_edit(result, drawing, metadata=origin, force=output.force)
@@ -170,6 +180,8 @@ def carry_out(
         pictures = zip(result.images, result.subject_masks, result.seeds, strict=True)
         for (image, mask, seed), target in zip(pictures, drawing.targets, strict=True):
             write(image, mask, target, metadata=origin | {"seed": str(seed)}, force=output.force)
+    if steps is not None:
+        steps.remove()
     return result
 
 
