@@ -55,6 +55,20 @@ def test_a_drawing_says_what_has_no_effect(published, whole, caplog, asked, said
         )
 
 
+def test_an_insertion_says_what_has_no_effect(published, whole, session, identity, caplog):
+    public, photo = whole.without_detail(), photograph()
+    for one_session, subject in ((published, public), (session, identity)):
+        one, other = (
+            one_session.insert(
+                photo, subject, prompt="a cat", box=BOX, seed=1, scales=scales
+            ).image.tobytes()
+            for scales in (Scales(), Scales(detail_scale=0.5))
+        )
+        assert one == other
+        assert "`detail_scale=0.5` has no effect" in caplog.text
+        caplog.clear()
+
+
 def test_strengths_of_subjects_have_no_effect_without_one(published, caplog):
     plain = published.generate("a cat", seed=1)
     asked = published.generate("a cat", seed=1, scales=Scales(identity_scale=0.2))

@@ -50,7 +50,7 @@ def advice_on(components: Components, request: Request) -> Iterator[str]:
     if isinstance(request, PersonalizeRequest):
         yield from _shrunk_scene(components, request)
     if isinstance(request, RepaintRequest):
-        idle: Iterator[str] = iter(())
+        idle = _idle_repainting(components, request)
     elif isinstance(request, EditRequest):
         idle = _idle_edit(components, request)
     else:
@@ -154,6 +154,17 @@ def _idle_edit(components: Components, request: EditRequest) -> Iterator[str]:
     for name in sorted(settings.scales.given.keys() & names):
         value = settings.scales.given[name]
         yield f"`{name}={value}` has no effect in an edit in the {mode} mode."
+
+
+def _idle_repainting(components: Components, request: RepaintRequest) -> Iterator[str]:
+    identity, given = request.identity, request.scales.given
+    if identity is None or "detail_scale" not in given:
+        return
+    why = "" if identity.keys else why_no_detail(components)
+    if components.preset.places_subjects:
+        why = "a model that places subjects shows the inserted one's own pixels."
+    if why:
+        yield f"`detail_scale={given['detail_scale']}` has no effect: {why}"
 
 
 def _of_networks(settings: EditSettings) -> Iterator[tuple[str, object]]:
