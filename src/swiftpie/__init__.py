@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from swiftpie.backbones.presets import RECIPES
     from swiftpie.backbones.sources import open_face_encoder
     from swiftpie.config import MaskRule, options_of, read_options
-    from swiftpie.diffusers.pipelines import SwiftEditPipeline, SwiftPiePipeline
+    from swiftpie.diffusers.edit import SwiftEditPipeline
+    from swiftpie.diffusers.personalize import SwiftPiePipeline
     from swiftpie.engine.load import load
     from swiftpie.engine.session import Session
     from swiftpie.faces import CONSENT, FaceSettings, FaceSource
@@ -126,7 +127,8 @@ _HOMES = {
         "config": ["MaskRule", "options_of", "read_options"],
         "engine.session": ["Session"],
         "engine.load": ["load"],
-        "diffusers.pipelines": ["SwiftEditPipeline", "SwiftPiePipeline"],
+        "diffusers.edit": ["SwiftEditPipeline"],
+        "diffusers.personalize": ["SwiftPiePipeline"],
         "pipelines.request": [
             "EditRequest",
             "FacePicture",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from swiftpie.diffusers.pipelines import SwiftPiePipeline
+from swiftpie.diffusers.personalize import SwiftPiePipeline
 
 
 @pytest.fixture

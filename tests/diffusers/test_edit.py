@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from swiftpie import EditMode, EditSettings, InputError, Scales, Session
-from swiftpie.diffusers.pipelines import SwiftEditPipeline
+from swiftpie.diffusers.edit import SwiftEditPipeline
 from swiftpie.guidance import ClassifierFree
 from tests.pipelines.pictures import edit
 from tests.pipelines.tiny_editor import tiny_editor

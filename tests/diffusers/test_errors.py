@@ -26,7 +26,7 @@ from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT, SOURCE, BOX = "a dog on the sofa", "a cat on the sofa", (0.25, 0.25, 0.75, 0.75)
 DCG = IdentityGuidance.DCG
-LATENTS = torch.zeros(1, 32, 16, 16)
+LATENTS, STATES = torch.zeros(1, 32, 16, 16), torch.zeros(1, 32, 160)
 
 
 def at_end(returned):
@@ -50,8 +50,12 @@ DRAWINGS = [
     ({"generator": [torch.Generator()] * 2}, "generators"),
     ({"latents": torch.zeros(1, 4, 16, 16)}, "shape"),
     ({"latents": LATENTS, "scene": "castle"}, "scene"),
+    ({"prompt": None}, "prompt_embeds"),
+    ({"prompt_embeds": STATES}, "prompt_embeds"),
     ({"prompt": [PROMPT, " "]}, "empty"),
     ({"prompt": []}, "pictures"),
+    ({"prompt": None, "prompt_embeds": torch.zeros(32, 160)}, "shape"),
+    ({"negative_prompt": "x", "negative_prompt_embeds": STATES}, "one"),
     ({"negative_prompt": "ugly"}, "guidance"),
     ({"guidance_scale": 2.0, "identity_guidance": DCG}, "exclude"),
     ({"guidance_scale": 2.0, "negative_prompt": ["ugly"] * 3}, "3"),
@@ -69,7 +73,7 @@ def test_what_cannot_be_drawn_is_refused(pipe, identity, options, word):
         pipe(**{"prompt": PROMPT, "subjects": identity} | options)
 
 
-@pytest.mark.parametrize("scale", [True, -1.0, "strong", {"up": 1.0}])
+@pytest.mark.parametrize("scale", [True, -1.0, "strong", {"up": {"block_7": 1.0}}])
 def test_strengths_that_mean_nothing_are_refused(pipe, scale):
     with pytest.raises(InputError):
         pipe.set_ip_adapter_scale(scale)
@@ -124,6 +128,7 @@ def saved(session, tmp_path_factory):
 def published(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sd21")
     tiny_models.make_pipeline(folder / "pipeline", "sd21", is_shallow=True)
+    tiny_models.make_lora(folder / "a.safetensors", "sd21", is_shallow=True)
     return folder / "pipeline"
 
 
@@ -167,6 +172,8 @@ FILES = [  # with a pipeline of ours, its folder, and one of diffusers
     (lambda *_: SwiftPiePipeline.from_preset("mini", torch_dtype=1), TypeError, "dtype"),
     (lambda pipe, *_: pipe.enable_sequential_cpu_offload(), CapabilityError, "layers"),
     (lambda pipe, *_: pipe.enable_group_offload("cpu"), CapabilityError, "layers"),
+    (lambda pipe, *_: pipe.load_ip_adapter("x"), CapabilityError, "mini"),
+    (lambda pipe, *_: pipe.load_lora_weights("x"), CapabilityError, "mini"),
 ]
 
 
@@ -178,6 +185,34 @@ def test_what_cannot_be_loaded_saved_or_shared_is_refused(
     with pytest.raises(error, match=word):
         call(pipe, saved, published)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def lora_pipe(published):
+    pipe = shared(published, preset="sd-turbo")
+    pipe.load_lora_weights(published.with_name("a.safetensors"), adapter_name="a")
+    return pipe
+
+
+LORAS = [
+    (lambda pipe: pipe.load_ip_adapter("h94/IP-Adapter", "models", "x.bin"), "safetensors"),
+    (lambda pipe: pipe.load_lora_weights({"x": 1}), "dict"),
+    (lambda pipe: pipe.load_lora_weights("nowhere/at-all"), "weight_name"),
+    (lambda pipe: pipe.set_adapters("x"), "LoRA"),
+    (lambda pipe: pipe.set_adapters(["a"], [1, 2]), "2"),
+    (lambda pipe: pipe.set_adapters("a", {"unet": 1}), "unet"),
+    (lambda pipe: pipe.set_adapters("a", 9.0), "9"),
+    (lambda pipe: pipe.load_lora_weights("y.safetensors", "a"), "already"),
+    (lambda pipe: pipe.load_lora_weights("no/y", weight_name="y.safetensors"), "downloaded"),
+]
+
+
+@pytest.mark.parametrize(("change", "word"), LORAS)
+def test_a_change_that_cannot_be_made_leaves_the_pipeline_as_it_was(lora_pipe, change, word):
+    before = lora_pipe.to_components().denoiser
+    with pytest.raises((InputError, WeightsError), match=word):
+        change(lora_pipe)
+    assert lora_pipe.to_components().denoiser is before
 
 
 def exchange(name, value):

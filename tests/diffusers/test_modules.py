@@ -11,7 +11,7 @@ from swiftpie import CapabilityError
 from swiftpie.backbones.choices import schedule_of
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.diffusers.modules import KeepingOffload, scheduler_of
-from swiftpie.diffusers.pipelines import SwiftPiePipeline
+from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.noise import Renoise
 from tests.pipelines.tiny_editor import tiny_editor
 

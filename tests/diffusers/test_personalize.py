@@ -9,7 +9,7 @@ import torch
 from swiftpie import Scales, Session, Subject
 from swiftpie.backbones.choices import schedule_of
 from swiftpie.backbones.presets import trailing
-from swiftpie.diffusers.pipelines import SwiftPiePipeline
+from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.guidance import ClassifierFree, Decoupled
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.settings import IdentityGuidance, steering_of
@@ -65,6 +65,14 @@ def test_latents_stand_for_seeds_where_words_draw_the_place(pipe, session, ident
         called = pipe(PROMPT, subjects=identity, **options)
         assert bytes_of(called.images) == bytes_of(drawn.images)
         assert called.seeds == ()
+
+
+def test_encoded_prompts_stand_for_prompts(pipe, session, identity):
+    words = session.personalize(identity, PROMPT, seed=3, scene="words").images[0]
+    states, pooled = pipe.encode_prompt(PROMPT)
+    for extra in ({}, {"pooled_prompt_embeds": pooled}):
+        drawn = pipe(prompt_embeds=states, subjects=identity, seeds=[3], **extra).images[0]
+        assert np.abs(np.int16(drawn) - np.int16(words)).max() <= 1
 
 
 def test_output_types_show_one_picture(pipe, identity, session):
@@ -126,6 +134,10 @@ def test_a_negative_prompt_leads_elsewhere_than_none(pipe, identity):
         pipe(PROMPT, **options, negative_prompt=negative) for negative in (None, "a beach")
     )
     assert bytes_of(plain.images) != bytes_of(away.images)
+    states, pooled = pipe.encode_prompt("a beach")
+    embeds = {"negative_prompt_embeds": states, "negative_pooled_prompt_embeds": pooled}
+    encoded = pipe(PROMPT, **options, **embeds).images[0]
+    assert np.abs(np.int16(encoded) - np.int16(away.images[0])).max() <= 1
 
 
 def test_a_style_is_that_of_a_session(patient, sprite):
@@ -198,6 +210,15 @@ def test_a_strength_of_subjects_stands_in_place_of_the_recipes(session, pipe, id
     own.set_ip_adapter_scale(1.0)
     assert called(own) == drawn(scales=Scales(1.0, 2.0))
     assert called(own, scales=Scales(0.5, 0.25)) == drawn(scales=Scales(1.0, 0.5))
+
+
+def test_strengths_by_layer_are_those_of_the_subject(session, pipe, identity, expected):
+    pipe.set_ip_adapter_scale({"down": 1.0, "mid": 1.0, "up": 1.0})
+    assert bytes_of(pipe(PROMPT, subjects=identity, seeds=[3]).images) == expected
+    pipe.set_ip_adapter_scale({"up": 0.5})
+    weaker = session.personalize([Subject(identity, layers={"up": 0.5})], PROMPT, seed=3)
+    called = pipe(PROMPT, subjects=identity, seeds=[3])
+    assert bytes_of(called.images) == bytes_of(weaker.images) != expected
 
 
 @pytest.mark.parametrize("form", ["array", "bytes", "tensor", "batch", "nested"])

@@ -10,8 +10,9 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 from swiftpie import CapabilityError, EditMode, InputError, WeightsError
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import WeightsKind, trailing
+from swiftpie.diffusers.edit import SwiftEditPipeline
 from swiftpie.diffusers.modules import ADAPTER
-from swiftpie.diffusers.pipelines import SwiftEditPipeline, SwiftPiePipeline
+from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.mini.scenes import scene_library
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.settings import EditSettings, Scales
@@ -301,39 +302,15 @@ def test_a_callback_sees_and_changes_the_latents_of_diffusers(place, opened, ren
         assert torch.allclose(one, other, atol=1e-4 * float(other.abs().max()))
 
 
-@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers' schedulers
-def test_loras_that_diffusers_has_fused_are_drawn(place, tmp_path):
-    file = tiny_models.make_lora(tmp_path / "a.safetensors", "sd21", is_shallow=True)
-    theirs = quiet(StableDiffusionPipeline.from_pretrained(place / "sd21" / "pipeline"))
-    call = {"height": 64, "width": 64, "latents": draw_noise([3], (4, 8, 8))}
-    call |= {"num_inference_steps": 1, "guidance_scale": 0.0, "output_type": "latent"}
-    plain = theirs(PROMPT, **call).images
-    theirs.load_lora_weights(file)
-    expected = theirs(PROMPT, **call).images
-    theirs.fuse_lora()
-    theirs.unload_lora_weights()
-    drawn = quiet(SwiftPiePipeline.from_pipe(theirs, preset="sd-turbo"))(PROMPT, **call).images
-    assert (drawn - expected).abs().max() < 1e-4 * expected.abs().max()
-    assert (drawn - plain).abs().max() > 1e-2 * expected.abs().max()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_a_unet_is_compiled_in_place(opened):
-    graphs = []
-
-    def backend(module, _inputs):
-        graphs.append(module)
-        return module.forward
-
-    pipe = opened("sd21")
-    plain = drawn(pipe)
-    pipe.unet.compile(backend=backend)
-    assert np.abs(drawn(pipe) - plain).max() < 1e-4
-    assert graphs
-    pipe.unet = torch.compile(pipe.unet)
-    with pytest.raises(InputError, match="compile"):
-        drawn(pipe)
+def test_encoded_prompts_of_two_towers_stand_for_the_prompt(opened):
+    pipe = opened("sdxl")
+    states, pooled = pipe.encode_prompt(PROMPT)
+    embeds = pipe.prepare_ip_adapter_image_embeds(subject())
+    options = {"ip_adapter_image_embeds": embeds, "seeds": [3], "output_type": "np"}
+    given = {"prompt_embeds": states, "pooled_prompt_embeds": pooled}
+    assert np.allclose(pipe(**given, **options).images, pipe(PROMPT, **options).images, atol=1e-5)
+    with pytest.raises(InputError, match="pooled_prompt_embeds"):
+        pipe(prompt_embeds=states, **options)
 
 
 @pytest.mark.thorough

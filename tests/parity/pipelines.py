@@ -18,7 +18,7 @@ from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import PRESETS
-from swiftpie.diffusers.pipelines import SwiftPiePipeline
+from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.noise import draw_noise

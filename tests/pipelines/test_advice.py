@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from swiftpie import CapabilityError, EditRequest
-from swiftpie.diffusers.pipelines import SwiftEditPipeline, SwiftPiePipeline
+from swiftpie.diffusers.edit import SwiftEditPipeline
+from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
 from swiftpie.pipelines.request import PersonalizeRequest

@@ -9,7 +9,7 @@ from PIL import Image, ImageChops
 from swiftpie import CapabilityError, InputError
 from swiftpie.backbones.choices import schedule_of, with_steps
 from swiftpie.backbones.presets import PRESETS
-from swiftpie.diffusers.pipelines import SwiftPiePipeline
+from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.faces import Face, FaceBox
 from swiftpie.faces.choose import choose_face, find_faces

@@ -84,6 +84,20 @@ def groups_of(layers: Collection[str]) -> dict[str, Group]:
     return {name: _group_of(name) for name in layers}
 
 
+def divided(form: LayerScales, by: float) -> LayerScales:
+    """Return a form whose numbers are those of `form` over `by`."""
+
+    def shrink(value: Numbers) -> Numbers:
+        return [number / by for number in value] if isinstance(value, Sequence) else value / by
+
+    return {
+        part: {block: shrink(numbers) for block, numbers in value.items()}
+        if isinstance(value, Mapping)
+        else shrink(value)
+        for part, value in form.items()
+    }
+
+
 def _written(text: str) -> object:
     if len(text) > LONGEST:
         raise InputError(f"Strengths by layer have {len(text)} letters; {LONGEST} are the most.")

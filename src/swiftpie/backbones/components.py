@@ -197,6 +197,8 @@ class Family(ABC):
 
     name: str
     tiny_autoencoder: str | None = None  # hub repository of a small autoencoder for its latents
+    needs_pooled_text: bool = False  # whether prompts given as embeddings need their vectors too
+    lora_loader: str | None = None  # class of diffusers that reads LoRAs for it, if there are any
     takes_adapters: bool = False  # whether identity branches come as an adapter, from a file
     is_large: bool = False  # whether accelerators, short numbers and offloading are worth while
     knows_all_times: bool = False  # whether its denoiser takes times between those of its steps

@@ -104,7 +104,7 @@ class StableDiffusion(Family):
     knows_all_times = True
     is_large = True
     towers: tuple[Tower, ...] = (("text_encoder", "tokenizer", CLIPTextModel),)
-    lora_loader = "StableDiffusionPipeline"  # the class of diffusers that reads LoRAs for it
+    lora_loader: str = "StableDiffusionPipeline"
     is_size_conditioned = False  # whether the U-Net reads the picture's size besides the text
     has_middle = True  # whether the U-Net has a middle block
 
@@ -433,6 +433,7 @@ class StableDiffusionXL(StableDiffusion):
     """Two text towers, size conditioning, and zeros in place of an empty prompt."""
 
     tiny_autoencoder = "madebyollin/taesdxl"
+    needs_pooled_text = True
     knows_shapes = True
     towers = (
         *StableDiffusion.towers,

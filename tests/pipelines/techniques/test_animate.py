@@ -20,7 +20,7 @@ from swiftpie import (
 )
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import PRESETS
-from swiftpie.diffusers.pipelines import SwiftPiePipeline
+from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.steps import StepFile, seed_in
 from swiftpie.geometry.layout import from_box
 from swiftpie.masks import box_mask, subject_extent

@@ -1,7 +1,6 @@
-"""Draws subjects into the scene of a prompt, and edits pictures, as pipelines of diffusers."""
+"""Draws subjects into the scene of a prompt, as a diffusers pipeline."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,11 @@ from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from swiftpie.attention.layer_scales import LayerScales, divided, scales_of
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Capability, Preset
-from swiftpie.diffusers.base import ENCODING, ModulesPipeline
+from swiftpie.diffusers.adapters import AdaptedPipeline
+from swiftpie.diffusers.base import ENCODING
 from swiftpie.diffusers.calls import (
     Call,
     Images,
@@ -27,17 +28,13 @@ from swiftpie.diffusers.calls import (
     steering_for,
     to_picture,
 )
-from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
-from swiftpie.imageio.images import to_tensor
-from swiftpie.library import log_named
-from swiftpie.masks import Box, load_mask
+from swiftpie.masks import Box
 from swiftpie.models.cutout import Search, search_of
 from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.draw import draw, technique_for
 from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.request import (
-    EditRequest,
     Output,
     PersonalizeRequest,
     Region,
@@ -47,37 +44,34 @@ from swiftpie.pipelines.request import (
     read_scene,
     region_of,
 )
-from swiftpie.pipelines.settings import (
-    MAX_SCALE,
-    USUAL,
-    EditSettings,
-    IdentityGuidance,
-    MaskSource,
-    Scales,
-)
-from swiftpie.types import EditResult, Identity, Prompts
-from swiftpie.validation import MAX_IMAGES, check_count
+from swiftpie.pipelines.settings import MAX_SCALE, USUAL, IdentityGuidance, MaskSource, Scales
+from swiftpie.types import Identity, Prompts, TextCondition
+from swiftpie.validation import check_count
 
 Pictures = Picture | Sequence[Picture | Sequence[Picture]]
+Strength = float | LayerScales
 
 OUTPUTS = {"pil": Output.PIL, "np": Output.PIXELS, "pt": Output.PIXELS, "latent": Output.LATENTS}
-EDIT_OUTPUTS = ("pil", "np", "pt")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PersonalizeCall(Call):
     """What `SwiftPiePipeline` is called with: arguments of diffusers, and below them ours.
 
-    diffusers and its users read this signature; a `PersonalizeRequest` has no lists of prompts, or
-    generators.
+    diffusers and its users read this signature; a `PersonalizeRequest` has no lists of prompts,
+    embeddings or generators.
     """
 
-    prompt: str | list[str] = field(kw_only=False)
+    prompt: str | list[str] | None = field(default=None, kw_only=False)
     height: int | None = None  # px; None: the preset's
     width: int | None = None
     negative_prompt: str | list[str] | None = None  # what guidance leads away from
     num_images_per_prompt: int = 1
     latents: Tensor | None = None  # standard normal, (B, C, h, w)
+    prompt_embeds: Tensor | None = None  # from `encode_prompt`, one row a prompt
+    pooled_prompt_embeds: Tensor | None = None  # likewise, for Stable Diffusion XL
+    negative_prompt_embeds: Tensor | None = None
+    negative_pooled_prompt_embeds: Tensor | None = None
     ip_adapter_image: Pictures | None = None  # one picture a subject, or a list of its pictures
     ip_adapter_image_embeds: Identity | Sequence[Identity] | None = None
 
@@ -94,15 +88,16 @@ class PersonalizeCall(Call):
     @property
     def num_images(self) -> int:
         """The number of pictures."""
-        count = 1 if isinstance(self.prompt, str) else len(self.prompt)
-        return count * self.num_images_per_prompt
+        prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt or []
+        rows = prompts if self.prompt_embeds is None else self.prompt_embeds
+        return len(rows) * self.num_images_per_prompt
 
 
-class SwiftPiePipeline(ModulesPipeline):
+class SwiftPiePipeline(AdaptedPipeline):
     """Draws subjects into the scene of a prompt, in one denoising step (arXiv:2605.01510)."""
 
     # None: the preset's or recipe's own.
-    _subject_scales: float | tuple[float, ...] | None = None
+    _subject_scales: Strength | tuple[Strength, ...] | None = None
 
     @spelled_as(PersonalizeCall)
     def __call__(self, call: PersonalizeCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
@@ -116,32 +111,48 @@ class SwiftPiePipeline(ModulesPipeline):
         """
         components = self.to_components()
         check_shared(call, components, outputs=tuple(OUTPUTS))
+        if (call.prompt is None) == (call.prompt_embeds is None):
+            raise InputError("Exactly one of `prompt` and `prompt_embeds` is needed. Give one.")
+        if call.negative_prompt is not None and call.negative_prompt_embeds is not None:
+            raise InputError("`negative_prompt` and its embeddings were given. Give one of them.")
         check_count(call.num_images)
         return self._answer(call, lambda: self._draw(call, components))
 
-    def set_ip_adapter_scale(self, scale: float | Sequence[float]) -> None:
+    def set_ip_adapter_scale(self, scale: Strength | Sequence[Strength]) -> None:
         """Set how strong the subjects of the calls to come are: one strength for all, or one each.
 
         As in diffusers, the number is the weight of the identity branch, in place of the one that
         the preset, the recipe, the adapter or `scales=` has. The other strengths of the subject
         follow in proportion: half of the weight halves its detail as well, and 0 is no subject.
 
+        A dictionary has the weights by layer, as in `{"down": {"block_2": [0.0, 1.0]}}`; layers
+        that it leaves out get 0. The detail branch stays unchanged.
+
         Raises:
-            InputError: It is something else than numbers of 0 or more.
+            InputError: It is something else than numbers of 0 or more, or a dictionary names what
+                the U-Net lacks.
         """
         scales = tuple(scale) if isinstance(scale, Sequence) else (scale,)
         for number in scales:
-            if (
+            if isinstance(number, Mapping):
+                scales_of(number, self.to_components().denoiser.installation.semantic)
+            elif (
                 isinstance(number, bool)
                 or not isinstance(number, int | float)
                 or not 0 <= number <= MAX_SCALE
             ):
                 raise InputError(
                     f"set_ip_adapter_scale() got {number!r}; a number from 0 to {MAX_SCALE} is "
-                    "needed, or a list of one for each subject. By layer, give "
-                    "subjects=[Subject(identity, layers=…)]."
+                    "needed, a dictionary of them by layer, or a list of one for each subject."
                 )
         self._subject_scales = scales if isinstance(scale, Sequence) else scale
+
+    def encode_prompt(self, prompt: str | list[str]) -> tuple[Tensor, Tensor]:
+        """Return `prompt_embeds` (P, T, D), 0 where a prompt has ended, and pooled ones (P, D)."""
+        self._wake("text_encoder")
+        with torch.no_grad():
+            text = self.to_components().text.encode([prompt] if isinstance(prompt, str) else prompt)
+        return text.hidden_states * text.attention_mask[..., None].to(text.pooled), text.pooled
 
     def prepare_ip_adapter_image_embeds(
         self, ip_adapter_image: Pictures, *, cutout: str | Search = "auto"
@@ -186,10 +197,15 @@ class SwiftPiePipeline(ModulesPipeline):
             )
         own = request.scales.over(Scales.of(preset)).identity_scale or 1.0  # 0: detail alone
         pairs = zip(request.subjects, scales, strict=True)
-        subjects = tuple(
-            replace(subject, scale=subject.scale * scale / own) for subject, scale in pairs
-        )
+        subjects = tuple(_strengthened(subject, scale, own) for subject, scale in pairs)
         return replace(request, subjects=subjects)
+
+
+def _strengthened(subject: Subject, scale: Strength, own: float) -> Subject:
+    """Return a subject of strength `own` with another one, or with one by layer."""
+    if not isinstance(scale, Mapping):
+        return replace(subject, scale=subject.scale * scale / own)
+    return replace(subject, layers=divided(scale, own))
 
 
 def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequest:
@@ -201,14 +217,16 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
     steering = steering_for(
         call,
         len(components.schedule.steps),
-        is_negative=call.negative_prompt is not None,
+        is_negative=not (call.negative_prompt is None and call.negative_prompt_embeds is None),
         identity_guidance=call.identity_guidance,
     )
-    steering["negative_prompt"] = _prompts_of(call, call.negative_prompt or "")
+    embeds = (call.prompt_embeds, call.pooled_prompt_embeds)
+    negative = (call.negative_prompt_embeds, call.negative_pooled_prompt_embeds)
+    steering["negative_prompt"] = _prompts_of(call, components, call.negative_prompt, negative)
     scene = call.scene if isinstance(call.scene, str | Path) else to_picture(call.scene)
     request = PersonalizeRequest(
         subjects=_subjects_of(call, components),
-        prompt=_prompts_of(call, call.prompt),
+        prompt=_prompts_of(call, components, call.prompt, embeds),
         seeds=tuple(range(call.num_images)),
         size_px=_size_of(call, components),
         scene=read_scene(scene),
@@ -264,10 +282,37 @@ def _size_of(call: PersonalizeCall, components: Components) -> tuple[int, int] |
     return side if call.height is None else call.height, side if call.width is None else call.width
 
 
-def _prompts_of(call: PersonalizeCall, prompts: str | list[str]) -> Prompts:
-    if isinstance(prompts, str):
-        return prompts
-    return tuple(prompt for prompt in prompts for _ in range(call.num_images_per_prompt))
+def _prompts_of(
+    call: PersonalizeCall,
+    components: Components,
+    prompts: str | list[str] | None,
+    embeds: tuple[Tensor | None, Tensor | None],  # states (P, T, D) and pooled ones (P, D)
+) -> Prompts:
+    times = call.num_images_per_prompt
+    states, pooled = embeds
+    if states is not None:
+        text = _text_of(states, pooled, components)
+        return TextCondition(*(tensor.repeat_interleave(times, dim=0) for tensor in text))
+    if isinstance(prompts, str) or prompts is None:
+        return prompts or ""
+    return tuple(prompt for prompt in prompts for _ in range(times))
+
+
+def _text_of(states: Tensor, pooled: Tensor | None, components: Components) -> TextCondition:
+    if states.ndim != 3:
+        raise InputError(
+            f"prompt_embeds has shape {tuple(states.shape)}; (prompts, tokens, width) is needed."
+        )
+    states = states.to(components.device)
+    mask = states.ne(0).any(-1).to(states.dtype)  # padding is where all of a state is 0
+    if pooled is None and components.family.needs_pooled_text:
+        raise InputError(
+            "prompt_embeds came without pooled_prompt_embeds, which this preset's denoiser reads. "
+            "Give both that `encode_prompt` returns."
+        )
+    if pooled is None:  # as `Pooling.MEAN` does it; other families do not read it
+        pooled = states.sum(1) / mask.sum(1, keepdim=True).clamp_min(1).sqrt()
+    return TextCondition(states, mask.long(), pooled.to(components.device))
 
 
 def _with_noise(
@@ -305,133 +350,3 @@ def _draw_by_generator(
     count = components.schedule.num_draws - len(given)
     drawn = [randn_tensor(shape, generator=generator, device=device) for _ in range(count)]
     return torch.stack(given + drawn)
-
-
-@dataclass(frozen=True, eq=False)
-class EditCall(Call):
-    """What `SwiftEditPipeline` is called with; lists of prompts or pictures give an edit each.
-
-    diffusers and its users read this signature; an `EditRequest` is one edit, without generators.
-    """
-
-    prompt: str | list[str]
-    image: Picture | list[Picture]
-    mask_image: Picture | list[Picture] | None = None  # white may change; None: it is found
-    negative_prompt: str | list[str] | None = field(default=None, kw_only=True)
-    # A subject in place of the picture's own look.
-    ip_adapter_image: Picture | list[Picture] | None = field(default=None, kw_only=True)
-    identity: Identity | None = field(default=None, kw_only=True)  # likewise, encoded
-    source_prompt: str | list[str] = field(default="", kw_only=True)
-    keyword: str = field(default="", kw_only=True)  # what changes, in a word; finds the mask
-    box: Box | None = field(default=None, kw_only=True)  # in place of a mask
-    settings: EditSettings = field(default_factory=EditSettings, kw_only=True)
-
-
-class SwiftEditPipeline(ModulesPipeline):
-    """Changes pictures by text in one step and leaves the rest alone (arXiv:2412.04301)."""
-
-    @spelled_as(EditCall)
-    def __call__(self, call: EditCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
-        """Edit one picture for each prompt; see `EditCall` for the arguments."""
-        components = self.to_components()
-        components.inverter()
-        check_shared(call, components, outputs=EDIT_OUTPUTS)
-        if call.ip_adapter_image is not None:
-            self._wake(*ENCODING)
-        requests = edits_of(call, components)
-        return self._answer(call, lambda: self._draw(call, components, requests))
-
-    def _draw(
-        self, call: EditCall, components: Components, requests: list[EditRequest]
-    ) -> SwiftPiePipelineOutput:
-        session, results = Session(components, cache_mib=0), []
-        with self._steps(call, components, len(requests)) as on_step:
-            for given in requests:
-                self._wake(*ENCODING)
-                request = session.resolved(given)
-                if request.identity is not None:
-                    log_named([request.identity.named])
-                advise(components, request)
-                drawn = draw(components, request, on_stage=self._on_stage, on_step=on_step)
-                results.append(drawn)
-        return _as_output(results, call)
-
-
-def edits_of(call: EditCall, components: Components) -> list[EditRequest]:
-    """Return the single edits of a call; single values apply to all of them.
-
-    Raises:
-        InputError: Lists are of different lengths, or mask and box are given.
-    """
-    if call.mask_image is not None and call.box is not None:
-        raise InputError("`mask_image` and `box` both say where the picture changes. Give one.")
-    steering = steering_for(
-        call, len(components.schedule.steps), is_negative=call.negative_prompt is not None
-    )
-    columns: dict[str, Any] = {
-        "image": rows_of(call.image),
-        "prompt": call.prompt,
-        "source_prompt": call.source_prompt,
-        "mask_image": call.mask_image,
-        "negative_prompt": call.negative_prompt or "",
-    }
-    lengths = {name: len(column) for name, column in columns.items() if isinstance(column, list)}
-    count = max(lengths.values(), default=1)
-    for name, length in lengths.items():
-        if length != count or not 1 <= count <= MAX_IMAGES:
-            raise InputError(
-                f"{name} has {length} entries for {count} edits. Give one for all, or one each, "
-                f"1 to {MAX_IMAGES}."
-            )
-    rows = [column if isinstance(column, list) else [column] * count for column in columns.values()]
-    identity, requests = _identity_of(call, components), []
-    for seed, *row in zip(seeds_of(call, count), *rows, strict=True):
-        given = dict(zip(columns, row, strict=True))
-        image, mask = to_picture(given.pop("image")), given.pop("mask_image")
-        requests.append(
-            EditRequest(
-                image=image,
-                mask=call.box if mask is None else load_mask(to_picture(mask), image.size),
-                seed=seed,
-                keyword=call.keyword,
-                source=identity,
-                takes_named=True,
-                settings=call.settings,
-                **given,
-                **steering,
-            )
-        )
-    return requests
-
-
-def _identity_of(call: EditCall, components: Components) -> Identity | None:
-    """Return the subject that replaces the picture's own look, if given; pictures are encoded."""
-    if call.ip_adapter_image is None:
-        return call.identity
-    if call.identity is not None:
-        raise InputError("`identity` and `ip_adapter_image` both show the subject. Give one.")
-    rows = rows_of(call.ip_adapter_image)
-    pictures = rows if isinstance(rows, list) else [rows]
-    return encode_identity(components, [to_picture(picture) for picture in pictures])
-
-
-def _as_output(results: list[EditResult], call: EditCall) -> SwiftPiePipelineOutput:
-    images: Images = [result.image for result in results]
-    if call.output_type != "pil":
-        if len({result.image.size for result in results}) > 1:
-            raise InputError(
-                f"output_type={call.output_type!r} needs pictures of one size. Use 'pil', or call "
-                "once for each."
-            )
-        pixels = torch.cat([to_tensor(result.image) for result in results])
-        images = VaeImageProcessor().postprocess(pixels, call.output_type)
-    timings: Counter[str] = Counter()
-    for result in results:
-        timings.update(result.timings_ms)
-    return SwiftPiePipelineOutput(
-        images=images,
-        masks=[result.region for result in results],
-        seeds=tuple(result.seed for result in results),
-        timings=dict(timings),
-        branches=tuple(dict.fromkeys(branch for result in results for branch in result.branches)),
-    )

@@ -1,0 +1,134 @@
+"""Adapters and LoRAs come, go and act as in diffusers' own pipeline; tiny random weights."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from swiftpie import CapabilityError, InputError, SwiftPiePipeline
+from swiftpie.backbones.components import load_components
+from tests.backbones import tiny_models
+from tests.parity.pipelines import preset_of, subject
+
+BOUND = 1e-4  # of the largest latent; a LoRA that is fused is rounded once more
+OWN, PUBLIC = "own.safetensors", "public.safetensors"
+PROMPT = "a red cube on the moon"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("loras")
+    tiny_models.make_pipeline(folder / "pipeline", "sd21", is_shallow=True)
+    for seed, name in enumerate("ab"):
+        tiny_models.make_lora(folder / f"{name}.safetensors", "sd21", is_shallow=True, seed=seed)
+    tiny_models.make_own_adapter(folder / OWN, "sd21", is_shallow=True)
+    tiny_models.make_public_adapter(folder / PUBLIC, "sd21", is_shallow=True)
+    return folder
+
+
+def latents(pipe, **options):
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    shared = {"num_inference_steps": 1, "guidance_scale": 0.0, "output_type": "latent"}
+    return pipe(PROMPT, height=64, width=64, latents=noise, **shared | options).images
+
+
+def opened(place, adapter=None):
+    chosen = {"weights": place / "pipeline"}
+    if adapter is not None:
+        chosen |= {"adapter": place / adapter, "image_encoder": place / "encoder"}
+    made = SwiftPiePipeline.from_components(load_components(preset_of("sd21"), **chosen))
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def pixels(pipe):
+    return pipe(PROMPT, ip_adapter_image=subject(), seeds=[3], output_type="np").images
+
+
+def changed(pipe):
+    return next(one for name, one in pipe.unet.named_parameters() if name.endswith("to_q.weight"))
+
+
+def load(name):
+    return ("load_lora_weights", {"weight_name": f"{name}.safetensors", "adapter_name": name})
+
+
+def only(name):
+    return ("set_adapters", {"adapter_names": name})
+
+
+BOTH = ("set_adapters", {"adapter_names": ["b", "a"], "adapter_weights": [0.3, None]})
+UNLOAD = ("unload_lora_weights", {})
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers' schedulers
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of peft, on what is loaded or fused already
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param([load("a"), load("b"), BOTH], marks=pytest.mark.thorough),
+        [load("a"), load("b"), only("a"), UNLOAD],
+    ],
+)
+def test_loras_are_drawn_after_every_call_as_by_diffusers(place, steps):
+    theirs = StableDiffusionPipeline.from_pretrained(place / "pipeline")
+    theirs.set_progress_bar_config(disable=True)
+    ours = opened(place)
+    for method, options in steps:
+        given = [place] if method == "load_lora_weights" else []
+        for pipe in (theirs, ours):
+            getattr(pipe, method)(*given, **options)
+        drawn, expected = latents(ours), latents(theirs)
+        assert (drawn - expected).abs().max() < BOUND * expected.abs().max(), method
+
+
+def test_an_adapter_comes_and_goes_and_leaves_other_pipelines_alone(place):
+    expected, own, bare = pixels(opened(place, PUBLIC)), opened(place, OWN), opened(place)
+    before, twin = pixels(own), SwiftPiePipeline.from_pipe(bare)
+    bare.load_ip_adapter(place, weight_name=PUBLIC, image_encoder_folder=str(place / "encoder"))
+    assert np.array_equal(pixels(bare), expected)
+    own.load_ip_adapter(str(place), "", PUBLIC)  # in place of the other, with the same encoder
+    assert np.array_equal(pixels(own), expected)
+    own.load_ip_adapter(place / OWN)
+    assert np.array_equal(pixels(own), before)
+    own.unload_ip_adapter()
+    for without in (own, twin):
+        with pytest.raises(CapabilityError, match="adapter"):
+            pixels(without)
+
+
+def test_a_lora_stays_when_the_adapter_changes_and_is_not_shared(place):
+    pipe = opened(place, OWN)
+    before, plain = changed(pipe).clone(), pipe.to_components().fingerprint
+    twin = SwiftPiePipeline.from_pipe(pipe)
+    pipe.load_lora_weights(place / "a.safetensors")
+    expected = pixels(pipe)
+    assert pipe.to_components().fingerprint != plain
+    assert torch.equal(changed(twin), before)
+    pipe.load_ip_adapter(place / PUBLIC)
+    pipe.load_ip_adapter(place / OWN)
+    assert np.array_equal(pixels(pipe), expected)
+    pipe.enable_model_cpu_offload(device="cpu")
+    assert np.abs(pixels(pipe) - expected).max() < 1e-4
+    with pytest.raises(InputError, match="offload"):
+        pipe.unload_lora_weights()
+    pipe.remove_all_hooks()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_unet_is_compiled_in_place(place):
+    graphs = []
+
+    def backend(module, _inputs):
+        graphs.append(module)
+        return module.forward
+
+    pipe = opened(place, OWN)
+    plain = pixels(pipe)
+    pipe.unet.compile(backend=backend)
+    assert np.abs(pixels(pipe) - plain).max() < 1e-4
+    assert graphs
+    pipe.unet = torch.compile(pipe.unet)
+    with pytest.raises(InputError, match="compile"):
+        pixels(pipe)
