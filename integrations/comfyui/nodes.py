@@ -328,7 +328,7 @@ class PlaceSubject(io.ComfyNode):
                     "others", optional=True, tooltip="Further subjects of the same picture."
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="Where the subject may act at all."),
-                *inputs_of(Subject, name={}, scale={}, layers={"optional": True, "advanced": True}),
+                *inputs_of(Subject, name={}, scale={}),
             ],
             outputs=[SubjectType.Output("subjects")],
         )
@@ -339,7 +339,6 @@ class PlaceSubject(io.ComfyNode):
         subject: Subjects,
         name: str,
         scale: float,
-        layers: str = "",
         others: Subjects = (),
         box: Box | None = None,
         mask: Tensor | None = None,
@@ -347,9 +346,7 @@ class PlaceSubject(io.ComfyNode):
         """Add it to the others."""
         region = None if mask is None else _some(mask)[:1, None].float().cpu()
         one = _only(subject)
-        placed = replace(
-            one, box=box, mask=region, name=name or one.name, scale=scale, layers=layers
-        )
+        placed = replace(one, box=box, mask=region, name=name or one.name, scale=scale)
         return io.NodeOutput((*(others or ()), placed))
 
 

@@ -1,9 +1,8 @@
 import pytest
 import torch
 
-from swiftpie import ConfigError, WeightsError
+from swiftpie import WeightsError
 from swiftpie.backbones.adapters import (
-    MAX_LORA_SCALE,
     install_adapter,
     open_adapter,
     wrap_image_encoder,
@@ -60,16 +59,13 @@ def test_published_names_state_the_version_of_face_plus(folder, name, version):
     path = adapter_file(folder, name)
     opened = open_adapter(path, allow_pickle=True)
     assert opened.public.projector.module.shortcut is (version == 2)
-    other = open_adapter(path, face_version=3 - version, allow_pickle=True)
-    assert other.public.projector.module.shortcut is (version == 1)
 
 
-def test_without_such_a_name_the_version_has_to_be_said(folder, tmp_path):
+def test_without_such_a_name_the_version_is_unknown(folder, tmp_path):
     path = tmp_path / "my-faces.safetensors"
     path.write_bytes(adapter_file(folder, PLUS).read_bytes())
-    with pytest.raises(WeightsError, match="face_version=1, or 2"):
+    with pytest.raises(WeightsError, match="faceid-plusv2"):
         open_adapter(path)
-    assert open_adapter(path, face_version=2).public.projector.module.shortcut
 
 
 def test_a_network_that_shares_its_weights_is_left_alone(folder):
@@ -90,18 +86,6 @@ def test_half_precision_keeps_its_type(folder):
     install_adapter(unet, open_adapter(adapter_file(folder, PLUS)), family="sd15")
     assert {weight.dtype for weight in unet.parameters()} == {torch.bfloat16}
     assert not any(weight.requires_grad for weight in (queries(unet),))
-
-
-@pytest.mark.parametrize(
-    ("name", "scale", "word"),
-    [
-        *((PLUS, scale, "between") for scale in (-0.1, MAX_LORA_SCALE + 0.1, float("nan"))),
-        (PORTRAIT, 0.5, "LoRA"),
-    ],
-)
-def test_a_strength_out_of_range_or_without_lora_is_refused(folder, name, scale, word):
-    with pytest.raises(ConfigError, match=word):
-        open_adapter(adapter_file(folder, name), lora_scale=scale)
 
 
 def test_an_adapter_of_another_family_is_refused(folder):
@@ -136,20 +120,3 @@ def test_written_as_our_own_it_keeps_its_version_and_tokens(folder, tmp_path):
     vectors, crops = someone()
     pair = [face_identity(session, vectors, crop=crops).tokens for session in (before, after)]
     assert torch.equal(*pair)
-
-
-def test_version_and_strength_are_chosen_when_a_preset_is_loaded(folder):
-    options = [{}, {"lora_scale": 0.5}, {"face_version": 1}]
-    loaded = [open_face(folder, PLUS, is_shallow=True, **option).components for option in options]
-    assert len({session.fingerprint for session in loaded}) == len(options)
-    usual, weaker, first = loaded
-    same = open_face(folder, PLUS, is_shallow=True, face_version=2, lora_scale=1.0).components
-    assert same.fingerprint == usual.fingerprint
-    plain = queries(tiny_unet("sd15", is_shallow=True))
-    full, half = (queries(session.denoiser.unet) - plain for session in (usual, weaker))
-    torch.testing.assert_close(half, full / 2)
-    vectors, crops = someone()
-    tokens = [face_identity(session, vectors, crop=crops).tokens for session in loaded]
-    assert torch.equal(tokens[0], tokens[1])
-    assert not torch.equal(tokens[0], tokens[2])
-    assert first.image_encoder.projector.shortcut is False

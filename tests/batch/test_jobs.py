@@ -11,7 +11,7 @@ DOG = {"subject": "dog.webp", "prompt": "a dog on a beach"}
 EDIT = {"image": "dog.webp", "prompt": "a cat"}
 STEERED = {"seed": 7, "size": "128x64", "box": [0.1, 0.2, 0.8, 0.9], "view": [20, 5]}
 STEERED |= {"identity_scale": 0.5, "mask": "mask.png", "detail_mask": "inline", "flip": True}
-STEERED |= {"scene": "castle", "identity_guidance": "am1", "layers": "style"}
+STEERED |= {"scene": "castle", "identity_guidance": "am1"}
 CHANGED = {"keyword": "dog", "variation": 0.5, "mode": "paper", "box": [0.2, 0.2, 0.6, 0.6]}
 
 
@@ -284,7 +284,7 @@ TWO = [{"pictures": "dog.webp", "cutout": "mask.png", "name": "dog"}, {"pictures
     ("row", "name"),
     [
         (DOG, "dog-a-dog-on-a-beach-s0-562ea02d"),
-        ({**DOG, **STEERED}, "dog-a-dog-on-a-beach-s7-696dfeaf"),
+        ({**DOG, **STEERED}, "dog-a-dog-on-a-beach-s7-891b66ff"),
         (
             {"subjects": TWO, "prompt": "a dog and a cat", "mask": "inline"},
             "dog-front-a-dog-and-a-cat-s0-d0a0dd9a",

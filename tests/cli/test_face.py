@@ -70,7 +70,6 @@ def test_every_prompt_of_a_file_shows_the_person(call, world, tmp_path, adapter)
         (["--encoder", "opencvv"], 2, "Did you mean opencv"),
         (["--face-models", "nowhere"], 1, "face_detection_yunet_2023mar.onnx"),
         (["--identity-guidance", "painted"], 2, "painted"),
-        (["--lora-scale", "0.5"], 2, "LoRA"),
     ],
 )
 def test_what_cannot_be_used_is_named(call, world, tmp_path, more, code, message):

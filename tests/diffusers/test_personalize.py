@@ -212,15 +212,6 @@ def test_a_strength_of_subjects_stands_in_place_of_the_recipes(session, pipe, id
     assert called(own, scales=Scales(0.5, 0.25)) == drawn(scales=Scales(1.0, 0.5))
 
 
-def test_strengths_by_layer_are_those_of_the_subject(session, pipe, identity, expected):
-    pipe.set_ip_adapter_scale({"down": 1.0, "mid": 1.0, "up": 1.0})
-    assert bytes_of(pipe(PROMPT, subjects=identity, seeds=[3]).images) == expected
-    pipe.set_ip_adapter_scale({"up": 0.5})
-    weaker = session.personalize([Subject(identity, layers={"up": 0.5})], PROMPT, seed=3)
-    called = pipe(PROMPT, subjects=identity, seeds=[3])
-    assert bytes_of(called.images) == bytes_of(weaker.images) != expected
-
-
 @pytest.mark.parametrize("form", ["array", "bytes", "tensor", "batch", "nested"])
 def test_a_reference_may_come_in_every_form_of_diffusers(pipe, sprite, form, identity):
     values = np.asarray(sprite)

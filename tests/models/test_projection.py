@@ -157,7 +157,7 @@ def test_half_precision_is_read_as_float32():
 
 
 def test_the_version_of_a_face_plus_adapter_has_to_be_said():
-    with pytest.raises(WeightsError, match="face_version"):
+    with pytest.raises(WeightsError, match="faceid-plus"):
         projector_for(tensors_of("face_plus"))
 
 

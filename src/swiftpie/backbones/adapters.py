@@ -45,12 +45,10 @@ from swiftpie.backbones.load.weights import align_memory
 from swiftpie.backbones.presets import Preset
 from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.models.denoiser import UNetDenoiser
-from swiftpie.models.projection import FaceVersion
 from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder, Feature, Projector
 from swiftpie.noise import scaled_linear_step
 
 REFERENCE_TIMESTEP = 250  # little noise: the reference U-Net still sees every detail
-MAX_LORA_SCALE = 2.0  # twice what FaceID was trained with; 0.6 to 1 is usual
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +58,6 @@ class OpenAdapter:
     path: Path
     settings: AdapterSettings | None  # of SwiftPie's own files
     public: IpAdapter | None  # of all others, whole
-    lora_scale: float = 1.0  # strength of the LoRA that FaceID adapters bring for the denoiser
 
     @property
     def plan(self) -> Plan:
@@ -89,102 +86,53 @@ class OpenAdapter:
         if self.public is None or not self.public.projector.face_width:
             return ""
         shortcut = getattr(self.projector_module, "shortcut", None)
-        return f" shortcut={shortcut} lora_scale={self.lora_scale}"
+        return f" shortcut={shortcut} lora_scale=1.0"  # which identities in files state
 
 
-def open_adapter(
-    path: Path,
-    *,
-    face_version: FaceVersion | None = None,
-    lora_scale: float | None = None,
-    allow_pickle: bool = False,
-) -> OpenAdapter:
+def open_adapter(path: Path, *, allow_pickle: bool = False) -> OpenAdapter:
     """Recognise the layout of an adapter by its content and read it.
 
-    `face_version` is that of FaceID Plus; None takes what the name of a published file says.
-    `lora_scale` is the strength of a FaceID adapter's LoRA; None is 1, as it was trained. Most
-    released `.bin` files need `allow_pickle`.
+    The name of a FaceID Plus file says its version. Most released `.bin` files need `allow_pickle`.
 
     Raises:
         WeightsError: It is unreadable, of no known layout, or of an unknown version.
-        ConfigError: `lora_scale` is out of range, or the adapter has no LoRA.
     """
     try:
         is_own = KEY in read_metadata(path)
     except WeightsError:
         is_own = False  # perhaps a pickle; reading its tensors reports faults
     if is_own:
-        opened = OpenAdapter(path, settings=read_settings(path), public=None)
-    else:
-        tensors = read_tensors(path, allow_pickle=allow_pickle)
-        opened = OpenAdapter(path, settings=None, public=_read_public(tensors, path, face_version))
-    return _chosen(opened, face_version=face_version, lora_scale=lora_scale)
+        return OpenAdapter(path, settings=read_settings(path), public=None)
+    tensors = read_tensors(path, allow_pickle=allow_pickle)
+    return OpenAdapter(path, settings=None, public=_read_public(tensors, path))
 
 
-def peek_adapter(
-    path: Path,
-    *,
-    face_version: FaceVersion | None = None,
-    lora_scale: float | None = None,
-    allow_pickle: bool = False,
-) -> tuple[OpenAdapter, Projector]:
+def peek_adapter(path: Path, *, allow_pickle: bool = False) -> tuple[OpenAdapter, Projector]:
     """Recognise an adapter, in a safetensors file by its header alone; see `open_adapter`.
 
     Tensors of a header have shapes and no numbers. Also return the adapter's projector.
 
     Raises:
         WeightsError: It is of no known layout, or of an unknown version.
-        ConfigError: `lora_scale` is out of range, or the adapter has no LoRA.
     """
     if kind_of_file(path) != "safetensors":
-        opened = open_adapter(
-            path, face_version=face_version, lora_scale=lora_scale, allow_pickle=allow_pickle
-        )
+        opened = open_adapter(path, allow_pickle=allow_pickle)
         assert opened.public is not None, "only safetensors are of our own layout"
         return opened, opened.public.projector
     header = check_safetensors(path)
     tensors = shapes_of(header)
     if KEY not in header.get(METADATA, {}):
-        public = _read_public(tensors, path, face_version)
-        opened = OpenAdapter(path, settings=None, public=public)
-    else:
-        semantic = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
-        public = read_ip_adapter(semantic, face_version=face_version_in(header, path))
-        opened = OpenAdapter(path, settings=settings_in(header, path), public=None)
-    chosen = _chosen(opened, face_version=face_version, lora_scale=lora_scale)
-    return chosen, public.projector
+        public = _read_public(tensors, path)
+        return OpenAdapter(path, settings=None, public=public), public.projector
+    semantic = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
+    public = read_ip_adapter(semantic, face_version=face_version_in(header, path))
+    return OpenAdapter(path, settings=settings_in(header, path), public=None), public.projector
 
 
-def _read_public(
-    tensors: Mapping[str, Tensor], path: Path, face_version: FaceVersion | None
-) -> IpAdapter:
+def _read_public(tensors: Mapping[str, Tensor], path: Path) -> IpAdapter:
     if any(name.startswith(tuple(PARTS)) for name in tensors):
         return read_swiftedit(tensors)
-    return read_ip_adapter(tensors, face_version=face_version or version_in_name(path))
-
-
-def _chosen(
-    opened: OpenAdapter, *, face_version: FaceVersion | None, lora_scale: float | None
-) -> OpenAdapter:
-    path = opened.path
-    if face_version is not None and not hasattr(opened.projector_module, "shortcut"):
-        raise ConfigError(
-            f"`face_version={face_version}` fits only FaceID Plus adapters, and '{path}' is not "
-            "one. Leave it out, or choose such an adapter."
-        )
-    if lora_scale is None:
-        return opened
-    if not 0 <= lora_scale <= MAX_LORA_SCALE:
-        raise ConfigError(
-            f"`lora_scale={lora_scale}` is out of range. It must lie between 0 (off) and "
-            f"{MAX_LORA_SCALE}."
-        )
-    if not opened.has_lora:
-        raise ConfigError(
-            f"`lora_scale={lora_scale}` needs an adapter with a LoRA, as FaceID adapters have, and "
-            f"'{path}' has none. Leave it out, or choose such an adapter."
-        )
-    return replace(opened, lora_scale=lora_scale)
+    return read_ip_adapter(tensors, face_version=version_in_name(path))
 
 
 def plan_of(adapter: OpenAdapter, detail: DetailForm | None) -> Plan:
@@ -268,7 +216,7 @@ def install_adapter(
     if adapter is not None:
         check_family(adapter, family=family, width=unet.config.cross_attention_dim)
     if adapter is not None and public is not None:
-        fuse_lora(public, unet, scale=adapter.lora_scale)
+        fuse_lora(public, unet)
     settings = None if adapter is None else adapter.settings
     timestep = REFERENCE_TIMESTEP if settings is None else settings.t_ref
     denoiser = UNetDenoiser(

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     import torch
 
-    from swiftpie.models.projection import FaceVersion
     from swiftpie.noise import Schedule
 
 PLACE = "a folder or file, or OWNER/REPO[:PATH][@REVISION] of one in a repository"
@@ -80,19 +79,6 @@ class Choices(TypedDict, total=False):
             "DIR|REPO",
             kind=str,
         ),
-    ]
-    face_version: Annotated[
-        "FaceVersion | None",
-        Option(
-            "Version of a FaceID Plus adapter, if its file name does not say it.",
-            kind=int,
-            least=1,
-            most=2,
-        ),
-    ]
-    lora_scale: Annotated[
-        float | None,
-        Option("Strength of the LoRA inside of a FaceID adapter; by default 1.", least=0, most=2),
     ]
     detail: Annotated[  # as `adapters.plan_of` reads it
         "DetailForm | None",

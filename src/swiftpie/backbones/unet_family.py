@@ -133,11 +133,11 @@ class StableDiffusion(Family):
         if (place := needs.path("image_encoder")) is not None:
             tower = read_image_encoder(place, waiting)
             reader.rest(tower, partial(read_image_encoder, place), stays=False)
-        adapter = _open_adapter(needs.path("adapter"), choices, reader)
+        adapter = _open_adapter(needs.path("adapter"), reader)
         can_wait = needs.part("lora") is None and _leaves_weights(choices, adapter)
         unet = self._read_unet(needs, waiting if can_wait else reader)
         has_lora = adapter is not None and adapter.has_lora
-        again = partial(self._read_fused, needs, choices) if has_lora else None
+        again = partial(self._read_fused, needs) if has_lora else None
         reader.rest(unet, again or partial(self._read_unet, needs), stays=True)
         own_autoencoder = needs.path("autoencoder") or pipeline / "vae"
         autoencoder = read_autoencoder(own_autoencoder, reader)
@@ -358,15 +358,13 @@ class StableDiffusion(Family):
             return moving(unet, read_motion(motion, reader, unet=folder))
         return unet
 
-    def _read_fused(
-        self, needs: DownloadPlan, choices: Choices, reader: NetworkReader
-    ) -> UNet2DConditionModel:
+    def _read_fused(self, needs: DownloadPlan, reader: NetworkReader) -> UNet2DConditionModel:
         """Return the U-Net with the LoRA that a FaceID adapter has."""
         unet = self._read_unet(needs, reader)
-        adapter = _open_adapter(needs.path("adapter"), choices, reader)
+        adapter = _open_adapter(needs.path("adapter"), reader)
         assert adapter is not None
         assert adapter.public is not None
-        fuse_lora(adapter.public, unet, scale=adapter.lora_scale)
+        fuse_lora(adapter.public, unet)
         return unet
 
     def _check_folders(
@@ -525,9 +523,8 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
             "encoder fits. Pass `adapter=` too."
         )
     acts_alone = choices.get("detail") in {"joint", preset.detail and "none"}
-    for name in ("face_version", "lora_scale", "detail"):
-        if choices.get(name) is not None and not (name == "detail" and acts_alone):
-            raise ConfigError(f"`{name}=` has no effect without an adapter. Pass `adapter=` too.")
+    if choices.get("detail") is not None and not acts_alone:
+        raise ConfigError("`detail=` has no effect without an adapter. Pass `adapter=` too.")
 
 
 def _peek(part: ModelPart, choices: Choices) -> tuple[OpenAdapter | None, Projector | None]:
@@ -537,24 +534,14 @@ def _peek(part: ModelPart, choices: Choices) -> tuple[OpenAdapter | None, Projec
         kind: Kind = "safetensors" if part.path.suffix == ".safetensors" else "pickle"
         check_kind(kind, Path(str(part.reference)), allow_pickle=allow_pickle)
         return None, None
-    return peek_adapter(
-        part.path,
-        face_version=choices.get("face_version"),
-        lora_scale=choices.get("lora_scale"),
-        allow_pickle=allow_pickle,
-    )
+    return peek_adapter(part.path, allow_pickle=allow_pickle)
 
 
-def _open_adapter(path: Path | None, choices: Choices, reader: NetworkReader) -> OpenAdapter | None:
+def _open_adapter(path: Path | None, reader: NetworkReader) -> OpenAdapter | None:
     if path is None:
         return None
     reader.files["adapter"] = path
-    return open_adapter(
-        path,
-        face_version=choices.get("face_version"),
-        lora_scale=choices.get("lora_scale"),
-        allow_pickle=reader.allow_pickle,
-    )
+    return open_adapter(path, allow_pickle=reader.allow_pickle)
 
 
 def _find_encoder(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from swiftpie.batch.folder import Outcome
     from swiftpie.batch.jobs import Jobs, Model
 
-LOADED = (*options.DRAWING, "inversion", "lora_scale", "face_version")
+LOADED = (*options.DRAWING, "inversion")
 REPORT = "report.jsonl"
 NOT_OF_PICTURES = {"yes", "offline", "allow_pickle", "recipe", "preset"}  # jobs name the last
 MAX_NAMED = 20  # reasons on the screen; the report lists all

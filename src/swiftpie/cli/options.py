@@ -31,11 +31,11 @@ PANELS: Mapping[str, str] = {
             scene cutout cutouts mask points keep_pose detail_mask box to_boxes view to_views
             flip tilt
         """,
-    "Strength": "identity_scale detail_scale background_scale text_scale balance layers",
+    "Strength": "identity_scale detail_scale background_scale text_scale balance",
     "Face": "face face_number encoder face_models judge judge_models",
     "Model": """
             recipe preset steps weights base adapter detail image_encoder autoencoder
-            inversion lora_scale face_version dtype allow_pickle offline yes dry_run
+            inversion dtype allow_pickle offline yes dry_run
         """,
     "Computing": "device engine threads",
     "Output": """

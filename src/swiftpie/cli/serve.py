@@ -37,10 +37,7 @@ MCP_PACKAGES = ("mcp", "pydantic", "prometheus_client")
 TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
 MAX_TOKEN = 4_096  # letters; the headers that carry it are bounded, too
 
-LOADING = (
-    *(name for name in options.DRAWING if name not in {"recipe", "preset"}),
-    *("lora_scale", "face_version"),
-)
+LOADING = tuple(name for name in options.DRAWING if name not in {"recipe", "preset"})
 LIMITS = ("body_mib", "body_s", "deadline_s", "queue", "queue_per_key", "batch", "cache_mib")
 
 app = typer.Typer()

@@ -1,6 +1,6 @@
 """Draws subjects into the scene of a prompt, as a diffusers pipeline."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
-from swiftpie.attention.layer_scales import LayerScales, divided, scales_of
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.diffusers.adapters import AdaptedPipeline
@@ -49,7 +48,6 @@ from swiftpie.types import Identity, Prompts, TextCondition
 from swiftpie.validation import check_count
 
 Pictures = Picture | Sequence[Picture | Sequence[Picture]]
-Strength = float | LayerScales
 
 OUTPUTS = {"pil": Output.PIL, "np": Output.PIXELS, "pt": Output.PIXELS, "latent": Output.LATENTS}
 
@@ -97,7 +95,7 @@ class SwiftPiePipeline(AdaptedPipeline):
     """Draws subjects into the scene of a prompt, in one denoising step (arXiv:2605.01510)."""
 
     # None: the preset's or recipe's own.
-    _subject_scales: Strength | tuple[Strength, ...] | None = None
+    _subject_scales: float | tuple[float, ...] | None = None
 
     @spelled_as(PersonalizeCall)
     def __call__(self, call: PersonalizeCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
@@ -118,32 +116,26 @@ class SwiftPiePipeline(AdaptedPipeline):
         check_count(call.num_images)
         return self._answer(call, lambda: self._draw(call, components))
 
-    def set_ip_adapter_scale(self, scale: Strength | Sequence[Strength]) -> None:
+    def set_ip_adapter_scale(self, scale: float | Sequence[float]) -> None:
         """Set how strong the subjects of the calls to come are: one strength for all, or one each.
 
         As in diffusers, the number is the weight of the identity branch, in place of the one that
         the preset, the recipe, the adapter or `scales=` has. The other strengths of the subject
         follow in proportion: half of the weight halves its detail as well, and 0 is no subject.
 
-        A dictionary has the weights by layer, as in `{"down": {"block_2": [0.0, 1.0]}}`; layers
-        that it leaves out get 0. The detail branch stays unchanged.
-
         Raises:
-            InputError: It is something else than numbers of 0 or more, or a dictionary names what
-                the U-Net lacks.
+            InputError: It is something else than numbers of 0 or more, as weights by layer are.
         """
         scales = tuple(scale) if isinstance(scale, Sequence) else (scale,)
         for number in scales:
-            if isinstance(number, Mapping):
-                scales_of(number, self.to_components().denoiser.installation.semantic)
-            elif (
+            if (
                 isinstance(number, bool)
                 or not isinstance(number, int | float)
                 or not 0 <= number <= MAX_SCALE
             ):
                 raise InputError(
                     f"set_ip_adapter_scale() got {number!r}; a number from 0 to {MAX_SCALE} is "
-                    "needed, a dictionary of them by layer, or a list of one for each subject."
+                    "needed, or a list of one for each subject."
                 )
         self._subject_scales = scales if isinstance(scale, Sequence) else scale
 
@@ -197,15 +189,10 @@ class SwiftPiePipeline(AdaptedPipeline):
             )
         own = request.scales.over(Scales.of(preset)).identity_scale or 1.0  # 0: detail alone
         pairs = zip(request.subjects, scales, strict=True)
-        subjects = tuple(_strengthened(subject, scale, own) for subject, scale in pairs)
+        subjects = tuple(
+            replace(subject, scale=subject.scale * scale / own) for subject, scale in pairs
+        )
         return replace(request, subjects=subjects)
-
-
-def _strengthened(subject: Subject, scale: Strength, own: float) -> Subject:
-    """Return a subject of strength `own` with another one, or with one by layer."""
-    if not isinstance(scale, Mapping):
-        return replace(subject, scale=subject.scale * scale / own)
-    return replace(subject, layers=divided(scale, own))
 
 
 def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequest:

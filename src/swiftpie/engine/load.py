@@ -58,8 +58,7 @@ def load(
         cache_mib: Limit in MiB of what is kept for later calls; see `Session`.
         **choices: What to load in place of networks of the preset, or in addition: `weights`,
             `base`, `adapter`, `image_encoder`, `inversion` are paths; `steps`,
-            `dtype`, `face_version`, `lora_scale`, `allow_pickle` and `offline` are
-            settings. See `swiftpie.backbones.choices`.
+            `dtype`, `allow_pickle` and `offline` are settings. See `swiftpie.backbones.choices`.
 
     Raises:
         ConfigError: No such preset, recipe or transform, preset and recipe together, a choice that

@@ -231,12 +231,13 @@ def _version(face_version: FaceVersion | None, projector: Projector) -> FaceVers
     if face_version is None and projector.width != SDXL_WIDTH:
         raise WeightsError(
             "This is a FaceID Plus adapter, and its file does not say which version it is. "
-            "Version 1 or 2 is needed. Pass face_version=1, or 2 if it was published as 'plusv2'."
+            "Version 1 or 2 is needed. Give the file the name that it was published by, with "
+            "faceid-plus or faceid-plusv2 in it."
         )
     if face_version != 1 and projector.module.embed_dim != projector.width:
         raise WeightsError(
             f"This FaceID Plus adapter makes tokens of {projector.width} from vectors of "
-            f"{projector.module.embed_dim}. Version 2 adds the two up and needs one width. Pass "
-            "face_version=1."
+            f"{projector.module.embed_dim}. Version 2 adds the two up and needs one width. Give "
+            "the file the name that it was published by, with faceid-plus in it."
         )
     return face_version or 2

@@ -10,7 +10,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, Union
 
-from swiftpie.attention.layer_scales import LayerScales, read_form
 from swiftpie.backbones.presets import Preset
 from swiftpie.config import Option, Surface
 from swiftpie.errors import InputError
@@ -171,18 +170,6 @@ class Subject:
         ),
     ] = 1.0
 
-    layers: Annotated[
-        LayerScales | str,  # "" is 1 in all
-        Option(
-            "Which layers of a U-Net read this subject, as factors on its identity scale: style or "
-            "layout of Stable Diffusion XL, or numbers as diffusers writes them, 0 where left out: "
-            '{"down": {"block_2": [0, 1]}, "up": 0.5}. By default all, alike. With several '
-            "subjects, once for each.",
-            "style|layout|FORM",
-            kind=str,
-        ),
-    ] = ""
-
     @property
     def identity(self) -> "Identity":
         """The encoded subject, once `Session.resolved` has encoded its source."""
@@ -194,8 +181,6 @@ class Subject:
                 f"`scale={self.scale}` of a subject is out of range; it must lie between 0 (off) "
                 f"and {MAX_SCALE}."
             )
-        if self.layers:
-            read_form(self.layers)
         if self.view is not None:
             check_view(self.view)
         if self.box is not None:

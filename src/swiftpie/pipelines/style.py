@@ -4,13 +4,20 @@ import torch
 from PIL import Image
 
 from swiftpie.attention.kernels import StyleTokens
-from swiftpie.attention.layer_scales import GROUPS_OF_XL, STYLE, groups_of, scales_of
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError
 from swiftpie.imageio.images import to_tensor
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.request import PersonalizeRequest
+
+STYLE = "up_blocks.0.attentions.1"  # carries the style of a picture in Stable Diffusion XL
+# All groups of layers that attend to text in the only U-Nets for which that was found.
+GROUPS_OF_XL = frozenset(
+    {f"down_blocks.{block}.attentions.{group}" for block in (1, 2) for group in (0, 1)}
+    | {f"up_blocks.{block}.attentions.{group}" for block in (0, 1) for group in (0, 1, 2)}
+    | {"mid_block.attentions.0"}
+)
 
 
 def has_style(request: PersonalizeRequest) -> bool:
@@ -31,9 +38,10 @@ def with_style(
         return condition
     assert isinstance(request.style_reference, Image.Image), "files are open"
     names = components.denoiser.installation.semantic
+    groups = {name: name.partition(".transformer")[0] for name in names}
     encoder = components.image_encoder
     reads_pictures = encoder is not None and not isinstance(encoder, FaceIdentityEncoder)
-    if set(groups_of(names).values()) != GROUPS_OF_XL or not reads_pictures:
+    if {*groups.values()} != GROUPS_OF_XL or not reads_pictures:
         raise CapabilityError(
             f"A style picture came with preset {components.preset.name!r}, which reads none. It "
             "needs a U-Net of Stable Diffusion XL with an adapter that reads pictures, as "
@@ -45,11 +53,5 @@ def with_style(
     scale = torch.full_like(attention.text_scale, request.style_scale)
     tokens = components.encoder_of_identity()(pixels, torch.ones_like(pixels[:, :1]))
     read = StyleTokens(tokens.expand(len(scale), -1, -1), scale)
-    styled = [name for name, strength in scales_of(STYLE, names).items() if strength]
-    # The subject leaves these layers to the style, unless the caller says otherwise.
-    silent = dict.fromkeys(styled, torch.zeros_like(attention.identity_scale))
-    return condition._replace(
-        attention=attention._replace(
-            style=dict.fromkeys(styled, read), layer_scales={**silent, **attention.layer_scales}
-        )
-    )
+    style = {name: read for name, group in groups.items() if group == STYLE}
+    return condition._replace(attention=attention._replace(style=style))

@@ -20,8 +20,6 @@ LoadedInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*STEPS, "size_
 EditRules = Annotated[EditSettings, FieldOptions(EditSettings, ("method", "mode", "start", "rule"))]
 LoadedToEdit = Annotated[LoadOptions, FieldOptions(LoadOptions, EDITS)]
 LoadedToEditInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*EDITS, "size_px"))]
-FACES = (*PUBLISHED, "steps", "lora_scale", "face_version", "device")
-LoadedForFaces = Annotated[LoadOptions, FieldOptions(LoadOptions, FACES)]
 
 Seed = Annotated[
     int, typer.Option("--seed", min=0, max=2**31, help="Decides cases, noise and references.")

@@ -103,7 +103,7 @@ def test_it_does_so_in_as_many_layers_as_a_model_has(name):
 
 def check(name, *, is_shallow):
     rows = compare(name, is_shallow=is_shallow)
-    assert len(rows) == (4 if "rank" in FILES[name][2] else 3)
+    assert len(rows) == 3
     assert [row for row in rows if not row[1] <= row[2]] == []
 
 
@@ -177,13 +177,11 @@ def test_fused_lora_equals_lora_added_to_every_projection(unet, tensors):
         layer = hooked.get_submodule(paths[number])
         linear = layer.to_out[0] if name == "out" else getattr(layer, f"to_{name}")
         linear.register_forward_hook(
-            lambda _, inputs, output, down=down, up=up: output + 0.5 * (inputs[0] @ down.T @ up.T)
+            lambda _, inputs, output, down=down, up=up: output + inputs[0] @ down.T @ up.T
         )
-    fuse_lora(adapter, unet, scale=0.5)
+    fuse_lora(adapter, unet)
     torch.testing.assert_close(unet(**call).sample, hooked(**call).sample, atol=1e-5, rtol=0)
     assert difference(unet(**call).sample, plain) > 1e-3
-    fuse_lora(adapter, unet, scale=-0.5)
-    torch.testing.assert_close(unet(**call).sample, plain, atol=1e-5, rtol=0)
 
 
 def test_lora_for_another_network_is_refused_and_nothing_changes(unet, tensors):

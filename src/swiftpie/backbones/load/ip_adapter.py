@@ -138,11 +138,10 @@ def load_into(adapter: IpAdapter, installation: Installation) -> None:
             weight.copy_(tensor)
 
 
-def fuse_lora(adapter: IpAdapter, unet: UNet2DConditionModel, *, scale: float = 1.0) -> None:
+def fuse_lora(adapter: IpAdapter, unet: UNet2DConditionModel) -> None:
     """Add the LoRA of a FaceID adapter to the weights of `unet`, all of it or none.
 
-    The layers get new weights, so that another network which shares the old ones keeps them. The
-    negative of an earlier `scale` takes it off again, up to rounding.
+    The layers get new weights, so that another network which shares the old ones keeps them.
 
     Raises:
         WeightsError: The adapter was made for another U-Net.
@@ -152,7 +151,7 @@ def fuse_lora(adapter: IpAdapter, unet: UNet2DConditionModel, *, scale: float = 
     for linear, (down, up) in zip(linears, adapter.lora.values(), strict=True):
         old = linear.weight
         change = up.to(old.device, torch.float32) @ down.to(old.device, torch.float32)
-        new = torch.add(old.detach().float(), change, alpha=scale).to(old.dtype)
+        new = (old.detach().float() + change).to(old.dtype)
         linear.weight = nn.Parameter(new, requires_grad=old.requires_grad)
 
 

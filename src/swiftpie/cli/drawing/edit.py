@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from swiftpie.pipelines.request import RepaintRequest, Source
 
 LOADED = tuple(name for name in options.DRAWING if name != "steps")
-EDITING = (*LOADED, "inversion", "lora_scale", "face_version")
+EDITING = (*LOADED, "inversion")
 
 Loading = Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)]
 Picture = Annotated[str, options.argument("The picture to edit; - reads standard input.", "IMAGE")]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from swiftpie.faces.choose import ChosenFace
 
 PUBLISHED_WITH = "insightface"
-LOADED = (*options.DRAWING, "lora_scale", "face_version")
+LOADED = options.DRAWING
 SCALES = ("identity_scale", "text_scale", "balance")
 
 FaceScales = Annotated[dict[str, float], options.FieldOptions(Scales, SCALES)]

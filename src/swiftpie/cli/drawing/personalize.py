@@ -66,7 +66,6 @@ class Placing:
     cutout: Annotated[tuple[str, ...], options.CUTOUT] = ()
     box: Annotated[tuple[str, ...], options_of(Subject)["box"].option._replace(kind=str)] = ()
     view: Annotated[tuple[str, ...], options_of(Subject)["view"].option._replace(kind=str)] = ()
-    layers: Annotated[tuple[str, ...], options_of(Subject)["layers"].option] = ()
 
 
 Loading = Annotated[LoadOptions, options.FieldOptions(LoadOptions, options.DRAWING)]
@@ -202,25 +201,24 @@ def _requests(
         words: family.named_besides(words, preset, given=names) for words in prompts
     }
     count = len(sources) + max(map(len, named.values()))
-    given = {name: placing.get(name, []) for name in ("box", "view", "layers")}
+    given = {name: placing.get(name, []) for name in ("box", "view")}
     known = options_of(Subject)
     read_box, read_view = (functools.partial(options.said, known[name]) for name in ("box", "view"))
     boxes: list[Box | None] = _for_each("--box", given["box"], count, read_box, None)
     views: list[View | None] = _for_each("--view", given["view"], count, read_view, None)
-    layers = _for_each("--layers", given["layers"], count, str, "")
     regions = (fields.get("mask"), fields.get("detail_mask"))
     if MaskSource.BOX in regions and len(given["box"]) < max(1, count):
         raise ConfigError(
             f"--mask box came with {count} subjects and {len(given['box'])} --box. The boxes are "
             "the regions, so each needs one. Write them as in --box 0.2,0.4,0.8,0.9."
         )
-    placed = list(zip(boxes, views, layers, strict=True))
+    placed = list(zip(boxes, views, strict=True))
     everyone: list[Source] = with_cutouts(sources, placing.get("cutout"))
 
     def shown(words: str) -> tuple[Subject, ...]:
         return tuple(
-            Subject(source, box, view, layers=form, name=_name(source))
-            for source, (box, view, form) in zip([*everyone, *named[words]], placed, strict=False)
+            Subject(source, box, view, name=_name(source))
+            for source, (box, view) in zip([*everyone, *named[words]], placed, strict=False)
         )  # other prompts name more
 
     return {

@@ -7,7 +7,6 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.attention.condition import AttentionCondition, silent_condition
-from swiftpie.attention.layer_scales import scales_of
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import MAX_SIDE_PX, Components, Placement
 from swiftpie.backbones.presets import Capability, Preset
@@ -105,7 +104,6 @@ def prepare_subjects(
             is_inline=source is MaskSource.INLINE,
             detail_is_inline=detail_source is MaskSource.INLINE,
         )
-    condition = _by_layer(condition, components, subjects)
     if request.style_reference is not None:
         condition = with_style(condition, components, request)
     latents = components.schedule.initial_latents(noise[0])
@@ -357,22 +355,6 @@ def appearance_condition(
         scales=scales,
         shares=[1.0],
     )
-
-
-def _by_layer(
-    condition: SubjectCondition, components: Components, subjects: Sequence[Subject]
-) -> SubjectCondition:
-    """Return a condition with the strengths of `Subject.layers`; without any, the same one."""
-    if not any(subject.layers for subject in subjects):
-        return condition
-    names, attention = components.denoiser.installation.semantic, condition.attention
-    rows = [
-        scales_of(subject.layers, names) if subject.layers else dict.fromkeys(names, 1.0)
-        for subject in subjects
-    ]
-    ones = torch.ones_like(attention.identity_scale)
-    factors = {name: ones * ones.new_tensor([row[name] for row in rows]) for name in names}
-    return condition._replace(attention=attention._replace(layer_scales=factors))
 
 
 def text_condition(

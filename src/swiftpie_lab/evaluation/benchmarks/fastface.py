@@ -378,7 +378,7 @@ def open_fastface(
     files: given.FaceNetworks,
     results: given.Finished = None,
     seed: given.FirstSeed = RELEASED_SEED,
-    loading: given.LoadedForFaces,
+    loading: given.LoadedInSteps,
 ) -> Trial[FaceCase]:
     """Draw every person of a folder by every prompt of a file, and judge each aspect apart.
 
