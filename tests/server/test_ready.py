@@ -7,8 +7,8 @@ from PIL import Image
 from torch import nn
 
 from swiftpie.backbones.presets import PRESETS, describe
+from swiftpie.engine.graphs.runtime import outline
 from swiftpie.engine.session import Session
-from swiftpie.engine.transforms.compile import form_of
 from swiftpie.engine.wrappers import JoinedAutoencoder
 from swiftpie.errors import WeightsError
 from swiftpie.models.denoiser import WrappedDenoiser
@@ -29,7 +29,7 @@ class NotingDenoiser(WrappedDenoiser):
         self.forms = forms
 
     def _predict(self, call):
-        self.forms.add(("denoiser", form_of(call)))
+        self.forms.add(("denoiser", repr(outline(call))))
         return super()._predict(call)
 
 
@@ -39,7 +39,7 @@ class NotingDecoder(nn.Module):
         self.inner, self.forms = inner, forms
 
     def decode(self, latents):
-        self.forms.add(("decoder", form_of(latents)))
+        self.forms.add(("decoder", repr(outline(latents))))
         return self.inner.decode(latents)
 
 

@@ -4,9 +4,8 @@ import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from inspect import signature
 from pathlib import Path
-from typing import Unpack, cast, overload
+from typing import Any, Unpack, cast, overload
 
 from PIL import Image
 from torch import Tensor
@@ -14,7 +13,7 @@ from torch import Tensor
 from swiftpie.backbones.components import Components
 from swiftpie.engine.encoding import Face, encode_face, encode_pictures
 from swiftpie.engine.runner import Cache, CacheReport, Runner
-from swiftpie.errors import InputError, SwiftPieError, UnknownSubjectError, did_you_mean
+from swiftpie.errors import InputError, SwiftPieError, UnknownSubjectError
 from swiftpie.faces import FaceEncoder
 from swiftpie.faces.choose import face_region
 from swiftpie.imageio.decoding import load_image
@@ -112,10 +111,10 @@ class Session:
         Args:
             images: One or several pictures of the subject: a path, bytes or a PIL image.
             masks: One mask a picture, white where the subject is; None finds the subject.
-            cutout: How to find it, for all pictures or one entry each: "auto" uses transparency,
-                or else a network that warns of doubtful results; "none" takes whole pictures, or
-                for published adapters their middle squares. "0.2,0.1,0.8,0.95" is a box around the
-                subject, "0.5,0.4 not:0.1,0.9" are points on it and off it.
+            cutout: How to find it, for all pictures or one entry each: "auto" by transparency, or
+                else a network; "none" takes whole pictures, or for published adapters their middle
+                squares. "0.2,0.1,0.8,0.95" is a box around the subject, "0.5,0.4 not:0.1,0.9" are
+                points on it and off it.
 
         Raises:
             InputError: A picture cannot be read, or the subject cannot be found in it.
@@ -401,34 +400,22 @@ class Session:
             prompt: What the picture shows; not empty.
             seed: The first picture's; random by default, and the result holds it.
             num_images: Number of pictures.
-            scene: The place: a picture that shows it in plain daylight, or the name of a scene of
-                the library. The prompt sets time, weather and season. By default the model draws
-                the place of the prompt.
+            scene: A picture of the place in plain daylight, or the name of a scene of the library.
+                By default the model draws the place of the prompt.
             scales: Strengths of the branches; by default the preset's.
             mask: Region of a single subject, a picture or (1, 1, H, W) in [0, 1], or the source of
                 all regions.
-            detail_mask: The same for the detail branch alone, which acts where both masks are
-                above 0; by default the preset's, unless `mask` is given.
+            detail_mask: The same for the detail branch within that region.
             box: Left, top, right and bottom in [0, 1] that a single identity fills.
             view: Yaw and pitch in degrees from which a single identity is seen.
             size: Width and height in pixels; by default those of a photographed place, else the
                 preset's.
-            **steering: `guidance`, a method of `swiftpie.guidance`; `negative_prompt`, what the
-                guidance leads away from; `shaping` of the identity's attention maps;
-                `style_reference`, a picture in whose style all is drawn, with
-                `style_scale`; `flip`, to mirror the subjects, and `tilt`, degrees to lean them.
+            **steering: Further fields of `PersonalizeRequest`.
 
         Raises:
             ConfigError: The guidance is for another number of steps.
             InputError: The prompt is empty or a number is out of range.
-            TypeError: There is no such argument.
         """
-        if unknown := sorted(steering.keys() - DrawingSteering.__optional_keys__):
-            known = [*signature(Session.personalize).parameters, *DrawingSteering.__optional_keys__]
-            raise TypeError(
-                f"personalize() has no argument {unknown[0]!r}. "
-                + did_you_mean(unknown[0], known, otherwise="See `help(swiftpie.Session)`.")
-            )
         if (style := steering.get("style_reference")) is not None:
             steering["style_reference"] = load_image(style)
         request = PersonalizeRequest(
@@ -449,36 +436,18 @@ class Session:
         prompt: str,
         *,
         subjects: Identity | Sequence[Subject] = (),
-        seed: int | None = None,
-        num_images: int = 1,
-        scene: Picture = "",
-        scales: Scales = USUAL,
-        mask: MaskSource | Region = MaskSource.NONE,
-        size: tuple[int, int] | None = None,
-        **steering: Unpack[DrawingSteering],
+        **arguments: Any,  # noqa: ANN401 - of personalize
     ) -> GenerationResult:
         """Draw the scene of `prompt` with the subjects that it names, given or from the library.
 
         "a kitten on a beach" shows the library's cat, which `named` of the result records.
-        `subjects` are those of `with_named`; see `personalize` for the other arguments.
+        `subjects` are those of `with_named`; `arguments` and errors are those of `personalize`.
 
         Raises:
-            InputError: As of `personalize`.
             UnknownSubjectError: The prompt names no subject of the library and none is given; the
                 message offers similar names.
         """
-        steering["takes_named"] = True
-        return self.personalize(
-            subjects,
-            prompt,
-            seed=seed,
-            num_images=num_images,
-            scene=scene,
-            scales=scales,
-            mask=mask,
-            size=size,
-            **steering,
-        )
+        return self.personalize(subjects, prompt, **arguments, takes_named=True)
 
     def animate(
         self,
@@ -593,8 +562,7 @@ class Session:
 
         If the prompt brings a subject that the source prompt does not name, models with a small
         vocabulary take it from the library. If `identity` is a face, and neither `mask` nor
-        `keyword` is given, a session `with_face_encoder` changes the face of the picture. `draw`
-        does neither: it draws an `EditRequest` as given.
+        `keyword` is given, a session `with_face_encoder` changes the face of the picture.
 
         Args:
             image: Any shape. Without a mask, a hole is what changes; transparency stays elsewhere.
@@ -633,11 +601,10 @@ class Session:
         image: Picture,
         prompt: str,
         *,
-        source_prompt: str = "",
-        keyword: str = "",
-        mask: Picture | Tensor | Box | None = None,
         seed: int = 0,
+        mask: Picture | Tensor | Box | None = None,
         settings: EditSettings | None = None,
+        **prompts: str,
     ) -> Image.Image:
         """Return what `edit` with the same arguments may change, before anything is drawn.
 
@@ -648,10 +615,9 @@ class Session:
             image=load_image(image),
             prompt=prompt,
             seed=seed,
-            source_prompt=source_prompt,
-            keyword=keyword,
             mask=Path(mask) if isinstance(mask, str) else mask,
             settings=settings or EditSettings(),
+            **prompts,
         )
         return find_region(self.components, self.resolved(request))
 
@@ -674,12 +640,8 @@ class Session:
             identity: The subject from `encode_identity`, or its name in the library.
             prompt: What the subject is, as in "a photo of a dog"; may be empty.
             box: Left, top, right and bottom in [0, 1] that the subject fills, feet at the bottom.
-                By default it stands on the ground at the usual height of its name or of what the
-                prompt calls it, else at 0.6 m. A linear layer over features of the cut-out network
-                estimates ground and horizon, for a camera 1.6 m above the ground. In photographs
-                of other places than it learned from, 191 of 223 subjects stood on the ground and
-                198 had their height within a factor 1.5. Where it is unsure, a warning says so, and
-                the subject stands low in the picture.
+                By default it stands on the ground that a network finds, at the usual height of its
+                name or of what the prompt calls it, else at 0.6 m.
             view: Yaw and pitch in degrees from which it is seen.
             seed: Random by default, and the result holds it.
             scales: Strengths; by default those of an edit with a reference.

@@ -10,7 +10,7 @@ from swiftpie import Scales
 from swiftpie.backbones.components import load_components
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
-from swiftpie.engine.transforms.compile import Compiler, compiled
+from swiftpie.engine.transforms.compile import compiled
 from swiftpie.pipelines.request import Subject
 from tests.backbones.conftest import SDXS
 from tests.parity.flux2 import PRESET as KLEIN
@@ -40,7 +40,7 @@ def subjects(session):
 def test_a_compiled_graph_serves_every_prompt_and_strength(session, subjects):
     torch._dynamo.reset()
     counter = CompileCounter()
-    made = Session(compiled(session.components, Compiler(backend=counter)))
+    made = Session(compiled(session.components, backend=counter))
     for prompt, changes in CALLS:
         drawn = [
             drawer.personalize(subjects, prompt, seed=1, **changes) for drawer in (made, session)

@@ -1,11 +1,9 @@
 """Denoiser and decoder as compiled graphs: one for all values, one for each of their sizes."""
 
 import copy
-import logging
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from threading import Lock
 from typing import Any
 
 import torch
@@ -19,10 +17,7 @@ from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser, DenoiserCall, WrappedDenoiser, module_of, predict
 from swiftpie.types import Autoencoder
 
-logger = logging.getLogger(__name__)
-
 RECORDED = "reduce-overhead"  # inductor's name for kernels recorded as CUDA graphs
-MAX_GRAPHS = 8  # of a function; PyTorch's own limit, beyond which it refuses whole graphs
 
 
 def apply(components: Components) -> Components:
@@ -41,78 +36,43 @@ def apply(components: Components) -> Components:
             "stay where they are. Leave one of the two out."
         )
     is_cuda = components.device.type == "cuda"
-    return compiled(components, Compiler(mode=RECORDED if is_cuda else None))
+    return compiled(components, mode=RECORDED if is_cuda else None)
 
 
-def compiled(components: Components, compiler: "Compiler") -> Components:
-    """Return components whose denoiser and decoder `compiler` compiles."""
+def compiled(components: Components, **settings: Any) -> Components:  # noqa: ANN401 - of PyTorch
+    """Return components with denoiser and decoder compiled by `settings` of `torch.compile`."""
     autoencoder = components.autoencoder
     return replace(
         components,
-        denoiser=CompiledDenoiser(components.denoiser, compiler),
-        autoencoder=JoinedAutoencoder(autoencoder, CompiledDecoder(autoencoder, compiler)),
+        denoiser=CompiledDenoiser(components.denoiser, settings),
+        autoencoder=JoinedAutoencoder(autoencoder, CompiledDecoder(autoencoder, settings)),
         has_fixed_sizes=True,
     )
 
 
-@dataclass(frozen=True)
-class Compiler:
-    """How functions are compiled."""
+def graphs_of(function: Callable[..., Any], settings: dict[str, Any]) -> Callable[..., Any]:
+    """Return `function` compiled for each size that it meets.
 
-    backend: str | Callable[..., Any] = "inductor"
-    mode: str | None = None  # of inductor
+    Beyond PyTorch's limit, of which it warns, calls run without a graph. Results may not outlive
+    the next call.
+    """
+    graphs = torch.compile(function, fullgraph=True, dynamic=False, **settings)
 
-    def compile(self, function: Callable[..., Any]) -> "Compiled":
-        """Return `function`, compiled when it is first called."""
-        graph = torch.compile(
-            function, fullgraph=True, dynamic=False, backend=self.backend, mode=self.mode
-        )
-        return Compiled(function, graph)
-
-
-class Compiled:
-    """A function as graphs of fixed sizes; calls of more sizes than MAX_GRAPHS run without one."""
-
-    def __init__(self, plain: Callable[..., Any], graph: Callable[..., Any]) -> None:
-        self._plain = plain
-        self._graph = graph
-        self._has_graph: dict[Hashable, bool] = {}
-        self._lock = Lock()
-
-    def __call__(self, *arguments: Any) -> Any:  # noqa: ANN401 - as the function has them
-        """Call the function with nested tensors; results may not outlive the next call."""
-        form = form_of(arguments)
-        if not self._may_have_graph(form):
-            return self._plain(*arguments)
+    def call(*arguments: Any) -> Any:  # noqa: ANN401 - as the function has them
         try:
-            return self._graph(*arguments)
-        except FailOnRecompileLimitHit:  # sessions with the same networks share PyTorch's limit
-            self._has_graph[form] = False
-            logger.warning("PyTorch compiles no more graphs; this size will run uncompiled.")
-            return self._plain(*arguments)
+            return graphs(*arguments)
+        except FailOnRecompileLimitHit:
+            return function(*arguments)
 
-    def _may_have_graph(self, form: Hashable) -> bool:
-        """Return whether there is, or may be made, a graph for arguments of this form."""
-        with self._lock:
-            if form in self._has_graph:
-                return self._has_graph[form]
-            if sum(self._has_graph.values()) == MAX_GRAPHS:
-                return False
-            self._has_graph[form] = True
-            is_last = sum(self._has_graph.values()) == MAX_GRAPHS
-        if is_last:
-            logger.warning(
-                "A network was compiled for %s sizes; all others will run uncompiled.", MAX_GRAPHS
-            )
-        return True
+    return call
 
 
 class CompiledDenoiser(WrappedDenoiser):
     """A denoiser that draws by compiled graphs, and looks at references without one."""
 
-    def __init__(self, inner: Denoiser, compiler: Compiler) -> None:
+    def __init__(self, inner: Denoiser, settings: dict[str, Any]) -> None:
         super().__init__(inner)
-        self._compiled = compiler.compile(partial(predict, self.inner))
+        self._compiled = graphs_of(partial(predict, self.inner), settings)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
         """Return a copy that is not compiled, because a copied denoiser is about to change."""
@@ -125,25 +85,14 @@ class CompiledDenoiser(WrappedDenoiser):
 class CompiledDecoder(nn.Module):
     """The decoder of an autoencoder as compiled graphs."""
 
-    def __init__(self, inner: Autoencoder, compiler: Compiler) -> None:
+    def __init__(self, inner: Autoencoder, settings: dict[str, Any]) -> None:
         super().__init__()
         self.inner: Any = module_of(inner)
-        self._decode = compiler.compile(inner.decode)
+        self._decode = graphs_of(inner.decode, settings)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return pixels (B, 3, H, W) of scaled `latents` (B, C, h, w)."""
         return self._decode(latents).clone()
-
-
-def form_of(arguments: Any) -> Hashable:  # noqa: ANN401 - any nesting of tensors
-    """Return what a graph assumes about nested arguments: all but the values of tensors."""
-    if isinstance(arguments, Tensor):
-        return tuple(arguments.shape), arguments.stride(), arguments.dtype
-    if isinstance(arguments, dict):
-        return tuple((key, form_of(value)) for key, value in arguments.items())
-    if isinstance(arguments, tuple):
-        return tuple(form_of(part) for part in arguments)
-    return arguments
 
 
 TRANSFORM = Transform(
