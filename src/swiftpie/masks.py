@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from swiftpie.config import MaskRule as MaskRule
 from swiftpie.errors import ImageError, InputError
+from swiftpie.geometry.shading import grow as grow
 from swiftpie.imageio.decoding import Source, describe, load_image
 from swiftpie.imageio.images import alpha_of, extent_of, plane
 from swiftpie.validation import Box as Box
@@ -182,11 +183,6 @@ def from_noise_difference(source_noise: Tensor, edit_noise: Tensor, *, rule: Mas
     return found * (_means(difference) > NOISE_ROUNDING)
 
 
-def grow(mask: Tensor, radius_px: int) -> Tensor:
-    """Return `mask` (B, 1, H, W), of floats or bytes, widened by `radius_px` on every side."""
-    return _largest_around(_largest_around(mask, radius_px, dim=2), radius_px, dim=3)
-
-
 def feather(mask: Tensor, width_px: int = FEATHER_PX) -> Tensor:
     """Return `mask` (B, 1, H, W) with edges that fade inwards, over `width_px`.
 
@@ -222,22 +218,6 @@ def _ramp(low: float, high: float, *, count: int, feather: float) -> Tensor:
     centres = torch.tensor([(a + b) / 2 for a, b in pairs])
     beyond = torch.maximum(low - centres, centres - high).clamp(min=0)
     return torch.maximum(inside, 1 - beyond / feather).clamp(0, 1)
-
-
-def _largest_around(values: Tensor, radius_px: int, *, dim: int) -> Tensor:
-    """Return the largest of `values` (B, 1, H, W) within `radius_px` along `dim`.
-
-    Windows double until they are wide enough, which is several times quicker than pooling.
-    """
-    edges = [radius_px, radius_px] if dim == 3 else [0, 0, radius_px, radius_px]
-    least = -torch.inf if values.is_floating_point() else 0
-    found, width = F.pad(values, edges, value=least), 1
-    while width <= 2 * radius_px:
-        step = min(width, 2 * radius_px + 1 - width)
-        rest = found.shape[dim] - step
-        found = torch.maximum(found.narrow(dim, 0, rest), found.narrow(dim, step, rest))
-        width += step
-    return found
 
 
 def _means(maps: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 import json
 import time
 from importlib import import_module
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -109,17 +108,17 @@ def prepare(
 
 def _prepared(session: "Session", size_px: tuple[int, int] | None) -> dict[str, float]:
     """Prepare with a progress bar; return the seconds of each stage."""
-    from swiftpie.engine.warm_up import stages_of, warm_up
+    from swiftpie.engine.warm_up import warm_up
 
     seconds: dict[str, float] = {}
-    with console.bar(len(stages_of(session))) as update:
-        running, started = "", time.perf_counter()
-        for stage in chain(warm_up(session, size_px=size_px), [""]):
-            now = time.perf_counter()
-            if running:
-                seconds[running] = round(now - started, 2)
-            running, started = stage, now
-            update(completed=len(seconds), description=stage or "prepared")
+    stages = warm_up(session, size_px=size_px)
+    with console.bar(len(stages)) as update:
+        for stage, draw in stages.items():
+            update(completed=len(seconds), description=stage)
+            started = time.perf_counter()
+            draw()
+            seconds[stage] = round(time.perf_counter() - started, 2)
+        update(completed=len(seconds), description="prepared")
     return seconds
 
 

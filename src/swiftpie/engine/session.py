@@ -601,10 +601,11 @@ class Session:
         image: Picture,
         prompt: str,
         *,
-        seed: int = 0,
+        source_prompt: str = "",
+        keyword: str = "",
         mask: Picture | Tensor | Box | None = None,
+        seed: int = 0,
         settings: EditSettings | None = None,
-        **prompts: str,
     ) -> Image.Image:
         """Return what `edit` with the same arguments may change, before anything is drawn.
 
@@ -615,9 +616,10 @@ class Session:
             image=load_image(image),
             prompt=prompt,
             seed=seed,
+            source_prompt=source_prompt,
+            keyword=keyword,
             mask=Path(mask) if isinstance(mask, str) else mask,
             settings=settings or EditSettings(),
-            **prompts,
         )
         return find_region(self.components, self.resolved(request))
 

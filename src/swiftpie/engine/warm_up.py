@@ -1,6 +1,7 @@
 """Compiles and warms up a session before its first user waits for a picture."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from PIL import Image
@@ -17,31 +18,13 @@ from swiftpie.types import GenerationResult, Identity
 PROMPT, SOURCE_PROMPT = "a photo of a subject on a beach", "a photo of a subject in the snow"
 BY_INVERSION = EditSettings(method=EditMethod.INVERSION)
 SEED = 0
-KINDS_OF_REPAINTING = ("removal", "insertion")  # by a model that places subjects
 CORNER = (0.0, 0.0, 0.2, 0.2)
-
-
-def stages_of(session: Session, *, together: Sequence[int] = ()) -> tuple[str, ...]:
-    """Return the names of the stages of `warm_up`, in order."""
-    components = session.components
-    can_edit = components.inversion is not None
-    is_blind = not components.knows_subjects
-    from_words = Capability.TEXT in components.preset.capabilities
-    can_draw = from_words or not is_blind
-    names = [] if is_blind else ["subject"]
-    names += ["picture"] if can_draw else []
-    names += ["edit"] if can_edit else []
-    names += [f"{count} pictures" for count in together if count > 1 and can_draw]
-    if together and not is_blind:
-        names += ["two subjects"]
-        names += KINDS_OF_REPAINTING if components.preset.places_subjects else []
-    return tuple(names)
 
 
 def warm_up(
     session: Session, *, size_px: tuple[int, int] | None = None, together: Sequence[int] = ()
-) -> Iterator[str]:
-    """Draw and edit once what the package has, and yield the name of each stage before it.
+) -> Mapping[str, Callable[[], object]]:
+    """Return stages to call in their order, which draw and edit once what the package has.
 
     Graphs are of fixed sizes: later calls with as many pictures, subjects and references of this
     size find theirs ready, on the disk in later processes too. Servers name all numbers of pictures
@@ -50,43 +33,42 @@ def warm_up(
 
     Raises:
         CapabilityError: The networks can neither draw subjects nor edit.
-        InputError: The size is not possible.
     """
-    stages = stages_of(session, together=together)
-    if not stages:
-        session.components.check_knows_subjects()  # which says what is missing
+    components, preset = session.components, session.components.preset
+    knows_subjects = components.knows_subjects
     picture = load_image(sample_pictures(1)[0])
-    preset = session.components.preset
     height, width = own = size_px or (preset.image_size_px, preset.image_size_px)
     # Where a place is a photograph, pictures are as large as that by default.
     sizes = (None, own) if size_px is None and preset.places_subjects else (own,)
     scene = picture.convert("RGB").resize((width, height))
-    shown: tuple[Subject, ...] = ()
-    if "subject" in stages:
-        yield "subject"
-        shown = (Subject(_encoded(session, picture)),)
-    if "picture" in stages:
-        yield "picture"
-        _draw(session, shown, 1, sizes)
-    if "edit" in stages:
-        yield "edit"
-        if preset.places_subjects:
-            session.edit(scene, "made of gold at night", seed=SEED)  # edits by words
-        else:
-            session.edit(scene, PROMPT, source_prompt=SOURCE_PROMPT, settings=BY_INVERSION)
-    for count in together:
-        if count > 1 and "picture" in stages:
-            yield f"{count} pictures"
-            _draw(session, shown, count, sizes)
-    if "two subjects" in stages:
-        yield "two subjects"
-        _draw(session, 2 * shown, 1, sizes)
-    if KINDS_OF_REPAINTING[0] in stages:
-        removal, insertion = KINDS_OF_REPAINTING
-        yield removal
-        session.remove(scene, mask=CORNER, seed=SEED)
-        yield insertion
-        session.insert(scene, shown[0].identity, box=CORNER, seed=SEED)
+    shown: list[Subject] = []
+
+    def draw(count: int, times: int = 1) -> None:
+        _draw(session, times * tuple(shown), count, sizes)
+
+    edit = partial(session.edit, scene, PROMPT, source_prompt=SOURCE_PROMPT, settings=BY_INVERSION)
+    if preset.places_subjects:
+        edit = partial(session.edit, scene, "made of gold at night", seed=SEED)
+    can_draw = knows_subjects or Capability.TEXT in preset.capabilities
+    has_several = bool(together) and knows_subjects
+    repaints = has_several and preset.places_subjects
+    known: list[tuple[str, bool, Callable[[], object]]] = [
+        ("subject", knows_subjects, lambda: shown.append(Subject(_encoded(session, picture)))),
+        ("picture", can_draw, partial(draw, 1)),
+        ("edit", components.inversion is not None, edit),
+        *((f"{count} pictures", can_draw, partial(draw, count)) for count in together if count > 1),
+        ("two subjects", has_several, partial(draw, 1, times=2)),
+        ("removal", repaints, partial(session.remove, scene, mask=CORNER, seed=SEED)),
+        (
+            "insertion",
+            repaints,
+            lambda: session.insert(scene, shown[0].identity, box=CORNER, seed=SEED),
+        ),
+    ]
+    stages = {name: act for name, is_possible, act in known if is_possible}
+    if not stages:
+        components.check_knows_subjects()  # which says what is missing
+    return stages
 
 
 def _draw(

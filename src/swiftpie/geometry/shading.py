@@ -296,7 +296,7 @@ def with_shadow(
     above = drawn_mask[..., -clear - 1 : -clear, :].expand(-1, -1, clear, -1)
     near = torch.maximum(drawn_mask[..., -clear:, :], above)
     drawn_mask = torch.cat([drawn_mask[..., :-clear, :], near], dim=2)
-    opacity = opacity * dilated(drawn_mask, round(AROUND * side))
+    opacity = opacity * grow(drawn_mask, round(AROUND * side))
     if lighting is None:
         return opacity, torch.zeros_like(opacity)
     return opacity, cast_on_ground(opacity, layout, usual_shadow(lighting.scene))
@@ -323,9 +323,10 @@ def cast_on_ground(opacity: Tensor, layout: Layout, cast: Shadow) -> Tensor:
     return shadow[..., : size[0], : size[1]]
 
 
-def dilated(mask: Tensor, px: int) -> Tensor:
-    """Return a mask (B, C, H, W) whose parts have grown by `px` pixels."""
-    grown, side = F.pad(mask, (px,) * 4, mode="replicate"), 2 * px + 1
+def grow(mask: Tensor, radius_px: int) -> Tensor:
+    """Return `mask` (B, C, H, W), of floats or bytes, widened by `radius_px` on every side."""
+    least = -math.inf if mask.is_floating_point() else 0
+    grown, side = F.pad(mask, (radius_px,) * 4, value=least), 2 * radius_px + 1
     for axis in (2, 3):
         # Windows that double need fewer comparisons than one look at each of `side` pixels.
         done = 1

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import Components, near_size
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import Layout
-from swiftpie.geometry.shading import Lighting, dilated, outline_of, with_shadow
+from swiftpie.geometry.shading import Lighting, grow, outline_of, with_shadow
 from swiftpie.imageio.images import extrapolate, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask
 from swiftpie.mini.compositing import INSIDE, WHOLE, SubjectReference, UnlitReference, colours_of
@@ -424,7 +424,7 @@ def drawn_colours(drawing: Tensor, alpha: Tensor, drawn_mask: Tensor) -> Tensor:
     """
     low, high = INSIDE
     inside = ((torch.minimum(alpha, drawn_mask) - low) / (high - low)).clamp(0, 1)
-    colours = extrapolate((drawing + 1) / 2, -dilated(-inside, RIM_PX))
+    colours = extrapolate((drawing + 1) / 2, -grow(-inside, RIM_PX))
     return (2 * colours - 1).clamp(-1, 1)
 
 

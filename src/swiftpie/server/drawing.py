@@ -14,7 +14,7 @@ from PIL import Image
 from swiftpie.engine.origin import origin_of_result
 from swiftpie.engine.runner import LAYER
 from swiftpie.engine.session import Session, draw_apart
-from swiftpie.engine.warm_up import stages_of, warm_up
+from swiftpie.engine.warm_up import warm_up
 from swiftpie.errors import SwiftPieError
 from swiftpie.imageio.animation import encode_animation
 from swiftpie.imageio.writing import encode_image
@@ -105,9 +105,10 @@ class DrawingThread:
         is_slow = session.components.has_fixed_sizes
         self.together = batch or (1 if session.components.device.type == "cpu" else TOGETHER)
         sizes = batch_sizes(self.together) if is_slow else ()
-        count = len(stages_of(session, together=sizes))
-        for number, stage in enumerate(warm_up(session, together=sizes), start=1):
-            yield f"getting ready, {number} of {count}: {stage}" if is_slow else ""
+        stages = warm_up(session, together=sizes)
+        for number, (name, draw) in enumerate(stages.items(), start=1):
+            yield f"getting ready, {number} of {len(stages)}: {name}" if is_slow else ""
+            draw()
         yield "ready" if is_slow else ""
 
     def draw(self, commands: Sequence[Command]) -> Awaitable[Sequence[Any]]:
