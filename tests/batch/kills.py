@@ -96,7 +96,8 @@ def is_writing(folder):
 def differing(folder, jobs):
     """Return what is not as in the undisturbed run: files, and jobs without exactly one line."""
     whole, killed = folder / "whole", folder / "killed"
-    names = {path.name for folder in (whole, killed) for path in folder.iterdir()} - {REPORT}
+    paths = [path for folder in (whole, killed) for path in folder.iterdir()]
+    names = {path.name for path in paths if not path.match(TEMPORARY)} - {REPORT}
     found = [
         name
         for name in sorted(names)

@@ -1,19 +1,18 @@
 import errno
-import multiprocessing
 import os
 import stat
 import threading
+import time
 
 import pytest
 
 from swiftpie.errors import InputError
 from swiftpie.imageio.atomic import (
-    LOCK,
+    LEFT_S,
     TEMPORARY,
     are_one_place,
     atomic_file,
     atomic_folder,
-    remove_leftovers,
     updated_folder,
     write_file,
 )
@@ -117,28 +116,15 @@ def test_a_name_that_is_taken_meanwhile_is_left_alone(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def _write_until_killed(path, is_writing):
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(b"half")
-        is_writing.set()
-        threading.Event().wait()
-
-
-def test_what_a_kill_leaves_is_gone_after_the_next_run_and_nothing_in_use_is(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    is_writing = context.Event()
-    other = context.Process(target=_write_until_killed, args=(tmp_path / "a", is_writing))
-    other.start()
-    assert is_writing.wait(60)
-    (tmp_path / ".swiftpie-0.tmp").mkdir()  # not locked yet; a live process makes another one
-    remove_leftovers.cache_clear()
-    write_file(tmp_path / "b", b"data")
-    assert len(list(tmp_path.glob(f"{TEMPORARY}/{LOCK}"))) == 1
-    other.kill()
-    other.join()
-    remove_leftovers.cache_clear()  # as in a new process
-    write_file(tmp_path / "c", b"data")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "c"]
+def test_what_a_kill_left_is_gone_a_day_later_and_nothing_in_use_is(tmp_path):
+    old, used = (tmp_path / TEMPORARY.replace("*", name) / "folder" for name in ("old", "used"))
+    for folder in (old, used):
+        folder.mkdir(parents=True)
+        (folder / "weights").touch()
+    for path in (old.parent, old, old / "weights", used.parent, used):
+        os.utime(path, (0, time.time() - LEFT_S - 60))
+    write_file(tmp_path / "file", b"data")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", used.parent.name}
 
 
 def test_files_that_libraries_write_for_their_owner_alone_are_for_all_that_the_umask_lets(tmp_path):

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from swiftpie.backbones.load.safe import read_tensors
-from swiftpie.imageio import atomic
 from swiftpie.imageio.atomic import atomic_folder, updated_folder, write_file
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import save_image
@@ -44,7 +43,6 @@ def windows(monkeypatch):
     def links(*_places, **_options):
         raise OSError(errno.EPERM, "A required privilege is not held by the client")
 
-    monkeypatch.setattr(atomic, "fcntl", None)
     monkeypatch.setattr(os, "unlink", refusing(os.unlink, checked=1))
     monkeypatch.setattr(os, "remove", refusing(os.remove, checked=1))
     monkeypatch.setattr(os, "rename", refusing(os.rename, checked=2))

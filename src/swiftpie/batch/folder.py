@@ -7,12 +7,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from swiftpie import __version__
 from swiftpie.batch.jobs import SHEET, Jobs
 from swiftpie.errors import ConfigError, InputError
-from swiftpie.imageio.atomic import make_folder, take_lock, write_file
+from swiftpie.imageio.atomic import make_folder, write_file
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import contact_sheet
 from swiftpie.imageio.writing import save_image
@@ -47,22 +48,23 @@ def locked_folder(folder: Path) -> Iterator[None]:
         InputError: It is a file, or cannot be made or written to.
     """
     make_folder(folder)
+    lock = FileLock(folder / LOCK, blocking=False)
     try:
-        lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o666)
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigError(
+            f"Another run is active in '{folder}'. A folder belongs to one run at a time. "
+            "Wait until it has ended, or choose another --out."
+        ) from error
     except OSError as error:
         raise InputError(
             f"'{folder}' cannot be written to ({error.strerror}). A writable folder is needed. "
             "Choose another --out."
         ) from error
     try:
-        if not take_lock(lock):
-            raise ConfigError(
-                f"Another run is active in '{folder}'. A folder belongs to one run at a time. "
-                "Wait until it has ended, or choose another --out."
-            )
         yield
     finally:
-        os.close(lock)
+        lock.release()
 
 
 def manifest_of(jobs: Jobs, run: Mapping[str, Any]) -> RunManifest:

@@ -2,22 +2,18 @@
 
 import functools
 import os
-import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from swiftpie.errors import InputError, system_reason
 
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks
-    fcntl = None  # type: ignore[assignment]
-
 TEMPORARY = ".swiftpie-*.tmp"  # a folder of what is being written; a kill leaves it
-LOCK = ".swiftpie-lock"  # in it, held while it is in use
+LEFT_S = 24 * 3600  # without a change; then its process was killed
 
 
 def write_file(path: str | Path, data: bytes, *, force: bool = False) -> None:
@@ -137,68 +133,25 @@ class _Workplace(NamedTuple):
 
 @contextmanager
 def _workplace(path: Path) -> Iterator[_Workplace]:
-    """Yield a new folder next to `path`, which is deleted at the end.
-
-    The system releases its lock with the process, so folders of killed processes are recognised.
-    """
+    """Yield a new folder next to `path`, which is deleted at the end."""
     remove_leftovers(path.parent.absolute())
-    folder, lock = _new_locked_folder(path)
-    try:
-        yield _Workplace(folder, os.fstat(lock).st_mode & 0o777)
-    finally:
-        if fcntl is None:
-            os.close(lock)  # Windows removes no open file
-        shutil.rmtree(folder, ignore_errors=True)
-        if fcntl is not None:
-            os.close(lock)
-
-
-def _new_locked_folder(path: Path) -> tuple[Path, int]:
-    while True:
-        folder = path.with_name(TEMPORARY.replace("*", secrets.token_hex(8)))
-        folder.mkdir()
-        try:
-            lock = os.open(folder / LOCK, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-        except FileNotFoundError:  # another process took it for a leftover
-            continue
-        if fcntl is not None:
-            with suppress(OSError):  # a file system without locks; then nothing is cleaned up there
-                fcntl.flock(lock, fcntl.LOCK_EX)
-        if (folder / LOCK).exists():
-            return folder, lock
-        os.close(lock)  # the same, before it was locked
-
-
-def take_lock(file: int) -> bool:
-    """Take the lock of an open file until it is closed; return whether it was free.
-
-    Where there are no locks, as on Windows, it always is.
-    """
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
+    prefix, suffix = TEMPORARY.split("*")
+    with TemporaryDirectory(suffix, prefix, path.parent, ignore_cleanup_errors=True) as name:
+        probe = Path(name) / path.name
+        probe.touch()
+        mode = probe.stat().st_mode & 0o777
+        probe.unlink()
+        yield _Workplace(Path(name), mode)
 
 
 @functools.lru_cache(maxsize=1024)  # once a run; folders may hold many files
 def remove_leftovers(folder: Path) -> None:
     """Remove what killed processes left in `folder` when they were writing there."""
-    for left in folder.glob(TEMPORARY) if fcntl is not None else ():
+    for left in folder.glob(TEMPORARY):
         with suppress(OSError):
-            if not (left / LOCK).exists():
-                left.rmdir()  # its process was killed at once, or makes another folder
-                continue
-            lock = os.open(left / LOCK, os.O_RDWR)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while it is in use
+            last = max(path.stat().st_mtime for path in (left, *left.rglob("*")))
+            if time.time() - last > LEFT_S:
                 shutil.rmtree(left)
-            finally:
-                os.close(lock)
 
 
 def _create(temporary: Path, path: Path) -> None:
