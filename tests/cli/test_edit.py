@@ -11,8 +11,7 @@ from swiftpie.cli.drawing.writing import Drawing, Target, carry_out, warn_of_los
 from swiftpie.cli.options import EditOutput
 from swiftpie.config import MaskRule
 from swiftpie.imageio.decoding import load_image
-from swiftpie.imageio.originals import read_original
-from swiftpie.imageio.writing import PictureData, encode_image, read_metadata
+from swiftpie.imageio.writing import PictureData, encode_image, read_metadata, read_original
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditMethod, EditMode, EditSettings, Scales
 from tests.cli.test_insert import FORMATS

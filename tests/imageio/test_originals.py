@@ -6,8 +6,7 @@ from PIL import Image, ImageCms
 
 from swiftpie.errors import ImageError
 from swiftpie.imageio.decoding import load_image
-from swiftpie.imageio.originals import composite, losses_in, read_original
-from swiftpie.imageio.writing import encode_image
+from swiftpie.imageio.writing import composite, encode_image, losses_in, read_original
 from tests.fuzz import pictures
 
 WIDTH, HEIGHT = pictures.SIZE

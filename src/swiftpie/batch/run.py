@@ -40,8 +40,7 @@ from swiftpie.errors import ConfigError, InputError, SwiftPieError, short_reason
 from swiftpie.faces import FaceSettings
 from swiftpie.imageio.animation import encode_animation, frame_files
 from swiftpie.imageio.atomic import make_folder, write_file
-from swiftpie.imageio.originals import composite, read_original
-from swiftpie.imageio.writing import encode_image
+from swiftpie.imageio.writing import composite, encode_image, read_original
 from swiftpie.pipelines.animation import AnimateRequest, FilmFormat
 from swiftpie.pipelines.draw import follows_seed
 from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request, Source, with_sources

@@ -221,8 +221,7 @@ def _write_edit(
     """Write an edited picture; pixels outside the change keep the bits of the original file."""
     from swiftpie.imageio.decoding import load_image
     from swiftpie.imageio.images import contact_sheet
-    from swiftpie.imageio.originals import composite, read_original
-    from swiftpie.imageio.writing import save_image
+    from swiftpie.imageio.writing import composite, read_original, save_image
 
     (target,) = drawing.targets
     finished = composite(read_original(drawing.photo), result.edited, result.blend)
@@ -240,8 +239,7 @@ def report_written(target: Target, seed: int) -> None:
 
 def warn_of_losses(drawing: Drawing) -> None:
     """Report what the edited file does not keep of the original."""
-    from swiftpie.imageio.originals import losses_in, read_original
-    from swiftpie.imageio.writing import LOSSLESS, format_of
+    from swiftpie.imageio.writing import LOSSLESS, format_of, losses_in, read_original
 
     picture = drawing.targets[0].picture
     suffix = ".png" if picture is None else picture.suffix
