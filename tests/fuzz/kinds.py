@@ -22,29 +22,20 @@ import torch
 from safetensors.torch import load, save
 
 import swiftpie
-from swiftpie import PersonalizeRequest, Subject
 from swiftpie.attention.install import Plan, install
 from swiftpie.backbones.adapters import open_adapter
 from swiftpie.backbones.load import adapter_file
 from swiftpie.backbones.load.ip_adapter import load_into
 from swiftpie.backbones.load.safe import flatten, read_metadata, read_tensors
 from swiftpie.backbones.load.weights import load_network
-from swiftpie.backbones.presets import PRESETS, describe, read_preset
-from swiftpie.config import from_json, override
 from swiftpie.imageio.decoding import is_safetensors, load_image
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.pipelines.identity import canonical_frame
 from swiftpie.pipelines.identity_file import read_identity_header
-from swiftpie.pipelines.settings import EditSettings
-from swiftpie_lab.cli.train import parse_duration
 from swiftpie_lab.data.subjects import load_subjects
-from swiftpie_lab.training.loop import LoopConfig, TrainConfig, fit
-from swiftpie_lab.training.recipes import mini
-from swiftpie_lab.training.state import STATE_FILE
 from tests.backbones.tiny_models import ADAPTERS, WIDTHS, make_own_adapter
 from tests.fuzz import pictures
 from tests.fuzz.damage import damaged, put_together, spelled, taken_apart, tampered, twisted
-from tests.lab.training.toy import CONFIG, ToyStage
 from tests.parity.ip_adapter import adapter_tensors, tiny_unet
 
 CASES = 20  # of a seed
@@ -264,73 +255,6 @@ def read_network(data, folder):
     load_network(ConvImageEncoder.built, folder)
 
 
-# --- training -----------------------------------------------------------------------------------
-
-
-@functools.cache
-def whole_state():
-    from dataclasses import replace
-    from tempfile import TemporaryDirectory
-
-    with TemporaryDirectory() as folder:
-        list(fit(ToyStage(), replace(CONFIG, steps=2), Path(folder)))
-        return (Path(folder) / STATE_FILE).read_bytes()
-
-
-def states(seed):
-    return tensor_files(whole_state(), seed, key="progress")
-
-
-def read_run(data, folder):
-    from dataclasses import replace
-
-    (folder / STATE_FILE).write_bytes(data)
-    list(fit(ToyStage(), replace(CONFIG, steps=3), folder))
-
-
-def settings(seed):
-    random = Random(seed)
-    fields = [f"loop.{name}" for name in vars(LoopConfig(steps=1, learning_rate=1e-3))]
-    fields.append("stage.num_subjects")
-    values = ["-1", "0", "1e400", "nan", "inf", "2", "1e9", "none", "true", "", "1,2", "\ud800"]
-    texts = ["a dog", "\ud83d dog", "\x1b[31m", "\0", "x" * 20_000, "🐶" * 50, "\u202ea", "%s{}\\"]
-    for number in range(CASES):
-        match random.randrange(3):
-            case 0:
-                chosen = random.sample(fields, 3)
-                yield (f"{number} set", spelled([f"{n}={random.choice(values)}" for n in chosen]))
-            case 1:
-                yield f"{number} text", spelled({"text": random.choice(texts)})
-            case 2:
-                preset = twisted(describe(PRESETS.get("mini")), random)
-                yield f"{number} preset", spelled({"preset": preset})
-
-
-def read_settings(data, folder):
-    from dataclasses import replace
-
-    given = json.loads(data)
-    if isinstance(given, list):
-        config = override(TrainConfig(CONFIG, mini.world_autoencoder().stage), given).loop
-        quick = replace(config, steps=2, start_step=0)
-        list(fit(ToyStage(), quick, folder, time_limit_s=1))
-    elif "preset" in given:
-        read_preset(given["preset"])
-    else:
-        text = given["text"]
-        subject = Subject(drawn_identity(), name=text)
-        request = PersonalizeRequest(scene="words", subjects=(subject,), prompt=text, seeds=(0,))
-        if len(text) < 100:
-            session().draw(request)
-        from_json(EditSettings, text)
-        parse_duration(text)
-
-
-@functools.cache
-def drawn_identity():
-    return session().encode_identity(sorted(SAMPLES.glob("*.webp"))[0])
-
-
 # --- packs and pictures -------------------------------------------------------------------------
 
 
@@ -393,7 +317,5 @@ KINDS = {
     "adapters": Kind(adapters, read_adapter),
     "pickles": Kind(pickles, read_pickle),
     "networks": Kind(networks, read_network),
-    "states": Kind(states, read_run),
-    "settings": Kind(settings, read_settings),
     "packs": Kind(packs, read_pack),
 }
