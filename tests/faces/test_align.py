@@ -27,13 +27,6 @@ def test_the_transform_is_the_least_squares_solution(seed):
     assert np.allclose(found, dense_solution(points, targets), atol=1e-9)
 
 
-def test_a_known_turn_scale_and_shift_is_found_again():
-    angle, scale, shift = 2.5, 0.3, np.array([40.0, -7.0])
-    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    found = similarity_transform(TEMPLATE, TEMPLATE @ turn.T + shift)
-    assert np.allclose(found, np.column_stack([turn, shift]), atol=1e-12)
-
-
 def test_a_mirrored_face_is_not_mirrored_back():
     mirrored = TEMPLATE * [-1, 1]
     found = similarity_transform(mirrored, TEMPLATE)

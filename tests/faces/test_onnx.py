@@ -16,7 +16,6 @@ from swiftpie.faces.encoders.onnx import (
     SFACE,
     STRIDES,
     YUNET,
-    Detections,
     FaceNetwork,
     Recogniser,
     YuNet,
@@ -26,7 +25,7 @@ from swiftpie.faces.encoders.onnx import (
     prepare,
     suppress,
 )
-from tests.faces.tiny_faces import BOX, LANDMARKS, WIDTH, recogniser, steady_detector
+from tests.faces.tiny_faces import BOX, LANDMARKS, recogniser, steady_detector
 
 
 @pytest.mark.parametrize("has_folder", [True, False])
@@ -48,31 +47,6 @@ def test_a_file_that_is_not_the_published_one_is_reported(face_models, caplog):
     with caplog.at_level(logging.WARNING):
         open_model(face_models, SFACE)
     assert "not the published file" in caplog.text
-
-
-@pytest.mark.parametrize(("mean", "deviation"), [(0.0, 1.0), (127.5, 127.5)])
-def test_a_vector_is_the_output_for_red_green_and_blue_at_length_one(
-    face_models, portrait, mean, deviation
-):
-    model, crop = open_model(face_models, SFACE), portrait.resize((112, 112))
-    pixels = np.zeros((1, 3, 112, 112), dtype=np.float32)
-    for channel, band in enumerate(crop.split()):
-        pixels[0, channel] = (np.array(band, dtype=np.float32) - mean) / deviation
-    wanted = model(pixels)["fc1"][0]
-    found = Recogniser(model, mean=mean, deviation=deviation).embed(crop)
-    assert found.shape == (WIDTH,)
-    assert np.allclose(found, wanted / np.linalg.norm(wanted), atol=1e-5)
-
-
-def test_a_black_crop_still_has_finite_numbers(face_models):
-    model = open_model(face_models, SFACE)
-    vector = Recogniser(model, mean=0.0, deviation=1.0).embed(Image.new("RGB", (112, 112)))
-    assert np.isfinite(vector).all()
-
-
-def test_a_detector_is_no_recogniser(face_models):
-    with pytest.raises(WeightsError, match="112 x 112"):
-        Recogniser(open_model(face_models, YUNET), mean=0.0, deviation=1.0)
 
 
 @pytest.fixture
@@ -195,11 +169,6 @@ def test_suppression_keeps_the_surest_of_those_that_overlap(outputs):
 def test_overlap_of_known_boxes():
     others = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]], dtype=np.float32)
     assert np.allclose(overlap(others[0], others), [1, 2 / 6, 0])
-
-
-def test_nothing_is_found_among_nothing():
-    empty = Detections(np.zeros((0, 4)), np.zeros((0, 5, 2)), np.zeros(0))
-    assert len(suppress(empty).scores) == 0
 
 
 def test_the_network_sees_blue_first_and_the_picture_in_the_corner():

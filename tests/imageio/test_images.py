@@ -76,13 +76,6 @@ def test_beyond_the_photo_the_frame_is_grey_and_unmasked():
     assert (frame[..., 18:22, :] == 1).all()
 
 
-def test_fit_square_averages_when_it_shrinks():
-    checks = (torch.arange(512)[:, None] + torch.arange(512)[None]) % 2 * 2.0 - 1
-    photo = checks.expand(1, 3, 512, 512)
-    frame, _ = fit_square(photo, torch.ones(1, 1, 512, 512), size_px=32, fill=1.0)
-    assert frame[..., 2:-2, 2:-2].abs().max() < 0.01  # nearest or plain bilinear would alias
-
-
 def test_the_frame_warped_back_by_its_layout_hits_the_subject():
     mask = torch.zeros(1, 1, 128, 128)
     mask[..., 32:96, 48:80] = 1
@@ -112,15 +105,6 @@ def test_a_warp_takes_each_pixel_from_where_the_layout_says():
     points = layout.to_reference(affine, layout.pixel_grid(*size, like=frame))
     expected = torch.nn.functional.grid_sample(frame, points, align_corners=False)
     assert torch.equal(layout.warp(frame, affine, size), expected)
-
-
-def test_pictures_are_what_rounding_each_channel_makes_of_pixels():
-    pixels = torch.tensor([-2, -1, -0.5, 0, 0.25, 1, 3]).view(1, 1, 1, 7).repeat(2, 3, 1, 1)
-    pixels[1, 2] = 1
-    first, second = to_pil(pixels)
-    assert list(first.getchannel("R").tobytes()) == [0, 0, 64, 128, 159, 255, 255]
-    assert second.getpixel((0, 0)) == (0, 0, 255)
-    assert pixels[0, 0, 0, 0] == -2  # what is given stays unchanged
 
 
 @pytest.mark.parametrize("box", [(0, 0, 90, 40), (10, 5, 30, 35), (60, 0, 90, 20)])
@@ -194,16 +178,6 @@ def test_nothing_of_the_inputs_metadata_is_saved(tmp_path):
         path = tmp_path / f"a{suffix}"
         save_image(image, path, metadata={})
         assert b"secret" not in path.read_bytes()
-
-
-def test_an_existing_file_is_kept_without_force(tmp_path):
-    path = tmp_path / "a.png"
-    path.write_bytes(b"mine")
-    with pytest.raises(InputError, match="exists already"):
-        save_image(noise_image(), path, metadata={})
-    assert path.read_bytes() == b"mine"
-    save_image(noise_image(), path, metadata={"seed": "1"}, force=True)
-    assert read_metadata(path) == {"seed": "1"}
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a", "a.png.exe"])

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from swiftpie.errors import ImageError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import composite, encode_image, losses_in, read_original
 from tests.fuzz import pictures
@@ -126,16 +125,3 @@ def test_every_kind_of_picture_keeps_its_look(name):
     assert seen.size == expected.size
     difference = np.asarray(seen.convert("RGBA"), int) - np.asarray(expected.convert("RGBA"), int)
     assert np.abs(difference).max() <= 2
-
-
-def test_fuzzed_pictures_are_kept_or_refused(capfd):
-    cases = pictures.cases(7)
-    for _ in range(150):
-        _, data = next(cases)
-        if len(data) > 100_000:
-            continue  # as many as the time allows
-        try:
-            assert encode_image(read_original(data).stored, ".png", metadata={})
-        except ImageError as error:
-            assert str(error)  # noqa: PT017 - either outcome is right
-    capfd.readouterr()  # libtiff tells on standard error itself
