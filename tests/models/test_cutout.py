@@ -19,11 +19,9 @@ from swiftpie.models.cutout import (
     Search,
     cut_out,
     cutout_network,
-    find,
     find_with,
     parse_search,
     search_at,
-    subject_mask,
 )
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.outline import CUTOUT_PX, GUESS_PX
@@ -63,7 +61,7 @@ def test_the_packaged_network_is_small_and_frozen():
 
 @pytest.mark.parametrize("size", [(300, 200), (64, 500), (1, 1), (1000, 3)])
 def test_the_mask_has_the_size_of_the_photo(size):
-    mask = find(Image.new("RGB", size, "white"))
+    mask = find_with(cutout_network(), Image.new("RGB", size, "white")).mask
     assert mask.shape == (1, 1, size[1], size[0])
     assert 0 <= mask.min() <= mask.max() <= 1
 
@@ -79,7 +77,7 @@ def mask_at_full_size(mask):
 
 def test_subjects_are_found_among_other_things(collages):
     pixels, mask = collages(seed=12345).tensors()
-    found = torch.cat([find(photo) for photo in to_pil(pixels[:6])])
+    found = torch.cat([find_with(cutout_network(), photo).mask for photo in to_pil(pixels[:6])])
     assert iou(found, mask_at_full_size(mask[:6])).median() > 0.8
 
 
@@ -92,7 +90,7 @@ def test_subjects_are_found_among_other_things(collages):
 )
 def test_subject_on_a_plain_ground_is_found(shown):
     shape, ground = shown
-    mask = subject_mask(photo(shape(), ground))
+    mask = cut_out(photo(shape(), ground)).mask
     assert mask.shape == (1, 1, HEIGHT, WIDTH)
     assert 0 <= mask.min() <= mask.max() <= 1
     assert iou(mask, as_mask(shape())).item() > 0.9
@@ -105,14 +103,14 @@ def test_subject_on_a_plain_ground_is_found(shown):
     ),
 )
 def test_subject_of_any_colour_is_found_on_white(subject):
-    mask = subject_mask(photo(ellipse(), "white", subject=subject))
+    mask = cut_out(photo(ellipse(), "white", subject=subject)).mask
     assert iou(mask, as_mask(ellipse())).item() > 0.9
 
 
 def test_a_small_spot_of_ground_colour_inside_is_filled():
     image = photo(ellipse())
     ImageDraw.Draw(image).ellipse((200, 100, 216, 116), fill="white")
-    assert subject_mask(image)[0, 0, 108, 208] > 0.9
+    assert cut_out(image).mask[0, 0, 108, 208] > 0.9
 
 
 def ring(width):
@@ -127,13 +125,13 @@ def ring(width):
 def test_the_opening_of_a_ring_shows_the_ground(shown):
     width, ground = shown
     truth = ring(width)
-    assert iou(subject_mask(photo(truth, ground)), as_mask(truth)).item() > 0.85
+    assert iou(cut_out(photo(truth, ground)).mask, as_mask(truth)).item() > 0.85
 
 
 def test_a_white_belly_on_white_is_no_opening():
     image = photo(ellipse(), "white")
     ImageDraw.Draw(image).ellipse((170, 150, 250, 220), fill=(248, 248, 248))
-    assert iou(subject_mask(image), as_mask(ellipse())).item() > 0.9
+    assert iou(cut_out(image).mask, as_mask(ellipse())).item() > 0.9
 
 
 @pytest.mark.parametrize("ground", ["white", "blue"])
@@ -141,7 +139,7 @@ def test_a_point_beside_the_subject_opens_a_hole_in_it(ground):
     truth = ellipse()
     ImageDraw.Draw(truth).ellipse((200, 140, 222, 162), fill=0)
     image, beside = photo(truth, ground), (211 / WIDTH, 151 / HEIGHT)
-    assert subject_mask(image)[..., 151, 211] > 0.9
+    assert cut_out(image).mask[..., 151, 211] > 0.9
     found = cut_out(image, Search(background=(beside,))).mask
     assert found[..., 151, 211] < 0.1
     assert iou(found, as_mask(truth)).item() > 0.9
@@ -152,14 +150,14 @@ def test_two_parts_of_like_size_are_both_kept_and_specks_dropped():
     ImageDraw.Draw(truth).ellipse((240, 90, 340, 210), fill=255)
     image = photo(truth)
     ImageDraw.Draw(image).ellipse((30, 250, 38, 258), fill=(190, 60, 40))
-    mask = subject_mask(image)
+    mask = cut_out(image).mask
     assert iou(mask, as_mask(truth)).item() > 0.9
     assert mask[0, 0, 254, 34] < 0.1
 
 
 def test_the_shipped_photo_is_cut_out():
     folder = Path(swiftpie.__file__).parent / "assets" / "photos"
-    mask = subject_mask(load_image(folder / "dahlia.jpg"))[0, 0]
+    mask = cut_out(load_image(folder / "dahlia.jpg")).mask[0, 0]
     rows, columns = (mask > 0.5).any(dim=1).nonzero(), (mask > 0.5).any(dim=0).nonzero()
     height = (rows.max() - rows.min()).item()
     width = (columns.max() - columns.min()).item()
@@ -173,7 +171,7 @@ def test_only_a_small_subject_is_looked_at_closely(side_px, num_looks):
     image, looks = Image.new("RGB", (300, 300), (120, 150, 110)), []
     image.paste(bear, (30, 30), bear)
     hook = cutout_network().register_forward_hook(lambda *_: looks.append(1))
-    mask = find(image)
+    mask = find_with(cutout_network(), image).mask
     hook.remove()
     assert len(looks) == num_looks
     truth = Image.new("L", image.size)
@@ -185,7 +183,7 @@ def test_only_a_small_subject_is_looked_at_closely(side_px, num_looks):
 @pytest.mark.parametrize("colour", ["white", "black"])
 def test_an_empty_picture_has_no_subject(size, colour):
     with pytest.raises(InputError, match=r"% of the picture .* Supply a mask"):
-        subject_mask(Image.new("RGB", size, colour))
+        cut_out(Image.new("RGB", size, colour))
 
 
 def test_what_lies_along_three_borders_needs_a_hint():
@@ -200,12 +198,12 @@ def test_what_lies_along_three_borders_needs_a_hint():
 def test_transparency_wins_over_colours():
     image = photo(star())
     image.putalpha(ellipse())
-    assert torch.equal(subject_mask(image), as_mask(ellipse()))
+    assert torch.equal(cut_out(image).mask, as_mask(ellipse()))
     image.putalpha(255)
-    assert iou(subject_mask(image), as_mask(star())).item() > 0.9
+    assert iou(cut_out(image).mask, as_mask(star())).item() > 0.9
     image.putalpha(0)
     with pytest.raises(InputError, match="0% of the picture"):
-        subject_mask(image)
+        cut_out(image)
 
 
 @pytest.mark.slow
@@ -224,10 +222,10 @@ def test_confidence_tells_bad_cutouts_from_good_ones(collages):
 
 
 def test_a_doubtful_cutout_is_reported_with_the_way_out_and_a_sure_one_is_not(caplog):
-    subject_mask(photo(star(), "gradient"))
+    cut_out(photo(star(), "gradient"))
     assert caplog.records == []
     noise = torch.rand(1, 3, 16, 32, generator=torch.Generator().manual_seed(2)) * 2 - 1
-    subject_mask(to_pil(F.interpolate(noise, (300, 400), mode="bilinear"))[0])
+    cut_out(to_pil(F.interpolate(noise, (300, 400), mode="bilinear"))[0])
     (warning,) = {record.getMessage() for record in caplog.records}
     assert "give a mask, or a box" in warning
 
@@ -295,7 +293,7 @@ def test_colour_is_the_last_resort_and_is_reported(caplog):
     image, truth = Image.fromarray(values), Image.new("L", (400, 300))
     for canvas, colour in ((image, (100, 110, 124)), (truth, 255)):
         ImageDraw.Draw(canvas).rectangle((150, 100, 250, 200), fill=colour)
-    assert find(image).max() < 0.5  # the network sees nothing
+    assert find_with(cutout_network(), image).mask.max() < 0.5  # the network sees nothing
     caplog.clear()
     found = cut_out(image, name="hut.jpg")
     assert found.how == Cutout(CutoutMethod.COLOUR, None)

@@ -204,6 +204,7 @@ class Family(ABC):
     knows_all_times: bool = False  # whether its denoiser takes times between those of its steps
     edits_by_reference: bool = False  # whether it was made to edit a picture among its references
     needs_even_grid: bool = False  # whether rows and columns of latents come in pairs
+    shifts_times: bool = False  # whether larger pictures stay noisy for longer
     knows_shapes: bool = False  # whether it was trained on other shapes than squares of one size
     own_modules: Collection[str] = ()  # of a pipeline: those whose classes diffusers does not know
     unread: Unread = ALL_READ  # weights that stay in their files: nothing computes with them
@@ -318,14 +319,6 @@ class Family(ABC):
     def null_text(self, text: "PromptEncoder") -> "TextCondition":
         """Return what the denoiser reads in one row where guidance wants no prompt."""
         return text.encode([""])
-
-    def times(self, num_steps: int, num_cells: int) -> tuple[float, ...] | None:
-        """Return the times of a flow for a picture of so many latent cells.
-
-        None: those of the preset, whatever the size.
-        """
-        del num_steps, num_cells
-        return None
 
     def schedule_at(self, components: Components, cells: tuple[int, int]) -> "Schedule":
         """Return the schedule for pictures of (rows, columns) latent cells; most know one."""

@@ -132,10 +132,9 @@ def scheduler_of(preset: Preset) -> SchedulerMixin:
     """Return the diffusers scheduler that takes the steps of `preset`."""
     noise_scale = NoiseScale(preset.noise_scale)
     if noise_scale is NoiseScale.FLOW:
-        num_cells = (preset.image_size_px // preset.latent_cell_px) ** 2
-        times = FAMILIES.get(preset.family).times(len(preset.timesteps), num_cells)
+        shifts = FAMILIES.get(preset.family).shifts_times
         return FlowMatchEulerDiscreteScheduler(
-            num_train_timesteps=TRAIN_TIMESTEPS, use_dynamic_shifting=times is not None
+            num_train_timesteps=TRAIN_TIMESTEPS, use_dynamic_shifting=shifts
         )
     shared = {
         **NOISE_SCHEDULE,

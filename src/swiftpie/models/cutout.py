@@ -162,15 +162,6 @@ class CutOut(NamedTuple):
     how: Cutout
 
 
-def subject_mask(image: Image.Image) -> Tensor:
-    """Return where the subject is (1, 1, H, W), looked for as `cut_out` does by default.
-
-    Raises:
-        NoSubject: Next to nothing or nearly everything is found.
-    """
-    return cut_out(image).mask
-
-
 def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = "") -> CutOut:
     """Return where the subject of `image` is, which way that was found, and how sure it is.
 
@@ -202,11 +193,6 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = 
         raise NoSubject(*_not_found(found.mask))
     _warn(found.how, search, name)
     return found
-
-
-def find(image: Image.Image) -> Tensor:
-    """Return the mask (1, 1, H, W) in [0, 1] of the subject of `image`."""
-    return find_with(cutout_network(), image).mask
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import alpha_of, to_tensor
 from swiftpie.masks import grow, load_mask
-from swiftpie.models.cutout import subject_mask
+from swiftpie.models.cutout import cut_out
 from swiftpie.pipelines.identity import canonical_frame
 from swiftpie_lab.data.photo_listing import SUFFIXES, PhotoEntry, caption_of, list_folder, words_of
 from swiftpie_world.subjects import Split
@@ -139,7 +139,7 @@ def open_photo(entry: PhotoEntry, size_px: int) -> Photo:
     """
     image = load_image(entry.picture)
     given = entry.mask
-    mask = subject_mask(image) if given is None else load_mask(given, image.size)
+    mask = cut_out(image).mask if given is None else load_mask(given, image.size)
     return Photo(
         tile=_pack(*square_around(to_tensor(image), mask, size_px=size_px)),
         frame=_pack(*canonical_frame(image, mask, size_px)[:2]),

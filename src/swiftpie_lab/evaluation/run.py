@@ -20,7 +20,7 @@ from swiftpie.errors import ImageError, InputError
 from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil, plane
-from swiftpie.models.cutout import subject_mask
+from swiftpie.models.cutout import cut_out
 from swiftpie_lab.evaluation.case import METRICS, Case, Evidence, Metric, Row
 from swiftpie_lab.evaluation.judges import Networks
 
@@ -391,6 +391,6 @@ class FinishedPictures(Generic[C]):
 def _found_mask(picture: Image.Image) -> Tensor:
     """Return where the subject is; empty where none is found."""
     try:
-        return subject_mask(picture)
+        return cut_out(picture).mask
     except ImageError:
         return plane(Image.new("L", picture.size))

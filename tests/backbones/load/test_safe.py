@@ -11,13 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from swiftpie import InputError, WeightsError
-from swiftpie.backbones.load.safe import (
-    MAX_TENSORS,
-    convert_pickle,
-    read_metadata,
-    read_tensors,
-    write_tensors,
-)
+from swiftpie.backbones.load.safe import MAX_TENSORS, read_metadata, read_tensors, write_tensors
 from swiftpie.imageio.decoding import MAX_TENSOR_HEADER_BYTES
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)}
@@ -204,16 +198,6 @@ def test_a_header_that_promises_the_size_of_memory_is_not_read(tmp_path):
     path.write_bytes(struct.pack("<Q", 1 << 62) + b"{}")
     with pytest.raises(WeightsError, match="header of"):
         read_tensors(path)
-
-
-def test_converting_keeps_every_tensor_also_those_that_share_memory(tmp_path):
-    source, out = tmp_path / "weights.bin", tmp_path / "weights.safetensors"
-    tied = torch.randn(4, 5)
-    torch.save({"a": tied, "b": tied, "c": tied.T, "d": tied[:2]}, source)
-    convert_pickle(source, out)
-    assert same(read_tensors(out), {"a": tied, "b": tied, "c": tied.T, "d": tied[:2]})
-    with pytest.raises(InputError, match="exists already"):
-        convert_pickle(source, out)
 
 
 def test_a_failed_write_keeps_what_was_there(file):

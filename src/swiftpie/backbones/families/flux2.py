@@ -93,6 +93,7 @@ class Flux2(Family):
     name = "flux2"
     is_large = True
     knows_all_times = True
+    shifts_times = True
     knows_shapes = True
     edits_by_reference = True
     unread = MappingProxyType({TEXT: _is_unread})
@@ -167,10 +168,6 @@ class Flux2(Family):
     def peer(self, preset: Preset, needs: DownloadPlan) -> "PeerOpener":
         """Return what reads the networks by the libraries that they are of; see `Family`."""
         return partial(_open_peer, preset, needs)
-
-    def times(self, num_steps: int, num_cells: int) -> tuple[float, ...]:
-        """Return times that are shifted as far as the size wants; see `Family`."""
-        return flow_times(num_steps, num_cells)
 
     def schedule_at(self, components: Components, cells: tuple[int, int]) -> "Schedule":
         """Return times that are shifted towards noise as far as the size wants; see `Family`."""

@@ -235,12 +235,6 @@ def write_tensors(
         ) from error
 
 
-def convert_pickle(path: str | Path, out: str | Path, *, force: bool = False) -> None:
-    """Write the tensors of a torch pickle as safetensors, without running any code in it."""
-    check_target(out, force=force)
-    write_tensors(out, read_tensors(path, allow_pickle=True), force=force)
-
-
 def flatten(tree: Mapping[Any, Any], *, prefix: str = "", depth: int = MAX_DEPTH) -> dict[str, Any]:
     """Return the leaves of nested dictionaries, their names joined by dots."""
     leaves: dict[str, Any] = {}
@@ -335,7 +329,7 @@ def check_kind(kind: Kind | None, path: Path, *, allow_pickle: bool) -> None:
         raise WeightsError(
             f"'{path}' is a pickle, whatever its name, and a pickle can run code. SwiftPie reads "
             "safetensors. Pass `allow_pickle=True` to read plain tensors from it without running "
-            "any code, or convert it once with convert_pickle()."
+            "any code."
         )
 
 

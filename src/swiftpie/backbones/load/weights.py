@@ -30,7 +30,7 @@ from swiftpie.backbones.load.safe import (
     shapes_of,
 )
 from swiftpie.errors import WeightsError, short_reason
-from swiftpie.models.eight_bits import read_weights
+from swiftpie.models.network import read_weights
 
 HASHED_HEAD_BYTES = 4 << 20  # of a large file: more than any header
 HALVES = (torch.float16, torch.bfloat16)

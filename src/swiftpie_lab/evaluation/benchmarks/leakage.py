@@ -24,7 +24,7 @@ from swiftpie.geometry.layout import SUBJECT_FILL, from_box, to_affine, warp
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import fit_square, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box
-from swiftpie.models.cutout import subject_mask
+from swiftpie.models.cutout import cut_out
 from swiftpie.pipelines.request import Subject
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie_lab.data.photo_listing import mask_beside, photos_in, words_of
@@ -337,7 +337,7 @@ def read_photos(folder: Path) -> dict[str, Given]:
 
 def _mask_of(given: Path | None, image: Image.Image) -> Image.Image:
     if given is None:
-        return mask_to_pil(subject_mask(image))[0]
+        return mask_to_pil(cut_out(image).mask)[0]
     return load_image(given).convert("L").resize(image.size)
 
 
