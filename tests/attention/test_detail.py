@@ -6,7 +6,6 @@ from diffusers.models.attention_processor import Attention
 
 from swiftpie.attention.condition import INLINE_MASK, silent_condition
 from swiftpie.attention.processors import UNMASKED_SHARE, DetailAttention, Merge
-from swiftpie.geometry.layout import from_box, to_affine
 
 
 @pytest.fixture
@@ -37,67 +36,6 @@ def conditioned(num_references=1, **changes):
 
 
 STATES = torch.randn(2, 64, 24, generator=torch.Generator().manual_seed(3))
-
-
-def test_without_layout_it_is_plain_attention_added(layer, processor):
-    condition = conditioned()
-    query, key = (w(STATES).double() for w in (layer.to_q, layer.to_k))
-
-    def dense(query, key, value):
-        def heads(x):
-            return x.double().unflatten(-1, (3, 8)).transpose(1, 2)
-
-        weights = (heads(query) @ heads(key).transpose(-1, -2) / 8**0.5).softmax(-1)
-        return (weights @ heads(value)).transpose(1, 2).flatten(2)
-
-    own = dense(query, key, layer.to_v(STATES))
-    reference = dense(query, condition.keys["x"][:, 0], condition.values["x"][:, 0])
-    expected = layer.to_out[0]((own + 0.8 * reference).float())
-    got = processor(layer, STATES, condition=condition, notes={})
-    assert (got - expected).abs().max() < 1e-5
-
-
-def test_uncovered_reference_cells_have_no_influence(layer, processor):
-    coverage = torch.ones(2, 1, 1, 8, 8)
-    coverage[..., 4:] = 0
-    condition = conditioned()._replace(coverage=coverage)
-    values = condition.values["x"].clone()
-    values.unflatten(2, (8, 8))[:, :, :, 4:] = 1e3
-    changed = condition._replace(values={"x": values})
-    before = processor(layer, STATES, condition=condition, notes={})
-    after = processor(layer, STATES, condition=changed, notes={})
-    assert torch.allclose(before, after, atol=1e-4)
-
-
-def test_known_layout_keeps_detail_inside_the_frame(layer, processor):
-    affine = to_affine(from_box((0.0, 0.0, 0.45, 0.45))).expand(2, 1, 2, 3)
-    condition = conditioned()._replace(affine=affine, has_layout=torch.ones(2, 1))
-    silent = condition._replace(
-        detail_scale=torch.zeros(2, 1), detail_background_scale=torch.zeros(2, 1)
-    )
-    change = processor(layer, STATES, condition=condition, notes={}) - processor(
-        layer, STATES, condition=silent, notes={}
-    )
-    size = change.abs().amax(-1).unflatten(1, (8, 8))
-    assert size[:, :3, :3].min() > 1e-3
-    assert size[:, 5:, 5:].max() == 0
-
-
-def test_a_sharp_head_reads_the_cell_under_the_query(layer, processor):
-    processor.log_sharpness.fill_(4.0)
-    condition = conditioned()._replace(
-        affine=torch.eye(2, 3).expand(2, 1, 2, 3), has_layout=torch.ones(2, 1)
-    )
-    still = condition._replace(
-        detail_scale=torch.zeros(2, 1), detail_background_scale=torch.zeros(2, 1)
-    )
-    layer.to_out[0] = torch.nn.Identity()
-    added = processor(layer, STATES, condition=condition, notes={}) - processor(
-        layer, STATES, condition=still, notes={}
-    )
-    inner = added.unflatten(1, (8, 8))[:, 1:-1, 1:-1]
-    expected = 0.8 * condition.values["x"][:, 0].unflatten(1, (8, 8))[:, 1:-1, 1:-1]
-    assert torch.allclose(inner, expected, atol=1e-3)
 
 
 def blocks():
@@ -216,46 +154,6 @@ def test_a_found_mask_limits_detail_after_the_layer_that_finds_it(layer, untrain
 def test_the_joint_form_without_training_has_no_matrices(layer, untrained):
     assert max(weights.ndim for weights in untrained.parameters()) == 1
     assert untrained.projections(layer) == (layer.to_k, layer.to_v)
-
-
-def added_where_values_are_even(layer, processor, **changes):
-    """What references add to each cell (8, 8), as a share of their values, which are all alike."""
-    condition = conditioned(**changes)
-    condition = condition._replace(values={"x": torch.ones_like(condition.values["x"])})
-    layer.to_out[0] = torch.nn.Identity()
-    silent = condition._replace(keys={})
-    outputs = [processor(layer, STATES, condition=given, notes={}) for given in (condition, silent)]
-    return ((outputs[0] - outputs[1]) / 0.8)[0, :, 0].unflatten(0, (8, 8))
-
-
-def test_the_reference_frame_ends_within_a_cell_half_of_it_on_the_edge(layer, processor):
-    zoomed = torch.eye(2, 3).expand(2, 1, 2, 3) * 8 / 5  # cells 1 and 6 lie on the edge
-    found = added_where_values_are_even(
-        layer, processor, affine=zoomed, has_layout=torch.ones(2, 1)
-    )
-    ends = torch.tensor([0, 0.5, 1, 1, 1, 1, 0.5, 0])
-    torch.testing.assert_close(found, torch.minimum(ends[:, None], ends), atol=1e-4, rtol=0)
-
-
-def test_a_cell_of_a_wide_frame_is_as_near_beside_as_below(layer, processor):
-    silent = silent_condition(torch.zeros(2, 4, 4, 16), width=16)
-    values = torch.zeros(2, 1, 4, 16, 24)
-    values[:, :, 1, 8, 0] = 1  # beside the cell (1, 7)
-    values[:, :, 2, 7, 1] = 1  # below it
-    condition = silent._replace(
-        keys={"x": torch.zeros(2, 1, 64, 24)},
-        values={"x": values.flatten(2, 3)},
-        coverage=torch.ones(2, 1, 1, 4, 16),
-        detail_scale=torch.ones(2, 1),
-        detail_background_scale=torch.ones(2, 1),
-        affine=torch.eye(2, 3).expand(2, 1, 2, 3),
-        has_layout=torch.ones(2, 1),
-    )
-    plain = condition._replace(values={"x": torch.zeros(2, 1, 64, 24)})
-    found, none = (processor.attended(layer, STATES, given, {}) for given in (condition, plain))
-    beside, below = (found - none).unflatten(1, (4, 16))[0, 1, 7, :2]
-    assert beside > 1e-3
-    torch.testing.assert_close(beside, below, rtol=1e-3, atol=1e-6)
 
 
 def test_cells_that_a_subject_covers_by_more_than_half_are_read_alike(layer, processor):

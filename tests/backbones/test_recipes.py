@@ -6,39 +6,8 @@ from swiftpie.backbones.families.stable_diffusion import SDXL_NETWORKS
 from swiftpie.backbones.hub import root_of
 from swiftpie.backbones.presets import PRESETS, RECIPES, Recipe, Use
 
-# name: preset, what for, steps, strength of the identity, side in pixels
-FACTS = {
-    "sdxl-turbo": ("sdxl-turbo", "personalize", 1, 0.5, 512),
-    "sdxl-lightning-4": ("sdxl-lightning-4", "personalize", 4, 0.5, 1024),
-    "hyper-sdxl-1": ("hyper-sdxl-1-lora", "personalize", 1, 0.5, 1024),
-    "lcm-sdxl": ("lcm-lora-sdxl", "personalize", 4, 0.5, 1024),
-    "sd-turbo": ("sd-turbo", "personalize", 1, 0.5, 512),
-    "klein": ("flux2-klein-4b", "personalize", 4, 1.0, 1024),
-    "sdxs": ("sdxs-512", "personalize", 1, 1.0, 512),
-    "animatelcm": ("animatelcm", "animate", 4, 0.5, 512),
-    "motion-lightning-4": ("motion-lightning-4", "animate", 4, 0.5, 512),
-    "face-plus": ("sdxl-lightning-4", "face", 4, 0.8, 1024),
-    "faceid-lightning": ("sdxl-lightning-4", "face", 4, 0.8, 1024),
-    "faceid-hyper": ("hyper-sdxl-4", "face", 4, 0.8, 1024),
-    "faceid-lcm": ("lcm-lora-sdxl", "face", 4, 0.8, 1024),
-    "swiftedit": ("swiftbrush-v2", "edit", 1, 1.0, 512),
-}
 FIND_NOTHING = {"klein"}  # layers that see no regions
 ENOUGH = 64 * 2**30  # bytes: a test is not to depend on what this machine has free
-
-
-def test_the_facts_are_about_every_recipe():
-    assert tuple(sorted(FACTS)) == RECIPES.names()
-
-
-@pytest.mark.parametrize("name", FACTS)
-def test_a_recipe_is_what_its_parts_are_advised_with(name):
-    recipe = RECIPES.get(name)
-    preset = recipe.apply()
-    steps = recipe.steps or len(preset.timesteps)
-    strength = preset.defaults["identity_scale"]
-    found = (preset.name, recipe.use.value, steps, strength, preset.image_size_px)
-    assert found == FACTS[name]
 
 
 def test_choices_go_before_the_recipe_and_the_recipe_before_the_preset():

@@ -6,7 +6,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
 
 from swiftpie.attention.condition import INLINE_MASK, MAP_PREFIX, silent_condition
 from swiftpie.attention.install import Plan
@@ -58,9 +57,7 @@ def family_rows(family, make):
     return [
         *((f"{family}: {name}", whole_unet(*case), BOUND) for name, case in compared.items()),
         *inline_rows(family, make),
-        (f"{family}: joint merge at scale 0, the bare U-Net", joint_off(joint), BOUND),
         (f"{family}: joint merge at scale 1, joined keys", reference_only(joint), BOUND),
-        (f"{family}: gates 0, the semantic branch alone", gates_off(make(), both), 0.0),
         *half_rows(family, make, both),
     ]
 
@@ -228,24 +225,6 @@ def inline_rows(family, make):
     return compared
 
 
-def joint_off(denoiser):
-    """Scale 0 against the bare U-Net of diffusers."""
-    condition = silent_semantics(random_condition(denoiser, subjects=2, views=2))
-    zero = torch.zeros_like(condition.detail_scale)
-    latents, text = inputs(denoiser)
-    silent = condition._replace(detail_scale=zero, detail_background_scale=zero)
-    found, _ = run(denoiser, latents, text, silent)
-    added = None
-    unet = UNet2DConditionModel.from_config(denoiser.unet.config).eval()
-    unet.load_state_dict({name: denoiser.unet.state_dict()[name] for name in unet.state_dict()})
-    if unet.config.addition_embed_type == "text_time":
-        sides = [8 * side for side in CELLS]
-        ids = torch.tensor([[*sides, 0, 0, *sides]] * BATCH).float()
-        added = {"text_embeds": text.pooled, "time_ids": ids}
-    bare = unet(latents, 999, text.hidden_states, added_cond_kwargs=added).sample
-    return largest(found, bare.double())
-
-
 class JoinedKeys(dense.DenseSelf):
     def joint(self, row, query, key, value, heads):
         other_key, other_value, *_ = self.reference(row, 0)
@@ -269,16 +248,6 @@ def reference_only(denoiser):
         denoiser, latents, 999, text, whole(plain), self_attention=JoinedKeys
     )
     return largest(found, expected)
-
-
-def gates_off(denoiser, condition):
-    """All gates 0, whatever the scales are, against no detail at all."""
-    for branch in denoiser.installation.detail.values():
-        branch.gate.zero_()
-    latents, text = inputs(denoiser)
-    found, _ = run(denoiser, latents, text, condition)
-    without, _ = run(denoiser, latents, text, condition._replace(keys={}, values={}))
-    return largest(found, without.double())
 
 
 def half_rows(family, make, condition):

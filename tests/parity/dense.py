@@ -134,12 +134,11 @@ class DenseCross:
             tokens = condition.identity_tokens[row, subject].double()
             image_key = tokens @ weight_of(self.ours.to_k_ip).T
             image_value = tokens @ weight_of(self.ours.to_v_ip).T
-            seen = attended(query, image_key, image_value, heads)
             scale = call.by_region(
                 condition.identity_scale, condition.identity_background_scale, row, subject, share
             )
             if self.ours.is_active:
-                output = output + scale * seen
+                output = output + scale * self.seen(query, image_key, image_value, heads)
             named = condition.class_tokens[row, subject].expand(len(text))
             counted = torch.cat([torch.ones(len(tokens)), named])
             views = torch.full((heads, 1, len(tokens)), -math.log(condition.coverage.shape[2]))
@@ -147,6 +146,10 @@ class DenseCross:
             keys = torch.cat([image_key, key])
             maps.append(mass(query, keys, counted.double(), heads, bias=bias))
         return leave(attn, output), np.stack(maps)
+
+    def seen(self, query, key, value, heads):
+        """Attention to the tokens of one subject, (N, D)."""
+        return attended(query, key, value, heads)
 
 
 class DenseSelf:

@@ -15,6 +15,8 @@ from swiftpie.imageio.images import to_pil, to_tensor
 from swiftpie.masks import MaskRule, from_noise_difference
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.settings import EditMode, EditSettings, EditStart, ResolvedScales, Scales
+from tests.parity import dense
+from tests.parity.dense import leave
 from tests.pipelines.pictures import edit
 from tests.pipelines.tiny_editor import PRESET, SIDE_PX, WIDTH, tiny_editor
 
@@ -95,20 +97,6 @@ def condition_of(tokens, mask, scales):
     )
 
 
-def dense(query, key, value, *, heads, bias=0.0):
-    """Softmax attention of (N, D) on (M, D), a head at a time, with `bias` on every logit."""
-    size = query.shape[1] // heads
-    parts = [slice(size * head, size * (head + 1)) for head in range(heads)]
-    return torch.cat(
-        [
-            torch.softmax(query[:, part] @ key[:, part].T / size**0.5 + bias, dim=-1)
-            @ value[:, part]
-            for part in parts
-        ],
-        dim=1,
-    )
-
-
 def attended(attn, projections, states, text, tokens):
     """One row in float64: text attention, image attention, and that with all keys masked.
 
@@ -121,17 +109,12 @@ def attended(attn, projections, states, text, tokens):
     states, text, tokens = states.double(), text.double(), tokens.double()
     query = states @ to_q.T
     image = tokens @ to_k_image.T, tokens @ to_v_image.T
+    masked = [torch.finfo(torch.float32).min] * attn.heads
     return (
-        dense(query, text @ to_k.T, text @ to_v.T, heads=attn.heads),
-        dense(query, *image, heads=attn.heads),
-        dense(query, *image, heads=attn.heads, bias=torch.finfo(torch.float32).min),
+        dense.attended(query, text @ to_k.T, text @ to_v.T, attn.heads),
+        dense.attended(query, *image, attn.heads),
+        dense.attended(query, *image, attn.heads, bias=masked),
     )
-
-
-def leave(attn, hidden):
-    """The layer's last projection, in float64."""
-    last = attn.to_out[0]
-    return hidden @ last.weight.double().T + last.bias.double()
 
 
 def largest(found, expected):

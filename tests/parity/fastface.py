@@ -100,6 +100,7 @@ def layer(part, shaping, numbers, step):
     condition = silent_condition(draw(2, 4, *CELLS), width=16, num_subjects=2)._replace(
         identity_tokens=draw(2, 2, 8, 16),
         coverage=torch.ones(2, 2, 2, *CELLS),
+        class_tokens=torch.zeros(2, 2, 7),
         region=share(2, 2, *CELLS),
         identity_scale=0.5 + share(2, 2),
         identity_background_scale=share(2, 2),

@@ -51,47 +51,12 @@ class ShapedCross(dense.DenseCross):
         call.mappers = ["none"]
         return cls(call, name, numbers)
 
-    def __call__(
-        self,
-        attn,
-        hidden_states,
-        encoder_hidden_states,
-        attention_mask=None,
-        condition=None,
-        notes=None,
-    ):
-        del condition, notes
-        self.queries = hidden_states.double() @ dense.weight_of(attn.to_q).T
-        return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask)
-
-    def row(self, attn, row, states, text, text_mask):
-        """Output (N, D) of one row; its maps serve no inline mask."""
-        condition = self.call.condition
-        key, value = (text @ dense.weight_of(layer).T for layer in (attn.to_k, attn.to_v))
-        bias = text_mask.expand(attn.heads, -1, len(text))
-        said = dense.attended(self.queries[row], key, value, attn.heads, bias=bias)
-        shares = self.call.shares(row, len(states))
-        union = sum(shares)[:, None]
-        inside, outside = (
-            float(condition.text_scale[row]),
-            float(condition.text_background_scale[row]),
-        )
-        output = (inside * union + outside * (1 - union)) * said
-        for subject, share in enumerate(shares):
-            factor = self.call.by_region(
-                condition.identity_scale, condition.identity_background_scale, row, subject, share
-            )
-            output = output + factor * self.seen(row, subject, attn.heads)
-        maps = np.ones((len(shares), len(states)))
-        return dense.leave(attn, output), maps
-
-    def seen(self, row, subject, heads):
-        tokens = self.call.condition.identity_tokens.double()
-        value = tokens[row, subject] @ dense.weight_of(self.ours.to_v_ip).T
-        values = np.stack([head.numpy() for head in value.chunk(heads, dim=1)])  # (heads, K, d)
-        plain = self.map_of(row, subject, heads)
+    def seen(self, query, key, value, heads):
         if self.changes is None:
-            return torch.from_numpy(np.concatenate([*(plain @ values)], axis=1))
+            return super().seen(query, key, value, heads)
+        maps = [dense.softmax_of(query, key, number, heads, 0) for number in range(heads)]
+        plain = torch.stack(maps).numpy()  # (heads, N, K)
+        values = np.stack([head.numpy() for head in value.chunk(heads, dim=1)])  # (heads, K, d)
         changed = self.reshaped(plain)
         if self.numbers.share == 1:
             answer = changed @ values
@@ -99,15 +64,6 @@ class ShapedCross(dense.DenseCross):
             mixed = stabilised(changed, plain, self.numbers.share)
             answer = stabilised(mixed @ values, plain @ values, self.numbers.share)
         return torch.from_numpy(np.concatenate([*answer], axis=1))
-
-    def map_of(self, row, subject, heads):
-        """Softmax over the subject's tokens, (heads, N, K)."""
-        tokens = self.call.condition.identity_tokens[row, subject].double()
-        key = tokens @ dense.weight_of(self.ours.to_k_ip).T
-        maps = [
-            dense.softmax_of(self.queries[row], key, number, heads, 0) for number in range(heads)
-        ]
-        return torch.stack(maps).numpy()
 
     def reshaped(self, w):
         """`w` (…, heads, N, K) after all changes."""

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.parity import animation, attention, fastface, guided_steps, invariants, report
+from tests.parity import animation, attention, fastface, invariants, report
 from tests.quick import thorough_but
 
 # Euler schedulers of diffusers hand tensors to NumPy in a way that it is going to refuse.
@@ -26,7 +26,7 @@ def test_every_file_of_this_folder_is_in_the_report():
         "schedules",
         "sdxs",
     }
-    assert known | {"fastface", "flux2", "guided_steps"} <= set(report.modules())
+    assert known | {"fastface", "flux2"} <= set(report.modules())
 
 
 @pytest.mark.parametrize("name", thorough_but(sorted(FAST), ["sdxs"]))
@@ -46,12 +46,6 @@ def test_reshaped_maps_keep_their_bounds_in_a_layer():
 @pytest.mark.thorough
 def test_guidance_keeps_its_bounds_in_a_small_unet():
     assert failures(fastface.guidance_rows("sd15")) == []
-
-
-@pytest.mark.thorough
-def test_guided_steps_keep_their_bounds_for_each_sampler():
-    names = [f"{sampler}, 2 steps" for sampler in guided_steps.SAMPLERS]
-    assert failures(guided_steps.rows([*names, "hyper-sdxl-4"])) == []
 
 
 @pytest.mark.thorough
