@@ -230,14 +230,6 @@ def test_edges_fade_inwards_and_nothing_lies_outside():
     assert bool((row.diff() >= 0).all())
 
 
-@pytest.mark.parametrize("width_px", [1, 2, 6])
-def test_an_edge_fades_evenly_over_the_width_that_is_given(width_px):
-    mask = torch.zeros(1, 1, 40, 40)
-    mask[..., 10:30, 10:30] = 1
-    row = masks.feather(mask, width_px)[0, 0, 20, 10:20]
-    torch.testing.assert_close(row, (torch.arange(1.0, 11) / width_px).clamp_max(1))
-
-
 def test_one_pixel_of_half_is_enough_for_a_mask():
     speck = Image.new("L", (8, 8), 0)
     speck.putpixel((2, 5), 128)

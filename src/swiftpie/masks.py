@@ -183,13 +183,13 @@ def from_noise_difference(source_noise: Tensor, edit_noise: Tensor, *, rule: Mas
     return found * (_means(difference) > NOISE_ROUNDING)
 
 
-def feather(mask: Tensor, width_px: int = FEATHER_PX) -> Tensor:
-    """Return `mask` (B, 1, H, W) with edges that fade inwards, over `width_px`.
+def feather(mask: Tensor) -> Tensor:
+    """Return `mask` (B, 1, H, W) with edges that fade inwards.
 
     It is nowhere larger than `mask`. The border of the picture is no edge.
     """
     shrunk = [mask]
-    for _ in range(width_px - 1):
+    for _ in range(FEATHER_PX - 1):
         shrunk.append(-grow(-shrunk[-1], 1))
     return torch.minimum(torch.stack(shrunk).mean(dim=0), mask)
 

@@ -36,7 +36,10 @@ def chosen(world):
 
 
 def drawn(session, chosen, style, *, prompt="a person on a beach", seed=1):
-    result = session.face(chosen, prompt, identity_guidance=style, seed=seed, size=(64, 64))
+    identity = session.encode_face(chosen)
+    result = session.personalize(
+        identity, prompt, identity_guidance=style, seed=seed, size=(64, 64)
+    )
     return np.asarray(result.images[0], dtype=float)
 
 

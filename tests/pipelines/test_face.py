@@ -134,7 +134,7 @@ def test_a_session_draws_a_face_as_the_subject_that_it_is(opened):
         expected = session.personalize(
             identity, PROMPT, seed=4, num_images=2, **steering_of(style, 1)
         )
-        drawn = session.face(identity, PROMPT, identity_guidance=style, seed=4, num_images=2)
+        drawn = session.personalize(identity, PROMPT, identity_guidance=style, seed=4, num_images=2)
         assert [image.tobytes() for image in drawn.images] == [
             image.tobytes() for image in expected.images
         ]
@@ -156,7 +156,7 @@ def test_every_style_of_four_steps_draws_with_the_steps_of_turbo_and_of_consiste
     vectors, _ = someone()
     identity = face_identity(components, vectors)
     pictures = {
-        style: session.face(
+        style: session.personalize(
             identity, PROMPT, identity_guidance=style, seed=0, size=(64, 64)
         ).images[0]
         for style in (
@@ -185,13 +185,12 @@ def test_a_photograph_is_searched_for_its_face(opened, found, name):
     session, (encoder, photo) = opened[name], found
     chosen = choose_face(find_faces(encoder, photo))
     pictures = [
-        session.face(photo, PROMPT, seed=4, encoder=encoder).images[0],
-        session.face(chosen, PROMPT, seed=4).images[0],
-        session.face(session.encode_face(chosen), PROMPT, seed=4).images[0],
+        session.personalize(session.encode_face(face, encoder=encoder), PROMPT, seed=4).images[0]
+        for face in (photo, chosen)
     ]
     assert len({picture.tobytes() for picture in pictures}) == 1
     with pytest.raises(InputError, match="without a face encoder"):
-        session.face(photo, PROMPT)
+        session.encode_face(photo)
 
 
 def test_adapters_that_look_at_pictures_look_at_the_crop(session, found):
@@ -200,7 +199,7 @@ def test_adapters_that_look_at_pictures_look_at_the_crop(session, found):
     identity = session.encode_face(chosen)
     assert identity.mask.min() == 1
     assert identity.keys
-    assert session.face(identity, PROMPT, seed=4).images[0].size == (128, 128)
+    assert session.personalize(identity, PROMPT, seed=4).images[0].size == (128, 128)
 
 
 def test_faces_are_drawn_in_the_scope_of_the_engine(opened):
@@ -213,7 +212,7 @@ def test_faces_are_drawn_in_the_scope_of_the_engine(opened):
 
     session = Session(replace(opened[PLUS].components, scope=scope))
     vectors, crops = someone()
-    session.face(session.encode_face(vectors, crop=crops), PROMPT, seed=0)
+    session.personalize(session.encode_face(vectors, crop=crops), PROMPT, seed=0)
     assert entered == [1]
 
 

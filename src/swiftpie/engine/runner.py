@@ -4,7 +4,6 @@ import hashlib
 import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from threading import Lock, get_ident
@@ -45,29 +44,21 @@ class _Kept(NamedTuple):
     num_bytes: int
 
 
-@dataclass(frozen=True)
-class CacheReport:
-    """Hits, misses and contents of a cache; `str` gives one line."""
+class CacheReport(NamedTuple):
+    """Hits, misses and contents of a cache."""
 
     hits: Mapping[str, int]  # by kind: requests answered without computing anything
     misses: Mapping[str, int]  # by kind: computations
     evictions: int
     num_entries: int
     held_mib: float  # in tensors
-    limit_mib: float
-
-    def __str__(self) -> str:
-        kinds = sorted({*self.hits, *self.misses})
-        lookups = [f"{kind}: {self.hits[kind]} hits, {self.misses[kind]} misses" for kind in kinds]
-        held = f"{self.num_entries} entries, {self.held_mib:.1f} of {self.limit_mib:g} MiB"
-        return "; ".join([*lookups, f"{held}, {self.evictions} evicted"])
 
 
 class Cache:
     """Values by content, the least recently used of which go first when tensors need room.
 
     Callers share the values and must not write into them. Two threads that need the same value at
-    once wait for one computation; a failed one is not kept.
+    once both compute it.
     """
 
     def __init__(self, limit_mib: float) -> None:
@@ -80,10 +71,9 @@ class Cache:
             raise ConfigError(
                 f"The cache was given {limit_mib} MiB; it needs 0 or more. Pass 0 to turn it off."
             )
-        self._limit_mib = limit_mib
+        self._limit_bytes = limit_mib * MIB
         self._lock = Lock()  # held for bookkeeping only, never while something is computed
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()  # the least recently used comes first
-        self._under_way: dict[Key, Future[Any]] = {}
         self._held_bytes = 0
         self._hits: Counter[str] = Counter()
         self._misses: Counter[str] = Counter()
@@ -92,26 +82,27 @@ class Cache:
     def get_or_make(self, key: Key, make: Callable[[], Value]) -> Value:
         """Return the value of `key`, by `make` if it is not there.
 
-        `make` may need other keys of this cache, as long as none of them leads back to `key`.
-        A value that is larger than the whole cache is returned and not kept.
+        `make` may need other keys of this cache. A value that is larger than the whole cache is
+        returned and not kept.
         """
-        while True:
-            with self._lock:
-                if key in self._kept:
-                    self._hits[key.kind] += 1
-                    self._kept.move_to_end(key)
-                    value: Value = self._kept[key].value
-                    return value
-                other: Future[Value] | None = self._under_way.get(key)
-                if other is None:
-                    self._misses[key.kind] += 1
-                    promise = self._under_way[key] = Future()
-                    break
-            if other.exception() is None:  # waits; after an error this thread tries itself
-                with self._lock:
-                    self._hits[key.kind] += 1
-                return other.result()
-        return self._make(key, promise, make)
+        with self._lock:
+            if key in self._kept:
+                self._hits[key.kind] += 1
+                self._kept.move_to_end(key)
+                kept: Value = self._kept[key].value
+                return kept
+            self._misses[key.kind] += 1
+        value = make()
+        entry = _Kept(value, tensor_bytes(value))
+        with self._lock:
+            if self._limit_bytes and entry.num_bytes <= self._limit_bytes and key not in self._kept:
+                self._kept[key] = entry
+                self._held_bytes += entry.num_bytes
+            while self._held_bytes > self._limit_bytes:
+                _, evicted = self._kept.popitem(last=False)
+                self._held_bytes -= evicted.num_bytes
+                self._evictions += 1
+        return value
 
     def report(self) -> CacheReport:
         """Return the hits, misses and contents at this moment."""
@@ -122,34 +113,7 @@ class Cache:
                 evictions=self._evictions,
                 num_entries=len(self._kept),
                 held_mib=self._held_bytes / MIB,
-                limit_mib=self._limit_mib,
             )
-
-    def _make(self, key: Key, promise: "Future[Value]", make: Callable[[], Value]) -> Value:
-        try:
-            value = make()
-            entry = _Kept(value, tensor_bytes(value))
-        except BaseException as error:
-            with self._lock:
-                del self._under_way[key]
-            promise.set_exception(error)
-            raise
-        with self._lock:
-            self._keep(key, entry)
-            del self._under_way[key]
-        promise.set_result(value)
-        return value
-
-    def _keep(self, key: Key, entry: _Kept) -> None:
-        limit = self._limit_mib * MIB
-        if self._limit_mib == 0 or entry.num_bytes > limit:
-            return
-        self._kept[key] = entry
-        self._held_bytes += entry.num_bytes
-        while self._held_bytes > limit:
-            _, evicted = self._kept.popitem(last=False)
-            self._held_bytes -= evicted.num_bytes
-            self._evictions += 1
 
 
 def content_key(kind: str, *parts: str | bytes | Tensor) -> Key:

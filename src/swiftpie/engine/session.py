@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
-from swiftpie.engine.encoding import Face, encode_face, encode_pictures
+from swiftpie.engine.encoding import Encoding
 from swiftpie.engine.runner import Cache, CacheReport, Runner
 from swiftpie.errors import InputError, SwiftPieError, UnknownSubjectError
 from swiftpie.faces import FaceEncoder
@@ -26,7 +26,6 @@ from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import find_region
 from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
 from swiftpie.pipelines.request import (
-    WORDS_ALONE,
     EditRequest,
     FacePicture,
     IdentityRef,
@@ -49,7 +48,6 @@ from swiftpie.pipelines.settings import (
     USUAL,
     DrawingSteering,
     EditSettings,
-    IdentityGuidance,
     MaskSource,
     Scales,
     Steering,
@@ -66,7 +64,7 @@ logger = logging.getLogger(__name__)
 CACHE_MIB = 256.0  # 110 to 200 subjects of `mini`, one picture each
 
 
-class Session:
+class Session(Encoding):
     """One preset on one device, with a cache of recent encodings. Threads may share a session."""
 
     def __init__(self, components: Components, *, cache_mib: float = CACHE_MIB) -> None:
@@ -96,62 +94,8 @@ class Session:
 
     @property
     def cache(self) -> CacheReport:
-        """Hits, misses and contents of the cache; `print` shows them in one line."""
+        """Hits, misses and contents of the cache."""
         return self._runner.cache.report()
-
-    def encode_identity(
-        self,
-        images: Picture | Sequence[Picture],
-        *,
-        masks: Picture | Sequence[Picture | None] | None = None,
-        cutout: str | Search | Sequence[str | Search] = "auto",
-    ) -> Identity:
-        """Return the identity of one subject, which any number of later calls can draw.
-
-        Args:
-            images: One or several pictures of the subject: a path, bytes or a PIL image.
-            masks: One mask a picture, white where the subject is; None finds the subject.
-            cutout: How to find it, for all pictures or one entry each: "auto" by transparency, or
-                else a network; "none" takes whole pictures, or for published adapters their middle
-                squares. "0.2,0.1,0.8,0.95" is a box around the subject, "0.5,0.4 not:0.1,0.9" are
-                points on it and off it.
-
-        Raises:
-            InputError: A picture cannot be read, or the subject cannot be found in it.
-        """
-        runner = self._runner
-        return encode_pictures(runner.cached, runner.cache, images, masks=masks, cutout=cutout)
-
-    def encode_face(
-        self,
-        face: Face,
-        *,
-        encoder: FaceEncoder | None = None,
-        number: int | None = None,
-        crop: Image.Image | Sequence[Image.Image] | None = None,
-    ) -> Identity:
-        """Return the identity of a person by the face, which any number of later calls can draw.
-
-        Args:
-            face: A photograph, a face found in one, or vectors of a face recogniser.
-            encoder: A face encoder, which finds the face; only a photograph needs it. By default
-                that of the session, see `with_face_encoder`.
-            number: Which face of a photograph, counted from the left from 1; None is the largest.
-            crop: The aligned face of each vector, for adapters that read pictures too.
-
-        Raises:
-            CapabilityError: No loaded adapter reads faces of this kind.
-            InputError: There is no such face, or vectors and crops do not match.
-        """
-        runner = self._runner
-        return encode_face(
-            runner.cached,
-            runner.cache,
-            face,
-            encoder=encoder or self.face_encoder,
-            number=number,
-            crop=crop,
-        )
 
     def tune(
         self,
@@ -508,40 +452,6 @@ class Session:
             scales=scales,
             size_px=_height_and_width(size),
             **steering,
-        )
-        return self.draw(request)
-
-    def face(
-        self,
-        face: Identity | Face,
-        prompt: str,
-        *,
-        identity_guidance: IdentityGuidance = IdentityGuidance.PLAIN,
-        seed: int | None = None,
-        num_images: int = 1,
-        scales: Scales = USUAL,
-        size: tuple[int, int] | None = None,
-        encoder: FaceEncoder | None = None,
-    ) -> GenerationResult:
-        """Draw the person of a face into the scene of `prompt`. From arXiv:2505.21144.
-
-        `face` is an identity from `encode_face`, or an argument for it; a photograph needs
-        `encoder`. `identity_guidance` says how prompt and face share the picture. See `personalize`
-        for the other arguments.
-
-        Raises:
-            CapabilityError: No loaded adapter reads faces of this kind.
-            InputError: The prompt is empty, a number is out of range, or there is no face.
-        """
-        known = face if isinstance(face, Identity) else self.encode_face(face, encoder=encoder)
-        request = PersonalizeRequest(
-            subjects=(Subject(known),),
-            prompt=prompt,
-            scene=WORDS_ALONE,
-            seeds=seeds_from(seed, num_images),
-            identity_guidance=identity_guidance,
-            scales=scales,
-            size_px=_height_and_width(size),
         )
         return self.draw(request)
 

@@ -123,9 +123,7 @@ class FaceRegion(NamedTuple):
     notes: tuple[str, ...]  # what the user should know
 
 
-def face_region(
-    encoder: FaceEncoder, image: Image.Image, *, name: str = "the picture to edit"
-) -> FaceRegion:
+def face_region(encoder: FaceEncoder, image: Image.Image) -> FaceRegion:
     """Return the place of the largest face; of several large ones, that of the most central.
 
     Raises:
@@ -134,8 +132,9 @@ def face_region(
     found = find_faces(encoder, image)
     if not found.faces:
         raise ImageError(
-            f"No face was found in {name} ({image.width}x{image.height} px), so nothing says where "
-            "the new face goes. Mark the place by a mask or a box, or name it by a keyword."
+            f"No face was found in the picture to edit ({image.width}x{image.height} px), so "
+            "nothing says where the new face goes. Mark the place by a mask or a box, or name it "
+            "by a keyword."
         )
     index = main_face(found.faces, found.image.size)
     mask = Image.new("L", found.image.size)
@@ -143,8 +142,8 @@ def face_region(
     notes: tuple[str, ...] = ()
     if (count := len(found.faces)) > 1:
         notes = (
-            f"{count} faces were found in {name}, and number {index + 1} from the left changes, "
-            "the largest or most central. Mark another by a mask or a box.",
+            f"{count} faces were found in the picture to edit, and number {index + 1} from the "
+            "left changes, the largest or most central. Mark another by a mask or a box.",
         )
     return FaceRegion(mask.rotate(-found.turn, expand=True), notes)
 

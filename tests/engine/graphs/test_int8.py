@@ -1,10 +1,5 @@
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
-import torch
 
 from swiftpie.engine.graphs.int8 import mirrored
 from swiftpie.engine.graphs.runtime import load
@@ -59,29 +54,3 @@ def test_values_stay_within_a_step():
     graphs = [rounded(-2.0, 6.0, turns=True), mirrored(rounded(-2.0, 6.0, turns=True))]
     exact, found = (core.compile_model(graph, "CPU")([pixels])[0] for graph in graphs)
     assert np.abs(found - exact).max() <= 8 * (6 * 255 / 127 / 255)  # 8 products, a step each
-
-
-FIRST_USE = """
-import numpy as np
-from swiftpie.engine.graphs.runtime import load, quietly
-from tests.engine.graphs.test_int8 import rounded
-graph, nncf = rounded(-1.0, 1.0, turns=False), load("nncf")
-with quietly():
-    nncf.quantize(graph, nncf.Dataset([np.zeros((1, 2, 4, 4), dtype=np.float32)]))
-"""
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="nothing is missed where there is a card")
-@pytest.mark.skipif(torch.version.cuda is None, reason="this PyTorch looks for no compiler")
-@pytest.mark.slow
-def test_the_first_use_of_nncf_misses_no_card(tmp_path):
-    environment = {**os.environ, "CUDA_HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", FIRST_USE],
-        check=False,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "CUDA" not in done.stderr

@@ -1,6 +1,5 @@
 import importlib
 import importlib.util
-import logging
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,6 @@ import torch
 from swiftpie.attention.condition import Block, silent_condition
 from swiftpie.attention.manipulate import Shaping, power, soft_mask
 from swiftpie.engine.graphs.runtime import (
-    BUILDER,
     TELEMETRY,
     Precision,
     Threads,
@@ -48,19 +46,6 @@ def test_it_can_be_imported_by_others_afterwards():
             importlib.import_module(TELEMETRY)
         assert sys.modules[TELEMETRY] is None
     assert TELEMETRY not in sys.modules
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="nothing is missed where there is a card")
-def test_a_compiler_of_cuda_without_a_card_is_not_mentioned(caplog, monkeypatch, tmp_path):
-    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
-    builder = importlib.import_module(BUILDER)  # says it too where PyTorch was built for CUDA
-    caplog.clear()
-    monkeypatch.setattr(logging.getLogger(BUILDER), "handlers", [caplog.handler])
-    with quietly():
-        builder._find_cuda_home()
-    assert caplog.records == []
-    builder._find_cuda_home()
-    assert "CUDA" in caplog.text
 
 
 def test_the_precision_is_one_that_the_processor_has():

@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 
 TELEMETRY = "openvino_telemetry"  # the package that reports to Google Analytics
 DEVICE = "CPU"
-BUILDER = "torch.utils.cpp_extension"  # NNCF imports it, and it misses a CUDA of no use here
 OPENMP = "openmp"  # what torch spreads its work with, as threadpoolctl calls it
 
 Untyped = Any
@@ -49,14 +48,12 @@ class Precision(StrEnum):
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep OpenVINO and NNCF from reporting their use, and PyTorch from missing CUDA.
+    """Keep OpenVINO and NNCF from reporting their use.
 
     Both packages report every import and conversion over the network by another package, unless a
     file in the user's home forbids it. They do without where that package is missing, and remember
-    that it was. PyTorch warns where it finds CUDA's compiler and no card.
+    that it was.
     """
-    builder = logging.getLogger(BUILDER)
-    was_disabled, builder.disabled = builder.disabled, True
     is_late = sys.modules.get(TELEMETRY) is not None
     if is_late:
         logger.warning(
@@ -68,7 +65,6 @@ def quietly() -> Iterator[None]:
     try:
         yield
     finally:
-        builder.disabled = was_disabled
         if not is_late:
             sys.modules.pop(TELEMETRY, None)
 

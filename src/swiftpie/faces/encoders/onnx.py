@@ -150,14 +150,14 @@ def decode(outputs: Mapping[str, Array], side: tuple[int, int]) -> Detections:
     return merged.take(order[:MAX_CANDIDATES])
 
 
-def suppress(found: Detections, *, max_overlap: float = MAX_OVERLAP) -> Detections:
+def suppress(found: Detections) -> Detections:
     """Return the faces that no surer one covers."""
     kept: list[int] = []
     rest = np.arange(len(found.scores))
     while len(rest):
         best, rest = int(rest[0]), rest[1:]
         kept.append(best)
-        rest = rest[overlap(found.boxes[best], found.boxes[rest]) <= max_overlap]
+        rest = rest[overlap(found.boxes[best], found.boxes[rest]) <= MAX_OVERLAP]
     return found.take(kept)
 
 

@@ -248,8 +248,8 @@ class FaceDrawer:
         yield from self.benchmark.known(case).items()
         if "drawn" in missing:
             size = None if self.side_px is None else (self.side_px, self.side_px)
-            result = self.session.face(
-                chosen,
+            result = self.session.personalize(
+                self.session.encode_face(chosen),
                 case.prompt,
                 identity_guidance=self.identity_guidance,
                 seed=case.seed,
