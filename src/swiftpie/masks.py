@@ -190,7 +190,7 @@ def feather(mask: Tensor) -> Tensor:
     """
     shrunk = [mask]
     for _ in range(FEATHER_PX - 1):
-        shrunk.append(-grow(-shrunk[-1], 1))
+        shrunk.append(-F.max_pool2d(-shrunk[-1], 3, stride=1, padding=1))
     return torch.minimum(torch.stack(shrunk).mean(dim=0), mask)
 
 
