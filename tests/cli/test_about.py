@@ -26,7 +26,6 @@ def test_each_entry_is_listed_as_it_is_described(call, command, registry, shown)
     assert [facts["name"] for facts in listed] == list(registry.names())
     assert json.loads(call(command, shown, "--json").stdout) in listed
     assert call(command, "maxi").exit_code == 2
-    assert call(command, shown, "--commercial-only").exit_code == 2
     lines = call(command).stdout.splitlines()
     assert {line.split()[0] for line in lines} >= {*registry.names()}
     assert max(map(len, [*lines, *call(command, shown).stdout.splitlines()])) <= 80

@@ -118,12 +118,11 @@ MISTAKES = """
 2 | quotes | personalize a dog on a beach
 2 | quotes | personalize dog.png a dog on a beach
 2 | quotes | edit dog.png a dog made of gold
-2 | quotes | face dog.png a person
 2 | sentence | personalize dog.png bear.png
 2 | sentence | personalize dog.png no/where.JPG
 2 | sentence | edit dog.png me.spid
 2 | sentence | edit dog.png prompts.txt
-2 | sentence | face dog.png "a.png:b.webp " --preset sd-turbo
+2 | sentence | personalize "a.png:b.webp "
 2 | sentence | edit dog.png x --source-prompt dog.png
 2 | --box | personalize dog.png --also dog.png x --box 0,0,1,1 --box 0,0,1,1 --box 0,0,1,1
 2 | --box | personalize dog.png --also dog.png x --mask box --box 0,0,1,1
@@ -176,7 +175,8 @@ MISTAKES = """
 2 | --preset | personalize dog.png x --recipe sdxl-turbo --preset mini
 2 | sdxl-turbo | personalize dog.png x --recipe sdxl-turb
 1 | sd-turbo | personalize dog.png x --recipe sd-turbo --save-subject-mask m.png
-2 | face-plus | face dog.png x
+2 | face-plus | personalize --face dog.png x
+2 | exclude | personalize --face dog.png photo.png x --recipe face-plus
 2 | --adapter | personalize dog.png x --adapter dog.png
 1 | --weights | personalize dog.png x --weights nowhere
 2 | folded-upsampling | personalize dog.png x --engine folded-upsample

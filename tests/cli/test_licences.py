@@ -26,13 +26,6 @@ def test_a_recipe_lists_all_its_parts(call):
     assert {term["part"] for term in listed} >= {"preset", "adapter", "face encoder"}
 
 
-def test_only_what_is_commercial_is_listed_on_request(call):
-    listed = json.loads(call("licenses", "--commercial-only", "--json").stdout)
-    assert {term["is_commercial"] for term in listed} == {True}
-    assert "opencv" in call("licenses", "opencv").stdout
-    assert json.loads(call("licenses", "insightface", "--commercial-only", "--json").stdout) == []
-
-
 @pytest.mark.parametrize(
     ("repository", "stated", "counts"),
     [

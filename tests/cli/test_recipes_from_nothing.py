@@ -113,7 +113,7 @@ def command_for(recipe, picture):
         return ["edit", picture, "a dog", "--source-prompt", "a cat"]
     if recipe.use is Use.FACE:
         (encoder,) = encoders_of(recipe)
-        return ["face", PHOTO, "a person in watercolours", "--encoder", encoder]
+        return ["personalize", "--face", PHOTO, "a person in watercolours", "--encoder", encoder]
     if recipe.use is Use.ANIMATE:
         return ["animate", picture, "a dog", "--num-frames", 2]
     return ["personalize", picture, "a dog"]

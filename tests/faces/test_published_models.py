@@ -114,7 +114,18 @@ def test_the_whole_command_runs(published, tmp_path):
     world, out = make_world(tmp_path / "world"), tmp_path / "out.png"
     eyes = ["--encoder", published.name, "--face-models", FOLDER]
     drawing = [*options(world, adapter=LOOKING), *eyes]
-    command = ["face", PHOTO, "a person on a beach", "-o", out, "--seed", 3, "--json", *drawing]
+    command = [
+        "personalize",
+        "--face",
+        PHOTO,
+        "a person on a beach",
+        "-o",
+        out,
+        "--seed",
+        3,
+        "--json",
+        *drawing,
+    ]
     result = CliRunner().invoke(app, [str(word) for word in command])
     assert result.exit_code == 0, result.output
     facts = json.loads(result.stdout)

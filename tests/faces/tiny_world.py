@@ -34,9 +34,9 @@ def small_session(root, *, adapter=FACE_ID_PLUS, side_px=64):
     return Session(components)
 
 
-def options(root, *, adapter=FACE_ID):
+def options(root, *, adapter=FACE_ID, size=("--size", "64x64")):
     return [
         *("--preset", "sdxl-lightning-2", "--weights", root / "unet", "--base", root / "pipeline"),
         *("--offline", "--adapter", root / f"{adapter}.safetensors"),
-        *("--image-encoder", root / "encoder", "--face-models", root / "faces", "--side", 64),
+        *("--image-encoder", root / "encoder", "--face-models", root / "faces", *size),
     ]

@@ -1,23 +1,27 @@
-"""`swiftpie recipes`, `presets`, `licenses`, `doctor` and `show`: what is here, what made it."""
+"""`swiftpie recipes`, `presets`, `licenses`, `fetch`, `doctor`, `show`: what there is, and here."""
 
 import os
 import platform
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from swiftpie import __version__
 from swiftpie.backbones import licences
-from swiftpie.backbones.choices import is_here
+from swiftpie.backbones.choices import LoadOptions, is_here
 from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions, processor_name
 from swiftpie.backbones.presets import PRESETS, RECIPES, Preset, Recipe, Use
-from swiftpie.cli.console import examples, print_json, print_text, show, write_table
-from swiftpie.cli.options import STREAM, AsJson, CommercialOnly, argument
+from swiftpie.cli.console import examples, print_json, print_text, say, show, write_table
+from swiftpie.cli.loading import confirm_download, plan_downloads, print_download
+from swiftpie.cli.options import STREAM, AsJson, FieldOptions, argument, with_fields
 from swiftpie.errors import ConfigError, InputError, did_you_mean
 from swiftpie.faces import FACE_ENCODERS
+
+if TYPE_CHECKING:
+    from swiftpie.backbones.downloads import DownloadPlan
 
 ORIGIN_FIRST = ("prompt", "source_prompt", "keyword", "recipe", "preset", "seed")  # as people look
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "pillow", "numpy")
@@ -41,7 +45,7 @@ FACTS = (  # of a preset, in the order of their table
 REVISION = 12  # letters of a commit that people are shown; --json has all
 COMMAND_OF = {
     Use.PERSONALIZE: 'personalize dog.jpg "a dog on a beach" -o out.png',
-    Use.FACE: 'face me.jpg "a person on a beach" -o out.png',
+    Use.FACE: 'personalize --face me.jpg "a person on a beach" -o out.png',
     Use.EDIT: 'edit cat.jpg "a dog on a sofa" -o out.png --source-prompt "a cat on a sofa"',
     Use.ANIMATE: 'animate dog.jpg "a dog runs on a beach" -o run.webp',
 }
@@ -49,32 +53,31 @@ COMMAND_OF = {
 
 ANSWERS = {True: "yes", False: "no", None: "depends"}  # on who you are; the licence says it
 
+CHOSEN = (
+    *("weights", "base", "adapter", "image_encoder", "autoencoder", "inversion", "dtype"),
+    *("allow_pickle", "yes", "device", "engine"),
+)
+Name = Annotated[str, argument("A recipe, a preset or a face encoder; see `swiftpie recipes`.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Report what would be downloaded, and stop.")
+]
+
 app = typer.Typer()
 
 
-@app.command(
-    epilog=examples(
-        "swiftpie presets", "swiftpie presets --commercial-only --json", "swiftpie presets sd-turbo"
-    )
-)
+@app.command(epilog=examples("swiftpie presets", "swiftpie presets sd-turbo --json"))
 def presets(
-    *,
-    name: Annotated[str, argument("One preset; by default all.")] = "",
-    commercial_only: CommercialOnly = False,
-    as_json: AsJson = False,
+    *, name: Annotated[str, argument("One preset; by default all.")] = "", as_json: AsJson = False
 ) -> None:
     """List the models that can be loaded, or describe one."""
     if name:
-        _check_listed(commercial_only=commercial_only)
         facts = _facts(PRESETS.get(name))
         if as_json:
             print_json(facts)
         else:
             _write_facts(facts)
         return
-    found = [
-        preset for preset in PRESETS.all().values() if preset.is_commercial or not commercial_only
-    ]
+    found = list(PRESETS.all().values())
     rows = [
         (
             *(entry.name, entry.family, str(entry.image_size_px), str(len(entry.timesteps))),
@@ -86,28 +89,19 @@ def presets(
     show([_facts(preset) for preset in found], rows, headings=headings, as_json=as_json)
 
 
-@app.command(
-    epilog=examples(
-        "swiftpie recipes", "swiftpie recipes --commercial-only --json", "swiftpie recipes klein"
-    )
-)
+@app.command(epilog=examples("swiftpie recipes", "swiftpie recipes klein --json"))
 def recipes(
-    *,
-    name: Annotated[str, argument("One recipe; by default all.")] = "",
-    commercial_only: CommercialOnly = False,
-    as_json: AsJson = False,
+    *, name: Annotated[str, argument("One recipe; by default all.")] = "", as_json: AsJson = False
 ) -> None:
     """List the recipes, each a preset with everything that draws your subject, or describe one."""
     if name:
-        _check_listed(commercial_only=commercial_only)
         facts = _recipe_facts(RECIPES.get(name))
         if as_json:
             print_json(facts)
         else:
             _write_recipe(facts)
         return
-    facts_of = [_recipe_facts(recipe) for recipe in RECIPES.all().values()]
-    found = [facts for facts in facts_of if facts["is_commercial"] or not commercial_only]
+    found = [_recipe_facts(recipe) for recipe in RECIPES.all().values()]
     columns = ("name", "use", "image_size_px", "steps")
     rows = [
         (
@@ -118,13 +112,6 @@ def recipes(
     ]
     headings = ("recipe", "for", "px", "steps", "here", "commercial use")
     show(found, rows, headings=headings, as_json=as_json)
-
-
-def _check_listed(*, commercial_only: bool) -> None:
-    if commercial_only:
-        raise ConfigError(
-            "--commercial-only came with a name, and it selects from the list. Leave one out."
-        )
 
 
 def _write_facts(facts: dict[str, Any]) -> None:
@@ -282,17 +269,10 @@ def _spell(value: object) -> str:
             return str(value)
 
 
-@app.command(
-    epilog=examples(
-        "swiftpie licenses",
-        "swiftpie licenses sdxl-turbo --json",
-        "swiftpie licenses --commercial-only",
-    )
-)
+@app.command(epilog=examples("swiftpie licenses", "swiftpie licenses sdxl-turbo --json"))
 def licenses(
     *,
     name: Annotated[str, argument("A recipe, a preset or a face encoder; by default all.")] = "",
-    commercial_only: CommercialOnly = False,
     as_json: AsJson = False,
 ) -> None:
     """List the licence of everything that can be loaded, or of all parts of NAME.
@@ -300,7 +280,7 @@ def licenses(
     Licences are listed as their publishers state them; read them before you rely on them. Your
     photographs, and the people in them, have rights of their own.
     """
-    found = [term for term in terms_of(name) if term.is_commercial or not commercial_only]
+    found = terms_of(name)
     rows = [(term.part, term.name, term.licence, ANSWERS[term.is_commercial]) for term in found]
     headings = ("part", "name", "licence", "commercial")
     show([term._asdict() for term in found], rows, headings=headings, as_json=as_json)
@@ -316,6 +296,99 @@ def terms_of(name: str) -> list[licences.LicenceTerms]:
         return licences.preset_terms(name)
     if name in FACE_ENCODERS.names():
         return licences.encoder_terms(name, part="face encoder")
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> ConfigError:
     known = [*RECIPES.names(), *PRESETS.names(), *FACE_ENCODERS.names()]
     advice = did_you_mean(name, known, otherwise="See `swiftpie recipes` and `swiftpie presets`.")
-    raise ConfigError(f"{name!r} is not a recipe, a preset or a face encoder. {advice}")
+    return ConfigError(f"{name!r} is not a recipe, a preset or a face encoder. {advice}")
+
+
+@app.command(
+    epilog=examples(
+        "swiftpie fetch sdxl-turbo",
+        "swiftpie fetch sdxl-lightning-4 --dry-run --json",
+        "swiftpie fetch sdxl-turbo --engine tiny-decoder --yes",
+        "swiftpie fetch sdxl-lightning-4 "
+        "--adapter h94/IP-Adapter:sdxl_models/ip-adapter-plus_sdxl_vit-h.safetensors",
+        "swiftpie fetch opencv",
+    )
+)
+@with_fields
+def fetch(
+    *,
+    name: Name,
+    loading: Annotated[LoadOptions, FieldOptions(LoadOptions, CHOSEN)],
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Download everything that NAME needs, so that this machine can be offline later.
+
+    huggingface_hub downloads; every file is compared with the checksum of its publisher.
+    Commands that draw download missing files by themselves.
+    """
+    faces, networks = _needs_of(name, loading)
+    needs = faces + networks
+    facts = _plan_facts(needs)
+    if dry_run:
+        print_download(needs)
+    else:
+        confirm_download(needs, yes=loading.get("yes", False))
+        needs.fetch()
+        _finish(name, faces, loading)
+    if as_json:
+        print_json(facts)
+    elif not dry_run:
+        say(f"Everything that {name} needs is here; --offline now works with it.")
+
+
+def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadPlan]":
+    """Return what face encoders and networks need."""
+    from swiftpie.backbones.downloads import DownloadPlan
+    from swiftpie.backbones.sources import plan_faces
+
+    recipe = RECIPES.get(name) if name in RECIPES.names() else None
+    encoder = name if recipe is None else recipe.face_encoder
+    faces = DownloadPlan()
+    if encoder in FACE_ENCODERS.names():
+        faces = plan_faces([encoder or ""], {})
+        if recipe is None:
+            return faces, DownloadPlan()
+    if recipe is not None:
+        return faces, plan_downloads({**loading, "recipe": recipe})
+    if name in PRESETS.names():
+        return faces, plan_downloads({**loading, "preset": name})
+    raise _unknown(name)
+
+
+def _finish(name: str, faces: "DownloadPlan", loading: LoadOptions) -> None:
+    """Put files of face encoders in place, and download what only a pickle names."""
+    from swiftpie.backbones.sources import fetch_faces
+
+    if faces.parts:
+        fetch_faces([RECIPES.get(name).face_encoder or "" if name in RECIPES.names() else name])
+    _, networks = _needs_of(name, loading)
+    networks.fetch()
+
+
+def _plan_facts(needs: "DownloadPlan") -> dict[str, object]:
+    return {
+        "files": [
+            {
+                "part": part.name,
+                "repository": None if part.listing is None else part.listing.repository,
+                "revision": None if part.listing is None else part.listing.revision,
+                "file": file.path,
+                "bytes": file.size,
+                "bytes_left": part.left(file),
+                "sha256": file.sha256,
+                "licence": part.licence,
+            }
+            for part, file in needs.missing
+        ],
+        "bytes_left": needs.bytes_left,
+        "folders": [str(folder) for folder in needs.folders],
+        "free_bytes": needs.free_bytes,
+        "memory_bytes": needs.memory_bytes,
+    }

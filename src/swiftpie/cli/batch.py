@@ -1,17 +1,14 @@
 """`swiftpie batch`: draw many pictures in one run, which may be interrupted at any moment."""
 
-import math
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import Recipe
@@ -30,7 +27,6 @@ LOADED = (*options.DRAWING, "inversion")
 REPORT = "report.jsonl"
 NOT_OF_PICTURES = {"yes", "offline", "allow_pickle", "recipe", "preset"}  # jobs name the last
 MAX_NAMED = 20  # reasons on the screen; the report lists all
-REPORT_EVERY_S = 10.0  # without a terminal, which shows a bar
 EXIT_INTERRUPTED = 130
 
 JobFile = Annotated[
@@ -160,10 +156,13 @@ def batch(
         stopping(
             lambda: console.say("stopping after the current pictures; press again to stop at once")
         ) as stop,
-        _progress(len(found.jobs), run.num_done) as advance,
+        console.bar(len(found.jobs), transient=True) as advance,
     ):
+        if run.num_done:
+            console.say(f"{run.num_done} of {len(found.jobs)} jobs were done before")
+        advance(completed=run.num_done, description="drawing")
         for outcome in draw(run, work, stop=stop):
-            advance(outcome)
+            advance(advance=1)
             if strict and outcome["status"] != "done":
                 break
     rows = run.report.rows
@@ -280,41 +279,6 @@ def _print_plan(found: "Jobs", size: int, *, as_json: bool) -> None:
         rows = [{"id": job.id, "place": job.place, **job.spec} for job in found.jobs]
         refused = [row._asdict() for row in found.refused]
         console.print_json({"jobs": rows, "refused": refused})
-
-
-@contextmanager
-def _progress(total: int, before: int) -> "Iterator[Callable[[Outcome], None]]":
-    """Yield a function that counts outcomes: in a bar, or in a line from time to time."""
-    if before:
-        console.say(f"{before} of {total} jobs were done before")
-    is_terminal = Console(stderr=True).is_terminal
-    started = reported = time.monotonic()
-    counts = Counter[str]()
-    with console.bar(total, transient=True, disable=not is_terminal) as update:
-        update(completed=before, description="")
-
-        def advance(outcome: "Outcome") -> None:
-            nonlocal reported
-            counts[outcome["status"]] += 1
-            over, now = counts.total(), time.monotonic()
-            words = _rate(over, total - before - over, now - started, counts["failed"])
-            update(completed=before + over, description=words)
-            if not is_terminal and now - reported >= REPORT_EVERY_S:
-                console.say(f"{before + over} of {total} jobs, {words}")
-                reported = now
-
-        yield advance
-
-
-def _rate(over: int, left: int, spent: float, failed: int) -> str:
-    """Return the speed and the time left."""
-    speed = f"{over / spent:.1f} a second" if over > spent else f"{spent / over:.1f} s each"
-    words = f"{speed}, {_as_time(left * spent / over)} left"
-    return f"{words}, {failed} failed" if failed else words
-
-
-def _as_time(seconds: float) -> str:
-    return f"{max(1, math.ceil(seconds))} s" if seconds < 90 else f"{math.ceil(seconds / 60)} min"
 
 
 def _totals(rows: "Sequence[Outcome]", total: int, *, before: int) -> dict[str, Any]:

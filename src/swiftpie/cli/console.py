@@ -1,10 +1,8 @@
 """Output of commands: messages on standard error, results on standard output or in files."""
 
 import functools
-import io
 import json
 import logging
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from swiftpie.errors import InputError, printable
+from swiftpie.errors import printable
 
 T = TypeVar("T")
 
@@ -98,10 +96,18 @@ def examples(*commands: str) -> str:
 @contextmanager
 def bar(total: int, **choices: Any) -> Iterator[Callable[..., None]]:  # noqa: ANN401 - of rich
     """Show a bar on standard error; yield what moves it: `advance`, `completed`, `description`."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), **choices) as shown:
+    times, screen = (TimeElapsedColumn(), TimeRemainingColumn()), Console(stderr=True)
+    with Progress(*columns, *times, console=screen, **choices) as shown:
         yield functools.partial(shown.update, shown.add_task("preparing", total=total))
 
 
@@ -120,41 +126,6 @@ def logs_on_stderr() -> Iterator[None]:
         for logger, level in zip(loggers, levels, strict=True):
             logger.removeHandler(handler)
             logger.setLevel(level)
-
-
-class StandardOutput(io.FileIO):
-    """Standard output; a failed write raises one error with a remedy."""
-
-    has_failed = False
-
-    def write(self, data: Any, /) -> int:  # noqa: ANN401 - any buffer
-        """Write `data`, and nothing after a failure."""
-        if self.has_failed:
-            return len(data)  # Python tries again at exit
-        try:
-            return super().write(data) or 0
-        except BrokenPipeError:
-            self.has_failed = True
-            raise
-        except OSError as error:
-            self.has_failed = True
-            raise InputError(
-                f"Standard output cannot be written ({error.strerror}). A writable place with "
-                "room is needed. Redirect it elsewhere, or give a file name with -o."
-            ) from error
-
-
-def guard_output() -> None:
-    """Replace `sys.stdout` by a `StandardOutput`; for processes of the command line only."""
-    known = sys.stdout or sys.__stderr__
-    # A read-only file stands in for an output that the shell closed.
-    number = os.open(os.devnull, os.O_RDONLY) if sys.stdout is None else sys.stdout.fileno()
-    sys.stdout = io.TextIOWrapper(
-        io.BufferedWriter(StandardOutput(number, "w", closefd=False)),
-        encoding=getattr(known, "encoding", None),
-        errors=getattr(known, "errors", None),
-        line_buffering=getattr(known, "line_buffering", False),
-    )
 
 
 class _Echo(logging.Handler):

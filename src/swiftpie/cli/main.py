@@ -7,15 +7,16 @@ import traceback
 from collections.abc import Iterator
 from enum import IntEnum
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from swiftpie import __version__
-from swiftpie.cli import about, batch, engine, fetch, serve
-from swiftpie.cli.console import complain, guard_output, logs_on_stderr
-from swiftpie.cli.drawing import demo, edit, face, identity, personalize
+from swiftpie.cli import about, batch, engine, serve
+from swiftpie.cli.console import complain, logs_on_stderr
+from swiftpie.cli.drawing import demo, edit, identity, personalize
 from swiftpie.cli.options import arrange
 from swiftpie.errors import ConfigError, ImageError, InputError, MissingExtra, SwiftPieError
 
@@ -91,15 +92,22 @@ class GuardedGroup(TyperGroup):
                     sys.stdout.flush()
         except BrokenPipeError as error:
             failure: Exception = error
-        except SwiftPieError as error:
-            complain(str(error))
+            sys.stdout = None  # Python would flush it at its end
+        except Exception as error:  # noqa: BLE001 - every failure becomes a line
             failure = error
-        except Exception as error:  # noqa: BLE001 - any other failure becomes a line too
-            complain(
-                f"{type(error).__name__}: {error}. SwiftPie did not expect this. "
-                "Set SWIFTPIE_DEBUG=1 to see where it happened."
-            )
-            failure = error
+            if isinstance(error, OSError) and error.filename is None:  # not of a file
+                sys.stdout = None
+                failure = InputError(
+                    f"Standard output cannot be written ({error.strerror or error}). A writable "
+                    "place with room is needed. Redirect it elsewhere, or give a file name with -o."
+                )
+            if isinstance(failure, SwiftPieError):
+                complain(str(failure))
+            else:
+                complain(
+                    f"{type(error).__name__}: {error}. SwiftPie did not expect this. "
+                    "Set SWIFTPIE_DEBUG=1 to see where it happened."
+                )
         if os.environ.get("SWIFTPIE_DEBUG") == "1":
             traceback.print_exception(failure)
         sys.exit(exit_code_of(failure))
@@ -146,7 +154,7 @@ def _without_lab() -> typer.Typer:
 app = typer.Typer(
     name="swiftpie", cls=GuardedGroup, no_args_is_help=True, pretty_exceptions_enable=False
 )
-for module in (*(demo, personalize, edit, batch, face, fetch, identity, serve), *(about, engine)):
+for module in (*(demo, personalize, edit, batch, identity, serve), *(about, engine)):
     app.add_typer(module.app)
 for added in commands_of_others():
     app.add_typer(added)
@@ -174,7 +182,8 @@ def swiftpie(
 def main() -> None:
     """Run the command line in its own process."""
     wait_briefly()
-    guard_output()
+    if sys.stdout is None:  # the shell closed it; writing into this fails
+        sys.stdout = Path(os.devnull).open()  # noqa: SIM115 - until the process ends
     gc.set_threshold(COLLECT_EVERY)
     try:
         app()

@@ -241,9 +241,6 @@ PictureOut = Annotated[
     typer.Option("-o", "--out", metavar="FILE", help="Picture to write (.png, .jpg, .webp, .tif)."),
 ]
 
-CommercialOnly = Annotated[
-    bool, typer.Option("--commercial-only", help="Only what everyone may use commercially.")
-]
 Cutouts = Annotated[
     list[str] | None, _typer_option(OptionField("cutout", tuple[str, ...], (), CUTOUT))
 ]

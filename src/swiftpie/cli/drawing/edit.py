@@ -3,7 +3,7 @@
 import itertools
 from dataclasses import replace as with_changes
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,27 +11,18 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import Use
 from swiftpie.batch.lists import read_prompts
 from swiftpie.cli import console, options
-from swiftpie.cli.drawing.face import (
-    Recogniser,
-    choose_in,
-    warn_of_strange_vectors,
-    with_face_files,
-)
+from swiftpie.cli.drawing.face import FaceOf, Recogniser, open_with, read_person
 from swiftpie.cli.drawing.subjects import read_picture, read_source, with_cutouts
 from swiftpie.cli.drawing.writing import Drawing, draw_files, plan_targets, preview
 from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.config import options_of
 from swiftpie.engine.origin import check_texts
-from swiftpie.errors import ConfigError, check_exclusive
-from swiftpie.faces import CONSENT, FaceSettings, FaceSource
+from swiftpie.faces import CONSENT
 from swiftpie.pipelines.request import EditRequest, opened, with_seed
 from swiftpie.pipelines.tasks import TASKS, change_of
 
 if TYPE_CHECKING:
-    from swiftpie.backbones.downloads import DownloadPlan
     from swiftpie.engine.session import Session
-    from swiftpie.faces import FaceEncoder
-    from swiftpie.faces.choose import ChosenFace
     from swiftpie.pipelines.request import RepaintRequest, Source
 
 LOADED = tuple(name for name in options.DRAWING if name != "steps")
@@ -50,7 +41,6 @@ NewSubject = Annotated[
     ),
 ]
 
-FaceOf = Annotated[FaceSource, options.FieldOptions(FaceSource)]
 PreviewMask = Annotated[
     bool,
     typer.Option(
@@ -61,14 +51,6 @@ PreviewMask = Annotated[
 ]
 
 app = typer.Typer()
-
-
-class Person(NamedTuple):
-    """The person whose face an edit draws."""
-
-    chosen: "ChosenFace"
-    encoder: "FaceEncoder"
-    agreed: "DownloadPlan"  # what the networks need, if the user agreed to it
 
 
 @app.command(
@@ -113,15 +95,10 @@ def edit(
     shown = with_cutouts([read_source(subject)] if subject else [], cutouts)
     comes = next(iter(shown), None)
     request = _change("edit", picture, {**words, "prompt": prompts[0]}, source=comes)
-    person = _read_person(source, recogniser, loading, subjects=subject)
-    if person is not None:
-        person.agreed.fetch()
-    loaded = open_session(**loading)
-    if person is not None:
-        warn_of_strange_vectors(loaded.session, person.encoder)
-        request = with_changes(request, source=loaded.session.encode_face(person.chosen))
-        finding = loaded.session.with_face_encoder(person.encoder)  # the face that changes
-        loaded = loaded._replace(session=finding)
+    person = read_person(source, recogniser, loading, others=subject, flag="--subject")
+    loaded, identity = open_with(person, loading)
+    if identity is not None:
+        request = with_changes(request, source=identity)
     first = opened(request)  # once for all pictures
     pairs = itertools.product(prompts, seeds)
     requests = [with_seed(with_changes(first, prompt=text), seed) for text, seed in pairs]
@@ -236,23 +213,6 @@ def _change(
 ) -> "EditRequest | RepaintRequest":
     """Return the request of a task, with all files checked, so that mistakes show at once."""
     return change_of(TASKS[task], words, image=picture, source=source, seed=0, file=read_picture)
-
-
-def _read_person(
-    source: FaceSource, settings: FaceSettings, loading: LoadOptions, *, subjects: list[str] | None
-) -> Person | None:
-    """Return the person of --face, found before anything is loaded; None without one."""
-    if not source.face:
-        if source.face_number is not None:
-            raise ConfigError(
-                f"--face-number {source.face_number} came without --face, the photograph that it "
-                "is about. Add --face, or leave it out."
-            )
-        return None
-    check_exclusive({"--face": source.face, "--subject": subjects})
-    settings, agreed = with_face_files(settings, loading)
-    encoder = settings.open()
-    return Person(choose_in(encoder, source), encoder, agreed)
 
 
 def _check_seeds(

@@ -1,119 +1,73 @@
-"""`swiftpie face`: draw the person of a photograph into new scenes."""
+"""The person of --face: found before anything is loaded, then encoded by the networks."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from swiftpie.backbones.choices import Choices, LoadOptions
-from swiftpie.backbones.presets import RECIPES, Recipe, Use
-from swiftpie.batch.lists import read_prompts
+from swiftpie.backbones.presets import RECIPES, Recipe
 from swiftpie.cli import console, options
 from swiftpie.cli.drawing.subjects import read_picture
-from swiftpie.cli.drawing.writing import Drawing, draw_files, plan_targets, shared_out
-from swiftpie.cli.loading import confirm_download, open_session, plan_downloads, preset_for
-from swiftpie.engine.origin import check_texts
-from swiftpie.faces import CONSENT, FaceSettings, FaceSource
-from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject
-from swiftpie.pipelines.settings import IdentityGuidance, Scales
+from swiftpie.cli.loading import LoadedSession, confirm_download, open_session, plan_downloads
+from swiftpie.errors import ConfigError, check_exclusive
+from swiftpie.faces import FaceSettings, FaceSource
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from swiftpie.backbones.downloads import DownloadPlan
     from swiftpie.engine.session import Session
     from swiftpie.faces import FaceEncoder
     from swiftpie.faces.choose import ChosenFace
+    from swiftpie.types import Identity
 
 PUBLISHED_WITH = "insightface"
-LOADED = options.DRAWING
-SCALES = ("identity_scale", "text_scale", "balance")
 
-FaceScales = Annotated[dict[str, float], options.FieldOptions(Scales, SCALES)]
+FaceOf = Annotated[FaceSource, options.FieldOptions(FaceSource)]
 Recogniser = Annotated[FaceSettings, options.FieldOptions(FaceSettings, ("encoder", "face_models"))]
-Photo = Annotated[
-    str,
-    options.argument("A photograph that shows the person's face; - reads standard input.", "FACE"),
-]
-Request = Annotated[
-    dict[str, Any], options.FieldOptions(PersonalizeRequest, ("identity_guidance",))
-]
-GuidanceName = Annotated[
-    IdentityGuidance, options.option_of(PersonalizeRequest, "identity_guidance")
-]
-SidePx = Annotated[
-    int | None,
-    typer.Option(
-        "--side", min=64, metavar="PX", help="Side of the square pictures; else the preset's."
-    ),
-]
-
-app = typer.Typer()
 
 
-@app.command(
-    help="Draw the person of a photograph into the scene that PROMPT describes.\n\n"
-    "The face is found, turned upright and described by an encoder (its files and licences: "
-    f"`swiftpie licenses opencv`). {CONSENT}",
-    epilog=console.examples(
-        'swiftpie face me.jpg "a person reading in a cafe" -o out.png --preset hyper-sdxl-1 '
-        "--adapter h94/IP-Adapter-FaceID:ip-adapter-faceid-plusv2_sdxl.bin --allow-pickle "
-        "--encoder insightface",
-        'swiftpie face me.jpg "an oil painting" -o out.png --recipe face-plus '
-        "--identity-guidance dcg",
-    ),
-)
-@options.with_fields
-def face(
+class Person(NamedTuple):
+    """The person whose face is drawn."""
+
+    chosen: "ChosenFace"
+    encoder: "FaceEncoder"
+    agreed: "DownloadPlan"  # what the networks need, if the user agreed to it
+
+
+def read_person(
+    source: FaceSource,
+    settings: FaceSettings,
+    loading: LoadOptions,
     *,
-    photo: Photo,
-    prompt: options.Prompt,
-    output: options.Output,
-    request: Request,
-    source: Annotated[FaceSource, options.FieldOptions(FaceSource, ("face_number",))],
-    recogniser: Recogniser,
-    sampling: options.Seeds,
-    scales: FaceScales,
-    side: SidePx = None,
-    loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)],
-) -> None:
-    """Draw the person of a photograph into the scene that PROMPT describes."""
-    seeds = sampling.seeds
-    prompts = read_prompts(prompt)
-    for words in prompts:
-        check_texts(prompt=words)
-    targets = plan_targets(output, count=len(seeds) * len(prompts))
-    preset_for(loading, use=Use.FACE)
-    recogniser, agreed = with_face_files(recogniser, loading)
-    encoder = recogniser.open()
-    chosen = choose_in(encoder, replace(source, face=photo))
-    agreed.fetch()
+    others: "Sequence[str] | None",  # subjects that are given as well
+    flag: str,  # by which
+) -> Person | None:
+    """Return the person of --face, found before anything is loaded; None without one."""
+    if not source.face:
+        if source.face_number is not None:
+            raise ConfigError(
+                f"--face-number {source.face_number} came without --face, the photograph that it "
+                "is about. Add --face, or leave it out."
+            )
+        return None
+    check_exclusive({"--face": source.face, flag: others})
+    settings, agreed = with_face_files(settings, loading)
+    encoder = settings.open()
+    return Person(choose_in(encoder, source), encoder, agreed)
+
+
+def open_with(
+    person: Person | None, loading: LoadOptions
+) -> "tuple[LoadedSession, Identity | None]":
+    """Load the networks; return them with the identity of the person, if there is one."""
+    if person is None:
+        return open_session(**loading), None
+    person.agreed.fetch()
     loaded = open_session(**loading)
-    warn_of_strange_vectors(loaded.session, encoder)
-    first = PersonalizeRequest(
-        subjects=(Subject(loaded.session.encode_face(chosen)),),
-        prompt=prompts[0],
-        scene=WORDS_ALONE,
-        seeds=seeds,
-        scales=Scales(**scales),
-        size_px=None if side is None else (side, side),
-        **request,
-    )
-    drawings = [
-        Drawing(replace(first, prompt=words), own) for words, own in shared_out(prompts, targets)
-    ]
-    guidance = request.get("identity_guidance", IdentityGuidance.PLAIN).value
-    box = {edge: round(value, 1) for edge, value in chosen.face.box._asdict().items()}
-    where = {"number": chosen.number, "of": chosen.num_faces, "turn": chosen.turn}
-    draw_files(
-        loaded,
-        drawings,
-        output,
-        metadata={"identity_guidance": guidance, "face_encoder": encoder.name},
-        prompt=prompt,
-        identity_guidance=guidance,
-        face={**where, "score": round(chosen.face.score, 4), "box": box},
-        notes=list(chosen.notes),
-    )
-    console.say(CONSENT)
+    warn_of_strange_vectors(loaded.session, person.encoder)
+    identity = loaded.session.encode_face(person.chosen)
+    session = loaded.session.with_face_encoder(person.encoder)  # finds the face that changes
+    return loaded._replace(session=session), identity
 
 
 def with_face_files(

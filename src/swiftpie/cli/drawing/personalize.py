@@ -9,21 +9,32 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from swiftpie.backbones.choices import LoadOptions
-from swiftpie.backbones.presets import Preset, check_personalizes
+from swiftpie.backbones.presets import Preset, Use, check_personalizes
 from swiftpie.batch.lists import read_prompts
 from swiftpie.cli import console, options
+from swiftpie.cli.drawing.face import FaceOf, Recogniser, open_with, read_person
 from swiftpie.cli.drawing.subjects import read_picture, read_source, with_cutouts
 from swiftpie.cli.drawing.writing import Drawing, draw_files, plan_targets, shared_out, steps_beside
 from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.config import Option, options_of, read_options
 from swiftpie.engine.origin import check_texts
 from swiftpie.errors import CapabilityError, ConfigError
+from swiftpie.faces import CONSENT, FaceSource
 from swiftpie.library import Named
 from swiftpie.pipelines.animation import AnimateRequest, Film
-from swiftpie.pipelines.request import PersonalizeRequest, Source, Subject, View, typed_fields
+from swiftpie.pipelines.request import (
+    FacePicture,
+    PersonalizeRequest,
+    Source,
+    Subject,
+    View,
+    typed_fields,
+    with_sources,
+)
 from swiftpie.pipelines.settings import MaskSource, Scales
 from swiftpie.validation import Box, seeds_from
 
+NOBODY = FaceSource()
 Value = TypeVar("Value")
 DrawingT = TypeVar("DrawingT", PersonalizeRequest, AnimateRequest)
 
@@ -87,6 +98,7 @@ app = typer.Typer()
         'swiftpie personalize dog.jpg "a dog at sea" -o out.png --recipe sdxl-turbo',
         'swiftpie personalize "a lighthouse at night" -o out.png --recipe sdxs',
         'swiftpie personalize dog.jpg "a dog at sea" -o out.png --style-reference painting.png',
+        'swiftpie personalize --face me.jpg "a person in a cafe" -o out.png --recipe face-plus',
     )
 )
 @options.with_fields
@@ -101,9 +113,11 @@ def personalize(
     request: Annotated[
         dict[str, Any], options.FieldOptions(PersonalizeRequest, without=("prompt", "seeds"))
     ],
+    source: FaceOf,
+    recogniser: Recogniser,
     loading: Loading,
 ) -> None:
-    """Draw the subject into the scene that PROMPT describes.
+    """Draw the subject, or the person of --face, into the scene that PROMPT describes.
 
     Subjects that PROMPT names and no picture shows come from the library; see `swiftpie library`.
 
@@ -117,14 +131,35 @@ def personalize(
     for words in prompts:
         check_texts(prompt=words)
     targets = plan_targets(output, count=len(seeds) * len(prompts))
-    known = preset_for(loading)
+    known = preset_for(loading, use=Use.FACE if source.face else Use.PERSONALIZE)
     _check_mask(output.save_subject_mask, known)
+    person = read_person(source, recogniser, loading, others=subjects, flag="SUBJECT")
     made = _requests(
-        PersonalizeRequest, prompts, subjects, placing, request, known, seeds=seeds, scales=scales
+        *(PersonalizeRequest, prompts, subjects, placing, request, known),
+        seeds=seeds,
+        scales=scales,
+        face=source,
     )
-    drawings = [Drawing(made[words], own) for words, own in shared_out(prompts, targets)]
-    engine = str(loading.get("engine") or "torch")
-    draw_files(open_session(**loading), drawings, output, prompt=prompt, engine=engine)
+    loaded, identity = open_with(person, loading)
+    facts: dict[str, Any] = {"engine": str(loading.get("engine") or "torch")}
+    metadata = {}
+    if person is not None:
+        found = person.chosen
+        box = {edge: round(value, 1) for edge, value in found.face.box._asdict().items()}
+        where = {"number": found.number, "of": found.num_faces, "turn": found.turn, "box": box}
+        facts["face"] = where | {"score": round(found.face.score, 4)}
+        metadata = {"face_encoder": person.encoder.name}
+
+    def known_by(source: Source) -> Source:
+        return identity if isinstance(source, FacePicture) and identity is not None else source
+
+    drawings = [
+        Drawing(with_sources(made[words], known_by), own)
+        for words, own in shared_out(prompts, targets)
+    ]
+    draw_files(loaded, drawings, output, metadata=metadata, prompt=prompt, **facts)
+    if person is not None:
+        console.say(CONSENT)
 
 
 @app.command(
@@ -186,12 +221,14 @@ def _requests(
     *,
     seeds: tuple[int, ...],
     scales: dict[str, float],
+    face: FaceSource = NOBODY,
 ) -> dict[str, DrawingT]:
     """Return the drawing of each prompt, with all files checked."""
     from swiftpie.backbones.components import FAMILIES
 
     fields = typed_fields(request, file=read_picture) | {"seeds": seeds, "scales": Scales(**scales)}
     sources: list[Source] = [read_source(pictures)] if pictures else []
+    sources += [FacePicture(face.face, face.face_number)] if face.face else []
     sources += [read_source([text]) for text in placing.get("also", [])]
     if sources:
         check_personalizes(preset)

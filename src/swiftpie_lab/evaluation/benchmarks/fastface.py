@@ -13,9 +13,9 @@ import typer
 from PIL import Image
 
 from swiftpie.backbones.presets import Use
-from swiftpie.cli.drawing.face import GuidanceName, SidePx, warn_of_strange_vectors, with_face_files
+from swiftpie.cli.drawing.face import warn_of_strange_vectors, with_face_files
 from swiftpie.cli.loading import preset_for
-from swiftpie.cli.options import FieldOptions, IdentityScale
+from swiftpie.cli.options import FieldOptions, IdentityScale, option_of
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError, ImageError, InputError
 from swiftpie.faces import CONSENT, FACE_ENCODERS, Face, FaceEncoder, FaceSettings
@@ -29,6 +29,7 @@ from swiftpie.faces.choose import (
 )
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
+from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.settings import IdentityGuidance, Scales
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.case import Evidence, Row
@@ -42,6 +43,12 @@ from swiftpie_lab.evaluation.command import (
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import File, Maker, OpenBenchmark, Results, maker_of
 
+Side = Annotated[
+    int | None,
+    typer.Option(
+        "--side", min=64, metavar="PX", help="Side of the square pictures; else the preset's."
+    ),
+]
 Identities = Annotated[Path, typer.Option(metavar="DIR", help="Photographs, one a person.")]
 Prompts = Annotated[
     Path,
@@ -371,9 +378,11 @@ def open_fastface(
     *,
     identities: Identities,
     prompts: Prompts,
-    identity_guidance: GuidanceName = IdentityGuidance.PLAIN,
+    identity_guidance: Annotated[
+        IdentityGuidance, option_of(PersonalizeRequest, "identity_guidance")
+    ] = IdentityGuidance.PLAIN,
     identity_scale: IdentityScale = None,
-    side: SidePx = None,
+    side: Side = None,
     recognisers: Recognisers,
     files: given.FaceNetworks,
     results: given.Finished = None,

@@ -146,7 +146,14 @@ def test_what_is_missing_is_named_with_what_would_bring_it(report, faces):
 
 def run(world, out, *more):
     arguments = ["fastface", "--identities", world / "people", "--prompts", world / "prompts.txt"]
-    arguments += ["--out", out, *options(world), "--judge-models", world / "judge", *more]
+    arguments += [
+        "--out",
+        out,
+        *options(world, size=("--side", 64)),
+        "--judge-models",
+        world / "judge",
+        *more,
+    ]
     return CliRunner().invoke(app, [str(word) for word in arguments], catch_exceptions=False)
 
 
@@ -191,7 +198,7 @@ def test_people_are_drawn_once_judged_apart_and_failures_counted(world, tmp_path
     assert {name: path.read_bytes() for name, path in pictures(out).items()} == before
 
     arguments = ["fastface", "--identities", world / "people", "--prompts", world / "prompts.txt"]
-    arguments += ["--out", out, *options(world), "--identity-guidance", "dcg"]
+    arguments += ["--out", out, *options(world, size=("--side", 64)), "--identity-guidance", "dcg"]
     mixed = CliRunner().invoke(app, [str(word) for word in arguments])
     assert mixed.exit_code != 0
     assert "pictures of other weights" in str(mixed.exception)
