@@ -4,9 +4,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from swiftpie.batch.folder import REPORT, Report, locked_folder, read_done, write_sheet
+from swiftpie.batch.folder import REPORT, Report, locked_folder, read_done
 from swiftpie.errors import ConfigError, InputError
-from swiftpie.imageio.decoding import load_image
 
 
 def row(name, **more):
@@ -79,10 +78,3 @@ def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="folder"), locked_folder(tmp_path / "file"):
         pass
-
-
-def test_a_sheet_shows_what_was_drawn(folder):
-    rows = [row("dog.webp")] * 9 + [row("cat", status="failed")]
-    path = write_sheet(folder, rows, ".webp")
-    assert load_image(path).size == (8 * 192, 2 * 192)
-    assert write_sheet(folder, rows[9:], ".webp") is None

@@ -184,7 +184,6 @@ def test_a_folder_without_pictures_names_what_it_has(collected, folder):
         ({"id": "nul.x"}, "id"),
         ({"id": "x."}, "id"),
         ({"id": "ü" * MAX_ID_BYTES}, "id"),
-        ({"id": "Contact-Sheet"}, "id"),
     ],
 )
 def test_a_job_that_cannot_be_drawn_is_reported_with_its_line(collected, change, words):

@@ -53,7 +53,7 @@ def job(tmp_path, picture):
             settings=settings,
             takes_named=True,
         ),
-        [Target(*(tmp_path / f"{name}.png" for name in ("out", "region", "strip")))],
+        [Target(tmp_path / "out.png", tmp_path / "region.png")],
         photo=str(picture),
     )
 
@@ -70,9 +70,6 @@ def test_every_file_is_written_and_says_how_it_was_made(editor, job, picture):
     (target,) = job.targets
     before, after, mask = (load_image(p) for p in (picture, target.picture, target.mask))
     assert before.size == after.size == mask.size
-    strip = load_image(target.strip)
-    shape = before.width / before.height
-    assert strip.width == pytest.approx(3 * shape * (strip.height - 18), rel=0.01)  # below words
     stored = read_metadata(target.picture)
     assert (stored["prompt"], stored["source_prompt"], stored["seed"]) == (PROMPT, "a cat", "3")
     assert (stored["mode"], stored["rule"], stored["preset"]) == (
@@ -99,7 +96,7 @@ def test_a_picture_keeps_what_its_file_holds_where_the_edit_changes_nothing(
     picture.write_bytes(encode_image(stored, ".png", metadata=None))
     half = changed(job, image=load_image(picture), mask=(0.0, 0.0, 0.5, 1.0))
     (target,) = job.targets
-    carry_out(editor, half._replace(targets=[target._replace(strip=None)]), OUTPUT)
+    carry_out(editor, half, OUTPUT)
     after = read_original(target.picture).stored
     same = (np.asarray(after.pixels) == np.asarray(clear)).all(axis=-1)
     assert same[:, 81:].all()
@@ -133,14 +130,14 @@ def test_every_prompt_of_a_file_gives_numbered_edits_that_repeat_by_their_seeds(
     (tmp_path / "prompts.txt").write_text("a photo at night\n\n# later\na photo in the snow\n")
     options = ("--box", "0.2,0.2,0.8,0.9", "--variation", 0.8)
     places = ("-o", tmp_path / "out.png", "--save-region", tmp_path / "where.png")
-    shown = ("--strip", tmp_path / "strip.png", "--seed", 7, "-n", 2, "--json")
+    shown = ("--seed", 7, "-n", 2, "--json")
     result = call("edit", picture, f"@{tmp_path / 'prompts.txt'}", *places, *shown, *options)
     assert result.exit_code == 0, result.output
     drawn = json.loads(result.stdout)["pictures"]
     assert [(row["prompt"], row["seed"]) for row in drawn] == [
         (prompt, seed) for prompt in ("a photo at night", "a photo in the snow") for seed in (7, 8)
     ]
-    names = {f"{name}-{n}.png" for name in ("out", "where", "strip") for n in (1, 2, 3, 4)}
+    names = {f"{name}-{n}.png" for name in ("out", "where") for n in (1, 2, 3, 4)}
     assert {path.name for path in tmp_path.glob("*.png")} == {"before.png", *names}
     pictures = [np.asarray(load_image(row["path"])) for row in drawn]
     assert np.any(pictures[0] != pictures[1])

@@ -154,9 +154,7 @@ MISTAKES = """
 2 | --mask | edit photo.png x --mask photo.png --box 0,0,1,1
 2 | box | edit photo.png x --box 1,0,0,1
 3 | nowhere.png | edit photo.png x --mask nowhere.png
-2 | --strip | edit photo.png x --strip out.png
 2 | --save-region | edit photo.png x --save-region out.png
-2 | suffix | edit photo.png x --strip strip.gif
 2 | --text-scale | edit photo.png x --text-scale 9
 2 | output | edit photo.png x -o - --json
 1 | swiftedit | edit photo.png "a sleeping dog"

@@ -1,4 +1,4 @@
-"""The folder of a run: its lock, its manifest, its report, and a contact sheet."""
+"""The folder of a run: its lock, its manifest and its report."""
 
 import json
 import os
@@ -8,21 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
-from PIL import Image
 
 from swiftpie import __version__
-from swiftpie.batch.jobs import SHEET, Jobs
+from swiftpie.batch.jobs import Jobs
 from swiftpie.errors import ConfigError, InputError
 from swiftpie.imageio.atomic import make_folder, write_file
-from swiftpie.imageio.decoding import load_image
-from swiftpie.imageio.images import contact_sheet
-from swiftpie.imageio.writing import save_image
 
 PLAN = "plan.jsonl"  # the run in its first line, then a line a job
 REPORT = "report.jsonl"
 LOCK = ".swiftpie-batch.lock"
 MAX_NAMED = 5  # jobs that a message names
-SHEET_COLUMNS, SHEET_CELLS, CELL_PX = 8, 400, 192
 
 DONE, FAILED, REFUSED = "done", "failed", "refused"
 
@@ -186,29 +181,6 @@ class Report:
 
     def _write(self) -> None:
         write_file(self._path, b"".join(map(_line, self.rows)), force=True)
-
-
-def write_sheet(folder: Path, rows: Sequence[Outcome], suffix: str) -> Path | None:
-    """Write small copies of the first pictures of `rows` into one; return None without any.
-
-    An animation shows its first frame.
-    """
-    small: list[Image.Image] = []
-    for row in rows:
-        if row["status"] == DONE and len(small) < SHEET_CELLS:
-            path = folder / row["file"]
-            if path.suffix == ".mp4":
-                continue  # which no library of pictures reads
-            image = load_image(frames_in(path)[0] if path.is_dir() else path)
-            image.thumbnail((CELL_PX, CELL_PX), Image.Resampling.LANCZOS)
-            small.append(image)
-    if not small:
-        return None
-    lines = range(0, len(small), SHEET_COLUMNS)
-    sheet = contact_sheet([small[n : n + SHEET_COLUMNS] for n in lines], cell_px=CELL_PX)
-    path = folder / f"{SHEET}{suffix}"
-    save_image(sheet, path, metadata={}, force=True)
-    return path
 
 
 def _key(row: Outcome) -> str:

@@ -34,7 +34,6 @@ from swiftpie.pipelines.request import (
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie.validation import is_portable_name
 
-SHEET = "contact-sheet"  # no job may have this id
 MAX_JOBS = 200_000
 MAX_ID_BYTES = 180  # a file system takes 255 for a name, with its suffix and while it is written
 ID = re.compile(r"\w[\w .,+=@()-]*")
@@ -198,8 +197,7 @@ def check(job: Job, inputs: Inputs) -> None:
 
 
 def _check_id(name: str) -> None:
-    is_ours = name.casefold() == SHEET
-    fits = ID.fullmatch(name) and not is_ours and len(name.encode()) <= MAX_ID_BYTES
+    fits = ID.fullmatch(name) and len(name.encode()) <= MAX_ID_BYTES
     if not fits or not is_portable_name(name) or ".." in name:
         raise ConfigError(
             f"The id {short_reason(name)!r} is not a file name on every system. Letters, "

@@ -65,10 +65,6 @@ Processes = Annotated[
 BatchSize = Annotated[
     int, typer.Option("--batch", min=1, max=64, help="Most pictures drawn in one pass.")
 ]
-Strict = Annotated[
-    bool,
-    typer.Option("--strict", help="Draw nothing if any job is bad, and stop at the first failure."),
-]
 OnlyChecks = Annotated[bool, typer.Option("--check", help="Check all jobs, and draw none.")]
 Update = Annotated[
     bool,
@@ -76,7 +72,6 @@ Update = Annotated[
         "--update", help="Continue although jobs changed: keep what is the same, draw the rest."
     ),
 ]
-Sheet = Annotated[bool, typer.Option("--sheet", help="Also write small copies into one picture.")]
 
 
 class Format(StrEnum):
@@ -96,7 +91,7 @@ app = typer.Typer()
 @app.command(
     epilog=console.examples(
         "swiftpie batch jobs.jsonl --out pictures",
-        "swiftpie batch jobs.csv --out pictures --processes 2 --sheet",
+        "swiftpie batch jobs.csv --out pictures --processes 2",
         "swiftpie batch --subjects products --prompts prompts.txt --seeds 1-8 --out pictures",
         "swiftpie batch jobs.jsonl --out pictures --check",
     )
@@ -112,8 +107,6 @@ def batch(
     processes: Processes = 1,
     batch_size: BatchSize = 4,
     file_format: FileFormat = Format.PNG,
-    sheet: Sheet = False,
-    strict: Strict = False,
     only_checks: OnlyChecks = False,
     update: Update = False,
     force: options.Force = False,
@@ -128,15 +121,14 @@ def batch(
     DIR/report.jsonl names jobs that fail; the others are drawn, and the exit code is 1.
     """
     found = _collect(jobs, subject_folder, prompt_file, out, seeds=seeds, loading=loading)
-    _warn_of_refused(found, is_strict=strict)
+    _warn_of_refused(found)
     if only_checks:
         _print_plan(found, batch_size, as_json=as_json)
         sys.exit(int(bool(found.refused)))
 
-    from swiftpie.batch.folder import write_sheet
     from swiftpie.batch.run import Work, draw, open_run, stopping
 
-    models, missing = _loadings(found, loading, is_strict=strict)
+    models, missing = _loadings(found, loading)
     faces = _face_settings(found, loading, recogniser)
     work = Work(out.absolute(), f".{file_format}", models, missing, faces)
     settings = {name: str(value) for name, value in loading.items() if name not in NOT_OF_PICTURES}
@@ -161,19 +153,15 @@ def batch(
         if run.num_done:
             console.say(f"{run.num_done} of {len(found.jobs)} jobs were done before")
         advance(completed=run.num_done, description="drawing")
-        for outcome in draw(run, work, stop=stop):
+        for _ in draw(run, work, stop=stop):
             advance(advance=1)
-            if strict and outcome["status"] != "done":
-                break
     rows = run.report.rows
     facts = _totals(rows, len(found.jobs), before=run.num_done)
     _tell(rows, facts, spent=time.monotonic() - started)
     if faces:
         console.say(CONSENT)
-    path = write_sheet(out, rows, work.suffix) if sheet else None
     if as_json:
-        named = {"report": str(out / REPORT), "sheet": None if path is None else str(path)}
-        console.print_json(facts | named)
+        console.print_json({**facts, "report": str(out / REPORT)})
     if stop.is_set() and facts["left"]:
         sys.exit(EXIT_INTERRUPTED)
     sys.exit(int(facts["done"] < len(found.jobs) + len(found.refused)))
@@ -220,7 +208,7 @@ def _collect(
 
 
 def _loadings(
-    found: "Jobs", loading: LoadOptions, *, is_strict: bool
+    found: "Jobs", loading: LoadOptions
 ) -> "tuple[dict[Model, dict[str, Any]], dict[Model, str]]":
     """Return how each model is loaded, and why the others cannot be; fetch missing files."""
     models: dict[Model, dict[str, Any]] = {}
@@ -232,7 +220,7 @@ def _loadings(
             confirm_download(needs, yes=loading.get("yes", False))
             needs.fetch()
         except SwiftPieError as error:
-            if is_strict or len({job.model for job in found.jobs}) == 1:
+            if len({job.model for job in found.jobs}) == 1:
                 raise
             missing[model], failure = str(error), error
             continue
@@ -252,18 +240,15 @@ def _face_settings(
     }
 
 
-def _warn_of_refused(found: "Jobs", *, is_strict: bool) -> None:
+def _warn_of_refused(found: "Jobs") -> None:
     """Warn of lines that cannot be drawn."""
     for refused in found.refused[:MAX_NAMED]:
         console.warn(f"{refused.place}: {refused.reason}")
     count = len(found.refused)
     if count > MAX_NAMED:
         console.warn(f"and {count - MAX_NAMED} more bad jobs, which the report names")
-    if count and (is_strict or not found.jobs):
-        raise ConfigError(
-            f"{count} of {count + len(found.jobs)} jobs are bad, so none is drawn. Correct them"
-            + (", or draw the others without --strict." if found.jobs else ".")
-        )
+    if not found.jobs:
+        raise ConfigError(f"All {count} jobs are bad, so none is drawn. Correct them.")
 
 
 def _print_plan(found: "Jobs", size: int, *, as_json: bool) -> None:

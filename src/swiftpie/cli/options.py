@@ -39,13 +39,12 @@ PANELS: Mapping[str, str] = {
         """,
     "Computing": "device engine threads",
     "Output": """
-            out form file_format fps as_json force save_subject_mask save_region strip sheet
-            preview_mask
+            out form file_format fps as_json force save_subject_mask save_region preview_mask
         """,
     "Cases": "cases data data_path num_subjects prompts subjects all_references results",
     "Judges": "clip clip_small dino dino_small siglip2 lpips judges",
     "Run": """
-            overrides time_limit resume processes batch_size strict update only_checks
+            overrides time_limit resume processes batch_size update only_checks
         """,
     "Training": "learning_rate num_scenes",
     "Jobs": "subject_folder prompt_file seeds",
@@ -209,9 +208,6 @@ class EditOutput(OutputOptions):
 
     save_region: Annotated[
         Path | None, Option("Also write where the picture may have changed.", "FILE")
-    ] = None
-    strip: Annotated[
-        Path | None, Option("Also write before, region and after in a row.", "FILE")
     ] = None
 
 

@@ -90,26 +90,23 @@ class DrawingThread:
         """
         stages = self.readying(batch)
         in_turn = asyncio.get_running_loop().run_in_executor
-        while (info := await in_turn(self._thread, lambda: next(stages, None))) is not None:
-            if info:
-                tell(info)
+        while (stage := await in_turn(self._thread, lambda: next(stages, None))) is not None:
+            tell(stage)
         return self.together
 
     def readying(self, batch: int) -> Iterator[str]:
         """Load the first model and draw typical requests, so that first requests do not wait.
 
-        Yields before each stage. Networks of fixed sizes need seconds for each new one, so of them
-        it yields how far they are, of others nothing.
+        Yields how far it is before each stage.
         """
         session = self.models.get(self.models.names[0])
-        is_slow = session.components.has_fixed_sizes
         self.together = batch or (1 if session.components.device.type == "cpu" else TOGETHER)
-        sizes = batch_sizes(self.together) if is_slow else ()
+        sizes = batch_sizes(self.together) if session.components.has_fixed_sizes else ()
         stages = warm_up(session, together=sizes)
         for number, (name, draw) in enumerate(stages.items(), start=1):
-            yield f"getting ready, {number} of {len(stages)}: {name}" if is_slow else ""
+            yield f"getting ready, {number} of {len(stages)}: {name}"
             draw()
-        yield "ready" if is_slow else ""
+        yield "ready"
 
     def draw(self, commands: Sequence[Command]) -> Awaitable[Sequence[Any]]:
         """Return what was made, or an error, for each of some commands of one model.

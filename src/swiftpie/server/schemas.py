@@ -390,24 +390,18 @@ class EditBody(Drawing):
     mask: ImageIn | None = None
 
 
-class LiveDraw(Strict):
+class LiveDraw(Drawing):
     """One drawing over a live connection; the newest replaces those that wait."""
+
+    model_config = ConfigDict(extra="forbid")
 
     type: Literal["draw", "edit"]
     id: int
-    model: Annotated[str | None, Field(max_length=200)] = None
-    prompt: Prompt
+    n: Literal[1] = 1
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
-    size: SizeText = "auto"
     picture_id: Annotated[str, Field(max_length=64)] = ""
     mask_id: Annotated[str, Field(max_length=64)] = ""
     output_format: Literal["png", "jpeg", "webp"] = "jpeg"
-    swiftpie: OwnFields = OwnFields()
-
-    def as_drawing(self) -> Drawing:
-        """Return the same as one request."""
-        fields = self.model_dump(include={"model", "prompt", "seed", "size", "output_format"})
-        return Drawing(**fields, swiftpie=self.swiftpie)
 
 
 class RequestError(HTTPException):

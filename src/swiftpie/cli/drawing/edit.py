@@ -59,7 +59,6 @@ app = typer.Typer()
         "--recipe swiftedit",
         'swiftpie edit garden.jpg "at sunset in autumn" -o sunset.png',
         'swiftpie edit cat.jpg "a dog" -o where.png --keyword cat --preview-mask',
-        'swiftpie edit cat.jpg "a blue cat" -o blue.png --strip strip.png',
         'swiftpie edit cat.jpg "in the rain" -o rain.png -n 4',
         'swiftpie edit cat.jpg "wearing a red hat" -o hat.png',
         'swiftpie edit room.jpg "a mug on a table" -o mug.png --box 0.4,0.5,0.7,0.9 '
@@ -143,7 +142,7 @@ def insert(
 @app.command(
     epilog=console.examples(
         "swiftpie remove photo.jpg --mask what.png -o out.png",
-        "swiftpie remove photo.jpg --point 0.2,0.65 -o out.png --strip strip.png",
+        "swiftpie remove photo.jpg --point 0.2,0.65 -o out.png --save-region where.png",
         "swiftpie remove photo.jpg --box 0.1,0.4,0.5,0.9 -o out.png",
     )
 )

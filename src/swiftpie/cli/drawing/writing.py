@@ -23,17 +23,14 @@ if TYPE_CHECKING:
     from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request
     from swiftpie.types import EditResult, GenerationResult
 
-STRIP_CELL_PX = 384
-STRIP_CAPTIONS = ("before", "region", "after")
-MORE = ("save_subject_mask", "save_region", "strip")  # files besides a picture
+MORE = ("save_subject_mask", "save_region")  # files besides a picture, of which one is given
 
 
 class Target(NamedTuple):
-    """The files of one picture: itself, the mask of its subject or change, and a comparison."""
+    """The files of one picture: itself, and the mask of its subject or change."""
 
     picture: Path | None  # None is standard output; of an animation it may be a folder
     mask: Path | None = None  # None is nowhere
-    strip: Path | None = None
 
 
 class Drawing(NamedTuple):
@@ -63,17 +60,11 @@ def plan_targets(output: options.OutputOptions, *, count: int = 1) -> list[Targe
             "Standard output holds one picture and no JSON, and more was requested. Give a file "
             "name with -o."
         )
-    files = {"--out": out}
+    mask = None
     for name in MORE:
         if (path := getattr(output, name, None)) is not None:
-            flag = f"--{name.replace('_', '-')}"
-            _check_apart(flag, path, files)
-            files[flag] = path
-    strip = files.pop("--strip", None)
-    picture, mask = [*files.values(), None][:2]
-    named = [
-        [None] * count if path is None else numbered(path, count) for path in (picture, mask, strip)
-    ]
+            _check_apart(f"--{name.replace('_', '-')}", mask := path, out)
+    named = [[None] * count if path is None else numbered(path, count) for path in (out, mask)]
     for path in (path for paths in named for path in paths):
         if path is not None:
             check_image_target(path, force=output.force)
@@ -121,7 +112,6 @@ def draw_files(
         for target, seed in zip(drawing.targets, seeds, strict=True):
             report_written(target, seed)
             files = {"path": target.picture, "region" if is_edit else "subject_mask": target.mask}
-            files |= {"strip": target.strip} if is_edit else {}
             rows.append({**files, "seed": seed, "prompt": drawing.request.prompt})
             if result.named:
                 rows[-1]["named"] = [named._asdict() for named in result.named]
@@ -219,17 +209,11 @@ def _write_edit(
     result: "EditResult", drawing: Drawing, *, metadata: Mapping[str, str], force: bool
 ) -> None:
     """Write an edited picture; pixels outside the change keep the bits of the original file."""
-    from swiftpie.imageio.decoding import load_image
-    from swiftpie.imageio.images import contact_sheet
-    from swiftpie.imageio.writing import composite, read_original, save_image
+    from swiftpie.imageio.writing import composite, read_original
 
     (target,) = drawing.targets
     finished = composite(read_original(drawing.photo), result.edited, result.blend)
     write(finished, result.region, target, metadata=metadata, force=force)
-    if target.strip is not None:
-        row = [load_image(drawing.photo), result.region, result.image]
-        sheet = contact_sheet([row], cell_px=STRIP_CELL_PX, captions=STRIP_CAPTIONS)
-        save_image(sheet, target.strip, metadata=metadata, force=force)
 
 
 def report_written(target: Target, seed: int) -> None:
@@ -252,13 +236,11 @@ def warn_of_losses(drawing: Drawing) -> None:
         )
 
 
-def _check_apart(flag: str, path: Path, others: Mapping[str, Path | None]) -> None:
+def _check_apart(flag: str, path: Path, out: Path | None) -> None:
     """Refuse to write two things into one file, however its name is written."""
     from swiftpie.imageio.atomic import are_one_place
 
-    for other_flag, other in others.items():
-        if other is not None and are_one_place(path, other):
-            raise ConfigError(
-                f"'{path}' is both {other_flag} and {flag}. Two different files are needed. "
-                "Rename one."
-            )
+    if out is not None and are_one_place(path, out):
+        raise ConfigError(
+            f"'{path}' is both --out and {flag}. Two different files are needed. Rename one."
+        )

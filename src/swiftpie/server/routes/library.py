@@ -222,9 +222,7 @@ class Live:
         if message.type == "edit":
             images = [self._picture(message.picture_id)]
             mask = self._picture(message.mask_id) if message.mask_id else None
-        work = await worker.plan(
-            message.as_drawing(), caller=self._caller, images=images, mask=mask
-        )
+        work = await worker.plan(message, caller=self._caller, images=images, mask=mask)
         return (await worker.draw(work))[0]
 
     def _picture(self, name: str) -> Image.Image:
