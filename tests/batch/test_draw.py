@@ -159,14 +159,6 @@ def test_a_folder_that_takes_no_file_ends_the_run(collected, working):
         Drawer(working("absent")).draw(batch)
 
 
-def test_nothing_is_written_once_the_run_is_over(collected, working):
-    jobs, work = collected({**SMALL, "prompt": "a dog"}), working()
-    work.folder.mkdir()
-    (batch,) = batches_of(jobs, 1, wanted=[jobs.jobs[0].id])
-    assert Drawer(work, is_wanted=lambda: False).draw(batch) == []
-    assert [*work.folder.iterdir()] == []
-
-
 def test_a_model_that_fails_to_load_fails_its_own_jobs_alone(collected, folder, run):
     rows = [{**SMALL, "prompt": "a dog"}, {"subject": "cat", "prompt": "a dog"}]
     rows[1]["preset"] = "sd-turbo"

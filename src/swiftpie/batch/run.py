@@ -3,17 +3,20 @@
 import functools
 import itertools
 import multiprocessing
+import os
+import pickle
 import signal
 import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -47,15 +50,13 @@ from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request, Sou
 from swiftpie.types import EditResult, GenerationResult, Identity
 
 if TYPE_CHECKING:
-    from multiprocessing.process import BaseProcess
-
     from PIL import Image
 
     from swiftpie.imageio.writing import PictureData
 
 MAX_IDENTITIES = 8  # kept at hand; jobs of one subject follow each other
-TRIES = 3  # of a batch whose process ends: twice whole, then job by job
-MAX_EXITS = 6  # of processes, one after another, that never drew anything
+MAX_ENDS = 6  # of processes, one after another, that never drew anything
+ENDED = "The process that drew it ended each time. Is there enough memory?"
 
 
 class CannotWrite(SwiftPieError):  # noqa: N818 - reads as what it is
@@ -82,10 +83,8 @@ class Work:
 class Drawer:
     """Draws batches, one model at a time; subjects are encoded once."""
 
-    def __init__(self, work: Work, *, is_wanted: Callable[[], bool] = lambda: True) -> None:
-        """Load nothing yet; `is_wanted` is called before each picture is written."""
+    def __init__(self, work: Work) -> None:
         self._work = work
-        self._is_wanted = is_wanted
         self._missing = dict(work.missing)
         self._loaded: tuple[Model, Session] | None = None
         self._identities: OrderedDict[object, Identity] = OrderedDict()
@@ -114,7 +113,7 @@ class Drawer:
         request_of = dict(zip([job.id for job in ready], requests, strict=True))
         outcomes: list[Outcome] = []
         for job in batch.jobs:
-            if job.id not in batch.wanted or not self._is_wanted():
+            if job.id not in batch.wanted:
                 continue
             outcome = made[job.id]
             if not isinstance(outcome, Exception):
@@ -382,115 +381,76 @@ def _draw_here(run: Run, work: Work, stop: threading.Event) -> Iterator[Outcome]
         torch.set_num_threads(before)
 
 
-class _Task(NamedTuple):
-    batch: Batch
-    tries: int = 0
-
-
-class _WorkerProcess:
-    """A process that draws one batch at a time."""
-
-    def __init__(self, work: Work, num_threads: int) -> None:
-        # Not a fork of this one, as accelerators and threads of PyTorch do not survive that.
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.task: _Task | None = None
-        self.process: BaseProcess = context.Process(
-            target=_serve, args=(theirs, work, num_threads), daemon=True
-        )
-        self.process.start()
-        theirs.close()
-
-    def take(self, task: _Task) -> None:
-        """Start a batch."""
-        self.task = task
-        with suppress(BrokenPipeError):  # the process has ended; `answer` finds out
-            self.connection.send(task.batch)
-
-    def answer(self) -> Any:  # noqa: ANN401 - outcomes, an error, or None
-        """Return the next answer; None if the process has ended."""
-        try:
-            return self.connection.recv()
-        except (EOFError, OSError):
-            return None
-
-    def end(self) -> None:
-        """Close the connection and end the process."""
-        self.connection.close()
-        self.process.terminate()
-        self.process.join()
-
-
 def _draw_by_processes(run: Run, work: Work, stop: threading.Event) -> Iterator[Outcome]:
-    """Draw with several processes, which take batches in turn."""
-    queue = deque(map(_Task, run.batches))
-    count = min(run.processes, len(queue))
-    workers = [_WorkerProcess(work, run.num_threads) for _ in range(count)]
-    exits = 0
+    """Draw with several processes."""
+    # Where one ends, all batches in progress are drawn again by one alone, then job by job.
+    left, again, key, ends = deque(run.batches), deque[Batch](), pickle.dumps(work), 0
+    while (left or again) and not stop.is_set():
+        is_alone, queue = bool(again), again or left
+        count = 1 if is_alone else min(run.processes, len(left))
+        drawing: dict[Future[list[Outcome]], Batch] = {}
+        with _processes(count, run.num_threads) as pool:
+            try:
+                while drawing or (queue and not stop.is_set()):
+                    while queue and len(drawing) < count and not stop.is_set():
+                        future = pool.submit(_draw, key, queue[0])
+                        drawing[future] = queue.popleft()
+                    for future in wait(drawing, return_when=FIRST_COMPLETED).done:
+                        outcomes = future.result()
+                        del drawing[future]
+                        ends = 0
+                        yield from outcomes
+            except BrokenProcessPool as error:
+                ends += 1
+                if ends > MAX_ENDS:
+                    raise SwiftPieError(
+                        f"Processes ended {ends} times one after another, and drew nothing. Memory "
+                        "may be too little for so many. Choose fewer --processes."
+                    ) from error
+                for batch in drawing.values():
+                    wanted = [job for job in batch.jobs if job.id in batch.wanted]
+                    if not is_alone:
+                        again.append(batch)
+                    elif len(batch.jobs) > 1:
+                        again.extend(Batch((job,), frozenset({job.id})) for job in wanted)
+                    else:
+                        (job,) = wanted
+                        yield {"id": job.id, "place": job.place, "status": FAILED, "reason": ENDED}
+
+
+@contextmanager
+def _processes(count: int, num_threads: int) -> Iterator[ProcessPoolExecutor]:
+    # No forks of this one, as accelerators and threads of PyTorch do not survive that.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(num_threads,))
     try:
-        while True:
-            for worker in workers:
-                if worker.task is None and queue and not stop.is_set():
-                    worker.take(queue.popleft())
-            busy = {worker.connection: worker for worker in workers if worker.task is not None}
-            if not busy:
-                return
-            for connection in wait([*busy]):
-                worker = busy[cast("Connection", connection)]
-                answer, task, worker.task = worker.answer(), worker.task, None
-                assert task is not None, "only those that draw are waited for"
-                if isinstance(answer, SwiftPieError):
-                    raise answer
-                exits = 0 if answer is not None else exits + 1
-                if answer is None:
-                    yield from _after_exit(worker, task, queue, exits)
-                    worker.end()
-                    workers[workers.index(worker)] = _WorkerProcess(work, run.num_threads)
-                else:
-                    yield from answer
+        yield pool
     finally:
-        for worker in workers:
-            worker.end()
+        for child in multiprocessing.active_children():
+            child.terminate()
+        pool.shutdown(cancel_futures=True)
 
 
-def _after_exit(
-    worker: _WorkerProcess, task: _Task, queue: "deque[_Task]", exits: int
-) -> Iterator[Outcome]:
-    """Put the batch of an ended process back into the queue, or report its jobs as failed."""
-    worker.process.join()
-    code = worker.process.exitcode
-    how = f"by signal {-code}" if code is not None and code < 0 else f"with code {code}"
-    if exits > MAX_EXITS:
-        raise SwiftPieError(
-            f"{exits} processes ended one after another, the last {how}, and drew nothing. "
-            "Memory may be too little for so many. Choose fewer --processes."
-        )
-    batch, tries = task.batch, task.tries + 1
-    if tries == TRIES - 1 and len(batch.jobs) > 1:
-        wanted = [job for job in batch.jobs if job.id in batch.wanted]
-        alone = [_Task(Batch((job,), frozenset({job.id})), tries) for job in wanted]
-        queue.extendleft(reversed(alone))
-    elif tries < TRIES:
-        queue.appendleft(_Task(batch, tries))
-    else:
-        reason = f"The process that drew it ended {how}, {TRIES} times. Is there enough memory?"
-        for job in batch.jobs:
-            if job.id in batch.wanted:
-                yield {"id": job.id, "place": job.place, "status": FAILED, "reason": reason}
-
-
-def _serve(connection: Connection, work: Work, num_threads: int) -> None:
-    """Draw batches until the connection closes."""
+def _begin(num_threads: int) -> None:
+    """Begin a process, which ends with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     torch.set_num_threads(num_threads)
     parent = multiprocessing.parent_process()
     assert parent is not None, "this is a process of a run"
-    drawer = Drawer(work, is_wanted=parent.is_alive)
-    with suppress(EOFError, OSError, KeyboardInterrupt):
-        while True:
-            batch = connection.recv()
-            try:
-                answer: Any = drawer.draw(batch)
-            except SwiftPieError as error:
-                answer = error
-            connection.send(answer)
+
+    def end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
+
+
+def _draw(key: bytes, batch: Batch) -> list[Outcome]:
+    return _drawer(key).draw(batch)
+
+
+@functools.lru_cache(maxsize=1)
+def _drawer(key: bytes) -> Drawer:
+    """Return what draws here by a pickled `Work`; a process keeps its networks."""
+    work: Work = pickle.loads(key)
+    return Drawer(work)
