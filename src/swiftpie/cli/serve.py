@@ -15,7 +15,7 @@ import typer
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import PRESETS, RECIPES, describe
 from swiftpie.cli import console, options
-from swiftpie.cli.drawing.face import encoder_of, with_face_files
+from swiftpie.cli.drawing.subjects import encoder_of, with_face_files
 from swiftpie.cli.loading import confirm_download, open_session, plan_downloads, preset_for
 from swiftpie.errors import ConfigError, check_installed, system_reason
 from swiftpie.faces import FaceSettings

@@ -11,8 +11,15 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import Use
 from swiftpie.batch.lists import read_prompts
 from swiftpie.cli import console, options
-from swiftpie.cli.drawing.face import FaceOf, Recogniser, open_with, read_person
-from swiftpie.cli.drawing.subjects import read_picture, read_source, with_cutouts
+from swiftpie.cli.drawing.subjects import (
+    FaceOf,
+    Recogniser,
+    open_with,
+    read_person,
+    read_picture,
+    read_source,
+    with_cutouts,
+)
 from swiftpie.cli.drawing.writing import Drawing, draw_files, plan_targets, preview
 from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.config import options_of

@@ -12,8 +12,15 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import Preset, Use, check_personalizes
 from swiftpie.batch.lists import read_prompts
 from swiftpie.cli import console, options
-from swiftpie.cli.drawing.face import FaceOf, Recogniser, open_with, read_person
-from swiftpie.cli.drawing.subjects import read_picture, read_source, with_cutouts
+from swiftpie.cli.drawing.subjects import (
+    FaceOf,
+    Recogniser,
+    open_with,
+    read_person,
+    read_picture,
+    read_source,
+    with_cutouts,
+)
 from swiftpie.cli.drawing.writing import Drawing, draw_files, plan_targets, shared_out, steps_beside
 from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.config import Option, options_of, read_options

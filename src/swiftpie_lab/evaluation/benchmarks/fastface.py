@@ -13,7 +13,7 @@ import typer
 from PIL import Image
 
 from swiftpie.backbones.presets import Use
-from swiftpie.cli.drawing.face import warn_of_strange_vectors, with_face_files
+from swiftpie.cli.drawing.subjects import warn_of_strange_vectors, with_face_files
 from swiftpie.cli.loading import preset_for
 from swiftpie.cli.options import FieldOptions, IdentityScale, option_of
 from swiftpie.engine.session import Session
