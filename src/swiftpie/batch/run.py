@@ -4,7 +4,6 @@ import functools
 import itertools
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
 import time
@@ -72,7 +71,10 @@ class Work:
     loading: Mapping[Model, Mapping[str, Any]]  # keywords of `load`
     missing: Mapping[Model, str] = field(default_factory=dict)  # why models cannot be loaded
     faces: Mapping[Model, FaceSettings] = field(default_factory=dict)  # of models with such jobs
-    load: Callable[..., Session] = load_session
+    load: Callable[..., Session] = field(default=load_session, compare=False)
+
+    def __hash__(self) -> int:
+        return hash((self.folder, self.suffix))
 
     def path_of(self, name: str, spec: Mapping[str, Any]) -> Path:
         """Return the file of a job's picture, or the file or folder of its animation."""
@@ -384,7 +386,7 @@ def _draw_here(run: Run, work: Work, stop: threading.Event) -> Iterator[Outcome]
 def _draw_by_processes(run: Run, work: Work, stop: threading.Event) -> Iterator[Outcome]:
     """Draw with several processes."""
     # Where one ends, all batches in progress are drawn again by one alone, then job by job.
-    left, again, key, ends = deque(run.batches), deque[Batch](), pickle.dumps(work), 0
+    left, again, ends = deque(run.batches), deque[Batch](), 0
     while (left or again) and not stop.is_set():
         is_alone, queue = bool(again), again or left
         count = 1 if is_alone else min(run.processes, len(left))
@@ -393,7 +395,7 @@ def _draw_by_processes(run: Run, work: Work, stop: threading.Event) -> Iterator[
             try:
                 while drawing or (queue and not stop.is_set()):
                     while queue and len(drawing) < count and not stop.is_set():
-                        future = pool.submit(_draw, key, queue[0])
+                        future = pool.submit(_draw, work, queue[0])
                         drawing[future] = queue.popleft()
                     for future in wait(drawing, return_when=FIRST_COMPLETED).done:
                         outcomes = future.result()
@@ -445,12 +447,8 @@ def _begin(num_threads: int) -> None:
     threading.Thread(target=end, daemon=True).start()
 
 
-def _draw(key: bytes, batch: Batch) -> list[Outcome]:
-    return _drawer(key).draw(batch)
+def _draw(work: Work, batch: Batch) -> list[Outcome]:
+    return _drawer(work).draw(batch)
 
 
-@functools.lru_cache(maxsize=1)
-def _drawer(key: bytes) -> Drawer:
-    """Return what draws here by a pickled `Work`; a process keeps its networks."""
-    work: Work = pickle.loads(key)
-    return Drawer(work)
+_drawer = functools.lru_cache(maxsize=1)(Drawer)  # a process keeps its networks
