@@ -1,10 +1,10 @@
 """Photographs in other light: `python -m benchmarks.relighting PHOTO... -o SHEET`.
 
 Each photograph is drawn at night, at sunset, in rain, by night in rain, in winter, in autumn and
-in fog, and in summer as if it showed winter. `--weights` adds a second row by the scene network of
+in fog. `--weights` adds a second row by the scene network of
 that folder, as `swiftpie train world-scene` exports it. `--figures N` prints how far both are off
 N places of the renderer in settings that training leaves out, with and without the texture of
-photographs, and how many levels of winter and autumn stay in drawn places that come back to summer.
+photographs.
 """
 
 import argparse
@@ -15,7 +15,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -23,8 +22,6 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.mini.reading import read
 from swiftpie.mini.relight import NOISE_SHAPE, SIDE_PX, add_weather, relight
 from swiftpie.mini.scene_network import Relighter, SceneNetwork, scene_relighter
-from swiftpie.mini.scenes import scene_library
-from swiftpie.mini.words import PLAIN
 from swiftpie.noise import draw_noise
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.losses import psnr_db
@@ -39,7 +36,6 @@ PROMPTS = (
     "in autumn",
     "in the fog",
 )
-COVERED_PLACES = ("campsite", "meadow", "village", "park", "castle", "country road")
 CELL_PX, SEED, FIRST_BATCH = 256, 3, 2**31 - 9
 
 
@@ -66,7 +62,7 @@ def main() -> None:
         sheet([cut(path) for path in options.photos], list(networks.values())).save(options.out)
     for name, network in networks.items():
         if options.figures:
-            figures = judged(network, options.figures, size_px=options.size_px) | uncovered(network)
+            figures = judged(network, options.figures, size_px=options.size_px)
             sys.stdout.write(json.dumps({"network": name, **figures}) + "\n")
 
 
@@ -89,10 +85,6 @@ def sheet(photos: list[Image.Image], networks: list[Callable[..., torch.Tensor]]
             setting = read(prompt).shown_setting
             drawn = relight(photo, setting, noise=noise, run=partial(_in_place, network))
             cells.append(add_weather(drawn, setting, noise=noise))
-        winter = read("in winter").setting
-        cells.append(
-            relight(photo, PLAIN, before=winter, noise=noise, run=partial(_in_place, network))
-        )
         for column, cell in enumerate(cells):
             small = cell.resize((CELL_PX, CELL_PX), Image.Resampling.LANCZOS)
             result.paste(small, (column * CELL_PX, row * CELL_PX))
@@ -123,32 +115,6 @@ def judged(relighter: Relighter, count: int, *, size_px: int) -> dict[str, float
         sharpness = (contrast(ours) / contrast(theirs).clamp_min(1e-4)).median()
         figures[f"{name}_sharpness"] = round(float(sharpness), 3)
     return figures
-
-
-def uncovered(relighter: Relighter) -> dict[str, tuple[float, float]]:
-    """Return how many of 255 levels drawn places are off in a season, and after it is undone.
-
-    The packaged network draws the season, so that all are judged on the same pictures.
-    """
-    noise = draw_noise([0], NOISE_SHAPE)
-    figures: dict[str, tuple[float, float]] = {}
-    for season in ("winter", "autumn"):
-        setting, found = read(f"in {season}").setting, []
-        for place in COVERED_PLACES:
-            truth = scene_library().image(place)
-            covered = relight(truth, setting, noise=noise, place=place)
-            run = partial(_in_place, relighter)
-            shown = relight(covered, PLAIN, before=setting, noise=noise, place=place, run=run)
-            found.append((levels(covered, truth), levels(shown, truth)))
-        means = np.mean(found, axis=0).round(1).tolist()
-        figures |= {f"{season}_levels": found[0], f"{season}_levels_mean": (means[0], means[1])}
-    return figures
-
-
-def levels(first: Image.Image, second: Image.Image) -> float:
-    """Return the mean absolute difference of two pictures in levels of 255."""
-    both = (np.asarray(image.convert("RGB"), dtype=np.int16) for image in (first, second))
-    return round(float(np.abs(np.subtract(*both)).mean()), 1)
 
 
 if __name__ == "__main__":

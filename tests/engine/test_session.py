@@ -96,7 +96,7 @@ def test_pictures_are_drawn_in_the_scope_of_the_networks(session, identity, spri
     scoped = Session(replace(session.components, scope=scope))
     scoped.personalize(identity, "a dog")
     assert stages == ["in", "out"]
-    scoped.edit(sprite, "a dog on grass")
+    scoped.edit(sprite, "a dog at night")
     assert stages == ["in", "out"] * 2
 
 

@@ -3,7 +3,7 @@ import logging
 import numpy as np
 import pytest
 
-from swiftpie import CapabilityError, EditRequest, Subject
+from swiftpie import Subject
 from swiftpie.library import subject_library
 from tests.parity.edit import photograph
 
@@ -42,26 +42,6 @@ def test_a_second_subject_comes_by_name_beside_one_that_is_given(session, cat):
     both = session.personalize([Subject(cat), Subject(dog)], "Tom and a dog on a beach", seed=3)
     assert np.array_equal(pixels(drawn), pixels(both))
     assert session.generate("Tom on a beach", subjects=cat, seed=3).named == ()
-
-
-def test_an_edit_by_name_is_the_one_by_reference(session, robots, cat):
-    said = {"source_prompt": SNOW, "seed": 0}
-    named = session.edit(robots, "a kitten in the snow", **said)
-    given = session.edit(robots, "a kitten in the snow", identity=cat, **said)
-    assert np.array_equal(pixels(named), pixels(given))
-    assert [who.name for who in named.named] == ["cat"]
-    assert given.named == ()
-    request = EditRequest(image=robots, prompt="a kitten in the snow", **said)
-    with pytest.raises(CapabilityError):
-        session.draw(request)  # as it stands, without the picture of a cat
-
-
-def test_without_a_source_prompt_a_newcomer_comes_only_by_a_verb(session, robots):
-    assert session.edit(robots, "a robot at night", seed=0).named == ()
-    placed = session.edit(robots, "add a cat", mask=(0.0, 0.6, 0.3, 0.95))
-    assert [who.name for who in placed.named] == ["cat"]
-    with pytest.raises(CapabilityError, match="'mini' cannot make the edit 'a robot and a cat'"):
-        session.edit(robots, "a robot and a cat", seed=0)
 
 
 def test_insertions_take_names(session, cat):

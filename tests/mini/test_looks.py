@@ -3,11 +3,11 @@ import colorsys
 import pytest
 import torch
 
-from swiftpie.mini.looks import COLOURS, recolour, remake
+from swiftpie.mini.looks import COLOURS, recolour
 from swiftpie.mini.reading import read
 from swiftpie.mini.words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie_world.frames import pose_subjects
-from swiftpie_world.materials import MATERIALS
+from swiftpie_world.materials import MATERIALS, remake
 
 CHROMATIC = [name for name in COLOURS if name not in {"black", "white", "grey"}]
 SEE_THROUGH = {"glass", "ice"}
@@ -27,7 +27,7 @@ def frames(subjects):
 
 
 def made(frames, name):
-    return remake(frames, facing(frames), [name] * len(frames), known=MATERIALS)
+    return remake(frames, facing(frames), [name] * len(frames))
 
 
 def on_grey(frames):
@@ -164,4 +164,4 @@ def test_drawing_makes_no_tensor_on_another_device(frames):
     colours = [*COLOURS, *["none"] * len(frames)][: len(frames)]
     assert recolour(elsewhere, colours).is_meta
     materials = [*MATERIALS, *["none"] * len(frames)][: len(frames)]
-    assert remake(elsewhere, normals, materials, known=MATERIALS).frame.is_meta
+    assert remake(elsewhere, normals, materials).frame.is_meta

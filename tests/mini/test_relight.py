@@ -6,11 +6,10 @@ from PIL import Image
 from swiftpie.mini import relight
 from swiftpie.mini.fields import apply_maps, local_affine_maps, meant_change, without_lamps
 from swiftpie.mini.reading import read
-from swiftpie.mini.relight import NOISE_SHAPE, add_weather, is_relit, uncovers
+from swiftpie.mini.relight import NOISE_SHAPE, add_weather
 from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.words import PLAIN
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.request import EditRequest
 from tests.parity.edit import photograph
 
 NIGHT = read("at night").setting
@@ -65,18 +64,17 @@ def test_what_hardly_changes_by_day_is_seen_at_night(level, is_meant):
     torch.testing.assert_close(meant, torch.full_like(meant, is_meant))
 
 
+def test_fog_over_a_photograph_is_grey_at_dawn_too(noise):
+    photo = photograph(31, 17)
+    by_day, at_dawn = (read(text).setting for text in ("fog", "fog at dawn"))
+    for show in (relight.relight, add_weather):
+        assert show(photo, at_dawn, noise=noise) == show(photo, by_day, noise=noise)
+
+
 def test_without_a_setting_the_picture_stays_bit_for_bit(noise):
     photo = photograph(31, 17)
     assert relight.relight(photo, PLAIN, noise=noise) is photo
     assert add_weather(photo, PLAIN, noise=noise) is photo
-
-
-@pytest.mark.parametrize(("before", "after"), [("fog", "fog at dawn"), ("fog at dawn", "fog")])
-def test_fog_over_a_photograph_is_grey_at_dawn_too(noise, before, after):
-    photo = photograph(31, 17)
-    by_day, at_dawn = (read(text).setting for text in (before, after))
-    assert relight.relight(photo, at_dawn, before=by_day, noise=noise) is photo
-    assert add_weather(photo, at_dawn, noise=noise) == add_weather(photo, by_day, noise=noise)
 
 
 @pytest.mark.parametrize(
@@ -120,101 +118,3 @@ def test_details_stay_where_they_are(noise):
     dusk = relight.relight(photo, read("at sunset").setting, noise=noise, place="castle")
     edges = [np.abs(np.diff(values(image).mean(axis=2), axis=1)).ravel() for image in (photo, dusk)]
     assert np.corrcoef(*edges)[0, 1] > 0.8
-
-
-def test_leaves_and_grass_come_back_without_haze(noise):
-    meadow, covering = scene_library().image("campsite"), read("in winter").setting
-    covered = relight.relight(meadow, covering, noise=noise, place="campsite")
-    shown = relight.relight(covered, PLAIN, before=covering, noise=noise, place="campsite")
-    was, now = (np.abs(values(picture) - values(meadow)).mean() for picture in (covered, shown))
-    assert now < 0.6 * was
-    edges = [np.abs(np.diff(values(image).mean(axis=2), axis=1)) for image in (covered, shown)]
-    assert edges[1].mean() > 0.8 * edges[0].mean()
-
-
-def test_a_season_goes_before_the_light_changes_and_leaves_walls(noise):
-    meadow, winter = scene_library().image("meadow").convert("RGB"), read("in winter").setting
-    meadow.paste((20, 110, 120), (0, 0, meadow.width // 3, meadow.height))
-    settings = {"noise": noise, "place": "meadow"}
-    at_once = relight.relight(meadow, NIGHT, before=winter, **settings)
-    bare = relight.relight(meadow, PLAIN, before=winter, **settings)
-    assert at_once.tobytes() == relight.relight(bare, NIGHT, **settings).tobytes()
-    assert np.array_equal(
-        values(bare)[:, : meadow.width // 4], values(meadow)[:, : meadow.width // 4]
-    )
-
-
-def test_what_a_picture_is_taken_to_show_changes_nothing(session, caplog):
-    photo = photograph(90, 70)
-    result = session.edit(photo, "make it summer", seed=1)
-    assert result.image.tobytes() == photo.tobytes()
-    assert not values(result.region).any()
-    assert result.region.tobytes() == session.find_region(photo, "make it summer").tobytes()
-    assert "source prompt" in caplog.text
-
-
-def test_an_edit_of_the_setting_alone_relights(session):
-    photo = scene_library().image("meadow")
-    first, again, other = (
-        session.edit(photo, "at night in falling snow", seed=seed) for seed in (1, 1, 2)
-    )
-    assert first.image.size == photo.size
-    assert first.origin["method"] == "relight"
-    assert first.image.tobytes() == again.image.tobytes() != other.image.tobytes()
-    assert values(first.image).mean() < 0.75 * values(photo).mean()
-
-
-def test_outside_of_a_mask_every_pixel_is_the_photographs(session):
-    photo = photograph(200, 150)
-    result = session.edit(photo, "at night", mask=(0.2, 0.2, 0.6, 0.8), seed=1)
-    stays = np.asarray(result.region) == 0
-    changed = (values(result.image) != values(photo)).any(axis=-1)
-    assert stays.any()
-    assert not changed[stays].any()
-    inside, whole = values(result.region) == 255, session.edit(photo, "at night", seed=1)
-    middle = (slice(60, 90), slice(70, 90))  # away from the edge, which fades
-    assert inside[middle].all()
-    assert np.array_equal(values(result.image)[middle], values(whole.image)[middle])
-    assert changed[middle].mean() > 0.9
-
-
-def test_an_edit_of_a_large_photograph_may_stop_after_each_band_of_it(session):
-    photo, bands = Image.new("RGB", (900, 700), (90, 120, 90)), []
-
-    def stop(stage):
-        bands.append(stage)
-        if len(bands) == 3:
-            raise KeyboardInterrupt
-
-    request = EditRequest(image=photo, prompt="at night in the rain", seed=1)
-    with pytest.raises(KeyboardInterrupt):
-        session.draw(request, on_stage=stop)
-    assert bands == ["relight"] * 3
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "expected"),
-    [
-        ("in winter", "in summer", True),
-        ("in autumn at night", "in spring at night", True),
-        ("in summer", "in winter", False),
-        ("in autumn", "in winter", False),
-        ("in winter", "in winter at night", False),
-    ],
-)
-def test_autumn_and_winter_hide_the_ground(before, after, expected):
-    assert uncovers(read(before).setting, read(after).setting) == expected
-
-
-@pytest.mark.parametrize(
-    ("prompt", "source", "changes_all"),
-    [
-        ("in winter", "", True),
-        ("a dog in a park in winter", "a dog in a park", False),
-        ("a dog in a park at night in winter", "a dog in a park", True),
-    ],
-)
-def test_a_season_alone_keeps_the_subject_of_a_source_prompt(session, prompt, source, changes_all):
-    photo = Image.new("RGB", (64, 64))
-    request = EditRequest(image=photo, prompt=prompt, source_prompt=source, seed=1)
-    assert is_relit(session.components, request) == changes_all

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from swiftpie.mini.weather import PixelRows, draw_weather, lift_weather
+from swiftpie.mini.weather import PixelRows, draw_weather
 from swiftpie.noise import draw_noise
 
 FALLING = ("rain", "snowfall", "fog")
@@ -76,11 +76,3 @@ def test_rain_in_photographs_is_not_ruled(noise):
         for each in (ruled, photo)
     )
     assert photo < 0.2 < ruled
-
-
-@pytest.mark.parametrize("name", FALLING)
-def test_what_is_in_the_air_can_be_lifted(noise, name):
-    veiled = drawn(noise, name)
-    view = PixelRows((256, 256), (0, 256))
-    clear = lift_weather(veiled, name=name, time=0, view=view)
-    assert (clear + 0.5).abs().mean() < 0.5 * (veiled + 0.5).abs().mean()

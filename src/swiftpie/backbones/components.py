@@ -252,11 +252,6 @@ class Family(ABC):
         del prompt, by, given
         return ()
 
-    def named_newcomer(self, components: Components, prompt: str, *, shown: str) -> Named | None:
-        """Return the subject of the library that an edit brings to a picture of what is `shown`."""
-        del components, prompt, shown
-        return None
-
     def place(
         self,
         components: Components,

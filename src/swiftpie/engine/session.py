@@ -198,7 +198,7 @@ class Session(Encoding):
             case PersonalizeRequest():
                 resolved = self._with_subjects(with_sources(request, self.identity_of))
             case EditRequest():
-                edit = self._with_newcomer(with_sources(opened(request), self.identity_of))
+                edit = with_sources(opened(request), self.identity_of)
                 resolved = self._with_face_region(edit)
             case RepaintRequest():
                 resolved = self._with_inserted(with_sources(opened(request), self.identity_of))
@@ -211,16 +211,6 @@ class Session(Encoding):
             shown = self.with_named(request.prompt, shown)
         request = replace(request, subjects=shown, takes_named=False)
         return request.opened(self.components.preset.image_size_px)
-
-    def _with_newcomer(self, request: EditRequest) -> EditRequest:
-        """Return an edit with the subject of the library that it brings, if it has no other."""
-        source = request.source
-        if source is None and request.takes_named:
-            shown, components = request.source_prompt or request.keyword, self.components
-            newcomer = components.family.named_newcomer(components, request.prompt, shown=shown)
-            if newcomer is not None:
-                source = self.named(newcomer.word)
-        return replace(request, source=source)
 
     def _with_face_region(self, request: EditRequest) -> EditRequest:
         """Return an edit that changes the picture's face, if it brings one and names no place.

@@ -2,7 +2,7 @@
 
 import importlib.resources
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.library import subject_library
 from swiftpie.mini.animation import ANIMATE
 from swiftpie.mini.denoiser import TinyDenoiser, TinyInversion
-from swiftpie.mini.edit_reading import REPLACED, named_newcomer
 from swiftpie.mini.inpainting import REPAINT
 from swiftpie.mini.placing import LayoutPredictor, place_of, place_subjects
 from swiftpie.mini.reading import (
@@ -37,7 +36,6 @@ from swiftpie.mini.reading import (
     read,
     read_all,
 )
-from swiftpie.mini.relight import is_relit, prepare_relit
 from swiftpie.mini.scene import (
     drawn_size,
     has_scene,
@@ -50,7 +48,7 @@ from swiftpie.mini.scene import (
 from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer
 from swiftpie.mini.vocabulary import GENERIC, Vocabulary
-from swiftpie.mini.word_edits import follows_seed, prepare_word_edit, reading_of
+from swiftpie.mini.word_edits import follows_seed, prepare_word_edit
 from swiftpie.mini.words import words_in
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.text import Pooling, TextTower
@@ -93,7 +91,6 @@ MODULES: Mapping[str, Callable[[Path], nn.Module]] = {
 TECHNIQUES = (
     _scene(prepare_empty, is_empty),
     _scene(prepare_scene, has_scene),
-    Technique(EditRequest, prepare_relit, is_relit, is_by_formula=True),
     Technique(EditRequest, prepare_word_edit, follows_seed=follows_seed, is_by_formula=True),
     REPAINT,
     ANIMATE,
@@ -165,7 +162,6 @@ class Tiny(Family):
         return TECHNIQUES
 
     named_besides = staticmethod(named_besides)
-    named_newcomer = staticmethod(named_newcomer)
     place = staticmethod(place_subjects)
 
     def advice(self, components: Components, request: Request) -> Iterator[str]:
@@ -258,21 +254,9 @@ def _advice(components: Components, vocabulary: Vocabulary, request: Request) ->
                 "of the library. For a person, give a photograph that shows the whole of them."
             )
         return
+    unknown = [*read(request.prompt, vocabulary).unknown]
     if isinstance(request, EditRequest):
-        is_put_in = request.mask is not None and request.identity is not None
-        words = replace(request, mask=None) if is_put_in else request
-        reading = reading_of(components, words)
-        if reading is not None and reading is not REPLACED:
-            if is_put_in and (reading.changes_place or reading.changes_light):
-                yield "A subject is put into the mask: words of place or light are not drawn."
-            return
-        shown = words_in(request.source_prompt) if request.identity is None else None
-        unknown = vocabulary.unknown_in(request.source_prompt)
-        for text in (request.prompt, request.keyword):
-            # Without a picture of a new subject, an edit draws it by its name alone.
-            unknown += vocabulary.unknown_in(text, shown=shown)
-    else:
-        unknown = [*read(request.prompt, vocabulary).unknown]
+        unknown += vocabulary.unknown_in(request.source_prompt)
     if unknown:
         yield vocabulary.advice_on([*dict.fromkeys(unknown)], preset=name)
 

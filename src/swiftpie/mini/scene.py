@@ -28,7 +28,6 @@ from swiftpie.imageio.images import extrapolate, mask_to_pil, plane, to_pil, to_
 from swiftpie.masks import Box, resize_mask
 from swiftpie.mini.compositing import INSIDE, WHOLE, SubjectReference, UnlitReference, colours_of
 from swiftpie.mini.fields import apply_maps, changes_between
-from swiftpie.mini.looks import MATERIALS
 from swiftpie.mini.placing import picture_size, place_of, place_subjects, side_by_side, staged
 from swiftpie.mini.reading import Reading, read, read_all
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
@@ -320,7 +319,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
     if textures := [reading.texture for reading in readings if reading.texture]:
         raise CapabilityError(
             f"Preset {components.preset.name!r} does not draw {textures[0]!r}, whose pattern is "
-            f"too fine for it. Name another material: {', '.join(MATERIALS)}."
+            f"too fine for it. Name another material, as gold or wood."
         )
     if arts := [reading.rendition for reading in readings if reading.rendition]:
         raise CapabilityError(

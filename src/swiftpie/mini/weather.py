@@ -43,7 +43,6 @@ IN_PHOTOS = {
         Falling(8, 1, 0.21, share=0.5, sharpest=1.2),
     ),
 }
-RAIN_WIDE, FLAKE_WIDE = 0.02, 0.05  # sides of squares in which no streak and no flake fits
 LEAST_FLAKE = -0.2  # cells with a smaller number hold none
 # Colours in [0, 1], a row for each time of day: day, sunset, night and dawn.
 RAIN_COLOURS = (
@@ -113,28 +112,6 @@ def draw_weather(
     return _over(pixels, FOG_COLOURS, time, _fog(fields, view)) if name == "fog" else pixels
 
 
-def lift_weather(pixels: Tensor, *, name: str, time: int, view: PixelRows) -> Tensor:
-    """Return pixels without the rain, snowfall or fog that pictures of the world show.
-
-    Fog is taken off by its usual coverage. Streaks and flakes are what is brighter than its
-    surroundings and no wider than they are. The arguments are those of `draw_weather`.
-    """
-    if name == "fog":
-        height = view.size[0]
-        rows = torch.arange(*view.rows, device=pixels.device, dtype=pixels.dtype) + 0.5
-        coverage = _usual_fog((rows / height)[:, None])
-        paint = 2 * pixels.new_tensor(FOG_COLOURS)[time].view(1, 3, 1, 1) - 1
-        return ((pixels - coverage * paint) / (1 - coverage)).clamp(-1, 1)
-    widths = {"rain": RAIN_WIDE, "snowfall": FLAKE_WIDE}
-    if name not in widths:
-        return pixels
-    wide = 2 * round(widths[name] * view.cell_px / 2) + 1
-    size = (1, wide) if name == "rain" else (wide, wide)
-    around = (size[0] // 2, size[1] // 2)
-    shrunk = -F.max_pool2d(-pixels, size, stride=1, padding=around)
-    return F.max_pool2d(shrunk, size, stride=1, padding=around)
-
-
 def _streaks(fields: Tensor, view: PixelRows) -> Tensor:
     """Return the coverage by rain: streaks that fall in leaning columns."""
     across, down = view.places(fields)
@@ -175,12 +152,7 @@ def _fog(fields: Tensor, view: PixelRows) -> Tensor:
     rows = torch.arange(*view.rows, device=fields.device, dtype=fields.dtype) + 0.5
     columns = torch.arange(width, device=fields.device, dtype=fields.dtype) + 0.5
     banks = _tent(rows / height) @ banks[0, 0] @ _tent(columns / width).T
-    return (_usual_fog((rows / height)[:, None]) + 0.03 * banks).clamp(0, 0.6)
-
-
-def _usual_fog(down: Tensor) -> Tensor:
-    """Return the coverage by fog so far down in the picture, from 0 to 1."""
-    return 0.1 + 0.3 * _ramp(1.0, 0.45, down)
+    return (0.1 + 0.3 * _ramp(1.0, 0.45, (rows / height)[:, None]) + 0.03 * banks).clamp(0, 0.6)
 
 
 def _in_cells(lattice: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -16,9 +16,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import init
 from torch.nn.modules.module import register_module_parameter_registration_hook
-from torch.overrides import TorchFunctionMode
 
 from swiftpie.backbones.hub import PICKLES, STEMS, weight_names
 from swiftpie.backbones.load.safe import (
@@ -30,7 +28,7 @@ from swiftpie.backbones.load.safe import (
     shapes_of,
 )
 from swiftpie.errors import WeightsError, short_reason
-from swiftpie.models.network import read_weights
+from swiftpie.models.network import Unfilled, read_weights
 
 HASHED_HEAD_BYTES = 4 << 20  # of a large file: more than any header
 HALVES = (torch.float16, torch.bfloat16)
@@ -44,9 +42,6 @@ OLD_ATTENTION_NAME = re.compile(r"\.(query|key|value|proj_attn)\.(weight|bias)$"
 
 MAX_CONFIG_BYTES = 1 << 20  # of a network's settings, which take a few KiB
 SPARE_WEIGHTS = 100  # that a network may have besides twice those of its file
-
-# What layers fill their weights with when they are made.
-FILLING = (init.kaiming_uniform_, init.uniform_, init.normal_, init.constant_)
 
 STORED = "stored_weights"  # the attribute of a network that says where its weights are
 
@@ -325,25 +320,10 @@ def _built(folder: Path, build: Callable[[Path], nn.Module], *, most: int) -> nn
 
     hook = register_module_parameter_registration_hook(refuse_more)
     try:
-        with torch.device("meta"), _Unfilled():
+        with torch.device("meta"), Unfilled():
             return build(folder)
     finally:
         hook.remove()
-
-
-class _Unfilled(TorchFunctionMode):
-    """Draws no first weights: even without memory they would take a third of the time to build."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401 - what any function of PyTorch returns
-        """Return a weight that shall be filled unchanged; all else is computed."""
-        kwargs = kwargs or {}
-        return kwargs["tensor"] if func in FILLING else func(*args, **kwargs)
 
 
 def check_settings(folder: Path) -> None:

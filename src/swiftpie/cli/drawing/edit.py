@@ -65,11 +65,11 @@ app = typer.Typer()
         'swiftpie edit cat.jpg "a dog on a sofa" -o dog.png --source-prompt "a cat on a sofa" '
         "--recipe swiftedit",
         'swiftpie edit garden.jpg "at sunset in autumn" -o sunset.png',
-        'swiftpie edit cat.jpg "a dog" -o where.png --keyword cat --preview-mask',
+        'swiftpie edit cat.jpg "a blue cat" -o where.png --preview-mask',
         'swiftpie edit cat.jpg "in the rain" -o rain.png -n 4',
-        'swiftpie edit cat.jpg "wearing a red hat" -o hat.png',
+        'swiftpie edit cat.jpg "wearing a red hat" -o hat.png --recipe klein',
         'swiftpie edit room.jpg "a mug on a table" -o mug.png --box 0.4,0.5,0.7,0.9 '
-        "--subject mug.png",
+        "--subject mug.png --recipe sd-turbo",
         'swiftpie edit group.jpg "a person in a garden" -o me.png --face me.jpg --recipe face-plus',
     )
 )
