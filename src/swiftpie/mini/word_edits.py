@@ -62,11 +62,12 @@ SUMMER = (
 
 def follows_seed(components: Components, request: EditRequest) -> bool:
     """Whether another seed gives another edit."""
-    reading = _reading(components, request)
+    reading = reading_of(components, request)
     return isinstance(reading, EditReading) and reading.changes_light
 
 
-def _reading(components: Components, request: EditRequest) -> EditReading | NotDrawn:
+def reading_of(components: Components, request: EditRequest) -> EditReading | NotDrawn:
+    """Return what an edit changes, or why it is not drawn."""
     if request.identity is not None:
         return NotDrawn.SUBJECT
     shown = request.source_prompt or request.keyword
@@ -89,7 +90,7 @@ def prepare_word_edit(components: Components, request: EditRequest, clock: Clock
             "smear: it edits only by what the words change. Leave the method out, or edit with a "
             "larger model, as by `--recipe swiftedit`."
         )
-    reading = _reading(components, request)
+    reading = reading_of(components, request)
     if isinstance(reading, NotDrawn):
         raise CapabilityError(
             f"Preset {name!r} cannot make the edit {short_reason(request.prompt)!r}. {reading}"

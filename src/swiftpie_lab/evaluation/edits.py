@@ -86,7 +86,6 @@ class EditDrawer(Generic[C]):
     session: Session
     mask: MaskChoice = MaskChoice.FOUND
     settings: EditSettings = field(default_factory=EditSettings)
-    takes_named: bool = False  # subjects by name from the library; else words alone describe them
     draws_naive: bool = False  # also the naive paste, by the same weights
 
     def __post_init__(self) -> None:
@@ -108,7 +107,6 @@ class EditDrawer(Generic[C]):
                 f"edits by {components.preset.name}",
                 f"mask {self.mask}",
                 *(f"{choice} {value}" for choice, value in choices.items()),
-                *(["subjects by name from the library"] if self.takes_named else []),
             ]
         )
         return Maker(name, self._fingerprint, len(components.schedule.steps))
@@ -143,7 +141,6 @@ class EditDrawer(Generic[C]):
             mask=self._place(task),
             settings=self._settings,
             source=identity,
-            takes_named=self.takes_named,
         )
         try:
             result = self.session.draw(request)

@@ -81,7 +81,6 @@ def test_every_choice_is_part_of_the_name(tiny):
         {"settings": EditSettings(mode=EditMode.RELEASED)},
         {"settings": EditSettings(scales=Scales(text_scale=1.5))},
         {"settings": CHORD},
-        {"takes_named": True},
     ]
     makers = {EditDrawer(ALONE, tiny, **choice).maker for choice in choices}
     assert len(makers) == len(choices)
@@ -112,7 +111,7 @@ def test_the_naive_paste_draws_the_prompt_inside_of_the_true_mask_only(session, 
 def test_an_edit_that_the_model_refuses_is_the_untouched_source(session, edits, caplog):
     (case,) = edits.cases(1, kinds=["put_on"])
     task = edits.task(case)
-    files = edited(task, session, takes_named=True)
+    files = edited(task, session)
     assert files["edit"] is task.source
     assert not files["edit-mask"].any()
     assert files["facts"] == {}

@@ -78,15 +78,6 @@ EditKinds = Annotated[
         help="Only edits of these kinds, such as pose,colour; by default of all.",
     ),
 ]
-ByName = Annotated[
-    bool,
-    typer.Option(
-        "--by-name",
-        help="Take subjects that a prompt names from the library, as edits of users do; by "
-        "default words alone tell who comes. It holds the held-out subjects, too.",
-    ),
-]
-
 CASES_A_KIND = 20  # by default
 SCALES = ("identity_scale", "background_scale", "text_scale")
 EDIT_SEED = 2**29  # their noise is that of no case of `world`
@@ -509,7 +500,6 @@ def open_world_edits(
     *,
     judges: given.WorldJudges = None,
     mask: given.MaskName = "found",
-    by_name: ByName = False,
     results: given.Finished = None,
     cases: given.CasesAKind = CASES_A_KIND,
     kinds: EditKinds = None,
@@ -535,11 +525,10 @@ def open_world_edits(
             open_model(loading),
             MaskChoice(mask),
             replace(rules, scales=Scales(**scales)),
-            takes_named=by_name,
             draws_naive=True,
         )
 
-    choices = {"mask": mask != "found", "by_name": by_name} | dict.fromkeys(scales, True)
+    choices = {"mask": mask != "found"} | dict.fromkeys(scales, True)
     choices |= changed(rules)
     drawer = drawer_of(benchmark, dealt, results, loading, own, **choices)
     return Trial(benchmark, dealt, drawer, Networks(panel=benchmark.panel(judges)))
