@@ -58,7 +58,7 @@ def traces(session):
         "scene": lambda: session.personalize(identity, "a dog in rain at dusk on a beach", seed=1),
         "insert": lambda: session.insert(photo, identity, prompt="a dog", seed=1),
         "edit": lambda: session.edit(
-            photo, "a dog in the snow", source_prompt="a dog on a beach", seed=1
+            photo, "a blue dog on a beach", source_prompt="a dog on a beach", seed=1
         ),
     }
     return {name: trace(call) for name, call in calls.items()}
