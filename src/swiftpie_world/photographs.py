@@ -1,7 +1,6 @@
 """Subjects in photographs and other pictures that show no place of the world."""
 
 from collections.abc import Sequence
-from random import Random
 from typing import NamedTuple
 
 import torch
@@ -19,13 +18,11 @@ from swiftpie_world.grounds import Ground, photographed_ground
 from swiftpie_world.lighting import REFERENCE_NUMBERS, Light, opposite_numbers
 from swiftpie_world.placement import FLOOR, SCALE, X
 from swiftpie_world.references import draw_references, subject_frames, subject_relief
-from swiftpie_world.textures import cut_square
 
 # Bystanders show what the light of a picture does to subjects, and so tell it.
 BYSTANDER_SHARE = 0.8  # of the sides that have room
 BYSTANDER_SCALE, LEAST_BYSTANDER = (0.2, 0.18), 0.1  # smallest frame and how much more; if cramped
 BYSTANDER_BACK = 0.12  # how much higher it may stand, in sides of the picture
-PHOTO_CUT = (0.4, 1.0)  # of a photograph's shorter side
 PHOTO_SCALE = (0.34, 0.2)  # smallest frame in photographs and what is added: others have room
 PHOTO_FLOOR = (0.74, 0.18)  # where subjects stand in photographs, and how much lower at most
 GAP_ROOM = 0.4  # of a subject's side, how much more may be hidden around its place
@@ -122,17 +119,6 @@ def draw_scenery(
     pixels = 2 * ground.develop(picture.clamp(0, 1)) - 1
     given = torch.cat([pixels * is_given, is_given], dim=1)
     return Scenery(given, shows * is_given, ground.background.light)
-
-
-def cut_grounds(photos: Sequence[Tensor], random: Random, *, count: int, size_px: int) -> Tensor:
-    """Return squares (B, 3, R, R) in [0, 1] from anywhere in photographs (3, H, W) in 8 bit."""
-    chosen = random.choices(photos, k=count)
-    shares = [random.uniform(*PHOTO_CUT) for _ in chosen]
-    cuts = [
-        cut_square(photo, random, share=share, size_px=size_px)
-        for photo, share in zip(chosen, shares, strict=True)
-    ]
-    return torch.stack(cuts)
 
 
 def bystanders(

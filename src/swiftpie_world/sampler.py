@@ -31,16 +31,9 @@ from swiftpie_world.compositor import (
     render,
     render_on,
 )
-from swiftpie_world.grounds import Ground, draw_ground, photographed_ground
+from swiftpie_world.grounds import Ground, draw_ground
 from swiftpie_world.lighting import REFERENCE_NUMBERS, Light, light_of_reference, opposite_numbers
-from swiftpie_world.photographs import (
-    Insertion,
-    Scenery,
-    bystanders,
-    cut_grounds,
-    draw_scenery,
-    insert_subject,
-)
+from swiftpie_world.photographs import Insertion, Scenery, bystanders, draw_scenery, insert_subject
 from swiftpie_world.placement import place, side_by_side
 from swiftpie_world.places import PLACES, is_held_out, settings
 from swiftpie_world.references import (
@@ -58,7 +51,6 @@ SMALLEST_PX = 128
 LEAST_SEEN = 0.01  # of the picture: less of a subject cannot be recognised
 LEAST_CHANGE = 0.06  # of the range [-1, 1]; below it two pixels look the same
 CAPTIONS_A_SUBJECT = 12  # that a tokenizer learns from
-PHOTO_SHARE = 0.5  # of the batches on grounds, if there are photographs
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +114,6 @@ class World:
         size_px: int = 128,
         device: str | torch.device = "cpu",
         surfaces: Tensor | None = None,
-        photos: Sequence[Tensor] = (),
         shares: SpecShares = AS_USUAL,
     ) -> None:
         """Take one half of the subjects; the training half excludes held-out settings.
@@ -133,7 +124,6 @@ class World:
             size_px: Side of the pictures.
             device: Where everything is drawn.
             surfaces: Textures (T, 3, t, t) in 8 bit for off-distribution pictures.
-            photos: Photographs (3, H, W) in 8 bit, the ground of half of such pictures.
             shares: How often pictures have each attribute.
 
         Raises:
@@ -150,7 +140,6 @@ class World:
         self.size_px, self.shares = size_px, shares
         self.tiles = subjects.tiles.to(device)
         self.surfaces = None if surfaces is None else surfaces.to(device)
-        self.photos = [photo.to(device) for photo in photos]
         self.wardrobe = open_wardrobe(subjects.sprite, device)
         self.settings = [
             setting for setting in settings() if split == "held_out" or not is_held_out(setting)
@@ -415,11 +404,7 @@ class World:
                 "Off-distribution pictures need surfaces, and this world has none. Pass some: "
                 "World(subjects, surfaces=make_textures(...))."
             )
-        base, random = base_of(subject.frames, subject.layout), Random(seed)
-        if self.photos and random.random() < PHOTO_SHARE:
-            cuts = cut_grounds(self.photos, random, count=len(base), size_px=self.size_px)
-            return photographed_ground(cuts, base=base, seed=seed)
-        pool = self.tiles[self.pool]
+        base, pool = base_of(subject.frames, subject.layout), self.tiles[self.pool]
         return draw_ground(
             pool, self.surfaces, base=base, layout=subject.layout, size_px=self.size_px, seed=seed
         )

@@ -1,7 +1,6 @@
-"""Surfaces to put behind and on subjects: drawn ones, sprites magnified, and pieces of photos."""
+"""Surfaces to put behind and on subjects: drawn ones, and sprites magnified."""
 
 import math
-from collections.abc import Callable, Sequence
 from random import Random
 
 import torch
@@ -13,20 +12,18 @@ from swiftpie_world.places import draw_places, settings
 
 TEXTURE_PX = 160
 _NOISE_SHAPE = (32, 16, 16)  # latents of a 128 px picture
-_MIN_PIECE = 0.12  # of a photo's shorter side
 
 
-def make_textures(count: int, tiles: Tensor, photos: Sequence[Tensor], *, seed: int) -> Tensor:
+def make_textures(count: int, tiles: Tensor, *, seed: int) -> Tensor:
     """Return textures (count, 3, 160, 160) in 8 bit; the seed decides everything.
 
     Args:
         count: How many.
         tiles: Sprites (S, 4, h, w) in 8 bit, premultiplied, to magnify and to strew.
-        photos: Pictures (3, H, W) in 8 bit; a third of the textures is cut from them, if any.
         seed: Of the drawing.
     """
     random, generator = Random(seed), torch.Generator().manual_seed(seed)
-    drawn: list[Callable[[], Tensor]] = [
+    drawn = [
         lambda: _clouds(random, generator),
         lambda: _clouds(random, generator),
         lambda: _fibres(random, generator),
@@ -40,9 +37,7 @@ def make_textures(count: int, tiles: Tensor, photos: Sequence[Tensor], *, seed: 
     ]
     textures = torch.empty(count, 3, TEXTURE_PX, TEXTURE_PX, dtype=torch.uint8)
     for row in range(count):
-        is_cut = photos and row % 3 == 0
-        texture = _piece(random, photos) if is_cut else random.choice(drawn)()
-        textures[row] = (255 * texture.clamp(0, 1)).round().to(torch.uint8)
+        textures[row] = (255 * random.choice(drawn)().clamp(0, 1)).round().to(torch.uint8)
     return textures
 
 
@@ -181,25 +176,3 @@ def _magnified(random: Random, tiles: Tensor) -> Tensor:
     part = part[:3] + (1 - part[3:]) * _colour(random)
     size = (TEXTURE_PX, TEXTURE_PX)
     return F.interpolate(part[None], size, mode="bicubic", align_corners=False)[0]
-
-
-def cut_square(photo: Tensor, random: Random, *, share: float, size_px: int) -> Tensor:
-    """Return a square (3, S, S) in [0, 1] from anywhere in a photo (3, H, W) in 8 bit.
-
-    Its side is a `share` of the photo's shorter one.
-    """
-    side = round(share * min(photo.shape[1:]))
-    top, left = (random.randint(0, extent - side) for extent in photo.shape[1:])
-    piece = photo[:, top : top + side, left : left + side][None] / 255.0
-    size = (size_px, size_px)
-    return F.interpolate(piece, size, mode="bilinear", align_corners=False, antialias=True)[0]
-
-
-def _piece(random: Random, photos: Sequence[Tensor]) -> Tensor:
-    """Cut a square from a photo, from nearly all of it down to a detail, and turn it."""
-    photo, share = random.choice(photos), _MIN_PIECE ** random.random()
-    piece = cut_square(photo, random, share=share, size_px=TEXTURE_PX)
-    piece = piece.rot90(random.choice([0, 0, 1, 2, 3]), (1, 2))
-    piece = piece.flip(2) if random.random() < 0.5 else piece
-    order = random.choice([[0, 1, 2], [0, 1, 2], [2, 1, 0], [1, 2, 0]])
-    return piece[order] ** math.exp(random.uniform(-0.5, 0.5))

@@ -12,12 +12,12 @@ def tiles():
 
 @pytest.fixture(scope="module")
 def textures(tiles):
-    return make_textures(24, tiles, [], seed=3)
+    return make_textures(24, tiles, seed=3)
 
 
 def test_the_seed_decides_and_no_texture_comes_twice(tiles, textures):
-    assert torch.equal(make_textures(24, tiles, [], seed=3), textures)
-    assert not torch.equal(make_textures(24, tiles, [], seed=4), textures)
+    assert torch.equal(make_textures(24, tiles, seed=3), textures)
+    assert not torch.equal(make_textures(24, tiles, seed=4), textures)
     assert len({texture.numpy().tobytes() for texture in textures}) == 24
 
 
@@ -27,16 +27,6 @@ def test_textures_show_something_in_many_colours(textures):
     assert values.std(dim=(2, 3)).mean(1).median() > 5  # of 255
     means = values.mean(dim=(2, 3))
     assert (means.std(dim=0) > 20).all()
-
-
-def test_a_third_is_cut_from_photos_if_there_are_any(tiles):
-    red = torch.zeros(3, 300, 400, dtype=torch.uint8)
-    red[0] = 255
-    textures = make_textures(30, tiles, [red], seed=0).float() / 255
-    # Channels are exchanged, but a piece of a one-coloured photo has one colour.
-    is_piece = (textures.std(dim=(2, 3)) < 1e-6).all(dim=1) & (textures.amax((1, 2, 3)) == 1)
-    assert is_piece[::3].all()
-    assert is_piece.sum() == 10
 
 
 @pytest.mark.parametrize("slope", [0.0, 1.0, 2.0])

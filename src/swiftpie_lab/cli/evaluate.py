@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 CELL_PX = 192  # of sheets
 BORDER = 3  # letters of a column of a table: a line and a space on both sides
-FIRST_COLUMN = 24  # letters that the first one has at least, if it can fill them
+FIRST_COLUMN = 24  # letters of the first one, at least
 WHERE_RESULTS_GO = frozenset({"out", "as_json", "force"})
 Click = Any  # what Typer makes and takes; it offers no names for these types
 NumSubjects = Annotated[int, typer.Option(min=1, help="Rows.")]
@@ -177,10 +177,6 @@ First = Annotated[
     Path, typer.Argument(metavar="A", help="A folder that `swiftpie evaluate` wrote.")
 ]
 Second = Annotated[Path, typer.Argument(metavar="B", help="Another one, of the same cases.")]
-PageOut = Annotated[
-    Path | None,
-    typer.Option("-o", "--out", metavar="FILE", help="A web page to write, with the pictures."),
-]
 
 compare_app = typer.Typer()
 
@@ -188,41 +184,23 @@ compare_app = typer.Typer()
 @compare_app.command(
     epilog=examples(
         "swiftpie compare out/one-step out/four-steps",
-        "swiftpie compare out/mine out/theirs -o comparison.html",
         "swiftpie compare out/one-step out/four-steps --json",
     )
 )
-def compare(
-    *,
-    first: First,
-    second: Second,
-    out: PageOut = None,
-    as_json: AsJson = False,
-    force: Force = False,
-) -> None:
-    """Compare two evaluations case by case: what differs for certain, and which pictures most.
+def compare(*, first: First, second: Second, as_json: AsJson = False) -> None:
+    """Compare two evaluations of the same cases: what differs for certain.
 
     Every figure gets the difference of the two with a 95 % interval, as both are resampled by the
-    same cases. The page shows pictures side by side, the largest disagreement first, and needs no
-    other file.
+    same cases.
     """
-    from swiftpie.imageio.atomic import check_target, write_file
     from swiftpie_lab.evaluation.compare import compare as compared
-    from swiftpie_lab.evaluation.compare import page_of, read_run
-    from swiftpie_lab.evaluation.page import render
+    from swiftpie_lab.evaluation.compare import read_run
 
-    if out is not None:
-        check_target(out, force=force)
-    runs = (read_run(first), read_run(second))
-    comparison = compared(*runs)
-    if out is not None:
-        write_file(out, render(page_of(comparison, *runs)).encode(), force=force)
+    comparison = compared(read_run(first), read_run(second))
     if as_json:
         print_text(comparison.to_json())
     else:
         tell(comparison.sentences, {"": comparison.table})
-    if out is not None:
-        say(f"the page is {out}")
 
 
 def watched(steps: Iterable[T], title: str, *, total: int) -> Iterator[T]:
@@ -288,47 +266,23 @@ def tell(sentences: Iterable[str], tables: "Mapping[str, ReportTable]") -> None:
     for sentence in sentences:
         console.print(Text(printable(sentence)))
     for title, (heads, lines) in tables.items():
-        for widths in side_by_side(heads, lines, width=console.width):
-            shown = Table(title=title.strip() or None)
-            for column, letters in widths.items():
-                shown.add_column(heads[column], width=letters, overflow="fold")
+        for columns in side_by_side(heads, lines, width=console.width):
+            shown = Table(*(heads[column] for column in columns), title=title.strip() or None)
             for line in lines:
-                shown.add_row(
-                    *(Text("\n".join(map(printable, _parts(line[column])))) for column in widths)
-                )
+                cells = ("\n".join(map(printable, _parts(line[column]))) for column in columns)
+                shown.add_row(*map(Text, cells))
             console.print(shown)
 
 
 def side_by_side(
     heads: Sequence[str], lines: Sequence[Sequence[str]], *, width: int
-) -> list[dict[int, int]]:
-    """Return the columns of each table that fits into `width` letters, and how wide each is.
-
-    All tables begin with the first column, whose words may fill several lines. Neither a number
-    nor a word is broken anywhere.
-    """
-    least = [
-        max(
-            map(
-                len, (*head.split(), *(part for line in lines for part in _parts(line[column])), "")
-            )
-        )
-        for column, head in enumerate(heads)
-    ]
-    words = max((len(word) for line in lines for word in line[0].split()), default=0)
-    first = min(least[0], max(words, FIRST_COLUMN))
-    tables: list[dict[int, int]] = []
-    for column, letters in enumerate(least[1:], start=1):
-        if (
-            not tables
-            or sum(tables[-1].values(), letters) + BORDER * (len(tables[-1]) + 1) >= width
-        ):
-            tables.append({0: first})
-        tables[-1][column] = letters
-    for table in tables:
-        free = width - 1 - BORDER * len(table) - sum(table.values())
-        table[0] = min(least[0], first + max(0, free))
-    return tables or [{0: first}]
+) -> list[list[int]]:
+    """Return the columns of each table that fits into `width` letters; all begin with the first."""
+    cells = (part for row in lines for cell in row[1:] for part in _parts(cell))
+    letters = max(map(len, (*cells, *" ".join(heads).split())), default=0) + BORDER
+    count = max(1, (width - FIRST_COLUMN - BORDER - 1) // letters)
+    rest = range(1, len(heads))
+    return [[0, *rest[first : first + count]] for first in range(0, len(rest), count)] or [[0]]
 
 
 def _parts(cell: str) -> list[str]:

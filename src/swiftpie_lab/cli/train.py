@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from swiftpie.backbones.choices import device_of
 from swiftpie.cli.console import examples, say, write_table
@@ -22,7 +20,7 @@ from swiftpie.cli.options import DataPath, Device
 from swiftpie.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
     from swiftpie_lab.training.context import Context
     from swiftpie_lab.training.loop import Event, TrainConfig
@@ -92,7 +90,6 @@ def train(
         torch.set_num_threads(threads)
     processes = join_processes(device)
     context = Context(data=data_path or default_pack(), runs=out, device=processes.device)
-    check_order(stages, context)
     ends = time.monotonic() + limit_s
     for run, config in stages.items():
         stage = config.stage.build(context)
@@ -123,28 +120,6 @@ def _check_data(path: Path | None, context: "Context", run: str) -> None:
 def run_of(recipe: str) -> str:
     """Return the name that the run of `recipe` has as a folder, and other runs read it by."""
     return recipe.replace("-", "_")
-
-
-def check_order(stages: "Mapping[str, TrainConfig]", context: "Context") -> None:
-    """Refuse `stages` of which one reads a run that is neither there nor trained before it.
-
-    Raises:
-        ConfigError: The message has a command that trains what is missing.
-    """
-    from swiftpie_lab.training.loop import ContinuesRuns
-
-    trained: set[str] = set()
-    for run, config in stages.items():
-        stage = config.stage
-        for source in stage.sources if isinstance(stage, ContinuesRuns) else ():
-            if context.lacks(source) and source not in trained:
-                first, then = (name.replace("_", "-") for name in (source, run))
-                raise ConfigError(
-                    f"{then} goes on from {first}, of which there is no "
-                    f"{context.runs / source / 'export'}. Train it first: swiftpie train {first} "
-                    f"{then}"
-                )
-        trained.add(run)
 
 
 def parse_duration(text: str) -> float:
@@ -223,16 +198,9 @@ def _announce(folder: Path, *, resumes: bool) -> None:
 
 
 def shown(events: "Iterable[Event]", steps: int) -> "Iterator[Event]":
-    """Write the figures of each event, with a bar where there is a terminal."""
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("steps", total=steps, left="")
-        for event in events:
-            losses = "  ".join(f"{name} {value:.4g}" for name, value in event.losses.items())
-            left = event.stopped or f"{spell_duration(event.seconds_left)} left"
-            say(
-                f"step {event.step} of {steps}  {losses}  {spell_rate(event.samples_per_s)}  {left}"
-            )
-            progress.update(task, completed=event.step, left=left)
-            yield event
+    """Write the figures of each event."""
+    for event in events:
+        losses = "  ".join(f"{name} {value:.4g}" for name, value in event.losses.items())
+        left = event.stopped or f"{spell_duration(event.seconds_left)} left"
+        say(f"step {event.step} of {steps}  {losses}  {spell_rate(event.samples_per_s)}  {left}")
+        yield event

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from swiftpie.errors import ImageError, InputError, short_reason
 from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.imageio.decoding import load_image
-from swiftpie.imageio.images import alpha_of, to_tensor
+from swiftpie.imageio.images import to_tensor
 from swiftpie.masks import grow, load_mask
 from swiftpie.models.cutout import cut_out
 from swiftpie.pipelines.identity import canonical_frame
@@ -27,8 +27,6 @@ from swiftpie_world.subjects import Split
 
 logger = logging.getLogger(__name__)
 
-CHECKED = 100  # collections up to this size are decoded at the start, to tell what is wrong
-NAMED = 5  # files that a message lists
 MAX_TRIES = 100  # draws in a row that may hit broken photos before there is nothing to train on
 ROW_STRIDE = 1_000_003  # rows of one batch are draws of their own; no batch is that large
 SURFACE_PX = 512  # the shorter side of a photo as surfaces are cut from it
@@ -41,7 +39,6 @@ class Photo(NamedTuple):
 
     tile: Tensor  # (4, S, S) uint8, the square of the photo around the subject
     frame: Tensor  # (4, S, S) uint8, the reference frame: subject centred, grey outside
-    is_cut: bool  # the mask was found, not given
 
 
 class Photos:
@@ -59,14 +56,16 @@ class Photos:
         self.size_px = size_px
         self.name = name
         self.skipped: dict[str, str] = {}  # reasons by name
-        self.cut: set[str] = set()  # photos without a mask, whose subject was found
         self._kept: OrderedDict[int, Photo] = OrderedDict()
         self._capacity = max(1, (cache_mib << 20) // (8 * size_px**2))
         self.subjects: dict[str, list[int]] = {}
         for number, entry in enumerate(self.entries):
             self.subjects.setdefault(entry.subject, []).append(number)
         if not self.entries:
-            raise InputError(self._none_usable())
+            raise InputError(
+                f"There is no photo in '{self.name}'. A folder for each subject with PNG or JPEG "
+                "photos is needed. Check the path."
+            )
 
     def get(self, number: int) -> Photo | None:
         """Return photo `number`, or None if it cannot be used; the reason is in `skipped`."""
@@ -82,42 +81,10 @@ class Photos:
             self.skipped[entry.name] = short_reason(error)
             logger.warning("Photo '%s' is left out: %s", entry.name, error)
             return None
-        if photo.is_cut:
-            self.cut.add(entry.name)
         self._kept[number] = photo
         if len(self._kept) > self._capacity:
             self._kept.popitem(last=False)
         return photo
-
-    def check(self) -> str:
-        """Decode the first photos and return a report on what can be used.
-
-        Raises:
-            InputError: None can.
-        """
-        looked_at = min(len(self.entries), CHECKED)
-        usable = [number for number in range(looked_at) if self.get(number) is not None]
-        if not usable:
-            raise InputError(self._none_usable())
-        report = f"{self.name}: {len(self.entries)} photos of {len(self.subjects)} subjects"
-        if looked_at < len(self.entries):
-            report += f", the first {looked_at} looked at"
-        if self.cut:
-            report += (
-                f"; {len(self.cut)} without a mask were cut out automatically ({_some(self.cut)}): "
-                "look at them in samples.png"
-            )
-        if self.skipped:
-            report += f"; {len(self.skipped)} left out ({_some(self.skipped)})"
-        return report + "."
-
-    def _none_usable(self) -> str:
-        reasons = "; ".join(f"{name}: {why}" for name, why in list(self.skipped.items())[:NAMED])
-        return (
-            f"There is no usable photo in '{self.name}' ({len(self.skipped)} left out"
-            f"{'; ' if reasons else ''}{reasons}). A folder for each subject with PNG or JPEG "
-            "photos is needed. Check the path."
-        )
 
 
 def open_photos(path: Path, *, size_px: int, cache_mib: int = 1024) -> Photos:
@@ -143,7 +110,6 @@ def open_photo(entry: PhotoEntry, size_px: int) -> Photo:
     return Photo(
         tile=_pack(*square_around(to_tensor(image), mask, size_px=size_px)),
         frame=_pack(*canonical_frame(image, mask, size_px)[:2]),
-        is_cut=given is None and alpha_of(image) is None,
     )
 
 
@@ -287,9 +253,11 @@ class PhotoViews:
     ) -> tuple[int, Photo]:
         found = self._try(subjects, generator)
         if found is None:
+            skipped = self.photos.skipped
             raise InputError(
                 f"{MAX_TRIES} draws in a row hit photos in '{self.photos.name}' that cannot be "
-                f"used ({len(self.photos.skipped)} left out). Most have to be readable. Check them."
+                f"used ({len(skipped)} left out; {skipped.popitem()[1]}). Most have to be "
+                "readable and show a subject. Check them."
             )
         return found
 
@@ -396,8 +364,3 @@ def _unpack(packed: Tensor) -> tuple[Tensor, Tensor]:
 def _start(places: Tensor, side: int, length: int) -> int:
     middle = (int(places.min()) + int(places.max()) + 1) // 2
     return max(0, min(middle - side // 2, length - side))
-
-
-def _some(names: set[str] | dict[str, str]) -> str:
-    first = sorted(names)[:NAMED]
-    return ", ".join(first) + (", …" if len(names) > NAMED else "")

@@ -12,7 +12,7 @@ from torch import Tensor
 from swiftpie.faces import Face
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.registry import Registry
-from swiftpie_lab.evaluation.copies import CopyVerdict, judge_copy
+from swiftpie_lab.evaluation.copies import is_copy
 from swiftpie_lab.evaluation.judges import Networks, Reading
 
 MIN_SHARE = 0.01  # of the pixels: less is too little to compare
@@ -83,7 +83,6 @@ class Reference:
 
     image: Image.Image  # RGB
     mask: Image.Image | None  # L, of its size; None where the subject was not found
-    confidence: float | None = None  # of a mask that the network for cut-outs found
     _seen: dict[tuple[ImageEmbedder, bool], Tensor] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -144,7 +143,6 @@ class Evidence:
     person: Face | None = None  # whose face it should be, as the judge of faces sees it
     time_ms: float | None = None
     references: tuple[Reference, ...] = ()  # photographs of the subject
-    twins: tuple[Tensor, ...] = ()  # the same request with all other seeds, at the last one
     networks: Networks = field(default_factory=Networks)
 
     @cached_property
@@ -160,11 +158,11 @@ class Evidence:
         return None if self.networks.siglip2 is None else self.networks.siglip2.picture(self.image)
 
     @cached_property
-    def copy_verdict(self) -> CopyVerdict | None:
+    def is_copy(self) -> bool | None:
         """Whether the subject is the first reference's; None where either is not cut out."""
         first = self.references[0].cutout if self.references else None
         cutout = self.cutout
-        return None if first is None or cutout is None else judge_copy(first, cutout)
+        return None if first is None or cutout is None else is_copy(first, cutout)
 
     @property
     def image(self) -> Image.Image:

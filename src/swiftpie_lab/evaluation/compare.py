@@ -1,18 +1,16 @@
-"""Two evaluations of the same cases side by side: figures with paired intervals, and pictures."""
+"""Two evaluations of the same cases side by side: figures with paired intervals."""
 
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from swiftpie.config import from_json
 from swiftpie.errors import InputError, short_reason
 from swiftpie_lab.evaluation.case import METRICS, Measure
-from swiftpie_lab.evaluation.page import Page, PagePicture, Section, Strip, picture_of
 from swiftpie_lab.evaluation.report import (
     Figure,
     Interval,
@@ -26,8 +24,6 @@ from swiftpie_lab.evaluation.report import (
 from swiftpie_lab.evaluation.run import BenchmarkRun, Results
 
 MAX_BYTES = 256 << 20  # of a file of scores; a thousand cases have 3 MB
-MAX_SHOWN = 60  # cases on a page, of which each has up to five pictures
-GIVEN = ("reference", "source", "truth", "target")  # what both have, shown before what they drew
 _NAME = re.compile(r"[\w-]{1,200}")  # of a case, which is also a part of the names of its files
 
 
@@ -92,13 +88,12 @@ class Difference(Measure):
 
 @dataclass(frozen=True)
 class Comparison:
-    """All figures that both have, and the cases from the largest disagreement to the smallest."""
+    """All figures that both have."""
 
     first: str  # its preset, with the steps where these differ
     second: str
     num_cases: int
     differences: tuple[Difference, ...]
-    disagreement: Mapping[str, float]  # by case; 1 is the mean of all
 
     @property
     def sentences(self) -> list[str]:
@@ -140,38 +135,7 @@ def compare(first: FinishedRun, second: FinishedRun) -> Comparison:
             "Evaluate both models again with this version."
         )
     names = _names(first.run, second.run)
-    disagreement = _disagreement(first, second, [difference.name for difference in differences])
-    return Comparison(*names, len(first.scores), differences, disagreement)
-
-
-def page_of(comparison: Comparison, first: FinishedRun, second: FinishedRun) -> Page:
-    """Return the page: the table, then pictures by disagreement, the largest first."""
-    cases = [NamedCase(name) for name in list(comparison.disagreement)[:MAX_SHOWN]]
-    given = [
-        kind
-        for kind in GIVEN
-        if kind != first.judged and any(first.results.has(case, kind) for case in cases)
-    ]
-    columns = [(first, kind) for kind in given]
-    columns += [(run, run.judged) for run in (first, second)]
-    strips = [
-        Strip(
-            [_picture(run, case, kind) for run, kind in columns],
-            [str(first.requests[case.name].get("prompt", ""))],
-            _note(comparison, case.name, (first, second)),
-        )
-        for case in cases
-    ]
-    footer = [
-        f"{name}: {run.run.preset}, weights {run.run.weights}, version {run.run.version}"
-        for name, run in (("A", first), ("B", second))
-    ]
-    words = f"{len(cases)} of {comparison.num_cases} cases, those that differ most before others."
-    pictures = Section(
-        "Cases by disagreement", [words], heads=[*given, "A", "B", ""], strips=strips
-    )
-    sections = [Section(sentences=comparison.sentences, table=comparison.table), pictures]
-    return Page(f"{comparison.first} and {comparison.second}", sections, footer)
+    return Comparison(*names, len(first.scores), differences)
 
 
 def read_run(path: Path) -> FinishedRun:
@@ -301,45 +265,6 @@ def _judged_in_both(name: str, run: FinishedRun, other: FinishedRun) -> list[Map
         for case in sorted(run.scores)
         if all(run.judged in scores[case].get(name, {}) for scores in both)
     ]
-
-
-def _disagreement(
-    first: FinishedRun, second: FinishedRun, names: Sequence[str]
-) -> dict[str, float]:
-    """Return by how much single cases differ, the largest first: 1 is the mean of all figures."""
-    apart: dict[str, list[float]] = {case: [] for case in first.scores}
-    for name in names:
-        found = {
-            case: abs(mine - theirs)
-            for case in first.scores
-            if (mine := _score(first, case, name)) is not None
-            and (theirs := _score(second, case, name)) is not None
-        }
-        mean = fmean(found.values())
-        for case, value in found.items():
-            apart[case].append(value / mean if mean else 0.0)
-    means = {case: fmean(values) if values else 0.0 for case, values in apart.items()}
-    return dict(sorted(means.items(), key=lambda one: (-one[1], one[0])))
-
-
-def _score(run: FinishedRun, case: str, name: str) -> float | None:
-    return run.scores[case].get(name, {}).get(run.judged)
-
-
-def _note(comparison: Comparison, case: str, runs: Sequence[FinishedRun]) -> str:
-    parts = [f"{case}, disagreement {comparison.disagreement[case]:.2f}"]
-    for figure in comparison.differences:
-        mine, theirs = (_score(run, case, figure.name) for run in runs)
-        if mine is not None and theirs is not None and mine != theirs:
-            shown = [format_value(value, figure.unit) for value in (mine, theirs)]
-            parts.append(f"{figure.title} {shown[0]} and {shown[1]}")
-    return "; ".join(parts)
-
-
-def _picture(run: FinishedRun, case: NamedCase, kind: str) -> PagePicture | None:
-    if not run.results.has(case, kind):
-        return None
-    return picture_of(run.results.read(case, kind), title=kind)
 
 
 def _names(first: BenchmarkRun, second: BenchmarkRun) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -31,14 +30,6 @@ OPAQUE = 0.02
 TINY = 1e-4
 
 
-class CopyVerdict(StrEnum):
-    """How a subject relates to its reference."""
-
-    COPIED = "copied"  # details and outline are in the same places, and in no turned view's
-    DIFFERENT = "different"
-    UNCLEAR = "unclear"  # a turned view fits as well: a turn moves too little to decide
-
-
 class Change(NamedTuple):
     """How the reference is laid on a subject."""
 
@@ -47,21 +38,18 @@ class Change(NamedTuple):
     mirror: int  # -1 to mirror
 
 
-def judge_copy(reference: Image.Image, cutout: Image.Image) -> CopyVerdict:
+def is_copy(reference: Image.Image, cutout: Image.Image) -> bool:
     """Return whether the subject of `cutout` is that of `reference`, moved or turned in the plane.
 
     Both are RGBA. A view from elsewhere moves details against each other, and changes the outline.
-    Where details and outline of the reference, turned by its relief, fit better than unchanged, the
-    subject is no copy; where both fit alike, it is unclear.
+    Where details and outline of the reference fit as well or better when it is turned by its
+    relief, a turn explains the subject, and it counts as no copy.
     """
     planes, mine = _planes(reference), _planes(cutout)
     flat, change = _best_in_plane(planes, _details(mine)[0])
     if flat <= COPIED_AT:
-        return CopyVerdict.DIFFERENT
-    gain = _best_turned(planes, mine, change) - _best_flat(planes, mine, change)
-    if abs(gain) < CLEARLY:
-        return CopyVerdict.UNCLEAR
-    return CopyVerdict.COPIED if gain < 0 else CopyVerdict.DIFFERENT
+        return False
+    return _best_flat(planes, mine, change) - _best_turned(planes, mine, change) >= CLEARLY
 
 
 def _best_in_plane(planes: Tensor, mine: Tensor) -> tuple[float, Change]:

@@ -331,6 +331,18 @@ class OpenBenchmark(Benchmark[C]):
         return picture
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A photograph that shows nothing that can be used; its cases are failures."""
+
+    name: str
+    reason: str
+    num_cases: int
+
+    def __str__(self) -> str:
+        return f"Left out {self.name}, {self.num_cases} cases: {self.reason}"
+
+
 @dataclass(frozen=True, eq=False)
 class FinishedPictures(Generic[C]):
     """Takes the pictures of cases from a folder; how they were drawn is not known."""

@@ -16,7 +16,6 @@ from swiftpie.errors import ConfigError
 from swiftpie.mini.family import NETWORKS
 from swiftpie.mini.presets import MINI
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie_lab.data.photographs import load_photos
 from swiftpie_lab.data.subjects import load_subjects
 from swiftpie_world.captions import AS_USUAL, SpecShares
 from swiftpie_world.sampler import World
@@ -123,26 +122,24 @@ class Context:
         *,
         size_px: int = 128,
         has_surfaces: bool = False,
-        photos: str = "",
         shares: SpecShares = AS_USUAL,
     ) -> World:
         """Return an endless supply of pictures with one half of the subjects.
 
-        `has_surfaces` enables off-distribution pictures; `photos` is a folder to cut surfaces and
-        grounds from. `shares` says how often pictures have each attribute.
+        `has_surfaces` enables off-distribution pictures. `shares` says how often pictures have each
+        attribute.
         """
-        surfaces, shots = None, load_photos(Path(photos), split) if photos else []
+        surfaces = None
         if has_surfaces:
             tiles = self.subjects.tiles[self.subjects.indices(split)]
             count, seed = SURFACES[split]
-            surfaces = make_textures(count, tiles, shots, seed=seed)
+            surfaces = make_textures(count, tiles, seed=seed)
         return World(
             self.subjects,
             split,
             size_px=size_px,
             device=self.device,
             surfaces=surfaces,
-            photos=shots,
             shares=shares,
         )
 
@@ -168,11 +165,6 @@ class Context:
             found = load_network(NETWORKS["autoencoder"], folder / "autoencoder").to(self.device)
         assert isinstance(found, PatchAutoencoder), "the tiny family has no other"
         return found.float().eval().requires_grad_(requires_grad=False)
-
-    def lacks(self, source: str) -> bool:
-        """Whether `source` names neither weights that are there nor a run that has an export."""
-        has_own = source in {"", PACKAGED} or Path(source).is_dir()
-        return not has_own and not (self.runs / source / "export").is_dir()
 
     def export_of(self, source: str) -> Path:
         """Return the folder that the run `source` exported to, or `source` if it is a folder.

@@ -40,7 +40,6 @@ EMA_POWER = 0.6  # early averages forget fast: decay is 1 - 1 / step**0.6 until 
 
 RANGES = (  # of settings, beyond which a run would stop half way or learn nothing
     ("steps warmup_steps accumulate log_every sample_every save_every", 1, 10**9),
-    ("start_step", 0, 10**9),
     ("learning_rate learning_rates decay_share final_share ema_decay", 0, 1),
     ("max_gradient_norm", 1e-9, 1e9),
 )
@@ -58,7 +57,6 @@ class LoopConfig:
     learning_rate: float
     learning_rates: tuple[float, ...] = ()  # one a group in the stage's order, if they differ
     warmup_steps: int = 50
-    start_step: int = 0  # where a run without a state begins: its first weights had so many steps
     decay_share: float = 0.4  # of all steps, at the end, falling linearly to `final_share`
     decays_by_time: bool = False  # of the time limit instead; such runs do not repeat bit for bit
     final_share: float = 0.02
@@ -88,7 +86,7 @@ def learning_rate_factor(step: int, config: LoopConfig, *, time_share: float = 0
 
     `time_share` of the time limit is over, which counts where `config.decays_by_time`.
     """
-    warm = min(1.0, (step - config.start_step + 1) / config.warmup_steps)
+    warm = min(1.0, (step + 1) / config.warmup_steps)
     left = 1 - time_share if config.decays_by_time else (config.steps - step) / config.steps
     share = max(1 / config.steps, config.decay_share)
     return warm * max(config.final_share, min(1.0, left / share))
@@ -148,15 +146,6 @@ class StageConfig(Protocol):
 
     def build(self, context: Context) -> Stage:
         """Return the stage for the given data and device."""
-
-
-@runtime_checkable
-class ContinuesRuns(Protocol):
-    """Settings of a stage that reads what earlier runs exported."""
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """What it reads, as `Context.weights_of` takes it."""
 
 
 @dataclass(frozen=True)
@@ -300,7 +289,7 @@ class TrainingRun:
         networks = {"network": self.network, "average": self.average}
         optimizers = named_optimizers(self.groups)
         progress = load_state(folder, networks=networks, optimizers=optimizers)
-        step = progress.get("step", self.config.start_step)
+        step = progress.get("step", 0)
         if len({*self.processes.gather(step)}) > 1:
             raise ConfigError(
                 f"The processes found different states in {folder}; all need the same one. "

@@ -1,7 +1,6 @@
 """Loss terms, and the formulas of score distillation: tensors in, tensors out, for any denoiser.
 
-Levels are (B, 1, 1, 1) in float64 and every conversion is done in float64, because an error of a
-prediction grows by up to sigma / alpha, 14.6 at the last timestep, before two are subtracted.
+Levels are (B, 1, 1, 1) in float64, as all that is computed with them.
 
 Terms without a source are ours. The full text of SwiftPie's paper (arXiv:2605.01510) is not
 public, so no loss here is its formula; its abstract and a figure name some of them.
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import Layout, pixel_grid
 from swiftpie.geometry.shading import Illumination, Lighting, brightness
 from swiftpie.masks import resize_mask
@@ -132,11 +132,9 @@ def levels_at(timesteps: Tensor, *, like: Tensor) -> Levels:
     return Levels(timesteps.to(like.device), alpha, sigma)
 
 
-def draw_levels(
-    generator: torch.Generator, *, like: Tensor, first: int = 0, last: int = LAST_TIMESTEP
-) -> Levels:
-    """Draw a timestep in [`first`, `last`] for each row of `like` (B, C, h, w)."""
-    timesteps = torch.randint(first, last + 1, (len(like),), generator=generator)
+def draw_levels(generator: torch.Generator, *, like: Tensor) -> Levels:
+    """Draw a timestep at which scores are compared for each row of `like` (B, C, h, w)."""
+    timesteps = torch.randint(FIRST_COMPARED, LAST_COMPARED + 1, (len(like),), generator=generator)
     return levels_at(timesteps, like=like)
 
 
@@ -145,27 +143,22 @@ def add_noise_at(clean: Tensor, noise: Tensor, levels: Levels) -> Tensor:
     return (levels.alpha * clean + levels.sigma * noise).to(clean.dtype)
 
 
-def clean_of(noisy: Tensor, prediction: Tensor, levels: Levels, kind: PredictionType) -> Tensor:
-    """Return the clean latents (B, C, h, w) that `prediction` stands for, in float64.
+def noise_seen(noisy: Tensor, prediction: Tensor, levels: Levels, kind: PredictionType) -> Tensor:
+    """Return the noise (B, C, h, w) that `prediction` says is in `noisy` latents, in float64.
 
     Raises:
-        ValueError: A flow has other levels than these.
+        ConfigError: The model predicts neither noise nor velocity.
     """
-    noisy, prediction = noisy.double(), prediction.double()
     match kind:
-        case PredictionType.SAMPLE:
-            return prediction
         case PredictionType.EPSILON:
-            return (noisy - levels.sigma * prediction) / levels.alpha
+            return prediction.double()
         case PredictionType.V:
-            return levels.alpha * noisy - levels.sigma * prediction
-        case PredictionType.FLOW:
-            raise ValueError("The levels here are those of a variance-preserving schedule.")
-
-
-def noise_of(noisy: Tensor, clean: Tensor, levels: Levels) -> Tensor:
-    """Return the noise (B, C, h, w) that is left when `clean` is taken from `noisy`, in float64."""
-    return (noisy.double() - levels.alpha * clean.double()) / levels.sigma
+            return levels.alpha * prediction.double() + levels.sigma * noisy.double()
+        case _:
+            raise ConfigError(
+                f"A teacher that predicts {kind} cannot say what is noise. One that predicts "
+                "epsilon or v is needed. Choose another stage.teacher."
+            )
 
 
 def loss_of_gradient(generated: Tensor, gradient: Tensor) -> Tensor:
@@ -181,11 +174,10 @@ def score_regulariser(
     *,
     levels: Levels,
     prediction_type: PredictionType,
-    weight: float = 1.0,
 ) -> Tensor:
     """Return the regulariser that draws inverted noise to what a diffusion model calls noise.
 
-    Its gradient for `noise` is `weight * (noise - seen)` over the number of values, where `seen`
+    Its gradient for `noise` is `noise - seen` over the number of values, where `seen`
     is the noise that the model finds in noised latents. The model's own derivative is left out,
     as in arXiv:2412.04301; the sign is the opposite of score distillation's, because here the
     noise is what changes: what was inverted from clean `latents`, both (B, C, h, w). `teach` maps
@@ -194,8 +186,7 @@ def score_regulariser(
     with torch.no_grad():
         noisy = add_noise_at(latents, noise, levels)
         prediction = teach(noisy, levels.timesteps)
-        seen = noise_of(noisy, clean_of(noisy, prediction, levels, prediction_type), levels)
-        gradient = weight * (noise - seen)
+        gradient = noise - noise_seen(noisy, prediction, levels, prediction_type)
     return loss_of_gradient(noise, gradient)
 
 

@@ -11,8 +11,6 @@ from swiftpie_lab.evaluation.report import summarise
 from swiftpie_lab.evaluation.run import score
 from tests.lab.evaluation.conftest import NUM_CASES, NUM_EDITS
 
-EVIL = '<script>alert("x")</script>'
-
 
 class Tags(HTMLParser):
     def __init__(self):

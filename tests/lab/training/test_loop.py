@@ -243,7 +243,6 @@ def test_learning_rate_decays_by_time_where_a_limit_ends_the_run(tmp_path):
         {"steps": 0},
         {"log_every": 0},
         {"accumulate": 0},
-        {"start_step": -1},
         {"learning_rate": -1e-3},
         {"learning_rate": float("nan")},
         {"learning_rates": (1e-3, -1.0)},

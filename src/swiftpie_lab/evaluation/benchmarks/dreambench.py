@@ -1,30 +1,27 @@
 """Photographed subjects by the prompts of DreamBench."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar
 
 import typer
 from PIL import Image
 
 from swiftpie.engine.session import Session
-from swiftpie.errors import ImageError
+from swiftpie.errors import ImageError, InputError, short_reason
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil, plane, to_tensor
 from swiftpie.masks import Box
 from swiftpie.models.cutout import ANYWHERE, Search, cut_out
-from swiftpie.types import DOUBTFUL
-from swiftpie_lab.data.photo_listing import mask_beside
+from swiftpie.validation import check_box
+from swiftpie_lab.data.photo_listing import mask_beside, photos_in
 from swiftpie_lab.evaluation import options as given
-from swiftpie_lab.evaluation.benchmarks._dream_subjects import (
-    DreamSubject,
-    read_boxes,
-    read_subjects,
-)
 from swiftpie_lab.evaluation.case import Evidence, Reference, Row
 from swiftpie_lab.evaluation.command import (
     BenchmarkCommand,
@@ -34,7 +31,7 @@ from swiftpie_lab.evaluation.command import (
     open_networks,
 )
 from swiftpie_lab.evaluation.judges import Networks, SubjectJudge, shipped_embedder
-from swiftpie_lab.evaluation.run import File, Maker, OpenBenchmark, Results, maker_of
+from swiftpie_lab.evaluation.run import File, LeftOut, Maker, OpenBenchmark, Results, maker_of
 
 FirstSubjects = Annotated[
     int | None, typer.Option("--subjects", min=1, metavar="N", help="Only the first N by name.")
@@ -62,22 +59,32 @@ NumPrompts = Annotated[
 NumSeeds = Annotated[
     int, typer.Option("--seeds", min=1, max=64, metavar="N", help="Pictures of each prompt.")
 ]
-UsesAll = Annotated[
-    bool,
-    typer.Option(
-        "--all-references",
-        help="Show the model every photograph of a subject; by default the first one.",
-    ),
-]
 
 SHOWN_PX = 256  # of references on a page
 MOST_PX = 1024  # longer side of photographs
+LISTS = "prompts_and_classes.txt"  # as DreamBench has it
+MAX_TEXT_BYTES = 1 << 20
+LIVE = frozenset({"cat", "dog"})  # classes that wear things instead of lying on some
+
+_PROMPT = re.compile(r"^'(?P<text>[^']*\{1\}[^']*)'\.format\(", re.MULTILINE)
+_SAFE = re.compile(r"\w[\w-]*", re.ASCII)  # names that may become names of files
+
 METRICS = (
     *("dino", "dino-masked"),
-    *("clip-i", "clip-i-masked", "clip-i-large"),
+    *("clip-i", "clip-i-masked"),
     *("clip-small", "clip-large", "masc-cp", "masc-pf"),
-    *("likeness", "likeness-masked", "copied", "copy-unclear", "diversity"),
+    *("likeness", "likeness-masked", "copied"),
 )
+
+
+@dataclass(frozen=True)
+class DreamSubject:
+    """What one or several photographs show, and the pictures that are requested of it."""
+
+    name: str  # stem of its pictures
+    noun: str  # by which prompts call it
+    photos: tuple[Path, ...]
+    prompts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -92,14 +99,6 @@ class DreamCase:
     seed: int
 
 
-class LeftOut(NamedTuple):
-    """A subject that no photograph shows in a way that can be cut out; its cases are failures."""
-
-    name: str
-    reason: str
-    num_cases: int
-
-
 @dataclass(frozen=True, eq=False)
 class DreamBench(OpenBenchmark[DreamCase]):
     """Every subject by every prompt of its kind with every seed, in the dataset's order."""
@@ -109,7 +108,6 @@ class DreamBench(OpenBenchmark[DreamCase]):
     num_seeds: int = 4
     num_prompts: int | None = None  # the first ones; None is all
     boxes: Mapping[str, Box] = field(default_factory=dict)  # around subjects in first photographs
-    uses_all: bool = False  # photographs are shown; else the first one
 
     name: ClassVar = "dreambench"
     title: ClassVar = "DreamBench"
@@ -166,35 +164,29 @@ class DreamBench(OpenBenchmark[DreamCase]):
         """The subjects that are not drawn."""
         return self._looked[1]
 
-    @property
-    def doubtful(self) -> dict[str, float]:
-        """Confidence by subject whose first photograph may be cut out badly."""
-        sure = {name: some[0].confidence for name, some in self.references.items()}
-        return {name: each for name, each in sure.items() if each is not None and each < DOUBTFUL}
-
     @cached_property
     def _looked(self) -> tuple[dict[str, tuple[Reference, ...]], list[LeftOut]]:
         found: dict[str, tuple[Reference, ...]] = {}
         left_out = []
         for subject in self.subjects:
             try:
-                found[subject.name] = self._look_at(subject)
+                found[subject.name] = self._photos_of(subject)
             except ImageError as error:
                 num_cases = len(self._cases_of(subject))
                 left_out.append(LeftOut(subject.name, str(error), num_cases))
         return found, left_out
 
-    def _look_at(self, subject: DreamSubject) -> tuple[Reference, ...]:
+    def _photos_of(self, subject: DreamSubject) -> tuple[Reference, ...]:
         """Return the photographs of a subject; those it cannot be found in have no mask.
 
         Raises:
             ImageError: It cannot be found in the first one, which models see.
         """
         first, *others = subject.photos
-        references = [_looked_at(first, self.boxes.get(subject.name))]
+        references = [look_at(first, self.boxes.get(subject.name))]
         for path in others:
             try:
-                references.append(_looked_at(path, None))
+                references.append(look_at(path))
             except ImageError:
                 references.append(Reference(_opened(path).convert("RGB"), None))
         return tuple(references)
@@ -210,10 +202,7 @@ class DreamBench(OpenBenchmark[DreamCase]):
     def evidence(
         self, case: DreamCase, results: Results, networks: Networks
     ) -> Iterator[tuple[str, Evidence]]:
-        """Yield the picture and all photographs; at the last seed, the pictures of all others."""
-        last = self.seed + self.num_seeds - 1
-        others = range(self.seed, last) if case.seed == last else ()
-        twins = [case.name.rsplit("-", 1)[0] + f"-{seed}" for seed in others]
+        """Yield the picture and all photographs."""
         yield (
             "drawn",
             Evidence(
@@ -222,9 +211,6 @@ class DreamBench(OpenBenchmark[DreamCase]):
                 prompt=case.prompt,
                 noun=case.noun,
                 references=self.references[case.subject],
-                twins=tuple(
-                    to_tensor(results.read(replace(case, name=twin), "drawn")) for twin in twins
-                ),
                 networks=networks,
             ),
         )
@@ -237,15 +223,6 @@ class DreamBench(OpenBenchmark[DreamCase]):
         """Return the prompt and the subject's name."""
         return [case.prompt, f"{case.subject}, seed {case.seed}"]
 
-    def groups(self, rows: Sequence[Row[DreamCase]]) -> dict[str, list[Row[DreamCase]]]:
-        """Return the cases by kinds of subjects, and by topics of prompts."""
-        parts: dict[str, list[Row[DreamCase]]] = {}
-        for row in rows:
-            subject = self.named[row.case.subject]
-            for title in (subject.kind, subject.topics[row.case.number]):
-                parts.setdefault(title, []).append(row)
-        return parts
-
     def facts(self, rows: Sequence[Row[DreamCase]]) -> dict[str, object]:
         """Return how much was drawn, and who could not be."""
         return {
@@ -253,8 +230,7 @@ class DreamBench(OpenBenchmark[DreamCase]):
             "num_drawn": len(rows),
             "num_failed": sum(subject.num_cases for subject in self.left_out),
             "boxes": {name: list(box) for name, box in self.boxes.items()},
-            "doubtful": self.doubtful,
-            "left_out": [subject._asdict() for subject in self.left_out],
+            "left_out": self.left_out,
         }
 
     def sentences(self, rows: Sequence[Row[DreamCase]]) -> list[str]:
@@ -268,10 +244,7 @@ class DreamBench(OpenBenchmark[DreamCase]):
         ]
         if self.boxes:
             sentences.append(f"Boxes were given around {len(self.boxes)} subjects.")
-        if doubts := [f"{name} ({sure:.2f})" for name, sure in self.doubtful.items()]:
-            sentences.append(f"Doubtful cut-outs, with their confidence: {', '.join(doubts)}.")
-        left_out = self.left_out
-        return sentences + [f"Left out {x.name}, {x.num_cases} cases: {x.reason}" for x in left_out]
+        return [*sentences, *map(str, self.left_out)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -283,9 +256,8 @@ class DreamDrawer:
 
     @property
     def maker(self) -> Maker:
-        """The preset, and how many photographs it sees."""
-        seen = "all references" if self.benchmark.uses_all else "one reference"
-        return maker_of(self.session, seen)
+        """The preset."""
+        return maker_of(self.session)
 
     def kinds(self, case: DreamCase) -> tuple[str, ...]:
         """Return all three."""
@@ -296,12 +268,8 @@ class DreamDrawer:
         """Yield all three; the session keeps a subject's identity for the next case."""
         del missing
         yield from self.benchmark.known(case).items()
-        references = self.benchmark.references[case.subject]
-        seen = [reference for reference in references if reference.mask is not None]
-        seen = seen if self.benchmark.uses_all else seen[:1]
-        identity = self.session.encode_identity(
-            [each.image for each in seen], masks=[each.mask for each in seen]
-        )
+        first = self.benchmark.references[case.subject][0]
+        identity = self.session.encode_identity(first.image, masks=first.mask)
         result = self.session.personalize(identity, case.prompt, seed=case.seed)
         yield "drawn", result.images[0]
         yield "model-mask", plane(result.subject_masks[0])
@@ -315,7 +283,6 @@ def read_dreambench(
     num_seeds: int = 4,
     seed: int = 0,
     boxes: Path | None = None,
-    uses_all: bool = False,
 ) -> DreamBench:
     """Return the cases of a copy of DreamBench, of the first `limit` subjects by name.
 
@@ -328,10 +295,96 @@ def read_dreambench(
     found = {} if boxes is None else read_boxes(boxes, [subject.name for subject in subjects])
     chosen = tuple(subjects[:limit])
     around = {each.name: found[each.name] for each in chosen if each.name in found}
-    return DreamBench(chosen, seed, num_seeds, num_prompts, around, uses_all)
+    return DreamBench(chosen, seed, num_seeds, num_prompts, around)
 
 
-def _looked_at(path: Path, box: Box | None) -> Reference:
+def read_subjects(root: Path) -> list[DreamSubject]:
+    """Return the subjects of DreamBench (arXiv:2208.12242), github.com/google/dreambooth.
+
+    A folder of photographs for each subject and `prompts_and_classes.txt`; subjects whose folder
+    is not there are left out.
+
+    Raises:
+        InputError: The list or all photographs are missing.
+    """
+    nouns, objects, live = _read_lists(root / LISTS)
+    found = []
+    for name, noun in sorted(nouns.items()):
+        photos = photos_in(root / name) if (root / name).is_dir() else []
+        if photos:
+            texts = live if noun in LIVE else objects
+            prompts = tuple(text.replace("{}", noun) for text in texts)
+            found.append(DreamSubject(name, noun, tuple(photos), prompts))
+    if not found:
+        raise InputError(
+            f"'{root}' holds no photographs of subjects such as {next(iter(nouns))!r}. "
+            "DreamBench's folder 'dataset' is needed. Check the path."
+        )
+    return found
+
+
+def read_boxes(path: Path, names: Collection[str]) -> dict[str, Box]:
+    """Return a box by subject from a JSON object of four numbers each.
+
+    Raises:
+        InputError: The file is unreadable, a box is none, or a subject is unknown.
+    """
+    try:
+        with path.open("rb") as file:
+            stored = json.loads(file.read(MAX_TEXT_BYTES))
+        boxes = {name: _box(*map(float, numbers)) for name, numbers in stored.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"'{path}' cannot be read ({short_reason(error)}). A JSON object with a box for each "
+            'subject is needed, such as {"dog": [0.1, 0.1, 0.9, 0.9]}. Check the file.'
+        ) from error
+    if unknown := boxes.keys() - {*names}:
+        raise InputError(
+            f"'{path}' has a box for {min(unknown)!r}, which the dataset does not hold. Subjects "
+            f"are called as {next(iter(names))!r} is. Check the name."
+        )
+    return boxes
+
+
+def _box(left: float, top: float, right: float, bottom: float) -> Box:
+    return check_box((left, top, right, bottom))
+
+
+def _read_lists(path: Path) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
+    """Return classes by subject, and the prompts of objects and live ones with {} for the class.
+
+    Raises:
+        InputError: They cannot be read, or are others than DreamBench's.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_TEXT_BYTES).decode("utf-8").replace("\r\n", "\n")
+        classes, rest = text.split("Object Prompts", 1)
+        objects, live = (_templates(part) for part in rest.split("Live Subject Prompts", 1))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"'{path}' cannot be read as DreamBench's lists ({error}). The file with classes, "
+            "object prompts and live subject prompts is needed. Copy it from the dataset."
+        ) from error
+    pairs = (line.split(",") for line in classes.splitlines() if line.count(",") == 1)
+    nouns = {name.strip(): noun.strip() for name, noun in pairs if name != "subject_name"}
+    unsafe = [name for name in nouns if not _SAFE.fullmatch(name)]
+    if unsafe or not (nouns and objects and live):
+        what = f"the name {unsafe[0]!r}" if unsafe else "no subjects or no prompts"
+        raise InputError(
+            f"'{path}' holds {what}. DreamBench's own lists are needed. Copy the file from the "
+            "dataset."
+        )
+    return nouns, objects, live
+
+
+def _templates(text: str) -> tuple[str, ...]:
+    """Return the prompts of a list, without the rare word that tuned models are called by."""
+    found = (match["text"] for match in _PROMPT.finditer(text))
+    return tuple(text.replace("{0} ", "").replace("{1}", "{}") for text in found)
+
+
+def look_at(path: Path, box: Box | None = None) -> Reference:
     """Return a photograph with its mask, from its file or found, in the box if there is one.
 
     Raises:
@@ -342,7 +395,7 @@ def _looked_at(path: Path, box: Box | None) -> Reference:
         mask = load_image(given).convert("L").resize(image.size, Image.Resampling.LANCZOS)
         return Reference(image.convert("RGB"), mask)
     found = cut_out(image, ANYWHERE if box is None else Search(box=box))
-    return Reference(image.convert("RGB"), mask_to_pil(found.mask)[0], found.how.confidence)
+    return Reference(image.convert("RGB"), mask_to_pil(found.mask)[0])
 
 
 def _opened(path: Path) -> Image.Image:
@@ -365,7 +418,6 @@ def open_dreambench(
     subjects: FirstSubjects = None,
     prompts: NumPrompts = None,
     seeds: NumSeeds = 4,
-    all_references: UsesAll = False,
     files: given.DreamNetworks,
     results: given.Finished = None,
     loading: given.LoadedInSteps,
@@ -379,13 +431,7 @@ def open_dreambench(
     and shapes without any. An interrupted run goes on where it stopped.
     """
     benchmark = read_dreambench(
-        dataset,
-        limit=subjects,
-        num_prompts=prompts,
-        num_seeds=seeds,
-        seed=seed,
-        boxes=boxes,
-        uses_all=all_references,
+        dataset, limit=subjects, num_prompts=prompts, num_seeds=seeds, seed=seed, boxes=boxes
     )
     networks = replace(open_networks(files), subjects=SubjectJudge(shipped_embedder()))
     dealt = benchmark.cases()
@@ -393,12 +439,7 @@ def open_dreambench(
     def own() -> DreamDrawer:
         return DreamDrawer(benchmark, open_model(loading))
 
-    return Trial(
-        benchmark,
-        dealt,
-        drawer_of(benchmark, dealt, results, loading, own, all_references=all_references),
-        networks,
-    )
+    return Trial(benchmark, dealt, drawer_of(benchmark, dealt, results, loading, own), networks)
 
 
 BENCHMARK = BenchmarkCommand(

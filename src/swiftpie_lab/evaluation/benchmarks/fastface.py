@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import typer
 from PIL import Image
@@ -31,6 +31,7 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.settings import IdentityGuidance, Scales
+from swiftpie_lab.data.photo_listing import photos_in
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.case import Evidence, Row
 from swiftpie_lab.evaluation.command import (
@@ -41,7 +42,7 @@ from swiftpie_lab.evaluation.command import (
     open_networks,
 )
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.run import File, Maker, OpenBenchmark, Results, maker_of
+from swiftpie_lab.evaluation.run import File, LeftOut, Maker, OpenBenchmark, Results, maker_of
 
 Side = Annotated[
     int | None,
@@ -55,7 +56,6 @@ Prompts = Annotated[
     typer.Option(metavar="FILE", help="One prompt a line; what stands before ';' is its style."),
 ]
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 STYLE_END = ";"  # what stands before it in a prompt is its style
 MAX_PROMPT_BYTES = 1 << 20
 SAME_PLACE = 0.5  # of a face's width: nearer middles belong to one face
@@ -84,15 +84,6 @@ class Person:
 
     chosen: ChosenFace
     cases: tuple[FaceCase, ...]
-
-
-@dataclass(frozen=True)
-class PhotoWithoutFace:
-    """A photograph without a face that could be used; its cases are failures."""
-
-    name: str
-    reason: str
-    num_cases: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,12 +138,12 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
         return people
 
     @property
-    def left_out(self) -> list[PhotoWithoutFace]:
+    def left_out(self) -> list[LeftOut]:
         """The photographs without a face."""
         return self._looked[1]
 
     @cached_property
-    def _looked(self) -> tuple[dict[str, Person], list[PhotoWithoutFace]]:
+    def _looked(self) -> tuple[dict[str, Person], list[LeftOut]]:
         people, left_out = {}, []
         for number, photo in enumerate(self.photos):
             first = self.seed + number * len(self.prompts)
@@ -164,7 +155,7 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
                 seen = find_faces(self.encoder, load_image(photo))
                 people[photo.name] = Person(choose_face(seen, name=photo.name), cases)
             except ImageError as error:
-                left_out.append(PhotoWithoutFace(photo.name, str(error), len(cases)))
+                left_out.append(LeftOut(photo.name, str(error), len(cases)))
         return people, left_out
 
     @cached_property
@@ -219,10 +210,7 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
             f"{facts['num_drawn']} pictures of {facts['num_people']} people; "
             f"{facts['num_failed']} cases failed for want of a face. The generator read "
             f"{self.encoder.name!r}, {judge}. Figures of faces leave pictures without one out.",
-            *(
-                f"Left out {photo.name}, {photo.num_cases} cases: {photo.reason}"
-                for photo in self.left_out
-            ),
+            *map(str, self.left_out),
             CONSENT,
         ]
 
@@ -286,8 +274,7 @@ def read_faces(
     Raises:
         InputError: There are no photographs or no prompts.
     """
-    files = identities.iterdir() if identities.is_dir() else ()
-    photos = tuple(sorted(path for path in files if path.suffix.lower() in SUFFIXES))
+    photos = tuple(photos_in(identities)) if identities.is_dir() else ()
     if not photos:
         raise InputError(
             f"'{identities}' holds no photographs. One a person is needed, as PNG, JPEG or WebP. "
@@ -304,27 +291,6 @@ def read_faces(
     if not texts:
         raise InputError(f"'{prompts}' is empty. One prompt a line is needed. Check --prompts.")
     return FaceBenchmark(photos, texts, seed, encoder, judge)
-
-
-class FaceEncoders(NamedTuple):
-    """The opened encoders."""
-
-    encoder: FaceEncoder  # its vectors condition the drawing
-    judge: FaceEncoder | None  # independent of the drawing
-
-
-def open_encoders(settings: FaceSettings) -> FaceEncoders:
-    """Open the encoder, and a judge if one is available.
-
-    Raises:
-        ConfigError: There is no such encoder, or the judge makes the vectors of the encoder.
-        WeightsError: A file is missing or damaged.
-        MissingExtra: A package is not installed.
-    """
-    folder = settings.face_models
-    encoder = settings.open()
-    judge = open_judge(encoder, settings.judge_models or folder, name=settings.judge)
-    return FaceEncoders(encoder, judge)
 
 
 def open_judge(
@@ -399,7 +365,9 @@ def open_fastface(
         preset_for(loading, use=Use.FACE)
     networks = open_networks(files)
     recognisers, agreed = with_face_files(recognisers, loading)
-    encoder, judge = open_encoders(recognisers)
+    encoder = recognisers.open()
+    folder = recognisers.judge_models or recognisers.face_models
+    judge = open_judge(encoder, folder, name=recognisers.judge)
     benchmark = read_faces(identities, prompts, seed=seed, encoder=encoder, judge=judge)
     cases = benchmark.cases()
     agreed.fetch()

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -21,14 +22,13 @@ from swiftpie.cli.options import DataPath
 from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, from_box, to_affine, warp
-from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import fit_square, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box
-from swiftpie.models.cutout import cut_out
 from swiftpie.pipelines.request import Subject
 from swiftpie.pipelines.settings import MaskSource
-from swiftpie_lab.data.photo_listing import mask_beside, photos_in, words_of
+from swiftpie_lab.data.photo_listing import photos_in, words_of
 from swiftpie_lab.evaluation import options as given
+from swiftpie_lab.evaluation.benchmarks.dreambench import look_at
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, draw_own
 from swiftpie_lab.evaluation.case import Evidence, Expected, Row, on_white
 from swiftpie_lab.evaluation.command import BenchmarkCommand, Trial, open_model, open_pack
@@ -58,7 +58,7 @@ COUNTS = (2, 3, 4)  # subjects in a picture
 CASES = 8  # of each slice and number of subjects, by default
 FILLED = 0.88  # of its column that a box has
 FLOOR = 0.84  # of the picture's height: where boxes end
-MAX_PHOTOS, MOST_PX = 64, 1024
+MAX_PHOTOS = 64
 CHOSEN_PLACES = (
     "meadow",
     "beach",
@@ -319,26 +319,17 @@ def read_photos(folder: Path) -> dict[str, Given]:
     photos = [photos_in(path) for path in sorted(folder.iterdir()) if path.is_dir()]
     found = {}
     for photo in [some[0] for some in photos if some][:MAX_PHOTOS]:
-        image = load_image(photo).convert("RGB")
-        image.thumbnail((MOST_PX, MOST_PX))
-        try:
-            mask = _mask_of(mask_beside(photo), image)
-        except ImageError:
-            continue
-        subject = photo.parent.name
-        found[f"photo-{subject}"] = Given(words_of(subject), image, mask)
+        with suppress(ImageError):
+            shown = look_at(photo)
+            assert shown.mask is not None, "others raise"
+            subject = photo.parent.name
+            found[f"photo-{subject}"] = Given(words_of(subject), shown.image, shown.mask)
     if len(found) <= max(COUNTS):
         raise InputError(
             f"'{folder}' holds photographs of {len(found)} subjects that can be cut out. At least "
             f"{max(COUNTS) + 1} are needed, so that one is unrelated. Pass more."
         )
     return found
-
-
-def _mask_of(given: Path | None, image: Image.Image) -> Image.Image:
-    if given is None:
-        return mask_to_pil(cut_out(image).mask)[0]
-    return load_image(given).convert("L").resize(image.size)
 
 
 def prompt_of(names: Sequence[str], place: str) -> str:

@@ -14,7 +14,8 @@ import typer
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.errors import InputError
+from swiftpie.config import read_fields
+from swiftpie.errors import ConfigError, InputError, short_reason
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
 from swiftpie_lab.evaluation import options as given
@@ -243,14 +244,7 @@ def decode_mask(runs: Sequence[int], *, height: int, width: int) -> Tensor:
         height: Rows of the picture.
         width: Columns of the picture.
 
-    Raises:
-        InputError: The runs are no pairs of whole numbers, 0 or more.
     """
-    if not _are_runs(runs):
-        raise InputError(
-            f"The mask has {len(runs)} numbers that are no runs. A start and a length by turns are "
-            "needed, whole numbers of 0 or more. Complete the last run, or remove it."
-        )
     count = height * width
     flat = torch.zeros(count)
     for start, length in zip(runs[::2], runs[1::2], strict=True):
@@ -261,73 +255,40 @@ def decode_mask(runs: Sequence[int], *, height: int, width: int) -> Tensor:
     return mask
 
 
-def _case(root: Path, name: str, entry: object) -> PieCase:
-    if not _NAME.fullmatch(name):
-        raise InputError(
-            f"The mapping has an entry called {name[:40]!r}. Letters, digits, - and _ are needed, "
-            "since files are named after it. Rename the entry."
-        )
-    if not isinstance(entry, dict):
-        raise _wrong(name, "is no object", "one with picture, prompts, mask")
-    texts: dict[str, str] = {}
-    for key in ("image_path", "original_prompt", "editing_prompt"):
-        text = entry.get(key)
-        if not isinstance(text, str) or not text.strip():
-            raise _wrong(name, f"has no {key}", "text")
-        texts[key] = text
-    source, target = (
-        re.sub(r"[\[\]]", "", texts[key])  # brackets mark what changes
-        for key in ("original_prompt", "editing_prompt")
-    )
-    runs = entry.get("mask")
-    if not isinstance(runs, list) or not _are_runs(runs):
-        raise _wrong(name, "has a broken mask", "a list of start and length by turns, 0 or more")
-    return PieCase(
-        name=name,
-        type_id=_type_id(name, entry.get("editing_type_id")),
-        picture=_picture(root, name, texts["image_path"]),
-        source_prompt=source,
-        target_prompt=target,
-        runs=tuple(runs),
-    )
+@dataclass(frozen=True)
+class _Entry:
+    """One of the mapping, with the fields that are read."""
+
+    image_path: str
+    original_prompt: str
+    editing_prompt: str
+    editing_type_id: int | str
+    mask: tuple[int, ...]
 
 
-def _are_runs(numbers: Sequence[Any]) -> bool:
-    return len(numbers) % 2 == 0 and all(type(number) is int and number >= 0 for number in numbers)
-
-
-def _picture(root: Path, name: str, relative: str) -> Path:
+def _case(root: Path, name: str, entry: Any) -> PieCase:  # noqa: ANN401 - of any type
     base = (root / PICTURES).resolve()
     try:
-        path = (base / relative).resolve()
-        is_there = path.is_file()
-    except (OSError, ValueError) as error:
-        raise _wrong(name, f"has the image_path {relative[:80]!r}", "a file name") from error
-    if not path.is_relative_to(base):
-        problem = f"leads out of {PICTURES}/ to {relative[:80]!r}"
-        raise _wrong(name, problem, "a path inside of it")
-    if not is_there:
-        raise InputError(
-            f"Entry {name!r} needs '{path}', which does not exist. Every picture of the mapping is "
-            "needed. Unpack the dataset again."
+        if not _NAME.fullmatch(name):
+            raise ValueError("a name has letters, digits, - and _ alone, as files are named by it")
+        read = _Entry(**read_fields(_Entry, entry))
+        number, picture = int(read.editing_type_id), (base / read.image_path).resolve()
+        source, target = (
+            re.sub(r"[\[\]]", "", prompt)  # brackets mark what changes
+            for prompt in (read.original_prompt, read.editing_prompt)
         )
-    return path
-
-
-def _type_id(name: str, value: object) -> int:
-    try:
-        number = int(value) if isinstance(value, str | int) else -1
-    except ValueError:
-        number = -1
-    if number not in TYPES:
-        raise _wrong(name, f"has the editing_type_id {str(value)[:20]!r}", "0 to 9")
-    return number
-
-
-def _wrong(name: str, problem: str, needed: str) -> InputError:
-    return InputError(
-        f"Entry {name!r} of the mapping {problem}. Needed: {needed}. Restore the published mapping."
-    )
+        if number not in TYPES or not (source.strip() and target.strip()):
+            raise ValueError("the editing_type_id is 0 to 9, and prompts are not empty")
+        if len(read.mask) % 2 or min(read.mask, default=0) < 0:
+            raise ValueError("a mask is start and length by turns, 0 or more")
+        if not picture.is_relative_to(base) or not picture.is_file():
+            raise ValueError(f"{PICTURES}/ has no picture {read.image_path[:80]!r}")
+    except (ConfigError, OSError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"Entry {name[:40]!r} of the mapping cannot be used ({short_reason(error)}). The "
+            "published mapping and its pictures are needed. Download them again."
+        ) from error
+    return PieCase(name, number, picture, source, target, read.mask)
 
 
 def open_pie(

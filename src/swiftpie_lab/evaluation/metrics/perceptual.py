@@ -1,6 +1,7 @@
-"""What networks of the user's own say: LPIPS, CLIP, DINO, and MaSC by SigLIP2."""
+"""What networks of the user's own say, and how much of a photographed subject a picture keeps."""
 
 import re
+from functools import partial
 from statistics import fmean
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 
 from swiftpie.faces import Face, FaceBox
 from swiftpie.imageio.images import plane, to_pil
-from swiftpie_lab.evaluation.case import Metric, Reference, of
+from swiftpie_lab.evaluation.case import ImageEmbedder, Metric, Reference, of
 from swiftpie_lab.evaluation.judges import Clip, Dino, Lpips, Siglip2
 
 HALF = 0.5  # of a patch
@@ -123,6 +124,37 @@ def crop_face(image: Image.Image, box: FaceBox) -> Image.Image:
     return image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
 
 
+def likeness(
+    network: ImageEmbedder,
+    picture: Image.Image,
+    references: tuple[Reference, ...],
+    *,
+    is_masked: bool,
+) -> float | None:
+    """Return the mean cosine of a picture and all references that the network can see."""
+    seen = (reference.seen_by(network, is_masked=is_masked) for reference in references)
+    others = [vector for vector in seen if vector is not None]
+    if not others:
+        return None
+    mine = network.picture(picture)
+    return fmean(float((mine * other).sum()) for other in others)
+
+
+def _likeness(title: str, network: str, *, is_masked: bool = False) -> Metric:
+    shown = "cutout" if is_masked else "image"
+    return Metric(
+        title + ", masked" * is_masked,
+        of(partial(likeness, is_masked=is_masked), f"networks.{network}", shown, "references"),
+        "cosine",
+        needs="" if network == "subjects" else network,
+    )
+
+
+SUBJECT_NETWORKS = {
+    "dino": ("DINO ViT-S/16", "dino_small"),
+    "clip-i": ("CLIP-I ViT-B/32", "clip_small"),
+    "likeness": ("likeness by the judge of sprites", "subjects"),
+}
 SHOWN = ("networks.clip", "image", "prompt")
 
 METRICS = {
@@ -162,6 +194,14 @@ METRICS = {
         of(prompt_following, "networks.siglip2", "patches", "claimed", "prompt", "noun"),
         "cosine",
         needs="siglip2",
+    ),
+    **{name: _likeness(*network) for name, network in SUBJECT_NETWORKS.items()},
+    **{
+        f"{name}-masked": _likeness(*network, is_masked=True)
+        for name, network in SUBJECT_NETWORKS.items()
+    },
+    "copied": Metric(
+        "details as in the photograph", of(float, "is_copy"), "%", higher_is_better=None
     ),
     "style": Metric(
         "style: CLIP ViT-L/14 of the face",

@@ -25,11 +25,6 @@ class AutoencoderConfig:
     num_subjects: int = 8
     start: str = ""  # go on from "mini", a run or a folder of exported weights; else from nothing
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The run that it goes on from, if any."""
-        return (self.start,)
-
     def build(self, context: Context) -> "AutoencoderStage":
         """Return the stage for the given data and device."""
         worlds = context.world("train"), context.world("held_out")

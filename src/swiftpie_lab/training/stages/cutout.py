@@ -47,11 +47,6 @@ class CutoutConfig:
     start: str = ""  # instead, go on from a run or a folder of exported weights
     num_processes: int = 1  # that draw; from two on they do so while the network learns
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The runs that it goes on from."""
-        return (self.start,) if self.start else ()
-
     def build(self, context: Context) -> "CutoutStage":
         """Return the stage for the given data and device.
 

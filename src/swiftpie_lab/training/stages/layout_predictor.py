@@ -35,12 +35,6 @@ class LightConfig:
     start: str = "mini_world"  # the run or the folder of exported weights whose reader it is
     num_pictures: int = 48  # a step, and as many references
     validation_pictures: int = 192
-    photos: str = ""  # a folder of photographs: half of the pictures are such
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The run that it goes on from."""
-        return (self.start,)
 
     def build(self, context: Context) -> "LightStage":
         """Return the stage for the given data and device.
@@ -48,7 +42,7 @@ class LightConfig:
         Raises:
             ConfigError: The weights read no light.
         """
-        config = OneStepConfig(start=self.start, sceneries=self.num_pictures, photos=self.photos)
+        config = OneStepConfig(start=self.start, sceneries=self.num_pictures)
         return LightStage(config.build(context), self)
 
 
@@ -171,11 +165,6 @@ class LayoutConfig:
     views: int = 12  # places of each
     validation_pictures: int = 384
     shares: SpecShares = OFTEN
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The run that it goes on from."""
-        return (self.start,)
 
     def build(self, context: Context) -> "LayoutStage":
         """Return the stage for the given data and device."""

@@ -49,11 +49,6 @@ class SceneConfig:
     spectrum_weight: float = 0.25
     validation_pictures: int = 40
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The runs that it goes on from."""
-        return (self.start, self.autoencoder)
-
     def build(self, context: Context) -> "SceneStage":
         """Return the stage for the given device."""
         frozen = context.autoencoder(self.autoencoder)

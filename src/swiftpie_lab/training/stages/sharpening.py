@@ -31,11 +31,6 @@ class SharpeningConfig:
     steepness_weight: float = 1.0  # of the critic's squared gradient, at drawn and true latents
     critic_width: int = 160
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The run that it goes on from."""
-        return self.model.sources
-
     def build(self, context: Context) -> "SharpeningStage":
         """Return the stage for the given data and device."""
         return SharpeningStage(self.model.build(context), self)

@@ -4,7 +4,7 @@ import importlib.resources
 
 from PIL import Image
 
-from swiftpie_lab.evaluation.benchmarks._dream_subjects import LISTS
+from swiftpie_lab.evaluation.benchmarks.dreambench import LISTS
 
 NUM_PHOTOS = {"dog": 2, "vase": 1}
 TEXT = """Classes

@@ -81,27 +81,30 @@ def test_any_runs_decode_as_the_definition_says(runs):
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "words"),
+    ("key", "value"),
     [
-        ("mask", [1], "broken mask"),
-        ("mask", [1, -2], "broken mask"),
-        ("mask", [True, 2], "broken mask"),
-        ("image_path", "../../secret.jpg", "leads out"),
-        ("image_path", "nowhere.jpg", "does not exist"),
-        ("image_path", "a\0b", "file name"),
-        ("image_path", 7, "image_path"),
-        ("original_prompt", None, "original_prompt"),
-        ("editing_prompt", " ", "editing_prompt"),
-        ("editing_type_id", "10", "editing_type_id"),
-        ("editing_type_id", None, "editing_type_id"),
+        ("mask", [1]),
+        ("mask", [1, -2]),
+        ("mask", [True, 2]),
+        ("image_path", "../../secret.jpg"),
+        ("image_path", "link.jpg"),
+        ("image_path", "nowhere.jpg"),
+        ("image_path", "a\0b"),
+        ("image_path", 7),
+        ("original_prompt", None),
+        ("editing_prompt", " "),
+        ("editing_type_id", "10"),
+        ("editing_type_id", None),
     ],
 )
-def test_a_hostile_entry_is_named_and_explained(write, mapping, key, value, words):
+def test_a_hostile_entry_is_named(write, mapping, tmp_path, key, value):
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
     name = list(mapping)[1]
     mapping[name][key] = value
-    with pytest.raises(InputError, match=words) as caught:
-        read_pie(write(mapping))
-    assert name in str(caught.value)
+    root = write(mapping)
+    (root / "annotation_images" / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    with pytest.raises(InputError, match=name):
+        read_pie(root)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", "[" * 100_000, '{"a": 3}'])
@@ -112,21 +115,12 @@ def test_a_broken_mapping_is_refused(write, text):
 
 def test_an_entry_cannot_choose_where_files_are_written(write, mapping):
     mapping["../outside"] = mapping.pop(next(iter(mapping)))
-    with pytest.raises(InputError, match="Rename"):
-        read_pie(write(mapping))
-
-
-def test_a_link_out_of_the_folder_is_refused(write, mapping, tmp_path):
-    root = write(mapping)
-    (tmp_path / "secret.jpg").write_bytes(b"secret")
-    (root / "annotation_images" / "link.jpg").symlink_to(tmp_path / "secret.jpg")
-    mapping[next(iter(mapping))]["image_path"] = "link.jpg"
-    with pytest.raises(InputError, match="leads out"):
+    with pytest.raises(InputError, match="outside"):
         read_pie(write(mapping))
 
 
 def test_missing_pictures_and_mappings_are_named(write, mapping, tmp_path):
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="no picture"):
         read_pie(write(mapping, pictures=False))
     with pytest.raises(InputError, match="mapping_file"):
         read_pie(tmp_path / "nowhere")

@@ -6,7 +6,7 @@ from transformers import CLIPImageProcessor, ViTConfig, ViTModel
 
 from swiftpie_lab.evaluation.case import Reference, on_white
 from swiftpie_lab.evaluation.judges import IMAGENET_MEAN, IMAGENET_STD, Dino
-from swiftpie_lab.evaluation.metrics.subjects import diversity, likeness
+from swiftpie_lab.evaluation.metrics.perceptual import likeness
 
 
 class Colour:
@@ -50,17 +50,6 @@ def test_references_are_looked_at_once():
     for _ in range(3):
         likeness(network, references[0].image, references, is_masked=False)
     assert network.num_looks == 1 + 3
-
-
-class Apart:
-    def distance(self, first, second):
-        return float((first - second).abs().mean())
-
-
-def test_diversity_is_the_mean_over_all_pairs():
-    pictures = [torch.full((1, 3, 2, 2), value) for value in (0.0, 0.2, 1.0)]
-    assert diversity(Apart(), pictures[2], tuple(pictures[:2])) == pytest.approx(2 / 3)
-    assert diversity(Apart(), pictures[2], ()) is None
 
 
 def test_dino_reads_pictures_as_its_authors_do():

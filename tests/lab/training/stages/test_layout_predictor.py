@@ -21,7 +21,7 @@ from tests.lab.training.stages.conftest import check_learning, small_model
 @pytest.fixture(scope="module")
 def stage():
     subjects = sample_subjects()
-    world = World(subjects, "held_out", surfaces=make_textures(8, subjects.tiles, [], seed=0))
+    world = World(subjects, "held_out", surfaces=make_textures(8, subjects.tiles, seed=0))
     model = small_model(world, OneStepConfig(sceneries=4))
     return LightStage(model, LightConfig(num_pictures=4, validation_pictures=4))
 

@@ -1,6 +1,5 @@
 """What the adapter's student is shown, one pass of it, and the loss terms that follow."""
 
-import logging
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,8 +25,6 @@ from swiftpie_lab.training.stages.adapter.networks import (
     attention_alone,
     use_trained_layers,
 )
-
-logger = logging.getLogger(__name__)
 
 ROW_STRIDE = 1_000_003  # as for photos: rows of a batch are draws of their own
 INVERTED = 0.5  # share of noise that comes from the inversion network, if there is one
@@ -79,7 +76,7 @@ class PhotoExamples:
 
 
 def open_examples(base: AdapterBase, settings: AdapterStageSettings) -> PhotoExamples:
-    """Return the photos that the settings name; what is wrong with them is logged at once.
+    """Return the photos that the settings name.
 
     Raises:
         InputError: There are no photos, or the networks cannot draw pictures of that size.
@@ -87,7 +84,6 @@ def open_examples(base: AdapterBase, settings: AdapterStageSettings) -> PhotoExa
     size_px = settings.size_px or base.components.preset.image_size_px
     base.components.cells_of((size_px, size_px))  # refuses what the networks cannot draw
     photos = open_photos(settings.data, size_px=size_px, cache_mib=settings.cache_mib)
-    logger.warning("%s", photos.check())
     return PhotoExamples(base, PhotoViews(photos, settings.augmentation, settings.cross_view))
 
 

@@ -60,11 +60,6 @@ class MiniInversionConfig:
     latents_weight: float = 1.0
     validation_pictures: int = 48  # of held-out subjects, for figures
 
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The runs of the generator and of the network to go on from."""
-        return (self.generator, self.start_from)
-
     def build(self, context: Context) -> "MiniInversionStage":
         """Return the stage for the given data and device."""
         model = OneStepConfig(

@@ -34,13 +34,7 @@ from swiftpie.types import TextCondition
 from swiftpie_lab.data.photographs import WholePhotos, open_whole_photos
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.dists import Dists
-from swiftpie_lab.training.losses import (
-    FIRST_COMPARED,
-    LAST_COMPARED,
-    draw_levels,
-    psnr_db,
-    score_regulariser,
-)
+from swiftpie_lab.training.losses import draw_levels, psnr_db, score_regulariser
 from swiftpie_lab.training.stages.adapter.networks import attention_alone, new_projector, read_tower
 
 if TYPE_CHECKING:
@@ -391,7 +385,7 @@ class InversionStage:
             raw: Tensor = teacher(noisy, timesteps, states.to(noisy)).sample
             return raw
 
-        levels = draw_levels(chance, like=now.latents, first=FIRST_COMPARED, last=LAST_COMPARED)
+        levels = draw_levels(chance, like=now.latents)
         with torch.autocast(guess.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
             return score_regulariser(
                 teach,

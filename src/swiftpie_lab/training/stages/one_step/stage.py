@@ -99,16 +99,10 @@ class OneStepConfig:
     tasks: Tasks = field(default_factory=Tasks)
     other_sides: float = 0.0  # share of the batches that have two references
     sceneries: int = 0  # off-distribution pictures a step, whose light alone is learned
-    photos: str = ""  # a folder of photographs: half of the off-distribution pictures use them
     shares: SpecShares = AS_USUAL  # how often pictures have each attribute
     size_px: int = 128
     grown_share: float = 0.0  # of the batches, whose pictures have twice that size
     sizes: Sizes = field(default_factory=Sizes)  # of networks that start from nothing
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The run that it goes on from, or whose autoencoder it uses."""
-        return (self.start or self.autoencoder,)
 
     def build(self, context: Context) -> "OneStepStage":
         """Return the stage for the given data and device."""
@@ -142,7 +136,6 @@ class OneStepConfig:
             split,
             size_px=self.size_px,
             has_surfaces=bool(self.tasks.insert or self.sceneries),
-            photos=self.photos,
             shares=self.shares if split == "train" else AS_USUAL,
         )
 

@@ -15,7 +15,7 @@ from swiftpie.models.inversion import INVERSION_TIMESTEP
 from swiftpie.pipelines.settings import EditStart
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import LoopConfig, fit
-from swiftpie_lab.training.losses import FIRST_COMPARED, LAST_COMPARED, draw_levels
+from swiftpie_lab.training.losses import draw_levels
 from swiftpie_lab.training.stages.inversion.published import (
     ADAPTER_FILE,
     INVERSION_FOLDER,
@@ -233,9 +233,7 @@ def test_the_second_stages_loss_is_the_papers_in_float64(on_photos, place, start
     begun = noise if start is EditStart.NOISE else alpha * latents + sigma * noise
     drawn = (begun - sigma * unet(begun, 999, states).sample) / alpha
     distance = dists_by_hand(vae.decode(drawn / scale).sample, pixels).mean()
-    levels = draw_levels(
-        torch.Generator().manual_seed(draw), like=latents, first=FIRST_COMPARED, last=LAST_COMPARED
-    )
+    levels = draw_levels(torch.Generator().manual_seed(draw), like=latents)
     with torch.no_grad():
         shares = [alpha_sigma(timestep) for timestep in levels.timesteps]
         rows = zip(shares, latents, noise, strict=True)

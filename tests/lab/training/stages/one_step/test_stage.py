@@ -19,7 +19,7 @@ CONFIG = OneStepConfig(
 
 @pytest.fixture(scope="module")
 def stage(subjects):
-    surfaces = make_textures(8, subjects.tiles, [], seed=0)
+    surfaces = make_textures(8, subjects.tiles, seed=0)
     stage = small_model(World(subjects, "held_out", surfaces=surfaces), CONFIG)
     pixels = stage.world.batch(4, 2, seed=0).pixels
     stage.autoencoder.fit_linear(pixels)

@@ -68,7 +68,7 @@ def test_some_noise_is_true_some_a_bit_off_and_some_silent(batch):
 
 @pytest.fixture(scope="module")
 def off_distribution(subjects):
-    surfaces = make_textures(8, subjects.tiles, [], seed=0)
+    surfaces = make_textures(8, subjects.tiles, seed=0)
     return World(subjects, "held_out", surfaces=surfaces).batch(8, 2, seed=1, off_distribution=True)
 
 
