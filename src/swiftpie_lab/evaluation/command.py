@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Generic
 
@@ -58,18 +57,12 @@ def side_of(loading: LoadOptions, *, own_px: int | None = None) -> int:
     return preset.sized(loading.get("size_px")).image_size_px
 
 
-def open_networks(files: NetworkFiles, *, has_to_be_large: bool = False) -> judges.Networks:
+def open_networks(files: NetworkFiles) -> judges.Networks:
     """Read what users give to judge with."""
-    load: dict[str, Callable[[Path], object]] = {
-        "clip": partial(judges.load_clip, has_to_be_large=has_to_be_large),
-        "clip_small": judges.load_clip,
-        "dino": judges.load_dino,
-        "dino_small": partial(judges.load_dino, is_small=True),
-        "siglip2": judges.load_siglip2,
-        "lpips": judges.load_lpips,
-    }
     places = {name: Path(str(place)) for name, place in files.items()}
-    loaded: dict[str, Any] = {name: load[name](place) for name, place in places.items()}
+    loaded: dict[str, Any] = {
+        name: judges.load_judge(name, place) for name, place in places.items()
+    }
     digests = {
         f"{name}/{path.name}": _sha256(path)
         for name, place in places.items()

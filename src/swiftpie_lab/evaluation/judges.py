@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,6 @@ from transformers import (
     AutoTokenizer,
     BaseImageProcessor,
     CLIPModel,
-    PreTrainedConfig,
     PreTrainedTokenizerBase,
     Siglip2Model,
     ViTModel,
@@ -45,11 +45,8 @@ logger = logging.getLogger(__name__)
 
 DINO_SIDE_PX, DINO_MAX_PX = 224, 480  # of the shorter and the longer side
 DINO_RESIZED_PX = 256  # of the shorter side, of which the middle is seen as a whole
-DINO_LARGE, DINO_SMALL = (8, 768), (16, 384)  # patch and width
-SIGLIP2 = (16, 1152)  # of SO400M
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MAX_PATCHES = 1024  # of a picture, as in MaSC's own figures (arXiv:2605.22469)
-CLIP_PATCH_PX, CLIP_WIDTH = 14, 1024  # ViT-L/14
 TINY = 1e-8
 
 LPIPS_SHIFT, LPIPS_SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
@@ -71,13 +68,20 @@ LPIPS_WEIGHTS = (
     "the state of LPIPS(net='squeeze') of the package lpips, saved as safetensors, is read with "
     "--lpips FILE"
 )
+PUBLISHED = {  # by field of `Networks`: title, kind as transformers has it, patch in px and width
+    "clip": ("CLIP ViT-L/14", "clip", (14, 1024)),
+    "clip_small": ("CLIP ViT-B/32", "clip", (32, 768)),
+    "dino": ("DINO ViT-B/8", "vit", (8, 768)),
+    "dino_small": ("DINO ViT-S/16", "vit", (16, 384)),
+    "siglip2": ("SigLIP2 SO400M NaFlex", "siglip2", (16, 1152)),
+}
+MODELS: Mapping[str, Any] = {"clip": CLIPModel, "vit": ViTModel, "siglip2": Siglip2Model}
 NEEDED: Mapping[str, str] = {  # by field of `Networks`
+    **{
+        name: f"needs {title}; give its folder with --{name.replace('_', '-')} DIR"
+        for name, (title, _, _) in PUBLISHED.items()
+    },
     "lpips": f"needs weights: {LPIPS_WEIGHTS}",
-    "clip": "needs CLIP ViT-L/14; give its folder with --clip DIR",
-    "clip_small": "needs CLIP ViT-B/32; give its folder with --clip-small DIR",
-    "dino": "needs DINO ViT-B/8; give its folder with --dino DIR",
-    "dino_small": "needs DINO ViT-S/16; give its folder with --dino-small DIR",
-    "siglip2": "needs SigLIP2 SO400M NaFlex; give its folder with --siglip2 DIR",
     "face_judge": "needs a second face encoder; give its files with --judge-models DIR",
 }
 
@@ -375,55 +379,31 @@ class Networks:
     digests: Mapping[str, str] = field(default_factory=dict)  # sha256 by file of what users gave
 
 
-def load_clip(folder: Path, *, has_to_be_large: bool = False) -> Clip:
-    """Read a CLIP model as transformers saves it.
+def load_judge(name: str, place: Path) -> Clip | Dino | Siglip2 | Lpips:
+    """Read what a field of `Networks` holds: LPIPS from its file, others from transformers' folder.
 
-    Args:
-        folder: Holds it.
-        has_to_be_large: Warn of others than ViT-L/14, whose figures cannot be compared.
+    Another size than the figures are called by is taken with a warning.
 
     Raises:
-        WeightsError: There is none in `folder`.
+        WeightsError: It is not in `place`.
     """
-    with _readable(folder, "CLIP ViT-L/14" if has_to_be_large else "CLIP", kind="clip"):
-        model = CLIPModel.from_pretrained(folder, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    vision = model.config.to_dict()["vision_config"]
-    is_large = (vision["patch_size"], vision["hidden_size"]) == (CLIP_PATCH_PX, CLIP_WIDTH)
-    if has_to_be_large and not is_large:
-        logger.warning("'%s' is not CLIP ViT-L/14; its figures cannot be compared.", folder)
-    return Clip(model.float().eval().requires_grad_(False), tokenizer)
-
-
-def load_dino(folder: Path, *, is_small: bool = False) -> Dino:
-    """Read a DINO vision transformer as transformers saves it.
-
-    Args:
-        folder: Holds it.
-        is_small: Expect ViT-S/16, which compares subjects, and not ViT-B/8, which does structure.
-
-    Raises:
-        WeightsError: There is none in `folder`.
-    """
-    name = "DINO ViT-S/16" if is_small else "DINO ViT-B/8"
-    with _readable(folder, name, kind="vit"):
-        model = ViTModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True)
-    _check_size(model.config, DINO_SMALL if is_small else DINO_LARGE, folder, name)
-    return Dino(model.float().eval().requires_grad_(False))
-
-
-def load_siglip2(folder: Path) -> Siglip2:
-    """Read SigLIP2 NaFlex with its tokenizer and image processor as transformers saves them.
-
-    Raises:
-        WeightsError: They are not in `folder`.
-    """
-    with _readable(folder, "SigLIP2 NaFlex", kind="siglip2"):
-        model = Siglip2Model.from_pretrained(folder, local_files_only=True)
-        processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    _check_size(model.vision_model.config, SIGLIP2, folder, "SigLIP2 SO400M NaFlex")
-    return Siglip2(model.float().eval().requires_grad_(False), processor, tokenizer)
+    if name == "lpips":
+        return load_lpips(place)
+    title, kind, size = PUBLISHED[name]
+    tokenizer: Any = None
+    with _readable(place, title, kind=kind) as config:
+        if kind != "vit":
+            tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=True)
+        if kind == "siglip2":
+            processor = AutoImageProcessor.from_pretrained(place, local_files_only=True)
+        model: Any = MODELS[kind].from_pretrained(place, local_files_only=True)
+    seen = getattr(config, "vision_config", config)
+    if (seen.patch_size, seen.hidden_size) != size:
+        logger.warning("'%s' is not %s; its figures cannot be compared.", place, title)
+    model.float().eval().requires_grad_(requires_grad=False)
+    if kind == "vit":
+        return Dino(model)
+    return Clip(model, tokenizer) if kind == "clip" else Siglip2(model, processor, tokenizer)
 
 
 def load_lpips(path: Path) -> Lpips:
@@ -469,31 +449,26 @@ def _shipped(name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def _readable(folder: Path, what: str, *, kind: str) -> Iterator[None]:
-    """Explain what goes wrong while a network is read.
+def _readable(folder: Path, what: str, *, kind: str) -> Iterator[Any]:
+    """Yield the network's configuration, and explain what goes wrong while it is read.
 
     Raises:
         WeightsError: `folder` does not hold it.
     """
     cause: Exception | None = None
     try:
-        found = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
-        if found == kind:
-            yield
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        if config.model_type == kind:
+            yield config
             return
         # Into another class transformers would read what fits, and leave the rest at random.
-        reason = f"it holds a network of the kind '{found}', not '{kind}'"
+        reason = f"it holds a network of the kind '{config.model_type}', not '{kind}'"
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason, cause = short_reason(error), error
     raise WeightsError(
         f"'{folder}' cannot be read ({reason}). A folder with {what} as transformers saves it is "
         "needed. Check the path, or leave the option out."
     ) from cause
-
-
-def _check_size(config: PreTrainedConfig, size: tuple[int, int], folder: Path, name: str) -> None:
-    if (config.patch_size, config.hidden_size) != size:
-        logger.warning("'%s' is not %s; its figures cannot be compared.", folder, name)
 
 
 def _middle_square(image: Image.Image, *, side_px: int, resized_px: int | None = None) -> Tensor:

@@ -12,11 +12,10 @@ from swiftpie_lab.evaluation.judges import (
     FIRES,
     LPIPS_SCALE,
     LPIPS_SHIFT,
+    PUBLISHED,
     TAPS,
-    load_clip,
-    load_dino,
+    load_judge,
     load_lpips,
-    load_siglip2,
 )
 from tests.lab.evaluation.benchmarks.pie_folder import random_picture
 from tests.lab.evaluation.tiny_networks import SMALL, write_dino
@@ -153,7 +152,7 @@ def test_structure_is_compared_by_keys_of_undivided_pixels(dino_folder):
         length = np.linalg.norm(keys, axis=1, keepdims=True)
         maps.append(keys @ keys.T / (length * length.T))
     expected = np.mean((maps[0] - maps[1]) ** 2)
-    dino = load_dino(dino_folder)
+    dino = load_judge("dino", dino_folder)
     assert expected > 0
     assert dino.distance(first, second) == pytest.approx(expected, rel=1e-3)
     assert dino.distance(first, first) == 0
@@ -161,7 +160,7 @@ def test_structure_is_compared_by_keys_of_undivided_pixels(dino_folder):
 
 @torch.no_grad()
 def test_the_cosine_is_that_of_the_whole_model(clip_folder):
-    clip = load_clip(clip_folder)
+    clip = load_judge("clip", clip_folder)
     image = random_picture(0, side=32)
     mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
     pixels = normalised(image, 255 * np.array(mean), 255 * np.array(std))
@@ -182,27 +181,27 @@ def test_the_cosine_is_that_of_the_whole_model(clip_folder):
 
 
 def test_long_prompts_are_cut_and_pictures_of_any_shape_are_taken(clip_folder):
-    clip = load_clip(clip_folder)
+    clip = load_judge("clip", clip_folder)
     image = random_picture(0, side=50).resize((90, 50))
     assert clip.similarity(image, "cat " * 40) == clip.similarity(image, "cat " * 30)
 
 
 def test_other_networks_are_taken_with_a_warning(clip_folder, dino_folder, caplog):
     with caplog.at_level(logging.WARNING, logger="swiftpie"):
-        load_clip(clip_folder, has_to_be_large=True)
-        load_dino(dino_folder)
+        load_judge("clip", clip_folder)
+        load_judge("dino", dino_folder)
     assert "ViT-L/14" in caplog.text
     assert "ViT-B/8" in caplog.text
 
 
 def test_a_folder_without_a_network_is_refused(tmp_path):
-    for load in (load_clip, load_dino, load_siglip2):
+    for name in PUBLISHED:
         with pytest.raises(WeightsError, match="leave the option out"):
-            load(tmp_path)
+            load_judge(name, tmp_path)
 
 
 def test_a_network_of_another_kind_is_refused(clip_folder, dino_folder):
     with pytest.raises(WeightsError, match="kind 'vit', not 'clip'"):
-        load_clip(dino_folder)
+        load_judge("clip", dino_folder)
     with pytest.raises(WeightsError, match="kind 'clip', not 'siglip2'"):
-        load_siglip2(clip_folder)
+        load_judge("siglip2", clip_folder)

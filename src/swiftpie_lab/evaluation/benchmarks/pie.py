@@ -307,7 +307,7 @@ def open_pie(
     not computed. An interrupted run goes on where it stopped.
     """
     benchmark = read_pie(dataset, limit=cases)
-    networks = open_networks(files, has_to_be_large=True)
+    networks = open_networks(files)
 
     def own() -> EditDrawer[PieCase]:
         session = open_model(loading)

@@ -7,7 +7,7 @@ from transformers import AutoTokenizer, Siglip2ImageProcessorPil, Siglip2Model
 
 from swiftpie.imageio.images import plane, to_tensor
 from swiftpie_lab.evaluation.case import METRICS, Evidence, Reference
-from swiftpie_lab.evaluation.judges import Networks, load_siglip2
+from swiftpie_lab.evaluation.judges import Networks, load_judge
 from swiftpie_lab.evaluation.metrics.perceptual import without_subject
 from tests.lab.evaluation.tiny_networks import write_siglip2
 
@@ -38,7 +38,7 @@ def evidence_of(folder, drawn, claimed, references):
         prompt=PROMPT,
         noun=NOUN,
         references=tuple(references),
-        networks=Networks(siglip2=load_siglip2(folder)),
+        networks=Networks(siglip2=load_judge("siglip2", folder)),
     )
 
 
