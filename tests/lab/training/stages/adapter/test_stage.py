@@ -199,7 +199,6 @@ def test_one_command_trains_and_another_draws(place, tmp_path):
     def call(*arguments):
         result = CliRunner().invoke(app, [str(word) for word in arguments])
         assert result.exit_code == 0, result.output
-        return result.output
 
     settings = {
         "stage.preset": "sd-turbo",
@@ -212,8 +211,7 @@ def test_one_command_trains_and_another_draws(place, tmp_path):
         "loop.steps": 1,
     }
     sets = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    output = call("train", "adapter", *sets, "--out", tmp_path / "runs")
-    assert "4 photos of 2 subjects" in output
+    call("train", "adapter", *sets, "--out", tmp_path / "runs")
     subject().save(tmp_path / "cube.png")
     call(
         *("personalize", tmp_path / "cube.png", PROMPT, "-o", tmp_path / "out.png"),
