@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from swiftpie.cli.console import examples, say
 from swiftpie.cli.options import Force
@@ -87,13 +85,5 @@ def _build(
     from swiftpie_lab.data.archive import build_from_archives
 
     check_target(target, force=force)
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("sprites", total=None)
-        build_from_archives(
-            target,
-            build,
-            sprites=archive,
-            names=names,
-            progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )
+    build_from_archives(target, build, sprites=archive, names=names)
     say(f"wrote {target} ({target.stat().st_size / 2**20:.1f} MiB)")

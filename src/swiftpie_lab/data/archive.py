@@ -32,9 +32,7 @@ from swiftpie_world.features import Place
 from swiftpie_world.fields import read_fields
 from swiftpie_world.places import PLACES, SCENE_PLACES, draw_places
 
-Progress = Callable[[int, int], None]
-"""Receives the number of finished sprites and the total."""
-Build = Callable[[bytes, bytes, Progress | None], dict[str, bytes]]
+Build = Callable[[bytes, bytes], dict[str, bytes]]
 """Takes the archives of sprites and of names; returns files by name."""
 
 SPRITE_PX = 160
@@ -77,21 +75,15 @@ def default_pack() -> Path:
 
 
 def build_from_archives(
-    out: Path,
-    build: Build,
-    *,
-    sprites: Path | None = None,
-    names: Path | None = None,
-    progress: Progress | None = None,
-) -> Path:
-    """Write a pack to `out` and return its path.
+    out: Path, build: Build, *, sprites: Path | None = None, names: Path | None = None
+) -> None:
+    """Write a pack to `out`.
 
     Args:
         out: The zip file to write; replaced in one step when it is complete.
         build: Makes it of the two archives.
         sprites: The archive of `SPRITES`; by default npm downloads it.
         names: The archive of `NAMES`; by default npm downloads it.
-        progress: Called after each sprite.
 
     Raises:
         ConfigError: An archive is missing or not the expected one, or npm cannot be used.
@@ -99,8 +91,7 @@ def build_from_archives(
     with tempfile.TemporaryDirectory() as folder:
         sprite_data = _obtain(SPRITES, sprites, Path(folder))
         name_data = _obtain(NAMES, names, Path(folder))
-    write_pack(out, build(sprite_data, name_data, progress))
-    return out
+    write_pack(out, build(sprite_data, name_data))
 
 
 def read_archives(
@@ -111,18 +102,12 @@ def read_archives(
     return table, read_members(sprite_data, r"package/assets/[0-9a-f-]+\.webp")
 
 
-def build_pack(
-    sprite_data: bytes, name_data: bytes, progress: Progress | None = None
-) -> dict[str, bytes]:
+def build_pack(sprite_data: bytes, name_data: bytes) -> dict[str, bytes]:
     """Return the files of the pack, made from the two archives."""
     table, images = read_archives(sprite_data, name_data)
     entries = [entry for entry in list_subjects(table) if f"{entry['code']}.webp" in images]
-    packed = {}
-    for done, entry in enumerate(entries, start=1):
-        file_name = f"{entry['code']}.webp"
-        packed[file_name] = normalise(images[file_name])
-        if progress is not None:
-            progress(done, len(entries))
+    names = [f"{entry['code']}.webp" for entry in entries]
+    packed = {name: normalise(images[name]) for name in names}
     packed[INDEX_NAME] = json.dumps(entries, ensure_ascii=False, indent=0).encode()
     return packed
 
@@ -260,9 +245,7 @@ EVERYDAY: Mapping[str, tuple[str, ...]] = {
 """What people call a subject whose name is another, or who is but one of many with that tag."""
 
 
-def build_library(
-    sprite_data: bytes, name_data: bytes, progress: Progress | None = None
-) -> dict[str, bytes]:
+def build_library(sprite_data: bytes, name_data: bytes) -> dict[str, bytes]:
     """Return the files of the library, made from the archives of the pack of subjects.
 
     It holds all subjects of the pack, those too that no training shows, and some more: it is for
@@ -275,12 +258,10 @@ def build_library(
         file_name = f"{entry['code']}.webp".replace(_VARIANT, "")
         if file_name in sprites:
             entries.append(entry | {"code": file_name.removesuffix(".webp")})
-    for done, entry in enumerate(entries, start=1):
+    for entry in entries:
         file_name = f"{entry['code']}.webp"
         files[file_name] = normalise(sprites[file_name], side_px=SIDE_PX)
         entry["meant"] = EVERYDAY.get(str(entry["name"]), ())
-        if progress is not None:
-            progress(done, len(entries))
     files[INDEX] = json.dumps(entries, ensure_ascii=False, indent=0).encode()
     return files
 

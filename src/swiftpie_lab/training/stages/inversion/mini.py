@@ -20,10 +20,11 @@ from swiftpie.noise import LAYOUT_FIELD, add_noise, layout_uniforms, scaled_line
 from swiftpie.types import TextCondition
 from swiftpie_lab.training.context import VALIDATION_SEED, Context
 from swiftpie_lab.training.losses import LAST_TIMESTEP, psnr_db, robust_and_squared
-from swiftpie_lab.training.stages.inversion.prompt_pairs import Changes, draw_changes, mask_figures
+from swiftpie_lab.training.stages.inversion.prompt_pairs import Changes, draw_changes
 from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage, fast_precision
 from swiftpie_lab.training.stages.one_step.tasks import Drops, absent_subject, condition_of
+from swiftpie_world.changes import WorldChange
 from swiftpie_world.sampler import World, WorldBatch
 from swiftpie_world.shapes import pool
 
@@ -231,16 +232,14 @@ class MiniInversionStage:
         rows = [to_pil(row[:SHOWN]) for row in (batch.pixels, back, *masks)]
         contact_sheet(rows, cell_px=128).save(path)
         error = noise_error(now.source.noise, batch.noise)
-        stays = difference.same_subject > 0
-        truth = now.changes.same_subject.to(stays.device)
+        kinds = enumerate(now.changes.kinds)
+        changed = [row for row, kind in kinds if kind is not WorldChange.NOTHING]
         return {
-            "layout_error": float(error.layout),
-            "texture_error": float(error.texture),
+            "noise_error": float(error.total),
             "psnr_db": psnr_db(back, batch.pixels),
             "psnr_of_true_noise_db": psnr_db(bound, batch.pixels),
             "iou_of_subjects": float(iou(subject, batch.mask).mean()),
-            "same_subject": float((stays == truth).float().mean()),
-            **mask_figures(now.changes, found),
+            "iou_located": float(iou(found, now.changes.mask)[changed].mean()),
         }
 
     def export(self, network: TinyInversion, folder: Path) -> None:

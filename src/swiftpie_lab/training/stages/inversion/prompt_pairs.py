@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from swiftpie.masks import iou
 from swiftpie_world import captions
 from swiftpie_world.changes import (
     EditSpec,
@@ -149,14 +148,3 @@ def _draw_pair(world: World, batch: WorldBatch, row: int, other: int, random: Ra
             pass
     is_silent = change is WorldChange.WORD or random.random() < EMPTY_SHARE
     return _Pair(EditSpec(change, wanted), "" if is_silent else source, target, is_about_place)
-
-
-def mask_figures(changes: Changes, located: Tensor) -> dict[str, float]:
-    """Return how well masks `located` (B, 1, R, R) fit true changes, where there are any."""
-    fits = iou(located, changes.mask)
-    due = [row for row, kind in enumerate(changes.kinds) if kind is not WorldChange.NOTHING]
-    figures = {"iou_located": float(fits[due].mean())}
-    for kind in WorldChange:
-        if rows := [row for row in due if changes.kinds[row] == kind]:
-            figures[f"iou_of_{kind}"] = float(fits[rows].mean())
-    return figures

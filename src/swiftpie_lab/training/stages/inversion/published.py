@@ -1,7 +1,6 @@
 """The inversion network of a published one-step model, in both of SwiftEdit's stages."""
 
 import copy
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,29 +39,9 @@ from swiftpie_lab.training.stages.adapter.networks import attention_alone, new_p
 if TYPE_CHECKING:
     from swiftpie.backbones.choices import Choices
 
-OWN_PROMPTS = 2000  # of the grammar that stands in for a list of prompts
 VALIDATION_DRAW = 2**31 - 1
 ADAPTER_FILE = "ip_adapter.safetensors"
 INVERSION_FOLDER = "inversion"
-# fmt: off
-SUBJECTS = (
-    "dog", "cat", "horse", "bear", "rabbit", "owl", "parrot", "turtle", "frog", "robot", "doll",
-    "teddy", "vase", "teapot", "mug", "bowl", "lamp", "clock", "chair", "backpack", "handbag",
-    "boot", "sneaker", "hat", "umbrella", "guitar", "violin", "camera", "car", "bicycle",
-    "motorbike", "boat", "train", "cake", "pumpkin", "cactus", "sunflower", "candle", "lantern",
-    "kettle",
-)
-LOOKS = (
-    "red", "blue", "green and white", "golden", "striped", "spotted", "wooden", "shiny metal",
-    "old and worn", "knitted", "black", "pink", "transparent glass", "marble", "hand-painted",
-    "checkered",
-)
-PLACES = (
-    "on a beach", "in the snow", "in a forest", "on a wooden table", "in a kitchen",
-    "on a street at night", "in a meadow", "in front of mountains", "on a sofa",
-    "on a stone wall", "in a garden", "in a desert",
-)
-# fmt: on
 
 
 @dataclass(frozen=True)
@@ -85,7 +64,7 @@ class InversionConfig:
     adapter: Path | None = None  # image branch to start from or to keep; a new one if none
     image_encoder: Path | None = None  # CLIP's vision tower; the public one if none
     inversion: Path | None = None  # network to train further; the generator's weights if none
-    prompts: Path | None = None  # a text file, a prompt a line; made up if none
+    prompts: Path | None = None  # a text file of prompts to draw, one a line
     photos: Path | None = None  # a folder; invert these instead of what the generator draws
     teacher: Path | None = None  # folder of a multi-step U-Net, for the score term
     teacher_predicts: PredictionType = PredictionType.EPSILON
@@ -165,9 +144,13 @@ class InversionConfig:
         return encoder
 
     def _prompts(self) -> list[str]:
+        if self.photos is not None:
+            return []
         if self.prompts is None:
-            chosen = Random(0).choices([*itertools.product(LOOKS, SUBJECTS, PLACES)], k=OWN_PROMPTS)
-            return [f"a photo of a {look} {name} {place}" for look, name, place in chosen]
+            raise ConfigError(
+                "There is neither stage.prompts nor stage.photos. The generator draws the pictures "
+                "to invert by a text file with a prompt a line. Set its path."
+            )
         try:
             lines = self.prompts.read_text(encoding="utf-8").splitlines()
         except (OSError, ValueError) as error:

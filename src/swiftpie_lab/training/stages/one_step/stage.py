@@ -1,7 +1,6 @@
 """Stage 2: the one-step model, by regression on the renderer's own noise-to-picture map."""
 
 import copy
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -75,7 +74,6 @@ from swiftpie_world.subjects import Split
 SCENERY_SEED = 2**29  # between the seeds of a step's batch and of its sceneries
 TEACHER_FORCED = 0.6  # share of samples that get the true layout, not the predicted one
 KNOWN_SUBJECTS = 0.5  # share of repainting batches that are given their subject's reference
-TURNED = math.radians(20)  # yaw or pitch beyond which the reference shows another side
 LIGHT_WEIGHT = 0.3
 REPAINTED = {TrainingTask.REPAINT, TrainingTask.INSERT}  # a part of their pictures is given
 HAT_WEIGHT = 6.0  # and of those that show its hat, which is small and in no reference
@@ -526,19 +524,10 @@ def true_lighting(batch: WorldBatch) -> Lighting:
 
 
 def subject_figures(pixels: Tensor, batch: WorldBatch) -> dict[str, float]:
-    """Return how well pictures (B, 3, R, R) show the subjects of `batch`, and their sharpness.
-
-    Those that are seen from another side than their reference count once more by themselves.
-    """
+    """Return how well pictures (B, 3, R, R) show the subjects of `batch`, and their sharpness."""
     subject = masked_psnr_db(pixels, batch.pixels, batch.mask)
-    is_turned = batch.layout.pose[:, :2].abs().amax(dim=1) > TURNED
-    turned = {"turned_psnr_db": float(subject[is_turned].mean())} if is_turned.any() else {}
     steps = (pixels.diff(dim=-1).abs().mean(), batch.pixels.diff(dim=-1).abs().mean())
-    return {
-        "subject_psnr_db": float(subject.mean()),
-        **turned,
-        "sharpness": float(steps[0] / steps[1]),
-    }
+    return {"subject_psnr_db": float(subject.mean()), "sharpness": float(steps[0] / steps[1])}
 
 
 @contextmanager

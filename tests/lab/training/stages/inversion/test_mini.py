@@ -85,7 +85,7 @@ def test_a_stopped_run_continues_bit_for_bit(quick, tmp_path):
 def test_an_export_beside_its_generator_loads_with_it(stage, tmp_path):
     network = stage.network()
     figures = stage.sample(network, tmp_path / "samples.png")
-    assert {"layout_error", "texture_error", "psnr_db", "iou_located"} <= set(figures)
+    assert {"noise_error", "psnr_db", "iou_located"} <= set(figures)
     assert (tmp_path / "samples.png").is_file()
     stage.model.export(stage.networks, tmp_path / "export")
     stage.export(network, tmp_path / "export")
