@@ -5,14 +5,14 @@ import importlib.resources
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import jinja2
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from swiftpie_lab.evaluation.case import Row
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.report import BenchmarkReport, Table, summarise, table
+from swiftpie_lab.evaluation.report import BenchmarkReport, summarise, table
 from swiftpie_lab.evaluation.run import Benchmark, C, Results
 
 PICTURE_PX = 128  # of the longer side
@@ -25,61 +25,21 @@ MAX_LABEL_LINES = 4
 BLANK, INK = "white", "black"
 
 
-@dataclass(frozen=True)
-class PagePicture:
+class PagePicture(NamedTuple):
     """A picture inside of the page."""
 
     data: str  # WebP in base64
     width: int
     height: int
-    title: str = ""  # shows under the pointer
+    title: str  # shows under the pointer
 
 
-@dataclass(frozen=True)
-class Strip:
-    """Pictures side by side with words after them."""
+class Strip(NamedTuple):
+    """A case: its pictures side by side, with words after them."""
 
     pictures: Sequence[PagePicture | None]
     words: Sequence[str]
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page; what is empty is left out."""
-
-    title: str = ""
-    sentences: Sequence[str] = ()
-    table: Table | None = None  # headings and lines
-    heads: Sequence[str] = ()  # above the strips
-    strips: Sequence[Strip] = ()
-    is_folded: bool = False
-
-
-@dataclass(frozen=True)
-class Page:
-    """What the template shows."""
-
-    title: str
-    sections: Sequence[Section]
-    footer: Sequence[str]
-
-
-def render(page: Page) -> str:
-    """Return the page as HTML; all words are escaped."""
-    folder = importlib.resources.files("swiftpie_lab.evaluation")
-    source = (folder / "page.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(source).render(page=page) + "\n"
-
-
-def picture_of(image: Image.Image, *, title: str = "", side_px: int = PICTURE_PX) -> PagePicture:
-    """Return a picture no larger than `side_px` as a part of a page."""
-    small = image.convert("RGB")
-    small.thumbnail((side_px, side_px))
-    buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=WEBP_QUALITY)
-    return PagePicture(base64.b64encode(buffer.getvalue()).decode(), *small.size, title)
+    note: str
 
 
 def write_report(
@@ -96,14 +56,14 @@ def write_report(
     lines = ({"name": row.case.name, "scores": row.scores} for row in rows)
     results.write_lines("rows.jsonl", lines)
     results.write_text("report.json", report.to_json())
-    results.write_text("index.html", render(page_of(benchmark, report, rows, results)))
+    results.write_text("index.html", page_of(benchmark, report, rows, results))
     return report
 
 
 def page_of(
     benchmark: Benchmark[C], report: BenchmarkReport, rows: Sequence[Row[C]], results: Results
-) -> Page:
-    """Return the page of a benchmark: figures, the worst cases, and an even sample of all."""
+) -> str:
+    """Return figures, the worst cases, and an even sample of all, as HTML with words escaped."""
     judged = next(iter(benchmark.candidates))
 
     def rank(row: Row[C]) -> tuple[float, ...]:
@@ -115,15 +75,29 @@ def page_of(
         "Worst cases first": ranked[:WORST],
         "An even sample": rows[:: -(-len(rows) // SAMPLE)],
     }
-    sections = [Section(sentences=report.sentences, table=table(benchmark, report.metrics))]
-    for group in report.groups:
-        heading = f"{group.title}, {group.num_cases} cases"
-        sections.append(Section(heading, table=table(benchmark, group.metrics), is_folded=True))
-    sections += [_strips(title, benchmark, some, results) for title, some in chosen.items() if some]
-    run = report.run
-    footer = [f"weights {run.weights}", f"data {run.data}", f"seed {run.seed}"]
-    footer += report.provenance.lines
-    return Page(f"{benchmark.title}: {run.preset}", sections, footer)
+    run, groups = report.run, report.groups
+    kinds = [kind for kind in benchmark.strip if any(results.has(row.case, kind) for row in rows)]
+    source = importlib.resources.files("swiftpie_lab.evaluation").joinpath("page.html.j2")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(source.read_text(encoding="utf-8")).render(
+        title=f"{benchmark.title}: {run.preset}",
+        sentences=report.sentences,
+        table=table(benchmark, report.metrics),
+        groups={
+            f"{group.title}, {group.num_cases} cases": table(benchmark, group.metrics)
+            for group in groups
+        },
+        heads=[*(benchmark.strip[kind] for kind in kinds), ""],
+        strips={
+            title: [_strip(benchmark, row, results, kinds) for row in some]
+            for title, some in chosen.items()
+            if some
+        },
+        footer=[
+            *(f"weights {run.weights}", f"data {run.data}", f"seed {run.seed}"),
+            *report.provenance.lines,
+        ],
+    )
 
 
 def labelled_sheet(
@@ -179,20 +153,21 @@ def _wrapped(
     return lines[:MAX_LABEL_LINES]
 
 
-def _strips(
-    title: str, benchmark: Benchmark[C], rows: Sequence[Row[C]], results: Results
-) -> Section:
+def _strip(benchmark: Benchmark[C], row: Row[C], results: Results, kinds: Sequence[str]) -> Strip:
     judged = next(iter(benchmark.candidates))
-    kinds = [kind for kind in benchmark.strip if any(results.has(row.case, kind) for row in rows)]
-    strips = []
-    for row in rows:
-        pictures = [
-            picture_of(results.read(row.case, kind), title=benchmark.strip[kind])
-            if results.has(row.case, kind)
-            else None
-            for kind in kinds
-        ]
-        said = [f"{name} {some[judged]:.4g}" for name, some in row.scores.items() if judged in some]
-        note = "; ".join([row.case.name, *said])
-        strips.append(Strip(pictures, benchmark.words(row.case), note))
-    return Section(title, heads=[*(benchmark.strip[kind] for kind in kinds), ""], strips=strips)
+    pictures = [
+        _picture(results.read(row.case, kind), title=benchmark.strip[kind])
+        if results.has(row.case, kind)
+        else None
+        for kind in kinds
+    ]
+    said = [f"{name} {some[judged]:.4g}" for name, some in row.scores.items() if judged in some]
+    return Strip(pictures, benchmark.words(row.case), "; ".join([row.case.name, *said]))
+
+
+def _picture(image: Image.Image, *, title: str) -> PagePicture:
+    small = image.convert("RGB")
+    small.thumbnail((PICTURE_PX, PICTURE_PX))
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=WEBP_QUALITY)
+    return PagePicture(base64.b64encode(buffer.getvalue()).decode(), *small.size, title)

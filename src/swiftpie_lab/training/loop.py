@@ -24,11 +24,12 @@ from swiftpie_lab.training.optimizers import (
     named_optimizers,
 )
 from swiftpie_lab.training.state import (
-    MetricsLog,
+    LOG_FILE,
     RunningFigures,
+    append_row,
+    cut_log,
     kept_whole,
     load_state,
-    open_log,
     save_state,
 )
 
@@ -217,7 +218,8 @@ def fit(
         yield Event(step, {}, samples_per_s=0.0, seconds_left=0.0, stopped=stopped)
         return
     recent, started, time_share = RunningFigures(), time.monotonic(), 0.0
-    log = run.metrics_log(folder, step)
+    if processes.is_main:
+        cut_log(folder / LOG_FILE, step=step)
     while not stopped:
         with recent.timed():
             recent.add(run.train(step, time_share))
@@ -235,7 +237,9 @@ def fit(
             left = (config.steps - step) * (time.monotonic() - started) / (step - first)
             left = min(left, max(0.0, time_limit_s - passed_s))
             event, recent = Event(step, figures, rate, left, stopped), RunningFigures()
-            log.write(step, {"samples_per_s": float(f"{rate:.4g}"), **figures})
+            if processes.is_main:
+                row = {"samples_per_s": float(f"{rate:.4g}"), **figures}
+                append_row(folder / LOG_FILE, step, row)
         if stopped or step % config.save_every == 0:
             run.save(folder, step)  # after the row: what is saved has its whole history
         if event is not None:
@@ -273,12 +277,6 @@ class TrainingRun:
     def samples_per_step(self) -> int:
         """Pictures that one step sees, in all processes."""
         return self.stage.samples_per_step * self.config.accumulate * self.processes.count
-
-    def metrics_log(self, folder: Path, step: int) -> MetricsLog:
-        """Return the log of the run, which goes on after `step`; only the main process writes."""
-        if not self.processes.is_main:
-            return MetricsLog()
-        return open_log(folder, step=step)
 
     def load(self, folder: Path) -> int:
         """Restore the state in `folder`, if any, and return its step.

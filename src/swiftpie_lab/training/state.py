@@ -189,39 +189,22 @@ class RunningFigures:
         return {name: fmean(values) for name, values in merged.items()}
 
 
-class MetricsLog:
-    """Writes each row once, so that a crash neither halves nor doubles one."""
+def append_row(log: Path, step: int, figures: Mapping[str, float]) -> None:
+    """Add one row, so that a crash neither halves nor doubles it; it is then on the disk.
 
-    def __init__(self, log: Path | None = None) -> None:
-        """Append to the file `log`, or to nothing."""
-        self._log = log
-
-    def write(self, step: int, figures: Mapping[str, float]) -> None:
-        """Add one row; it is on the disk when this returns.
-
-        Raises:
-            InputError: There is no room for it.
-        """
-        if self._log is None:
-            return
-        with kept_whole(self._log.parent), self._log.open("a", encoding="utf-8") as log:
-            log.write(json.dumps({"step": step, **figures}) + "\n")
-            log.flush()
-            os.fsync(log.fileno())
+    Raises:
+        InputError: There is no room for it.
+    """
+    with kept_whole(log.parent), log.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"step": step, **figures}) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def open_log(folder: Path, *, step: int) -> MetricsLog:
-    """Go on with the log in `folder` after `step`; what a crash left beyond it is dropped."""
-    log = folder / LOG_FILE
-    if log.exists():
-        _cut(log, step=step)
-    return MetricsLog(log)
-
-
-def _cut(log: Path, *, step: int) -> None:
+def cut_log(log: Path, *, step: int) -> None:
     """Keep complete rows up to `step`, the last of each step, in a file replaced at once."""
     rows: dict[int, str] = {}
-    for line in log.read_text(encoding="utf-8").splitlines():
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
         try:
             found = int(json.loads(line)["step"])
         except (ValueError, KeyError, TypeError):

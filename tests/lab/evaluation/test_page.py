@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from swiftpie_lab.evaluation.case import Row
-from swiftpie_lab.evaluation.page import labelled_sheet, page_of, render, write_report
+from swiftpie_lab.evaluation.page import labelled_sheet, page_of, write_report
 from swiftpie_lab.evaluation.report import summarise
 from swiftpie_lab.evaluation.run import score
 from tests.lab.evaluation.conftest import NUM_CASES, NUM_EDITS
@@ -28,7 +28,7 @@ def rows(benchmark, drawn, dealt, networks):
 
 def page(benchmark, rows, results, networks, *, run=None):
     report = summarise(benchmark, rows, run=run or results.read_run(), networks=networks)
-    return render(page_of(benchmark, report, rows, results))
+    return page_of(benchmark, report, rows, results)
 
 
 def tags_of(page):

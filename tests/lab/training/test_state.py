@@ -11,8 +11,9 @@ from swiftpie_lab.training.state import (
     LOG_FILE,
     STATE_FILE,
     RunningFigures,
+    append_row,
+    cut_log,
     load_state,
-    open_log,
     read_state,
     save_state,
     write_state,
@@ -76,13 +77,15 @@ def test_what_is_written_is_read(tmp_path, tensors):
 
 
 def test_rows_beyond_the_state_and_half_rows_are_dropped(tmp_path):
-    log = open_log(tmp_path, step=0)
+    log = tmp_path / LOG_FILE
+    cut_log(log, step=0)
     for step in (1, 2, 3):
-        log.write(step, {"error": 1 / step})
-    with (tmp_path / LOG_FILE).open("a") as log:
-        log.write('{"step": 4, "er')
-    open_log(tmp_path, step=2).write(3, {"error": 7.0})
-    rows = [json.loads(row) for row in (tmp_path / LOG_FILE).read_text().splitlines()]
+        append_row(log, step, {"error": 1 / step})
+    with log.open("a") as file:
+        file.write('{"step": 4, "er')
+    cut_log(log, step=2)
+    append_row(log, 3, {"error": 7.0})
+    rows = [json.loads(row) for row in log.read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3]
     assert rows[-1]["error"] == 7.0
 

@@ -6,11 +6,10 @@ exit code is 1 if a branch does not learn.
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +18,6 @@ from swiftpie.backbones.adapters import REFERENCE_TIMESTEP
 from swiftpie.models.vision import Feature
 from swiftpie_lab.training.stages.adapter.networks import AdapterBase, AdapterNetworks
 from swiftpie_lab.training.stages.adapter.student import (
-    Chances,
     Examples,
     identity_cosine,
     no_drops,
@@ -53,18 +51,16 @@ def _losses_of(
     branch: Branch, base: AdapterBase, networks: AdapterNetworks, examples: Examples
 ) -> Tensor:
     """Return one minus the cosine of drawn and true subjects (B,), drawn by one branch alone."""
-    chances = _alone(branch, no_drops(len(examples.noise), read_at=REFERENCE_TIMESTEP))
+    none = torch.zeros(len(examples.noise), 1)
+    chances = no_drops(len(none), read_at=REFERENCE_TIMESTEP)
+    if branch is Branch.SEMANTIC:
+        chances = replace(chances, detail_scale=none)
+    else:
+        chances = replace(chances, identity_scale=none)
     clean = run_student(base, networks, examples, chances).clean
     drawn = base.autoencoder.decode(clean).float().clamp(-1, 1)
     judge = base.reader(Feature.EMBEDS)
     return 1 - identity_cosine(judge, drawn, examples.pixels, mask=examples.mask).float()
-
-
-def _alone(branch: Branch, chances: Chances) -> Chances:
-    none = torch.zeros_like(chances.identity_scale)
-    if branch is Branch.SEMANTIC:
-        return replace(chances, detail_scale=none)
-    return replace(chances, identity_scale=none)
 
 
 def swap_references(examples: Examples) -> Examples:
@@ -93,49 +89,36 @@ def figures_of(losses: Mapping[Branch, Tensor]) -> dict[str, float]:
     return found
 
 
-class Verdict(NamedTuple):
-    """What the figures say of one branch."""
-
-    learns: bool
-    sentence: str
-
-
-def verdicts(figures: Mapping[str, float]) -> Iterator[Verdict]:
-    """Say of each branch whether its own references serve it better than swapped ones."""
+def verdicts(figures: Mapping[str, float]) -> dict[str, bool]:
+    """Return a sentence on each branch, and whether its own references serve it better."""
+    found = {}
     for branch in Branch:
         own, swapped, error = (figures[f"{branch}_{name}"] for name in ("own", "swapped", "error"))
         learns = swapped - own > NUM_ERRORS * error
         does = "learns" if learns else "does not learn yet"
-        yield Verdict(
-            learns,
+        sentence = (
             f"The {branch} branch {does}: its identity loss is {own:.4f} with its own references "
-            f"and {swapped:.4f} with swapped ones, {swapped - own:.4f} ± {error:.4f} more.",
+            f"and {swapped:.4f} with swapped ones, {swapped - own:.4f} ± {error:.4f} more."
         )
-
-
-def latest_figures(run: Path) -> dict[str, float]:
-    """Return the figures of the latest samples in the folder of a run.
-
-    Raises:
-        SystemExit: There are none yet.
-    """
-    log = run / LOG_FILE
-    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
-    rows: list[dict[str, float]] = [json.loads(line) for line in lines]
-    judged = [row for row in rows if f"{Branch.DETAIL}_error" in row]
-    if not judged:
-        raise SystemExit(
-            f"There are no samples of an adapter in '{log}'. Train until it draws some: "
-            "`swiftpie train adapter --time-limit 10m`."
-        )
-    return judged[-1]
+        found[sentence] = learns
+    return found
 
 
 def main() -> None:
-    """Print a sentence for each branch; exit with 1 unless all learn."""
-    found = list(verdicts(latest_figures(Path(sys.argv[1]))))
-    sys.stdout.write("".join(f"{verdict.sentence}\n" for verdict in found))
-    sys.exit(not all(verdict.learns for verdict in found))
+    """Print a sentence for each branch of the latest samples; exit with 1 unless all learn."""
+    log = Path(sys.argv[1]) / LOG_FILE
+    rows: list[dict[str, float]] = []
+    if log.is_file():
+        rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    judged = [row for row in rows if f"{Branch.DETAIL}_error" in row]
+    if not judged:
+        sys.exit(
+            f"There are no samples of an adapter in '{log}'. Train until it draws some: "
+            "`swiftpie train adapter --time-limit 10m`."
+        )
+    found = verdicts(judged[-1])
+    sys.stdout.write("".join(f"{sentence}\n" for sentence in found))
+    sys.exit(not all(found.values()))
 
 
 if __name__ == "__main__":
