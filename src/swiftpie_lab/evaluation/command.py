@@ -90,15 +90,10 @@ def drawer_of(
     own: Callable[[], CaseDrawer[C]],
     **choices: object,
 ) -> CaseDrawer[C]:
-    """Return what draws `cases`: SwiftPie, or nothing where `results` holds finished pictures.
+    """Return what draws `cases`: SwiftPie's `own`, or a folder `results` of another program's.
 
-    Args:
-        benchmark: What the cases are from.
-        cases: All of them.
-        results: The folder of another program's pictures; None if SwiftPie draws.
-        loading: What the user said about loading.
-        own: Loads SwiftPie's own drawer.
-        **choices: Options about SwiftPie's own drawing; those that were chosen are truthy.
+    Of options about SwiftPie's own drawing, `loading` and `choices`, those that were chosen are
+    truthy.
 
     Raises:
         ConfigError: Something was chosen that finished pictures do not heed.

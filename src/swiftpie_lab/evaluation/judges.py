@@ -285,11 +285,9 @@ class Siglip2:
 
     @torch.no_grad()
     def pooled(self, patches: Tensor, keep: Tensor) -> Tensor:
-        """Return the unit vector (1, D) that the trained pooling makes of patches.
+        """Return the unit vector (1, D) that the trained pooling makes of `patches` (h, w, D).
 
-        Args:
-            patches: Of a picture, (h, w, D).
-            keep: Which of them take part, (h, w), at least one.
+        Those where `keep` (h, w) is true take part, at least one.
         """
         return F.normalize(self.model.vision_model.head(patches[keep][None]), dim=-1)
 

@@ -108,11 +108,7 @@ class Results:
         return BenchmarkRun(**json.loads((self.root / "run.json").read_text(encoding="utf-8")))
 
     def start(self, run: BenchmarkRun, *, force: bool = False) -> None:
-        """Create the folder, or get ready to go on in it.
-
-        Args:
-            run: What is about to be drawn.
-            force: Remove the pictures of whatever was drawn before.
+        """Create the folder, or get ready to go on in it; `force` removes earlier pictures.
 
         Raises:
             InputError: It is a file, or holds pictures of another run or files of other origin.
@@ -250,12 +246,7 @@ def draw(
 ) -> Iterator[C]:
     """Draw every file that is missing in `results`; yield each case when it is complete.
 
-    Args:
-        benchmark: What the cases are from.
-        cases: What to draw.
-        drawer: What draws.
-        results: Where the pictures go, with a manifest at the end.
-        force: Forget what was drawn before.
+    The manifest comes at the end. `force` forgets what was drawn before.
 
     Raises:
         InputError: The folder holds pictures of another run.

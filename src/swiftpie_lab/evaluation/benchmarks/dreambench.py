@@ -448,8 +448,6 @@ BENCHMARK = BenchmarkCommand(
         "swiftpie evaluate dreambench dreambooth/dataset",
         "swiftpie evaluate dreambench dreambooth/dataset --recipe ip-adapter-plus_sd15 "
         "--dino-small dino-vits16 --clip-small clip-vit-base-patch32",
-        "swiftpie evaluate dreambench dreambooth/dataset --results other-method --out out/other",
-        "swiftpie evaluate dreambench photos --subjects 4 --prompts 5 --seeds 1 --json",
         "swiftpie evaluate dreambench dreambooth/dataset --boxes boxes.json",
     ),
 )

@@ -262,14 +262,7 @@ def read_faces(
     encoder: FaceEncoder,
     judge: FaceEncoder | None = None,
 ) -> FaceBenchmark:
-    """Return what a folder of photographs and a file of prompts ask for.
-
-    Args:
-        identities: One photograph a person.
-        prompts: One prompt a line; empty lines do not count.
-        seed: Of the first case; the others count up from it.
-        encoder: Finds the faces.
-        judge: Another encoder, for likeness.
+    """Return what a folder of photographs and a file with a prompt a line ask for.
 
     Raises:
         InputError: There are no photographs or no prompts.
@@ -402,10 +395,5 @@ BENCHMARK = BenchmarkCommand(
         "--preset hyper-sdxl-4 --adapter ip-adapter-faceid-plusv2_sdxl.bin --allow-pickle "
         "--encoder insightface --judge opencv --judge-models face-models "
         "--identity-guidance dcg+am2 --out out/dcg-am2 --json",
-        "swiftpie evaluate fastface --identities people --prompts prompts.txt "
-        "--preset sdxl-lightning-4 --weights models/sdxl_lightning_4step_unet.safetensors "
-        "--base models/sdxl-base-1.0 --image-encoder models/image_encoder "
-        "--adapter models/ip-adapter-plus-face_sdxl_vit-h.safetensors "
-        "--face-models models/faces --offline",
     ),
 )

@@ -190,11 +190,7 @@ class PieBenchmark(EditBenchmark[PieCase]):
 
 
 def read_pie(root: Path, *, limit: int | None = None) -> PieBenchmark:
-    """Read the mapping and see that all pictures are there.
-
-    Args:
-        root: The folder with `mapping_file.json`.
-        limit: Read only so many entries, the first ones.
+    """Read the mapping in `root`, or its first entries, and see that all pictures are there.
 
     Raises:
         InputError: The mapping is missing or broken, or names a picture that is not there.

@@ -229,10 +229,7 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
         """Deal `count` cases of each kind; subjects, places and answers come evenly.
 
         Of each kind a longer list starts with the shorter one. Settings are such as training knows.
-
-        Args:
-            count: How many of each kind.
-            kinds: All if empty.
+        Without `kinds` all are dealt.
 
         Raises:
             ConfigError: The pack holds out fewer than two subjects.

@@ -1,6 +1,8 @@
 """Whether a subject belongs into a photograph, or is gone from it: light, shadow, seams, ghosts.
 
-All compare with an exact answer; a side is that of the pictures, which are square.
+All compare a picture with its exact answer, the truth; the source is the photograph before.
+Pictures are (1, 3, H, W) in [-1, 1] and square, a side is theirs, and masks of subjects are
+(1, 1, H, W) in [0, 1].
 """
 
 import torch
@@ -28,12 +30,6 @@ def light_error(picture: Tensor, truth: Tensor, unlit: Tensor, mask: Tensor) -> 
     Light is what multiplies the unlit subject, as far as it changes evenly across it: in each
     colour the plane of brightness that fits the pixels best. 0 is exact and 1 as good as no light;
     light from the other side is beyond. None where true light does next to nothing.
-
-    Args:
-        picture: A picture (1, 3, H, W) in [-1, 1].
-        truth: The right one.
-        unlit: The subject in its place before any light falls on it, likewise.
-        mask: The subject, (1, 1, H, W) in [0, 1].
     """
     rows, columns = torch.nonzero(inner(mask)[0, 0], as_tuple=True)
     if len(rows) < LEAST_PIXELS:
@@ -60,12 +56,6 @@ def shadow_error(picture: Tensor, truth: Tensor, source: Tensor, mask: Tensor) -
 
     0 is exact, 1 as good as no shadow; a wrong one, or a ground that is drawn too light or too
     dark, is beyond. None where there is next to no shadow.
-
-    Args:
-        picture: A picture (1, 3, H, W) in [-1, 1].
-        truth: The right one.
-        source: The photograph before.
-        mask: The subject, (1, 1, H, W) in [0, 1].
     """
     near = grow((mask > 0).to(mask), mask.shape[-1] // SHADE)
     ground = torch.maximum(near, changed(truth, source, mask)) * (mask <= 0)
@@ -78,13 +68,7 @@ def ghost(picture: Tensor, truth: Tensor, source: Tensor, mask: Tensor) -> float
     """Return how much differs from the true background, over the same of the untouched picture.
 
     In cells and within the mask and its ring, so it counts shapes and shadows that stay or come,
-    and hardly textures. 0 is exact, 1 as bad as to remove nothing.
-
-    Args:
-        picture: A picture (1, 3, H, W) in [-1, 1].
-        truth: The same place without the subject.
-        source: With it.
-        mask: What was to go, (1, 1, H, W) in [0, 1], not empty.
+    and hardly textures. 0 is exact, 1 as bad as to remove nothing. The mask is not empty.
     """
     where = torch.maximum((mask > 0).to(mask), ring(mask))
     return _in_cells(picture - truth, where) / _in_cells(source - truth, where)
@@ -95,12 +79,7 @@ def seam(picture: Tensor, truth: Tensor, claimed: Tensor) -> float | None:
 
     A step is the mean difference of two pixels, four apart in a picture of 256, that the border
     separates. One level is added to both steps, so that smooth ground counts as well. 1 is right;
-    more is a visible seam, less a washed out one.
-
-    Args:
-        picture: A picture (1, 3, H, W) in [-1, 1].
-        truth: The right one.
-        claimed: Where the picture's maker changed it, (1, 1, H, W), above 0.
+    more is a visible seam, less a washed out one. The region is where `claimed` is above 0.
     """
     region, apart = claimed > 0, claimed.shape[-1] // STEP
     steps, count = torch.zeros(2), 0.0

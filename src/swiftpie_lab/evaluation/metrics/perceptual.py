@@ -61,12 +61,8 @@ def concept_preservation(
     """Return CP: how well the patches of the subject are found again anywhere in the picture.
 
     For each patch inside the mask of a photograph, the highest cosine with any patch of the
-    picture, averaged; then the mean over photographs. The paper has one of them.
-
-    Args:
-        siglip2: The network.
-        patches: Of the picture, (h, w, D).
-        references: Photographs of the subject; those whose mask holds no patch do not count.
+    picture (h, w, D), averaged; then the mean over photographs. The paper has one of them.
+    Photographs whose mask holds no patch do not count.
     """
     unit = F.normalize(patches.flatten(0, 1), dim=-1)
     found = []
@@ -86,12 +82,7 @@ def prompt_following(
 ) -> float | None:
     """Return PF: the cosine of the background and the prompt without its subject.
 
-    Args:
-        siglip2: The network.
-        patches: Of the picture, (h, w, D).
-        claimed: Where the subject is in the picture, (1, 1, H, W) in [0, 1].
-        prompt: What the picture should show.
-        noun: What the prompt calls the subject; empty leaves all of the prompt.
+    The picture has `patches` (h, w, D), and the subject where `claimed` (1, 1, H, W) is 1.
     """
     background = _on_grid(claimed, patches) < HALF
     if not background.any():

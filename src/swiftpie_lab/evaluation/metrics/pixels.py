@@ -1,4 +1,7 @@
-"""Figures from pixels and masks alone: errors, sharpness, light, and whether regions agree."""
+"""Figures from pixels and masks alone: errors, sharpness, light, and whether regions agree.
+
+Pictures are (1, 3, H, W) in [-1, 1], and masks and regions (1, 1, H, W) in [0, 1].
+"""
 
 import math
 
@@ -18,13 +21,7 @@ SSIM_FIRST, SSIM_SECOND = 0.01**2, 0.03**2  # what keeps the two quotients finit
 
 
 def psnr(pixels: Tensor, truth: Tensor, region: Tensor | None = None) -> float:
-    """Return decibels between pictures in [-1, 1]; equal ones count as 60.
-
-    Args:
-        pixels: A picture.
-        truth: What it should be.
-        region: Where they are compared, (1, 1, H, W), not empty; None is everywhere.
-    """
+    """Return decibels where `region`, not empty, is, or everywhere; equal ones count as 60."""
     where = torch.ones_like(pixels[:, :1]) if region is None else region
     error = ((pixels - truth) / 2).square()
     mean = (error * where).sum() / (3 * where.sum())
@@ -35,12 +32,7 @@ def frame_mse(first: Tensor, second: Tensor, mask: Tensor) -> float:
     """Return PIE-Bench's error of the unedited part, ten thousand times that of [0, 1].
 
     Pixels of the edited part count as equal, but do count: both pictures are multiplied by the
-    mask, and all is averaged. A mask of more pixels therefore means a smaller error.
-
-    Args:
-        first: A picture, (1, 3, H, W) in [-1, 1].
-        second: Another one.
-        mask: What was edited, (1, 1, H, W).
+    mask of what was not edited, and all is averaged. A mask of more pixels means a smaller error.
     """
     one, other = _unedited(first, second, mask)
     return 1e4 * float((one - other).square().mean())
