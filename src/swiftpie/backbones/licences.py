@@ -54,7 +54,6 @@ OWN_JUDGES = LicenceTerms("judges", "SwiftPie's, inside swiftpie-lab", "Apache-2
 SPRITES = LicenceTerms("pictures", "Fluent Emoji sprites", "MIT", True)
 CLIP = LicenceTerms("judge", "CLIP ViT-L/14 and B/32 (OpenAI)", "MIT; see its model card", None)
 DINO = LicenceTerms("judge", "DINO ViT-B/8", "Apache-2.0", True)
-LPIPS = LicenceTerms("judge", "LPIPS", "BSD-2-Clause", True)
 
 
 def everything() -> list[LicenceTerms]:
@@ -62,7 +61,7 @@ def everything() -> list[LicenceTerms]:
     presets = map(preset_terms, PRESETS.names())
     encoders = (encoder_terms(name, part="face encoder") for name in FACE_ENCODERS.names())
     others = (ADAPTER, FACE_ADAPTER, IMAGE_ENCODER, OWN_CUTOUT, OWN_JUDGES, SPRITES)
-    judges = (CLIP, DINO, LPIPS)
+    judges = (CLIP, DINO)
     return list(dict.fromkeys(chain(*presets, *encoders, others, judges)))
 
 

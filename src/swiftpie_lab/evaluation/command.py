@@ -66,15 +66,9 @@ def open_networks(files: NetworkFiles) -> judges.Networks:
     digests = {
         f"{name}/{path.name}": _sha256(path)
         for name, place in places.items()
-        for path in _weights_at(place)
+        for path in sorted(place.glob("*.safetensors"))
     }
     return judges.Networks(**loaded, digests=digests)
-
-
-def _weights_at(place: Path) -> list[Path]:
-    if not place.is_dir():
-        return [place]
-    return sorted([*place.glob("*.safetensors"), *place.glob("*.pt")])
 
 
 def _sha256(path: Path) -> str:

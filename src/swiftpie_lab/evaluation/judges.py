@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from transformers import (
     AutoConfig,
@@ -24,7 +24,6 @@ from transformers import (
     ViTModel,
 )
 
-from swiftpie.backbones.load.safe import read_tensors
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.faces import FaceEncoder
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
@@ -49,25 +48,6 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MAX_PATCHES = 1024  # of a picture, as in MaSC's own figures (arXiv:2605.22469)
 TINY = 1e-8
 
-LPIPS_SHIFT, LPIPS_SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
-LPIPS_TINY = 1e-10
-FIRES = {  # place in SqueezeNet 1.1: channels in, squeezed, and of each half that comes out
-    3: (64, 16, 64),
-    4: (128, 16, 64),
-    6: (128, 32, 128),
-    7: (256, 32, 128),
-    9: (256, 48, 192),
-    10: (384, 48, 192),
-    11: (384, 64, 256),
-    12: (512, 64, 256),
-}
-POOLS = (2, 5, 8)
-TAPS = {1: 64, 4: 128, 7: 256, 9: 384, 10: 384, 11: 512, 12: 512}  # compared layers: channels
-
-LPIPS_WEIGHTS = (
-    "the state of LPIPS(net='squeeze') of the package lpips, saved as safetensors, is read with "
-    "--lpips FILE"
-)
 PUBLISHED = {  # by field of `Networks`: title, kind as transformers has it, patch in px and width
     "clip": ("CLIP ViT-L/14", "clip", (14, 1024)),
     "clip_small": ("CLIP ViT-B/32", "clip", (32, 768)),
@@ -81,7 +61,6 @@ NEEDED: Mapping[str, str] = {  # by field of `Networks`
         name: f"needs {title}; give its folder with --{name.replace('_', '-')} DIR"
         for name, (title, _, _) in PUBLISHED.items()
     },
-    "lpips": f"needs weights: {LPIPS_WEIGHTS}",
     "face_judge": "needs a second face encoder; give its files with --judge-models DIR",
 }
 
@@ -310,63 +289,11 @@ class Siglip2:
         return F.normalize(hidden, dim=-1)
 
 
-class Lpips(nn.Module):
-    """Perceptual distance of two pictures by SqueezeNet 1.1 (arXiv:1801.03924).
-
-    The package lpips takes torchvision along, of exactly one release for each of PyTorch, and
-    fetches weights by itself; this reads a file that the user has.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.ModuleDict({"0": nn.Conv2d(3, 64, 3, stride=2), "1": nn.ReLU()})
-        for place in range(2, max(TAPS) + 1):
-            self.layers[str(place)] = (
-                nn.MaxPool2d(3, stride=2, ceil_mode=True)
-                if place in POOLS
-                else _Fire(*FIRES[place])
-            )
-        self.weights = nn.ModuleList(nn.Conv2d(width, 1, 1, bias=False) for width in TAPS.values())
-
-    @torch.no_grad()
-    def distance(self, first: Tensor, second: Tensor) -> float:
-        """Return the distance of pictures (1, 3, H, W) in [-1, 1]."""
-        total = 0.0
-        pairs = zip(self._features(first), self._features(second), self.weights, strict=True)
-        for ours, theirs, weight in pairs:
-            total += float(weight((_unit(ours) - _unit(theirs)).square()).mean())
-        return total
-
-    def _features(self, pixels: Tensor) -> list[Tensor]:
-        hidden, compared = _normalise(pixels, LPIPS_SHIFT, LPIPS_SCALE), []
-        for place, layer in self.layers.items():
-            hidden = layer(hidden)
-            if int(place) in TAPS:
-                compared.append(hidden)
-        return compared
-
-
-class _Fire(nn.Module):
-    """Squeeze channels, then expand them by small and large convolutions side by side."""
-
-    def __init__(self, channels: int, squeezed: int, half: int) -> None:
-        super().__init__()
-        self.squeeze = nn.Conv2d(channels, squeezed, 1)
-        self.expand1x1 = nn.Conv2d(squeezed, half, 1)
-        self.expand3x3 = nn.Conv2d(squeezed, half, 3, padding=1)
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Return (B, 2 * half, h, w)."""
-        small = self.squeeze(hidden).relu()
-        return torch.cat([self.expand1x1(small), self.expand3x3(small)], dim=1).relu()
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Networks:
     """What may judge; figures that need what is None are left out."""
 
     panel: Panel | None = None  # of rendered pictures
-    lpips: Lpips | None = None
     clip: Clip | None = None
     clip_small: Clip | None = None
     dino: Dino | None = None
@@ -377,16 +304,14 @@ class Networks:
     digests: Mapping[str, str] = field(default_factory=dict)  # sha256 by file of what users gave
 
 
-def load_judge(name: str, place: Path) -> Clip | Dino | Siglip2 | Lpips:
-    """Read what a field of `Networks` holds: LPIPS from its file, others from transformers' folder.
+def load_judge(name: str, place: Path) -> Clip | Dino | Siglip2:
+    """Read what a field of `Networks` holds from a folder of transformers.
 
     Another size than the figures are called by is taken with a warning.
 
     Raises:
         WeightsError: It is not in `place`.
     """
-    if name == "lpips":
-        return load_lpips(place)
     title, kind, size = PUBLISHED[name]
     tokenizer: Any = None
     with _readable(place, title, kind=kind) as config:
@@ -402,42 +327,6 @@ def load_judge(name: str, place: Path) -> Clip | Dino | Siglip2 | Lpips:
     if kind == "vit":
         return Dino(model)
     return Clip(model, tokenizer) if kind == "clip" else Siglip2(model, processor, tokenizer)
-
-
-def load_lpips(path: Path) -> Lpips:
-    """Read the weights as the package lpips names them.
-
-    Raises:
-        WeightsError: They are missing, damaged or of another network.
-    """
-    stored = read_tensors(path)
-    network = Lpips()
-    try:
-        network.load_state_dict(
-            {
-                _ours(name): weight
-                for name, weight in stored.items()
-                if name.startswith(("net.", "lin"))
-            }
-        )
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise WeightsError(
-            f"'{path}' does not hold the weights of LPIPS with SqueezeNet. Needed: "
-            f"{LPIPS_WEIGHTS}. Save it again."
-        ) from error
-    return network.eval().requires_grad_(False)
-
-
-def _ours(name: str) -> str:
-    """Turn the package's names into those of `Lpips`.
-
-    They are like `net.slice2.3.squeeze.weight` and, for the same layer, `lin0.model.1.weight` or
-    `lins.0.model.1.weight`.
-    """
-    first, *rest = name.split(".")
-    if first == "net":
-        return ".".join(["layers", *rest[1:]])
-    return f"weights.{int(rest[0] if first == 'lins' else first.removeprefix('lin'))}.weight"
 
 
 @contextmanager
@@ -499,7 +388,3 @@ def _normalise(
 ) -> Tensor:
     middle, spread = (values.new_tensor(numbers).view(1, 3, 1, 1) for numbers in (mean, std))
     return (values - middle) / spread
-
-
-def _unit(features: Tensor) -> Tensor:
-    return features / (features.square().sum(dim=1, keepdim=True).sqrt() + LPIPS_TINY)

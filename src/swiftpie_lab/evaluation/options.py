@@ -78,12 +78,10 @@ class NetworkFiles(TypedDict, total=False):
     dino: Annotated[Path, Option("DINO ViT-B/8, for the structure distance.", "DIR")]
     dino_small: Annotated[Path, Option("DINO ViT-S/16, for the likeness of subjects.", "DIR")]
     siglip2: Annotated[Path, Option("SigLIP2 SO400M NaFlex, for MaSC.", "DIR")]
-    lpips: Annotated[Path, Option("Weights of LPIPS with SqueezeNet, as safetensors.", "FILE")]
 
 
-PieNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("clip", "dino", "lpips"))]
+PieNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("clip", "dino"))]
 DreamNetworks = Annotated[
-    NetworkFiles,
-    FieldOptions(NetworkFiles, ("clip", "clip_small", "dino_small", "siglip2", "lpips")),
+    NetworkFiles, FieldOptions(NetworkFiles, ("clip", "clip_small", "dino_small", "siglip2"))
 ]
 FaceNetworks = Annotated[NetworkFiles, FieldOptions(NetworkFiles, ("clip", "clip_small"))]

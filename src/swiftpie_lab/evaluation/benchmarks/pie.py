@@ -88,9 +88,7 @@ class PieBenchmark(EditBenchmark[PieCase]):
     metrics = (
         "structure-distance",
         "unedited-psnr",
-        "unedited-lpips",
         "unedited-mse",
-        "unedited-ssim",
         "clip-whole",
         "clip-edited",
         "time",

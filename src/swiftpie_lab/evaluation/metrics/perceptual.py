@@ -13,15 +13,9 @@ from torch.nn import functional as F
 from swiftpie.faces import Face, FaceBox
 from swiftpie.imageio.images import plane, to_pil
 from swiftpie_lab.evaluation.case import ImageEmbedder, Metric, Reference, of
-from swiftpie_lab.evaluation.judges import Clip, Dino, Lpips, Siglip2
+from swiftpie_lab.evaluation.judges import Clip, Dino, Siglip2
 
 HALF = 0.5  # of a patch
-
-
-def unedited_lpips(lpips: Lpips, first: Tensor, second: Tensor, mask: Tensor) -> float:
-    """Return PIE-Bench's, a thousand times the distance; `mask` is blackened in both pictures."""
-    first, second = ((pixels + 1) * (1 - mask) - 1 for pixels in (first, second))
-    return 1e3 * lpips.distance(first, second)
 
 
 def structure_distance(dino: Dino, source: Tensor, image: Image.Image) -> float:
@@ -149,13 +143,6 @@ SUBJECT_NETWORKS = {
 SHOWN = ("networks.clip", "image", "prompt")
 
 METRICS = {
-    "unedited-lpips": Metric(
-        "LPIPS, unedited part",
-        of(unedited_lpips, "networks.lpips", "source", "picture", "mask"),
-        "1e-3",
-        higher_is_better=False,
-        needs="lpips",
-    ),
     "structure-distance": Metric(
         "structure distance",
         of(structure_distance, "networks.dino", "source", "image"),

@@ -7,7 +7,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from swiftpie.masks import grow, iou, resize_mask
 from swiftpie_lab.evaluation.case import Expected, Metric, of
@@ -15,9 +14,6 @@ from swiftpie_lab.evaluation.case import Expected, Metric, of
 SOLID = 0.9  # mask above which a pixel is free of what surrounds the region
 LEAST_ERROR = 1e-6  # squared; equal pictures count as 60 dB
 LEAST_GRADIENT = 2 / 255  # one level a pixel: a truth that is smoother has no detail to lose
-
-SSIM_SIGMA, SSIM_RADIUS_PX = 1.5, 5  # of the Gaussian window, 11 x 11
-SSIM_FIRST, SSIM_SECOND = 0.01**2, 0.03**2  # what keeps the two quotients finite, for [0, 1]
 
 
 def psnr(pixels: Tensor, truth: Tensor, region: Tensor | None = None) -> float:
@@ -42,27 +38,6 @@ def frame_psnr(first: Tensor, second: Tensor, mask: Tensor) -> float | None:
     """Return decibels from `frame_mse`; None for equal pictures, where it would be infinite."""
     error = frame_mse(first, second, mask)
     return 40 - 10 * math.log10(error) if error else None
-
-
-def frame_ssim(first: Tensor, second: Tensor, mask: Tensor) -> float:
-    """Return PIE-Bench's mean structural similarity of the unedited part, times a hundred."""
-    return 1e2 * float(ssim_map(*_unedited(first, second, mask)).mean())
-
-
-def ssim_map(first: Tensor, second: Tensor) -> Tensor:
-    """Return the structural similarity around each pixel, (B, C, H, W).
-
-    Pictures in [0, 1] go on beyond their border by reflection, and the border counts, as in
-    torchmetrics 1.9, which is not worth another package for the rendered edits that need this too.
-    """
-    mean_first, mean_second = _blur(first), _blur(second)
-    spread_first = (_blur(first * first) - mean_first.square()).clamp_min(0)
-    spread_second = (_blur(second * second) - mean_second.square()).clamp_min(0)
-    shared = _blur(first * second) - mean_first * mean_second
-    light = (2 * mean_first * mean_second + SSIM_FIRST) / (
-        mean_first.square() + mean_second.square() + SSIM_FIRST
-    )
-    return light * (2 * shared + SSIM_SECOND) / (spread_first + spread_second + SSIM_SECOND)
 
 
 def inner(mask: Tensor) -> Tensor:
@@ -130,17 +105,6 @@ def _unedited(first: Tensor, second: Tensor, mask: Tensor) -> tuple[Tensor, Tens
     return (first + 1) / 2 * (1 - mask), (second + 1) / 2 * (1 - mask)
 
 
-def _blur(pixels: Tensor) -> Tensor:
-    places = torch.arange(-SSIM_RADIUS_PX, SSIM_RADIUS_PX + 1).to(pixels)
-    line = torch.exp(-(places / SSIM_SIGMA).square() / 2)
-    line = line / line.sum()
-    channels = pixels.shape[1]
-    padded = F.pad(pixels, (SSIM_RADIUS_PX,) * 4, mode="reflect")
-    across = line.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
-    down = line.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
-    return F.conv2d(F.conv2d(padded, across, groups=channels), down, groups=channels)
-
-
 SUBJECT, OUTSIDE = ("picture", "truth", "mask"), ("picture", "source", "outside")
 UNEDITED = ("source", "picture", "mask")
 
@@ -168,7 +132,6 @@ METRICS = {
     "unedited-mse": Metric(
         "MSE, unedited part", of(frame_mse, *UNEDITED), "1e-4", higher_is_better=False
     ),
-    "unedited-ssim": Metric("SSIM, unedited part", of(frame_ssim, *UNEDITED), "1e-2"),
     # On whatever machine the editor ran.
     "time": Metric("time", of(float, "time_ms"), "ms", higher_is_better=False),
 }
