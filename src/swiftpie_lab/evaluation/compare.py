@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,10 +20,9 @@ from swiftpie_lab.evaluation.report import (
     interval,
     paired_difference,
 )
-from swiftpie_lab.evaluation.run import BenchmarkRun, Results
+from swiftpie_lab.evaluation.run import BenchmarkRun
 
 MAX_BYTES = 256 << 20  # of a file of scores; a thousand cases have 3 MB
-_NAME = re.compile(r"[\w-]{1,200}")  # of a case, which is also a part of the names of its files
 
 
 @dataclass(frozen=True)
@@ -35,30 +33,19 @@ class Figures:
     figures: tuple[Figure, ...]
 
 
-@dataclass(frozen=True)
-class NamedCase:
-    """What is compared, as its pictures' files find it."""
-
-    name: str
-
-
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
     """A folder of results, as far as it can be compared."""
 
-    results: Results
     run: BenchmarkRun
     figures: tuple[Figure, ...]
     judged: str  # the candidate under test
     scores: Mapping[str, Mapping[str, Mapping[str, float]]]  # by case, metric and candidate
     requests: Mapping[str, Mapping[str, object]]  # by case, as the manifest has it
 
-    def side_px(self) -> tuple[int, int] | None:
-        """Return width and height of the first picture; None without pictures."""
-        for name in self.scores:
-            if self.results.has(NamedCase(name), self.judged):
-                return self.results.read(NamedCase(name), self.judged).size
-        return None
+    def score(self, case: str, name: str) -> float | None:
+        """Return a score of the candidate under test."""
+        return self.scores[case].get(name, {}).get(self.judged)
 
 
 @dataclass(frozen=True)
@@ -161,13 +148,11 @@ def _read_run(folder: Path, file: Path) -> FinishedRun:
     report = from_json(Figures, json.dumps(kept))  # of which every value has its type
     # Reports list the candidate under test before all others.
     judged = next(iter(found["metrics"][report.figures[0].name]["candidates"]))
-    if not _NAME.fullmatch(judged):
-        raise ValueError(f"there are no pictures of {judged!r}")
     scores = dict(_scores(folder / "rows.jsonl"))
-    requests = {_name_of(line): line for line in _lines(folder / "manifest.jsonl")}
+    requests = {str(line["name"]): line for line in _lines(folder / "manifest.jsonl")}
     if scores.keys() != requests.keys():
         raise ValueError("its manifest lists other cases than those that have scores")
-    return FinishedRun(Results(folder), report.run, report.figures, judged, scores, requests)
+    return FinishedRun(report.run, report.figures, judged, scores, requests)
 
 
 def _text_of(path: Path) -> str:
@@ -183,12 +168,6 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         yield dict(json.loads(line))
 
 
-def _name_of(line: Mapping[str, Any]) -> str:
-    if not _NAME.fullmatch(line["name"]):
-        raise ValueError("a case has a name that is no plain word")
-    return str(line["name"])
-
-
 def _scores(path: Path) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
     for line in _lines(path):
         by_metric = {
@@ -197,74 +176,55 @@ def _scores(path: Path) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
         }
         if not all(math.isfinite(x) for some in by_metric.values() for x in some.values()):
             raise ValueError("a score is no finite number")
-        yield _name_of(line), by_metric
+        yield str(line["name"]), by_metric
 
 
 def _first_difference(first: FinishedRun, second: FinishedRun) -> str:
     """Return in words what first makes the cases of two runs unlike; empty if nothing does."""
-    one, other = first.run, second.run
-    if one.benchmark != other.benchmark:
-        return f"are of different benchmarks, {one.benchmark!r} and {other.benchmark!r}"
-    if first.judged != second.judged:
-        return f"judged different pictures, {first.judged!r} and {second.judged!r}"
-    if one.seed != other.seed:
-        return f"drew different cases, by the seeds {one.seed} and {other.seed}"
-    if len(first.scores) != len(second.scores):
-        return f"judged {len(first.scores)} and {len(second.scores)} cases"
+    facts = {
+        "benchmark": (first.run.benchmark, second.run.benchmark),
+        "candidate": (first.judged, second.judged),
+        "seed": (first.run.seed, second.run.seed),
+        "number of cases": (len(first.scores), len(second.scores)),
+    }
+    for name, (one, other) in facts.items():
+        if one != other:
+            return f"differ in the {name}, {one!r} and {other!r}"
     for ours, theirs in zip(sorted(first.scores), sorted(second.scores), strict=True):
         if ours != theirs:
             return f"judged different cases, first {ours!r} and {theirs!r}"
-        if unlike := _unlike_fields(first.requests[ours], second.requests[ours]):
-            return f"requested different things in case {ours!r}: {unlike}"
-    sides = (first.side_px(), second.side_px())
-    if None not in sides and sides[0] != sides[1]:
-        shown = [f"{side[0]} x {side[1]} px" for side in sides if side]
-        return f"judged pictures of different sizes, {shown[0]} and {shown[1]}"
-    if one.data != other.data:
-        return "judged different subjects or pictures: of another pack, dataset or folder"
-    return ""
-
-
-def _unlike_fields(one: Mapping[str, object], other: Mapping[str, object]) -> str:
-    for field in sorted({*one, *other}):
-        if one.get(field) != other.get(field):
-            return f"{field} is {one.get(field)!r} and {other.get(field)!r}"
+        one, other = first.requests[ours], second.requests[ours]
+        for field in sorted({*one, *other}):
+            if one.get(field) != other.get(field):
+                values = f"{one.get(field)!r} and {other.get(field)!r}"
+                return f"requested different things in case {ours!r}: {field} is {values}"
+    if first.run.data != second.run.data:
+        return "judged different subjects or sizes: of another pack, dataset or folder"
     return ""
 
 
 def _difference(figure: Figure, first: FinishedRun, second: FinishedRun) -> Difference | None:
     metric = METRICS.get(figure.name) if figure.name in METRICS.names() else None
-    scores = [
-        _judged_in_both(figure.name, first, second),
-        _judged_in_both(figure.name, second, first),
+    pairs = [
+        (mine, theirs)
+        for case in sorted(first.scores)
+        if (mine := first.score(case, figure.name)) is not None
+        and (theirs := second.score(case, figure.name)) is not None
     ]
-    if not scores[0]:
+    if not pairs:
         return None
-    values = [
-        [score[run.judged] for score in some]
-        for some, run in zip(scores, (first, second), strict=True)
-    ]
+    values = [[pair[side] for pair in pairs] for side in (0, 1)]
     is_median = metric is not None and metric.is_median
-    ours, theirs = (interval(mine, is_median=is_median).mean for mine in values)
+    ours, others = (interval(some, is_median=is_median).mean for some in values)
     return Difference(
         *(figure.title, figure.unit, figure.higher_is_better),
         name=figure.name,
         first=ours,
-        second=theirs,
+        second=others,
         difference=paired_difference(*values, is_median=is_median),
-        ratio=ours / theirs if theirs else None,
+        ratio=ours / others if others else None,
         truth=figure.truth,
     )
-
-
-def _judged_in_both(name: str, run: FinishedRun, other: FinishedRun) -> list[Mapping[str, float]]:
-    """Return the scores of `run` for all cases in which both have one, in one order for both."""
-    both = [run.scores, other.scores]
-    return [
-        run.scores[case][name]
-        for case in sorted(run.scores)
-        if all(run.judged in scores[case].get(name, {}) for scores in both)
-    ]
 
 
 def _names(first: BenchmarkRun, second: BenchmarkRun) -> tuple[str, str]:
