@@ -47,11 +47,7 @@ class Photos:
     def __init__(
         self, entries: Sequence[PhotoEntry], *, size_px: int, cache_mib: int, name: str
     ) -> None:
-        """Take the photos; S is `size_px`, and messages call the collection `name`.
-
-        Raises:
-            InputError: It is empty.
-        """
+        """Take the photos; S is `size_px`, and messages call the collection `name`."""
         self.entries = entries
         self.size_px = size_px
         self.name = name
@@ -99,11 +95,7 @@ def open_photos(path: Path, *, size_px: int, cache_mib: int = 1024) -> Photos:
 
 
 def open_photo(entry: PhotoEntry, size_px: int) -> Photo:
-    """Decode one photo and cut its subject out.
-
-    Raises:
-        ImageError: Photo or mask are broken, or the subject cannot be found.
-    """
+    """Decode one photo and cut its subject out."""
     image = load_image(entry.picture)
     given = entry.mask
     mask = cut_out(image).mask if given is None else load_mask(given, image.size)
@@ -209,11 +201,7 @@ class PhotoViews:
     cross_view: float = 0.5  # share of references that are another photo, where there is one
 
     def batch(self, size: int, draw: int) -> PhotoBatch:
-        """Return batch number `draw` of `size` rows.
-
-        Raises:
-            InputError: No photo can be used.
-        """
+        """Return batch number `draw` of `size` rows."""
         rows = [self._row(draw * ROW_STRIDE + row) for row in range(size)]
         return PhotoBatch(
             pixels=torch.stack([row.pixels for row in rows]),
@@ -288,11 +276,7 @@ class WholePhotos:
         return [entry.caption for entry in self.entries]
 
     def batch(self, size: int, draw: int) -> tuple[Tensor, list[str]]:
-        """Return the middle squares (B, 3, S, S) in [-1, 1] of chosen photos, and captions.
-
-        Raises:
-            ImageError: A photo cannot be read.
-        """
+        """Return the middle squares (B, 3, S, S) in [-1, 1] of chosen photos, and captions."""
         random = Random(draw)
         chosen = [random.choice(self.entries) for _ in range(size)]
         pixels = [to_tensor(self._square(entry)) for entry in chosen]

@@ -25,11 +25,7 @@ SUBJECT_MASKS = ("truth-mask", "other-truth-mask")
 
 
 def check_noise(components: Components, *, side_px: int) -> None:
-    """Refuse presets whose pictures have no right answer of `side_px`.
-
-    Raises:
-        CapabilityError: The preset starts from other noise than the renderer.
-    """
+    """Refuse presets whose pictures have no right answer of `side_px`."""
     shape = (components.preset.latent_channels, *components.cells_of(None))
     needed = (NOISE_CHANNELS, *components.cells_of((side_px, side_px)))
     if shape != needed or components.preset.image_size_px != side_px:
@@ -95,9 +91,6 @@ def poisson_blended(
         reference: Pixels (1, 3, H, W) in [-1, 1], with what was behind the subject.
         cover: The subject in it, (1, 1, H, W).
         layout: Where it goes.
-
-    Raises:
-        MissingExtra: OpenCV is not installed.
     """
     size = (photo.height, photo.width)
     both = torch.cat(fit_square(reference, cover, size_px=size[0], fill=SUBJECT_FILL), dim=1)
@@ -121,21 +114,13 @@ def poisson_blended(
 
 
 def inpainted(photo: Image.Image, mask: Tensor) -> Image.Image:
-    """Fill `mask` (1, 1, H, W) from around it, with OpenCV's inpainting of Telea.
-
-    Raises:
-        MissingExtra: OpenCV is not installed.
-    """
+    """Fill `mask` (1, 1, H, W) from around it, with OpenCV's inpainting of Telea."""
     cv2, where = opencv(), np.array(mask_to_pil((mask > 0).float())[0])
     return Image.fromarray(cv2.inpaint(np.array(photo), where, INPAINT_PX, cv2.INPAINT_TELEA))
 
 
 def opencv() -> Any:  # noqa: ANN401 - the library has no types
-    """Return OpenCV.
-
-    Raises:
-        MissingExtra: It is not installed.
-    """
+    """Return OpenCV."""
     if importlib.util.find_spec("cv2") is None:
         raise MissingExtra(
             "Insertions are compared with OpenCV's blending and inpainting, and OpenCV is not "

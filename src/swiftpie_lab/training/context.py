@@ -144,20 +144,11 @@ class Context:
         )
 
     def weights_of(self, source: str) -> Path | None:
-        """Return the folder of exported weights that `source` names, None for those of the package.
-
-        Raises:
-            ConfigError: It names a recipe that has not been run.
-        """
+        """Return the folder of weights that `source` names, None for those of the package."""
         return None if source == PACKAGED else self.export_of(source)
 
     def autoencoder(self, source: str) -> PatchAutoencoder:
-        """Return the frozen autoencoder of the weights that `source` names.
-
-        Raises:
-            ConfigError: It names a recipe that has not been run.
-            WeightsError: There is none, or it cannot be read.
-        """
+        """Return the frozen autoencoder of the weights that `source` names."""
         folder = self.weights_of(source)
         if folder is None:
             found = load_components(MINI, device=self.device).autoencoder
@@ -167,11 +158,7 @@ class Context:
         return found.float().eval().requires_grad_(requires_grad=False)
 
     def export_of(self, source: str) -> Path:
-        """Return the folder that the run `source` exported to, or `source` if it is a folder.
-
-        Raises:
-            ConfigError: That recipe has not been run.
-        """
+        """Return the folder that the run `source` exported to, or `source` if it is a folder."""
         if Path(source).is_dir():
             return Path(source)
         folder = self.runs / source / "export"

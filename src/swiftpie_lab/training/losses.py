@@ -144,11 +144,7 @@ def add_noise_at(clean: Tensor, noise: Tensor, levels: Levels) -> Tensor:
 
 
 def noise_seen(noisy: Tensor, prediction: Tensor, levels: Levels, kind: PredictionType) -> Tensor:
-    """Return the noise (B, C, h, w) that `prediction` says is in `noisy` latents, in float64.
-
-    Raises:
-        ConfigError: The model predicts neither noise nor velocity.
-    """
+    """Return the noise (B, C, h, w) that `prediction` says is in `noisy` latents, in float64."""
     match kind:
         case PredictionType.EPSILON:
             return prediction.double()

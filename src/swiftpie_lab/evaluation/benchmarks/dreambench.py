@@ -147,11 +147,7 @@ class DreamBench(OpenBenchmark[DreamCase]):
 
     @property
     def references(self) -> dict[str, tuple[Reference, ...]]:
-        """All photographs of each subject, the first of which shows it for certain.
-
-        Raises:
-            ImageError: None of the subjects can be cut out.
-        """
+        """All photographs of each subject, the first of which shows it for certain."""
         found, left_out = self._looked
         if not found:
             raise ImageError(
@@ -177,11 +173,7 @@ class DreamBench(OpenBenchmark[DreamCase]):
         return found, left_out
 
     def _photos_of(self, subject: DreamSubject) -> tuple[Reference, ...]:
-        """Return the photographs of a subject; those it cannot be found in have no mask.
-
-        Raises:
-            ImageError: It cannot be found in the first one, which models see.
-        """
+        """Return the photographs of a subject; those it cannot be found in have no mask."""
         first, *others = subject.photos
         references = [look_at(first, self.boxes.get(subject.name))]
         for path in others:
@@ -324,11 +316,7 @@ def read_subjects(root: Path) -> list[DreamSubject]:
 
 
 def read_boxes(path: Path, names: Collection[str]) -> dict[str, Box]:
-    """Return a box by subject from a JSON object of four numbers each.
-
-    Raises:
-        InputError: The file is unreadable, a box is none, or a subject is unknown.
-    """
+    """Return a box by subject from a JSON object of four numbers each."""
     try:
         with path.open("rb") as file:
             stored = json.loads(file.read(MAX_TEXT_BYTES))
@@ -351,11 +339,7 @@ def _box(left: float, top: float, right: float, bottom: float) -> Box:
 
 
 def _read_lists(path: Path) -> tuple[dict[str, str], tuple[str, ...], tuple[str, ...]]:
-    """Return classes by subject, and the prompts of objects and live ones with {} for the class.
-
-    Raises:
-        InputError: They cannot be read, or are others than DreamBench's.
-    """
+    """Return classes by subject, and the prompts of objects and live ones with {} for the class."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_TEXT_BYTES).decode("utf-8").replace("\r\n", "\n")
@@ -385,11 +369,7 @@ def _templates(text: str) -> tuple[str, ...]:
 
 
 def look_at(path: Path, box: Box | None = None) -> Reference:
-    """Return a photograph with its mask, from its file or found, in the box if there is one.
-
-    Raises:
-        ImageError: The subject cannot be found.
-    """
+    """Return a photograph with its mask, from its file or found, in the box if there is one."""
     image, given = _opened(path), mask_beside(path)
     if given is not None:
         mask = load_image(given).convert("L").resize(image.size, Image.Resampling.LANCZOS)

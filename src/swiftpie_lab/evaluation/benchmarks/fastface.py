@@ -124,11 +124,7 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
 
     @property
     def people(self) -> dict[str, Person]:
-        """Those whose face was found, by name of the photograph.
-
-        Raises:
-            ImageError: No photograph shows a face.
-        """
+        """Those whose face was found, by name of the photograph."""
         people, left_out = self._looked
         if not people:
             raise ImageError(

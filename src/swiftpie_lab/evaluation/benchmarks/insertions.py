@@ -120,11 +120,7 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
         return digest.hexdigest()
 
     def cases(self, count: int = NUM_CASES) -> list[InsertionCase]:
-        """Deal subjects and photographs evenly; a longer list starts with the shorter one.
-
-        Raises:
-            ConfigError: The pack holds out too few subjects.
-        """
+        """Deal subjects and photographs evenly; a longer list starts with the shorter one."""
         pool = self.world.pool
         if len(pool) <= NUM_NEIGHBOURS:
             raise ConfigError(
@@ -321,11 +317,7 @@ class InsertionDrawer:
 
 
 def open_backgrounds(folder: Path | None) -> tuple[Tensor, ...]:
-    """Return the photographs of `folder` that training never uses, by default the package's flower.
-
-    Raises:
-        ConfigError: There is none.
-    """
+    """Return the photographs of `folder` that training never uses, or the flower of the package."""
     if folder is not None:
         photos = load_photos(folder, "held_out") if folder.is_dir() else []
     else:

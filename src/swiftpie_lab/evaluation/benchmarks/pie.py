@@ -118,11 +118,7 @@ class PieBenchmark(EditBenchmark[PieCase]):
         return self.mapping
 
     def task(self, case: PieCase) -> EditTask:
-        """Return an entry as a drawer gets it.
-
-        Raises:
-            ImageError: The picture cannot be read.
-        """
+        """Return an entry as a drawer gets it."""
         source = load_image(case.picture).convert("RGB")
         mask = decode_mask(case.runs, height=source.height, width=source.width)
         return EditTask(

@@ -121,11 +121,7 @@ K = TypeVar("K", bound=StrEnum)
 
 
 def read_kinds(names: str | None, kinds: Iterable[K]) -> list[K]:
-    """Return the kinds with these `names`, separated by commas; all of them without any.
-
-    Raises:
-        ConfigError: There is no kind of a name.
-    """
+    """Return the kinds with these `names`, separated by commas; all of them without any."""
     known = {kind.value: kind for kind in kinds}
     chosen = [*known] if names is None else [name.strip() for name in names.split(",")]
     for name in chosen:
@@ -418,11 +414,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         return pictures
 
     def panel(self, folder: Path | None = None) -> Panel:
-        """Read judges, by default the package's, and show them every held-out subject.
-
-        Raises:
-            WeightsError: `folder` holds other things.
-        """
+        """Read judges, by default the package's, and show them every held-out subject."""
         codes = [self.subjects.codes[row] for row in self.world.pool]
         return load_panel(codes, self.gallery(), folder=folder)
 

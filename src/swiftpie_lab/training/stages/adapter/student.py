@@ -76,11 +76,7 @@ class PhotoExamples:
 
 
 def open_examples(base: AdapterBase, settings: AdapterStageSettings) -> PhotoExamples:
-    """Return the photos that the settings name.
-
-    Raises:
-        InputError: There are no photos, or the networks cannot draw pictures of that size.
-    """
+    """Return the photos that the settings name."""
     size_px = settings.size_px or base.components.preset.image_size_px
     base.components.cells_of((size_px, size_px))  # refuses what the networks cannot draw
     photos = open_photos(settings.data, size_px=size_px, cache_mib=settings.cache_mib)

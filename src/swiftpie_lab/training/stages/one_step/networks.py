@@ -76,11 +76,7 @@ class OneStepNetworks(nn.Module):
         return torch.frombuffer(bytearray(to_text(self.tokenizer).encode()), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take the tokenizer of a state.
-
-        Raises:
-            WeightsError: It cannot be read, or knows tokens that the text encoder does not.
-        """
+        """Take the tokenizer of a state."""
         text = bytes(state.tolist()).decode(errors="replace")
         tokenizer = from_text(text, length=self.tokenizer.length)
         check_vocabulary(tokenizer, self.text_encoder)
@@ -137,11 +133,7 @@ def load_trained(folder: Path | None, *, device: str) -> tuple[OneStepNetworks, 
 
 
 def check_vocabulary(tokenizer: WordTokenizer, encoder: TextEncoder) -> None:
-    """Refuse a tokenizer that the text encoder was not trained with, as far as sizes tell.
-
-    Raises:
-        WeightsError: It has more tokens than the encoder.
-    """
+    """Refuse a tokenizer that the text encoder was not trained with, as far as sizes tell."""
     if len(tokenizer) > encoder.config.vocab_size:
         raise WeightsError(
             f"The stored tokenizer has {len(tokenizer)} tokens, and the text encoder knows "
@@ -199,11 +191,7 @@ def to_text(tokenizer: WordTokenizer) -> str:
 
 
 def from_text(text: str, *, length: int) -> WordTokenizer:
-    """Return the tokenizer that `to_text` wrote, for prompts of at most `length` tokens.
-
-    Raises:
-        WeightsError: `text` is no such JSON.
-    """
+    """Return the tokenizer that `to_text` wrote, for prompts of at most `length` tokens."""
     try:
         stored = json.loads(text)
         taught = stored.pop(TAUGHT, None)
