@@ -3,9 +3,9 @@
 import hashlib
 import logging
 import math
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -52,8 +52,8 @@ class Photos:
         self.size_px = size_px
         self.name = name
         self.skipped: dict[str, str] = {}  # reasons by name
-        self._kept: OrderedDict[int, Photo] = OrderedDict()
-        self._capacity = max(1, (cache_mib << 20) // (8 * size_px**2))
+        # Photo by number, or None where it cannot be used; the reason is then in `skipped`.
+        self.get = lru_cache(max(1, (cache_mib << 20) // (8 * size_px**2)))(self._open)
         self.subjects: dict[str, list[int]] = {}
         for number, entry in enumerate(self.entries):
             self.subjects.setdefault(entry.subject, []).append(number)
@@ -63,24 +63,16 @@ class Photos:
                 "photos is needed. Check the path."
             )
 
-    def get(self, number: int) -> Photo | None:
-        """Return photo `number`, or None if it cannot be used; the reason is in `skipped`."""
-        if number in self._kept:
-            self._kept.move_to_end(number)
-            return self._kept[number]
+    def _open(self, number: int) -> Photo | None:
         entry = self.entries[number]
         if entry.name in self.skipped:
             return None
         try:
-            photo = open_photo(entry, self.size_px)
+            return open_photo(entry, self.size_px)
         except (ImageError, OSError) as error:
             self.skipped[entry.name] = short_reason(error)
             logger.warning("Photo '%s' is left out: %s", entry.name, error)
             return None
-        self._kept[number] = photo
-        if len(self._kept) > self._capacity:
-            self._kept.popitem(last=False)
-        return photo
 
 
 def open_photos(path: Path, *, size_px: int, cache_mib: int = 1024) -> Photos:

@@ -5,7 +5,7 @@ import io
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -30,6 +30,7 @@ _FILE_NAME = re.compile(rf"[\w-]+\.([\w+-]+\.png|{FACTS}\.json)")
 
 File = Image.Image | Tensor | Mapping[str, float]
 C = TypeVar("C", bound=Case)
+T = TypeVar("T")
 C_contra = TypeVar("C_contra", bound=Case, contravariant=True)
 
 
@@ -332,6 +333,27 @@ class LeftOut:
 
     def __str__(self) -> str:
         return f"Left out {self.name}, {self.num_cases} cases: {self.reason}"
+
+
+def usable(
+    counts: Mapping[str, int], look: Callable[[str], T]
+) -> tuple[dict[str, T], list[LeftOut]]:
+    """Return what `look` finds by name, and what it fails on, of so many cases each.
+
+    Raises:
+        ImageError: It fails on all.
+    """
+    found, left_out = {}, []
+    for name, num_cases in counts.items():
+        try:
+            found[name] = look(name)
+        except ImageError as error:
+            left_out.append(LeftOut(name, str(error), num_cases))
+    if not found:
+        raise ImageError(
+            f"None of {len(left_out)} photographs can be used. The first: {left_out[0].reason}"
+        )
+    return found, left_out
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,7 +54,7 @@ def test_a_full_cache_changes_nothing(folder):
     small = PhotoViews(Photos(large.photos.entries, size_px=SIDE, cache_mib=0, name="small"))
     for draw in range(3):
         assert_same(small.batch(2, draw), large.batch(2, draw))
-    assert len(small.photos._kept) == 1
+    assert small.photos.get.cache_info().currsize == 1
 
 
 def test_shapes_ranges_and_grey_outside(folder):

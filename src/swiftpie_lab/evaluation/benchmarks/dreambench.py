@@ -31,7 +31,15 @@ from swiftpie_lab.evaluation.command import (
     open_networks,
 )
 from swiftpie_lab.evaluation.judges import Networks, SubjectJudge, shipped_embedder
-from swiftpie_lab.evaluation.run import File, LeftOut, Maker, OpenBenchmark, Results, maker_of
+from swiftpie_lab.evaluation.run import (
+    File,
+    LeftOut,
+    Maker,
+    OpenBenchmark,
+    Results,
+    maker_of,
+    usable,
+)
 
 FirstSubjects = Annotated[
     int | None, typer.Option("--subjects", min=1, metavar="N", help="Only the first N by name.")
@@ -148,12 +156,7 @@ class DreamBench(OpenBenchmark[DreamCase]):
     @property
     def references(self) -> dict[str, tuple[Reference, ...]]:
         """All photographs of each subject, the first of which shows it for certain."""
-        found, left_out = self._looked
-        if not found:
-            raise ImageError(
-                f"None of {len(left_out)} subjects can be cut out. The first: {left_out[0].reason}"
-            )
-        return found
+        return self._looked[0]
 
     @property
     def left_out(self) -> list[LeftOut]:
@@ -162,15 +165,8 @@ class DreamBench(OpenBenchmark[DreamCase]):
 
     @cached_property
     def _looked(self) -> tuple[dict[str, tuple[Reference, ...]], list[LeftOut]]:
-        found: dict[str, tuple[Reference, ...]] = {}
-        left_out = []
-        for subject in self.subjects:
-            try:
-                found[subject.name] = self._photos_of(subject)
-            except ImageError as error:
-                num_cases = len(self._cases_of(subject))
-                left_out.append(LeftOut(subject.name, str(error), num_cases))
-        return found, left_out
+        counts = {name: len(self._cases_of(subject)) for name, subject in self.named.items()}
+        return usable(counts, lambda name: self._photos_of(self.named[name]))
 
     def _photos_of(self, subject: DreamSubject) -> tuple[Reference, ...]:
         """Return the photographs of a subject; those it cannot be found in have no mask."""

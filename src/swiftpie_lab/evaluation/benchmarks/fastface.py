@@ -17,7 +17,7 @@ from swiftpie.cli.drawing.subjects import warn_of_strange_vectors, with_face_fil
 from swiftpie.cli.loading import preset_for
 from swiftpie.cli.options import FieldOptions, IdentityScale, option_of
 from swiftpie.engine.session import Session
-from swiftpie.errors import ConfigError, ImageError, InputError
+from swiftpie.errors import ConfigError, InputError
 from swiftpie.faces import CONSENT, FACE_ENCODERS, Face, FaceEncoder, FaceSettings
 from swiftpie.faces.choose import (
     ChosenFace,
@@ -42,7 +42,15 @@ from swiftpie_lab.evaluation.command import (
     open_networks,
 )
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.run import File, LeftOut, Maker, OpenBenchmark, Results, maker_of
+from swiftpie_lab.evaluation.run import (
+    File,
+    LeftOut,
+    Maker,
+    OpenBenchmark,
+    Results,
+    maker_of,
+    usable,
+)
 
 Side = Annotated[
     int | None,
@@ -79,14 +87,6 @@ class FaceCase:
 
 
 @dataclass(frozen=True, eq=False)
-class Person:
-    """A person whose face was found."""
-
-    chosen: ChosenFace
-    cases: tuple[FaceCase, ...]
-
-
-@dataclass(frozen=True, eq=False)
 class FaceBenchmark(OpenBenchmark[FaceCase]):
     """Every person with every prompt, in one order whatever the disk says."""
 
@@ -116,22 +116,24 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
 
     def known(self, case: FaceCase) -> dict[str, File]:
         """Return the aligned face."""
-        return {"person": self.people[case.person].chosen.face.crop}
+        return {"person": self.people[case.person].face.crop}
 
     def cases(self) -> list[FaceCase]:
         """Return the cases of all people; seeds do not depend on the faces that were found."""
-        return [case for person in self.people.values() for case in person.cases]
+        count = len(self.prompts)
+        return [
+            FaceCase(
+                f"{number:03d}-{index:03d}", photo.name, prompt, self.seed + number * count + index
+            )
+            for number, photo in enumerate(self.photos)
+            for index, prompt in enumerate(self.prompts)
+            if photo.name in self.people
+        ]
 
     @property
-    def people(self) -> dict[str, Person]:
+    def people(self) -> dict[str, ChosenFace]:
         """Those whose face was found, by name of the photograph."""
-        people, left_out = self._looked
-        if not people:
-            raise ImageError(
-                f"None of {len(left_out)} photographs shows a face that can be used. The first: "
-                f"{left_out[0].reason}"
-            )
-        return people
+        return self._looked[0]
 
     @property
     def left_out(self) -> list[LeftOut]:
@@ -139,26 +141,19 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
         return self._looked[1]
 
     @cached_property
-    def _looked(self) -> tuple[dict[str, Person], list[LeftOut]]:
-        people, left_out = {}, []
-        for number, photo in enumerate(self.photos):
-            first = self.seed + number * len(self.prompts)
-            cases = tuple(
-                FaceCase(f"{number:03d}-{index:03d}", photo.name, prompt, first + index)
-                for index, prompt in enumerate(self.prompts)
-            )
-            try:
-                seen = find_faces(self.encoder, load_image(photo))
-                people[photo.name] = Person(choose_face(seen, name=photo.name), cases)
-            except ImageError as error:
-                left_out.append(LeftOut(photo.name, str(error), len(cases)))
-        return people, left_out
+    def _looked(self) -> tuple[dict[str, ChosenFace], list[LeftOut]]:
+        paths = {photo.name: photo for photo in self.photos}
+
+        def look(name: str) -> ChosenFace:
+            return choose_face(find_faces(self.encoder, load_image(paths[name])), name=name)
+
+        return usable(dict.fromkeys(paths, len(self.prompts)), look)
 
     @cached_property
     def _references(self) -> dict[str, Face | None]:
         return {
-            name: None if self.judge is None else same_face(self.judge, person.chosen)
-            for name, person in self.people.items()
+            name: None if self.judge is None else same_face(self.judge, chosen)
+            for name, chosen in self.people.items()
         }
 
     def evidence(
@@ -235,7 +230,7 @@ class FaceDrawer:
 
     def draw(self, case: FaceCase, missing: set[str]) -> Iterator[tuple[str, File]]:
         """Yield the face, and the picture where it is missing."""
-        chosen = self.benchmark.people[case.person].chosen
+        chosen = self.benchmark.people[case.person]
         yield from self.benchmark.known(case).items()
         if "drawn" in missing:
             size = None if self.side_px is None else (self.side_px, self.side_px)

@@ -92,7 +92,7 @@ def test_a_subject_that_cannot_be_cut_out_is_left_out_and_counted(root, tmp_path
     assert benchmark.facts(rows)["num_failed"] == 3
     assert "Left out vase, 3 cases" in benchmark.sentences(rows)[1]
     shutil.rmtree(copy / "dog")
-    with pytest.raises(ImageError, match="None of 1 subjects"):
+    with pytest.raises(ImageError, match="None of 1 photographs"):
         read_dreambench(copy).cases()
 
 
