@@ -240,7 +240,7 @@ def carry_out(
 ) -> None:
     """Draw and judge cases; write pictures and report into `out`, and print the report."""
     from swiftpie_lab.evaluation.page import write_report
-    from swiftpie_lab.evaluation.report import table, table_by_group
+    from swiftpie_lab.evaluation.report import table
     from swiftpie_lab.evaluation.run import Results, draw, score
 
     results, benchmark, cases = Results(out), trial.benchmark, trial.cases
@@ -253,10 +253,7 @@ def carry_out(
     if as_json:
         print_text(report.to_json())
     else:
-        tables = {"": table(benchmark, report.metrics)}
-        if report.groups:
-            tables[" "] = table_by_group(benchmark, report)
-        tell(report.sentences, tables)
+        tell(report.sentences, {"": table(benchmark, report.metrics)})
     say(f"The pictures are in {out}; open {out / 'index.html'}.")
 
 

@@ -231,24 +231,6 @@ def table(benchmark: Benchmark[C], metrics: Mapping[str, MetricSummary]) -> Tabl
     return ["", *titles.values()], lines
 
 
-def table_by_group(benchmark: Benchmark[C], report: BenchmarkReport) -> Table:
-    """Return headings and cells: a line a group, with means of the candidate under test."""
-    judged = next(iter(benchmark.candidates))
-    columns = {
-        name: report.metrics[name]
-        for name in benchmark.headline
-        if name in report.metrics and judged in report.metrics[name].candidates
-    }
-    lines = []
-    for group in report.groups:
-        cells = [f"{group.title} ({group.num_cases})"]
-        for name, column in columns.items():
-            mine = group.metrics[name].candidates.get(judged) if name in group.metrics else None
-            cells.append("" if mine is None else format_value(mine.mean, column.unit))
-        lines.append(cells)
-    return ["", *(column.label for column in columns.values())], lines
-
-
 def _ends(means: Values) -> tuple[float, float]:
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(means, [tail, 1 - tail])

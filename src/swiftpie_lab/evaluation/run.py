@@ -158,7 +158,6 @@ class Benchmark(ABC, Generic[C]):
     bound: ClassVar[str] = ""  # the candidate that is the exact answer
     strip: ClassVar[Mapping[str, str]]  # titles of the pictures that a page shows, by kind
     ranked_by: ClassVar[tuple[str, ...]]  # metrics by which cases are the worst
-    headline: ClassVar[tuple[str, ...]] = ()  # what a table with a line a group has room for
     seed: int
 
     @property

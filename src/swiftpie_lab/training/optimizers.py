@@ -127,11 +127,6 @@ def _partition(
     parts: dict[str, dict[str, nn.Parameter]] = {group: {} for group in owners}
     owner: dict[nn.Parameter, str] = {}
     for group, child in ((group, child) for group, names in owners.items() for child in names):
-        if child not in children:
-            raise ConfigError(
-                f"The group {group!r} trains {child!r}, which the network does not have; it has "
-                f"{', '.join(children)}. Correct `groups` of the stage."
-            )
         for name, parameter in _trained(children[child]).items():
             if owner.setdefault(parameter, group) != group:
                 raise ConfigError(

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import ClassVar
 
 import torch
 from PIL import Image
@@ -118,7 +117,6 @@ class Ablations(WorldBenchmark):
     candidates = TITLES
     bound = ""
     strip = MappingProxyType({"reference": "reference", "truth": "truth", **TITLES})
-    headline: ClassVar[tuple[str, ...]] = metrics
 
     def cases(self, count: int = CASES_A_KIND) -> list[WorldCase]:
         """Deal `count` cases; a longer list starts with the shorter one."""

@@ -124,7 +124,6 @@ class DreamBench(OpenBenchmark[DreamCase]):
     candidates: ClassVar = MappingProxyType({"drawn": "drawn"})
     strip: ClassVar = MappingProxyType({"reference": "reference", "drawn": "drawn"})
     ranked_by: ClassVar = ("likeness-masked",)
-    headline: ClassVar = ("dino", "clip-i", "clip-small", "likeness-masked", "copied")
 
     @cached_property
     def named(self) -> dict[str, DreamSubject]:

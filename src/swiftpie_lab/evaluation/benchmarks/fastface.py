@@ -102,7 +102,6 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
     candidates = MappingProxyType({"drawn": "drawn"})
     strip = MappingProxyType({"person": "person", "drawn": "drawn"})
     ranked_by = ("face-shown", "identity")
-    headline = metrics
 
     @property
     def fingerprint(self) -> str:

@@ -119,7 +119,6 @@ class LeakageBenchmark(Benchmark[LeakageCase]):
     candidates: ClassVar = MappingProxyType({"model": "together", "alone": "each alone"})
     strip: ClassVar = MappingProxyType({**candidates})
     ranked_by: ClassVar = ("subject-nearest",)
-    headline: ClassVar = metrics
 
     @cached_property
     def world(self) -> WorldBenchmark:

@@ -110,7 +110,6 @@ class PieBenchmark(EditBenchmark[PieCase]):
         }
     )
     ranked_by = ("clip-edited", "unedited-psnr")
-    headline = ("structure-distance", "unedited-psnr", "clip-whole", "clip-edited")
 
     @property
     def fingerprint(self) -> str:

@@ -254,15 +254,6 @@ class WorldBenchmark(Benchmark[WorldCase]):
     bound = "truth"
     strip = MappingProxyType({"reference": "reference", **candidates})
     ranked_by: ClassVar[tuple[str, ...]] = ("subject-psnr",)
-    headline: ClassVar[tuple[str, ...]] = (
-        "subject-recognition",
-        "setting-accuracy",
-        "wish-accuracy",
-        "yaw-error",
-        "pitch-error",
-        "lighting-error",
-        "subject-psnr",
-    )
 
     @cached_property
     def world(self) -> World:

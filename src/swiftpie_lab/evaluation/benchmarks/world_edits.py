@@ -186,7 +186,6 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
         "yaw-error",
     )
     ranked_by = ("wish-success", "inside-psnr")
-    headline = ("wish-success", "recognition-kept", "mask-iou", "inside-psnr", "outside-psnr")
 
     candidates = MappingProxyType(
         {
@@ -361,13 +360,10 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
                 return Expected(where=requested, answers=answers)
 
     def groups(self, rows: Sequence[Row[WorldEditCase]]) -> dict[str, list[Row[WorldEditCase]]]:
-        """Return the cases by kind; those of a new subject also by whether it has a picture."""
+        """Return the cases by kind."""
         found = {
             title: [row for row in rows if row.case.kind is kind] for kind, title in TITLES.items()
         }
-        replaced = found[TITLES[WorldChange.SUBJECT]]
-        found["replaced by a picture"] = [row for row in replaced if row.case.has_reference]
-        found["replaced by name"] = [row for row in replaced if not row.case.has_reference]
         return {title: chosen for title, chosen in found.items() if chosen}
 
     def _judged(self, case: WorldEditCase) -> str:
