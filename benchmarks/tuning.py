@@ -370,9 +370,9 @@ def main() -> None:
         cases = list(cases_of(options, judge, rows))
         for number, case in enumerate(track(cases, "measuring")):
             measure(judge, rows, case, marks, seed=number)
-        tell([], {"": show(rows)})
+        tell([], *show(rows))
         if options.pairs:
-            tell([], {"": draw_pairs(judge, rows, options.pairs)})
+            tell([], *draw_pairs(judge, rows, options.pairs))
     except SwiftPieError as error:
         sys.exit(str(error))
 

@@ -4,7 +4,7 @@ import ast
 import importlib.util
 import inspect
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -25,10 +25,7 @@ from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.benchmarks import BENCHMARKS
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from swiftpie_lab.evaluation.command import BenchmarkCommand, Trial
-    from swiftpie_lab.evaluation.report import Table as ReportTable
     from swiftpie_lab.evaluation.run import C
 
 T = TypeVar("T")
@@ -146,7 +143,7 @@ def grid(
     deals subjects and wishes, as for `world`, and no option picks them. The first column shows the
     references.
     """
-    from swiftpie.imageio.writing import check_image_target
+    from swiftpie.imageio.writing import check_image_target, save_image
     from swiftpie_lab.evaluation.benchmarks.world import USES, WorldBenchmark
     from swiftpie_lab.evaluation.command import open_model, open_pack
     from swiftpie_lab.evaluation.page import labelled_sheet
@@ -162,7 +159,9 @@ def grid(
         captions=[[row[0].subject, *(case.prompt for case in row)] for row in cases],
         cell_px=CELL_PX,
     )
-    save_sheet(sheet, out, preset=session.components.preset.name, seed=seed, force=force)
+    preset = session.components.preset.name
+    facts = {"preset": preset, "swiftpie": __version__, "seed": str(seed)}
+    save_image(sheet, out, metadata=facts, force=force)
     say(f"the picture is {out}")
     if as_json:
         pictures = [
@@ -200,7 +199,7 @@ def compare(*, first: First, second: Second, as_json: AsJson = False) -> None:
     if as_json:
         print_text(comparison.to_json())
     else:
-        tell(comparison.sentences, {"": comparison.table})
+        tell(comparison.sentences, *comparison.table)
 
 
 def watched(steps: Iterable[T], title: str, *, total: int) -> Iterator[T]:
@@ -253,22 +252,21 @@ def carry_out(
     if as_json:
         print_text(report.to_json())
     else:
-        tell(report.sentences, {"": table(benchmark, report.metrics)})
+        tell(report.sentences, *table(benchmark, report.metrics))
     say(f"The pictures are in {out}; open {out / 'index.html'}.")
 
 
-def tell(sentences: Iterable[str], tables: "Mapping[str, ReportTable]") -> None:
-    """Write sentences and tables, by title, on standard output."""
+def tell(sentences: Iterable[str], heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Write sentences and a table on standard output."""
     console = Console()
     for sentence in sentences:
         console.print(Text(printable(sentence)))
-    for title, (heads, lines) in tables.items():
-        for columns in side_by_side(heads, lines, width=console.width):
-            shown = Table(*(heads[column] for column in columns), title=title.strip() or None)
-            for line in lines:
-                cells = ("\n".join(map(printable, _parts(line[column]))) for column in columns)
-                shown.add_row(*map(Text, cells))
-            console.print(shown)
+    for columns in side_by_side(heads, lines, width=console.width):
+        shown = Table(*(heads[column] for column in columns))
+        for line in lines:
+            cells = ("\n".join(map(printable, _parts(line[column]))) for column in columns)
+            shown.add_row(*map(Text, cells))
+        console.print(shown)
 
 
 def side_by_side(
@@ -284,11 +282,3 @@ def side_by_side(
 
 def _parts(cell: str) -> list[str]:
     return cell.replace(" [", "\n[").split("\n")  # a figure stands above its interval
-
-
-def save_sheet(sheet: "Image.Image", out: Path, *, preset: str, seed: int, force: bool) -> None:
-    """Write a drawn sheet with its origin."""
-    from swiftpie.imageio.writing import save_image
-
-    facts = {"preset": preset, "swiftpie": __version__, "seed": str(seed)}
-    save_image(sheet, out, metadata=facts, force=force)

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from swiftpie.config import from_json
+from swiftpie.config import from_json, read_fields
 from swiftpie.errors import InputError, short_reason
 from swiftpie_lab.evaluation.case import METRICS, Measure
 from swiftpie_lab.evaluation.report import (
-    Figure,
     Interval,
     Table,
     as_json,
@@ -25,20 +24,13 @@ from swiftpie_lab.evaluation.run import BenchmarkRun
 MAX_BYTES = 256 << 20  # of a file of scores; a thousand cases have 3 MB
 
 
-@dataclass(frozen=True)
-class Figures:
-    """The figures of a `report.json`."""
-
-    run: BenchmarkRun
-    figures: tuple[Figure, ...]
-
-
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
     """A folder of results, as far as it can be compared."""
 
     run: BenchmarkRun
-    figures: tuple[Figure, ...]
+    measures: Mapping[str, Measure]  # by metric
+    truths: Mapping[str, float]  # by metric that judges exact answers, too
     judged: str  # the candidate under test
     scores: Mapping[str, Mapping[str, Mapping[str, float]]]  # by case, metric and candidate
     requests: Mapping[str, Mapping[str, object]]  # by case, as the manifest has it
@@ -113,9 +105,8 @@ def compare(first: FinishedRun, second: FinishedRun) -> Comparison:
             f"The two runs {unlike}. Only the same cases can be compared. Evaluate both models "
             "with the same options."
         )
-    of_second = {figure.name: figure for figure in second.figures}
-    shared = [figure for figure in first.figures if figure.name in of_second]
-    differences = tuple(one for figure in shared if (one := _difference(figure, first, second)))
+    shared = [name for name in first.measures if name in second.measures]
+    differences = tuple(one for name in shared if (one := _difference(name, first, second)))
     if not differences:
         raise InputError(
             "The two runs have no figure in common. Both must come from the same benchmark. "
@@ -144,15 +135,19 @@ def read_run(path: Path) -> FinishedRun:
 
 def _read_run(folder: Path, file: Path) -> FinishedRun:
     found = json.loads(_text_of(file))
-    kept = {name: found[name] for name in ("run", "figures")}
-    report = from_json(Figures, json.dumps(kept))  # of which every value has its type
-    # Reports list the candidate under test before all others.
-    judged = next(iter(found["metrics"][report.figures[0].name]["candidates"]))
+    run = from_json(BenchmarkRun, json.dumps(found["run"]))  # of which every value has its type
+    judged, bound, metrics = str(found["judged"]), found["bound"], found["metrics"].items()
+    measures = {name: Measure(**read_fields(Measure, metric)) for name, metric in metrics}
+    truths = {
+        name: float(metric["candidates"][bound]["mean"])
+        for name, metric in metrics
+        if bound in metric["candidates"]
+    }
     scores = dict(_scores(folder / "rows.jsonl"))
     requests = {str(line["name"]): line for line in _lines(folder / "manifest.jsonl")}
     if scores.keys() != requests.keys():
         raise ValueError("its manifest lists other cases than those that have scores")
-    return FinishedRun(report.run, report.figures, judged, scores, requests)
+    return FinishedRun(run, measures, truths, judged, scores, requests)
 
 
 def _text_of(path: Path) -> str:
@@ -203,13 +198,13 @@ def _first_difference(first: FinishedRun, second: FinishedRun) -> str:
     return ""
 
 
-def _difference(figure: Figure, first: FinishedRun, second: FinishedRun) -> Difference | None:
-    metric = METRICS.get(figure.name) if figure.name in METRICS.names() else None
+def _difference(name: str, first: FinishedRun, second: FinishedRun) -> Difference | None:
+    metric = METRICS.get(name) if name in METRICS.names() else None
     pairs = [
         (mine, theirs)
         for case in sorted(first.scores)
-        if (mine := first.score(case, figure.name)) is not None
-        and (theirs := second.score(case, figure.name)) is not None
+        if (mine := first.score(case, name)) is not None
+        and (theirs := second.score(case, name)) is not None
     ]
     if not pairs:
         return None
@@ -217,13 +212,13 @@ def _difference(figure: Figure, first: FinishedRun, second: FinishedRun) -> Diff
     is_median = metric is not None and metric.is_median
     ours, others = (interval(some, is_median=is_median).mean for some in values)
     return Difference(
-        *(figure.title, figure.unit, figure.higher_is_better),
-        name=figure.name,
+        **vars(first.measures[name]),
+        name=name,
         first=ours,
         second=others,
         difference=paired_difference(*values, is_median=is_median),
         ratio=ours / others if others else None,
-        truth=figure.truth,
+        truth=first.truths.get(name),
     )
 
 

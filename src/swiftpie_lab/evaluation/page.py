@@ -4,6 +4,7 @@ import base64
 import importlib.resources
 import io
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -114,8 +115,10 @@ def labelled_sheet(
     """
     font = ImageFont.load_default(LABEL_PX)
     line_px = LABEL_PX + MARGIN_PX
+    letters = int(cell_px / font.getlength("abcdefghij") * 10)
     labels, *under = (
-        [_wrapped(label, font, cell_px) for label in row] for row in (columns, *captions)
+        [textwrap.wrap(label, letters)[:MAX_LABEL_LINES] for label in row]
+        for row in (columns, *captions)
     )
     head_px = max(map(len, labels)) * line_px + MARGIN_PX
     most_lines = max((len(lines) for row in under for lines in row), default=0)
@@ -138,19 +141,6 @@ def labelled_sheet(
             sheet.paste(cell, (left, top + (cell_px - cell.height) // 2), cell)
         write(words, top + cell_px)
     return sheet
-
-
-def _wrapped(
-    text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
-) -> list[str]:
-    lines = [""]
-    for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font.getlength(longer) > width - 2 * MARGIN_PX:
-            lines.append(word)
-        else:
-            lines[-1] = longer
-    return lines[:MAX_LABEL_LINES]
 
 
 def _strip(benchmark: Benchmark[C], row: Row[C], results: Results, kinds: Sequence[str]) -> Strip:

@@ -84,18 +84,6 @@ class MetricSummary(Measure):
 
 
 @dataclass(frozen=True)
-class Figure(Measure):
-    """One number of the candidate under test, what chance leaves it, and what the truth gets."""
-
-    name: str  # of the metric
-    value: float
-    low: float  # of the 95 % bootstrap interval
-    high: float
-    num_cases: int
-    truth: float | None  # None where the metric does not judge true pictures
-
-
-@dataclass(frozen=True)
 class Group:
     """Some of the cases."""
 
@@ -111,7 +99,8 @@ class BenchmarkReport:
     run: BenchmarkRun
     num_cases: int
     facts: Mapping[str, object]  # of this benchmark alone
-    figures: tuple[Figure, ...]  # to compare with another report's
+    judged: str  # the candidate under test
+    bound: str  # the candidate that is the exact answer; empty where none is
     metrics: Mapping[str, MetricSummary]
     groups: tuple[Group, ...]
     not_computed: Mapping[str, str]  # why, by metric
@@ -150,7 +139,8 @@ def summarise(
         run=run,
         num_cases=num_cases,
         facts=facts,
-        figures=_figures(benchmark, metrics),
+        judged=next(iter(benchmark.candidates)),
+        bound=benchmark.bound,
         metrics=metrics,
         groups=tuple(
             Group(title, len(some), _summaries(benchmark, some)) for title, some in groups
@@ -262,16 +252,3 @@ def _averages(
     for row in rows:
         found.setdefault(benchmark.unit(row.case), []).append(row.scores[metric][candidate])
     return [fmean(scores) for scores in found.values()]
-
-
-def _figures(benchmark: Benchmark[C], metrics: Mapping[str, MetricSummary]) -> tuple[Figure, ...]:
-    judged = next(iter(benchmark.candidates))
-    figures = []
-    for name, metric in metrics.items():
-        if judged in metric.candidates:
-            mine, bound = metric.candidates[judged], metric.candidates.get(benchmark.bound)
-            truth = None if bound is None else bound.mean
-            values = (mine.mean, mine.low, mine.high, mine.num_cases, truth)
-            title, is_better = metric.title, metric.higher_is_better
-            figures.append(Figure(title, metric.unit, is_better, name, *values))
-    return tuple(figures)

@@ -5,7 +5,6 @@ import torch
 
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.evaluation.benchmarks.world import (
-    SceneSource,
     WorldBenchmark,
     WorldCase,
     WorldDrawer,
@@ -61,7 +60,7 @@ def dealt(benchmark):
 def drawn(session, benchmark, dealt, tmp_path_factory):
     """A folder with all pictures of these, from words alone; do not change it."""
     results = Results(tmp_path_factory.mktemp("evaluation"))
-    drawer = WorldDrawer(session, benchmark, SceneSource.WORDS)
+    drawer = WorldDrawer(session, benchmark, "words")
     list(draw(benchmark, dealt, drawer, results=results))
     return results
 

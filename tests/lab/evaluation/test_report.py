@@ -14,11 +14,6 @@ from tests.lab.evaluation.test_page import tags_of
 from tests.lab.evaluation.tiny_networks import write_dino
 
 
-@pytest.fixture
-def report_on(benchmark, run):
-    return lambda rows: summarise(benchmark, rows, run=run, networks=Networks())
-
-
 def test_the_interval_holds_the_mean_and_shrinks_with_more_cases():
     few, many = interval([0.0, 1.0] * 5), interval([0.0, 1.0] * 500)
     assert few.low < few.mean == many.mean < few.high
@@ -32,15 +27,6 @@ def test_a_median_ignores_what_is_far_off():
     assert found.mean == 3
     assert 1 <= found.low < 3 < found.high <= 900
     assert interval([1.0, 2.0, 900.0]).mean == 301
-
-
-def test_figures_are_the_models_numbers_beside_the_truths_own(case, report_on):
-    scores = [{"psnr": {"model": 20.0, "truth": 60.0, "text": 9.0}}, {"mask-iou": {"truth": 1.0}}]
-    (figure,) = report_on(
-        [Row(case, values) for values in scores]
-    ).figures  # the other has no model
-    assert (figure.name, figure.unit, figure.value, figure.truth) == ("psnr", "dB", 20, 60)
-    assert (figure.low, figure.high, figure.num_cases) == (20, 20, 1)
 
 
 def test_means_are_taken_over_all_and_by_type(edits, run):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from swiftpie.errors import InputError
-from swiftpie_lab.evaluation.benchmarks.world import SceneSource, WorldDrawer
+from swiftpie_lab.evaluation.benchmarks.world import WorldDrawer
 from swiftpie_lab.evaluation.run import FACTS, Results, draw, score
 from tests.lab.evaluation.conftest import NUM_CASES, NUM_EDITS, TargetDrawer
 
@@ -78,7 +78,7 @@ def stamps(results):
 @pytest.fixture
 def again(session, benchmark, dealt):
     def draw_again(results, **options):
-        drawer = WorldDrawer(session, benchmark, SceneSource.WORDS)
+        drawer = WorldDrawer(session, benchmark, "words")
         return list(draw(benchmark, dealt, drawer, results=results, **options))
 
     return draw_again

@@ -550,20 +550,13 @@ class WorldBenchmark(Benchmark[WorldCase]):
         return replace(case, seed=seed, view=(yaw, pitch))
 
 
-class SceneSource(StrEnum):
-    """Where the places of the model's pictures come from."""
-
-    RENDERING = "rendering"  # from a picture that training does not hold
-    WORDS = "words"  # from words alone
-
-
 @dataclass(frozen=True, eq=False)
 class WorldDrawer:
     """Draws cases with a session, and what bounds its pictures."""
 
     session: Session
     benchmark: WorldBenchmark
-    scenes: SceneSource = SceneSource.RENDERING
+    scenes: Literal["rendering", "words"] = "rendering"  # where places come from
 
     def __post_init__(self) -> None:
         check_noise(self.session.components, side_px=self.benchmark.size_px)
@@ -571,7 +564,7 @@ class WorldDrawer:
     @property
     def maker(self) -> Maker:
         """The preset."""
-        others = [] if self.scenes is SceneSource.RENDERING else [f"places from {self.scenes}"]
+        others = [] if self.scenes == "rendering" else [f"places from {self.scenes}"]
         return maker_of(self.session, *others)
 
     def kinds(self, case: WorldCase) -> tuple[str, ...]:
@@ -621,7 +614,7 @@ class WorldDrawer:
                 yield kind, paste_all(known, layouts, scenery=scenery, is_turned=kind == "turned")
 
     def _scene(self, case: WorldCase) -> Any:  # noqa: ANN401 - as sessions take it
-        has_no_place = self.scenes is SceneSource.WORDS or case.kind is WorldKind.ART
+        has_no_place = self.scenes == "words" or case.kind is WorldKind.ART
         return WORDS_ALONE if has_no_place else self.benchmark.scenery(case)
 
 
@@ -776,7 +769,7 @@ def open_world(
     chosen, pack = read_kinds(kinds, WorldKind), open_pack(data)
     benchmark = WorldBenchmark(pack, seed=seed, size_px=side_of(loading))
     dealt = [case for kind in chosen for case in benchmark.deal(kind, cases)]
-    drawer = WorldDrawer(open_model(loading), benchmark, SceneSource(scenes))
+    drawer = WorldDrawer(open_model(loading), benchmark, scenes)
     return Trial(benchmark, dealt, drawer, Networks(panel=benchmark.panel(judges)))
 
 

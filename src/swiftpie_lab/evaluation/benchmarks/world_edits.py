@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count, islice
-from pathlib import Path
 from random import Random
 from types import MappingProxyType
 from typing import Annotated, NamedTuple
@@ -46,7 +45,7 @@ from swiftpie_lab.evaluation.command import (
     side_of,
 )
 from swiftpie_lab.evaluation.edits import EditBenchmark, EditDrawer, EditTask, MaskChoice, with_edit
-from swiftpie_lab.evaluation.judges import Networks, Panel
+from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import Results
 from swiftpie_world.air import SEASONS, TIMES, WEATHERS, Setting
 from swiftpie_world.captions import (
@@ -217,10 +216,6 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
     def fingerprint(self) -> str:
         """Return sha256 over names, sprites and the size of pictures."""
         return self.plain.fingerprint
-
-    def panel(self, folder: Path | None = None) -> Panel:
-        """Read judges, by default the package's; see `WorldBenchmark.panel`."""
-        return self.plain.panel(folder)
 
     def cases(
         self, count: int = CASES_A_KIND, *, kinds: Collection[str] = ()
@@ -524,7 +519,7 @@ def open_world_edits(
     choices = {"mask": mask != "found"} | dict.fromkeys(scales, True)
     choices |= changed(rules)
     drawer = drawer_of(benchmark, dealt, results, loading, own, **choices)
-    return Trial(benchmark, dealt, drawer, Networks(panel=benchmark.panel(judges)))
+    return Trial(benchmark, dealt, drawer, Networks(panel=benchmark.plain.panel(judges)))
 
 
 BENCHMARK = BenchmarkCommand(

@@ -155,7 +155,7 @@ def test_results_of_others_are_judged_by_the_definitions(results, tmp_path):
         keep = 1 - task.mask[0, 0].numpy()[..., None]
         pair = np.asarray(task.source) / 255, strip[:, -SIDE_PX:] / 255
         errors.append(np.mean((pair[0] * keep - pair[1] * keep) ** 2))
-    means = {figure["name"]: figure["value"] for figure in report["figures"]}
+    means = {name: one["candidates"]["edit"]["mean"] for name, one in report["metrics"].items()}
     assert means["unedited-mse"] == pytest.approx(1e4 * np.mean(errors), rel=1e-4)
     assert means["unedited-psnr"] == pytest.approx(np.mean(-10 * np.log10(errors)), rel=1e-4)
     missing = {"structure-distance", "clip-whole", "clip-edited"}

@@ -16,7 +16,6 @@ from swiftpie_lab.evaluation.benchmarks.world import (
     USES,
     WIDE_YAW,
     WISHES,
-    SceneSource,
     WorldBenchmark,
     WorldDrawer,
     WorldKind,
@@ -223,7 +222,7 @@ def test_the_model_starts_from_the_noise_of_the_answer(session, benchmark, drawn
         output=Output.PIXELS,
         **benchmark.posture(case),
     )
-    from_words = dict(WorldDrawer(session, benchmark, SceneSource.WORDS).draw(case, {"model"}))
+    from_words = dict(WorldDrawer(session, benchmark, "words").draw(case, {"model"}))
     assert to_pil(session.draw(request).tensor)[0] == from_words["model"]
     truth = to_pil(benchmark.answer(case).rendering.pixels)[0]
     assert truth == drawn.read(case, "truth")
