@@ -41,7 +41,7 @@ PANELS: Mapping[str, str] = {
     "Output": """
             out form file_format fps as_json force save_subject_mask save_region preview_mask
         """,
-    "Cases": "cases data data_path num_subjects prompts subjects all_references results",
+    "Cases": "cases data data_path num_subjects prompts subjects results",
     "Judges": "clip clip_small dino dino_small siglip2 judges",
     "Run": """
             overrides time_limit resume processes batch_size update only_checks
