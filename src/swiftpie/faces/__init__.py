@@ -158,7 +158,7 @@ class FaceSettings:
     judge: Annotated[
         str | None,
         Option(
-            "A second face encoder for the identity score; by default another one that is here.",
+            "A second face encoder for the identity score; without one there is none.",
             "NAME",
             surfaces=frozenset({Surface.CLI}),
         ),

@@ -9,6 +9,7 @@ import pkgutil
 import re
 import time
 from collections import deque
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -76,7 +77,7 @@ def train(
     if list_recipes or not names:
         write_table([(name, inspect.getdoc(make) or "") for name, make in recipes.items()])
         return
-    stages = {run_of(name): _configure(recipes, name, overrides or []) for name in names}
+    stages = {name.replace("-", "_"): _configure(recipes, name, overrides or []) for name in names}
     limit_s = math.inf if time_limit is None else parse_duration(time_limit)
     device = device_of(device)
 
@@ -117,11 +118,6 @@ def _check_data(path: Path | None, context: "Context", run: str) -> None:
         )
 
 
-def run_of(recipe: str) -> str:
-    """Return the name that the run of `recipe` has as a folder, and other runs read it by."""
-    return recipe.replace("-", "_")
-
-
 def parse_duration(text: str) -> float:
     """Return the seconds that `90s`, `9m` or `1.5h` stand for.
 
@@ -135,15 +131,6 @@ def parse_duration(text: str) -> float:
             "Write for example 90s, 9m or 1.5h."
         )
     return float(match[1]) * SECONDS[match[2]]
-
-
-def spell_duration(seconds: float) -> str:
-    """Return a time as people say it: 40 s, 9 min, 1.5 h."""
-    if seconds < SECONDS["m"]:
-        return f"{seconds:.0f} s"
-    if seconds < SECONDS["h"]:
-        return f"{seconds / SECONDS['m']:.0f} min"
-    return f"{seconds / SECONDS['h']:.1f} h"
 
 
 def spell_rate(samples_per_s: float) -> str:
@@ -201,6 +188,6 @@ def shown(events: "Iterable[Event]", steps: int) -> "Iterator[Event]":
     """Write the figures of each event."""
     for event in events:
         losses = "  ".join(f"{name} {value:.4g}" for name, value in event.losses.items())
-        left = event.stopped or f"{spell_duration(event.seconds_left)} left"
+        left = event.stopped or f"{timedelta(seconds=round(event.seconds_left))} left"
         say(f"step {event.step} of {steps}  {losses}  {spell_rate(event.samples_per_s)}  {left}")
         yield event

@@ -262,11 +262,6 @@ class WholePhotos:
     entries: tuple[PhotoEntry, ...]
     size_px: int
 
-    @property
-    def captions(self) -> list[str]:
-        """The captions of all photos; empty for photos without one."""
-        return [entry.caption for entry in self.entries]
-
     def batch(self, size: int, draw: int) -> tuple[Tensor, list[str]]:
         """Return the middle squares (B, 3, S, S) in [-1, 1] of chosen photos, and captions."""
         random = Random(draw)

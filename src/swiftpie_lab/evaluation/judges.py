@@ -3,7 +3,7 @@
 import importlib.resources
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ NEEDED: Mapping[str, str] = {  # by field of `Networks`
         name: f"needs {title}; give its folder with --{name.replace('_', '-')} DIR"
         for name, (title, _, _) in PUBLISHED.items()
     },
-    "face_judge": "needs a second face encoder; give its files with --judge-models DIR",
+    "face_judge": "needs another face encoder; name it with --judge, its files with --judge-models",
 }
 
 
@@ -135,7 +135,7 @@ def load_panel(
     Raises:
         WeightsError: They are not there, or answer other questions.
     """
-    with nullcontext(folder) if folder is not None else _shipped("judges") as place:
+    with nullcontext(folder) if folder is not None else _shipped() as place:
         embedder, reader = load_judges(place, WHOLE_QUESTIONS, CLOSE_QUESTIONS)
     for judge in (embedder, reader):
         judge.eval().requires_grad_(False)
@@ -146,7 +146,7 @@ def load_panel(
 
 def shipped_embedder() -> SubjectEmbedder:
     """Read the judge of subjects inside the package, in full precision."""
-    with _shipped("judges") as place:
+    with _shipped() as place:
         embedder, _ = load_judges(place, WHOLE_QUESTIONS, CLOSE_QUESTIONS)
     return embedder.eval().requires_grad_(requires_grad=False)
 
@@ -329,10 +329,8 @@ def load_judge(name: str, place: Path) -> Clip | Dino | Siglip2:
     return Clip(model, tokenizer) if kind == "clip" else Siglip2(model, processor, tokenizer)
 
 
-@contextmanager
-def _shipped(name: str) -> Iterator[Path]:
-    with importlib.resources.as_file(importlib.resources.files("swiftpie_lab")) as package:
-        yield package / "assets" / name
+def _shipped() -> AbstractContextManager[Path]:
+    return importlib.resources.as_file(importlib.resources.files("swiftpie_lab") / "assets/judges")
 
 
 @contextmanager

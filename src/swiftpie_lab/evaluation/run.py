@@ -115,10 +115,6 @@ class Results:
             InputError: It is a file, or holds pictures of another run or files of other origin.
         """
         images = self.root / "images"
-        if self.root.exists() and not self.root.is_dir():
-            raise InputError(
-                f"'{self.root}' is a file. A folder is needed. Choose another one with --out."
-            )
         try:
             images.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -316,11 +312,6 @@ class OpenBenchmark(Benchmark[C]):
         """Return where a folder of finished pictures has that of a case."""
         return f"{case.name}.png"
 
-    def as_drawn(self, picture: Image.Image, size: tuple[int, int] | None) -> Image.Image:
-        """Return what counts of a finished picture, where judges need `size` if there is one."""
-        del size
-        return picture
-
 
 @dataclass(frozen=True)
 class LeftOut:
@@ -401,7 +392,6 @@ class FinishedPictures(Generic[C]):
         size = source.size if isinstance(source, Image.Image) else None
         yield from known.items()
         picture = load_image(self.folder / name).convert("RGB")
-        picture = self.benchmark.as_drawn(picture, size)
         if size is not None and picture.size != size:
             raise InputError(
                 f"'{name}' has {picture.size} px and the case {size}. Equal sizes are needed. "

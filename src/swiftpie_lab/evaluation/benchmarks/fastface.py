@@ -276,31 +276,19 @@ def read_faces(
     return FaceBenchmark(photos, texts, seed, encoder, judge)
 
 
-def open_judge(
-    encoder: FaceEncoder, folder: Path | None, *, name: str | None = None
-) -> FaceEncoder | None:
-    """Return an encoder whose vectors are not those of `encoder`, or None if there is none.
-
-    The encoder that conditions a drawing would overrate it. Without a `name`, the judge is the
-    first other encoder whose files are in `folder`; None means the encoder's own folder.
+def open_judge(encoder: FaceEncoder, folder: Path | None, *, name: str) -> FaceEncoder:
+    """Return the encoder `name`, which has to be another one: its own drawing it would overrate.
 
     Raises:
-        ConfigError: The named one makes the vectors of `encoder`.
+        ConfigError: It makes the vectors of `encoder`.
     """
-    if name is not None:
-        judge = FACE_ENCODERS.get(name).open(folder)
-        if judge.fingerprint == encoder.fingerprint:
-            raise ConfigError(
-                f"The judge {name!r} has the same recogniser as {encoder.name!r}, which conditions "
-                "the drawing. Choose an independent encoder as `judge=`."
-            )
-        return judge
-    for choice in FACE_ENCODERS.all().values():
-        if folder is not None and choice.name != encoder.name and choice.is_in(folder):
-            judge = choice.open(folder)
-            if judge.fingerprint != encoder.fingerprint:
-                return judge
-    return None
+    judge = FACE_ENCODERS.get(name).open(folder)
+    if judge.fingerprint == encoder.fingerprint:
+        raise ConfigError(
+            f"The judge {name!r} has the same recogniser as {encoder.name!r}, which conditions "
+            "the drawing. Choose an independent encoder with --judge."
+        )
+    return judge
 
 
 def same_face(judge: FaceEncoder, chosen: ChosenFace) -> Face | None:
@@ -349,8 +337,9 @@ def open_fastface(
     networks = open_networks(files)
     recognisers, agreed = with_face_files(recognisers, loading)
     encoder = recognisers.open()
-    folder = recognisers.judge_models or recognisers.face_models
-    judge = open_judge(encoder, folder, name=recognisers.judge)
+    folder, judge = recognisers.judge_models or recognisers.face_models, None
+    if recognisers.judge is not None:
+        judge = open_judge(encoder, folder, name=recognisers.judge)
     benchmark = read_faces(identities, prompts, seed=seed, encoder=encoder, judge=judge)
     cases = benchmark.cases()
     agreed.fetch()

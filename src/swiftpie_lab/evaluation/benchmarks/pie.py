@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from PIL import Image
 from torch import Tensor
 
 from swiftpie.config import read_fields
@@ -135,11 +134,6 @@ class PieBenchmark(EditBenchmark[PieCase]):
         base = (self.root / PICTURES).resolve()
         return f"{PICTURES}/{case.picture.relative_to(base).as_posix()}"
 
-    def as_drawn(self, picture: Image.Image, size: tuple[int, int] | None) -> Image.Image:
-        """Return the last square of a strip."""
-        assert size is not None, "edits have a source"
-        return last_square(picture, size=size)
-
     def evidence(
         self, case: PieCase, results: Results, networks: Networks
     ) -> Iterator[tuple[str, Evidence]]:
@@ -215,13 +209,6 @@ def read_pie(root: Path, *, limit: int | None = None) -> PieBenchmark:
         )
     cases = tuple(_case(root, name, entry) for name, entry in list(mapping.items())[:limit])
     return PieBenchmark(root, cases, hashlib.sha256(data).hexdigest())
-
-
-def last_square(image: Image.Image, *, size: tuple[int, int]) -> Image.Image:
-    """Return the lower right part of `size` of a picture that is not square; others as they are."""
-    if image.width == image.height:
-        return image
-    return image.crop((image.width - size[0], image.height - size[1], image.width, image.height))
 
 
 def decode_mask(runs: Sequence[int], *, height: int, width: int) -> Tensor:

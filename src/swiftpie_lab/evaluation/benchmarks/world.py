@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import torch
 import typer
@@ -209,14 +209,6 @@ class WorldCase:
         return self.view if self.kind is WorldKind.TURN else None
 
 
-class Pair(NamedTuple):
-    """The one right picture of two subjects side by side, and their references."""
-
-    rendering: Rendering
-    pixels: Tensor  # (2, 3, H, W) references in [-1, 1]
-    mask: Tensor  # (2, 1, H, W)
-
-
 @dataclass(frozen=True, eq=False)
 class WorldBenchmark(Benchmark[WorldCase]):
     """Deals cases of every kind and draws their references and right answers."""
@@ -342,8 +334,8 @@ class WorldBenchmark(Benchmark[WorldCase]):
         tilt = 0.0 if is_turned else math.degrees(float(layout.rotation))
         return {"flip": bool(layout.flip > 0), "tilt": tilt}
 
-    def pair(self, case: WorldCase) -> Pair:
-        """Draw two subjects side by side, and what belongs to them."""
+    def pair(self, case: WorldCase) -> tuple[Rendering, tuple[Tensor, Tensor]]:
+        """Draw two subjects side by side, and their references (2, 3, H, W) with masks."""
         both, numbers = self._figures(case)
         left, right = (
             PlacedSprite(both.frames[i : i + 1], both.relief[i : i + 1], from_box(box))
@@ -352,7 +344,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         noise = self.noise(case.seed)
         rendering = self.world.draw(noise, left, [case.requested], companion=right)
         rows = [self.subjects.index(code) for code in case.codes]
-        return Pair(rendering, *self.world.references(rows, numbers))
+        return rendering, self.world.references(rows, numbers)
 
     def scenery(self, case: WorldCase) -> Image.Image:
         """Return the place of a case in plain daylight, drawn from noise of its own."""
@@ -390,9 +382,8 @@ class WorldBenchmark(Benchmark[WorldCase]):
     def known(self, case: WorldCase) -> dict[str, Image.Image]:
         """Return references, truth and their masks by kind of picture."""
         if case.other_code:
-            pair = self.pair(case)
-            truth = pair.rendering
-            shown = [(pair.pixels[i : i + 1], pair.mask[i : i + 1]) for i in range(2)]
+            truth, (pixels, covers) = self.pair(case)
+            shown = [*zip(pixels.split(1), covers.split(1), strict=True)]
         else:
             answer = self.answer(case)
             truth, shown = answer.rendering, [(answer.reference, answer.reference_mask)]

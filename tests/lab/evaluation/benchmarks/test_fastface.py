@@ -147,6 +147,8 @@ def run(world, out, *more):
         "--out",
         out,
         *options(world, size=("--side", 64)),
+        "--judge",
+        "arcface",
         "--judge-models",
         world / "judge",
         *more,
@@ -204,7 +206,15 @@ def test_people_are_drawn_once_judged_apart_and_failures_counted(world, tmp_path
 @pytest.mark.thorough
 def test_finished_pictures_are_judged_on_the_same_faces(world, tmp_path):
     arguments = ["fastface", "--identities", world / "people", "--prompts", world / "prompts.txt"]
-    arguments += ["--face-models", world / "faces", "--judge-models", world / "judge", "--json"]
+    arguments += [
+        "--face-models",
+        world / "faces",
+        "--judge",
+        "arcface",
+        "--judge-models",
+        world / "judge",
+        "--json",
+    ]
     finished = tmp_path / "finished"
     finished.mkdir()
     for name in ("000-000", "000-001", "001-000", "001-001"):

@@ -219,7 +219,7 @@ def test_reports_tell_whether_the_model_is_better_than_its_baselines(
 ):
     networks = Networks(panel=benchmark.panel())
     for trial, folder, better in (
-        (benchmark, results, {"light-error of paste", "subject-psnr of poisson"}),
+        (benchmark, results, {"subject-psnr of paste"}),
         (removals, removed, {"ghost of inpainted"}),
     ):
         rows = list(score(trial, trial.cases(NUM_DRAWN), folder, networks))

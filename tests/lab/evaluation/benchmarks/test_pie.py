@@ -3,7 +3,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 from swiftpie.engine.session import Session
@@ -11,7 +10,7 @@ from swiftpie.errors import InputError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
 from swiftpie_lab.cli.evaluate import app
-from swiftpie_lab.evaluation.benchmarks.pie import COMPOSITE, decode_mask, last_square, read_pie
+from swiftpie_lab.evaluation.benchmarks.pie import COMPOSITE, decode_mask, read_pie
 from swiftpie_lab.evaluation.edits import EditDrawer, MaskChoice
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import FinishedPictures, Results, draw, score
@@ -128,14 +127,12 @@ def test_missing_pictures_and_mappings_are_named(write, mapping, tmp_path):
 
 @pytest.fixture
 def results(write, mapping, tmp_path):
-    """The dataset, and other random pictures as the results of some method: strips of four."""
+    """The dataset, and other random pictures as the results of some method."""
     root = write(mapping)
     folder = tmp_path / "results" / "annotation_images" / "1_change_object_80"
     folder.mkdir(parents=True)
     for number in range(2):
-        strip = Image.new("RGB", (4 * SIDE_PX, SIDE_PX))
-        strip.paste(random_picture(10 + number), (3 * SIDE_PX, 0))
-        strip.save(folder / f"{number:012d}.jpg", quality=95)
+        random_picture(10 + number).save(folder / f"{number:012d}.jpg", quality=95)
     return root, tmp_path / "results"
 
 
@@ -151,9 +148,9 @@ def test_results_of_others_are_judged_by_the_definitions(results, tmp_path):
     errors, pie = [], read_pie(root)
     for case in pie.cases:
         task = pie.task(case)
-        strip = np.asarray(load_image(other / case.picture.relative_to(root.resolve())))
+        drawn = np.asarray(load_image(other / case.picture.relative_to(root.resolve())))
         keep = 1 - task.mask[0, 0].numpy()[..., None]
-        pair = np.asarray(task.source) / 255, strip[:, -SIDE_PX:] / 255
+        pair = np.asarray(task.source) / 255, drawn / 255
         errors.append(np.mean((pair[0] * keep - pair[1] * keep) ** 2))
     means = {name: one["candidates"]["edit"]["mean"] for name, one in report["metrics"].items()}
     assert means["unedited-mse"] == pytest.approx(1e4 * np.mean(errors), rel=1e-4)
@@ -189,11 +186,3 @@ def test_an_edit_is_judged_before_pixels_of_the_source_are_put_back(write, mappi
         assert scores[candidate] == pytest.approx(1e4 * error, rel=1e-4)
     assert scores["edit"] > 10 * scores[COMPOSITE]
     assert next(iter(pie.candidates)) == "edit"  # which the table and the page rank by
-
-
-def test_the_last_square_of_a_strip_is_its_right_end():
-    strip = Image.new("RGB", (12, 6))
-    strip.paste("red", (8, 2, 12, 6))
-    cropped = last_square(strip, size=(4, 4))
-    assert cropped.getcolors() == [(16, (255, 0, 0))]
-    assert last_square(cropped, size=(2, 2)) is cropped

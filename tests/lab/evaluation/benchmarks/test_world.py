@@ -242,8 +242,8 @@ def test_a_folder_is_complete_and_views_have_a_turned_paste(benchmark, session, 
 
 def test_two_subjects_stand_side_by_side_and_both_are_judged(benchmark, networks, drawn, tried):
     case = tried[-1]
-    pair, known = benchmark.pair(case), benchmark.known(case)
-    masks = (pair.rendering.mask, pair.rendering.companion_mask)
+    (rendering, _), known = benchmark.pair(case), benchmark.known(case)
+    masks = (rendering.mask, rendering.companion_mask)
     left, right = (bounding_box(mask) for mask in masks)
     assert left[2] <= right[0]
     for box, shown in zip(benchmark.boxes(case), (left, right), strict=True):

@@ -79,7 +79,6 @@ class AdapterStageSettings:
     base: str | None = None  # as `--base`
     adapter: Path | None = None  # to start from: SwiftPie's own or an IP-Adapter
     image_encoder: Path | None = None  # CLIP's vision tower; the public one if none
-    inversion: Path | None = None  # SwiftEdit's network: half of the noise is then inverted
     size_px: int = 0  # of pictures and references; 0 is the preset's
     batch_size: int = 4
     pixel_samples: int = 2  # pictures of a batch that are decoded for losses in pixels
@@ -142,7 +141,6 @@ def load_adapter_base(settings: AdapterStageSettings, device: str) -> AdapterBas
             "Diffusion preset is needed. Choose one of `swiftpie presets`."
         )
     choices: Choices = {"weights": settings.weights, "base": settings.base}
-    choices["inversion"] = settings.inversion
     components = load_components(preset, device=device, **choices)
     loaded = components.denoiser
     assert isinstance(loaded, UNetDenoiser)

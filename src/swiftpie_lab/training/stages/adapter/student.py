@@ -27,7 +27,6 @@ from swiftpie_lab.training.stages.adapter.networks import (
 )
 
 ROW_STRIDE = 1_000_003  # as for photos: rows of a batch are draws of their own
-INVERTED = 0.5  # share of noise that comes from the inversion network, if there is one
 
 LEAST_SCALE, MOST_SCALE = 0.5, 1.2  # of a branch, where scales are random
 EARLIEST_READ, LATEST_READ = 100, 400  # timesteps at which references are read in training
@@ -51,7 +50,7 @@ class Examples(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PhotoExamples:
-    """Photos to be drawn again, from noise that knows nothing of them or is their inversion."""
+    """Photos to be drawn again, from noise that knows nothing of them."""
 
     base: AdapterBase
     views: PhotoViews
@@ -65,12 +64,6 @@ class PhotoExamples:
         seeds = [draw * ROW_STRIDE + row for row in range(size)]
         shape = (latents.shape[1], latents.shape[2], latents.shape[3])
         noise = draw_noise(seeds, shape).to(latents)
-        inversion = self.base.components.inversion
-        if inversion is not None:
-            inverted = inversion(latents, self.base.components.text.encode(photos.captions))
-            chance = torch.rand(size, generator=torch.Generator().manual_seed(draw % 2**63))
-            is_inverted = (chance < INVERTED).to(noise.device)[:, None, None, None]
-            noise = torch.where(is_inverted, inverted.to(noise), noise)
         names = photos.names
         return Examples(noise, latents, pixels, mask, reference, seen, photos.captions, names)
 
