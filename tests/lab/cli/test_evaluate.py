@@ -10,7 +10,6 @@ from swiftpie.cli.main import app
 from swiftpie_lab.cli.evaluate import CELL_PX
 from swiftpie_lab.evaluation.benchmarks import BENCHMARKS
 from swiftpie_lab.evaluation.benchmarks.world import USES
-from tests.backbones import tiny_models
 
 PARTS = ("world", "ablations", "grid", "leakage")
 
@@ -79,12 +78,6 @@ def test_steps_that_were_not_trained_are_refused(evaluate, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_reports_that_are_none_are_refused(call, tmp_path):
-    result = call("compare", tmp_path, tmp_path)
-    assert result.exit_code == 2
-    assert "report.json" in result.stderr
-
-
 @pytest.mark.thorough
 @pytest.mark.parametrize("command", ["insertions", "removals"])
 def test_subjects_in_photographs_are_judged_beside_opencv(evaluate, command, tmp_path):
@@ -123,15 +116,6 @@ def test_every_benchmark_of_quality_loads_published_models():
         assert wanted <= options, name
         shows_parts_of_swiftpie = name in {*PARTS}
         assert ("--results" in options) is not shows_parts_of_swiftpie, name
-
-
-def test_sizes_that_a_model_cannot_draw_name_the_option(evaluate, tmp_path):
-    tiny_models.make_pipeline(tmp_path / "pipeline", "sd21", is_shallow=True)
-    tiny_models.make_own_adapter(tmp_path / "own.safetensors", "sd21", is_shallow=True)
-    model = ("--preset", "sd-turbo", "--weights", tmp_path / "pipeline")
-    adapter = ("--adapter", tmp_path / "own.safetensors", "--image-encoder", tmp_path / "encoder")
-    result = evaluate("world", "--cases", 1, "--out", tmp_path / "out", *model, *adapter)
-    assert (result.exit_code, "with --size 512" in result.stderr) == (1, True), result.stderr
 
 
 @pytest.mark.parametrize("command", ["world", "world-edits"])

@@ -19,7 +19,6 @@ from swiftpie_lab.data.archive import (
     build_from_archives,
     build_library,
     build_pack,
-    default_pack,
     list_subjects,
     normalise,
     read_members,
@@ -95,11 +94,6 @@ def test_wrong_checksum_names_both_and_the_remedy(tmp_path):
     assert not (tmp_path / "out.zip").exists()
 
 
-def test_absent_archive_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=r"absent\.tgz"):
-        build_from_archives(tmp_path / "out.zip", build_pack, sprites=tmp_path / "absent.tgz")
-
-
 def test_without_npm_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="--archive"):
@@ -117,11 +111,6 @@ def test_paths_that_leave_the_archive_are_ignored(tmp_path, monkeypatch):
     )
     assert read_members(data, r"package/assets/[0-9a-f-]+\.webp") == {"1f451.webp": b"inside"}
     assert list(tmp_path.iterdir()) == []
-
-
-def test_default_pack_follows_the_environment(tmp_path, monkeypatch):
-    monkeypatch.setenv("SWIFTPIE_HOME", str(tmp_path))
-    assert default_pack() == tmp_path / "subjects.zip"
 
 
 LIBRARY_TABLE = [

@@ -9,7 +9,6 @@ import swiftpie
 from swiftpie.errors import InputError
 from swiftpie_lab.data.photographs import (
     Augmentation,
-    Photos,
     PhotoViews,
     augment,
     load_photos,
@@ -47,25 +46,6 @@ def test_a_batch_follows_from_its_number_in_any_order(folder):
     for draw in (2, 0, 3, 1):
         assert_same(second.batch(3, draw), wanted[draw])
     assert not torch.equal(wanted[0].reference, wanted[1].reference)
-
-
-def test_a_full_cache_changes_nothing(folder):
-    large = views(folder)
-    small = PhotoViews(Photos(large.photos.entries, size_px=SIDE, cache_mib=0, name="small"))
-    for draw in range(3):
-        assert_same(small.batch(2, draw), large.batch(2, draw))
-    assert small.photos.get.cache_info().currsize == 1
-
-
-def test_shapes_ranges_and_grey_outside(folder):
-    batch = views(folder).batch(4, 5)
-    assert batch.pixels.shape == batch.reference.shape == (4, 3, SIDE, SIDE)
-    assert batch.mask.shape == batch.reference_mask.shape == (4, 1, SIDE, SIDE)
-    for pixels in (batch.pixels, batch.reference):
-        assert pixels.abs().max() <= 1
-    assert (batch.reference * (batch.reference_mask == 0)).abs().max() == 0
-    assert batch.reference_mask.mean((1, 2, 3)).min() > 0.1
-    assert set(batch.names) <= {"red cup", "vase"}
 
 
 def test_references_of_another_view_are_another_photo(folder):
@@ -148,16 +128,6 @@ def test_nothing_to_train_on_is_a_clear_error(tmp_path):
     (tmp_path / "cup" / "1.jpg").write_bytes(b"nothing")
     with pytest.raises(InputError, match="1 left out"):
         PhotoViews(open_photos(tmp_path, size_px=SIDE)).batch(1, 0)
-
-
-def test_photos_are_read_by_name_and_other_files_left_alone(tmp_path):
-    Image.new("RGB", (900, 600), "red").save(tmp_path / "b.png")
-    Image.new("L", (400, 800), 7).save(tmp_path / "a.jpg")
-    (tmp_path / "notes.txt").write_text("none")
-    first, second = load_photos(tmp_path, "train")
-    assert first.shape == (3, 1024, 512)
-    assert second.shape == (3, 512, 768)
-    assert second[:, 0, 0].tolist() == [255, 0, 0]
 
 
 def test_each_photo_is_on_one_side_of_the_split_whatever_its_name(tmp_path):

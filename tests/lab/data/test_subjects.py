@@ -33,13 +33,6 @@ def test_split_depends_on_the_code_alone():
     assert 0.06 < share < 0.14
 
 
-def test_samples_have_names_and_visible_tiles(subjects):
-    assert subjects.tiles.shape == (21, 4, 96, 96)
-    assert subjects.names[subjects.index(CROWN)] == "crown"
-    assert (subjects.tiles[:, 3].amax(dim=(1, 2)) > 200).all()
-    assert (subjects.tiles[:, :3] <= subjects.tiles[:, 3:]).all()
-
-
 @pytest.fixture
 def pack(tmp_path):
     with as_file(files("swiftpie") / "assets" / "samples") as samples:

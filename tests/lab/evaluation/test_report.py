@@ -22,13 +22,6 @@ def test_the_interval_holds_the_mean_and_shrinks_with_more_cases():
     assert many.high - many.low == pytest.approx(2 * 1.96 * 0.0158, rel=0.1)
 
 
-def test_a_median_ignores_what_is_far_off():
-    found = interval([1.0, 2.0, 3.0, 4.0, 900.0], is_median=True)
-    assert found.mean == 3
-    assert 1 <= found.low < 3 < found.high <= 900
-    assert interval([1.0, 2.0, 900.0]).mean == 301
-
-
 def test_means_are_taken_over_all_and_by_type(edits, run):
     restyled, moved = edits.cases(2, kinds=["rendition", "place"])[::2]
     rows = [

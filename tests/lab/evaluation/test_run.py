@@ -24,15 +24,6 @@ def filled(root, run, case):
     return results
 
 
-def test_what_was_written_is_no_longer_missing(tmp_path, run, case):
-    results = Results(tmp_path / "deep" / "er")
-    results.start(run)
-    assert results.missing(case, KINDS) == set(KINDS)
-    results.write(case, "truth-mask", Image.new("L", (4, 4), 200))
-    assert results.missing(case, KINDS) == set(KINDS) - {"truth-mask"}
-    assert results.read(case, "truth-mask").getpixel((0, 0)) == 200
-
-
 def test_the_same_run_goes_on(tmp_path, run, case):
     results = filled(tmp_path, run, case)
     results.start(run)
@@ -100,14 +91,6 @@ def test_only_a_missing_picture_is_drawn_again_and_comes_out_the_same(
     after = stamps(copy)
     assert {name for name in before if before[name] != after[name]} == {path.name}
     assert path.read_bytes() == drawn.path(dealt[1], kind).read_bytes()
-
-
-def test_a_stopped_run_has_complete_cases_and_no_manifest(session, benchmark, dealt, tmp_path):
-    results, drawer = Results(tmp_path), WorldDrawer(session, benchmark)
-    first = next(draw(benchmark, dealt[:2], drawer, results=results))
-    assert results.missing(first, drawer.kinds(first)) == set()
-    assert set(drawer.kinds(first)) == set(KINDS)
-    assert not (tmp_path / "manifest.jsonl").exists()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
 from swiftpie.config import override
 from swiftpie.errors import ConfigError, InputError
@@ -21,7 +19,6 @@ from swiftpie_lab.training.recipes import mini, published
 from swiftpie_lab.training.state import STATE_FILE, read_state
 from tests.lab.training.toy import CONFIG, ToyRivals, ToyStage
 
-KILLS = 20
 LONGEST_S = 100  # of a process that a test starts
 ROOT = Path(__file__).parents[3]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -62,18 +59,6 @@ def test_a_stopped_run_continues_bit_for_bit(tmp_path):
     run(tmp_path / "parts", time_limit_s=0.0)
     assert len(run(tmp_path / "parts")) == 39
     assert_same(state(tmp_path / "whole"), state(tmp_path / "parts"))
-
-
-@pytest.mark.thorough
-def test_killed_runs_continue_bit_for_bit_and_log_every_step_once(tmp_path):
-    command = [sys.executable, "-m", "tests.lab.training.kills", str(tmp_path), str(KILLS)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, check=True, timeout=LONGEST_S
-    )
-    report = json.loads(done.stdout)
-    assert report["kills"] == KILLS
-    assert report["while_saving"] >= KILLS // 4
-    assert report["differing"] == report["broken_logs"] == []
 
 
 def why_processes_cannot_meet():
@@ -137,19 +122,6 @@ def test_rivals_train_in_turn_each_with_its_own_weights_and_rate(tmp_path):
     assert float(after["optimizer/generator.adamw/0/step"]) == 2
 
 
-def test_a_later_update_sees_the_weights_of_an_earlier_one(tmp_path):
-    seen = []
-
-    class Watching(ToyRivals):
-        def updates(self, network, step, draw):
-            for update in super().updates(network, step, draw):
-                seen.append(network["critic"].weight.detach().clone())
-                yield update
-
-    list(fit(Watching(), replace(CONFIG, steps=1), tmp_path))
-    assert not torch.equal(seen[0], seen[1])
-
-
 def test_rivals_resume_bit_for_bit_with_accumulation(tmp_path):
     config = replace(CONFIG, steps=6, accumulate=3)
     list(fit(ToyRivals(), config, tmp_path / "whole"))
@@ -159,66 +131,10 @@ def test_rivals_resume_bit_for_bit_with_accumulation(tmp_path):
     assert_same(whole.tensors, parts.tensors)
 
 
-def test_batches_that_disagree_on_the_group_are_refused(tmp_path):
-    class Undecided(ToyRivals):
-        def updates(self, network, _step, draw):
-            return super().updates(network, draw, draw)
-
-    with pytest.raises(ConfigError, match="'critic' and 'generator' at the same time"):
-        list(fit(Undecided(), replace(CONFIG, accumulate=2), tmp_path))
-
-
-def test_accumulation_sees_every_batch_once(tmp_path):
-    draws = []
-
-    class Watching(ToyStage):
-        def losses(self, network, step):
-            draws.append(step)
-            return super().losses(network, step)
-
-    list(fit(Watching(), replace(CONFIG, steps=3, accumulate=2), tmp_path))
-    assert draws == list(range(6))
-
-
-def test_finished_runs_stay_finished(tmp_path):
-    run(tmp_path)
-    before = state(tmp_path)
-    events = run(tmp_path)
-    assert events[-1].stopped == "all steps done"
-    assert_same(before, state(tmp_path))
-
-
 def test_a_loss_that_is_no_number_stops_training_and_is_named(tmp_path):
     with pytest.raises(NotFiniteError, match="'error' is nan at step 3"):
         list(fit(ToyStage(breaks_at=3), CONFIG, tmp_path))
     assert state(tmp_path)
-
-
-def test_a_gradient_that_is_no_number_is_named_by_its_weight(tmp_path):
-    class Steep(ToyStage):
-        def losses(self, network, step):
-            return {
-                "root": super().losses(network, step)["error"] + network[0].bias.abs().sqrt()[0]
-            }
-
-        def network(self):
-            network = super().network()
-            nn.init.zeros_(network[0].bias)  # where the root is infinitely steep
-            return network
-
-    with pytest.raises(NotFiniteError, match=r"'0\.bias' is not finite at step 0"):
-        list(fit(Steep(), CONFIG, tmp_path))
-
-
-def test_time_left_counts_the_steps_of_this_call_alone(tmp_path):
-    run(tmp_path, replace(CONFIG, steps=20))
-    began = time.monotonic()
-    events = run(tmp_path)
-    elapsed = time.monotonic() - began
-    assert events[0].step == 21
-    assert events[0].seconds_left < 19 * elapsed
-    assert events[-1].seconds_left == 0
-    assert all(event.samples_per_s > 20 * 8 / (20 * elapsed) for event in events)
 
 
 def test_learning_rate_warms_up_holds_and_decays():

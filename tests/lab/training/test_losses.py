@@ -7,7 +7,6 @@ import torch
 from swiftpie.noise import PredictionType, draw_noise
 from swiftpie_lab.training.losses import (
     add_noise_at,
-    draw_levels,
     levels_at,
     loss_of_gradient,
     noise_seen,
@@ -42,16 +41,6 @@ def test_levels_are_those_of_the_schedule_of_stable_diffusion():
     assert_equal(levels.alpha, alpha)
     assert_equal(levels.sigma, sigma)
     assert levels.alpha.dtype == torch.float64
-
-
-def test_drawn_timesteps_fill_their_range_and_follow_from_the_generator():
-    rows = torch.zeros(4000, 1, 1, 1)
-    first, again = (
-        draw_levels(torch.Generator().manual_seed(1), like=rows).timesteps for _ in range(2)
-    )
-    assert torch.equal(first, again)
-    assert 20 <= first.min() < 30
-    assert 970 < first.max() <= 980
 
 
 @pytest.mark.parametrize("kind", [PredictionType.EPSILON, PredictionType.V])

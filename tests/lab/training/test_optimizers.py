@@ -3,13 +3,7 @@ import torch
 from torch import nn
 
 from swiftpie.errors import ConfigError
-from swiftpie_lab.training.optimizers import (
-    MATCH_ADAM,
-    Muon,
-    is_matrix_like,
-    make_groups,
-    named_optimizers,
-)
+from swiftpie_lab.training.optimizers import MATCH_ADAM, Muon, make_groups, named_optimizers
 
 
 @pytest.fixture
@@ -49,14 +43,6 @@ def test_groups_that_do_not_fit_the_network_are_refused(network, owners, num_rat
         groups_of(network, owners, [1e-3] * num_rates)
 
 
-def test_a_weight_shared_between_groups_is_found_and_within_one_is_trained_once(network):
-    network["c"].weight = network["a"].weight
-    with pytest.raises(ConfigError, match=r"'c\.weight' belongs to 'one' and 'two'"):
-        groups_of(network, {"one": ("a",), "two": ("b", "c")}, [1e-3, 1e-3])
-    groups = groups_of(network, {"all": ("a", "b", "c")}, [1e-3])
-    assert len(groups["all"].parameters) == 5
-
-
 def test_the_root_mean_square_of_a_step_is_that_of_adam():
     weight = torch.nn.Parameter(torch.zeros(64, 4, 4, 4))
     optimizer = Muon([weight], lr=0.1)
@@ -83,9 +69,3 @@ def test_matrices_take_the_steps_of_torch_and_convolutions_are_what_torch_lacks(
     assert apart < 0.05 * moved, "sums in bfloat16 have another order"
     with pytest.raises(ValueError, match="2D parameters"):
         torch.optim.Muon([nn.Parameter(torch.zeros(16, 4, 3, 3))], lr=0.1)
-
-
-def test_thin_weights_are_left_to_another_optimizer():
-    assert is_matrix_like(torch.zeros(16, 2, 3, 3))
-    assert not is_matrix_like(torch.zeros(1000))
-    assert not is_matrix_like(torch.zeros(8, 64))

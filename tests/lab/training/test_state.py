@@ -6,11 +6,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from swiftpie.errors import ConfigError, WeightsError
-from swiftpie_lab.training.context import SINGLE_PROCESS
 from swiftpie_lab.training.state import (
     LOG_FILE,
     STATE_FILE,
-    RunningFigures,
     append_row,
     cut_log,
     load_state,
@@ -88,14 +86,6 @@ def test_rows_beyond_the_state_and_half_rows_are_dropped(tmp_path):
     rows = [json.loads(row) for row in log.read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 2, 3]
     assert rows[-1]["error"] == 7.0
-
-
-def test_means_are_over_batches_and_terms_may_be_absent():
-    tally = RunningFigures()
-    tally.add({"error": [1.0, 3.0]})
-    tally.add({"error": [5.0], "rare": [2.0]})
-    assert tally.steps == 2
-    assert tally.means(SINGLE_PROCESS) == {"error": 3.0, "rare": 2.0}
 
 
 @pytest.mark.parametrize(

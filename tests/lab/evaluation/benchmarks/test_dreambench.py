@@ -9,7 +9,6 @@ from swiftpie.errors import ImageError, InputError
 from swiftpie_lab.cli.evaluate import app
 from swiftpie_lab.evaluation.benchmarks.dreambench import LISTS, read_boxes, read_dreambench
 from swiftpie_lab.evaluation.case import Row
-from swiftpie_lab.evaluation.run import FinishedPictures
 from tests.lab.evaluation.benchmarks.dream_folder import write_dreambench
 
 
@@ -32,28 +31,6 @@ def test_subjects_have_the_prompts_of_their_kind(root):
     assert [case.name for case in benchmark.cases()][:3] == ["dog-00-5", "dog-00-6", "dog-01-5"]
     few = read_dreambench(root, limit=1, num_prompts=1, num_seeds=1)
     assert [case.name for case in few.cases()] == ["dog-00-0"]
-
-
-def test_the_published_lists_are_read_whole(tmp_path):
-    lists = "Classes\n\nsubject_name,class\ncan,can\n\nObject Prompts\n\nprompt_list = [\n"
-    line = "'a {0} {1} number %d'.format(unique_token, class_token),\n"
-    lists += "".join(line % number for number in range(25)) + "]\n\nLive Subject Prompts\n\n"
-    lists += "prompt_list = [\n" + line % 0 + "]\n"
-    (tmp_path / LISTS).write_text(lists)
-    (tmp_path / "can").mkdir()
-    Image.new("RGB", (32, 32), "red").save(tmp_path / "can" / "00.jpg")
-    benchmark = read_dreambench(tmp_path)
-    (can,) = benchmark.subjects
-    assert len(can.prompts) == 25
-    assert can.prompts[24] == "a can number 24"
-
-
-def test_the_fingerprint_sees_photographs_masks_and_prompts(root, tmp_path):
-    copy = shutil.copytree(root, tmp_path / "copy")
-    first = read_dreambench(root).fingerprint
-    assert read_dreambench(copy).fingerprint == first
-    (copy / "vase" / "00.mask.png").unlink()
-    assert read_dreambench(copy).fingerprint != first
 
 
 @pytest.mark.parametrize(
@@ -94,12 +71,6 @@ def test_a_subject_that_cannot_be_cut_out_is_left_out_and_counted(root, tmp_path
     shutil.rmtree(copy / "dog")
     with pytest.raises(ImageError, match="None of 1 photographs"):
         read_dreambench(copy).cases()
-
-
-def test_pictures_of_another_program_are_needed_for_every_case(root, tmp_path):
-    benchmark = read_dreambench(root, num_seeds=1)
-    with pytest.raises(InputError, match=r"dog-00-0\.png"):
-        _ = FinishedPictures(benchmark, tmp_path, benchmark.cases()).maker
 
 
 @pytest.mark.parametrize(

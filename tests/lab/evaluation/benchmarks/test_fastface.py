@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from swiftpie.errors import ImageError, InputError
 from swiftpie.faces import CONSENT, FACE_ENCODERS
 from swiftpie_lab.cli.evaluate import app
-from swiftpie_lab.evaluation.benchmarks.fastface import PLAIN, STYLED, FaceCase, read_faces
+from swiftpie_lab.evaluation.benchmarks.fastface import FaceCase, read_faces
 from swiftpie_lab.evaluation.case import Row
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.report import summarise
@@ -68,12 +68,6 @@ def test_prompts_are_lower_case_and_know_their_style(faces):
     assert FaceCase("0", "a.jpg", "; a person", 0).style == ""
 
 
-def test_the_fingerprint_sees_pictures_and_prompts(read, faces, tmp_path):
-    other = tmp_path / "prompts.txt"
-    other.write_text("a person reading\n")
-    assert read().fingerprint == faces.fingerprint != read(prompts=other).fingerprint
-
-
 @pytest.mark.parametrize("text", ["", "\n \n"])
 def test_nothing_to_draw_is_refused(read, tmp_path, text):
     empty = tmp_path / "prompts.txt"
@@ -110,17 +104,6 @@ def report(faces):
     return lambda rows: summarise(faces, rows, run=RUN, networks=Networks())
 
 
-def test_each_aspect_is_averaged_over_the_cases_that_it_applies_to(report):
-    whole = report(ROWS)
-    assert [group.title for group in whole.groups] == [PLAIN, STYLED]
-    identity = whole.metrics["identity"].candidates["drawn"]
-    assert (identity.mean, identity.num_cases) == (0.6, 2)
-    assert round(whole.metrics["clip-large"].candidates["drawn"].mean, 6) == 0.3
-    assert "identity" not in whole.groups[1].metrics
-    aspects = {metric.title.partition(":")[0] for metric in whole.metrics.values()}
-    assert aspects == {"identity", "prompt", "face ratio", "pictures with a face"}
-
-
 def test_failures_are_counted_and_no_score_stands_for_them(report):
     whole = report(ROWS)
     assert whole.facts["num_failed"] == 1 + 2  # a picture, and all of a photograph
@@ -130,15 +113,6 @@ def test_failures_are_counted_and_no_score_stands_for_them(report):
     assert "3 cases failed" in sentences
     assert "c.png" in sentences
     assert "Not computed: clip-large" in sentences
-
-
-def test_what_is_missing_is_named_with_what_would_bring_it(report, faces):
-    missing = report(ROWS).not_computed
-    assert {*missing} == {"identity", "clip-large", "clip-small", "style"}
-    assert all("--" in why for why in missing.values())
-    some = Networks(clip=object(), face_judge=object())
-    found = summarise(faces, ROWS, run=RUN, networks=some).not_computed
-    assert {*found} == {"clip-small"}
 
 
 def run(world, out, *more):
@@ -201,28 +175,3 @@ def test_people_are_drawn_once_judged_apart_and_failures_counted(world, tmp_path
     mixed = CliRunner().invoke(app, [str(word) for word in arguments])
     assert mixed.exit_code != 0
     assert "pictures of other weights" in str(mixed.exception)
-
-
-@pytest.mark.thorough
-def test_finished_pictures_are_judged_on_the_same_faces(world, tmp_path):
-    arguments = ["fastface", "--identities", world / "people", "--prompts", world / "prompts.txt"]
-    arguments += [
-        "--face-models",
-        world / "faces",
-        "--judge",
-        "arcface",
-        "--judge-models",
-        world / "judge",
-        "--json",
-    ]
-    finished = tmp_path / "finished"
-    finished.mkdir()
-    for name in ("000-000", "000-001", "001-000", "001-001"):
-        photo().save(finished / f"{name}.png")
-
-    words = [*arguments, "--results", finished, "--out", tmp_path / "out"]
-    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    report = json.loads(done.stdout)
-    assert report["run"]["preset"] == "pictures of finished"
-    assert report["metrics"]["face-shown"]["candidates"]["drawn"]["mean"] == 1

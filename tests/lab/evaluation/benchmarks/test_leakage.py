@@ -13,8 +13,6 @@ from swiftpie_lab.evaluation.benchmarks.leakage import (
     LeakageBenchmark,
     Slice,
     boxes,
-    joined,
-    prompt_of,
     read_photos,
 )
 from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected
@@ -32,29 +30,11 @@ def test_boxes_lie_side_by_side_inside_of_the_picture():
         assert all(box[2] < other[0] for box, other in pairwise(found))
 
 
-def test_the_prompt_names_all_subjects_in_plain_english():
-    assert prompt_of(["ox"], "beach").startswith("a photo of an ox ")
-    assert prompt_of(["ox", "cat"], "beach").startswith("a photo of an ox and a cat ")
-    assert prompt_of(["ox", "cat", "hat"], "beach").startswith("a photo of an ox, a cat and a hat ")
-
-
 def test_cases_hold_different_subjects_of_one_slice(leaks):
     for case in leaks.cases(2):
         assert len({*case.codes}) == len(case.codes)
         assert {*case.codes} < {*leaks.slices[case.slice]}
     assert Slice.PHOTOS not in leaks.slices
-
-
-def test_each_column_comes_from_its_own_picture():
-    columns = [Image.new("L", (9, 3), shade) for shade in (10, 20, 30)]
-    assert [joined(columns).getpixel((x, 1)) for x in (0, 2, 3, 5, 6, 8)] == [
-        10,
-        10,
-        20,
-        20,
-        30,
-        30,
-    ]
 
 
 def test_what_seeps_from_one_subject_into_another_counts_and_nothing_else(leaks, networks):

@@ -13,7 +13,7 @@ from swiftpie_lab.cli.evaluate import app
 from swiftpie_lab.evaluation.benchmarks.pie import COMPOSITE, decode_mask, read_pie
 from swiftpie_lab.evaluation.edits import EditDrawer, MaskChoice
 from swiftpie_lab.evaluation.judges import Networks
-from swiftpie_lab.evaluation.run import FinishedPictures, Results, draw, score
+from swiftpie_lab.evaluation.run import Results, draw, score
 from tests.lab.evaluation.benchmarks.pie_folder import (
     RUNS,
     SIDE_PX,
@@ -118,13 +118,6 @@ def test_an_entry_cannot_choose_where_files_are_written(write, mapping):
         read_pie(write(mapping))
 
 
-def test_missing_pictures_and_mappings_are_named(write, mapping, tmp_path):
-    with pytest.raises(InputError, match="no picture"):
-        read_pie(write(mapping, pictures=False))
-    with pytest.raises(InputError, match="mapping_file"):
-        read_pie(tmp_path / "nowhere")
-
-
 @pytest.fixture
 def results(write, mapping, tmp_path):
     """The dataset, and other random pictures as the results of some method."""
@@ -159,17 +152,6 @@ def test_results_of_others_are_judged_by_the_definitions(results, tmp_path):
     assert {*report["not_computed"]} == missing
     assert not missing & {*means}
     assert "--clip" in report["not_computed"]["clip-whole"]
-
-
-def test_an_untouched_source_preserves_all(write, mapping, tmp_path):
-    root, results = write(mapping), Results(tmp_path / "out")
-    pie = read_pie(root)
-    list(draw(pie, pie.cases, FinishedPictures(pie, root, pie.cases), results=results))
-    rows = list(score(pie, pie.cases, results, Networks()))
-    assert [row.case.type_id for row in rows] == [1, 2]
-    for row in rows:
-        assert row.scores["unedited-mse"] == {"edit": 0.0, "source": 0.0}
-        assert "unedited-psnr" not in row.scores  # infinite
 
 
 def test_an_edit_is_judged_before_pixels_of_the_source_are_put_back(write, mapping, tmp_path):

@@ -13,18 +13,15 @@ from swiftpie.mini.words import COLOUR_WORDS, MATERIAL_PHRASES, RENDITIONS
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject
 from swiftpie_lab.evaluation.benchmarks.world import (
-    USES,
     WIDE_YAW,
     WISHES,
     WorldBenchmark,
     WorldDrawer,
     WorldKind,
-    draw_own,
     expected_of,
     read_kinds,
     shown_reference,
 )
-from swiftpie_lab.evaluation.bounds import paste
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.page import write_report
 from swiftpie_lab.evaluation.run import Results, draw, score
@@ -124,31 +121,6 @@ def test_prompts_say_all_that_is_asked_in_the_first_words_of_each_table(dealt):
         assert case.prompt == case.prompt.strip().replace("  ", " ")
 
 
-def test_every_use_of_a_subject_is_dealt_and_drawn_from_one_reference(session, benchmark):
-    rows = benchmark.uses(3)
-    for row in rows:
-        assert [case.kind for case in row] == [*USES.values()]
-        assert len({case.code for case in row}) == 1
-        assert all(bool(case.answer) == (case.kind is not WorldKind.PLAIN) for case in row)
-    assert len({row[0].code for row in rows}) == 3
-    assert benchmark.uses(2) == rows[:2]
-    reference, *drawn = next(benchmark.draw_uses(session, rows))
-    assert reference == benchmark.known(rows[0][0])["reference"]
-    assert len({picture.tobytes() for picture in drawn}) == len(USES)
-
-
-def test_the_words_of_a_benchmark_are_no_mistake_to_warn_of(session, benchmark, caplog):
-    (row,) = benchmark.uses(1)
-    known = benchmark.known(row[0])
-    identity = session.encode_identity(known["reference"], masks=known["reference-mask"])
-    prompt = "a photo of a man in lotus position on a beach"
-    caplog.clear()
-    own = draw_own(session, [Subject(identity)], prompt, seed=1)
-    assert not caplog.records
-    typed = session.personalize(identity, prompt, seed=1)
-    assert own.images[0].tobytes() == typed.images[0].tobytes()
-
-
 def test_a_view_is_given_in_words_or_by_value_and_never_in_both(dealt):
     for case in dealt[WorldKind.VIEW]:
         assert case.given_view is None
@@ -190,16 +162,6 @@ def test_an_answer_repeats_exactly_and_shows_its_wish(benchmark, dealt):
         assert torch.equal(answer.reference, without.reference)
 
 
-def test_an_answer_can_stand_elsewhere(benchmark, dealt):
-    case = dealt[WorldKind.PLAIN][0]
-    answer, (layout,) = benchmark.answer(case), benchmark.layouts(case)
-    assert torch.equal(benchmark.standing(case, layout).pixels, answer.rendering.pixels)
-    aside = layout._replace(centre=layout.centre - 0.1)
-    moved = benchmark.standing(case, aside)
-    assert not torch.equal(moved.mask, answer.rendering.mask)
-    assert torch.equal(moved.background, answer.rendering.background)
-
-
 def test_where_light_is_tried_the_reference_alone_is_lit_otherwise(benchmark, dealt):
     for case in dealt[WorldKind.LIGHT][:3]:
         lit, plain = (benchmark.answer(replace(case, kind=kind)) for kind in (case.kind, "plain"))
@@ -228,18 +190,6 @@ def test_the_model_starts_from_the_noise_of_the_answer(session, benchmark, drawn
     assert truth == drawn.read(case, "truth")
 
 
-@pytest.mark.thorough
-def test_a_folder_is_complete_and_views_have_a_turned_paste(benchmark, session, drawn, tried):
-    drawer = WorldDrawer(session, benchmark)
-    for case in tried:
-        assert not drawn.missing(case, drawer.kinds(case))
-        assert drawn.has(case, "turned") == (case.kind is WorldKind.TURN)
-    turned = tried[1]
-    assert {kind for kind, _ in drawer.draw(turned, {"turned"})} >= {"turned", "reference"}
-    kinds = ("text", "paste", "turned")
-    assert len({drawn.read(turned, kind).tobytes() for kind in kinds}) == 3
-
-
 def test_two_subjects_stand_side_by_side_and_both_are_judged(benchmark, networks, drawn, tried):
     case = tried[-1]
     (rendering, _), known = benchmark.pair(case), benchmark.known(case)
@@ -255,19 +205,6 @@ def test_two_subjects_stand_side_by_side_and_both_are_judged(benchmark, networks
     codes = [evidence.expected.subject for evidence in judged]
     assert codes == [case.code, case.other_code]
     assert [evidence.expected.others for evidence in judged] == [{codes[1]}, {codes[0]}]
-
-
-def test_turning_the_paste_brings_it_closer_to_the_truth(benchmark, dealt):
-    errors = []
-    for case in [case for case in dealt[WorldKind.TURN] if case.answer in {"left", "right"}][:8]:
-        answer = benchmark.answer(case)
-        truth, reference = answer.rendering, (answer.reference, answer.reference_mask)
-        for is_turned in (False, True):
-            pasted = paste(
-                *reference, scenery=truth.pixels, layout=answer.layout, is_turned=is_turned
-            )
-            errors.append(float((pasted - truth.pixels).abs().mean()))
-    assert sum(errors[1::2]) < 0.9 * sum(errors[0::2])
 
 
 def test_judges_answer_what_the_case_requests_and_shows(dealt):

@@ -5,9 +5,7 @@ import torch
 
 from swiftpie.errors import ConfigError
 from swiftpie.imageio.images import to_tensor
-from swiftpie.noise import draw_noise
 from swiftpie_lab.data.subjects import is_held_out as is_subject_held_out
-from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark
 from swiftpie_lab.evaluation.benchmarks.world_edits import TITLES, EditAnswer, WorldEditBenchmark
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.page import write_report
@@ -58,15 +56,6 @@ def test_a_longer_list_of_a_kind_starts_with_the_shorter_one(benchmark, dealt):
     every = [case for cases in dealt.values() for case in cases]
     assert len({case.name for case in every}) == len(every) == MANY * len(TITLES)
     assert WorldEditBenchmark(benchmark.subjects, seed=1).cases(3) != few
-
-
-def test_no_two_cases_have_the_same_noise_nor_that_of_pictures_that_are_not_edited(
-    benchmark, dealt
-):
-    seeds = [case.seed for cases in dealt.values() for case in cases]
-    seeds += [case.seed for case in WorldBenchmark(benchmark.subjects).cases(MANY)]
-    noise = draw_noise(seeds, (1, 1, 4)).flatten(1)
-    assert len(torch.unique(noise, dim=0)) == len(seeds)
 
 
 def test_subjects_and_answers_come_evenly_and_only_held_out_subjects_in_known_settings(dealt):

@@ -108,21 +108,6 @@ def test_scores_are_the_papers_in_float64(folder):
     assert abs(expected[0] - expected[1]) > 1e-3
 
 
-def test_cp_sees_the_subject_alone_and_pf_the_rest(folder):
-    size, box = (96, 96), (24, 24, 72, 72)
-    drawn, inside = picture(0, size), mask(size, box)
-    same = Reference(drawn.copy(), inside)
-    cp, pf = scores(evidence_of(folder, drawn, inside, [same]))
-    assert cp == pytest.approx(1, abs=1e-5)
-    other = scores(evidence_of(folder, picture(3, size), inside, [same]))
-    assert other[0] < 0.99
-    whole = Image.new("L", size, 255)
-    assert scores(evidence_of(folder, drawn, whole, [same]))[1] is None
-    nowhere = Reference(drawn, Image.new("L", size))
-    assert scores(evidence_of(folder, drawn, inside, [nowhere]))[0] is None
-    assert scores(evidence_of(folder, drawn, Image.new("L", size), [same]))[1] != pytest.approx(pf)
-
-
 @pytest.mark.parametrize(
     ("prompt", "noun", "rest"),
     [

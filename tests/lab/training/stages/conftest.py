@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.training.context import Context
@@ -14,7 +13,6 @@ from swiftpie_lab.training.loop import LoopConfig, fit
 from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
 from swiftpie_lab.training.stages.one_step.networks import Sizes, new_networks, train_tokenizer
 from swiftpie_lab.training.stages.one_step.stage import OneStepStage
-from swiftpie_lab.training.state import STATE_FILE
 from tests.backbones.tiny_models import make_pipeline
 from tests.lab.data.photos import make_folder
 
@@ -88,13 +86,6 @@ class Unseen:
 def unseen(stage):
     kind = type("UnseenStage", (Unseen, type(stage)), {})
     return kind(**{field.name: getattr(stage, field.name) for field in fields(stage)})
-
-
-def changed_parts(folder, network):
-    """Return the names of the weights in the state of `folder` that `network` has otherwise."""
-    state = load_file(folder / STATE_FILE)
-    pairs = {name: (w, state[f"network/network/{name}"]) for name, w in network.named_parameters()}
-    return {name for name, (before, after) in pairs.items() if not torch.equal(before, after)}
 
 
 @pytest.fixture(autouse=True)

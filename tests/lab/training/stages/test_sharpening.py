@@ -1,5 +1,4 @@
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
 from swiftpie_lab.training.stages.one_step.tasks import Tasks
 from swiftpie_lab.training.stages.sharpening import SharpeningConfig, SharpeningStage
 from swiftpie_world.sampler import World
-from tests.lab.training.stages.conftest import LOOP, changed_parts, small_model, unseen
+from tests.lab.training.stages.conftest import small_model
 
 PLAIN = OneStepConfig(num_subjects=2, views=1, tasks=Tasks(0.0, 0.0, 0.0, 0.0, 0.0))
 
@@ -50,10 +49,3 @@ def test_the_model_is_drawn_to_what_the_critic_takes_for_true(stage):
     assert plain.keys() == model.terms.keys()
     for name, term in plain.items():
         torch.testing.assert_close(model.terms[name], term)
-
-
-@pytest.mark.thorough
-def test_model_and_critic_learn_side_by_side(stage, train):
-    _, folder = train(unseen(stage), replace(LOOP, steps=1))
-    moved = {name.split(".")[0] for name in changed_parts(folder, stage.network())}
-    assert moved == {"model", "critic"}

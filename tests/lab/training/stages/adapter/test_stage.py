@@ -131,14 +131,6 @@ def test_withheld_conditions_reach_no_weight(build):
         assert not any(gradient.any() for name, gradient in named.items() if silent in name)
 
 
-def test_losses_of_weight_zero_are_left_out(build):
-    only = LossWeights(subject=0, whole=0, identity=1, maps=0, adversarial=0)
-    stage = build(loss=only)
-    updates = list(stage.updates(stage.network(), 0, 0))
-    assert [update.group for update in updates] == ["adapter"]
-    assert updates[0].terms.keys() == {"identity"}
-
-
 PROMPT = "a red cube on the moon"
 SEED = 3
 

@@ -27,24 +27,6 @@ def stage(subjects):
     return stage
 
 
-@pytest.fixture(scope="module")
-def network(stage):
-    return stage.network()
-
-
-def test_the_same_step_has_the_same_losses(stage, network):
-    first, again = (stage.losses(network, 5) for _ in range(2))
-    assert first.keys() == again.keys()
-    assert all(torch.equal(first[name], again[name]) for name in first)
-
-
-def test_without_any_reference_no_map_is_learned(stage, network):
-    alone = replace(stage, config=replace(stage.config, drops=Drops(everything=1.0)))
-    assert "maps" not in alone.losses(network, 0)
-    with_reference = replace(stage, config=replace(stage.config, drops=Drops(everything=0.0)))
-    assert "maps" in with_reference.losses(network, 0)
-
-
 @pytest.mark.thorough
 def test_an_export_loads_as_a_preset_and_draws(stage, tmp_path, sprite):
     config = LoopConfig(steps=1, learning_rate=1e-3, sample_every=1, uses_muon=False)
@@ -139,41 +121,6 @@ def test_lights_are_learned_from_what_is_shown(stage):
     config = replace(stage.config, tasks=always, drops=Drops(everything=0.0), num_subjects=6)
     found = trained_reader(replace(stage, config=config), "light")
     assert found[-1] < 0.7 * found[0]
-
-
-def test_lit_references_reach_the_denoiser(stage):
-    always = Tasks(placed_freely=0.0, pair=1.0, repaint=0.0, refine=0.0)
-    config = replace(stage.config, tasks=always, drops=Drops(0, 0, 0, 0))
-    stage, network, seen = replace(stage, config=config), stage.network(), []
-    network.denoiser.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[3]))
-    with torch.no_grad():
-        stage.losses(network, 1)
-        network.layout_predictor.light_reader.told[2].bias[3:6] = -1.0  # a dark place
-        stage.losses(network, 1)
-    placed = [condition.aligned for condition in seen if condition.aligned.shape[1] == 2]
-    assert len(placed) == 2
-    assert (placed[0] - placed[1])[:, :, :32].abs().amax(dim=(0, 2, 3, 4)).min() > 0.1
-    assert torch.equal(placed[0][:, :, 32:], placed[1][:, :, 32:])  # outlines stay
-
-
-@pytest.mark.thorough
-def test_a_reference_from_another_side_is_one_more_to_look_at(stage):
-    network, conditions = stage.network(), []
-    network.denoiser.register_forward_pre_hook(
-        lambda _, arguments: seen.append(arguments[3].attention)
-    )
-    placed = Tasks(placed_freely=1.0, pair=0.0, repaint=0.0, refine=0.0)
-    never = Drops(everything=0.0)
-    for share in (0.0, 1.0):
-        seen = []
-        config = replace(stage.config, tasks=placed, drops=never, other_sides=share)
-        terms = replace(stage, config=config).losses(network, 1)
-        assert all(torch.isfinite(term).all() for term in terms.values())
-        conditions.append(seen[-1])  # after references were read
-    one, two = conditions
-    assert (one.coverage.shape[2], two.coverage.shape[2]) == (1, 2)
-    assert two.identity_tokens.shape[2] == 2 * one.identity_tokens.shape[2]
-    assert all(two.keys[name].shape[2] == 2 * one.keys[name].shape[2] for name in one.keys)
 
 
 @pytest.mark.thorough
