@@ -18,25 +18,25 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import psutil  # type: ignore[import-untyped]  # has no types; accelerate brings it
 import torch
 
 import swiftpie
 from swiftpie.backbones.components import Components
+from swiftpie.backbones.machine import processor_name
 from swiftpie.engine.transforms import transform
 
 PACKAGES = ("torch", "diffusers", "transformers", "openvino", "nncf")
-MARK_DIGITS = 12
 EAGER = "eager"
 TOGETHER = "+"  # joins the transforms of one engine, as in folded-upsampling+compile
 STATUS = Path("/proc/self/status")
-CPU_INFO = Path("/proc/cpuinfo")
 
 
 def machine(device: torch.device) -> dict[str, object]:
     """Return what figures depend on besides the code."""
     facts: dict[str, object] = {
-        "processor": processor(),
+        "processor": processor_name(),
         "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
@@ -57,29 +57,18 @@ def weights_mark() -> str:
 
     Pages with figures name it, so that a test notices when they are of other weights.
     """
-    assets, found = files("swiftpie") / "assets", hashlib.sha256()
-    with as_file(assets) as folder:
+    found = hashlib.sha256()
+    with as_file(files("swiftpie") / "assets") as folder:
         for name in ("mini", "scene"):
             for path in sorted((folder / name).rglob("*.safetensors")):
                 found.update(path.read_bytes())
-    return found.hexdigest()[:MARK_DIGITS]
+    return found.hexdigest()[:12]
 
 
 def commit() -> str:
     """Return the commit of this checkout, empty outside of one."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
-
-
-def processor() -> str:
-    """Return the name of the processor as the system tells it, and which generation it is of."""
-    if not CPU_INFO.exists():
-        return platform.processor() or platform.machine()
-    lines = (line.partition(":") for line in CPU_INFO.read_text().splitlines())
-    facts = {name.strip(): value.strip() for name, _, value in lines}
-    generation = [f"{key} {facts[key]}" for key in ("cpu family", "model") if key in facts]
-    return ", ".join([facts.get("model name", platform.machine()), *generation])
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def usable_cores() -> int:
@@ -182,7 +171,6 @@ class Ratio:
 
 Round = Mapping[str, Sample]  # by operation
 Action = Callable[[int], Round]  # takes the number of the round
-Tell = Callable[[str], None]
 
 
 def synchronise(device: torch.device) -> None:
@@ -202,7 +190,7 @@ def timed(work: Callable[[], T], device: torch.device) -> tuple[Sample, T]:
 
 
 def interleaved(
-    contenders: Mapping[str, Action], *, rounds: int, tell: Tell = lambda _: None
+    contenders: Mapping[str, Action], *, rounds: int, tell: Callable[[str], None] = lambda _: None
 ) -> dict[str, list[Round]]:
     """Return the rounds of each contender; every round starts with another one of them.
 
@@ -226,20 +214,10 @@ def rotated(names: Sequence[T], steps: int) -> list[T]:
 
 def spread(values: Sequence[float]) -> Spread:
     """Return median, quartiles and range of `values`, of which there is at least one."""
-    ordered = sorted(values)
-    lower, _, upper = (
-        statistics.quantiles(ordered, n=4, method="inclusive")
-        if len(ordered) > 1
-        else [ordered[0]] * 3
+    least, lower, median, upper, most = (
+        round(float(share), DIGITS) for share in np.quantile(values, [0, 0.25, 0.5, 0.75, 1])
     )
-    return Spread(
-        median=round(statistics.median(ordered), DIGITS),
-        lower_quartile=round(lower, DIGITS),
-        upper_quartile=round(upper, DIGITS),
-        least=round(ordered[0], DIGITS),
-        most=round(ordered[-1], DIGITS),
-        count=len(ordered),
-    )
+    return Spread(median, lower, upper, least, most, len(values))
 
 
 def row(contender: str, operation: str, rounds: Sequence[Round], *, first: Round) -> Row:

@@ -326,26 +326,20 @@ def show(rows: Rows) -> ReportTable:
         line = [", ".join([str(key[0]), str(key[1]), seconds]), str(len(own))]
         line.append(f"{fmean(row['steps'] for row in own):.0f}")
         for name in COLUMNS:
-            values = _gains(rows, own, name) if key[1] != ENCODER else _values(own, name)
+            values = _gains(rows, own, name)
             line.append(format_interval(interval(values), unit="dB") if values else "")
         lines.append([*line, f"{max(row.get('memory', 0) for row in own):.0f}"])
     return [*heads, "memory, MiB"], lines
 
 
-def _values(own: Sequence[Row], name: str) -> list[float]:
-    return [row[name] for row in own if name in row]
-
-
 def _gains(rows: Rows, own: Sequence[Row], name: str) -> list[float]:
-    """Return what each tuned subject has more than without."""
+    """Return what each subject has, and tuned ones how much more than without."""
+    if own[0]["method"] == ENCODER:
+        return [row[name] for row in own if name in row]
     keys = ("kind", "case")
     before = {tuple(row[key] for key in keys): row for row in rows.all if row["method"] == ENCODER}
     pairs = [(row, before[tuple(row[key] for key in keys)]) for row in own if name in row]
     return [row[name] - first[name] for row, first in pairs]
-
-
-def _numbers(text: str) -> list[float]:
-    return [float(word) for word in text.split(",")]
 
 
 def main() -> None:
@@ -357,15 +351,13 @@ def main() -> None:
     parser.add_argument("--seconds", default="10,30,60", help="of the processor; none to not tune")
     parser.add_argument("--pairs", type=int, default=0, help="pictures with two tuned subjects")
     parser.add_argument("--size", type=int, default=256, help="side of the pictures: 128 or 256")
-    parser.add_argument("--data", type=Path, help="the pack of subjects, if it is elsewhere")
     parser.add_argument("--out", type=Path, default=Path("out/tuning"), help="a folder")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    marks = [] if options.seconds == "none" else sorted(_numbers(options.seconds))
+    marks = [] if options.seconds == "none" else sorted(map(float, options.seconds.split(",")))
     try:
         session = swiftpie.load("mini", size_px=options.size)
-        subjects = load_subjects(options.data or default_pack())
-        benchmark = WorldBenchmark(subjects, size_px=options.size)
+        benchmark = WorldBenchmark(load_subjects(default_pack()), size_px=options.size)
         judge, rows = Judge(session, benchmark, benchmark.panel()), Rows(options.out)
         cases = list(cases_of(options, judge, rows))
         for number, case in enumerate(track(cases, "measuring")):
