@@ -12,7 +12,7 @@ from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import UNetDenoiser
 from swiftpie.models.inversion import UNetInversion
-from swiftpie.models.text import Pooling, TextTower
+from swiftpie.models.text import TextTower
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.noise import PredictionType, build_schedule, scaled_linear_step
 from tests.parity.ip_adapter import WIDTHS, tiny_unet
@@ -96,7 +96,7 @@ def text_tower():
         pad_token_id=1,
         initializer_factor=10.0,  # so that words differ more than in a fresh model
     )
-    return TextTower(fast, CLIPTextModel(config), Pooling.END)
+    return TextTower(fast, CLIPTextModel(config))
 
 
 def vae():

@@ -20,7 +20,6 @@ from swiftpie.backbones.load.adapter_file import (
     AdapterSettings,
     face_version_in,
     load_adapter,
-    read_settings,
     save_adapter,
     settings_in,
 )
@@ -37,7 +36,6 @@ from swiftpie.backbones.load.safe import (
     METADATA,
     check_safetensors,
     kind_of_file,
-    read_metadata,
     read_tensors,
     shapes_of,
 )
@@ -97,12 +95,10 @@ def open_adapter(path: Path, *, allow_pickle: bool = False) -> OpenAdapter:
     Raises:
         WeightsError: It is unreadable, of no known layout, or of an unknown version.
     """
-    try:
-        is_own = KEY in read_metadata(path)
-    except WeightsError:
-        is_own = False  # perhaps a pickle; reading its tensors reports faults
-    if is_own:
-        return OpenAdapter(path, settings=read_settings(path), public=None)
+    if kind_of_file(path) == "safetensors":
+        header = check_safetensors(path)
+        if KEY in header.get(METADATA, {}):
+            return OpenAdapter(path, settings=settings_in(header, path), public=None)
     tensors = read_tensors(path, allow_pickle=allow_pickle)
     return OpenAdapter(path, settings=None, public=_read_public(tensors, path))
 

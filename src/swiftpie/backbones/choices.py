@@ -22,7 +22,6 @@ PLACE = "a folder or file, or OWNER/REPO[:PATH][@REVISION] of one in a repositor
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 DetailForm = Literal["adapter", "joint", "none"]
 TEXT, TOKENIZER = "text_encoder", "tokenizer"  # how the folders of a pipeline are called
-DENOISER = "denoiser"  # what a denoiser is called here, whatever its folder
 
 
 class Choices(TypedDict, total=False):
@@ -237,66 +236,39 @@ def resolve(
 
 
 def is_here(recipe: Recipe) -> bool:
-    """Whether all parts of `recipe` are on this machine."""
-    return bool(network_files(recipe))
-
-
-def network_files(recipe: Recipe) -> dict[str, list[Path]]:
-    """Return the files with the weights of each network of `recipe`, by what it is.
-
-    There are none unless all of it is on this machine: settings and tokenizers too.
-    """
-    preset = PRESETS.get(recipe.preset)
-    kind = preset.kind
-    called = {"weights": "lora" if kind is WeightsKind.LORA else DENOISER, "autoencoder": "vae"}
-    called[preset.networks[0]] = DENOISER
-    found: dict[str, list[Path]] = {}
+    """Whether all of `recipe` is on this machine: weights, settings and tokenizers."""
+    preset, own = PRESETS.get(recipe.preset), recipe.references.get("weights")
+    is_whole, replaces_unet = (
+        preset.kind is kind for kind in (WeightsKind.PIPELINE, WeightsKind.UNET)
+    )
     for option, place in recipe.references.items():
         root = root_of(place)
         path = None if root is None else root / (place.path or "")
         if path is None or not path.exists():
-            return {}
-        lends = option == "base" or (option == "weights" and kind is WeightsKind.PIPELINE)
-        own = recipe.references.get("weights")
-        lends_unet = kind is WeightsKind.UNET and own is not None and own.is_file
-        lent = _lent(recipe, preset) if lends else []
-        settings = [preset.networks[0]] if lends_unet else []
-        if lends and not _has_settings(path, lent, settings):
-            return {}
-        for folder in lent or [""]:
-            name = called.get(folder or option, folder or option)
-            found[name] = [path] if path.is_file() else _weights_in(path / folder)
-    return found if all(found.values()) else {}
+            return False
+        if option != "base" and not (is_whole and option == "weights"):
+            if not (path.is_file() or _has_weights(path)):
+                return False
+            continue
+        lent = [name for name in preset.networks if name != "vae" or recipe.autoencoder is None]
+        if replaces_unet:
+            lent.remove(preset.networks[0])
+            has_settings = (path / preset.networks[0] / CONFIG).is_file()
+            if own is not None and own.is_file and not has_settings:
+                return False
+        if not all(_has_weights(path / name) and _has_vocabulary(path, name) for name in lent):
+            return False
+    return True
 
 
-def _lent(recipe: Recipe, preset: Preset) -> list[str]:
-    """Return the folders of a pipeline that a recipe takes networks from."""
-    replaced = {preset.networks[0]} if preset.kind is WeightsKind.UNET else set()
-    if recipe.autoencoder is not None:
-        replaced.add("vae")
-    return [name for name in preset.networks if name not in replaced]
+def _has_vocabulary(pipeline: Path, name: str) -> bool:
+    """Whether the tokenizer of a text encoder is there; other networks need none."""
+    folder = pipeline / name.replace(TEXT, TOKENIZER)
+    kinds = (all((folder / file).is_file() for file in kind) for kind in VOCABULARIES)
+    return not name.startswith(TEXT) or any(kinds)
 
 
-def _has_settings(pipeline: Path, networks: list[str], settings: list[str]) -> bool:
-    """Whether a pipeline has what reads prompts, and the `settings` of networks without weights."""
-    folders = [pipeline / tokenizer_of(name) for name in networks if name.startswith(TEXT)]
-    reads = (
-        any(all((folder / n).is_file() for n in kind) for kind in VOCABULARIES)
-        for folder in folders
-    )
-    return all(reads) and all((pipeline / name / CONFIG).is_file() for name in settings)
-
-
-def tokenizer_of(text_encoder: str) -> str:
-    """Return the folder of the tokenizer that belongs to a text encoder's."""
-    return text_encoder.replace(TEXT, TOKENIZER)
-
-
-def _weights_in(folder: Path) -> list[Path]:
-    """Return the weights in a folder, in half precision if that is there too.
-
-    There are none where a piece of them or the settings of the network are lacking.
-    """
+def _has_weights(folder: Path) -> bool:
+    """Whether a folder has the settings of a network and its weights, all pieces of them."""
     names = {path.name for path in folder.glob("*")}
-    found = weight_names(names, prefers_half=True, allow_pickle=True) if CONFIG in names else []
-    return [folder / name for name in found if not name.endswith(".json")]
+    return CONFIG in names and bool(weight_names(names, prefers_half=True, allow_pickle=True))

@@ -283,14 +283,9 @@ SPACINGS: Mapping[Spacing, Callable[[int], tuple[float, ...]]] = MappingProxyTyp
 def describe(preset: Preset) -> dict[str, Any]:
     """Return `preset` in values that JSON holds."""
     raw = {member.name: getattr(preset, member.name) for member in fields(preset)}
-    return raw | {
-        "capabilities": sorted(preset.capabilities),
-        "timesteps": list(preset.timesteps),
-        "networks": list(preset.networks),
-        "more_sizes_px": list(preset.more_sizes_px),
-        "more_steps": list(preset.more_steps),
-        "defaults": dict(preset.defaults),
-    }
+    lists = {name: list(value) for name, value in raw.items() if isinstance(value, tuple)}
+    sets = {"capabilities": sorted(preset.capabilities), "defaults": dict(preset.defaults)}
+    return raw | lists | sets
 
 
 def read_preset(stored: Mapping[str, Any] | None) -> Preset:
@@ -304,20 +299,13 @@ def read_preset(stored: Mapping[str, Any] | None) -> Preset:
             "A pipeline was built without `preset`. Use from_preset() or from_pretrained()."
         )
     try:
-        return Preset(
-            **{
-                **stored,
-                "family": str(stored["family"]),
-                "kind": WeightsKind(stored["kind"]),
-                "timesteps": tuple(stored["timesteps"]),
-                "networks": tuple(stored.get("networks", SD_NETWORKS)),
-                "more_sizes_px": tuple(stored.get("more_sizes_px", ())),
-                "more_steps": tuple(stored.get("more_steps", ())),
-                "capabilities": frozenset(
-                    Capability(capability) for capability in stored["capabilities"]
-                ),
-            }
-        )
+        known: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in stored.items()
+        }
+        known["kind"] = WeightsKind(stored["kind"])
+        known["capabilities"] = frozenset(map(Capability, stored["capabilities"]))
+        return Preset(**known)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(
             f"The preset in this pipeline's configuration cannot be read ({error}). Save "

@@ -83,7 +83,7 @@ from swiftpie.models.denoiser import (
     without_branches,
 )
 from swiftpie.models.inversion import Inversion, UNetInversion
-from swiftpie.models.text import Pooling, PromptEncoder, TextTower, TwoTextTowers
+from swiftpie.models.text import PromptEncoder, TextTower, TwoTextTowers
 from swiftpie.models.vision import ClipIdentityEncoder, Projector
 from swiftpie.registry import by_name
 from swiftpie.types import TextCondition
@@ -331,7 +331,7 @@ class StableDiffusion(Family):
         return self._text_of(modules)
 
     def _text_of(self, modules: Mapping[str, Any]) -> Text:
-        return TextTower(modules["tokenizer"], modules["text_encoder"], Pooling.END)
+        return TextTower(modules["tokenizer"], modules["text_encoder"])
 
     def _text_modules(self, text: PromptEncoder) -> dict[str, Any]:
         assert isinstance(text, TextTower), "prompts are read by CLIP"

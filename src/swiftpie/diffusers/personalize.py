@@ -297,7 +297,7 @@ def _text_of(states: Tensor, pooled: Tensor | None, components: Components) -> T
             "prompt_embeds came without pooled_prompt_embeds, which this preset's denoiser reads. "
             "Give both that `encode_prompt` returns."
         )
-    if pooled is None:  # as `Pooling.MEAN` does it; other families do not read it
+    if pooled is None:  # as mini does it; other families do not read it
         pooled = states.sum(1) / mask.sum(1, keepdim=True).clamp_min(1).sqrt()
     return TextCondition(states, mask.long(), pooled.to(components.device))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from swiftpie.backbones.choices import Choices, schedule_of, with_steps
 from swiftpie.backbones.components import Components, Family
@@ -47,12 +47,12 @@ from swiftpie.mini.scene import (
     prepare_scene,
 )
 from swiftpie.mini.scenes import scene_library
-from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer
+from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer, encode_tokens
 from swiftpie.mini.vocabulary import GENERIC, Vocabulary
 from swiftpie.mini.word_edits import follows_seed, prepare_word_edit, reading_of
 from swiftpie.mini.words import words_in
 from swiftpie.models.autoencoder import PatchAutoencoder
-from swiftpie.models.text import Pooling, TextTower
+from swiftpie.models.text import TextTower
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.pipelines.draw import Technique
 from swiftpie.pipelines.request import (
@@ -62,6 +62,7 @@ from swiftpie.pipelines.request import (
     Request,
     Subject,
 )
+from swiftpie.types import TextCondition
 
 CHOICES = {"steps", "weights", "inversion"}
 IDLE_CHOICES = {"allow_pickle", "offline"}  # nothing is downloaded or unpickled anyway
@@ -117,6 +118,11 @@ class TaughtTower(TextTower):
         """Return `name`, or the generic name that a readable prompt has for unknown ones."""
         return name if name.lower() in prompt.lower() else GENERIC
 
+    def read(self, ids: Tensor, mask: Tensor) -> TextCondition:
+        """Return the states of what `tokenize` returned."""
+        device = self.encoder.device
+        return encode_tokens(self.encoder, ids.to(device), mask.to(device))
+
 
 class Tiny(Family):
     """A U-Net of two levels with both branches inside, trained together with all the others."""
@@ -147,7 +153,7 @@ class Tiny(Family):
             for name, build in NETWORKS.items()
         }
         tokenizer = read_tokenizer(folder / "tokenizer", WordTokenizer)
-        text = TaughtTower(tokenizer, networks.pop("text_encoder"), Pooling.MEAN)
+        text = TaughtTower(tokenizer, networks.pop("text_encoder"))
         return Components(
             preset=preset,
             schedule=schedule_of(preset),
@@ -224,7 +230,7 @@ class Tiny(Family):
                 f"`layout_predictor=None` came with preset {preset.name!r}, which places subjects "
                 "by it. Leave it out."
             )
-        text = TaughtTower(modules["tokenizer"], modules["text_encoder"], Pooling.MEAN)
+        text = TaughtTower(modules["tokenizer"], modules["text_encoder"])
         return Components(
             preset=preset,
             schedule=schedule_of(preset),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from swiftpie.attention.kernels import attend, merge_heads, split_heads
 from swiftpie.models.network import Network, keep_settings
+from swiftpie.types import TextCondition
 
 FILES = ("tokenizer.json", "tokenizer_config.json")
 TAUGHT = "taught"  # key of the words of the captions in the settings of a tokenizer
@@ -138,6 +139,13 @@ class TextEncoder(Network):
         end = (input_ids == self.config.eos_token_id).int().argmax(dim=-1)
         rows = torch.arange(len(states), device=states.device)
         return TextStates(states, states[rows, end])
+
+
+def encode_tokens(encoder: nn.Module, ids: Tensor, mask: Tensor) -> TextCondition:
+    """Return the states of tokens (B, T); pooled are real ones, times the root of their number."""
+    states = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+    weights = mask.to(states.dtype).unsqueeze(-1)
+    return TextCondition(states, mask, (states * weights).sum(1) / weights.sum(1).sqrt())
 
 
 class TextLayer(nn.Module):

@@ -3,11 +3,10 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from swiftpie.types import TextCondition
 
@@ -18,13 +17,6 @@ logger = logging.getLogger(__name__)
 
 
 CUT = "A prompt was cut to %s tokens, all that this model reads."
-
-
-class Pooling(StrEnum):
-    """How the states of a prompt are pooled to one vector."""
-
-    MEAN = "mean"  # over real tokens, times the root of their number
-    END = "end"  # the state of the end token, as CLIP does
 
 
 class PromptEncoder(Protocol):
@@ -51,7 +43,6 @@ class TextTower:
 
     tokenizer: "PreTrainedTokenizerBase"
     encoder: "CLIPTextModel"
-    pooling: Pooling
 
     @property
     def length(self) -> int:
@@ -88,9 +79,10 @@ class TextTower:
         return name
 
     def read(self, ids: Tensor, mask: Tensor) -> TextCondition:
-        """Return the states of what `tokenize` returned."""
-        device = self.encoder.device
-        return encode_tokens(self.encoder, ids.to(device), mask.to(device), pooling=self.pooling)
+        """Return the states of what `tokenize` returned; padding is read as CLIP reads it."""
+        output = self.encoder(input_ids=ids.to(self.encoder.device))
+        states, pooled = output.last_hidden_state, output.pooler_output
+        return TextCondition(states, torch.ones_like(mask).to(states.device), pooled)
 
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
         """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
@@ -155,25 +147,6 @@ class TwoTextTowers:
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
         """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
         return self.first.find_words(prompt, names)
-
-
-def encode_tokens(
-    encoder: nn.Module, input_ids: Tensor, attention_mask: Tensor, *, pooling: Pooling
-) -> TextCondition:
-    """Return the states of tokens (B, T).
-
-    With `Pooling.END` padding is read as CLIP reads it, for models that were trained so.
-    """
-    match pooling:
-        case Pooling.MEAN:
-            states = encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-            weights = attention_mask.to(states.dtype).unsqueeze(-1)
-            pooled = (states * weights).sum(1) / weights.sum(1).sqrt()
-        case Pooling.END:
-            output = encoder(input_ids=input_ids)
-            states, pooled = output.last_hidden_state, output.pooler_output
-            attention_mask = torch.ones_like(attention_mask)
-    return TextCondition(hidden_states=states, attention_mask=attention_mask, pooled=pooled)
 
 
 def _tokenize(

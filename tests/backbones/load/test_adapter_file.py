@@ -15,11 +15,11 @@ from swiftpie.attention.processors import Merge
 from swiftpie.backbones.load.adapter_file import (
     _fingerprint,
     load_adapter,
-    read_settings,
     save_adapter,
+    settings_in,
 )
 from swiftpie.backbones.load.ip_adapter import load_into, read_ip_adapter
-from swiftpie.backbones.load.safe import flatten
+from swiftpie.backbones.load.safe import check_safetensors, flatten
 from tests.parity.ip_adapter import (
     BOUND,
     FILES,
@@ -102,7 +102,7 @@ def target(backbone="sd15"):
 
 def test_a_round_trip_restores_both_branches_and_all_settings(stored):
     path, original, projector = stored
-    settings = read_settings(path)
+    settings = settings_in(check_safetensors(path), path)
     fresh = installed(plan=settings.plan)
     assert not equal(state(fresh), state(original))
     loaded = load_adapter(path, installation=fresh, family="sd15")
@@ -163,7 +163,7 @@ def test_another_network_of_the_same_name_is_refused(path):
 
 def test_the_other_form_of_the_detail_branch_is_refused(path):
     joint = Plan(token_width=WIDTHS["sd15"], merge=Merge.JOINT)
-    refused(path, "read_settings", installation=installed(plan=joint))
+    refused(path, "Install the plan", installation=installed(plan=joint))
 
 
 def test_every_changed_setting_or_tensor_is_noticed(path):
@@ -228,4 +228,4 @@ def test_a_public_adapter_is_not_taken_for_ours(path):
 def test_a_width_that_its_matrices_do_not_have_is_refused_before_it_is_installed(path):
     rewrite(path, token_width=WIDTHS["sd15"] + 1)
     with pytest.raises(WeightsError, match="damaged"):
-        read_settings(path)
+        settings_in(check_safetensors(path), path)

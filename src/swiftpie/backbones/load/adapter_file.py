@@ -15,13 +15,7 @@ from swiftpie.attention.condition import Block
 from swiftpie.attention.install import Installation, Plan
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.load.ip_adapter import load_into, read_ip_adapter, semantic_tensors
-from swiftpie.backbones.load.safe import (
-    METADATA,
-    check_safetensors,
-    read_metadata,
-    read_tensors,
-    write_tensors,
-)
+from swiftpie.backbones.load.safe import METADATA, read_metadata, read_tensors, write_tensors
 from swiftpie.errors import WeightsError
 from swiftpie.models.projection import FacePlusProjection, FaceVersion
 from swiftpie.models.vision import Projector
@@ -85,13 +79,8 @@ def save_adapter(
     write_tensors(path, tensors, metadata={KEY: text}, force=force)
 
 
-def read_settings(path: str | Path) -> AdapterSettings:
-    """Return what an adapter was trained for, to install its plan before loading it."""
-    return settings_in(check_safetensors(Path(path)), path)
-
-
 def settings_in(header: Mapping[str, Any], path: str | Path) -> AdapterSettings:
-    """Return what the adapter at `path` was trained for, by its header alone."""
+    """Return what the adapter at `path` was trained for, to install its plan before loading it."""
     settings = _settings(_own_header(header.get(METADATA, {}), path), path)
     shapes = [entry["shape"] for name, entry in header.items() if name.startswith(SEMANTIC_PREFIX)]
     # The plan is installed before the weights are read, so a lie would cost its memory.
@@ -111,14 +100,14 @@ def load_adapter(path: str | Path, *, installation: Installation, family: str) -
 
     The detail branch falls silent in layers that the file leaves out.
 
-    The installation is of a U-Net of `family`, with the plan that `read_settings` returns or one
+    The installation is of a U-Net of `family`, with the plan that `settings_in` returns or one
     of fewer layers.
 
     Raises:
         WeightsError: The file is damaged, is something else, or is for another backbone.
     """
     tensors = read_tensors(path)
-    header = _read_header(path)
+    header = _own_header(read_metadata(path), path)
     settings = _settings(header, path)
     if header.pop("sha256", None) != _fingerprint(header, tensors):
         raise WeightsError(
@@ -136,10 +125,6 @@ def load_adapter(path: str | Path, *, installation: Installation, family: str) -
         else:
             torch.nn.init.zeros_(processor.gate)
     return adapter.projector
-
-
-def _read_header(path: str | Path) -> dict[str, Any]:
-    return _own_header(read_metadata(path), path)
 
 
 def _own_header(metadata: Mapping[str, str], path: str | Path) -> dict[str, Any]:
@@ -205,7 +190,7 @@ def _check_backbone(settings: AdapterSettings, installation: Installation, famil
     if ours is not theirs:
         raise WeightsError(
             f"The adapter's detail branch is {theirs.value!r}, and the installed one is "
-            f"{ours.value!r}. Install the plan that read_settings returns."
+            f"{ours.value!r}. Install the plan in its settings."
         )
 
 

@@ -19,10 +19,10 @@ from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.masks import iou, resize_mask, subject_extent
 from swiftpie.mini.placing import LayoutPredictor
+from swiftpie.mini.text_encoder import encode_tokens
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.denoiser import ReferenceFeatures, SubjectCondition, read_references
 from swiftpie.models.network import Network
-from swiftpie.models.text import Pooling, encode_tokens
 from swiftpie.types import TextCondition
 from swiftpie_lab.training.context import PACKAGED, VALIDATION_SEED, Context
 from swiftpie_lab.training.losses import (
@@ -461,7 +461,7 @@ class OneStepStage:
         ids, mask = (
             torch.tensor(tokens[name], device=device) for name in ("input_ids", "attention_mask")
         )
-        return encode_tokens(network.text_encoder, ids, mask, pooling=Pooling.MEAN)
+        return encode_tokens(network.text_encoder, ids, mask)
 
     @torch.no_grad()
     def sample(self, network: OneStepNetworks, path: Path) -> dict[str, float]:
