@@ -303,14 +303,6 @@ class Family(ABC):
         del preset, needs
         return None
 
-    def packaged_fingerprint(self, preset: Preset) -> str | None:
-        """Return the fingerprint of weights inside of the package, without loading them.
-
-        None where they are elsewhere.
-        """
-        del preset
-        return None
-
     def null_text(self, text: "PromptEncoder") -> "TextCondition":
         """Return what the denoiser reads in one row where guidance wants no prompt."""
         return text.encode([""])

@@ -172,15 +172,21 @@ def doctor(*, as_json: AsJson = False) -> None:
     write_table(rows)
 
 
-@app.command(name="show", epilog=examples("swiftpie show out.png", "swiftpie show out.webp --json"))
+@app.command(name="show", epilog=examples("swiftpie show out.png", "swiftpie show dog.spid --json"))
 def show_origin(
     *,
-    file: Annotated[str, argument("A picture; - reads standard input.", "FILE")],
+    file: Annotated[str, argument("A picture or an identity file; - reads a picture.", "FILE")],
     as_json: AsJson = False,
 ) -> None:
-    """Show what made a picture: prompts, recipe, preset, seed and more, from its file."""
+    """Show what made a picture, or what an identity file holds: prompts, preset, seed and more."""
+    from swiftpie.imageio.decoding import is_safetensors
     from swiftpie.imageio.writing import read_metadata
 
+    if file != STREAM and is_safetensors(file):
+        known = _identity_facts(Path(file))
+        spelled = [(name.replace("_", " "), _spell(fact)) for name, fact in known.items()]
+        show(known, spelled, as_json=as_json)
+        return
     stored = read_metadata(typer.get_binary_stream("stdin").read() if file == STREAM else file)
     if not stored:
         raise InputError(
@@ -190,6 +196,24 @@ def show_origin(
     facts = {name: stored[name] for name in ORIGIN_FIRST if name in stored} | stored
     rows = [(name.replace("_", " "), value) for name, value in facts.items()]
     show(facts, rows, as_json=as_json)
+
+
+def _identity_facts(file: Path) -> dict[str, Any]:
+    from swiftpie.engine.origin import spell_cutouts
+    from swiftpie.pipelines.identity_file import FORMAT, read_identity_header
+
+    header = read_identity_header(file)
+    return {
+        "format": FORMAT,
+        "preset": header.preset,
+        "fingerprint": header.fingerprint,
+        "references": header.num_references,
+        "tokens": header.num_tokens,
+        "picture_px": header.picture_px,
+        "tuned": header.tuned,
+        "cutouts": spell_cutouts((header.cutouts,)),
+        "size_kib": round(file.stat().st_size / 1024, 1),
+    }
 
 
 def _version(package: str) -> str | None:

@@ -176,10 +176,6 @@ class Tiny(Family):
         if isinstance(components.vocabulary, Vocabulary):
             yield from _advice(components, components.vocabulary, request)
 
-    def packaged_fingerprint(self, preset: Preset) -> str | None:
-        """Return the fingerprint of weights inside of the package; see `Family`."""
-        return fingerprint_of(_package_folder(preset), without=INVERSION)
-
     def check_dtype(self, preset: Preset, dtype: torch.dtype) -> None:
         """Refuse all types but float32; see `Family`.
 

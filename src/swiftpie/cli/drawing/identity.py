@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,16 +13,15 @@ from swiftpie.cli.drawing.subjects import read_source, with_cutouts
 from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.engine.origin import spell_cutouts
 from swiftpie.errors import ConfigError
-from swiftpie.library import CREDIT, Named, scenes, subject_library
+from swiftpie.library import CREDIT, Named, subject_library
+from swiftpie.library import scenes as packaged_scenes
 from swiftpie.pipelines.settings import TuneSettings
 
 if TYPE_CHECKING:
-    from swiftpie.pipelines.identity_file import IdentityFile
     from swiftpie.pipelines.request import Pictures, Source
     from swiftpie.tuning import TuneEvent
 
 OPAQUE = (".jpg", ".jpeg")
-READABLE = {True: "yes", False: "no", None: "only the preset's networks can tell"}
 
 
 class CutoutForm(StrEnum):
@@ -69,52 +68,6 @@ def save(
     session.save_identity(identity, out, force=force)
     size, how = f"{out.stat().st_size / 1024:.0f} KiB", spell_cutouts((identity.cutouts,))
     say(f"wrote {out} ({size}, preset {preset.name}; cut out by {how})")
-
-
-@identity_app.command(
-    epilog=examples(
-        "swiftpie identity inspect dog.spid", "swiftpie identity inspect me.spid --json"
-    )
-)
-def inspect(
-    *, file: Annotated[Path, options.argument("An identity file.")], as_json: options.AsJson = False
-) -> None:
-    """Describe an identity file, and whether it can be used here."""
-    from swiftpie.pipelines.identity_file import FORMAT, read_identity_header
-
-    header = read_identity_header(file)
-    facts = {
-        "format": FORMAT,
-        "preset": header.preset,
-        "fingerprint": header.fingerprint,
-        "references": header.num_references,
-        "tokens": header.num_tokens,
-        "picture_px": header.picture_px,
-        "tuned": header.tuned,
-        "cutouts": [record._asdict() for record in header.cutouts],
-        "size_kib": round(file.stat().st_size / 1024, 1),
-    }
-    is_readable = _is_readable(header)
-    if as_json:
-        print_json(facts | {"is_readable": is_readable})
-    else:
-        cutouts = spell_cutouts((header.cutouts,))
-        spelled = facts | {"cutouts": cutouts, "is_readable": READABLE[is_readable]}
-        write_table([(name.replace("_", " "), str(value)) for name, value in spelled.items()])
-
-
-def _is_readable(header: "IdentityFile") -> bool | None:
-    """Whether packaged networks wrote a file; None if its networks are not in the package.
-
-    A file may name any networks, so this loads and downloads none.
-    """
-    from swiftpie.backbones.components import FAMILIES
-
-    if header.preset not in PRESETS.names():
-        return False
-    preset = PRESETS.get(header.preset)
-    fingerprint = FAMILIES.get(preset.family).packaged_fingerprint(preset)
-    return None if fingerprint is None else fingerprint == header.fingerprint
 
 
 @app.command(
@@ -221,38 +174,30 @@ def library(
     as_json: options.AsJson = False,
 ) -> None:
     """List the subjects that you can draw by name, or those that a word matches."""
+    facts: list[dict[str, Any]]
     if scenes:
-        _list_scenes(query, as_json=as_json)
-        return
-    known = subject_library()
-    if query:
-        known.find(query)  # raises, with similar names
-    found = [known.entry(name) for name in known.matching(query)]
-    if as_json:
-        print_json([{"name": entry.name, "words": entry.words} for entry in found])
-    elif query:
-        write_table(
-            [(entry.name, ", ".join(entry.words)) for entry in found],
-            headings=("name", "also called, or tagged as"),
-        )
+        places = packaged_scenes()
+        names = [places.find(query)] if query else [*places.names()]
+        facts = [
+            {"name": name, "pictures": places.count(name), "credits": places.credits_of(name)}
+            for name in names
+        ]
+        count, credit = len(places), places.credit
     else:
-        print_text("".join(f"{entry.name}\n" for entry in found))
-    say(f"{len(found)} of {len(known)}. {CREDIT}.")
-
-
-def _list_scenes(query: str, *, as_json: bool) -> None:
-    known = scenes()
-    found = [known.find(query)] if query else [*known.names()]
+        known = subject_library()
+        if query:
+            known.find(query)  # raises, with similar names
+        entries = [known.entry(name) for name in known.matching(query)]
+        facts = [{"name": entry.name, "words": entry.words} for entry in entries]
+        count, credit = len(known), CREDIT
     if as_json:
-        print_json(
-            [
-                {"name": name, "pictures": known.count(name), "credits": known.credits_of(name)}
-                for name in found
-            ]
-        )
+        print_json(facts)
+    elif query and not scenes:
+        rows = [(entry["name"], ", ".join(entry["words"])) for entry in facts]
+        write_table(rows, headings=("name", "also called, or tagged as"))
     else:
-        print_text("".join(f"{name}\n" for name in found))
-    say(f"{len(found)} of {len(known)}. {known.credit}.")
+        print_text("".join(f"{entry['name']}\n" for entry in facts))
+    say(f"{len(facts)} of {count}. {credit}.")
 
 
 @app.command(
