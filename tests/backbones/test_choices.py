@@ -29,7 +29,7 @@ def test_small_networks_stay_with_the_processor():
 
 
 def test_few_steps_of_a_random_kind_need_noise_and_one_step_does_not():
-    assert schedule_of(PRESETS.get("dmd2-sdxl-4")).needs_noise
+    assert schedule_of(PRESETS.get("lcm-lora-sdxl")).needs_noise
     assert not schedule_of(PRESETS.get("sdxl-turbo")).needs_noise
 
 

@@ -16,7 +16,6 @@ FACTS = {
     "swiftbrush-v2": ("sd21", "epsilon", (999,), "unit", "ddim", 512),
     "sd-turbo": ("sd21", "epsilon", (999,), "sigma", "ddim", 512),
     "sdxl-turbo": ("sdxl", "epsilon", (999,), "sigma", "euler_ancestral", 512),
-    "sdxl-lightning-1": ("sdxl", "sample", (999,), "sigma", "ddim", 1024),
     "sdxl-lightning-2": ("sdxl", "epsilon", (999, 499), "sigma", "ddim", 1024),
     "sdxl-lightning-4": ("sdxl", "epsilon", FOUR, "sigma", "ddim", 1024),
     "sdxl-lightning-8": ("sdxl", "epsilon", EIGHT, "sigma", "ddim", 1024),
@@ -25,8 +24,6 @@ FACTS = {
     "hyper-sdxl-2": ("sdxl", "epsilon", (999, 499), "unit", "tcd", 1024),
     "hyper-sdxl-4": ("sdxl", "epsilon", FOUR, "unit", "tcd", 1024),
     "hyper-sdxl-8": ("sdxl", "epsilon", EIGHT, "unit", "tcd", 1024),
-    "dmd2-sdxl-4": ("sdxl", "epsilon", FOUR, "unit", "lcm", 1024),
-    "dmd2-sdxl-4-lora": ("sdxl", "epsilon", FOUR, "unit", "lcm", 1024),
     "flux2-klein-4b": ("flux2", "flow", flow_times(4, 4096), "flow", "ddim", 1024),
     "sdxs-512": ("sdxs", "epsilon", (999,), "unit", "tcd", 512),
     "instaflow": ("sd15", "flow", (1000,), "flow", "ddim", 512),
@@ -103,9 +100,7 @@ def test_only_the_embedded_model_places_subjects_and_few_were_made_to_edit():
 def test_non_commercial_licences_are_known_as_such():
     closed = {name for name, one in PRESETS.all().items() if one.is_commercial is False}
     conditional = {name for name, one in PRESETS.all().items() if one.is_commercial is None}
-    dmd2 = {"dmd2-sdxl-4", "dmd2-sdxl-4-lora"}
-    others = {"instaflow", "sdxl-turbo", "swiftbrush-v1"}
-    assert closed == dmd2 | others
+    assert closed == {"instaflow", "sdxl-turbo", "swiftbrush-v1"}
     assert conditional == {"animatelcm", "sd-turbo", "swiftbrush-v2"}
 
 

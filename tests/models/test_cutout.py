@@ -59,13 +59,6 @@ def test_the_packaged_network_is_small_and_frozen():
     assert not network.training
 
 
-@pytest.mark.parametrize("size", [(300, 200), (64, 500), (1, 1), (1000, 3)])
-def test_the_mask_has_the_size_of_the_photo(size):
-    mask = find_with(cutout_network(), Image.new("RGB", size, "white")).mask
-    assert mask.shape == (1, 1, size[1], size[0])
-    assert 0 <= mask.min() <= mask.max() <= 1
-
-
 @pytest.fixture(scope="module")
 def collages(tmp_path_factory):
     return partial(draw_collages, collection_of(tmp_path_factory.mktemp("pictures")), count=24)
@@ -195,10 +188,14 @@ def test_what_lies_along_three_borders_needs_a_hint():
     assert cut_out(image, Search(box=(0, 0.1, 1, 1))).mask.mean() > 0.5
 
 
-def test_transparency_wins_over_colours():
+def test_transparency_wins_over_colours_and_hints_look_past_it():
     image = photo(star())
     image.putalpha(ellipse())
     assert torch.equal(cut_out(image).mask, as_mask(ellipse()))
+    assert cut_out(image).how == Cutout(CutoutMethod.TRANSPARENCY, 1.0)
+    hinted = cut_out(image, Search(box=(0.15, 0.05, 0.85, 0.95)))
+    assert hinted.how.way == CutoutMethod.NETWORK
+    assert iou(hinted.mask, as_mask(star())).item() > 0.9
     image.putalpha(255)
     assert iou(cut_out(image).mask, as_mask(star())).item() > 0.9
     image.putalpha(0)
@@ -279,15 +276,6 @@ def test_the_whole_picture_is_the_subject_on_request():
     assert found.how == Cutout(CutoutMethod.NONE, None)
 
 
-def test_transparency_is_sure_and_hints_look_past_it():
-    image = photo(star())
-    image.putalpha(ellipse())
-    assert cut_out(image).how == Cutout(CutoutMethod.TRANSPARENCY, 1.0)
-    found = cut_out(image, Search(box=(0.15, 0.05, 0.85, 0.95)))
-    assert found.how.way == CutoutMethod.NETWORK
-    assert iou(found.mask, as_mask(star())).item() > 0.9
-
-
 def test_colour_is_the_last_resort_and_is_reported(caplog):
     values = np.random.default_rng(0).integers(90, 130, (300, 400, 3)).astype(np.uint8)
     image, truth = Image.fromarray(values), Image.new("L", (400, 300))
@@ -313,6 +301,9 @@ def test_colour_is_the_last_resort_and_is_reported(caplog):
         ("auto 0,0,1,1 0.5,0.5", Search(box=(0, 0, 1, 1), points=((0.5, 0.5),))),
         ("mask.png", None),
         ("none:x", None),
+        ("1.2.3,0.5", None),
+        ("..,1", None),
+        ("-,0.5", None),
         ("", None),
     ],
 )
@@ -342,6 +333,7 @@ def test_ways_that_cannot_be_are_refused(text, message):
 @pytest.mark.parametrize(
     ("hint", "size"),
     [
+        ("auto", (1000, 3)),
         ("0.2,0.1,0.8,0.9", (1, 1)),
         ("0.99,0.99", (3, 400)),
         ("0,0 not:1,1", (1, 1)),
@@ -367,8 +359,3 @@ def test_what_is_no_point_is_called_by_its_name(point):
 def test_points_may_lie_in_a_box():
     found = search_at([(0.5, 0.5), "not:0.1,.2"], box=(0, 0, 1, 1))
     assert found == Search(box=(0, 0, 1, 1), points=((0.5, 0.5),), background=((0.1, 0.2),))
-
-
-@pytest.mark.parametrize("text", ["1.2.3,0.5", "..,1", "-,0.5"])
-def test_numbers_that_are_none_spell_no_search(text):
-    assert parse_search(text) is None

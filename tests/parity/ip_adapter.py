@@ -109,30 +109,33 @@ def lora_shapes(number, layer, *, rank):
     return shapes
 
 
-def projector_shapes(family, width, *, features=EMBEDS, num_tokens=4, inner=INNER, **others):
+def projector_shapes(
+    family, width, *, features=EMBEDS, num_tokens=4, inner=INNER, hidden=HIDDEN, face=FACE, **others
+):
     assert others.keys() <= {"version", "rank"}
     match family:
         case "linear":
             return _affine("proj", num_tokens * width, features) | _norm("norm", width)
         case "full":
-            wide = _affine("proj.0", HIDDEN, HIDDEN) | _affine("proj.2", width, HIDDEN)
+            wide = _affine("proj.0", hidden, hidden) | _affine("proj.2", width, hidden)
             return wide | _norm("proj.3", width)
         case "face":
-            return _face(FACE, num_tokens * width) | _norm("norm", width)
+            return _face(face, num_tokens * width) | _norm("norm", width)
         case "plus":
             latents = {"latents": (1, 16, inner)}
-            return latents | _resampler("", inner=inner, heads=inner, width=width)
-    resampler = _resampler("perceiver_resampler.", inner=width, heads=INNER, width=width)
-    return _face(FACE, num_tokens * width) | _norm("norm", width) | resampler
+            return latents | _resampler("", inner=inner, heads=inner, width=width, hidden=hidden)
+    sizes = {"inner": width, "heads": inner, "width": width, "hidden": hidden}
+    resampler = _resampler("perceiver_resampler.", **sizes)
+    return _face(face, num_tokens * width) | _norm("norm", width) | resampler
 
 
 def _face(features, out):
     return _affine("proj.0", 2 * features, features) | _affine("proj.2", out, 2 * features)
 
 
-def _resampler(prefix, *, inner, heads, width):
+def _resampler(prefix, *, inner, heads, width, hidden):
     """Shapes of a resampler; `heads` is the width of all heads together."""
-    shapes = _affine(f"{prefix}proj_in", inner, HIDDEN)
+    shapes = _affine(f"{prefix}proj_in", inner, hidden)
     shapes |= _affine(f"{prefix}proj_out", width, inner) | _norm(f"{prefix}norm_out", width)
     for number in range(4):
         layer = f"{prefix}layers.{number}"

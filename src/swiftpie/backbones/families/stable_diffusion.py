@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.5, 2.1, XL and SDXS: Turbo, SwiftBrush, Lightning, Hyper-SD, LCM and DMD2.
+"""Stable Diffusion 1.5, 2.1, XL and SDXS: Turbo, SwiftBrush, Lightning, Hyper-SD and LCM.
 
 The Turbos take 1 to 4 steps; every further step costs as much as the first.
 """
@@ -51,25 +51,16 @@ _for_xl = partial(
 
 
 def _lightning(num_steps: int) -> Preset:
-    preset = partial(
-        _for_xl,
+    return _for_xl(
         name=f"sdxl-lightning-{num_steps}",
+        summary=f"{num_steps} steps, distilled progressively with a discriminator.",
         source="hub:ByteDance/SDXL-Lightning",
+        file=f"sdxl_lightning_{num_steps}step_unet.safetensors",
         kind=WeightsKind.UNET,
         licence="openrail++",
         is_commercial=True,  # openrail++ allows it, with limits on what for
         timesteps=trailing(num_steps),
         noise_scale="sigma",
-    )
-    if num_steps == 1:  # the file with x0 in its name is the one that predicts clean latents
-        return preset(
-            file="sdxl_lightning_1step_unet_x0.safetensors",
-            prediction_type="sample",
-            summary="One step; an experiment, say its authors.",
-        )
-    return preset(
-        file=f"sdxl_lightning_{num_steps}step_unet.safetensors",
-        summary=f"{num_steps} steps, distilled progressively with a discriminator.",
     )
 
 
@@ -123,8 +114,6 @@ def _animates(num_steps: int) -> Preset:
         noise_scale="sigma",
     )
 
-
-_dmd2 = partial(_for_xl, source="hub:tianweiy/DMD2", licence="CC-BY-NC-4.0", is_commercial=False)
 
 PRESETS = by_name(
     # The authors' script rounds the share of signal at 999 to 0.0047; this is exact, 0.00466.
@@ -188,7 +177,7 @@ PRESETS = by_name(
         detail="joint",  # no adapter is published for its layers
         detail_mask="inline",
     ),
-    *map(_lightning, (1, 2, 4, 8)),
+    *map(_lightning, (2, 4, 8)),
     # An older listing of this one ends in -unet.
     _hyper(
         "hyper-sdxl-1", "SDXL-1step-Unet", timesteps=(800,), kind=WeightsKind.UNET, renoise="lcm"
@@ -200,22 +189,6 @@ PRESETS = by_name(
             f"hyper-sdxl-{num_steps}", f"SDXL-{num_steps}steps-lora", timesteps=trailing(num_steps)
         )
         for num_steps in (2, 4, 8)
-    ),
-    _dmd2(
-        name="dmd2-sdxl-4",
-        summary="4 steps, fresh noise between them.",
-        file="dmd2_sdxl_4step_unet_fp16.safetensors",
-        kind=WeightsKind.UNET,
-        timesteps=trailing(4),
-        renoise="lcm",
-    ),
-    _dmd2(
-        name="dmd2-sdxl-4-lora",
-        summary="4 steps, fresh noise between them; fits most fine-tuned models.",
-        file="dmd2_sdxl_4step_lora_fp16.safetensors",
-        kind=WeightsKind.LORA,
-        timesteps=trailing(4),
-        renoise="lcm",
     ),
     *(
         preset(
