@@ -1,18 +1,15 @@
 """Pictures by diffusers and by SwiftPie beside each other, on tiny random weights."""
 
-import shutil
 from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
 
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.peers import NUM_FRAMES
 from swiftpie.backbones.presets import PRESETS
-from swiftpie.engine.plan import plan_downloads
 from swiftpie.engine.session import Session
-from swiftpie.engine.verify import compare, draw_ours, draw_theirs, open_peer, read_subject
+from swiftpie.engine.verify import compare, draw_ours, draw_theirs, read_subject
 from tests.backbones.tiny_models import make_motion, make_pipeline, make_public_adapter
 
 SIDE_PX = 64
@@ -34,10 +31,13 @@ def choices(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def theirs(choices):
-    subject = read_subject(opened(choices))
-    needs = plan_downloads("sd-turbo", **choices)
-    peer = open_peer(PRESET, needs, device=torch.device("cpu"), dtype=torch.float32)
-    return draw_theirs(peer, subject)
+    return drawn_by_diffusers(opened(choices), choices["adapter"])
+
+
+def drawn_by_diffusers(session, adapter):
+    components = session.components
+    peer = components.family.peer(components.preset)(components, adapter)
+    return draw_theirs(peer, read_subject(session))
 
 
 def opened(choices, preset=PRESET):
@@ -83,9 +83,8 @@ def test_both_animate_the_same(tmp_path, name):
     session = opened(choices, preset)
     subject = read_subject(session)
     ours = draw_ours(session, subject)
-    needs = plan_downloads(name, **choices)
-    peer = open_peer(preset, needs, device=torch.device("cpu"), dtype=torch.float32)
-    rows = compare(ours, draw_theirs(peer, subject), is_exact=True)
+    theirs = drawn_by_diffusers(session, choices["adapter"])
+    rows = compare(ours, theirs, is_exact=True)
     assert {row.what: row.is_equal for row in rows} == ALL_EQUAL
     assert {row.ours.picture.shape for row in rows} == {(3, SIDE_PX, NUM_FRAMES * SIDE_PX)}
 
@@ -105,18 +104,3 @@ def test_numbers_of_16_bits_leave_it_open(theirs, choices):
 def test_a_fault_is_seen(theirs, choices, fault, seen):
     found = verdicts(theirs, choices, **fault)
     assert {name for name, is_equal in found.items() if is_equal is False} == seen
-
-
-def test_both_draw_with_the_autoencoder_that_is_chosen(choices, tmp_path):
-    chosen = shutil.copytree(choices["weights"] / "vae", tmp_path / "vae")
-    other = AutoencoderKL.from_pretrained(chosen)
-    other.decoder.conv_out.weight.data *= 0.5
-    other.save_pretrained(chosen)
-    words = {"weights": choices["weights"], "autoencoder": chosen, "dtype": "float32"}
-    session = opened(words)
-    subject = read_subject(session)
-    needs = plan_downloads("sd-turbo", **words)
-    peer = open_peer(PRESET, needs, device=torch.device("cpu"), dtype=torch.float32)
-    ours = draw_ours(session, subject)
-    [row] = compare(ours, draw_theirs(peer, subject), is_exact=True)
-    assert row.is_equal

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from swiftpie.backbones.peers import PeerOpener
+    from swiftpie.backbones.peers import PeerMaker
     from swiftpie.geometry.layout import Layout
     from swiftpie.geometry.shading import Lighting
     from swiftpie.models.denoiser import Denoiser
@@ -295,12 +295,9 @@ class Family(ABC):
         del preset, device, choices
         return DownloadPlan()  # comes with the package
 
-    def peer(self, preset: Preset, needs: DownloadPlan) -> "PeerOpener | None":
-        """Return what opens the pipeline of diffusers on the files of `preset`, in a dtype.
-
-        None where diffusers has none that draws the same.
-        """
-        del preset, needs
+    def peer(self, preset: Preset) -> "PeerMaker | None":
+        """Return what makes a pipeline of diffusers that draws as `preset` does, if one can."""
+        del preset
         return None
 
     def null_text(self, text: "PromptEncoder") -> "TextCondition":

@@ -1,17 +1,20 @@
-"""The pipelines of diffusers on the files of a preset, loaded by diffusers and transformers."""
+"""The pipelines of diffusers around the networks of a preset."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
-from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.load.safe import read_tensors
 from swiftpie.backbones.presets import Preset, WeightsKind
+from swiftpie.models.denoiser import without_branches
 from swiftpie.noise import draw_noise
+
+if TYPE_CHECKING:
+    from swiftpie.backbones.components import Components
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
 NUM_FRAMES = 2  # of an animation: the fewest that read each other
@@ -67,11 +70,6 @@ class Peer:
         """Whether it draws a subject at all."""
         return self.reads_pictures or self.adapter is not None
 
-    @property
-    def changes_text(self) -> bool:
-        """Whether the adapter brings a LoRA, which changes drawings at a strength of 0 as well."""
-        return any("lora" in name for name in (self.adapter or {}).get("ip_adapter", {}))
-
     def draw_subject(self, prompt: str, reference: Reference, *, seed: int, scale: float) -> Tensor:
         """Return a picture of the subject, by the adapter alone or as the model reads pictures."""
         if self.reads_pictures:
@@ -115,52 +113,40 @@ def beside(pictures: Tensor) -> Tensor:
     return torch.cat([*pictures], dim=-1)
 
 
-PeerOpener: TypeAlias = Callable[[torch.dtype], Peer]
+PeerMaker: TypeAlias = "Callable[[Components, Path | None], Peer]"
+"""Makes the pipeline around loaded networks and the file of an adapter, if there is one."""
 
 
-def unet_peer(preset: Preset, needs: DownloadPlan, dtype: torch.dtype) -> Peer:
-    """Return the pipeline of Stable Diffusion, its XL or AnimateDiff for `preset`."""
+def unet_peer(components: "Components", adapter: Path | None) -> Peer:
+    """Return the pipeline of Stable Diffusion, its XL or AnimateDiff around the same networks.
+
+    Args:
+        components: Of a U-Net, on its device.
+        adapter: The file of its IP-Adapter. A LoRA in it is in the U-Net already.
+    """
     import diffusers
-    import transformers
 
-    from swiftpie.backbones.load.networks import MOTION_LORA_SCALE
-
-    lent = pipeline_of(needs)
-    is_xl, moves = preset.family == "sdxl", preset.kind is WeightsKind.MOTION
-    autoencoder = needs.path("autoencoder") or lent / "vae"
-    networks: dict[str, Any] = {
-        "unet": _unet(preset, needs, dtype),
-        "vae": _autoencoder(autoencoder, dtype),
+    preset, encoder = components.preset, components.image_encoder
+    networks = {
+        name: network
+        for name, network in components.family.to_modules(components).items()
+        if name not in {"unet", "inversion_unet"}
+    }
+    networks |= {
+        "unet": without_branches(components.denoiser.installation.network),
         "scheduler": scheduler_of(preset),
-        "tokenizer": transformers.CLIPTokenizer.from_pretrained(lent / "tokenizer"),
-        "text_encoder": read_network(transformers.CLIPTextModel, lent / "text_encoder", dtype),
-        "image_encoder": None,
+        "image_encoder": getattr(encoder, "tower", None),
         "feature_extractor": None,
     }
-    if (encoder := needs.path("image_encoder")) is not None:
-        networks["image_encoder"] = read_network(
-            transformers.CLIPVisionModelWithProjection, encoder, dtype
-        )
-    if is_xl:
-        pipeline = diffusers.StableDiffusionXLPipeline(
-            **networks,
-            tokenizer_2=transformers.CLIPTokenizer.from_pretrained(lent / "tokenizer_2"),
-            text_encoder_2=read_network(
-                transformers.CLIPTextModelWithProjection, lent / "text_encoder_2", dtype
-            ),
-            add_watermarker=False,
-        )
+    moves = preset.kind is WeightsKind.MOTION
+    pipeline: Any
+    if preset.family == "sdxl":
+        pipeline = diffusers.StableDiffusionXLPipeline(**networks, add_watermarker=False)
     elif moves:
-        motion = _motion(needs, dtype)
-        pipeline = diffusers.AnimateDiffPipeline(**networks, motion_adapter=motion)
+        pipeline = diffusers.AnimateDiffPipeline(**networks, motion_adapter=None)
     else:
-        pipeline = diffusers.StableDiffusionPipeline(
-            **networks, safety_checker=None, requires_safety_checker=False
-        )
-    if (lora := needs.path("lora")) is not None:
-        pipeline.load_lora_weights(str(lora.parent), weight_name=lora.name)
-        pipeline.fuse_lora(lora_scale=MOTION_LORA_SCALE if moves else 1.0)
-        pipeline.unload_lora_weights()
+        unchecked = {"safety_checker": None, "requires_safety_checker": False}
+        pipeline = diffusers.StableDiffusionPipeline(**networks, **unchecked)
     call: dict[str, Any] = {"guidance_scale": 0.0, "num_inference_steps": len(preset.timesteps)}
     if moves:
         call["num_frames"] = NUM_FRAMES
@@ -168,7 +154,6 @@ def unet_peer(preset: Preset, needs: DownloadPlan, dtype: torch.dtype) -> Peer:
         call["timesteps"] = [int(timestep) for timestep in preset.timesteps]
     if preset.eta:
         call["eta"] = preset.eta
-    adapter = needs.path("adapter")
     return Peer(pipeline, preset, call, adapter=None if adapter is None else _adapter(adapter))
 
 
@@ -195,64 +180,11 @@ def scheduler_of(preset: Preset) -> Any:  # noqa: ANN401 - diffusers has no comm
     )
 
 
-def _unet(preset: Preset, needs: DownloadPlan, dtype: torch.dtype) -> Any:  # noqa: ANN401
-    from diffusers import UNet2DConditionModel
-
-    own = needs.path("denoiser")
-    if preset.kind is not WeightsKind.UNET or own is None:
-        return read_network(UNet2DConditionModel, pipeline_of(needs) / "unet", dtype)
-    if own.is_dir():
-        return read_network(UNet2DConditionModel, own, dtype)
-    config = UNet2DConditionModel.load_config(pipeline_of(needs) / "unet")
-    unet = UNet2DConditionModel.from_config(config)
-    unet.load_state_dict(_tensors(own))
-    return unet.to(dtype)
-
-
-def _motion(needs: DownloadPlan, dtype: torch.dtype) -> Any:  # noqa: ANN401 - as `_unet`
-    from diffusers import MotionAdapter
-
-    from swiftpie.backbones.load.networks import fitting_motion
-
-    place = needs["motion"].path
-    if place.is_dir():
-        return read_network(MotionAdapter, place, dtype)
-    modules = fitting_motion(pipeline_of(needs) / "unet")
-    modules.load_state_dict(_tensors(place))
-    return modules.to(dtype)
-
-
-def _autoencoder(folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401
-    import diffusers
-
-    kind = diffusers.AutoencoderKL.load_config(folder)["_class_name"]
-    return read_network(getattr(diffusers, kind), folder, dtype)
-
-
-def read_network(kind: Any, folder: Path, dtype: torch.dtype) -> Any:  # noqa: ANN401 - any network
-    """Return a network of a folder; in half precision if its files come in nothing else."""
-    names = {path.name for path in folder.iterdir()}
-    halves = {name for name in names if ".fp16." in name}
-    whole = {name.replace(".fp16.", ".") for name in halves} & names
-    variant = {"variant": "fp16"} if halves and not whole else {}
-    return kind.from_pretrained(folder, torch_dtype=dtype, **variant).eval()
-
-
 def _adapter(file: Path) -> dict[str, Any]:
     """Return the tensors of an IP-Adapter in two groups, as diffusers takes them."""
     found: dict[str, Any] = {}
-    for name, tensor in _tensors(file).items():
+    for name, tensor in read_tensors(file, allow_pickle=True).items():  # as the session did
         group, _, rest = name.partition(".")
-        found.setdefault(RELEASED.get(group, group), {})[rest] = tensor
+        if "_lora" not in rest:
+            found.setdefault(RELEASED.get(group, group), {})[rest] = tensor
     return found
-
-
-def _tensors(file: Path) -> dict[str, Any]:
-    return dict(read_tensors(file, allow_pickle=True))  # a session has read it before, if it may
-
-
-def pipeline_of(needs: DownloadPlan) -> Path:
-    """Return the folder of the pipeline among what a preset needs."""
-    path = needs.path("pipeline")
-    assert path is not None, "every family has a pipeline"
-    return path

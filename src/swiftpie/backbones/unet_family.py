@@ -63,7 +63,7 @@ from swiftpie.backbones.load.weights import (
     read_tokenizer,
     unknown_fingerprint,
 )
-from swiftpie.backbones.peers import PeerOpener, unet_peer
+from swiftpie.backbones.peers import PeerMaker, unet_peer
 from swiftpie.backbones.presets import Preset, WeightsKind, describe, read_preset
 from swiftpie.backbones.readers import readers_for
 from swiftpie.backbones.sources import (
@@ -288,10 +288,9 @@ class StableDiffusion(Family):
             fingerprint=modules["fingerprint"] if is_same else unknown_fingerprint(),
         )
 
-    def peer(self, preset: Preset, needs: DownloadPlan) -> PeerOpener | None:
-        """Return how diffusers' own pipeline opens, of no flow; see `Family`."""
-        is_flow = preset.prediction_type == "flow"
-        return None if is_flow else partial(unet_peer, preset, needs)
+    def peer(self, preset: Preset) -> "PeerMaker | None":
+        """Return what makes diffusers' own pipeline, of no flow; see `Family`."""
+        return None if preset.prediction_type == "flow" else unet_peer
 
     def sharing_weights(self, modules: Mapping[str, Any]) -> dict[str, Any]:
         """Return a second U-Net around the same weights, the others as they are; see `Family`."""

@@ -212,7 +212,7 @@ def verify(
 ) -> None:
     """Compare pictures of a recipe or preset with those of diffusers' own pipeline.
 
-    Both draw from the same files, seed and prompt: text alone, the subject's picture alone, and
+    Both draw by the same networks, seed and prompt: text alone, the subject's picture alone, and
     strengths of 0. The command fails where pictures differ.
     """
     from swiftpie.engine.verify import verify as compare

@@ -1,6 +1,5 @@
 """The same pictures by a pipeline of diffusers and by SwiftPie, from the weights that are here."""
 
-import gc
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -15,12 +14,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.backbones.choices import Choices, dtype_of, resolve
-from swiftpie.backbones.components import FAMILIES
-from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.backbones.choices import Choices, dtype_of
+from swiftpie.backbones.components import FAMILIES, download_plan, load_components
 from swiftpie.backbones.peers import NUM_FRAMES, Peer, Reference, beside
-from swiftpie.backbones.presets import Capability, Preset, Recipe
-from swiftpie.engine.plan import load_session, plan_downloads
+from swiftpie.backbones.presets import Capability, Recipe
+from swiftpie.engine.plan import plan_load
 from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError
 from swiftpie.imageio.decoding import load_image
@@ -134,19 +132,24 @@ def verify(
         WeightsError: Weights are missing, damaged or of another model.
     """
     choices["dtype"] = choices.get("dtype") or "float32"
-    known, _ = resolve(preset, recipe, choices)
-    needs = plan_downloads(preset, recipe=recipe, device=device, **choices)
-    if FAMILIES.get(known.family).peer(known, needs) is None:
+    plan = plan_load(preset, recipe=recipe, device=device, engine=(), choices=choices)
+    known, chosen = plan.preset, plan.choices
+    chosen["offloads"] = False
+    make = FAMILIES.get(known.family).peer(known)
+    if make is None:
         raise CapabilityError(
             f"Diffusers has no pipeline that draws as preset {known.name!r} does, so there is "
             "nothing to compare with. Choose another one: `swiftpie recipes` lists them."
         )
+    needs = download_plan(known, device=plan.device, **chosen)
     needs.fetch()
-    on_picture("SwiftPie draws")
-    session = load_session(preset, recipe=recipe, device=device, **choices)
+    session = Session(load_components(known, device=plan.device, **chosen))
     known, place = session.components.preset, session.components.device
     subject = read_subject(session)
+    on_picture("SwiftPie draws")
     ours = draw_ours(session, subject)
+    on_picture("diffusers draws")
+    theirs = draw_theirs(make(session.components, needs.path("adapter")), subject)
     dtype = dtype_of({"dtype": choices["dtype"]}, place.type)
     origin = {
         "preset": known.name,
@@ -164,23 +167,7 @@ def verify(
         # Files of the user stay nameless; the fingerprint has them.
         "files": {part.name: str(part.reference) for part in needs.parts if part.reference},
     }
-    del session
-    gc.collect()
-    on_picture("diffusers draws")
-    theirs = draw_theirs(open_peer(known, needs, device=place, dtype=dtype), subject)
     return Verification(tuple(compare(ours, theirs, is_exact=dtype is torch.float32)), origin)
-
-
-def open_peer(
-    preset: Preset, needs: DownloadPlan, *, device: torch.device, dtype: torch.dtype
-) -> Peer:
-    """Return the pipeline of diffusers for `preset`, which has one, from its files."""
-    opener = FAMILIES.get(preset.family).peer(preset, needs)
-    assert opener is not None, "presets without one are refused before"
-    peer = opener(dtype)
-    peer.pipeline.set_progress_bar_config(disable=True)
-    peer.pipeline.to(device)
-    return peer
 
 
 class Subject(NamedTuple):
@@ -246,8 +233,9 @@ def draw_theirs(peer: Peer, subject: Subject) -> dict[str, Drawing]:
         return peer.draw_subject(PROMPT, subject.reference, seed=SEED, scale=strength)
 
     def plain() -> Tensor:
-        return shown(0.0) if peer.changes_text else peer.draw(PROMPT, seed=SEED)
+        return peer.draw(PROMPT, seed=SEED)
 
+    peer.pipeline.set_progress_bar_config(disable=True)
     plain()
     found = {"text alone": _measured(plain)}
     if peer.knows_references:

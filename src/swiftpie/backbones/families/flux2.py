@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from swiftpie.backbones.peers import Peer, PeerOpener
+    from swiftpie.backbones.peers import Peer, PeerMaker
     from swiftpie.models.flux2 import Flux2Denoiser, LanguageText
     from swiftpie.noise import Schedule
     from swiftpie.types import TextCondition
@@ -165,9 +165,10 @@ class Flux2(Family):
         needs.check_space()
         return needs
 
-    def peer(self, preset: Preset, needs: DownloadPlan) -> "PeerOpener":
-        """Return what reads the networks by the libraries that they are of; see `Family`."""
-        return partial(_open_peer, preset, needs)
+    def peer(self, preset: Preset) -> "PeerMaker":
+        """Return what makes diffusers' own pipeline; see `Family`."""
+        del preset
+        return _peer
 
     def schedule_at(self, components: Components, cells: tuple[int, int]) -> "Schedule":
         """Return times that are shifted towards noise as far as the size wants; see `Family`."""
@@ -317,23 +318,14 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
         )
 
 
-def _open_peer(preset: Preset, needs: DownloadPlan, dtype: "torch.dtype") -> "Peer":
-    from diffusers import (
-        AutoencoderKLFlux2,
-        FlowMatchEulerDiscreteScheduler,
-        Flux2KleinPipeline,
-        Flux2Transformer2DModel,
-    )
-    from transformers import Qwen3ForCausalLM
+def _peer(components: Components, _adapter: Path | None) -> "Peer":
+    from diffusers import FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline
 
-    from swiftpie.backbones.peers import Peer, pipeline_of, read_network
+    from swiftpie.backbones.peers import Peer
 
-    place = pipeline_of(needs)
+    preset = components.preset
     pipeline = Flux2KleinPipeline(
-        transformer=read_network(Flux2Transformer2DModel, place / DENOISER, dtype),
-        vae=read_network(AutoencoderKLFlux2, needs.path("autoencoder") or place / VAE, dtype),
-        text_encoder=read_network(Qwen3ForCausalLM, place / TEXT, dtype),
-        tokenizer=_tokenizer(place / TOKENIZER),
+        **FAMILY.to_modules(components),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
         is_distilled=True,
     )
