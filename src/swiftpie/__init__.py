@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from swiftpie.engine.load import load
     from swiftpie.engine.session import Session
     from swiftpie.faces import CONSENT, FaceSettings, FaceSource
-    from swiftpie.imageio.animation import save_animation
     from swiftpie.imageio.decoding import load_image
     from swiftpie.imageio.images import contact_sheet
+    from swiftpie.imageio.writing import save_animation
     from swiftpie.masks import bounding_box, load_mask
     from swiftpie.models.cutout import cut_out
     from swiftpie.pipelines.animation import AnimateRequest
@@ -116,7 +116,7 @@ _HOMES = {
         "backbones.presets": ["RECIPES"],
         "backbones.sources": ["open_face_encoder"],
         "faces": ["CONSENT", "FaceSettings", "FaceSource"],
-        "imageio.animation": ["save_animation"],
+        "imageio.writing": ["save_animation"],
         "imageio.decoding": ["load_image"],
         "imageio.images": ["contact_sheet"],
         "masks": ["bounding_box", "load_mask"],

@@ -26,8 +26,8 @@ from swiftpie.batch.lists import read_lines
 from swiftpie.batch.rows import JobDefaults, collect
 from swiftpie.batch.run import Work, draw, open_run
 from swiftpie.cli.main import app
-from swiftpie.imageio.animation import encode_animation
 from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.writing import encode_animation
 from swiftpie.pipelines.animation import USUAL_FRAMES
 from swiftpie.server.mcp import Folders, Toolbox
 from tests.comfyui.interface import load_nodes

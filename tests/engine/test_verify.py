@@ -86,7 +86,7 @@ def test_both_animate_the_same(tmp_path, name):
     theirs = drawn_by_diffusers(session, choices["adapter"])
     rows = compare(ours, theirs, is_exact=True)
     assert {row.what: row.is_equal for row in rows} == ALL_EQUAL
-    assert {row.ours.picture.shape for row in rows} == {(3, SIDE_PX, NUM_FRAMES * SIDE_PX)}
+    assert {row.ours.shape for row in rows} == {(3, SIDE_PX, NUM_FRAMES * SIDE_PX)}
 
 
 def test_numbers_of_16_bits_leave_it_open(theirs, choices):

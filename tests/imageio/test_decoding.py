@@ -216,12 +216,6 @@ def test_a_profile_is_applied_to_every_form_of_picture_that_has_one(mode):
     assert read == plain.getpixel((4, 4)) != (204, 51, 0)
 
 
-def test_an_invisible_mark_in_a_path_is_named(tmp_path):
-    for mark in ("\u202a", "\u200b", "\ufeff", "\xa0"):
-        with pytest.raises(ImageError, match=rf"invisible mark \(U\+{ord(mark):04X}\)"):
-            load_image(f"{mark}{tmp_path}/photo.png")
-
-
 def test_palette_with_a_clear_colour_becomes_rgba():
     image = Image.new("P", (4, 4), 0)
     image.putpalette([255, 0, 0, 0, 255, 0])

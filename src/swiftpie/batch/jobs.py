@@ -19,8 +19,8 @@ from swiftpie.backbones.presets import Preset, check_personalizes
 from swiftpie.batch.lists import pictures_in
 from swiftpie.engine.origin import check_texts
 from swiftpie.errors import CapabilityError, ConfigError, ImageError, SwiftPieError, short_reason
-from swiftpie.imageio.animation import check_film
 from swiftpie.imageio.decoding import is_safetensors, open_image
+from swiftpie.imageio.writing import check_film
 from swiftpie.pipelines.animation import AnimateRequest, FilmFormat
 from swiftpie.pipelines.identity_file import read_identity_header
 from swiftpie.pipelines.request import (

@@ -40,9 +40,14 @@ from swiftpie.engine.plan import load_session
 from swiftpie.engine.session import Session, draw_apart
 from swiftpie.errors import ConfigError, InputError, SwiftPieError, short_reason
 from swiftpie.faces import FaceSettings
-from swiftpie.imageio.animation import encode_animation, frame_files
 from swiftpie.imageio.atomic import make_folder, write_file
-from swiftpie.imageio.writing import composite, encode_image, read_original
+from swiftpie.imageio.writing import (
+    composite,
+    encode_animation,
+    encode_image,
+    frame_files,
+    read_original,
+)
 from swiftpie.pipelines.animation import AnimateRequest, FilmFormat
 from swiftpie.pipelines.draw import follows_seed
 from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request, Source, with_sources

@@ -42,7 +42,7 @@ COMPARED = (
     *("preset", "recipe", "weights", "base", "adapter", "image_encoder", "autoencoder"),
     *("inversion", "steps", "dtype", "allow_pickle", "offline", "yes", "device"),
 )
-HEADINGS = ("picture", "greatest", "mean", "diffusers", "SwiftPie", "")
+HEADINGS = ("picture", "greatest", "mean", "")
 BY_DESIGN = """\
 Differences are in levels of 255. Equal: at most 1 in every pixel, and for the subject at most
 0.2 % of what it changes, in the mean. SwiftPie resizes the photograph for both. In 16 bits both
@@ -264,6 +264,5 @@ def _fail(found: "Verification") -> NoReturn:
 
 def _cells(row: "Row") -> tuple[str, ...]:
     differences = (f"{levels:.4f}" for levels in row.differences)
-    times = (f"{side.seconds:.2f} s" for side in (row.theirs, row.ours))
     verdict = {True: "equal", False: "DIFFERENT", None: ""}[row.is_equal]
-    return (row.what, *differences, *times, verdict)
+    return (row.what, *differences, verdict)

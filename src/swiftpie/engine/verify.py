@@ -1,7 +1,6 @@
 """The same pictures by a pipeline of diffusers and by SwiftPie, from the weights that are here."""
 
 import platform
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,27 +38,20 @@ PACKAGES = ("swiftpie", "diffusers", "transformers", "torch", "safetensors")
 OnPicture = Callable[[str], None]
 
 
-class Drawing(NamedTuple):
-    """One picture and how long it took."""
-
-    picture: Tensor  # (3, H, W) in [0, 1], of an animation all frames beside each other
-    seconds: float
-
-
 @dataclass(frozen=True)
 class Row:
-    """One picture by both."""
+    """One picture by both, (3, H, W) in [0, 1]; of an animation all frames beside each other."""
 
     what: str
-    ours: Drawing
-    theirs: Drawing
+    ours: Tensor
+    theirs: Tensor
     max_mean: float = MAX_LEVELS  # of the mean difference of equal pictures
     is_exact: bool = True  # whether numbers are long enough to compare
 
     @property
     def differences(self) -> tuple[float, float]:
         """The greatest and the mean difference, in levels of 255."""
-        apart = 255 * (self.ours.picture - self.theirs.picture).abs()
+        apart = 255 * (self.ours - self.theirs).abs()
         return apart.max().item(), apart.mean().item()
 
     @property
@@ -89,8 +81,6 @@ class Verification:
                 "picture": row.what,
                 **dict(zip(("max_levels", "mean_levels"), row.differences, strict=True)),
                 "is_equal": row.is_equal,
-                "diffusers_s": round(row.theirs.seconds, 3),
-                "swiftpie_s": round(row.ours.seconds, 3),
             }
             for row in self.rows
         ]
@@ -99,9 +89,7 @@ class Verification:
     def sheet(self) -> Image.Image:
         """Return all pictures in one, those of diffusers above."""
         sides = zip(*((row.theirs, row.ours) for row in self.rows), strict=True)
-        pictures = [
-            [to_pil(drawing.picture[None] * 2 - 1)[0] for drawing in side] for side in sides
-        ]
+        pictures = [[to_pil(picture[None] * 2 - 1)[0] for picture in side] for side in sides]
         captions = [row.what for row in self.rows]
         return contact_sheet(pictures, cell_px=CELL_PX, captions=captions)
 
@@ -196,7 +184,7 @@ def read_subject(session: Session) -> Subject:
     return Subject(photo, Reference(to_tensor(photo), seen, face), scale)
 
 
-def draw_ours(session: Session, subject: Subject) -> dict[str, Drawing]:
+def draw_ours(session: Session, subject: Subject) -> dict[str, Tensor]:
     """Return how `session` draws the text, the subject, and the subject with strengths of 0."""
     components, photo = session.components, subject.photo
     recorder = _Recorder(components.autoencoder)
@@ -209,8 +197,7 @@ def draw_ours(session: Session, subject: Subject) -> dict[str, Drawing]:
         draw([] if shown is None else shown, PROMPT, seed=SEED, scales=scales)
         return recorder.picture
 
-    drawn(None, USUAL)  # the first picture takes longer
-    found = {"text alone": _measured(lambda: drawn(None, USUAL))}
+    found = {"text alone": drawn(None, USUAL)}
     if not components.knows_subjects:
         return found
     if subject.reference.face is None:
@@ -220,41 +207,34 @@ def draw_ours(session: Session, subject: Subject) -> dict[str, Drawing]:
     has_adapter = components.image_encoder is not None
     alone = Scales(subject.scale, 0.0) if has_adapter else Scales(0.0, 1.0)
     return found | {
-        "the subject": _measured(lambda: drawn(identity, alone)),
-        "strengths of 0": _measured(lambda: drawn(identity, Scales(0.0, 0.0))),
+        "the subject": drawn(identity, alone),
+        "strengths of 0": drawn(identity, Scales(0.0, 0.0)),
     }
 
 
 @torch.no_grad()
-def draw_theirs(peer: Peer, subject: Subject) -> dict[str, Drawing]:
+def draw_theirs(peer: Peer, subject: Subject) -> dict[str, Tensor]:
     """Return what diffusers draws of the same; strengths of 0 are its picture of the text."""
-
-    def shown(strength: float) -> Tensor:
-        return peer.draw_subject(PROMPT, subject.reference, seed=SEED, scale=strength)
-
-    def plain() -> Tensor:
-        return peer.draw(PROMPT, seed=SEED)
-
     peer.pipeline.set_progress_bar_config(disable=True)
-    plain()
-    found = {"text alone": _measured(plain)}
+    found = {"text alone": peer.draw(PROMPT, seed=SEED)}
     if peer.knows_references:
-        found["the subject"] = _measured(lambda: shown(subject.scale))
+        found["the subject"] = peer.draw_subject(
+            PROMPT, subject.reference, seed=SEED, scale=subject.scale
+        )
     return {**found, "strengths of 0": found["text alone"]}
 
 
 def compare(
-    ours: Mapping[str, Drawing], theirs: Mapping[str, Drawing], *, is_exact: bool
+    ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], *, is_exact: bool
 ) -> list[Row]:
     """Return a row for each picture that both have."""
     bounds = {}
     if "the subject" in theirs:
-        shown, plain = theirs["the subject"].picture, theirs["text alone"].picture
-        effect = 255 * (shown - plain).abs().mean().item()
+        effect = 255 * (theirs["the subject"] - theirs["text alone"]).abs().mean().item()
         bounds["the subject"] = max(LEAST_LEVELS, MAX_SHARE * effect)
     return [
-        Row(what, drawing, theirs[what], bounds.get(what, MAX_LEVELS), is_exact)
-        for what, drawing in ours.items()
+        Row(what, picture, theirs[what], bounds.get(what, MAX_LEVELS), is_exact)
+        for what, picture in ours.items()
         if what in theirs
     ]
 
@@ -278,8 +258,3 @@ class _Recorder:
         pixels: Tensor = self._autoencoder.decode(latents)
         self.picture = (beside(pixels).float().cpu() / 2 + 0.5).clamp(0, 1)
         return pixels
-
-
-def _measured(draw: Callable[[], Tensor]) -> Drawing:
-    started = time.perf_counter()
-    return Drawing(draw(), time.perf_counter() - started)

@@ -11,7 +11,6 @@ import io
 import re
 import struct
 import threading
-import unicodedata
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -231,19 +230,10 @@ def _read_path(path: Path, *, limit: int, name: str) -> bytes:
         if path.is_file():
             with path.open("rb") as file:
                 return file.read(limit + 1)  # one byte more than allowed shows that there are more
-        problem = "is not a file" if path.exists() else f"does not exist{_invisible_in(str(path))}"
+        problem = "is not a file" if path.exists() else "does not exist"
     except (OSError, ValueError) as error:
         problem = f"cannot be read ({system_reason(error)})"
     raise ImageError(f"{name} {problem}. A picture file is needed. Check the path.")
-
-
-def _invisible_in(text: str) -> str:
-    """Return what is said of invisible marks in a path, as copied text has; "" without any."""
-    marks = [letter for letter in text if unicodedata.category(letter) == "Cf" or letter == "\xa0"]
-    if not marks:
-        return ""
-    names = ", ".join(dict.fromkeys(f"U+{ord(mark):04X}" for mark in marks))
-    return f", and its name holds an invisible mark ({names}), which copying brings along"
 
 
 def _check_size(size: tuple[int, int], *, name: str) -> None:

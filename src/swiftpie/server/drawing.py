@@ -16,8 +16,7 @@ from swiftpie.engine.runner import LAYER
 from swiftpie.engine.session import Session, draw_apart
 from swiftpie.engine.warm_up import warm_up
 from swiftpie.errors import SwiftPieError
-from swiftpie.imageio.animation import encode_animation
-from swiftpie.imageio.writing import encode_image
+from swiftpie.imageio.writing import encode_animation, encode_image
 from swiftpie.library import Named
 from swiftpie.masks import Box
 from swiftpie.pipelines.draw import follows_seed

@@ -48,8 +48,7 @@ def plan_targets(output: options.OutputOptions, *, count: int = 1) -> list[Targe
         ConfigError: One file would hold two things.
         InputError: A file exists or cannot be written.
     """
-    from swiftpie.imageio.animation import check_animation_target
-    from swiftpie.imageio.writing import check_image_target
+    from swiftpie.imageio.writing import check_animation_target, check_image_target
 
     if isinstance(output, Film):
         check_animation_target(Path(output.out), fps=output.fps, force=output.force)
@@ -143,7 +142,7 @@ def carry_out(
     """Draw a request and write its files; a terminal shows the stage that it is in."""
     from swiftpie.engine.runner import LAYER
     from swiftpie.engine.steps import StepFile
-    from swiftpie.imageio.animation import save_animation
+    from swiftpie.imageio.writing import save_animation
     from swiftpie.types import EditResult
 
     request, preset, screen = drawing.request, session.components.preset, Console(stderr=True)
