@@ -5,7 +5,6 @@ SWIFTPIE_FACE_PHOTOS one with a folder of photographs for each person;
 `pip install opencv-python-headless` brings OpenCV.
 """
 
-import json
 import os
 from itertools import combinations
 from pathlib import Path
@@ -13,9 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from swiftpie.cli.main import app
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.faces.choose import choose_face, find_faces, similarity
 from swiftpie.faces.encoders.onnx import (
@@ -30,8 +27,6 @@ from swiftpie.faces.encoders.onnx import (
     open_model,
 )
 from swiftpie.imageio.decoding import load_image
-from tests.faces.tiny_faces import BOX, PHOTO
-from tests.faces.tiny_world import LOOKING, make_world, options
 
 FOLDER = Path(os.environ.get("SWIFTPIE_FACE_MODELS", "no-face-models"))
 PEOPLE = Path(os.environ.get("SWIFTPIE_FACE_PHOTOS", "no-face-photos"))
@@ -108,26 +103,3 @@ def test_photographs_of_one_person_are_nearer_than_those_of_two(published):
     assert same
     assert others
     assert min(same) > max(others) + MARGIN
-
-
-def test_the_whole_command_runs(published, tmp_path):
-    world, out = make_world(tmp_path / "world"), tmp_path / "out.png"
-    eyes = ["--encoder", published.name, "--face-models", FOLDER]
-    drawing = [*options(world, adapter=LOOKING), *eyes]
-    command = [
-        "personalize",
-        "--face",
-        PHOTO,
-        "a person on a beach",
-        "-o",
-        out,
-        "--seed",
-        3,
-        "--json",
-        *drawing,
-    ]
-    result = CliRunner().invoke(app, [str(word) for word in command])
-    assert result.exit_code == 0, result.output
-    facts = json.loads(result.stdout)
-    assert np.allclose([*facts["face"]["box"].values()], BOX, rtol=0, atol=3)
-    assert out.is_file()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -12,9 +12,6 @@ from swiftpie.backbones.load.safe import read_tensors
 from swiftpie.backbones.presets import Preset, WeightsKind
 from swiftpie.models.denoiser import without_branches
 from swiftpie.noise import draw_noise
-
-if TYPE_CHECKING:
-    from swiftpie.backbones.components import Components
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
 NUM_FRAMES = 2  # of an animation: the fewest that read each other
@@ -113,11 +110,11 @@ def beside(pictures: Tensor) -> Tensor:
     return torch.cat([*pictures], dim=-1)
 
 
-PeerMaker: TypeAlias = "Callable[[Components, Path | None], Peer]"
+PeerMaker: TypeAlias = Callable[[Any, Path | None], Peer]
 """Makes the pipeline around loaded networks and the file of an adapter, if there is one."""
 
 
-def unet_peer(components: "Components", adapter: Path | None) -> Peer:
+def unet_peer(components: Any, adapter: Path | None) -> Peer:  # noqa: ANN401 - of a module above
     """Return the pipeline of Stable Diffusion, its XL or AnimateDiff around the same networks.
 
     Args:

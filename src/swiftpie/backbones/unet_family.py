@@ -288,7 +288,7 @@ class StableDiffusion(Family):
             fingerprint=modules["fingerprint"] if is_same else unknown_fingerprint(),
         )
 
-    def peer(self, preset: Preset) -> "PeerMaker | None":
+    def peer(self, preset: Preset) -> PeerMaker | None:
         """Return what makes diffusers' own pipeline, of no flow; see `Family`."""
         return None if preset.prediction_type == "flow" else unet_peer
 

@@ -221,14 +221,9 @@ class CachedImageEncoder(nn.Module):
         key = content_key("appearance", self._fingerprint, pixels, mask)
         return self._cache.get_or_make(key, lambda: self.inner(pixels, mask))
 
-
-class CachedAdapterEncoder(CachedImageEncoder):
-    """The same for an encoder with tokens of no subject, which guidance compares with."""
-
-    def null_tokens(self) -> Tensor:
-        """Return the tokens (1, K, D) of no subject."""
-        assert isinstance(self.inner, HasNullTokens), "as `Runner` chose"
-        return self.inner.null_tokens()
+    def null_tokens(self) -> Tensor | None:
+        """Return the tokens (1, K, D) of no subject; None where they have no meaning."""
+        return self.inner.null_tokens() if isinstance(self.inner, HasNullTokens) else None
 
 
 @dataclass(frozen=True)
@@ -276,12 +271,11 @@ class Runner:
         self.components = components
         known = (self.cache, components.fingerprint)
         encoder, inversion = components.image_encoder, components.inversion
-        images = CachedAdapterEncoder if isinstance(encoder, HasNullTokens) else CachedImageEncoder
         inverts = CachedReader if isinstance(inversion, EditInversion) else CachedInversion
         self.cached = replace(components, text=CachedPrompts(components.text, *known))
         self.editing = replace(  # a second edit of one picture reuses the first one's encodings
             self.cached,
-            image_encoder=None if encoder is None else images(encoder, *known),
+            image_encoder=None if encoder is None else CachedImageEncoder(encoder, *known),
             autoencoder=CachedAutoencoder(components.autoencoder, *known),
             inversion=None if inversion is None else inverts(inversion, *known),
         )

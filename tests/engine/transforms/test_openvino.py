@@ -174,17 +174,6 @@ def test_what_is_computed_is_alike(session, exact, compute, tolerance):
         assert (one - other).abs().max() < tolerance
 
 
-@torch.no_grad()
-def test_subjects_are_described_alike_in_any_number(session, exact, caplog):
-    pixels, mask = draw(3, 3, 128, 128), draw(3, 1, 128, 128, seed=1).sigmoid()
-    with caplog.at_level(logging.INFO):
-        found = [exact.image_encoder(pixels[:count], mask[:count]) for count in (1, 3)]
-    expected = session.components.image_encoder(pixels, mask)
-    assert (found[1] - expected).abs().max() < TOLERANCE * expected.abs().max()
-    assert torch.equal(found[0], found[1][:1])
-    assert len(exports(caplog)) == 1
-
-
 def test_other_weights_have_another_digest(torch_denoiser):
     changed = copy.deepcopy(torch_denoiser)
     assert digest_of(changed) == digest_of(torch_denoiser)

@@ -35,7 +35,7 @@ from swiftpie.models.denoiser import Denoiser, DenoiserCall, WrappedDenoiser, mo
 from swiftpie.models.flux2 import LanguageText
 from swiftpie.models.inversion import EditInversion, Inversion, InversionOutput
 from swiftpie.models.text import PromptEncoder
-from swiftpie.models.vision import ClipIdentityEncoder, ConvImageEncoder
+from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import Autoencoder, Posterior, TextCondition
 
 
@@ -49,10 +49,10 @@ def to_openvino(
     """Return components whose networks compute in OpenVINO; the given ones are not changed.
 
     A network is exported at its first call and kept on disk, in `folder`, so this returns at once.
-    The layout predictor of `mini` and language models stay with torch, these on all threads. If it
-    `quantizes`, denoiser, inversion network and autoencoder compute in whole numbers of 8 bits, and
-    text encoders of CLIP hold their weights in them; all else is computed in `precision`, by
-    default the processor's best.
+    The layout predictor and the subject encoder of `mini` and language models stay with torch, the
+    last on all threads. If it `quantizes`, denoiser, inversion network and autoencoder compute in
+    whole numbers of 8 bits, and text encoders of CLIP hold their weights in them; all else is
+    computed in `precision`, by default the processor's best.
 
     Raises:
         CapabilityError: The networks are elsewhere, offloaded, or quantised already.
@@ -238,21 +238,6 @@ class OpenvinoTower(_OpenvinoClip):
         return CLIPVisionModelOutput(image_embeds=embeds, hidden_states=tuple(states))
 
 
-class OpenvinoConvEncoder(nn.Module):
-    """The small encoder of `mini` in OpenVINO, a reference at a time: one graph for any number."""
-
-    def __init__(self, inner: nn.Module, graphs: GraphCache) -> None:
-        super().__init__()
-        self.inner = inner
-        function = Function("subject encoder", inner, _describe, digest_of(inner))
-        self._describe = partial(graphs.call, function)
-
-    def forward(self, pixels: Tensor, mask: Tensor) -> Tensor:
-        """Return identity tokens (R, K, D) of references (R, 3, H, W) and masks (R, 1, H, W)."""
-        pairs = zip(pixels.split(1), mask.split(1), strict=True)
-        return torch.cat([self._describe(*pair)[0] for pair in pairs])
-
-
 class OpenvinoCalls:
     """Calls further networks in OpenVINO; see `Components.run`."""
 
@@ -269,9 +254,7 @@ class OpenvinoCalls:
 
 
 def openvino_image_encoder(inner: nn.Module, graphs: GraphCache) -> nn.Module:
-    """Return `inner`, or its CLIP tower, in OpenVINO; encoders of another kind stay in torch."""
-    if type(inner) is ConvImageEncoder:
-        return OpenvinoConvEncoder(inner, graphs)
+    """Return `inner` with its CLIP tower in OpenVINO; encoders of another kind stay in torch."""
     if type(inner) is not ClipIdentityEncoder:
         return inner
     made = shared_copy(inner)
@@ -317,10 +300,6 @@ def _all(encoder: nn.Module, input_ids: Tensor) -> tuple[Tensor, ...]:
 def _see(tower: nn.Module, pixel_values: Tensor) -> tuple[Tensor, ...]:
     output = tower(pixel_values, output_hidden_states=True)
     return output.image_embeds, output.hidden_states[-2], output.hidden_states[-1]
-
-
-def _describe(encoder: nn.Module, pixels: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-    return (encoder(pixels, mask),)
 
 
 TRANSFORMS = {
