@@ -329,22 +329,10 @@ class Session(Encoding):
     ) -> GenerationResult:
         """Draw the subjects into the scene of `prompt`; picture i takes the seed `seed + i`.
 
-        Args:
-            subjects: One identity from `encode_identity`, or several subjects.
-            prompt: What the picture shows; not empty.
-            seed: The first picture's; random by default, and the result holds it.
-            num_images: Number of pictures.
-            scene: A picture of the place in plain daylight, or the name of a scene of the library.
-                By default the model draws the place of the prompt.
-            scales: Strengths of the branches; by default the preset's.
-            mask: Region of a single subject, a picture or (1, 1, H, W) in [0, 1], or the source of
-                all regions.
-            detail_mask: The same for the detail branch within that region.
-            box: Left, top, right and bottom in [0, 1] that a single identity fills.
-            view: Yaw and pitch in degrees from which a single identity is seen.
-            size: Width and height in pixels; by default those of a photographed place, else the
-                preset's.
-            **steering: Further fields of `PersonalizeRequest`.
+        Arguments are fields of `PersonalizeRequest`, which `swiftpie personalize --help` explains.
+        One identity may come with its `box`, left, top, right and bottom in [0, 1], and its `view`,
+        yaw and pitch in degrees. Masks are pictures or (1, 1, H, W) in [0, 1]. `size` is width and
+        height in pixels; by default that of a photographed place, else the preset's.
 
         Raises:
             ConfigError: The guidance is for another number of steps.
@@ -464,19 +452,10 @@ class Session(Encoding):
         vocabulary take it from the library. If `identity` is a face, and neither `mask` nor
         `keyword` is given, a session `with_face_encoder` changes the face of the picture.
 
-        Args:
-            image: Any shape. Without a mask, a hole is what changes; transparency stays elsewhere.
-            prompt: What the edited picture shows; not empty.
-            source_prompt: What the picture shows now; may be empty.
-            keyword: What in the picture changes, as in "cat". The mask then compares this word with
-                an empty prompt, instead of the two prompts.
-            mask: Where to change it: a picture, (1, 1, H, W) in [0, 1] over the picture, or a box;
-                by default found from the prompts.
-            identity: A subject, or its name in the library, that replaces the picture as image
-                condition.
-            seed: Random by default, and the result holds it.
-            settings: Mode, rule, scales and others.
-            **steering: As in `personalize`.
+        Other arguments are fields of `EditRequest`, which `swiftpie edit --help` explains. Without
+        a mask, a hole is what changes, or the prompts find the region. `identity`, a subject or its
+        name in the library, replaces the picture as image condition. The mask is a picture, a box,
+        or (1, 1, H, W) in [0, 1] over the picture.
 
         Raises:
             CapabilityError: The preset has no inversion network, no image encoder or no such mode.

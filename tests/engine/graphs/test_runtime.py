@@ -1,6 +1,5 @@
 import importlib
 import importlib.util
-import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,9 +24,6 @@ from swiftpie.engine.transforms.openvino import to_openvino
 
 COUNT = 3
 
-has_mkl = pytest.mark.skipif(
-    not torch.backends.mkl.is_available(), reason="counts threads of MKL, which this torch has not"
-)
 WIDTH = 8
 
 
@@ -62,30 +58,19 @@ def threads():
     torch.set_num_threads(before)
 
 
-def threads_of_mkl():
-    return int(re.search(r"mkl_get_max_threads\(\) : (\d+)", torch.__config__.parallel_info())[1])
-
-
-both_libraries = pytest.mark.parametrize(
-    "count", [torch.get_num_threads, pytest.param(threads_of_mkl, marks=has_mkl)]
-)
-
-
-@both_libraries
-def test_torch_takes_one_thread_inside_all_for_exports_and_all_again_afterwards(threads, count):
+def test_torch_takes_one_thread_inside_all_for_exports_and_all_again_afterwards(threads):
     with threads.for_openvino():
-        assert count() == 1
+        assert torch.get_num_threads() == 1
         with threads.for_torch():
-            assert count() == COUNT
-        assert count() == 1
-    assert count() == threads.count == COUNT
+            assert torch.get_num_threads() == COUNT
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == threads.count == COUNT
 
 
-@both_libraries
-def test_a_new_thread_is_limited_too(threads, count):
+def test_a_new_thread_is_limited_too(threads):
     def seen():
         with threads.for_openvino():
-            return count()
+            return torch.get_num_threads()
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(seen).result() == 1

@@ -1,6 +1,5 @@
 """OpenVINO, NNCF and ONNX as SwiftPie uses them, and a network's graph for OpenVINO."""
 
-import ctypes
 import hashlib
 import importlib.metadata
 import json
@@ -12,7 +11,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -101,7 +99,6 @@ class Threads:
     def __init__(self) -> None:
         self.count = torch.get_num_threads()
         self._pools = load("threadpoolctl").ThreadpoolController()
-        self._set_mkl = _setter_of_mkl()
 
     def for_openvino(self) -> AbstractContextManager[object]:
         """Let torch compute on one thread inside of the block."""
@@ -115,25 +112,7 @@ class Threads:
     def _limited_to(self, count: int) -> Iterator[None]:
         torch.get_num_threads()  # the first call in a thread sets torch's number once more
         with self._pools.limit(limits=count, user_api=OPENMP):
-            before = self._set_mkl(count)
-            try:
-                yield
-            finally:
-                self._set_mkl(before)
-
-
-def _setter_of_mkl() -> Callable[[int], int]:
-    """Return what sets the threads of MKL for the calling thread and returns how many it had.
-
-    Torch has MKL inside, where threadpoolctl does not find it. It follows OpenMP only until
-    `torch.set_num_threads` is called. Where torch has none, nothing is set.
-    """
-    for path in (Path(torch.__file__).parent / "lib").glob("libtorch_cpu.*"):
-        setter = getattr(ctypes.CDLL(str(path)), "MKL_Set_Num_Threads_Local", None)
-        if setter is not None:
-            set_threads: Callable[[int], int] = setter  # takes and returns an int, C's default
-            return set_threads
-    return lambda count: count
+            yield
 
 
 @dataclass(frozen=True, eq=False)
