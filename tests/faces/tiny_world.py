@@ -34,9 +34,9 @@ def small_session(root, *, adapter=FACE_ID_PLUS, side_px=64):
     return Session(components)
 
 
-def options(root, *, adapter=FACE_ID, size=("--size", "64x64")):
+def options(root, *, adapter=FACE_ID):
     return [
         *("--preset", "sdxl-lightning-2", "--weights", root / "unet", "--base", root / "pipeline"),
-        *("--offline", "--adapter", root / f"{adapter}.safetensors"),
-        *("--image-encoder", root / "encoder", "--face-models", root / "faces", *size),
+        *("--offline", "--size", "64x64", "--adapter", root / f"{adapter}.safetensors"),
+        *("--image-encoder", root / "encoder", "--face-models", root / "faces"),
     ]

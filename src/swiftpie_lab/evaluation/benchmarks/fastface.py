@@ -15,7 +15,7 @@ from PIL import Image
 from swiftpie.backbones.presets import Use
 from swiftpie.cli.drawing.subjects import warn_of_strange_vectors, with_face_files
 from swiftpie.cli.loading import preset_for
-from swiftpie.cli.options import FieldOptions, IdentityScale, option_of
+from swiftpie.cli.options import FieldOptions, IdentityScale, SizeText, option_of
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError, InputError
 from swiftpie.faces import CONSENT, FACE_ENCODERS, Face, FaceEncoder, FaceSettings
@@ -31,6 +31,7 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.settings import IdentityGuidance, Scales
+from swiftpie.validation import parse_size
 from swiftpie_lab.data.photo_listing import photos_in
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.case import Evidence, Row
@@ -52,12 +53,6 @@ from swiftpie_lab.evaluation.run import (
     usable,
 )
 
-Side = Annotated[
-    int | None,
-    typer.Option(
-        "--side", min=64, metavar="PX", help="Side of the square pictures; else the preset's."
-    ),
-]
 Identities = Annotated[Path, typer.Option(metavar="DIR", help="Photographs, one a person.")]
 Prompts = Annotated[
     Path,
@@ -213,14 +208,15 @@ class FaceDrawer:
     benchmark: FaceBenchmark
     identity_guidance: IdentityGuidance
     scales: Scales
-    side_px: int | None = None  # of square pictures; None is the preset's
+    size_px: tuple[int, int] | None = None  # height and width; None is the preset's
 
     @property
     def maker(self) -> Maker:
         """The preset with identity guidance, scale and size."""
-        side = self.side_px or self.session.components.preset.image_size_px
+        side = self.session.components.preset.image_size_px
+        height, width = self.size_px or (side, side)
         identity = f"identity {self.scales.identity_scale:g}"
-        return maker_of(self.session, self.identity_guidance.value, identity, f"{side} px")
+        return maker_of(self.session, self.identity_guidance.value, identity, f"{width}x{height}")
 
     def kinds(self, case: FaceCase) -> tuple[str, ...]:
         """Return the person's aligned face, and the picture."""
@@ -232,14 +228,13 @@ class FaceDrawer:
         chosen = self.benchmark.people[case.person]
         yield from self.benchmark.known(case).items()
         if "drawn" in missing:
-            size = None if self.side_px is None else (self.side_px, self.side_px)
             result = self.session.personalize(
                 self.session.encode_face(chosen),
                 case.prompt,
                 identity_guidance=self.identity_guidance,
                 seed=case.seed,
                 scales=self.scales,
-                size=size,
+                size=self.size_px,
             )
             yield "drawn", result.images[0]
 
@@ -319,7 +314,7 @@ def open_fastface(
         IdentityGuidance, option_of(PersonalizeRequest, "identity_guidance")
     ] = IdentityGuidance.PLAIN,
     identity_scale: IdentityScale = None,
-    side: Side = None,
+    size: SizeText = None,
     recognisers: Recognisers,
     files: given.FaceNetworks,
     results: given.Finished = None,
@@ -332,6 +327,7 @@ def open_fastface(
     counted. Figures whose networks you do not give are reported as not computed. An interrupted run
     goes on where it stopped. Use only the faces of people who agreed to it.
     """
+    size_px = None if size is None else parse_size(size)
     if results is None:
         preset_for(loading, use=Use.FACE)
     networks = open_networks(files)
@@ -350,7 +346,7 @@ def open_fastface(
         scales = Scales.of(session.components.preset)
         if identity_scale is not None:
             scales = replace(scales, identity_scale=identity_scale)
-        return FaceDrawer(session, benchmark, identity_guidance, scales, side)
+        return FaceDrawer(session, benchmark, identity_guidance, scales, size_px)
 
     drawer = drawer_of(
         benchmark,
@@ -360,7 +356,7 @@ def open_fastface(
         own,
         identity_guidance=identity_guidance is not IdentityGuidance.PLAIN,
         identity_scale=identity_scale is not None,
-        side=side is not None,
+        size=size is not None,
     )
     return Trial(benchmark, cases, drawer, replace(networks, face_judge=judge))
 

@@ -120,7 +120,7 @@ def run(world, out, *more):
     arguments += [
         "--out",
         out,
-        *options(world, size=("--side", 64)),
+        *options(world),
         "--judge",
         "arcface",
         "--judge-models",
@@ -146,7 +146,7 @@ def test_people_are_drawn_once_judged_apart_and_failures_counted(world, tmp_path
     assert (report["encoder"], report["judge"]) == ("opencv", "arcface")
     assert {*report["metrics"]} == {"identity", "face-shown", "face-ratio"}
     assert {*report["not_computed"]} == {"clip-large", "clip-small", "style"}
-    assert "64 px" in report["run"]["preset"]
+    assert "64x64" in report["run"]["preset"]
     rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
     assert [row["name"] for row in rows] == ["000-000", "000-001", "001-000", "001-001"]
     cases = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
@@ -171,7 +171,7 @@ def test_people_are_drawn_once_judged_apart_and_failures_counted(world, tmp_path
     assert {name: path.read_bytes() for name, path in pictures(out).items()} == before
 
     arguments = ["fastface", "--identities", world / "people", "--prompts", world / "prompts.txt"]
-    arguments += ["--out", out, *options(world, size=("--side", 64)), "--identity-guidance", "dcg"]
+    arguments += ["--out", out, *options(world), "--identity-guidance", "dcg"]
     mixed = CliRunner().invoke(app, [str(word) for word in arguments])
     assert mixed.exit_code != 0
     assert "pictures of other weights" in str(mixed.exception)
