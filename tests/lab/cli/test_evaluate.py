@@ -53,24 +53,6 @@ def test_json_is_all_that_standard_output_gets_and_a_table_names_metrics_and_can
         assert word in result.stdout
 
 
-@pytest.mark.slow
-def test_steps_make_another_run_which_can_be_compared(evaluate, call, out):
-    one, two = out / "one", out / "two"
-    evaluate("world", "--size", 128, "--cases", 1, "--out", one)
-    result = evaluate("world", "--size", 128, "--cases", 1, "--out", two, "--steps", 2, "--json")
-    assert json.loads(result.stdout)["run"]["num_steps"] == 2
-    mixed = evaluate("world", "--size", 128, "--cases", 1, "--out", two)
-    assert mixed.exit_code == 2
-    assert "another" in mixed.stderr
-    result = call("compare", two, one, "--json")
-    assert result.exit_code == 0
-    found = {
-        difference["name"]: difference for difference in json.loads(result.stdout)["differences"]
-    }
-    assert 0.3 < found["psnr"]["ratio"] < 2
-    assert "PSNR" in call("compare", two, one / "report.json").stdout
-
-
 def test_steps_that_were_not_trained_are_refused(evaluate, tmp_path):
     result = evaluate("world", "--size", 128, "--cases", 1, "--out", tmp_path / "out", "--steps", 3)
     assert result.exit_code == 2
@@ -116,14 +98,6 @@ def test_every_benchmark_of_quality_loads_published_models():
         assert wanted <= options, name
         shows_parts_of_swiftpie = name in {*PARTS}
         assert ("--results" in options) is not shows_parts_of_swiftpie, name
-
-
-@pytest.mark.parametrize("command", ["world", "world-edits"])
-def test_the_larger_world_says_how_to_get_its_judges(evaluate, command, tmp_path):
-    result = evaluate(command, "--out", tmp_path / "out", "--judges", tmp_path)
-    assert result.exit_code == 1
-    assert "swiftpie train world-judges" in result.stderr
-    assert not (tmp_path / "out").exists()
 
 
 POND = """

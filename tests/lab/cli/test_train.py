@@ -23,14 +23,6 @@ def test_a_fresh_start_moves_old_runs_to_free_numbers(tmp_path, capsys):
     assert message.count("starting anew") == 2
 
 
-def test_by_default_a_run_goes_on(tmp_path, capsys):
-    folder = tmp_path / "recipe"
-    make_run(folder, "run 1")
-    _announce(folder, resumes=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["recipe"]
-    assert "going on" in capsys.readouterr().err
-
-
 def test_a_stage_that_is_missing_is_named_with_the_command(call, tmp_path, training_pack):
     result = call("train", "world-inversion", "--out", tmp_path / "runs", "--data", training_pack)
     assert result.exit_code == 2, result.output

@@ -17,13 +17,6 @@ from swiftpie_lab.data.subjects import (
 )
 
 
-def test_split_is_disjoint_and_complete(subjects):
-    train, held_out = set(subjects.indices("train")), set(subjects.indices("held_out"))
-    assert train.isdisjoint(held_out)
-    assert train | held_out == set(range(len(subjects)))
-    assert len(held_out) == 12
-
-
 def test_split_depends_on_the_code_alone():
     assert is_held_out("1f439")
     assert not is_held_out("1f436")

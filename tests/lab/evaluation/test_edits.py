@@ -60,11 +60,6 @@ def test_nothing_outside_of_the_used_mask_changes(tiny, task, mask):
         assert used.all()
 
 
-def test_a_reference_changes_the_edit(tiny, task):
-    without = edited(replace(task, reference=None, reference_mask=None), tiny, mask=MaskChoice.TRUE)
-    assert changed(edited(task, tiny, mask=MaskChoice.TRUE)["edit"], without["edit"]).any()
-
-
 def test_chordedit_needs_no_inversion(tiny, task):
     session = Session(replace(tiny.components, inversion=None))
     with pytest.raises(CapabilityError, match="inversion"):

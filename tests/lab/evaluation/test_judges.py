@@ -1,5 +1,3 @@
-import logging
-
 import numpy as np
 import pytest
 import torch
@@ -84,14 +82,6 @@ def test_long_prompts_are_cut_and_pictures_of_any_shape_are_taken(clip_folder):
     clip = load_judge("clip", clip_folder)
     image = random_picture(0, side=50).resize((90, 50))
     assert clip.similarity(image, "cat " * 40) == clip.similarity(image, "cat " * 30)
-
-
-def test_other_networks_are_taken_with_a_warning(clip_folder, dino_folder, caplog):
-    with caplog.at_level(logging.WARNING, logger="swiftpie"):
-        load_judge("clip", clip_folder)
-        load_judge("dino", dino_folder)
-    assert "ViT-L/14" in caplog.text
-    assert "ViT-B/8" in caplog.text
 
 
 def test_a_folder_without_a_network_is_refused(tmp_path):

@@ -24,13 +24,6 @@ def filled(root, run, case):
     return results
 
 
-def test_the_same_run_goes_on(tmp_path, run, case):
-    results = filled(tmp_path, run, case)
-    results.start(run)
-    assert results.missing(case, KINDS) == set()
-    assert results.read_run() == run
-
-
 def test_another_run_is_refused_unless_forced(tmp_path, run, case):
     results = filled(tmp_path, run, case)
     other = dataclasses.replace(run, weights="others")

@@ -15,7 +15,6 @@ from swiftpie_lab.training.losses import (
 
 SHAPE = (3, 4, 8, 8)
 TIMESTEPS = torch.tensor([20, 500, 999])
-BETAS = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
 
 
 def normal(seed, shape=SHAPE, dtype=torch.float64):
@@ -26,21 +25,8 @@ def dense(tensor):
     return tensor.detach().double().numpy()
 
 
-def dense_levels(timesteps=TIMESTEPS):
-    kept = np.cumprod(1 - BETAS)[timesteps.numpy()].reshape(-1, 1, 1, 1)
-    return np.sqrt(kept), np.sqrt(1 - kept)
-
-
 def assert_equal(tensor, array, atol=1e-11):
     np.testing.assert_allclose(dense(tensor), array, atol=atol, rtol=1e-9)
-
-
-def test_levels_are_those_of_the_schedule_of_stable_diffusion():
-    levels = levels_at(TIMESTEPS, like=normal(0))
-    alpha, sigma = dense_levels()
-    assert_equal(levels.alpha, alpha)
-    assert_equal(levels.sigma, sigma)
-    assert levels.alpha.dtype == torch.float64
 
 
 @pytest.mark.parametrize("kind", [PredictionType.EPSILON, PredictionType.V])

@@ -112,12 +112,6 @@ def test_a_broken_mapping_is_refused(write, text):
         read_pie(write(text))
 
 
-def test_an_entry_cannot_choose_where_files_are_written(write, mapping):
-    mapping["../outside"] = mapping.pop(next(iter(mapping)))
-    with pytest.raises(InputError, match="outside"):
-        read_pie(write(mapping))
-
-
 @pytest.fixture
 def results(write, mapping, tmp_path):
     """The dataset, and other random pictures as the results of some method."""

@@ -3,7 +3,6 @@ from collections import Counter
 import pytest
 import torch
 
-from swiftpie.errors import ConfigError
 from swiftpie.imageio.images import to_tensor
 from swiftpie_lab.data.subjects import is_held_out as is_subject_held_out
 from swiftpie_lab.evaluation.benchmarks.world_edits import TITLES, EditAnswer, WorldEditBenchmark
@@ -148,10 +147,3 @@ def test_the_report_judges_the_exact_target_and_the_untouched_source(
     for case, row in zip(tried, rows, strict=True):
         expected = benchmark.expected(case, requested=drawn.read_mask(case, "requested-mask"))
         assert ("wish-success-in-words" in row.scores) == (not expected.subject)
-
-
-def test_a_pack_with_one_held_out_subject_is_refused(benchmark):
-    few = WorldEditBenchmark(benchmark.subjects)
-    few.plain.world.pool = few.plain.world.pool[:1]
-    with pytest.raises(ConfigError, match="1 held-out"):
-        few.cases(3)

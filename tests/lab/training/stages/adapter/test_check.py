@@ -1,8 +1,6 @@
 import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -12,7 +10,7 @@ from swiftpie_lab.data.photographs import Augmentation
 from swiftpie_lab.training.loop import LoopConfig, fit
 from swiftpie_lab.training.stages.adapter.check import Branch, figures_of, swap_references, verdicts
 from swiftpie_lab.training.stages.adapter.networks import AdapterDrops, LossWeights
-from swiftpie_lab.training.state import LOG_FILE, read_state
+from swiftpie_lab.training.state import read_state
 from tests.policy.project import ROOT
 
 UNCHANGED = Augmentation(flip=0, rotation_deg=0, smallest=1, largest=1, jitter=0, halo=0)
@@ -68,48 +66,25 @@ def test_a_branch_that_is_trained_learns_and_the_other_does_not(branch, build, t
     assert [other for other, learns in learned if learns] == [branch], found
 
 
-@pytest.fixture
-def script(place, tmp_path):
-    def start(name, *, steps):
-        settings = {
-            "stage.size_px": 64,
-            "stage.batch_size": 1,
-            "stage.num_judged": 2,
-            "stage.weights": place / "pipeline",
-            "stage.image_encoder": place / "encoder",
-            "loop.save_every": 1,
-            "loop.log_every": 1,
-        }
-        sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-        out = {"OUT": str(tmp_path / name), "DEVICE": "cpu", "STEPS": str(steps)}
-        return subprocess.Popen(
-            [ROOT / "runs" / "adapter_sd_turbo.sh", place / "photos", "--threads", "1", *sets],
-            env=os.environ | out | {"PYTHON": sys.executable, "CHECK_AFTER": "10h"},
-            start_new_session=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    return start
-
-
 @pytest.mark.thorough
-def test_the_script_goes_on_after_a_kill_bit_for_bit(script, tmp_path):
-    steps = 6
-    whole = script("whole", steps=steps)
-    output, _ = whole.communicate()
-    assert "The semantic branch" in output, output
-    assert whole.returncode == int("does not learn" in output)
-    killed = script("parts", steps=steps)
-    log = tmp_path / "parts" / "adapter" / LOG_FILE
-    while not log.is_file() or log.read_text().count("\n") < steps // 2:
-        assert killed.poll() is None
-        time.sleep(0.01)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
-    assert 0 < read_state(log.parent).progress["step"] < steps
-    script("parts", steps=steps).communicate()
-    first, second = (read_state(tmp_path / name / "adapter") for name in ("whole", "parts"))
-    assert first.progress == second.progress == {"step": steps}
-    assert all(torch.equal(value, second.tensors[name]) for name, value in first.tensors.items())
+def test_the_script_trains_and_fails_where_a_branch_does_not_learn(place, tmp_path):
+    settings = {
+        "stage.size_px": 64,
+        "stage.batch_size": 1,
+        "stage.num_judged": 2,
+        "stage.weights": place / "pipeline",
+        "stage.image_encoder": place / "encoder",
+    }
+    sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    out = {"OUT": str(tmp_path), "DEVICE": "cpu", "STEPS": "2", "PYTHON": sys.executable}
+    done = subprocess.run(
+        [ROOT / "runs" / "adapter_sd_turbo.sh", place / "photos", "--threads", "1", *sets],
+        env=os.environ | out | {"CHECK_AFTER": "10h"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert "The semantic branch" in done.stdout, done.stdout
+    assert done.returncode == int("does not learn" in done.stdout)
+    assert read_state(tmp_path / "adapter").progress == {"step": 2}

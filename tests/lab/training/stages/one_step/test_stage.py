@@ -7,7 +7,7 @@ import swiftpie
 from swiftpie_lab.training.loop import LoopConfig, fit
 from swiftpie_lab.training.stages.one_step.networks import load_trained
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
-from swiftpie_lab.training.stages.one_step.tasks import Drops, Tasks, TrainingTask
+from swiftpie_lab.training.stages.one_step.tasks import Tasks, TrainingTask
 from swiftpie_world.sampler import World
 from swiftpie_world.textures import make_textures
 from tests.lab.training.stages.conftest import small_model
@@ -100,27 +100,6 @@ def test_the_semantic_branch_is_taught_where_to_look(stage):
     assert found[-1] < 0.97 * found[0]
     hooks = [hook for module in network.modules() for hook in module._forward_hooks]
     assert hooks == []
-
-
-def trained_reader(stage, term):
-    network, found = stage.network(), []
-    reader = network.layout_predictor.light_reader
-    optimizer = torch.optim.Adam(reader.parameters(), lr=3e-3)
-    for _ in range(12):
-        loss = stage.losses(network, 1)[term]
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        found.append(float(loss.detach()))
-    return found
-
-
-@pytest.mark.thorough
-def test_lights_are_learned_from_what_is_shown(stage):
-    always = Tasks(placed_freely=0.0, pair=0.0, repaint=0.0, refine=0.0)
-    config = replace(stage.config, tasks=always, drops=Drops(everything=0.0), num_subjects=6)
-    found = trained_reader(replace(stage, config=config), "light")
-    assert found[-1] < 0.7 * found[0]
 
 
 @pytest.mark.thorough
