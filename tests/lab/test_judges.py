@@ -15,12 +15,6 @@ def test_a_crop_is_a_square_around_the_subject_with_a_margin():
     torch.testing.assert_close(crops.side, torch.tensor([1.2]))  # 16 of 32 pixels and a tenth
 
 
-def test_an_empty_mask_gives_the_whole_picture():
-    crops = subject_crops(torch.zeros(2, 1, 8, 8))
-    assert torch.equal(crops.centre, torch.zeros(2, 2))
-    assert torch.equal(crops.side, torch.full((2,), 2.0))
-
-
 def test_a_crop_shows_what_is_under_the_mask():
     mask = mask_of(4, 12, 16, 24)
     inside = cut(mask.expand(1, 3, -1, -1), subject_crops(mask))

@@ -1,11 +1,10 @@
-import json
 import re
 from html.parser import HTMLParser
 
 import pytest
 from PIL import Image
 
-from swiftpie_lab.evaluation.page import labelled_sheet, page_of, write_report
+from swiftpie_lab.evaluation.page import labelled_sheet, page_of
 from swiftpie_lab.evaluation.report import summarise
 from swiftpie_lab.evaluation.run import score
 from tests.lab.evaluation.conftest import NUM_CASES
@@ -44,19 +43,6 @@ def test_the_page_shows_all_pictures_and_needs_no_other_file(benchmark, rows, dr
     assert len(sources) == 5 * shown  # five pictures each
     assert all(source.startswith("data:image/webp;base64,") for source in sources)
     assert not re.search(r"https?://|<script|<link", text)
-
-
-def test_scores_report_and_page_are_written_beside_the_pictures(
-    benchmark, rows, drawn, networks, tmp_path
-):
-    results = type(drawn)(tmp_path)
-    (tmp_path / "images").symlink_to(drawn.root / "images")
-    (tmp_path / "run.json").write_text((drawn.root / "run.json").read_text())
-    report = write_report(benchmark, rows, results, networks)
-    lines = (tmp_path / "rows.jsonl").read_text().splitlines()
-    assert [json.loads(line)["scores"] for line in lines] == [row.scores for row in rows]
-    assert (tmp_path / "report.json").read_text() == report.to_json()
-    assert (tmp_path / "index.html").read_text().startswith("<!doctype html>")
 
 
 def test_a_sheet_has_pictures_and_labels_where_they_belong():

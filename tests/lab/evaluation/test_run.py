@@ -6,8 +6,8 @@ from PIL import Image
 
 from swiftpie.errors import InputError
 from swiftpie_lab.evaluation.benchmarks.world import WorldDrawer
-from swiftpie_lab.evaluation.run import FACTS, Results, draw, score
-from tests.lab.evaluation.conftest import NUM_CASES, NUM_EDITS, TargetDrawer
+from swiftpie_lab.evaluation.run import FACTS, Results, draw
+from tests.lab.evaluation.conftest import NUM_EDITS, TargetDrawer
 
 KINDS = (
     *("reference", "reference-mask", "truth", "truth-mask"),
@@ -98,19 +98,3 @@ def test_an_edit_whose_facts_are_damaged_is_drawn_again(edits, copied_edits):
     list(draw(edits, edits.cases(1)[:NUM_EDITS], TargetDrawer(edits), results=copied_edits))
     after = stamps(copied_edits)
     assert {name.split(".")[0] for name in before if before[name] != after[name]} == {case.name}
-
-
-@pytest.fixture(scope="module")
-def rows(benchmark, drawn, dealt, networks):
-    return list(score(benchmark, dealt, drawn, networks))
-
-
-def test_every_case_is_scored_by_every_metric_that_applies(rows, dealt, benchmark):
-    assert [row.case for row in rows] == dealt
-    always = {"mask-iou", "psnr", "setting-accuracy", "subject-psnr", "subject-recognition"}
-    for row in rows[:NUM_CASES]:
-        assert always <= row.scores.keys() <= set(benchmark.metrics)
-        assert row.scores["psnr"].keys() == {"model", "truth", "text", "paste"}
-        assert row.scores["mask-iou"].keys() == {"model", "truth"}
-        if "lighting-error" in row.scores:
-            assert "text" not in row.scores["lighting-error"]

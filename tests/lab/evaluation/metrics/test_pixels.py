@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected
-from swiftpie_lab.evaluation.metrics.pixels import inner, sharpness_ratio
+from swiftpie_lab.evaluation.metrics.pixels import sharpness_ratio
 
 HEIGHT, WIDTH = 20, 24
 
@@ -60,11 +60,6 @@ def test_a_picture_scores_what_its_error_says(evidence, name, changes, expected)
 
 def test_steps_across_the_border_of_the_region_do_not_count():
     assert sharpness_ratio(noisy(0.1) + 5 * (1 - SQUARE), noisy(0.1), SQUARE) == 1
-
-
-def test_the_inner_part_of_a_mask_has_lost_its_outermost_pixels():
-    assert torch.equal(inner(SQUARE), at(slice(9, 23), slice(9, 23)))
-    assert torch.equal(inner(0.5 * SQUARE), NOTHING)
 
 
 LEFT = at(slice(None), slice(0, 16))

@@ -4,11 +4,9 @@ import torch
 from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.mini.text_encoder import TextEncoder
 from swiftpie_lab.training.stages.one_step.networks import (
-    from_text,
     load_trained,
     nearest_tokens,
     new_networks,
-    to_text,
     train_tokenizer,
     trainable,
 )
@@ -45,15 +43,6 @@ def test_an_export_with_a_damaged_tokenizer_is_refused(subjects, tmp_path):
     path.unlink()
     with pytest.raises(WeightsError, match=r"no tokenizer\.json"):
         load_trained(tmp_path, device="cpu")
-
-
-PROMPTS = ["a hamster in the snow", "Ünicode zyzzyva"]
-
-
-def test_a_kept_tokenizer_gives_the_same_ids(tokenizer):
-    again = from_text(to_text(tokenizer), length=SMALL.text_length)
-    assert again(PROMPTS) == tokenizer(PROMPTS)
-    assert to_text(again) == to_text(tokenizer)
 
 
 def test_only_named_parts_go_on_training(tokenizer):
