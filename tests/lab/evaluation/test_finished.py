@@ -23,7 +23,6 @@ def test_finished_pictures_of_another_size_are_refused(edits, tmp_path):
         ("removals", "--preset", "mini"),
         ("world-edits", "--mask", "true"),
         ("world-edits", "--text-scale", "1"),
-        ("world-edits", "--by-name"),
     ],
 )
 def test_choices_that_finished_pictures_do_not_heed_are_refused(tmp_path, options):
