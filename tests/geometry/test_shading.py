@@ -8,13 +8,11 @@ from swiftpie.geometry.relief import Turned, height, normals, turn
 from swiftpie.geometry.shading import (
     Illumination,
     Lighting,
-    are_alike,
     as_dark_as,
     cast_shadow,
     contact_of,
     relit,
     shaded,
-    unlit,
     usual_shadow,
 )
 from swiftpie_world.lighting import Light, light_of_reference, relight_reference
@@ -47,27 +45,10 @@ def decibels(one, other):
     return float(-10 * ((one - other) / 2).square().mean().log10())
 
 
-def test_lights_are_alike_up_to_errors_of_a_prediction():
-    nearly = FROM_LEFT._replace(ambient=FROM_LEFT.ambient + 0.02)
-    assert are_alike(FROM_LEFT, nearly)
-    assert not are_alike(FROM_LEFT, EVEN)
-    from_right = FROM_LEFT._replace(direction=FROM_LEFT.direction * torch.tensor([-1.0, 1.0, 1.0]))
-    assert not are_alike(FROM_LEFT, from_right)
-
-
 def test_the_same_light_changes_nothing():
     pixels, mask = ball()
     same = relit(pixels, mask, Lighting(FROM_LEFT, FROM_LEFT), whole_frame(pixels))
     assert decibels(same, pixels) > 30
-
-
-def test_a_light_that_is_taken_off_can_be_put_on_again():
-    pixels, mask = ball()
-    frame, relief = frame_of(pixels, mask), height(mask)
-    plain = unlit(frame, relief, FROM_LEFT)
-    layout = whole_frame(pixels)
-    again = shaded(Turned(plain, relief, normals(relief)), FROM_LEFT, layout, torch.zeros(1))
-    assert decibels(pixels_of(again), pixels) > 30 > decibels(pixels_of(plain), pixels)
 
 
 def test_a_light_comes_from_its_side():

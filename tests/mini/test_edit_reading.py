@@ -30,6 +30,7 @@ NIGHT, WINTER = PLAIN._replace(time=2), PLAIN._replace(season=2)
         ("a car in a park", "an orange car in a park", EditReading(colour="orange")),  # no fruit
         ("a red car", "a green car at night", EditReading(NIGHT, "green")),
         ("a dog at night", "a blue dog at night", EditReading(colour="blue")),
+        ("a dog in winter", "a dog in winter at night", EditReading(NIGHT)),
     ],
 )
 def test_an_edit_is_what_two_prompts_do_not_share(taught, shown, prompt, expected):

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from swiftpie.imageio.images import extent_of
 from swiftpie.masks import grow
 from swiftpie.models.cutout import Search, cut_out, cutout_network, find_with
+from swiftpie.pipelines import removal
 from swiftpie.pipelines.filling import FINEST_PX
 from swiftpie.pipelines.removal import (
     LEAST_THERE,
@@ -49,7 +50,7 @@ def test_a_shadow_at_the_foot_is_found_and_little_else(ground, thing, light):
     assert not bool((found * box(36, 30, 54, 50)).any())
 
 
-def test_what_is_dark_for_other_reasons_stays(ground, thing):
+def test_what_is_dark_for_other_reasons_stays(ground, thing, monkeypatch):
     none = torch.zeros_like(thing)
     assert torch.equal(shadow_of(ground, thing), none)
     apart = torch.lerp(ground, 0.5 * ground, box(66, 52, 74, 62))
@@ -58,8 +59,10 @@ def test_what_is_dark_for_other_reasons_stays(ground, thing):
     rug = shadow_of(torch.lerp(ground, red, box(56, 40, 86, 80)), thing)
     assert not bool((rug * box(64, 48, 78, 72)).any())
     lake = torch.lerp(ground, 0.5 * ground, box(56, 52, 74, 62))
-    assert torch.equal(shadow_of(lake, thing, most=0.1), none)
     assert bool(shadow_of(lake, thing).any())
+    monkeypatch.setattr(removal, "MOST_SHADOW", 0.1)
+    assert torch.equal(shadow_of(lake, thing), none)
+    monkeypatch.undo()
     carpet = torch.lerp(ground, 0.5 * ground, box(0, 40, 94, SIDE))
     assert torch.equal(shadow_of(carpet, thing), none)
     edge_of_a_table = torch.lerp(ground, 0.5 * ground, box(0, 54, SIDE, 62))

@@ -30,8 +30,6 @@ _THIN = 0.2  # a shadow thrown sideways keeps this height: what casts it is not 
 _FADE = 0.6  # share of the darkness that the far end of the shadow has lost
 _FAINTEST, _DARKER = 0.12, 0.22  # shadow without light from one side, and what that adds
 _LONGEST = 1.6  # shadow, in heights of what casts it
-_SIDES = ((0.0, 0.0), (0.7, 0.0), (-0.7, 0.0), (0.0, 0.7), (0.0, -0.7))  # x and y of normals
-_UNLIKE = 0.04  # largest difference of brightness between lights that are taken for one
 FEET = 0.5  # opacity of the lowest row of a subject
 AROUND = 0.02  # of the longer side: how far a drawing may be off its outline
 CLEAR = 0.08  # of the height of a picture, above its lower border
@@ -142,15 +140,6 @@ def _brightest(photo: Tensor) -> Tensor:
     return colours[..., colours.mean(dim=1)[0].topk(count).indices].mean(dim=2)
 
 
-def are_alike(first: Illumination, second: Illumination) -> bool:
-    """Whether two lights, one row each, differ by less than predictions of one light do."""
-    flat = first.ambient.new_tensor(_SIDES).T[None, :, None]
-    front = (1 - flat.square().sum(dim=1, keepdim=True)).sqrt()
-    normal = torch.cat([flat, front], dim=1)
-    apart = brightness(normal, first) - brightness(normal, second)
-    return bool(apart.abs().amax(dim=1).mean() < _UNLIKE)
-
-
 def gains(factor: Tensor, highlight: Tensor | float = 0.0) -> Gains:
     """Return what light of so much brightness (B, 3, h, w) does to colours in [0, 1].
 
@@ -239,18 +228,6 @@ def lit(subject: Unlit, scene: Illumination, layout: Layout) -> Tensor:
     new = gains(brightness(subject.normal, scene._replace(direction=direction)))
     added = _enlarged(new, subject.mask)
     return subject.plain * added.factor + subject.mask * added.lift
-
-
-def unlit(frame: Tensor, relief: Tensor, own: Illumination) -> Tensor:
-    """Return frames without the light that they were photographed in; `shaded` adds another one.
-
-    Args:
-        frame: Premultiplied RGBA in [0, 1], (B, 4, H, W).
-        relief: Its relief, (B, 1, h, w).
-        own: The light, in the coordinates of the frame.
-    """
-    plain = _unlit(frame[:, :3], frame[:, 3:], soften(normals(relief)), own)
-    return torch.cat([plain, frame[:, 3:]], dim=1)
 
 
 def _unlit(shown: Tensor, mask: Tensor, normal: Tensor, own: Illumination) -> Tensor:

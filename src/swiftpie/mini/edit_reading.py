@@ -56,8 +56,8 @@ class NotDrawn(StrEnum):
     WORN = "What a subject wears or holds is for a larger model, as by `--recipe swiftedit`."
     ART = "Art is for a larger model, as by `--recipe swiftedit`."
     LIGHT = (
-        "It lights what was taken on a clear summer day. Give such a picture, or edit with a "
-        "larger model, as by `--recipe swiftedit`."
+        "It takes no time, weather or season off a picture. Give one of a clear summer day, or "
+        "edit with a larger model, as by `--recipe swiftedit`."
     )
 
 
@@ -98,18 +98,20 @@ def read_edit(
     new, colour = _coloured(new)
     old, faded = _coloured(old)
     is_lost = bool(new or old or (faded and not colour))  # how it looks without is unknown
-    comes = [mention for mention in after.mentions if not mention.is_in(before.mentions)]
-    if is_lost and comes and (before.mentions or after.said[0] in TURNS):
+    newcomers = [mention for mention in after.mentions if not mention.is_in(before.mentions)]
+    if is_lost and newcomers and (before.mentions or after.said[0] in TURNS):
         return NotDrawn.SUBJECT
     is_of_several = bool(colour) and before.num_subjects > 1
     if is_lost or is_of_several or (not is_told and _is_of_another(after)):
         return NotDrawn.OTHER
-    if not is_same and before.shown_setting != PLAIN:
+    changes = [*zip(before.shown_setting, after.shown_setting, PLAIN, strict=True)]
+    if any(plain != old != new for old, new, plain in changes):
         return NotDrawn.LIGHT
     is_said = not is_same or (not is_told and after.unset != after.tokens)
     if not (is_said or colour or is_told):
         return NotDrawn.OTHER
-    setting = after.shown_setting if is_said else None
+    comes = SceneSetting(*(plain if new == old else new for old, new, plain in changes))
+    setting = comes if is_said else None
     is_season = setting is not None and setting._replace(season=PLAIN.season) == PLAIN != setting
     return EditReading(setting, colour, is_season and bool(is_told or _without(after.said, ())))
 

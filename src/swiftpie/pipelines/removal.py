@@ -52,26 +52,18 @@ def removal_mask(photograph: Image.Image, search: Search) -> Tensor:
     return 255 * (resize_mask(found.float(), full) >= HALF * 255).to(torch.uint8)
 
 
-def with_surroundings(
-    photograph: Image.Image,
-    thing: Tensor,
-    *,
-    room: float = ROOM,
-    gap: float = GAP,
-    most_shadow: float = MOST_SHADOW,
-) -> Tensor:
+def with_surroundings(photograph: Image.Image, thing: Tensor) -> Tensor:
     """Return what goes with a thing (1, 1, H, W) of bytes, 0 or 1: its edge and shadow, 0 or 255.
 
-    Some of the photograph has to be the thing. `room` around it and half of the width of each
-    `gap` in it go as well, in shares of its longer side. A shadow of more than `most_shadow` of its
-    area is taken for another ground. Of a larger photograph, a copy of `FINEST_PX` is looked at.
+    Some of the photograph has to be the thing. Of a larger photograph, a copy of `FINEST_PX` is
+    looked at.
     """
     full = (photograph.height, photograph.width)
     size = shrunk_to(FINEST_PX, full)
     if size != full:
         seen = (resized(thing.float(), size) > 0).to(torch.uint8)
         less = photograph.resize(size[::-1], Image.Resampling.BOX)
-        found = with_surroundings(less, seen, room=room, gap=gap, most_shadow=most_shadow)
+        found = with_surroundings(less, seen)
         goes = resize_mask(found.float(), full) >= HALF * 255
         return 255 * torch.maximum(thing, goes.to(torch.uint8))
     extent = extent_of(thing)
@@ -93,10 +85,10 @@ def with_surroundings(
     pixels = (to_tensor(photograph.crop(crop).convert("RGB")) + 1) / 2
     seen = (resized(solid, small) > 0).float()
     around = grow(seen, math.ceil(EDGE * scale * side) + 1)
-    shadow = shadow_of(resized(pixels, small), around, most=most_shadow)
-    edge = grow(solid, math.ceil(room * side) + 1)
+    shadow = shadow_of(resized(pixels, small), around)
+    edge = grow(solid, math.ceil(ROOM * side) + 1)
     goes = torch.maximum(edge, (resized(shadow, size) > 0).float())
-    whole = close_gaps((resized(goes, small) > 1 - SURE).float(), math.ceil(gap * scale * side))
+    whole = close_gaps((resized(goes, small) > 1 - SURE).float(), math.ceil(GAP * scale * side))
     gone = torch.zeros_like(thing)
     gone[here] = 255 * torch.maximum(goes, (resized(whole, size) > 0.5).float()).to(torch.uint8)
     return gone
@@ -146,13 +138,13 @@ def close_gaps(mask: Tensor, radius_px: int) -> Tensor:
     return torch.maximum(mask, shrunk[..., rows, columns])
 
 
-def shadow_of(pixels: Tensor, thing: Tensor, *, most: float = MOST_SHADOW) -> Tensor:
+def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
     """Return the shadow of a thing on the ground at its foot; empty if there is none.
 
     The ground beyond the reach of a shadow gives the usual brightness. A shadow is darker in all
-    colours alike, connected to the foot, and no larger than `most` of the thing. Dark ground that
-    extends to both sides as far as a shadow may reach is another ground. Where it extends so to one
-    side, the shadow ends beside the thing. The result overlaps the rim of the thing.
+    colours alike, connected to the foot, and no larger than `MOST_SHADOW` of the thing. Dark ground
+    that extends to both sides as far as a shadow may reach is another ground. Where it extends so
+    to one side, the shadow ends beside the thing. The result overlaps the rim of the thing.
     """
     extent = extent_of(thing)
     if extent is None:
@@ -191,6 +183,6 @@ def shadow_of(pixels: Tensor, thing: Tensor, *, most: float = MOST_SHADOW) -> Te
     for goes_on, (_, rest) in zip(ends, beyond, strict=True):
         if goes_on:
             shadow[rest] = 0
-    if all(ends[:2]) or not 0 < float(shadow.sum()) <= most * float(thing.sum()):
+    if all(ends[:2]) or not 0 < float(shadow.sum()) <= MOST_SHADOW * float(thing.sum()):
         return torch.zeros_like(thing)
     return grow(shadow, RIM_PX)
