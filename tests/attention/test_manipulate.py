@@ -120,11 +120,6 @@ def test_presets_hold_the_published_numbers():
     assert AM2.inverts_first
 
 
-@pytest.mark.parametrize("preset", [AM1, AM2, STABLE_AM2])
-def test_presets_leave_the_middle_block_alone(preset):
-    assert set(preset.at(0, like=ROWS)) == {"down_blocks", "up_blocks"}
-
-
 def test_the_last_strength_serves_all_later_steps():
     assert numbers(AM2, 7) == numbers(AM2, 3)
 

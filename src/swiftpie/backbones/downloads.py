@@ -15,6 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from rich.filesize import decimal as as_size
+
 from swiftpie.backbones.hub import RemoteFile, RepoListing, RepoReference, explain, transport_error
 from swiftpie.errors import WeightsError
 
@@ -187,17 +189,6 @@ def memory_of(path: Path, item_bytes: int, unread: Unread = ALL_READ) -> int:
         for name, entry in check_safetensors(path).items()
         if name != METADATA and not (stays and stays(name))
     )
-
-
-def as_size(count: float) -> str:
-    """Return a number of bytes in a readable unit."""
-    if count < 1000:
-        return f"{count:.0f} bytes"
-    for unit in ("kB", "MB"):
-        count /= 1000
-        if count < 1000:
-            return f"{count:.{1 if count < 10 else 0}f} {unit}"
-    return f"{count / 1000:.1f} GB"
 
 
 def _fetch(part: ModelPart, file: RemoteFile) -> None:

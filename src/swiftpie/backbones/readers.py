@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import torch
+from rich.filesize import decimal as as_size
 
 from swiftpie.backbones.choices import Choices, dtype_of
-from swiftpie.backbones.downloads import DownloadPlan, as_size
+from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.machine import AUTO, NUMBERS_A_PIXEL, SPARE_BYTES, free_memory
 from swiftpie.backbones.presets import Preset

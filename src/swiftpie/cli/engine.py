@@ -170,7 +170,8 @@ def page(
     ] = Path("onnxruntime-web-1.25.1.tgz"),
 ) -> None:
     """Write a page that draws with mini in the browser itself, for any host of files."""
-    from swiftpie.backbones.downloads import as_size
+    from rich.filesize import decimal as as_size
+
     from swiftpie.imageio.atomic import atomic_folder
 
     site = import_module("swiftpie.mini.page.site")

@@ -48,7 +48,7 @@ def print_download(needs: "DownloadPlan") -> None:
 
     Small files are counted, not named.
     """
-    from swiftpie.backbones.downloads import as_size
+    from rich.filesize import decimal as as_size
 
     lines = []
     for part, files in _by_part(needs):

@@ -213,13 +213,6 @@ def test_a_failed_write_keeps_what_was_there(file):
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_writing_twice_gives_the_same_bytes(tmp_path):
-    for name in ("first", "second"):
-        write_tensors(tmp_path / name, dict(reversed(TENSORS.items())), metadata={"note": "x"})
-    assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
-
-
 @pytest.mark.parametrize("shape", [(0, 2**63), (0, 2**62, 2**62), [int("9" * 4299)] * 900])
 def test_shapes_that_no_tensor_has_are_refused_before_they_are_multiplied(tmp_path, shape):
     path = tmp_path / "weights.safetensors"
