@@ -1,12 +1,11 @@
 """Identity adapters of any layout: recognition, checks, installation and saving."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 from diffusers import UNet2DConditionModel
-from torch import Tensor, nn
+from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from swiftpie.attention.condition import Block
@@ -24,12 +23,10 @@ from swiftpie.backbones.load.adapter_file import (
     settings_in,
 )
 from swiftpie.backbones.load.ip_adapter import (
-    PARTS,
     IpAdapter,
     fuse_lora,
     load_into,
     read_ip_adapter,
-    read_swiftedit,
     version_in_name,
 )
 from swiftpie.backbones.load.safe import (
@@ -100,7 +97,9 @@ def open_adapter(path: Path, *, allow_pickle: bool = False) -> OpenAdapter:
         if KEY in header.get(METADATA, {}):
             return OpenAdapter(path, settings=settings_in(header, path), public=None)
     tensors = read_tensors(path, allow_pickle=allow_pickle)
-    return OpenAdapter(path, settings=None, public=_read_public(tensors, path))
+    return OpenAdapter(
+        path, settings=None, public=read_ip_adapter(tensors, face_version=version_in_name(path))
+    )
 
 
 def peek_adapter(path: Path, *, allow_pickle: bool = False) -> tuple[OpenAdapter, Projector]:
@@ -118,17 +117,11 @@ def peek_adapter(path: Path, *, allow_pickle: bool = False) -> tuple[OpenAdapter
     header = check_safetensors(path)
     tensors = shapes_of(header)
     if KEY not in header.get(METADATA, {}):
-        public = _read_public(tensors, path)
+        public = read_ip_adapter(tensors, face_version=version_in_name(path))
         return OpenAdapter(path, settings=None, public=public), public.projector
     semantic = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
     public = read_ip_adapter(semantic, face_version=face_version_in(header, path))
     return OpenAdapter(path, settings=settings_in(header, path), public=None), public.projector
-
-
-def _read_public(tensors: Mapping[str, Tensor], path: Path) -> IpAdapter:
-    if any(name.startswith(tuple(PARTS)) for name in tensors):
-        return read_swiftedit(tensors)
-    return read_ip_adapter(tensors, face_version=version_in_name(path))
 
 
 def plan_of(adapter: OpenAdapter, detail: DetailForm | None) -> Plan:

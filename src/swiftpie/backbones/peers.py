@@ -15,7 +15,6 @@ from swiftpie.noise import draw_noise
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
 NUM_FRAMES = 2  # of an animation: the fewest that read each other
-RELEASED = {"image_proj_model": "image_proj", "adapter_modules": "ip_adapter"}  # by SwiftEdit
 
 
 class Reference(NamedTuple):
@@ -179,9 +178,11 @@ def scheduler_of(preset: Preset) -> Any:  # noqa: ANN401 - diffusers has no comm
 
 def _adapter(file: Path) -> dict[str, Any]:
     """Return the tensors of an IP-Adapter in two groups, as diffusers takes them."""
+    from swiftpie.backbones.load.ip_adapter import SAVED
+
     found: dict[str, Any] = {}
     for name, tensor in read_tensors(file, allow_pickle=True).items():  # as the session did
         group, _, rest = name.partition(".")
         if "_lora" not in rest:
-            found.setdefault(RELEASED.get(group, group), {})[rest] = tensor
+            found.setdefault(SAVED.get(group, group), {})[rest] = tensor
     return found

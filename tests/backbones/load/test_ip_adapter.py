@@ -11,7 +11,6 @@ from swiftpie.backbones.load.ip_adapter import (
     fuse_lora,
     load_into,
     read_ip_adapter,
-    read_swiftedit,
 )
 from swiftpie.backbones.load.networks import read_unet
 from swiftpie.backbones.load.safe import flatten, read_tensors
@@ -178,7 +177,7 @@ def test_the_released_file_is_the_same_adapter_as_in_the_public_layout(tmp_path,
     torch.save(saved, path)
     with pytest.raises(WeightsError, match="allow_pickle=True"):
         read_tensors(path)
-    adapter = read_swiftedit(read_tensors(path, allow_pickle=True))
+    adapter = read_ip_adapter(read_tensors(path, allow_pickle=True))
     expected = read_ip_adapter(public)
     assert adapter.layers.keys() == expected.layers.keys()
     for number, pair in expected.layers.items():
@@ -212,14 +211,6 @@ def test_what_is_no_adapter_is_refused(whole, change, word):
     read_ip_adapter(flat)
     with pytest.raises(WeightsError, match=word):
         read_ip_adapter(change(flat))
-
-
-def test_layouts_are_not_mixed_up(released):
-    public, saved = released
-    with pytest.raises(WeightsError, match="read_swiftedit"):
-        read_ip_adapter(saved)
-    with pytest.raises(WeightsError, match="read_ip_adapter"):
-        read_swiftedit(public)
 
 
 @pytest.mark.parametrize("is_pickle", [True, False])

@@ -21,9 +21,10 @@ from swiftpie.models.vision import Projector
 SEMANTIC = re.compile(r"(\d{1,4})\.to_([kv])_ip\.weight")
 LORA = re.compile(r"(\d{1,4})\.to_(q|k|v|out)_lora\.(down|up)\.weight")
 
-# Prefixes in SwiftEdit's `ip_adapter.bin`; IP-Adapter's own training scripts write the same.
-PARTS = {"image_proj_model.": "image_proj.", "adapter_modules.": "ip_adapter."}
-WHOLE_UNET = "unet."  # the frozen network and its processors once more
+# Parts of SwiftEdit's `ip_adapter.bin`; IP-Adapter's own training scripts write the same, with the
+# frozen network and its processors once more.
+SAVED = {"image_proj_model": "image_proj", "adapter_modules": "ip_adapter"}
+WHOLE_UNET = "unet"
 
 # In LoRAs, after diffusers has unified the spellings.
 DENOISER = "unet."  # prefix of the denoiser's part
@@ -50,7 +51,9 @@ class IpAdapter:
 def read_ip_adapter(
     tensors: Mapping[str, Any], *, face_version: FaceVersion | None = None
 ) -> IpAdapter:
-    """Read an adapter in the layout of h94/IP-Adapter; names are nested or joined by dots.
+    """Read an adapter in the layout of h94/IP-Adapter, or as SwiftEdit released its own.
+
+    Names are nested or joined by dots; layers are numbered alike (arXiv:2412.04301).
 
     `face_version` is that of FaceID Plus, see `projector_for`.
 
@@ -58,12 +61,17 @@ def read_ip_adapter(
         WeightsError: It is in another layout, or something is missing, superfluous or misshapen.
     """
     parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
-    for name, tensor in flatten(tensors).items():
+    found = flatten(tensors)
+    is_saved_whole = any(name.partition(".")[0] in SAVED for name in found)
+    for name, tensor in found.items():
         part, _, rest = name.partition(".")
+        if is_saved_whole and part == WHOLE_UNET:
+            continue
+        part = SAVED.get(part, part)
         if part not in parts:
             raise WeightsError(
                 f"{name!r} does not belong in an IP-Adapter; 'image_proj.*' and 'ip_adapter.*' "
-                "do. Read other layouts with their own functions: read_swiftedit, load_adapter."
+                "do. Get a file in the layout of h94/IP-Adapter."
             )
         parts[part][rest] = tensor
     projector = projector_for(parts["image_proj"], face_version=face_version)
@@ -72,28 +80,6 @@ def read_ip_adapter(
         layers=_layers(parts["ip_adapter"], width=projector.width),
         lora=_lora(parts["ip_adapter"]),
     )
-
-
-def read_swiftedit(tensors: Mapping[str, Tensor]) -> IpAdapter:
-    """Read what SwiftEdit released (arXiv:2412.04301), the tensors of its `ip_adapter.bin`.
-
-    Its layers are numbered as in the layout of IP-Adapter.
-
-    Raises:
-        WeightsError: It is in another layout, or something is missing, superfluous or misshapen.
-    """
-    renamed: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        if name.startswith(WHOLE_UNET):
-            continue
-        part = next((part for part in PARTS if name.startswith(part)), None)
-        if part is None:
-            raise WeightsError(
-                f"{name!r} does not belong in SwiftEdit's adapter; "
-                f"{', '.join([*PARTS, WHOLE_UNET])} do. Read other layouts with read_ip_adapter."
-            )
-        renamed[PARTS[part] + name.removeprefix(part)] = tensor
-    return read_ip_adapter(renamed)
 
 
 def version_in_name(path: str | Path) -> FaceVersion | None:
