@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.mini.fields import mix, smoothstep
+from swiftpie.mini.fields import smoothstep
 from swiftpie.mini.looks import Ramp, Tones, dye
 
 
@@ -230,7 +230,9 @@ def wool(form: Form) -> Tensor:
     strand = strand * smoothstep(0.0, 0.25, across) * smoothstep(1.0, 0.75, across)
     twist = 0.12 * torch.sin(40 * (across + 0.9 * down))
     light = form.enlarge(0.25 * form.facing(-0.4, -0.6, 0.6) - 0.12)
-    own = mix(colours[:, :3] / colours[:, 3:].clamp_min(1 / 255), form.colour, form.alpha * 0.45)
+    own = torch.lerp(
+        colours[:, :3] / colours[:, 3:].clamp_min(1 / 255), form.colour, form.alpha * 0.45
+    )
     shaded = own * (0.6 + 0.7 * strand + twist * strand + light) + 0.06 * strand
     return torch.cat([shaded.clamp(0, 1) * form.alpha, form.alpha], dim=1)
 
@@ -244,7 +246,9 @@ def toy_bricks(form: Form) -> Tensor:
     stud = smoothstep(0.33, 0.27, away)
     rim = smoothstep(0.11, 0.04, (away - 0.3).abs()) * (-across - down) * 1.3
     seam = smoothstep(0.41, 0.47, torch.maximum(across.abs(), down.abs()))
-    own = mix(colours[:, :3] / colours[:, 3:].clamp_min(1 / 255), form.colour, form.alpha * 0.25)
+    own = torch.lerp(
+        colours[:, :3] / colours[:, 3:].clamp_min(1 / 255), form.colour, form.alpha * 0.25
+    )
     shaded = own * (0.84 + 0.16 * stud - 0.3 * seam + rim.clamp_max(0)) + 0.8 * rim.clamp_min(0)
     built = form.alpha * (colours[:, 3:] > 0.2)
     return torch.cat([shaded.clamp(0, 1) * built, built], dim=1)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.mini.fields import Colour, mix, over, smoothstep
+from swiftpie.mini.fields import Colour, over, smoothstep
 from swiftpie_world.fields import Fields
 
 _LINE_PX = 128  # lines are found in pictures of this side, whatever the side that is drawn
@@ -79,7 +79,7 @@ class _Model:
 
     def ramp(self, share: Tensor, dark: Colour, light: Colour) -> Tensor:
         """Return colours between `dark` where `share` is 0 and `light` where it is 1."""
-        return mix(self.fields.rgb(*dark), self.fields.rgb(*light), share)
+        return torch.lerp(self.fields.rgb(*dark), self.fields.rgb(*light), share)
 
 
 def _shrink(picture: Tensor, side: int) -> Tensor:
@@ -132,7 +132,7 @@ def watercolour(m: _Model) -> Tensor:
     """Let pale washes run into each other, darker where they dry, on paper left white."""
     wash = m.enlarge(_shrink(m.picture, 32), "bilinear")
     flow = m.fields.soft(5)
-    colour = mix(wash, m.picture, m.picture.new_tensor(0.35))
+    colour = torch.lerp(wash, m.picture, m.picture.new_tensor(0.35))
     colour = m.vivid(colour, 1.25) * 0.72 + 0.28
     rim = 0.22 * smoothstep(0.2, 1.1, m.outline) * (0.7 + 0.3 * flow)
     colour = colour * (1 - rim) + 0.035 * flow + 0.03 * m.fields.soft(3)
@@ -162,7 +162,7 @@ def oil(m: _Model) -> Tensor:
     edge = (across * 40 - row - 0.5).abs() * 2
     bristle = torch.sin(2 * torch.pi * (across * 120)) * 0.035
     tone = 0.09 * torch.sin(2.4 * row + 1.7 * stroke) + bristle - 0.12 * edge.square() + 0.05
-    return mix(colour, m.picture, m.picture.new_tensor(0.35)) * (1 + tone) + 0.4 * tone
+    return torch.lerp(colour, m.picture, m.picture.new_tensor(0.35)) * (1 + tone) + 0.4 * tone
 
 
 @_rendition
@@ -278,7 +278,7 @@ def embroidery(m: _Model) -> Tensor:
     cross = torch.maximum(upper, smoothstep(0.36, 0.24, second))
     twist = torch.cos(2 * torch.pi * torch.where(first < 0.3, first, second) / 0.3)
     light = 0.92 + 0.14 * twist - 0.12 * (1 - upper)
-    linen = mix(m.fields.rgb(214, 200, 172), thread, thread.new_tensor(0.3))
+    linen = torch.lerp(m.fields.rgb(214, 200, 172), thread, thread.new_tensor(0.3))
     return over(linen, thread * light, cross)
 
 

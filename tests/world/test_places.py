@@ -1,21 +1,11 @@
 import random
-from collections import Counter
 
 import pytest
 import torch
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from swiftpie_world.air import (
-    SEASON_PHRASES,
-    SEASONS,
-    TIME_PHRASES,
-    TIMES,
-    WEATHER_PHRASES,
-    WEATHERS,
-    Setting,
-    veil,
-)
+from swiftpie_world.air import SEASONS, TIMES, WEATHERS, Setting, veil
 from swiftpie_world.fields import read_fields
 from swiftpie_world.places import (
     PLACES,
@@ -165,21 +155,6 @@ def test_snow_falls_only_where_it_is_cold():
     for setting in settings():
         if WEATHERS[setting.weather] == "snowfall":
             assert PLACES[setting.place].is_cold or SEASONS[setting.season] == "winter"
-
-
-def test_names_and_phrases_are_distinct():
-    assert len({place.name for place in SCENE_PLACES}) == len(SCENE_PLACES)
-    assert len(SCENE_PLACES) - len(PLACES) >= 30
-    assert all(3 <= len(place.phrases) <= 6 for place in SCENE_PLACES)
-    groups = [place.phrases for place in SCENE_PLACES]
-    for names, phrases in (
-        (TIMES, TIME_PHRASES),
-        (WEATHERS, WEATHER_PHRASES),
-        (SEASONS, SEASON_PHRASES),
-    ):
-        assert tuple(phrases) == names
-        groups += [tuple(set(said) - {""}) for said in phrases.values()]
-    assert max(Counter(phrase for group in groups for phrase in group).values()) == 1
 
 
 def test_foregrounds_stand_below_their_edge():

@@ -28,13 +28,6 @@ def drawn(batch, name, *, picture=None, rows=slice(None)):
     return render_as(picture, fields, [name] * len(picture), batch.mask[rows])
 
 
-def test_there_are_enough_and_no_phrase_means_two_things():
-    assert len(RENDITIONS) >= 10
-    phrases = [phrase for several in RENDITIONS.values() for phrase in several]
-    assert len({*phrases}) == len(phrases)
-    assert min(map(len, RENDITIONS.values())) >= 3
-
-
 def test_every_art_has_words_and_all_words_an_art():
     assert tuple(RENDITIONS) == ARTS
 

@@ -25,11 +25,6 @@ def smoothstep(low: float | Tensor, high: float | Tensor, value: Tensor) -> Tens
     return t * t * (3 - 2 * t)
 
 
-def mix(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
-    """Return `first` where `share` is 0 and `second` where it is 1; all broadcast."""
-    return torch.lerp(first, second, share)
-
-
 def over(picture: Tensor, colour: Tensor, coverage: Tensor) -> Tensor:
     """Paint `colour` on `picture` (B, 3, H, W) where `coverage` in [0, 1] says so."""
     return torch.lerp(picture, colour, coverage)

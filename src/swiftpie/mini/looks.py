@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from swiftpie.mini.fields import Colour, mix, over, smoothstep
+from swiftpie.mini.fields import Colour, over, smoothstep
 
 Ramp = tuple[Colour, Colour, Colour]  # in shadow, of the body, in light
 
@@ -116,7 +116,7 @@ def _recolour(frame: Tensor, names: list[str]) -> Tensor:
     is_black = frame.new_tensor([name == "black" for name in names]).view(-1, 1, 1, 1)
     shown = tone
     if "black" in names:  # on it, what was darker could not be seen; there it turns lighter
-        shown = mix(tone, tone.clamp_min(0) + 0.6 * (-tone).clamp_min(0), is_black)
+        shown = torch.lerp(tone, tone.clamp_min(0) + 0.6 * (-tone).clamp_min(0), is_black)
     dyed = dye(alpha, shown, ramps)
     low, high = frame[:, :3].amin(dim=1, keepdim=True), frame[:, :3].amax(dim=1, keepdim=True)
     plain = smoothstep(0.25, 0.1, (high - low) / alpha.clamp_min(1 / 255))

@@ -59,34 +59,18 @@ def relight(
         return image
     picture = as_rgb(image)
     size = (SIDE_PX, SIDE_PX)
-    small = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    before = to_tensor(small)
-    after = _drawn(before, setting, noise=noise, place=place, run=run)
+    before = to_tensor(picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0))
+    numbers = (torch.tensor([number]) for number in (scene_library().number(place), *setting))
+    after = run(scene_relighter(), noise, before, *numbers)
+    if place is None:
+        after = _in_colours_of(setting, before, after)
+        after = without_lamps(before, after) if setting.time == NIGHT else after
     is_season = setting == PLAIN._replace(season=setting.season)
     meant = meant_change(before, after) if is_season else None
     if picture.size == size:
         return to_pil(after if meant is None else torch.lerp(before, after, meant))[0]
     changes = changes_between(before, after)
     return _carried_over(picture, changes if meant is None else within(changes, meant), on_band)
-
-
-def _drawn(
-    reference: Tensor,
-    setting: SceneSetting,
-    *,
-    noise: Tensor,
-    place: str | None,
-    run: Callable[..., Tensor],
-) -> Tensor:
-    """Return a picture (1, 3, 256, 256) in a setting, as the network draws it of the reference."""
-    numbers = (scene_library().number(place), *setting)
-    drawn = run(
-        scene_relighter(), noise, reference, *(torch.tensor([number]) for number in numbers)
-    )
-    if place is not None:
-        return drawn
-    drawn = _in_colours_of(setting, reference, drawn)
-    return without_lamps(reference, drawn) if setting.time == NIGHT else drawn
 
 
 def _in_colours_of(setting: SceneSetting, reference: Tensor, drawn: Tensor) -> Tensor:
