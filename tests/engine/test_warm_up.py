@@ -15,9 +15,7 @@ def test_everything_that_a_model_can_is_done_once(session):
     fresh = Session(session.components)
     stages = called(warm_up(fresh, size_px=(96, 64)))
     assert stages == ["subject", "picture", "edit"]
-    asked = fresh.cache.misses
-    assert asked["identity"] == 1
-    assert asked["inversion"] + asked["reading"] > 0
+    assert fresh.cache.misses["identity"] == 1
 
 
 def test_a_size_that_is_the_usual_one_is_drawn_once(session):

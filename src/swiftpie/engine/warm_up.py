@@ -48,7 +48,7 @@ def warm_up(
 
     edit = partial(session.edit, scene, PROMPT, source_prompt=SOURCE_PROMPT, settings=BY_INVERSION)
     if preset.places_subjects:
-        edit = partial(session.edit, scene, "a blue thing at night", seed=SEED)
+        edit = partial(session.edit, scene, "a blue dog at night", seed=SEED)
     can_draw = knows_subjects or Capability.TEXT in preset.capabilities
     has_several = bool(together) and knows_subjects
     repaints = has_several and preset.places_subjects
