@@ -10,16 +10,13 @@ from swiftpie.engine.runner import (
     LAYER,
     Cache,
     CachedAutoencoder,
-    CachedInversion,
     CachedPrompts,
-    CachedReader,
     Key,
     content_key,
     reporting_layers,
     tensor_bytes,
 )
 from swiftpie.models.denoiser import sharing_weights
-from swiftpie.models.inversion import EditInversion
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
@@ -205,27 +202,6 @@ def test_what_networks_can_do_more_they_still_can(components):
         autoencoder.posterior(pixels), components.autoencoder.posterior(pixels), strict=True
     ):
         assert torch.equal(mine, its)
-    assert not isinstance(CachedInversion(components.inversion, cache, ""), EditInversion)
-
-
-def test_a_network_that_reads_edits_reads_once_for_each_prompt(session):
-    from swiftpie.mini.denoiser import TinyInversion
-
-    with torch.random.fork_rng():
-        torch.manual_seed(4)
-        network = TinyInversion().eval().requires_grad_(False)
-    cache = Cache(16)
-    cached = CachedReader(network, cache, "")
-    assert isinstance(cached, EditInversion)
-    latents = torch.randn(1, 32, 16, 16, generator=torch.Generator().manual_seed(0))
-    text = session.components.text.encode(["a cat", "a dog"])
-    for _ in range(2):
-        both = cached.read(latents.expand(2, -1, -1, -1), text)
-    assert cache.report().misses["reading"] == 2
-    alone = network.read(latents, type(text)(*(part[:1] for part in text)))
-    assert torch.equal(both.row(0).noise, alone.noise)
-    assert torch.equal(both.row(0).subject, alone.subject)
-    assert cache.report().misses == {"reading": 2}
 
 
 class Enough(Exception):  # noqa: N818 - a state

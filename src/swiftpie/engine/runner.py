@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from swiftpie.backbones.components import Components
 from swiftpie.engine.transforms.offload import can_offload, offloaded
 from swiftpie.errors import ConfigError, OutOfMemory
-from swiftpie.models.inversion import EditInversion, InversionOutput
+from swiftpie.models.inversion import Inversion
 from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.pipelines.denoise import OnStage, OnStep
@@ -230,33 +230,19 @@ class CachedImageEncoder(nn.Module):
 class CachedInversion:
     """Inverts each picture under each prompt alone and once."""
 
-    inversion: Any  # an `Inversion`; one that reads edits for `CachedReader`
+    inversion: Inversion
     cache: Cache
     fingerprint: str  # sha256 of the networks that are not `inversion`, which none replaces
 
     def __call__(self, latents: Tensor, text: TextCondition) -> Tensor:
         """Return noise (B, C, h, w) for clean `latents` (B, C, h, w)."""
-        return torch.cat(self._answers("inversion", latents, text, self.inversion))
 
-    def _answers(
-        self, kind: str, latents: Tensor, text: TextCondition, invert: Callable[..., Value]
-    ) -> list[Value]:
+        def answer(row: Tensor, prompt: TextCondition) -> Tensor:
+            key = content_key("inversion", self.fingerprint, row, *prompt)
+            return self.cache.get_or_make(key, lambda: self.inversion(row, prompt))
+
         prompts = map(TextCondition, *(part.split(1) for part in text))
-
-        def answer(row: Tensor, prompt: TextCondition) -> Value:
-            key = content_key(kind, self.fingerprint, row, *prompt)
-            return self.cache.get_or_make(key, lambda: invert(row, prompt))
-
-        return list(map(answer, latents.split(1), prompts))
-
-
-class CachedReader(CachedInversion):
-    """The same for a network that also finds what an edit is about."""
-
-    def read(self, latents: Tensor, text: TextCondition) -> InversionOutput:
-        """Return everything that is found in clean `latents` (B, C, h, w)."""
-        rows = self._answers("reading", latents, text, self.inversion.read)
-        return InversionOutput(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
+        return torch.cat(list(map(answer, latents.split(1), prompts)))
 
 
 class Runner:
@@ -271,13 +257,12 @@ class Runner:
         self.components = components
         known = (self.cache, components.fingerprint)
         encoder, inversion = components.image_encoder, components.inversion
-        inverts = CachedReader if isinstance(inversion, EditInversion) else CachedInversion
         self.cached = replace(components, text=CachedPrompts(components.text, *known))
         self.editing = replace(  # a second edit of one picture reuses the first one's encodings
             self.cached,
             image_encoder=None if encoder is None else CachedImageEncoder(encoder, *known),
             autoencoder=CachedAutoencoder(components.autoencoder, *known),
-            inversion=None if inversion is None else inverts(inversion, *known),
+            inversion=None if inversion is None else CachedInversion(inversion, *known),
         )
 
     def draw(

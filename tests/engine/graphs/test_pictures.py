@@ -12,7 +12,6 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
 from swiftpie.engine.transforms.openvino import to_openvino
 from swiftpie.mini.denoiser import TinyInversion
-from swiftpie.models.inversion import EditInversion
 from swiftpie.pipelines.request import Subject
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from tests.backbones import tiny_models
@@ -76,20 +75,16 @@ def test_the_same_pictures_are_drawn(session, identity, folder, least_db, engine
 
 
 @torch.no_grad()
-def test_edits_are_read_alike(session, folder):
+def test_pictures_are_inverted_alike(session, folder):
     torch.manual_seed(0)
     network = TinyInversion().eval().requires_grad_(False)
     components = replace(session.components, inversion=network)
     exact = to_openvino(components, precision=Precision.SINGLE, folder=folder).inverter()
-    assert isinstance(exact, EditInversion)
     latents = torch.randn(1, 32, 16, 16)
-    texts = [session.components.text.encode([prompt]) for prompt in ("a crab", "a robot")]
-    readings = [exact.read(latents, text) for text in texts]
-    expected = [network.read(latents, text) for text in texts]
-    for one, other in zip(readings, expected, strict=True):
-        pairs = zip(one, other, strict=True)
-        assert all((a - b).abs().max() < TOLERANCE * b.abs().max() for a, b in pairs)
-    assert torch.equal(exact(latents, texts[0]), readings[0].noise)
+    for prompt in ("a crab", "a robot"):
+        text = session.components.text.encode([prompt])
+        expected = network(latents, text)
+        assert (exact(latents, text) - expected).abs().max() < TOLERANCE * expected.abs().max()
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from swiftpie.engine.wrappers import shared_copy, with_text_encoders
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser, DenoiserCall, WrappedDenoiser, module_of, predict
 from swiftpie.models.flux2 import LanguageText
-from swiftpie.models.inversion import EditInversion, Inversion, InversionOutput
+from swiftpie.models.inversion import Inversion
 from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import Autoencoder, Posterior, TextCondition
@@ -85,7 +85,7 @@ def to_openvino(
         autoencoder=OpenvinoAutoencoder(with_openvino_layers(components.autoencoder), graphs),
         denoiser=OpenvinoDenoiser(with_openvino_layers(components.denoiser), graphs),
         image_encoder=encoder,
-        inversion=None if inversion is None else openvino_inversion(inversion, graphs),
+        inversion=None if inversion is None else OpenvinoInversion(inversion, graphs),
         run=OpenvinoCalls(graphs),
         scope=graphs.threads.for_openvino,
         has_fixed_sizes=True,
@@ -142,26 +142,13 @@ class OpenvinoInversion:
     """An inversion network that computes in OpenVINO."""
 
     def __init__(self, inner: Inversion, graphs: GraphCache) -> None:
-        self._inner, self._graphs = module_of(inner), graphs
-        self._inversion = Function(INVERSION, self._inner, _invert, digest_of(self._inner))
+        network = with_openvino_layers(inner)
+        function = Function(INVERSION, network, _invert, digest_of(network))
+        self._invert = partial(graphs.call, function)
 
     def __call__(self, latents: Tensor, text: TextCondition) -> Tensor:
         """Return noise; see `Inversion`."""
-        return self._graphs.call(self._inversion, latents, text)[0]
-
-
-class OpenvinoReader(OpenvinoInversion):
-    """An inversion network that also reads edits, in OpenVINO but for its last small layers."""
-
-    def read(self, latents: Tensor, text: TextCondition) -> InversionOutput:
-        """Return everything that is found; see `EditInversion`."""
-        return InversionOutput(*self._graphs.call(self._inversion, latents, text))
-
-
-def openvino_inversion(inner: Inversion, graphs: GraphCache) -> OpenvinoInversion:
-    """Return `inner` in OpenVINO, reading edits if it does."""
-    kind = OpenvinoReader if isinstance(inner, EditInversion) else OpenvinoInversion
-    return kind(with_openvino_layers(inner), graphs)
+        return self._invert(latents, text)[0]
 
 
 class _OpenvinoClip(nn.Module):
@@ -276,8 +263,6 @@ def _decode(autoencoder: Autoencoder, latents: Tensor) -> tuple[Tensor, ...]:
 
 
 def _invert(inversion: Inversion, latents: Tensor, text: TextCondition) -> tuple[Tensor, ...]:
-    if isinstance(inversion, EditInversion):
-        return tuple(inversion.read(latents, text))
     return (inversion(latents, text),)
 
 
