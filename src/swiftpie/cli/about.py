@@ -13,7 +13,7 @@ from swiftpie import __version__
 from swiftpie.backbones import licences
 from swiftpie.backbones.choices import LoadOptions, is_here
 from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions, processor_name
-from swiftpie.backbones.presets import PRESETS, RECIPES, Preset, Recipe, Use
+from swiftpie.backbones.presets import PRESETS, RECIPES, Preset, Recipe, Use, describe
 from swiftpie.cli.console import examples, print_json, print_text, say, show, write_table
 from swiftpie.cli.loading import confirm_download, plan_downloads, print_download
 from swiftpie.cli.options import STREAM, AsJson, FieldOptions, argument, with_fields
@@ -36,12 +36,6 @@ OPTIONAL_PACKAGES = {  # what they are for, as extras of SwiftPie are called
 }
 EIGHT_BITS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "i8mm", "dot")
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-FACTS = (  # of a preset, in the order of their table
-    *("name", "summary", "licence", "is_commercial", "family", "image_size_px", "steps"),
-    *("timesteps", "prediction_type", "noise_scale", "renoise", "capabilities", "defaults"),
-    *("source", "repository", "file", "kind", "base"),
-)
-
 REVISION = 12  # letters of a commit that people are shown; --json has all
 COMMAND_OF = {
     Use.PERSONALIZE: 'personalize dog.jpg "a dog on a beach" -o out.png',
@@ -72,16 +66,16 @@ def presets(
     """List the models that can be loaded, or describe one."""
     if name:
         facts = _facts(PRESETS.get(name))
-        if as_json:
-            print_json(facts)
-        else:
-            _write_facts(facts)
+        show(facts, _rows_of(facts), as_json=as_json)
         return
     found = list(PRESETS.all().values())
     rows = [
         (
             *(entry.name, entry.family, str(entry.image_size_px), str(len(entry.timesteps))),
-            *(_spell(_capabilities(entry)), f"{ANSWERS[entry.is_commercial]}: {entry.licence}"),
+            *(
+                _spell(sorted(entry.capabilities)),
+                f"{ANSWERS[entry.is_commercial]}: {entry.licence}",
+            ),
         )
         for entry in found
     ]
@@ -114,14 +108,15 @@ def recipes(
     show(found, rows, headings=headings, as_json=as_json)
 
 
-def _write_facts(facts: dict[str, Any]) -> None:
-    shown = facts | {"is_commercial": ANSWERS[facts["is_commercial"]]}
-    write_table([(key.replace("_", " "), _spell(value)) for key, value in shown.items()])
+def _rows_of(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    if "is_commercial" in facts:
+        facts = facts | {"is_commercial": ANSWERS[facts["is_commercial"]]}
+    return [(key.replace("_", " "), _spell(value)) for key, value in facts.items()]
 
 
 def _write_recipe(facts: dict[str, Any]) -> None:
     """Write a recipe, its parts with their versions, and their licences."""
-    _write_facts({key: facts[key] for key in facts if key not in ("parts", "licences")})
+    write_table(_rows_of({key: facts[key] for key in facts if key not in ("parts", "licences")}))
     print_text("\n")
     parts = [
         (part["part"], part["place"], (part["revision"] or "not pinned")[:REVISION])
@@ -184,8 +179,7 @@ def show_origin(
 
     if file != STREAM and is_safetensors(file):
         known = _identity_facts(Path(file))
-        spelled = [(name.replace("_", " "), _spell(fact)) for name, fact in known.items()]
-        show(known, spelled, as_json=as_json)
+        show(known, _rows_of(known), as_json=as_json)
         return
     stored = read_metadata(typer.get_binary_stream("stdin").read() if file == STREAM else file)
     if not stored:
@@ -194,8 +188,7 @@ def show_origin(
             "other programs may remove it. Choose a file that SwiftPie wrote."
         )
     facts = {name: stored[name] for name in ORIGIN_FIRST if name in stored} | stored
-    rows = [(name.replace("_", " "), value) for name, value in facts.items()]
-    show(facts, rows, as_json=as_json)
+    show(facts, _rows_of(facts), as_json=as_json)
 
 
 def _identity_facts(file: Path) -> dict[str, Any]:
@@ -224,13 +217,7 @@ def _version(package: str) -> str | None:
 
 
 def _facts(preset: Preset) -> dict[str, Any]:
-    return {name: getattr(preset, name, None) for name in FACTS} | {
-        "steps": len(preset.timesteps),
-        "timesteps": list(preset.timesteps),
-        "capabilities": _capabilities(preset),
-        "defaults": dict(preset.defaults),
-        "kind": preset.kind.value,
-    }
+    return describe(preset) | {"steps": len(preset.timesteps), "repository": preset.repository}
 
 
 def _recipe_facts(recipe: Recipe) -> dict[str, Any]:
@@ -273,10 +260,6 @@ def _together(answers: list[bool | None]) -> bool | None:
     if False in answers:
         return False
     return None if None in answers else True
-
-
-def _capabilities(preset: Preset) -> list[str]:
-    return sorted(capability.value for capability in preset.capabilities)
 
 
 def _spell(value: object) -> str:

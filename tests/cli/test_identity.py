@@ -2,9 +2,13 @@ import json
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from swiftpie.cli.main import app
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
+from swiftpie.library import CREDIT, subject_library
+from swiftpie.pipelines.identity_file import read_identity_header
 from tests.shapes import ellipse, photo, star
 
 PROMPT = "a photo of a subject on a beach"
@@ -86,3 +90,47 @@ def test_a_cut_out_is_written_at_full_size_and_can_be_given_back(call, on_white,
     first, second, third = (np.frombuffer(frame, np.uint8).astype(int) for frame in frames)
     for other in (second, third):  # masks and colours of soft edges have 8 bits in files
         assert np.abs(first - other).mean() < 1
+
+
+def test_the_library_is_listed_and_searched(call):
+    everyone = call("library")
+    assert everyone.stdout.splitlines() == list(subject_library().names())
+    assert CREDIT in everyone.stderr
+    found = json.loads(call("library", "kitten", "--json").stdout)
+    assert [entry["name"] for entry in found] == ["cat", "cat face"]
+    assert "kitten" in found[0]["words"]
+    cars = call("library", "car").stdout.splitlines()[1:]
+    assert cars[0].startswith("automobile  ")
+    table = call("library", "kitten").stdout.splitlines()
+    rows = [line for line in table[1:] if not line.startswith(" ")]  # others go on
+    assert [line.split("  ")[0] for line in rows] == ["cat", "cat face"]
+    unknown = call("library", "xqzw")
+    assert unknown.exit_code == 2
+    assert "has no subject called 'xqzw'" in unknown.stderr
+
+
+def test_scenes_are_listed_by_name(call):
+    every = call("library", "--scenes")
+    assert "castle" in every.stdout.splitlines()
+    one = call("library", "castle", "--scenes", "--json")
+    (castle,) = json.loads(one.stdout)
+    assert castle["name"] == "castle"
+    assert castle["pictures"] == len(castle["credits"]) == 2
+    missing = call("library", "castel", "--scenes")
+    assert missing.exit_code == 2
+    assert "castle" in missing.stderr
+
+
+@pytest.mark.thorough
+def test_the_command_writes_an_identity_and_refuses_to_replace_it(sprite, tmp_path):
+    picture, out = tmp_path / "one.png", tmp_path / "one.spid"
+    sprite.save(picture)
+    words = ["tune", str(picture), "-o", str(out), "--steps", "1", "--num-scenes", "1", "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    facts = json.loads(done.stdout)
+    assert facts["psnr"] >= facts["first_psnr"]
+    assert read_identity_header(out).tuned == facts["tuned"]
+    assert {path.name for path in tmp_path.iterdir()} == {"one.png", "one.spid"}  # no state is left
+    again = CliRunner().invoke(app, words)
+    assert again.exit_code == 2

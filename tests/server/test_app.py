@@ -1,9 +1,40 @@
+import hashlib
+import re
+
 import yaml
 
 from swiftpie.cli.serve import TOKEN_VARIABLE
 from swiftpie.server.jobs import Limits
 from tests.policy.project import ROOT
 from tests.policy.test_docs import parse
+
+
+def test_every_answer_is_described(server):
+    schema = server.ask("GET", "/openapi.json").json
+    parts = schema["components"]["schemas"]
+    for name in str(schema).split("#/components/schemas/")[1:]:
+        assert name.split("'")[0] in parts
+    for routes in schema["paths"].values():
+        for route in routes.values():
+            assert "422" not in route["responses"]
+            assert "default" in route["responses"]
+
+
+WEB = ROOT / "web"
+STATIC = ROOT / "src" / "swiftpie" / "server" / "static"
+SOURCES = ("index.html", "package-lock.json", "svelte.config.js", "tsconfig.json", "vite.config.ts")
+
+
+def test_the_page_is_built_of_its_sources():
+    files = [WEB / name for name in SOURCES]
+    files += [path for part in ("public", "src") for path in (WEB / part).rglob("*")]
+    named = {path.relative_to(WEB).as_posix(): path for path in files if path.is_file()}
+    now = hashlib.sha256()
+    for name in sorted(named):
+        now.update(f"{name}\0".encode() + named[name].read_bytes())
+    sources = re.search(r'name="sources" content="(\w+)"', (STATIC / "index.html").read_text())
+    assert sources, "built before it told its sources: run `make page`"
+    assert sources[1] == now.hexdigest(), "web/ has changed: run `make page`"
 
 
 def test_a_pod_runs_the_command_answers_its_probes_and_ends_what_it_accepted(server):
