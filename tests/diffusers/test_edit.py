@@ -122,17 +122,14 @@ def test_guidance_is_that_of_a_session(pipe, components, photo, mask):
     assert called.images[0].tobytes() not in [other.images[0].tobytes() for other in others]
 
 
-def test_a_subject_is_shown_or_encoded(session, sprite, identity):
-    photo = sprite.convert("RGB").resize((128, 128))
-    own = SwiftEditPipeline.from_components(session.components)
-    own.set_progress_bar_config(disable=True)
-    prompt = "a photo of a subject in the snow"
-    drawn = edit(session.components, photo, prompt, source=identity, seed=3)
+def test_a_subject_is_shown_or_encoded(pipe, components, photo, sprite):
+    identity = Session(components).encode_identity(sprite)
+    drawn = edit(components, photo, PROMPT, mask=BOX, source=identity, seed=3)
     for given in ({"ip_adapter_image": sprite}, {"identity": identity}):
-        called = own(prompt, photo, seeds=[3], **given)
+        called = pipe(PROMPT, photo, box=BOX, seeds=[3], **given)
         assert called.images[0].tobytes() == drawn.image.tobytes()
     with pytest.raises(InputError, match="identity"):
-        own(PROMPT, photo, ip_adapter_image=sprite, identity=identity)
+        pipe(PROMPT, photo, ip_adapter_image=sprite, identity=identity)
 
 
 def test_pictures_of_several_sizes_are_no_array(pipe, photo):
