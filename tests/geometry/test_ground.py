@@ -2,7 +2,17 @@ from itertools import product
 
 import pytest
 
-from swiftpie.geometry.ground import LEAST, MOST, SMALL_M, close_up, heights, heights_in, stand
+from swiftpie.geometry.ground import (
+    LARGER,
+    LEAST,
+    MOST,
+    SMALL_M,
+    close_up,
+    heights,
+    heights_in,
+    stand,
+    times_larger,
+)
 from swiftpie.mini.reading import read
 from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
 
@@ -57,6 +67,15 @@ def test_a_subject_has_its_usual_height_where_the_picture_has_room():
         usual = ground.metre_at(foot) * height_m
         if LEAST < usual < min(MOST, foot - 0.02):
             assert foot - top == pytest.approx(usual)
+
+
+def test_the_tallest_subject_can_be_seen_well_and_large_ones_stay():
+    for (_, ground), height_m in product(GROUNDS, (0.25, 0.6, 1.75, 5.0)):
+        times = times_larger(ground, height_m, share=0.5)
+        _, top, _, foot = stand(ground, (1.0, 2.0), times * height_m, share=0.5, x=0.5)
+        assert 1 <= times <= LARGER
+        assert times == 1 or foot - top == pytest.approx(0.43, abs=0.01) or times == LARGER
+        assert foot - top > 0.2
 
 
 def test_small_things_get_a_near_place_where_the_prompt_names_none():

@@ -22,7 +22,7 @@ BELOW = 0.05  # of its height, that lies below the border
 BASE = 0.6  # of its width that a subject rests on
 NEAR_BASE = 0.9  # likewise in a near place, as a wall, beyond whose edge is nothing
 NEAR_DEPTH = 0.12  # of its height, by which it goes back there
-NEAREST = 2.2  # times that a photograph is enlarged at most, to show subjects larger
+LARGER = 8.0  # times its height there that a subject has at most, as if the camera were nearer
 SKY = 0.45  # of a wide picture, above the ground
 ABOVE = 0.3  # of it, above the horizon
 LOWEST = 0.8  # of it, above the ground, where the horizon is far above
@@ -35,12 +35,17 @@ class Ground(NamedTuple):
     corners: tuple[tuple[float, float], ...]  # x and y of a polygon
     metre: tuple[tuple[float, float], tuple[float, float]]  # y, and the height of a metre there
     is_near: bool  # a place for small things, as a table
-    nearest: float = NEAREST  # times that the photograph is enlarged at most
 
     def metre_at(self, y: float) -> float:
         """Return the height of a metre whose foot is at `y`."""
         (first, low), (second, high) = self.metre
         return low + (high - low) * (y - first) / (second - first)
+
+    def near_and_far(self) -> tuple[float, float]:
+        """Return the lowest and the highest row on which a subject may stand."""
+        ys = [y for _, y in self.corners]
+        near = min(1 - MARGIN, max(ys))
+        return near, min(near, max(MARGIN + LEAST, min(ys)))
 
     @property
     def horizon(self) -> float:
@@ -117,6 +122,21 @@ def close_up(
     return (centre - width / 2, foot - height, centre + width / 2, foot)
 
 
+def times_larger(ground: Ground, height_m: float, *, share: float) -> float:
+    """Return how many times as tall the tallest subject is drawn, so that it can be seen well.
+
+    A camera that is near a dog shows it large, and the castle behind it whole. A photograph of the
+    castle alone has its lower border further away.
+    """
+    tall = ground.metre_at(ground.near_and_far()[0]) * height_m
+    return min(LARGER, max(1.0, aim_of(share) / tall))
+
+
+def aim_of(share: float) -> float:
+    """Return the height that a subject shall have in the picture, by a share in [0, 1)."""
+    return AIM[0] + (AIM[1] - AIM[0]) * share
+
+
 def stand(
     ground: Ground, extent: tuple[float, float], height_m: float | None, *, share: float, x: float
 ) -> tuple[float, float, float, float]:
@@ -130,15 +150,12 @@ def stand(
         share: Uniform in [0, 1): how near it stands.
         x: In [0, 1]: where on the ground, from the left.
     """
-    ys = [y for _, y in ground.corners]
-    near = min(1 - MARGIN, max(ys))
-    far = min(near, max(MARGIN + LEAST, min(ys)))
-    aim = AIM[0] + (AIM[1] - AIM[0]) * share
+    near, far = ground.near_and_far()
     if height_m is None:
         wanted = far + (near - far) * (0.4 + 0.5 * share)
     else:
         first, second = ground.metre_at(far) * height_m, ground.metre_at(near) * height_m
-        way = 1.0 if second == first else (aim - first) / (second - first)
+        way = 1.0 if second == first else (aim_of(share) - first) / (second - first)
         wanted = far + (near - far) * min(1.0, max(0.0, way))
 
     def standing_at(foot: float) -> tuple[float, float, float, float]:

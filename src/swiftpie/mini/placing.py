@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components, Placement
-from swiftpie.geometry.ground import MARGIN, SMALL_M, Ground, close_up, heights_in, stand
+from swiftpie.geometry.ground import SMALL_M, Ground, close_up, heights_in, stand, times_larger
 from swiftpie.geometry.layout import (
     POSE_NUMBERS,
     THINNEST,
@@ -25,7 +25,6 @@ from swiftpie.geometry.layout import (
 from swiftpie.geometry.relief import height, normals
 from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.masks import Box, resize_mask, subject_extent
-from swiftpie.mini.compositing import WHOLE
 from swiftpie.mini.reading import Reading, read_all
 from swiftpie.mini.relight import SIDE_PX
 from swiftpie.mini.scenes import scene_library
@@ -36,9 +35,6 @@ from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.techniques.personalize import size_of
 from swiftpie.types import TextCondition
 
-CLOSE = 0.45  # share of the height that the tallest subject has after a step nearer
-FEET = 0.1  # of the picture, below the feet
-BEYOND = 0.22  # of the photograph, beyond its ground: what tells where one is
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
 SPREAD_FILL = 0.84  # share of its column that one of several subjects fills
 REFERENCE_PX, SCENERY_PX = 64, 128  # sides at which pictures are read
@@ -192,102 +188,55 @@ def _heights_of(request: PersonalizeRequest, reading: Reading) -> list[float | N
     return heights
 
 
-class Staged(NamedTuple):
-    """How subjects stand in one picture."""
-
-    view: Box | None  # the part of a photographed place that it shows
-    boxes: tuple[Box | None, ...]  # of the subjects in it; None: the model places them
-
-
 def staged(
-    components: Components, request: PersonalizeRequest, reading: Reading, noise: Tensor
-) -> Staged | None:
-    """Return how the subjects of a picture stand.
+    components: Components,
+    request: PersonalizeRequest,
+    reading: Reading,
+    noise: Tensor,
+    ground: Ground | None,
+) -> tuple[Box | None, ...]:
+    """Return the boxes in which the subjects of a picture stand.
 
     None where the model places them: where a subject has a box, and where the prompt turns it; in
     other places than photographs of the library, all but those that their photograph cuts off.
     """
     subjects = request.subjects
-    if not subjects or any(each.box is not None for each in subjects) or reading.is_turned:
-        return None
-    size = picture_size(components, request)
-    shown, seen = _ground_shown(request, reading, share_of(noise), size)
+    if any(each.box is not None for each in subjects) or reading.is_turned:
+        return (None,) * len(subjects)
+    size, heights = picture_size(components, request), _heights_of(request, reading)
     near, aside = share_of(noise, 1), share_of(noise, 2)
+    tallest = max((each for each in heights if each is not None), default=None)
+    if ground is not None and tallest is not None:
+        times = times_larger(ground, tallest, share=near)
+        heights = [None if each is None else times * each for each in heights]
     boxes = list[Box | None]()
-    for number, usual in enumerate(_heights_of(request, reading)):
+    for number, height_m in enumerate(heights):
         identity = subjects[number].identity
         wide, high = subject_extent(identity.mask[:1])[0].tolist()
         extent = (max(wide, THINNEST) * size[0], max(high, THINNEST) * size[1])
         x = (number + (0.3 + 0.4 * aside if len(subjects) == 1 else 0.5)) / len(subjects)
         if identity.is_cut:
             boxes.append(close_up(extent, share=near, x=x))
-        elif seen is not None:
-            boxes.append(stand(seen, extent, usual, share=near, x=x))
+        elif ground is not None:
+            boxes.append(stand(ground, extent, height_m, share=near, x=x))
         else:
             boxes.append(None)
-    stands = [box for box in boxes if box is not None]
-    if seen is None:
-        return Staged(None, tuple(boxes)) if stands else None
-    view = WHOLE if any(each.identity.is_cut for each in subjects) else nearer(stands, seen)
-    return Staged(part_of(shown, view), tuple(seen_in(view, box) for box in stands))
+    return tuple(boxes)
 
 
-def _ground_shown(
+def ground_shown(
     request: PersonalizeRequest, reading: Reading, share: float, size: tuple[int, int]
-) -> tuple[Box, Ground | None]:
-    """Return the part of a place that a picture of height and width shows, and the ground there.
+) -> tuple[Box | None, Ground | None]:
+    """Return the part of a place that a picture of width and height shows, and the ground there.
 
-    There is no ground in other places than photographs of the library.
+    Both are None in other places than photographs of the library, and where nothing stands.
     """
     place = place_of(request, reading, share) if isinstance(request.scene, str) else None
     ground = None if place is None else scene_library().ground(place, share)
     if place is None or ground is None:
-        return WHOLE, None
-    whole = scene_library().size_of(place)
-    shown = ground.part_shown(size[::-1], whole=whole)
-    enlarged = max(1.0, size[1] / whole[0])  # which a step nearer would add to
-    nearest = max(1.0, ground.nearest / enlarged)
-    return shown, ground.seen_in(shown)._replace(nearest=nearest)
-
-
-def nearer(boxes: Sequence[Box], ground: Ground) -> Box:
-    """Return the part of a picture, of the same shape, that shows subjects in boxes larger.
-
-    What lies beyond the ground stays in view, but where the place is one seen from near.
-    """
-    lefts, tops, rights, feet = zip(*boxes, strict=True)
-    tallest = max(foot - top for top, foot in zip(tops, feet, strict=True))
-    room = max(tallest, max(feet) - min(tops), max(rights) - min(lefts)) + 2 * MARGIN
-    most = min(ground.nearest, 1 / room)
-    side = 1 / max(1.0, min(most, CLOSE / tallest))
-    if not ground.is_near:
-        highest = max(0.0, min(y for _, y in ground.corners) - BEYOND)
-        side = max(side, min(1 - highest, (max(feet) - highest) / (1 - FEET)))
-    bottom = min(1.0, max(side, max(feet) + FEET * side))
-    left = min(1 - side, max(0.0, (min(lefts) + max(rights) - side) / 2))
-    return (left, bottom - side, left + side, bottom)
-
-
-def seen_in(view: Box, box: Box) -> Box:
-    """Return a box of the whole picture as one of the part `view`."""
-    side = view[2] - view[0]
-    return (
-        (box[0] - view[0]) / side,
-        (box[1] - view[1]) / side,
-        (box[2] - view[0]) / side,
-        (box[3] - view[1]) / side,
-    )
-
-
-def part_of(view: Box, part: Box) -> Box:
-    """Return a `part` of a `view` as one of the whole picture."""
-    wide, high = view[2] - view[0], view[3] - view[1]
-    return (
-        view[0] + part[0] * wide,
-        view[1] + part[1] * high,
-        view[0] + part[2] * wide,
-        view[1] + part[3] * high,
-    )
+        return None, None
+    view = ground.part_shown(size, whole=scene_library().size_of(place))
+    return view, ground.seen_in(view)
 
 
 class LayoutScores(NamedTuple):

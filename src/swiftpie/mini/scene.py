@@ -28,7 +28,14 @@ from swiftpie.imageio.images import extrapolate, mask_to_pil, plane, to_pil, to_
 from swiftpie.masks import Box, resize_mask
 from swiftpie.mini.compositing import INSIDE, WHOLE, SubjectReference, UnlitReference, colours_of
 from swiftpie.mini.fields import apply_maps, changes_between
-from swiftpie.mini.placing import picture_size, place_of, place_subjects, side_by_side, staged
+from swiftpie.mini.placing import (
+    ground_shown,
+    picture_size,
+    place_of,
+    place_subjects,
+    side_by_side,
+    staged,
+)
 from swiftpie.mini.reading import Reading, read, read_all
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
@@ -330,13 +337,13 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
     rows, size = [], picture_size(components, request)[::-1]
     for index, seed in enumerate(request.seeds):
         reading, noise = readings[index % len(readings)], draw_noise([seed], NOISE_SHAPE)
-        name, found = None, staged(components, request, reading, noise)
+        share, name = share_of(noise), None
+        view, ground = ground_shown(request, reading, share, size)
+        boxes = staged(components, request, reading, noise, ground)
         if isinstance(request.scene, Image.Image):
             picture = cut_to(request.scene, size)
         else:
-            share = share_of(noise)
             name = place_of(request, reading, share)
-            view = None if found is None else found.view
             picture = scene_library().dealt(name, share, size, view=view)
         reading = reading.shown_at(name)
         is_photo = name is None or scene_library().is_photographed(name)
@@ -344,7 +351,6 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         setting = reading.shown_setting
         place = relight(picture, setting, noise=noise, place=shown, run=components.run)
         is_ground = name is None or scene_library().is_ground(name)
-        boxes = (None,) * len(request.subjects) if found is None else found.boxes
         rows.append(SceneRow(reading, seed, place, name, is_photo, is_ground, noise, boxes))
     return rows
 

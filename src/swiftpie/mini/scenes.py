@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swiftpie.errors import InputError, did_you_mean
-from swiftpie.geometry.ground import NEAREST, Ground
+from swiftpie.geometry.ground import Ground
 from swiftpie.library import subject_library
 from swiftpie.mini.words import ARTICLES, PREPOSITIONS, SETTING_WORDS, tokens_in, words_in
+from swiftpie.validation import Box
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,7 +25,6 @@ ASSETS = Path(__file__).parents[1] / "assets" / "scene"
 PACK, INDEX = "scenes.zip", "scenes.json"
 PLACES, PLACES_INDEX = "places.zip", "places.json"  # photographs, and what is known of them
 PHOTOGRAPH_PX = (768, 576)  # width and height of each that is sharp at this size
-NEAREST_SOFT = 1.4  # times that a soft photograph is enlarged at most
 MOST_ENLARGED = 3.0  # times at which a photograph still looks sharp
 CREDIT = "Photographs: each with its own author and licence; others drawn by SwiftPie, Apache-2.0"
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
@@ -235,12 +235,7 @@ class Scenes:
         return max(found)[1] if found else None
 
     def dealt(
-        self,
-        name: str,
-        share: float,
-        size: tuple[int, int],
-        *,
-        view: tuple[float, float, float, float] | None = None,
+        self, name: str, share: float, size: tuple[int, int], *, view: Box | None = None
     ) -> "Image.Image":
         """Return one of the pictures of a place cut to width and height; drawings also mirrored.
 
@@ -248,8 +243,7 @@ class Scenes:
             name: The place.
             share: Uniform in [0, 1], which chooses.
             size: Width and height in pixels.
-            view: Left, top, right and bottom in [0, 1] of the part of a photograph that is shown;
-                None: what the ground says.
+            view: The part of a photograph that is shown; None: what its ground says.
         """
         from PIL import Image, ImageOps
 
@@ -353,12 +347,11 @@ def _size_of(row: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _grounds_of(row: Mapping[str, Any]) -> tuple[Ground, ...]:
-    nearest = NEAREST if _size_of(row) == PHOTOGRAPH_PX else NEAREST_SOFT
     grounds = []
     for photograph in row["photographs"]:
         corners = tuple((x, y) for x, y in photograph["ground"])
         first, second = ((y, metre) for y, metre in photograph["metre"])
-        grounds.append(Ground(corners, (first, second), photograph["is_near"], nearest))
+        grounds.append(Ground(corners, (first, second), photograph["is_near"]))
     return tuple(grounds)
 
 
