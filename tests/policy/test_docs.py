@@ -193,7 +193,7 @@ def shown_files(workspace):
         photo.convert("RGB").save(f"{name}.jpg")
     for name in ("mask", "what", "where", "region", "side-mask"):
         mask.save(f"{name}.png")
-    (workspace / "prompts.txt").write_text("a dog in the snow\na dog in a city\n")
+    (workspace / "prompts.txt").write_text("a dog in the snow\na dog on a beach in autumn\n")
 
 
 @pytest.mark.thorough
