@@ -10,6 +10,7 @@ from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import normals, turn
 from swiftpie.geometry.shading import cast_shadow, shaded
 from swiftpie.mini.looks import recolour
+from swiftpie.mini.materials import remake
 from swiftpie_world.accessories import Wardrobe, wear
 from swiftpie_world.air import Setting, veil
 from swiftpie_world.captions import NONE, SceneSpec
@@ -17,7 +18,7 @@ from swiftpie_world.fields import Fields, over, paste, read_fields, smoothstep
 from swiftpie_world.frames import draw_frames, lowest_point
 from swiftpie_world.grounds import Ground
 from swiftpie_world.lighting import Light
-from swiftpie_world.materials import remake
+from swiftpie_world.materials import MATERIALS
 from swiftpie_world.places import Background, draw_foregrounds, draw_places
 from swiftpie_world.renditions import render_as
 
@@ -135,7 +136,7 @@ def composite(
     side, layout, light = picture.shape[-1], subject.layout, background.light
     looked = recolour(subject.frames, [spec.colour for spec in specs])
     made = [spec.material for spec in specs]
-    surface = remake(looked, normals(subject.relief), made)
+    surface = remake(looked, normals(subject.relief), made, MATERIALS)
     turned = turn(surface.frame, subject.relief, layout.pose)
     sprite = draw_frames(
         shaded(turned, light.illumination(), layout, surface.gloss), layout, size_px=side

@@ -20,16 +20,16 @@ NIGHT, WINTER = PLAIN._replace(time=2), PLAIN._replace(season=2)
         ("in summer", "in winter", EditReading(WINTER, keeps_subject=True)),
         ("a dog in a park", "a dog in a park at night, 2", EditReading(NIGHT)),
         ("a dog", "the dog", EditReading()),
-        ("", "a blue dog", EditReading(colour="blue")),
-        ("", "a blue vase", EditReading(colour="blue")),  # which the library does not have
-        ("", "an orange car", EditReading(colour="orange")),
-        ("", "make it red", EditReading(colour="red")),
-        ("", "change the car to blue", EditReading(colour="blue")),
-        ("dog", "a blue dog", EditReading(colour="blue")),
-        ("an orange heart", "a green orange heart", EditReading(colour="green")),
-        ("a car in a park", "an orange car in a park", EditReading(colour="orange")),  # no fruit
+        ("", "a blue dog", EditReading(look="blue")),
+        ("", "a blue vase", EditReading(look="blue")),  # which the library does not have
+        ("", "an orange car", EditReading(look="orange")),
+        ("", "make it red", EditReading(look="red")),
+        ("", "change the car to blue", EditReading(look="blue")),
+        ("dog", "a blue dog", EditReading(look="blue")),
+        ("an orange heart", "a green orange heart", EditReading(look="green")),
+        ("a car in a park", "an orange car in a park", EditReading(look="orange")),  # no fruit
         ("a red car", "a green car at night", EditReading(NIGHT, "green")),
-        ("a dog at night", "a blue dog at night", EditReading(colour="blue")),
+        ("a dog at night", "a blue dog at night", EditReading(look="blue")),
         ("a dog in winter", "a dog in winter at night", EditReading(NIGHT)),
     ],
 )
@@ -64,13 +64,16 @@ def test_an_edit_is_what_two_prompts_do_not_share(taught, shown, prompt, expecte
         ("a dog sitting on grass", "a dog lying on grass", NotDrawn.OTHER),
         ("a red car", "a car", NotDrawn.OTHER),  # its own colour is unknown
         ("a dog and a cat", "a blue dog and a cat", NotDrawn.OTHER),  # which one is unknown
-        ("a toy", "a toy made of gold", NotDrawn.OTHER),
+        ("a toy", "a toy made of wood", NotDrawn.OTHER),
+        ("a toy", "a toy made of gold", EditReading(None, "gold")),
+        ("", "made of marble", EditReading(None, "marble")),
+        ("", "a golden dog", NotDrawn.OTHER),
+        ("", "a chocolate cake", NotDrawn.OTHER),
         ("a dog", "at night", NotDrawn.OTHER),
         ("", "a dog", NotDrawn.OTHER),  # what the picture shows
         ("", "a dog and a lion", NotDrawn.OTHER),
         ("", "a toy car and a lion at night", NotDrawn.OTHER),
         ("", "a small car", NotDrawn.OTHER),
-        ("", "a chocolate cake", NotDrawn.OTHER),
         ("", "a snow man", NotDrawn.OTHER),  # a thing, and no weather
         ("", "a sleeping dog", NotDrawn.OTHER),
         ("", "a rusty car at night", NotDrawn.OTHER),

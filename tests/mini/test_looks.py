@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from swiftpie.mini.looks import COLOURS, recolour
+from swiftpie.mini.materials import remake
 from swiftpie.mini.reading import read
 from swiftpie.mini.words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie_world.frames import pose_subjects
-from swiftpie_world.materials import MATERIALS, remake
+from swiftpie_world.materials import MATERIALS
 
 CHROMATIC = [name for name in COLOURS if name not in {"black", "white", "grey"}]
 SEE_THROUGH = {"glass", "ice"}
@@ -27,7 +28,7 @@ def frames(subjects):
 
 
 def made(frames, name):
-    return remake(frames, facing(frames), [name] * len(frames))
+    return remake(frames, facing(frames), [name] * len(frames), MATERIALS)
 
 
 def on_grey(frames):
@@ -62,7 +63,7 @@ def test_a_texture_is_that_of_the_first_subject(prompt, texture):
 def test_nothing_asked_for_changes_nothing(frames):
     none = ["none"] * len(frames)
     assert torch.equal(recolour(frames, none), frames)
-    surface = remake(frames, facing(frames), none)
+    surface = remake(frames, facing(frames), none, MATERIALS)
     assert torch.equal(surface.frame, frames)
     assert surface.gloss.abs().max() == 0
 
@@ -73,7 +74,10 @@ def test_a_row_does_not_depend_on_the_others(frames):
         recolour(frames[:4], mixed)[3:], recolour(frames[3:4], ["red"]), atol=1e-5
     )
     mixed = ["gold", "none", "glass", "gold"]
-    together, alone = remake(frames[:4], facing(frames[:4]), mixed), made(frames[3:4], "gold")
+    together, alone = (
+        remake(frames[:4], facing(frames[:4]), mixed, MATERIALS),
+        made(frames[3:4], "gold"),
+    )
     assert torch.allclose(together.frame[3:], alone.frame, atol=1e-5)
     assert torch.equal(together.frame[1], frames[1])
     assert torch.equal(together.gloss[3:], alone.gloss)
@@ -144,4 +148,4 @@ def test_drawing_makes_no_tensor_on_another_device(frames):
     colours = [*COLOURS, *["none"] * len(frames)][: len(frames)]
     assert recolour(elsewhere, colours).is_meta
     materials = [*MATERIALS, *["none"] * len(frames)][: len(frames)]
-    assert remake(elsewhere, normals, materials).frame.is_meta
+    assert remake(elsewhere, normals, materials, MATERIALS).frame.is_meta

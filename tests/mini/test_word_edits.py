@@ -177,7 +177,7 @@ def test_an_edit_of_what_has_no_sure_outline_is_refused(session):
     colours = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     blurred = Image.fromarray(colours).resize((256, 256), Image.Resampling.BICUBIC)
     for draw in (session.edit, session.find_region):
-        with pytest.raises(CapabilityError, match=r"outline is not found for sure.*mask"):
+        with pytest.raises(CapabilityError, match=r"subject.*mask"):
             draw(blurred, "a blue dog", seed=1)
     mask = torch.zeros(1, 1, 256, 256)
     mask[..., 60:200, 60:200] = 1

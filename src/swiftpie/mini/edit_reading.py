@@ -1,4 +1,4 @@
-"""Reads from the prompts of an edit what it changes: the light of a picture, or a colour."""
+"""Reads from the prompts of an edit what it changes: the light of a picture, or a look."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -7,6 +7,7 @@ from functools import cache, lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
+from swiftpie.mini.materials import MATERIALS
 from swiftpie.mini.reading import Reading, read
 from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.vocabulary import Vocabulary, subjects_in
@@ -15,6 +16,7 @@ from swiftpie.mini.words import (
     COLOUR_WORDS,
     FILLERS,
     LOOK_WORDS,
+    MATERIAL_PHRASES,
     NO_SUBJECT,
     PLAIN,
     PREPOSITIONS,
@@ -43,12 +45,17 @@ COMPOUNDING = frozenset(
 )
 
 
+# Materials behind the noun: "a chocolate cake" and "a golden retriever" name things.
+LOOKS = {**COLOUR_WORDS, **{name: MATERIAL_PHRASES[name] for name in MATERIALS}}
+
+
 class NotDrawn(StrEnum):
     """What an edit asks for that is not drawn, and what draws it."""
 
     OTHER = (
-        "It changes time, weather and season, and the colour of one subject. Name one such change "
-        "alone, as in 'at night' or 'a blue dog', and say in the source prompt what the picture "
+        "It changes time, weather and season, and the colour or material of one subject "
+        f"({', '.join(MATERIALS)}). Name one such change alone, as in 'at night', 'a blue dog' or "
+        "'made of gold', and say in the source prompt what the picture "
         "shows. A larger model makes other edits, as by `--recipe swiftedit`."
     )
     PLACE = "Draw the subject in another place by `personalize`, with this picture of it."
@@ -65,7 +72,7 @@ class EditReading(NamedTuple):
     """What an edit changes."""
 
     setting: SceneSetting | None = None  # that comes; `PLAIN` is what pictures are taken to show
-    colour: str | None = None  # one of `COLOURS`, of the subject
+    look: str | None = None  # one of `COLOURS` or `MATERIALS`, of the subject
     keeps_subject: bool = False  # whether plants and ground alone change with the setting
 
     @property
@@ -95,25 +102,25 @@ def read_edit(
         return more
     is_told, is_same = bool(shown.strip()), after.shown_setting == before.shown_setting
     new, old = _differing(before, after, is_told=is_told)
-    new, colour = _coloured(new)
-    old, faded = _coloured(old)
-    is_lost = bool(new or old or (faded and not colour))  # how it looks without is unknown
+    new, look = _looking(new)
+    old, faded = _looking(old)
+    is_lost = bool(new or old or (faded and not look))  # how it looks without is unknown
     newcomers = [mention for mention in after.mentions if not mention.is_in(before.mentions)]
     if is_lost and newcomers and (before.mentions or after.said[0] in TURNS):
         return NotDrawn.SUBJECT
-    is_of_several = bool(colour) and before.num_subjects > 1
+    is_of_several = bool(look) and before.num_subjects > 1
     if is_lost or is_of_several or (not is_told and _is_of_another(after)):
         return NotDrawn.OTHER
     changes = [*zip(before.shown_setting, after.shown_setting, PLAIN, strict=True)]
     if any(plain != old != new for old, new, plain in changes):
         return NotDrawn.LIGHT
     is_said = not is_same or (not is_told and after.unset != after.tokens)
-    if not (is_said or colour or is_told):
+    if not (is_said or look or is_told):
         return NotDrawn.OTHER
     comes = SceneSetting(*(plain if new == old else new for old, new, plain in changes))
     setting = comes if is_said else None
     is_season = setting is not None and setting._replace(season=PLAIN.season) == PLAIN != setting
-    return EditReading(setting, colour, is_season and bool(is_told or _without(after.said, ())))
+    return EditReading(setting, look, is_season and bool(is_told or _without(after.said, ())))
 
 
 def _more_than_words(before: Reading, after: Reading) -> NotDrawn | None:
@@ -160,7 +167,7 @@ def _place_nouns() -> frozenset[str]:
 
 def _without_nouns(said: Sequence[str], taught: Collection[str]) -> list[str]:
     """Return the words of a prompt but for its nouns."""
-    uncoloured, _ = _coloured(_without(said, ()))
+    uncoloured, _ = _looking(_without(said, ()))
     others = {*_without(said, uncoloured), *(FILLERS - BEFORE_NOUNS)}
     found, _ = subjects_in([word for word in said if word not in others], taught)
     names = [
@@ -171,13 +178,13 @@ def _without_nouns(said: Sequence[str], taught: Collection[str]) -> list[str]:
     return _without(said, names)
 
 
-def _coloured(words: Sequence[str]) -> tuple[list[str], str | None]:
-    """Return words but for those of a colour, and the colour that the most of them name."""
+def _looking(words: Sequence[str]) -> tuple[list[str], str | None]:
+    """Return words but for those of a look, and the colour or material that most of them name."""
     text = f" {' '.join(words)} "
     found = [
         (len(phrase), name, phrase)
-        for name, phrases in COLOUR_WORDS.items()
-        for phrase in phrases
+        for name, phrases in LOOKS.items()
+        for phrase in (" ".join(_without(each.split(), ())) for each in phrases)
         if f" {phrase} " in text
     ]
     if not found:

@@ -1,7 +1,7 @@
-"""Edits whose words are understood: of the light of a picture, and of the colour of its subject.
+"""Edits whose words are understood: of the light of a picture, and of the look of its subject.
 
-The subject is dyed in its outline, and then the whole picture is shown in another light. A season
-alone leaves the subject as it is.
+The subject is dyed or remade in its outline, and then the whole picture is shown in another light.
+A season alone leaves the subject as it is.
 """
 
 import logging
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, short_reason
+from swiftpie.geometry.relief import height, normals
 from swiftpie.imageio.images import (
     as_rgb,
     carried_on,
@@ -28,7 +29,8 @@ from swiftpie.imageio.images import (
 from swiftpie.masks import grow, resize_mask
 from swiftpie.mini.edit_reading import EditReading, NotDrawn, read_edit
 from swiftpie.mini.fields import paste
-from swiftpie.mini.looks import recolour
+from swiftpie.mini.looks import COLOURS, recolour
+from swiftpie.mini.materials import MATERIALS, remake
 from swiftpie.mini.relight import NOISE_SHAPE, add_weather, relight
 from swiftpie.models.cutout import Search, cutout_network, find_as_guessed, find_with
 from swiftpie.noise import draw_noise
@@ -95,11 +97,11 @@ def prepare_word_edit(components: Components, request: EditRequest, clock: Clock
         raise CapabilityError(
             f"Preset {name!r} cannot make the edit {short_reason(request.prompt)!r}. {reading}"
         )
-    if reading.colour is None and not reading.changes_light:
+    if reading.look is None and not reading.changes_light:
         logger.warning(UNCHANGED if reading.setting is None else SUMMER)
     request = in_hole(request)
     original, outline = as_rgb(request.picture), None
-    if reading.colour is not None:
+    if reading.look is not None:
         outline = _outline(components, request, original, clock)
     elif reading.keeps_subject:
         outline = find_with(cutout_network(), original, Search()).mask
@@ -111,7 +113,7 @@ def prepare_word_edit(components: Components, request: EditRequest, clock: Clock
 def _outline(
     components: Components, request: EditRequest, original: Image.Image, clock: Clock
 ) -> Tensor:
-    """Return the opacity (1, 1, H, W) of what is dyed in an RGB picture.
+    """Return the opacity (1, 1, H, W) of what is changed in an RGB picture.
 
     A mask is its outline, and a box says where it is. Where the network for cut-outs is unsure, the
     inversion network, which reads the source prompt, guesses with it.
@@ -180,8 +182,8 @@ class WordEdit:
     def _drawn(self) -> Image.Image:
         """Return the whole picture, edited."""
         picture, reading = self.original, self.reading
-        if reading.colour is not None and self.outline is not None:
-            picture = _dyed(picture, self.outline, reading.colour)
+        if reading.look is not None and self.outline is not None:
+            picture = _remade(picture, self.outline, reading.look)
             self.clock.lap("subject")
         if reading.setting is None:
             return picture
@@ -217,10 +219,10 @@ class WordEdit:
         )
 
 
-def _dyed(picture: Image.Image, outline: Tensor, colour: str) -> Image.Image:
-    """Return a picture whose subject has another colour; its rim takes on that of its inside.
+def _remade(picture: Image.Image, outline: Tensor, look: str) -> Image.Image:
+    """Return a picture whose subject has another look; its rim takes on that of its inside.
 
-    A large subject is dyed at `LARGE_PX`, and keeps its finer detail.
+    A large subject is changed at `LARGE_PX`, and keeps its finer detail.
     """
     window = extent_of((outline > 0).float())
     assert window is not None, "an outline holds something"
@@ -232,8 +234,12 @@ def _dyed(picture: Image.Image, outline: Tensor, colour: str) -> Image.Image:
     inside = 1 - grow((~is_solid).to(torch.uint8), 1)
     if bool(inside.any()):
         colours = torch.where(is_solid, colours, carried_on(colours, inside.to(colours)))
-    dyed = paste(before, recolour(torch.cat([colours * cover, cover], dim=1), [colour]))
-    pixels += resized(dyed - before, size, mode="bilinear")
+    frame = torch.cat([colours * cover, cover], dim=1)
+    if look in COLOURS:
+        frame = recolour(frame, [look])
+    else:
+        frame = remake(frame, normals(height(cover)), [look], MATERIALS).frame
+    pixels += resized(paste(before, frame) - before, size, mode="bilinear")
     result = picture.copy()
     result.paste(to_pil(2 * pixels.clamp(0, 1) - 1)[0], (left, top))
     return result
