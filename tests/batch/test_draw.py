@@ -21,7 +21,7 @@ def test_jobs_of_every_kind_are_drawn_as_they_ask(collected, run, folder):
         {**SMALL, "prompt": "a dog", "mask": "mask.png", "detail_mask": "none", "view": [20, 5]},
         {"subjects": two, "prompt": "two dogs", "size": "64x64"},
         {"image": "dog.webp", "prompt": "a dog at night", "keyword": "dog", "size_px": 64},
-        {"image": "dog.webp", "prompt": "a cat", "box": [0.2, 0.2, 0.6, 0.6], "subject": "cat"},
+        {"task": "insert", "image": "dog.webp", "box": [0.2, 0.2, 0.6, 0.6], "subject": "cat"},
         {"image": "dog.webp", "prompt": "red", "mask": "mask.png", "variation": 0.5},
         {**SMALL, "subject": "cat", "prompt": "a cat at sea", "cutout": "none"},
     )
@@ -111,7 +111,7 @@ def test_a_name_is_a_subject_unless_a_file_has_it(collected, run, folder, sessio
     jobs = collected(
         {**SMALL, "subject": "robot", "prompt": "a robot on a beach"},
         {**SMALL, "subject": "kitten", "prompt": "a kitten on a beach"},
-        {"image": "dog.webp", "prompt": "a robot", "subject": "robot", "size_px": 64},
+        {"task": "insert", "image": "dog.webp", "subject": "robot"},
         {"subjects": [{"pictures": "dog.webp"}, lamp], "prompt": "a dog and a lamp"},
     )
     rows = run(jobs)

@@ -22,7 +22,7 @@ from benchmarks.cutout import (
 )
 from swiftpie.errors import InputError
 from swiftpie.masks import box_mask
-from swiftpie.models.cutout import Search, find
+from swiftpie.models.cutout import Search, cutout_network, find_with
 from swiftpie.types import DOUBTFUL
 
 FOLDER = "SWIFTPIE_DREAMBENCH"
@@ -85,6 +85,8 @@ def test_warnings_are_counted_for_bad_and_good_outlines():
     FOLDER not in os.environ, reason=f"{FOLDER} does not name the folder of the photographs"
 )
 def test_the_network_finds_most_subjects():
-    scores = [*agreement(Path(os.environ[FOLDER]), find).values()]
+    network = cutout_network()
+    found = agreement(Path(os.environ[FOLDER]), lambda photo: find_with(network, photo).mask)
+    scores = [*found.values()]
     assert statistics.median(scores) > 0.8
     assert sum(score >= GOOD_IOU for score in scores) >= 10

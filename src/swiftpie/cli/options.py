@@ -23,9 +23,9 @@ REQUIRED = inspect.Parameter.empty
 
 PANELS: Mapping[str, str] = {
     "Picture": """
-            seed num_images size side size_px identity_guidance style_reference
+            seed num_images size size_px identity_guidance style_reference
             style_scale also to num_frames subject keyword source_prompt prompt
-            negative_prompt method chord mode start rule variation by_name
+            negative_prompt method chord mode start rule variation
         """,
     "Place": """
             scene cutout cutouts mask points keep_pose detail_mask box to_boxes view to_views
