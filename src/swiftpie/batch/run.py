@@ -428,13 +428,14 @@ def _draw_by_processes(run: Run, work: Work, stop: threading.Event) -> Iterator[
 @contextmanager
 def _processes(count: int, num_threads: int) -> Iterator[ProcessPoolExecutor]:
     # No forks of this one, as accelerators and threads of PyTorch do not survive that.
-    context = multiprocessing.get_context("spawn")
+    context, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
     pool = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(num_threads,))
     try:
         yield pool
     finally:
         for child in multiprocessing.active_children():
-            child.terminate()
+            if child not in others:
+                child.terminate()
         pool.shutdown(cancel_futures=True)
 
 
