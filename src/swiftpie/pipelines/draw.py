@@ -278,8 +278,10 @@ def _denoised(prepared: Prepared, plan: Plan, clock: Clock, on_step: OnStep | No
         return denoise(part, *steering, on_step=after_step, first=known)
 
     def after_step(index: int, timestep: float, latents: Tensor) -> Tensor:
+        if on_step is not None:  # first, as the report may stop the drawing
+            latents = on_step(index, timestep, latents)
         clock.after_step()
-        return latents if on_step is None else on_step(index, timestep, latents)
+        return latents
 
     count = len(prepared.latents)
     can_split = on_step is None and not plan.reads_rows
