@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -26,9 +26,13 @@ import swiftpie
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.machine import processor_name
 from swiftpie.engine.transforms import transform
+from swiftpie.engine.wrappers import shared_copy
+from swiftpie.models.denoiser import module_of
 
 PACKAGES = ("torch", "diffusers", "transformers", "openvino", "nncf")
 EAGER = "eager"
+COMPILED = "compile"  # the denoiser by PyTorch, as docs/performance.md says
+RECORDED = "reduce-overhead"  # inductor's name for kernels recorded as CUDA graphs
 TOGETHER = "+"  # joins the transforms of one engine, as in folded-upsampling+compile
 STATUS = Path("/proc/self/status")
 
@@ -257,4 +261,10 @@ def ratio(
 
 def with_engine(components: Components, engine: str) -> Components:
     """Return the components of one engine; weights are shared where they can."""
-    return components if engine == EAGER else transform(components, engine.split(TOGETHER))
+    names = [name for name in engine.split(TOGETHER) if name not in {EAGER, COMPILED}]
+    made = transform(components, names)
+    if COMPILED in engine.split(TOGETHER):
+        denoiser = shared_copy(module_of(made.denoiser))
+        denoiser.compile(fullgraph=True, mode=RECORDED if made.device.type == "cuda" else None)
+        made = replace(made, denoiser=denoiser)
+    return made

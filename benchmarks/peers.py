@@ -40,6 +40,7 @@ from benchmarks._contenders import (
 )
 from benchmarks._machine import (
     EAGER,
+    RECORDED,
     Action,
     Ratio,
     Round,
@@ -58,7 +59,6 @@ from benchmarks._models import DTYPES, PRESETS, REHEARSAL, WITHOUT_ADAPTER, Scen
 from swiftpie.backbones.components import Components
 from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.engine.session import Session
-from swiftpie.engine.transforms.compile import RECORDED
 
 ENGINES = {"cpu": f"{EAGER},openvino,openvino-int8", "cuda": f"{EAGER},compile"}
 PEER_EDIT = "edit"  # what a peer does for a second edit too, as it keeps nothing

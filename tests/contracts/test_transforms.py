@@ -13,17 +13,13 @@ from swiftpie.pipelines.identity_file import load_identity, save_identity
 PROMPT = "a subject on a beach at sunset"
 SEED = 4
 LEAST_DB = {  # likeness to the untouched picture, peak signal to noise
-    "compile": 50,
     "openvino": 45,
     "openvino-int8": 35,
     "token-downsampling": 33,
     "folded-upsampling": 55,
 }
 REFUSED_BY_MINI = {"offload", "tiny-decoder", "tiny-encoder"}  # on the CPU, and tiny by itself
-SLOW = {"compile", "openvino", "openvino-int8"}  # they compile or export for a minute
-
-# What PyTorch's compiler says about itself.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+SLOW = {"openvino", "openvino-int8"}  # they export for a minute
 
 drawing = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in LEAST_DB]

@@ -8,7 +8,6 @@ import swiftpie
 from swiftpie import CapabilityError, ConfigError, InputError, Session
 from swiftpie.engine.graphs.runtime import load as load_package
 from swiftpie.engine.runner import Cache
-from swiftpie.engine.transforms import transform
 from swiftpie.engine.transforms.offload import offloaded
 from swiftpie.engine.transforms.openvino import to_openvino
 from swiftpie.engine.verify import verify
@@ -46,7 +45,7 @@ CALLS = [
     (lambda s: s.insert(photograph(), "elefant"), InputError, "elephant"),
     (lambda _: verify("mini"), CapabilityError, "compare"),
     (without_adapter, CapabilityError, "adapter"),
-    (lambda s: transform(offloaded(s.components, CPU), ["compile"]), *(CapabilityError, "offload")),
+    (lambda s: to_openvino(offloaded(s.components, CPU)), CapabilityError, "offload"),
     (elsewhere, CapabilityError, "CPU"),
     (lambda _: load_package("no_such_package"), MissingExtra, "openvino"),
 ]

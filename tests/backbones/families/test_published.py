@@ -10,7 +10,6 @@ from swiftpie import Scales
 from swiftpie.backbones.components import load_components
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
-from swiftpie.engine.transforms.compile import compiled
 from swiftpie.pipelines.request import Subject
 from tests.backbones.conftest import SDXS
 from tests.parity.flux2 import PRESET as KLEIN
@@ -37,16 +36,16 @@ def subjects(session):
     return [Subject(session.encode_identity(reference(), cutout="none"))]
 
 
-def test_a_compiled_graph_serves_every_prompt_and_strength(session, subjects):
+def test_a_compiled_graph_serves_every_prompt_and_strength(load, session, subjects):
     torch._dynamo.reset()
-    counter = CompileCounter()
-    made = Session(compiled(session.components, backend=counter))
+    counter, made = CompileCounter(), Session(load())
+    made.components.denoiser.compile(backend=counter, fullgraph=True)
     for prompt, changes in CALLS:
         drawn = [
             drawer.personalize(subjects, prompt, seed=1, **changes) for drawer in (made, session)
         ]
         assert levels(drawn[0].images, drawn[1].images) <= 1
-    assert counter.frame_count == 2  # denoiser and decoder
+    assert counter.frame_count == len(session.components.schedule.steps)
     torch._dynamo.reset()
 
 

@@ -5,8 +5,8 @@ from swiftpie.errors import ConfigError
 
 
 def test_the_order_of_names_does_not_matter():
-    names = ["compile", "offload", "folded-upsampling"]
-    chosen = [TRANSFORMS.get(name) for name in ("folded-upsampling", "offload", "compile")]
+    names = ["offload", "folded-upsampling"]
+    chosen = [TRANSFORMS.get(name) for name in names[::-1]]
     assert choose(names) == choose(names[::-1]) == chosen
 
 
@@ -23,9 +23,6 @@ def test_no_names_change_nothing(session):
 
 def test_two_ways_to_call_networks_exclude_each_other():
     callers = [name for name, one in TRANSFORMS.all().items() if one.phase is Phase.CALLS]
-    assert "compile" in callers
-    if len(callers) < 2:
-        pytest.skip("there is only one way")
     with pytest.raises(ConfigError, match=callers[0]):
         choose(callers[:2])
 
