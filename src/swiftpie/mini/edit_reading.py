@@ -1,5 +1,6 @@
 """Reads from the prompts of an edit what it changes: the light of a picture, or a look."""
 
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from enum import StrEnum
@@ -22,6 +23,7 @@ from swiftpie.mini.words import (
     PREPOSITIONS,
     SETTING_WORDS,
     SceneSetting,
+    words_in,
 )
 
 # How a prompt begins that says what is done, and what stands before what comes of it.
@@ -47,6 +49,14 @@ COMPOUNDING = frozenset(
 
 # Materials behind the noun: "a chocolate cake" and "a golden retriever" name things.
 LOOKS = {**COLOUR_WORDS, **{name: MATERIAL_PHRASES[name] for name in MATERIALS}}
+
+# "Turn the dog into gold", "make it golden", "make the cat out of marble".
+REMADE = re.compile(
+    r"(?:(?:turn|change|transform|make)\b.*\b(?:into|to|of)(?: a| solid)*"
+    r"|(?:make|turn) (?:it|(?:the|this|that|my) \w+)) "
+    rf"({'|'.join(MATERIALS)})(?:en)?(?: statue)?[.!]?",
+    re.IGNORECASE,
+)
 
 
 class NotDrawn(StrEnum):
@@ -97,6 +107,10 @@ def read_edit(
     """
     if vocabulary is None:
         return NotDrawn.OTHER
+    if remade := REMADE.fullmatch(prompt.strip()):
+        if not SCENERY.isdisjoint(words_in(prompt)):
+            return NotDrawn.OTHER
+        prompt = f"{shown} made of {remade[1].lower()}"
     before, after = read(shown, vocabulary), read(prompt, vocabulary)
     if (more := _more_than_words(before, after)) is not None:
         return more

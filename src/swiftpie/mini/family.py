@@ -25,7 +25,6 @@ from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.library import subject_library
 from swiftpie.mini.animation import ANIMATE
 from swiftpie.mini.denoiser import TinyDenoiser, TinyInversion
-from swiftpie.mini.edit_reading import EditReading
 from swiftpie.mini.inpainting import REPAINT
 from swiftpie.mini.placing import LayoutPredictor, place_of, place_subjects
 from swiftpie.mini.reading import (
@@ -49,7 +48,7 @@ from swiftpie.mini.scene import (
 from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer, encode_tokens
 from swiftpie.mini.vocabulary import GENERIC, Vocabulary
-from swiftpie.mini.word_edits import follows_seed, prepare_word_edit, reading_of
+from swiftpie.mini.word_edits import follows_seed, prepare_word_edit
 from swiftpie.mini.words import words_in
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.text import TextTower
@@ -257,12 +256,8 @@ def _advice(components: Components, vocabulary: Vocabulary, request: Request) ->
                 "of the library. For a person, give a photograph that shows the whole of them."
             )
         return
-    unknown = [*read(request.prompt, vocabulary).unknown]
-    if isinstance(request, EditRequest):
-        if isinstance(reading_of(components, request), EditReading):
-            return
-        unknown += vocabulary.unknown_in(request.source_prompt)
-    if unknown:
+    unknown = read(request.prompt, vocabulary).unknown
+    if unknown and not isinstance(request, EditRequest):  # which is drawn as read, or refused
         yield vocabulary.advice_on([*dict.fromkeys(unknown)], preset=name)
 
 
