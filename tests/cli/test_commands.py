@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from swiftpie.cli.console import complain, print_json, print_text, write_table
-from swiftpie.cli.drawing.subjects import split_subject
+from swiftpie.cli.subjects import split_subject
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
 from swiftpie_lab.cli.train import parse_duration

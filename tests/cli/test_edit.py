@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from swiftpie import InputError, Session
-from swiftpie.cli.drawing.writing import Drawing, Target, carry_out, warn_of_losses
 from swiftpie.cli.options import EditOutput
+from swiftpie.cli.writing import Drawing, Target, carry_out, warn_of_losses
 from swiftpie.config import MaskRule
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import PictureData, encode_image, read_metadata, read_original

@@ -14,8 +14,8 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import Recipe
 from swiftpie.batch.lists import PROMPT_FILE, grid, read_lines, read_prompts, read_seeds
 from swiftpie.cli import console, options
-from swiftpie.cli.drawing.subjects import Recogniser, with_face_files
 from swiftpie.cli.loading import confirm_download, load_keywords, plan_downloads
+from swiftpie.cli.subjects import Recogniser, with_face_files
 from swiftpie.errors import ConfigError, SwiftPieError
 from swiftpie.faces import CONSENT, FaceSettings
 

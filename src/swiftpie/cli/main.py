@@ -14,9 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 from swiftpie import __version__
-from swiftpie.cli import about, batch, engine, serve
+from swiftpie.cli import about, batch, demo, edit, engine, identity, personalize, serve
 from swiftpie.cli.console import complain, logs_on_stderr
-from swiftpie.cli.drawing import demo, edit, identity, personalize
 from swiftpie.cli.options import arrange
 from swiftpie.errors import ConfigError, ImageError, InputError, MissingExtra, SwiftPieError
 
@@ -30,14 +29,7 @@ this one has the smallest product of the times without and with load.
 DECIDED = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # variables by which users decide themselves
 
 ENTRY_POINTS = "swiftpie.commands"
-LAB = "lab"
-LAB_COMMANDS = {
-    "train": "Train a model, in one stage or several.",
-    "evaluate": "Measure how good a preset is.",
-    "compare": "Compare two evaluations case by case.",
-    "data": "Prepare the pictures that training reads.",
-}
-INSTALL_LAB = "From a copy of the repository, `pip install . ./lab` installs it."
+LAB_COMMANDS = ("train", "evaluate", "compare", "data")
 
 # Importing PyTorch and its libraries makes over 600,000 objects; looking for cycles after every
 # 700, as Python does, takes an eighth of the time to the first picture.
@@ -71,10 +63,15 @@ class GuardedGroup(TyperGroup):
     """The top command, which ends every failure with one line on standard error."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as the parent has it
-        """Run a command; words that are one too many may be a sentence without quotes."""
+        """Run a command; explain one of the lab, and a sentence without quotes."""
         try:
             return super().invoke(ctx)
         except UsageError as error:
+            if missing := [name for name in LAB_COMMANDS if f"command '{name}'" in error.message]:
+                raise MissingExtra(
+                    f"`swiftpie {missing[0]}` is part of swiftpie-lab. From a copy of the "
+                    "repository, `pip install . ./lab` installs it."
+                ) from error
             if "extra argument" not in error.message:
                 raise
             raise ConfigError(
@@ -116,13 +113,10 @@ class GuardedGroup(TyperGroup):
 def commands_of_others() -> Iterator[typer.Typer]:
     """Yield the commands that installed distributions add.
 
-    Without the lab, its commands are listed too, and say how to install it.
-
     Raises:
         ConfigError: A distribution offers commands that cannot be imported.
     """
-    found = entry_points(group=ENTRY_POINTS)
-    for point in found:
+    for point in entry_points(group=ENTRY_POINTS):
         try:
             yield point.load()
         except ImportError as error:
@@ -131,24 +125,6 @@ def commands_of_others() -> Iterator[typer.Typer]:
                 f"{owner} adds commands as {point.value!r}, which cannot be imported ({error}). "
                 f"Repair or uninstall {owner}."
             ) from error
-    if LAB not in found.names:
-        yield _without_lab()
-
-
-def _without_lab() -> typer.Typer:
-    app = typer.Typer()
-    anything = {"allow_extra_args": True, "ignore_unknown_options": True}
-    for name, summary in LAB_COMMANDS.items():
-
-        def refuse(name: str = name) -> None:
-            raise MissingExtra(f"`swiftpie {name}` is part of swiftpie-lab. {INSTALL_LAB}")
-
-        app.command(
-            name,
-            help=f"{summary} Needs swiftpie-lab.",
-            context_settings={**anything, "help_option_names": []},
-        )(lambda refuse=refuse: refuse())
-    return app
 
 
 app = typer.Typer(

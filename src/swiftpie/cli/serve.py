@@ -15,8 +15,8 @@ import typer
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import PRESETS, RECIPES, describe
 from swiftpie.cli import console, options
-from swiftpie.cli.drawing.subjects import encoder_of, with_face_files
 from swiftpie.cli.loading import confirm_download, open_session, plan_downloads, preset_for
+from swiftpie.cli.subjects import encoder_of, with_face_files
 from swiftpie.errors import ConfigError, check_installed, system_reason
 from swiftpie.faces import FaceSettings
 from swiftpie.server.jobs import Limits

@@ -13,9 +13,9 @@ import typer
 from PIL import Image
 
 from swiftpie.backbones.presets import Use
-from swiftpie.cli.drawing.subjects import warn_of_strange_vectors, with_face_files
 from swiftpie.cli.loading import preset_for
 from swiftpie.cli.options import FieldOptions, IdentityScale, SizeText, option_of
+from swiftpie.cli.subjects import warn_of_strange_vectors, with_face_files
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError, InputError
 from swiftpie.faces import CONSENT, FACE_ENCODERS, Face, FaceEncoder, FaceSettings

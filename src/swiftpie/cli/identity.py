@@ -9,8 +9,8 @@ import typer
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.cli import options
 from swiftpie.cli.console import bar, examples, print_json, print_text, say, write_table
-from swiftpie.cli.drawing.subjects import read_source, with_cutouts
 from swiftpie.cli.loading import open_session, preset_for
+from swiftpie.cli.subjects import read_source, with_cutouts
 from swiftpie.engine.origin import spell_cutouts
 from swiftpie.errors import ConfigError
 from swiftpie.library import CREDIT, Named, subject_library

@@ -12,7 +12,8 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import Preset, Use, check_personalizes
 from swiftpie.batch.lists import read_prompts
 from swiftpie.cli import console, options
-from swiftpie.cli.drawing.subjects import (
+from swiftpie.cli.loading import open_session, preset_for
+from swiftpie.cli.subjects import (
     FaceOf,
     Recogniser,
     open_with,
@@ -21,8 +22,7 @@ from swiftpie.cli.drawing.subjects import (
     read_source,
     with_cutouts,
 )
-from swiftpie.cli.drawing.writing import Drawing, draw_files, plan_targets, shared_out, steps_beside
-from swiftpie.cli.loading import open_session, preset_for
+from swiftpie.cli.writing import Drawing, draw_files, plan_targets, shared_out, steps_beside
 from swiftpie.config import Option, options_of, read_options
 from swiftpie.engine.origin import check_texts
 from swiftpie.errors import CapabilityError, ConfigError

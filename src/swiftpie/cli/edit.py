@@ -11,7 +11,8 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import Use
 from swiftpie.batch.lists import read_prompts
 from swiftpie.cli import console, options
-from swiftpie.cli.drawing.subjects import (
+from swiftpie.cli.loading import open_session, preset_for
+from swiftpie.cli.subjects import (
     FaceOf,
     Recogniser,
     open_with,
@@ -20,8 +21,7 @@ from swiftpie.cli.drawing.subjects import (
     read_source,
     with_cutouts,
 )
-from swiftpie.cli.drawing.writing import Drawing, draw_files, plan_targets, preview
-from swiftpie.cli.loading import open_session, preset_for
+from swiftpie.cli.writing import Drawing, draw_files, plan_targets, preview
 from swiftpie.config import options_of
 from swiftpie.engine.origin import check_texts
 from swiftpie.faces import CONSENT
