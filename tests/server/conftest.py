@@ -34,11 +34,11 @@ def loopback():
 
 
 class Running:
-    def __init__(self, session, *, limits, token, facts=None, **more):
+    def __init__(self, session, *, limits, token, facts=None):
         name = session.components.preset.name
         facts = describe(PRESETS.get(name)) | (facts or {})
         models = Models({name: ServedModel(lambda: session, facts)})
-        self.worker = Worker(models, limits=limits, **more)
+        self.worker = Worker(models, limits=limits)
         self.guard = make_app(
             self.worker, hosts=tuple(loopback_names("127.0.0.1")), token=token, limits=limits
         )
@@ -89,9 +89,8 @@ class Running:
         return self.ask("POST", "/v1/images/generations", body=body, headers=headers)
 
 
-def serving(session, *, token=None, identities=None, **options):
-    given = {"identities": identities, "facts": options.pop("facts", None)}
-    return Running(session, limits=Limits(**options), token=token, **given)
+def serving(session, *, token=None, facts=None, **options):
+    return Running(session, limits=Limits(**options), token=token, facts=facts)
 
 
 @pytest.fixture(scope="session")

@@ -176,7 +176,7 @@ def running(worker, loop, identity):
     def run(test, **limits):
         worker.limits = Limits(**limits)
         known = StoredIdentity(IdentityInfo("", "mini", (), ()), identity, {})
-        number = loop.run_until_complete(worker.identities.put(known, owner=OWNER))
+        number = worker.identities.put(known, owner=OWNER)
         app = make_app(worker, hosts=["localhost"], token=None, limits=worker.limits)
         body = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": number}]}}
         server = Server(app, worker, body)
@@ -341,11 +341,11 @@ def test_a_subject_whose_caller_does_not_wait_is_not_kept(running, picture_bytes
     sent = ("POST", "/v1/identities", *upload("/v1/identities", picture_bytes))
 
     async def test(server):
-        known = await server.worker.identities.items(owner=OWNER)
+        known = server.worker.identities.items(owner=OWNER)
         server.gate.stage = "batched"
         await server.ended(way, server.gate.reached.is_set, lambda: server.call(*sent))
         await server.stops()
-        assert await server.worker.identities.items(owner=OWNER) == known
+        assert server.worker.identities.items(owner=OWNER) == known
         server.worker.limits = Limits()
         assert await server.is_free()
 

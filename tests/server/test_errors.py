@@ -119,8 +119,6 @@ COMMANDS = [
     ("serve --token-file /dev/zero", "4096"),
     ("serve --model none-such", "none-such"),
     ("serve --queue 0", "--queue"),
-    ("serve --port 0 --identities s3://bucket/x", "mount"),
-    ("serve --port 0 --identities token.txt/x", "write"),
     ("mcp --folder none-such", "none-such"),
 ]
 

@@ -68,6 +68,8 @@ def test_a_tuned_identity_file_is_a_subject_and_one_of_other_weights_is_refused(
     assert made.json["pictures"] == []
     request = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": made.json["id"]}]}}
     assert server.ask("POST", "/v1/images/generations", body=request).status == 200
+    file = server.ask("GET", f"/v1/identities/{made.json['id']}/file").content
+    assert file == identity_bytes(tuned)
     others = replace(tuned, fingerprint="0" * 64)
     for data, code in ((identity_bytes(others), "identity_of_others"), (b"no file", None)):
         refused = server.upload("/v1/identities", identity=("mug.spid", data))
@@ -84,6 +86,7 @@ def test_no_visitor_reaches_subjects_and_jobs_of_another(server, of_anna, header
     for method, path, body in [
         ("GET", of_anna["thumbnail"], None),
         ("GET", of_anna["pictures"][0]["source"], None),
+        ("GET", f"/v1/identities/{number}/file", None),
         ("PATCH", f"/v1/identities/{number}", {"name": "mine"}),
         ("DELETE", f"/v1/identities/{number}", None),
         ("POST", "/v1/images/generations", request),

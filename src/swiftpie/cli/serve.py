@@ -65,15 +65,6 @@ AllowHosts = Annotated[
     list[str] | None,
     typer.Option("--allow-host", metavar="NAME", help="Host name of the server; may be repeated."),
 ]
-IdentitiesAt = Annotated[
-    str | None,
-    typer.Option(
-        "--identities",
-        metavar="DIR",
-        help="Folder in which identities are stored, shared with other servers. By default they "
-        "stay in memory until the server stops.",
-    ),
-]
 FoldersIn = Annotated[
     list[Path] | None,
     typer.Option(
@@ -100,7 +91,6 @@ OutFolder = Annotated[
         "swiftpie serve --model sdxl-turbo --model mini",
         "swiftpie serve --model face-plus --model mini",
         "swiftpie serve --host 0.0.0.0 --token-file token.txt --allow-host pictures.example.org",
-        "swiftpie serve --identities /mnt/identities",
     )
 )
 @options.with_fields
@@ -111,7 +101,6 @@ def serve(
     port: Port = 8000,
     token_file: TokenFile = None,
     allow_hosts: AllowHosts = None,
-    identities_at: IdentitiesAt = None,
     limits: Annotated[Limits, options.FieldOptions(Limits, LIMITS)],
     recogniser: Annotated[
         FaceSettings, options.FieldOptions(FaceSettings, ("encoder", "face_models"))
@@ -126,19 +115,13 @@ def serve(
     from swiftpie.server.app import make_app
     from swiftpie.server.guard import loopback_names
     from swiftpie.server.listening import Server
-    from swiftpie.server.shared import SharedIdentities
     from swiftpie.server.store import Models
     from swiftpie.server.worker import Worker
 
     token = _read_token(token_file, host)
     check_address(host, port)
     served = {name: _served(name, loading, recogniser) for name in models or ["mini"]}
-    worker = Worker(
-        Models(served),
-        limits=limits,
-        identities=None if identities_at is None else SharedIdentities(identities_at),
-        tell=console.say,
-    )
+    worker = Worker(Models(served), limits=limits, tell=console.say)
     names = loopback_names(host, allow_hosts or ())
     guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
     server = Server(guard, host=host, port=port, limits=limits, tell=console.say)

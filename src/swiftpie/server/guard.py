@@ -39,7 +39,6 @@ UPLOADS = (
     "/v1/identities",
     "/v1/pictures",
     "/v1/cutouts",
-    "/v1/find",
 )
 LEFT = "The client left."
 BODIES_OF_KEY, BODIES = 2, 6  # largest requests that one caller, and all, send at once

@@ -72,7 +72,6 @@ if TYPE_CHECKING:
 CALLER = Caller("mcp", "mcp")  # all calls are of one user
 Report = Callable[[int, int, str], Awaitable[None]]
 """Takes how many steps are done, of how many, and what the next one is."""
-WHITE = [0] * 128 + [255] * 128  # from which value on a mask counts
 KNOWN = (SwiftPieError, RequestError, Overloaded, Expired, ValidationError)
 MAX_PATH = 4_096  # letters
 MOST_MB = MAX_IMAGE_BYTES / 1e6

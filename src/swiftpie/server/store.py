@@ -3,7 +3,7 @@
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from PIL import Image
@@ -17,7 +17,6 @@ from swiftpie.types import Identity
 
 MIB = 1 << 20
 Thing = TypeVar("Thing")
-KIND, PREFIX, REMEDY = "identity", "id", " Send its pictures to POST /v1/identities."
 THUMBNAIL = "thumbnail"
 SOURCE_PX = 1024  # of a kept picture's longer side; encoders see less
 
@@ -176,49 +175,6 @@ class StoredIdentity:
         tensors += [*known.keys.values(), *known.values.values()]
         tensors += [] if known.large is None else [known.large]
         return sum(tensor.nbytes for tensor in tensors) + sum(map(len, self.files.values()))
-
-
-class OwnIdentities:
-    """Identities in the memory of this process, by unguessable numbers, each for its owner alone.
-
-    A number that is unknown, deleted or of another owner raises `NotFound`. `OwnerStore` chooses
-    which are dropped.
-    """
-
-    is_shared = False  # whether others write there, so that what is read has to be checked
-
-    def __init__(self, *, limit_mib: float) -> None:
-        self._store: OwnerStore[StoredIdentity] = OwnerStore(
-            KIND, prefix=PREFIX, limit_mib=limit_mib, size=lambda one: one.num_bytes, remedy=REMEDY
-        )
-
-    async def put(self, known: StoredIdentity, *, owner: str, key: str = "") -> str:
-        """Keep a subject; return its number. `key` is the caller, who may invent owners."""
-        return self._store.put(known, owner=owner, key=key)
-
-    async def items(self, *, owner: str) -> list[tuple[str, IdentityInfo]]:
-        """Return all that one owner has, the oldest first."""
-        return [(number, stored.info) for number, stored in self._store.items(owner=owner)]
-
-    async def find(self, number: str, *, owner: str) -> tuple[IdentityInfo, Identity]:
-        """Return a subject."""
-        known = self._store.find(number, owner=owner)
-        return known.info, known.identity
-
-    async def file(self, number: str, name: str, *, owner: str) -> bytes | None:
-        """Return one of its files, None if it has none of this name."""
-        return self._store.find(number, owner=owner).files.get(name)
-
-    async def rename(self, number: str, name: str, *, owner: str) -> IdentityInfo:
-        """Give it another name; return its facts."""
-        known = self._store.find(number, owner=owner)
-        info = replace(known.info, name=name)
-        self._store.replace(number, replace(known, info=info), owner=owner)
-        return info
-
-    async def drop(self, number: str, *, owner: str) -> None:
-        """Delete it."""
-        self._store.drop(number, owner=owner)
 
 
 def describe_identity(number: str, info: IdentityInfo) -> dict[str, Any]:

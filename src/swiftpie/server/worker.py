@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from PIL import Image
 
@@ -38,16 +38,12 @@ from swiftpie.server.store import (
     IdentityInfo,
     Models,
     OwnerStore,
-    OwnIdentities,
     StoredIdentity,
     describe_identity,
     doubts_of,
     source_files,
 )
 from swiftpie.types import Identity
-
-if TYPE_CHECKING:
-    from swiftpie.server.shared import SharedIdentities
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -127,7 +123,6 @@ class Worker:
         *,
         limits: Limits,
         decoders: int = 1,
-        identities: "OwnIdentities | SharedIdentities | None" = None,  # by default in memory
         tell: Callable[[str], None] = logger.info,  # how far it is with getting ready
     ) -> None:
         self.models = models
@@ -143,7 +138,13 @@ class Worker:
             on_batch=self.metrics.batch,
         )
         third = limits.cache_mib / 3
-        self.identities = identities or OwnIdentities(limit_mib=third)
+        self.identities: OwnerStore[StoredIdentity] = OwnerStore(
+            "identity",
+            prefix="id",
+            limit_mib=third,
+            size=lambda known: known.num_bytes,
+            remedy=" Send its pictures to POST /v1/identities.",
+        )
         self.pictures: OwnerStore[Image.Image] = OwnerStore(
             "picture",
             prefix=KEPT.rstrip("_"),
@@ -218,7 +219,7 @@ class Worker:
         size = size_for(body, self.models.facts(model), images)
         warnings = tuple(_substitutes(body, model, size, images))
         own, owner = body.swiftpie, caller.owner
-        subjects = (*more, *await self._known(own.subjects, model, owner=owner))
+        subjects = (*more, *self._known(own.subjects, model, owner=owner))
         planning = partial(
             requests_of,
             body.model_copy(update={"size": size}),
@@ -250,7 +251,7 @@ class Worker:
             )
         return name
 
-    async def _known(
+    def _known(
         self, subjects: Sequence[SubjectIn], model: str, *, owner: str
     ) -> tuple[Subject, ...]:
         """Return the subjects of a picture."""
@@ -261,14 +262,14 @@ class Worker:
                 named = subject_library().find(subject.library)
                 found.append(Subject(named, **placed | {"name": subject.name or subject.library}))
                 continue
-            info, identity = await self.identities.find(subject.identity_id, owner=owner)
-            if info.model != model:
+            known = self.identities.find(subject.identity_id, owner=owner)
+            if known.info.model != model:
                 raise RequestError(
-                    f"The identity {subject.identity_id} was encoded by {info.model!r}, and "
+                    f"The identity {subject.identity_id} was encoded by {known.info.model!r}, and "
                     f"{model!r} shall draw it. Encode its pictures with that model.",
                     param="identity_id",
                 )
-            found.append(Subject(IdentityRef(identity), **placed))
+            found.append(Subject(IdentityRef(known.identity), **placed))
         return tuple(found)
 
     # Answers
@@ -399,21 +400,8 @@ class Worker:
         files = {THUMBNAIL: thumbnail, **files}
         info = IdentityInfo(name, model, tuple(files), tuple(warnings), is_face=identity.is_face)
         known = StoredIdentity(info, identity, files)
-        number = await self.identities.put(known, owner=caller.owner, key=caller.key)
+        number = self.identities.put(known, owner=caller.owner, key=caller.key)
         return describe_identity(number, info)
-
-    async def identity_file(self, number: str, name: str, *, owner: str) -> bytes | None:
-        """Return a file of an identity, None if it has none of this name.
-
-        Files of a shared store are encoded again, as uploads are, because others can write there.
-        """
-        data = await self.identities.file(number, name, owner=owner)
-        if data is None or not self.identities.is_shared:
-            return data
-        image = await self.decode(data, name=name, key=owner)
-        suffix = ".webp" if name.startswith("pictures/") else ".png"
-        shown = image.convert("L") if name.startswith("masks/") else image
-        return await asyncio.to_thread(encode_image, shown, suffix, metadata=None)
 
     async def add_picture(self, data: bytes, *, caller: Caller) -> dict[str, Any]:
         """Keep a picture, shrunk if it is large; return its name, its size and what made it."""

@@ -1,6 +1,7 @@
 """Subjects that are sent once and named later, their pictures, and cut-outs."""
 
 import base64
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
@@ -11,9 +12,10 @@ from swiftpie.faces import CONSENT, FaceSource
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.models.cutout import cut_out as cutout_of
 from swiftpie.models.cutout import search_of
+from swiftpie.pipelines.identity_file import identity_bytes
 from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_upload
 from swiftpie.server.schemas import MAX_IMAGES, MAX_NAME, Rename, RequestError
-from swiftpie.server.store import THUMBNAIL, describe_identity
+from swiftpie.server.store import THUMBNAIL, StoredIdentity, describe_identity
 from swiftpie.server.worker import Caller, Worker
 
 FACE = options_of(FaceSource)
@@ -130,63 +132,73 @@ def _check_one_kind(
         )
 
 
+def _source_of(known: StoredIdentity, kind: str, number: int) -> bytes:
+    """Return a picture of a subject, or its mask."""
+    if data := known.files.get(f"{kind}/{number}"):
+        return data
+    if not 0 <= number < known.info.num_pictures:
+        raise RequestError(
+            f"There are {known.info.num_pictures} pictures, counted from 0, of this identity.",
+            status=404,
+            code="picture_not_found",
+        )
+    raise RequestError(
+        "No mask was sent with this picture. Send the picture to POST /v1/cutouts.",
+        status=404,
+        code="mask_not_found",
+    )
+
+
 def identity_routes(worker: Worker) -> APIRouter:
     """Return the routes of subjects that are known."""
     router = APIRouter(route_class=BodyRoute, tags=["identities"])
 
-    async def source_of(identity_id: str, kind: str, number: int, request: Request) -> bytes:
-        """Return a picture of the caller's subject, or its mask."""
-        owner = request.state.owner
-        if data := await worker.identity_file(identity_id, f"{kind}/{number}", owner=owner):
-            return data
-        info, _ = await worker.identities.find(identity_id, owner=owner)
-        if not 0 <= number < info.num_pictures:
-            raise RequestError(
-                f"There are {info.num_pictures} pictures, counted from 0, of this identity.",
-                status=404,
-                code="picture_not_found",
-            )
-        raise RequestError(
-            "No mask was sent with this picture. Send the picture to POST /v1/cutouts.",
-            status=404,
-            code="mask_not_found",
-        )
+    def found(identity_id: str, request: Request) -> StoredIdentity:
+        return worker.identities.find(identity_id, owner=request.state.owner)
 
     @router.get("/v1/identities")
     async def identities(request: Request) -> dict[str, Any]:
         """List the subjects of the caller."""
-        known = await worker.identities.items(owner=request.state.owner)
-        return {"object": "list", "data": [describe_identity(*item) for item in known]}
+        known = worker.identities.items(owner=request.state.owner)
+        data = [describe_identity(number, stored.info) for number, stored in known]
+        return {"object": "list", "data": data}
 
     @router.get("/v1/identities/{identity_id}/thumbnail", **pictured("png"))
     async def thumbnail(identity_id: str, request: Request) -> Response:
         """Return what the encoder saw, as a picture."""
-        data = await worker.identity_file(identity_id, THUMBNAIL, owner=request.state.owner)
-        return Response(data, media_type="image/png")
+        return Response(found(identity_id, request).files[THUMBNAIL], media_type="image/png")
+
+    @router.get("/v1/identities/{identity_id}/file")
+    async def file(identity_id: str, request: Request) -> Response:
+        """Return a subject as a file, to be sent again once a server has forgotten it."""
+        data = identity_bytes(found(identity_id, request).identity)
+        return Response(data, media_type="application/octet-stream")
 
     @router.get("/v1/identities/{identity_id}/pictures/{number}", **pictured("webp"))
     async def source(identity_id: str, number: int, request: Request) -> Response:
         """Return a picture of a subject, encoded again and shrunk to the size that is used."""
-        data = await source_of(identity_id, "pictures", number, request)
+        data = _source_of(found(identity_id, request), "pictures", number)
         return Response(data, media_type="image/webp")
 
     @router.get("/v1/identities/{identity_id}/masks/{number}", **pictured("png"))
     async def source_mask(identity_id: str, number: int, request: Request) -> Response:
         """Return the mask that came with a picture; POST /v1/cutouts finds one where none did."""
-        data = await source_of(identity_id, "masks", number, request)
+        data = _source_of(found(identity_id, request), "masks", number)
         return Response(data, media_type="image/png")
 
     @router.patch("/v1/identities/{identity_id}")
     async def rename(identity_id: str, body: Rename, request: Request) -> dict[str, Any]:
         """Give a subject another name."""
-        owner = request.state.owner
-        info = await worker.identities.rename(identity_id, body.name, owner=owner)
+        known = found(identity_id, request)
+        info = replace(known.info, name=body.name)
+        renamed = replace(known, info=info)
+        worker.identities.replace(identity_id, renamed, owner=request.state.owner)
         return describe_identity(identity_id, info)
 
     @router.delete("/v1/identities/{identity_id}")
     async def forget(identity_id: str, request: Request) -> dict[str, Any]:
         """Forget a subject."""
-        await worker.identities.drop(identity_id, owner=request.state.owner)
+        worker.identities.drop(identity_id, owner=request.state.owner)
         return {"id": identity_id, "object": "identity", "deleted": True}
 
     return router
