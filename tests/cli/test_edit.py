@@ -114,16 +114,6 @@ def test_a_picture_keeps_what_its_file_holds_where_the_edit_changes_nothing(
     assert "JPEG compresses all pixels again" in message
 
 
-def test_a_preview_is_the_region_of_the_edit(call, picture, tmp_path):
-    prompt, source = "a red dog", "a dog"
-    where, out, region = (tmp_path / f"{name}.png" for name in ("where", "out", "region"))
-    asked = ("edit", picture, prompt, "--source-prompt", source, "--box", "0.2,0.2,0.8,0.8")
-    result = call(*asked, "-o", where, "--preview-mask")
-    assert result.exit_code == 0, result.output
-    assert call(*asked, "-o", out, "--save-region", region).exit_code == 0
-    assert load_image(where).tobytes() == load_image(region).tobytes()
-
-
 def test_every_prompt_of_a_file_gives_numbered_edits_that_repeat_by_their_seeds(
     call, picture, tmp_path
 ):

@@ -21,14 +21,6 @@ def test_a_picture_is_drawn_by_the_transforms_that_are_named(call, hamster, tmp_
     assert "CPU" in refused.output
 
 
-def test_the_command_tells_how_long_each_stage_took(call):
-    result = call("engine", "prepare", "--engine", "folded-upsampling", "--json")
-    assert result.exit_code == 0, result.output
-    facts = json.loads(result.stdout)
-    assert [*facts["seconds"]] == ["subject", "picture", "edit"]
-    assert min(facts["load_s"], *facts["seconds"].values()) > 0
-
-
 def test_another_runtime_is_refused_and_nothing_is_written(call, tmp_path):
     (tmp_path / "runtime.tgz").write_text("no archive")
     result = call("export", "page", "-o", tmp_path / "site", "--runtime", tmp_path / "runtime.tgz")

@@ -21,7 +21,7 @@ from swiftpie.cli.subjects import (
     read_source,
     with_cutouts,
 )
-from swiftpie.cli.writing import Drawing, draw_files, plan_targets, preview
+from swiftpie.cli.writing import Drawing, draw_files, plan_targets
 from swiftpie.config import options_of
 from swiftpie.engine.origin import check_texts
 from swiftpie.faces import CONSENT
@@ -48,15 +48,6 @@ NewSubject = Annotated[
     ),
 ]
 
-PreviewMask = Annotated[
-    bool,
-    typer.Option(
-        "--preview-mask",
-        help="Write what the edit may change, in white, in place of the edit. It is a FILE for "
-        "--mask.",
-    ),
-]
-
 app = typer.Typer()
 
 
@@ -65,7 +56,6 @@ app = typer.Typer()
         'swiftpie edit cat.jpg "a dog on a sofa" -o dog.png --source-prompt "a cat on a sofa" '
         "--recipe swiftedit",
         'swiftpie edit garden.jpg "at sunset in autumn" -o sunset.png',
-        'swiftpie edit cat.jpg "a blue cat" -o where.png --preview-mask',
         'swiftpie edit cat.jpg "in the rain" -o rain.png -n 4',
         'swiftpie edit cat.jpg "wearing a red hat" -o hat.png --recipe klein',
         'swiftpie edit room.jpg "a mug on a table" -o mug.png --box 0.4,0.5,0.7,0.9 '
@@ -86,7 +76,6 @@ def edit(
     subject: NewSubject = None,
     source: FaceOf,
     recogniser: Recogniser,
-    preview_mask: PreviewMask = False,
     cutouts: options.Cutouts = None,
     loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, EDITING)],
 ) -> None:
@@ -108,10 +97,6 @@ def edit(
     first = opened(request)  # once for all pictures
     pairs = itertools.product(prompts, seeds)
     requests = [with_seed(with_changes(first, prompt=text), seed) for text, seed in pairs]
-    if preview_mask:
-        for each, target in zip(requests, targets, strict=True):
-            preview(loaded.session, each, target, force=output.force)
-        return
     _check_seeds(loaded.session, requests, sampling)
     drawings = [
         Drawing(each, [target], picture) for each, target in zip(requests, targets, strict=True)

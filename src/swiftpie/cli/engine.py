@@ -1,7 +1,6 @@
 """`swiftpie engine`, `export` and `verify`: other forms of a model, compared with diffusers."""
 
 import json
-import time
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -22,12 +21,9 @@ from swiftpie.errors import ConfigError, InputError, check_installed
 from swiftpie.validation import parse_size
 
 if TYPE_CHECKING:
-    from swiftpie.engine.session import Session
     from swiftpie.engine.verify import Row, Verification
 
 app = typer.Typer()
-engine_app = typer.Typer(name="engine")
-app.add_typer(engine_app)
 export_app = typer.Typer(
     name="export",
     no_args_is_help=True,
@@ -49,18 +45,9 @@ Differences are in levels of 255. Equal: at most 1 in every pixel, and for the s
 round in other ways, and diffusers draws other fresh noise: --dtype float32 compares."""
 
 
-@engine_app.callback(
-    invoke_without_command=True,
-    epilog=console.examples(
-        "swiftpie engine",
-        "swiftpie engine --json",
-        "swiftpie engine prepare --recipe sdxl-turbo --engine openvino-int8",
-    ),
-)
-def engine(*, context: typer.Context, as_json: options.AsJson = False) -> None:
+@app.command(epilog=console.examples("swiftpie engine", "swiftpie engine --json"))
+def engine(*, as_json: options.AsJson = False) -> None:
     """List the transforms that make models quicker or smaller, for --engine."""
-    if context.invoked_subcommand is not None:
-        return
     facts = [
         {
             "name": name,
@@ -74,52 +61,6 @@ def engine(*, context: typer.Context, as_json: options.AsJson = False) -> None:
     ]
     headings = ("transform", "installed", "what it does")
     console.show(facts, rows, headings=headings, as_json=as_json)
-
-
-@engine_app.command(
-    epilog=console.examples(
-        "swiftpie engine prepare --engine openvino",
-        "swiftpie engine prepare --recipe sdxl-turbo --engine openvino-int8 --size 512x512",
-    )
-)
-@options.with_fields
-def prepare(
-    *,
-    loading: Annotated[
-        LoadOptions, options.FieldOptions(LoadOptions, options.DRAWING, ("engine",))
-    ],
-    size: options.SizeText = None,
-    as_json: options.AsJson = False,
-) -> None:
-    """Export, calibrate and compile now, so that later pictures and edits do not wait for it.
-
-    Sizes are fixed: later pictures need the same --size, model and engine, and one subject with
-    one reference.
-    """
-    size_px = None if size is None else parse_size(size)
-    session, load_ms = open_session(**loading)
-    seconds = _prepared(session, size_px)
-    if as_json:
-        console.print_json({"load_s": round(load_ms / 1000, 2), "seconds": seconds})
-        return
-    stages = ", ".join(f"{stage} {spent:g} s" for stage, spent in seconds.items())
-    console.say(f"The engine is ready for this model: {stages}. Later calls like it do not wait.")
-
-
-def _prepared(session: "Session", size_px: tuple[int, int] | None) -> dict[str, float]:
-    """Prepare with a progress bar; return the seconds of each stage."""
-    from swiftpie.engine.warm_up import warm_up
-
-    seconds: dict[str, float] = {}
-    stages = warm_up(session, size_px=size_px)
-    with console.bar(len(stages)) as update:
-        for stage, draw in stages.items():
-            update(completed=len(seconds), description=stage)
-            started = time.perf_counter()
-            draw()
-            seconds[stage] = round(time.perf_counter() - started, 2)
-        update(completed=len(seconds), description="prepared")
-    return seconds
 
 
 @export_app.command(

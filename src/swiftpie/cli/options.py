@@ -39,7 +39,7 @@ PANELS: Mapping[str, str] = {
         """,
     "Computing": "device engine threads",
     "Output": """
-            out form file_format fps as_json force save_subject_mask save_region preview_mask
+            out form file_format fps as_json force save_subject_mask save_region
         """,
     "Cases": "cases data data_path num_subjects prompts subjects results",
     "Judges": "clip clip_small dino dino_small siglip2 judges",
@@ -67,7 +67,6 @@ class FieldOptions(NamedTuple):
 
     source: type | Task
     names: tuple[str, ...] = ()  # by default all that it offers on the command line
-    required: tuple[str, ...] = ()  # names that the user must give although the class has a default
     without: tuple[str, ...] = ()
 
     @property
@@ -102,8 +101,7 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
         made = parameter.annotation.__origin__
         values[parameter.name] = (get_origin(made) or made, fields.options)
         parameters += [
-            _parameter(option, is_whole=made is fields.source, is_required=name in fields.required)
-            for name, option in fields.options.items()
+            _parameter(option, is_whole=made is fields.source) for option in fields.options.values()
         ]
 
     @functools.wraps(command)
@@ -161,12 +159,10 @@ def _is_several(field: OptionField) -> bool:
     return any(get_origin(kind) is tuple for kind in (field.typed, *get_args(field.typed)))
 
 
-def _parameter(field: OptionField, *, is_whole: bool, is_required: bool) -> inspect.Parameter:
+def _parameter(field: OptionField, *, is_whole: bool) -> inspect.Parameter:
     kind: Any = list[str] if field.repeated else str if _is_several(field) else field.typed
     default: object = False if kind is bool else None
-    if is_required:
-        default = REQUIRED
-    elif is_whole:
+    if is_whole:
         default = REQUIRED if field.default is MISSING else field.default
         default = False if default is None and kind is bool else default
     kind = kind | None if default is None else kind

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from swiftpie.engine.session import Session
     from swiftpie.imageio.writing import PictureData
-    from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request
+    from swiftpie.pipelines.request import Request
     from swiftpie.types import EditResult, GenerationResult
 
 MORE = ("save_subject_mask", "save_region")  # files besides a picture, of which one is given
@@ -172,17 +172,6 @@ def carry_out(
     if steps is not None:
         steps.remove()
     return result
-
-
-def preview(
-    session: "Session", edit: "EditRequest | RepaintRequest", target: Target, *, force: bool
-) -> None:
-    """Write the region that an edit may change, and nothing else."""
-    from swiftpie.pipelines.draw import find_region
-
-    region = find_region(session.components, session.resolved(edit))
-    write(region, region, target._replace(mask=None), metadata={}, force=force)
-    report_written(target, edit.seed)
 
 
 def write(
