@@ -16,7 +16,7 @@ from swiftpie.imageio.decoding import to_plain
 from swiftpie.imageio.writing import METADATA_KEY, encode_image
 from swiftpie.server import decoding
 from swiftpie.server.decoding import Decoders
-from swiftpie.server.jobs import Overloaded
+from swiftpie.server.errors import Overloaded
 from tests.server.conftest import form
 
 

@@ -5,8 +5,8 @@ import time
 import pytest
 from PIL import Image, ImageDraw
 
+from swiftpie.server.errors import RequestError
 from swiftpie.server.routes import read_form
-from swiftpie.server.schemas import RequestError
 from tests.server.conftest import picture_in, to_png
 
 KIND = "multipart/form-data; boundary=X"
@@ -58,7 +58,7 @@ def test_a_text_may_come_as_a_file(filename):
 def test_what_is_not_read_is_refused_by_its_name():
     for name in ("mask_image", "photo", "image[a]", "ü"):
         error = refused(part(name, b"x"), takes_more=True)
-        assert (error.status, error.code, error.param) == (400, "unknown_field", name)
+        assert (error.status_code, error.code, error.param) == (400, "unknown_field", name)
         assert "image, mask" in error.detail
     assert refused(text("quality", "high")).param == "quality"
     assert read(text("quality", "high"), takes_more=True)["quality"] == "high"
@@ -68,7 +68,7 @@ def test_what_is_not_read_is_refused_by_its_name():
 def test_other_charsets_than_utf_8_are_refused_before_anything_is_decoded(charset):
     field = text("prompt", "é" * 120_000)
     began = time.process_time()
-    assert refused(field, kind=f"{KIND}; charset={charset}").status == 415
+    assert refused(field, kind=f"{KIND}; charset={charset}").status_code == 415
     assert time.process_time() - began < 0.5
     for fine in ("UTF-8", '"utf-8"'):
         assert read(text("prompt", "x"), kind=f"{KIND}; charset={fine}")["prompt"] == "x"

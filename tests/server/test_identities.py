@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from swiftpie.pipelines.identity_file import identity_bytes
-from swiftpie.server.schemas import RequestError
+from swiftpie.server.errors import RequestError
 from swiftpie.server.store import OwnerStore
 from tests.server.conftest import held, serving, to_png
 

@@ -3,8 +3,8 @@ import asyncio
 import pytest
 
 from swiftpie.server import jobs
-from swiftpie.server.guard import retry_headers
-from swiftpie.server.jobs import Expired, Overloaded, Scheduler
+from swiftpie.server.errors import Expired, Overloaded
+from swiftpie.server.jobs import Scheduler
 from tests.server.conftest import drained
 
 
@@ -189,7 +189,7 @@ async def test_a_late_drawing_stops_without_a_listener(scheduler, draw):
 
 def test_retry_after_is_never_zero():
     waits = [Overloaded(seconds, of_key=False) for seconds in (0, 0.2, 1, 1.01)]
-    assert [retry_headers(error)["retry-after"] for error in waits] == ["1", "1", "1", "2"]
+    assert [error.headers["retry-after"] for error in waits] == ["1", "1", "1", "2"]
 
 
 @running

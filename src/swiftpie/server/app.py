@@ -1,6 +1,6 @@
 """The server: OpenAI's Images API, identities, pictures and jobs, health, metrics and the page."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.resources import files
@@ -16,20 +16,13 @@ from starlette.types import Scope
 
 from swiftpie import __version__
 from swiftpie.errors import SwiftPieError
-from swiftpie.server.guard import Guard, new_visitor, retry_headers, visitor_of
-from swiftpie.server.jobs import Expired, Limits, Overloaded
+from swiftpie.server.errors import RequestError, answer_to, error_of_fields, free_frames
+from swiftpie.server.guard import Guard, new_visitor, visitor_of
+from swiftpie.server.jobs import Limits
 from swiftpie.server.routes.identities import identity_routes, upload_routes
 from swiftpie.server.routes.images import image_routes, job_routes
 from swiftpie.server.routes.library import library_routes, model_routes
-from swiftpie.server.schemas import (
-    PART,
-    EditBody,
-    RequestError,
-    error_answer,
-    free_frames,
-    problem_body,
-    problem_of_fields,
-)
+from swiftpie.server.schemas import PART, EditBody
 from swiftpie.server.worker import Worker
 
 DESCRIPTION = "The routes: OpenAI's Images API, identities, pictures and jobs, health and metrics."
@@ -170,22 +163,21 @@ def _describe_edits(app: FastAPI) -> None:
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
-        return JSONResponse(problem_of_fields(error.errors()), 400)
+        return _refused(error_of_fields(error))
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> Response:
         free_frames(error)
-        message = str(error.detail)
-        if error.status_code == 404 and message == HTTPStatus.NOT_FOUND.phrase:
-            message = NO_ROUTE
-        body = problem_body(message, status=error.status_code)
-        return JSONResponse(body, error.status_code, headers=error.headers)
+        is_unknown = error.detail == HTTPStatus.NOT_FOUND.phrase
+        message = NO_ROUTE if is_unknown else str(error.detail)
+        return _refused(RequestError(message, status=error.status_code), error.headers)
 
-    @app.exception_handler(Overloaded)
     @app.exception_handler(SwiftPieError)
     @app.exception_handler(RequestError)
-    @app.exception_handler(Expired)
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> Response:
-        status, info = error_answer(error, "a request")
-        return JSONResponse(info, status, headers=retry_headers(error))
+        return _refused(answer_to(error, "a request"))
+
+
+def _refused(error: RequestError, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse(error.body, error.status_code, headers=headers or error.headers)

@@ -30,7 +30,8 @@ from swiftpie.pipelines.request import (
 )
 from swiftpie.pipelines.settings import Scales
 from swiftpie.pipelines.tasks import TASKS, change_of
-from swiftpie.server.schemas import Drawing, OwnFields, RequestError
+from swiftpie.server.errors import RequestError
+from swiftpie.server.schemas import Drawing, OwnFields
 from swiftpie.types import Identity
 from swiftpie.validation import seeds_from
 

@@ -26,7 +26,7 @@ from PIL import Image
 from swiftpie.errors import ImageError, short_reason
 from swiftpie.imageio.decoding import MAX_PIXELS, load_image
 from swiftpie.imageio.writing import read_metadata
-from swiftpie.server.jobs import Overloaded
+from swiftpie.server.errors import Overloaded
 
 MAX_SECONDS = 5  # of a processor, for one picture
 MAX_MIB = 1024

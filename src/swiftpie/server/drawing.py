@@ -22,7 +22,8 @@ from swiftpie.masks import Box
 from swiftpie.pipelines.draw import follows_seed
 from swiftpie.pipelines.request import EditRequest, Request, Subject
 from swiftpie.server.commands import Command
-from swiftpie.server.schemas import Drawing, RequestError, all_of, free_frames
+from swiftpie.server.errors import RequestError, all_of, free_frames
+from swiftpie.server.schemas import Drawing
 from swiftpie.server.store import Models
 from swiftpie.types import EditResult, GenerationResult
 

@@ -8,7 +8,6 @@ to be one of ours, whatever name leads here.
 import asyncio
 import hmac
 import logging
-import math
 import re
 import secrets
 import time
@@ -26,8 +25,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from swiftpie.server.jobs import Limits, Overloaded
-from swiftpie.server.schemas import MAX_TEXT_BYTES, RequestError, problem_of
+from swiftpie.server.errors import RequestError
+from swiftpie.server.jobs import Limits
+from swiftpie.server.schemas import MAX_TEXT_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class Guard:
         with suppress(Exception):
             try:
                 self._check(scope, headers)
-            except (RequestError, Overloaded) as error:
+            except RequestError as error:
                 await _refuse(error, scope, receive, sending)
             else:
                 if scope["type"] == "websocket":
@@ -189,25 +189,14 @@ class Guard:
         return offered is not None and hmac.compare_digest(offered, self._token.encode())
 
 
-async def _refuse(
-    error: RequestError | Overloaded, scope: Scope, receive: Receive, send: "_Sending"
-) -> None:
-    send.status, body = problem_of(error)
+async def _refuse(error: RequestError, scope: Scope, receive: Receive, send: "_Sending") -> None:
+    send.status = error.status_code
     if scope["type"] == "websocket":
         await receive()
-        await send({"type": "websocket.close", "code": 1008, "reason": body["error"]["code"]})
+        await send({"type": "websocket.close", "code": 1008, "reason": error.code})
         return
-    headers = {"connection": "close", **retry_headers(error)}  # the rest of the body is not read
-    await JSONResponse(body, send.status, headers)(scope, receive, send)
-
-
-def retry_headers(error: Exception) -> dict[str, str]:
-    """Return when to try again, as browsers and as OpenAI's clients read it."""
-    seconds = getattr(error, "retry_after_s", None)
-    if seconds is None:
-        return {}
-    whole = max(1, math.ceil(seconds))  # browsers know no fractions
-    return {"retry-after": str(whole), "retry-after-ms": str(round(seconds * 1000))}
+    headers = {"connection": "close", **(error.headers or {})}  # the rest is not read
+    await JSONResponse(error.body, send.status, headers)(scope, receive, send)
 
 
 def route_of(scope: Scope) -> str:

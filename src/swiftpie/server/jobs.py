@@ -12,6 +12,7 @@ from functools import partial
 from typing import Annotated, Any
 
 from swiftpie.config import Option
+from swiftpie.server.errors import Expired, Overloaded
 
 FIRST_GUESS_S = 0.5  # a job's time before any was measured
 MEMORY = 0.2  # weight of the newest measurement
@@ -40,23 +41,6 @@ class Limits:
         ),
     ] = 0
     cache_mib: Annotated[float, Option("Identities and pictures kept, in MiB.", least=0)] = 256.0
-
-
-class Overloaded(Exception):  # noqa: N818 - a state, whose remedy is to wait
-    """The queue is full, or full of this key's own."""
-
-    def __init__(self, retry_after_s: float, *, of_key: bool) -> None:
-        super().__init__(
-            "Too many of your pictures wait already. Ask again when some are done."
-            if of_key
-            else "Too many pictures wait already. Ask again a little later."
-        )
-        self.retry_after_s = retry_after_s
-        self.of_key = of_key
-
-
-class Expired(Exception):  # noqa: N818 - a state, no fault
-    """The deadline passed before the picture was there."""
 
 
 @dataclass(eq=False)

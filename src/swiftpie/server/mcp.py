@@ -43,7 +43,7 @@ from swiftpie.pipelines.request import MAX_SUBJECTS, Pictures, RepaintRequest, S
 from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.pipelines.tasks import TASKS, Task
 from swiftpie.server.drawing import SUFFIXES, PictureFile
-from swiftpie.server.jobs import Expired, Overloaded
+from swiftpie.server.errors import RequestError, as_request_error, error_of_fields, log_failure
 from swiftpie.server.schemas import (
     KEPT_PX,
     MAX_IMAGE_BYTES,
@@ -53,14 +53,9 @@ from swiftpie.server.schemas import (
     AnimateIn,
     Drawing,
     OwnFields,
-    RequestError,
     Strict,
     WithOptions,
     check_one_of,
-    errors_of,
-    log_failure,
-    problem_of,
-    problem_of_fields,
     with_options,
 )
 from swiftpie.server.worker import Caller, Worker
@@ -72,7 +67,7 @@ if TYPE_CHECKING:
 CALLER = Caller("mcp", "mcp")  # all calls are of one user
 Report = Callable[[int, int, str], Awaitable[None]]
 """Takes how many steps are done, of how many, and what the next one is."""
-KNOWN = (SwiftPieError, RequestError, Overloaded, Expired, ValidationError)
+KNOWN = (SwiftPieError, RequestError, ValidationError)
 MAX_PATH = 4_096  # letters
 MOST_MB = MAX_IMAGE_BYTES / 1e6
 KEPT = ("style_reference", "style_scale")  # options of things kept by HTTP
@@ -383,14 +378,14 @@ def words_of(error: Exception) -> str:
     """Return what is wrong, without the words of HTTP."""
     match error:
         case ValidationError():
-            text = problem_of_fields(errors_of(error))["error"]["message"]
+            text = error_of_fields(error).detail
         case NoSubject():
             text = f"{error.found} Give a mask with it, white where the subject is."
         case UnknownSubjectError():
             text = f"{error.found} Choose one of these, or give pictures of the subject."
         case _:
-            text = problem_of(error)[1]["error"]["message"]
-    return str(text).replace("swiftpie.", "")
+            text = as_request_error(error).detail
+    return text.replace("swiftpie.", "")
 
 
 def _facts(drawn: Sequence[PictureFile]) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 import base64
 import binascii
-import logging
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import (
     TYPE_CHECKING,
@@ -23,31 +21,21 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     create_model,
     field_validator,
     model_validator,
 )
 from pydantic_core import from_json
-from starlette.exceptions import HTTPException
 
 from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX
 from swiftpie.config import Option, OptionField, Surface, options_of
-from swiftpie.errors import (
-    CapabilityError,
-    ConfigError,
-    ImageError,
-    InputError,
-    NoSubject,
-    UnknownSubjectError,
-)
 from swiftpie.imageio.decoding import FORMATS, MAX_PIXELS
 from swiftpie.imageio.decoding import MAX_SIDE_PX as LONGEST_PX
 from swiftpie.pipelines.animation import USUAL_FRAMES, AnimateRequest, Film
 from swiftpie.pipelines.request import MAX_SUBJECTS, MAX_VIEW, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.pipelines.tasks import TASKS
-from swiftpie.server.jobs import Expired, Overloaded
+from swiftpie.server.errors import RequestError
 from swiftpie.validation import MAX_SEED, parse_size
 
 MAX_PROMPT = 4_000  # letters
@@ -74,9 +62,6 @@ Part = TypeVar("Part", bound=BaseModel)
 
 
 PART = "#/components/schemas/{model}"  # of the description of all routes
-
-
-logger = logging.getLogger(__name__)
 
 
 class Bounded(BaseModel):
@@ -404,26 +389,6 @@ class LiveDraw(Drawing):
     output_format: Literal["png", "jpeg", "webp"] = "jpeg"
 
 
-class RequestError(HTTPException):
-    """What is wrong with a request, as OpenAI's interface spells it."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int = 400,
-        code: str | None = None,
-        param: str | None = None,
-        retry_after_s: float | None = None,
-    ) -> None:
-        super().__init__(status, message)
-        self.status, self.code, self.param = status, code, param
-        self.retry_after_s = retry_after_s
-
-    def __str__(self) -> str:
-        return self.detail
-
-
 def read_json(data: bytes) -> Any:  # noqa: ANN401 - any JSON
     """Return what a text in JSON says; very many values are refused before any is made."""
     found = sum(map(data.count, (b",", b"[", b"{")))
@@ -439,100 +404,6 @@ def read_json(data: bytes) -> Any:  # noqa: ANN401 - any JSON
             f"The body is not valid JSON: {error}. Send JSON in UTF-8, as a library writes it.",
             code="invalid_json",
         ) from None
-
-
-def problem_of_fields(errors: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what is sent about the first of pydantic's errors."""
-    first = errors[0]
-    where = ".".join(str(part)[:MAX_NAME] for part in first["loc"] if part != "body")
-    reason = str(first["msg"]).removeprefix("Value error, ").removesuffix(".")
-    message = f"{where or 'The request'}: {reason}."
-    return problem_body(message, status=400, code="invalid_value", param=where or None)
-
-
-def errors_of(error: ValidationError) -> list[Any]:
-    """Return pydantic's errors without the values that were sent."""
-    return list(error.errors(include_url=False, include_context=False, include_input=False))
-
-
-def all_of(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error, what caused it, what caused that, and so on."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def free_frames(error: BaseException) -> None:
-    """Free the locals of the functions that raised an answered error, pictures above all.
-
-    Else the error and its frames hold each other until the next garbage collection.
-    """
-    for cause in all_of(error):
-        cause.__traceback__ = None
-
-
-def log_failure(error: BaseException, what: str) -> None:
-    """Log where something failed, and nothing that a caller wrote, as messages may hold."""
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("%s failed: %s\n%s", what, type(error).__name__, frames)
-
-
-def problem_body(
-    message: str, *, status: int, code: str | None = None, param: str | None = None, **more: object
-) -> dict[str, Any]:
-    """Return an error as OpenAI's clients read it, and its further facts."""
-    kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-    kind = kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")
-    return {"error": {"message": message, "type": kind, "param": param, "code": code, **more}}
-
-
-def problem_of(error: Exception) -> tuple[int, dict[str, Any]]:
-    """Return the status of an error, and its body."""
-    status, message, code, param = _spelled(error)
-    more: dict[str, object] = {}
-    if isinstance(error, UnknownSubjectError):
-        more = {"word": error.word, "near": list(error.near)}
-    return status, problem_body(message, status=status, code=code, param=param, **more)
-
-
-def error_answer(error: Exception, what: str) -> tuple[int, dict[str, Any]]:
-    """Return the status and body for an error that ends here: log a fault of ours, free frames."""
-    status, info = problem_of(error)
-    if status >= 500 and not isinstance(error, Expired | RequestError):
-        log_failure(error, what)
-    free_frames(error)
-    return status, info
-
-
-def _spelled(error: Exception) -> tuple[int, str, str | None, str | None]:
-    """Return status, message, code and parameter."""
-    match error:
-        case RequestError():
-            return error.status, str(error), error.code, error.param
-        case Overloaded():
-            return 429, str(error), "rate_limit_exceeded", None
-        case Expired():
-            return 504, "The picture was not drawn within its time. Ask again.", "timeout", None
-        case NoSubject():
-            message = (
-                f"{error.found} Send a mask with the picture; POST /v1/cutouts gives one to start "
-                "from, and looks where a box or points say."
-            )
-            return 400, message, "subject_not_found", "image"
-        case UnknownSubjectError():
-            message = (
-                f"{error.found} Choose a name of GET /v1/library, or send pictures to POST "
-                "/v1/identities and name that in swiftpie.subjects."
-            )
-            return 400, message, "subject_not_named", "prompt"
-        case ImageError():
-            return 400, str(error), "invalid_image", "image"
-        case InputError() | ConfigError() | CapabilityError():
-            return 400, str(error), None, None
-        case _:
-            return 500, "The picture could not be drawn. The server's log says why.", None, None
 
 
 def bytes_of_url(url: str, *, param: str) -> bytes:

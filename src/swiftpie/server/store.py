@@ -12,7 +12,7 @@ from swiftpie.engine.session import Session
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.imageio.writing import encode_image
 from swiftpie.masks import load_mask
-from swiftpie.server.schemas import RequestError
+from swiftpie.server.errors import RequestError
 from swiftpie.types import Identity
 
 MIB = 1 << 20

@@ -30,9 +30,10 @@ from swiftpie.server.commands import (
 )
 from swiftpie.server.decoding import Decoders
 from swiftpie.server.drawing import DrawingThread, PictureFile, as_file
+from swiftpie.server.errors import RequestError
 from swiftpie.server.jobs import Limits, QueuedDrawing, Scheduler, take_error
 from swiftpie.server.metrics import Metrics
-from swiftpie.server.schemas import KEPT_PX, Drawing, RequestError, SubjectIn
+from swiftpie.server.schemas import KEPT_PX, Drawing, SubjectIn
 from swiftpie.server.store import (
     THUMBNAIL,
     IdentityInfo,

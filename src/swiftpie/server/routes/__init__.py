@@ -15,15 +15,15 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from swiftpie.imageio.writing import encode_image
+from swiftpie.server.errors import Expired, RequestError
 from swiftpie.server.guard import LEFT
-from swiftpie.server.jobs import Expired, take_error
+from swiftpie.server.jobs import take_error
 from swiftpie.server.schemas import (
     MAX_IMAGE_BYTES,
     MAX_IMAGES,
     MAX_NAME,
     MAX_TEXT_BYTES,
     Drawing,
-    RequestError,
     read_json,
 )
 from swiftpie.server.worker import Caller

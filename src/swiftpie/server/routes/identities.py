@@ -13,8 +13,9 @@ from swiftpie.imageio.images import mask_to_pil
 from swiftpie.models.cutout import cut_out as cutout_of
 from swiftpie.models.cutout import search_of
 from swiftpie.pipelines.identity_file import identity_bytes
+from swiftpie.server.errors import RequestError
 from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_upload
-from swiftpie.server.schemas import MAX_IMAGES, MAX_NAME, Rename, RequestError
+from swiftpie.server.schemas import MAX_IMAGES, MAX_NAME, Rename
 from swiftpie.server.store import THUMBNAIL, StoredIdentity, describe_identity
 from swiftpie.server.worker import Caller, Worker
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ValidationError
 
@@ -16,6 +15,7 @@ from swiftpie.pipelines.draw import find_region
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.server.commands import is_edit
 from swiftpie.server.drawing import PictureFile
+from swiftpie.server.errors import RequestError, answer_to, as_request_error, error_of_fields
 from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_form, read_upload
 from swiftpie.server.schemas import (
     KEPT_PX,
@@ -23,11 +23,7 @@ from swiftpie.server.schemas import (
     PART,
     Drawing,
     EditBody,
-    RequestError,
     bytes_of_url,
-    error_answer,
-    errors_of,
-    problem_of,
     read_json,
 )
 from swiftpie.server.worker import CallPlan, State, Worker
@@ -97,7 +93,7 @@ def job_routes(worker: Worker) -> APIRouter:
         if task.state is State.DONE:
             answer["result"] = _images_body(task.body, task.running.result())
         elif task.state is State.FAILED and task.error is not None:
-            answer |= problem_of(task.error)[1]
+            answer |= as_request_error(task.error).body
         return answer
 
     @router.delete("/v1/jobs/{job_id}")
@@ -133,8 +129,8 @@ async def _events(worker: Worker, work: CallPlan, kind: str) -> AsyncIterator[st
             }
             yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
     except Exception as error:  # noqa: BLE001 - the status is sent already
-        _, info = error_answer(error, "a stream of pictures")
-        yield f"event: error\ndata: {json.dumps({'type': 'error', **info})}\n\n"
+        event = {"type": "error", **answer_to(error, "a stream of pictures").body}
+        yield f"event: error\ndata: {json.dumps(event)}\n\n"
 
 
 def _images_body(body: Drawing, drawn: Sequence[PictureFile]) -> dict[str, Any]:
@@ -210,7 +206,7 @@ async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | No
     try:
         body = Drawing.model_validate(texts)
     except ValidationError as error:
-        raise RequestValidationError(errors_of(error)) from error
+        raise error_of_fields(error) from error
     return body, pictures, masks[0] if masks else None
 
 
@@ -219,7 +215,7 @@ def _edit_of(data: bytes) -> tuple[Drawing, list[bytes], bytes | None]:
     try:
         whole = EditBody.model_validate(read_json(data))
     except ValidationError as error:
-        raise RequestValidationError(errors_of(error)) from error
+        raise error_of_fields(error) from error
     pictures = [bytes_of_url(picture.image_url, param="images") for picture in whole.images]
     mask = whole.mask and bytes_of_url(whole.mask.image_url, param="mask")
     return whole, pictures, mask or None

@@ -16,16 +16,9 @@ from pydantic import ValidationError
 from swiftpie.library import CREDIT, subject_library
 from swiftpie.library import scenes as packaged_scenes
 from swiftpie.server.drawing import PictureFile
+from swiftpie.server.errors import RequestError, answer_to, error_of_fields
 from swiftpie.server.routes import BodyRoute, caller_of, pictured
-from swiftpie.server.schemas import (
-    MAX_NAME,
-    LiveDraw,
-    RequestError,
-    error_answer,
-    errors_of,
-    page_settings,
-    problem_of_fields,
-)
+from swiftpie.server.schemas import MAX_NAME, LiveDraw, page_settings
 from swiftpie.server.worker import Caller, Worker
 
 MAX_NAMES = 2_000  # of the library, in one answer
@@ -176,8 +169,8 @@ class Live:
         try:
             message = LiveDraw.model_validate_json(text)
         except ValidationError as error:
-            info = problem_of_fields(errors_of(error))
-            await self._socket.send_json({"type": "error", "id": None, **info})
+            body = error_of_fields(error).body
+            await self._socket.send_json({"type": "error", "id": None, **body})
             return
         if self._newest is not None:
             await self._socket.send_json({"type": "dropped", "id": self._newest.id})
@@ -197,8 +190,8 @@ class Live:
         try:
             drawn = await self._drawn(message)
         except Exception as error:  # noqa: BLE001 - the next message is drawn whatever it is
-            _, info = error_answer(error, "a live drawing")
-            await self._socket.send_json({"type": "error", "id": message.id, **info})
+            body = answer_to(error, "a live drawing").body
+            await self._socket.send_json({"type": "error", "id": message.id, **body})
             return
         header = {
             "type": "picture",

@@ -1,0 +1,158 @@
+"""Errors of the server, as OpenAI's clients read them."""
+
+import logging
+import math
+import traceback
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from starlette.exceptions import HTTPException
+
+from swiftpie.errors import (
+    CapabilityError,
+    ConfigError,
+    ImageError,
+    InputError,
+    NoSubject,
+    UnknownSubjectError,
+)
+
+MAX_PLACE = 200  # letters of a field's name, which a caller writes
+
+logger = logging.getLogger(__name__)
+
+
+class RequestError(HTTPException):
+    """What is wrong with a request, and when to try again, as OpenAI's interface spells it."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        **more: object,  # facts
+    ) -> None:
+        headers = None
+        if retry_after_s is not None:
+            whole = max(1, math.ceil(retry_after_s))  # browsers know no fractions
+            milliseconds = str(round(retry_after_s * 1000))
+            headers = {"retry-after": str(whole), "retry-after-ms": milliseconds}
+        super().__init__(status, message, headers)
+        self.code, self.param, self.retry_after_s, self.more = code, param, retry_after_s, more
+
+    def __str__(self) -> str:
+        return self.detail
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What is sent."""
+        kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+        usual = "server_error" if self.status_code >= 500 else "invalid_request_error"
+        kind = kinds.get(self.status_code, usual)
+        facts = {"message": self.detail, "type": kind, "param": self.param, "code": self.code}
+        return {"error": facts | self.more}
+
+
+class Overloaded(RequestError):  # noqa: N818 - a state, whose remedy is to wait
+    """The queue is full, or full of this key's own."""
+
+    def __init__(self, retry_after_s: float, *, of_key: bool) -> None:
+        super().__init__(
+            "Too many of your pictures wait already. Ask again when some are done."
+            if of_key
+            else "Too many pictures wait already. Ask again a little later.",
+            status=429,
+            code="rate_limit_exceeded",
+            retry_after_s=retry_after_s,
+        )
+        self.of_key = of_key
+
+
+class Expired(RequestError):  # noqa: N818 - a state, no fault
+    """The deadline passed before the picture was there."""
+
+    def __init__(self) -> None:
+        message = "The picture was not drawn within its time. Ask again."
+        super().__init__(message, status=504, code="timeout")
+
+
+class Checked(Protocol):
+    """An error of pydantic, or that of FastAPI around one."""
+
+    def errors(self) -> Any:  # noqa: ANN401 - as both have it
+        """Return what is wrong, field by field."""
+
+
+def error_of_fields(error: Checked) -> RequestError:
+    """Return the first error of fields."""
+    first = error.errors()[0]
+    where = ".".join(str(part)[:MAX_PLACE] for part in first["loc"] if part != "body")
+    reason = str(first["msg"]).removeprefix("Value error, ").removesuffix(".")
+    message = f"{where or 'The request'}: {reason}."
+    return RequestError(message, code="invalid_value", param=where or None)
+
+
+def as_request_error(error: Exception) -> RequestError:
+    """Return an error as it is sent."""
+    match error:
+        case RequestError():
+            return error
+        case NoSubject():
+            return RequestError(
+                f"{error.found} Send a mask with the picture; POST /v1/cutouts gives one to start "
+                "from, and looks where a box or points say.",
+                code="subject_not_found",
+                param="image",
+            )
+        case UnknownSubjectError():
+            return RequestError(
+                f"{error.found} Choose a name of GET /v1/library, or send pictures to POST "
+                "/v1/identities and name that in swiftpie.subjects.",
+                code="subject_not_named",
+                param="prompt",
+                word=error.word,
+                near=list(error.near),
+            )
+        case ImageError():
+            return RequestError(str(error), code="invalid_image", param="image")
+        case InputError() | ConfigError() | CapabilityError():
+            return RequestError(str(error))
+        case _:
+            message = "The picture could not be drawn. The server's log says why."
+            return RequestError(message, status=500)
+
+
+def answer_to(error: Exception, what: str) -> RequestError:
+    """Return what is sent about an error that ends here: log a fault of ours, free frames."""
+    answer = as_request_error(error)
+    if answer.status_code >= 500 and answer is not error:
+        log_failure(error, what)
+    free_frames(error)
+    return answer
+
+
+def all_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, what caused it, what caused that, and so on."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def free_frames(error: BaseException) -> None:
+    """Free the locals of the functions that raised an answered error, pictures above all.
+
+    Else the error and its frames hold each other until the next garbage collection.
+    """
+    for cause in all_of(error):
+        cause.__traceback__ = None
+
+
+def log_failure(error: BaseException, what: str) -> None:
+    """Log where something failed, and nothing that a caller wrote, as messages may hold."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("%s failed: %s\n%s", what, type(error).__name__, frames)
