@@ -39,22 +39,14 @@ def test_the_same_seed_gives_the_same_batch_and_another_seed_another(world, batc
         assert not torch.equal(getattr(other, name), getattr(batch, name)), name
 
 
-# Benchmarks draw their truths by seed, so these stay: SHA-256 of the captions, and mean levels.
+# Benchmarks draw their truths by seed, so these stay: SHA-256 of the captions.
 CAPTIONS = {0: "530b58cad2c99cea", 7: "eea9c2300c72c5f8"}
-LEVELS = {
-    0: (-0.00583, -0.0129, 0.16005, 0.0, 0.19144),
-    7: (0.07365, 0.1043, 0.14335, 0.0, 0.12653),
-}
 
 
 @pytest.mark.parametrize("seed", sorted(CAPTIONS))
-def test_captions_and_pictures_of_a_seed_stay(world, seed):
-    batch = world.batch(3, 2, seed=seed)
-    text = "\n".join(batch.captions).encode()
+def test_captions_of_a_seed_stay(world, seed):
+    text = "\n".join(world.batch(3, 2, seed=seed).captions).encode()
     assert hashlib.sha256(text).hexdigest()[:16] == CAPTIONS[seed]
-    parts = (batch.pixels, batch.background, batch.mask, batch.worn, batch.reference)
-    levels = torch.stack([part.mean() for part in parts])
-    assert torch.allclose(levels, torch.tensor(LEVELS[seed]), atol=2e-4)
 
 
 def test_batches_have_the_promised_shapes_and_ranges(batch):
@@ -114,15 +106,6 @@ def test_accessories_are_no_subjects(subjects):
         assert pool == [i for i in subjects.indices(split) if subjects.codes[i] not in codes]
 
 
-def test_two_subjects_stand_apart_and_both_are_seen(world):
-    batch = world.batch(4, 2, seed=3, pairs=True)
-    assert (batch.mask.mean((1, 2, 3)) > 0.01).all()
-    assert (batch.companion_mask.mean((1, 2, 3)) > 0.005).all()
-    apart = (batch.layout.centre[:, 0] - batch.companion_layout.centre[:, 0]).abs()
-    assert apart.min() > 0.2
-    assert all(" and a" in caption for caption in batch.captions)
-
-
 def test_captions_say_every_attribute():
     random = Random(4)
     said = {
@@ -141,13 +124,3 @@ def test_captions_say_every_attribute():
         for name, phrases in said.items():
             wanted = getattr(specs, name)
             assert wanted == NONE or any(phrase in caption for phrase in phrases[wanted]), caption
-
-
-def test_second_references_show_the_subjects_from_another_side(world, batch):
-    pixels, mask = world.other_sides(batch, seed=1)
-    assert torch.equal(pixels, world.other_sides(batch, seed=1)[0])
-    assert pixels.shape == batch.reference.shape
-    assert mask.shape == batch.reference_mask.shape
-    overlap = (mask * batch.reference_mask).sum((1, 2, 3)) / batch.reference_mask.sum((1, 2, 3))
-    assert (overlap > 0.5).all()  # the same thing in the same frame,
-    assert ((mask - batch.reference_mask).abs().mean((1, 2, 3)) > 0.003).all()  # turned

@@ -4,17 +4,15 @@ import pytest
 import torch
 
 from swiftpie.imageio.images import to_tensor
-from swiftpie.mini import scenes
+from swiftpie.mini import scenes, words
 from swiftpie.mini.reading import read
+from swiftpie.mini.weather import PixelRows, draw_weather
 from swiftpie.mini.words import PLAIN
+from swiftpie.noise import draw_noise
 from swiftpie_lab.data.archive import PICTURES, packed_places
-from swiftpie_world.air import Setting
+from swiftpie_world.air import SEASONS, TIMES, WEATHERS, Setting, veil
 from swiftpie_world.fields import read_fields
 from swiftpie_world.places import PLACES, SCENE_PLACES, draw_places, settings
-
-
-def name_of(index):
-    return SCENE_PLACES[index].name
 
 
 def test_the_places_of_the_world_keep_their_numbers():
@@ -24,6 +22,12 @@ def test_the_places_of_the_world_keep_their_numbers():
     assert hashlib.sha256(names.encode()).hexdigest()[:12] == "959dfeb5e364"
     assert SCENE_PLACES[: len(PLACES)] == PLACES
     assert {setting.place for setting in settings()} == set(range(len(PLACES)))
+    packaged = scenes.scene_library()
+    assert [packaged.number(place.name) for place in PLACES] == list(range(len(PLACES)))
+    for own, other in zip(
+        (words.TIMES, words.WEATHERS, words.SEASONS), (TIMES, WEATHERS, SEASONS), strict=True
+    ):
+        assert tuple(own) == tuple(other)
 
 
 def test_the_library_holds_the_places_of_the_network_and_those_of_photographs():
@@ -36,33 +40,48 @@ def test_the_library_holds_the_places_of_the_network_and_those_of_photographs():
     assert {packaged.count(name) for name in drawn - photographed} == {PICTURES}
 
 
-@pytest.mark.parametrize("index", [number for number, _ in packed_places()], ids=name_of)
-def test_the_name_and_each_phrase_of_a_place_find_its_scene(index):
-    place = SCENE_PLACES[index]
-    assert scenes.scene_library().find(place.name) == place.name
-    for phrase in place.phrases:
-        assert read(f"a dog {phrase}, at sunset").place == place.name
-        if index >= len(PLACES):
-            assert read(f"a dog {phrase}").shown_setting == PLAIN
+def test_the_name_and_each_phrase_of_a_place_find_its_scene():
+    packed = {number for number, _ in packed_places()}
+    for index in {*range(len(PLACES)), *packed}:
+        place = SCENE_PLACES[index]
+        assert index not in packed or scenes.scene_library().find(place.name) == place.name
+        for phrase in place.phrases:
+            assert read(f"a dog {phrase}").place == place.name
+            assert read(f"a dog {phrase}, at sunset").place == place.name
+            assert index < len(PLACES) or read(f"a dog {phrase}").shown_setting == PLAIN
 
 
 def test_places_of_the_library_are_as_sharp_as_if_drawn_at_their_size():
+    library = scenes.scene_library()
     drawn = [
         number
         for number, place in enumerate(PLACES)
-        if "backdrop" not in place.name and not scenes.scene_library().is_photographed(place.name)
+        if "backdrop" not in place.name and not library.is_photographed(place.name)
     ]
     chosen = drawn[::4]
     noise = torch.randn(len(chosen), 32, 32, 32, generator=torch.Generator().manual_seed(1))
     fields = read_fields(noise, size_px=256)
     drawn = draw_places(fields, [Setting(number) for number in chosen], shows_sun=False).pixels
     dealt = [
-        scenes.scene_library().dealt(name_of(number), share, (256, 256))
+        to_tensor(library.dealt(PLACES[number].name, share, (256, 256)))
         for number in chosen
         for share in (0.1, 0.6)
     ]
-    assert 0.9 < steps(torch.cat([*map(to_tensor, dealt)])) / steps(2 * drawn - 1) < 1.04
+    assert 0.9 < steps(torch.cat(dealt)) / steps(2 * drawn - 1) < 1.04
 
 
 def steps(pictures):
     return float(pictures.diff(dim=-1).abs().mean() + pictures.diff(dim=-2).abs().mean())
+
+
+@pytest.mark.parametrize("size_px", [128, 512])
+@pytest.mark.parametrize("weather", ["rain", "snowfall", "fog"])
+def test_weather_over_a_picture_is_that_of_the_world(size_px, weather):
+    noise = draw_noise([5], (32, size_px // 8, size_px // 8))
+    picture = torch.rand(1, 3, size_px, size_px, generator=torch.Generator().manual_seed(1))
+    for time in range(len(TIMES)):
+        setting = Setting(0, time, WEATHERS.index(weather), 0)
+        truth = veil(picture, read_fields(noise, size_px=size_px), [setting])
+        view = PixelRows((size_px, size_px), (0, size_px))
+        drawn = draw_weather(2 * picture - 1, noise, name=weather, time=time, view=view)
+        torch.testing.assert_close(drawn / 2 + 0.5, truth, atol=2e-3, rtol=0)
