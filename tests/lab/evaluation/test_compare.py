@@ -61,7 +61,7 @@ def test_figures_are_paired_by_case(run_of):
         (GOOD, {"benchmark": "pairs"}, "benchmark, 'world' and 'pairs'"),
         (GOOD, {"seed": 1}, "seed, 0 and 1"),
         (GOOD[:3], {}, "cases, 4 and 3"),
-        (GOOD, {"said": {"seed": 7}}, "in case 'case-0': seed is 0 and 7"),
+        (GOOD, {"said": {"seed": 7}}, "in case 'case-0': seed is"),
         (GOOD, {"data": "0123456789abcdef"}, "different subjects"),
     ],
 )

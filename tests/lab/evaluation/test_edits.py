@@ -9,7 +9,7 @@ from swiftpie import Session
 from swiftpie.errors import CapabilityError
 from swiftpie.pipelines.settings import EditMethod, EditMode, EditSettings, Scales
 from swiftpie_lab.evaluation.edits import EditDrawer, EditTask, MaskChoice
-from swiftpie_lab.evaluation.run import Results, draw, score
+from swiftpie_lab.evaluation.run import score
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
 
@@ -82,9 +82,9 @@ def test_every_choice_is_part_of_the_name(tiny):
 
 
 @pytest.mark.thorough
-def test_edits_of_a_model_are_drawn_and_judged_to_the_end(tiny, edits, networks, tmp_path):
-    cases, results = edits.cases(1)[:3], Results(tmp_path)
-    list(draw(edits, cases, EditDrawer(edits, tiny), results=results))
+def test_edits_of_a_model_are_drawn_and_judged_to_the_end(tiny, edits, networks, drawn):
+    cases = edits.cases(1)[:3]
+    results = drawn(edits, cases, EditDrawer(edits, tiny))
     for row in score(edits, cases, results, networks):
         assert row.scores["stray-pixels"] == {"edit": 0}
         assert row.scores["time"]["edit"] > 0
@@ -92,8 +92,8 @@ def test_edits_of_a_model_are_drawn_and_judged_to_the_end(tiny, edits, networks,
         assert {*row.scores["wish-success"]} == {"edit", "target", "source"}
 
 
-def test_the_naive_paste_draws_the_prompt_inside_of_the_true_mask_only(session, edits, dealt_edits):
-    task = edits.task(dealt_edits[0])
+def test_the_naive_paste_draws_the_prompt_inside_of_the_true_mask_only(session, edits):
+    task = edits.task(edits.cases(1)[0])
     drawer = EditDrawer(ALONE, session, draws_naive=True)
     naive = drawer.naive(task)
     inside = task.mask[0, 0].numpy() > 0

@@ -1,16 +1,18 @@
 import hashlib
 import json
 import re
+from html.parser import HTMLParser
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from swiftpie_lab.cli.evaluate import app
 from swiftpie_lab.evaluation.case import Row
 from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation.page import labelled_sheet
 from swiftpie_lab.evaluation.report import interval, summarise
 from tests.lab.evaluation.benchmarks.dream_folder import write_dreambench
-from tests.lab.evaluation.test_page import tags_of
 from tests.lab.evaluation.tiny_networks import write_dino
 
 
@@ -38,6 +40,27 @@ def test_means_are_taken_over_all_and_by_type(edits, run):
     assert "wish-success" not in second.metrics
 
 
+def test_a_sheet_has_pictures_and_labels_where_they_belong():
+    red, blue = (Image.new("RGB", (10, 10), colour) for colour in ("red", "blue"))
+    sheet = labelled_sheet([[red, blue]], columns=["", "a word"], captions=[["row"]], cell_px=40)
+    assert sheet.width == 80
+    top = next(y for y in range(sheet.height) if sheet.getpixel((20, y)) == (255, 0, 0))
+    assert sheet.getpixel((60, top + 20)) == (0, 0, 255)
+    parts = ((40, 0, 80, top), (0, top + 40, 80, sheet.height), (0, 0, 40, top))
+    darkest = [min(sheet.crop(part).convert("L").getextrema()) for part in parts]
+    assert [level < 100 for level in darkest] == [True, True, False]
+
+
+class Tags(HTMLParser):
+    def __init__(self, page):
+        super().__init__()
+        self.seen = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+
 EVIL = '<script>alert("x")</script> & <img src=x onerror=y>'
 
 
@@ -55,9 +78,10 @@ def test_a_report_of_hostile_names_is_text_alone_and_tells_its_command(tmp_path)
     done = CliRunner().invoke(app, ["dreambench", str(root), *map(str, options), "--json"])
     assert done.exit_code == 0, done.output
     page = (out / "index.html").read_text()
-    tags = tags_of(page)
+    tags = Tags(page).seen
     assert not {"script", "img", "link", "iframe"} & {tag for tag, _ in tags}
     pictures = [attributes["href"] for tag, attributes in tags if tag == "image"]
+    assert len(pictures) > 4
     assert all(href.startswith("data:image/webp;base64,") for href in pictures)
     assert not re.search(r"https?://|url\(|@import", page)
     assert "&lt;script&gt;alert(&#34;x&#34;)" in page

@@ -1,42 +1,33 @@
 import dataclasses
-import shutil
+from importlib.resources import files
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
-from swiftpie.errors import InputError
-from swiftpie_lab.evaluation.benchmarks.world import WorldDrawer
-from swiftpie_lab.evaluation.run import FACTS, Results, draw
-from tests.lab.evaluation.conftest import NUM_EDITS, TargetDrawer
-
-KINDS = (
-    *("reference", "reference-mask", "truth", "truth-mask"),
-    *("model", "model-mask", "text", "paste"),
-)
-
-
-def filled(root, run, case):
-    results = Results(root)
-    results.start(run)
-    for kind in (*KINDS, "other-reference"):
-        results.write(case, kind, Image.new("RGB", (4, 4)))
-    results.write(case, FACTS, {"total": 1.0})
-    return results
+from swiftpie.errors import ConfigError, InputError
+from swiftpie_lab.cli.evaluate import app
+from swiftpie_lab.evaluation.run import FACTS, FinishedPictures, Results, draw
+from tests.lab.evaluation.conftest import TargetDrawer
 
 
 def test_another_run_is_refused_unless_forced(tmp_path, run, case):
-    results = filled(tmp_path, run, case)
+    results, kinds = Results(tmp_path), ("reference", "model", "model-mask", "other-reference")
+    results.start(run)
+    for kind in kinds:
+        results.write(case, kind, Image.new("RGB", (4, 4)))
+    results.write(case, FACTS, {"total": 1.0})
     other = dataclasses.replace(run, weights="others")
     with pytest.raises(InputError, match="--force"):
         results.start(other)
-    assert results.missing(case, KINDS) == set()
+    assert results.missing(case, kinds) == set()
     results.start(other, force=True)
     assert not list((tmp_path / "images").iterdir())
     assert results.read_run() == other
-    filled_again = filled(tmp_path / "again", run, case)
-    (filled_again.root / "run.json").write_text("{")
+    results.write(case, "model", Image.new("RGB", (4, 4)))
+    (tmp_path / "run.json").write_text("{")
     with pytest.raises(InputError, match="one run"):
-        filled_again.start(run)
+        results.start(run)
 
 
 def test_pictures_of_unknown_origin_are_refused_and_never_removed(tmp_path, run):
@@ -49,52 +40,48 @@ def test_pictures_of_unknown_origin_are_refused_and_never_removed(tmp_path, run)
     assert holiday.read_bytes() == b"dear"
 
 
-@pytest.fixture
-def copy(drawn, tmp_path):
-    shutil.copytree(drawn.root, tmp_path / "copy")
-    return Results(tmp_path / "copy")
+def files_of(results):
+    paths = (results.root / "images").iterdir()
+    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in paths}
 
 
-def stamps(results):
-    return {path.name: path.stat().st_mtime_ns for path in (results.root / "images").iterdir()}
+def test_only_what_is_missing_or_damaged_is_drawn_again_and_comes_out_the_same(edits, drawn):
+    cases, drawer = edits.cases(1)[:3], TargetDrawer(edits)
+    results = drawn(edits, cases, drawer)
+    before = files_of(results)
+    assert list(draw(edits, cases, drawer, results=results)) == cases
+    assert files_of(results) == before
+    results.path(cases[0], "naive").unlink()
+    results.path(cases[1], FACTS).write_text("{}")
+    list(draw(edits, cases, drawer, results=results))
+    after = files_of(results)
+    changed = {name for name in before if before[name][0] != after[name][0]}
+    assert {name for name in changed if name.startswith(f"{cases[0].name}.")} == {
+        results.path(cases[0], "naive").name
+    }
+    assert {name.split(".")[0] for name in changed} == {cases[0].name, cases[1].name}
+    assert {name: after[name][1] for name in before} == {n: b for n, (_, b) in before.items()}
 
 
-@pytest.fixture
-def again(session, benchmark, dealt):
-    def draw_again(results, **options):
-        drawer = WorldDrawer(session, benchmark, "words")
-        return list(draw(benchmark, dealt, drawer, results=results, **options))
-
-    return draw_again
-
-
-def test_a_complete_folder_is_left_as_it_is(again, dealt, copy):
-    before = stamps(copy)
-    assert again(copy) == dealt
-    assert stamps(copy) == before
+def test_finished_pictures_of_another_size_are_refused(edits, tmp_path):
+    (case,) = edits.cases(1, kinds=["colour"])
+    Image.new("RGB", (8, 8)).save(tmp_path / f"{case.name}.png")
+    pictures = FinishedPictures(edits, tmp_path, [case])
+    with pytest.raises(InputError, match="Equal sizes are needed"):
+        list(draw(edits, [case], pictures, results=Results(tmp_path / "out")))
 
 
-@pytest.mark.parametrize("kind", ["truth", "model-mask", "text"])
-def test_only_a_missing_picture_is_drawn_again_and_comes_out_the_same(
-    again, dealt, copy, drawn, kind
-):
-    path, before = copy.path(dealt[1], kind), stamps(copy)
-    path.unlink()
-    again(copy)
-    after = stamps(copy)
-    assert {name for name in before if before[name] != after[name]} == {path.name}
-    assert path.read_bytes() == drawn.path(dealt[1], kind).read_bytes()
-
-
-@pytest.fixture
-def copied_edits(drawn_edits, tmp_path):
-    shutil.copytree(drawn_edits.root, tmp_path / "copy")
-    return Results(tmp_path / "copy")
-
-
-def test_an_edit_whose_facts_are_damaged_is_drawn_again(edits, copied_edits):
-    before, case = stamps(copied_edits), edits.cases(1)[1]
-    copied_edits.path(case, FACTS).write_text("{}")
-    list(draw(edits, edits.cases(1)[:NUM_EDITS], TargetDrawer(edits), results=copied_edits))
-    after = stamps(copied_edits)
-    assert {name.split(".")[0] for name in before if before[name] != after[name]} == {case.name}
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("removals", "--preset", "mini"),
+        ("world-edits", "--mask", "true"),
+        ("world-edits", "--text-scale", "1"),
+    ],
+)
+def test_choices_that_finished_pictures_do_not_heed_are_refused(tmp_path, options):
+    samples = files("swiftpie") / "assets" / "samples"
+    where = ["--results", "x", "--data", str(samples), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, [*options, *where])
+    assert isinstance(done.exception, ConfigError), done.output
+    assert f"{options[1]} came with --results" in str(done.exception)
