@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusers import EulerDiscreteScheduler
+from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
 from PIL import Image
 
 from swiftpie import (
@@ -132,6 +132,10 @@ def published(tmp_path_factory):
     return folder / "pipeline"
 
 
+def shared(published, **options):
+    return SwiftPiePipeline.from_pipe(StableDiffusionPipeline.from_pretrained(published), **options)
+
+
 def opened(folder, **options):
     return SwiftPiePipeline.from_pretrained(folder, **options)
 
@@ -144,7 +148,13 @@ def without_preset(saved, preset):
 
 
 FILES = [  # with a pipeline of ours, its folder, and one of diffusers
-    (lambda pipe, *_: SwiftPiePipeline.from_pipe(pipe.vae), InputError, "from_preset"),
+    (lambda pipe, *_: SwiftPiePipeline.from_pipe(pipe, vea=None), InputError, "vea"),
+    (lambda pipe, *_: SwiftPiePipeline.from_pipe(pipe.vae), InputError, "preset"),
+    (lambda pipe, *_: SwiftPiePipeline.from_pipe(pipe, preset="mini"), InputError, "preset"),
+    (lambda _p, _s, sd: shared(sd), InputError, "preset"),
+    (lambda _p, _s, sd: shared(sd, preset="sd-turbo", vae=None), InputError, "vae"),
+    (lambda _p, _s, sd: shared(sd, preset="sd-turbo", adapter="x"), InputError, "image_encoder"),
+    (lambda _p, _s, sd: shared(sd, preset="sdxl-turbo"), WeightsError, "sdxl-turbo"),
     (lambda _p, _s, sd: opened(sd), ConfigError, "from_preset"),
     (lambda _p, _s, sd: opened(sd.parent), WeightsError, "pipeline"),
     (lambda *_: opened("./mini"), WeightsError, "from_preset"),
@@ -179,7 +189,7 @@ def test_what_cannot_be_loaded_saved_or_shared_is_refused(
 
 @pytest.fixture(scope="module")
 def lora_pipe(published):
-    pipe = SwiftPiePipeline.from_preset("sd-turbo", weights=published)
+    pipe = shared(published, preset="sd-turbo")
     pipe.load_lora_weights(published.with_name("a.safetensors"), adapter_name="a")
     return pipe
 

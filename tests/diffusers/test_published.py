@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel
 from PIL import Image
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
@@ -220,6 +220,27 @@ def test_a_folder_that_lost_its_adapter_says_so(opened, tmp_path):
     with pytest.raises(WeightsError, match="image_encoder=None"):
         SwiftPiePipeline.from_pretrained(tmp_path)
     assert SwiftPiePipeline.from_pretrained(tmp_path, image_encoder=None).image_encoder is None
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers' schedulers
+def test_a_pipeline_of_diffusers_lends_its_weights_and_goes_on_working(place):
+    folder = place / "sdxl"
+    theirs = quiet(StableDiffusionXLPipeline.from_pretrained(folder / "pipeline"))
+    options = {"height": 64, "width": 64, "latents": draw_noise([3], (4, 8, 8))}
+    call = {"num_inference_steps": 1, "guidance_scale": 0.0, "output_type": "np"} | options
+    before = theirs(PROMPT, **call).images
+    encoder = CLIPVisionModelWithProjection.from_pretrained(folder / "encoder")
+    adapter = {"adapter": folder / "own.safetensors", "image_encoder": encoder}
+    ours = quiet(SwiftPiePipeline.from_pipe(theirs, preset="sdxl-turbo", **adapter))
+    assert ours.vae is theirs.vae
+    assert ours.unet.conv_in.weight is theirs.unet.conv_in.weight
+    embeds = ours.prepare_ip_adapter_image_embeds(subject())
+    asked = {"ip_adapter_image_embeds": embeds, "output_type": "np"} | options
+    loud = ours(PROMPT, **asked).images
+    silent = ours(PROMPT, scales=Scales(identity_scale=0, detail_scale=0), **asked).images
+    assert np.abs(silent - before).max() < 1e-4
+    assert np.abs(loud - before).max() > 1e-3
+    assert np.array_equal(theirs(PROMPT, **call).images, before)
 
 
 @pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # of diffusers' schedulers

@@ -395,6 +395,14 @@ class Family(ABC):
         del adapter
         return self.from_modules(modules, None)
 
+    def sharing_weights(self, modules: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `modules` for `from_folder` whose owner goes on using them.
+
+        Raises:
+            InputError: Something is installed on them already.
+        """
+        return dict(modules)
+
     def is_for_adapter(self, modules: Mapping[str, Any]) -> bool:
         """Whether modules from a folder need the adapter file of that folder."""
         del modules

@@ -75,7 +75,13 @@ from swiftpie.backbones.sources import (
 )
 from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError
 from swiftpie.models.autoencoder import LatentAutoencoder
-from swiftpie.models.denoiser import Denoiser, UNetDenoiser, check_bare, without_branches
+from swiftpie.models.denoiser import (
+    Denoiser,
+    UNetDenoiser,
+    check_bare,
+    sharing_weights,
+    without_branches,
+)
 from swiftpie.models.inversion import Inversion, UNetInversion
 from swiftpie.models.text import PromptEncoder, TextTower, TwoTextTowers
 from swiftpie.models.vision import ClipIdentityEncoder, Projector
@@ -285,6 +291,11 @@ class StableDiffusion(Family):
     def peer(self, preset: Preset) -> PeerMaker | None:
         """Return what makes diffusers' own pipeline, of no flow; see `Family`."""
         return None if preset.prediction_type == "flow" else unet_peer
+
+    def sharing_weights(self, modules: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a second U-Net around the same weights, the others as they are; see `Family`."""
+        check_bare(modules["unet"])
+        return {**modules, "unet": sharing_weights(modules["unet"])}
 
     def is_for_adapter(self, modules: Mapping[str, Any]) -> bool:
         """Whether there is CLIP's bare image encoder, which adapters read; see `Family`."""

@@ -20,6 +20,7 @@ from swiftpie.diffusers.modules import (
     OPTIONAL,
     SETTINGS,
     Modules,
+    adopt,
     check_processors,
     check_scheduler,
     family_of,
@@ -124,19 +125,45 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         return pipeline
 
     @classmethod
-    def from_pipe(cls, pipeline: "ModulesPipeline") -> Self:
-        """Return a pipeline of this class that shares the networks of `pipeline`, offloading apart.
+    def from_pipe(
+        cls,
+        pipeline: DiffusionPipeline,
+        *,
+        preset: str | None = None,
+        adapter: str | Path | None = None,
+        **modules: Any,  # noqa: ANN401 - any network
+    ) -> Self:
+        """Return a pipeline of this class that shares the networks of `pipeline`.
+
+        That may be one of SwiftPie, or of diffusers for Stable Diffusion, and goes on working. For
+        one of diffusers, `preset` names its weights and `adapter` is a file of an identity adapter
+        for them. `modules` are taken instead of its own, as `vae=…`.
 
         Raises:
-            InputError: It is no pipeline of SwiftPie.
+            InputError: What is needed is not given, or there is no such module.
+            WeightsError: The weights are not of the preset, or the adapter is for others.
         """
-        if not isinstance(pipeline, ModulesPipeline):
+        names = {field.name for field in fields(Modules)} - SETTINGS
+        if unknown := sorted(modules.keys() - names):
             raise InputError(
-                f"from_pipe() got a {type(pipeline).__name__}. A pipeline of SwiftPie is needed. "
-                "Save one of diffusers with save_pretrained(), and load its folder by "
-                "from_preset(PRESET, weights=FOLDER)."
+                f"from_pipe() got {unknown[0]!r}, which pipelines here have not. Leave it out, or "
+                f"pass any of {', '.join(sorted(names))}."
             )
-        return cls.from_components(pipeline._at_rest())  # noqa: SLF001 - of this very class
+        is_own = isinstance(pipeline, ModulesPipeline)
+        if not isinstance(pipeline, DiffusionPipeline) or is_own != (preset is adapter is None):
+            raise InputError(
+                f"from_pipe() got a {type(pipeline).__name__} and preset={preset!r}. A pipeline of "
+                "diffusers needs the preset of its weights (`swiftpie presets`); one of SwiftPie "
+                "knows its own, and its adapter. Load folders by from_pretrained()."
+            )
+        if preset is not None:
+            file = None if adapter is None else Path(adapter)
+            return cls.from_components(adopt(pipeline, PRESETS.get(preset), file, modules))
+        # Offloading is not shared between pipelines.
+        made = cls.from_components(pipeline._at_rest())  # noqa: SLF001 - of this very class
+        for name, module in modules.items():
+            setattr(made, name, module)
+        return made
 
     def save_pretrained(self, save_directory: str | Path, **options: Any) -> None:  # noqa: ANN401 - diffusers' options
         """Write every module to a folder that `from_pretrained` reads; `options` as in diffusers.

@@ -102,6 +102,32 @@ def is_made_of(components: Components, modules: Mapping[str, Any]) -> bool:
     return all(own.get(name) is modules[name] for name in compared)
 
 
+def adopt(
+    pipeline: DiffusionPipeline, preset: Preset, adapter: Path | None, changes: Mapping[str, Any]
+) -> Components:
+    """Return networks that share the weights of a pipeline of diffusers, which stays unchanged.
+
+    `preset` is what its weights are, of Stable Diffusion 1.x, 2.x or XL, `adapter` a file of
+    identity branches for them; `changes` are modules to take instead of its own.
+
+    Raises:
+        InputError: A module is missing.
+        WeightsError: The parts do not belong together.
+    """
+    names = {field.name for field in fields(Modules)}
+    own = {name: module for name, module in pipeline.components.items() if name in names}
+    modules = dict.fromkeys(names) | own | dict(changes) | {"preset": describe(preset)}
+    denoiser = preset.networks[0]
+    needed = names - {*OPTIONAL} - SETTINGS | {denoiser} | ({"image_encoder"} if adapter else set())
+    if lacking := sorted(name for name in needed if modules[name] is None):
+        raise InputError(
+            f"The {type(pipeline).__name__} has no {lacking[0]}. A pipeline of preset "
+            f"{preset.name!r} is needed, and with an adapter its encoder. Pass {lacking[0]}=…"
+        )
+    family = FAMILIES.get(preset.family)
+    return family.from_folder(family.sharing_weights(modules), adapter)
+
+
 def scheduler_of(preset: Preset) -> SchedulerMixin:
     """Return the diffusers scheduler that takes the steps of `preset`."""
     noise_scale = NoiseScale(preset.noise_scale)

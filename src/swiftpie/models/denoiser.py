@@ -346,7 +346,9 @@ def check_bare(unet: "UNet2DConditionModel") -> None:
     if extra or hasattr(unet, "_hf_hook") or getattr(unet, "encoder_hid_proj", None) is not None:
         raise InputError(
             f"The U-Net is not as published ({extra[0] if extra else 'it has a hook'}). Call "
-            "unload_ip_adapter(), fuse_lora() and unload_lora_weights(), or remove_all_hooks()."
+            "unload_ip_adapter(), fuse_lora() and "
+            "unload_lora_weights(), or remove_all_hooks() first, or share a pipeline of SwiftPie "
+            "with from_pipe()."
         )
 
 

@@ -145,7 +145,7 @@ def test_weights_that_are_left_in_their_file_take_no_memory(session, place):
 
 
 @pytest.mark.thorough
-def test_identities_and_pipelines_go_to_files_and_back(session, shown, tmp_path):
+def test_identities_and_pipelines_go_to_files_and_back(session, shown, place, tmp_path):
     drawn = ours(session, shown, SQUARE, 1)
     session.save_identity(shown, tmp_path / "one.safetensors")
     again = session.load_identity(tmp_path / "one.safetensors")
@@ -153,12 +153,16 @@ def test_identities_and_pipelines_go_to_files_and_back(session, shown, tmp_path)
     made = SwiftPiePipeline.from_components(session.components)
     made.save_pretrained(tmp_path / "saved")
     loaded = SwiftPiePipeline.from_pretrained(tmp_path / "saved")
+    pipeline = their_pipeline(place)
+    shared = SwiftPiePipeline.from_pipe(pipeline, preset=PRESET.name)
     size = {"height": FRAME_PX, "width": FRAME_PX}
-    for pipe in (made, loaded):
+    for pipe in (made, loaded, shared):
         pipe.set_progress_bar_config(disable=True)
         picture = pipe(PROMPT, seeds=[SEED], subjects=shown, **size).images
         # Some processors round otherwise where weights lie elsewhere.
         assert levels(drawn, picture) <= (pipe is not made)
+    ours_network, network = shared.transformer, pipeline.transformer
+    assert next(ours_network.parameters()) is next(network.parameters())
     reloaded = Session(load_components(PRESET, weights=tmp_path / "saved"))
     assert levels(drawn, ours(reloaded, shown, SQUARE, 1)) <= 1
     redrawn = theirs(their_pipeline(tmp_path / "saved"), SQUARE, 1, [reference()])
