@@ -9,8 +9,7 @@ from torch import Tensor
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import normals, turn
 from swiftpie.geometry.shading import cast_shadow, shaded
-from swiftpie.mini.looks import recolour
-from swiftpie.mini.materials import remake
+from swiftpie.mini.looks import recolour, remake
 from swiftpie_world.accessories import Wardrobe, wear
 from swiftpie_world.air import Setting, veil
 from swiftpie_world.captions import NONE, SceneSpec
@@ -18,7 +17,7 @@ from swiftpie_world.fields import Fields, over, paste, read_fields, smoothstep
 from swiftpie_world.frames import draw_frames, lowest_point
 from swiftpie_world.grounds import Ground
 from swiftpie_world.lighting import Light
-from swiftpie_world.materials import MATERIALS
+from swiftpie_world.materials import GLOSS, MATERIALS
 from swiftpie_world.places import Background, draw_foregrounds, draw_places
 from swiftpie_world.renditions import render_as
 
@@ -137,10 +136,9 @@ def composite(
     looked = recolour(subject.frames, [spec.colour for spec in specs])
     made = [spec.material for spec in specs]
     surface = remake(looked, normals(subject.relief), made, MATERIALS)
-    turned = turn(surface.frame, subject.relief, layout.pose)
-    sprite = draw_frames(
-        shaded(turned, light.illumination(), layout, surface.gloss), layout, size_px=side
-    )
+    turned = turn(surface, subject.relief, layout.pose)
+    gloss = surface.new_tensor([GLOSS[name] for name in made])
+    sprite = draw_frames(shaded(turned, light.illumination(), layout, gloss), layout, size_px=side)
     shadow = cast_shadow(sprite[:, 3:], layout, base_of(turned.frame, layout), light.cast())
     picture, whole = picture * (1 - shadow), sprite
     kinds = [None if spec.accessory == NONE else spec.accessory for spec in specs]

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.mini import materials
+from swiftpie.mini import looks
 from swiftpie.mini.fields import smoothstep
-from swiftpie.mini.materials import Form, Material, hashed, solid
+from swiftpie.mini.looks import Form, Material, hashed, solid
 
 
 def wood(form: Form) -> Tensor:
@@ -104,15 +104,19 @@ def toy_bricks(form: Form) -> Tensor:
 
 
 MATERIALS: Mapping[str, Material] = {
-    "gold": materials.MATERIALS["gold"],
-    "silver": materials.MATERIALS["silver"],
-    "wood": Material(0.15, wood),
-    "stone": materials.MATERIALS["stone"],
-    "marble": materials.MATERIALS["marble"],
-    "glass": Material(1.0, glass),
-    "ice": Material(0.8, ice),
-    "chocolate": materials.MATERIALS["chocolate"],
-    "wool": Material(0.0, wool),
-    "toy bricks": Material(0.6, toy_bricks),
+    "gold": looks.gold,
+    "silver": looks.silver,
+    "wood": wood,
+    "stone": looks.stone,
+    "marble": looks.marble,
+    "glass": glass,
+    "ice": ice,
+    "chocolate": looks.chocolate,
+    "wool": wool,
+    "toy bricks": toy_bricks,
 }
 """What subjects of training pictures may be made of, by name: an order that seeds draw from."""
+GLOSS: Mapping[str, float] = dict(
+    zip(("none", *MATERIALS), (0, 0.9, 0.9, 0.15, 0.05, 0.5, 1, 0.8, 0.7, 0, 0.6), strict=True)
+)
+"""Strength of the highlight that lighting adds, in [0, 1]."""

@@ -3,7 +3,6 @@ import torch
 from swiftpie.geometry.layout import pixel_grid, to_affine, warp, whole_frame
 from swiftpie.geometry.relief import height, turn
 from swiftpie.mini.denoiser import align, merge_aligned
-from swiftpie.mini.placing import LayoutPredictor
 
 CELLS = (16, 16)
 LATENTS = 3
@@ -66,10 +65,3 @@ def test_subjects_that_overlap_are_read_as_one_picture_with_the_first_in_front()
         )
         assert torch.allclose(merge_aligned(both, present), expected, atol=1e-6)
         assert torch.allclose(merge_aligned(both, 0.6 * present), 0.6 * expected, atol=1e-6)
-
-
-def test_predicted_layouts_have_no_pose():
-    predictor = LayoutPredictor(text_width=8, hidden=16)
-    noise = torch.randn(3, 32, 16, 16, generator=torch.Generator().manual_seed(0))
-    layout = predictor(noise, torch.zeros(3, 8), torch.full((3, 2), 0.5)).layout
-    assert torch.equal(layout.pose, torch.zeros(3, 4))

@@ -1,6 +1,6 @@
 import pytest
 
-from swiftpie.mini.edit_reading import EditReading, NotDrawn, read_edit
+from swiftpie.mini.word_edits import EditReading, NotDrawn, read_edit
 from swiftpie.mini.words import PLAIN
 
 NIGHT, WINTER = PLAIN._replace(time=2), PLAIN._replace(season=2)

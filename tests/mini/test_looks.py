@@ -3,8 +3,7 @@ import colorsys
 import pytest
 import torch
 
-from swiftpie.mini.looks import COLOURS, recolour
-from swiftpie.mini.materials import remake
+from swiftpie.mini.looks import COLOURS, recolour, remake
 from swiftpie.mini.reading import read
 from swiftpie.mini.words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS
 from swiftpie_world.frames import pose_subjects
@@ -63,9 +62,7 @@ def test_a_texture_is_that_of_the_first_subject(prompt, texture):
 def test_nothing_asked_for_changes_nothing(frames):
     none = ["none"] * len(frames)
     assert torch.equal(recolour(frames, none), frames)
-    surface = remake(frames, facing(frames), none, MATERIALS)
-    assert torch.equal(surface.frame, frames)
-    assert surface.gloss.abs().max() == 0
+    assert torch.equal(remake(frames, facing(frames), none, MATERIALS), frames)
 
 
 def test_a_row_does_not_depend_on_the_others(frames):
@@ -78,9 +75,8 @@ def test_a_row_does_not_depend_on_the_others(frames):
         remake(frames[:4], facing(frames[:4]), mixed, MATERIALS),
         made(frames[3:4], "gold"),
     )
-    assert torch.allclose(together.frame[3:], alone.frame, atol=1e-5)
-    assert torch.equal(together.frame[1], frames[1])
-    assert torch.equal(together.gloss[3:], alone.gloss)
+    assert torch.allclose(together[3:], alone, atol=1e-5)
+    assert torch.equal(together[1], frames[1])
 
 
 @pytest.mark.parametrize("name", COLOURS)
@@ -124,16 +120,15 @@ def test_features_of_dyed_subjects_stay_readable(frames, name):
 @pytest.mark.parametrize("name", MATERIALS)
 def test_made_frames_stay_premultiplied_and_grow_nowhere(frames, name):
     surface = made(frames, name)
-    assert (surface.frame[:, 3:] <= frames[:, 3:]).all()
-    assert surface.frame.min() >= 0
-    assert (surface.frame[:, :3] <= surface.frame[:, 3:]).all()
-    assert ((surface.gloss >= 0) & (surface.gloss <= 1)).all()
-    kept = surface.frame[:, 3:].sum() / frames[:, 3:].sum()
+    assert (surface[:, 3:] <= frames[:, 3:]).all()
+    assert surface.min() >= 0
+    assert (surface[:, :3] <= surface[:, 3:]).all()
+    kept = surface[:, 3:].sum() / frames[:, 3:].sum()
     assert kept < 0.9 if name in SEE_THROUGH else kept > 0.9
 
 
 def test_materials_are_distinguished_and_from_the_subject(frames):
-    looks = [on_grey(frames), *(on_grey(made(frames, name).frame) for name in MATERIALS)]
+    looks = [on_grey(frames), *(on_grey(made(frames, name)) for name in MATERIALS)]
     shares = frames[:, 3:].mean(dim=(1, 2, 3))
     for number, look in enumerate(looks):
         for other in looks[:number]:
@@ -148,4 +143,4 @@ def test_drawing_makes_no_tensor_on_another_device(frames):
     colours = [*COLOURS, *["none"] * len(frames)][: len(frames)]
     assert recolour(elsewhere, colours).is_meta
     materials = [*MATERIALS, *["none"] * len(frames)][: len(frames)]
-    assert remake(elsewhere, normals, materials, MATERIALS).frame.is_meta
+    assert remake(elsewhere, normals, materials, MATERIALS).is_meta

@@ -16,24 +16,22 @@ def inputs():
     return noise, (2 * torch.rand(ROWS, 3, 128, 128, generator=generator) - 1) * mask, mask
 
 
-def predictor(**known):
+def predictor():
     torch.manual_seed(0)
-    return LayoutPredictor(text_width=8, hidden=16, **known)
+    return LayoutPredictor(text_width=8, hidden=16)
 
 
 def test_an_untrained_reader_leaves_subjects_as_they_are():
     noise, pixels, mask = inputs()
     with torch.no_grad():
-        found = predictor(knows_light=True).light(
-            noise, torch.zeros(ROWS, 8), pixels=pixels, mask=mask, given=None
-        )
+        found = predictor().light(noise, torch.zeros(ROWS, 8), pixels=pixels, mask=mask, given=None)
     lit = relit(pixels, mask, found, whole_frame(pixels))
     assert (lit - pixels).abs().max() < 0.1
 
 
 def test_only_cells_that_are_given_say_something():
     noise, pixels, mask = inputs()
-    reader, text = predictor(knows_light=True), torch.zeros(ROWS, 8)
+    reader, text = predictor(), torch.zeros(ROWS, 8)
     with torch.no_grad():
         reader.light_reader.vote.bias[9] = 5.0  # all are sure
         reader.light_reader.vote.bias[3] = -0.5  # that it is dark
@@ -44,14 +42,6 @@ def test_only_cells_that_are_given_say_something():
     assert (hidden.scene.ambient - none.scene.ambient).abs().max() < 0.1
     assert (hidden.scene.ambient - seen.scene.ambient)[:, 0].min() > 0.1
     assert torch.equal(hidden.own.ambient, seen.own.ambient)
-
-
-def test_a_predictor_that_knows_no_light_has_no_weights_for_it():
-    noise, pixels, mask = inputs()
-    plain = predictor()
-    given = {"pixels": pixels, "mask": mask, "given": None}
-    assert plain.light(noise, torch.zeros(ROWS, 8), **given) is None
-    assert not any("light" in name for name in plain.state_dict())
 
 
 def test_numbers_say_which_way_light_comes_from_how_bright_it_is_and_its_colour():

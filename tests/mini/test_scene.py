@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from swiftpie import CapabilityError, InputError, PersonalizeRequest, Subject
+from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.masks import resize_mask
 from swiftpie.mini import scene
@@ -63,8 +64,10 @@ def test_a_small_subject_is_drawn_as_well_as_a_large_one(session, identity):
         request = replace(request, subjects=(Subject(identity, box=box),))
         result = session.draw(request)
         picture, mask = to_tensor(result.images[0]), plane(result.subject_masks[0])
+        even = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
         reference = scene.SubjectReference(
-            identity.pixels, identity.mask, identity.large, result.layouts[0], None
+            *(identity.pixels, identity.mask, identity.large),
+            *(result.layouts[0], Lighting(even, even)),
         )
         shown = 2 * reference.placed().at((576, 768))[:, :3] - 1
         inside = (mask > 0.99)[0, 0]

@@ -167,7 +167,7 @@ PRESETS: Registry[Preset] = Registry(
     package="swiftpie.backbones.families",
     attribute="PRESET",
     family_attribute="PRESETS",
-    elsewhere={"mini": "swiftpie.mini.presets"},
+    elsewhere={"mini": "swiftpie.mini"},
     entry_point_group="swiftpie.presets",
 )
 """Those of a family, by name in the mapping `PRESETS` of its file."""

@@ -115,7 +115,7 @@ def page(
 
     from swiftpie.imageio.atomic import atomic_folder
 
-    site = import_module("swiftpie.mini.page.site")
+    site = import_module("swiftpie.mini.site")
     _refuse_existing(out)
     check_installed("onnx", "onnxruntime", extra="export", use="A page")
     files = site.read_runtime(runtime)

@@ -2,8 +2,7 @@
 
 The ground keeps the photograph's pixels. Its shading is the difference between a drawing with the
 subject and one without it from the same noise. The subject keeps the pixels of its reference,
-relit as in the drawing. If the model predicts light as values, these take precedence, and the
-drawing counts only where it clearly differs.
+relit by the predicted light; the drawing counts only where it clearly differs.
 
 Shapes are those of `swiftpie.pipelines.filling`.
 """
@@ -44,18 +43,14 @@ from swiftpie.pipelines.filling import (
     split,
     without_model_error,
 )
-from swiftpie.types import Identity
 
 MOST_DARKENING = 1.6  # of the ground, natural logarithms
 MOST_LIGHTENING = 0.1  # likewise: subjects cast shadows, and little light
 DARKER_CONTACT = 0.5  # of the ground's light, where a subject touches ground as rough as grass
-NO_SHADE = 0.1  # likewise: two drawings differ by this much without any shadow
 UNEXPECTED_SHADE, UNEXPECTED_LIGHT = 0.3, 0.3  # likewise: predicted light wins up to here
 FINER = 4  # pixels of a shadow in one of the canvas: where a subject stands it is narrow
-OFF_PX = 0.01  # by which pixels of a frame may miss those of a patch, and are taken as they are
 SHARPEST = 1.5  # pixels of a frame in one of a patch; more would be skipped
-MOST_TINT = 0.05  # likewise, of one colour compared with the others
-MOST_RELIGHTING = 1.0  # of the subject, likewise
+MOST_RELIGHTING = 1.0  # of the subject, natural logarithms
 EDGE_PX, LIGHT_PX = 2.0, 2.0  # deviations of blurs, on the canvas
 WHOLE: Area = (0.0, 0.0, 1.0, 1.0)
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
@@ -70,7 +65,7 @@ class SubjectReference(NamedTuple):
     mask: Tensor  # (1, 1, S, S)
     large: Tensor | None  # (1, 4, S', S') of bytes, both as large as they came; see `Identity`
     layout: Layout
-    lighting: Lighting | None  # None if unknown
+    lighting: Lighting
 
     def placed(self) -> "PlacedReference":
         """Return the subject turned and lit as in its new place, on the CPU."""
@@ -83,7 +78,7 @@ class SubjectReference(NamedTuple):
         if self.large is not None:
             large = self.large.float().cpu() / 255
             frames.append((2 * large[:, :3] - large[:, 3:], large[:, 3:]))
-        own = None if self.lighting is None else self.lighting.on_cpu().own
+        own = self.lighting.on_cpu().own
         return UnlitReference(height(mask), [without_light(*frame, own) for frame in frames])
 
 
@@ -93,13 +88,12 @@ class UnlitReference(NamedTuple):
     relief: Tensor  # (1, 1, h, w)
     frames: Sequence[Unlit]  # at the resolution of the model, and as large as it came
 
-    def placed(self, layout: Layout, lighting: Lighting | None) -> "PlacedReference":
+    def placed(self, layout: Layout, lighting: Lighting) -> "PlacedReference":
         """Return the subject turned and lit as in its new place."""
-        layout = Layout(*(values.float().cpu() for values in layout))
-        lighting = None if lighting is None else lighting.on_cpu()
+        layout, lighting = Layout(*(each.float().cpu() for each in layout)), lighting.on_cpu()
 
         def shown(frame: Unlit) -> Tensor:
-            colours = frame.plain if lighting is None else lit(frame, lighting.scene, layout)
+            colours = lit(frame, lighting.scene, layout)
             return turn(torch.cat([colours, frame.mask], dim=1), self.relief, layout.pose).frame
 
         shown_frames = [shown(frame) for frame in self.frames]
@@ -112,7 +106,7 @@ class PlacedReference(NamedTuple):
     small: Tensor  # (1, 4, S, S) at the resolution of the model
     large: Tensor  # (1, 4, S', S') at the best known resolution
     layout: Layout
-    lighting: Lighting | None
+    lighting: Lighting
 
     def seen_in(self, view: Tensor | None) -> "PlacedReference":
         """Return the subject in a part of the picture (1, 4); None: all of it."""
@@ -123,20 +117,6 @@ class PlacedReference(NamedTuple):
         is_small = max(size) <= self.small.shape[-1]
         frame = self.small if is_small else self.large
         return shrunk_into(frame, to_affine(self.layout), size=size)
-
-
-def frame_of(identity: Identity) -> Tensor:
-    """Return the first reference as a frame (1, 4, S, S), premultiplied in [0, 1], on the CPU.
-
-    It has the size that networks see; `large_frame_of` has the largest that is known.
-    """
-    mask = identity.mask[:1].float().cpu()
-    return torch.cat([(identity.pixels[:1].float().cpu() + mask) / 2, mask], dim=1)
-
-
-def large_frame_of(identity: Identity) -> Tensor:
-    """Return the same as large as it came."""
-    return frame_of(identity) if identity.large is None else identity.large.float().cpu() / 255
 
 
 def composite_patch(
@@ -212,7 +192,7 @@ def match_sharpness(photo: Tensor, colours: Tensor, inside: Tensor, *, num_octav
 
 
 def _shade(drawing: CanvasDrawing, placed: PlacedReference) -> Tensor:
-    """Return the log change of the ground's brightness by the subject, (1, 1 or 3, H, W).
+    """Return the log change of the ground's brightness by the subject, (1, 1, H, W).
 
     It is the shadow of the predicted light, plus the drawing where that is clearly darker or
     lighter, and fades to nothing at the edge of what may change. It covers the canvas.
@@ -220,24 +200,20 @@ def _shade(drawing: CanvasDrawing, placed: PlacedReference) -> Tensor:
     ground = (1 - 2 * blurred(drawing.subject, SHADE_PX)).clamp(0, 1)
     shade = log_ratio(drawing.after, drawing.alone, ground, SHADE_PX)
     inner = (2 * blurred(drawing.changes, EDGE_PX) - 1).clamp(0, 1)
-    grey = shade.mean(dim=1, keepdim=True)
-    drawn = grey.clamp(-MOST_DARKENING, MOST_LIGHTENING)
-    if placed.lighting is None:
-        tint = (shade - grey).clamp(-MOST_TINT, MOST_TINT)
-        return _clear(drawn + tint, NO_SHADE) * inner
+    drawn = shade.mean(dim=1, keepdim=True).clamp(-MOST_DARKENING, MOST_LIGHTENING)
     size = (shade.shape[2], shade.shape[3])
-    expected = _cast_shade(placed, placed.lighting, (FINER * size[0], FINER * size[1]))
+    expected = _cast_shade(placed, (FINER * size[0], FINER * size[1]))
     differs = _clear(drawn - F.avg_pool2d(expected, FINER), UNEXPECTED_SHADE)
     return expected * _finer(inner) + _finer(differs * inner)
 
 
-def _cast_shade(placed: PlacedReference, lighting: Lighting, size: tuple[int, int]) -> Tensor:
+def _cast_shade(placed: PlacedReference, size: tuple[int, int]) -> Tensor:
     """Return the shadow that the light casts on flat ground, in logarithms, on the canvas."""
     opacity = warp(placed.large, to_affine(placed.layout), size)[:, 3:]
     rows = (opacity > FEET).any(dim=3).flatten().nonzero()
     base = (rows.amax() + 1) / size[0] if len(rows) else torch.ones(())
     foot = base.view(1, 1, 1, 1)
-    shadow = cast_shadow(opacity, placed.layout, foot, usual_shadow(lighting.scene))
+    shadow = cast_shadow(opacity, placed.layout, foot, usual_shadow(placed.lighting.scene))
     close = contact_of(opacity, placed.layout, foot)
     return (1 - shadow).log() + (1 - DARKER_CONTACT * close).log()
 
@@ -275,9 +251,7 @@ def _subject(
     inside = ((small[:, 3:] - low) / (high - low)).clamp(0, 1)
     inside = inside * blurred(inside, LIGHT_PX).square()  # thin parts are mixed with the ground
     light = log_ratio(drawing.after, colours_of(small), inside, LIGHT_PX)
-    light = light.clamp(-MOST_RELIGHTING, MOST_RELIGHTING)
-    if placed.lighting is not None:
-        light = _clear(light, UNEXPECTED_LIGHT)
+    light = _clear(light.clamp(-MOST_RELIGHTING, MOST_RELIGHTING), UNEXPECTED_LIGHT)
     (top, bottom), (left, right) = sides
     wide, tall = (place[2] - place[0]) / size[1], (place[3] - place[1]) / size[0]
     place = (
@@ -298,31 +272,10 @@ def shrunk_into(
 ) -> Tensor:
     """Return a frame (1, 4, S, S) warped into a patch, without aliasing where it shrinks."""
     within = _within(affine, place)
-    first = _first_pixel(within, frame.shape[-1], size)
-    if first is not None:
-        left, top = first
-        right, bottom = (end - frame.shape[-1] for end in (left + size[1], top + size[0]))
-        return F.pad(frame, (-left, right, -top, bottom))
     pixels = float(within[0, :, :2].norm(dim=0).amax()) * frame.shape[-1] / max(size)
     while pixels > SHARPEST:
         frame, pixels = halved(frame), pixels / 2
     return warp(frame, within, size)
-
-
-def _first_pixel(within: Tensor, side: int, size: tuple[int, int]) -> tuple[int, int] | None:
-    """Return which pixel of a frame of so many a side a patch begins with, across and down.
-
-    None unless the patch shows each pixel of the frame as one.
-    """
-    (across, skew), (lean, down), offsets = within[0].T.tolist()
-    found = []
-    for scale, offset, count in zip((across, down), offsets, size[::-1], strict=True):
-        first = ((scale * (1 / count - 1) + offset + 1) * side - 1) / 2
-        errors = (scale * side - count, first - round(first), skew * side, lean * side)
-        if max(map(abs, errors)) > OFF_PX:
-            return None
-        found.append(round(first))
-    return found[0], found[1]
 
 
 def _sides(

@@ -98,7 +98,6 @@ class TinyDenoiser(Network):
         heads: tuple[int, ...] = (2, 2),
         text_width: int = 160,
         embedding_width: int = 256,
-        knows_pose: bool = False,  # noqa: FBT001, FBT002 - a setting, given by name
     ) -> None:
         """Make an untrained network.
 
@@ -108,14 +107,12 @@ class TinyDenoiser(Network):
             heads: Attention heads of each level; 0 makes a level of convolutions alone.
             text_width: Width of text and identity tokens.
             embedding_width: Width of the embedding that all blocks read.
-            knows_pose: Whether the network reads the view and the bend of a subject.
         """
         super().__init__()
         codes = 4 * len(WAVES)
         aligned = latent_channels + CELL_PX**2
         self.text_norm = nn.LayerNorm(text_width)
-        extra = 4 * COUPLED_CHANNELS + aligned + 2 * codes + 1 + ANCHOR_CODES
-        extra += POSE_NUMBERS * knows_pose
+        extra = 4 * COUPLED_CHANNELS + aligned + 2 * codes + 1 + ANCHOR_CODES + POSE_NUMBERS
         self.unet = UNet(
             latent_channels + extra,
             2 * latent_channels + MASK_CELLS**2,
@@ -186,7 +183,7 @@ class TinyDenoiser(Network):
     place_subjects = staticmethod(align)
 
     def _places(self, condition: SubjectCondition) -> Tensor:
-        """Return position codes in the picture and in the reference frame, (B, 41, h, w)."""
+        """Return position codes in the picture and in the reference frame, (B, 45, h, w)."""
         attention = condition.attention
         rows, columns = attention.region.shape[-2:]
         points = cell_positions(rows, columns, like=attention.region)
@@ -198,14 +195,13 @@ class TinyDenoiser(Network):
         inside = frames.gather(1, nearest[:, None, :, None].expand(-1, 1, -1, 2)).squeeze(1)
         known = attention.has_layout.gather(1, nearest).unsqueeze(-1)
         is_near = (inside.abs().amax(-1, keepdim=True) < 1).to(inside.dtype)
+        rows_of = nearest[..., None].expand(-1, -1, POSE_NUMBERS)
         codes = [
             fourier_features(points).expand(len(inside), -1, -1),
             fourier_features(inside.clamp(-FRAME_REACH, FRAME_REACH)) * known,
             is_near * known,
+            POSE_GAIN * condition.pose.gather(1, rows_of) * is_near * known,
         ]
-        if self.config.knows_pose:
-            rows_of = nearest[..., None].expand(-1, -1, POSE_NUMBERS)
-            codes.append(POSE_GAIN * condition.pose.gather(1, rows_of) * is_near * known)
         return torch.cat(codes, dim=-1).transpose(1, 2).unflatten(2, (rows, columns))
 
 

@@ -78,17 +78,13 @@ NETWORKS: Mapping[str, Callable[[Path], nn.Module]] = {
 """How each network is made from its folder."""
 
 
-_scene = partial(Technique, PersonalizeRequest, draws_by_seed=True, drawn_size=drawn_size)
+NAMES = {"autoencoder": "vae", "denoiser": "unet"}  # in a pipeline of diffusers, if others
 MODULES: Mapping[str, Callable[[Path], nn.Module]] = {
-    "unet": TinyDenoiser.built,
-    "vae": PatchAutoencoder.built,
-    "text_encoder": TextEncoder.built,
-    "image_encoder": ConvImageEncoder.built,
-    "layout_predictor": LayoutPredictor.built,
+    **{NAMES.get(name, name): build for name, build in NETWORKS.items()},
     "inversion_unet": TinyInversion.built,
 }
-"""The same under the names of a diffusers pipeline."""
 
+_scene = partial(Technique, PersonalizeRequest, draws_by_seed=True, drawn_size=drawn_size)
 TECHNIQUES = (
     _scene(prepare_empty, is_empty),
     _scene(prepare_scene, has_scene),
@@ -151,13 +147,12 @@ class Tiny(Family):
             name: _ready(load_network(build, folder / name), device)
             for name, build in NETWORKS.items()
         }
-        tokenizer = read_tokenizer(folder / "tokenizer", WordTokenizer)
-        text = TaughtTower(tokenizer, networks.pop("text_encoder"))
-        return Components(
-            preset=preset,
-            schedule=schedule_of(preset),
-            text=text,
-            vocabulary=text.vocabulary,
+        text = TaughtTower(
+            read_tokenizer(folder / "tokenizer", WordTokenizer), networks.pop("text_encoder")
+        )
+        return _components(
+            preset,
+            text,
             inversion=_load_inversion(folder, choices.get("inversion"), device),
             fingerprint=fingerprint_of(folder, without=INVERSION),
             **networks,
@@ -191,13 +186,10 @@ class Tiny(Family):
         """Return the networks as they are; see `Family`."""
         text = components.text
         assert isinstance(text, TaughtTower), "this family reads prompts by one tower"
-        return {
-            "unet": components.denoiser,
-            "vae": components.autoencoder,
+        own = {NAMES.get(name, name): getattr(components, name, None) for name in NETWORKS}
+        return own | {
             "text_encoder": text.encoder,
             "tokenizer": text.tokenizer,
-            "image_encoder": components.image_encoder,
-            "layout_predictor": components.layout_predictor,
             "inversion_unet": components.inversion,
         }
 
@@ -225,19 +217,20 @@ class Tiny(Family):
                 f"`layout_predictor=None` came with preset {preset.name!r}, which places subjects "
                 "by it. Leave it out."
             )
-        text = TaughtTower(modules["tokenizer"], modules["text_encoder"])
-        return Components(
-            preset=preset,
-            schedule=schedule_of(preset),
-            text=text,
-            vocabulary=text.vocabulary,
-            image_encoder=modules["image_encoder"],
-            autoencoder=modules["vae"],
-            denoiser=modules["unet"],
-            layout_predictor=modules["layout_predictor"],
+        return _components(
+            preset,
+            TaughtTower(modules["tokenizer"], modules["text_encoder"]),
             inversion=modules["inversion_unet"],
             fingerprint=modules["fingerprint"] if loaded is None else unknown_fingerprint(),
+            **{name: modules[NAMES.get(name, name)] for name in NETWORKS if name != "text_encoder"},
         )
+
+
+def _components(preset: Preset, text: TaughtTower, **parts: Any) -> Components:  # noqa: ANN401
+    schedule = schedule_of(preset)
+    return Components(
+        preset=preset, schedule=schedule, text=text, vocabulary=text.vocabulary, **parts
+    )
 
 
 FAMILY = Tiny()
@@ -247,8 +240,11 @@ def _advice(components: Components, vocabulary: Vocabulary, request: Request) ->
     name = components.preset.name
     if isinstance(request, PersonalizeRequest):
         yield from _advice_on_words(components, vocabulary, request)
-        if any(reading.art == COLOURLESS for reading in read_all(components, request)):
-            yield f"Preset {name!r} draws in colour, so {COLOURLESS!r} is left out."
+        readings, is_scene = read_all(components, request), has_scene(components, request)
+        for reading in readings if is_scene and isinstance(request.scene, str) else ():
+            yield from _advice_on_place(reading, request)
+        for reading in readings:
+            yield from _missing_subjects(reading, request)
         named = [subject.identity.named for subject in request.subjects]
         if any(each is not None and names_people(each.name) for each in named):
             yield (
@@ -267,22 +263,20 @@ def _advice_on_words(
     """Yield warnings of what a drawing leaves out of its prompts."""
     name, lost = components.preset.name, dict[str, None]()
     readings, is_scene = read_all(components, request), has_scene(components, request)
-    is_own = any(subject.identity.named is None for subject in request.subjects)
+    is_own = is_scene and any(subject.identity.named is None for subject in request.subjects)
     for reading in readings:
         lost |= dict.fromkeys(
             word  # others that are unknown are a name, which a picture explains
             for word in (reading.lost if is_scene else reading.unknown)
-            if not (is_scene and is_own)
+            if not is_own
             or vocabulary.knows(word)
             or not {*words_in(word)}.isdisjoint(reading.unknown)
         )
-    unknown = [word for word in lost if not vocabulary.knows(word)]
-    apart = [word for word in lost if vocabulary.knows(word)]
-    if unknown:
+    if unknown := [word for word in lost if not vocabulary.knows(word)]:
         yield vocabulary.advice_on(unknown, preset=name)
-    if apart:
+    if apart := [repr(word) for word in lost if vocabulary.knows(word)]:
         yield (
-            f"Of the prompt, {', '.join(map(repr, apart))} is not drawn where it stands. "
+            f"Of the prompt, {', '.join(apart)} is not drawn where it stands. "
             "docs/quickstart.md, 'What to write', says how prompts name places."
         )
     worn = dict.fromkeys(filter(None, (reading.worn for reading in readings)))
@@ -293,31 +287,31 @@ def _advice_on_words(
         )
     if any(reading.is_foreign for reading in readings):
         yield ENGLISH
-    for reading in readings if is_scene and isinstance(request.scene, str) else ():
-        if reading.shown_at(place := place_of(request, reading)) != reading:
-            yield (
-                f"Weather and season stay outside of a {place}, which shows at most the light of a "
-                "cloudy day. Name a place outdoors for rain or snow."
-            )
-        wide, most = (request.size_px or (0, 0))[1], scene_library().sharp_px(place)
-        if most is not None and wide > most:
-            yield (
-                f"The photograph of a {place} is soft in a picture of {wide} px. Ask for at most "
-                f"{most} px of width, or give a larger picture of a place as the scene."
-            )
-    for reading in readings:
-        yield from _missing_subjects(reading, request)
+    if any(reading.art == COLOURLESS for reading in readings):
+        yield f"Preset {name!r} draws in colour, so {COLOURLESS!r} is left out."
+
+
+def _advice_on_place(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
+    """Yield warnings of a place of the library."""
+    if reading.shown_at(place := place_of(request, reading)) != reading:
+        yield (
+            f"Weather and season stay outside of a {place}, which shows at most the light of a "
+            "cloudy day. Name a place outdoors for rain or snow."
+        )
+    wide, most = (request.size_px or (0, 0))[1], scene_library().sharp_px(place)
+    if most is not None and wide > most:
+        yield (
+            f"The photograph of a {place} is soft in a picture of {wide} px. Ask for at most "
+            f"{most} px of width, or give a larger picture of a place as the scene."
+        )
 
 
 def _missing_subjects(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
     """Yield warnings of subjects that a prompt names without a picture."""
-    given = [_name_of(subject) for subject in request.subjects]
+    given, library = [_name_of(subject) for subject in request.subjects], subject_library()
     missing = reading.besides(given)
-    unknown = [mention.words for mention in missing if mention.subject is None]
-    known = [mention.words for mention in missing if mention.subject is not None]
-    if unknown:
-        library = subject_library()
-        near = {words: ", ".join(library.near(words)) for words in unknown}
+    near = {each.words: ", ".join(library.near(each.words)) for each in missing if not each.subject}
+    if near:
         names = (
             f"{word!r} (spelled like {alike})" if alike else repr(word)
             for word, alike in near.items()
@@ -326,10 +320,10 @@ def _missing_subjects(reading: Reading, request: PersonalizeRequest) -> Iterator
             f"There is no picture of {', '.join(names)}, and the library has no such name. Words "
             "alone mostly draw a blur. Choose a name of `swiftpie library`, or give a picture."
         )
-    listed = ", ".join(map(repr, known))
-    if known and len(given) >= MAX_SUBJECTS:
+    listed = ", ".join(repr(each.words) for each in missing if each.subject)
+    if listed and len(given) >= MAX_SUBJECTS:
         yield f"A picture holds {MAX_SUBJECTS} subjects, and {listed} is left out."
-    elif known:
+    elif listed:
         yield (
             f"There is no picture of {listed}. Words alone mostly draw a blur. "
             "`session.generate` takes the picture from the library, or give one."
@@ -341,7 +335,7 @@ def _missing_subjects(reading: Reading, request: PersonalizeRequest) -> Iterator
         )
     for mention in reading.mentions:
         is_one = mention.number == 1 and mention not in missing
-        if is_one and subject_library().is_plural(mention.words):
+        if is_one and library.is_plural(mention.words):
             yield (
                 f"{mention.words!r} is drawn once. Say how many there are, up to {MAX_SUBJECTS}, "
                 f"as in 'two {mention.words}'."

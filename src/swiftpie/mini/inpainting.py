@@ -1,5 +1,6 @@
-"""Insertions by a denoiser that places subjects, and sees what stays in its place."""
+"""Insertions: by a denoiser that sees what stays, and into scenes for models that draw none."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -10,20 +11,33 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
+from swiftpie.errors import CapabilityError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting, as_dark_as
-from swiftpie.imageio.images import plane, to_tensor
+from swiftpie.imageio.images import plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask
 from swiftpie.mini.compositing import SubjectReference, composite_patch
+from swiftpie.mini.scene import SceneRow, names_of, scene_rows
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.denoise import Clock, Prepared
-from swiftpie.pipelines.draw import Technique
+from swiftpie.pipelines.draw import Plan, Technique
 from swiftpie.pipelines.edit_region import Canvas
 from swiftpie.pipelines.filling import CanvasDrawing
 from swiftpie.pipelines.identity import appearance_of_frame, identity_of_frames
-from swiftpie.pipelines.request import RepaintRequest, resolved_scales
-from swiftpie.pipelines.settings import ResolvedScales
-from swiftpie.pipelines.techniques.personalize import read_null_text, subject_condition
+from swiftpie.pipelines.request import (
+    WORDS_ALONE,
+    PersonalizeRequest,
+    RepaintRequest,
+    resolved_scales,
+)
+from swiftpie.pipelines.settings import ResolvedScales, Scales
+from swiftpie.pipelines.style import has_style
+from swiftpie.pipelines.techniques import repaint
+from swiftpie.pipelines.techniques.personalize import (
+    check_subjects,
+    read_null_text,
+    subject_condition,
+)
 from swiftpie.pipelines.techniques.repaint import (
     Patch,
     RepaintPlan,
@@ -32,7 +46,7 @@ from swiftpie.pipelines.techniques.repaint import (
     noise_of,
     prepare_repainting,
 )
-from swiftpie.types import GenerationResult, Identity
+from swiftpie.types import EditResult, GenerationResult, Identity
 
 SMALL_PX = 64  # longer side of a photograph whose light is measured
 
@@ -131,9 +145,8 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
         given = unchanged_frame(components, pixels, changes)
         reference = {"pixels": identity.pixels[:1], "mask": identity.mask[:1]}
         lighting = components.layout_predictor.light(start, text.pooled, **reference, given=given)
-        if lighting is not None:
-            scene = as_dark_as(lighting.scene, _small(plan.original).to(pixels), plan.box)
-            lighting = lighting._replace(scene=scene)
+        scene = as_dark_as(lighting.scene, _small(plan.original).to(pixels), plan.box)
+        lighting = lighting._replace(scene=scene)
         placed = PlacedSubject(identity, layout, shows=(1.0, 0.0), lighting=lighting)
         layouts = (layout,)
     condition = inpainting_condition(
@@ -166,6 +179,7 @@ def compose_in_place(
     if plan.start is not None and plan.start.layouts:
         one = plan.request.identity
         assert one is not None, "a placed subject has an identity"
+        assert plan.lighting is not None, "and a light"
         subject = plane(drawn.subject_masks[0])
         layout = Layout(*(value[:1] for value in plan.start.layouts[0]))
         reference = SubjectReference(one.pixels[:1], one.mask[:1], one.large, layout, plan.lighting)
@@ -207,4 +221,103 @@ REPAINT = Technique(
     RepaintRequest,
     partial(prepare_repainting, begin=begin_in_place, compose=compose_in_place),
     lambda _, request: not request.keep_pose,
+)
+
+
+def prepare_insertions(components: Components, request: PersonalizeRequest, clock: Clock) -> Plan:
+    """Choose and light the scenes, and prepare the first subject of each picture.
+
+    Raises:
+        CapabilityError: The request asks for latents, or the networks insert no subjects.
+        InputError: There is no such scene, or noise or encoded prompts came with it.
+    """
+    check_subjects(components, request)
+    if has_style(request):
+        raise CapabilityError(
+            f"A style picture came with a scene, and preset {components.preset.name!r} inserts "
+            "subjects into scenes as into photographs, whose style stays. Leave one of them out."
+        )
+    rows = scene_rows(components, request)
+    clock.lap("scene")
+    return _insert(components, request, rows, clock, [row.place for row in rows], ())
+
+
+def _insert(
+    components: Components,
+    request: PersonalizeRequest,
+    rows: Sequence[SceneRow],
+    clock: Clock,
+    places: Sequence[Image.Image],
+    earlier: tuple[tuple[EditResult, ...], ...],
+) -> Plan:
+    """Return the plan that puts the next subject into the places of all pictures."""
+
+    def finish(*results: EditResult) -> GenerationResult | Plan:
+        drawn = (*earlier, results)
+        clock.lap("insert")
+        if len(drawn) == len(request.subjects):
+            return _finish_insertions(components, request, rows, drawn, clock)
+        places = [result.image for result in results]
+        return _insert(components, request, rows, clock, places, drawn)
+
+    number, scales = len(earlier), request.scales
+    subject = request.subjects[number]
+    insertions = (
+        RepaintRequest(
+            image=place,
+            seed=row.seed,
+            source=subject.identity,
+            prompt=row.reading.photo_prompt,
+            box=row.boxes[number] if subject.box is None else subject.box,
+            view=subject.view,
+            scales=Scales(
+                identity_scale=scales.identity_scale,
+                text_scale=scales.text_scale,
+                balance=scales.balance,
+            ),
+            guidance=request.guidance,
+            shaping=request.shaping,
+            negative_prompt=request.negative_prompt,
+        )
+        for row, place in zip(rows, places, strict=True)
+    )
+    prepare = repaint.TECHNIQUE.prepare
+    parts = tuple(prepare(components, insertion, clock) for insertion in insertions)
+    return Plan(request, finish, parts=parts)
+
+
+def _finish_insertions(
+    components: Components,
+    request: PersonalizeRequest,
+    rows: Sequence[SceneRow],
+    drawn: Sequence[Sequence[EditResult]],
+    clock: Clock,
+) -> GenerationResult:
+    """Return the pictures with rain, flakes and fog before everything; `drawn` is by subject."""
+    last, identities = drawn[-1], [subject.identity for subject in request.subjects]
+    pictures = [
+        row.finished(to_tensor(result.image)) for row, result in zip(rows, last, strict=True)
+    ]
+    origins = (result.origin for results in drawn for result in results)
+    merged = {name: value for origin in origins for name, value in origin.items()}
+    return GenerationResult(
+        images=tuple(to_pil(picture)[0] for picture in pictures),
+        subject_masks=tuple(result.region for result in last),
+        regions=torch.cat([result.latent_region for result in last]),
+        seeds=request.seeds,
+        layouts=(),
+        branches=last[0].branches,
+        cutouts=tuple(identity.cutouts for identity in identities),
+        timings_ms=clock.timings(),
+        scales=resolved_scales(components.preset, request).given,
+        origin={**merged, "scene": names_of(rows)},
+        named=tuple(identity.named for identity in identities if identity.named is not None),
+    )
+
+
+TECHNIQUE = Technique(
+    PersonalizeRequest,
+    prepare_insertions,
+    lambda _, request: request.scene not in ("", WORDS_ALONE),
+    draws_by_seed=True,
 )

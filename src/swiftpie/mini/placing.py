@@ -250,17 +250,8 @@ class LayoutPredictor(Network):
     """A three-layer perceptron over pooled conditions, and a reader of light."""
 
     @keep_settings
-    def __init__(
-        self,
-        text_width: int = 160,
-        hidden: int = 256,
-        knows_pose: bool = False,  # noqa: FBT001, FBT002 - a setting, given by name
-        knows_light: bool = False,  # noqa: FBT001, FBT002
-    ) -> None:
-        """Make an untrained network.
-
-        With `knows_pose` it predicts the pose, else 0; with `knows_light` also the light.
-        """
+    def __init__(self, text_width: int = 160, hidden: int = 256) -> None:
+        """Make an untrained network."""
         super().__init__()
         self.text_norm = nn.LayerNorm(text_width)
         self.layers = nn.Sequential(
@@ -268,9 +259,9 @@ class LayoutPredictor(Network):
             nn.SiLU(),
             nn.Linear(hidden, hidden // 2),
             nn.SiLU(),
-            nn.Linear(hidden // 2, 5 + POSE_NUMBERS * knows_pose),
+            nn.Linear(hidden // 2, 5 + POSE_NUMBERS),
         )
-        self.light_reader = LightReader(NUM_STATISTICS + text_width) if knows_light else None
+        self.light_reader = LightReader(NUM_STATISTICS + text_width)
 
     def forward(self, noise: Tensor, text: Tensor, extent: Tensor) -> LayoutScores:
         """Return a layout a row for noise (B, C, h, w) and the pooled prompt (B, D).
@@ -284,9 +275,9 @@ class LayoutPredictor(Network):
             centre=0.5 + 0.2 * raw[:, :2],
             scale=torch.exp(0.3 * raw[:, 2] - 0.6),
             # Lying and upside down are far beyond the sway of what stands.
-            rotation=(math.pi / 2 if self.config.knows_pose else 0.2) * raw[:, 3],
+            rotation=math.pi / 2 * raw[:, 3],
             flip=(flip_logit > 0).float(),
-            pose=0.3 * raw[:, 5:] if self.config.knows_pose else raw.new_zeros(len(raw), 4),
+            pose=0.3 * raw[:, 5:],
         )
         return LayoutScores(layout=layout, flip_logit=flip_logit)
 
@@ -303,30 +294,17 @@ class LayoutPredictor(Network):
         pixels: Tensor,
         mask: Tensor,
         given: Tensor | None = None,
-    ) -> Lighting | None:
-        """Return the light on references and in their new places; None without `knows_light`.
+    ) -> Lighting:
+        """Return the light on references and in their new places.
 
         `noise` and `text` are those of the layout; other arguments as in `LightReader`, where one
         row may stand for all.
         """
-        own, scene = self.light_on(pixels, mask), self.light_of_place(noise, text, given=given)
-        if own is None or scene is None:
-            return None
-        return Lighting(Illumination(*(values.expand(len(noise), -1) for values in own)), scene)
-
-    def light_on(self, pixels: Tensor, mask: Tensor) -> Illumination | None:
-        """Return the light on references alone; see `light`."""
-        return None if self.light_reader is None else self.light_reader.light_on(pixels, mask)
-
-    def light_of_place(
-        self, noise: Tensor, text: Tensor, *, given: Tensor | None = None
-    ) -> Illumination | None:
-        """Return the light of new places alone; see `light`."""
-        if self.light_reader is None:
-            return None
+        own = self.light_reader.light_on(pixels, mask)
         known = torch.cat([noise_statistics(noise), self.text_norm(text)], dim=1)
         given = None if given is None else given.expand(len(noise), -1, -1, -1)
-        return self.light_reader.light_of_place(known, given)
+        scene = self.light_reader.light_of_place(known, given)
+        return Lighting(Illumination(*(values.expand(len(noise), -1) for values in own)), scene)
 
 
 class LightVotes(NamedTuple):

@@ -14,36 +14,29 @@ from swiftpie.backbones.presets import Preset
 from swiftpie.errors import UnknownSubjectError, short_reason
 from swiftpie.library import Named, subject_library
 from swiftpie.mini.scenes import BACKDROPS, INDOORS, NEARBY, OUTDOORS, scene_library
-from swiftpie.mini.vocabulary import (
-    ARTICLES_AND_SIZES,
-    ENDS,
-    NUMBERS,
-    Mention,
-    Vocabulary,
-    subjects_in,
-    vocabulary_of,
-)
+from swiftpie.mini.vocabulary import NUMBERS, Mention, Vocabulary, subjects_in, vocabulary_of
 from swiftpie.mini.words import (
     ART_AT_END,
+    ART_PHRASE,
     ARTICLES,
-    ARTS_BY_WORDS,
+    ARTS,
     CLOUDY,
+    ENDING_ARTS,
+    ENDS,
     FILLERS,
     IN_THE_AIR,
     LOOK_WORDS,
     LOOKS_END,
-    MATERIAL_PHRASES,
-    MATERIAL_WORDS,
     NO_SUBJECT,
     PLAIN,
     PREPOSITIONS,
     RENDITIONS,
     SEASONS,
     SETTING_WORDS,
+    SIZES,
     SNOWFALL,
-    TEXTURED,
+    TEXTURE_WORDS,
     TIMES,
-    TURNING,
     WEATHERS,
     WINTER,
     WITHOUT_IT,
@@ -51,6 +44,7 @@ from swiftpie.mini.words import (
     WORN_NOUNS,
     WORN_PHRASE,
     SceneSetting,
+    listed,
     tokens_in,
     words_in,
 )
@@ -63,15 +57,7 @@ NAMES = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # as "Ada Lovelace"
 FOREIGN_SHARE = 0.5  # of unknown words, for a prompt in another language
 COLOURLESS = "black and white"
 ENGLISH = "SwiftPie reads English."
-PEOPLE = frozenset(
-    (
-        *("adult", "baby", "boy", "child", "children", "couple", "dad", "daughter", "doctor"),
-        *("face", "family", "father", "friend", "friends", "girl", "grandfather", "grandmother"),
-        *("guy", "human", "kid", "kids", "lady", "man", "men", "model", "mom", "mother", "mum"),
-        *("people", "person", "portrait", "selfie", "sister", "son", "teacher", "toddler"),
-        *("woman", "women", "brother", "husband", "wife", "nurse", "bride", "groom", "me"),
-    )
-)
+PEOPLE, TURNING = map(listed, ("people", "turning"))
 
 
 @dataclass(frozen=True)
@@ -327,22 +313,14 @@ def _without_art(text: str) -> tuple[str, str | None]:
     They stand before the subject, as in "an oil painting of", at the end, as in ", oil painting",
     or alone.
     """
-    found = [
-        (len(phrase), name)
-        for name, phrases in RENDITIONS.items()
-        for phrase in phrases
-        if re.search(rf"\b{re.escape(phrase)}\b", text, re.IGNORECASE)
-    ]
-    if found:
-        art = max(found)[1]
-        for phrase in sorted(RENDITIONS[art], key=len, reverse=True):
-            text = re.sub(rf"\b{re.escape(phrase)}\b", "", text, flags=re.IGNORECASE)
-        return ART_AT_END.sub("", text), art
-    end = ART_AT_END.search(text)
-    if end is not None:
-        return ART_AT_END.sub("", text), ARTS_BY_WORDS[end["art"].lower()]
+    phrases = ART_PHRASE.findall(text)
+    if phrases:
+        art = ARTS[" ".join(max(phrases, key=len).lower().split())]
+        return ART_AT_END.sub("", ART_PHRASE.sub("", text)), art
+    if (end := ART_AT_END.search(text)) is not None:
+        return ART_AT_END.sub("", text), ENDING_ARTS[end["art"].lower()]
     alone = ART_AT_END.search(f", {text}")
-    return (text, None) if alone is None else ("", ARTS_BY_WORDS[alone["art"].lower()])
+    return (text, None) if alone is None else ("", ENDING_ARTS[alone["art"].lower()])
 
 
 def _setting_in(tokens: Sequence[str]) -> tuple[SceneSetting, list[str]]:
@@ -369,11 +347,7 @@ def _setting_in(tokens: Sequence[str]) -> tuple[SceneSetting, list[str]]:
 def _texture_in(text: str) -> str | None:
     """Return what the first subject of a prompt is made of, one of `TEXTURED`; None otherwise."""
     subject = f" {LOOKS_END.split(text, maxsplit=1)[0].lower()} "
-    for name in TEXTURED:
-        for phrase in (*MATERIAL_PHRASES[name], *MATERIAL_WORDS[name]):
-            if f" {phrase} " in subject:
-                return name
-    return None
+    return next((TEXTURE_WORDS[each] for each in TEXTURE_WORDS if f" {each} " in subject), None)
 
 
 def _is_foreign(text: str, vocabulary: Vocabulary) -> bool:
@@ -386,7 +360,7 @@ def _is_foreign(text: str, vocabulary: Vocabulary) -> bool:
 
 def _is_lost(word: str, vocabulary: Vocabulary) -> bool:
     """Whether a word has no part in a picture: unknown, or of what is drawn in other words."""
-    known = FILLERS | ENDS | ARTICLES_AND_SIZES | LOOK_WORDS
+    known = FILLERS | ENDS | SIZES | LOOK_WORDS
     if word in known or word in NUMBERS:
         return False
     return not vocabulary.knows(word) or word in _drawn_apart()

@@ -433,11 +433,12 @@ def drawn_colours(drawing: Tensor, alpha: Tensor, drawn_mask: Tensor) -> Tensor:
     return (2 * colours - 1).clamp(-1, 1)
 
 
-def _placed_in(plan: ScenePlan, number: int, row: int) -> tuple[Layout, Lighting | None]:
+def _placed_in(plan: ScenePlan, number: int, row: int) -> tuple[Layout, Lighting]:
     """Return place and light of one subject of one picture, on the processor."""
     rows, light = slice(row, row + 1), plan.lights[number]
+    assert light is not None, "the layout predictor reads it"
     layout = Layout(*(values[rows].float().cpu() for values in plan.layouts[number]))
-    return layout, light and light.select(rows).on_cpu()
+    return layout, light.select(rows).on_cpu()
 
 
 def _outline(plan: ScenePlan, number: int, row: int, drawn_mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ import io
 import json
 import operator
 import zipfile
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from swiftpie.errors import InputError, did_you_mean
 from swiftpie.geometry.ground import Ground
 from swiftpie.library import subject_library
-from swiftpie.mini.words import ARTICLES, PREPOSITIONS, SETTING_WORDS, tokens_in, words_in
+from swiftpie.mini.words import (
+    ARTICLES,
+    LISTS,
+    PREPOSITIONS,
+    SETTING_WORDS,
+    listed,
+    tokens_in,
+    words_in,
+)
 from swiftpie.validation import Box
 
 if TYPE_CHECKING:
@@ -28,21 +37,12 @@ PHOTOGRAPH_PX = (768, 576)  # width and height of each that is sharp at this siz
 MOST_ENLARGED = 3.0  # times at which a photograph still looks sharp
 CREDIT = "Photographs: each with its own author and licence; others drawn by SwiftPie, Apache-2.0"
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
-OF_A_THING = frozenset(("of", "with", "to"))  # what stands behind them is part of a thing as well
-INDOORS = frozenset(  # where no weather comes
-    (
-        *("bedroom", "cinema", "hall", "kitchen", "library", "living room", "museum", "stage"),
-        "warehouse",
-    )
+OF_A_THING, INDOORS, PHOTOS, ADVERBS, WATERS = map(
+    listed, ("of_a_thing", "indoors", "photos", "adverbs", "waters")
 )
 OUTDOORS = "meadow"  # where things are whose prompts name no place
 NEARBY = "stone wall"  # where small things are then, which a meadow shows as giants
-BACKDROPS = ("grey", "blue", "turquoise", "green", "yellow", "pink", "white")  # or before which
-PHOTOS = frozenset(("photo", "picture", "image", "photograph"))  # what stands before "of" there
-ADVERBS = frozenset(("underwater", "downtown"))  # need no preposition
-WITH_ITS_PREPOSITION = frozenset(
-    ("water", "sea", "ocean")
-)  # "by the sea" and "under the sea" are two places
+BACKDROPS = tuple(LISTS["backdrops"])  # or before which
 MOST_BETWEEN = 3  # words between a preposition and the place, as in "in a small quiet village"
 
 
@@ -59,73 +59,57 @@ class NamedPlace(NamedTuple):
 class Scenes:
     """Places by name, each with some pictures. It never changes, so threads may share it."""
 
+    credit = CREDIT
+
     def __init__(self, pack: Path, photographs: Path, facts: Path) -> None:
         """Open two zip files: drawn places, and `photographs` that `facts` describe.
 
         Photographs come before drawings of the same place.
         """
         self._pack, self._photographs = zipfile.ZipFile(pack), zipfile.ZipFile(photographs)
-        rows = json.loads(self._pack.read(INDEX))
-        photographed = json.loads(facts.read_text(encoding="utf-8"))
-        self._grounds = {row["name"]: _grounds_of(row) for row in photographed}
-        self._sizes = {row["name"]: _size_of(row) for row in photographed}
-        self._credits = {
-            row["name"]: [photograph["credit"] for photograph in row["photographs"]]
-            for row in photographed
-        }
-        facts_of = {row["name"]: row for row in photographed}
-        rows = [{**row, **facts_of.pop(row["name"], {})} for row in rows]
-        rows += [{**row, "is_known": False} for row in facts_of.values()]
-        self._phrases = {row["name"]: tuple(row["phrases"]) for row in rows}
-        self._counts = {
-            row["name"]: len(self._grounds.get(row["name"], ())) or int(row["pictures"])
-            for row in rows
-        }
-        self._afloat = frozenset(row["name"] for row in rows if not row["is_ground"])
+        drawn = json.loads(self._pack.read(INDEX))
+        photographed = {row["name"]: row for row in json.loads(facts.read_text(encoding="utf-8"))}
+        self._grounds = {name: _grounds_of(row) for name, row in photographed.items()}
+        self._rows = {row["name"]: {**row, "file": file} for file, row in enumerate(drawn)}
+        for name, row in photographed.items():
+            self._rows[name] = {"is_known": False, **self._rows.get(name, {}), **row}
         self._heads = {
-            row["name"]: frozenset(map(_head, (row["name"], *row["phrases"], *row["aliases"])))
-            for row in rows
+            name: frozenset(map(_head, (name, *row["phrases"], *row["aliases"])))
+            for name, row in self._rows.items()
         }
-        self._starting: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+        self._starting = defaultdict[str, list[tuple[str, tuple[str, ...]]]](list)
         for name, heads in self._heads.items():
             for head in heads:
-                self._starting.setdefault(head[0], []).append((name, head))
-        self._places = {row["name"]: place for place, row in enumerate(rows)}
-        known = [row["name"] for row in rows if row["is_known"]]
-        self._stand_ins = {row["name"]: row["stand_in"].split() for row in rows}
-        self._taught = frozenset(
-            _head(words) for row in rows if row["is_known"] for words in row["phrases"]
-        )
+                self._starting[head[0]].append((name, head))
+        known = [name for name, row in self._rows.items() if row["is_known"]]
         self._numbers = {name: number for number, name in enumerate(known)}
-
-    credit = CREDIT
+        self._taught = {_head(words) for name in known for words in self._rows[name]["phrases"]}
 
     def __len__(self) -> int:
-        return len(self._phrases)
+        return len(self._rows)
 
     def names(self) -> tuple[str, ...]:
         """Return all names, sorted."""
-        return tuple(sorted(self._phrases))
+        return tuple(sorted(self._rows))
 
     def to_json(self) -> dict[str, Any]:
         """Return what finds places in prompts, as lists, for readers that are not Python."""
         places = [
             {
                 "name": name,
-                "phrase": phrases[0],
+                "phrase": self.phrase(name),
                 "heads": sorted(map(list, self._heads[name])),
-                "weathers": sorted(list(head) for head in self._heads[name] if _is_weather(head)),
-                "standIn": self._stand_ins[name],
-                "pictures": self._counts[name],
+                "standIn": row["stand_in"].split(),
+                "pictures": self.count(name),
                 "isGround": self.is_ground(name),
                 "isIndoors": name in INDOORS,
                 "isPhoto": self.is_photographed(name),
                 "number": self.number(None if self.is_photographed(name) else name),
             }
-            for name, phrases in self._phrases.items()
+            for name, row in self._rows.items()
         ]
-        heads = {" ".join(head) for heads in self._heads.values() for head in heads}
-        subjects = sorted(text for text in heads if _names_subject(text.split()))
+        heads = {head for heads in self._heads.values() for head in heads}
+        subjects = sorted(" ".join(head) for head in heads if _names_subject(head))
         return {"places": places, "subjects": subjects, "taught": sorted(map(list, self._taught))}
 
     def number(self, name: str | None) -> int:
@@ -133,7 +117,7 @@ class Scenes:
 
         The number behind all others stands for None and for places that it does not know by name.
         """
-        return self._numbers.get(name, len(self._numbers)) if name else len(self._numbers)
+        return self._numbers.get(name or "", len(self._numbers))
 
     def is_photographed(self, name: str) -> bool:
         """Whether the pictures of a place are photographs, and not drawings."""
@@ -141,15 +125,16 @@ class Scenes:
 
     def size_of(self, name: str) -> tuple[int, int]:
         """Return width and height in pixels of the photographs of a place."""
-        return self._sizes[name]
+        width, height = self._rows[name].get("size", PHOTOGRAPH_PX)
+        return width, height
 
     def sharp_px(self, name: str) -> int | None:
         """Return up to which width photographs of a place look sharp; None for drawings."""
-        return round(MOST_ENLARGED * self._sizes[name][0]) if self.is_photographed(name) else None
+        return round(MOST_ENLARGED * self.size_of(name)[0]) if self.is_photographed(name) else None
 
     def credits_of(self, name: str) -> list[dict[str, str]]:
         """Return author, title, source and licence of each photograph of a place, in order."""
-        return self._credits.get(name, [])
+        return [photograph["credit"] for photograph in self._rows[name].get("photographs", ())]
 
     def ground(self, name: str, share: float) -> Ground | None:
         """Return the ground of the photograph that `dealt` takes; None where nothing stands."""
@@ -159,15 +144,15 @@ class Scenes:
         return ground if ground.corners else None
 
     def _dealt_number(self, name: str, share: float) -> int:
-        return min(int(self._counts[name] * share), self._counts[name] - 1)
+        return min(int(self.count(name) * share), self.count(name) - 1)
 
     def is_ground(self, name: str) -> bool:
         """Whether subjects stand on the ground of a place, and cast shadows on it."""
-        return name not in self._afloat
+        return bool(self._rows[name]["is_ground"])
 
     def count(self, name: str) -> int:
         """Return how many pictures a place has."""
-        return self._counts[name]
+        return len(self._grounds.get(name, ())) or int(self._rows[name]["pictures"])
 
     def find(self, word: str) -> str:
         """Return the place with a name.
@@ -197,8 +182,8 @@ class Scenes:
         found = self.place_in(words)
         if found is None or found.head in self._taught:
             return prompt
-        stand_in = self._stand_ins[found.name]
-        return " ".join((*words[: found.start], *stand_in, *words[found.end :]))
+        stand_in = self._rows[found.name]["stand_in"]
+        return " ".join((*words[: found.start], stand_in, *words[found.end :]))
 
     def nouns(self, name: str) -> frozenset[str]:
         """Return the last words of what prompts call a place."""
@@ -206,7 +191,7 @@ class Scenes:
 
     def phrase(self, name: str) -> str:
         """Return how captions of training name a place, as "on a beach"."""
-        return self._phrases[name][0]
+        return str(self._rows[name]["phrases"][0])
 
     def place_in(self, words: Sequence[str]) -> NamedPlace | None:
         """Return the place that the tokens of a prompt name; None if they name none.
@@ -218,20 +203,22 @@ class Scenes:
         other.
         """
         found = []
-        for start, word in enumerate(words):
-            for name, head in self._starting.get(word, ()):
-                end = start + len(head)
-                if tuple(words[start:end]) != head:
-                    continue
-                first = _start_of_phrase(words, start)
-                is_clear = first is not None and words[first] not in OF_A_THING
-                rank = (not _is_weather(head), is_clear, len(" ".join(head)))
-                is_bare = first is None or (len(head) == 1 and words[first] == "of")
-                begin = _alone_from(words, start, end) if is_bare else first
-                if begin is None and len(head) > 1 and not _names_subject(head):
-                    begin = start
-                if begin is not None:
-                    found.append((rank, NamedPlace(name, begin, end, head, is_bare)))
+        starting = (
+            (at, *named) for at, word in enumerate(words) for named in self._starting.get(word, ())
+        )
+        for start, name, head in starting:
+            end = start + len(head)
+            if tuple(words[start:end]) != head:
+                continue
+            first = _start_of_phrase(words, start)
+            is_clear = first is not None and words[first] not in OF_A_THING
+            rank = (not _is_weather(head), is_clear, len(" ".join(head)))
+            is_bare = first is None or (len(head) == 1 and words[first] == "of")
+            begin = _alone_from(words, start, end) if is_bare else first
+            if begin is None and len(head) > 1 and not _names_subject(head):
+                begin = start
+            if begin is not None:
+                found.append((rank, NamedPlace(name, begin, end, head, is_bare)))
         return max(found)[1] if found else None
 
     def dealt(
@@ -263,8 +250,8 @@ class Scenes:
     def picture(self, name: str, number: int = 0) -> bytes:
         """Return one picture of a place, as a WebP file."""
         if self.is_photographed(name):
-            return self._photographs.read(f"{name}-{number % self._counts[name]}.webp")
-        return self._pack.read(f"{self._places[name]}-{number % self._counts[name]}.webp")
+            return self._photographs.read(f"{name}-{number % self.count(name)}.webp")
+        return self._pack.read(f"{self._rows[name]['file']}-{number % self.count(name)}.webp")
 
     def image(self, name: str, number: int = 0) -> "Image.Image":
         """Return what `picture` does, decoded."""
@@ -284,7 +271,7 @@ def _head(phrase: str) -> tuple[str, ...]:
     first = next(
         (i for i, word in enumerate(words) if word not in PREPOSITIONS | ARTICLES), len(words)
     )
-    is_clear = len(words[first:]) > 1 or not WITH_ITS_PREPOSITION.intersection(words[first:])
+    is_clear = len(words[first:]) > 1 or not WATERS.intersection(words[first:])
     return words[first:] if is_clear else words
 
 
@@ -339,11 +326,6 @@ def cut_to(
     is_larger = picture.width > size[0] and picture.height > size[1]
     method = shrinks_by if is_larger else None
     return ImageOps.fit(picture.convert("RGB"), size, method or Image.Resampling.BICUBIC)
-
-
-def _size_of(row: Mapping[str, Any]) -> tuple[int, int]:
-    width, height = row.get("size", PHOTOGRAPH_PX)
-    return width, height
 
 
 def _grounds_of(row: Mapping[str, Any]) -> tuple[Ground, ...]:

@@ -3,19 +3,21 @@
 import difflib
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
-from itertools import groupby, islice
+from itertools import chain, groupby, islice, takewhile
 from typing import NamedTuple, Self
 
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
 from swiftpie.library import Named, subject_library
 from swiftpie.mini.words import (
+    ENDS,
     LOOK_WORDS,
     PREPOSITIONS,
+    SIZES,
     WORD,
     WORD_OR_NUMBER,
     WORN_NOUNS,
@@ -24,10 +26,7 @@ from swiftpie.mini.words import (
 )
 
 BEFORE_NAMES = ("of", "and", "")  # with article and size between; "" is the beginning
-ARTICLES_AND_SIZES = frozenset(
-    ("a", "an", "the", "tiny", "small", "little", "huge", "big", "giant")
-)
-LINKS = ARTICLES_AND_SIZES | PREPOSITIONS | {"and"}
+LINKS = SIZES | PREPOSITIONS | {"and"}
 FIELDS = ("words", "names", "looks")
 WEARS = re.compile(r"(\b(?:wearing|holding|carrying|with)\b)", re.IGNORECASE)
 WORN = re.compile(r"\b(?:(?:top|billed) hat|billed cap|cap|hat|backpack)\b", re.IGNORECASE)
@@ -41,11 +40,6 @@ LEAST_STEM = 4  # letters before an ending, and one less before that of a plural
 MAX_NAME_WORDS = 7
 MAX_WORDS, MAX_MENTIONS = 12, 8  # bounds for prompts of any length
 BEFORE_NOUNS = frozenset(("a", "an", "the"))
-ENDS = BEFORE_NOUNS | {  # of a name that stands before them
-    *("above", "across", "against", "among", "and", "at", "behind", "below", "beside", "by"),
-    *("for", "from", "in", "inside", "into", "near", "next", "of", "on", "over", "surrounded"),
-    *("through", "to", "under", "wearing", "with"),
-}
 LISTS = frozenset(("", ",", "and"))  # before a subject
 NUMBERS = {"two": 2, "three": 3, "four": 4}
 
@@ -87,7 +81,13 @@ class Vocabulary:
 
         `shown` are names that pictures explain; None means that they explain every name.
         """
-        return [word for word in self._untaught_in(prompt, shown) if not self._taught_form(word)]
+        found = words_in(prompt)
+        names = {
+            word
+            for word in self._names_in(found)
+            if shown is None or word in self.words_of_names or word in shown
+        }
+        return [word for word in dict.fromkeys(found) if not (word in names or self.knows(word))]
 
     def as_taught(self, prompt: str) -> str:
         """Return `prompt` in words that captions had: "mountains" for "mountain", others left out.
@@ -114,19 +114,9 @@ class Vocabulary:
         """Return what stands for a token of a prompt; None if captions had nothing of it."""
         if words and self.words.issuperset(words):
             return token
-        known = [word for word in words if not self.words_of_names.isdisjoint(_forms(word))]
         if is_name:
-            return token if known else None
+            return token if any(map(self._names, words)) else None
         return self._taught_form(words[0]) if len(words) == 1 else None
-
-    def _untaught_in(self, prompt: str, shown: Collection[str] | None) -> list[str]:
-        found = words_in(prompt)
-        known = {
-            word
-            for word in self._names_in(found)
-            if shown is None or word in self.words_of_names or word in shown
-        }
-        return list(dict.fromkeys(word for word in found if word not in self.words | known))
 
     def knows(self, word: str) -> bool:
         """Whether captions had a word or another form of it, other than as a name."""
@@ -134,33 +124,31 @@ class Vocabulary:
 
     def near(self, word: str) -> list[str]:
         """Return known words that may be meant by a misspelled `word`, names last."""
-        if len(word) < LEAST_LETTERS:
-            return []
-        groups = (self.words, self.words_of_names - {word})
-        near = [
-            difflib.get_close_matches(
-                *(word, sorted(known for known in group if known[0] == word[0])),
-                *(NUM_NEAR, LEAST_LIKENESS),
-            )
-            for group in groups
-        ]
-        return [*near[0], *near[1]][:NUM_NEAR]
+        found = list[str]()
+        for known in (
+            (self.words, self.words_of_names - {word}) if len(word) >= LEAST_LETTERS else ()
+        ):
+            alike = sorted(each for each in known if each[0] == word[0])
+            found += difflib.get_close_matches(word, alike, NUM_NEAR, LEAST_LIKENESS)
+        return found[:NUM_NEAR]
 
     def _taught_form(self, word: str) -> str | None:
         """Return a known word of the same stem, if there is one."""
         return next((form for form in _forms(word) if form in self.words), None)
 
+    def _names(self, word: str) -> bool:
+        return not self.words_of_names.isdisjoint(_forms(word))
+
     def advice_on(self, unknown: Sequence[str], *, preset: str) -> str:
         """Return a warning about words that the model of `preset` does not know."""
-        listed = ", ".join(self._with_near(word) for word in unknown)
+        near = {word: ", ".join(self.near(word)) for word in unknown}
+        listed = (
+            f"{word!r} (near: {alike})" if alike else repr(word) for word, alike in near.items()
+        )
         return (
-            f"Preset {preset!r} was never taught {listed}. Such words have no effect. "
+            f"Preset {preset!r} was never taught {', '.join(listed)}. Such words have no effect. "
             "Use words that it knows: see docs/quickstart.md, 'What to write'."
         )
-
-    def _with_near(self, word: str) -> str:
-        near = self.near(word)
-        return f"{word!r} (near: {', '.join(near)})" if near else repr(word)
 
     @cached_property
     def words_of_names(self) -> frozenset[str]:
@@ -175,25 +163,20 @@ class Vocabulary:
         `needs_known` is set.
         """
         for end, run in _runs(found, self.words):
-            if self._may_name(found, end - len(run)):
-                if end == len(found) and needs_known:
-                    names = self.words_of_names
-                    yield from (word for word in run if not names.isdisjoint(_forms(word)))
-                elif found[end : end + 1] != ["of"]:  # as in "an oil painting of"
-                    yield from run[: self._verb_in(run)]
+            if not self._may_name(found, end - len(run)):
+                continue
+            if end == len(found) and needs_known:
+                yield from filter(self._names, run)
+            elif found[end : end + 1] != ["of"]:  # as in "an oil painting of"
+                yield from run if " ".join(run) in self.names else _before_verb(run)
 
     def _may_name(self, found: Sequence[str], start: int) -> bool:
         first = start
-        while first and found[first - 1] in ARTICLES_AND_SIZES | self.looks:
+        while first and found[first - 1] in SIZES | self.looks:
             first -= 1
         before = found[first - 1] if first else ""
         is_behind_colour = before == "white" and first < start  # "black and white a …"
         return before in BEFORE_NAMES or is_behind_colour
-
-    def _verb_in(self, run: Sequence[str]) -> int:
-        # Not the first word, which names whatever it ends in.
-        verbs = (place for place in range(1, len(run)) if run[place].endswith("ing"))
-        return len(run) if " ".join(run) in self.names else next(verbs, len(run))
 
 
 def vocabulary_of(by: Preset | Components) -> Vocabulary | None:
@@ -215,13 +198,15 @@ def _without_loose_ends(said: Sequence[str | None]) -> list[str]:
     kept: list[str] = []
     is_loose = False
     for word in (*said, ""):
-        if word is None:
-            is_loose = True
-            continue
-        if is_loose and (not word or word in LINKS):
-            while kept and kept[-1] in LINKS:
-                kept.pop()
-        is_loose = False
+        while (
+            is_loose
+            and word is not None
+            and (not word or word in LINKS)
+            and kept[-1:]
+            and kept[-1] in LINKS
+        ):
+            kept.pop()
+        is_loose = word is None
         kept += [word] if word else []
     return kept
 
@@ -239,7 +224,7 @@ def _runs(found: Sequence[str], words: Collection[str]) -> Iterator[tuple[int, S
 def _looks_in(row: Sequence[str], generic: Collection[str]) -> Sequence[str]:
     """Return the words between an article or a size and the generic name of a subject."""
     end = next((place for place, word in enumerate(row) if word in generic), 0)
-    starts = [place for place in range(end) if row[place] in ARTICLES_AND_SIZES]
+    starts = [place for place in range(end) if row[place] in SIZES]
     found = row[starts[-1] + 1 : end] if starts else ()
     return () if "of" in found else found  # as in "a photo of nothing"
 
@@ -305,15 +290,14 @@ def subjects_in(
         if _ends(tokens[at]):
             before, wears, at = tokens[at], wears or tokens[at] in {"wearing", "with"}, at + 1
             continue
-        mention, end = _mention(tokens, at, taught)
-        is_worn = wears and mention is not None and mention.words.split()[-1] in WORN_NOUNS
+        start, (mention, at) = at, _mention(tokens, at, taught)
+        if wears and mention is not None and mention.words.split()[-1] in WORN_NOUNS:
+            mention = None
         twin = _twin_of(mention, found) if before in LISTS else None
-        if twin is not None and mention is not None and not is_worn:
-            found[twin] = found[twin].with_twin(mention)
-            at, is_last = end, False
+        if twin is not None and mention is not None:
+            found[twin], is_last = found[twin].with_twin(mention), False
             continue
-        fits = mention is not None and not is_worn and not mention.is_in(found)
-        if mention is None or not fits or len(found) == MAX_MENTIONS:
+        if mention is None or mention.is_in(found) or len(found) == MAX_MENTIONS:
             is_last = False
         elif before in LISTS:
             is_last = _is_said(mention, before, is_bare=is_bare)
@@ -326,8 +310,7 @@ def subjects_in(
         if is_last and mention is not None:
             found.append(mention)
         else:
-            loose += [*([] if before in LISTS else [before]), *tokens[at:end]]
-        at = end
+            loose += [*([] if before in LISTS else [before]), *tokens[start:at]]
     return found, loose
 
 
@@ -362,7 +345,7 @@ def _mention(
     """
     library, noun, count = subject_library(), start, 1
     end = next((at for at in range(start, len(tokens)) if _ends(tokens[at])), len(tokens))
-    while noun < end and (tokens[noun] in ARTICLES_AND_SIZES or tokens[noun] in NUMBERS):
+    while noun < end and (tokens[noun] in SIZES or tokens[noun] in NUMBERS):
         count, noun = NUMBERS.get(tokens[noun], count), noun + 1
     for last in range(min(noun + MAX_NAME_WORDS, len(tokens)), end - 1, -1):
         for begin in range(start, noun + 1):  # a name may have a size, as "small airplane"
@@ -371,7 +354,9 @@ def _mention(
                 continue
             if (subject := library.meant_by(" ".join(phrase))) is not None:
                 return Mention(" ".join(phrase), subject, count, noun > start), last
-    run = [*islice(_noun_phrase(tokens[noun:end]), MAX_WORDS)]
+    run = [
+        *islice(_before_verb(takewhile(lambda word: word not in ENDS, tokens[noun:end])), MAX_WORDS)
+    ]
     spans = [
         (last - length, last)
         for length in range(len(run), 0, -1)
@@ -379,24 +364,22 @@ def _mention(
     ]
     parts = {span: " ".join(run[slice(*span)]) for span in spans}
     meant = {span: subject for span in spans if (subject := library.meant_by(parts[span]))}
-    by_name = [
-        span for span in meant if not library.is_plural(parts[span])
-    ]  # "flies" may be a verb
-    span = next(iter((*by_name, *meant)), None)
-    if span is None:
-        span = next((span for span in spans if not {*parts[span].split()} <= {*taught}), None)
+    by_name = (span for span in meant if not library.is_plural(parts[span]))  # no verb, as "flies"
+    strange = (span for span in spans if not {*parts[span].split()} <= {*taught})
+    span = next(chain(by_name, meant, strange), None)
     if span is None:
         return None, end
     first, last = (noun + at for at in span)
-    looks = [
+    looks = (
         word for word in tokens[start:first] if word not in BEFORE_NOUNS and word not in NUMBERS
-    ]
+    )
     mention = Mention(parts[span], meant.get(span), count, noun > start)
     return mention._replace(before=tuple(looks), after=tuple(tokens[last:end])), end
 
 
-def _noun_phrase(words: Sequence[str]) -> Iterator[str]:
+def _before_verb(words: Iterable[str]) -> Iterator[str]:
+    """Yield words up to a verb in -ing; the first one names whatever it ends in."""
     for number, word in enumerate(words):
-        if word in ENDS or (number and word.endswith("ing")):
+        if number and word.endswith("ing"):
             return
         yield word

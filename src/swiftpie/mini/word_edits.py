@@ -5,8 +5,14 @@ A season alone leaves the subject as it is.
 """
 
 import logging
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
+from enum import StrEnum
+from functools import lru_cache, partial
+from itertools import chain, dropwhile, pairwise
+from typing import NamedTuple
 
 import torch
 from PIL import Image, ImageChops
@@ -27,11 +33,26 @@ from swiftpie.imageio.images import (
     to_tensor,
 )
 from swiftpie.masks import grow, resize_mask
-from swiftpie.mini.edit_reading import EditReading, NotDrawn, read_edit
 from swiftpie.mini.fields import paste
-from swiftpie.mini.looks import COLOURS, recolour
-from swiftpie.mini.materials import MATERIALS, remake
+from swiftpie.mini.looks import COLOURS, MATERIALS, recolour, remake
+from swiftpie.mini.reading import Reading, read
 from swiftpie.mini.relight import NOISE_SHAPE, add_weather, relight
+from swiftpie.mini.scenes import scene_library
+from swiftpie.mini.vocabulary import Vocabulary, subjects_in
+from swiftpie.mini.words import (
+    ARTICLES,
+    COLOUR_WORDS,
+    FILLERS,
+    LOOK_WORDS,
+    MATERIAL_PHRASES,
+    NO_SUBJECT,
+    PLAIN,
+    PREPOSITIONS,
+    SETTING_WORDS,
+    SceneSetting,
+    listed,
+    words_in,
+)
 from swiftpie.models.cutout import Search, cutout_network, find_as_guessed, find_with
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Clock
@@ -56,10 +77,54 @@ SOLID = 0.95  # opacity from which a colour is the subject's alone
 VISIBLE_LEVELS = 4  # of 255: a smaller change is not seen
 LARGE_PX = 1024  # longer side of what is dyed
 SEEN_PX = 2  # what is around a visible change is taken to change
+BRINGS, TURNS, SCENERY, COMPOUNDING = map(listed, ("brings", "turns", "scenery", "compounding"))
+INTO = frozenset(("into", "to"))  # before what comes of a turn
+BEFORE_NOUNS = frozenset(("a", "an", "the", "and", "of", "with"))
+# Materials behind the noun: "a chocolate cake" and "a golden retriever" name things.
+LOOKS = {**COLOUR_WORDS, **{name: MATERIAL_PHRASES[name] for name in MATERIALS}}
+# "Turn the dog into gold", "make it golden", "make the cat out of marble".
+REMADE = re.compile(
+    r"(?:(?:turn|change|transform|make)\b.*\b(?:into|to|of)(?: a| solid)*"
+    r"|(?:make|turn) (?:it|(?:the|this|that|my) \w+)) "
+    rf"({'|'.join(MATERIALS)})(?:en)?(?: statue)?[.!]?",
+    re.IGNORECASE,
+)
 SUMMER = (
     "A picture without a source prompt is taken to show a clear summer day, so nothing in it will "
     "change."
 )
+
+
+class NotDrawn(StrEnum):
+    """What an edit asks for that is not drawn, and what draws it."""
+
+    OTHER = (
+        "It changes time, weather and season, and the colour or material of one subject "
+        f"({', '.join(MATERIALS)}). Name one such change alone, as in 'at night', 'a blue dog' or "
+        "'made of gold', and say in the source prompt what the picture "
+        "shows. A larger model makes other edits, as by `--recipe swiftedit`."
+    )
+    PLACE = "Draw the subject in another place by `personalize`, with this picture of it."
+    SUBJECT = "Subjects come and go by `insert`, `remove` and `replace`."
+    WORN = "What a subject wears or holds is for a larger model, as by `--recipe swiftedit`."
+    ART = "Art is for a larger model, as by `--recipe swiftedit`."
+    LIGHT = (
+        "It takes no time, weather or season off a picture. Give one of a clear summer day, or "
+        "edit with a larger model, as by `--recipe swiftedit`."
+    )
+
+
+class EditReading(NamedTuple):
+    """What an edit changes."""
+
+    setting: SceneSetting | None = None  # that comes; `PLAIN` is what pictures are taken to show
+    look: str | None = None  # one of `COLOURS` or `MATERIALS`, of the subject
+    keeps_subject: bool = False  # whether plants and ground alone change with the setting
+
+    @property
+    def changes_light(self) -> bool:
+        """Whether time, weather or season change."""
+        return self.setting not in (None, PLAIN)
 
 
 def follows_seed(components: Components, request: EditRequest) -> bool:
@@ -238,8 +303,120 @@ def _remade(picture: Image.Image, outline: Tensor, look: str) -> Image.Image:
     if look in COLOURS:
         frame = recolour(frame, [look])
     else:
-        frame = remake(frame, normals(height(cover)), [look], MATERIALS).frame
+        frame = remake(frame, normals(height(cover)), [look], MATERIALS)
     pixels += resized(paste(before, frame) - before, size, mode="bilinear")
     result = picture.copy()
     result.paste(to_pil(2 * pixels.clamp(0, 1) - 1)[0], (left, top))
     return result
+
+
+@lru_cache(maxsize=64)  # the choice of seeds, advice and the edit itself need it
+def read_edit(
+    prompt: str, vocabulary: Vocabulary | None, *, shown: str = ""
+) -> EditReading | NotDrawn:
+    """Return what an edit changes, or why it is not drawn.
+
+    Without a source prompt a noun is what the picture shows, and "make it summer" asks for what
+    the picture is taken to show. What the prompt does not mention stays.
+
+    Args:
+        prompt: What the picture shall show, or what changes.
+        vocabulary: The words that the model was taught.
+        shown: What the picture shows, or the part of it that changes.
+    """
+    if vocabulary is None:
+        return NotDrawn.OTHER
+    if remade := REMADE.fullmatch(prompt.strip()):
+        if not SCENERY.isdisjoint(words_in(prompt)):
+            return NotDrawn.OTHER
+        prompt = f"{shown} made of {remade[1].lower()}"
+    before, after = read(shown, vocabulary), read(prompt, vocabulary)
+    if (more := _more_than_words(before, after)) is not None:
+        return more
+    is_told = bool(shown.strip())
+    new, look = _looking(_new_words(before, after, is_told=is_told))
+    old, faded = _looking(_without(before.said, after.said))
+    is_lost = bool(new or old or (faded and not look))  # how it looks without is unknown
+    newcomers = [mention for mention in after.mentions if not mention.is_in(before.mentions)]
+    if is_lost and newcomers and (before.mentions or after.said[0] in TURNS):
+        return NotDrawn.SUBJECT
+    is_of_several = bool(look) and before.num_subjects > 1
+    if is_lost or is_of_several or (not is_told and _is_of_another(after)):
+        return NotDrawn.OTHER
+    changes = [*zip(before.shown_setting, after.shown_setting, PLAIN, strict=True)]
+    if any(plain != old != new for old, new, plain in changes):
+        return NotDrawn.LIGHT
+    is_same = after.shown_setting == before.shown_setting
+    is_said = not is_same or (not is_told and after.unset != after.tokens)
+    if not (is_said or look or is_told):
+        return NotDrawn.OTHER
+    comes = SceneSetting(*(plain if new == old else new for old, new, plain in changes))
+    setting = comes if is_said else None
+    is_season = setting is not None and setting._replace(season=PLAIN.season) == PLAIN != setting
+    return EditReading(setting, look, is_season and bool(is_told or _without(after.said, ())))
+
+
+def _more_than_words(before: Reading, after: Reading) -> NotDrawn | None:
+    """Return which of art, things worn, subjects and the place an edit changes; None for none."""
+    if before.art != after.art:
+        return NotDrawn.ART
+    if before.worn != after.worn:
+        return NotDrawn.WORN
+    if BRINGS.intersection(after.said[:1]) or NO_SUBJECT.intersection(after.said):
+        return NotDrawn.SUBJECT
+    # "In the snow" is winter.
+    place = {*_without(after.tokens, after.others)} - SETTING_WORDS - PREPOSITIONS - ARTICLES
+    is_new = bool(place) and after.place not in (None, before.place)
+    return NotDrawn.PLACE if is_new else None
+
+
+def _new_words(before: Reading, after: Reading, *, is_told: bool) -> list[str]:
+    """Return the words that come; what a picture shows that nothing tells is no news."""
+    said = after.said
+    if is_told:
+        return _without(said, before.said)
+    if TURNS.intersection(said[:1]) and not INTO.isdisjoint(said):
+        return _without([*dropwhile(lambda word: word not in INTO, said)][1:], ())
+    assert after.vocabulary is not None, "it was read by one"
+    uncoloured, _ = _looking(_without(said, ()))
+    others = {*_without(said, uncoloured), *(FILLERS - BEFORE_NOUNS)}
+    found, _ = subjects_in([word for word in said if word not in others], after.vocabulary.words)
+    nouns = (mention.words.split()[0 if mention.subject else -1 :] for mention in found)
+    return _without(said, [*chain.from_iterable(nouns)])
+
+
+def _is_of_another(after: Reading) -> bool:
+    """Whether a prompt names scenery, several subjects or a compound, as "snow man"."""
+    scenes = scene_library()
+    others = FILLERS | PREPOSITIONS | ARTICLES | SETTING_WORDS | LOOK_WORDS
+    others = others.union(*map(scenes.nouns, scenes.names()))
+    is_compound = any(
+        word in COMPOUNDING and noun not in others for word, noun in pairwise(after.tokens)
+    )
+    return is_compound or after.num_subjects > 1 or not SCENERY.isdisjoint(after.said)
+
+
+def _looking(words: Sequence[str]) -> tuple[list[str], str | None]:
+    """Return words but for those of a look, and the colour or material that most of them name."""
+    text = f" {' '.join(words)} "
+    found = [
+        (len(phrase), name, phrase)
+        for name, phrases in LOOKS.items()
+        for phrase in (" ".join(_without(each.split(), ())) for each in phrases)
+        if f" {phrase} " in text
+    ]
+    if not found:
+        return [*words], None
+    _, name, phrase = max(found)
+    return _without(words, phrase.split()), name
+
+
+def _without(words: Sequence[str], others: Collection[str]) -> list[str]:
+    """Return words that say something, without as many of each as the others have."""
+    left, kept = Counter(others), []
+    for word in words:
+        if left[word] > 0:
+            left[word] -= 1
+        elif word not in FILLERS:
+            kept.append(word)
+    return kept

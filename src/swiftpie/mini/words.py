@@ -1,113 +1,26 @@
 """The words by which prompts ask for times, weathers, arts, colours and materials.
 
-It loads no tensor library.
+They are in `words.toml`. It loads no tensor library.
 """
 
 import re
+import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
-COLOUR_WORDS: Mapping[str, tuple[str, ...]] = {  # stand before the noun
-    "red": ("red", "scarlet", "crimson"),
-    "orange": ("orange", "orange coloured", "bright orange"),
-    "yellow": ("yellow", "bright yellow", "lemon yellow"),
-    "green": ("green", "emerald green", "grass green"),
-    "turquoise": ("turquoise", "aqua", "cyan"),
-    "blue": ("blue", "cobalt blue", "royal blue"),
-    "purple": ("purple", "violet", "deep purple"),
-    "pink": ("pink", "rose pink", "bright pink"),
-    "brown": ("brown", "chestnut brown", "hazel brown"),
-    "black": ("black", "jet black", "pitch black"),
-    "white": ("white", "snow white", "pure white"),
-    "grey": ("grey", "gray", "ash grey"),
-}
-MATERIAL_PHRASES: Mapping[str, tuple[str, ...]] = {  # follow the noun
-    "gold": ("made of gold", "made of polished gold", "cast in gold"),
-    "silver": ("made of silver", "made of polished silver", "cast in silver"),
-    "wood": ("made of wood", "carved from wood", "made of timber"),
-    "stone": ("made of stone", "carved from stone", "made of granite"),
-    "marble": ("made of marble", "carved from marble", "made of white marble"),
-    "glass": ("made of glass", "blown from glass", "made of clear glass"),
-    "ice": ("made of ice", "carved from ice", "made of frozen water"),
-    "chocolate": ("made of chocolate", "cast in chocolate", "made of dark chocolate"),
-    "wool": ("made of wool", "knitted from wool", "made of yarn"),
-    "toy bricks": ("made of toy bricks", "built from toy bricks", "made of plastic bricks"),
-}
-MATERIAL_WORDS: Mapping[str, tuple[str, ...]] = {  # stand before the noun
-    "gold": ("golden", "solid gold"),
-    "silver": ("silver", "chrome-plated"),
-    "wood": ("wooden", "carved wooden"),
-    "stone": ("stone", "granite"),
-    "marble": ("marble", "veined marble"),
-    "glass": ("glass", "transparent glass"),
-    "ice": ("icy", "frozen"),
-    "chocolate": ("chocolate", "dark chocolate"),
-    "wool": ("woollen", "knitted", "crocheted"),
-    "toy bricks": ("brick-built", "toy brick"),
-}
-TEXTURED = ("wool", "toy bricks")
-"""Their stitches and studs are too small for the cells of latents, so they are not drawn."""
+LISTS: Mapping[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
+"""Lists of words by name, and tables of lists."""
 
-LOOKS_END = re.compile(
-    r"\b(?:in|on|at|by|near|beside|before|behind|inside|under|with|wearing|holding|and)\b|,",
-    re.IGNORECASE,
-)
 
-# The words that ask for each setting, longest first in a prompt. The order is the network's.
-TIMES: Mapping[str, tuple[str, ...]] = {
-    "day": ("by day", "in daylight", "daytime", "at noon", "midday"),
-    "sunset": ("at sunset", "sunset", "at dusk", "dusk", "evening sun", "evening"),
-    "night": ("at night", "by night", "night", "moonlight", "midnight"),
-    "dawn": ("at dawn", "dawn", "sunrise", "early morning", "morning"),
-}
-WEATHERS: Mapping[str, tuple[str, ...]] = {
-    "clear": ("clear weather", "clear sky", "sunny", "sunshine"),
-    "cloudy": ("cloudy", "overcast", "grey clouds", "gray clouds", "clouds"),
-    "rain": ("rain", "rainy", "raining", "storm", "stormy", "thunderstorm", "drizzle"),
-    "snowfall": ("falling snow", "snowing", "snowstorm", "snowfall", "blizzard"),
-    "fog": ("fog", "foggy", "mist", "misty"),
-}
-SEASONS: Mapping[str, tuple[str, ...]] = {
-    "summer": ("summer", "summertime"),
-    "autumn": ("autumn", "autumnal", "the fall", "fall"),
-    "winter": ("winter", "wintertime", "snow", "snowy", "wintry"),
-    "spring": ("spring", "springtime"),
-}
-# How prompts begin that ask for a drawing or a painting, by the art.
-RENDITIONS: Mapping[str, tuple[str, ...]] = {
-    "pencil": ("a pencil drawing of", "a pencil sketch of", "a graphite drawing of"),
-    "ink": ("an ink drawing of", "a black ink drawing of", "a woodcut of", "a linocut of"),
-    "watercolour": (
-        "a watercolour painting of",
-        "a watercolor painting of",
-        "a watercolour of",
-        "a watercolor of",
-    ),
-    "oil": ("an oil painting of", "a painting in oils of", "a painting in thick strokes of"),
-    "pixel art": ("pixel art of", "a pixel art picture of", "an 8-bit picture of"),
-    "mosaic": ("a mosaic of", "a tile mosaic of", "a mosaic of small tiles of"),
-    "stained glass": ("a stained glass window of", "stained glass of", "a church window of"),
-    "neon lines": ("neon lines of", "a neon sign of", "a glowing neon drawing of"),
-    "paper cut": ("a paper cut of", "a paper cut-out of", "layered paper art of"),
-    "blueprint": ("a blueprint of", "a technical drawing of", "a cyanotype plan of"),
-    "comic": ("a comic of", "a comic book picture of", "a pop art print of"),
-    "chalk": ("a chalk drawing of", "a blackboard drawing of", "a drawing in chalk of"),
-    "embroidery": ("a cross-stitch of", "an embroidery of", "a stitched picture of"),
-    "sepia": ("a sepia photo of", "an old photograph of", "a faded vintage photo of"),
-}
-# What subjects wear or hold, which no network draws.
-WORN = (
-    *("crown", "tiara", "top hat", "bowler hat", "hat", "cap", "graduation cap", "baseball cap"),
-    *("glasses", "sunglasses", "eyeglasses", "spectacles", "scarf", "bow", "bow tie", "ribbon"),
-    *("flower", "backpack", "rucksack", "balloon", "flag"),
-)
-NO_SUBJECT = frozenset(("nothing", "nobody", "empty", "none", "no-one"))
-TURNING = frozenset(("lying", "upside", "head", "leaning", "tilted"))
-"""Words of poses for which a subject is not upright."""
-CLOUDY, SNOWFALL, FOG = (tuple(WEATHERS).index(name) for name in ("cloudy", "snowfall", "fog"))
-NIGHT, DAWN = (tuple(TIMES).index(name) for name in ("night", "dawn"))
-AUTUMN, WINTER = (tuple(SEASONS).index(name) for name in ("autumn", "winter"))
+def listed(name: str) -> frozenset[str]:
+    """Return the words of a list."""
+    return frozenset(LISTS[name])
+
+
+def _table(name: str) -> Mapping[str, tuple[str, ...]]:
+    return {key: tuple(phrases) for key, phrases in LISTS[name].items()}
 
 
 def _words_of(*tables: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
@@ -115,30 +28,23 @@ def _words_of(*tables: Mapping[str, tuple[str, ...]]) -> frozenset[str]:
     return frozenset(word for phrase in phrases for word in phrase.split())
 
 
+COLOUR_WORDS, MATERIAL_WORDS, MATERIAL_PHRASES = map(_table, ("colours", "materials", "made_of"))
+TIMES, WEATHERS, SEASONS = map(_table, ("times", "weathers", "seasons"))
+RENDITIONS, TEXTURED = _table("renditions"), tuple(LISTS["textured"])
+CLOUDY, SNOWFALL, FOG = (tuple(WEATHERS).index(name) for name in ("cloudy", "snowfall", "fog"))
+NIGHT, DAWN = (tuple(TIMES).index(name) for name in ("night", "dawn"))
+AUTUMN, WINTER = (tuple(SEASONS).index(name) for name in ("autumn", "winter"))
+PREPOSITIONS, ARTICLES, FILLERS = map(listed, ("prepositions", "articles", "fillers"))
+SIZES, ENDS, NO_SUBJECT = map(listed, ("sizes", "ends", "no_subject"))
 SETTING_WORDS = _words_of(TIMES, WEATHERS, SEASONS)
-# Words that say nothing about a picture by themselves.
-FILLERS = frozenset(
-    (
-        *("a", "an", "the", "this", "that", "same", "my", "our", "it", "is", "its", "as", "if"),
-        *("very", "and"),
-        *("at", "in", "on", "by", "of", "with", "under", "during", "while", "into", "to"),
-        *("heavy", "light", "thick", "dense", "early", "late", "make", "turn", "place", "scene"),
-        *("photo", "picture", "image", "photograph", "weather", "sky", "season", "time", "style"),
-        ",",
-    )
-)
+LOOK_WORDS = _words_of(COLOUR_WORDS, MATERIAL_WORDS, MATERIAL_PHRASES) - PREPOSITIONS - {"from"}
 WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 WORD_OR_MARK = re.compile(rf"{WORD.pattern}|[,;.:!?]")
 WORD_OR_NUMBER = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")  # as "8-bit"
-PREPOSITIONS = frozenset(
-    (
-        *("in", "on", "at", "by", "near", "beside", "before", "behind", "inside", "under", "above"),
-        *("among", "between", "through", "over", "below", "against", "across", "along", "around"),
-        *("of", "to", "with", "into", "onto", "outside", "within", "amid", "beneath", "underneath"),
-    )
+LOOKS_END = re.compile(
+    r"\b(?:in|on|at|by|near|beside|before|behind|inside|under|with|wearing|holding|and)\b|,",
+    re.IGNORECASE,
 )
-LOOK_WORDS = _words_of(COLOUR_WORDS, MATERIAL_WORDS, MATERIAL_PHRASES) - PREPOSITIONS - {"from"}
-ARTICLES = frozenset(("a", "an", "the", "some", "front", "top", "middle", "next"))
 # How prompts say what falls or hangs in the air, and what a picture without it shows: its light.
 IN_THE_AIR = re.compile(
     r"\b(?:while it is (?:snowing|raining)"
@@ -191,26 +97,30 @@ def plain(text: str) -> str:
     return unicodedata.normalize("NFKC", text).lower()
 
 
-ARTS_BY_WORDS = {
-    re.sub(r"^an? | of$", "", phrase): name
-    for name, phrases in RENDITIONS.items()
-    for phrase in phrases
-    if phrase.startswith(("a ", "an ", "pixel", "stained"))
-}
-ART_AT_END = re.compile(
-    r"(?:[,;.]|\s+in|\s+as|\s+into)\s+(?:in\s+|as\s+)?(?:the\s+style\s+of\s+)?(?:an?\s+)?"
-    rf"(?P<art>{'|'.join(sorted(map(re.escape, ARTS_BY_WORDS), key=len, reverse=True))})"
-    r"(?:\s+style)?[\s.]*$",
-    re.IGNORECASE,
-)
-
-
 def _one_of(phrases: Iterable[str]) -> str:
     """Return a pattern for any of the phrases, the longest first."""
     longest = sorted(phrases, key=lambda phrase: (-len(phrase), phrase))
     return "|".join(longest).replace(" ", r"[ ]+")
 
 
+ARTS = {phrase: name for name, phrases in RENDITIONS.items() for phrase in phrases}
+"""The art by each of its phrases, as "an oil painting of", and by those that end a prompt."""
+ENDING_ARTS = {
+    re.sub(r"^an? | of$", "", phrase): name
+    for phrase, name in ARTS.items()
+    if phrase.startswith(("a ", "an ", "pixel", "stained"))
+}
+ART_PHRASE = re.compile(rf"\b(?:{_one_of(ARTS)})\b", re.IGNORECASE)
+ART_AT_END = re.compile(
+    r"(?:[,;.]|\s+in|\s+as|\s+into)\s+(?:in\s+|as\s+)?(?:the\s+style\s+of\s+)?(?:an?\s+)?"
+    rf"(?P<art>{_one_of(ENDING_ARTS)})(?:\s+style)?[\s.]*$",
+    re.IGNORECASE,
+)
+TEXTURE_WORDS = {
+    phrase: name for name in TEXTURED for phrase in (*MATERIAL_PHRASES[name], *MATERIAL_WORDS[name])
+}
+"""What is not drawn, since stitches and studs are too small for the cells of latents."""
+WORN = tuple(LISTS["worn"])
 WORN_NOUNS = frozenset(noun.split()[-1] for noun in WORN)
 WORN_PHRASE = re.compile(
     r"\s*\b(?:wearing|holding|carrying|with)\s+(?:(?:a|an|the|his|her|its|some|pair[ ]+of)\s+)*"

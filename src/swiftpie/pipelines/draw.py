@@ -100,7 +100,7 @@ class Technique:
 TECHNIQUES: Registry[Technique] = Registry(
     package="swiftpie.pipelines.techniques",
     attribute="TECHNIQUE",
-    elsewhere={"scene": "swiftpie.mini.insertions"},
+    elsewhere={"scene": "swiftpie.mini.inpainting"},
     entry_point_group="swiftpie.techniques",
 )
 """The techniques by name."""

@@ -13,8 +13,8 @@ from torch import distributed, nn
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.load.weights import load_network
 from swiftpie.errors import ConfigError
+from swiftpie.mini import MINI
 from swiftpie.mini.family import NETWORKS
-from swiftpie.mini.presets import MINI
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.data.subjects import load_subjects
 from swiftpie_world.captions import AS_USUAL, SpecShares

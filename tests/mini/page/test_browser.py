@@ -15,7 +15,7 @@ from PIL import Image
 
 import swiftpie
 from swiftpie.imageio.writing import read_metadata
-from swiftpie.mini.page.site import PACKAGE, read_runtime, write_page
+from swiftpie.mini.site import PACKAGE, read_runtime, write_page
 from tests.policy.project import ROOT
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs `pip install playwright`")

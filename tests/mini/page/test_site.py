@@ -13,7 +13,7 @@ from PIL import Image
 
 from swiftpie.errors import InputError
 from swiftpie.library import subject_library
-from swiftpie.mini.page.site import (
+from swiftpie.mini.site import (
     FOLDER,
     HIGH,
     LOW,

@@ -9,7 +9,7 @@ import pytest
 
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.mini import reading
-from swiftpie.mini.page.site import SOURCES, VOCABULARY, words_of_prompts
+from swiftpie.mini.site import SOURCES, VOCABULARY, words_of_prompts
 from swiftpie.mini.vocabulary import vocabulary_of
 
 NODE = shutil.which("node")

@@ -297,8 +297,6 @@ def _place(
     extent = subject_extent(identity.mask[:1])
     found = upright(fitted(predictor.place(noise, text.pooled, extent), size))
     unturned = torch.zeros(1, 4)
-    if not predictor.config.knows_pose:  # nothing is turned, so no graph need know how
-        found = found._replace(pose=unturned)
     centre, scale = fit_to_boxes(given["box"], size, extent)
     boxed = Layout(centre, scale, rotation=torch.zeros(1), flip=torch.zeros(1), pose=unturned)
     is_boxed = given["has_box"] > 0

@@ -81,7 +81,6 @@ class LightStage:
     def network(self) -> LayoutPredictor:
         """Return a copy of the predictor; only its parts that read pictures are trained."""
         predictor = copy.deepcopy(self.model.initial.layout_predictor).train()
-        assert predictor.light_reader is not None, "the weights were checked"
         predictor.requires_grad_(requires_grad=False)
         for part in LOOKS:
             getattr(predictor.light_reader, part).requires_grad_(requires_grad=True)
@@ -89,7 +88,6 @@ class LightStage:
 
     def losses(self, network: LayoutPredictor, step: int) -> dict[str, Tensor]:
         """Return the errors of lights, read from whole pictures and by single cells."""
-        assert network.light_reader is not None, "the weights were checked"
         seen = self.shown(self.samples_per_step, seed=step)
         chance = torch.rand(self.samples_per_step, generator=torch.Generator().manual_seed(step))
         seen = seen.mirrored(chance.to(seen.given.device) < MIRRORED_SHARE)
@@ -132,11 +130,9 @@ class LightStage:
         noise = torch.randn(count, NOISE_CHANNELS, *NOISE_CELLS, generator=generator)
         with torch.no_grad():
             text = self.model.encode_text(self.model.initial, [PROMPT]).pooled.expand(count, -1)
-        found = network.light(
+        return network.light(
             noise.to(seen.given), text, pixels=seen.pixels, mask=seen.mask, given=seen.given
         )
-        assert found is not None, "the weights were checked"
-        return found
 
 
 OFTEN = SpecShares(pose=0.5)  # of seven poses, what is rare otherwise

@@ -20,10 +20,10 @@ from swiftpie.backbones.components import load_components
 from swiftpie.errors import ConfigError, WeightsError, short_reason
 from swiftpie.geometry.layout import cell_positions, to_reference
 from swiftpie.masks import resize_mask
+from swiftpie.mini import MINI
 from swiftpie.mini.denoiser import TinyDenoiser
 from swiftpie.mini.family import TaughtTower
 from swiftpie.mini.placing import LayoutPredictor
-from swiftpie.mini.presets import MINI
 from swiftpie.mini.text_encoder import TAUGHT, TextEncoder, WordTokenizer
 from swiftpie.mini.vocabulary import Vocabulary
 from swiftpie.models.autoencoder import PatchAutoencoder
@@ -101,10 +101,8 @@ def new_networks(tokenizer: WordTokenizer, sizes: Sizes) -> OneStepNetworks:
         image_encoder=ConvImageEncoder(
             width=width, grid=sizes.identity_grid, blocks=sizes.identity_blocks
         ),
-        layout_predictor=LayoutPredictor(text_width=width, knows_pose=True, knows_light=True),
-        denoiser=TinyDenoiser(
-            widths=sizes.widths, heads=sizes.heads, text_width=width, knows_pose=True
-        ),
+        layout_predictor=LayoutPredictor(text_width=width),
+        denoiser=TinyDenoiser(widths=sizes.widths, heads=sizes.heads, text_width=width),
     )
 
 

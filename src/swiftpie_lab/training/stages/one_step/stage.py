@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from swiftpie.attention.condition import MAP_PREFIX
-from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import Layout, whole_frame
 from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.imageio.images import contact_sheet, to_pil
@@ -121,11 +120,6 @@ class OneStepConfig:
             networks = new_networks(tokenizer, self.sizes).to(context.device)
             return OneStepStage(*worlds, autoencoder, networks, config=self)
         networks, autoencoder = load_trained(context.weights_of(self.start), device=context.device)
-        if self.sceneries and networks.layout_predictor.light_reader is None:
-            raise ConfigError(
-                f"The weights of {self.start!r} know no light, and sceneries={self.sceneries} "
-                "teach it. Start from others, or set sceneries=0."
-            )
         return OneStepStage(*worlds, autoencoder, networks, config=self)
 
     def world(self, context: Context, split: Split) -> World:
@@ -237,11 +231,9 @@ class OneStepStage:
 
     def _votes(self, network: OneStepNetworks, step: int) -> Tensor:
         """Return how wrong cells are about the light, of pictures that are not drawn at all."""
-        reader = network.layout_predictor.light_reader
-        assert reader is not None, "the networks were checked"
         scenery = self.world.scenery(self.config.sceneries, seed=step + SCENERY_SEED)
         with fast_precision(scenery.given.device):
-            votes = reader.votes(scenery.given)
+            votes = network.layout_predictor.light_reader.votes(scenery.given)
         return vote_loss(votes, scenery.light.illumination(), scenery.shows)
 
     def _draw(

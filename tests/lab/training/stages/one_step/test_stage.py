@@ -33,8 +33,6 @@ def test_an_export_loads_as_a_preset_and_draws(stage, tmp_path, sprite):
     event = list(fit(stage, config, tmp_path))[-1]
     assert {"psnr_db", "subject_psnr_db", "mask_iou"} <= event.losses.keys()
     session = swiftpie.load("mini", weights=tmp_path / "export", size_px=128)
-    assert session.components.denoiser.config.knows_pose
-    assert session.components.layout_predictor.config.knows_light
     result = session.personalize(session.encode_identity(sprite), "a robot on a beach")
     assert result.images[0].size == (128, 128)
 

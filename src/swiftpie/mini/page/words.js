@@ -4,11 +4,10 @@ const TOKEN = /\p{L}+(?:['-]\p{L}+)*|[,;.:!?]/gu;
 /** Return the words of a text, with "," for each mark between them. */
 const wordsIn = (text) =>
   (text.toLowerCase().match(TOKEN) ?? []).map((token) => (/\p{L}/u.test(token) ? token : ","));
-const escaped = (phrase) => phrase.replace(/[\\^$.*+?()[\]{}|-]/g, "\\$&");
 
 /** Return the functions that read prompts by `known`, which `swiftpie export page` wrote. */
 export function reader(known) {
-  const [prepositions, ofAThing] = [new Set(known.prepositions), new Set(known.ofAThing)];
+  const [prepositions, ofAThing] = [new Set(known.prepositions), new Set(known.of_a_thing)];
   const [articles, firsts] = [new Set(known.articles), new Set([...known.adverbs, ...known.prepositions])];
   const patterns = Object.fromEntries(
     Object.entries(known.patterns).map(([name, source]) => [name, new RegExp(source, "i")]),
@@ -17,16 +16,21 @@ export function reader(known) {
   const placeOf = new Map(known.places.map((place) => [place.name, place]));
   const taught = new Set(known.taught.map((head) => head.join(" ")));
   const subjects = new Set(known.subjects);
-  const settingWords = new Set(known.settings.flat(2).flatMap((phrase) => phrase.split(" ")));
-  const heads = known.places.flatMap(({ name, heads, weathers }) => {
-    const isWeather = new Set(weathers.map((head) => head.join(" ")));
-    return heads.map((head) => ({ name, head, text: head.join(" "), isWeather: isWeather.has(head.join(" ")) }));
-  });
+  const settings = [known.times, known.weathers, known.seasons].map(Object.values);
+  const settingWords = new Set(settings.flat(2).flatMap((phrase) => phrase.split(" ")));
+  const heads = known.places.flatMap(({ name, heads }) =>
+    heads.map((head) => ({
+      name,
+      head,
+      text: head.join(" "),
+      isWeather: head.every((word) => settingWords.has(word)),
+    })),
+  );
 
   /** Return { time, weather, season } as numbers; what a prompt does not mention stays 0. */
   function setting(prompt) {
     let text = ` ${wordsIn(prompt).join(" ")} `;
-    const [times, weathers, seasons] = known.settings.map((values) => {
+    const [times, weathers, seasons] = settings.map((values) => {
       const phrases = values.flatMap((names, index) => names.map((phrase) => ({ phrase, index })));
       const found = [];
       for (const { phrase, index } of phrases.sort((a, b) => b.phrase.length - a.phrase.length)) {
@@ -104,8 +108,8 @@ export function reader(known) {
 
   /** Return what of a prompt no graph of the page draws, or null. */
   function beyond(prompt) {
-    const art = known.renditions.find((phrase) => new RegExp(`\\b${escaped(phrase)}\\b`, "i").test(prompt));
-    if (art !== undefined) return art;
+    const art = patterns.art.exec(prompt);
+    if (art !== null) return art[0];
     const turned = wordsIn(prompt).find((word) => known.turning.includes(word));
     if (turned !== undefined) return turned; // the graphs draw subjects upright
     const end = patterns.artAtEnd.exec(prompt) ?? patterns.worn.exec(prompt);

@@ -61,18 +61,10 @@ from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.outline import CUTOUT_PX
 from swiftpie.noise import draw_noise
 
-SOURCES = Path(__file__).with_name("static")
+SOURCES = Path(__file__).parent / "page"
 VOCABULARY = Path(swiftpie.__file__).parent / "server" / "static" / "vocabulary.js"
 WORKER, CARD, FILES = "service-worker.js", "README.md", "files.json"
-SUBJECTS = (
-    *("crab", "hamster", "robot", "dog", "cat", "tiger", "fox", "rabbit", "panda", "koala", "lion"),
-    *("frog", "penguin", "owl", "duck", "elephant", "giraffe", "sauropod", "t rex", "octopus"),
-    *("turtle", "whale", "butterfly", "honeybee", "hedgehog", "unicorn", "dragon", "cactus"),
-    *("hibiscus", "sunflower", "mushroom", "strawberry", "pineapple", "avocado", "doughnut"),
-    *("shortcake", "hamburger", "teapot", "saxophone", "guitar", "backpack", "balloon", "camera"),
-    *("teddy bear", "rocket", "automobile", "sailboat", "bicycle", "house", "snowman"),
-)
-"""The subjects of the library that the page brings along, the one that it draws first in front."""
+SUBJECTS = tuple(words.LISTS["on_page"])  # of the library
 GROUP = re.compile(r"\(\?P<")
 PHOTO_PX, PHOTO_QUALITY = (512, 512), 80  # of photographs of places, as WebP
 # ONNX Runtime Web, 7 MB that only an export of a page needs, so the wheel does not carry it.
@@ -241,34 +233,21 @@ def words_of_prompts() -> dict[str, Any]:
     Patterns are those of Python in the spelling of JavaScript, and ignore case.
     """
     return {
-        "settings": [
-            list(values.values()) for values in (words.TIMES, words.WEATHERS, words.SEASONS)
-        ],
+        **words.LISTS,
         "cloudy": words.CLOUDY,
         "snowfall": words.SNOWFALL,
         "winter": words.WINTER,
-        "prepositions": sorted(words.PREPOSITIONS),
-        "ofAThing": sorted(scenes.OF_A_THING),
-        "adverbs": sorted(scenes.ADVERBS),
-        "articles": sorted(words.ARTICLES),
         "mostBetween": scenes.MOST_BETWEEN,
-        "photos": sorted(scenes.PHOTOS),
         "outdoors": scenes.OUTDOORS,
-        "backdrops": scenes.BACKDROPS,
         "withoutIt": words.WITHOUT_IT,
-        "turning": sorted(words.TURNING),
         "patterns": {
             "inTheAir": _spelled(words.IN_THE_AIR),
+            "art": _spelled(words.ART_PHRASE),
             "artAtEnd": _spelled(words.ART_AT_END),
             "worn": _spelled(words.WORN_PHRASE),
             "looksEnd": _spelled(words.LOOKS_END),
         },
-        "renditions": [phrase for phrases in words.RENDITIONS.values() for phrase in phrases],
-        "textures": [
-            phrase
-            for name in words.TEXTURED
-            for phrase in (*words.MATERIAL_PHRASES[name], *words.MATERIAL_WORDS[name])
-        ],
+        "textures": list(words.TEXTURE_WORDS),
         **scenes.scene_library().to_json(),
     }
 
