@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from swiftpie import tuning
-from swiftpie.errors import CapabilityError, ConfigError, WeightsError
+from swiftpie.errors import CapabilityError, InputError, WeightsError
 from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.identity_file import load_identity, read_identity_header, save_identity
 from swiftpie.pipelines.settings import TuneSettings
@@ -104,5 +104,5 @@ def test_of_three_pictures_the_last_is_only_looked_at(session, sprite):
     ("name", "value"), [("steps", 0), ("learning_rate", 2.0), ("num_scenes", 0)]
 )
 def test_settings_out_of_range_are_refused(name, value):
-    with pytest.raises(ConfigError, match=f"{name} is {value}"):
+    with pytest.raises(InputError, match=f"{name}={value}"):
         TuneSettings(**{name: value})

@@ -693,7 +693,7 @@ def _choice_of(kind: object) -> type[Enum] | None:
 
 
 def _input_of(field: Any, *, id: str = "", **hint: Any) -> io.Input:  # noqa: A002, ANN401 - as ComfyUI calls them
-    name, limits = id or field.key, dict(zip(("min", "max"), field.range, strict=True))
+    name, limits = id or field.key, {"min": field.option.least, "max": field.option.most}
     shown = {"tooltip": field.option.help} | hint
     if field.default is not MISSING:
         shown = {"default": "" if field.typed in TEXTS else field.default} | shown

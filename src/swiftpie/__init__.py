@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from swiftpie.backbones.choices import is_here
     from swiftpie.backbones.presets import RECIPES
     from swiftpie.backbones.sources import open_face_encoder
-    from swiftpie.config import MaskRule, options_of, read_options
+    from swiftpie.config import options_of, read_options
     from swiftpie.diffusers.edit import SwiftEditPipeline
     from swiftpie.diffusers.personalize import SwiftPiePipeline
     from swiftpie.engine.load import load
@@ -78,7 +78,6 @@ __all__ = [
     "IdentityGuidance",
     "IdentityRef",
     "InputError",
-    "MaskRule",
     "MaskSource",
     "MissingExtra",
     "OutOfMemory",
@@ -124,7 +123,7 @@ _HOMES = {
         "pipelines.animation": ["AnimateRequest"],
         "pipelines.identity_file": ["save_identity"],
         "validation": ["MAX_IMAGES", "MAX_SEED", "check_box"],
-        "config": ["MaskRule", "options_of", "read_options"],
+        "config": ["options_of", "read_options"],
         "engine.session": ["Session"],
         "engine.load": ["load"],
         "diffusers.edit": ["SwiftEditPipeline"],

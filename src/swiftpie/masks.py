@@ -7,7 +7,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.config import MaskRule as MaskRule
 from swiftpie.errors import ImageError, InputError
 from swiftpie.geometry.shading import grow as grow
 from swiftpie.imageio.decoding import Source, describe, load_image
@@ -161,26 +160,20 @@ def attention_to_mask(attention: Tensor) -> Tensor:
     return torch.where(has_structure, soft, 1.0).to(attention.dtype)
 
 
-def from_noise_difference(source_noise: Tensor, edit_noise: Tensor, *, rule: MaskRule) -> Tensor:
-    """Return where two prompts disagree about the noise behind one picture, (B, 1, h, w).
+def from_noise_difference(source_noise: Tensor, edit_noise: Tensor) -> Tensor:
+    """Return where two prompts disagree about the noise behind one picture, (B, 1, h, w) 0 or 1.
 
     From arXiv:2412.04301, self-guided editing mask. The released code averages over batch and
     channels; here every sample is on its own, which for one picture is the same.
 
     Args:
         source_noise: inverted noise (B, C, h, w) under the first prompt.
-        edit_noise: under the second, the same shape.
-        rule: how the difference becomes a mask; where the prompts agree everywhere it is empty.
+        edit_noise: under the second, the same shape; if it is the same noise, nothing is marked.
     """
     difference = (source_noise.float() - edit_noise.float()).abs().mean(dim=1, keepdim=True)
-    match rule:
-        case MaskRule.SMOOTH:
-            found = attention_to_mask(difference)
-        case MaskRule.RELEASED:
-            ceiling = NOISE_CEILING * _means(difference)
-            share = torch.minimum(difference, ceiling) / ceiling.clamp(min=1e-12)
-            found = (share > NOISE_THRESHOLD).float()
-    return found * (_means(difference) > NOISE_ROUNDING)
+    ceiling = NOISE_CEILING * _means(difference)
+    share = torch.minimum(difference, ceiling) / ceiling.clamp(min=1e-12)
+    return (share > NOISE_THRESHOLD).float() * (_means(difference) > NOISE_ROUNDING)
 
 
 def feather(mask: Tensor) -> Tensor:

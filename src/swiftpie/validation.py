@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Sequence
+from numbers import Integral
 
 from swiftpie.errors import ConfigError, InputError, short_reason
 
@@ -29,6 +30,7 @@ def seeds_from(seed: int | None, num_images: int) -> tuple[int, ...]:
     """Return the seeds of pictures: they count up from `seed`, or from a random one."""
     check_count(num_images)
     first = secrets.randbelow(DRAWN_SEEDS) if seed is None else seed
+    check_seeds([first])
     seeds = tuple(range(first, first + num_images))
     check_seeds(seeds)
     return seeds
@@ -36,15 +38,18 @@ def seeds_from(seed: int | None, num_images: int) -> tuple[int, ...]:
 
 def check_count(num_images: int) -> None:
     """Refuse a number of pictures before anything of that size is allocated."""
-    if not 1 <= num_images <= MAX_IMAGES:
-        raise InputError(f"{num_images} pictures were requested; 1 to {MAX_IMAGES} are possible.")
+    if not (isinstance(num_images, Integral) and 1 <= num_images <= MAX_IMAGES):
+        raise InputError(f"{num_images!r} pictures were requested; 1 to {MAX_IMAGES} are possible.")
 
 
 def check_seeds(seeds: Sequence[int]) -> None:
     """Refuse seeds outside the range of generators."""
     for seed in seeds:
-        if not 0 <= seed <= MAX_SEED:
-            raise InputError(f"The seed is {seed}; it must lie between 0 and {MAX_SEED}.")
+        if not (isinstance(seed, Integral) and 0 <= seed <= MAX_SEED):
+            raise InputError(
+                f"The seed is {seed!r}; it must be a whole number from 0 to {MAX_SEED}. "
+                "Several pictures of one call count up from one seed."
+            )
 
 
 def parse_size(text: str) -> Size:

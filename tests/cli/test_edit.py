@@ -9,7 +9,6 @@ from PIL import Image, ImageCms
 from swiftpie import InputError, Session
 from swiftpie.cli.options import EditOutput
 from swiftpie.cli.writing import Drawing, Target, carry_out, warn_of_losses
-from swiftpie.config import MaskRule
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import PictureData, encode_image, read_metadata, read_original
 from swiftpie.pipelines.request import EditRequest
@@ -33,17 +32,9 @@ def picture(tmp_path):
     return path
 
 
-@pytest.fixture(scope="module")
-def late_editor():
-    components = tiny_editor()
-    return Session(replace(components, preset=replace(components.preset, more_steps=(4,))))
-
-
 @pytest.fixture
 def job(tmp_path, picture):
-    settings = EditSettings(
-        mode=EditMode.RELEASED, rule=MaskRule.SMOOTH, scales=Scales(text_scale=1.5)
-    )
+    settings = EditSettings(mode=EditMode.RELEASED, scales=Scales(text_scale=1.5))
     return Drawing(
         EditRequest(
             image=load_image(picture),
@@ -72,11 +63,7 @@ def test_every_file_is_written_and_says_how_it_was_made(editor, job, picture):
     assert before.size == after.size == mask.size
     stored = read_metadata(target.picture)
     assert (stored["prompt"], stored["source_prompt"], stored["seed"]) == (PROMPT, "a cat", "3")
-    assert (stored["mode"], stored["rule"], stored["preset"]) == (
-        "released",
-        "smooth",
-        "tiny-editor",
-    )
+    assert (stored["mode"], stored["preset"]) == ("released", "tiny-editor")
     assert (stored["text_scale"], stored["identity_scale"]) == ("1.5", "0.2")
     assert picture.name not in str(stored)
     with pytest.raises(InputError, match="exists"):
@@ -166,7 +153,7 @@ SIDES_PX = ((8, 150), (8, 150), (21, 400))  # at most 20 times as long as wide
 
 @pytest.mark.timeout(600)
 @pytest.mark.thorough
-def test_chord_keeps_the_bits_outside_at_odd_sizes_in_every_format(late_editor, job, tmp_path):
+def test_chord_keeps_the_bits_outside_at_odd_sizes_in_every_format(editor, job, tmp_path):
     draw, num_changed = Random(0), 0
     chord = EditSettings(method=EditMethod.CHORD)
     for number in range(NUM_PICTURES):
@@ -178,7 +165,7 @@ def test_chord_keeps_the_bits_outside_at_odd_sizes_in_every_format(late_editor, 
         suffix = draw.choice((".png", ".png", ".tif"))
         out, region = tmp_path / f"{number}-out{suffix}", tmp_path / f"{number}-region.png"
         carry_out(
-            late_editor,
+            editor,
             Drawing(
                 replace(
                     job.request,

@@ -148,9 +148,7 @@ def test_a_picture_does_not_depend_on_those_beside_it(case):
 @pytest.mark.parametrize("case", EDITS, indirect=True)
 def test_an_edit_changes_the_region_that_it_announces_and_nothing_else(case):
     _, session, request = case
-    announced = session.find_region(
-        request.image, request.prompt, source_prompt=request.source_prompt, seed=request.seed
-    )
+    announced = session.find_region(request)
     result = session.draw(request)
     assert result.region.tobytes() == announced.tobytes()
     outside = np.asarray(announced) == 0
@@ -255,5 +253,7 @@ def test_one_file_adds_a_technique_with_options_of_its_own(networks, looking_gla
     settings = looking_glass.MirrorSettings(is_upright=False)
     result = session.edit(picture, PROMPT, settings=settings)
     assert result.image.tobytes() == ImageOps.flip(picture).tobytes()
-    region = session.find_region(picture, PROMPT, settings=looking_glass.MirrorSettings())
+    region = session.find_region(
+        EditRequest(image=picture, prompt=PROMPT, seed=1, settings=looking_glass.MirrorSettings())
+    )
     assert region.getextrema() == (255, 255)

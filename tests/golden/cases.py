@@ -8,16 +8,7 @@ from itertools import product
 import torch
 from PIL import Image, ImageOps
 
-from swiftpie import (
-    EditMode,
-    EditRequest,
-    EditSettings,
-    MaskRule,
-    MaskSource,
-    Scales,
-    Subject,
-    TuneSettings,
-)
+from swiftpie import EditMode, EditRequest, EditSettings, MaskSource, Scales, Subject, TuneSettings
 from swiftpie.guidance import ClassifierFree, Plain, decoupled_for_steps
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil
@@ -355,7 +346,6 @@ RANDOM_SUBJECTS = {
 }
 RANDOM_EDITS = {
     "source prompt": {"source_prompt": "a dog on the grass"},
-    "smooth rule": {"source_prompt": "a dog on the grass", "settings": {"rule": MaskRule.SMOOTH}},
     "keyword, seed 5": {"keyword": "dog", "seed": 5},
     "reference in a box": {"who": 1, "mask": BOX},
 }

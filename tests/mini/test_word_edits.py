@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from swiftpie import CapabilityError, EditMode, EditRequest, EditSettings, MaskRule, Scales
+from swiftpie import CapabilityError, EditMode, EditRequest, EditSettings, Scales
 from swiftpie.imageio.images import plane
 from swiftpie.masks import grow
 from swiftpie.mini.scenes import scene_library
@@ -49,7 +49,7 @@ def test_what_the_words_name_changes_and_only_where_it_was_announced(
 ):
     before, mask = picture
     result = session.edit(before, prompt, seed=1, **settings)
-    announced = session.find_region(before, prompt, seed=1, **settings)
+    announced = session.find_region(EditRequest(image=before, prompt=prompt, seed=1, **settings))
     change, subject = apart(result, before), values(mask)
     assert result.origin["method"] == "words"
     assert result.region.tobytes() == announced.tobytes()
@@ -59,9 +59,7 @@ def test_what_the_words_name_changes_and_only_where_it_was_announced(
 
 
 def test_no_strength_chooses_another_technique_and_idle_ones_are_named(session, picture, caplog):
-    settings = EditSettings(
-        scales=Scales(text_scale=1.1), variation=0.5, mode=EditMode.PAPER, rule=MaskRule.SMOOTH
-    )
+    settings = EditSettings(scales=Scales(text_scale=1.1), variation=0.5, mode=EditMode.PAPER)
     plain, given = (
         session.edit(picture[0], "a blue dog", seed=1, settings=each)
         for each in (EditSettings(), settings)
@@ -85,9 +83,10 @@ def test_no_strength_chooses_another_technique_and_idle_ones_are_named(session, 
     ],
 )
 def test_what_is_not_done_well_is_refused_with_what_does_it(session, picture, prompt, given, word):
-    for draw in (session.edit, session.find_region):
+    request = EditRequest(image=picture[0], prompt=prompt, seed=1, **given)
+    for draw in (session.draw, session.find_region):
         with pytest.raises(CapabilityError, match=word):
-            draw(picture[0], prompt, seed=1, **given)
+            draw(request)
 
 
 def test_a_subject_that_comes_is_left_to_replacements(session, picture, identity):
@@ -107,9 +106,10 @@ def test_prompts_that_say_the_same_change_nothing(session, picture, given, caplo
 def test_what_a_picture_is_taken_to_show_changes_nothing(session, caplog):
     photo = photograph(90, 70)
     result = session.edit(photo, "make it summer", seed=1)
+    announced = session.find_region(EditRequest(image=photo, prompt="make it summer", seed=1))
     assert result.image.tobytes() == photo.tobytes()
     assert not values(result.region).any()
-    assert result.region.tobytes() == session.find_region(photo, "make it summer").tobytes()
+    assert result.region.tobytes() == announced.tobytes()
     assert "source prompt" in caplog.text
 
 
@@ -176,9 +176,10 @@ def test_a_box_says_where_the_subject_that_is_dyed_is(session, picture):
 def test_an_edit_of_what_has_no_sure_outline_is_refused(session):
     colours = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     blurred = Image.fromarray(colours).resize((256, 256), Image.Resampling.BICUBIC)
-    for draw in (session.edit, session.find_region):
+    request = EditRequest(image=blurred, prompt="a blue dog", seed=1)
+    for draw in (session.draw, session.find_region):
         with pytest.raises(CapabilityError, match=r"subject.*mask"):
-            draw(blurred, "a blue dog", seed=1)
+            draw(request)
     mask = torch.zeros(1, 1, 256, 256)
     mask[..., 60:200, 60:200] = 1
     assert session.edit(blurred, "a blue dog", mask=mask, seed=1).region.getbbox() is not None

@@ -12,7 +12,7 @@ from swiftpie.attention.condition import silent_condition
 from swiftpie.attention.install import ReleasedAttention, install_released
 from swiftpie.attention.processors import SemanticAttention
 from swiftpie.imageio.images import to_pil, to_tensor
-from swiftpie.masks import MaskRule, from_noise_difference
+from swiftpie.masks import from_noise_difference
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.settings import EditMode, EditSettings, EditStart, ResolvedScales, Scales
 from tests.parity import dense
@@ -256,7 +256,7 @@ def released_masks(num_cases=50):
     wrong = 0
     for case in range(num_cases):
         pair = torch.randn(2, 1, 4, 8 + case % 9, 16, generator=generator) * 1.1**case
-        found = from_noise_difference(*pair, rule=MaskRule.RELEASED)[0, 0].bool().numpy()
+        found = from_noise_difference(*pair)[0, 0].bool().numpy()
         expected = plain_mask(*pair.numpy())
         assert 0 < expected.mean() < 0.5
         wrong += int((found != expected).sum())

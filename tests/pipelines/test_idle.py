@@ -3,7 +3,6 @@ from PIL import Image
 
 from swiftpie import Session
 from swiftpie.guidance import ClassifierFree, Plain, decoupled_for_steps
-from swiftpie.masks import MaskRule
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import EditMode, EditSettings, IdentityGuidance, MaskSource, Scales
 from tests.parity.edit import photograph
@@ -103,7 +102,6 @@ RELEASED = EditSettings(mode=EditMode.RELEASED)
     ("asked", "said"),
     [
         ({"mask": BOX, "keyword": "cat"}, '`keyword="cat"` has no effect'),
-        ({"mask": BOX, "settings": EditSettings(rule=MaskRule.SMOOTH)}, "`rule=smooth` has no"),
         (
             {"settings": EditSettings(scales=Scales(detail_scale=0.5))},
             "`detail_scale=0.5` has no effect in an edit",
@@ -117,7 +115,6 @@ RELEASED = EditSettings(mode=EditMode.RELEASED)
             "`text_background_scale=2.0` has no effect in an edit in the released mode",
         ),
         ({"negative_prompt": "red"}, "`negative_prompt=` has no effect"),
-        ({"keyword": "cat", "settings": EditSettings(rule=MaskRule.SMOOTH)}, ""),
         ({"mask": BOX, "settings": RELEASED}, ""),
     ],
 )

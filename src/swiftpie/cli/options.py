@@ -25,7 +25,7 @@ PANELS: Mapping[str, str] = {
     "Picture": """
             seed num_images size size_px identity_guidance style_reference
             style_scale also to num_frames subject keyword source_prompt prompt
-            negative_prompt method chord mode start rule variation
+            negative_prompt method chord mode start variation
         """,
     "Place": """
             scene cutout cutouts mask points keep_pose detail_mask box to_boxes view to_views
@@ -84,8 +84,8 @@ def with_fields(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command options for the fields of the values that it takes.
 
     With a parameter
-    `settings: Annotated[EditSettings, FieldOptions(EditSettings, ("mode", "rule"))]` the
-    command has the options `--mode` and `--rule`, and receives `EditSettings(mode=…, rule=…)`.
+    `settings: Annotated[EditSettings, FieldOptions(EditSettings, ("mode", "chord"))]` the
+    command has the options `--mode` and `--chord`, and receives `EditSettings(mode=…, chord=…)`.
     Options that the user leaves out are left out of the call, so the class chooses its defaults;
     so are switches that are off in keywords of `load`, which a recipe may turn on. With
     `Annotated[dict[str, float], …]` the command receives only what the user gave, switches that

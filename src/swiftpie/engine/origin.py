@@ -54,13 +54,12 @@ def origin_of_result(
     if result.cutouts or not is_edit:
         texts["cutouts"] = spell_cutouts(result.cutouts)
     if isinstance(request, EditRequest):
-        settings, rule = request.settings, request.settings.rule
+        settings = request.settings
         texts |= {
             "source_prompt": request.source_prompt,
             "keyword": request.keyword,
             "mode": str(settings.in_mode_of(preset).mode),
             "start": settings.start.value,
-            "rule": "learned" if rule is None else rule.value,
             "variation": str(settings.variation),
         }
     scales = {} if isinstance(request, RepaintRequest) else result.scales

@@ -311,6 +311,13 @@ class Session(Encoding):
         """Return the warnings that `draw` would log."""
         return list(advice_on(self.components, self.resolved(request)))
 
+    def find_region(self, request: EditRequest | RepaintRequest) -> Image.Image:
+        """Return what a change may change, before anything is drawn: white in mode L.
+
+        It is as large as the picture, and a mask for `edit`. The errors are those of `draw`.
+        """
+        return find_region(self.components, self.resolved(request))
+
     def personalize(
         self,
         subjects: Identity | Sequence[Subject],
@@ -474,33 +481,6 @@ class Session(Encoding):
             **steering,
         )
         return self.draw(request)
-
-    def find_region(
-        self,
-        image: Picture,
-        prompt: str,
-        *,
-        source_prompt: str = "",
-        keyword: str = "",
-        mask: Picture | Tensor | Box | None = None,
-        seed: int = 0,
-        settings: EditSettings | None = None,
-    ) -> Image.Image:
-        """Return what `edit` with the same arguments may change, before anything is drawn.
-
-        The picture is in mode L, as large as the given one and white where it may change. It is a
-        `mask` for `edit`. The errors are those of `edit`.
-        """
-        request = EditRequest(
-            image=load_image(image),
-            prompt=prompt,
-            seed=seed,
-            source_prompt=source_prompt,
-            keyword=keyword,
-            mask=Path(mask) if isinstance(mask, str) else mask,
-            settings=settings or EditSettings(),
-        )
-        return find_region(self.components, self.resolved(request))
 
     def insert(
         self,

@@ -142,11 +142,8 @@ def _idle_edit(components: Components, request: EditRequest) -> Iterator[str]:
         for name, value in (*settings.scales.given.items(), *_of_networks(settings)):
             yield f"`{name}={value}` has no effect on this edit, which no denoiser draws."
         return
-    if request.mask is not None:
-        if request.keyword:
-            yield f'`keyword="{request.keyword}"` has no effect, because the region was given.'
-        if settings.rule is not None:
-            yield f"`rule={settings.rule}` has no effect, because the region was given."
+    if request.mask is not None and request.keyword:
+        yield f'`keyword="{request.keyword}"` has no effect, because the region was given.'
     identity = request.identity
     names = set() if identity is not None and identity.keys else {"detail_scale"}
     if mode is EditMode.RELEASED:
@@ -170,7 +167,7 @@ def _idle_repainting(components: Components, request: RepaintRequest) -> Iterato
 def _of_networks(settings: EditSettings) -> Iterator[tuple[str, object]]:
     """Yield what is set of the networks that edit, by name."""
     usual = EditSettings()
-    for name in ("chord", "mode", "start", "rule", "variation"):
+    for name in ("chord", "mode", "start", "variation"):
         if (value := getattr(settings, name)) != getattr(usual, name):
             yield name, value
 

@@ -91,11 +91,6 @@ class AnimateRequest(PersonalizeRequest):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_prompts(*self.to)
-        if not 2 <= self.num_frames <= MAX_IMAGES:
-            raise InputError(
-                f"`num_frames={self.num_frames}` is out of range; it must lie between 2 and "
-                f"{MAX_IMAGES}."
-            )
         if len(self.seeds) != 1 or not isinstance(self.prompt, str):
             raise InputError(
                 f"{len(self.seeds)} seeds came for an animation, all of whose frames have one seed "

@@ -26,7 +26,6 @@ from swiftpie.imageio.images import (
 from swiftpie.masks import (
     HALF,
     Box,
-    MaskRule,
     box_mask,
     feather,
     from_noise_difference,
@@ -90,26 +89,13 @@ class Canvas:
         """Return a mask (1, 1, H, W) of the picture, in [0, 1] or of bytes, at the padded size."""
         return self._pad(resize_mask(from_8_bits(self.part_of(mask)), self.content))
 
-    @property
-    def enlargement(self) -> float:
-        """How many times as large as on the canvas the given picture shows the window."""
+    def leave(self, drawn: Image.Image, original: Image.Image) -> Image.Image:
+        """Return the given picture with what was drawn, of the padded size, in its window."""
         left, top, right, bottom = self.window
-        return max((right - left) / self.content[1], (bottom - top) / self.content[0])
-
-    def leave(self, image: Image.Image) -> Image.Image:
-        """Return a picture of the padded size, or of that shape and larger, at the window's."""
-        left, top, right, bottom = self.window
-        across = round(image.width * self.content[1] / self.padded[1])
-        down = round(image.height * self.content[0] / self.padded[0])
-        content = image.crop((0, 0, across, down))
-        return content.resize((right - left, bottom - top), Image.Resampling.LANCZOS)
-
-    def leave_onto(self, original: Image.Image, image: Image.Image) -> Image.Image:
-        """Return the given picture with one of the window's size in its place."""
-        if image.size == original.size:
-            return image
+        size = (right - left, bottom - top)
+        content = (0, 0, self.content[1], self.content[0])
         joined = original.copy()
-        joined.paste(image, self.window[:2])
+        joined.paste(drawn.crop(content).resize(size, Image.Resampling.LANCZOS), (left, top))
         return joined
 
     def leave_mask(self, mask: Tensor) -> Tensor:
@@ -249,12 +235,11 @@ def invert(
     keyword: str,
     mask: Tensor | None,
     canvas: Canvas,
-    rule: MaskRule | None,
 ) -> InvertedImage:
     """Invert `latents` (1, C, h, w) of a picture on its canvas, and find the region that changes.
 
     The region is `mask`, if given by `given_mask`. Otherwise it follows from the noise under the
-    source and target `prompts`, or under no words and a `keyword`, by `rule`.
+    source and target `prompts`, or under no words and a `keyword`.
 
     Raises:
         CapabilityError: The preset has no inversion network.
@@ -272,7 +257,7 @@ def invert(
         region = region_of(mask, canvas, like=latents)
     else:
         first, second = (noise[prompt] for prompt in pair)
-        latent = from_noise_difference(first, second, rule=rule or MaskRule.RELEASED)
+        latent = from_noise_difference(first, second)
         region = EditRegion(latent, found_region(latent, canvas))
     return InvertedImage(noise[source], region)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, Union
 
 from swiftpie.backbones.presets import Preset
-from swiftpie.config import Option, Surface
+from swiftpie.config import Option, Surface, check_numbers
 from swiftpie.errors import InputError
 from swiftpie.library import NAME, Named, scenes
 from swiftpie.pipelines.settings import (
@@ -176,11 +176,7 @@ class Subject:
         return _encoded(self.source)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.scale <= MAX_SCALE:
-            raise InputError(
-                f"`scale={self.scale}` of a subject is out of range; it must lie between 0 (off) "
-                f"and {MAX_SCALE}."
-            )
+        check_numbers(self)
         if self.view is not None:
             check_view(self.view)
         if self.box is not None:
@@ -205,6 +201,7 @@ class _Steered:
     takes_named: bool = False  # the library's subjects that the prompt names as well come, too
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_text(*texts_of(self.negative_prompt))
 
     def steered(self, num_steps: int) -> Self:
@@ -321,16 +318,6 @@ class PersonalizeRequest(_Steered):
         check_seeds(self.seeds)
         check_prompts(*texts_of(self.prompt))
         check_text(*(subject.name for subject in self.subjects))
-        if not 0 <= self.style_scale <= MAX_SCALE:
-            raise InputError(
-                f"The strength of the style is {self.style_scale}; it must lie between 0 and "
-                f"{MAX_SCALE}."
-            )
-        if not -MAX_TILT <= self.tilt <= MAX_TILT:
-            raise InputError(
-                f"`tilt={self.tilt}` is out of range; it must lie between {-MAX_TILT} and "
-                f"{MAX_TILT} degrees."
-            )
         for prompts in (self.prompt, self.negative_prompt):
             rows = len(prompts.pooled if _is_encoded(prompts) else texts_of(prompts))
             if rows not in {1, count}:

@@ -5,8 +5,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Self, TypedDict
 
 from swiftpie.backbones.presets import Preset
-from swiftpie.config import MaskRule, Option, Surface
-from swiftpie.errors import ConfigError, InputError
+from swiftpie.config import Option, Surface, check_numbers
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -110,7 +109,8 @@ class Scales:
             "region; 0 is off. By default what suits preset and mode.",
             kind=float,
             default=1.0,
-            slider=(0.0, MAX_SCALE),
+            least=0,
+            most=MAX_SCALE,
         ),
     ] = None
     detail_scale: Annotated[  # detail branch
@@ -120,7 +120,8 @@ class Scales:
             "and mode.",
             kind=float,
             default=1.0,
-            slider=(0.0, MAX_SCALE),
+            least=0,
+            most=MAX_SCALE,
         ),
     ] = None
     background_scale: Annotated[  # both identity branches
@@ -130,7 +131,8 @@ class Scales:
             "0, in an edit 1.",
             kind=float,
             default=0.0,
-            slider=(0.0, MAX_SCALE),
+            least=0,
+            most=MAX_SCALE,
         ),
     ] = None
     text_scale: Annotated[
@@ -140,7 +142,8 @@ class Scales:
             "and mode.",
             kind=float,
             default=1.0,
-            slider=(0.0, MAX_SCALE),
+            least=0,
+            most=MAX_SCALE,
         ),
     ] = None
     text_background_scale: Annotated[
@@ -149,6 +152,8 @@ class Scales:
             "Strength of the prompt outside the region; by default 1.",
             kind=float,
             default=1.0,
+            least=0,
+            most=MAX_SCALE,
             surfaces=RARE,
         ),
     ] = None
@@ -158,21 +163,13 @@ class Scales:
             "One slider for all scales: 1 favours the subject, -1 the prompt. By default 0.",
             kind=float,
             default=0.0,
-            slider=(-1.0, 1.0),
+            least=-1,
+            most=1,
         ),
     ] = None
 
     def __post_init__(self) -> None:
-        for name, value in self.given.items():
-            if name.endswith("_scale") and not 0 <= value <= MAX_SCALE:
-                raise InputError(
-                    f"`{name}={value}` is out of range; it must lie between 0 (off) and "
-                    f"{MAX_SCALE}."
-                )
-        if not -1 <= (self.balance or 0) <= 1:
-            raise InputError(
-                f"`balance={self.balance}` is out of range; it must lie between -1 and 1."
-            )
+        check_numbers(self, Scales)
 
     @property
     def given(self) -> dict[str, float]:
@@ -271,13 +268,6 @@ class EditSettings:
             surfaces=NOT_COMFYUI,
         ),
     ] = EditStart.MIXTURE
-    rule: Annotated[  # None: the network's best
-        MaskRule | None,
-        Option(
-            "How a region is found in the noise: hard or soft. By default the best known.",
-            surfaces=NOT_COMFYUI,
-        ),
-    ] = None
     scales: Scales = USUAL  # by default what belongs to the mode
     size_px: Annotated[
         int | None,
@@ -298,10 +288,7 @@ class EditSettings:
         return self if self.mode is not None else replace(self, mode=EditMode(preset.edit_mode))
 
     def __post_init__(self) -> None:
-        if not 0 <= self.variation <= 1:
-            raise InputError(
-                f"`variation={self.variation}` is out of range; it must lie between 0 (off) and 1."
-            )
+        check_numbers(self)
 
 
 def steering_of(identity_guidance: IdentityGuidance, num_steps: int) -> Steering:
@@ -341,15 +328,4 @@ class TuneSettings:
     seed: Annotated[int, Option("Seed of everything random.", least=0, most=MAX_SEED)] = 0
 
     def __post_init__(self) -> None:
-        ranges: dict[str, tuple[float, float, float]] = {
-            "steps": (self.steps, 1, MAX_STEPS),
-            "learning_rate": (self.learning_rate, 1e-6, 1),
-            "num_scenes": (self.num_scenes, 1, 64),
-            "seed": (self.seed, 0, MAX_SEED),
-        }
-        for name, (value, least, most) in ranges.items():
-            if not least <= value <= most:
-                raise ConfigError(
-                    f"{name} is {value}. Tuning needs {least:g} to {most:g}. Give such a value, or "
-                    "leave it out."
-                )
+        check_numbers(self)

@@ -161,13 +161,13 @@ def controls(*sources: type) -> dict[str, dict[str, Any]]:
     known = [item for source in sources for item in options_of(source, Surface.HTTP).values()]
     return {
         item.name: {
-            "least": item.range[0],
-            "most": item.range[1],
+            "least": item.option.least,
+            "most": item.option.most,
             "default": item.default,
             "help": item.option.help,
         }
         for item in known
-        if None not in item.range and item.typed in (int, float)
+        if None not in (item.option.least, item.option.most) and item.typed in (int, float)
     }
 
 

@@ -17,7 +17,7 @@ PUBLISHED = (
 STEPS, EDITS = (*PUBLISHED, "steps", "device"), (*PUBLISHED, "inversion", "device")
 LoadedInSteps = Annotated[LoadOptions, FieldOptions(LoadOptions, STEPS)]
 LoadedInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*STEPS, "size_px"))]
-EditRules = Annotated[EditSettings, FieldOptions(EditSettings, ("method", "mode", "start", "rule"))]
+EditRules = Annotated[EditSettings, FieldOptions(EditSettings, ("method", "mode", "start"))]
 LoadedToEdit = Annotated[LoadOptions, FieldOptions(LoadOptions, EDITS)]
 LoadedToEditInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*EDITS, "size_px"))]
 

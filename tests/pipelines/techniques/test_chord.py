@@ -9,7 +9,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 import swiftpie
-from swiftpie import EditSettings
+from swiftpie import EditRequest, EditSettings
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.session import Session
@@ -212,7 +212,7 @@ def test_the_region_is_found_before_anything_is_drawn(model, keyword, mask):
     session, _ = model
     photo = photograph(200, 150)
     asked = {"source_prompt": SOURCE, "keyword": keyword, "mask": mask, "seed": SEED}
-    found = session.find_region(photo, TARGET, **asked)
+    found = session.find_region(EditRequest(image=photo, prompt=TARGET, **asked))
     assert found.size == photo.size
     assert found.tobytes() == session.edit(photo, TARGET, **asked).region.tobytes()
 

@@ -10,7 +10,7 @@ from PIL import Image
 from swiftpie import Session
 from swiftpie.backbones.choices import schedule_of
 from swiftpie.backbones.presets import RECIPES
-from swiftpie.masks import MaskRule, from_noise_difference
+from swiftpie.masks import from_noise_difference
 from swiftpie.pipelines.draw import follows_seed
 from swiftpie.pipelines.edit_region import composite
 from swiftpie.pipelines.request import EditRequest
@@ -293,11 +293,9 @@ def test_prompts_that_agree_leave_the_packaged_model_alone_too(session, photo, c
     assert changed(changed_by, photo).any()
 
 
-def test_noises_that_agree_give_an_empty_mask_by_every_rule():
+def test_noises_that_agree_give_an_empty_mask():
     noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    rounded = noise + 1e-7 * noise.roll(1, dims=-1)
-    for rule in MaskRule:
-        assert not from_noise_difference(noise, rounded, rule=rule).any()
+    assert not from_noise_difference(noise, noise + 1e-7 * noise.roll(1, dims=-1)).any()
 
 
 def test_an_autoencoder_that_knows_one_value_gives_it_in_both_modes(components, photo):
@@ -316,18 +314,14 @@ def test_an_autoencoder_that_knows_one_value_gives_it_in_both_modes(components, 
     assert edits[0] == edits[1]
 
 
-def test_the_smooth_rule_is_soft_and_judges_each_picture_alone():
+def test_a_region_is_of_each_picture_alone():
     generator = torch.Generator().manual_seed(0)
     first, second = torch.randn(2, 3, 4, 16, 16, generator=generator)
     first[:, :, 4:9, 4:9] += 3
     second[1] *= 100
-    for rule in MaskRule:
-        masks = from_noise_difference(first, second, rule=rule)
-        alone = from_noise_difference(first[:1], second[:1], rule=rule)
-        assert torch.allclose(masks[:1], alone, atol=1e-5)
-        assert 0 <= masks.min() < masks.max() <= 1
-        levels = masks[0].unique().numel()
-        assert (levels > 50) if rule is MaskRule.SMOOTH else (levels == 2)
+    masks = from_noise_difference(first, second)
+    assert torch.equal(masks[:1], from_noise_difference(first[:1], second[:1]))
+    assert masks[0].unique().tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("settings", MODES, ids=["paper", "released"])

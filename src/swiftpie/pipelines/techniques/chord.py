@@ -3,8 +3,7 @@
 The model predicts clean latents from the noised picture under the source prompt and under the
 target prompt. With the same noise in both, the difference of the predictions is the way from the
 picture to the edit. The mean of such differences at two times is smoother than one. The mask of the
-change is ours: it is where the first difference is large. So are tiles, in which a change that the
-photograph shows larger than the model draws gets its detail.
+change is ours: it is where the first difference is large.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.faces import METADATA
 from swiftpie.imageio.images import as_rgb, mask_to_pil, to_pil
-from swiftpie.masks import MaskRule, from_noise_difference
+from swiftpie.masks import from_noise_difference
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import (
     TRAIN_TIMESTEPS,
@@ -32,15 +31,7 @@ from swiftpie.noise import (
     predict_clean,
     scaled_linear_step,
 )
-from swiftpie.pipelines.denoise import (
-    Clock,
-    Prepared,
-    check_latents,
-    check_pixels,
-    decode,
-    in_tiles,
-    num_tiles,
-)
+from swiftpie.pipelines.denoise import Clock, Prepared, check_latents, check_pixels, decode
 from swiftpie.pipelines.draw import Plan, Technique, acting_branches
 from swiftpie.pipelines.edit_region import (
     Canvas,
@@ -130,12 +121,7 @@ def _edit(
     pixels = decode(components, moved)
     check_pixels(components, pixels)
     clock.lap("decode")
-    count = num_tiles(components, times=canvas.enlargement)
-    if count > 1:
-        entering, seed = predictor.entering(moved), request.seed
-        pixels = in_tiles(entering, pixels, region.latent.cpu(), count=count, seed=seed)
-        clock.lap("tiles")
-    edited = canvas.leave_onto(original, canvas.leave(to_pil(pixels)[0]))
+    edited = canvas.leave(to_pil(pixels)[0], original)
     blend = blend_mask(region.pixels)
     image = Image.composite(edited, original, blend)
     clock.lap("join")
@@ -296,11 +282,9 @@ def _given_region(
 
 def _found(predictor: _Predictor, latents: Tensor, drift: Drift, canvas: Canvas) -> EditRegion:
     """Return where the prompts differ, by the difference that is followed, or the keyword's."""
-    settings = predictor.request.settings
     if predictor.request.keyword:
         drift = predictor.drift_of_keyword(latents, _course(predictor.request).times[0])
-    rule = settings.rule or MaskRule.RELEASED
-    found = from_noise_difference(drift.source, drift.target, rule=rule)
+    found = from_noise_difference(drift.source, drift.target)
     return region_of(found_region(found, canvas), canvas, like=latents)
 
 

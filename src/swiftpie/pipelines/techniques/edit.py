@@ -119,7 +119,6 @@ def invert_picture(
         keyword=request.keyword,
         mask=mask,
         canvas=picture.canvas,
-        rule=settings.rule,
     )
     clock.lap("invert")
     return inverted
@@ -136,7 +135,7 @@ def follows_seed(components: Components, request: EditRequest) -> bool:
 def finish_edit(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResult:
     """Return the finished edit: the last row, composited with the original picture."""
     canvas, original = plan.canvas, plan.original
-    *others, edited = (canvas.leave_onto(original, canvas.leave(image)) for image in drawn.images)
+    *others, edited = (canvas.leave(image, original) for image in drawn.images)
     blend = blend_mask(plan.region)
     joined = Image.composite(edited, original, blend)
     clock.lap("join")

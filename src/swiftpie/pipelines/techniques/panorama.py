@@ -20,7 +20,7 @@ from swiftpie.backbones.components import SAME_AREA, Components
 from swiftpie.backbones.presets import Preset
 from swiftpie.errors import InputError
 from swiftpie.models.denoiser import Denoiser, DenoiserCall, SubjectCondition, WrappedDenoiser
-from swiftpie.pipelines.denoise import Clock, fade
+from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.draw import Plan, Technique
 from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.settings import MaskSource
@@ -109,6 +109,14 @@ def _window(preset: Preset, latents: Tensor) -> tuple[int, int]:
     """Return rows and columns of a window: the trained size, where the picture is not smaller."""
     trained = preset.image_size_px // preset.latent_cell_px
     return min(trained, latents.shape[2]), min(trained, latents.shape[3])
+
+
+def fade(height: int, width: int) -> Tensor:
+    """Return how much each pixel of a tile counts, (1, 1, H, W): less towards its edges."""
+    rows, columns = (
+        1 - (2 * (torch.arange(side) + 0.5) / side - 1).abs() for side in (height, width)
+    )
+    return (rows[:, None] * columns)[None, None]
 
 
 def spans(length: int, side: int, overlap: float = OVERLAP) -> list[slice]:

@@ -20,7 +20,6 @@ from swiftpie.imageio.images import (
     in_8_bits,
     mask_to_pil,
     plane,
-    resized,
     to_pil,
     to_tensor,
 )
@@ -28,7 +27,7 @@ from swiftpie.masks import Box, grow, resize_mask, subject_extent
 from swiftpie.models.cutout import Search
 from swiftpie.models.ground import box_on_ground
 from swiftpie.noise import add_noise, draw_step_noise
-from swiftpie.pipelines.denoise import Clock, Prepared, in_tiles, num_tiles
+from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.draw import Plan, Technique
 from swiftpie.pipelines.edit_region import (
     Canvas,
@@ -188,18 +187,6 @@ def _changed_in(
     return whole
 
 
-def _with_detail(after: Tensor, plan: RepaintPlan) -> Tensor:
-    """Return the drawing, redrawn in tiles if the photograph shows it larger than the canvas."""
-    assert plan.start is not None, "it was drawn from something"
-    count = num_tiles(plan.start.components, times=plan.canvas.enlargement)
-    if count == 1:
-        return after
-    seed = plan.request.seed
-    return in_unit(
-        in_tiles(plan.start, 2 * after - 1, plan.changes.float().cpu(), count=count, seed=seed)
-    )
-
-
 def proposed_box(photograph: Image.Image, identity: Identity, prompt: str = "") -> Box:
     """Return a box for a subject without one: on the ground, at the usual height of its name.
 
@@ -261,12 +248,8 @@ def _compose_whole(
     plan: RepaintPlan, drawn: GenerationResult, patch: Patch, clock: Clock
 ) -> Tensor:
     """Return the patch with the drawing in all of the region."""
-    after = _with_detail(in_unit(to_tensor(drawn.images[0])), plan)
-    before, changes = in_unit(plan.pixels).float().cpu(), plan.changes.float().cpu()
-    size = (after.shape[2], after.shape[3])
-    if size != (before.shape[2], before.shape[3]):
-        before, changes = resized(before, size), resize_mask(changes, size)
-        clock.lap("tiles")
+    before, after = in_unit(plan.pixels).float().cpu(), in_unit(to_tensor(drawn.images[0]))
+    changes = plan.changes.float().cpu()
     drawing = CanvasDrawing(before, after, after, changes, torch.zeros_like(changes))
     return fill_patch(
         patch.pixels,

@@ -11,7 +11,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ValidationError
 
-from swiftpie.pipelines.draw import find_region
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.server.commands import is_edit
 from swiftpie.server.drawing import PictureFile
@@ -65,9 +64,7 @@ def image_routes(worker: Worker) -> APIRouter:
                 param="swiftpie.task",
             )
         found = await worker.carry_out(
-            work.model,
-            lambda session: find_region(session.components, session.resolved(edit)),
-            key=work.key,
+            work.model, lambda session: session.find_region(edit), key=work.key
         )
         return Response(await as_png(found), media_type="image/png")
 
