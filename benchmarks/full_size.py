@@ -36,7 +36,7 @@ from benchmarks._models import (
     make_elsewhere,
     reference,
 )
-from swiftpie.engine.plan import load_session
+from swiftpie.engine.load import load
 
 if TYPE_CHECKING:
     from swiftpie.backbones.choices import DetailForm
@@ -104,7 +104,7 @@ def measure(folder: Path, options: argparse.Namespace) -> dict[str, object]:
     stages: dict[str, float] = {}
     timings: dict[str, dict[str, float]] = {}
     started = time.perf_counter()
-    session = load_session(
+    session = load(
         PRESETS[options.family],
         device=options.device,
         dtype=options.dtype,

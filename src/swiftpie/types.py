@@ -198,7 +198,6 @@ class EditResult:
     image: Image.Image
     region: Image.Image  # mode L, 255 = may change; 0 pixels are the given picture's own
     edited: Image.Image  # before the original pixels outside the mask are restored
-    reconstruction: Image.Image | None  # the released mode's first row
     blend: Image.Image  # mode L, how much of `edited` shows in each pixel of `image`
     latent_region: "Tensor"  # (1, 1, h, w) in [0, 1], the same as attention used it
     branches: tuple[IdentityBranch, ...]  # active ones; scales of others had no effect
@@ -208,6 +207,7 @@ class EditResult:
     scales: Mapping[str, float]  # that a denoiser was given, if the edit took one
     origin: Mapping[str, str]  # the recipe, an automatic decoder, names of the library
     named: "tuple[Named, ...]" = ()  # the new subject, if it is of the library
+    reconstruction: Image.Image | None = None  # the released mode's first row
     box: Box | None = None  # where a subject was inserted into a photograph; None without one
 
 

@@ -9,7 +9,7 @@ import pytest
 from swiftpie.backbones.choices import is_here
 from swiftpie.backbones.presets import RECIPES, Recipe, Use
 from swiftpie.backbones.sources import plan_faces
-from swiftpie.engine.plan import plan_downloads
+from swiftpie.engine.load import plan_downloads
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.imageio.writing import read_metadata
 from tests.faces.tiny_faces import PHOTO

@@ -174,7 +174,7 @@ def spelled(name, value):
 
 
 def by_command(case, session, folder, monkeypatch):
-    monkeypatch.setattr("swiftpie.engine.plan.load_session", lambda *_, **__: session)
+    monkeypatch.setattr("swiftpie.engine.load.load", lambda *_, **__: session)
     photo, subject = folder / "photo.png", [folder / "subject.png"] * case.has_subject
     words = {
         "edit": [photo, case.prompt],

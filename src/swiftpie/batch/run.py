@@ -35,8 +35,8 @@ from swiftpie.batch.folder import (
     write_manifest,
 )
 from swiftpie.batch.jobs import Batch, Job, Jobs, Model, batches_of
+from swiftpie.engine.load import load
 from swiftpie.engine.origin import origin_of_result
-from swiftpie.engine.plan import load_session
 from swiftpie.engine.session import Session, draw_apart
 from swiftpie.errors import ConfigError, InputError, SwiftPieError, short_reason
 from swiftpie.faces import FaceSettings
@@ -76,7 +76,7 @@ class Work:
     loading: Mapping[Model, Mapping[str, Any]]  # keywords of `load`
     missing: Mapping[Model, str] = field(default_factory=dict)  # why models cannot be loaded
     faces: Mapping[Model, FaceSettings] = field(default_factory=dict)  # of models with such jobs
-    load: Callable[..., Session] = field(default=load_session, compare=False)
+    load: Callable[..., Session] = field(default=load, compare=False)
 
     def __hash__(self) -> int:
         return hash((self.folder, self.suffix))

@@ -107,20 +107,20 @@ def open_session(
     Raises:
         ConfigError: Files are missing and there is no terminal for the question.
     """
-    from swiftpie.engine.plan import load_session
+    from swiftpie.engine.load import load
 
     started = time.perf_counter()
     given: LoadOptions = {"preset": preset, "recipe": recipe, "device": device, "engine": engine}
     needs = plan_downloads({**given, **choices})
     confirm_download(needs, yes=yes)
     needs.fetch()
-    session = load_session(**load_keywords({**given, **choices}))
+    session = load(**load_keywords({**given, **choices}))
     return LoadedSession(session, (time.perf_counter() - started) * 1000)
 
 
 def plan_downloads(loading: LoadOptions) -> "DownloadPlan":
     """Return what has to be downloaded for these choices."""
-    from swiftpie.engine.plan import plan_downloads as plan
+    from swiftpie.engine.load import plan_downloads as plan
 
     return plan(**load_keywords(loading))
 

@@ -1,16 +1,23 @@
-"""Loads a preset; what loads it is imported at the first call."""
+"""Plans what a preset, a recipe and choices load, and loads it; networks are imported at a call."""
 
 import gc
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Unpack
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, Unpack
 
-from swiftpie.backbones.choices import Choices
+from swiftpie.backbones.choices import Choices, device_of, resolve
 from swiftpie.backbones.machine import AUTO
+from swiftpie.engine.transforms import TRANSFORMS, Phase, Transform, choose
 
 if TYPE_CHECKING:
-    from swiftpie.backbones.presets import Recipe
+    from swiftpie.backbones.components import Family
+    from swiftpie.backbones.downloads import DownloadPlan
+    from swiftpie.backbones.presets import Preset, Recipe
     from swiftpie.engine.session import Session
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -67,7 +74,92 @@ def load(
         WeightsError: Weights are missing, damaged or of another model.
         MissingExtra: The preset or a transform needs a package that is not installed.
     """
-    from swiftpie.engine.plan import load_session
+    from swiftpie.backbones.components import load_components
+    from swiftpie.engine.session import Session
 
+    plan = plan_load(preset, recipe=recipe, device=device, engine=engine, choices=choices)
+    plan.transform_needs().fetch()
+    components = load_components(plan.preset, device=plan.device, **plan.choices)
+    transforms, offload = plan.transforms, TRANSFORMS.get("offload")
+    if components.execution_device is not None and offload not in transforms:
+        logger.info(
+            "%s has too little room for all networks at once; they take turns.", plan.device
+        )
+        transforms = sorted([*transforms, offload], key=lambda transform: transform.phase)
+    for transform in transforms:
+        components = transform.apply(components)
     limit = {} if cache_mib is None else {"cache_mib": cache_mib}
-    return load_session(preset, recipe=recipe, device=device, engine=engine, **limit, **choices)
+    return Session(replace(components, origin=plan.origin), **limit)
+
+
+def plan_downloads(
+    preset: str | None = None,
+    *,
+    recipe: "str | Recipe | None" = None,
+    device: str = AUTO,
+    engine: str | Sequence[str] = (),
+    **choices: Unpack[Choices],
+) -> "DownloadPlan":
+    """Return what `load` would fetch for the same arguments; only small files come.
+
+    Settings and headers are checked, so networks for which this returns can be loaded.
+
+    Raises:
+        ConfigError: As of `load`.
+        WeightsError: A file cannot be had, or does not fit the rest.
+        MissingExtra: A package is needed that is not installed.
+    """
+    from swiftpie.backbones.components import download_plan
+
+    plan = plan_load(preset, recipe=recipe, device=device, engine=engine, choices=choices)
+    return download_plan(plan.preset, device=plan.device, **plan.choices) + plan.transform_needs()
+
+
+class LoadPlan(NamedTuple):
+    """What the arguments of `load` come to."""
+
+    preset: "Preset"
+    family: "Family"
+    device: str
+    transforms: list[Transform]  # in the order of their application
+    choices: Choices
+    origin: dict[str, str]  # what results say of the loading
+
+    def transform_needs(self) -> "DownloadPlan":
+        """Return the weights that the transforms need of their own."""
+        from swiftpie.backbones.downloads import DownloadPlan
+
+        needs = DownloadPlan()
+        for transform in self.transforms:
+            if transform.needs is not None:
+                needs += transform.needs(self.family, self.choices)
+        return needs
+
+
+def plan_load(
+    preset: str | None,
+    *,
+    recipe: "str | Recipe | None",
+    device: str,
+    engine: str | Sequence[str],
+    choices: Choices,
+) -> LoadPlan:
+    """Return what is to be loaded, where, and with which transforms, before weights are read.
+
+    Raises:
+        ConfigError: As of `load`.
+        MissingExtra: A transform needs a package that is not installed.
+    """
+    from swiftpie.backbones.components import FAMILIES
+
+    known, merged = resolve(preset, recipe, choices)
+    family = FAMILIES.get(known.family)
+    device = device_of(device, is_large=family.is_large)
+    transforms = choose(engine, device=device)
+    origin = {} if recipe is None else {"recipe": getattr(recipe, "name", str(recipe))}
+    if family.is_large:
+        merged["dtype"] = merged.get("dtype") or "auto"
+        # OpenVINO's graphs need their weights to stay on the device.
+        stay = any(transform.phase is Phase.CALLS for transform in transforms)
+        merged["offloads"] = TRANSFORMS.get("offload") in transforms or (False if stay else "auto")
+    return LoadPlan(known, family, device, transforms, merged, origin)

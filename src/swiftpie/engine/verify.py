@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.choices import Choices, dtype_of
-from swiftpie.backbones.components import FAMILIES, download_plan, load_components
+from swiftpie.backbones.components import download_plan, load_components
 from swiftpie.backbones.peers import NUM_FRAMES, Peer, Reference, beside
 from swiftpie.backbones.presets import Capability, Recipe
-from swiftpie.engine.plan import plan_load
+from swiftpie.engine.load import plan_load
 from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError
 from swiftpie.imageio.decoding import load_image
@@ -123,7 +123,7 @@ def verify(
     plan = plan_load(preset, recipe=recipe, device=device, engine=(), choices=choices)
     known, chosen = plan.preset, plan.choices
     chosen["offloads"] = False
-    make = FAMILIES.get(known.family).peer(known)
+    make = plan.family.peer(known)
     if make is None:
         raise CapabilityError(
             f"Diffusers has no pipeline that draws as preset {known.name!r} does, so there is "

@@ -272,7 +272,6 @@ class WordEdit:
             image=image,
             region=region,
             edited=edited,
-            reconstruction=None,
             blend=blend,
             latent_region=resize_mask(plane(region), NOISE_SHAPE[1:]),
             branches=(),

@@ -21,6 +21,7 @@ from swiftpie.faces import METADATA
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.library import origin_of
 from swiftpie.masks import resize_mask
+from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.denoise import (
     Clock,
     GoesOn,
@@ -45,7 +46,7 @@ from swiftpie.pipelines.request import (
 )
 from swiftpie.pipelines.settings import IdentityGuidance
 from swiftpie.registry import Registry
-from swiftpie.types import Denoised, EditResult, GenerationResult, Identity, IdentityBranch
+from swiftpie.types import Denoised, EditResult, GenerationResult, IdentityBranch
 
 logger = logging.getLogger(__name__)
 
@@ -318,43 +319,45 @@ def _draw_batch(
     first = 0
     for item, own in zip(batch, starts, strict=True):
         rows = slice(first, first := first + len(own.latents))
-        identities = _identities(item.request)
-        named = tuple(each.named for each in identities if each.named is not None)
         yield GenerationResult(
             images=tuple(images[rows]),
             subject_masks=tuple(masks[rows]),
             regions=denoised.region[rows],
             seeds=item.request.seeds if isinstance(item.request, PersonalizeRequest) else (),
             layouts=own.layouts,
-            branches=acting_branches(own),
-            cutouts=tuple(each.cutouts for each in identities),
+            branches=acting_branches(own.components, own.condition),
             timings_ms=clock.timings(),
-            scales=resolved_scales(components.preset, item.request).given,
-            origin={
-                **components.origin,
-                **(
-                    {}
-                    if item.request.identity_guidance is IdentityGuidance.PLAIN
-                    else {"identity_guidance": item.request.identity_guidance}
-                ),
-                **origin_of(named),
-                **(METADATA if any(identity.is_face for identity in identities) else {}),
-            },
             tensor=None if output is Output.PIL else tensor[rows],
-            named=named,
+            **facts_of(components, item.request),
         )
 
 
-def _identities(request: Request) -> tuple[Identity, ...]:
-    if isinstance(request, EditRequest | RepaintRequest):
-        return () if request.identity is None else (request.identity,)
-    return tuple(subject.identity for subject in request.subjects)
+def facts_of(components: Components, request: Request) -> dict[str, Any]:
+    """Return what a result says of its request: cut-outs, library subjects, scales and origin."""
+    if isinstance(request, PersonalizeRequest):
+        shown = [subject.identity for subject in request.subjects]
+    else:
+        shown = [] if request.identity is None else [request.identity]
+    named = tuple(identity.named for identity in shown if identity.named is not None)
+    origin = {**components.origin, **origin_of(named)}
+    if request.identity_guidance is not IdentityGuidance.PLAIN:
+        origin["identity_guidance"] = request.identity_guidance
+    if any(identity.is_face for identity in shown):
+        origin |= METADATA
+    return {
+        "cutouts": tuple(identity.cutouts for identity in shown),
+        "named": named,
+        "scales": resolved_scales(components.preset, request).given,
+        "origin": origin,
+    }
 
 
-def acting_branches(start: Prepared) -> tuple[IdentityBranch, ...]:
+def acting_branches(
+    components: Components, condition: SubjectCondition
+) -> tuple[IdentityBranch, ...]:
     """Return the branches that can change anything of the picture, whatever scales were given."""
-    attention, aligned = start.condition.attention, start.condition.aligned
-    plan = start.components.denoiser.installation.plan
+    attention, aligned = condition.attention, condition.aligned
+    plan = components.denoiser.installation.plan
     detail = IdentityBranch.JOINT_DETAIL if plan.merge is Merge.JOINT else IdentityBranch.DETAIL
     is_active = {
         IdentityBranch.SEMANTIC: bool(plan.semantic)

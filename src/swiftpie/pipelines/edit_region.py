@@ -5,7 +5,7 @@ import math
 import string
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from PIL import Image, ImageChops
@@ -20,6 +20,7 @@ from swiftpie.imageio.images import (
     extent_of,
     from_8_bits,
     in_8_bits,
+    mask_to_pil,
     shrunk_to,
     to_tensor,
 )
@@ -295,6 +296,27 @@ def composite(edited: Image.Image, original: Image.Image, mask: Tensor) -> Image
     assert edited.size == original.size, "the pictures differ in size"
     assert tuple(mask.shape[2:]) == original.size[::-1], "picture and mask differ in size"
     return Image.composite(edited, original, blend_mask(mask))
+
+
+def joined(
+    original: Image.Image,
+    edited: Image.Image,
+    region: Tensor,
+    clock: Clock,
+    **facts: Any,  # noqa: ANN401 - the other fields
+) -> EditResult:
+    """Return an edit whose drawing shows in a `region` (1, 1, H, W) of bytes."""
+    blend = blend_mask(region)
+    image = Image.composite(edited, original, blend)
+    clock.lap("join")
+    return EditResult(
+        image=image,
+        region=mask_to_pil(region)[0],
+        edited=edited,
+        blend=blend,
+        timings_ms=clock.timings(),
+        **facts,
+    )
 
 
 def blend_mask(mask: Tensor) -> Image.Image:

@@ -98,13 +98,10 @@ def load_identity(path: str | Path, components: Components) -> Identity:
     header = read_identity_header(path)
     _check_weights(header, components, name=str(path))
     try:
-        _check_shapes(header.shapes, components)
         tensors = read_tensors(path)
-        _check_types(tensors, components)
-        _check_ranges(tensors, components)
-    except (WeightsError, ValueError) as error:
+    except WeightsError as error:
         raise InputError(_damaged(path, error)) from error
-    return _identity_of(header, tensors).to(components.device)
+    return fitted(_identity_of(header, tensors), components, name=str(path))
 
 
 def read_identity(data: bytes, name: str) -> Identity:

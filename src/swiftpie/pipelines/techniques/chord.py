@@ -17,7 +17,6 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.faces import METADATA
 from swiftpie.imageio.images import as_rgb, mask_to_pil, to_pil
 from swiftpie.masks import from_noise_difference
 from swiftpie.models.denoiser import SubjectCondition
@@ -31,16 +30,16 @@ from swiftpie.noise import (
     predict_clean,
     scaled_linear_step,
 )
-from swiftpie.pipelines.denoise import Clock, Prepared, check_latents, check_pixels, decode
-from swiftpie.pipelines.draw import Plan, Technique, acting_branches
+from swiftpie.pipelines.denoise import Clock, check_latents, check_pixels, decode
+from swiftpie.pipelines.draw import Plan, Technique, acting_branches, facts_of
 from swiftpie.pipelines.edit_region import (
     Canvas,
     Compared,
     EditRegion,
-    blend_mask,
     enter_canvas,
     found_region,
     in_hole,
+    joined,
     method_of,
     region_of,
     says_the_same,
@@ -115,35 +114,21 @@ def _edit(
     moved = latents + region.latent * way
     clock.lap("drift")
     if course.refined_at is not None:
-        moved = torch.lerp(moved, predictor.refined(moved, course.refined_at), region.latent)
+        refined = predictor.clean(moved, [course.refined_at], [request.prompt], shows=[1.0])
+        moved = torch.lerp(moved, refined, region.latent)
         clock.lap("refine")
     check_latents(components, moved)
     pixels = decode(components, moved)
     check_pixels(components, pixels)
     clock.lap("decode")
     edited = canvas.leave(to_pil(pixels)[0], original)
-    blend = blend_mask(region.pixels)
-    image = Image.composite(edited, original, blend)
-    clock.lap("join")
-    shown = request.identity
-    return EditResult(
-        image=image,
-        region=mask_to_pil(region.pixels)[0],
-        edited=edited,
-        reconstruction=None,
-        blend=blend,
+    facts = facts_of(components, request)
+    return joined(
+        *(original, edited, region.pixels, clock),
         latent_region=region.latent,
-        branches=acting_branches(predictor.entering(moved)),
-        cutouts=() if shown is None else (shown.cutouts,),
-        named=() if shown is None or shown.named is None else (shown.named,),
+        branches=acting_branches(components, predictor.condition(moved, [1.0])),
         seed=request.seed,
-        timings_ms=clock.timings(),
-        scales=resolved_scales(components.preset, request).given,
-        origin={
-            **components.origin,
-            **(METADATA if shown is not None and shown.is_face else {}),
-            "method": "chord",
-        },
+        **{**facts, "origin": {**facts["origin"], "method": "chord"}},
     )
 
 
@@ -172,37 +157,19 @@ class _Predictor:
         self.noise = noise  # (1, C, h, w), the same for all prompts and times
         self.prompts = (request.source_prompt, request.prompt)
 
-    def drifts(self, latents: Tensor, times: Sequence[float]) -> list[Drift]:
-        """Return what both prompts make of `latents` (1, C, h, w) at each time."""
-        return self._drifts(latents, times, self.prompts, shows=(0.0, 1.0))
-
-    def drift_of_keyword(self, latents: Tensor, time: float) -> Drift:
-        """Return the same for no words and the keyword, by which a mask may be found."""
-        return self._drifts(latents, [time], ("", self.request.keyword), shows=(0.0, 0.0))[0]
-
-    def refined(self, latents: Tensor, time: float) -> Tensor:
-        """Return what the target prompt makes of `latents` at a time."""
-        return self._clean(latents, [time], self.prompts[1:], shows=(1.0,))
-
-    def entering(self, latents: Tensor) -> Prepared:
-        """Return the inputs of denoising `latents` (1, C, h, w) by the target prompt."""
-        text = self.components.text.encode(list(self.prompts[1:]))
-        condition = self._condition(latents, [1.0])
-        fresh = latents.new_zeros(0, *latents.shape)
-        return Prepared(self.components, latents, text, None, condition, fresh)
-
-    def _drifts(
+    def drifts(
         self,
         latents: Tensor,
         times: Sequence[float],
-        prompts: Sequence[str],
         *,
-        shows: Sequence[float],
+        prompts: tuple[str, str] | None = None,
+        shows: tuple[float, float] = (0.0, 1.0),
     ) -> list[Drift]:
-        rows = self._clean(latents, times, prompts, shows=shows)
-        return [Drift(*pair.split(1)) for pair in rows.split(len(prompts))]
+        """Return what two prompts, by default both, make of `latents` (1, C, h, w) at each time."""
+        rows = self.clean(latents, times, prompts or self.prompts, shows=shows)
+        return [Drift(*pair.split(1)) for pair in rows.split(2)]
 
-    def _clean(
+    def clean(
         self,
         latents: Tensor,
         times: Sequence[float],
@@ -221,7 +188,7 @@ class _Predictor:
         )
         known = components.text.encode(list(prompts))
         text = TextCondition(*(part.repeat(len(times), *[1] * (part.ndim - 1)) for part in known))
-        condition = self._condition(noisy, [*shows] * len(times))
+        condition = self.condition(noisy, [*shows] * len(times))
         at = noisy.new_tensor([step.timestep for step in steps]).repeat_interleave(count)
         timestep = at if len(times) > 1 else steps[0].timestep
         predicted = components.denoiser(noisy, timestep, text, condition, {}).sample
@@ -229,7 +196,7 @@ class _Predictor:
         parts = zip(noisy.split(count), predicted.split(count), steps, strict=True)
         return torch.cat([predict_clean(*part, kind) for part in parts])
 
-    def _condition(self, noisy: Tensor, shows: Sequence[float]) -> SubjectCondition:
+    def condition(self, noisy: Tensor, shows: Sequence[float]) -> SubjectCondition:
         components, shown = self.components, self.request.identity
         if shown is None:
             return text_condition(components, noisy)
@@ -283,7 +250,8 @@ def _given_region(
 def _found(predictor: _Predictor, latents: Tensor, drift: Drift, canvas: Canvas) -> EditRegion:
     """Return where the prompts differ, by the difference that is followed, or the keyword's."""
     if predictor.request.keyword:
-        drift = predictor.drift_of_keyword(latents, _course(predictor.request).times[0])
+        words, times = ("", predictor.request.keyword), _course(predictor.request).times[:1]
+        (drift,) = predictor.drifts(latents, times, prompts=words, shows=(0.0, 0.0))
     found = from_noise_difference(drift.source, drift.target)
     return region_of(found_region(found, canvas), canvas, like=latents)
 

@@ -19,10 +19,10 @@ from swiftpie.pipelines.edit_region import (
     EditRegion,
     EncodedPicture,
     InvertedImage,
-    blend_mask,
     encode_picture,
     in_hole,
     invert,
+    joined,
     method_of,
     without_change,
 )
@@ -134,24 +134,16 @@ def follows_seed(components: Components, request: EditRequest) -> bool:
 
 def finish_edit(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResult:
     """Return the finished edit: the last row, composited with the original picture."""
-    canvas, original = plan.canvas, plan.original
-    *others, edited = (canvas.leave(image, original) for image in drawn.images)
-    blend = blend_mask(plan.region)
-    joined = Image.composite(edited, original, blend)
-    clock.lap("join")
-    return EditResult(
-        image=joined,
-        region=mask_to_pil(plan.region)[0],
-        edited=edited,
+    *others, edited = (plan.canvas.leave(image, plan.original) for image in drawn.images)
+    return joined(
+        *(plan.original, edited, plan.region, clock),
         reconstruction=others[0] if others else None,
-        blend=blend,
         latent_region=drawn.regions[-1:],
         # Most layers of the released code know no scale.
         branches=(IdentityBranch.SEMANTIC,) if others else drawn.branches,
         cutouts=drawn.cutouts,
         named=drawn.named,
         seed=plan.request.seed,
-        timings_ms=clock.timings(),
         scales=drawn.scales,
         origin=drawn.origin,
     )

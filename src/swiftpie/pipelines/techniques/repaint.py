@@ -155,7 +155,6 @@ def finish(
         image=result,
         region=region,
         edited=edited,
-        reconstruction=None,
         blend=ImageChops.darker(blend, region),
         latent_region=resize_mask(plan.changes, (rows, columns)),
         branches=drawn.branches,
