@@ -31,7 +31,7 @@ from typing import (
     get_type_hints,
 )
 
-from swiftpie.errors import ConfigError, InputError, did_you_mean
+from swiftpie.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -181,34 +181,6 @@ def options_of(
         default = option.default if default is None else default
         found[name] = OptionField(name, kind, default, option)
     return found
-
-
-def check_numbers(settings: "DataclassInstance", declared: type | None = None) -> None:
-    """Refuse what is no number between the limits of its option; None is left to others.
-
-    The options are those of the class, or of the class `declared`.
-
-    Raises:
-        InputError: There is such a field.
-    """
-    for name, least, most in _limits(declared or type(settings)):
-        given = getattr(settings, name)
-        is_number = isinstance(given, (int, float))
-        if given is not None and not (is_number and least <= given <= most):
-            raise InputError(
-                f"`{name}={given!r}` is no number from {least} to {most}. Give one of these, or "
-                "leave it out."
-            )
-
-
-@functools.cache
-def _limits(cls: type) -> list[tuple[str, float, float]]:
-    found = [(name, field.typed, field.option) for name, field in options_of(cls).items()]
-    return [
-        (name, option.least, option.most)
-        for name, kind, option in found
-        if kind in (int, float) and option.least is not None and option.most is not None
-    ]
 
 
 def read_options(

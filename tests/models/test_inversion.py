@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from swiftpie.mini.denoiser import TinyInversion
-from swiftpie.models.inversion import INVERSION_TIMESTEP, START, EditInversion
+from swiftpie.models.inversion import INVERSION_TIMESTEP, START
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.types import TextCondition
 
@@ -75,7 +75,3 @@ def test_a_stored_network_says_how_it_is_to_be_used(network, tmp_path):
     assert (again.config.start, again.config.timestep) == (START, INVERSION_TIMESTEP)
     mine, its = network.state_dict(), again.state_dict()
     assert all(torch.equal(mine[name], its[name]) for name in mine)
-
-
-def test_it_is_one_of_those_that_read_edits(network):
-    assert isinstance(network, EditInversion)

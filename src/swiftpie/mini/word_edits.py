@@ -57,21 +57,14 @@ from swiftpie.models.cutout import Search, cutout_network, find_as_guessed, find
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.draw import Plan
-from swiftpie.pipelines.edit_region import (
-    UNCHANGED,
-    blend_mask,
-    encode_picture,
-    given_mask,
-    in_hole,
-    read_source,
-)
+from swiftpie.pipelines.edit_region import UNCHANGED, blend_mask, given_mask, in_hole
 from swiftpie.pipelines.request import EditRequest, resolved_scales
 from swiftpie.types import EditResult
 
 logger = logging.getLogger(__name__)
 
 MIN_SHARE, MAX_SHARE = 0.005, 0.9  # of the picture; other masks are no outlines of subjects
-SURE = 1e-3  # of an opacity, so that its log-odds are finite
+UNLIKELY = torch.logit(torch.full((1, 1, 1, 1), 1e-3))  # log-odds of a subject anywhere
 AGREED = 0.66  # of the outline by two guesses with one; of 20 photographs below lay 10 bad, 3 good
 SOLID = 0.95  # opacity from which a colour is the subject's alone
 VISIBLE_LEVELS = 4  # of 255: a smaller change is not seen
@@ -167,7 +160,7 @@ def prepare_word_edit(components: Components, request: EditRequest, clock: Clock
     request = in_hole(request)
     original, outline = as_rgb(request.picture), None
     if reading.look is not None:
-        outline = _outline(components, request, original, clock)
+        outline = _outline(request, original)
     elif reading.keeps_subject:
         outline = find_with(cutout_network(), original, Search()).mask
     clock.lap("find")
@@ -175,13 +168,11 @@ def prepare_word_edit(components: Components, request: EditRequest, clock: Clock
     return Plan(request, edit.finish, region=edit.region)
 
 
-def _outline(
-    components: Components, request: EditRequest, original: Image.Image, clock: Clock
-) -> Tensor:
+def _outline(request: EditRequest, original: Image.Image) -> Tensor:
     """Return the opacity (1, 1, H, W) of what is changed in an RGB picture.
 
-    A mask is its outline, and a box says where it is. Where the network for cut-outs is unsure, the
-    inversion network, which reads the source prompt, guesses with it.
+    A mask is its outline, and a box says where it is. Where the network for cut-outs is unsure,
+    only what it finds against the odds counts.
 
     Raises:
         CapabilityError: Nothing stands out, or its outline is not sure.
@@ -193,11 +184,7 @@ def _outline(
         box = mask if isinstance(mask, tuple) else None  # `Session.resolved` opens files
         found = find_with(cutout_network(), original, Search(box=box))
         if box is None and found.how.is_doubtful:
-            picture = encode_picture(components, request, clock)
-            source = read_source(components, picture.latents, picture.prompts)
-            share = picture.canvas.leave_mask(source.subject_mask.float().cpu())
-            guess = torch.logit(share.clamp(SURE, 1 - SURE))
-            found = find_as_guessed(cutout_network(), original, guess)
+            found = find_as_guessed(cutout_network(), original, UNLIKELY)
             assert found.how.confidence is not None, "the network for cut-outs is"
             fault = "its outline is not found for sure" * (found.how.confidence < AGREED)
         opacity = found.mask

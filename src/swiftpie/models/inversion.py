@@ -1,6 +1,6 @@
 """One-step inversion: clean latents to the noise that a one-step generator would make them from."""
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -38,14 +38,6 @@ class InversionOutput(NamedTuple):
     def row(self, index: int) -> "InversionOutput":
         """Return one row as a batch of one."""
         return InversionOutput(*(value[index : index + 1] for value in self))
-
-
-@runtime_checkable
-class EditInversion(Protocol):
-    """An inversion network that also predicts where the subject is."""
-
-    def read(self, latents: Tensor, text: TextCondition) -> InversionOutput:
-        """Return all outputs for clean `latents` (B, C, h, w)."""
 
 
 class DownsampledAttention:

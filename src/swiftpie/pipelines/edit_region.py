@@ -35,7 +35,6 @@ from swiftpie.masks import (
     resize_mask,
     without_outside,
 )
-from swiftpie.models.inversion import EditInversion
 from swiftpie.models.text import PromptEncoder
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Clock
@@ -205,27 +204,11 @@ class Compared:
         return torch.allclose(states[0], states[1], atol=ROUNDING)
 
 
-class SourceReading(NamedTuple):
-    """What inversion finds in a picture by its source prompt alone."""
-
-    noise: Tensor  # (1, C, h, w) behind the picture
-    subject_mask: Tensor  # (1, 1, h', w') in [0, 1], on the canvas; 0 if unknown
-
-
 class InvertedImage(NamedTuple):
     """What inversion finds in a picture."""
 
     noise: Tensor  # (1, C, h, w) behind the picture
     region: EditRegion
-
-
-def read_source(components: Components, latents: Tensor, prompts: Compared) -> SourceReading:
-    """Read `latents` (1, C, h, w) of a picture for an edit that needs no comparison of prompts."""
-    inverter, text = components.inverter(), prompts.text.row(0)
-    if isinstance(inverter, EditInversion):
-        source = inverter.read(latents, text)
-        return SourceReading(source.noise, torch.sigmoid(source.subject))
-    return SourceReading(inverter(latents, text), torch.zeros_like(latents[:, :1]))
 
 
 def invert(
@@ -283,19 +266,6 @@ def given_mask(mask: object, size: Size) -> Tensor:
             )
         given = resize_mask(mask.float().cpu(), (height, width))
     return without_outside(in_8_bits(given))
-
-
-def composite(edited: Image.Image, original: Image.Image, mask: Tensor) -> Image.Image:
-    """Return `edited` inside of `mask` and `original`, bit for bit, where it is 0.
-
-    Args:
-        edited: RGB.
-        original: RGB of the same size.
-        mask: (1, 1, H, W) in [0, 1], as large; its edges are feathered inwards.
-    """
-    assert edited.size == original.size, "the pictures differ in size"
-    assert tuple(mask.shape[2:]) == original.size[::-1], "picture and mask differ in size"
-    return Image.composite(edited, original, blend_mask(mask))
 
 
 def joined(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, Union
 
 from swiftpie.backbones.presets import Preset
-from swiftpie.config import Option, Surface, check_numbers
+from swiftpie.config import Option, Surface
 from swiftpie.errors import InputError
 from swiftpie.library import NAME, Named, scenes
 from swiftpie.pipelines.settings import (
@@ -24,6 +24,7 @@ from swiftpie.pipelines.settings import (
     MaskSource,
     ResolvedScales,
     Scales,
+    check_numbers,
     steering_of,
 )
 from swiftpie.validation import (

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Self, TypedDict
 
 from swiftpie.backbones.presets import Preset
-from swiftpie.config import Option, Surface, check_numbers
+from swiftpie.config import Option, Surface, options_of
+from swiftpie.errors import InputError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,6 +21,34 @@ MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only ove
 MAX_STEPS, MAX_SEED = 10_000, 2**31  # of tuning
 NOT_COMFYUI = frozenset({Surface.CLI, Surface.BATCH, Surface.HTTP})
 RARE = frozenset({Surface.BATCH, Surface.HTTP})
+
+
+def check_numbers(settings: object, declared: type | None = None) -> None:
+    """Refuse what is no number between the limits of its option; None is left to others.
+
+    The options are those of the class, or of the class `declared`.
+
+    Raises:
+        InputError: There is such a field.
+    """
+    for name, least, most in _limits(declared or type(settings)):
+        given = getattr(settings, name)
+        is_number = isinstance(given, (int, float))
+        if given is not None and not (is_number and least <= given <= most):
+            raise InputError(
+                f"`{name}={given!r}` is no number from {least} to {most}. Give one of these, or "
+                "leave it out."
+            )
+
+
+@cache
+def _limits(cls: type) -> list[tuple[str, float, float]]:
+    found = [(name, field.typed, field.option) for name, field in options_of(cls).items()]
+    return [
+        (name, option.least, option.most)
+        for name, kind, option in found
+        if kind in (int, float) and option.least is not None and option.most is not None
+    ]
 
 
 class MaskSource(StrEnum):

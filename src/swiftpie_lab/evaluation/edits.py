@@ -17,7 +17,7 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError
 from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.masks import Box
-from swiftpie.pipelines.edit_region import composite
+from swiftpie.pipelines.edit_region import blend_mask
 from swiftpie.pipelines.request import WORDS_ALONE, EditRequest
 from swiftpie.pipelines.settings import EditMethod, EditSettings, ResolvedScales, Scales
 from swiftpie_lab.evaluation.bounds import NO_SUBJECT
@@ -173,7 +173,7 @@ class EditDrawer(Generic[C]):
             scene=WORDS_ALONE,
         )
         edited = drawn.images[0].resize(task.source.size, Image.Resampling.BICUBIC)
-        return composite(edited, task.source, task.mask)
+        return Image.composite(edited, task.source, blend_mask(task.mask))
 
     @property
     def _is_chord(self) -> bool:
