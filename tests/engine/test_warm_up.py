@@ -13,20 +13,14 @@ def called(stages):
 
 def test_everything_that_a_model_can_is_done_once(session):
     fresh = Session(session.components)
-    stages = called(warm_up(fresh, size_px=(96, 64)))
-    assert stages == ["subject", "picture", "edit"]
+    assert called(warm_up(fresh)) == ["subject", "picture", "edit"]
     assert fresh.cache.misses["identity"] == 1
-
-
-def test_a_size_that_is_the_usual_one_is_drawn_once(session):
-    fresh = Session(session.components)
-    called(warm_up(fresh))
-    assert fresh.cache.hits["text"] == 0
+    assert fresh.cache.hits["prompt"] == 0  # the usual size is drawn once
 
 
 def test_servers_prepare_for_several_at_once(session):
     fresh = Session(replace(session.components, has_fixed_sizes=True))
-    stages = called(warm_up(fresh, size_px=(64, 64), together=(1, 2)))
+    stages = called(warm_up(fresh, together=(1, 2)))
     assert stages[3:5] == ["2 pictures", "two subjects"]
     assert list(fresh._runner._sizes.values()) == [{1, 2}]
 

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import typer
 from rich.console import Console
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from swiftpie.engine.session import Session
     from swiftpie.imageio.writing import PictureData
-    from swiftpie.pipelines.request import Request
+    from swiftpie.pipelines.request import Drawable, Request
     from swiftpie.types import EditResult, GenerationResult
 
 MORE = ("save_subject_mask", "save_region")  # files besides a picture, of which one is given
@@ -149,6 +150,8 @@ def carry_out(
     steps = None
     if isinstance(request, AnimateRequest) and len(session.components.schedule.steps) > 1:
         steps = StepFile(steps_beside(output), seed=request.seeds[0])
+    either = cast("Drawable[GenerationResult | EditResult]", request)
+    draw = partial(session.draw, either, on_step=steps)
     if screen.is_terminal:
         with screen.status("drawing") as status:
 
@@ -156,9 +159,9 @@ def carry_out(
                 if stage != LAYER:
                     status.update(f"drew: {stage}")
 
-            result = session.draw(request, on_stage=show, on_step=steps)
+            result = draw(on_stage=show)
     else:
-        result = session.draw(request, on_step=steps)
+        result = draw()
     origin = {**origin_of_result(preset, request, result), **metadata}
     if isinstance(result, EditResult):
         _write_edit(result, drawing, metadata=origin, force=output.force)

@@ -20,7 +20,7 @@ from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import draw, draw_together, free_unused_memory
-from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request
+from swiftpie.pipelines.request import Drawable, EditRequest, RepaintRequest, Request, ResultT
 from swiftpie.types import Autoencoder, EditResult, GenerationResult, Posterior, TextCondition
 
 logger = logging.getLogger(__name__)
@@ -266,11 +266,11 @@ class Runner:
         )
 
     def draw(
-        self, request: Request, *, on_stage: OnStage | None, on_step: OnStep | None
-    ) -> GenerationResult | EditResult:
+        self, request: Drawable[ResultT], *, on_stage: OnStage | None, on_step: OnStep | None
+    ) -> ResultT:
         """Draw one request; see `Session.draw`."""
 
-        def compute() -> GenerationResult | EditResult:
+        def compute() -> ResultT:
             with self.components.scope(), reporting_layers(self.components, on_stage):
                 networks = self._networks_for(request)
                 return draw(networks, request, on_stage=on_stage, on_step=on_step)
@@ -303,7 +303,7 @@ class Runner:
             results.update(zip(numbers, self._with_room(compute), strict=True))
         return [results[number] for number in range(len(requests))]
 
-    def _networks_for(self, request: Request) -> Components:
+    def _networks_for(self, request: object) -> Components:
         is_edit = isinstance(request, EditRequest | RepaintRequest)
         return self.editing if is_edit else self.cached
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack, cast, overload
+from typing import Any, Unpack, cast
 
 from PIL import Image
 from torch import Tensor
@@ -26,6 +26,7 @@ from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import find_region
 from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
 from swiftpie.pipelines.request import (
+    Drawable,
     EditRequest,
     FacePicture,
     IdentityRef,
@@ -35,6 +36,7 @@ from swiftpie.pipelines.request import (
     RepaintRequest,
     Request,
     RequestT,
+    ResultT,
     Source,
     Subject,
     View,
@@ -248,25 +250,13 @@ class Session(Encoding):
         """Return an identity from another process, checked and moved to this device."""
         return fitted(identity, self.components, name=name)
 
-    @overload
     def draw(
         self,
-        request: EditRequest | RepaintRequest,
+        request: Drawable[ResultT],
         *,
         on_stage: OnStage | None = None,
         on_step: OnStep | None = None,
-    ) -> EditResult: ...
-    @overload
-    def draw(
-        self,
-        request: PersonalizeRequest,
-        *,
-        on_stage: OnStage | None = None,
-        on_step: OnStep | None = None,
-    ) -> GenerationResult: ...
-    def draw(
-        self, request: Request, *, on_stage: OnStage | None = None, on_step: OnStep | None = None
-    ) -> GenerationResult | EditResult:
+    ) -> ResultT:
         """Draw a request; the methods below turn their arguments into requests.
 
         Args:
@@ -282,12 +272,12 @@ class Session(Encoding):
             InputError: A number is out of range, or arguments exclude each other.
             OutOfMemory: Memory is too little for one picture even with offloaded networks.
         """
-        takes_named = request.takes_named
-        request = self.resolved(request)
-        if takes_named:
-            log_named(_named_in(request))
-        advise(self.components, request)
-        return self._runner.draw(request, on_stage=on_stage, on_step=on_step)
+        resolved = self.resolved(cast("Request", request))
+        if request.takes_named:
+            log_named(_named_in(resolved))
+        advise(self.components, resolved)
+        ready = cast("Drawable[ResultT]", resolved)
+        return self._runner.draw(ready, on_stage=on_stage, on_step=on_step)
 
     def draw_together(
         self,
@@ -400,24 +390,9 @@ class Session(Encoding):
         With `mini`, what does not change from the first frame to the last is equal in all of them,
         bit by bit. Motion modules move what the prompt says, and need no end.
 
-        Args:
-            subjects: As in `personalize`; none are needed if the prompt names no subject.
-            prompt: What the first frame shows.
-            to: What the last one shows; for `mini` the prompt with another time, weather or
-                season. Several are states on the way, evenly spaced.
-            to_box: Where the first subject is in the last frame; it moves there from `box`.
-            to_view: Yaw and pitch in degrees from which the first subject is seen in the end.
-            num_frames: 2 to `MAX_IMAGES`, the first and the last among them.
-            seed: Of all frames; random by default.
-            scene: As in `personalize`, but for `words`.
-            scales: As in `personalize`, like all other arguments.
-            box: Left, top, right and bottom in [0, 1] in the first frame.
-            view: Yaw and pitch in degrees in the first frame.
-            size: Width and height in pixels.
-            **steering: As in `personalize`.
-
-        Returns:
-            The frames as `images`; `save_animation` writes them.
+        Arguments are fields of `AnimateRequest`, which `swiftpie animate --help` explains. `to` is
+        one prompt, or several on the way; `to_box` and `to_view` are those of the first subject in
+        the last frame. The frames are the `images`, which `save_animation` writes.
 
         Raises:
             CapabilityError: The preset draws no animations, or not such a place or view.
@@ -496,17 +471,11 @@ class Session(Encoding):
     ) -> EditResult:
         """Put a subject into a photograph, in its light, at its own size.
 
-        Args:
-            photo: Any shape and size; its transparency stays, but for what is drawn.
-            identity: The subject from `encode_identity`, or its name in the library.
-            prompt: What the subject is, as in "a photo of a dog"; may be empty.
-            box: Left, top, right and bottom in [0, 1] that the subject fills, feet at the bottom.
-                By default it stands on the ground that a network finds, at the usual height of its
-                name or of what the prompt calls it, else at 0.6 m.
-            view: Yaw and pitch in degrees from which it is seen.
-            seed: Random by default, and the result holds it.
-            scales: Strengths; by default those of an edit with a reference.
-            **steering: As in `personalize`.
+        Arguments are fields of `RepaintRequest`, which `swiftpie insert --help` explains. The
+        subject may be a name in the library. The photograph has any shape and size; its
+        transparency stays, but for what is drawn. Without a box, the subject stands on the ground
+        that a network finds, at the usual height of its name or of what the prompt calls it, else
+        at 0.6 m.
 
         Raises:
             CapabilityError: No identity adapter is loaded, or the preset cannot turn subjects.
@@ -532,15 +501,11 @@ class Session(Encoding):
         points: Sequence[Point] = (),
         seed: int | None = None,
     ) -> EditResult:
-        """Remove something from a photograph.
+        """Remove something from a photograph, by default what its hole held.
 
-        Args:
-            photo: Any shape and size; its transparency stays, but for what is drawn.
-            mask: What to remove: a picture, (1, 1, H, W) in [0, 1] over the photograph, or a
-                box; or a search for it. By default a hole of the photograph.
-            points: Instead of a mask, points on the thing, as fractions of width and height. Its
-                outline and the shadow at its foot are found, inside of a given box.
-            seed: Random by default, and the result holds it.
+        The mask is a picture, a box, (1, 1, H, W) in [0, 1] over the photograph, or a search.
+        Points are on the thing, as fractions of width and height: its outline and the shadow at its
+        foot are found, inside of a given box.
 
         Raises:
             InputError: Neither a mask nor points are given, or one cannot be used.

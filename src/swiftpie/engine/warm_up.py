@@ -22,14 +22,14 @@ CORNER = (0.0, 0.0, 0.2, 0.2)
 
 
 def warm_up(
-    session: Session, *, size_px: tuple[int, int] | None = None, together: Sequence[int] = ()
+    session: Session, *, together: Sequence[int] = ()
 ) -> Mapping[str, Callable[[], object]]:
     """Return stages to call in their order, which draw and edit once what the package has.
 
-    Graphs are of fixed sizes: later calls with as many pictures, subjects and references of this
-    size find theirs ready, on the disk in later processes too. Servers name all numbers of pictures
-    that shall be drawn `together` in one pass; two subjects and all kinds of edits are made ready
-    then, too, one picture a pass.
+    Graphs are of fixed sizes: later calls with as many pictures, subjects and references of the
+    usual size find theirs ready, on the disk in later processes too. Servers name all numbers of
+    pictures that shall be drawn `together` in one pass; two subjects and all kinds of edits are
+    made ready then, too, one picture a pass.
 
     Raises:
         CapabilityError: The networks can neither draw subjects nor edit.
@@ -37,10 +37,10 @@ def warm_up(
     components, preset = session.components, session.components.preset
     knows_subjects = components.knows_subjects
     picture = load_image(sample_pictures(1)[0])
-    height, width = own = size_px or (preset.image_size_px, preset.image_size_px)
+    own = (preset.image_size_px, preset.image_size_px)
     # Where a place is a photograph, pictures are as large as that by default.
-    sizes = (None, own) if size_px is None and preset.places_subjects else (own,)
-    scene = picture.convert("RGB").resize((width, height))
+    sizes = (None, own) if preset.places_subjects else (own,)
+    scene = picture.convert("RGB").resize(own)
     shown: list[Subject] = []
 
     def draw(count: int, times: int = 1) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from PIL import Image
@@ -37,11 +37,13 @@ from swiftpie.pipelines.denoise import (
 )
 from swiftpie.pipelines.edit_region import with_transparency
 from swiftpie.pipelines.request import (
+    Drawable,
     EditRequest,
     Output,
     PersonalizeRequest,
     RepaintRequest,
     Request,
+    ResultT,
     resolved_scales,
 )
 from swiftpie.pipelines.settings import IdentityGuidance
@@ -135,30 +137,14 @@ def _in_turn(family: Family) -> tuple[Technique, ...]:
     return (*known[: len(offered)], *family.techniques(), *ours)
 
 
-@overload
-def draw(
-    components: Components,
-    request: EditRequest | RepaintRequest,
-    *,
-    on_stage: OnStage | None = None,
-    on_step: OnStep | None = None,
-) -> EditResult: ...
-@overload
-def draw(
-    components: Components,
-    request: PersonalizeRequest,
-    *,
-    on_stage: OnStage | None = None,
-    on_step: OnStep | None = None,
-) -> GenerationResult: ...
 @torch.no_grad()
 def draw(
     components: Components,
-    request: Request,
+    request: Drawable[ResultT],
     *,
     on_stage: OnStage | None = None,
     on_step: OnStep | None = None,
-) -> Result:
+) -> ResultT:
     """Draw the pictures of a request.
 
     Args:
@@ -174,7 +160,9 @@ def draw(
         WeightsError: A drawing holds NaN or infinity, or is all black.
         OutOfMemory: A single picture is too large.
     """
-    return draw_together(components, [request], on_stage=on_stage, on_step=on_step)[0]
+    requests = [cast("Request", request)]
+    (drawn,) = draw_together(components, requests, on_stage=on_stage, on_step=on_step)
+    return cast("ResultT", drawn)
 
 
 @torch.no_grad()

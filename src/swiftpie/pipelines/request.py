@@ -8,7 +8,7 @@ Loads no tensor library, so that the command line reads the options without one.
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar, Union
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar, Union
 
 from swiftpie.backbones.presets import Preset
 from swiftpie.config import Option, Surface
@@ -47,7 +47,14 @@ if TYPE_CHECKING:
     from swiftpie.attention.manipulate import Shaping
     from swiftpie.guidance import Guidance
     from swiftpie.models.cutout import Search
-    from swiftpie.types import Identity, Picture, Prompts, TextCondition
+    from swiftpie.types import (
+        EditResult,
+        GenerationResult,
+        Identity,
+        Picture,
+        Prompts,
+        TextCondition,
+    )
 
 MAX_SUBJECTS = 4
 LEAST_BOX_PX = 0.5  # sides of a box; what covers less than half of a pixel is outside of it
@@ -59,6 +66,9 @@ WORDS_ALONE = "words"
 View = tuple[float, float]
 """Yaw and pitch in degrees: at a positive yaw the subject faces right, at a positive pitch it is
 seen from above; at 0, 0 it is seen as in its reference."""
+
+
+ResultT = TypeVar("ResultT", bound="GenerationResult | EditResult")
 
 
 class Output(StrEnum):
@@ -188,8 +198,8 @@ class Subject:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _Steered:
-    """Guidance and attention shaping, which every drawing may use."""
+class Drawable(Generic[ResultT]):
+    """What becomes a result: guidance and attention shaping, which every drawing may use."""
 
     guidance: "Guidance | None" = None  # how several predictions of a step become one
     shaping: "Shaping | None" = None  # how identity maps are reshaped
@@ -219,7 +229,7 @@ class _Steered:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _Changing(_Steered):
+class _Changing(Drawable["EditResult"]):
     """A picture that changes, and the subject that comes into it, if any."""
 
     image: "Picture"  # any shape; a hole is what changes if nothing else says that
@@ -238,7 +248,7 @@ class _Changing(_Steered):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class PersonalizeRequest(_Steered):
+class PersonalizeRequest(Drawable["GenerationResult"]):
     """Subjects in a new scene, a picture a seed; after the abstract of arXiv:2605.01510."""
 
     subjects: tuple[Subject, ...]  # none: the prompt alone, for presets with `Capability.TEXT`

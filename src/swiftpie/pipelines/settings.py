@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Annotated, Self, TypedDict
 
 from swiftpie.backbones.presets import Preset
@@ -122,6 +122,9 @@ class DrawingSteering(Steering, total=False):
     takes_named: bool  # the library's subjects that the prompt names as well come, too
 
 
+STRENGTH = partial(Option, kind=float, least=0, most=MAX_SCALE)
+
+
 @dataclass(frozen=True)
 class Scales:
     """Factors of mask-guided rescaling, each branch inside and outside of the region.
@@ -134,57 +137,40 @@ class Scales:
 
     identity_scale: Annotated[  # semantic branch
         float | None,
-        Option(
+        STRENGTH(
             "Strength of what the subject is, or in an edit of the picture's own look, inside the "
             "region; 0 is off. By default what suits preset and mode.",
-            kind=float,
             default=1.0,
-            least=0,
-            most=MAX_SCALE,
         ),
     ] = None
     detail_scale: Annotated[  # detail branch
         float | None,
-        Option(
+        STRENGTH(
             "Strength of how the subject looks in detail; 0 is off. By default what suits preset "
             "and mode.",
-            kind=float,
             default=1.0,
-            least=0,
-            most=MAX_SCALE,
         ),
     ] = None
     background_scale: Annotated[  # both identity branches
         float | None,
-        Option(
+        STRENGTH(
             "Strength of the subject, or of the picture's own look, outside the region. By default "
             "0, in an edit 1.",
-            kind=float,
             default=0.0,
-            least=0,
-            most=MAX_SCALE,
         ),
     ] = None
     text_scale: Annotated[
         float | None,
-        Option(
+        STRENGTH(
             "Strength of the prompt inside the region. By default 1, in an edit what suits preset "
             "and mode.",
-            kind=float,
             default=1.0,
-            least=0,
-            most=MAX_SCALE,
         ),
     ] = None
     text_background_scale: Annotated[
         float | None,
-        Option(
-            "Strength of the prompt outside the region; by default 1.",
-            kind=float,
-            default=1.0,
-            least=0,
-            most=MAX_SCALE,
-            surfaces=RARE,
+        STRENGTH(
+            "Strength of the prompt outside the region; by default 1.", default=1.0, surfaces=RARE
         ),
     ] = None
     balance: Annotated[
