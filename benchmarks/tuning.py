@@ -47,7 +47,6 @@ from swiftpie.tuning import (
     TuneEvent,
     clean_latents,
     draw_examples,
-    features_of,
     subject_psnr,
 )
 from swiftpie.types import Identity
@@ -131,10 +130,10 @@ class Judge:
         self, case: Case, identity: Identity, scenes: Sequence[Example]
     ) -> dict[str, float]:
         """Return what is measured of one identity, means over scenes."""
-        components, features = self.session.components, features_of(identity)
+        components = self.session.components
         figures: defaultdict[str, list[float]] = defaultdict(list)
         for scene in scenes:
-            latents = clean_latents(components, scene, features)
+            latents = clean_latents(components, scene, identity)
             pixels = components.autoencoder.decode(latents).clamp(-1, 1)
             figures["own"].append(subject_psnr(pixels, scene))
         for answer in case.answers:

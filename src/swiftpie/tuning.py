@@ -5,14 +5,14 @@ tokens, keys and values, which a call hands to the attention layers as values. S
 session stay as they are, and pictures without the subject stay the same, bit for bit.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf
 from statistics import fmean
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
@@ -47,41 +47,6 @@ PROMPTS = (
     "a toy in a kitchen",
 )
 CHECK_SEED = 2**24  # of the scenes that training does not see, far from those that it does
-
-
-class Features(NamedTuple):
-    """What of an identity is trained; the shapes are those of `Identity`."""
-
-    tokens: Tensor
-    pooled: Tensor
-    keys: Mapping[str, Tensor]
-    values: Mapping[str, Tensor]
-
-
-def features_of(identity: Identity) -> Features:
-    """Return the features of an identity, as they are."""
-    return Features(identity.tokens, identity.pooled, identity.keys, identity.values)
-
-
-class TrainedFeatures(nn.Module):
-    """Features of which every number is a parameter; before the first step nothing changes."""
-
-    def __init__(self, known: Features) -> None:
-        super().__init__()
-        self._layers = list(known.keys)
-        rows = [known.tokens, known.pooled]
-        rows += [table[name] for name in self._layers for table in (known.keys, known.values)]
-        self.rows = nn.ParameterList(nn.Parameter(row.detach().clone()) for row in rows)
-
-    def forward(self) -> Features:
-        """Return the parameters as features, with gradients."""
-        tokens, pooled, *others = self.rows
-        return Features(
-            tokens,
-            pooled,
-            keys=dict(zip(self._layers, others[::2], strict=True)),
-            values=dict(zip(self._layers, others[1::2], strict=True)),
-        )
 
 
 class Example(NamedTuple):
@@ -133,21 +98,23 @@ def tune(
         CapabilityError: The preset does not place subjects, or its engine cannot train.
     """
     _check_tunable(components, identity)
-    features = TrainedFeatures(features_of(identity)).to(components.device)
     trained, checked = trained_and_checked(identity)
     seed = settings.seed
     examples = draw_examples(components, identity, trained, count=settings.num_scenes, seed=seed)
     checks = draw_examples(components, identity, checked, count=NUM_CHECKS, seed=seed + CHECK_SEED)
-    run = _Run(components, features, settings.learning_rate, examples, checks)
+    run = _Run(components, identity, settings.learning_rate, examples, checks)
     run.fit(settings.steps, on_event or (lambda _: None))
-    made = run.best_features()
+    return replace(run.best, tuned=f"{run.best_step} steps")
+
+
+def with_features(identity: Identity, change: Callable[[Tensor], Tensor]) -> Identity:
+    """Return the identity with each tensor that is trained changed."""
     return replace(
         identity,
-        tokens=made.tokens,
-        pooled=made.pooled,
-        keys=made.keys,
-        values=made.values,
-        tuned=f"{run.best_step} steps",
+        tokens=change(identity.tokens),
+        pooled=change(identity.pooled),
+        keys={name: change(rows) for name, rows in identity.keys.items()},
+        values={name: change(rows) for name, rows in identity.values.items()},
     )
 
 
@@ -163,16 +130,17 @@ class _Run:
     def __init__(
         self,
         components: Components,
-        features: TrainedFeatures,
+        identity: Identity,
         rate: float,
         examples: Sequence[Example],
         checks: Sequence[Example],
     ) -> None:
-        self._components, self._features = components, features
+        self._components = components
         self._examples, self._checks = examples, checks
-        self._weights: list[Tensor] = list(features.parameters())
+        self._weights: list[Tensor] = []
+        self._trained = with_features(identity, self._as_weight)
         self._optimizer = torch.optim.Adam(self._weights, lr=rate)
-        self._best: list[Tensor] = []
+        self.best = identity
         self._best_psnr, self._first_psnr, self._psnr = -inf, -inf, -inf
         self._stale = 0
         self.best_step = 0
@@ -191,24 +159,15 @@ class _Run:
             is_over = bool(on_event(self._event(step, steps)))
         on_event(self._event(step, steps)._replace(is_done=True))
 
-    @torch.no_grad()
-    def best_features(self) -> Features:
-        """Return the features of the best look, without gradients."""
-        for weight, best in zip(self._weights, self._best, strict=True):
-            weight.copy_(best)
-        made: Features = self._features()
-        return Features(
-            made.tokens.detach(),
-            made.pooled.detach(),
-            keys={name: rows.detach().clone() for name, rows in made.keys.items()},
-            values={name: rows.detach().clone() for name, rows in made.values.items()},
-        )
+    def _as_weight(self, rows: Tensor) -> Tensor:
+        self._weights.append(rows.detach().clone().requires_grad_())
+        return self._weights[-1]
 
     def _event(self, step: int, steps: int) -> TuneEvent:
         return TuneEvent(step, steps, self._psnr, self._best_psnr, self._first_psnr)
 
     def _train(self, example: Example) -> None:
-        latents = clean_latents(self._components, example, self._features())
+        latents = clean_latents(self._components, example, self._trained)
         pixels = self._components.autoencoder.decode(latents)
         moved = ((latents - example.untuned).square() * example.around).mean()
         loss = SUBJECT_WEIGHT * subject_error(pixels, example) + moved
@@ -226,16 +185,16 @@ class _Run:
     @torch.no_grad()
     def _look(self, step: int) -> None:
         decode = self._components.autoencoder.decode
-        features = self._features()
         self._psnr = fmean(
             subject_psnr(
-                decode(clean_latents(self._components, example, features)).clamp(-1, 1), example
+                decode(clean_latents(self._components, example, self._trained)).clamp(-1, 1),
+                example,
             )
             for example in self._checks
         )
         self._stale += 1
         if self._psnr > self._best_psnr + LEAST_GAIN:
-            self._best = [weight.detach().clone() for weight in self._weights]
+            self.best = with_features(self._trained, lambda rows: rows.detach().clone())
             self._best_psnr, self.best_step, self._stale = self._psnr, step, 0
 
 
@@ -326,21 +285,21 @@ def with_own_shading(composite: Tensor, picture: Tensor, mask: Tensor) -> Tensor
     return (composite + shading * mask).clamp(-1, 1)
 
 
-def conditioned(example: Example, features: Features) -> SubjectCondition:
-    """Return what the denoiser reads of the subject in `example`, with these `features`."""
+def conditioned(example: Example, identity: Identity) -> SubjectCondition:
+    """Return what the denoiser reads in `example` of the subject, with its features of now."""
     condition = example.drawing.condition
     attention = condition.attention._replace(
-        identity_tokens=features.tokens[:, None],
-        keys={name: rows[:, None] for name, rows in features.keys.items()},
-        values={name: rows[:, None] for name, rows in features.values.items()},
+        identity_tokens=identity.tokens[:, None],
+        keys={name: rows[:, None] for name, rows in identity.keys.items()},
+        values={name: rows[:, None] for name, rows in identity.values.items()},
     )
-    return condition._replace(attention=attention, pooled=features.pooled[:, None])
+    return condition._replace(attention=attention, pooled=identity.pooled[:, None])
 
 
-def clean_latents(components: Components, example: Example, features: Features) -> Tensor:
-    """Return latents (1, C, h, w) after the first step with these `features`, with gradients."""
+def clean_latents(components: Components, example: Example, identity: Identity) -> Tensor:
+    """Return latents (1, C, h, w) after the first step, with gradients of the identity's."""
     drawing, schedule = example.drawing, components.schedule
-    condition, step = conditioned(example, features), schedule.steps[0]
+    condition, step = conditioned(example, identity), schedule.steps[0]
     found = components.denoiser(drawing.latents, step.timestep, drawing.text, condition, {})
     return predict_clean(drawing.latents, found.sample, step, schedule.prediction_type)
 
