@@ -40,41 +40,35 @@ def imported_pies():
     return {name for name in sys.modules if name.startswith(("bakery.pies", "guest_bakery"))}
 
 
-def test_names_are_file_names_with_dashes_and_entry_points_and_import_nothing(pies):
+def test_names_are_those_of_files_and_get_imports_only_the_module_it_needs(pies):
     assert pies.names() == ("apple-crumble", "burnt", "cherry", "plum")
     assert imported_pies() == set()
-
-
-def test_get_imports_only_the_module_it_needs(pies):
     assert pies.get("apple-crumble") == "apple"
     assert imported_pies() == {"bakery.pies", "bakery.pies.apple_crumble"}
 
 
-def test_entry_points_extend_the_folder_but_do_not_replace_its_modules(pies):
-    assert pies.get("plum") == "plum"
-    assert pies.get("cherry") == "cherry"
-
-
-def test_modules_elsewhere_are_known_by_their_given_names(pies):
+def test_entry_points_and_modules_elsewhere_extend_the_folder_and_replace_nothing(pies):
     more = replace(pies, elsewhere={"plum-cake": "guest_bakery"})
     assert more.names() == ("apple-crumble", "burnt", "cherry", "plum", "plum-cake")
     assert imported_pies() == set()
-    assert more.get("plum-cake") == "plum"
+    assert [more.get(name) for name in ("plum", "cherry", "plum-cake")] == [
+        "plum",
+        "cherry",
+        "plum",
+    ]
 
 
-def test_an_unknown_name_is_answered_with_the_nearest_one(pies):
-    with pytest.raises(ConfigError, match=r"The pie 'apple_crumbel' .*mean apple-crumble\?"):
-        pies.get("apple_crumbel")
-
-
-def test_a_name_near_to_nothing_is_answered_with_all_names(pies):
-    with pytest.raises(ConfigError, match=r"known are apple-crumble, burnt, cherry, plum"):
-        pies.get("zzz")
-
-
-def test_a_broken_entry_point_is_blamed_on_its_distribution(pies):
-    with pytest.raises(ConfigError, match=r"offered by guest-bakery as 'no_bakery:PIE'"):
-        pies.get("burnt")
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("apple_crumbel", r"The pie 'apple_crumbel' .*mean apple-crumble\?"),
+        ("zzz", "known are apple-crumble, burnt, cherry, plum"),
+        ("burnt", "offered by guest-bakery as 'no_bakery:PIE'"),
+    ],
+)
+def test_a_name_that_has_no_object_is_answered_with_the_remedy(pies, name, word):
+    with pytest.raises(ConfigError, match=word):
+        pies.get(name)
 
 
 def test_all_returns_every_object_in_the_order_of_names(pies, tmp_path):
@@ -86,34 +80,18 @@ def test_all_returns_every_object_in_the_order_of_names(pies, tmp_path):
     assert found == {"apple-crumble": "apple", "cherry": "cherry", "plum": "plum"}
 
 
-def test_a_registry_of_a_missing_folder_can_be_created_because_creation_reads_nothing():
-    registry = Registry(package="no_such.folder", attribute="PIE", entry_point_group=GROUP)
-    with pytest.raises(ModuleNotFoundError):
-        registry.names()
-
-
-@pytest.fixture
-def bakery(pies, tmp_path):  # noqa: ARG001 - it puts the folder on disk
-    """A registry of the same folder, with a module that holds a family."""
-    family = tmp_path / "bakery" / "pies" / "quiches.py"
-    family.write_text("PIES = {'leek': 'leek quiche', 'onion-2': 'onion quiche'}\n")
+def test_a_family_is_known_by_its_members_which_no_other_file_may_define(pies, tmp_path):
+    bakery, folder = replace(pies, family_attribute="PIES"), tmp_path / "bakery" / "pies"
+    quiches = "PIES = {'leek': 'leek quiche', 'onion-2': 'onion quiche'}\n"
+    (folder / "quiches.py").write_text(quiches)
     importlib.invalidate_caches()
-    return Registry(
-        package="bakery.pies", attribute="PIE", entry_point_group=GROUP, family_attribute="PIES"
-    )
-
-
-def test_a_family_is_known_by_its_members_and_not_by_its_file(bakery):
     assert bakery.names() == ("apple-crumble", "burnt", "cherry", "leek", "onion-2", "plum")
     assert bakery.get("onion-2") == "onion quiche"
     assert bakery.get("apple-crumble") == "apple"
     assert bakery.get("plum") == "plum"
     with pytest.raises(ConfigError, match="'quiches' does not exist"):
         bakery.get("quiches")
-
-
-def test_two_files_of_a_folder_cannot_define_one_name(bakery, tmp_path):
-    (tmp_path / "bakery" / "pies" / "more.py").write_text("PIES = {'leek': 'leek tart'}\n")
+    (folder / "more.py").write_text("PIES = {'leek': 'leek tart'}\n")
     importlib.invalidate_caches()
     with pytest.raises(AssertionError, match="quiches defines a name that another module has"):
         bakery.names()

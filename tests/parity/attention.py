@@ -1,15 +1,14 @@
 """Both branches inside whole U-Nets, against attention written out densely in float64."""
 
 import copy
-import math
 from functools import partial
 
 import numpy as np
 import torch
 
-from swiftpie.attention.condition import INLINE_MASK, MAP_PREFIX, silent_condition
+from swiftpie.attention.condition import INLINE_MASK, silent_condition
 from swiftpie.attention.install import Plan
-from swiftpie.attention.processors import Merge, masks_from_maps
+from swiftpie.attention.processors import Merge
 from swiftpie.geometry.layout import Layout, to_affine
 from swiftpie.masks import attention_to_mask, resize_mask
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
@@ -27,6 +26,9 @@ TEXT_LENGTH, NUM_TOKENS, BATCH = 7, 4, 2
 INLINE_BOUND = 1e-4  # maps are float32, and stretching and steepening enlarge their rounding
 CONTRAST = 30.0  # of queries: random ones attend to all alike, which shows no subject
 SIZES = [(16, 16), (48, 80), (12, 20), (20, 12), (9, 15), (5, 3), (1, 7), (64, 64)]
+STRENGTHS = tuple(
+    f"{branch}{where}_scale" for branch in ("identity", "detail") for where in ("", "_background")
+)
 HALVES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -57,7 +59,6 @@ def family_rows(family, make):
     return [
         *((f"{family}: {name}", whole_unet(*case), BOUND) for name, case in compared.items()),
         *inline_rows(family, make),
-        (f"{family}: joint merge at scale 1, joined keys", reference_only(joint), BOUND),
         *half_rows(family, make, both),
     ]
 
@@ -103,12 +104,6 @@ def random_condition(denoiser, *, subjects, views):
     latents, _ = inputs(denoiser)
     sizes = reference_sizes(denoiser)
     silent = silent_condition(latents, width=width, num_subjects=subjects)
-    scales = (
-        "identity_scale",
-        "identity_background_scale",
-        "detail_scale",
-        "detail_background_scale",
-    )
     return silent._replace(
         identity_tokens=torch.randn(*ahead, NUM_TOKENS, width, generator=draws),
         keys=rows_of(sizes),
@@ -119,7 +114,7 @@ def random_condition(denoiser, *, subjects, views):
         class_tokens=share(*ahead, TEXT_LENGTH).round(),
         text_scale=0.5 + share(BATCH),
         text_background_scale=0.5 + share(BATCH),
-        **{name: 0.2 + share(*ahead) for name in scales},
+        **{name: 0.2 + share(*ahead) for name in STRENGTHS},
     )
 
 
@@ -157,13 +152,7 @@ def whole(attention):
 
 def only(condition, subject):
     apart = ("identity_tokens", "coverage", "affine", "has_layout", "region", "class_tokens")
-    scales = (
-        "identity_scale",
-        "identity_background_scale",
-        "detail_scale",
-        "detail_background_scale",
-    )
-    chosen = {name: getattr(condition, name)[:, [subject]] for name in apart + scales}
+    chosen = {name: getattr(condition, name)[:, [subject]] for name in (*apart, *STRENGTHS)}
     return condition._replace(**chosen)
 
 
@@ -225,31 +214,6 @@ def inline_rows(family, make):
     return compared
 
 
-class JoinedKeys(dense.DenseSelf):
-    def joint(self, row, query, key, value, heads):
-        other_key, other_value, *_ = self.reference(row, 0)
-        return dense.attended(
-            query, torch.cat([key, other_key]), torch.cat([value, other_value]), heads
-        )
-
-
-def reference_only(denoiser):
-    """Scale 1 everywhere, one reference, nothing hidden."""
-    condition = silent_semantics(random_condition(denoiser, subjects=1, views=1))
-    ones = torch.ones_like(condition.detail_scale)
-    plain = condition._replace(
-        detail_scale=ones,
-        detail_background_scale=ones,
-        coverage=torch.ones_like(condition.coverage),
-    )
-    latents, text = inputs(denoiser)
-    found, _ = run(denoiser, latents, text, plain)
-    expected, _ = dense.dense_output(
-        denoiser, latents, 999, text, whole(plain), self_attention=JoinedKeys
-    )
-    return largest(found, expected)
-
-
 def half_rows(family, make, condition):
     """Half precision against float32, in parts where a joint merge sees no reference at all."""
     outside = torch.zeros_like(condition.detail_background_scale)
@@ -274,7 +238,6 @@ def mask_rows():
             if old != new
         ),
         ("masks: 60 attention maps, each by its own statistics", single_maps(), MASK_BOUND),
-        ("masks: maps of layers and subjects together", joined_maps(), MASK_BOUND),
     ]
 
 
@@ -300,14 +263,3 @@ def single_maps():
         worst, flat = max(worst, np.abs(found - expected).max()), flat + int((expected == 1).all())
     assert 0 < flat < 60  # some show nothing, and are all ones
     return float(worst)
-
-
-def joined_maps():
-    sizes = [(3, 5), (6, 10), (6, 10)]
-    maps = [maps_like(2, 3, *size, seed=3 + 4 * i) for i, size in enumerate(sizes)]
-    notes = {f"{MAP_PREFIX}{index}": one for index, one in enumerate(maps)}
-    found = resize_mask(masks_from_maps(notes), CELLS).double().numpy()
-    expected = dense.inline_masks([field.double().numpy() for field in maps], CELLS)
-    assert math.isfinite(expected.sum())
-    assert expected.std() > 0.05
-    return float(np.abs(found - expected).max())

@@ -13,9 +13,8 @@ from swiftpie.attention.processors import Merge
 from swiftpie.models.denoiser import UNetDenoiser
 
 
-def dense_output(denoiser, latents, timestep, text, condition, *, self_attention=None):
+def dense_output(denoiser, latents, timestep, text, condition):
     """What a denoiser predicts (B, C, h, w) with dense branches, and the call's inline mask."""
-    self_attention = self_attention or DenseSelf
     installation = denoiser.installation
     call = DenseCall(installation, condition.attention, cells=tuple(latents.shape[2:]))
     network = copy.deepcopy(denoiser)
@@ -24,7 +23,7 @@ def dense_output(denoiser, latents, timestep, text, condition, *, self_attention
         latents, text, condition = latents.double(), _double(text), _double(condition)
     network.unet.set_attn_processor(
         {f"{name}.processor": DenseCross(call, name) for name in installation.semantic}
-        | {f"{name}.processor": self_attention(call, name) for name in self_layers(installation)}
+        | {f"{name}.processor": DenseSelf(call, name) for name in self_layers(installation)}
     )
     output = network(latents, timestep, text, condition, {})
     return output.sample, call

@@ -5,16 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from diffusers.models.attention_processor import Attention, IPAdapterAttnProcessor2_0
+from diffusers.models.attention_processor import Attention
 from PIL import Image
 
 from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.install import ReleasedAttention, install_released
+from swiftpie.attention.install import install_released
 from swiftpie.attention.processors import SemanticAttention
 from swiftpie.imageio.images import to_pil, to_tensor
-from swiftpie.masks import from_noise_difference
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.settings import EditMode, EditSettings, EditStart, ResolvedScales, Scales
+from swiftpie.pipelines.settings import EditMode, EditSettings, EditStart, Scales
 from tests.parity import dense
 from tests.parity.dense import leave
 from tests.pipelines.pictures import edit
@@ -53,48 +52,21 @@ def rows():
     for name, scales in STRENGTHS.items():
         compared += [
             (f"Eq. 9 in one layer, {name}", equation_9(scales), BOUND),
-            (f"released code in one layer, {name}", released_layer(scales), BOUND),
             (f"released code in a whole U-Net, {name}", released_unet(scales), BOUND),
         ]
-    return [
-        *compared,
-        *whole_edits(),
-        ("neutral scales, one layer, an IP-Adapter", neutral_layer(), BOUND),
-        ("released code in a layer that it leaves alone", uncontrolled_layer(), BOUND),
-        ("released rule of masks, cells that differ", released_masks(), 0.0),
-    ]
-
-
-def layer():
-    torch.manual_seed(0)
-    attn = Attention(LAYER_WIDTH, cross_attention_dim=TEXT_WIDTH, heads=HEADS, dim_head=8)
-    return attn, SemanticAttention("x", inner_width=LAYER_WIDTH, token_width=TEXT_WIDTH)
-
-
-def inputs():
-    """Hidden states of 8 x 8 cells, text, image tokens and a hard mask of 16 x 16 cells."""
-    generator = torch.Generator().manual_seed(1)
-    states = torch.randn(2, 64, LAYER_WIDTH, generator=generator)
-    text = torch.randn(2, 5, TEXT_WIDTH, generator=generator)
-    tokens = torch.randn(1, 4, TEXT_WIDTH, generator=generator).expand(2, -1, -1)
-    mask = (torch.rand(1, 1, 16, 16, generator=generator) < 0.4).float().expand(2, -1, -1, -1)
-    return states, text, tokens, mask
+    return [*compared, *whole_edits()]
 
 
 def condition_of(tokens, mask, scales):
     silent = silent_condition(mask, width=tokens.shape[-1])
-
-    def filled(like, value):
-        return torch.full_like(like, value)
-
-    return silent._replace(
-        identity_tokens=tokens[:, None],
-        region=mask,
-        identity_scale=filled(silent.identity_scale, scales.identity_scale),
-        identity_background_scale=filled(silent.identity_background_scale, scales.background_scale),
-        text_scale=filled(silent.text_scale, scales.text_scale),
-        text_background_scale=filled(silent.text_background_scale, scales.text_background_scale),
-    )
+    strengths = {
+        "identity_scale": scales.identity_scale,
+        "identity_background_scale": scales.background_scale,
+        "text_scale": scales.text_scale,
+        "text_background_scale": scales.text_background_scale,
+    }
+    filled = {name: torch.full_like(getattr(silent, name), s) for name, s in strengths.items()}
+    return silent._replace(identity_tokens=tokens[:, None], region=mask, **filled)
 
 
 def attended(attn, projections, states, text, tokens):
@@ -125,9 +97,11 @@ def largest(found, expected):
 
 def equation_9(scales):
     """Our branch with region scales against `s_y M A_y + s_edit M A_x + s_non (1 - M) A_x`."""
-    attn, ours = layer()
-    states, text, tokens, _ = inputs()
-    mask = (torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(2)) < 0.5).float()
+    torch.manual_seed(0)
+    attn = Attention(LAYER_WIDTH, cross_attention_dim=TEXT_WIDTH, heads=HEADS, dim_head=8)
+    ours = SemanticAttention("x", inner_width=LAYER_WIDTH, token_width=TEXT_WIDTH)
+    states, text = torch.randn(2, 64, LAYER_WIDTH), torch.randn(2, 5, TEXT_WIDTH)
+    tokens, mask = torch.randn(2, 4, TEXT_WIDTH), (torch.rand(2, 1, 8, 8) < 0.5).float()
     condition = condition_of(tokens, mask, scales)
     found = ours(attn, states, text, condition=condition, notes={})
     expected = []
@@ -145,18 +119,6 @@ def nine(said, seen, mask, scales):
     return words * said + look
 
 
-def neutral_layer():
-    """All scales 1 and any mask against diffusers' own processor at scale 1."""
-    attn, ours = layer()
-    states, text, tokens, mask = inputs()
-    theirs = IPAdapterAttnProcessor2_0(LAYER_WIDTH, TEXT_WIDTH, num_tokens=(4,), scale=1.0)
-    theirs.to_k_ip[0].weight.data.copy_(ours.to_k_ip.weight)
-    theirs.to_v_ip[0].weight.data.copy_(ours.to_v_ip.weight)
-    condition = condition_of(tokens, mask, ResolvedScales(detail_scale=0.0, background_scale=1.0))
-    found = ours(attn, states, text, condition=condition, notes={})
-    return largest(found, theirs(attn, states, (text, [tokens[:, None]])).double())
-
-
 def table(said, seen, blind, mask, scales):
     inside = mask.double().reshape(-1, 1)
     look = (
@@ -164,28 +126,6 @@ def table(said, seen, blind, mask, scales):
     )
     words = said[1] if scales.text_scale == 0 else scales.text_scale * said[1]
     return [said[0] + seen[0], words + look]
-
-
-def released_layer(scales):
-    attn, semantic = layer()
-    states, text, tokens, mask = inputs()
-    ours = ReleasedAttention(semantic, is_controlled=True)
-    found = ours(attn, states, text, condition=condition_of(tokens, mask, scales), notes={})
-    parts = [attended(attn, semantic, states[i], text[i], tokens[i]) for i in range(2)]
-    nearest = mask[1, 0, ::2, ::2]
-    expected = table(*zip(*parts, strict=True), nearest, scales)
-    return largest(found, torch.stack([leave(attn, value) for value in expected]))
-
-
-def uncontrolled_layer():
-    attn, semantic = layer()
-    states, text, tokens, mask = inputs()
-    ours = ReleasedAttention(semantic, is_controlled=False)
-    condition = condition_of(tokens, mask, STRENGTHS["all different"])
-    found = ours(attn, states, text, condition=condition, notes={})
-    parts = [attended(attn, semantic, states[i], text[i], tokens[i]) for i in range(2)]
-    expected = [leave(attn, said + seen) for said, seen, _ in parts]
-    return largest(found, torch.stack(expected))
 
 
 class PlainProcessor:
@@ -249,18 +189,6 @@ def plain_mask(source_noise, edit_noise):
     difference = np.abs(source_noise - edit_noise).mean(axis=(0, 1))
     ceiling = 3 * difference.mean()
     return np.clip(difference, 0, ceiling) / ceiling > 0.5
-
-
-def released_masks(num_cases=50):
-    generator = torch.Generator().manual_seed(5)
-    wrong = 0
-    for case in range(num_cases):
-        pair = torch.randn(2, 1, 4, 8 + case % 9, 16, generator=generator) * 1.1**case
-        found = from_noise_difference(*pair)[0, 0].bool().numpy()
-        expected = plain_mask(*pair.numpy())
-        assert 0 < expected.mean() < 0.5
-        wrong += int((found != expected).sum())
-    return float(wrong)
 
 
 def photograph(width=SIDE_PX, height=SIDE_PX, seed=0):

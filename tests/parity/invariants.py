@@ -3,7 +3,6 @@
 import copy
 import tempfile
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,10 +10,10 @@ from diffusers import UNet2DConditionModel
 
 from swiftpie import MaskSource, Scales, Subject
 from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.processors import MaskRole, Merge
+from swiftpie.attention.processors import Merge
 from swiftpie.backbones.load.weights import align_memory
 from swiftpie.noise import draw_noise
-from tests.parity import dense, tiny
+from tests.parity import tiny
 from tests.parity.tiny import FAMILIES, PROMPT, calls_of, difference, draw, picture, tiny_session
 
 BOUND = 1e-5  # of the largest latent
@@ -23,9 +22,6 @@ JOINT_BOUND = 1e-4
 OFF = Scales(identity_scale=0.0, detail_scale=0.0)
 LEFT = torch.zeros(1, 1, 16, 16)
 LEFT[..., :8] = 1
-SIZE_PX = (96, 160)
-CONTRAST = 30.0  # so that random networks look somewhere
-FAINTNESS = 0.3  # of identity tokens, as large as text then; else all places look at them
 BOXES = ((0.03, 0.3, 0.43, 0.7), (0.57, 0.35, 0.95, 0.73))  # apart, and not each other's mirror
 
 
@@ -41,8 +37,7 @@ def rows(families=("mini", *FAMILIES), *, is_shallow=False):
 
 
 def family_rows(family, folder, *, is_shallow):
-    opened = partial(tiny_session, family, is_shallow=is_shallow)
-    session = opened(folder / "own")
+    session = tiny_session(family, folder / "own", is_shallow=is_shallow)
     one, other = (session.encode_identity(picture(number)) for number in (0, 1))
     shown = [draw(session, identity).latents for identity in (one, other)]
     assert difference(*shown) > 100 * BOUND  # else equality would say nothing
@@ -50,15 +45,12 @@ def family_rows(family, folder, *, is_shallow):
         *switched_off(session, one, folder),
         *two_subjects(session, one, other),
         *views(session, one),
-        *other_shape(session, one, other),
         *repeated(session, one, other),
     ]
     if family == "mini":
-        return compared + inline(session, one)
-    sharp = opened(folder / "sharp", contrast=CONTRAST)
-    faint = replace(one, tokens=FAINTNESS * one.tokens)
-    joint = opened(folder / "joint", merge=Merge.JOINT)
-    return [*compared, *inline(sharp, faint), *joint_merge(joint, folder / "joint")]
+        return compared
+    joint = tiny_session(family, folder / "joint", is_shallow=is_shallow, merge=Merge.JOINT)
+    return [*compared, *joint_merge(joint, folder / "joint")]
 
 
 def bare(session, identity, folder):
@@ -152,77 +144,6 @@ def repeated(session, one, other):
             BOUND,
         ),
     ]
-
-
-def other_shape(session, one, other):
-    """A wide picture of two subjects, against dense attention in float64."""
-    pair = [
-        Subject(who, box=box, scale=scale)
-        for who, box, scale in zip((one, other), BOXES, (1.0, 0.7), strict=True)
-    ]
-    scales = Scales(
-        identity_scale=0.8,
-        detail_scale=0.9,
-        background_scale=0.2,
-        text_scale=0.9,
-        text_background_scale=1.2,
-    )
-    drawn, [call] = calls_of(session, pair, size=SIZE_PX[::-1], scales=scales, mask=MaskSource.BOX)
-    expected, _ = dense.dense_output(session.components.denoiser, *call[:-1])
-    schedule = session.components.schedule
-    latents = schedule.advance(call[0], expected, 0)
-    return [(f"7 {SIZE_PX[1]} x {SIZE_PX[0]} px, dense", difference(drawn.latents, latents), BOUND)]
-
-
-def inline(session, identity):
-    """One call; what it finds, given as a mask, has the same effect in the layers after it."""
-    for seed in range(8):
-        drawn, calls = calls_of(
-            session, [Subject(identity, name="cube")], mask=MaskSource.INLINE, seed=seed
-        )
-        region = drawn.result.regions
-        if region.amax() - region.amin() > 0.3:
-            break
-    else:
-        raise AssertionError("no seed shows a mask")
-    return [
-        ("13 inline mask, calls beside the one", float(len(calls) - 1), EXACT),
-        (
-            "13 inline mask, as its region given to later layers",
-            later_layers(session, calls[0], region),
-            BOUND,
-        ),
-    ]
-
-
-def later_layers(session, call, region):
-    denoiser, (latents, timestep, text, condition, _) = session.components.denoiser, call
-    installation, seen = denoiser.installation, []
-    branches = installation.semantic | installation.detail
-    hooks = [
-        installation.network.get_submodule(name).register_forward_hook(
-            lambda layer, states, keywords, output, name=name: seen.append(
-                (name, layer, states, keywords, output)
-            ),
-            with_kwargs=True,
-        )
-        for name in branches
-    ]
-    denoiser(latents, timestep, text, condition, {})
-    for hook in hooks:
-        hook.remove()
-    [last] = [i for i, (name, *_) in enumerate(seen) if is_last(branches[name])]
-    assert 0 < last < len(seen) - 1
-    attention = seen[-1][3]["condition"]
-    given = attention._replace(region=region, is_inline=torch.zeros_like(attention.is_inline))
-    return max(
-        difference(layer(*states, **keywords | {"condition": given, "notes": {}}), output)
-        for _, layer, states, keywords, output in seen[last + 1 :]
-    )
-
-
-def is_last(branch):
-    return getattr(branch, "mask_role", None) is MaskRole.LAST
 
 
 def joint_merge(session, folder):

@@ -1,6 +1,5 @@
 """Sessions with small random networks of each family, and what they draw, before rounding."""
 
-import copy
 import threading
 from dataclasses import replace
 from typing import NamedTuple
@@ -57,8 +56,8 @@ def recording(session, **changes):
     return Session(components)
 
 
-def tiny_session(family, folder, *, contrast=1.0, is_shallow=False, **plan):
-    """A session with an adapter of our own; `contrast` is for `sharpened`."""
+def tiny_session(family, folder, *, is_shallow=False, **plan):
+    """A session with an adapter of our own."""
     if family == "mini":
         return recording(swiftpie.load("mini", size_px=128))
     sizes = {"family": family, "image_size_px": SIDE_PX}
@@ -70,28 +69,7 @@ def tiny_session(family, folder, *, contrast=1.0, is_shallow=False, **plan):
         ),
         image_encoder=folder / "encoder",
     )
-    if contrast != 1.0:
-        components = replace(components, denoiser=sharpened(components.denoiser, contrast))
     return recording(Session(components))
-
-
-@torch.no_grad()
-def sharpened(denoiser, contrast):
-    """A copy whose attention differs from place to place and not from layer to layer.
-
-    The mean over many random layers would show no subject.
-    """
-    denoiser, firsts = copy.deepcopy(denoiser), {}
-    denoiser.unet.conv_in.weight.mul_(contrast)
-    for name, branch in denoiser.installation.semantic.items():
-        layer = denoiser.unet.get_submodule(name)
-        layer.to_q.weight.mul_(contrast)
-        ours = (layer.to_q.weight, layer.to_k.weight, branch.to_k_ip.weight)
-        for weight, first in zip(
-            ours, firsts.setdefault(name.split(".transformer_blocks")[0], ours), strict=True
-        ):
-            weight.copy_(first)
-    return denoiser
 
 
 def draw(session, subjects, **settings):

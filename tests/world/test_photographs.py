@@ -3,7 +3,6 @@ from random import Random
 import pytest
 import torch
 
-from swiftpie import ConfigError
 from swiftpie.geometry.layout import SUBJECT_FILL, to_affine, warp
 from swiftpie_world.compositor import PlacedSprite
 from swiftpie_world.photographs import bystanders
@@ -22,17 +21,10 @@ def off_distribution(world):
     return world.batch(6, 4, seed=3, off_distribution=True)
 
 
-def test_without_surfaces_there_are_no_such_pictures(subjects):
-    plain = World(subjects, "held_out")
-    with pytest.raises(ConfigError, match="surfaces"):
-        plain.scenery(2, seed=0)
-    with pytest.raises(ConfigError, match="surfaces"):
-        plain.batch(1, 1, seed=0, off_distribution=True)
-
-
 def test_sceneries_hide_the_place_of_the_subject_and_show_bystanders(world):
     seen = world.scenery(8, seed=1)
     pixels, given = seen.given[:, :3], seen.given[:, 3:]
+    assert world.surfaces.shape == (24, 3, 160, 160)
     assert set(given.unique().tolist()) == {0.0, 1.0}
     assert (pixels * (1 - given)).abs().max() == 0
     assert (seen.shows * (1 - given)).max() == 0

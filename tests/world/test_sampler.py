@@ -4,7 +4,6 @@ from random import Random
 import pytest
 import torch
 
-from swiftpie import ConfigError
 from swiftpie.mini.words import COLOUR_WORDS, MATERIAL_PHRASES, MATERIAL_WORDS, RENDITIONS
 from swiftpie_world.accessories import ACCESSORIES
 from swiftpie_world.captions import (
@@ -75,8 +74,6 @@ def test_a_picture_depends_on_its_own_noise_alone(world):
     large = World(world.subjects, "held_out", size_px=256).batch(2, 2, seed=9, specs=settled)
     assert large.noise.shape[-2:] == (32, 32)
     assert large.pixels.shape[-2:] == (256, 256)
-    with pytest.raises(ConfigError, match="size_px is 100"):
-        World(world.subjects, "held_out", size_px=100)
 
 
 def test_shares_set_how_often_attributes_are_drawn(world):

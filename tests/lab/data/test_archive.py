@@ -94,12 +94,6 @@ def test_wrong_checksum_names_both_and_the_remedy(tmp_path):
     assert not (tmp_path / "out.zip").exists()
 
 
-def test_without_npm_the_remedy_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ConfigError, match="--archive"):
-        build_from_archives(tmp_path / "out.zip", build_pack)
-
-
 def test_paths_that_leave_the_archive_are_ignored(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = archive(

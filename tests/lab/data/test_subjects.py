@@ -87,19 +87,6 @@ def test_damaged_packs_are_refused(pack, damage, word):
         load_subjects(pack)
 
 
-@pytest.mark.parametrize(
-    ("content", "word"),
-    [(None, "swiftpie data prepare"), (b"not a zip", "cannot be read"), (b"", "cannot be read")],
-)
-def test_a_file_that_is_no_pack_is_refused(subjects, tmp_path, content, word):
-    if content is not None:
-        (tmp_path / "subjects.zip").write_bytes(content)
-    with pytest.raises(ConfigError, match=word):
-        load_subjects(tmp_path / "subjects.zip")
-    with pytest.raises(ConfigError, match="1f4a9"):
-        subjects.index("1f4a9")
-
-
 def test_a_pack_unpacks_to_no_more_than_it_may(pack, tmp_path):
     (pack / "1f3a9.webp").write_bytes(bytes(MAX_MEMBER_BYTES + 1))
     with pytest.raises(ConfigError, match="more than"):

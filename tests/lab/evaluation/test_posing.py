@@ -7,7 +7,7 @@ from swiftpie.geometry.layout import seen_view
 from swiftpie.noise import draw_noise
 from swiftpie_lab.data.subjects import sample_subjects
 from swiftpie_lab.evaluation.posing import SeenPose, find_pose
-from swiftpie_world.captions import POSES, SceneSpec
+from swiftpie_world.captions import SceneSpec
 from swiftpie_world.places import PLACES, Setting
 from swiftpie_world.sampler import World
 
@@ -20,28 +20,17 @@ def world():
     return World(sample_subjects(), "held_out")
 
 
-def drawn(world, spec, *, seed):
+def found(world, spec, *, seed):
     noise, numbers = draw_noise([seed], (32, 16, 16)), torch.full((1, 16), 0.5)
     answer = world.answer(noise, [world.pool[HAMSTER]], [spec], numbers=numbers)
     shown = (answer.reference + 1) / 2 * answer.reference_mask
     reference = torch.cat([shown, answer.reference_mask], dim=1)
-    return answer.rendering.pixels, answer.rendering.mask, reference, answer.layout
-
-
-def found(world, spec, *, seed):
-    pixels, mask, reference, layout = drawn(world, spec, seed=seed)
-    return find_pose(pixels, mask, reference), layout
-
-
-def few(names, *, fast):
-    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
-
-
-VIEWS = ("front", "left", "right", "above", "below")
+    rendering = answer.rendering
+    return find_pose(rendering.pixels, rendering.mask, reference), answer.layout
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("view", few(VIEWS, fast=("left", "above")))
+@pytest.mark.parametrize("view", ["left", "above"])
 def test_a_view_is_found_to_some_degrees(world, view):
     seen, layout = found(world, SceneSpec(Setting(LAWN), view=view), seed=5)
     yaw, pitch = torch.rad2deg(seen_view(layout)[0]).tolist()
@@ -50,9 +39,7 @@ def test_a_view_is_found_to_some_degrees(world, view):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(
-    "pose", few([pose for pose in POSES if pose != "jumping"], fast=("lying", "bent"))
-)
+@pytest.mark.parametrize("pose", ["lying", "bent", "stretched"])
 def test_a_pose_is_found_by_name(world, pose):
     seen, layout = found(world, SceneSpec(Setting(LAWN), pose=pose), seed=6)
     assert seen.name == pose

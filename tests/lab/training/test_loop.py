@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from swiftpie.errors import ConfigError, InputError
+from swiftpie.errors import InputError
 from swiftpie_lab.training.loop import NotFiniteError, fit, learning_rate_factor
 from swiftpie_lab.training.state import STATE_FILE, read_state
 from tests.lab.training.toy import CONFIG, ToyRivals, ToyStage
@@ -147,29 +147,6 @@ def test_learning_rate_decays_by_time_where_a_limit_ends_the_run(tmp_path):
     factors = [learning_rate_factor(9, config, time_share=share) for share in shares]
     assert factors == pytest.approx([1.0, 1.0, 0.5, config.final_share])
     assert run(tmp_path, config, time_limit_s=0.2)[-1].stopped == "time limit reached"
-    with pytest.raises(ConfigError, match="time limit"):
-        run(tmp_path, config)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"steps": 0},
-        {"log_every": 0},
-        {"accumulate": 0},
-        {"learning_rate": -1e-3},
-        {"learning_rate": float("nan")},
-        {"learning_rates": (1e-3, -1.0)},
-        {"ema_decay": 2.0},
-        {"decay_share": 1.5},
-        {"final_share": -1.0},
-        {"max_gradient_norm": 0.0},
-    ],
-)
-def test_settings_that_train_nothing_are_refused_before_anything_is_built(changes):
-    (name,) = changes
-    with pytest.raises(ConfigError, match=rf"loop\.{name} is .* must lie between"):
-        replace(CONFIG, **changes)
 
 
 def test_a_full_disk_ends_a_run_in_a_sentence_that_goes_on_later(tmp_path):

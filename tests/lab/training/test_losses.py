@@ -1,16 +1,30 @@
-"""The formulas of score distillation against plain float64 ones, on tensors and on a U-Net."""
+"""The formulas of losses, against plain ones."""
 
-import numpy as np
+import math
+
 import pytest
 import torch
 
+from swiftpie.geometry.layout import Layout
+from swiftpie.geometry.shading import Illumination, Lighting
+from swiftpie.mini.placing import LayoutScores, LightVotes, illumination
 from swiftpie.noise import PredictionType, draw_noise
 from swiftpie_lab.training.losses import (
+    COVERED,
+    LEAST_BRIGHTNESS,
     add_noise_at,
+    feature_distance,
+    gradient_l1,
+    layout_loss,
     levels_at,
+    light_loss,
     loss_of_gradient,
+    map_loss,
+    masked_mean,
     noise_seen,
+    robust_and_squared,
     score_regulariser,
+    vote_loss,
 )
 
 SHAPE = (3, 4, 8, 8)
@@ -19,14 +33,6 @@ TIMESTEPS = torch.tensor([20, 500, 999])
 
 def normal(seed, shape=SHAPE, dtype=torch.float64):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def dense(tensor):
-    return tensor.detach().double().numpy()
-
-
-def assert_equal(tensor, array, atol=1e-11):
-    np.testing.assert_allclose(dense(tensor), array, atol=atol, rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", [PredictionType.EPSILON, PredictionType.V])
@@ -45,8 +51,8 @@ def test_the_gradient_of_the_loss_is_the_given_one_over_the_number_of_elements()
     gradient = normal(1)
     loss = loss_of_gradient(generated, gradient)
     loss.backward()
-    assert_equal(generated.grad, dense(gradient) / gradient.numel())
-    assert_equal(loss, 0.5 * np.mean(dense(gradient) ** 2))
+    torch.testing.assert_close(generated.grad, gradient / gradient.numel(), rtol=1e-9, atol=1e-11)
+    assert loss.item() == pytest.approx(0.5 * gradient.square().mean().item(), rel=1e-9)
 
 
 def test_the_score_term_has_the_gradient_of_its_formula():
@@ -63,3 +69,105 @@ def test_the_score_term_has_the_gradient_of_its_formula():
     seen = teach(levels.alpha * latents + levels.sigma * start, levels.timesteps)
     expected = (start - seen) / start.numel()
     assert torch.allclose(noise.grad, expected, rtol=1e-9, atol=1e-12)
+
+
+FLIP = 0.2 * math.log(2)  # what an undecided flip costs
+
+
+def layout(*, centre=(0.5, 0.5), scale=1.0, rotation=0.0, pose=(0.0, 0.0, 0.0, 0.0)):
+    return Layout(
+        centre=torch.tensor([centre]),
+        scale=torch.tensor([scale]),
+        rotation=torch.tensor([rotation]),
+        flip=torch.zeros(1),
+        pose=torch.tensor([pose]),
+    )
+
+
+def loss_of(guess, truth):
+    return float(layout_loss(LayoutScores(guess, torch.zeros(1)), truth))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda s: {"centre": (0.5 + 0.2 * s, 0.5)}, 25 * 0.04 / 2 + 2 * 0.1),
+        (lambda s: {"scale": math.exp(0.3 * s)}, 5 * 0.09 + 0.5 * 0.3),
+        (lambda s: {"rotation": 0.4 * s}, 5 * 0.16 + 0.5 * 0.4),
+        (lambda s: {"rotation": 2 * math.pi * s}, 0.0),
+        (lambda s: {"pose": (0.1 * s, 0.0, 0.0, 0.2 * s)}, 5 * 0.05 + 0.5 * 0.3),
+    ],
+)
+def test_each_part_of_a_layout_costs_what_its_weights_say(change, expected, sign):
+    assert loss_of(layout(**change(sign)), layout()) == pytest.approx(expected + FLIP, abs=1e-5)
+    assert loss_of(layout(), layout(**change(sign))) == pytest.approx(expected + FLIP, abs=1e-5)
+
+
+def light(ambient=0.6, colour=0.3):
+    levels = (torch.full((1, 3), value) for value in (ambient, colour))
+    return Illumination(*levels, torch.tensor([[0.0, -1.0, 0.0]]))
+
+
+@pytest.mark.parametrize(
+    ("found", "truth", "expected"),
+    [
+        ((light(), light()), (light(), light()), 0),
+        ((light(), light(0.8)), (light(), light()), 0.2),
+        ((light(1.2, 0.0), light()), (light(0.6, 0.0), light()), math.log(2)),
+        ((light(0.001, 0.0), light()), (light(LEAST_BRIGHTNESS, 0.0), light()), 0),
+    ],
+)
+def test_lights_cost_their_difference_on_surfaces(found, truth, expected):
+    cost = light_loss(Lighting(*found), Lighting(*truth))
+    assert float(cost) == pytest.approx(expected, abs=1e-5)
+
+
+def test_cells_that_show_the_light_are_judged_and_others_doubt():
+    numbers, shows = torch.randn(1, 9, 16, 16), torch.zeros(1, 1, 16, 16)
+    shows[..., :4] = 1
+    sure = torch.where(shows > COVERED, 20.0, -20.0)
+    truth = illumination(numbers[0, :, 0, 0][None])
+    same = numbers[:, :, :1, :1].expand(-1, -1, 16, 16)
+    elsewhere = torch.where(shows > COVERED, same, same + 5)
+    wrong = torch.where(shows > COVERED, same + 5, same)
+    none = (same, -20 + 0 * sure), 0 * shows
+    for votes, shown in (((same, sure), shows), ((elsewhere, sure), shows), none):
+        assert float(vote_loss(LightVotes(*votes), truth, shown)) == pytest.approx(0, abs=1e-4)
+    assert float(vote_loss(LightVotes(same, -sure), truth, shows)) > 10
+    assert float(vote_loss(LightVotes(wrong, sure), truth, shows)) > 0.01
+
+
+def test_errors_of_pixels_cost_what_their_formulas_say():
+    target, weight = torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
+    square = (0.25 + 1e-3) ** 0.5 + 0.25
+    for apart, times in ((0.5, 1), (-0.5, 1), (0.5, 3)):
+        found = robust_and_squared(target + apart, target, times * weight)
+        assert float(found) == pytest.approx(0.5 * times * square, abs=1e-6)
+    ramp = torch.tensor([[[[0.0, 1.0], [3.0, 4.0]]]])
+    assert float(gradient_l1(ramp, target)) == 4
+    assert float(gradient_l1(ramp + 7, target)) == float(gradient_l1(-ramp, target)) == 4
+
+
+def test_maps_that_cover_their_subject_cost_least():
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., :4] = 1
+    small = mask[..., ::2, ::2]
+    right, inverse = (float(map_loss([attention], mask)) for attention in (small, 1 - small))
+    assert right == pytest.approx(-math.log(1 - 1e-4), abs=1e-5)
+    assert inverse == pytest.approx(-math.log(1e-4), abs=1e-3)
+    assert float(map_loss([small, 1 - small], mask)) == pytest.approx(
+        (right + inverse) / 2, rel=1e-5
+    )
+
+
+def test_only_places_under_the_mask_count():
+    distance = feature_distance(lambda pixels: [pixels])
+    first = torch.rand(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    second = first.clone()
+    second[..., :4] = -first[..., :4]
+    left = torch.zeros(1, 1, 8, 8)
+    left[..., :4] = 1
+    maps = distance(first, second)
+    assert float(masked_mean(maps, left)) == pytest.approx(4)
+    assert float(masked_mean(maps, 1 - left)) == 0

@@ -2,7 +2,6 @@ import pytest
 import torch
 from torch import nn
 
-from swiftpie.errors import ConfigError
 from swiftpie_lab.training.optimizers import Muon, make_groups, named_optimizers
 
 
@@ -28,19 +27,6 @@ def test_groups_have_optimizers_and_rates_of_their_own(network):
     assert [*groups["two"].parameters] == ["b.weight", "b.bias"]
     groups["two"].set_learning_rate(0.5)
     assert groups["two"].optimizers["adamw"].param_groups[0]["lr"] == 1e-3
-
-
-@pytest.mark.parametrize(
-    ("owners", "num_rates", "word"),
-    [
-        ({"one": ("a",), "two": ("b",)}, 2, r"'c\.weight' belongs to no group"),
-        ({"one": ("a", "b"), "two": ("b", "c")}, 2, r"'b\.weight' belongs to 'one' and 'two'"),
-        (None, 2, "has 2 values; this stage needs 1"),
-    ],
-)
-def test_groups_that_do_not_fit_the_network_are_refused(network, owners, num_rates, word):
-    with pytest.raises(ConfigError, match=word):
-        groups_of(network, owners, [1e-3] * num_rates)
 
 
 def test_matrices_take_the_steps_of_torch_and_convolutions_are_what_torch_lacks():

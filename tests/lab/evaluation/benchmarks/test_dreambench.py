@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from swiftpie.errors import ImageError, InputError
+from swiftpie.errors import ImageError
 from swiftpie_lab.cli.evaluate import app
-from swiftpie_lab.evaluation.benchmarks.dreambench import LISTS, read_boxes, read_dreambench
+from swiftpie_lab.evaluation.benchmarks.dreambench import read_dreambench
 from swiftpie_lab.evaluation.case import Row
 from tests.lab.evaluation.benchmarks.dream_folder import write_dreambench
 
@@ -33,30 +33,6 @@ def test_subjects_have_the_prompts_of_their_kind(root):
     assert [case.name for case in few.cases()] == ["dog-00-0"]
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (lambda root: (root / LISTS).unlink(), "cannot be read as DreamBench's lists"),
-        (lambda root: (root / LISTS).write_text("Classes"), "cannot be read as DreamBench's lists"),
-        (
-            lambda root: (root / LISTS).write_text(
-                (root / LISTS).read_text().replace("vase,", "../vase,")
-            ),
-            "the name '../vase'",
-        ),
-        (
-            lambda root: [shutil.rmtree(root / name) for name in ("dog", "vase")],
-            "no photographs of subjects",
-        ),
-    ],
-)
-def test_what_is_no_copy_of_the_dataset_is_refused(root, tmp_path, change, reason):
-    copy = shutil.copytree(root, tmp_path / "copy")
-    change(copy)
-    with pytest.raises(InputError, match=reason):
-        read_dreambench(copy)
-
-
 def test_a_subject_that_cannot_be_cut_out_is_left_out_and_counted(root, tmp_path):
     copy = shutil.copytree(root, tmp_path / "copy")
     shutil.rmtree(copy / "vase")
@@ -71,25 +47,6 @@ def test_a_subject_that_cannot_be_cut_out_is_left_out_and_counted(root, tmp_path
     shutil.rmtree(copy / "dog")
     with pytest.raises(ImageError, match="None of 1 photographs"):
         read_dreambench(copy).cases()
-
-
-@pytest.mark.parametrize(
-    "stored",
-    [
-        "[1]",
-        "{",
-        '{"cat": [0, 0, 1, 1]}',
-        '{"dog": [0, 0, 1]}',
-        '{"dog": [0.5, 0, 0.5, 1]}',
-        '{"dog": "0,0,1,1"}',
-        '{"dog": [NaN, 0, 1, 1]}',
-    ],
-)
-def test_boxes_that_are_none_are_refused(tmp_path, stored):
-    path = tmp_path / "boxes.json"
-    path.write_text(stored)
-    with pytest.raises(InputError, match=r"boxes\.json"):
-        read_boxes(path, ["dog"])
 
 
 @pytest.mark.thorough

@@ -38,52 +38,35 @@ def encoder(world):
 
 
 @pytest.fixture(scope="module")
-def read(world, encoder):
-    def read_all(people=None, prompts=None):
-        folder, file = people or world / "people", prompts or world / "prompts.txt"
-        return read_faces(folder, file, seed=50, encoder=encoder)
-
-    return read_all
-
-
-@pytest.fixture(scope="module")
-def faces(read):
-    return read()
-
-
-@pytest.mark.thorough
-def test_people_and_prompts_come_in_one_order_with_seeds_that_count_up(faces):
-    assert [photo.name for photo in faces.photos] == ["a.jpg", "b.png", "c.png"]
-    assert list(faces.people) == ["a.jpg", "b.png"]
-    assert [photo.name for photo in faces.left_out] == ["c.png"]
-    cases = faces.cases()
-    assert [case.seed for case in cases] == [50, 51, 52, 53]
-    assert [case.name for case in cases] == ["000-000", "000-001", "001-000", "001-001"]
+def faces(world, encoder):
+    return read_faces(world / "people", world / "prompts.txt", seed=50, encoder=encoder)
 
 
 def test_prompts_are_lower_case_and_know_their_style(faces):
-    plain, styled = faces.cases()[:2]
+    plain, styled, *others = faces.cases()
+    assert [case.seed for case in (plain, styled, *others)] == [50, 51, 52, 53]
     assert (plain.prompt, plain.style) == ("a person reading", "")
     assert (styled.prompt, styled.style) == ("oil painting; a person at sea", "oil painting")
     assert FaceCase("0", "a.jpg", "; a person", 0).style == ""
 
 
-@pytest.mark.parametrize("text", ["", "\n \n"])
-def test_nothing_to_draw_is_refused(read, tmp_path, text):
-    empty = tmp_path / "prompts.txt"
-    empty.write_text(text)
-    with pytest.raises(InputError, match="--prompts"):
-        read(prompts=empty)
-    with pytest.raises(InputError, match="--prompts"):
-        read(prompts=tmp_path / "missing.txt")
-    with pytest.raises(InputError, match="--identities"):
-        read(tmp_path / "nowhere")
-
-
-def test_photographs_without_any_face_are_refused(read, tmp_path):
-    Image.new("RGB", (64, 64), "green").save(tmp_path / "c.png")
-    with pytest.raises(ImageError, match="None of 1 photographs"):
-        read(tmp_path).cases()
+@pytest.mark.parametrize(
+    ("prompts", "people", "error", "word"),
+    [
+        ("", "people", InputError, "--prompts"),
+        ("\n \n", "people", InputError, "--prompts"),
+        (None, "people", InputError, "--prompts"),
+        ("a person", "nowhere", InputError, "--identities"),
+        ("a person", "empty", ImageError, "None of 1 photographs"),
+    ],
+)
+def test_nothing_to_draw_is_refused(world, encoder, tmp_path, prompts, people, error, word):
+    if prompts is not None:
+        (tmp_path / "prompts.txt").write_text(prompts)
+    (world / "empty").mkdir(exist_ok=True)
+    Image.new("RGB", (64, 64), "green").save(world / "empty" / "c.png")
+    with pytest.raises(error, match=word):
+        read_faces(world / people, tmp_path / "prompts.txt", seed=50, encoder=encoder).cases()
 
 
 def row(number, *, style="", has_face=True, **scores):
@@ -99,13 +82,8 @@ ROWS = [
 ]
 
 
-@pytest.fixture
-def report(faces):
-    return lambda rows: summarise(faces, rows, run=RUN, networks=Networks())
-
-
-def test_failures_are_counted_and_no_score_stands_for_them(report):
-    whole = report(ROWS)
+def test_failures_are_counted_and_no_score_stands_for_them(faces):
+    whole = summarise(faces, ROWS, run=RUN, networks=Networks())
     assert whole.facts["num_failed"] == 1 + 2  # a picture, and all of a photograph
     shown = [group.metrics["face-shown"].candidates["drawn"] for group in whole.groups]
     assert [(share.mean, share.num_cases) for share in shown] == [(1, 2), (0, 1)]
@@ -117,17 +95,8 @@ def test_failures_are_counted_and_no_score_stands_for_them(report):
 
 def run(world, out, *more):
     arguments = ["fastface", "--identities", world / "people", "--prompts", world / "prompts.txt"]
-    arguments += [
-        "--out",
-        out,
-        *options(world),
-        "--judge",
-        "arcface",
-        "--judge-models",
-        world / "judge",
-        *more,
-    ]
-    return CliRunner().invoke(app, [str(word) for word in arguments], catch_exceptions=False)
+    arguments += ["--out", out, *options(world), *more]
+    return CliRunner().invoke(app, [str(word) for word in arguments])
 
 
 def pictures(out):
@@ -137,7 +106,8 @@ def pictures(out):
 @pytest.mark.thorough
 def test_people_are_drawn_once_judged_apart_and_failures_counted(world, tmp_path):
     out = tmp_path / "out"
-    result = run(world, out, "--json")
+    judge = ("--judge", "arcface", "--judge-models", world / "judge")
+    result = run(world, out, *judge, "--json")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report == json.loads((out / "report.json").read_text())
@@ -163,15 +133,13 @@ def test_people_are_drawn_once_judged_apart_and_failures_counted(world, tmp_path
     before = {name: path.read_bytes() for name, path in drawn.items()}
     times = {name: path.stat().st_mtime_ns for name, path in drawn.items()}
     drawn["000-001.drawn.png"].unlink()
-    again = run(world, out)
+    again = run(world, out, *judge)
     assert again.exit_code == 0, again.output
     assert "likeness to the person" in again.stdout
     kept = [name for name, path in pictures(out).items() if path.stat().st_mtime_ns == times[name]]
     assert sorted(kept) == ["000-000.drawn.png", "001-000.drawn.png", "001-001.drawn.png"]
     assert {name: path.read_bytes() for name, path in pictures(out).items()} == before
 
-    arguments = ["fastface", "--identities", world / "people", "--prompts", world / "prompts.txt"]
-    arguments += ["--out", out, *options(world), "--identity-guidance", "dcg"]
-    mixed = CliRunner().invoke(app, [str(word) for word in arguments])
+    mixed = run(world, out, "--identity-guidance", "dcg")
     assert mixed.exit_code != 0
     assert "pictures of other weights" in str(mixed.exception)

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from swiftpie import ConfigError
 from swiftpie.geometry.layout import from_box
 from swiftpie.imageio.images import to_pil, to_tensor
 from swiftpie.masks import bounding_box
@@ -140,12 +139,6 @@ def test_a_longer_list_starts_with_the_shorter_one_and_a_case_has_three_subjects
     assert {case.code for case in cases[:12]} == pool
     assert {len({case.code, *case.neighbours}) for case in cases} == {3}
     assert InsertionBenchmark(benchmark.subjects, benchmark.photos, seed=1).cases(5) != cases[:5]
-
-
-def test_a_folder_without_a_photograph_for_judging_is_refused(tmp_path):
-    for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(ConfigError, match="one in five"):
-            open_backgrounds(folder)
 
 
 @pytest.mark.thorough

@@ -2,12 +2,10 @@ import dataclasses
 
 import pytest
 import torch
-from PIL import Image
 
-from swiftpie.errors import InputError
 from swiftpie.imageio.images import to_tensor
 from swiftpie_lab.data.subjects import sample_subjects
-from swiftpie_lab.evaluation.benchmarks.leakage import LeakageBenchmark, Slice, boxes, read_photos
+from swiftpie_lab.evaluation.benchmarks.leakage import LeakageBenchmark, Slice, boxes
 from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected
 
 
@@ -47,10 +45,3 @@ def test_what_seeps_from_one_subject_into_another_counts_and_nothing_else(leaks,
     seeped = shown.clone()
     seeped[..., top:bottom, left:right] = other
     assert leak.score(dataclasses.replace(evidence, picture=seeped)) > 0.1
-
-
-def test_too_few_photographs_are_refused(tmp_path):
-    (tmp_path / "dog").mkdir()
-    Image.effect_noise((32, 32), 90).convert("RGB").save(tmp_path / "dog" / "a.png")
-    with pytest.raises(InputError, match="At least 5"):
-        read_photos(tmp_path)

@@ -5,7 +5,7 @@ from itertools import chain
 import pytest
 import torch
 
-from swiftpie import CapabilityError, ConfigError, WeightsError
+from swiftpie import CapabilityError
 from swiftpie.imageio.images import to_pil, to_tensor
 from swiftpie.masks import bounding_box
 from swiftpie.mini.words import COLOUR_WORDS, MATERIAL_PHRASES, RENDITIONS
@@ -17,13 +17,11 @@ from swiftpie_lab.evaluation.benchmarks.world import (
     WorldDrawer,
     WorldKind,
     expected_of,
-    read_kinds,
     shown_reference,
 )
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.page import write_report
 from swiftpie_lab.evaluation.run import score
-from swiftpie_lab.judges import PictureReader, SubjectEmbedder
 from swiftpie_world.air import SEASON_PHRASES, TIME_PHRASES, WEATHER_PHRASES
 from swiftpie_world.captions import (
     ACCESSORY_PHRASES,
@@ -49,13 +47,6 @@ def test_a_longer_list_of_a_kind_starts_with_the_shorter_one(benchmark, dealt):
     every = [case for cases in dealt.values() for case in cases]
     assert len({case.name for case in every}) == len({case.seed for case in every}) == len(every)
     assert replace(benchmark, seed=1).cases(3) != few
-
-
-def test_kinds_are_chosen_by_their_names():
-    assert read_kinds("pose, trained setting", WorldKind) == [WorldKind.PLAIN, WorldKind.POSE]
-    assert read_kinds(None, WorldKind) == list(WorldKind)
-    with pytest.raises(ConfigError, match="'poses'"):
-        read_kinds("poses", WorldKind)
 
 
 def test_subjects_places_and_wishes_come_evenly_and_one_kind_is_held_out(benchmark, dealt):
@@ -172,16 +163,6 @@ def test_what_the_model_draws_is_judged_in_every_kind(
     codes = [expected.subject for expected in judged]
     assert codes == [case.code, case.other_code]
     assert [expected.others for expected in judged] == [{codes[1]}, {codes[0]}]
-
-
-def test_judges_that_are_missing_or_answer_other_questions_are_refused(benchmark, tmp_path):
-    with pytest.raises(WeightsError, match="swiftpie train world-judges"):
-        benchmark.panel(tmp_path)
-    SubjectEmbedder(8, (8, 8, 8, 8)).save_pretrained(tmp_path / "subject_embedder")
-    other = PictureReader({"place": 2}, {"pose": 2}, (8, 8, 8, 8))
-    other.save_pretrained(tmp_path / "picture_reader")
-    with pytest.raises(WeightsError, match="other questions"):
-        benchmark.panel(tmp_path)
 
 
 def test_the_judges_of_the_package_recognise_true_renderings(benchmark, dealt):

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from swiftpie_lab.data.subjects import sample_subjects
-from swiftpie_lab.judges import load_judges
 from swiftpie_lab.training.stages.judges import (
     CLOSE_QUESTIONS,
     UNKNOWN,
@@ -17,7 +16,6 @@ from swiftpie_lab.training.stages.judges import (
 from swiftpie_world.captions import NONE, SceneSpec
 from swiftpie_world.places import PLACES, Setting
 from swiftpie_world.sampler import World
-from tests.lab.training.stages.conftest import check_learning
 
 ROOM = next(i for i, place in enumerate(PLACES) if not place.outdoors)
 LAND = next(i for i, place in enumerate(PLACES) if place.has_seasons)
@@ -75,23 +73,3 @@ def test_two_pictures_of_a_subject_are_compared_and_no_picture_with_itself(stage
     network.subject_embedder = NumberEmbedder(views=1)  # tells pictures apart, and no subject
     chance = math.log(stage.config.num_subjects)
     assert stage.losses(network, 5)["subject"].item() == pytest.approx(chance)
-
-
-@pytest.mark.thorough
-def test_every_weight_learns(stage):
-    check_learning(stage, rate=0.02, draw=5)
-
-
-@pytest.mark.thorough
-def test_figures_are_reported_for_every_question_and_the_export_loads(stage, tmp_path):
-    network = stage.network()
-    figures = stage.sample(network, tmp_path / "sheet.png")
-    assert {f"{name}_accuracy" for name in WHOLE_QUESTIONS | CLOSE_QUESTIONS} <= figures.keys()
-    assert "retrieval" in figures
-    stage.export(network, tmp_path)
-    loaded = load_judges(tmp_path, WHOLE_QUESTIONS, CLOSE_QUESTIONS)
-    for own, other in zip((network.subject_embedder, network.picture_reader), loaded, strict=True):
-        for name, weight in own.named_parameters():
-            torch.testing.assert_close(weight, other.get_parameter(name), atol=1e-3, rtol=1e-3)
-    for config in tmp_path.rglob("config.json"):
-        assert str(tmp_path) not in config.read_text()

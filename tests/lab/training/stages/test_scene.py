@@ -3,10 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from swiftpie.mini.scene_network import UNCOVERED, scene_relighter
+from swiftpie.mini.scene_network import UNCOVERED
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.stages.scene import SceneConfig
-from tests.lab.training.stages.conftest import check_learning
 
 
 @pytest.fixture(scope="module")
@@ -14,16 +13,6 @@ def stage(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scene")
     config = SceneConfig(size_px=128, batch_size=2, validation_pictures=2, covered_share=0.0)
     return config.build(Context(data=folder, runs=folder, device="cpu"))
-
-
-def test_training_goes_on_from_the_packaged_network(tmp_path):
-    config = SceneConfig(start="mini", size_px=128)
-    network = config.build(Context(data=tmp_path, runs=tmp_path, device="cpu")).network()
-    shipped = scene_relighter().network.state_dict()
-    for name, value in network.state_dict().items():
-        assert torch.equal(value, shipped[name])
-    assert network.config.num_seasons == UNCOVERED + 1
-    assert all(weight.requires_grad for weight in network.parameters())
 
 
 @pytest.mark.thorough
@@ -70,14 +59,3 @@ def test_textures_lie_on_references_and_truths_alike(stage):
     noise = (textured.reference - bare.reference)[has_reference].flatten(1)
     other = (textured.place - bare.place)[has_reference].flatten(1)
     assert (torch.cosine_similarity(noise, other) > 0.3).all()
-
-
-def test_all_of_the_network_learns_is_judged_and_exported(stage, tmp_path):
-    stage = replace(stage, config=replace(stage.config, covered_share=0.25))
-    check_learning(stage, rate=0.01, draw=5)
-    network = stage.network()
-    figures = stage.sample(network.eval(), tmp_path / "samples.png")
-    assert figures["covered_psnr_db"] > 5
-    assert figures["held_out_psnr_db"] > 5
-    stage.export(network, tmp_path)
-    assert (tmp_path / "scene" / "config.json").is_file()

@@ -1,20 +1,16 @@
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from swiftpie.backbones.adapters import open_adapter
 from swiftpie.backbones.components import load_components
-from swiftpie.cli.main import app
 from swiftpie.engine.session import Session
-from swiftpie.imageio.decoding import load_image
 from swiftpie.pipelines.settings import Scales
 from swiftpie_lab.training.loop import LoopConfig, fit
 from swiftpie_lab.training.stages.adapter.networks import AdapterDrops, AdapterNetworks, LossWeights
 from swiftpie_lab.training.stages.adapter.stage import ADAPTER_FILE
 from swiftpie_lab.training.state import read_state
-from tests.lab.training.stages.conftest import unseen
-from tests.parity.pipelines import SIDE_PX, preset_of, subject
+from tests.parity.pipelines import preset_of, subject
 
 NEVER = AdapterDrops(semantic=0, detail=0, both=0, text=0, rescaled=0)
 LOOP = LoopConfig(
@@ -80,19 +76,6 @@ def test_losses_fall_on_one_subject_and_the_base_stays_as_it_was(build, place, t
         assert torch.equal(weight, changed[name]) == (not weight.requires_grad), name
     parts = {name.removeprefix(prefix).split(".")[0] for name in state if name.startswith(prefix)}
     assert parts == {"projector", "semantic", "detail", "discriminator"}
-
-
-@pytest.mark.thorough
-def test_a_stopped_run_goes_on_bit_for_bit(build, tmp_path):
-    loop = LoopConfig(steps=3, learning_rate=1e-3, save_every=1, log_every=1, uses_muon=False)
-    changes = {"checkpointing": True, "mixed_precision": True, "pixel_samples": 1}
-    list(fit(unseen(build(**changes)), loop, tmp_path / "whole"))
-    again = unseen(build(**changes))
-    list(fit(again, loop, tmp_path / "parts", time_limit_s=0.0))
-    list(fit(again, loop, tmp_path / "parts"))
-    whole, parts = (stored(tmp_path / name) for name in ("whole", "parts"))
-    assert whole.keys() == parts.keys()
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
 def test_every_trained_weight_of_the_adapter_gets_a_gradient(build):
@@ -174,31 +157,3 @@ def test_training_goes_on_from_an_exported_adapter(exported, build):
     assert (plan.semantic, plan.detail) == (settings.plan.semantic, settings.plan.detail)
     stage.export(stage.network(), exported.parent / "again")
     assert (exported.parent / "again" / ADAPTER_FILE).read_bytes() == exported.read_bytes()
-
-
-@pytest.mark.thorough
-def test_one_command_trains_and_another_draws(place, tmp_path):
-    def call(*arguments):
-        result = CliRunner().invoke(app, [str(word) for word in arguments])
-        assert result.exit_code == 0, result.output
-
-    settings = {
-        "stage.preset": "sd-turbo",
-        "stage.data": place / "photos",
-        "stage.weights": place / "pipeline",
-        "stage.image_encoder": place / "encoder",
-        "stage.size_px": SIDE_PX,
-        "stage.batch_size": 1,
-        "stage.num_judged": 2,
-        "loop.steps": 1,
-    }
-    sets = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
-    call("train", "adapter", *sets, "--out", tmp_path / "runs")
-    subject().save(tmp_path / "cube.png")
-    call(
-        *("personalize", tmp_path / "cube.png", PROMPT, "-o", tmp_path / "out.png"),
-        *("--preset", "sd-turbo", "--weights", place / "pipeline", "--size", "64x64"),
-        *("--adapter", tmp_path / "runs" / "adapter" / "export" / ADAPTER_FILE),
-        *("--image-encoder", place / "encoder"),
-    )
-    assert load_image(tmp_path / "out.png").size == (64, 64)
