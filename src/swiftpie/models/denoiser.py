@@ -206,7 +206,24 @@ def read_notes(
     return denoiser.read_reference(encoded, empty_text.repeat(len(pixels)))
 
 
-class UNetDenoiser(nn.Module):
+class PublishedDenoiser(nn.Module):
+    """The base of denoisers of others, whose input has no room for subjects in place."""
+
+    def place_subjects(
+        self,
+        autoencoder: Autoencoder,
+        frames: Sequence[Tensor],
+        *,
+        layouts: Sequence[Layout],
+        present: Tensor,
+        cells: tuple[int, int],
+    ) -> Tensor:
+        """Return nothing: it takes no aligned subject, (B, S, 0, h, w)."""
+        del autoencoder, frames, layouts
+        return present.new_zeros(*present.shape, 0, *cells)
+
+
+class UNetDenoiser(PublishedDenoiser):
     """A Stable Diffusion 1.x, 2.x or XL U-Net with both identity branches.
 
     Reference features come from the U-Net itself with its identity branches silent. References are
@@ -268,19 +285,6 @@ class UNetDenoiser(nn.Module):
         step = self.reference_step.timestep
         _run(self.unet, encoded, step, text=text, condition=silent, notes=notes)
         return {name: notes[name] for name in self.installation.detail}
-
-    def place_subjects(
-        self,
-        autoencoder: Autoencoder,
-        frames: Sequence[Tensor],
-        *,
-        layouts: Sequence[Layout],
-        present: Tensor,
-        cells: tuple[int, int],
-    ) -> Tensor:
-        """Return nothing: it takes no aligned subject, (B, S, 0, h, w)."""
-        del autoencoder, frames, layouts
-        return present.new_zeros(*present.shape, 0, *cells)
 
 
 def _run(

@@ -14,8 +14,7 @@ from swiftpie.attention.condition import AttentionCondition, Notes
 from swiftpie.attention.install import Installation, Plan
 from swiftpie.attention.kernels import MASKED
 from swiftpie.attention.processors import DetailAttention, Merge, region_scale
-from swiftpie.geometry.layout import Layout
-from swiftpie.models.denoiser import Prediction, SubjectCondition
+from swiftpie.models.denoiser import Prediction, PublishedDenoiser, SubjectCondition
 from swiftpie.models.text import CUT
 from swiftpie.types import Autoencoder, Posterior, TextCondition
 
@@ -165,7 +164,7 @@ class ReferenceTokens(DetailAttention):
         return torch.cat([others, steered], dim=2)[:, None]
 
 
-class Flux2Denoiser(nn.Module):
+class Flux2Denoiser(PublishedDenoiser):
     """The transformer as it was published, behind the protocol of denoisers."""
 
     def __init__(self, network: Any, *, reads_references: bool) -> None:  # noqa: ANN401 - of diffusers
@@ -242,19 +241,6 @@ class Flux2Denoiser(nn.Module):
         """Return the tokens of references, (R, N, C); see `Denoiser`."""
         del text
         return {ENTRANCE: _packed(encoded)}
-
-    def place_subjects(
-        self,
-        autoencoder: Autoencoder,
-        frames: Sequence[Tensor],
-        *,
-        layouts: Sequence[Layout],
-        present: Tensor,
-        cells: tuple[int, int],
-    ) -> Tensor:
-        """Return nothing: it takes no aligned subject, (B, S, 0, h, w)."""
-        del autoencoder, frames, layouts
-        return present.new_zeros(*present.shape, 0, *cells)
 
 
 def _packed(latents: Tensor) -> Tensor:
