@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from swiftpie.backbones.components import FAMILIES
 from swiftpie.backbones.load.safe import read_tensors
 from swiftpie.backbones.presets import Preset, WeightsKind
 from swiftpie.models.denoiser import without_branches
@@ -157,6 +158,10 @@ def scheduler_of(preset: Preset) -> Any:  # noqa: ANN401 - diffusers has no comm
     """Return the scheduler of diffusers that draws as `preset` does."""
     import diffusers
 
+    if preset.noise_scale == "flow":
+        return diffusers.FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=FAMILIES.get(preset.family).shifts_times
+        )
     common = {**BETAS, "beta_schedule": preset.betas, "prediction_type": preset.prediction_type}
     match preset.renoise:
         case "lcm":  # of 1000 steps any is one of theirs

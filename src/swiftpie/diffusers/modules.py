@@ -10,14 +10,10 @@ from accelerate.hooks import CpuOffload, add_hook_to_module  # type: ignore[impo
 from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,
-    DDIMScheduler,
     DiffusionPipeline,
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    LCMScheduler,
     SchedulerMixin,
-    TCDScheduler,
 )
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
@@ -30,18 +26,13 @@ from transformers import (
 )
 
 from swiftpie.backbones.components import FAMILIES, Components, Family
+from swiftpie.backbones.peers import scheduler_of
 from swiftpie.backbones.presets import Preset, describe, read_preset
 from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.models.network import Network
 from swiftpie.models.vision import ClipIdentityEncoder
-from swiftpie.noise import CLEAN, TRAIN_TIMESTEPS, NoiseScale, Renoise, Schedule
+from swiftpie.noise import CLEAN, Schedule
 
-NOISE_SCHEDULE = {
-    "num_train_timesteps": TRAIN_TIMESTEPS,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "timestep_spacing": "trailing",
-}
 ADAPTER = "adapter.safetensors"
 HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "token")
 
@@ -126,32 +117,6 @@ def adopt(
         )
     family = FAMILIES.get(preset.family)
     return family.from_folder(family.sharing_weights(modules), adapter)
-
-
-def scheduler_of(preset: Preset) -> SchedulerMixin:
-    """Return the diffusers scheduler that takes the steps of `preset`."""
-    noise_scale = NoiseScale(preset.noise_scale)
-    if noise_scale is NoiseScale.FLOW:
-        shifts = FAMILIES.get(preset.family).shifts_times
-        return FlowMatchEulerDiscreteScheduler(
-            num_train_timesteps=TRAIN_TIMESTEPS, use_dynamic_shifting=shifts
-        )
-    shared = {
-        **NOISE_SCHEDULE,
-        "beta_schedule": preset.betas,
-        "prediction_type": preset.prediction_type,
-    }
-    match Renoise(preset.renoise):
-        case Renoise.LCM:
-            return LCMScheduler(**shared)
-        case Renoise.TCD:
-            return TCDScheduler(**shared)
-        case Renoise.EULER_ANCESTRAL:
-            return EulerAncestralDiscreteScheduler(**shared)
-        case Renoise.DDIM:
-            if noise_scale is NoiseScale.SIGMA:
-                return EulerDiscreteScheduler(**shared)
-            return DDIMScheduler(**shared, clip_sample=False)
 
 
 def latent_factors(preset: Preset, schedule: Schedule) -> list[float]:

@@ -319,15 +319,13 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
 
 
 def _peer(components: Components, _adapter: Path | None) -> "Peer":
-    from diffusers import FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline
+    from diffusers import Flux2KleinPipeline
 
-    from swiftpie.backbones.peers import Peer
+    from swiftpie.backbones.peers import Peer, scheduler_of
 
     preset = components.preset
     pipeline = Flux2KleinPipeline(
-        **FAMILY.to_modules(components),
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
-        is_distilled=True,
+        **FAMILY.to_modules(components), scheduler=scheduler_of(preset), is_distilled=True
     )
     call = {"num_inference_steps": len(preset.timesteps), "guidance_scale": 1.0}
     return Peer(pipeline, preset, call, takes_noise=True, reads_pictures=True)
