@@ -14,9 +14,8 @@ from swiftpie.errors import (
 )
 
 if TYPE_CHECKING:
-    from swiftpie.backbones.choices import is_here
     from swiftpie.backbones.presets import RECIPES
-    from swiftpie.backbones.sources import open_face_encoder
+    from swiftpie.backbones.sources import is_here, open_face_encoder
     from swiftpie.config import options_of, read_options
     from swiftpie.diffusers.edit import SwiftEditPipeline
     from swiftpie.diffusers.personalize import SwiftPiePipeline
@@ -111,9 +110,8 @@ __all__ = [
 _HOMES = {
     name: f"swiftpie.{module}"
     for module, names in {
-        "backbones.choices": ["is_here"],
+        "backbones.sources": ["is_here", "open_face_encoder"],
         "backbones.presets": ["RECIPES"],
-        "backbones.sources": ["open_face_encoder"],
         "faces": ["CONSENT", "FaceSettings", "FaceSource"],
         "imageio.writing": ["save_animation"],
         "imageio.decoding": ["load_image"],

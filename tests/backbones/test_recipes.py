@@ -1,10 +1,11 @@
 import pytest
 
 import swiftpie
-from swiftpie.backbones.choices import is_here, resolve
+from swiftpie.backbones.choices import resolve
 from swiftpie.backbones.families.stable_diffusion import SDXL_NETWORKS
 from swiftpie.backbones.hub import root_of
 from swiftpie.backbones.presets import PRESETS, RECIPES, Recipe, Use
+from swiftpie.backbones.sources import is_here
 
 FIND_NOTHING = {"klein"}  # layers that see no regions
 ENOUGH = 64 * 2**30  # bytes: a test is not to depend on what this machine has free

@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from swiftpie.backbones.choices import is_here
 from swiftpie.backbones.presets import RECIPES, Recipe, Use
-from swiftpie.backbones.sources import plan_faces
+from swiftpie.backbones.sources import is_here, plan_faces
 from swiftpie.engine.load import plan_downloads
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.imageio.writing import read_metadata

@@ -1,13 +1,11 @@
 """What a caller may choose about loading, and what a preset or a recipe chooses."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict, cast, get_args
 
-from swiftpie.backbones.hub import CONFIG, VOCABULARIES, root_of, weight_names
 from swiftpie.backbones.machine import AUTO, best_device, best_dtype
-from swiftpie.backbones.presets import PRESETS, RECIPES, SPACINGS, Preset, Recipe, WeightsKind
+from swiftpie.backbones.presets import PRESETS, RECIPES, SPACINGS, Preset, Recipe
 from swiftpie.config import Option
 from swiftpie.errors import ConfigError
 
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 PLACE = "a folder or file, or OWNER/REPO[:PATH][@REVISION] of one in a repository"
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 DetailForm = Literal["adapter", "joint", "none"]
-TEXT, TOKENIZER = "text_encoder", "tokenizer"  # how the folders of a pipeline are called
 
 
 class Choices(TypedDict, total=False):
@@ -188,12 +185,8 @@ def schedule_of(preset: Preset) -> "Schedule":
     )
 
 
-def with_steps(
-    preset: Preset, steps: int | None, *, spaced: Callable[[int], tuple[float, ...]] | None = None
-) -> Preset:
+def with_steps(preset: Preset, steps: int | None) -> Preset:
     """Return `preset` with so many denoising steps; None leaves it its own.
-
-    `spaced` returns the timesteps of other counts; None is the preset's own spacing.
 
     Raises:
         ConfigError: The weights were not trained for so many.
@@ -207,8 +200,7 @@ def with_steps(
             f"{' or '.join(map(str, counts))}. Choose one of these, or another preset."
         )
     others = tuple(count for count in counts if count != steps)
-    timesteps = (spaced or SPACINGS[preset.spacing])(steps)
-    return replace(preset, timesteps=timesteps, more_steps=others)
+    return replace(preset, timesteps=SPACINGS[preset.spacing](steps), more_steps=others)
 
 
 def resolve(
@@ -233,42 +225,3 @@ def resolve(
         recipe = RECIPES.get(recipe)
     explicit = {name: choice for name, choice in choices.items() if choice is not None}
     return recipe.apply(), cast("Choices", {**recipe.choices(), **explicit})
-
-
-def is_here(recipe: Recipe) -> bool:
-    """Whether all of `recipe` is on this machine: weights, settings and tokenizers."""
-    preset, own = PRESETS.get(recipe.preset), recipe.references.get("weights")
-    is_whole, replaces_unet = (
-        preset.kind is kind for kind in (WeightsKind.PIPELINE, WeightsKind.UNET)
-    )
-    for option, place in recipe.references.items():
-        root = root_of(place)
-        path = None if root is None else root / (place.path or "")
-        if path is None or not path.exists():
-            return False
-        if option != "base" and not (is_whole and option == "weights"):
-            if not (path.is_file() or _has_weights(path)):
-                return False
-            continue
-        lent = [name for name in preset.networks if name != "vae" or recipe.autoencoder is None]
-        if replaces_unet:
-            lent.remove(preset.networks[0])
-            has_settings = (path / preset.networks[0] / CONFIG).is_file()
-            if own is not None and own.is_file and not has_settings:
-                return False
-        if not all(_has_weights(path / name) and _has_vocabulary(path, name) for name in lent):
-            return False
-    return True
-
-
-def _has_vocabulary(pipeline: Path, name: str) -> bool:
-    """Whether the tokenizer of a text encoder is there; other networks need none."""
-    folder = pipeline / name.replace(TEXT, TOKENIZER)
-    kinds = (all((folder / file).is_file() for file in kind) for kind in VOCABULARIES)
-    return not name.startswith(TEXT) or any(kinds)
-
-
-def _has_weights(folder: Path) -> bool:
-    """Whether a folder has the settings of a network and its weights, all pieces of them."""
-    names = {path.name for path in folder.glob("*")}
-    return CONFIG in names and bool(weight_names(names, prefers_half=True, allow_pickle=True))

@@ -4,6 +4,7 @@ import functools
 import re
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -80,6 +81,19 @@ def parse_reference(text: str | Path) -> RepoReference | None:
             return None
     host = Host.GITHUB if found["host"] else Host.HUB
     return RepoReference(repository, path, found["revision"], host)
+
+
+def existing(path: str | Path, option: str) -> Path:
+    """Return the file or folder that `option` names.
+
+    Raises:
+        WeightsError: It does not exist.
+    """
+    found = Path(path)
+    with suppress(OSError):  # of a name that no disk takes
+        if found.exists():
+            return found
+    raise WeightsError(f"'{short_reason(path)}' does not exist. Check the path of `{option}=`.")
 
 
 def weight_names(

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, cast
 
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.downloads import DownloadPlan, ModelPart
@@ -18,6 +18,7 @@ from swiftpie.backbones.hub import (
     RemoteFile,
     RepoListing,
     RepoReference,
+    existing,
     explain,
     is_unreachable,
     list_files,
@@ -27,13 +28,14 @@ from swiftpie.backbones.hub import (
     weight_names,
 )
 from swiftpie.backbones.licences import licence_of
-from swiftpie.backbones.load.weights import existing
-from swiftpie.backbones.presets import PINS, Preset, WeightsKind
+from swiftpie.backbones.presets import PINS, PRESETS, Preset, Recipe, WeightsKind
 from swiftpie.config import home_folder
 from swiftpie.errors import WeightsError
 from swiftpie.faces import FACE_ENCODERS, FaceEncoder, FaceSettings, ModelFile
 from swiftpie.imageio.atomic import atomic_file, make_folder
-from swiftpie.models.vision import Feature, Projector
+
+if TYPE_CHECKING:
+    from swiftpie.models.vision import Projector
 
 BIG_G = 1280  # width of the vector of CLIP ViT-bigG; ViT-H, the usual one, gives 1024
 ADAPTERS = "h94/IP-Adapter"  # its repository also holds the image encoders of IP-Adapters
@@ -137,7 +139,7 @@ def plan_adapter(choices: Choices, formats: WeightFormats) -> ModelPart | None:
 
 
 def plan_image_encoder(
-    projector: Projector | None, choices: Choices, formats: WeightFormats
+    projector: "Projector | None", choices: Choices, formats: WeightFormats
 ) -> ModelPart:
     """Plan the image encoder that an adapter reads, by default the public one.
 
@@ -147,11 +149,28 @@ def plan_image_encoder(
         WeightsError: It does not exist, or its host refuses it.
     """
     reads = projector and (projector.feature, projector.feature_width)
-    is_big = reads == (Feature.EMBEDS, BIG_G)
+    is_big = reads == ("embeds", BIG_G)
     folder = "sdxl_models/image_encoder" if is_big else "models/image_encoder"
     chosen = choices.get("image_encoder") or f"{ADAPTERS}:{folder}"
     finder = PartFinder(choices, formats)
     return finder.find("image_encoder", "image_encoder", chosen, FileSelection(("",)))
+
+
+def is_here(recipe: Recipe) -> bool:
+    """Whether all of `recipe` is on this machine: weights, settings and tokenizers."""
+    preset, formats = PRESETS.get(recipe.preset), WeightFormats(True, True)
+    choices = cast("Choices", {**recipe.choices(), "offline": True})
+    encoders = (name for name in preset.networks if name.startswith("text_encoder"))
+    texts = {name: name.replace("text_encoder", "tokenizer") for name in encoders}
+    try:
+        parts = plan_networks(
+            preset, choices, texts=texts, formats=formats, denoiser=preset.networks[0]
+        )
+        if (adapter := plan_adapter(choices, formats)) is not None:
+            parts += [adapter, plan_image_encoder(None, choices, formats)]
+    except WeightsError:
+        return False
+    return all(part.names for part in parts)
 
 
 def _beside(weights: str | Path, file: str) -> str | Path:

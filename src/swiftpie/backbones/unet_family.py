@@ -37,7 +37,7 @@ from swiftpie.backbones.adapters import (
 from swiftpie.backbones.choices import PLACES, Choices, dtype_of, schedule_of, with_steps
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.downloads import DownloadPlan, ModelPart
-from swiftpie.backbones.hub import parse_reference
+from swiftpie.backbones.hub import existing, parse_reference
 from swiftpie.backbones.load.ip_adapter import check_reads_lora, fuse_lora, fuse_lora_file
 from swiftpie.backbones.load.networks import (
     MOTION_LORA_SCALE,
@@ -58,7 +58,6 @@ from swiftpie.backbones.load.weights import (
     HALVES,
     NetworkReader,
     check_tokenizer,
-    existing,
     fingerprint_files,
     read_tokenizer,
     unknown_fingerprint,

@@ -11,9 +11,10 @@ import typer
 
 from swiftpie import __version__
 from swiftpie.backbones import licences
-from swiftpie.backbones.choices import LoadOptions, is_here
+from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions, processor_name
 from swiftpie.backbones.presets import PRESETS, RECIPES, Preset, Recipe, Use, describe
+from swiftpie.backbones.sources import is_here
 from swiftpie.cli.console import examples, print_json, print_text, say, show, write_table
 from swiftpie.cli.loading import confirm_download, plan_downloads, print_download
 from swiftpie.cli.options import STREAM, AsJson, FieldOptions, argument, with_fields

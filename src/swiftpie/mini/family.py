@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from swiftpie.backbones.choices import Choices, schedule_of, with_steps
 from swiftpie.backbones.components import Components, Family
+from swiftpie.backbones.hub import existing
 from swiftpie.backbones.load.weights import (
-    existing,
     fingerprint_of,
     load_network,
     read_tokenizer,

@@ -8,7 +8,7 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -219,19 +219,6 @@ def _nothing(shape: torch.Size, dtype: torch.dtype) -> Tensor:
 
 def _weights_of(network: nn.Module) -> dict[str, Tensor]:
     return {**dict(network.named_buffers()), **dict(network.named_parameters())}
-
-
-def existing(path: str | Path, option: str) -> Path:
-    """Return the file or folder that `option` names.
-
-    Raises:
-        WeightsError: It does not exist.
-    """
-    found = Path(path)
-    with suppress(OSError):  # of a name that no disk takes
-        if found.exists():
-            return found
-    raise WeightsError(f"'{short_reason(path)}' does not exist. Check the path of `{option}=`.")
 
 
 def check_config(folder: Path, name: str) -> None:
