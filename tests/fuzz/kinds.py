@@ -151,7 +151,7 @@ def read_adapter(data, folder):
         load_into(opened.public, branches(Plan(token_width=WIDTHS["sd15"])))
     else:
         assert opened.settings.plan.token_width <= 4096
-        adapter_file.load_adapter(path, installation=branches(opened.plan), family="sd15")
+        adapter_file.load_adapter(path, installation=branches(opened.plan))
 
 
 def pickles(seed):

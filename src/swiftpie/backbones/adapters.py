@@ -17,7 +17,6 @@ from swiftpie.backbones.load.adapter_file import (
     KEY,
     PREFIX,
     AdapterSettings,
-    face_version_in,
     load_adapter,
     save_adapter,
     settings_in,
@@ -115,13 +114,14 @@ def peek_adapter(path: Path, *, allow_pickle: bool = False) -> tuple[OpenAdapter
         assert opened.public is not None, "only safetensors are of our own layout"
         return opened, opened.public.projector
     header = check_safetensors(path)
-    tensors = shapes_of(header)
-    if KEY not in header.get(METADATA, {}):
-        public = read_ip_adapter(tensors, face_version=version_in_name(path))
-        return OpenAdapter(path, settings=None, public=public), public.projector
-    semantic = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
-    public = read_ip_adapter(semantic, face_version=face_version_in(header, path))
-    return OpenAdapter(path, settings=settings_in(header, path), public=None), public.projector
+    settings = settings_in(header, path) if KEY in header.get(METADATA, {}) else None
+    version = version_in_name(path) if settings is None else settings.face_version
+    shapes = shapes_of(header).items()
+    public = read_ip_adapter(
+        {name: shape for name, shape in shapes if settings is None or not name.startswith(PREFIX)},
+        face_version=version,
+    )
+    return OpenAdapter(path, settings, None if settings else public), public.projector
 
 
 def plan_of(adapter: OpenAdapter, detail: DetailForm | None) -> Plan:
@@ -199,26 +199,21 @@ def install_adapter(
     Raises:
         WeightsError: The adapter was made for another U-Net or plan.
     """
+    width, timestep, projector = unet.config.cross_attention_dim, REFERENCE_TIMESTEP, None
     if adapter is not None:
+        check_family(adapter, family=family, width=width)
         plan = plan or adapter.plan
-    public = None if adapter is None else adapter.public
-    if adapter is not None:
-        check_family(adapter, family=family, width=unet.config.cross_attention_dim)
-    if adapter is not None and public is not None:
-        fuse_lora(public, unet)
-    settings = None if adapter is None else adapter.settings
-    timestep = REFERENCE_TIMESTEP if settings is None else settings.t_ref
-    denoiser = UNetDenoiser(
-        unet,
-        plan or Plan(token_width=unet.config.cross_attention_dim, detail=frozenset()),
-        reference_step=scaled_linear_step(timestep),
-    )
-    projector = None
-    if public is not None:
-        load_into(public, denoiser.installation)
-        projector = public.projector
+        if adapter.settings is not None:
+            timestep = adapter.settings.t_ref
+        if adapter.public is not None:
+            fuse_lora(adapter.public, unet)
+    plan = plan or Plan(token_width=width, detail=frozenset())
+    denoiser = UNetDenoiser(unet, plan, reference_step=scaled_linear_step(timestep))
+    if adapter is not None and adapter.public is not None:
+        load_into(adapter.public, denoiser.installation)
+        projector = adapter.public.projector
     elif adapter is not None:
-        projector = load_adapter(adapter.path, installation=denoiser.installation, family=family)
+        projector = load_adapter(adapter.path, installation=denoiser.installation)
     return denoiser.to(device=unet.device, dtype=unet.dtype), projector
 
 

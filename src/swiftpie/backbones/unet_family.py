@@ -43,7 +43,6 @@ from swiftpie.backbones.load.networks import (
     MOTION_LORA_SCALE,
     built,
     check_autoencoder,
-    check_inversion,
     moving,
     read_autoencoder,
     read_clip_config,
@@ -391,7 +390,12 @@ class StableDiffusion(Family):
             check_family(adapter, family=self.name, width=unet["cross_attention_dim"])
         inversion = needs.part("inversion")
         if inversion is not None:
-            check_inversion(inversion.path, unet)
+            read = read_config(inversion.path, "inversion", UNet2DConditionModel)
+            alike = ("cross_attention_dim", "in_channels", "addition_embed_type")
+            self.check_facts(
+                preset,
+                {f"{what} of the inversion network": (read[what], unet[what]) for what in alike},
+            )
 
     def _check_family(self, preset: Preset, unet: Mapping[str, Any]) -> None:
         found = _family_of(unet)

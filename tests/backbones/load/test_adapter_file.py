@@ -105,7 +105,7 @@ def test_a_round_trip_restores_both_branches_and_all_settings(stored):
     settings = settings_in(check_safetensors(path), path)
     fresh = installed(plan=settings.plan)
     assert not equal(state(fresh), state(original))
-    loaded = load_adapter(path, installation=fresh, family="sd15")
+    loaded = load_adapter(path, installation=fresh)
     assert equal(state(fresh), state(original))
     assert settings.plan == PLAN
     assert (settings.family, settings.t_ref) == ("sd15", 250)
@@ -120,7 +120,7 @@ def test_diffusers_loads_the_semantic_half_and_gives_the_same(stored):
     pipeline = theirs(tiny_unet("sd15"), path.name, folder=str(path.parent))
     features = features_for(projector)
     everywhere = installed(plan=Plan(token_width=WIDTHS["sd15"]))
-    load_adapter(path, installation=everywhere, family="sd15")
+    load_adapter(path, installation=everywhere)
     found = our_output(everywhere.network, projector.module(*features), scale=0.7)
     assert difference(found, their_output(pipeline, features, scale=0.7)) <= BOUND
 
@@ -129,13 +129,13 @@ def test_diffusers_loads_the_semantic_half_and_gives_the_same(stored):
 def test_the_version_of_a_face_plus_projector_is_kept(path, version):
     name = "ip-adapter-faceid-plus" + ("v2" if version == 2 else "") + "_sd15"
     save(path, name=name, force=True)
-    loaded = load_adapter(path, installation=installed(), family="sd15")
+    loaded = load_adapter(path, installation=installed())
     assert loaded.module.shortcut is (version == 2)
 
 
 def test_layers_that_the_file_leaves_out_are_inactive(path):
     everywhere = installed(plan=Plan(token_width=WIDTHS["sd15"], gate=1.0))
-    load_adapter(path, installation=everywhere, family="sd15")
+    load_adapter(path, installation=everywhere)
     silent = {n for n, p in everywhere.detail.items() if not p.gate.any()}
     assert silent == {n for n in everywhere.detail if not n.startswith("up_blocks")}
 
@@ -147,16 +147,15 @@ def test_the_same_adapter_gives_the_same_bytes_and_replaces_no_file(path, tmp_pa
         save(path)
 
 
-def refused(path, match, *, installation=None, family="sd15"):
+def refused(path, match, *, installation=None):
     found = installation or target()
     before = state(found)
     with pytest.raises(WeightsError, match=match):
-        load_adapter(path, installation=found, family=family)
+        load_adapter(path, installation=found)
     assert equal(before, state(found))
 
 
-def test_another_network_of_the_same_name_is_refused(path):
-    refused(path, "sdxl", family="sdxl")
+def test_another_network_is_refused(path):
     for backbone in ("sd21", "sdxl"):
         refused(path, "the U-Net", installation=target(backbone))
 
@@ -215,7 +214,7 @@ def test_missing_and_superfluous_tensors_are_refused_even_with_a_right_checksum(
         rewrite(path, tensors=changed, resign=True)
         refused(path, match)
     rewrite(path, tensors=tensors, resign=True)
-    load_adapter(path, installation=installed(), family="sd15")
+    load_adapter(path, installation=installed())
 
 
 def test_a_public_adapter_is_not_taken_for_ours(path):

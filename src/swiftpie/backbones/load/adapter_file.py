@@ -37,6 +37,7 @@ class AdapterSettings:
     plan: Plan  # the layers in which each branch is active; its gate is not kept
     t_ref: int  # timestep at which references were read, 0 to 999
     defaults: Mapping[str, float]  # recommended strengths by name
+    face_version: FaceVersion | None  # of FaceID Plus, if it is one
 
 
 def save_adapter(
@@ -89,22 +90,14 @@ def settings_in(header: Mapping[str, Any], path: str | Path) -> AdapterSettings:
     return settings
 
 
-def face_version_in(header: Mapping[str, Any], path: str | Path) -> FaceVersion | None:
-    """Return which version of FaceID Plus an adapter of ours is, if it is one."""
-    version: FaceVersion | None = _own_header(header.get(METADATA, {}), path).get("face_version")
-    return version
-
-
-def load_adapter(path: str | Path, *, installation: Installation, family: str) -> Projector:
+def load_adapter(path: str | Path, *, installation: Installation) -> Projector:
     """Load both branches into `installation`, all of it or nothing; return their projector.
 
-    The detail branch falls silent in layers that the file leaves out.
-
-    The installation is of a U-Net of `family`, with the plan that `settings_in` returns or one
-    of fewer layers.
+    The detail branch falls silent in layers that the file leaves out. The installation is of a
+    U-Net of the adapter's family, with the plan that `settings_in` returns or one of fewer layers.
 
     Raises:
-        WeightsError: The file is damaged, is something else, or is for another backbone.
+        WeightsError: The file is damaged, is something else, or is for another U-Net or plan.
     """
     tensors = read_tensors(path)
     header = _own_header(read_metadata(path), path)
@@ -114,10 +107,15 @@ def load_adapter(path: str | Path, *, installation: Installation, family: str) -
             f"The checksum of '{path}' does not agree with its content: it was changed or damaged. "
             "Get the file again."
         )
-    _check_backbone(settings, installation, family)
+    ours, theirs = installation.plan.merge, settings.plan.merge
+    if ours is not theirs:
+        raise WeightsError(
+            f"The adapter's detail branch is {theirs.value!r}, and the installed one is "
+            f"{ours.value!r}. Install the plan in its settings."
+        )
     detail = _detail_states(tensors, installation)
     semantic = {name: t for name, t in tensors.items() if not name.startswith(PREFIX)}
-    adapter = read_ip_adapter(semantic, face_version=header.get("face_version"))
+    adapter = read_ip_adapter(semantic, face_version=settings.face_version)
     load_into(adapter, installation)
     for name, processor in installation.detail.items():
         if name in detail:
@@ -159,6 +157,7 @@ def _settings(header: Mapping[str, Any], path: str | Path) -> AdapterSettings:
             ),
             t_ref=_whole(header["t_ref"], most=TRAIN_TIMESTEPS - 1),
             defaults={str(name): _finite(value) for name, value in header["defaults"].items()},
+            face_version=header.get("face_version"),
         )
     except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(_damaged(path)) from error
@@ -178,20 +177,6 @@ def _finite(value: float) -> float:
 
 def _damaged(path: str | Path) -> str:
     return f"The settings in '{path}' are damaged. Get the file again."
-
-
-def _check_backbone(settings: AdapterSettings, installation: Installation, family: str) -> None:
-    if settings.family != family:
-        raise WeightsError(
-            f"The adapter is for {settings.family!r}, and the backbone is {family!r}. Load it with "
-            "its own backbone, or choose another adapter."
-        )
-    ours, theirs = installation.plan.merge, settings.plan.merge
-    if ours is not theirs:
-        raise WeightsError(
-            f"The adapter's detail branch is {theirs.value!r}, and the installed one is "
-            f"{ours.value!r}. Install the plan in its settings."
-        )
 
 
 def _detail_states(

@@ -137,18 +137,6 @@ def check_autoencoder(folder: Path, settings: Mapping[str, Any]) -> None:
         )
 
 
-def check_inversion(folder: Path, unet: Mapping[str, Any]) -> None:
-    """Refuse an inversion network of another family than the denoiser with the settings `unet`."""
-    inversion = read_config(folder, "inversion", UNet2DConditionModel)
-    for what in ("cross_attention_dim", "in_channels", "addition_embed_type"):
-        found, needed = inversion[what], unet[what]
-        if found != needed:
-            raise WeightsError(
-                f"The inversion network in '{folder}' has {what} {found}, and the denoiser has "
-                f"{needed}. Choose an inversion network of the same family."
-            )
-
-
 def _stored(folder: Path, name: str, read: Callable[[Path], Any]) -> Any:  # noqa: ANN401 - as read
     check_config(folder, name)
     try:
