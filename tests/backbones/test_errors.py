@@ -55,7 +55,6 @@ CHOICES = [  # of the folders of one family, or of all where a path says which
     (SD21, {"adapter": "nowhere"}, WeightsError, "adapter="),
     (SD21, {"inversion": "nowhere"}, WeightsError, "inversion="),
     (SD21, {"adapter": "sd15/public.safetensors"}, WeightsError, "family"),
-    (SD21, {"adapter": "sd15/own.safetensors"}, WeightsError, "its own backbone"),
     (SD21, {"adapter": "sd15/own.safetensors"}, WeightsError, "sd15"),
     (SD21, {"adapter": PUBLIC, "image_encoder": "no"}, WeightsError, "no"),
     (SD21, {"adapter": PUBLIC, "image_encoder": "sd21"}, WeightsError, "config.json"),
