@@ -120,7 +120,7 @@ def test_layers_of_a_pruned_network_are_refused_and_nothing_changes(adapter):
     )
     installation = install(pruned, Plan(token_width=WIDTHS["sd15"]))
     before = weights(installation)
-    with pytest.raises(WeightsError, match=r"16 layers and this U-Net has 7 .* layer 15 "):
+    with pytest.raises(WeightsError, match="16 layers, and the U-Net 7"):
         load_into(adapter, installation)
     assert all(torch.equal(*both) for both in zip(before, weights(installation), strict=True))
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from swiftpie.attention.condition import Block
 from swiftpie.attention.install import Installation, Plan
 from swiftpie.attention.processors import Merge
-from swiftpie.backbones.load.ip_adapter import load_into, read_ip_adapter, semantic_tensors
+from swiftpie.backbones.load.ip_adapter import UNFIT, load_into, read_ip_adapter, semantic_tensors
 from swiftpie.backbones.load.safe import METADATA, read_metadata, read_tensors, write_tensors
 from swiftpie.errors import WeightsError
 from swiftpie.models.projection import FacePlusProjection, FaceVersion
@@ -57,10 +57,7 @@ def save_adapter(
     Raises:
         InputError: `path` exists and `force` is not set, or its folder cannot be written to.
     """
-    tensors = semantic_tensors(installation, projector)
-    for name, processor in installation.detail.items():
-        for part, tensor in processor.state_dict().items():
-            tensors[f"{PREFIX}{name}.{part}"] = tensor
+    tensors = semantic_tensors(installation, projector) | _detail_tensors(installation)
     plan = installation.plan
     header: dict[str, Any] = {
         "format": FORMAT,
@@ -113,15 +110,15 @@ def load_adapter(path: str | Path, *, installation: Installation) -> Projector:
             f"The adapter's detail branch is {theirs.value!r}, and the installed one is "
             f"{ours.value!r}. Install the plan in its settings."
         )
-    detail = _detail_states(tensors, installation)
+    own, detail = _detail_tensors(installation), _checked_detail(tensors, installation)
     semantic = {name: t for name, t in tensors.items() if not name.startswith(PREFIX)}
     adapter = read_ip_adapter(semantic, face_version=settings.face_version)
     load_into(adapter, installation)
-    for name, processor in installation.detail.items():
+    for name, tensor in own.items():
         if name in detail:
-            processor.load_state_dict(detail[name], strict=True)
-        else:
-            torch.nn.init.zeros_(processor.gate)
+            tensor.copy_(detail[name])
+        elif name.endswith(".gate"):
+            tensor.zero_()
     return adapter.projector
 
 
@@ -179,37 +176,36 @@ def _damaged(path: str | Path) -> str:
     return f"The settings in '{path}' are damaged. Get the file again."
 
 
-def _detail_states(
-    tensors: Mapping[str, Tensor], installation: Installation
-) -> dict[str, dict[str, Tensor]]:
-    owners = {
-        f"{PREFIX}{name}.{part}": (name, part)
+def _detail_tensors(installation: Installation) -> dict[str, Tensor]:
+    """Return the weights of the detail branch by their names in files."""
+    return {
+        f"{PREFIX}{name}.{part}": tensor
         for name, processor in installation.detail.items()
-        for part in processor.state_dict()
+        for part, tensor in processor.state_dict().items()
     }
+
+
+def _checked_detail(tensors: Mapping[str, Tensor], installation: Installation) -> dict[str, Tensor]:
+    """Return those of an adapter's detail branch that the plan installs, whole layers."""
     left_out = tuple(f"{PREFIX}{name}." for name in installation.plain)  # by the plan
-    states: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        if not key.startswith(PREFIX) or key.startswith(left_out):
-            continue
-        if key not in owners:
-            raise WeightsError(
-                f"{key!r} is not a part of a self-attention layer of this U-Net. An adapter "
-                "needs the U-Net that it was trained for. Choose another adapter."
-            )
-        name, part = owners[key]
-        states.setdefault(name, {})[part] = tensor
-    for name, state in states.items():
-        needed, given = (
-            {part: tuple(tensor.shape) for part, tensor in tensors.items()}
-            for tensors in (installation.detail[name].state_dict(), state)
+    detail = {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name.startswith(PREFIX) and not name.startswith(left_out)
+    }
+    layers = [f"{PREFIX}{name}." for name in installation.detail]
+    present = tuple(layer for layer in layers if any(name.startswith(layer) for name in detail))
+    own = _detail_tensors(installation).items()
+    needed = {name: tuple(tensor.shape) for name, tensor in own if name.startswith(present)}
+    given = {name: tuple(tensor.shape) for name, tensor in detail.items()}
+    if given != needed:
+        names = given.keys() | needed.keys()
+        name = min(each for each in names if given.get(each) != needed.get(each))
+        raise WeightsError(
+            f"{name!r} of the adapter is {given.get(name, 'missing')}, and this U-Net needs "
+            f"{needed.get(name, 'none')}. {UNFIT}"
         )
-        if needed != given:
-            raise WeightsError(
-                f"The detail branch at {name} needs {needed}, and the adapter has {given}. An "
-                "adapter needs the U-Net that it was trained for. Choose another adapter."
-            )
-    return states
+    return detail
 
 
 def _fingerprint(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:

@@ -31,6 +31,10 @@ DENOISER = "unet."  # prefix of the denoiser's part
 DOWN = ("lora_A.weight", "lora.down.weight")  # one of them for every changed layer
 BASE = ".base_layer.weight"  # what peft calls the weight of a layer that it wraps
 NAME = "swiftpie"
+UNFIT = (
+    "This U-Net needs an adapter trained for it; an adapter for the full model does not fit a "
+    "pruned one. Choose another adapter or backbone."
+)
 
 Pair = tuple[Tensor, Tensor]
 Place = tuple[int, str]  # number of an attention layer, and "q", "k", "v" or "out"
@@ -98,30 +102,22 @@ def load_into(adapter: IpAdapter, installation: Installation) -> None:
         WeightsError: The adapter was made for another U-Net.
     """
     paths = cross_attention(installation)
-    if adapter.layers.keys() != paths.keys():
-        ours, theirs = len(paths), len(adapter.layers)
-        number = min(adapter.layers.keys() ^ paths.keys())
-        place = f"layer {number} ({paths.get(number, 'not a cross-attention layer here')})"
+    layers = {number: installation.semantic[path] for number, path in paths.items()}
+    needed = {number: tuple(layer.to_k_ip.weight.shape) for number, layer in layers.items()}
+    given = {number: tuple(key.shape) for number, (key, _) in adapter.layers.items()}
+    if given != needed:
+        numbers = given.keys() | needed.keys()
+        number = min(each for each in numbers if given.get(each) != needed.get(each))
         raise WeightsError(
-            f"The adapter has {theirs} layers and this U-Net has {ours} cross-attention layers; "
-            f"they first differ at {place}. This U-Net needs an adapter trained for it; "
-            "an adapter for the full model does not fit a pruned one. Choose another adapter or "
-            "backbone."
+            f"Layer {number} of the adapter is {given.get(number, 'missing')}, and "
+            f"{paths.get(number, 'no cross-attention')} of this U-Net needs "
+            f"{needed.get(number, 'none')}; the adapter has {len(given)} layers, and the U-Net "
+            f"{len(needed)}. {UNFIT}"
         )
-    copies: list[tuple[Tensor, Tensor]] = []
-    for number, pair in adapter.layers.items():
-        processor = installation.semantic[paths[number]]
-        for tensor, linear in zip(pair, (processor.to_k_ip, processor.to_v_ip), strict=True):
-            if tensor.shape != linear.weight.shape:
-                raise WeightsError(
-                    f"Layer {number} of the adapter is {tuple(tensor.shape)}, and "
-                    f"{paths[number]} of this U-Net needs {tuple(linear.weight.shape)}. "
-                    "This U-Net needs an adapter trained for it. Choose another adapter."
-                )
-            copies.append((linear.weight, tensor))
     with torch.no_grad():
-        for weight, tensor in copies:
-            weight.copy_(tensor)
+        for number, (key, value) in adapter.layers.items():
+            layers[number].to_k_ip.weight.copy_(key)
+            layers[number].to_v_ip.weight.copy_(value)
 
 
 def fuse_lora(adapter: IpAdapter, unet: UNet2DConditionModel) -> None:
@@ -227,7 +223,7 @@ def _lora_target(
     if number >= len(paths):
         raise WeightsError(
             f"The adapter's LoRA is for layer {number}, and this U-Net has {len(paths)} "
-            "attention layers. This U-Net needs an adapter trained for it. Choose another adapter."
+            f"attention layers. {UNFIT}"
         )
     path = f"{paths[number]}.to_{name}"
     linear = unet.get_submodule(f"{path}.0" if name == "out" else path)
@@ -236,8 +232,7 @@ def _lora_target(
     needed, given = (linear.out_features, linear.in_features), (len(up), down.shape[1])
     if given != needed:
         raise WeightsError(
-            f"The adapter's LoRA of layer {number} is {given}, and {path} needs {needed}. "
-            "This U-Net needs an adapter trained for it. Choose another adapter."
+            f"The adapter's LoRA of layer {number} is {given}, and {path} needs {needed}. {UNFIT}"
         )
     return linear
 
