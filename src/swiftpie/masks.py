@@ -132,9 +132,9 @@ def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     return mask
 
 
-def iou(a: Tensor, b: Tensor, *, threshold: float = 0.5) -> Tensor:
+def iou(a: Tensor, b: Tensor) -> Tensor:
     """Return intersection over union (B,) of masks (B, 1, H, W); two empty masks agree fully."""
-    first, second = a.flatten(1) > threshold, b.flatten(1) > threshold
+    first, second = a.flatten(1) > 0.5, b.flatten(1) > 0.5
     union, shared = (first | second).sum(dim=1), (first & second).sum(dim=1)
     return torch.where(union > 0, shared / union.clamp(min=1), 1.0)
 

@@ -316,10 +316,10 @@ def test_ways_are_spelled_in_words(text, search):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0.2,0.1,0.8", "does not say where"),
-        ("auto dog.png", "does not say where"),
-        ("0,0,1,1 0,0,1,1", "does not say where"),
-        ("not:0,0,1,1", "does not say where"),
+        ("0.2,0.1,0.8", "not a point"),
+        ("auto dog.png", "not a point"),
+        ("0,0,1,1 0,0,1,1", "2 boxes"),
+        ("not:0,0,1,1", "not a box"),
         ("0.8,0.1,0.2,0.9", "is not a box"),
         ("0.5,1.5", "lies beyond the picture"),
         ("none 0.5,0.5", "takes the whole picture"),

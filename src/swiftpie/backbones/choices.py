@@ -127,10 +127,6 @@ class LoadOptions(Choices, total=False):
     ]
 
 
-PLACES = ("weights", "adapter", "image_encoder", "autoencoder", "inversion")
-"""Choices that are paths or references, but for the base."""
-
-
 def dtype_of(choices: Choices, device: str) -> "torch.dtype":
     """Return the type of numbers to compute with on `device`, by default float32."""
     import torch

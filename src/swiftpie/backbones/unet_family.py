@@ -20,7 +20,6 @@ from transformers import (
     CLIPVisionModelWithProjection,
 )
 
-from swiftpie.attention.install import Plan
 from swiftpie.backbones.adapters import (
     OpenAdapter,
     check_family,
@@ -34,10 +33,9 @@ from swiftpie.backbones.adapters import (
     wrap_image_encoder,
     write_adapter,
 )
-from swiftpie.backbones.choices import PLACES, Choices, dtype_of, schedule_of, with_steps
+from swiftpie.backbones.choices import Choices, dtype_of, schedule_of, with_steps
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.downloads import DownloadPlan, ModelPart
-from swiftpie.backbones.hub import existing, parse_reference
 from swiftpie.backbones.load.ip_adapter import check_reads_lora, fuse_lora, fuse_lora_file
 from swiftpie.backbones.load.networks import (
     MOTION_LORA_SCALE,
@@ -47,7 +45,6 @@ from swiftpie.backbones.load.networks import (
     read_autoencoder,
     read_clip_config,
     read_config,
-    read_image_encoder,
     read_motion,
     read_unet,
     widen_autoencoder,
@@ -129,21 +126,23 @@ class StableDiffusion(Family):
         text = self._read_text(pipeline, waiting)
         tower = None
         if (place := needs.path("image_encoder")) is not None:
-            tower = read_image_encoder(place, waiting)
-            reader.rest(tower, partial(read_image_encoder, place), stays=False)
+            build_tower = partial(built, CLIPVisionModelWithProjection)
+            tower = waiting.keep("image_encoder", place, build_tower, stays=False)
         adapter = _open_adapter(needs.path("adapter"), reader)
         can_wait = needs.part("lora") is None and _leaves_weights(choices, adapter)
         unet = self._read_unet(needs, waiting if can_wait else reader)
         has_lora = adapter is not None and adapter.has_lora
-        again = partial(self._read_fused, needs) if has_lora else None
-        reader.rest(unet, again or partial(self._read_unet, needs), stays=True)
+        again = self._read_fused if has_lora else self._read_unet
+        reader.rest(unet, partial(again, needs), stays=True)
         own_autoencoder = needs.path("autoencoder") or pipeline / "vae"
         autoencoder = read_autoencoder(own_autoencoder, reader)
         denoiser, projector = install_adapter(
             unet,
             adapter,
             family=self.name,
-            plan=_plan_of(choices, adapter) or plan_alone(preset, width=text.width),
+            plan=plan_of(adapter, choices.get("detail"))
+            if adapter
+            else plan_alone(preset, width=text.width),
         )
         image_encoder = None
         if projector is not None:
@@ -484,10 +483,6 @@ def _family_of(unet: Mapping[str, Any]) -> str:
     return kinds.get((is_size_conditioned, projects_linearly, has_middle), "none that is known")
 
 
-def _plan_of(choices: Choices, adapter: OpenAdapter | None) -> Plan | None:
-    return None if adapter is None else plan_of(adapter, choices.get("detail"))
-
-
 def _with_detail(preset: Preset, choices: Choices) -> Preset:
     """Return `preset` with the chosen form of the detail branch, where no adapter decides it."""
     detail = choices.get("detail")
@@ -508,10 +503,6 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
     # Refuses what is missing, and what would be left unused.
     if preset.kind is WeightsKind.LORA or preset.lora is not None:
         check_reads_lora()
-    for name in PLACES:
-        chosen = choices.get(name)
-        if chosen is not None and parse_reference(str(chosen)) is None:
-            existing(str(chosen), name)
     if choices.get("base") is not None and preset.kind is WeightsKind.PIPELINE:
         raise ConfigError(
             f"Preset {preset.name!r} is a whole pipeline and takes no `base=`. Only presets of a "

@@ -5,7 +5,7 @@ import importlib.resources
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from swiftpie.errors import InputError, NoSubject
 from swiftpie.imageio.images import alpha_of, shrunk_to, to_tensor
-from swiftpie.masks import Box, bounding_box, check_box
+from swiftpie.masks import Box, bounding_box, check_box, parse_box
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.outline import (
     BORDER_SHARE,
@@ -106,27 +106,12 @@ def parse_search(text: str) -> Search | None:
         way, *words = words
     elif not words or PLACE.fullmatch(words[0]) is None:
         return None
-    boxes: list[Box] = []
-    points: dict[bool, list[Point]] = {True: [], False: []}
-    for word in words:
-        found = PLACE.fullmatch(word)
-        numbers = tuple(map(float, found["numbers"].split(","))) if found else ()
-        if found and len(numbers) == 2:
-            points[not found["not"]].append((numbers[0], numbers[1]))
-        elif found and len(numbers) == 4 and not found["not"] and not boxes:
-            boxes.append((numbers[0], numbers[1], numbers[2], numbers[3]))
-        else:
-            raise InputError(
-                f"{word!r} does not say where a subject is. Give one box L,T,R,B, points X,Y on "
-                "the subject, or not:X,Y off it, as fractions from 0 to 1, for example "
-                "'0.2,0.1,0.8,0.95' or '0.5,0.5 not:0.1,0.9'."
-            )
-    return Search(
-        way == "none",
-        box=boxes[0] if boxes else None,
-        points=tuple(points[True]),
-        background=tuple(points[False]),
-    )
+    boxes = [word for word in words if word.count(",") == 3]
+    points = [word for word in words if word.count(",") != 3]
+    if len(boxes) > 1:
+        raise InputError(f"{text!r} has {len(boxes)} boxes. Give one, and points in it.")
+    found = search_at(points, box=parse_box(boxes[0]) if boxes else None)
+    return replace(found, is_whole=way == "none")
 
 
 def search_of(text: str | Search) -> Search:
@@ -149,7 +134,7 @@ def search_at(points: Sequence[Point | str], *, box: Box | None = None) -> Searc
         if isinstance(numbers, str) or len(numbers) != 2:
             raise InputError(
                 f"{point!r} is not a point. Give x,y as fractions of the picture, each from 0 to "
-                "1, for example 0.2,0.65, or not:0.4,0.9 for a point on what stays."
+                "1, as in 0.2,0.65, not:0.4,0.9 for a point on what stays, or a box L,T,R,B."
             )
         found[bool(place and place["not"])].append((numbers[0], numbers[1]))
     return Search(box=box, points=tuple(found[False]), background=tuple(found[True]))

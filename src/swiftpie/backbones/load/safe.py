@@ -235,10 +235,10 @@ def write_tensors(
         ) from error
 
 
-def flatten(tree: Mapping[Any, Any], *, prefix: str = "", depth: int = MAX_DEPTH) -> dict[str, Any]:
+def flatten(tree: Mapping[Any, Any]) -> dict[str, Any]:
     """Return the leaves of nested dictionaries, their names joined by dots."""
     leaves: dict[str, Any] = {}
-    for number, (path, value) in enumerate(_walk(tree, prefix=prefix, depth=depth)):
+    for number, (path, value) in enumerate(_walk(tree, prefix="", depth=MAX_DEPTH)):
         # Dictionaries may share others, so that a small file has more names than atoms are there.
         if number >= MAX_TENSORS or len(path) > MAX_NAME:
             raise WeightsError(
