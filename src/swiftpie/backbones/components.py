@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from swiftpie.backbones.peers import PeerMaker
     from swiftpie.geometry.layout import Layout
     from swiftpie.geometry.shading import Lighting
     from swiftpie.models.denoiser import Denoiser
@@ -295,8 +294,8 @@ class Family(ABC):
         del preset, device, choices
         return DownloadPlan()  # comes with the package
 
-    def peer(self, preset: Preset) -> "PeerMaker | None":
-        """Return what makes a pipeline of diffusers that draws as `preset` does, if one can."""
+    def peer(self, preset: Preset) -> Callable[[Components, Path | None], Any] | None:
+        """Return what makes a `Peer` that draws as `preset` does, with an adapter, if one can."""
         del preset
         return None
 
