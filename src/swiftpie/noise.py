@@ -78,7 +78,7 @@ def anchors(uniforms: Tensor) -> Tensor:
     return first + span * uniforms[:, _ANCHOR_NUMBERS]
 
 
-def draw_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
+def draw_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
     """Return standard normal noise (B, *shape), drawn on the CPU with one generator a seed.
 
     A row depends on its own seed alone, so a picture is the same in every batch and on each device.
@@ -86,7 +86,7 @@ def draw_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
     return draw_step_noise(seeds, shape, count=1)[0]
 
 
-def draw_step_noise(seeds: Sequence[int], shape: tuple[int, int, int], *, count: int) -> Tensor:
+def draw_step_noise(seeds: Sequence[int], shape: Sequence[int], *, count: int) -> Tensor:
     """Return `count` draws (count, B, *shape) for a schedule that adds fresh noise.
 
     The first draw is that of `draw_noise`.

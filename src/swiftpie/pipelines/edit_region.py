@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX, Components
-from swiftpie.errors import CapabilityError, InputError
+from swiftpie.errors import InputError
 from swiftpie.imageio.images import (
     alpha_of,
     as_rgb,
@@ -24,22 +24,11 @@ from swiftpie.imageio.images import (
     shrunk_to,
     to_tensor,
 )
-from swiftpie.masks import (
-    HALF,
-    Box,
-    box_mask,
-    feather,
-    from_noise_difference,
-    grow,
-    hole_of,
-    resize_mask,
-    without_outside,
-)
+from swiftpie.masks import HALF, Box, box_mask, feather, grow, hole_of, resize_mask, without_outside
 from swiftpie.models.text import PromptEncoder
-from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.request import EditRequest, RepaintRequest
-from swiftpie.pipelines.settings import EditMethod, EditMode, EditSettings
+from swiftpie.pipelines.settings import EditMethod, EditSettings
 from swiftpie.types import EditResult, TextCondition
 from swiftpie.validation import Size
 
@@ -204,48 +193,6 @@ class Compared:
         return torch.allclose(states[0], states[1], atol=ROUNDING)
 
 
-class InvertedImage(NamedTuple):
-    """What inversion finds in a picture."""
-
-    noise: Tensor  # (1, C, h, w) behind the picture
-    region: EditRegion
-
-
-def invert(
-    components: Components,
-    latents: Tensor,
-    prompts: Compared,
-    *,
-    keyword: str,
-    mask: Tensor | None,
-    canvas: Canvas,
-) -> InvertedImage:
-    """Invert `latents` (1, C, h, w) of a picture on its canvas, and find the region that changes.
-
-    The region is `mask`, if given by `given_mask`. Otherwise it follows from the noise under the
-    source and target `prompts`, or under no words and a `keyword`.
-
-    Raises:
-        CapabilityError: The preset has no inversion network.
-    """
-    compared = Compared(components.text, ("", keyword)) if keyword else prompts
-    inverter = components.inverter()
-    if mask is None and says_the_same(compared):
-        mask = torch.zeros(1, 1, *canvas.full, dtype=torch.uint8)
-    source, pair = prompts.prompts[0], compared.prompts
-    wanted = tuple(dict.fromkeys([source] if mask is not None else [source, *pair]))
-    text = compared.text if wanted == pair else components.text.encode(list(wanted))
-    behind = inverter(latents.expand(len(wanted), -1, -1, -1), text)
-    noise = dict(zip(wanted, behind.split(1), strict=True))
-    if mask is not None:
-        region = region_of(mask, canvas, like=latents)
-    else:
-        first, second = (noise[prompt] for prompt in pair)
-        latent = from_noise_difference(first, second)
-        region = EditRegion(latent, found_region(latent, canvas))
-    return InvertedImage(noise[source], region)
-
-
 def given_mask(mask: object, size: Size) -> Tensor:
     """Return a mask or box of the user for a picture of `size`, as bytes (1, 1, H, W).
 
@@ -342,17 +289,6 @@ def _words(prompt: str) -> list[str]:
     return [word for word in words if word and word not in ARTICLES]
 
 
-class EncodedPicture(NamedTuple):
-    """A picture on its canvas, and what an edit says of it."""
-
-    original: Image.Image
-    canvas: Canvas
-    pixels: Tensor  # (1, 3, H, W) in [-1, 1]
-    latents: Tensor  # (1, C, h, w)
-    prompts: Compared
-    mask: Tensor | None  # (1, 1, H, W) of bytes, if one is given
-
-
 def method_of(components: Components, settings: EditSettings) -> EditMethod:
     """Return how an edit finds its way: as chosen, or the first way that the networks know."""
     family, method = components.family, settings.method
@@ -383,36 +319,6 @@ def enter_canvas(
     changes = None if mask is None or composes else touched(mask)
     unit_px = 2 * preset.latent_cell_px
     return original, mask, canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)
-
-
-@torch.no_grad()
-def encode_picture(components: Components, request: EditRequest, clock: Clock) -> EncodedPicture:
-    """Return a picture as the inversion network reads it."""
-    components.inverter()
-    settings, preset = request.settings, components.preset
-    is_released = settings.in_mode_of(preset).mode is EditMode.RELEASED
-    if is_released and components.preset.places_subjects:
-        raise CapabilityError(
-            f"Preset {preset.name!r} cannot edit in the released mode, whose attention cannot "
-            "show it the unchanged part of a picture in place. Use the paper's mode "
-            "(`mode=EditMode.PAPER`), or a Stable Diffusion preset."
-        )
-    original, mask, canvas = enter_canvas(components, request)
-    pixels = canvas.enter(original).to(components.device)
-    latents = _encode(components, pixels, request.seed, is_random=is_released)
-    clock.lap("encode")
-    prompts = Compared(components.text, (request.source_prompt, request.prompt))
-    return EncodedPicture(original, canvas, pixels, latents, prompts, mask)
-
-
-def _encode(components: Components, pixels: Tensor, seed: int, *, is_random: bool) -> Tensor:
-    """Return latents (1, C, h, w): the mean of the posterior, or a sample of it."""
-    if not is_random:
-        return components.autoencoder.encode(pixels)
-    mean, deviation = components.autoencoder.posterior(pixels)
-    _, channels, rows, columns = mean.shape
-    noise = draw_noise([seed], (channels, rows, columns)).to(mean)
-    return mean + deviation * noise
 
 
 def in_hole(request: Changing) -> Changing:

@@ -154,7 +154,7 @@ def check(components: Components, folder: Path, sheet: Sheet) -> float:
         "box": np.array([[0, 0, 1, 1]], "float32"),
         "pixels": identity.pixels.numpy(),
         "mask": identity.mask.numpy(),
-        "noise": draw_step_noise([SEED], (shape[0], shape[1], shape[2]), count=count).numpy(),
+        "noise": draw_step_noise([SEED], shape, count=count).numpy(),
     }
     read: Any = load("tokenizers").Tokenizer.from_file
     for name, file in zip(TOKENS_OF_TWO, sheet.tokenizers, strict=False):

@@ -218,8 +218,7 @@ def _begin(components: Components, request: EditRequest) -> _Start:
     _check(components, request)
     original, mask, canvas = enter_canvas(components, request)
     latents = components.autoencoder.encode(canvas.enter(original).to(components.device)).float()
-    shape = (latents.shape[1], latents.shape[2], latents.shape[3])
-    noise = draw_step_noise([request.seed], shape, count=1)[0].to(latents)
+    noise = draw_step_noise([request.seed], latents.shape[1:], count=1)[0].to(latents)
     region = _given_region(components, request, mask, canvas, latents)
     return _Start(canvas, latents, region, _Predictor(components, request, noise))
 

@@ -2,28 +2,29 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
+from swiftpie.errors import CapabilityError
 from swiftpie.imageio.images import as_rgb, mask_to_pil
-from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.noise import add_noise, draw_step_noise
+from swiftpie.masks import from_noise_difference
+from swiftpie.models.inversion import Inversion
+from swiftpie.noise import add_noise, draw_noise, draw_step_noise
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.draw import Plan, Technique
 from swiftpie.pipelines.edit_region import (
     Canvas,
+    Compared,
     EditRegion,
-    EncodedPicture,
-    InvertedImage,
-    encode_picture,
+    enter_canvas,
+    found_region,
     in_hole,
-    invert,
     joined,
     method_of,
+    region_of,
+    says_the_same,
     without_change,
 )
 from swiftpie.pipelines.identity import whole_picture_identity
@@ -33,54 +34,50 @@ from swiftpie.pipelines.techniques.personalize import appearance_condition, read
 from swiftpie.types import EditResult, GenerationResult, IdentityBranch
 
 
-class EditPlan(NamedTuple):
-    """What remains of an edit's preparation until it is finished."""
-
-    original: Image.Image
-    canvas: Canvas
-    region: Tensor  # (1, 1, H, W) of bytes where pixels of the original may change
-    request: EditRequest
-
-
 def claims(components: Components, request: EditRequest) -> bool:
     """Whether an edit goes by inversion, as the settings or the networks decide."""
     return method_of(components, request.settings) is EditMethod.INVERSION
 
 
-def see_appearance(
-    components: Components, request: EditRequest, region: EditRegion
-) -> SubjectCondition:
-    """Return what the denoiser sees besides noise and prompt: one appearance, by its tokens."""
-    mode = request.settings.mode
-    shown = request.identity or whole_picture_identity(components, as_rgb(request.picture))
-    is_released = mode is EditMode.RELEASED
-    latent = (region.latent > 0.5).to(region.latent) if is_released else region.latent
-    return appearance_condition(  # weighed inside and outside of the region
-        components,
-        shown,
-        latent,
-        scales=resolved_scales(components.preset, request),
-        rows=2 if is_released else 1,
-    )
-
-
 @torch.no_grad()
 def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
     """Find the noise behind a picture, the region that changes, and what is drawn there."""
-    request = in_hole(request)
-    request = replace(request, settings=request.settings.in_mode_of(components.preset))
-    picture = encode_picture(components, request, clock)
-    inverted = invert_picture(components, request, picture, clock)
-    original, canvas, _, latents, prompts, _ = picture
-    is_released = request.settings.mode is EditMode.RELEASED
+    request, inverter = in_hole(request), components.inverter()
+    settings, preset = request.settings.in_mode_of(components.preset), components.preset
+    is_released = settings.mode is EditMode.RELEASED
+    if is_released and preset.places_subjects:
+        raise CapabilityError(
+            f"Preset {preset.name!r} cannot edit in the released mode, whose attention cannot "
+            "show it the unchanged part of a picture in place. Use the paper's mode "
+            "(`mode=EditMode.PAPER`), or a Stable Diffusion preset."
+        )
+    request = replace(request, settings=settings)
+    original, mask, canvas = enter_canvas(components, request)
+    pixels = canvas.enter(original).to(components.device)
+    if is_released:
+        mean, deviation = components.autoencoder.posterior(pixels)
+        latents = mean + deviation * draw_noise([request.seed], mean.shape[1:]).to(mean)
+    else:
+        latents = components.autoencoder.encode(pixels)
+    clock.lap("encode")
+    prompts = Compared(components.text, (request.source_prompt, request.prompt))
+    if mask is not None and request.identity is None and settings.variation == 0:
+        mask = without_change(prompts, mask)
+    noise, region = _invert(inverter, latents, prompts, request.keyword, mask, canvas)
+    clock.lap("invert")
     text = prompts.text if is_released else components.text.encode([request.prompt])
-    rows = len(text.pooled)
-    condition = see_appearance(components, request, inverted.region)
-    noise = _varied(components, inverted, request)
-    schedule = components.schedule
+    rows, schedule = len(text.pooled), components.schedule
+    condition = appearance_condition(  # weighed inside and outside of the region
+        components,
+        request.identity or whole_picture_identity(components, original),
+        (region.latent > 0.5).to(region.latent) if is_released else region.latent,
+        scales=resolved_scales(preset, request),
+        rows=rows,
+    )
+    noise = _varied(components, noise, settings.variation * region.latent, request.seed)
     start = (
         schedule.initial_latents(noise)
-        if request.settings.start is EditStart.NOISE
+        if settings.start is EditStart.NOISE
         else add_noise(latents, noise, schedule.steps[0])
     )
     prepared = Prepared(
@@ -94,34 +91,40 @@ def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> 
         fresh=_fresh_noise(components, start, request.seed).expand(-1, rows, -1, -1, -1),
     )
     clock.lap("prepare")
-    plan = EditPlan(original, canvas, inverted.region.pixels, request)
     return Plan(
         request,
-        partial(finish_edit, plan=plan, clock=clock),
+        partial(finish_edit, request=request, canvas=canvas, region=region.pixels, clock=clock),
         prepared,
-        region=lambda: mask_to_pil(plan.region)[0],
+        region=lambda: mask_to_pil(region.pixels)[0],
         reads_rows=is_released,
     )
 
 
-@torch.no_grad()
-def invert_picture(
-    components: Components, request: EditRequest, picture: EncodedPicture, clock: Clock
-) -> InvertedImage:
-    """Return what the inversion network finds in a picture by both prompts."""
-    settings, mask = request.settings, picture.mask
-    if mask is not None and request.identity is None and settings.variation == 0:
-        mask = without_change(picture.prompts, mask)
-    inverted = invert(
-        components,
-        picture.latents,
-        picture.prompts,
-        keyword=request.keyword,
-        mask=mask,
-        canvas=picture.canvas,
-    )
-    clock.lap("invert")
-    return inverted
+def _invert(
+    inverter: Inversion,
+    latents: Tensor,
+    prompts: Compared,
+    keyword: str,
+    mask: Tensor | None,
+    canvas: Canvas,
+) -> tuple[Tensor, EditRegion]:
+    """Return the noise (1, C, h, w) behind `latents` of a picture, and the region that changes.
+
+    The region is `mask`, if given by `given_mask`. Otherwise it follows from the noise under the
+    source and target prompts, or under no words and a `keyword`.
+    """
+    compared = Compared(prompts.encoder, ("", keyword)) if keyword else prompts
+    if mask is None and says_the_same(compared):
+        mask = torch.zeros(1, 1, *canvas.full, dtype=torch.uint8)
+    source, pair = prompts.prompts[0], compared.prompts
+    wanted = tuple(dict.fromkeys([source] if mask is not None else [source, *pair]))
+    text = compared.text if wanted == pair else prompts.encoder.encode(list(wanted))
+    behind = inverter(latents.expand(len(wanted), -1, -1, -1), text)
+    noise = dict(zip(wanted, behind.split(1), strict=True))
+    if mask is not None:
+        return noise[source], region_of(mask, canvas, like=latents)
+    latent = from_noise_difference(*(noise[prompt] for prompt in pair))
+    return noise[source], EditRegion(latent, found_region(latent, canvas))
 
 
 def follows_seed(components: Components, request: EditRequest) -> bool:
@@ -132,42 +135,42 @@ def follows_seed(components: Components, request: EditRequest) -> bool:
     return settings.variation > 0 or mode is EditMode.RELEASED or has_fresh
 
 
-def finish_edit(drawn: GenerationResult, plan: EditPlan, clock: Clock) -> EditResult:
-    """Return the finished edit: the last row, composited with the original picture."""
-    *others, edited = (plan.canvas.leave(image, plan.original) for image in drawn.images)
+def finish_edit(
+    drawn: GenerationResult, request: EditRequest, canvas: Canvas, region: Tensor, clock: Clock
+) -> EditResult:
+    """Return the finished edit: the last row, where the `region` (1, 1, H, W) of bytes shows it."""
+    original = as_rgb(request.picture)
+    *others, edited = (canvas.leave(image, original) for image in drawn.images)
     return joined(
-        *(plan.original, edited, plan.region, clock),
+        *(original, edited, region, clock),
         reconstruction=others[0] if others else None,
         latent_region=drawn.regions[-1:],
         # Most layers of the released code know no scale.
         branches=(IdentityBranch.SEMANTIC,) if others else drawn.branches,
         cutouts=drawn.cutouts,
         named=drawn.named,
-        seed=plan.request.seed,
+        seed=request.seed,
         scales=drawn.scales,
         origin=drawn.origin,
     )
 
 
-def _varied(components: Components, inverted: InvertedImage, request: EditRequest) -> Tensor:
-    """Return the inverted noise, mixed with new noise of the same variance by `variation`."""
-    noise, share = inverted.noise, request.settings.variation * inverted.region.latent
-    if request.settings.variation == 0:
+def _varied(components: Components, noise: Tensor, share: Tensor, seed: int) -> Tensor:
+    """Return noise (1, C, h, w) with a `share` (1, 1, h, w) of new noise of the same variance."""
+    if not share.any():
         return noise
     # Earlier draws belong to the posterior and the steps.
     count = len(components.schedule.steps) + 1
-    _, channels, rows, columns = noise.shape
-    new = draw_step_noise([request.seed], (channels, rows, columns), count=count)[-1].to(noise)
+    new = draw_step_noise([seed], noise.shape[1:], count=count)[-1].to(noise)
     return (1 - share.square()).sqrt() * noise + share * new
 
 
 def _fresh_noise(components: Components, latents: Tensor, seed: int) -> Tensor:
     """Return noise (n, 1, C, h, w) for the later steps; n is 0 if the schedule needs none."""
-    _, channels, height, width = latents.shape
     if not components.schedule.needs_noise:
-        return latents.new_zeros(0, 1, channels, height, width)
+        return latents.new_zeros(0, *latents.shape)
     count = len(components.schedule.steps) - 1
-    return draw_step_noise([seed], (channels, height, width), count=count).to(latents)
+    return draw_step_noise([seed], latents.shape[1:], count=count).to(latents)
 
 
 TECHNIQUE = Technique(EditRequest, prepare_edit, claims, follows_seed)

@@ -9,6 +9,7 @@ pose is estimated, and nothing was trained on garments.
 """
 
 from dataclasses import replace
+from typing import Any
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
@@ -19,6 +20,11 @@ from swiftpie.pipelines.draw import Plan, Technique, technique_for
 from swiftpie.pipelines.request import EditRequest, RepaintRequest
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.pipelines.techniques.repaint import DEFAULT_PROMPT
+
+SHARED = (
+    *("image", "source", "seed", "negative_prompt"),
+    *("guidance", "shaping", "identity_guidance"),
+)
 
 
 def claims(components: Components, request: RepaintRequest) -> bool:
@@ -45,18 +51,13 @@ def prepare_garment(components: Components, request: RepaintRequest, clock: Cloc
 def _as_edit(request: RepaintRequest, settings: EditSettings) -> EditRequest:
     """Return the edit in which the subject is all that is new."""
     words, mask = request.prompt or DEFAULT_PROMPT, request.mask
+    shared: dict[str, Any] = {name: getattr(request, name) for name in SHARED}
     return EditRequest(
-        image=request.image,
-        source=request.source,
+        **shared,
         prompt=words,
         source_prompt=words,
         keyword="" if mask is not None else words,  # found as in other edits
         mask=cut_out(as_rgb(request.picture), mask).mask if isinstance(mask, Search) else mask,
-        seed=request.seed,
-        guidance=request.guidance,
-        shaping=request.shaping,
-        identity_guidance=request.identity_guidance,
-        negative_prompt=request.negative_prompt,
         settings=settings,
     )
 

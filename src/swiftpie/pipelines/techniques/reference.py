@@ -15,7 +15,7 @@ from swiftpie.pipelines.edit_region import Canvas, enter_canvas, in_hole, method
 from swiftpie.pipelines.identity import identity_of_frames
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditMethod, ResolvedScales
-from swiftpie.pipelines.techniques.edit import EditPlan, finish_edit
+from swiftpie.pipelines.techniques.edit import finish_edit
 from swiftpie.pipelines.techniques.personalize import (
     appearance_condition,
     read_null_text,
@@ -40,13 +40,12 @@ def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> 
     """
     request = in_hole(request)
     _check(components, request)
-    original, region, canvas = enter_canvas(components, request)
+    _, region, canvas = enter_canvas(components, request)
     if region is None:
         region = torch.full((1, 1, *canvas.full), 255, dtype=torch.uint8)
     start = _start(components, request, canvas)
     clock.lap("prepare")
-    plan = EditPlan(original, canvas, region, request)
-    finish = partial(finish_edit, plan=plan, clock=clock)
+    finish = partial(finish_edit, request=request, canvas=canvas, region=region, clock=clock)
     return Plan(request, finish, start, region=lambda: mask_to_pil(region)[0])
 
 
