@@ -12,13 +12,7 @@ from swiftpie.masks import grow
 from swiftpie.models.cutout import Search, cut_out, cutout_network, find_with
 from swiftpie.pipelines import removal
 from swiftpie.pipelines.filling import FINEST_PX
-from swiftpie.pipelines.removal import (
-    LEAST_THERE,
-    close_gaps,
-    removal_mask,
-    shadow_of,
-    with_surroundings,
-)
+from swiftpie.pipelines.removal import LEAST_THERE, close_gaps, removal_mask, shadow_of
 
 SIDE = 96
 
@@ -123,14 +117,10 @@ def test_points_reach_the_picture(session, photo):
     assert np.asarray(result.image)[125, 95, 0] < 180
 
 
-def test_what_goes_with_a_thing_in_a_large_photo_is_what_goes_in_its_smaller_copy():
-    large, small = Image.new("RGB", (2 * FINEST_PX, 320), "grey"), (FINEST_PX, 160)
-    thing = torch.zeros(1, 1, 320, 2 * FINEST_PX, dtype=torch.uint8)
-    thing[..., 101:200, 1001:1100] = 1
-    seen = torch.nn.functional.max_pool2d(thing.float(), 2).to(torch.uint8)
-    found, expected = with_surroundings(large, thing), with_surroundings(large.resize(small), seen)
-    assert (found[thing > 0] == 255).all()
+def test_what_goes_in_a_large_photo_is_what_goes_in_its_smaller_copy(photo):
+    click, large = Search(points=((0.3, 0.52),)), photo.resize((2 * FINEST_PX, 320))
+    found = removal_mask(large, click)
+    expected = removal_mask(large.resize((FINEST_PX, 160), Image.Resampling.BOX), click)
     assert found.dtype is torch.uint8
     assert set(found.unique().tolist()) == {0, 255}
-    left, top, right, bottom = extent_of(found)
-    assert np.allclose((left, top, right, bottom), 2 * np.array(extent_of(expected)), atol=2)
+    assert np.allclose(extent_of(found), 2 * np.array(extent_of(expected)), atol=2)

@@ -55,17 +55,8 @@ def removal_mask(photograph: Image.Image, search: Search) -> Tensor:
 def with_surroundings(photograph: Image.Image, thing: Tensor) -> Tensor:
     """Return what goes with a thing (1, 1, H, W) of bytes, 0 or 1: its edge and shadow, 0 or 255.
 
-    Some of the photograph has to be the thing. Of a larger photograph, a copy of `FINEST_PX` is
-    looked at.
+    Some of the photograph has to be the thing.
     """
-    full = (photograph.height, photograph.width)
-    size = shrunk_to(FINEST_PX, full)
-    if size != full:
-        seen = (resized(thing.float(), size) > 0).to(torch.uint8)
-        less = photograph.resize(size[::-1], Image.Resampling.BOX)
-        found = with_surroundings(less, seen)
-        goes = resize_mask(found.float(), full) >= HALF * 255
-        return 255 * torch.maximum(thing, goes.to(torch.uint8))
     extent = extent_of(thing)
     assert extent is not None, "a subject was found"
     left, top, right, bottom = extent
