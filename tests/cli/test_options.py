@@ -50,12 +50,6 @@ def test_what_a_field_does_not_allow_is_refused(arguments):
     assert "--layers" in message or "--baker" in message
 
 
-def test_a_field_with_a_default_may_be_required():
-    required = Annotated[Cake, FieldOptions(Cake, ("layers", "icing"), required=("icing",))]
-    code, message = run(required, "--layers", "2")
-    assert (code, "--icing" in message) == (2, True)
-
-
 def test_what_takes_long_is_reported_plainly_and_warnings_as_such(capsys):
     logger = logging.getLogger("swiftpie.engine.graphs.cache")
     with logs_on_stderr():

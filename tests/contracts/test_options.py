@@ -1,6 +1,6 @@
 """An option that a request declares is on every surface, with its help, type, range and default."""
 
-from dataclasses import dataclass
+from dataclasses import make_dataclass
 from typing import Annotated, Any
 
 import pytest
@@ -20,35 +20,11 @@ from swiftpie.server.schemas import AnimateIn, WithOptions, controls, with_optio
 from tests.comfyui.interface import load_nodes
 
 HELP = "How dense the fog is."
-Fog = Annotated[float, Option(HELP, "SHARE", least=0, most=1)]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class FoggyDrawing(PersonalizeRequest):
-    fog: Fog = 0.25
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class FoggyEdit(EditRequest):
-    fog: Fog = 0.25
-
-
-@dataclass(frozen=True)
-class FoggySubject(Subject):
-    fog: Fog = 0.25
-
-
-@dataclass(frozen=True)
-class FoggyScales(Scales):
-    fog: Fog = 0.25
-
-
-@dataclass(frozen=True, kw_only=True)
-class FoggySettings(EditSettings):
-    fog: Fog = 0.25
-
-
-CLASSES = [FoggyDrawing, FoggyEdit, FoggySubject, FoggyScales, FoggySettings]
+FOG = ("fog", Annotated[float, Option(HELP, "SHARE", least=0, most=1)], 0.25)
+CLASSES = [
+    make_dataclass(base.__name__, [FOG], bases=(base,), frozen=True, kw_only=True)
+    for base in (PersonalizeRequest, EditRequest, Subject, Scales, EditSettings)
+]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +37,7 @@ def inputs_of(tmp_path_factory):
 
 
 @pytest.mark.parametrize("source", CLASSES)
-def test_the_command_line_has_it(source):
+def test_every_surface_has_an_option_that_a_class_declares(source, inputs_of):
     received, app = {}, typer.Typer()
 
     @app.command()
@@ -75,35 +51,21 @@ def test_the_command_line_has_it(source):
     assert received == {"fog": 0.5}
     assert CliRunner().invoke(app, ["--fog", "2"]).exit_code == 2
 
-
-@pytest.mark.parametrize("source", CLASSES)
-def test_a_line_of_a_job_file_has_it(source):
     known = options_of(source, Surface.BATCH)
     assert read_options(known, {"fog": 0.5})["fog"] == 0.5
     assert read_options(known, {"fog": "0.5"}, is_text=True)["fog"] == 0.5
     with pytest.raises(ConfigError, match="fog"):
         read_options(known, {"fog": "thick"})
 
-
-@pytest.mark.parametrize("source", CLASSES)
-def test_the_http_schema_has_it(source):
     @with_options(source, without=("prompt", "seed", "seeds", "size_px", "negative_prompt"))
     class Body(WithOptions):
         """A body."""
 
     schema = Body.model_json_schema()["properties"]["fog"]
-    known = {"type": "number", "minimum": 0, "maximum": 1, "default": 0.25, "description": HELP}
-    assert schema == {"title": "Fog", **known}
-    assert Body(fog=0.5).fog == 0.5
-
-
-@pytest.mark.parametrize("source", CLASSES)
-def test_the_settings_of_the_page_have_it(source):
+    number = {"type": "number", "minimum": 0, "maximum": 1, "default": 0.25, "description": HELP}
+    assert schema == {"title": "Fog", **number}
     assert controls(source)["fog"] == {"least": 0, "most": 1, "default": 0.25, "help": HELP}
 
-
-@pytest.mark.parametrize("source", CLASSES)
-def test_a_node_of_comfyui_has_it(source, inputs_of):
     hints = {name: {"default": 0} for name in ("seed", "seeds") if name in options_of(source)}
     (found,) = [entry for entry in inputs_of(source, **hints) if entry.id == "fog"]
     assert (found.io_type, found.tooltip) == ("FLOAT", HELP)

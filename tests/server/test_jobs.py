@@ -59,35 +59,33 @@ async def busy(scheduler, draw):
     return first
 
 
-@running
-async def test_alike_jobs_of_several_keys_are_drawn_together_in_turns(scheduler, draw):
-    await busy(scheduler, draw)
-    for number in range(3):
-        submit(scheduler, f"a{number}", "g", "a")
-    jobs = [submit(scheduler, f"b{n}", "g", "b") for n in range(2)]
-    draw.gate.set()
-    assert await scheduler.result(jobs[-1]) == "drawn b1"
-    assert draw.batches == [["first"], ["a0", "b0", "a1"], ["b1", "a2"]]
+ORDERS = {  # jobs that wait, as (work, group, key), and the batches that they are drawn in
+    "alike ones of several keys together, in turns": (
+        ["a0 g a", "a1 g a", "a2 g a", "b0 g b", "b1 g b"],
+        [["a0", "b0", "a1"], ["b1", "a2"]],
+    ),
+    "other groups alone": (["a s a", "b l b", "c s c"], [["a", "c"], ["b"]]),
+    "a new key before the one that was drawn": (
+        ["next x other", "newcomer y new"],
+        [["newcomer"], ["next"]],
+    ),
+}
 
 
-@running
-async def test_other_groups_wait_for_a_batch_of_their_own(scheduler, draw):
-    await busy(scheduler, draw)
-    wanted = [("a", "small"), ("b", "large"), ("c", "small")]
-    jobs = [submit(scheduler, key, group, key) for key, group in wanted]
-    draw.gate.set()
-    assert [await scheduler.result(job) for job in jobs] == ["drawn a", "drawn b", "drawn c"]
-    assert draw.batches == [["first"], ["a", "c"], ["b"]]
+@pytest.mark.parametrize("name", ORDERS)
+def test_jobs_that_wait_are_drawn_in_order(name):
+    waiting, batches = ORDERS[name]
 
+    @running
+    async def test(scheduler, draw):
+        await busy(scheduler, draw)
+        jobs = [submit(scheduler, *line.split()) for line in waiting]
+        draw.gate.set()
+        drawn = [await scheduler.result(job) for job in jobs]
+        assert drawn == [f"drawn {line.split()[0]}" for line in waiting]
+        assert draw.batches == [["first"], *batches]
 
-@running
-async def test_a_new_key_is_drawn_before_the_next_of_a_key_that_is_drawn(scheduler, draw):
-    await busy(scheduler, draw)
-    own = submit(scheduler, "next", "x", "other")
-    submit(scheduler, "newcomer", "y", "new")
-    draw.gate.set()
-    await scheduler.result(own)
-    assert draw.batches == [["first"], ["newcomer"], ["next"]]
+    test()
 
 
 @running
