@@ -2,28 +2,25 @@
 
 import sys
 import time
-from contextlib import suppress
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from swiftpie.backbones.choices import Choices, LoadOptions, resolve
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, Use
-from swiftpie.errors import ConfigError, printable
+from swiftpie.cli.console import say
+from swiftpie.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from swiftpie.backbones.downloads import DownloadPlan, ModelPart
-    from swiftpie.backbones.hub import RemoteFile
+    from swiftpie.backbones.downloads import DownloadPlan
     from swiftpie.backbones.presets import Recipe
     from swiftpie.engine.session import Session
 
 NO_LICENCE = "not stated; see its publisher"
-SMALL_BYTES = 1 << 20
 SHOWN = 12  # letters of a commit
 
 
@@ -44,44 +41,30 @@ def confirm_download(needs: "DownloadPlan", *, yes: bool) -> None:
 
 
 def print_download(needs: "DownloadPlan") -> None:
-    """Report on standard error what is missing: parts, files, sizes, licences, folders.
-
-    Small files are counted, not named.
-    """
+    """Report on standard error what is missing: parts, sizes, licences, folders."""
     from rich.filesize import decimal as as_size
 
-    lines = []
-    for part, files in _by_part(needs):
-        listing = part.listing
+    from swiftpie.backbones.downloads import ModelPart
+
+    lines, sizes = [], Counter[ModelPart]()
+    for part, file in needs.missing:
+        sizes[part] += part.left(file)
+    for part, size in (+sizes).items():
+        listing, licence = part.listing, part.licence or NO_LICENCE
         place = "" if listing is None else f"{listing.repository}@{listing.revision[:SHOWN]}"
-        licence = part.licence or NO_LICENCE
-        lines.append(f"{part.name.replace('_', ' ')}: {place} (licence: {licence})")
-        large = [file for file in files if file.size >= SMALL_BYTES]
-        lines += [f"  {as_size(part.left(file)):>9}  {file.path}" for file in large]
-        if small := [file for file in files if file.size < SMALL_BYTES]:
-            size = as_size(sum(map(part.left, small)))
-            lines.append(f"  {size:>9}  {len(small)} small file{'s' * (len(small) > 1)}")
+        name = part.name.replace("_", " ")
+        lines.append(f"{as_size(size):>9}  {name}: {place} (licence: {licence})")
     memory = needs.memory_bytes
     weights = "unknown" if memory is None else as_size(memory)
-    lines.append(f"  {as_size(needs.bytes_left):>9}  to fetch")
+    lines.append(f"{as_size(needs.bytes_left):>9}  to fetch")
     if needs.folders:
         folders = ", ".join(map(str, needs.folders))
-        lines.append(f"  {as_size(needs.free_bytes):>9}  free in {folders}")
-    lines.append(f"  {weights:>9}  of memory for all weights")
+        lines.append(f"{as_size(needs.free_bytes):>9}  free in {folders}")
+    lines.append(f"{weights:>9}  of memory for all weights")
     if needs.largest_bytes:
-        lines.append(f"  {as_size(needs.largest_bytes):>9}  of it for the largest network")
-    with suppress(OSError):  # standard error is closed
-        for line in lines:
-            text = Text(printable(line))
-            Console(stderr=True).print(text, soft_wrap=True, highlight=False)
-
-
-def _by_part(needs: "DownloadPlan") -> "list[tuple[ModelPart, list[RemoteFile]]]":
-    found: dict[ModelPart, list[RemoteFile]] = {}
-    for part, file in needs.missing:
-        if part.left(file):
-            found.setdefault(part, []).append(file)
-    return list(found.items())
+        lines.append(f"{as_size(needs.largest_bytes):>9}  of it for the largest network")
+    for line in lines:
+        say(line)
 
 
 class LoadedSession(NamedTuple):

@@ -177,24 +177,21 @@ def _load(choices: LoadOptions, faces: FaceSettings | None) -> "Session":
 
 def _read_token(path: Path | None, host: str) -> str | None:
     """Return the token that callers must send, if they must."""
-    token = os.environ.get(TOKEN_VARIABLE, "")
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
     if path is not None:
         try:
             with path.open(encoding="utf-8") as file:
-                token = file.read(MAX_TOKEN + 1)
+                token = file.read(MAX_TOKEN + 1).strip()
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"--token-file '{path}' cannot be read ({error}). A text file with the token is "
                 "needed. Check the path."
             ) from error
-    if len(token) > MAX_TOKEN:
+    if len(token) > MAX_TOKEN or (path is not None and not token):
         raise ConfigError(
-            f"The token of --token-file or {TOKEN_VARIABLE} is longer than {MAX_TOKEN} letters. A "
-            "line of random letters is needed. Check the file."
+            f"The token of --token-file or {TOKEN_VARIABLE} is empty or longer than {MAX_TOKEN} "
+            "letters. A line of random letters is needed. Write one."
         )
-    token = token.strip()
-    if path is not None and not token:
-        raise ConfigError(f"--token-file '{path}' is empty. A token is needed. Write one into it.")
     if not token and not is_loopback(host):
         raise ConfigError(
             f"--host {host} can be reached by others, and no token was given. Write a long random "
