@@ -1,6 +1,5 @@
 import json
 from dataclasses import replace
-from random import Random
 
 import numpy as np
 import pytest
@@ -12,8 +11,7 @@ from swiftpie.cli.writing import Drawing, Target, carry_out, warn_of_losses
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import PictureData, encode_image, read_metadata, read_original
 from swiftpie.pipelines.request import EditRequest
-from swiftpie.pipelines.settings import EditMethod, EditMode, EditSettings, Scales
-from tests.cli.test_insert import FORMATS
+from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
 
@@ -136,48 +134,3 @@ def test_edits_in_which_nothing_is_random_are_reported_to_be_the_same(call, pict
     result = call(*dyed, "--seed", 2)
     assert result.exit_code == 0
     assert "warning: --seed has no effect" in result.stderr
-
-
-def changed_by_chord(path, out, region):
-    """Whether an edit changed anything; outside of its region it must not."""
-    before, after = (np.asarray(read_original(file).stored.pixels) for file in (path, out))
-    assert before.shape == after.shape
-    differs = (before != after).reshape(*before.shape[:2], -1).any(axis=-1)
-    assert not differs[np.asarray(load_image(region).convert("L")) == 0].any(), path
-    return differs.any()
-
-
-NUM_PICTURES = 10
-SIDES_PX = ((8, 150), (8, 150), (21, 400))  # at most 20 times as long as wide
-
-
-@pytest.mark.timeout(600)
-@pytest.mark.thorough
-def test_chord_keeps_the_bits_outside_at_odd_sizes_in_every_format(editor, job, tmp_path):
-    draw, num_changed = Random(0), 0
-    chord = EditSettings(method=EditMethod.CHORD)
-    for number in range(NUM_PICTURES):
-        name = draw.choice(sorted(FORMATS))
-        path, (least, most) = tmp_path / f"{number}-{name}", draw.choice(SIDES_PX)
-        FORMATS[name](path, (draw.randint(least, most), draw.randint(least, most)))
-        left, top = (draw.uniform(0, 0.5) for _ in range(2))
-        box = (left, top, left + draw.uniform(0.1, 0.5), top + draw.uniform(0.1, 0.5))
-        suffix = draw.choice((".png", ".png", ".tif"))
-        out, region = tmp_path / f"{number}-out{suffix}", tmp_path / f"{number}-region.png"
-        carry_out(
-            editor,
-            Drawing(
-                replace(
-                    job.request,
-                    image=load_image(path),
-                    mask=box if draw.random() < 0.8 else None,
-                    seed=number,
-                    settings=chord,
-                ),
-                [Target(out, region)],
-                photo=str(path),
-            ),
-            OUTPUT,
-        )
-        num_changed += changed_by_chord(path, out, region)
-    assert num_changed > NUM_PICTURES // 2

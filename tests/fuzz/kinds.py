@@ -33,7 +33,6 @@ from swiftpie.imageio.writing import encode_image, read_original
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.pipelines.identity import canonical_frame
 from swiftpie.pipelines.identity_file import read_identity_header
-from swiftpie_lab.data.subjects import load_subjects
 from tests.backbones.tiny_models import ADAPTERS, WIDTHS, make_own_adapter
 from tests.fuzz import pictures
 from tests.fuzz.damage import damaged, put_together, spelled, taken_apart, tampered, twisted
@@ -256,49 +255,7 @@ def read_network(data, folder):
     load_network(ConvImageEncoder.built, folder)
 
 
-# --- packs and pictures -------------------------------------------------------------------------
-
-
-@functools.cache
-def pack_files():
-    entries = json.loads((SAMPLES / "subjects.json").read_text())[:3]
-    sprites = {
-        f"{entry['code']}.webp": (SAMPLES / f"{entry['code']}.webp").read_bytes()
-        for entry in entries
-    }
-    return entries, sprites
-
-
-def packs(seed):
-    random = Random(seed)
-    entries, sprites = pack_files()
-    for number in range(CASES):
-        index, files = spelled(entries), dict(sprites)
-        kind = random.choice(["index", "text", "sprite", "lost", "archive"])
-        name = random.choice(list(files))
-        match kind:
-            case "index":
-                index = spelled(twisted(entries, random))
-            case "text":
-                index = damaged(index, random)
-            case "sprite":
-                others = [b"", *(data for _, data in itertools.islice(pictures.cases(seed), 3))]
-                files[name] = random.choice([damaged(files[name], random), *others])
-            case "lost":
-                del files[name]
-        out = io.BytesIO()
-        packing = random.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
-        with zipfile.ZipFile(out, "w") as pack:
-            for one, data in {"subjects.json": index, **files}.items():
-                pack.writestr(zipfile.ZipInfo(one), data, packing)
-        data = out.getvalue()
-        yield f"{number} {kind}", damaged(data, random) if kind == "archive" else data
-
-
-def read_pack(data, folder):
-    path = folder / "subjects.zip"
-    path.write_bytes(data)
-    load_subjects(path)
+# --- pictures -----------------------------------------------------------------------------------
 
 
 def some_pictures(seed):
@@ -319,5 +276,4 @@ KINDS = {
     "adapters": Kind(adapters, read_adapter),
     "pickles": Kind(pickles, read_pickle),
     "networks": Kind(networks, read_network),
-    "packs": Kind(packs, read_pack),
 }
