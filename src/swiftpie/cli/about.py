@@ -318,8 +318,6 @@ def _unknown(name: str) -> ConfigError:
         "swiftpie fetch sdxl-turbo",
         "swiftpie fetch sdxl-lightning-4 --dry-run --json",
         "swiftpie fetch sdxl-turbo --engine tiny-decoder --yes",
-        "swiftpie fetch sdxl-lightning-4 "
-        "--adapter h94/IP-Adapter:sdxl_models/ip-adapter-plus_sdxl_vit-h.safetensors",
         "swiftpie fetch opencv",
     )
 )

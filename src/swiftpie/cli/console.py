@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -15,8 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from swiftpie.errors import printable
-
-T = TypeVar("T")
 
 ARGUMENT = re.compile(r"`(?P<name>\w+)=(?P<value>[^`]*)`")  # as messages spell those of Python
 OPTION_NAMES = {

@@ -56,7 +56,6 @@ app = typer.Typer()
         'swiftpie edit cat.jpg "a dog on a sofa" -o dog.png --source-prompt "a cat on a sofa" '
         "--recipe swiftedit",
         'swiftpie edit garden.jpg "at sunset in autumn" -o sunset.png',
-        'swiftpie edit cat.jpg "in the rain" -o rain.png -n 4',
         'swiftpie edit cat.jpg "wearing a red hat" -o hat.png --recipe klein',
         'swiftpie edit room.jpg "a mug on a table" -o mug.png --box 0.4,0.5,0.7,0.9 '
         "--subject mug.png --recipe sd-turbo",
@@ -111,7 +110,6 @@ def edit(
 @app.command(
     epilog=console.examples(
         "swiftpie insert dog.jpg meadow.jpg -o out.png",
-        "swiftpie insert cat meadow.jpg -o out.png",
         "swiftpie insert dog.jpg meadow.jpg -o out.png --box 0.55,0.5,0.85,0.9 --view 30,0",
         'swiftpie insert mug.jpg:mask.png desk.tif -o out.tif --prompt "a photo of a mug"',
     )
@@ -155,7 +153,6 @@ def remove(
     epilog=console.examples(
         "swiftpie replace dog.jpg photo.jpg --mask cat.png -o out.png",
         "swiftpie replace mug.spid desk.jpg --box 0.4,0.5,0.6,0.8 -o out.png",
-        "swiftpie replace cat photo.jpg --point 0.2,0.65 -o out.png",
         "swiftpie replace shirt.png me.jpg --mask old.png --keep-pose --recipe sdxl-turbo -o a.png",
     )
 )

@@ -73,7 +73,6 @@ def save(
 @app.command(
     epilog=examples(
         "swiftpie cutout dog.jpg -o seen.png",
-        "swiftpie cutout dog.jpg:mask.png -o seen.png --force",
         "swiftpie cutout dog.jpg -o dog.png --to rgba",
         "swiftpie cutout street.jpg -o seen.png --cutout 0.1,0.4,0.4,0.95",
         "swiftpie cutout street.jpg -o seen.png --cutout '0.25,0.6 not:0.5,0.5'",
@@ -157,13 +156,7 @@ def _check_transparency(out: Path, form: CutoutForm) -> None:
 
 
 @app.command(
-    epilog=examples(
-        "swiftpie library",
-        "swiftpie library kitten",
-        "swiftpie library dinosaur --json",
-        "swiftpie library --scenes",
-        'swiftpie personalize "a kitten on a beach" -o out.png',
-    )
+    epilog=examples("swiftpie library", "swiftpie library kitten", "swiftpie library --scenes")
 )
 def library(
     *,
@@ -205,7 +198,6 @@ def library(
         "swiftpie tune dog.jpg -o dog.spid",
         "swiftpie tune front.jpg side.jpg back.jpg -o robot.spid",
         "swiftpie tune dog.spid -o finer.spid --steps 200",
-        'swiftpie personalize dog.spid "a dog on a beach" -o out.png',
     )
 )
 @options.with_fields

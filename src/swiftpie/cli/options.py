@@ -222,7 +222,6 @@ class SeedOptions:
         return seeds_from(self.seed, self.num_images)
 
 
-Output = Annotated[OutputOptions, FieldOptions(OutputOptions)]
 Edited = Annotated[EditOutput, FieldOptions(EditOutput)]
 Seeds = Annotated[SeedOptions, FieldOptions(SeedOptions)]
 Seed = Annotated[int | None, option_of(SeedOptions, "seed")]

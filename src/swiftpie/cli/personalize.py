@@ -97,14 +97,11 @@ app = typer.Typer()
         'swiftpie personalize dog.jpg "a dog on a beach" -o out.png',
         'swiftpie personalize "a kitten on a beach" -o out.png',
         'swiftpie personalize dog.jpg:mask.png dog2.jpg "a dog in space" -o out.png --seed 7',
-        'swiftpie personalize me.spid "a robot at night" --box 0.2,0.4,0.6,0.95 -o out.webp -n 4',
         "swiftpie personalize dog.jpg @prompts.txt -o out.png --seed 7",
         'swiftpie personalize car.png "a car in a desert" --view 35,10 -o turned.png',
         'swiftpie personalize dog.jpg --also cat.jpg "a dog and a cat on a beach" -o out.png '
         "--box 0.05,0.4,0.45,0.9 --box 0.55,0.4,0.95,0.9",
-        'swiftpie personalize dog.jpg "a dog at sea" -o out.png --recipe sdxl-turbo',
         'swiftpie personalize "a lighthouse at night" -o out.png --recipe sdxs',
-        'swiftpie personalize dog.jpg "a dog at sea" -o out.png --style-reference painting.png',
         'swiftpie personalize --face me.jpg "a person in a cafe" -o out.png --recipe face-plus',
     )
 )
@@ -177,7 +174,6 @@ def personalize(
         '--to "a dog in a park" -o snow.gif --num-frames 24',
         'swiftpie animate dog.jpg "a dog on a beach" --box 0.05,0.5,0.35,0.95 '
         "--to-box 0.6,0.4,0.95,0.95 -o walk.mp4",
-        'swiftpie animate car.png "a car in a desert" --to-view 45,10 -o frames',
     )
 )
 @options.with_fields

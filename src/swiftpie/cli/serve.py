@@ -89,7 +89,6 @@ OutFolder = Annotated[
         "swiftpie serve",
         "swiftpie serve --port 9000 --engine openvino",
         "swiftpie serve --model sdxl-turbo --model mini",
-        "swiftpie serve --model face-plus --model mini",
         "swiftpie serve --host 0.0.0.0 --token-file token.txt --allow-host pictures.example.org",
     )
 )

@@ -4,12 +4,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -32,28 +31,10 @@ NO_ROUTE = (
 )
 
 
-class ErrorFacts(BaseModel):
-    """What is wrong."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-    word: Annotated[str, Field(description="A name in the prompt that the library lacks.")] = ""
-    near: list[str] = []
-
-
-class ErrorAnswer(BaseModel):
-    """An error, as OpenAI's clients read it."""
-
-    error: ErrorFacts
-
-
 ERRORS: dict[int | str, dict[str, Any]] = {
     "default": {
-        "model": ErrorAnswer,
-        "description": "What is wrong, and what to do. With 429 and 503, Retry-After says when to "
-        "try again.",
+        "description": 'What is wrong, and what to do, as {"error": {"message", "type", '
+        '"param", "code"}}. With 429 and 503, Retry-After says when to try again.'
     }
 }
 
