@@ -311,13 +311,10 @@ def upload(path, data):
 
 @asynccontextmanager
 async def without_decoder(server):
-    """Let all pictures wait to be decoded; yields the queue of processes."""
-    free = server.worker._decoders._free
-    child = await free.get()
-    try:
+    """Let all pictures wait to be decoded; yields the lock that they wait for."""
+    free = server.worker._decoder._free
+    async with free:
         yield free
-    finally:
-        free.put_nowait(child)
 
 
 @pytest.mark.parametrize("is_late", [False, True], ids=["leaves", "late"])
@@ -326,12 +323,12 @@ def test_pictures_that_wait_to_be_decoded_are_given_up(running, picture_bytes, i
         async with without_decoder(server) as free:
             for path in UPLOADS:
                 call = server.call("POST", path, *upload(path, picture_bytes))
-                await turns_until(lambda call=call: free._getters or call.done.done())
+                await turns_until(lambda call=call: free._waiters or call.done.done())
                 if not is_late:
                     call.left.set()
                 await call.done
                 assert call.status == (504 if is_late else 499)
-                assert all(getter.done() for getter in free._getters)
+                assert not free._waiters
 
     running(test, **({"deadline_s": LATE_S} if is_late else {}))
 
@@ -354,7 +351,6 @@ def test_a_subject_whose_caller_does_not_wait_is_not_kept(running, picture_bytes
 
 def test_an_upload_whose_caller_leaves_is_forgotten(running, caplog):
     async def test(server):
-        decoders = server.worker._decoders
         for path in UPLOADS:
             body, kind = upload(path, bytes(5000))
             call = server.call("POST", path, body[:4000], kind, is_whole=False)
@@ -362,7 +358,7 @@ def test_an_upload_whose_caller_leaves_is_forgotten(running, caplog):
             call.left.set()
             await call.done
             assert call.status == 499
-            assert decoders._free.qsize() == len(decoders._all)
+            assert not server.worker._decoder._free.locked()
             assert not server.num_queued
 
     running(test)
@@ -374,11 +370,11 @@ def test_a_picture_that_is_being_decoded_is_given_up(running, picture_bytes, is_
     sent = ("POST", "/v1/pictures", *upload("/v1/pictures", picture_bytes))
 
     async def test(server):
-        decoders = server.worker._decoders
-        (child,) = decoders._all
+        decoder = server.worker._decoder
+        child = decoder._child
         os.kill(child.pid, signal.SIGSTOP)  # in the midst of it, for ever
         call = server.call(*sent)
-        await turns_until(decoders._free.empty)
+        await turns_until(decoder._free.locked)
         if not is_late:
             call.left.set()
         await call.done
@@ -386,7 +382,7 @@ def test_a_picture_that_is_being_decoded_is_given_up(running, picture_bytes, is_
         server.worker.limits = Limits()  # as a new process takes its time
         assert (await server.call(*sent).answer())["id"]
         assert child.returncode == -signal.SIGKILL
-        assert child not in decoders._all
+        assert child is not decoder._child
 
     running(test, **({"deadline_s": 3 * LATE_S} if is_late else {}))  # once it has begun
 
@@ -415,7 +411,7 @@ def test_the_pixels_of_a_request_are_freed_however_it_ends(running, way, path, f
     sent = ("POST", path, *form(image=("a.png", picture), **fields))
 
     async def test(server):
-        decoded = server.worker._decoders._held
+        decoded = server.worker._decoder._held
         server.gate.stage = stage
         gc.collect()
         gc.disable()
@@ -511,7 +507,7 @@ def test_a_server_that_is_to_stop_reads_and_decodes_what_is_on_its_way(running, 
                 await turns_until(lambda call=call: not call._body)
                 server.app.is_draining = True  # as of SIGTERM
                 call.send_rest(body[4000:])
-                await turns_until(lambda free=free: free._getters)
+                await turns_until(lambda free=free: free._waiters)
             await call.done
             assert call.status in {200, 201}, call.content
 

@@ -15,7 +15,7 @@ from swiftpie.errors import ImageError
 from swiftpie.imageio.decoding import to_plain
 from swiftpie.imageio.writing import METADATA_KEY, encode_image
 from swiftpie.server import decoding
-from swiftpie.server.decoding import Decoders
+from swiftpie.server.decoding import Decoder
 from swiftpie.server.errors import Overloaded
 from tests.server.conftest import form
 
@@ -25,10 +25,10 @@ def decode(*pictures):
 
     async def run():
         found = []
-        async with Decoders(1) as decoders:
+        async with Decoder() as decoder:
             for data in pictures:
                 try:
-                    found.append((await decoders.decode(data, name="'image'"))[0])
+                    found.append((await decoder.decode(data, name="'image'"))[0])
                 except ImageError as error:
                     found.append(error)
         return found
@@ -53,8 +53,8 @@ def test_what_made_a_picture_is_read_in_the_same_process(sprite):
     data = encode_image(sprite, ".png", metadata={"prompt": "a dog"})
 
     async def run():
-        async with Decoders(1) as decoders:
-            return await decoders.decode(data), await decoders.decode(encoded(sprite, "PNG"))
+        async with Decoder() as decoder:
+            return await decoder.decode(data), await decoder.decode(encoded(sprite, "PNG"))
 
     (_, ours), (_, other) = asyncio.run(run())
     assert (ours, other) == ({"prompt": "a dog"}, {})
@@ -96,30 +96,30 @@ def test_a_process_that_dies_or_hangs_is_replaced(sprite, monkeypatch, what):
     good = encoded(sprite, "PNG")
 
     async def run():
-        async with Decoders(1) as decoders:
-            await decoders.decode(good)
-            (child,) = decoders._all
+        async with Decoder() as decoder:
+            await decoder.decode(good)
+            child = decoder._child
             os.kill(child.pid, what)
             with monkeypatch.context() as impatient:
                 impatient.setattr(decoding, "PATIENCE", 0.02)
                 with pytest.raises(ImageError, match="takes more than"):
-                    await decoders.decode(good)
-            assert not decoders._all
-            return (await decoders.decode(good))[0]
+                    await decoder.decode(good)
+            assert decoder._child is None
+            return (await decoder.decode(good))[0]
 
     assert asyncio.run(run()).size == sprite.size
 
 
 def test_a_caller_who_leaves_stops_the_decoder(sprite):
     async def run():
-        async with Decoders(1) as decoders:
-            decoded = asyncio.ensure_future(decoders.decode(encoded(sprite, "PNG")))
+        async with Decoder() as decoder:
+            decoded = asyncio.ensure_future(decoder.decode(encoded(sprite, "PNG")))
             await asyncio.sleep(0)
             decoded.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await decoded
-            assert not decoders._all
-            return (await decoders.decode(encoded(sprite, "PNG")))[0]
+            assert decoder._child is None
+            return (await decoder.decode(encoded(sprite, "PNG")))[0]
 
     assert asyncio.run(run()).size == sprite.size
 
@@ -127,10 +127,10 @@ def test_a_caller_who_leaves_stops_the_decoder(sprite):
 def test_keys_take_turns(sprite):
     async def run():
         done = []
-        async with Decoders(1) as decoders:
+        async with Decoder() as decoder:
 
             async def one(key, number):
-                await decoders.decode(encoded(sprite, "PNG"), key=key)
+                await decoder.decode(encoded(sprite, "PNG"), key=key)
                 done.append((key, number))
 
             many = [asyncio.ensure_future(one("many", number)) for number in range(6)]
@@ -146,10 +146,10 @@ def test_pictures_are_shrunk_where_they_are_decoded(sprite, file_format):
     photo = sprite.convert("RGB").resize((900, 300))
 
     async def run():
-        async with Decoders(1) as decoders:
+        async with Decoder() as decoder:
             data = encoded(photo, file_format)
-            whole, _ = await decoders.decode(data)
-            return whole, (await decoders.decode(data, most_px=300))[0]
+            whole, _ = await decoder.decode(data)
+            return whole, (await decoder.decode(data, most_px=300))[0]
 
     whole, small = asyncio.run(run())
     assert (whole.size, small.size) == ((900, 300), (300, 100))
@@ -165,17 +165,17 @@ def test_what_a_caller_and_what_all_hold_is_bounded(sprite, monkeypatch):
     monkeypatch.setattr(decoding, "MAX_HELD_PIXELS", 2 * decoding.MAX_KEY_PIXELS)
 
     async def run():
-        async with Decoders(1) as decoders:
-            held = [(await decoders.decode(picture, key="a"))[0] for _ in range(fits)]
+        async with Decoder() as decoder:
+            held = [(await decoder.decode(picture, key="a"))[0] for _ in range(fits)]
             with pytest.raises(Overloaded) as of_key:
-                await decoders.decode(picture, key="a")
-            held += [(await decoders.decode(picture, key="b"))[0] for _ in range(fits)]
+                await decoder.decode(picture, key="a")
+            held += [(await decoder.decode(picture, key="b"))[0] for _ in range(fits)]
             with pytest.raises(Overloaded) as of_all:
-                await decoders.decode(picture, key="c")
+                await decoder.decode(picture, key="c")
             held.clear()
             gc.collect()
             await asyncio.sleep(0)
-            again = (await decoders.decode(picture, key="a"))[0]
+            again = (await decoder.decode(picture, key="a"))[0]
             return again.size, of_key.value.of_key, of_all.value.of_key
 
     assert asyncio.run(run()) == (sprite.size, True, False)
@@ -192,11 +192,11 @@ def test_the_memory_of_bombs_goes_back():
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     async def run():
-        async with Decoders(1) as decoders:
+        async with Decoder() as decoder:
             before = held_mib()
-            (child,) = decoders._all
+            child = decoder._child
             for _ in range(3):
-                await decoders.decode(bomb)
+                await decoder.decode(bomb)
             gc.collect()
             pages = int(Path(f"/proc/{child.pid}/statm").read_text().split()[1])
             return held_mib() - before, pages * os.sysconf("SC_PAGE_SIZE") / 2**20

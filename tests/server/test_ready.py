@@ -46,9 +46,7 @@ class NotingDecoder(nn.Module):
 @asynccontextmanager
 async def working(load, progress, **limits):
     offer = ServedModel(load, describe(PRESETS.get("mini")))
-    worker = Worker(
-        Models({"mini": offer}), limits=Limits(**limits), decoders=0, tell=progress.append
-    )
+    worker = Worker(Models({"mini": offer}), limits=Limits(**limits), tell=progress.append)
     async with worker:
         yield worker
 

@@ -1,4 +1,4 @@
-"""Uploaded pictures, decoded in processes that may be killed, within bounds of memory.
+"""Uploaded pictures, decoded in a process that may be killed, within bounds of memory.
 
 Callers take turns, a picture each. What a caller's pictures hold at once is bounded, and what all
 hold together. The memory of large ones goes back to the system.
@@ -47,25 +47,22 @@ ENVIRONMENT = {
 }
 
 
-class Decoders:
-    """A few such processes; each has one picture at a time, and is replaced when it dies."""
+class Decoder:
+    """Such a process, which has one picture at a time and is replaced when it dies."""
 
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._free: asyncio.Queue[Process | None] = asyncio.Queue()
-        self._all: set[Process] = set()
-        # A key waits for a process with one picture, so that keys take turns.
+    def __init__(self) -> None:
+        self._child: Process | None = None
+        self._free = asyncio.Lock()
+        # A key waits for the process with one picture, so that keys take turns.
         self._turns: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._held: Counter[str] = Counter()  # pixels of pictures in memory, by key
 
     async def __aenter__(self) -> Self:
-        for _ in range(self._count):
-            self._free.put_nowait(await self._start())
+        self._child = await _start()
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        for child in list(self._all):
-            await self._stop(child)
+        await self._stop()
 
     async def decode(
         self, data: bytes, *, name: str = "The picture", key: str = "", most_px: int | None = None
@@ -113,43 +110,37 @@ class Decoders:
         weakref.finalize(image, freed).atexit = False
 
     async def _answer(self, data: bytes, *, name: str, most_px: int | None) -> "Answer":
-        child = await self._free.get()
-        try:
-            if child is None:
-                child = await self._start()
-            answer = _ask(child, data, most_px=most_px)
-            return await asyncio.wait_for(answer, MAX_SECONDS * PATIENCE)
-        except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
-            await self._stop(child)
-            child = None
-            raise ImageError(
-                f"{name} takes more than {MAX_SECONDS} s or {MAX_MIB} MiB to decode. A picture "
-                "that decodes in that is needed. Save it again as a plain PNG or JPEG."
-            ) from error
-        except BaseException:  # the caller has left meanwhile
-            await self._stop(child)
-            child = None
-            raise
-        finally:
-            self._free.put_nowait(child)
+        async with self._free:
+            try:
+                self._child = self._child or await _start()
+                answer = _ask(self._child, data, most_px=most_px)
+                return await asyncio.wait_for(answer, MAX_SECONDS * PATIENCE)
+            except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
+                await self._stop()
+                raise ImageError(
+                    f"{name} takes more than {MAX_SECONDS} s or {MAX_MIB} MiB to decode. A picture "
+                    "that decodes in that is needed. Save it again as a plain PNG or JPEG."
+                ) from error
+            except BaseException:  # the caller has left meanwhile
+                await self._stop()
+                raise
 
-    async def _start(self) -> Process:
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", __name__),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env={**os.environ, **ENVIRONMENT},
-        )
-        self._all.add(child)
-        return child
-
-    async def _stop(self, child: Process | None) -> None:
+    async def _stop(self) -> None:
+        child, self._child = self._child, None
         if child is not None:
-            self._all.discard(child)
             with suppress(ProcessLookupError):
                 child.kill()
             await child.communicate()  # closes the pipes, whatever is in them
+
+
+async def _start() -> Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", __name__),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, **ENVIRONMENT},
+    )
 
 
 class Answer(NamedTuple):

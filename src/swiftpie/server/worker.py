@@ -28,7 +28,7 @@ from swiftpie.server.commands import (
     requests_of,
     size_for,
 )
-from swiftpie.server.decoding import Decoders
+from swiftpie.server.decoding import Decoder
 from swiftpie.server.drawing import DrawingThread, PictureFile, as_file
 from swiftpie.server.errors import RequestError
 from swiftpie.server.jobs import Limits, QueuedDrawing, Scheduler, take_error
@@ -123,7 +123,6 @@ class Worker:
         models: Models,
         *,
         limits: Limits,
-        decoders: int = 1,
         tell: Callable[[str], None] = logger.info,  # how far it is with getting ready
     ) -> None:
         self.models = models
@@ -157,12 +156,12 @@ class Worker:
             "job", prefix="job", limit_mib=MAX_JOBS / (1 << 20), size=lambda _: 1
         )
         self.is_ready = False
-        self._decoders = Decoders(decoders)
+        self._decoder = Decoder()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         """Start everything; until `is_ready` the first model is loaded and made quick."""
-        await self._stack.enter_async_context(self._decoders)
+        await self._stack.enter_async_context(self._decoder)
         self.getting_ready = asyncio.ensure_future(self._get_ready())
         return self
 
@@ -188,7 +187,7 @@ class Worker:
         self, data: bytes, *, name: str, key: str, most_px: int | None = None
     ) -> Image.Image:
         """Return an uploaded picture, decoded in a process of its own."""
-        image, _ = await self._decoders.decode(data, name=f"'{name}'", key=key, most_px=most_px)
+        image, _ = await self._decoder.decode(data, name=f"'{name}'", key=key, most_px=most_px)
         return image
 
     def check_room(self, key: str, count: int = 1) -> None:
@@ -406,7 +405,7 @@ class Worker:
 
     async def add_picture(self, data: bytes, *, caller: Caller) -> dict[str, Any]:
         """Keep a picture, shrunk if it is large; return its name, its size and what made it."""
-        image, origin = await self._decoders.decode(
+        image, origin = await self._decoder.decode(
             data, name="'image'", key=caller.key, most_px=KEPT_PX
         )
         number = self.pictures.put(image.copy(), owner=caller.owner, key=caller.key)
