@@ -110,20 +110,6 @@ def test_a_process_that_dies_or_hangs_is_replaced(sprite, monkeypatch, what):
     assert asyncio.run(run()).size == sprite.size
 
 
-def test_a_caller_who_leaves_stops_the_decoder(sprite):
-    async def run():
-        async with Decoder() as decoder:
-            decoded = asyncio.ensure_future(decoder.decode(encoded(sprite, "PNG")))
-            await asyncio.sleep(0)
-            decoded.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await decoded
-            assert decoder._child is None
-            return (await decoder.decode(encoded(sprite, "PNG")))[0]
-
-    assert asyncio.run(run()).size == sprite.size
-
-
 def test_keys_take_turns(sprite):
     async def run():
         done = []

@@ -182,7 +182,6 @@ def _read(
 
 
 def _with_words(job: Job, prompt: str, seed: int) -> Job:
-    """Return the same job with another prompt and seed."""
     request = with_seed(replace(job.request, prompt=prompt), seed)
     return replace(job, request=request, spec={**job.spec, "prompt": prompt, "seed": seed})
 
@@ -243,7 +242,6 @@ def _seeds_of(own: _Row, defaults: JobDefaults) -> tuple[int, ...]:
 def _subjects_of(
     own: _Row, several: object, face: Mapping[str, Any], placed: Mapping[str, Any], files: _Files
 ) -> tuple[Subject, ...]:
-    """Return the subjects of a line."""
     given = {"'subject'": own.subject, "'subjects'": several, "'face'": face.get("face")}
     check_exclusive(given)
     if several:
@@ -270,7 +268,6 @@ def _subjects_of(
 
 
 def _entry(entry: Mapping[str, object], files: _Files) -> Subject:
-    """Return one of several subjects."""
     _check_known(entry, (*(field.name for field in fields(_SubjectRow)), *_FACE, *_SUBJECT))
     person = _person(read_options(_FACE, entry), files)
     if bool(entry.get("pictures")) == (person is not None):

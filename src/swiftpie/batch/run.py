@@ -389,7 +389,6 @@ def _draw_here(run: Run, work: Work, stop: threading.Event) -> Iterator[Outcome]
 
 
 def _draw_by_processes(run: Run, work: Work, stop: threading.Event) -> Iterator[Outcome]:
-    """Draw with several processes."""
     # Where one ends, all batches in progress are drawn again by one alone, then job by job.
     left, again, ends = deque(run.batches), deque[Batch](), 0
     while (left or again) and not stop.is_set():

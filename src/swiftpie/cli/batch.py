@@ -176,7 +176,6 @@ def _collect(
     seeds: str,
     loading: LoadOptions,
 ) -> "Jobs":
-    """Return all jobs, checked."""
     from swiftpie.batch.jobs import Model
     from swiftpie.batch.rows import JobDefaults, collect
 
@@ -241,7 +240,6 @@ def _face_settings(
 
 
 def _warn_of_refused(found: "Jobs") -> None:
-    """Warn of lines that cannot be drawn."""
     for refused in found.refused[:MAX_NAMED]:
         console.warn(f"{refused.place}: {refused.reason}")
     count = len(found.refused)

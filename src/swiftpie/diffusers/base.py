@@ -247,7 +247,6 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     def _answer(
         self, call: Call, draw: Callable[[], SwiftPiePipelineOutput]
     ) -> SwiftPiePipelineOutput | tuple[object, ...]:
-        """Return the output of `draw` in the form of the call."""
         try:
             with torch.no_grad():
                 output = draw()

@@ -132,7 +132,6 @@ def requests_of(
 
 
 def _check_names(own: OwnFields, task: str) -> None:
-    """Refuse options of other tasks."""
     others = {name for names in FIELDS.values() for name in names} - FIELDS[task]
     for name in sorted(others & own.model_fields_set):
         if getattr(own, name) != OwnFields.model_fields[name].default:
@@ -228,7 +227,6 @@ def is_edit(body: Drawing, images: Sequence[object]) -> bool:
 
 
 def _region(body: Drawing, image: Image.Image, mask: Image.Image) -> Tensor:
-    """Return where a picture may change."""
     if body.swiftpie.mask_mode == "alpha" and alpha_of(mask) is None:
         what = "is opaque everywhere" if mask.mode == "RGBA" else "has no transparency"
         raise RequestError(

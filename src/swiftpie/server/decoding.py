@@ -87,7 +87,6 @@ class Decoder:
         return image, answer.origin
 
     def _check_room(self, key: str, num_pixels: int) -> None:
-        """Refuse pixels that are too many."""
         if self._held[key] + num_pixels > MAX_KEY_PIXELS:
             raise Overloaded(RETRY_S, of_key=True)
         if self._held.total() + num_pixels > MAX_HELD_PIXELS:

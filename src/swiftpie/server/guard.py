@@ -139,7 +139,6 @@ class Guard:
                 del self._bodies[key]
 
     def _hold(self, key: str, num_bytes: int) -> None:
-        """Count bytes of a body."""
         self._bodies[key] += num_bytes
         body = self._limits.body_mib * MIB
         if self._bodies[key] > BODIES_OF_KEY * body or self._bodies.total() > BODIES * body:
@@ -272,7 +271,6 @@ def _length(headers: Headers) -> int:
 
 
 def _most_bytes(scope: Scope, limits: Limits) -> int:
-    """Return how many bytes a request may have."""
     most = int(limits.body_mib * MIB)
     return most if scope["path"] in UPLOADS else min(most, MAX_TEXT_BYTES)
 

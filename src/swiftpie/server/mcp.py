@@ -92,7 +92,6 @@ class Picture(Strict):
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        """Take a path or bytes."""
         return check_one_of(self, "path", "data")
 
 
@@ -117,7 +116,6 @@ class ShownSubject(WithOptions):
 
     @model_validator(mode="after")
     def _is_shown_or_named(self) -> Self:
-        """Take pictures or a name."""
         check_one_of(self, "pictures", "library")
         if len(self.masks) not in {0, len(self.pictures)}:
             raise ValueError("masks are needed for all pictures or for none")

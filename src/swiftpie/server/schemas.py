@@ -249,7 +249,6 @@ class SubjectIn(WithOptions):
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        """Take an identity or a name."""
         return check_one_of(self, "identity_id", "library")
 
 
@@ -287,7 +286,6 @@ class OwnFields(WithOptions):
 
 
 def _checked_size(value: str) -> str:
-    """Return a size of OpenAI's form inside our bounds."""
     if value == "auto":
         return value
     if not all(MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in parse_size(value)):

@@ -254,7 +254,6 @@ class Worker:
     def _known(
         self, subjects: Sequence[SubjectIn], model: str, *, owner: str
     ) -> tuple[Subject, ...]:
-        """Return the subjects of a picture."""
         found = []
         for subject in subjects:
             placed: dict[str, Any] = subject.model_dump(exclude={"identity_id", "library"})
