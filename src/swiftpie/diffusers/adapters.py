@@ -68,7 +68,7 @@ class AdaptedPipeline(ModulesPipeline):
 
         Raises:
             CapabilityError: There are no adapters for the preset.
-            InputError: The file name is missing, or the pipeline is offloaded.
+            InputError: The file name is missing.
             WeightsError: A file cannot be had, or is for other networks.
         """
         plain = self._changeable(plain_family="takes_adapters")
@@ -89,7 +89,6 @@ class AdaptedPipeline(ModulesPipeline):
 
         Raises:
             CapabilityError: There are no adapters for the preset.
-            InputError: The pipeline is offloaded.
         """
         plain = self._changeable(plain_family="takes_adapters")
         self._exchange(plain, {**plain.family.to_folder(plain), "image_encoder": None}, None)
@@ -108,8 +107,7 @@ class AdaptedPipeline(ModulesPipeline):
 
         Raises:
             CapabilityError: There are no LoRAs for the preset's networks.
-            InputError: The file name is missing, the LoRA's name is taken, or the pipeline is
-                offloaded.
+            InputError: The file name is missing, or the LoRA's name is taken.
             MissingExtra: peft is not installed.
             WeightsError: A file cannot be had, or is for other networks.
         """
@@ -131,11 +129,7 @@ class AdaptedPipeline(ModulesPipeline):
         self._fuse({**silent, name: lora})
 
     def unload_lora_weights(self) -> None:
-        """Take all LoRAs off again.
-
-        Raises:
-            InputError: The pipeline is offloaded.
-        """
+        """Take all LoRAs off again."""
         self._fuse({})
 
     def set_adapters(
@@ -177,11 +171,6 @@ class AdaptedPipeline(ModulesPipeline):
             raise CapabilityError(
                 f"There are no adapters and LoRAs for the networks of preset "
                 f"{loaded.preset.name!r}. Load one of Stable Diffusion (`swiftpie presets`)."
-            )
-        if getattr(self, "_all_hooks", None):
-            raise InputError(
-                "The pipeline is offloaded, and new networks would not be. Load adapters and LoRAs "
-                "before enable_model_cpu_offload()."
             )
         if plain is None:
             return loaded

@@ -1,4 +1,4 @@
-"""What both pipelines share: loading, saving, sharing, offloading, and the course of a call."""
+"""What both pipelines share: loading, saving, sharing, offloading, and the steps of a call."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,33 +26,21 @@ from swiftpie.diffusers.modules import (
     family_of,
     find_adapter,
     is_made_of,
-    keep_arguments,
     latent_factors,
     of_hub,
     own_modules,
     take_apart,
-    wake,
     write_own,
 )
+from swiftpie.engine.transforms.offload import offloaded
 from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError, short_reason
 from swiftpie.imageio.atomic import updated_folder
 from swiftpie.pipelines.denoise import OnStep
-
-DENOISERS = ("unet", "transformer")  # a pipeline has one of them
-
-# Networks that the stage after a key, or encoding, uses without calling them, so that offloading
-# hooks do not run.
-WOKEN = {"text": ("vae", *DENOISERS), "denoise": ("vae",)}
-ENCODING = ("text_encoder", "vae", *DENOISERS)
 
 
 class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is not annotated
     """A diffusers pipeline around the networks of a preset."""
 
-    model_cpu_offload_seq = (
-        "text_encoder->text_encoder_2->layout_predictor->image_encoder->inversion_unet"
-        "->unet->transformer->vae"
-    )
     _optional_components: ClassVar[list[str]] = list(OPTIONAL)
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
 
@@ -65,6 +53,8 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         self.register_modules(**given)
         self.register_to_config(**settings)
         self._loaded: Components | None = None
+        # Where networks compute, and for which loaded ones those that rest were made.
+        self._resting: tuple[torch.device, Components | None, Any] | None = None
 
     @classmethod
     def from_components(cls, components: Components) -> Self:
@@ -175,7 +165,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             CapabilityError: The networks have no place in such a folder.
             InputError: The folder cannot be written to.
         """
-        components = self.to_components()
+        components = self._checked()
         family, target = components.family, Path(save_directory).absolute()
         plain = type(self)(**take_apart(components) | family.to_folder(components))
         options.setdefault("repo_id", target.name)  # for push_to_hub
@@ -199,23 +189,30 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             InputError: The scheduler was exchanged, or something of the denoiser.
             CapabilityError: The networks were converted to a type that they cannot work in.
         """
-        loaded = self._at_rest()
-        check_processors(loaded)
-        check_scheduler(self.scheduler, loaded.preset)
-        loaded.family.check_dtype(loaded.preset, loaded.denoiser.installation.network.dtype)
-        is_offloaded = bool(getattr(self, "_all_hooks", None))
-        device = self._execution_device if is_offloaded else loaded.execution_device
-        # Without what was derived from the modules, as they may have changed since the last call.
-        return replace(loaded, execution_device=device)
+        loaded = self._checked()
+        if self._resting is None:
+            # Without what was derived from the modules, as they may have changed since.
+            return replace(loaded)
+        device, before, away = self._resting
+        if before is not loaded:
+            away = offloaded(replace(loaded), device)
+            self._resting = (device, loaded, away)
+        return replace(away)
 
     def enable_model_cpu_offload(
-        self, gpu_id: int | None = None, device: torch.device | str | None = None
+        self, gpu_id: int = 0, device: torch.device | str = "cuda"
     ) -> None:
-        """Keep networks in main memory while they do not run; arguments as in diffusers."""
-        super().enable_model_cpu_offload(gpu_id, device)
-        for name in DENOISERS:
-            if (module := getattr(self, name)) is not None:
-                keep_arguments(module)
+        """Keep networks in main memory while they do not run; arguments as in diffusers.
+
+        Hooks and switches of networks, such as tiling, have to come before.
+        """
+        self.to("cpu")
+        place = torch.device(device)
+        self._resting = (torch.device(place.type, place.index or gpu_id), None, None)
+
+    def remove_all_hooks(self) -> None:
+        """Offload no more; networks are in main memory."""
+        self._resting = None
 
     def enable_sequential_cpu_offload(self, *_: object, **__: object) -> None:
         """Refuse: identities are read from inside of layers, where their weights would be away.
@@ -230,6 +227,13 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
     enable_group_offload = enable_sequential_cpu_offload
 
+    def _checked(self) -> Components:
+        loaded = self._at_rest()
+        check_processors(loaded)
+        check_scheduler(self.scheduler, loaded.preset)
+        loaded.family.check_dtype(loaded.preset, loaded.denoiser.installation.network.dtype)
+        return loaded
+
     def _at_rest(self) -> Components:
         # Rebuilt if a module was replaced.
         current = self._current()
@@ -240,22 +244,12 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     def _current(self) -> dict[str, Any]:
         return {**self.components, **{name: self.config[name] for name in SETTINGS}}
 
-    def _wake(self, *names: str) -> None:
-        for name in names:
-            wake(getattr(self, name))
-
     def _answer(
         self, call: Call, draw: Callable[[], SwiftPiePipelineOutput]
     ) -> SwiftPiePipelineOutput | tuple[object, ...]:
-        try:
-            with torch.no_grad():
-                output = draw()
-        finally:
-            self.maybe_free_model_hooks()
+        with torch.no_grad():
+            output = draw()
         return output if call.return_dict else output.to_tuple()
-
-    def _on_stage(self, stage: str) -> None:
-        self._wake(*WOKEN.get(stage, ()))
 
     @contextmanager
     def _steps(self, call: Call, components: Components, calls: int = 1) -> Iterator[OnStep]:

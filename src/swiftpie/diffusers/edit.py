@@ -9,7 +9,6 @@ from diffusers.image_processor import VaeImageProcessor
 
 from swiftpie.backbones.components import Components
 from swiftpie.diffusers.adapters import AdaptedPipeline
-from swiftpie.diffusers.base import ENCODING
 from swiftpie.diffusers.calls import (
     Call,
     Images,
@@ -67,8 +66,6 @@ class SwiftEditPipeline(AdaptedPipeline):
         components = self.to_components()
         components.inverter()
         check_shared(call, components, outputs=OUTPUT_TYPES)
-        if call.ip_adapter_image is not None:
-            self._wake(*ENCODING)
         requests = requests_of(call, components)
         return self._answer(call, lambda: self._draw(call, components, requests))
 
@@ -78,12 +75,11 @@ class SwiftEditPipeline(AdaptedPipeline):
         session, results = Session(components, cache_mib=0), []
         with self._steps(call, components, len(requests)) as on_step:
             for given in requests:
-                self._wake(*ENCODING)
                 request = session.resolved(given)
                 if request.identity is not None:
                     log_named([request.identity.named])
                 advise(components, request)
-                drawn = draw(components, request, on_stage=self._on_stage, on_step=on_step)
+                drawn = draw(components, request, on_step=on_step)
                 results.append(drawn)
         return _as_output(results, call)
 

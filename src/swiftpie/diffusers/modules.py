@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
-from accelerate.hooks import CpuOffload, add_hook_to_module  # type: ignore[import-untyped]  # accelerate is not annotated
 from diffusers import (
     AutoencoderKL,
     AutoencoderTiny,
@@ -198,38 +197,6 @@ def write_own(family: Family, pipeline: DiffusionPipeline, folder: Path) -> None
 def of_hub(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of `from_pretrained` that say how to download."""
     return {name: options[name] for name in HUB_OPTIONS if name in options}
-
-
-class KeepingOffload(CpuOffload):  # type: ignore[misc]  # accelerate is not annotated
-    """An offloading hook that does not copy the arguments of a network.
-
-    Layers write notes into a dict argument, and accelerate's own hook copies dicts to the device.
-    Arguments of SwiftPie are on the device already.
-    """
-
-    def pre_forward(
-        self, module: nn.Module, *args: object, **kwargs: object
-    ) -> tuple[tuple[object, ...], dict[str, object]]:
-        """Move `module` in, and the network before it out."""
-        super().pre_forward(module)
-        return args, kwargs
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return itself: a second network around the same weights moves with the first."""
-        return self
-
-
-def keep_arguments(module: nn.Module) -> None:
-    """Replace the offloading hook of `module` by one that does not copy arguments."""
-    hook: Any = module._hf_hook  # noqa: SLF001 - accelerate has no other name for it
-    add_hook_to_module(module, KeepingOffload(hook.execution_device, hook.prev_module_hook))
-
-
-def wake(module: nn.Module | None) -> None:
-    """Move an offloaded module to its device, before it is used without a call."""
-    hook = getattr(module, "_hf_hook", None)
-    if hook is not None:
-        hook.pre_forward(module)
 
 
 def _settings(scheduler: SchedulerMixin) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from torch import Tensor
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.diffusers.adapters import AdaptedPipeline
-from swiftpie.diffusers.base import ENCODING
 from swiftpie.diffusers.calls import (
     Call,
     Images,
@@ -141,7 +140,6 @@ class SwiftPiePipeline(AdaptedPipeline):
 
     def encode_prompt(self, prompt: str | list[str]) -> tuple[Tensor, Tensor]:
         """Return `prompt_embeds` (P, T, D), 0 where a prompt has ended, and pooled ones (P, D)."""
-        self._wake("text_encoder")
         with torch.no_grad():
             text = self.to_components().text.encode([prompt] if isinstance(prompt, str) else prompt)
         return text.hidden_states * text.attention_mask[..., None].to(text.pooled), text.pooled
@@ -154,17 +152,13 @@ class SwiftPiePipeline(AdaptedPipeline):
         Raises:
             InputError: A picture cannot be used, or a subject cannot be found in it.
         """
-        self._wake(*ENCODING)
         return _encoded(self.to_components(), ip_adapter_image, cutout)
 
     def _draw(self, call: PersonalizeCall, components: Components) -> SwiftPiePipelineOutput:
-        if call.ip_adapter_image is not None:
-            self._wake(*ENCODING)
         request = self._scaled(request_of(call, components), components.preset)
         advise(components, request)
-        self._wake("text_encoder")
         with self._steps(call, components) as on_step:
-            drawn = draw(components, request, on_stage=self._on_stage, on_step=on_step)
+            drawn = draw(components, request, on_step=on_step)
         images: Images = list(drawn.images) if drawn.tensor is None else drawn.tensor
         if drawn.tensor is not None and request.output is Output.PIXELS:
             images = VaeImageProcessor().postprocess(drawn.tensor.float(), call.output_type)

@@ -1,7 +1,7 @@
 """Networks in main memory, or encoders on the disk, that come where they compute one at a time.
 
-Pipelines offload by accelerate's hooks, in one fixed order. Sessions serve threads, whose networks
-follow each other in any order, and accelerate neither locks nor cleans up after an error.
+Sessions serve threads, whose networks follow each other in any order; accelerate's hooks neither
+lock nor clean up after an error.
 """
 
 from collections.abc import Iterator, Sequence
