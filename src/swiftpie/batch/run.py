@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -94,7 +94,7 @@ class Drawer:
         self._work = work
         self._missing = dict(work.missing)
         self._loaded: tuple[Model, Session] | None = None
-        self._identities: OrderedDict[object, Identity] = OrderedDict()
+        self._identity_of: Callable[[Source], Identity]  # of the loaded session
 
     def draw(self, batch: Batch) -> list[Outcome]:
         """Draw a batch and return the outcomes of its wanted jobs.
@@ -138,14 +138,15 @@ class Drawer:
             return None
         if self._loaded is None or self._loaded[0] != model:
             self._loaded = None  # frees memory for the next
-            self._identities.clear()
             try:
-                self._loaded = (model, self._load(model))
+                session = self._load(model)
             except SwiftPieError as error:
                 if len(self._work.loading) == 1:
                     raise
                 self._missing[model] = str(error)
                 return None
+            self._loaded = (model, session)
+            self._identity_of = functools.lru_cache(MAX_IDENTITIES)(session.identity_of)
         return self._loaded[1]
 
     def _load(self, model: Model) -> Session:
@@ -153,17 +154,7 @@ class Drawer:
         return session if faces is None else session.with_face_encoder(faces.open())
 
     def _request(self, session: Session, job: Job) -> Request:
-        request = with_sources(job.request, functools.partial(self._identity, session))
-        return session.resolved(request)
-
-    def _identity(self, session: Session, source: Source) -> Identity:
-        if source in self._identities:
-            self._identities.move_to_end(source)
-            return self._identities[source]
-        identity = self._identities[source] = session.identity_of(source)
-        if len(self._identities) > MAX_IDENTITIES:
-            self._identities.popitem(last=False)
-        return identity
+        return session.resolved(with_sources(job.request, self._identity_of))
 
     def _finish(
         self, session: Session, job: Job, request: Request, drawn: GenerationResult | EditResult

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from swiftpie.backbones.choices import Choices, resolve
 from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.load.weights import align_memory, unknown_fingerprint
+from swiftpie.backbones.peers import scheduler_of
 from swiftpie.backbones.presets import PRESETS, Recipe, read_preset
 from swiftpie.diffusers.calls import Call, SwiftPiePipelineOutput, changed_by_callback, spelled_as
 from swiftpie.diffusers.modules import (
@@ -101,7 +102,9 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         preset = _preset_of(place, options, wanted=cls)
         if options.keys() & {field.name for field in fields(Modules)} - SETTINGS:
             options.setdefault("fingerprint", unknown_fingerprint())
-        family = FAMILIES.get(read_preset(preset).family)
+        known = read_preset(preset)
+        family = FAMILIES.get(known.family)
+        options.setdefault("scheduler", scheduler_of(known))
         options = own_modules(family, place, options) | options
         pipeline: Self = super().from_pretrained(place, use_safetensors=True, **options)
         for module in pipeline.components.values():

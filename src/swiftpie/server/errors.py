@@ -95,7 +95,7 @@ def error_of_fields(error: Checked) -> RequestError:
     return RequestError(message, code="invalid_value", param=where or None)
 
 
-def as_request_error(error: Exception) -> RequestError:
+def as_request_error(error: BaseException | None) -> RequestError:
     """Return an error as it is sent."""
     match error:
         case RequestError():

@@ -106,13 +106,7 @@ class Task:
             return State.RUNNING
         if self.running.cancelled():
             return State.CANCELLED
-        return State.DONE if self.error is None else State.FAILED
-
-    @property
-    def error(self) -> Exception | None:
-        """Why it failed."""
-        failure = self.running.exception()
-        return failure if isinstance(failure, Exception) else None
+        return State.FAILED if self.running.exception() else State.DONE
 
 
 class Worker:

@@ -89,8 +89,8 @@ def job_routes(worker: Worker) -> APIRouter:
         answer: dict[str, Any] = {"id": job_id, "status": task.state, "progress": task.progress}
         if task.state is State.DONE:
             answer["result"] = _images_body(task.body, task.running.result())
-        elif task.state is State.FAILED and task.error is not None:
-            answer |= as_request_error(task.error).body
+        elif task.state is State.FAILED:
+            answer |= as_request_error(task.running.exception()).body
         return answer
 
     @router.delete("/v1/jobs/{job_id}")
