@@ -6,7 +6,6 @@ import sys
 import pytest
 
 from swiftpie.cli.console import complain, print_json, print_text, write_table
-from swiftpie.cli.subjects import split_subject
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
 from swiftpie_lab.cli.train import parse_duration
@@ -89,18 +88,6 @@ def test_preparing_from_a_wrong_archive_is_refused(call, tmp_path):
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("9m", 540), ("1.5h", 5400)])
 def test_durations_are_read(text, seconds):
     assert parse_duration(text) == seconds
-
-
-def test_subjects_are_split_at_the_colon_that_makes_sense(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("a.png", "C:a.png", "a.png:whole.png"):
-        (tmp_path / name).touch()
-    assert split_subject("a.png") == ("a.png", None)
-    assert split_subject("a.png:m.png") == ("a.png", "m.png")
-    assert split_subject("a.png:whole.png") == ("a.png:whole.png", None)
-    assert split_subject("C:a.png:D:m.png") == ("C:a.png", "D:m.png")
-    assert split_subject("-:m.png") == ("-", "m.png")
-    assert split_subject("missing.png:m.png") == ("missing.png:m.png", None)
 
 
 def test_samples_are_written_as_subjects_and_a_photograph_that_commands_take(call, tmp_path):

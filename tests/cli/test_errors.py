@@ -85,12 +85,12 @@ def test_a_bad_picture_gives_three_and_writes_nothing(
     contents = {"text": b"no picture", "cut": cut_png(on_white), "empty": b"", "huge": huge_png()}
     if kind != "missing":
         bad.write_bytes(contents.get(kind, b"no mask"))
-    subject = f"{hamster}:{bad}" if kind == "mask" else bad
+    subject = [hamster, "--cutout", bad] if kind == "mask" else [bad]
     before = sorted(tmp_path.iterdir())
     for command in (
-        ("personalize", subject, PROMPT),
-        ("identity", "save", subject),
-        ("cutout", subject),
+        ("personalize", subject[0], PROMPT, *subject[1:]),
+        ("identity", "save", *subject),
+        ("cutout", *subject),
     ):
         assert_refused(call(*command, "-o", tmp_path / "out.png"), ExitCode.IMAGE, words)
     assert sorted(tmp_path.iterdir()) == before
@@ -142,7 +142,6 @@ MISTAKES = """
 2 | transparency | cutout photo.png -o out.jpg --to rgba
 2 | place | personalize dog.png photo.png x --cutout 0.2,0.1,0.8,0.9
 2 | --cutout | personalize dog.png x --cutout auto --cutout none
-2 | mask | personalize dog.png:mask.png x --cutout none
 2 | beyond | personalize dog.png x --cutout "auto 3,4"
 3 | missing.png | personalize dog.png x --cutout missing.png
 2 | --cutout | edit photo.png "a dog" --cutout none

@@ -45,8 +45,8 @@ def test_a_cut_out_tells_which_way_was_taken_and_how_sure_it_is(call, things, tm
 
 def test_pictures_identities_and_json_tell_how_their_subject_was_cut_out(call, things, tmp_path):
     out, saved = tmp_path / "out.png", tmp_path / "star.spid"
-    sources = (things / "star.png", f"{things / 'star.png'}:{things / 'mask.png'}")
-    chosen = ("--cutout", BOX, "--cutout", "auto", *SMALL)
+    sources = (things / "star.png", things / "star.png")
+    chosen = ("--cutout", BOX, "--cutout", things / "mask.png", *SMALL)
     facts = facts_of(call, "personalize", *sources, PROMPT, "-o", out, *chosen)
     ((first, second),) = facts["cutouts"]
     assert first["way"] == "network"
@@ -64,8 +64,8 @@ def test_pictures_identities_and_json_tell_how_their_subject_was_cut_out(call, t
     assert (whole["way"], whole["confidence"]) == ("none", None)
 
 
-def cut(call, source, out, form):
-    result = call("cutout", source, "-o", out, "--to", form)
+def cut(call, source, out, form, cutout="auto"):
+    result = call("cutout", source, "-o", out, "--to", form, "--cutout", cutout)
     assert result.exit_code == 0, result.output
     assert read_metadata(out) == {}
     return load_image(out)
@@ -82,9 +82,9 @@ def test_a_cut_out_is_written_at_full_size_and_can_be_given_back(call, on_white,
     assert np.array_equal(np.asarray(whole)[..., 3], np.asarray(mask))
     assert 0.02 < np.asarray(mask).mean() / 255 < 0.95
     frames = [
-        cut(call, one, tmp_path / f"{number}.png", "frame").tobytes()
-        for number, one in enumerate(
-            [source, f"{source}:{tmp_path / 'mask.png'}", tmp_path / "rgba.png"]
+        cut(call, one, tmp_path / f"{number}.png", "frame", how).tobytes()
+        for number, (one, how) in enumerate(
+            [(source, "auto"), (source, tmp_path / "mask.png"), (tmp_path / "rgba.png", "auto")]
         )
     ]
     first, second, third = (np.frombuffer(frame, np.uint8).astype(int) for frame in frames)

@@ -72,14 +72,12 @@ def test_an_identity_file_stands_for_its_picture(call, tmp_path, hamster, drawn)
     assert "identity file" in result.stderr
 
 
-def test_a_mask_after_a_colon_decides_what_is_cut_out(call, tmp_path, photo):
+def test_a_mask_decides_what_is_cut_out(call, tmp_path, photo):
     mask = Image.new("L", load_image(photo).size)
     mask.paste(255, (0, 0, 100, 100))
     mask.save(tmp_path / "mask.png")
-    odd = tmp_path / "a:b.jpg"  # a colon of its own
-    odd.write_bytes(photo.read_bytes())
-    for name, subject in {"masked": f"{odd}:{tmp_path / 'mask.png'}", "found": odd}.items():
-        result = call("cutout", subject, "-o", tmp_path / f"{name}.png")
+    for name, cutout in {"masked": tmp_path / "mask.png", "found": "auto"}.items():
+        result = call("cutout", photo, "-o", tmp_path / f"{name}.png", "--cutout", cutout)
         assert result.exit_code == 0, result.output
     assert not np.array_equal(pixels(tmp_path / "masked.png"), pixels(tmp_path / "found.png"))
     assert read_metadata(tmp_path / "masked.png") == {}

@@ -42,7 +42,7 @@ NewSubject = Annotated[
     list[str] | None,
     typer.Option(
         "--subject",
-        metavar="PICTURE[:MASK]",
+        metavar="PICTURE",
         help="Subject to draw where the picture changes; repeat for more views of it. By default "
         "the subject of `swiftpie library` that PROMPT names.",
     ),
@@ -111,7 +111,7 @@ def edit(
     epilog=console.examples(
         "swiftpie insert dog.jpg meadow.jpg -o out.png",
         "swiftpie insert dog.jpg meadow.jpg -o out.png --box 0.55,0.5,0.85,0.9 --view 30,0",
-        'swiftpie insert mug.jpg:mask.png desk.tif -o out.tif --prompt "a photo of a mug"',
+        'swiftpie insert mug.jpg desk.tif -o out.tif --cutout mask.png --prompt "a mug"',
     )
 )
 @options.with_fields

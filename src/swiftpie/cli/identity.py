@@ -42,7 +42,7 @@ app.add_typer(identity_app)
 @identity_app.command(
     epilog=examples(
         "swiftpie identity save dog.jpg -o dog.spid",
-        "swiftpie identity save front.png side.jpg:side-mask.png -o robot.spid",
+        "swiftpie identity save a.png b.jpg --cutout auto --cutout mask.png -o robot.spid",
         "swiftpie identity save dog.jpg -o dog.spid --recipe sdxl-turbo",
     )
 )
@@ -80,7 +80,7 @@ def save(
 )
 def cutout(
     *,
-    image: Annotated[str, options.argument("A picture.", "IMAGE[:MASK]")],
+    image: Annotated[str, options.argument("A picture.", "IMAGE")],
     out: options.PictureOut,
     form: Annotated[
         CutoutForm,

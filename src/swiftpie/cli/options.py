@@ -277,12 +277,7 @@ DataPath = Annotated[
     typer.Option("--data", metavar="PATH", help="The pack of subjects, if it is elsewhere."),
 ]
 SOURCES = "an identity file, or a name from `swiftpie library`; - reads standard input."
-Subjects = Annotated[
-    list[str],
-    argument(f"Pictures of one subject (PICTURE or PICTURE:MASK), {SOURCES}", "SUBJECT..."),
-]
-OneSubject = Annotated[
-    str, argument(f"A picture of the subject (PICTURE or PICTURE:MASK), {SOURCES}", "SUBJECT")
-]
+Subjects = Annotated[list[str], argument(f"Pictures of one subject, {SOURCES}", "SUBJECT...")]
+OneSubject = Annotated[str, argument(f"A picture of the subject, {SOURCES}", "SUBJECT")]
 ABOUT_PROMPT = f"{options_of(EditRequest)['prompt'].option.help[:-1]}; @FILE draws every line of a "
 Prompt = Annotated[str, argument(f"{ABOUT_PROMPT}text file.", callback=check_prompt)]

@@ -77,7 +77,7 @@ class Placing:
         tuple[str, ...],
         Option(
             "Another subject in the same picture; may be repeated. Each takes the next --box.",
-            "SUBJECT[:MASK]",
+            "SUBJECT",
             kind=str,
         ),
     ] = ()
@@ -96,7 +96,7 @@ app = typer.Typer()
     epilog=console.examples(
         'swiftpie personalize dog.jpg "a dog on a beach" -o out.png',
         'swiftpie personalize "a kitten on a beach" -o out.png',
-        'swiftpie personalize dog.jpg:mask.png dog2.jpg "a dog in space" -o out.png --seed 7',
+        'swiftpie personalize dog.jpg "a dog in space" -o out.png --cutout mask.png --seed 7',
         "swiftpie personalize dog.jpg @prompts.txt -o out.png --seed 7",
         'swiftpie personalize car.png "a car in a desert" --view 35,10 -o turned.png',
         'swiftpie personalize dog.jpg --also cat.jpg "a dog and a cat on a beach" -o out.png '
@@ -128,7 +128,7 @@ def personalize(
     Transparency marks the subject in its picture; without it, a network finds the subject.
     A doubtful cut-out raises a warning.
 
-    If the cut-out is wrong, mark the subject with --cutout, or give PICTURE:MASK.
+    If the cut-out is wrong, mark the subject with --cutout.
     """
     # Check everything before anything is loaded.
     prompts, seeds = read_prompts(prompt), sampling.seeds

@@ -28,18 +28,6 @@ FaceOf = Annotated[FaceSource, options.FieldOptions(FaceSource)]
 Recogniser = Annotated[FaceSettings, options.FieldOptions(FaceSettings, ("encoder", "face_models"))]
 
 
-def split_subject(text: str) -> tuple[str, str | None]:
-    """Split PICTURE:MASK; the name of an existing file is a picture, colons included."""
-    if text == options.STREAM or options.is_file(text):
-        return (text, None)
-    places = [place for place, letter in enumerate(text) if letter == ":"]
-    for place in reversed(places):
-        picture, mask = text[:place], text[place + 1 :]
-        if mask and (picture == options.STREAM or options.is_file(picture)):
-            return (picture, mask)
-    return (text, None)
-
-
 def read_source(texts: list[str]) -> "Source":
     """Return what SUBJECT arguments show, with every header read, so that mistakes show at once."""
     from swiftpie.imageio.decoding import is_safetensors
@@ -60,18 +48,14 @@ def read_source(texts: list[str]) -> "Source":
         )
     if named:
         return named[0]
-    paths = [split_subject(text) for text in texts]
-    if any(is_safetensors(picture) for picture, _ in paths):
-        if len(paths) > 1 or paths[0][1] is not None:
+    if any(is_safetensors(text) for text in texts):
+        if len(texts) > 1:
             raise ConfigError(
-                "An identity file came with other pictures or a mask. It already is a whole "
-                "subject. Give it alone, or encode all pictures again."
+                "An identity file came with other pictures. It already is a whole subject. Give "
+                "it alone, or encode all pictures again."
             )
-        return IdentityRef(Path(paths[0][0]))
-    return Pictures(
-        tuple(read_picture(picture) for picture, _ in paths),
-        tuple(None if mask is None else read_picture(mask) for _, mask in paths),
-    )
+        return IdentityRef(Path(texts[0]))
+    return Pictures(tuple(read_picture(text) for text in texts))
 
 
 def with_cutouts(sources: "list[Source]", cutouts: list[str] | None) -> "list[Source]":
@@ -96,34 +80,22 @@ def with_cutouts(sources: "list[Source]", cutouts: list[str] | None) -> "list[So
             "the library are cut out already. Give one for all, or one a picture, in their order."
         )
     each = iter(cutouts * count if len(cutouts) == 1 else cutouts)
-    changed = [
+    return [
         _cut_by(source, [next(each) for _ in source.images])
         if isinstance(source, Pictures)
         else source
         for source in sources
     ]
-    if changed == sources and set(cutouts) != {"auto"}:
-        raise ConfigError(
-            f"--cutout {cutouts[0]} has no effect, as every picture came with its mask. Leave one "
-            "of them out."
-        )
-    return changed
 
 
 def _cut_by(source: "Pictures", cutouts: list[str]) -> "Pictures":
-    """Return pictures with the values of --cutout, where they have no masks of their own."""
+    """Return pictures with the values of --cutout, of which some are files of masks."""
     from swiftpie.models.cutout import parse_search
 
-    masks, methods = list(source.masks), ["auto"] * len(cutouts)
-    for number, cutout in enumerate(cutouts):
-        if masks[number] is not None:
-            continue
-        if parse_search(cutout) is None:
-            masks[number] = read_picture(cutout)
-        else:
-            methods[number] = cutout
-    is_plain = set(methods) == {"auto"}
-    return replace(source, masks=tuple(masks), cutouts=("auto",) if is_plain else tuple(methods))
+    masks = tuple(read_picture(text) if parse_search(text) is None else None for text in cutouts)
+    pairs = zip(cutouts, masks, strict=True)
+    methods = tuple(text if mask is None else "auto" for text, mask in pairs)
+    return replace(source, masks=masks, cutouts=methods if set(methods) != {"auto"} else ("auto",))
 
 
 def read_picture(name: str) -> Path | bytes:
