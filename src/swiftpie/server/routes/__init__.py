@@ -1,6 +1,7 @@
 """What routes share: bodies and forms within our own bounds, callers, deadlines, and files."""
 
 import asyncio
+import io
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from typing import Any, TypeVar
@@ -36,16 +37,16 @@ NUMBERED = re.compile(r"\[\d{0,4}\]$")  # clients write image[], image[1], mask[
 class FormParser(MultiPartParser):
     """Starlette's parser, which uses no file of the disk, and guesses no encoding."""
 
-    spool_max_size = 1 << 40  # the body is in memory already
     texts: Collection[str] = ()  # names of parts that are texts, even if they are sent as files
 
     def on_headers_finished(self) -> None:
-        """Begin a part."""
+        """Begin a part, in memory: the body is there already."""
         super().on_headers_finished()
         part = self._current_part
-        if part.file is not None and part.field_name in self.texts:
+        if part.file is not None:
             part.file.file.close()
-            part.file = None
+            is_text = part.field_name in self.texts
+            part.file = None if is_text else UploadFile(io.BytesIO(), size=0)
 
     def on_part_end(self) -> None:
         """Refuse a text in another encoding."""
