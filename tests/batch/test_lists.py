@@ -25,6 +25,21 @@ def test_prompt_files_are_found_beside_the_jobs(tmp_path):
     assert read_prompts("@some.txt", folder=tmp_path) == ["a dog", "a cat"]
 
 
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        *((b"# only\n \n", "prompts"), (b"\xff\xfe\x00", "UTF-8"), (b"a dog\n" * 1001, "1001")),
+        *((b"a" * (2 << 20), "bytes"), (None, "read")),
+    ],
+    ids=range(5),
+)
+def test_a_file_of_no_prompts_or_too_many_is_refused(tmp_path, content, word):
+    if content is not None:
+        (tmp_path / "some.txt").write_bytes(content)
+    with pytest.raises(ConfigError, match=word):
+        read_prompts("@some.txt", folder=tmp_path)
+
+
 def rows_of(path):
     return [(line.place.rpartition(" ")[2], line.row) for line in read_lines(path)]
 

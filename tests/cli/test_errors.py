@@ -131,11 +131,7 @@ MISTAKES = """
 2 | yaw | personalize dog.png x --view 80,0
 2 | separate | personalize dog.png --also dog.png x --mask mask.png
 2 | castle | personalize dog.png x --scene castel
-2 | read | personalize dog.png @missing.txt
-2 | prompts | personalize dog.png @empty.txt
-2 | UTF-8 | personalize dog.png @bytes.txt
-2 | 1001 | personalize dog.png @many.txt
-2 | bytes | personalize dog.png @large.txt
+2 | batch | personalize dog.png @prompts.txt
 3 | file | cutout pipe.png
 3 | file | personalize pipe.png x
 3 | mask | cutout plain.png
@@ -203,10 +199,7 @@ def folder(tmp_path_factory, hamster):
     (folder / "there.png").write_bytes(b"precious")
     (folder / "a").mkdir()
     os.mkfifo(folder / "pipe.png")
-    lists = {"prompts": b"x", "empty": b"# only\n \n", "bytes": b"\xff\xfe\x00"}
-    lists |= {"many": b"a dog\n" * 1001, "large": b"a" * (2 << 20)}
-    for name, content in lists.items():
-        (folder / f"{name}.txt").write_bytes(content)
+    (folder / "prompts.txt").write_bytes(b"x")
     return folder
 
 

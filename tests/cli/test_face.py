@@ -35,29 +35,22 @@ def pixels(path):
 
 
 @pytest.mark.parametrize("adapter", thorough_but([FACE_ID_PLUS, LOOKING], [FACE_ID_PLUS]))
-def test_every_prompt_of_a_file_shows_the_person(call, world, tmp_path, adapter):
-    (tmp_path / "prompts.txt").write_text("a person at sea\na person in space\n")
-    prompt = f"@{tmp_path / 'prompts.txt'}"
-    result = draw(
-        *(call, world, tmp_path / "out.png", "-n", 2, "--json"), prompt=prompt, adapter=adapter
-    )
+def test_every_picture_shows_the_person(call, world, tmp_path, adapter):
+    result = draw(call, world, tmp_path / "out.png", "-n", 2, "--json", adapter=adapter)
     assert result.exit_code == 0, result.output
     facts = json.loads(result.stdout)
     assert (facts["face"]["number"], facts["face"]["of"], facts["face"]["turn"]) == (1, 1, 0)
     assert np.allclose([*facts["face"]["box"].values()], BOX, atol=0.1)
     assert facts["size"] == {"width": 64, "height": 64}
     assert facts["scales"]["identity_scale"] > 0
-    drawn = [(picture["prompt"], picture["seed"]) for picture in facts["pictures"]]
-    assert drawn == [
-        (words, seed) for words in ("a person at sea", "a person in space") for seed in (3, 4)
-    ]
+    assert [picture["seed"] for picture in facts["pictures"]] == [3, 4]
     assert CONSENT[:40] in result.stderr
     is_strange = "draws another person" in " ".join(result.stderr.split())
     assert is_strange == (adapter == FACE_ID_PLUS)  # it reads vectors, and those of opencv
     stored = read_metadata(tmp_path / "out-2.png")
     assert (stored["seed"], stored["face_encoder"]) == ("4", "opencv")
     assert "consent" in stored["face"]
-    first, *_, last = (pixels(picture["path"]) for picture in facts["pictures"])
+    first, last = (pixels(picture["path"]) for picture in facts["pictures"])
     assert not np.array_equal(first, last)
 
 

@@ -1,6 +1,5 @@
 """`swiftpie edit`, `insert`, `remove` and `replace`: change pictures by words, or by subjects."""
 
-import itertools
 from dataclasses import replace as with_changes
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +8,6 @@ import typer
 
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import Use
-from swiftpie.batch.lists import read_prompts
 from swiftpie.cli import console, options
 from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.cli.subjects import (
@@ -81,21 +79,19 @@ def edit(
     """Change a picture so that it fits PROMPT; a mask, a box or a keyword limits the change."""
     preset_for(loading, use=Use.FACE if source.face else Use.EDIT)
     options.check_prompt(words.get("source_prompt", ""))
-    prompts, seeds, picture = read_prompts(prompt), sampling.seeds, read_picture(image)
+    seeds, picture = sampling.seeds, read_picture(image)
     texts = {name: words.get(name, "") for name in ("source_prompt", "keyword")}
-    for text in prompts:
-        check_texts(prompt=text, **texts)
-    targets = plan_targets(output, count=len(seeds) * len(prompts))
+    check_texts(prompt=prompt, **texts)
+    targets = plan_targets(output, count=len(seeds))
     shown = with_cutouts([read_source(subject)] if subject else [], cutouts)
     comes = next(iter(shown), None)
-    request = _change("edit", picture, {**words, "prompt": prompts[0]}, source=comes)
+    request = _change("edit", picture, {**words, "prompt": prompt}, source=comes)
     person = read_person(source, recogniser, loading, others=subject, flag="--subject")
     loaded, identity = open_with(person, loading)
     if identity is not None:
         request = with_changes(request, source=identity)
     first = opened(request)  # once for all pictures
-    pairs = itertools.product(prompts, seeds)
-    requests = [with_seed(with_changes(first, prompt=text), seed) for text, seed in pairs]
+    requests = [with_seed(first, seed) for seed in seeds]
     _check_seeds(loaded.session, requests, sampling)
     drawings = [
         Drawing(each, [target], picture) for each, target in zip(requests, targets, strict=True)

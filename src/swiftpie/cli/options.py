@@ -255,11 +255,12 @@ SizeText = Annotated[str | None, option_of(PersonalizeRequest, "size_px")]
 
 def check_prompt(prompt: str) -> str:
     """Return `prompt`, unless it is the name of a file."""
-    if is_file(prompt) or prompt.lower().strip().endswith((*PICTURE_SUFFIXES, ".spid")):
+    is_picture = prompt.lower().strip().endswith((*PICTURE_SUFFIXES, ".spid"))
+    if is_picture or is_file(prompt.removeprefix("@")):
         raise ConfigError(
             f"The prompt is '{prompt}', which is a file. A sentence is needed after all pictures, "
-            "or @FILE for a file of prompts. Write for example: swiftpie personalize "
-            'front.png side.png "a dog at sea".'
+            'as in swiftpie personalize front.png side.png "a dog at sea". `swiftpie batch` draws '
+            "every line of a file."
         )
     return prompt
 
@@ -279,5 +280,6 @@ DataPath = Annotated[
 SOURCES = "an identity file, or a name from `swiftpie library`; - reads standard input."
 Subjects = Annotated[list[str], argument(f"Pictures of one subject, {SOURCES}", "SUBJECT...")]
 OneSubject = Annotated[str, argument(f"A picture of the subject, {SOURCES}", "SUBJECT")]
-ABOUT_PROMPT = f"{options_of(EditRequest)['prompt'].option.help[:-1]}; @FILE draws every line of a "
-Prompt = Annotated[str, argument(f"{ABOUT_PROMPT}text file.", callback=check_prompt)]
+Prompt = Annotated[
+    str, argument(options_of(EditRequest)["prompt"].option.help, callback=check_prompt)
+]

@@ -1,7 +1,7 @@
 """`swiftpie personalize` and `animate`: draw subjects into new scenes, still or in motion."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -10,7 +10,6 @@ import typer
 
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import Preset, Use, check_personalizes
-from swiftpie.batch.lists import read_prompts
 from swiftpie.cli import console, options
 from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.cli.subjects import (
@@ -22,7 +21,7 @@ from swiftpie.cli.subjects import (
     read_source,
     with_cutouts,
 )
-from swiftpie.cli.writing import Drawing, draw_files, plan_targets, shared_out, steps_beside
+from swiftpie.cli.writing import Drawing, draw_files, plan_targets, steps_beside
 from swiftpie.config import Option, options_of, read_options
 from swiftpie.engine.origin import check_texts
 from swiftpie.errors import CapabilityError, ConfigError
@@ -97,7 +96,6 @@ app = typer.Typer()
         'swiftpie personalize dog.jpg "a dog on a beach" -o out.png',
         'swiftpie personalize "a kitten on a beach" -o out.png',
         'swiftpie personalize dog.jpg "a dog in space" -o out.png --cutout mask.png --seed 7',
-        "swiftpie personalize dog.jpg @prompts.txt -o out.png --seed 7",
         'swiftpie personalize car.png "a car in a desert" --view 35,10 -o turned.png',
         'swiftpie personalize dog.jpg --also cat.jpg "a dog and a cat on a beach" -o out.png '
         "--box 0.05,0.4,0.45,0.9 --box 0.55,0.4,0.95,0.9",
@@ -131,16 +129,14 @@ def personalize(
     If the cut-out is wrong, mark the subject with --cutout.
     """
     # Check everything before anything is loaded.
-    prompts, seeds = read_prompts(prompt), sampling.seeds
-    for words in prompts:
-        check_texts(prompt=words)
-    targets = plan_targets(output, count=len(seeds) * len(prompts))
+    check_texts(prompt=prompt)
+    targets = plan_targets(output, count=sampling.num_images)
     known = preset_for(loading, use=Use.FACE if source.face else Use.PERSONALIZE)
     _check_mask(output.save_subject_mask, known)
     person = read_person(source, recogniser, loading, others=subjects, flag="SUBJECT")
-    made = _requests(
-        *(PersonalizeRequest, prompts, subjects, placing, request, known),
-        seeds=seeds,
+    made = _request(
+        *(PersonalizeRequest, prompt, subjects, placing, request, known),
+        seeds=sampling.seeds,
         scales=scales,
         face=source,
     )
@@ -157,11 +153,8 @@ def personalize(
     def known_by(source: Source) -> Source:
         return identity if isinstance(source, FacePicture) and identity is not None else source
 
-    drawings = [
-        Drawing(with_sources(made[words], known_by), own)
-        for words, own in shared_out(prompts, targets)
-    ]
-    draw_files(loaded, drawings, output, metadata=metadata, prompt=prompt, **facts)
+    drawing = Drawing(with_sources(made, known_by), targets)
+    draw_files(loaded, [drawing], output, metadata=metadata, prompt=prompt, **facts)
     if person is not None:
         console.say(CONSENT)
 
@@ -207,16 +200,16 @@ def animate(
 
         seed = seed_in(kept)  # of an interrupted drawing, which goes on
     seeds = seeds_from(seed, 1)
-    made = _requests(
-        AnimateRequest, [prompt], subjects, placing, request, known, seeds=seeds, scales=scales
+    made = _request(
+        AnimateRequest, prompt, subjects, placing, request, known, seeds=seeds, scales=scales
     )
-    drawings = [Drawing(made[prompt], targets)]
-    draw_files(open_session(**loading), drawings, output, prompt=prompt, fps=output.fps)
+    drawing = Drawing(made, targets)
+    draw_files(open_session(**loading), [drawing], output, prompt=prompt, fps=output.fps)
 
 
-def _requests(
+def _request(
     kind: type[DrawingT],
-    prompts: Sequence[str],
+    prompt: str,
     pictures: list[str],
     placing: dict[str, list[str]],
     request: dict[str, Any],
@@ -225,8 +218,8 @@ def _requests(
     seeds: tuple[int, ...],
     scales: dict[str, float],
     face: FaceSource = NOBODY,
-) -> dict[str, DrawingT]:
-    """Return the drawing of each prompt, with all files checked."""
+) -> DrawingT:
+    """Return a drawing, with all files checked."""
     from swiftpie.backbones.components import FAMILIES
 
     fields = typed_fields(request, file=read_picture) | {"seeds": seeds, "scales": Scales(**scales)}
@@ -237,10 +230,8 @@ def _requests(
         check_personalizes(preset)
     family = FAMILIES.get(preset.family)
     names = [_name(source) for source in sources]
-    named: dict[str, tuple[Named, ...]] = {
-        words: family.named_besides(words, preset, given=names) for words in prompts
-    }
-    count = len(sources) + max(map(len, named.values()))
+    named: tuple[Named, ...] = family.named_besides(prompt, preset, given=names)
+    count = len(sources) + len(named)
     given = {name: placing.get(name, []) for name in ("box", "view")}
     known = options_of(Subject)
     read_box, read_view = (functools.partial(options.said, known[name]) for name in ("box", "view"))
@@ -252,19 +243,12 @@ def _requests(
             f"--mask box came with {count} subjects and {len(given['box'])} --box. The boxes are "
             "the regions, so each needs one. Write them as in --box 0.2,0.4,0.8,0.9."
         )
-    placed = list(zip(boxes, views, strict=True))
-    everyone: list[Source] = with_cutouts(sources, placing.get("cutout"))
-
-    def shown(words: str) -> tuple[Subject, ...]:
-        return tuple(
-            Subject(source, box, view, name=_name(source))
-            for source, (box, view) in zip([*everyone, *named[words]], placed, strict=False)
-        )  # other prompts name more
-
-    return {
-        words: kind(prompt=words, subjects=shown(words), takes_named=True, **fields)
-        for words in prompts
-    }
+    everyone: list[Source] = [*with_cutouts(sources, placing.get("cutout")), *named]
+    subjects = tuple(
+        Subject(source, box, view, name=_name(source))
+        for source, box, view in zip(everyone, boxes, views, strict=True)
+    )
+    return kind(prompt=prompt, subjects=subjects, takes_named=True, **fields)
 
 
 def _name(source: Source) -> str:

@@ -84,15 +84,6 @@ def numbered(path: Path, count: int) -> list[Path]:
     return [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(1, count + 1)]
 
 
-def shared_out(prompts: Sequence[str], targets: Sequence[Target]) -> list[tuple[str, list[Target]]]:
-    """Return each prompt with an equal share of the targets."""
-    count = len(targets) // len(prompts)
-    return [
-        (prompt, list(targets[number * count : (number + 1) * count]))
-        for number, prompt in enumerate(prompts)
-    ]
-
-
 def draw_files(
     loaded: LoadedSession,
     drawings: Sequence[Drawing],
