@@ -63,7 +63,7 @@ export interface Draft {
   prompt: string;
   placed: readonly Placed[];
   scene: Scene;
-  isOffered: boolean; // nobody chose the sample that is placed
+  isOffered: boolean; // the sample that is placed was not chosen
   seed: number;
   firstSeed: number; // of the strip
   identity: number;
@@ -117,14 +117,14 @@ interface Known {
   model: string;
   facts: Model["swiftpie"] | null;
   subjects: readonly Subject[];
-  drawsNamed: boolean; // whom a prompt names, though nobody was chosen
+  drawsNamed: boolean; // subjects that the prompt names, if none was chosen
 }
 
 /** Return the identity guidance of a draft, nothing where it is the usual one. */
 const guided = ({ identityGuidance = FIRST.identityGuidance }: Draft) =>
   identityGuidance !== FIRST.identityGuidance && { identity_guidance: identityGuidance };
 
-/** Return the strengths that are not as they come; what nobody moved is not sent. */
+/** Return the strengths that are not as they come; what was not moved is not sent. */
 function moved(strengths: Record<string, readonly [now: number, usual: number]>) {
   const scales = Object.entries(strengths).flatMap(([name, [now, usual]]) =>
     now === usual ? [] : [[name, now]],

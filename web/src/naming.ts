@@ -9,7 +9,7 @@ const UNNAMED = new RegExp(`^(?:${ORDINALS.filter(Boolean).join("|")})?subject$`
 
 export const isUnnamed = (name: string): boolean => UNNAMED.test(name);
 
-/** Return what to call a subject of which nobody has said what it is, beside others. */
+/** Return what to call a subject without a name of its own, beside others. */
 export function unnamed(others: readonly string[]): string {
   const name = ORDINALS.map((before) => `${before}subject`).find((one) => !others.includes(one));
   return name ?? "subject";

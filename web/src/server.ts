@@ -71,7 +71,7 @@ export interface Entry {
 /** A place of the library. */
 export type SceneEntry = Pick<Entry, "name" | "picture">;
 
-/** Whom of the library a query finds. */
+/** The subjects of the library that a query finds. */
 export interface Listing {
   data: Entry[];
   total: number;

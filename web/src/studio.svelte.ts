@@ -32,7 +32,7 @@ const SETTLED_MS = 700; // after the last change, a draft is one to come back to
 const USUAL_VARIATION = 0.5; // of an edit whose noise was all found, once somebody asks for others
 const LARGER = 2; // a drawn scene has more detail than the page shows while one types
 const FRAME_MS = 16; // changes sooner than this are one change
-const LIVE_MS = 300; // a picture that takes longer is asked for when whoever drags lets go
+const LIVE_MS = 300; // a picture that takes longer is asked for at the end of a drag
 const COPY_PX = 768; // of a photo's longer side, while it is worked on
 const MAX_HISTORY = 60;
 const KEEP_MS = 100; // after the last change, a visit is kept
@@ -122,19 +122,19 @@ class Studio {
   needsToken = $state(false);
   tokenProblem = $state("");
   problems = $state<Partial<Record<Place, string>>>({});
-  nobody = $state.raw<Pick<Named, "word" | "near"> | null>(null); // whom a prompt names
+  missing = $state.raw<Pick<Named, "word" | "near"> | null>(null); // named in the prompt alone
   seeds = $state.raw<readonly { seed: number; url: string }[]>([]);
   seedsAreDue = $state(true); // those that are shown are of another draft
   history = $state.raw<readonly Moment[]>([]);
   at = $state(-1);
   found = $state.raw<Found | null>(null);
-  several = $state.raw<readonly File[]>([]); // pictures of which nobody has said what they show
-  unnamed = $state<number | null>(null); // key of a subject of which nobody has said what it is
+  several = $state.raw<readonly File[]>([]); // pictures whose use is not chosen yet
+  unnamed = $state<number | null>(null); // key of a subject without a name
   correcting = $state.raw<Correcting | null>(null);
   doubtful = $state.raw<Correcting | null>(null); // whose cut-out failed, or may be bad
   visit = $state(0); // counts returns to a moment of the history; what was asked before is void
   note = $state(""); // on how a picture was sent
-  said = $state(""); // to whoever listens instead of looking
+  said = $state(""); // by a screen reader
 
   #live = new Live({
     connection: (state, retryInS) => this.#connected(state, retryInS),
@@ -422,10 +422,10 @@ class Studio {
   /** Change the draft, and ask for its picture. */
   set(part: Partial<Draft>): void {
     const next = { ...this.draft, ...part };
-    // Whom the prompt names comes before a sample that nobody chose.
+    // Subjects of the prompt come before a sample that was not chosen.
     this.draft = part.prompt && this.#namesAnother(next) ? { ...next, placed: [] } : next;
     this.problems = {};
-    this.nobody = null;
+    this.missing = null;
     this.seedsAreDue ||= Object.keys(part).some((name) => name !== "seed");
     this.#changedAt = performance.now();
     this.#soon();
@@ -447,7 +447,7 @@ class Studio {
     else this.#later = setTimeout(() => this.#ask(), FRAME_MS - since);
   }
 
-  /** Wait with slow pictures until whoever drags something lets go. */
+  /** Wait with slow pictures until a drag ends. */
   hold(isHeld: boolean): void {
     this.#isHeld = isHeld;
     if (!isHeld && this.#isDue) this.#ask();
@@ -506,11 +506,11 @@ class Studio {
     if (last && !this.history.some((moment) => moment.shown === last)) release(last);
   }
 
-  /** Keep a draft that nobody changes any more, with its picture. */
+  /** Keep a draft that no longer changes, with its picture. */
   #settle(): void {
     const isQuiet = performance.now() - this.#changedAt >= SETTLED_MS - FRAME_MS;
     if (!isQuiet || this.isDrawing || !this.shown || !this.request(this.draft)) return;
-    if (this.nobody || this.problems.prompt || this.problems.picture) return; // it shows the last
+    if (this.missing || this.problems.prompt || this.problems.picture) return; // it shows the last
     this.#keep();
     void this.#drawSeeds();
     const { draft, shown } = this;
@@ -581,7 +581,7 @@ class Studio {
     this.#isDue = false;
     this.isDrawing = false;
     this.problems = {};
-    this.nobody = null;
+    this.missing = null;
     this.at = index;
     this.draft = moment.draft;
     this.#show(moment.shown);
@@ -927,7 +927,7 @@ class Studio {
     return url;
   }
 
-  /** Return whom of the library a query finds; null if nobody waits for it any more. */
+  /** Return the subjects of the library that a query finds; null if a later query replaced it. */
   async search(query: string, limit: number, signal?: AbortSignal): Promise<Listing | null> {
     try {
       return await server.library(query, limit, signal);
@@ -1225,7 +1225,7 @@ class Studio {
     this.isDrawing = false;
     if (problem.code === "identity_not_found") void this.#revive();
     else if (problem.code === "subject_not_named") {
-      this.nobody = { word: problem.word, near: [...problem.near] };
+      this.missing = { word: problem.word, near: [...problem.near] };
     } else if (problem.param === "picture_id") void this.#keepAgain();
     else if (problem.retryAfterS) setTimeout(() => this.#ask(), problem.retryAfterS * 1000);
     else this.#fail(placeOf(problem), problem.message);
