@@ -63,20 +63,22 @@ class GuardedGroup(TyperGroup):
     """The top command, which ends every failure with one line on standard error."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - as the parent has it
-        """Run a command; explain one of the lab, and a sentence without quotes."""
+        """Run a command; explain options that it lacks, and commands of the lab, in a sentence."""
         try:
             return super().invoke(ctx)
         except UsageError as error:
-            if missing := [name for name in LAB_COMMANDS if f"command '{name}'" in error.message]:
+            message = error.format_message().rstrip(".")
+            if not message or "Missing command" in message:  # the help page is shown
+                raise
+            if missing := [name for name in LAB_COMMANDS if f"command '{name}'" in message]:
                 raise MissingExtra(
                     f"`swiftpie {missing[0]}` is part of swiftpie-lab. From a copy of the "
                     "repository, `pip install . ./lab` installs it."
                 ) from error
-            if "extra argument" not in error.message:
-                raise
-            raise ConfigError(
-                f'{error.message}. Put a sentence into quotes, as in "a dog at night".'
-            ) from error
+            advice = f"See `{(error.ctx or ctx).command_path} --help`."
+            if "extra argument" in message:
+                advice = 'Put a sentence into quotes, as in "a dog at night".'
+            raise ConfigError(f"{message}{'' if message[-1] == '?' else '.'} {advice}") from error
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the parent has it
         """Run a command and exit."""

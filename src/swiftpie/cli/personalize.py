@@ -130,13 +130,14 @@ def personalize(
     """
     # Check everything before anything is loaded.
     check_texts(prompt=prompt)
-    targets = plan_targets(output, count=sampling.num_images)
+    seeds = sampling.seeds
+    targets = plan_targets(output, count=len(seeds))
     known = preset_for(loading, use=Use.FACE if source.face else Use.PERSONALIZE)
     _check_mask(output.save_subject_mask, known)
     person = read_person(source, recogniser, loading, others=subjects, flag="SUBJECT")
     made = _request(
         *(PersonalizeRequest, prompt, subjects, placing, request, known),
-        seeds=sampling.seeds,
+        seeds=seeds,
         scales=scales,
         face=source,
     )
