@@ -19,8 +19,8 @@ from swiftpie.models.inversion import Inversion
 from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.pipelines.denoise import OnStage, OnStep
-from swiftpie.pipelines.draw import draw, draw_together, free_unused_memory
-from swiftpie.pipelines.request import Drawable, EditRequest, RepaintRequest, Request, ResultT
+from swiftpie.pipelines.draw import draw_together, free_unused_memory
+from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request
 from swiftpie.types import Autoencoder, EditResult, GenerationResult, Posterior, TextCondition
 
 logger = logging.getLogger(__name__)
@@ -265,20 +265,13 @@ class Runner:
             inversion=None if inversion is None else CachedInversion(inversion, *known),
         )
 
-    def draw(
-        self, request: Drawable[ResultT], *, on_stage: OnStage | None, on_step: OnStep | None
-    ) -> ResultT:
-        """Draw one request; see `Session.draw`."""
-
-        def compute() -> ResultT:
-            with self.components.scope(), reporting_layers(self.components, on_stage):
-                networks = self._networks_for(request)
-                return draw(networks, request, on_stage=on_stage, on_step=on_step)
-
-        return self._with_room(compute)
-
     def draw_together(
-        self, requests: Sequence[Request], *, on_stage: OnStage | None, makes_ready: bool
+        self,
+        requests: Sequence[Request],
+        *,
+        on_stage: OnStage | None,
+        on_step: OnStep | None = None,
+        makes_ready: bool = False,
     ) -> list[GenerationResult | EditResult]:
         """Draw requests of one kind and shape in one pass; see `Session.draw_together`."""
         split = None  # networks of any size take all requests in one pass
@@ -298,12 +291,14 @@ class Runner:
             ) -> list[GenerationResult | EditResult]:
                 with self.components.scope(), reporting_layers(self.components, on_stage):
                     networks = self._networks_for(together[0])
-                    return draw_together(networks, together, on_stage=on_stage, split=split)
+                    return draw_together(
+                        networks, together, on_stage=on_stage, on_step=on_step, split=split
+                    )
 
             results.update(zip(numbers, self._with_room(compute), strict=True))
         return [results[number] for number in range(len(requests))]
 
-    def _networks_for(self, request: object) -> Components:
+    def _networks_for(self, request: Request) -> Components:
         is_edit = isinstance(request, EditRequest | RepaintRequest)
         return self.editing if is_edit else self.cached
 

@@ -276,8 +276,8 @@ class Session(Encoding):
         if request.takes_named:
             log_named(_named_in(resolved))
         advise(self.components, resolved)
-        ready = cast("Drawable[ResultT]", resolved)
-        return self._runner.draw(ready, on_stage=on_stage, on_step=on_step)
+        (drawn,) = self._runner.draw_together([resolved], on_stage=on_stage, on_step=on_step)
+        return cast("ResultT", drawn)
 
     def draw_together(
         self,

@@ -548,22 +548,22 @@ def resolved_scales(preset: Preset, request: Request) -> ResolvedScales:
             return request.scales.over(Scales.of(preset))
 
 
-def read_scene(scene: "Picture") -> "str | Image.Image":
-    """Return the name of a scene of the library, or the picture that a file holds.
+def read_scene(
+    scene: "Picture", file: "Callable[[Any], Any] | None" = None, folder: Path = Path()
+) -> Any:  # noqa: ANN401 - as `file` returns it
+    """Return the name of a scene of the library, or what `file`, by default a picture, holds.
 
-    Nothing and `WORDS_ALONE` stay what they are.
+    Nothing and `WORDS_ALONE` stay what they are. A text that is no file in `folder` is a name.
 
     Raises:
         ImageError: The picture cannot be read.
         InputError: The text is no file, and names no scene.
     """
-    from swiftpie.imageio.decoding import load_image
-
     if isinstance(scene, str) and scene in {"", WORDS_ALONE}:
         return scene
-    if isinstance(scene, str) and NAME.fullmatch(scene) and not Path(scene).is_file():
+    if isinstance(scene, str) and NAME.fullmatch(scene) and not (folder / scene).is_file():
         return scenes().find(scene)
-    return load_image(scene)
+    return (file or _opened)(scene)
 
 
 def check_view(view: View) -> None:
@@ -615,9 +615,8 @@ def typed_fields(
     for name in {"mask", "detail_mask"} & found.keys():
         text = found[name]
         found[name] = MaskSource(text) if text in {*MaskSource} else file(text)
-    if (scene := found.get("scene", "")) not in {"", WORDS_ALONE}:
-        is_name = NAME.fullmatch(scene) and not (folder / scene).is_file()
-        found["scene"] = scenes().find(scene) if is_name else file(scene)
+    if "scene" in found:
+        found["scene"] = read_scene(found["scene"], file, folder)
     if "style_reference" in found:
         found["style_reference"] = file(found["style_reference"])
     return found

@@ -142,13 +142,12 @@ def finish(
     edited, blend = original.copy(), blend_mask(plan.region)
     if removes:  # the filling meets its border, and nothing of the original may show through
         blend = ImageChops.lighter(blend, mask_to_pil(plan.gone)[0])
-    result = original.copy()
     for start in range(top, bottom, BAND_PX):
         here = (left, start, right, min(bottom, start + BAND_PX))
         inner = to_pil(2 * finished[..., start - top : here[3] - top, :] - 1)[0]
         edited.paste(inner, here[:2])
-        result.paste(inner, here[:2], blend.crop(here))
         clock.lap("join")
+    result = Image.composite(edited, original, blend)
     region = _changed_in(result, plan, patch)
     clock.lap("join")
     return EditResult(
