@@ -7,7 +7,8 @@ change is ours: it is where the first difference is large.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.imageio.images import as_rgb, mask_to_pil, to_pil
+from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.masks import from_noise_difference
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import (
@@ -72,18 +73,6 @@ COURSES: Mapping[ChordForm, Course] = MappingProxyType(
 )
 
 
-class Drift(NamedTuple):
-    """How far two prompts lie apart, for one picture at one time; each (1, C, h, w)."""
-
-    source: Tensor  # clean latents under the source prompt
-    target: Tensor  # and under the target prompt
-
-    @property
-    def difference(self) -> Tensor:
-        """The way from the source to the target."""
-        return self.target - self.source
-
-
 def claims(components: Components, request: EditRequest) -> bool:
     """Whether an edit follows ChordEdit, as the settings or the networks decide."""
     return method_of(components, request.settings) is EditMethod.CHORD
@@ -93,53 +82,13 @@ def claims(components: Components, request: EditRequest) -> bool:
 def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
     """Encode the picture; the model is called as its own steps are."""
     request = in_hole(request)
-    start = _begin(components, request)
+    _check(components, request)
+    original, mask, canvas = enter_canvas(components, request)
+    latents = components.autoencoder.encode(canvas.enter(original).to(components.device)).float()
+    noise = draw_step_noise([request.seed], latents.shape[1:], count=1)[0].to(latents)
     clock.lap("encode")
-    finish = partial(_edit, components, request, start, clock)
-    return Plan(request, finish, region=partial(_shown_region, request, start))
-
-
-@torch.no_grad()
-def _edit(
-    components: Components, request: EditRequest, start: "_Start", clock: Clock
-) -> EditResult:
-    """Return the edited photograph of a request; outside of the mask it is as it was."""
-    canvas, latents, region, predictor = start
-    original, course = as_rgb(request.picture), _course(request)
-    drifts = predictor.drifts(latents, course.times)
-    if region is None:
-        region = _found(predictor, latents, drifts[0], canvas)
-    parts = zip(course.weights, drifts, strict=True)
-    way = torch.stack([weight * drift.difference for weight, drift in parts]).sum(dim=0)
-    moved = latents + region.latent * way
-    clock.lap("drift")
-    if course.refined_at is not None:
-        refined = predictor.clean(moved, [course.refined_at], [request.prompt], shows=[1.0])
-        moved = torch.lerp(moved, refined, region.latent)
-        clock.lap("refine")
-    check_latents(components, moved)
-    pixels = decode(components, moved)
-    check_pixels(components, pixels)
-    clock.lap("decode")
-    edited = canvas.leave(to_pil(pixels)[0], original)
-    facts = facts_of(components, request)
-    return joined(
-        *(original, edited, region.pixels, clock),
-        latent_region=region.latent,
-        branches=acting_branches(components, predictor.condition(moved, [1.0])),
-        seed=request.seed,
-        **{**facts, "origin": {**facts["origin"], "method": "chord"}},
-    )
-
-
-@torch.no_grad()
-def _shown_region(request: EditRequest, start: "_Start") -> Image.Image:
-    """Return what an edit may change, white in mode L, by at most one call of the model."""
-    canvas, latents, region, predictor = start
-    if region is None:
-        (first,) = predictor.drifts(latents, _course(request).times[:1])
-        region = _found(predictor, latents, first, canvas)
-    return mask_to_pil(region.pixels)[0]
+    edit = ChordEdit(components, request, original, canvas, mask, latents, noise)
+    return Plan(request, partial(edit.finish, clock), region=edit.shown)
 
 
 def step_at(components: Components, time: float) -> Step:
@@ -149,25 +98,79 @@ def step_at(components: Components, time: float) -> Step:
     return scaled_linear_step(round((TRAIN_TIMESTEPS - 1) * time))
 
 
-class _Predictor:
-    """Predicts clean latents of noised ones, for both prompts of a request."""
+@dataclass(frozen=True, eq=False)
+class ChordEdit:
+    """One edit of a picture."""
 
-    def __init__(self, components: Components, request: EditRequest, noise: Tensor) -> None:
-        self.components, self.request = components, request
-        self.noise = noise  # (1, C, h, w), the same for all prompts and times
-        self.prompts = (request.source_prompt, request.prompt)
+    components: Components
+    request: EditRequest
+    original: Image.Image
+    canvas: Canvas
+    mask: Tensor | None  # (1, 1, H, W) of bytes, if one is given
+    latents: Tensor  # (1, C, h, w) of the picture
+    noise: Tensor  # (1, C, h, w), the same for all prompts and times
 
-    def drifts(
-        self,
-        latents: Tensor,
-        times: Sequence[float],
-        *,
-        prompts: tuple[str, str] | None = None,
-        shows: tuple[float, float] = (0.0, 1.0),
-    ) -> list[Drift]:
-        """Return what two prompts, by default both, make of `latents` (1, C, h, w) at each time."""
-        rows = self.clean(latents, times, prompts or self.prompts, shows=shows)
-        return [Drift(*pair.split(1)) for pair in rows.split(2)]
+    @property
+    def course(self) -> Course:
+        """The times of the form that is chosen."""
+        return COURSES[self.request.settings.chord or ChordForm.CHORD]
+
+    @cached_property
+    def pairs(self) -> tuple[Tensor, ...]:
+        """What source and target prompt make of the picture, (2, C, h, w) for each time."""
+        prompts = (self.request.source_prompt, self.request.prompt)
+        return self.clean(self.latents, self.course.times, prompts, shows=(0.0, 1.0)).split(2)
+
+    @cached_property
+    def region(self) -> EditRegion:
+        """Where the picture changes: the given region, or where the prompts or the keyword act."""
+        request, encoder, mask = self.request, self.components.text, self.mask
+        compared = prompts = Compared(encoder, (request.source_prompt, request.prompt))
+        if mask is not None:
+            mask = mask if request.identity is not None else without_change(prompts, mask)
+            return region_of(mask, self.canvas, like=self.latents)
+        if request.keyword:
+            compared = Compared(encoder, ("", request.keyword))
+        if says_the_same(compared):
+            mask = torch.zeros(1, 1, *self.canvas.full, dtype=torch.uint8)
+            return region_of(mask, self.canvas, like=self.latents)
+        pair, times = self.pairs[0], self.course.times[:1]
+        if request.keyword:
+            pair = self.clean(self.latents, times, compared.prompts, shows=(0.0, 0.0))
+        found = from_noise_difference(*pair.split(1))
+        return region_of(found_region(found, self.canvas), self.canvas, like=self.latents)
+
+    @torch.no_grad()
+    def shown(self) -> Image.Image:
+        """Return what may change, white in mode L."""
+        return mask_to_pil(self.region.pixels)[0]
+
+    @torch.no_grad()
+    def finish(self, clock: Clock) -> EditResult:
+        """Return the edited picture; outside of the mask it is as it was."""
+        components, region, course = self.components, self.region, self.course
+        parts = zip(course.weights, self.pairs, strict=True)
+        way = torch.stack([weight * (pair[1:] - pair[:1]) for weight, pair in parts]).sum(dim=0)
+        moved = self.latents + region.latent * way
+        clock.lap("drift")
+        if course.refined_at is not None:
+            prompts = [self.request.prompt]
+            refined = self.clean(moved, [course.refined_at], prompts, shows=[1.0])
+            moved = torch.lerp(moved, refined, region.latent)
+            clock.lap("refine")
+        check_latents(components, moved)
+        pixels = decode(components, moved)
+        check_pixels(components, pixels)
+        clock.lap("decode")
+        facts = facts_of(components, self.request)
+        return joined(
+            *(self.original, self.canvas.leave(to_pil(pixels)[0], self.original)),
+            *(region.pixels, clock),
+            latent_region=region.latent,
+            branches=acting_branches(components, self._condition(moved, [1.0])),
+            seed=self.request.seed,
+            **{**facts, "origin": {**facts["origin"], "method": "chord"}},
+        )
 
     def clean(
         self,
@@ -188,7 +191,7 @@ class _Predictor:
         )
         known = components.text.encode(list(prompts))
         text = TextCondition(*(part.repeat(len(times), *[1] * (part.ndim - 1)) for part in known))
-        condition = self.condition(noisy, [*shows] * len(times))
+        condition = self._condition(noisy, [*shows] * len(times))
         at = noisy.new_tensor([step.timestep for step in steps]).repeat_interleave(count)
         timestep = at if len(times) > 1 else steps[0].timestep
         predicted = components.denoiser(noisy, timestep, text, condition, {}).sample
@@ -196,63 +199,13 @@ class _Predictor:
         parts = zip(noisy.split(count), predicted.split(count), steps, strict=True)
         return torch.cat([predict_clean(*part, kind) for part in parts])
 
-    def condition(self, noisy: Tensor, shows: Sequence[float]) -> SubjectCondition:
+    def _condition(self, noisy: Tensor, shows: Sequence[float]) -> SubjectCondition:
         components, shown = self.components, self.request.identity
         if shown is None:
             return text_condition(components, noisy)
         region = noisy.new_tensor(shows).view(-1, 1, 1, 1).expand(-1, 1, *noisy.shape[2:])
         scales = resolved_scales(components.preset, self.request)
         return appearance_condition(components, shown, region, scales=scales)
-
-
-class _Start(NamedTuple):
-    """What an edit begins with."""
-
-    canvas: Canvas
-    latents: Tensor  # (1, C, h, w) of the picture
-    region: EditRegion | None  # None where it has to be found
-    predictor: _Predictor
-
-
-def _begin(components: Components, request: EditRequest) -> _Start:
-    _check(components, request)
-    original, mask, canvas = enter_canvas(components, request)
-    latents = components.autoencoder.encode(canvas.enter(original).to(components.device)).float()
-    noise = draw_step_noise([request.seed], latents.shape[1:], count=1)[0].to(latents)
-    region = _given_region(components, request, mask, canvas, latents)
-    return _Start(canvas, latents, region, _Predictor(components, request, noise))
-
-
-def _course(request: EditRequest) -> Course:
-    return COURSES[request.settings.chord or ChordForm.CHORD]
-
-
-def _given_region(
-    components: Components,
-    request: EditRequest,
-    mask: Tensor | None,
-    canvas: Canvas,
-    latents: Tensor,
-) -> EditRegion | None:
-    """Return the region that is known before anything is drawn; None if it has to be found."""
-    prompts = (request.source_prompt, request.prompt)
-    if mask is not None:
-        if request.identity is None:
-            mask = without_change(Compared(components.text, prompts), mask)
-        return region_of(mask, canvas, like=latents)
-    compared = ("", request.keyword) if request.keyword else prompts
-    if says_the_same(Compared(components.text, compared)):
-        return region_of(torch.zeros(1, 1, *canvas.full, dtype=torch.uint8), canvas, like=latents)
-    return None
-
-
-def _found(predictor: _Predictor, latents: Tensor, drift: Drift, canvas: Canvas) -> EditRegion:
-    """Return where the prompts differ, by the difference that is followed, or the keyword's."""
-    if predictor.request.keyword:
-        words, times = ("", predictor.request.keyword), _course(predictor.request).times[:1]
-        (drift,) = predictor.drifts(latents, times, prompts=words, shows=(0.0, 0.0))
-    found = from_noise_difference(drift.source, drift.target)
-    return region_of(found_region(found, canvas), canvas, like=latents)
 
 
 def _check(components: Components, request: EditRequest) -> None:
