@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from benchmarks._machine import Sample, interleaved, ratio, rotated, row, spread, timed
+from benchmarks._machine import Sample, interleaved, ratio, row, spread, timed
 
 CPU = torch.device("cpu")
 
@@ -26,12 +26,6 @@ def test_quartiles_and_range_surround_the_median():
     assert found.count == 5
 
 
-def test_one_figure_is_its_own_spread():
-    found = spread([7.0])
-    assert {found.median, found.lower_quartile, found.upper_quartile} == {7.0}
-    assert {found.least, found.most} == {7.0}
-
-
 def test_a_slow_round_changes_no_interleaved_ratio(rounds):
     found = ratio(rounds, slower=("first", "draw"), quicker=("second", "draw"))
     assert found.times == spread([2.0] * 4)
@@ -51,11 +45,6 @@ def test_every_contender_is_called_once_a_round_and_each_begins_in_turn():
     assert {name: len(rounds) for name, rounds in found.items()} == {"a": 3, "b": 3, "c": 3}
     assert [name for _, name in calls] == list("abcbcacab")
     assert [number for number, _ in calls] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-
-
-def test_turning_goes_around_and_loses_nothing():
-    assert rotated("abc", 4) == ["b", "c", "a"]
-    assert rotated([], 2) == []
 
 
 def test_a_row_holds_medians_of_stages_and_keeps_the_first_call_apart(rounds):

@@ -17,8 +17,9 @@ from swiftpie.engine.session import Session
 from swiftpie.guidance import ClassifierFree
 from swiftpie.pipelines.settings import Scales
 from tests.backbones.tiny_models import make_motion, make_pipeline, make_public_adapter
-from tests.parity.pipelines import PROMPT, SCALES, Recorder, subject, their_features
+from tests.parity.pipelines import PROMPT, SCALES, subject, their_features
 from tests.parity.sdxs import levels
+from tests.parity.tiny import Recorder
 
 PRESETS_OF = ("animatelcm", "motion-lightning-1", "motion-lightning-4")
 TO = "a blue cone at sea"
@@ -69,7 +70,7 @@ def ours(session, identity, *, scale=0.0, **request):
         scales=Scales(identity_scale=scale, detail_scale=0.0),
         **request,
     )
-    return recorder.latents, result.images
+    return recorder.last.latents, result.images
 
 
 def theirs(pipeline, preset, **call):

@@ -21,14 +21,13 @@ from swiftpie.engine.session import Session
 from swiftpie.pipelines.identity import face_identity
 from swiftpie.types import Identity
 from tests.backbones.tiny_models import make_pipeline
-from tests.parity.ip_adapter import FACE, FILES, adapter_tensors, tiny_unet
+from tests.parity.ip_adapter import FACE, FILES, adapter_tensors, difference, tiny_unet
 from tests.parity.pipelines import (
-    BOUND_LATENTS,
     BOUND_PIXELS,
     PIPELINES,
-    difference,
     our_picture,
     preset_of,
+    rows_of,
     their_picture,
 )
 
@@ -113,12 +112,17 @@ def their_hidden(folder, crops):
     return tower(pixels, output_hidden_states=True).hidden_states[-2][None]
 
 
-def pictures(folder, name, session):
+def their_pipeline(folder, name):
+    """A pipeline of diffusers with the adapter called `name`, and the projection of that."""
     pipeline = PIPELINES[FACES[name][0]].from_pretrained(folder / "pipeline")
     pipeline.set_progress_bar_config(disable=True)
     [file] = (path.name for path in folder.glob(f"{name}.*"))
     pipeline.load_ip_adapter(str(folder), subfolder="", weight_name=file, image_encoder_folder=None)
-    [projection] = pipeline.unet.encoder_hid_proj.image_projection_layers
+    return pipeline, *pipeline.unet.encoder_hid_proj.image_projection_layers
+
+
+def pictures(folder, name, session):
+    pipeline, projection = their_pipeline(folder, name)
     version = FACES[name][2].get("version")
     if version:
         projection.shortcut = version == 2
@@ -142,24 +146,16 @@ def pictures(folder, name, session):
 def four_steps(folder, like, *, is_shallow):
     """Rows for FaceID-PlusV2 on XL in the steps of a preset, by the scheduler of its authors."""
     session = open_face(folder, PLUS_V2, is_shallow=is_shallow, like=PRESETS.get(like))
-    pipeline = PIPELINES["sdxl"].from_pretrained(folder / "pipeline")
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline, projection = their_pipeline(folder, PLUS_V2)
     scheduler, settings = FOUR_STEPS[like]
     pipeline.scheduler = scheduler.from_config(pipeline.scheduler.config, **settings)
-    file = f"{PLUS_V2}.safetensors"
-    pipeline.load_ip_adapter(str(folder), subfolder="", weight_name=file, image_encoder_folder=None)
-    [projection] = pipeline.unet.encoder_hid_proj.image_projection_layers
     vectors, crops = someone()
     projection.shortcut, projection.clip_embeds = True, their_hidden(folder, crops)
     pipeline.set_ip_adapter_scale(0.8)
     theirs = their_picture(pipeline, num_steps=4, ip_adapter_image_embeds=[vectors[None]])
     identity = face_identity(session.components, vectors, crop=crops)
     ours = our_picture(session, identity, scale=0.8)
-    what, largest = f"{PLUS_V2}, as {like}", theirs[0].abs().max().item()
-    return [
-        (f"{what}: latents", difference(ours[0], theirs[0]) / largest, BOUND_LATENTS),
-        (f"{what}: pixels", difference(ours[1], theirs[1]), BOUND_PIXELS),
-    ]
+    return rows_of(f"{PLUS_V2}, as {like}", ours, theirs)
 
 
 def compare(folder, name, *, is_shallow):
@@ -167,13 +163,7 @@ def compare(folder, name, *, is_shallow):
     pairs = itertools.combinations([theirs[1] for _, theirs in found.values()], 2)
     apart = min(difference(*pair) for pair in pairs)
     assert apart > 10 * BOUND_PIXELS, "two pictures are alike"  # else equality would say nothing
-    rows = []
-    for what, (ours, theirs) in found.items():
-        latents = difference(ours[0], theirs[0]) / theirs[0].abs().max().item()
-        rows.append((f"{name}, {what}: latents", latents, BOUND_LATENTS))
-        pixels = difference(ours[1], theirs[1])
-        rows.append((f"{name}, {what}: pixels", pixels, BOUND_PIXELS))
-    return rows
+    return [row for what, pair in found.items() for row in rows_of(f"{name}, {what}", *pair)]
 
 
 @torch.no_grad()

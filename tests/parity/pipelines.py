@@ -24,6 +24,8 @@ from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.settings import Scales
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter
+from tests.parity.ip_adapter import difference
+from tests.parity.tiny import Recorder
 
 PROMPT = "a red cube on the moon"
 SEED, SIDE_PX = 3, 64
@@ -33,19 +35,6 @@ BOUND_PIXELS = 1e-4  # of [0, 1]
 SCALES = (0.0, 0.4, 1.0)
 PIPELINES = {"sd15": StableDiffusionPipeline, "sd21": StableDiffusionPipeline}
 PIPELINES["sdxl"] = StableDiffusionXLPipeline
-
-
-class Recorder:
-    def __init__(self, autoencoder):
-        self.autoencoder = autoencoder
-        self.latents = self.pixels = None
-
-    def encode(self, pixels):
-        return self.autoencoder.encode(pixels)
-
-    def decode(self, latents):
-        self.latents, self.pixels = latents, self.autoencoder.decode(latents)
-        return self.pixels
 
 
 def preset_of(family, **changes):
@@ -64,48 +53,38 @@ def subject():
 def our_picture(session, identity, *, scale):
     """Latents and pixels in [0, 1] of one of our pictures."""
     recorder = Recorder(session.components.autoencoder)
-    Session(replace(session.components, autoencoder=recorder)).personalize(
-        identity,
-        PROMPT,
-        seed=SEED,
-        scales=Scales(identity_scale=scale, detail_scale=0.0),
-        size=SIZE_PX[::-1],
-    )
-    return recorder.latents, (recorder.pixels / 2 + 0.5).clamp(0, 1)
+    recording = Session(replace(session.components, autoencoder=recorder))
+    scales = Scales(identity_scale=scale, detail_scale=0.0)
+    recording.personalize(identity, PROMPT, seed=SEED, scales=scales, size=SIZE_PX[::-1])
+    return recorder.last.latents, (recorder.last.pixels / 2 + 0.5).clamp(0, 1)
+
+
+def both_outputs(pipeline, **call):
+    """Latents and pixels in [0, 1] of a pipeline in the manner of diffusers."""
+    height, width = SIZE_PX
+    noise = draw_noise([SEED], (4, height // 8, width // 8))
+    call |= {"height": height, "width": width}
+    kinds = ("latent", "pt")
+    return [pipeline(PROMPT, latents=noise.clone(), output_type=k, **call).images for k in kinds]
 
 
 def hub_picture(pipe, identity, *, scale):
-    both = [
-        pipe(
-            PROMPT,
-            height=SIZE_PX[0],
-            width=SIZE_PX[1],
-            latents=draw_noise([SEED], (4, SIZE_PX[0] // 8, SIZE_PX[1] // 8)),
-            subjects=identity,
-            scales=Scales(identity_scale=scale, detail_scale=0.0),
-            output_type=kind,
-        ).images
-        for kind in ("latent", "pt")
-    ]
-    return tuple(both)
+    scales = Scales(identity_scale=scale, detail_scale=0.0)
+    return both_outputs(pipe, subjects=identity, scales=scales)
 
 
 def their_picture(pipeline, *, num_steps=1, **adapter):
-    noise = draw_noise([SEED], (4, SIZE_PX[0] // 8, SIZE_PX[1] // 8))
-    both = [
-        pipeline(
-            PROMPT,
-            height=SIZE_PX[0],
-            width=SIZE_PX[1],
-            num_inference_steps=num_steps,
-            guidance_scale=0.0,
-            latents=noise.clone(),
-            output_type=kind,
-            **adapter,
-        ).images
-        for kind in ("latent", "pt")
+    steps = {"num_inference_steps": num_steps, "guidance_scale": 0.0}
+    return both_outputs(pipeline, **steps, **adapter)
+
+
+def rows_of(what, ours, theirs):
+    """A row for the latents of two ways to draw one picture, and one for its pixels."""
+    latents = difference(ours[0], theirs[0]) / theirs[0].abs().max().item()
+    return [
+        (f"{what}: latents", latents, BOUND_LATENTS),
+        (f"{what}: pixels", difference(ours[1], theirs[1]), BOUND_PIXELS),
     ]
-    return tuple(both)
 
 
 def their_features(encoder, identity):
@@ -150,18 +129,7 @@ def compare(family, folder, *, is_shallow):
             found[f"IP-Adapter at {scale}{way}"] = (draw(scale=scale), theirs)
     silent, loud = (found[f"IP-Adapter at {scale}"][1][1] for scale in (SCALES[0], SCALES[-1]))
     assert difference(silent, loud) > 100 * BOUND_PIXELS, "the adapter does nothing"
-    rows = []
-    for what, (own, theirs) in found.items():
-        largest = theirs[0].abs().max().item()
-        latents, pixels = difference(own[0], theirs[0]) / largest, difference(own[1], theirs[1])
-        rows.append((f"{family}, {what}: latents", latents, BOUND_LATENTS))
-        rows.append((f"{family}, {what}: pixels", pixels, BOUND_PIXELS))
-    return rows
-
-
-def difference(first, second):
-    assert first.shape == second.shape
-    return (first - second).abs().max().item()
+    return [row for what, pair in found.items() for row in rows_of(f"{family}, {what}", *pair)]
 
 
 @torch.no_grad()

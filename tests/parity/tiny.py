@@ -33,8 +33,8 @@ class Recorder:
         return self.autoencoder.encode(pixels)
 
     def decode(self, latents):
-        self.last.latents = latents
-        return self.autoencoder.decode(latents)
+        self.last.latents, self.last.pixels = latents, self.autoencoder.decode(latents)
+        return self.last.pixels
 
 
 class Spy:

@@ -30,8 +30,8 @@ def drawn(session, subjects, **changes):
     recorder = pipelines.Recorder(session.components.autoencoder)
     seen = Session(replace(session.components, autoencoder=recorder))
     result = seen.personalize(subjects, PROMPT, **{"seed": 0, **changes})
-    assert torch.isfinite(recorder.pixels).all()
-    return result, recorder.pixels
+    assert torch.isfinite(recorder.last.pixels).all()
+    return result, recorder.last.pixels
 
 
 @pytest.mark.parametrize(("adapter", "family"), PAIRS)

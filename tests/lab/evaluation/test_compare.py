@@ -39,9 +39,6 @@ def test_a_constant_gain_is_certain_however_far_the_cases_lie_apart():
     found = paired_difference(first, second)
     assert (found.low, found.mean, found.high) == pytest.approx((1, 1, 1))
     assert interval(first).low < interval(second).mean  # their own intervals overlap
-
-
-def test_medians_are_compared_as_reports_give_them():
     assert paired_difference([1, 2, 90], [1, 1, 1], is_median=True).mean == 1
 
 

@@ -23,18 +23,25 @@ def parts(width=4):
     return {"network": network}, {"adamw": torch.optim.AdamW(network.parameters())}
 
 
-def test_a_state_of_another_network_or_optimizer_is_refused(tmp_path):
+def whole_state(folder):
     networks, optimizers = parts()
     networks["network"](torch.ones(1, 4)).sum().backward()
     optimizers["adamw"].step()
-    save_state(tmp_path, networks=networks, optimizers=optimizers, progress={"step": 1})
-    wider, its_optimizers = parts(width=5)
-    with pytest.raises(ConfigError, match="Give the same --set, or start anew with --fresh"):
-        load_state(tmp_path, networks=wider, optimizers=its_optimizers)
-    with pytest.raises(ConfigError, match="of the optimizers adamw"):
-        load_state(tmp_path, networks=networks, optimizers={"muon": its_optimizers["adamw"]})
-    with pytest.raises(ConfigError, match="weight 0 of the optimizer adamw"):
-        load_state(tmp_path, networks=networks, optimizers=its_optimizers)
+    save_state(folder, networks=networks, optimizers=optimizers, progress={"step": 1})
+    return read_state(folder).tensors, {"networks": networks, "optimizers": optimizers}
+
+
+def test_a_state_of_another_network_or_optimizer_is_refused(tmp_path):
+    _, own = whole_state(tmp_path)
+    networks, optimizers = parts(width=5)
+    other = {"muon": optimizers["adamw"]}
+    for restored, word in (
+        ({"networks": networks, "optimizers": optimizers}, "Give the same --set, or start anew"),
+        (own | {"optimizers": other}, "of the optimizers adamw"),
+        (own | {"optimizers": optimizers}, "weight 0 of the optimizer adamw"),
+    ):
+        with pytest.raises(ConfigError, match=word):
+            load_state(tmp_path, **restored)
 
 
 @pytest.fixture
@@ -83,14 +90,6 @@ def test_progress_of_a_wrong_kind_is_refused(tmp_path, tensors, progress):
     save_file(tensors, tmp_path / STATE_FILE, metadata={"progress": progress})
     with pytest.raises(WeightsError, match="cannot be read"):
         read_state(tmp_path)
-
-
-def whole_state(folder):
-    networks, optimizers = parts()
-    networks["network"](torch.ones(1, 4)).sum().backward()
-    optimizers["adamw"].step()
-    save_state(folder, networks=networks, optimizers=optimizers, progress={"step": 1})
-    return read_state(folder).tensors, {"networks": networks, "optimizers": optimizers}
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,16 @@ import dataclasses
 
 import pytest
 import torch
+from PIL.Image import Resampling
 
+import swiftpie
 from swiftpie.imageio.images import to_tensor
 from swiftpie_lab.data.subjects import sample_subjects
-from swiftpie_lab.evaluation.benchmarks.leakage import LeakageBenchmark, Slice, boxes
+from swiftpie_lab.evaluation.benchmarks.leakage import LeakageBenchmark, LeakageDrawer, Slice, boxes
 from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected
+from swiftpie_lab.evaluation.judges import Networks
+from swiftpie_lab.evaluation.page import write_report
+from swiftpie_lab.evaluation.run import score
 
 
 @pytest.fixture(scope="module")
@@ -22,26 +27,30 @@ def test_cases_hold_different_subjects_of_one_slice(leaks):
 
 
 def test_what_seeps_from_one_subject_into_another_counts_and_nothing_else(leaks, networks):
-    case = leaks.cases(1)[0]
-    size_px = leaks.world.size_px
-    places = leaks.places(case)
+    case, size_px, panel = leaks.cases(1)[0], leaks.world.size_px, networks.panel
     shown = torch.zeros(1, 3, size_px, size_px)
-    panel = networks.panel
-    crops = [code for code in panel.codes if code not in case.codes]
     expected = Expected(
-        where=places[0],
+        where=leaks.places(case)[0],
         subject=case.codes[0],
         others=frozenset(case.codes[1:]),
-        unrelated=frozenset(crops),
+        unrelated=frozenset(panel.codes) - {*case.codes},
     )
     leak = METRICS.get("leakage")
     evidence = Evidence(picture=shown, alone=shown, expected=expected, networks=networks)
     assert leak.score(evidence) == 0
-    given = leaks.given(case.codes[1])
     left, top, right, bottom = (round(size_px * edge) for edge in boxes(len(case.codes))[0])
-    other = torch.nn.functional.interpolate(
-        to_tensor(given.image), size=(bottom - top, right - left), mode="area"
-    )
+    other = leaks.given(case.codes[1]).image.resize((right - left, bottom - top), Resampling.BOX)
     seeped = shown.clone()
-    seeped[..., top:bottom, left:right] = other
+    seeped[..., top:bottom, left:right] = to_tensor(other)
     assert leak.score(dataclasses.replace(evidence, picture=seeped)) > 0.1
+
+
+@pytest.mark.thorough
+def test_subjects_are_drawn_together_and_alone_and_judged(leaks, drawn):
+    case, networks = leaks.cases(1)[0], Networks(panel=leaks.panel())
+    results = drawn(leaks, [case], LeakageDrawer(swiftpie.load("mini"), leaks))
+    rows = list(score(leaks, [case], results, networks))
+    report = write_report(leaks, rows, results, networks)
+    assert abs(report.metrics["leakage"].candidates["model"].mean) < 0.1
+    assert report.metrics["subject-nearest"].candidates["alone"].mean == 1
+    assert "Worst are any subjects" in report.sentences[-1]

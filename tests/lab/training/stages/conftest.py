@@ -1,7 +1,6 @@
 """What the tests of all stages start from: the mini model, and a tiny random Stable Diffusion."""
 
 import importlib.resources
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ import torch
 
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.training.context import Context
-from swiftpie_lab.training.loop import LoopConfig, fit
 from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
 from swiftpie_lab.training.stages.one_step.networks import Sizes, new_networks, train_tokenizer
 from swiftpie_lab.training.stages.one_step.stage import OneStepStage
@@ -27,9 +25,6 @@ SMALL = Sizes(
     identity_grid=4,
     identity_blocks=0,
 )
-LOOP = LoopConfig(
-    steps=2, learning_rate=1e-4, log_every=1, sample_every=2, save_every=100, uses_muon=False
-)
 
 
 @pytest.fixture(scope="package")
@@ -42,16 +37,6 @@ def small_model(world, config):
     networks = new_networks(train_tokenizer(world.corpus(), SMALL), SMALL)
     autoencoder = PatchAutoencoder().eval().requires_grad_(False)
     return OneStepStage(world, world, autoencoder, networks, config=config)
-
-
-@pytest.fixture
-def train(tmp_path):
-    """Train a stage for some steps; return the events and the folder."""
-
-    def run(stage, config=LOOP):
-        return list(fit(stage, config, tmp_path / "run")), tmp_path / "run"
-
-    return run
 
 
 def check_learning(stage, *, rate, draw=2):
@@ -73,19 +58,6 @@ def check_learning(stage, *, rate, draw=2):
     with torch.no_grad():
         assert sum(stage.losses(network, draw).values()) < before
     return learned
-
-
-class Unseen:
-    def sample(self, *_):
-        return {}
-
-    def export(self, *_):
-        pass
-
-
-def unseen(stage):
-    kind = type("UnseenStage", (Unseen, type(stage)), {})
-    return kind(**{field.name: getattr(stage, field.name) for field in fields(stage)})
 
 
 @pytest.fixture(autouse=True)
