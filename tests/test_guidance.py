@@ -53,16 +53,6 @@ def test_default_scales_are_plain_at_both_ends(num_steps, a, b):
     assert guidance.rescale == 0.75
 
 
-def test_full_rescaling_gives_the_mean_deviation_of_the_rows():
-    rows = {
-        name: torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(seed))
-        for seed, name in enumerate((UNCONDITIONAL, IDENTITY, BOTH))
-    }
-    found = Decoupled((1.5,), (3.0,), rescale=1.0).combine(rows, 0).std((1, 2, 3))
-    expected = (rows[IDENTITY].std((1, 2, 3)) + rows[BOTH].std((1, 2, 3))) / 2
-    assert torch.allclose(found, expected, rtol=1e-5)
-
-
 @pytest.mark.parametrize(
     "build",
     [
