@@ -40,6 +40,18 @@ ConfigT = TypeVar("ConfigT", bound="DataclassInstance")
 
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
+Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
+"""What a denoiser's raw output means; of a flow it is clean latents minus noise."""
+NoiseScale = Literal["unit", "sigma", "flow"]
+"""The initial latents: plain noise, noise times sigma of the first step as Euler samplers hand it
+over, or plain noise where signal and noise change linearly in time."""
+BetaSchedule = Literal["scaled_linear", "linear"]
+"""How betas rise from 0.00085 to 0.012 over the timesteps of training: linear in their square
+roots, as Stable Diffusion, or themselves, as AnimateDiff."""
+Renoise = Literal["ddim", "euler_ancestral", "lcm", "tcd"]
+"""How the latents of the next step follow: DDIM (arXiv:2010.02502, equal to Euler's method), with
+some or all noise fresh (LCM, arXiv:2310.04378), or a share `eta` of the way (TCD, 2402.19159)."""
+
 
 class Surface(StrEnum):
     """A place where users give options."""

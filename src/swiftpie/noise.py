@@ -11,12 +11,13 @@ in that count is DDIM here, so there is one name for both.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from swiftpie.config import BetaSchedule, NoiseScale, Prediction, Renoise
 
 COUPLED_CHANNELS = 16  # latent channels that are unfolded into four fields of twice the side
 LAYOUT_FIELD = 3  # the fields before it are texture; this one only places things
@@ -98,39 +99,6 @@ def draw_step_noise(seeds: Sequence[int], shape: Sequence[int], *, count: int) -
     return torch.stack([torch.stack(rows) for rows in draws])
 
 
-class PredictionType(StrEnum):
-    """What a denoiser's raw output means."""
-
-    EPSILON = "epsilon"
-    V = "v_prediction"
-    SAMPLE = "sample"
-    FLOW = "flow"  # clean latents minus noise
-
-
-class NoiseScale(StrEnum):
-    """The scale of the initial latents, and how noise falls with time."""
-
-    UNIT = "unit"  # plain noise
-    SIGMA = "sigma"  # noise times sigma of the first step, as Euler samplers hand it over
-    FLOW = "flow"  # plain noise; signal and noise change linearly in time
-
-
-class BetaSchedule(StrEnum):
-    """How betas rise from 0.00085 to 0.012 over the timesteps of training."""
-
-    SCALED_LINEAR = "scaled_linear"  # linear in their square roots: Stable Diffusion
-    LINEAR = "linear"  # AnimateDiff
-
-
-class Renoise(StrEnum):
-    """How the latents of the next step follow from a prediction."""
-
-    DDIM = "ddim"  # arXiv:2010.02502 with eta 0; equal to Euler's method
-    EULER_ANCESTRAL = "euler_ancestral"
-    LCM = "lcm"  # arXiv:2310.04378: all noise is fresh
-    TCD = "tcd"  # arXiv:2402.19159: a share `eta` of the way is fresh noise
-
-
 @dataclass(frozen=True)
 class Step:
     """One denoising step of a schedule."""
@@ -156,9 +124,9 @@ class Schedule:
     """The steps from pure noise to clean latents, first to last."""
 
     steps: tuple[Step, ...]
-    prediction_type: PredictionType
-    noise_scale: NoiseScale = NoiseScale.UNIT
-    renoise: Renoise = Renoise.DDIM
+    prediction_type: Prediction
+    noise_scale: NoiseScale = "unit"
+    renoise: Renoise = "ddim"
     eta: float = 0.0  # in [0, 1], how much of a TCD step is fresh noise; others ignore it
 
     @property
@@ -177,7 +145,7 @@ class Schedule:
 
     def initial_latents(self, noise: Tensor) -> Tensor:
         """Return what enters the first step, from standard normal `noise` (B, C, h, w)."""
-        if self.noise_scale is NoiseScale.SIGMA:
+        if self.noise_scale == "sigma":
             return self.steps[0].sigma * noise
         return noise
 
@@ -211,23 +179,23 @@ class Schedule:
         is_last = index + 1 == len(self.steps)
         following = CLEAN if is_last else self.steps[index + 1]
         match self.renoise:
-            case Renoise.DDIM:
+            case "ddim":
                 return Transition(clean=following.alpha, noise=following.sigma, fresh=0.0)
-            case Renoise.EULER_ANCESTRAL:
+            case "euler_ancestral":
                 return _ancestral(step, following)
-            case Renoise.LCM:
+            case "lcm":
                 return _consistency(step, following)
-            case Renoise.TCD:
+            case "tcd":
                 return _trajectory(scaled_linear_step(0) if is_last else following, self.eta)
 
 
 def build_schedule(
     timesteps: Sequence[float],
-    prediction_type: PredictionType,
+    prediction_type: Prediction,
     *,
-    noise_scale: NoiseScale = NoiseScale.UNIT,
-    betas: BetaSchedule = BetaSchedule.SCALED_LINEAR,
-    renoise: Renoise = Renoise.DDIM,
+    noise_scale: NoiseScale = "unit",
+    betas: BetaSchedule = "scaled_linear",
+    renoise: Renoise = "ddim",
     eta: float = 0.0,
 ) -> Schedule:
     """Return the schedule through `timesteps`, falling, with the noise of Stable Diffusion.
@@ -240,9 +208,9 @@ def build_schedule(
         renoise: How one step leads to the next.
         eta: Share of fresh noise in [0, 1], for TCD.
     """
-    is_linear = betas is BetaSchedule.LINEAR
+    is_linear = betas == "linear"
     noise_at = linear_step if is_linear else scaled_linear_step
-    if noise_scale is NoiseScale.FLOW:
+    if noise_scale == "flow":
         noise_at = flow_step
     return Schedule(
         steps=tuple(noise_at(timestep) for timestep in timesteps),
@@ -254,7 +222,7 @@ def build_schedule(
 
 
 def predict_clean(
-    latents: Tensor, prediction: Tensor, step: Step, prediction_type: PredictionType
+    latents: Tensor, prediction: Tensor, step: Step, prediction_type: Prediction
 ) -> Tensor:
     """Solve `latents = alpha * clean + sigma * noise` for `clean`, in float32 (B, C, h, w).
 
@@ -263,13 +231,13 @@ def predict_clean(
     """
     latents, prediction = latents.float(), prediction.float()
     match prediction_type:
-        case PredictionType.EPSILON:
+        case "epsilon":
             return (latents - step.sigma * prediction) / step.alpha
-        case PredictionType.V:
+        case "v_prediction":
             return step.alpha * latents - step.sigma * prediction
-        case PredictionType.SAMPLE:
+        case "sample":
             return prediction
-        case PredictionType.FLOW:
+        case "flow":
             return latents + step.sigma * prediction
 
 

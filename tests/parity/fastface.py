@@ -19,7 +19,7 @@ from swiftpie.attention.condition import Block, silent_condition
 from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2, Shaping, power, scale, soft_mask
 from swiftpie.attention.processors import SemanticAttention
 from swiftpie.guidance import Decoupled
-from swiftpie.noise import PredictionType, build_schedule, draw_step_noise
+from swiftpie.noise import build_schedule, draw_step_noise
 from swiftpie.pipelines.denoise import Clock, denoise
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.techniques.personalize import prepare_subjects, read_null_text
@@ -167,7 +167,7 @@ def guidance_rows(family, names=tuple(GUIDED)):
 
 
 def prepared_drawing(session):
-    schedule = build_schedule(STEPS, PredictionType.EPSILON)
+    schedule = build_schedule(STEPS, "epsilon")
     components = replace(session.components, schedule=schedule)
     identity = session.encode_identity(picture(0))
     text = components.text.encode([PROMPT]).repeat(len(SEEDS))

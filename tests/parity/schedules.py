@@ -6,22 +6,13 @@ import warnings
 import diffusers
 import torch
 
-from swiftpie.noise import (
-    NoiseScale,
-    PredictionType,
-    Renoise,
-    add_noise,
-    build_schedule,
-    flow_step,
-    predict_clean,
-    scaled_linear_step,
-)
+from swiftpie.noise import add_noise, build_schedule, flow_step, predict_clean, scaled_linear_step
 
 BOUND = 1e-5  # of the largest latent; diffusers multiplies its table of noise in float32
 TABLE_BOUND = 1e-6
 SHAPE = (2, 4, 8, 8)
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-PREDICTIONS = (PredictionType.EPSILON, PredictionType.V, PredictionType.SAMPLE)
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
 STEP_COUNTS = (1, 2, 4, 8)
 ETAS = (0.0, 0.3, 1.0)
 LCM_TIMESTEPS = ([399], [800], [999, 749, 499, 249], [999, 759, 499, 259], [499, 1])
@@ -62,7 +53,7 @@ def noise_table():
 def ddim(num_steps, prediction_type):
     theirs = diffusers.DDIMScheduler(
         **BETAS,
-        prediction_type=prediction_type.value,
+        prediction_type=prediction_type,
         timestep_spacing="trailing",
         clip_sample=False,
     )
@@ -72,33 +63,33 @@ def ddim(num_steps, prediction_type):
 
 def euler(num_steps, prediction_type):
     theirs = euler_scheduler(diffusers.EulerDiscreteScheduler, num_steps, prediction_type)
-    return largest_difference(theirs, prediction_type, noise_scale=NoiseScale.SIGMA)
+    return largest_difference(theirs, prediction_type, noise_scale="sigma")
 
 
 def euler_ancestral(num_steps, prediction_type):
     kind = diffusers.EulerAncestralDiscreteScheduler
     theirs = euler_scheduler(kind, num_steps, prediction_type)
     return largest_difference(
-        theirs, prediction_type, noise_scale=NoiseScale.SIGMA, renoise=Renoise.EULER_ANCESTRAL
+        theirs, prediction_type, noise_scale="sigma", renoise="euler_ancestral"
     )
 
 
 def lcm(timesteps, prediction_type):
-    theirs = diffusers.LCMScheduler(**BETAS, prediction_type=prediction_type.value)
+    theirs = diffusers.LCMScheduler(**BETAS, prediction_type=prediction_type)
     # Their own steps are every 20th; with 1000 of them any timestep is one.
     theirs.set_timesteps(timesteps=timesteps, original_inference_steps=1000)
-    return largest_difference(theirs, prediction_type, renoise=Renoise.LCM)
+    return largest_difference(theirs, prediction_type, renoise="lcm")
 
 
 def tcd(num_steps, prediction_type, eta):
-    theirs = diffusers.TCDScheduler(**BETAS, prediction_type=prediction_type.value)
+    theirs = diffusers.TCDScheduler(**BETAS, prediction_type=prediction_type)
     theirs.set_timesteps(num_steps)
-    return largest_difference(theirs, prediction_type, renoise=Renoise.TCD, eta=eta)
+    return largest_difference(theirs, prediction_type, renoise="tcd", eta=eta)
 
 
 def flow(num_steps):
     timesteps = [1000 - 1000 * index // num_steps for index in range(num_steps)]
-    ours = build_schedule(timesteps, PredictionType.FLOW, noise_scale=NoiseScale.FLOW)
+    ours = build_schedule(timesteps, "flow", noise_scale="flow")
     start = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
     latents, expected = ours.initial_latents(start), start
     for index in range(num_steps):
@@ -112,7 +103,7 @@ def euler_scheduler(kind, num_steps, prediction_type):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
         scheduler = kind(
-            **BETAS, prediction_type=prediction_type.value, timestep_spacing="trailing"
+            **BETAS, prediction_type=prediction_type, timestep_spacing="trailing"
         )
         scheduler.set_timesteps(num_steps)
     return scheduler
@@ -163,15 +154,15 @@ def relative_difference(found, expected):
 
 
 def round_trip(prediction_type, timestep):
-    is_flow = prediction_type is PredictionType.FLOW
+    is_flow = prediction_type == "flow"
     step = flow_step(timestep) if is_flow else scaled_linear_step(timestep)
     draws = torch.Generator().manual_seed(2)
     clean, noise = torch.randn(SHAPE, generator=draws), torch.randn(SHAPE, generator=draws)
     exact = {
-        PredictionType.EPSILON: noise,
-        PredictionType.V: step.alpha * noise - step.sigma * clean,
-        PredictionType.SAMPLE: clean,
-        PredictionType.FLOW: clean - noise,
+        "epsilon": noise,
+        "v_prediction": step.alpha * noise - step.sigma * clean,
+        "sample": clean,
+        "flow": clean - noise,
     }[prediction_type]
     latents = add_noise(clean, noise, step)
     return relative_difference(predict_clean(latents, exact, step, prediction_type), clean)

@@ -17,7 +17,7 @@ from swiftpie.models.vision import (
     FaceIdentityEncoder,
     Feature,
 )
-from swiftpie.noise import PredictionType, build_schedule
+from swiftpie.noise import build_schedule
 from swiftpie.pipelines.denoise import Clock, without_identity
 from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.techniques.personalize import prepare_subjects
@@ -47,7 +47,7 @@ STEERED = [
 
 
 def drawing(session, subjects, *, steps=4, **settings):
-    schedule = build_schedule(trailing(steps), PredictionType.SAMPLE)
+    schedule = build_schedule(trailing(steps), "sample")
     spy, recorder = (Spy(session.components.denoiser), Recorder(session.components.autoencoder))
     components = replace(session.components, schedule=schedule, denoiser=spy, autoencoder=recorder)
     result = personalize(components, subjects, PROMPT, **settings)

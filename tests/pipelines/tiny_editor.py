@@ -14,7 +14,7 @@ from swiftpie.models.denoiser import UNetDenoiser
 from swiftpie.models.inversion import UNetInversion
 from swiftpie.models.text import TextTower
 from swiftpie.models.vision import ConvImageEncoder
-from swiftpie.noise import PredictionType, build_schedule, scaled_linear_step
+from swiftpie.noise import build_schedule, scaled_linear_step
 from tests.parity.ip_adapter import WIDTHS, tiny_unet
 
 SIDE_PX = 128
@@ -60,7 +60,7 @@ def tiny_editor():
         network.eval().requires_grad_(False)
     return Components(
         preset=PRESET,
-        schedule=build_schedule([999], PredictionType.EPSILON),
+        schedule=build_schedule([999], "epsilon"),
         text=text,
         image_encoder=image_encoder,
         autoencoder=autoencoder,

@@ -169,14 +169,14 @@ def device_of(name: str, *, is_large: bool = True) -> str:
 
 def schedule_of(preset: Preset) -> "Schedule":
     """Return the steps that the networks of `preset` were trained to take."""
-    from swiftpie.noise import BetaSchedule, NoiseScale, PredictionType, Renoise, build_schedule
+    from swiftpie.noise import build_schedule
 
     return build_schedule(
         preset.timesteps,
-        PredictionType(preset.prediction_type),
-        noise_scale=NoiseScale(preset.noise_scale),
-        betas=BetaSchedule(preset.betas),
-        renoise=Renoise(preset.renoise),
+        preset.prediction_type,
+        noise_scale=preset.noise_scale,
+        betas=preset.betas,
+        renoise=preset.renoise,
         eta=preset.eta,
     )
 

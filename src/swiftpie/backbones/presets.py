@@ -12,15 +12,10 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from swiftpie.backbones.hub import RepoReference, parse_reference
+from swiftpie.config import BetaSchedule, NoiseScale, Prediction, Renoise
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.registry import Registry
 
-# Spelled as the enums of `swiftpie.noise` and of the settings, which cannot be named here: they
-# import PyTorch.
-Prediction = Literal["epsilon", "v_prediction", "sample", "flow"]
-NoiseScale = Literal["unit", "sigma", "flow"]
-BetaSchedule = Literal["scaled_linear", "linear"]
-Renoise = Literal["ddim", "euler_ancestral", "lcm", "tcd"]
 Spacing = Literal["trailing", "fiftieths"]
 FoundMask = Literal["none", "inline"]
 UntrainedDetail = Literal["joint"]

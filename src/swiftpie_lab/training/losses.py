@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from swiftpie.config import Prediction
 from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import Layout, pixel_grid
 from swiftpie.geometry.shading import Illumination, Lighting, brightness
 from swiftpie.masks import resize_mask
 from swiftpie.mini.placing import LayoutScores, LightVotes, illumination
 from swiftpie.models.autoencoder import LatentAutoencoder
-from swiftpie.noise import TRAIN_TIMESTEPS, PredictionType, scaled_linear_step
+from swiftpie.noise import TRAIN_TIMESTEPS, scaled_linear_step
 
 LAST_TIMESTEP = TRAIN_TIMESTEPS - 1
 FIRST_COMPARED, LAST_COMPARED = 20, 980  # timesteps where scores are compared; arXiv:2312.05239
@@ -143,12 +144,12 @@ def add_noise_at(clean: Tensor, noise: Tensor, levels: Levels) -> Tensor:
     return (levels.alpha * clean + levels.sigma * noise).to(clean.dtype)
 
 
-def noise_seen(noisy: Tensor, prediction: Tensor, levels: Levels, kind: PredictionType) -> Tensor:
+def noise_seen(noisy: Tensor, prediction: Tensor, levels: Levels, kind: Prediction) -> Tensor:
     """Return the noise (B, C, h, w) that `prediction` says is in `noisy` latents, in float64."""
     match kind:
-        case PredictionType.EPSILON:
+        case "epsilon":
             return prediction.double()
-        case PredictionType.V:
+        case "v_prediction":
             return levels.alpha * prediction.double() + levels.sigma * noisy.double()
         case _:
             raise ConfigError(
@@ -169,7 +170,7 @@ def score_regulariser(
     noise: Tensor,
     *,
     levels: Levels,
-    prediction_type: PredictionType,
+    prediction_type: Prediction,
 ) -> Tensor:
     """Return the regulariser that draws inverted noise to what a diffusion model calls noise.
 

@@ -8,7 +8,7 @@ import torch
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.mini.placing import LayoutScores, LightVotes, illumination
-from swiftpie.noise import PredictionType, draw_noise
+from swiftpie.noise import draw_noise
 from swiftpie_lab.training.losses import (
     COVERED,
     LEAST_BRIGHTNESS,
@@ -35,13 +35,12 @@ def normal(seed, shape=SHAPE, dtype=torch.float64):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-@pytest.mark.parametrize("kind", [PredictionType.EPSILON, PredictionType.V])
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 def test_a_perfect_prediction_of_any_kind_tells_the_noise(kind):
     clean, noise, levels = normal(0), normal(1), levels_at(TIMESTEPS, like=normal(0))
-    prediction = {
-        PredictionType.EPSILON: noise,
-        PredictionType.V: levels.alpha * noise - levels.sigma * clean,
-    }[kind]
+    prediction = {"epsilon": noise, "v_prediction": levels.alpha * noise - levels.sigma * clean}[
+        kind
+    ]
     found = noise_seen(add_noise_at(clean, noise, levels), prediction, levels, kind)
     torch.testing.assert_close(found, noise, atol=1e-12, rtol=0)
 
@@ -63,9 +62,7 @@ def test_the_score_term_has_the_gradient_of_its_formula():
     def teach(noisy, timesteps):
         return torch.sin(noisy) * timesteps.view(-1, 1, 1, 1) / 1000
 
-    score_regulariser(
-        teach, latents, noise, levels=levels, prediction_type=PredictionType.EPSILON
-    ).backward()
+    score_regulariser(teach, latents, noise, levels=levels, prediction_type="epsilon").backward()
     seen = teach(levels.alpha * latents + levels.sigma * start, levels.timesteps)
     expected = (start - seen) / start.numel()
     assert torch.allclose(noise.grad, expected, rtol=1e-9, atol=1e-12)

@@ -14,13 +14,13 @@ from swiftpie.backbones.presets import (
     Capability,
     Preset,
     Recipe,
-    Renoise,
     Use,
     WeightsKind,
     fiftieths,
     published,
     trailing,
 )
+from swiftpie.config import Renoise
 from swiftpie.registry import by_name
 
 SDXL_NETWORKS = (*SD_NETWORKS, "text_encoder_2")

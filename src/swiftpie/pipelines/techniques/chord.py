@@ -23,7 +23,6 @@ from swiftpie.masks import from_noise_difference
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import (
     TRAIN_TIMESTEPS,
-    NoiseScale,
     Step,
     add_noise,
     draw_step_noise,
@@ -93,7 +92,7 @@ def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> 
 
 def step_at(components: Components, time: float) -> Step:
     """Return signal and noise at a share of the model's times: 0 is the picture, 1 is noise."""
-    if components.schedule.noise_scale is NoiseScale.FLOW:
+    if components.schedule.noise_scale == "flow":
         return flow_step(TRAIN_TIMESTEPS * time)
     return scaled_linear_step(round((TRAIN_TIMESTEPS - 1) * time))
 

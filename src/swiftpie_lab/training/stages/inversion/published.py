@@ -21,13 +21,14 @@ from swiftpie.backbones.load.networks import read_unet
 from swiftpie.backbones.load.safe import write_tensors
 from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.presets import PRESETS
+from swiftpie.config import Prediction
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.denoiser import UNetDenoiser
 from swiftpie.models.inversion import INVERSION_TIMESTEP, START, UNetInversion
 from swiftpie.models.projection import image_proj_of
 from swiftpie.models.vision import ClipIdentityEncoder
-from swiftpie.noise import PredictionType, Step, add_noise, draw_noise
+from swiftpie.noise import Step, add_noise, draw_noise
 from swiftpie.pipelines.settings import EditStart
 from swiftpie.types import TextCondition
 from swiftpie_lab.data.photographs import WholePhotos, open_whole_photos
@@ -67,7 +68,7 @@ class InversionConfig:
     prompts: Path | None = None  # a text file of prompts to draw, one a line
     photos: Path | None = None  # a folder; invert these instead of what the generator draws
     teacher: Path | None = None  # folder of a multi-step U-Net, for the score term
-    teacher_predicts: PredictionType = PredictionType.EPSILON
+    teacher_predicts: Prediction = "epsilon"
     dists: Path | None = None  # VGG16, for DISTS in the pixel term
     terms: InversionWeights = field(default_factory=InversionWeights)
     trains_image_branch: bool = True
