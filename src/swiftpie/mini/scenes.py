@@ -40,10 +40,8 @@ OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no n
 OF_A_THING, INDOORS, PHOTOS, ADVERBS, WATERS = map(
     listed, ("of_a_thing", "indoors", "photos", "adverbs", "waters")
 )
-OUTDOORS = "meadow"  # where things are whose prompts name no place
-NEARBY = "stone wall"  # where small things are then, which a meadow shows as giants
+OUTDOORS, NEARBY, MOST_BETWEEN = (LISTS[name] for name in ("outdoors", "nearby", "most_between"))
 BACKDROPS = tuple(LISTS["backdrops"])  # or before which
-MOST_BETWEEN = 3  # words between a preposition and the place, as in "in a small quiet village"
 
 
 class NamedPlace(NamedTuple):

@@ -14,9 +14,9 @@ import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
+from io import BytesIO
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -69,24 +69,15 @@ GROUP = re.compile(r"\(\?P<")
 PHOTO_PX, PHOTO_QUALITY = (512, 512), 80  # of photographs of places, as WebP
 # ONNX Runtime Web, 7 MB that only an export of a page needs, so the wheel does not carry it.
 VERSION = "1.25.1"
-FOLDER = "package/dist"  # inside of the archive
 PACKAGE = f"onnxruntime-web-{VERSION}.tgz"
+ARCHIVE_SHA256 = "731e568a1471c6969f6c1bfb7349eff6f88f33fa5d4b46f43104ea35e34aef51"
+RUNTIME_FILES = (
+    *("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"),
+)
 REMEDY = (
     f"Give what `npm pack onnxruntime-web@{VERSION}` writes, or "
     f"https://registry.npmjs.org/onnxruntime-web/-/{PACKAGE}."
 )
-RUNTIME_FILES: Mapping[str, str] = MappingProxyType(
-    {
-        "ort.wasm.min.mjs": "71cb6a78b3989d8ef4f6f9cff7f88f72302590df8ef6fcefd48b5a01a14bf90f",
-        "ort-wasm-simd-threaded.mjs": (
-            "ad9ee5889344e212b8b83daf778fc75bc3a2293ca640ab5e54f756a25cef1fa6"
-        ),
-        "ort-wasm-simd-threaded.wasm": (
-            "3cbf90f74a919ff82acd1c0171ff40d1170d928e9634a430e9f3fa6f35674464"
-        ),
-    }
-)
-"""The files that the page needs, with their SHA-256."""
 CUTOUT, RELIGHT, JOIN = "cutout", "relight", "join"  # the graphs, by their names
 SCENE = "scene"  # the picture that `relight` and `join` read
 
@@ -195,36 +186,20 @@ def _write_json(path: Path, value: object) -> None:
 
 
 def read_runtime(place: Path) -> dict[str, bytes]:
-    """Return the runtime's files by name, from npm's archive or the folder of an installed package.
+    """Return the runtime's files by name, from npm's archive.
 
     Raises:
-        InputError: `place` is of another version, or cannot be read.
+        InputError: `place` is something else, or cannot be read.
     """
     try:
-        found = dict(_members(place))
-    except (OSError, tarfile.TarError) as error:
-        raise InputError(
-            f"'{place}' cannot be read as ONNX Runtime Web ({short_reason(error)}). {REMEDY}"
-        ) from error
-    for name, known in RUNTIME_FILES.items():
-        if hashlib.sha256(found.get(name, b"")).hexdigest() != known:
-            raise InputError(
-                f"'{place}' holds no {name!r} of version {VERSION}, which the page needs. {REMEDY}"
-            )
-    return found
-
-
-def _members(place: Path) -> Iterator[tuple[str, bytes]]:
-    if place.is_dir():
-        for name in RUNTIME_FILES:
-            yield name, (place / "dist" / name).read_bytes()
-        return
-    wanted = {f"{FOLDER}/{name}": name for name in RUNTIME_FILES}
-    with tarfile.open(place, "r:gz") as archive:
-        for member in archive:
-            content = archive.extractfile(member) if member.name in wanted else None
-            if content is not None:
-                yield wanted[member.name], content.read()
+        data = place.read_bytes()
+    except OSError as error:
+        raise InputError(f"'{place}' cannot be read ({short_reason(error)}). {REMEDY}") from error
+    if hashlib.sha256(data).hexdigest() != ARCHIVE_SHA256:
+        raise InputError(f"'{place}' is not ONNX Runtime Web {VERSION}. {REMEDY}")
+    with tarfile.open(fileobj=BytesIO(data)) as archive:
+        members = {name: archive.extractfile(f"package/dist/{name}") for name in RUNTIME_FILES}
+        return {name: member.read() for name, member in members.items() if member is not None}
 
 
 def words_of_prompts() -> dict[str, Any]:
@@ -234,12 +209,6 @@ def words_of_prompts() -> dict[str, Any]:
     """
     return {
         **words.LISTS,
-        "cloudy": words.CLOUDY,
-        "snowfall": words.SNOWFALL,
-        "winter": words.WINTER,
-        "mostBetween": scenes.MOST_BETWEEN,
-        "outdoors": scenes.OUTDOORS,
-        "withoutIt": words.WITHOUT_IT,
         "patterns": {
             "inTheAir": _spelled(words.IN_THE_AIR),
             "art": _spelled(words.ART_PHRASE),

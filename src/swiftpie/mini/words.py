@@ -45,7 +45,7 @@ LOOKS_END = re.compile(
     r"\b(?:in|on|at|by|near|beside|before|behind|inside|under|with|wearing|holding|and)\b|,",
     re.IGNORECASE,
 )
-# How prompts say what falls or hangs in the air, and what a picture without it shows: its light.
+# How prompts say what falls or hangs in the air.
 IN_THE_AIR = re.compile(
     r"\b(?:while it is (?:snowing|raining)"
     r"|(?:on|in)\s+(?:a|an|the)\s+(?:rainy|stormy|snowy|foggy|misty)\s+(?:morning|day)"
@@ -55,7 +55,7 @@ IN_THE_AIR = re.compile(
     r"|falling snow|snowing|snowstorm|snowfall|blizzard|fog|foggy weather|mist))\b",
     re.IGNORECASE,
 )
-WITHOUT_IT = "under grey clouds"
+WITHOUT_IT = str(LISTS["without_it"])
 
 
 class SceneSetting(NamedTuple):

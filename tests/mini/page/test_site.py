@@ -3,7 +3,6 @@
 import gzip
 import json
 import re
-import tarfile
 
 import numpy as np
 import onnx
@@ -14,7 +13,6 @@ from PIL import Image
 from swiftpie.errors import InputError
 from swiftpie.library import subject_library
 from swiftpie.mini.site import (
-    FOLDER,
     HIGH,
     LOW,
     RUNTIME_FILES,
@@ -75,26 +73,12 @@ def test_the_page_is_whole(tmp_path):
     assert "sdk: static" in (tmp_path / "README.md").read_text()
 
 
-def packed(folder, names):
-    path = folder / "runtime.tgz"
-    with tarfile.open(path, "w:gz") as archive:
-        for name in names:
-            (folder / name).write_bytes(b"another version")
-            archive.add(folder / name, f"{FOLDER}/{name}")
-    return path
-
-
-def test_another_version_is_refused(tmp_path):
-    with pytest.raises(InputError, match=rf"npm pack onnxruntime-web@{VERSION}"):
-        read_runtime(packed(tmp_path, RUNTIME_FILES))
-    with pytest.raises(InputError, match="holds no"):
-        read_runtime(packed(tmp_path, [next(iter(RUNTIME_FILES))]))
-
-
-def test_what_is_no_archive_is_refused(tmp_path):
+def test_another_version_and_what_is_no_archive_are_refused(tmp_path):
     (tmp_path / "text.tgz").write_text("no archive")
-    for place in (tmp_path / "text.tgz", tmp_path / "missing.tgz", tmp_path):
-        with pytest.raises(InputError, match="cannot be read as ONNX Runtime Web"):
+    with pytest.raises(InputError, match=rf"npm pack onnxruntime-web@{VERSION}"):
+        read_runtime(tmp_path / "text.tgz")
+    for place in (tmp_path / "missing.tgz", tmp_path):
+        with pytest.raises(InputError, match="cannot be read"):
             read_runtime(place)
 
 

@@ -17,6 +17,8 @@ export function reader(known) {
   const taught = new Set(known.taught.map((head) => head.join(" ")));
   const subjects = new Set(known.subjects);
   const settings = [known.times, known.weathers, known.seasons].map(Object.values);
+  const [cloudy, snowfall] = ["cloudy", "snowfall"].map((name) => Object.keys(known.weathers).indexOf(name));
+  const winter = Object.keys(known.seasons).indexOf("winter");
   const settingWords = new Set(settings.flat(2).flatMap((phrase) => phrase.split(" ")));
   const heads = known.places.flatMap(({ name, heads }) =>
     heads.map((head) => ({
@@ -40,8 +42,8 @@ export function reader(known) {
       }
       return found;
     });
-    const weather = weathers.find((index) => index > known.cloudy) ?? Math.max(0, ...weathers);
-    const snows = weather === known.snowfall ? known.winter : 0;
+    const weather = weathers.find((index) => index > cloudy) ?? Math.max(0, ...weathers);
+    const snows = weather === snowfall ? winter : 0;
     return { time: times.find(Boolean) ?? 0, weather, season: seasons.find(Boolean) ?? snows };
   }
 
@@ -52,7 +54,7 @@ export function reader(known) {
       const word = words[place];
       if (prepositions.has(word)) first = place;
       else if (first === null) {
-        if (place < start - known.mostBetween || word === "and" || word === "," || word.endsWith("ing")) break;
+        if (place < start - known.most_between || word === "and" || word === "," || word.endsWith("ing")) break;
       } else if (!articles.has(word)) break;
     }
     return first;
@@ -65,7 +67,7 @@ export function reader(known) {
     let first = start;
     while (first && ![",", "and", "of"].includes(words[first - 1])) {
       first--;
-      if (start - first > known.mostBetween || prepositions.has(words[first])) return null;
+      if (start - first > known.most_between || prepositions.has(words[first])) return null;
     }
     const before = words[first - 1];
     if (before === "of" && !known.photos.includes(words.at(first - 2))) return null;
@@ -122,7 +124,7 @@ export function reader(known) {
     /** Return what a prompt sets at a place; no weather comes indoors. */
     settingAt(prompt, { isIndoors }) {
       const shown = setting(prompt);
-      return isIndoors ? { ...shown, weather: Math.min(shown.weather, known.cloudy), season: 0 } : shown;
+      return isIndoors ? { ...shown, weather: Math.min(shown.weather, cloudy), season: 0 } : shown;
     },
     isPlain,
     beyond,
@@ -132,7 +134,7 @@ export function reader(known) {
     plainly(prompt) {
       const isNamed = find(wordsIn(prompt)) !== null;
       const placed = isNamed ? prompt : `${prompt} ${placeOf.get(usual(prompt, 0)).phrase}`;
-      return inKnownWords(placed.replace(air, known.withoutIt));
+      return inKnownWords(placed.replace(air, known.without_it));
     },
   };
 }
