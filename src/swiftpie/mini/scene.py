@@ -334,7 +334,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             f"{components.preset.name!r} draws art from words alone, in still pictures. Leave the "
             "scene out, and draw photographs apart."
         )
-    rows, size = [], picture_size(components, request)[::-1]
+    rows, size, known = [], picture_size(components, request)[::-1], scene_library()
     for index, seed in enumerate(request.seeds):
         reading, noise = readings[index % len(readings)], draw_noise([seed], NOISE_SHAPE)
         share, name = share_of(noise), None
@@ -344,13 +344,17 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             picture = cut_to(request.scene, size)
         else:
             name = place_of(request, reading, share)
-            picture = scene_library().dealt(name, share, size, view=view)
+            picture = known.dealt(name, share, size, view=view)
         reading = reading.shown_at(name)
-        is_photo = name is None or scene_library().is_photographed(name)
-        shown = None if is_photo else name  # the network knows how drawings of a place look
-        setting = reading.shown_setting
-        place = relight(picture, setting, noise=noise, place=shown, run=components.run)
-        is_ground = name is None or scene_library().is_ground(name)
+        is_photo = name is None or known.is_photographed(name)
+        place = relight(
+            picture,
+            reading.shown_setting,
+            noise=noise,
+            place=None if is_photo else name,  # the network knows how drawings of a place look
+            run=components.run,
+        )
+        is_ground = name is None or known.is_ground(name)
         rows.append(SceneRow(reading, seed, place, name, is_photo, is_ground, noise, boxes))
     return rows
 
@@ -358,13 +362,11 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
 @torch.no_grad()
 def finish_scene(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> GenerationResult:
     """Return the pictures of `drawn` with their subjects before the scenes, behind the weather."""
-    is_tensor = plan.request.output is Output.PIXELS
-    images, masks = list(drawn.images), list(drawn.subject_masks)
-    pixels = [] if drawn.tensor is None else list(drawn.tensor.split(1))
+    pictures, masks = [], []
     unlit = cache(partial(_unlit, plan))
     for index, row in enumerate(plan.rows):
-        drawing = pixels[index].cpu() if is_tensor else to_tensor(images[index])
-        drawn_mask = plane(masks[index])
+        whole, drawn_mask = drawn.tensor, plane(drawn.subject_masks[index])
+        drawing = to_tensor(drawn.images[index]) if whole is None else whole[[index]].cpu()
         if row.night:
             drawing = at_night(drawing, row.night)
         if (drawing.shape[2], drawing.shape[3]) == plan.size and plan.views is None:
@@ -377,24 +379,21 @@ def finish_scene(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Gene
         part, _ = _parts_around(alpha, _whole(plan.size))
         colours = drawn_colours(drawing[part], alpha[part], drawn_mask[part])
         picture[part] = torch.lerp(picture[part], colours, alpha[part])
-        masks[index] = mask_to_pil(alpha)[0]
-        picture = row.finished(picture, subjects=alpha)
-        if is_tensor:
-            pixels[index] = picture
-        else:
-            images[index] = to_pil(picture)[0]
+        masks += mask_to_pil(alpha)
+        pictures.append(row.finished(picture, subjects=alpha))
     regions = drawn.regions
     if plan.views is not None:
         wholes = [_in_whole(plan, index, each[:, None]) for index, each in enumerate(regions)]
         cells = (regions.shape[2], regions.shape[3])
         regions = torch.stack([resize_mask(whole, cells)[:, 0] for whole in wholes])
+    is_tensor = drawn.tensor is not None
     clock.lap("scene")
     return replace(
         drawn,
-        images=tuple(images),
+        images=() if is_tensor else tuple(to_pil(picture)[0] for picture in pictures),
         subject_masks=tuple(masks),
         regions=regions,
-        tensor=torch.cat(pixels) if is_tensor else drawn.tensor,
+        tensor=torch.cat(pictures) if is_tensor else None,
         origin={**drawn.origin, "scene": names_of(plan.rows)},
         timings_ms=clock.timings(),
     )
