@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import swiftpie
-from swiftpie.geometry.layout import from_box
+from swiftpie.geometry.layout import Layout, from_box
 from swiftpie.masks import bounding_box
 from swiftpie.mini.inpainting import PlacedSubject, inpainting_condition
 from swiftpie.pipelines.settings import Scales
@@ -28,7 +28,8 @@ def pixels():
 
 def condition(components, changes, identity=None):
     names = [""] * (1 if identity is None else 2)
-    layout = from_box(bounding_box(changes), size=(128, 128))
+    box = from_box(bounding_box(changes), size=(128, 128))
+    layout = Layout(*(values.expand(2, *values.shape[1:]) for values in box))
     return inpainting_condition(
         components,
         pixels(),

@@ -99,14 +99,9 @@ class TinyDenoiser(Network):
         text_width: int = 160,
         embedding_width: int = 256,
     ) -> None:
-        """Make an untrained network.
+        """Make an untrained network, whose levels of the U-Net have widths and heads, finest first.
 
-        Args:
-            latent_channels: Channels C of the latents.
-            widths: Channels of each level of the U-Net, the finest first.
-            heads: Attention heads of each level; 0 makes a level of convolutions alone.
-            text_width: Width of text and identity tokens.
-            embedding_width: Width of the embedding that all blocks read.
+        0 heads make a level of convolutions alone.
         """
         super().__init__()
         codes = 4 * len(WAVES)

@@ -25,6 +25,11 @@ def smoothstep(low: float | Tensor, high: float | Tensor, value: Tensor) -> Tens
     return t * t * (3 - 2 * t)
 
 
+def centres(count: int, like: Tensor) -> Tensor:
+    """Return the places of pixel centres in [0, 1]."""
+    return (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) / count
+
+
 def over(picture: Tensor, colour: Tensor, coverage: Tensor) -> Tensor:
     """Paint `colour` on `picture` (B, 3, H, W) where `coverage` in [0, 1] says so."""
     return torch.lerp(picture, colour, coverage)

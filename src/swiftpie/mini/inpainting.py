@@ -55,9 +55,8 @@ class PlacedSubject(NamedTuple):
     """A subject that is drawn where the picture changes."""
 
     identity: Identity
-    layout: Layout  # a row for each of `shows`
-    shows: tuple[float, ...] = (1.0,)  # by row of the batch, 1 with the subject and 0 without it
-    lighting: Lighting | None = None  # a row each; None keeps the light of the reference
+    layout: Layout  # two rows
+    lighting: Lighting | None = None  # likewise; None keeps the light of the reference
 
 
 def inpainting_condition(
@@ -79,7 +78,7 @@ def inpainting_condition(
         components: The networks.
         pixels: The picture on its canvas, (1, 3, H, W) in [-1, 1].
         changes: Where it changes, (1, 1, H, W) in [0, 1].
-        subject: The subject to draw there, if any.
+        subject: The subject to draw there, in the first of two rows; None: one row without it.
         class_tokens: The words that name each subject, (S, T); those of the picture are last.
         scales: Strengths of the branches.
     """
@@ -89,7 +88,7 @@ def inpainting_condition(
     has_detail = subject is not None and bool(subject.identity.keys)
     read = identity_of_frames if has_detail else appearance_of_frame
     square, stays = unchanged_frame(components, pixels, changes).split((3, 1), dim=1)
-    shows = region.new_tensor((0.0,) if subject is None else subject.shows).view(-1, 1, 1, 1)
+    shows = region.new_tensor((0.0,) if subject is None else (1.0, 0.0)).view(-1, 1, 1, 1)
     subjects = [read(components, square, stays)]
     regions, layouts = [(1 - region).expand(len(shows), -1, -1, -1)], [whole_frame(shows)]
     lights: list[Lighting | None] = [None]
@@ -147,7 +146,7 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
         lighting = components.layout_predictor.light(start, text.pooled, **reference, given=given)
         scene = as_dark_as(lighting.scene, _small(plan.original).to(pixels), plan.box)
         lighting = lighting._replace(scene=scene)
-        placed = PlacedSubject(identity, layout, shows=(1.0, 0.0), lighting=lighting)
+        placed = PlacedSubject(identity, layout, lighting)
         layouts = (layout,)
     condition = inpainting_condition(
         components,

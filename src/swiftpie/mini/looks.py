@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.mini.fields import Colour, over, smoothstep
+from swiftpie.mini.fields import Colour, centres, over, smoothstep
 
 Ramp = tuple[Colour, Colour, Colour]  # in shadow, of the body, in light
 
@@ -169,12 +169,12 @@ class Form(Tones):
     @cached_property
     def x(self) -> Tensor:
         """Pixel centres (1, 1, 1, W) in [0, 1], rightwards."""
-        return _centres(self.frame.shape[3], self.frame).view(1, 1, 1, -1)
+        return centres(self.frame.shape[3], self.frame).view(1, 1, 1, -1)
 
     @cached_property
     def y(self) -> Tensor:
         """Pixel centres (1, 1, H, 1) in [0, 1], downwards."""
-        return _centres(self.frame.shape[2], self.frame).view(1, 1, -1, 1)
+        return centres(self.frame.shape[2], self.frame).view(1, 1, -1, 1)
 
     def enlarge(self, plane: Tensor, mode: str = "bilinear") -> Tensor:
         """Return a plane (B, C, h, w) at the size of the frame."""
@@ -195,10 +195,6 @@ class Form(Tones):
     def lattice(self, columns: int, rows: int, salt: int) -> Tensor:
         """Return smooth numbers (1, 1, H, W) in (0, 1), fixed once and for all."""
         return self.enlarge(hashed(columns, rows, salt, self.frame), "bicubic").clamp(0, 1)
-
-
-def _centres(count: int, like: Tensor) -> Tensor:
-    return (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) / count
 
 
 def hashed(columns: int, rows: int, salt: int, like: Tensor) -> Tensor:

@@ -324,12 +324,18 @@ class LightReader(nn.Module):
     def __init__(self, known_width: int, *, width: int = 128) -> None:
         """Make an untrained network; `known_width` is that of noise and prompt together."""
         super().__init__()
-        self.reference = _reference_trunk(7, (32, 48, 64, 96), width)
+        layers = _trunk(7, (32, 48, 64, 96), strides=(2, 2, 2, 2))
+        self.reference = nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(16 * 96, width), nn.SiLU()
+        )  # pictures of 64 px a side as a whole
         self.own = nn.Linear(width, NUMBERS)
         self.told = nn.Sequential(
             nn.Linear(known_width, width), nn.SiLU(), nn.Linear(width, NUMBERS)
         )
-        self.scenery = _scenery_trunk(24, (48, 64, 96))  # of blocks of two by two pixels
+        layers = _trunk(24, (48, 64, 96), strides=(1, 2, 2), is_calm=True)
+        for _ in range(2):
+            layers += [nn.Conv2d(96, 96, 3, padding=1), nn.SiLU()]
+        self.scenery = nn.Sequential(*layers)  # blocks of two by two pixels, in 16 x 16 cells
         self.mood = nn.Linear(96, NUMBERS)
         self.vote = nn.Conv2d(96, NUMBERS + 1, 1)
         with torch.no_grad():
@@ -396,33 +402,14 @@ def _at(pixels: Tensor, side: int) -> Tensor:
     return F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
 
 
-def _reference_trunk(channels: int, widths: tuple[int, ...], out: int) -> nn.Sequential:
-    """Return layers that read pictures of 64 px a side as a whole."""
+def _trunk(
+    channels: int, widths: Sequence[int], *, strides: Sequence[int], is_calm: bool = False
+) -> list[nn.Module]:
+    """Return blocks of two convolutions; `is_calm` normalises both, not the first alone."""
     layers: list[nn.Module] = []
-    for width in widths:
-        layers += [
-            nn.Conv2d(channels, width, 3, stride=2, padding=1),
-            nn.GroupNorm(8, width),
-            nn.SiLU(),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.SiLU(),
-        ]
+    for width, stride in zip(widths, strides, strict=True):
+        layers += [nn.Conv2d(channels, width, 3, stride, 1), nn.GroupNorm(8, width), nn.SiLU()]
+        layers += [nn.Conv2d(width, width, 3, padding=1), *[nn.GroupNorm(8, width)] * is_calm]
+        layers.append(nn.SiLU())
         channels = width
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * channels, out), nn.SiLU())
-
-
-def _scenery_trunk(channels: int, widths: tuple[int, ...]) -> nn.Sequential:
-    """Return layers that read pictures of 64 px a side in 16 x 16 cells."""
-    layers: list[nn.Module] = []
-    for number, width in enumerate(widths):
-        layers += [
-            nn.Conv2d(channels, width, 3, stride=2 if number else 1, padding=1),
-            nn.GroupNorm(8, width),
-            nn.SiLU(),
-            nn.Conv2d(width, width, 3, padding=1),
-            nn.GroupNorm(8, width),
-            nn.SiLU(),
-        ]
-        channels = width
-    last = [nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU()]
-    return nn.Sequential(*layers, *last, nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU())
+    return layers

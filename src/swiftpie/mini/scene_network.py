@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from swiftpie.geometry.layout import cell_positions
 from swiftpie.mini.denoiser import fourier_features, smoothed
-from swiftpie.mini.fields import coarse_fields
+from swiftpie.mini.fields import centres, coarse_fields
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.models.unet import UNet
@@ -57,19 +57,9 @@ class SceneNetwork(Network):
         setting_width: int = 24,
         head_width: int = 64,
     ) -> None:
-        """Make an untrained network.
+        """Make an untrained network; widths and heads are as in `TinyDenoiser`.
 
-        Args:
-            num_places: Places that can be named; the number behind them stands for none.
-            num_times: Times of day.
-            num_weathers: Kinds of weather.
-            num_seasons: Seasons, the number `UNCOVERED` among them.
-            latent_channels: Channels C of noise and latents.
-            widths: Channels of each level of the U-Net, the finest first.
-            heads: Attention heads of each level; 0 makes a level of convolutions alone.
-            text_width: Width of the place's token.
-            setting_width: Width of each of the four embeddings of the setting.
-            head_width: Channels of the smooth field and of the pixel head.
+        The number behind those of all places stands for none.
         """
         super().__init__()
         counts = (num_places + 1, num_times, num_weathers, num_seasons)
@@ -193,17 +183,9 @@ def pixel_phases(
     rows: int, columns: int, counts: tuple[int, ...] = PHASES, *, like: Tensor
 ) -> Tensor:
     """Return waves (1, 4 * counts, rows, columns), each so many a side, that tell pixels apart."""
-    across, down = _centres(rows, columns, like=like)
     found = []
-    for places in (across, down):
+    for places in (centres(columns, like), centres(rows, like)[:, None]):
         for count in counts:
             angle = (2 * math.pi * count * places).expand(rows, columns)
             found += [angle.sin(), angle.cos()]
     return torch.stack(found)[None].to(like)
-
-
-def _centres(rows: int, columns: int, *, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the places of pixel centres in [0, 1], (1, columns) and (rows, 1)."""
-    across = (torch.arange(columns, device=like.device) + 0.5) / columns
-    down = (torch.arange(rows, device=like.device) + 0.5) / rows
-    return across[None, :], down[:, None]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.mini.fields import CELLS, coarse_fields
+from swiftpie.mini.fields import CELLS, centres, coarse_fields
 
 RAIN_COLUMNS, RAIN_LEAN, RAIN_FALLS, RAIN_SHIFT = 32, 0.16, 3, 0.37
 RAIN_SHARE = 0.4  # how much of the picture a streak covers
@@ -149,10 +149,9 @@ def _fog(fields: Tensor, view: PixelRows) -> Tensor:
         banks = F.avg_pool2d(F.pad(banks, (4, 4, 1, 1), mode="reflect"), (3, 9), 1)
         banks = banks * math.sqrt(3 * 9)
     height, width = view.size
-    rows = torch.arange(*view.rows, device=fields.device, dtype=fields.dtype) + 0.5
-    columns = torch.arange(width, device=fields.device, dtype=fields.dtype) + 0.5
-    banks = _tent(rows / height) @ banks[0, 0] @ _tent(columns / width).T
-    return (0.1 + 0.3 * _ramp(1.0, 0.45, (rows / height)[:, None]) + 0.03 * banks).clamp(0, 0.6)
+    down = centres(height, fields)[slice(*view.rows)]
+    banks = _tent(down) @ banks[0, 0] @ _tent(centres(width, fields)).T
+    return (0.1 + 0.3 * _ramp(1.0, 0.45, down[:, None]) + 0.03 * banks).clamp(0, 0.6)
 
 
 def _in_cells(lattice: Tensor, x: Tensor, y: Tensor) -> Tensor:
