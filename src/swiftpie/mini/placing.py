@@ -189,11 +189,11 @@ def _heights_of(request: PersonalizeRequest, reading: Reading) -> list[float | N
 
 
 def staged(
-    components: Components,
     request: PersonalizeRequest,
     reading: Reading,
     noise: Tensor,
     ground: Ground | None,
+    size: tuple[int, int],
 ) -> tuple[Box | None, ...]:
     """Return the boxes in which the subjects of a picture stand.
 
@@ -203,8 +203,7 @@ def staged(
     subjects = request.subjects
     if any(each.box is not None for each in subjects) or reading.is_turned:
         return (None,) * len(subjects)
-    size, heights = picture_size(components, request), _heights_of(request, reading)
-    near, aside = share_of(noise, 1), share_of(noise, 2)
+    heights, near, aside = _heights_of(request, reading), share_of(noise, 1), share_of(noise, 2)
     tallest = max((each for each in heights if each is not None), default=None)
     if ground is not None and tallest is not None:
         times = times_larger(ground, tallest, share=near)
@@ -213,7 +212,7 @@ def staged(
     for number, height_m in enumerate(heights):
         identity = subjects[number].identity
         wide, high = subject_extent(identity.mask[:1])[0].tolist()
-        extent = (max(wide, THINNEST) * size[0], max(high, THINNEST) * size[1])
+        extent = (max(wide, THINNEST) * size[1], max(high, THINNEST) * size[0])
         x = (number + (0.3 + 0.4 * aside if len(subjects) == 1 else 0.5)) / len(subjects)
         if identity.is_cut:
             boxes.append(close_up(extent, share=near, x=x))
@@ -222,21 +221,6 @@ def staged(
         else:
             boxes.append(None)
     return tuple(boxes)
-
-
-def ground_shown(
-    request: PersonalizeRequest, reading: Reading, share: float, size: tuple[int, int]
-) -> tuple[Box | None, Ground | None]:
-    """Return the part of a place that a picture of width and height shows, and the ground there.
-
-    Both are None in other places than photographs of the library, and where nothing stands.
-    """
-    place = place_of(request, reading, share) if isinstance(request.scene, str) else None
-    ground = None if place is None else scene_library().ground(place, share)
-    if place is None or ground is None:
-        return None, None
-    view = ground.part_shown(size, whole=scene_library().size_of(place))
-    return view, ground.seen_in(view)
 
 
 class LayoutScores(NamedTuple):

@@ -325,15 +325,13 @@ def _without_art(text: str) -> tuple[str, str | None]:
 
 def _setting_in(tokens: Sequence[str]) -> tuple[SceneSetting, list[str]]:
     """Return the setting that tokens ask for, and the others; what is not mentioned stays plain."""
-    text = f" {' '.join(tokens)} "
-    numbers = []
+    text, numbers = f" {' '.join(tokens)} ", []
     for values in (TIMES, WEATHERS, SEASONS):
         phrases = [(phrase, index) for index, name in enumerate(values) for phrase in values[name]]
-        found = []
+        found = list[int]()
         for phrase, index in sorted(phrases, key=lambda pair: -len(pair[0])):
-            if f" {phrase} " in text:
-                text = text.replace(f" {phrase} ", " ")
-                found.append(index)
+            found += [index] if f" {phrase} " in text else []
+            text = text.replace(f" {phrase} ", " ")
         numbers.append(found)
     times, weathers, seasons = numbers
     time, season = (next(filter(None, each), 0) for each in (times, seasons))
@@ -351,9 +349,9 @@ def _texture_in(text: str) -> str | None:
 
 
 def _is_foreign(text: str, vocabulary: Vocabulary) -> bool:
-    words, library = words_in(NAMES.sub(" ", text)), subject_library()
+    words, meant_by = words_in(NAMES.sub(" ", text)), subject_library().meant_by
     known = vocabulary.words | vocabulary.words_of_names | ENDS | FILLERS
-    strange = [word for word in words if word not in known and library.meant_by(word) is None]
+    strange = [word for word in words if word not in known and meant_by(word) is None]
     is_said = len(strange) > 1 or not "".join(strange).isascii()
     return is_said and len(strange) > FOREIGN_SHARE * len(words)
 

@@ -28,14 +28,7 @@ from swiftpie.imageio.images import extrapolate, mask_to_pil, plane, to_pil, to_
 from swiftpie.masks import Box, resize_mask
 from swiftpie.mini.compositing import INSIDE, WHOLE, SubjectReference, UnlitReference, colours_of
 from swiftpie.mini.fields import apply_maps, changes_between
-from swiftpie.mini.placing import (
-    ground_shown,
-    picture_size,
-    place_of,
-    place_subjects,
-    side_by_side,
-    staged,
-)
+from swiftpie.mini.placing import picture_size, place_of, place_subjects, side_by_side, staged
 from swiftpie.mini.reading import Reading, read, read_all
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
@@ -337,14 +330,12 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
     rows, size, known = [], picture_size(components, request)[::-1], scene_library()
     for index, seed in enumerate(request.seeds):
         reading, noise = readings[index % len(readings)], draw_noise([seed], NOISE_SHAPE)
-        share, name = share_of(noise), None
-        view, ground = ground_shown(request, reading, share, size)
-        boxes = staged(components, request, reading, noise, ground)
         if isinstance(request.scene, Image.Image):
-            picture = cut_to(request.scene, size)
+            name, (picture, ground) = None, (cut_to(request.scene, size), None)
         else:
-            name = place_of(request, reading, share)
-            picture = known.dealt(name, share, size, view=view)
+            name = place_of(request, reading, share_of(noise))
+            picture, ground = known.dealt(name, share_of(noise), size)
+        boxes = staged(request, reading, noise, ground, size)
         reading = reading.shown_at(name)
         is_photo = name is None or known.is_photographed(name)
         place = relight(

@@ -25,7 +25,6 @@ from swiftpie.mini.words import (
     tokens_in,
     words_in,
 )
-from swiftpie.validation import Box
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -220,30 +219,27 @@ class Scenes:
         return max(found)[1] if found else None
 
     def dealt(
-        self, name: str, share: float, size: tuple[int, int], *, view: Box | None = None
-    ) -> "Image.Image":
-        """Return one of the pictures of a place cut to width and height; drawings also mirrored.
+        self, name: str, share: float, size: tuple[int, int]
+    ) -> tuple["Image.Image", Ground | None]:
+        """Return one of the pictures of a place, cut to a width and height, and the ground in it.
 
-        Args:
-            name: The place.
-            share: Uniform in [0, 1], which chooses.
-            size: Width and height in pixels.
-            view: The part of a photograph that is shown; None: what its ground says.
+        `share`, uniform in [0, 1], chooses; drawings are also mirrored. The ground is None in
+        drawings, and where nothing stands.
         """
         from PIL import Image, ImageOps
 
         if self.is_photographed(name):
             number = self._dealt_number(name, share)
-            photograph = self.image(name, number)
-            ground = self._grounds[name][number]
-            view = view or ground.part_shown(size, whole=photograph.size)
+            photograph, ground = self.image(name, number), self._grounds[name][number]
+            view = ground.part_shown(size, whole=photograph.size)
             box = tuple(map(operator.mul, view, 2 * photograph.size))
-            return photograph.resize(size, Image.Resampling.BICUBIC, box=box)
+            shown = photograph.resize(size, Image.Resampling.BICUBIC, box=box)
+            return shown, ground.seen_in(view) if ground.corners else None
         count = 2 * self.count(name)
         number = min(int(count * share), count - 1)
         # A place is as sharp as one drawn at this size; bicubic makes it 6 % sharper.
         picture = cut_to(self.image(name, number // 2), size, shrinks_by=Image.Resampling.BILINEAR)
-        return ImageOps.mirror(picture) if number % 2 else picture
+        return ImageOps.mirror(picture) if number % 2 else picture, None
 
     def picture(self, name: str, number: int = 0) -> bytes:
         """Return one picture of a place, as a WebP file."""

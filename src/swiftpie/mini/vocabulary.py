@@ -123,14 +123,10 @@ class Vocabulary:
         return self._taught_form(word) is not None
 
     def near(self, word: str) -> list[str]:
-        """Return known words that may be meant by a misspelled `word`, names last."""
-        found = list[str]()
-        for known in (
-            (self.words, self.words_of_names - {word}) if len(word) >= LEAST_LETTERS else ()
-        ):
-            alike = sorted(each for each in known if each[0] == word[0])
-            found += difflib.get_close_matches(word, alike, NUM_NEAR, LEAST_LIKENESS)
-        return found[:NUM_NEAR]
+        """Return known words that may be meant by a misspelled `word`."""
+        known = self.words | self.words_of_names - {word} if len(word) >= LEAST_LETTERS else ()
+        alike = sorted(each for each in known if each[0] == word[0])
+        return difflib.get_close_matches(word, alike, NUM_NEAR, LEAST_LIKENESS)
 
     def _taught_form(self, word: str) -> str | None:
         """Return a known word of the same stem, if there is one."""
