@@ -122,7 +122,7 @@ class PlacedReference(NamedTuple):
 def composite_patch(
     patch: Tensor,
     drawing: CanvasDrawing,
-    reference: SubjectReference | None,
+    reference: SubjectReference,
     *,
     gone: Tensor,
     place: Area,
@@ -142,24 +142,18 @@ def composite_patch(
         ground = draw_over(patch, drawing.alone, gone=gone, place=place, seed=seed, on_band=on_band)
     elif bool(gone.any()):
         ground = inpaint(patch, gone, on_band=on_band)
-    if reference is not None:
-        placed = reference.placed()
-        shade = _shade(drawing, placed).exp()
-        ground = ground * enlarged_part(shade, place, size, on_band=on_band)
-        on_band()
-        subject = _subject(drawing, placed, place=place, size=size)
-        if subject is not None:
-            around = patch[subject.where]
-            colours = match_sharpness(
-                around, subject.colours, subject.alpha, num_octaves=SEEN_OCTAVES
-            )
-            on_band()
-            known = torch.ones_like(subject.alpha)
-            colours += matching_grain(
-                around, known, num_octaves=SEEN_OCTAVES, seed=seed, is_even=True
-            )
-            on_band()
-            ground[subject.where] = torch.lerp(ground[subject.where], colours, subject.alpha)
+    placed = reference.placed()
+    ground = ground * enlarged_part(_shade(drawing, placed).exp(), place, size, on_band=on_band)
+    on_band()
+    subject = _subject(drawing, placed, place=place, size=size)
+    if subject is None:
+        return ground.clamp(0, 1)
+    around, known = patch[subject.where], torch.ones_like(subject.alpha)
+    colours = match_sharpness(around, subject.colours, subject.alpha, num_octaves=SEEN_OCTAVES)
+    on_band()
+    colours += matching_grain(around, known, num_octaves=SEEN_OCTAVES, seed=seed, is_even=True)
+    on_band()
+    ground[subject.where] = torch.lerp(ground[subject.where], colours, subject.alpha)
     return ground.clamp(0, 1)
 
 

@@ -25,7 +25,7 @@ from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.library import subject_library
 from swiftpie.mini.animation import ANIMATE
 from swiftpie.mini.denoiser import TinyDenoiser, TinyInversion
-from swiftpie.mini.inpainting import REPAINT
+from swiftpie.mini.inpainting import REMOVE, REPAINT
 from swiftpie.mini.placing import LayoutPredictor, place_of, place_subjects
 from swiftpie.mini.reading import (
     COLOURLESS,
@@ -90,6 +90,7 @@ TECHNIQUES = (
     _scene(prepare_scene, has_scene),
     Technique(EditRequest, prepare_word_edit, follows_seed=follows_seed, is_by_formula=True),
     REPAINT,
+    REMOVE,
     ANIMATE,
     _scene(prepare_art, is_art),
 )

@@ -11,18 +11,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
-from swiftpie.errors import CapabilityError
+from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting, as_dark_as
-from swiftpie.imageio.images import plane, to_pil, to_tensor
+from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask
 from swiftpie.mini.compositing import SubjectReference, composite_patch
 from swiftpie.mini.scene import SceneRow, names_of, scene_rows
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.draw import Plan, Technique
-from swiftpie.pipelines.edit_region import Canvas
-from swiftpie.pipelines.filling import CanvasDrawing
+from swiftpie.pipelines.edit_region import Canvas, in_hole
+from swiftpie.pipelines.filling import CanvasDrawing, inpaint
 from swiftpie.pipelines.identity import appearance_of_frame, identity_of_frames
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
@@ -42,8 +42,10 @@ from swiftpie.pipelines.techniques.repaint import (
     Patch,
     RepaintPlan,
     extent_in_frame,
+    finish,
     in_unit,
     noise_of,
+    open_window,
     prepare_repainting,
 )
 from swiftpie.types import EditResult, GenerationResult, Identity
@@ -64,7 +66,7 @@ def inpainting_condition(
     pixels: Tensor,
     changes: Tensor,
     *,
-    subject: PlacedSubject | None,
+    subject: PlacedSubject,
     class_tokens: Tensor,
     scales: ResolvedScales,
 ) -> SubjectCondition:
@@ -78,31 +80,22 @@ def inpainting_condition(
         components: The networks.
         pixels: The picture on its canvas, (1, 3, H, W) in [-1, 1].
         changes: Where it changes, (1, 1, H, W) in [0, 1].
-        subject: The subject to draw there, in the first of two rows; None: one row without it.
+        subject: The subject to draw there, in the first of two rows.
         class_tokens: The words that name each subject, (S, T); those of the picture are last.
         scales: Strengths of the branches.
     """
     cell = components.preset.latent_cell_px
     cells = (pixels.shape[2] // cell, pixels.shape[3] // cell)
     region = resize_mask(changes, cells)
-    has_detail = subject is not None and bool(subject.identity.keys)
-    read = identity_of_frames if has_detail else appearance_of_frame
+    read = identity_of_frames if subject.identity.keys else appearance_of_frame
     square, stays = unchanged_frame(components, pixels, changes).split((3, 1), dim=1)
-    shows = region.new_tensor((0.0,) if subject is None else (1.0, 0.0)).view(-1, 1, 1, 1)
-    subjects = [read(components, square, stays)]
-    regions, layouts = [(1 - region).expand(len(shows), -1, -1, -1)], [whole_frame(shows)]
-    lights: list[Lighting | None] = [None]
-    if subject is not None:
-        lights.insert(0, subject.lighting)
-        subjects.insert(0, subject.identity)
-        layouts.insert(0, subject.layout)
-        regions.insert(0, region * shows)
+    shows = region.new_tensor((1.0, 0.0)).view(-1, 1, 1, 1)
     return subject_condition(
         components,
-        subjects,
-        layouts,
-        regions=regions,
-        lights=lights,
+        [subject.identity, read(components, square, stays)],
+        [subject.layout, whole_frame(shows)],
+        regions=[region * shows, (1 - region).expand(2, -1, -1, -1)],
+        lights=[subject.lighting, None],
         class_tokens=class_tokens,
         scales=replace(
             scales,
@@ -110,7 +103,7 @@ def inpainting_condition(
             detail_scale=scales.background_scale,
             background_scale=scales.identity_scale,
         ),
-        shares=[1.0] * len(subjects),
+        shares=[1.0, 1.0],
     )
 
 
@@ -133,67 +126,93 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
     """
     request, pixels, changes = plan.request, plan.pixels, plan.changes
     noise, identity = noise_of(components, plan), request.identity
-    prompts = [plan.prompt, ""] if identity is not None else [plan.prompt]
-    text, rows = components.text.encode(prompts), len(prompts)
-    start = components.schedule.initial_latents(noise[0]).expand(rows, -1, -1, -1)
-    placed, lighting, layouts = None, None, tuple[Layout, ...]()
-    if identity is not None:
-        assert plan.box is not None, "a subject has a box"
-        layout = _standing(identity, plan.box, plan.canvas, view=request.view or (0.0, 0.0))
-        layout = Layout(*(values.to(pixels).expand(2, *values.shape[1:]) for values in layout))
-        given = unchanged_frame(components, pixels, changes)
-        reference = {"pixels": identity.pixels[:1], "mask": identity.mask[:1]}
-        lighting = components.layout_predictor.light(start, text.pooled, **reference, given=given)
-        scene = as_dark_as(lighting.scene, _small(plan.original).to(pixels), plan.box)
-        lighting = lighting._replace(scene=scene)
-        placed = PlacedSubject(identity, layout, lighting)
-        layouts = (layout,)
+    assert identity is not None, "a subject comes"
+    assert plan.box is not None, "it has a box"
+    text = components.text.encode([plan.prompt, ""])
+    start = components.schedule.initial_latents(noise[0]).expand(2, -1, -1, -1)
+    layout = _standing(identity, plan.box, plan.canvas, view=request.view or (0.0, 0.0))
+    layout = Layout(*(values.to(pixels).expand(2, *values.shape[1:]) for values in layout))
+    given = unchanged_frame(components, pixels, changes)
+    reference = {"pixels": identity.pixels[:1], "mask": identity.mask[:1]}
+    lighting = components.layout_predictor.light(start, text.pooled, **reference, given=given)
+    scene = as_dark_as(lighting.scene, _small(plan.original).to(pixels), plan.box)
+    lighting = lighting._replace(scene=scene)
     condition = inpainting_condition(
         components,
         pixels,
         changes,
-        subject=placed,
-        class_tokens=components.text.find_words(plan.prompt, [""] * (1 if placed is None else 2)),
+        subject=PlacedSubject(identity, layout, lighting),
+        class_tokens=components.text.find_words(plan.prompt, ["", ""]),
         scales=resolved_scales(components.preset, request),
     )
     prepared = Prepared(
         components,
         start,
         text,
-        read_null_text(components, request.negative_prompt, guidance=request.guidance, rows=rows),
+        read_null_text(components, request.negative_prompt, guidance=request.guidance, rows=2),
         condition,
-        fresh=noise[1:].expand(-1, rows, -1, -1, -1),
-        layouts=layouts,
+        fresh=noise[1:].expand(-1, 2, -1, -1, -1),
+        layouts=(layout,),
     )
-    lit = None if lighting is None else lighting.select(slice(1))
-    return plan._replace(start=prepared, lighting=lit)
+    return plan._replace(start=prepared, lighting=lighting.select(slice(1)))
 
 
 def compose_in_place(
     plan: RepaintPlan, drawn: GenerationResult, patch: Patch, clock: Clock
 ) -> Tensor:
     """Return the patch with the inserted subject, its own pixels in the light of the drawing."""
-    after, *alone = (in_unit(to_tensor(image)) for image in drawn.images)
-    subject, reference = torch.zeros_like(plan.changes), None
-    if plan.start is not None and plan.start.layouts:
-        one = plan.request.identity
-        assert one is not None, "a placed subject has an identity"
-        assert plan.lighting is not None, "and a light"
-        subject = plane(drawn.subject_masks[0])
-        layout = Layout(*(value[:1] for value in plan.start.layouts[0]))
-        reference = SubjectReference(one.pixels[:1], one.mask[:1], one.large, layout, plan.lighting)
-    before = in_unit(plan.pixels).float().cpu()
+    after, alone = (in_unit(to_tensor(image)) for image in drawn.images)
+    one, start, lighting = plan.request.identity, plan.start, plan.lighting
+    assert one is not None, "a subject was drawn"
+    assert start is not None, "from noise"
+    assert lighting is not None, "in a light"
+    layout = Layout(*(value[:1] for value in start.layouts[0]))
+    before, subject = in_unit(plan.pixels).float().cpu(), plane(drawn.subject_masks[0])
     masks = [mask.float().cpu() for mask in (plan.changes, subject)]
-    drawing = CanvasDrawing(before, after, alone[0] if alone else after, *masks)
     return composite_patch(
         patch.pixels,
-        drawing,
-        reference,
+        CanvasDrawing(before, after, alone, *masks),
+        SubjectReference(one.pixels[:1], one.mask[:1], one.large, layout, lighting),
         gone=patch.gone,
         place=patch.place,
         seed=plan.request.seed,
         on_band=partial(clock.lap, "join"),
     )
+
+
+@torch.no_grad()
+def prepare_removal(components: Components, request: RepaintRequest, clock: Clock) -> Plan:
+    """Prepare to continue a photograph from around what is removed, which takes no network.
+
+    Raises:
+        InputError: All of it is to go.
+    """
+    plan = open_window(components, in_hole(request), clock)
+    if bool(plan.gone.all()):
+        raise InputError(
+            "The mask covers the whole picture, and what is removed is continued from around it. "
+            "Paint less in white."
+        )
+    nothing = GenerationResult(
+        images=(),
+        subject_masks=(),
+        regions=plan.changes.new_zeros(1, 1, *components.cells_of(None)),
+        seeds=(request.seed,),
+        layouts=(),
+        branches=(),
+        cutouts=(),
+        timings_ms={},
+        scales={},
+        origin=components.origin,
+    )
+    join = partial(finish, nothing, plan=plan, compose=_continued, clock=clock)
+    return Plan(plan.request, join, region=lambda: mask_to_pil(plan.region)[0])
+
+
+def _continued(_: RepaintPlan, __: GenerationResult, patch: Patch, clock: Clock) -> Tensor:
+    """Return the patch with what goes inpainted from its surroundings."""
+    filled = inpaint(patch.pixels, patch.gone, on_band=partial(clock.lap, "join"))
+    return filled.clamp(0, 1)
 
 
 def _small(photo: Image.Image) -> Tensor:
@@ -219,7 +238,14 @@ def _standing(identity: Identity, box: Box, canvas: Canvas, *, view: tuple[float
 REPAINT = Technique(
     RepaintRequest,
     partial(prepare_repainting, begin=begin_in_place, compose=compose_in_place),
-    lambda _, request: not request.keep_pose,
+    lambda _, request: request.identity is not None and not request.keep_pose,
+)
+REMOVE = Technique(
+    RepaintRequest,
+    prepare_removal,
+    lambda _, request: request.identity is None and not request.keep_pose,
+    follows_seed=lambda _, __: False,
+    is_by_formula=True,
 )
 
 
