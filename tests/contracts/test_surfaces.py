@@ -513,11 +513,7 @@ ANSWERS = {  # what HTTP and assistants say, the words that HTTP counts, and the
             "cutouts": [[CUT]],
         },
     ),
-    "removal by a mask": (
-        {},
-        2,
-        {"id": "photo-remove-s5-001261d0", "branches": ["semantic", "aligned detail"]},
-    ),
+    "removal by a mask": ({}, 2, {"id": "photo-remove-s5-001261d0", "branches": []}),
 }
 
 

@@ -49,6 +49,10 @@ def garment(session):
     return RepaintRequest(image=photo(), mask=BOX, seed=3, source=shown, keep_pose=True)
 
 
+def insertion(session):
+    return RepaintRequest(image=photo(), source=session.encode_identity(picture(0)), seed=3)
+
+
 def removal():
     return RepaintRequest(image=photo(), mask=BOX, seed=3)
 
@@ -77,13 +81,14 @@ CASES = {  # by technique: networks, and a request that it draws with them
     "mini 0": (mini, lambda session: drawing(session, subjects=(), prompt="a beach at night")),
     "mini 1": (mini, drawing),
     "mini 2": (mini, lambda _: edit(prompt="at night")),
-    "mini 3": (mini, lambda _: removal()),
-    "mini 4": (mini, animation),
-    "mini 5": (mini, lambda session: drawing(session, prompt="a pencil drawing of a dinosaur")),
+    "mini 3": (mini, insertion),
+    "mini 4": (mini, lambda _: removal()),
+    "mini 5": (mini, animation),
+    "mini 6": (mini, lambda session: drawing(session, prompt="a pencil drawing of a dinosaur")),
 }
 
 
-BATCHED = ("animate", "personalize", "chord", "reference", "mini 1", "mini 4")  # in a quick test
+BATCHED = ("animate", "personalize", "chord", "reference", "mini 1", "mini 5")  # in a quick test
 EDITS = ("edit", "chord", "reference", "mini 2")
 
 

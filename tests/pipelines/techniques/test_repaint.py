@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image, ImageColor
 
-from swiftpie import Session
+from swiftpie import InputError, Session
 from swiftpie.mini.scenes import scene_library
 from swiftpie.pipelines.filling import BAND_PX
 from swiftpie.pipelines.request import RepaintRequest
@@ -149,11 +149,12 @@ def test_a_warning_says_that_a_subject_is_drawn_larger_than_it_is(identity, capl
     assert "--box" in caplog.text
 
 
-@pytest.mark.parametrize("size", thorough_but([(1, 1), (1, 20), (2, 2)], [(1, 20)]))
+@pytest.mark.parametrize("size", thorough_but([(1, 2), (1, 20), (2, 2)], [(1, 20)]))
 def test_the_smallest_photographs_are_changed_without_a_warning(session, identity, size):
     photo = photograph(*size)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert session.insert(photo, identity, seed=1).image.size == photo.size
-        whole = (0, 0, 1, 1)
-        assert session.remove(photo, mask=whole, seed=1).image.size == photo.size
+        assert session.remove(photo, mask=(0, 0, 1, 0.5), seed=1).image.size == photo.size
+    with pytest.raises(InputError, match="Paint less"):
+        session.remove(photo, mask=(0, 0, 1, 1))
