@@ -33,7 +33,7 @@ from swiftpie.imageio.decoding import FORMATS, MAX_PIXELS
 from swiftpie.imageio.decoding import MAX_SIDE_PX as LONGEST_PX
 from swiftpie.pipelines.animation import USUAL_FRAMES, AnimateRequest, Film
 from swiftpie.pipelines.request import MAX_SUBJECTS, MAX_VIEW, PersonalizeRequest, Subject
-from swiftpie.pipelines.settings import EditSettings, Scales
+from swiftpie.pipelines.settings import EditSettings, IdentityGuidance, Scales
 from swiftpie.pipelines.tasks import TASKS
 from swiftpie.server.errors import RequestError
 from swiftpie.validation import MAX_SEED, parse_size
@@ -171,19 +171,6 @@ def controls(*sources: type) -> dict[str, dict[str, Any]]:
     }
 
 
-def choices(source: type, *names: str) -> dict[str, dict[str, Any]]:
-    """Return values, default (None: what the model can) and help of what a page lets choose."""
-    known = [options_of(source, Surface.HTTP)[name] for name in names]
-    return {
-        field.name: {
-            "values": [value.value for value in next(iter(get_args(field.type)), field.type)],
-            "default": field.default and field.default.value,
-            "help": field.option.help,
-        }
-        for field in known
-    }
-
-
 def page_settings() -> dict[str, Any]:
     """Return the options and limits that the page offers."""
     picture = {
@@ -193,10 +180,16 @@ def page_settings() -> dict[str, Any]:
         "side_px": LONGEST_PX,
         "kept_px": KEPT_PX,
     }
+    guidance = options_of(PersonalizeRequest)["identity_guidance"]
+    chosen = {
+        "values": [method.value for method in IdentityGuidance],
+        "default": guidance.default and guidance.default.value,  # None: what the model can
+        "help": guidance.option.help,
+    }
     limits = {"subjects": MAX_SUBJECTS, "view": MAX_VIEW, "picture": picture}
     return {
         "options": controls(Scales, EditSettings),
-        "choices": choices(PersonalizeRequest, "identity_guidance"),
+        "choices": {"identity_guidance": chosen},
         "limits": limits,
     }
 

@@ -2,7 +2,7 @@
 
 import base64
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from PIL import Image
@@ -175,17 +175,16 @@ def identity_routes(worker: Worker) -> APIRouter:
         data = identity_bytes(found(identity_id, request).identity)
         return Response(data, media_type="application/octet-stream")
 
-    @router.get("/v1/identities/{identity_id}/pictures/{number}", **pictured("webp"))
-    async def source(identity_id: str, number: int, request: Request) -> Response:
-        """Return a picture of a subject, encoded again and shrunk to the size that is used."""
-        data = _source_of(found(identity_id, request), "pictures", number)
-        return Response(data, media_type="image/webp")
+    @router.get("/v1/identities/{identity_id}/{kind}/{number}")
+    async def source(
+        identity_id: str, kind: Literal["pictures", "masks"], number: int, request: Request
+    ) -> Response:
+        """Return a picture of a subject, shrunk to the size that is used, or the mask of one.
 
-    @router.get("/v1/identities/{identity_id}/masks/{number}", **pictured("png"))
-    async def source_mask(identity_id: str, number: int, request: Request) -> Response:
-        """Return the mask that came with a picture; POST /v1/cutouts finds one where none did."""
-        data = _source_of(found(identity_id, request), "masks", number)
-        return Response(data, media_type="image/png")
+        POST /v1/cutouts finds a mask where none came.
+        """
+        data = _source_of(found(identity_id, request), kind, number)
+        return Response(data, media_type="image/webp" if kind == "pictures" else "image/png")
 
     @router.patch("/v1/identities/{identity_id}")
     async def rename(identity_id: str, body: Rename, request: Request) -> dict[str, Any]:
