@@ -22,7 +22,7 @@ Call = tuple[Tensor, TextCondition]  # the inputs of an inversion network, a bat
 class Inversion(Protocol):
     """Predicts the noise behind a picture."""
 
-    def __call__(self, latents: Tensor, text: TextCondition) -> Tensor:
+    def __call__(self, latents: Tensor, text: TextCondition, /) -> Tensor:
         """Return noise (B, C, h, w) of about unit variance for clean `latents` (B, C, h, w)."""
 
 

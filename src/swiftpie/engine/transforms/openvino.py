@@ -33,7 +33,6 @@ from swiftpie.engine.wrappers import shared_copy, with_text_encoders
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser, DenoiserCall, WrappedDenoiser, module_of, predict
 from swiftpie.models.flux2 import LanguageText
-from swiftpie.models.inversion import Inversion
 from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import Autoencoder, Posterior, TextCondition
@@ -85,7 +84,7 @@ def to_openvino(
         autoencoder=OpenvinoAutoencoder(with_openvino_layers(components.autoencoder), graphs),
         denoiser=OpenvinoDenoiser(with_openvino_layers(components.denoiser), graphs),
         image_encoder=encoder,
-        inversion=None if inversion is None else OpenvinoInversion(inversion, graphs),
+        inversion=None if inversion is None else OpenvinoNetwork(inversion, graphs, INVERSION),
         run=OpenvinoCalls(graphs),
         scope=graphs.threads.for_openvino,
         has_fixed_sizes=True,
@@ -138,17 +137,16 @@ class OpenvinoAutoencoder:
         return self._decode(latents)[0]
 
 
-class OpenvinoInversion:
-    """An inversion network that computes in OpenVINO."""
+class OpenvinoNetwork:
+    """A network with one output that computes in OpenVINO, called as that."""
 
-    def __init__(self, inner: Inversion, graphs: GraphCache) -> None:
+    def __init__(self, inner: object, graphs: GraphCache, name: str) -> None:
         network = with_openvino_layers(inner)
-        function = Function(INVERSION, network, _invert, digest_of(network))
-        self._invert = partial(graphs.call, function)
+        self._call = partial(graphs.call, Function(name, network, _called, digest_of(network)))
 
-    def __call__(self, latents: Tensor, text: TextCondition) -> Tensor:
-        """Return noise; see `Inversion`."""
-        return self._invert(latents, text)[0]
+    def __call__(self, *arguments: object) -> Tensor:
+        """Return what the network makes of its arguments."""
+        return self._call(*arguments)[0]
 
 
 class _OpenvinoClip(nn.Module):
@@ -230,14 +228,14 @@ class OpenvinoCalls:
 
     def __init__(self, graphs: GraphCache) -> None:
         self._graphs = graphs
-        self._functions: dict[nn.Module, Function] = {}
+        self._made: dict[nn.Module, OpenvinoNetwork] = {}
 
     def __call__(self, network: nn.Module, *tensors: Tensor) -> Tensor:
         """Return what `network` makes of tensors."""
-        if network not in self._functions:
-            inner, name = with_openvino_layers(network), type(network).__name__.lower()
-            self._functions[network] = Function(name, inner, _called, digest_of(inner))
-        return self._graphs.call(self._functions[network], *tensors)[0]
+        if network not in self._made:
+            name = type(network).__name__.lower()
+            self._made[network] = OpenvinoNetwork(network, self._graphs, name)
+        return self._made[network](*tensors)
 
 
 def openvino_image_encoder(inner: nn.Module, graphs: GraphCache) -> nn.Module:
@@ -262,12 +260,8 @@ def _decode(autoencoder: Autoencoder, latents: Tensor) -> tuple[Tensor, ...]:
     return (autoencoder.decode(latents),)
 
 
-def _invert(inversion: Inversion, latents: Tensor, text: TextCondition) -> tuple[Tensor, ...]:
-    return (inversion(latents, text),)
-
-
-def _called(network: nn.Module, *tensors: Tensor) -> tuple[Tensor, ...]:
-    return (network(*tensors),)
+def _called(network: nn.Module, *arguments: object) -> tuple[Tensor, ...]:
+    return (network(*arguments),)
 
 
 def _last(
