@@ -1,15 +1,13 @@
 """The only sampling loop: from noise to clean latents, the rows of its calls."""
 
-import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from swiftpie.attention.condition import INLINE_MASK, Notes
+from swiftpie.attention.condition import INLINE_MASK
 from swiftpie.attention.manipulate import Shaping
 from swiftpie.backbones.components import Components
 from swiftpie.errors import WeightsError
@@ -17,10 +15,8 @@ from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.shading import Lighting
 from swiftpie.guidance import Branch, Guidance, Plain, branches_of
 from swiftpie.masks import resize_mask
-from swiftpie.models.denoiser import Denoiser, Prediction, SubjectCondition
+from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.types import Denoised, TextCondition
-
-logger = logging.getLogger(__name__)
 
 OnStep = Callable[[int, float, Tensor], Tensor]
 """Takes a step's index, its timestep and the latents after it; returns those to go on with."""
@@ -112,36 +108,48 @@ def denoise(
     Raises:
         ConfigError: The guidance is for another number of steps.
     """
-    components, latents, text, null_text, condition, fresh = prepared[:6]
+    components, latents, _, _, condition, fresh = prepared[:6]
     schedule = components.schedule
     guidance = guidance or Plain()
     sees_all = all(row.has_identity for row in branches_of(guidance, len(schedule.steps)))
-    predictor = GuidedPredictor(
-        guidance=guidance,
-        shaping=shaping,
-        text=text,
-        condition=condition,
-        null_text=null_text,
-        null_tokens=None if sees_all else components.null_tokens,
-    )
+    unseen = condition if sees_all else without_identity(condition, components.null_tokens)
     mask = latents.new_zeros(len(latents), 1, 1, 1)
     notes: dict[str, Tensor] = {}
     for index, step in enumerate(schedule.steps[first:], start=first):
-        notes = {}
-        prediction = predictor.predict(
-            components.denoiser, latents, step.timestep, step=index, notes=notes
-        )
+        branches, notes = guidance.branches(index), {}
+        text, seen = _read_by(branches, prepared, unseen)
+        if shaping is not None:
+            reshaping = shaping.at(index, like=seen.attention.text_scale)
+            seen = seen._replace(attention=seen.attention._replace(reshaping=reshaping))
+        rows = latents if len(branches) == 1 else torch.cat([latents] * len(branches))
+        found = components.denoiser(rows, step.timestep, text, seen, notes)
+        samples = dict(zip(branches, found.sample.chunk(len(branches)), strict=True))
         noise = fresh[index] if index < len(fresh) else None
-        latents = schedule.advance(latents, prediction.sample, index, noise=noise)
+        latents = schedule.advance(latents, guidance.combine(samples, index), index, noise=noise)
         if on_step is not None:
             latents = on_step(index, step.timestep, latents)
-        mask = prediction.subject_mask
+        # Masks are those of the row with text and identity, if it is there.
+        shown = branches.index(Branch.BOTH) if Branch.BOTH in branches else 0
+        mask = found.subject_mask.chunk(len(branches))[shown]
+        if INLINE_MASK in notes:
+            notes[INLINE_MASK] = notes[INLINE_MASK].chunk(len(branches))[shown]
     attention = condition.attention
     region = attention.region
     if INLINE_MASK in notes:
-        found = resize_mask(notes[INLINE_MASK], (region.shape[2], region.shape[3])).to(region)
-        region = torch.lerp(region, found, attention.is_inline[:, None, None, None])
+        inline = resize_mask(notes[INLINE_MASK], (region.shape[2], region.shape[3])).to(region)
+        region = torch.lerp(region, inline, attention.is_inline[:, None, None, None])
     return Denoised(latents=latents, subject_mask=mask, region=region)
+
+
+def _read_by(
+    branches: Sequence[Branch], prepared: Prepared, unseen: SubjectCondition
+) -> tuple[TextCondition, SubjectCondition]:
+    """Return what the rows of each branch read; those without identity read `unseen`."""
+    texts = [prepared.text if branch.has_text else prepared.null_text for branch in branches]
+    known = [text for text in texts if text is not None]
+    assert len(known) == len(texts), "guidance without words has null text"
+    seen = [prepared.condition if branch.has_identity else unseen for branch in branches]
+    return TextCondition.joined(known), join_rows(seen)
 
 
 @torch.no_grad()
@@ -182,53 +190,6 @@ def _types_of(components: Components) -> str:
     parts = {"the denoiser": denoiser, "the decoder": decoder}
     types = [f"{name} is in {part.dtype}" for name, part in parts.items() if part is not None]
     return " and ".join(types).replace("torch.", "")
-
-
-@dataclass(frozen=True, eq=False)
-class GuidedPredictor:
-    """What the rows of each branch read, and how their predictions become one."""
-
-    guidance: Guidance
-    shaping: Shaping | None
-    text: TextCondition  # B rows
-    condition: SubjectCondition  # B rows
-    null_text: TextCondition | None  # B rows; None if no branch does without text
-    null_tokens: Tensor | None  # (1, K, D), or None to silence the semantic branch
-
-    def predict(
-        self, denoiser: Denoiser, latents: Tensor, timestep: float, *, step: int, notes: Notes
-    ) -> Prediction:
-        """Return the guided prediction for latents (B, C, h, w), in one call of `denoiser`.
-
-        Mask and inline mask are those of the row with text and identity, if it is there. Layers
-        write into `notes`, which come empty; steps count from 0.
-        """
-        branches = self.guidance.branches(step)
-        text = TextCondition.joined([self._text_of(branch) for branch in branches])
-        condition = join_rows([self._condition_of(branch) for branch in branches])
-        if self.shaping is not None:
-            attention = condition.attention
-            reshaping = self.shaping.at(step, like=attention.text_scale)
-            condition = condition._replace(attention=attention._replace(reshaping=reshaping))
-        rows = latents if len(branches) == 1 else torch.cat([latents] * len(branches))
-        found = denoiser(rows, timestep, text, condition, notes)
-        shown = branches.index(Branch.BOTH) if Branch.BOTH in branches else 0
-        if INLINE_MASK in notes:
-            notes[INLINE_MASK] = notes[INLINE_MASK].chunk(len(branches))[shown]
-        samples = dict(zip(branches, found.sample.chunk(len(branches)), strict=True))
-        sample = self.guidance.combine(samples, step)
-        return Prediction(sample, subject_mask=found.subject_mask.chunk(len(branches))[shown])
-
-    def _text_of(self, branch: Branch) -> TextCondition:
-        if branch.has_text:
-            return self.text
-        assert self.null_text is not None
-        return self.null_text
-
-    def _condition_of(self, branch: Branch) -> SubjectCondition:
-        if branch.has_identity:
-            return self.condition
-        return without_identity(self.condition, self.null_tokens)
 
 
 def shape_of(prepared: Prepared) -> tuple[object, ...]:
