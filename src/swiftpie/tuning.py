@@ -107,17 +107,6 @@ def tune(
     return replace(run.best, tuned=f"{run.best_step} steps")
 
 
-def with_features(identity: Identity, change: Callable[[Tensor], Tensor]) -> Identity:
-    """Return the identity with each tensor that is trained changed."""
-    return replace(
-        identity,
-        tokens=change(identity.tokens),
-        pooled=change(identity.pooled),
-        keys={name: change(rows) for name, rows in identity.keys.items()},
-        values={name: change(rows) for name, rows in identity.values.items()},
-    )
-
-
 def trained_and_checked(identity: Identity) -> tuple[list[int], list[int]]:
     """Return which pictures of a subject are trained on, and which show how well."""
     every = list(range(len(identity.pixels)))
@@ -138,7 +127,7 @@ class _Run:
         self._components = components
         self._examples, self._checks = examples, checks
         self._weights: list[Tensor] = []
-        self._trained = with_features(identity, self._as_weight)
+        self._trained = identity.with_features(self._as_weight)
         self._optimizer = torch.optim.Adam(self._weights, lr=rate)
         self.best = identity
         self._best_psnr, self._first_psnr, self._psnr = -inf, -inf, -inf
@@ -194,7 +183,7 @@ class _Run:
         )
         self._stale += 1
         if self._psnr > self._best_psnr + LEAST_GAIN:
-            self.best = with_features(self._trained, lambda rows: rows.detach().clone())
+            self.best = self._trained.with_features(lambda rows: rows.detach().clone())
             self._best_psnr, self.best_step, self._stale = self._psnr, step, 0
 
 

@@ -5,7 +5,7 @@ Shape letters used in every docstring: `B` batch, `R` reference pictures, `K` id
 `h w` latent cells. Pixels are in [-1, 1], masks in [0, 1] with 1 = subject.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -143,17 +143,20 @@ class Identity:
         """Return the same subject for the semantic branch alone."""
         return replace(self, keys={}, values={})
 
-    def to(self, device: "torch.device | str") -> Self:
-        """Return the same subject with its tensors, except `large`, on a device."""
+    def with_features(self, change: "Callable[[Tensor], Tensor]") -> Self:
+        """Return the same subject with each tensor changed that the branches read."""
         return replace(
             self,
-            tokens=self.tokens.to(device),
-            pooled=self.pooled.to(device),
-            keys={name: rows.to(device) for name, rows in self.keys.items()},
-            values={name: rows.to(device) for name, rows in self.values.items()},
-            pixels=self.pixels.to(device),
-            mask=self.mask.to(device),
+            tokens=change(self.tokens),
+            pooled=change(self.pooled),
+            keys={name: change(rows) for name, rows in self.keys.items()},
+            values={name: change(rows) for name, rows in self.values.items()},
         )
+
+    def to(self, device: "torch.device | str") -> Self:
+        """Return the same subject with its tensors, except `large`, on a device."""
+        moved = self.with_features(lambda rows: rows.to(device))
+        return replace(moved, pixels=self.pixels.to(device), mask=self.mask.to(device))
 
 
 class IdentityBranch(StrEnum):

@@ -32,16 +32,6 @@ def check_texts(**texts: str) -> None:
         )
 
 
-def origin_of(preset: str, scales: Mapping[str, float], **texts: str) -> dict[str, str]:
-    """Return what every picture says of its making: prompts and other words, preset and scales."""
-    return {
-        **_cut(texts),
-        "preset": preset,
-        "swiftpie": __version__,
-        **{name: str(value) for name, value in scales.items()},
-    }
-
-
 def origin_of_result(
     preset: Preset, request: "Request", result: "GenerationResult | EditResult"
 ) -> dict[str, str]:
@@ -64,7 +54,12 @@ def origin_of_result(
         }
     scales = {} if isinstance(request, RepaintRequest) else result.scales
     texts["seed"] = str(result.seed if isinstance(result, EditResult) else result.seeds[0])
-    return origin_of(preset.name, scales, **{**texts, **result.origin})
+    return {
+        **_cut({**texts, **result.origin}),
+        "preset": preset.name,
+        "swiftpie": __version__,
+        **{name: str(value) for name, value in scales.items()},
+    }
 
 
 def spell_cutouts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> str:
