@@ -91,15 +91,6 @@ def test_of_many_pictures_the_last_is_held_out(identity):
         assert tuning.trained_and_checked(replace(identity, pixels=pictures)) == split
 
 
-@pytest.mark.thorough
-def test_of_three_pictures_the_last_is_only_looked_at(session, sprite):
-    turned = [sprite, sprite.rotate(10), sprite.rotate(-10)]
-    identity = session.encode_identity(turned)
-    tuned = session.tune(identity, SHORT)
-    assert tuned.tuned.endswith("steps")
-    assert tuned.keys.keys() == identity.keys.keys()
-
-
 @pytest.mark.parametrize(
     ("name", "value"), [("steps", 0), ("learning_rate", 2.0), ("num_scenes", 0)]
 )

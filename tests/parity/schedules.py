@@ -52,10 +52,7 @@ def noise_table():
 
 def ddim(num_steps, prediction_type):
     theirs = diffusers.DDIMScheduler(
-        **BETAS,
-        prediction_type=prediction_type,
-        timestep_spacing="trailing",
-        clip_sample=False,
+        **BETAS, prediction_type=prediction_type, timestep_spacing="trailing", clip_sample=False
     )
     theirs.set_timesteps(num_steps)
     return largest_difference(theirs, prediction_type)
@@ -102,9 +99,7 @@ def euler_scheduler(kind, num_steps, prediction_type):
     """An Euler scheduler of diffusers; those hand tensors to NumPy the old way."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-        scheduler = kind(
-            **BETAS, prediction_type=prediction_type, timestep_spacing="trailing"
-        )
+        scheduler = kind(**BETAS, prediction_type=prediction_type, timestep_spacing="trailing")
         scheduler.set_timesteps(num_steps)
     return scheduler
 
@@ -112,36 +107,20 @@ def euler_scheduler(kind, num_steps, prediction_type):
 def largest_difference(theirs, prediction_type, *, eta=0.0, **settings):
     """Run both samplers on one network and compare what enters it and what comes out at last."""
     timesteps = [int(timestep) for timestep in theirs.timesteps]
-    ours = build_schedule(timesteps, prediction_type, eta=eta, **settings)
+    schedule = build_schedule(timesteps, prediction_type, eta=eta, **settings)
     start = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0))
-    our_inputs = run_ours(ours, start)
-    their_inputs = run_theirs(theirs, start, eta)
-    assert len(our_inputs) == len(their_inputs) == len(timesteps) + 1
-    return max(map(relative_difference, our_inputs, their_inputs))
-
-
-def run_ours(schedule, start):
-    draws = torch.Generator().manual_seed(1)
-    latents = [schedule.initial_latents(start)]
-    for index in range(len(schedule.steps)):
-        noise = torch.randn(SHAPE, generator=draws) if schedule.needs_noise else None
-        prediction = network(latents[-1], index)
-        latents.append(schedule.advance(latents[-1], prediction, index, noise=noise))
-    return latents
-
-
-def run_theirs(scheduler, start, eta):
-    """The same of a scheduler of diffusers, which scales what enters the network by itself."""
-    options = {"generator": torch.Generator().manual_seed(1)}
-    if isinstance(scheduler, diffusers.TCDScheduler):
+    draws, options = torch.Generator().manual_seed(1), {}
+    options["generator"] = torch.Generator().manual_seed(1)
+    if isinstance(theirs, diffusers.TCDScheduler):
         options["eta"] = eta
-    latents = start * scheduler.init_noise_sigma
-    inputs = []
-    for index, timestep in enumerate(scheduler.timesteps):
-        inputs.append(scheduler.scale_model_input(latents, timestep))
-        prediction = network(inputs[-1], index)
-        latents = scheduler.step(prediction, timestep, latents, **options).prev_sample
-    return [*inputs, latents]
+    ours, other, gaps = schedule.initial_latents(start), start * theirs.init_noise_sigma, []
+    for index, timestep in enumerate(theirs.timesteps):
+        entering = theirs.scale_model_input(other, timestep)
+        gaps.append(relative_difference(ours, entering))
+        noise = torch.randn(SHAPE, generator=draws) if schedule.needs_noise else None
+        ours = schedule.advance(ours, network(ours, index), index, noise=noise)
+        other = theirs.step(network(entering, index), timestep, other, **options).prev_sample
+    return max(*gaps, relative_difference(ours, other))
 
 
 def network(latents, index):

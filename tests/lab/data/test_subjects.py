@@ -36,53 +36,41 @@ def pack(tmp_path):
     return tmp_path
 
 
-def with_entry(**change):
-    def damage(pack):
-        entries = json.loads((pack / INDEX_NAME).read_text())
-        (pack / INDEX_NAME).write_text(json.dumps([entries[0] | change, *entries[1:]]))
-
-    return damage
+def with_index(pack, text):
+    (pack / INDEX_NAME).write_text(text)
 
 
-def with_index(text):
-    return lambda pack: (pack / INDEX_NAME).write_text(text)
+def with_entry(pack, change):
+    first, *others = json.loads((pack / INDEX_NAME).read_text())
+    with_index(pack, json.dumps([first | change, *others]))
 
 
-def with_large_sprites(pack):
+def with_large_sprites(pack, _):
     for sprite in pack.glob("*.webp"):
         Image.new("1", (12_000, 3300)).save(sprite, "PNG")
 
 
+ENTRIES = (
+    *({"code": "../../etc/passwd"}, {"code": ""}, {"code": 3}),
+    {"code": "1f3a9"},  # that of the next
+    *({"name": None}, {"name": ["crown"]}, {"name": "\x1b[31mcrown"}, {"name": "x" * 10_000}),
+    *({"synonyms": "king"}, {"synonyms": [3]}, {"synonyms": ["king"] * 10_000}),
+)
+INDICES = ("[]", "{}", "3", "null", "[[]]", "[" * 5000, "[{}]", "\0")
+
+
 @pytest.mark.parametrize(
-    ("damage", "word"),
+    ("damage", "given", "word"),
     [
-        (lambda pack: next(pack.glob("*.webp")).unlink(), "cannot be read"),
-        (with_large_sprites, "more bytes or pixels together"),
-        *(
-            (with_entry(**change), "cannot be read")
-            for change in (
-                {"code": "../../etc/passwd"},
-                {"code": ""},
-                {"code": 3},
-                {"code": "1f3a9"},  # that of the next
-                {"name": None},
-                {"name": ["crown"]},
-                {"name": "\x1b[31mcrown"},
-                {"name": "x" * 10_000},
-                {"synonyms": "king"},
-                {"synonyms": [3]},
-                {"synonyms": ["king"] * 10_000},
-            )
-        ),
-        *(
-            (with_index(text), "cannot be read")
-            for text in ("[]", "{}", "3", "null", "[[]]", "[" * 5000, "[{}]", "\0")
-        ),
+        (lambda pack, _: next(pack.glob("*.webp")).unlink(), None, "cannot be read"),
+        (with_large_sprites, None, "more bytes or pixels together"),
+        *((with_entry, change, "cannot be read") for change in ENTRIES),
+        *((with_index, text, "cannot be read") for text in INDICES),
     ],
 )
-def test_damaged_packs_are_refused(pack, damage, word):
+def test_damaged_packs_are_refused(pack, damage, given, word):
     assert len(load_subjects(pack)) == 3
-    damage(pack)
+    damage(pack, given)
     with pytest.raises(ConfigError, match=word):
         load_subjects(pack)
 

@@ -135,13 +135,10 @@ def test_a_loss_that_is_no_number_stops_training_and_is_named(tmp_path):
     assert state(tmp_path)
 
 
-def test_learning_rate_warms_up_holds_and_decays():
+def test_learning_rate_warms_up_holds_and_decays_by_steps_or_by_time(tmp_path):
     config = replace(CONFIG, steps=1000, warmup_steps=10, decay_share=0.5)
     factors = [learning_rate_factor(step, config) for step in (0, 9, 400, 750, 999)]
     assert factors == pytest.approx([0.1, 1.0, 1.0, 0.5, config.final_share], abs=1e-6)
-
-
-def test_learning_rate_decays_by_time_where_a_limit_ends_the_run(tmp_path):
     config = replace(CONFIG, steps=10**6, warmup_steps=1, decay_share=0.5, decays_by_time=True)
     shares = (0.0, 0.5, 0.75, 1.0)
     factors = [learning_rate_factor(9, config, time_share=share) for share in shares]

@@ -3,9 +3,17 @@ import torch
 
 from swiftpie.attention.condition import Block
 from swiftpie.config import override
+from swiftpie_lab.cli.train import _recipes
 from swiftpie_lab.training.loop import learning_rate_factor
 from swiftpie_lab.training.optimizers import make_groups
 from swiftpie_lab.training.recipes.published import MAX_NORM, adapter, inversion, inversion_pictures
+
+
+@pytest.mark.parametrize("name", sorted(_recipes()))
+def test_every_recipe_is_a_config_that_text_changes(name):
+    recipe = _recipes()[name]
+    assert recipe.__doc__
+    assert override(recipe(), ["loop.steps=3"]).loop.steps == 3
 
 
 def test_settings_can_be_changed_by_text():

@@ -8,6 +8,7 @@ import torch
 
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.loop import LoopConfig
 from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
 from swiftpie_lab.training.stages.one_step.networks import Sizes, new_networks, train_tokenizer
 from swiftpie_lab.training.stages.one_step.stage import OneStepStage
@@ -15,6 +16,15 @@ from tests.backbones.tiny_models import make_pipeline
 from tests.lab.data.photos import make_folder
 
 SIDE_PX = 64
+LOOP = LoopConfig(
+    steps=16,
+    learning_rate=1.5e-2,
+    warmup_steps=1,
+    log_every=1,
+    sample_every=100,
+    save_every=100,
+    uses_muon=False,
+)
 SMALL = Sizes(
     width=40,
     text_layers=1,

@@ -129,6 +129,7 @@ def test_a_stage_teaches_its_part_shows_progress_and_exports_what_it_has(name, b
         assert str(tmp_path) not in config.read_text()
 
 
+@pytest.mark.thorough
 def test_training_goes_on_from_packaged_networks(context, tmp_path):
     network = SceneConfig(start="mini", size_px=128).build(context).network()
     shipped = scene_relighter().network.state_dict()

@@ -7,22 +7,15 @@ import pytest
 import torch
 
 from swiftpie_lab.data.photographs import Augmentation
-from swiftpie_lab.training.loop import LoopConfig, fit
+from swiftpie_lab.training.loop import fit
 from swiftpie_lab.training.stages.adapter.check import Branch, figures_of, swap_references, verdicts
 from swiftpie_lab.training.stages.adapter.networks import AdapterDrops, LossWeights
 from swiftpie_lab.training.state import read_state
+from tests.lab.training.stages import conftest
 from tests.policy.project import ROOT
 
 UNCHANGED = Augmentation(flip=0, rotation_deg=0, smallest=1, largest=1, jitter=0, halo=0)
-LOOP = LoopConfig(
-    steps=20,
-    learning_rate=3e-2,
-    warmup_steps=1,
-    sample_every=100,
-    save_every=100,
-    ema_decay=0.9,
-    uses_muon=False,
-)
+LOOP = replace(conftest.LOOP, steps=20, learning_rate=3e-2, ema_decay=0.9)
 
 
 def test_swapped_references_are_of_other_subjects(build):

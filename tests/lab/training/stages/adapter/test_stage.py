@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,23 +8,15 @@ from swiftpie.backbones.adapters import open_adapter
 from swiftpie.backbones.components import load_components
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.settings import Scales
-from swiftpie_lab.training.loop import LoopConfig, fit
+from swiftpie_lab.training.loop import fit
 from swiftpie_lab.training.stages.adapter.networks import AdapterDrops, AdapterNetworks, LossWeights
 from swiftpie_lab.training.stages.adapter.stage import ADAPTER_FILE
 from swiftpie_lab.training.state import read_state
+from tests.lab.training.stages import conftest
 from tests.parity.pipelines import preset_of, subject
 
 NEVER = AdapterDrops(semantic=0, detail=0, both=0, text=0, rescaled=0)
-LOOP = LoopConfig(
-    steps=16,
-    learning_rate=1.5e-2,
-    warmup_steps=1,
-    log_every=1,
-    sample_every=100,
-    save_every=100,
-    ema_decay=0.9,
-    uses_muon=False,
-)
+LOOP = replace(conftest.LOOP, ema_decay=0.9)
 
 
 def first_terms(stage, network, draw):

@@ -13,7 +13,7 @@ from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.models.inversion import INVERSION_TIMESTEP
 from swiftpie.pipelines.settings import EditStart
 from swiftpie_lab.training.context import Context
-from swiftpie_lab.training.loop import LoopConfig, fit
+from swiftpie_lab.training.loop import fit
 from swiftpie_lab.training.losses import draw_levels
 from swiftpie_lab.training.stages.inversion.published import (
     ADAPTER_FILE,
@@ -22,19 +22,12 @@ from swiftpie_lab.training.stages.inversion.published import (
     InversionWeights,
 )
 from tests.backbones.tiny_models import make_pipeline, make_unet
+from tests.lab.training.stages import conftest
 from tests.lab.training.test_dists import by_hand as dists_by_hand
 from tests.lab.training.test_dists import tiny_dists
 
 SIDE_PX = 64
-LOOP = LoopConfig(
-    steps=10,
-    learning_rate=2e-3,
-    warmup_steps=1,
-    log_every=1,
-    save_every=100,
-    sample_every=100,
-    uses_muon=False,
-)
+LOOP = replace(conftest.LOOP, steps=10, learning_rate=2e-3)
 EVERYTHING = InversionWeights(noise=0.0, latents=0.0, pixels=1.0, score=1.0)
 
 
