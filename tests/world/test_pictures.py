@@ -1,4 +1,7 @@
-"""What the world draws, as thumbnails on one sheet: a row a case. To renew it, save `sheet()`."""
+"""What the world draws, as thumbnails on one sheet: a row a case, new places last.
+
+To renew it: `python -m tests.world.test_pictures`; then look at what changed.
+"""
 
 import functools
 from pathlib import Path
@@ -79,7 +82,6 @@ def edits():
 
 
 CASES = {
-    **{one.name: functools.partial(place, row) for row, one in enumerate(SCENE_PLACES)},
     **{
         f"{change}": lambda change=change: answers(
             [with_answer(MEADOW, ANSWERS[change][0], answer) for answer in ANSWERS[change][1]]
@@ -94,7 +96,9 @@ CASES = {
     "sceneries": lambda: world().scenery(6, seed=1).given[:, :3],
     "insertions": insertions,
     "edits": edits,
+    "larger": lambda: World(sample_subjects(), "held_out", size_px=256).batch(2, 1, seed=5).pixels,
     "surfaces": lambda: world().surfaces / 127.5 - 1,
+    **{one.name: functools.partial(place, row) for row, one in enumerate(SCENE_PLACES)},
 }
 
 
@@ -130,3 +134,7 @@ def test_a_module_of_art_is_found_and_gives_no_other_place_a_new_number(tmp_path
     assert isinstance(scenes[-1], Place)
     assert (scenes[-1].name, scenes[-1].phrases) == ("pond", ("at a pond",))
     assert (known, scenes[:-1]) == (art.KNOWN, art.SCENES)
+
+
+if __name__ == "__main__":
+    sheet().save(SHEET, optimize=True)

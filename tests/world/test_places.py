@@ -115,20 +115,6 @@ def test_light_comes_from_where_the_sun_stands_and_is_weaker_by_night():
     assert ((light.shadow >= 0) & (light.shadow <= 0.5)).all()
 
 
-def test_noise_of_larger_pictures_is_pooled_to_the_same_features():
-    noise = torch.randn(2, 32, 32, 32, generator=torch.Generator().manual_seed(1))
-    fields = read_fields(noise, size_px=64)
-    assert fields.noise.shape == (2, 4, 32, 32)
-    assert 0.9 < fields.noise.std() < 1.1
-    # Latents that repeat in every direction say the same as small ones of twice the deviation.
-    small = torch.randn(2, 32, 16, 16, generator=torch.Generator().manual_seed(2))
-    large = F.pixel_unshuffle(F.interpolate(F.pixel_shuffle(small[:, :16], 2), scale_factor=2), 2)
-    large = torch.cat([large, large], dim=1)
-    assert torch.allclose(
-        read_fields(large, size_px=64).noise, 2 * read_fields(small, size_px=64).noise
-    )
-
-
 def test_settings_are_many_and_a_tenth_of_those_outdoors_is_held_out():
     every = settings()
     assert len(set(every)) == len(every) > 300

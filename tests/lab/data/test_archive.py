@@ -71,12 +71,14 @@ def test_only_things_become_subjects_and_names_are_plain():
     assert entries["1f3a9"]["synonyms"] == ["hat"]
 
 
-def test_archives_become_a_pack_that_can_be_read_back(tmp_path):
-    codes = ("1f451", "1f3a9", "1f45e", "1f6a9")
+def archives(codes, table):
     sprites = archive({f"package/assets/{code}.webp": sprite() for code in codes})
-    names = archive({"package/en/data.json": json.dumps(TABLE).encode()})
+    return sprites, archive({"package/en/data.json": json.dumps(table).encode()})
+
+
+def test_archives_become_a_pack_that_can_be_read_back(tmp_path):
     pack = tmp_path / "deep" / "subjects.zip"
-    write_pack(pack, build_pack(sprites, names))
+    write_pack(pack, build_pack(*archives(("1f451", "1f3a9", "1f45e", "1f6a9"), TABLE)))
     subjects = load_subjects(pack)
     assert subjects.names == ("top hat", "crown", "man's shoe")
     assert subjects.synonyms[0] == ("hat",)
@@ -115,11 +117,9 @@ LIBRARY_TABLE = [
 
 
 def test_a_library_is_made_of_the_archives_and_brings_its_licence(tmp_path):
-    codes = ("2708-fe0f", "1f9d1-200d-2695-fe0f")
-    sprites = archive({f"package/assets/{code}.webp": sprite() for code in codes})
-    names = archive({"package/en/data.json": json.dumps(LIBRARY_TABLE).encode()})
+    both = archives(("2708-fe0f", "1f9d1-200d-2695-fe0f"), LIBRARY_TABLE)
     for name in ("first.zip", "second.zip"):
-        write_pack(tmp_path / name, build_library(sprites, names))
+        write_pack(tmp_path / name, build_library(*both))
     assert (tmp_path / "first.zip").read_bytes() == (tmp_path / "second.zip").read_bytes()
     with zipfile.ZipFile(tmp_path / "first.zip") as pack:
         assert b"MIT License" in pack.read("LICENSE.txt")
