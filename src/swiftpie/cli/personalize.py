@@ -1,7 +1,5 @@
 """`swiftpie personalize` and `animate`: draw subjects into new scenes, still or in motion."""
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -33,15 +31,13 @@ from swiftpie.pipelines.request import (
     PersonalizeRequest,
     Source,
     Subject,
-    View,
     typed_fields,
     with_sources,
 )
 from swiftpie.pipelines.settings import MaskSource, Scales
-from swiftpie.validation import Box, seeds_from
+from swiftpie.validation import seeds_from
 
 NOBODY = FaceSource()
-Value = TypeVar("Value")
 DrawingT = TypeVar("DrawingT", PersonalizeRequest, AnimateRequest)
 
 
@@ -233,16 +229,12 @@ def _request(
     names = [_name(source) for source in sources]
     named: tuple[Named, ...] = family.named_besides(prompt, preset, given=names)
     count = len(sources) + len(named)
-    given = {name: placing.get(name, []) for name in ("box", "view")}
-    known = options_of(Subject)
-    read_box, read_view = (functools.partial(options.said, known[name]) for name in ("box", "view"))
-    boxes: list[Box | None] = _for_each("--box", given["box"], count, read_box, None)
-    views: list[View | None] = _for_each("--view", given["view"], count, read_view, None)
+    boxes, views = (_for_each(name, placing.get(name, []), count) for name in ("box", "view"))
     regions = (fields.get("mask"), fields.get("detail_mask"))
-    if MaskSource.BOX in regions and len(given["box"]) < max(1, count):
+    if MaskSource.BOX in regions and (None in boxes or not boxes):
         raise ConfigError(
-            f"--mask box came with {count} subjects and {len(given['box'])} --box. The boxes are "
-            "the regions, so each needs one. Write them as in --box 0.2,0.4,0.8,0.9."
+            f"--mask box came with {count} subjects and {len(placing.get('box', []))} --box. The "
+            "boxes are the regions, so each needs one. Write them as in --box 0.2,0.4,0.8,0.9."
         )
     everyone: list[Source] = [*with_cutouts(sources, placing.get("cutout")), *named]
     subjects = tuple(
@@ -265,13 +257,12 @@ def _check_mask(target: Path | None, preset: Preset) -> None:
         )
 
 
-def _for_each(
-    flag: str, texts: list[str], count: int, read: Callable[[str], Value], absent: Value
-) -> list[Value]:
+def _for_each(name: str, texts: list[str], count: int) -> list[Any]:
     """Return the values of an option for `count` subjects, which the first ones take."""
     if len(texts) > count:
         raise ConfigError(
-            f"{len(texts)} {flag} came with {count} subjects. Each takes one at most. Leave some "
+            f"{len(texts)} --{name} came with {count} subjects. Each takes one at most. Leave some "
             "out."
         )
-    return [*map(read, texts), *[absent] * (count - len(texts))]
+    field = options_of(Subject)[name]
+    return [*(options.said(field, text) for text in texts), *[None] * (count - len(texts))]
