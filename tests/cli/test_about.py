@@ -8,6 +8,7 @@ from swiftpie.backbones.hub import RepoReference
 from swiftpie.backbones.licences import BASES, everything, licence_of, recipe_terms, terms_at
 from swiftpie.backbones.presets import PRESETS, RECIPES
 from swiftpie.cli import about
+from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.imageio.writing import save_image
 
@@ -101,3 +102,30 @@ def test_downloads_name_the_licence_that_is_listed_unless_the_card_is_stricter(
     known = terms_at(repository)
     expected = stated if counts else known.licence
     assert licence_of(RepoReference(repository), stated) == expected
+
+
+PROMPT = "a hamster on a beach"
+
+
+def test_every_transform_is_listed(call):
+    listed = json.loads(call("engine", "--json").stdout)
+    assert [entry["name"] for entry in listed] == list(TRANSFORMS.names())
+    assert all(entry["summary"] for entry in listed)
+    assert "folded-upsampling" in call("engine").stdout
+
+
+def test_a_picture_is_drawn_by_the_transforms_that_are_named(call, hamster, tmp_path):
+    out = tmp_path / "out.png"
+    arguments = ("personalize", hamster, PROMPT, "-o", out, "--size", "128x128")
+    assert call(*arguments, "--engine", "folded-upsampling").exit_code == 0
+    refused = call(*arguments, "--force", "--engine", "folded-upsampling, offload")
+    assert refused.exit_code == 1
+    assert "CPU" in refused.output
+
+
+def test_another_runtime_is_refused_and_nothing_is_written(call, tmp_path):
+    (tmp_path / "runtime.tgz").write_text("no archive")
+    result = call("export", "page", "-o", tmp_path / "site", "--runtime", tmp_path / "runtime.tgz")
+    assert result.exit_code != 0
+    assert "npm pack onnxruntime-web@" in result.output
+    assert not (tmp_path / "site").exists()
