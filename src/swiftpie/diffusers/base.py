@@ -211,7 +211,10 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """
         self.to("cpu")
         place = torch.device(device)
-        self._resting = (torch.device(place.type, place.index or gpu_id), None, None)
+        place = torch.device(place.type, place.index or gpu_id)
+        if self.layout_predictor is not None:
+            self.layout_predictor.to(place)  # small, and called from outside
+        self._resting = (place, None, None)
 
     def remove_all_hooks(self) -> None:
         """Offload no more; networks are in main memory."""
