@@ -219,6 +219,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     def remove_all_hooks(self) -> None:
         """Offload no more; networks are in main memory."""
         self._resting = None
+        self.to("cpu")
 
     def enable_sequential_cpu_offload(self, *_: object, **__: object) -> None:
         """Refuse: identities are read from inside of layers, where their weights would be away.
