@@ -56,11 +56,6 @@ class Named(NamedTuple):
         return self.name if self.word == self.name else f"{self.name} (for {self.word!r})"
 
 
-def origin_of(named: Sequence[Named]) -> dict[str, str]:
-    """Return what a picture's metadata say of subjects of the library in it."""
-    return {"library": "; ".join(map(str, named))} if named else {}
-
-
 def log_named(named: Iterable[Named | None]) -> None:
     """Log which subject of the library stands for which word."""
     for subject in dict.fromkeys(filter(None, named)):

@@ -19,7 +19,6 @@ from swiftpie.backbones.components import Components, Family
 from swiftpie.errors import CapabilityError, OutOfMemory, short_reason
 from swiftpie.faces import METADATA
 from swiftpie.imageio.images import mask_to_pil, to_pil
-from swiftpie.library import origin_of
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.denoise import (
@@ -327,7 +326,9 @@ def facts_of(components: Components, request: Request) -> dict[str, Any]:
     else:
         shown = [] if request.identity is None else [request.identity]
     named = tuple(identity.named for identity in shown if identity.named is not None)
-    origin = {**components.origin, **origin_of(named)}
+    origin = dict(components.origin)
+    if named:
+        origin["library"] = "; ".join(map(str, named))
     if request.identity_guidance is not IdentityGuidance.PLAIN:
         origin["identity_guidance"] = request.identity_guidance
     if any(identity.is_face for identity in shown):
