@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from swiftpie.errors import UnknownSubjectError, short_reason
 
@@ -62,34 +62,6 @@ def log_named(named: Iterable[Named | None]) -> None:
         near = f"; near: {', '.join(subject.near)}" if subject.near else ""
         name = "" if subject.word == subject.name else f" as {subject.name!r}"
         logger.info("%r is drawn from the library%s%s.", subject.word, name, near)
-
-
-class Places(Protocol):
-    """Scenes by name, each with some pictures."""
-
-    credit: str
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-
-    def names(self) -> tuple[str, ...]:
-        """Return all names, sorted."""
-
-    def find(self, word: str) -> str:
-        """Return the place with a name.
-
-        Raises:
-            InputError: There is none; the message offers similar names.
-        """
-
-    def count(self, name: str) -> int:
-        """Return how many pictures a place has."""
-
-    def credits_of(self, name: str) -> list[dict[str, str]]:
-        """Return author, title, source and licence of each photograph of a place, in order."""
-
-    def picture(self, name: str) -> bytes:
-        """Return a picture of a place, as a WebP file."""
 
 
 class Library:
@@ -226,10 +198,9 @@ def subject_library() -> Library:
     return Library(entries, ASSETS / PACK)
 
 
-def scenes() -> Places:
+def scenes() -> Any:  # noqa: ANN401 - a `SceneLibrary` of the embedded model, which no module imports
     """Return the places that the package holds, by the words of the embedded model for them."""
-    packaged_places: Places = import_module("swiftpie.mini.scenes").scene_library()
-    return packaged_places
+    return import_module("swiftpie.mini.scenes").scene_library()
 
 
 def named_by(text: str) -> Named | None:
