@@ -207,6 +207,9 @@ class Family(ABC):
     knows_shapes: bool = False  # whether it was trained on other shapes than squares of one size
     own_modules: Collection[str] = ()  # of a pipeline: those whose classes diffusers does not know
     unread: Unread = ALL_READ  # weights that stay in their files: nothing computes with them
+    # Returns where the subjects of a request go in pictures of noise (B, C, h, w) with as many rows
+    # of text; None: in their boxes, and those without one in all of the picture.
+    place: "Callable[[Components, Any, Tensor, TextCondition], Placement] | None" = None
 
     @abstractmethod
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
@@ -250,33 +253,6 @@ class Family(ABC):
         """
         del prompt, by, given
         return ()
-
-    def place(
-        self,
-        components: Components,
-        request: Any,  # noqa: ANN401 - of a layer above
-        noise: "Tensor",
-        text: "TextCondition",
-    ) -> Placement:
-        """Return where subjects go in pictures of noise (B, C, h, w) and as many rows of text.
-
-        A subject stands in its box. Without one its place is open: its frame is all of the picture.
-        """
-        from swiftpie.geometry.layout import Layout, from_box, whole_frame
-        from swiftpie.masks import subject_extent
-
-        del components, text
-        cells, layouts = (noise.shape[2], noise.shape[3]), []
-        for subject in request.subjects:
-            layout = whole_frame(noise)
-            if subject.box is not None:
-                extent = subject_extent(subject.identity.mask[:1])
-                boxed = (
-                    value.to(noise) for value in from_box(subject.box, size=cells, extent=extent)
-                )
-                layout = Layout(*(value.expand(len(noise), *value.shape[1:]) for value in boxed))
-            layouts.append(layout)
-        return Placement(request.subjects, layouts, (None,) * len(layouts))
 
     def advice(self, components: Components, request: Any) -> Iterator[str]:  # noqa: ANN401 - of a layer above
         """Yield warnings of what a request has that these networks do not draw."""

@@ -28,6 +28,7 @@ from swiftpie.pipelines.techniques.panorama import Window, WindowedDenoiser, fad
 from swiftpie.pipelines.techniques.personalize import (
     BOX_FEATHER,
     check_subjects,
+    in_boxes,
     prepare_subjects,
     read_prompts,
 )
@@ -167,6 +168,7 @@ def _stand(
     text: TextCondition,
 ) -> Placement:
     """Return where subjects go, their layouts a row for each frame."""
+    del components, text
     placed = []
     for frame in range(len(noise)):
         subjects = tuple(
@@ -175,10 +177,7 @@ def _stand(
             else replace(subject, box=request.path(number, subject.box)[frame])
             for number, subject in enumerate(request.subjects)
         )
-        row = noise[frame : frame + 1]
-        placed.append(
-            components.family.place(components, replace(request, subjects=subjects), row, text)
-        )
+        placed.append(in_boxes(subjects, noise[frame : frame + 1]))
     layouts = [
         Layout(*map(torch.cat, zip(*rows, strict=True)))
         for rows in zip(*(each.layouts for each in placed), strict=True)

@@ -11,10 +11,10 @@ from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import MAX_SIDE_PX, Components, Placement
 from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.layout import Layout, seen_in, to_affine, whole_frame
+from swiftpie.geometry.layout import Layout, from_box, seen_in, to_affine, whole_frame
 from swiftpie.geometry.shading import Lighting, relit
 from swiftpie.guidance import Guidance, Plain, branches_of
-from swiftpie.masks import Box, box_mask, resize_mask
+from swiftpie.masks import Box, box_mask, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import Clock, Prepared
@@ -56,6 +56,24 @@ def prepare_picture(components: Components, request: PersonalizeRequest, clock: 
     return Plan(request, lambda drawn: drawn, prepare_subjects(components, request, clock))
 
 
+def in_boxes(subjects: Sequence[Subject], noise: Tensor) -> Placement:
+    """Return subjects in their boxes in pictures of noise (B, C, h, w).
+
+    One without a box has an open place: its frame is all of the picture.
+    """
+    layouts = []
+    for subject in subjects:
+        layout = whole_frame(noise)
+        if subject.box is not None:
+            extent = subject_extent(subject.identity.mask[:1])
+            size = (noise.shape[2], noise.shape[3])
+            boxed = from_box(subject.box, size=size, extent=extent)
+            rows = (value.to(noise).expand(len(noise), *value.shape[1:]) for value in boxed)
+            layout = Layout(*rows)
+        layouts.append(layout)
+    return Placement(tuple(subjects), layouts, (None,) * len(layouts))
+
+
 @torch.no_grad()
 def prepare_subjects(
     components: Components, request: PersonalizeRequest, clock: Clock, *, place: Place | None = None
@@ -79,7 +97,10 @@ def prepare_subjects(
         components, request.negative_prompt, guidance=request.guidance, rows=rows
     )
     clock.lap("text")
-    placed = (place or components.family.place)(components, request, noise[0], text)
+    if (place := place or components.family.place) is None:
+        placed = in_boxes(subjects, noise[0])
+    else:
+        placed = place(components, request, noise[0], text)
     subjects, layouts, lights, views = placed
     if not subjects:
         condition = text_condition(components, noise[0], scales=scales)
