@@ -141,8 +141,8 @@ class Tiny(Family):
             )
         weights = choices.get("weights")
         folder = _package_folder(preset) if weights is None else _own_folder(weights)
-        if choices.get("inversion") is not None:
-            existing(str(choices["inversion"]), "inversion")
+        chosen = choices.get("inversion")
+        inversion = folder / INVERSION if chosen is None else existing(chosen, "inversion")
         preset = with_steps(preset, choices.get("steps"))
         networks = {
             name: _ready(load_network(build, folder / name), device)
@@ -154,7 +154,9 @@ class Tiny(Family):
         return _components(
             preset,
             text,
-            inversion=_load_inversion(folder, choices.get("inversion"), device),
+            inversion=_ready(load_network(TinyInversion.built, inversion), device)
+            if inversion.is_dir()
+            else None,
             fingerprint=fingerprint_of(folder, without=INVERSION),
             **networks,
         )
@@ -360,14 +362,6 @@ def _own_folder(weights: str | Path) -> Path:
 
 def _ready(network: nn.Module, device: str) -> Any:  # noqa: ANN401 - any network
     return network.to(device).eval().requires_grad_(requires_grad=False)
-
-
-def _load_inversion(folder: Path, chosen: str | Path | None, device: str) -> TinyInversion | None:
-    place = Path(chosen or folder / INVERSION)
-    if chosen is None and not place.is_dir():
-        return None
-    network: TinyInversion = _ready(load_network(TinyInversion.built, place), device)
-    return network
 
 
 def _package_folder(preset: Preset) -> Path:

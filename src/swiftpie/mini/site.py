@@ -284,31 +284,6 @@ HIGH, LOW = "weights-high.bin", "weights-low.bin"
 Halves = NDArray[np.uint16]
 
 
-class WeightPack:
-    """Weights in half precision that graphs refer to, each tensor once."""
-
-    def __init__(self) -> None:
-        self._places: dict[bytes, int] = {}
-        self._parts: list[Halves] = []
-        self._count = 0
-
-    def place(self, halves: Halves) -> int:
-        """Return where the pack holds these numbers."""
-        key = halves.tobytes()
-        if key not in self._places:
-            self._places[key] = self._count
-            self._parts.append(halves)
-            self._count += halves.size
-        return self._places[key]
-
-    def write(self, folder: Path) -> int:
-        """Write the pack into `folder`, and return how many numbers it holds."""
-        numbers = rounded(np.concatenate(self._parts))
-        for name, plane in ((HIGH, numbers >> 8), (LOW, numbers & 0xFF)):
-            (folder / name).write_bytes(_coded(plane.astype(np.uint8).tobytes()))
-        return self._count
-
-
 def rounded(halves: Halves, *, bits: int = FRACTION_BITS) -> Halves:
     """Return halves, as their bits, with the nearest fractions of `bits` bits."""
     spare = HALF_FRACTION_BITS - bits
@@ -327,14 +302,18 @@ def pack_graphs(graphs: Mapping[str, Path], folder: Path) -> int:
     Raises:
         MissingExtra: A package that prepares graphs is not installed.
     """
-    onnx, pack = load_package("onnx", extra=EXTRA), WeightPack()
+    onnx = load_package("onnx", extra=EXTRA)
+    pack: dict[bytes, int] = {}  # where each tensor begins, once for all graphs
     for name, path in graphs.items():
         model, known = onnx.load_from_string(folded(path)), _weights_of(onnx, path)
         for tensor in model.graph.initializer:
             _move(onnx, tensor, pack, known)
         packed = gzip.compress(model.SerializeToString(), compresslevel=9, mtime=0)
         (folder / f"{name}.graph").write_bytes(packed)
-    return pack.write(folder)
+    numbers = rounded(np.frombuffer(b"".join(pack), np.uint16))
+    for name, plane in ((HIGH, numbers >> 8), (LOW, numbers & 0xFF)):
+        (folder / name).write_bytes(_coded(plane.astype(np.uint8).tobytes()))
+    return numbers.size
 
 
 def _weights_of(onnx: Untyped, path: Path) -> Collection[bytes]:
@@ -354,7 +333,7 @@ def _key(values: NDArray[Any]) -> bytes:
     return np.sort(values.astype(np.float32).ravel()).tobytes()
 
 
-def _move(onnx: Untyped, tensor: Untyped, pack: WeightPack, known: Collection[bytes]) -> None:
+def _move(onnx: Untyped, tensor: Untyped, pack: dict[bytes, int], known: Collection[bytes]) -> None:
     """Let a tensor of a graph refer to the pack, if its numbers are weights."""
     if tensor.data_type != onnx.TensorProto.FLOAT:
         return
@@ -365,7 +344,7 @@ def _move(onnx: Untyped, tensor: Untyped, pack: WeightPack, known: Collection[by
         return
     tensor.ClearField("float_data")
     tensor.raw_data = b""  # the function below accepts no other tensor
-    start = pack.place(halves.view(np.uint16).ravel())
+    start = pack.setdefault(halves.tobytes(), sum(map(len, pack)) // halves.itemsize)
     onnx.external_data_helper.set_external_data(
         tensor, WEIGHTS, offset=values.itemsize * start, length=values.nbytes
     )
