@@ -74,8 +74,7 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
     views = views_around(request, boxes, size)
     words, stands = _subjects(components, request, states, shares, boxes, views)
     start = prepare_subjects(components, words, clock, place=stands)
-    shown = tuple(subject.identity for subject in request.subjects)
-    plan = ScenePlan(states[0], size, rows, shown, start.layouts, start.lights, views)
+    plan = ScenePlan(states[0], size, rows, start, views)
     return Plan(words, lambda drawn: finish(finish_scene(drawn, plan, clock)), start)
 
 
@@ -121,7 +120,7 @@ def _rows(keys: Sequence[SceneRow], shares: Sequence[Share]) -> tuple[SceneRow, 
         falls = {row.reading.shown_setting.weather for row in (before, after)} & FALLING
         if falls:
             noise = _fallen(noise, FALL_CELLS * number)
-        place = _between(before.place, after.place, share)
+        place = Image.blend(before.place, after.place, share) if share else before.place
         then = (after._replace(noise=noise), share) if share else None
         rows.append(before._replace(place=place, noise=noise, then=then))
     return tuple(rows)
@@ -133,10 +132,6 @@ def _fallen(noise: Tensor, cells: int) -> Tensor:
     below, above = (noise.roll(BESIDE_CELLS * count, dims=3) for count in (times, times + 1))
     cut = noise.shape[2] - rest
     return torch.cat([above[:, :, cut:], below[:, :, :cut]], dim=2)
-
-
-def _between(before: Image.Image, after: Image.Image, share: float) -> Image.Image:
-    return Image.blend(before, after, share) if share else before
 
 
 def _finished(drawn: GenerationResult, request: AnimateRequest) -> GenerationResult:
@@ -206,13 +201,9 @@ def _turned(layout: Layout, request: AnimateRequest, number: int) -> Layout:
     mirror = -1 if request.flip else 1  # as `upright` turns yaw
     ways = zip((mirror, 1), first, last, strict=True)
     change = layout.pose.new_tensor([sign * math.radians(b - a) for sign, a, b in ways])
-    share = layout.pose.new_tensor(_ramp(request.num_frames))[:, None]
+    share = torch.linspace(0, 1, request.num_frames).to(layout.pose)[:, None]
     pose = layout.pose.expand(len(share), -1)
     return layout._replace(pose=torch.cat([pose[:, :2] + share * change, pose[:, 2:]], dim=1))
-
-
-def _ramp(count: int) -> list[float]:
-    return [number / (count - 1) for number in range(count)]
 
 
 ANIMATE = Technique(AnimateRequest, prepare_animation, draws_by_seed=True, drawn_size=drawn_size)

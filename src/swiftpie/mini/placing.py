@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import repeat
 from typing import NamedTuple
 
 import torch
@@ -61,16 +60,11 @@ def place_subjects(
     that to the layout predictor. `views` are those of the placement. `lit_by` says what light
     there is; None: `text` does.
     """
-    subjects = request.subjects
-    spread = side_by_side(subjects)
-    if boxes is None:
-        subjects = tuple(spread)
-    else:
-        pairs = zip(spread, boxes, strict=True)
-        boxes = [[box or subject.box for box in row] for subject, row in pairs]
+    spread = side_by_side(request.subjects)
+    subjects = tuple(spread) if boxes is None else request.subjects
     layouts = [
-        _placed(components, request, subject, noise, text=text, boxes=row)
-        for subject, row in zip(subjects, boxes or repeat(None), strict=boxes is not None)
+        _placed(components, request, subject, noise, text, [box or subject.box for box in row])
+        for subject, row in zip(spread, boxes or [[None] * len(noise)] * len(spread), strict=True)
     ]
     light = partial(components.layout_predictor.light, noise, (lit_by or text).pooled)
     lights = tuple(
@@ -101,28 +95,23 @@ def _placed(
     request: PersonalizeRequest,
     subject: Subject,
     noise: Tensor,
-    *,
     text: TextCondition,
-    boxes: Sequence[Box | None] | None,
+    boxes: Sequence[Box | None],
 ) -> Layout:
-    """Return the layout of the box, of `boxes` for each picture, or of the layout predictor."""
-    batch, cells = len(noise), (noise.shape[2], noise.shape[3])
-    given = (subject.box,) if subject.box is not None or boxes is None else boxes
-    predicted = _predicted(components, request, subject, noise, text) if None in given else None
-    if predicted is not None and not any(given):
-        return predicted
+    """Return the layout of the box for each picture, or else of the layout predictor."""
+    predicted = _predicted(components, request, subject, noise, text) if None in boxes else None
     turned, extent = subject.view or (0.0, 0.0), subject_extent(subject.identity.mask[:1])
     rows = []
-    for index, box in enumerate(given):
+    for index, box in enumerate(boxes):
         if box is not None:
+            cells = (noise.shape[2], noise.shape[3])
             row = from_box(box, size=cells, view=turned, extent=extent)
             row = upright(row, flip=request.flip, tilt=request.tilt)
         else:
             assert predicted is not None, "a picture has no box"
             row = Layout(*(values[index : index + 1] for values in predicted))
         rows.append(Layout(*(values.to(noise) for values in row)))
-    placed = Layout(*map(torch.cat, zip(*rows, strict=True)))
-    return Layout(*(values.expand(batch, *values.shape[1:]) for values in placed))
+    return Layout(*map(torch.cat, zip(*rows, strict=True)))
 
 
 def _predicted(

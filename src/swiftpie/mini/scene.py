@@ -34,7 +34,7 @@ from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
 from swiftpie.mini.words import FOG, NIGHT
 from swiftpie.noise import draw_noise, share_of
-from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.draw import Plan
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
@@ -50,7 +50,7 @@ from swiftpie.pipelines.techniques.personalize import (
     prepare_picture,
     prepare_subjects,
 )
-from swiftpie.types import GenerationResult, Identity
+from swiftpie.types import GenerationResult
 
 RIM_PX = 1  # what is left out of an outline
 AROUND_PX = 12  # at least, between a subject and the end of the part that is worked on
@@ -109,9 +109,7 @@ class ScenePlan(NamedTuple):
     request: PersonalizeRequest  # as it was given
     size: tuple[int, int]  # height and width of its pictures
     rows: tuple[SceneRow, ...]
-    subjects: tuple[Identity, ...]
-    layouts: tuple[Layout, ...]  # one a subject, B rows each
-    lights: tuple[Lighting | None, ...]
+    start: Prepared
     views: Tensor | None  # (B, 4), the part of each picture that is drawn; None: all of it
 
     def part(self, row: int) -> Part:
@@ -219,8 +217,7 @@ def prepare_scene(components: Components, request: PersonalizeRequest, clock: Cl
     stands = partial(place_subjects, boxes=boxes if any(map(any, boxes)) else None, views=views)
     words = subjects_alone(components, request)
     start = prepare_subjects(components, words, clock, place=stands)
-    subjects = tuple(subject.identity for subject in request.subjects)
-    plan = ScenePlan(request, size, rows, subjects, start.layouts, start.lights, views)
+    plan = ScenePlan(request, size, rows, start, views)
     return Plan(words, partial(finish_scene, plan=plan, clock=clock), start)
 
 
@@ -354,14 +351,14 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
 def finish_scene(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> GenerationResult:
     """Return the pictures of `drawn` with their subjects before the scenes, behind the weather."""
     pictures, masks = [], []
-    unlit = cache(partial(_unlit, plan))
+    unlit, numbers = cache(partial(_unlit, plan)), range(len(plan.request.subjects))
     for index, row in enumerate(plan.rows):
         whole, drawn_mask = drawn.tensor, plane(drawn.subject_masks[index])
         drawing = to_tensor(drawn.images[index]) if whole is None else whole[[index]].cpu()
         if row.night:
             drawing = at_night(drawing, row.night)
         if (drawing.shape[2], drawing.shape[3]) == plan.size and plan.views is None:
-            outlines = [_outline(plan, each, index, drawn_mask) for each in range(len(plan.lights))]
+            outlines = [_outline(plan, each, index, drawn_mask) for each in numbers]
         else:
             drawing, drawn_mask, outlines = _enlarged(plan, index, drawing, drawn_mask, unlit)
         if not row.is_ground:
@@ -425,21 +422,21 @@ def drawn_colours(drawing: Tensor, alpha: Tensor, drawn_mask: Tensor) -> Tensor:
 
 def _placed_in(plan: ScenePlan, number: int, row: int) -> tuple[Layout, Lighting]:
     """Return place and light of one subject of one picture, on the processor."""
-    rows, light = slice(row, row + 1), plan.lights[number]
+    rows, light = slice(row, row + 1), plan.start.lights[number]
     assert light is not None, "the layout predictor reads it"
-    layout = Layout(*(values[rows].float().cpu() for values in plan.layouts[number]))
+    layout = Layout(*(values[rows].float().cpu() for values in plan.start.layouts[number]))
     return layout, light.select(rows).on_cpu()
 
 
 def _outline(plan: ScenePlan, number: int, row: int, drawn_mask: Tensor) -> tuple[Tensor, Tensor]:
     """Return what `outline_of` does for one subject of one picture."""
-    mask = plan.subjects[number].mask[:1].float().cpu()
+    mask = plan.request.subjects[number].identity.mask[:1].float().cpu()
     return outline_of(mask, *_placed_in(plan, number, row), drawn_mask)
 
 
 def _unlit(plan: ScenePlan, number: int) -> UnlitReference:
     """Return one subject without its light, the same for all pictures."""
-    subject, place = plan.subjects[number], _placed_in(plan, number, 0)
+    subject, place = plan.request.subjects[number].identity, _placed_in(plan, number, 0)
     return SubjectReference(subject.pixels[:1], subject.mask[:1], subject.large, *place).unlit()
 
 
@@ -458,7 +455,7 @@ def _enlarged(
     cells, frames = (drawing.shape[2], drawing.shape[3]), []
     view, window = None if plan.views is None else plan.views[row : row + 1], plan.part(row)
     small = drawing.new_zeros(1, 4, *cells)  # all subjects, premultiplied
-    for number in range(len(plan.subjects)):
+    for number in range(len(plan.request.subjects)):
         frames.append(unlit(number).placed(*_placed_in(plan, number, row)))
         one = frames[-1].seen_in(view).at(cells)
         small = one + (1 - one[:, 3:]) * small
