@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -53,20 +52,14 @@ from swiftpie.types import EditResult, GenerationResult, Identity
 SMALL_PX = 64  # longer side of a photograph whose light is measured
 
 
-class PlacedSubject(NamedTuple):
-    """A subject that is drawn where the picture changes."""
-
-    identity: Identity
-    layout: Layout  # two rows
-    lighting: Lighting | None = None  # likewise; None keeps the light of the reference
-
-
 def inpainting_condition(
     components: Components,
     pixels: Tensor,
     changes: Tensor,
     *,
-    subject: PlacedSubject,
+    identity: Identity,
+    layout: Layout,
+    lighting: Lighting | None = None,
     class_tokens: Tensor,
     scales: ResolvedScales,
 ) -> SubjectCondition:
@@ -80,22 +73,24 @@ def inpainting_condition(
         components: The networks.
         pixels: The picture on its canvas, (1, 3, H, W) in [-1, 1].
         changes: Where it changes, (1, 1, H, W) in [0, 1].
-        subject: The subject to draw there, in the first of two rows.
+        identity: The subject to draw there, in the first of two rows.
+        layout: Where it stands, two rows.
+        lighting: The light there, two rows; None keeps that of the reference.
         class_tokens: The words that name each subject, (S, T); those of the picture are last.
         scales: Strengths of the branches.
     """
     cell = components.preset.latent_cell_px
     cells = (pixels.shape[2] // cell, pixels.shape[3] // cell)
     region = resize_mask(changes, cells)
-    read = identity_of_frames if subject.identity.keys else appearance_of_frame
+    read = identity_of_frames if identity.keys else appearance_of_frame
     square, stays = unchanged_frame(components, pixels, changes).split((3, 1), dim=1)
     shows = region.new_tensor((1.0, 0.0)).view(-1, 1, 1, 1)
     return subject_condition(
         components,
-        [subject.identity, read(components, square, stays)],
-        [subject.layout, whole_frame(shows)],
+        [identity, read(components, square, stays)],
+        [layout, whole_frame(shows)],
         regions=[region * shows, (1 - region).expand(2, -1, -1, -1)],
-        lights=[subject.lighting, None],
+        lights=[lighting, None],
         class_tokens=class_tokens,
         scales=replace(
             scales,
@@ -141,7 +136,9 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
         components,
         pixels,
         changes,
-        subject=PlacedSubject(identity, layout, lighting),
+        identity=identity,
+        layout=layout,
+        lighting=lighting,
         class_tokens=components.text.find_words(plan.prompt, ["", ""]),
         scales=resolved_scales(components.preset, request),
     )
