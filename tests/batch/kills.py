@@ -7,7 +7,9 @@ goes on in the same folder, and in the end every file is compared with an undist
 """
 
 import json
+import os
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -22,34 +24,28 @@ from swiftpie.batch.rows import JobDefaults, collect
 from swiftpie.batch.run import Work, draw, open_run
 from swiftpie.imageio.atomic import TEMPORARY
 from swiftpie.imageio.images import sample_pictures
-from tests.kills import Moments, finishes
 
 PROMPTS = [f"a {size}animal {place}" for size in ("", "tiny ") for place in ("of wood", "of gold")]
 SIDE_PX = 64  # the smallest that there is
 BATCH = 4
-LONGEST_S = 0.3  # after that
-AIMED = 0.5  # of the kills wait until a file is being written
+LONGEST_S = 0.3  # after the steps of a run
+AIMED = 0.5  # of the kills wait until a file is being written,
+LONGEST_WAIT_S, BETWEEN_LOOKS_S = 1, 0.0002  # so long
 
 
 def main(folder, num_kills=200, num_jobs=1000):
     torch.set_num_threads(1)
     session = swiftpie.load("mini")
     jobs = jobs_of(folder / "subjects", num_jobs)
-    killed = folder / "killed"
-    moments = Moments(
-        random.Random(0),
-        num_jobs // num_kills,  # so that all kills come before the end
-        LONGEST_S,
-        AIMED,
-        lambda: is_writing(killed),
-    )
+    killed, chance = folder / "killed", random.Random(0)
+    most_steps = num_jobs // num_kills  # so that all kills come before the end
     started = time.monotonic()
     assert run(jobs, session, folder / "whole")
     assert len(jobs.jobs) == num_jobs  # else every run would end before it is killed
     whole_s = time.monotonic() - started
     report = {"jobs": len(jobs.jobs), "kills": 0, "while_writing": 0, "runs": 0, "finished": 0}
     while report["kills"] < num_kills:
-        is_whole = run(jobs, session, killed, moments)
+        is_whole = run(jobs, session, killed, kill_at=lambda s: wait(s, chance, most_steps, killed))
         report["runs"] += 1
         report["finished"] += is_whole
         report["kills"] += not is_whole
@@ -78,15 +74,37 @@ def jobs_of(folder, count):
     return found._replace(jobs=found.jobs[:count])
 
 
-def run(jobs, session, folder, moments=None):
-    """Draw in a process of its own, which `moments` kills; tell whether it finished."""
-
-    def work():
+def run(jobs, session, folder, kill_at=None):
+    """Draw in a process of its own, killed when `kill_at` returns; tell whether it finished."""
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
         drawing = Work(folder, ".png", {DEFAULT_MODEL: {}}, load=lambda: session)
         with open_run(jobs, drawing, batch=BATCH, settings={}) as manifest:
-            yield from draw(manifest, drawing)
+            for _ in draw(manifest, drawing):
+                os.write(writer, b".")
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb", buffering=0) as steps:
+        if kill_at is not None:
+            kill_at(steps)
+            os.kill(process, signal.SIGKILL)
+        while steps.read(64):
+            pass
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    assert code in {0, -signal.SIGKILL}
+    return code == 0
 
-    return finishes(work, moments)
+
+def wait(steps, chance, most_steps, folder):
+    """Return after some of the process's `steps` and a while, often amid a write."""
+    aims, pause_s = chance.random() < AIMED, chance.uniform(0, LONGEST_S)
+    for _ in range(chance.randint(0, most_steps)):
+        steps.read(1)
+    time.sleep(pause_s)
+    deadline = time.monotonic() + LONGEST_WAIT_S
+    while aims and not is_writing(folder) and time.monotonic() < deadline:
+        time.sleep(BETWEEN_LOOKS_S)
 
 
 def is_writing(folder):
