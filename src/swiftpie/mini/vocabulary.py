@@ -259,10 +259,9 @@ class Mention(NamedTuple):
 
     def is_in(self, others: Sequence["Mention"]) -> bool:
         """Whether one of the others means the same subject."""
-        names = {other.words for other in others} | {
-            other.subject.name for other in others if other.subject
-        }
-        return self.words in names or (self.subject is not None and self.subject.name in names)
+        pairs = ((each.words, each.subject.name if each.subject else "") for each in others)
+        name = self.subject.name if self.subject else self.words
+        return any(self.words in pair or name in pair for pair in pairs)
 
 
 def subjects_in(
@@ -297,12 +296,10 @@ def subjects_in(
             is_last = False
         elif before in LISTS:
             is_last = _is_said(mention, before, is_bare=is_bare)
-        elif before == "of" and (not found or (is_last and _may_be_of(found[-1]))):
-            # "a photo of a dog", and not "a pot of nothing" or "a dog made of wood"
-            is_last = mention.subject is not None or not (found and found[-1].subject)
+        else:  # "a photo of a dog", and not "a pot of nothing" or "a dog made of wood"
+            is_last = before == "of" and (not found or (is_last and _may_be_of(found[-1])))
+            is_last &= mention.subject is not None or not (found and found[-1].subject)
             loose += found.pop().words.split() if is_last and found else []
-        else:
-            is_last = False
         if is_last and mention is not None:
             found.append(mention)
         else:
