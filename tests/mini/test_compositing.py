@@ -7,7 +7,7 @@ from swiftpie.geometry.layout import from_box, to_affine, warp
 from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.mini import compositing
 from swiftpie.mini.compositing import SubjectReference, composite_patch, match_sharpness
-from swiftpie.pipelines.filling import CanvasDrawing, fill_patch, matching_grain
+from swiftpie.pipelines.filling import CanvasDrawing, draw_over, matching_grain, without_model_error
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 CELLS, SIDE = 64, 256
@@ -118,7 +118,8 @@ def test_a_subject_is_as_fine_as_its_larger_frame(ball):
 def test_a_fault_of_the_model_is_taken_off_where_something_goes():
     photo, gone = flat(0.4, SIDE), box(80, 80, 176, 176, SIDE)
     seen = drawing(before=flat(0.4), after=flat(0.6), alone=flat(0.6))
-    filled = fill_patch(photo, seen, gone=gone, place=WHOLE, seed=1)
+    alone = without_model_error(seen).alone
+    filled = draw_over(photo, alone, gone=gone, place=WHOLE, seed=1)
     assert torch.allclose(filled, photo, atol=0.01)
 
 

@@ -366,29 +366,14 @@ class CanvasDrawing(NamedTuple):
     subject: Tensor  # (1, 1, h, w) the subject's opacity in the drawing
 
 
-def fill_patch(
-    patch: Tensor,
-    drawing: CanvasDrawing,
-    *,
-    gone: Tensor,
-    place: Area,
-    seed: int,
-    on_band: OnBand = int,
-) -> Tensor:
-    """Return a `patch` of the photograph, at `place` on the canvas, that shows the drawing.
-
-    It does where `gone`, (1, 1, H, W) 0 or 1, is 1. `on_band` is called after each part of the
-    work, and may raise to stop.
-    """
-    alone = without_model_error(drawing).alone
-    filled = draw_over(patch, alone, gone=gone, place=place, seed=seed, on_band=on_band)
-    return filled.clamp(0, 1)
-
-
 def draw_over(
     patch: Tensor, alone: Tensor, *, gone: Tensor, place: Area, seed: int, on_band: OnBand = int
 ) -> Tensor:
-    """Return a patch whose `gone` part shows a canvas (1, 3, h, w), with the patch's own grain."""
+    """Return a patch whose `gone` part shows a canvas (1, 3, h, w), with the patch's own grain.
+
+    The patch is at `place` on the canvas. `on_band` is called after each part of the work, and may
+    raise to stop.
+    """
     size = (patch.shape[2], patch.shape[3])
     cell_px = size[1] / (alone.shape[3] * (place[2] - place[0]))
     texture = matching_grain(patch, 1 - gone, num_octaves=_octaves(cell_px), seed=seed)

@@ -38,7 +38,7 @@ from swiftpie.pipelines.edit_region import (
     square_around,
     touched,
 )
-from swiftpie.pipelines.filling import BAND_PX, Area, CanvasDrawing, fill_patch
+from swiftpie.pipelines.filling import BAND_PX, Area, CanvasDrawing, draw_over, without_model_error
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.removal import removal_mask
 from swiftpie.pipelines.request import RepaintRequest, resolved_scales
@@ -249,14 +249,13 @@ def _compose_whole(
     before, after = in_unit(plan.pixels).float().cpu(), in_unit(to_tensor(drawn.images[0]))
     changes = plan.changes.float().cpu()
     drawing = CanvasDrawing(before, after, after, changes, torch.zeros_like(changes))
-    return fill_patch(
-        patch.pixels,
-        drawing,
+    return draw_over(
+        *(patch.pixels, without_model_error(drawing).alone),
         gone=patch.gone,
         place=patch.place,
         seed=plan.request.seed,
         on_band=partial(clock.lap, "join"),
-    )
+    ).clamp(0, 1)
 
 
 def _removed(place: object, original: Image.Image) -> Tensor:
