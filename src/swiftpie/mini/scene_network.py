@@ -21,7 +21,6 @@ NUM_FIELDS = 4
 POSITION_CODES = 20
 HEAD_SHARE = 2  # the head computes at half the side of the picture
 PHASES = (16, 32, 64)  # waves a side by which the head tells pixels of one cell apart
-UNCOVERED = 4  # season behind the four: summer, of a reference in autumn or winter
 WEIGHTS, AUTOENCODER = "assets/scene", "assets/mini/autoencoder"
 
 

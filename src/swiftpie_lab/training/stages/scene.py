@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.imageio.images import contact_sheet, to_pil
-from swiftpie.mini.scene_network import UNCOVERED, SceneCondition, SceneNetwork, scene_relighter
+from swiftpie.mini.scene_network import SceneCondition, SceneNetwork, scene_relighter
 from swiftpie.models.autoencoder import PATCH, PatchAutoencoder
 from swiftpie_lab.training.context import VALIDATION_SEED, Context
 from swiftpie_lab.training.losses import psnr_db, robust_and_squared
@@ -26,6 +26,7 @@ ZOOM, TILT = 1.8, 0.1  # closest view, and largest turn in radians
 ROUGHEST = 0.25  # largest deviation of a texture, as a share of the light
 COARSEST_PX = 8  # side of the noise of which a texture has its broadest spots
 LEAST_KEPT = 0.3  # of a texture, under what is much brighter than the ground, as snow
+UNCOVERED = len(SEASONS)  # a fifth season: summer, of a reference in autumn or winter
 COVERING = (SEASONS.index("autumn"), SEASONS.index("winter"))  # leaves or snow hide the ground
 
 

@@ -3,9 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from swiftpie.mini.scene_network import UNCOVERED
 from swiftpie_lab.training.context import Context
-from swiftpie_lab.training.stages.scene import SceneConfig
+from swiftpie_lab.training.stages.scene import UNCOVERED, SceneConfig
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from swiftpie.mini.scene_network import UNCOVERED, scene_relighter
+from swiftpie.mini.scene_network import scene_relighter
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.cutout import cutout_network
 from swiftpie.models.cutout_net import CutoutNet
@@ -30,7 +30,7 @@ from swiftpie_lab.training.stages.layout_predictor import (
     LightStage,
 )
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
-from swiftpie_lab.training.stages.scene import SceneConfig
+from swiftpie_lab.training.stages.scene import UNCOVERED, SceneConfig
 from swiftpie_world.sampler import World
 from swiftpie_world.textures import make_textures
 from tests.lab.collages import collection_of, write_pictures
