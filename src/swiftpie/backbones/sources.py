@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.downloads import DownloadPlan, ModelPart
@@ -31,7 +31,7 @@ from swiftpie.backbones.licences import licence_of
 from swiftpie.backbones.presets import PINS, PRESETS, Preset, Recipe, WeightsKind
 from swiftpie.config import home_folder
 from swiftpie.errors import WeightsError
-from swiftpie.faces import FACE_ENCODERS, FaceEncoder, FaceSettings, ModelFile
+from swiftpie.faces import FACE_ENCODERS, FaceEncoder, FaceSettings
 from swiftpie.imageio.atomic import atomic_file, make_folder
 
 if TYPE_CHECKING:
@@ -221,6 +221,8 @@ class PartFinder:
     def _find(
         self, name: str, option: str, reference: RepoReference, wanted: FileSelection
     ) -> ModelPart:
+        from huggingface_hub.errors import OfflineModeIsEnabled
+
         wanted = _inside(reference, wanted)
         if reference.host is Host.GITHUB:
             return self._placed(name, option, reference, wanted)
@@ -232,7 +234,9 @@ class PartFinder:
             with suppress(LookupError):
                 names = wanted.select(_names_below(root), self.formats)
         if names is None and listing is None:
-            listing = list_files(reference) if self._may_ask else _refuse_offline()
+            if not self._may_ask:
+                raise OfflineModeIsEnabled
+            listing = list_files(reference)
         root = root or root_of(reference, listing)
         assert root is not None, "what is listed has a place"
         files: tuple[RemoteFile, ...] = ()
@@ -315,12 +319,6 @@ def _names_below(root: Path) -> set[str]:
     return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
 
 
-def _refuse_offline() -> NoReturn:
-    from huggingface_hub.errors import OfflineModeIsEnabled
-
-    raise OfflineModeIsEnabled
-
-
 def _inside(reference: RepoReference, wanted: FileSelection) -> FileSelection:
     """Return `wanted` with names as they are in the repository."""
     if reference.is_file:
@@ -373,8 +371,9 @@ def plan_faces(encoders: Sequence[str], choices: Choices) -> DownloadPlan:
     """Plan the public files of these face encoders; files that users must bring are left out."""
     finder = PartFinder(choices, WeightFormats(prefers_half=False, allow_pickle=False))
     parts = []
-    for file in _files_of(encoders):
-        if not (face_folder() / file.name).is_file():
+    files = (file for name in encoders for file in FACE_ENCODERS.get(name).files)
+    for file in dict.fromkeys(files):
+        if file.repository and not (face_folder() / file.name).is_file():
             place = RepoReference(file.repository, file.name, PINS.get(file.repository))
             part = finder.find(file.name, "face_models", str(place), FileSelection())
             parts.append(replace(part, licence=file.licence))
@@ -419,8 +418,3 @@ def open_face_encoder(settings: FaceSettings, *, offline: bool = False) -> FaceE
         MissingExtra: A package is not installed.
     """
     return with_files(settings, {"offline": offline}).open()
-
-
-def _files_of(encoders: Sequence[str]) -> list[ModelFile]:
-    files = (file for name in encoders for file in FACE_ENCODERS.get(name).files)
-    return [file for file in dict.fromkeys(files) if file.repository]

@@ -245,7 +245,7 @@ def middle_of(box: FaceBox) -> tuple[float, float]:
 
 
 def _head_around(box: FaceBox) -> tuple[float, float, float, float]:
-    middle_x = (box.left + box.right) / 2
-    middle_y = (box.top + box.bottom) / 2 - RISE * box.height
+    middle_x, middle_y = middle_of(box)
+    middle_y -= RISE * box.height
     across, down = WIDER * box.width / 2, HIGHER * box.height / 2
     return (middle_x - across, middle_y - down, middle_x + across, middle_y + down)

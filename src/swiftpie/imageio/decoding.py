@@ -103,7 +103,7 @@ def open_image(source: Source) -> Image.Image:
         _check_size(source.size, name=name)
         return source
     data = read_bytes(source)
-    num_scans = _count_scans(data, 0, len(data), name=name) if _is_jpeg(data) else 0
+    num_scans = _count_scans(data, 0, len(data), name=name) if data.startswith(JPEG_START) else 0
     file = _Metered(data, name=name)
     try:
         with QUIET:
@@ -261,10 +261,6 @@ def _too_slow(name: str, found: str) -> str:
         f"{name} has {found}, and reading it would take too long. Save it again as PNG or plain "
         "JPEG."
     )
-
-
-def _is_jpeg(data: bytes) -> bool:
-    return data.startswith(JPEG_START)
 
 
 def _count_scans(data: bytes, start: int, stop: int, *, name: str) -> int:

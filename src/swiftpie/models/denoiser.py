@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from swiftpie.attention.condition import INLINE_MASK, AttentionCondition, Notes, silent_condition
 from swiftpie.attention.install import Installation, Plan, install
-from swiftpie.attention.kernels import StyleTokens
 from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
 from swiftpie.noise import Step, add_noise
@@ -303,7 +302,10 @@ def _run(
         identity_tokens=condition.identity_tokens.to(dtype),
         keys={name: key.to(dtype) for name, key in condition.keys.items()},
         values={name: value.to(dtype) for name, value in condition.values.items()},
-        style=_in_type(condition.style, dtype),
+        style={
+            name: part._replace(tokens=part.tokens.to(dtype))
+            for name, part in condition.style.items()
+        },
     )
     sample: Tensor = unet(
         latents.unsqueeze(2) if is_still else latents,
@@ -313,10 +315,6 @@ def _run(
         cross_attention_kwargs={"condition": condition, "notes": notes},
     ).sample
     return sample.squeeze(2) if is_still else sample
-
-
-def _in_type(read: dict[str, StyleTokens], dtype: torch.dtype) -> dict[str, StyleTokens]:
-    return {name: part._replace(tokens=part.tokens.to(dtype)) for name, part in read.items()}
 
 
 def added_conditions(

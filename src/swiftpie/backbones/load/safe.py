@@ -103,7 +103,11 @@ def read_as(
     path = Path(path)
     if kind_of_file(path) != "safetensors":
         tensors = read_tensors(path, allow_pickle=allow_pickle)
-        return {name: _as(entry, dtype) for name, entry in tensors.items() if not skips(name)}
+        return {
+            name: entry.to(dtype) if entry.is_floating_point() else entry
+            for name, entry in tensors.items()
+            if not skips(name)
+        }
     header = _read_header(path)
     entries = {n: entry for n, entry in header.items() if n != METADATA and not skips(n)}
     types = {TYPES[entry["dtype"]] for entry in entries.values()}
@@ -139,10 +143,6 @@ def _places(entries: Mapping[str, Any], dtype: torch.dtype, *, as_block: bool) -
         name: block[starts[name] :][: sizes[name]].view(kind).reshape(shape)
         for name, (shape, kind) in kinds.items()
     }
-
-
-def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
