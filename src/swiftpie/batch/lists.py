@@ -18,17 +18,7 @@ PROMPT_FILE = "@"  # begins the name of a file of prompts
 MAX_PROMPTS, MAX_PROMPT_BYTES = 1000, 1 << 20
 MAX_SEEDS = 10_000
 MAX_LINE_BYTES = 1 << 20
-PICTURES = (
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".jfif",
-    ".webp",
-    ".gif",
-    ".bmp",
-    ".tif",
-    ".tiff",
-)  # of a folder
+PICTURES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 IDENTITY = ".spid"
 SYSTEM = ("desktop.ini", "thumbs.db")  # what Windows leaves in folders; names with a dot are hidden
 MAX_NAMED = 8  # files, in a warning

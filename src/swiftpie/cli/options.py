@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin, is_typeddic
 import typer
 
 from swiftpie.backbones.choices import LoadOptions
+from swiftpie.batch.lists import IDENTITY, PICTURES
 from swiftpie.config import Option, OptionField, Surface, options_of, read_options
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.request import SEED, EditRequest, PersonalizeRequest
@@ -18,7 +19,6 @@ from swiftpie.pipelines.tasks import Task
 from swiftpie.validation import seeds_from
 
 STREAM = "-"  # stands for standard input or output
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic")
 REQUIRED = inspect.Parameter.empty
 
 PANELS: Mapping[str, str] = {
@@ -255,7 +255,7 @@ SizeText = Annotated[str | None, option_of(PersonalizeRequest, "size_px")]
 
 def check_prompt(prompt: str) -> str:
     """Return `prompt`, unless it is the name of a file."""
-    is_picture = prompt.lower().strip().endswith((*PICTURE_SUFFIXES, ".spid"))
+    is_picture = prompt.lower().strip().endswith((*PICTURES, IDENTITY, ".heic"))
     if is_picture or is_file(prompt.removeprefix("@")):
         raise ConfigError(
             f"The prompt is '{prompt}', which is a file. A sentence is needed after all pictures, "

@@ -343,7 +343,7 @@ class Worker:
         shown = Pictures(tuple(images), tuple(masks))
         identity = await self.carry_out(chosen, lambda session: session.identity_of(shown), key=key)
         files = await asyncio.to_thread(source_files, images, masks)
-        return await self._keep(
+        return self._keep(
             identity, doubts_of(identity), name=name, model=chosen, caller=caller, files=files
         )
 
@@ -357,7 +357,7 @@ class Worker:
             self._check_knows_faces(chosen, param="identity")
         encode = partial(encode_kept, source=IdentityRef(identity), param="identity")
         kept = await self.carry_out(chosen, encode, key=caller.key)
-        return await self._keep(kept, doubts_of(kept), name=name, model=chosen, caller=caller)
+        return self._keep(kept, doubts_of(kept), name=name, model=chosen, caller=caller)
 
     async def add_face(
         self, photo: bytes, *, face_number: int | None, name: str, model: str | None, caller: Caller
@@ -368,7 +368,7 @@ class Worker:
         image = await self.decode(photo, name="face", key=caller.key)
         encode = partial(encode_face, photo=image, face_number=face_number)
         identity, warnings = await self.carry_out(chosen, encode, key=caller.key)
-        return await self._keep(identity, warnings, name=name, model=chosen, caller=caller)
+        return self._keep(identity, warnings, name=name, model=chosen, caller=caller)
 
     def _check_knows_faces(self, model: str, *, param: str) -> None:
         if not self.models.facts(model).get("knows_faces"):
@@ -379,7 +379,7 @@ class Worker:
                 param=param,
             )
 
-    async def _keep(
+    def _keep(
         self,
         identity: Identity,
         warnings: Sequence[str],
