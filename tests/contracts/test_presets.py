@@ -20,8 +20,6 @@ def preset(request):
 def test_it_is_known_by_its_own_name_and_survives_json(preset):
     assert PRESETS.get(preset.name) is preset
     assert re.fullmatch(r"[a-z0-9]+([-.][a-z0-9]+)*", preset.name)
-    assert preset.summary.endswith(".")
-    assert 20 <= len(preset.summary) <= 90  # fits a line
     assert read_preset(json.loads(json.dumps(describe(preset)))) == preset
 
 

@@ -21,13 +21,6 @@ def recipe(request):
     return RECIPES.get(request.param)
 
 
-def test_it_is_known_by_its_own_name(recipe):
-    assert RECIPES.get(recipe.name) is recipe
-    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", recipe.name)
-    assert recipe.summary.endswith(".")
-    assert 20 <= len(recipe.summary) <= 90  # fits a line
-
-
 def test_its_preset_takes_its_choices_and_can_do_what_it_is_for(recipe):
     preset = recipe.apply()
     assert recipe.steps is None or recipe.steps in preset.step_counts
