@@ -97,7 +97,7 @@ CASES = {
     "insertions": insertions,
     "edits": edits,
     "larger": lambda: World(sample_subjects(), "held_out", size_px=256).batch(2, 1, seed=5).pixels,
-    "surfaces": lambda: world().surfaces / 127.5 - 1,
+    "surfaces": lambda: make_textures(24, sample_subjects().tiles, seed=3) / 127.5 - 1,
     **{one.name: functools.partial(place, row) for row, one in enumerate(SCENE_PLACES)},
 }
 
