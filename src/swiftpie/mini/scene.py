@@ -8,6 +8,7 @@ into a photograph.
 """
 
 import math
+import operator
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,6 +23,7 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components, near_size
 from swiftpie.errors import CapabilityError, InputError
+from swiftpie.geometry.ground import Ground
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.shading import Lighting, grow, outline_of, with_shadow
 from swiftpie.imageio.images import extrapolate, mask_to_pil, plane, to_pil, to_tensor
@@ -332,6 +334,8 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         else:
             name = place_of(request, reading, share_of(noise))
             picture, ground = known.dealt(name, share_of(noise), size)
+            if ground is not None:
+                picture, ground = _part_on(ground, picture, size)
         boxes = staged(request, reading, noise, ground, size)
         reading = reading.shown_at(name)
         is_photo = name is None or known.is_photographed(name)
@@ -345,6 +349,16 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         is_ground = name is None or known.is_ground(name)
         rows.append(SceneRow(reading, seed, place, name, is_photo, is_ground, noise, boxes))
     return rows
+
+
+def _part_on(
+    ground: Ground, photograph: Image.Image, size: tuple[int, int]
+) -> tuple[Image.Image, Ground | None]:
+    """Return what a picture of width and height shows of a photograph, and the ground there."""
+    view = ground.part_shown(size, whole=photograph.size)
+    box = tuple(map(operator.mul, view, 2 * photograph.size))
+    shown = photograph.resize(size, Image.Resampling.BICUBIC, box=box)
+    return shown, ground.seen_in(view) if ground.corners else None
 
 
 @torch.no_grad()

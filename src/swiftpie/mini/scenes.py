@@ -5,7 +5,6 @@ It loads no tensor library.
 
 import io
 import json
-import operator
 import zipfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -221,20 +220,15 @@ class Scenes:
     def dealt(
         self, name: str, share: float, size: tuple[int, int]
     ) -> tuple["Image.Image", Ground | None]:
-        """Return one of the pictures of a place, cut to a width and height, and the ground in it.
+        """Return a photograph of a place and its ground, or a drawing cut to a width and height.
 
-        `share`, uniform in [0, 1], chooses; drawings are also mirrored. The ground is None in
-        drawings, and where nothing stands.
+        `share`, uniform in [0, 1], chooses; drawings are also mirrored, and have no ground.
         """
         from PIL import Image, ImageOps
 
         if self.is_photographed(name):
             number = self._dealt_number(name, share)
-            photograph, ground = self.image(name, number), self._grounds[name][number]
-            view = ground.part_shown(size, whole=photograph.size)
-            box = tuple(map(operator.mul, view, 2 * photograph.size))
-            shown = photograph.resize(size, Image.Resampling.BICUBIC, box=box)
-            return shown, ground.seen_in(view) if ground.corners else None
+            return self.image(name, number), self._grounds[name][number]
         count = 2 * self.count(name)
         number = min(int(count * share), count - 1)
         # A place is as sharp as one drawn at this size; bicubic makes it 6 % sharper.
