@@ -5,6 +5,7 @@ has drawn before, in the thread of the call. Methods that `dataclass` generates 
 file hands on if one of its functions calls into another file; the others hold formulas and values.
 """
 
+import gc
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -42,11 +43,14 @@ def trace(call):
             handing_on.add(place_of(frame))
 
     before = sys.getprofile()
+    gc.collect()
+    gc.disable()  # what ends with garbage runs in the middle of any function
     sys.setprofile(look)
     try:
         call()
     finally:
         sys.setprofile(before)
+        gc.enable()
     return Trace(list(files), [file for file in files if file in handing_on])
 
 
