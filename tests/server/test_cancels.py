@@ -388,7 +388,7 @@ def test_a_picture_that_is_being_decoded_is_given_up(running, picture_bytes, is_
 
 
 PLAIN = {"prompt": "a cat", "swiftpie": '{"task": "personalize"}'}  # of what shows no subject
-NETWORKS = {"prompt": "x", "swiftpie": '{"task": "remove", "box": [0, 0, 0.5, 0.5]}'}  # is decoded
+NETWORKS = {"prompt": "a cat", "swiftpie": '{"task": "insert", "box": [0, 0, 0.5, 0.5]}'}
 EDITS = "/v1/images/edits"
 ENDS = [
     ("fails", EDITS, PLAIN | {"stream": "true"}, None),
