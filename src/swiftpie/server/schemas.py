@@ -346,7 +346,7 @@ class Drawing(Bounded):
 
 
 class Rename(Strict):
-    """Another name of an identity."""
+    """A new name for an identity."""
 
     name: Annotated[str, Field(max_length=MAX_NAME)]
 

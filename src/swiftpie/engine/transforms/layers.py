@@ -133,7 +133,7 @@ class ChannelwiseNorm(nn.Module):
         self.inner = inner
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """Return (B, C, ...) for the same."""
+        """Return normalized states of the same shape, (B, C, ...)."""
         if hidden_states.ndim != 4 or hidden_states[0, 0].numel() < FEW_PIXELS:
             return self.inner(hidden_states)
         centred = hidden_states - self._by_group(hidden_states.mean((2, 3)))
