@@ -101,6 +101,7 @@ MISTAKES = """
 2 | mini | personalize dog.png x --preset minn
 2 | --identity-scale | personalize dog.png x --identity-scale 9
 2 | --background-scale | personalize dog.png x --background-scale nan
+2 | abc | personalize dog.png x --tilt abc
 2 | box | personalize dog.png x --box 1,0,0,1
 2 | --box | personalize dog.png x --mask box
 2 | warp | personalize dog.png x --device warp

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from swiftpie import __version__
@@ -75,6 +76,8 @@ class GuardedGroup(TyperGroup):
                     f"`swiftpie {missing[0]}` is part of swiftpie-lab. From a copy of the "
                     "repository, `pip install . ./lab` installs it."
                 ) from error
+            if isinstance(error.__context__, ValidationError):
+                message += f"; {error.__context__.errors()[0]['input']!r} was given"
             advice = f"See `{(error.ctx or ctx).command_path} --help`."
             if "extra argument" in message:
                 advice = 'Put a sentence into quotes, as in "a dog at night".'
