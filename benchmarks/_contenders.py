@@ -148,8 +148,7 @@ class Ours:
         """Edit a picture that was never seen, and the same once more with another prompt."""
         session, found = Session(self.components), {}
         picture = self.scene.picture(number)
-        method = None if self.components.inversion is None else EditMethod.INVERSION
-        settings = EditSettings(size_px=self.scene.side_px, method=method)
+        settings = EditSettings(size_px=self.scene.side_px)
         for ahead, operation in enumerate(("edit", "second_edit"), start=1):
             change = partial(
                 session.edit,

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train all weights of the package from nothing: about 28 core hours (docs/training.md).
+# Train all weights of the package from nothing: about 25 core hours (docs/training.md).
 #
 #   runs/speedrun.sh [FOLDER]             # runs/speedrun by default; the same command goes on
 #   SHARE=0.001 runs/speedrun.sh FOLDER   # a rehearsal with a share of the steps
@@ -52,16 +52,11 @@ train renditions world-sharpening 325 --set stage.model.start="$(export_of sharp
 train semantic world-semantic 1330 --set stage.start="$(export_of renditions)"
 train semantic_sharpening world-semantic-sharpening 530 --set stage.model.start="$(export_of semantic)"
 train layout world-layout 1200 --set stage.start="$(export_of semantic_sharpening)"
-train inversion_128 world-inversion 1600 --set stage.generator="$(export_of layout)"
-train inversion_256 world-inversion 950 --set stage.generator="$(export_of layout)" \
-  --set stage.start_from="$(export_of inversion_128)" --set stage.size_px=256 \
-  --set stage.num_subjects=4
 train scene world-scene 16000 --set stage.autoencoder="$(export_of autoencoder)"
 train judges world-judges 7100
 
 ship layout swiftpie/assets/mini \
   autoencoder denoiser image_encoder layout_predictor text_encoder tokenizer
-ship inversion_256 swiftpie/assets/mini inversion
 ship scene swiftpie/assets scene
 ship judges swiftpie_lab/assets/judges subject_embedder picture_reader
 echo "the weights are in $folder/package; copy its folders over those of src/, then judge them:"

@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
-from random import Random
 from types import MappingProxyType
 from typing import Any, NamedTuple
-from zlib import crc32
 
 import torch
 from torch import Tensor
@@ -55,7 +53,6 @@ class WorldChange(StrEnum):
     SUBJECT = "subject"  # another one in its place
     REMOVAL = "removal"
     SECOND = "second"  # another subject next to the first
-    WORD = "word"  # a single word for the part of the picture that changes
 
 
 MOVED = frozenset(
@@ -79,7 +76,7 @@ ANSWERS: Mapping[WorldChange, tuple[str, tuple[str, ...]]] = MappingProxyType(
 Only answers that words can express are listed: no free view, and not the subject's own colour.
 """
 LOOKS = ("colour", "material")  # a dyed subject is no longer of glass
-NOT_DRAWN = frozenset({WorldChange.NOTHING, WorldChange.REMOVAL, WorldChange.WORD})
+NOT_DRAWN = frozenset({WorldChange.NOTHING, WorldChange.REMOVAL})
 
 
 class EditSpec(NamedTuple):
@@ -216,28 +213,6 @@ def stand_aside(
     across = [SceneSpec(spec.setting, side=side) for spec, side in zip(specs, sides, strict=True)]
     with torch.autocast(noise.device.type, enabled=False):
         return second._replace(layout=place(noise, second.frames, across))
-
-
-class SameWords(Random):
-    """A `Random` whose choices depend on the options alone, so that captions share their words.
-
-    What two captions of one seed both say, they say in the same words, as an edited prompt does.
-    """
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed)
-        self._seed = seed
-
-    def choice(self, seq: Sequence[str]) -> str:  # type: ignore[override]  # of words alone
-        """Return the same element of the same sequence."""
-        return seq[self._number("|".join(seq)) % len(seq)]
-
-    def shuffle(self, x: list[str]) -> None:  # type: ignore[override]  # of words alone
-        """Bring words into an order that does not depend on the other words."""
-        x.sort(key=self._number)
-
-    def _number(self, text: str) -> int:
-        return crc32(f"{self._seed}|{text}".encode())
 
 
 def _differs_by(name: str, one: Setting, other: Setting) -> bool:

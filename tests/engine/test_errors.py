@@ -6,6 +6,7 @@ import torch
 
 import swiftpie
 from swiftpie import CapabilityError, ConfigError, InputError, Session
+from swiftpie.backbones.presets import Capability
 from swiftpie.engine.graphs.runtime import load as load_package
 from swiftpie.engine.runner import Cache
 from swiftpie.engine.transforms.offload import offloaded
@@ -28,7 +29,8 @@ def elsewhere(session):
 
 
 def without_adapter(session):
-    return list(warm_up(Session(changed(session, image_encoder=None, inversion=None))))
+    preset = replace(session.components.preset, capabilities={Capability.PERSONALIZE})
+    return list(warm_up(Session(changed(session, image_encoder=None, preset=preset))))
 
 
 CALLS = [

@@ -64,7 +64,7 @@ class Components:
     image_encoder: "nn.Module | None"  # None where no adapter is loaded
     autoencoder: "Autoencoder"
     denoiser: "Denoiser"
-    inversion: "Inversion | None"  # None where the model cannot edit pictures yet
+    inversion: "Inversion | None"  # None where edits find their way without it
     fingerprint: str  # sha256 of all weights
     # The network by which a preset that `places_subjects` does so.
     layout_predictor: Any = field(default=None, kw_only=True)
@@ -311,17 +311,6 @@ class Family(ABC):
         Raises:
             CapabilityError: It is one.
         """
-
-    def thin_inversion(
-        self, inversion: "Inversion", *, stride: int, copied: Callable[[Any], Any]
-    ) -> "Inversion":
-        """Return `inversion` with self-attention to one of `stride` x `stride` finest tokens.
-
-        Small networks stay as they are. `copied` makes a second network around the same weights,
-        to change in place of the first.
-        """
-        del stride, copied
-        return inversion
 
     def to_modules(self, components: Components) -> dict[str, Any]:
         """Return the networks as modules of a diffusers pipeline; nothing is copied.

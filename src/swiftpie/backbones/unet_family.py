@@ -77,7 +77,7 @@ from swiftpie.models.denoiser import (
     sharing_weights,
     without_branches,
 )
-from swiftpie.models.inversion import Inversion, UNetInversion
+from swiftpie.models.inversion import UNetInversion
 from swiftpie.models.text import PromptEncoder, TextTower, TwoTextTowers
 from swiftpie.models.vision import ClipIdentityEncoder, Projector
 from swiftpie.registry import by_name
@@ -200,14 +200,6 @@ class StableDiffusion(Family):
         needs = needs.with_memory(dtype.itemsize)
         needs.check_space()
         return needs
-
-    def thin_inversion(
-        self, inversion: Inversion, *, stride: int, copied: Callable[[Any], Any]
-    ) -> Inversion:
-        """Return SwiftEdit's network with fewer keys on its finest grid; see `Family`."""
-        if not isinstance(inversion, UNetInversion):
-            return inversion
-        return UNetInversion(copied(inversion.unet), stride=stride)
 
     def to_modules(self, components: Components) -> dict[str, Any]:
         """Return the networks, adapter's branches inside the U-Net; see `Family`."""

@@ -64,7 +64,6 @@ class SwiftEditPipeline(AdaptedPipeline):
     def __call__(self, call: EditCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
         """Edit one picture for each prompt; see `EditCall` for the arguments."""
         components = self.to_components()
-        components.inverter()
         check_shared(call, components, outputs=OUTPUT_TYPES)
         requests = requests_of(call, components)
         return self._answer(call, lambda: self._draw(call, components, requests))

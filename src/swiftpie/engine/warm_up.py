@@ -12,11 +12,9 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import sample_pictures
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
-from swiftpie.pipelines.settings import EditMethod, EditSettings
 from swiftpie.types import GenerationResult, Identity
 
 PROMPT, SOURCE_PROMPT = "a photo of a subject on a beach", "a photo of a subject in the snow"
-BY_INVERSION = EditSettings(method=EditMethod.INVERSION)
 SEED = 0
 CORNER = (0.0, 0.0, 0.2, 0.2)
 
@@ -46,7 +44,7 @@ def warm_up(
     def draw(count: int, times: int = 1) -> None:
         _draw(session, times * tuple(shown), count, sizes)
 
-    edit = partial(session.edit, scene, PROMPT, source_prompt=SOURCE_PROMPT, settings=BY_INVERSION)
+    edit = partial(session.edit, scene, PROMPT, source_prompt=SOURCE_PROMPT)
     if preset.places_subjects:
         edit = partial(session.edit, scene, "a blue dog at night", seed=SEED)
     can_draw = knows_subjects or Capability.TEXT in preset.capabilities
@@ -55,7 +53,7 @@ def warm_up(
     known: list[tuple[str, bool, Callable[[], object]]] = [
         ("subject", knows_subjects, lambda: shown.append(Subject(_encoded(session, picture)))),
         ("picture", can_draw, partial(draw, 1)),
-        ("edit", components.inversion is not None, edit),
+        ("edit", components.inversion is not None or preset.places_subjects, edit),
         *((f"{count} pictures", can_draw, partial(draw, count)) for count in together if count > 1),
         ("two subjects", has_several, partial(draw, 1, times=2)),
         ("removal", repaints, partial(session.remove, scene, mask=CORNER, seed=SEED)),

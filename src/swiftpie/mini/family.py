@@ -24,7 +24,7 @@ from swiftpie.backbones.presets import Preset, read_preset
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.library import subject_library
 from swiftpie.mini.animation import ANIMATE
-from swiftpie.mini.denoiser import TinyDenoiser, TinyInversion
+from swiftpie.mini.denoiser import TinyDenoiser
 from swiftpie.mini.inpainting import REMOVE, REPAINT
 from swiftpie.mini.placing import LayoutPredictor, place_of, place_subjects
 from swiftpie.mini.reading import (
@@ -63,9 +63,8 @@ from swiftpie.pipelines.request import (
 )
 from swiftpie.types import TextCondition
 
-CHOICES = {"steps", "weights", "inversion"}
+CHOICES = {"steps", "weights"}
 IDLE_CHOICES = {"allow_pickle", "offline"}  # nothing is downloaded or unpickled anyway
-INVERSION = "inversion"  # its folder; identities do not depend on it, so no fingerprint does
 
 
 NETWORKS: Mapping[str, Callable[[Path], nn.Module]] = {
@@ -79,10 +78,7 @@ NETWORKS: Mapping[str, Callable[[Path], nn.Module]] = {
 
 
 NAMES = {"autoencoder": "vae", "denoiser": "unet"}  # in a pipeline of diffusers, if others
-MODULES: Mapping[str, Callable[[Path], nn.Module]] = {
-    **{NAMES.get(name, name): build for name, build in NETWORKS.items()},
-    "inversion_unet": TinyInversion.built,
-}
+MODULES = {NAMES.get(name, name): build for name, build in NETWORKS.items()}
 
 _scene = partial(Technique, PersonalizeRequest, draws_by_seed=True, drawn_size=drawn_size)
 TECHNIQUES = (
@@ -141,8 +137,6 @@ class Tiny(Family):
             )
         weights = choices.get("weights")
         folder = _package_folder(preset) if weights is None else _own_folder(weights)
-        chosen = choices.get("inversion")
-        inversion = folder / INVERSION if chosen is None else existing(chosen, "inversion")
         preset = with_steps(preset, choices.get("steps"))
         networks = {
             name: _ready(load_network(build, folder / name), device)
@@ -151,15 +145,7 @@ class Tiny(Family):
         text = TaughtTower(
             read_tokenizer(folder / "tokenizer", WordTokenizer), networks.pop("text_encoder")
         )
-        return _components(
-            preset,
-            text,
-            inversion=_ready(load_network(TinyInversion.built, inversion), device)
-            if inversion.is_dir()
-            else None,
-            fingerprint=fingerprint_of(folder, without=INVERSION),
-            **networks,
-        )
+        return _components(preset, text, fingerprint=fingerprint_of(folder), **networks)
 
     def techniques(self) -> Sequence[Technique]:
         """Return the techniques that put subjects into scenes, and edit what words say."""
@@ -190,11 +176,7 @@ class Tiny(Family):
         text = components.text
         assert isinstance(text, TaughtTower), "this family reads prompts by one tower"
         own = {NAMES.get(name, name): getattr(components, name, None) for name in NETWORKS}
-        return own | {
-            "text_encoder": text.encoder,
-            "tokenizer": text.tokenizer,
-            "inversion_unet": components.inversion,
-        }
+        return own | {"text_encoder": text.encoder, "tokenizer": text.tokenizer}
 
     def read_own(self, folder: Path) -> dict[str, Any]:
         """Return the networks that are in a pipeline's folder, and their tokenizer; see `Family`.
@@ -223,7 +205,6 @@ class Tiny(Family):
         return _components(
             preset,
             TaughtTower(modules["tokenizer"], modules["text_encoder"]),
-            inversion=modules["inversion_unet"],
             fingerprint=modules["fingerprint"] if loaded is None else unknown_fingerprint(),
             **{name: modules[NAMES.get(name, name)] for name in NETWORKS if name != "text_encoder"},
         )
@@ -232,7 +213,12 @@ class Tiny(Family):
 def _components(preset: Preset, text: TaughtTower, **parts: Any) -> Components:  # noqa: ANN401
     schedule = schedule_of(preset)
     return Components(
-        preset=preset, schedule=schedule, text=text, vocabulary=text.vocabulary, **parts
+        preset=preset,
+        schedule=schedule,
+        text=text,
+        vocabulary=text.vocabulary,
+        inversion=None,
+        **parts,
     )
 
 

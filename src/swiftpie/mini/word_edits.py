@@ -140,15 +140,14 @@ def prepare_word_edit(components: Components, request: EditRequest, clock: Clock
 
     Raises:
         CapabilityError: The words are not understood, or what they name is not in the picture; the
-            request brings a subject, or chooses a technique that draws by networks, which
-            photographs do not survive.
+            request brings a subject, or chooses a technique that draws by networks.
     """
     method, name = request.settings.method, components.preset.name
     if method is not None:
         raise CapabilityError(
-            f"`method={method}` came with preset {name!r}, whose networks turn photographs into a "
-            "smear: it edits only by what the words change. Leave the method out, or edit with a "
-            "larger model, as by `--recipe swiftedit`."
+            f"`method={method}` came with preset {name!r}, which has no network for it and edits "
+            "only by what the words change. Leave the method out, or edit with a larger model, as "
+            "by `--recipe swiftedit`."
         )
     reading = reading_of(components, request)
     if isinstance(reading, NotDrawn):

@@ -1,6 +1,6 @@
 """One-step inversion: clean latents to the noise that a one-step generator would make them from."""
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor, nn
 
@@ -24,20 +24,6 @@ class Inversion(Protocol):
 
     def __call__(self, latents: Tensor, text: TextCondition, /) -> Tensor:
         """Return noise (B, C, h, w) of about unit variance for clean `latents` (B, C, h, w)."""
-
-
-class InversionOutput(NamedTuple):
-    """The output of a network trained on edits, for pictures with a prompt each."""
-
-    noise: Tensor  # (B, C, h, w)
-    doubt: Tensor  # (B, 1, h, w) logits of disagreement between picture and prompt
-    subject: Tensor  # (B, 1, 4h, 4w) logits of the subject's mask
-    notes: Tensor  # (B, K, h, w) for comparing prompts
-    prompt: Tensor  # (B, D) the prompt itself, pooled
-
-    def row(self, index: int) -> "InversionOutput":
-        """Return one row as a batch of one."""
-        return InversionOutput(*(value[index : index + 1] for value in self))
 
 
 class DownsampledAttention:

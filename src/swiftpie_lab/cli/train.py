@@ -34,7 +34,7 @@ app = typer.Typer()
 @app.command(
     epilog=examples(
         "swiftpie train --list",
-        "swiftpie train mini-world world-inversion --time-limit 9m",
+        "swiftpie train mini-world world-light --time-limit 9m",
         "swiftpie train world-scene --fresh",
         "swiftpie train mini-world --set loop.steps=2000 --set loop.learning_rate=1e-3",
     )

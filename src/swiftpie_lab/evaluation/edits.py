@@ -89,7 +89,7 @@ class EditDrawer(Generic[C]):
     draws_naive: bool = False  # also the naive paste, by the same weights
 
     def __post_init__(self) -> None:
-        if not self._is_chord:
+        if self._inverts:
             self.session.components.inverter()  # says at once if the preset cannot edit
 
     @property
@@ -139,7 +139,7 @@ class EditDrawer(Generic[C]):
             seed=FRESH_SEED,
             source_prompt=task.source_prompt,
             mask=self._place(task),
-            settings=self._settings,
+            settings=self.settings,
             source=identity,
         )
         try:
@@ -183,14 +183,6 @@ class EditDrawer(Generic[C]):
     def _inverts(self) -> bool:
         """Whether edits come from the noise behind a picture; a model of layout edits by words."""
         return not (self._is_chord or self.session.components.preset.places_subjects)
-
-    @property
-    def _settings(self) -> EditSettings:
-        """What is drawn with: settings of networks make these draw."""
-        settings = self.settings
-        if settings == EditSettings() or not self._inverts:
-            return settings
-        return replace(settings, method=settings.method or EditMethod.INVERSION)
 
     @property
     def _scales(self) -> ResolvedScales:

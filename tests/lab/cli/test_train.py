@@ -24,7 +24,7 @@ def test_a_fresh_start_moves_old_runs_to_free_numbers(tmp_path, capsys):
 
 
 def test_a_stage_that_is_missing_is_named_with_the_command(call, tmp_path, training_pack):
-    result = call("train", "world-inversion", "--out", tmp_path / "runs", "--data", training_pack)
+    result = call("train", "world-light", "--out", tmp_path / "runs", "--data", training_pack)
     assert result.exit_code == 2, result.output
     assert "swiftpie train mini-world" in " ".join(result.stderr.split())
 

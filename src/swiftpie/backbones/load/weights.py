@@ -321,17 +321,11 @@ def check_settings(folder: Path) -> None:
         raise ValueError(f"config.json holds {type(config).__name__} in place of settings")
 
 
-def fingerprint_of(folder: Path, *, without: str = "") -> str:
-    """Return the sha256 (hexadecimal) over names and contents of all weights in `folder`.
-
-    It holds a folder a network; the one named `without` does not count.
-    """
+def fingerprint_of(folder: Path) -> str:
+    """Return the sha256 (hexadecimal) over names and contents of all weights in `folder`."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
-        name = path.relative_to(folder)
-        if name.parts[0] == without:
-            continue
-        digest.update(name.as_posix().encode())
+        digest.update(path.relative_to(folder).as_posix().encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

@@ -15,6 +15,7 @@ from swiftpie.engine.transforms import Transform
 from swiftpie.engine.wrappers import shared_copy, with_networks
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import module_of
+from swiftpie.models.inversion import UNetInversion
 from swiftpie.models.unet import GatedLinear, Upsampling
 
 TOKEN_STRIDE = 2  # quarters the keys; coarser grids have few tokens and stay whole
@@ -38,8 +39,8 @@ def with_token_downsampling(components: Components) -> Components:
 
     From token downsampling (arXiv:2402.13573), on the finest grid of self-attention: neighbours
     say nearly the same, so queries stay and keys and values are thinned. References keep all of
-    theirs, because the same done to them costs the subject; so does the inversion network of
-    `mini`, which is small. Weights are shared with the given components.
+    theirs, because the same done to them costs the subject. Weights are shared with the given
+    components.
 
     Raises:
         CapabilityError: The denoiser keeps its own attention, which cannot be thinned.
@@ -56,9 +57,8 @@ def with_token_downsampling(components: Components) -> Components:
     for attention in layers:
         attention.stride = TOKEN_STRIDE
     inversion = components.inversion
-    if inversion is not None:
-        family = components.family
-        inversion = family.thin_inversion(inversion, stride=TOKEN_STRIDE, copied=shared_copy)
+    if isinstance(inversion, UNetInversion):
+        inversion = UNetInversion(shared_copy(inversion.unet), stride=TOKEN_STRIDE)
     return replace(components, denoiser=denoiser, inversion=inversion)
 
 

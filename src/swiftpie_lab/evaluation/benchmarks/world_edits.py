@@ -526,8 +526,7 @@ BENCHMARK = BenchmarkCommand(
     open_world_edits,
     (
         "swiftpie evaluate world-edits",
-        "swiftpie evaluate world-edits --weights runs/mini_world/export "
-        "--inversion runs/world_inversion/export/inversion --out out/mine",
+        "swiftpie evaluate world-edits --weights runs/mini_world/export --out out/mine",
         "swiftpie evaluate world-edits --kinds pose,put_on --cases 6 --by-name --out out/poses",
     ),
 )

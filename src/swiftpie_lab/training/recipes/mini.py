@@ -1,11 +1,10 @@
-"""How the mini model is trained, inverted and judged."""
+"""How the mini model is trained and judged."""
 
 from dataclasses import asdict, replace
 
 from swiftpie_lab.training.loop import LoopConfig, TrainConfig
 from swiftpie_lab.training.stages.autoencoder import AutoencoderConfig
 from swiftpie_lab.training.stages.cutout import CutoutConfig
-from swiftpie_lab.training.stages.inversion.mini import MiniInversionConfig
 from swiftpie_lab.training.stages.judges import WorldJudgesConfig
 from swiftpie_lab.training.stages.layout_predictor import LayoutConfig, LightConfig
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
@@ -109,13 +108,6 @@ def world_layout() -> TrainConfig:
         sample_every=200,
     )
     return TrainConfig(loop=loop, stage=LayoutConfig())
-
-
-def world_inversion() -> TrainConfig:
-    """Inversion network of mini-world, trained with every kind of edit that the world draws."""
-    loop = LoopConfig(steps=6000, learning_rate=2e-3, ema_decay=0.998)
-    stage = MiniInversionConfig(generator="mini_world")
-    return TrainConfig(loop=loop, stage=stage)
 
 
 def world_judges() -> TrainConfig:

@@ -15,7 +15,7 @@ from swiftpie.pipelines.settings import EditStart
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import fit
 from swiftpie_lab.training.losses import draw_levels
-from swiftpie_lab.training.stages.inversion.published import (
+from swiftpie_lab.training.stages.inversion import (
     ADAPTER_FILE,
     INVERSION_FOLDER,
     InversionConfig,
@@ -159,7 +159,7 @@ def test_what_was_trained_loads_as_an_editor(stage, place, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"preset": "mini"}, CapabilityError, "for the mini model"),
+        ({"preset": "mini"}, CapabilityError, "one step"),
         ({"terms": EVERYTHING}, ConfigError, "stage.teacher"),
         ({"terms": InversionWeights(pixels=1.0)}, ConfigError, "no stage.dists"),
         ({"photos": "empty"}, InputError, "no photos"),

@@ -120,8 +120,7 @@ class InversionConfig:
         if not FAMILIES.get(preset.family).takes_adapters or len(preset.timesteps) != 1:
             raise CapabilityError(
                 f"Preset {preset.name!r} cannot be inverted by this recipe, which is for Stable "
-                "Diffusion models of one step. Choose one of `swiftpie presets`; for the mini "
-                "model there is the recipe world-inversion."
+                "Diffusion models of one step. Choose one of `swiftpie presets`."
             )
         choices: Choices = {"weights": self.weights, "base": self.base}
         choices |= {"adapter": self.adapter, "allow_pickle": self.allow_pickle}
