@@ -39,6 +39,7 @@ SHARES = (0.25, 0.5, 0.75, 0.9, 10.0)  # of the capacity
 PARTS = ("load", "fairness", "live")
 LEAVING = 0.05  # of those who ask while it is watched for long
 LOOKING_S = 5
+SIZE = "256x256"  # a photographed place is larger otherwise
 MIN_ANSWERS = 200  # of which a 95th percentile is taken
 TOKEN = "of this benchmark"
 USER = "X-SwiftPie-User"
@@ -80,6 +81,7 @@ class Running:
         return {
             "prompt": f"a thing {SCENES[number % len(SCENES)]}",
             "seed": number,
+            "size": SIZE,
             "output_format": "jpeg",
             "swiftpie": {"subjects": [{"identity_id": self._identities[user]}]},
         }

@@ -40,7 +40,7 @@ class Limits:
             least=0,
         ),
     ] = 0
-    cache_mib: Annotated[float, Option("Identities and pictures kept, in MiB.", least=0)] = 256.0
+    cache_mib: Annotated[float, Option("Identities and pictures kept, in MiB.", least=0)] = 1024.0
 
 
 @dataclass(eq=False)
