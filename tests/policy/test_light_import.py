@@ -7,7 +7,10 @@ import pytest
 
 from tests.policy.project import ROOT, SOURCE, python_files
 
-HEAVY = ["accelerate", "diffusers", "numpy", "scipy", "torch", "torch._dynamo", "transformers"]
+HEAVY = [
+    *("accelerate", "diffusers", "numpy", "scipy", "torch", "torch._dynamo", "transformers"),
+    *("fastapi", "starlette"),  # of an extra
+]
 
 LOADED = """
 import json, sys

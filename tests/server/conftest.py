@@ -16,9 +16,9 @@ from PIL import Image
 pytest.importorskip("uvicorn", reason="needs swiftpie[serve]")
 
 from swiftpie.backbones.presets import PRESETS, describe
+from swiftpie.server import Limits
 from swiftpie.server.app import make_app
 from swiftpie.server.guard import loopback_names
-from swiftpie.server.jobs import Limits
 from swiftpie.server.listening import Server
 from swiftpie.server.store import Models, ServedModel
 from swiftpie.server.worker import Worker

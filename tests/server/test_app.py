@@ -4,7 +4,7 @@ import re
 import yaml
 
 from swiftpie.cli.serve import TOKEN_VARIABLE
-from swiftpie.server.jobs import Limits
+from swiftpie.server import Limits
 from tests.policy.project import ROOT
 from tests.policy.test_docs import parse
 

@@ -30,9 +30,9 @@ from contextlib import asynccontextmanager
 import pytest
 from PIL import Image
 
+from swiftpie.server import Limits
 from swiftpie.server.app import make_app
 from swiftpie.server.drawing import Stopped, _without_locals
-from swiftpie.server.jobs import Limits
 from swiftpie.server.schemas import Drawing
 from swiftpie.server.store import IdentityInfo, StoredIdentity
 from swiftpie.server.worker import Caller

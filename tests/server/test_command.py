@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from swiftpie.cli.main import app
-from swiftpie.server.jobs import Limits
+from swiftpie.server import Limits
 from tests.server.conftest import Running, form
 
 

@@ -7,6 +7,7 @@ from starlette.datastructures import Headers
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from swiftpie.server import Limits
 from swiftpie.server.errors import RequestError
 from swiftpie.server.guard import (
     BODIES,
@@ -20,7 +21,6 @@ from swiftpie.server.guard import (
     new_visitor,
     visitor_of,
 )
-from swiftpie.server.jobs import Limits
 from tests.server.conftest import form, serving
 
 TOKEN = "a long random token"

@@ -16,7 +16,7 @@ from mcp import Client
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.mini.scenes import PHOTOGRAPH_PX
-from swiftpie.server.jobs import Limits
+from swiftpie.server import Limits
 from swiftpie.server.mcp import TOOLS, Folders, Toolbox, make_server
 from swiftpie.server.schemas import MAX_PICTURES, MAX_PROMPT
 from swiftpie.server.worker import Worker

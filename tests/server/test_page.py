@@ -20,7 +20,7 @@ from PIL import Image
 from swiftpie.engine.session import Session
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.mini.vocabulary import Vocabulary
-from swiftpie.server.jobs import Limits
+from swiftpie.server import Limits
 from tests.policy.project import ROOT
 from tests.server.conftest import Running, serving, to_png
 

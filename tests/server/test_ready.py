@@ -12,9 +12,9 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.wrappers import JoinedAutoencoder
 from swiftpie.errors import UnknownSubjectError, WeightsError
 from swiftpie.models.denoiser import WrappedDenoiser
+from swiftpie.server import Limits
 from swiftpie.server.commands import Command, requests_of
 from swiftpie.server.drawing import DrawingThread, batch_sizes
-from swiftpie.server.jobs import Limits
 from swiftpie.server.schemas import Drawing
 from swiftpie.server.store import IdentityInfo, Models, ServedModel, StoredIdentity
 from swiftpie.server.worker import Caller, Worker

@@ -19,7 +19,7 @@ from swiftpie.cli.loading import confirm_download, open_session, plan_downloads,
 from swiftpie.cli.subjects import encoder_of, with_face_files
 from swiftpie.errors import ConfigError, check_installed, system_reason
 from swiftpie.faces import FaceSettings
-from swiftpie.server.jobs import Limits
+from swiftpie.server import Limits
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session

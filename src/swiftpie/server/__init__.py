@@ -1,1 +1,28 @@
 """The server: an HTTP interface, live drawing, and a page, around sessions of the library."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from swiftpie.config import Option
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a server."""
+
+    body_mib: Annotated[float, Option("Largest request, in MiB.", least=0)] = 64.0
+    body_s: Annotated[float, Option("Seconds that a request may take to arrive.", least=0)] = 30.0
+    deadline_s: Annotated[
+        float, Option("Seconds after which a picture is no longer drawn.", least=0)
+    ] = 30.0
+    queue: Annotated[int, Option("Pictures that may wait.", least=1)] = 64
+    queue_per_key: Annotated[int, Option("Pictures of one user that may wait.", least=1)] = 8
+    batch: Annotated[
+        int,
+        Option(
+            "Pictures drawn together at most; 0, the default, is 4 on accelerators. On processors "
+            "it is 1, as several at once are hardly quicker there and all callers wait longer.",
+            least=0,
+        ),
+    ] = 0
+    cache_mib: Annotated[float, Option("Identities and pictures kept, in MiB.", least=0)] = 1024.0

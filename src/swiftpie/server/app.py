@@ -15,9 +15,9 @@ from starlette.types import Scope
 
 from swiftpie import __version__
 from swiftpie.errors import SwiftPieError
+from swiftpie.server import Limits
 from swiftpie.server.errors import RequestError, answer_to, error_of_fields, free_frames
 from swiftpie.server.guard import Guard, new_visitor, visitor_of
-from swiftpie.server.jobs import Limits
 from swiftpie.server.routes.identities import identity_routes, upload_routes
 from swiftpie.server.routes.images import image_routes, job_routes
 from swiftpie.server.routes.library import library_routes, model_routes

@@ -25,8 +25,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from swiftpie.server import Limits
 from swiftpie.server.errors import RequestError
-from swiftpie.server.jobs import Limits
 from swiftpie.server.schemas import MAX_TEXT_BYTES
 
 logger = logging.getLogger(__name__)

@@ -9,9 +9,8 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
-from swiftpie.config import Option
 from swiftpie.server.errors import Expired, Overloaded
 
 FIRST_GUESS_S = 0.5  # a job's time before any was measured
@@ -19,28 +18,6 @@ MEMORY = 0.2  # weight of the newest measurement
 FADING_S = 1.0  # after which a drawn picture of a key counts half
 FORGOTTEN_S = 20 * FADING_S  # after which it counts nothing
 MAX_REMEMBERED = 1_000  # keys, beyond which those are dropped that count nothing
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Bounds of a server."""
-
-    body_mib: Annotated[float, Option("Largest request, in MiB.", least=0)] = 64.0
-    body_s: Annotated[float, Option("Seconds that a request may take to arrive.", least=0)] = 30.0
-    deadline_s: Annotated[
-        float, Option("Seconds after which a picture is no longer drawn.", least=0)
-    ] = 30.0
-    queue: Annotated[int, Option("Pictures that may wait.", least=1)] = 64
-    queue_per_key: Annotated[int, Option("Pictures of one user that may wait.", least=1)] = 8
-    batch: Annotated[
-        int,
-        Option(
-            "Pictures drawn together at most; 0, the default, is 4 on accelerators. On processors "
-            "it is 1, as several at once are hardly quicker there and all callers wait longer.",
-            least=0,
-        ),
-    ] = 0
-    cache_mib: Annotated[float, Option("Identities and pictures kept, in MiB.", least=0)] = 1024.0
 
 
 @dataclass(eq=False)

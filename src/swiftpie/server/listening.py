@@ -10,8 +10,8 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from swiftpie.server import Limits
 from swiftpie.server.guard import Guard
-from swiftpie.server.jobs import Limits
 from swiftpie.server.schemas import MAX_TEXT_BYTES
 
 KEEP_ALIVE_S = 75

@@ -20,6 +20,7 @@ from swiftpie.library import subject_library
 from swiftpie.pipelines.advice import equal_pictures
 from swiftpie.pipelines.identity_file import read_identity
 from swiftpie.pipelines.request import IdentityRef, Pictures, Request, Subject
+from swiftpie.server import Limits
 from swiftpie.server.commands import (
     Command,
     encode_face,
@@ -31,7 +32,7 @@ from swiftpie.server.commands import (
 from swiftpie.server.decoding import Decoder
 from swiftpie.server.drawing import DrawingThread, PictureFile, as_file
 from swiftpie.server.errors import RequestError
-from swiftpie.server.jobs import Limits, QueuedDrawing, Scheduler, take_error
+from swiftpie.server.jobs import QueuedDrawing, Scheduler, take_error
 from swiftpie.server.metrics import Metrics
 from swiftpie.server.schemas import KEPT_PX, Drawing, SubjectIn
 from swiftpie.server.store import (
