@@ -56,13 +56,11 @@ from swiftpie_lab.evaluation.benchmarks.world import (
 from swiftpie_lab.evaluation.case import METRICS, Evidence
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.metrics.pixels import psnr
-from swiftpie_world.nouns import article_of
-from swiftpie_world.places import PLACES
 
 ENGINES = "compile,openvino,openvino-int8"
 WARM_UPS = 3  # rounds before those that count; allocators and caches settle
 NUM_SPEED_CASES = 7  # subjects and prompts that timed calls take in turns
-PLACES_AHEAD = (5, 9)  # of an edit and of the next one, from the place that a picture shows
+EDITS = {"edit": "at night", "second_edit": "in the rain"}  # of one picture, in daylight
 JUDGED = ("setting-accuracy", "subject-recognition")
 
 
@@ -118,21 +116,12 @@ class Contender:
 
     def edit(self, number: int) -> Round:
         """Edit a picture that was never seen, and the same once more with another prompt."""
-        place = number % len(self.material.shown)
-        case, picture = self.material.cases[place], self.material.shown[place]
+        picture = self.material.shown[number % len(self.material.shown)]
         session, found = Session(self.components), {}
-        for operation, ahead in zip(("edit", "second_edit"), PLACES_AHEAD, strict=True):
-            prompt = moved(case, ahead)
-            change = partial(session.edit, picture, prompt, source_prompt=case.prompt)
+        for operation, prompt in EDITS.items():
+            change = partial(session.edit, picture, prompt)
             found[operation], _ = timed(change, self.components.device)
         return found
-
-
-def moved(case: WorldCase, ahead: int) -> str:
-    """Return a prompt that puts the subject of `case` into another place."""
-    names = [place.name for place in PLACES]
-    place = PLACES[(names.index(case.place) + ahead) % len(names)]
-    return f"a photo of {article_of(case.subject)} {case.subject} {place.phrases[0]}"
 
 
 @dataclass(frozen=True)
