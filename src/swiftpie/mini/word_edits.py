@@ -53,7 +53,7 @@ from swiftpie.mini.words import (
     listed,
     words_in,
 )
-from swiftpie.models.cutout import Search, cutout_network, find_as_guessed, find_with
+from swiftpie.models.cutout import Search, cutout_network, find_against_odds, find_with
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.draw import Plan
@@ -64,7 +64,6 @@ from swiftpie.types import EditResult
 logger = logging.getLogger(__name__)
 
 MIN_SHARE, MAX_SHARE = 0.005, 0.9  # of the picture; other masks are no outlines of subjects
-UNLIKELY = torch.logit(torch.full((1, 1, 1, 1), 1e-3))  # log-odds of a subject anywhere
 AGREED = 0.66  # of the outline by two guesses with one; of 20 photographs below lay 10 bad, 3 good
 SOLID = 0.95  # opacity from which a colour is the subject's alone
 VISIBLE_LEVELS = 4  # of 255: a smaller change is not seen
@@ -183,7 +182,7 @@ def _outline(request: EditRequest, original: Image.Image) -> Tensor:
         box = mask if isinstance(mask, tuple) else None  # `Session.resolved` opens files
         found = find_with(cutout_network(), original, Search(box=box))
         if box is None and found.how.is_doubtful:
-            found = find_as_guessed(cutout_network(), original, UNLIKELY)
+            found = find_against_odds(cutout_network(), original)
             assert found.how.confidence is not None, "the network for cut-outs is"
             fault = "its outline is not found for sure" * (found.how.confidence < AGREED)
         opacity = found.mask
@@ -295,7 +294,7 @@ def _remade(picture: Image.Image, outline: Tensor, look: str) -> Image.Image:
     return result
 
 
-@lru_cache(maxsize=64)  # the choice of seeds, advice and the edit itself need it
+@lru_cache(maxsize=64)  # the choice of seeds and the edit itself need it
 def read_edit(
     prompt: str, vocabulary: Vocabulary | None, *, shown: str = ""
 ) -> EditReading | NotDrawn:
