@@ -210,11 +210,14 @@ class Tiny(Family):
         )
 
 
-def _components(preset: Preset, text: TaughtTower, **parts: Any) -> Components:  # noqa: ANN401
-    schedule = schedule_of(preset)
+def _components(
+    preset: Preset,
+    text: TaughtTower,
+    **parts: Any,  # noqa: ANN401 - the other fields
+) -> Components:
     return Components(
         preset=preset,
-        schedule=schedule,
+        schedule=schedule_of(preset),
         text=text,
         vocabulary=text.vocabulary,
         inversion=None,
@@ -228,8 +231,8 @@ FAMILY = Tiny()
 def _advice(components: Components, vocabulary: Vocabulary, request: Request) -> Iterator[str]:
     name = components.preset.name
     if isinstance(request, PersonalizeRequest):
-        yield from _advice_on_words(components, vocabulary, request)
         readings, is_scene = read_all(components, request), has_scene(components, request)
+        yield from _advice_on_words(name, vocabulary, request, readings, is_scene=is_scene)
         for reading in readings if is_scene and isinstance(request.scene, str) else ():
             yield from _advice_on_place(reading, request)
         for reading in readings:
@@ -247,11 +250,15 @@ def _advice(components: Components, vocabulary: Vocabulary, request: Request) ->
 
 
 def _advice_on_words(
-    components: Components, vocabulary: Vocabulary, request: PersonalizeRequest
+    name: str,
+    vocabulary: Vocabulary,
+    request: PersonalizeRequest,
+    readings: Sequence[Reading],
+    *,
+    is_scene: bool,
 ) -> Iterator[str]:
-    """Yield warnings of what a drawing leaves out of its prompts."""
-    name, lost = components.preset.name, dict[str, None]()
-    readings, is_scene = read_all(components, request), has_scene(components, request)
+    """Yield warnings of what preset `name` leaves out of the prompts of a drawing."""
+    lost = dict[str, None]()
     is_own = is_scene and any(subject.identity.named is None for subject in request.subjects)
     for reading in readings:
         lost |= dict.fromkeys(
