@@ -14,7 +14,13 @@ from torch import Tensor, nn
 from swiftpie.attention.condition import Block
 from swiftpie.attention.install import Installation, Plan
 from swiftpie.attention.processors import Merge
-from swiftpie.backbones.load.ip_adapter import UNFIT, load_into, read_ip_adapter, semantic_tensors
+from swiftpie.backbones.load.ip_adapter import (
+    UNFIT,
+    first_unlike,
+    load_into,
+    read_ip_adapter,
+    semantic_tensors,
+)
 from swiftpie.backbones.load.safe import METADATA, read_metadata, read_tensors, write_tensors
 from swiftpie.errors import WeightsError
 from swiftpie.models.projection import FacePlusProjection, FaceVersion
@@ -199,8 +205,7 @@ def _checked_detail(tensors: Mapping[str, Tensor], installation: Installation) -
     needed = {name: tuple(tensor.shape) for name, tensor in own if name.startswith(present)}
     given = {name: tuple(tensor.shape) for name, tensor in detail.items()}
     if given != needed:
-        names = given.keys() | needed.keys()
-        name = min(each for each in names if given.get(each) != needed.get(each))
+        name = first_unlike(given, needed)
         raise WeightsError(
             f"{name!r} of the adapter is {given.get(name, 'missing')}, and this U-Net needs "
             f"{needed.get(name, 'none')}. {UNFIT}"

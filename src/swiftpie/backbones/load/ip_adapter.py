@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -36,6 +36,7 @@ UNFIT = (
     "pruned one. Choose another adapter or backbone."
 )
 
+Key = TypeVar("Key", int, str)  # number of a layer, or name of a tensor
 Pair = tuple[Tensor, Tensor]
 Place = tuple[int, str]  # number of an attention layer, and "q", "k", "v" or "out"
 
@@ -86,6 +87,11 @@ def read_ip_adapter(
     )
 
 
+def first_unlike(given: Mapping[Key, object], needed: Mapping[Key, object]) -> Key:
+    """Return the first key whose values are not alike, of an adapter and of its U-Net."""
+    return min(key for key in given.keys() | needed.keys() if given.get(key) != needed.get(key))
+
+
 def version_in_name(path: str | Path) -> FaceVersion | None:
     """Return the version of FaceID Plus that the name of a published file states, if it does."""
     name = Path(path).name.lower()
@@ -106,8 +112,7 @@ def load_into(adapter: IpAdapter, installation: Installation) -> None:
     needed = {number: tuple(layer.to_k_ip.weight.shape) for number, layer in layers.items()}
     given = {number: tuple(key.shape) for number, (key, _) in adapter.layers.items()}
     if given != needed:
-        numbers = given.keys() | needed.keys()
-        number = min(each for each in numbers if given.get(each) != needed.get(each))
+        number = first_unlike(given, needed)
         raise WeightsError(
             f"Layer {number} of the adapter is {given.get(number, 'missing')}, and "
             f"{paths.get(number, 'no cross-attention')} of this U-Net needs "
