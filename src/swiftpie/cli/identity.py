@@ -32,6 +32,10 @@ class CutoutForm(StrEnum):
     MASK = "mask"
 
 
+IdentityFile = Annotated[
+    Path, typer.Option("-o", "--out", metavar="FILE", help="Identity file to write (.spid).")
+]
+
 app = typer.Typer()
 identity_app = typer.Typer(
     name="identity", no_args_is_help=True, help="Encode a subject once and keep it as a file."
@@ -50,9 +54,7 @@ app.add_typer(identity_app)
 def save(
     *,
     subjects: options.Subjects,
-    out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="FILE", help="Identity file to write (.spid).")
-    ],
+    out: IdentityFile,
     cutouts: options.Cutouts = None,
     networks: options.Networks,
     force: options.Force = False,
@@ -204,9 +206,7 @@ def library(
 def tune(
     *,
     subjects: options.Subjects,
-    out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="FILE", help="Identity file to write (.spid).")
-    ],
+    out: IdentityFile,
     cutouts: options.Cutouts = None,
     settings: Annotated[TuneSettings, options.FieldOptions(TuneSettings)],
     networks: options.Networks,
