@@ -3,7 +3,7 @@ import torch
 from PIL import Image, ImageChops, ImageFilter
 
 from swiftpie import masks
-from swiftpie.errors import InputError
+from swiftpie.errors import AmbiguousMask, InputError
 from swiftpie.imageio.images import mask_to_pil
 from tests.shapes import HEIGHT, WIDTH, as_mask, ellipse, photo
 
@@ -31,6 +31,33 @@ def test_transparency_marks_what_may_change_and_else_white(name):
     mask = masks.load_mask(MASKS[name], size)
     assert mask.shape == (1, 1, HEIGHT * 2, WIDTH * 2)
     assert masks.iou(mask, as_mask(ellipse().resize(size))).item() > 0.98
+
+
+STROKES = clear(ellipse(), "white")
+
+
+@pytest.mark.parametrize("strokes", [STROKES, STROKES.filter(ImageFilter.GaussianBlur(1))])
+def test_white_strokes_on_a_clear_layer_are_read_as_asked_and_else_refused(strokes):
+    mask = masks.load_mask(strokes, strokes.size, by_white=True)
+    assert masks.iou(mask, as_mask(ellipse())).item() > 0.98
+    with pytest.raises(AmbiguousMask, match=r"clear, with white in it.*Fill the clear part"):
+        masks.load_mask(strokes, strokes.size)
+    mask = masks.load_mask(strokes, strokes.size, of_subject=True)
+    assert masks.iou(mask, as_mask(ellipse())).item() > 0.98
+
+
+@pytest.mark.parametrize("ground", ["black", (200, 40, 60)])
+def test_a_cut_out_in_colours_has_one_reading(ground):
+    cutout = clear(ellipse(), ground)
+    mask = masks.load_mask(cutout, cutout.size)
+    assert masks.iou(mask, as_mask(HOLE)).item() > 0.98
+
+
+def test_where_white_marks_what_is_clear_does_not_change():
+    drawn = clear(HOLE, "white")
+    assert masks.iou(masks.load_mask(drawn, drawn.size, by_white=True), as_mask(HOLE)).item() > 0.98
+    with pytest.raises(InputError, match="no white that is opaque"):
+        masks.load_mask(clear(HOLE), HOLE.size, by_white=True)
 
 
 def test_the_mask_of_a_subject_is_opaque_as_its_cut_out_is():

@@ -37,8 +37,8 @@ class ImageError(InputError):
     """A picture or mask is missing, broken, too large, or shows no subject."""
 
 
-class NoSubject(ImageError):  # noqa: N818 - reads as what it is
-    """A picture or mask shows no subject.
+class RemediedImageError(ImageError):
+    """A picture or mask cannot be used, and what to do depends on the surface.
 
     `found` describes the picture, and `remedy` says what to do in Python or on the command line. A
     server replaces `remedy` with its own.
@@ -50,6 +50,14 @@ class NoSubject(ImageError):  # noqa: N818 - reads as what it is
 
     def __str__(self) -> str:
         return f"{self.found} {self.remedy}"
+
+
+class NoSubject(RemediedImageError):  # noqa: N818 - reads as what it is
+    """A picture or mask shows no subject."""
+
+
+class AmbiguousMask(RemediedImageError):  # noqa: N818 - reads as what it is
+    """A mask has two readings, one the opposite of the other."""
 
 
 class UnknownSubjectError(InputError):

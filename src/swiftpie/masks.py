@@ -7,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.errors import ImageError, InputError
+from swiftpie.errors import AmbiguousMask, ImageError, InputError
 from swiftpie.geometry.shading import grow as grow
 from swiftpie.imageio.decoding import Source, describe, load_image
 from swiftpie.imageio.images import alpha_of, extent_of, plane
@@ -17,6 +17,7 @@ from swiftpie.validation import parse_box as parse_box
 
 HALF = 0.5  # below it, a pixel of a given mask is outside, and stays to the bit
 BLACK = 0.1  # up to it, and as far from white, noise of a JPEG is one of the two values
+FEW = 0.05  # share of strokes that may be other than white, as their edges are
 MAX_BETWEEN = 1 / 3  # share of a mask between black and white; wide soft edges have up to 1 / 4
 
 VISIBLE = 0.3  # a row or column counts as touched by the subject above this coverage
@@ -33,7 +34,9 @@ NOISE_ROUNDING = 1e-5  # mean difference up to which two noises of unit variance
 FEATHER_PX = 6  # an edge fades over this width
 
 
-def load_mask(source: Source, size: tuple[int, int], *, of_subject: bool = False) -> Tensor:
+def load_mask(
+    source: Source, size: tuple[int, int], *, of_subject: bool = False, by_white: bool = False
+) -> Tensor:
     """Return the mask in a picture file, (1, 1, H, W) in [0, 1].
 
     Where the file has transparency, that alone decides: what is transparent may change, as in masks
@@ -44,8 +47,11 @@ def load_mask(source: Source, size: tuple[int, int], *, of_subject: bool = False
         size: width and height of the photo it belongs to.
         of_subject: The mask shows the subject of the photo, as a cut-out does: what is opaque, or
             else white.
+        by_white: What is opaque and white may change, as painters export strokes on a clear layer;
+            nothing that is transparent may.
 
     Raises:
+        AmbiguousMask: Transparency decides, and all that is seen are white strokes.
         ImageError: It is no readable picture, marks nothing, is hardly two-valued, or is not shaped
             as the photo.
     """
@@ -58,10 +64,23 @@ def load_mask(source: Source, size: tuple[int, int], *, of_subject: bool = False
             "px. Both need the same shape. Export the mask from that photo."
         )
     alpha = alpha_of(image)
-    marked = plane(image.convert("L")) if alpha is None else alpha
-    mask = marked if alpha is None or of_subject else 1 - alpha
+    white = plane(image.convert("L"))
+    if alpha is None or by_white:
+        mask = white if alpha is None else white * alpha
+    elif of_subject:
+        mask = alpha
+    elif _is_of_strokes(white, alpha):
+        raise AmbiguousMask(
+            f"{name} is clear, with white in it. White may mark what changes, as strokes on a "
+            "clear layer, or the clear part may, as in masks of OpenAI.",
+            "Fill the clear part with black for the first, or paint the white part black for the "
+            "second.",
+        )
+    else:
+        mask = 1 - alpha
     if mask.max() < HALF:
-        raise ImageError(f"{name} {_marks_nothing(image, of_subject=of_subject)}")
+        by = {"of_subject": of_subject, "by_white": by_white}
+        raise ImageError(f"{name} {_marks_nothing(image, **by)}")
     between = ((mask > BLACK) & (mask < 1 - BLACK)).float().mean().item()
     if between > MAX_BETWEEN:
         raise ImageError(
@@ -79,10 +98,24 @@ def hole_of(image: Image.Image) -> Tensor | None:
     alpha = alpha_of(image)
     if alpha is None:
         return None
-    sides = (alpha[..., 0, :], alpha[..., -1, :], alpha[..., 0], alpha[..., -1])
-    border = torch.cat([side.flatten() for side in sides])
-    is_hole = alpha.min() <= HALF and (border < HALF).float().mean() <= HALF
+    is_hole = alpha.min() <= HALF and _clear_border(alpha) <= HALF
     return 1 - alpha if is_hole else None
+
+
+def _clear_border(alpha: Tensor) -> float:
+    """Return how much of the border of a picture with opacity (1, 1, H, W) is transparent."""
+    sides = (alpha[..., 0, :], alpha[..., -1, :], alpha[..., 0], alpha[..., -1])
+    return (torch.cat([side.flatten() for side in sides]) < HALF).float().mean().item()
+
+
+def _is_of_strokes(white: Tensor, alpha: Tensor) -> bool:
+    """Whether a mask is clear along most of its border, and white wherever anything is seen."""
+    seen = white[alpha >= HALF]
+    return (
+        _clear_border(alpha) > HALF
+        and len(seen) > 0
+        and (seen < 1 - BLACK).float().mean().item() <= FEW
+    )
 
 
 def without_outside(mask: Tensor) -> Tensor:
@@ -187,9 +220,11 @@ def feather(mask: Tensor) -> Tensor:
     return torch.minimum(torch.stack(shrunk).mean(dim=0), mask)
 
 
-def _marks_nothing(image: Image.Image, *, of_subject: bool) -> str:
+def _marks_nothing(image: Image.Image, *, of_subject: bool, by_white: bool) -> str:
     """Return what is said of a mask without a pixel of half or more."""
     where = "where the subject is" if of_subject else "where the picture may change"
+    if by_white and alpha_of(image) is not None:
+        return f"has no white that is opaque. It has to be white {where}. Paint that in white."
     if image.mode != "RGBA":
         return f"is black. It has to be white {where}. Invert it, or paint that in white."
     if alpha_of(image) is None:

@@ -40,6 +40,12 @@ def mask(mode, colour, size=(128, 128)):
     return ("mask.png", to_png(Image.new(mode, size, colour)))
 
 
+def strokes():
+    layer = Image.new("RGBA", (128, 128), (0, 0, 0, 0))
+    layer.paste("white", (20, 20, 80, 80))
+    return ("mask.png", to_png(layer))
+
+
 HOLE = mask("RGBA", (0, 0, 0, 0))
 LIBRARY = {"subjects": [{"library": "dog"}]}
 EDITS = [  # fields of a form, its own part, and a word
@@ -47,6 +53,7 @@ EDITS = [  # fields of a form, its own part, and a word
     ({"mask": mask("L", 255)}, {}, "transparency"),
     ({"mask": mask("RGBA", (0, 0, 0, 254))}, {}, "half"),
     ({"mask": mask("RGBA", (0, 0, 0, 0), (128, 64))}, {}, "shape"),
+    ({"mask": strokes()}, {}, "Send swiftpie.mask_mode 'white'"),
     ({"mask": HOLE}, {"task": "insert", **LIBRARY}, "removed"),
     ({}, {"task": "remove", "box": (0, 0, 1, 1), **LIBRARY}, "subjects"),
     ({}, {"task": "remove"}, "remove"),

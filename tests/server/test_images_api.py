@@ -88,6 +88,18 @@ def test_edits_keep_what_the_mask_does_not_show(client, photo):
     assert edited.tobytes() != photo.tobytes()
 
 
+def test_white_strokes_on_a_clear_layer_mark_what_goes_where_white_is_asked_for(server, photo):
+    layer = Image.new("RGBA", photo.size, (0, 0, 0, 0))
+    layer.paste("white", (20, 20, 60, 60))
+    own = json.dumps({"task": "remove", "mask_mode": "white"})
+    given = {"image": ("photo.png", to_png(photo)), "mask": ("mask.png", to_png(layer))}
+    answer = server.upload("/v1/images/edits", **given, prompt="a dog", swiftpie=own)
+    made = picture_in(answer)
+    assert made.tobytes() != photo.tobytes()
+    made.paste(photo.crop((20, 20, 60, 60)), (20, 20))
+    assert made.tobytes() == photo.tobytes()
+
+
 def test_edits_come_as_json_too_and_each_seed_draws_its_picture_alone(server, photo):
     url = "data:image/png;base64," + base64.b64encode(to_png(photo)).decode()
     body = {"prompt": "a dog at night", "images": [{"image_url": url}], "n": 2, "seed": 1}

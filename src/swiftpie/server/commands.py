@@ -12,7 +12,7 @@ from swiftpie.backbones.components import near_size
 from swiftpie.backbones.presets import Capability
 from swiftpie.config import Surface
 from swiftpie.engine.session import Session
-from swiftpie.errors import ImageError, InputError, WeightsError
+from swiftpie.errors import AmbiguousMask, ImageError, InputError, WeightsError
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.imageio.images import alpha_of
 from swiftpie.library import scenes
@@ -227,7 +227,8 @@ def is_edit(body: Drawing, images: Sequence[object]) -> bool:
 
 
 def _region(body: Drawing, image: Image.Image, mask: Image.Image) -> Tensor:
-    if body.swiftpie.mask_mode == "alpha" and alpha_of(mask) is None:
+    by_white = body.swiftpie.mask_mode == "white"
+    if not by_white and alpha_of(mask) is None:
         what = "is opaque everywhere" if mask.mode == "RGBA" else "has no transparency"
         raise RequestError(
             f"The mask {what}, and transparency marks what may change. Send one that is "
@@ -235,6 +236,10 @@ def _region(body: Drawing, image: Image.Image, mask: Image.Image) -> Tensor:
             param="mask",
         )
     try:
-        return load_mask(mask, image.size)
+        return load_mask(mask, image.size, by_white=by_white)
+    except AmbiguousMask as error:
+        remedy = "Send swiftpie.mask_mode 'white' for the first, or paint the white part black."
+        detail = f"{error.found} {remedy}"
+        raise RequestError(detail, code="invalid_image", param="mask") from error
     except ImageError as error:
         raise RequestError(str(error), code="invalid_image", param="mask") from error

@@ -272,7 +272,7 @@ class OwnFields(WithOptions):
         Literal["alpha", "white"],
         Field(
             description="A mask is transparent where the picture may change, as OpenAI's are; as "
-            "'white', a mask without transparency is white there."
+            "'white', it is opaque and white there."
         ),
     ] = "alpha"
     return_mask: bool = False
