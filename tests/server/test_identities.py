@@ -1,4 +1,5 @@
 import io
+import sys
 import threading
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from swiftpie.pipelines.identity_file import identity_bytes
 from swiftpie.server.errors import RequestError
-from swiftpie.server.store import OwnerStore
+from swiftpie.server.store import LEAST_BYTES, MOST_OF_KEY, MOST_OF_OWNER, OwnerStore
 from tests.server.conftest import held, serving, to_png
 
 PROMPT = "a dog on a beach"
@@ -157,7 +158,9 @@ def test_cutouts_wait_their_turn_and_words_do_not(session, sprite):
 
 
 def stored(limit):
-    return OwnerStore("thing", prefix="t", limit_mib=limit / 2**20, size=len, remedy=" Make it.")
+    size = lambda thing: LEAST_BYTES * len(thing)  # noqa: E731
+    mib = LEAST_BYTES * limit / 2**20
+    return OwnerStore("thing", prefix="t", limit_mib=mib, size=size, remedy=" Make it.")
 
 
 def test_the_owner_that_holds_most_makes_room():
@@ -196,3 +199,53 @@ def test_of_equal_owners_the_one_that_was_away_longest_makes_room():
     alone = stored(4)
     names = [alone.put("u", owner="a") for _ in range(5)]
     assert alone.items(owner="a") == [(name, "u") for name in names[1:]]
+
+
+def test_many_small_things_cost_no_time():
+    store = stored(2000)
+    for number in range(MOST_OF_KEY):
+        store.put("", owner=f"owner {number % 8}", key="flood")  # each counts as one of size 1
+    rest = 2000 - MOST_OF_KEY
+    large = store.put("x" * rest, owner="large", key="other")
+    assert store.find(large, owner="large")  # all fit, to the byte
+    steps = []
+    sys.setprofile(lambda _frame, event, _given: steps.append(event))
+    try:
+        store.put("x" * 2000, owner="large", key="flood")  # all others go
+    finally:
+        sys.setprofile(None)
+    assert len(steps) < 100 * MOST_OF_KEY  # they grew by the square of the number
+    assert not store.items(owner="owner 1")
+
+
+def test_an_owner_and_a_key_have_so_many_things():
+    store = stored(10_000)
+    others = store.put("v", owner="visitor", key="here")
+    names = [store.put("u", owner="a", key="there") for _ in range(MOST_OF_OWNER + 1)]
+    assert store.items(owner="a") == [(name, "u") for name in names[1:]]
+    for number in range(MOST_OF_KEY):
+        last = store.put("u", owner=f"owner {number}", key="there")
+    left = [
+        store.items(owner=owner) for owner in ("a", *(f"owner {n}" for n in range(MOST_OF_KEY)))
+    ]
+    assert sum(map(len, left)) == MOST_OF_KEY
+    assert store.find(last, owner=f"owner {MOST_OF_KEY - 1}")
+    assert store.find(others, owner="visitor")
+
+
+def test_what_is_replaced_still_counts_for_who_sent_it():
+    store = stored(6)
+    renamed = [store.put("u", owner=f"owner {number}", key="there") for number in range(4)]
+    visitors = store.put("v", owner="visitor", key="here")
+    for number, name in enumerate(renamed):
+        store.replace(name, "w", owner=f"owner {number}")
+    store.put("vv", owner="visitor", key="here")
+    assert store.find(visitors, owner="visitor") == "v"
+    assert not store.items(owner="owner 0")
+    store.replace(visitors, "vvvvvv", owner="visitor")  # which makes room as a new one does
+    assert store.items(owner="visitor") == [(visitors, "vvvvvv")]
+    assert not store.items(owner="owner 3")
+    store.drop(visitors, owner="visitor")
+    store.put("uuu", owner="a", key="there")
+    store.put("vvv", owner="b", key="here")  # both fit: nothing of what went is counted
+    assert store.items(owner="a")

@@ -1,10 +1,11 @@
 """Loaded models, and identities and files that users left here."""
 
 import secrets
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from itertools import count
+from typing import Any, Generic, TypeVar
 
 from PIL import Image
 
@@ -19,6 +20,8 @@ MIB = 1 << 20
 Thing = TypeVar("Thing")
 THUMBNAIL = "thumbnail"
 SOURCE_PX = 1024  # of a kept picture's longer side; encoders see less
+LEAST_BYTES = 4096  # that a thing counts, as names and objects take memory, too
+MOST_OF_OWNER, MOST_OF_KEY = 256, 1024  # things
 
 
 @dataclass(frozen=True)
@@ -64,18 +67,25 @@ class NotFound(RequestError):  # noqa: N818 - reads as what it is
         )
 
 
-class _Kept(NamedTuple, Generic[Thing]):
+@dataclass
+class _Kept(Generic[Thing]):
     thing: Thing
     owner: str
     key: str  # of the caller, who may invent owners
     size: int
+    used: int  # the number of its last use
+
+
+Owners = dict[str, dict[str, None]]
+"""The names of things by owner, the least recently used first."""
 
 
 class OwnerStore(Generic[Thing]):
     """Things by unguessable names, each for its owner alone.
 
     Where room is needed, the store drops the least recently used thing of an owner that holds at
-    least its share, under a key that holds at least its share.
+    least its share, under a key that holds at least its share. The numbers of things are bounded,
+    too, and sums are kept, so that many small things cost no time.
     """
 
     def __init__(
@@ -90,34 +100,43 @@ class OwnerStore(Generic[Thing]):
         self._kind, self._prefix, self._remedy = kind, prefix, remedy
         self._limit = limit_mib * MIB
         self._size = size
-        self._things: OrderedDict[str, _Kept[Thing]] = OrderedDict()
+        self._things: dict[str, _Kept[Thing]] = {}
+        self._keys: dict[str, Owners] = {}
         self._held = 0  # bytes
+        self._held_by: Counter[tuple[str, ...]] = Counter()  # likewise: a key, a key's owner
+        self._uses = count()
 
     def put(self, thing: Thing, *, owner: str, key: str = "") -> str:
         """Keep a thing; return its name. `key` is the caller, where one may have several owners."""
         name = f"{self._prefix}_{secrets.token_urlsafe(16)}"
+        owners = self._keys.get(key, {})
+        if len(names := owners.get(owner, {})) >= MOST_OF_OWNER:
+            self._forget(next(iter(names)))
+        elif sum(map(len, owners.values())) >= MOST_OF_KEY:
+            self._forget(self._next_to_go({key: owners}))
         self._keep(name, thing, owner, key)
-        while self._held > self._limit and len(self._things) > 1:
-            self._forget(self._next_to_go(newest=name))
         return name
 
-    def _next_to_go(self, *, newest: str) -> str:
-        names = list(self._things)
-        for group in ("key", "owner"):
-            held: Counter[str] = Counter()
-            for name in names:
-                held[getattr(self._things[name], group)] += self._things[name].size
-            share = held.total() / len(held)
-            heavy = [name for name in names if held[getattr(self._things[name], group)] >= share]
-            names = names if heavy == [newest] else heavy
-        return next(name for name in names if name != newest)
+    def _next_to_go(self, keys: Mapping[str, Owners]) -> str:
+        share = sum(self._held_by[key,] for key in keys) / len(keys)
+        oldest = [
+            next(iter(names))
+            for key, owners in keys.items()
+            if self._held_by[key,] >= share
+            for owner, names in owners.items()
+            if self._held_by[key, owner] >= self._held_by[key,] / len(owners)
+        ]
+        return min(oldest, key=lambda name: self._things[name].used)
 
     def find(self, name: str, *, owner: str) -> Thing:
         """Return a thing."""
-        if name not in self._things or self._things[name].owner != owner:
+        kept = self._things.get(name)
+        if kept is None or kept.owner != owner:
             raise NotFound(self._kind, name, remedy=self._remedy)
-        self._things.move_to_end(name)
-        return self._things[name].thing
+        kept.used = next(self._uses)
+        names = self._keys[kept.key][owner]
+        names[name] = names.pop(name)  # behind all others
+        return kept.thing
 
     def replace(self, name: str, thing: Thing, *, owner: str) -> None:
         """Exchange a thing for another; the errors are those of `find`."""
@@ -131,16 +150,35 @@ class OwnerStore(Generic[Thing]):
 
     def items(self, *, owner: str) -> list[tuple[str, Thing]]:
         """Return all that one owner has, the least recently used first."""
-        return [(name, kept.thing) for name, kept in self._things.items() if kept.owner == owner]
+        names = [name for owners in self._keys.values() for name in owners.get(owner, ())]
+        names.sort(key=lambda name: self._things[name].used)
+        return [(name, self._things[name].thing) for name in names]
 
     def _keep(self, name: str, thing: Thing, owner: str, key: str) -> None:
-        self._things[name] = _Kept(thing, owner, key, self._size(thing))
-        self._held += self._things[name].size
+        kept = _Kept(thing, owner, key, max(LEAST_BYTES, self._size(thing)), next(self._uses))
+        while self._things and self._held + kept.size > self._limit:
+            self._forget(self._next_to_go(self._keys))
+        self._things[name] = kept
+        self._keys.setdefault(key, {}).setdefault(owner, {})[name] = None
+        self._count(kept, kept.size)
 
     def _forget(self, name: str) -> _Kept[Thing]:
         kept = self._things.pop(name)
-        self._held -= kept.size
+        owners = self._keys[kept.key]
+        del owners[kept.owner][name]
+        if not owners[kept.owner]:
+            del owners[kept.owner]
+        if not owners:
+            del self._keys[kept.key]
+        self._count(kept, -kept.size)
         return kept
+
+    def _count(self, kept: _Kept[Thing], num_bytes: int) -> None:
+        self._held += num_bytes
+        for group in ((kept.key,), (kept.key, kept.owner)):
+            self._held_by[group] += num_bytes
+            if not self._held_by[group]:
+                del self._held_by[group]
 
 
 @dataclass(frozen=True)
