@@ -225,22 +225,28 @@ def read_original(source: str | Path | bytes | Image.Image) -> OriginalPicture:
     """
     image = open_image(source)
     with image_errors(describe(source)):
-        is_deep = any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
+        profile, lost = colour_profile(image), lost_colours(image)
         image.load()
         exif, losses = _kept_exif(image)
-        if is_deep:
-            losses.append("its 16 bits")
-        if getattr(image, "is_animated", False):
-            losses.append("frames after its first")
-        profile = colour_profile(image)
-        if not profile and image.info.get("icc_profile"):
-            losses.append("its colour profile")
+        losses += lost
         image = to_straight(to_upright(image, is_ours=image is not source))
-        if image.mode in OTHER_COLOURS:
-            losses.append(f"its {OTHER_COLOURS[image.mode]}")
         if image.mode in OTHER_COLOURS or (image.mode in GREYS and "icc_profile" in image.info):
             return OriginalPicture(PictureData(load_image(source), b"", exif), tuple(losses))
         return OriginalPicture(PictureData(to_plain(image), profile, exif), tuple(losses))
+
+
+def lost_colours(image: Image.Image) -> list[str]:
+    """Return the names of the pixels and colours that no edited file keeps, by a header alone."""
+    losses = []
+    if any(";16" in str(tile.args) for tile in getattr(image, "tile", ())):
+        losses.append("its 16 bits")
+    if getattr(image, "is_animated", False):
+        losses.append("frames after its first")
+    if not colour_profile(image) and image.info.get("icc_profile"):
+        losses.append("its colour profile")
+    if image.mode in OTHER_COLOURS:
+        losses.append(f"its {OTHER_COLOURS[image.mode]}")
+    return losses
 
 
 def composite(original: OriginalPicture, edited: Image.Image, blend: Image.Image) -> PictureData:
@@ -267,12 +273,16 @@ def composite(original: OriginalPicture, edited: Image.Image, blend: Image.Image
     return original.stored._replace(pixels=joined)
 
 
+def is_clear(pixels: Image.Image) -> bool:
+    """Whether any of a picture is transparent."""
+    return pixels.mode == "RGBA" and pixels.getchannel("A").getextrema()[0] != 255
+
+
 def losses_in(original: OriginalPicture, suffix: str) -> tuple[str, ...]:
     """Return the names of the parts of a picture that a file with this suffix loses."""
     (pixels, _, exif), losses = original.stored, list(original.losses)
     file_format = format_of(suffix)
-    is_clear = pixels.mode == "RGBA" and pixels.getchannel("A").getextrema()[0] != 255
-    if file_format == "JPEG" and is_clear:
+    if file_format == "JPEG" and is_clear(pixels):
         losses.append("its transparency")
     if file_format != "PNG" and exif:
         kept = Image.Exif()

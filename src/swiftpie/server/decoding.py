@@ -16,16 +16,22 @@ import sys
 import weakref
 from asyncio.subprocess import Process
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from types import MappingProxyType
-from typing import BinaryIO, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 from PIL import Image
 
 from swiftpie.errors import ImageError, short_reason
-from swiftpie.imageio.decoding import MAX_PIXELS, load_image
-from swiftpie.imageio.writing import read_metadata
+from swiftpie.imageio.decoding import MAX_PIXELS, colour_profile, load_image, open_image
+from swiftpie.imageio.writing import (
+    OriginalPicture,
+    PictureData,
+    lost_colours,
+    read_metadata,
+    read_original,
+)
 from swiftpie.server.errors import Overloaded
 
 MAX_SECONDS = 5  # of a processor, for one picture
@@ -45,6 +51,9 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MALLOC_MMAP_THRESHOLD_": str(1 << 20),  # glibc then returns what a picture took at once
 }
+
+
+NO_IMAGE = Image.new("RGB", (1, 1))
 
 
 class Decoder:
@@ -75,16 +84,44 @@ class Decoder:
             ImageError: It is no picture, broken, or takes more time or memory than one may.
             Overloaded: Pictures of this key, or of all, hold too much already.
         """
+        answer = await self._decoded(data, name=name, key=key, most_px=most_px)
+        return answer.image, answer.origin
+
+    async def decode_original(
+        self, data: bytes, *, name: str = "The picture", key: str = ""
+    ) -> tuple[Image.Image, OriginalPicture]:
+        """Return what `decode` does, and the picture with the colours that its file has.
+
+        The errors are those of `decode`.
+        """
+        answer = await self._decoded(data, name=name, key=key, keeps_original=True)
+        stored = PictureData(answer.image)
+        if answer.profile:
+            stored = PictureData(answer.original, answer.profile)
+        return answer.image, OriginalPicture(stored, answer.losses)
+
+    async def _decoded(
+        self,
+        data: bytes,
+        *,
+        name: str,
+        key: str,
+        most_px: int | None = None,
+        keeps_original: bool = False,
+    ) -> "Answer":
         turn = self._turns.setdefault(key, asyncio.Lock())
         async with turn:
             self._check_room(key, 1)
-            answer = await self._answer(data, name=name, most_px=most_px)
+            answer = await self._answer(
+                data, name=name, most_px=most_px, keeps_original=keeps_original
+            )
             if answer.error:
                 raise ImageError(f"{name}{answer.error}")
-            self._check_room(key, answer.num_pixels)
-            image = Image.frombytes(answer.mode, answer.size, answer.pixels)
-            self._hold(image, key)
-        return image, answer.origin
+            held = [answer.image, *([answer.original] if answer.profile else [])]
+            self._check_room(key, sum(image.width * image.height for image in held))
+            for image in held:
+                self._hold(image, key)
+        return answer
 
     def _check_room(self, key: str, num_pixels: int) -> None:
         if self._held[key] + num_pixels > MAX_KEY_PIXELS:
@@ -108,11 +145,13 @@ class Decoder:
 
         weakref.finalize(image, freed).atexit = False
 
-    async def _answer(self, data: bytes, *, name: str, most_px: int | None) -> "Answer":
+    async def _answer(
+        self, data: bytes, *, name: str, most_px: int | None, keeps_original: bool
+    ) -> "Answer":
         async with self._free:
             try:
                 self._child = self._child or await _start()
-                answer = _ask(self._child, data, most_px=most_px)
+                answer = _ask(self._child, data, most_px=most_px, keeps_original=keeps_original)
                 return await asyncio.wait_for(answer, MAX_SECONDS * PATIENCE)
             except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
                 await self._stop()
@@ -145,30 +184,37 @@ async def _start() -> Process:
 class Answer(NamedTuple):
     """A decoded picture, or why it is none."""
 
-    error: str  # follows the picture's name in a message; empty if there are pixels
-    mode: str
-    size: tuple[int, int]
-    pixels: bytes | bytearray
+    error: str = ""  # follows the picture's name in a message; empty if there is a picture
+    image: Image.Image = NO_IMAGE
     origin: Mapping[str, str] = MappingProxyType({})
-
-    @property
-    def num_pixels(self) -> int:
-        """How many pixels there are."""
-        return self.size[0] * self.size[1]
+    original: Image.Image = NO_IMAGE  # in the colours of `profile`
+    profile: bytes = b""  # ICC; empty if `image` is the original
+    losses: tuple[str, ...] = ()
 
 
-async def _ask(process: Process, data: bytes, *, most_px: int | None) -> Answer:
+async def _ask(
+    process: Process, data: bytes, *, most_px: int | None, keeps_original: bool
+) -> Answer:
     stdin, stdout = process.stdin, process.stdout
     assert stdin is not None
     assert stdout is not None
-    stdin.write(LENGTH.pack(most_px or 0) + LENGTH.pack(len(data)))
+    for number in (most_px or 0, keeps_original, len(data)):
+        stdin.write(LENGTH.pack(number))
     stdin.write(data)
     await stdin.drain()
-    (length,) = LENGTH.unpack(await stdout.readexactly(LENGTH.size))
-    head = json.loads(await stdout.readexactly(length))
-    (length,) = LENGTH.unpack(await stdout.readexactly(LENGTH.size))
-    pixels = await _all(stdout, length)
-    return Answer(head["error"], head["mode"], tuple(head["size"]), pixels, head["origin"])
+    head, *parts = [await _part(stdout) for _ in range(4)]
+    facts = json.loads(head)
+    if facts["error"]:
+        return Answer(facts["error"])
+    shapes = zip(facts["modes"], facts["sizes"], parts, strict=False)
+    image, *original = [Image.frombytes(mode, tuple(size), part) for mode, size, part in shapes]
+    own, profile = (original[0], bytes(parts[2])) if original else (NO_IMAGE, b"")
+    return Answer("", image, facts["origin"], own, profile, tuple(facts["losses"]))
+
+
+async def _part(stream: asyncio.StreamReader) -> bytearray:
+    (length,) = LENGTH.unpack(await stream.readexactly(LENGTH.size))
+    return await _all(stream, length)
 
 
 async def _all(stream: asyncio.StreamReader, length: int) -> bytearray:
@@ -183,34 +229,59 @@ async def _all(stream: asyncio.StreamReader, length: int) -> bytearray:
     return whole
 
 
-def answer_to(data: bytes, *, most_px: int | None = None) -> Answer:
-    """Decode one picture."""
+def answer_to(data: bytes, *, most_px: int | None = None, keeps_original: bool = False) -> Answer:
+    """Decode one picture, and once more in its own colours if those are kept."""
     try:
         image, stored = load_image(data, most_px=most_px), read_metadata(data)
+        original: dict[str, Any] = {}
+        if keeps_original:
+            header = open_image(data)
+            original["losses"] = tuple(lost_colours(header))
+            if colour_profile(header):
+                kept = read_original(data).stored
+                original |= {"original": kept.pixels, "profile": kept.profile}
     except ImageError as error:
-        return Answer(_without_name(str(error)), "", (0, 0), b"")
+        return Answer(_without_name(str(error)))
     except MemoryError:
         return Answer(
-            f" takes more than {MAX_MIB} MiB to decode. A smaller picture is needed. Shrink it.",
-            *("", (0, 0), b""),
+            f" takes more than {MAX_MIB} MiB to decode. A smaller picture is needed. Shrink it."
         )
     origin = {name: text for name, text in stored.items() if name in FACTS}
     origin = {name: text for name, text in origin.items() if len(text) <= MAX_FACT}
-    return Answer("", image.mode, image.size, image.tobytes(), origin)
+    return Answer("", image, origin, **original)
 
 
 def serve(stdin: BinaryIO, stdout: BinaryIO) -> None:
     """Answer until standard input ends."""
-    while len(start := stdin.read(2 * LENGTH.size)) == 2 * LENGTH.size:
-        ((most_px,), (length,)) = LENGTH.iter_unpack(start)
+    while len(start := stdin.read(3 * LENGTH.size)) == 3 * LENGTH.size:
+        ((most_px,), (keeps_original,), (length,)) = LENGTH.iter_unpack(start)
         _limit_time()
-        answer = answer_to(stdin.read(length), most_px=most_px or None)
-        info = {"error": answer.error, "mode": answer.mode, "size": answer.size}
-        head = json.dumps({**info, "origin": dict(answer.origin)})
-        for part in (head.encode(), answer.pixels):
+        answer = answer_to(
+            stdin.read(length), most_px=most_px or None, keeps_original=bool(keeps_original)
+        )
+        for part in _parts(answer):
             stdout.write(LENGTH.pack(len(part)))
             stdout.write(part)
+        del answer  # its pixels, before the next picture comes
         stdout.flush()
+
+
+def _parts(answer: Answer) -> Iterator[bytes]:
+    """Yield an answer as it is sent: its facts, the pixels of each picture, and the profile."""
+    shown = [] if answer.error else [answer.image]
+    shown += [answer.original] if answer.profile else []
+    info = {
+        "error": answer.error,
+        "modes": [image.mode for image in shown],
+        "sizes": [image.size for image in shown],
+        "losses": answer.losses,
+        "origin": dict(answer.origin),
+    }
+    yield json.dumps(info).encode()
+    for image in shown:
+        yield image.tobytes()
+    yield from [b""] * (2 - len(shown))
+    yield answer.profile
 
 
 def _without_name(message: str) -> str:

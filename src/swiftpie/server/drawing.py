@@ -16,7 +16,14 @@ from swiftpie.engine.runner import LAYER
 from swiftpie.engine.session import Session, draw_apart
 from swiftpie.engine.warm_up import warm_up
 from swiftpie.errors import SwiftPieError
-from swiftpie.imageio.writing import encode_animation, encode_image
+from swiftpie.imageio.writing import (
+    OriginalPicture,
+    PictureData,
+    composite,
+    encode_animation,
+    encode_image,
+    is_clear,
+)
 from swiftpie.library import Named
 from swiftpie.masks import Box
 from swiftpie.pipelines.draw import follows_seed
@@ -62,6 +69,7 @@ class RenderedPicture(PictureFacts):
     origin: Mapping[str, str]  # that its file says
     is_random: bool  # another seed gives another picture
     frames: tuple[Image.Image, ...] = ()  # of a drawing: the picture, or those of an animation
+    edit: EditResult | None = None  # of a change: what goes over the original, and where
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +80,7 @@ class PictureFile(PictureFacts):
     mask: bytes  # PNG, as of `RenderedPicture`; empty where it was not asked for
     model: str
     milliseconds: float  # from the call to here
+    is_clear: bool  # the file has transparency
 
 
 class DrawingThread:
@@ -208,6 +217,7 @@ def _rendered(
         mask=mask,
         seed=seed,
         frames=frames,
+        edit=drawn if isinstance(drawn, EditResult) else None,
         timings_ms={name: round(spent, 2) for name, spent in drawn.timings_ms.items()},
         origin=origin_of_result(session.components.preset, request, drawn),
         warnings=tuple(session.advice_on(request)),
@@ -224,15 +234,22 @@ def as_file(
     *,
     model: str,
     milliseconds: float,
+    original: OriginalPicture | None = None,
 ) -> PictureFile:
-    """Return a picture in the format of its request; the file says places and task as well."""
+    """Return a picture in the format of its request; the file says places and task as well.
+
+    A changed picture keeps the colour profile of its `original`, and the bits that do not change.
+    """
     task, animate, box = body.swiftpie.task, body.swiftpie.animate, made.box
     places = [{"box": box or subject.box, "view": subject.view} for subject in subjects]
     facts = {**made.origin, "preset": model, "subjects": json.dumps(places)}
     facts |= {"task": task} if task in {"insert", "remove", "replace"} else {}
     suffix, quality = SUFFIXES[body.output_format], body.output_compression
     if animate is None:
-        data = encode_image(made.image, suffix, metadata=facts, quality=quality)
+        image: Image.Image | PictureData = made.image
+        if original is not None and original.stored.profile and made.edit is not None:
+            image = composite(original, made.edit.edited, made.edit.blend)
+        data = encode_image(image, suffix, metadata=facts, quality=quality)
     else:
         data = encode_animation(
             made.frames, suffix, fps=animate.fps, metadata=facts, quality=quality
@@ -243,4 +260,5 @@ def as_file(
         mask=encode_image(made.mask, ".png", metadata=None) if body.swiftpie.return_mask else b"",
         model=model,
         milliseconds=milliseconds,
+        is_clear=suffix != SUFFIXES["jpeg"] and is_clear(made.image),
     )

@@ -328,12 +328,17 @@ class Toolbox:
         await report(0, steps, "reading" if self.worker.is_ready else "loading the model")
         await asyncio.shield(self.worker.getting_ready)
         picture, mask = (getattr(given, name, None) for name in ("picture", "mask"))
-        images = [] if picture is None else [await self._decode(picture, "picture")]
+        images, original = [], None
+        if picture is not None:
+            data = await asyncio.to_thread(self.folders.read, picture, name="picture")
+            image, original = await self.worker.decode_changed(data, name="picture", key=CALLER.key)
+            images.append(image)
         shape = await self._decode(mask, "mask") if isinstance(mask, Picture) else None
         await report(1, steps, "encoding subjects" if shown else "drawing")
         named = [await self._subject(subject) for subject in subjects]
         body, results = tool.drawing(given), []
-        work = await self.worker.plan(body, caller=CALLER, images=images, mask=shape, more=named)
+        changed: Any = {"images": images, "mask": shape, "original": original}
+        work = await self.worker.plan(body, caller=CALLER, more=named, **changed)
         async for result in self.worker.draw_each(work):
             results.append(result)
             await report(1 + shown + len(results), steps, f"drew {len(results)}")

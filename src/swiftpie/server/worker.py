@@ -15,7 +15,7 @@ from PIL import Image
 
 from swiftpie.engine.session import Session
 from swiftpie.imageio.images import to_pil
-from swiftpie.imageio.writing import encode_image
+from swiftpie.imageio.writing import OriginalPicture, encode_image, losses_in
 from swiftpie.library import subject_library
 from swiftpie.pipelines.advice import equal_pictures
 from swiftpie.pipelines.identity_file import read_identity
@@ -30,7 +30,7 @@ from swiftpie.server.commands import (
     size_for,
 )
 from swiftpie.server.decoding import Decoder
-from swiftpie.server.drawing import DrawingThread, PictureFile, as_file
+from swiftpie.server.drawing import SUFFIXES, DrawingThread, PictureFile, as_file
 from swiftpie.server.errors import RequestError
 from swiftpie.server.jobs import QueuedDrawing, Scheduler, take_error
 from swiftpie.server.metrics import Metrics
@@ -73,6 +73,7 @@ class CallPlan:
     body: Drawing
     subjects: tuple[Subject, ...]  # that the call names
     warnings: tuple[str, ...]
+    original: OriginalPicture | None = None  # of a picture that is changed
 
 
 class State(StrEnum):
@@ -185,6 +186,12 @@ class Worker:
         image, _ = await self._decoder.decode(data, name=f"'{name}'", key=key, most_px=most_px)
         return image
 
+    async def decode_changed(
+        self, data: bytes, *, name: str, key: str
+    ) -> tuple[Image.Image, OriginalPicture]:
+        """Return an uploaded picture that is changed, and in the colours of its file."""
+        return await self._decoder.decode_original(data, name=f"'{name}'", key=key)
+
     def check_room(self, key: str, count: int = 1) -> None:
         """Refuse a key that must not draw as many pictures now; see `Scheduler.check_room`."""
         most = self.scheduler.max_per_key
@@ -208,11 +215,12 @@ class Worker:
         images: Sequence[Image.Image] = (),
         mask: Image.Image | None = None,
         more: Sequence[Subject] = (),
+        original: OriginalPicture | None = None,
     ) -> CallPlan:
         """Return the pictures of a call, with everything checked that needs no network."""
         model = self.model_named(body.model)
         size = size_for(body, self.models.facts(model), images)
-        warnings = tuple(_substitutes(body, model, size, images))
+        warnings = (*_substitutes(body, model, size, images), *_losses(body, original))
         own, owner = body.swiftpie, caller.owner
         subjects = (*more, *self._known(own.subjects, model, owner=owner))
         planning = partial(
@@ -227,7 +235,7 @@ class Worker:
         requests = planning() if mask is None else await asyncio.to_thread(planning)
         task = is_edit(body, images) and own.task
         group = (model, task, size, len(subjects), len(images))
-        return CallPlan(caller.key, model, requests, group, body, subjects, warnings)
+        return CallPlan(caller.key, model, requests, group, body, subjects, warnings, original)
 
     def _kept(self, name: str, owner: str) -> Image.Image:
         return self.pictures.find(name, owner=owner)
@@ -287,9 +295,8 @@ class Worker:
                 spent = (asyncio.get_running_loop().time() - started) * 1000
                 own = (equal_pictures(len(jobs)),) * (len(jobs) > 1 and not made.is_random)
                 info = replace(made, warnings=(*work.warnings, *made.warnings, *own))
-                yield await asyncio.to_thread(
-                    as_file, info, work.body, work.subjects, model=work.model, milliseconds=spent
-                )
+                facts: Any = {"model": work.model, "milliseconds": spent, "original": work.original}
+                yield await asyncio.to_thread(as_file, info, work.body, work.subjects, **facts)
         finally:
             self._give_up(jobs)
 
@@ -441,3 +448,9 @@ def _substitutes(
             yield f"The size {body.size} has no effect. An edit is as large as its picture, {own}."
     elif body.size != size:
         yield f"The size is {size}. The model {model!r} does not draw {body.size} well."
+
+
+def _losses(body: Drawing, original: OriginalPicture | None) -> Iterator[str]:
+    """Yield a warning where the file of an edit does not keep all of its picture."""
+    if original and (losses := losses_in(original, SUFFIXES[body.output_format])):
+        yield f"The edited picture does not keep {', '.join(losses)}."

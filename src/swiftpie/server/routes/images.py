@@ -5,6 +5,7 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -155,7 +156,7 @@ def _facts(body: Drawing, one: PictureFile) -> dict[str, Any]:
     return {
         "created": int(time.time()),
         "created_at": int(time.time()),
-        "background": "opaque",
+        "background": "transparent" if one.is_clear else "opaque",
         "output_format": body.output_format,
         "quality": "auto",
         "size": f"{one.size[0]}x{one.size[1]}",
@@ -171,14 +172,16 @@ def _facts(body: Drawing, one: PictureFile) -> dict[str, Any]:
 async def _planned_edit(worker: Worker, request: Request) -> CallPlan:
     """Return an edit as planned, with its pictures and mask decoded."""
     body, pictures, mask = await _read_edit(request)
-    caller, images, shape = caller_of(request, body), [], None
-    for number, data in enumerate(pictures):
-        is_changed = number == 0 and is_edit(body, pictures)
-        most_px = None if is_changed else KEPT_PX
-        images.append(await worker.decode(data, name="image", key=caller.key, most_px=most_px))
+    caller, images, shape, original = caller_of(request, body), [], None, None
+    if is_edit(body, pictures):
+        data, *pictures = pictures
+        image, original = await worker.decode_changed(data, name="image", key=caller.key)
+        images.append(image)
+    decode = partial(worker.decode, name="image", key=caller.key, most_px=KEPT_PX)
+    images += [await decode(data) for data in pictures]
     if mask is not None:
         shape = await worker.decode(mask, name="mask", key=caller.key)
-    return await worker.plan(body, caller=caller, images=images, mask=shape)
+    return await worker.plan(body, caller=caller, images=images, mask=shape, original=original)
 
 
 async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | None]:

@@ -1,0 +1,54 @@
+"""An edit over HTTP and MCP keeps the colours of its picture's file, or says what it does not."""
+
+import io
+import json
+
+import pytest
+from PIL import Image
+
+from swiftpie.imageio.writing import encode_image
+from tests.imageio.test_originals import swapped_profile
+from tests.server.conftest import picture_in, to_png
+
+BOX = [0.25, 0.25, 0.5, 0.5]
+
+
+def removed(server, data, **more):
+    own = json.dumps({"task": "remove", "box": BOX})
+    answer = server.upload(
+        "/v1/images/edits", image=("photo", data), prompt="a dog", swiftpie=own, **more
+    )
+    assert answer.status == 200, answer.json
+    return answer
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_an_edit_keeps_the_profile_and_the_values_outside_of_its_region(server, photo, kind):
+    buffer = io.BytesIO()
+    photo.save(buffer, "PNG", icc_profile=swapped_profile())
+    answer = removed(server, buffer.getvalue(), output_format=kind)
+    made = picture_in(answer)
+    assert made.info["icc_profile"] == swapped_profile()
+    assert answer.json["swiftpie"]["warnings"] == []
+    if kind == "png":
+        assert made.tobytes() != photo.tobytes()
+        width, height = photo.size
+        box = (0, 0, width // 4, height)
+        assert made.crop(box).tobytes() == photo.crop(box).tobytes()
+
+
+def test_what_an_edit_does_not_keep_is_said(server, photo):
+    buffer = io.BytesIO()
+    photo.save(buffer, "GIF", save_all=True, append_images=[photo.rotate(90)])
+    (warning,) = removed(server, buffer.getvalue()).json["swiftpie"]["warnings"]
+    assert warning == "The edited picture does not keep frames after its first."
+
+
+def test_an_answer_says_whether_its_picture_is_transparent(server, photo):
+    clear = photo.convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(photo.size))
+    assert removed(server, to_png(photo)).json["background"] == "opaque"
+    assert removed(server, to_png(clear)).json["background"] == "transparent"
+    answer = removed(server, encode_image(clear, ".webp", metadata=None), output_format="jpeg")
+    assert answer.json["background"] == "opaque"
+    assert "its transparency" in answer.json["swiftpie"]["warnings"][0]
