@@ -55,6 +55,59 @@ def test_a_text_may_come_as_a_file(filename):
     assert read(part("swiftpie", b"{}", filename=filename, kind=kind))["swiftpie"] == "{}"
 
 
+def test_nested_fields_are_read_as_json():
+    found = read(
+        text("swiftpie[task]", "remove"),
+        *(text("swiftpie[box][]", share) for share in ("0.1", "0.2", "0.5", "0.9")),
+        text("swiftpie[subjects][][library]", "dog"),
+        text("swiftpie[subjects][][name]", "a dog"),
+        text("swiftpie[subjects][][library]", "cat"),
+        text("swiftpie[points][0][0]", "0.5"),
+        text("swiftpie[points][0][1]", "0.6"),
+        text("swiftpie[scales][text_scale]", "2"),
+    )
+    assert json.loads(found["swiftpie"]) == {
+        "task": "remove",
+        "box": ["0.1", "0.2", "0.5", "0.9"],
+        "subjects": [{"library": "dog", "name": "a dog"}, {"library": "cat"}],
+        "points": [["0.5", "0.6"]],
+        "scales": {"text_scale": "2"},
+    }
+    others = read(text("metadata[user]", "x"), takes_more=True)
+    assert others["metadata[user]"] == "x"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["prompt", "prompt"],
+        ["swiftpie", "swiftpie[task]"],
+        ["swiftpie[task]", "swiftpie[task]"],
+        ["swiftpie[task]", "swiftpie[task][a]"],
+        ["swiftpie[box][0]", "swiftpie[box][0]"],
+        ["swiftpie[a][b][c][d][e][f][g]"],
+        ["swiftpie[task"],
+    ],
+)
+def test_a_field_that_comes_twice_or_has_a_broken_name_is_refused(names):
+    error = refused(*(text(name, "x") for name in names), takes_more=True)
+    assert error.status_code == 400
+    assert error.param in names
+
+
+def test_nested_fields_act_as_json_does(server, photo):
+    parts = [part("image", to_png(photo)), text("prompt", "a ball"), text("seed", "1")]
+    own = {"task": "remove", "box": [0.25, 0.25, 0.5, 0.5], "return_mask": True}
+    nested = [text("swiftpie[task]", "remove"), text("swiftpie[return_mask]", "true")]
+    nested += [text("swiftpie[box][]", str(share)) for share in own["box"]]
+    answers = [
+        post(server, *parts, *more) for more in ([text("swiftpie", json.dumps(own))], nested)
+    ]
+    one, other = (picture_in(answer).tobytes() for answer in answers)
+    assert one == other
+    assert all("masks_b64" in answer.json["swiftpie"] for answer in answers)
+
+
 def test_what_is_not_read_is_refused_by_its_name():
     for name in ("mask_image", "photo", "image[a]", "ü"):
         error = refused(part(name, b"x"), takes_more=True)
@@ -70,7 +123,7 @@ def test_other_charsets_than_utf_8_are_refused_before_anything_is_decoded(charse
     began = time.process_time()
     assert refused(field, kind=f"{KIND}; charset={charset}").status_code == 415
     assert time.process_time() - began < 0.5
-    for fine in ("UTF-8", '"utf-8"'):
+    for fine in ("UTF-8", '"utf-8"', "utf8"):
         assert read(text("prompt", "x"), kind=f"{KIND}; charset={fine}")["prompt"] == "x"
 
 

@@ -90,3 +90,37 @@ def test_edits_of_chat_programs_keep_the_size_of_the_picture(server, size, warne
     assert answer.status == 200, answer.json
     assert answer.json["size"] == "96x80" == answer.headers["x-swiftpie-size"]
     assert any("no effect" in line for line in answer.json["swiftpie"]["warnings"]) == warned
+
+
+def edit(server, url):
+    body = {"prompt": "a dog at night", "images": [{"image_url": url}], "seed": 1}
+    return server.ask("POST", "/v1/images/edits", body=body)
+
+
+def test_data_urls_are_read_however_they_are_written(server):
+    data = to_png(Image.linear_gradient("L").resize((32, 32)).convert("RGB"))
+    text = base64.b64encode(data).decode()
+    lines = "\r\n".join(text[at : at + 76] for at in range(0, len(text), 76))
+    safe = base64.urlsafe_b64encode(data).decode().rstrip("=")
+    for url in (
+        f"data:image/png;base64,{lines}",
+        f"DATA:image/PNG;base64,{text}",
+        f"data:image/png;name=a.png;base64,{safe}",
+    ):
+        answer = edit(server, url)
+        assert answer.status == 200, answer.json
+    for url in ("data:image/png;base64,@@@@", "data:text/plain;base64,AAAA", "http://a/b.png"):
+        assert edit(server, url).json["error"]["code"] == "invalid_image_url"
+
+
+def test_json_may_begin_with_a_mark_of_its_order_and_has_to_name_its_type(server):
+    body = b'\xef\xbb\xbf{"prompt": "a dog on a beach", "seed": 1}'
+    for kind in ("application/json", "application/json; charset=utf8", "application/x+json"):
+        headers = {"content-type": kind}
+        answer = server.ask("POST", "/v1/images/generations", body=body, headers=headers)
+        assert answer.status == 200, answer.json
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "application/json; charset=x"):
+        headers = {"content-type": kind}
+        answer = server.ask("POST", "/v1/images/generations", body=body, headers=headers)
+        assert (answer.status, answer.json["error"]["code"]) == (415, "unsupported_media_type")
+        assert "application/json" in answer.json["error"]["message"]

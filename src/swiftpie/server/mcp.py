@@ -45,6 +45,7 @@ from swiftpie.pipelines.tasks import TASKS, Task
 from swiftpie.server.drawing import SUFFIXES, PictureFile
 from swiftpie.server.errors import RequestError, as_request_error, error_of_fields, log_failure
 from swiftpie.server.schemas import (
+    DATA_URL,
     KEPT_PX,
     MAX_IMAGE_BYTES,
     MAX_IMAGE_LETTERS,
@@ -55,6 +56,7 @@ from swiftpie.server.schemas import (
     OwnFields,
     Strict,
     WithOptions,
+    bytes_of_base64,
     check_one_of,
     with_options,
 )
@@ -284,10 +286,9 @@ class Folders:
 
 def _decoded(text: str, name: str) -> bytes:
     """Return the bytes of base64, with or without the head of a data URL."""
-    head, comma, rest = text.partition(",")
-    is_url = comma and head.startswith("data:image/") and head.endswith(";base64")
+    head, _, rest = text.partition(",")
     try:
-        return base64.b64decode(rest if is_url else text, validate=True)
+        return bytes_of_base64(rest if DATA_URL.fullmatch(head) else text)
     except binascii.Error as error:
         raise ImageError(
             f"'{name}' is no base64. Give the bytes of a picture's file in base64, or a path."

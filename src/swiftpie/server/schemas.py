@@ -2,6 +2,8 @@
 
 import base64
 import binascii
+import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
 from typing import (
@@ -52,6 +54,9 @@ MAX_SIZE = 20  # letters of a picture's size
 MAX_TEXT_BYTES = 256 << 10  # of a field of a form, and of a request without pictures
 MAX_KEYS = 64  # of one object; OpenAI's largest has some twenty
 MAX_PARTS = 20_000  # commas and brackets of a request in JSON, whose pictures have none
+
+DATA_URL = re.compile(r"\s*data:image/[^,]*;base64", re.IGNORECASE)
+PLAIN_BASE64 = str.maketrans("-_", "+/", "\r\n")
 
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
 SENT_AS = {  # what HTTP has in place of a file of the command line
@@ -389,7 +394,7 @@ def read_json(data: bytes) -> Any:  # noqa: ANN401 - any JSON
             code="invalid_value",
         )
     try:
-        return from_json(data, allow_inf_nan=False)
+        return from_json(data.removeprefix(BOM_UTF8), allow_inf_nan=False)
     except ValueError as error:
         raise RequestError(
             f"The body is not valid JSON: {error}. Send JSON in UTF-8, as a library writes it.",
@@ -397,12 +402,22 @@ def read_json(data: bytes) -> Any:  # noqa: ANN401 - any JSON
         ) from None
 
 
+def bytes_of_base64(text: str) -> bytes:
+    """Return what base64 says, of any alphabet, with line breaks, and with or without padding.
+
+    Raises:
+        binascii.Error: It says nothing.
+    """
+    plain = text.translate(PLAIN_BASE64).strip().rstrip("=")
+    return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+
+
 def bytes_of_url(url: str, *, param: str) -> bytes:
     """Return the picture inside of a data URL."""
     head, _, text = url.partition(",")
     try:
-        if head.startswith("data:image/") and head.endswith(";base64"):
-            return base64.b64decode(text, validate=True)
+        if DATA_URL.fullmatch(head):
+            return bytes_of_base64(text)
     except binascii.Error:
         pass  # refused as any other text below
     raise RequestError(

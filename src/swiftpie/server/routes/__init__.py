@@ -2,8 +2,10 @@
 
 import asyncio
 import io
+import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request, Response, params
@@ -30,7 +32,9 @@ from swiftpie.server.worker import Caller
 
 Result = TypeVar("Result")
 FORM = "multipart/form-data"
+UTF_8 = (b"utf-8", b"utf8")
 PLURAL = "images"  # which OpenAI's JSON has in place of `image`
+NESTED = re.compile(r"([^\[\]]+)((?:\[[^\[\]]{0,64}\]){1,6})")  # swiftpie[task], swiftpie[box][]
 NUMBERED = re.compile(r"\[\d{0,4}\]$")  # clients write image[], image[1], mask[]
 
 
@@ -68,15 +72,17 @@ async def read_form(
 ) -> FormData:
     """Return the texts and files of a form.
 
-    Parts named in `texts` are texts, even if they are sent as files. Files have the names of
-    `files`, however a client numbers them: `image[]`, `image[1]` and `images` are `image`. Texts of
-    other names are refused unless `takes_more`; files of other names always are.
+    Parts named in `texts` are texts, even if they are sent as files; what `swiftpie[task]` and
+    `swiftpie[box][]` say is JSON in `swiftpie`. Files have the names of `files`, however a client
+    numbers them: `image[]`, `image[1]` and `images` are `image`. Texts of other names are refused
+    unless `takes_more`; files of other names always are.
 
     Raises:
-        RequestError: It is broken, no form, in another encoding, or has what is not read.
+        RequestError: It is broken, no form, in another encoding, or has what is not read, or twice.
     """
     kind, options = parse_options_header(content_type)
-    if kind != FORM.encode() or options.get(b"charset", b"utf-8").lower() != b"utf-8":
+    charset = options.get(b"charset", b"utf-8").lower()
+    if kind != FORM.encode() or charset not in UTF_8:
         raise RequestError(
             f"The content type is {content_type[:MAX_NAME]!r}. {FORM} in UTF-8 is needed. Send a "
             "form.",
@@ -105,9 +111,16 @@ async def read_form(
             f"The form is broken. {reason} Send a complete one, as libraries for HTTP write it.",
             code="invalid_form",
         )
-    found = []
+    found: list[tuple[str, UploadFile | str]] = []
+    parts: dict[str, dict[str, Any]] = {}  # of texts, by the name before the brackets
     for name, value in form.multi_items():
         is_file = isinstance(value, UploadFile)
+        nested = NESTED.fullmatch(name)
+        if isinstance(value, str) and nested and nested[1] in texts:
+            path = nested[2][1:-1].split("][")
+            if not _put(parts.setdefault(nested[1], {}), path, value):
+                found.append((name, value))  # which is refused below
+            continue
         plain = NUMBERED.sub("", name) if is_file else name
         plain = "image" if is_file and plain == PLURAL else plain
         if plain not in (files if is_file else {*texts, *files}) and (is_file or not takes_more):
@@ -118,7 +131,46 @@ async def read_form(
                 param=name[:MAX_NAME],
             )
         found.append((plain, value))
+    found += [(name, json.dumps(_with_lists(part))) for name, part in parts.items()]
+    _check_once(found, texts=texts)
     return FormData(found)
+
+
+def _check_once(found: Sequence[tuple[str, UploadFile | str]], *, texts: Collection[str]) -> None:
+    names = Counter(name for name, value in found if isinstance(value, str))
+    for name, count in names.items():
+        if name.partition("[")[0] in texts and (count > 1 or "[" in name):
+            raise RequestError(
+                f"{name[:MAX_NAME]!r} came more than once. Send each field once.",
+                code="invalid_form",
+                param=name[:MAX_NAME],
+            )
+
+
+def _put(whole: dict[str, Any], path: Sequence[str], value: str) -> bool:
+    """Put a text where its path says, an empty key being the next number; False if that is taken.
+
+    Items of a list have their numbers as keys.
+    """
+    key, *rest = path
+    if not key:
+        last = whole.get(str(len(whole) - 1))
+        is_same_item = bool(rest and rest[0]) and isinstance(last, dict) and rest[0] not in last
+        key = str(len(whole) - is_same_item)
+    if rest:
+        inner = whole.setdefault(key, {})
+        return isinstance(inner, dict) and _put(inner, rest, value)
+    is_free = key not in whole
+    whole.setdefault(key, value)
+    return is_free
+
+
+def _with_lists(part: Any) -> Any:  # noqa: ANN401 - of JSON
+    """Return a part of JSON with a list for each object whose keys are numbers."""
+    if not isinstance(part, dict):
+        return part
+    values = {key: _with_lists(value) for key, value in part.items()}
+    return [*values.values()] if all(map(str.isdecimal, values)) else values
 
 
 class BodyRequest(Request):
@@ -148,13 +200,37 @@ class BodyRoute(APIRoute):
         for field in self.dependant.body_params:
             names[isinstance(field.field_info, params.File)].append(field.alias)
 
+        is_json = self.body_field is not None and not any(
+            isinstance(field.field_info, params.Form) for field in self.dependant.body_params
+        )
+
         async def handler(request: Request) -> Response:
             whole = BodyRequest(request, texts=names[False], files=names[True])
             await whole.body()
+            if is_json:
+                check_json(request.headers.get("content-type", ""))
             deadline_s = request.app.state.worker.limits.deadline_s
             return await _while_wanted(whole, answer(whole), deadline_s)
 
         return handler
+
+
+def check_json(content_type: str) -> None:
+    """Refuse JSON that does not say so, which pages of other sites may send without asking.
+
+    Raises:
+        RequestError: The content type is another.
+    """
+    kind, options = parse_options_header(content_type)
+    subtype = kind.partition(b"/")[2]
+    charset = options.get(b"charset", b"utf-8").lower()
+    if (subtype != b"json" and not subtype.endswith(b"+json")) or charset not in UTF_8:
+        raise RequestError(
+            f"The content type is {content_type[:MAX_NAME]!r}. application/json in UTF-8 is "
+            "needed. Send the header 'content-type: application/json'.",
+            status=415,
+            code="unsupported_media_type",
+        )
 
 
 async def _while_wanted(request: Request, work: Awaitable[Result], deadline_s: float) -> Result:
