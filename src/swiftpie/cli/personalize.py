@@ -1,5 +1,6 @@
 """`swiftpie personalize` and `animate`: draw subjects into new scenes, still or in motion."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -192,7 +193,7 @@ def animate(
         each.key: request.pop(name, []) for name, each in known_options.items() if each.repeated
     }
     request |= read_options(known_options, ends, is_text=True)
-    if seed is None and (kept := steps_beside(output)).exists():
+    if seed is None and os.path.lexists(kept := steps_beside(output)):
         from swiftpie.engine.steps import seed_in
 
         seed = seed_in(kept)  # of an interrupted drawing, which goes on

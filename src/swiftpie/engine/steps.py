@@ -1,24 +1,33 @@
 """Steps of a long drawing in a file, from which an interrupted drawing goes on."""
 
 import logging
+import os
+import stat
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
+from swiftpie.backbones.load import safe
 from swiftpie.engine.runner import content_key, tensors_in
+from swiftpie.errors import InputError, WeightsError
 from swiftpie.imageio.atomic import write_file
 from swiftpie.pipelines.denoise import Prepared
+from swiftpie.validation import MAX_SEED
 
 logger = logging.getLogger(__name__)
+
+MAX_BYTES = 256 << 20  # 64 frames of 1024 px take 17 MB
 
 
 class StepFile:
     """Keeps the latents after each step but the last in a file; an `OnStep` that goes on.
 
-    A file of other inputs, other networks or another number of steps is drawn over.
+    A file of other inputs, other networks or another number of steps is drawn over, and so is all
+    that is not as this class writes it. Where nothing can be kept, the drawing goes on without it.
     """
 
     def __init__(self, path: Path, *, seed: int) -> None:
@@ -32,39 +41,76 @@ class StepFile:
             prepared: The inputs.
             settings: What else decides about the latents.
         """
-        components = prepared.components
+        components, latents = prepared.components, prepared.latents
         facts = (repr(components.preset), components.fingerprint, settings)
         self._key = content_key("steps", *facts, *tensors_in(prepared[1:6])).digest
         self._last = len(components.schedule.steps) - 1
         kept = _kept_in(self.path)
-        if kept.get("key") != self._key:
-            return 0, prepared.latents
-        known = int(kept["steps"])
-        logger.info("The drawing goes on after step %d of %d.", known, self._last + 1)
-        return known, load_file(self.path)["latents"].to(prepared.latents.device)
+        if kept is None or kept.key != self._key or not 0 < kept.steps <= self._last:
+            return 0, latents
+        if kept.latents.shape != latents.shape:
+            return 0, latents
+        logger.info("The drawing goes on after step %d of %d.", kept.steps, self._last + 1)
+        return kept.steps, kept.latents.to(latents.device)
 
     def __call__(self, index: int, _timestep: float, latents: Tensor) -> Tensor:
         """Keep the latents after a step."""
         if index < self._last:
-            kept = {"key": self._key, "steps": str(index + 1), "seed": str(self.seed)}
-            tensors = {"latents": latents.detach().to("cpu", torch.float32).contiguous()}
-            write_file(self.path, save(tensors, kept), force=True)
+            tensor = latents.detach().to("cpu", torch.float32).contiguous()
+            kept = _Kept(self._key, index + 1, self.seed, tensor)
+            try:
+                write_file(self.path, kept.to_bytes(), force=True)
+            except InputError as error:
+                logger.warning("An interrupted drawing cannot go on: %s", error)
+                self._last = 0
         return latents
 
     def remove(self) -> None:
         """Delete the file of a finished drawing."""
-        self.path.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder of that name is not ours
+            self.path.unlink()
+
+
+class _Kept(NamedTuple):
+    """What a file holds: of which drawing it is, and the latents (B, C, h, w) after its steps."""
+
+    key: str
+    steps: int
+    seed: int
+    latents: Tensor
+
+    def to_bytes(self) -> bytes:
+        facts = {name: str(getattr(self, name)) for name in ("key", "steps", "seed")}
+        return save({"latents": self.latents}, {**facts, "sum": self._sum()})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, name: str) -> "_Kept":
+        """Read what `to_bytes` wrote; anything else raises one of several errors."""
+        facts = safe.header_in(data, name)[safe.METADATA]
+        (latents,) = safe.tensors_in(data, name).values()
+        kept = cls(facts["key"], int(facts["steps"]), int(facts["seed"]), latents)
+        if facts["sum"] != kept._sum() or not 0 <= kept.seed <= MAX_SEED:
+            raise ValueError("it was changed")
+        return kept
+
+    def _sum(self) -> str:
+        return content_key(self.key, str(self.steps), str(self.seed), self.latents).digest
 
 
 def seed_in(path: Path) -> int | None:
     """Return the seed of the drawing that a file belongs to; None if there is no such file."""
-    seed = _kept_in(path).get("seed", "")
-    return int(seed) if seed.isdecimal() else None
+    kept = _kept_in(path)
+    return None if kept is None else kept.seed
 
 
-def _kept_in(path: Path) -> dict[str, str]:
+def _kept_in(path: Path) -> _Kept | None:
+    """Return what a file holds; None if there is none, or it is not as this user wrote it."""
     try:
-        with safe_open(path, "pt") as file:
-            return file.metadata() or {}
-    except (FileNotFoundError, SafetensorError):  # there is none, or it is no such file
-        return {}
+        about = path.lstat()
+        is_plain = stat.S_ISREG(about.st_mode)  # a pipe would be waited for
+        is_own = about.st_uid == os.getuid() if hasattr(os, "getuid") else True
+        if is_plain and is_own and about.st_size <= MAX_BYTES:
+            return _Kept.from_bytes(path.read_bytes(), path.name)
+    except (OSError, ValueError, LookupError, TypeError, WeightsError):
+        pass
+    return None

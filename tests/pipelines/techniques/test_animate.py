@@ -21,12 +21,11 @@ from swiftpie import (
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.diffusers.personalize import SwiftPiePipeline
-from swiftpie.engine.steps import StepFile, seed_in
 from swiftpie.geometry.layout import from_box
 from swiftpie.masks import box_mask, subject_extent
 from swiftpie.models.denoiser import predict
 from swiftpie.noise import linear_step
-from swiftpie.pipelines.denoise import STEP, Clock, cut_rows, denoise, join_rows, without_identity
+from swiftpie.pipelines.denoise import Clock, cut_rows, denoise, join_rows, without_identity
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.techniques.animate import prepare_animation
 from swiftpie.pipelines.techniques.panorama import WindowedDenoiser
@@ -251,35 +250,3 @@ def test_motion_modules_of_another_network_are_refused(tmp_path):
     for weights in (folder, folder / UNET_FILE):
         with pytest.raises(WeightsError, match="fit"):
             opened(weights)
-
-
-def test_an_interrupted_animation_goes_on_after_its_last_step(session, tmp_path):
-    request, steps = asked(session, {"box": LEFT}), StepFile(tmp_path / "steps", seed=SEED)
-    whole = session.draw(request)
-
-    class StoppedError(Exception):
-        pass
-
-    def stop(stage):
-        if stage == STEP:
-            steps_drawn.append(stage)
-            if len(steps_drawn) > 1:
-                raise StoppedError
-
-    steps_drawn = []
-    with pytest.raises(StoppedError):
-        session.draw(request, on_stage=stop, on_step=steps)
-    steps_drawn = []
-    assert seed_in(steps.path) == SEED
-    rest = session.draw(request, on_stage=stop, on_step=StepFile(steps.path, seed=SEED))
-    assert steps_drawn == [STEP]
-    for frame, expected in zip(rest.images, whole.images, strict=True):
-        np.testing.assert_allclose(
-            *(np.asarray(image, float) for image in (frame, expected)), atol=1
-        )
-    steps_drawn = [STEP]
-    other = replace(request, seeds=(SEED + 1,))
-    with pytest.raises(StoppedError):  # drawn from its start
-        session.draw(other, on_stage=stop, on_step=StepFile(steps.path, seed=SEED))
-    steps.path.write_bytes(b"half")
-    assert len(session.draw(other, on_step=StepFile(steps.path, seed=SEED)).images) == FRAMES
