@@ -220,6 +220,14 @@ class Call:
         return json.loads(self.content)
 
 
+class Connection:
+    def __init__(self, address):
+        self.address = address
+
+    def get_extra_info(self, _name):
+        return (self.address, 1)
+
+
 async def drained(scheduler):
     async with asyncio.timeout(20):
         while scheduler.num_queued or scheduler._batch:

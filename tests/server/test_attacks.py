@@ -21,7 +21,7 @@ from websockets.sync.client import connect
 import swiftpie
 from swiftpie.server.app import StaticFolder, make_app
 from swiftpie.server.listening import MAX_OF_ADDRESS, ConnectionLimiter
-from tests.server.conftest import Call, form, serving, to_png
+from tests.server.conftest import Call, Connection, form, serving, to_png
 
 PROMPT = "a dog on a beach"
 TOKEN = "a-long-random-token"
@@ -249,6 +249,14 @@ def test_what_is_no_plain_request_ends(guarded, name):
     assert b'"version"' not in answer
 
 
+@pytest.mark.parametrize("part", ["path", "headers"])
+def test_a_head_that_is_too_large_is_refused_in_one_piece(guarded, part):
+    path = "x" * 66_000 if part == "path" else ""
+    many = "".join(f"X-{number}: {'x' * 7_000}\r\n" for number in range(10))
+    head = f"GET /{path} HTTP/1.1\r\n{'' if path else many}Host: localhost\r\n\r\n"
+    assert spoken(guarded.port, head.encode()).startswith(b"HTTP/1.1 400 ")
+
+
 def test_a_path_without_end_ends(guarded):
     assert spoken(guarded.port, b"GET /" + b"x" * (1 << 20)).startswith(b"HTTP/1.1 400 ")
 
@@ -402,14 +410,6 @@ def test_one_address_leaves_room_for_others():
     assert not limiter.enter(Connection("a"))
 
 
-class Connection:
-    def __init__(self, address):
-        self.address = address
-
-    def get_extra_info(self, _name):
-        return (self.address, 1)
-
-
 @pytest.mark.thorough
 def test_bodies_that_never_end_are_bounded_together(session):
     body, kind = form(image=("a.png", b"x" * 400_000))
@@ -493,6 +493,7 @@ def test_no_log_metric_or_error_holds_a_secret(ask, caplog, picture_bytes, count
 
 MANY_KEYS = ",".join(f'"{number}": 0' for number in range(100_000))
 SOME_KEYS = MANY_KEYS[:200_000].rpartition(",")[0]  # that fit into a request
+FEW_KEYS = MANY_KEYS[:800].rpartition(",")[0]
 FOREVER = [
     ("POST", "/v1/images/generations", f'{{"prompt": "a", "swiftpie": {{{MANY_KEYS}}}}}', 413),
     ("POST", "/v1/jobs", f'{{"prompt": "a", "size": "{"1" * (300 << 10)}"}}', 413),
@@ -513,6 +514,24 @@ def test_what_would_take_long_to_look_at_is_refused_before(ask, method, path, bo
     assert call.status == status, call.content[:300]
     assert len(call.content) < 600
     assert time.monotonic() - began < 1  # it took many seconds where each key became an error
-    body, kind = form(image=("a.png", b"x"), prompt="a", swiftpie=f"{{{SOME_KEYS}}}")
-    call = send("POST", "/v1/images/edits", body, headers={"content-type": kind})
-    assert b"fields; at most 64 are read" in call.content
+    for keys, word in ((SOME_KEYS, b"5000 commas"), (FEW_KEYS, b"fields; at most 64 are read")):
+        body, kind = form(image=("a.png", b"x"), prompt="a", swiftpie=f"{{{keys}}}")
+        call = send("POST", "/v1/images/edits", body, headers={"content-type": kind})
+        assert word in call.content
+
+
+@pytest.mark.parametrize(
+    ("own", "word"),
+    [
+        (f"[{'[],' * 9_900}[]]", "commas and brackets"),
+        ("[" * 17 + "]" * 17, "in more than 16 others"),
+        ("9" * 1000, "400 digits"),
+        ('"' * 100_000, "commas and brackets"),
+        ('{"source_prompt": "' + "[[{{,,]]" * 400 + '\\\\\\""}', "source_prompt"),
+    ],
+    ids=range(5),
+)
+def test_json_is_bounded_before_it_becomes_values(ask, own, word):
+    call = ask(None)("POST", "/v1/jobs", f'{{"prompt": "a", "swiftpie": {own}}}'.encode())
+    found = json.loads(call.content)["error"]["message"]
+    assert (call.status, word in found or "no such" in found) == (400, True), found

@@ -536,7 +536,7 @@ def test_jobs_end_with_the_server(session):
         gate.stage = "step"
         job = alone.ask("POST", "/v1/jobs", body={"prompt": PROMPT, "n": 3}).json["id"]
         assert gate.reached.wait(20)
-        task = worker.jobs.find(job, owner=" ").running
+        task = worker.jobs.find(job, owner="127.0.0.1 ").running
         alone.server.should_exit = True
         while not task.done():
             assert alone.thread.is_alive()

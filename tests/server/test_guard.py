@@ -4,24 +4,35 @@ import time
 
 import pytest
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from swiftpie.server import Limits
+from swiftpie.server.app import make_app
 from swiftpie.server.errors import RequestError
 from swiftpie.server.guard import (
     BODIES,
+    BURST_S,
     MAX_USER,
     MIB,
+    PATIENCE_S,
+    PER_SECOND,
+    PIECE_BYTES,
+    TEXT_BYTES,
     USER_HEADER,
     Guard,
+    Pace,
     _check_site,
     _Counted,
+    _Held,
     _user_of,
+    network_of,
     new_visitor,
     visitor_of,
 )
-from tests.server.conftest import form, serving
+from swiftpie.server.listening import MAX_OF_ADDRESS, ConnectionLimiter
+from tests.server.conftest import Call, Connection, form, serving
 
 TOKEN = "a long random token"
 ORIGINS = [
@@ -105,9 +116,9 @@ def test_all_callers_together_send_so_many_bytes_at_once():
     rest = {"check_room": lambda _: None, "count": lambda *_: None}
     guard = Guard(None, hosts=(), token=None, limits=limits, **rest)
     for caller in range(BODIES):
-        guard._hold(str(caller), MIB)
+        guard.bodies.take(str(caller), MIB)
     with pytest.raises(RequestError):
-        guard._hold("one more", 1)
+        guard.bodies.take("one more", 1)
 
 
 def test_every_route_but_health_and_the_page_wants_the_token(guarded):
@@ -193,6 +204,116 @@ def test_bodies_that_were_answered_count_no_more(guarded):
         headers = known(**{"content-type": kind})
         answer = guarded.ask("POST", "/v1/identities", body=body, headers=headers)
         assert answer.status == 400
+
+
+def test_requests_that_come_too_quickly_wait_and_then_are_refused():
+    async def run():
+        loop, pace = asyncio.get_running_loop(), Pace()
+        began = loop.time()
+        for _ in range(int(PER_SECOND * BURST_S)):
+            await pace.wait("a")
+        assert loop.time() - began < BURST_S  # none of these waits
+        await asyncio.gather(*(pace.wait("a", PER_SECOND / 10) for _ in range(3)))
+        assert loop.time() - began > 0.1  # these do
+        refused = asyncio.ensure_future(pace.wait("a", PER_SECOND * 9))
+        await pace.wait("b")
+        assert not refused.done()  # it comes late
+        with pytest.raises(RequestError, match=f"{PER_SECOND} requests") as error:
+            await refused
+        assert (error.value.status_code, error.value.retry_after_s > PATIENCE_S) == (429, True)
+        await asyncio.wait_for(pace.wait("a"), PATIENCE_S)  # a refusal costs no more
+
+    asyncio.run(run())
+
+
+def test_every_request_and_live_message_is_paced(worker, loop):
+    app = make_app(worker, hosts=["localhost"], token=None, limits=worker.limits)
+
+    async def run(*request):
+        began = loop.time()
+        await Call(app, *request).done
+        return (app._pace._until["127.0.0.1 "] - began) * PER_SECOND
+
+    assert loop.run_until_complete(run("GET", "/health/live")) >= 1
+    assert loop.run_until_complete(run("POST", "/v1/jobs", b"[" * TEXT_BYTES * 2)) >= 3
+
+
+def test_large_answers_go_in_pieces_and_are_counted_while_they_go():
+    sent, gate = [], asyncio.Event()
+
+    async def app(scope, receive, send):
+        await Response(bytes(range(256)) * 1000)(scope, receive, send)
+
+    async def send(message):
+        sent.append(message)
+        if "body" in message:
+            await gate.wait()
+
+    scope = {"type": "http", "scheme": "http", "method": "GET", "path": "/"}
+    scope |= {"headers": [(b"host", b"a")]}
+
+    async def run():
+        rest = {"check_room": lambda _: None, "count": lambda *_: None}
+        guard = Guard(app, hosts=["a"], token=None, limits=Limits(), **rest)
+        guard.answers = _Held("answers", of_key=300_000, in_all=600_000)
+        going = asyncio.ensure_future(guard(dict(scope), None, send))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert guard.answers._held == {"local ": 256_000}
+        before = len(sent)
+        second = asyncio.ensure_future(guard(dict(scope), None, send))
+        while len(sent) < before + 2:
+            await asyncio.sleep(0)
+        assert sent[before]["status"] == 503
+        gate.set()
+        await asyncio.gather(going, second)
+        assert not guard.answers._held
+        del sent[before : before + 2]
+
+    asyncio.run(run())
+    bodies = [message["body"] for message in sent[1:]]
+    assert b"".join(bodies) == bytes(range(256)) * 1000
+    assert {len(body) for body in bodies[:-1]} == {PIECE_BYTES}
+    assert [message.get("more_body", False) for message in sent[1:]] == [True] * 3 + [False]
+
+
+def test_a_caller_of_ipv6_is_its_half_of_an_address():
+    networks = [
+        network_of(address)
+        for address in ("2001:db8::1", "2001:db8:0:0:ffff::2%eth0", "2001:db8:0:1::1")
+    ]
+    assert networks == ["2001:db8::/64", "2001:db8::/64", "2001:db8:0:1::/64"]
+    assert [network_of(name) for name in ("::ffff:10.0.0.1", "10.0.0.1", "testclient")] == [
+        *("10.0.0.1", "10.0.0.1", "testclient")
+    ]
+    limiter = ConnectionLimiter()
+    first = [Connection(f"2001:db8::{number:x}") for number in range(MAX_OF_ADDRESS)]
+    assert all(limiter.enter(connection) for connection in first)
+    assert not limiter.enter(Connection("2001:db8::ffff:1"))
+    assert limiter.enter(Connection("2001:db8:0:1::1"))
+
+
+def test_programs_without_token_and_cookie_own_what_their_address_sent():
+    owners = []
+
+    async def app(scope, _receive, _send):
+        owners.append(scope["state"]["owner"])
+
+    async def run(token, address, **headers):
+        rest = {"check_room": lambda _: None, "count": lambda *_: None}
+        guard = Guard(app, hosts=["a"], token=token, limits=Limits(), **rest)
+        known = {"host": "a", "authorization": f"Bearer {token}", **headers}
+        pairs = [(name.encode(), value.encode()) for name, value in known.items()]
+        scope = {"type": "http", "scheme": "http", "method": "GET", "path": "/"}
+        await guard({**scope, "client": (address, 1), "headers": pairs}, None, None)
+
+    cookie = {"cookie": f"swiftpie_visitor={'v' * 32}"}
+    for token, address, headers in (
+        *((None, "10.0.0.1", {}), (None, "10.0.0.2", {}), (None, "10.0.0.1", cookie)),
+        *((None, "10.0.0.2", cookie), (TOKEN, "10.0.0.1", {}), (TOKEN, "10.0.0.2", {})),
+    ):
+        asyncio.run(run(token, address, **headers))
+    assert owners == ["10.0.0.1 ", "10.0.0.2 ", *[f" {'v' * 32}"] * 2, " ", " "]
 
 
 def test_users_are_kept_apart_however_long_their_names():

@@ -1,5 +1,6 @@
 """The server: OpenAI's Images API, identities, pictures and jobs, health, metrics and the page."""
 
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -54,6 +55,7 @@ def make_app(worker: Worker, *, hosts: Sequence[str], token: str | None, limits:
         description=DESCRIPTION,
         responses=ERRORS,
         lifespan=lifespan,
+        openapi_url=None,  # made anew for each reader
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
     )
@@ -74,6 +76,12 @@ def make_app(worker: Worker, *, hosts: Sequence[str], token: str | None, limits:
         app.include_router(router)
     app.mount("/static", STATIC, name="static")
     _describe_edits(app)
+    description = json.dumps(app.openapi()).encode()
+
+    async def openapi(_: Request) -> Response:
+        return Response(description, media_type="application/json")
+
+    app.add_route("/openapi.json", openapi, include_in_schema=False)
     return guard
 
 

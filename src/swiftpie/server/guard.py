@@ -7,6 +7,7 @@ to be one of ours, whatever name leads here.
 
 import asyncio
 import hmac
+import ipaddress
 import logging
 import re
 import secrets
@@ -16,7 +17,7 @@ from binascii import Error as Base64Error
 from collections import Counter
 from collections.abc import Callable, Iterable, MutableMapping
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Any
 
@@ -42,8 +43,15 @@ UPLOADS = (
 )
 LEFT = "The client left."
 BODIES_OF_KEY, BODIES = 2, 6  # largest requests that one caller, and all, send at once
-CROWDED = "The server has too many uploads now. Ask again a little later."
+ANSWERS_OF_KEY, ANSWERS = 128 << 20, 512 << 20  # bytes that are sent at once; one more is sent
+CROWDED = "The server has too many {} now. Ask again a little later."
 CROWDED_S = 5.0
+PIECE_BYTES = 64 << 10  # of an answer that a connection takes at once
+PER_SECOND, BURST_S = 200, 2.0  # requests of a key, and how long they may come quicker
+TEXT_BYTES = 16 << 10  # of a text, which count as one more request
+PATIENCE_S = 1.0  # for which a request that comes too quickly waits
+MAX_PACED = 10_000  # keys, beyond which those are dropped that count nothing
+HASTE = f"At most {PER_SECOND} requests a second are answered. Send them more slowly."
 UNREAD = (408, 413, 503)  # after which the rest of a body is not read
 READING = ("GET", "HEAD", "OPTIONS")
 OPEN_TO_ALL = ("/health/live", "/health/ready")
@@ -95,7 +103,10 @@ class Guard:
         self._limits = limits
         self._check_room = check_room
         self._count = count
-        self._bodies: Counter[str] = Counter()  # bytes of requests that are not answered, by key
+        body = limits.body_mib * MIB
+        self.bodies = _Held("uploads", of_key=BODIES_OF_KEY * body, in_all=BODIES * body)
+        self.answers = _Held("answers on their way", of_key=ANSWERS_OF_KEY, in_all=ANSWERS)
+        self._pace = Pace()
         self.is_draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,13 +118,18 @@ class Guard:
         given = headers.get("x-request-id", "")
         number = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         user = _user_of(headers) if self._token is not None else ""
-        scope.setdefault("state", {})["key"] = f"{_address(scope)} {user}"
-        scope["state"]["owner"] = f"{user} {visitor_of(headers) or ''}"
+        address, visitor = _address(scope), visitor_of(headers)
+        key = scope.setdefault("state", {})["key"] = f"{address} {user}"
+        # Without a token and a cookie an address is all that is known of a caller.
+        sharer = "" if visitor or self._token is not None else address
+        scope["state"]["owner"] = f"{sharer or user} {visitor or ''}"
+        pace = scope["state"]["pace"] = partial(self._pace.wait, key)
         scope["state"]["may_name_users"] = self._token is not None
-        sending = _Sending(send, number, started=time.perf_counter())
+        sending = _Sending(send, number, hold=partial(self.answers.take, key))
         # The application answers and logs errors, and raises them again with what a caller wrote.
         with suppress(Exception):
             try:
+                await pace()
                 self._check(scope, headers)
             except RequestError as error:
                 await _refuse(error, scope, receive, sending)
@@ -122,6 +138,7 @@ class Guard:
                     await self._app(scope, receive, send)
                 else:
                     await self._serve(scope, receive, sending)
+        self.answers.give(key, sending.num_bytes)
         self._count(route_of(scope), sending.status)
         logger.info(
             *("%s %s %s %d %.1f ms", number, scope.get("method", "WS"), route_of(scope)),
@@ -130,19 +147,18 @@ class Guard:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         key, most = scope["state"]["key"], _most_bytes(scope, self._limits)
-        counted = _Counted(receive, self._limits, most=most, hold=partial(self._hold, key))
+
+        async def paced() -> Message:
+            message = await receive()
+            if scope["path"] not in UPLOADS and message.get("body"):
+                await scope["state"]["pace"](len(message["body"]) / TEXT_BYTES)
+            return message
+
+        counted = _Counted(paced, self._limits, most=most, hold=partial(self.bodies.take, key))
         try:
             await self._app(scope, counted, send)
         finally:
-            self._bodies[key] -= counted.num_bytes
-            if self._bodies[key] <= 0:
-                del self._bodies[key]
-
-    def _hold(self, key: str, num_bytes: int) -> None:
-        self._bodies[key] += num_bytes
-        body = self._limits.body_mib * MIB
-        if self._bodies[key] > BODIES_OF_KEY * body or self._bodies.total() > BODIES * body:
-            raise RequestError(CROWDED, status=503, retry_after_s=CROWDED_S)
+            self.bodies.give(key, counted.num_bytes)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         path = scope["path"]
@@ -186,6 +202,53 @@ class Guard:
             return hmac.compare_digest(given[7:].strip().encode(), self._token.encode())
         offered = token_in(scope.get("subprotocols", ()))
         return offered is not None and hmac.compare_digest(offered, self._token.encode())
+
+
+class Pace:
+    """Bounds the requests of each key a second: they wait for their turn, or are refused."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}  # the time by which what a key sent may have been sent
+
+    async def wait(self, key: str, cost: float = 1.0) -> None:
+        """Wait until a key may send so many requests more.
+
+        Raises:
+            RequestError: That takes long; it is raised late, so that this is no quicker way.
+        """
+        now = asyncio.get_running_loop().time()
+        until = max(now, self._until.get(key, now)) + cost / PER_SECOND
+        over_s = until - now - BURST_S
+        if over_s <= PATIENCE_S:
+            self._until[key] = until
+            if len(self._until) > MAX_PACED:
+                self._until = {one: at for one, at in self._until.items() if at > now}
+        if over_s > 0:
+            await asyncio.sleep(min(over_s, PATIENCE_S))
+        if over_s > PATIENCE_S:
+            code = "rate_limit_exceeded"
+            raise RequestError(HASTE, status=429, code=code, retry_after_s=over_s)
+
+
+class _Held:
+    """Bytes that keys hold, each and together."""
+
+    def __init__(self, what: str, *, of_key: float, in_all: float) -> None:
+        self._what, self._of_key, self._in_all = what, of_key, in_all
+        self._held: Counter[str] = Counter()
+
+    def take(self, key: str, num_bytes: int) -> None:
+        """Count more bytes of a key until `give`, even if they are refused."""
+        self._held[key] += num_bytes
+        own, total = self._held[key], self._held.total()
+        if own > max(self._of_key, num_bytes) or total > max(self._in_all, num_bytes):
+            raise RequestError(CROWDED.format(self._what), status=503, retry_after_s=CROWDED_S)
+
+    def give(self, key: str, num_bytes: int) -> None:
+        """Count so many bytes no more."""
+        self._held[key] -= num_bytes
+        if self._held[key] <= 0:
+            del self._held[key]
 
 
 async def _refuse(error: RequestError, scope: Scope, receive: Receive, send: "_Sending") -> None:
@@ -262,7 +325,19 @@ def _user_of(headers: Headers) -> str:
 
 def _address(scope: Scope) -> str:
     client = scope.get("client")
-    return client[0] if client else "local"
+    return network_of(client[0]) if client else "local"
+
+
+@lru_cache(MAX_PACED)
+def network_of(address: str) -> str:
+    """Return what one caller has of the internet: an address, or a /64 of IPv6."""
+    try:
+        known = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:  # of a proxy, or of a socket without addresses
+        return address
+    if known.version == 4 or known.ipv4_mapped is not None:
+        return str(known if known.version == 4 else known.ipv4_mapped)
+    return str(ipaddress.ip_network((known, 64), strict=False))
 
 
 def _length(headers: Headers) -> int:
@@ -315,26 +390,55 @@ class _Counted:
 
 
 class _Sending:
-    """The sending end of a request, which adds headers and remembers the status."""
+    """The sending end of a request: adds headers, remembers the status, sends pieces."""
 
-    def __init__(self, send: Send, number: str, *, started: float) -> None:
+    def __init__(self, send: Send, number: str, *, hold: Callable[[int], None]) -> None:
         self._send = send
         self._number = number
-        self._started = started
+        self._hold = hold
+        self._started = time.perf_counter()
+        self._is_refused = False
+        self.num_bytes = 0
         self.status = 101
 
     def spent_ms(self) -> float:
         return (time.perf_counter() - self._started) * 1000
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
+        if self._is_refused:
+            return
         if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            for name, value in HEADERS.items():
-                headers.setdefault(name, value)
-            headers.setdefault("cache-control", "no-store")
-            if self.status in UNREAD:
-                headers["connection"] = "close"
-            headers["x-request-id"] = self._number
-            headers["openai-processing-ms"] = f"{self.spent_ms():.0f}"
+            await self._begin(message)
+            return
+        body = message.get("body", b"")
+        for start in range(PIECE_BYTES, len(body), PIECE_BYTES):
+            piece = body[start - PIECE_BYTES : start]
+            await self._send({**message, "body": piece, "more_body": True})
+        rest = body[(len(body) - 1) // PIECE_BYTES * PIECE_BYTES :] if body else body
+        await self._send({**message, "body": rest} if body else message)
+
+    async def _begin(self, message: MutableMapping[str, Any]) -> None:
+        length = _length(Headers(scope=message))
+        try:
+            if length > PIECE_BYTES:  # a small answer, such as that of health, is always sent
+                self.num_bytes = length
+                self._hold(length)
+        except RequestError as error:
+            refusal = JSONResponse(error.body, error.status_code, error.headers)
+            await self._start({**message, "status": 503, "headers": refusal.raw_headers})
+            await self._send({"type": "http.response.body", "body": refusal.body})
+            self._is_refused = True
+        else:
+            await self._start(message)
+
+    async def _start(self, message: MutableMapping[str, Any]) -> None:
+        self.status = message["status"]
+        headers = MutableHeaders(scope=message)
+        for name, value in HEADERS.items():
+            headers.setdefault(name, value)
+        headers.setdefault("cache-control", "no-store")
+        if self.status in UNREAD:
+            headers["connection"] = "close"
+        headers["x-request-id"] = self._number
+        headers["openai-processing-ms"] = f"{self.spent_ms():.0f}"
         await self._send(message)

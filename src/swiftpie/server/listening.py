@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from swiftpie.server import Limits
-from swiftpie.server.guard import Guard
+from swiftpie.server.guard import Guard, network_of
 from swiftpie.server.schemas import MAX_TEXT_BYTES
 
 KEEP_ALIVE_S = 75
@@ -31,7 +31,7 @@ CROWDED = (
 
 
 class TricklingError(Exception):
-    """A body comes in many small pieces; uvicorn answers 400."""
+    """A body comes in many small pieces, or a head is too large; uvicorn answers 400."""
 
 
 class ConnectionLimiter:
@@ -42,7 +42,7 @@ class ConnectionLimiter:
 
     def enter(self, transport: asyncio.BaseTransport) -> bool:
         """Count a connection; return whether it is served."""
-        address = str((transport.get_extra_info("peername") or [""])[0])
+        address = network_of(str((transport.get_extra_info("peername") or [""])[0]))
         known = list(self._addresses.values())
         if len(known) >= MAX_CONNECTIONS or known.count(address) >= MAX_OF_ADDRESS:
             return False
@@ -67,6 +67,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     timer: asyncio.TimerHandle | None = None  # until a head is complete, or an answer is read
     is_in_head = False
     unread_bytes = 0  # since a head or a piece of a body was complete
+    head_bytes = 0  # of names and values
     small_pieces = 0.0  # of the body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -90,11 +91,24 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Begin to read a head."""
         super().on_message_begin()
         self.is_in_head, self.unread_bytes, self.small_pieces = True, 0, 0.0
+        self.head_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Read a part of the address."""
+        self._count_head(len(url))
+        super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header, and leave out trailers."""
         if self.is_in_head:
+            self._count_head(len(name) + len(value))
             super().on_header(name, value)
+
+    def _count_head(self, num_bytes: int) -> None:
+        """Refuse a head that is too large, in as many pieces as it comes."""
+        self.head_bytes += num_bytes
+        if self.head_bytes > MAX_HEADER_BYTES:
+            raise TricklingError
 
     def on_headers_complete(self) -> None:
         """Begin to answer."""

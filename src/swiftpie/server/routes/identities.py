@@ -1,5 +1,6 @@
 """Subjects that are sent once and named later, their pictures, and cut-outs."""
 
+import asyncio
 import base64
 from dataclasses import replace
 from typing import Annotated, Any, Literal
@@ -153,6 +154,7 @@ def _source_of(known: StoredIdentity, kind: str, number: int) -> bytes:
 def identity_routes(worker: Worker) -> APIRouter:
     """Return the routes of subjects that are known."""
     router = APIRouter(route_class=BodyRoute, tags=["identities"])
+    writing = asyncio.Lock()
 
     def found(identity_id: str, request: Request) -> StoredIdentity:
         return worker.identities.find(identity_id, owner=request.state.owner)
@@ -172,7 +174,9 @@ def identity_routes(worker: Worker) -> APIRouter:
     @router.get("/v1/identities/{identity_id}/file")
     async def file(identity_id: str, request: Request) -> Response:
         """Return a subject as a file, to be sent again once a server has forgotten it."""
-        data = identity_bytes(found(identity_id, request).identity)
+        identity = found(identity_id, request).identity
+        async with writing:  # as each takes as much memory as the subject
+            data = await asyncio.to_thread(identity_bytes, identity)
         return Response(data, media_type="application/octet-stream")
 
     @router.get("/v1/identities/{identity_id}/{kind}/{number}")

@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import cache, lru_cache
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -17,11 +18,14 @@ from swiftpie.library import CREDIT, subject_library
 from swiftpie.library import scenes as packaged_scenes
 from swiftpie.server.drawing import PictureFile
 from swiftpie.server.errors import RequestError, answer_to, error_of_fields
+from swiftpie.server.guard import TEXT_BYTES
 from swiftpie.server.routes import BodyRoute, caller_of, pictured
-from swiftpie.server.schemas import MAX_NAME, LiveDraw, page_settings
+from swiftpie.server.schemas import MAX_NAME, LiveDraw, page_settings, read_json
 from swiftpie.server.worker import Caller, Worker
 
 MAX_NAMES = 2_000  # of the library, in one answer
+KEPT_ANSWERS = 32  # of the library, which stays the same
+SEARCH_COST = 9  # requests that a search counts besides itself
 LENGTH = struct.Struct(">I")
 PROTOCOL = "swiftpie"
 
@@ -30,31 +34,17 @@ def library_routes() -> APIRouter:
     """Return the routes of subjects and scenes by name."""
     router = APIRouter(tags=["library"])
 
-    @router.get("/v1/library")
+    @router.get("/v1/library", response_model=dict[str, Any])
     async def library(
+        request: Request,
         query: Annotated[str, Query(max_length=MAX_NAME)] = "",
         limit: Annotated[int, Query(ge=1, le=MAX_NAMES)] = MAX_NAMES,
-    ) -> dict[str, Any]:
+    ) -> Response:
         """List subjects that need no picture: all, or those that a word means or nearly means."""
-        known = await asyncio.to_thread(subject_library)
-        found = await asyncio.to_thread(known.matching, query)
-        meant = await asyncio.to_thread(known.meant_by, query)
-        data = [
-            {
-                "object": "library.subject",
-                "name": entry.name,
-                "words": entry.words,
-                "picture": f"/v1/library/{quote(entry.name)}/picture",
-            }
-            for entry in map(known.entry, found[:limit])
-        ]
-        return {
-            "object": "list",
-            "data": data,
-            "total": len(found),
-            "meant": None if meant is None else meant.name,  # else all are only near
-            "credit": CREDIT,
-        }
+        if query:
+            await request.state.pace(SEARCH_COST)
+        found = await asyncio.to_thread(_subjects, query, limit)
+        return Response(found, media_type="application/json")
 
     @router.get("/v1/library/{name}/picture", **pictured("webp"))
     async def sprite(name: str) -> Response:
@@ -64,20 +54,10 @@ def library_routes() -> APIRouter:
             known.picture, name, known.names(), kind="subject", code="subject_not_named"
         )
 
-    @router.get("/v1/scenes")
-    async def scenes() -> dict[str, Any]:
+    @router.get("/v1/scenes", response_model=dict[str, Any])
+    async def scenes() -> Response:
         """List the places that `swiftpie.scene` names."""
-        known = await asyncio.to_thread(packaged_scenes)
-        data = [
-            {
-                "object": "library.scene",
-                "name": name,
-                "picture": f"/v1/scenes/{quote(name)}/picture",
-                "credits": known.credits_of(name),
-            }
-            for name in known.names()
-        ]
-        return {"object": "list", "data": data, "credit": known.credit}
+        return Response(await asyncio.to_thread(_scenes), media_type="application/json")
 
     @router.get("/v1/scenes/{name}/picture", **pictured("webp"))
     async def scene(name: str) -> Response:
@@ -88,6 +68,44 @@ def library_routes() -> APIRouter:
         )
 
     return router
+
+
+@lru_cache(KEPT_ANSWERS)
+def _subjects(query: str, limit: int) -> bytes:
+    known = subject_library()
+    found, meant = known.matching(query), known.meant_by(query)
+    data = [
+        {
+            "object": "library.subject",
+            "name": entry.name,
+            "words": entry.words,
+            "picture": f"/v1/library/{quote(entry.name)}/picture",
+        }
+        for entry in map(known.entry, found[:limit])
+    ]
+    answer = {
+        "object": "list",
+        "data": data,
+        "total": len(found),
+        "meant": None if meant is None else meant.name,  # else all are only near
+        "credit": CREDIT,
+    }
+    return json.dumps(answer).encode()
+
+
+@cache
+def _scenes() -> bytes:
+    known = packaged_scenes()
+    data = [
+        {
+            "object": "library.scene",
+            "name": name,
+            "picture": f"/v1/scenes/{quote(name)}/picture",
+            "credits": known.credits_of(name),
+        }
+        for name in known.names()
+    ]
+    return json.dumps({"object": "list", "data": data, "credit": known.credit}).encode()
 
 
 async def _picture(
@@ -167,10 +185,11 @@ class Live:
 
     async def _take(self, text: str) -> None:
         try:
-            message = LiveDraw.model_validate_json(text)
-        except ValidationError as error:
-            body = error_of_fields(error).body
-            await self._socket.send_json({"type": "error", "id": None, **body})
+            await self._socket.state.pace(1 + len(text) / TEXT_BYTES)
+            message = LiveDraw.model_validate(read_json(text.encode()))
+        except (RequestError, ValidationError) as error:
+            refusal = error if isinstance(error, RequestError) else error_of_fields(error)
+            await self._socket.send_json({"type": "error", "id": None, **refusal.body})
             return
         if self._newest is not None:
             await self._socket.send_json({"type": "dropped", "id": self._newest.id})
