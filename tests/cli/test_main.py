@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -34,6 +35,22 @@ def test_commands_that_cannot_be_imported_name_their_distribution(monkeypatch):
     monkeypatch.setattr(main, "entry_points", lambda **_: [Broken()])
     with pytest.raises(ConfigError, match="swiftpie_lab"):
         list(main.commands_of_others())
+
+
+@pytest.mark.parametrize(
+    ("fail", "said"),
+    [
+        (Path("/nothing/here").read_bytes, "here' cannot be read or written (No such file"),
+        (lambda: os.fsync(9999), "OSError: [Errno 9]"),  # an error without the name of a file
+    ],
+)
+def test_files_that_fail_are_not_taken_for_standard_output(fail, said):
+    app = typer.Typer(cls=main.GuardedGroup)
+    app.callback()(lambda: None)
+    app.command("read")(lambda: fail())  # noqa: PLW0108 - Typer reads its signature
+    result = CliRunner().invoke(app, ["read"])
+    assert result.exit_code in {main.ExitCode.USAGE, main.ExitCode.RUNTIME}
+    assert said in result.stderr
 
 
 # What `swiftpie --version` does to a process before anything loads PyTorch.

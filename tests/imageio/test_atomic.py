@@ -13,6 +13,7 @@ from swiftpie.imageio.atomic import (
     are_one_place,
     atomic_file,
     atomic_folder,
+    check_target,
     updated_folder,
     write_file,
 )
@@ -38,6 +39,33 @@ def test_write_refuses_places_that_cannot_hold_a_file(tmp_path):
         write_file(tmp_path, b"data", force=True)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"kept"
+
+
+def test_a_link_that_leads_nowhere_takes_a_name(tmp_path):
+    path = tmp_path / "out"
+    path.symlink_to(tmp_path / "nothing")
+    with pytest.raises(InputError, match="exists already"):
+        check_target(path)
+    with atomic_folder(path):
+        pass
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+    write_file(path, b"new", force=True)
+    assert not path.is_symlink()
+    assert path.read_bytes() == b"new"
+
+
+def test_errors_name_the_place_that_was_asked_for(tmp_path):
+    for block in (atomic_folder, updated_folder):
+        with pytest.raises(FileNotFoundError) as raised, block(tmp_path / "out") as new:
+            (new / "deep" / "file").write_bytes(b"data")
+        assert raised.value.filename == str(tmp_path / "out")
+        with pytest.raises(InputError) as refused, block(tmp_path / "out") as new:
+            write_file(new / "deep" / "file", b"data")
+        assert f"'{tmp_path / 'out' / 'deep' / 'file'}'" in str(refused.value)
+    with pytest.raises(FileNotFoundError, match="elsewhere"), atomic_folder(tmp_path / "out"):
+        (tmp_path / "elsewhere").read_bytes()
+    with pytest.raises(OSError, match=r"left on device: '.*out'"), atomic_file(tmp_path / "out"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_write_that_breaks_off_keeps_the_old_file(tmp_path):

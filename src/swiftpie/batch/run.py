@@ -359,7 +359,8 @@ def _kept(
 def _check_others(work: Work, manifest: RunManifest, before: RunManifest | None) -> None:
     ours = {} if before is None else before.jobs
     others = {name: spec for name, spec in manifest.jobs.items() if name not in ours}
-    taken = [path for path in itertools.starmap(work.path_of, others.items()) if path.exists()]
+    places = itertools.starmap(work.path_of, others.items())
+    taken = [path for path in places if os.path.lexists(path)]
     if taken:
         raise ConfigError(
             f"'{taken[0]}' exists already, and no run that is known here wrote it. "

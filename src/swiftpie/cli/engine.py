@@ -1,6 +1,7 @@
 """`swiftpie engine`, `export` and `verify`: other forms of a model, compared with diffusers."""
 
 import json
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -126,7 +127,7 @@ def page(
 
 
 def _refuse_existing(folder: Path) -> None:
-    if folder.exists():
+    if os.path.lexists(folder):
         raise InputError(f"'{folder}' exists already. Give the name of a new folder.")
 
 

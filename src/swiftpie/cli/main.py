@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from pydantic import ValidationError
@@ -18,7 +18,14 @@ from swiftpie import __version__
 from swiftpie.cli import about, batch, demo, edit, engine, identity, personalize, serve
 from swiftpie.cli.console import complain, logs_on_stderr
 from swiftpie.cli.options import arrange
-from swiftpie.errors import ConfigError, ImageError, InputError, MissingExtra, SwiftPieError
+from swiftpie.errors import (
+    ConfigError,
+    ImageError,
+    InputError,
+    MissingExtra,
+    SwiftPieError,
+    system_reason,
+)
 
 WAITING = {"GOMP_SPINCOUNT": "3000"}
 """Spins of an idle thread before it sleeps, for GNU OpenMP in Linux wheels.
@@ -97,7 +104,12 @@ class GuardedGroup(TyperGroup):
             sys.stdout = None  # Python would flush it at its end
         except Exception as error:  # noqa: BLE001 - every failure becomes a line
             failure = error
-            if isinstance(error, OSError) and error.filename is None:  # not of a file
+            if isinstance(error, OSError) and error.filename is not None:
+                failure = InputError(
+                    f"'{error.filename}' cannot be read or written ({system_reason(error)}). A "
+                    "place that exists, is yours, and has room is needed. Choose another one."
+                )
+            elif isinstance(error, OSError) and _takes_nothing(sys.stdout):
                 sys.stdout = None
                 failure = InputError(
                     f"Standard output cannot be written ({error.strerror or error}). A writable "
@@ -113,6 +125,16 @@ class GuardedGroup(TyperGroup):
         if os.environ.get("SWIFTPIE_DEBUG") == "1":
             traceback.print_exception(failure)
         sys.exit(exit_code_of(failure))
+
+
+def _takes_nothing(stream: TextIO) -> bool:
+    """Whether a stream refuses what is written to it, of which only another try tells."""
+    try:
+        stream.write("\n")
+        stream.flush()
+    except OSError:
+        return True
+    return False
 
 
 def commands_of_others() -> Iterator[typer.Typer]:

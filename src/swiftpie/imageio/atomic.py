@@ -61,7 +61,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         new.mkdir()
         yield new
         _open_to_others(new, mode)
-        if new.is_dir() and not path.exists():
+        if new.is_dir() and not os.path.lexists(path):
             new.rename(path)
 
 
@@ -96,7 +96,7 @@ def check_target(path: str | Path, *, force: bool = False) -> None:
     try:
         if path.is_dir():
             raise InputError(f"'{path}' is a folder. Add a file name to the path.")
-        if path.exists() and not force:
+        if os.path.lexists(path) and not force:  # a link that leads nowhere is something, too
             raise InputError(_taken(path))
         if not path.parent.is_dir():
             raise InputError(_unwritable(path, "its folder does not exist"))
@@ -133,15 +133,25 @@ class _Workplace(NamedTuple):
 
 @contextmanager
 def _workplace(path: Path) -> Iterator[_Workplace]:
-    """Yield a new folder next to `path`, which is deleted at the end."""
+    """Yield a new folder next to `path`, which is deleted at the end and which no error names."""
     remove_leftovers(path.parent.absolute())
     prefix, suffix = TEMPORARY.split("*")
-    with TemporaryDirectory(suffix, prefix, path.parent, ignore_cleanup_errors=True) as name:
-        probe = Path(name) / path.name
-        probe.touch()
-        mode = probe.stat().st_mode & 0o777
-        probe.unlink()
-        yield _Workplace(Path(name), mode)
+    name = ""
+    try:
+        with TemporaryDirectory(suffix, prefix, path.parent, ignore_cleanup_errors=True) as name:
+            probe = Path(name) / path.name
+            probe.touch()
+            mode = probe.stat().st_mode & 0o777
+            probe.unlink()
+            yield _Workplace(Path(name), mode)
+    except OSError as error:
+        if error.filename is not None and prefix not in str(error.filename):
+            raise
+        raise OSError(error.errno, system_reason(error), str(path)) from error
+    except InputError as error:
+        if prefix not in str(error):
+            raise
+        raise InputError(str(error).replace(str(Path(name)), str(path.parent))) from error
 
 
 @functools.lru_cache(maxsize=1024)  # once a run; folders may hold many files

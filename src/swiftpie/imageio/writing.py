@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -398,7 +399,7 @@ def check_animation_target(path: Path, *, fps: float, force: bool = False) -> No
             "or a name without one for a folder of frames."
         )
     check_film(suffix, fps=fps)
-    if not suffix and path.exists():
+    if not suffix and os.path.lexists(path):
         raise InputError(f"'{path}' exists already. Choose a new name for the folder of frames.")
     check_target(path, force=force)
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import binascii
 import json
+import os
 import stat
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import copy
@@ -249,7 +250,7 @@ class Folders:
         if self._out is None:
             return None
         names = (self._out / f"{name}-{number:04}{suffix}" for number in count(1))
-        path = next(path for path in names if not path.exists())
+        path = next(path for path in names if not os.path.lexists(path))
         write_file(path, data)
         return path
 

@@ -5,6 +5,7 @@ import importlib
 import inspect
 import itertools
 import math
+import os
 import pkgutil
 import re
 import time
@@ -175,9 +176,9 @@ def _configure(
 def _announce(folder: Path, *, resumes: bool) -> None:
     from swiftpie_lab.training.state import STATE_FILE
 
-    if not resumes and folder.exists():
+    if not resumes and os.path.lexists(folder):
         names = (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(1))
-        aside = next(path for path in names if not path.exists())
+        aside = next(path for path in names if not os.path.lexists(path))
         folder.rename(aside)
         say(f"moved the old run to {aside}")
     found = (folder / STATE_FILE).is_file()

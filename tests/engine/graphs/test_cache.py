@@ -1,5 +1,7 @@
 import logging
 import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,6 +72,36 @@ def test_a_folder_that_cannot_be_written_to_costs_no_more_than_a_warning(tmp_pat
     with caplog.at_level(logging.WARNING):
         GraphStore(tmp_path / "file").write("one", graph)
     assert "cannot keep" in caplog.text
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch, lambda place: place.symlink_to("lost")])
+def test_what_is_no_graph_makes_room_for_one(tmp_path, openvino, graph, make):
+    store, core = GraphStore(tmp_path), openvino.Core()
+    make(tmp_path / "one")
+    assert store.read("one", core) is None
+    store.write("one", graph)
+    assert store.read("one", core) is not None
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs another user")
+def test_the_folder_of_another_user_is_read_without_being_marked(openvino, graph):
+    with tempfile.TemporaryDirectory() as place:
+        store, core = GraphStore(Path(place)), openvino.Core()
+        store.write("one", graph)
+        Path(place).chmod(0o755)
+        os.seteuid(65534)
+        try:
+            assert store.read("one", core) is not None
+            store.write("two", graph)
+        finally:
+            os.seteuid(0)
+        (Path(place) / "one").chmod(0o700)
+        os.seteuid(65534)
+        try:
+            assert store.read("one", core) is None
+        finally:
+            os.seteuid(0)
+        assert names_in(store.folder) == ["one"]
 
 
 def test_nothing_half_written_is_ever_read(tmp_path, openvino, graph):

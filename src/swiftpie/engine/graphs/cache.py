@@ -9,6 +9,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -200,22 +201,24 @@ class GraphStore:
     def read(self, key: str, core: Untyped) -> Untyped:
         """Return the graph of `key`, or None where there is none that can be read."""
         path = self.folder / key / GRAPH
-        if not path.is_file():
+        if not os.path.lexists(path.parent):
             return None
         reason: object = "its checksums do not agree with its content"
-        graph = None
         try:
             # A flipped bit in the weights is read without complaint, and draws other pictures.
             if (path.parent / SUMS).read_text(encoding="utf-8") == _checksums(path.parent):
                 graph = core.read_model(path)
+                with suppress(OSError):  # a folder of another user, or a read-only one
+                    os.utime(path)
+                return graph
         except (OSError, ValueError, RuntimeError) as error:
             reason = short_reason(error)
-        if graph is None:
-            logger.warning("'%s' is damaged (%s); the network is exported again.", path, reason)
-            shutil.rmtree(path.parent, ignore_errors=True)
-            return None
-        os.utime(path)
-        return graph
+        logger.warning("'%s' is damaged (%s); the network is exported again.", path, reason)
+        # A half of one would keep a whole one from taking its place.
+        with suppress(OSError):
+            path.parent.unlink()  # a file, or a link
+        shutil.rmtree(path.parent, ignore_errors=True)
+        return None
 
     def write(self, key: str, graph: Untyped) -> None:
         """Keep `graph`; a folder that cannot be written to costs an export the next time."""
