@@ -149,7 +149,7 @@ def test_an_edit_of_a_large_photograph_may_stop_after_each_band_of_it(session):
         session.draw(request, on_stage=stop)
 
 
-def test_a_given_mask_is_the_outline_of_the_subject(session, picture):
+def test_a_mask_along_the_subject_is_its_outline(session, picture):
     before, mask = picture
     left = mask.copy()
     left.paste(0, (SIZE[0] // 2, 0, *SIZE))
@@ -161,16 +161,60 @@ def test_a_given_mask_is_the_outline_of_the_subject(session, picture):
 
 def test_a_box_says_where_the_subject_that_is_dyed_is(session, picture):
     (before, mask), prompt = picture, "blue"
-    left, top, right, bottom = mask.getbbox()
-    box = (left - ROOM, top - ROOM, right + ROOM, bottom + ROOM)
-    box = tuple(min(max(end / SIZE[i % 2], 0), 1) for i, end in enumerate(box))
+    box = tuple(end / SIZE[i % 2] for i, end in enumerate(around(mask)))
     result = session.edit(before, prompt, mask=box, seed=1)
     change = apart(result, before)
-    around = grow(plane(mask), 6)[0, 0].numpy() == 0
     assert (change > 4)[values(mask) > 250].mean() > 0.8
-    assert not change[around].any()
+    assert not change[grow(plane(mask), 6)[0, 0].numpy() == 0].any()
     with pytest.raises(CapabilityError, match="nothing stands out"):
         session.edit(Image.new("RGB", SIZE, "grey"), prompt, mask=box, seed=1)
+
+
+def around(mask):
+    left, top, right, bottom = mask.getbbox()
+    wide, high = min(right + ROOM, SIZE[0]), min(bottom + ROOM, SIZE[1])
+    return max(left - ROOM, 0), max(top - ROOM, 0), wide, high
+
+
+def rectangle(*edges):
+    mask = torch.zeros(1, 1, SIZE[1], SIZE[0])
+    left, top, right, bottom = edges
+    mask[..., top:bottom, left:right] = 1
+    return mask
+
+
+def test_inside_of_a_rough_mask_what_stands_out_is_dyed(session, picture):
+    before, mask = picture
+    edges = around(mask)
+    box = tuple(end / SIZE[i % 2] for i, end in enumerate(edges))
+    boxed = session.edit(before, "a blue dog", mask=box, seed=1)
+    rough = session.edit(before, "a blue dog", mask=rectangle(*edges), seed=1)
+    assert rough.image.tobytes() == boxed.image.tobytes()
+    wide = grow(plane(mask), ROOM)
+    change = apart(session.edit(before, "a blue dog", mask=wide, seed=1), before)
+    assert (change > 4)[values(mask) > 250].mean() > 0.8
+    assert not change[grow(plane(mask), 6)[0, 0].numpy() == 0].any()
+
+
+def test_each_part_of_a_mask_has_a_subject_of_its_own(session, picture):
+    (before, mask), photo = picture, Image.new("RGB", (2 * SIZE[0], SIZE[1]))
+    shown = Image.new("L", photo.size)
+    for left in (0, SIZE[0]):
+        photo.paste(before, (left, 0))
+        shown.paste(mask, (left, 0))
+    boxes = torch.cat([rectangle(*around(mask))] * 2, dim=3)
+    change = apart(session.edit(photo, "a blue dog", mask=boxes, seed=1), photo) > 4
+    subject, ground = values(shown) > 250, grow(plane(shown), 6)[0, 0].numpy() == 0
+    for half in (slice(SIZE[0]), slice(SIZE[0], None)):
+        assert change[:, half][subject[:, half]].mean() > 0.8
+    assert not change[ground].any()
+
+
+def test_a_mask_of_nothing_that_stands_out_changes_as_a_whole_and_says_so(session, caplog):
+    plain = Image.new("RGB", SIZE, "grey")
+    result = session.edit(plain, "blue", mask=rectangle(40, 30, 120, 90), seed=1)
+    assert (apart(result, plain) > 4)[32:88, 42:118].all()
+    assert "Nothing stands out in the mask" in caplog.text
 
 
 def test_an_edit_of_what_has_no_sure_outline_is_refused(session):

@@ -53,7 +53,7 @@ from swiftpie.mini.words import (
     listed,
     words_in,
 )
-from swiftpie.models.cutout import Search, cutout_network, find_against_odds, find_with
+from swiftpie.models.cutout import Search, cutout_network, find_against_odds, find_inside, find_with
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.draw import Plan
@@ -169,15 +169,16 @@ def prepare_word_edit(components: Components, request: EditRequest, clock: Clock
 def _outline(request: EditRequest, original: Image.Image) -> Tensor:
     """Return the opacity (1, 1, H, W) of what is changed in an RGB picture.
 
-    A mask is its outline, and a box says where it is. Where the network for cut-outs is unsure,
-    only what it finds against the odds counts.
+    A mask and a box say where it is. Where the network for cut-outs is unsure without them, only
+    what it finds against the odds counts.
 
     Raises:
         CapabilityError: Nothing stands out, or its outline is not sure.
     """
     mask, fault = request.mask, ""
     if isinstance(mask, Tensor):
-        opacity = given_mask(mask, (original.height, original.width)).float() / 255
+        marked = given_mask(mask, (original.height, original.width)).float() / 255
+        opacity = find_inside(cutout_network(), original, marked)
     else:
         box = mask if isinstance(mask, tuple) else None  # `Session.resolved` opens files
         found = find_with(cutout_network(), original, Search(box=box))

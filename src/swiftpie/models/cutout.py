@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from swiftpie.errors import InputError, NoSubject
 from swiftpie.imageio.images import alpha_of, shrunk_to, to_tensor
-from swiftpie.masks import Box, bounding_box, check_box, parse_box
+from swiftpie.masks import HALF, Box, bounding_box, check_box, grow, parse_box, resize_mask
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.outline import (
     BORDER_SHARE,
@@ -26,11 +26,13 @@ from swiftpie.models.outline import (
     GUESS_PX,
     MAX_SHARE,
     MIN_SHARE,
+    SMALL_PART,
     WORK_SIDE_PX,
     Area,
     area_of,
     around,
     averaged,
+    connected_parts,
     outlined,
 )
 from swiftpie.types import DOUBTFUL, Cutout, CutoutMethod
@@ -48,6 +50,11 @@ BORDER, BORDER_GUESS = 0.92, 8.0  # beyond this share of the way out all is back
 # of 13 such photographs it changed the overlap with a drawn outline by 0.017 at most.
 CLEAR, WIDE_SHARE = 0.85, 1 / 3
 UNLIKELY = math.log(1e-3 / (1 - 1e-3))  # log-odds of a share of a thousandth
+# Shares of a part of a mask that is an outline, fitted on 49 photographs with masks along their
+# outlines, of halves of them, and wider by 8 % or as ellipses: what is found in the part covers it
+# so far (1.0 and 0.96 against 0.61 and 0.42 in the middle), or it lies so far on one subject.
+NEARLY, WHOLLY = 0.85, 0.95
+RECTANGULAR = 0.95  # of the box around a part: what fills more of it is a rough mask
 
 
 Point = tuple[float, float]
@@ -210,6 +217,48 @@ def find_with(network: CutoutNet, image: Image.Image, search: Search = ANYWHERE)
             mask = _outlined(photo, area, closer / 2, search)
             confidence = _agreement(first, mask, views[0])
     return CutOut(mask, Cutout(CutoutMethod.NETWORK, round(confidence, 4)))
+
+
+def find_inside(network: CutoutNet, image: Image.Image, mask: Tensor) -> Tensor:
+    """Return what a user means by a mask (1, 1, H, W) in [0, 1] that may be rough; never more.
+
+    In each part of it, that is what `network` finds in a box around the part. Where that is nearly
+    all of the part, the mask is an outline already and stays as it is, unless it is a rectangle.
+    It stays as well where it lies on one subject, of which it is a piece, and, with a warning,
+    where nothing stands out.
+    """
+    size = (mask.shape[2], mask.shape[3])
+    parts = connected_parts((resize_mask(mask, shrunk_to(WORK_SIDE_PX, size))[0, 0] > HALF).numpy())
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    meant = mask.clone()
+    for number in np.flatnonzero(sizes > SMALL_PART * sizes.max()):
+        near = grow(torch.from_numpy(parts == number)[None, None].float(), 1)
+        part = mask * F.interpolate(near, size)
+        thing = _thing_in(network, image, part)
+        if thing is not None:
+            meant = torch.where(part > 0, torch.minimum(meant, thing), meant)
+    return meant
+
+
+def _thing_in(network: CutoutNet, image: Image.Image, part: Tensor) -> Tensor | None:
+    """Return what stands out in a part (1, 1, H, W) of a mask; None if the part is an outline."""
+    left, top, right, bottom = box = bounding_box(part)
+    search = Search(box=box)
+    thing = find_with(network, image, search).mask
+    if not _is_usable(thing, search):
+        logger.warning(
+            "Nothing stands out in the mask as one subject, so all that it marks changes. If that "
+            "is too much, paint the outline of the subject."
+        )
+        return None
+    mean = part.mean()
+    if mean <= RECTANGULAR * (right - left) * (bottom - top) and (
+        (thing * part).mean() > NEARLY * mean
+        or (find_with(network, image).mask * part).mean() > WHOLLY * mean
+    ):
+        return None
+    return thing
 
 
 @torch.no_grad()
