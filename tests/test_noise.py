@@ -11,6 +11,7 @@ from swiftpie.noise import (
     anchors,
     block_normals,
     build_schedule,
+    draw_noise,
     flow_step,
     grain,
     noise_statistics,
@@ -153,3 +154,15 @@ def test_trailing_timesteps_are_those_of_diffusers(num_steps):
     theirs = diffusers.DDIMScheduler(timestep_spacing="trailing")
     theirs.set_timesteps(num_steps)
     assert trailing(num_steps) == tuple(theirs.timesteps.tolist())
+
+
+@pytest.mark.parametrize("more", [2**31, 2**32, 2**33, 2**62])
+def test_all_bits_of_a_seed_count(more):
+    one, other = draw_noise([1, 1 + more], (4, 8, 8))
+    assert (one - other).abs().max() > 1
+
+
+@pytest.mark.parametrize("seed", [0, 5, 2**32 - 1])
+def test_short_seeds_are_those_of_pytorch(seed):
+    plain = torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(draw_noise([seed], (4, 8, 8))[0], plain)

@@ -8,6 +8,7 @@ Samplers that count in `sigma / alpha` instead differ from these by a factor alo
 in that count is DDIM here, so there is one name for both.
 """
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -79,6 +80,17 @@ def anchors(uniforms: Tensor) -> Tensor:
     return first + span * uniforms[:, _ANCHOR_NUMBERS]
 
 
+def generator_of(seed: int) -> torch.Generator:
+    """Return the generator of a seed, all of whose 63 bits count.
+
+    PyTorch's own takes 32. Longer seeds are mixed to 32, so that none of their bits is lost.
+    """
+    seed %= 2**63
+    if seed >= 2**32:
+        seed = int.from_bytes(hashlib.blake2b(seed.to_bytes(8), digest_size=4).digest())
+    return torch.Generator().manual_seed(seed)
+
+
 def draw_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
     """Return standard normal noise (B, *shape), drawn on the CPU with one generator a seed.
 
@@ -92,7 +104,7 @@ def draw_step_noise(seeds: Sequence[int], shape: Sequence[int], *, count: int) -
 
     The first draw is that of `draw_noise`.
     """
-    generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
+    generators = [generator_of(seed) for seed in seeds]
     draws = [
         [torch.randn(shape, generator=generator) for generator in generators] for _ in range(count)
     ]

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved, resized, shrunk_to
 from swiftpie.masks import grow
+from swiftpie.noise import generator_of
 
 LUMA = (0.299, 0.587, 0.114)
 FINEST_PX = 2048  # longer side of what anything is looked for in; what is larger is enlarged
@@ -390,7 +391,7 @@ def matching_grain(
     Each octave is noise with the deviation found nearby, with edges clipped. If it `is_even`, the
     deviation is that of the plainest blocks, which is the noise of the camera.
     """
-    generator = torch.Generator().manual_seed(seed % 2**63)
+    generator = generator_of(seed)
     luma = brightness(patch)
     texture, size = torch.zeros_like(luma), luma.shape[-2:]
     for _ in range(num_octaves):
