@@ -9,7 +9,8 @@ from swiftpie import InputError, Session
 from swiftpie.cli.options import EditOutput
 from swiftpie.cli.writing import Drawing, Target, carry_out, warn_of_losses
 from swiftpie.imageio.decoding import load_image
-from swiftpie.imageio.writing import PictureData, encode_image, read_metadata, read_original
+from swiftpie.imageio.originals import read_original
+from swiftpie.imageio.writing import PictureData, encode_image, read_metadata
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from tests.parity.edit import photograph

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from swiftpie.imageio.decoding import load_image
-from swiftpie.imageio.writing import composite, read_metadata, read_original
+from swiftpie.imageio.originals import composite, read_original
+from swiftpie.imageio.writing import read_metadata
 from tests.parity.edit import photograph
 
 BOX = "0.2,0.3,0.6,0.8"

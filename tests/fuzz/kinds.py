@@ -29,7 +29,8 @@ from swiftpie.backbones.load.ip_adapter import load_into
 from swiftpie.backbones.load.safe import flatten, read_metadata, read_tensors
 from swiftpie.backbones.load.weights import load_network
 from swiftpie.imageio.decoding import is_safetensors, load_image
-from swiftpie.imageio.writing import encode_image, read_original
+from swiftpie.imageio.originals import read_original
+from swiftpie.imageio.writing import encode_image
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.pipelines.identity import canonical_frame
 from swiftpie.pipelines.identity_file import read_identity_header

@@ -1,13 +1,15 @@
 """Files of animations hold all frames, their speed and their origin."""
 
+import io
 import json
+import struct
 
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
 from swiftpie import InputError, save_animation
-from swiftpie.imageio.writing import read_metadata
+from swiftpie.imageio.writing import RECORD_BOX, boxed, encode_animation, read_metadata
 
 FACTS = {"prompt": "a dog", "seed": "3"}
 
@@ -27,8 +29,40 @@ def test_pictures_that_move_hold_all_frames_and_their_speed(frames, tmp_path, su
         for frame, own in zip(ImageSequence.Iterator(found), frames, strict=True):
             shown = np.asarray(frame.convert("RGB")).astype(int)
             assert np.abs(shown - np.asarray(own)).max() <= 8
-    if suffix == ".webp":
-        assert read_metadata(path) == FACTS
+    assert read_metadata(path) == FACTS
+    assert b"trainedAlgorithmicMedia" in path.read_bytes()
+
+
+@pytest.mark.parametrize("fps", [7, 8, 12, 15, 30, 40, 50])
+@pytest.mark.parametrize("suffix", [".webp", ".gif"])
+def test_a_film_takes_its_time(suffix, fps):
+    frames = [Image.new("RGB", (8, 8), (15 * number, 0, 0)) for number in range(16)]
+    data = encode_animation(frames, suffix, fps=fps, metadata=FACTS)
+    with Image.open(io.BytesIO(data)) as found:
+        spent = []
+        for frame in ImageSequence.Iterator(found):
+            frame.load()
+            spent.append(frame.info["duration"])
+    assert sum(spent) == pytest.approx(16_000 / fps, abs=10)
+    assert max(spent) - min(spent) <= 10
+
+
+def test_what_stands_still_is_equal_in_all_frames_of_a_gif():
+    ground = Image.merge(
+        "RGB", [Image.radial_gradient("L"), Image.linear_gradient("L"), Image.linear_gradient("L")]
+    )
+    frames = []
+    for number in range(5):
+        frames.append(ground.copy())
+        frames[-1].paste((255 - 40 * number, 30, 60), (50 * number, 20, 50 * number + 40, 60))
+    data = encode_animation(frames, ".gif", fps=8, metadata=FACTS)
+    with Image.open(io.BytesIO(data)) as found:
+        shown = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(found)]
+    shown, true = np.stack(shown).astype(int), np.stack([np.asarray(frame) for frame in frames])
+    is_still = np.ptp(true, axis=0).max(-1) == 0
+    assert is_still.mean() > 0.5
+    assert np.ptp(shown, axis=0).max(-1)[is_still].max() == 0
+    assert np.abs(shown - true).mean() < 6
 
 
 def test_a_film_holds_all_frames_and_their_speed(frames, tmp_path):
@@ -36,6 +70,8 @@ def test_a_film_holds_all_frames_and_their_speed(frames, tmp_path):
     path = tmp_path / "out.mp4"
     odd = [frame.crop((0, 0, 33, 23)) for frame in frames]
     save_animation(odd, path, fps=12.5, metadata=FACTS)
+    assert read_metadata(path) == read_metadata(path.read_bytes()) == FACTS
+    assert b"trainedAlgorithmicMedia" in path.read_bytes()
     with av.open(str(path)) as film:
         assert json.loads(film.metadata["swiftpie"]) == FACTS
         assert float(film.streams.video[0].average_rate) == 12.5
@@ -54,10 +90,44 @@ def test_a_folder_holds_every_pixel(frames, tmp_path):
         assert read_metadata(file) == FACTS
 
 
-@pytest.mark.parametrize(("name", "fps"), [("out.avi", 8), ("out.gif", 0), ("out.gif", 51)])
+@pytest.mark.parametrize(
+    ("name", "fps"),
+    [("out.avi", 8), ("out.gif", 0.999), ("out.gif", 51), ("out.webp", 1e-7), ("out", 0)],
+)
 def test_what_cannot_be_written_is_refused(frames, tmp_path, name, fps):
     with pytest.raises(InputError):
         save_animation(frames, tmp_path / name, fps=fps, metadata=FACTS)
+
+
+def box(kind, data, *, is_long=False):
+    if is_long:
+        return struct.pack(">I4sQ", 1, kind, 16 + len(data)) + data
+    return struct.pack(">I4s", 8 + len(data), kind) + data
+
+
+RECORD = boxed(RECORD_BOX, b'{"prompt": "a dog"}')
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (box(b"ftyp", b"isom") + RECORD, {"prompt": "a dog"}),
+        (
+            box(b"ftyp", b"isom") + box(b"mdat", bytes(99), is_long=True) + RECORD,
+            {"prompt": "a dog"},
+        ),
+        (box(b"ftyp", b"isom") + box(b"uuid", bytes(40)) + RECORD, {"prompt": "a dog"}),
+        (box(b"ftyp", b"isom") + box(b"mdat", RECORD), {}),
+        (box(b"ftyp", b"isom") + bytes(8) + RECORD, {}),
+        (box(b"ftyp", b"isom") + RECORD[:30], {}),
+        (box(b"ftyp", b"isom") + struct.pack(">I4s", 2**32 - 1, b"uuid") + RECORD, {}),
+        (box(b"ftyp", b"isom") * 2_000 + RECORD, {}),
+        (box(b"ftyp", b"isom") + boxed(RECORD_BOX, b"[]"), {}),
+    ],
+    ids=range(9),
+)
+def test_what_made_an_mp4_is_read_within_bounds(data, found):
+    assert read_metadata(data) == found
 
 
 @pytest.mark.parametrize("name", ["out", "out.gif"])

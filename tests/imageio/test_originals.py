@@ -5,7 +5,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from swiftpie.imageio.decoding import load_image
-from swiftpie.imageio.writing import composite, encode_image, losses_in, read_original
+from swiftpie.imageio.originals import composite, losses_in, read_original
+from swiftpie.imageio.writing import encode_image
 from tests.fuzz import pictures
 
 WIDTH, HEIGHT = pictures.SIZE

@@ -41,13 +41,8 @@ from swiftpie.engine.session import Session, draw_apart
 from swiftpie.errors import ConfigError, InputError, SwiftPieError, short_reason
 from swiftpie.faces import FaceSettings
 from swiftpie.imageio.atomic import make_folder, write_file
-from swiftpie.imageio.writing import (
-    composite,
-    encode_animation,
-    encode_image,
-    frame_files,
-    read_original,
-)
+from swiftpie.imageio.originals import composite, read_original
+from swiftpie.imageio.writing import encode_animation, encode_image, frame_files
 from swiftpie.pipelines.animation import AnimateRequest, FilmFormat
 from swiftpie.pipelines.draw import follows_seed
 from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request, Source, with_sources

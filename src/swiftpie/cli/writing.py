@@ -191,7 +191,7 @@ def _write_edit(
     result: "EditResult", drawing: Drawing, *, metadata: Mapping[str, str], force: bool
 ) -> None:
     """Write an edited picture; pixels outside the change keep the bits of the original file."""
-    from swiftpie.imageio.writing import composite, read_original
+    from swiftpie.imageio.originals import composite, read_original
 
     (target,) = drawing.targets
     finished = composite(read_original(drawing.photo), result.edited, result.blend)
@@ -205,7 +205,8 @@ def report_written(target: Target, seed: int) -> None:
 
 def warn_of_losses(drawing: Drawing) -> None:
     """Report what the edited file does not keep of the original."""
-    from swiftpie.imageio.writing import LOSSLESS, format_of, losses_in, read_original
+    from swiftpie.imageio.originals import losses_in, read_original
+    from swiftpie.imageio.writing import LOSSLESS, format_of
 
     picture = drawing.targets[0].picture
     suffix = ".png" if picture is None else picture.suffix

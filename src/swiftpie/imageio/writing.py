@@ -1,29 +1,23 @@
-"""Picture files with their origin and what an edited one had; loads no tensor library."""
+"""Files of pictures and films with their origin; loads no tensor library."""
 
 import io
 import json
 import os
+import struct
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
+from uuid import UUID
 
-from PIL import Image, ImageCms, PngImagePlugin
+import numpy as np
+from PIL import Image, PngImagePlugin
 
 from swiftpie.errors import InputError, require
 from swiftpie.imageio.atomic import atomic_folder, check_target, write_file
-from swiftpie.imageio.decoding import (
-    DECODER_ERRORS,
-    Source,
-    colour_profile,
-    describe,
-    image_errors,
-    load_image,
-    open_image,
-    to_plain,
-    to_straight,
-    to_upright,
-)
+from swiftpie.imageio.decoding import DECODER_ERRORS, Source, open_image
+from swiftpie.validation import MAX_FPS, MIN_FPS
 
 FORMAT_OF_SUFFIX = {
     ".png": "PNG",
@@ -33,10 +27,20 @@ FORMAT_OF_SUFFIX = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
-FILM_SUFFIXES = (".webp", ".gif", ".mp4")
-MAX_FPS = 50.0  # what GIF and browsers show
-CRF = "18"  # of H.264, by which hardly any loss is to be seen
 METADATA_KEY = "swiftpie"
+FILM_SUFFIXES = (".webp", ".gif", ".mp4")
+CRF = "18"  # of H.264, by which hardly any loss is to be seen
+XMP_BOX = UUID("be7acfcb-97a9-42e8-9c71-999491e3afac")  # of an MP4, as Adobe defines it
+# The application block of a GIF, and what leads a reader that does not know it to its end.
+XMP_BLOCK = b"\x21\xff\x0bXMP DataXMP"
+XMP_TRAILER = b"\x01" + bytes(range(255, -1, -1)) + b"\0"
+GIF_COLOURS = 255  # one is left for what does not change
+MAX_SAMPLED = 12  # frames whose colours make the palette
+# Thresholds of ordered dithering, 4 x 4: what stands still is drawn with the same ones.
+BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) / 15 - 0.5
+DITHER = 8.0  # levels; least error of means of 5 x 5 pixels in three films of mini
+RECORD_BOX = UUID("5f9c2c1b-7a43-4e0e-9b0d-5b1d3f6f8a21")  # of an MP4: how it was made, as JSON
+MAX_BOXES = 1_000  # of an MP4 that are looked at; ours has five
 EXIF_BLOCK = 0x8769
 USER_COMMENT = 0x9286
 ASCII_COMMENT = b"ASCII\0\0\0"  # EXIF's way to say how the comment is encoded
@@ -50,24 +54,6 @@ QUALITY: Mapping[str, Mapping[str, Any]] = {
 LOSSLESS = ("PNG", "TIFF")
 XMP_TAG = 700  # of TIFF
 
-GPS_BLOCK = 0x8825
-MAKER_NOTE = 0x927C
-EXIF_SIZE = (0xA002, 0xA003)  # width and height, which upright may be exchanged
-EXIF_POINTER = 0xA005  # to another block, which is never read
-# Tags of the first block that describe the picture, not its storage or orientation.
-EXIF_WORDS = (*range(0x010E, 0x0111), 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C)
-EXIF_WORDS += (0x8298, *range(0x9C9B, 0x9CA0))
-MAX_KEPT_EXIF = 5_000  # bytes; a JPEG also has to hold how the picture was made
-
-OTHER_COLOURS = {
-    "I": "numbers of 32 bit",
-    "F": "numbers of 32 bit",
-    "CMYK": "colours for print (CMYK)",
-    "LAB": "colours in Lab",
-    "YCbCr": "colours in YCbCr",
-}
-GREYS = ("L", "LA")
-
 XMP = (
     '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>'
     '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
@@ -78,6 +64,11 @@ XMP = (
     '"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
     '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 )
+
+
+def is_clear(pixels: Image.Image) -> bool:
+    """Whether any of a picture is transparent."""
+    return pixels.mode == "RGBA" and pixels.getchannel("A").getextrema()[0] != 255
 
 
 class PictureData(NamedTuple):
@@ -144,17 +135,22 @@ def encode_image(
 
 
 def read_metadata(source: Source) -> dict[str, str]:
-    """Return what `save_image` stored in a picture; empty for pictures of other origin.
+    """Return what is stored in a picture or film of ours; empty for files of other origin.
 
     So it is for more than `MAX_METADATA_BYTES`, which a small file can unpack to.
 
     Raises:
-        ImageError: The file is missing or not a picture.
+        ImageError: The file is missing or no picture, and no MP4.
     """
-    image = open_image(source)
+    film = _text_of_mp4(source)
+    image = None if film is not None else open_image(source)
     try:
-        if image.format == "PNG":
+        if image is None:
+            text = (film or b"").decode()
+        elif image.format == "PNG":
             text = str(image.info.get(METADATA_KEY, ""))
+        elif image.format == "GIF":
+            text = bytes(image.info.get("comment", b"")).decode("ascii")
         else:
             comment = image.getexif().get_ifd(EXIF_BLOCK).get(USER_COMMENT, b"")
             text = bytes(comment).removeprefix(ASCII_COMMENT).decode("ascii")
@@ -164,6 +160,42 @@ def read_metadata(source: Source) -> dict[str, str]:
     except DECODER_ERRORS:
         return {}
     return found
+
+
+def boxed(name: UUID, data: bytes) -> bytes:
+    """Return a box of an MP4, which players skip."""
+    return struct.pack(">I4s16s", 24 + len(data), b"uuid", name.bytes) + data
+
+
+def _text_of_mp4(source: Source) -> bytes | None:
+    """Return what `boxed` has put at the end of a film of ours; None of what is no MP4."""
+    if isinstance(source, bytes):
+        return _text_in_boxes(io.BytesIO(source))
+    try:
+        if isinstance(source, str | Path) and Path(source).is_file():  # a pipe would wait
+            with Path(source).open("rb") as file:
+                return _text_in_boxes(file)
+    except (OSError, ValueError):
+        pass  # said by what reads pictures
+    return None
+
+
+def _text_in_boxes(file: BinaryIO) -> bytes | None:
+    for number in range(MAX_BOXES):
+        length, kind = struct.unpack(">I4s", file.read(8).ljust(8, b"\0"))
+        if number == 0 and kind != b"ftyp":
+            return None
+        if length == 1:
+            length = int.from_bytes(file.read(8)) - 8
+        if length < 8:
+            break
+        if kind == b"uuid" and length - 24 <= MAX_METADATA_BYTES:
+            data = file.read(length - 8)
+            if data.startswith(RECORD_BOX.bytes):
+                return data[16:]
+            length = 8
+        file.seek(length - 8, io.SEEK_CUR)
+    return b""
 
 
 def check_image_target(path: str | Path, *, force: bool = False) -> None:
@@ -211,117 +243,6 @@ def picture_notes(
     return {"exif": words.tobytes(), "xmp": XMP.encode()}
 
 
-class OriginalPicture(NamedTuple):
-    """A picture before an edit."""
-
-    stored: PictureData
-    losses: tuple[str, ...]  # what its file holds and none that is written can
-
-
-def read_original(source: str | Path | bytes | Image.Image) -> OriginalPicture:
-    """Return a picture upright, of 8 bits and with the colours and words that its file has.
-
-    Raises:
-        ImageError: It cannot be read; see `load_image`.
-    """
-    image = open_image(source)
-    with image_errors(describe(source)):
-        profile, lost = colour_profile(image), lost_colours(image)
-        image.load()
-        exif, losses = _kept_exif(image)
-        losses += lost
-        image = to_straight(to_upright(image, is_ours=image is not source))
-        if image.mode in OTHER_COLOURS or (image.mode in GREYS and "icc_profile" in image.info):
-            return OriginalPicture(PictureData(load_image(source), b"", exif), tuple(losses))
-        return OriginalPicture(PictureData(to_plain(image), profile, exif), tuple(losses))
-
-
-def lost_colours(image: Image.Image) -> list[str]:
-    """Return the names of the pixels and colours that no edited file keeps, by a header alone."""
-    losses = []
-    if any(";16" in str(tile.args) for tile in getattr(image, "tile", ())):
-        losses.append("its 16 bits")
-    if getattr(image, "is_animated", False):
-        losses.append("frames after its first")
-    if not colour_profile(image) and image.info.get("icc_profile"):
-        losses.append("its colour profile")
-    if image.mode in OTHER_COLOURS:
-        losses.append(f"its {OTHER_COLOURS[image.mode]}")
-    return losses
-
-
-def composite(original: OriginalPicture, edited: Image.Image, blend: Image.Image) -> PictureData:
-    """Return `edited` over the original by the weights of `blend`; elsewhere bits stay the same.
-
-    Args:
-        original: Of size (W, H).
-        edited: sRGB, as large. If it has transparency, that is the result's.
-        blend: Mode L, as large; 0 leaves the original's pixel unchanged.
-    """
-    pixels, profile, _ = original.stored
-    alpha = edited.getchannel("A") if edited.mode == "RGBA" else None
-    edited = edited.convert("RGB")
-    if profile:
-        srgb = ImageCms.createProfile("sRGB")
-        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(edited, srgb, own, outputMode="RGB")
-        assert converted is not None  # only in-place conversion returns nothing
-        edited = converted
-    before = pixels if pixels.mode == "RGB" else pixels.convert("RGB")
-    joined = Image.composite(edited, before, blend)
-    if pixels.mode == "RGBA":
-        joined.putalpha(alpha or pixels.getchannel("A"))
-    return original.stored._replace(pixels=joined)
-
-
-def is_clear(pixels: Image.Image) -> bool:
-    """Whether any of a picture is transparent."""
-    return pixels.mode == "RGBA" and pixels.getchannel("A").getextrema()[0] != 255
-
-
-def losses_in(original: OriginalPicture, suffix: str) -> tuple[str, ...]:
-    """Return the names of the parts of a picture that a file with this suffix loses."""
-    (pixels, _, exif), losses = original.stored, list(original.losses)
-    file_format = format_of(suffix)
-    if file_format == "JPEG" and is_clear(pixels):
-        losses.append("its transparency")
-    if file_format != "PNG" and exif:
-        kept = Image.Exif()
-        kept.load(exif)
-        if USER_COMMENT in kept.get_ifd(EXIF_BLOCK):
-            losses.append("the comment in its EXIF data")
-    return tuple(losses)
-
-
-def _kept_exif(image: Image.Image) -> tuple[bytes, list[str]]:
-    """Return EXIF data without orientation and thumbnail, and the names of lost parts."""
-    losses: list[str] = []
-    try:
-        given, kept = image.getexif(), Image.Exif()
-        for tag in EXIF_WORDS:
-            if tag in given:
-                kept[tag] = given[tag]
-        for block in (EXIF_BLOCK, GPS_BLOCK):
-            left_out = (MAKER_NOTE, EXIF_POINTER, *EXIF_SIZE)
-            entries = given.get_ifd(block)
-            if block == EXIF_BLOCK and MAKER_NOTE in entries:
-                losses.append("the maker's notes in its EXIF data")
-            if kept_entries := {
-                tag: entry for tag, entry in entries.items() if tag not in left_out
-            }:
-                kept.get_ifd(block).update(kept_entries)
-        has_words = len(kept) or any(map(kept.get_ifd, (EXIF_BLOCK, GPS_BLOCK)))
-        data = kept.tobytes() if has_words else b""
-    except DECODER_ERRORS:
-        return b"", ["its EXIF data, which are damaged"]
-    if len(data) > MAX_KEPT_EXIF:
-        return b"", [f"its EXIF data of {len(data)} bytes"]
-    words = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
-    if words and words not in {XMP, XMP.encode()}:
-        losses.append("its XMP data")
-    return data, losses
-
-
 def save_animation(
     frames: Sequence[Image.Image],
     path: str | Path,
@@ -336,7 +257,7 @@ def save_animation(
         frames: The pictures, RGB.
         path: Its suffix (.webp, .gif or .mp4) chooses the format; without a suffix it is a folder
             of PNG files, which alone keep every pixel.
-        fps: Frames a second, up to `MAX_FPS`.
+        fps: Frames a second, `MIN_FPS` to `MAX_FPS`.
         metadata: As of `save_image`.
         force: Replace an existing file; an existing folder is never replaced.
 
@@ -384,10 +305,41 @@ def encode_animation(
             chosen = QUALITY["WEBP"] if quality is None else {"quality": quality}
             frames[0].save(buffer, "WEBP", **shown, **chosen, **notes)
         case ".gif":
-            frames[0].save(buffer, "GIF", **shown, comment=text.encode())
+            shown |= {"duration": gif_delays(len(frames), fps=fps), "comment": text.encode()}
+            first, *rest = in_one_palette(frames)
+            first.save(buffer, "GIF", **shown | {"append_images": rest})
+            return buffer.getvalue()[:-1] + XMP_BLOCK + XMP.encode() + XMP_TRAILER + b";"
         case _:
             _write_mp4(frames, buffer, fps=fps, text=text)
+            return (
+                buffer.getvalue() + boxed(XMP_BOX, XMP.encode()) + boxed(RECORD_BOX, text.encode())
+            )
     return buffer.getvalue()
+
+
+def gif_delays(count: int, *, fps: float) -> list[int]:
+    """Return the milliseconds of each frame, whole hundredths of a second that add up rightly."""
+    ends = [round(100 * number / fps) for number in range(count + 1)]
+    return [10 * (end - start) for start, end in pairwise(ends)]
+
+
+def in_one_palette(frames: Sequence[Image.Image]) -> list[Image.Image]:
+    """Return frames with one palette for all, in which what stands still stays equal."""
+    every = -(-len(frames) // MAX_SAMPLED)
+    sampled = [np.asarray(frame.convert("RGB")) for frame in frames[::every]]
+    sheet = Image.fromarray(np.concatenate(sampled))
+    is_plain = sheet.getcolors(GIF_COLOURS) is not None
+    palette = sheet.quantize(GIF_COLOURS, Image.Quantize.MEDIANCUT, kmeans=1)
+    height, width = sampled[0].shape[:2]
+    shifts = np.tile(BAYER, (-(-height // 4), -(-width // 4)))[:height, :width, None] * DITHER
+    if is_plain:  # each colour has its place in the palette
+        shifts = shifts * 0
+
+    def reduced(frame: Image.Image) -> Image.Image:
+        shifted = np.rint(np.asarray(frame.convert("RGB")) + shifts).clip(0, 255).astype(np.uint8)
+        return Image.fromarray(shifted).quantize(palette=palette, dither=Image.Dither.NONE)
+
+    return [reduced(frame) for frame in frames]
 
 
 def check_animation_target(path: Path, *, fps: float, force: bool = False) -> None:
@@ -406,9 +358,9 @@ def check_animation_target(path: Path, *, fps: float, force: bool = False) -> No
 
 def check_film(suffix: str, *, fps: float) -> None:
     """Refuse a speed that cannot be shown, and a format whose package is not installed."""
-    if not 0 < fps <= MAX_FPS:
+    if not MIN_FPS <= fps <= MAX_FPS:
         raise InputError(
-            f"{fps} frames a second were asked for; above 0 and up to {MAX_FPS:g} are possible."
+            f"{fps} frames a second were asked for; {MIN_FPS:g} to {MAX_FPS:g} are possible."
         )
     if suffix == ".mp4":
         require("av", extra="video", use="Writing MP4")

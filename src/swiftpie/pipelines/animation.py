@@ -10,7 +10,7 @@ from typing import Annotated
 from swiftpie.config import Option, Surface
 from swiftpie.errors import InputError
 from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, View, check_view
-from swiftpie.validation import MAX_IMAGES, Box, check_box, check_prompts
+from swiftpie.validation import MAX_FPS, MAX_IMAGES, MIN_FPS, Box, check_box, check_prompts
 
 USUAL_FRAMES = 16
 USUAL_FPS = 8.0
@@ -34,7 +34,7 @@ class FilmFormat(StrEnum):
 class Film:
     """How the frames of an animation are written."""
 
-    fps: Annotated[float, Option("Frames a second.", least=1, most=50)] = USUAL_FPS
+    fps: Annotated[float, Option("Frames a second.", least=MIN_FPS, most=MAX_FPS)] = USUAL_FPS
     format: Annotated[
         FilmFormat,
         Option(

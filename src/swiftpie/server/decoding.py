@@ -25,13 +25,8 @@ from PIL import Image
 
 from swiftpie.errors import ImageError, short_reason
 from swiftpie.imageio.decoding import MAX_PIXELS, colour_profile, load_image, open_image
-from swiftpie.imageio.writing import (
-    OriginalPicture,
-    PictureData,
-    lost_colours,
-    read_metadata,
-    read_original,
-)
+from swiftpie.imageio.originals import OriginalPicture, lost_colours, read_original
+from swiftpie.imageio.writing import PictureData, read_metadata
 from swiftpie.server.errors import Overloaded
 
 MAX_SECONDS = 5  # of a processor, for one picture

@@ -16,14 +16,8 @@ from swiftpie.engine.runner import LAYER
 from swiftpie.engine.session import Session, draw_apart
 from swiftpie.engine.warm_up import warm_up
 from swiftpie.errors import SwiftPieError
-from swiftpie.imageio.writing import (
-    OriginalPicture,
-    PictureData,
-    composite,
-    encode_animation,
-    encode_image,
-    is_clear,
-)
+from swiftpie.imageio.originals import OriginalPicture, composite
+from swiftpie.imageio.writing import PictureData, encode_animation, encode_image, is_clear
 from swiftpie.library import Named
 from swiftpie.masks import Box
 from swiftpie.pipelines.draw import follows_seed

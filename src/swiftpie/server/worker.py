@@ -15,7 +15,8 @@ from PIL import Image
 
 from swiftpie.engine.session import Session
 from swiftpie.imageio.images import to_pil
-from swiftpie.imageio.writing import OriginalPicture, encode_image, losses_in
+from swiftpie.imageio.originals import OriginalPicture, losses_in
+from swiftpie.imageio.writing import encode_image
 from swiftpie.library import subject_library
 from swiftpie.pipelines.advice import equal_pictures
 from swiftpie.pipelines.identity_file import read_identity

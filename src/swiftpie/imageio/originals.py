@@ -1,0 +1,144 @@
+"""Pictures before an edit, and what of their files an edit keeps; loads no tensor library."""
+
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, ImageCms
+
+from swiftpie.imageio.decoding import (
+    DECODER_ERRORS,
+    colour_profile,
+    describe,
+    image_errors,
+    load_image,
+    open_image,
+    to_plain,
+    to_straight,
+    to_upright,
+)
+from swiftpie.imageio.writing import EXIF_BLOCK, USER_COMMENT, XMP, PictureData, format_of, is_clear
+
+GPS_BLOCK = 0x8825
+MAKER_NOTE = 0x927C
+EXIF_SIZE = (0xA002, 0xA003)  # width and height, which upright may be exchanged
+EXIF_POINTER = 0xA005  # to another block, which is never read
+# Tags of the first block that describe the picture, not its storage or orientation.
+EXIF_WORDS = (*range(0x010E, 0x0111), 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C)
+EXIF_WORDS += (0x8298, *range(0x9C9B, 0x9CA0))
+MAX_KEPT_EXIF = 5_000  # bytes; a JPEG also has to hold how the picture was made
+
+OTHER_COLOURS = {
+    "I": "numbers of 32 bit",
+    "F": "numbers of 32 bit",
+    "CMYK": "colours for print (CMYK)",
+    "LAB": "colours in Lab",
+    "YCbCr": "colours in YCbCr",
+}
+GREYS = ("L", "LA")
+
+
+class OriginalPicture(NamedTuple):
+    """A picture before an edit."""
+
+    stored: PictureData
+    losses: tuple[str, ...]  # what its file holds and none that is written can
+
+
+def read_original(source: str | Path | bytes | Image.Image) -> OriginalPicture:
+    """Return a picture upright, of 8 bits and with the colours and words that its file has.
+
+    Raises:
+        ImageError: It cannot be read; see `load_image`.
+    """
+    image = open_image(source)
+    with image_errors(describe(source)):
+        profile, lost = colour_profile(image), lost_colours(image)
+        image.load()
+        exif, losses = _kept_exif(image)
+        losses += lost
+        image = to_straight(to_upright(image, is_ours=image is not source))
+        if image.mode in OTHER_COLOURS or (image.mode in GREYS and "icc_profile" in image.info):
+            return OriginalPicture(PictureData(load_image(source), b"", exif), tuple(losses))
+        return OriginalPicture(PictureData(to_plain(image), profile, exif), tuple(losses))
+
+
+def lost_colours(image: Image.Image) -> list[str]:
+    """Return the names of the pixels and colours that no edited file keeps, by a header alone."""
+    losses = []
+    if any(";16" in str(tile.args) for tile in getattr(image, "tile", ())):
+        losses.append("its 16 bits")
+    if getattr(image, "is_animated", False):
+        losses.append("frames after its first")
+    if not colour_profile(image) and image.info.get("icc_profile"):
+        losses.append("its colour profile")
+    if image.mode in OTHER_COLOURS:
+        losses.append(f"its {OTHER_COLOURS[image.mode]}")
+    return losses
+
+
+def composite(original: OriginalPicture, edited: Image.Image, blend: Image.Image) -> PictureData:
+    """Return `edited` over the original by the weights of `blend`; elsewhere bits stay the same.
+
+    Args:
+        original: Of size (W, H).
+        edited: sRGB, as large. If it has transparency, that is the result's.
+        blend: Mode L, as large; 0 leaves the original's pixel unchanged.
+    """
+    pixels, profile, _ = original.stored
+    alpha = edited.getchannel("A") if edited.mode == "RGBA" else None
+    edited = edited.convert("RGB")
+    if profile:
+        srgb = ImageCms.createProfile("sRGB")
+        own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        converted = ImageCms.profileToProfile(edited, srgb, own, outputMode="RGB")
+        assert converted is not None  # only in-place conversion returns nothing
+        edited = converted
+    before = pixels if pixels.mode == "RGB" else pixels.convert("RGB")
+    joined = Image.composite(edited, before, blend)
+    if pixels.mode == "RGBA":
+        joined.putalpha(alpha or pixels.getchannel("A"))
+    return original.stored._replace(pixels=joined)
+
+
+def losses_in(original: OriginalPicture, suffix: str) -> tuple[str, ...]:
+    """Return the names of the parts of a picture that a file with this suffix loses."""
+    (pixels, _, exif), losses = original.stored, list(original.losses)
+    file_format = format_of(suffix)
+    if file_format == "JPEG" and is_clear(pixels):
+        losses.append("its transparency")
+    if file_format != "PNG" and exif:
+        kept = Image.Exif()
+        kept.load(exif)
+        if USER_COMMENT in kept.get_ifd(EXIF_BLOCK):
+            losses.append("the comment in its EXIF data")
+    return tuple(losses)
+
+
+def _kept_exif(image: Image.Image) -> tuple[bytes, list[str]]:
+    """Return EXIF data without orientation and thumbnail, and the names of lost parts."""
+    losses: list[str] = []
+    try:
+        given, kept = image.getexif(), Image.Exif()
+        for tag in EXIF_WORDS:
+            if tag in given:
+                kept[tag] = given[tag]
+        for block in (EXIF_BLOCK, GPS_BLOCK):
+            left_out = (MAKER_NOTE, EXIF_POINTER, *EXIF_SIZE)
+            entries = given.get_ifd(block)
+            if block == EXIF_BLOCK and MAKER_NOTE in entries:
+                losses.append("the maker's notes in its EXIF data")
+            if kept_entries := {
+                tag: entry for tag, entry in entries.items() if tag not in left_out
+            }:
+                kept.get_ifd(block).update(kept_entries)
+        has_words = len(kept) or any(map(kept.get_ifd, (EXIF_BLOCK, GPS_BLOCK)))
+        data = kept.tobytes() if has_words else b""
+    except DECODER_ERRORS:
+        return b"", ["its EXIF data, which are damaged"]
+    if len(data) > MAX_KEPT_EXIF:
+        return b"", [f"its EXIF data of {len(data)} bytes"]
+    words = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    if words and words not in {XMP, XMP.encode()}:
+        losses.append("its XMP data")
+    return data, losses
