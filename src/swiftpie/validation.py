@@ -8,6 +8,7 @@ from numbers import Integral
 from swiftpie.errors import ConfigError, InputError, short_reason
 
 MAX_IMAGES = 64  # of one call
+MAX_REFERENCES = 8  # pictures of one subject
 MAX_SEED = 2**63 - 1
 MIN_FPS, MAX_FPS = 1.0, 50.0  # frames a second: what GIF and browsers show
 DRAWN_SEEDS = 2**31  # random seeds stay short enough to type
@@ -41,6 +42,15 @@ def check_count(num_images: int) -> None:
     """Refuse a number of pictures before anything of that size is allocated."""
     if not (isinstance(num_images, Integral) and 1 <= num_images <= MAX_IMAGES):
         raise InputError(f"{num_images!r} pictures were requested; 1 to {MAX_IMAGES} are possible.")
+
+
+def check_references(num_pictures: int) -> None:
+    """Refuse a number of pictures of one subject, before they are decoded."""
+    if not 1 <= num_pictures <= MAX_REFERENCES:
+        raise InputError(
+            f"{num_pictures} reference pictures were given; an identity needs 1 to "
+            f"{MAX_REFERENCES} of one subject."
+        )
 
 
 def check_seeds(seeds: Sequence[int]) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import resource
 from contextlib import contextmanager
@@ -18,9 +19,12 @@ from swiftpie.batch.folder import (
 from swiftpie.batch.jobs import batches_of
 from swiftpie.errors import ConfigError, InputError
 
+DEEP = b"[" * 100_000
+
 
 def row(name, **more):
-    return {"id": name, "place": f"line {name}", "status": "done", "file": name, "bytes": 3, **more}
+    facts = {"id": name, "place": f"line {name}", "status": "done", "file": name, "bytes": 3}
+    return {**facts, "sha256": hashlib.sha256(b"123").hexdigest(), **more}
 
 
 @pytest.fixture
@@ -61,8 +65,16 @@ def test_what_a_kill_cut_off_is_not_done_nor_is_what_has_no_file(files):
     for end in range(0, len(whole), 7):
         (files / REPORT).write_bytes(whole[:end])
         assert [*read_done(files)] == (["a"] if end >= whole.index(b"\n") else [])
-    (files / REPORT).write_bytes(b'null\n{"status": "done"}\n[1]\n\xff\n' + whole)
+    (files / REPORT).write_bytes(b'null\n{"status": "done"}\n[1]\n\xff\n' + DEEP + b"\n" + whole)
     assert [*read_done(files)] == ["a"]
+
+
+def test_a_picture_of_other_content_or_without_any_is_not_done(files):
+    Report(files, [row("a"), row("b"), row("c")], order="abc").close()
+    (files / "a").write_bytes(bytes(3))
+    (files / "b").unlink()
+    (files / "b").mkdir()
+    assert [*read_done(files)] == ["c"]
 
 
 def test_a_disk_that_is_full_keeps_what_was_reported(files):
@@ -138,7 +150,10 @@ def test_what_differs_from_the_beginning_is_reported(collected, folder, tmp_path
 
 def test_a_beginning_that_cannot_be_read_is_reported(tmp_path):
     assert read_manifest(tmp_path) is None
-    for text in ("", "[]", "{}", '{"threads": "x"}', '{"threads": 4}\n{"seed": 1}\n', "\xff"):
+    run = '{"threads": 4}\n'
+    wrong = (f'{{"threads": {value}}}' for value in ('"x"', "-5", "0", "true", "null", "1e400"))
+    jobs = ('{"seed": 1}', '{"id": null}', '{"id": 7}', '{"id": []}', "[]", DEEP.decode())
+    for text in ("", "[]", "{}", "\xff", *wrong, *(f"{run}{job}\n" for job in jobs)):
         (tmp_path / PLAN).write_text(text, encoding="latin-1")
         with pytest.raises(ConfigError, match="--force"):
             read_manifest(tmp_path)

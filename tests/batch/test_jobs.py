@@ -196,6 +196,7 @@ REFUSED = {  # lines, what changes in each, and words of the reason
             ({"cutout": "0.1,9"}, "0 to 1"),
             ({"cutout": "absent.png"}, "does not exist"),
             ({"cutout": ["auto", "none"]}, "2 values"),
+            ({"subject": ["dog.webp"] * 9}, "1 to 8 pictures"),
             ({"id": "../x"}, "id"),
             ({"id": "/etc/x"}, "id"),
             ({"id": "a\\b"}, "id"),

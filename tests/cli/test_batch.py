@@ -33,6 +33,35 @@ def test_the_exit_code_and_the_report_tell_of_bad_jobs(drawn):
     assert [json.loads(line)["status"] for line in lines] == ["done", "done", "refused"]
 
 
+def test_a_face_without_its_networks_fails_alone_with_its_line(call, hamster, tmp_path):
+    (tmp_path / "hamster.webp").write_bytes(hamster.read_bytes())
+    rows = [
+        {"face": "hamster.webp", "prompt": "a person at sea", "recipe": "face-plus"},
+        {"subject": "hamster.webp", "prompt": "a hamster at sea", "size": SIDE},
+    ]
+    (tmp_path / "jobs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    asked = ("batch", tmp_path / "jobs.jsonl", "-o", tmp_path / "out", "--offline")
+    result = call(*asked)
+    assert result.exit_code == 1
+    assert "jobs.jsonl, line 1: " in result.stderr
+    assert "1 done, 1 failed" in result.stderr
+    (tmp_path / "jobs.jsonl").write_text(json.dumps(rows[0]))
+    assert call(*asked, "--force").stderr.startswith("error: ")
+
+
+def test_what_a_file_is_called_does_not_dye_it(call, hamster, tmp_path):
+    folder, prompts = tmp_path / "things", tmp_path / "prompts.txt"
+    folder.mkdir()
+    for name in ("red-can", "orange", "can of gold", "big dog"):
+        (folder / f"{name}.webp").write_bytes(hamster.read_bytes())
+    prompts.write_text("a {name} at sea\n")
+    asked = ("batch", "--subjects", folder, "--prompts", prompts, "-o", tmp_path / "out")
+    for preset, said in {"mini": {"can"}, "sdxl-turbo": {"red can", "can of gold"}}.items():
+        jobs = json.loads(call(*asked, "--check", "--json", "--preset", preset).stdout)["jobs"]
+        names = {*said, "orange", "big dog"}
+        assert {job["prompt"] for job in jobs} == {f"a {name} at sea" for name in names}
+
+
 def test_a_second_call_draws_nothing_again(call, drawn):
     folder, _ = drawn
     same = ("batch", folder / "jobs.jsonl", "-o", folder / "out", "--seeds", 7, "--batch", 1)

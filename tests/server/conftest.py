@@ -247,7 +247,8 @@ def picture_in(answer, number=0):
 
 def form(**fields):
     parts = []
-    for name, value in fields.items():
+    listed = {name: value if isinstance(value, list) else [value] for name, value in fields.items()}
+    for name, value in ((name, value) for name, values in listed.items() for value in values):
         file, data = value if isinstance(value, tuple) else (None, value.encode())
         place = f'; filename="{file}"\r\nContent-Type: application/octet-stream' if file else ""
         head = f'--swift\r\nContent-Disposition: form-data; name="{name}"{place}\r\n\r\n'

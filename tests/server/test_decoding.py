@@ -91,15 +91,28 @@ def test_a_broken_picture_is_refused_and_the_next_one_is_read(sprite):
     assert fine.size == sprite.size
 
 
-@pytest.mark.parametrize("what", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_process_that_dies_or_hangs_is_replaced(sprite, monkeypatch, what):
+def test_a_process_that_died_costs_the_next_picture_nothing(sprite):
+    good = encoded(sprite, "PNG")
+
+    async def run():
+        async with Decoder() as decoder:
+            for _ in range(2):
+                child = decoder._child
+                os.kill(child.pid, signal.SIGKILL)
+                assert (await decoder.decode(good))[0].size == sprite.size
+                assert decoder._child is not child
+
+    asyncio.run(run())
+
+
+def test_a_process_that_hangs_is_replaced(sprite, monkeypatch):
     good = encoded(sprite, "PNG")
 
     async def run():
         async with Decoder() as decoder:
             await decoder.decode(good)
             child = decoder._child
-            os.kill(child.pid, what)
+            os.kill(child.pid, signal.SIGSTOP)
             with monkeypatch.context() as impatient:
                 impatient.setattr(decoding, "PATIENCE", 0.02)
                 with pytest.raises(ImageError, match="takes more than"):

@@ -103,6 +103,7 @@ def test_other_requests_are_refused_with_what_to_do(server, picture_bytes):
         ("/v1/images/variations", {"image": picture}, 404, "/v1/images/edits"),
         ("/v1/images/edits", {"prompt": PROMPT}, 400, "image"),
         ("/v1/identities", {"image": grey}, 400, "/v1/cutouts"),
+        ("/v1/identities", {"image": [picture] * 9}, 400, "Send up to 8"),
         ("/v1/cutouts", {"image": grey}, 400, "/v1/cutouts"),
         ("/v1/identities", {"face": picture}, 400, "faces"),
     ):

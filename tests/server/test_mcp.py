@@ -4,6 +4,8 @@ import asyncio
 import base64
 import io
 import json
+import subprocess
+import sys
 from contextlib import asynccontextmanager
 
 import pytest
@@ -20,6 +22,7 @@ from swiftpie.server import Limits
 from swiftpie.server.mcp import TOOLS, Folders, Toolbox, make_server
 from swiftpie.server.schemas import MAX_PICTURES, MAX_PROMPT
 from swiftpie.server.worker import Worker
+from swiftpie.validation import MAX_REFERENCES
 from tests.policy.test_docs import SERVING, blocks, rows_of
 from tests.server.conftest import models_of
 
@@ -161,3 +164,36 @@ def test_the_page_names_every_tool():
     required = {tool.name: tool.arguments.model_json_schema()["required"] for tool in TOOLS}
     assert [row[0] for row in rows] == [tool.name for tool in TOOLS]
     assert all(f"`{name}`" in f"`{row[2]}`" for row in rows for name in required[row[0]])
+
+
+def test_a_link_that_leads_nowhere_takes_a_name(tmp_path):
+    folders = Folders([], out=tmp_path)
+    (tmp_path / "draw-0001.png").symlink_to(tmp_path / "elsewhere.png")
+    (tmp_path / "draw-0002.png").mkdir()
+    assert folders.write(b"picture", name="draw", suffix=".png") == tmp_path / "draw-0003.png"
+    assert not (tmp_path / "elsewhere.png").exists()
+
+
+def test_a_subject_has_no_more_pictures_than_an_identity_takes(session, folder):
+    shown = {"pictures": [DOG] * (MAX_REFERENCES + 1)}
+    (result,), _ = called(session, folder, ("draw", {"prompt": "a dog", "subjects": [shown]}))
+    assert f"at most {MAX_REFERENCES} items" in said(result)
+
+
+def test_a_line_with_half_of_a_letter_is_answered():
+    lines = [
+        rb'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"\ud800"}}',
+        rb'{"jsonrpc":"2.0","id":"eight","method":"\ud800"}',
+        rb'{"jsonrpc":"2.0","id":[9],"method":"\ud800"}',
+        b"no JSON",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "swiftpie", "mcp"],
+        input=b"\n".join(lines) + b"\n",
+        capture_output=True,
+        check=True,
+        timeout=100,
+    )
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer["id"] for answer in answers] == [7, "eight"]
+    assert "cannot be read" in answers[0]["error"]["message"]

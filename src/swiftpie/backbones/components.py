@@ -254,6 +254,10 @@ class Family(ABC):
         del prompt, by, given
         return ()
 
+    def name_of_file(self, words: str) -> str:
+        """Return how prompts call the subject of a file that is called by these words."""
+        return words
+
     def advice(self, components: Components, request: Any) -> Iterator[str]:  # noqa: ANN401 - of a layer above
         """Yield warnings of what a request has that these networks do not draw."""
         del components, request

@@ -1,5 +1,6 @@
 """The folder of a run: its lock, its manifest and its report."""
 
+import hashlib
 import json
 import os
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -11,15 +12,19 @@ from filelock import FileLock, Timeout
 
 from swiftpie import __version__
 from swiftpie.batch.jobs import Jobs
-from swiftpie.errors import ConfigError, InputError
+from swiftpie.errors import ConfigError, InputError, short_reason
 from swiftpie.imageio.atomic import make_folder, write_file
 
 PLAN = "plan.jsonl"  # the run in its first line, then a line a job
 REPORT = "report.jsonl"
 LOCK = ".swiftpie-batch.lock"
 MAX_NAMED = 5  # jobs that a message names
+MAX_THREADS = 4096
 
 DONE, FAILED, REFUSED = "done", "failed", "refused"
+
+# What reading JSON of others may raise, and a look at what is in it.
+MALFORMED = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 Outcome = Mapping[str, Any]
 """A line of the report: id, place and status, then the file and its facts, or a reason."""
@@ -78,15 +83,18 @@ def read_manifest(folder: Path) -> RunManifest | None:
     try:
         head, *lines = path.read_text("utf-8").splitlines()
         run, rows = json.loads(head), [json.loads(line) for line in lines]
-        if not isinstance(run, dict) or not isinstance(run["threads"], int):
+        if type(run["threads"]) is not int or not 1 <= run["threads"] <= MAX_THREADS:
             raise ValueError("its first line does not describe a run")
-        return RunManifest(run, {row.pop("id"): row for row in rows})
+        jobs = {row.pop("id"): row for row in rows}
+        if not all(isinstance(name, str) for name in jobs):
+            raise ValueError("a job has no name")
+        return RunManifest(run, jobs)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except MALFORMED as error:
         raise ConfigError(
-            f"'{path}' cannot be read ({error}), so what was drawn there is unknown. Choose "
-            "another --out, or draw everything again with --force."
+            f"'{path}' cannot be read ({short_reason(error)}), so what was drawn there is unknown. "
+            "Choose another --out, or draw everything again with --force."
         ) from error
 
 
@@ -132,13 +140,23 @@ def read_done(folder: Path) -> dict[str, Outcome]:
     except FileNotFoundError:
         return done
     for line in lines:
-        with suppress(ValueError, LookupError, TypeError, OSError):
+        with suppress(*MALFORMED):
             row = json.loads(line)
-            path = folder / row["file"]
+            path = folder / Path(row["file"]).name
             files = frames_in(path) if path.is_dir() else [path]
-            if row["status"] == DONE and sum(f.stat().st_size for f in files) == row["bytes"]:
+            size = sum(file.stat().st_size for file in files if file.is_file())
+            is_whole = size == row["bytes"] > 0 and digest(files) == row["sha256"]
+            if row["status"] == DONE and is_whole:
                 done[row["id"]] = row
     return done
+
+
+def digest(contents: Iterable[Path | bytes]) -> str:
+    """Return the sha256 of the files of a job, or of their contents, one after the other."""
+    whole = hashlib.sha256()
+    for content in contents:
+        whole.update(content if isinstance(content, bytes) else content.read_bytes())
+    return whole.hexdigest()
 
 
 def frames_in(folder: Path) -> list[Path]:

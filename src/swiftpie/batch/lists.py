@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,11 +99,13 @@ def read_lines(path: Path) -> Iterator[JobRow]:
         ) from error
 
 
-def grid(subjects: Path, prompts: Iterable[str]) -> Iterator[JobRow]:
+def grid(
+    subjects: Path, prompts: Iterable[str], *, spell: Callable[[str], str] = str
+) -> Iterator[JobRow]:
     """Yield every prompt for every subject of a folder; {name} becomes the name of the file.
 
     Each picture, identity file, or folder of pictures in `subjects` is a subject; so is a single
-    file.
+    file. `spell` is how the model calls what a file's name says, as `Family.name_of_file`.
 
     Raises:
         ConfigError: There is none.
@@ -114,7 +116,7 @@ def grid(subjects: Path, prompts: Iterable[str]) -> Iterator[JobRow]:
         places = _read_folder(subjects, kinds, name=f"--subjects '{subjects}'", takes_folders=True)
     for place, (number, prompt) in itertools.product(places, enumerate(prompts, start=1)):
         words = re.sub(r"[\W_]+", " ", place.stem).strip()
-        row = {"subject": place.name, "prompt": prompt.replace(NAME, words)}
+        row = {"subject": place.name, "prompt": prompt.replace(NAME, spell(words))}
         yield JobRow(f"{place.name}, prompt {number}", row)
 
 

@@ -33,8 +33,7 @@ from swiftpie.pipelines.request import (
 )
 from swiftpie.pipelines.settings import Scales
 from swiftpie.pipelines.tasks import TASKS, change_of
-
-MAX_PICTURES = 64  # of one subject
+from swiftpie.validation import MAX_REFERENCES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,10 +307,10 @@ def _source(
             return known
     if len(names) == 1 and _is_there(place := inputs.root / names[0]) and place.is_dir():
         names = inputs.pictures_in(names[0])
-    if not 1 <= len(names) <= MAX_PICTURES or len(cutouts) not in {1, len(names)}:
+    if not 1 <= len(names) <= MAX_REFERENCES or len(cutouts) not in {1, len(names)}:
         raise ConfigError(
             f"A subject has {len(names)} pictures, and 'cutout' {len(cutouts)} values. 1 to "
-            f"{MAX_PICTURES} pictures are needed, and one value for all or one each."
+            f"{MAX_REFERENCES} pictures are needed, and one value for all or one each."
         )
     paths = tuple(files.path(name) for name in names)
     identities = [name for name in names if inputs.look(name).size is None]

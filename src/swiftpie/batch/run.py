@@ -27,6 +27,7 @@ from swiftpie.batch.folder import (
     Report,
     RunManifest,
     differences,
+    digest,
     frames_in,
     locked_folder,
     manifest_of,
@@ -38,7 +39,7 @@ from swiftpie.batch.jobs import Batch, Job, Jobs, Model, batches_of
 from swiftpie.engine.load import load
 from swiftpie.engine.origin import origin_of_result
 from swiftpie.engine.session import Session, draw_apart
-from swiftpie.errors import ConfigError, InputError, SwiftPieError, short_reason
+from swiftpie.errors import ConfigError, InputError, SwiftPieError, WeightsError, short_reason
 from swiftpie.faces import FaceSettings
 from swiftpie.imageio.atomic import make_folder, write_file
 from swiftpie.imageio.originals import composite, read_original
@@ -70,7 +71,8 @@ class Work:
     suffix: str
     loading: Mapping[Model, Mapping[str, Any]]  # keywords of `load`
     missing: Mapping[Model, str] = field(default_factory=dict)  # why models cannot be loaded
-    faces: Mapping[Model, FaceSettings] = field(default_factory=dict)  # of models with such jobs
+    # How faces are found, of models with such jobs; or why they cannot be.
+    faces: Mapping[Model, FaceSettings | str] = field(default_factory=dict)
     load: Callable[..., Session] = field(default=load, compare=False)
 
     def __hash__(self) -> int:
@@ -89,6 +91,7 @@ class Drawer:
         self._work = work
         self._missing = dict(work.missing)
         self._loaded: tuple[Model, Session] | None = None
+        self._faceless = ""  # why the loaded session finds no faces
         self._identity_of: Callable[[Source], Identity]  # of the loaded session
 
     def draw(self, batch: Batch) -> list[Outcome]:
@@ -146,9 +149,17 @@ class Drawer:
 
     def _load(self, model: Model) -> Session:
         session, faces = self._work.load(**self._work.loading[model]), self._work.faces.get(model)
-        return session if faces is None else session.with_face_encoder(faces.open())
+        self._faceless = faces if isinstance(faces, str) else ""
+        if isinstance(faces, FaceSettings):
+            try:
+                return session.with_face_encoder(faces.open())
+            except SwiftPieError as error:  # jobs without a face do without it
+                self._faceless = str(error)
+        return session
 
     def _request(self, session: Session, job: Job) -> Request:
+        if job.has_faces and self._faceless:
+            raise WeightsError(self._faceless)
         return session.resolved(with_sources(job.request, self._identity_of))
 
     def _finish(
@@ -175,6 +186,7 @@ class Drawer:
             "status": DONE,
             "file": path.name,
             "bytes": sum(map(len, files.values())),
+            "sha256": digest(files[name] for name in sorted(files)),
             "prompt": job.spec["prompt"],
             "seed": job.spec["seed"],
             "preset": preset.name,

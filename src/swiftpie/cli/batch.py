@@ -132,8 +132,9 @@ def batch(
     faces = _face_settings(found, loading, recogniser)
     work = Work(out.absolute(), f".{file_format}", models, missing, faces)
     settings = {name: str(value) for name, value in loading.items() if name not in NOT_OF_PICTURES}
-    if faces:
-        settings["encoder"] = ", ".join(dict.fromkeys(face.name for face in faces.values()))
+    encoders = [face.name for face in faces.values() if isinstance(face, FaceSettings)]
+    if encoders:
+        settings["encoder"] = ", ".join(dict.fromkeys(encoders))
     started = time.monotonic()
     whole = open_run(
         *(found, work),
@@ -158,7 +159,7 @@ def batch(
     rows = run.report.rows
     facts = _totals(rows, len(found.jobs), before=run.num_done)
     _tell(rows, facts, spent=time.monotonic() - started)
-    if faces:
+    if encoders:
         console.say(CONSENT)
     if as_json:
         console.print_json({**facts, "report": str(out / REPORT)})
@@ -176,6 +177,7 @@ def _collect(
     seeds: str,
     loading: LoadOptions,
 ) -> "Jobs":
+    from swiftpie.backbones.components import FAMILIES
     from swiftpie.batch.jobs import Model
     from swiftpie.batch.rows import JobDefaults, collect
 
@@ -200,7 +202,9 @@ def _collect(
             )
         lines = read_prompts(f"{PROMPT_FILE}{prompts}")
         root = subjects.parent if subjects.is_file() else subjects
-        found = collect(grid(subjects, lines), root=root.absolute(), defaults=defaults)
+        family = FAMILIES.get(model.known.family)
+        rows = grid(subjects, lines, spell=family.name_of_file)
+        found = collect(rows, root=root.absolute(), defaults=defaults)
     if not (found.jobs or found.refused):
         raise ConfigError(f"'{jobs}' holds no jobs. Write one a line; see docs/batch.md.")
     return found
@@ -231,12 +235,17 @@ def _loadings(
 
 def _face_settings(
     found: "Jobs", loading: LoadOptions, settings: FaceSettings
-) -> "dict[Model, FaceSettings]":
-    """Return how faces are found for each model with such jobs; fetch missing files."""
-    models = dict.fromkeys(job.model for job in found.jobs if job.has_faces)
-    return {
-        model: with_face_files(settings, {**loading, "recipe": model.recipe})[0] for model in models
-    }
+) -> "dict[Model, FaceSettings | str]":
+    """Return how faces are found for each model with such jobs, or why not; fetch missing files."""
+    faces: dict[Model, FaceSettings | str] = {}
+    for model in dict.fromkeys(job.model for job in found.jobs if job.has_faces):
+        try:
+            faces[model] = with_face_files(settings, {**loading, "recipe": model.recipe})[0]
+        except SwiftPieError as error:
+            if all(job.has_faces for job in found.jobs):
+                raise
+            faces[model] = str(error)
+    return faces
 
 
 def _warn_of_refused(found: "Jobs") -> None:

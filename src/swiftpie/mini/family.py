@@ -49,7 +49,7 @@ from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer, encode_tokens
 from swiftpie.mini.vocabulary import GENERIC, Vocabulary
 from swiftpie.mini.word_edits import follows_seed, prepare_word_edit
-from swiftpie.mini.words import words_in
+from swiftpie.mini.words import LOOK_WORDS, words_in
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.text import TextTower
 from swiftpie.models.vision import ConvImageEncoder
@@ -153,6 +153,11 @@ class Tiny(Family):
 
     named_besides = staticmethod(named_besides)
     place = staticmethod(place_subjects)
+
+    def name_of_file(self, words: str) -> str:
+        """Return the words without colours and materials, which would change the subject."""
+        plain = [word for word in words.split() if word.lower() not in LOOK_WORDS]
+        return " ".join(plain).removesuffix(" of") or words
 
     def advice(self, components: Components, request: Request) -> Iterator[str]:
         """Yield warnings of words that the model was not taught, and of what it leaves out."""

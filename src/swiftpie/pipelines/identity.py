@@ -32,9 +32,9 @@ from swiftpie.models.denoiser import read_references
 from swiftpie.models.outline import GUIDE_PIXELS
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.types import Cutout, CutoutMethod, Identity
+from swiftpie.validation import MAX_REFERENCES, check_references
 
 LARGE_PX = 512  # longest side of a large frame; a megabyte, where twice the detail would take four
-MAX_REFERENCES = 8
 SOLID = 0.95  # of a mask: less is an edge, which shows some of the ground
 RIMS = 90  # rims as wide in a longer side: so far an outline may be off
 APART = (0.15, 0.45)  # of colours in [-1, 1]: too alike to tell how they mix, and clearly apart
@@ -69,11 +69,7 @@ def encode_identity(
         InputError: No picture, or too many.
         NoSubject: No picture shows a subject; one of several is left out.
     """
-    if not 1 <= len(images) <= MAX_REFERENCES:
-        raise InputError(
-            f"{len(images)} reference pictures were given; an identity needs 1 to "
-            f"{MAX_REFERENCES} of one subject."
-        )
+    check_references(len(images))
     given = masks if masks is not None else [None] * len(images)
     for mask in given:
         if mask is not None:

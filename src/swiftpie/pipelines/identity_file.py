@@ -23,8 +23,9 @@ from swiftpie.backbones.load.safe import (
 from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.imageio.atomic import write_file
 from swiftpie.models.vision import FaceIdentityEncoder
-from swiftpie.pipelines.identity import LARGE_PX, MAX_REFERENCES
+from swiftpie.pipelines.identity import LARGE_PX
 from swiftpie.types import Cutout, Identity
+from swiftpie.validation import MAX_REFERENCES
 
 FORMAT = "swiftpie-identity/1"
 KEY = "swiftpie"  # of the facts, in the file's metadata

@@ -13,6 +13,7 @@ import json
 import os
 import struct
 import sys
+import time
 import weakref
 from asyncio.subprocess import Process
 from collections import Counter
@@ -41,6 +42,7 @@ MAX_FACT = 4_000  # letters, as of a prompt
 MAX_KEY_PIXELS = 3 * MAX_PIXELS  # of one caller's pictures in memory: a photo, a mask, more
 MAX_HELD_PIXELS = 3 * MAX_KEY_PIXELS  # of all pictures in memory; four bytes each
 RETRY_S = 2.0
+QUICK_S = 1.0  # a process that ends within this may have died before
 ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -144,10 +146,15 @@ class Decoder:
         self, data: bytes, *, name: str, most_px: int | None, keeps_original: bool
     ) -> "Answer":
         async with self._free:
+            started = time.monotonic()
             try:
-                self._child = self._child or await _start()
-                answer = _ask(self._child, data, most_px=most_px, keeps_original=keeps_original)
-                return await asyncio.wait_for(answer, MAX_SECONDS * PATIENCE)
+                try:
+                    return await self._asked(data, most_px, keeps_original)
+                except (asyncio.IncompleteReadError, ConnectionError):
+                    if time.monotonic() - started > QUICK_S:
+                        raise
+                    await self._stop()  # it may have died before this picture came
+                    return await self._asked(data, most_px, keeps_original)
             except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
                 await self._stop()
                 raise ImageError(
@@ -157,6 +164,14 @@ class Decoder:
             except BaseException:  # the caller has left meanwhile
                 await self._stop()
                 raise
+
+    async def _asked(self, data: bytes, most_px: int | None, keeps_original: bool) -> "Answer":  # noqa: FBT001 - as `decode` has it
+        try:
+            self._child = self._child or await _start()
+        except OSError as error:  # the machine has no more processes or memory
+            raise Overloaded(RETRY_S, of_key=False) from error
+        answer = _ask(self._child, data, most_px=most_px, keeps_original=keeps_original)
+        return await asyncio.wait_for(answer, MAX_SECONDS * PATIENCE)
 
     async def _stop(self) -> None:
         child, self._child = self._child, None

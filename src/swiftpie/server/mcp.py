@@ -13,18 +13,24 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
+import anyio
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
+from mcp.shared.message import SessionMessage
 from mcp.types import (
+    PARSE_ERROR,
     CallToolRequestParams,
     CallToolResult,
+    ErrorData,
     ImageContent,
+    JSONRPCError,
     ListToolsResult,
     PaginatedRequestParams,
+    RequestId,
     TextContent,
 )
 from mcp.types import Tool as ToolInfo
-from pydantic import BaseModel, Field, ValidationError, create_model, model_validator
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model, model_validator
 
 from swiftpie import __version__
 from swiftpie.config import Surface
@@ -36,6 +42,7 @@ from swiftpie.errors import (
     SwiftPieError,
     UnknownSubjectError,
     printable,
+    short_reason,
     system_reason,
 )
 from swiftpie.imageio.atomic import make_folder, write_file
@@ -62,6 +69,7 @@ from swiftpie.server.schemas import (
     with_options,
 )
 from swiftpie.server.worker import Caller, Worker
+from swiftpie.validation import MAX_REFERENCES
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
@@ -104,12 +112,12 @@ class ShownSubject(WithOptions):
 
     pictures: Annotated[
         tuple[Picture, ...],
-        Field(max_length=MAX_IMAGES, description="Pictures of the same subject."),
+        Field(max_length=MAX_REFERENCES, description="Pictures of the same subject."),
     ] = ()
     masks: Annotated[
         tuple[Picture, ...],
         Field(
-            max_length=MAX_IMAGES,
+            max_length=MAX_REFERENCES,
             description="One for each picture, white where the subject is; by default it is found.",
         ),
     ] = ()
@@ -444,4 +452,32 @@ async def serve_stdio(toolbox: Toolbox) -> None:
     """Serve one client over standard input and output, until it closes them."""
     server = make_server(toolbox)
     async with toolbox.worker, stdio_server() as (reading, writing):
-        await server.run(reading, writing, server.create_initialization_options())
+        passing, checked = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+
+        async def answer_unreadable() -> None:
+            async with passing:
+                async for message in reading:
+                    answer = _unreadable(message) if isinstance(message, Exception) else None
+                    await (passing.send(message) if answer is None else writing.send(answer))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(answer_unreadable)
+            await server.run(checked, writing, server.create_initialization_options())
+            tasks.cancel_scope.cancel()
+
+
+def _unreadable(error: Exception) -> SessionMessage | None:
+    """Return the answer to a line that is no message; None if it does not name its request.
+
+    The library answers none, such as those with half of a letter, which JSON may hold.
+    """
+    if not isinstance(error, ValidationError):
+        return None
+    about = error.errors()[0]
+    try:
+        request = TypeAdapter(RequestId).validate_python(json.loads(about["input"])["id"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    text = f"The message cannot be read ({short_reason(about['msg'])}). Write it as valid Unicode."
+    failure = ErrorData(code=PARSE_ERROR, message=text)
+    return SessionMessage(JSONRPCError(jsonrpc="2.0", id=request, error=failure))

@@ -16,9 +16,10 @@ from swiftpie.models.cutout import search_of
 from swiftpie.pipelines.identity_file import identity_bytes
 from swiftpie.server.errors import RequestError
 from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_upload
-from swiftpie.server.schemas import MAX_IMAGES, MAX_NAME, Rename
+from swiftpie.server.schemas import MAX_NAME, Rename
 from swiftpie.server.store import THUMBNAIL, StoredIdentity, describe_identity
 from swiftpie.server.worker import Caller, Worker
+from swiftpie.validation import MAX_REFERENCES
 
 FACE = options_of(FaceSource)
 Uploads = Annotated[list[UploadFile] | None, File(description="Pictures of one subject.")]
@@ -66,10 +67,10 @@ def upload_routes(worker: Worker) -> APIRouter:
             photo = await read_upload(face, param="face")
             return await worker.add_face(photo, face_number=face_number, **about)
         assert image is not None, "there is one of the three"
-        if len(image) > MAX_IMAGES or len(mask or ()) not in {0, len(image)}:
+        if len(image) > MAX_REFERENCES or len(mask or ()) not in {0, len(image)}:
             raise RequestError(
                 f"{len(image)} pictures came with {len(mask or ())} masks. Send up to "
-                f"{MAX_IMAGES}, with a mask each or with none.",
+                f"{MAX_REFERENCES}, with a mask each or with none.",
                 param="image",
             )
         images = [await read_upload(upload, param="image") for upload in image]

@@ -27,6 +27,7 @@ from swiftpie.server.schemas import (
     read_json,
 )
 from swiftpie.server.worker import CallPlan, State, Worker
+from swiftpie.validation import check_references
 
 SIZE_HEADER = "x-swiftpie-size"  # of the pictures, where a request names a size
 STREAMED: dict[int | str, dict[str, Any]] = {
@@ -177,6 +178,8 @@ async def _planned_edit(worker: Worker, request: Request) -> CallPlan:
         data, *pictures = pictures
         image, original = await worker.decode_changed(data, name="image", key=caller.key)
         images.append(image)
+    if pictures:
+        check_references(len(pictures))
     decode = partial(worker.decode, name="image", key=caller.key, most_px=KEPT_PX)
     images += [await decode(data) for data in pictures]
     if mask is not None:
