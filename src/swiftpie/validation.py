@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import unicodedata
 from collections.abc import Sequence
 from numbers import Integral
 
@@ -18,8 +19,22 @@ SIZE = re.compile(r"(\d{1,9})x(\d{1,9})", re.ASCII)  # int() refuses thousands o
 Box = tuple[float, float, float, float]  # left, top, right and bottom in [0, 1]
 Size = tuple[int, int]  # height and width in pixels
 
+JOINERS = "\u200c\u200d" + "".join(map(chr, range(0x1F3FB, 0x1F400)))  # in words and emoji
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # of Windows
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')  # in names on Windows, some elsewhere too
+
+
+def is_of_word(letter: str) -> bool:
+    """Whether a letter may be part of a word of any script, or is an emoji or part of one."""
+    kind = unicodedata.category(letter)
+    return kind[0] in "LMN" or kind == "So" or letter in JOINERS
+
+
+def words_in_name(name: str, *, between: str = " ") -> str:
+    """Return the words of a file's name, composed as most systems write them."""
+    composed = unicodedata.normalize("NFC", name)
+    apart = "".join(letter if is_of_word(letter) else " " for letter in composed)
+    return between.join(apart.split())
 
 
 def is_portable_name(name: str) -> bool:

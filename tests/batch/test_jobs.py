@@ -7,6 +7,8 @@ from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.request import FacePicture
 from swiftpie.pipelines.settings import EditMode, EditSettings
 
+HINDI, THAI = "\u0915\u0941\u0924\u094d\u0924\u093e", "\u0e2a\u0e38\u0e19\u0e31\u0e02"
+POLISH = "z\u0307o\u0301\u0142w"  # as macOS writes it
 DOG = {"subject": "dog.webp", "prompt": "a dog on a beach"}
 EDIT = {"image": "dog.webp", "prompt": "a cat"}
 STEERED = {"seed": 7, "size": "128x64", "box": [0.1, 0.2, 0.8, 0.9], "view": [20, 5]}
@@ -55,6 +57,12 @@ def test_seeds_and_prompt_files_expand_and_names_can_be_read(collected, folder):
     assert [job.id[:-9] for job in jobs] == [
         *("dog-at-sea-s1", "dog-at-sea-s2", "dog-in-snow-s1", "dog-in-snow-s2")
     ]
+    for name in (HINDI, THAI, POLISH, "_a (1)", "1.b"):
+        assert only(collected({**DOG, "id": name})).id == name
+    (other,) = collected(
+        *({**DOG, "id": name, "seed": 1} for name in (POLISH, "\u017c\u00f3\u0142w"))
+    ).refused
+    assert "Each job needs its own" in other.reason or "same picture" in other.reason
     named = collected({**DOG, "id": "x", "prompt": "@prompts.txt", "seeds": [4, 5]}).jobs
     assert [job.id for job in named] == ["x-p1-s4", "x-p1-s5", "x-p2-s4", "x-p2-s5"]
 

@@ -1,4 +1,5 @@
 import os
+import unicodedata
 
 import pytest
 
@@ -109,6 +110,33 @@ def test_a_folder_of_subjects_is_drawn_with_every_prompt(folder, caplog):
     assert "left out: notes.txt." in caplog.text
     assert "DS_Store" not in caplog.text
     assert [row.row["subject"] for row in grid(folder / "dog.webp", ["x"])] == ["dog.webp"]
+
+
+HINDI, THAI = (
+    "\u0915\u0941\u0924\u094d\u0924\u093e",
+    "\u0e2a\u0e38\u0e19\u0e31\u0e02",
+    "\u017c\u00f3\u0142w",
+)
+POLISH = "\u017c\u00f3\u0142w"
+FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f466"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("dr. whiskers", "dr whiskers"),
+        ("v1.2_hamster", "v1 2 hamster"),
+        (unicodedata.normalize("NFD", POLISH), POLISH),
+        (HINDI, HINDI),
+        (THAI, THAI),
+        (FAMILY, FAMILY),
+        ("---", "---"),
+    ],
+)
+def test_the_name_of_a_folder_is_read_in_any_script(folder, name, words):
+    (folder / "cat").rename(folder / name)
+    found = [row.row["prompt"] for row in grid(folder, ["a {name} at sea"])]
+    assert f"a {words} at sea" in found
 
 
 def test_a_folder_without_subjects_is_refused(tmp_path):

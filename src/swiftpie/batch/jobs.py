@@ -7,7 +7,6 @@ same bits as an undisturbed one.
 
 import functools
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +31,11 @@ from swiftpie.pipelines.request import (
     Source,
 )
 from swiftpie.pipelines.settings import MaskSource
-from swiftpie.validation import is_portable_name
+from swiftpie.validation import is_of_word, is_portable_name
 
 MAX_JOBS = 200_000
 MAX_ID_BYTES = 180  # a file system takes 255 for a name, with its suffix and while it is written
-ID = re.compile(r"\w[\w .,+=@()-]*")
+ID_SIGNS = "_ .,+=@()-"  # besides letters
 
 
 class Model(NamedTuple):
@@ -197,7 +196,8 @@ def check(job: Job, inputs: Inputs) -> None:
 
 
 def _check_id(name: str) -> None:
-    fits = ID.fullmatch(name) and len(name.encode()) <= MAX_ID_BYTES
+    is_read = all(is_of_word(letter) or letter in ID_SIGNS for letter in name)
+    fits = is_read and name[:1] not in ID_SIGNS[1:] and len(name.encode()) <= MAX_ID_BYTES
     if not fits or not is_portable_name(name) or ".." in name:
         raise ConfigError(
             f"The id {short_reason(name)!r} is not a file name on every system. Letters, "

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from swiftpie.errors import ConfigError, short_reason
+from swiftpie.validation import words_in_name
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,8 @@ def grid(
         kinds = (*PICTURES, IDENTITY)
         places = _read_folder(subjects, kinds, name=f"--subjects '{subjects}'", takes_folders=True)
     for place, (number, prompt) in itertools.product(places, enumerate(prompts, start=1)):
-        words = re.sub(r"[\W_]+", " ", place.stem).strip()
+        name = place.name if place.is_dir() else place.stem  # a folder's dots end no name
+        words = words_in_name(name) or name
         row = {"subject": place.name, "prompt": prompt.replace(NAME, spell(words))}
         yield JobRow(f"{place.name}, prompt {number}", row)
 

@@ -6,7 +6,6 @@ A row has the options of its task, by the names that they have on the command li
 import hashlib
 import itertools
 import json
-import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
@@ -33,7 +32,7 @@ from swiftpie.pipelines.request import (
 )
 from swiftpie.pipelines.settings import Scales
 from swiftpie.pipelines.tasks import TASKS, change_of
-from swiftpie.validation import MAX_REFERENCES
+from swiftpie.validation import MAX_REFERENCES, words_in_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +99,8 @@ def collect(rows: Iterable[JobRow], *, root: Path, defaults: JobDefaults) -> Job
             if isinstance(row, Exception):
                 raise row
             for job in _read(row, place=place, is_text=is_text, inputs=inputs, defaults=defaults):
-                key = job.id.casefold()  # as some file systems tell names apart
+                # As some file systems tell names apart.
+                key = unicodedata.normalize("NFC", job.id).casefold()
                 if (other := jobs.get(key)) is not None:
                     raise ConfigError(_duplicate(job, other))
                 check(job, inputs)
@@ -359,8 +359,7 @@ def _title(source: Source) -> str:
 
 
 def _slug(text: str, letters: int) -> str:
-    words = re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", text.casefold()))
-    return words[:letters].strip("-")
+    return words_in_name(text.casefold(), between="-")[:letters].strip("-")
 
 
 def _duplicate(job: Job, other: Job) -> str:
