@@ -112,11 +112,7 @@ def test_a_folder_of_subjects_is_drawn_with_every_prompt(folder, caplog):
     assert [row.row["subject"] for row in grid(folder / "dog.webp", ["x"])] == ["dog.webp"]
 
 
-HINDI, THAI = (
-    "\u0915\u0941\u0924\u094d\u0924\u093e",
-    "\u0e2a\u0e38\u0e19\u0e31\u0e02",
-    "\u017c\u00f3\u0142w",
-)
+HINDI, THAI = "\u0915\u0941\u0924\u094d\u0924\u093e", "\u0e2a\u0e38\u0e19\u0e31\u0e02"
 POLISH = "\u017c\u00f3\u0142w"
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f466"
 
