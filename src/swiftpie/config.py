@@ -31,6 +31,7 @@ from typing import (
     get_type_hints,
 )
 
+from swiftpie.arguments import checked
 from swiftpie.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ def from_json(cls: type[ConfigT], text: str) -> ConfigT:
     return _decode_config(data, cls, cls.__name__)
 
 
+@checked
 def options_of(
     source: type, surface: Surface | str | None = None, *, without: Sequence[str] = ()
 ) -> dict[str, OptionField]:

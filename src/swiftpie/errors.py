@@ -5,7 +5,8 @@ SwiftPieError
 ├── InputError (ValueError)       an image, mask or prompt cannot be used
 │   ├── ImageError                a picture or mask file is missing or broken
 │   │   └── NoSubject             it shows no subject
-│   └── UnknownSubjectError       a word or a prompt names no subject of the library
+│   ├── UnknownSubjectError       a word or a prompt names no subject of the library
+│   └── UnknownArgument (TypeError)  an argument that a call does not have
 ├── ConfigError (ValueError)      an unknown preset or a bad setting
 ├── CapabilityError               the preset cannot do this operation
 ├── WeightsError                  weights are missing, corrupt or of the wrong shape
@@ -81,6 +82,10 @@ class UnknownSubjectError(InputError):
 
     def __str__(self) -> str:
         return f"{self.found} {self.remedy}"
+
+
+class UnknownArgument(InputError, TypeError):  # noqa: N818 - reads as what it is
+    """A call has an argument that does not exist, or lacks one."""
 
 
 class ConfigError(SwiftPieError, ValueError):

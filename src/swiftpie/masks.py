@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.arguments import checked
 from swiftpie.errors import AmbiguousMask, ImageError, InputError
 from swiftpie.geometry.shading import grow as grow
 from swiftpie.imageio.decoding import Source, describe, load_image
@@ -34,6 +35,7 @@ NOISE_ROUNDING = 1e-5  # mean difference up to which two noises of unit variance
 FEATHER_PX = 6  # an edge fades over this width
 
 
+@checked
 def load_mask(
     source: Source, size: tuple[int, int], *, of_subject: bool = False, by_white: bool = False
 ) -> Tensor:
@@ -125,6 +127,10 @@ def without_outside(mask: Tensor) -> Tensor:
 
 def check_mask(mask: Tensor) -> None:
     """Refuse masks with values that mean nothing."""
+    if mask.ndim != 4:
+        raise InputError(
+            f"A mask has shape {tuple(mask.shape)}; (1, 1, H, W) is needed. Use mask[None, None]."
+        )
     low, high = mask.float().aminmax() if mask.numel() else (mask.new_zeros(()),) * 2
     if not (low >= 0 and high <= 1):
         raise InputError(
@@ -147,6 +153,7 @@ def box_mask(box: Box, *, height: int, width: int, feather: float = 0.0) -> Tens
     return (rows[:, None] * columns[None, :])[None, None]
 
 
+@checked
 def bounding_box(mask: Tensor) -> Box:
     """Return what is just around `mask` (1, 1, H, W) above 0.5; the whole picture if nothing is."""
     height, width = mask.shape[-2:]

@@ -9,14 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, Self, Union
 
 from PIL import Image
 
 from swiftpie.validation import Box
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from swiftpie.geometry.layout import Layout
@@ -73,8 +75,8 @@ def _padded(text: TextCondition, room: int) -> TextCondition:
     return text._replace(hidden_states=states, attention_mask=mask) if room else text
 
 
-Picture = str | Path | bytes | Image.Image
-"""A picture as users give it: the path of its file, the bytes of one, or pixels."""
+Picture = Union[str, Path, bytes, bytearray, Image.Image, BinaryIO, "NDArray[np.uint8]"]
+"""A picture as users give it: the path of its file, its bytes, an open file, or pixels."""
 Prompts = str | tuple[str, ...] | TextCondition
 """One prompt for all pictures, one prompt for each picture, or encoded rows."""
 

@@ -4,6 +4,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
 from numbers import Integral
 
 from swiftpie.errors import ConfigError, InputError, short_reason
@@ -104,10 +105,12 @@ def check_box(box: Box, *, name: str = "") -> Box:
     Raises:
         InputError: It is empty, or reaches beyond the picture.
     """
-    left, top, right, bottom = box
-    if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:  # and none is NaN
-        return box
-    raise InputError(_no_box(name or ",".join(map(str, box))))
+    with suppress(TypeError, ValueError):  # no four numbers
+        left, top, right, bottom = box
+        if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:  # and none is NaN
+            return box
+    listed = isinstance(box, Sequence) and not isinstance(box, str)
+    raise InputError(_no_box(name or (",".join(map(str, box)) if listed else str(box))))
 
 
 def check_text(*texts: str) -> None:

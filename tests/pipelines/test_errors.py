@@ -96,7 +96,7 @@ CALLS = [  # on the embedded model, with an identity
     (lambda s, one: s.personalize(one, PROMPT, num_images=0), InputError, "requested"),
     (lambda s, one: s.personalize(one, PROMPT, num_images=10**9), InputError, "requested"),
     (lambda s, one: s.personalize(one, PROMPT, mask=MaskSource.BOX), InputError, "box"),
-    (lambda s, _: s.personalize("text", PROMPT), InputError, "Text"),
+    (lambda s, _: s.personalize("text", PROMPT), InputError, "subjects="),
     (lambda s, one: s.personalize([one], PROMPT), InputError, "Identity"),
     (lambda s, one: s.personalize(masked(one), PROMPT, mask="inline"), InputError, "mask"),
     (lambda s, one: s.personalize(one, PROMPT, tilt=181), InputError, "tilt"),

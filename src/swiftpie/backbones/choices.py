@@ -63,7 +63,7 @@ class Choices(TypedDict, total=False):
     image_encoder: Annotated[
         str | Path | None,
         Option(
-            "The CLIP image encoder that --adapter reads; by default the public one.",
+            "The CLIP image encoder that the adapter reads; by default the public one.",
             "DIR|REPO:DIR",
             kind=str,
         ),

@@ -52,7 +52,8 @@ PLACES = ("weights", "base", "adapter", "image_encoder", "inversion", "autoencod
 
 SD_NETWORKS = ("unet", "vae", "text_encoder")
 
-FULL_STRENGTH = MappingProxyType({"identity_scale": 1.0, "detail_scale": 1.0})  # not tuned
+# Not tuned; a plain dictionary, because pipelines of published presets are pickled.
+FULL_STRENGTH = {"identity_scale": 1.0, "detail_scale": 1.0}
 HUB = "hub:"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from swiftpie.arguments import checked
 from swiftpie.backbones.choices import Choices
 from swiftpie.backbones.downloads import DownloadPlan, ModelPart
 from swiftpie.backbones.hub import (
@@ -156,6 +157,7 @@ def plan_image_encoder(
     return finder.find("image_encoder", "image_encoder", chosen, FileSelection(("",)))
 
 
+@checked
 def is_here(recipe: Recipe) -> bool:
     """Whether all of `recipe` is on this machine: weights, settings and tokenizers."""
     preset, formats = PRESETS.get(recipe.preset), WeightFormats(True, True)
@@ -409,6 +411,7 @@ def with_files(settings: FaceSettings, choices: Choices | None = None) -> FaceSe
     return replace(settings, face_models=own, judge_models=settings.judge_models or folder)
 
 
+@checked
 def open_face_encoder(settings: FaceSettings, *, offline: bool = False) -> FaceEncoder:
     """Open a face encoder, after downloading its public files if they are missing.
 

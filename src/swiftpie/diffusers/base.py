@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, Unpack
 
@@ -10,12 +11,19 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-from swiftpie.backbones.choices import Choices, resolve
+from swiftpie.arguments import checked
+from swiftpie.backbones.choices import Choices, device_of, resolve
 from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.load.weights import align_memory, unknown_fingerprint
 from swiftpie.backbones.peers import scheduler_of
 from swiftpie.backbones.presets import PRESETS, Recipe, read_preset
-from swiftpie.diffusers.calls import Call, SwiftPiePipelineOutput, changed_by_callback, spelled_as
+from swiftpie.diffusers.calls import (
+    GONE_OF_LOADING,
+    Call,
+    SwiftPiePipelineOutput,
+    changed_by_callback,
+    spelled_as,
+)
 from swiftpie.diffusers.modules import (
     ADAPTER,
     OPTIONAL,
@@ -65,6 +73,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         return pipeline
 
     @classmethod
+    @partial(checked, gone=GONE_OF_LOADING)
     def from_preset(
         cls, preset: str = "mini", *, device: str = "cpu", **choices: Unpack[Choices]
     ) -> Self:
@@ -77,6 +86,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         return cls.from_components(load_components(PRESETS.get(preset), device=device, **choices))
 
     @classmethod
+    @partial(checked, gone=GONE_OF_LOADING)
     def from_recipe(
         cls, recipe: str | Recipe, *, device: str = "cpu", **choices: Unpack[Choices]
     ) -> Self:
@@ -208,10 +218,21 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """Keep networks in main memory while they do not run; arguments as in diffusers.
 
         Hooks and switches of networks, such as tiling, have to come before.
+
+        Raises:
+            ConfigError: There is no such device here. Networks stay where they are.
         """
-        self.to("cpu")
         place = torch.device(device)
         place = torch.device(place.type, place.index or gpu_id)
+        try:
+            device_of(str(place))
+        except ConfigError as error:
+            raise ConfigError(
+                f"enable_model_cpu_offload() needs an accelerator, and {str(place)!r} cannot be "
+                "used here. Leave the call out: the pipeline then draws on the processor. "
+                "`device=` takes another device that `swiftpie doctor` lists."
+            ) from error
+        self.to("cpu")
         if self.layout_predictor is not None:
             self.layout_predictor.to(place)  # small, and called from outside
         self._resting = (place, None, None)

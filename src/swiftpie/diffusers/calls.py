@@ -14,6 +14,7 @@ from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
+from swiftpie.arguments import checked
 from swiftpie.backbones.components import Components
 from swiftpie.errors import InputError
 from swiftpie.guidance import ClassifierFree, Guidance
@@ -31,6 +32,65 @@ Picture = Image.Image | np.ndarray[Any, Any] | Tensor | str | Path
 Generators = torch.Generator | list[torch.Generator]
 Images = list[Image.Image] | np.ndarray[Any, Any] | Tensor
 OnStepEnd = Callable[[Any, int, float, dict[str, Tensor]], dict[str, Tensor]]
+
+DISTILLED = "The steps of a preset were fixed when it was distilled. Leave it out."
+ONE_TEXT = "One prompt is read by all text encoders. Leave it out."
+NO_SIZES = "Stable Diffusion XL reads the size of the picture, uncropped. Leave it out."
+AS_TRAINED = "Prompts are read as the weights were trained with. Leave it out."
+BY_NOISE = "An edit starts from the noise that the picture itself gives. Pass `seeds=`."
+BY_SETTINGS = "Strengths of an edit are `settings=EditSettings(scales=Scales(…))`."
+BY_CALLBACK = "Pass `callback_on_step_end=`, which is called after every step."
+GONE = {
+    **dict.fromkeys(("callback", "callback_steps"), BY_CALLBACK),
+    **dict.fromkeys(("prompt_2", "prompt_3", "negative_prompt_2", "negative_prompt_3"), ONE_TEXT),
+    **dict.fromkeys(("original_size", "target_size", "crops_coords_top_left"), NO_SIZES),
+    **dict.fromkeys(("negative_original_size", "negative_target_size"), NO_SIZES),
+    **dict.fromkeys(("timesteps", "sigmas", "eta"), DISTILLED),
+    **dict.fromkeys(("denoising_start", "denoising_end"), DISTILLED),
+    "clip_skip": AS_TRAINED,
+    "guidance_rescale": "Pass a method with a rescale as `guidance=`.",
+    "strength": "A picture is drawn from noise alone. Subjects have `scales=Scales(…)`.",
+    "cross_attention_kwargs": "Strengths of LoRAs are set by set_adapters(), of subjects by "
+    "`scales=Scales(…)`.",
+    "image": "Pictures are edited by SwiftEditPipeline.from_pipe(pipe)(prompt, image). A subject "
+    "comes as `ip_adapter_image=`.",
+    "mask_image": "Pictures are edited by SwiftEditPipeline.from_pipe(pipe)(prompt, image, "
+    "mask_image). The region of a subject is `mask=`.",
+    **dict.fromkeys(
+        ("style_reference", "flip", "tilt"),
+        "Session(pipe.to_components()).personalize(…) takes it, with the same networks.",
+    ),
+}
+"""What calls of diffusers take and `SwiftPiePipeline` does not, with what to use."""
+GONE_OF_EDITS = {
+    **GONE,
+    "strength": f"{BY_NOISE} How much of that noise is new is "
+    "`settings=EditSettings(variation=…)`.",
+    **dict.fromkeys(
+        ("height", "width"),
+        "An edit is as large as its picture; `settings=EditSettings(size_px=…)` is where it works.",
+    ),
+    "mask": "Pass `mask_image=`.",
+    **dict.fromkeys(("latents", "masked_image_latents"), BY_NOISE),
+    "padding_mask_crop": "Crop the picture before, or set `settings=EditSettings(size_px=…)`.",
+    **dict.fromkeys(
+        ("prompt_embeds", "negative_prompt_embeds"), "Edits read prompts as text. Pass `prompt=`."
+    ),
+    **dict.fromkeys(("cross_attention_kwargs", "scales"), BY_SETTINGS),
+    "num_images_per_prompt": "Give the prompt or the picture several times, as a list.",
+    "ip_adapter_image_embeds": "Pass `identity=`.",
+}
+GONE_OF_LOADING = {
+    "torch_dtype": "It is called `dtype=` here.",
+    **dict.fromkeys(
+        ("safety_checker", "requires_safety_checker", "feature_extractor"),
+        "No pipeline here has one, so nothing is checked. Leave it out.",
+    ),
+    **dict.fromkeys(
+        ("variant", "use_safetensors"), "A preset and `dtype=` say which files are read."
+    ),
+    "device_map": "Pass `device=`, or call enable_model_cpu_offload().",
+}
 
 
 @dataclass
@@ -69,19 +129,21 @@ class Call:
 
 
 def spelled_as(
-    arguments: Callable[P, Arguments],
+    arguments: Callable[P, Arguments], *, gone: Mapping[str, str] | None = None
 ) -> Callable[[Callable[[Owner, Arguments], Result]], Callable[Concatenate[Owner, P], Result]]:
     """Give a method that takes one value the signature of the dataclass `arguments`.
 
-    diffusers and users read signatures to know the modules and options of a pipeline.
+    diffusers and users read signatures to know the modules and options of a pipeline. `gone` says
+    what to use in place of arguments that it does not take; with it, values are checked.
     """
+    made = arguments if gone is None else checked(arguments, name="pipe", gone=gone)
 
     def decorate(
         method: Callable[[Owner, Arguments], Result],
     ) -> Callable[Concatenate[Owner, P], Result]:
         @functools.wraps(method)
         def spelled(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> Result:
-            return method(self, arguments(*args, **kwargs))
+            return method(self, made(*args, **kwargs))
 
         own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         named = inspect.signature(arguments).parameters.values()
@@ -93,34 +155,22 @@ def spelled_as(
 
 
 def to_picture(value: Picture) -> Image.Image:
-    """Return a picture from a PIL image, a path, an array (H, W, C) or a tensor (C, H, W).
-
-    Arrays of floats and tensors are in [0, 1], arrays of bytes in [0, 255]; (H, W) is grey.
+    """Return what `load_image` reads, or arrays (H, W, C) and tensors (C, H, W) in [0, 1].
 
     Raises:
         InputError: It is none of these.
     """
-    if isinstance(value, Image.Image | str | Path):
-        return load_image(value)
     if isinstance(value, Tensor):
         rows = value[0] if value.ndim == 4 and len(value) == 1 else value
         value = rows.detach().float().cpu().movedim(0, -1 if rows.ndim == 3 else 0).numpy()
-    if isinstance(value, np.ndarray) and value.ndim == 2:
-        value = value[:, :, None]
-    if not isinstance(value, np.ndarray) or value.ndim != 3 or value.shape[2] not in {1, 3, 4}:
-        shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
-        raise InputError(
-            f"A picture was given as {type(value).__name__}{shape}. A PIL image, a path, an array "
-            "(H, W, 3) or a tensor (3, H, W) is needed."
-        )
-    if value.dtype != np.uint8:
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size:
         if not (value.min() >= 0 and value.max() <= 1):  # nor NaN
             raise InputError(
                 f"A picture has values from {value.min():.3g} to {value.max():.3g}; 0 to 1 are "
                 "needed. Scale it."
             )
         value = (value * 255).round().astype(np.uint8)
-    return load_image(Image.fromarray(value[:, :, 0] if value.shape[2] == 1 else value))
+    return load_image(value)
 
 
 def rows_of(pictures: Any) -> Any:  # noqa: ANN401 - one picture, or any nesting of them

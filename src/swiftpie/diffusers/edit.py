@@ -10,6 +10,7 @@ from diffusers.image_processor import VaeImageProcessor
 from swiftpie.backbones.components import Components
 from swiftpie.diffusers.adapters import AdaptedPipeline
 from swiftpie.diffusers.calls import (
+    GONE_OF_EDITS,
     Call,
     Images,
     Picture,
@@ -60,7 +61,7 @@ class EditCall(Call):
 class SwiftEditPipeline(AdaptedPipeline):
     """Changes pictures by text in one step and leaves the rest alone (arXiv:2412.04301)."""
 
-    @spelled_as(EditCall)
+    @spelled_as(EditCall, gone=GONE_OF_EDITS)
     def __call__(self, call: EditCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
         """Edit one picture for each prompt; see `EditCall` for the arguments."""
         components = self.to_components()

@@ -10,10 +10,12 @@ from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from swiftpie.arguments import checked
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.diffusers.adapters import AdaptedPipeline
 from swiftpie.diffusers.calls import (
+    GONE,
     Call,
     Images,
     Picture,
@@ -96,7 +98,7 @@ class SwiftPiePipeline(AdaptedPipeline):
     # None: the preset's or recipe's own.
     _subject_scales: float | tuple[float, ...] | None = None
 
-    @spelled_as(PersonalizeCall)
+    @spelled_as(PersonalizeCall, gone=GONE)
     def __call__(self, call: PersonalizeCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
         """Draw `num_images_per_prompt` pictures a prompt; see `PersonalizeCall` for the arguments.
 
@@ -138,6 +140,7 @@ class SwiftPiePipeline(AdaptedPipeline):
                 )
         self._subject_scales = scales if isinstance(scale, Sequence) else scale
 
+    @checked
     def encode_prompt(self, prompt: str | list[str]) -> tuple[Tensor, Tensor]:
         """Return `prompt_embeds` (P, T, D), 0 where a prompt has ended, and pooled ones (P, D)."""
         with torch.no_grad():

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from swiftpie.arguments import checked
 from swiftpie.backbones.components import Components
 from swiftpie.engine.runner import Key, Runner, content_key
 from swiftpie.errors import InputError
 from swiftpie.faces import FaceEncoder
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
-from swiftpie.imageio.decoding import BAND_PIXELS, load_image
+from swiftpie.imageio.decoding import BAND_PIXELS, is_picture, load_image
 from swiftpie.masks import load_mask
 from swiftpie.models.cutout import Search, search_of
 from swiftpie.pipelines import identity as identities
@@ -34,6 +36,7 @@ class Encoding:
     _runner: Runner
     face_encoder: FaceEncoder | None  # finds faces in photographs
 
+    @checked
     def encode_identity(
         self,
         images: Picture | Sequence[Picture],
@@ -44,7 +47,7 @@ class Encoding:
         """Return the identity of one subject, which any number of later calls can draw.
 
         Args:
-            images: One or several pictures of the subject: a path, bytes or a PIL image.
+            images: One or several pictures of the subject, as `load_image` reads them.
             masks: One mask a picture, white where the subject is; None finds the subject.
             cutout: How to find it, for all pictures or one entry each: "auto" by transparency, or
                 else a network; "none" takes whole pictures, or for published adapters their middle
@@ -84,6 +87,7 @@ class Encoding:
             )
         return identity
 
+    @checked
     def encode_face(
         self,
         face: Face,
@@ -106,13 +110,16 @@ class Encoding:
             InputError: There is no such face, or vectors and crops do not match.
         """
         components, encoder = self._runner.cached, encoder or self.face_encoder
-        if isinstance(face, str | Path | bytes | Image.Image):
+        is_vectors = isinstance(face, Tensor | np.ndarray) and not is_picture(face)
+        if not (is_vectors or isinstance(face, ChosenFace)):
             if encoder is None:
                 raise InputError(
                     "A photograph came without a face encoder, so no face can be found in it. "
                     "Open one, as FACE_ENCODERS.get('opencv').open(folder), and pass `encoder=`."
                 )
-            face = choose_face(find_faces(encoder, load_image(face)), number=number)
+            face = choose_face(
+                find_faces(encoder, load_image(cast("Picture", face))), number=number
+            )
         if isinstance(face, ChosenFace):
             crop, face = aligned_crop(face), face.face.embedding
         vectors = torch.as_tensor(face)
@@ -158,8 +165,6 @@ def _searches(cutout: str | Search | Sequence[str | Search], count: int) -> list
     return [search_of(search) for search in given]
 
 
-def _as_list(value: object) -> list[Picture]:
-    if isinstance(value, (str, Path, bytes, Image.Image)):
-        return [value]
-    assert isinstance(value, Sequence)
-    return list(value)
+def _as_list(value: Any) -> list[Any]:  # noqa: ANN401 - pictures, or what is refused as one
+    is_list = isinstance(value, Sequence) and not is_picture(value)
+    return list(value) if is_list else [value]

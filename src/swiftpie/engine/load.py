@@ -5,19 +5,27 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Unpack
 
+from swiftpie.arguments import checked
 from swiftpie.backbones.choices import Choices, device_of, resolve
 from swiftpie.backbones.machine import AUTO
+from swiftpie.config import options_of
 from swiftpie.engine.transforms import TRANSFORMS, Phase, Transform, choose
 
 if TYPE_CHECKING:
+    import torch
+
     from swiftpie.backbones.components import Family
     from swiftpie.backbones.downloads import DownloadPlan
     from swiftpie.backbones.presets import Preset, Recipe
     from swiftpie.engine.session import Session
 
 logger = logging.getLogger(__name__)
+
+
+ABOUT = {name: field.option.help for name, field in options_of(Choices).items()}
 
 
 @contextmanager
@@ -40,12 +48,13 @@ def gc_paused() -> Iterator[None]:
             gc.enable()
 
 
+@partial(checked, about=ABOUT)
 @gc_paused()
 def load(
     preset: str | None = None,
     *,
     recipe: "str | Recipe | None" = None,
-    device: str = AUTO,
+    device: "str | torch.device" = AUTO,
     engine: str | Sequence[str] = (),
     cache_mib: float | None = None,
     **choices: Unpack[Choices],
@@ -63,9 +72,7 @@ def load(
             same to the last bit whatever is installed. Networks that are too large for their
             device are offloaded in any case, which changes no picture.
         cache_mib: Limit in MiB of what is kept for later calls; see `Session`.
-        **choices: What to load in place of networks of the preset, or in addition: `weights`,
-            `base`, `adapter`, `image_encoder`, `inversion` are paths; `steps`,
-            `dtype`, `allow_pickle` and `offline` are settings. See `swiftpie.backbones.choices`.
+        **choices: What to load in place of networks of the preset, or in addition, as below.
 
     Raises:
         ConfigError: No such preset, recipe or transform, preset and recipe together, a choice that
@@ -77,7 +84,7 @@ def load(
     from swiftpie.backbones.components import load_components
     from swiftpie.engine.session import Session
 
-    plan = plan_load(preset, recipe=recipe, device=device, engine=engine, choices=choices)
+    plan = plan_load(preset, recipe=recipe, device=str(device), engine=engine, choices=choices)
     plan.transform_needs().fetch()
     components = load_components(plan.preset, device=plan.device, **plan.choices)
     transforms, offload = plan.transforms, TRANSFORMS.get("offload")
@@ -92,6 +99,7 @@ def load(
     return Session(replace(components, origin=plan.origin), **limit)
 
 
+@checked
 def plan_downloads(
     preset: str | None = None,
     *,

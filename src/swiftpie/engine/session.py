@@ -4,13 +4,16 @@ import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack, cast
 
 from PIL import Image
 from torch import Tensor
 
+from swiftpie.arguments import checked
 from swiftpie.backbones.components import Components
+from swiftpie.config import options_of
 from swiftpie.engine.encoding import Encoding
 from swiftpie.engine.runner import Cache, CacheReport, Runner
 from swiftpie.errors import InputError, SwiftPieError, UnknownSubjectError
@@ -55,7 +58,7 @@ from swiftpie.pipelines.settings import (
     Steering,
     TuneSettings,
 )
-from swiftpie.pipelines.tasks import place_of
+from swiftpie.pipelines.tasks import TASKS, Removal, place_of
 from swiftpie.tuning import OnTune, tune
 from swiftpie.types import EditResult, GenerationResult, Identity, Picture
 from swiftpie.validation import seeds_from
@@ -66,9 +69,17 @@ logger = logging.getLogger(__name__)
 CACHE_MIB = 256.0  # 110 to 200 subjects of `mini`, one picture each
 
 
+def _about(task: str) -> dict[str, str]:
+    """Return what users read about the arguments of a task."""
+    names = {"seeds": "seed", "size_px": "size", "to_boxes": "to_box", "to_views": "to_view"}
+    options = options_of(Subject) | options_of(TASKS[task].request) | options_of(Removal)
+    return {names.get(name, name): field.option.help for name, field in options.items()}
+
+
 class Session(Encoding):
     """One preset on one device, with a cache of recent encodings. Threads may share a session."""
 
+    @checked
     def __init__(self, components: Components, *, cache_mib: float = CACHE_MIB) -> None:
         """Wrap loaded `components`; `swiftpie.load` is the usual way to get a session.
 
@@ -83,6 +94,7 @@ class Session(Encoding):
         self._runner = Runner(components, Cache(cache_mib))
         self.face_encoder: FaceEncoder | None = None  # finds faces in photographs
 
+    @checked
     def with_face_encoder(self, encoder: FaceEncoder | None) -> "Session":
         """Return a session on the same networks and cache that finds faces by `encoder`."""
         other = copy.copy(self)
@@ -99,6 +111,7 @@ class Session(Encoding):
         """Hits, misses and contents of the cache."""
         return self._runner.cache.report()
 
+    @checked
     def tune(
         self,
         identity: Identity,
@@ -125,10 +138,12 @@ class Session(Encoding):
         with components.scope():
             return tune(components, identity, settings or TuneSettings(), on_event=on_event)
 
+    @checked
     def save_identity(self, identity: Identity, path: str | Path, *, force: bool = False) -> None:
         """Write `identity` to a safetensors file; an existing one only with `force`."""
         save_identity(identity, path, force=force)
 
+    @checked
     def load_identity(self, path: str | Path) -> Identity:
         """Return the identity in a file; the same networks must have encoded it."""
         return load_identity(path, self.components)
@@ -138,6 +153,7 @@ class Session(Encoding):
         """The subjects that the package holds, by name."""
         return subject_library()
 
+    @checked
     def named(self, word: str) -> Identity:
         """Return the identity of the library's subject that a name, synonym or plural means.
 
@@ -146,6 +162,7 @@ class Session(Encoding):
         """
         return self.identity_of(self.library.find(word))
 
+    @checked
     def identity_of(self, source: Source) -> Identity:
         """Return the identity of what shows a subject, encoded once and then from the cache.
 
@@ -169,6 +186,7 @@ class Session(Encoding):
             case _:
                 return source
 
+    @checked
     def with_named(
         self, prompt: str, subjects: Identity | Sequence[Subject] = ()
     ) -> tuple[Subject, ...]:
@@ -185,6 +203,7 @@ class Session(Encoding):
         others = components.family.named_besides(prompt, components, given=names)
         return (*given, *(Subject(self.named(named.word), name=named.word) for named in others))
 
+    @checked
     def resolved(self, request: RequestT) -> RequestT:
         """Return a request ready to draw: files open, sources encoded, subjects found.
 
@@ -246,10 +265,12 @@ class Session(Encoding):
             source = named[0].identity
         return replace(request, source=source, takes_named=False)
 
+    @checked
     def fitted(self, identity: Identity, *, name: str) -> Identity:
         """Return an identity from another process, checked and moved to this device."""
         return fitted(identity, self.components, name=name)
 
+    @checked
     def draw(
         self,
         request: Drawable[ResultT],
@@ -279,6 +300,7 @@ class Session(Encoding):
         (drawn,) = self._runner.draw_together([resolved], on_stage=on_stage, on_step=on_step)
         return cast("ResultT", drawn)
 
+    @checked
     def draw_together(
         self,
         requests: Sequence[Request],
@@ -297,10 +319,12 @@ class Session(Encoding):
         resolved = [self.resolved(request) for request in requests]
         return self._runner.draw_together(resolved, on_stage=on_stage, makes_ready=makes_ready)
 
+    @checked
     def advice_on(self, request: Request) -> list[str]:
         """Return the warnings that `draw` would log."""
         return list(advice_on(self.components, self.resolved(request)))
 
+    @checked
     def find_region(self, request: EditRequest | RepaintRequest) -> Image.Image:
         """Return what a change may change, before anything is drawn: white in mode L.
 
@@ -308,6 +332,7 @@ class Session(Encoding):
         """
         return find_region(self.components, self.resolved(request))
 
+    @partial(checked, about=_about("personalize"))
     def personalize(
         self,
         subjects: Identity | Sequence[Subject],
@@ -317,8 +342,8 @@ class Session(Encoding):
         num_images: int = 1,
         scene: Picture = "",
         scales: Scales = USUAL,
-        mask: MaskSource | Region = MaskSource.NONE,
-        detail_mask: MaskSource | Region | None = None,
+        mask: MaskSource | Region | str = MaskSource.NONE,
+        detail_mask: MaskSource | Region | str | None = None,
         box: Box | None = None,
         view: View | None = None,
         size: tuple[int, int] | None = None,
@@ -326,7 +351,7 @@ class Session(Encoding):
     ) -> GenerationResult:
         """Draw the subjects into the scene of `prompt`; picture i takes the seed `seed + i`.
 
-        Arguments are fields of `PersonalizeRequest`, which `swiftpie personalize --help` explains.
+        Arguments are fields of `PersonalizeRequest`, as below.
         One identity may come with its `box`, left, top, right and bottom in [0, 1], and its `view`,
         yaw and pitch in degrees. Masks are pictures or (1, 1, H, W) in [0, 1]. `size` is width and
         height in pixels; by default that of a photographed place, else the preset's.
@@ -350,6 +375,7 @@ class Session(Encoding):
         )
         return self.draw(request)
 
+    @partial(checked, about=_about("personalize"))
     def generate(
         self,
         prompt: str,
@@ -368,6 +394,7 @@ class Session(Encoding):
         """
         return self.personalize(subjects, prompt, **arguments, takes_named=True)
 
+    @partial(checked, about=_about("animate"))
     def animate(
         self,
         subjects: Identity | Sequence[Subject],
@@ -390,7 +417,7 @@ class Session(Encoding):
         With `mini`, what does not change from the first frame to the last is equal in all of them,
         bit by bit. Motion modules move what the prompt says, and need no end.
 
-        Arguments are fields of `AnimateRequest`, which `swiftpie animate --help` explains. `to` is
+        Arguments are fields of `AnimateRequest`, as below. `to` is
         one prompt, or several on the way; `to_box` and `to_view` are those of the first subject in
         the last frame. The frames are the `images`, which `save_animation` writes.
 
@@ -415,6 +442,7 @@ class Session(Encoding):
         )
         return self.draw(request)
 
+    @partial(checked, about=_about("edit"))
     def edit(
         self,
         image: Picture,
@@ -434,7 +462,7 @@ class Session(Encoding):
         vocabulary take it from the library. If `identity` is a face, and neither `mask` nor
         `keyword` is given, a session `with_face_encoder` changes the face of the picture.
 
-        Other arguments are fields of `EditRequest`, which `swiftpie edit --help` explains. Without
+        Other arguments are fields of `EditRequest`, as below. Without
         a mask, a hole is what changes, or the prompts find the region. `identity`, a subject or its
         name in the library, replaces the picture as image condition. The mask is a picture, a box,
         or (1, 1, H, W) in [0, 1] over the picture.
@@ -457,6 +485,7 @@ class Session(Encoding):
         )
         return self.draw(request)
 
+    @partial(checked, about=_about("insert"))
     def insert(
         self,
         photo: Picture,
@@ -471,7 +500,7 @@ class Session(Encoding):
     ) -> EditResult:
         """Put a subject into a photograph, in its light, at its own size.
 
-        Arguments are fields of `RepaintRequest`, which `swiftpie insert --help` explains. The
+        Arguments are fields of `RepaintRequest`, as below. The
         subject may be a name in the library. The photograph has any shape and size; its
         transparency stays, but for what is drawn. Without a box, the subject stands on the ground
         that a network finds, at the usual height of its name or of what the prompt calls it, else
@@ -493,6 +522,7 @@ class Session(Encoding):
         )
         return self.draw(request)
 
+    @partial(checked, about=_about("remove"))
     def remove(
         self,
         photo: Picture,
@@ -515,6 +545,7 @@ class Session(Encoding):
         place = place_of(picture, mask=mask, points=points)
         return self.draw(RepaintRequest(image=picture, seed=drawn, mask=place))
 
+    @partial(checked, about=_about("replace"))
     def replace(
         self,
         photo: Picture,

@@ -8,6 +8,7 @@ a clock.
 """
 
 import io
+import os
 import re
 import struct
 import threading
@@ -16,7 +17,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ from PIL import (
 
 from swiftpie.errors import ImageError, short_reason, system_reason
 
-Source: TypeAlias = str | Path | bytes | Image.Image | BinaryIO
+Source: TypeAlias = str | Path | bytes | bytearray | Image.Image | BinaryIO | NDArray[np.uint8]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # few decoders, few holes; JPEG has MPO
 MAX_ENCODED_MIB = 20
@@ -46,6 +47,7 @@ MAX_HEADER_BYTES = (MAX_ICC_MIB + 2) << 20
 MAX_TENSOR_HEADER_BYTES = 4 << 20  # a real one is a few hundred KiB; a huge one is an attack
 MAX_READS = 400_000  # in all; those of run-length encoded BMPs are of a byte each
 LEAST_TILE_PIXELS = 1 << 20  # what a tile of a TIFF may have whatever the picture's size
+PLAIN = "is_plain"  # an attribute of pictures of which nothing is left to decode
 BAND_PIXELS = 1 << 20  # what goes over all pixels more than once does it in bands of so many
 
 JPEG_START = b"\xff\xd8\xff"
@@ -74,8 +76,8 @@ def load_image(source: Source, *, most_px: int | None = None) -> Image.Image:
     """Return a picture as upright sRGB, mode RGB, or RGBA where it has transparency.
 
     Args:
-        source: a path, encoded bytes, an open binary file, or a PIL image; of an animation the
-            first frame is taken.
+        source: a path, encoded bytes, an open binary file, a PIL image, or an array of bytes
+            (H, W), (H, W, 3) or (H, W, 4); of an animation the first frame is taken.
         most_px: a longer side is shrunk to this; a JPEG is then never decoded at its full size.
 
     Raises:
@@ -99,6 +101,8 @@ def load_image(source: Source, *, most_px: int | None = None) -> Image.Image:
 def open_image(source: Source) -> Image.Image:
     """Return a picture whose header is read and within the limits; its pixels are not decoded."""
     name = describe(source)
+    if isinstance(source, np.ndarray):
+        source = _from_array(source)
     if isinstance(source, Image.Image):
         _check_size(source.size, name=name)
         return source
@@ -126,6 +130,45 @@ def open_image(source: Source) -> Image.Image:
     _forget_large_exif(image)
     file.allow_pixels()
     return image
+
+
+def as_plain(source: Source) -> Image.Image:
+    """Return what `load_image` returns; a picture that it has returned already stays the same."""
+    if isinstance(source, Image.Image) and getattr(source, PLAIN, False):
+        return source
+    return load_image(source)
+
+
+def is_picture(value: object) -> bool:
+    """Whether a value is of a kind that `load_image` reads."""
+    if isinstance(value, np.ndarray):
+        return bool(value.dtype in (np.uint8, np.bool_))
+    kinds = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
+    return isinstance(value, kinds) or hasattr(value, "read")
+
+
+def _from_array(array: NDArray[Any]) -> Image.Image:
+    """Return an array of bytes, or of what is true, as a picture; a mask has no third dimension."""
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if array.ndim not in (2, 3) or channels not in (1, 3, 4) or not is_picture(array):
+        raise _no_picture(array)
+    if not array.size:
+        _check_size(array.shape[1::-1], name="The array")
+    values = array.astype(np.uint8) * 255 if array.dtype == np.bool_ else array
+    return Image.fromarray(values[:, :, 0] if array.ndim == 3 and channels == 1 else values)
+
+
+def _no_picture(given: object) -> ImageError:
+    """Return the error about a value that is no picture."""
+    found, shape = type(given).__name__, getattr(given, "shape", None)
+    if shape is not None:
+        found = f"{found} of shape {tuple(shape)} and {getattr(given, 'dtype', 'no type')}"
+    scaled = " `(array * 255).round().astype('uint8')` makes bytes of numbers from 0 to 1."
+    return ImageError(
+        f"A picture was given as {'None' if given is None else found}. A PIL image, a path, bytes, "
+        "an open file or an array of bytes (H, W, 3) is needed. Convert it."
+        f"{'' if shape is None or is_picture(given) else scaled}"
+    )
 
 
 @contextmanager
@@ -199,22 +242,24 @@ class _Metered(io.BytesIO):
 
 def describe(source: Source) -> str:
     """Return how messages call `source`."""
-    if isinstance(source, str | Path):
+    if isinstance(source, str | os.PathLike):
         return f"'{source}'"
-    if isinstance(source, bytes):
+    if isinstance(source, bytes | bytearray | memoryview):
         return f"The picture of {len(source)} bytes"
     name = getattr(source, "filename", None) or getattr(source, "name", None)
     return f"'{name}'" if isinstance(name, str) and name else "The picture"
 
 
-def read_bytes(source: str | Path | bytes | BinaryIO) -> bytes:
-    """Return an encoded picture, of which nothing is looked at."""
+def read_bytes(source: Source) -> bytes:
+    """Return an encoded picture, of which nothing is looked at; a file from its beginning."""
     name = describe(source)
     limit = MAX_ENCODED_MIB << 20
-    if isinstance(source, str | Path):
+    if isinstance(source, str | os.PathLike):
         data = _read_path(Path(source), limit=limit, name=name)
+    elif isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
     else:
-        data = source if isinstance(source, bytes) else source.read(limit + 1)
+        data = _read_file(source, limit=limit, name=name)
     if len(data) > limit:
         raise ImageError(
             f"{name} has more than {MAX_ENCODED_MIB} MiB. At most {MAX_ENCODED_MIB} MiB are read. "
@@ -234,6 +279,24 @@ def _read_path(path: Path, *, limit: int, name: str) -> bytes:
     except (OSError, ValueError) as error:
         problem = f"cannot be read ({system_reason(error)})"
     raise ImageError(f"{name} {problem}. A picture file is needed. Check the path.")
+
+
+def _read_file(file: Any, *, limit: int, name: str) -> bytes:  # noqa: ANN401 - of any class
+    """Return the bytes of an open file from its beginning, wherever others have left it."""
+    if not hasattr(file, "read"):
+        raise _no_picture(file)
+    data, reason = None, "is open as text"
+    try:
+        if file.seekable():
+            file.seek(0)
+        data = file.read(limit + 1)
+    except UnicodeDecodeError:
+        pass
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        reason = f"cannot be read ({system_reason(error)})"
+    if not isinstance(data, bytes):
+        raise ImageError(f"{name} {reason}. A file of bytes is needed. Use open(path, 'rb').")
+    return data
 
 
 def _check_size(size: tuple[int, int], *, name: str) -> None:
@@ -370,6 +433,7 @@ def to_plain(image: Image.Image) -> Image.Image:
     plain.info = {}
     if plain.mode == "RGBA":
         _cover_hidden(plain)
+    setattr(plain, PLAIN, True)
     return plain
 
 

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.arguments import checked
 from swiftpie.errors import NoSubject
 from swiftpie.imageio.decoding import BAND_PIXELS
 
@@ -143,6 +144,7 @@ def crop_square(photo: Image.Image, mask: Tensor, *, fill: float) -> tuple[Tenso
     return to_tensor(part), cover
 
 
+@checked
 def contact_sheet(
     rows: Sequence[Sequence[Image.Image]], *, cell_px: int, captions: Sequence[str] = ()
 ) -> Image.Image:

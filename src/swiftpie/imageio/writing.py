@@ -14,6 +14,7 @@ from uuid import UUID
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from swiftpie.arguments import checked
 from swiftpie.errors import InputError, require
 from swiftpie.imageio.atomic import atomic_folder, check_target, write_file
 from swiftpie.imageio.decoding import DECODER_ERRORS, Source, open_image
@@ -243,6 +244,7 @@ def picture_notes(
     return {"exif": words.tobytes(), "xmp": XMP.encode()}
 
 
+@checked
 def save_animation(
     frames: Sequence[Image.Image],
     path: str | Path,
@@ -266,6 +268,8 @@ def save_animation(
         MissingExtra: MP4 needs a package that is not installed.
     """
     path = Path(path)
+    if not frames:
+        raise InputError("There are no frames to write. Give `result.images` of an animation.")
     check_animation_target(path, fps=fps, force=force)
     if not path.suffix:
         with atomic_folder(path) as folder:

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.arguments import checked
 from swiftpie.errors import InputError, NoSubject
 from swiftpie.imageio.images import alpha_of, shrunk_to, to_tensor
 from swiftpie.masks import HALF, Box, bounding_box, check_box, grow, parse_box, resize_mask
@@ -156,6 +157,7 @@ class CutOut(NamedTuple):
     how: Cutout
 
 
+@checked
 def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = "") -> CutOut:
     """Return where the subject of `image` is, which way that was found, and how sure it is.
 

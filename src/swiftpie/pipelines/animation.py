@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Annotated
 
+from swiftpie.arguments import checked
 from swiftpie.config import Option, Surface
 from swiftpie.errors import InputError
 from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, View, check_view
@@ -44,6 +45,7 @@ class Film:
     ] = FilmFormat.WEBP
 
 
+@checked
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AnimateRequest(PersonalizeRequest):
     """Subjects in motion: the frames from the state of the request to later ones, of one seed.

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from swiftpie.arguments import checked
 from swiftpie.attention.kernels import token_grid
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.load.safe import (
@@ -39,6 +40,7 @@ MAX_TEXT = 200  # characters of a preset's name or of a fingerprint
 T = TypeVar("T")
 
 
+@checked
 def save_identity(identity: Identity, path: str | Path, *, force: bool = False) -> None:
     """Write `identity` as one safetensors file, atomically.
 

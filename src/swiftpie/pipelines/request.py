@@ -8,11 +8,12 @@ Loads no tensor library, so that the command line reads the options without one.
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Self, TypeVar, Union
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Generic, Self, TypeVar, Union
 
+from swiftpie.arguments import checked
 from swiftpie.backbones.presets import Preset
 from swiftpie.config import Option, Surface
-from swiftpie.errors import InputError
+from swiftpie.errors import InputError, short_reason
 from swiftpie.library import NAME, Named, scenes
 from swiftpie.pipelines.settings import (
     MAX_SCALE,
@@ -40,6 +41,8 @@ from swiftpie.validation import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
     from torch import Tensor
     from typing_extensions import TypeIs
@@ -106,6 +109,7 @@ MASK_SOURCES = "none|inline|box|FILE"
 TYPED = frozenset({Surface.CLI, Surface.BATCH})
 
 
+@checked
 @dataclass(frozen=True)
 class Pictures:
     """Pictures of one subject, each a path, bytes or a PIL image; see `Session.encode_identity`."""
@@ -115,6 +119,7 @@ class Pictures:
     cutouts: "tuple[str | Search, ...]" = ("auto",)  # how it is found: for all, or one each
 
 
+@checked
 @dataclass(frozen=True)
 class FacePicture:
     """A photograph of a person, who is encoded by the face; see `Session.encode_face`."""
@@ -123,6 +128,7 @@ class FacePicture:
     number: int | None = None  # from the left, from 1; None: the largest or most central
 
 
+@checked
 @dataclass(frozen=True)
 class IdentityRef:
     """An identity from elsewhere, a file or another process; a session checks that it fits."""
@@ -134,10 +140,11 @@ Source = Union["Identity", Pictures, FacePicture, Named, IdentityRef]
 """What shows a subject; `Session.resolved` encodes it, through the cache."""
 
 File = Path | bytes
-Region = Union["Tensor", "Image.Image", File]
+Region = Union["Tensor", "Image.Image", File, bytearray, BinaryIO, "NDArray[np.uint8]"]
 """A mask (1, 1, H, W) in [0, 1], or a picture of one; `Session.resolved` opens it."""
 
 
+@checked
 @dataclass(frozen=True)
 class Subject:
     """One subject of a picture: what shows it, its place and its strength."""
@@ -214,6 +221,13 @@ class Drawable(Generic[ResultT]):
     def __post_init__(self) -> None:
         check_numbers(self)
         check_text(*texts_of(self.negative_prompt))
+        for name, part in (("guidance", "check"), ("shaping", "at")):
+            if (given := getattr(self, name)) is not None and not hasattr(given, part):
+                raise InputError(
+                    f"`{name}={given!r}` is no method. Give an object of swiftpie.guidance or "
+                    "swiftpie.attention.manipulate, or a name as `identity_guidance=`, such as "
+                    f"{IdentityGuidance.DCG.value!r}."
+                )
 
     def steered(self, num_steps: int) -> Self:
         """Return the same request with the guidance and shaping of its name in so many steps."""
@@ -247,6 +261,7 @@ class _Changing(Drawable["EditResult"]):
         return None if self.source is None else _encoded(self.source)
 
 
+@checked
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PersonalizeRequest(Drawable["GenerationResult"]):
     """Subjects in a new scene, a picture a seed; after the abstract of arXiv:2605.01510."""
@@ -305,7 +320,7 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
         "MaskSource | Region | None",
         Option(
             "Part of that region in which details of the reference act, by the same words. By "
-            "default what suits the preset, or the whole region if you give --mask.",
+            "default what suits the preset, or the whole region if that is given.",
             MASK_SOURCES,
             kind=str,
             surfaces=TYPED,
@@ -387,6 +402,7 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
         for name, mask in (("mask", self.mask), ("detail_mask", self.detail_mask)):
             if mask is None or isinstance(mask, MaskSource):
                 continue
+            _check_region(name, mask)
             if len(self.subjects) > 1:
                 raise InputError(
                     f"One file as `{name}` came with {len(self.subjects)} subjects, and one file "
@@ -397,6 +413,7 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
                 _check_mask(mask)
 
 
+@checked
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EditRequest(_Changing):
     """A picture changed so that it fits a prompt, or that shows `source` in place of its own look.
@@ -444,6 +461,7 @@ class EditRequest(_Changing):
             )
 
 
+@checked
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RepaintRequest(_Changing):
     """A photograph with a subject to insert, something to remove, or both."""
@@ -529,6 +547,7 @@ def opened(request: ChangingT) -> ChangingT:
     from swiftpie.masks import hole_of
 
     image, mask = _opened(request.image), request.mask
+    mask = Path(mask) if isinstance(mask, str) else mask
     hole = hole_of(image) if mask is request.image else None
     region = _opened_region(mask, image.size) if hole is None else hole
     changes: Any = {"image": image, "mask": mask if region is None else region}
@@ -568,6 +587,8 @@ def read_scene(
 
 def check_view(view: View) -> None:
     """Refuse to turn subjects further than a picture of one side allows."""
+    if not (isinstance(view, tuple | list) and len(view) == 2):
+        raise InputError(f"The view is {view!r}; yaw and pitch in degrees are needed, as (20, 0).")
     for name, limit, degrees in zip(("yaw", "pitch"), MAX_VIEW, view, strict=True):
         if not -limit <= degrees <= limit:
             raise InputError(
@@ -588,14 +609,6 @@ def as_subjects(
         raise InputError(
             "`box` and `view` belong to a single identity. With several subjects, give each its "
             "own: Subject(identity, box=…, view=…)."
-        )
-    strange = [subject for subject in subjects if not isinstance(subject, Subject)]
-    if isinstance(subjects, str) or strange:
-        given = "Text" if isinstance(subjects, str) else type(strange[0]).__name__
-        raise InputError(
-            f"{given} was given where subjects come first, and then the prompt. Give an identity "
-            "of session.encode_identity(picture) or session.named(word), or a list of "
-            "Subject(identity, …)."
         )
     return tuple(subjects)
 
@@ -640,7 +653,13 @@ def texts_of(prompts: "Prompts") -> tuple[str, ...]:
     """Return prompts as text; none if they are encoded."""
     if _is_encoded(prompts):
         return ()
-    return (prompts,) if isinstance(prompts, str) else prompts
+    texts = (prompts,) if isinstance(prompts, str) else prompts
+    if not isinstance(texts, tuple | list) or not all(isinstance(text, str) for text in texts):
+        raise InputError(
+            f"The prompt is {short_reason(repr(prompts))}, and text is needed, or one text for "
+            "each picture. Describe the picture: 'a dog at sunset'."
+        )
+    return tuple(texts)
 
 
 def _is_encoded(prompts: "Prompts") -> "TypeIs[TextCondition]":
@@ -657,6 +676,19 @@ def _check_mask(mask: "Tensor", *, needs_change: bool = False) -> None:
         raise InputError(
             "The mask is below half everywhere, so nothing may change. Half or more is needed "
             "where the picture changes. Mark that, or leave the mask out."
+        )
+
+
+def _check_region(name: str, region: object) -> None:
+    """Refuse what is no region, and names no source of one."""
+    from swiftpie.imageio.decoding import is_picture
+    from swiftpie.models.cutout import Search
+
+    is_region = region is None or isinstance(region, Search) or _is_tensor(region)
+    if not is_region and not is_picture(region):
+        raise InputError(
+            f"`{name}=` is of type {type(region).__name__}, and no mask. Give a picture, an array "
+            "(H, W) of bytes, or a tensor (1, 1, H, W) in [0, 1]."
         )
 
 
@@ -681,20 +713,23 @@ def _check_place(place: object, image: "Picture") -> None:
             )
     elif _is_tensor(place):
         _check_mask(place, needs_change=True)
+    else:
+        _check_region("mask", place)
 
 
 def _opened(picture: "Picture") -> "Image.Image":
-    """Return a picture that may be a file; one that is open stays unchanged."""
-    from swiftpie.imageio.decoding import load_image
+    """Return a picture as it is drawn, whether it is given as a file or as an object."""
+    from swiftpie.imageio.decoding import as_plain
 
-    return picture if _is_image(picture) else load_image(picture)
+    return as_plain(picture)
 
 
-def _opened_region(region: object, size: tuple[int, int]) -> "Tensor | None":
+def _opened_region(region: Any, size: tuple[int, int]) -> "Tensor | None":  # noqa: ANN401 - or a source of regions
     """Return a region that is given itself, for a picture of `size`; None of anything else."""
+    from swiftpie.imageio.decoding import is_picture
     from swiftpie.masks import load_mask
 
-    if isinstance(region, Path | bytes) or _is_image(region):
+    if not isinstance(region, str) and is_picture(region):
         return load_mask(region, size)
     return region if _is_tensor(region) else None
 

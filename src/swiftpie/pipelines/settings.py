@@ -5,16 +5,15 @@ from enum import StrEnum
 from functools import cache, partial
 from typing import TYPE_CHECKING, Annotated, Self, TypedDict
 
+from swiftpie.arguments import checked
 from swiftpie.backbones.presets import Preset
 from swiftpie.config import Option, Surface, options_of
 from swiftpie.errors import InputError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from swiftpie.attention.manipulate import Shaping
     from swiftpie.guidance import Guidance
-    from swiftpie.types import Prompts
+    from swiftpie.types import Picture, Prompts
 
 BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
 MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
@@ -115,7 +114,7 @@ class Steering(TypedDict, total=False):
 class DrawingSteering(Steering, total=False):
     """The same for a new picture, which may have a style."""
 
-    style_reference: "Image.Image | None"
+    style_reference: "Picture | None"
     style_scale: float
     flip: bool
     tilt: float  # degrees
@@ -125,6 +124,7 @@ class DrawingSteering(Steering, total=False):
 STRENGTH = partial(Option, kind=float, least=0, most=MAX_SCALE)
 
 
+@checked
 @dataclass(frozen=True)
 class Scales:
     """Factors of mask-guided rescaling, each branch inside and outside of the region.
@@ -187,6 +187,9 @@ class Scales:
     def __post_init__(self) -> None:
         check_numbers(self, Scales)
 
+    def __repr__(self) -> str:
+        return f"Scales({', '.join(f'{name}={value}' for name, value in self.given.items())})"
+
     @property
     def given(self) -> dict[str, float]:
         """The factors that are not None, by name."""
@@ -245,6 +248,7 @@ class ResolvedScales(Scales):
 USUAL = Scales()  # leaves all to preset and mode
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
 class EditSettings:
     """Settings of an edit, independent of its picture and prompt.
@@ -330,6 +334,7 @@ def steering_of(identity_guidance: IdentityGuidance, num_steps: int) -> Steering
     }
 
 
+@checked
 @dataclass(frozen=True)
 class TuneSettings:
     """How a subject is tuned; equal settings and pictures give an equal result on the CPU."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+from swiftpie.arguments import checked
 from swiftpie.config import Option, OptionField, Surface, options_of
 from swiftpie.errors import InputError
 from swiftpie.pipelines.animation import AnimateRequest, Film
@@ -132,6 +133,7 @@ TASKS: Mapping[str, Task] = {
 }
 
 
+@checked
 def change_of(
     task: Task,
     said: Mapping[str, Any],

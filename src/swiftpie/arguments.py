@@ -1,0 +1,287 @@
+"""Checks what callers from Python pass, by the annotations of a function or a class.
+
+Loads no tensor library.
+"""
+
+import collections.abc
+import functools
+import inspect
+import reprlib
+import textwrap
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from enum import Enum
+from numbers import Integral, Real
+from types import MappingProxyType
+from typing import (
+    Annotated,
+    Any,
+    BinaryIO,
+    ForwardRef,
+    Literal,
+    TypeVar,
+    Union,
+    Unpack,
+    cast,
+    get_args,
+    get_origin,
+)
+
+from swiftpie.errors import InputError, UnknownArgument, did_you_mean, short_reason
+
+CallableT = TypeVar("CallableT", bound=Callable[..., Any])
+
+# Classes that are not loaded here, by the names of annotations.
+LAZY = {name: name for name in ("str", "Path", "Image", "Tensor", "Identity", "Recipe", "device")}
+LAZY["NDArray"] = "ndarray"
+NOTHING: Mapping[str, str] = MappingProxyType({})
+PICTURE = "a picture: a PIL image, a path, bytes, an open file or an array of bytes (H, W, 3)"
+UNIONS = (Union, types.UnionType)
+NEEDS = {
+    "box": "left, top, right and bottom from 0 to 1, as in (0.25, 0.5, 0.75, 1)",
+    "view": "yaw and pitch in degrees, as in (20, 0)",
+    "size": "width and height in pixels, as in (512, 512)",
+    "image": PICTURE,
+    "images": f"{PICTURE}; or a list of them",
+    "scene": f"the name of a scene of the library, or {PICTURE}",
+    "mask": "a mask: a picture, a tensor (1, 1, H, W) in [0, 1], or a box (0.25, 0.5, 0.75, 1)",
+    "points": "a list of points as fractions of width and height, as in [(0.5, 0.4)]",
+    "seed": "a whole number",
+    "num_images": "a number of pictures",
+    "prompt": "text, as in 'a dog on a beach'",
+    "subjects": "an identity of session.encode_identity(picture) or session.named(word), or a list "
+    "of Subject(identity, …)",
+    "identity": "an identity of session.encode_identity(picture), or a name of the library",
+    "scales": "Scales, as in Scales(identity_scale=0.8)",
+    "engine": "a name of `swiftpie engine`, or a list of them",
+    "ip_adapter_image_embeds": "what prepare_ip_adapter_image_embeds() returns, and no Tensor",
+    "guidance": "a method of `swiftpie.guidance`; `identity_guidance` takes names, as 'dcg'",
+}
+ALIKE = {"to_box": "box", "to_view": "view", "photo": "image", "to": "prompt"}
+ALIKE["detail_mask"] = "mask"
+ALIKE |= {"size_px": "size", "source_prompt": "prompt", "keyword": "prompt"}
+
+
+SHORT = reprlib.Repr()  # so that no message holds a whole picture
+SHORT.maxother = SHORT.maxstring = 80
+PLAIN = {str: "text", int: "a whole number", float: "a number", bool: "True or False"}
+
+
+class _Misfit(ValueError):  # noqa: N818 - caught here
+    """A value does not fit an annotation."""
+
+
+def checked(
+    thing: CallableT,
+    *,
+    name: str = "",
+    about: Mapping[str, str] = NOTHING,
+    gone: Mapping[str, str] = NOTHING,
+) -> CallableT:
+    """Return a function, or a dataclass, that refuses in a sentence what its annotations forbid.
+
+    An argument that is None stands for its default, a list for a tuple, and the value of an enum
+    for its member. Options of a `TypedDict` are spelled out in the signature.
+
+    Args:
+        thing: What users call.
+        name: What messages call it, if not by its own name.
+        about: What its help says about arguments.
+        gone: What is said about arguments that it does not have any more, or that others have.
+    """
+    function: Any = vars(thing)["__init__"] if isinstance(thing, type) else thing
+    signature = _spelled_out(inspect.signature(function))
+    own = thing.__qualname__.removesuffix(".__init__").rpartition(".")[2]
+    name = name or own
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - of the function
+        bound = _bound(name, signature, args, kwargs, gone)
+        return function(*bound.args, **bound.kwargs)
+
+    # Help shows this one, in which annotations would hide the names.
+    bare = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
+    call.__signature__ = inspect.Signature(bare)  # type: ignore[attr-defined]  # any may have one
+    wrapped = textwrap.TextWrapper(92, initial_indent="    ", subsequent_indent=" " * 8)
+    lines = [
+        wrapped.fill(f"{each}: {about[each]}") for each in signature.parameters if each in about
+    ]
+    if lines:
+        call.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Options:", *lines])
+    if not isinstance(thing, type):
+        return cast("CallableT", call)
+    thing.__init__ = call  # type: ignore[misc]
+    return thing
+
+
+def unknown_argument(
+    name: str, unknown: str, known: Iterable[str], gone: Mapping[str, str] = NOTHING
+) -> UnknownArgument:
+    """Return the error about an argument that `name` does not have."""
+    own = [each for each in known if each not in {"self", "cls"}]
+    listed = f"It takes {', '.join(own)}." if own else "It takes none."
+    advice = gone.get(unknown) or did_you_mean(unknown, own, otherwise=listed)
+    return UnknownArgument(f"{name}() takes no `{unknown}=`. {advice}")
+
+
+def _spelled_out(signature: inspect.Signature) -> inspect.Signature:
+    """Return a signature with the options of a `TypedDict` in place of their collection."""
+    named = []
+    for each in signature.parameters.values():
+        if get_origin(each.annotation) is not Unpack:
+            named.append(each)
+            continue
+        (options,) = get_args(each.annotation)
+        named += [
+            inspect.Parameter(name, each.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in options.__annotations__.items()
+            if name not in signature.parameters
+        ]
+    return signature.replace(parameters=named)
+
+
+def _bound(
+    name: str,
+    signature: inspect.Signature,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    gone: Mapping[str, str],
+) -> inspect.BoundArguments:
+    known = signature.parameters
+    takes_all = any(each.kind is each.VAR_KEYWORD for each in known.values())
+    for unknown in () if takes_all else kwargs.keys() - known.keys():
+        raise unknown_argument(name, unknown, known, gone)
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        lacking = next((each for each in known if f"'{each}'" in str(error)), "")
+        needed = f" Give {_needs(lacking, known[lacking].annotation)}." if lacking else ""
+        raise UnknownArgument(f"{name}(): {error}.{needed}") from None
+    for key, value in [*bound.arguments.items()]:
+        each = known[key]
+        if key == "self" or each.kind in (each.VAR_KEYWORD, each.VAR_POSITIONAL):
+            continue
+        try:
+            bound.arguments[key] = _fitting(value, each.annotation)
+        except _Misfit:
+            if value is None and each.default is not each.empty:
+                del bound.arguments[key]
+                continue
+            raise InputError(
+                f"{name}() got {_shown(key, value)}. It takes {_needs(key, each.annotation)}."
+            ) from None
+    return bound
+
+
+def _fitting(value: Any, kind: Any) -> Any:  # noqa: ANN401 - of any type
+    """Return a value as an annotation has it.
+
+    Raises:
+        _Misfit: It is of another type.
+    """
+    if isinstance(kind, TypeVar):
+        kind = kind.__bound__ or Any
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _fitting(value, arguments[0])
+    if origin in UNIONS:
+        return _fitting_one(value, arguments)
+    if origin is tuple or origin is collections.abc.Sequence:
+        return _fitting_items(value, origin, arguments)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return _member(value, kind)
+    if not _is_of(value, kind, origin):
+        raise _Misfit
+    return value
+
+
+def _is_of(value: Any, kind: Any, origin: Any) -> bool:  # noqa: ANN401 - of any type
+    """Whether a value is of a kind that has no parts."""
+    if isinstance(kind, str | ForwardRef):
+        return _is_lazily(value, kind if isinstance(kind, str) else kind.__forward_arg__)
+    if origin is Literal:
+        return value in get_args(kind)
+    if kind is BinaryIO:
+        return hasattr(value, "read")
+    if kind is bool:
+        return type(value).__name__ in {"bool", "bool_"}
+    if kind in (int, float):
+        number = Integral if kind is int else Real
+        return isinstance(value, number) and not isinstance(value, bool)
+    if origin is not None or not isinstance(kind, type) or kind is inspect.Parameter.empty:
+        return not isinstance(origin, type) or isinstance(value, origin)
+    if getattr(kind, "_is_protocol", False):
+        return all(hasattr(value, each) for each in vars(kind) if each[0] != "_")
+    return isinstance(value, kind)
+
+
+def _is_lazily(value: object, kind: str) -> bool:
+    """Whether a value is of classes by their names; others than those of `LAZY` may be anything."""
+    names = {part.partition("[")[0].rpartition(".")[2].strip() for part in kind.split("|")}
+    if value is None:
+        return "None" in names
+    mro = {each.__name__ for each in type(value).__mro__}
+    return not names <= {*LAZY, "None"} or any(LAZY.get(name) in mro for name in names)
+
+
+def _fitting_one(value: Any, kinds: Sequence[Any]) -> Any:  # noqa: ANN401 - of any type
+    for kind in kinds:
+        with suppress(_Misfit):
+            return _fitting(value, kind)
+    raise _Misfit
+
+
+def _fitting_items(value: Any, origin: type, kinds: Sequence[Any]) -> Any:  # noqa: ANN401 - of any type
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, str | bytes) or not isinstance(value, collections.abc.Sequence):
+        raise _Misfit
+    if origin is not tuple or kinds[1:] == (Ellipsis,):
+        kinds = [kinds[0]] * len(value)
+    if len(kinds) != len(value):
+        raise _Misfit
+    items = tuple(_fitting(item, kind) for item, kind in zip(value, kinds, strict=True))
+    return items if origin is tuple else value
+
+
+def _member(value: Any, kind: type[Enum]) -> Enum:  # noqa: ANN401 - of any type
+    try:
+        return kind(value)
+    except ValueError:
+        raise _Misfit from None
+
+
+def _needs(name: str, kind: Any) -> str:  # noqa: ANN401 - any annotation
+    """Return what an argument takes, in words."""
+    return NEEDS.get(ALIKE.get(name, name)) or _spelled(kind)
+
+
+def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - of any type
+    """Return what was given, in a few words."""
+    if value is None:
+        return f"`{name}=None`"
+    kind, shape = type(value).__name__, getattr(value, "shape", None)
+    if shape is not None:
+        return f"`{name}=`, of type {kind} and shape {tuple(shape)}"
+    return f"`{name}={short_reason(SHORT.repr(value))}`, of type {kind}"
+
+
+def _spelled(kind: Any) -> str:  # noqa: ANN401 - any annotation
+    origin, arguments = get_origin(kind), get_args(kind)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return f"one of {', '.join(repr(each.value) for each in kind)}"
+    if origin is Annotated:
+        return _spelled(arguments[0])
+    if origin is Literal:
+        return f"one of {', '.join(map(repr, arguments))}"
+    if origin in UNIONS:
+        if any("Image" in str(each) for each in arguments):
+            return PICTURE
+        return " or ".join(_spelled(each) for each in arguments if each is not types.NoneType)
+    if origin in (tuple, list, collections.abc.Sequence):
+        return f"a list of: {_spelled(arguments[0])}"
+    if getattr(kind, "__name__", "") == "Image":
+        return PICTURE
+    if isinstance(kind, ForwardRef):
+        return kind.__forward_arg__
+    return PLAIN.get(kind) or str(getattr(kind, "__name__", kind))
