@@ -109,6 +109,7 @@ CALLS = [  # on the embedded model, with an identity
     (lambda s, _: s.remove(PHOTO), InputError, "points"),
     (lambda s, _: s.remove(PHOTO, mask=WHOLE, points=[(0.3, 0.5)]), InputError, "exclude"),
     (lambda s, _: s.remove(GREY, points=[(0.5, 0.5)]), NoSubject, "subject"),
+    (lambda s, _: s.remove(PHOTO, mask=(0, 0, 1, 0.7)), InputError, "70%"),
     (lambda s, _: s.remove(PHOTO, mask=FAINT), InputError, "half"),
     (lambda s, _: s.edit(PHOTO, "at night", mask=FAINT), InputError, "half"),
     (lambda s, one: s.insert(PHOTO, one, box=(0.5, 0.1, 0.4, 0.9)), InputError, "box"),

@@ -12,7 +12,13 @@ from swiftpie.masks import grow
 from swiftpie.models.cutout import Search, cut_out, cutout_network, find_with
 from swiftpie.pipelines import removal
 from swiftpie.pipelines.filling import FINEST_PX
-from swiftpie.pipelines.removal import LEAST_THERE, close_gaps, removal_mask, shadow_of
+from swiftpie.pipelines.removal import (
+    LEAST_THERE,
+    close_gaps,
+    removal_mask,
+    shadow_of,
+    sticking_out,
+)
 
 SIDE = 96
 
@@ -68,6 +74,29 @@ def test_dark_ground_to_one_side_ends_beside_the_thing(ground, thing):
     found = shadow_of(torch.lerp(ground, 0.5 * ground, lake), thing)
     assert bool(found[..., 54:60, 56:58].all())
     assert not bool(found[..., 66:].any())
+
+
+def test_a_shadow_that_is_cut_off_is_named(ground, thing, caplog):
+    shadow_of(torch.lerp(ground, 0.5 * ground, box(56, 52, 74, 62)), thing)
+    assert not caplog.messages
+    shadow_of(torch.lerp(ground, 0.5 * ground, box(56, 52, SIDE, 62)), thing)
+    assert "mark the thing and its shadow by a mask" in caplog.text
+
+
+def test_a_thing_as_wide_as_the_picture_has_a_shadow_too(ground):
+    wide, shadow = box(12, 20, 84, 70), box(40, 66, 90, 80)
+    found = shadow_of(torch.lerp(ground, 0.5 * ground, shadow), wide)
+    seen = shadow * (1 - wide)
+    assert float((found * seen).sum() / seen.sum()) > 0.8
+
+
+def test_what_sticks_out_goes_and_what_goes_on_stays(ground, thing):
+    antenna, wire, post = box(45, 12, 47, 30), box(0, 33, 36, 35), box(70, 20, 74, 60)
+    marked = torch.maximum(torch.maximum(antenna, wire), post)
+    found = sticking_out(torch.lerp(ground, 0.2 * ground, marked), thing)
+    assert bool(found[antenna > 0].all())
+    assert not bool(found[..., :32].any())
+    assert not bool(found[post > 0].any())
 
 
 def test_gaps_go_and_what_lies_around_stays():

@@ -1,9 +1,11 @@
 """Insertions: by a denoiser that sees what stays, and into scenes for models that draw none."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -13,15 +15,16 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting, as_dark_as
-from swiftpie.imageio.images import mask_to_pil, plane, to_pil, to_tensor
-from swiftpie.masks import Box, resize_mask
+from swiftpie.imageio.images import SURE, mask_to_pil, plane, to_pil, to_tensor
+from swiftpie.masks import Box, grow, resize_mask
 from swiftpie.mini.compositing import SubjectReference, composite_patch
 from swiftpie.mini.scene import SceneRow, names_of, scene_rows
 from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.models.outline import to_lab
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.draw import Plan, Technique
 from swiftpie.pipelines.edit_region import Canvas, in_hole
-from swiftpie.pipelines.filling import CanvasDrawing, inpaint
+from swiftpie.pipelines.filling import CanvasDrawing, blurred, inpaint
 from swiftpie.pipelines.identity import appearance_of_frame, identity_of_frames
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
@@ -49,6 +52,14 @@ from swiftpie.pipelines.techniques.repaint import (
 )
 from swiftpie.types import EditResult, GenerationResult, Identity
 
+logger = logging.getLogger(__name__)
+
+# Of a photograph: of six removals by a point that take more than a half, four in which it was 51 to
+# 57 % were fair, and above that the rest of the picture runs into a smear.
+MOST_REMOVED = 0.6
+# Share of the picture that goes, times the spread of colours around it; chosen by eye on 49
+# photographs.
+MOST_GUESSED = 3.7
 SMALL_PX = 64  # longer side of a photograph whose light is measured
 
 
@@ -182,13 +193,20 @@ def prepare_removal(components: Components, request: RepaintRequest, clock: Cloc
     """Prepare to continue a photograph from around what is removed, which takes no network.
 
     Raises:
-        InputError: All of it is to go.
+        InputError: Most of it is to go.
     """
     plan = open_window(components, in_hole(request), clock)
-    if bool(plan.gone.all()):
+    share = (plan.gone > 0).float().mean().item()
+    if share > MOST_REMOVED:
         raise InputError(
-            "The mask covers the whole picture, and what is removed is continued from around it. "
-            "Paint less in white."
+            f"What is to be removed covers {share:.0%} of the picture. At most {MOST_REMOVED:.0%} "
+            "may go, as it is continued from the rest. Mark less by a mask or a box, or take a "
+            "picture that shows more around the thing."
+        )
+    if share * _variety(plan.original, plan.gone) > MOST_GUESSED:
+        logger.warning(
+            "What is removed hid where different surfaces meet, and that is guessed: edges may "
+            "break off or run on. Look at the result; a smaller mask leaves less to guess."
         )
     nothing = GenerationResult(
         images=(),
@@ -204,6 +222,19 @@ def prepare_removal(components: Components, request: RepaintRequest, clock: Cloc
     )
     join = partial(finish, nothing, plan=plan, compose=_continued, clock=clock)
     return Plan(plan.request, join, region=lambda: mask_to_pil(plan.region)[0])
+
+
+def _variety(picture: Image.Image, gone: Tensor) -> float:
+    """Return how far colours in Lab spread along the border of what goes, without texture."""
+    pixels = in_unit(_small(picture))
+    goes = (resize_mask(gone.float(), (pixels.shape[2], pixels.shape[3])) > 0).float()
+    known = 1 - goes
+    smooth = blurred(pixels * known, 1.0) / blurred(known, 1.0).clamp_min(SURE)
+    ring = (grow(goes, 2) > goes)[0, 0].numpy()
+    if not ring.any():
+        return 0.0
+    lab = to_lab(smooth[0].permute(1, 2, 0).clamp(0, 1).numpy())[ring]
+    return float(np.sqrt(lab.var(axis=0).sum()))
 
 
 def _continued(_: RepaintPlan, __: GenerationResult, patch: Patch, clock: Clock) -> Tensor:
