@@ -230,7 +230,7 @@ class Connection:
 
 async def drained(scheduler):
     async with asyncio.timeout(20):
-        while scheduler.num_queued or scheduler._batch:
+        while scheduler.num_queued or scheduler.being_drawn:
             await asyncio.sleep(0.01)
 
 

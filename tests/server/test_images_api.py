@@ -1,15 +1,18 @@
 """OpenAI's own client against our server, and what the API adds to it."""
 
 import base64
+import gc
 import io
 import json
 import socket
+import weakref
 
 import pytest
 from PIL import Image, ImageChops, ImageDraw
 
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.server.schemas import Drawing
+from swiftpie.server.store import LEAST_BYTES
 from tests.policy.test_docs import SERVING, blocks
 from tests.server.conftest import held, picture_in, serving, to_png
 
@@ -164,6 +167,26 @@ def test_jobs_are_fetched_later_and_can_be_deleted(server, own):
     assert server.ask("GET", place).status == 404
 
 
+def test_a_job_that_has_ended_keeps_its_answer_alone(server):
+    own = {"animate": {"to": [f"{PROMPT} at night"], "num_frames": 3}}
+    film = {"prompt": PROMPT, "size": "64x64", "output_format": "webp", "swiftpie": own}
+    store = server.worker.jobs
+    for body, status in ((film, "completed"), ({"prompt": "an elefant"}, "failed")):
+        number = server.ask("POST", "/v1/jobs", body=body).json["id"]
+        kept = store.find(number, owner="127.0.0.1 ")
+        pictures = [weakref.ref(job) for job in kept.jobs]
+        del kept
+        while (found := server.ask("GET", f"/v1/jobs/{number}")).json["status"] == "running":
+            pass
+        assert found.json["status"] == status, found.json
+        kept = store.find(number, owner="127.0.0.1 ")
+        assert (kept.running, kept.jobs, kept.answer) == (None, (), found.content)
+        assert found.json["progress"] == {"drawn": 1, "of": 1, "stage": "all"}
+        assert store._things[number].size == max(LEAST_BYTES, len(found.content))
+        while any(picture() for picture in pictures):
+            gc.collect()
+
+
 def test_a_full_queue_says_when_to_come_back_and_reads_no_more(session):
     with serving(session, queue=8, queue_per_key=2, token="a long random token") as small:
         known = {"authorization": "Bearer a long random token", "x-swiftpie-user": "anna"}
@@ -171,7 +194,7 @@ def test_a_full_queue_says_when_to_come_back_and_reads_no_more(session):
         with held(small.worker):
             for _ in range(3):  # one is drawn, two wait
                 assert small.ask("POST", "/v1/jobs", body=job, headers=known).status == 202
-                while small.worker.scheduler.num_queued and not small.worker.scheduler._batch:
+                while small.worker.scheduler.num_queued and not small.worker.scheduler.being_drawn:
                     pass
             unread = {**known, "content-type": "application/json"}
             refused = small.ask("POST", "/v1/images/generations", body=b"no JSON", headers=unread)
@@ -193,7 +216,7 @@ def test_a_client_that_leaves_is_not_drawn_for(session):
                 % (len(text), text)
             )
             assert begun.wait(20)
-        (job,) = alone.worker.scheduler._batch
+        (job,) = alone.worker.scheduler.being_drawn
         while not job.done.cancelled():
             pass
         gate.set()

@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 
 import pytest
 
@@ -18,7 +19,8 @@ class Drawer:
         self.begun = asyncio.Event()
         self.stopped = []
 
-    async def __call__(self, work):
+    async def __call__(self, jobs):
+        work = [job.work for job in jobs]
         self.batches.append(list(work))
         self.begun.set()
         try:
@@ -46,8 +48,8 @@ def running(test):
     return run
 
 
-def submit(scheduler, work, group, key):
-    return scheduler.submit(work, group=group, key=key, deadline_s=20)
+def submit(scheduler, work, group, key, **facts):
+    return scheduler.submit(work, group=group, key=key, deadline_s=20, **facts)
 
 
 async def busy(scheduler, draw):
@@ -148,8 +150,8 @@ async def test_an_error_is_its_own_jobs_alone(scheduler, draw):
 
 @running
 async def test_an_error_of_the_drawer_reaches_all_callers(scheduler, draw):
-    async def broken(work):
-        await draw(work)
+    async def broken(waiting):
+        await draw(waiting)
         raise RuntimeError("no memory")
 
     scheduler.draw = broken
@@ -161,7 +163,7 @@ async def test_an_error_of_the_drawer_reaches_all_callers(scheduler, draw):
 
 @running
 async def test_what_a_picture_takes_is_its_share_of_a_batch(scheduler, draw):
-    taken = []
+    taken, scheduler.batches = [], 8  # so that a guess counts no more
     scheduler.on_batch = lambda count, seconds: taken.append((count, seconds))
     before = scheduler.job_s
     draw.gate.clear()
@@ -178,6 +180,7 @@ async def test_what_a_picture_takes_is_its_share_of_a_batch(scheduler, draw):
 @running
 async def test_a_late_drawing_stops_without_a_listener(scheduler, draw):
     draw.gate.clear()
+    scheduler.job_s = 0.01
     job = scheduler.submit("slow", group="x", key="a", deadline_s=0.02)
     await drained(scheduler)
     assert draw.stopped == [["slow"]]
@@ -199,3 +202,117 @@ async def test_a_batch_goes_on_for_those_who_wait_while_another_leaves(scheduler
     draw.gate.set()
     assert await scheduler.result(waits) == "drawn b"
     assert draw.batches == [["a", "b"]]
+
+
+@running
+async def test_seconds_count_and_not_pictures(scheduler, draw):
+    for number in range(3):
+        await scheduler.result(submit(scheduler, number, "g", "quick"))
+    draw.gate.clear()
+    slow = submit(scheduler, "slow", "g", "slow")
+    await asyncio.sleep(5 * jobs.LEAST_S)
+    draw.gate.set()
+    await scheduler.result(slow)
+    await busy(scheduler, draw)
+    late = [submit(scheduler, f"of {key}", key, key) for key in ("slow", "quick")]
+    draw.gate.set()
+    await asyncio.gather(*map(scheduler.result, late))
+    assert draw.batches[-2:] == [["of quick"], ["of slow"]]
+
+
+@running
+async def test_what_would_be_late_is_refused_and_says_when_it_would_not_be(scheduler, draw):
+    scheduler.job_s = 1.0
+    await busy(scheduler, draw)
+    facts = {"group": "g", "deadline_s": 4.5}
+    kept = [scheduler.submit(0, key=key, **facts) for key in "ab"]
+    long = scheduler.submit("long", key="c", units=1.25, **facts)
+    with pytest.raises(Overloaded, match=r"after about 5 s, and is given 4\.5 s") as refused:
+        scheduler.submit("last", key="d", **facts)
+    assert 0.5 < refused.value.retry_after_s < 1.5
+    # The second of a key comes after the first ones of all others, which it does not make late.
+    with pytest.raises(Overloaded, match="fewer frames"):
+        scheduler.submit("second", key="a", **facts)
+    assert scheduler.num_queued == 3
+    scheduler.cancel(long)
+    assert scheduler.submit("last", key="d", **facts)
+    draw.gate.set()
+    assert await scheduler.result(kept[0]) == "drawn 0"
+
+
+@running
+async def test_what_a_kind_takes_is_learned_also_from_what_was_late(scheduler, draw):
+    scheduler.job_s = 0.01
+    draw.gate.clear()
+    facts = {"group": "g", "key": "a", "kind": "film", "units": 2}
+    late = scheduler.submit("film", deadline_s=0.05, **facts)
+    with pytest.raises(Expired):
+        await scheduler.result(late)
+    await drained(scheduler)
+    draw.gate.set()
+    takes = scheduler._taken["film"]
+    assert takes >= 0.025
+    assert scheduler.job_s == 0.01  # others are as quick as before
+    with pytest.raises(Overloaded):
+        scheduler.submit("film", deadline_s=0.04, **facts)
+    assert scheduler._taken["film"] == pytest.approx(takes * jobs.HOPE)
+    await scheduler.result(scheduler.submit("film", deadline_s=20, **facts))
+    assert scheduler._taken["film"] < takes * jobs.HOPE  # it was quick this time
+
+
+def with_lanes(test):
+    @running
+    async def run(scheduler, draw):
+        scheduler.lanes, scheduler.job_s = 2, 0.01
+        draw.gate.clear()
+        await test(scheduler, draw, submit(scheduler, "long", "x", "a", units=100))
+
+    return run
+
+
+@with_lanes
+async def test_what_is_quick_for_another_caller_is_drawn_beside_what_takes_long(
+    scheduler, draw, long
+):
+    await draw.begun.wait()
+    others = [
+        *(submit(scheduler, "again", "x", "a"), submit(scheduler, "live", "x", f"a{jobs.LIVE}")),
+        submit(scheduler, "longish", "y", "b", units=60),
+        *(submit(scheduler, f"quick {key}", key, key) for key in "cd"),
+    ]
+    await asyncio.sleep(0.01)
+    assert draw.batches == [["long"], ["quick c"]]  # one beside the long one
+    draw.gate.set()
+    await asyncio.gather(*map(scheduler.result, (long, *others)))
+    assert scheduler.being_drawn == []
+    assert sorted(itertools.chain(*draw.batches)) == sorted(
+        ["again", "live", "long", "longish", "quick c", "quick d"]
+    )
+
+
+@with_lanes
+async def test_what_turns_out_to_take_long_is_overtaken_too(scheduler, draw, long):
+    scheduler.cancel(long)
+    await drained(scheduler)
+    draw.batches.clear()
+    first = submit(scheduler, "seems quick", "x", "a", units=2)
+    other = submit(scheduler, "other", "y", "b")
+    await asyncio.sleep(0.01)
+    assert draw.batches == [["seems quick"]]
+    await asyncio.sleep(jobs.LONG_S + 0.05)
+    assert draw.batches == [["seems quick"], ["other"]]
+    scheduler.cancel(first)
+    await asyncio.sleep(0)
+    assert draw.stopped[-1] == ["seems quick"]  # and the other one goes on
+    draw.gate.set()
+    assert await scheduler.result(other) == "drawn other"
+
+
+@with_lanes
+async def test_what_is_quick_is_not_late_where_others_take_long(scheduler, draw, long):
+    await draw.begun.wait()
+    submit(scheduler, "long too", "x", "b", units=100)
+    with pytest.raises(Overloaded):
+        scheduler.submit("longish", group="g", key="c", deadline_s=1, units=50)
+    assert scheduler.submit("quick", group="g", key="d", deadline_s=1)
+    assert not long.done.done()

@@ -13,8 +13,9 @@ from swiftpie.engine.wrappers import JoinedAutoencoder
 from swiftpie.errors import UnknownSubjectError, WeightsError
 from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.server import Limits
-from swiftpie.server.commands import Command, requests_of
+from swiftpie.server.commands import requests_of
 from swiftpie.server.drawing import DrawingThread, batch_sizes
+from swiftpie.server.jobs import Job
 from swiftpie.server.schemas import Drawing
 from swiftpie.server.store import IdentityInfo, Models, ServedModel, StoredIdentity
 from swiftpie.server.worker import Caller, Worker
@@ -133,11 +134,11 @@ def test_a_model_that_knows_all_words_draws_a_prompt_alone_and_inserts_no_subjec
         (request,) = requests_of(body, subjects=(), images=images, mask=None)
 
         async def drawn():
-            return await drawer.draw([Command("published", request)])
+            return await drawer.draw([Job(request, model="published")])
 
         return asyncio.run(drawn())[0]
 
     alone = published.generate("a dog on a beach", seed=5).images[0]
-    assert drawn_of([]).image.tobytes() == alone.tobytes()
+    assert drawn_of([]).result.images[0].tobytes() == alone.tobytes()
     refused = drawn_of([photo], task="insert", box=(0.2, 0.2, 0.8, 0.8))
     assert isinstance(refused, UnknownSubjectError), refused

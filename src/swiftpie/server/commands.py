@@ -1,8 +1,8 @@
-"""Commands of the queue: requests to draw, and smaller tasks, each for one model."""
+"""What jobs do: requests to draw, as a call has them, and smaller tasks."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
@@ -42,24 +42,16 @@ FIELDS = {
 }
 
 
-@dataclass(eq=False)
-class Command:
-    """A request to draw, or a task, for a model."""
+def begun(session: Session, work: Request | Callable[[Session], Any]) -> Any:  # noqa: ANN401 - of each task its own
+    """Return a resolved request, or what a task gives."""
+    if not isinstance(work, Request):
+        return work(session)
 
-    model: str  # empty: the first
-    work: Request | Callable[[Session], Any]
-    stage: str = "queue"  # that ended last
+    def encode(source: Source) -> Source:
+        is_kept = isinstance(source, IdentityRef)
+        return encode_kept(session, source) if is_kept else source
 
-    def begin(self, session: Session) -> Any:  # noqa: ANN401 - of each task its own
-        """Return the resolved request, or what the task gives."""
-        if not isinstance(self.work, Request):
-            return self.work(session)
-
-        def encode(source: Source) -> Source:
-            is_kept = isinstance(source, IdentityRef)
-            return encode_kept(session, source) if is_kept else source
-
-        return session.resolved(with_sources(self.work, encode))
+    return session.resolved(with_sources(work, encode))
 
 
 def encode_kept(session: Session, source: Source, *, param: str = "identity_id") -> Identity:

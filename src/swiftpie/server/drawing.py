@@ -1,4 +1,4 @@
-"""The thread that draws, which alone uses the models; files of pictures."""
+"""The threads that draw, which alone use the models; files of pictures."""
 
 import asyncio
 import json
@@ -6,7 +6,7 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
@@ -22,13 +22,15 @@ from swiftpie.library import Named
 from swiftpie.masks import Box
 from swiftpie.pipelines.draw import follows_seed
 from swiftpie.pipelines.request import EditRequest, Request, Subject
-from swiftpie.server.commands import Command
+from swiftpie.server.commands import begun
 from swiftpie.server.errors import RequestError, all_of, free_frames
+from swiftpie.server.jobs import Job
 from swiftpie.server.schemas import Drawing
 from swiftpie.server.store import Models
 from swiftpie.types import EditResult, GenerationResult
 
 TOGETHER = 4  # pictures in a pass of an accelerator
+LANES = 2  # what is drawn at the same time on a processor, see `Scheduler`
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 
@@ -37,8 +39,8 @@ class Stopped(Exception):  # noqa: N818 - a state; PyTorch cleans up after an Ex
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureFacts:
-    """What a caller reads of a picture."""
+class DrawnPicture:
+    """A picture with its facts: drawn, and then as a file."""
 
     seed: int
     size: tuple[int, int]  # width and height
@@ -46,6 +48,14 @@ class PictureFacts:
     warnings: tuple[str, ...]
     box: Box | None  # where in a photograph a subject was put
     named: tuple[Named, ...]  # the subjects of the library in it
+    origin: Mapping[str, str]  # that its file says
+    is_random: bool  # another seed gives another picture
+    result: GenerationResult | EditResult | None  # None once it is a file
+    data: bytes = b""  # the file
+    mask: bytes = b""  # PNG: where the subject is, or what an edit could change; if asked for
+    model: str = ""
+    milliseconds: float = 0.0  # from the call to the file
+    is_clear: bool = False  # the file has transparency
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -54,36 +64,13 @@ class PictureFacts:
         return named | ({} if self.box is None else {"box": list(self.box)})
 
 
-@dataclass(frozen=True, kw_only=True)
-class RenderedPicture(PictureFacts):
-    """A picture with its facts."""
-
-    image: Image.Image
-    mask: Image.Image  # where the subject is, or what an edit could change
-    origin: Mapping[str, str]  # that its file says
-    is_random: bool  # another seed gives another picture
-    frames: tuple[Image.Image, ...] = ()  # of a drawing: the picture, or those of an animation
-    edit: EditResult | None = None  # of a change: what goes over the original, and where
-
-
-@dataclass(frozen=True, kw_only=True)
-class PictureFile(PictureFacts):
-    """A picture as a file, with its facts."""
-
-    data: bytes
-    mask: bytes  # PNG, as of `RenderedPicture`; empty where it was not asked for
-    model: str
-    milliseconds: float  # from the call to here
-    is_clear: bool  # the file has transparency
-
-
 class DrawingThread:
-    """Draws in a thread, which alone uses the models."""
+    """Draws in a thread, or in one a lane once it is ready; these alone use the models."""
 
     def __init__(self, models: Models) -> None:
         self.models = models
-        self.together = 1
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="swiftpie-draw")
+        self.together, self.lanes = 1, 1
+        self._thread = _pool(1)
 
     async def get_ready(self, batch: int, tell: Callable[[str], None]) -> int:
         """Make the first model ready, with `tell` of how far that is.
@@ -95,6 +82,9 @@ class DrawingThread:
         in_turn = asyncio.get_running_loop().run_in_executor
         while (stage := await in_turn(self._thread, lambda: next(stages, None))) is not None:
             tell(stage)
+        if self.lanes > 1:
+            self._thread.shutdown(wait=False)  # what it has is still drawn
+            self._thread = _pool(self.lanes)
         return self.together
 
     def readying(self, batch: int) -> Iterator[str]:
@@ -103,7 +93,10 @@ class DrawingThread:
         Yields how far it is before each stage.
         """
         session = self.models.get(self.models.names[0])
-        self.together = batch or (1 if session.components.device.type == "cpu" else TOGETHER)
+        is_processor = session.components.device.type == "cpu"
+        self.together = batch or (1 if is_processor else TOGETHER)
+        # An accelerator has memory for one batch, and none waits there for long.
+        self.lanes = LANES if is_processor else 1
         sizes = batch_sizes(self.together) if session.components.has_fixed_sizes else ()
         stages = warm_up(session, together=sizes)
         for number, (name, draw) in enumerate(stages.items(), start=1):
@@ -111,8 +104,8 @@ class DrawingThread:
             draw()
         yield "ready"
 
-    def draw(self, commands: Sequence[Command]) -> Awaitable[Sequence[Any]]:
-        """Return what was made, or an error, for each of some commands of one model.
+    def draw(self, jobs: Sequence[Job]) -> Awaitable[Sequence[Any]]:
+        """Return what was made, or an error, for each of some jobs of one model.
 
         Cancelling it stops the work before the next layer of a network. The thread gets its work
         at once; a busy loop would let it wait otherwise.
@@ -122,17 +115,17 @@ class DrawingThread:
         def check(stage: str) -> None:
             if stop.is_set():
                 raise Stopped
-            for command in commands if stage != LAYER else ():
-                command.stage = stage
+            for job in jobs if stage != LAYER else ():
+                job.stage = stage
 
-        def answered(commands: Sequence[Command]) -> Sequence[Any]:
+        def answered(jobs: Sequence[Job]) -> Sequence[Any]:
             try:
                 check("turn")
-                return self.answer(commands, check)
+                return self.answer(jobs, check)
             except Exception as error:  # noqa: BLE001 - every waiting caller gets it
-                return [error] * len(commands)
+                return [error] * len(jobs)
 
-        work = [commands]  # taken out, so that no traceback of an error holds them
+        work = [jobs]  # taken out, so that no traceback of an error holds them
 
         def run() -> Sequence[Any]:
             return _without_locals(answered(work.pop()))
@@ -142,13 +135,13 @@ class DrawingThread:
         drawing.add_done_callback(lambda _: stop.set())  # if its first step never ran
         return drawing
 
-    def answer(self, commands: Sequence[Command], check: Callable[[str], None]) -> list[Any]:
+    def answer(self, jobs: Sequence[Job], check: Callable[[str], None]) -> list[Any]:
         """Return what was made, or an error, for each; `check` may raise `Stopped`. Blocks."""
-        session = self.models.get(commands[0].model or self.models.names[0])
+        session = self.models.get(jobs[0].model or self.models.names[0])
         made: list[Any] = []
-        for command in commands:
+        for job in jobs:
             try:
-                made.append(command.begin(session))
+                made.append(begun(session, job.work))
             except (SwiftPieError, RequestError) as error:
                 made.append(error)
             check("encode")
@@ -158,13 +151,17 @@ class DrawingThread:
             made[number] = (
                 outcome
                 if isinstance(outcome, Exception)
-                else _rendered(session, made[number], outcome)
+                else _with_facts(session, made[number], outcome)
             )
         return made
 
     def close(self) -> None:
         """End the thread after its current work."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _pool(num_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(num_threads, thread_name_prefix="swiftpie-draw")
 
 
 async def _unless_left(
@@ -196,22 +193,13 @@ def _without_locals(made: Sequence[Any]) -> Sequence[Any]:
     return made
 
 
-def _rendered(
+def _with_facts(
     session: Session, request: Request, drawn: GenerationResult | EditResult
-) -> RenderedPicture:
-    frames: tuple[Image.Image, ...] = ()
-    if isinstance(drawn, EditResult):
-        image, mask, seed = drawn.image, drawn.region, drawn.seed
-    else:
-        image, mask, seed = drawn.images[0], drawn.subject_masks[0], drawn.seeds[0]
-        frames = drawn.images
-    return RenderedPicture(
-        image=image,
-        size=image.size,
-        mask=mask,
-        seed=seed,
-        frames=frames,
-        edit=drawn if isinstance(drawn, EditResult) else None,
+) -> DrawnPicture:
+    return DrawnPicture(
+        result=drawn,
+        size=pictures_of(drawn)[0].size,
+        seed=drawn.seed if isinstance(drawn, EditResult) else drawn.seeds[0],
         timings_ms={name: round(spent, 2) for name, spent in drawn.timings_ms.items()},
         origin=origin_of_result(session.components.preset, request, drawn),
         warnings=tuple(session.advice_on(request)),
@@ -221,15 +209,20 @@ def _rendered(
     )
 
 
+def pictures_of(drawn: GenerationResult | EditResult) -> tuple[Image.Image, ...]:
+    """Return the picture of a result, or those of an animation."""
+    return (drawn.image,) if isinstance(drawn, EditResult) else drawn.images
+
+
 def as_file(
-    made: RenderedPicture,
+    made: DrawnPicture,
     body: Drawing,
     subjects: Sequence[Subject],
     *,
     model: str,
     milliseconds: float,
     original: OriginalPicture | None = None,
-) -> PictureFile:
+) -> DrawnPicture:
     """Return a picture in the format of its request; the file says places and task as well.
 
     A changed picture keeps the colour profile of its `original`, and the bits that do not change.
@@ -239,20 +232,23 @@ def as_file(
     facts = {**made.origin, "preset": model, "subjects": json.dumps(places)}
     facts |= {"task": task} if task in {"insert", "remove", "replace"} else {}
     suffix, quality = SUFFIXES[body.output_format], body.output_compression
+    drawn = made.result
+    assert drawn is not None, "it is no file yet"
+    frames = pictures_of(drawn)
+    shape = drawn.region if isinstance(drawn, EditResult) else drawn.subject_masks[0]
+    whole: Image.Image | PictureData = frames[0]
+    if isinstance(drawn, EditResult) and original is not None and original.stored.profile:
+        whole = composite(original, drawn.edited, drawn.blend)
     if animate is None:
-        image: Image.Image | PictureData = made.image
-        if original is not None and original.stored.profile and made.edit is not None:
-            image = composite(original, made.edit.edited, made.edit.blend)
-        data = encode_image(image, suffix, metadata=facts, quality=quality)
+        data = encode_image(whole, suffix, metadata=facts, quality=quality)
     else:
-        data = encode_animation(
-            made.frames, suffix, fps=animate.fps, metadata=facts, quality=quality
-        )
-    return PictureFile(
-        **{each.name: getattr(made, each.name) for each in fields(PictureFacts)},
+        data = encode_animation(frames, suffix, fps=animate.fps, metadata=facts, quality=quality)
+    return replace(
+        made,
+        result=None,
         data=data,
-        mask=encode_image(made.mask, ".png", metadata=None) if body.swiftpie.return_mask else b"",
+        mask=encode_image(shape, ".png", metadata=None) if body.swiftpie.return_mask else b"",
         model=model,
         milliseconds=milliseconds,
-        is_clear=suffix != SUFFIXES["jpeg"] and is_clear(made.image),
+        is_clear=suffix != SUFFIXES["jpeg"] and is_clear(frames[0]),
     )

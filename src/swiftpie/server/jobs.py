@@ -5,40 +5,55 @@ import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from swiftpie.server.errors import Expired, Overloaded
 
 FIRST_GUESS_S = 0.5  # a job's time before any was measured
 MEMORY = 0.2  # weight of the newest measurement
-FADING_S = 1.0  # after which a drawn picture of a key counts half
+FADING_S = 10.0  # after which a second of drawing for a key counts half
 FORGOTTEN_S = 20 * FADING_S  # after which it counts nothing
+LEAST_S = 0.01  # that a job counts
 MAX_REMEMBERED = 1_000  # keys, beyond which those are dropped that count nothing
+LONG_S, QUICKER = 0.25, 4  # a job is drawn beside one that takes long, and so many times as long
+HOPE = 0.9  # of what a job was guessed to take when it was refused: it may have been bad luck
+LIVE = " live"  # ends the key of what a caller draws live, which has turns of its own
 
 
 @dataclass(eq=False)
-class QueuedDrawing:
-    """Something to draw for one caller."""
+class Job:
+    """Something to draw or to do for one caller, by one model."""
 
     work: Any
-    group: Hashable  # jobs of one group may be drawn together
-    key: str  # of the caller
-    done: asyncio.Future[Any]
+    group: Hashable = None  # jobs of one group may be drawn together
+    key: str = ""  # of the caller
+    model: str = ""  # empty: the first
+    units: float = 1.0  # how many times a usual job it seems to be
+    kind: Hashable = None  # what takes about as long
+    stage: str = "queue"  # that ended last
+    done: asyncio.Future[Any] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
 
 
-Draw = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
-"""Takes the work of some jobs; returns a result or an exception for each. Stops if cancelled."""
+Draw = Callable[[Sequence[Job]], Awaitable[Sequence[Any]]]
+"""Returns a result or an exception for each of some jobs. Stops if cancelled."""
+
+
+class _Batch(NamedTuple):
+    jobs: list[Job]
+    started: float
 
 
 class Scheduler:
     """Decides what is drawn next. All methods run in one event loop.
 
-    The key with the least recent use comes first, so that equal keys take turns. A batch takes jobs
-    of the first one's group, of as many keys as there are.
+    The key for which least was drawn of late comes first, counted in seconds, so that equal keys
+    take turns. A batch takes jobs of the first one's group, of as many keys as there are. With two
+    `lanes`, what is quick for another caller is drawn beside a batch that takes long.
     """
 
     def __init__(
@@ -53,50 +68,85 @@ class Scheduler:
         self.draw = draw
         self.on_batch = on_batch
         self.max_queued, self.max_per_key, self.max_batch = max_queued, max_per_key, max_batch
-        self.job_s = FIRST_GUESS_S  # a job's share of its batch, smoothed
+        self.lanes = 1
+        self.job_s = FIRST_GUESS_S  # what a unit of a job takes of its batch, smoothed
         self.batches = 0  # that ended
-        self._queues: dict[str, deque[QueuedDrawing]] = {}
+        self._taken: dict[Hashable, float] = {}  # seconds of a unit, by kind, smoothed
+        self._queues: dict[str, deque[Job]] = {}
         self._given: dict[str, float] = {}  # recent use of each key, see `_remember`
-        self._batch: list[QueuedDrawing] = []  # that is drawn now
-        self._drawing: asyncio.Future[Sequence[Any]] | None = None  # of this batch
+        self._drawn: dict[asyncio.Future[Sequence[Any]], _Batch] = {}  # now
 
     @property
     def num_queued(self) -> int:
         """Jobs that wait. Other threads may read this alone."""
         return sum(map(len, list(self._queues.values())))
 
+    @property
+    def being_drawn(self) -> list[Job]:
+        """Jobs that are drawn now."""
+        return [job for batch in list(self._drawn.values()) for job in batch.jobs]
+
+    def guess_s(self, jobs: Iterable[Job]) -> float:
+        """Return the seconds that jobs take, one after another."""
+        return sum(self._taken.get(job.kind, self.job_s) * job.units for job in jobs)
+
     def retry_after_s(self) -> float:
         """Return the seconds until all present jobs are drawn."""
-        return max(0.05, (self.num_queued + len(self._batch)) * self.job_s)
+        return max(
+            0.05, self.guess_s((*itertools.chain(*self._queues.values()), *self.being_drawn))
+        )
 
     def check_room(self, key: str, count: int = 1) -> None:
         """Raise `Overloaded` if so many more jobs do not fit."""
         if self.num_queued + count > self.max_queued:
             raise Overloaded(self.retry_after_s(), of_key=False)
-        own = len(self._queues.get(key, ()))
-        if own + count > self.max_per_key:
-            raise Overloaded(own * self.job_s, of_key=True)
+        own = self._queues.get(key, ())
+        if len(own) + count > self.max_per_key:
+            raise Overloaded(self.guess_s(own), of_key=True)
 
     def submit(
-        self, work: object, *, group: Hashable, key: str, deadline_s: float
-    ) -> QueuedDrawing:
-        """Queue a job."""
+        self,
+        work: object,
+        *,
+        group: Hashable,
+        key: str,
+        deadline_s: float,
+        model: str = "",
+        units: float = 1.0,
+        kind: Hashable = None,
+    ) -> Job:
+        """Queue a job, unless it would be late by all that is known."""
         self.check_room(key)
-        loop = asyncio.get_running_loop()
-        job = QueuedDrawing(work, group, key, loop.create_future())
-        timer = loop.call_later(deadline_s, self._expire, job)
-        job.done.add_done_callback(lambda _: timer.cancel())
+        job = Job(work, group, key, model, units, kind)
         self._queues.setdefault(key, deque()).append(job)
-        loop.call_soon(self._fill)  # when others of its call are here, too
+        seconds = self._wait_s(job)
+        if seconds > deadline_s:
+            self._take(job)
+            if job.kind in self._taken:
+                self._taken[job.kind] *= HOPE
+            raise Overloaded(seconds - deadline_s, takes_s=seconds, deadline_s=deadline_s)
+        timer = asyncio.get_running_loop().call_later(deadline_s, self._expire, job)
+        job.done.add_done_callback(lambda _: timer.cancel())
+        self._fill_soon()  # when others of its call are here, too
         return job
 
-    def cancel(self, job: QueuedDrawing) -> None:
+    def _wait_s(self, job: Job) -> float:
+        """Return the seconds until a job of the queue is drawn, if no other one comes."""
+        own, now = self.guess_s([job]), time.monotonic()
+        # With two lanes it overtakes what takes long.
+        most_s = QUICKER * own + LONG_S if self.lanes > 1 else math.inf
+        rest = [self.guess_s(batch.jobs) + batch.started - now for batch in self._drawn.values()]
+        before = itertools.takewhile(lambda other: other is not job, self._in_turns())
+        ahead = [*map(max, rest, [0.0] * len(rest)), *(self.guess_s([one]) for one in before)]
+        return own + sum(seconds for seconds in ahead if seconds <= most_s)
+
+    def cancel(self, job: Job) -> None:
         """Forget a job: out of the queue at once, out of a drawing by its next stage."""
         if not job.done.done():
             job.done.cancel()
             self._give_up(job)
 
-    async def result(self, job: QueuedDrawing) -> Any:  # noqa: ANN401 - whatever was drawn
+    async def result(self, job: Job) -> Any:  # noqa: ANN401 - whatever was drawn
         """Wait for a job; a caller that is cancelled while waiting cancels it."""
         try:
             return await asyncio.shield(job.done)
@@ -106,69 +156,81 @@ class Scheduler:
 
     def close(self) -> None:
         """Cancel what is left."""
-        for job in [*itertools.chain(*self._queues.values()), *self._batch]:
+        for job in [*itertools.chain(*self._queues.values()), *self.being_drawn]:
             self.cancel(job)
 
-    def _expire(self, job: QueuedDrawing) -> None:
+    def _expire(self, job: Job) -> None:
         if not job.done.done():
             _fail(job, Expired())
             self._give_up(job)
 
-    def _give_up(self, job: QueuedDrawing) -> None:
+    def _give_up(self, job: Job) -> None:
         with suppress(KeyError, ValueError):
             self._take(job)
-        if job in self._batch and all(job.done.done() for job in self._batch):
-            assert self._drawing is not None, "a batch is drawn"
-            self._drawing.cancel()
+        for drawing, batch in self._drawn.items():
+            if job in batch.jobs and all(one.done.done() for one in batch.jobs):
+                drawing.cancel()
+
+    def _fill_soon(self, seconds: float = 0.0) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._fill)
 
     def _fill(self) -> None:
-        if self._drawing is not None or not (batch := self._next_batch()):
-            return
-        self._batch = batch
-        self._drawing = asyncio.ensure_future(self.draw([job.work for job in batch]))
-        self._drawing.add_done_callback(partial(self._finish, batch, time.monotonic()))
+        while batch := self._next_batch():
+            drawing = asyncio.ensure_future(self.draw(batch))
+            self._drawn[drawing] = _Batch(batch, time.monotonic())
+            drawing.add_done_callback(self._finish)
+            if self.lanes > 1:
+                self._fill_soon(LONG_S)
 
-    def _next_batch(self) -> list[QueuedDrawing]:
+    def _next_batch(self) -> list[Job]:
+        if len(self._drawn) >= self.lanes or not self._queues:
+            return []
         waiting = self._in_turns()
+        for beside in self._drawn.values():  # there is one at most
+            long_s = max(self.guess_s(beside.jobs), time.monotonic() - beside.started)
+            callers = {job.key.removesuffix(LIVE) for job in beside.jobs}
+            waiting = [
+                job
+                for job in waiting
+                if job.key.removesuffix(LIVE) not in callers
+                and long_s >= max(LONG_S, QUICKER * self.guess_s([job]))
+            ]
         alike = (job for job in waiting if job.group == waiting[0].group)
         batch = list(itertools.islice(alike, self.max_batch))
         for job in batch:
             self._take(job)
-            self._remember(job.key)
         return batch
 
-    def _remember(self, key: str) -> None:
-        """Count one more picture of a key.
+    def _remember(self, key: str, seconds: float) -> None:
+        """Count what was drawn for a key.
 
-        It is worth twice as much as one of a second ago, so that use fades, and numbers of all keys
-        compare, with no need to go through them as time passes: the logarithm is kept.
+        It is worth twice as much as the same of `FADING_S` ago, so that use fades, and numbers of
+        all keys compare, with no need to go through them as time passes: the logarithm is kept.
         """
         now = time.monotonic() / FADING_S
         known = self._given.get(key, -math.inf)
-        self._given[key] = now + math.log2(1 + 2.0 ** (known - now))
+        self._given[key] = now + math.log2(max(LEAST_S, seconds) + 2.0 ** (known - now))
         if len(self._given) > MAX_REMEMBERED:
             least = now - FORGOTTEN_S / FADING_S
             self._given = {user: given for user, given in self._given.items() if given > least}
 
-    def _in_turns(self) -> list[QueuedDrawing]:
+    def _in_turns(self) -> list[Job]:
         """Return the first of every key, then the second, and so on."""
         keys = sorted(self._queues, key=lambda key: self._given.get(key, -math.inf))
         rows = itertools.zip_longest(*(self._queues[key] for key in keys))
         return [job for row in rows for job in row if job is not None]
 
-    def _take(self, job: QueuedDrawing) -> None:
+    def _take(self, job: Job) -> None:
         self._queues[job.key].remove(job)
         if not self._queues[job.key]:
             del self._queues[job.key]
 
-    def _finish(
-        self, batch: list[QueuedDrawing], started: float, drawing: asyncio.Future[Sequence[Any]]
-    ) -> None:
-        self._batch, self._drawing = [], None
+    def _finish(self, drawing: asyncio.Future[Sequence[Any]]) -> None:
+        batch, started = self._drawn.pop(drawing)
+        seconds = time.monotonic() - started
+        self._measure(batch, seconds, is_whole=not drawing.cancelled())
         self._fill()  # before callers are notified, so that the drawing thread never waits
         self.batches += 1
-        seconds = time.monotonic() - started
-        self.job_s += MEMORY * (seconds / len(batch) - self.job_s)
         if self.on_batch is not None:
             self.on_batch(len(batch), seconds)
         error = Expired() if drawing.cancelled() else drawing.exception()
@@ -181,8 +243,24 @@ class Scheduler:
             else:
                 job.done.set_result(outcome)
 
+    def _measure(self, batch: Sequence[Job], seconds: float, *, is_whole: bool) -> None:
+        """Charge keys for a batch, and learn what its jobs take: what was left, at least that."""
+        unit_s = seconds / sum(job.units for job in batch)
+        for job in batch:
+            self._remember(job.key, unit_s * job.units)
+        if is_whole:
+            weight = max(MEMORY, 1 / (2 + self.batches))  # a guess counts as one measurement
+            self.job_s += weight * (unit_s - self.job_s)
+        kind = batch[0].kind
+        known = self._taken.get(kind, self.job_s)
+        if kind is not None and (is_whole or unit_s > known):
+            is_first = self._taken.pop(kind, None) is None or not is_whole
+            self._taken[kind] = unit_s if is_first else known + MEMORY * (unit_s - known)
+            if len(self._taken) > MAX_REMEMBERED:
+                del self._taken[next(iter(self._taken))]
 
-def _fail(job: QueuedDrawing, error: BaseException) -> None:
+
+def _fail(job: Job, error: BaseException) -> None:
     job.done.set_exception(error)
     take_error(job.done)
 

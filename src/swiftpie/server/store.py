@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from PIL import Image
@@ -33,11 +34,12 @@ class ServedModel:
 
 
 class Models:
-    """Sessions by name, each loaded once. Only the drawing thread may call `get`."""
+    """Sessions by name, each loaded once. Only drawing threads may call `get`."""
 
     def __init__(self, served: Mapping[str, ServedModel]) -> None:
         self._served = served
         self.loaded: dict[str, Session] = {}
+        self._loading = Lock()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -50,8 +52,11 @@ class Models:
 
     def get(self, name: str) -> Session:
         """Return the session of a model, loaded if it has to be."""
-        if name not in self.loaded:
-            self.loaded[name] = self._served[name].load()
+        if name in self.loaded:
+            return self.loaded[name]
+        with self._loading:
+            if name not in self.loaded:
+                self.loaded[name] = self._served[name].load()
         return self.loaded[name]
 
 

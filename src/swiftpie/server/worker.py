@@ -1,15 +1,17 @@
 """The worker plans requests, queues their pictures, and stores what later requests name."""
 
 import asyncio
+import json
 import logging
+import math
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 from PIL import Image
 
@@ -22,24 +24,18 @@ from swiftpie.pipelines.advice import equal_pictures
 from swiftpie.pipelines.identity_file import read_identity
 from swiftpie.pipelines.request import IdentityRef, Pictures, Request, Subject
 from swiftpie.server import Limits
-from swiftpie.server.commands import (
-    Command,
-    encode_face,
-    encode_kept,
-    is_edit,
-    requests_of,
-    size_for,
-)
+from swiftpie.server.commands import encode_face, encode_kept, is_edit, requests_of, size_for
 from swiftpie.server.decoding import Decoder
-from swiftpie.server.drawing import SUFFIXES, DrawingThread, PictureFile, as_file
-from swiftpie.server.errors import RequestError
-from swiftpie.server.jobs import QueuedDrawing, Scheduler, take_error
+from swiftpie.server.drawing import SUFFIXES, DrawingThread, DrawnPicture, as_file
+from swiftpie.server.errors import Overloaded, RequestError, answer_to
+from swiftpie.server.jobs import Job, Scheduler
 from swiftpie.server.metrics import Metrics
 from swiftpie.server.schemas import KEPT_PX, Drawing, SubjectIn
 from swiftpie.server.store import (
     THUMBNAIL,
     IdentityInfo,
     Models,
+    NotFound,
     OwnerStore,
     StoredIdentity,
     describe_identity,
@@ -53,7 +49,6 @@ Result = TypeVar("Result")
 
 OPENAI_MODEL = re.compile(r"dall-e|(chat)?gpt-image")  # whose clients name nothing else
 KEPT = "pic_"  # begins the names of pictures that were sent for later
-MAX_JOBS = 256  # that are remembered
 
 
 class Caller(NamedTuple):
@@ -71,10 +66,19 @@ class CallPlan:
     model: str
     requests: tuple[Request, ...]
     group: object
+    units: float  # how many times a usual picture each seems to take
+    kind: object  # what takes about as long
     body: Drawing
     subjects: tuple[Subject, ...]  # that the call names
     warnings: tuple[str, ...]
     original: OriginalPicture | None = None  # of a picture that is changed
+
+
+class AsAnswer(Protocol):
+    """Writes what is answered for a job."""
+
+    def __call__(self, body: Drawing, drawn: Sequence[DrawnPicture], *, job: str) -> bytes:
+        """Return JSON."""
 
 
 class State(StrEnum):
@@ -87,29 +91,20 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(eq=False)
-class Task:
-    """A job whose pictures are fetched later."""
+@dataclass(frozen=True, eq=False)
+class KeptJob:
+    """A call whose pictures are fetched later; once it has ended, its answer alone."""
 
-    body: Drawing
-    running: "asyncio.Task[list[PictureFile]]"
-    jobs: Sequence[QueuedDrawing]  # its pictures, each of which may be an animation
+    running: "asyncio.Task[bytes] | None" = None
+    jobs: Sequence[Job] = ()  # its pictures, each of which may be an animation
+    answer: bytes = b""
 
     @property
     def progress(self) -> dict[str, Any]:
         """How many of its pictures are drawn, and which stage of the next one ended last."""
-        left = [job.work.stage for job in self.jobs if not job.done.done()]
+        left = [job.stage for job in self.jobs if not job.done.done()]
         drawn, of = len(self.jobs) - len(left), len(self.jobs)
         return {"drawn": drawn, "of": of, "stage": left[0] if left else "all"}
-
-    @property
-    def state(self) -> State:
-        """How far it is."""
-        if not self.running.done():
-            return State.RUNNING
-        if self.running.cancelled():
-            return State.CANCELLED
-        return State.FAILED if self.running.exception() else State.DONE
 
 
 class Worker:
@@ -149,8 +144,8 @@ class Worker:
             size=lambda image: image.width * image.height * len(image.getbands()),
             remedy=" Send it to POST /v1/pictures again.",
         )
-        self.jobs: OwnerStore[Task] = OwnerStore(
-            "job", prefix="job", limit_mib=MAX_JOBS / (1 << 20), size=lambda _: 1
+        self.jobs: OwnerStore[KeptJob] = OwnerStore(
+            "job", prefix="job", limit_mib=third, size=lambda known: len(known.answer)
         )
         self.is_ready = False
         self._decoder = Decoder()
@@ -175,7 +170,7 @@ class Worker:
             logger.exception("the model could not be made ready")
             self._tell(f"error: {error}")
             raise
-        self.scheduler.max_batch = most
+        self.scheduler.max_batch, self.scheduler.lanes = most, self.thread.lanes
         self.is_ready = True
 
     # Requests
@@ -236,7 +231,13 @@ class Worker:
         requests = planning() if mask is None else await asyncio.to_thread(planning)
         task = is_edit(body, images) and own.task
         group = (model, task, size, len(subjects), len(images))
-        return CallPlan(caller.key, model, requests, group, body, subjects, warnings, original)
+        frames = own.animate.num_frames if own.animate else 1
+        megapixels = max(1.0, math.prod(images[0].size) / 2**20) if images else 1.0
+        kind = (*group, frames, round(math.log2(megapixels)))
+        return CallPlan(
+            *(caller.key, model, requests, group, frames * megapixels, kind),
+            *(body, subjects, warnings, original),
+        )
 
     def _kept(self, name: str, owner: str) -> Image.Image:
         return self.pictures.find(name, owner=owner)
@@ -277,18 +278,16 @@ class Worker:
 
     # Answers
 
-    async def draw(self, work: CallPlan) -> list[PictureFile]:
+    async def draw(self, work: CallPlan) -> list[DrawnPicture]:
         """Return all pictures of a call."""
         return [picture async for picture in self.draw_each(work)]
 
-    async def draw_each(self, work: CallPlan) -> AsyncIterator[PictureFile]:
+    async def draw_each(self, work: CallPlan) -> AsyncIterator[DrawnPicture]:
         """Yield the pictures of a call as they are done."""
         async for picture in self._as_done(work, self._submit(work)):
             yield picture
 
-    async def _as_done(
-        self, work: CallPlan, jobs: Sequence[QueuedDrawing]
-    ) -> AsyncIterator[PictureFile]:
+    async def _as_done(self, work: CallPlan, jobs: Sequence[Job]) -> AsyncIterator[DrawnPicture]:
         started = asyncio.get_running_loop().time()
         try:
             for job in jobs:
@@ -301,36 +300,59 @@ class Worker:
         finally:
             self._give_up(jobs)
 
-    def _give_up(self, jobs: Sequence[QueuedDrawing]) -> None:
+    def _give_up(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
             if not job.done.done():
                 self.metrics.cancelled.inc()
             self.scheduler.cancel(job)
 
-    def start(self, work: CallPlan, *, owner: str) -> str:
-        """Draw in the background; return the job's name."""
+    def start(self, work: CallPlan, *, owner: str, as_answer: AsAnswer) -> str:
+        """Draw in the background; return the job's name, by which its answer is found."""
         jobs = self._submit(work)
 
-        async def drawn() -> list[PictureFile]:
-            return [picture async for picture in self._as_done(work, jobs)]
+        async def drawn() -> bytes:
+            pictures = [picture async for picture in self._as_done(work, jobs)]
+            return await asyncio.to_thread(as_answer, work.body, pictures, job=name)
+
+        def ended(running: "asyncio.Task[bytes]") -> None:
+            self._give_up(jobs)  # if it never began
+            ending = {"id": name, "status": State.CANCELLED, "progress": kept.progress}
+            error = None if running.cancelled() else running.exception()
+            if isinstance(error, Exception):
+                ending |= {"status": State.FAILED, **answer_to(error, "a job").body}
+            is_whole = not running.cancelled() and error is None
+            answer = running.result() if is_whole else json.dumps(ending).encode()
+            with suppress(NotFound):  # it was deleted
+                self.jobs.replace(name, KeptJob(answer=answer), owner=owner)
 
         running = asyncio.ensure_future(drawn())
-        running.add_done_callback(take_error)
-        running.add_done_callback(lambda _: self._give_up(jobs))  # if it never began
-        return self.jobs.put(Task(work.body, running, jobs), owner=owner, key=work.key)
+        kept = KeptJob(running, jobs)
+        name = self.jobs.put(kept, owner=owner, key=work.key)
+        running.add_done_callback(ended)
+        return name
 
-    def _submit(self, work: CallPlan) -> list[QueuedDrawing]:
+    def _submit(self, work: CallPlan) -> list[Job]:
         self.check_room(work.key, len(work.requests))
-        commands = [Command(work.model, request) for request in work.requests]
-        return [self._put(command, group=work.group, key=work.key) for command in commands]
+        jobs: list[Job] = []
+        facts: Any = {"units": work.units, "kind": work.kind}
+        try:
+            for request in work.requests:
+                jobs += [self._put(work.model, request, work.group, key=work.key, **facts)]
+        except Overloaded:
+            self.metrics.rejected.inc()
+            self._give_up(jobs)
+            raise
+        return jobs
 
-    def _put(self, command: Command, *, group: object, key: str) -> QueuedDrawing:
+    def _put(self, model: str, work: object, group: object, *, key: str, **facts: Any) -> Job:  # noqa: ANN401 - of `submit`
         deadline_s = self.limits.deadline_s
-        return self.scheduler.submit(command, group=group, key=key, deadline_s=deadline_s)
+        return self.scheduler.submit(
+            work, group=group, key=key, deadline_s=deadline_s, model=model, **facts
+        )
 
     async def carry_out(self, model: str, task: Callable[[Session], Result], *, key: str) -> Result:
         """Return what a task gives, in turn with the drawings."""
-        queued = self._put(Command(model, task), group=object(), key=key)
+        queued = self._put(model, task, object(), key=key)
         result: Result = await self.scheduler.result(queued)
         return result
 

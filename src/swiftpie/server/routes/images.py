@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.server.commands import is_edit
-from swiftpie.server.drawing import PictureFile
-from swiftpie.server.errors import RequestError, answer_to, as_request_error, error_of_fields
+from swiftpie.server.drawing import DrawnPicture
+from swiftpie.server.errors import RequestError, answer_to, error_of_fields
 from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_form, read_upload
 from swiftpie.server.schemas import (
     KEPT_PX,
@@ -81,24 +81,24 @@ def job_routes(worker: Worker) -> APIRouter:
     async def start(body: Drawing, request: Request) -> dict[str, Any]:
         """Draw as /v1/images/generations does, and ask for the pictures later."""
         caller = caller_of(request, body)
-        number = worker.start(await worker.plan(body, caller=caller), owner=caller.owner)
+        work = await worker.plan(body, caller=caller)
+        number = worker.start(work, owner=caller.owner, as_answer=_answer_bytes)
         return {"id": number, "status": State.QUEUED}
 
-    @router.get("/v1/jobs/{job_id}")
-    async def look(job_id: str, request: Request) -> dict[str, Any]:
+    @router.get("/v1/jobs/{job_id}", response_model=dict[str, Any])
+    async def look(job_id: str, request: Request) -> Response:
         """Return how far a job is; its pictures once they are there."""
-        task = worker.jobs.find(job_id, owner=request.state.owner)
-        answer: dict[str, Any] = {"id": job_id, "status": task.state, "progress": task.progress}
-        if task.state is State.DONE:
-            answer["result"] = _images_body(task.body, task.running.result())
-        elif task.state is State.FAILED:
-            answer |= as_request_error(task.running.exception()).body
-        return answer
+        kept = worker.jobs.find(job_id, owner=request.state.owner)
+        if kept.answer:
+            return Response(kept.answer, media_type="application/json")
+        return JSONResponse({"id": job_id, "status": State.RUNNING, "progress": kept.progress})
 
     @router.delete("/v1/jobs/{job_id}")
     async def cancel(job_id: str, request: Request) -> dict[str, Any]:
         """Stop a job, even while it is drawn."""
-        worker.jobs.find(job_id, owner=request.state.owner).running.cancel()
+        kept = worker.jobs.find(job_id, owner=request.state.owner)
+        if kept.running is not None:
+            kept.running.cancel()
         worker.jobs.drop(job_id, owner=request.state.owner)
         return {"id": job_id, "status": State.CANCELLED}
 
@@ -114,7 +114,8 @@ async def _answer(worker: Worker, work: CallPlan, *, kind: str) -> Response:
     headers = {"server-timing": f"draw;dur={drawn[0].milliseconds:.1f}"}
     if body.size != "auto":
         headers[SIZE_HEADER] = "{}x{}".format(*drawn[0].size)
-    return JSONResponse(_images_body(body, drawn), headers=headers)
+    data = await asyncio.to_thread(_answer_bytes, body, drawn)
+    return Response(data, headers=headers, media_type="application/json")
 
 
 async def _events(worker: Worker, work: CallPlan, kind: str) -> AsyncIterator[str]:
@@ -132,7 +133,15 @@ async def _events(worker: Worker, work: CallPlan, kind: str) -> AsyncIterator[st
         yield f"event: error\ndata: {json.dumps(event)}\n\n"
 
 
-def _images_body(body: Drawing, drawn: Sequence[PictureFile]) -> dict[str, Any]:
+def _answer_bytes(body: Drawing, drawn: Sequence[DrawnPicture], *, job: str = "") -> bytes:
+    answer = _images_body(body, drawn)
+    if job:
+        progress = {"drawn": len(drawn), "of": len(drawn), "stage": "all"}
+        answer = {"id": job, "status": State.DONE, "progress": progress, "result": answer}
+    return json.dumps(answer).encode()
+
+
+def _images_body(body: Drawing, drawn: Sequence[DrawnPicture]) -> dict[str, Any]:
     data = [{"b64_json": base64.b64encode(picture.data).decode()} for picture in drawn]
     if body.wants_url:
         head = f"data:image/{body.output_format};base64,"
@@ -151,7 +160,7 @@ def _images_body(body: Drawing, drawn: Sequence[PictureFile]) -> dict[str, Any]:
     return {**_facts(body, drawn[0]), "data": data, "swiftpie": own}
 
 
-def _facts(body: Drawing, one: PictureFile) -> dict[str, Any]:
+def _facts(body: Drawing, one: DrawnPicture) -> dict[str, Any]:
     """Return what clients expect to find; nothing is charged, so words stand for tokens."""
     num_words = len(body.prompt.split())
     return {

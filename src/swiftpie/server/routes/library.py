@@ -16,9 +16,10 @@ from pydantic import ValidationError
 
 from swiftpie.library import CREDIT, subject_library
 from swiftpie.library import scenes as packaged_scenes
-from swiftpie.server.drawing import PictureFile
+from swiftpie.server.drawing import DrawnPicture
 from swiftpie.server.errors import RequestError, answer_to, error_of_fields
 from swiftpie.server.guard import TEXT_BYTES
+from swiftpie.server.jobs import LIVE
 from swiftpie.server.routes import BodyRoute, caller_of, pictured
 from swiftpie.server.schemas import MAX_NAME, LiveDraw, page_settings, read_json
 from swiftpie.server.worker import Caller, Worker
@@ -163,7 +164,7 @@ class Live:
     def __init__(self, worker: Worker, socket: WebSocket) -> None:
         self._worker = worker
         self._socket = socket
-        self._caller = Caller(f"{socket.state.key} live", socket.state.owner)
+        self._caller = Caller(f"{socket.state.key}{LIVE}", socket.state.owner)
         self._newest: LiveDraw | None = None
         self._came = asyncio.Event()
 
@@ -229,7 +230,7 @@ class Live:
         head = json.dumps(header).encode()
         await self._socket.send_bytes(LENGTH.pack(len(head)) + head + drawn.data)
 
-    async def _drawn(self, message: LiveDraw) -> PictureFile:
+    async def _drawn(self, message: LiveDraw) -> DrawnPicture:
         worker, images, mask = self._worker, [], None
         if message.type == "edit":
             images = [self._picture(message.picture_id)]
