@@ -11,5 +11,5 @@ with as_file(files("swiftpie") / "assets/samples/1f980.webp") as crab:
 identity = session.load_identity("crab.spid")
 for seed, prompt in enumerate(("a crab under water", "a crab on a wooden table")):
     name = f"crab-{seed}.png"
-    session.personalize(identity, prompt, seed=seed).images[0].save(name)
+    session.personalize(identity, prompt, seed=seed).save(name, force=True)
     print(name)

@@ -5,15 +5,19 @@ Shape letters used in every docstring: `B` batch, `R` reference pictures, `K` id
 `h w` latent cells. Pixels are in [-1, 1], masks in [0, 1] with 1 = subject.
 """
 
+import base64
+import html
+import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, Self, Union
 
 from PIL import Image
 
-from swiftpie.validation import Box
+from swiftpie.errors import InputError
+from swiftpie.validation import USUAL_FPS, Box
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,6 +85,7 @@ Prompts = str | tuple[str, ...] | TextCondition
 """One prompt for all pictures, one prompt for each picture, or encoded rows."""
 
 
+SHOWN_PX = 256  # side of each of several pictures in a notebook
 DOUBTFUL = 0.8  # confidence; below lay 3 of 5 bad outlines of photos, and 2 of 17 good ones
 
 
@@ -111,8 +116,36 @@ class Cutout(NamedTuple):
         return self.way == CutoutMethod.COLOUR or (self.way == CutoutMethod.NETWORK and is_unsure)
 
 
-@dataclass(frozen=True)
-class Identity:
+class Shown:
+    """What notebooks show as pictures with a line of text."""
+
+    def _pictures(self) -> Sequence[Image.Image]:
+        raise NotImplementedError
+
+    def _repr_png_(self) -> bytes | None:
+        from swiftpie.imageio.images import contact_sheet
+
+        pictures, file = self._pictures(), io.BytesIO()
+        if not pictures:
+            return None
+        shown = pictures[0] if len(pictures) == 1 else contact_sheet([pictures], cell_px=SHOWN_PX)
+        shown.save(file, "PNG")
+        return file.getvalue()
+
+    def _repr_html_(self) -> str:
+        data = base64.b64encode(self._repr_png_() or b"").decode()
+        picture = f'<img src="data:image/png;base64,{data}"><br>' if data else ""
+        return f"{picture}<code>{html.escape(repr(self))}</code>"
+
+
+def _sized(pictures: Sequence[Image.Image]) -> str:
+    sizes = sorted({f"{picture.width}x{picture.height} px" for picture in pictures})
+    kind = "picture" if len(pictures) == 1 else "pictures"
+    return f"{len(pictures)} {kind}{' of ' * bool(sizes)}{', '.join(sizes)}"
+
+
+@dataclass(frozen=True, repr=False)
+class Identity(Shown):
     """One subject, encoded once and reusable for any number of pictures.
 
     `keys` and `values` belong to the detail branch: the projected features of all reference
@@ -135,6 +168,16 @@ class Identity:
     large: "Tensor | None" = None
     is_face: bool = False  # of a person by the face; an edit draws it where the face is
     tuned: str = ""  # how it was tuned; empty if it is as the encoder reads its pictures
+
+    def __repr__(self) -> str:
+        cutouts = ", ".join(map(str, self.cutouts))
+        facts = (_sized(self._pictures()), cutouts, self.named and f"library's {self.named.name!r}")
+        return f"Identity({self.preset!r}: {', '.join(filter(None, facts))})"
+
+    def _pictures(self) -> Sequence[Image.Image]:
+        from swiftpie.imageio.images import to_pil
+
+        return to_pil(self.pixels)
 
     @property
     def is_cut(self) -> bool:
@@ -178,8 +221,8 @@ class Denoised(NamedTuple):
     region: "Tensor"  # (B, S, h, w) in [0, 1], the regions that rescaling used
 
 
-@dataclass(frozen=True)
-class GenerationResult:
+@dataclass(frozen=True, repr=False)
+class GenerationResult(Shown):
     """Finished pictures and how they were made."""
 
     images: tuple[Image.Image, ...]  # empty if the output is a tensor
@@ -194,10 +237,50 @@ class GenerationResult:
     origin: Mapping[str, str]  # the recipe, an automatic decoder, names of the library
     tensor: "Tensor | None" = None  # pixels (B, 3, H, W) or latents (B, C, h, w) as output
     named: "tuple[Named, ...]" = ()  # subjects of the library
+    record: Mapping[str, str] = field(default_factory=dict)  # what files of the pictures say
+
+    def __repr__(self) -> str:
+        seeds = ", ".join(map(str, self.seeds)) or "none"
+        took = f"{self.timings_ms.get('total', 0.0):.0f} ms"
+        return f"GenerationResult({_sized(self.images)}, seeds {seeds}, {took})"
+
+    def _pictures(self) -> Sequence[Image.Image]:
+        return self.images
+
+    def save(
+        self, path: str | Path, *, fps: float = USUAL_FPS, force: bool = False
+    ) -> tuple[Path, ...]:
+        """Write the pictures and how they were made, and return the names of their files.
+
+        Several are numbered, as `out-1.png`. Frames of one seed are a film: see `save_animation`
+        for its formats, of which `fps` is the speed. Existing files are replaced with `force` only.
+
+        Raises:
+            InputError: A file exists or cannot be written, or the result holds a tensor instead.
+        """
+        from swiftpie.imageio.writing import (
+            check_image_target,
+            numbered,
+            save_animation,
+            save_image,
+        )
+
+        if not self.images:
+            raise InputError("The result holds a tensor, and no pictures to save. Draw pictures.")
+        if len(self.seeds) == 1 < len(self.images):
+            save_animation(self.images, path, fps=fps, metadata=self.record, force=force)
+            return (Path(path),)
+        files = numbered(Path(path), len(self.images))
+        for file in files:
+            check_image_target(file, force=force)
+        for image, file in zip(self.images, files, strict=True):
+            record = getattr(image, "record", self.record)
+            save_image(image, file, metadata=record, force=force)
+        return tuple(files)
 
 
-@dataclass(frozen=True)
-class EditResult:
+@dataclass(frozen=True, repr=False)
+class EditResult(Shown):
     """An edited picture and how it came about; all pictures are as large as the given one."""
 
     image: Image.Image
@@ -214,6 +297,25 @@ class EditResult:
     named: "tuple[Named, ...]" = ()  # the new subject, if it is of the library
     reconstruction: Image.Image | None = None  # the released mode's first row
     box: Box | None = None  # where a subject was inserted into a photograph; None without one
+    record: Mapping[str, str] = field(default_factory=dict)  # what files of the picture say
+
+    def __repr__(self) -> str:
+        took = f"{self.timings_ms.get('total', 0.0):.0f} ms"
+        return f"EditResult({_sized([self.image])}, seed {self.seed}, {took})"
+
+    def _pictures(self) -> Sequence[Image.Image]:
+        return [self.image]
+
+    def save(self, path: str | Path, *, force: bool = False) -> Path:
+        """Write the picture and how it was made, and return the name of its file.
+
+        Raises:
+            InputError: The file exists and is not replaced, or cannot be written.
+        """
+        from swiftpie.imageio.writing import save_image
+
+        save_image(self.image, path, metadata=self.record, force=force)
+        return Path(path)
 
 
 class Posterior(NamedTuple):

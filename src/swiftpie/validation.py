@@ -13,6 +13,7 @@ MAX_IMAGES = 64  # of one call
 MAX_REFERENCES = 8  # pictures of one subject
 MAX_SEED = 2**63 - 1
 MIN_FPS, MAX_FPS = 1.0, 50.0  # frames a second: what GIF and browsers show
+USUAL_FPS = 8.0
 DRAWN_SEEDS = 2**31  # random seeds stay short enough to type
 MAX_SHOWN = 40  # letters of a size in messages
 SIZE = re.compile(r"(\d{1,9})x(\d{1,9})", re.ASCII)  # int() refuses thousands of digits

@@ -49,7 +49,7 @@ def plan_targets(output: options.OutputOptions, *, count: int = 1) -> list[Targe
         ConfigError: One file would hold two things.
         InputError: A file exists or cannot be written.
     """
-    from swiftpie.imageio.writing import check_animation_target, check_image_target
+    from swiftpie.imageio.writing import check_animation_target, check_image_target, numbered
 
     if isinstance(output, Film):
         check_animation_target(Path(output.out), fps=output.fps, force=output.force)
@@ -75,13 +75,6 @@ def steps_beside(film: options.OutputOptions) -> Path:
     """Return where the steps of an animation are kept until it is drawn."""
     path = Path(film.out)
     return path.with_name(f".{path.name}.steps")
-
-
-def numbered(path: Path, count: int) -> list[Path]:
-    """Return names for `count` files: `out-1.png`, `out-2.png` and so on for `out.png`."""
-    if count == 1:
-        return [path]
-    return [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in range(1, count + 1)]
 
 
 def draw_files(

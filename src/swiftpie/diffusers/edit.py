@@ -22,6 +22,7 @@ from swiftpie.diffusers.calls import (
     steering_for,
     to_picture,
 )
+from swiftpie.engine.origin import recorded
 from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
 from swiftpie.imageio.images import to_tensor
@@ -80,7 +81,7 @@ class SwiftEditPipeline(AdaptedPipeline):
                     log_named([request.identity.named])
                 advise(components, request)
                 drawn = draw(components, request, on_step=on_step)
-                results.append(drawn)
+                results.append(recorded(components.preset, request, drawn))
         return _as_output(results, call)
 
 

@@ -28,6 +28,7 @@ from swiftpie.diffusers.calls import (
     steering_for,
     to_picture,
 )
+from swiftpie.engine.origin import recorded
 from swiftpie.errors import InputError
 from swiftpie.masks import Box
 from swiftpie.models.cutout import Search, search_of
@@ -162,6 +163,7 @@ class SwiftPiePipeline(AdaptedPipeline):
         advise(components, request)
         with self._steps(call, components) as on_step:
             drawn = draw(components, request, on_step=on_step)
+        drawn = recorded(components.preset, request, drawn)
         images: Images = list(drawn.images) if drawn.tensor is None else drawn.tensor
         if drawn.tensor is not None and request.output is Output.PIXELS:
             images = VaeImageProcessor().postprocess(drawn.tensor.float(), call.output_type)

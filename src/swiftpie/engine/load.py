@@ -57,6 +57,7 @@ def load(
     device: "str | torch.device" = AUTO,
     engine: str | Sequence[str] = (),
     cache_mib: float | None = None,
+    progress: bool | None = None,
     **choices: Unpack[Choices],
 ) -> "Session":
     """Load a preset by name, or a recipe; without either the embedded model, mini.
@@ -72,6 +73,8 @@ def load(
             same to the last bit whatever is installed. Networks that are too large for their
             device are offloaded in any case, which changes no picture.
         cache_mib: Limit in MiB of what is kept for later calls; see `Session`.
+        progress: Whether calls of more than two seconds show a bar on standard error; by default
+            in terminals and notebooks. It can be changed: `session.progress = False`.
         **choices: What to load in place of networks of the preset, or in addition, as below.
 
     Raises:
@@ -96,7 +99,9 @@ def load(
     for transform in transforms:
         components = transform.apply(components)
     limit = {} if cache_mib is None else {"cache_mib": cache_mib}
-    return Session(replace(components, origin=plan.origin), **limit)
+    session = Session(replace(components, origin=plan.origin), **limit)
+    session.progress = progress
+    return session
 
 
 @checked

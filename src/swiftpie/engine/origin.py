@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 from swiftpie import __version__
 from swiftpie.backbones.presets import Preset
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from swiftpie.pipelines.request import Request
     from swiftpie.types import Cutout, EditResult, GenerationResult
 
+ResultT = TypeVar("ResultT", bound="GenerationResult | EditResult")
 MAX_STORED_PROMPT = 4000  # characters; no model reads as many
 MAX_FACTS_BYTES = 2000  # of what a picture says besides prompts
 
@@ -36,11 +38,11 @@ def origin_of_result(
     preset: Preset, request: "Request", result: "GenerationResult | EditResult"
 ) -> dict[str, str]:
     """Return what the pictures of a request say; `seed` is that of the first."""
-    from swiftpie.pipelines.request import EditRequest, RepaintRequest
+    from swiftpie.pipelines.request import EditRequest, RepaintRequest, texts_of
     from swiftpie.types import EditResult
 
     is_edit = isinstance(result, EditResult)
-    texts = {"prompt": str(request.prompt), "branches": ", ".join(result.branches)}
+    texts = {"prompt": "; ".join(texts_of(request.prompt)), "branches": ", ".join(result.branches)}
     if result.cutouts or not is_edit:
         texts["cutouts"] = spell_cutouts(result.cutouts)
     if isinstance(request, EditRequest):
@@ -53,13 +55,30 @@ def origin_of_result(
             "variation": str(settings.variation),
         }
     scales = {} if isinstance(request, RepaintRequest) else result.scales
-    texts["seed"] = str(result.seed if isinstance(result, EditResult) else result.seeds[0])
+    seeds = (result.seed,) if isinstance(result, EditResult) else result.seeds
+    texts |= {"seed": str(seeds[0])} if seeds else {}  # none of noise that was given
     return {
         **_cut({**texts, **result.origin}),
         "preset": preset.name,
         "swiftpie": __version__,
         **{name: str(value) for name, value in scales.items()},
     }
+
+
+def recorded(preset: Preset, request: "Request", result: ResultT) -> ResultT:
+    """Return a result whose pictures keep how they were made in the files that they become."""
+    from swiftpie.imageio.writing import Recorded
+    from swiftpie.types import EditResult
+
+    record = origin_of_result(preset, request, result)
+    if isinstance(result, EditResult):
+        return replace(result, image=Recorded.of(result.image, record), record=record)
+    own = [{"seed": str(seed)} for seed in result.seeds]
+    own = own if len(own) == len(result.images) else [{}] * len(result.images)
+    images = (
+        Recorded.of(image, record | seed) for image, seed in zip(result.images, own, strict=True)
+    )
+    return replace(result, images=tuple(images), record=record)
 
 
 def spell_cutouts(cutouts: "tuple[tuple[Cutout, ...], ...]") -> str:

@@ -15,6 +15,8 @@ from swiftpie.arguments import checked
 from swiftpie.backbones.components import Components
 from swiftpie.config import options_of
 from swiftpie.engine.encoding import Encoding
+from swiftpie.engine.origin import recorded
+from swiftpie.engine.progress import progress_bar
 from swiftpie.engine.runner import Cache, CacheReport, Runner
 from swiftpie.errors import InputError, SwiftPieError, UnknownSubjectError
 from swiftpie.faces import FaceEncoder
@@ -93,6 +95,8 @@ class Session(Encoding):
         """
         self._runner = Runner(components, Cache(cache_mib))
         self.face_encoder: FaceEncoder | None = None  # finds faces in photographs
+        # Whether long calls show a bar; None: in terminals and notebooks.
+        self.progress: bool | None = None
 
     @checked
     def with_face_encoder(self, encoder: FaceEncoder | None) -> "Session":
@@ -134,9 +138,15 @@ class Session(Encoding):
             ConfigError: There is no such method.
             MissingExtra: The method needs a package that is not installed.
         """
-        components = self.components
-        with components.scope():
-            return tune(components, identity, settings or TuneSettings(), on_event=on_event)
+        components, settings = self.components, settings or TuneSettings()
+        is_on = False if on_event else self.progress
+        with (
+            components.scope(),
+            progress_bar("tuning", total=settings.steps + 2, is_on=is_on) as advance,
+        ):
+            if advance is not None:
+                on_event = lambda event: advance(f"step {event.step}")  # noqa: E731
+            return tune(components, identity, settings, on_event=on_event)
 
     @checked
     def save_identity(self, identity: Identity, path: str | Path, *, force: bool = False) -> None:
@@ -297,8 +307,11 @@ class Session(Encoding):
         if request.takes_named:
             log_named(_named_in(resolved))
         advise(self.components, resolved)
-        (drawn,) = self._runner.draw_together([resolved], on_stage=on_stage, on_step=on_step)
-        return cast("ResultT", drawn)
+        is_on = False if on_stage or on_step else self.progress
+        with progress_bar("drawing", is_on=is_on) as advance:
+            listener = on_stage or advance
+            (drawn,) = self._runner.draw_together([resolved], on_stage=listener, on_step=on_step)
+        return cast("ResultT", recorded(self.components.preset, resolved, drawn))
 
     @checked
     def draw_together(

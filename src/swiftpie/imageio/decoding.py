@@ -433,6 +433,7 @@ def to_plain(image: Image.Image) -> Image.Image:
     plain.info = {}
     if plain.mode == "RGBA":
         _cover_hidden(plain)
+    vars(plain).pop("record", None)  # of a picture that was drawn here
     setattr(plain, PLAIN, True)
     return plain
 

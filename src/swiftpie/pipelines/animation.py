@@ -11,10 +11,17 @@ from swiftpie.arguments import checked
 from swiftpie.config import Option, Surface
 from swiftpie.errors import InputError
 from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, View, check_view
-from swiftpie.validation import MAX_FPS, MAX_IMAGES, MIN_FPS, Box, check_box, check_prompts
+from swiftpie.validation import (
+    MAX_FPS,
+    MAX_IMAGES,
+    MIN_FPS,
+    USUAL_FPS,
+    Box,
+    check_box,
+    check_prompts,
+)
 
 USUAL_FRAMES = 16
-USUAL_FPS = 8.0
 
 
 class FilmFormat(StrEnum):

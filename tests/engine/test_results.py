@@ -1,0 +1,90 @@
+"""What users do with results: save them, look at them in notebooks, wait for them."""
+
+import copy
+import io
+
+import pytest
+from PIL import Image
+
+from swiftpie import InputError
+from swiftpie.engine.progress import progress_bar
+from swiftpie.imageio.writing import read_metadata
+from tests.parity.edit import photograph
+
+PROMPT = "a dog on a beach"
+MARK = b"trainedAlgorithmicMedia"
+
+
+@pytest.fixture(scope="module")
+def result(session, identity):
+    return session.personalize(identity, PROMPT, seed=3, num_images=2)
+
+
+@pytest.fixture(scope="module")
+def edited(session):
+    return session.edit(photograph(40, 30), "at night", seed=5)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tiff"])
+def test_pictures_say_what_made_them_however_they_are_saved(result, tmp_path, suffix):
+    second = result.images[1]
+    second.save(path := tmp_path / f"plain.{suffix}")
+    second.crop((0, 0, 64, 64)).save(part := io.BytesIO(), {"jpg": "jpeg"}.get(suffix, suffix))
+    for data in (path.read_bytes(), part.getvalue()):
+        assert MARK in data
+        assert {"prompt": PROMPT, "seed": "4", "preset": "mini"}.items() <= read_metadata(
+            data
+        ).items()
+    with Image.open(path) as opened:
+        assert opened.size == second.size
+
+
+def test_options_of_pillow_go_on_working(result):
+    small, large = io.BytesIO(), io.BytesIO()
+    result.images[0].save(small, format="JPEG", quality=20)
+    result.images[0].save(large, format="JPEG", quality=95)
+    assert len(small.getvalue()) < len(large.getvalue())
+    assert copy.deepcopy(result.images[0]).tobytes() == result.images[0].tobytes()
+
+
+def test_what_is_drawn_from_a_result_has_a_record_of_its_own(session, result):
+    edited = session.edit(result.images[0], "at night", seed=9)
+    edited.image.save(data := io.BytesIO(), "PNG")
+    assert read_metadata(data.getvalue())["prompt"] == "at night"
+
+
+def test_a_result_saves_all_of_its_pictures_and_replaces_none(result, edited, tmp_path):
+    files = result.save(tmp_path / "out.png")
+    assert [file.name for file in files] == ["out-1.png", "out-2.png"]
+    assert [read_metadata(file)["seed"] for file in files] == ["3", "4"]
+    with pytest.raises(InputError, match="force=True"):
+        result.save(tmp_path / "out.png")
+    assert read_metadata(edited.save(tmp_path / "edit.webp"))["prompt"] == "at night"
+
+
+def test_frames_of_one_seed_are_saved_as_a_film(session, identity, tmp_path):
+    film = session.animate(identity, PROMPT, to=f"{PROMPT} at night", num_frames=3, seed=2)
+    (file,) = film.save(tmp_path / "film.webp", fps=4)
+    with Image.open(file) as opened:
+        assert opened.n_frames == 3
+    assert read_metadata(file)["prompt"] == PROMPT
+
+
+def test_notebooks_and_terminals_show_results_in_short(result, edited, identity):
+    assert repr(result).startswith("GenerationResult(2 pictures of 128x128 px, seeds 3, 4, ")
+    assert repr(edited).startswith("EditResult(1 picture of 40x30 px, seed 5, ")
+    assert repr(identity) == "Identity('mini': 1 picture of 128x128 px, transparency 1.00)"
+    for shown in (result, edited, identity):
+        with Image.open(io.BytesIO(shown._repr_png_())) as picture:
+            assert picture.format == "PNG"
+        assert shown._repr_html_().startswith('<img src="data:image/png;base64,')
+
+
+def test_a_bar_shows_long_calls_and_can_be_turned_off(capsys):
+    with progress_bar("drawing", is_on=True, delay_s=-1) as advance:
+        advance("text")
+        advance("layer")
+    assert "drawing: text" in capsys.readouterr().err
+    for is_on in (None, False):  # standard error is no terminal here
+        with progress_bar("drawing", is_on=is_on) as advance:
+            assert advance is None
