@@ -64,6 +64,23 @@ DRAWINGS = [
     ({"subjects": None, "ip_adapter_image": 3}, "int"),
     ({"subjects": None, "ip_adapter_image": torch.full((3, 8, 8), -1.0)}, "Scale"),
     ({"subjects": None, "ip_adapter_image_embeds": [torch.zeros(1)]}, "Tensor"),
+    ({"prompt": 5}, "prompt=5"),
+    ({"scales": {}}, "Scales"),
+    ({"box": (0, 1)}, "left, top"),
+    ({"guidance_scale": "a"}, "number"),
+    ({"generator": 5}, "Generator"),
+    ({"seeds": 5}, "whole"),
+    ({"latents": 5}, "Tensor"),
+    ({"callback_on_step_end": 5}, "Callable"),
+    ({"strength": 0.5}, "scales"),
+    ({"image": Image.new("RGB", (8, 8))}, "SwiftEditPipeline"),
+    ({"prompt_2": PROMPT}, "text encoders"),
+    ({"clip_skip": 1}, "trained"),
+    ({"timesteps": [999]}, "distilled"),
+    ({"cross_attention_kwargs": {}}, "set_adapters"),
+    ({"callback_steps": 1}, "callback_on_step_end"),
+    ({"style_reference": "a.png"}, "Session"),
+    ({"num_image_per_prompt": 2}, "num_images_per_prompt"),
 ]
 
 
@@ -108,6 +125,13 @@ EDITS = [
     ({"negative_prompt": "a cat"}, "guidance"),
     ({"guidance_scale": 2.0, "settings": RELEASED}, "released"),
     ({"image": [PHOTO, WIDE], "box": BOX, "output_type": "np"}, "size"),
+    ({"image": None}, "picture"),
+    ({"identity": 5}, "identity="),
+    ({"settings": {}}, "EditSettings"),
+    ({"strength": 0.5}, "variation"),
+    ({"height": 512}, "size_px"),
+    ({"mask": PHOTO}, "mask_image"),
+    ({"num_images_per_prompt": 2}, "list"),
 ]
 
 
@@ -170,6 +194,10 @@ FILES = [  # with a pipeline of ours, its folder, and one of diffusers
         *(CapabilityError, "ConvImageEncoder"),
     ),
     (lambda *_: SwiftPiePipeline.from_preset("mini", torch_dtype=1), TypeError, "dtype"),
+    (lambda *_: SwiftPiePipeline.from_preset("mini", safety_checker=None), TypeError, "checked"),
+    (lambda *_: SwiftPiePipeline.from_preset(5), InputError, "preset=5"),
+    (lambda *_: SwiftPiePipeline.from_recipe(5), InputError, "recipe=5"),
+    (lambda pipe, *_: pipe.enable_model_cpu_offload(99), ConfigError, "processor"),
     (lambda pipe, *_: pipe.enable_sequential_cpu_offload(), CapabilityError, "layers"),
     (lambda pipe, *_: pipe.enable_group_offload("cpu"), CapabilityError, "layers"),
     (lambda pipe, *_: pipe.load_ip_adapter("x"), CapabilityError, "mini"),

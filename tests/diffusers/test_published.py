@@ -1,3 +1,4 @@
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from swiftpie import CapabilityError, EditMode, InputError, WeightsError
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.presets import WeightsKind, trailing
+from swiftpie.backbones.presets import PRESETS, WeightsKind, trailing
 from swiftpie.diffusers.edit import SwiftEditPipeline
 from swiftpie.diffusers.modules import ADAPTER
 from swiftpie.diffusers.personalize import SwiftPiePipeline
@@ -322,3 +323,11 @@ def test_an_offloaded_edit_is_the_same(opened, place):
     for mode, plain in zip(EditMode, before, strict=True):
         assert np.abs(drawn(pipe, settings=EditSettings(mode=mode)) - plain).max() < 0.01
     pipe.remove_all_hooks()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pipelines_of_published_presets_are_pickled(opened, family):
+    pipe = opened(family, preset=PRESETS.get({"sd21": "sd-turbo", "sdxl": "sdxl-turbo"}[family]))
+    again = quiet(pickle.loads(pickle.dumps(pipe)))
+    size = {"height": 64, "width": 64}
+    assert np.array_equal(drawn(again, **size), drawn(pipe, **size))

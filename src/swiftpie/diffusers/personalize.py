@@ -324,7 +324,10 @@ def _with_noise(
             f"latents has shape {tuple(call.latents.shape)}; {shape} is needed. Give a row a "
             "picture."
         )
-    return replace(request, seeds=(), noise=_draw_by_generator(call, components, shape))
+    # Given latents are drawn as diffusers draws them: whole, whatever their size.
+    is_whole = call.latents is not None
+    noise = _draw_by_generator(call, components, shape)
+    return replace(request, seeds=(), noise=noise, in_one_piece=is_whole)
 
 
 def _draw_by_generator(

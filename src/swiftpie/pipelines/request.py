@@ -327,6 +327,7 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
         ),
     ] = None
     without: frozenset[ConditionPart] = frozenset()
+    in_one_piece: bool = False  # also where windows would draw a wide or tall picture
     output: Output = Output.PIL
 
     def __post_init__(self) -> None:

@@ -50,6 +50,10 @@ def latents(session, request, denoiser=None):
     return denoise(start).latents
 
 
+def test_a_picture_in_one_piece_is_not_drawn_in_windows(session):
+    assert not claims(session.components, asked(session, in_one_piece=True))
+
+
 @pytest.mark.parametrize(
     ("size", "is_claimed"),
     [
