@@ -247,6 +247,19 @@ def test_what_waits_in_the_queue_is_never_drawn(running, way):
     running(test)
 
 
+def test_a_prompt_that_names_no_subject_is_refused_while_others_are_drawn(running):
+    async def test(server):
+        first = await server.at("batched")
+        for path in ("/v1/images/generations", "/v1/jobs"):
+            answer = await server.call("POST", path, {"prompt": "an elefant on a beach"}).answer()
+            assert answer["error"]["code"] == "subject_not_named"
+            assert not server.num_queued
+        server.open()
+        await first.done
+
+    running(test)
+
+
 def test_a_job_that_is_deleted_at_once_leaves_the_queue(running):
     async def test(server):
         first = await server.at("batched")

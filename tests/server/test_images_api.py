@@ -171,7 +171,8 @@ def test_a_job_that_has_ended_keeps_its_answer_alone(server):
     own = {"animate": {"to": [f"{PROMPT} at night"], "num_frames": 3}}
     film = {"prompt": PROMPT, "size": "64x64", "output_format": "webp", "swiftpie": own}
     store = server.worker.jobs
-    for body, status in ((film, "completed"), ({"prompt": "an elefant"}, "failed")):
+    elsewhere = {**film, "swiftpie": {"animate": {"to": ["a cat in a castle"], "num_frames": 3}}}
+    for body, status in ((film, "completed"), (elsewhere, "failed")):
         number = server.ask("POST", "/v1/jobs", body=body).json["id"]
         kept = store.find(number, owner="127.0.0.1 ")
         pictures = [weakref.ref(job) for job in kept.jobs]

@@ -46,7 +46,14 @@ def picture(data):
 
 @pytest.mark.parametrize("request_body", [OPEN_WEBUI, LIBRECHAT], ids=["open-webui", "librechat"])
 def test_what_chat_programs_send_is_drawn_at_a_size_of_the_model(server, request_body):
-    answer = draw(server, request_body)
+    answer = draw(server, request_body)  # in a photographed place as it is
+    assert answer.headers["x-swiftpie-size"] == answer.json["size"] == request_body["size"]
+    assert not any(request_body["size"] in line for line in answer.json["swiftpie"]["warnings"])
+    words = {"swiftpie": {"scene": "words"}}
+    own = {**request_body, **words, "model": "mini"}
+    refused = server.ask("POST", "/v1/images/generations", body=own)
+    answer = draw(server, {**request_body, **words})
+    assert (refused.status, answer.json["size"] in refused.json["error"]["message"]) == (400, True)
     size = picture(base64.b64decode(answer.json["data"][0]["b64_json"])).size
     assert answer.headers["x-swiftpie-size"] == "{}x{}".format(*size) == answer.json["size"]
     width, height = map(int, request_body["size"].split("x"))

@@ -185,14 +185,21 @@ def _check_animated(body: Drawing, images: Sequence[Image.Image]) -> None:
         )
 
 
-def size_for(body: Drawing, facts: Mapping[str, Any], images: Sequence[Image.Image]) -> str:
+def size_for(
+    body: Drawing,
+    facts: Mapping[str, Any],
+    images: Sequence[Image.Image],
+    *,
+    is_substitute: bool = False,
+) -> str:
     """Return the size of the pictures of a call, 'auto' for an edit, which keeps its picture's.
 
-    A size of too many pixels for the model, as clients of larger ones send, becomes the nearest
-    one that it draws well.
+    A photographed place is drawn in any size, as elsewhere. What a model draws from words in too
+    many pixels for it gets the nearest size for `is_substitute`, a program for OpenAI's models,
+    which knows no other sizes.
 
     Raises:
-        RequestError: An edit at a working size would take minutes.
+        RequestError: The size, or that at which an edit works, would take minutes.
     """
     side_px = facts["image_size_px"]
     most = MOST_TIMES_OWN * side_px**2
@@ -206,10 +213,19 @@ def size_for(body: Drawing, facts: Mapping[str, Any], images: Sequence[Image.Ima
         )
     if is_edit(body, images):
         return "auto"
-    if body.size_px is None or math.prod(body.size_px) <= most:
+    has_places = Capability.LAYOUT in facts["capabilities"]
+    is_photographed = has_places and body.swiftpie.scene != WORDS_ALONE
+    if body.size_px is None or math.prod(body.size_px) <= most or is_photographed:
         return body.size
-    own_px = 2 * side_px if Capability.LAYOUT in facts["capabilities"] else side_px
+    own_px = 2 * side_px if has_places else side_px
     height, width = near_size(body.size_px, side_px=own_px, unit_px=2 * facts["latent_cell_px"])
+    if not is_substitute:
+        raise RequestError(
+            f"size is {body.size}. From words, the model draws at most {MOST_TIMES_OWN} times the "
+            f"pixels that it is made for here. Send {width}x{height}, which is the nearest.",
+            code="size_too_large",
+            param="size",
+        )
     return f"{width}x{height}"
 
 

@@ -18,7 +18,7 @@ FADING_S = 10.0  # after which a second of drawing for a key counts half
 FORGOTTEN_S = 20 * FADING_S  # after which it counts nothing
 LEAST_S = 0.01  # that a job counts
 MAX_REMEMBERED = 1_000  # keys, beyond which those are dropped that count nothing
-LONG_S, QUICKER = 0.25, 4  # a job is drawn beside one that takes long, and so many times as long
+LONG_S, QUICKER = 0.25, 2  # a job is drawn beside one that takes long, and so many times as long
 HOPE = 0.9  # of what a job was guessed to take when it was refused: it may have been bad luck
 LIVE = " live"  # ends the key of what a caller draws live, which has turns of its own
 

@@ -215,7 +215,9 @@ class Worker:
     ) -> CallPlan:
         """Return the pictures of a call, with everything checked that needs no network."""
         model = self.model_named(body.model)
-        size = size_for(body, self.models.facts(model), images)
+        is_substitute = bool(body.model) and body.model != model
+        size = size_for(body, self.models.facts(model), images, is_substitute=is_substitute)
+        self._check_names_subject(body, model, images)
         warnings = (*_substitutes(body, model, size, images), *_losses(body, original))
         own, owner = body.swiftpie, caller.owner
         subjects = (*more, *self._known(own.subjects, model, owner=owner))
@@ -238,6 +240,17 @@ class Worker:
             *(caller.key, model, requests, group, frames * megapixels, kind),
             *(body, subjects, warnings, original),
         )
+
+    def _check_names_subject(self, body: Drawing, model: str, images: Sequence[object]) -> None:
+        """Refuse a prompt without a subject before it waits for its turn.
+
+        Raises:
+            UnknownSubjectError: The model needs a subject, and none is given or named.
+        """
+        session = self.models.loaded.get(model)
+        if session is not None and not images and not body.swiftpie.subjects:
+            components = session.components
+            components.family.named_besides(body.prompt, components)
 
     def _kept(self, name: str, owner: str) -> Image.Image:
         return self.pictures.find(name, owner=owner)
