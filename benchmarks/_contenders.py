@@ -38,9 +38,9 @@ from benchmarks._models import (
 from swiftpie.backbones.components import Components
 from swiftpie.engine.graphs.cache import GraphCache, GraphStore
 from swiftpie.engine.graphs.runtime import Function
+from swiftpie.engine.openvino import to_openvino
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import OPENVINO, transform
-from swiftpie.engine.transforms.openvino import to_openvino
 from swiftpie.engine.wrappers import JoinedAutoencoder, shared_copy
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.pipelines.settings import ChordForm, EditMethod, EditSettings, Scales

@@ -23,8 +23,9 @@ from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import plane
 from swiftpie.masks import bounding_box, grow, iou
-from swiftpie.models.cutout import Search, cutout_network, find_with
+from swiftpie.models.cutout import cutout_network, find_with
 from swiftpie.models.cutout_net import CutoutNet
+from swiftpie.models.search import Search
 from swiftpie.types import DOUBTFUL
 
 OUTLINES = Path(__file__).parents[1] / "tests" / "cutout" / "outlines.json"

@@ -134,3 +134,25 @@ def test_on_a_terminal_people_are_asked_and_may_say_no(hub, machine):
     assert output.count(b"Fetch them? [Y/n]") == 2
     assert b"(licence: mit)" in output
     assert hub.files == of("madebyollin/sdxl-vae-fp16-fix", "config.json")
+
+
+def test_without_a_network_all_that_is_missing_is_named_before_a_tensor_library_is_loaded(tmp_path):
+    code = """
+import sys
+from swiftpie.cli.main import app
+try:
+    app(["fetch", "sdxl-turbo", "--dry-run"])
+except SystemExit as end:
+    print(end.code, "torch" in sys.modules)
+"""
+    away = {"HF_HUB_CACHE": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | away,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "1 False\n"
+    for part in ("stabilityai/sdxl-turbo", "h94/IP-Adapter", "--weights or --adapter"):
+        assert part in done.stderr

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 import swiftpie
-from swiftpie.models.cutout import Search, cut_out
+from swiftpie.models.cutout import cut_out
+from swiftpie.models.search import Search
 from tests.comfyui.interface import NODES, Cancelled, load_nodes, shape_of
 from tests.faces.tiny_faces import photo
 from tests.faces.tiny_world import make_world, small_session

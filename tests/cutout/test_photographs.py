@@ -22,7 +22,8 @@ from benchmarks.cutout import (
 )
 from swiftpie.errors import InputError
 from swiftpie.masks import box_mask
-from swiftpie.models.cutout import Search, cutout_network, find_with
+from swiftpie.models.cutout import cutout_network, find_with
+from swiftpie.models.search import Search
 from swiftpie.types import DOUBTFUL
 
 FOLDER = "SWIFTPIE_DREAMBENCH"

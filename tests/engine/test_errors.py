@@ -26,9 +26,9 @@ from swiftpie import (
 )
 from swiftpie.backbones.presets import Capability
 from swiftpie.engine.graphs.runtime import load as load_package
+from swiftpie.engine.offload import offloaded
+from swiftpie.engine.openvino import to_openvino
 from swiftpie.engine.runner import Cache
-from swiftpie.engine.transforms.offload import offloaded
-from swiftpie.engine.transforms.openvino import to_openvino
 from swiftpie.engine.verify import verify
 from swiftpie.engine.warm_up import warm_up
 from swiftpie.errors import MissingExtra

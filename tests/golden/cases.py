@@ -13,7 +13,7 @@ from swiftpie.guidance import ClassifierFree, Plain, decoupled_for_steps
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.masks import load_mask
-from swiftpie.models.cutout import Search
+from swiftpie.models.search import Search
 from swiftpie.pipelines.identity import face_identity
 from swiftpie.pipelines.request import RepaintRequest
 from swiftpie.pipelines.settings import ChordForm, EditMethod, IdentityGuidance, steering_of

@@ -15,16 +15,10 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_pil
 from swiftpie.library import subject_library
 from swiftpie.masks import box_mask, iou
-from swiftpie.models.cutout import (
-    Search,
-    cut_out,
-    cutout_network,
-    find_with,
-    parse_search,
-    search_at,
-)
+from swiftpie.models.cutout import cut_out, cutout_network, find_with
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.outline import CUTOUT_PX, GUESS_PX
+from swiftpie.models.search import Search, parse_search, search_at
 from swiftpie.types import DOUBTFUL, Cutout, CutoutMethod
 from swiftpie_lab.data.collages import draw_collages
 from tests.lab.collages import collection_of

@@ -9,7 +9,8 @@ from PIL import Image, ImageDraw
 
 from swiftpie.imageio.images import extent_of
 from swiftpie.masks import grow
-from swiftpie.models.cutout import Search, cut_out, cutout_network, find_with
+from swiftpie.models.cutout import cut_out, cutout_network, find_with
+from swiftpie.models.search import Search
 from swiftpie.pipelines import removal
 from swiftpie.pipelines.filling import FINEST_PX
 from swiftpie.pipelines.removal import (

@@ -72,6 +72,7 @@ def loaded_by(statement, folder):
         "import swiftpie",
         "import swiftpie.cli.main",
         "import swiftpie.config, swiftpie.registry, swiftpie.errors",
+        "from swiftpie.engine.transforms import TRANSFORMS; TRANSFORMS.all()",
     ],
 )
 def test_light_modules_load_no_tensor_library(statement, tmp_path):

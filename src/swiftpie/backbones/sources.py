@@ -29,9 +29,9 @@ from swiftpie.backbones.hub import (
     weight_names,
 )
 from swiftpie.backbones.licences import licence_of
-from swiftpie.backbones.presets import PINS, PRESETS, Preset, Recipe, WeightsKind
+from swiftpie.backbones.presets import PINS, PLACES, PRESETS, Preset, Recipe, WeightsKind
 from swiftpie.config import home_folder
-from swiftpie.errors import WeightsError
+from swiftpie.errors import WeightsError, short_reason
 from swiftpie.faces import FACE_ENCODERS, FaceEncoder, FaceSettings
 from swiftpie.imageio.atomic import atomic_file, make_folder
 
@@ -173,6 +173,46 @@ def is_here(recipe: Recipe) -> bool:
     except WeightsError:
         return False
     return all(part.names for part in parts)
+
+
+def check_within_reach(preset: Preset, choices: Choices) -> None:
+    """Refuse networks that are neither on this machine nor within reach, by all their names.
+
+    It loads no tensor library, where the family's own plan does before it meets the first of them.
+
+    Raises:
+        WeightsError: The hub cannot be reached, or must not be asked.
+    """
+    if preset.repository is None and choices.get("weights") is None:
+        return  # comes with the package, or users have to bring it
+    own = {"weights": preset.repository and _published(preset), "base": preset.base}
+    parts = dict[str, RepoReference | None]()
+    for name in PLACES:
+        chosen = own.get(name) if choices.get(name) is None else choices.get(name)
+        if chosen is not None and (name, preset.kind) != ("base", WeightsKind.PIPELINE):
+            parts[name] = parse_reference(str(chosen))
+    missing = {
+        name: part
+        for name, part in parts.items()
+        if part and part.host is Host.HUB and not ((root := root_of(part)) and root.exists())
+    }
+    if not missing:
+        return
+    reason = "not on this machine, and the session is offline"
+    if not choices.get("offline", False):
+        try:
+            list_files(next(iter(missing.values())))
+            return
+        except (OSError, transport_error()) as error:
+            if not is_unreachable(error):
+                return  # the plan says what is wrong with this one
+            reason = short_reason(error).rstrip(".")
+    named = ", ".join(f"'{replace(part, revision=None)}'" for part in missing.values())
+    options = " or ".join(f"`{name}=`" for name in missing)
+    raise WeightsError(
+        f"{named} cannot be downloaded: {reason}. Check the network or its proxy, copy the cache "
+        f"of a machine that has them, or pass a path of yours as {options}."
+    )
 
 
 def _beside(weights: str | Path, file: str) -> str | Path:

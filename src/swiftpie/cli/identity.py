@@ -105,7 +105,7 @@ def cutout(
     from swiftpie.imageio.images import mask_to_pil, to_pil
     from swiftpie.imageio.writing import check_image_target, save_image
     from swiftpie.masks import load_mask
-    from swiftpie.models.cutout import search_of
+    from swiftpie.models.search import search_of
     from swiftpie.pipelines.identity import canonical_frame, cut_out_or_given, with_own_colours
     from swiftpie.types import CutoutMethod
 

@@ -41,7 +41,7 @@ from swiftpie.diffusers.modules import (
     take_apart,
     write_own,
 )
-from swiftpie.engine.transforms.offload import offloaded
+from swiftpie.engine.offload import offloaded
 from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError, short_reason
 from swiftpie.imageio.atomic import updated_folder
 from swiftpie.pipelines.denoise import OnStep

@@ -31,7 +31,7 @@ from swiftpie.diffusers.calls import (
 from swiftpie.engine.origin import recorded
 from swiftpie.errors import InputError
 from swiftpie.masks import Box
-from swiftpie.models.cutout import Search, search_of
+from swiftpie.models.search import Search, search_of
 from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.draw import draw, technique_for
 from swiftpie.pipelines.identity import encode_identity

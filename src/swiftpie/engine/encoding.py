@@ -20,7 +20,7 @@ from swiftpie.faces import FaceEncoder
 from swiftpie.faces.choose import ChosenFace, choose_face, find_faces
 from swiftpie.imageio.decoding import BAND_PIXELS, is_picture, load_image
 from swiftpie.masks import load_mask
-from swiftpie.models.cutout import Search, search_of
+from swiftpie.models.search import Search, search_of
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.identity import aligned_crop, face_identity
 from swiftpie.types import Identity, Picture

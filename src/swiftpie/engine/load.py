@@ -84,10 +84,11 @@ def load(
         WeightsError: Weights are missing, damaged or of another model.
         MissingExtra: The preset or a transform needs a package that is not installed.
     """
+    plan = plan_load(preset, recipe=recipe, device=str(device), engine=engine, choices=choices)
+
     from swiftpie.backbones.components import load_components
     from swiftpie.engine.session import Session
 
-    plan = plan_load(preset, recipe=recipe, device=str(device), engine=engine, choices=choices)
     plan.transform_needs().fetch()
     components = load_components(plan.preset, device=plan.device, **plan.choices)
     transforms, offload = plan.transforms, TRANSFORMS.get("offload")
@@ -164,8 +165,10 @@ def plan_load(
         MissingExtra: A transform needs a package that is not installed.
     """
     from swiftpie.backbones.components import FAMILIES
+    from swiftpie.backbones.sources import check_within_reach
 
     known, merged = resolve(preset, recipe, choices)
+    check_within_reach(known, merged)
     family = FAMILIES.get(known.family)
     device = device_of(device, is_large=family.is_large)
     transforms = choose(engine, device=device)

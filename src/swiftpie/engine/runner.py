@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from swiftpie.backbones.components import Components
-from swiftpie.engine.transforms.offload import can_offload, offloaded
+from swiftpie.engine.offload import can_offload, offloaded
 from swiftpie.errors import ConfigError, OutOfMemory
 from swiftpie.models.inversion import Inversion
 from swiftpie.models.text import PromptEncoder

@@ -24,7 +24,7 @@ from swiftpie.faces.choose import face_region
 from swiftpie.imageio.decoding import load_image
 from swiftpie.library import Library, Named, log_named, subject_library
 from swiftpie.masks import Box, load_mask
-from swiftpie.models.cutout import Point, Search
+from swiftpie.models.search import Point, Search
 from swiftpie.pipelines.advice import advice_on, advise
 from swiftpie.pipelines.animation import USUAL_FRAMES, AnimateRequest
 from swiftpie.pipelines.denoise import OnStage, OnStep

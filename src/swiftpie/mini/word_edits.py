@@ -53,7 +53,8 @@ from swiftpie.mini.words import (
     listed,
     words_in,
 )
-from swiftpie.models.cutout import Search, cutout_network, find_against_odds, find_inside, find_with
+from swiftpie.models.cutout import cutout_network, find_against_odds, find_inside, find_with
+from swiftpie.models.search import Search
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.draw import Plan

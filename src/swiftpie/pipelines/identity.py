@@ -27,9 +27,10 @@ from swiftpie.imageio.images import (
     to_tensor,
 )
 from swiftpie.masks import HALF, check_mask, grow
-from swiftpie.models.cutout import ANYWHERE, CutOut, Search, cut_out
+from swiftpie.models.cutout import CutOut, cut_out
 from swiftpie.models.denoiser import read_references
 from swiftpie.models.outline import GUIDE_PIXELS
+from swiftpie.models.search import ANYWHERE, Search
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.types import Cutout, CutoutMethod, Identity
 from swiftpie.validation import MAX_REFERENCES, check_references

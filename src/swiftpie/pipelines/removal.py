@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from swiftpie.imageio.images import SURE, extent_of, extrapolate, resized, shrunk_to, to_tensor
 from swiftpie.masks import HALF, grow, resize_mask
-from swiftpie.models.cutout import Search, cut_out, cutout_network, find_with
+from swiftpie.models.cutout import cut_out, cutout_network, find_with
 from swiftpie.models.outline import connected_parts
+from swiftpie.models.search import Search
 from swiftpie.pipelines.filling import FINEST_PX, blurred
 from swiftpie.types import CutoutMethod
 

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from swiftpie.attention.manipulate import Shaping
     from swiftpie.guidance import Guidance
-    from swiftpie.models.cutout import Search
+    from swiftpie.models.search import Search
     from swiftpie.types import (
         EditResult,
         GenerationResult,
@@ -683,7 +683,7 @@ def _check_mask(mask: "Tensor", *, needs_change: bool = False) -> None:
 def _check_region(name: str, region: object) -> None:
     """Refuse what is no region, and names no source of one."""
     from swiftpie.imageio.decoding import is_picture
-    from swiftpie.models.cutout import Search
+    from swiftpie.models.search import Search
 
     is_region = region is None or isinstance(region, Search) or _is_tensor(region)
     if not is_region and not is_picture(region):

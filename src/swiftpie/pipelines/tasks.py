@@ -26,7 +26,7 @@ from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.validation import Box
 
 if TYPE_CHECKING:
-    from swiftpie.models.cutout import Point, Search
+    from swiftpie.models.search import Point, Search
     from swiftpie.types import Picture
 
 Part = TypeVar("Part")
@@ -206,7 +206,7 @@ def place_of(
         other = "points" if points else "box"
         raise InputError(f"`mask=` and `{other}=` exclude each other. Give one of them.")
     if points:
-        from swiftpie.models.cutout import search_at
+        from swiftpie.models.search import search_at
 
         return search_at(points, box=box)
     place = box if mask is None else Path(mask) if isinstance(mask, str) else mask

@@ -8,12 +8,12 @@ from PIL import Image
 
 from swiftpie import Scales, SwiftPiePipeline
 from swiftpie.backbones.components import download_plan, load_components
+from swiftpie.engine import offload
 from swiftpie.engine.graphs import int8
 from swiftpie.engine.graphs.int8 import denoiser_calls
 from swiftpie.engine.graphs.runtime import Precision, outline
+from swiftpie.engine.openvino import to_openvino
 from swiftpie.engine.session import Session
-from swiftpie.engine.transforms import offload
-from swiftpie.engine.transforms.openvino import to_openvino
 from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.pipelines.request import Subject
 from swiftpie.types import IdentityBranch

@@ -6,9 +6,9 @@ import torch
 
 from swiftpie.backbones.components import load_components
 from swiftpie.engine.graphs.runtime import Precision
+from swiftpie.engine.openvino import to_openvino
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
-from swiftpie.engine.transforms.openvino import to_openvino
 from swiftpie.pipelines.request import Subject
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from tests.backbones import tiny_models

@@ -20,7 +20,7 @@ from swiftpie.engine.graphs.runtime import (
     quietly,
     rebuild,
 )
-from swiftpie.engine.transforms.openvino import to_openvino
+from swiftpie.engine.openvino import to_openvino
 
 COUNT = 3
 

@@ -14,7 +14,8 @@ from typing import Any
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.imageio.images import as_rgb
-from swiftpie.models.cutout import Search, cut_out
+from swiftpie.models.cutout import cut_out
+from swiftpie.models.search import Search
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.draw import Plan, Technique, technique_for
 from swiftpie.pipelines.request import EditRequest, RepaintRequest

@@ -24,8 +24,8 @@ from swiftpie.imageio.images import (
     to_tensor,
 )
 from swiftpie.masks import Box, grow, resize_mask, subject_extent
-from swiftpie.models.cutout import Search
 from swiftpie.models.ground import box_on_ground
+from swiftpie.models.search import Search
 from swiftpie.noise import add_noise, draw_step_noise
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.draw import Plan, Technique

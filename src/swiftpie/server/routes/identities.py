@@ -12,7 +12,7 @@ from swiftpie.config import options_of
 from swiftpie.faces import CONSENT, FaceSource
 from swiftpie.imageio.images import mask_to_pil
 from swiftpie.models.cutout import cut_out as cutout_of
-from swiftpie.models.cutout import search_of
+from swiftpie.models.search import search_of
 from swiftpie.pipelines.identity_file import identity_bytes
 from swiftpie.server.errors import RequestError
 from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_upload

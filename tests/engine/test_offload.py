@@ -10,9 +10,9 @@ from torch import nn
 import swiftpie
 from swiftpie.backbones import readers
 from swiftpie.backbones.load.weights import StoredWeights
+from swiftpie.engine import offload
+from swiftpie.engine.offload import DeviceSlot, offloaded
 from swiftpie.engine.session import Session
-from swiftpie.engine.transforms import offload
-from swiftpie.engine.transforms.offload import DeviceSlot, offloaded
 from swiftpie.engine.wrappers import JoinedAutoencoder
 from swiftpie.errors import CapabilityError, WeightsError
 from swiftpie.pipelines.settings import EditMode, EditSettings

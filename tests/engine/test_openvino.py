@@ -12,7 +12,7 @@ from swiftpie.attention.condition import INLINE_MASK
 from swiftpie.attention.install import Plan, install_released
 from swiftpie.engine.graphs.cache import GraphCache, GraphStore
 from swiftpie.engine.graphs.runtime import Precision, digest_of
-from swiftpie.engine.transforms.openvino import OpenvinoDenoiser, to_openvino
+from swiftpie.engine.openvino import OpenvinoDenoiser, to_openvino
 from swiftpie.errors import CapabilityError
 from swiftpie.mini.scene_network import scene_relighter
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser

@@ -4,8 +4,7 @@ from diffusers.models.activations import GEGLU
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
 
-from swiftpie.engine.transforms import transform
-from swiftpie.engine.transforms.layers import (
+from swiftpie.engine.layers import (
     BoundedUpsampling,
     ChannelwiseNorm,
     FoldedUpsampling,
@@ -13,6 +12,7 @@ from swiftpie.engine.transforms.layers import (
     can_fold,
     with_openvino_layers,
 )
+from swiftpie.engine.transforms import transform
 from swiftpie.engine.wrappers import shared_copy
 from swiftpie.models.denoiser import module_of
 from swiftpie.models.inversion import UNetInversion
