@@ -21,7 +21,6 @@ from swiftpie.errors import CapabilityError, ConfigError, ImageError, SwiftPieEr
 from swiftpie.imageio.decoding import is_safetensors, open_image
 from swiftpie.imageio.writing import check_film
 from swiftpie.pipelines.animation import AnimateRequest, FilmFormat
-from swiftpie.pipelines.identity_file import read_identity_header
 from swiftpie.pipelines.request import (
     EditRequest,
     FacePicture,
@@ -141,6 +140,8 @@ class Inputs:
             path = self.root / name
             size = None
             if is_safetensors(path):
+                from swiftpie.pipelines.identity_file import read_identity_header
+
                 read_identity_header(path)
             else:
                 size = open_image(path).size
