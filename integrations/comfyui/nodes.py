@@ -488,6 +488,7 @@ class Personalize(io.ComfyNode):
         return io.NodeOutput(
             image_of([image for result in drawn for image in result.images]),
             image_of([mask for result in drawn for mask in result.subject_masks]),
+            ui=_said(drawn),
         )
 
 
@@ -594,6 +595,7 @@ class Edit(io.ComfyNode):
         return io.NodeOutput(
             torch.where(changes, edited, image[..., :3].to(edited)),
             image_of([result.region for result in drawn]),
+            ui=_said(drawn),
         )
 
 
@@ -786,6 +788,12 @@ def image_of(pictures: Sequence[Image.Image]) -> Tensor:
     """Return RGB pictures of one size as an IMAGE (B, H, W, 3), greyscale ones as (B, H, W)."""
     values = np.stack([np.array(picture, dtype=np.float32) for picture in pictures])
     return torch.from_numpy(values).div(255)
+
+
+def _said(drawn: Sequence[GenerationResult | EditResult]) -> Any:  # noqa: ANN401 - of ComfyUI
+    """Return the warnings of pictures as a node shows them; None without any."""
+    warnings = dict.fromkeys(warning for result in drawn for warning in result.warnings)
+    return ui.PreviewText("\n".join(warnings)) if warnings else None
 
 
 def _shown_subject(identity: Identity, *, name: str = "") -> io.NodeOutput:

@@ -237,6 +237,7 @@ class GenerationResult(Shown):
     origin: Mapping[str, str]  # the recipe, an automatic decoder, names of the library
     tensor: "Tensor | None" = None  # pixels (B, 3, H, W) or latents (B, C, h, w) as output
     named: "tuple[Named, ...]" = ()  # subjects of the library
+    warnings: tuple[str, ...] = ()  # in sentences
     record: Mapping[str, str] = field(default_factory=dict)  # what files of the pictures say
 
     def __repr__(self) -> str:
@@ -297,6 +298,7 @@ class EditResult(Shown):
     named: "tuple[Named, ...]" = ()  # the new subject, if it is of the library
     reconstruction: Image.Image | None = None  # the released mode's first row
     box: Box | None = None  # where a subject was inserted into a photograph; None without one
+    warnings: tuple[str, ...] = ()  # in sentences
     record: Mapping[str, str] = field(default_factory=dict)  # what files of the picture say
 
     def __repr__(self) -> str:

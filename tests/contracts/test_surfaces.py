@@ -455,6 +455,60 @@ def test_every_surface_reads_what_the_model_answers_in_words(
     assert re.search(words, f"{caplog.text} {said}")
 
 
+LONG = picture("a kitten on a beach, " + "red and blue and " * 30 + "green", has_subject=False)
+UNSURE = Case("insert", "", has_subject=True)
+WARNED = {
+    "long prompt": (LONG, "A prompt was cut"),
+    "unsure ground": (UNSURE, "ground remains unsure"),
+}
+
+
+@pytest.fixture(scope="module")
+def without_ground(folder, tmp_path_factory):
+    """Return the folder with a photograph in which nothing stands."""
+    own = tmp_path_factory.mktemp("unsure")
+    Image.new("RGB", (300, 200), (40, 120, 250)).save(own / "photo.png")
+    (own / "subject.png").write_bytes((folder / "subject.png").read_bytes())
+    return own
+
+
+@pytest.mark.parametrize("name", WARNED)
+def test_every_answer_carries_the_warnings(session, without_ground, server, nodes, name):
+    (case, words), place = WARNED[name], without_ground
+    result = (
+        session.generate(case.prompt, seed=SEED)
+        if case is LONG
+        else session.insert(place / "photo.png", session.encode_identity(place / "subject.png"))
+    )
+    (wanted,) = (warning for warning in result.warnings if words in warning)
+    answers = {
+        "batch": drawn_by_batch(case, session, place)["warnings"],
+        "http": asked_over_http(case, place, server).json["swiftpie"]["warnings"],
+        "assistant": asked_by_assistant(case, place, server)[1]["warnings"],
+        "nodes": shown_by_nodes(case, session, place, nodes).splitlines(),
+    }
+    for surface, warnings in answers.items():
+        assert warnings.count(wanted) == 1, (surface, warnings)
+
+
+def shown_by_nodes(case, session, folder, nodes):
+    if case is LONG:
+        return nodes["Personalize"].execute(session, case.prompt, SEED, 1).ui
+    shown, photo = (as_image(load_image(folder / f"{name}.png")) for name in ("subject", "photo"))
+    subject, _ = nodes["EncodeIdentity"].execute(session, shown).args
+    words = (session, photo, "", "", SEED, 0.0)
+    return nodes["Edit"].execute(*words, subject=subject, task="insert").ui
+
+
+def test_the_command_writes_its_warnings_as_json_too(session, folder, monkeypatch):
+    monkeypatch.setattr("swiftpie.engine.load.load", lambda *_, **__: session)
+    words = ("personalize", folder / "subject.png", LONG.prompt, "-o", folder / "long.png")
+    result = CliRunner().invoke(app, [*map(str, words), "--seed", "1", "--json"])
+    assert result.exit_code == 0, result.output
+    (row,) = json.loads(result.stdout)["pictures"]
+    assert any("A prompt was cut" in warning for warning in row["warnings"])
+
+
 OPEN = "…"  # what differs from one call to the next, or between machines
 ANSWER = {
     "created": OPEN,

@@ -44,8 +44,9 @@ from swiftpie.faces import FaceSettings
 from swiftpie.imageio.atomic import make_folder, write_file
 from swiftpie.imageio.originals import composite, read_original
 from swiftpie.imageio.writing import encode_animation, encode_image, frame_files
+from swiftpie.notices import hearing
 from swiftpie.pipelines.animation import AnimateRequest, FilmFormat
-from swiftpie.pipelines.draw import follows_seed
+from swiftpie.pipelines.draw import follows_seed, with_warnings
 from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request, Source, with_sources
 from swiftpie.types import EditResult, GenerationResult, Identity
 
@@ -109,7 +110,11 @@ class Drawer:
             jobs = [job for job in batch.jobs if job.id in batch.wanted]
             return [{"id": job.id, "place": job.place, **failed} for job in jobs]
         started = time.perf_counter()
-        made: dict[str, Any] = {job.id: _attempt(self._request, session, job) for job in batch.jobs}
+        made: dict[str, Any] = {}
+        said: dict[str, list[str]] = {}
+        for job in batch.jobs:
+            with hearing() as said[job.id]:
+                made[job.id] = _attempt(self._request, session, job)
         ready = [job for job in batch.jobs if not isinstance(made[job.id], Exception)]
         requests = [made[job.id] for job in ready]
         drawn = draw_apart(session, requests, failures=Exception)
@@ -122,6 +127,7 @@ class Drawer:
                 continue
             outcome = made[job.id]
             if not isinstance(outcome, Exception):
+                outcome = with_warnings(outcome, (*said[job.id], *outcome.warnings))
                 outcome = _attempt(self._finish, session, job, request_of[job.id], outcome)
             if isinstance(outcome, CannotWrite):
                 raise outcome
@@ -167,7 +173,7 @@ class Drawer:
     ) -> dict[str, Any]:
         """Write the file of a picture; return its facts for the report."""
         preset = session.components.preset
-        warnings = [*session.advice_on(request), *_cutout_warnings(drawn)]
+        warnings = [*drawn.warnings]
         if isinstance(request, EditRequest) and not follows_seed(session.components, request):
             warnings.append("The seed has no effect: nothing of this edit is random.")
         path = self._work.path_of(job.id, job.spec)
@@ -230,16 +236,6 @@ def _attempt(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: 
         return function(*arguments)
     except Exception as error:  # noqa: BLE001 - the report names it
         return error
-
-
-def _cutout_warnings(drawn: GenerationResult | EditResult) -> list[str]:
-    return [
-        f"The cut-out of picture {number} may be wrong. Name the subject's place with 'cutout': a "
-        "box such as 0.2,0.1,0.8,0.95, or a mask."
-        for pictures in drawn.cutouts
-        for number, picture in enumerate(pictures, start=1)
-        if picture.is_doubtful
-    ]
 
 
 class Run(NamedTuple):

@@ -99,6 +99,8 @@ def draw_files(
             rows.append({**files, "seed": seed, "prompt": drawing.request.prompt})
             if result.named:
                 rows[-1]["named"] = [named._asdict() for named in result.named]
+            if result.warnings:
+                rows[-1]["warnings"] = list(result.warnings)
         timings.update(result.timings_ms)
     if drawings[0].photo:
         warn_of_losses(drawings[0])

@@ -186,6 +186,10 @@ class OffloadedText:
         with self.slot.hold(self.networks):
             return self.inner.encode(prompts)
 
+    def dropped(self, prompt: str) -> str:
+        """Return the words at the end of a prompt that are not read, as it is too long."""
+        return self.inner.dropped(prompt)
+
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
         """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
         return self.inner.find_words(prompt, names)

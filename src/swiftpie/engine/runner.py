@@ -172,6 +172,10 @@ class CachedPrompts:
         """Return states (B, T, D), mask (B, T) and pooled (B, D) of `prompts`; see `Cache`."""
         return TextCondition.joined([self._encode_one(prompt) for prompt in prompts])
 
+    def dropped(self, prompt: str) -> str:
+        """Return the words at the end of a prompt that are not read, as it is too long."""
+        return self.encoder.dropped(prompt)
+
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
         """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
         return self.encoder.find_words(prompt, names)

@@ -25,10 +25,11 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.library import Library, Named, log_named, subject_library
 from swiftpie.masks import Box, load_mask
 from swiftpie.models.search import Point, Search
+from swiftpie.notices import hearing, warn
 from swiftpie.pipelines.advice import advice_on, advise
 from swiftpie.pipelines.animation import USUAL_FRAMES, AnimateRequest
 from swiftpie.pipelines.denoise import OnStage, OnStep
-from swiftpie.pipelines.draw import find_region
+from swiftpie.pipelines.draw import find_region, with_warnings
 from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
 from swiftpie.pipelines.request import (
     Drawable,
@@ -46,6 +47,7 @@ from swiftpie.pipelines.request import (
     Subject,
     View,
     as_subjects,
+    identities_in,
     opened,
     read_scene,
     region_of,
@@ -257,7 +259,7 @@ class Session(Encoding):
         if request.takes_named and brings_face and not is_placed and self.face_encoder is not None:
             found = face_region(self.face_encoder, request.picture)
             for note in found.notes:
-                logger.warning("%s", note)
+                warn(logger, note)
             mask = load_mask(found.mask, request.picture.size)
         return replace(request, mask=mask, takes_named=False)
 
@@ -303,15 +305,24 @@ class Session(Encoding):
             InputError: A number is out of range, or arguments exclude each other.
             OutOfMemory: Memory is too little for one picture even with offloaded networks.
         """
-        resolved = self.resolved(cast("Request", request))
+        with hearing() as heard:
+            resolved = self.resolved(cast("Request", request))
         if request.takes_named:
-            log_named(_named_in(resolved))
+            log_named(identity.named for identity in identities_in(resolved))
         advise(self.components, resolved)
         is_on = False if on_stage or on_step else self.progress
         with progress_bar("drawing", is_on=is_on) as advance:
             listener = on_stage or advance
             (drawn,) = self._runner.draw_together([resolved], on_stage=listener, on_step=on_step)
+        drawn = self._with_advice(drawn, resolved, heard)
         return cast("ResultT", recorded(self.components.preset, resolved, drawn))
+
+    def _with_advice(
+        self, drawn: GenerationResult | EditResult, request: Request, heard: Sequence[str] = ()
+    ) -> GenerationResult | EditResult:
+        """Return a result with all warnings: of its request, resolved and drawn."""
+        advice = advice_on(self.components, request)
+        return with_warnings(drawn, (*heard, *advice, *drawn.warnings))
 
     @checked
     def draw_together(
@@ -327,14 +338,17 @@ class Session(Encoding):
         uses numbers that an earlier call with `makes_ready` prepared.
 
         `on_stage` is as in `draw`, and may raise to stop all. The errors are those of `draw`.
-        Nothing is logged, because a server's log must not hold its users' prompts; see `advice_on`.
+        Advice is not logged, because a server's log must not hold its users' prompts; results have
+        it as `warnings`.
         """
         resolved = [self.resolved(request) for request in requests]
-        return self._runner.draw_together(resolved, on_stage=on_stage, makes_ready=makes_ready)
+        drawn = self._runner.draw_together(resolved, on_stage=on_stage, makes_ready=makes_ready)
+        pairs = zip(drawn, resolved, strict=True)
+        return [self._with_advice(result, request) for result, request in pairs]
 
     @checked
     def advice_on(self, request: Request) -> list[str]:
-        """Return the warnings that `draw` would log."""
+        """Return the warnings that are known of a request before it is drawn."""
         return list(advice_on(self.components, self.resolved(request)))
 
     @checked
@@ -594,13 +608,6 @@ class Session(Encoding):
 
     def _shown(self, identity: Identity | str | None) -> Source | None:
         return self.library.find(identity) if isinstance(identity, str) else identity
-
-
-def _named_in(request: Request) -> list[Named | None]:
-    """Return the library's subjects of a request that is resolved."""
-    if isinstance(request, PersonalizeRequest):
-        return [subject.identity.named for subject in request.subjects]
-    return [] if request.identity is None else [request.identity.named]
 
 
 def draw_apart(

@@ -56,6 +56,7 @@ from swiftpie.mini.words import (
 from swiftpie.models.cutout import cutout_network, find_against_odds, find_inside, find_with
 from swiftpie.models.search import Search
 from swiftpie.noise import draw_noise
+from swiftpie.notices import warn
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.draw import Plan
 from swiftpie.pipelines.edit_region import UNCHANGED, blend_mask, given_mask, in_hole
@@ -155,7 +156,7 @@ def prepare_word_edit(components: Components, request: EditRequest, clock: Clock
             f"Preset {name!r} cannot make the edit {short_reason(request.prompt)!r}. {reading}"
         )
     if reading.look is None and not reading.changes_light:
-        logger.warning(UNCHANGED if reading.setting is None else SUMMER)
+        warn(logger, UNCHANGED if reading.setting is None else SUMMER)
     request = in_hole(request)
     original, outline = as_rgb(request.picture), None
     if reading.look is not None:

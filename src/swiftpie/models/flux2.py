@@ -1,6 +1,5 @@
 """The networks of FLUX.2 as they were published: language model, transformer, latents."""
 
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from swiftpie.attention.install import Installation, Plan
 from swiftpie.attention.kernels import MASKED
 from swiftpie.attention.processors import DetailAttention, Merge, region_scale
 from swiftpie.models.denoiser import Prediction, PublishedDenoiser, SubjectCondition
-from swiftpie.models.text import CUT
+from swiftpie.models.text import words_after
 from swiftpie.types import Autoencoder, Posterior, TextCondition
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from diffusers.models.attention_processor import Attention
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-logger = logging.getLogger(__name__)
 
 ENTRANCE = "x_embedder"  # the layer through which cells and references enter
 APART = 10  # of the first position of a reference's cells from those of the one before
@@ -45,22 +43,14 @@ class LanguageText:
         """Return the states of `prompts` as a user types them in a chat, (B, T, D).
 
         States of several layers lie side by side. The mask is all ones, as padding is attended to;
-        nothing is pooled, so D is 1 there. Prompts that are too long are cut, with a log.
+        nothing is pooled, so D is 1 there. Prompts that are too long are cut.
         """
-        typed = [
-            self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}],
-                tokenize=False,
-                add_generation_prompt=True,
-                enable_thinking=False,
-            )
-            for prompt in prompts
-        ]
         tokens = self.tokenizer(
-            typed, padding="max_length", truncation=True, max_length=TEXT_LENGTH
+            [*map(self._typed, prompts)],
+            padding="max_length",
+            truncation=True,
+            max_length=TEXT_LENGTH,
         )
-        if any(row[-1] for row in tokens["attention_mask"]):
-            logger.warning(CUT, TEXT_LENGTH)
         network: Any = self.encoder.base_model  # without a head that predicts words
         ids, mask = (
             torch.tensor(tokens[name], device=network.device)
@@ -72,6 +62,24 @@ class LanguageText:
             )
         states = torch.cat([output.hidden_states[layer] for layer in READ_LAYERS], dim=-1)
         return TextCondition(states, torch.ones_like(mask), states.new_zeros(len(states), 1))
+
+    def _typed(self, prompt: str) -> str:
+        """Return a prompt with the marks of a chat around it."""
+        text: Any = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}],
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=False,
+        )
+        return str(text)
+
+    def dropped(self, prompt: str) -> str:
+        """Return the words at the end of a prompt that are not read, as it is too long."""
+        typed = self._typed(prompt)
+        cut = {"truncation": True, "max_length": TEXT_LENGTH}
+        places = self.tokenizer(typed, return_offsets_mapping=True, **cut)["offset_mapping"]
+        end = max(last for _, last in places) - typed.find(prompt)
+        return words_after(prompt, min(end, len(prompt)))
 
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
         """Mark nothing, (S, 1): no layer that reads these states finds regions by words."""

@@ -13,6 +13,7 @@ from swiftpie.geometry.ground import ASSETS, LEAST, MARGIN, SMALL_M, Ground, sta
 from swiftpie.imageio.images import to_tensor
 from swiftpie.masks import HALF, Box
 from swiftpie.models.cutout import cutout_network
+from swiftpie.notices import warn
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def box_on_ground(
     shape = (extent[0] / photograph.width, extent[1] / photograph.height)
     box, doubt = placed(scores_of(photograph), shape, height_m)
     if doubt:
-        logger.warning("%s %s", doubt, REMEDY)
+        warn(logger, f"{doubt} {REMEDY}")
     return box
 
 

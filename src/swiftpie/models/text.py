@@ -1,6 +1,5 @@
 """Prompts to token states: tokenizers with CLIP text towers."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
@@ -13,14 +12,12 @@ from swiftpie.types import TextCondition
 if TYPE_CHECKING:
     from transformers import CLIPTextModel, CLIPTextModelWithProjection, PreTrainedTokenizerBase
 
-logger = logging.getLogger(__name__)
-
-
-CUT = "A prompt was cut to %s tokens, all that this model reads."
-
 
 class PromptEncoder(Protocol):
     """The interface of text encoders."""
+
+    def dropped(self, prompt: str) -> str:
+        """Return the words at the end of a prompt that are not read, as it is too long."""
 
     def encode(self, prompts: list[str]) -> TextCondition:
         """Return states (B, T, D), mask (B, T) and pooled (B, D) of `prompts`."""
@@ -59,7 +56,7 @@ class TextTower:
         return replace(self, encoder=change(self.encoder))
 
     def encode(self, prompts: list[str]) -> TextCondition:
-        """Return the states of `prompts`; longer ones than the tower can read are cut, with a log.
+        """Return the states of `prompts`; longer ones than the tower can read are cut.
 
         Shapes: states (B, T, D), mask (B, T), pooled (B, D), with T the tower's fixed length.
         """
@@ -68,6 +65,13 @@ class TextTower:
     def tokenize(self, prompts: list[str]) -> tuple[Tensor, ...]:
         """Return ids and mask of the tokens of `prompts`, (B, T) each."""
         return _tokenize(self.tokenizer, [*map(self.readable, prompts)], self.length)
+
+    def dropped(self, prompt: str) -> str:
+        """Return the words at the end of a prompt that are not read, as it is too long."""
+        readable = self.readable(prompt)
+        cut = {"padding": "max_length", "truncation": True, "max_length": self.length}
+        places = self.tokenizer(readable, return_offsets_mapping=True, **cut)["offset_mapping"]
+        return words_after(readable, max(last for _, last in places))
 
     def readable(self, prompt: str) -> str:
         """Return a prompt in words that the tower was taught; CLIP reads any."""
@@ -144,15 +148,25 @@ class TwoTextTowers:
         # SDXL attends to padding too: it was trained so.
         return TextCondition(joined, torch.ones_like(mask).to(joined.device), pooled)
 
+    def dropped(self, prompt: str) -> str:
+        """Return the words at the end of a prompt that are not read, as it is too long."""
+        return self.first.dropped(prompt)
+
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
         """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
         return self.first.find_words(prompt, names)
+
+
+def words_after(text: str, end: int) -> str:
+    """Return the words of `text` behind `end`, with the whole of a word that it lies within."""
+    rest = text[end:]
+    if rest.strip() and not rest[0].isspace():
+        end = len(text[:end].rpartition(" ")[0])
+    return text[end:].strip()
 
 
 def _tokenize(
     tokenizer: "PreTrainedTokenizerBase", prompts: list[str], length: int
 ) -> tuple[Tensor, Tensor]:
     tokens = tokenizer(prompts, padding="max_length", truncation=True, max_length=length)
-    if any(row[-1] for row in tokens["attention_mask"]):
-        logger.warning(CUT, length)
     return torch.tensor(tokens["input_ids"]), torch.tensor(tokens["attention_mask"])

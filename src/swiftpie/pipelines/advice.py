@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from swiftpie.backbones.components import MAX_SIDE_PX, SAME_AREA, Components
+from swiftpie.errors import short_reason
 from swiftpie.guidance import Branch, Plain, branches_of
 from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.draw import technique_for
@@ -15,11 +16,13 @@ from swiftpie.pipelines.request import (
     PersonalizeRequest,
     RepaintRequest,
     Request,
+    identities_in,
     resolved_scales,
     texts_of,
 )
 from swiftpie.pipelines.settings import EditMode, EditSettings, MaskSource, ResolvedScales
 from swiftpie.pipelines.techniques.personalize import size_of
+from swiftpie.types import Identity
 
 logger = logging.getLogger(__name__)
 
@@ -27,14 +30,54 @@ UNTOUCHED = ResolvedScales()
 
 
 def advise(components: Components, request: Request) -> None:
-    """Log each sentence of `advice_on` as a warning."""
-    for sentence in advice_on(components, request):
+    """Log each sentence of `advice_on` but those that were logged with an encoded subject."""
+    for sentence in _advice(components, request):
         logger.warning(sentence)
 
 
 def advice_on(components: Components, request: Request) -> Iterator[str]:
-    """Yield warnings: of the family, of sizes without training, and of options without effect."""
+    """Yield warnings about a request, before anything is drawn.
+
+    They are of the family, of doubtful subjects, of words that are not read, of sizes without
+    training, and of options without effect.
+    """
+    yield from _advice(components, request)
+    for identity in identities_in(request):
+        yield from doubts_of(identity)
+
+
+def doubts_of(identity: Identity) -> Iterator[str]:
+    """Yield warnings of pictures that show no subject, or one that may be cut out badly."""
+    count = len(identity.cutouts) + len(identity.left_out)
+    shown = (number for number in range(1, count + 1) if number not in identity.left_out)
+    for number in identity.left_out:
+        yield f"Picture {number} shows no subject that stands out, so it is left out. Give a mask."
+    for number, cutout in zip(shown, identity.cutouts, strict=True):
+        if cutout.is_doubtful:
+            yield (
+                f"The subject of picture {number} may be cut out badly. Look at it, and give a "
+                "mask, or a box around the subject, where it is wrong."
+            )
+
+
+def _cut_prompts(components: Components, request: Request) -> Iterator[str]:
+    """Yield a warning of each prompt whose end is not read."""
+    if technique_for(components, request).is_by_formula:
+        return
+    given = [*texts_of(request.prompt), *texts_of(request.negative_prompt)]
+    given += request.to if isinstance(request, AnimateRequest) else ()
+    given += [request.source_prompt] if isinstance(request, EditRequest) else []
+    for prompt in dict.fromkeys(given):
+        if dropped := components.text.dropped(prompt):
+            yield (
+                "A prompt was cut, because it is longer than what this model reads. Left out is "
+                f"{short_reason(dropped)!r}. Shorten it."
+            )
+
+
+def _advice(components: Components, request: Request) -> Iterator[str]:
     yield from components.family.advice(components, request)
+    yield from _cut_prompts(components, request)
     preset = components.preset
     side = preset.image_size_px
     height, width = _size_of(components, request) or (side, side)

@@ -2,9 +2,9 @@
 
 import gc
 import logging
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar, cast
@@ -21,6 +21,7 @@ from swiftpie.faces import METADATA
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.notices import hearing
 from swiftpie.pipelines.denoise import (
     Clock,
     GoesOn,
@@ -43,6 +44,7 @@ from swiftpie.pipelines.request import (
     RepaintRequest,
     Request,
     ResultT,
+    identities_in,
     resolved_scales,
 )
 from swiftpie.pipelines.settings import IdentityGuidance
@@ -198,8 +200,19 @@ def draw_together(
     """
     clock = Clock(on_stage)
     with explaining_out_of_memory():
-        plans = [_prepare(components, request, clock) for request in requests]
-        return _carry_out(plans, clock, on_step, split)
+        plans, said = [], []
+        for request in requests:
+            with hearing() as heard:
+                plans.append(_prepare(components, request, clock))
+            said.append(heard)
+        results = _carry_out(plans, clock, on_step, split)
+        pairs = zip(results, said, strict=True)
+        return [with_warnings(result, (*heard, *result.warnings)) for result, heard in pairs]
+
+
+def with_warnings(result: ResultT, warnings: Iterable[str]) -> ResultT:
+    """Return a result with each of some warnings once."""
+    return replace(result, warnings=tuple(dict.fromkeys(warnings)))
 
 
 def _prepare(components: Components, request: Request, clock: Clock) -> Plan:
@@ -214,21 +227,25 @@ def _carry_out(
     """Denoise what can be denoised in one pass, and finish each plan."""
     by_key: dict[tuple[object, ...], list[int]] = {}
     finished: dict[int, Result | Plan] = {}
+    said: dict[int, list[str]] = {}
     for index, plan in enumerate(plans):
         if plan.start is not None:
             by_key.setdefault(_batch_key(plan, plan.start), []).append(index)
         else:
-            parts = _carry_out(plan.parts, clock, on_step, split)
-            finished[index] = plan.finish(*parts)
+            with hearing() as said[index]:
+                parts = _carry_out(plan.parts, clock, on_step, split)
+                finished[index] = plan.finish(*parts)
     for indices in _passes(by_key, split):
         batch = [plans[index] for index in indices]
         for index, drawn in zip(indices, _draw_batch(batch, clock, on_step), strict=True):
-            finished[index] = plans[index].finish(drawn)
+            with hearing() as said[index]:
+                finished[index] = plans[index].finish(drawn)
     results = []
     for index, plan in enumerate(plans):
         result = finished[index]
         if isinstance(result, Plan):
             (result,) = _carry_out([result], clock, on_step, split)
+        result = with_warnings(result, (*said[index], *result.warnings))
         if isinstance(result, EditResult) and not isinstance(plan.request, PersonalizeRequest):
             result = with_transparency(plan.request, result)
         results.append(result)
@@ -321,10 +338,7 @@ def _draw_batch(
 
 def facts_of(components: Components, request: Request) -> dict[str, Any]:
     """Return what a result says of its request: cut-outs, library subjects, scales and origin."""
-    if isinstance(request, PersonalizeRequest):
-        shown = [subject.identity for subject in request.subjects]
-    else:
-        shown = [] if request.identity is None else [request.identity]
+    shown = identities_in(request)
     named = tuple(identity.named for identity in shown if identity.named is not None)
     origin = dict(components.origin)
     if named:

@@ -26,6 +26,7 @@ from swiftpie.imageio.images import (
 )
 from swiftpie.masks import HALF, Box, box_mask, feather, grow, hole_of, resize_mask, without_outside
 from swiftpie.models.text import PromptEncoder
+from swiftpie.notices import warn
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.request import EditRequest, RepaintRequest
 from swiftpie.pipelines.settings import EditMethod, EditSettings
@@ -250,7 +251,7 @@ def blend_mask(mask: Tensor) -> Image.Image:
 def says_the_same(compared: Compared) -> bool:
     """Whether two prompts say the same, so that no region can be found; a warning says so."""
     if compared.are_alike:
-        logger.warning(UNCHANGED)
+        warn(logger, UNCHANGED)
     return compared.are_alike
 
 
@@ -261,7 +262,7 @@ def found_region(latent: Tensor, canvas: Canvas) -> Tensor:
     """
     hard = (canvas.leave_mask(latent.cpu()) > 0.5).float()
     if not hard.any():
-        logger.warning(UNCHANGED)
+        warn(logger, UNCHANGED)
     cell_px = canvas.padded[0] // latent.shape[2]
     return without_outside(in_8_bits(resize_mask(grow(hard, cell_px), canvas.full)))
 
@@ -279,7 +280,7 @@ def without_change(compared: Compared, mask: Tensor) -> Tensor:
     """
     if not compared.prompts[0].strip() or not compared.are_alike:
         return mask
-    logger.warning(UNCHANGED_INSIDE)
+    warn(logger, UNCHANGED_INSIDE)
     return torch.zeros_like(mask)
 
 

@@ -650,6 +650,13 @@ def region_of(mask: "MaskSource | Region | str") -> "MaskSource | Region":
         ) from error
 
 
+def identities_in(request: Request) -> "tuple[Identity, ...]":
+    """Return the subjects of a request that is resolved."""
+    if isinstance(request, PersonalizeRequest):
+        return tuple(subject.identity for subject in request.subjects)
+    return () if request.identity is None else (request.identity,)
+
+
 def texts_of(prompts: "Prompts") -> tuple[str, ...]:
     """Return prompts as text; none if they are encoded."""
     if _is_encoded(prompts):

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +20,7 @@ from swiftpie.imageio.originals import OriginalPicture, composite
 from swiftpie.imageio.writing import PictureData, encode_animation, encode_image, is_clear
 from swiftpie.library import Named
 from swiftpie.masks import Box
+from swiftpie.notices import hearing
 from swiftpie.pipelines.draw import follows_seed
 from swiftpie.pipelines.request import EditRequest, Request, Subject
 from swiftpie.server.commands import begun
@@ -62,6 +63,11 @@ class DrawnPicture:
         """Place and names as JSON, where the model chose them."""
         named = {"named": [each._asdict() for each in self.named]} if self.named else {}
         return named | ({} if self.box is None else {"box": list(self.box)})
+
+
+def warnings_of(drawn: Iterable[DrawnPicture]) -> list[str]:
+    """Return the warnings of pictures, each once."""
+    return [*dict.fromkeys(warning for picture in drawn for warning in picture.warnings)]
 
 
 class DrawingThread:
@@ -139,11 +145,14 @@ class DrawingThread:
         """Return what was made, or an error, for each; `check` may raise `Stopped`. Blocks."""
         session = self.models.get(jobs[0].model or self.models.names[0])
         made: list[Any] = []
+        said: list[list[str]] = []
         for job in jobs:
-            try:
-                made.append(begun(session, job.work))
-            except (SwiftPieError, RequestError) as error:
-                made.append(error)
+            with hearing() as heard:
+                try:
+                    made.append(begun(session, job.work))
+                except (SwiftPieError, RequestError) as error:
+                    made.append(error)
+            said.append(heard)
             check("encode")
         at = [number for number, outcome in enumerate(made) if isinstance(outcome, Request)]
         drawn = draw_apart(session, [made[number] for number in at], on_stage=check)
@@ -151,7 +160,7 @@ class DrawingThread:
             made[number] = (
                 outcome
                 if isinstance(outcome, Exception)
-                else _with_facts(session, made[number], outcome)
+                else _with_facts(session, made[number], outcome, said[number])
             )
         return made
 
@@ -194,7 +203,7 @@ def _without_locals(made: Sequence[Any]) -> Sequence[Any]:
 
 
 def _with_facts(
-    session: Session, request: Request, drawn: GenerationResult | EditResult
+    session: Session, request: Request, drawn: GenerationResult | EditResult, heard: Sequence[str]
 ) -> DrawnPicture:
     return DrawnPicture(
         result=drawn,
@@ -202,7 +211,7 @@ def _with_facts(
         seed=drawn.seed if isinstance(drawn, EditResult) else drawn.seeds[0],
         timings_ms={name: round(spent, 2) for name, spent in drawn.timings_ms.items()},
         origin=origin_of_result(session.components.preset, request, drawn),
-        warnings=tuple(session.advice_on(request)),
+        warnings=(*heard, *drawn.warnings),
         box=drawn.box if isinstance(drawn, EditResult) else None,
         named=drawn.named,
         is_random=not isinstance(request, EditRequest) or follows_seed(session.components, request),

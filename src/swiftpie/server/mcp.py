@@ -50,7 +50,7 @@ from swiftpie.library import subject_library
 from swiftpie.pipelines.request import MAX_SUBJECTS, Pictures, RepaintRequest, Subject
 from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.pipelines.tasks import TASKS, Task
-from swiftpie.server.drawing import SUFFIXES, DrawnPicture
+from swiftpie.server.drawing import SUFFIXES, DrawnPicture, warnings_of
 from swiftpie.server.errors import RequestError, as_request_error, error_of_fields, log_failure
 from swiftpie.server.schemas import (
     DATA_URL,
@@ -404,7 +404,7 @@ def words_of(error: Exception) -> str:
 def _facts(drawn: Sequence[DrawnPicture]) -> dict[str, Any]:
     """Return facts of pictures, with what an assistant needs to draw them again."""
     first = drawn[0]
-    warnings = [text.replace("swiftpie.", "") for text in first.warnings]
+    warnings = [text.replace("swiftpie.", "") for text in warnings_of(drawn)]
     return {
         "seeds": [picture.seed for picture in drawn],
         "model": first.model,

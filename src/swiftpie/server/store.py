@@ -243,26 +243,6 @@ def describe_identity(number: str, info: IdentityInfo) -> dict[str, Any]:
     }
 
 
-def doubts_of(identity: Identity) -> list[str]:
-    """Return warnings of pictures that show no subject, or one that may be cut out badly."""
-    count = len(identity.cutouts) + len(identity.left_out)
-    shown = (number for number in range(1, count + 1) if number not in identity.left_out)
-    doubtful = (
-        at for at, cutout in zip(shown, identity.cutouts, strict=True) if cutout.is_doubtful
-    )
-    return [
-        *(
-            f"Picture {number} shows no subject that stands out, so it is left out. Send a mask."
-            for number in identity.left_out
-        ),
-        *(
-            f"The subject of picture {number} may be cut out badly. Look at the thumbnail, and "
-            "send a mask where it is wrong: POST /v1/cutouts gives one to start from."
-            for number in doubtful
-        ),
-    ]
-
-
 def source_files(images: Sequence[Image.Image], masks: Sequence[Image.Image]) -> dict[str, bytes]:
     """Return pictures of a subject, with their masks if they came, to be cut out again."""
     files = {}

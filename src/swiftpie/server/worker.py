@@ -20,7 +20,7 @@ from swiftpie.imageio.images import to_pil
 from swiftpie.imageio.originals import OriginalPicture, losses_in
 from swiftpie.imageio.writing import encode_image
 from swiftpie.library import subject_library
-from swiftpie.pipelines.advice import equal_pictures
+from swiftpie.pipelines.advice import doubts_of, equal_pictures
 from swiftpie.pipelines.identity_file import read_identity
 from swiftpie.pipelines.request import IdentityRef, Pictures, Request, Subject
 from swiftpie.server import Limits
@@ -39,7 +39,6 @@ from swiftpie.server.store import (
     OwnerStore,
     StoredIdentity,
     describe_identity,
-    doubts_of,
     source_files,
 )
 from swiftpie.types import Identity
@@ -388,7 +387,7 @@ class Worker:
         identity = await self.carry_out(chosen, lambda session: session.identity_of(shown), key=key)
         files = await asyncio.to_thread(source_files, images, masks)
         return self._keep(
-            identity, doubts_of(identity), name=name, model=chosen, caller=caller, files=files
+            identity, [*doubts_of(identity)], name=name, model=chosen, caller=caller, files=files
         )
 
     async def add_file(
@@ -401,7 +400,7 @@ class Worker:
             self._check_knows_faces(chosen, param="identity")
         encode = partial(encode_kept, source=IdentityRef(identity), param="identity")
         kept = await self.carry_out(chosen, encode, key=caller.key)
-        return self._keep(kept, doubts_of(kept), name=name, model=chosen, caller=caller)
+        return self._keep(kept, [*doubts_of(kept)], name=name, model=chosen, caller=caller)
 
     async def add_face(
         self, photo: bytes, *, face_number: int | None, name: str, model: str | None, caller: Caller

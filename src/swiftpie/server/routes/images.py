@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.server.commands import is_edit
-from swiftpie.server.drawing import DrawnPicture
+from swiftpie.server.drawing import DrawnPicture, warnings_of
 from swiftpie.server.errors import RequestError, answer_to, error_of_fields
 from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_form, read_upload
 from swiftpie.server.schemas import (
@@ -126,6 +126,7 @@ async def _events(worker: Worker, work: CallPlan, kind: str) -> AsyncIterator[st
                 "type": f"{kind}.completed",
                 "b64_json": base64.b64encode(picture.data).decode(),
                 **_facts(work.body, picture),
+                "swiftpie": {"seed": picture.seed, "warnings": list(picture.warnings)},
             }
             yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
     except Exception as error:  # noqa: BLE001 - the status is sent already
@@ -150,7 +151,7 @@ def _images_body(body: Drawing, drawn: Sequence[DrawnPicture]) -> dict[str, Any]
         "seeds": [picture.seed for picture in drawn],
         "model": drawn[0].model,
         "timings_ms": drawn[0].timings_ms,
-        "warnings": list(drawn[0].warnings),
+        "warnings": warnings_of(drawn),
         **drawn[0].chosen,
     }
     if body.without_effect:
