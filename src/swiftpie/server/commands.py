@@ -102,6 +102,12 @@ def requests_of(
     name = own.task if changes else "personalize" if own.animate is None else "animate"
     task = TASKS[name]
     _check_names(own, name)
+    if not body.prompt and task.request is not RepaintRequest:
+        raise RequestError(
+            f"prompt: The task {name!r} needs words that describe the picture. Send them.",
+            code="invalid_value",
+            param="prompt",
+        )
     given = {name: getattr(own, name) for name in FIELDS[name]}
     shared = {"prompt": body.prompt, "negative_prompt": body.negative_prompt}
     given |= {name: value for name, value in shared.items() if name not in task.without}

@@ -47,7 +47,13 @@ from swiftpie.errors import (
 )
 from swiftpie.imageio.atomic import make_folder, write_file
 from swiftpie.library import subject_library
-from swiftpie.pipelines.request import MAX_SUBJECTS, Pictures, RepaintRequest, Subject
+from swiftpie.pipelines.request import (
+    MAX_SUBJECTS,
+    PersonalizeRequest,
+    Pictures,
+    RepaintRequest,
+    Subject,
+)
 from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.pipelines.tasks import TASKS, Task
 from swiftpie.server.drawing import SUFFIXES, DrawnPicture, warnings_of
@@ -62,10 +68,12 @@ from swiftpie.server.schemas import (
     AnimateIn,
     Drawing,
     OwnFields,
+    Prompt,
     Strict,
     WithOptions,
     bytes_of_base64,
     check_one_of,
+    described,
     with_options,
 )
 from swiftpie.server.worker import Caller, Worker
@@ -200,7 +208,10 @@ def _tool(name: str, task: Task) -> Tool:
     shared |= {"seed", "n", "output_format", "output_compression"}
     shared |= set() if task.is_change else {"size"}
     more: dict[str, Any] = {}
-    fixed = {} if "prompt" in known else {"prompt": "nothing"}
+    fixed: dict[str, str] = {}
+    if "prompt" in shared and task.request is not RepaintRequest:
+        shared -= {"prompt"}
+        more["prompt"] = (Annotated[Prompt, described(PersonalizeRequest, "prompt")], ...)
     if "to" in known:
         shared -= {"n", "output_format"}
         more["animate"] = (Annotated[AnimateIn, MOVES], ...)

@@ -305,7 +305,10 @@ class Drawing(Bounded):
 
     model_config = ConfigDict(extra="allow")  # to name them in the answer
 
-    prompt: Annotated[Prompt, described(PersonalizeRequest, "prompt")]
+    # Needed but where a subject comes into a photograph, or something goes; see `requests_of`.
+    prompt: Annotated[
+        str, Field(max_length=MAX_PROMPT), described(PersonalizeRequest, "prompt")
+    ] = ""
     model: Annotated[str | None, Field(max_length=200)] = None
     n: Annotated[int, Field(ge=1, le=MAX_PICTURES)] = 1
     size: Annotated[SizeText, described(PersonalizeRequest, "size_px")] = "auto"
