@@ -568,7 +568,7 @@ ANSWERS = {  # what HTTP and assistants say, the words that HTTP counts, and the
             "cutouts": [[CUT]],
         },
     ),
-    "removal by a mask": ({}, 0, {"id": "photo-remove-s5-001261d0", "branches": []}),
+    "removal by a mask": ({}, 2, {"id": "photo-remove-s5-001261d0", "branches": []}),
 }
 
 
