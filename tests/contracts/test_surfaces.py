@@ -561,14 +561,14 @@ ANSWERS = {  # what HTTP and assistants say, the words that HTTP counts, and the
     ),
     "insertion": (
         PLACE,
-        0,
+        2,
         {
             "id": "photo-insert-subject-a-robot-s5-eb5bbead",
             "branches": ["semantic", "detail", "aligned detail"],
             "cutouts": [[CUT]],
         },
     ),
-    "removal by a mask": ({}, 2, {"id": "photo-remove-s5-001261d0", "branches": []}),
+    "removal by a mask": ({}, 0, {"id": "photo-remove-s5-001261d0", "branches": []}),
 }
 
 
