@@ -2,6 +2,7 @@ import io
 import json
 import socket
 import struct
+import time
 
 import pytest
 from PIL import Image
@@ -9,6 +10,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from swiftpie.imageio.writing import read_metadata
+from swiftpie.server.guard import BURST_S
 from tests.server.conftest import LIVE, held, to_png
 
 PROMPT = "a dog on a beach"
@@ -59,7 +61,8 @@ def test_the_newest_replaces_those_that_wait(server, live, identity_id):
 
 @pytest.fixture(scope="module")
 def kept(server, photo):
-    return server.upload("/v1/pictures", image=("photo.png", to_png(photo))).json
+    plain = Image.frombytes(photo.mode, photo.size, photo.tobytes())
+    return server.upload("/v1/pictures", image=("photo.png", to_png(plain))).json
 
 
 def test_edits_are_live_too(live, session, photo, kept):
@@ -179,3 +182,13 @@ def test_a_message_that_is_too_long_ends_its_connection(live):
     live.send(json.dumps({"prompt": "x" * (256 << 10)}))
     with pytest.raises(ConnectionClosed):
         live.recv(timeout=20)
+
+
+def test_messages_that_come_too_quickly_end_their_connection(server, live):
+    known = server.guard._pace._until
+    known["127.0.0.1 "] = time.monotonic() + 2 * BURST_S
+    live.send("{}")
+    with pytest.raises(ConnectionClosed) as closed:
+        live.recv(timeout=20)
+    known.clear()
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "rate_limit_exceeded")

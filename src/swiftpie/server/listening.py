@@ -177,7 +177,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on, a few frames at a time."""
         for start in range(0, len(data), FRAME_BYTES):
-            if self.close_sent or self.transport.is_closing():
+            if self.transport.is_closing():
                 return
             super().data_received(data[start : start + FRAME_BYTES])
 

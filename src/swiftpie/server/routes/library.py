@@ -175,22 +175,29 @@ class Live:
         drawing = asyncio.ensure_future(self._draw_newest())
         try:
             while (message := await self._socket.receive())["type"] != "websocket.disconnect":
-                await self._take(message.get("text") or "")  # a binary message has none
+                text = message.get("text") or ""  # a binary message has none
+                await self._socket.state.pace(1 + len(text) / TEXT_BYTES)
+                await self._take(text)
                 await asyncio.sleep(0)  # others may have their turn
         except WebSocketDisconnect:  # while it was answered
             pass
+        except RequestError as error:  # messages come too quickly, and more are on their way
+            await self._socket.close(1008, error.code)
         finally:
             drawing.cancel()
             with suppress(asyncio.CancelledError):
                 await drawing
 
     async def _take(self, text: str) -> None:
+        body: dict[str, Any] = {}  # errors would hold this frame, and it them
         try:
-            await self._socket.state.pace(1 + len(text) / TEXT_BYTES)
             message = LiveDraw.model_validate(read_json(text.encode()))
-        except (RequestError, ValidationError) as error:
-            refusal = error if isinstance(error, RequestError) else error_of_fields(error)
-            await self._socket.send_json({"type": "error", "id": None, **refusal.body})
+        except RequestError as error:
+            body = error.body
+        except ValidationError as error:
+            body = error_of_fields(error).body
+        if body:
+            await self._socket.send_json({"type": "error", "id": None, **body})
             return
         if self._newest is not None:
             await self._socket.send_json({"type": "dropped", "id": self._newest.id})
