@@ -8,7 +8,8 @@ from PIL import Image
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
-from swiftpie.pipelines.request import PersonalizeRequest
+from swiftpie.errors import InputError
+from swiftpie.pipelines.request import PersonalizeRequest, RepaintRequest
 from swiftpie.pipelines.settings import EditSettings
 
 STRANGE = "a dog riding a bicycle by a castel"
@@ -57,6 +58,8 @@ def test_words_that_mean_nothing_are_named_with_near_ones(session, identity, cal
         ("a dog on a frozen lake in winter", []),
         ("a dog on a beach, black and white", ["in colour"]),
         ("a dog, Hund am Strand im Wald", ["'hund'", "English"]),
+        ("dog on a beach, dog", []),
+        ("a dog jump on a beach", ["never taught 'jump'. "]),
     ],
 )
 def test_what_of_a_prompt_is_not_drawn_is_named(session, prompt, words):
@@ -64,6 +67,18 @@ def test_what_of_a_prompt_is_not_drawn_is_named(session, prompt, words):
     message = " ".join(session.advice_on(request))
     assert all(word in message for word in words)
     assert bool(message) == bool(words)
+
+
+@pytest.mark.parametrize("name", ["can", "a red can", "a beagle", "my dog"])
+def test_the_name_of_what_is_inserted_is_explained_by_its_picture(session, identity, name):
+    request = RepaintRequest(image=grey(), seed=1, source=identity, prompt=name)
+    assert [each for each in session.advice_on(request) if "taught" in each] == []
+
+
+def test_no_advice_asks_for_a_size_that_is_refused(session, identity, caplog):
+    with pytest.raises(InputError, match="2048x1472"):
+        session.personalize(identity, "a dog on a beach", seed=0, size=(2400, 1728))
+    assert warnings_of(caplog) == []
 
 
 @pytest.mark.parametrize(("width", "words"), [(2048, "soft in a picture of 2048 px"), (1024, "")])
@@ -77,7 +92,14 @@ def test_a_picture_is_reported_that_is_much_wider_than_its_photograph(session, w
     assert bool(message) == bool(words)
 
 
-@pytest.mark.parametrize("prompt", ["a gnu on a beach", "a photo of an axolotl in the snow"])
+WITHOUT_A_WORD = [
+    "a gnu on a beach",
+    "a photo of an axolotl in the snow",
+    "a photo of 00 on a beach",
+]
+
+
+@pytest.mark.parametrize("prompt", WITHOUT_A_WORD)
 def test_a_prompt_of_taught_words_and_any_name_is_drawn_without_a_word(
     session, identity, prompt, caplog
 ):

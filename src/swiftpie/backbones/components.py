@@ -231,9 +231,14 @@ class Family(ABC):
         height, width = size_px or (side, side)
         unit = preset.latent_cell_px * (2 if self.needs_even_grid else 1)
         if any(side % unit or not MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in (height, width)):
+            shrunk = min(1.0, MAX_SIDE_PX / max(height, width))
+            near = (
+                max(MIN_SIDE_PX, unit * round(shrunk * side / unit)) for side in (width, height)
+            )
             raise InputError(
-                f"The size {width}x{height} px is out of range. Sides must be multiples of {unit} "
-                f"px from {MIN_SIDE_PX} to {MAX_SIDE_PX} px."
+                f"The size {width}x{height} px cannot be drawn. Sides must be multiples of {unit} "
+                f"px from {MIN_SIDE_PX} to {MAX_SIDE_PX} px. The nearest is "
+                f"{'x'.join(map(str, near))}."
             )
         return height // preset.latent_cell_px, width // preset.latent_cell_px
 

@@ -17,6 +17,7 @@ from rich.text import Text
 from swiftpie.errors import printable
 
 ARGUMENT = re.compile(r"`(?P<name>\w+)=(?P<value>[^`]*)`")  # as messages spell those of Python
+TUPLE = re.compile(r"\([^()]*,[^()]*\)")
 OPTION_NAMES = {
     "number": "face-number",
     "points": "point",
@@ -49,6 +50,8 @@ def in_options(text: str) -> str:
 
 def _as_option(argument: re.Match[str]) -> str:
     name, value = argument["name"], argument["value"].strip("\"'")
+    if TUPLE.fullmatch(value):  # of numbers, which users write without brackets
+        value = ("x" if name.startswith("size") else ",").join(re.findall(r"[^(), ]+", value))
     if value.partition(".")[0].isidentifier():  # of an enum, which users write in lower case
         value = value.rpartition(".")[2].lower()
     option = f"--{OPTION_NAMES.get(name, name).replace('_', '-')}"

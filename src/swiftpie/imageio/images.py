@@ -187,7 +187,7 @@ def subject_square(mask: Tensor, fill: float) -> tuple[int, int, int, int]:
     if extent is None:
         raise NoSubject(
             "The mask shows no subject. It has to be white where the subject is.",
-            "Supply another mask, as in --cutout mask.png.",
+            "Supply another mask.",
         )
     left, top, right, bottom = extent
     side = max(1, round(max(bottom - top, right - left) / fill))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from swiftpie.backbones.choices import Choices, schedule_of, with_steps
-from swiftpie.backbones.components import Components, Family
+from swiftpie.backbones.components import MAX_SIDE_PX, Components, Family
 from swiftpie.backbones.hub import existing
 from swiftpie.backbones.load.weights import (
     fingerprint_of,
@@ -49,7 +49,7 @@ from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer, encode_tokens
 from swiftpie.mini.vocabulary import GENERIC, Vocabulary
 from swiftpie.mini.word_edits import follows_seed, prepare_word_edit
-from swiftpie.mini.words import LOOK_WORDS, words_in
+from swiftpie.mini.words import FILLERS, LOOK_WORDS, words_in
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.text import TextTower
 from swiftpie.models.vision import ConvImageEncoder
@@ -249,7 +249,10 @@ def _advice(components: Components, vocabulary: Vocabulary, request: Request) ->
                 "of the library. For a person, give a photograph that shows the whole of them."
             )
         return
-    unknown = read(request.prompt, vocabulary).unknown
+    reading = read(request.prompt, vocabulary)
+    # The picture of what is inserted explains its name.
+    shown = {*FILLERS, *words_in(" ".join(mention.words for mention in reading.mentions))}
+    unknown = [word for word in reading.unknown if word not in shown]
     if unknown and not isinstance(request, EditRequest):  # which is drawn as read, or refused
         yield vocabulary.advice_on([*dict.fromkeys(unknown)], preset=name)
 
@@ -273,12 +276,15 @@ def _advice_on_words(
             or vocabulary.knows(word)
             or not {*words_in(word)}.isdisjoint(reading.unknown)
         )
-    if unknown := [word for word in lost if not vocabulary.knows(word)]:
+    shown = {*words_in(" ".join(_words_of(subject) for subject in request.subjects))}
+    said = [word for word in lost if word not in shown]  # a subject that is named again is shown
+    if unknown := [word for word in said if not vocabulary.knows(word)]:
         yield vocabulary.advice_on(unknown, preset=name)
-    if apart := [repr(word) for word in lost if vocabulary.knows(word)]:
+    if apart := [repr(word) for word in said if vocabulary.knows(word)]:
         yield (
             f"Of the prompt, {', '.join(apart)} is not drawn where it stands. "
-            "docs/quickstart.md, 'What to write', says how prompts name places."
+            "Subjects stand first or behind 'and', places behind a preposition, as in 'a dog and a "
+            "cat on a beach'."
         )
     worn = dict.fromkeys(filter(None, (reading.worn for reading in readings)))
     if worn and is_scene:
@@ -300,7 +306,7 @@ def _advice_on_place(reading: Reading, request: PersonalizeRequest) -> Iterator[
             "cloudy day. Name a place outdoors for rain or snow."
         )
     wide, most = (request.size_px or (0, 0))[1], scene_library().sharp_px(place)
-    if most is not None and wide > most:
+    if most is not None and most < wide <= MAX_SIDE_PX:
         yield (
             f"The photograph of a {place} is soft in a picture of {wide} px. Ask for at most "
             f"{most} px of width, or give a larger picture of a place as the scene."
@@ -319,7 +325,7 @@ def _missing_subjects(reading: Reading, request: PersonalizeRequest) -> Iterator
         )
         yield (
             f"There is no picture of {', '.join(names)}, and the library has no such name. Words "
-            "alone mostly draw a blur. Choose a name of `swiftpie library`, or give a picture."
+            "alone mostly draw a blur. Choose a name of the library, or give a picture."
         )
     listed = ", ".join(repr(each.words) for each in missing if each.subject)
     if listed and len(given) >= MAX_SUBJECTS:
@@ -341,6 +347,12 @@ def _missing_subjects(reading: Reading, request: PersonalizeRequest) -> Iterator
                 f"{mention.words!r} is drawn once. Say how many there are, up to {MAX_SUBJECTS}, "
                 f"as in 'two {mention.words}'."
             )
+
+
+def _words_of(subject: Subject) -> str:
+    """Return all names of a subject."""
+    named = subject.identity.named
+    return " ".join((subject.name, *((named.word, named.name) if named else ())))
 
 
 def _name_of(subject: Subject) -> str:

@@ -14,7 +14,14 @@ from swiftpie.backbones.presets import Preset
 from swiftpie.errors import UnknownSubjectError, short_reason
 from swiftpie.library import Named, subject_library
 from swiftpie.mini.scenes import BACKDROPS, INDOORS, NEARBY, OUTDOORS, scene_library
-from swiftpie.mini.vocabulary import NUMBERS, Mention, Vocabulary, subjects_in, vocabulary_of
+from swiftpie.mini.vocabulary import (
+    GENERIC,
+    NUMBERS,
+    Mention,
+    Vocabulary,
+    subjects_in,
+    vocabulary_of,
+)
 from swiftpie.mini.words import (
     ART_AT_END,
     ART_PHRASE,
@@ -53,6 +60,10 @@ from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest, texts_o
 NUM_KEPT = 256  # readings; advice, the choice of a technique and the drawing need the same ones
 DIGITS = {str(number): word for word, number in NUMBERS.items()}
 DIGIT = re.compile(r"(?<![\w.])[2-4](?= +[^\W\d_])")  # before a noun, as in "3 cats"
+# A number in the place of a name, as that of the file 00.jpg, in "a photo of 00 on a beach".
+NUMBER_NAME = re.compile(
+    rf"(?:(?<=\bof )|(?<=\ban )|(?<=\ba ))\d+(?= (?:{'|'.join(PREPOSITIONS)})\b)"
+)
 NAMES = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # as "Ada Lovelace"
 FOREIGN_SHARE = 0.5  # of unknown words, for a prompt in another language
 COLOURLESS = "black and white"
@@ -181,6 +192,7 @@ class Reading:
 def read(text: str, vocabulary: Vocabulary | None = None) -> Reading:
     """Return what a prompt says to a model with a vocabulary; None: one that knows all words."""
     spelled = DIGIT.sub(lambda digit: DIGITS[digit[0]], text).lower()
+    spelled = NUMBER_NAME.sub(GENERIC, spelled)
     bare, rendition = _without_art(spelled.replace(COLOURLESS, " "))
     tokens = tokens_in(bare)
     shown_setting, unset = _setting_in(tokens)

@@ -143,7 +143,7 @@ class Vocabulary:
         )
         return (
             f"Preset {preset!r} was never taught {', '.join(listed)}. Such words have no effect. "
-            "Use words that it knows: see docs/quickstart.md, 'What to write'."
+            "Name subjects, places, times of day, weathers, seasons, colours and materials."
         )
 
     @cached_property

@@ -45,6 +45,7 @@ from swiftpie.mini.words import (
     FILLERS,
     LOOK_WORDS,
     MATERIAL_PHRASES,
+    MATERIAL_WORDS,
     NO_SUBJECT,
     PLAIN,
     PREPOSITIONS,
@@ -76,6 +77,7 @@ INTO = frozenset(("into", "to"))  # before what comes of a turn
 BEFORE_NOUNS = frozenset(("a", "an", "the", "and", "of", "with"))
 # Materials behind the noun: "a chocolate cake" and "a golden retriever" name things.
 LOOKS = {**COLOUR_WORDS, **{name: MATERIAL_PHRASES[name] for name in MATERIALS}}
+NAMES_OF_MATERIALS = frozenset(word for name in MATERIALS for word in MATERIAL_WORDS[name])
 # "Turn the dog into gold", "make it golden", "make the cat out of marble".
 REMADE = re.compile(
     r"(?:(?:turn|change|transform|make)\b.*\b(?:into|to|of)(?: a| solid)*"
@@ -96,15 +98,19 @@ class NotDrawn(StrEnum):
         "It changes time, weather and season, and the colour or material of one subject "
         f"({', '.join(MATERIALS)}). Name one such change alone, as in 'at night', 'a blue dog' or "
         "'made of gold', and say in the source prompt what the picture "
-        "shows. A larger model makes other edits, as by `--recipe swiftedit`."
+        "shows. A larger model makes other edits, as the recipe swiftedit."
+    )
+    MATERIAL = (
+        "It reads a material behind its subject, as in 'a dog made of gold': before it, as in 'a "
+        "golden retriever', it may be part of a name. Write it so."
     )
     PLACE = "Draw the subject in another place by `personalize`, with this picture of it."
     SUBJECT = "Subjects come and go by `insert`, `remove` and `replace`."
-    WORN = "What a subject wears or holds is for a larger model, as by `--recipe swiftedit`."
-    ART = "Art is for a larger model, as by `--recipe swiftedit`."
+    WORN = "What a subject wears or holds is for a larger model, as the recipe swiftedit."
+    ART = "Art is for a larger model, as the recipe swiftedit."
     LIGHT = (
         "It takes no time, weather or season off a picture. Give one of a clear summer day, or "
-        "edit with a larger model, as by `--recipe swiftedit`."
+        "edit with a larger model, as the recipe swiftedit."
     )
 
 
@@ -132,7 +138,9 @@ def reading_of(components: Components, request: EditRequest) -> EditReading | No
     if request.identity is not None:
         return NotDrawn.SUBJECT
     shown = request.source_prompt or request.keyword
-    return read_edit(request.prompt, components.vocabulary, shown=shown)
+    reading = read_edit(request.prompt, components.vocabulary, shown=shown)
+    says_material = not NAMES_OF_MATERIALS.isdisjoint(words_in(request.prompt))
+    return NotDrawn.MATERIAL if reading is NotDrawn.OTHER and says_material else reading
 
 
 @torch.no_grad()
@@ -148,7 +156,7 @@ def prepare_word_edit(components: Components, request: EditRequest, clock: Clock
         raise CapabilityError(
             f"`method={method}` came with preset {name!r}, which has no network for it and edits "
             "only by what the words change. Leave the method out, or edit with a larger model, as "
-            "by `--recipe swiftedit`."
+            "the recipe swiftedit."
         )
     reading = reading_of(components, request)
     if isinstance(reading, NotDrawn):

@@ -32,7 +32,7 @@ MOST_OFF = 1.5  # times its size that a subject is drawn without a warning
 FLOOR = 0.94  # of the picture's height: where subjects stand if the ground is unsure
 LOWEST = 0.8  # that ground reaches at least
 UNSURE = "Where the photograph has ground remains unsure, so the subject stands low in it."
-REMEDY = "Say by a box where it goes, as in `--box 0.3,0.5,0.6,0.9` or `box=(0.3, 0.5, 0.6, 0.9)`."
+REMEDY = "Say by a box where it goes, as in `box=(0.3, 0.5, 0.6, 0.9)`."
 
 
 def box_on_ground(

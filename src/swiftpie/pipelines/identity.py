@@ -99,7 +99,7 @@ def encode_identity(
     if not frames:
         raise NoSubject(
             f"None of the {len(images)} pictures shows a subject that stands out.",
-            "Supply masks, or a box around it, as in --cutout mask.png or 0.2,0.1,0.8,0.95.",
+            "Supply masks, or a box around it, as in `cutout=0.2,0.1,0.8,0.95`.",
         )
     pixels = torch.cat([frame.pixels for frame in frames]).to(components.device)
     mask = torch.cat([frame.mask for frame in frames]).to(components.device)
