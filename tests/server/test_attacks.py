@@ -527,11 +527,11 @@ def test_what_would_take_long_to_look_at_is_refused_before(ask, method, path, bo
         ("[" * 17 + "]" * 17, "in more than 16 others"),
         ("9" * 1000, "400 digits"),
         ('"' * 100_000, "commas and brackets"),
-        ('{"source_prompt": "' + "[[{{,,]]" * 400 + '\\\\\\""}', "source_prompt"),
+        ('{"source_prompt": "' + "[[{{,,]]" * 400 + '\\\\\\""}', "names no subject"),
     ],
     ids=range(5),
 )
 def test_json_is_bounded_before_it_becomes_values(ask, own, word):
     call = ask(None)("POST", "/v1/jobs", f'{{"prompt": "a", "swiftpie": {own}}}'.encode())
     found = json.loads(call.content)["error"]["message"]
-    assert (call.status, word in found or "no such" in found) == (400, True), found
+    assert (call.status, word in found) == (400, True), found

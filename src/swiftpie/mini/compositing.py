@@ -149,7 +149,10 @@ def composite_patch(
     if subject is None:
         return ground.clamp(0, 1)
     around, known = patch[subject.where], torch.ones_like(subject.alpha)
-    colours = match_sharpness(around, subject.colours, subject.alpha, num_octaves=SEEN_OCTAVES)
+    on_band()
+    colours = match_sharpness(
+        *(around, subject.colours, subject.alpha), num_octaves=SEEN_OCTAVES, on_band=on_band
+    )
     on_band()
     colours += matching_grain(around, known, num_octaves=SEEN_OCTAVES, seed=seed, is_even=True)
     on_band()
@@ -157,7 +160,9 @@ def composite_patch(
     return ground.clamp(0, 1)
 
 
-def match_sharpness(photo: Tensor, colours: Tensor, inside: Tensor, *, num_octaves: int) -> Tensor:
+def match_sharpness(
+    photo: Tensor, colours: Tensor, inside: Tensor, *, num_octaves: int, on_band: OnBand = int
+) -> Tensor:
     """Return `colours` (1, 3, H, W), measured where they are `inside`, no sharper than `photo`.
 
     In focus, octaves are about equally strong. Each octave is weakened as far as its ratio to the
@@ -169,11 +174,14 @@ def match_sharpness(photo: Tensor, colours: Tensor, inside: Tensor, *, num_octav
         if min(low.shape[-2:]) < 4:
             break
         band, low = split(low)
+        on_band()
         other, rest = split(rest)
+        on_band()
         weight = inside / inside.mean().clamp_min(SURE)
         strengths.append(((band.square() * weight).mean().sqrt(), other.square().mean().sqrt()))
         inside = halved(inside)
         bands.append(band)
+        on_band()
     gain, coarser = 1.0, None
     for band, (own, given) in zip(reversed(bands), reversed(strengths), strict=True):
         if coarser is not None:
@@ -182,6 +190,7 @@ def match_sharpness(photo: Tensor, colours: Tensor, inside: Tensor, *, num_octav
         size = (band.shape[2], band.shape[3])
         low = F.interpolate(low, size, mode="bilinear", align_corners=False) + gain * band
         coarser = own, given
+        on_band()
     return low
 
 

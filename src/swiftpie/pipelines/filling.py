@@ -76,8 +76,9 @@ def inpaint(patch: Tensor, gone: Tensor, *, on_band: OnBand = int) -> Tensor:
     size = shrunk_to(FINEST_PX, _size(patch))
     if size != _size(patch):
         goes = (resized(gone, size) > 0).to(gone)
+        on_band()
         if not bool(goes.all()):
-            less, there = resized(patch, size), _near(gone)
+            less, there = resized_in_parts(patch, size, on_band=on_band), _near(gone)
             on_band()
             found = inpaint(less, goes, on_band=on_band)
             result = patch.clone()
@@ -97,6 +98,15 @@ def inpaint(patch: Tensor, gone: Tensor, *, on_band: OnBand = int) -> Tensor:
     on_band()
     inner[..., *there] = enlarged(tone, _size(patch), there, on_band=on_band) + texture
     return match_border(inner, patch, gone)
+
+
+def resized_in_parts(values: Tensor, size: Size, *, on_band: OnBand) -> Tensor:
+    """Return what `resized` does, a channel at a time."""
+    parts = []
+    for channel in values.split(1, dim=1):
+        parts.append(resized(channel, size))
+        on_band()
+    return torch.cat(parts, dim=1)
 
 
 def match_border(inner: Tensor, patch: Tensor, gone: Tensor) -> Tensor:

@@ -110,9 +110,11 @@ def open_window(components: Components, request: RepaintRequest, clock: Clock) -
     size = (original.height, original.width)
     gone = torch.zeros(1, 1, *size, dtype=torch.uint8)
     if request.mask is not None:
+        clock.lap("window")
         gone = _removed(request.mask, original)
         clock.lap("window")
     region, box = gone.clone(), _box_of(request, gone, original)
+    clock.lap("window")
     if box is not None:
         left, top, right, bottom = _room_for(box, size)
         region[..., top:bottom, left:right] = 255
@@ -135,11 +137,12 @@ def finish(
     left, top, right, bottom = patch
     gone = (plan.gone[..., top:bottom, left:right] > 0).float()
     clock.lap("join")
-    shown = Patch(in_unit(to_tensor(original.crop(patch))), gone, canvas.shares_of(patch))
+    shown = Patch(_pixels_in(original, patch, clock), gone, canvas.shares_of(patch))
     finished = compose(plan, drawn, shown, clock)
     clock.lap("join")
     rows, columns = drawn.regions.shape[-2:]
     edited, blend = original.copy(), blend_mask(plan.region)
+    clock.lap("join")
     if removes:  # the filling meets its border, and nothing of the original may show through
         blend = ImageChops.lighter(blend, mask_to_pil(plan.gone)[0])
     for start in range(top, bottom, BAND_PX):
@@ -148,7 +151,8 @@ def finish(
         edited.paste(inner, here[:2])
         clock.lap("join")
     result = Image.composite(edited, original, blend)
-    region = _changed_in(result, plan, patch)
+    clock.lap("join")
+    region = _changed_in(result, plan, patch, clock)
     clock.lap("join")
     return EditResult(
         image=result,
@@ -167,8 +171,20 @@ def finish(
     )
 
 
+def _pixels_in(photograph: Image.Image, patch: PixelBox, clock: Clock) -> Tensor:
+    """Return a part of a photograph, (1, 3, H, W) in [0, 1]."""
+    left, top, right, bottom = patch
+    pixels = torch.empty(1, 3, bottom - top, right - left)
+    for start in range(top, bottom, BAND_PX):
+        end = min(bottom, start + BAND_PX)
+        band = in_unit(to_tensor(photograph.crop((left, start, right, end))))
+        pixels[..., start - top : end - top, :] = band
+        clock.lap("join")
+    return pixels
+
+
 def _changed_in(
-    result: Image.Image, plan: RepaintPlan, patch: tuple[int, int, int, int]
+    result: Image.Image, plan: RepaintPlan, patch: PixelBox, clock: Clock
 ) -> Image.Image:
     """Return the part of the region that a result changes, and all that goes, white in mode L.
 
@@ -177,6 +193,7 @@ def _changed_in(
     apart = ImageChops.difference(result.crop(patch), plan.original.crop(patch).convert("RGB"))
     changed = ImageChops.lighter(*apart.split()[:2])
     changed = ImageChops.lighter(changed, apart.split()[2]).point(lambda value: 255 * (value > 0))
+    clock.lap("join")
     near = grow(in_8_bits(plane(changed)), NEAR_CHANGES_PX)
     left, top, right, bottom = patch
     region, gone = (mask[..., top:bottom, left:right] for mask in (plan.region, plan.gone))
