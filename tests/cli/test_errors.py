@@ -257,7 +257,7 @@ def test_messages_speak_of_options_where_python_has_arguments():
         "a `plain` word": "a `plain` word",
         "as in `box=(0.3, 0.5, 0.6, 0.9)`.": "as in --box 0.3,0.5,0.6,0.9.",
         "Give both: `size=(512, 256)`.": "Give both: --size 512x256.",
-        "as `recipe=swiftedit`": "as --recipe swiftedit",
+        "as the recipe swiftedit.": "as --recipe swiftedit.",
     }
     assert {text: in_options(text) for text in said} == said
 

@@ -9,7 +9,7 @@ from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
 from swiftpie.errors import InputError
-from swiftpie.pipelines.request import PersonalizeRequest, RepaintRequest
+from swiftpie.pipelines.request import PersonalizeRequest, RepaintRequest, Subject
 from swiftpie.pipelines.settings import EditSettings
 
 STRANGE = "a dog riding a bicycle by a castel"
@@ -67,6 +67,15 @@ def test_what_of_a_prompt_is_not_drawn_is_named(session, prompt, words):
     message = " ".join(session.advice_on(request))
     assert all(word in message for word in words)
     assert bool(message) == bool(words)
+
+
+def test_what_a_prompt_loses_is_quoted_in_its_own_words(session, identity):
+    prompt = "a dog on a beach " + "and a most unlikely zeppelin " * 20 + "unhappily"
+    request = PersonalizeRequest(subjects=(Subject(identity),), prompt=prompt, seeds=(0,))
+    (cut,) = [each for each in session.advice_on(request) if "was cut" in each]
+    quoted = cut.partition("Left out is '")[2].partition("'. ")[0].removesuffix(" …")
+    assert quoted
+    assert f" {quoted}" in prompt
 
 
 @pytest.mark.parametrize("name", ["can", "a red can", "a beagle", "my dog"])

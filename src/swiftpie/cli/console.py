@@ -17,6 +17,7 @@ from rich.text import Text
 from swiftpie.errors import printable
 
 ARGUMENT = re.compile(r"`(?P<name>\w+)=(?P<value>[^`]*)`")  # as messages spell those of Python
+RECIPE = re.compile(r"\bthe recipe ([\w-]+(?:\|[\w-]+)*)")
 TUPLE = re.compile(r"\([^()]*,[^()]*\)")
 OPTION_NAMES = {
     "number": "face-number",
@@ -44,8 +45,11 @@ def warn(text: str) -> None:
 
 
 def in_options(text: str) -> str:
-    """Return a message with arguments of Python, such as `base=`, as options, such as --base."""
-    return ARGUMENT.sub(_as_option, text)
+    """Return a message with arguments of Python, such as `base=`, as options, such as --base.
+
+    So are recipes, which other surfaces do not choose.
+    """
+    return RECIPE.sub(r"--recipe \1", ARGUMENT.sub(_as_option, text))
 
 
 def _as_option(argument: re.Match[str]) -> str:

@@ -1,6 +1,7 @@
 """The tiny family, whose networks are our own and belong together."""
 
 import importlib.resources
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -109,6 +110,16 @@ class TaughtTower(TextTower):
     def name_in(self, prompt: str, name: str) -> str:
         """Return `name`, or the generic name that a readable prompt has for unknown ones."""
         return name if name.lower() in prompt.lower() else GENERIC
+
+    def dropped(self, prompt: str) -> str:
+        """Return the end of a prompt that is not read, in its own words."""
+        is_cut = super().dropped
+        if not is_cut(prompt):
+            return ""
+        words = prompt.split()
+        ends = range(1, len(words) + 1)
+        kept = bisect_left(ends, True, key=lambda end: bool(is_cut(" ".join(words[:end]))))
+        return " ".join(words[kept:])
 
     def read(self, ids: Tensor, mask: Tensor) -> TextCondition:
         """Return the states of what `tokenize` returned."""

@@ -45,7 +45,7 @@ def with_style(
         raise CapabilityError(
             f"A style picture came with preset {components.preset.name!r}, which reads none. It "
             "needs a U-Net of Stable Diffusion XL with an adapter that reads pictures, as "
-            "`recipe=sdxl-turbo`. Else say the style in the prompt."
+            "the recipe sdxl-turbo. Else say the style in the prompt."
         )
     attention, side = condition.attention, components.preset.image_size_px
     square = request.style_reference.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)

@@ -213,7 +213,7 @@ def _check(components: Components, request: EditRequest) -> None:
         raise CapabilityError(
             f"Preset {components.preset.name!r} draws at the times of its own steps alone, and "
             "ChordEdit compares prompts at other times. Edit with `method=inversion`, or by a "
-            "full-size model: `recipe=sd-turbo`."
+            "full-size model: the recipe sd-turbo."
         )
     settings = request.settings
     if request.guidance is not None or request.shaping is not None or request.negative_prompt:

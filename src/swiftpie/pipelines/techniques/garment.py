@@ -69,7 +69,7 @@ def _check(components: Components, request: RepaintRequest, scales: Scales) -> N
     if not components.family.takes_adapters:
         raise CapabilityError(
             f"Preset {name!r} cannot keep a pose: it draws no subject in the shape of another. "
-            "Load a model that takes adapters (`recipe=sdxl-turbo`), leave `keep_pose` out, or "
+            "Load a model that takes adapters (the recipe sdxl-turbo), leave `keep_pose` out, or "
             'change colour and material by words: `edit(photo, "a red shirt", mask=…)`.'
         )
     if scales.detail_scale and subject is not None and not subject.keys:

@@ -176,7 +176,7 @@ def check_subjects(components: Components, request: PersonalizeRequest) -> None:
         raise CapabilityError(
             f"No subject was given, and preset {components.preset.name!r} draws those that it is "
             "shown. Give a picture of one, or load a model that draws from words alone, as by "
-            "`recipe=sdxs`."
+            "the recipe sdxs."
         )
 
 

@@ -84,7 +84,7 @@ def _check(components: Components, request: EditRequest) -> None:
         ]
         raise CapabilityError(
             f"Preset {components.preset.name!r} was not made to edit a picture that it reads as a "
-            f"reference. Leave `method=` out, or load one that was: `recipe={'|'.join(able)}`."
+            f"reference. Leave `method=` out, or load one that was: the recipe {'|'.join(able)}."
         )
     if request.identity is not None or request.keyword:
         given = "a further subject" if request.identity is not None else "a keyword"
