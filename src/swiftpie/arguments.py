@@ -103,10 +103,10 @@ def checked(
     # Help shows this one, in which annotations would hide the names.
     bare = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
     call.__signature__ = inspect.Signature(bare)  # type: ignore[attr-defined]  # any may have one
-    wrapped = textwrap.TextWrapper(92, initial_indent="    ", subsequent_indent=" " * 8)
-    lines = [
-        wrapped.fill(f"{each}: {about[each]}") for each in signature.parameters if each in about
-    ]
+    wrap = textwrap.TextWrapper(92, initial_indent="    ", subsequent_indent=" " * 8).fill
+    takes_all = any(each.kind is each.VAR_KEYWORD for each in bare)
+    shown = about if takes_all else [each for each in signature.parameters if each in about]
+    lines = [wrap(f"{each}: {about[each]}") for each in shown]
     if lines:
         call.__doc__ = "\n".join([inspect.getdoc(function) or "", "", "Options:", *lines])
     if not isinstance(thing, type):

@@ -73,11 +73,26 @@ logger = logging.getLogger(__name__)
 CACHE_MIB = 256.0  # 110 to 200 subjects of `mini`, one picture each
 
 
+ABOUT = {
+    "subjects": "An identity of `encode_identity` or `named`, or a list of Subject(identity, …).",
+    "identity": "One of `encode_identity` or `named`, or the name of a subject of the library.",
+    "image": "A path, bytes, an open file, a PIL image or an array of bytes (H, W, 3).",
+    "photo": "The same as pictures of a subject: a path, bytes, a file, an image or an array.",
+    "num_images": "Pictures, of seeds that count up.",
+    "settings": "EditSettings(…): method, scales, size and variation of an edit.",
+    "guidance": "A method of `swiftpie.guidance`, in place of a name as `identity_guidance`.",
+    "shaping": "How attention to the identity is reshaped, in place of such a name.",
+}
+
+
 def _about(task: str) -> dict[str, str]:
     """Return what users read about the arguments of a task."""
     names = {"seeds": "seed", "size_px": "size", "to_boxes": "to_box", "to_views": "to_view"}
-    options = options_of(Subject) | options_of(TASKS[task].request) | options_of(Removal)
-    return {names.get(name, name): field.option.help for name, field in options.items()}
+    own = TASKS[task]
+    options = options_of(Subject, without=("name", "scale")) | options_of(own.request)
+    options |= options_of(Removal) if Removal in own.parts else {}
+    found = {names.get(name, name): field.option.help for name, field in options.items()}
+    return {**found, **ABOUT, "scales": f"Scales(…) of {', '.join(options_of(Scales))}."}
 
 
 class Session(Encoding):
@@ -378,7 +393,6 @@ class Session(Encoding):
     ) -> GenerationResult:
         """Draw the subjects into the scene of `prompt`; picture i takes the seed `seed + i`.
 
-        Arguments are fields of `PersonalizeRequest`, as below.
         One identity may come with its `box`, left, top, right and bottom in [0, 1], and its `view`,
         yaw and pitch in degrees. Masks are pictures or (1, 1, H, W) in [0, 1]. `size` is width and
         height in pixels; by default that of a photographed place, else the preset's.
@@ -444,9 +458,8 @@ class Session(Encoding):
         With `mini`, what does not change from the first frame to the last is equal in all of them,
         bit by bit. Motion modules move what the prompt says, and need no end.
 
-        Arguments are fields of `AnimateRequest`, as below. `to` is
-        one prompt, or several on the way; `to_box` and `to_view` are those of the first subject in
-        the last frame. The frames are the `images`, which `save_animation` writes.
+        `to` is one prompt, or several on the way; `to_box` and `to_view` are those of the first
+        subject in the last frame. The frames are the `images`, which `save` writes as a film.
 
         Raises:
             CapabilityError: The preset draws no animations, or not such a place or view.
@@ -489,10 +502,9 @@ class Session(Encoding):
         vocabulary take it from the library. If `identity` is a face, and neither `mask` nor
         `keyword` is given, a session `with_face_encoder` changes the face of the picture.
 
-        Other arguments are fields of `EditRequest`, as below. Without
-        a mask, a hole is what changes, or the prompts find the region. `identity`, a subject or its
-        name in the library, replaces the picture as image condition. The mask is a picture, a box,
-        or (1, 1, H, W) in [0, 1] over the picture.
+        Without a mask, a hole is what changes, or the prompts find the region. `identity`, a
+        subject or its name in the library, replaces the picture as image condition. The mask is a
+        picture, a box, or (1, 1, H, W) in [0, 1] over the picture.
 
         Raises:
             CapabilityError: The preset has no inversion network, no image encoder or no such mode.
@@ -527,11 +539,9 @@ class Session(Encoding):
     ) -> EditResult:
         """Put a subject into a photograph, in its light, at its own size.
 
-        Arguments are fields of `RepaintRequest`, as below. The
-        subject may be a name in the library. The photograph has any shape and size; its
-        transparency stays, but for what is drawn. Without a box, the subject stands on the ground
-        that a network finds, at the usual height of its name or of what the prompt calls it, else
-        at 0.6 m.
+        The photograph has any shape and size; its transparency stays, but for what is drawn.
+        Without a box, the subject stands on the ground that a network finds, at the usual height of
+        its name or of what the prompt calls it, else at 0.6 m.
 
         Raises:
             CapabilityError: No identity adapter is loaded, or the preset cannot turn subjects.
