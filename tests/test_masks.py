@@ -189,6 +189,16 @@ def test_attention_becomes_a_mask_whatever_its_scale():
     assert mask.max() > 0.98
 
 
+def test_attention_that_is_even_up_to_the_border_gives_a_mask_that_is_even_there():
+    level = torch.ones(1, 1, 16, 16)
+    level[..., 8:] = 0.2
+    mask = masks.attention_to_mask(level)
+    for place in (0, -1):
+        torch.testing.assert_close(mask[..., place, :], mask[..., 8, :])
+    torch.testing.assert_close(mask[..., :6], mask[..., 5:6].expand(1, 1, 16, 6))
+    torch.testing.assert_close(mask[..., 10:], mask[..., 10:11].expand(1, 1, 16, 6))
+
+
 def test_attention_samples_never_mix():
     maps = torch.cat([attention_map(0), attention_map(1, scale=50.0), torch.ones(1, 1, 16, 16)])
     together = masks.attention_to_mask(maps)

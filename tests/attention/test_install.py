@@ -1,6 +1,6 @@
 import torch
 
-from swiftpie.attention.condition import silent_condition
+from swiftpie.attention.condition import Block, silent_condition
 from swiftpie.attention.install import Plan, install
 from tests.attention.conftest import WIDTH, tiny_unet
 
@@ -35,6 +35,21 @@ def test_zero_scales_are_bit_equal_even_with_references(latents, text, predict, 
 
 def unet_without_processors(latents, text):
     return tiny_unet()(latents, 999, text).sample
+
+
+def test_layers_of_blocks_that_a_preset_leaves_out_ignore_the_identity(latents, text, condition):
+    outputs = []
+    for blocks in (frozenset(), {Block.DOWN}, {*Block}):
+        unet = tiny_unet()
+        install(unet, Plan(token_width=WIDTH, gate=1.0, detail=frozenset(), semantic=blocks))
+        for tokens in (condition.identity_tokens, -condition.identity_tokens):
+            given = condition._replace(identity_tokens=tokens)
+            keywords = {"condition": given, "notes": {}}
+            outputs.append(unet(latents, 999, text, cross_attention_kwargs=keywords).sample)
+    assert torch.equal(outputs[0], unet_without_processors(latents, text))
+    assert torch.equal(outputs[0], outputs[1])
+    assert not torch.equal(outputs[2], outputs[3])
+    assert not torch.equal(outputs[2], outputs[4]), "other blocks act where they are not left out"
 
 
 def test_text_padding_is_never_read(unet, latents, text, condition):

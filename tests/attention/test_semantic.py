@@ -65,6 +65,23 @@ def test_no_region_is_sought_without_a_subject():
     assert INLINE_MASK in sought  # words name a subject, so the text alone tells
 
 
+@torch.no_grad()
+def test_an_inactive_layer_gives_the_output_of_the_text_whatever_the_identity():
+    layer, active = build()
+    states, text, tokens = inputs()
+    inactive = SemanticAttention("x", inner_width=24, token_width=16, is_active=False)
+    inactive.load_state_dict(active.state_dict())
+    silent, shown, other = (
+        inactive(layer, states, text, condition=condition_for(*given), notes={})
+        for given in ((tokens, 0.0), (tokens, 1.0), (9 * tokens, 1.0))
+    )
+    assert silent.equal(shown)
+    assert silent.equal(other)
+    assert not silent.equal(
+        active(layer, states, text, condition=condition_for(tokens, 1.0), notes={})
+    )
+
+
 def test_a_subject_keeps_its_mask_where_none_attends_more():
     maps = torch.rand(1, 2, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.1
     maps[..., :4] += 1

@@ -285,6 +285,7 @@ TWO = [{"pictures": "dog.webp", "cutout": "mask.png", "name": "dog"}, {"pictures
     ("row", "name"),
     [
         (DOG, "dog-a-dog-on-a-beach-s0-562ea02d"),
+        ({"prompt": "x" * 50, "subject": "dog.webp"}, f"dog-{'x' * 40}-s0-27488392"),
         ({**DOG, **STEERED}, "dog-a-dog-on-a-beach-s7-891b66ff"),
         (
             {"subjects": TWO, "prompt": "a dog and a cat", "mask": "inline"},

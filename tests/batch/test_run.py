@@ -80,6 +80,8 @@ def test_threads_stay_those_that_a_folder_was_begun_with(jobs, working):
             assert manifest.num_threads == 1
         with open_run(jobs, work, batch=2, settings={}, processes=2, force=True) as manifest:
             assert manifest.num_threads == 2
+        with open_run(jobs, work, batch=2, settings={}, processes=9, force=True) as manifest:
+            assert manifest.num_threads == 1
     finally:
         torch.set_num_threads(1)
 

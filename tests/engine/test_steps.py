@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save
 
 from swiftpie import AnimateRequest
 from swiftpie.engine.steps import StepFile, seed_in
+from swiftpie.guidance import Plain
 from swiftpie.pipelines.denoise import STEP
 from tests.golden.networks import moving_networks
 
@@ -80,6 +81,11 @@ def test_the_last_step_is_not_kept_as_the_picture_follows(session, path):
 def test_another_drawing_begins_at_its_start(session, path):
     assert drawn(session, path, replace(REQUEST, seeds=(SEED + 1,)))[1] == 2
     assert seed_in(path) == SEED + 1
+
+
+@pytest.mark.parametrize("change", [{"prompt": "a blue cone"}, {"guidance": Plain()}], ids=str)
+def test_what_else_decides_about_latents_begins_at_the_start_too(session, path, change):
+    assert drawn(session, path, replace(REQUEST, **change))[1] == 2
 
 
 def put(**changes):

@@ -245,6 +245,13 @@ def test_colours_under_full_transparency_do_not_matter(mode):
     assert np.array_equal(*read)
 
 
+def test_what_is_hardly_seen_keeps_its_colour():
+    image = Image.new("RGBA", (8, 8), (200, 30, 40, 0))
+    image.putpixel((3, 3), (10, 240, 20, 1))
+    image.putpixel((6, 6), (250, 0, 250, 255))
+    assert load_image(image).getpixel((3, 3)) == (10, 240, 20, 1)
+
+
 def test_visible_colours_are_carried_on_to_what_is_hidden():
     image = Image.new("RGBA", (24, 16), (40, 80, 120, 255))
     image.paste((255, 0, 255, 0), (6, 4, 18, 12))

@@ -7,6 +7,8 @@ from swiftpie import CapabilityError, EditMode, EditRequest, EditSettings, Scale
 from swiftpie.imageio.images import plane
 from swiftpie.masks import grow
 from swiftpie.mini.scenes import scene_library
+from swiftpie.mini.word_edits import WordEdit
+from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.settings import EditMethod
 from tests.parity.edit import photograph
 
@@ -27,6 +29,15 @@ def values(image):
 
 def apart(result, before):
     return np.abs(values(result.image) - values(before)).max(axis=-1)
+
+
+def test_a_region_covers_pixels_whose_blue_alone_differs(session):
+    photo, drawn = photograph(64, 64), photograph(64, 64)
+    red, green, blue = drawn.split()
+    drawn = Image.merge("RGB", (red, green, blue.point(lambda level: (level + 40) % 256)))
+    request = EditRequest(image=photo, prompt="a blue dog", seed=1)
+    edit = WordEdit(session.components, request, None, photo, None, Clock())
+    assert edit._region(drawn).getextrema() == (255, 255)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_pil
 from swiftpie.library import subject_library
 from swiftpie.masks import box_mask, iou
+from swiftpie.models import cutout
 from swiftpie.models.cutout import cut_out, cutout_network, find_with
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.outline import CUTOUT_PX, GUESS_PX
@@ -262,6 +263,15 @@ def test_points_say_what_is_the_subject_and_what_is_not():
         assert iou(found.mask, mask).item() > 0.85
     both = cut_out(image, Search(points=(on_left, on_right)))
     assert iou(both.mask, torch.maximum(left, right)).item() > 0.85
+
+
+def test_views_around_points_lie_within_the_picture_at_each_border():
+    for point in ((0.99, 0.98), (0.01, 0.02), (0.99, 0.5), (0.5, 0.99)):
+        views = cutout._views((300, 200), Search(points=(point,)))
+        for share, (left, top, right, bottom) in zip(cutout.VIEW_SHARES, views, strict=True):
+            assert 0 <= left < point[0] * 300 < right <= 300
+            assert 0 <= top < point[1] * 200 < bottom <= 200
+            assert (right - left, bottom - top) == pytest.approx((300 * share, 200 * share), abs=1)
 
 
 def test_the_whole_picture_is_the_subject_on_request():

@@ -8,8 +8,9 @@ from PIL import Image, ImageColor
 
 from swiftpie import InputError, Session
 from swiftpie.mini.scenes import scene_library
+from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.request import RepaintRequest
-from swiftpie.pipelines.techniques.repaint import proposed_box
+from swiftpie.pipelines.techniques.repaint import finish, open_window, proposed_box
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
 from tests.quick import thorough_but
@@ -39,6 +40,21 @@ def test_a_subject_changes_only_its_region_at_any_size(session, identity, size):
     region = values(result.region) > 0
     assert not changed(result, photo)[~region].any()
     assert changed(result, photo)[region].any()
+
+
+def test_a_region_covers_pixels_whose_blue_alone_differs(session, identity):
+    photo = photograph(96, 96)
+    request = RepaintRequest(image=photo, source=identity, box=SPOT, seed=1)
+    plan = open_window(session.components, session.resolved(request), Clock())
+
+    def compose(_plan, _drawn, patch, _clock):
+        return patch.pixels + torch.tensor([0, 0, 0.2]).view(1, 3, 1, 1)
+
+    result = finish(session.personalize(identity, "a dog", seed=1), plan, compose, Clock())
+    apart = values(result.image) - values(photo)
+    assert not apart[..., :2].any()
+    assert apart[..., 2].any()
+    assert (values(result.region)[apart[..., 2] != 0] == 255).all()
 
 
 @pytest.mark.parametrize("inserts", thorough_but([False, True], [False]))
@@ -135,6 +151,8 @@ def test_the_prompt_says_how_tall_a_subject_without_a_box_is(identity):
         proposed_box(photo, identity, f"a photo of a {noun}") for noun in ("dog", "horse")
     )
     assert horse[3] - horse[1] > 1.5 * (dog[3] - dog[1])
+    first = proposed_box(photo, identity, "a photo of a dog on a horse")
+    assert first == dog, "the first of several is the subject"
 
 
 def test_what_the_border_of_its_photograph_cuts_off_stands_at_the_border_of_this_one(identity):
