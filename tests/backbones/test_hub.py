@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
 import pytest
 
 from swiftpie.backbones.hub import Host, RepoReference, parse_reference
@@ -58,3 +63,16 @@ def test_a_file_has_a_known_suffix_and_a_folder_has_none():
         "unet": False,
     }
     assert not RepoReference("a/b").is_file
+
+
+@pytest.mark.skipif(find_spec("socksio") is not None, reason="reaches SOCKS proxies")
+def test_a_proxy_that_needs_another_package_is_refused_by_its_name():
+    code = "from swiftpie.backbones.hub import check_proxy; check_proxy()"
+    for proxy, is_fine in (("socks5://a:b@127.0.0.1:9", False), ("http://127.0.0.1:9", True)):
+        environment = os.environ | dict.fromkeys(("ALL_PROXY", "HTTPS_PROXY"), proxy)
+        words = [sys.executable, "-c", code]
+        how = {"capture_output": True, "text": True, "timeout": 60}
+        found = subprocess.run(words, check=False, env=environment, **how)
+        assert (found.returncode == 0) == is_fine, found.stderr
+        said = found.stderr.partition("MissingExtra")[2]
+        assert is_fine or ("'socksio'" in said and "a:b@" not in said)

@@ -9,6 +9,7 @@ from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
 from swiftpie.errors import InputError
+from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.request import PersonalizeRequest, RepaintRequest, Subject
 from swiftpie.pipelines.settings import EditSettings
 
@@ -139,3 +140,41 @@ def test_engines_keep_the_words(session, identity, caplog):
     quicker = Session(transform(session.components, "folded-upsampling"))
     quicker.personalize(identity, STRANGE, seed=0)
     assert any("never taught" in warning for warning in warnings_of(caplog))
+
+
+MOVES = {
+    "the same words": ({"to": ["a dog on a beach"]}, True),
+    "the same box": ({"to_box": (0.1, 0.2, 0.5, 0.9)}, True),
+    "other words": ({"to": ["a dog on a beach", "a dog on a beach at night"]}, False),
+    "another box": ({"to_box": (0.2, 0.2, 0.6, 0.9)}, False),
+    "another view": ({"to_view": (10, 0)}, False),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_a_film_in_which_nothing_changes_is_said_before_it_is_drawn(session, identity, name):
+    given, stands_still = MOVES[name]
+    ends = {f"{key}es" if key == "to_box" else f"{key}s": (given[key],) for key in given}
+    ends = {"to": tuple(given["to"])} if "to" in given else ends
+    subject = Subject(identity, box=(0.1, 0.2, 0.5, 0.9))
+    request = AnimateRequest(
+        subjects=(subject,), prompt="a dog on a beach", seeds=(1,), num_frames=2, **ends
+    )
+    said = [warning for warning in session.advice_on(request) if "Nothing changes" in warning]
+    assert len(said) == stands_still
+
+
+def test_a_prompt_that_is_just_read_whole_is_not_said_to_be_cut(session, identity):
+    text = session.components.text
+    words = 0
+    while not text.dropped("a dog" + " red" * words):
+        words += 1
+    fits, cut = "a dog" + " red" * (words - 1), "a dog" + " red" * words + " green"
+    assert text.tokenize([fits])[1].sum() == text.length
+    assert text.dropped(fits) == ""
+    assert text.dropped(cut) == "red green"
+    for prompt, is_cut in ((fits, False), (cut, True)):
+        request = PersonalizeRequest(subjects=(Subject(identity),), prompt=prompt, seeds=(1,))
+        said = [warning for warning in session.advice_on(request) if "A prompt was cut" in warning]
+        assert len(said) == is_cut
+        assert not is_cut or "'red green'" in said[0]

@@ -17,7 +17,14 @@ from typing import Any
 
 from rich.filesize import decimal as as_size
 
-from swiftpie.backbones.hub import RemoteFile, RepoListing, RepoReference, explain, transport_error
+from swiftpie.backbones.hub import (
+    RemoteFile,
+    RepoListing,
+    RepoReference,
+    check_proxy,
+    explain,
+    transport_error,
+)
 from swiftpie.errors import WeightsError
 
 SPARE_BYTES = 64 << 20  # left free on the disk
@@ -196,6 +203,7 @@ def _fetch(part: ModelPart, file: RemoteFile) -> None:
 
     assert part.listing is not None, "what is missing was listed"
     listing = part.listing
+    check_proxy()
     try:
         path = hf_hub_download(
             listing.repository, file.path, revision=listing.revision, library_name="swiftpie"

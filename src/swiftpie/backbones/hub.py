@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from swiftpie.config import home_folder
-from swiftpie.errors import ConfigError, WeightsError, did_you_mean, short_reason
+from swiftpie.errors import ConfigError, MissingExtra, WeightsError, did_you_mean, short_reason
 from swiftpie.validation import is_portable_name
 
 CONFIG = "config.json"  # the settings of a network, next to its weights
@@ -187,10 +187,29 @@ def list_files(reference: RepoReference) -> RepoListing:
     return _list(reference.repository, reference.revision, constants.ENDPOINT, moment)
 
 
+def check_proxy() -> None:
+    """Refuse a proxy that the hub's client cannot speak to.
+
+    Raises:
+        MissingExtra: It is a SOCKS proxy, and the package for those is not installed.
+    """
+    from huggingface_hub import get_session
+
+    try:
+        get_session()
+    except ImportError as error:
+        raise MissingExtra(
+            "The environment names a SOCKS proxy (ALL_PROXY, HTTPS_PROXY), which needs the package "
+            "'socksio', and that is not installed. Run: pip install socksio. Or unset the "
+            "variables, or name a proxy of http://."
+        ) from error
+
+
 @functools.lru_cache(maxsize=64)
 def _list(repository: str, revision: str | None, endpoint: str, _moment: int) -> RepoListing:
     from huggingface_hub import HfApi
 
+    check_proxy()
     api = HfApi(endpoint=endpoint, library_name="swiftpie")
     info = api.model_info(repository, revision=revision, files_metadata=True, timeout=ANSWER_S)
     if info.sha is None or not COMMIT.fullmatch(info.sha):

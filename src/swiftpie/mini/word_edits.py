@@ -201,9 +201,12 @@ def _outline(request: EditRequest, original: Image.Image) -> Tensor:
     if not MIN_SHARE < share < MAX_SHARE:
         fault = "nothing stands out there as one subject"
     if fault:
+        remedy = "Mark it by a mask or a box."
+        if mask is not None:
+            remedy = "Mark a place that holds all of it and some of its ground."
         raise CapabilityError(
             f"The edit {short_reason(request.prompt)!r} changes the subject of the picture, and "
-            f"{fault}. Mark it by a mask or a box."
+            f"{fault}. {remedy}"
         )
     return opacity
 

@@ -92,6 +92,12 @@ def _advice(components: Components, request: Request) -> Iterator[str]:
         )
     if isinstance(request, PersonalizeRequest):
         yield from _shrunk_scene(components, request)
+    if isinstance(request, AnimateRequest) and _stands_still(request):
+        yield (
+            "Nothing changes in this animation, so all of its frames are the same, and some "
+            "formats hold one. Give another last prompt, box or view, as in `to=`, `to_box=` or "
+            "`to_view=`."
+        )
     if isinstance(request, RepaintRequest):
         idle = _idle_repainting(components, request)
     elif isinstance(request, EditRequest):
@@ -99,6 +105,16 @@ def _advice(components: Components, request: Request) -> Iterator[str]:
     else:
         idle = _idle_drawing(components, request)
     yield from (*idle, *_idle_steering(components, request))
+
+
+def _stands_still(request: AnimateRequest) -> bool:
+    first, shown = request.prompt, request.subjects
+    moves = zip(shown, request.to_boxes, strict=False), zip(shown, request.to_views, strict=False)
+    return (
+        all(prompt == first for prompt in request.to)
+        and all(box == subject.box for subject, box in moves[0])
+        and all(tuple(view) == tuple(subject.view or (0, 0)) for subject, view in moves[1])
+    )
 
 
 def equal_pictures(count: int) -> str:

@@ -3,12 +3,14 @@
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from safetensors.torch import save_file
 
 from swiftpie import WeightsError
 from swiftpie.attention.install import Plan, install
 from swiftpie.backbones.load.ip_adapter import (
     cross_attention,
     fuse_lora,
+    fuse_lora_file,
     load_into,
     read_ip_adapter,
 )
@@ -149,6 +151,17 @@ def test_lora_for_another_network_is_refused_and_nothing_changes(unet, tensors):
     with pytest.raises(WeightsError, match="LoRA"):
         fuse_lora(adapter, other)
     assert all(torch.equal(before[name], tensor) for name, tensor in other.state_dict().items())
+
+
+def test_a_lora_with_magnitudes_is_refused_and_not_taken_without_them(unet, tmp_path):
+    rows = {"a.lora_down.weight": torch.ones(2, 4), "a.dora_scale": torch.ones(4, 1)}
+    save_file(rows, tmp_path / "dora.safetensors")
+    before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
+    with pytest.raises(WeightsError, match="is a DoRA"):
+        fuse_lora_file(
+            unet, tmp_path / "dora.safetensors", family="sd15", loader="StableDiffusionPipeline"
+        )
+    assert all(torch.equal(before[name], tensor) for name, tensor in unet.state_dict().items())
 
 
 SWIFTEDIT = "swiftedit ip_adapter.bin"

@@ -29,6 +29,7 @@ WHOLE_UNET = "unet"
 # In LoRAs, after diffusers has unified the spellings.
 DENOISER = "unet."  # prefix of the denoiser's part
 DOWN = ("lora_A.weight", "lora.down.weight")  # one of them for every changed layer
+MAGNITUDES = "dora_scale"  # in the names of tensors; diffusers leaves those out
 BASE = ".base_layer.weight"  # what peft calls the weight of a layer that it wraps
 NAME = "swiftpie"
 UNFIT = (
@@ -162,6 +163,11 @@ def fuse_lora_file(
     """
     check_reads_lora()
     tensors = read_tensors(path, allow_pickle=allow_pickle)
+    if any(MAGNITUDES in name for name in tensors):
+        raise WeightsError(
+            f"The LoRA '{path}' is a DoRA: it has magnitudes ('{MAGNITUDES}'), which nothing here "
+            "reads, so it would act otherwise than it was trained. Choose a plain LoRA."
+        )
     # Here, because importing pipelines takes seconds and complains of packages we do not use.
     pipeline = getattr(importlib.import_module("diffusers"), loader)
     reason = "it is no LoRA, or changes more than the denoiser"
