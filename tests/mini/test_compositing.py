@@ -69,6 +69,14 @@ def test_the_ground_keeps_its_texture_and_takes_the_shadow(ball):
     assert torch.allclose(lit[..., 164:172, 164:172], photo[..., 164:172, 164:172], atol=1e-3)
 
 
+def test_the_ground_is_lightened_by_little_however_bright_it_was_drawn(ball):
+    photo, bright = flat(0.4, side=SIDE), box(36, 36, 46, 46)
+    seen = drawing(after=flat(0.5) + 0.4 * bright, subject=box(24, 24, 40, 40))
+    beside = (join(photo, seen, ball) / photo)[..., 160:176, 160:176]
+    assert beside.min() > 0.99
+    assert beside.max() < 1.11  # e ** 0.1
+
+
 def test_the_ground_is_darker_where_a_subject_touches_it(ball, monkeypatch):
     photo, lit = flat(0.5, side=256), ball
     seen = drawing(subject=box(24, 24, 40, 40))

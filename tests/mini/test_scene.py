@@ -9,6 +9,7 @@ from PIL import Image
 from swiftpie import CapabilityError, InputError, PersonalizeRequest, Subject
 from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.imageio.images import plane, to_tensor
+from swiftpie.library import subject_library
 from swiftpie.masks import resize_mask
 from swiftpie.mini import scene
 from swiftpie.mini.placing import picture_size
@@ -217,6 +218,14 @@ def test_a_place_alone_is_drawn_without_a_subject(session):
         assert np.abs(values(picture) - values(row.place)).max() <= 1
         assert not values(mask).any()
     assert session.generate("in a park", seed=3, scene="castle").origin["scene"] == "castle"
+
+
+def test_the_first_mention_of_a_breed_alone_is_the_subject(session):
+    shown = Subject(subject_library().find("golden retriever"))
+    prompt = "a golden retriever in a park with a golden retriever"
+    request = session.resolved(PersonalizeRequest(subjects=(shown,), prompt=prompt, seeds=(1,)))
+    alone = scene.subjects_alone(session.components, request)
+    assert alone.prompt == "a dog in a park with a golden retriever"
 
 
 def test_several_of_one_kind_are_drawn(session):
