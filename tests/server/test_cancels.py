@@ -330,9 +330,9 @@ def upload(path, data):
 @asynccontextmanager
 async def without_decoder(server):
     """Let all pictures wait to be decoded; yields the lock that they wait for."""
-    free = server.worker._decoder._free
-    async with free:
-        yield free
+    decoder = server.worker._decoder
+    async with decoder._free, decoder._spare._free:
+        yield decoder._spare._free
 
 
 @pytest.mark.parametrize("is_late", [False, True], ids=["leaves", "late"])

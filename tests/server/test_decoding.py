@@ -222,3 +222,21 @@ def test_the_process_loads_no_tensor_library():
     probe = "import sys, swiftpie.server.decoding; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_picture_that_takes_long_lets_another_caller_pass(sprite):
+    good = encoded(sprite, "PNG")
+
+    async def run():
+        async with Decoder() as decoder:
+            os.kill(decoder._child.pid, signal.SIGSTOP)  # in the midst of it
+            long = [asyncio.ensure_future(decoder.decode(good, key="a")) for _ in range(2)]
+            while not decoder._free.locked():
+                await asyncio.sleep(0.01)
+            image, _ = await decoder.decode(good, key="b")
+            assert image.size == sprite.size
+            assert not any(one.done() for one in long)
+            os.kill(decoder._child.pid, signal.SIGCONT)
+            await asyncio.gather(*long)
+
+    asyncio.run(run())

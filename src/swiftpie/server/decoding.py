@@ -32,6 +32,7 @@ from swiftpie.server.errors import Overloaded
 
 MAX_SECONDS = 5  # of a processor, for one picture
 MAX_MIB = 1024
+SOON_S = 0.25  # for which a picture waits before a spare process takes it
 PATIENCE = 4.0  # times MAX_SECONDS by the clock, for machines that do other work
 LENGTH = struct.Struct(">Q")
 FACTS = (  # of what made a picture: all that the page shows or uses
@@ -54,9 +55,13 @@ NO_IMAGE = Image.new("RGB", (1, 1))
 
 
 class Decoder:
-    """Such a process, which has one picture at a time and is replaced when it dies."""
+    """Such a process, which has one picture at a time and is replaced when it dies.
 
-    def __init__(self) -> None:
+    A spare one decodes for others while a picture takes long.
+    """
+
+    def __init__(self, *, has_spare: bool = True) -> None:
+        self._spare = Decoder(has_spare=False) if has_spare else None
         self._child: Process | None = None
         self._free = asyncio.Lock()
         # A key waits for the process with one picture, so that keys take turns.
@@ -65,10 +70,14 @@ class Decoder:
 
     async def __aenter__(self) -> Self:
         self._child = await _start()
+        if self._spare is not None:
+            await self._spare.__aenter__()
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await self._stop()
+        await self.stop()
+        if self._spare is not None:
+            await self._spare.stop()
 
     async def decode(
         self, data: bytes, *, name: str = "The picture", key: str = "", most_px: int | None = None
@@ -109,7 +118,7 @@ class Decoder:
         turn = self._turns.setdefault(key, asyncio.Lock())
         async with turn:
             self._check_room(key, 1)
-            answer = await self._answer(
+            answer = await self.answer(
                 data, name=name, most_px=most_px, keeps_original=keeps_original
             )
             if answer.error:
@@ -142,10 +151,18 @@ class Decoder:
 
         weakref.finalize(image, freed).atexit = False
 
-    async def _answer(
+    async def answer(
         self, data: bytes, *, name: str, most_px: int | None, keeps_original: bool
     ) -> "Answer":
-        async with self._free:
+        """Return a picture, or raise what `decode` does."""
+        try:
+            async with asyncio.timeout(None if self._spare is None else SOON_S):
+                await self._free.acquire()
+        except TimeoutError:
+            assert self._spare is not None, "else it waits for as long as it takes"
+            spare = self._spare.answer
+            return await spare(data, name=name, most_px=most_px, keeps_original=keeps_original)
+        try:
             started = time.monotonic()
             try:
                 try:
@@ -153,17 +170,19 @@ class Decoder:
                 except (asyncio.IncompleteReadError, ConnectionError):
                     if time.monotonic() - started > QUICK_S:
                         raise
-                    await self._stop()  # it may have died before this picture came
+                    await self.stop()  # it may have died before this picture came
                     return await self._asked(data, most_px, keeps_original)
             except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
-                await self._stop()
+                await self.stop()
                 raise ImageError(
                     f"{name} takes more than {MAX_SECONDS} s or {MAX_MIB} MiB to decode. A picture "
                     "that decodes in that is needed. Save it again as a plain PNG or JPEG."
                 ) from error
             except BaseException:  # the caller has left meanwhile
-                await self._stop()
+                await self.stop()
                 raise
+        finally:
+            self._free.release()
 
     async def _asked(self, data: bytes, most_px: int | None, keeps_original: bool) -> "Answer":  # noqa: FBT001 - as `decode` has it
         try:
@@ -173,7 +192,8 @@ class Decoder:
         answer = _ask(self._child, data, most_px=most_px, keeps_original=keeps_original)
         return await asyncio.wait_for(answer, MAX_SECONDS * PATIENCE)
 
-    async def _stop(self) -> None:
+    async def stop(self) -> None:
+        """End the process; another one starts for the next picture."""
         child, self._child = self._child, None
         if child is not None:
             with suppress(ProcessLookupError):
