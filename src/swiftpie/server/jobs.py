@@ -122,8 +122,8 @@ class Scheduler:
         seconds = self._wait_s(job)
         if seconds > deadline_s:
             self._take(job)
-            if job.kind in self._taken:
-                self._taken[job.kind] *= HOPE
+            if job.kind is not None:
+                self._taken[job.kind] = HOPE * self._taken.get(job.kind, self.job_s)
             raise Overloaded(seconds - deadline_s, takes_s=seconds, deadline_s=deadline_s)
         timer = asyncio.get_running_loop().call_later(deadline_s, self._expire, job)
         job.done.add_done_callback(lambda _: timer.cancel())

@@ -236,7 +236,8 @@ class Worker:
         megapixels = max(1.0, math.prod(images[0].size) / 2**20) if images else 1.0
         kind = (*group, frames, round(math.log2(megapixels)))
         return CallPlan(
-            *(caller.key, model, requests, group, frames * megapixels, kind),
+            # Frames share what is prepared.
+            *(caller.key, model, requests, group, (1 + frames) / 2 * megapixels, kind),
             *(body, subjects, warnings, original),
         )
 
