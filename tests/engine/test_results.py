@@ -39,6 +39,11 @@ def test_pictures_say_what_made_them_however_they_are_saved(result, tmp_path, su
         assert opened.size == second.size
 
 
+def test_a_gif_keeps_the_record_as_its_comment(result, tmp_path):
+    result.images[0].save(path := tmp_path / "one.gif")
+    assert read_metadata(path)["prompt"] == PROMPT
+
+
 def test_options_of_pillow_go_on_working(result):
     small, large = io.BytesIO(), io.BytesIO()
     result.images[0].save(small, format="JPEG", quality=20)

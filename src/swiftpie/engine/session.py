@@ -85,6 +85,16 @@ ABOUT = {
 }
 
 
+GONE = {
+    "box": "A box is a mask here: `mask=(0.2, 0.3, 0.8, 0.9)`.",
+    "scales": "Give `settings=EditSettings(scales=Scales(…))`.",
+    "strength": "Give `settings=EditSettings(variation=…)`, or Scales.",
+}
+GONE_OF_INSERTIONS = {
+    "mask": "`box=` says where the subject comes; replace() takes what is there away."
+}
+
+
 def _about(task: str) -> dict[str, str]:
     """Return what users read about the arguments of a task."""
     names = {"seeds": "seed", "size_px": "size", "to_boxes": "to_box", "to_views": "to_view"}
@@ -482,7 +492,7 @@ class Session(Encoding):
         )
         return self.draw(request)
 
-    @partial(checked, about=_about("edit"))
+    @partial(checked, about=_about("edit"), gone=GONE)
     def edit(
         self,
         image: Picture,
@@ -524,7 +534,7 @@ class Session(Encoding):
         )
         return self.draw(request)
 
-    @partial(checked, about=_about("insert"))
+    @partial(checked, about=_about("insert"), gone=GONE_OF_INSERTIONS)
     def insert(
         self,
         photo: Picture,
@@ -559,7 +569,7 @@ class Session(Encoding):
         )
         return self.draw(request)
 
-    @partial(checked, about=_about("remove"))
+    @partial(checked, about=_about("remove"), gone=GONE)
     def remove(
         self,
         photo: Picture,
@@ -582,7 +592,7 @@ class Session(Encoding):
         place = place_of(picture, mask=mask, points=points)
         return self.draw(RepaintRequest(image=picture, seed=drawn, mask=place))
 
-    @partial(checked, about=_about("replace"))
+    @partial(checked, about=_about("replace"), gone=GONE)
     def replace(
         self,
         photo: Picture,

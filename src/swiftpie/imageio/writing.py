@@ -224,6 +224,8 @@ class Recorded(Image.Image):
                 notes = picture_notes({}, known)
             if known == "TIFF" and "compression" not in params:
                 notes = {**notes, **QUALITY["TIFF"]}
+        elif self.record and suffix.lower() == ".gif":
+            notes = {"comment": json.dumps(dict(self.record), sort_keys=True).encode()}
         super().save(fp, format, **{**notes, **params})
 
     def _new(self, im: Any) -> Image.Image:  # noqa: ANN401 - Pillow's pixels
