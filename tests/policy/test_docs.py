@@ -81,7 +81,8 @@ def workspace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with as_file(files("swiftpie") / "assets") as assets:
         load_image(assets / "samples" / "1f439.webp").save("dog.png")
-        shutil.copy(assets / "photos" / "dog.jpg", "dog.jpg")
+        for name in ("dog.jpg", "sheep.jpg"):
+            shutil.copy(assets / "photos" / name, name)
         load_image(assets / "samples" / "1f916.webp").save("robot.png")
         load_image(assets / "photos" / "dahlia.jpg").save("photo.jpg")
         shutil.copytree(assets / "mini", tmp_path / "runs" / "mini_world" / "export")
@@ -182,7 +183,6 @@ def shown_files(workspace):
     with as_file(files("swiftpie") / "assets") as assets:
         dog = load_image(assets / "samples" / "1f439.webp").resize(size)
         photo = load_image(assets / "photos" / "dahlia.jpg").resize(size)
-        shutil.copy(assets / "photos" / "sheep.jpg", "sheep.jpg")
     mask = Image.new("L", size)
     mask.paste(255, (60, 60, 200, 220))
     for name in ("dog", "cat", "front", "side"):

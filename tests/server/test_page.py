@@ -349,22 +349,22 @@ def differs(one, other):
 def test_a_first_visit_shows_a_picture_and_every_letter_draws_another(visit):
     expect(visit.page.locator(".picture img")).to_be_visible(timeout=FIRST_PICTURE_MS)
     visit.first_picture()
-    expect(visit.prompt).to_have_value("a photo of a hamster on a beach")
-    (hamster,) = visit.newest()["swiftpie"].pop("subjects")
+    expect(visit.prompt).to_have_value("a photo of a dog on a frozen lake")
+    (dog,) = visit.newest()["swiftpie"].pop("subjects")
     assert visit.newest()["swiftpie"] == {}, "untouched controls are not sent"
-    assert hamster["name"] == "hamster"
+    assert dog["name"] == "dog"
     visit.kept()
     status = visit.page.locator("p[aria-live=polite]").first
-    expect(status).to_contain_text("Picture ready: a photo of a hamster on a beach, seed 1")
-    expect(visit.picture).to_have_attribute("alt", "a photo of a hamster on a beach")
+    expect(status).to_contain_text("Picture ready: a photo of a dog on a frozen lake, seed 1")
+    expect(visit.picture).to_have_attribute("alt", "a photo of a dog on a frozen lake")
     first = visit.pixels()
     visit.sent.clear()
     visit.prompt.fill("")
-    visit.prompt.press_sequentially("a hamster in space", delay=40)
+    visit.prompt.press_sequentially("a dog in space", delay=40)
     visit.settled()
     prompts = [message["prompt"] for message in visit.sent]
     assert len(prompts) > 8
-    assert prompts[-1] == "a hamster in space"
+    assert prompts[-1] == "a dog in space"
     assert differs(first, visit.pixels())
     for name in ("Identity", "Detail", "Balance"):
         visit.after(lambda name=name: visit.page.get_by_label(name, exact=True).fill("0.5"))
@@ -375,7 +375,7 @@ def test_a_first_visit_shows_a_picture_and_every_letter_draws_another(visit):
     assert visit.newest()["seed"] == 3
     visit.after(visit.page.get_by_role("button", name="More variations").click)
     assert visit.newest()["seed"] == 7
-    visit.prompt.fill("a hamster on a beech in Zanzibar")
+    visit.prompt.fill("a dog on a beech in Zanzibar")
     expect(visit.page.locator(".marks .unknown")).to_have_text(["beech", "Zanzibar"])
     expect(visit.page.locator("#words details")).to_have_count(1)
     visit.screenshot("first-visit")
@@ -384,18 +384,18 @@ def test_a_first_visit_shows_a_picture_and_every_letter_draws_another(visit):
 def test_an_upload_is_named_by_what_the_library_knows_or_as_the_visitor_says(visit, robot, photo):
     visit.first_picture()
     visit.after(lambda: visit.give("drop", robot))
-    expect(visit.prompt).to_have_value("a photo of a robot on a beach")
+    expect(visit.prompt).to_have_value("a photo of a robot on a frozen lake")
     visit.after(lambda: visit.give("paste", ("00.png", *photo[1:])))
-    expect(visit.prompt).to_have_value("a photo of the subject on a beach")
+    expect(visit.prompt).to_have_value("a photo of the subject on a frozen lake")
     visit.screenshot("unnamed")
     what = visit.page.get_by_label("What is the subject?")
     what.fill("my ball")
     what.press("Enter")
-    expect(visit.prompt).to_have_value("a photo of my ball on a beach")
+    expect(visit.prompt).to_have_value("a photo of my ball on a frozen lake")
     expect(what).to_have_count(0)
     visit.give("drop", ("01.png", *photo[1:]), ("02.png", *photo[1:]))
     visit.page.get_by_role("button", name="2 subjects").click()
-    expect(visit.prompt).to_have_value("a photo of the second subject on a beach")
+    expect(visit.prompt).to_have_value("a photo of the second subject on a frozen lake")
     visit.give("drop", robot, ("robot side.webp", *robot[1:]))
     visit.page.get_by_role("button", name="one subject").click()
     expect(visit.subject("robot")).to_have_count(2)
@@ -438,7 +438,7 @@ def test_a_cut_out_is_corrected_with_every_tool_and_kept(visit, photo):
     visit.page.keyboard.press("Escape")
     dialog.get_by_label("Name").fill("ball")
     dialog.get_by_role("button", name="Use this").click()
-    expect(visit.prompt).to_have_value("a photo of a ball on a beach")
+    expect(visit.prompt).to_have_value("a photo of a ball on a frozen lake")
     visit.settled()
     visit.page.reload()
     visit.first_picture()
@@ -467,14 +467,14 @@ def test_two_subjects_share_a_picture_and_boxes_place_them(finer):
     one = finer.first_picture().pixels()
     finer.subject("robot, a sample").hover()
     finer.page.get_by_role("button", name="Add robot to the picture").click()
-    expect(finer.prompt).to_have_value("a photo of a hamster and a robot on a beach")
+    expect(finer.prompt).to_have_value("a photo of a dog and a robot on a frozen lake")
     finer.kept()
     assert [len(subject["box"]) for subject in finer.newest()["swiftpie"]["subjects"]] == [4, 4]
     assert differs(one, finer.pixels())
     finer.screenshot("page")
     finer.after(finer.page.get_by_role("button", name="in space").click)
     finer.after(finer.page.get_by_role("button", name="Leave out robot").click)
-    expect(finer.prompt).to_have_value("a photo of a hamster in space")
+    expect(finer.prompt).to_have_value("a photo of a dog in space")
     assert "box" not in finer.newest()["swiftpie"]["subjects"][0]
 
     def box():
@@ -483,10 +483,10 @@ def test_two_subjects_share_a_picture_and_boxes_place_them(finer):
 
     finer.drag(finer.page.locator(".layer"), (0.1, 0.5), (0.5, 0.9))
     assert box() == pytest.approx([0.1, 0.5, 0.5, 0.9], abs=0.01)
-    body = finer.page.get_by_role("button", name="Move hamster")
+    body = finer.page.get_by_role("button", name="Move dog")
     finer.drag(body, (0.5, 0.5), (1.5, 0.5))
     assert box()[0] == pytest.approx(0.5, abs=0.02)
-    corner = finer.page.get_by_role("button", name="Size of hamster, top left corner")
+    corner = finer.page.get_by_role("button", name="Size of dog, top left corner")
     finer.after(lambda: corner.press("Shift+ArrowUp"))
     left, top, _, bottom = box()
     assert bottom - top == pytest.approx(0.5, abs=0.01)
@@ -501,13 +501,13 @@ def test_a_picture_is_edited_by_words_within_a_painted_mask(finer):
     finer.kept()
     finer.page.get_by_role("button", name="Edit this").click()
     words = finer.page.get_by_label(CHANGE)
-    expect(words).to_have_value("a photo of a hamster on a beach")
-    edited = finer.after(lambda: words.fill("a photo of a hamster in the snow"))
+    expect(words).to_have_value("a photo of a dog on a frozen lake")
+    edited = finer.after(lambda: words.fill("a photo of a dog on a frozen lake at night"))
     assert differs(drawn, edited)
     request = finer.newest()["swiftpie"]
     assert request.keys() == {"source_prompt", "mask_mode", "return_mask"}
-    finer.after(lambda: finer.page.get_by_label("Strength", exact=True).fill("1.1"))
-    assert finer.newest()["swiftpie"] == {**request, "scales": {"text_scale": 1.1}}
+    for name in ("Strength", "Variation", "Keep its look where it changes"):
+        expect(finer.page.get_by_label(name, exact=True)).to_have_count(0)
     finer.drag(finer.page.locator(".layer"), (0.01, 0.5), (0.5, 0.5))
     expect(finer.page.get_by_label("Before and after")).to_have_value("50")
     finer.screenshot("page-edit")
@@ -525,12 +525,49 @@ def test_a_picture_is_edited_by_words_within_a_painted_mask(finer):
     assert np.abs(finer.pixels()[below].astype(int) - drawn[below]).mean() < 6
     finer.after(finer.page.get_by_role("button", name="Find it again").click)
     assert "mask_id" not in finer.newest()
-    finer.after(lambda: finer.page.get_by_label("What does it show now?").fill(""))
+    finer.page.get_by_label("What does it show now?").fill("")
+    finer.after(lambda: words.fill("at night"))
     assert "source_prompt" not in finer.newest()["swiftpie"]
     finer.strip_drawn()
     finer.after(finer.page.locator(".strip img").nth(1).click)
     assert finer.newest()["seed"] == 2
-    assert finer.newest()["swiftpie"]["edit"] == {"variation": 0.5}
+    assert "edit" not in finer.newest()["swiftpie"]
+
+
+def test_a_refused_edit_says_so_under_the_words_and_greys_the_last_picture(finer):
+    finer.first_picture()
+    finer.kept()
+    finer.page.get_by_role("button", name="Edit this").click()
+    words, problem = finer.page.get_by_label(CHANGE), finer.page.locator(".problem")
+    finer.page.get_by_label("What does it show now?").fill("")
+    chips = finer.page.get_by_role("list", name="Scenes to try").locator("button:not(.icon)")
+    for chip in chips.all_inner_texts():
+        finer.after(lambda chip=chip: words.fill(chip))
+        expect(problem).to_have_count(0)
+    expect(finer.page.get_by_label("Variations", exact=True).first).to_be_visible()
+    finer.after(lambda: words.fill("a blue dog"))
+    expect(finer.page.get_by_label("Variations", exact=True)).to_have_count(0)
+    words.fill("a dog jumping")
+    expect(problem).to_have_count(1)
+    finer.screenshot("refused")
+    box, frame = problem.bounding_box(), finer.page.locator("#picture").bounding_box()
+    assert box["y"] + box["height"] <= frame["y"] < DESKTOP["height"]
+    expect(finer.page.locator("#picture.isStale img.drawn")).to_be_visible()
+    finer.after(lambda: words.fill("at night"))
+    expect(finer.page.locator(".isStale")).to_have_count(0)
+
+
+def test_the_keys_come_to_the_prompt_soon_and_a_subject_in_the_wrong_place_is_named(finer):
+    finer.first_picture()
+    for _ in range(6):
+        finer.page.keyboard.press("Tab")
+        if finer.prompt.evaluate("one => one === document.activeElement"):
+            break
+    expect(finer.prompt).to_be_focused()
+    expect(finer.page.get_by_text("Style picture")).to_have_count(0)
+    finer.after(lambda: finer.prompt.fill("a photo of a dog on a beach with a cat, 8k"))
+    expect(finer.page.locator(".marks .unknown")).to_have_text(["cat"])
+    expect(finer.page.locator("#words")).to_contain_text("cat is not drawn there")
 
 
 def test_a_subject_is_put_into_a_photograph_where_the_visitor_drags_it(visit, large):
@@ -597,27 +634,27 @@ def test_what_is_marked_goes_once_and_a_subject_may_come_in_its_place(visit):
 
 def test_a_picture_is_animated_and_the_film_is_saved(visit):
     visit.first_picture()
-    visit.page.get_by_role("button", name="Place hamster by a box").click()
+    visit.page.get_by_role("button", name="Place dog by a box").click()
     visit.kept()
     visit.page.get_by_label("Becomes").select_option("in fog")
     visit.page.get_by_label("Goes").select_option("to the left")
     visit.page.get_by_role("button", name="Animate").click()
-    film = visit.page.get_by_alt_text("Animation: a photo of a hamster on a beach in fog")
+    film = visit.page.get_by_alt_text("Animation: a photo of a dog on a frozen lake in fog")
     expect(film).to_be_visible()
     data, name = visit.saved("Save the animation")
-    assert name == "a-photo-of-a-hamster-on-a-beach-in-fog-animation.webp"
+    assert name == "a-photo-of-a-dog-on-a-frozen-lake-in-fog-animation.webp"
     with Image.open(io.BytesIO(data)) as opened:
         assert (opened.format, opened.n_frames) == ("WEBP", 16)
 
 
 def test_the_history_is_walked_and_outlives_a_reload_and_a_download_is_used_again(visit, robot):
     visit.first_picture()
-    visit.page.get_by_role("button", name="Place hamster by a box").click()
+    visit.page.get_by_role("button", name="Place dog by a box").click()
     visit.page.get_by_label("Balance", exact=True).fill("0.3")
     visit.kept()
     first, early = visit.pixels(), visit.page.locator("ol button").count()
     data, name = visit.saved("Download 512 \N{MULTIPLICATION SIGN} 512")
-    assert name == "a-photo-of-a-hamster-on-a-beach-1.png"
+    assert name == "a-photo-of-a-dog-on-a-frozen-lake-1.png"
     visit.after(lambda: visit.give("drop", robot))
     visit.after(lambda: visit.prompt.fill("a robot in space"))
     visit.kept()
@@ -629,10 +666,10 @@ def test_the_history_is_walked_and_outlives_a_reload_and_a_download_is_used_agai
     assert (visit.pixels() == second).all()  # it was not drawn again
     for _ in range(steps - early):
         visit.page.keyboard.press("Control+z")
-    expect(visit.prompt).to_have_value("a photo of a hamster on a beach")
+    expect(visit.prompt).to_have_value("a photo of a dog on a frozen lake")
     assert not differs(first, visit.pixels())
     visit.page.keyboard.press("Control+Shift+z")
-    expect(visit.prompt).not_to_have_value("a photo of a hamster on a beach")
+    expect(visit.prompt).not_to_have_value("a photo of a dog on a frozen lake")
     visit.give("drop", ("found.png", "image/png", data))
     visit.page.get_by_role("button", name="Use these settings").click()
     visit.settled()
@@ -643,7 +680,7 @@ def test_the_history_is_walked_and_outlives_a_reload_and_a_download_is_used_agai
     visit.page.get_by_role("button", name="Delete", exact=True).click()
     expect(visit.subject("robot")).to_have_count(0)
     visit.first_picture()
-    expect(visit.prompt).to_have_value("a photo of a hamster on a beach")
+    expect(visit.prompt).to_have_value("a photo of a dog on a frozen lake")
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="needs axe-core: run `make page`")
@@ -651,8 +688,8 @@ def test_axe_finds_nothing_serious(browser, server, photo):
     with visiting(browser, server.url, color_scheme="light", reduced_motion="reduce") as visit:
         visit.open().first_picture()
         page = visit.page
-        page.get_by_role("button", name="Place hamster by a box").click()
-        visit.prompt.fill("a hamster on a beech")
+        page.get_by_role("button", name="Place dog by a box").click()
+        visit.prompt.fill("a dog on a beech")
         visit.kept()
         page.evaluate(AXE.read_text())
 
@@ -696,8 +733,8 @@ def test_a_phone_has_targets_of_44_px_and_nothing_runs_off_its_side(browser, ser
 
         check("phone")
         long = "donaudampfschifffahrtsgesellschaftskapitaen"
-        visit.prompt.fill(f"a {long} beside a hamster on a {long}")
-        visit.page.get_by_role("button", name="Place hamster by a box").tap()
+        visit.prompt.fill(f"a {long} beside a dog on a {long}")
+        visit.page.get_by_role("button", name="Place dog by a box").tap()
         visit.settled()
         layer = visit.page.locator(".layer")
         visit.touch(layer, (0.05, 0.1), (0.55, 0.3))
@@ -753,7 +790,7 @@ def test_the_page_waits_for_a_server_that_goes_away_and_sends_again_what_it_forg
         with second:
             field.fill("another word")
             field.press("Enter")
-            visit.after(lambda: visit.prompt.fill("a hamster in space"))
+            visit.after(lambda: visit.prompt.fill("a dog in space"))
             expect(visit.page.get_by_role("alert")).to_have_count(0)
 
 

@@ -11,14 +11,23 @@ const urls = import.meta.glob<string>(
   "../../src/swiftpie/assets/samples/{1f439,1f916,1f980,1f995,1f33a,1f392,1f388,1f36a}.webp",
   { query: "?url", import: "default", eager: true },
 );
-const FIRST = "hamster";
+const photos = import.meta.glob<string>("../../src/swiftpie/assets/photos/{dog,sheep}.jpg", {
+  query: "?url",
+  import: "default",
+  eager: true,
+});
 
-export const SAMPLES: readonly Sample[] = known
-  .flatMap(({ code, name }) => {
+/** Photographed subjects, of which a first visit draws the first, and drawn ones. */
+export const SAMPLES: readonly Sample[] = [
+  ...["dog", "sheep"].map((name) => ({
+    name,
+    url: photos[`../../src/swiftpie/assets/photos/${name}.jpg`]!,
+  })),
+  ...known.flatMap(({ code, name }) => {
     const url = urls[`../../src/swiftpie/assets/samples/${code}.webp`];
     return url ? [{ name, url }] : [];
-  })
-  .sort((a, b) => Number(b.name === FIRST) - Number(a.name === FIRST));
+  }),
+];
 
 const MET = "swiftpie samples";
 
@@ -38,9 +47,22 @@ export function remember(id: string, { name }: Sample): void {
 
 export const fileOf = async ({ url }: Sample): Promise<Blob> => (await fetch(url)).blob();
 
+/** How `mini` edits any picture, beside words of a prompt that say what it shows. */
+export const CHANGES = [
+  ...["at night", "at sunset", "in the rain", "in autumn", "in winter"],
+  ...["at dawn", "in fog", "in falling snow", "in spring"],
+];
+
 /** What `mini` has learned to draw; any other model knows it as well. */
 export const SCENES = [
-  ...["on a beach", "in the snow", "in space", "under water", "in a forest in autumn"],
+  ...[
+    "on a frozen lake",
+    "on a beach",
+    "in the snow",
+    "in space",
+    "under water",
+    "in a forest in autumn",
+  ],
   ...["by a lake at sunset", "on a city street in the rain", "in a library", "on a volcano"],
   ...["made of gold on a stage", "in a flower meadow", "on a pink background"],
 ];

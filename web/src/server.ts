@@ -113,6 +113,7 @@ export interface Header {
   warnings: string[];
   box: Box | null; // where in a photo a subject was put
   named: Named[];
+  follows_seed: boolean; // another seed gives another picture
   mask_b64: string | null;
 }
 

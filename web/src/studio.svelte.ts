@@ -36,7 +36,7 @@ const LIVE_MS = 300; // a picture that takes longer is asked for at the end of a
 const COPY_PX = 768; // of a photo's longer side, while it is worked on
 const MAX_HISTORY = 60;
 const KEEP_MS = 100; // after the last change, a visit is kept
-const ABOUT_WORDS = /was never taught/;
+const ABOUT_WORDS = /was never taught (.*?)\. /;
 const NOTHING_YET = { mask: null, box: null, yaw: null, pitch: null } as const; // in a new photo
 const LEFT: Box = [0.04, 0.4, 0.48, 0.84]; // square, as what the encoder sees
 const RIGHT: Box = [0.52, 0.4, 0.96, 0.84];
@@ -50,6 +50,7 @@ export interface Shown {
   photo: string | null; // id of what was edited
   task: Task; // that was done to it
   box: Box | null; // where a subject was put into it
+  followsSeed: boolean; // another seed gives another one
   named: readonly Named[]; // who is of the library, besides those who were chosen
   warnings: readonly string[];
 }
@@ -180,9 +181,21 @@ class Studio {
     return canPlace(this.facts);
   }
 
-  /** Whether other seeds give other results. */
+  /** Whether other seeds give other results; a small model dyes alike with every seed. */
   get varies(): boolean {
-    return varies(this.draft, this.facts);
+    const { mode, task } = this.draft;
+    const isByFormula = mode === "edit" && task === "edit" && this.canPlace;
+    return varies(this.draft, this.facts) && !(isByFormula && !this.shown?.followsSeed);
+  }
+
+  /** Whether the seed that is chosen counts as it is. */
+  get followsSeed(): boolean {
+    return followsSeed(this.draft) || !this.steersEdits;
+  }
+
+  /** Whether strengths change what words make of a photo; a small model reads the words alone. */
+  get steersEdits(): boolean {
+    return !this.canPlace;
   }
 
   /** Whether words can change a picture; subjects come and go with any model. */
@@ -194,7 +207,13 @@ class Studio {
   get unknown(): string[] {
     const { mode, prompt, change, source, newcomer } = this.draft;
     if (!this.vocabulary) return [];
-    if (mode === "draw") return this.vocabulary.unknownIn(prompt);
+    if (mode === "draw") {
+      const drawn = [
+        ...this.draft.placed.map(({ key }) => this.subject(key)?.name ?? ""),
+        ...(this.shown?.named.map(({ word }) => word) ?? []),
+      ];
+      return this.vocabulary.unknownIn(prompt).filter((word) => !names(drawn.join(", "), word));
+    }
     const shown = newcomer === null ? (source.toLowerCase().match(/[\p{L}'-]+/gu) ?? []) : null;
     return this.vocabulary.unknownIn(change, shown);
   }
@@ -409,7 +428,7 @@ class Studio {
   async #begin(): Promise<void> {
     await this.#choose(this.models[0]!.id);
     await this.#list();
-    const prompt = "a photo of a hamster on a beach";
+    const prompt = "a photo of a dog on a frozen lake";
     if (!readsPictures(this.facts)) return this.set({ prompt });
     this.draft = { ...this.draft, prompt };
     const key = await this.meet(SAMPLES[0]!);
@@ -488,16 +507,21 @@ class Studio {
     }
     const mask = header.mask_b64 && urlOf(blobOf(header.mask_b64, "image/png"));
     const photo = mask ? (this.draft.photo?.id ?? null) : null;
-    // What it says of words is marked where they are typed.
-    const warnings = header.warnings.filter((one) => !this.vocabulary || !ABOUT_WORDS.test(one));
-    const { width, height, box } = header;
+    const { width, height, box, warnings } = header;
     const { task, placed, newcomer } = this.draft;
     const chosen = [...placed.map((one) => one.key), newcomer].map((key) => this.subject(key));
     const named = header.named.filter(
       ({ word }) => !chosen.some((one) => one?.isNamed && one.id === word),
     );
-    this.#show({ url, file, width, height, mask, photo, task, box, named, warnings });
+    const followsSeed = header.follows_seed;
+    this.#show({ url, file, width, height, mask, photo, task, box, followsSeed, named, warnings });
     if (isNewest) this.#settle();
+  }
+
+  /** Whether a warning says of words what is marked where they are typed. */
+  isMarked(warning: string): boolean {
+    const words = ABOUT_WORDS.exec(warning)?.[1]?.match(/(?<=')[^']+(?=' ?[,.(]|'$)/g) ?? [];
+    return words.length > 0 && words.every((word) => this.unknown.includes(word));
   }
 
   #show(next: Shown): void {
@@ -594,7 +618,8 @@ class Studio {
 
   async #drawSeeds(): Promise<void> {
     const { draft } = this;
-    const request = this.request({ ...draft, variation: draft.variation || USUAL_VARIATION });
+    const more = this.steersEdits && { variation: draft.variation || USUAL_VARIATION };
+    const request = this.request({ ...draft, ...more });
     if (!request || !this.varies || this.waitsS !== null) return;
     const { type, seed, ...rest } = request;
     const what = JSON.stringify([type, rest, draft.firstSeed]);
@@ -636,7 +661,7 @@ class Studio {
 
   /** Draw with another seed; an edit by words takes some of its noise from it. */
   vary(seed: number): void {
-    this.set(followsSeed(this.draft) ? { seed } : { seed, variation: USUAL_VARIATION });
+    this.set(this.followsSeed ? { seed } : { seed, variation: USUAL_VARIATION });
   }
 
   moreSeeds(): void {
@@ -1228,7 +1253,12 @@ class Studio {
       this.missing = { word: problem.word, near: [...problem.near] };
     } else if (problem.param === "picture_id") void this.#keepAgain();
     else if (problem.retryAfterS) setTimeout(() => this.#ask(), problem.retryAfterS * 1000);
-    else this.#fail(placeOf(problem), problem.message);
+    else {
+      const { mode, task } = this.draft;
+      const place = placeOf(problem);
+      const isOfWords = mode === "edit" && task === "edit" && place === "picture";
+      this.#fail(isOfWords ? "prompt" : place, problem.message);
+    }
   }
 
   /** Encode again what the picture needs and a server that was started anew does not know. */

@@ -8,6 +8,7 @@
 import type { Words } from "./server";
 
 const WORD = /[\p{L}\p{Nl}\p{No}]+(?:['-][\p{L}\p{Nl}\p{No}]+)*/gu;
+const MEASURE = /[\p{L}\p{N}]*\p{Nd}[\p{L}\p{N}]*/gu; // as "8k" and "50mm", which are no words
 const TOKEN = /[\p{L}\p{N}]+(?:['-][\p{L}\p{N}]+)*/gu; // the same with digits, as "8-bit"
 const BEFORE_NAMES = new Set(["of", "and", ""]);
 const ARTICLES_AND_SIZES = new Set([
@@ -88,7 +89,7 @@ export class Vocabulary {
   }
 
   #untaughtIn(prompt: string, shown: readonly string[] | null): string[] {
-    const found = wordsIn(prompt);
+    const found = wordsIn(prompt.replaceAll(MEASURE, " "));
     const known = new Set(
       [...this.#namesIn(found)].filter(
         (word) => shown === null || this.wordsOfNames.has(word) || shown.includes(word),

@@ -30,6 +30,7 @@ LINKS = SIZES | PREPOSITIONS | {"and"}
 FIELDS = ("words", "names", "looks")
 WEARS = re.compile(r"(\b(?:wearing|holding|carrying|with)\b)", re.IGNORECASE)
 WORN = re.compile(r"\b(?:(?:top|billed) hat|billed cap|cap|hat|backpack)\b", re.IGNORECASE)
+MEASURE = re.compile(r"[^\W_]*\d[^\W_]*")  # as "8k" and "50mm", which are no words
 GENERIC = "thing"  # a subject, in training captions
 NUM_NEAR = 2  # suggestions a word
 LEAST_LIKENESS = 0.8  # of a suggestion; below, words share letters by chance
@@ -81,7 +82,7 @@ class Vocabulary:
 
         `shown` are names that pictures explain; None means that they explain every name.
         """
-        found = words_in(prompt)
+        found = words_in(MEASURE.sub(" ", prompt))
         names = {
             word
             for word in self._names_in(found)
