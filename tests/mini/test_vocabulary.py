@@ -59,6 +59,7 @@ def test_names_may_follow_how_a_thing_looks():
         ("A DOG, on a beach!", []),
         ("a dog on mountains, in cities and on a mountain", []),
         ("a dog in a teapot", ["teapot"]),
+        ("a dog on a beach, 8k, 50mm", []),
         ("", []),
     ],
 )
