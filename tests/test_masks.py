@@ -53,6 +53,23 @@ def test_a_cut_out_in_colours_has_one_reading(ground):
     assert masks.iou(mask, as_mask(HOLE)).item() > 0.98
 
 
+def test_strokes_that_touch_the_border_and_have_soft_edges_have_two_readings_too():
+    strokes = Image.new("RGBA", (100, 100), (0, 0, 0, 0))
+    strokes.paste("white", (0, 0, 100, 20))  # 35 % of the border
+    with pytest.raises(AmbiguousMask):
+        masks.load_mask(strokes, strokes.size)
+    strokes.paste("black", (0, 0, 20, 20))  # a fifth of what is seen: no strokes
+    assert masks.load_mask(strokes, strokes.size).mean().item() == pytest.approx(0.8)
+
+
+def test_noises_that_differ_by_rounding_alone_mark_nothing():
+    noise = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert not masks.from_noise_difference(noise, noise * (1 + 1e-7)).any()
+    changed = noise.clone()
+    changed[:, :, 2, 3] += 1
+    assert masks.from_noise_difference(noise, changed).sum((1, 2, 3)).tolist() == [1, 1]
+
+
 def test_where_white_marks_what_is_clear_does_not_change():
     drawn = clear(HOLE, "white")
     assert masks.iou(masks.load_mask(drawn, drawn.size, by_white=True), as_mask(HOLE)).item() > 0.98

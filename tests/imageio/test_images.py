@@ -1,8 +1,9 @@
 import io
+import json
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from swiftpie.errors import InputError
 from swiftpie.geometry import layout
@@ -17,7 +18,7 @@ from swiftpie.imageio.images import (
     to_pil,
     to_tensor,
 )
-from swiftpie.imageio.writing import read_metadata, save_image
+from swiftpie.imageio.writing import MAX_METADATA_BYTES, encode_image, read_metadata, save_image
 
 METADATA = {"prompt": 'a "cat" — 猫 \0 on <b>', "seed": "7", "preset": "mini"}
 TRAINED = b"digitalsourcetype/trainedAlgorithmicMedia"
@@ -213,3 +214,24 @@ def test_contact_sheet_holds_all_rows_under_their_captions():
     captioned = contact_sheet(rows, cell_px=20, captions=("one", "two"))
     assert captioned.height > sheet.height
     assert captioned.convert("L").getextrema()[0] < 128
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_a_lower_quality_gives_a_smaller_file(suffix):
+    sizes = [
+        len(encode_image(noise_image(64, 64), suffix, metadata=None, quality=quality))
+        for quality in (10, 80, None)
+    ]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[1] < sizes[2]
+    plain = encode_image(noise_image(), ".png", metadata=None)
+    assert encode_image(noise_image(), ".png", metadata=None, quality=10) == plain
+
+
+def test_more_than_a_picture_of_ours_says_is_not_read():
+    for length, is_read in ((MAX_METADATA_BYTES - 20, True), (MAX_METADATA_BYTES, False)):
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add_itxt("swiftpie", json.dumps({"prompt": "a" * length}), zip=True)
+        buffer = io.BytesIO()
+        noise_image().save(buffer, "PNG", pnginfo=chunks)
+        assert bool(read_metadata(buffer.getvalue())) == is_read
