@@ -3,10 +3,10 @@
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from swiftpie.errors import ConfigError, did_you_mean
 
@@ -27,6 +27,16 @@ Item = TypeVar("Item", bound=HasName)
 def by_name(*members: Item) -> dict[str, Item]:
     """Return several objects by name, as a module of a registry may define them."""
     return {member.name: member for member in members}
+
+
+def later(place: str) -> Callable[..., Any]:
+    """Return the function at `module:name`, which is imported when it is first called."""
+
+    def call(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 - as the function has them
+        module, _, name = place.partition(":")
+        return getattr(importlib.import_module(module), name)(*arguments, **keywords)
+
+    return call
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import torch
 from PIL import ImageChops, ImageOps
 
 from swiftpie import AnimateRequest, EditRequest, PersonalizeRequest, Scales, Subject
-from swiftpie.mini.family import TECHNIQUES as OF_MINI
+from swiftpie.mini.networks import TECHNIQUES as OF_MINI
 from swiftpie.pipelines.draw import TECHNIQUES, _in_turn, draw, technique_for
 from swiftpie.pipelines.request import RepaintRequest
 from swiftpie.types import EditResult

@@ -14,7 +14,7 @@ from swiftpie.backbones.components import load_components
 from swiftpie.backbones.load.weights import load_network
 from swiftpie.errors import ConfigError
 from swiftpie.mini import MINI
-from swiftpie.mini.family import NETWORKS
+from swiftpie.mini.networks import NETWORKS
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.data.subjects import load_subjects
 from swiftpie_world.captions import AS_USUAL, SpecShares

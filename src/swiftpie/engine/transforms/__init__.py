@@ -4,12 +4,11 @@ Each other file here defines one as `TRANSFORM`, or several by name in a mapping
 loads no tensor library, as lists of transforms are asked for before anything is loaded.
 """
 
-import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from swiftpie.backbones.machine import AUTO
 from swiftpie.errors import ConfigError, check_installed
@@ -22,16 +21,6 @@ if TYPE_CHECKING:
 
 
 OPENVINO = "openvino"  # the quickest on processors whose pictures hardly differ
-
-
-def later(place: str) -> Callable[..., Any]:
-    """Return the function at `module:name`, which is imported when it is first called."""
-
-    def call(*arguments: Any, **keywords: Any) -> Any:  # noqa: ANN401 - as the function has them
-        module, _, name = place.partition(":")
-        return getattr(importlib.import_module(module), name)(*arguments, **keywords)
-
-    return call
 
 
 class Phase(IntEnum):

@@ -1,6 +1,7 @@
 """Layers that compute the same with less: folded upsampling and fewer tokens."""
 
-from swiftpie.engine.transforms import Transform, later
+from swiftpie.engine.transforms import Transform
+from swiftpie.registry import later
 
 TRANSFORMS = {
     "folded-upsampling": Transform(

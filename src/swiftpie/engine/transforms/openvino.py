@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from swiftpie.engine.transforms import Phase, Transform, later
+from swiftpie.engine.transforms import Phase, Transform
+from swiftpie.registry import later
 
 TO_OPENVINO = later("swiftpie.engine.openvino:to_openvino")
 

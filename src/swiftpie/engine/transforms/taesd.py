@@ -2,7 +2,8 @@
 
 from functools import partial
 
-from swiftpie.engine.transforms import Transform, later
+from swiftpie.engine.transforms import Transform
+from swiftpie.registry import later
 
 WITH_TINY = later("swiftpie.engine.taesd:with_tiny")
 

@@ -22,7 +22,7 @@ from swiftpie.geometry.layout import cell_positions, to_reference
 from swiftpie.masks import resize_mask
 from swiftpie.mini import MINI
 from swiftpie.mini.denoiser import TinyDenoiser
-from swiftpie.mini.family import TaughtTower
+from swiftpie.mini.networks import TaughtTower
 from swiftpie.mini.placing import LayoutPredictor
 from swiftpie.mini.text_encoder import TAUGHT, TextEncoder, WordTokenizer
 from swiftpie.mini.vocabulary import Vocabulary

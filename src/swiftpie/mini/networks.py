@@ -1,0 +1,375 @@
+"""What the tiny family does with its networks, which are our own and belong together."""
+
+import importlib.resources
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from swiftpie.backbones.choices import Choices, schedule_of, with_steps
+from swiftpie.backbones.components import MAX_SIDE_PX, Components
+from swiftpie.backbones.hub import existing
+from swiftpie.backbones.load.weights import (
+    fingerprint_of,
+    load_network,
+    read_tokenizer,
+    unknown_fingerprint,
+)
+from swiftpie.backbones.machine import AUTO
+from swiftpie.backbones.presets import Preset, read_preset
+from swiftpie.errors import CapabilityError, ConfigError, WeightsError
+from swiftpie.library import subject_library
+from swiftpie.mini.animation import ANIMATE
+from swiftpie.mini.denoiser import TinyDenoiser
+from swiftpie.mini.inpainting import REMOVE, REPAINT
+from swiftpie.mini.placing import LayoutPredictor, place_of
+from swiftpie.mini.reading import COLOURLESS, ENGLISH, Reading, names_people, read, read_all
+from swiftpie.mini.scene import (
+    drawn_size,
+    has_scene,
+    is_art,
+    is_empty,
+    prepare_art,
+    prepare_empty,
+    prepare_scene,
+)
+from swiftpie.mini.scenes import scene_library
+from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer, encode_tokens
+from swiftpie.mini.vocabulary import GENERIC, Vocabulary
+from swiftpie.mini.word_edits import follows_seed, prepare_word_edit
+from swiftpie.mini.words import FILLERS, words_in
+from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.models.text import TextTower
+from swiftpie.models.vision import ConvImageEncoder
+from swiftpie.pipelines.draw import Technique
+from swiftpie.pipelines.request import (
+    MAX_SUBJECTS,
+    EditRequest,
+    PersonalizeRequest,
+    Request,
+    Subject,
+)
+from swiftpie.types import TextCondition
+
+CHOICES = {"steps", "weights"}
+IDLE_CHOICES = {"allow_pickle", "offline"}  # nothing is downloaded or unpickled anyway
+
+
+NETWORKS: Mapping[str, Callable[[Path], nn.Module]] = {
+    "text_encoder": TextEncoder.built,
+    "image_encoder": ConvImageEncoder.built,
+    "autoencoder": PatchAutoencoder.built,
+    "denoiser": TinyDenoiser.built,
+    "layout_predictor": LayoutPredictor.built,
+}
+"""How each network is made from its folder."""
+
+
+NAMES = {"autoencoder": "vae", "denoiser": "unet"}  # in a pipeline of diffusers, if others
+MODULES = {NAMES.get(name, name): build for name, build in NETWORKS.items()}
+
+_scene = partial(Technique, PersonalizeRequest, draws_by_seed=True, drawn_size=drawn_size)
+TECHNIQUES = (
+    _scene(prepare_empty, is_empty),
+    _scene(prepare_scene, has_scene),
+    Technique(EditRequest, prepare_word_edit, follows_seed=follows_seed, is_by_formula=True),
+    REPAINT,
+    REMOVE,
+    ANIMATE,
+    _scene(prepare_art, is_art),
+)
+"""In the order in which they are tried."""
+
+
+@dataclass(frozen=True)
+class TaughtTower(TextTower):
+    """A tower whose tokenizer holds the words of its training captions."""
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary | None:
+        """The words of the training captions."""
+        return Vocabulary.stored(self.tokenizer.taught)
+
+    def readable(self, prompt: str) -> str:
+        """Return a prompt in words that captions had."""
+        return prompt if self.vocabulary is None else self.vocabulary.as_taught(prompt)
+
+    def name_in(self, prompt: str, name: str) -> str:
+        """Return `name`, or the generic name that a readable prompt has for unknown ones."""
+        return name if name.lower() in prompt.lower() else GENERIC
+
+    def dropped(self, prompt: str) -> str:
+        """Return the end of a prompt that is not read, in its own words."""
+        is_cut = super().dropped
+        if not is_cut(prompt):
+            return ""
+        words = prompt.split()
+        ends = range(1, len(words) + 1)
+        kept = bisect_left(ends, True, key=lambda end: bool(is_cut(" ".join(words[:end]))))
+        return " ".join(words[kept:])
+
+    def read(self, ids: Tensor, mask: Tensor) -> TextCondition:
+        """Return the states of what `tokenize` returned."""
+        device = self.encoder.device
+        return encode_tokens(self.encoder, ids.to(device), mask.to(device))
+
+
+def load(preset: Preset, *, device: str, choices: Choices) -> Components:
+    """Load every network of a tiny preset in float32; see `Family`.
+
+    Raises:
+        ConfigError: It leaves no such choice.
+    """
+    made = {name for name, value in choices.items() if value not in (None, AUTO)}
+    if refused := sorted(made - CHOICES - IDLE_CHOICES):
+        raise ConfigError(
+            f"Preset {preset.name!r} takes no `{refused[0]}=`, because its networks come with "
+            "SwiftPie and belong together. Leave it out, or choose a Stable Diffusion preset."
+        )
+    weights = choices.get("weights")
+    folder = _package_folder(preset) if weights is None else _own_folder(weights)
+    preset = with_steps(preset, choices.get("steps"))
+    networks = {
+        name: _ready(load_network(build, folder / name), device) for name, build in NETWORKS.items()
+    }
+    text = TaughtTower(
+        read_tokenizer(folder / "tokenizer", WordTokenizer), networks.pop("text_encoder")
+    )
+    return _components(preset, text, fingerprint=fingerprint_of(folder), **networks)
+
+
+def techniques() -> Sequence[Technique]:
+    """Return the techniques that put subjects into scenes, and edit what words say."""
+    return TECHNIQUES
+
+
+def advice(components: Components, request: Request) -> Iterator[str]:
+    """Yield warnings of words that the model was not taught, and of what it leaves out."""
+    if isinstance(components.vocabulary, Vocabulary):
+        yield from _advice(components, components.vocabulary, request)
+
+
+def check_dtype(preset: Preset, dtype: torch.dtype) -> None:
+    """Refuse all types but float32; see `Family`.
+
+    Raises:
+        CapabilityError: It is another.
+    """
+    if dtype is not torch.float32:
+        raise CapabilityError(
+            f"Preset {preset.name!r} was converted to {dtype}; it computes in float32 only. "
+            "Call pipe.to(torch.float32), or load it again."
+        )
+
+
+def to_modules(components: Components) -> dict[str, Any]:
+    """Return the networks as they are; see `Family`."""
+    text = components.text
+    assert isinstance(text, TaughtTower), "this family reads prompts by one tower"
+    own = {NAMES.get(name, name): getattr(components, name, None) for name in NETWORKS}
+    return own | {"text_encoder": text.encoder, "tokenizer": text.tokenizer}
+
+
+def read_own(folder: Path) -> dict[str, Any]:
+    """Return the networks that are in a pipeline's folder, and their tokenizer; see `Family`.
+
+    Raises:
+        WeightsError: One is damaged.
+    """
+    found = {name: build for name, build in MODULES.items() if (folder / name).is_dir()}
+    networks = {
+        name: _ready(load_network(build, folder / name), "cpu") for name, build in found.items()
+    }
+    return networks | {"tokenizer": read_tokenizer(folder / "tokenizer", WordTokenizer)}
+
+
+def from_modules(modules: Mapping[str, Any], loaded: Components | None) -> Components:
+    """Return the networks as they are, any of them exchanged; see `Family`.
+
+    Raises:
+        WeightsError: There is no layout predictor.
+    """
+    preset = read_preset(modules["preset"])
+    if modules["layout_predictor"] is None:
+        raise WeightsError(
+            f"`layout_predictor=None` came with preset {preset.name!r}, which places subjects "
+            "by it. Leave it out."
+        )
+    return _components(
+        preset,
+        TaughtTower(modules["tokenizer"], modules["text_encoder"]),
+        fingerprint=modules["fingerprint"] if loaded is None else unknown_fingerprint(),
+        **{name: modules[NAMES.get(name, name)] for name in NETWORKS if name != "text_encoder"},
+    )
+
+
+def _components(
+    preset: Preset,
+    text: TaughtTower,
+    **parts: Any,  # noqa: ANN401 - the other fields
+) -> Components:
+    return Components(
+        preset=preset,
+        schedule=schedule_of(preset),
+        text=text,
+        vocabulary=text.vocabulary,
+        inversion=None,
+        **parts,
+    )
+
+
+def _advice(components: Components, vocabulary: Vocabulary, request: Request) -> Iterator[str]:
+    name = components.preset.name
+    if isinstance(request, PersonalizeRequest):
+        readings, is_scene = read_all(components, request), has_scene(components, request)
+        yield from _advice_on_words(name, vocabulary, request, readings, is_scene=is_scene)
+        for reading in readings if is_scene and isinstance(request.scene, str) else ():
+            yield from _advice_on_place(reading, request)
+        for reading in readings:
+            yield from _missing_subjects(reading, request)
+        named = [subject.identity.named for subject in request.subjects]
+        if any(each is not None and names_people(each.name) for each in named):
+            yield (
+                f"Preset {name!r} draws animals, plants and things. Its people are small figures "
+                "of the library. For a person, give a photograph that shows the whole of them."
+            )
+        return
+    reading = read(request.prompt, vocabulary)
+    # The picture of what is inserted explains its name.
+    shown = {*FILLERS, *words_in(" ".join(mention.words for mention in reading.mentions))}
+    unknown = [word for word in reading.unknown if word not in shown]
+    if unknown and not isinstance(request, EditRequest):  # which is drawn as read, or refused
+        yield vocabulary.advice_on([*dict.fromkeys(unknown)], preset=name)
+
+
+def _advice_on_words(
+    name: str,
+    vocabulary: Vocabulary,
+    request: PersonalizeRequest,
+    readings: Sequence[Reading],
+    *,
+    is_scene: bool,
+) -> Iterator[str]:
+    """Yield warnings of what preset `name` leaves out of the prompts of a drawing."""
+    lost = dict[str, None]()
+    is_own = is_scene and any(subject.identity.named is None for subject in request.subjects)
+    for reading in readings:
+        lost |= dict.fromkeys(
+            word  # others that are unknown are a name, which a picture explains
+            for word in (reading.lost if is_scene else reading.unknown)
+            if not is_own
+            or vocabulary.knows(word)
+            or not {*words_in(word)}.isdisjoint(reading.unknown)
+        )
+    shown = {*words_in(" ".join(_words_of(subject) for subject in request.subjects))}
+    said = [word for word in lost if word not in shown]  # a subject that is named again is shown
+    if unknown := [word for word in said if not vocabulary.knows(word)]:
+        yield vocabulary.advice_on(unknown, preset=name)
+    if apart := [repr(word) for word in said if vocabulary.knows(word)]:
+        yield (
+            f"Of the prompt, {', '.join(apart)} is not drawn where it stands. "
+            "Subjects stand first or behind 'and', places behind a preposition, as in 'a dog and a "
+            "cat on a beach'."
+        )
+    worn = dict.fromkeys(filter(None, (reading.worn for reading in readings)))
+    if worn and is_scene:
+        yield (
+            f"Preset {name!r} leaves out {', '.join(map(repr, worn))}: it draws nothing that a "
+            "subject wears or holds. Use a larger model for that."
+        )
+    if any(reading.is_foreign for reading in readings):
+        yield ENGLISH
+    if any(reading.art == COLOURLESS for reading in readings):
+        yield f"Preset {name!r} draws in colour, so {COLOURLESS!r} is left out."
+
+
+def _advice_on_place(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
+    """Yield warnings of a place of the library."""
+    if reading.shown_at(place := place_of(request, reading)) != reading:
+        yield (
+            f"Weather and season stay outside of a {place}, which shows at most the light of a "
+            "cloudy day. Name a place outdoors for rain or snow."
+        )
+    wide, most = (request.size_px or (0, 0))[1], scene_library().sharp_px(place)
+    if most is not None and most < wide <= MAX_SIDE_PX:
+        yield (
+            f"The photograph of a {place} is soft in a picture of {wide} px. Ask for at most "
+            f"{most} px of width, or give a larger picture of a place as the scene."
+        )
+
+
+def _missing_subjects(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
+    """Yield warnings of subjects that a prompt names without a picture."""
+    given, library = [_name_of(subject) for subject in request.subjects], subject_library()
+    missing = reading.besides(given)
+    near = {each.words: ", ".join(library.near(each.words)) for each in missing if not each.subject}
+    if near:
+        names = (
+            f"{word!r} (spelled like {alike})" if alike else repr(word)
+            for word, alike in near.items()
+        )
+        yield (
+            f"There is no picture of {', '.join(names)}, and the library has no such name. Words "
+            "alone mostly draw a blur. Choose a name of the library, or give a picture."
+        )
+    listed = ", ".join(repr(each.words) for each in missing if each.subject)
+    if listed and len(given) >= MAX_SUBJECTS:
+        yield f"A picture holds {MAX_SUBJECTS} subjects, and {listed} is left out."
+    elif listed:
+        yield (
+            f"There is no picture of {listed}. Words alone mostly draw a blur. "
+            "`session.generate` takes the picture from the library, or give one."
+        )
+    if not missing and 0 < len(given) < reading.num_subjects:
+        yield (
+            f"The prompt asks for {reading.num_subjects} subjects, and {len(given)} is drawn. Give "
+            "a picture of each."
+        )
+    for mention in reading.mentions:
+        is_one = mention.number == 1 and mention not in missing
+        if is_one and library.is_plural(mention.words):
+            yield (
+                f"{mention.words!r} is drawn once. Say how many there are, up to {MAX_SUBJECTS}, "
+                f"as in 'two {mention.words}'."
+            )
+
+
+def _words_of(subject: Subject) -> str:
+    """Return all names of a subject."""
+    named = subject.identity.named
+    return " ".join((subject.name, *((named.word, named.name) if named else ())))
+
+
+def _name_of(subject: Subject) -> str:
+    named = subject.identity.named
+    return subject.name or ("" if named is None else named.word)
+
+
+def _own_folder(weights: str | Path) -> Path:
+    folder = existing(weights, "weights")
+    if lacking := [name for name in NETWORKS if not (folder / name).is_dir()]:
+        raise WeightsError(
+            f"'{folder}' has no folder '{lacking[0]}', so its networks are of another family. Pass "
+            f"a folder that `swiftpie train` exported for the family 'tiny' as `weights=`."
+        )
+    return folder
+
+
+def _ready(network: nn.Module, device: str) -> Any:  # noqa: ANN401 - any network
+    return network.to(device).eval().requires_grad_(requires_grad=False)
+
+
+def _package_folder(preset: Preset) -> Path:
+    kind, _, name = preset.source.partition(":")
+    folder = Path(str(importlib.resources.files("swiftpie"))) / "assets" / name
+    if kind != "package" or not folder.is_dir():
+        raise WeightsError(
+            f"The weights of preset {preset.name!r} are not at {preset.source!r}. "
+            "Reinstall SwiftPie, or pass a folder with `weights=`."
+        )
+    return folder
