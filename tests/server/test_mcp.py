@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager
 
+import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
@@ -92,6 +93,18 @@ def test_a_picture_is_drawn_with_progress_and_changed_by_its_path(session, folde
     first = steps[: steps.index((3, 3, "drew 1")) + 1]
     assert [done for done, *_ in first] == sorted(done for done, *_ in first)
     assert first[1] == (1, 3, "encoding subjects")
+
+
+def test_a_large_answer_shows_previews_of_the_files(session, folder):
+    noise = np.random.default_rng(0).integers(0, 256, (700, 900, 3), "uint8")
+    Image.fromarray(noise).save(folder / "noise.png")
+    gone = {"picture": {"path": "noise.png"}, "box": [0.4, 0.4, 0.5, 0.5], "seed": 3}
+    (result,), _ = called(session, folder, ("remove", gone))
+    assert not result.is_error, said(result)
+    assert sum(len(part.data) for part in result.content if part.type == "image") < 1_000_000
+    (shown,), facts = pictures_of(result), result.structured_content
+    assert (shown.format, "previews" in facts["shown"]) == ("JPEG", True)
+    assert load_image(facts["files"][0]).size == (900, 700)
 
 
 @pytest.mark.thorough

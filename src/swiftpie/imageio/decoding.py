@@ -50,6 +50,7 @@ LEAST_TILE_PIXELS = 1 << 20  # what a tile of a TIFF may have whatever the pictu
 PLAIN = "is_plain"  # an attribute of pictures of which nothing is left to decode
 BAND_PIXELS = 1 << 20  # what goes over all pixels more than once does it in bands of so many
 
+LFS_POINTER = b"version https://git-lfs"  # what a clone without Git LFS has in place of large files
 JPEG_START = b"\xff\xd8\xff"
 JPEG_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # those with a length, and the end
 JPEG_SCAN, JPEG_END, JPEG_EXIF = 0xDA, 0xD9, 0xE1
@@ -117,6 +118,10 @@ def open_image(source: Source) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ImageError(_too_large(name, "far more")) from error
     except DECODER_ERRORS as error:
+        if data.startswith(LFS_POINTER):
+            raise ImageError(
+                f"{name} is a pointer of Git LFS, not the picture. Run `git lfs pull` there."
+            ) from error
         raise ImageError(
             f"{name} is not a readable picture. One of {', '.join(FORMATS)} is needed, "
             "whatever the file is called. Convert it to PNG or JPEG."

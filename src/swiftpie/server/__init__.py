@@ -16,7 +16,7 @@ class Limits:
         float, Option("Seconds after which a picture is no longer drawn.", least=0)
     ] = 30.0
     queue: Annotated[int, Option("Pictures that may wait.", least=1)] = 64
-    queue_per_key: Annotated[int, Option("Pictures of one user that may wait.", least=1)] = 8
+    queue_per_key: Annotated[int, Option("Pictures of one user that may wait.", least=1)] = 10
     batch: Annotated[
         int,
         Option(

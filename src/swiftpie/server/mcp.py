@@ -46,6 +46,8 @@ from swiftpie.errors import (
     system_reason,
 )
 from swiftpie.imageio.atomic import make_folder, write_file
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.writing import encode_image
 from swiftpie.library import subject_library
 from swiftpie.pipelines.request import (
     MAX_SUBJECTS,
@@ -88,6 +90,7 @@ Report = Callable[[int, int, str], Awaitable[None]]
 """Takes how many steps are done, of how many, and what the next one is."""
 KNOWN = (SwiftPieError, RequestError, ValidationError)
 MAX_PATH = 4_096  # letters
+MAX_ANSWER_BYTES = 700_000  # of pictures, a megabyte in base64, which some programs take at most
 MOST_MB = MAX_IMAGE_BYTES / 1e6
 KEPT = ("style_reference", "style_scale")  # options of things kept by HTTP
 
@@ -390,12 +393,27 @@ class Toolbox:
         written = [self.folders.write(data, name=name, suffix=SUFFIXES[kind]) for data in files]
         if written[0] is not None:
             facts["files"] = list(map(str, written))
+            if sum(map(len, files)) > MAX_ANSWER_BYTES:  # whole ones are in the folder
+                most = MAX_ANSWER_BYTES // len(files)
+                files, kind = [preview(data, most_bytes=most) for data in files], "jpeg"
+                facts["shown"] = "previews; the files hold the pictures"
         pictures = [
             ImageContent(data=base64.b64encode(data).decode(), mime_type=f"image/{kind}")
             for data in files
         ]
         text = TextContent(text=json.dumps(facts, ensure_ascii=False))
         return CallToolResult(content=[*pictures, text], structured_content=facts)
+
+
+def preview(data: bytes, *, most_bytes: int) -> bytes:
+    """Return a file of ours as a JPEG that is no larger, of a film the first frame."""
+    image = load_image(data)
+    for side in (1024, 512, 256, 128):
+        image.thumbnail((side, side))
+        small = encode_image(image, ".jpg", metadata=None, quality=85)
+        if len(small) <= most_bytes:
+            break
+    return small
 
 
 def words_of(error: Exception) -> str:

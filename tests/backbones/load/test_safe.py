@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from swiftpie import InputError, WeightsError
 from swiftpie.backbones.load.safe import MAX_TENSORS, read_metadata, read_tensors, write_tensors
-from swiftpie.imageio.decoding import MAX_TENSOR_HEADER_BYTES
+from swiftpie.errors import ImageError
+from swiftpie.imageio.decoding import MAX_TENSOR_HEADER_BYTES, load_image
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)}
 
@@ -55,6 +56,16 @@ def test_safetensors_are_read_whatever_their_name(file, tmp_path):
     disguised = file.rename(tmp_path / "weights.bin")
     assert same(read_tensors(disguised), TENSORS)
     assert read_metadata(disguised) == {"note": "text"}
+
+
+def test_a_pointer_in_place_of_weights_is_called_so(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    for read in (read_tensors, read_metadata):
+        with pytest.raises(WeightsError, match="git lfs pull"):
+            read(path)
+    with pytest.raises(ImageError, match="git lfs pull"):
+        load_image(path)
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from swiftpie.errors import InputError, WeightsError, short_reason, system_reason
 from swiftpie.imageio.atomic import atomic_file, check_target
-from swiftpie.imageio.decoding import MAX_TENSOR_HEADER_BYTES
+from swiftpie.imageio.decoding import LFS_POINTER, MAX_TENSOR_HEADER_BYTES
 
 Kind = Literal["safetensors", "zip", "pickle"]
 
@@ -299,16 +299,20 @@ def kind_of_file(path: Path) -> Kind | None:
         if path.is_fifo():
             raise OSError("it is a pipe")
         with path.open("rb") as file:
-            head = file.read(9)
+            head = file.read(len(LFS_POINTER))
     except (OSError, ValueError) as error:
         raise WeightsError(
             f"'{path}' cannot be read ({system_reason(error)}). Check the path of the weights."
         ) from error
+    if head == LFS_POINTER:
+        raise WeightsError(
+            f"'{path}' is a pointer of Git LFS, in place of the weights. Run `git lfs pull` there."
+        )
     return kind_of(head)
 
 
 def kind_of(head: bytes) -> Kind | None:
-    """Return what a file of weights is, by its first nine bytes; None if it is none."""
+    """Return what a file of weights is, by its first bytes, at least nine; None if it is none."""
     if head[8:9] == b"{":
         return "safetensors"
     if head.startswith(b"PK\x03\x04"):
