@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -105,3 +106,30 @@ def test_no_module_does_work_at_import(tmp_path):
     names = module_names()
     assert "swiftpie.config" in names
     assert run_python(EFFECTS, json.dumps(names), folder=tmp_path) == {}
+
+
+COMMAND = """
+import contextlib, io
+from swiftpie.cli.main import app
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+    app({arguments!r})
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["engine", "--json"],
+        ["fetch", "sdxl-turbo", "--dry-run"],
+        ["batch", "jobs.jsonl", "-o", "out", "--check"],
+        ["personalize", "dog.jpg", "a dog", "--recipe", "sdxl-turbo", "--offline", "-o", "x.png"],
+        ["edit", "dog.jpg", "a cat", "--recipe", "sd-turbo", "--offline", "-o", "x.png"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_small_answers_load_no_tensor_library(arguments, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    shutil.copy(SOURCE / "assets" / "photos" / "dog.jpg", tmp_path)
+    (tmp_path / "jobs.jsonl").write_text('{"subject": "dog.jpg", "prompt": "a dog at sea"}')
+    assert {*loaded_by(COMMAND.format(arguments=arguments), tmp_path)} <= {"numpy"}

@@ -3,13 +3,14 @@
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, cast
 
 import typer
 
 from swiftpie.backbones.choices import Choices, LoadOptions, resolve
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, Use
+from swiftpie.backbones.sources import check_within_reach
 from swiftpie.cli.console import say
 from swiftpie.errors import ConfigError
 
@@ -124,4 +125,8 @@ def preset_for(loading: LoadOptions, *, use: Use = Use.PERSONALIZE) -> Preset:
             "Neither --recipe nor --preset was given, and the packaged model draws no faces. A "
             "full-size model is needed. Write --recipe face-plus, or see `swiftpie recipes`."
         )
-    return resolve(loading.get("preset"), loading.get("recipe"), {})[0]
+    choices = cast("Choices", loading)  # with more, that decides nothing here
+    known, merged = resolve(loading.get("preset"), loading.get("recipe"), choices)
+    if use is not Use.FACE:  # faces are found first
+        check_within_reach(known, merged)  # before a family's networks are imported
+    return known
