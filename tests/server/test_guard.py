@@ -299,6 +299,8 @@ def test_programs_without_token_and_cookie_own_what_their_address_sent():
     async def app(scope, _receive, _send):
         owners.append(scope["state"]["owner"])
 
+    keys = []
+
     async def run(token, address, **headers):
         rest = {"check_room": lambda _: None, "count": lambda *_: None}
         guard = Guard(app, hosts=["a"], token=token, limits=Limits(), **rest)
@@ -306,6 +308,7 @@ def test_programs_without_token_and_cookie_own_what_their_address_sent():
         pairs = [(name.encode(), value.encode()) for name, value in known.items()]
         scope = {"type": "http", "scheme": "http", "method": "GET", "path": "/"}
         await guard({**scope, "client": (address, 1), "headers": pairs}, None, None)
+        keys.extend(guard._pace._until)
 
     cookie = {"cookie": f"swiftpie_visitor={'v' * 32}"}
     for token, address, headers in (
@@ -314,6 +317,11 @@ def test_programs_without_token_and_cookie_own_what_their_address_sent():
     ):
         asyncio.run(run(token, address, **headers))
     assert owners == ["10.0.0.1 ", "10.0.0.2 ", *[f" {'v' * 32}"] * 2, " ", " "]
+    keys.clear()
+    user = {USER_HEADER: "anna"}
+    asyncio.run(run(TOKEN, "10.0.0.1", **user))
+    asyncio.run(run(TOKEN, "10.0.0.1", **user, authorization="Bearer wrong"))
+    assert keys == ["10.0.0.1 anna", "10.0.0.1 "]  # who knows no token has one name
 
 
 def test_users_are_kept_apart_however_long_their_names():

@@ -59,24 +59,18 @@ class RequestError(HTTPException):
 class Overloaded(RequestError):  # noqa: N818 - a state, whose remedy is to wait
     """The queue is full, or full of this key's own, or a picture would be late."""
 
-    def __init__(
-        self,
-        retry_after_s: float,
-        *,
-        of_key: bool = False,
-        takes_s: float | None = None,
-        deadline_s: float = 0,
-    ) -> None:
-        message = "Too many pictures wait already. Ask again a little later."
-        if of_key:
-            message = "Too many of your pictures wait already. Ask again when some are done."
-        elif takes_s is not None:
-            message = (
-                f"The picture would be there after about {takes_s:.0f} s, and is given "
-                f"{deadline_s:g} s. Ask for fewer frames or pixels, or again a little later."
-            )
-        code = "rate_limit_exceeded"
-        super().__init__(message, status=429, code=code, retry_after_s=retry_after_s)
+    def __init__(self, retry_after_s: float, *, of_key: bool = False, why: str = "") -> None:
+        super().__init__(
+            why
+            or (
+                "Too many of your pictures wait already. Ask again when some are done."
+                if of_key
+                else "Too many pictures wait already. Ask again a little later."
+            ),
+            status=429,
+            code="rate_limit_exceeded",
+            retry_after_s=retry_after_s,
+        )
         self.of_key = of_key
 
 

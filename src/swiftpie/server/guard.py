@@ -117,14 +117,16 @@ class Guard:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         number = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        user = _user_of(headers) if self._token is not None else ""
+        # Others than holders of the token could be a new one with each request.
+        names_user = self._token is not None and self._is_known(scope, headers)
+        user = _user_of(headers) if names_user else ""
         address, visitor = _address(scope), visitor_of(headers)
         key = scope.setdefault("state", {})["key"] = f"{address} {user}"
         # Without a token and a cookie an address is all that is known of a caller.
         sharer = "" if visitor or self._token is not None else address
         scope["state"]["owner"] = f"{sharer or user} {visitor or ''}"
         pace = scope["state"]["pace"] = partial(self._pace.wait, key)
-        scope["state"]["may_name_users"] = self._token is not None
+        scope["state"]["may_name_users"] = names_user
         sending = _Sending(send, number, hold=partial(self.answers.take, key))
         # The application answers and logs errors, and raises them again with what a caller wrote.
         with suppress(Exception):

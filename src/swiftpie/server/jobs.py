@@ -20,6 +20,10 @@ LEAST_S = 0.01  # that a job counts
 MAX_REMEMBERED = 1_000  # keys, beyond which those are dropped that count nothing
 LONG_S, QUICKER = 0.25, 2  # a job is drawn beside one that takes long, and so many times as long
 HOPE = 0.9  # of what a job was guessed to take when it was refused: it may have been bad luck
+LATE = (
+    "The picture would be there after about {seconds:.0f} s, and is given {deadline_s:g} s. Ask "
+    "for fewer frames or pixels, or again a little later."
+)
 LIVE = " live"  # ends the key of what a caller draws live, which has turns of its own
 
 
@@ -124,7 +128,9 @@ class Scheduler:
             self._take(job)
             if job.kind is not None:
                 self._taken[job.kind] = HOPE * self._taken.get(job.kind, self.job_s)
-            raise Overloaded(seconds - deadline_s, takes_s=seconds, deadline_s=deadline_s)
+            raise Overloaded(
+                seconds - deadline_s, why=LATE.format(seconds=seconds, deadline_s=deadline_s)
+            )
         timer = asyncio.get_running_loop().call_later(deadline_s, self._expire, job)
         job.done.add_done_callback(lambda _: timer.cancel())
         self._fill_soon()  # when others of its call are here, too

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from PIL import Image
 
@@ -73,11 +73,8 @@ class CallPlan:
     original: OriginalPicture | None = None  # of a picture that is changed
 
 
-class AsAnswer(Protocol):
-    """Writes what is answered for a job."""
-
-    def __call__(self, body: Drawing, drawn: Sequence[DrawnPicture], *, job: str) -> bytes:
-        """Return JSON."""
+AsAnswer = Callable[..., bytes]
+"""Takes the body of a call, its pictures and `job`, a name; returns JSON."""
 
 
 class State(StrEnum):
@@ -347,25 +344,22 @@ class Worker:
     def _submit(self, work: CallPlan) -> list[Job]:
         self.check_room(work.key, len(work.requests))
         jobs: list[Job] = []
-        facts: Any = {"units": work.units, "kind": work.kind}
+        facts: Any = {"key": work.key, "units": work.units, "kind": work.kind}
         try:
             for request in work.requests:
-                jobs += [self._put(work.model, request, work.group, key=work.key, **facts)]
+                jobs += [self._put(work.model, request, group=work.group, **facts)]
         except Overloaded:
             self.metrics.rejected.inc()
             self._give_up(jobs)
             raise
         return jobs
 
-    def _put(self, model: str, work: object, group: object, *, key: str, **facts: Any) -> Job:  # noqa: ANN401 - of `submit`
-        deadline_s = self.limits.deadline_s
-        return self.scheduler.submit(
-            work, group=group, key=key, deadline_s=deadline_s, model=model, **facts
-        )
+    def _put(self, model: str, work: object, **facts: Any) -> Job:  # noqa: ANN401 - of `submit`
+        return self.scheduler.submit(work, model=model, deadline_s=self.limits.deadline_s, **facts)
 
     async def carry_out(self, model: str, task: Callable[[Session], Result], *, key: str) -> Result:
         """Return what a task gives, in turn with the drawings."""
-        queued = self._put(model, task, object(), key=key)
+        queued = self._put(model, task, group=object(), key=key)
         result: Result = await self.scheduler.result(queued)
         return result
 
