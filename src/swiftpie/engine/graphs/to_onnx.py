@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from swiftpie.backbones.load.safe import check_safetensors
 from swiftpie.engine.graphs.runtime import Untyped, load
-from swiftpie.errors import CapabilityError
+from swiftpie.errors import CapabilityError, InputError, short_reason
 
 OPSET = 18  # the first with resizing that is smooth where it shrinks
 FLOAT, INT64, DOUBLE = 1, 7, 11  # as ONNX numbers types
@@ -57,7 +58,12 @@ def write_weights(networks: Mapping[str, nn.Module], folder: Path) -> dict[str, 
             is_exact = whole.is_floating_point() and torch.equal(half.to(whole.dtype), whole)
             tensors[f"{name}.{key}"] = (half if is_exact else whole).clone()
     file = folder / WEIGHTS
-    save_file(tensors, file)
+    try:
+        save_file(tensors, file)
+    except SafetensorError as error:
+        raise InputError(
+            f"'{file}' cannot be written ({short_reason(error)}). Choose a folder with room."
+        ) from error
     header = check_safetensors(file)
     start = file.stat().st_size - max(entry["data_offsets"][1] for entry in header.values())
     return {
