@@ -49,6 +49,8 @@ def test_options_of_pillow_go_on_working(result):
     result.images[0].save(small, format="JPEG", quality=20)
     result.images[0].save(large, format="JPEG", quality=95)
     assert len(small.getvalue()) < len(large.getvalue())
+    with pytest.raises(ValueError, match="extension"):
+        result.images[0].save(io.BytesIO())
     assert copy.deepcopy(result.images[0]).tobytes() == result.images[0].tobytes()
 
 

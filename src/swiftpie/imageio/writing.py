@@ -214,7 +214,8 @@ class Recorded(Image.Image):
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002, ANN401 - as of Pillow
         """Write the picture as Pillow does, with its record where the format can keep that."""
-        suffix = Path(getattr(fp, "name", fp)).suffix if format is None else f".{format}"
+        name = getattr(fp, "name", fp) if format is None else f"_.{format}"
+        suffix = Path(name).suffix if isinstance(name, str | Path) else ""
         known = FORMAT_OF_SUFFIX.get(suffix.lower())
         notes: Mapping[str, Any] = {}
         if self.record and known is not None:
