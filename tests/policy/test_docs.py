@@ -1,4 +1,5 @@
 import ast
+import json
 import math
 import re
 import runpy
@@ -44,6 +45,15 @@ QUICK = {  # commands that need neither a network nor weights of others
 # Of other models, of the network, and of pictures that the workspace does not hold.
 ELSEWHERE = {"--recipe", "--adapter", "--weights", "--engine", "--preset"}
 ELSEWHERE |= {"check", "signed.png", "--where"}
+
+FIRST = [
+    README,
+    *(DOCS / f"{name}.md" for name in ("quickstart", "editing", "scenes", "full-size")),
+]
+FIRST += [SERVING, COMMANDS]
+WRITES = {"-o", "--out", "--save-region", "--save-subject-mask", "--report"}
+PICTURE = re.compile(r"[\w./-]+\.(?:png|jpg|webp|gif|mp4|spid)")
+SAVED = re.compile(r"\bsave\w*\((?:[\w.]+, )?\"([^\"]+)\"")
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -147,6 +157,39 @@ def quick_lines(page):
     ]
 
 
+def lines_in(body):
+    return [line for line in body.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def sample_names():
+    with as_file(files("swiftpie") / "assets") as assets:
+        drawn = json.loads((assets / "samples" / "subjects.json").read_text())
+        photographed = {path.name for path in (assets / "photos").glob("*.jpg")}
+    return photographed | {f"{one['name'].replace(' ', '-')}.png" for one in drawn}
+
+
+@pytest.mark.parametrize("page", FIRST, ids=shown)
+def test_commands_of_a_page_read_what_is_there_and_take_no_name_twice(page):
+    there, taken, lost = sample_names(), set(), []
+    for language, body in BLOCK.findall(page.read_text()):
+        saved = {*SAVED.findall(body)} if language == "python" else set()
+        taken |= {(language, name) for name in saved & there}
+        there |= saved
+        for line in lines_in(body) if language == "bash" else ():
+            words = shlex.split(line, comments=True)
+            if words[:1] != ["swiftpie"]:
+                continue
+            files = [(before in WRITES, word) for before, word in pairwise(words)]
+            files = [(writes, word) for writes, word in files if PICTURE.fullmatch(word)]
+            if {*ELSEWHERE, "--face"}.isdisjoint(words):  # others show pictures of the reader
+                lost += [(line, name) for writes, name in files if not writes and name not in there]
+            written = {name for writes, name in files if writes}
+            if "--force" not in words:
+                taken |= {(line, name) for name in written & there}
+            there |= written
+    assert (lost, taken) == ([], set())
+
+
 def features(words):
     spelled = [
         word if re.fullmatch(r"[a-z-]+", word) else "".join(re.findall(r"[@:]|\.spid$", word))
@@ -209,7 +252,23 @@ def test_command_lines_that_take_seconds_work(page):
 def test_the_page_of_commands_shows_every_command():
     lines = [words for words in command_lines(COMMANDS) if words[0] == "swiftpie"]
     shown_commands = {words[1] for words in lines}
-    assert set(command_tree(app).commands) - {"demo"} <= shown_commands
+    assert {*command_tree(app).commands} <= shown_commands
+    groups = {name: group for name, group in command_tree(app).commands.items() if is_group(group)}
+    nested = {(name, part) for name, group in groups.items() for part in group.commands}
+    assert nested <= {(words[1], words[2]) for words in lines if len(words) > 2}
+
+
+def is_group(command):
+    return hasattr(command, "commands")
+
+
+def test_pages_count_the_places_of_the_library():
+    said, cards = [], [path for path in CARDS if path.name == "model_card.md"]
+    form = re.compile(r"\[(\d+) places\]|knows (\d+) kinds of places|network, (\d+) places")
+    for page in [*PAGES, *cards]:
+        said += form.findall(page.read_text())
+    assert {int("".join(found)) for found in said} == {len(scene_library().names())}
+    assert len(said) == 3
 
 
 def anchors(page):
