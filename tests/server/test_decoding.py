@@ -126,7 +126,7 @@ def test_a_process_that_hangs_is_replaced(sprite, monkeypatch):
 def test_keys_take_turns(sprite):
     async def run():
         done = []
-        async with Decoder() as decoder:
+        async with Decoder(has_spare=False) as decoder:
 
             async def one(key, number):
                 await decoder.decode(encoded(sprite, "PNG"), key=key)
