@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+import torch
 from PIL import Image
 
 from swiftpie.diffusers.personalize import SwiftPiePipeline
@@ -178,3 +179,12 @@ def test_a_prompt_that_is_just_read_whole_is_not_said_to_be_cut(session, identit
         said = [warning for warning in session.advice_on(request) if "A prompt was cut" in warning]
         assert len(said) == is_cut
         assert not is_cut or "'red green'" in said[0]
+
+
+def test_a_region_without_a_pixel_is_said(session, identity):
+    for value, is_said in ((0.0, True), (0.2, False)):
+        mask = torch.full((1, 1, 16, 16), value)
+        for given in ({"mask": mask}, {"subjects": (Subject(identity, mask=mask),)}):
+            own = {"subjects": (Subject(identity),), "prompt": "a dog", "seeds": (1,)} | given
+            said = session.advice_on(PersonalizeRequest(**own))
+            assert any("has no pixel" in warning for warning in said) == is_said

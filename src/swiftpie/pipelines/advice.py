@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 
 from PIL import Image
+from torch import Tensor
 
 from swiftpie.backbones.components import MAX_SIDE_PX, SAME_AREA, Components
 from swiftpie.errors import short_reason
@@ -92,6 +93,7 @@ def _advice(components: Components, request: Request) -> Iterator[str]:
         )
     if isinstance(request, PersonalizeRequest):
         yield from _shrunk_scene(components, request)
+        yield from _empty_regions(request)
     if isinstance(request, AnimateRequest) and _stands_still(request):
         yield (
             "Nothing changes in this animation, so all of its frames are the same, and some "
@@ -105,6 +107,15 @@ def _advice(components: Components, request: Request) -> Iterator[str]:
     else:
         idle = _idle_drawing(components, request)
     yield from (*idle, *_idle_steering(components, request))
+
+
+def _empty_regions(request: PersonalizeRequest) -> Iterator[str]:
+    masks = (request.mask, *(subject.mask for subject in request.subjects))
+    if any(isinstance(mask, Tensor) and not mask.any() for mask in masks):
+        yield (
+            "The region of a subject has no pixel, so the subject acts nowhere. Mark where it is, "
+            "or leave `mask=` out."
+        )
 
 
 def _stands_still(request: AnimateRequest) -> bool:

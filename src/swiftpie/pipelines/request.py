@@ -201,7 +201,7 @@ class Subject:
             check_box(self.box)
         for mask in (self.mask, self.detail_mask):
             if mask is not None:
-                _check_mask(mask, of_subject=True)
+                _check_mask(mask)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -411,7 +411,7 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
                     "'inline', or each its own: Subject(identity, mask=…)."
                 )
             if _is_tensor(mask):
-                _check_mask(mask, of_subject=True)
+                _check_mask(mask)
 
 
 @checked
@@ -676,16 +676,14 @@ def _is_encoded(prompts: "Prompts") -> "TypeIs[TextCondition]":
     return isinstance(prompts, TextCondition)
 
 
-def _check_mask(mask: "Tensor", *, of_subject: bool = False) -> None:
+def _check_mask(mask: "Tensor", *, needs_change: bool = False) -> None:
     from swiftpie.masks import HALF, check_mask
 
     check_mask(mask)
-    if not (mask >= HALF).any():
-        what = "the subject acts nowhere" if of_subject else "nothing may change"
-        where = "the subject is" if of_subject else "the picture changes"
+    if needs_change and not (mask >= HALF).any():
         raise InputError(
-            f"The mask is below half everywhere, so {what}. Half or more is needed where {where}. "
-            "Mark that, or leave the mask out."
+            "The mask is below half everywhere, so nothing may change. Half or more is needed "
+            "where the picture changes. Mark that, or leave the mask out."
         )
 
 
@@ -722,7 +720,7 @@ def _check_place(place: object, image: "Picture") -> None:
                 f"{image.height} px. At least a pixel is needed. Give a larger box."
             )
     elif _is_tensor(place):
-        _check_mask(place)
+        _check_mask(place, needs_change=True)
     else:
         _check_region("mask", place)
 
