@@ -11,6 +11,8 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, Self, Union
 
@@ -178,6 +180,16 @@ class Identity(Shown):
         from swiftpie.imageio.images import to_pil
 
         return to_pil(self.pixels)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of its frames, whatever fingerprint a file says it has."""
+        digest = sha256()
+        for frame in (self.pixels, self.mask, self.large):
+            if frame is not None:
+                digest.update(f"{tuple(frame.shape)} {frame.dtype} ".encode())
+                digest.update(frame.detach().cpu().contiguous().numpy().data)
+        return digest.hexdigest()
 
     @property
     def is_cut(self) -> bool:

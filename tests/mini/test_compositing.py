@@ -3,10 +3,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from swiftpie.geometry.layout import from_box, to_affine, warp
-from swiftpie.geometry.shading import Illumination, Lighting
+from swiftpie.geometry.layout import from_box
+from swiftpie.geometry.relief import height
+from swiftpie.geometry.shading import Illumination
 from swiftpie.mini import compositing
-from swiftpie.mini.compositing import SubjectReference, composite_patch, match_sharpness
+from swiftpie.mini.compositing import composite_patch, match_sharpness
+from swiftpie.mini.own_pixels import OwnPixels
 from swiftpie.pipelines.filling import CanvasDrawing, draw_over, matching_grain, without_model_error
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -44,10 +46,19 @@ def join(photo, seen, reference):
 EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
 
 
+def standing(frame, where=(0.4, 0.4, 0.6, 0.6), light=EVEN):
+    """Return a subject (1, 4, S, S), premultiplied in [0, 1], in a box."""
+    own = OwnPixels(height(frame[:, 3:]), (frame.mul(255).round().to(torch.uint8),))
+    return own.standing(from_box(where), light, picture_px=SIDE)
+
+
+def framed(colours, mask):
+    return torch.cat([colours * mask, mask], dim=1)
+
+
 @pytest.fixture
 def ball():
-    mask, layout = box(3, 3, 61, 61), from_box((0.4, 0.4, 0.6, 0.6))
-    return SubjectReference(flat(0.6) * mask, mask, None, layout, Lighting(EVEN, EVEN))
+    return standing(framed(flat(0.8), box(3, 3, 61, 61)))
 
 
 @pytest.fixture
@@ -55,7 +66,7 @@ def lit_ball(ball):
     left = Illumination(
         torch.full((1, 3), 0.3), torch.full((1, 3), 0.7), torch.tensor([[-0.8, -0.6, 0.0]])
     )
-    return ball._replace(lighting=Lighting(EVEN, left))
+    return ball._replace(scene=left)
 
 
 def test_the_ground_keeps_its_texture_and_takes_the_shadow(ball):
@@ -88,9 +99,9 @@ def test_the_ground_is_darker_where_a_subject_touches_it(ball, monkeypatch):
     assert float(darker[-60:].min()) > 0.99
 
 
-def test_a_known_light_is_trusted_where_the_drawing_does_not_clearly_differ(ball, lit_ball):
+def test_a_known_light_is_trusted_where_the_drawing_does_not_clearly_differ(lit_ball):
     photo, subject = flat(0.5, SIDE), box(25, 25, 39, 39)
-    shown = warp(lit_ball.placed().small, to_affine(ball.layout), (CELLS, CELLS))
+    shown = lit_ball.at((CELLS, CELLS))
     alike = torch.lerp(flat(0.5), shown[:, :3] / shown[:, 3:].clamp_min(0.01), subject)
     result = join(photo, drawing(after=alike, subject=subject), lit_ball)
     row = result[0, 0, SIDE // 2]
@@ -104,14 +115,13 @@ def test_a_known_light_is_trusted_where_the_drawing_does_not_clearly_differ(ball
     assert float(ground.max() - ground.min()) < 0.01  # shadows have no colour of their own
 
 
-def test_a_subject_is_as_fine_as_its_larger_frame(ball):
+def test_a_subject_is_as_fine_as_its_larger_frame():
     stripes = 100 + 155 * (torch.arange(4 * CELLS) // 8 % 2)
-    opacity = F.interpolate(ball.mask, scale_factor=4)
-    large = torch.cat([stripes.expand(1, 3, 4 * CELLS, -1) * opacity, 255 * opacity], dim=1)
+    mask, where = box(3, 3, 61, 61), (0.1, 0.1, 0.9, 0.9)
+    opacity = F.interpolate(mask, scale_factor=4)
+    fine = standing(framed(stripes.expand(1, 3, 4 * CELLS, -1) / 255, opacity), where)
     middle = (2 * stripes / 255 - 1).mean()
-    coarse = ball._replace(pixels=middle.expand_as(ball.pixels) * ball.mask)
-    fine = coarse._replace(large=large.to(torch.uint8), layout=from_box((0.1, 0.1, 0.9, 0.9)))
-    coarse = fine._replace(large=None)
+    coarse = standing(framed(flat(float(middle + 1) / 2), mask), where)
     everywhere = box(0, 0, CELLS, CELLS)
     shown = torch.lerp(flat(0.5), flat(float(middle + 1) / 2), box(6, 6, 58, 58))
     seen = drawing(after=shown, subject=box(6, 6, 58, 58), changes=everywhere)

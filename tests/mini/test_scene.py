@@ -7,11 +7,12 @@ import torch
 from PIL import Image
 
 from swiftpie import CapabilityError, InputError, PersonalizeRequest, Subject
-from swiftpie.geometry.shading import Illumination, Lighting
+from swiftpie.geometry.shading import Illumination
 from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.library import subject_library
 from swiftpie.masks import resize_mask
 from swiftpie.mini import scene
+from swiftpie.mini.own_pixels import without_own_light
 from swiftpie.mini.placing import picture_size
 from swiftpie.mini.scenes import PHOTOGRAPH_PX
 from swiftpie.pipelines.request import Output, texts_of
@@ -66,11 +67,9 @@ def test_a_small_subject_is_drawn_as_well_as_a_large_one(session, identity):
         result = session.draw(request)
         picture, mask = to_tensor(result.images[0]), plane(result.subject_masks[0])
         even = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
-        reference = scene.SubjectReference(
-            *(identity.pixels, identity.mask, identity.large),
-            *(result.layouts[0], Lighting(even, even)),
-        )
-        shown = 2 * reference.placed().at((576, 768))[:, :3] - 1
+        own = without_own_light(identity, even)
+        standing = own.standing(result.layouts[0], even, picture_px=768)
+        shown = 2 * standing.at((576, 768))[:, :3] - 1
         inside = (mask > 0.99)[0, 0]
         pairs = torch.stack([picture.mean(dim=1)[0][inside], shown.mean(dim=1)[0][inside]])
         return torch.corrcoef(pairs)[0, 1]
@@ -327,9 +326,11 @@ def test_a_large_picture_is_the_small_one_with_the_detail_of_the_reference(sessi
     large = session.draw(request_of(ball, scene="kitchen", size_px=(512, 512)))
     mask = values(large.subject_masks[0])
     assert (mask > 250).mean() > 0.02
-    shrunk = values(large.images[0].resize((128, 128), Image.Resampling.BOX))
-    apart = np.abs(shrunk - values(small.images[0])).mean(axis=-1)
-    assert apart[values(small.subject_masks[0]) > 250].mean() < 12
+    # Both have their own details, so that their light is compared.
+    pictures = (*large.images, *small.images, *small.subject_masks)
+    shrunk = [values(each.resize((32, 32), Image.Resampling.BOX)) for each in pictures]
+    apart = np.abs(shrunk[0] - shrunk[1]).mean(axis=-1)
+    assert apart[shrunk[2] > 250].mean() < 12
     enlarged = small.images[0].resize((512, 512), Image.Resampling.BICUBIC)
     detail, blurred = (
         np.abs(np.diff(values(picture).mean(axis=-1), n=2, axis=1))[mask[:, 1:-1] > 250].mean()

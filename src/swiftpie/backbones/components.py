@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, Unpack, cast
 
 from swiftpie.backbones.choices import Choices, device_of
 from swiftpie.backbones.downloads import ALL_READ, DownloadPlan, Unread
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from swiftpie.models.inversion import Inversion
     from swiftpie.models.text import PromptEncoder
     from swiftpie.noise import Schedule
-    from swiftpie.types import Autoencoder, TextCondition
+    from swiftpie.types import Autoencoder, Identity, TextCondition
+
+Value = TypeVar("Value")
 
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 2048
 SAME_AREA = 1.25  # areas within this factor count as the size of the training pictures
@@ -46,6 +48,22 @@ def near_size(size_px: tuple[int, int], *, side_px: int, unit_px: int) -> tuple[
     factor = side_px / math.prod(size_px) ** 0.5
     height, width = (max(MIN_SIDE_PX, round(side * factor / unit_px) * unit_px) for side in size_px)
     return height, width
+
+
+class Keep(Protocol):
+    """Returns what belongs to a subject or a place, made once where there is room to keep it."""
+
+    def __call__(self, kind: str, of: "Identity | str", make: Callable[[], Value]) -> Value:
+        """Return the value of a `kind` that depends on an identity's frames, or on a text, alone.
+
+        Callers share the value and must not write into it.
+        """
+
+
+def made_anew(kind: str, of: "Identity | str", make: Callable[[], Value]) -> Value:
+    """Return what `make` returns: a `Keep` that keeps nothing."""
+    del kind, of
+    return make()
 
 
 def called(network: "nn.Module", *tensors: "Tensor") -> "Tensor":
@@ -77,6 +95,7 @@ class Components:
     has_fixed_sizes: bool = field(default=False, kw_only=True)
     # Calls a further network, as a technique may have, with tensors: in the engine of the others.
     run: "Callable[..., Tensor]" = field(default=called, kw_only=True)
+    keep: Keep = field(default=made_anew, kw_only=True)
     # Stored with pictures: the recipe, a decoder that was chosen automatically.
     origin: Mapping[str, str] = field(default_factory=dict, kw_only=True)
 

@@ -10,6 +10,7 @@ from threading import Lock, get_ident
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from swiftpie.backbones.components import Components
@@ -21,7 +22,14 @@ from swiftpie.models.vision import HasNullTokens
 from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import draw_together, free_unused_memory
 from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request
-from swiftpie.types import Autoencoder, EditResult, GenerationResult, Posterior, TextCondition
+from swiftpie.types import (
+    Autoencoder,
+    EditResult,
+    GenerationResult,
+    Identity,
+    Posterior,
+    TextCondition,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -135,8 +143,10 @@ def tensor_bytes(value: object) -> int:
     """Return the memory that all tensors in `value` keep alive; memory that they share once.
 
     Args:
-        value: Tensors, or mappings, sequences and dataclasses with tensors in them.
+        value: A picture, or tensors, or mappings, sequences and dataclasses with tensors in them.
     """
+    if isinstance(value, Image.Image):
+        return value.width * value.height * len(value.getbands())
     storages = {}
     for tensor in tensors_in(value):
         storage = tensor.untyped_storage()  # a view keeps all of what it looks at alive
@@ -261,13 +271,19 @@ class Runner:
         self.components = components
         known = (self.cache, components.fingerprint)
         encoder, inversion = components.image_encoder, components.inversion
-        self.cached = replace(components, text=CachedPrompts(components.text, *known))
+        self.cached = replace(
+            components, text=CachedPrompts(components.text, *known), keep=self._keep
+        )
         self.editing = replace(  # a second edit of one picture reuses the first one's encodings
             self.cached,
             image_encoder=None if encoder is None else CachedImageEncoder(encoder, *known),
             autoencoder=CachedAutoencoder(components.autoencoder, *known),
             inversion=None if inversion is None else CachedInversion(inversion, *known),
         )
+
+    def _keep(self, kind: str, of: Identity | str, make: Callable[[], Value]) -> Value:
+        what = of if isinstance(of, str) else of.digest
+        return self.cache.get_or_make(content_key(kind, self.components.fingerprint, what), make)
 
     def draw_together(
         self,

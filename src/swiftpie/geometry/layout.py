@@ -175,13 +175,16 @@ def to_reference(affine: Tensor, points: Tensor) -> Tensor:
     return mapped.unflatten(1, points.shape[:-1])
 
 
-def warp(frame: Tensor, affine: Tensor, size: tuple[int, int]) -> Tensor:
-    """Draw `frame` (B, C, H, W) into a picture of `size` (height, width); 0 outside the frame."""
+def warp(frame: Tensor, affine: Tensor, size: tuple[int, int], *, padding: str = "zeros") -> Tensor:
+    """Draw `frame` (B, C, H, W) into a picture of `size` (height, width); 0 outside the frame.
+
+    `padding="border"` continues its rim there.
+    """
     y, x = (pixel_centres(side, like=frame) for side in size)
     across, down, offset = affine[..., None, None].unbind(2)  # (B, 2, 1, 1) each
     # `to_reference` of all pixels, with the products taken once a row and once a column.
     grid = (x * across + y[:, None] * down + offset).movedim(1, -1)
-    return sample(frame, grid.to(frame.dtype))
+    return sample(frame, grid.to(frame.dtype), padding=padding)
 
 
 def sample(values: Tensor, grid: Tensor, *, padding: str = "zeros") -> Tensor:

@@ -49,6 +49,10 @@ class Illumination(NamedTuple):
     colour: Tensor  # (B, 3) the same of a front that the other light falls on by half
     direction: Tensor  # (B, 3) unit, towards that light: x right, y down, z to the viewer
 
+    def expand(self, rows: int) -> "Illumination":
+        """Return a single row as so many."""
+        return Illumination(*(value.expand(rows, -1) for value in self))
+
     def on_cpu(self) -> "Illumination":
         """Return the same on the processor."""
         return Illumination(*(value.cpu() for value in self))

@@ -167,7 +167,11 @@ def _subjects(
         rows = boxes if any(map(any, boxes)) else None
         first = read_prompts(components, still.prompt, rows=len(noise))  # where words place them
         placed = place_subjects(
-            components, still, noise, first, boxes=rows, views=views, lit_by=text
+            *(components, still, noise, first),
+            boxes=rows,
+            size=picture_size(components, states[0]),
+            views=views,
+            lit_by=text,
         )
         layouts = [_turned(layout, request, number) for number, layout in enumerate(placed.layouts)]
         return placed._replace(layouts=layouts)

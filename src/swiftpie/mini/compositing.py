@@ -8,7 +8,6 @@ Shapes are those of `swiftpie.pipelines.filling`.
 """
 
 import math
-from collections.abc import Sequence
 from types import EllipsisType
 from typing import NamedTuple
 
@@ -16,19 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.layout import Layout, seen_in, to_affine, warp
-from swiftpie.geometry.relief import height, turn
-from swiftpie.geometry.shading import (
-    FEET,
-    Lighting,
-    Unlit,
-    cast_shadow,
-    contact_of,
-    lit,
-    usual_shadow,
-    without_light,
-)
+from swiftpie.geometry.shading import FEET, cast_shadow, contact_of, usual_shadow
 from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved
+from swiftpie.mini.own_pixels import StandingSubject
 from swiftpie.pipelines.filling import (
     SHADE_PX,
     Area,
@@ -49,87 +38,24 @@ MOST_LIGHTENING = 0.1  # likewise: subjects cast shadows, and little light
 DARKER_CONTACT = 0.5  # of the ground's light, where a subject touches ground as rough as grass
 UNEXPECTED_SHADE, UNEXPECTED_LIGHT = 0.3, 0.3  # likewise: predicted light wins up to here
 FINER = 4  # pixels of a shadow in one of the canvas: where a subject stands it is narrow
-SHARPEST = 1.5  # pixels of a frame in one of a patch; more would be skipped
 MOST_RELIGHTING = 1.0  # of the subject, natural logarithms
 EDGE_PX, LIGHT_PX = 2.0, 2.0  # deviations of blurs, on the canvas
-WHOLE: Area = (0.0, 0.0, 1.0, 1.0)
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
 AROUND = 0.1  # of a subject's longer side: how much of the photograph around it counts
 SEEN_OCTAVES = 2  # in which cameras differ by focus and grain
 
 
-class SubjectReference(NamedTuple):
-    """A subject as its reference frame shows it, its place on the canvas, and the light there."""
-
-    pixels: Tensor  # (1, 3, S, S) in [-1, 1], grey (0) outside of the subject
-    mask: Tensor  # (1, 1, S, S)
-    large: Tensor | None  # (1, 4, S', S') of bytes, both as large as they came; see `Identity`
-    layout: Layout
-    lighting: Lighting
-
-    def placed(self) -> "PlacedReference":
-        """Return the subject turned and lit as in its new place, on the CPU."""
-        return self.unlit().placed(self.layout, self.lighting)
-
-    def unlit(self) -> "UnlitReference":
-        """Return the subject without its light, on the CPU."""
-        pixels, mask = self.pixels.float().cpu(), self.mask.float().cpu()
-        frames = [(pixels, mask)]
-        if self.large is not None:
-            large = self.large.float().cpu() / 255
-            frames.append((2 * large[:, :3] - large[:, 3:], large[:, 3:]))
-        own = self.lighting.on_cpu().own
-        return UnlitReference(height(mask), [without_light(*frame, own) for frame in frames])
-
-
-class UnlitReference(NamedTuple):
-    """A subject without its light, to be placed in several pictures."""
-
-    relief: Tensor  # (1, 1, h, w)
-    frames: Sequence[Unlit]  # at the resolution of the model, and as large as it came
-
-    def placed(self, layout: Layout, lighting: Lighting) -> "PlacedReference":
-        """Return the subject turned and lit as in its new place."""
-        layout, lighting = Layout(*(each.float().cpu() for each in layout)), lighting.on_cpu()
-
-        def shown(frame: Unlit) -> Tensor:
-            colours = lit(frame, lighting.scene, layout)
-            return turn(torch.cat([colours, frame.mask], dim=1), self.relief, layout.pose).frame
-
-        shown_frames = [shown(frame) for frame in self.frames]
-        return PlacedReference(shown_frames[0], shown_frames[-1], layout, lighting)
-
-
-class PlacedReference(NamedTuple):
-    """A subject turned and lit for its new place; frames are premultiplied, in [0, 1]."""
-
-    small: Tensor  # (1, 4, S, S) at the resolution of the model
-    large: Tensor  # (1, 4, S', S') at the best known resolution
-    layout: Layout
-    lighting: Lighting
-
-    def seen_in(self, view: Tensor | None) -> "PlacedReference":
-        """Return the subject in a part of the picture (1, 4); None: all of it."""
-        return self if view is None else self._replace(layout=seen_in(self.layout, view))
-
-    def at(self, size: tuple[int, int]) -> Tensor:
-        """Return the subject in its place in a picture of this height and width, (1, 4, H, W)."""
-        is_small = max(size) <= self.small.shape[-1]
-        frame = self.small if is_small else self.large
-        return shrunk_into(frame, to_affine(self.layout), size=size)
-
-
 def composite_patch(
     patch: Tensor,
     drawing: CanvasDrawing,
-    reference: SubjectReference,
+    placed: StandingSubject,
     *,
     gone: Tensor,
     place: Area,
     seed: int,
     on_band: OnBand = int,
 ) -> Tensor:
-    """Return a `patch` of the photograph, at `place` on the canvas, with the drawing in it.
+    """Return a `patch` of the photograph, at `place` on the canvas, with a subject `placed` in it.
 
     The part that is `gone`, (1, 1, H, W) 0 or 1, is inpainted from its surroundings; it shows the
     drawing if there are none. `on_band` is called after each part of the work, and may raise to
@@ -142,7 +68,6 @@ def composite_patch(
         ground = draw_over(patch, drawing.alone, gone=gone, place=place, seed=seed, on_band=on_band)
     elif bool(gone.any()):
         ground = inpaint(patch, gone, on_band=on_band)
-    placed = reference.placed()
     ground = ground * enlarged_part(_shade(drawing, placed).exp(), place, size, on_band=on_band)
     on_band()
     subject = _subject(drawing, placed, place=place, size=size)
@@ -194,7 +119,7 @@ def match_sharpness(
     return low
 
 
-def _shade(drawing: CanvasDrawing, placed: PlacedReference) -> Tensor:
+def _shade(drawing: CanvasDrawing, placed: StandingSubject) -> Tensor:
     """Return the log change of the ground's brightness by the subject, (1, 1, H, W).
 
     It is the shadow of the predicted light, plus the drawing where that is clearly darker or
@@ -210,13 +135,13 @@ def _shade(drawing: CanvasDrawing, placed: PlacedReference) -> Tensor:
     return expected * _finer(inner) + _finer(differs * inner)
 
 
-def _cast_shade(placed: PlacedReference, size: tuple[int, int]) -> Tensor:
+def _cast_shade(placed: StandingSubject, size: tuple[int, int]) -> Tensor:
     """Return the shadow that the light casts on flat ground, in logarithms, on the canvas."""
-    opacity = warp(placed.large, to_affine(placed.layout), size)[:, 3:]
+    opacity = placed.opacity(size)
     rows = (opacity > FEET).any(dim=3).flatten().nonzero()
     base = (rows.amax() + 1) / size[0] if len(rows) else torch.ones(())
     foot = base.view(1, 1, 1, 1)
-    shadow = cast_shadow(opacity, placed.layout, foot, usual_shadow(placed.lighting.scene))
+    shadow = cast_shadow(opacity, placed.layout, foot, usual_shadow(placed.scene))
     close = contact_of(opacity, placed.layout, foot)
     return (1 - shadow).log() + (1 - DARKER_CONTACT * close).log()
 
@@ -242,11 +167,10 @@ class _Subject(NamedTuple):
 
 
 def _subject(
-    drawing: CanvasDrawing, placed: PlacedReference, *, place: Area, size: tuple[int, int]
+    drawing: CanvasDrawing, placed: StandingSubject, *, place: Area, size: tuple[int, int]
 ) -> _Subject | None:
     """Return the subject of a patch of `size` that lies at `place`; None if it shows nothing."""
-    affine = to_affine(placed.layout)
-    small = warp(placed.small, affine, (drawing.after.shape[2], drawing.after.shape[3]))
+    small = placed.at((drawing.after.shape[2], drawing.after.shape[3]))
     sides = _sides(small[:, 3:], place, size)
     if sides is None:
         return None
@@ -262,23 +186,12 @@ def _subject(
         *(place[0] + right * wide, place[1] + bottom * tall),
     )
     size = (bottom - top, right - left)
-    large = shrunk_into(placed.large, affine, place=place, size=size)
+    large = placed.at(size, place)
     return _Subject(
         (..., slice(top, bottom), slice(left, right)),
         large[:, 3:],
         colours_of(large) * enlarged_part(light.exp(), place, size),
     )
-
-
-def shrunk_into(
-    frame: Tensor, affine: Tensor, *, place: Area = WHOLE, size: tuple[int, int]
-) -> Tensor:
-    """Return a frame (1, 4, S, S) warped into a patch, without aliasing where it shrinks."""
-    within = _within(affine, place)
-    pixels = float(within[0, :, :2].norm(dim=0).amax()) * frame.shape[-1] / max(size)
-    while pixels > SHARPEST:
-        frame, pixels = halved(frame), pixels / 2
-    return warp(frame, within, size)
 
 
 def _sides(
@@ -310,12 +223,3 @@ def colours_of(frame: Tensor) -> Tensor:
     """Return the colours of premultiplied frames (1, 4, H, W), carried on past the rim."""
     alpha = frame[:, 3:]
     return extrapolate(frame[:, :3] / alpha.clamp_min(SURE), alpha)
-
-
-def _within(affine: Tensor, place: Area) -> Tensor:
-    """Return the map from a patch at `place` for that from the whole canvas, (1, 2, 3)."""
-    left, top, right, bottom = place
-    scale = affine.new_tensor([right - left, bottom - top])
-    offset = affine.new_tensor([left + right - 1, top + bottom - 1])
-    moved = affine[..., 2] + (affine[..., :2] * offset).sum(dim=-1)
-    return torch.cat([affine[..., :2] * scale, moved[..., None]], dim=-1)

@@ -17,7 +17,9 @@ from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting, as_dark_as
 from swiftpie.imageio.images import SURE, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, grow, resize_mask
-from swiftpie.mini.compositing import SubjectReference, composite_patch
+from swiftpie.mini.compositing import composite_patch
+from swiftpie.mini.own_pixels import own_pixels
+from swiftpie.mini.placing import own_light
 from swiftpie.mini.scene import SceneRow, names_of, scene_rows
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.outline import to_lab
@@ -139,10 +141,9 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
     layout = _standing(identity, plan.box, plan.canvas, view=request.view or (0.0, 0.0))
     layout = Layout(*(values.to(pixels).expand(2, *values.shape[1:]) for values in layout))
     given = unchanged_frame(components, pixels, changes)
-    reference = {"pixels": identity.pixels[:1], "mask": identity.mask[:1]}
-    lighting = components.layout_predictor.light(start, text.pooled, **reference, given=given)
-    scene = as_dark_as(lighting.scene, _small(plan.original).to(pixels), plan.box)
-    lighting = lighting._replace(scene=scene)
+    scene = components.layout_predictor.light_there(start, text.pooled, given=given)
+    scene = as_dark_as(scene, _small(plan.original).to(pixels), plan.box)
+    lighting = Lighting(own_light(components, identity).expand(2), scene)
     condition = inpainting_condition(
         components,
         pixels,
@@ -174,13 +175,17 @@ def compose_in_place(
     assert one is not None, "a subject was drawn"
     assert start is not None, "from noise"
     assert lighting is not None, "in a light"
-    layout = Layout(*(value[:1] for value in start.layouts[0]))
+    layout = Layout(*(value[:1].float().cpu() for value in start.layouts[0]))
+    lighting, (left, top, right, bottom) = lighting.on_cpu(), patch.place
+    height, width = patch.pixels.shape[2:]
+    own = own_pixels(start.components, one, lighting.own)
+    picture_px = round(max(height / (bottom - top), width / (right - left)))
     before, subject = in_unit(plan.pixels).float().cpu(), plane(drawn.subject_masks[0])
     masks = [mask.float().cpu() for mask in (plan.changes, subject)]
     return composite_patch(
         patch.pixels,
         CanvasDrawing(before, after, alone, *masks),
-        SubjectReference(one.pixels[:1], one.mask[:1], one.large, layout, lighting),
+        own.standing(layout, lighting.scene, picture_px=picture_px),
         gone=patch.gone,
         place=patch.place,
         seed=plan.request.seed,

@@ -32,7 +32,7 @@ from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics, share_of
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.techniques.personalize import size_of
-from swiftpie.types import TextCondition
+from swiftpie.types import Identity, TextCondition
 
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
 SPREAD_FILL = 0.84  # share of its column that one of several subjects fills
@@ -51,27 +51,40 @@ def place_subjects(
     text: TextCondition,
     *,
     boxes: Sequence[Sequence[Box | None]] | None = None,
+    size: tuple[int, int] | None = None,
     views: Tensor | None = None,
     lit_by: TextCondition | None = None,
 ) -> Placement:
     """Return where subjects go; see `Family.place`.
 
     `boxes` of each subject in each picture place subjects without boxes of their own; None leaves
-    that to the layout predictor. `views` are those of the placement. `lit_by` says what light
-    there is; None: `text` does.
+    that to the layout predictor. `size` is height and width of the picture in any unit, if its
+    shape is not quite that of the noise. `views` are those of the placement. `lit_by` says what
+    light there is; None: `text` does.
     """
+    shape = size or (noise.shape[2], noise.shape[3])
     spread = side_by_side(request.subjects)
     subjects = tuple(spread) if boxes is None else request.subjects
     layouts = [
-        _placed(components, request, subject, noise, text, [box or subject.box for box in row])
+        _placed(
+            components, request, subject, noise, text, shape, [box or subject.box for box in row]
+        )
         for subject, row in zip(spread, boxes or [[None] * len(noise)] * len(spread), strict=True)
     ]
-    light = partial(components.layout_predictor.light, noise, (lit_by or text).pooled)
+    scene = components.layout_predictor.light_there(noise, (lit_by or text).pooled)
     lights = tuple(
-        light(pixels=subject.identity.pixels[:1], mask=subject.identity.mask[:1])
-        for subject in subjects
+        Lighting(own_light(components, each.identity).expand(len(noise)), scene)
+        for each in subjects
     )
     return Placement(subjects, layouts, lights, views)
+
+
+def own_light(components: Components, identity: Identity) -> Illumination:
+    """Return the light in the first picture of a subject, one row."""
+    reader: LightReader = components.layout_predictor.light_reader
+    return components.keep(
+        "own light", identity, partial(reader.light_on, identity.pixels[:1], identity.mask[:1])
+    )
 
 
 def side_by_side(subjects: Sequence[Subject]) -> Sequence[Subject]:
@@ -96,16 +109,18 @@ def _placed(
     subject: Subject,
     noise: Tensor,
     text: TextCondition,
+    size: tuple[int, int],
     boxes: Sequence[Box | None],
 ) -> Layout:
     """Return the layout of the box for each picture, or else of the layout predictor."""
-    predicted = _predicted(components, request, subject, noise, text) if None in boxes else None
+    predicted = None
+    if None in boxes:
+        predicted = _predicted(components, request, subject, noise, text, size)
     turned, extent = subject.view or (0.0, 0.0), subject_extent(subject.identity.mask[:1])
     rows = []
     for index, box in enumerate(boxes):
         if box is not None:
-            cells = (noise.shape[2], noise.shape[3])
-            row = from_box(box, size=cells, view=turned, extent=extent)
+            row = from_box(box, size=size, view=turned, extent=extent)
             row = upright(row, flip=request.flip, tilt=request.tilt)
         else:
             assert predicted is not None, "a picture has no box"
@@ -120,11 +135,11 @@ def _predicted(
     subject: Subject,
     noise: Tensor,
     text: TextCondition,
+    size: tuple[int, int],
 ) -> Layout:
     """Return the layout of the layout predictor."""
-    batch, cells = len(noise), (noise.shape[2], noise.shape[3])
-    extent = subject_extent(subject.identity.mask[:1]).expand(batch, -1)
-    layout = fitted(components.layout_predictor.place(noise, text.pooled, extent), cells)
+    extent = subject_extent(subject.identity.mask[:1]).expand(len(noise), -1)
+    layout = fitted(components.layout_predictor.place(noise, text.pooled, extent), size)
     turned = [reading.is_turned for reading in read_all(components, request)] or [False]
     is_turned = layout.rotation.new_tensor(turned)
     layout = upright(layout, is_turned=is_turned, flip=request.flip, tilt=request.tilt)
@@ -274,10 +289,16 @@ class LayoutPredictor(Network):
         row may stand for all.
         """
         own = self.light_reader.light_on(pixels, mask)
+        scene = self.light_there(noise, text, given=given)
+        return Lighting(own.expand(len(noise)), scene)
+
+    def light_there(
+        self, noise: Tensor, text: Tensor, *, given: Tensor | None = None
+    ) -> Illumination:
+        """Return the light in the new places of references; see `light`."""
         known = torch.cat([noise_statistics(noise), self.text_norm(text)], dim=1)
         given = None if given is None else given.expand(len(noise), -1, -1, -1)
-        scene = self.light_reader.light_of_place(known, given)
-        return Lighting(Illumination(*(values.expand(len(noise), -1) for values in own)), scene)
+        return self.light_reader.light_of_place(known, given)
 
 
 class LightVotes(NamedTuple):

@@ -10,9 +10,10 @@ into a photograph.
 import math
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
+from hashlib import sha256
 from types import EllipsisType
 from typing import NamedTuple
 
@@ -25,19 +26,19 @@ from swiftpie.backbones.components import Components, near_size
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.ground import Ground
 from swiftpie.geometry.layout import Layout
-from swiftpie.geometry.shading import Lighting, grow, outline_of, with_shadow
-from swiftpie.imageio.images import extrapolate, mask_to_pil, plane, to_pil, to_tensor
+from swiftpie.geometry.shading import cast_on_ground, usual_shadow
+from swiftpie.imageio.images import SURE, extent_of, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask
-from swiftpie.mini.compositing import INSIDE, WHOLE, SubjectReference, UnlitReference, colours_of
-from swiftpie.mini.fields import apply_maps, changes_between
+from swiftpie.mini.own_pixels import WHOLE, StandingSubject, gains_between, own_pixels
 from swiftpie.mini.placing import picture_size, place_of, place_subjects, side_by_side, staged
 from swiftpie.mini.reading import Reading, read, read_all
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
-from swiftpie.mini.words import FOG, NIGHT
+from swiftpie.mini.words import FOG, NIGHT, PLAIN
 from swiftpie.noise import draw_noise, share_of
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.draw import Plan
+from swiftpie.pipelines.filling import Area, enlarged_part
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
     Output,
@@ -48,14 +49,12 @@ from swiftpie.pipelines.request import (
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.techniques.personalize import (
     check_subjects,
-    has_own_size,
     prepare_picture,
     prepare_subjects,
 )
 from swiftpie.types import GenerationResult
 
-RIM_PX = 1  # what is left out of an outline
-AROUND_PX = 12  # at least, between a subject and the end of the part that is worked on
+AROUND_CELLS = 2  # of a picture of half the size, between a subject and the end of its patch
 STEP_PX = 16  # about, between ends of such parts: coarse cells within are those of the whole
 NIGHT_SHARE = 0.87  # of a drawn subject by night, which else keeps 15 % more light than its place
 CLEARER = 0.6  # share of the fog that is not before subjects, which stand near, but behind them
@@ -63,7 +62,10 @@ Part = tuple[EllipsisType, slice, slice]  # rows and columns of a picture
 DRAWN = 0.62  # share of its picture that a subject fills as the model draws it, if it is smaller
 WORTH_WHILE = 0.8  # share of the picture up to which the part around subjects is drawn alone
 UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))  # of which its drawings show nothing
-LARGE = 1.5  # times the pixels that the model was trained on are a large picture
+# Rows and columns of the light in the patch around a subject.
+CELLS_OF_LIGHT = (32, 32)
+# The side of a square of as many pixels as the drawing has, which gives its light alone.
+LIGHT_PX = 96
 
 
 class SceneRow(NamedTuple):
@@ -216,7 +218,8 @@ def prepare_scene(components: Components, request: PersonalizeRequest, clock: Cl
     boxes = tuple(zip(*(row.boxes for row in rows), strict=True))
     size = picture_size(components, request)
     views = views_around(request, boxes, size)
-    stands = partial(place_subjects, boxes=boxes if any(map(any, boxes)) else None, views=views)
+    found = boxes if any(map(any, boxes)) else None
+    stands = partial(place_subjects, boxes=found, size=size, views=views)
     words = subjects_alone(components, request)
     start = prepare_subjects(components, words, clock, place=stands)
     plan = ScenePlan(request, size, rows, start, views)
@@ -291,11 +294,8 @@ def drawn_size(components: Components, request: PersonalizeRequest) -> tuple[int
     """Return height and width of what the model itself draws; None: the size of the request."""
     if not has_scene(components, request):
         return request.size_px
-    size, preset = picture_size(components, request), components.preset
-    is_large = math.prod(size) > LARGE * preset.image_size_px**2
-    if not (is_large or has_own_size(request)):
-        return request.size_px
-    return near_size(size, side_px=preset.image_size_px, unit_px=2 * preset.latent_cell_px)
+    size, cell_px = picture_size(components, request), components.preset.latent_cell_px
+    return near_size(size, side_px=LIGHT_PX, unit_px=2 * cell_px)
 
 
 @torch.no_grad()
@@ -333,54 +333,65 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             name, (picture, ground) = None, (cut_to(request.scene, size), None)
         else:
             name = place_of(request, reading, share_of(noise))
-            picture, ground = known.dealt(name, share_of(noise), size)
-            if ground is not None:
-                picture, ground = _part_on(ground, picture, size)
+            picture, ground = _place_shown(components, name, share_of(noise), size)
         boxes = staged(request, reading, noise, ground, size)
         reading = reading.shown_at(name)
         is_photo = name is None or known.is_photographed(name)
-        place = relight(
-            picture,
-            reading.shown_setting,
-            noise=noise,
-            place=None if is_photo else name,  # the network knows how drawings of a place look
-            run=components.run,
-        )
+        place = _lit(components, picture, reading, noise, name)
         is_ground = name is None or known.is_ground(name)
         rows.append(SceneRow(reading, seed, place, name, is_photo, is_ground, noise, boxes))
     return rows
 
 
-def _part_on(
-    ground: Ground, photograph: Image.Image, size: tuple[int, int]
+def _place_shown(
+    components: Components, name: str, share: float, size: tuple[int, int]
 ) -> tuple[Image.Image, Ground | None]:
-    """Return what a picture of width and height shows of a photograph, and the ground there."""
-    view = ground.part_shown(size, whole=photograph.size)
-    box = tuple(map(operator.mul, view, 2 * photograph.size))
-    shown = photograph.resize(size, Image.Resampling.BICUBIC, box=box)
-    return shown, ground.seen_in(view) if ground.corners else None
+    """Return what a picture of width and height shows of a place, and the ground there."""
+    known = scene_library()
+    ground, whole = known.surface(name, share), known.size_of(name)
+    view = WHOLE if ground is None else ground.part_shown(size, whole=whole)
+
+    def part() -> Image.Image:
+        picture, _ = known.dealt(name, share, size)
+        box = tuple(map(operator.mul, view, 2 * picture.size))
+        return picture.resize(size, Image.Resampling.BICUBIC, box=box)
+
+    shown = components.keep("place", f"{name} {known.number_dealt(name, share)} {size}", part)
+    return shown, None if ground is None or not ground.corners else ground.seen_in(view)
+
+
+def _lit(
+    components: Components, picture: Image.Image, reading: Reading, noise: Tensor, name: str | None
+) -> Image.Image:
+    """Return a picture of a place in the light of a prompt.
+
+    Photographs look the same by any noise, up to a level or two, so each is lit once.
+    """
+    setting, run = reading.shown_setting, components.run
+    if name is not None and not scene_library().is_photographed(name):
+        # The network knows how drawings of a place look.
+        return relight(picture, setting, noise=noise, place=name, run=run)
+    if setting.in_photographs == PLAIN:
+        return picture
+    content = sha256(picture.tobytes()).hexdigest()
+    same = draw_noise([0], NOISE_SHAPE)
+    return components.keep(
+        "lit place",
+        f"{content} {picture.size} {tuple(setting)}",
+        partial(relight, picture, setting, noise=same, run=run),
+    )
 
 
 @torch.no_grad()
 def finish_scene(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> GenerationResult:
     """Return the pictures of `drawn` with their subjects before the scenes, behind the weather."""
     pictures, masks = [], []
-    unlit, numbers = cache(partial(_unlit, plan)), range(len(plan.request.subjects))
     for index, row in enumerate(plan.rows):
-        whole, drawn_mask = drawn.tensor, plane(drawn.subject_masks[index])
+        whole = drawn.tensor
         drawing = to_tensor(drawn.images[index]) if whole is None else whole[[index]].cpu()
         if row.night:
             drawing = at_night(drawing, row.night)
-        if (drawing.shape[2], drawing.shape[3]) == plan.size and plan.views is None:
-            outlines = [_outline(plan, each, index, drawn_mask) for each in numbers]
-        else:
-            drawing, drawn_mask, outlines = _enlarged(plan, index, drawing, drawn_mask, unlit)
-        if not row.is_ground:
-            outlines = [(opacity, torch.zeros_like(shadow)) for opacity, shadow in outlines]
-        picture, alpha = with_shadows(to_tensor(row.place), outlines)
-        part, _ = _parts_around(alpha, _whole(plan.size))
-        colours = drawn_colours(drawing[part], alpha[part], drawn_mask[part])
-        picture[part] = torch.lerp(picture[part], colours, alpha[part])
+        picture, alpha = _with_subjects(plan, index, drawing, plane(drawn.subject_masks[index]))
         masks += mask_to_pil(alpha)
         pictures.append(row.finished(picture, subjects=alpha))
     regions = drawn.regions
@@ -406,87 +417,105 @@ def at_night(drawing: Tensor, share: float) -> Tensor:
     return (drawing + 1) * (1 + share * (NIGHT_SHARE - 1)) - 1
 
 
-def with_shadows(place: Tensor, outlines: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Return a place in the shadow of subjects, and where these are, (1, 1, H, W).
-
-    Args:
-        place: The empty place, (1, 3, H, W) in [-1, 1].
-        outlines: Of each subject, as `outline_of` returns them; the last one stands in front.
-    """
-    light, alpha = torch.ones_like(place[:, :1]), torch.zeros_like(place[:, :1])
-    for opacity, shadow in outlines:
-        light = light * (1 - shadow * (1 - alpha))
-        alpha = alpha + opacity - alpha * opacity
-    return (place + 1) * light - 1, alpha
-
-
-def drawn_colours(drawing: Tensor, alpha: Tensor, drawn_mask: Tensor) -> Tensor:
-    """Return the colours (1, 3, H, W) in [-1, 1] of drawn subjects, carried on past their rims.
-
-    Args:
-        drawing: The subjects before another background, (1, 3, H, W) in [-1, 1].
-        alpha: Where they are, (1, 1, H, W).
-        drawn_mask: Where the model drew them, (1, 1, H, W).
-    """
-    low, high = INSIDE
-    inside = ((torch.minimum(alpha, drawn_mask) - low) / (high - low)).clamp(0, 1)
-    colours = extrapolate((drawing + 1) / 2, -grow(-inside, RIM_PX))
-    return (2 * colours - 1).clamp(-1, 1)
-
-
-def _placed_in(plan: ScenePlan, number: int, row: int) -> tuple[Layout, Lighting]:
-    """Return place and light of one subject of one picture, on the processor."""
+def _standing(plan: ScenePlan, number: int, row: int) -> StandingSubject:
+    """Return one subject of one picture."""
     rows, light = slice(row, row + 1), plan.start.lights[number]
     assert light is not None, "the layout predictor reads it"
     layout = Layout(*(values[rows].float().cpu() for values in plan.start.layouts[number]))
-    return layout, light.select(rows).on_cpu()
+    lighting = light.select(rows).on_cpu()
+    identity = plan.request.subjects[number].identity
+    own = own_pixels(plan.start.components, identity, lighting.own)
+    return own.standing(layout, lighting.scene, picture_px=max(plan.size))
 
 
-def _outline(plan: ScenePlan, number: int, row: int, drawn_mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what `outline_of` does for one subject of one picture."""
-    mask = plan.request.subjects[number].identity.mask[:1].float().cpu()
-    return outline_of(mask, *_placed_in(plan, number, row), drawn_mask)
+def _with_subjects(
+    plan: ScenePlan, row: int, drawing: Tensor, drawn_mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return a place with its subjects, (1, 3, H, W) in [-1, 1], and where they are, (1, 1, H, W).
 
-
-def _unlit(plan: ScenePlan, number: int) -> UnlitReference:
-    """Return one subject without its light, the same for all pictures."""
-    subject, place = plan.request.subjects[number].identity, _placed_in(plan, number, 0)
-    return SubjectReference(subject.pixels[:1], subject.mask[:1], subject.large, *place).unlit()
-
-
-def _enlarged(
-    plan: ScenePlan,
-    row: int,
-    drawing: Tensor,
-    drawn_mask: Tensor,
-    unlit: Callable[[int], UnlitReference],
-) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
-    """Return one drawing, where subjects are in it, and their outlines, at the size of the picture.
-
-    The references have the detail, and the drawing (1, 3, h, w) has light and colours. Away from
-    the subjects it stays black.
+    They have their own pixels and outlines, and their shadows lie on the ground. The `drawing`
+    (1, 3, h, w) gives its light.
     """
-    cells, frames = (drawing.shape[2], drawing.shape[3]), []
-    view, window = None if plan.views is None else plan.views[row : row + 1], plan.part(row)
-    small = drawing.new_zeros(1, 4, *cells)  # all subjects, premultiplied
-    for number in range(len(plan.request.subjects)):
-        frames.append(unlit(number).placed(*_placed_in(plan, number, row)))
-        one = frames[-1].seen_in(view).at(cells)
-        small = one + (1 - one[:, 3:]) * small
-    part, place = _parts_around(small[:, 3:], window)
-    large_mask, outlines = _in_whole(plan, row, drawn_mask), []
-    small, large = small[part], torch.zeros_like(large_mask[place])
-    for frame in frames:
-        one = frame.at(plan.size)
-        outlines.append(with_shadow(one[:, 3:], frame.layout, frame.lighting, large_mask))
-        large = one[place] + (1 - one[place][:, 3:]) * large
-    drawn = drawn_colours(drawing[part], small[:, 3:], drawn_mask[part])
-    changes = changes_between(2 * colours_of(small) - 1, drawn)
-    changes = F.interpolate(changes, large.shape[2:], mode="bilinear", align_corners=False)
-    colours = apply_maps(changes, 2 * colours_of(large) - 1).clamp(-1, 1)
-    enlarged = drawing.new_full((1, 3, *plan.size), -1)
-    enlarged[place] = colours
-    return enlarged, large_mask, outlines
+    view = None if plan.views is None else plan.views[row : row + 1]
+    subjects = [_standing(plan, number, row) for number in range(len(plan.request.subjects))]
+    light = _light_in(drawing, drawn_mask, [each.seen_in(view) for each in subjects])
+    picture = to_tensor(plan.rows[row].place).add_(1).div_(2)
+    half = (math.ceil(plan.size[0] / 2), math.ceil(plan.size[1] / 2))
+    opacities = [each.opacity(half) for each in subjects]
+    if plan.rows[row].is_ground:
+        picture *= _light_on_ground(opacities, subjects, plan.size)
+    alpha = torch.zeros_like(picture[:, :1])
+    for each, opacity in zip(subjects, opacities, strict=True):
+        if (patch := patch_around(opacity, plan.size)) is not None:
+            place, size = _place_of(patch, plan.size)
+            drawn = enlarged_part(light, _within_view(place, view), CELLS_OF_LIGHT)
+            subject = each.at(size, place, drawn=drawn)
+            shows = 1 - subject[:, 3:]
+            picture[patch] = picture[patch] * shows + subject[:, :3]
+            alpha[patch] = alpha[patch] * shows + subject[:, 3:]
+    return picture.mul_(2).sub_(1), alpha
+
+
+def _light_in(drawing: Tensor, drawn_mask: Tensor, subjects: Sequence[StandingSubject]) -> Tensor:
+    """Return the light that a drawing (1, 3, h, w) adds to its subjects; see `gains_between`."""
+    size = (drawing.shape[2], drawing.shape[3])
+    own = drawing.new_zeros(1, 4, *size)  # all subjects, premultiplied
+    for each in subjects:
+        one = each.at(size)
+        own = one + (1 - one[:, 3:]) * own
+    return gains_between(own, drawing, drawn_mask)
+
+
+def _light_on_ground(
+    opacities: Sequence[Tensor], subjects: Sequence[StandingSubject], size: tuple[int, int]
+) -> Tensor:
+    """Return the share of its light that a place keeps beside subjects, (1, 1, H, W) of `size`.
+
+    `opacities` are where they are, (1, 1, h, w) each; the last one stands in front.
+    """
+    light, alpha = torch.ones_like(opacities[0]), torch.zeros_like(opacities[0])
+    for opacity, each in zip(opacities, subjects, strict=True):
+        shadow = cast_on_ground(opacity, each.layout, usual_shadow(each.scene))
+        light = light * (1 - shadow * (1 - alpha))
+        alpha = alpha + opacity - alpha * opacity
+    return F.interpolate(light, size, mode="bilinear", align_corners=False)
+
+
+def patch_around(opacity: Tensor, size: tuple[int, int]) -> Part | None:
+    """Return rows and columns of a picture around what is opaque in a smaller copy of it."""
+    extent = extent_of((opacity > SURE).to(opacity))
+    if extent is None:
+        return None
+    left, top, right, bottom = extent
+    ends = []
+    for low, high, count, pixels in (
+        (top, bottom, opacity.shape[2], size[0]),
+        (left, right, opacity.shape[3], size[1]),
+    ):
+        first = max(0, math.floor((low - AROUND_CELLS) * pixels / count))
+        last = min(pixels, math.ceil((high + AROUND_CELLS) * pixels / count))
+        ends.append(slice(first, last))
+    return (..., ends[0], ends[1])
+
+
+def _place_of(patch: Part, size: tuple[int, int]) -> tuple[Area, tuple[int, int]]:
+    """Return where a patch of a picture of `size` lies, and its height and width in pixels."""
+    _, rows, columns = patch
+    height, width = size
+    place = (columns.start / width, rows.start / height, columns.stop / width, rows.stop / height)
+    return place, (rows.stop - rows.start, columns.stop - columns.start)
+
+
+def _within_view(area: Area, view: Tensor | None) -> Area:
+    """Return an area of a picture as shares of a view (1, 4) of it."""
+    if view is None:
+        return area
+    left, top, right, bottom = view[0].tolist()
+    wide, high = right - left, bottom - top
+    return (
+        *((area[0] - left) / wide, (area[1] - top) / high),
+        *((area[2] - left) / wide, (area[3] - top) / high),
+    )
 
 
 def _whole(size: tuple[int, int]) -> Part:
@@ -500,31 +529,6 @@ def _in_whole(plan: ScenePlan, row: int, drawn: Tensor) -> Tensor:
     whole = drawn.new_zeros(len(drawn), 1, *plan.size)
     whole[window] = resize_mask(drawn, (whole[window].shape[2], whole[window].shape[3]))
     return whole
-
-
-def _parts_around(opacity: Tensor, window: Part) -> tuple[Part, Part]:
-    """Return the part of a picture around subjects, and the same part of the `window` it is of.
-
-    Both parts end between pixels. `opacity`, (1, 1, h, w), is where the subjects are.
-    """
-    ends = []
-    for axis, within in zip((2, 3), window[1:], strict=True):
-        count, pixels = opacity.shape[axis], within.stop - within.start
-        steps = math.gcd(count, pixels)
-        while steps % 2 == 0 and count // steps < STEP_PX:
-            steps //= 2
-        seen = opacity.amax(dim=5 - axis).flatten().nonzero()
-        low, high = (int(seen[0]), int(seen[-1]) + 1) if len(seen) else (0, count)
-        first = max(0, math.floor((low - AROUND_PX) * steps / count))
-        last = min(steps, math.ceil((high + AROUND_PX) * steps / count))
-        ends.append(
-            [
-                slice(start + first * n // steps, start + last * n // steps)
-                for start, n in ((0, count), (within.start, pixels))
-            ]
-        )
-    (rows, large_rows), (columns, large_columns) = ends
-    return (..., rows, columns), (..., large_rows, large_columns)
 
 
 def names_of(rows: Sequence[SceneRow]) -> str:

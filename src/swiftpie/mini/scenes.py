@@ -134,13 +134,18 @@ class Scenes:
 
     def ground(self, name: str, share: float) -> Ground | None:
         """Return the ground of the photograph that `dealt` takes; None where nothing stands."""
-        if not self.is_photographed(name):
-            return None
-        ground = self._grounds[name][self._dealt_number(name, share)]
-        return ground if ground.corners else None
+        ground = self.surface(name, share)
+        return None if ground is None or not ground.corners else ground
 
-    def _dealt_number(self, name: str, share: float) -> int:
-        return min(int(self.count(name) * share), self.count(name) - 1)
+    def surface(self, name: str, share: float) -> Ground | None:
+        """Return what `ground` does, also where nothing stands; None for drawings."""
+        number = self.number_dealt(name, share)
+        return self._grounds[name][number] if self.is_photographed(name) else None
+
+    def number_dealt(self, name: str, share: float) -> int:
+        """Return which picture of a place `dealt` takes; odd ones of drawings are mirrored."""
+        count = self.count(name) * (1 if self.is_photographed(name) else 2)
+        return min(int(count * share), count - 1)
 
     def is_ground(self, name: str) -> bool:
         """Whether subjects stand on the ground of a place, and cast shadows on it."""
@@ -226,11 +231,9 @@ class Scenes:
         """
         from PIL import Image, ImageOps
 
+        number = self.number_dealt(name, share)
         if self.is_photographed(name):
-            number = self._dealt_number(name, share)
-            return self.image(name, number), self._grounds[name][number]
-        count = 2 * self.count(name)
-        number = min(int(count * share), count - 1)
+            return self.image(name, number), self.surface(name, share)
         # A place is as sharp as one drawn at this size; bicubic makes it 6 % sharper.
         picture = cut_to(self.image(name, number // 2), size, shrinks_by=Image.Resampling.BILINEAR)
         return ImageOps.mirror(picture) if number % 2 else picture, None

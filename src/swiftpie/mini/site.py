@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from torch import Tensor
 
 import swiftpie
 from swiftpie import library
@@ -48,11 +49,14 @@ from swiftpie.engine.graphs.to_onnx import (
 )
 from swiftpie.engine.load import load
 from swiftpie.errors import InputError, short_reason
+from swiftpie.geometry.shading import grow
+from swiftpie.imageio.images import extrapolate
 from swiftpie.imageio.writing import XMP
 from swiftpie.mini import scenes, words
+from swiftpie.mini.compositing import INSIDE
 from swiftpie.mini.relight import DRAWN_WEATHERS, NOISE_SHAPE
 from swiftpie.mini.relight import SIDE_PX as SCENE_PX
-from swiftpie.mini.scene import at_night, drawn_colours, with_shadows
+from swiftpie.mini.scene import at_night
 from swiftpie.mini.scene_network import Relighter, SceneCondition, scene_relighter
 from swiftpie.mini.weather import PixelRows, draw_weather
 from swiftpie.mini.words import NIGHT
@@ -79,6 +83,7 @@ REMEDY = (
     f"https://registry.npmjs.org/onnxruntime-web/-/{PACKAGE}."
 )
 CUTOUT, RELIGHT, JOIN = "cutout", "relight", "join"  # the graphs, by their names
+RIM_PX = 1  # what is left out of an outline
 SCENE = "scene"  # the picture that `relight` and `join` read
 
 
@@ -262,11 +267,11 @@ def scene_functions(relighter: Relighter) -> dict[str, NamedFunction]:
 
 
 def _join(given: Named) -> Named:
-    layer = (given[OUTLINE], given[SHADOW])
+    mask = given[OUTLINE]
     is_dark = (given["time"] == NIGHT).view(1, 1, 1, 1)
     drawing = torch.where(is_dark, at_night(given[PIXELS], 1.0), given[PIXELS])
-    picture, mask = with_shadows(given[SCENE], [layer])
-    picture = torch.lerp(picture, drawn_colours(drawing, mask, given[SUBJECT_MASK]), mask)
+    picture = (given[SCENE] + 1) * (1 - given[SHADOW]) - 1
+    picture = torch.lerp(picture, _colours(drawing, mask, given[SUBJECT_MASK]), mask)
     size = (picture.shape[2], picture.shape[3])
     view, time = PixelRows(size, (0, size[0])), given["time"][0]
     for number, name in DRAWN_WEATHERS.items():
@@ -274,6 +279,22 @@ def _join(given: Named) -> Named:
         is_shown = (given["weather"] == number).view(1, 1, 1, 1)
         picture = torch.where(is_shown, shown, picture)
     return {"finished": picture, "finished_mask": mask}
+
+
+def _colours(drawing: Tensor, mask: Tensor, drawn_mask: Tensor) -> Tensor:
+    """Return the colours (1, 3, H, W) in [-1, 1] of a drawn subject, carried on past its rim.
+
+    A browser has the drawing alone, at the size of its picture.
+
+    Args:
+        drawing: The subject before another background, (1, 3, H, W) in [-1, 1].
+        mask: Where it is, (1, 1, H, W).
+        drawn_mask: Where the model drew it, (1, 1, H, W).
+    """
+    low, high = INSIDE
+    inside = ((torch.minimum(mask, drawn_mask) - low) / (high - low)).clamp(0, 1)
+    colours = extrapolate((drawing + 1) / 2, -grow(-inside, RIM_PX))
+    return (2 * colours - 1).clamp(-1, 1)
 
 
 HALF_FRACTION_BITS = 10

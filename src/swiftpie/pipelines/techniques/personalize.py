@@ -1,6 +1,7 @@
 """SwiftPie: subjects in a new picture, drawn from noise; and what a denoiser reads of subjects."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from PIL import Image
@@ -12,7 +13,7 @@ from swiftpie.backbones.components import MAX_SIDE_PX, Components, Placement
 from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import Layout, from_box, seen_in, to_affine, whole_frame
-from swiftpie.geometry.shading import Lighting, relit
+from swiftpie.geometry.shading import Lighting, lit, without_light
 from swiftpie.guidance import Guidance, Plain, branches_of
 from swiftpie.masks import Box, box_mask, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition
@@ -330,7 +331,9 @@ def subject_condition(
     ):
         pixels, mask = identity.pixels[:1], identity.mask[:1]
         if lighting is not None:
-            pixels = relit(pixels, mask, lighting, layout)
+            own = lighting.select(slice(1)).own
+            plain = components.keep("plain", identity, partial(without_light, pixels, mask, own))
+            pixels = 2 * lit(plain, lighting.scene, layout) - mask
         frames.append(torch.cat([x.expand(batch, -1, -1, -1) for x in (pixels, mask)], dim=1))
     if detail_regions:
         limits = torch.cat(list(detail_regions), dim=1).expand(batch, -1, -1, -1)

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from swiftpie.geometry.layout import from_box
+from swiftpie.geometry.relief import height
+from swiftpie.geometry.shading import Illumination
+from swiftpie.imageio.images import plane, to_tensor
+from swiftpie.mini.own_pixels import OwnPixels, gains_between, without_own_light
+
+EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
+SIDE = 256
+
+
+def delicate(colour):
+    """Return a subject with lines of one pixel and with holes."""
+    alpha = np.zeros((SIDE, SIDE), np.uint8)
+    alpha[80:200, 60:200] = 255
+    alpha[100:140:8, 80:180:8] = 0
+    alpha[20:80, 90] = alpha[20:80, 160] = alpha[200:240, 70] = alpha[60, 20:240] = 255
+    pixels = np.full((SIDE, SIDE, 3), colour, np.uint8)
+    return Image.fromarray(np.dstack([pixels, alpha]), "RGBA")
+
+
+@pytest.mark.parametrize(
+    ("colour", "place"), [(120, 250), (255, 255), (0, 0)], ids=["grey", "white", "black"]
+)
+def test_no_pixel_of_a_subject_is_lost_and_none_is_added(session, colour, place):
+    identity = session.encode_identity(delicate(colour))
+    ground = Image.new("RGB", (384, 384), (place,) * 3)
+    result = session.personalize(identity, "a thing", scene=ground, box=(0.1, 0.1, 0.9, 0.9))
+    own = without_own_light(identity, EVEN)
+    expected = own.standing(result.layouts[0], EVEN, picture_px=384).opacity((384, 384))
+    shown = plane(result.subject_masks[0])
+    assert (shown - expected).abs().max() <= 1.5 / 255
+    assert (shown > 0.9).float().mean() > 0.1
+    if colour == 120:  # each opaque pixel is darker than the place, none has its colour
+        assert to_tensor(result.images[0])[:, :, shown[0, 0] > 0.9].max() < 0.7
+
+
+def test_a_drawing_gives_soft_factors_of_colour_and_no_details():
+    own = torch.zeros(1, 4, 128, 128)
+    own[..., 32:96, 32:96] = torch.tensor([0.4, 0.4, 0.4, 1.0]).view(1, 4, 1, 1)
+    drawing = own[:, :3] * 1.5 * 2 - 1
+    drawing[..., 32:96:2, 32:96] *= 0.9
+    drawn_mask = own[:, 3:].clone()
+    drawn_mask[..., 32:96, 60:70] = 0  # where the denoiser drew no subject
+    found = gains_between(own, drawing, drawn_mask)
+    inside = found[..., 8:24, 8:24]
+    assert inside.mean() == pytest.approx(1.5, abs=0.1)
+    assert inside.std() < 0.03
+
+
+def test_a_subject_in_its_own_light_keeps_its_pixels():
+    generator = torch.Generator().manual_seed(1)
+    frame = torch.rand(1, 4, SIDE, SIDE, generator=generator).round(decimals=2)
+    frame[:, 3:] = 0
+    frame[..., 20:236, 20:236] = frame[..., 20:236, 20:236].clamp_max(0.9)
+    frame[:, 3:, 20:236, 20:236] = 1
+    frame[:, :3] *= frame[:, 3:]
+    own = OwnPixels(height(frame[:, 3:]), (frame.mul(255).round().to(torch.uint8),))
+    whole = (0.05, 0.05, 0.95, 0.95)  # a subject fills nine tenths of its frame
+    shown = own.standing(from_box(whole), EVEN, picture_px=SIDE).at((SIDE, SIDE))
+    assert (shown - frame).abs().max() < 0.02
