@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.geometry.layout import Layout, seen_in, to_affine, warp
-from swiftpie.geometry.relief import height, turn
+from swiftpie.geometry.relief import height, normals, turn
 from swiftpie.geometry.shading import (
     Gains,
     Illumination,
@@ -25,10 +25,13 @@ from swiftpie.geometry.shading import (
     without_light,
 )
 from swiftpie.imageio.images import SURE, halved
+from swiftpie.mini.looks import COLOURS, MATERIALS, Tones, recolour, remake
 from swiftpie.pipelines.filling import Area
 from swiftpie.types import Identity
 
 WHOLE: Area = (0.0, 0.0, 1.0, 1.0)
+# A look without colours, which the drawing then gives.
+GREY = "grey scale"
 # More pixels of a frame in one of a picture would be skipped.
 SHARPEST = 1.5
 # Light is so soft that one of so many pixels across and down tells it.
@@ -100,9 +103,33 @@ class StandingSubject(NamedTuple):
         return gains(brightness(self.normal, self.scene._replace(direction=direction)))
 
 
-def own_pixels(components: Components, identity: Identity, own: Illumination) -> OwnPixels:
-    """Return the first frame of a subject without its `own` light, as sharp as it is known."""
-    return components.keep("own pixels", identity, lambda: without_own_light(identity, own))
+def own_pixels(
+    components: Components, identity: Identity, own: Illumination, *, look: str = ""
+) -> OwnPixels:
+    """Return the first frame of a subject without its `own` light, as sharp as it is known.
+
+    With a `look`, one of `COLOURS`, of `MATERIALS` or `GREY`, it is dyed or made of something.
+    """
+    plain = components.keep("own pixels", identity, lambda: without_own_light(identity, own))
+    if not look:
+        return plain
+    return components.keep(f"own pixels, {look}", identity, lambda: _with_look(plain, look))
+
+
+def _with_look(own: OwnPixels, look: str) -> OwnPixels:
+    """Return the pixels of a subject in another colour or of another material."""
+
+    def changed(level: Tensor) -> Tensor:
+        frame = level.float().div_(255)
+        if look == GREY:
+            frame[:, :3] = Tones(frame).luminance * frame[:, 3:]
+        elif look in COLOURS:
+            frame = recolour(frame, [look])
+        else:
+            frame = remake(frame, normals(own.relief), [look], MATERIALS)
+        return frame.mul_(255).round_().to(torch.uint8)
+
+    return own._replace(levels=tuple(map(changed, own.levels)))
 
 
 def without_own_light(identity: Identity, own: Illumination) -> OwnPixels:

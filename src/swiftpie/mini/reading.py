@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
@@ -28,12 +28,15 @@ from swiftpie.mini.words import (
     ARTICLES,
     ARTS,
     CLOUDY,
+    COLOUR_WORDS,
     ENDING_ARTS,
     ENDS,
     FILLERS,
     IN_THE_AIR,
     LOOK_WORDS,
     LOOKS_END,
+    MATERIAL_PHRASES,
+    MATERIAL_WORDS,
     NO_SUBJECT,
     PLAIN,
     PREPOSITIONS,
@@ -69,6 +72,13 @@ FOREIGN_SHARE = 0.5  # of unknown words, for a prompt in another language
 COLOURLESS = "black and white"
 ENGLISH = "SwiftPie reads English."
 PEOPLE, TURNING = map(listed, ("people", "turning"))
+
+
+class Look(NamedTuple):
+    """A colour or material that a prompt gives a subject."""
+
+    name: str  # of `COLOUR_WORDS` or `MATERIAL_WORDS`
+    phrase: str  # for it, as "made of gold"
 
 
 @dataclass(frozen=True)
@@ -121,6 +131,16 @@ class Reading:
         return bool(self.mentions) and (
             self.is_bare or (is_several and (bool(bare) or len(self.mentions) != self.num_subjects))
         )
+
+    @cached_property
+    def looks(self) -> tuple[Look | None, ...]:
+        """How each subject that it asks for shall look, in their order."""
+        rest, looks = f" {' '.join(self.others)} ", list[Look | None]()
+        for mention in reversed(self.mentions):  # what is said behind a noun is said of it
+            rest, noun, behind = rest.rpartition(f" {mention.words} ")
+            before = " ".join(mention.before)
+            looks += [_look_in(f" {before} ", f" {behind if noun else ''} ")] * mention.number
+        return tuple(reversed(looks))
 
     def besides(self, given: Sequence[str]) -> list[Mention]:
         """Return the subjects besides those `given`, by their names; see `named_besides`."""
@@ -253,6 +273,20 @@ def _with_subjects(reading: Reading, vocabulary: Vocabulary) -> Reading:
         unknown=tuple(vocabulary.unknown_in(text)),
         is_foreign=_is_foreign(text, vocabulary),
     )
+
+
+def _look_in(before: str, behind: str) -> Look | None:
+    """Return the longest phrase before or behind a noun that names its colour or material."""
+    named = {name: (*phrases, name) for name, phrases in MATERIAL_WORDS.items()}
+    places = ((before, COLOUR_WORDS), (before, named), (behind, MATERIAL_PHRASES))
+    found = [
+        Look(name, phrase)
+        for text, table in places
+        for name, phrases in table.items()
+        for phrase in phrases
+        if f" {phrase} " in text
+    ]
+    return max(found, key=lambda look: len(look.phrase), default=None)
 
 
 def _words_of(mention: Mention) -> set[str]:

@@ -29,7 +29,8 @@ from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.shading import cast_on_ground, usual_shadow
 from swiftpie.imageio.images import SURE, extent_of, mask_to_pil, plane, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask
-from swiftpie.mini.own_pixels import WHOLE, StandingSubject, gains_between, own_pixels
+from swiftpie.mini.looks import COLOURS, MATERIALS
+from swiftpie.mini.own_pixels import GREY, WHOLE, StandingSubject, gains_between, own_pixels
 from swiftpie.mini.placing import picture_size, place_of, place_subjects, side_by_side, staged
 from swiftpie.mini.reading import Reading, read, read_all
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
@@ -62,6 +63,9 @@ Part = tuple[EllipsisType, slice, slice]  # rows and columns of a picture
 DRAWN = 0.62  # share of its picture that a subject fills as the model draws it, if it is smaller
 WORTH_WHILE = 0.8  # share of the picture up to which the part around subjects is drawn alone
 UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))  # of which its drawings show nothing
+# Colours that a soft field of light shows well. In others, as in wood and glass, its own hues would
+# show through, so that a subject is grey before they come: chosen by eye on 18 photographs.
+HUES = frozenset(COLOURS) - {"black", "white", "grey"}
 # Rows and columns of the light in the patch around a subject.
 CELLS_OF_LIGHT = (32, 32)
 # The side of a square of as many pixels as the drawing has, which gives its light alone.
@@ -282,6 +286,9 @@ def subjects_alone(components: Components, request: PersonalizeRequest) -> Perso
     prompts = []
     for reading in read_all(components, request):
         text = reading.sentence if request.scene else reading.placed_sentence
+        for look in filter(None, reading.looks):  # their own pixels show it
+            if look.name in MATERIALS:
+                text = re.sub(rf"\b{look.phrase}\b ?", "", text, count=1, flags=re.IGNORECASE)
         for word, name in names.items():  # a "golden retriever" is a dog, and not of gold
             text = re.sub(rf"\b{re.escape(word)}\b", name, text, count=1, flags=re.IGNORECASE)
         prompts.append(read(text, components.vocabulary).photo_prompt)
@@ -417,14 +424,14 @@ def at_night(drawing: Tensor, share: float) -> Tensor:
     return (drawing + 1) * (1 + share * (NIGHT_SHARE - 1)) - 1
 
 
-def _standing(plan: ScenePlan, number: int, row: int) -> StandingSubject:
-    """Return one subject of one picture."""
+def _standing(plan: ScenePlan, number: int, row: int, look: str = "") -> StandingSubject:
+    """Return one subject of one picture; see `own_pixels`."""
     rows, light = slice(row, row + 1), plan.start.lights[number]
     assert light is not None, "the layout predictor reads it"
     layout = Layout(*(values[rows].float().cpu() for values in plan.start.layouts[number]))
     lighting = light.select(rows).on_cpu()
     identity = plan.request.subjects[number].identity
-    own = own_pixels(plan.start.components, identity, lighting.own)
+    own = own_pixels(plan.start.components, identity, lighting.own, look=look)
     return own.standing(layout, lighting.scene, picture_px=max(plan.size))
 
 
@@ -437,8 +444,14 @@ def _with_subjects(
     (1, 3, h, w) gives its light.
     """
     view = None if plan.views is None else plan.views[row : row + 1]
-    subjects = [_standing(plan, number, row) for number in range(len(plan.request.subjects))]
-    light = _light_in(drawing, drawn_mask, [each.seen_in(view) for each in subjects])
+    looks = [_look_of(plan.rows[row], number) for number in range(len(plan.request.subjects))]
+    subjects = [_standing(plan, number, row, look) for number, look in enumerate(looks)]
+    # The prompt of the drawing leaves materials out.
+    in_drawing = [
+        (_standing(plan, number, row) if look in MATERIALS else each).seen_in(view)
+        for (number, look), each in zip(enumerate(looks), subjects, strict=True)
+    ]
+    light = _light_in(drawing, drawn_mask, in_drawing)
     picture = to_tensor(plan.rows[row].place).add_(1).div_(2)
     half = (math.ceil(plan.size[0] / 2), math.ceil(plan.size[1] / 2))
     opacities = [each.opacity(half) for each in subjects]
@@ -454,6 +467,15 @@ def _with_subjects(
             picture[patch] = picture[patch] * shows + subject[:, :3]
             alpha[patch] = alpha[patch] * shows + subject[:, 3:]
     return picture.mul_(2).sub_(1), alpha
+
+
+def _look_of(row: SceneRow, number: int) -> str:
+    """Return the look that a subject's own pixels have before the light, as of `own_pixels`."""
+    look = row.reading.looks[number : number + 1]
+    if not look or look[0] is None:
+        return ""
+    name = look[0].name
+    return name if name in MATERIALS else "" if name in HUES else GREY
 
 
 def _light_in(drawing: Tensor, drawn_mask: Tensor, subjects: Sequence[StandingSubject]) -> Tensor:
