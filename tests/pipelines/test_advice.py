@@ -119,7 +119,7 @@ def test_a_prompt_of_taught_words_and_any_name_is_drawn_without_a_word(
 
 
 def test_a_size_that_it_was_not_trained_for_is_reported(session, identity, caplog):
-    session.personalize(identity, "a robot on a beach", seed=0, size=(192, 128))
+    session.personalize(identity, "a robot on a beach", seed=0, size=(192, 128), scene="words")
     (message,) = warnings_of(caplog)
     assert "192x128 px, and preset" in message
     caplog.clear()

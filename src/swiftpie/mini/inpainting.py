@@ -62,6 +62,8 @@ MOST_REMOVED = 0.6
 # Share of the picture that goes, times the spread of colours around it; chosen by eye on 49
 # photographs.
 MOST_GUESSED = 3.7
+# A drawing of this side tells the light on a subject and its ground, and no details of either.
+CANVAS_PX = 128
 SMALL_PX = 64  # longer side of a photograph whose light is measured
 
 
@@ -270,7 +272,7 @@ def _standing(identity: Identity, box: Box, canvas: Canvas, *, view: tuple[float
 
 REPAINT = Technique(
     RepaintRequest,
-    partial(prepare_repainting, begin=begin_in_place, compose=compose_in_place),
+    partial(prepare_repainting, begin=begin_in_place, compose=compose_in_place, side_px=CANVAS_PX),
     lambda _, request: request.identity is not None and not request.keep_pose,
 )
 REMOVE = Technique(

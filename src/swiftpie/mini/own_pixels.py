@@ -154,7 +154,7 @@ def in_patch(frame: Tensor, layout: Layout, size: tuple[int, int], place: Area =
     Where it shrinks, no pixel is skipped.
     """
     affine = within(to_affine(layout), place)
-    while _pixels(frame, affine, max(size)) > SHARPEST:
+    while frame.shape[-1] > 1 and _pixels(frame, affine, max(size)) > SHARPEST:
         frame = halved(frame)
     return warp(frame, affine, size)
 

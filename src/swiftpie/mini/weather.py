@@ -107,8 +107,11 @@ def draw_weather(
     colours = RAIN_COLOURS if name == "rain" else FLAKE_COLOURS
     if name == "rain" and not is_photo:
         return _over(pixels, colours, time, RAIN_SHARE * _streaks(fields, view))
-    for layer in (IN_PHOTOS if is_photo else IN_DRAWINGS).get(name, ()):
-        pixels = _over(pixels, colours, time, layer.share * _falling(fields, view, layer))
+    if layers := (IN_PHOTOS if is_photo else IN_DRAWINGS).get(name):
+        clear = torch.ones(())
+        for layer in layers:  # one behind the other, all of one colour
+            clear = clear * (1 - layer.share * _falling(fields, view, layer))
+        return _over(pixels, colours, time, 1 - clear)
     return _over(pixels, FOG_COLOURS, time, _fog(fields, view)) if name == "fog" else pixels
 
 
@@ -160,7 +163,10 @@ def _in_cells(lattice: Tensor, x: Tensor, y: Tensor) -> Tensor:
     Pixels lie at `x` and `y`, in cells; the lattices repeat.
     """
     count = lattice.shape[-1]
-    return lattice[..., y.long() % count, x.long() % count]
+    row, column = ((place - count * (place / count).floor()).int() for place in (y, x))
+    cell = (row * count + column).clamp(0, count * count - 1)  # by rounding it may be one further
+    found = lattice.flatten(-2).index_select(-1, cell.flatten())
+    return found.unflatten(-1, (cell.shape[-2], cell.shape[-1]))
 
 
 def _tent(places: Tensor) -> Tensor:

@@ -90,11 +90,20 @@ Compose = Callable[[RepaintPlan, GenerationResult, Patch, Clock], Tensor]
 
 @torch.no_grad()
 def prepare_repainting(
-    components: Components, request: RepaintRequest, clock: Clock, *, begin: Begin, compose: Compose
+    components: Components,
+    request: RepaintRequest,
+    clock: Clock,
+    *,
+    begin: Begin,
+    compose: Compose,
+    side_px: int | None = None,
 ) -> Plan:
-    """Prepare what is drawn in a window of the photograph."""
+    """Prepare what is drawn in a window of the photograph, on a canvas of `side_px`.
+
+    None is the side of the pictures that the networks were trained on.
+    """
     request = in_hole(request)
-    plan = begin(components, open_window(components, request, clock))
+    plan = begin(components, open_window(components, request, clock, side_px=side_px))
     clock.lap("prepare")
     return Plan(
         request,
@@ -104,8 +113,10 @@ def prepare_repainting(
     )
 
 
-def open_window(components: Components, request: RepaintRequest, clock: Clock) -> RepaintPlan:
-    """Choose the window of the photograph that is redrawn."""
+def open_window(
+    components: Components, request: RepaintRequest, clock: Clock, *, side_px: int | None = None
+) -> RepaintPlan:
+    """Choose the window of the photograph that is redrawn, on a canvas of `side_px`."""
     original = as_rgb(request.picture)
     size = (original.height, original.width)
     gone = torch.zeros(1, 1, *size, dtype=torch.uint8)
@@ -118,7 +129,8 @@ def open_window(components: Components, request: RepaintRequest, clock: Clock) -
     if box is not None:
         left, top, right, bottom = _room_for(box, size)
         region[..., top:bottom, left:right] = 255
-    canvas = _square_canvas(size, touched(region), components.preset.image_size_px)
+    side_px = side_px or components.preset.image_size_px
+    canvas = _square_canvas(size, touched(region), side_px)
     clock.lap("window")
     pixels = canvas.enter(original).to(components.device)
     clock.lap("window")
@@ -254,7 +266,8 @@ def begin_from_noise(components: Components, plan: RepaintPlan) -> RepaintPlan:
 
 def noise_of(components: Components, plan: RepaintPlan) -> Tensor:
     """Return the noise of a drawing in the window and of its steps, (n, 1, C, h, w)."""
-    shape = (components.preset.latent_channels, *components.cells_of(None))
+    size = (plan.pixels.shape[2], plan.pixels.shape[3])
+    shape = (components.preset.latent_channels, *components.cells_of(size))
     noise = draw_step_noise([plan.request.seed], shape, count=components.schedule.num_draws)
     return noise.to(plan.pixels)
 
