@@ -1,28 +1,38 @@
 """Times the embedded model of this checkout against that of another one, in turns.
 
 Run `python -m benchmarks.against OTHER` in the folder of the repository, on a machine that does
-nothing else; OTHER is a checkout of this project. Each checkout has processes of its own, started
-several times, and they take turns call by call, so that a machine which slows down slows both. In
-its turn each draws twice and the second call counts. Caches of graphs are made anew. It fails if
-an engine became slower than `--allowed` times at the median of the starts.
+nothing else. OTHER is a checkout of this project or a commit, by default the last one of the
+ledger `benchmarks/results/ledger.json`, which `--record` continues. Each checkout has processes of
+its own, started several times, and they take turns call by call, so that a machine which slows down
+slows both. In its turn each draws twice and the second call counts. Caches of graphs are made anew.
+It fails if the sum of a picture, an edit and an insertion became longer than `--allowed` times, at
+the median of the starts.
 """
 
 import argparse
+import io
 import json
 import os
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
+import torch
+
+from benchmarks._machine import machine
+
 ENGINES = "eager,openvino,openvino-int8"
-KINDS = ("personalize", "edit")
+KINDS = ("personalize", "edit", "insert")
+SUM = "sum"  # of one call of each kind
 WARM_UPS = 3  # rounds before those that count
 HERE = Path(__file__).resolve().parents[1]
+LEDGER = HERE / "benchmarks" / "results" / "ledger.json"
 
 # What both processes run, with public names alone: the other checkout may be older or newer.
 DRAW = """
@@ -51,6 +61,12 @@ def edit(number):
     session.edit(picture, f"a thing at night, {number}", source_prompt="a thing")
     return time.perf_counter() - started
 
+def insert(number):
+    place = session.personalize(who[number % len(who)], "a thing on a beach", seed=1).images[0]
+    started = time.perf_counter()
+    session.insert(place, who[(number + 1) % len(who)], box=(0.6, 0.5, 0.9, 0.9), seed=number)
+    return time.perf_counter() - started
+
 print("ready", flush=True)
 for line in sys.stdin:
     number = int(line)
@@ -60,7 +76,9 @@ for line in sys.stdin:
     drawn = time.perf_counter() - started
     edit(2 * number)
     edited = edit(2 * number + 1)
-    print(json.dumps({"personalize": drawn * 1000, "edit": edited * 1000}), flush=True)
+    insert(2 * number)
+    times = {"personalize": drawn, "edit": edited, "insert": insert(2 * number + 1)}
+    print(json.dumps({kind: 1000 * seconds for kind, seconds in times.items()}), flush=True)
 """
 
 
@@ -117,7 +135,9 @@ def compare(
         runs = [
             _take_turns(sides, engine=engine, rounds=rounds, threads=threads) for _ in range(starts)
         ]
-    return {kind: _spread([[times[kind] for times in run] for run in runs]) for kind in KINDS}
+    return {
+        kind: _spread([[times[kind] for times in run] for run in runs]) for kind in (*KINDS, SUM)
+    }
 
 
 def _take_turns(
@@ -134,10 +154,11 @@ def _take_turns(
             first = number % len(checkouts)  # each comes first as often as the others
             for at in (*range(first, len(checkouts)), *range(first)):
                 seen[at].append(checkouts[at].round(number))
-    return [
+    medians = [
         {kind: statistics.median(time[kind] for time in times[WARM_UPS:]) for kind in KINDS}
         for times in seen
     ]
+    return [{**times, SUM: sum(times.values())} for times in medians]
 
 
 def _spread(medians: Sequence[Sequence[float]]) -> dict[str, float]:
@@ -156,32 +177,67 @@ def _spread(medians: Sequence[Sequence[float]]) -> dict[str, float]:
     }
 
 
+def last_recorded() -> str:
+    """Return the commit of the ledger's last row."""
+    rows = json.loads(LEDGER.read_text(encoding="utf-8"))
+    return str(rows[-1]["commit"])
+
+
+@contextmanager
+def checkout_of(other: str) -> Iterator[Path]:
+    """Yield a folder with the sources of a checkout or commit."""
+    if Path(other, "src").is_dir():
+        yield Path(other).resolve()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(
+            ["git", "archive", other, "src"], cwd=HERE, check=True, capture_output=True
+        )
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as sources:
+            sources.extractall(folder, filter="data")
+        yield Path(folder)
+
+
+def record(found: Mapping[str, Mapping[str, Mapping[str, float]]], threads: int) -> None:
+    """Add a row for this commit to the ledger."""
+    rows = json.loads(LEDGER.read_text(encoding="utf-8")) if LEDGER.exists() else []
+    figures = {
+        engine: {kind: times["this_ms"] for kind, times in kinds.items()}
+        for engine, kinds in found.items()
+    }
+    rows.append({**machine(torch.device("cpu")), "threads": threads, "ms": figures})
+    LEDGER.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Measure, write JSON to standard output, and fail if an engine became slower."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("other", type=Path, help="a checkout of this project")
+    parser.add_argument("other", nargs="?", help="a checkout or commit of this project")
     parser.add_argument("--engines", default=ENGINES, help="joined by commas, + combines")
     parser.add_argument("--starts", type=int, default=5, help="of each process")
     parser.add_argument("--rounds", type=int, default=10, help="in each start")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--allowed", type=float, default=1.03, help="times as long as the other")
+    parser.add_argument("--record", action="store_true", help="add a row to the ledger")
     options = parser.parse_args()
     found = {}
-    for engine in options.engines.split(","):
-        found[engine] = compare(
-            options.other.resolve(),
-            engine=engine,
-            starts=options.starts,
-            rounds=options.rounds,
-            threads=options.threads,
-        )
-        sys.stderr.write(f"{engine}: {found[engine]}\n")
+    with checkout_of(options.other or last_recorded()) as other:
+        for engine in options.engines.split(","):
+            found[engine] = compare(
+                other,
+                engine=engine,
+                starts=options.starts,
+                rounds=options.rounds,
+                threads=options.threads,
+            )
+            sys.stderr.write(f"{engine}: {found[engine]}\n")
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    if options.record:
+        record(found, options.threads)
     slower = [
-        f"{engine} {kind} {figures['times_as_long']}"
+        f"{engine} {kinds[SUM]['times_as_long']}"
         for engine, kinds in found.items()
-        for kind, figures in kinds.items()
-        if figures["times_as_long"] > options.allowed
+        if kinds[SUM]["times_as_long"] > options.allowed
     ]
     if slower:
         sys.exit(f"slower than {options.allowed} times: {', '.join(slower)}")

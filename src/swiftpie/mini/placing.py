@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -32,6 +33,7 @@ from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics, share_of
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.techniques.personalize import size_of
+from swiftpie.pipelines.techniques.repaint import proposed_box
 from swiftpie.types import Identity, TextCondition
 
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
@@ -202,11 +204,15 @@ def staged(
     """Return the boxes in which the subjects of a picture stand.
 
     None where the model places them: where a subject has a box, and where the prompt turns it; in
-    other places than photographs of the library, all but those that their photograph cuts off.
+    drawn places, and several before a picture of the user's own, all but those that their
+    photograph cuts off.
     """
     subjects = request.subjects
     if any(each.box is not None for each in subjects) or reading.is_turned:
         return (None,) * len(subjects)
+    if isinstance(request.scene, Image.Image) and len(subjects) == 1:
+        # In a photograph of the user's own it stands where an insertion puts it.
+        return (proposed_box(request.scene, subjects[0].identity, reading.text),)
     heights, near, aside = _heights_of(request, reading), share_of(noise, 1), share_of(noise, 2)
     tallest = max((each for each in heights if each is not None), default=None)
     if ground is not None and tallest is not None:

@@ -133,6 +133,20 @@ class Reading:
         )
 
     @cached_property
+    def as_place(self) -> "Reading":
+        """The reading for a picture without a subject of its own: a lone castle is a place.
+
+        Only photographed places win over a drawing of the library.
+        """
+        known, (first, *more) = scene_library(), (*self.mentions, None)
+        if self.place is not None or first is None or more[0] is not None or first.number > 1:
+            return self
+        found = known.place_in(("in", "a", *first.words.split()))
+        if first.before or first.after or found is None or not known.is_photographed(found.name):
+            return self
+        return replace(self, place=found.name, mentions=())
+
+    @cached_property
     def looks(self) -> tuple[Look | None, ...]:
         """How each subject that it asks for shall look, in their order."""
         rest, looks = f" {' '.join(self.others)} ", list[Look | None]()
@@ -246,7 +260,8 @@ def read(text: str, vocabulary: Vocabulary | None = None) -> Reading:
 
 def read_all(components: Components, request: PersonalizeRequest) -> list[Reading]:
     """Return what each prompt of a request says; none that is encoded says anything."""
-    return [read(text, components.vocabulary) for text in texts_of(request.prompt)]
+    readings = [read(text, components.vocabulary) for text in texts_of(request.prompt)]
+    return readings if request.subjects else [reading.as_place for reading in readings]
 
 
 def _with_subjects(reading: Reading, vocabulary: Vocabulary) -> Reading:
@@ -314,6 +329,7 @@ def named_besides(
     reading = read(prompt, vocabulary_of(by))
     if reading.vocabulary is None:
         return ()
+    reading = reading if given else reading.as_place
     found = reading.besides(given)
     named = [mention.subject for mention in found for _ in range(mention.number) if mention.subject]
     unknown = tuple(mention.words for mention in found if mention.subject is None)
