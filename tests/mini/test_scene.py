@@ -10,13 +10,11 @@ from swiftpie import CapabilityError, InputError, PersonalizeRequest, Subject
 from swiftpie.geometry.shading import Illumination
 from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.library import subject_library
-from swiftpie.masks import resize_mask
 from swiftpie.mini import scene
 from swiftpie.mini.own_pixels import without_own_light
 from swiftpie.mini.placing import picture_size
 from swiftpie.mini.scenes import PHOTOGRAPH_PX
 from swiftpie.pipelines.request import Output, texts_of
-from swiftpie.pipelines.settings import MaskSource
 from swiftpie.types import Cutout
 from tests.parity.edit import photograph
 from tests.quick import thorough_but
@@ -76,33 +74,6 @@ def test_a_small_subject_is_drawn_as_well_as_a_large_one(session, identity):
 
     small, large = (0.4, 0.6, 0.55, 0.8), (0.2, 0.1, 0.8, 0.9)
     assert sharpness(small) > sharpness(large) - 0.05
-
-
-def test_what_is_drawn_ends_between_pixels_and_holds_all_subjects(identity):
-    request = request_of(identity, subjects=(Subject(identity), Subject(identity)))
-    boxes = [[(0.1, 0.5, 0.2, 0.7)], [(0.25, 0.55, 0.3, 0.7)]]
-    (view,) = scene.views_around(request, boxes, (96, 128)).tolist()
-    left, top, right, bottom = view
-    assert left <= 0.1
-    assert right >= 0.3
-    assert top <= 0.5
-    assert bottom >= 0.7
-    pixels = [end * side for end, side in zip(view, (128, 96) * 2, strict=True)]
-    assert pixels == pytest.approx([*map(round, pixels)], abs=1e-3)
-    assert 0.2 / (right - left) == pytest.approx(scene.DRAWN, rel=0.05)
-    large = [[(0.1, 0.1, 0.9, 0.9)], [(0.25, 0.55, 0.3, 0.7)]]
-    assert scene.views_around(request, large, (96, 128)) is None
-    given = replace(request, mask=MaskSource.BOX, subjects=(Subject(identity, box=boxes[0][0]),))
-    assert scene.views_around(given, [[None]], (96, 128)) is None
-
-
-def test_regions_of_what_is_drawn_alone_lie_in_the_whole_picture(session, identity):
-    box = (0.7, 0.7, 0.9, 0.95)
-    request = request_of(identity, size_px=(256, 256), subjects=(Subject(identity, box=box),))
-    (region,) = resize_mask(session.draw(request).regions, (32, 32))[0]
-    assert region[:16].max() < 0.01
-    assert region[:, :16].max() < 0.01
-    assert region[23:30, 23:28].mean() > 0.5
 
 
 def test_a_subject_that_its_photograph_cuts_is_placed_below_the_border(session, identity):

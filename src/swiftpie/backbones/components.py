@@ -201,7 +201,6 @@ class Placement(NamedTuple):
     subjects: tuple[Any, ...]  # those of the request, with boxes that were chosen for them
     layouts: "Sequence[Layout]"  # of each subject, a row a picture
     lights: "tuple[Lighting | None, ...]"  # of each subject; None: as its reference has it
-    views: "Tensor | None" = None  # (B, 4), the part of each picture that is drawn; None: all of it
 
 
 class Family(ABC):

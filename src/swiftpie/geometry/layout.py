@@ -100,14 +100,6 @@ def fitted(layout: Layout, size: Size) -> Layout:
     return layout._replace(centre=layout.centre + down, scale=_kept_in_shape(layout.scale, size))
 
 
-def seen_in(layout: Layout, views: Tensor) -> Layout:
-    """Return the layout in parts of the picture (B, 4): left, top, right and bottom in [0, 1]."""
-    corners = views.to(layout.centre)
-    sides = corners[:, 2:] - corners[:, :2]
-    scale = layout.scale / (sides if layout.scale.dim() == 2 else sides[:, 0])
-    return layout._replace(centre=(layout.centre - corners[:, :2]) / sides, scale=scale)
-
-
 def upright(
     layout: Layout, *, is_turned: Tensor | None = None, flip: bool = False, tilt: float = 0.0
 ) -> Layout:

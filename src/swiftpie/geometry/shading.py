@@ -262,22 +262,13 @@ def outline_of(
     """
     turned = turn(reference_mask.expand(-1, 4, -1, -1), height(reference_mask), layout.pose).frame
     size = (drawn_mask.shape[2], drawn_mask.shape[3])
-    opacity = warp(turned[:, 3:], to_affine(layout), size)
-    return with_shadow(opacity, layout, lighting, drawn_mask)
-
-
-def with_shadow(
-    opacity: Tensor, layout: Layout, lighting: Lighting | None, drawn_mask: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return what `outline_of` does for a subject of this opacity."""
-    size = (drawn_mask.shape[2], drawn_mask.shape[3])
-    side = max(size)
     # What the model leaves out is not there, but at the lower border, which it keeps clear.
     clear = round(CLEAR * size[0])
     above = drawn_mask[..., -clear - 1 : -clear, :].expand(-1, -1, clear, -1)
     near = torch.maximum(drawn_mask[..., -clear:, :], above)
     drawn_mask = torch.cat([drawn_mask[..., :-clear, :], near], dim=2)
-    opacity = opacity * grow(drawn_mask, round(AROUND * side))
+    opacity = warp(turned[:, 3:], to_affine(layout), size)
+    opacity = opacity * grow(drawn_mask, round(AROUND * max(size)))
     if lighting is None:
         return opacity, torch.zeros_like(opacity)
     return opacity, cast_on_ground(opacity, layout, usual_shadow(lighting.scene))

@@ -28,7 +28,6 @@ from swiftpie.mini.scene import (
     is_empty,
     scene_rows,
     subjects_alone,
-    views_around,
 )
 from swiftpie.mini.words import FILLERS, PREPOSITIONS, WEATHERS
 from swiftpie.pipelines.animation import AnimateRequest
@@ -71,10 +70,9 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
     if not request.subjects:
         return Plan(request, lambda: finish(draw_empty(components, states[0], rows, clock)))
     boxes, size = _boxes(request, keys[0].boxes), picture_size(components, states[0])
-    views = views_around(request, boxes, size)
-    words, stands = _subjects(components, request, states, shares, boxes, views)
+    words, stands = _subjects(components, request, states, shares, boxes)
     start = prepare_subjects(components, words, clock, place=stands)
-    plan = ScenePlan(states[0], size, rows, start, views)
+    plan = ScenePlan(states[0], size, rows, start)
     return Plan(words, lambda drawn: finish(finish_scene(drawn, plan, clock)), start)
 
 
@@ -146,7 +144,6 @@ def _subjects(
     states: Sequence[PersonalizeRequest],
     shares: Sequence[Share],
     boxes: Sequence[Sequence[Box | None]],
-    views: Tensor | None,
 ) -> tuple[PersonalizeRequest, Place]:
     """Return the drawing of the subjects in all frames, and what places them."""
     alone = [subjects_alone(components, state) for state in states]
@@ -170,7 +167,6 @@ def _subjects(
             *(components, still, noise, first),
             boxes=rows,
             size=picture_size(components, states[0]),
-            views=views,
             lit_by=text,
         )
         layouts = [_turned(layout, request, number) for number, layout in enumerate(placed.layouts)]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
-from swiftpie.geometry.layout import Layout, seen_in, to_affine, warp
+from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import height, normals, turn
 from swiftpie.geometry.shading import (
     Gains,
@@ -69,10 +69,6 @@ class StandingSubject(NamedTuple):
     normal: Tensor  # (1, 3, h, w) of what is seen, as light sees it
     layout: Layout
     scene: Illumination
-
-    def seen_in(self, view: Tensor | None) -> "StandingSubject":
-        """Return the subject in a part of the picture (1, 4); None: all of it."""
-        return self if view is None else self._replace(layout=seen_in(self.layout, view))
 
     def opacity(self, size: tuple[int, int]) -> Tensor:
         """Return where the subject is in its picture of this height and width, (1, 1, H, W)."""

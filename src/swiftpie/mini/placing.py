@@ -54,15 +54,13 @@ def place_subjects(
     *,
     boxes: Sequence[Sequence[Box | None]] | None = None,
     size: tuple[int, int] | None = None,
-    views: Tensor | None = None,
     lit_by: TextCondition | None = None,
 ) -> Placement:
     """Return where subjects go; see `Family.place`.
 
     `boxes` of each subject in each picture place subjects without boxes of their own; None leaves
     that to the layout predictor. `size` is height and width of the picture in any unit, if its
-    shape is not quite that of the noise. `views` are those of the placement. `lit_by` says what
-    light there is; None: `text` does.
+    shape is not quite that of the noise. `lit_by` says what light there is; None: `text` does.
     """
     shape = size or (noise.shape[2], noise.shape[3])
     spread = side_by_side(request.subjects)
@@ -78,7 +76,7 @@ def place_subjects(
         Lighting(own_light(components, each.identity).expand(len(noise)), scene)
         for each in subjects
     )
-    return Placement(subjects, layouts, lights, views)
+    return Placement(subjects, layouts, lights)
 
 
 def own_light(components: Components, identity: Identity) -> Illumination:

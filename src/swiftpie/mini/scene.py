@@ -28,10 +28,10 @@ from swiftpie.geometry.ground import Ground
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.shading import cast_on_ground, usual_shadow
 from swiftpie.imageio.images import SURE, extent_of, mask_to_pil, plane, to_pil, to_tensor
-from swiftpie.masks import Box, resize_mask
+from swiftpie.masks import Box
 from swiftpie.mini.looks import COLOURS, MATERIALS
 from swiftpie.mini.own_pixels import GREY, WHOLE, StandingSubject, gains_between, own_pixels
-from swiftpie.mini.placing import picture_size, place_of, place_subjects, side_by_side, staged
+from swiftpie.mini.placing import picture_size, place_of, place_subjects, staged
 from swiftpie.mini.reading import Reading, read, read_all
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
@@ -47,7 +47,6 @@ from swiftpie.pipelines.request import (
     resolved_scales,
     texts_of,
 )
-from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.techniques.personalize import (
     check_subjects,
     prepare_picture,
@@ -56,12 +55,9 @@ from swiftpie.pipelines.techniques.personalize import (
 from swiftpie.types import GenerationResult
 
 AROUND_CELLS = 2  # of a picture of half the size, between a subject and the end of its patch
-STEP_PX = 16  # about, between ends of such parts: coarse cells within are those of the whole
 NIGHT_SHARE = 0.87  # of a drawn subject by night, which else keeps 15 % more light than its place
 CLEARER = 0.6  # share of the fog that is not before subjects, which stand near, but behind them
 Part = tuple[EllipsisType, slice, slice]  # rows and columns of a picture
-DRAWN = 0.62  # share of its picture that a subject fills as the model draws it, if it is smaller
-WORTH_WHILE = 0.8  # share of the picture up to which the part around subjects is drawn alone
 UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))  # of which its drawings show nothing
 # Colours that a soft field of light shows well. In others, as in wood and glass, its own hues would
 # show through, so that a subject is grey before they come: chosen by eye on 18 photographs.
@@ -118,19 +114,6 @@ class ScenePlan(NamedTuple):
     size: tuple[int, int]  # height and width of its pictures
     rows: tuple[SceneRow, ...]
     start: Prepared
-    views: Tensor | None  # (B, 4), the part of each picture that is drawn; None: all of it
-
-    def part(self, row: int) -> Part:
-        """Return rows and columns of a picture that are drawn."""
-        if self.views is None:
-            return _whole(self.size)
-        left, top, right, bottom = self.views[row].tolist()
-        height, width = self.size
-        return (
-            ...,
-            slice(round(top * height), round(bottom * height)),
-            slice(round(left * width), round(right * width)),
-        )
 
 
 def has_scene(components: Components, request: PersonalizeRequest) -> bool:
@@ -221,58 +204,12 @@ def prepare_scene(components: Components, request: PersonalizeRequest, clock: Cl
     clock.lap("scene")
     boxes = tuple(zip(*(row.boxes for row in rows), strict=True))
     size = picture_size(components, request)
-    views = views_around(request, boxes, size)
     found = boxes if any(map(any, boxes)) else None
-    stands = partial(place_subjects, boxes=found, size=size, views=views)
+    stands = partial(place_subjects, boxes=found, size=size)
     words = subjects_alone(components, request)
     start = prepare_subjects(components, words, clock, place=stands)
-    plan = ScenePlan(request, size, rows, start, views)
+    plan = ScenePlan(request, size, rows, start)
     return Plan(words, partial(finish_scene, plan=plan, clock=clock), start)
-
-
-def views_around(
-    request: PersonalizeRequest, boxes: Sequence[Sequence[Box | None]], size: tuple[int, int]
-) -> Tensor | None:
-    """Return the part of each picture (B, 4) that is drawn: that around its subjects.
-
-    A model draws better what is large. It draws all of a picture whose regions are given, or
-    where it places subjects itself.
-
-    Args:
-        request: Its subjects come with boxes, or without.
-        boxes: Of each subject in each picture, for those that come without.
-        size: Height and width of the pictures in pixels, at which the parts end.
-    """
-    given = [subject.box for subject in side_by_side(request.subjects)]
-    has_regions = any(
-        each.mask is not None or each.detail_mask is not None for each in request.subjects
-    )
-    if has_regions or MaskSource.BOX in (request.mask, request.detail_mask):
-        return None
-    views = [
-        _view_around([box or own for own, box in zip(given, row, strict=True)], size)
-        for row in zip(*boxes, strict=True)
-    ]
-    return None if all(view == WHOLE for view in views) else torch.tensor(views)
-
-
-def _view_around(boxes: Sequence[Box | None], size: tuple[int, int]) -> Box:
-    """Return the part of one picture, of about the same shape, in which subjects are large."""
-    if None in boxes:
-        return WHOLE
-    lefts, tops, rights, feet = zip(*filter(None, boxes), strict=True)
-    ends = ((min(tops), max(feet)), (min(lefts), max(rights)))
-    share = max(high - low for low, high in ends) / DRAWN
-    if share > WORTH_WHILE:
-        return WHOLE
-    parts = []
-    for (low, high), pixels in zip(ends, size, strict=True):
-        count = max(STEP_PX, round(share * pixels))
-        first = round((low + high) / 2 * pixels - count / 2)
-        first = min(pixels - count, max(0, first))
-        parts.append((first / pixels, (first + count) / pixels))
-    (top, bottom), (left, right) = parts
-    return (left, top, right, bottom)
 
 
 def subjects_alone(components: Components, request: PersonalizeRequest) -> PersonalizeRequest:
@@ -401,18 +338,12 @@ def finish_scene(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> Gene
         picture, alpha = _with_subjects(plan, index, drawing, plane(drawn.subject_masks[index]))
         masks += mask_to_pil(alpha)
         pictures.append(row.finished(picture, subjects=alpha))
-    regions = drawn.regions
-    if plan.views is not None:
-        wholes = [_in_whole(plan, index, each[:, None]) for index, each in enumerate(regions)]
-        cells = (regions.shape[2], regions.shape[3])
-        regions = torch.stack([resize_mask(whole, cells)[:, 0] for whole in wholes])
     is_tensor = drawn.tensor is not None
     clock.lap("scene")
     return replace(
         drawn,
         images=() if is_tensor else tuple(to_pil(picture)[0] for picture in pictures),
         subject_masks=tuple(masks),
-        regions=regions,
         tensor=torch.cat(pictures) if is_tensor else None,
         origin={**drawn.origin, "scene": names_of(plan.rows)},
         timings_ms=clock.timings(),
@@ -443,12 +374,11 @@ def _with_subjects(
     They have their own pixels and outlines, and their shadows lie on the ground. The `drawing`
     (1, 3, h, w) gives its light.
     """
-    view = None if plan.views is None else plan.views[row : row + 1]
     looks = [_look_of(plan.rows[row], number) for number in range(len(plan.request.subjects))]
     subjects = [_standing(plan, number, row, look) for number, look in enumerate(looks)]
     # The prompt of the drawing leaves materials out.
     in_drawing = [
-        (_standing(plan, number, row) if look in MATERIALS else each).seen_in(view)
+        _standing(plan, number, row) if look in MATERIALS else each
         for (number, look), each in zip(enumerate(looks), subjects, strict=True)
     ]
     light = _light_in(drawing, drawn_mask, in_drawing)
@@ -461,7 +391,7 @@ def _with_subjects(
     for each, opacity in zip(subjects, opacities, strict=True):
         if (patch := patch_around(opacity, plan.size)) is not None:
             place, size = _place_of(patch, plan.size)
-            drawn = enlarged_part(light, _within_view(place, view), CELLS_OF_LIGHT)
+            drawn = enlarged_part(light, place, CELLS_OF_LIGHT)
             subject = each.at(size, place, drawn=drawn)
             shows = 1 - subject[:, 3:]
             picture[patch] = picture[patch] * shows + subject[:, :3]
@@ -526,31 +456,6 @@ def _place_of(patch: Part, size: tuple[int, int]) -> tuple[Area, tuple[int, int]
     height, width = size
     place = (columns.start / width, rows.start / height, columns.stop / width, rows.stop / height)
     return place, (rows.stop - rows.start, columns.stop - columns.start)
-
-
-def _within_view(area: Area, view: Tensor | None) -> Area:
-    """Return an area of a picture as shares of a view (1, 4) of it."""
-    if view is None:
-        return area
-    left, top, right, bottom = view[0].tolist()
-    wide, high = right - left, bottom - top
-    return (
-        *((area[0] - left) / wide, (area[1] - top) / high),
-        *((area[2] - left) / wide, (area[3] - top) / high),
-    )
-
-
-def _whole(size: tuple[int, int]) -> Part:
-    """Return rows and columns of all of a picture of this height and width."""
-    return (..., slice(0, size[0]), slice(0, size[1]))
-
-
-def _in_whole(plan: ScenePlan, row: int, drawn: Tensor) -> Tensor:
-    """Return masks (B, 1, h, w) of what is drawn in the whole picture, (B, 1, H, W)."""
-    window = plan.part(row)
-    whole = drawn.new_zeros(len(drawn), 1, *plan.size)
-    whole[window] = resize_mask(drawn, (whole[window].shape[2], whole[window].shape[3]))
-    return whole
 
 
 def names_of(rows: Sequence[SceneRow]) -> str:

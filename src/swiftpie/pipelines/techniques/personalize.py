@@ -12,7 +12,7 @@ from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import MAX_SIDE_PX, Components, Placement
 from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.layout import Layout, from_box, seen_in, to_affine, whole_frame
+from swiftpie.geometry.layout import Layout, from_box, to_affine, whole_frame
 from swiftpie.geometry.shading import Lighting, lit, without_light
 from swiftpie.guidance import Guidance, Plain, branches_of
 from swiftpie.masks import Box, box_mask, resize_mask, subject_extent
@@ -102,14 +102,14 @@ def prepare_subjects(
         placed = in_boxes(subjects, noise[0])
     else:
         placed = place(components, request, noise[0], text)
-    subjects, layouts, lights, views = placed
+    subjects, layouts, lights = placed
     if not subjects:
         condition = text_condition(components, noise[0], scales=scales)
     else:
         condition = subject_condition(
             components,
             [subject.identity for subject in subjects],
-            layouts if views is None else [seen_in(layout, views) for layout in layouts],
+            layouts,
             lights=lights,
             regions=[
                 _region(subject.mask, subject.box, source, cells).to(noise) for subject in subjects
