@@ -22,10 +22,12 @@ from swiftpie.mini.placing import picture_size, place_subjects
 from swiftpie.mini.scene import (
     ScenePlan,
     SceneRow,
+    coarse_noise,
     draw_empty,
     drawn_size,
     finish_scene,
     is_empty,
+    model_noise,
     scene_rows,
     subjects_alone,
 )
@@ -149,9 +151,12 @@ def _subjects(
     alone = [subjects_alone(components, state) for state in states]
     prompts = tuple(str(words.prompt) for words in alone)
     text = read_prompts(components, prompts, rows=len(prompts)).between(shares)
+    seeds = request.seeds * len(shares)
+    noise = model_noise(components, states[0], seeds)
     still = replace(
         alone[0],
-        seeds=request.seeds * len(shares),
+        seeds=seeds,
+        noise=coarse_noise(noise),
         subjects=tuple(
             replace(subject, box=None if row and row[0] else subject.box)
             for subject, row in zip(request.subjects, boxes, strict=True)
@@ -168,6 +173,7 @@ def _subjects(
             boxes=rows,
             size=picture_size(components, states[0]),
             lit_by=text,
+            read_noise=noise[0],
         )
         layouts = [_turned(layout, request, number) for number, layout in enumerate(placed.layouts)]
         return placed._replace(layouts=layouts)

@@ -55,13 +55,16 @@ def place_subjects(
     boxes: Sequence[Sequence[Box | None]] | None = None,
     size: tuple[int, int] | None = None,
     lit_by: TextCondition | None = None,
+    read_noise: Tensor | None = None,
 ) -> Placement:
     """Return where subjects go; see `Family.place`.
 
     `boxes` of each subject in each picture place subjects without boxes of their own; None leaves
     that to the layout predictor. `size` is height and width of the picture in any unit, if its
     shape is not quite that of the noise. `lit_by` says what light there is; None: `text` does.
+    `read_noise` is what the layout predictor reads; None: `noise`.
     """
+    noise = noise if read_noise is None else read_noise.to(noise)
     shape = size or (noise.shape[2], noise.shape[3])
     spread = side_by_side(request.subjects)
     subjects = tuple(spread) if boxes is None else request.subjects

@@ -36,7 +36,7 @@ from swiftpie.mini.reading import Reading, read, read_all
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
 from swiftpie.mini.words import FOG, NIGHT, PLAIN
-from swiftpie.noise import draw_noise, share_of
+from swiftpie.noise import draw_noise, draw_step_noise, share_of
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.draw import Plan
 from swiftpie.pipelines.filling import Area, enlarged_part
@@ -64,8 +64,6 @@ UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))  # of which its drawi
 HUES = frozenset(COLOURS) - {"black", "white", "grey"}
 # Rows and columns of the light in the patch around a subject.
 CELLS_OF_LIGHT = (32, 32)
-# The side of a square of as many pixels as the drawing has, which gives its light alone.
-LIGHT_PX = 96
 
 
 class SceneRow(NamedTuple):
@@ -205,8 +203,9 @@ def prepare_scene(components: Components, request: PersonalizeRequest, clock: Cl
     boxes = tuple(zip(*(row.boxes for row in rows), strict=True))
     size = picture_size(components, request)
     found = boxes if any(map(any, boxes)) else None
-    stands = partial(place_subjects, boxes=found, size=size)
-    words = subjects_alone(components, request)
+    noise = model_noise(components, request, request.seeds)
+    stands = partial(place_subjects, boxes=found, size=size, read_noise=noise[0])
+    words = replace(subjects_alone(components, request), noise=coarse_noise(noise))
     start = prepare_subjects(components, words, clock, place=stands)
     plan = ScenePlan(request, size, rows, start)
     return Plan(words, partial(finish_scene, plan=plan, clock=clock), start)
@@ -215,8 +214,7 @@ def prepare_scene(components: Components, request: PersonalizeRequest, clock: Cl
 def subjects_alone(components: Components, request: PersonalizeRequest) -> PersonalizeRequest:
     """Return the request for the drawing whose subjects come before the scene.
 
-    What falls in the air is drawn later, over the whole picture. Large pictures are drawn with the
-    pixels that the model was trained on.
+    What falls in the air is drawn later, over the whole picture.
     """
     named = [subject.identity.named for subject in request.subjects]
     names = {each.word: each.name for each in named if each is not None and " " in each.word}
@@ -238,8 +236,33 @@ def drawn_size(components: Components, request: PersonalizeRequest) -> tuple[int
     """Return height and width of what the model itself draws; None: the size of the request."""
     if not has_scene(components, request):
         return request.size_px
-    size, cell_px = picture_size(components, request), components.preset.latent_cell_px
-    return near_size(size, side_px=LIGHT_PX, unit_px=2 * cell_px)
+    rows, columns = _model_cells(components, request)
+    cell_px = components.preset.latent_cell_px
+    return rows // 2 * cell_px, columns // 2 * cell_px
+
+
+def model_noise(
+    components: Components, request: PersonalizeRequest, seeds: Sequence[int]
+) -> Tensor:
+    """Return the noise of pictures of the size that the model was trained on, (n, B, C, h, w).
+
+    The layout predictor reads from it where subjects stand and where the light comes from.
+    """
+    shape = (components.preset.latent_channels, *_model_cells(components, request))
+    return draw_step_noise(seeds, shape, count=components.schedule.num_draws)
+
+
+def coarse_noise(noise: Tensor) -> Tensor:
+    """Return noise (n, B, C, h, w) at half the rows and columns: the same layout, and as white."""
+    return F.avg_pool2d(noise.flatten(0, 1), 2).mul(2).unflatten(0, noise.shape[:2])
+
+
+def _model_cells(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
+    """Return latent rows and columns, multiples of 4, of the model's own size in a shape."""
+    size, preset = picture_size(components, request), components.preset
+    cell_px = preset.latent_cell_px
+    height, width = near_size(size, side_px=preset.image_size_px, unit_px=4 * cell_px)
+    return height // cell_px, width // cell_px
 
 
 @torch.no_grad()
