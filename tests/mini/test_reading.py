@@ -54,7 +54,6 @@ def test_sentences_name_subjects_where_captions_do(prompt, names):
         ("a quiet beach at dawn", [], "beach", "dawn", ["quiet"]),
         ("dog, beach, sunset", ["dog"], "beach", "sunset", []),
         ("dog, castle, night", ["dog"], "castle", "night", []),
-        ("a castle at night", ["castle"], None, "night", []),
         ("a lighthouse at night", [], "lighthouse", "night", []),
         ("mountains", [], "mountains", "day", []),
         ("a photo of a beach", [], "beach", "day", []),
@@ -88,6 +87,38 @@ def test_a_prompt_is_read_as_people_type_it(prompt, names, place, time, lost):
     assert (named, reading.place, list(reading.lost)) == (names, place, lost)
     assert [*TIMES][reading.setting.time] == time
     assert [subject.name for subject in named_besides(prompt, MINI)] == names
+
+
+@pytest.mark.parametrize(
+    ("prompt", "place", "names"),
+    [
+        ("a castle at night", "castle", []),
+        ("a red castle", None, ["castle"]),
+        ("two castles", None, ["castle", "castle"]),
+        ("a castle on a beach", "beach", ["castle"]),
+        ("a bus", None, ["bus"]),
+    ],
+)
+def test_a_lone_photographed_place_is_no_subject(prompt, place, names):
+    assert read(prompt, TAUGHT).as_place.place == place
+    assert [subject.name for subject in named_besides(prompt, MINI)] == names
+    given = [subject.name for subject in named_besides(prompt, MINI, given=["castle"])]
+    assert "castle" not in given  # a picture of a castle is a subject
+
+
+@pytest.mark.parametrize(
+    ("prompt", "looks"),
+    [
+        ("a gold dog in a meadow", ["gold"]),
+        ("a red sheep and a blue dog on a beach", ["red", "blue"]),
+        ("a dog made of polished gold on a beach", ["gold"]),
+        ("a golden retriever on a beach", [None]),
+        ("two white cats", ["white", "white"]),
+        ("a dog in a red castle", [None]),
+    ],
+)
+def test_looks_are_those_of_their_subjects(prompt, looks):
+    assert [look and look.name for look in read(prompt, TAUGHT).looks] == looks
 
 
 @pytest.mark.parametrize(

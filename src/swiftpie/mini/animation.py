@@ -152,11 +152,11 @@ def _subjects(
     prompts = tuple(str(words.prompt) for words in alone)
     text = read_prompts(components, prompts, rows=len(prompts)).between(shares)
     seeds = request.seeds * len(shares)
-    noise = model_noise(components, states[0], seeds)
+    whole = model_noise(components, states[0], seeds)
     still = replace(
         alone[0],
         seeds=seeds,
-        noise=coarse_noise(noise),
+        noise=coarse_noise(whole),
         subjects=tuple(
             replace(subject, box=None if row and row[0] else subject.box)
             for subject, row in zip(request.subjects, boxes, strict=True)
@@ -173,7 +173,7 @@ def _subjects(
             boxes=rows,
             size=picture_size(components, states[0]),
             lit_by=text,
-            read_noise=noise[0],
+            read_noise=whole[0],
         )
         layouts = [_turned(layout, request, number) for number, layout in enumerate(placed.layouts)]
         return placed._replace(layouts=layouts)
