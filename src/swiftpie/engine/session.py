@@ -458,6 +458,8 @@ class Session(Encoding):
         seed: int | None = None,
         scene: Picture = "",
         scales: Scales = USUAL,
+        mask: MaskSource | Region = MaskSource.NONE,
+        detail_mask: MaskSource | Region | None = None,
         box: Box | None = None,
         view: View | None = None,
         size: tuple[int, int] | None = None,
@@ -487,6 +489,8 @@ class Session(Encoding):
             seeds=seeds_from(seed, 1),
             scene=read_scene(scene),
             scales=scales,
+            mask=region_of(mask),
+            detail_mask=None if detail_mask is None else region_of(detail_mask),
             size_px=_height_and_width(size),
             **steering,
         )
