@@ -59,9 +59,8 @@ def kept(session: swiftpie.Session, identity: Identity, seed: int) -> Kept:
     drawn = session.personalize(identity, PROMPT, seed=seed)
     picture, mask = drawn.images[0], plane(drawn.subject_masks[0])
     size = (picture.height, picture.width)
-    own = OwnPixels(height(identity.mask[:1]), (_frame(identity),))
-    own = own.standing(drawn.layouts[0], EVEN, picture_px=max(size))
-    shown = own.at(size)
+    frame = OwnPixels(height(identity.mask[:1]), (_frame(identity),))
+    shown = frame.standing(drawn.layouts[0], EVEN, picture_px=max(size)).at(size)
     solid = shown[:, 3:] > OPAQUE
     inner = -grow(-solid.float(), RIM_PX) > 0
     own_detail = _detail(shown[:, :3], solid)
