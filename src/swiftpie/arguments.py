@@ -204,6 +204,8 @@ def _is_of(value: Any, kind: Any, origin: Any) -> bool:  # noqa: ANN401 - of any
         return value in get_args(kind)
     if kind is BinaryIO:
         return hasattr(value, "read")
+    if origin is frozenset:
+        return isinstance(value, collections.abc.Set)
     if kind is bool:
         return type(value).__name__ in {"bool", "bool_"}
     if kind in (int, float):

@@ -13,7 +13,7 @@ BANNED_WORDS = re.compile(
     "|".join(
         [
             # A directive of content policies is called so, and an argument of diffusers.
-            r"\bimg(?!-src\b|_ids=)\d*",
+            r"(?<!<)\bimg(?!-src\b|_ids=)\d*",
             r"\bip_(?:tokens|scale|image)",
             r"\b(?:x0_hat|pred_x0|model_pred|inverted_code)\b",
             r"\b(?:src_p|edit_p)\b",

@@ -217,7 +217,7 @@ def test_a_client_that_leaves_is_not_drawn_for(session):
                 % (len(text), text)
             )
             assert begun.wait(20)
-        (job,) = alone.worker.scheduler.being_drawn
+            (job,) = alone.worker.scheduler.being_drawn
         while not job.done.cancelled():
             pass
         gate.set()
