@@ -51,6 +51,7 @@ FIRST = [
     *(DOCS / f"{name}.md" for name in ("quickstart", "editing", "scenes", "full-size")),
 ]
 FIRST += [SERVING, COMMANDS]
+LATER = [page for page in PAGES if page not in FIRST]  # `test_first_pages` runs the others
 WRITES = {"-o", "--out", "--save-region", "--save-subject-mask", "--report"}
 PICTURE = re.compile(r"[\w./-]+\.(?:png|jpg|webp|gif|mp4|spid)")
 SAVED = re.compile(r"\bsave\w*\((?:[\w.]+, )?\"([^\"]+)\"")
@@ -122,7 +123,7 @@ def test_the_pages_are_few_and_short_and_the_readme_names_each():
 
 @pytest.mark.thorough
 @pytest.mark.usefixtures("workspace")
-@pytest.mark.parametrize("page", [page for page in PAGES if page != SERVING], ids=shown)
+@pytest.mark.parametrize("page", LATER, ids=shown)
 def test_python_on_a_page_runs_from_top_to_bottom(page):
     names = {}
     for body in blocks(page, "python"):
@@ -241,7 +242,7 @@ def shown_files(workspace):
 
 @pytest.mark.thorough
 @pytest.mark.usefixtures("shown_files")
-@pytest.mark.parametrize("page", [page for page in PAGES if lines_to_run()[page]], ids=shown)
+@pytest.mark.parametrize("page", [page for page in LATER if lines_to_run()[page]], ids=shown)
 def test_command_lines_that_take_seconds_work(page):
     for words in lines_to_run()[page]:
         forced = [] if "-o" not in words or "--force" in words else ["--force"]
