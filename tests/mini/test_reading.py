@@ -115,6 +115,7 @@ def test_a_lone_photographed_place_is_no_subject(prompt, place, names):
         ("a golden retriever on a beach", [None]),
         ("two white cats", ["white", "white"]),
         ("a dog in a red castle", [None]),
+        ("a photo of a grey grinning face with sweat on a beach", ["grey"]),
     ],
 )
 def test_looks_are_those_of_their_subjects(prompt, looks):

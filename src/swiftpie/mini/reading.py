@@ -150,6 +150,8 @@ class Reading:
     def looks(self) -> tuple[Look | None, ...]:
         """How each subject that it asks for shall look, in their order."""
         rest, looks = f" {' '.join(self.others)} ", list[Look | None]()
+        if not self.mentions:  # a name that is in no list
+            return (_look_in(rest, rest),)
         for mention in reversed(self.mentions):  # what is said behind a noun is said of it
             rest, noun, behind = rest.rpartition(f" {mention.words} ")
             before = " ".join(mention.before)
