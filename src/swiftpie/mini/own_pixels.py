@@ -25,7 +25,7 @@ from swiftpie.geometry.shading import (
     without_light,
 )
 from swiftpie.imageio.images import SURE, halved
-from swiftpie.mini.looks import COLOURS, MATERIALS, Tones, recolour, remake
+from swiftpie.mini.looks import MATERIALS, Tones, remake
 from swiftpie.pipelines.filling import Area
 from swiftpie.types import Identity
 
@@ -104,7 +104,7 @@ def own_pixels(
 ) -> OwnPixels:
     """Return the first frame of a subject without its `own` light, as sharp as it is known.
 
-    With a `look`, one of `COLOURS`, of `MATERIALS` or `GREY`, it is dyed or made of something.
+    With a `look`, it is made of one of `MATERIALS`, or has no colours by `GREY`.
     """
     plain = components.keep("own pixels", identity, lambda: without_own_light(identity, own))
     if not look:
@@ -113,14 +113,12 @@ def own_pixels(
 
 
 def _with_look(own: OwnPixels, look: str) -> OwnPixels:
-    """Return the pixels of a subject in another colour or of another material."""
+    """Return the pixels of a subject of another material, or without colours."""
 
     def changed(level: Tensor) -> Tensor:
         frame = level.float().div_(255)
         if look == GREY:
             frame[:, :3] = Tones(frame).luminance * frame[:, 3:]
-        elif look in COLOURS:
-            frame = recolour(frame, [look])
         else:
             frame = remake(frame, normals(own.relief), [look], MATERIALS)
         return frame.mul_(255).round_().to(torch.uint8)

@@ -1,10 +1,8 @@
 """Subjects in a scene: the place in the prompt's light, and the subjects before it.
 
-A model that predicts layout and light draws the whole picture from words. The subjects are cut out
-of it along the outlines of their references, and put before the scene with the shadows that the
-predicted light casts. For a large picture the drawing has the model's own size, and gives its
-colours to the references at the large one. For other models a subject is inserted into the scene as
-into a photograph.
+A model that predicts layout and light draws the picture small, from words. Before the place stand
+the subjects' own pixels, in the light that the model predicts and draws, with the shadows that this
+light casts. For other models a subject is inserted into the scene as into a photograph.
 """
 
 import math
@@ -412,7 +410,7 @@ def _with_subjects(
         picture *= _light_on_ground(opacities, subjects, plan.size)
     alpha = torch.zeros_like(picture[:, :1])
     for each, opacity in zip(subjects, opacities, strict=True):
-        if (patch := patch_around(opacity, plan.size)) is not None:
+        if (patch := _patch_around(opacity, plan.size)) is not None:
             place, size = _place_of(patch, plan.size)
             drawn = enlarged_part(light, place, CELLS_OF_LIGHT)
             subject = each.at(size, place, drawn=drawn)
@@ -456,7 +454,7 @@ def _light_on_ground(
     return F.interpolate(light, size, mode="bilinear", align_corners=False)
 
 
-def patch_around(opacity: Tensor, size: tuple[int, int]) -> Part | None:
+def _patch_around(opacity: Tensor, size: tuple[int, int]) -> Part | None:
     """Return rows and columns of a picture around what is opaque in a smaller copy of it."""
     extent = extent_of((opacity > SURE).to(opacity))
     if extent is None:
