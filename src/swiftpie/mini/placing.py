@@ -211,9 +211,11 @@ def staged(
     subjects = request.subjects
     if any(each.box is not None for each in subjects) or reading.is_turned:
         return (None,) * len(subjects)
-    if isinstance(request.scene, Image.Image) and len(subjects) == 1:
-        # In a photograph of the user's own it stands where an insertion puts it.
-        return (proposed_box(request.scene, subjects[0].identity, reading.text),)
+    own = request.scene if isinstance(request.scene, Image.Image) else None
+    if own is not None and max(own.size) > SIDE_PX and len(subjects) == 1:
+        # In a photograph of the user's own it stands where an insertion puts it. What is no larger
+        # than the model's own pictures is a place like those that it draws.
+        return (proposed_box(own, subjects[0].identity, reading.text),)
     heights, near, aside = _heights_of(request, reading), share_of(noise, 1), share_of(noise, 2)
     tallest = max((each for each in heights if each is not None), default=None)
     if ground is not None and tallest is not None:

@@ -85,7 +85,8 @@ def test_what_is_no_graph_makes_room_for_one(tmp_path, openvino, graph, make):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs another user")
 def test_the_folder_of_another_user_is_read_without_being_marked(openvino, graph):
-    with tempfile.TemporaryDirectory() as place:
+    # All users may pass through this folder, whatever TMPDIR is.
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
         store, core = GraphStore(Path(place)), openvino.Core()
         store.write("one", graph)
         Path(place).chmod(0o755)

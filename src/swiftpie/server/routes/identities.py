@@ -3,7 +3,8 @@
 import asyncio
 import base64
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from weakref import ref
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from PIL import Image
@@ -20,6 +21,9 @@ from swiftpie.server.schemas import MAX_NAME, Rename
 from swiftpie.server.store import THUMBNAIL, StoredIdentity, describe_identity
 from swiftpie.server.worker import Caller, Worker
 from swiftpie.validation import MAX_REFERENCES
+
+if TYPE_CHECKING:
+    from swiftpie.types import Identity
 
 FACE = options_of(FaceSource)
 Uploads = Annotated[list[UploadFile] | None, File(description="Pictures of one subject.")]
@@ -156,6 +160,8 @@ def identity_routes(worker: Worker) -> APIRouter:
     """Return the routes of subjects that are known."""
     router = APIRouter(route_class=BodyRoute, tags=["identities"])
     writing = asyncio.Lock()
+    # The last file alone, which is let go with its subject.
+    written: list[tuple[ref[Identity], bytes]] = []
 
     def found(identity_id: str, request: Request) -> StoredIdentity:
         return worker.identities.find(identity_id, owner=request.state.owner)
@@ -177,7 +183,10 @@ def identity_routes(worker: Worker) -> APIRouter:
         """Return a subject as a file, to be sent again once a server has forgotten it."""
         identity = found(identity_id, request).identity
         async with writing:  # as each takes as much memory as the subject
-            data = await asyncio.to_thread(identity_bytes, identity)
+            data = next((data for of, data in written if of() is identity), b"")
+            if not data:
+                data = await asyncio.to_thread(identity_bytes, identity)
+                written[:] = [(ref(identity, lambda _: written.clear()), data)]
         return Response(data, media_type="application/octet-stream")
 
     @router.get("/v1/identities/{identity_id}/{kind}/{number}")
