@@ -55,7 +55,7 @@ class _Batch(NamedTuple):
 class Scheduler:
     """Decides what is drawn next. All methods run in one event loop.
 
-    The key for which least was drawn of late comes first, counted in seconds, so that equal keys
+    The key for which least was drawn recently comes first, counted in seconds, so that equal keys
     take turns. A batch takes jobs of the first one's group, of as many keys as there are. With two
     `lanes`, what is quick for another caller is drawn beside a batch that takes long.
     """
