@@ -90,9 +90,10 @@ def test_the_folder_of_another_user_is_read_without_being_marked(openvino, graph
         store, core = GraphStore(Path(place)), openvino.Core()
         store.write("one", graph)
         Path(place).chmod(0o755)
-        store.read("one", core)  # loads what reads graphs, which the other user may not
         os.seteuid(65534)
         try:
+            if not Path(openvino.__file__).exists():
+                pytest.skip("another user may not read the installed OpenVINO")
             assert store.read("one", core) is not None
             store.write("two", graph)
         finally:
