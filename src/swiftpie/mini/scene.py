@@ -332,17 +332,20 @@ def _lit(
 
     Photographs look the same by any noise, up to a level or two, so each is lit once.
     """
-    setting, run = reading.shown_setting, components.run
-    if name is not None and not scene_library().is_photographed(name):
+    setting, run, known = reading.shown_setting, components.run, scene_library()
+    if name is not None and not known.is_photographed(name):
         # The network knows how drawings of a place look.
         return relight(picture, setting, noise=noise, place=name, run=run)
     if setting.in_photographs == PLAIN:
         return picture
-    content = sha256(picture.tobytes()).hexdigest()
+    if name is None:
+        what = sha256(picture.tobytes()).hexdigest()
+    else:
+        what = f"{name} {known.number_dealt(name, share_of(noise))}"
     same = draw_noise([0], NOISE_SHAPE)
     return components.keep(
         "lit place",
-        f"{content} {picture.size} {tuple(setting)}",
+        f"{what} {picture.size} {tuple(setting)}",
         partial(relight, picture, setting, noise=same, run=run),
     )
 
