@@ -139,6 +139,15 @@ def held(worker):
         worker.thread.answer = original
 
 
+def until(found, *, seconds=20):
+    """Return what `found` returns, as soon as that is true."""
+    last = time.monotonic() + seconds
+    while not (what := found()):
+        assert time.monotonic() < last, f"not in {seconds} s"
+        time.sleep(0.001)
+    return what
+
+
 def models_of(session):
     return Models({"mini": ServedModel(lambda: session, describe(PRESETS.get("mini")))})
 

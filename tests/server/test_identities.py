@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from swiftpie.pipelines.identity_file import identity_bytes
 from swiftpie.server.errors import RequestError
 from swiftpie.server.store import LEAST_BYTES, MOST_OF_KEY, MOST_OF_OWNER, OwnerStore
-from tests.server.conftest import held, serving, to_png
+from tests.server.conftest import held, serving, to_png, until
 
 PROMPT = "a dog on a beach"
 ANNA, BEN = ({"cookie": f"other=1; swiftpie_visitor={letter * 32}"} for letter in "ab")
@@ -146,8 +146,7 @@ def test_cutouts_wait_their_turn_and_words_do_not(session, sprite):
             asking[0].start()
             assert begun.wait(20)
             asking[1].start()
-            while not small.worker.scheduler.num_queued:
-                pass
+            until(lambda: small.worker.scheduler.num_queued)
             refused = small.upload("/v1/cutouts", **picture)
             words = small.ask("GET", "/v1/models/mini/vocabulary")
         for call in asking:

@@ -6,6 +6,7 @@ import io
 import json
 import socket
 import weakref
+from functools import partial
 
 import pytest
 from PIL import Image, ImageChops, ImageDraw
@@ -14,7 +15,7 @@ from swiftpie.imageio.writing import read_metadata
 from swiftpie.server.schemas import Drawing
 from swiftpie.server.store import LEAST_BYTES
 from tests.policy.test_docs import SERVING, blocks
-from tests.server.conftest import held, picture_in, serving, to_png
+from tests.server.conftest import held, picture_in, serving, to_png, until
 
 openai = pytest.importorskip("openai", reason="needs `pip install openai`")
 
@@ -38,6 +39,21 @@ def opened(text):
 
 def picture_of(one):
     return opened(one.b64_json)
+
+
+def ended(server, place):
+    """Return the answer of a job as soon as it has ended."""
+
+    def found():
+        job = server.ask("GET", place).json
+        return job if job["status"] not in {"queued", "running"} else None
+
+    return until(found, seconds=60)
+
+
+def are_gone(references):
+    gc.collect()
+    return not any(reference() for reference in references)
 
 
 def alike(one, other):
@@ -159,8 +175,7 @@ def test_streams_give_each_picture_as_it_is_done(client, own, photo):
 def test_jobs_are_fetched_later_and_can_be_deleted(server, own):
     started = server.ask("POST", "/v1/jobs", body={"prompt": PROMPT, **own})
     place = f"/v1/jobs/{started.json['id']}"
-    while (job := server.ask("GET", place).json)["status"] in {"queued", "running"}:
-        pass
+    job = ended(server, place)
     assert job["status"] == "completed"
     assert job["result"]["data"][0]["b64_json"]
     assert server.ask("DELETE", place).json["status"] == "cancelled"
@@ -177,15 +192,13 @@ def test_a_job_that_has_ended_keeps_its_answer_alone(server):
         kept = store.find(number, owner="127.0.0.1 ")
         pictures = [weakref.ref(job) for job in kept.jobs]
         del kept
-        while (found := server.ask("GET", f"/v1/jobs/{number}")).json["status"] == "running":
-            pass
-        assert found.json["status"] == status, found.json
+        assert ended(server, f"/v1/jobs/{number}")["status"] == status
+        found = server.ask("GET", f"/v1/jobs/{number}")
         kept = store.find(number, owner="127.0.0.1 ")
         assert (kept.running, kept.jobs, kept.answer) == (None, (), found.content)
         assert found.json["progress"] == {"drawn": 1, "of": 1, "stage": "all"}
         assert store._things[number].size == max(LEAST_BYTES, len(found.content))
-        while any(picture() for picture in pictures):
-            gc.collect()
+        until(partial(are_gone, pictures))
 
 
 def test_a_full_queue_says_when_to_come_back_and_reads_no_more(session):
@@ -195,8 +208,7 @@ def test_a_full_queue_says_when_to_come_back_and_reads_no_more(session):
         with held(small.worker):
             for _ in range(3):  # one is drawn, two wait
                 assert small.ask("POST", "/v1/jobs", body=job, headers=known).status == 202
-                while small.worker.scheduler.num_queued and not small.worker.scheduler.being_drawn:
-                    pass
+                until(lambda: small.worker.scheduler.being_drawn)
             unread = {**known, "content-type": "application/json"}
             refused = small.ask("POST", "/v1/images/generations", body=b"no JSON", headers=unread)
             ben = {**known, "x-swiftpie-user": "ben"}
@@ -217,9 +229,8 @@ def test_a_client_that_leaves_is_not_drawn_for(session):
                 % (len(text), text)
             )
             assert begun.wait(20)
-            (job,) = alone.worker.scheduler.being_drawn
-        while not job.done.cancelled():
-            pass
+            (job,) = until(lambda: alone.worker.scheduler.being_drawn)
+        until(job.done.cancelled)
         gate.set()
         assert stopped.wait(20)
 
