@@ -1,4 +1,7 @@
+import ctypes
+import mmap
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +14,7 @@ from swiftpie.imageio.images import to_pil
 from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import STEP
-from swiftpie.pipelines.draw import draw
+from swiftpie.pipelines.draw import draw, trim_heap
 from swiftpie.pipelines.request import ConditionPart, EditRequest, Output, RepaintRequest
 
 PROMPT, OTHER = "a photo of a subject on a beach", "a photo of a subject in the snow"
@@ -206,3 +209,18 @@ def test_requests_drawn_together_give_what_each_gives_alone(session, identity, s
         else:
             assert result.seeds == alone.seeds
             assert len(result.subject_masks) == len(request.seeds)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="needs glibc's allocator")
+def test_freed_memory_goes_back_to_the_system():
+    def held_mib():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE / 2**20
+
+    # 160 MB, each piece too small for a map of its own.
+    pieces = [torch.ones(10_000) for _ in range(4000)]
+    last = pieces[::100]  # they hold the rest in the heap
+    before = held_mib()
+    del pieces
+    trim_heap()
+    assert held_mib() < before - 100
+    assert len(last) == 40

@@ -1,9 +1,10 @@
 """The one path from a request to its pictures: prepare by a technique, denoise, decode, finish."""
 
+import ctypes
 import gc
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
@@ -434,9 +435,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_unused_memory() -> None:
-    """Return the memory that accelerators keep for later calls."""
+    """Return the memory that allocators keep for later calls."""
     gc.collect()
+    trim_heap()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()
+
+
+def trim_heap() -> None:
+    """Return freed memory to the system where the allocator is glibc's, which keeps much of it."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -21,6 +21,7 @@ from swiftpie.imageio.originals import OriginalPicture, losses_in
 from swiftpie.imageio.writing import encode_image
 from swiftpie.library import subject_library
 from swiftpie.pipelines.advice import doubts_of, equal_pictures
+from swiftpie.pipelines.draw import trim_heap
 from swiftpie.pipelines.identity_file import read_identity
 from swiftpie.pipelines.request import IdentityRef, Pictures, Request, Subject
 from swiftpie.server import Limits
@@ -47,6 +48,8 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 OPENAI_MODEL = re.compile(r"dall-e|(chat)?gpt-image")  # whose clients name nothing else
+LARGE = 4.0  # times a usual picture; what is larger leaves hundreds of MiB in the allocator
+SENT_S = 1.0  # until an answer has mostly been sent, so that its pictures are gone
 KEPT = "pic_"  # begins the names of pictures that were sent for later
 
 
@@ -309,6 +312,9 @@ class Worker:
                 yield await asyncio.to_thread(as_file, info, work.body, work.subjects, **facts)
         finally:
             self._give_up(jobs)
+            if work.units > LARGE:
+                loop = asyncio.get_running_loop()
+                loop.call_later(SENT_S, loop.run_in_executor, None, trim_heap)
 
     def _give_up(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
