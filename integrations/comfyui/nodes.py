@@ -47,6 +47,7 @@ from swiftpie import (
     change_of,
     check_box,
     cut_out,
+    drawing_of,
     is_here,
     load_mask,
     open_face_encoder,
@@ -475,15 +476,17 @@ class Personalize(io.ComfyNode):
                 does not go together.
         """
         moves = any(given.get(name, "").strip() for name in ("to", "to_box", "to_view"))
-        kind = AnimateRequest if moves else PersonalizeRequest
         if moves and num_images > 1:
             raise InputError(
                 f"{num_images} pictures of an animation were wanted, whose frames have one seed. "
                 "Set num_images to 1, and choose num_frames."
             )
-        fields = {"prompt": prompt, "subjects": subject, "scales": scales}
-        fields |= drawing_fields(kind, given)
-        requests = [kind(seeds=(seed + number,), **fields) for number in range(num_images)]
+        task = TASKS["animate" if moves else "personalize"]
+        said = {"prompt": prompt, "scales": scales, **drawing_fields(task.request, given)}
+        requests = [
+            drawing_of(task, said, subjects=subject, seeds=(seed + number,), folder=None)
+            for number in range(num_images)
+        ]
         drawn = list(draw_each(session, requests))
         return io.NodeOutput(
             image_of([image for result in drawn for image in result.images]),
@@ -741,8 +744,7 @@ def drawing_fields(source: type, given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **_typed(options_of(source), options),
         **{name: pictures_of(image)[0] for name, image in linked.items() if image is not None},
-        "takes_named": True,
-        "mask": MaskSource(region),
+        "mask": region,
         "size_px": (height, width) if width else None,
     }
 

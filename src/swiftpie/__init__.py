@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         Scales,
         TuneSettings,
     )
-    from swiftpie.pipelines.tasks import TASKS, change_of
+    from swiftpie.pipelines.tasks import TASKS, change_of, drawing_of
     from swiftpie.types import EditResult, GenerationResult, Identity
     from swiftpie.validation import MAX_IMAGES, MAX_SEED, check_box
 
@@ -96,6 +96,7 @@ __all__ = [
     "check_box",
     "contact_sheet",
     "cut_out",
+    "drawing_of",
     "is_here",
     "load",
     "load_image",
@@ -145,7 +146,7 @@ _HOMES = {
             "IdentityGuidance",
             "TuneSettings",
         ],
-        "pipelines.tasks": ["TASKS", "change_of"],
+        "pipelines.tasks": ["TASKS", "change_of", "drawing_of"],
         "types": ["EditResult", "GenerationResult", "Identity"],
     }.items()
     for name in names

@@ -41,7 +41,7 @@ def job(tmp_path, picture):
             seed=3,
             source_prompt="a cat",
             settings=settings,
-            takes_named=True,
+            finds_face=True,
         ),
         [Target(tmp_path / "out.png", tmp_path / "region.png")],
         photo=str(picture),

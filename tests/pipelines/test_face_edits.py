@@ -58,7 +58,7 @@ def test_the_face_changes_and_all_else_stays_to_the_last_bit(session, people, me
 
 @pytest.mark.parametrize("place", [{"mask": (0.0, 0.0, 0.5, 1.0)}, {"keyword": "a dog"}])
 def test_a_place_that_is_named_goes_before_the_face(session, people, place):
-    brought = {"source": people[0], "takes_named": True}
+    brought = {"source": people[0], "finds_face": True}
     request = EditRequest(image=photo(), prompt=PROMPT, seed=1, **brought, **place)
     assert session.resolved(request).mask == place.get("mask")
     assert session.resolved(replace(request, mask=None, keyword="")).mask is not None

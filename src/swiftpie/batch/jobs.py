@@ -178,7 +178,7 @@ def check(job: Job, inputs: Inputs) -> None:
     family = FAMILIES.get(preset.family)
     if isinstance(request, RepaintRequest):
         check_texts(prompt=request.prompt)
-        brings = request.source is not None or not request.takes_named
+        brings = request.source is not None or not request.adds_named_subjects
         if not brings and not family.named_besides(request.prompt, preset, given=()):
             raise ConfigError(
                 "It has no 'subject', and its prompt names none. Name a picture of it."

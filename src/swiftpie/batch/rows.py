@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,9 @@ from swiftpie.pipelines.request import (
     Request,
     Source,
     Subject,
-    typed_fields,
     with_seed,
 )
-from swiftpie.pipelines.settings import Scales
-from swiftpie.pipelines.tasks import TASKS, change_of
+from swiftpie.pipelines.tasks import TASKS, change_of, drawing_of
 from swiftpie.validation import MAX_REFERENCES, words_in_name
 
 
@@ -159,10 +157,9 @@ def _read(
             file=files.path,
         )
     else:
-        scales = Scales(**part(Scales))
-        drawn = typed_fields(words, file=files.path, folder=inputs.root)
-        kind: Callable[..., Request] = task.request
-        request = kind(seeds=seeds[:1], subjects=shown, scales=scales, takes_named=True, **drawn)
+        request = drawing_of(
+            task, words, subjects=shown, seeds=seeds[:1], file=files.path, folder=inputs.root
+        )
     model = Model(own.recipe, own.preset) if own.recipe or own.preset else defaults.model
     implied = ("task",) if name == task_of({**row, "task": None}) else ()
     given = {name: one for name, one in given.items() if name not in ("id", *_SEEDS, *implied)}

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
@@ -32,14 +32,13 @@ from swiftpie.pipelines.request import (
     PersonalizeRequest,
     Source,
     Subject,
-    typed_fields,
     with_sources,
 )
-from swiftpie.pipelines.settings import MaskSource, Scales
+from swiftpie.pipelines.settings import MaskSource
+from swiftpie.pipelines.tasks import TASKS, drawing_of
 from swiftpie.validation import seeds_from
 
 NOBODY = FaceSource()
-DrawingT = TypeVar("DrawingT", PersonalizeRequest, AnimateRequest)
 
 
 @dataclass(frozen=True)
@@ -133,9 +132,8 @@ def personalize(
     _check_mask(output.save_subject_mask, known)
     person = read_person(source, recogniser, loading, others=subjects, flag="SUBJECT")
     made = _request(
-        *(PersonalizeRequest, prompt, subjects, placing, request, known),
+        *("personalize", subjects, placing, {**request, **scales, "prompt": prompt}, known),
         seeds=seeds,
-        scales=scales,
         face=source,
     )
     loaded, identity = open_with(person, loading)
@@ -197,30 +195,25 @@ def animate(
         from swiftpie.engine.steps import seed_in
 
         seed = seed_in(kept)  # of an interrupted drawing, which goes on
-    seeds = seeds_from(seed, 1)
-    made = _request(
-        AnimateRequest, prompt, subjects, placing, request, known, seeds=seeds, scales=scales
-    )
+    words = {**request, **scales, "prompt": prompt}
+    made = _request("animate", subjects, placing, words, known, seeds=seeds_from(seed, 1))
     drawing = Drawing(made, targets)
     draw_files(open_session(**loading), [drawing], output, prompt=prompt, fps=output.fps)
 
 
 def _request(
-    kind: type[DrawingT],
-    prompt: str,
+    task: str,
     pictures: list[str],
     placing: dict[str, list[str]],
-    request: dict[str, Any],
+    words: dict[str, Any],
     preset: Preset,
     *,
     seeds: tuple[int, ...],
-    scales: dict[str, float],
     face: FaceSource = NOBODY,
-) -> DrawingT:
+) -> PersonalizeRequest:
     """Return a drawing, with all files checked."""
     from swiftpie.backbones.components import FAMILIES
 
-    fields = typed_fields(request, file=read_picture) | {"seeds": seeds, "scales": Scales(**scales)}
     sources: list[Source] = [read_source(pictures)] if pictures else []
     sources += [FacePicture(face.face, face.face_number)] if face.face else []
     sources += [read_source([text]) for text in placing.get("also", [])]
@@ -228,10 +221,10 @@ def _request(
         check_personalizes(preset)
     family = FAMILIES.get(preset.family)
     names = [_name(source) for source in sources]
-    named: tuple[Named, ...] = family.named_besides(prompt, preset, given=names)
+    named: tuple[Named, ...] = family.named_besides(words["prompt"], preset, given=names)
     count = len(sources) + len(named)
     boxes, views = (_for_each(name, placing.get(name, []), count) for name in ("box", "view"))
-    regions = (fields.get("mask"), fields.get("detail_mask"))
+    regions = (words.get("mask"), words.get("detail_mask"))
     if MaskSource.BOX in regions and (None in boxes or not boxes):
         raise ConfigError(
             f"--mask box came with {count} subjects and {len(placing.get('box', []))} --box. The "
@@ -242,7 +235,7 @@ def _request(
         Subject(source, box, view, name=_name(source))
         for source, box, view in zip(everyone, boxes, views, strict=True)
     )
-    return kind(prompt=prompt, subjects=subjects, takes_named=True, **fields)
+    return drawing_of(TASKS[task], words, subjects=subjects, seeds=seeds, file=read_picture)
 
 
 def _name(source: Source) -> str:

@@ -123,7 +123,7 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
                 seed=seed,
                 keyword=call.keyword,
                 source=identity,
-                takes_named=True,
+                finds_face=True,
                 settings=call.settings,
                 **given,
                 **steering,

@@ -27,7 +27,7 @@ from swiftpie.masks import Box, load_mask
 from swiftpie.models.search import Point, Search
 from swiftpie.notices import hearing, warn
 from swiftpie.pipelines.advice import advice_on, advise
-from swiftpie.pipelines.animation import USUAL_FRAMES, AnimateRequest
+from swiftpie.pipelines.animation import USUAL_FRAMES
 from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import find_region, with_warnings
 from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
@@ -49,8 +49,6 @@ from swiftpie.pipelines.request import (
     as_subjects,
     identities_in,
     opened,
-    read_scene,
-    region_of,
     with_sources,
 )
 from swiftpie.pipelines.settings import (
@@ -62,7 +60,7 @@ from swiftpie.pipelines.settings import (
     Steering,
     TuneSettings,
 )
-from swiftpie.pipelines.tasks import TASKS, Removal, place_of
+from swiftpie.pipelines.tasks import TASKS, Removal, drawing_of, place_of
 from swiftpie.tuning import OnTune, tune
 from swiftpie.types import EditResult, GenerationResult, Identity, Picture
 from swiftpie.validation import seeds_from
@@ -264,10 +262,10 @@ class Session(Encoding):
 
     def _with_subjects(self, request: PersonalizeRequest) -> PersonalizeRequest:
         shown = request.subjects
-        if request.takes_named:
+        if request.adds_named_subjects:
             assert isinstance(request.prompt, str), "a sentence names subjects"
             shown = self.with_named(request.prompt, shown)
-        request = replace(request, subjects=shown, takes_named=False)
+        request = replace(request, subjects=shown, adds_named_subjects=False)
         return request.opened(self.components.preset.image_size_px)
 
     def _with_face_region(self, request: EditRequest) -> EditRequest:
@@ -281,12 +279,12 @@ class Session(Encoding):
         brings_face = request.identity is not None and request.identity.is_face
         is_placed = request.mask is not None or request.keyword
         mask = request.mask
-        if request.takes_named and brings_face and not is_placed and self.face_encoder is not None:
+        if request.finds_face and brings_face and not is_placed and self.face_encoder is not None:
             found = face_region(self.face_encoder, request.picture)
             for note in found.notes:
                 warn(logger, note)
             mask = load_mask(found.mask, request.picture.size)
-        return replace(request, mask=mask, takes_named=False)
+        return replace(request, mask=mask, finds_face=False)
 
     def _with_inserted(self, request: RepaintRequest) -> RepaintRequest:
         """Return a change of a photograph with its subject, or else the one of the prompt.
@@ -295,12 +293,12 @@ class Session(Encoding):
             UnknownSubjectError: A subject is to be inserted, and none is given or named.
         """
         source = request.source
-        if source is None and request.takes_named:
+        if source is None and request.adds_named_subjects:
             named = self.with_named(request.prompt)
             if not named:
                 raise UnknownSubjectError("No picture of a subject to insert was given.")
             source = named[0].identity
-        return replace(request, source=source, takes_named=False)
+        return replace(request, source=source, adds_named_subjects=False)
 
     @checked
     def fitted(self, identity: Identity, *, name: str) -> Identity:
@@ -330,9 +328,10 @@ class Session(Encoding):
             InputError: A number is out of range, or arguments exclude each other.
             OutOfMemory: Memory is too little for one picture even with offloaded networks.
         """
+        asked = cast("Request", request)
         with hearing() as heard:
-            resolved = self.resolved(cast("Request", request))
-        if request.takes_named:
+            resolved = self.resolved(asked)
+        if isinstance(asked, EditRequest) or asked.adds_named_subjects:
             log_named(identity.named for identity in identities_in(resolved))
         advise(self.components, resolved)
         is_on = False if on_stage or on_step else self.progress
@@ -411,20 +410,18 @@ class Session(Encoding):
             ConfigError: The guidance is for another number of steps.
             InputError: The prompt is empty or a number is out of range.
         """
-        if (style := steering.get("style_reference")) is not None:
-            steering["style_reference"] = load_image(style)
-        request = PersonalizeRequest(
-            subjects=as_subjects(subjects, box=box, view=view),
-            prompt=prompt,
-            seeds=seeds_from(seed, num_images),
-            scene=read_scene(scene),
-            scales=scales,
-            mask=region_of(mask),
-            detail_mask=None if detail_mask is None else region_of(detail_mask),
-            size_px=_height_and_width(size),
+        said = {
+            "prompt": prompt,
+            "scene": scene,
+            "scales": scales,
+            "mask": mask,
+            "detail_mask": detail_mask,
+            "size_px": _height_and_width(size),
+            "adds_named_subjects": False,
             **steering,
-        )
-        return self.draw(request)
+        }
+        shown, seeds = as_subjects(subjects, box=box, view=view), seeds_from(seed, num_images)
+        return self.draw(drawing_of(TASKS["personalize"], said, subjects=shown, seeds=seeds))
 
     @partial(checked, about=_about("personalize"))
     def generate(
@@ -443,7 +440,7 @@ class Session(Encoding):
             UnknownSubjectError: The prompt names no subject of the library and none is given; the
                 message offers similar names.
         """
-        return self.personalize(subjects, prompt, **arguments, takes_named=True)
+        return self.personalize(subjects, prompt, **arguments, adds_named_subjects=True)
 
     @partial(checked, about=_about("animate"))
     def animate(
@@ -458,8 +455,8 @@ class Session(Encoding):
         seed: int | None = None,
         scene: Picture = "",
         scales: Scales = USUAL,
-        mask: MaskSource | Region = MaskSource.NONE,
-        detail_mask: MaskSource | Region | None = None,
+        mask: MaskSource | Region | str = MaskSource.NONE,
+        detail_mask: MaskSource | Region | str | None = None,
         box: Box | None = None,
         view: View | None = None,
         size: tuple[int, int] | None = None,
@@ -478,23 +475,21 @@ class Session(Encoding):
             InputError: With `mini`, the prompts differ in more than time, weather and season, or
                 nothing changes. A number is out of range, or a box moves with a mask that stays.
         """
-        steering["takes_named"] = True
-        request = AnimateRequest(
-            subjects=as_subjects(subjects, box=box, view=view),
-            prompt=prompt,
-            to=(to,) if isinstance(to, str) else tuple(to),
-            to_boxes=() if to_box is None else (to_box,),
-            to_views=() if to_view is None else (to_view,),
-            num_frames=num_frames,
-            seeds=seeds_from(seed, 1),
-            scene=read_scene(scene),
-            scales=scales,
-            mask=region_of(mask),
-            detail_mask=None if detail_mask is None else region_of(detail_mask),
-            size_px=_height_and_width(size),
+        said = {
+            "prompt": prompt,
+            "to": (to,) if isinstance(to, str) else tuple(to),
+            "to_boxes": () if to_box is None else (to_box,),
+            "to_views": () if to_view is None else (to_view,),
+            "num_frames": num_frames,
+            "scene": scene,
+            "scales": scales,
+            "mask": mask,
+            "detail_mask": detail_mask,
+            "size_px": _height_and_width(size),
             **steering,
-        )
-        return self.draw(request)
+        }
+        shown, seeds = as_subjects(subjects, box=box, view=view), seeds_from(seed, 1)
+        return self.draw(drawing_of(TASKS["animate"], said, subjects=shown, seeds=seeds))
 
     @partial(checked, about=_about("edit"), gone=GONE)
     def edit(
@@ -533,7 +528,7 @@ class Session(Encoding):
             mask=Path(mask) if isinstance(mask, str) else mask,
             source=self._shown(identity),
             settings=settings or EditSettings(),
-            takes_named=True,
+            finds_face=True,
             **steering,
         )
         return self.draw(request)

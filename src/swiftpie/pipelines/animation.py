@@ -120,7 +120,7 @@ class AnimateRequest(PersonalizeRequest):
     def _check_ends(self) -> None:
         """Refuse ends that are out of range, or more than there are subjects."""
         for name, ends in (("to_box", self.to_boxes), ("to_view", self.to_views)):
-            if len(ends) > len(self.subjects) and not self.takes_named:
+            if len(ends) > len(self.subjects) and not self.adds_named_subjects:
                 raise InputError(
                     f"`{name}=` came {len(ends)} times for {len(self.subjects)} subjects. Give at "
                     "most one each."

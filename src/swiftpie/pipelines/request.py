@@ -28,18 +28,10 @@ from swiftpie.pipelines.settings import (
     check_numbers,
     steering_of,
 )
-from swiftpie.validation import (
-    Box,
-    check_box,
-    check_count,
-    check_prompts,
-    check_seeds,
-    check_text,
-    parse_size,
-)
+from swiftpie.validation import Box, check_box, check_count, check_prompts, check_seeds, check_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -216,7 +208,6 @@ class Drawable(Generic[ResultT]):
     negative_prompt: Annotated[
         "Prompts", Option("What guidance leads away from.", kind=str, surfaces=NOT_COMFYUI)
     ] = ""
-    takes_named: bool = False  # the library's subjects that the prompt names as well come, too
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -329,6 +320,7 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
     without: frozenset[ConditionPart] = frozenset()
     in_one_piece: bool = False  # also where windows would draw a wide or tall picture
     output: Output = Output.PIL
+    adds_named_subjects: bool = False  # those of the library that the prompt names as well
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -339,7 +331,7 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
                 f"{len(self.subjects)} subjects were given; a picture can hold {MAX_SUBJECTS}. "
                 "Leave some out."
             )
-        if not self.subjects and not self.takes_named:
+        if not self.subjects and not self.adds_named_subjects:
             self._check_no_place()
         self._check_one_region()
         check_seeds(self.seeds)
@@ -444,6 +436,7 @@ class EditRequest(_Changing):
         ),
     ] = None
     settings: EditSettings = field(default_factory=EditSettings)
+    finds_face: bool = False  # of the picture, if a face comes into it and no place is given
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -491,12 +484,13 @@ class RepaintRequest(_Changing):
         ),
     ] = None
     scales: Scales = USUAL  # by default those of an edit with a reference
+    adds_named_subjects: bool = False  # if none is given, the one that the prompt names
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_seeds([self.seed])
         check_text(self.prompt)
-        brings = self.source is not None or self.takes_named
+        brings = self.source is not None or self.adds_named_subjects
         if not brings and self.mask is None and _is_image(self.image):
             from swiftpie.masks import hole_of
 
@@ -569,20 +563,22 @@ def resolved_scales(preset: Preset, request: Request) -> ResolvedScales:
 
 
 def read_scene(
-    scene: "Picture", file: "Callable[[Any], Any] | None" = None, folder: Path = Path()
+    scene: "Picture", file: "Callable[[Any], Any] | None" = None, folder: Path | None = Path()
 ) -> Any:  # noqa: ANN401 - as `file` returns it
     """Return the name of a scene of the library, or what `file`, by default a picture, holds.
 
-    Nothing and `WORDS_ALONE` stay what they are. A text that is no file in `folder` is a name.
+    Nothing and `WORDS_ALONE` stay what they are. A text that is no file in `folder` is a name;
+    without a folder all texts are.
 
     Raises:
         ImageError: The picture cannot be read.
         InputError: The text is no file, and names no scene.
     """
-    if isinstance(scene, str) and scene in {"", WORDS_ALONE}:
-        return scene
-    if isinstance(scene, str) and NAME.fullmatch(scene) and not (folder / scene).is_file():
-        return scenes().find(scene)
+    if isinstance(scene, str):
+        if scene in {"", WORDS_ALONE}:
+            return scene
+        if folder is None or (NAME.fullmatch(scene) and not (folder / scene).is_file()):
+            return scenes().find(scene)
     return (file or _opened)(scene)
 
 
@@ -612,28 +608,6 @@ def as_subjects(
             "own: Subject(identity, box=…, view=…)."
         )
     return tuple(subjects)
-
-
-def typed_fields(
-    said: "Mapping[str, Any]", *, file: "Callable[[str], File]", folder: Path = Path()
-) -> dict[str, Any]:
-    """Return fields of a drawing from what users type; `file` returns that of a name in `folder`.
-
-    Raises:
-        ConfigError: The size is none.
-        InputError: The scene is no file, and the library has none of its name.
-    """
-    found = dict(said)
-    if size := found.pop("size_px", None):
-        found["size_px"] = parse_size(size)
-    for name in {"mask", "detail_mask"} & found.keys():
-        text = found[name]
-        found[name] = MaskSource(text) if text in {*MaskSource} else file(text)
-    if "scene" in found:
-        found["scene"] = read_scene(found["scene"], file, folder)
-    if "style_reference" in found:
-        found["style_reference"] = file(found["style_reference"])
-    return found
 
 
 def region_of(mask: "MaskSource | Region | str") -> "MaskSource | Region":

@@ -118,7 +118,7 @@ class DrawingSteering(Steering, total=False):
     style_scale: float
     flip: bool
     tilt: float  # degrees
-    takes_named: bool  # the library's subjects that the prompt names as well come, too
+    adds_named_subjects: bool  # those of the library that the prompt names as well
 
 
 STRENGTH = partial(Option, kind=float, least=0, most=MAX_SCALE)

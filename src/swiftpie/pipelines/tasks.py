@@ -21,9 +21,11 @@ from swiftpie.pipelines.request import (
     Request,
     Source,
     Subject,
+    read_scene,
+    region_of,
 )
-from swiftpie.pipelines.settings import EditSettings, Scales
-from swiftpie.validation import Box
+from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
+from swiftpie.validation import Box, parse_size
 
 if TYPE_CHECKING:
     from swiftpie.models.search import Point, Search
@@ -73,9 +75,9 @@ class Task:
         return self.is_change and "mask" not in self.without
 
     def options(
-        self, surface: Surface | str, *, without: Sequence[str] = ()
+        self, surface: Surface | str | None = None, *, without: Sequence[str] = ()
     ) -> dict[str, OptionField]:
-        """Return all that a surface offers, by field."""
+        """Return all that a surface offers, or Python, by field."""
         left_out = (*self.without, *without)
         sources = (self.request, *self.parts)
         found = {
@@ -134,6 +136,46 @@ TASKS: Mapping[str, Task] = {
 
 
 @checked
+def drawing_of(
+    task: Task,
+    said: Mapping[str, Any],
+    *,
+    subjects: Sequence[Subject] = (),
+    seeds: Sequence[int],
+    file: Callable[[Any], Any] | None = None,
+    folder: Path | None = Path(),
+) -> PersonalizeRequest:
+    """Return the request of a task that draws new pictures, of options by their fields.
+
+    Args:
+        task: What is drawn.
+        said: What users give of its options, as they type it or as requests have it.
+        subjects: What is shown; those that the prompt names join them, unless `said` forbids it.
+        seeds: One a picture.
+        file: Returns the picture of a name; by default texts are words, and no file but a scene.
+        folder: Where names of scenes may be files; None: nowhere.
+
+    Raises:
+        ConfigError: The size is none.
+        InputError: There is no such scene or region, or a number is out of range.
+    """
+    own = {name: value for name, value in said.items() if value is not None}
+    own = {"scales": _part(Scales, own), "adds_named_subjects": True, **own}
+    if isinstance(size := own.get("size_px"), str):
+        own["size_px"] = parse_size(size)
+    for name in {"mask", "detail_mask"} & own.keys():
+        mask = own[name]
+        is_file = file is not None and isinstance(mask, str) and mask not in {*MaskSource}
+        own[name] = file(mask) if file is not None and is_file else region_of(mask)
+    if "scene" in own:
+        own["scene"] = read_scene(own["scene"], file, folder)
+    if file is not None and "style_reference" in own:
+        own["style_reference"] = file(own["style_reference"])
+    make: Callable[..., PersonalizeRequest] = task.request  # type: ignore[assignment]
+    return make(subjects=tuple(subjects), seeds=tuple(seeds), **own)
+
+
+@checked
 def change_of(
     task: Task,
     said: Mapping[str, Any],
@@ -164,11 +206,7 @@ def change_of(
             "`mask=` says what is removed, and here nothing is. Say where the subject comes by "
             "`box=`, or replace what is there."
         )
-
-    def part(source: type[Part]) -> Part:
-        return source(**{name: own.pop(name) for name in options_of(source) if name in own})
-
-    scales, settings, removal = part(Scales), part(EditSettings), part(Removal)
+    scales, settings, removal = _part(Scales, own), _part(EditSettings, own), _part(Removal, own)
     if task.takes_mask:
         by_words = own.get("keep_pose") and own.get("prompt")
         own["mask"] = place_of(
@@ -182,9 +220,17 @@ def change_of(
         own["settings"] = replace(settings, scales=scales)
     else:
         own["scales"] = scales
+    if task.request is EditRequest:
+        own["finds_face"] = True
+    else:
+        own["adds_named_subjects"] = task.most_subjects > 0
     make: Callable[..., EditRequest | RepaintRequest] = task.request  # type: ignore[assignment]
-    named = task.most_subjects > 0
-    return make(image=image, source=source, seed=seed, takes_named=named, **own)
+    return make(image=image, source=source, seed=seed, **own)
+
+
+def _part(source: type[Part], own: dict[str, Any]) -> Part:
+    """Take the options of `source` out of `own`."""
+    return source(**{name: own.pop(name) for name in options_of(source) if name in own})
 
 
 def place_of(

@@ -15,7 +15,6 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import AmbiguousMask, ImageError, InputError, WeightsError
 from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.imageio.images import alpha_of
-from swiftpie.library import scenes
 from swiftpie.masks import Box, load_mask
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
@@ -28,8 +27,7 @@ from swiftpie.pipelines.request import (
     with_seed,
     with_sources,
 )
-from swiftpie.pipelines.settings import Scales
-from swiftpie.pipelines.tasks import TASKS, change_of
+from swiftpie.pipelines.tasks import TASKS, change_of, drawing_of
 from swiftpie.server.errors import RequestError
 from swiftpie.server.schemas import Drawing, OwnFields
 from swiftpie.types import Identity
@@ -115,17 +113,16 @@ def requests_of(
     if changes:
         made = _change(body, given, subjects, images=images, mask=mask, seed=seeds[0])
     else:
-        scene = own.scene  # by its name: a file of the server is never read
+        shown = (*_pictured(images, given.pop("box")), *subjects)
         given |= {
             **({} if own.animate is None else own.animate.ends),
-            "subjects": (*_pictured(images, given.pop("box")), *subjects),
-            "scene": place or (scene if scene in {"", WORDS_ALONE} else scenes().find(scene)),
-            "scales": Scales(**own.scales.model_dump(exclude_none=True)),
+            **own.scales.model_dump(exclude_none=True),
+            "scene": place or own.scene,
             "style_reference": style,
             "size_px": body.size_px,
         }
-        kind: Callable[..., Request] = task.request
-        made = kind(seeds=seeds[:1], takes_named=True, **given)
+        # Without a folder: a file of the server is never read.
+        made = drawing_of(task, given, subjects=shown, seeds=seeds[:1], folder=None)
     return tuple(with_seed(made, seed) for seed in seeds)
 
 
