@@ -70,7 +70,7 @@ def composite_patch(
         ground = inpaint(patch, gone, on_band=on_band)
     ground = ground * enlarged_part(_shade(drawing, placed).exp(), place, size, on_band=on_band)
     on_band()
-    subject = _subject(drawing, placed, place=place, size=size)
+    subject = _subject(drawing, placed, place=place, size=size, on_band=on_band)
     if subject is None:
         return ground.clamp(0, 1)
     around, known = patch[subject.where], torch.ones_like(subject.alpha)
@@ -167,7 +167,12 @@ class _Subject(NamedTuple):
 
 
 def _subject(
-    drawing: CanvasDrawing, placed: StandingSubject, *, place: Area, size: tuple[int, int]
+    drawing: CanvasDrawing,
+    placed: StandingSubject,
+    *,
+    place: Area,
+    size: tuple[int, int],
+    on_band: OnBand,
 ) -> _Subject | None:
     """Return the subject of a patch of `size` that lies at `place`; None if it shows nothing."""
     small = placed.at((drawing.after.shape[2], drawing.after.shape[3]))
@@ -186,12 +191,12 @@ def _subject(
         *(place[0] + right * wide, place[1] + bottom * tall),
     )
     size = (bottom - top, right - left)
-    large = placed.at(size, place)
-    return _Subject(
-        (..., slice(top, bottom), slice(left, right)),
-        large[:, 3:],
-        colours_of(large) * enlarged_part(light.exp(), place, size),
-    )
+    large = placed.at(size, place, on_band=on_band)
+    on_band()
+    colours = colours_of(large)
+    on_band()
+    colours *= enlarged_part(light.exp(), place, size, on_band=on_band)
+    return _Subject((..., slice(top, bottom), slice(left, right)), large[:, 3:], colours)
 
 
 def _sides(

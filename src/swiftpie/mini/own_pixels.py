@@ -26,7 +26,7 @@ from swiftpie.geometry.shading import (
 )
 from swiftpie.imageio.images import SURE, halved
 from swiftpie.mini.looks import MATERIALS, Tones, remake
-from swiftpie.pipelines.filling import Area
+from swiftpie.pipelines.filling import Area, OnBand
 from swiftpie.types import Identity
 
 WHOLE: Area = (0.0, 0.0, 1.0, 1.0)
@@ -75,7 +75,12 @@ class StandingSubject(NamedTuple):
         return in_patch(self.frame[:, 3:], self.layout, size)
 
     def at(
-        self, size: tuple[int, int], place: Area = WHOLE, *, drawn: Tensor | None = None
+        self,
+        size: tuple[int, int],
+        place: Area = WHOLE,
+        *,
+        drawn: Tensor | None = None,
+        on_band: OnBand = int,
     ) -> Tensor:
         """Return the subject in its light in a patch of the picture, premultiplied (1, 4, h, w).
 
@@ -83,6 +88,7 @@ class StandingSubject(NamedTuple):
             size: Height and width of the patch in pixels.
             place: Where it lies in the picture.
             drawn: Further factors of colour for all of the patch, (1, 3, n, m).
+            on_band: Called after each part of the work; may raise to stop.
         """
         coarse = (math.ceil(size[0] / COARSER), math.ceil(size[1] / COARSER))
         light = torch.cat(self._gains(), dim=1)
@@ -90,8 +96,11 @@ class StandingSubject(NamedTuple):
         if drawn is not None:
             light = light * F.interpolate(drawn, coarse, mode="bilinear").repeat(1, 2, 1, 1)
         factor, lift = F.interpolate(light, size, mode="bilinear").split(3, dim=1)
+        on_band()
         plain, alpha = in_patch(self.frame, self.layout, size, place).split((3, 1), dim=1)
+        on_band()
         lit = torch.minimum(torch.addcmul(plain * factor, alpha, lift), alpha)
+        on_band()
         return torch.cat([lit, alpha], dim=1)
 
     def _gains(self) -> Gains:

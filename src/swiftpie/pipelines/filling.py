@@ -84,8 +84,11 @@ def inpaint(patch: Tensor, gone: Tensor, *, on_band: OnBand = int) -> Tensor:
             result = patch.clone()
             on_band()
             found = enlarged(found, _size(patch), there, on_band=on_band)
-            result[..., *there] = torch.where(gone[..., *there] > 0, found, patch[..., *there])
+            inner, missing = result[..., *there], gone[..., *there] > 0
             on_band()
+            for channel, part in enumerate(found.unbind(1)):
+                torch.where(missing[:, 0], part, inner[:, channel], out=inner[:, channel])
+                on_band()
             return result
     small = _shrunk(patch, gone, TONE_PX)
     if not bool(small.known.any()):

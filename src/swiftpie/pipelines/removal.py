@@ -18,7 +18,7 @@ from swiftpie.masks import HALF, grow, resize_mask
 from swiftpie.models.cutout import cut_out, cutout_network, find_with
 from swiftpie.models.outline import connected_parts
 from swiftpie.models.search import Search
-from swiftpie.pipelines.filling import FINEST_PX, blurred
+from swiftpie.pipelines.filling import FINEST_PX, OnBand, blurred
 from swiftpie.types import CutoutMethod
 
 logger = logging.getLogger(__name__)
@@ -47,10 +47,11 @@ BESIDE = 0.05  # of the longer side of what goes: so far it is averaged what is 
 LONG, THIN = 0.12, 0.25  # likewise the least length; and the most area, of its length squared
 
 
-def removal_mask(photograph: Image.Image, search: Search) -> Tensor:
+def removal_mask(photograph: Image.Image, search: Search, *, on_band: OnBand = int) -> Tensor:
     """Return the mask of the thing that `search` finds, its edge and shadow, as bytes (1, 1, H, W).
 
-    Of a larger photograph, a copy of `FINEST_PX` is looked at.
+    Of a larger photograph, a copy of `FINEST_PX` is looked at. `on_band` is called after each part
+    of the work, and may raise to stop.
 
     Raises:
         NoSubject: The search finds nothing that stands out.
@@ -58,7 +59,11 @@ def removal_mask(photograph: Image.Image, search: Search) -> Tensor:
     full = (photograph.height, photograph.width)
     size = shrunk_to(FINEST_PX, full)
     less = photograph if size == full else photograph.resize(size[::-1], Image.Resampling.BOX)
-    found = with_surroundings(less, _seen(less, search))
+    on_band()
+    thing = _seen(less, search)
+    on_band()
+    found = with_surroundings(less, thing)
+    on_band()
     if less is photograph:
         return found
     return 255 * (resize_mask(found.float(), full) >= HALF * 255).to(torch.uint8)

@@ -38,7 +38,14 @@ from swiftpie.pipelines.edit_region import (
     square_around,
     touched,
 )
-from swiftpie.pipelines.filling import BAND_PX, Area, CanvasDrawing, draw_over, without_model_error
+from swiftpie.pipelines.filling import (
+    BAND_PX,
+    Area,
+    CanvasDrawing,
+    OnBand,
+    draw_over,
+    without_model_error,
+)
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.removal import removal_mask
 from swiftpie.pipelines.request import RepaintRequest, resolved_scales
@@ -122,7 +129,7 @@ def open_window(
     gone = torch.zeros(1, 1, *size, dtype=torch.uint8)
     if request.mask is not None:
         clock.lap("window")
-        gone = _removed(request.mask, original)
+        gone = _removed(request.mask, original, partial(clock.lap, "window"))
         clock.lap("window")
     region, box = gone.clone(), _box_of(request, gone, original)
     clock.lap("window")
@@ -288,10 +295,10 @@ def _compose_whole(
     ).clamp(0, 1)
 
 
-def _removed(place: object, original: Image.Image) -> Tensor:
+def _removed(place: object, original: Image.Image, on_band: OnBand) -> Tensor:
     """Return the mask of what is removed, (1, 1, H, W) of bytes; soft edges count fully."""
     if isinstance(place, Search):
-        return removal_mask(original, place)
+        return removal_mask(original, place, on_band=on_band)
     mask = given_mask(place, (original.height, original.width))
     if not mask.any():
         raise InputError("The mask is nowhere white. Paint what is to be removed in white.")
