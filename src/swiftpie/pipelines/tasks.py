@@ -160,7 +160,9 @@ def drawing_of(
         InputError: There is no such scene or region, or a number is out of range.
     """
     own = {name: value for name, value in said.items() if value is not None}
-    own = {"scales": _part(Scales, own), "adds_named_subjects": True, **own}
+    own = {"adds_named_subjects": True, **own}
+    if "scales" not in own:
+        own["scales"] = _part(Scales, own)
     if isinstance(size := own.get("size_px"), str):
         own["size_px"] = parse_size(size)
     for name in {"mask", "detail_mask"} & own.keys():
