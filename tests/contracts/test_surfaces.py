@@ -88,6 +88,7 @@ CASES = {
     "photographed scene": picture("a robot in the rain", scene="photo.png", is_typed=True),
     "mask of a subject": picture("a robot on a beach", has_mask=True, is_typed=True),
     "style": picture("a watercolour of a robot on a beach", identity_guidance="am1"),
+    "flip and tilt": picture("a robot on a beach", flip=True, tilt=20.0),
     "size": picture("a robot on a beach", size=(96, 160)),
     "strength": picture("a robot on a beach", identity_scale=0.6),
     "animation": Case(
@@ -378,7 +379,7 @@ def as_picture(image):
 
 
 def by_pipeline(case, session, folder, _):
-    if case.task not in {"personalize", "edit"}:
+    if case.task not in {"personalize", "animate", "edit"}:
         return None  # which has no pipeline
     is_edit, given = case.task == "edit", dict(case.given)
     kind = SwiftEditPipeline if is_edit else SwiftPiePipeline
@@ -396,7 +397,8 @@ def by_pipeline(case, session, folder, _):
     placed = {name: given.pop(name) for name in ("box", "view") if name in given}
     subjects = [] if identity is None else [Subject(identity, **placed)]
     shown = session.with_named(case.prompt, subjects)
-    return pipe(prompt=case.prompt, subjects=shown, seeds=[SEED], scales=scales, **given).images[0]
+    drawn = pipe(prompt=case.prompt, subjects=shown, seeds=[SEED], scales=scales, **given).images
+    return strip(drawn) if case.task == "animate" else drawn[0]
 
 
 QUICK = {*("mask", "strength of an edit", "replacement by a mask", "named subject"), "box and view"}
@@ -406,7 +408,7 @@ MORE = {  # that the surfaces of single users draw as well
     *("strength of an edit", "insertion", "removal by a mask"),
     *("removal at a point", "steered insertion"),
     *("replacement by a mask", "one subject", "two subjects", "named subject", "box and view"),
-    *("scene", "style", "size", "strength", "animation", "animated place"),
+    *("scene", "style", "size", "strength", "animation", "animated place", "flip and tilt"),
 }
 
 

@@ -79,7 +79,10 @@ DRAWINGS = [
     ({"timesteps": [999]}, "distilled"),
     ({"cross_attention_kwargs": {}}, "set_adapters"),
     ({"callback_steps": 1}, "callback_on_step_end"),
-    ({"style_reference": "a.png"}, "Session"),
+    ({"style_reference": "a.png"}, "a.png"),
+    ({"to": "a dog on the sofa at night", "output_type": "latent"}, "pictures"),
+    ({"to": "a dog on the sofa at night", "num_images_per_prompt": 2}, "one seed"),
+    ({"to_view": (0, 90)}, "pitch"),
     ({"num_image_per_prompt": 2}, "num_images_per_prompt"),
 ]
 
@@ -132,6 +135,7 @@ EDITS = [
     ({"height": 512}, "size_px"),
     ({"mask": PHOTO}, "mask_image"),
     ({"num_images_per_prompt": 2}, "list"),
+    ({"chord": "slow"}, "faithful"),
 ]
 
 

@@ -1,11 +1,12 @@
-"""What both pipelines share: loading, saving, sharing, offloading, and the steps of a call."""
+"""What both pipelines share: loading, saving, sharing, offloading, adapters, and their calls."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Self, Unpack
+from types import MappingProxyType
+from typing import Any, ClassVar, Self, TypeVar, Unpack
 
 import torch
 from diffusers import DiffusionPipeline
@@ -16,12 +17,15 @@ from swiftpie.backbones.choices import Choices, device_of, resolve
 from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.load.weights import align_memory, unknown_fingerprint
 from swiftpie.backbones.peers import scheduler_of
-from swiftpie.backbones.presets import PRESETS, Recipe, read_preset
+from swiftpie.backbones.presets import PRESETS, Recipe, describe, read_preset
+from swiftpie.diffusers.adapters import Lora, Source, chosen_loras, fused
 from swiftpie.diffusers.calls import (
     GONE_OF_LOADING,
     Call,
     SwiftPiePipelineOutput,
     changed_by_callback,
+    check_shared,
+    output_of,
     spelled_as,
 )
 from swiftpie.diffusers.modules import (
@@ -42,16 +46,31 @@ from swiftpie.diffusers.modules import (
     write_own,
 )
 from swiftpie.engine.offload import offloaded
+from swiftpie.engine.origin import recorded
+from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError, short_reason
 from swiftpie.imageio.atomic import updated_folder
+from swiftpie.library import log_named
+from swiftpie.pipelines.advice import advise
 from swiftpie.pipelines.denoise import OnStep
+from swiftpie.pipelines.draw import draw_together
+from swiftpie.pipelines.request import EditRequest, Request, identities_in
+from swiftpie.types import EditResult, GenerationResult
+
+CallT = TypeVar("CallT", bound=Call)
 
 
 class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is not annotated
-    """A diffusers pipeline around the networks of a preset."""
+    """A diffusers pipeline around the networks of a preset, which loads adapters and LoRAs later.
+
+    Networks shared with other pipelines do not change then: this pipeline gets a second U-Net
+    around the same weights, and new weights for the layers that a LoRA changes.
+    """
 
     _optional_components: ClassVar[list[str]] = list(OPTIONAL)
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
+    _loras: Mapping[str, Lora] = MappingProxyType({})
+    _plain: Components | None = None  # the networks without LoRAs, if there are some
 
     @spelled_as(Modules)
     def __init__(self, modules: Modules) -> None:
@@ -255,6 +274,97 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
     enable_group_offload = enable_sequential_cpu_offload
 
+    def load_ip_adapter(
+        self,
+        pretrained_model_name_or_path_or_dict: str | Path,
+        subfolder: str = "",
+        weight_name: str | None = None,
+        image_encoder_folder: str | None = None,
+        *,
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> None:
+        """Put an identity adapter into the U-Net, in place of the one that is there.
+
+        Args:
+            pretrained_model_name_or_path_or_dict: A file, a folder, or OWNER/REPO on the hub.
+            subfolder: Where in it the file is.
+            weight_name: The file, a safetensors one, of SwiftPie or of IP-Adapter's layout.
+            image_encoder_folder: What the adapter reads; by default what is loaded or, if there is
+                none, the public encoder that fits.
+            revision: Commit, branch or tag of the repository.
+            local_files_only: Whether nothing may be downloaded.
+
+        Raises:
+            CapabilityError: There are no adapters for the preset.
+            InputError: The file name is missing.
+            WeightsError: A file cannot be had, or is for other networks.
+        """
+        plain = self._changeable(plain_family="takes_adapters")
+        place = pretrained_model_name_or_path_or_dict
+        source = Source(place, subfolder, revision, {"offline": local_files_only})
+        path = source.fetch("adapter", weight_name)
+        modules = plain.family.to_folder(plain)
+        if modules["image_encoder"] is None or image_encoder_folder is not None:
+            modules["image_encoder"] = source.read_encoder(plain, path, image_encoder_folder)
+        self._exchange(plain, modules, path)
+
+    def unload_ip_adapter(self) -> None:
+        """Take the identity adapter out of the U-Net.
+
+        Raises:
+            CapabilityError: There are no adapters for the preset.
+        """
+        plain = self._changeable(plain_family="takes_adapters")
+        self._exchange(plain, {**plain.family.to_folder(plain), "image_encoder": None}, None)
+
+    def load_lora_weights(
+        self,
+        pretrained_model_name_or_path_or_dict: str | Path,
+        adapter_name: str | None = None,
+        *,
+        weight_name: str | None = None,
+        subfolder: str = "",
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> None:
+        """Draw with a LoRA, in place of those that were drawn; arguments as in diffusers.
+
+        Raises:
+            CapabilityError: There are no LoRAs for the preset's networks.
+            InputError: The file name is missing, or the LoRA's name is taken.
+            MissingExtra: peft is not installed.
+            WeightsError: A file cannot be had, or is for other networks.
+        """
+        name = adapter_name or f"default_{len(self._loras)}"
+        if name in self._loras:
+            raise InputError(
+                f"There is a LoRA {name!r} already. Choose another `adapter_name=`, or call "
+                "unload_lora_weights() before."
+            )
+        self._changeable(plain_family="lora_loader")
+        place = pretrained_model_name_or_path_or_dict
+        source = Source(place, subfolder, revision, {"offline": local_files_only})
+        lora = Lora(source.fetch("weights", weight_name))
+        silent = {other: replace(known, scale=0.0) for other, known in self._loras.items()}
+        self._fuse({**silent, name: lora})
+
+    def unload_lora_weights(self) -> None:
+        """Take all LoRAs off again."""
+        self._fuse({})
+
+    def set_adapters(
+        self,
+        adapter_names: str | Sequence[str],
+        adapter_weights: float | Sequence[float | None] | None = None,
+    ) -> None:
+        """Draw with these LoRAs alone, of one strength or one each; None is 1.
+
+        Raises:
+            InputError: There is no such LoRA, or numbers are missing or out of range.
+        """
+        self._fuse(chosen_loras(self._loras, adapter_names, adapter_weights))
+
     def _checked(self) -> Components:
         loaded = self._at_rest()
         check_processors(loaded)
@@ -273,11 +383,71 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         return {**self.components, **{name: self.config[name] for name in SETTINGS}}
 
     def _answer(
-        self, call: Call, draw: Callable[[], SwiftPiePipelineOutput]
+        self,
+        call: CallT,
+        requests_of: Callable[[CallT, Components], Sequence[Request]],
+        *,
+        outputs: Sequence[str],
     ) -> SwiftPiePipelineOutput | tuple[object, ...]:
+        """Draw the requests of a call one after the other."""
+        components = self.to_components()
+        check_shared(call, components, outputs=outputs)
+        session, drawn = Session(components, cache_mib=0), list[GenerationResult | EditResult]()
         with torch.no_grad():
-            output = draw()
+            requests = requests_of(call, components)
+            with self._steps(call, components, len(requests)) as on_step:
+                for request in requests:
+                    resolved = session.resolved(request)
+                    if isinstance(request, EditRequest):
+                        log_named(identity.named for identity in identities_in(resolved))
+                    advise(components, resolved)
+                    (result,) = draw_together(components, [resolved], on_step=on_step)
+                    drawn.append(recorded(components.preset, resolved, result))
+        output = output_of(call, drawn)
         return output if call.return_dict else output.to_tuple()
+
+    def _changeable(self, *, plain_family: str) -> Components:
+        """Return the networks without LoRAs, of a family with the attribute `plain_family`."""
+        loaded, plain = self._at_rest(), self._plain
+        if not getattr(loaded.family, plain_family):
+            raise CapabilityError(
+                f"There are no adapters and LoRAs for the networks of preset "
+                f"{loaded.preset.name!r}. Load one of Stable Diffusion (`swiftpie presets`)."
+            )
+        if plain is None:
+            return loaded
+        return replace(loaded, denoiser=plain.denoiser, fingerprint=plain.fingerprint)
+
+    def _fuse(self, loras: Mapping[str, Lora]) -> None:
+        """Give the denoiser these LoRAs, all or, if one does not fit, none of the change."""
+        if loras == self._loras:
+            return
+        plain = self._changeable(plain_family="lora_loader")
+        drawn = [lora for lora in loras.values() if lora.scale]
+        self._take(fused(plain, drawn) if drawn else plain)
+        self._loras, self._plain = loras, plain if drawn else None
+
+    def _exchange(
+        self, plain: Components, modules: Mapping[str, object], adapter: Path | None
+    ) -> None:
+        """Take networks with another adapter, and put the LoRAs into them again."""
+        settings = {"fingerprint": unknown_fingerprint(), "dtype": ""}
+        preset = plain.preset
+        if preset.name in PRESETS.names():  # without what the adapter before recommended
+            preset = replace(preset, defaults=PRESETS.get(preset.name).defaults)
+        described = {"preset": describe(preset)}
+        self._take(plain.family.from_folder({**modules, **settings, **described}, adapter))
+        loras, self._loras, self._plain = self._loras, {}, None
+        self._fuse(loras)
+
+    def _take(self, components: Components) -> None:
+        for name, value in take_apart(components).items():
+            if name in self.components and name != "scheduler":
+                if getattr(self, name) is not value:
+                    setattr(self, name, value)
+            elif name != "scheduler":
+                self.register_to_config(**{name: value})
+        self._loaded = components
 
     @contextmanager
     def _steps(self, call: Call, components: Components, calls: int = 1) -> Iterator[OnStep]:

@@ -2,25 +2,30 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import torch
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
+from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
 from swiftpie.arguments import checked
 from swiftpie.backbones.components import Components
+from swiftpie.config import OptionField
 from swiftpie.errors import InputError
 from swiftpie.guidance import ClassifierFree, Guidance
 from swiftpie.imageio.decoding import load_image
-from swiftpie.pipelines.settings import IdentityGuidance, Steering, steering_of
-from swiftpie.types import IdentityBranch
+from swiftpie.imageio.images import to_tensor
+from swiftpie.pipelines.settings import IdentityGuidance, steering_of
+from swiftpie.pipelines.tasks import Task
+from swiftpie.types import EditResult, GenerationResult, IdentityBranch
 from swiftpie.validation import MAX_SEED, seeds_from
 
 P = ParamSpec("P")
@@ -56,10 +61,6 @@ GONE = {
     "comes as `ip_adapter_image=`.",
     "mask_image": "Pictures are edited by SwiftEditPipeline.from_pipe(pipe)(prompt, image, "
     "mask_image). The region of a subject is `mask=`.",
-    **dict.fromkeys(
-        ("style_reference", "flip", "tilt"),
-        "Session(pipe.to_components()).personalize(…) takes it, with the same networks.",
-    ),
 }
 """What calls of diffusers take and `SwiftPiePipeline` does not, with what to use."""
 GONE_OF_EDITS = {
@@ -107,8 +108,9 @@ class SwiftPiePipelineOutput(BaseOutput):  # type: ignore[misc]  # diffusers is 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Call:
-    """The arguments that the calls of both pipelines have."""
+    """The arguments of diffusers that the calls of both pipelines have; see `with_options`."""
 
+    options: ClassVar[Mapping[str, OptionField]]  # by the fields of requests
     num_inference_steps: int | None = None  # None: as many as the preset has
     guidance_scale: float = 1.0  # more than 1 is classifier-free guidance
     guidance: Guidance | None = None  # a method in place of `guidance_scale`
@@ -126,6 +128,36 @@ class Call:
         if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):
             return tuple(callback.tensor_inputs)
         return self.callback_on_step_end_tensor_inputs
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """The options that were given, by the fields of requests."""
+        given = {name: getattr(self, option.key) for name, option in self.options.items()}
+        return {
+            name: (value,) if self.options[name].repeated and _is_one(value) else value
+            for name, value in given.items()
+            if value is not None
+        }
+
+
+def _is_one(value: Any) -> bool:  # noqa: ANN401 - of an option that may have several
+    return isinstance(value, str) or any(isinstance(part, float | int) for part in value)
+
+
+def with_options(call: type[Call], task: Task, *, without: Sequence[str]) -> Any:  # noqa: ANN401 - a class that is made
+    """Return a class of calls that takes the options of a task as well; None is not given."""
+    known = task.options(without=without)
+    made = [
+        (
+            option.key,
+            option.type if option.repeated is None else option.repeated | option.type,
+            field(default=None, kw_only=True),
+        )
+        for option in known.values()
+        if option.key not in inspect.signature(call).parameters
+    ]
+    own = {"options": known, "__doc__": call.__doc__, "__module__": call.__module__}
+    return make_dataclass(call.__name__, made, bases=(call,), namespace=own, frozen=True, eq=False)
 
 
 def spelled_as(
@@ -259,29 +291,53 @@ def changed_by_callback(values: object, latents: Tensor) -> Tensor:
     return changed.to(latents)
 
 
-def steering_for(
-    call: Call,
-    num_steps: int,
-    *,
-    is_negative: bool,
-    identity_guidance: IdentityGuidance = IdentityGuidance.PLAIN,
-) -> Steering:
+def guidance_of(call: Call, num_steps: int, *, is_negative: bool) -> Guidance | None:
     """Return the guidance of a call; `guidance_scale` above 1 is alike at every step."""
+    style = call.said.get("identity_guidance", IdentityGuidance.PLAIN)
     named = {
         "guidance_scale": call.guidance_scale > 1,
         "guidance": call.guidance is not None,
-        "identity_guidance": identity_guidance is not IdentityGuidance.PLAIN,
+        "identity_guidance": style is not IdentityGuidance.PLAIN,
     }
     if len(given := [name for name, is_given in named.items() if is_given]) > 1:
         raise InputError(f"{' and '.join(given)} exclude each other. Give one of them.")
-    steering = steering_of(identity_guidance, num_steps)
-    if call.guidance_scale > 1:
-        steering["guidance"] = ClassifierFree((call.guidance_scale,) * num_steps)
-    elif call.guidance is not None:
-        steering["guidance"] = call.guidance
-    if is_negative and steering["guidance"] is None:
+    scales = (call.guidance_scale,) * num_steps
+    found = ClassifierFree(scales) if call.guidance_scale > 1 else call.guidance
+    if is_negative and found is None and steering_of(style, num_steps)["guidance"] is None:
         raise InputError(
             "A negative prompt was given without guidance, which alone reads it. Give "
             "guidance_scale above 1 or `guidance`, or leave it out."
         )
-    return steering
+    return found
+
+
+def output_of(call: Call, drawn: Sequence[GenerationResult | EditResult]) -> SwiftPiePipelineOutput:
+    """Return results in the form that a call asks for.
+
+    Raises:
+        InputError: Pictures of several sizes were to be one array.
+    """
+    timings: Counter[str] = Counter()
+    shown, masks, seeds, tensors = list[Any](), list[Any](), list[int](), list[Tensor]()
+    for each in drawn:
+        timings.update(each.timings_ms)
+        rows: tuple[Iterable[Any], ...]
+        if isinstance(each, EditResult):
+            rows = ([each.image], [each.region], [each.seed])
+        else:
+            rows = (each.images, each.subject_masks, each.seeds)
+            tensors += [] if each.tensor is None else [each.tensor]
+        for column, row in zip((shown, masks, seeds), rows, strict=True):
+            column.extend(row)
+    images: Any = shown
+    if call.output_type != "pil":
+        if len({image.size for image in shown}) > 1:
+            raise InputError(
+                f"output_type={call.output_type!r} needs pictures of one size. Use 'pil', or call "
+                "once for each."
+            )
+        images = torch.cat(tensors or [to_tensor(image) for image in shown])
+    if call.output_type in {"np", "pt"}:
+        images = VaeImageProcessor().postprocess(images.float(), call.output_type)
+    branches = tuple(dict.fromkeys(branch for each in drawn for branch in each.branches))
+    return SwiftPiePipelineOutput(images, masks, tuple(seeds), dict(timings), branches)

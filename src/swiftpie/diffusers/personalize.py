@@ -6,61 +6,49 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from swiftpie.arguments import checked
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Capability, Preset
-from swiftpie.diffusers.adapters import AdaptedPipeline
+from swiftpie.config import options_of
+from swiftpie.diffusers.base import ModulesPipeline
 from swiftpie.diffusers.calls import (
     GONE,
     Call,
-    Images,
     Picture,
     SwiftPiePipelineOutput,
     check_generators,
-    check_shared,
+    guidance_of,
     rows_of,
     seeds_of,
     spelled_as,
-    steering_for,
     to_picture,
+    with_options,
 )
-from swiftpie.engine.origin import recorded
 from swiftpie.errors import InputError
-from swiftpie.masks import Box
 from swiftpie.models.search import Search, search_of
-from swiftpie.pipelines.advice import advise
-from swiftpie.pipelines.draw import draw, technique_for
+from swiftpie.pipelines.animation import AnimateRequest, Film
+from swiftpie.pipelines.draw import technique_for
 from swiftpie.pipelines.identity import encode_identity
-from swiftpie.pipelines.request import (
-    Output,
-    PersonalizeRequest,
-    Region,
-    Subject,
-    View,
-    as_subjects,
-    read_scene,
-    region_of,
-)
-from swiftpie.pipelines.settings import MAX_SCALE, USUAL, IdentityGuidance, MaskSource, Scales
+from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject, as_subjects
+from swiftpie.pipelines.settings import MAX_SCALE, USUAL, Scales
+from swiftpie.pipelines.tasks import TASKS, drawing_of
 from swiftpie.types import Identity, Prompts, TextCondition
 from swiftpie.validation import check_count
 
 Pictures = Picture | Sequence[Picture | Sequence[Picture]]
 
 OUTPUTS = {"pil": Output.PIL, "np": Output.PIXELS, "pt": Output.PIXELS, "latent": Output.LATENTS}
+MOTION = ("to", "to_boxes", "to_views", "num_frames")  # options by which a call is an animation
+PLAIN = ("prompt", "negative_prompt", "seeds", "size_px")  # as diffusers spells them
+READ_APART = (*PLAIN, *options_of(Scales), *options_of(Film))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PersonalizeCall(Call):
-    """What `SwiftPiePipeline` is called with: arguments of diffusers, and below them ours.
-
-    diffusers and its users read this signature; a `PersonalizeRequest` has no lists of prompts,
-    embeddings or generators.
-    """
+    """What `SwiftPiePipeline` is called with: arguments of diffusers, and some of ours."""
 
     prompt: str | list[str] | None = field(default=None, kw_only=False)
     height: int | None = None  # px; None: the preset's
@@ -69,21 +57,14 @@ class PersonalizeCall(Call):
     num_images_per_prompt: int = 1
     latents: Tensor | None = None  # standard normal, (B, C, h, w)
     prompt_embeds: Tensor | None = None  # from `encode_prompt`, one row a prompt
-    pooled_prompt_embeds: Tensor | None = None  # likewise, for Stable Diffusion XL
+    pooled_prompt_embeds: Tensor | None = None  # with them, for Stable Diffusion XL
     negative_prompt_embeds: Tensor | None = None
     negative_pooled_prompt_embeds: Tensor | None = None
     ip_adapter_image: Pictures | None = None  # one picture a subject, or a list of its pictures
     ip_adapter_image_embeds: Identity | Sequence[Identity] | None = None
-
-    subjects: Identity | Sequence[Subject] | None = None
-    scene: Picture = ""  # the place, as of `Session.personalize`
     cutout: str | Search = "auto"  # how `ip_adapter_image` are cut out
-    mask: MaskSource | Region = MaskSource.NONE
-    detail_mask: MaskSource | Region | None = None  # of the detail branch; None: the preset's
-    box: Box | None = None
-    view: View | None = None  # yaw and pitch in degrees
+    subjects: Identity | Sequence[Subject] | None = None
     scales: Scales = USUAL
-    identity_guidance: IdentityGuidance = IdentityGuidance.PLAIN  # guidance and shaping by name
 
     @property
     def num_images(self) -> int:
@@ -93,30 +74,29 @@ class PersonalizeCall(Call):
         return len(rows) * self.num_images_per_prompt
 
 
-class SwiftPiePipeline(AdaptedPipeline):
+class SwiftPiePipeline(ModulesPipeline):
     """Draws subjects into the scene of a prompt, in one denoising step (arXiv:2605.01510)."""
 
     # None: the preset's or recipe's own.
     _subject_scales: float | tuple[float, ...] | None = None
 
-    @spelled_as(PersonalizeCall, gone=GONE)
+    @spelled_as(with_options(PersonalizeCall, TASKS["animate"], without=READ_APART), gone=GONE)
     def __call__(self, call: PersonalizeCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
-        """Draw `num_images_per_prompt` pictures a prompt; see `PersonalizeCall` for the arguments.
+        """Draw `num_images_per_prompt` pictures a prompt, or the frames of an animation.
 
         Subjects are given in one way of three: `subjects`, `ip_adapter_image` or
-        `ip_adapter_image_embeds`. Presets that can draw `text` need none.
+        `ip_adapter_image_embeds`. Presets that can draw `text` need none. `to`, `to_box`,
+        `to_view` or `num_frames` ask for an animation; `swiftpie animate --help` says what the
+        options do.
 
         Raises:
             InputError: Something is missing, does not fit, or cannot be honoured.
         """
-        components = self.to_components()
-        check_shared(call, components, outputs=tuple(OUTPUTS))
-        if (call.prompt is None) == (call.prompt_embeds is None):
-            raise InputError("Exactly one of `prompt` and `prompt_embeds` is needed. Give one.")
-        if call.negative_prompt is not None and call.negative_prompt_embeds is not None:
-            raise InputError("`negative_prompt` and its embeddings were given. Give one of them.")
-        check_count(call.num_images)
-        return self._answer(call, lambda: self._draw(call, components))
+
+        def requests_of(call: PersonalizeCall, components: Components) -> list[PersonalizeRequest]:
+            return [self._scaled(request_of(call, components), components.preset)]
+
+        return self._answer(call, requests_of, outputs=tuple(OUTPUTS))
 
     def set_ip_adapter_scale(self, scale: float | Sequence[float]) -> None:
         """Set how strong the subjects of the calls to come are: one strength for all, or one each.
@@ -158,23 +138,6 @@ class SwiftPiePipeline(AdaptedPipeline):
         """
         return _encoded(self.to_components(), ip_adapter_image, cutout)
 
-    def _draw(self, call: PersonalizeCall, components: Components) -> SwiftPiePipelineOutput:
-        request = self._scaled(request_of(call, components), components.preset)
-        advise(components, request)
-        with self._steps(call, components) as on_step:
-            drawn = draw(components, request, on_step=on_step)
-        drawn = recorded(components.preset, request, drawn)
-        images: Images = list(drawn.images) if drawn.tensor is None else drawn.tensor
-        if drawn.tensor is not None and request.output is Output.PIXELS:
-            images = VaeImageProcessor().postprocess(drawn.tensor.float(), call.output_type)
-        return SwiftPiePipelineOutput(
-            images=images,
-            masks=list(drawn.subject_masks),
-            seeds=drawn.seeds,
-            timings=drawn.timings_ms,
-            branches=drawn.branches,
-        )
-
     def _scaled(self, request: PersonalizeRequest, preset: Preset) -> PersonalizeRequest:
         """Return the request with the strengths of `set_ip_adapter_scale`."""
         given, count = self._subject_scales, len(request.subjects)
@@ -200,29 +163,32 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
     Raises:
         InputError: Something is missing, or does not fit.
     """
-    steering = steering_for(
-        call,
-        len(components.schedule.steps),
-        is_negative=not (call.negative_prompt is None and call.negative_prompt_embeds is None),
-        identity_guidance=call.identity_guidance,
-    )
+    if (call.prompt is None) == (call.prompt_embeds is None):
+        raise InputError("Exactly one of `prompt` and `prompt_embeds` is needed. Give one.")
+    if call.negative_prompt is not None and call.negative_prompt_embeds is not None:
+        raise InputError("`negative_prompt` and its embeddings were given. Give one of them.")
+    check_count(call.num_images)
+    is_negative = not (call.negative_prompt is None and call.negative_prompt_embeds is None)
     embeds = (call.prompt_embeds, call.pooled_prompt_embeds)
     negative = (call.negative_prompt_embeds, call.negative_pooled_prompt_embeds)
-    steering["negative_prompt"] = _prompts_of(call, components, call.negative_prompt, negative)
-    scene = call.scene if isinstance(call.scene, str | Path) else to_picture(call.scene)
-    request = PersonalizeRequest(
-        subjects=_subjects_of(call, components),
-        prompt=_prompts_of(call, components, call.prompt, embeds),
-        seeds=tuple(range(call.num_images)),
-        size_px=_size_of(call, components),
-        scene=read_scene(scene),
-        scales=call.scales,
-        mask=region_of(call.mask),
-        detail_mask=None if call.detail_mask is None else region_of(call.detail_mask),
-        output=OUTPUTS[call.output_type],
-        **steering,
-    )
-    request = request.opened(components.preset.image_size_px)
+    said = call.said
+    moves = any(name in said for name in MOTION)
+    placed = {name: said.pop(name, None) for name in ("box", "view")}
+    subjects = _subjects_of(call, components, **placed)
+    for name in {"scene", "style_reference"} & said.keys():
+        is_named = name == "scene" and isinstance(said[name], str | Path)
+        said[name] = said[name] if is_named else to_picture(said[name])
+    said |= {
+        "prompt": _prompts_of(call, components, call.prompt, embeds),
+        "negative_prompt": _prompts_of(call, components, call.negative_prompt, negative),
+        "guidance": guidance_of(call, len(components.schedule.steps), is_negative=is_negative),
+        "size_px": _size_of(call, components),
+        "scales": call.scales,
+        "adds_named_subjects": False,
+        "output": OUTPUTS["pil" if moves and call.output_type != "latent" else call.output_type],
+    }
+    task, seeds = TASKS["animate" if moves else "personalize"], range(call.num_images)
+    request = drawing_of(task, said, subjects=subjects, seeds=seeds)
     return _with_noise(request, call, components)
 
 
@@ -237,7 +203,11 @@ def _encoded(components: Components, pictures: Pictures, cutout: str | Search) -
     return identities
 
 
-def _subjects_of(call: PersonalizeCall, components: Components) -> tuple[Subject, ...]:
+def _subjects_of(
+    call: PersonalizeCall,
+    components: Components,
+    **places: Any,  # noqa: ANN401 - box and view
+) -> tuple[Subject, ...]:
     pictures, known = call.ip_adapter_image, call.ip_adapter_image_embeds
     count = sum(value is not None for value in (call.subjects, pictures, known))
     if count != 1 and not (count == 0 and Capability.TEXT in components.preset.capabilities):
@@ -245,7 +215,6 @@ def _subjects_of(call: PersonalizeCall, components: Components) -> tuple[Subject
             "A picture needs its subjects in one way: `ip_adapter_image`, "
             "`ip_adapter_image_embeds` or `subjects`. Give exactly one."
         )
-    places: dict[str, Any] = {"box": call.box, "view": call.view}
     if pictures is None and known is None:
         return as_subjects(call.subjects or (), **places)
     if pictures is not None:
@@ -314,7 +283,8 @@ def _with_noise(
     if call.seeds is not None and call.latents is not None:
         raise InputError("`seeds` and `latents` both say what the noise is. Give one of them.")
     is_drawn = call.seeds is None and call.generator is not None
-    by_seed = not is_drawn or technique_for(components, request).draws_by_seed
+    moves = isinstance(request, AnimateRequest)
+    by_seed = not is_drawn or moves or technique_for(components, request).draws_by_seed
     if call.latents is None and by_seed:
         return replace(request, seeds=seeds_of(call, call.num_images))
     cells = components.cells_of(request.size_px)

@@ -24,7 +24,7 @@ from swiftpie.pipelines.request import (
     read_scene,
     region_of,
 )
-from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
+from swiftpie.pipelines.settings import USUAL, EditSettings, MaskSource, Scales
 from swiftpie.validation import Box, parse_size
 
 if TYPE_CHECKING:
@@ -191,7 +191,8 @@ def change_of(
 
     Args:
         task: What is done.
-        said: What users give of its options, as they type it or as requests have it.
+        said: What users give of its options, as they type it or as requests have it; an edit has
+            `settings` that they change.
         image: The picture.
         source: What shows the subject that comes into it.
         seed: Of everything random.
@@ -208,7 +209,8 @@ def change_of(
             "`mask=` says what is removed, and here nothing is. Say where the subject comes by "
             "`box=`, or replace what is there."
         )
-    scales, settings, removal = _part(Scales, own), _part(EditSettings, own), _part(Removal, own)
+    scales, removal = _part(Scales, own), _part(Removal, own)
+    settings = replace(own.pop("settings", EditSettings()), **_said(EditSettings, own))
     if task.takes_mask:
         by_words = own.get("keep_pose") and own.get("prompt")
         own["mask"] = place_of(
@@ -219,7 +221,7 @@ def change_of(
             is_needed=task.request is RepaintRequest and not by_words,
         )
     if EditSettings in task.parts:
-        own["settings"] = replace(settings, scales=scales)
+        own["settings"] = settings if scales == USUAL else replace(settings, scales=scales)
     else:
         own["scales"] = scales
     if task.request is EditRequest:
@@ -232,7 +234,11 @@ def change_of(
 
 def _part(source: type[Part], own: dict[str, Any]) -> Part:
     """Take the options of `source` out of `own`."""
-    return source(**{name: own.pop(name) for name in options_of(source) if name in own})
+    return source(**_said(source, own))
+
+
+def _said(source: type, own: dict[str, Any]) -> dict[str, Any]:
+    return {name: own.pop(name) for name in options_of(source) if name in own}
 
 
 def place_of(
