@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, Self, Union
 
 from PIL import Image
@@ -87,6 +88,7 @@ Prompts = str | tuple[str, ...] | TextCondition
 """One prompt for all pictures, one prompt for each picture, or encoded rows."""
 
 
+NO_FACTS: Mapping[str, str] = MappingProxyType({})
 SHOWN_PX = 256  # side of each of several pictures in a notebook
 DOUBTFUL = 0.8  # confidence; below lay 3 of 5 bad outlines of photos, and 2 of 17 good ones
 
@@ -233,6 +235,31 @@ class Denoised(NamedTuple):
     region: "Tensor"  # (B, S, h, w) in [0, 1], the regions that rescaling used
 
 
+class Drawn(NamedTuple):
+    """New pictures before they are of 8 bits, a row each."""
+
+    pixels: "Tensor"  # (B, 3, H, W) in [-1, 1]; latents (B, C, h, w) where these are asked for
+    subject_mask: "Tensor"  # (B, 1, H, W) in [0, 1], where subjects are
+    regions: "Tensor"  # (B, S, h, w) in [0, 1], the region of each subject in rescaling
+    layouts: "tuple[Layout, ...]" = ()  # where each subject was placed, a row a picture
+    branches: "tuple[IdentityBranch, ...]" = ()  # active ones
+    facts: Mapping[str, str] = NO_FACTS  # that files say besides those of the request
+
+
+class Change(NamedTuple):
+    """A changed picture in the bits of the given one; the fields are those of `EditResult`."""
+
+    image: Image.Image
+    edited: Image.Image
+    blend: Image.Image
+    region: Image.Image
+    latent_region: "Tensor"
+    branches: "tuple[IdentityBranch, ...]" = ()
+    facts: Mapping[str, str] = NO_FACTS  # that files say besides those of the request
+    reconstruction: Image.Image | None = None
+    box: Box | None = None
+
+
 @dataclass(frozen=True, repr=False)
 class GenerationResult(Shown):
     """Finished pictures and how they were made."""
@@ -244,7 +271,7 @@ class GenerationResult(Shown):
     layouts: "tuple[Layout, ...]"  # where each subject was placed, one row a picture
     branches: tuple[IdentityBranch, ...]  # active ones; scales of others had no effect
     cutouts: tuple[tuple[Cutout, ...], ...]  # of each subject's pictures
-    timings_ms: Mapping[str, float]  # by stage: text, place, denoise, decode, total
+    timings_ms: Mapping[str, float]  # by stage: text, place, denoise, decode, join, total
     scales: Mapping[str, float]  # by name, those of the preset among them
     origin: Mapping[str, str]  # the recipe, an automatic decoder, names of the library
     tensor: "Tensor | None" = None  # pixels (B, 3, H, W) or latents (B, C, h, w) as output

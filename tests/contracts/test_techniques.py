@@ -194,7 +194,7 @@ from PIL import Image, ImageOps
 
 from swiftpie import EditRequest, EditSettings
 from swiftpie.pipelines.draw import Plan, Technique
-from swiftpie.types import EditResult
+from swiftpie.types import Change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,20 +208,8 @@ def prepare_mirror(components, request, clock):
     def finish():
         turned = ImageOps.mirror if request.settings.is_upright else ImageOps.flip
         image = turned(request.picture)
-        return EditResult(
-            image=image,
-            region=whole,
-            edited=image,
-            reconstruction=None,
-            blend=whole,
-            latent_region=torch.ones(1, 1, *components.cells_of(None)),
-            branches=(),
-            cutouts=(),
-            seed=request.seed,
-            timings_ms=clock.timings(),
-            scales={},
-            origin={**components.origin, "method": "mirror"},
-        )
+        cells = torch.ones(1, 1, *components.cells_of(None))
+        return Change(image, image, whole, whole, cells, facts={"method": "mirror"})
 
     return Plan(request, finish, region=lambda: whole)
 

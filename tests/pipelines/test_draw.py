@@ -84,7 +84,7 @@ def test_negative_prompts_are_one_a_picture_too(session, request_of_one):
 def test_stages_are_reported_in_their_order_and_may_stop_the_drawing(session, request_of_one):
     seen = []
     result = draw(session.components, request_of_one, on_stage=seen.append)
-    assert seen == ["text", "place", STEP, "denoise", "decode"]
+    assert seen == ["text", "place", STEP, "denoise", "decode", "join"]
     assert [*result.timings_ms] == [*(stage for stage in seen if stage != STEP), "total"]
 
     def stop(stage):

@@ -43,7 +43,7 @@ from swiftpie.pipelines.techniques.personalize import (
     prepare_subjects,
     read_prompts,
 )
-from swiftpie.types import GenerationResult, TextCondition
+from swiftpie.types import TextCondition
 
 FALLING = {tuple(WEATHERS).index(name) for name in ("rain", "snowfall")}
 FALL_CELLS = 4  # of 32 a side, that rain and flakes fall from frame to frame
@@ -68,14 +68,15 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
         _check_between(states[0], keys[0], state, key)
     rows = _rows(keys, shares)
     clock.lap("scene")
-    finish = partial(_finished, request=request)
+    facts = {"to": "; ".join(request.to), "frames": str(request.num_frames)}
     if not request.subjects:
-        return Plan(request, lambda: finish(draw_empty(components, states[0], rows, clock)))
+        drawn = partial(draw_empty, components, states[0], rows, clock, facts)
+        return Plan(request, drawn)
     boxes, size = _boxes(request, keys[0].boxes), picture_size(components, states[0])
     words, stands = _subjects(components, request, states, shares, boxes)
     start = prepare_subjects(components, words, clock, place=stands)
-    plan = ScenePlan(states[0], size, rows, start)
-    return Plan(words, lambda drawn: finish(finish_scene(drawn, plan, clock)), start)
+    plan = ScenePlan(states[0], size, rows, start, facts)
+    return Plan(request, partial(finish_scene, plan=plan, clock=clock), start)
 
 
 def _check_changes(request: AnimateRequest) -> None:
@@ -132,12 +133,6 @@ def _fallen(noise: Tensor, cells: int) -> Tensor:
     below, above = (noise.roll(BESIDE_CELLS * count, dims=3) for count in (times, times + 1))
     cut = noise.shape[2] - rest
     return torch.cat([above[:, :, cut:], below[:, :, :cut]], dim=2)
-
-
-def _finished(drawn: GenerationResult, request: AnimateRequest) -> GenerationResult:
-    """Return the frames with what made them."""
-    origin = {**drawn.origin, "to": "; ".join(request.to), "frames": str(request.num_frames)}
-    return replace(drawn, seeds=request.seeds, origin=origin)
 
 
 def _subjects(

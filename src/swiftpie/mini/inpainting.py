@@ -15,7 +15,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting, as_dark_as
-from swiftpie.imageio.images import SURE, mask_to_pil, plane, to_pil, to_tensor
+from swiftpie.imageio.images import SURE, mask_to_pil, plane, to_tensor
 from swiftpie.masks import Box, grow, resize_mask
 from swiftpie.mini.compositing import composite_patch
 from swiftpie.mini.own_pixels import own_pixels
@@ -52,7 +52,7 @@ from swiftpie.pipelines.techniques.repaint import (
     open_window,
     prepare_repainting,
 )
-from swiftpie.types import EditResult, GenerationResult, Identity
+from swiftpie.types import Change, Drawn, Identity
 
 logger = logging.getLogger(__name__)
 
@@ -168,11 +168,9 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
     return plan._replace(start=prepared, lighting=lighting.select(slice(1)))
 
 
-def compose_in_place(
-    plan: RepaintPlan, drawn: GenerationResult, patch: Patch, clock: Clock
-) -> Tensor:
+def compose_in_place(plan: RepaintPlan, patch: Patch, clock: Clock, drawn: Drawn) -> Tensor:
     """Return the patch with the inserted subject, its own pixels in the light of the drawing."""
-    after, alone = (in_unit(to_tensor(image)) for image in drawn.images)
+    after, alone = in_unit(drawn.pixels.float().cpu()).split(1)
     one, start, lighting = plan.request.identity, plan.start, plan.lighting
     assert one is not None, "a subject was drawn"
     assert start is not None, "from noise"
@@ -182,8 +180,8 @@ def compose_in_place(
     height, width = patch.pixels.shape[2:]
     own = own_pixels(start.components, one, lighting.own)
     picture_px = round(max(height / (bottom - top), width / (right - left)))
-    before, subject = in_unit(plan.pixels).float().cpu(), plane(drawn.subject_masks[0])
-    masks = [mask.float().cpu() for mask in (plan.changes, subject)]
+    before = in_unit(plan.pixels).float().cpu()
+    masks = [mask.float().cpu() for mask in (plan.changes, drawn.subject_mask[:1])]
     return composite_patch(
         patch.pixels,
         CanvasDrawing(before, after, alone, *masks),
@@ -215,19 +213,7 @@ def prepare_removal(components: Components, request: RepaintRequest, clock: Cloc
             "What is removed hid where different surfaces meet, and that is guessed: edges may "
             "break off or run on. Look at the result; a smaller mask leaves less to guess."
         )
-    nothing = GenerationResult(
-        images=(),
-        subject_masks=(),
-        regions=plan.changes.new_zeros(1, 1, *components.cells_of(None)),
-        seeds=(request.seed,),
-        layouts=(),
-        branches=(),
-        cutouts=(),
-        timings_ms={},
-        scales={},
-        origin=components.origin,
-    )
-    join = partial(finish, nothing, plan=plan, compose=_continued, clock=clock)
+    join = partial(finish, plan=plan, compose=_continued, clock=clock)
     return Plan(plan.request, join, region=lambda: mask_to_pil(plan.region)[0])
 
 
@@ -244,7 +230,7 @@ def _variety(picture: Image.Image, gone: Tensor) -> float:
     return float(np.sqrt(lab.var(axis=0).sum()))
 
 
-def _continued(_: RepaintPlan, __: GenerationResult, patch: Patch, clock: Clock) -> Tensor:
+def _continued(_: RepaintPlan, patch: Patch, clock: Clock) -> Tensor:
     """Return the patch with what goes inpainted from its surroundings."""
     filled = inpaint(patch.pixels, patch.gone, on_band=partial(clock.lap, "join"))
     return filled.clamp(0, 1)
@@ -299,7 +285,7 @@ def prepare_insertions(components: Components, request: PersonalizeRequest, cloc
         )
     rows = scene_rows(components, request)
     clock.lap("scene")
-    return _insert(components, request, rows, clock, [row.place for row in rows], ())
+    return _insert(components, request, rows, clock, [row.place for row in rows])
 
 
 def _insert(
@@ -308,20 +294,18 @@ def _insert(
     rows: Sequence[SceneRow],
     clock: Clock,
     places: Sequence[Image.Image],
-    earlier: tuple[tuple[EditResult, ...], ...],
+    number: int = 0,
 ) -> Plan:
-    """Return the plan that puts the next subject into the places of all pictures."""
+    """Return the plan that puts subjects, from a `number` on, into the places of all pictures."""
+    subject, scales = request.subjects[number], request.scales
 
-    def finish(*results: EditResult) -> GenerationResult | Plan:
-        drawn = (*earlier, results)
+    def finish(*changes: Change) -> Drawn | Plan:
         clock.lap("insert")
-        if len(drawn) == len(request.subjects):
-            return _finish_insertions(components, request, rows, drawn, clock)
-        places = [result.image for result in results]
-        return _insert(components, request, rows, clock, places, drawn)
+        if number + 1 < len(request.subjects):
+            places = [change.image for change in changes]
+            return _insert(components, request, rows, clock, places, number + 1)
+        return _behind_weather(rows, changes)
 
-    number, scales = len(earlier), request.scales
-    subject = request.subjects[number]
     insertions = (
         RepaintRequest(
             image=place,
@@ -346,32 +330,17 @@ def _insert(
     return Plan(request, finish, parts=parts)
 
 
-def _finish_insertions(
-    components: Components,
-    request: PersonalizeRequest,
-    rows: Sequence[SceneRow],
-    drawn: Sequence[Sequence[EditResult]],
-    clock: Clock,
-) -> GenerationResult:
-    """Return the pictures with rain, flakes and fog before everything; `drawn` is by subject."""
-    last, identities = drawn[-1], [subject.identity for subject in request.subjects]
+def _behind_weather(rows: Sequence[SceneRow], changes: Sequence[Change]) -> Drawn:
+    """Return the pictures that were changed last, with rain, flakes and fog before everything."""
     pictures = [
-        row.finished(to_tensor(result.image)) for row, result in zip(rows, last, strict=True)
+        row.finished(to_tensor(each.image)) for row, each in zip(rows, changes, strict=True)
     ]
-    origins = (result.origin for results in drawn for result in results)
-    merged = {name: value for origin in origins for name, value in origin.items()}
-    return GenerationResult(
-        images=tuple(to_pil(picture)[0] for picture in pictures),
-        subject_masks=tuple(result.region for result in last),
-        regions=torch.cat([result.latent_region for result in last]),
-        seeds=request.seeds,
-        layouts=(),
-        branches=last[0].branches,
-        cutouts=tuple(identity.cutouts for identity in identities),
-        timings_ms=clock.timings(),
-        scales=resolved_scales(components.preset, request).given,
-        origin={**merged, "scene": names_of(rows)},
-        named=tuple(identity.named for identity in identities if identity.named is not None),
+    return Drawn(
+        torch.cat(pictures),
+        torch.cat([plane(each.region) for each in changes]),
+        regions=torch.cat([each.latent_region for each in changes]),
+        branches=changes[0].branches,
+        facts={"scene": names_of(rows)},
     )
 
 

@@ -8,7 +8,7 @@ light casts. For other models a subject is inserted into the scene as into a pho
 import math
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -25,7 +25,7 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.ground import Ground
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.shading import cast_on_ground, usual_shadow
-from swiftpie.imageio.images import SURE, extent_of, mask_to_pil, plane, to_pil, to_tensor
+from swiftpie.imageio.images import SURE, extent_of, to_tensor
 from swiftpie.masks import Box
 from swiftpie.mini.looks import COLOURS, MATERIALS
 from swiftpie.mini.own_pixels import GREY, WHOLE, StandingSubject, gains_between, own_pixels
@@ -38,19 +38,13 @@ from swiftpie.noise import draw_noise, draw_step_noise, share_of
 from swiftpie.pipelines.denoise import Clock, Prepared
 from swiftpie.pipelines.draw import Plan
 from swiftpie.pipelines.filling import Area, enlarged_part
-from swiftpie.pipelines.request import (
-    WORDS_ALONE,
-    Output,
-    PersonalizeRequest,
-    resolved_scales,
-    texts_of,
-)
+from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, texts_of
 from swiftpie.pipelines.techniques.personalize import (
     check_subjects,
     prepare_picture,
     prepare_subjects,
 )
-from swiftpie.types import GenerationResult
+from swiftpie.types import NO_FACTS, Drawn
 
 AROUND_CELLS = 2  # of a picture of half the size, between a subject and the end of its patch
 NIGHT_SHARE = 0.87  # of a drawn subject by night, which else keeps 15 % more light than its place
@@ -110,6 +104,7 @@ class ScenePlan(NamedTuple):
     size: tuple[int, int]  # height and width of its pictures
     rows: tuple[SceneRow, ...]
     start: Prepared
+    facts: Mapping[str, str] = NO_FACTS  # of an animation
 
 
 def has_scene(components: Components, request: PersonalizeRequest) -> bool:
@@ -159,34 +154,26 @@ def is_empty(components: Components, request: PersonalizeRequest) -> bool:
 
 def prepare_empty(components: Components, request: PersonalizeRequest, clock: Clock) -> Plan:
     """Prepare scenes without a subject."""
-
-    def finish() -> GenerationResult:
-        return draw_empty(components, request, scene_rows(components, request), clock)
-
-    return Plan(request, finish)
+    rows = scene_rows(components, request)
+    return Plan(request, partial(draw_empty, components, request, rows, clock))
 
 
 def draw_empty(
-    components: Components, request: PersonalizeRequest, rows: Sequence[SceneRow], clock: Clock
-) -> GenerationResult:
+    components: Components,
+    request: PersonalizeRequest,
+    rows: Sequence[SceneRow],
+    clock: Clock,
+    facts: Mapping[str, str] = NO_FACTS,
+) -> Drawn:
     """Return scenes without a subject, a picture a row."""
     pictures = torch.cat([row.finished(to_tensor(row.place)) for row in rows])
-    size = picture_size(components, request)
     cells = components.cells_of(drawn_size(components, request))
     clock.lap("scene")
-    is_tensor = request.output is Output.PIXELS
-    return GenerationResult(
-        images=() if is_tensor else tuple(to_pil(pictures)),
-        subject_masks=tuple(mask_to_pil(torch.zeros(len(rows), 1, *size))),
+    return Drawn(
+        pictures,
+        torch.zeros_like(pictures[:, :1]),
         regions=torch.zeros(len(rows), 1, *cells),
-        seeds=request.seeds,
-        layouts=(),
-        branches=(),
-        cutouts=(),
-        timings_ms=clock.timings(),
-        scales=resolved_scales(components.preset, request).given,
-        origin={**components.origin, "scene": names_of(rows)},
-        tensor=pictures if is_tensor else None,
+        facts={"scene": names_of(rows), **facts},
     )
 
 
@@ -206,7 +193,7 @@ def prepare_scene(components: Components, request: PersonalizeRequest, clock: Cl
     words = replace(subjects_alone(components, request), noise=coarse_noise(noise))
     start = prepare_subjects(components, words, clock, place=stands)
     plan = ScenePlan(request, size, rows, start)
-    return Plan(words, partial(finish_scene, plan=plan, clock=clock), start)
+    return Plan(request, partial(finish_scene, plan=plan, clock=clock), start)
 
 
 def subjects_alone(components: Components, request: PersonalizeRequest) -> PersonalizeRequest:
@@ -351,26 +338,22 @@ def _lit(
 
 
 @torch.no_grad()
-def finish_scene(drawn: GenerationResult, plan: ScenePlan, clock: Clock) -> GenerationResult:
+def finish_scene(drawn: Drawn, plan: ScenePlan, clock: Clock) -> Drawn:
     """Return the pictures of `drawn` with their subjects before the scenes, behind the weather."""
     pictures, masks = [], []
+    drawings, found = drawn.pixels.float().cpu(), drawn.subject_mask.float().cpu()
     for index, row in enumerate(plan.rows):
-        whole = drawn.tensor
-        drawing = to_tensor(drawn.images[index]) if whole is None else whole[[index]].cpu()
+        drawing = drawings[[index]]
         if row.night:
             drawing = at_night(drawing, row.night)
-        picture, alpha = _with_subjects(plan, index, drawing, plane(drawn.subject_masks[index]))
-        masks += mask_to_pil(alpha)
+        picture, alpha = _with_subjects(plan, index, drawing, found[[index]])
+        masks.append(alpha)
         pictures.append(row.finished(picture, subjects=alpha))
-    is_tensor = drawn.tensor is not None
     clock.lap("scene")
-    return replace(
-        drawn,
-        images=() if is_tensor else tuple(to_pil(picture)[0] for picture in pictures),
-        subject_masks=tuple(masks),
-        tensor=torch.cat(pictures) if is_tensor else None,
-        origin={**drawn.origin, "scene": names_of(plan.rows)},
-        timings_ms=clock.timings(),
+    return drawn._replace(
+        pixels=torch.cat(pictures),
+        subject_mask=torch.cat(masks),
+        facts={"scene": names_of(plan.rows), **plan.facts},
     )
 
 

@@ -61,8 +61,8 @@ from swiftpie.notices import warn
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.draw import Plan
 from swiftpie.pipelines.edit_region import UNCHANGED, blend_mask, given_mask, in_hole
-from swiftpie.pipelines.request import EditRequest, resolved_scales
-from swiftpie.types import EditResult
+from swiftpie.pipelines.request import EditRequest
+from swiftpie.types import Change
 
 logger = logging.getLogger(__name__)
 
@@ -258,28 +258,17 @@ class WordEdit:
             lit = Image.composite(picture, lit, mask_to_pil(self.outline)[0])
         return add_weather(lit, reading.setting, noise=noise, on_band=on_band)
 
-    def finish(self) -> EditResult:
+    def finish(self) -> Change:
         """Return the edited picture; all that does not change visibly is the given one's own."""
-        edited, components = self._drawn(), self.components
+        edited = self._drawn()
         region = self._region(None if self._is_of_all else edited)
         blend = region
         if self._is_of_all and self.request.mask is not None:
             blend = blend_mask(plane(region))
         image = Image.composite(edited, self.original, blend)
         self.clock.lap("join")
-        return EditResult(
-            image=image,
-            region=region,
-            edited=edited,
-            blend=blend,
-            latent_region=resize_mask(plane(region), NOISE_SHAPE[1:]),
-            branches=(),
-            cutouts=(),
-            seed=self.request.seed,
-            timings_ms=self.clock.timings(),
-            scales=resolved_scales(components.preset, self.request).given,
-            origin={**components.origin, "method": "words"},
-        )
+        latent_region = resize_mask(plane(region), NOISE_SHAPE[1:])
+        return Change(image, edited, blend, region, latent_region, facts={"method": "words"})
 
 
 def _remade(picture: Image.Image, outline: Tensor, look: str) -> Image.Image:

@@ -50,7 +50,7 @@ from swiftpie.pipelines.request import (
 )
 from swiftpie.pipelines.settings import IdentityGuidance
 from swiftpie.registry import Registry
-from swiftpie.types import Denoised, EditResult, GenerationResult, IdentityBranch
+from swiftpie.types import Change, Denoised, Drawn, EditResult, GenerationResult, IdentityBranch
 
 logger = logging.getLogger(__name__)
 
@@ -69,14 +69,16 @@ Split = Callable[[Hashable, int], Sequence[int]]
 
 
 Result = GenerationResult | EditResult
+Made = Drawn | Change
 
 
 class Plan(NamedTuple):
     """How a request is drawn, when all that comes before the denoiser is done."""
 
     request: Request  # that is drawn; words and settings may differ from those that were given
-    # Takes what was denoised and decoded; without a `start`, the results of `parts`.
-    finish: "Callable[..., Result | Plan]"
+    # Takes what was denoised and decoded; without a `start`, what became of the `parts`. May return
+    # a plan of what comes next.
+    finish: "Callable[..., Drawn | Change | Plan]"
     start: Prepared | None = None  # None: the denoiser has no part in this
     parts: "tuple[Plan, ...]" = ()  # are drawn first
     region: Callable[[], Image.Image] | None = None  # what an edit may change, white in mode L
@@ -206,9 +208,12 @@ def draw_together(
             with hearing() as heard:
                 plans.append(_prepare(components, request, clock))
             said.append(heard)
-        results = _carry_out(plans, clock, on_step, split)
-        pairs = zip(results, said, strict=True)
-        return [with_warnings(result, (*heard, *result.warnings)) for result, heard in pairs]
+        made = _carry_out(plans, clock, on_step, split)
+        rows = zip(plans, made, said, strict=True)
+        return [
+            with_warnings(_result(components, plan.request, drawn, clock), (*heard, *later))
+            for plan, (drawn, later), heard in rows
+        ]
 
 
 def with_warnings(result: ResultT, warnings: Iterable[str]) -> ResultT:
@@ -222,12 +227,52 @@ def _prepare(components: Components, request: Request, clock: Clock) -> Plan:
     return technique_for(components, steered).prepare(components, steered, clock)
 
 
+def _result(components: Components, request: Request, drawn: Made, clock: Clock) -> Result:
+    """Return pictures of 8 bits, and how they were made."""
+    shown = identities_in(request)
+    named = tuple(identity.named for identity in shown if identity.named is not None)
+    origin = dict(components.origin)
+    if named:
+        origin["library"] = "; ".join(map(str, named))
+    if request.identity_guidance is not IdentityGuidance.PLAIN:
+        origin["identity_guidance"] = request.identity_guidance
+    if any(identity.is_face for identity in shown):
+        origin |= METADATA
+    facts: dict[str, Any] = {
+        "branches": drawn.branches,
+        "cutouts": tuple(identity.cutouts for identity in shown),
+        "named": named,
+        "scales": resolved_scales(components.preset, request).given,
+        "origin": {**origin, **drawn.facts},
+    }
+    if isinstance(drawn, Change):
+        assert not isinstance(request, PersonalizeRequest), "it changes a picture"
+        whole = with_transparency(request, drawn)._asdict()
+        del whole["facts"]
+        return EditResult(**whole | facts, seed=request.seed, timings_ms=clock.timings())
+    assert isinstance(request, PersonalizeRequest), "it makes new pictures"
+    is_tensor = request.output is not Output.PIL
+    images = () if is_tensor else tuple(to_pil(drawn.pixels))
+    masks = tuple(mask_to_pil(drawn.subject_mask))
+    clock.lap("join")
+    return GenerationResult(
+        images=images,
+        subject_masks=masks,
+        regions=drawn.regions,
+        seeds=request.seeds,
+        layouts=drawn.layouts,
+        timings_ms=clock.timings(),
+        tensor=drawn.pixels if is_tensor else None,
+        **facts,
+    )
+
+
 def _carry_out(
     plans: Sequence[Plan], clock: Clock, on_step: OnStep | None, split: Split | None
-) -> list[Result]:
-    """Denoise what can be denoised in one pass, and finish each plan."""
+) -> list[tuple[Made, list[str]]]:
+    """Denoise what can be denoised in one pass, and finish each plan; with what is warned of."""
     by_key: dict[tuple[object, ...], list[int]] = {}
-    finished: dict[int, Result | Plan] = {}
+    finished: dict[int, Made | Plan] = {}
     said: dict[int, list[str]] = {}
     for index, plan in enumerate(plans):
         if plan.start is not None:
@@ -235,21 +280,19 @@ def _carry_out(
         else:
             with hearing() as said[index]:
                 parts = _carry_out(plan.parts, clock, on_step, split)
-                finished[index] = plan.finish(*parts)
+                finished[index] = plan.finish(*(part for part, _ in parts))
     for indices in _passes(by_key, split):
         batch = [plans[index] for index in indices]
         for index, drawn in zip(indices, _draw_batch(batch, clock, on_step), strict=True):
             with hearing() as said[index]:
                 finished[index] = plans[index].finish(drawn)
     results = []
-    for index, plan in enumerate(plans):
-        result = finished[index]
-        if isinstance(result, Plan):
-            (result,) = _carry_out([result], clock, on_step, split)
-        result = with_warnings(result, (*said[index], *result.warnings))
-        if isinstance(result, EditResult) and not isinstance(plan.request, PersonalizeRequest):
-            result = with_transparency(plan.request, result)
-        results.append(result)
+    for index in range(len(plans)):
+        made = finished[index]
+        if isinstance(made, Plan):
+            ((made, later),) = _carry_out([made], clock, on_step, split)
+            said[index] += later
+        results.append((made, said[index]))
     return results
 
 
@@ -296,64 +339,30 @@ def _denoised(prepared: Prepared, plan: Plan, clock: Clock, on_step: OnStep | No
     return parts[0] if len(parts) == 1 else Denoised(*map(torch.cat, zip(*parts, strict=True)))
 
 
-def _draw_batch(
-    batch: Sequence[Plan], clock: Clock, on_step: OnStep | None
-) -> Iterator[GenerationResult]:
-    """Return what the denoiser makes of plans of one shape, in one pass."""
+def _draw_batch(batch: Sequence[Plan], clock: Clock, on_step: OnStep | None) -> Iterator[Drawn]:
+    """Yield what the denoiser makes of plans of one shape, in one pass."""
     starts = [plan.start for plan in batch if plan.start is not None]
     request, start = batch[0].request, join_prepared(starts)
     components = start.components
-    denoised = _denoised(start, batch[0], clock, on_step)
+    latents, mask, regions = _denoised(start, batch[0], clock, on_step)
     clock.lap("denoise")
-    output = request.output if isinstance(request, PersonalizeRequest) else Output.PIL
-    latents = denoised.latents
     check_latents(components, latents)
-    tensor = latents
-    if output is not Output.LATENTS:
+    pixels = latents
+    if getattr(request, "output", None) is not Output.LATENTS:
         most = _most_rows(latents)
         parts = in_parts(
             lambda first, end: decode(components, latents[first:end]), len(latents), most=most
         )
-        tensor = parts[0] if len(parts) == 1 else torch.cat(parts)
-        check_pixels(components, tensor)
-    images = to_pil(tensor) if output is Output.PIL else []
+        pixels = parts[0] if len(parts) == 1 else torch.cat(parts)
+        check_pixels(components, pixels)
     clock.lap("decode")
     cell_px = components.preset.latent_cell_px
-    size = (cell_px * latents.shape[2], cell_px * latents.shape[3])
-    masks = mask_to_pil(resize_mask(denoised.subject_mask, size))
+    mask = resize_mask(mask, (cell_px * latents.shape[2], cell_px * latents.shape[3]))
     first = 0
-    for item, own in zip(batch, starts, strict=True):
+    for own in starts:
         rows = slice(first, first := first + len(own.latents))
-        yield GenerationResult(
-            images=tuple(images[rows]),
-            subject_masks=tuple(masks[rows]),
-            regions=denoised.region[rows],
-            seeds=item.request.seeds if isinstance(item.request, PersonalizeRequest) else (),
-            layouts=own.layouts,
-            branches=acting_branches(own.components, own.condition),
-            timings_ms=clock.timings(),
-            tensor=None if output is Output.PIL else tensor[rows],
-            **facts_of(components, item.request),
-        )
-
-
-def facts_of(components: Components, request: Request) -> dict[str, Any]:
-    """Return what a result says of its request: cut-outs, library subjects, scales and origin."""
-    shown = identities_in(request)
-    named = tuple(identity.named for identity in shown if identity.named is not None)
-    origin = dict(components.origin)
-    if named:
-        origin["library"] = "; ".join(map(str, named))
-    if request.identity_guidance is not IdentityGuidance.PLAIN:
-        origin["identity_guidance"] = request.identity_guidance
-    if any(identity.is_face for identity in shown):
-        origin |= METADATA
-    return {
-        "cutouts": tuple(identity.cutouts for identity in shown),
-        "named": named,
-        "scales": resolved_scales(components.preset, request).given,
-        "origin": origin,
-    }
+        branches = acting_branches(own.components, own.condition)
+        yield Drawn(pixels[rows], mask[rows], regions[rows], own.layouts, branches)
 
 
 def acting_branches(

@@ -22,6 +22,7 @@ from swiftpie.imageio.images import (
     in_8_bits,
     mask_to_pil,
     shrunk_to,
+    to_pil,
     to_tensor,
 )
 from swiftpie.masks import HALF, Box, box_mask, feather, grow, hole_of, resize_mask, without_outside
@@ -30,7 +31,7 @@ from swiftpie.notices import warn
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.request import EditRequest, RepaintRequest
 from swiftpie.pipelines.settings import EditMethod, EditSettings
-from swiftpie.types import EditResult, TextCondition
+from swiftpie.types import Change, TextCondition
 from swiftpie.validation import Size
 
 logger = logging.getLogger(__name__)
@@ -79,13 +80,14 @@ class Canvas:
         """Return a mask (1, 1, H, W) of the picture, in [0, 1] or of bytes, at the padded size."""
         return self._pad(resize_mask(from_8_bits(self.part_of(mask)), self.content))
 
-    def leave(self, drawn: Image.Image, original: Image.Image) -> Image.Image:
-        """Return the given picture with what was drawn, of the padded size, in its window."""
+    def leave(self, drawn: Tensor, original: Image.Image) -> Image.Image:
+        """Return the given picture with what was drawn, (1, 3, H, W), in its window."""
         left, top, right, bottom = self.window
         size = (right - left, bottom - top)
         content = (0, 0, self.content[1], self.content[0])
         joined = original.copy()
-        joined.paste(drawn.crop(content).resize(size, Image.Resampling.LANCZOS), (left, top))
+        shown = to_pil(drawn)[0].crop(content).resize(size, Image.Resampling.LANCZOS)
+        joined.paste(shown, (left, top))
         return joined
 
     def leave_mask(self, mask: Tensor) -> Tensor:
@@ -221,20 +223,13 @@ def joined(
     edited: Image.Image,
     region: Tensor,
     clock: Clock,
-    **facts: Any,  # noqa: ANN401 - the other fields
-) -> EditResult:
+    **more: Any,  # noqa: ANN401 - the other fields
+) -> Change:
     """Return an edit whose drawing shows in a `region` (1, 1, H, W) of bytes."""
     blend = blend_mask(region)
     image = Image.composite(edited, original, blend)
     clock.lap("join")
-    return EditResult(
-        image=image,
-        region=mask_to_pil(region)[0],
-        edited=edited,
-        blend=blend,
-        timings_ms=clock.timings(),
-        **facts,
-    )
+    return Change(image, edited, blend, mask_to_pil(region)[0], **more)
 
 
 def blend_mask(mask: Tensor) -> Image.Image:
@@ -334,7 +329,7 @@ def in_hole(request: Changing) -> Changing:
     return request if hole is None else replace(request, mask=hole)
 
 
-def with_transparency(request: EditRequest | RepaintRequest, result: EditResult) -> EditResult:
+def with_transparency(request: EditRequest | RepaintRequest, result: Change) -> Change:
     """Return a changed picture as transparent as it was, but for holes at a given place."""
     if alpha_of(request.picture) is None:
         return result
@@ -346,4 +341,4 @@ def with_transparency(request: EditRequest | RepaintRequest, result: EditResult)
     image, edited = result.image.copy(), result.edited.copy()
     image.putalpha(alpha)
     edited.putalpha(alpha)
-    return replace(result, image=image, edited=edited)
+    return result._replace(image=image, edited=edited)

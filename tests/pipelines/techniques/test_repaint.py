@@ -47,10 +47,10 @@ def test_a_region_covers_pixels_whose_blue_alone_differs(session, identity):
     request = RepaintRequest(image=photo, source=identity, box=SPOT, seed=1)
     plan = open_window(session.components, session.resolved(request), Clock())
 
-    def compose(_plan, _drawn, patch, _clock):
+    def compose(_plan, patch, _clock):
         return patch.pixels + torch.tensor([0, 0, 0.2]).view(1, 3, 1, 1)
 
-    result = finish(session.personalize(identity, "a dog", seed=1), plan, compose, Clock())
+    result = finish(plan=plan, compose=compose, clock=Clock())
     apart = values(result.image) - values(photo)
     assert not apart[..., :2].any()
     assert apart[..., 2].any()

@@ -32,7 +32,7 @@ from swiftpie.pipelines.techniques.personalize import (
     prepare_subjects,
     read_prompts,
 )
-from swiftpie.types import GenerationResult, TextCondition
+from swiftpie.types import TextCondition
 
 BOXES = (MaskSource.NONE, MaskSource.BOX)  # regions with which a subject acts in its box
 WINDOW = 16  # frames that motion modules of AnimateDiff, Lightning and AnimateLCM were trained on
@@ -69,12 +69,8 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
     denoiser = over_frames(start.components.denoiser, len(shares))
     start = start._replace(components=replace(start.components, denoiser=denoiser))
 
-    def finish(drawn: GenerationResult) -> GenerationResult:
-        origin = {**drawn.origin, "frames": str(len(shares))}
-        origin |= {"to": "; ".join(request.to)} if request.to else {}
-        return replace(drawn, seeds=request.seeds, origin=origin)
-
-    return Plan(still, finish, start, reads_rows=True)
+    facts = {"frames": str(len(shares))} | ({"to": "; ".join(request.to)} if request.to else {})
+    return Plan(request, lambda drawn: drawn._replace(facts=facts), start, reads_rows=True)
 
 
 def over_frames(denoiser: Denoiser, num_frames: int) -> Denoiser:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.imageio.images import mask_to_pil, to_pil
+from swiftpie.imageio.images import mask_to_pil
 from swiftpie.masks import from_noise_difference
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import (
@@ -31,7 +31,7 @@ from swiftpie.noise import (
     scaled_linear_step,
 )
 from swiftpie.pipelines.denoise import Clock, check_latents, check_pixels, decode
-from swiftpie.pipelines.draw import Plan, Technique, acting_branches, facts_of
+from swiftpie.pipelines.draw import Plan, Technique, acting_branches
 from swiftpie.pipelines.edit_region import (
     Canvas,
     Compared,
@@ -48,7 +48,7 @@ from swiftpie.pipelines.edit_region import (
 from swiftpie.pipelines.request import EditRequest, resolved_scales
 from swiftpie.pipelines.settings import ChordForm, EditMethod
 from swiftpie.pipelines.techniques.personalize import appearance_condition, text_condition
-from swiftpie.types import EditResult, TextCondition
+from swiftpie.types import Change, TextCondition
 
 
 class Course(NamedTuple):
@@ -145,7 +145,7 @@ class ChordEdit:
         return mask_to_pil(self.region.pixels)[0]
 
     @torch.no_grad()
-    def finish(self, clock: Clock) -> EditResult:
+    def finish(self, clock: Clock) -> Change:
         """Return the edited picture; outside of the mask it is as it was."""
         components, region, course = self.components, self.region, self.course
         parts = zip(course.weights, self.pairs, strict=True)
@@ -161,14 +161,11 @@ class ChordEdit:
         pixels = decode(components, moved)
         check_pixels(components, pixels)
         clock.lap("decode")
-        facts = facts_of(components, self.request)
         return joined(
-            *(self.original, self.canvas.leave(to_pil(pixels)[0], self.original)),
-            *(region.pixels, clock),
+            *(self.original, self.canvas.leave(pixels, self.original), region.pixels, clock),
             latent_region=region.latent,
             branches=acting_branches(components, self._condition(moved, [1.0])),
-            seed=self.request.seed,
-            **{**facts, "origin": {**facts["origin"], "method": "chord"}},
+            facts={"method": "chord"},
         )
 
     def clean(

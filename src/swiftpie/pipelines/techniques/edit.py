@@ -31,7 +31,7 @@ from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.request import EditRequest, resolved_scales
 from swiftpie.pipelines.settings import EditMethod, EditMode, EditStart
 from swiftpie.pipelines.techniques.personalize import appearance_condition, read_null_text
-from swiftpie.types import EditResult, GenerationResult, IdentityBranch
+from swiftpie.types import Change, Drawn, IdentityBranch
 
 
 def claims(components: Components, request: EditRequest) -> bool:
@@ -136,22 +136,17 @@ def follows_seed(components: Components, request: EditRequest) -> bool:
 
 
 def finish_edit(
-    drawn: GenerationResult, request: EditRequest, canvas: Canvas, region: Tensor, clock: Clock
-) -> EditResult:
+    drawn: Drawn, request: EditRequest, canvas: Canvas, region: Tensor, clock: Clock
+) -> Change:
     """Return the finished edit: the last row, where the `region` (1, 1, H, W) of bytes shows it."""
     original = as_rgb(request.picture)
-    *others, edited = (canvas.leave(image, original) for image in drawn.images)
+    *others, edited = (canvas.leave(row, original) for row in drawn.pixels.split(1))
     return joined(
         *(original, edited, region, clock),
         reconstruction=others[0] if others else None,
         latent_region=drawn.regions[-1:],
         # Most layers of the released code know no scale.
         branches=(IdentityBranch.SEMANTIC,) if others else drawn.branches,
-        cutouts=drawn.cutouts,
-        named=drawn.named,
-        seed=request.seed,
-        scales=drawn.scales,
-        origin=drawn.origin,
     )
 
 

@@ -50,7 +50,7 @@ from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.removal import removal_mask
 from swiftpie.pipelines.request import RepaintRequest, resolved_scales
 from swiftpie.pipelines.techniques.personalize import appearance_condition, read_null_text
-from swiftpie.types import EditResult, GenerationResult, Identity
+from swiftpie.types import Change, Drawn, Identity
 from swiftpie.validation import Size
 
 DEFAULT_PROMPT = "a photo of a subject"  # every model knows these words
@@ -79,6 +79,7 @@ class RepaintPlan(NamedTuple):
     changes: Tensor  # (1, 1, h, w) in [0, 1], the region on the canvas
     gone: Tensor  # (1, 1, H, W) of bytes: the part of the region that is removed
     request: RepaintRequest
+    cells: Size  # rows and columns of the canvas in latents
     start: Prepared | None = None
     lighting: Lighting | None = None  # of the inserted subject, one row; None if unknown
 
@@ -91,8 +92,9 @@ class RepaintPlan(NamedTuple):
 
 Begin = Callable[[Components, RepaintPlan], RepaintPlan]
 """Returns a plan with what the denoiser starts from."""
-Compose = Callable[[RepaintPlan, GenerationResult, Patch, Clock], Tensor]
-"""Returns a patch (1, 3, H, W) in [0, 1] with what was drawn."""
+Compose = Callable[..., Tensor]
+"""Takes a plan, a patch, a clock, and a `Drawn` unless no network drew; returns the patch
+(1, 3, H, W) in [0, 1] with what comes there."""
 
 
 @torch.no_grad()
@@ -143,23 +145,21 @@ def open_window(
     clock.lap("window")
     changes = canvas.enter_mask(region).to(pixels)
     clock.lap("window")
-    return RepaintPlan(original, canvas, region, box, pixels, changes, gone, request)
+    cells = components.cells_of((side_px, side_px))
+    return RepaintPlan(original, canvas, region, box, pixels, changes, gone, request, cells)
 
 
-def finish(
-    drawn: GenerationResult, plan: RepaintPlan, compose: Compose, clock: Clock
-) -> EditResult:
+def finish(*drawn: Drawn, plan: RepaintPlan, compose: Compose, clock: Clock) -> Change:
     """Return the photograph with the drawing in it; pixels outside of the region stay exact."""
-    original, canvas, request = plan.original, plan.canvas, plan.request
+    original, canvas = plan.original, plan.canvas
     removes = bool(plan.gone.any())
     patch = canvas.window if removes else _around(touched(plan.region), canvas)
     left, top, right, bottom = patch
     gone = (plan.gone[..., top:bottom, left:right] > 0).float()
     clock.lap("join")
     shown = Patch(_pixels_in(original, patch, clock), gone, canvas.shares_of(patch))
-    finished = compose(plan, drawn, shown, clock)
+    finished = compose(plan, shown, clock, *drawn)
     clock.lap("join")
-    rows, columns = drawn.regions.shape[-2:]
     edited, blend = original.copy(), blend_mask(plan.region)
     clock.lap("join")
     if removes:  # the filling meets its border, and nothing of the original may show through
@@ -173,19 +173,10 @@ def finish(
     clock.lap("join")
     region = _changed_in(result, plan, patch, clock)
     clock.lap("join")
-    return EditResult(
-        image=result,
-        region=region,
-        edited=edited,
-        blend=ImageChops.darker(blend, region),
-        latent_region=resize_mask(plan.changes, (rows, columns)),
-        branches=drawn.branches,
-        cutouts=drawn.cutouts,
-        named=drawn.named,
-        seed=request.seed,
-        timings_ms=clock.timings(),
-        scales=drawn.scales,
-        origin=drawn.origin,
+    return Change(
+        *(result, edited, ImageChops.darker(blend, region), region),
+        latent_region=resize_mask(plan.changes, plan.cells),
+        branches=tuple(branch for each in drawn for branch in each.branches),
         box=plan.box,
     )
 
@@ -255,7 +246,7 @@ def begin_from_noise(components: Components, plan: RepaintPlan) -> RepaintPlan:
     filled = extrapolate(pixels, (removed <= 0).to(pixels))
     shown = request.identity or whole_picture_identity(components, to_pil(filled)[0])
     known = components.autoencoder.encode(filled)
-    region = resize_mask(plan.changes, (known.shape[2], known.shape[3]))
+    region = resize_mask(plan.changes, plan.cells)
     scales = resolved_scales(preset, request)
     condition = appearance_condition(components, shown, region, scales=scales)
     noise = noise_of(components, plan)
@@ -273,17 +264,14 @@ def begin_from_noise(components: Components, plan: RepaintPlan) -> RepaintPlan:
 
 def noise_of(components: Components, plan: RepaintPlan) -> Tensor:
     """Return the noise of a drawing in the window and of its steps, (n, 1, C, h, w)."""
-    size = (plan.pixels.shape[2], plan.pixels.shape[3])
-    shape = (components.preset.latent_channels, *components.cells_of(size))
+    shape = (components.preset.latent_channels, *plan.cells)
     noise = draw_step_noise([plan.request.seed], shape, count=components.schedule.num_draws)
     return noise.to(plan.pixels)
 
 
-def _compose_whole(
-    plan: RepaintPlan, drawn: GenerationResult, patch: Patch, clock: Clock
-) -> Tensor:
+def _compose_whole(plan: RepaintPlan, patch: Patch, clock: Clock, drawn: Drawn) -> Tensor:
     """Return the patch with the drawing in all of the region."""
-    before, after = in_unit(plan.pixels).float().cpu(), in_unit(to_tensor(drawn.images[0]))
+    before, after = (in_unit(each.float().cpu()) for each in (plan.pixels, drawn.pixels))
     changes = plan.changes.float().cpu()
     drawing = CanvasDrawing(before, after, after, changes, torch.zeros_like(changes))
     return draw_over(

@@ -24,9 +24,9 @@ from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import bounding_box
 from swiftpie.mini.inpainting import begin_in_place, compose_in_place
 from swiftpie.pipelines.denoise import Clock
-from swiftpie.pipelines.request import RepaintRequest, resolved_scales
+from swiftpie.pipelines.request import RepaintRequest
 from swiftpie.pipelines.techniques.repaint import finish, open_window
-from swiftpie.types import GenerationResult
+from swiftpie.types import Drawn
 from swiftpie_lab.data.photographs import load_photo, load_photos
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.bounds import opencv, paste, poisson_blended
@@ -347,19 +347,8 @@ def exactly_drawn(session: Session, request: RepaintRequest, truth: Rendering) -
     canvas = plan.canvas
     after, before = canvas.enter(to_pil(truth.pixels)[0]), canvas.enter(request.picture)
     mask = canvas.enter_mask((255 * truth.mask).to(torch.uint8))
-    drawn = GenerationResult(
-        images=(*to_pil(after), *to_pil(before)),
-        subject_masks=tuple(mask_to_pil(mask)),
-        regions=plan.changes,
-        seeds=(request.seed,),
-        layouts=plan.start.layouts,
-        branches=(),
-        cutouts=(),
-        timings_ms={},
-        scales=resolved_scales(components.preset, request).given,
-        origin={},
-    )
-    return finish(drawn, plan, compose_in_place, Clock()).image
+    drawn = Drawn(torch.cat([after, before]), mask, regions=plan.changes)
+    return finish(drawn, plan=plan, compose=compose_in_place, clock=Clock()).image
 
 
 def open_insertions(
