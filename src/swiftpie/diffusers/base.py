@@ -109,12 +109,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     def from_recipe(
         cls, recipe: str | Recipe, *, device: str = "cpu", **choices: Unpack[Choices]
     ) -> Self:
-        """Load a recipe, by name or as a value; `choices` are taken instead of its own.
-
-        Raises:
-            ConfigError: No such recipe, or its preset leaves no such choice.
-            WeightsError: Weights are missing, damaged or do not fit.
-        """
+        """Load a recipe, by name or as a value; `choices` are taken instead of its own."""
         preset, merged = resolve(None, recipe, choices)
         return cls.from_components(load_components(preset, device=device, **merged))
 
@@ -310,11 +305,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         self._exchange(plain, modules, path)
 
     def unload_ip_adapter(self) -> None:
-        """Take the identity adapter out of the U-Net.
-
-        Raises:
-            CapabilityError: There are no adapters for the preset.
-        """
+        """Take the identity adapter out of the U-Net."""
         plain = self._changeable(plain_family="takes_adapters")
         self._exchange(plain, {**plain.family.to_folder(plain), "image_encoder": None}, None)
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -28,9 +28,6 @@ from swiftpie.pipelines.tasks import Task
 from swiftpie.types import EditResult, GenerationResult, IdentityBranch
 from swiftpie.validation import MAX_SEED, seeds_from
 
-P = ParamSpec("P")
-Arguments = TypeVar("Arguments")
-Owner = TypeVar("Owner")
 Result = TypeVar("Result")
 
 Picture = Image.Image | np.ndarray[Any, Any] | Tensor | str | Path
@@ -38,60 +35,62 @@ Generators = torch.Generator | list[torch.Generator]
 Images = list[Image.Image] | np.ndarray[Any, Any] | Tensor
 OnStepEnd = Callable[[Any, int, float, dict[str, Tensor]], dict[str, Tensor]]
 
-DISTILLED = "The steps of a preset were fixed when it was distilled. Leave it out."
-ONE_TEXT = "One prompt is read by all text encoders. Leave it out."
-NO_SIZES = "Stable Diffusion XL reads the size of the picture, uncropped. Leave it out."
-AS_TRAINED = "Prompts are read as the weights were trained with. Leave it out."
 BY_NOISE = "An edit starts from the noise that the picture itself gives. Pass `seeds=`."
-BY_SETTINGS = "Strengths of an edit are `settings=EditSettings(scales=Scales(…))`."
-BY_CALLBACK = "Pass `callback_on_step_end=`, which is called after every step."
-GONE = {
-    **dict.fromkeys(("callback", "callback_steps"), BY_CALLBACK),
-    **dict.fromkeys(("prompt_2", "prompt_3", "negative_prompt_2", "negative_prompt_3"), ONE_TEXT),
-    **dict.fromkeys(("original_size", "target_size", "crops_coords_top_left"), NO_SIZES),
-    **dict.fromkeys(("negative_original_size", "negative_target_size"), NO_SIZES),
-    **dict.fromkeys(("timesteps", "sigmas", "eta"), DISTILLED),
-    **dict.fromkeys(("denoising_start", "denoising_end"), DISTILLED),
-    "clip_skip": AS_TRAINED,
-    "guidance_rescale": "Pass a method with a rescale as `guidance=`.",
-    "strength": "A picture is drawn from noise alone. Subjects have `scales=Scales(…)`.",
-    "cross_attention_kwargs": "Strengths of LoRAs are set by set_adapters(), of subjects by "
-    "`scales=Scales(…)`.",
-    "image": "Pictures are edited by SwiftEditPipeline.from_pipe(pipe)(prompt, image). A subject "
-    "comes as `ip_adapter_image=`.",
-    "mask_image": "Pictures are edited by SwiftEditPipeline.from_pipe(pipe)(prompt, image, "
-    "mask_image). The region of a subject is `mask=`.",
-}
+
+
+def _named(advice: Mapping[str, str]) -> dict[str, str]:
+    """Return the advice about each of the arguments before it."""
+    return {name: text for names, text in advice.items() for name in names.split()}
+
+
+GONE = _named(
+    {
+        "callback callback_steps": "Pass `callback_on_step_end=`, which is called after every "
+        "step.",
+        "prompt_2 prompt_3 negative_prompt_2 negative_prompt_3": "One prompt is read by all text "
+        "encoders. Leave it out.",
+        "original_size target_size crops_coords_top_left negative_original_size "
+        "negative_target_size": "Stable Diffusion XL reads the size of the picture, uncropped. "
+        "Leave it out.",
+        "timesteps sigmas eta denoising_start denoising_end": "The steps of a preset were fixed "
+        "when it was distilled. Leave it out.",
+        "clip_skip": "Prompts are read as the weights were trained with. Leave it out.",
+        "guidance_rescale": "Pass a method with a rescale as `guidance=`.",
+        "strength": "A picture is drawn from noise alone. Subjects have `scales=Scales(…)`.",
+        "cross_attention_kwargs": "Strengths of LoRAs are set by set_adapters(), of subjects by "
+        "`scales=Scales(…)`.",
+        "image": "Pictures are edited by SwiftEditPipeline.from_pipe(pipe)(prompt, image). A "
+        "subject comes as `ip_adapter_image=`.",
+        "mask_image": "Pictures are edited by SwiftEditPipeline.from_pipe(pipe)(prompt, image, "
+        "mask_image). The region of a subject is `mask=`.",
+    }
+)
 """What calls of diffusers take and `SwiftPiePipeline` does not, with what to use."""
-GONE_OF_EDITS = {
-    **GONE,
-    "strength": f"{BY_NOISE} How much of that noise is new is "
-    "`settings=EditSettings(variation=…)`.",
-    **dict.fromkeys(
-        ("height", "width"),
-        "An edit is as large as its picture; `settings=EditSettings(size_px=…)` is where it works.",
-    ),
-    "mask": "Pass `mask_image=`.",
-    **dict.fromkeys(("latents", "masked_image_latents"), BY_NOISE),
-    "padding_mask_crop": "Crop the picture before, or set `settings=EditSettings(size_px=…)`.",
-    **dict.fromkeys(
-        ("prompt_embeds", "negative_prompt_embeds"), "Edits read prompts as text. Pass `prompt=`."
-    ),
-    **dict.fromkeys(("cross_attention_kwargs", "scales"), BY_SETTINGS),
-    "num_images_per_prompt": "Give the prompt or the picture several times, as a list.",
-    "ip_adapter_image_embeds": "Pass `identity=`.",
-}
-GONE_OF_LOADING = {
-    "torch_dtype": "It is called `dtype=` here.",
-    **dict.fromkeys(
-        ("safety_checker", "requires_safety_checker", "feature_extractor"),
-        "No pipeline here has one, so nothing is checked. Leave it out.",
-    ),
-    **dict.fromkeys(
-        ("variant", "use_safetensors"), "A preset and `dtype=` say which files are read."
-    ),
-    "device_map": "Pass `device=`, or call enable_model_cpu_offload().",
-}
+GONE_OF_EDITS = GONE | _named(
+    {
+        "strength": f"{BY_NOISE} How much of that noise is new is "
+        "`settings=EditSettings(variation=…)`.",
+        "height width": "An edit is as large as its picture; "
+        "`settings=EditSettings(size_px=…)` is where it works.",
+        "mask": "Pass `mask_image=`.",
+        "latents masked_image_latents": BY_NOISE,
+        "padding_mask_crop": "Crop the picture before, or set `settings=EditSettings(size_px=…)`.",
+        "prompt_embeds negative_prompt_embeds": "Edits read prompts as text. Pass `prompt=`.",
+        "cross_attention_kwargs scales": "Strengths of an edit are "
+        "`settings=EditSettings(scales=Scales(…))`.",
+        "num_images_per_prompt": "Give the prompt or the picture several times, as a list.",
+        "ip_adapter_image_embeds": "Pass `identity=`.",
+    }
+)
+GONE_OF_LOADING = _named(
+    {
+        "torch_dtype": "It is called `dtype=` here.",
+        "safety_checker requires_safety_checker feature_extractor": "No pipeline here has one, so "
+        "nothing is checked. Leave it out.",
+        "variant use_safetensors": "A preset and `dtype=` say which files are read.",
+        "device_map": "Pass `device=`, or call enable_model_cpu_offload().",
+    }
+)
 
 
 @dataclass
@@ -133,36 +132,30 @@ class Call:
     def said(self) -> dict[str, Any]:
         """The options that were given, by the fields of requests."""
         given = {name: getattr(self, option.key) for name, option in self.options.items()}
-        return {
-            name: (value,) if self.options[name].repeated and _is_one(value) else value
-            for name, value in given.items()
-            if value is not None
-        }
-
-
-def _is_one(value: Any) -> bool:  # noqa: ANN401 - of an option that may have several
-    return isinstance(value, str) or any(isinstance(part, float | int) for part in value)
+        said = {name: value for name, value in given.items() if value is not None}
+        for name in [name for name in said if self.options[name].repeated]:
+            parts = [said[name]] if isinstance(said[name], str) else said[name]
+            is_one = any(isinstance(part, float | int) for part in parts)  # a box or a view
+            said[name] = (said[name],) if is_one else tuple(parts)
+        return said
 
 
 def with_options(call: type[Call], task: Task, *, without: Sequence[str]) -> Any:  # noqa: ANN401 - a class that is made
     """Return a class of calls that takes the options of a task as well; None is not given."""
     known = task.options(without=without)
-    made = [
-        (
-            option.key,
-            option.type if option.repeated is None else option.repeated | option.type,
-            field(default=None, kw_only=True),
-        )
+    kinds = {
+        option.key: option.type if option.repeated is None else option.repeated | option.type
         for option in known.values()
-        if option.key not in inspect.signature(call).parameters
-    ]
+    }
+    others = kinds.keys() - inspect.signature(call).parameters.keys()
+    made = [(key, kinds[key], field(default=None, kw_only=True)) for key in kinds if key in others]
     own = {"options": known, "__doc__": call.__doc__, "__module__": call.__module__}
     return make_dataclass(call.__name__, made, bases=(call,), namespace=own, frozen=True, eq=False)
 
 
 def spelled_as(
-    arguments: Callable[P, Arguments], *, gone: Mapping[str, str] | None = None
-) -> Callable[[Callable[[Owner, Arguments], Result]], Callable[Concatenate[Owner, P], Result]]:
+    arguments: Callable[..., Any], *, gone: Mapping[str, str] | None = None
+) -> Callable[[Callable[[Any, Any], Result]], Callable[..., Result]]:
     """Give a method that takes one value the signature of the dataclass `arguments`.
 
     diffusers and users read signatures to know the modules and options of a pipeline. `gone` says
@@ -170,11 +163,9 @@ def spelled_as(
     """
     made = arguments if gone is None else checked(arguments, name="pipe", gone=gone)
 
-    def decorate(
-        method: Callable[[Owner, Arguments], Result],
-    ) -> Callable[Concatenate[Owner, P], Result]:
+    def decorate(method: Callable[[Any, Any], Result]) -> Callable[..., Result]:
         @functools.wraps(method)
-        def spelled(self: Owner, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        def spelled(self: object, /, *args: object, **kwargs: object) -> Result:
             return method(self, made(*args, **kwargs))
 
         own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -242,21 +233,16 @@ def _drawn_seeds(generator: Generators | None, count: int) -> list[int]:
     if isinstance(generator, list):
         check_generators(generator, count)
         return [seed for source in generator for seed in _drawn_seeds(source, 1)]
-    own = None if generator is None else _unused_seed(generator)
-    device = None if generator is None else generator.device
+    is_fresh, device, own = False, None, MAX_SEED
+    if generator is not None:
+        device, own = generator.device, generator.initial_seed()
+        fresh = torch.Generator(device).manual_seed(own)
+        is_fresh = torch.equal(fresh.get_state(), generator.get_state())
     # Drawn in any case, so that the next call with this generator gets others.
-    drawn = torch.randint(0, MAX_SEED, (count,), generator=generator, device=device)
-    if own is not None and own + count <= MAX_SEED:
-        return list(seeds_from(own, count))
-    seeds: list[int] = drawn.tolist()
-    return seeds
-
-
-def _unused_seed(generator: torch.Generator) -> int | None:
-    """Return what a generator was seeded with; None if numbers were drawn from it since."""
-    seed = generator.initial_seed()
-    fresh = torch.Generator(generator.device).manual_seed(seed)
-    return seed if torch.equal(fresh.get_state(), generator.get_state()) else None
+    drawn: list[int] = torch.randint(
+        0, MAX_SEED, (count,), generator=generator, device=device
+    ).tolist()
+    return list(seeds_from(own, count)) if is_fresh and own + count <= MAX_SEED else drawn
 
 
 def check_shared(call: Call, components: Components, *, outputs: Sequence[str]) -> None:

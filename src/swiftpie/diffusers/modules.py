@@ -14,7 +14,7 @@ from diffusers import (
     EulerDiscreteScheduler,
     SchedulerMixin,
 )
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 from torch import nn
 from transformers import (
@@ -154,9 +154,7 @@ def check_processors(components: Components) -> None:
 def find_adapter(place: str | Path, options: Mapping[str, Any]) -> Path:
     """Return the adapter file of a pipeline in a folder, or on the hub as OWNER/NAME."""
     try:
-        if Path(place).is_dir():
-            return Path(place, ADAPTER).resolve(strict=True)
-        return Path(hf_hub_download(str(place), ADAPTER, **of_hub(options)))
+        return (_folder_of(place, [ADAPTER], options) / ADAPTER).resolve(strict=True)
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise WeightsError(
             f"The pipeline in '{place}' has an image encoder but no '{ADAPTER}' to read it "
@@ -173,11 +171,8 @@ def own_modules(family: Family, place: str | Path, options: Mapping[str, Any]) -
     """
     if not family.own_modules:
         return {}
-    folder = Path(place)
-    if not folder.is_dir():
-        wanted = [f"{name}/*" for name in family.own_modules]
-        folder = Path(snapshot_download(str(place), allow_patterns=wanted, **of_hub(options)))
-    found = family.read_own(folder)
+    wanted = [f"{name}/*" for name in family.own_modules]
+    found = family.read_own(_folder_of(place, wanted, options))
     if isinstance(dtype := options.get("dtype", options.get("torch_dtype")), torch.dtype):
         for module in found.values():
             if isinstance(module, nn.Module):
@@ -197,6 +192,13 @@ def write_own(family: Family, pipeline: DiffusionPipeline, folder: Path) -> None
 def of_hub(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of `from_pretrained` that say how to download."""
     return {name: options[name] for name in HUB_OPTIONS if name in options}
+
+
+def _folder_of(place: str | Path, patterns: list[str], options: Mapping[str, Any]) -> Path:
+    """Return a folder, or that of a repository with the files of `patterns`."""
+    if Path(place).is_dir():
+        return Path(place)
+    return Path(snapshot_download(str(place), allow_patterns=patterns, **of_hub(options)))
 
 
 def _settings(scheduler: SchedulerMixin) -> dict[str, Any]:

@@ -108,18 +108,14 @@ class SwiftPiePipeline(ModulesPipeline):
         Raises:
             InputError: It is something else than numbers of 0 or more, as weights by layer are.
         """
-        scales = tuple(scale) if isinstance(scale, Sequence) else (scale,)
-        for number in scales:
-            if (
-                isinstance(number, bool)
-                or not isinstance(number, int | float)
-                or not 0 <= number <= MAX_SCALE
-            ):
+        for number in scale if isinstance(scale, Sequence) else (scale,):
+            is_number = isinstance(number, int | float) and not isinstance(number, bool)
+            if not (is_number and 0 <= number <= MAX_SCALE):
                 raise InputError(
                     f"set_ip_adapter_scale() got {number!r}; a number from 0 to {MAX_SCALE} is "
                     "needed, or a list of one for each subject."
                 )
-        self._subject_scales = scales if isinstance(scale, Sequence) else scale
+        self._subject_scales = tuple(scale) if isinstance(scale, Sequence) else scale
 
     @checked
     def encode_prompt(self, prompt: str | list[str]) -> tuple[Tensor, Tensor]:
@@ -169,20 +165,19 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
         raise InputError("`negative_prompt` and its embeddings were given. Give one of them.")
     check_count(call.num_images)
     is_negative = not (call.negative_prompt is None and call.negative_prompt_embeds is None)
-    embeds = (call.prompt_embeds, call.pooled_prompt_embeds)
-    negative = (call.negative_prompt_embeds, call.negative_pooled_prompt_embeds)
     said = call.said
-    moves = any(name in said for name in MOTION)
+    moves, side = any(name in said for name in MOTION), components.preset.image_size_px
+    sides = [side if given is None else given for given in (call.height, call.width)]
     placed = {name: said.pop(name, None) for name in ("box", "view")}
     subjects = _subjects_of(call, components, **placed)
     for name in {"scene", "style_reference"} & said.keys():
         is_named = name == "scene" and isinstance(said[name], str | Path)
         said[name] = said[name] if is_named else to_picture(said[name])
     said |= {
-        "prompt": _prompts_of(call, components, call.prompt, embeds),
-        "negative_prompt": _prompts_of(call, components, call.negative_prompt, negative),
+        "prompt": _prompts_of(call, components),
+        "negative_prompt": _prompts_of(call, components, "negative_"),
         "guidance": guidance_of(call, len(components.schedule.steps), is_negative=is_negative),
-        "size_px": _size_of(call, components),
+        "size_px": None if call.height is call.width is None else tuple(sides),
         "scales": call.scales,
         "adds_named_subjects": False,
         "output": OUTPUTS["pil" if moves and call.output_type != "latent" else call.output_type],
@@ -225,28 +220,16 @@ def _subjects_of(
             f"ip_adapter_image_embeds holds a {type(others[0]).__name__}. Give the Identity that "
             "prepare_ip_adapter_image_embeds() returns, which the detail branch reads too."
         )
-    if len(entries) == 1:
-        return as_subjects(entries[0], **places)
-    return as_subjects([Subject(identity) for identity in entries], **places)
+    several = [Subject(identity) for identity in entries]
+    return as_subjects(entries[0] if len(entries) == 1 else several, **places)
 
 
-def _size_of(call: PersonalizeCall, components: Components) -> tuple[int, int] | None:
-    if call.height is None and call.width is None:
-        return None
-    side = components.preset.image_size_px
-    return side if call.height is None else call.height, side if call.width is None else call.width
-
-
-def _prompts_of(
-    call: PersonalizeCall,
-    components: Components,
-    prompts: str | list[str] | None,
-    embeds: tuple[Tensor | None, Tensor | None],  # states (P, T, D) and pooled ones (P, D)
-) -> Prompts:
-    times = call.num_images_per_prompt
-    states, pooled = embeds
+def _prompts_of(call: PersonalizeCall, components: Components, kind: str = "") -> Prompts:
+    """Return the prompts of a call, or its negative ones, one a picture."""
+    times, prompts = call.num_images_per_prompt, getattr(call, f"{kind}prompt")
+    states = getattr(call, f"{kind}prompt_embeds")  # (P, T, D), and pooled ones (P, D)
     if states is not None:
-        text = _text_of(states, pooled, components)
+        text = _text_of(states, getattr(call, f"{kind}pooled_prompt_embeds"), components)
         return TextCondition(*(tensor.repeat_interleave(times, dim=0) for tensor in text))
     if isinstance(prompts, str) or prompts is None:
         return prompts or ""
@@ -289,23 +272,17 @@ def _with_noise(
         return replace(request, seeds=seeds_of(call, call.num_images))
     cells = components.cells_of(request.size_px)
     shape = (call.num_images, components.preset.latent_channels, *cells)
-    if call.latents is not None and call.latents.shape != shape:
-        raise InputError(
-            f"latents has shape {tuple(call.latents.shape)}; {shape} is needed. Give a row a "
-            "picture."
-        )
-    # Given latents are drawn as diffusers draws them: whole, whatever their size.
-    is_whole = call.latents is not None
-    noise = _draw_by_generator(call, components, shape)
-    return replace(request, seeds=(), noise=noise, in_one_piece=is_whole)
-
-
-def _draw_by_generator(
-    call: PersonalizeCall, components: Components, shape: tuple[int, ...]
-) -> Tensor:
-    generator, device = call.generator, components.device
-    check_generators(generator, call.num_images)
-    given = [] if call.latents is None else [call.latents.float().to(device)]
+    given, device = [], components.device
+    if call.latents is not None:
+        if call.latents.shape != shape:
+            raise InputError(
+                f"latents has shape {tuple(call.latents.shape)}; {shape} is needed. Give a row a "
+                "picture."
+            )
+        given = [call.latents.float().to(device)]
+    check_generators(call.generator, call.num_images)
     count = components.schedule.num_draws - len(given)
-    drawn = [randn_tensor(shape, generator=generator, device=device) for _ in range(count)]
-    return torch.stack(given + drawn)
+    drawn = [randn_tensor(shape, generator=call.generator, device=device) for _ in range(count)]
+    # Given latents are drawn as diffusers draws them: whole, whatever their size.
+    noise, is_whole = torch.stack(given + drawn), call.latents is not None
+    return replace(request, seeds=(), noise=noise, in_one_piece=is_whole)
