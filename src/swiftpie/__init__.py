@@ -54,102 +54,44 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "CONSENT",
-    "MAX_IMAGES",
-    "MAX_SCALE",
-    "MAX_SEED",
-    "RECIPES",
-    "TASKS",
-    "AnimateRequest",
-    "CapabilityError",
-    "ConfigError",
-    "EditMode",
-    "EditRequest",
-    "EditResult",
-    "EditSettings",
-    "EditStart",
-    "FacePicture",
-    "FaceSettings",
-    "FaceSource",
-    "GenerationResult",
-    "Identity",
-    "IdentityGuidance",
-    "IdentityRef",
-    "InputError",
-    "MaskSource",
-    "MissingExtra",
-    "OutOfMemory",
-    "PersonalizeRequest",
-    "Pictures",
-    "RepaintRequest",
-    "Scales",
-    "Session",
-    "Subject",
-    "SwiftEditPipeline",
-    "SwiftPieError",
-    "SwiftPiePipeline",
-    "TuneSettings",
-    "WeightsError",
-    "bounding_box",
-    "change_of",
-    "check_box",
-    "contact_sheet",
-    "cut_out",
-    "drawing_of",
-    "is_here",
-    "load",
-    "load_image",
-    "load_mask",
-    "open_face_encoder",
-    "options_of",
-    "read_options",
-    "save_animation",
-    "save_identity",
-]
+__all__ = ["CONSENT", "MAX_IMAGES", "MAX_SCALE", "MAX_SEED", "RECIPES", "TASKS"]
+__all__ += ["AnimateRequest", "CapabilityError", "ConfigError", "EditMode", "EditRequest"]
+__all__ += ["EditResult", "EditSettings", "EditStart", "FacePicture", "FaceSettings", "FaceSource"]
+__all__ += ["GenerationResult", "Identity", "IdentityGuidance", "IdentityRef", "InputError"]
+__all__ += ["MaskSource", "MissingExtra", "OutOfMemory", "PersonalizeRequest", "Pictures"]
+__all__ += ["RepaintRequest", "Scales", "Session", "Subject", "SwiftEditPipeline", "SwiftPieError"]
+__all__ += ["SwiftPiePipeline", "TuneSettings", "WeightsError"]
+__all__ += ["bounding_box", "change_of", "check_box", "contact_sheet", "cut_out", "drawing_of"]
+__all__ += ["is_here", "load", "load_image", "load_mask", "open_face_encoder", "options_of"]
+__all__ += ["read_options", "save_animation", "save_identity"]
 
 _HOMES = {
     name: f"swiftpie.{module}"
     for module, names in {
-        "backbones.sources": ["is_here", "open_face_encoder"],
-        "backbones.presets": ["RECIPES"],
-        "faces": ["CONSENT", "FaceSettings", "FaceSource"],
-        "imageio.writing": ["save_animation"],
-        "imageio.decoding": ["load_image"],
-        "imageio.images": ["contact_sheet"],
-        "masks": ["bounding_box", "load_mask"],
-        "models.cutout": ["cut_out"],
-        "pipelines.animation": ["AnimateRequest"],
-        "pipelines.identity_file": ["save_identity"],
-        "validation": ["MAX_IMAGES", "MAX_SEED", "check_box"],
-        "config": ["options_of", "read_options"],
-        "engine.session": ["Session"],
-        "engine.load": ["load"],
-        "diffusers.edit": ["SwiftEditPipeline"],
-        "diffusers.personalize": ["SwiftPiePipeline"],
-        "pipelines.request": [
-            "EditRequest",
-            "FacePicture",
-            "IdentityRef",
-            "PersonalizeRequest",
-            "Pictures",
-            "RepaintRequest",
-            "Subject",
-        ],
-        "pipelines.settings": [
-            "EditMode",
-            "EditStart",
-            "EditSettings",
-            "MAX_SCALE",
-            "MaskSource",
-            "Scales",
-            "IdentityGuidance",
-            "TuneSettings",
-        ],
-        "pipelines.tasks": ["TASKS", "change_of", "drawing_of"],
-        "types": ["EditResult", "GenerationResult", "Identity"],
+        "backbones.sources": "is_here open_face_encoder",
+        "backbones.presets": "RECIPES",
+        "faces": "CONSENT FaceSettings FaceSource",
+        "imageio.writing": "save_animation",
+        "imageio.decoding": "load_image",
+        "imageio.images": "contact_sheet",
+        "masks": "bounding_box load_mask",
+        "models.cutout": "cut_out",
+        "pipelines.animation": "AnimateRequest",
+        "pipelines.identity_file": "save_identity",
+        "validation": "MAX_IMAGES MAX_SEED check_box",
+        "config": "options_of read_options",
+        "engine.session": "Session",
+        "engine.load": "load",
+        "diffusers.edit": "SwiftEditPipeline",
+        "diffusers.personalize": "SwiftPiePipeline",
+        "pipelines.request": "EditRequest FacePicture IdentityRef PersonalizeRequest Pictures "
+        "RepaintRequest Subject",
+        "pipelines.settings": "EditMode EditStart EditSettings MAX_SCALE MaskSource Scales "
+        "IdentityGuidance TuneSettings",
+        "pipelines.tasks": "TASKS change_of drawing_of",
+        "types": "EditResult GenerationResult Identity",
     }.items()
-    for name in names
+    for name in names.split()
 }
 
 
