@@ -46,7 +46,8 @@ from swiftpie.imageio.originals import composite, read_original
 from swiftpie.imageio.writing import encode_animation, encode_image, frame_files
 from swiftpie.notices import hearing
 from swiftpie.pipelines.animation import AnimateRequest, FilmFormat
-from swiftpie.pipelines.draw import follows_seed, with_warnings
+from swiftpie.pipelines.choose import choose
+from swiftpie.pipelines.draw import with_warnings
 from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request, Source, with_sources
 from swiftpie.types import EditResult, GenerationResult, Identity
 
@@ -174,7 +175,10 @@ class Drawer:
         """Write the file of a picture; return its facts for the report."""
         preset = session.components.preset
         warnings = [*drawn.warnings]
-        if isinstance(request, EditRequest) and not follows_seed(session.components, request):
+        if (
+            isinstance(request, EditRequest)
+            and not choose(session.components, request).follows_seed
+        ):
             warnings.append("The seed has no effect: nothing of this edit is random.")
         path = self._work.path_of(job.id, job.spec)
         facts = origin_of_result(preset, request, drawn)

@@ -207,13 +207,13 @@ def _check_seeds(
     from PIL import Image
 
     from swiftpie.pipelines.advice import equal_pictures
-    from swiftpie.pipelines.draw import follows_seed
+    from swiftpie.pipelines.choose import choose
 
     first, blank = requests[0], Image.new("RGB", (1, 1))
     has_mask = first.mask is not None or getattr(first.source, "is_face", False)
     mask = (0, 0, 1, 1) if has_mask else None
     checked = (with_changes(each, image=blank, mask=mask) for each in requests)
-    if all(follows_seed(session.components, session.resolved(each)) for each in checked):
+    if all(choose(session.components, session.resolved(each)).follows_seed for each in checked):
         return
     if sampling.num_images > 1:
         console.warn(equal_pictures(sampling.num_images))

@@ -52,6 +52,7 @@ from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsErr
 from swiftpie.imageio.atomic import updated_folder
 from swiftpie.library import log_named
 from swiftpie.pipelines.advice import advise
+from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.denoise import OnStep
 from swiftpie.pipelines.draw import draw_together
 from swiftpie.pipelines.request import EditRequest, Request, identities_in
@@ -391,8 +392,9 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
                     resolved = session.resolved(request)
                     if isinstance(request, EditRequest):
                         log_named(identity.named for identity in identities_in(resolved))
-                    advise(components, resolved)
-                    (result,) = draw_together(components, [resolved], on_step=on_step)
+                    choice = choose(components, resolved)
+                    advise(choice)
+                    (result,) = draw_together(components, [choice], on_step=on_step)
                     drawn.append(recorded(components.preset, resolved, result))
         output = output_of(call, drawn)
         return output if call.return_dict else output.to_tuple()

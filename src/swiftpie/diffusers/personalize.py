@@ -30,7 +30,7 @@ from swiftpie.diffusers.calls import (
 from swiftpie.errors import InputError
 from swiftpie.models.search import Search, search_of
 from swiftpie.pipelines.animation import AnimateRequest, Film
-from swiftpie.pipelines.draw import technique_for
+from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject, as_subjects
 from swiftpie.pipelines.settings import MAX_SCALE, USUAL, Scales
@@ -267,7 +267,7 @@ def _with_noise(
         raise InputError("`seeds` and `latents` both say what the noise is. Give one of them.")
     is_drawn = call.seeds is None and call.generator is not None
     moves = isinstance(request, AnimateRequest)
-    by_seed = not is_drawn or moves or technique_for(components, request).draws_by_seed
+    by_seed = not is_drawn or moves or choose(components, request).technique.draws_by_seed
     if call.latents is None and by_seed:
         return replace(request, seeds=seeds_of(call, call.num_images))
     cells = components.cells_of(request.size_px)

@@ -19,6 +19,7 @@ from swiftpie.errors import ConfigError, OutOfMemory
 from swiftpie.models.inversion import Inversion
 from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import HasNullTokens
+from swiftpie.pipelines.choose import Choice
 from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import draw_together, free_unused_memory
 from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request
@@ -287,7 +288,7 @@ class Runner:
 
     def draw_together(
         self,
-        requests: Sequence[Request],
+        choices: Sequence[Choice],
         *,
         on_stage: OnStage | None,
         on_step: OnStep | None = None,
@@ -300,23 +301,23 @@ class Runner:
         elif self.components.has_fixed_sizes:
             split = self._known_sizes
         kinds: dict[int, list[int]] = {}
-        for number, request in enumerate(requests):
-            kinds.setdefault(id(self._networks_for(request)), []).append(number)
+        for number, choice in enumerate(choices):
+            kinds.setdefault(id(self._networks_for(choice.request)), []).append(number)
         results: dict[int, GenerationResult | EditResult] = {}
         for numbers in kinds.values():
-            together = [requests[number] for number in numbers]
+            together = [choices[number] for number in numbers]
 
             def compute(
-                together: Sequence[Request] = together,
+                together: Sequence[Choice] = together,
             ) -> list[GenerationResult | EditResult]:
                 with self.components.scope(), reporting_layers(self.components, on_stage):
-                    networks = self._networks_for(together[0])
+                    networks = self._networks_for(together[0].request)
                     return draw_together(
                         networks, together, on_stage=on_stage, on_step=on_step, split=split
                     )
 
             results.update(zip(numbers, self._with_room(compute), strict=True))
-        return [results[number] for number in range(len(requests))]
+        return [results[number] for number in range(len(choices))]
 
     def _networks_for(self, request: Request) -> Components:
         is_edit = isinstance(request, EditRequest | RepaintRequest)

@@ -31,6 +31,7 @@ from swiftpie.notices import hearing, progress_bar, warn
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.advice import advice_on, advise
 from swiftpie.pipelines.animation import USUAL_FRAMES
+from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import find_region, with_warnings
 from swiftpie.pipelines.identity import aligned_crop, face_identity
@@ -431,20 +432,14 @@ class Session:
             resolved = self.resolved(asked)
         if isinstance(asked, EditRequest) or asked.adds_named_subjects:
             log_named(identity.named for identity in identities_in(resolved))
-        advise(self.components, resolved)
+        choice = choose(self.components, resolved)
+        advice = advise(choice)
         is_on = False if on_stage or on_step else self.progress
         with progress_bar("drawing", is_on=is_on) as advance:
             listener = on_stage or advance
-            (drawn,) = self._runner.draw_together([resolved], on_stage=listener, on_step=on_step)
-        drawn = self._with_advice(drawn, resolved, heard)
+            (drawn,) = self._runner.draw_together([choice], on_stage=listener, on_step=on_step)
+        drawn = with_warnings(drawn, (*heard, *advice, *drawn.warnings))
         return cast("ResultT", recorded(self.components.preset, resolved, drawn))
-
-    def _with_advice(
-        self, drawn: GenerationResult | EditResult, request: Request, heard: Sequence[str] = ()
-    ) -> GenerationResult | EditResult:
-        """Return a result with all warnings: of its request, resolved and drawn."""
-        advice = advice_on(self.components, request)
-        return with_warnings(drawn, (*heard, *advice, *drawn.warnings))
 
     @checked
     def draw_together(
@@ -463,15 +458,18 @@ class Session:
         Advice is not logged, because a server's log must not hold its users' prompts; results have
         it as `warnings`.
         """
-        resolved = [self.resolved(request) for request in requests]
-        drawn = self._runner.draw_together(resolved, on_stage=on_stage, makes_ready=makes_ready)
-        pairs = zip(drawn, resolved, strict=True)
-        return [self._with_advice(result, request) for result, request in pairs]
+        choices = [choose(self.components, self.resolved(request)) for request in requests]
+        drawn = self._runner.draw_together(choices, on_stage=on_stage, makes_ready=makes_ready)
+        pairs = zip(drawn, choices, strict=True)
+        return [
+            with_warnings(result, (*advice_on(choice), *result.warnings))
+            for result, choice in pairs
+        ]
 
     @checked
     def advice_on(self, request: Request) -> list[str]:
         """Return the warnings that are known of a request before it is drawn."""
-        return list(advice_on(self.components, self.resolved(request)))
+        return advice_on(choose(self.components, self.resolved(request)))
 
     @checked
     def find_region(self, request: EditRequest | RepaintRequest) -> Image.Image:

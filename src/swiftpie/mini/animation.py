@@ -33,9 +33,9 @@ from swiftpie.mini.scene import (
 )
 from swiftpie.mini.words import FILLERS, PREPOSITIONS, WEATHERS
 from swiftpie.pipelines.animation import AnimateRequest
-from swiftpie.pipelines.denoise import Clock
-from swiftpie.pipelines.draw import Plan, Technique
-from swiftpie.pipelines.request import PersonalizeRequest
+from swiftpie.pipelines.choose import Technique
+from swiftpie.pipelines.denoise import Clock, Plan
+from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.techniques.personalize import (
     Place,
@@ -61,7 +61,7 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
     """
     _check_changes(request)
     states, shares = request.states, request.shares()
-    if not is_empty(components, states[0]):
+    if request.scene == WORDS_ALONE or not is_empty(components, states[0]):
         check_subjects(components, request)
     keys = [scene_rows(components, state)[0] for state in states]
     for state, key in zip(states, keys, strict=True):

@@ -4,7 +4,7 @@ import importlib.resources
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,7 @@ from swiftpie.mini.denoiser import TinyDenoiser
 from swiftpie.mini.inpainting import REMOVE, REPAINT
 from swiftpie.mini.placing import LayoutPredictor, place_of
 from swiftpie.mini.reading import COLOURLESS, ENGLISH, Reading, names_people, read, read_all
-from swiftpie.mini.scene import (
-    drawn_size,
-    has_scene,
-    is_art,
-    is_empty,
-    prepare_art,
-    prepare_empty,
-    prepare_scene,
-)
+from swiftpie.mini.scene import drawn_size, has_scene, is_art, prepare_art, prepare_scene
 from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer, encode_tokens
 from swiftpie.mini.vocabulary import GENERIC, Vocabulary
@@ -46,7 +38,7 @@ from swiftpie.mini.words import FILLERS, words_in
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.text import TextTower
 from swiftpie.models.vision import ConvImageEncoder
-from swiftpie.pipelines.draw import Technique
+from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.request import (
     MAX_SUBJECTS,
     EditRequest,
@@ -73,15 +65,15 @@ NETWORKS: Mapping[str, Callable[[Path], nn.Module]] = {
 NAMES = {"autoencoder": "vae", "denoiser": "unet"}  # in a pipeline of diffusers, if others
 MODULES = {NAMES.get(name, name): build for name, build in NETWORKS.items()}
 
-_scene = partial(Technique, PersonalizeRequest, draws_by_seed=True, drawn_size=drawn_size)
 TECHNIQUES = (
-    _scene(prepare_empty, is_empty),
-    _scene(prepare_scene, has_scene),
+    Technique(
+        PersonalizeRequest, prepare_scene, has_scene, draws_by_seed=True, drawn_size=drawn_size
+    ),
     Technique(EditRequest, prepare_word_edit, follows_seed=follows_seed, is_by_formula=True),
     REPAINT,
     REMOVE,
     ANIMATE,
-    _scene(prepare_art, is_art),
+    Technique(PersonalizeRequest, prepare_art, is_art, draws_by_seed=True),
 )
 """In the order in which they are tried."""
 

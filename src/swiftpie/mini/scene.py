@@ -35,8 +35,7 @@ from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
 from swiftpie.mini.words import FOG, NIGHT, PLAIN
 from swiftpie.noise import draw_noise, draw_step_noise, share_of
-from swiftpie.pipelines.denoise import Clock, Prepared
-from swiftpie.pipelines.draw import Plan
+from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.filling import Area, enlarged_part
 from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, texts_of
 from swiftpie.pipelines.techniques.personalize import (
@@ -147,15 +146,9 @@ def prepare_art(components: Components, request: PersonalizeRequest, clock: Cloc
 
 def is_empty(components: Components, request: PersonalizeRequest) -> bool:
     """Whether prompts ask for a scene without a subject, which no denoiser draws."""
-    if request.subjects or components.vocabulary is None or not has_scene(components, request):
+    if request.subjects or components.vocabulary is None:
         return False
     return not any(reading.mentions for reading in read_all(components, request))
-
-
-def prepare_empty(components: Components, request: PersonalizeRequest, clock: Clock) -> Plan:
-    """Prepare scenes without a subject."""
-    rows = scene_rows(components, request)
-    return Plan(request, partial(draw_empty, components, request, rows, clock))
 
 
 def draw_empty(
@@ -182,9 +175,12 @@ def prepare_scene(components: Components, request: PersonalizeRequest, clock: Cl
 
     The errors are those of `scene_rows`.
     """
-    check_subjects(components, request)
+    if not (empty := is_empty(components, request)):
+        check_subjects(components, request)
     rows = tuple(scene_rows(components, request))
     clock.lap("scene")
+    if empty:
+        return Plan(request, partial(draw_empty, components, request, rows, clock))
     boxes = tuple(zip(*(row.boxes for row in rows), strict=True))
     size = picture_size(components, request)
     found = boxes if any(map(any, boxes)) else None
@@ -217,10 +213,8 @@ def subjects_alone(components: Components, request: PersonalizeRequest) -> Perso
     return replace(request, prompt=prompt, scene=WORDS_ALONE, size_px=size_px)
 
 
-def drawn_size(components: Components, request: PersonalizeRequest) -> tuple[int, int] | None:
-    """Return height and width of what the model itself draws; None: the size of the request."""
-    if not has_scene(components, request):
-        return request.size_px
+def drawn_size(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
+    """Return height and width of what the model itself draws before a scene."""
     rows, columns = _model_cells(components, request)
     cell_px = components.preset.latent_cell_px
     return rows // 2 * cell_px, columns // 2 * cell_px

@@ -58,8 +58,7 @@ from swiftpie.models.cutout import cutout_network, find_against_odds, find_insid
 from swiftpie.models.search import Search
 from swiftpie.noise import draw_noise
 from swiftpie.notices import warn
-from swiftpie.pipelines.denoise import Clock
-from swiftpie.pipelines.draw import Plan
+from swiftpie.pipelines.denoise import Clock, Plan
 from swiftpie.pipelines.edit_region import UNCHANGED, blend_mask, given_mask, in_hole
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.types import Change

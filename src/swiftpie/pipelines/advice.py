@@ -11,7 +11,7 @@ from swiftpie.backbones.components import MAX_SIDE_PX, SAME_AREA, Components
 from swiftpie.errors import short_reason
 from swiftpie.guidance import Branch, Plain, branches_of
 from swiftpie.pipelines.animation import AnimateRequest
-from swiftpie.pipelines.draw import technique_for
+from swiftpie.pipelines.choose import Choice
 from swiftpie.pipelines.request import (
     EditRequest,
     PersonalizeRequest,
@@ -30,19 +30,24 @@ logger = logging.getLogger(__name__)
 UNTOUCHED = ResolvedScales()
 
 
-def advise(components: Components, request: Request) -> None:
-    """Log each sentence of `advice_on` but those that were logged with an encoded subject."""
-    for sentence in _advice(components, request):
+def advise(choice: Choice) -> list[str]:
+    """Return `advice_on` a request, and log all of it but what an encoded subject has logged."""
+    said = [*_advice(choice)]
+    for sentence in said:
         logger.warning(sentence)
+    return [*said, *_doubts(choice.request)]
 
 
-def advice_on(components: Components, request: Request) -> Iterator[str]:
-    """Yield warnings about a request, before anything is drawn.
+def advice_on(choice: Choice) -> list[str]:
+    """Return warnings about a request, before anything is drawn.
 
     They are of the family, of doubtful subjects, of words that are not read, of sizes without
     training, and of options without effect.
     """
-    yield from _advice(components, request)
+    return [*_advice(choice), *_doubts(choice.request)]
+
+
+def _doubts(request: Request) -> Iterator[str]:
     for identity in identities_in(request):
         yield from doubts_of(identity)
 
@@ -63,8 +68,6 @@ def doubts_of(identity: Identity) -> Iterator[str]:
 
 def _cut_prompts(components: Components, request: Request) -> Iterator[str]:
     """Yield a warning of each prompt whose end is not read."""
-    if technique_for(components, request).is_by_formula:
-        return
     given = [*texts_of(request.prompt), *texts_of(request.negative_prompt)]
     given += request.to if isinstance(request, AnimateRequest) else ()
     given += [request.source_prompt] if isinstance(request, EditRequest) else []
@@ -76,12 +79,14 @@ def _cut_prompts(components: Components, request: Request) -> Iterator[str]:
             )
 
 
-def _advice(components: Components, request: Request) -> Iterator[str]:
+def _advice(choice: Choice) -> Iterator[str]:
+    components, request = choice.components, choice.request
     yield from components.family.advice(components, request)
-    yield from _cut_prompts(components, request)
+    if not choice.technique.is_by_formula:
+        yield from _cut_prompts(components, request)
     preset = components.preset
     side = preset.image_size_px
-    height, width = _size_of(components, request) or (side, side)
+    height, width = _size_of(choice) or (side, side)
     is_other = height != width or height not in {side, *preset.more_sizes_px}
     if components.family.knows_shapes:
         is_other = abs(math.log(max(1, height * width) / side**2)) > math.log(SAME_AREA)
@@ -103,7 +108,7 @@ def _advice(components: Components, request: Request) -> Iterator[str]:
     if isinstance(request, RepaintRequest):
         idle = _idle_repainting(components, request)
     elif isinstance(request, EditRequest):
-        idle = _idle_edit(components, request)
+        idle = _idle_edit(choice, request)
     else:
         idle = _idle_drawing(components, request)
     yield from (*idle, *_idle_steering(components, request))
@@ -148,18 +153,18 @@ def _shrunk_scene(components: Components, request: PersonalizeRequest) -> Iterat
         )
 
 
-def _size_of(components: Components, request: Request) -> tuple[int, int] | None:
+def _size_of(choice: Choice) -> tuple[int, int] | None:
     """Return height and width that the user chose and the model draws, None without such a choice.
 
     A drawing that is put before a larger scene has a size of the model's own.
     """
+    request = choice.request
     if isinstance(request, EditRequest):
         side = request.settings.size_px
         return None if side is None else (side, side)
-    if isinstance(request, PersonalizeRequest):
-        drawn_size = technique_for(components, request).drawn_size(components, request)
-        return request.size_px if drawn_size == request.size_px else None
-    return None if isinstance(request, RepaintRequest) else request.size_px
+    if isinstance(request, RepaintRequest) or choice.drawn_size != request.size_px:
+        return None
+    return request.size_px
 
 
 def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterator[str]:
@@ -205,10 +210,10 @@ def why_no_detail(components: Components) -> str:
     )
 
 
-def _idle_edit(components: Components, request: EditRequest) -> Iterator[str]:
+def _idle_edit(choice: Choice, request: EditRequest) -> Iterator[str]:
     settings = request.settings
-    mode = settings.in_mode_of(components.preset).mode
-    if technique_for(components, request).is_by_formula:
+    mode = settings.in_mode_of(choice.components.preset).mode
+    if choice.technique.is_by_formula:
         for name, value in (*settings.scales.given.items(), *_of_networks(settings)):
             yield f"`{name}={value}` has no effect on this edit, which no denoiser draws."
         return
@@ -246,7 +251,7 @@ def _idle_steering(
     components: Components, request: PersonalizeRequest | EditRequest | RepaintRequest
 ) -> Iterator[str]:
     num_steps = len(components.schedule.steps)
-    guidance = request.steered(num_steps).guidance or Plain()
+    guidance = request.guidance or Plain()
     used = branches_of(guidance, num_steps)
     if used == {Branch.BOTH} and not isinstance(guidance, Plain):
         yield (

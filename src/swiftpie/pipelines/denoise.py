@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from swiftpie.attention.condition import INLINE_MASK
@@ -16,7 +17,8 @@ from swiftpie.geometry.shading import Lighting
 from swiftpie.guidance import Branch, Guidance, Plain, branches_of
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.types import Denoised, TextCondition
+from swiftpie.pipelines.request import Request
+from swiftpie.types import Change, Denoised, Drawn, TextCondition
 
 OnStep = Callable[[int, float, Tensor], Tensor]
 """Takes a step's index, its timestep and the latents after it; returns those to go on with."""
@@ -59,6 +61,22 @@ class Prepared(NamedTuple):
         fields = ("latents", "text", "null_text", "condition", "layouts", "lights")
         cut = cut_rows({name: getattr(self, name) for name in fields}, slice(first, end))
         return self._replace(fresh=self.fresh[:, first:end], **cut)
+
+
+Made = Drawn | Change
+
+
+class Plan(NamedTuple):
+    """How a request is drawn, when all that comes before the denoiser is done."""
+
+    request: Request  # that is drawn; words and settings may differ from those that were given
+    # Takes what was denoised and decoded; without a `start`, what became of the `parts`. May return
+    # a plan of what comes next.
+    finish: "Callable[..., Made | Plan]"
+    start: Prepared | None = None  # None: the denoiser has no part in this
+    parts: "tuple[Plan, ...]" = ()  # are drawn first
+    region: Callable[[], Image.Image] | None = None  # what an edit may change, white in mode L
+    reads_rows: bool = False  # rows of a pass read each other, so it is neither shared nor split
 
 
 class Clock:

@@ -5,10 +5,9 @@ import gc
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from PIL import Image
@@ -16,18 +15,21 @@ from torch import Tensor
 
 from swiftpie.attention.condition import AttentionCondition
 from swiftpie.attention.processors import Merge
-from swiftpie.backbones.components import Components, Family
-from swiftpie.errors import CapabilityError, OutOfMemory, short_reason
+from swiftpie.backbones.components import Components
+from swiftpie.errors import OutOfMemory, short_reason
 from swiftpie.faces import METADATA
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.notices import hearing
+from swiftpie.pipelines.choose import Choice, choose
 from swiftpie.pipelines.denoise import (
     Clock,
     GoesOn,
+    Made,
     OnStage,
     OnStep,
+    Plan,
     Prepared,
     check_latents,
     check_pixels,
@@ -49,7 +51,6 @@ from swiftpie.pipelines.request import (
     resolved_scales,
 )
 from swiftpie.pipelines.settings import IdentityGuidance
-from swiftpie.registry import Registry
 from swiftpie.types import Change, Denoised, Drawn, EditResult, GenerationResult, IdentityBranch
 
 logger = logging.getLogger(__name__)
@@ -69,76 +70,6 @@ Split = Callable[[Hashable, int], Sequence[int]]
 
 
 Result = GenerationResult | EditResult
-Made = Drawn | Change
-
-
-class Plan(NamedTuple):
-    """How a request is drawn, when all that comes before the denoiser is done."""
-
-    request: Request  # that is drawn; words and settings may differ from those that were given
-    # Takes what was denoised and decoded; without a `start`, what became of the `parts`. May return
-    # a plan of what comes next.
-    finish: "Callable[..., Drawn | Change | Plan]"
-    start: Prepared | None = None  # None: the denoiser has no part in this
-    parts: "tuple[Plan, ...]" = ()  # are drawn first
-    region: Callable[[], Image.Image] | None = None  # what an edit may change, white in mode L
-    reads_rows: bool = False  # rows of a pass read each other, so it is neither shared nor split
-
-
-@dataclass(frozen=True)
-class Technique:
-    """A way to draw some requests. Stateless; `Components` says what the networks can do."""
-
-    draws: type[Request]  # the kind of its requests
-    prepare: Callable[[Components, Any, Clock], Plan]  # does what comes before the denoiser
-    # Whether it draws a request of that kind.
-    claims: Callable[[Components, Any], bool] = lambda _components, _request: True
-    # Whether another seed gives another picture.
-    follows_seed: Callable[[Components, Any], bool] = lambda _components, _request: True
-    instead_of: str = ""  # the technique whose requests it takes over, so it is tried before that
-    is_by_formula: bool = False  # whether no network draws, so that strengths have no effect
-    draws_by_seed: bool = False  # alone, so that it takes no noise in its place
-    # Height and width of what a network draws, which the rest of the picture may be around.
-    drawn_size: Callable[[Components, Any], tuple[int, int] | None] = lambda _components, request: (
-        request.size_px
-    )
-
-
-TECHNIQUES: Registry[Technique] = Registry(
-    package="swiftpie.pipelines.techniques",
-    attribute="TECHNIQUE",
-    elsewhere={"scene": "swiftpie.mini.inpainting"},
-    entry_point_group="swiftpie.techniques",
-)
-"""The techniques by name."""
-
-
-def technique_for(components: Components, request: Request) -> Technique:
-    """Return the technique that draws a request.
-
-    A subclass of a request is a kind of its own: no technique of its base leaves out what it adds.
-
-    Raises:
-        CapabilityError: None draws such requests with these networks.
-    """
-    for technique in _in_turn(components.family):
-        if type(request) is technique.draws and technique.claims(components, request):
-            return technique
-    raise CapabilityError(
-        f"Preset {components.preset.name!r} has no technique that draws {type(request).__name__}. "
-        "Load one that has, such as 'mini', or 'animatelcm' for animations at full size; "
-        "`swiftpie presets` lists what each can."
-    )
-
-
-@cache  # metadata of distributions takes milliseconds to read
-def _in_turn(family: Family) -> tuple[Technique, ...]:
-    """Return all techniques in the order in which they are tried."""
-    offered = TECHNIQUES.offered()
-    names = (*offered, *(name for name in TECHNIQUES.names() if name not in offered))
-    known = [TECHNIQUES.get(name) for name in names]
-    ours = sorted(known[len(offered) :], key=lambda technique: not technique.instead_of)
-    return (*known[: len(offered)], *family.techniques(), *ours)
 
 
 @torch.no_grad()
@@ -164,8 +95,8 @@ def draw(
         WeightsError: A drawing holds NaN or infinity, or is all black.
         OutOfMemory: A single picture is too large.
     """
-    requests = [cast("Request", request)]
-    (drawn,) = draw_together(components, requests, on_stage=on_stage, on_step=on_step)
+    choice = choose(components, cast("Request", request))
+    (drawn,) = draw_together(components, [choice], on_stage=on_stage, on_step=on_step)
     return cast("ResultT", drawn)
 
 
@@ -176,20 +107,16 @@ def find_region(components: Components, request: EditRequest | RepaintRequest) -
     The errors are those of `draw`.
     """
     with explaining_out_of_memory():
-        plan = _prepare(components, request, Clock())
+        choice = choose(components, request)
+        plan = choice.technique.prepare(components, choice.request, Clock())
         assert plan.region is not None, "every edit has a region"
         return plan.region()
-
-
-def follows_seed(components: Components, request: EditRequest | RepaintRequest) -> bool:
-    """Whether an edit is random, so that another seed gives another picture."""
-    return technique_for(components, request).follows_seed(components, request)
 
 
 @torch.no_grad()
 def draw_together(
     components: Components,
-    requests: Sequence[Request],
+    choices: Sequence[Choice],
     *,
     on_stage: OnStage | None = None,
     on_step: OnStep | None = None,
@@ -204,9 +131,9 @@ def draw_together(
     clock = Clock(on_stage)
     with explaining_out_of_memory():
         plans, said = [], []
-        for request in requests:
+        for choice in choices:
             with hearing() as heard:
-                plans.append(_prepare(components, request, clock))
+                plans.append(choice.technique.prepare(components, choice.request, clock))
             said.append(heard)
         made = _carry_out(plans, clock, on_step, split)
         rows = zip(plans, made, said, strict=True)
@@ -219,12 +146,6 @@ def draw_together(
 def with_warnings(result: ResultT, warnings: Iterable[str]) -> ResultT:
     """Return a result with each of some warnings once."""
     return replace(result, warnings=tuple(dict.fromkeys(warnings)))
-
-
-def _prepare(components: Components, request: Request, clock: Clock) -> Plan:
-    """Return how a request is drawn, by the technique that claims it."""
-    steered = request.steered(len(components.schedule.steps))
-    return technique_for(components, steered).prepare(components, steered, clock)
 
 
 def _result(components: Components, request: Request, drawn: Made, clock: Clock) -> Result:

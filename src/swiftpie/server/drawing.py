@@ -21,7 +21,7 @@ from swiftpie.imageio.writing import PictureData, encode_animation, encode_image
 from swiftpie.library import Named
 from swiftpie.masks import Box
 from swiftpie.notices import hearing
-from swiftpie.pipelines.draw import follows_seed
+from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.request import EditRequest, Request, Subject
 from swiftpie.server.commands import begun
 from swiftpie.server.errors import RequestError, all_of, free_frames
@@ -214,7 +214,8 @@ def _with_facts(
         warnings=(*heard, *drawn.warnings),
         box=drawn.box if isinstance(drawn, EditResult) else None,
         named=drawn.named,
-        is_random=not isinstance(request, EditRequest) or follows_seed(session.components, request),
+        is_random=not isinstance(request, EditRequest)
+        or choose(session.components, request).follows_seed,
     )
 
 

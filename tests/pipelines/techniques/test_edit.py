@@ -11,7 +11,7 @@ from swiftpie import Session
 from swiftpie.backbones.choices import schedule_of
 from swiftpie.backbones.presets import RECIPES
 from swiftpie.masks import from_noise_difference
-from swiftpie.pipelines.draw import follows_seed
+from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.edit_region import blend_mask
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
@@ -341,8 +341,8 @@ def test_variation_renews_the_noise_of_what_changes_and_nothing_else(components,
     for result in results:
         assert not (changed(result, photo) & (values(result.region) == 0)).any()
     request = EditRequest(image=photo, prompt=PROMPT, seed=3, settings=settings)
-    assert follows_seed(components, replace(request, settings=varied))
-    assert follows_seed(components, request) == (settings is RELEASED)
+    assert choose(components, replace(request, settings=varied)).follows_seed
+    assert choose(components, request).follows_seed == (settings is RELEASED)
 
 
 def test_a_preset_names_the_mode_of_edits_that_choose_none(components, photo):

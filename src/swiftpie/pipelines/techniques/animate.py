@@ -20,8 +20,8 @@ from swiftpie.masks import box_mask
 from swiftpie.models.denoiser import Denoiser, DenoiserCall, WrappedDenoiser
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.animation import AnimateRequest
-from swiftpie.pipelines.denoise import Clock, cut_rows
-from swiftpie.pipelines.draw import Plan, Technique
+from swiftpie.pipelines.choose import Technique
+from swiftpie.pipelines.denoise import Clock, Plan, cut_rows
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.techniques.panorama import Window, WindowedDenoiser, fade, spans

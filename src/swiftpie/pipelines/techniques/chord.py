@@ -30,8 +30,9 @@ from swiftpie.noise import (
     predict_clean,
     scaled_linear_step,
 )
-from swiftpie.pipelines.denoise import Clock, check_latents, check_pixels, decode
-from swiftpie.pipelines.draw import Plan, Technique, acting_branches
+from swiftpie.pipelines.choose import Technique
+from swiftpie.pipelines.denoise import Clock, Plan, check_latents, check_pixels, decode
+from swiftpie.pipelines.draw import acting_branches
 from swiftpie.pipelines.edit_region import (
     Canvas,
     Compared,

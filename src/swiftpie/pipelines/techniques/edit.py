@@ -12,8 +12,8 @@ from swiftpie.imageio.images import as_rgb, mask_to_pil
 from swiftpie.masks import from_noise_difference
 from swiftpie.models.inversion import Inversion
 from swiftpie.noise import add_noise, draw_noise, draw_step_noise
-from swiftpie.pipelines.denoise import Clock, Prepared
-from swiftpie.pipelines.draw import Plan, Technique
+from swiftpie.pipelines.choose import Technique
+from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.edit_region import (
     Canvas,
     Compared,

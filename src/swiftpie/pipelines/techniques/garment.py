@@ -16,8 +16,8 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.imageio.images import as_rgb
 from swiftpie.models.cutout import cut_out
 from swiftpie.models.search import Search
-from swiftpie.pipelines.denoise import Clock
-from swiftpie.pipelines.draw import Plan, Technique, technique_for
+from swiftpie.pipelines.choose import Technique, choose
+from swiftpie.pipelines.denoise import Clock, Plan
 from swiftpie.pipelines.request import EditRequest, RepaintRequest
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.pipelines.techniques.repaint import DEFAULT_PROMPT
@@ -46,7 +46,8 @@ def prepare_garment(components: Components, request: RepaintRequest, clock: Cloc
         scales = replace(scales, detail_scale=Scales.of(components.preset).detail_scale)
     _check(components, request, scales)
     edit = _as_edit(request, EditSettings(mode=EditMode.PAPER, scales=scales))
-    return technique_for(components, edit).prepare(components, edit, clock)
+    choice = choose(components, edit)
+    return choice.technique.prepare(components, choice.request, clock)
 
 
 def _as_edit(request: RepaintRequest, settings: EditSettings) -> EditRequest:

@@ -20,8 +20,8 @@ from swiftpie.backbones.components import SAME_AREA, Components
 from swiftpie.backbones.presets import Preset
 from swiftpie.errors import InputError
 from swiftpie.models.denoiser import Denoiser, DenoiserCall, SubjectCondition, WrappedDenoiser
-from swiftpie.pipelines.denoise import Clock
-from swiftpie.pipelines.draw import Plan, Technique
+from swiftpie.pipelines.choose import Technique
+from swiftpie.pipelines.denoise import Clock, Plan
 from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.techniques.personalize import (

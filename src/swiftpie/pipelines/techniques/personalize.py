@@ -18,8 +18,8 @@ from swiftpie.guidance import Guidance, Plain, branches_of
 from swiftpie.masks import Box, box_mask, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.denoise import Clock, Prepared
-from swiftpie.pipelines.draw import Plan, Technique
+from swiftpie.pipelines.choose import Technique
+from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
     ConditionPart,

@@ -9,8 +9,8 @@ from swiftpie.backbones.presets import PRESETS, RECIPES
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.imageio.images import as_rgb, mask_to_pil
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.denoise import Clock, Prepared
-from swiftpie.pipelines.draw import Plan, Technique
+from swiftpie.pipelines.choose import Technique
+from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.edit_region import Canvas, enter_canvas, in_hole, method_of
 from swiftpie.pipelines.identity import identity_of_frames
 from swiftpie.pipelines.request import EditRequest

@@ -27,8 +27,8 @@ from swiftpie.masks import Box, grow, resize_mask, subject_extent
 from swiftpie.models.ground import box_on_ground
 from swiftpie.models.search import Search
 from swiftpie.noise import add_noise, draw_step_noise
-from swiftpie.pipelines.denoise import Clock, Prepared
-from swiftpie.pipelines.draw import Plan, Technique
+from swiftpie.pipelines.choose import Technique
+from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.edit_region import (
     Canvas,
     PixelBox,
