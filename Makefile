@@ -18,8 +18,12 @@ ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH=$(TORCH) is no build of PyTorch that make knows. Choose TORCH=cpu, or leave it out for the one of PyPI)
 endif
 
-.PHONY: demo setup test test-thorough test-lowest test-all test-comfyui golden parity page check-page test-page docs \
+.PHONY: help demo setup test test-thorough test-lowest test-all test-comfyui golden parity page check-page test-page docs \
   mutation release-check check fix clean
+
+help:  ## list all targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r target about; do \
+	  printf '%-15s %s\n' "$$target" "$$about"; done
 
 demo: $(VENV)/.runtime  ## make a picture with the embedded model
 	$(BIN)/swiftpie demo --force

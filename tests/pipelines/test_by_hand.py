@@ -1,23 +1,32 @@
 """The example of the method by hand draws what a session draws."""
 
+import re
 import runpy
 
+import pytest
 import torch
 
 from swiftpie import PersonalizeRequest, Session, Subject, load_image
 from swiftpie.backbones.components import load_components
 from swiftpie.pipelines.request import Output
 from tests.backbones import tiny_models
+from tests.engine import tracing
 from tests.parity.pipelines import preset_of, subject
 from tests.policy.project import ROOT
 
 
-def test_the_method_by_hand_is_that_of_a_session(tmp_path):
-    weights = tiny_models.make_pipeline(tmp_path / "pipeline", "sd15", is_shallow=True)
-    adapter = tmp_path / "own.safetensors"
+@pytest.fixture(scope="module")
+def components(tmp_path_factory):
+    """Stable Diffusion 1.5 with random weights."""
+    folder = tmp_path_factory.mktemp("sd15")
+    weights = tiny_models.make_pipeline(folder / "pipeline", "sd15", is_shallow=True)
+    adapter = folder / "own.safetensors"
     tiny_models.make_own_adapter(adapter, "sd15", is_shallow=True)
-    parts = {"weights": weights, "adapter": adapter, "image_encoder": tmp_path / "encoder"}
-    components = load_components(preset_of("sd15"), **parts)
+    parts = {"weights": weights, "adapter": adapter, "image_encoder": folder / "encoder"}
+    return load_components(preset_of("sd15"), **parts)
+
+
+def test_the_method_by_hand_is_that_of_a_session(components):
     example = runpy.run_path(str(ROOT / "examples" / "by_hand.py"))
     photo, session = load_image(subject()), Session(components)
     pixels = example["draw"](components, photo, "a red cube", seed=3)
@@ -27,3 +36,13 @@ def test_the_method_by_hand_is_that_of_a_session(tmp_path):
     )
     assert torch.equal(pixels, session.draw(request).tensor)
     assert pixels.std() > 0
+
+
+def test_the_page_lists_the_way_of_a_picture_of_other_models(components):
+    session = Session(components)
+    identity = session.encode_identity(subject())
+    found = tracing.trace(lambda: session.personalize(identity, "a red cube", seed=3))
+    page = (ROOT / "docs" / "concepts.md").read_text()
+    told = page.partition("A picture of Stable Diffusion 1.5")[2].partition("No file of `mini`")[0]
+    assert re.findall(r"`([\w/]+\.py)`", told) == found.handing_on
+    assert not [file for file in found.files if file.startswith("mini/")]

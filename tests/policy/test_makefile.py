@@ -51,3 +51,13 @@ def test_another_build_is_refused_before_anything_is_called(made):
     assert done.returncode != 0
     assert "Choose TORCH=cpu" in done.stderr
     assert calls == ""
+
+
+def test_help_lists_every_target_that_is_described():
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    described = [
+        line.partition(":")[0]
+        for line in (ROOT / "Makefile").read_text().splitlines()
+        if "  ## " in line
+    ]
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == described
