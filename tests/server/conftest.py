@@ -120,7 +120,7 @@ def photo(session, identity):
 def held(worker):
     """Hold the drawing thread at its next batch; yields `begun`, `gate` to open, and `stopped`."""
     begun, gate, stopped = threading.Event(), threading.Event(), threading.Event()
-    original = worker.thread.answer
+    original = worker.backend.answer
 
     def slow(work, check):
         begun.set()
@@ -131,12 +131,12 @@ def held(worker):
             stopped.set()
             raise
 
-    worker.thread.answer = slow
+    worker.backend.answer = slow
     try:
         yield begun, gate, stopped
     finally:
         gate.set()
-        worker.thread.answer = original
+        worker.backend.answer = original
 
 
 def until(found, *, seconds=20):

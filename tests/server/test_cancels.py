@@ -34,8 +34,7 @@ from swiftpie.server import Limits
 from swiftpie.server.app import make_app
 from swiftpie.server.drawing import Stopped, _without_locals
 from swiftpie.server.schemas import Drawing
-from swiftpie.server.store import IdentityInfo, StoredIdentity
-from swiftpie.server.worker import Caller
+from swiftpie.server.store import Caller, StoredIdentity
 from tests.server.conftest import Call, drained, form, serving, to_png
 
 PROMPT = "a dog on a beach"
@@ -62,7 +61,7 @@ class Gate:
         self.reached, self.opened = threading.Event(), threading.Event()
         self.stages = []  # ended since the gate was reached
         self.stopped = threading.Event()
-        self._draw, worker.thread.answer = worker.thread.answer, self
+        self._draw, worker.backend.answer = worker.backend.answer, self
 
     def __call__(self, work, check):
         def passed(stage):
@@ -176,11 +175,11 @@ async def turns_until(is_there):
 
 @pytest.fixture
 def running(worker, loop, identity):
-    draw = worker.thread.answer
+    draw = worker.backend.answer
 
     def run(test, **limits):
         worker.limits = Limits(**limits)
-        known = StoredIdentity(IdentityInfo("", "mini", (), ()), identity, {})
+        known = StoredIdentity(identity, "mini")
         number = worker.identities.put(known, owner=OWNER)
         app = make_app(worker, hosts=["localhost"], token=None, limits=worker.limits)
         body = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": number}]}}
@@ -189,7 +188,7 @@ def running(worker, loop, identity):
             loop.run_until_complete(asyncio.wait_for(test(server), 60))
         finally:
             server.open()
-            worker.thread.answer = draw
+            worker.backend.answer = draw
 
     return run
 
@@ -264,8 +263,8 @@ def test_a_job_that_is_deleted_at_once_leaves_the_queue(running):
     async def test(server):
         first = await server.at("batched")
         worker, body = server.worker, Drawing.model_validate(server.body)
-        work = await worker.plan(body, caller=Caller("key", OWNER))
-        task = worker.jobs.find(worker.start(work, owner=OWNER, as_answer=bytes), owner=OWNER)
+        jobs = await worker.builder.jobs_of(body, caller=Caller("key", OWNER))
+        task = worker.calls.find(worker.start(jobs, owner=OWNER, as_answer=bytes), owner=OWNER)
         task.running.cancel()  # before its first step
         await asyncio.wait([task.running])
         await asyncio.sleep(0)
@@ -330,7 +329,7 @@ def upload(path, data):
 @asynccontextmanager
 async def without_decoder(server):
     """Let all pictures wait to be decoded; yields the lock that they wait for."""
-    decoder = server.worker._decoder
+    decoder = server.worker.decoder
     async with decoder._free, decoder._spare._free:
         yield decoder._spare._free
 
@@ -376,7 +375,7 @@ def test_an_upload_whose_caller_leaves_is_forgotten(running, caplog):
             call.left.set()
             await call.done
             assert call.status == 499
-            assert not server.worker._decoder._free.locked()
+            assert not server.worker.decoder._free.locked()
             assert not server.num_queued
 
     running(test)
@@ -388,7 +387,7 @@ def test_a_picture_that_is_being_decoded_is_given_up(running, picture_bytes, is_
     sent = ("POST", "/v1/pictures", *upload("/v1/pictures", picture_bytes))
 
     async def test(server):
-        decoder = server.worker._decoder
+        decoder = server.worker.decoder
         child = decoder._child
         os.kill(child.pid, signal.SIGSTOP)  # in the midst of it, for ever
         call = server.call(*sent)
@@ -429,7 +428,7 @@ def test_the_pixels_of_a_request_are_freed_however_it_ends(running, way, path, f
     sent = ("POST", path, *form(image=("a.png", picture), **fields))
 
     async def test(server):
-        decoded = server.worker._decoder._held
+        decoded = server.worker.decoder._held
         server.gate.stage = stage
         gc.collect()
         gc.disable()
@@ -554,7 +553,7 @@ def test_jobs_end_with_the_server(session):
         gate.stage = "step"
         job = alone.ask("POST", "/v1/jobs", body={"prompt": PROMPT, "n": 3}).json["id"]
         assert gate.reached.wait(20)
-        task = worker.jobs.find(job, owner="127.0.0.1 ").running
+        task = worker.calls.find(job, owner="127.0.0.1 ").running
         alone.server.should_exit = True
         while not task.done():
             assert alone.thread.is_alive()

@@ -185,7 +185,7 @@ def test_jobs_are_fetched_later_and_can_be_deleted(server, own):
 def test_a_job_that_has_ended_keeps_its_answer_alone(server):
     own = {"animate": {"to": [f"{PROMPT} at night"], "num_frames": 3}}
     film = {"prompt": PROMPT, "size": "64x64", "output_format": "webp", "swiftpie": own}
-    store = server.worker.jobs
+    store = server.worker.calls
     elsewhere = {**film, "swiftpie": {"animate": {"to": ["a cat in a castle"], "num_frames": 3}}}
     for body, status in ((film, "completed"), (elsewhere, "failed")):
         number = server.ask("POST", "/v1/jobs", body=body).json["id"]

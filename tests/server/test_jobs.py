@@ -48,8 +48,8 @@ def running(test):
     return run
 
 
-def submit(scheduler, work, group, key, **facts):
-    return scheduler.submit(work, group=group, key=key, deadline_s=20, **facts)
+def submit(scheduler, work, group, key, *, deadline_s=20, **facts):
+    return scheduler.submit(jobs.Job(work, key, group=group, **facts), deadline_s=deadline_s)
 
 
 async def busy(scheduler, draw):
@@ -181,7 +181,7 @@ async def test_what_a_picture_takes_is_its_share_of_a_batch(scheduler, draw):
 async def test_a_late_drawing_stops_without_a_listener(scheduler, draw):
     draw.gate.clear()
     scheduler.job_s = 0.01
-    job = scheduler.submit("slow", group="x", key="a", deadline_s=0.02)
+    job = submit(scheduler, "slow", "x", "a", deadline_s=0.02)
     await drained(scheduler)
     assert draw.stopped == [["slow"]]
     with pytest.raises(Expired):
@@ -225,17 +225,17 @@ async def test_what_would_be_late_is_refused_and_says_when_it_would_not_be(sched
     scheduler.job_s = 1.0
     await busy(scheduler, draw)
     facts = {"group": "g", "deadline_s": 4.5}
-    kept = [scheduler.submit(0, key=key, **facts) for key in "ab"]
-    long = scheduler.submit("long", key="c", units=1.25, **facts)
+    kept = [submit(scheduler, 0, key=key, **facts) for key in "ab"]
+    long = submit(scheduler, "long", key="c", units=1.25, **facts)
     with pytest.raises(Overloaded, match=r"after about 5 s, and is given 4\.5 s") as refused:
-        scheduler.submit("last", key="d", **facts)
+        submit(scheduler, "last", key="d", **facts)
     assert 0.5 < refused.value.retry_after_s < 1.5
     # The second of a key comes after the first ones of all others, which it does not make late.
     with pytest.raises(Overloaded, match="fewer frames"):
-        scheduler.submit("second", key="a", **facts)
+        submit(scheduler, "second", key="a", **facts)
     assert scheduler.num_queued == 3
     scheduler.cancel(long)
-    assert scheduler.submit("last", key="d", **facts)
+    assert submit(scheduler, "last", key="d", **facts)
     draw.gate.set()
     assert await scheduler.result(kept[0]) == "drawn 0"
 
@@ -245,7 +245,7 @@ async def test_what_a_kind_takes_is_learned_also_from_what_was_late(scheduler, d
     scheduler.job_s = 0.01
     draw.gate.clear()
     facts = {"group": "g", "key": "a", "kind": "film", "units": 2}
-    late = scheduler.submit("film", deadline_s=0.05, **facts)
+    late = submit(scheduler, "film", deadline_s=0.05, **facts)
     with pytest.raises(Expired):
         await scheduler.result(late)
     await drained(scheduler)
@@ -254,9 +254,9 @@ async def test_what_a_kind_takes_is_learned_also_from_what_was_late(scheduler, d
     assert takes >= 0.025
     assert scheduler.job_s == 0.01  # others are as quick as before
     with pytest.raises(Overloaded):
-        scheduler.submit("film", deadline_s=0.04, **facts)
+        submit(scheduler, "film", deadline_s=0.04, **facts)
     assert scheduler._taken["film"] == pytest.approx(takes * jobs.HOPE)
-    await scheduler.result(scheduler.submit("film", deadline_s=20, **facts))
+    await scheduler.result(submit(scheduler, "film", deadline_s=20, **facts))
     assert 0.7 < scheduler._taken["film"] / (takes * jobs.HOPE) < 1  # it was quick this time
 
 
@@ -327,6 +327,6 @@ async def test_what_is_quick_is_not_late_where_others_take_long(scheduler, draw,
     await draw.begun.wait()
     submit(scheduler, "long too", "x", "b", units=100)
     with pytest.raises(Overloaded):
-        scheduler.submit("longish", group="g", key="c", deadline_s=1, units=50)
-    assert scheduler.submit("quick", group="g", key="d", deadline_s=1)
+        submit(scheduler, "longish", group="g", key="c", deadline_s=1, units=50)
+    assert submit(scheduler, "quick", group="g", key="d", deadline_s=1)
     assert not long.done.done()

@@ -116,13 +116,13 @@ def test_mistakes_are_answered_and_the_connection_stays(live, identity_id, caplo
 def test_an_error_of_our_own_is_answered_and_its_words_are_not_logged(
     server, live, identity_id, caplog
 ):
-    original = server.worker.thread.answer
+    original = server.worker.backend.answer
 
     def broken(work, check):
         check("batched")
         raise LookupError(work[0].prompt)
 
-    server.worker.thread.answer = broken
+    server.worker.backend.answer = broken
     try:
         send(live, 1, identity_id, prompt="a dog and a canary")
         found = receive(live)[0]
@@ -135,7 +135,7 @@ def test_an_error_of_our_own_is_answered_and_its_words_are_not_logged(
             body={"prompt": "a dog and a canary", "stream": True},
         )
     finally:
-        server.worker.thread.answer = original
+        server.worker.backend.answer = original
     assert (found["type"], found["id"]) == ("error", 1)
     assert answer.status == 500
     assert b'"type": "error"' in stream.content

@@ -13,12 +13,12 @@ from swiftpie.engine.wrappers import JoinedAutoencoder
 from swiftpie.errors import UnknownSubjectError, WeightsError
 from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.server import Limits
-from swiftpie.server.commands import requests_of
-from swiftpie.server.drawing import DrawingThread, batch_sizes
+from swiftpie.server.drawing import DrawingBackend, batch_sizes
 from swiftpie.server.jobs import Job
+from swiftpie.server.requests import requests_of
 from swiftpie.server.schemas import Drawing
-from swiftpie.server.store import IdentityInfo, Models, ServedModel, StoredIdentity
-from swiftpie.server.worker import Caller, Worker
+from swiftpie.server.store import Caller, Models, ServedModel, StoredIdentity
+from swiftpie.server.worker import Worker
 from tests.pipelines.tiny_editor import tiny_editor
 
 PROMPT = "a dog on a beach"
@@ -81,7 +81,7 @@ def test_once_ready_no_mix_of_requests_compiles_anything(sized, forms, identity)
         async with working(lambda: sized, progress, batch=4) as worker:
             await worker.getting_ready
             ready = frozenset(forms)
-            known = StoredIdentity(IdentityInfo("", "mini", (), ()), identity, {})
+            known = StoredIdentity(identity, "mini")
             who = worker.identities.put(known, owner="me")
             one, two = ({"subjects": [{"identity_id": who}] * count} for count in (1, 2))
             photo = Image.effect_noise((128, 128), 60).convert("RGB")
@@ -93,8 +93,9 @@ def test_once_ready_no_mix_of_requests_compiles_anything(sized, forms, identity)
             ]:
                 for count in counts:
                     body = Drawing(prompt=PROMPT, seed=count, n=count, swiftpie=own)
-                    work = await worker.plan(body, caller=Caller("key", "me"), images=images)
-                    assert len(await worker.draw(work)) == count
+                    caller = Caller("key", "me")
+                    made = await worker.builder.jobs_of(body, caller=caller, images=images)
+                    assert len([picture async for picture in worker.draw(made)]) == count
                     assert forms == ready, (own, count)
             return worker.scheduler.batches
 
@@ -127,7 +128,7 @@ def test_a_model_that_cannot_be_loaded_is_reported(caplog):
 def test_a_model_that_knows_all_words_draws_a_prompt_alone_and_inserts_no_subject(photo):
     published = Session(tiny_editor())
     offer = ServedModel(lambda: published, describe(published.components.preset))
-    drawer = DrawingThread(Models({"published": offer}))
+    drawer = DrawingBackend(Models({"published": offer}))
 
     def drawn_of(images, **own):
         body = Drawing(prompt="a dog on a beach", seed=5, swiftpie=own)
@@ -139,6 +140,7 @@ def test_a_model_that_knows_all_words_draws_a_prompt_alone_and_inserts_no_subjec
         return asyncio.run(drawn())[0]
 
     alone = published.generate("a dog on a beach", seed=5).images[0]
-    assert drawn_of([]).result.images[0].tobytes() == alone.tobytes()
+    _, drawn = drawn_of([])
+    assert drawn.images[0].tobytes() == alone.tobytes()
     refused = drawn_of([photo], task="insert", box=(0.2, 0.2, 0.8, 0.8))
     assert isinstance(refused, UnknownSubjectError), refused

@@ -37,17 +37,14 @@ from swiftpie.batch.folder import (
 )
 from swiftpie.batch.jobs import Batch, Job, Jobs, Model, batches_of
 from swiftpie.engine.load import load
-from swiftpie.engine.origin import origin_of_result
 from swiftpie.engine.session import Session, draw_apart
 from swiftpie.errors import ConfigError, InputError, SwiftPieError, WeightsError, short_reason
 from swiftpie.faces import FaceSettings
 from swiftpie.imageio.atomic import make_folder, write_file
 from swiftpie.imageio.originals import composite, read_original
 from swiftpie.imageio.writing import encode_animation, encode_image, frame_files
-from swiftpie.notices import hearing
 from swiftpie.pipelines.animation import AnimateRequest, FilmFormat
-from swiftpie.pipelines.choose import choose
-from swiftpie.pipelines.draw import with_warnings
+from swiftpie.pipelines.choose import Choice
 from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request, Source, with_sources
 from swiftpie.types import EditResult, GenerationResult, Identity
 
@@ -111,25 +108,16 @@ class Drawer:
             jobs = [job for job in batch.jobs if job.id in batch.wanted]
             return [{"id": job.id, "place": job.place, **failed} for job in jobs]
         started = time.perf_counter()
-        made: dict[str, Any] = {}
-        said: dict[str, list[str]] = {}
-        for job in batch.jobs:
-            with hearing() as said[job.id]:
-                made[job.id] = _attempt(self._request, session, job)
-        ready = [job for job in batch.jobs if not isinstance(made[job.id], Exception)]
-        requests = [made[job.id] for job in ready]
-        drawn = draw_apart(session, requests, failures=Exception)
-        made.update(zip([job.id for job in ready], drawn, strict=True))
+        resolve = functools.partial(self._request, session)
+        drawn = draw_apart(session, batch.jobs, resolve, failures=(Exception,))
         spent = (time.perf_counter() - started) * 1000 / len(batch.jobs)
-        request_of = dict(zip([job.id for job in ready], requests, strict=True))
         outcomes: list[Outcome] = []
-        for job in batch.jobs:
+        for job, made in zip(batch.jobs, drawn, strict=True):
             if job.id not in batch.wanted:
                 continue
-            outcome = made[job.id]
-            if not isinstance(outcome, Exception):
-                outcome = with_warnings(outcome, (*said[job.id], *outcome.warnings))
-                outcome = _attempt(self._finish, session, job, request_of[job.id], outcome)
+            outcome: Any = made
+            if not isinstance(made, Exception):
+                outcome = _attempt(self._finish, session, job, *made)
             if isinstance(outcome, CannotWrite):
                 raise outcome
             if isinstance(outcome, Exception):
@@ -170,19 +158,14 @@ class Drawer:
         return session.resolved(with_sources(job.request, self._identity_of))
 
     def _finish(
-        self, session: Session, job: Job, request: Request, drawn: GenerationResult | EditResult
+        self, session: Session, job: Job, choice: Choice, drawn: GenerationResult | EditResult
     ) -> dict[str, Any]:
         """Write the file of a picture; return its facts for the report."""
-        preset = session.components.preset
         warnings = [*drawn.warnings]
-        if (
-            isinstance(request, EditRequest)
-            and not choose(session.components, request).follows_seed
-        ):
+        if isinstance(choice.request, EditRequest) and not choice.follows_seed:
             warnings.append("The seed has no effect: nothing of this edit is random.")
         path = self._work.path_of(job.id, job.spec)
-        facts = origin_of_result(preset, request, drawn)
-        files = _files_of(job, drawn, path, facts)
+        files = _files_of(job, drawn, path)
         try:
             for name, data in files.items():
                 if name != path:  # a frame in its folder
@@ -199,7 +182,7 @@ class Drawer:
             "sha256": digest(files[name] for name in sorted(files)),
             "prompt": job.spec["prompt"],
             "seed": job.spec["seed"],
-            "preset": preset.name,
+            "preset": session.components.preset.name,
             "branches": list(drawn.branches),
             "cutouts": [[picture._asdict() for picture in pictures] for pictures in drawn.cutouts],
             **({"named": [named._asdict() for named in drawn.named]} if drawn.named else {}),
@@ -207,10 +190,9 @@ class Drawer:
         }
 
 
-def _files_of(
-    job: Job, drawn: GenerationResult | EditResult, path: Path, facts: Mapping[str, str]
-) -> dict[Path, bytes]:
+def _files_of(job: Job, drawn: GenerationResult | EditResult, path: Path) -> dict[Path, bytes]:
     """Return the files of a job: its picture, or the animation or the frames of one."""
+    facts = drawn.record
     if isinstance(drawn, EditResult):
         assert isinstance(job.request, EditRequest | RepaintRequest), "they change a picture"
         assert isinstance(job.request.image, Path), "lines name files"

@@ -2,12 +2,12 @@
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Any, TypeVar, Unpack, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.config import options_of
 from swiftpie.engine.origin import recorded
 from swiftpie.engine.runner import Cache, CacheReport, Key, Runner, content_key
-from swiftpie.errors import InputError, SwiftPieError, UnknownSubjectError
+from swiftpie.errors import InputError, UnknownSubjectError
 from swiftpie.faces import FaceEncoder
 from swiftpie.faces.choose import ChosenFace, choose_face, face_region, find_faces
 from swiftpie.imageio.decoding import BAND_PIXELS, is_picture, load_image
@@ -31,7 +31,7 @@ from swiftpie.notices import hearing, progress_bar, warn
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.advice import advice_on, advise
 from swiftpie.pipelines.animation import USUAL_FRAMES
-from swiftpie.pipelines.choose import choose
+from swiftpie.pipelines.choose import Choice, choose
 from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import find_region, with_warnings
 from swiftpie.pipelines.identity import aligned_crop, face_identity
@@ -71,6 +71,7 @@ from swiftpie.types import EditResult, GenerationResult, Identity, Picture
 from swiftpie.validation import seeds_from
 
 logger = logging.getLogger(__name__)
+Given = TypeVar("Given")
 
 Face = Picture | ChosenFace | Tensor | NDArray[np.float32]
 
@@ -459,12 +460,18 @@ class Session:
         it as `warnings`.
         """
         choices = [choose(self.components, self.resolved(request)) for request in requests]
+        return self.draw_chosen(choices, on_stage, makes_ready=makes_ready)
+
+    def draw_chosen(
+        self, choices: Sequence[Choice], on_stage: OnStage | None, *, makes_ready: bool = False
+    ) -> list[GenerationResult | EditResult]:
+        """Draw requests that are resolved, as `draw_together` does; results have their record."""
         drawn = self._runner.draw_together(choices, on_stage=on_stage, makes_ready=makes_ready)
-        pairs = zip(drawn, choices, strict=True)
-        return [
-            with_warnings(result, (*advice_on(choice), *result.warnings))
-            for result, choice in pairs
-        ]
+        made = []
+        for choice, result in zip(choices, drawn, strict=True):
+            warned = with_warnings(result, (*advice_on(choice), *result.warnings))
+            made.append(recorded(self.components.preset, choice.request, warned))
+        return made
 
     @checked
     def advice_on(self, request: Request) -> list[str]:
@@ -727,26 +734,53 @@ class Session:
 
 def draw_apart(
     session: Session,
-    requests: Sequence[Request],
+    given: Sequence[Given],
+    resolve: Callable[[Given], Request],
     *,
-    failures: type[Exception] = SwiftPieError,
+    failures: tuple[type[Exception], ...],
     on_stage: OnStage | None = None,
-) -> list[GenerationResult | EditResult | Exception]:
-    """Draw requests together; if that fails, draw them one by one to isolate the errors.
+) -> list[tuple[Choice, GenerationResult | EditResult] | Exception]:
+    """Draw what `resolve` makes of `given` together, or one by one where that fails.
 
-    An error of the type `failures` replaces the result of its request; other errors are raised.
+    Returns what was drawn of each, and its result, which has the warnings of `resolve`, too. An
+    error of the types `failures` replaces both; other errors are raised.
     """
-    if not requests:
+    outcomes: dict[int, tuple[Choice, GenerationResult | EditResult] | Exception] = {}
+    choices: dict[int, Choice] = {}
+    said: dict[int, list[str]] = {}
+    for number, one in enumerate(given):
+        with hearing() as said[number]:
+            try:
+                choices[number] = choose(session.components, resolve(one))
+            except failures as error:
+                outcomes[number] = error
+        if on_stage is not None:
+            on_stage("encode")
+    drawn = _drawn_apart(session, [*choices.values()], failures, on_stage)
+    for number, result in zip(choices, drawn, strict=True):
+        if isinstance(result, Exception):
+            outcomes[number] = result
+        else:
+            heard = with_warnings(result, (*said[number], *result.warnings))
+            outcomes[number] = choices[number], heard
+    return [outcomes[number] for number in range(len(given))]
+
+
+def _drawn_apart(
+    session: Session,
+    choices: Sequence[Choice],
+    failures: tuple[type[Exception], ...],
+    on_stage: OnStage | None,
+) -> list[GenerationResult | EditResult | Exception]:
+    if not choices:
         return []
     try:
-        return list(session.draw_together(requests, on_stage=on_stage))
+        return [*session.draw_chosen(choices, on_stage)]
     except failures as error:
-        if len(requests) == 1:
+        if len(choices) == 1:
             return [error]
-        return [
-            draw_apart(session, [request], failures=failures, on_stage=on_stage)[0]
-            for request in requests
-        ]
+        alone = [_drawn_apart(session, [choice], failures, on_stage) for choice in choices]
+        return [outcome for (outcome,) in alone]
 
 
 def _height_and_width(size: tuple[int, int] | None) -> tuple[int, int] | None:

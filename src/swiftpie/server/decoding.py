@@ -35,6 +35,7 @@ MAX_MIB = 1024
 SOON_S = 0.25  # for which a picture waits before a spare process takes it
 PATIENCE = 4.0  # times MAX_SECONDS by the clock, for machines that do other work
 LENGTH = struct.Struct(">Q")
+HEAD = struct.Struct(">Q?Q")  # most_px or 0, keeps_original, the length of what follows
 FACTS = (  # of what made a picture: all that the page shows or uses
     *("prompt", "source_prompt", "task", "preset", "seed", "swiftpie", "scene", "subjects"),
     *("identity_scale", "detail_scale", "balance"),
@@ -80,9 +81,15 @@ class Decoder:
             await self._spare.stop()
 
     async def decode(
-        self, data: bytes, *, name: str = "The picture", key: str = "", most_px: int | None = None
-    ) -> tuple[Image.Image, Mapping[str, str]]:
-        """Return the picture in `data` as upright sRGB, and `FACTS` of what made it if we did.
+        self,
+        data: bytes,
+        *,
+        name: str = "The picture",
+        key: str = "",
+        most_px: int | None = None,
+        keeps_original: bool = False,
+    ) -> "DecodedPicture":
+        """Return the picture in `data`, and once more in the colours of its file if those are kept.
 
         Messages call it by `name`; `key` is the caller's; a side longer than `most_px` is shrunk.
 
@@ -90,44 +97,18 @@ class Decoder:
             ImageError: It is no picture, broken, or takes more time or memory than one may.
             Overloaded: Pictures of this key, or of all, hold too much already.
         """
-        answer = await self._decoded(data, name=name, key=key, most_px=most_px)
-        return answer.image, answer.origin
-
-    async def decode_original(
-        self, data: bytes, *, name: str = "The picture", key: str = ""
-    ) -> tuple[Image.Image, OriginalPicture]:
-        """Return what `decode` does, and the picture with the colours that its file has.
-
-        The errors are those of `decode`.
-        """
-        answer = await self._decoded(data, name=name, key=key, keeps_original=True)
-        stored = PictureData(answer.image)
-        if answer.profile:
-            stored = PictureData(answer.original, answer.profile)
-        return answer.image, OriginalPicture(stored, answer.losses)
-
-    async def _decoded(
-        self,
-        data: bytes,
-        *,
-        name: str,
-        key: str,
-        most_px: int | None = None,
-        keeps_original: bool = False,
-    ) -> "Answer":
+        head = HEAD.pack(most_px or 0, keeps_original, len(data))
         turn = self._turns.setdefault(key, asyncio.Lock())
         async with turn:
             self._check_room(key, 1)
-            answer = await self.answer(
-                data, name=name, most_px=most_px, keeps_original=keeps_original
-            )
-            if answer.error:
-                raise ImageError(f"{name}{answer.error}")
-            held = [answer.image, *([answer.original] if answer.profile else [])]
+            found = await self.answer(head, data, name=name)
+            if found.error:
+                raise ImageError(f"{name}{found.error}")
+            held = [found.image, *([found.own] if found.profile else [])]
             self._check_room(key, sum(image.width * image.height for image in held))
             for image in held:
                 self._hold(image, key)
-        return answer
+        return found
 
     def _check_room(self, key: str, num_pixels: int) -> None:
         if self._held[key] + num_pixels > MAX_KEY_PIXELS:
@@ -151,46 +132,45 @@ class Decoder:
 
         weakref.finalize(image, freed).atexit = False
 
-    async def answer(
-        self, data: bytes, *, name: str, most_px: int | None, keeps_original: bool
-    ) -> "Answer":
-        """Return a picture, or raise what `decode` does."""
+    async def answer(self, head: bytes, data: bytes, *, name: str) -> "DecodedPicture":
+        """Return what the process answers, or raise what `decode` does."""
         try:
             async with asyncio.timeout(None if self._spare is None else SOON_S):
                 await self._free.acquire()
         except TimeoutError:
             assert self._spare is not None, "else it waits for as long as it takes"
-            spare = self._spare.answer
-            return await spare(data, name=name, most_px=most_px, keeps_original=keeps_original)
+            return await self._spare.answer(head, data, name=name)
         try:
-            started = time.monotonic()
-            try:
-                try:
-                    return await self._asked(data, most_px, keeps_original)
-                except (asyncio.IncompleteReadError, ConnectionError):
-                    if time.monotonic() - started > QUICK_S:
-                        raise
-                    await self.stop()  # it may have died before this picture came
-                    return await self._asked(data, most_px, keeps_original)
-            except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
-                await self.stop()
-                raise ImageError(
-                    f"{name} takes more than {MAX_SECONDS} s or {MAX_MIB} MiB to decode. A picture "
-                    "that decodes in that is needed. Save it again as a plain PNG or JPEG."
-                ) from error
-            except BaseException:  # the caller has left meanwhile
-                await self.stop()
-                raise
+            return await self._asked_again(head, data)
+        except (TimeoutError, asyncio.IncompleteReadError, OSError) as error:
+            await self.stop()
+            raise ImageError(
+                f"{name} takes more than {MAX_SECONDS} s or {MAX_MIB} MiB to decode. A picture "
+                "that decodes in that is needed. Save it again as a plain PNG or JPEG."
+            ) from error
+        except BaseException:  # the caller has left meanwhile
+            await self.stop()
+            raise
         finally:
             self._free.release()
 
-    async def _asked(self, data: bytes, most_px: int | None, keeps_original: bool) -> "Answer":  # noqa: FBT001 - as `decode` has it
+    async def _asked_again(self, head: bytes, data: bytes) -> "DecodedPicture":
+        """Ask, and once more where the process may have died before this picture came."""
+        started = time.monotonic()
+        try:
+            return await self._asked(head, data)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            if time.monotonic() - started > QUICK_S:
+                raise
+            await self.stop()
+            return await self._asked(head, data)
+
+    async def _asked(self, head: bytes, data: bytes) -> "DecodedPicture":
         try:
             self._child = self._child or await _start()
         except OSError as error:  # the machine has no more processes or memory
             raise Overloaded(RETRY_S, of_key=False) from error
-        answer = _ask(self._child, data, most_px=most_px, keeps_original=keeps_original)
-        return await asyncio.wait_for(answer, MAX_SECONDS * PATIENCE)
+        return await asyncio.wait_for(_ask(self._child, head, data), MAX_SECONDS * PATIENCE)
 
     async def stop(self) -> None:
         """End the process; another one starts for the next picture."""
@@ -211,44 +191,42 @@ async def _start() -> Process:
     )
 
 
-class Answer(NamedTuple):
-    """A decoded picture, or why it is none."""
+class DecodedPicture(NamedTuple):
+    """A picture as upright sRGB, or why it is none."""
 
     error: str = ""  # follows the picture's name in a message; empty if there is a picture
     image: Image.Image = NO_IMAGE
-    origin: Mapping[str, str] = MappingProxyType({})
-    original: Image.Image = NO_IMAGE  # in the colours of `profile`
-    profile: bytes = b""  # ICC; empty if `image` is the original
+    origin: Mapping[str, str] = MappingProxyType({})  # `FACTS` of what made it if we did
+    own: Image.Image = NO_IMAGE  # in the colours of `profile`
+    profile: bytes = b""  # ICC; empty if `image` has the colours of the file
     losses: tuple[str, ...] = ()
 
+    @property
+    def original(self) -> OriginalPicture:
+        """The picture with the colours that its file has, if those were kept."""
+        stored = PictureData(self.own, self.profile) if self.profile else PictureData(self.image)
+        return OriginalPicture(stored, self.losses)
 
-async def _ask(
-    process: Process, data: bytes, *, most_px: int | None, keeps_original: bool
-) -> Answer:
+
+async def _ask(process: Process, head: bytes, data: bytes) -> DecodedPicture:
     stdin, stdout = process.stdin, process.stdout
     assert stdin is not None
     assert stdout is not None
-    for number in (most_px or 0, keeps_original, len(data)):
-        stdin.write(LENGTH.pack(number))
-    stdin.write(data)
+    stdin.writelines((head, data))
     await stdin.drain()
-    head, *parts = [await _part(stdout) for _ in range(4)]
-    facts = json.loads(head)
+    said, *parts = [await _part(stdout) for _ in range(4)]
+    facts = json.loads(said)
     if facts["error"]:
-        return Answer(facts["error"])
+        return DecodedPicture(facts["error"])
     shapes = zip(facts["modes"], facts["sizes"], parts, strict=False)
-    image, *original = [Image.frombytes(mode, tuple(size), part) for mode, size, part in shapes]
-    own, profile = (original[0], bytes(parts[2])) if original else (NO_IMAGE, b"")
-    return Answer("", image, facts["origin"], own, profile, tuple(facts["losses"]))
+    image, *own = [Image.frombytes(mode, tuple(size), part) for mode, size, part in shapes]
+    more = (own[0], bytes(parts[2])) if own else (NO_IMAGE, b"")
+    return DecodedPicture("", image, facts["origin"], *more, tuple(facts["losses"]))
 
 
 async def _part(stream: asyncio.StreamReader) -> bytearray:
+    """Return the next part; `readexactly` would copy the beginning again with every piece."""
     (length,) = LENGTH.unpack(await stream.readexactly(LENGTH.size))
-    return await _all(stream, length)
-
-
-async def _all(stream: asyncio.StreamReader, length: int) -> bytearray:
-    """Return `length` bytes; `readexactly` would copy the beginning again with every piece."""
     whole, place = bytearray(length), 0
     while place < length:
         piece = await stream.read(min(length - place, 1 << 20))
@@ -259,7 +237,9 @@ async def _all(stream: asyncio.StreamReader, length: int) -> bytearray:
     return whole
 
 
-def answer_to(data: bytes, *, most_px: int | None = None, keeps_original: bool = False) -> Answer:
+def answer_to(
+    data: bytes, *, most_px: int | None = None, keeps_original: bool = False
+) -> DecodedPicture:
     """Decode one picture, and once more in its own colours if those are kept."""
     try:
         image, stored = load_image(data, most_px=most_px), read_metadata(data)
@@ -269,22 +249,22 @@ def answer_to(data: bytes, *, most_px: int | None = None, keeps_original: bool =
             original["losses"] = tuple(lost_colours(header))
             if colour_profile(header):
                 kept = read_original(data).stored
-                original |= {"original": kept.pixels, "profile": kept.profile}
+                original |= {"own": kept.pixels, "profile": kept.profile}
     except ImageError as error:
-        return Answer(_without_name(str(error)))
+        return DecodedPicture(_without_name(str(error)))
     except MemoryError:
-        return Answer(
+        return DecodedPicture(
             f" takes more than {MAX_MIB} MiB to decode. A smaller picture is needed. Shrink it."
         )
     origin = {name: text for name, text in stored.items() if name in FACTS}
     origin = {name: text for name, text in origin.items() if len(text) <= MAX_FACT}
-    return Answer("", image, origin, **original)
+    return DecodedPicture("", image, origin, **original)
 
 
 def serve(stdin: BinaryIO, stdout: BinaryIO) -> None:
     """Answer until standard input ends."""
-    while len(start := stdin.read(3 * LENGTH.size)) == 3 * LENGTH.size:
-        ((most_px,), (keeps_original,), (length,)) = LENGTH.iter_unpack(start)
+    while len(head := stdin.read(HEAD.size)) == HEAD.size:
+        most_px, keeps_original, length = HEAD.unpack(head)
         _limit_time()
         answer = answer_to(
             stdin.read(length), most_px=most_px or None, keeps_original=bool(keeps_original)
@@ -296,10 +276,10 @@ def serve(stdin: BinaryIO, stdout: BinaryIO) -> None:
         stdout.flush()
 
 
-def _parts(answer: Answer) -> Iterator[bytes]:
+def _parts(answer: DecodedPicture) -> Iterator[bytes]:
     """Yield an answer as it is sent: its facts, the pixels of each picture, and the profile."""
     shown = [] if answer.error else [answer.image]
-    shown += [answer.original] if answer.profile else []
+    shown += [answer.own] if answer.profile else []
     info = {
         "error": answer.error,
         "modes": [image.mode for image in shown],

@@ -6,29 +6,36 @@ import threading
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
-from swiftpie.engine.origin import origin_of_result
 from swiftpie.engine.runner import LAYER
 from swiftpie.engine.session import Session, draw_apart
 from swiftpie.engine.warm_up import warm_up
-from swiftpie.errors import SwiftPieError
+from swiftpie.errors import InputError, SwiftPieError, WeightsError
 from swiftpie.imageio.originals import OriginalPicture, composite
 from swiftpie.imageio.writing import PictureData, encode_animation, encode_image, is_clear
 from swiftpie.library import Named
 from swiftpie.masks import Box
-from swiftpie.notices import hearing
-from swiftpie.pipelines.choose import choose
-from swiftpie.pipelines.request import EditRequest, Request, Subject
-from swiftpie.server.commands import begun
+from swiftpie.pipelines.advice import equal_pictures
+from swiftpie.pipelines.choose import Choice
+from swiftpie.pipelines.request import (
+    EditRequest,
+    IdentityRef,
+    Request,
+    Source,
+    Subject,
+    with_sources,
+)
 from swiftpie.server.errors import RequestError, all_of, free_frames
 from swiftpie.server.jobs import Job
 from swiftpie.server.schemas import Drawing
 from swiftpie.server.store import Models
-from swiftpie.types import EditResult, GenerationResult
+from swiftpie.types import EditResult, GenerationResult, Identity
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 TOGETHER = 4  # pictures in a pass of an accelerator
 LANES = 2  # what is drawn at the same time on a processor, see `Scheduler`
@@ -41,22 +48,20 @@ class Stopped(Exception):  # noqa: N818 - a state; PyTorch cleans up after an Ex
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnPicture:
-    """A picture with its facts: drawn, and then as a file."""
+    """A picture as a file, with its facts."""
 
+    data: bytes
+    mask: bytes  # PNG: where the subject is, or what an edit could change; empty if not asked for
+    model: str
     seed: int
     size: tuple[int, int]  # width and height
+    milliseconds: float  # from the call to the file
     timings_ms: Mapping[str, float]
     warnings: tuple[str, ...]
     box: Box | None  # where in a photograph a subject was put
     named: tuple[Named, ...]  # the subjects of the library in it
-    origin: Mapping[str, str]  # that its file says
     is_random: bool  # another seed gives another picture
-    result: GenerationResult | EditResult | None  # None once it is a file
-    data: bytes = b""  # the file
-    mask: bytes = b""  # PNG: where the subject is, or what an edit could change; if asked for
-    model: str = ""
-    milliseconds: float = 0.0  # from the call to the file
-    is_clear: bool = False  # the file has transparency
+    is_clear: bool  # it has transparency
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -70,7 +75,7 @@ def warnings_of(drawn: Iterable[DrawnPicture]) -> list[str]:
     return [*dict.fromkeys(warning for picture in drawn for warning in picture.warnings)]
 
 
-class DrawingThread:
+class DrawingBackend:
     """Draws in a thread, or in one a lane once it is ready; these alone use the models."""
 
     def __init__(self, models: Models) -> None:
@@ -144,25 +149,16 @@ class DrawingThread:
     def answer(self, jobs: Sequence[Job], check: Callable[[str], None]) -> list[Any]:
         """Return what was made, or an error, for each; `check` may raise `Stopped`. Blocks."""
         session = self.models.get(jobs[0].model or self.models.names[0])
-        made: list[Any] = []
-        said: list[list[str]] = []
-        for job in jobs:
-            with hearing() as heard:
-                try:
-                    made.append(begun(session, job.work))
-                except (SwiftPieError, RequestError) as error:
-                    made.append(error)
-            said.append(heard)
-            check("encode")
-        at = [number for number, outcome in enumerate(made) if isinstance(outcome, Request)]
-        drawn = draw_apart(session, [made[number] for number in at], on_stage=check)
-        for number, outcome in zip(at, drawn, strict=True):
-            made[number] = (
-                outcome
-                if isinstance(outcome, Exception)
-                else _with_facts(session, made[number], outcome, said[number])
-            )
-        return made
+        failures = (SwiftPieError, RequestError)
+        works = [job.work for job in jobs]
+        if isinstance(works[0], Request):
+            resolve = partial(resolved, session)
+            return draw_apart(session, works, resolve, failures=failures, on_stage=check)
+        (task,) = works  # a group of its own
+        try:
+            return [task(session)]
+        except failures as error:
+            return [error]
 
     def close(self) -> None:
         """End the thread after its current work."""
@@ -202,50 +198,50 @@ def _without_locals(made: Sequence[Any]) -> Sequence[Any]:
     return made
 
 
-def _with_facts(
-    session: Session, request: Request, drawn: GenerationResult | EditResult, heard: Sequence[str]
-) -> DrawnPicture:
-    return DrawnPicture(
-        result=drawn,
-        size=pictures_of(drawn)[0].size,
-        seed=drawn.seed if isinstance(drawn, EditResult) else drawn.seeds[0],
-        timings_ms={name: round(spent, 2) for name, spent in drawn.timings_ms.items()},
-        origin=origin_of_result(session.components.preset, request, drawn),
-        warnings=(*heard, *drawn.warnings),
-        box=drawn.box if isinstance(drawn, EditResult) else None,
-        named=drawn.named,
-        is_random=not isinstance(request, EditRequest)
-        or choose(session.components, request).follows_seed,
-    )
+def resolved(session: Session, request: Request) -> Request:
+    """Return a request ready to draw."""
+
+    def encode(source: Source) -> Source:
+        is_kept = isinstance(source, IdentityRef)
+        return encode_kept(session, source) if is_kept else source
+
+    return session.resolved(with_sources(request, encode))
 
 
-def pictures_of(drawn: GenerationResult | EditResult) -> tuple[Image.Image, ...]:
-    """Return the picture of a result, or those of an animation."""
-    return (drawn.image,) if isinstance(drawn, EditResult) else drawn.images
+def encode_kept(session: Session, source: Source, *, param: str = "identity_id") -> Identity:
+    """Return a stored identity on the device of the networks."""
+    try:
+        return session.identity_of(source)
+    except (InputError, WeightsError) as error:
+        raise RequestError(str(error), code="identity_of_others", param=param) from error
 
 
 def as_file(
-    made: DrawnPicture,
+    choice: Choice,
+    drawn: GenerationResult | EditResult,
+    *,
     body: Drawing,
     subjects: Sequence[Subject],
-    *,
     model: str,
+    warnings: Sequence[str],
+    original: OriginalPicture | None,
     milliseconds: float,
-    original: OriginalPicture | None = None,
 ) -> DrawnPicture:
     """Return a picture in the format of its request; the file says places and task as well.
 
     A changed picture keeps the colour profile of its `original`, and the bits that do not change.
     """
-    task, animate, box = body.swiftpie.task, body.swiftpie.animate, made.box
+    frames: tuple[Image.Image, ...]
+    box: Box | None = None
+    if isinstance(drawn, EditResult):
+        frames, shape, seed, box = (drawn.image,), drawn.region, drawn.seed, drawn.box
+    else:
+        frames, shape, seed = drawn.images, drawn.subject_masks[0], drawn.seeds[0]
+    task, animate = body.swiftpie.task, body.swiftpie.animate
     places = [{"box": box or subject.box, "view": subject.view} for subject in subjects]
-    facts = {**made.origin, "preset": model, "subjects": json.dumps(places)}
+    facts = {**drawn.record, "preset": model, "subjects": json.dumps(places)}
     facts |= {"task": task} if task in {"insert", "remove", "replace"} else {}
     suffix, quality = SUFFIXES[body.output_format], body.output_compression
-    drawn = made.result
-    assert drawn is not None, "it is no file yet"
-    frames = pictures_of(drawn)
-    shape = drawn.region if isinstance(drawn, EditResult) else drawn.subject_masks[0]
     whole: Image.Image | PictureData = frames[0]
     if isinstance(drawn, EditResult) and original is not None and original.stored.profile:
         whole = composite(original, drawn.edited, drawn.blend)
@@ -253,12 +249,19 @@ def as_file(
         data = encode_image(whole, suffix, metadata=facts, quality=quality)
     else:
         data = encode_animation(frames, suffix, fps=animate.fps, metadata=facts, quality=quality)
-    return replace(
-        made,
-        result=None,
+    is_random = not isinstance(choice.request, EditRequest) or choice.follows_seed
+    own = () if body.n == 1 or is_random else (equal_pictures(body.n),)
+    return DrawnPicture(
         data=data,
         mask=encode_image(shape, ".png", metadata=None) if body.swiftpie.return_mask else b"",
         model=model,
+        seed=seed,
+        size=frames[0].size,
         milliseconds=milliseconds,
+        timings_ms={name: round(spent, 2) for name, spent in drawn.timings_ms.items()},
+        warnings=(*warnings, *drawn.warnings, *own),
+        box=box,
+        named=drawn.named,
+        is_random=is_random,
         is_clear=suffix != SUFFIXES["jpeg"] and is_clear(frames[0]),
     )

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from swiftpie.server.errors import Expired, Overloaded
 
@@ -32,12 +32,14 @@ class Job:
     """Something to draw or to do for one caller, by one model."""
 
     work: Any
-    group: Hashable = None  # jobs of one group may be drawn together
     key: str = ""  # of the caller
     model: str = ""  # empty: the first
+    group: Hashable = None  # jobs of one group may be drawn together
     units: float = 1.0  # how many times a usual job it seems to be
     kind: Hashable = None  # what takes about as long
+    finish: Callable[..., Any] | None = None  # makes the file of what was drawn
     stage: str = "queue"  # that ended last
+    started: float = 0.0  # when it was begun to be drawn
     done: asyncio.Future[Any] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -45,11 +47,6 @@ class Job:
 
 Draw = Callable[[Sequence[Job]], Awaitable[Sequence[Any]]]
 """Returns a result or an exception for each of some jobs. Stops if cancelled."""
-
-
-class _Batch(NamedTuple):
-    jobs: list[Job]
-    started: float
 
 
 class Scheduler:
@@ -78,7 +75,7 @@ class Scheduler:
         self._taken: dict[Hashable, float] = {}  # seconds of a unit, by kind, smoothed
         self._queues: dict[str, deque[Job]] = {}
         self._given: dict[str, float] = {}  # recent use of each key, see `_remember`
-        self._drawn: dict[asyncio.Future[Sequence[Any]], _Batch] = {}  # now
+        self._drawn: dict[asyncio.Future[Sequence[Any]], list[Job]] = {}  # now
 
     @property
     def num_queued(self) -> int:
@@ -88,7 +85,7 @@ class Scheduler:
     @property
     def being_drawn(self) -> list[Job]:
         """Jobs that are drawn now."""
-        return [job for batch in list(self._drawn.values()) for job in batch.jobs]
+        return [*itertools.chain(*list(self._drawn.values()))]
 
     def guess_s(self, jobs: Iterable[Job]) -> float:
         """Return the seconds that jobs take, one after another."""
@@ -108,21 +105,10 @@ class Scheduler:
         if len(own) + count > self.max_per_key:
             raise Overloaded(self.guess_s(own), of_key=True)
 
-    def submit(
-        self,
-        work: object,
-        *,
-        group: Hashable,
-        key: str,
-        deadline_s: float,
-        model: str = "",
-        units: float = 1.0,
-        kind: Hashable = None,
-    ) -> Job:
+    def submit(self, job: Job, *, deadline_s: float) -> Job:
         """Queue a job, unless it would be late by all that is known."""
-        self.check_room(key)
-        job = Job(work, group, key, model, units, kind)
-        self._queues.setdefault(key, deque()).append(job)
+        self.check_room(job.key)
+        self._queues.setdefault(job.key, deque()).append(job)
         seconds = self._wait_s(job)
         if seconds > deadline_s:
             self._take(job)
@@ -141,7 +127,7 @@ class Scheduler:
         own, now = self.guess_s([job]), time.monotonic()
         # With two lanes it overtakes what takes long.
         most_s = QUICKER * own + LONG_S if self.lanes > 1 else math.inf
-        rest = [self.guess_s(batch.jobs) + batch.started - now for batch in self._drawn.values()]
+        rest = [self.guess_s(batch) + batch[0].started - now for batch in self._drawn.values()]
         before = itertools.takewhile(lambda other: other is not job, self._in_turns())
         ahead = [*map(max, rest, [0.0] * len(rest)), *(self.guess_s([one]) for one in before)]
         return own + sum(seconds for seconds in ahead if seconds <= most_s)
@@ -174,7 +160,7 @@ class Scheduler:
         with suppress(KeyError, ValueError):
             self._take(job)
         for drawing, batch in self._drawn.items():
-            if job in batch.jobs and all(one.done.done() for one in batch.jobs):
+            if job in batch and all(one.done.done() for one in batch):
                 drawing.cancel()
 
     def _fill_soon(self, seconds: float = 0.0) -> None:
@@ -183,7 +169,7 @@ class Scheduler:
     def _fill(self) -> None:
         while batch := self._next_batch():
             drawing = asyncio.ensure_future(self.draw(batch))
-            self._drawn[drawing] = _Batch(batch, time.monotonic())
+            self._drawn[drawing] = batch
             drawing.add_done_callback(self._finish)
             if self.lanes > 1:
                 self._fill_soon(LONG_S)
@@ -193,8 +179,8 @@ class Scheduler:
             return []
         waiting = self._in_turns()
         for beside in self._drawn.values():  # there is one at most
-            long_s = max(self.guess_s(beside.jobs), time.monotonic() - beside.started)
-            callers = {job.key.removesuffix(LIVE) for job in beside.jobs}
+            long_s = max(self.guess_s(beside), time.monotonic() - beside[0].started)
+            callers = {job.key.removesuffix(LIVE) for job in beside}
             waiting = [
                 job
                 for job in waiting
@@ -205,6 +191,7 @@ class Scheduler:
         batch = list(itertools.islice(alike, self.max_batch))
         for job in batch:
             self._take(job)
+            job.started = time.monotonic()
         return batch
 
     def _remember(self, key: str, seconds: float) -> None:
@@ -232,8 +219,8 @@ class Scheduler:
             del self._queues[job.key]
 
     def _finish(self, drawing: asyncio.Future[Sequence[Any]]) -> None:
-        batch, started = self._drawn.pop(drawing)
-        seconds = time.monotonic() - started
+        batch = self._drawn.pop(drawing)
+        seconds = time.monotonic() - batch[0].started
         self._measure(batch, seconds, is_whole=not drawing.cancelled())
         self._fill()  # before callers are notified, so that the drawing thread never waits
         self.batches += 1

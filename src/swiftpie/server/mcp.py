@@ -78,7 +78,8 @@ from swiftpie.server.schemas import (
     described,
     with_options,
 )
-from swiftpie.server.worker import Caller, Worker
+from swiftpie.server.store import Caller
+from swiftpie.server.worker import Worker
 from swiftpie.validation import MAX_REFERENCES
 
 if TYPE_CHECKING:
@@ -355,15 +356,16 @@ class Toolbox:
         images, original = [], None
         if picture is not None:
             data = await asyncio.to_thread(self.folders.read, picture, name="picture")
-            image, original = await self.worker.decode_changed(data, name="picture", key=CALLER.key)
-            images.append(image)
+            decode = self.worker.decoder.decode
+            found = await decode(data, name="'picture'", key=CALLER.key, keeps_original=True)
+            images, original = [found.image], found.original
         shape = await self._decode(mask, "mask") if isinstance(mask, Picture) else None
         await report(1, steps, "encoding subjects" if shown else "drawing")
         named = [await self._subject(subject) for subject in subjects]
         body, results = tool.drawing(given), []
         changed: Any = {"images": images, "mask": shape, "original": original}
-        work = await self.worker.plan(body, caller=CALLER, more=named, **changed)
-        async for result in self.worker.draw_each(work):
+        jobs = await self.worker.builder.jobs_of(body, caller=CALLER, more=named, **changed)
+        async for result in self.worker.draw(jobs):
             results.append(result)
             await report(1 + shown + len(results), steps, f"drew {len(results)}")
         files = [result.data for result in results]
@@ -373,7 +375,8 @@ class Toolbox:
         self, picture: Picture, name: str, *, most_px: int | None = None
     ) -> "Image.Image":
         data = await asyncio.to_thread(self.folders.read, picture, name=name)
-        return await self.worker.decode(data, name=name, key=CALLER.key, most_px=most_px)
+        decode = self.worker.decoder.decode
+        return (await decode(data, name=f"'{name}'", key=CALLER.key, most_px=most_px)).image
 
     async def _subject(self, given: ShownSubject) -> Subject:
         """Return a subject, with its pictures decoded, or by its name in the library."""

@@ -1,26 +1,23 @@
-"""Loaded models, and identities and files that users left here."""
+"""Loaded models, callers, and what they left here: identities, pictures and answers."""
 
+import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from itertools import count
 from threading import Lock
-from typing import Any, Generic, TypeVar
-
-from PIL import Image
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from swiftpie.engine.session import Session
-from swiftpie.imageio.images import mask_to_pil
-from swiftpie.imageio.writing import encode_image
-from swiftpie.masks import load_mask
 from swiftpie.server.errors import RequestError
 from swiftpie.types import Identity
 
 MIB = 1 << 20
 Thing = TypeVar("Thing")
 THUMBNAIL = "thumbnail"
-SOURCE_PX = 1024  # of a kept picture's longer side; encoders see less
+KEPT = "pic_"  # begins the names of pictures that were sent for later
+OPENAI_MODEL = re.compile(r"dall-e|(chat)?gpt-image")  # whose clients name nothing else
 LEAST_BYTES = 4096  # that a thing counts, as names and objects take memory, too
 MOST_OF_OWNER, MOST_OF_KEY = 256, 1024  # things
 
@@ -46,6 +43,20 @@ class Models:
         """All models that requests can name, the default first."""
         return tuple(self._served)
 
+    def named(self, name: str | None) -> str:
+        """Return the model to use: by its name, or any name of OpenAI's image models."""
+        if not name or (name not in self._served and OPENAI_MODEL.match(name)):
+            return self.names[0]
+        if name not in self._served:
+            raise RequestError(
+                f"The model {name[:100]!r} is not served here. One of {', '.join(self.names)} is. "
+                "See GET /v1/models.",
+                status=404,
+                code="model_not_found",
+                param="model",
+            )
+        return name
+
     def facts(self, name: str) -> Mapping[str, Any]:
         """Return what is known of a model without loading it."""
         return self._served[name].facts
@@ -58,6 +69,13 @@ class Models:
             if name not in self.loaded:
                 self.loaded[name] = self._served[name].load()
         return self.loaded[name]
+
+
+class Caller(NamedTuple):
+    """The caller of a request."""
+
+    key: str  # whose share of the queue it takes
+    owner: str  # whose identities, pictures and jobs are found
 
 
 class NotFound(RequestError):  # noqa: N818 - reads as what it is
@@ -187,28 +205,20 @@ class OwnerStore(Generic[Thing]):
 
 
 @dataclass(frozen=True)
-class IdentityInfo:
-    """Facts of a subject for its owner."""
+class StoredIdentity:
+    """An encoded subject, its files and facts for its owner."""
 
-    name: str
+    identity: Identity
     model: str  # that encoded it
-    files: tuple[str, ...]  # the thumbnail, and of each picture pictures/N and, if it came, masks/N
-    warnings: tuple[str, ...]
-    is_face: bool = False  # of a person; only the aligned face is kept
+    name: str = ""
+    # The thumbnail, and of each picture pictures/N, which is WebP, and, if it came, masks/N.
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def num_pictures(self) -> int:
         """Pictures that were sent."""
         return sum(name.startswith("pictures/") for name in self.files)
-
-
-@dataclass(frozen=True)
-class StoredIdentity:
-    """An encoded subject and its files."""
-
-    info: IdentityInfo
-    identity: Identity
-    files: Mapping[str, bytes]  # PNG but for pictures, which are WebP
 
     @property
     def num_bytes(self) -> int:
@@ -219,39 +229,24 @@ class StoredIdentity:
         tensors += [] if known.large is None else [known.large]
         return sum(tensor.nbytes for tensor in tensors) + sum(map(len, self.files.values()))
 
-
-def describe_identity(number: str, info: IdentityInfo) -> dict[str, Any]:
-    """Return the facts of a subject, as HTTP has them."""
-    place = f"/v1/identities/{number}"
-    masks = (f"masks/{at}" for at in range(info.num_pictures))
-    return {
-        "id": number,
-        "object": "identity",
-        "name": info.name,
-        "model": info.model,
-        "is_face": info.is_face,
-        "num_pictures": info.num_pictures,
-        "thumbnail": f"{place}/{THUMBNAIL}",
-        "pictures": [
-            {
-                "source": f"{place}/pictures/{at}",
-                "mask": f"{place}/{mask}" if mask in info.files else None,
-            }
-            for at, mask in enumerate(masks)
-        ],
-        "warnings": list(info.warnings),
-    }
-
-
-def source_files(images: Sequence[Image.Image], masks: Sequence[Image.Image]) -> dict[str, bytes]:
-    """Return pictures of a subject, with their masks if they came, to be cut out again."""
-    files = {}
-    for at, image in enumerate(images):
-        picture = image.copy()
-        picture.thumbnail((SOURCE_PX, SOURCE_PX))
-        files[f"pictures/{at}"] = encode_image(picture, ".webp", metadata=None)
-        if masks:
-            shape = mask_to_pil(load_mask(masks[at], image.size, of_subject=True))[0]
-            shape.thumbnail((SOURCE_PX, SOURCE_PX))
-            files[f"masks/{at}"] = encode_image(shape, ".png", metadata=None)
-    return files
+    def described(self, number: str) -> dict[str, Any]:
+        """Return its facts, as HTTP has them."""
+        place = f"/v1/identities/{number}"
+        masks = (f"masks/{at}" for at in range(self.num_pictures))
+        return {
+            "id": number,
+            "object": "identity",
+            "name": self.name,
+            "model": self.model,
+            "is_face": self.identity.is_face,
+            "num_pictures": self.num_pictures,
+            "thumbnail": f"{place}/{THUMBNAIL}",
+            "pictures": [
+                {
+                    "source": f"{place}/pictures/{at}",
+                    "mask": f"{place}/{mask}" if mask in self.files else None,
+                }
+                for at, mask in enumerate(masks)
+            ],
+            "warnings": list(self.warnings),
+        }

@@ -28,7 +28,7 @@ from swiftpie.server.schemas import (
     Drawing,
     read_json,
 )
-from swiftpie.server.worker import Caller
+from swiftpie.server.store import Caller
 
 Result = TypeVar("Result")
 FORM = "multipart/form-data"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from weakref import ref
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
-from PIL import Image
 
 from swiftpie.config import options_of
 from swiftpie.faces import CONSENT, FaceSource
@@ -15,11 +14,12 @@ from swiftpie.imageio.images import mask_to_pil
 from swiftpie.models.cutout import cut_out as cutout_of
 from swiftpie.models.search import search_of
 from swiftpie.pipelines.identity_file import identity_bytes
+from swiftpie.server.encoding import Encoder
 from swiftpie.server.errors import RequestError
 from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_upload
-from swiftpie.server.schemas import MAX_NAME, Rename
-from swiftpie.server.store import THUMBNAIL, StoredIdentity, describe_identity
-from swiftpie.server.worker import Caller, Worker
+from swiftpie.server.schemas import KEPT_PX, MAX_NAME, Rename
+from swiftpie.server.store import THUMBNAIL, StoredIdentity
+from swiftpie.server.worker import Worker
 from swiftpie.validation import MAX_REFERENCES
 
 if TYPE_CHECKING:
@@ -41,10 +41,6 @@ def upload_routes(worker: Worker) -> APIRouter:
     """Return the routes that take pictures."""
     router = APIRouter(route_class=BodyRoute)
 
-    async def decoded(upload: UploadFile, caller: Caller) -> Image.Image:
-        data = await read_upload(upload, param="image")
-        return await worker.decode(data, name="image", key=caller.key)
-
     @router.post("/v1/identities", tags=["identities"], status_code=201, response_model=None)
     async def encode(
         request: Request,
@@ -63,29 +59,30 @@ def upload_routes(worker: Worker) -> APIRouter:
         Raises:
             RequestError: Pictures, masks, face and file do not go together.
         """
-        _check_one_kind(image, face, face_number, identity)
-        about: dict[str, Any] = {"name": name, "model": model, "caller": caller_of(request)}
+        _check_one_kind(image, mask, face, face_number, identity)
+        caller = caller_of(request)
+        encoder = Encoder(worker, worker.models.named(model), caller)
         if identity is not None:
-            return await worker.add_file(await read_upload(identity, param="identity"), **about)
-        if face is not None:
+            known = await encoder.of_file(await read_upload(identity, param="identity"))
+        elif face is not None:
             photo = await read_upload(face, param="face")
-            return await worker.add_face(photo, face_number=face_number, **about)
-        assert image is not None, "there is one of the three"
-        if len(image) > MAX_REFERENCES or len(mask or ()) not in {0, len(image)}:
-            raise RequestError(
-                f"{len(image)} pictures came with {len(mask or ())} masks. Send up to "
-                f"{MAX_REFERENCES}, with a mask each or with none.",
-                param="image",
-            )
-        images = [await read_upload(upload, param="image") for upload in image]
-        masks = [await read_upload(upload, param="mask") for upload in mask or ()]
-        return await worker.add_identity(images, masks, **about)
+            known = await encoder.of_face(photo, number=face_number)
+        else:
+            images = [await read_upload(upload, param="image") for upload in image or ()]
+            masks = [await read_upload(upload, param="mask") for upload in mask or ()]
+            known = await encoder.of_pictures(images, masks)
+        known = replace(known, name=name)
+        number = worker.identities.put(known, owner=caller.owner, key=caller.key)
+        return known.described(number)
 
     @router.post("/v1/pictures", tags=["live"], status_code=201, response_model=None)
     async def keep_picture(image: UploadFile, request: Request) -> dict[str, Any]:
         """Keep a picture for live edits, shrunk to 1536 px a side; tell what made it."""
-        data = await read_upload(image, param="image")
-        return await worker.add_picture(data, caller=caller_of(request))
+        data, caller = await read_upload(image, param="image"), caller_of(request)
+        found = await worker.decoder.decode(data, name="'image'", key=caller.key, most_px=KEPT_PX)
+        kept = found.image.copy()
+        number = worker.pictures.put(kept, owner=caller.owner, key=caller.key)
+        return {"id": number, "width": kept.width, "height": kept.height, "origin": found.origin}
 
     @router.post("/v1/cutouts", tags=["identities"])
     async def cut_out(
@@ -114,9 +111,9 @@ def upload_routes(worker: Worker) -> APIRouter:
                 f"cutout={cutout[:40]!r} names a way to look. 'auto', a box or points are needed.",
                 param="cutout",
             )
-        caller = caller_of(request)
-        picture = await decoded(image, caller)
-        found = await worker.carry_out("", lambda _: cutout_of(picture, search), key=caller.key)
+        data, key = await read_upload(image, param="image"), caller_of(request).key
+        picture = (await worker.decoder.decode(data, name="'image'", key=key)).image
+        found = await worker.carry_out("", lambda _: cutout_of(picture, search), key=key)
         mask = await as_png(mask_to_pil(found.mask)[0])
         return {"mask_b64": base64.b64encode(mask).decode(), **found.how._asdict()}
 
@@ -125,6 +122,7 @@ def upload_routes(worker: Worker) -> APIRouter:
 
 def _check_one_kind(
     image: list[UploadFile] | None,
+    mask: list[UploadFile] | None,
     face: UploadFile | None,
     face_number: int | None,
     identity: UploadFile | None,
@@ -137,15 +135,21 @@ def _check_one_kind(
             "three.",
             param="image" if face is None else "face",
         )
+    if image and (len(image) > MAX_REFERENCES or len(mask or ()) not in {0, len(image)}):
+        raise RequestError(
+            f"{len(image)} pictures came with {len(mask or ())} masks. Send up to "
+            f"{MAX_REFERENCES}, with a mask each or with none.",
+            param="image",
+        )
 
 
 def _source_of(known: StoredIdentity, kind: str, number: int) -> bytes:
     """Return a picture of a subject, or its mask."""
     if data := known.files.get(f"{kind}/{number}"):
         return data
-    if not 0 <= number < known.info.num_pictures:
+    if not 0 <= number < known.num_pictures:
         raise RequestError(
-            f"There are {known.info.num_pictures} pictures, counted from 0, of this identity.",
+            f"There are {known.num_pictures} pictures, counted from 0, of this identity.",
             status=404,
             code="picture_not_found",
         )
@@ -170,7 +174,7 @@ def identity_routes(worker: Worker) -> APIRouter:
     async def identities(request: Request) -> dict[str, Any]:
         """List the subjects of the caller."""
         known = worker.identities.items(owner=request.state.owner)
-        data = [describe_identity(number, stored.info) for number, stored in known]
+        data = [stored.described(number) for number, stored in known]
         return {"object": "list", "data": data}
 
     @router.get("/v1/identities/{identity_id}/thumbnail", **pictured("png"))
@@ -203,11 +207,9 @@ def identity_routes(worker: Worker) -> APIRouter:
     @router.patch("/v1/identities/{identity_id}")
     async def rename(identity_id: str, body: Rename, request: Request) -> dict[str, Any]:
         """Give a subject another name."""
-        known = found(identity_id, request)
-        info = replace(known.info, name=body.name)
-        renamed = replace(known, info=info)
+        renamed = replace(found(identity_id, request), name=body.name)
         worker.identities.replace(identity_id, renamed, owner=request.state.owner)
-        return describe_identity(identity_id, info)
+        return renamed.described(identity_id)
 
     @router.delete("/v1/identities/{identity_id}")
     async def forget(identity_id: str, request: Request) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ValidationError
 
 from swiftpie.pipelines.request import EditRequest
-from swiftpie.server.commands import is_edit
 from swiftpie.server.drawing import DrawnPicture, warnings_of
 from swiftpie.server.errors import RequestError, answer_to, error_of_fields
+from swiftpie.server.jobs import Job
+from swiftpie.server.requests import is_edit
 from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_form, read_upload
 from swiftpie.server.schemas import (
     KEPT_PX,
@@ -26,7 +27,7 @@ from swiftpie.server.schemas import (
     bytes_of_url,
     read_json,
 )
-from swiftpie.server.worker import CallPlan, State, Worker
+from swiftpie.server.worker import State, Worker
 from swiftpie.validation import check_references
 
 SIZE_HEADER = "x-swiftpie-size"  # of the pictures, where a request names a size
@@ -42,23 +43,23 @@ def image_routes(worker: Worker) -> APIRouter:
     @router.post("/v1/images/generations", responses=STREAMED)
     async def generations(body: Drawing, request: Request) -> Response:
         """Draw subjects that are known as identities into the scene of a prompt."""
-        work = await worker.plan(body, caller=caller_of(request, body))
-        return await _answer(worker, work, kind="image_generation")
+        jobs = await worker.builder.jobs_of(body, caller=caller_of(request, body))
+        return await _answer(worker, body, jobs, kind="image_generation")
 
     @router.post(
         "/v1/images/edits", responses=STREAMED, openapi_extra={"requestBody": _edit_body()}
     )
     async def edits(request: Request) -> Response:
         """Change a picture by words, or as `swiftpie.task` says: subjects come into it, or go."""
-        return await _answer(worker, await _planned_edit(worker, request), kind="image_edit")
+        return await _answer(worker, *await _edit(worker, request), kind="image_edit")
 
     @router.post(
         "/v1/images/edits/region", openapi_extra={"requestBody": _edit_body()}, **pictured("png")
     )
     async def region(request: Request) -> Response:
         """Return what an edit by words may change, white in a PNG, and draw nothing."""
-        work = await _planned_edit(worker, request)
-        edit = work.requests[0]
+        _, (job, *_) = await _edit(worker, request)
+        edit = job.work
         if not isinstance(edit, EditRequest):
             raise RequestError(
                 "A region is found for edits by words. Leave swiftpie.task out, or let it be "
@@ -66,7 +67,7 @@ def image_routes(worker: Worker) -> APIRouter:
                 param="swiftpie.task",
             )
         found = await worker.carry_out(
-            work.model, lambda session: session.find_region(edit), key=work.key
+            job.model, lambda session: session.find_region(edit), key=job.key
         )
         return Response(await as_png(found), media_type="image/png")
 
@@ -81,14 +82,15 @@ def job_routes(worker: Worker) -> APIRouter:
     async def start(body: Drawing, request: Request) -> dict[str, Any]:
         """Draw as /v1/images/generations does, and ask for the pictures later."""
         caller = caller_of(request, body)
-        work = await worker.plan(body, caller=caller)
-        number = worker.start(work, owner=caller.owner, as_answer=_answer_bytes)
+        jobs = await worker.builder.jobs_of(body, caller=caller)
+        answer = partial(_answer_bytes, body)
+        number = worker.start(jobs, owner=caller.owner, as_answer=answer)
         return {"id": number, "status": State.QUEUED}
 
     @router.get("/v1/jobs/{job_id}", response_model=dict[str, Any])
     async def look(job_id: str, request: Request) -> Response:
         """Return how far a job is; its pictures once they are there."""
-        kept = worker.jobs.find(job_id, owner=request.state.owner)
+        kept = worker.calls.find(job_id, owner=request.state.owner)
         if kept.answer:
             return Response(kept.answer, media_type="application/json")
         return JSONResponse({"id": job_id, "status": State.RUNNING, "progress": kept.progress})
@@ -96,21 +98,20 @@ def job_routes(worker: Worker) -> APIRouter:
     @router.delete("/v1/jobs/{job_id}")
     async def cancel(job_id: str, request: Request) -> dict[str, Any]:
         """Stop a job, even while it is drawn."""
-        kept = worker.jobs.find(job_id, owner=request.state.owner)
+        kept = worker.calls.find(job_id, owner=request.state.owner)
         if kept.running is not None:
             kept.running.cancel()
-        worker.jobs.drop(job_id, owner=request.state.owner)
+        worker.calls.drop(job_id, owner=request.state.owner)
         return {"id": job_id, "status": State.CANCELLED}
 
     return router
 
 
-async def _answer(worker: Worker, work: CallPlan, *, kind: str) -> Response:
-    body = work.body
+async def _answer(worker: Worker, body: Drawing, jobs: Sequence[Job], *, kind: str) -> Response:
     if body.stream:
-        worker.check_room(work.key, len(work.requests))  # while a status can still say so
-        return StreamingResponse(_events(worker, work, kind), media_type="text/event-stream")
-    drawn = await worker.draw(work)
+        worker.check_room(jobs[0].key, len(jobs))  # while a status can still say so
+        return StreamingResponse(_events(worker, body, jobs, kind), media_type="text/event-stream")
+    drawn = [picture async for picture in worker.draw(jobs)]
     headers = {"server-timing": f"draw;dur={drawn[0].milliseconds:.1f}"}
     if body.size != "auto":
         headers[SIZE_HEADER] = "{}x{}".format(*drawn[0].size)
@@ -118,14 +119,16 @@ async def _answer(worker: Worker, work: CallPlan, *, kind: str) -> Response:
     return Response(data, headers=headers, media_type="application/json")
 
 
-async def _events(worker: Worker, work: CallPlan, kind: str) -> AsyncIterator[str]:
+async def _events(
+    worker: Worker, body: Drawing, jobs: Sequence[Job], kind: str
+) -> AsyncIterator[str]:
     """Yield one event a picture as OpenAI's streams have it; a single step has nothing partial."""
     try:
-        async for picture in worker.draw_each(work):
+        async for picture in worker.draw(jobs):
             event = {
                 "type": f"{kind}.completed",
                 "b64_json": base64.b64encode(picture.data).decode(),
-                **_facts(work.body, picture),
+                **_facts(body, picture),
                 "swiftpie": {"seed": picture.seed, "warnings": list(picture.warnings)},
             }
             yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
@@ -134,7 +137,7 @@ async def _events(worker: Worker, work: CallPlan, kind: str) -> AsyncIterator[st
         yield f"event: error\ndata: {json.dumps(event)}\n\n"
 
 
-def _answer_bytes(body: Drawing, drawn: Sequence[DrawnPicture], *, job: str = "") -> bytes:
+def _answer_bytes(body: Drawing, drawn: Sequence[DrawnPicture], job: str = "") -> bytes:
     answer = _images_body(body, drawn)
     if job:
         progress = {"drawn": len(drawn), "of": len(drawn), "stage": "all"}
@@ -180,21 +183,28 @@ def _facts(body: Drawing, one: DrawnPicture) -> dict[str, Any]:
     }
 
 
-async def _planned_edit(worker: Worker, request: Request) -> CallPlan:
-    """Return an edit as planned, with its pictures and mask decoded."""
+async def _edit(worker: Worker, request: Request) -> tuple[Drawing, list[Job]]:
+    """Return an edit and its pictures to come, with all that it brings decoded."""
     body, pictures, mask = await _read_edit(request)
-    caller, images, shape, original = caller_of(request, body), [], None, None
-    if is_edit(body, pictures):
-        data, *pictures = pictures
-        image, original = await worker.decode_changed(data, name="image", key=caller.key)
-        images.append(image)
-    if pictures:
-        check_references(len(pictures))
-    decode = partial(worker.decode, name="image", key=caller.key, most_px=KEPT_PX)
-    images += [await decode(data) for data in pictures]
-    if mask is not None:
-        shape = await worker.decode(mask, name="mask", key=caller.key)
-    return await worker.plan(body, caller=caller, images=images, mask=shape, original=original)
+    caller, is_changed = caller_of(request, body), is_edit(body, pictures)
+    if references := len(pictures) - is_changed:
+        check_references(references)
+    decode = partial(worker.decoder.decode, key=caller.key)
+    usual: dict[str, Any] = {"most_px": KEPT_PX}
+    first: dict[str, Any] = {"keeps_original": True} if is_changed else usual
+    ways = [first, *[usual] * (len(pictures) - 1)]
+    found = [
+        await decode(data, name="'image'", **way) for data, way in zip(pictures, ways, strict=True)
+    ]
+    shape = None if mask is None else (await decode(mask, name="'mask'")).image
+    jobs = await worker.builder.jobs_of(
+        body,
+        caller=caller,
+        images=[picture.image for picture in found],
+        mask=shape,
+        original=found[0].original if is_changed else None,
+    )
+    return body, jobs
 
 
 async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | None]:

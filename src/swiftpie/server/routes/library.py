@@ -22,7 +22,8 @@ from swiftpie.server.guard import TEXT_BYTES
 from swiftpie.server.jobs import LIVE
 from swiftpie.server.routes import BodyRoute, caller_of, pictured
 from swiftpie.server.schemas import MAX_NAME, LiveDraw, page_settings, read_json
-from swiftpie.server.worker import Caller, Worker
+from swiftpie.server.store import Caller
+from swiftpie.server.worker import Worker
 
 MAX_NAMES = 2_000  # of the library, in one answer
 KEPT_ANSWERS = 32  # of the library, which stays the same
@@ -129,21 +130,31 @@ def model_routes(worker: Worker) -> APIRouter:
     """Return the routes of models, and the socket of live drawing."""
     router = APIRouter(route_class=BodyRoute)
 
+    def described(name: str) -> dict[str, Any]:
+        own = {"is_loaded": name in worker.models.loaded, **worker.models.facts(name)}
+        facts = {"id": name, "object": "model", "created": 0, "owned_by": "swiftpie"}
+        return {**facts, "swiftpie": own}
+
     @router.get("/v1/models", tags=["models"])
     async def models() -> dict[str, Any]:
         """List the models, with what each can do."""
-        return {"object": "list", "data": worker.describe_models(), **page_settings()}
+        return {"object": "list", "data": [*map(described, worker.models.names)], **page_settings()}
 
     @router.get("/v1/models/{model}", tags=["models"])
     async def one_model(model: str) -> dict[str, Any]:
         """Return the facts of one model."""
-        name = worker.model_named(model)
-        return next(known for known in worker.describe_models() if known["id"] == name)
+        return described(worker.models.named(model))
 
     @router.get("/v1/models/{model}/vocabulary", tags=["models"])
     async def vocabulary(model: str, request: Request) -> dict[str, Any]:
         """Return the words that a small model was taught; `null` for those that read anything."""
-        return {"vocabulary": await worker.vocabulary(model, caller=caller_of(request))}
+        name = worker.models.named(model)
+        session = worker.models.loaded.get(name)
+        if session is None:
+            key = caller_of(request).key
+            session = await worker.carry_out(name, lambda loaded: loaded, key=key)
+        words = session.components.vocabulary
+        return {"vocabulary": None if words is None else words.to_json()}
 
     @router.websocket("/v1/live")
     async def live(socket: WebSocket) -> None:
@@ -243,8 +254,9 @@ class Live:
         if message.type == "edit":
             images = [self._picture(message.picture_id)]
             mask = self._picture(message.mask_id) if message.mask_id else None
-        work = await worker.plan(message, caller=self._caller, images=images, mask=mask)
-        return (await worker.draw(work))[0]
+        jobs = await worker.builder.jobs_of(message, caller=self._caller, images=images, mask=mask)
+        (drawn,) = [picture async for picture in worker.draw(jobs)]
+        return drawn
 
     def _picture(self, name: str) -> Image.Image:
         return self._worker.pictures.find(name, owner=self._caller.owner)

@@ -1,8 +1,10 @@
-"""What jobs do: requests to draw, as a call has them, and smaller tasks."""
+"""Calls as jobs: the requests that they draw, checked before they wait."""
 
+import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -11,10 +13,10 @@ from torch import Tensor
 from swiftpie.backbones.components import near_size
 from swiftpie.backbones.presets import Capability
 from swiftpie.config import Surface
-from swiftpie.engine.session import Session
-from swiftpie.errors import AmbiguousMask, ImageError, InputError, WeightsError
-from swiftpie.faces.choose import choose_face, find_faces
+from swiftpie.errors import AmbiguousMask, ImageError
 from swiftpie.imageio.images import alpha_of
+from swiftpie.imageio.originals import OriginalPicture, losses_in
+from swiftpie.library import subject_library
 from swiftpie.masks import Box, load_mask
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
@@ -22,15 +24,15 @@ from swiftpie.pipelines.request import (
     Pictures,
     RepaintRequest,
     Request,
-    Source,
     Subject,
     with_seed,
-    with_sources,
 )
 from swiftpie.pipelines.tasks import TASKS, change_of, drawing_of
+from swiftpie.server.drawing import SUFFIXES, as_file
 from swiftpie.server.errors import RequestError
-from swiftpie.server.schemas import Drawing, OwnFields
-from swiftpie.types import Identity
+from swiftpie.server.jobs import Job
+from swiftpie.server.schemas import Drawing, OwnFields, SubjectIn
+from swiftpie.server.store import KEPT, Caller, Models, OwnerStore, StoredIdentity
 from swiftpie.validation import seeds_from
 
 MOST_TIMES_OWN = 4  # the pixels of a model's own size; time grows by the square of more
@@ -40,43 +42,79 @@ FIELDS = {
 }
 
 
-def begun(session: Session, work: Request | Callable[[Session], Any]) -> Any:  # noqa: ANN401 - of each task its own
-    """Return a resolved request, or what a task gives."""
-    if not isinstance(work, Request):
-        return work(session)
+class JobBuilder:
+    """Makes jobs of calls, with everything checked that needs no network."""
 
-    def encode(source: Source) -> Source:
-        is_kept = isinstance(source, IdentityRef)
-        return encode_kept(session, source) if is_kept else source
+    def __init__(
+        self,
+        models: Models,
+        *,
+        identities: OwnerStore[StoredIdentity],
+        pictures: OwnerStore[Image.Image],
+    ) -> None:
+        self._models, self._identities, self._pictures = models, identities, pictures
 
-    return session.resolved(with_sources(work, encode))
+    async def jobs_of(
+        self,
+        body: Drawing,
+        *,
+        caller: Caller,
+        images: Sequence[Image.Image] = (),
+        mask: Image.Image | None = None,
+        more: Sequence[Subject] = (),
+        original: OriginalPicture | None = None,
+    ) -> list[Job]:
+        """Return a job for each picture of a call; arguments are those of `requests_of`."""
+        model, own, owner = self._models.named(body.model), body.swiftpie, caller.owner
+        is_substitute = bool(body.model) and body.model != model
+        size = size_for(body, self._models.facts(model), images, is_substitute=is_substitute)
+        self._check_names_subject(body, model, images)
+        subjects = (*more, *(self._subject(one, model, owner) for one in own.subjects))
+        kept = partial(self._pictures.find, owner=owner)
+        planning = partial(
+            requests_of,
+            body.model_copy(update={"size": size}),
+            subjects=subjects,
+            images=images,
+            mask=mask,
+            place=kept(own.scene) if own.scene.startswith(KEPT) else None,
+            style=kept(own.style_reference) if own.style_reference else None,
+        )
+        requests = planning() if mask is None else await asyncio.to_thread(planning)
+        group = (model, is_edit(body, images) and own.task, size, len(subjects), len(images))
+        frames = own.animate.num_frames if own.animate else 1
+        megapixels = max(1.0, math.prod(images[0].size) / 2**20) if images else 1.0
+        kind = (*group, frames, round(math.log2(megapixels)))
+        units = (1 + frames) / 2 * megapixels  # frames share what is prepared
+        warnings = (*_substitutes(body, model, size, images), *_losses(body, original))
+        shared: Any = {"body": body, "subjects": subjects, "model": model, "original": original}
+        finish = partial(as_file, **shared, warnings=warnings)
+        return [Job(one, caller.key, model, group, units, kind, finish) for one in requests]
 
+    def _check_names_subject(self, body: Drawing, model: str, images: Sequence[object]) -> None:
+        """Refuse a prompt without a subject before it waits for its turn.
 
-def encode_kept(session: Session, source: Source, *, param: str = "identity_id") -> Identity:
-    """Return a stored identity on the device of the networks."""
-    try:
-        return session.identity_of(source)
-    except (InputError, WeightsError) as error:
-        raise RequestError(str(error), code="identity_of_others", param=param) from error
+        Raises:
+            UnknownSubjectError: The model needs a subject, and none is given or named.
+        """
+        session = self._models.loaded.get(model)
+        if session is not None and not images and not body.swiftpie.subjects:
+            components = session.components
+            components.family.named_besides(body.prompt, components)
 
-
-def encode_face(
-    session: Session, photo: Image.Image, *, face_number: int | None = None
-) -> tuple[Identity, tuple[str, ...]]:
-    """Return a person, and warnings; faces count from the left, None is the largest."""
-    encoder = session.face_encoder
-    assert encoder is not None, "models without one are refused before"
-    try:
-        found = find_faces(encoder, photo)
-        chosen = choose_face(found, number=face_number, name="face")
-    except ImageError as error:
-        raise RequestError(_in_fields(str(error)), code="face_not_found", param="face") from error
-    notes = tuple(_in_fields(f"{note[0].upper()}{note[1:]}.") for note in chosen.notes)
-    return session.encode_face(chosen), notes
-
-
-def _in_fields(text: str) -> str:
-    return text.replace("`number=`", "'face_number'")
+    def _subject(self, subject: SubjectIn, model: str, owner: str) -> Subject:
+        placed: dict[str, Any] = subject.model_dump(exclude={"identity_id", "library"})
+        if subject.library:
+            named = subject_library().find(subject.library)
+            return Subject(named, **placed | {"name": subject.name or subject.library})
+        known = self._identities.find(subject.identity_id, owner=owner)
+        if known.model != model:
+            raise RequestError(
+                f"The identity {subject.identity_id} was encoded by {known.model!r}, and "
+                f"{model!r} shall draw it. Encode its pictures with that model.",
+                param="identity_id",
+            )
+        return Subject(IdentityRef(known.identity), **placed)
 
 
 def requests_of(
@@ -254,3 +292,23 @@ def _region(body: Drawing, image: Image.Image, mask: Image.Image) -> Tensor:
         raise RequestError(detail, code="invalid_image", param="mask") from error
     except ImageError as error:
         raise RequestError(str(error), code="invalid_image", param="mask") from error
+
+
+def _substitutes(
+    body: Drawing, model: str, size: str, images: Sequence[Image.Image]
+) -> Iterator[str]:
+    """Yield a warning where another model or size is used than the request names."""
+    if body.model and body.model != model:
+        yield f"The model {body.model!r} stands for {model!r} here."
+    if is_edit(body, images):
+        own = "{}x{}".format(*images[0].size)
+        if body.size not in {"auto", own}:
+            yield f"The size {body.size} has no effect. An edit is as large as its picture, {own}."
+    elif body.size != size:
+        yield f"The size is {size}. The model {model!r} does not draw {body.size} well."
+
+
+def _losses(body: Drawing, original: OriginalPicture | None) -> Iterator[str]:
+    """Yield a warning where the file of an edit does not keep all of its picture."""
+    if original and (losses := losses_in(original, SUFFIXES[body.output_format])):
+        yield f"The edited picture does not keep {', '.join(losses)}."
