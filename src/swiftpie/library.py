@@ -8,9 +8,8 @@ import re
 import zipfile
 from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from swiftpie.errors import UnknownSubjectError, short_reason
 
@@ -196,11 +195,6 @@ def subject_library() -> Library:
     words = ("synonyms", "meant")
     entries = (Entry(**{**row, **{name: tuple(row[name]) for name in words}}) for row in rows)
     return Library(entries, ASSETS / PACK)
-
-
-def scenes() -> Any:  # noqa: ANN401 - a `SceneLibrary` of the embedded model, which no module imports
-    """Return the places that the package holds, by the words of the embedded model for them."""
-    return import_module("swiftpie.mini.scenes").scene_library()
 
 
 def named_by(text: str) -> Named | None:

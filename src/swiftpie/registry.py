@@ -47,7 +47,8 @@ class Registry(Generic[T]):
     Where modules may define families, one may define nothing for this registry, and something
     for another. An entry point of the same name as a module is ignored. Modules are imported on
     first use, so creating a registry costs nothing. If modules may define families of objects, all
-    modules are imported to know the names, so their imports have to be cheap.
+    modules are imported to know the names, and those up to the one that has a name to get it, so
+    their imports have to be cheap.
     """
 
     package: str  # dotted name of the folder, such as `swiftpie.backbones.presets`
@@ -66,17 +67,17 @@ class Registry(Generic[T]):
         Raises:
             ConfigError: Nothing has this name, or the distribution that offers it is broken.
         """
-        module = self._files().get(name)
-        family = None if module is None else self._family(module)
-        if module is None or (family is not None and name not in family):
-            module = self._modules().get(name)  # imports every file where there may be families
-        if module is None:
-            return self._load(name)
-        family = self._family(module)
-        if family is not None:
-            return family[name]
-        found: T = getattr(importlib.import_module(module), self.attribute)
-        return found
+        files = self._files()
+        own = files.pop(name, None)
+        if own is not None and self._family(own) is None:
+            found: T = getattr(importlib.import_module(own), self.attribute)
+            return found
+        others = files.values() if self.family_attribute else ()
+        for module in (own, *others):
+            family = None if module is None else self._family(module)
+            if family is not None and name in family:
+                return family[name]
+        return self._load(name)
 
     def all(self) -> dict[str, T]:
         """Every object by name, in the order of `names()`; imports all of them."""

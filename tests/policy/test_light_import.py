@@ -95,6 +95,28 @@ def test_mini_draws_and_edits_without_the_libraries_of_large_models(tmp_path):
     assert loaded_by(statement, tmp_path) == ["numpy", "torch"]
 
 
+OF_OTHERS = """
+import json, sys
+sys.path.insert(0, {root!r})
+from tests.golden.networks import random_networks, reading_networks
+from tests.parity.tiny import picture
+shown, changed = picture(0), picture(1)
+for session in (reading_networks(), random_networks("sd15"), random_networks("sdxl")):
+    subject = session.encode_identity(shown)
+    session.personalize(subject, "a dog on a beach", seed=1)
+    session.edit(changed, "a dog in the snow", source_prompt="a dog on grass", seed=1)
+    if session.components.family.takes_adapters:  # others insert by words
+        session.insert(changed, subject, box=(0.2, 0.2, 0.8, 0.8), seed=1)
+print(json.dumps(sorted(name for name in sys.modules if name.startswith("swiftpie.mini"))))
+"""
+
+
+def test_other_models_draw_edit_and_insert_without_the_embedded_one(tmp_path):
+    """No module of it is loaded but those that declare its names."""
+    loaded = run_python(OF_OTHERS.format(root=str(ROOT)), folder=tmp_path)
+    assert {*loaded} <= {"swiftpie.mini", "swiftpie.mini.family"}
+
+
 def module_names():
     parts = (path.relative_to(SOURCE.parent).with_suffix("").parts for path in python_files(SOURCE))
     names = {".".join(part).removesuffix(".__init__") for part in parts}

@@ -14,7 +14,7 @@ from swiftpie.cli.subjects import read_source, with_cutouts
 from swiftpie.engine.origin import spell_cutouts
 from swiftpie.errors import ConfigError
 from swiftpie.library import CREDIT, Named, subject_library
-from swiftpie.library import scenes as packaged_scenes
+from swiftpie.pipelines.request import scenes as packaged_scenes
 from swiftpie.pipelines.settings import TuneSettings
 
 if TYPE_CHECKING:

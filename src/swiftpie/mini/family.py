@@ -1,8 +1,6 @@
 """The tiny family as checks and lists ask for it; its networks are imported when they are used."""
 
 from swiftpie.backbones.components import Family
-from swiftpie.mini.reading import named_besides
-from swiftpie.mini.words import LOOK_WORDS
 from swiftpie.registry import later
 
 NETWORKS = "swiftpie.mini.networks"
@@ -14,7 +12,8 @@ class Tiny(Family):
     name = "tiny"
     needs_even_grid = True  # its two levels, and the blocks of noise that its layout reads
     own_modules = ("text_encoder", "image_encoder", "vae", "unet", "layout_predictor", "tokenizer")
-    named_besides = staticmethod(named_besides)
+    named_besides = staticmethod(later("swiftpie.mini.reading:named_besides"))
+    name_of_file = staticmethod(later("swiftpie.mini.words:name_of_file"))
     place = staticmethod(later("swiftpie.mini.placing:place_subjects"))
     load = staticmethod(later(f"{NETWORKS}:load"))
     techniques = staticmethod(later(f"{NETWORKS}:techniques"))
@@ -23,11 +22,6 @@ class Tiny(Family):
     to_modules = staticmethod(later(f"{NETWORKS}:to_modules"))
     read_own = staticmethod(later(f"{NETWORKS}:read_own"))
     from_modules = staticmethod(later(f"{NETWORKS}:from_modules"))
-
-    def name_of_file(self, words: str) -> str:
-        """Return the words without colours and materials, which would change the subject."""
-        plain = [word for word in words.split() if word.lower() not in LOOK_WORDS]
-        return " ".join(plain).removesuffix(" of") or words
 
 
 FAMILY = Tiny()

@@ -28,12 +28,7 @@ from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.edit_region import Canvas, in_hole
 from swiftpie.pipelines.filling import CanvasDrawing, blurred, inpaint
 from swiftpie.pipelines.identity import appearance_of_frame, identity_of_frames
-from swiftpie.pipelines.request import (
-    WORDS_ALONE,
-    PersonalizeRequest,
-    RepaintRequest,
-    resolved_scales,
-)
+from swiftpie.pipelines.request import PersonalizeRequest, RepaintRequest, resolved_scales
 from swiftpie.pipelines.settings import ResolvedScales, Scales
 from swiftpie.pipelines.style import has_style
 from swiftpie.pipelines.techniques import repaint
@@ -342,11 +337,3 @@ def _behind_weather(rows: Sequence[SceneRow], changes: Sequence[Change]) -> Draw
         branches=changes[0].branches,
         facts={"scene": names_of(rows)},
     )
-
-
-TECHNIQUE = Technique(
-    PersonalizeRequest,
-    prepare_insertions,
-    lambda _, request: request.scene not in ("", WORDS_ALONE),
-    draws_by_seed=True,
-)

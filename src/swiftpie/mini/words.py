@@ -92,6 +92,12 @@ def tokens_in(text: str) -> list[str]:
     return [token if token[0].isalpha() else "," for token in found]
 
 
+def name_of_file(words: str) -> str:
+    """Return the words without colours and materials, which would change the subject."""
+    kept = [word for word in words.split() if word.lower() not in LOOK_WORDS]
+    return " ".join(kept).removesuffix(" of") or words
+
+
 def plain(text: str) -> str:
     """Return a text in lower case, its letters in one spelling."""
     return unicodedata.normalize("NFKC", text).lower()

@@ -37,7 +37,6 @@ class Technique:
 TECHNIQUES: Registry[Technique] = Registry(
     package="swiftpie.pipelines.techniques",
     attribute="TECHNIQUE",
-    elsewhere={"scene": "swiftpie.mini.inpainting"},
     entry_point_group="swiftpie.techniques",
 )
 """The techniques by name."""

@@ -14,7 +14,7 @@ from swiftpie.arguments import checked
 from swiftpie.backbones.presets import Preset
 from swiftpie.config import Option, Surface
 from swiftpie.errors import InputError, short_reason
-from swiftpie.library import NAME, Named, scenes
+from swiftpie.library import NAME, Named
 from swiftpie.pipelines.settings import (
     MAX_SCALE,
     NOT_COMFYUI,
@@ -28,6 +28,7 @@ from swiftpie.pipelines.settings import (
     check_numbers,
     steering_of,
 )
+from swiftpie.registry import later
 from swiftpie.validation import Box, check_box, check_count, check_prompts, check_seeds, check_text
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ MAX_VIEW = (60, 30)  # degrees of yaw and pitch
 MAX_TILT = 180
 WORDS_ALONE = "words"
 """Stands for no scene: the model draws the place of the prompt from its words."""
+
+scenes = later("swiftpie.mini.scenes:scene_library")
+"""Returns the places that the package holds, by the words of the embedded model for them."""
 
 View = tuple[float, float]
 """Yaw and pitch in degrees: at a positive yaw the subject faces right, at a positive pitch it is

@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from swiftpie.library import CREDIT, subject_library
-from swiftpie.library import scenes as packaged_scenes
+from swiftpie.pipelines.request import scenes as packaged_scenes
 from swiftpie.server.drawing import DrawnPicture
 from swiftpie.server.errors import RequestError, answer_to, error_of_fields
 from swiftpie.server.guard import TEXT_BYTES
