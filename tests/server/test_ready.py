@@ -1,11 +1,13 @@
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from PIL import Image
 from torch import nn
 
+import swiftpie
 from swiftpie.backbones.presets import PRESETS, describe
 from swiftpie.engine.graphs.runtime import outline
 from swiftpie.engine.session import Session
@@ -13,8 +15,9 @@ from swiftpie.engine.wrappers import JoinedAutoencoder
 from swiftpie.errors import UnknownSubjectError, WeightsError
 from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.server import Limits
-from swiftpie.server.drawing import DrawingBackend, batch_sizes
+from swiftpie.server.drawing import DrawingBackend
 from swiftpie.server.jobs import Job
+from swiftpie.server.readying import batch_sizes
 from swiftpie.server.requests import requests_of
 from swiftpie.server.schemas import Drawing
 from swiftpie.server.store import Caller, Models, ServedModel, StoredIdentity
@@ -102,6 +105,31 @@ def test_once_ready_no_mix_of_requests_compiles_anything(sized, forms, identity)
     assert asyncio.run(run()) == 6  # 5 do not fit into a batch of 4
     assert progress[0] == "getting ready, 1 of 8: subject"
     assert progress[-1] == "ready"
+
+
+@pytest.mark.thorough
+def test_what_stands_in_draws_until_the_model_is_ready(session, identity):
+    facts = describe(PRESETS.get("mini"))
+    load = partial(swiftpie.load, "mini", size_px=128)
+    models = Models({"mini": ServedModel(load, facts, stand_in=lambda: session)})
+
+    async def run():
+        async with Worker(models, limits=Limits()) as worker:
+            while not worker.is_ready:
+                await asyncio.sleep(0.01)
+            who = worker.identities.put(StoredIdentity(identity, "mini"), owner="me")
+            body = Drawing(prompt=PROMPT, seed=1, swiftpie={"subjects": [{"identity_id": who}]})
+            drawn = []
+            for drawer in (session, None):
+                assert drawer in (worker.models.loaded["mini"], None)
+                jobs = await worker.builder.jobs_of(body, caller=Caller("key", "me"))
+                drawn += [picture.data async for picture in worker.draw(jobs)]
+                await worker.getting_ready
+            assert worker.models.loaded["mini"] is not session
+            return drawn
+
+    before, after = asyncio.run(run())
+    assert before == after
 
 
 def test_batches_are_of_few_sizes():

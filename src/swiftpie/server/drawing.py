@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from swiftpie.engine.runner import LAYER
 from swiftpie.engine.session import Session, draw_apart
-from swiftpie.engine.warm_up import warm_up
 from swiftpie.errors import InputError, SwiftPieError, WeightsError
 from swiftpie.imageio.originals import OriginalPicture, composite
 from swiftpie.imageio.writing import PictureData, encode_animation, encode_image, is_clear
@@ -30,6 +29,7 @@ from swiftpie.pipelines.request import (
 )
 from swiftpie.server.errors import RequestError, all_of, free_frames
 from swiftpie.server.jobs import Job
+from swiftpie.server.readying import made_ready, make_apart, stages_of
 from swiftpie.server.schemas import Drawing
 from swiftpie.server.store import Models
 from swiftpie.types import EditResult, GenerationResult, Identity
@@ -81,6 +81,7 @@ class DrawingBackend:
     def __init__(self, models: Models) -> None:
         self.models = models
         self.together, self.lanes = 1, 1
+        self._is_closed = False
         self._thread = _pool(1)
 
     async def get_ready(self, batch: int, tell: Callable[[str], None]) -> int:
@@ -98,6 +99,21 @@ class DrawingBackend:
             self._thread = _pool(self.lanes)
         return self.together
 
+    async def change_to_quick(self, tell: Callable[[str], None]) -> None:
+        """Exchange what stands in for the first model, if something does, once that is ready.
+
+        Another process makes what has to be made and kept, so that drawings are not held up.
+        """
+        name = self.models.names[0]
+        served = self.models.served(name)
+        if served.stand_in is None:
+            return
+        tell("quicker networks are made ready meanwhile")
+        await make_apart(served.load, self.together)
+        work = (served.load, self.together, lambda: self._is_closed)
+        self.models.loaded[name] = await asyncio.to_thread(made_ready, *work)
+        tell("quicker networks are ready")
+
     def readying(self, batch: int) -> Iterator[str]:
         """Load the first model and draw typical requests, so that first requests do not wait.
 
@@ -108,8 +124,7 @@ class DrawingBackend:
         self.together = batch or (1 if is_processor else TOGETHER)
         # An accelerator has memory for one batch, and none waits there for long.
         self.lanes = LANES if is_processor else 1
-        sizes = batch_sizes(self.together) if session.components.has_fixed_sizes else ()
-        stages = warm_up(session, together=sizes)
+        stages = stages_of(session, self.together)
         for number, (name, draw) in enumerate(stages.items(), start=1):
             yield f"getting ready, {number} of {len(stages)}: {name}"
             draw()
@@ -162,6 +177,7 @@ class DrawingBackend:
 
     def close(self) -> None:
         """End the thread after its current work."""
+        self._is_closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
@@ -178,11 +194,6 @@ async def _unless_left(
         stop.set()
         await asyncio.wait([running])  # so that the next batch finds the thread free
         raise
-
-
-def batch_sizes(most: int) -> tuple[int, ...]:
-    """Return how many pictures are drawn together by networks of fixed sizes: powers of two."""
-    return tuple(2**power for power in range(most.bit_length()))
 
 
 def _without_locals(made: Sequence[Any]) -> Sequence[Any]:

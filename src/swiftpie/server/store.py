@@ -28,6 +28,7 @@ class ServedModel:
 
     load: Callable[[], Session]
     facts: Mapping[str, Any]  # known before it is loaded, as JSON holds them
+    stand_in: Callable[[], Session] | None = None  # quickly loaded, to draw until `load` is ready
 
 
 class Models:
@@ -57,6 +58,10 @@ class Models:
             )
         return name
 
+    def served(self, name: str) -> ServedModel:
+        """Return how a model is loaded."""
+        return self._served[name]
+
     def facts(self, name: str) -> Mapping[str, Any]:
         """Return what is known of a model without loading it."""
         return self._served[name].facts
@@ -67,7 +72,8 @@ class Models:
             return self.loaded[name]
         with self._loading:
             if name not in self.loaded:
-                self.loaded[name] = self._served[name].load()
+                served = self._served[name]
+                self.loaded[name] = (served.stand_in or served.load)()
         return self.loaded[name]
 
 

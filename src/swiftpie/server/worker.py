@@ -116,12 +116,13 @@ class Worker:
     async def _get_ready(self) -> None:
         try:
             most = await self.backend.get_ready(self.limits.batch, self._tell)
+            self.scheduler.max_batch, self.scheduler.lanes = most, self.backend.lanes
+            self.is_ready = True
+            await self.backend.change_to_quick(self._tell)
         except Exception as error:
             logger.exception("the model could not be made ready")
             self._tell(f"error: {error}")
             raise
-        self.scheduler.max_batch, self.scheduler.lanes = most, self.backend.lanes
-        self.is_ready = True
 
     def check_room(self, key: str, count: int = 1) -> None:
         """Refuse a key that must not draw as many pictures now; see `Scheduler.check_room`."""
