@@ -58,7 +58,7 @@ def test_pictures_of_faces_equal_those_of_diffusers(name):
 def test_published_names_state_the_version_of_face_plus(folder, name, version):
     path = adapter_file(folder, name)
     opened = open_adapter(path, allow_pickle=True)
-    assert opened.public.projector.module.shortcut is (version == 2)
+    assert opened.projector.module.shortcut is (version == 2)
 
 
 def test_without_such_a_name_the_version_is_unknown(folder, tmp_path):
@@ -95,7 +95,7 @@ def test_an_adapter_of_another_family_is_refused(folder):
 
 
 def test_an_image_encoder_with_other_hidden_states_is_refused(folder, tmp_path):
-    projector = open_adapter(adapter_file(folder, PLUS)).public.projector
+    projector = open_adapter(adapter_file(folder, PLUS)).projector
     reader = NetworkReader(device="cpu", dtype=torch.float32, allow_pickle=False)
     other = make_image_encoder(tmp_path / "other", features=EMBEDS + 5)
     tower = read_image_encoder(other, reader)

@@ -147,10 +147,10 @@ def read_adapter(data, folder):
     path.write_bytes(data)
     read_metadata(path)
     opened = open_adapter(path)
-    if opened.settings is None:
-        load_into(opened.public, branches(Plan(token_width=WIDTHS["sd15"])))
+    if not opened.is_ours:
+        load_into(opened, branches(Plan(token_width=WIDTHS["sd15"])))
     else:
-        assert opened.settings.plan.token_width <= 4096
+        assert opened.plan.token_width <= 4096
         adapter_file.load_adapter(path, installation=branches(opened.plan))
 
 

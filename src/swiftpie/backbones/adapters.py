@@ -1,11 +1,10 @@
 """Identity adapters of any layout: recognition, checks, installation and saving."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 from diffusers import UNet2DConditionModel
-from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from swiftpie.attention.condition import Block
@@ -16,13 +15,13 @@ from swiftpie.backbones.components import Components
 from swiftpie.backbones.load.adapter_file import (
     KEY,
     PREFIX,
-    AdapterSettings,
     load_adapter,
     save_adapter,
     settings_in,
 )
 from swiftpie.backbones.load.ip_adapter import (
-    IpAdapter,
+    REFERENCE_TIMESTEP,
+    Adapter,
     fuse_lora,
     load_into,
     read_ip_adapter,
@@ -42,48 +41,8 @@ from swiftpie.models.denoiser import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder, Feature, Projector
 from swiftpie.noise import scaled_linear_step
 
-REFERENCE_TIMESTEP = 250  # little noise: the reference U-Net still sees every detail
 
-
-@dataclass(frozen=True, eq=False)
-class OpenAdapter:
-    """An adapter that has been read as far as is needed to prepare a denoiser for it."""
-
-    path: Path
-    settings: AdapterSettings | None  # of SwiftPie's own files
-    public: IpAdapter | None  # of all others, whole
-
-    @property
-    def plan(self) -> Plan:
-        """The branches that the adapter has weights for.
-
-        A public adapter has none for the detail branch; its own is active in every cross-attention.
-        """
-        if self.settings is not None:
-            return self.settings.plan
-        assert self.public is not None
-        return Plan(token_width=self.public.projector.width, detail=frozenset())
-
-    @property
-    def projector_module(self) -> nn.Module | None:
-        """What makes identity tokens, where the adapter has been read whole."""
-        return None if self.public is None else self.public.projector.module
-
-    @property
-    def has_lora(self) -> bool:
-        """Whether it changes weights of the denoiser, as FaceID adapters do."""
-        return self.public is not None and bool(self.public.lora)
-
-    @property
-    def variant(self) -> str:
-        """How the file was read, where it can be read in several ways; else nothing."""
-        if self.public is None or not self.public.projector.face_width:
-            return ""
-        shortcut = getattr(self.projector_module, "shortcut", None)
-        return f" shortcut={shortcut} lora_scale=1.0"  # which identities in files state
-
-
-def open_adapter(path: Path, *, allow_pickle: bool = False) -> OpenAdapter:
+def open_adapter(path: Path, *, allow_pickle: bool = False) -> Adapter:
     """Recognise the layout of an adapter by its content and read it.
 
     The name of a FaceID Plus file says its version. Most released `.bin` files need `allow_pickle`.
@@ -94,37 +53,32 @@ def open_adapter(path: Path, *, allow_pickle: bool = False) -> OpenAdapter:
     if kind_of_file(path) == "safetensors":
         header = check_safetensors(path)
         if KEY in header.get(METADATA, {}):
-            return OpenAdapter(path, settings=settings_in(header, path), public=None)
+            return settings_in(header, path)
     tensors = read_tensors(path, allow_pickle=allow_pickle)
-    return OpenAdapter(
-        path, settings=None, public=read_ip_adapter(tensors, face_version=version_in_name(path))
-    )
+    return replace(read_ip_adapter(tensors, face_version=version_in_name(path)), path=path)
 
 
-def peek_adapter(path: Path, *, allow_pickle: bool = False) -> tuple[OpenAdapter, Projector]:
+def peek_adapter(path: Path, *, allow_pickle: bool = False) -> Adapter:
     """Recognise an adapter, in a safetensors file by its header alone; see `open_adapter`.
 
-    Tensors of a header have shapes and no numbers. Also return the adapter's projector.
+    Tensors of a header have shapes and no numbers. The projector is that of the file, ours or not.
 
     Raises:
         WeightsError: It is of no known layout, or of an unknown version.
     """
     if kind_of_file(path) != "safetensors":
-        opened = open_adapter(path, allow_pickle=allow_pickle)
-        assert opened.public is not None, "only safetensors are of our own layout"
-        return opened, opened.public.projector
+        return open_adapter(path, allow_pickle=allow_pickle)
     header = check_safetensors(path)
-    settings = settings_in(header, path) if KEY in header.get(METADATA, {}) else None
-    version = version_in_name(path) if settings is None else settings.face_version
-    shapes = shapes_of(header).items()
-    public = read_ip_adapter(
-        {name: shape for name, shape in shapes if settings is None or not name.startswith(PREFIX)},
-        face_version=version,
-    )
-    return OpenAdapter(path, settings, None if settings else public), public.projector
+    shapes = shapes_of(header)
+    if KEY not in header.get(METADATA, {}):
+        return replace(read_ip_adapter(shapes, face_version=version_in_name(path)), path=path)
+    own = settings_in(header, path)
+    semantic = {name: shape for name, shape in shapes.items() if not name.startswith(PREFIX)}
+    public = read_ip_adapter(semantic, face_version=own.face_version)
+    return replace(own, projector=public.projector)
 
 
-def plan_of(adapter: OpenAdapter, detail: DetailForm | None) -> Plan:
+def plan_of(adapter: Adapter, detail: DetailForm | None) -> Plan:
     """Return which layers get which branch of `adapter` in this form of the detail branch.
 
     Joint, self-attention of the up blocks reads references as it reads itself, without weights of
@@ -165,11 +119,11 @@ def _joined(plan: Plan) -> Plan:
     return replace(plan, detail=ups, merge=Merge.JOINT, own_projections=False)
 
 
-def check_family(adapter: OpenAdapter, *, family: str, width: int) -> None:
+def check_family(adapter: Adapter, *, family: str, width: int) -> None:
     """Refuse an adapter for another family, whose text has `width` numbers a token."""
-    if adapter.settings is not None and adapter.settings.family != family:
+    if adapter.is_ours and adapter.family != family:
         raise WeightsError(
-            f"The adapter '{adapter.path}' is for {adapter.settings.family!r}, and the backbone is "
+            f"The adapter '{adapter.path}' is for {adapter.family!r}, and the backbone is "
             f"{family!r}. Load it with its own backbone, or choose another `adapter=`."
         )
     # The layers of another family may well have the same shapes; only the tokens tell.
@@ -183,11 +137,7 @@ def check_family(adapter: OpenAdapter, *, family: str, width: int) -> None:
 
 
 def install_adapter(
-    unet: UNet2DConditionModel,
-    adapter: OpenAdapter | None,
-    *,
-    family: str,
-    plan: Plan | None = None,
+    unet: UNet2DConditionModel, adapter: Adapter | None, *, family: str, plan: Plan | None = None
 ) -> tuple[UNetDenoiser, Projector | None]:
     """Install the identity branches on `unet`, with the weights of `adapter` if there is one.
 
@@ -199,21 +149,19 @@ def install_adapter(
     Raises:
         WeightsError: The adapter was made for another U-Net or plan.
     """
-    width, timestep, projector = unet.config.cross_attention_dim, REFERENCE_TIMESTEP, None
+    width, timestep = unet.config.cross_attention_dim, REFERENCE_TIMESTEP
     if adapter is not None:
         check_family(adapter, family=family, width=width)
-        plan = plan or adapter.plan
-        if adapter.settings is not None:
-            timestep = adapter.settings.t_ref
-        if adapter.public is not None:
-            fuse_lora(adapter.public, unet)
+        plan, timestep = plan or adapter.plan, adapter.t_ref
+        fuse_lora(adapter, unet)
     plan = plan or Plan(token_width=width, detail=frozenset())
     denoiser = UNetDenoiser(unet, plan, reference_step=scaled_linear_step(timestep))
-    if adapter is not None and adapter.public is not None:
-        load_into(adapter.public, denoiser.installation)
-        projector = adapter.public.projector
-    elif adapter is not None:
+    projector = None
+    if adapter is not None and adapter.is_ours:
         projector = load_adapter(adapter.path, installation=denoiser.installation)
+    elif adapter is not None:
+        load_into(adapter, denoiser.installation)
+        projector = adapter.projector
     return denoiser.to(device=unet.device, dtype=unet.dtype), projector
 
 
@@ -228,13 +176,12 @@ def wrap_image_encoder(
     return ClipIdentityEncoder(tower, projector.module, projector.feature).to(tower.device).eval()
 
 
-def with_defaults(preset: Preset, adapter: OpenAdapter | None, plan: Plan) -> Preset:
+def with_defaults(preset: Preset, adapter: Adapter | None, plan: Plan) -> Preset:
     """Return `preset` with the strengths that the adapter recommends, and none without effect."""
     if adapter is None:
         return preset
-    recommended = {} if adapter.settings is None else adapter.settings.defaults
     silent = {} if plan.detail else {"detail_scale": 0.0}
-    return replace(preset, defaults={**preset.defaults, **recommended, **silent})
+    return replace(preset, defaults={**preset.defaults, **adapter.defaults, **silent})
 
 
 def write_adapter(path: Path, components: Components) -> None:

@@ -21,7 +21,6 @@ from transformers import (
 )
 
 from swiftpie.backbones.adapters import (
-    OpenAdapter,
     check_family,
     check_image_encoder,
     install_adapter,
@@ -36,7 +35,7 @@ from swiftpie.backbones.adapters import (
 from swiftpie.backbones.choices import Choices, dtype_of, schedule_of, with_steps
 from swiftpie.backbones.components import Components, Family
 from swiftpie.backbones.downloads import DownloadPlan, ModelPart
-from swiftpie.backbones.load.ip_adapter import check_reads_lora, fuse_lora, fuse_lora_file
+from swiftpie.backbones.load.ip_adapter import Adapter, check_reads_lora, fuse_lora, fuse_lora_file
 from swiftpie.backbones.load.networks import (
     MOTION_LORA_SCALE,
     built,
@@ -131,7 +130,7 @@ class StableDiffusion(Family):
         adapter = _open_adapter(needs.path("adapter"), reader)
         can_wait = needs.part("lora") is None and _leaves_weights(choices, adapter)
         unet = self._read_unet(needs, waiting if can_wait else reader)
-        has_lora = adapter is not None and adapter.has_lora
+        has_lora = adapter is not None and bool(adapter.lora)
         again = self._read_fused if has_lora else self._read_unet
         reader.rest(unet, partial(again, needs), stays=True)
         own_autoencoder = needs.path("autoencoder") or pipeline / "vae"
@@ -184,7 +183,8 @@ class StableDiffusion(Family):
         dtype = dtype_of(choices, device)
         formats = WeightFormats(dtype in HALVES, choices.get("allow_pickle", False))
         part = plan_adapter(choices, formats)
-        peeked, projector = (None, None) if part is None else _peek(part, choices)
+        peeked = None if part is None else _peek(part, choices)
+        projector = None if peeked is None else peeked.projector
         texts = {name: tokenizer for name, tokenizer, _ in self.towers}
         parts = plan_networks(preset, choices, texts=texts, formats=formats)
         needs = DownloadPlan((*parts, *([] if part is None else [part])))
@@ -351,12 +351,11 @@ class StableDiffusion(Family):
         unet = self._read_unet(needs, reader)
         adapter = _open_adapter(needs.path("adapter"), reader)
         assert adapter is not None
-        assert adapter.public is not None
-        fuse_lora(adapter.public, unet)
+        fuse_lora(adapter, unet)
         return unet
 
     def _check_folders(
-        self, preset: Preset, needs: DownloadPlan, *, adapter: OpenAdapter | None
+        self, preset: Preset, needs: DownloadPlan, *, adapter: Adapter | None
     ) -> None:
         # By their settings alone: weights may be large, or not here yet.
         pipeline, own = needs["pipeline"], needs.part("denoiser")
@@ -483,9 +482,9 @@ def _with_detail(preset: Preset, choices: Choices) -> Preset:
     return replace(preset, detail="joint" if detail == "joint" else None)
 
 
-def _leaves_weights(choices: Choices, adapter: OpenAdapter | None) -> bool:
+def _leaves_weights(choices: Choices, adapter: Adapter | None) -> bool:
     """Whether installing `adapter` neither changes nor copies a weight of the U-Net."""
-    if adapter is None or adapter.public is None or adapter.has_lora:
+    if adapter is None or adapter.is_ours or adapter.lora:
         return False
     plan = plan_of(adapter, choices.get("detail"))
     return not (plan.detail and plan.own_projections)
@@ -512,17 +511,17 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
         raise ConfigError("`detail=` has no effect without an adapter. Pass `adapter=` too.")
 
 
-def _peek(part: ModelPart, choices: Choices) -> tuple[OpenAdapter | None, Projector | None]:
-    """Return an adapter and its projector; None where it is not here yet."""
+def _peek(part: ModelPart, choices: Choices) -> Adapter | None:
+    """Return an adapter by its header; None where it is not here yet."""
     allow_pickle = choices.get("allow_pickle", False)
     if not part.path.exists():
         kind: Kind = "safetensors" if part.path.suffix == ".safetensors" else "pickle"
         check_kind(kind, Path(str(part.reference)), allow_pickle=allow_pickle)
-        return None, None
+        return None
     return peek_adapter(part.path, allow_pickle=allow_pickle)
 
 
-def _open_adapter(path: Path | None, reader: NetworkReader) -> OpenAdapter | None:
+def _open_adapter(path: Path | None, reader: NetworkReader) -> Adapter | None:
     if path is None:
         return None
     reader.files["adapter"] = path

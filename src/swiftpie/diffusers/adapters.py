@@ -107,10 +107,9 @@ class Source:
             inside = folder if "/" in folder else str(PurePosixPath(self.subfolder, folder))
             place = self._below(inside)
         network = plain.denoiser.installation.network
-        _, projector = peek_adapter(adapter)
         formats = WeightFormats(prefers_half=network.dtype in HALVES, allow_pickle=False)
         choices: Choices = {**self.choices, "image_encoder": place}
-        part = plan_image_encoder(projector, choices, formats)
+        part = plan_image_encoder(peek_adapter(adapter).projector, choices, formats)
         DownloadPlan((part,)).fetch()
         reader = NetworkReader(device=str(plain.device), dtype=network.dtype, allow_pickle=False)
         return read_image_encoder(part.path, reader)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,6 +16,7 @@ from swiftpie.attention.install import Installation, Plan
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.load.ip_adapter import (
     UNFIT,
+    Adapter,
     first_unlike,
     load_into,
     read_ip_adapter,
@@ -33,17 +34,6 @@ PREFIX = "ref."  # of the detail branch; programs that do not know it skip it
 SEMANTIC_PREFIX = "ip_adapter."  # of the semantic branch, whose matrices read tokens
 OF_LAYER = "layer"  # the detail branch reads through the projections of each layer
 MAX_TOKEN_WIDTH = 1 << 16  # of an identity token; SDXL's have 2048
-
-
-@dataclass(frozen=True)
-class AdapterSettings:
-    """What an adapter was trained for."""
-
-    family: str  # of backbones that the adapter fits
-    plan: Plan  # the layers in which each branch is active; its gate is not kept
-    t_ref: int  # timestep at which references were read, 0 to 999
-    defaults: Mapping[str, float]  # recommended strengths by name
-    face_version: FaceVersion | None  # of FaceID Plus, if it is one
 
 
 def save_adapter(
@@ -83,14 +73,14 @@ def save_adapter(
     write_tensors(path, tensors, metadata={KEY: text}, force=force)
 
 
-def settings_in(header: Mapping[str, Any], path: str | Path) -> AdapterSettings:
+def settings_in(header: Mapping[str, Any], path: str | Path) -> Adapter:
     """Return what the adapter at `path` was trained for, to install its plan before loading it."""
     settings = _settings(_own_header(header.get(METADATA, {}), path), path)
     shapes = [entry["shape"] for name, entry in header.items() if name.startswith(SEMANTIC_PREFIX)]
     # The plan is installed before the weights are read, so a lie would cost its memory.
     if not shapes or any(shape[1:] != [settings.plan.token_width] for shape in shapes):
         raise WeightsError(_damaged(path))
-    return settings
+    return replace(settings, path=Path(path))
 
 
 def load_adapter(path: str | Path, *, installation: Installation) -> Projector:
@@ -120,6 +110,7 @@ def load_adapter(path: str | Path, *, installation: Installation) -> Projector:
     semantic = {name: t for name, t in tensors.items() if not name.startswith(PREFIX)}
     adapter = read_ip_adapter(semantic, face_version=settings.face_version)
     load_into(adapter, installation)
+    assert adapter.projector is not None, "it was read whole"
     for name, tensor in own.items():
         if name in detail:
             tensor.copy_(detail[name])
@@ -147,9 +138,9 @@ def _own_header(metadata: Mapping[str, str], path: str | Path) -> dict[str, Any]
     return header
 
 
-def _settings(header: Mapping[str, Any], path: str | Path) -> AdapterSettings:
+def _settings(header: Mapping[str, Any], path: str | Path) -> Adapter:
     try:
-        return AdapterSettings(
+        return Adapter(
             family=str(header["backbone"]),
             plan=Plan(
                 token_width=_whole(header["token_width"], most=MAX_TOKEN_WIDTH),

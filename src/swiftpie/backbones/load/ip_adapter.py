@@ -3,7 +3,7 @@
 import importlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from swiftpie.attention.condition import Block
-from swiftpie.attention.install import MOTION, Installation
+from swiftpie.attention.install import MOTION, Installation, Plan
 from swiftpie.backbones.load.safe import flatten, read_tensors
 from swiftpie.errors import WeightsError, check_installed, short_reason
 from swiftpie.models.projection import FaceVersion, image_proj_of, projector_for
@@ -41,22 +41,44 @@ Key = TypeVar("Key", int, str)  # number of a layer, or name of a tensor
 Pair = tuple[Tensor, Tensor]
 Place = tuple[int, str]  # number of an attention layer, and "q", "k", "v" or "out"
 
+REFERENCE_TIMESTEP = 250  # little noise: the reference U-Net still sees every detail
+
 # Versions of FaceID Plus by what their publishers put into the names of the files; longest first.
 VERSION_NAMES: dict[str, FaceVersion] = {"faceid-plusv2": 2, "faceid-plus": 1}
 
 
 @dataclass(frozen=True, eq=False)
-class IpAdapter:
-    """An adapter in memory; numbers are positions among the attention layers of its U-Net."""
+class Adapter:
+    """An adapter of any layout; numbers are positions among the attention layers of its U-Net."""
 
-    projector: Projector
-    layers: dict[int, Pair]  # to_k and to_v, each (inner width, token width)
-    lora: dict[Place, Pair]  # FaceID only: down and up
+    plan: Plan  # the branches that it has weights for; its gate is not kept
+    projector: Projector | None = None  # None where only the settings of a file of ours were read
+    layers: Mapping[int, Pair] = field(default_factory=dict)  # to_k and to_v of each
+    lora: Mapping[Place, Pair] = field(default_factory=dict)  # FaceID only: down and up
+    path: Path = Path()
+    # What our own files state besides.
+    family: str = ""  # of backbones that it was trained for; others fit any with their token width
+    t_ref: int = REFERENCE_TIMESTEP  # at which references were read, 0 to 999
+    defaults: Mapping[str, float] = field(default_factory=dict)  # recommended strengths by name
+    face_version: FaceVersion | None = None  # of FaceID Plus, if it is one
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether SwiftPie wrote its file, with settings and, if trained, a detail branch."""
+        return bool(self.family)
+
+    @property
+    def variant(self) -> str:
+        """How the file was read, where it can be read in several ways; else nothing."""
+        if self.is_ours or self.projector is None or not self.projector.face_width:
+            return ""
+        shortcut = getattr(self.projector.module, "shortcut", None)
+        return f" shortcut={shortcut} lora_scale=1.0"  # which identities in files state
 
 
 def read_ip_adapter(
     tensors: Mapping[str, Any], *, face_version: FaceVersion | None = None
-) -> IpAdapter:
+) -> Adapter:
     """Read an adapter in the layout of h94/IP-Adapter, or as SwiftEdit released its own.
 
     Names are nested or joined by dots; layers are numbered alike (arXiv:2412.04301).
@@ -81,8 +103,10 @@ def read_ip_adapter(
             )
         parts[part][rest] = tensor
     projector = projector_for(parts["image_proj"], face_version=face_version)
-    return IpAdapter(
-        projector=projector,
+    return Adapter(
+        # A public adapter has no weights of a detail branch; its own acts in every cross-attention.
+        Plan(token_width=projector.width, detail=frozenset()),
+        projector,
         layers=_layers(parts["ip_adapter"], width=projector.width),
         lora=_lora(parts["ip_adapter"]),
     )
@@ -99,7 +123,7 @@ def version_in_name(path: str | Path) -> FaceVersion | None:
     return next((version for part, version in VERSION_NAMES.items() if part in name), None)
 
 
-def load_into(adapter: IpAdapter, installation: Installation) -> None:
+def load_into(adapter: Adapter, installation: Installation) -> None:
     """Copy the semantic weights of `adapter` into an installation, all of them or none.
 
     A file only numbers its layers, so every number and every shape has to agree with the U-Net:
@@ -126,7 +150,7 @@ def load_into(adapter: IpAdapter, installation: Installation) -> None:
             layers[number].to_v_ip.weight.copy_(value)
 
 
-def fuse_lora(adapter: IpAdapter, unet: UNet2DConditionModel) -> None:
+def fuse_lora(adapter: Adapter, unet: UNet2DConditionModel) -> None:
     """Add the LoRA of a FaceID adapter to the weights of `unet`, all of it or none.
 
     The layers get new weights, so that another network which shares the old ones keeps them.

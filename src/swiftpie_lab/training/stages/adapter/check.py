@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from swiftpie.backbones.adapters import REFERENCE_TIMESTEP
+from swiftpie.backbones.load.ip_adapter import REFERENCE_TIMESTEP
 from swiftpie.models.vision import Feature
 from swiftpie_lab.training.stages.adapter.networks import AdapterBase, AdapterNetworks
 from swiftpie_lab.training.stages.adapter.student import (

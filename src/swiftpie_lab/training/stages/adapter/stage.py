@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.attention.condition import silent_condition
-from swiftpie.backbones.adapters import REFERENCE_TIMESTEP
 from swiftpie.backbones.load.adapter_file import save_adapter
+from swiftpie.backbones.load.ip_adapter import REFERENCE_TIMESTEP
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.denoiser import added_conditions
 from swiftpie.models.vision import Feature

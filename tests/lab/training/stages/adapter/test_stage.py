@@ -146,7 +146,7 @@ def test_both_branches_speak_and_at_scale_zero_the_base_does(exported, build, pl
 
 def test_training_goes_on_from_an_exported_adapter(exported, build):
     stage = build(adapter=exported)
-    settings = open_adapter(exported).settings
+    settings = open_adapter(exported)
     plan = stage.base.denoiser.installation.plan
     assert (plan.semantic, plan.detail) == (settings.plan.semantic, settings.plan.detail)
     stage.export(stage.network(), exported.parent / "again")
