@@ -48,7 +48,7 @@ EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0
 
 def standing(frame, where=(0.4, 0.4, 0.6, 0.6), light=EVEN):
     """Return a subject (1, 4, S, S), premultiplied in [0, 1], in a box."""
-    own = OwnPixels(height(frame[:, 3:]), (frame.mul(255).round().to(torch.uint8),))
+    own = OwnPixels.of(height(frame[:, 3:]), (frame.mul(255).round().to(torch.uint8),))
     return own.standing(from_box(where), light, picture_px=SIDE)
 
 

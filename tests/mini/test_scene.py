@@ -334,3 +334,15 @@ def test_a_request_for_latents_or_of_an_unknown_scene_is_refused(session, identi
         session.draw(request_of(identity, output=Output.LATENTS))
     with pytest.raises(InputError, match="Did you mean castle"):
         session.draw(request_of(identity, scene="castel"))
+
+
+@pytest.mark.parametrize("cells", [(8, 10), (14, 18)])
+def test_fewer_cells_of_noise_are_as_white_and_have_its_layout(cells):
+    noise = torch.randn(1, 8, 32, 28, 36, generator=torch.Generator().manual_seed(0))
+    coarse = scene.coarse_noise(noise, cells)
+    assert coarse.shape == (1, 8, 32, *cells)
+    assert coarse.std().item() == pytest.approx(1, abs=0.03)
+    beside = (coarse[..., :-1] * coarse[..., 1:]).mean().item()
+    assert beside == pytest.approx(0, abs=0.03)
+    corner = noise[..., : 28 // cells[0], : 36 // cells[1]].mean(dim=(-2, -1))
+    assert torch.corrcoef(torch.stack([corner.flatten(), coarse[..., 0, 0].flatten()]))[0, 1] > 0.7

@@ -24,6 +24,7 @@ from swiftpie.mini.scene import (
     SceneRow,
     coarse_noise,
     draw_empty,
+    drawn_cells,
     drawn_size,
     finish_scene,
     is_empty,
@@ -151,7 +152,8 @@ def _subjects(
     still = replace(
         alone[0],
         seeds=seeds,
-        noise=coarse_noise(whole),
+        size_px=max(words.size_px for words in alone if words.size_px),
+        noise=coarse_noise(whole, max(drawn_cells(components, state) for state in states)),
         subjects=tuple(
             replace(subject, box=None if row and row[0] else subject.box)
             for subject, row in zip(request.subjects, boxes, strict=True)

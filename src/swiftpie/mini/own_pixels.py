@@ -6,7 +6,8 @@ denoiser's small drawing shows beyond that comes as a soft field of gains.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -50,29 +51,37 @@ class OwnPixels(NamedTuple):
     relief: Tensor  # (1, 1, h, w)
     # Premultiplied (1, 4, S, S) of bytes: as large as the photograph shows it, then halved.
     levels: tuple[Tensor, ...]
+    normal: Tensor  # (1, 3, h, w) of the relief, as light sees it
+
+    @classmethod
+    def of(cls, relief: Tensor, levels: tuple[Tensor, ...]) -> Self:
+        """Return pixels with the normals of their relief."""
+        return cls(relief, levels, soften(normals(relief)))
 
     def standing(
         self, layout: Layout, scene: Illumination, *, picture_px: int
     ) -> "StandingSubject":
         """Return the subject in its place in a picture with that longer side, and its light."""
-        affine = to_affine(layout)
-        levels = (each for each in self.levels if _pixels(each, affine, picture_px) <= SHARPEST)
-        frame = next(levels, self.levels[-1]).float().div_(255)
-        frame, _, normal = turn(frame, self.relief, layout.pose)
-        return StandingSubject(frame, soften(normal), layout, scene)
+        levels, normal = _from_size(self.levels, to_affine(layout), picture_px), self.normal
+        if layout.pose.any():
+            frame = levels[0].float().div_(255)
+            frame, _, normal = turn(frame, self.relief, layout.pose)
+            levels, normal = (frame,), soften(normal)
+        return StandingSubject(levels, normal, layout, scene)
 
 
 class StandingSubject(NamedTuple):
     """A subject turned for its place in a picture, and the light there; one row, on the CPU."""
 
-    frame: Tensor  # (1, 4, S, S) premultiplied, in [0, 1], without light
+    # Premultiplied (1, 4, S, S) without light: bytes, or in [0, 1]; each half of the one before.
+    levels: Sequence[Tensor]
     normal: Tensor  # (1, 3, h, w) of what is seen, as light sees it
     layout: Layout
     scene: Illumination
 
     def opacity(self, size: tuple[int, int]) -> Tensor:
         """Return where the subject is in its picture of this height and width, (1, 1, H, W)."""
-        return in_patch(self.frame[:, 3:], self.layout, size)
+        return in_patch([level[:, 3:] for level in self.levels], self.layout, size)
 
     def at(
         self,
@@ -97,7 +106,7 @@ class StandingSubject(NamedTuple):
             light = light * F.interpolate(drawn, coarse, mode="bilinear").repeat(1, 2, 1, 1)
         factor, lift = F.interpolate(light, size, mode="bilinear").split(3, dim=1)
         on_band()
-        plain, alpha = in_patch(self.frame, self.layout, size, place).split((3, 1), dim=1)
+        plain, alpha = in_patch(self.levels, self.layout, size, place).split((3, 1), dim=1)
         on_band()
         lit = torch.minimum(torch.addcmul(plain * factor, alpha, lift), alpha)
         on_band()
@@ -148,18 +157,29 @@ def without_own_light(identity: Identity, own: Illumination) -> OwnPixels:
     while levels[-1].shape[-1] >= 2 * SMALLEST_PX:
         levels.append(halved(levels[-1]))
     stored = [level.mul_(255).round_().to(torch.uint8) for level in levels]
-    return OwnPixels(height(mask), tuple(stored))
+    return OwnPixels.of(height(mask), tuple(stored))
 
 
-def in_patch(frame: Tensor, layout: Layout, size: tuple[int, int], place: Area = WHOLE) -> Tensor:
+def in_patch(
+    levels: Sequence[Tensor], layout: Layout, size: tuple[int, int], place: Area = WHOLE
+) -> Tensor:
     """Return a frame (1, C, S, S) in the part of a picture at `place`, (1, C, h, w) of `size`.
 
-    Where it shrinks, no pixel is skipped.
+    It may have `levels`, each half of the one before. Where it shrinks, no pixel is skipped.
     """
     affine = within(to_affine(layout), place)
+    frame = _from_size(levels, affine, max(size))[0]
+    if not frame.is_floating_point():
+        frame = frame.float().div_(255)
     while frame.shape[-1] > 1 and _pixels(frame, affine, max(size)) > SHARPEST:
         frame = halved(frame)
     return warp(frame, affine, size)
+
+
+def _from_size(levels: Sequence[Tensor], affine: Tensor, picture_px: int) -> Sequence[Tensor]:
+    """Return levels from the one that a picture with that longer side shows, or the last."""
+    first = (n for n, each in enumerate(levels) if _pixels(each, affine, picture_px) <= SHARPEST)
+    return levels[next(first, len(levels) - 1) :]
 
 
 def gains_between(own: Tensor, drawing: Tensor, drawn_mask: Tensor) -> Tensor:
