@@ -43,7 +43,8 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import OPENVINO, transform
 from swiftpie.engine.wrappers import JoinedAutoencoder, shared_copy
 from swiftpie.models.autoencoder import LatentAutoencoder
-from swiftpie.pipelines.settings import ChordForm, EditMethod, EditSettings, Scales
+from swiftpie.pipelines.methods.chord import ChordForm
+from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.types import Identity
 
 FULL, TINY, BOTH_TINY = "full", "tiny", "tiny-both"  # decoders; the last one encodes too
@@ -426,7 +427,7 @@ class OursByChord:
     def __call__(self, number: int) -> Round:
         """Edit a picture that was never seen, in the region where the prompts differ."""
         side_px = self.scene.side_px
-        settings = EditSettings(method=EditMethod.CHORD, chord=self.form, size_px=side_px)
+        settings = EditSettings(method="chord", chord=self.form, size_px=side_px)
         sample, _ = timed(
             lambda: Session(self.components).edit(
                 self.scene.picture(number),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from swiftpie.models.cutout import cut_out
     from swiftpie.pipelines.animation import AnimateRequest
     from swiftpie.pipelines.identity_file import save_identity
+    from swiftpie.pipelines.methods.inversion import EditStart
     from swiftpie.pipelines.request import (
         EditRequest,
         FacePicture,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
         MAX_SCALE,
         EditMode,
         EditSettings,
-        EditStart,
         IdentityGuidance,
         MaskSource,
         Scales,
@@ -86,7 +86,8 @@ _HOMES = {
         "diffusers.personalize": "SwiftPiePipeline",
         "pipelines.request": "EditRequest FacePicture IdentityRef PersonalizeRequest Pictures "
         "RepaintRequest Subject",
-        "pipelines.settings": "EditMode EditStart EditSettings MAX_SCALE MaskSource Scales "
+        "pipelines.methods.inversion": "EditStart",
+        "pipelines.settings": "EditMode EditSettings MAX_SCALE MaskSource Scales "
         "IdentityGuidance TuneSettings",
         "pipelines.tasks": "TASKS change_of drawing_of",
         "types": "EditResult GenerationResult Identity",

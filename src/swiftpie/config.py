@@ -169,7 +169,8 @@ def options_of(
     """Return the fields of a class that users set, by name, in the order of their declaration.
 
     Args:
-        source: A dataclass or `TypedDict` with `Option` in the annotations of its fields.
+        source: A dataclass or `TypedDict` with `Option` in the annotations of its fields; its
+            `more_options()`, if it has any, stand behind them.
         surface: Leaves out what is not offered there.
         without: Names to leave out.
     """
@@ -194,7 +195,12 @@ def options_of(
         default = _default_of(declared[name]) if name in declared else None
         default = option.default if default is None else default
         found[name] = OptionField(name, kind, default, option)
-    return found
+    more: dict[str, OptionField] = getattr(source, "more_options", dict)()
+    return found | {
+        name: each
+        for name, each in more.items()
+        if name not in without and (surface is None or surface in each.option.surfaces)
+    }
 
 
 def read_options(

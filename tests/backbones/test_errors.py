@@ -19,7 +19,7 @@ from swiftpie.engine.graphs.export import export_onnx
 from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
 from swiftpie.pipelines.request import Subject
-from swiftpie.pipelines.settings import EditMethod, EditSettings
+from swiftpie.pipelines.settings import EditSettings
 from tests.backbones import tiny_models
 from tests.backbones.conftest import SDXS
 from tests.parity.flux2 import PRESET as KLEIN
@@ -151,7 +151,7 @@ def draw(session, *pictures, **changes):
 
 
 def by_inversion(session):
-    settings = EditSettings(method=EditMethod.INVERSION)
+    settings = EditSettings(method="inversion")
     return session.edit(reference(), "a cat", settings=settings)
 
 

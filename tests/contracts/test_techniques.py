@@ -1,19 +1,31 @@
 """What every technique has to do, and that a further one is one file."""
 
 import importlib
+import json
+import os
+import subprocess
 import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from PIL import ImageChops, ImageOps
+from PIL import ImageChops
 
-from swiftpie import AnimateRequest, EditRequest, PersonalizeRequest, Scales, Subject
+from swiftpie import (
+    AnimateRequest,
+    EditRequest,
+    EditSettings,
+    InputError,
+    PersonalizeRequest,
+    Scales,
+    Subject,
+)
 from swiftpie.mini.networks import TECHNIQUES as OF_MINI
 from swiftpie.pipelines.choose import TECHNIQUES, _in_turn, choose
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.request import RepaintRequest
+from swiftpie.pipelines.settings import METHODS, _owners, methods
 from swiftpie.types import EditResult
 from tests.golden.cases import BOX, SIDE_PX, photo
 from tests.golden.networks import mini, moving_networks, random_networks, reading_networks
@@ -74,7 +86,10 @@ CASES = {  # by technique: networks, and a request that it draws with them
         lambda session: drawing(session, subjects=(), size_px=(SIDE_PX, 3 * SIDE_PX)),
     ),
     "animate": (moving_networks, moving),
-    "edit": (lambda: random_networks("sd21", inverts=True), lambda _: edit(source_prompt=SOURCE)),
+    "inversion": (
+        lambda: random_networks("sd21", inverts=True),
+        lambda _: edit(source_prompt=SOURCE),
+    ),
     "chord": (lambda: random_networks("sd21"), lambda _: edit(source_prompt=SOURCE)),
     "reference": (reading_networks, lambda _: edit()),
     "repaint": (lambda: random_networks("sd15"), lambda _: removal()),
@@ -89,7 +104,7 @@ CASES = {  # by technique: networks, and a request that it draws with them
 
 
 BATCHED = ("animate", "personalize", "chord", "reference", "mini 0", "mini 4")  # in a quick test
-EDITS = ("edit", "chord", "reference", "mini 1")
+EDITS = ("inversion", "chord", "reference", "mini 1")
 
 
 @pytest.fixture(params=CASES)
@@ -115,16 +130,17 @@ def reseeded(request, seed):
 
 def test_every_technique_has_a_case():
     of_mini = {f"mini {number}" for number in range(len(OF_MINI))}
-    assert {*CASES} == {*TECHNIQUES.names()} | of_mini
+    assert {*CASES} == {*TECHNIQUES.names(), *METHODS.names()} | of_mini
 
 
 def test_it_is_the_one_that_claims_its_requests(case):
     name, session, request = case
-    mine = OF_MINI[int(name[-1])] if name.startswith("mini") else TECHNIQUES.get(name)
+    known = TECHNIQUES.all() | METHODS.all()
+    mine = OF_MINI[int(name[-1])] if name.startswith("mini") else known[name]
     assert choose(session.components, request).technique is mine
     claiming = [
         other
-        for named, other in TECHNIQUES.all().items()
+        for named, other in known.items()
         if type(request) is other.draws and other.claims(session.components, request)
         if named != mine.instead_of
     ]
@@ -132,7 +148,7 @@ def test_it_is_the_one_that_claims_its_requests(case):
 
 
 @pytest.mark.parametrize(
-    "case", thorough_but(CASES, ("edit", "reference", "mini 0")), indirect=True
+    "case", thorough_but(CASES, ("inversion", "reference", "mini 0")), indirect=True
 )
 def test_what_is_cached_equals_what_is_not(case):
     _, session, request = case
@@ -185,68 +201,145 @@ def test_a_mask_of_all_equals_none(name):
     assert levels(session.draw(request), session.draw(masked)) == 0
 
 
-LOOKING_GLASS = """
+CAROUSEL = """
 from dataclasses import dataclass
+from typing import Annotated
 
-import torch
-from PIL import Image, ImageOps
-
-from swiftpie import EditRequest, EditSettings
+from swiftpie.arguments import checked
+from swiftpie.config import Option
 from swiftpie.pipelines.choose import Technique
-from swiftpie.pipelines.draw import Plan
-from swiftpie.types import Change
+from swiftpie.pipelines.request import EditRequest
 
 
+@checked
 @dataclass(frozen=True, kw_only=True)
-class MirrorSettings(EditSettings):
-    is_upright: bool = True  # else it stands on its head
+class CarouselOptions:
+    quarters: Annotated[int, Option("Quarter turns to the left.", least=0, most=3)] = 1
 
 
-def prepare_mirror(components, request, clock):
+def prepare(components, request, clock):
+    import torch
+    from PIL import Image
+
+    from swiftpie.pipelines.denoise import Plan
+    from swiftpie.types import Change
+
     whole = Image.new("L", request.picture.size, 255)
 
     def finish():
-        turned = ImageOps.mirror if request.settings.is_upright else ImageOps.flip
-        image = turned(request.picture)
+        image = request.picture.rotate(90 * request.settings.of(CarouselOptions).quarters)
         cells = torch.ones(1, 1, *components.cells_of(None))
-        return Change(image, image, whole, whole, cells, facts={"method": "mirror"})
+        return Change(image, image, whole, whole, cells, facts={"method": "carousel"})
 
     return Plan(request, finish, region=lambda: whole)
 
 
 TECHNIQUE = Technique(
     EditRequest,
-    prepare_mirror,
-    lambda _, request: isinstance(request.settings, MirrorSettings),
-    lambda _components, _request: False,
+    prepare,
+    lambda _components, _request: False,  # never by default
+    lambda _components, _request: False,  # no seed changes it
+    name="carousel",
+    about="turning pictures",
+    options=CarouselOptions,
 )
 """
 
 
 @pytest.fixture
-def looking_glass(tmp_path, monkeypatch):
-    (tmp_path / "looking_glass.py").write_text(LOOKING_GLASS)
-    metadata = tmp_path / "looking_glass-1.0.dist-info"
+def carousel(tmp_path, monkeypatch):
+    """Another distribution, whose only file is `carousel.py`."""
+    (tmp_path / "carousel.py").write_text(CAROUSEL)
+    metadata = tmp_path / "carousel-1.0.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: looking-glass\nVersion: 1.0\n")
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: carousel\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(
-        f"[{TECHNIQUES.entry_point_group}]\nmirror = looking_glass:TECHNIQUE\n"
+        f"[{METHODS.entry_point_group}]\ncarousel = carousel:TECHNIQUE\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
-    _in_turn.cache_clear()
-    yield importlib.import_module("looking_glass")
-    _in_turn.cache_clear()
-    del sys.modules["looking_glass"]
+    forget()
+    yield tmp_path
+    sys.modules.pop("carousel", None)
+    forget()
 
 
+def forget():
+    for known in (_in_turn, methods, _owners):
+        known.cache_clear()
+
+
+@pytest.mark.usefixtures("carousel")
 @pytest.mark.parametrize("networks", [mini, lambda: random_networks("sd15")], ids=["mini", "sd15"])
-def test_one_file_adds_a_technique_with_options_of_its_own(networks, looking_glass):
+def test_one_file_adds_a_technique_that_users_choose_with_its_option(networks):
     session, picture = networks(), photo()
-    settings = looking_glass.MirrorSettings(is_upright=False)
+    settings = EditSettings(method="carousel", quarters=2)
     result = session.edit(picture, PROMPT, settings=settings)
-    assert result.image.tobytes() == ImageOps.flip(picture).tobytes()
-    region = session.find_region(
-        EditRequest(image=picture, prompt=PROMPT, seed=1, settings=looking_glass.MirrorSettings())
+    assert result.image.tobytes() == picture.rotate(180).tobytes()
+    assert (result.record["method"], result.record["quarters"]) == ("carousel", "2")
+    request = EditRequest(image=picture, prompt=PROMPT, seed=1, settings=settings)
+    assert session.find_region(request).getextrema() == (255, 255)
+    assert not choose(session.components, request).follows_seed
+
+
+@pytest.mark.usefixtures("carousel")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"quarters": 4}, "0 to 3"),
+        ({"quarters": "twice"}, "quarters"),
+        ({"chord": "fast"}, "belongs to edits by ChordEdit"),
+        ({"quartets": 1}, "Did you mean quarters"),
+    ],
+)
+def test_options_that_a_technique_lacks_are_refused(options, words):
+    with pytest.raises(InputError, match=words):
+        mini().edit(photo(), PROMPT, settings=EditSettings(method="carousel", **options))
+
+
+SURFACES = """
+import base64, io, json, sys
+from pathlib import Path
+from PIL import Image
+from pytest import MonkeyPatch
+from typer.testing import CliRunner
+import swiftpie.engine.load
+from swiftpie import SwiftEditPipeline
+from swiftpie.cli.main import app
+from tests.contracts import test_surfaces as surfaces
+from tests.golden.networks import mini
+from tests.server import conftest as serve
+
+folder, prompt, given = Path(sys.argv[1]), "a dog", {"method": "carousel", "quarters": 2}
+picture, session, found = Image.open(folder / "photo.png"), mini(), {}
+case = surfaces.Case("edit", prompt, given)
+found["command"] = surfaces.by_command(case, session, folder, MonkeyPatch())
+found["batch"] = surfaces.by_batch(case, session, folder, None)
+pipe = SwiftEditPipeline.from_components(session.components)
+found["pipeline"] = pipe(prompt, picture, **given).images[0]
+sent = base64.b64encode((folder / "photo.png").read_bytes()).decode()
+body = {"prompt": prompt, "images": [{"image_url": "data:image/png;base64," + sent}]}
+with serve.serving(session) as server:
+    answer = server.ask("POST", "/v1/images/edits", body=body | {"swiftpie": {"edit": given}})
+assert answer.status == 200, answer.json
+data = base64.b64decode(answer.json["data"][0]["b64_json"])
+found["HTTP"] = Image.open(io.BytesIO(data))
+turned = picture.rotate(180).tobytes()
+equal = {name: image.convert("RGB").tobytes() == turned for name, image in found.items()}
+shown = CliRunner().invoke(app, ["edit", "--help"]).output
+print(json.dumps(equal | {"help": "--quarters" in shown and "carousel" in shown}))
+"""
+
+
+def test_every_surface_offers_that_technique_and_its_option(carousel):
+    photo().save(carousel / "photo.png")
+    done = subprocess.run(
+        [sys.executable, "-c", SURFACES, str(carousel)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"COLUMNS": "200", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    assert region.getextrema() == (255, 255)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found == dict.fromkeys(("command", "batch", "pipeline", "HTTP", "help"), True)

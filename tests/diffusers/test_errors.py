@@ -20,7 +20,7 @@ from swiftpie import (
     SwiftPiePipeline,
     WeightsError,
 )
-from swiftpie.pipelines.settings import EditMethod, IdentityGuidance
+from swiftpie.pipelines.settings import IdentityGuidance
 from tests.backbones import tiny_models
 from tests.pipelines.tiny_editor import tiny_editor
 
@@ -269,4 +269,4 @@ def test_networks_that_were_exchanged_are_noticed(sprite, change, error, word):
 def test_edits_by_inversion_need_a_network_that_inverts():
     lone = SwiftEditPipeline.from_components(replace(tiny_editor(), inversion=None))
     with pytest.raises(CapabilityError, match="inversion"):
-        lone(PROMPT, PHOTO, settings=EditSettings(method=EditMethod.INVERSION))
+        lone(PROMPT, PHOTO, settings=EditSettings(method="inversion"))

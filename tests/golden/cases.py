@@ -15,8 +15,9 @@ from swiftpie.imageio.images import mask_to_pil
 from swiftpie.masks import load_mask
 from swiftpie.models.search import Search
 from swiftpie.pipelines.identity import face_identity
+from swiftpie.pipelines.methods.chord import ChordForm
 from swiftpie.pipelines.request import RepaintRequest
-from swiftpie.pipelines.settings import ChordForm, EditMethod, IdentityGuidance, steering_of
+from swiftpie.pipelines.settings import IdentityGuidance, steering_of
 from tests.golden.networks import SIDE_PX, mini, moving_networks, random_networks, reading_networks
 from tests.parity.faces import no_face, someone
 from tests.parity.tiny import picture
@@ -193,7 +194,7 @@ def chord(family="sd21", *, who=None, settings=None, **request):
     session = random_networks(family)
     if who is not None:
         request["source"] = session.encode_identity(picture(who))
-    settings = {"method": EditMethod.CHORD, **(settings or {})}
+    settings = {"method": "chord", **(settings or {})}
     given = {"prompt": "a cat on a sofa", "source_prompt": "a dog on the grass", **request}
     return edited(session, photo(), given.pop("prompt"), settings=settings, **given)
 
@@ -379,7 +380,7 @@ CASES = {
     "reference, edit: mask": functools.partial(edit_by_reference, mask=hard_mask()),
     **{
         f"sd15, face, edit by {method}": functools.partial(face_edit, method)
-        for method in (EditMethod.INVERSION, EditMethod.CHORD)
+        for method in ("inversion", "chord")
     },
     **{
         f"{family}: {name}": functools.partial(random_subject, family, **given)

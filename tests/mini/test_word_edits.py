@@ -9,7 +9,7 @@ from swiftpie.masks import grow
 from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.word_edits import WordEdit
 from swiftpie.pipelines.denoise import Clock
-from swiftpie.pipelines.settings import EditMethod
+from swiftpie.pipelines.settings import methods
 from tests.parity.edit import photograph
 
 SIZE = (192, 128)  # width and height; not square
@@ -90,7 +90,7 @@ def test_no_strength_chooses_another_technique_and_idle_ones_are_named(session, 
         ("with a red scarf at night", {}, "wears"),
         ("a watercolour of a dog", {}, "Art"),
         ("a dog by day", {"source_prompt": "a dog at night"}, "clear summer day"),
-        *(("at night", {"settings": EditSettings(method=each)}, each) for each in EditMethod),
+        *(("at night", {"settings": EditSettings(method=each)}, each) for each in methods()),
     ],
 )
 def test_what_is_not_done_well_is_refused_with_what_does_it(session, picture, prompt, given, word):

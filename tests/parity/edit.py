@@ -13,7 +13,8 @@ from swiftpie.attention.install import install_released
 from swiftpie.attention.processors import SemanticAttention
 from swiftpie.imageio.images import to_pil, to_tensor
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.settings import EditMode, EditSettings, EditStart, Scales
+from swiftpie.pipelines.methods.inversion import EditStart
+from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from tests.parity import dense
 from tests.parity.dense import leave
 from tests.pipelines.pictures import edit

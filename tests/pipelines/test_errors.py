@@ -10,8 +10,9 @@ from swiftpie import CapabilityError, InputError, MaskSource, Scales, Session, S
 from swiftpie.errors import NoSubject
 from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.pipelines.draw import draw
+from swiftpie.pipelines.methods.chord import ChordForm
 from swiftpie.pipelines.request import EditRequest, Output, PersonalizeRequest, RepaintRequest
-from swiftpie.pipelines.settings import ChordForm, EditMethod, EditSettings
+from swiftpie.pipelines.settings import EditSettings
 from tests.parity.edit import photograph
 from tests.pipelines.pictures import edit
 from tests.pipelines.tiny_editor import tiny_editor
@@ -24,7 +25,7 @@ FAINT, WHOLE, SPECK = (
     torch.ones(1, 1, 40, 40),
     (0.5, 0.5, 0.501, 0.501),
 )
-BY_INVERSION = EditSettings(method=EditMethod.INVERSION)
+BY_INVERSION = EditSettings(method="inversion")
 NAN = float("nan")
 
 VALUES = [  # that no request, subject or setting takes
@@ -122,7 +123,7 @@ CALLS = [  # on the embedded model, with an identity
     (lambda s, _: s.edit(PHOTO, "at night", mask=SPECK), InputError, "pixel"),
     (lambda s, one: s.draw(garment(one, mask=WHOLE)), CapabilityError, "pose"),
     (
-        lambda s, _: s.edit(PHOTO, PROMPT, settings=EditSettings(method=EditMethod.CHORD)),
+        lambda s, _: s.edit(PHOTO, PROMPT, settings=EditSettings(method="chord")),
         *(CapabilityError, "recipe"),
     ),
 ]

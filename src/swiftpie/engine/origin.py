@@ -46,14 +46,8 @@ def origin_of_result(
     if result.cutouts or not is_edit:
         texts["cutouts"] = spell_cutouts(result.cutouts)
     if isinstance(request, EditRequest):
-        settings = request.settings
-        texts |= {
-            "source_prompt": request.source_prompt,
-            "keyword": request.keyword,
-            "mode": str(settings.in_mode_of(preset).mode),
-            "start": settings.start.value,
-            "variation": str(settings.variation),
-        }
+        texts |= {"source_prompt": request.source_prompt, "keyword": request.keyword}
+        texts |= {name: str(value) for name, value in request.settings.own}
     scales = {} if isinstance(request, RepaintRequest) else result.scales
     seeds = (result.seed,) if isinstance(result, EditResult) else result.seeds
     texts |= {"seed": str(seeds[0])} if seeds else {}  # none of noise that was given

@@ -261,7 +261,7 @@ REMOVE = Technique(
     prepare_removal,
     lambda _, request: request.identity is None and not request.keep_pose,
     follows_seed=lambda _, __: False,
-    is_by_formula=True,
+    advice=lambda _, __: iter(()),
 )
 
 

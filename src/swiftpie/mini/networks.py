@@ -24,6 +24,7 @@ from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, read_preset
 from swiftpie.errors import CapabilityError, ConfigError, WeightsError
 from swiftpie.library import subject_library
+from swiftpie.mini import word_edits
 from swiftpie.mini.animation import ANIMATE
 from swiftpie.mini.denoiser import TinyDenoiser
 from swiftpie.mini.inpainting import REMOVE, REPAINT
@@ -33,7 +34,6 @@ from swiftpie.mini.scene import drawn_size, has_scene, is_art, prepare_art, prep
 from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer, encode_tokens
 from swiftpie.mini.vocabulary import GENERIC, Vocabulary
-from swiftpie.mini.word_edits import follows_seed, prepare_word_edit
 from swiftpie.mini.words import FILLERS, words_in
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.text import TextTower
@@ -69,7 +69,12 @@ TECHNIQUES = (
     Technique(
         PersonalizeRequest, prepare_scene, has_scene, draws_by_seed=True, drawn_size=drawn_size
     ),
-    Technique(EditRequest, prepare_word_edit, follows_seed=follows_seed, is_by_formula=True),
+    Technique(
+        EditRequest,
+        word_edits.prepare_word_edit,
+        follows_seed=word_edits.follows_seed,
+        advice=word_edits.advice,
+    ),
     REPAINT,
     REMOVE,
     ANIMATE,

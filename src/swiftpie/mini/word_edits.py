@@ -7,7 +7,7 @@ A season alone leaves the subject as it is.
 import logging
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache, partial
@@ -130,6 +130,13 @@ def follows_seed(components: Components, request: EditRequest) -> bool:
     """Whether another seed gives another edit."""
     reading = reading_of(components, request)
     return isinstance(reading, EditReading) and reading.changes_light
+
+
+def advice(_components: Components, request: EditRequest) -> Iterator[str]:
+    """Yield warnings of strengths and options that no formula reads."""
+    settings = request.settings
+    for name, value in (*settings.scales.given.items(), *settings.own):
+        yield f"`{name}={value}` has no effect on this edit, which no denoiser draws."
 
 
 def reading_of(components: Components, request: EditRequest) -> EditReading | NotDrawn:

@@ -21,7 +21,7 @@ from swiftpie.pipelines.request import (
     resolved_scales,
     texts_of,
 )
-from swiftpie.pipelines.settings import EditMode, EditSettings, MaskSource, ResolvedScales
+from swiftpie.pipelines.settings import MaskSource, ResolvedScales
 from swiftpie.pipelines.techniques.personalize import size_of
 from swiftpie.types import Identity
 
@@ -82,8 +82,6 @@ def _cut_prompts(components: Components, request: Request) -> Iterator[str]:
 def _advice(choice: Choice) -> Iterator[str]:
     components, request = choice.components, choice.request
     yield from components.family.advice(components, request)
-    if not choice.technique.is_by_formula:
-        yield from _cut_prompts(components, request)
     preset = components.preset
     side = preset.image_size_px
     height, width = _size_of(choice) or (side, side)
@@ -105,13 +103,20 @@ def _advice(choice: Choice) -> Iterator[str]:
             "formats hold one. Give another last prompt, box or view, as in `to=`, `to_box=` or "
             "`to_view=`."
         )
+    yield from choice.technique.advice(components, request)
+    yield from _idle_steering(components, request)
+
+
+def usual_advice(components: Components, request: Request) -> Iterator[str]:
+    """Yield warnings of words that a denoiser does not read, and of what has no effect on it."""
+    yield from _cut_prompts(components, request)
     if isinstance(request, RepaintRequest):
-        idle = _idle_repainting(components, request)
+        yield from _idle_repainting(components, request)
     elif isinstance(request, EditRequest):
-        idle = _idle_edit(choice, request)
+        if request.mask is not None and request.keyword:
+            yield f'`keyword="{request.keyword}"` has no effect, because the region was given.'
     else:
-        idle = _idle_drawing(components, request)
-    yield from (*idle, *_idle_steering(components, request))
+        yield from _idle_drawing(components, request)
 
 
 def _empty_regions(request: PersonalizeRequest) -> Iterator[str]:
@@ -210,24 +215,6 @@ def why_no_detail(components: Components) -> str:
     )
 
 
-def _idle_edit(choice: Choice, request: EditRequest) -> Iterator[str]:
-    settings = request.settings
-    mode = settings.in_mode_of(choice.components.preset).mode
-    if choice.technique.is_by_formula:
-        for name, value in (*settings.scales.given.items(), *_of_networks(settings)):
-            yield f"`{name}={value}` has no effect on this edit, which no denoiser draws."
-        return
-    if request.mask is not None and request.keyword:
-        yield f'`keyword="{request.keyword}"` has no effect, because the region was given.'
-    identity = request.identity
-    names = set() if identity is not None and identity.keys else {"detail_scale"}
-    if mode is EditMode.RELEASED:
-        names = {"detail_scale", "text_background_scale"}
-    for name in sorted(settings.scales.given.keys() & names):
-        value = settings.scales.given[name]
-        yield f"`{name}={value}` has no effect in an edit in the {mode} mode."
-
-
 def _idle_repainting(components: Components, request: RepaintRequest) -> Iterator[str]:
     identity, given = request.identity, request.scales.given
     if identity is None or "detail_scale" not in given:
@@ -237,14 +224,6 @@ def _idle_repainting(components: Components, request: RepaintRequest) -> Iterato
         why = "a model that places subjects shows the inserted one's own pixels."
     if why:
         yield f"`detail_scale={given['detail_scale']}` has no effect: {why}"
-
-
-def _of_networks(settings: EditSettings) -> Iterator[tuple[str, object]]:
-    """Yield what is set of the networks that edit, by name."""
-    usual = EditSettings()
-    for name in ("chord", "mode", "start", "variation"):
-        if (value := getattr(settings, name)) != getattr(usual, name):
-            yield name, value
 
 
 def _idle_steering(

@@ -30,7 +30,6 @@ from swiftpie.models.text import PromptEncoder
 from swiftpie.notices import warn
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.request import EditRequest, RepaintRequest
-from swiftpie.pipelines.settings import EditMethod, EditSettings
 from swiftpie.types import Change, TextCondition
 from swiftpie.validation import Size
 
@@ -283,22 +282,6 @@ def _words(prompt: str) -> list[str]:
     # Articles, capitals and punctuation do not change a picture.
     words = [word.strip(string.punctuation) for word in prompt.casefold().split()]
     return [word for word in words if word and word not in ARTICLES]
-
-
-def method_of(components: Components, settings: EditSettings) -> EditMethod:
-    """Return how an edit finds its way: as chosen, or the first way that the networks know."""
-    family, method = components.family, settings.method
-    if method is None and components.inversion is None and family.edits_by_reference:
-        method = EditMethod.REFERENCE
-    if method is None:
-        knows_chord = components.inversion is None and family.knows_all_times
-        method = EditMethod.CHORD if knows_chord else EditMethod.INVERSION
-    if settings.chord is not None and method is not EditMethod.CHORD:
-        raise InputError(
-            f"`chord={settings.chord}` belongs to ChordEdit, and this edit is by {method}. Leave "
-            "it out, or edit with `method=chord`."
-        )
-    return method
 
 
 def enter_canvas(

@@ -19,7 +19,6 @@ from swiftpie.pipelines.settings import (
     MAX_SCALE,
     NOT_COMFYUI,
     USUAL,
-    EditMode,
     EditSettings,
     IdentityGuidance,
     MaskSource,
@@ -448,15 +447,6 @@ class EditRequest(_Changing):
         check_prompts(*texts_of(self.prompt))
         check_text(self.source_prompt, self.keyword)
         _check_place(self.mask, self.image)
-        has_own = self.guidance is not None or self.shaping is not None
-        if (
-            has_own or self.identity_guidance is not IdentityGuidance.PLAIN
-        ) and self.settings.mode is EditMode.RELEASED:
-            raise InputError(
-                "Identity guidance, guidance and shaping do not work in the released mode, whose "
-                "attention reads two rows by their order. Use `mode=EditMode.PAPER`, or leave them "
-                "out."
-            )
 
 
 @checked

@@ -1,19 +1,24 @@
 """Settings of drawings and edits; loads no tensor library."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache, partial
-from typing import TYPE_CHECKING, Annotated, Self, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar
 
-from swiftpie.arguments import checked
+from swiftpie.arguments import checked, unknown_argument
 from swiftpie.backbones.presets import Preset
-from swiftpie.config import Option, Surface, options_of
-from swiftpie.errors import InputError
+from swiftpie.config import Option, OptionField, Surface, options_of
+from swiftpie.errors import ConfigError, InputError
+from swiftpie.registry import Registry
 
 if TYPE_CHECKING:
     from swiftpie.attention.manipulate import Shaping
     from swiftpie.guidance import Guidance
     from swiftpie.types import Picture, Prompts
+
+Options = TypeVar("Options")
 
 BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
 MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
@@ -66,29 +71,6 @@ class EditMode(StrEnum):
 
     PAPER = "paper"  # Eq. 9, one row
     RELEASED = "released"  # the published code, two rows; see swiftpie.attention.processors
-
-
-class EditStart(StrEnum):
-    """What an edit's denoiser starts from; the noise is what the inversion network finds."""
-
-    MIXTURE = "mixture"  # alpha * latents + sigma * noise, as SwiftEdit's released code has it
-    NOISE = "noise"  # the noise alone, as the generator of its paper takes it
-
-
-class EditMethod(StrEnum):
-    """How an edit finds its way from the picture to what the prompt says."""
-
-    INVERSION = "inversion"  # SwiftEdit: a network finds the noise behind the picture
-    REFERENCE = "reference"  # the model reads picture and prompt, and draws all of it
-    CHORD = "chord"  # ChordEdit (arXiv:2602.19083): the model alone, by two prompts
-
-
-class ChordForm(StrEnum):
-    """Which drifts ChordEdit follows, and whether it refines what they give."""
-
-    FAST = "fast"  # at one time, not refined
-    CHORD = "chord"  # at two times, as published
-    FAITHFUL = "faithful"  # at two times around the middle (arXiv:2606.14042)
 
 
 class IdentityGuidance(StrEnum):
@@ -248,67 +230,110 @@ class ResolvedScales(Scales):
 USUAL = Scales()  # leaves all to preset and mode
 
 
-@checked
-@dataclass(frozen=True, kw_only=True)
+METHODS: Registry[Any] = Registry(
+    package="swiftpie.pipelines.methods",
+    attribute="TECHNIQUE",
+    entry_point_group="swiftpie.techniques",
+)
+"""The techniques that edit and that users choose, and all that other distributions offer."""
+
+
+@cache
+def methods() -> Mapping[str, Any]:
+    """Return the techniques for edits that users choose, by name.
+
+    One that another distribution offers and that cannot be imported is refused when it draws.
+    """
+    found = {}
+    for each in METHODS.names():
+        with suppress(ConfigError):
+            technique = METHODS.get(each)
+            found[technique.name] = technique
+    return {name: technique for name, technique in found.items() if name}
+
+
+@cache
+def _owners() -> Mapping[str, type]:
+    """Return the class that declares each option of a technique."""
+    owners = (each.options for each in methods().values() if each.options is not None)
+    return {name: owner for owner in owners for name in options_of(owner)}
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
 class EditSettings:
     """Settings of an edit, independent of its picture and prompt.
 
-    A technique of another distribution that has options of its own reads them from a subclass.
+    `EditSettings(chord="fast", variation=0.5)`: options of techniques stand beside its own.
     """
 
-    method: Annotated[  # None: by inversion where the model has a network for it
-        EditMethod | None,
-        Option(
-            "Edit by an inversion network; by reference, with a model that reads pictures besides "
-            "the prompt; or by ChordEdit, which needs no weights of its own. By default the first "
-            "of them that the model can.",
-            surfaces=NOT_COMFYUI,
-        ),
-    ] = None
-    chord: Annotated[  # None: as its paper has it, where ChordEdit (arXiv:2602.19083) edits
-        ChordForm | None,
-        Option(
-            "ChordEdit: fast, by one pass; chord, as its paper has it; or faithful, which keeps "
-            "more of the photograph and changes less. By default chord."
-        ),
-    ] = None
-    mode: Annotated[  # None: the preset's
-        EditMode | None,
-        Option(
-            "Rescale attention by SwiftEdit's paper, or as the code released with it. By default "
-            "by the paper, with the recipe swiftedit as released.",
-            surfaces=NOT_COMFYUI,
-        ),
-    ] = None
-    start: Annotated[
-        EditStart,
-        Option(
-            "What an edit is drawn from: a mixture of picture and noise, as SwiftEdit's code does, "
-            "or the noise alone, as in its paper.",
-            surfaces=NOT_COMFYUI,
-        ),
-    ] = EditStart.MIXTURE
-    scales: Scales = USUAL  # by default what belongs to the mode
+    method: str | None  # None: the first of the techniques that the model can
+    scales: Scales  # by default what belongs to the mode
     size_px: Annotated[
         int | None,
         Option("Side in pixels of the square in which the edit is computed.", surfaces=RARE),
-    ] = None
-    variation: Annotated[
-        float,
-        Option(
-            "Share of the noise that is new by the seed where the picture changes: 0, the default, "
-            "is none, 1 is all of it.",
-            least=0,
-            most=1,
-        ),
-    ] = 0.0
+    ]
+    own: tuple[tuple[str, Any], ...]  # options of techniques that are not the default
 
-    def in_mode_of(self, preset: Preset) -> Self:
-        """Return these settings with the preset's mode if they have none."""
-        return self if self.mode is not None else replace(self, mode=EditMode(preset.edit_mode))
+    @partial(checked, name="EditSettings")
+    def __init__(
+        self,
+        *,
+        method: str | None = None,
+        scales: Scales = USUAL,
+        size_px: int | None = None,
+        own: tuple[tuple[str, object], ...] = (),
+        **options: Any,  # noqa: ANN401 - of techniques
+    ) -> None:
+        """Check the names and values of all options.
 
-    def __post_init__(self) -> None:
-        check_numbers(self)
+        Raises:
+            InputError: There is no such method, or an option has no such value.
+            UnknownArgument: No technique has such an option.
+        """
+        if method is not None and method not in methods():
+            raise InputError(
+                f"EditSettings() got `method={method!r}`. It takes one of "
+                f"{', '.join(repr(name) for name in sorted(methods()))}."
+            )
+        given, owners = {**dict(own), **options}, _owners()
+        if unknown := given.keys() - owners.keys():
+            known = (*options_of(EditSettings), "scales")
+            error = unknown_argument("EditSettings", unknown.pop(), known)
+            raise error
+        kept = dict[str, Any]()
+        for owner in dict.fromkeys(owners[name] for name in given):
+            usual = owner()
+            made = owner(**{name: given[name] for name in given if owners[name] is owner})
+            check_numbers(made)
+            pairs = {name: getattr(made, name) for name in options_of(owner)}
+            kept |= {name: each for name, each in pairs.items() if each != getattr(usual, name)}
+        method = None if method is None else str(method)
+        fields = {"method": method, "scales": scales, "size_px": size_px}
+        vars(self).update(fields, own=tuple(sorted(kept.items())))
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of the option
+        if name[:1] == "_" or name == "own" or name not in _owners():
+            raise AttributeError(name)
+        return getattr(self.of(_owners()[name]), name)
+
+    def of(self, options: type[Options]) -> Options:
+        """Return the options of a technique."""
+        return options(**{name: value for name, value in self.own if name in options_of(options)})
+
+    @classmethod
+    def more_options(cls) -> dict[str, OptionField]:
+        """Return the choice of a technique, and the options of all."""
+        by = [each.about for each in methods().values()]
+        about = f"Edit by {'; by '.join(by)}. By default as the model was made for."
+        names = {name.upper(): name for name in methods()}
+        kind: Any = StrEnum("Method", names)  # type: ignore[misc]  # names of entry points
+        chosen = Option(about, kind=kind, surfaces=NOT_COMFYUI)
+        found = {"method": OptionField("method", kind | None, None, chosen)}
+        return found | {
+            name: field
+            for owner in dict.fromkeys(_owners().values())
+            for name, field in options_of(owner).items()
+        }
 
 
 def steering_of(identity_guidance: IdentityGuidance, num_steps: int) -> Steering:

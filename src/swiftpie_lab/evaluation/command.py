@@ -8,6 +8,7 @@ from typing import Any, Generic
 
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.cli.loading import open_session, preset_for
+from swiftpie.config import options_of
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.settings import EditSettings
@@ -106,5 +107,6 @@ def drawer_of(
 
 def changed(rules: EditSettings) -> dict[str, bool]:
     """Return by name which settings of an edit are not the default."""
-    usual = vars(EditSettings())
-    return {name: value != usual[name] for name, value in vars(rules).items()}
+    usual = EditSettings()
+    names = ("scales", *options_of(EditSettings))
+    return {name: getattr(rules, name) != getattr(usual, name) for name in names}

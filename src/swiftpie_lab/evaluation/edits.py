@@ -18,8 +18,9 @@ from swiftpie.errors import CapabilityError
 from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.masks import Box
 from swiftpie.pipelines.edit_region import blend_mask
+from swiftpie.pipelines.methods.inversion import mode_of
 from swiftpie.pipelines.request import WORDS_ALONE, EditRequest
-from swiftpie.pipelines.settings import EditMethod, EditSettings, ResolvedScales, Scales
+from swiftpie.pipelines.settings import EditSettings, ResolvedScales, Scales
 from swiftpie_lab.evaluation.bounds import NO_SUBJECT
 from swiftpie_lab.evaluation.case import Case, Evidence
 from swiftpie_lab.evaluation.run import FACTS, C, File, Maker, OpenBenchmark, Results
@@ -96,12 +97,11 @@ class EditDrawer(Generic[C]):
     def maker(self) -> Maker:
         """The preset with every choice that matters, and all weights."""
         components = self.session.components
-        settings = self.settings.in_mode_of(components.preset)
-        choices = {
-            name: getattr(settings, name)
-            for name in vars(settings)
-            if name != "scales" and getattr(settings, name) != getattr(EditSettings(), name)
-        } | ({} if self._is_chord else vars(self._scales))
+        settings, mode = self.settings, mode_of(self.settings, components.preset)
+        shared = {"method": settings.method, "size_px": settings.size_px}
+        choices = {name: value for name, value in shared.items() if value is not None}
+        choices |= {**dict(settings.own), "mode": mode}
+        choices |= {} if self._is_chord else vars(self._scales)
         name = ", ".join(
             [
                 f"edits by {components.preset.name}",
@@ -177,7 +177,7 @@ class EditDrawer(Generic[C]):
 
     @property
     def _is_chord(self) -> bool:
-        return self.settings.method is EditMethod.CHORD
+        return self.settings.method == "chord"
 
     @property
     def _inverts(self) -> bool:

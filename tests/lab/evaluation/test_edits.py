@@ -7,7 +7,7 @@ from PIL import Image
 
 from swiftpie import Session
 from swiftpie.errors import CapabilityError
-from swiftpie.pipelines.settings import EditMethod, EditMode, EditSettings, Scales
+from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie_lab.evaluation.edits import EditDrawer, EditTask, MaskChoice
 from swiftpie_lab.evaluation.run import score
 from tests.parity.edit import photograph
@@ -37,7 +37,7 @@ def task():
 
 
 ALONE = None  # a benchmark is not needed where tasks are given one by one
-CHORD = EditSettings(method=EditMethod.CHORD)
+CHORD = EditSettings(method="chord")
 
 
 def edited(task, session, **choices):

@@ -42,7 +42,7 @@ from swiftpie.models.denoiser import Denoiser, DenoiserCall, WrappedDenoiser
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.request import EditRequest, Output, PersonalizeRequest, Subject
-from swiftpie.pipelines.settings import EditMethod, EditSettings, MaskSource, Scales
+from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
 from swiftpie.types import Identity
 
 logger = logging.getLogger(__name__)
@@ -286,7 +286,7 @@ def _record_edits(
     rows, columns = wanted.latents.shape[2:]
     edited = replace(components, denoiser=recorder)
     is_shown = components.family.edits_by_reference
-    method = EditMethod.REFERENCE if is_shown else EditMethod.CHORD
+    method = "reference" if is_shown else "chord"
     for number, scene in enumerate(_scenes((cell_px * rows, cell_px * columns))):
         for identity in (None, *(() if is_shown else identities[number : number + 1])):
             request = EditRequest(

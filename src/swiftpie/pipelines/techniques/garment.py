@@ -18,6 +18,7 @@ from swiftpie.models.cutout import cut_out
 from swiftpie.models.search import Search
 from swiftpie.pipelines.choose import Technique, choose
 from swiftpie.pipelines.denoise import Clock, Plan
+from swiftpie.pipelines.methods.inversion import InversionOptions
 from swiftpie.pipelines.request import EditRequest, RepaintRequest
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.pipelines.techniques.repaint import DEFAULT_PROMPT
@@ -45,8 +46,10 @@ def prepare_garment(components: Components, request: RepaintRequest, clock: Cloc
     if scales.detail_scale is None:
         scales = replace(scales, detail_scale=Scales.of(components.preset).detail_scale)
     _check(components, request, scales)
-    edit = _as_edit(request, EditSettings(mode=EditMode.PAPER, scales=scales))
-    choice = choose(components, edit)
+    choice = choose(components, _as_edit(request, EditSettings(scales=scales)))
+    if choice.technique.options is InversionOptions:
+        settings = EditSettings(mode=EditMode.PAPER, scales=scales)
+        choice = choose(components, _as_edit(request, settings))
     return choice.technique.prepare(components, choice.request, clock)
 
 

@@ -29,7 +29,7 @@ from swiftpie.models.inversion import INVERSION_TIMESTEP, START, UNetInversion
 from swiftpie.models.projection import image_proj_of
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.noise import Step, add_noise, draw_noise
-from swiftpie.pipelines.settings import EditStart
+from swiftpie.pipelines.methods.inversion import EditStart
 from swiftpie.types import TextCondition
 from swiftpie_lab.data.photographs import WholePhotos, open_whole_photos
 from swiftpie_lab.training.context import Context

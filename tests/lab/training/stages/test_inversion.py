@@ -11,7 +11,7 @@ from PIL import Image
 import swiftpie
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.models.inversion import INVERSION_TIMESTEP
-from swiftpie.pipelines.settings import EditStart
+from swiftpie.pipelines.methods.inversion import EditStart
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import fit
 from swiftpie_lab.training.losses import draw_levels

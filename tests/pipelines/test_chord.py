@@ -16,7 +16,7 @@ from swiftpie.engine.session import Session
 from swiftpie.imageio.images import to_tensor
 from swiftpie.models.denoiser import added_conditions
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.settings import ChordForm, EditMethod
+from swiftpie.pipelines.methods.chord import ChordForm
 from tests.backbones.tiny_models import make_own_adapter, make_pipeline
 from tests.parity.edit import photograph
 from tests.parity.tiny import Recorder, Spy, difference
@@ -100,7 +100,7 @@ def by_hand(session, unet, photo, *, chord="chord"):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_an_edit_is_what_the_equations_say(model, photo, variant):
     session, unet = model
-    settings = EditSettings(method=EditMethod.CHORD, **VARIANTS[variant])
+    settings = EditSettings(method="chord", **VARIANTS[variant])
     session.edit(photo, TARGET, source_prompt=SOURCE, seed=SEED, settings=settings, mask=whole())
     found = session.components.autoencoder.last.latents
     expected = by_hand(session, unet, photo, **VARIANTS[variant])
@@ -123,7 +123,7 @@ def test_a_model_without_an_inversion_network_edits_by_chord(model, photo):
     session, _ = model
     asked = {"source_prompt": SOURCE, "seed": SEED}
     plain = session.edit(photo, TARGET, **asked)
-    named = session.edit(photo, TARGET, **asked, settings=EditSettings(method=EditMethod.CHORD))
+    named = session.edit(photo, TARGET, **asked, settings=EditSettings(method="chord"))
     assert plain.image.tobytes() == named.image.tobytes()
     assert plain.origin["method"] == "chord"
 

@@ -30,7 +30,6 @@ from swiftpie.noise import (
     predict_clean,
     scaled_linear_step,
 )
-from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.denoise import Clock, Plan, check_latents, check_pixels, decode
 from swiftpie.pipelines.draw import acting_branches
 from swiftpie.pipelines.edit_region import (
@@ -41,13 +40,12 @@ from swiftpie.pipelines.edit_region import (
     found_region,
     in_hole,
     joined,
-    method_of,
     region_of,
     says_the_same,
     without_change,
 )
+from swiftpie.pipelines.methods.chord import ChordForm, ChordOptions
 from swiftpie.pipelines.request import EditRequest, resolved_scales
-from swiftpie.pipelines.settings import ChordForm, EditMethod
 from swiftpie.pipelines.techniques.personalize import appearance_condition, text_condition
 from swiftpie.types import Change, TextCondition
 
@@ -71,11 +69,6 @@ COURSES: Mapping[ChordForm, Course] = MappingProxyType(
         ChordForm.FAITHFUL: Course((0.40, 0.60), (0.40, 0.60), 0.20),
     }
 )
-
-
-def claims(components: Components, request: EditRequest) -> bool:
-    """Whether an edit follows ChordEdit, as the settings or the networks decide."""
-    return method_of(components, request.settings) is EditMethod.CHORD
 
 
 @torch.no_grad()
@@ -111,9 +104,14 @@ class ChordEdit:
     noise: Tensor  # (1, C, h, w), the same for all prompts and times
 
     @property
+    def form(self) -> ChordForm:
+        """The form that is chosen."""
+        return self.request.settings.of(ChordOptions).chord or ChordForm.CHORD
+
+    @property
     def course(self) -> Course:
-        """The times of the form that is chosen."""
-        return COURSES[self.request.settings.chord or ChordForm.CHORD]
+        """The times of that form."""
+        return COURSES[self.form]
 
     @cached_property
     def pairs(self) -> tuple[Tensor, ...]:
@@ -166,7 +164,7 @@ class ChordEdit:
             *(self.original, self.canvas.leave(pixels, self.original), region.pixels, clock),
             latent_region=region.latent,
             branches=acting_branches(components, self._condition(moved, [1.0])),
-            facts={"method": "chord"},
+            facts={"method": "chord", "chord": self.form},
         )
 
     def clean(
@@ -213,17 +211,8 @@ def _check(components: Components, request: EditRequest) -> None:
             "ChordEdit compares prompts at other times. Edit with `method=inversion`, or by a "
             "full-size model: the recipe sd-turbo."
         )
-    settings = request.settings
     if request.guidance is not None or request.shaping is not None or request.negative_prompt:
         raise InputError(
             "ChordEdit compares two prompts without guidance. Leave identity guidance, guidance, "
             "shaping and the negative prompt out, or edit with `method=inversion`."
         )
-    if settings.variation:
-        raise InputError(
-            f"`variation={settings.variation}` belongs to edits by inversion. With ChordEdit "
-            "another seed gives another edit: set `seed=`."
-        )
-
-
-TECHNIQUE = Technique(EditRequest, prepare_edit, claims)

@@ -9,23 +9,17 @@ from swiftpie.backbones.presets import PRESETS, RECIPES
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.imageio.images import as_rgb, mask_to_pil
 from swiftpie.noise import draw_noise
-from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
-from swiftpie.pipelines.edit_region import Canvas, enter_canvas, in_hole, method_of
+from swiftpie.pipelines.edit_region import Canvas, enter_canvas, in_hole
 from swiftpie.pipelines.identity import identity_of_frames
+from swiftpie.pipelines.inversion import finish_edit
 from swiftpie.pipelines.request import EditRequest
-from swiftpie.pipelines.settings import EditMethod, ResolvedScales
-from swiftpie.pipelines.techniques.edit import finish_edit
+from swiftpie.pipelines.settings import ResolvedScales
 from swiftpie.pipelines.techniques.personalize import (
     appearance_condition,
     read_null_text,
     read_prompts,
 )
-
-
-def claims(components: Components, request: EditRequest) -> bool:
-    """Whether an edit shows the model its picture, as the settings or the networks decide."""
-    return method_of(components, request.settings) is EditMethod.REFERENCE
 
 
 @torch.no_grad()
@@ -92,6 +86,3 @@ def _check(components: Components, request: EditRequest) -> None:
             f"{given.capitalize()} came with an edit by reference, which reads its picture and the "
             "prompt alone. Say what changes in the prompt, and give a mask for where."
         )
-
-
-TECHNIQUE = Technique(EditRequest, prepare_edit, claims)

@@ -1,18 +1,19 @@
 """SwiftEdit: edits from the noise that an inversion network finds behind a picture."""
 
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
-from swiftpie.errors import CapabilityError
+from swiftpie.errors import CapabilityError, InputError
 from swiftpie.imageio.images import as_rgb, mask_to_pil
 from swiftpie.masks import from_noise_difference
 from swiftpie.models.inversion import Inversion
 from swiftpie.noise import add_noise, draw_noise, draw_step_noise
-from swiftpie.pipelines.choose import Technique
+from swiftpie.pipelines.advice import usual_advice
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.edit_region import (
     Canvas,
@@ -22,36 +23,49 @@ from swiftpie.pipelines.edit_region import (
     found_region,
     in_hole,
     joined,
-    method_of,
     region_of,
     says_the_same,
     without_change,
 )
 from swiftpie.pipelines.identity import whole_picture_identity
+from swiftpie.pipelines.methods.inversion import EditStart, InversionOptions, mode_of
 from swiftpie.pipelines.request import EditRequest, resolved_scales
-from swiftpie.pipelines.settings import EditMethod, EditMode, EditStart
+from swiftpie.pipelines.settings import EditMode
 from swiftpie.pipelines.techniques.personalize import appearance_condition, read_null_text
-from swiftpie.types import Change, Drawn, IdentityBranch
+from swiftpie.types import NO_FACTS, Change, Drawn, IdentityBranch
 
 
-def claims(components: Components, request: EditRequest) -> bool:
-    """Whether an edit goes by inversion, as the settings or the networks decide."""
-    return method_of(components, request.settings) is EditMethod.INVERSION
+def advice(components: Components, request: EditRequest) -> Iterator[str]:
+    """Yield warnings of what has no effect on such an edit."""
+    yield from usual_advice(components, request)
+    mode, identity = mode_of(request.settings, components.preset), request.identity
+    names = set() if identity is not None and identity.keys else {"detail_scale"}
+    if mode is EditMode.RELEASED:
+        names = {"detail_scale", "text_background_scale"}
+    given = request.settings.scales.given
+    for name in sorted(given.keys() & names):
+        yield f"`{name}={given[name]}` has no effect in an edit in the {mode} mode."
 
 
 @torch.no_grad()
 def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
     """Find the noise behind a picture, the region that changes, and what is drawn there."""
     request, inverter = in_hole(request), components.inverter()
-    settings, preset = request.settings.in_mode_of(components.preset), components.preset
-    is_released = settings.mode is EditMode.RELEASED
+    settings, preset = request.settings.of(InversionOptions), components.preset
+    mode = mode_of(request.settings, preset)
+    is_released = mode is EditMode.RELEASED
+    if is_released and (request.guidance is not None or request.shaping is not None):
+        raise InputError(
+            "Identity guidance, guidance and shaping do not work in the released mode, whose "
+            "attention reads two rows by their order. Use `mode=EditMode.PAPER`, or leave them "
+            "out."
+        )
     if is_released and preset.places_subjects:
         raise CapabilityError(
             f"Preset {preset.name!r} cannot edit in the released mode, whose attention cannot "
             "show it the unchanged part of a picture in place. Use the paper's mode "
             "(`mode=EditMode.PAPER`), or a Stable Diffusion preset."
         )
-    request = replace(request, settings=settings)
     original, mask, canvas = enter_canvas(components, request)
     pixels = canvas.enter(original).to(components.device)
     if is_released:
@@ -91,9 +105,11 @@ def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> 
         fresh=_fresh_noise(components, start, request.seed).expand(-1, rows, -1, -1, -1),
     )
     clock.lap("prepare")
+    facts = {"mode": mode, "start": settings.start, "variation": str(settings.variation)}
+    place: dict[str, Any] = {"canvas": canvas, "region": region.pixels, "facts": facts}
     return Plan(
         request,
-        partial(finish_edit, request=request, canvas=canvas, region=region.pixels, clock=clock),
+        partial(finish_edit, request=request, clock=clock, **place),
         prepared,
         region=lambda: mask_to_pil(region.pixels)[0],
         reads_rows=is_released,
@@ -127,16 +143,13 @@ def _invert(
     return noise[source], EditRegion(latent, found_region(latent, canvas))
 
 
-def follows_seed(components: Components, request: EditRequest) -> bool:
-    """Whether an edit is random, so that another seed gives another picture."""
-    schedule, settings = components.schedule, request.settings
-    has_fresh = schedule.needs_noise and len(schedule.steps) > 1
-    mode = settings.in_mode_of(components.preset).mode
-    return settings.variation > 0 or mode is EditMode.RELEASED or has_fresh
-
-
 def finish_edit(
-    drawn: Drawn, request: EditRequest, canvas: Canvas, region: Tensor, clock: Clock
+    drawn: Drawn,
+    request: EditRequest,
+    canvas: Canvas,
+    region: Tensor,
+    clock: Clock,
+    facts: Mapping[str, str] = NO_FACTS,
 ) -> Change:
     """Return the finished edit: the last row, where the `region` (1, 1, H, W) of bytes shows it."""
     original = as_rgb(request.picture)
@@ -147,6 +160,7 @@ def finish_edit(
         latent_region=drawn.regions[-1:],
         # Most layers of the released code know no scale.
         branches=(IdentityBranch.SEMANTIC,) if others else drawn.branches,
+        facts=facts,
     )
 
 
@@ -166,6 +180,3 @@ def _fresh_noise(components: Components, latents: Tensor, seed: int) -> Tensor:
         return latents.new_zeros(0, *latents.shape)
     count = len(components.schedule.steps) - 1
     return draw_step_noise([seed], latents.shape[1:], count=count).to(latents)
-
-
-TECHNIQUE = Technique(EditRequest, prepare_edit, claims, follows_seed)

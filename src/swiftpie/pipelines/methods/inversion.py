@@ -1,0 +1,90 @@
+"""SwiftEdit, by an inversion network (arXiv:2412.04301), as users choose it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+from swiftpie.arguments import checked
+from swiftpie.backbones.presets import Preset
+from swiftpie.config import Option
+from swiftpie.pipelines.choose import Technique
+from swiftpie.pipelines.request import EditRequest
+from swiftpie.pipelines.settings import NOT_COMFYUI, EditMode, EditSettings, check_numbers
+from swiftpie.registry import later
+
+if TYPE_CHECKING:
+    from swiftpie.backbones.components import Components
+
+
+class EditStart(StrEnum):
+    """What an edit's denoiser starts from; the noise is what the inversion network finds."""
+
+    MIXTURE = "mixture"  # alpha * latents + sigma * noise, as SwiftEdit's released code has it
+    NOISE = "noise"  # the noise alone, as the generator of its paper takes it
+
+
+@checked
+@dataclass(frozen=True, kw_only=True)
+class InversionOptions:
+    """Options of edits by inversion."""
+
+    mode: Annotated[  # None: the preset's
+        EditMode | None,
+        Option(
+            "Rescale attention by SwiftEdit's paper, or as the code released with it. By default "
+            "by the paper, with the recipe swiftedit as released.",
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = None
+    start: Annotated[
+        EditStart,
+        Option(
+            "What an edit is drawn from: a mixture of picture and noise, as SwiftEdit's code does, "
+            "or the noise alone, as in its paper.",
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = EditStart.MIXTURE
+    variation: Annotated[
+        float,
+        Option(
+            "Share of the noise that is new by the seed where the picture changes: 0, the default, "
+            "is none, 1 is all of it.",
+            least=0,
+            most=1,
+        ),
+    ] = 0.0
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+
+
+def mode_of(settings: EditSettings, preset: Preset) -> EditMode:
+    """Return the mode of an edit, by default the preset's."""
+    return settings.of(InversionOptions).mode or EditMode(preset.edit_mode)
+
+
+def claims(components: "Components", _request: Any) -> bool:  # noqa: ANN401 - a request
+    """Whether the networks edit so by default: no other method needs less."""
+    family = components.family
+    has_other = family.knows_all_times or family.edits_by_reference
+    return components.inversion is not None or not has_other
+
+
+def follows_seed(components: "Components", request: EditRequest) -> bool:
+    """Whether an edit is random, so that another seed gives another picture."""
+    schedule, settings = components.schedule, request.settings
+    has_fresh = schedule.needs_noise and len(schedule.steps) > 1
+    is_released = mode_of(settings, components.preset) is EditMode.RELEASED
+    return settings.of(InversionOptions).variation > 0 or is_released or has_fresh
+
+
+TECHNIQUE = Technique(
+    EditRequest,
+    later("swiftpie.pipelines.inversion:prepare_edit"),
+    claims,
+    follows_seed,
+    name="inversion",
+    about="an inversion network",
+    options=InversionOptions,
+    advice=later("swiftpie.pipelines.inversion:advice"),
+)
