@@ -160,7 +160,8 @@ def _bound(
         raise UnknownArgument(f"{name}(): {error}.{needed}") from None
     for key, value in [*bound.arguments.items()]:
         each = known[key]
-        if key == "self" or each.kind in (each.VAR_KEYWORD, each.VAR_POSITIONAL):
+        is_free = key == "self" or each.kind in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
+        if is_free or value is each.default:
             continue
         try:
             bound.arguments[key] = _fitting(value, each.annotation)
