@@ -78,6 +78,7 @@ class Option(NamedTuple):
     least: float | None = None  # of the number, or of each number of a tuple
     most: float | None = None
     surfaces: frozenset[Surface] = frozenset(Surface)
+    panel: str | None = None  # of the help page
 
 
 class OptionField(NamedTuple):

@@ -3,6 +3,8 @@
 A file counts if it lies in `swiftpie` and one of its functions runs during a call of a session that
 has drawn before, in the thread of the call. Methods that `dataclass` generates belong to no file. A
 file hands on if one of its functions calls into another file; the others hold formulas and values.
+Two wrappers are looked through, as a reader of a call never opens them: `checked` with the checks
+of arguments, and that of `later`, which imports a function with its first call.
 """
 
 import gc
@@ -14,6 +16,7 @@ import swiftpie
 from swiftpie.imageio.images import sample_pictures
 
 SOURCE = f"{Path(swiftpie.__file__).parent}/"
+WRAPPERS = ("arguments.py", "registry.py")
 STORED = Path(__file__).with_name("traces.txt")
 
 
@@ -31,7 +34,8 @@ def trace(call):
 
     def place_of(frame):
         name = frame.f_code.co_filename
-        return name.removeprefix(SOURCE) if name.startswith(SOURCE) else None
+        file = name.removeprefix(SOURCE) if name.startswith(SOURCE) else None
+        return None if file in WRAPPERS else file
 
     def look(frame, event, _):
         if event != "call" or (file := place_of(frame)) is None:

@@ -24,8 +24,7 @@ REQUIRED = inspect.Parameter.empty
 PANELS: Mapping[str, str] = {
     "Picture": """
             seed num_images size size_px identity_guidance style_reference
-            style_scale also to num_frames subject keyword source_prompt prompt
-            negative_prompt method chord mode start variation
+            style_scale also to num_frames subject keyword source_prompt prompt negative_prompt
         """,
     "Place": """
             scene cutout cutouts mask points keep_pose detail_mask box to_boxes view to_views
@@ -49,7 +48,7 @@ PANELS: Mapping[str, str] = {
     "Training": "learning_rate num_scenes",
     "Jobs": "subject_folder prompt_file seeds",
 }
-"""Groups of the help pages: the names of the parameters of each."""
+"""Groups of the help pages: the names of the parameters of each; an `Option` may name its own."""
 
 
 CUTOUT = Option(
@@ -141,6 +140,7 @@ def _typer_option(field: OptionField) -> Any:  # noqa: ANN401 - what Typer reads
         *(option.flags or (f"--{field.name.replace('_', '-')}",)),
         help=option.help,
         metavar=option.metavar,
+        rich_help_panel=option.panel,
         min=option.least if is_number else None,
         max=option.most if is_number else None,
         show_default=field.repeated is None,
@@ -178,7 +178,7 @@ def arrange(command: Any) -> None:  # noqa: ANN401 - Typer's own copy of Click h
     panel_of = {name: panel for panel, names in PANELS.items() for name in names.split()}
     for param in command.get_params(typer.Context(command)):  # --help among them
         if param.param_type_name == "option":
-            param.rich_help_panel = panel_of.get(param.name)
+            param.rich_help_panel = panel_of.get(param.name, param.rich_help_panel)
             param.metavar = "" if param.is_flag else param.metavar
     for below in getattr(command, "commands", {}).values():
         arrange(below)

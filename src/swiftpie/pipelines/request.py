@@ -548,7 +548,9 @@ def resolved_scales(preset: Preset, request: Request) -> ResolvedScales:
     match request:
         case EditRequest(settings=settings, source=source):
             has_reference = source is not None
-            usual = Scales.for_edit(preset, mode=settings.mode, has_reference=has_reference)
+            usual = Scales.for_edit(
+                preset, mode=dict(settings.own).get("mode"), has_reference=has_reference
+            )
             return settings.scales.over(usual)
         case RepaintRequest():
             return request.scales.over(Scales.for_edit(preset, has_reference=True))

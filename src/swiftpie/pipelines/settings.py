@@ -329,10 +329,11 @@ class EditSettings:
         kind: Any = StrEnum("Method", names)  # type: ignore[misc]  # names of entry points
         chosen = Option(about, kind=kind, surfaces=NOT_COMFYUI)
         found = {"method": OptionField("method", kind | None, None, chosen)}
-        return found | {
-            name: field
-            for owner in dict.fromkeys(_owners().values())
-            for name, field in options_of(owner).items()
+        for owner in dict.fromkeys(_owners().values()):
+            found |= options_of(owner)
+        return {
+            name: each._replace(option=each.option._replace(panel=each.option.panel or "Method"))
+            for name, each in found.items()
         }
 
 

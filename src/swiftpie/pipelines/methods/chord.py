@@ -2,16 +2,13 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from swiftpie.arguments import checked
 from swiftpie.config import Option
 from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.registry import later
-
-if TYPE_CHECKING:
-    from swiftpie.backbones.components import Components
 
 
 class ChordForm(StrEnum):
@@ -36,17 +33,14 @@ class ChordOptions:
     ] = None
 
 
-def claims(components: "Components", _request: Any) -> bool:  # noqa: ANN401 - a request
-    """Whether the networks edit so by default."""
-    family = components.family
-    reads = family.edits_by_reference
-    return components.inversion is None and family.knows_all_times and not reads
-
-
 TECHNIQUE = Technique(
     EditRequest,
     later("swiftpie.pipelines.chord:prepare_edit"),
-    claims,
+    lambda components, _request: (
+        components.inversion is None
+        and components.family.knows_all_times
+        and not components.family.edits_by_reference
+    ),
     name="chord",
     about="ChordEdit, which needs no weights of its own",
     options=ChordOptions,

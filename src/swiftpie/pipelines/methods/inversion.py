@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from swiftpie.arguments import checked
 from swiftpie.backbones.presets import Preset
@@ -63,13 +63,6 @@ def mode_of(settings: EditSettings, preset: Preset) -> EditMode:
     return settings.of(InversionOptions).mode or EditMode(preset.edit_mode)
 
 
-def claims(components: "Components", _request: Any) -> bool:  # noqa: ANN401 - a request
-    """Whether the networks edit so by default: no other method needs less."""
-    family = components.family
-    has_other = family.knows_all_times or family.edits_by_reference
-    return components.inversion is not None or not has_other
-
-
 def follows_seed(components: "Components", request: EditRequest) -> bool:
     """Whether an edit is random, so that another seed gives another picture."""
     schedule, settings = components.schedule, request.settings
@@ -81,7 +74,10 @@ def follows_seed(components: "Components", request: EditRequest) -> bool:
 TECHNIQUE = Technique(
     EditRequest,
     later("swiftpie.pipelines.inversion:prepare_edit"),
-    claims,
+    lambda components, _request: (
+        components.inversion is not None
+        or not (components.family.knows_all_times or components.family.edits_by_reference)
+    ),
     follows_seed,
     name="inversion",
     about="an inversion network",
