@@ -18,7 +18,6 @@ from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.load.weights import align_memory, unknown_fingerprint
 from swiftpie.backbones.peers import scheduler_of
 from swiftpie.backbones.presets import PRESETS, Recipe, describe, read_preset
-from swiftpie.diffusers.adapters import Lora, Source, chosen_loras, fused
 from swiftpie.diffusers.calls import (
     GONE_OF_LOADING,
     Call,
@@ -32,12 +31,16 @@ from swiftpie.diffusers.modules import (
     ADAPTER,
     OPTIONAL,
     SETTINGS,
+    Lora,
     Modules,
+    Source,
     adopt,
     check_processors,
     check_scheduler,
+    chosen_loras,
     family_of,
     find_adapter,
+    fused,
     is_made_of,
     latent_factors,
     of_hub,
