@@ -1,7 +1,7 @@
 """The server: OpenAI's Images API, identities, pictures and jobs, health, metrics and the page."""
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.resources import files
@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -135,8 +135,7 @@ def service_routes(worker: Worker, guard: Guard) -> APIRouter:
     async def page(request: Request) -> Response:
         answer = await STATIC.get_response("index.html", request.scope)
         if visitor_of(request.headers) is None:
-            cookie = new_visitor(is_secure=request.url.scheme == "https")
-            answer.headers["set-cookie"] = cookie
+            answer.headers["set-cookie"] = new_visitor(is_secure=request.url.scheme == "https")
         return answer
 
     return router
@@ -152,21 +151,19 @@ def _describe_edits(app: FastAPI) -> None:
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
-        return _refused(error_of_fields(error))
+        return error_of_fields(error).response
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> Response:
         free_frames(error)
         is_unknown = error.detail == HTTPStatus.NOT_FOUND.phrase
         message = NO_ROUTE if is_unknown else str(error.detail)
-        return _refused(RequestError(message, status=error.status_code), error.headers)
+        answer = RequestError(message, status=error.status_code)
+        answer.headers = error.headers
+        return answer.response
 
     @app.exception_handler(SwiftPieError)
     @app.exception_handler(RequestError)
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> Response:
-        return _refused(answer_to(error, "a request"))
-
-
-def _refused(error: RequestError, headers: Mapping[str, str] | None = None) -> Response:
-    return JSONResponse(error.body, error.status_code, headers=headers or error.headers)
+        return answer_to(error, "a request").response

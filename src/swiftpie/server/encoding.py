@@ -74,13 +74,12 @@ class Encoder:
         return await self.worker.carry_out(self.model, task, key=self.caller.key)
 
     def _check_knows_faces(self, param: str) -> None:
-        if not self.worker.models.facts(self.model).get("knows_faces"):
-            raise RequestError(
+        if not self.worker.models.served(self.model).facts.get("knows_faces"):
+            message = (
                 f"The model {self.model!r} draws no faces here. A full-size model with an adapter "
-                "and a face encoder is needed; GET /v1/models says which know faces.",
-                code="faces_not_known",
-                param=param,
+                "and a face encoder is needed; GET /v1/models says which know faces."
             )
+            raise RequestError(message, code="faces_not_known", param=param)
 
     def _stored(
         self,

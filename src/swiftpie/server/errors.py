@@ -4,9 +4,10 @@ import logging
 import math
 import traceback
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
 
 from swiftpie.errors import (
     CapabilityError,
@@ -16,6 +17,10 @@ from swiftpie.errors import (
     NoSubject,
     UnknownSubjectError,
 )
+
+if TYPE_CHECKING:
+    from fastapi.exceptions import RequestValidationError
+    from pydantic import ValidationError
 
 MAX_PLACE = 200  # letters of a field's name, which a caller writes
 
@@ -55,6 +60,11 @@ class RequestError(HTTPException):
         facts = {"message": self.detail, "type": kind, "param": self.param, "code": self.code}
         return {"error": facts | self.more}
 
+    @property
+    def response(self) -> JSONResponse:
+        """The answer that says it."""
+        return JSONResponse(self.body, self.status_code, self.headers)
+
 
 class Overloaded(RequestError):  # noqa: N818 - a state, whose remedy is to wait
     """The queue is full, or full of this key's own, or a picture would be late."""
@@ -82,14 +92,7 @@ class Expired(RequestError):  # noqa: N818 - a state, no fault
         super().__init__(message, status=504, code="timeout")
 
 
-class Checked(Protocol):
-    """An error of pydantic, or that of FastAPI around one."""
-
-    def errors(self) -> Any:  # noqa: ANN401 - as both have it
-        """Return what is wrong, field by field."""
-
-
-def error_of_fields(error: Checked) -> RequestError:
+def error_of_fields(error: "ValidationError | RequestValidationError") -> RequestError:
     """Return the first error of fields."""
     first = error.errors()[0]
     where = ".".join(str(part)[:MAX_PLACE] for part in first["loc"] if part != "body")

@@ -23,7 +23,6 @@ from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from swiftpie.server import Limits
@@ -259,8 +258,9 @@ async def _refuse(error: RequestError, scope: Scope, receive: Receive, send: "_S
         await receive()
         await send({"type": "websocket.close", "code": 1008, "reason": error.code})
         return
-    headers = {"connection": "close", **(error.headers or {})}  # the rest is not read
-    await JSONResponse(error.body, send.status, headers)(scope, receive, send)
+    answer = error.response
+    answer.headers["connection"] = "close"  # the rest is not read
+    await answer(scope, receive, send)
 
 
 def route_of(scope: Scope) -> str:
@@ -426,7 +426,7 @@ class _Sending:
                 self.num_bytes = length
                 self._hold(length)
         except RequestError as error:
-            refusal = JSONResponse(error.body, error.status_code, error.headers)
+            refusal = error.response
             await self._start({**message, "status": 503, "headers": refusal.raw_headers})
             await self._send({"type": "http.response.body", "body": refusal.body})
             self._is_refused = True

@@ -114,9 +114,8 @@ class Scheduler:
             self._take(job)
             if job.kind is not None:
                 self._taken[job.kind] = HOPE * self._taken.get(job.kind, self.job_s)
-            raise Overloaded(
-                seconds - deadline_s, why=LATE.format(seconds=seconds, deadline_s=deadline_s)
-            )
+            late_s = seconds - deadline_s
+            raise Overloaded(late_s, why=LATE.format(seconds=seconds, deadline_s=deadline_s))
         timer = asyncio.get_running_loop().call_later(deadline_s, self._expire, job)
         job.done.add_done_callback(lambda _: timer.cancel())
         self._fill_soon()  # when others of its call are here, too

@@ -14,22 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import anyio
+from mcp import types
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.message import SessionMessage
-from mcp.types import (
-    PARSE_ERROR,
-    CallToolRequestParams,
-    CallToolResult,
-    ErrorData,
-    ImageContent,
-    JSONRPCError,
-    ListToolsResult,
-    PaginatedRequestParams,
-    RequestId,
-    TextContent,
-)
-from mcp.types import Tool as ToolInfo
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model, model_validator
 
 from swiftpie import __version__
@@ -58,26 +46,9 @@ from swiftpie.pipelines.request import (
 )
 from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.pipelines.tasks import TASKS, Task
+from swiftpie.server import schemas
 from swiftpie.server.drawing import SUFFIXES, DrawnPicture, warnings_of
 from swiftpie.server.errors import RequestError, as_request_error, error_of_fields, log_failure
-from swiftpie.server.schemas import (
-    DATA_URL,
-    KEPT_PX,
-    MAX_IMAGE_BYTES,
-    MAX_IMAGE_LETTERS,
-    MAX_IMAGES,
-    MAX_NAME,
-    AnimateIn,
-    Drawing,
-    OwnFields,
-    Prompt,
-    Strict,
-    WithOptions,
-    bytes_of_base64,
-    check_one_of,
-    described,
-    with_options,
-)
 from swiftpie.server.store import Caller
 from swiftpie.server.worker import Worker
 from swiftpie.validation import MAX_REFERENCES
@@ -92,11 +63,11 @@ Report = Callable[[int, int, str], Awaitable[None]]
 KNOWN = (SwiftPieError, RequestError, ValidationError)
 MAX_PATH = 4_096  # letters
 MAX_ANSWER_BYTES = 700_000  # of pictures, a megabyte in base64, which some programs take at most
-MOST_MB = MAX_IMAGE_BYTES / 1e6
+MOST_MB = schemas.MAX_IMAGE_BYTES / 1e6
 KEPT = ("style_reference", "style_scale")  # options of things kept by HTTP
 
 
-class Picture(Strict):
+class Picture(schemas.Strict):
     """A picture: a file inside of an allowed folder, or its bytes."""
 
     path: Annotated[
@@ -108,18 +79,18 @@ class Picture(Strict):
     data: Annotated[
         str,
         Field(
-            max_length=MAX_IMAGE_LETTERS,
+            max_length=schemas.MAX_IMAGE_LETTERS,
             description="Instead, the bytes of the file in base64. Addresses are never fetched.",
         ),
     ] = ""
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        return check_one_of(self, "path", "data")
+        return schemas.check_one_of(self, "path", "data")
 
 
-@with_options(Subject)
-class ShownSubject(WithOptions):
+@schemas.with_options(Subject)
+class ShownSubject(schemas.WithOptions):
     """One subject: pictures that show it, or its name in the library."""
 
     pictures: Annotated[
@@ -134,12 +105,15 @@ class ShownSubject(WithOptions):
         ),
     ] = ()
     library: Annotated[
-        str, Field(max_length=MAX_NAME, description="Instead of pictures, a name such as 'cat'.")
+        str,
+        Field(
+            max_length=schemas.MAX_NAME, description="Instead of pictures, a name such as 'cat'."
+        ),
     ] = ""
 
     @model_validator(mode="after")
     def _is_shown_or_named(self) -> Self:
-        check_one_of(self, "pictures", "library")
+        schemas.check_one_of(self, "pictures", "library")
         if len(self.masks) not in {0, len(self.pictures)}:
             raise ValueError("masks are needed for all pictures or for none")
         return self
@@ -160,17 +134,21 @@ class Tool:
     task: str  # as HTTP calls it
     fixed: Mapping[str, str] = field(default_factory=dict)  # fields of `Drawing` not taken
 
-    def drawing(self, given: BaseModel) -> Drawing:
+    def drawing(self, given: BaseModel) -> schemas.Drawing:
         """Return the drawing that checked arguments stand for, without pictures and subjects."""
         values = {
             name: value
             for name, value in given.model_dump(exclude_unset=True).items()
             if not holds_pictures(getattr(given, name))
         }
-        own = {name: value for name, value in values.items() if name in OwnFields.model_fields}
+        own = {
+            name: value for name, value in values.items() if name in schemas.OwnFields.model_fields
+        }
         own |= {"task": self.task, "mask_mode": "white"}
-        shared = {name: value for name, value in values.items() if name in Drawing.model_fields}
-        return Drawing.model_validate({**self.fixed, **shared, "swiftpie": own})
+        shared = {
+            name: value for name, value in values.items() if name in schemas.Drawing.model_fields
+        }
+        return schemas.Drawing.model_validate({**self.fixed, **shared, "swiftpie": own})
 
 
 def holds_pictures(value: object) -> bool:
@@ -183,16 +161,6 @@ def subjects_of(given: BaseModel) -> list[ShownSubject]:
     """Return the subjects among the arguments."""
     one = getattr(given, "subject", None)
     return [*getattr(given, "subjects", []), *([] if one is None else [one])]
-
-
-def _arguments(name: str, *, shared: Sequence[str], own: Sequence[str], **more: Any) -> Any:  # noqa: ANN401 - pydantic makes the class
-    """Return the model of a tool's arguments: fields of `Drawing`, of `OwnFields`, and `more`."""
-    fields: dict[str, Any] = dict(more)
-    for source, names in ((Drawing, shared), (OwnFields, own)):
-        for option in names:
-            known = copy(source.model_fields[option])
-            fields[option] = (known.annotation, known)
-    return create_model(name, __base__=Strict, __module__=__name__, **fields)
 
 
 ONE_SUBJECT = Field(description="The subject, by pictures or by its name in the library.")
@@ -215,10 +183,13 @@ def _tool(name: str, task: Task) -> Tool:
     fixed: dict[str, str] = {}
     if "prompt" in shared and task.request is not RepaintRequest:
         shared -= {"prompt"}
-        more["prompt"] = (Annotated[Prompt, described(PersonalizeRequest, "prompt")], ...)
+        more["prompt"] = (
+            Annotated[schemas.Prompt, schemas.described(PersonalizeRequest, "prompt")],
+            ...,
+        )
     if "to" in known:
         shared -= {"n", "output_format"}
-        more["animate"] = (Annotated[AnimateIn, MOVES], ...)
+        more["animate"] = (Annotated[schemas.AnimateIn, MOVES], ...)
         fixed["output_format"] = "webp"
     if task.is_change:
         more["picture"] = (Annotated[Picture, CHANGED], ...)
@@ -231,13 +202,16 @@ def _tool(name: str, task: Task) -> Tool:
     elif task.most_subjects:
         more["subject"] = (Annotated[ShownSubject | None, ONE_SUBJECT], None)
     parts = {"scales": Scales, "edit": EditSettings}
-    own = [option for option in known if option in OwnFields.model_fields]
+    own = [option for option in known if option in schemas.OwnFields.model_fields]
     own += [option for option, part in parts.items() if part in task.parts]
-    arguments = _arguments(name.title(), shared=sorted(shared), own=own, **more)
+    for source, names in ((schemas.Drawing, sorted(shared)), (schemas.OwnFields, own)):
+        for option in names:
+            field_of = copy(source.model_fields[option])
+            more[option] = (field_of.annotation, field_of)
+    arguments = create_model(name.title(), __base__=schemas.Strict, __module__=__name__, **more)
+    called = "draw" if name == "personalize" else name
     kind = name if task.is_change else "personalize"
-    return Tool(
-        "draw" if name == "personalize" else name, task.about, arguments, task=kind, fixed=fixed
-    )
+    return Tool(called, task.about, arguments, task=kind, fixed=fixed)
 
 
 TOOLS = tuple(_tool(name, task) for name, task in TASKS.items())
@@ -261,7 +235,7 @@ class Folders:
     def read(self, picture: Picture, *, name: str) -> bytes:
         """Return the bytes of a picture."""
         data = self._read_file(picture.path, name) if picture.path else _decoded(picture.data, name)
-        if len(data) > MAX_IMAGE_BYTES:
+        if len(data) > schemas.MAX_IMAGE_BYTES:
             raise ImageError(
                 f"'{name}' has more than {MOST_MB:.1f} MB, the most that is read. Give a smaller "
                 "one."
@@ -285,7 +259,7 @@ class Folders:
             is_file = found is not None and stat.S_ISREG(found.stat().st_mode)
             if found is not None and is_file:  # a pipe would wait for ever
                 with found.open("rb") as file:
-                    return file.read(MAX_IMAGE_BYTES + 1)
+                    return file.read(schemas.MAX_IMAGE_BYTES + 1)
         except (OSError, ValueError, RuntimeError) as error:
             raise ImageError(
                 f"'{name}' is '{shown}', which cannot be read ({system_reason(error)}). Give a "
@@ -312,7 +286,7 @@ def _decoded(text: str, name: str) -> bytes:
     """Return the bytes of base64, with or without the head of a data URL."""
     head, _, rest = text.partition(",")
     try:
-        return bytes_of_base64(rest if DATA_URL.fullmatch(head) else text)
+        return schemas.bytes_of_base64(rest if schemas.DATA_URL.fullmatch(head) else text)
     except binascii.Error as error:
         raise ImageError(
             f"'{name}' is no base64. Give the bytes of a picture's file in base64, or a path."
@@ -326,7 +300,9 @@ class Toolbox:
     worker: Worker
     folders: Folders
 
-    async def call(self, name: str, arguments: dict[str, Any], report: Report) -> CallToolResult:
+    async def call(
+        self, name: str, arguments: dict[str, Any], report: Report
+    ) -> types.CallToolResult:
         """Return the pictures of a tool and their facts, or what is wrong in plain words."""
         try:
             tool = next((tool for tool in TOOLS if tool.name == name), None)
@@ -334,21 +310,23 @@ class Toolbox:
                 names = ", ".join(tool.name for tool in TOOLS)
                 raise InputError(f"There is no tool {name[:64]!r}. Choose from {names}.")
             return await self._carry_out(tool, tool.arguments.model_validate(arguments), report)
-        except KNOWN as error:
-            text = words_of(error)
         except Exception as error:  # noqa: BLE001 - an assistant gets every failure as a sentence
-            log_failure(error, f"the tool {name[:64]!r}")
-            text = "The picture could not be drawn. The server's log says why."
-        return CallToolResult(content=[TextContent(text=text)], is_error=True)
+            if not isinstance(error, KNOWN):
+                log_failure(error, f"the tool {name[:64]!r}")
+            return types.CallToolResult(
+                content=[types.TextContent(text=words_of(error))], is_error=True
+            )
 
-    async def _carry_out(self, tool: Tool, given: BaseModel, report: Report) -> CallToolResult:
+    async def _carry_out(
+        self, tool: Tool, given: BaseModel, report: Report
+    ) -> types.CallToolResult:
         subjects = subjects_of(given)
         shown = sum(bool(subject.pictures) for subject in subjects)
         steps = 1 + shown + getattr(given, "n", 1)
         count = sum(len(subject.pictures) for subject in subjects) + hasattr(given, "picture")
-        if count > MAX_IMAGES:
+        if count > schemas.MAX_IMAGES:
             raise InputError(
-                f"{count} pictures were given. At most {MAX_IMAGES} are read. Give fewer."
+                f"{count} pictures were given. At most {schemas.MAX_IMAGES} are read. Give fewer."
             )
         await report(0, steps, "reading" if self.worker.is_ready else "loading the model")
         await asyncio.shield(self.worker.getting_ready)
@@ -385,14 +363,14 @@ class Toolbox:
             placed["name"] = placed.get("name") or given.library
             return Subject(subject_library().find(given.library), **placed)
         images, masks = [
-            [await self._decode(picture, name, most_px=KEPT_PX) for picture in pictures]
+            [await self._decode(picture, name, most_px=schemas.KEPT_PX) for picture in pictures]
             for name, pictures in (("pictures", given.pictures), ("masks", given.masks))
         ]
         return Subject(Pictures(tuple(images), tuple(masks)), **placed)
 
     def _answered(
         self, files: Sequence[bytes], facts: dict[str, Any], *, name: str, kind: str
-    ) -> CallToolResult:
+    ) -> types.CallToolResult:
         written = [self.folders.write(data, name=name, suffix=SUFFIXES[kind]) for data in files]
         if written[0] is not None:
             facts["files"] = list(map(str, written))
@@ -401,11 +379,11 @@ class Toolbox:
                 files, kind = [preview(data, most_bytes=most) for data in files], "jpeg"
                 facts["shown"] = "previews; the files hold the pictures"
         pictures = [
-            ImageContent(data=base64.b64encode(data).decode(), mime_type=f"image/{kind}")
+            types.ImageContent(data=base64.b64encode(data).decode(), mime_type=f"image/{kind}")
             for data in files
         ]
-        text = TextContent(text=json.dumps(facts, ensure_ascii=False))
-        return CallToolResult(content=[*pictures, text], structured_content=facts)
+        text = types.TextContent(text=json.dumps(facts, ensure_ascii=False))
+        return types.CallToolResult(content=[*pictures, text], structured_content=facts)
 
 
 def preview(data: bytes, *, most_bytes: int) -> bytes:
@@ -450,21 +428,17 @@ def make_server(toolbox: Toolbox) -> "Server[Any]":
     """Return the server of the protocol, whatever carries its messages."""
 
     async def list_tools(
-        _: "ServerRequestContext[Any]", __: PaginatedRequestParams | None
-    ) -> ListToolsResult:
-        infos = [
-            ToolInfo(
-                name=tool.name,
-                description=tool.description,
-                input_schema=tool.arguments.model_json_schema(),
-            )
-            for tool in TOOLS
-        ]
-        return ListToolsResult(tools=infos)
+        _: "ServerRequestContext[Any]", __: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
+        tools = []
+        for tool in TOOLS:
+            facts: Any = {"name": tool.name, "description": tool.description}
+            tools += [types.Tool(**facts, input_schema=tool.arguments.model_json_schema())]
+        return types.ListToolsResult(tools=tools)
 
     async def call_tool(
-        context: "ServerRequestContext[Any]", params: CallToolRequestParams
-    ) -> CallToolResult:
+        context: "ServerRequestContext[Any]", params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
         async def report(done: int, total: int, message: str) -> None:
             await context.session.report_progress(done, total, message)
 
@@ -507,9 +481,9 @@ def _unreadable(error: Exception) -> SessionMessage | None:
         return None
     about = error.errors()[0]
     try:
-        request = TypeAdapter(RequestId).validate_python(json.loads(about["input"])["id"])
+        request = TypeAdapter(types.RequestId).validate_python(json.loads(about["input"])["id"])
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
     text = f"The message cannot be read ({short_reason(about['msg'])}). Write it as valid Unicode."
-    failure = ErrorData(code=PARSE_ERROR, message=text)
-    return SessionMessage(JSONRPCError(jsonrpc="2.0", id=request, error=failure))
+    failure = types.ErrorData(code=types.PARSE_ERROR, message=text)
+    return SessionMessage(types.JSONRPCError(jsonrpc="2.0", id=request, error=failure))

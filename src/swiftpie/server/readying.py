@@ -5,7 +5,6 @@ and draws once what makes graphs, which stay on disk.
 """
 
 import asyncio
-import os
 import pickle
 import sys
 from collections.abc import Callable, Mapping
@@ -49,6 +48,4 @@ async def make_apart(load: Callable[[], Session], together: int) -> None:
 
 
 if __name__ == "__main__":
-    if hasattr(os, "nice"):
-        os.nice(10)  # pictures come first
     made_ready(*pickle.load(sys.stdin.buffer))

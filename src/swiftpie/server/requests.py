@@ -67,7 +67,7 @@ class JobBuilder:
         """Return a job for each picture of a call; arguments are those of `requests_of`."""
         model, own, owner = self._models.named(body.model), body.swiftpie, caller.owner
         is_substitute = bool(body.model) and body.model != model
-        size = size_for(body, self._models.facts(model), images, is_substitute=is_substitute)
+        size = size_for(body, self._models.served(model).facts, images, is_substitute=is_substitute)
         self._check_names_subject(body, model, images)
         subjects = (*more, *(self._subject(one, model, owner) for one in own.subjects))
         kept = partial(self._pictures.find, owner=owner)
@@ -139,11 +139,8 @@ def requests_of(
     task = TASKS[name]
     _check_names(own, name)
     if not body.prompt and task.request is not RepaintRequest:
-        raise RequestError(
-            f"prompt: The task {name!r} needs words that describe the picture. Send them.",
-            code="invalid_value",
-            param="prompt",
-        )
+        message = f"prompt: The task {name!r} needs words that describe the picture. Send them."
+        raise RequestError(message, code="invalid_value", param="prompt")
     given = {name: getattr(own, name) for name in FIELDS[name]}
     shared = {"prompt": body.prompt, "negative_prompt": body.negative_prompt}
     given |= {name: value for name, value in shared.items() if name not in task.without}
@@ -246,12 +243,11 @@ def size_for(
     most = MOST_TIMES_OWN * side_px**2
     edited_px = body.swiftpie.edit.size_px
     if edited_px is not None and edited_px**2 > most:
-        raise RequestError(
+        message = (
             f"swiftpie.edit.size_px is {edited_px}. The model is made for {side_px} px, and edits "
-            f"at most {2 * side_px} px at once here. Send {2 * side_px} or less.",
-            code="size_too_large",
-            param="swiftpie.edit.size_px",
+            f"at most {2 * side_px} px at once here. Send {2 * side_px} or less."
         )
+        raise RequestError(message, code="size_too_large", param="swiftpie.edit.size_px")
     if is_edit(body, images):
         return "auto"
     has_places = Capability.LAYOUT in facts["capabilities"]
@@ -261,12 +257,11 @@ def size_for(
     own_px = 2 * side_px if has_places else side_px
     height, width = near_size(body.size_px, side_px=own_px, unit_px=2 * facts["latent_cell_px"])
     if not is_substitute:
-        raise RequestError(
+        message = (
             f"size is {body.size}. From words, the model draws at most {MOST_TIMES_OWN} times the "
-            f"pixels that it is made for here. Send {width}x{height}, which is the nearest.",
-            code="size_too_large",
-            param="size",
+            f"pixels that it is made for here. Send {width}x{height}, which is the nearest."
         )
+        raise RequestError(message, code="size_too_large", param="size")
     return f"{width}x{height}"
 
 

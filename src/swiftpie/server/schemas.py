@@ -406,10 +406,8 @@ def read_json(data: bytes) -> Any:  # noqa: ANN401 - any JSON
         )
     depths = accumulate((sign in b"[{") - (sign in b"]}") for sign in signs)
     if max(depths, default=0) > MAX_DEPTH:
-        raise RequestError(
-            f"The JSON has brackets in more than {MAX_DEPTH} others. Send fewer.",
-            code="invalid_value",
-        )
+        message = f"The JSON has brackets in more than {MAX_DEPTH} others. Send fewer."
+        raise RequestError(message, code="invalid_value")
     try:
         return from_json(data.removeprefix(BOM_UTF8), allow_inf_nan=False)
     except ValueError as error:
@@ -437,9 +435,8 @@ def bytes_of_url(url: str, *, param: str) -> bytes:
             return bytes_of_base64(text)
     except binascii.Error:
         pass  # refused as any other text below
-    raise RequestError(
+    message = (
         f"'{param}' is not a data URL with a picture in base64. Addresses are never fetched. Send "
-        "data:image/png;base64,… or use a form.",
-        code="invalid_image_url",
-        param=param,
+        "data:image/png;base64,… or use a form."
     )
+    raise RequestError(message, code="invalid_image_url", param=param)

@@ -49,22 +49,16 @@ class Models:
         if not name or (name not in self._served and OPENAI_MODEL.match(name)):
             return self.names[0]
         if name not in self._served:
-            raise RequestError(
+            message = (
                 f"The model {name[:100]!r} is not served here. One of {', '.join(self.names)} is. "
-                "See GET /v1/models.",
-                status=404,
-                code="model_not_found",
-                param="model",
+                "See GET /v1/models."
             )
+            raise RequestError(message, status=404, code="model_not_found", param="model")
         return name
 
     def served(self, name: str) -> ServedModel:
         """Return how a model is loaded."""
         return self._served[name]
-
-    def facts(self, name: str) -> Mapping[str, Any]:
-        """Return what is known of a model without loading it."""
-        return self._served[name].facts
 
     def get(self, name: str) -> Session:
         """Return the session of a model, loaded if it has to be."""

@@ -5,7 +5,15 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
 from typing import Any, TypeVar
 
 from fastapi import Request, Response, params
@@ -32,7 +40,6 @@ from swiftpie.server.store import Caller
 
 Result = TypeVar("Result")
 FORM = "multipart/form-data"
-UTF_8 = (b"utf-8", b"utf8")
 PLURAL = "images"  # which OpenAI's JSON has in place of `image`
 NESTED = re.compile(r"([^\[\]]+)((?:\[[^\[\]]{0,64}\]){1,6})")  # swiftpie[task], swiftpie[box][]
 NUMBERED = re.compile(r"\[\d{0,4}\]$")  # clients write image[], image[1], mask[]
@@ -81,14 +88,12 @@ async def read_form(
         RequestError: It is broken, no form, in another encoding, or has what is not read, or twice.
     """
     kind, options = parse_options_header(content_type)
-    charset = options.get(b"charset", b"utf-8").lower()
-    if kind != FORM.encode() or charset not in UTF_8:
-        raise RequestError(
+    if kind != FORM.encode() or not _is_utf8(options):
+        message = (
             f"The content type is {content_type[:MAX_NAME]!r}. {FORM} in UTF-8 is needed. Send a "
-            "form.",
-            status=415,
-            code="unsupported_media_type",
+            "form."
         )
+        raise RequestError(message, status=415, code="unsupported_media_type")
 
     async def whole() -> AsyncIterator[bytes]:
         yield data
@@ -124,12 +129,11 @@ async def read_form(
         plain = NUMBERED.sub("", name) if is_file else name
         plain = "image" if is_file and plain == PLURAL else plain
         if plain not in (files if is_file else {*texts, *files}) and (is_file or not takes_more):
-            raise RequestError(
+            message = (
                 f"The form has a part {name[:MAX_NAME]!r}, which is not read. Rename it to one of "
-                f"{', '.join(sorted({*texts, *files}))}, or leave it out.",
-                code="unknown_field",
-                param=name[:MAX_NAME],
+                f"{', '.join(sorted({*texts, *files}))}, or leave it out."
             )
+            raise RequestError(message, code="unknown_field", param=name[:MAX_NAME])
         found.append((plain, value))
     found += [(name, json.dumps(_with_lists(part))) for name, part in parts.items()]
     _check_once(found, texts=texts)
@@ -140,11 +144,8 @@ def _check_once(found: Sequence[tuple[str, UploadFile | str]], *, texts: Collect
     names = Counter(name for name, value in found if isinstance(value, str))
     for name, count in names.items():
         if name.partition("[")[0] in texts and (count > 1 or "[" in name):
-            raise RequestError(
-                f"{name[:MAX_NAME]!r} came more than once. Send each field once.",
-                code="invalid_form",
-                param=name[:MAX_NAME],
-            )
+            message = f"{name[:MAX_NAME]!r} came more than once. Send each field once."
+            raise RequestError(message, code="invalid_form", param=name[:MAX_NAME])
 
 
 def _put(whole: dict[str, Any], path: Sequence[str], value: str) -> bool:
@@ -223,14 +224,16 @@ def check_json(content_type: str) -> None:
     """
     kind, options = parse_options_header(content_type)
     subtype = kind.partition(b"/")[2]
-    charset = options.get(b"charset", b"utf-8").lower()
-    if (subtype != b"json" and not subtype.endswith(b"+json")) or charset not in UTF_8:
-        raise RequestError(
+    if (subtype != b"json" and not subtype.endswith(b"+json")) or not _is_utf8(options):
+        message = (
             f"The content type is {content_type[:MAX_NAME]!r}. application/json in UTF-8 is "
-            "needed. Send the header 'content-type: application/json'.",
-            status=415,
-            code="unsupported_media_type",
+            "needed. Send the header 'content-type: application/json'."
         )
+        raise RequestError(message, status=415, code="unsupported_media_type")
+
+
+def _is_utf8(options: Mapping[bytes, bytes]) -> bool:
+    return options.get(b"charset", b"utf-8").lower() in {b"utf-8", b"utf8"}
 
 
 async def _while_wanted(request: Request, work: Awaitable[Result], deadline_s: float) -> Result:
@@ -266,18 +269,15 @@ def caller_of(request: Request, body: Drawing | None = None) -> Caller:
 async def read_upload(upload: object, *, param: str) -> bytes:
     """Return the bytes of a file in a form."""
     if isinstance(upload, str):
-        raise RequestError(
-            f"'{param}' is text. A file is needed.", param=param, code="invalid_image"
-        )
+        message = f"'{param}' is text. A file is needed."
+        raise RequestError(message, param=param, code="invalid_image")
     size = getattr(upload, "size", None) or 0
     if size > MAX_IMAGE_BYTES:
-        raise RequestError(
+        message = (
             f"'{param}' has {size / 1e6:.1f} MB; at most {MAX_IMAGE_BYTES / 1e6:.1f} MB are read. "
-            "Send a smaller one.",
-            status=413,
-            code="image_file_too_large",
-            param=param,
+            "Send a smaller one."
         )
+        raise RequestError(message, status=413, code="image_file_too_large", param=param)
     data: bytes = await upload.read()  # type: ignore[attr-defined]
     if not data:
         raise RequestError(f"'{param}' is empty.", code="empty_image_file", param=param)

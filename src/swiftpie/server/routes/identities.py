@@ -148,16 +148,10 @@ def _source_of(known: StoredIdentity, kind: str, number: int) -> bytes:
     if data := known.files.get(f"{kind}/{number}"):
         return data
     if not 0 <= number < known.num_pictures:
-        raise RequestError(
-            f"There are {known.num_pictures} pictures, counted from 0, of this identity.",
-            status=404,
-            code="picture_not_found",
-        )
-    raise RequestError(
-        "No mask was sent with this picture. Send the picture to POST /v1/cutouts.",
-        status=404,
-        code="mask_not_found",
-    )
+        message = f"There are {known.num_pictures} pictures, counted from 0, of this identity."
+        raise RequestError(message, status=404, code="picture_not_found")
+    message = "No mask was sent with this picture. Send the picture to POST /v1/cutouts."
+    raise RequestError(message, status=404, code="mask_not_found")
 
 
 def identity_routes(worker: Worker) -> APIRouter:

@@ -190,11 +190,10 @@ async def _edit(worker: Worker, request: Request) -> tuple[Drawing, list[Job]]:
     if references := len(pictures) - is_changed:
         check_references(references)
     decode = partial(worker.decoder.decode, key=caller.key)
-    usual: dict[str, Any] = {"most_px": KEPT_PX}
-    first: dict[str, Any] = {"keeps_original": True} if is_changed else usual
-    ways = [first, *[usual] * (len(pictures) - 1)]
+    originals = [is_changed, *[False] * (len(pictures) - 1)]
     found = [
-        await decode(data, name="'image'", **way) for data, way in zip(pictures, ways, strict=True)
+        await decode(data, name="'image'", most_px=None if kept else KEPT_PX, keeps_original=kept)
+        for data, kept in zip(pictures, originals, strict=True)
     ]
     shape = None if mask is None else (await decode(mask, name="'mask'")).image
     jobs = await worker.builder.jobs_of(

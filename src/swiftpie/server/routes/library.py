@@ -115,12 +115,8 @@ async def _picture(
 ) -> Response:
     if name not in names:
         route = "/v1/library" if kind == "subject" else "/v1/scenes"
-        raise RequestError(
-            f"The library has no {kind} of this name. See GET {route}.",
-            status=404,
-            code=code,
-            param="name",
-        )
+        message = f"The library has no {kind} of this name. See GET {route}."
+        raise RequestError(message, status=404, code=code, param="name")
     data = await asyncio.to_thread(read, name)
     headers = {"cache-control": "private, max-age=86400"}
     return Response(data, media_type="image/webp", headers=headers)
@@ -131,7 +127,7 @@ def model_routes(worker: Worker) -> APIRouter:
     router = APIRouter(route_class=BodyRoute)
 
     def described(name: str) -> dict[str, Any]:
-        own = {"is_loaded": name in worker.models.loaded, **worker.models.facts(name)}
+        own = {"is_loaded": name in worker.models.loaded, **worker.models.served(name).facts}
         facts = {"id": name, "object": "model", "created": 0, "owned_by": "swiftpie"}
         return {**facts, "swiftpie": own}
 
