@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -30,6 +31,7 @@ from swiftpie.types import EditResult
 from tests.golden.cases import BOX, SIDE_PX, photo
 from tests.golden.networks import mini, moving_networks, random_networks, reading_networks
 from tests.parity.tiny import picture
+from tests.policy.project import ROOT
 from tests.quick import thorough_but
 
 PROMPT, SOURCE = "a dinosaur in a forest", "a dinosaur on a beach"
@@ -201,49 +203,8 @@ def test_a_mask_of_all_equals_none(name):
     assert levels(session.draw(request), session.draw(masked)) == 0
 
 
-CAROUSEL = """
-from dataclasses import dataclass
-from typing import Annotated
-
-from swiftpie.arguments import checked
-from swiftpie.config import Option
-from swiftpie.pipelines.choose import Technique
-from swiftpie.pipelines.request import EditRequest
-
-
-@checked
-@dataclass(frozen=True, kw_only=True)
-class CarouselOptions:
-    quarters: Annotated[int, Option("Quarter turns to the left.", least=0, most=3)] = 1
-
-
-def prepare(components, request, clock):
-    import torch
-    from PIL import Image
-
-    from swiftpie.pipelines.denoise import Plan
-    from swiftpie.types import Change
-
-    whole = Image.new("L", request.picture.size, 255)
-
-    def finish():
-        image = request.picture.rotate(90 * request.settings.of(CarouselOptions).quarters)
-        cells = torch.ones(1, 1, *components.cells_of(None))
-        return Change(image, image, whole, whole, cells, facts={"method": "carousel"})
-
-    return Plan(request, finish, region=lambda: whole)
-
-
-TECHNIQUE = Technique(
-    EditRequest,
-    prepare,
-    lambda _components, _request: False,  # never by default
-    lambda _components, _request: False,  # no seed changes it
-    name="carousel",
-    about="turning pictures",
-    options=CarouselOptions,
-)
-"""
+PAGE = (ROOT / "docs" / "extending.md").read_text()
+(CAROUSEL,) = re.findall(r"^```python\n(\"{3}Carousel.*?)^```$", PAGE, re.M | re.S)
 
 
 @pytest.fixture
