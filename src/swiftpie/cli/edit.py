@@ -41,8 +41,8 @@ NewSubject = Annotated[
     typer.Option(
         "--subject",
         metavar="PICTURE",
-        help="Subject to draw where the picture changes; repeat for more views of it. By default "
-        "the subject of `swiftpie library` that PROMPT names.",
+        help="Subject whose look the change takes; repeat for more views of it. By default that "
+        "of PHOTO.",
     ),
 ]
 

@@ -230,7 +230,7 @@ def mcp(
     limits: Annotated[Limits, options.FieldOptions(Limits, ("deadline_s",))],
     loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, options.DRAWING)],
 ) -> None:
-    """Let assistants draw, animate, edit, insert, remove, replace and find: a server of MCP."""
+    """Let assistants draw, animate, edit, insert, remove and replace: a server of MCP."""
     check_installed(*MCP_PACKAGES, extra="mcp", use="`swiftpie mcp`")  # before anything is loaded
     from swiftpie.server.mcp import Folders, Toolbox, serve_stdio
     from swiftpie.server.store import Models, ServedModel

@@ -610,9 +610,9 @@ class Session:
     ) -> EditResult:
         """Change a picture so that it fits `prompt`.
 
-        If the prompt brings a subject that the source prompt does not name, models with a small
-        vocabulary take it from the library. If `identity` is a face, and neither `mask` nor
-        `keyword` is given, a session `with_face_encoder` changes the face of the picture.
+        If `identity` is a face, and neither `mask` nor `keyword` is given, a session
+        `with_face_encoder` changes the face of the picture. A prompt that brings another subject
+        is for `replace` where the model has a small vocabulary, and is refused here.
 
         Without a mask, a hole is what changes, or the prompts find the region. `identity`, a
         subject or its name in the library, replaces the picture as image condition. The mask is a

@@ -422,7 +422,7 @@ BENCHMARK = BenchmarkCommand(
     open_dreambench,
     (
         "swiftpie evaluate dreambench dreambooth/dataset",
-        "swiftpie evaluate dreambench dreambooth/dataset --recipe ip-adapter-plus_sd15 "
+        "swiftpie evaluate dreambench dreambooth/dataset --recipe sd-turbo "
         "--dino-small dino-vits16 --clip-small clip-vit-base-patch32",
         "swiftpie evaluate dreambench dreambooth/dataset --boxes boxes.json",
     ),

@@ -1,4 +1,4 @@
-"""Stage 1: the patch autoencoder, from principal components to visually lossless."""
+"""The patch autoencoder, from principal components to visually lossless."""
 
 import copy
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Stage 2: the one-step model, by regression on the renderer's own noise-to-picture map."""
+"""The one-step model, by regression on the renderer's own noise-to-picture map."""
 
 import copy
 from collections.abc import Iterator
