@@ -189,7 +189,7 @@ class _Run:
 
 def _check_tunable(components: Components, identity: Identity) -> None:
     """Refuse a subject of which it is not known what a picture should look like."""
-    if not components.preset.places_subjects or identity.is_face:
+    if not components.family.shows_own_pixels or identity.is_face:
         raise CapabilityError(
             f"Preset {components.preset.name!r} does not place the pictures of this subject, and "
             "tuning needs to know where they go. Tune with mini. Or train a LoRA with the scripts "

@@ -9,6 +9,7 @@ from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler
 
 from swiftpie import CapabilityError
 from swiftpie.backbones.choices import schedule_of
+from swiftpie.backbones.components import Engine
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.diffusers.modules import scheduler_of
 from swiftpie.diffusers.personalize import SwiftPiePipeline
@@ -138,7 +139,7 @@ def test_another_autoencoder_is_taken(large):
 
 
 def test_networks_that_run_elsewhere_go_on_doing_so(session):
-    elsewhere = replace(session.components, execution_device=torch.device("cpu", 0))
+    elsewhere = replace(session.components, engine=Engine(device=torch.device("cpu", 0)))
     pipe = SwiftPiePipeline.from_components(elsewhere)
     assert pipe.to_components().device == torch.device("cpu", 0)
 

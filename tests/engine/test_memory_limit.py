@@ -34,7 +34,7 @@ def test_a_card_draws_within_a_fraction_of_it(made):
             image_encoder=made / "image_encoder",
             offline=True,
         )
-        assert session.components.execution_device == torch.device("cuda")
+        assert session.components.engine.device == torch.device("cuda")
         identity = session.encode_identity(reference(512))
         result = session.personalize(identity, "a red cube", seed=0, num_images=2)
     finally:

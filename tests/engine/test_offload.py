@@ -209,9 +209,9 @@ def test_openvino_is_no_engine_for_networks_that_take_turns(stored):
 @pytest.mark.thorough
 def test_without_room_encoders_rest_by_themselves(stored, monkeypatch):
     monkeypatch.setattr(readers, "NUMBERS_A_PIXEL", 1 << 40)  # of a picture without end
-    assert stored().components.execution_device == CPU
+    assert stored().components.engine.device == CPU
     monkeypatch.undo()
-    assert stored().components.execution_device is None
+    assert stored().components.engine.device is None
 
 
 def test_weights_that_change_meanwhile_are_refused():

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from swiftpie import MaskSource, Scales, Session, Subject
+from swiftpie.backbones.components import Engine
 
 NUM_THREADS = 8
 MAX_LEVELS = 1  # of 255: threads may split sums in other ways than a call alone
@@ -93,7 +94,7 @@ def test_pictures_are_drawn_in_the_scope_of_the_networks(session, identity, spri
         yield
         stages.append("out")
 
-    scoped = Session(replace(session.components, scope=scope))
+    scoped = Session(replace(session.components, engine=Engine(scope=scope)))
     scoped.personalize(identity, "a dog")
     assert stages == ["in", "out"]
     scoped.edit(sprite, "a dog at night")

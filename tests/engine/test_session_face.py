@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import swiftpie
+from swiftpie.backbones.components import Engine
 from swiftpie.engine.session import Session
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.faces.choose import choose_face, find_faces
@@ -76,7 +77,7 @@ def test_faces_and_guidance_draw_in_the_scope_of_the_engine_and_from_the_caches(
 
     components = session.components
     watched = Watched(components.text)
-    own = Session(replace(components, scope=scope, text=watched))
+    own = Session(replace(components, engine=Engine(scope=scope), text=watched))
     hooks = [
         components.denoiser.register_forward_hook(lambda *_: seen.append(is_inside[0])),
         components.image_encoder.register_forward_hook(lambda *_: encoded.append(1)),

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+from swiftpie.backbones.components import Engine
 from swiftpie.engine.session import Session
 from swiftpie.engine.warm_up import warm_up
 from tests.pipelines.tiny_editor import tiny_editor
@@ -19,14 +20,16 @@ def test_everything_that_a_model_can_is_done_once(session):
 
 
 def test_servers_prepare_for_several_at_once(session):
-    fresh = Session(replace(session.components, has_fixed_sizes=True))
+    fresh = Session(replace(session.components, engine=Engine(has_fixed_sizes=True)))
     stages = called(warm_up(fresh, together=(1, 2)))
     assert stages[3:5] == ["2 pictures", "two subjects"]
     assert list(fresh._runner._sizes.values()) == [{1, 2}]
 
 
 def test_a_model_that_knows_all_words_is_prepared_to_draw_them():
-    tiny = replace(tiny_editor(), image_encoder=None, inversion=None, has_fixed_sizes=True)
+    tiny = replace(
+        tiny_editor(), image_encoder=None, inversion=None, engine=Engine(has_fixed_sizes=True)
+    )
     plain = Session(tiny)
     stages = called(warm_up(plain, together=(1, 2)))
     assert stages == ["picture", "2 pictures"]

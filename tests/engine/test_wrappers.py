@@ -22,7 +22,7 @@ def test_its_installation_is_its_own(session):
 
 
 def test_what_is_done_to_a_copy_leaves_the_original_alone(session):
-    predictor = session.components.layout_predictor
+    predictor = session.components.own.layout_predictor
     before = [parameter.clone() for parameter in predictor.parameters()]
     shared_copy(predictor).to(torch.float64).layers[0].weight.data += 1
     assert all(torch.equal(a, b) for a, b in zip(before, predictor.parameters(), strict=True))

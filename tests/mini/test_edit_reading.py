@@ -95,4 +95,4 @@ def test_what_else_words_ask_for_is_told_apart(taught, shown, prompt, expected):
 
 @pytest.fixture(scope="module")
 def taught(session):
-    return session.components.vocabulary
+    return session.components.own.vocabulary

@@ -17,7 +17,7 @@ def setting(time="day", weather="clear", season="summer"):
 
 
 def test_words_are_those_that_the_model_knows(session):
-    assert session.components.vocabulary == TAUGHT
+    assert session.components.own.vocabulary == TAUGHT
     assert vocabulary_of(PRESETS.get("sd-turbo")) is None
 
 

@@ -23,7 +23,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def shipped(session):
-    return session.components.vocabulary
+    return session.components.own.vocabulary
 
 
 def test_words_fit_anywhere_and_names_are_what_subjects_were_called(small):

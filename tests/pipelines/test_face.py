@@ -8,6 +8,7 @@ from PIL import Image, ImageChops
 
 from swiftpie import CapabilityError, InputError
 from swiftpie.backbones.choices import schedule_of, with_steps
+from swiftpie.backbones.components import Engine
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
@@ -210,7 +211,7 @@ def test_faces_are_drawn_in_the_scope_of_the_engine(opened):
         entered.append(1)
         yield
 
-    session = Session(replace(opened[PLUS].components, scope=scope))
+    session = Session(replace(opened[PLUS].components, engine=Engine(scope=scope)))
     vectors, crops = someone()
     session.personalize(session.encode_face(vectors, crop=crops), PROMPT, seed=0)
     assert entered == [1]

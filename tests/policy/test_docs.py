@@ -345,7 +345,7 @@ def test_engines_on_the_page_about_performance_are_those_of_the_program():
 
 
 def test_the_embedded_model_knows_the_words_of_prompts_on_pages(session):
-    known = session.components.vocabulary
+    known = session.components.own.vocabulary
     strange = []
     for page in (README, COMMANDS, DOCS / "quickstart.md", DOCS / "scenes.md"):
         for words in command_lines(page):

@@ -808,7 +808,7 @@ PARTS = [
 
 def test_the_page_marks_the_words_that_python_warns_of(visit, session):
     visit.first_picture()
-    words = session.components.vocabulary
+    words = session.components.own.vocabulary
     assert isinstance(words, Vocabulary)
     prompts = ["".join(parts) for parts in itertools.product(*PARTS)]
     found = visit.page.evaluate(

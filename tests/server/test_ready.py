@@ -8,6 +8,7 @@ from PIL import Image
 from torch import nn
 
 import swiftpie
+from swiftpie.backbones.components import Engine
 from swiftpie.backbones.presets import PRESETS, describe
 from swiftpie.engine.graphs.runtime import outline
 from swiftpie.engine.session import Session
@@ -71,7 +72,7 @@ def sized(session, forms):
             whole,
             denoiser=NotingDenoiser(whole.denoiser, forms),
             autoencoder=JoinedAutoencoder(whole.autoencoder, decoder),
-            has_fixed_sizes=True,
+            engine=Engine(has_fixed_sizes=True),
         )
     )
 

@@ -72,6 +72,19 @@ def called(network: "nn.Module", *tensors: "Tensor") -> "Tensor":
     return returned
 
 
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """How networks compute; by default as PyTorch does where they are."""
+
+    # The context in which a session draws.
+    scope: Callable[[], AbstractContextManager[object]] = nullcontext
+    device: "torch.device | None" = None  # of networks that come there only while they run
+    # Whether the first picture of another size or batch costs extra work, such as an export.
+    has_fixed_sizes: bool = False
+    # Calls a further network, as a technique may have, with tensors.
+    run: "Callable[..., Tensor]" = called
+
+
 @dataclass(frozen=True, eq=False)
 class Components:
     """Loaded networks with the settings that belong to them."""
@@ -84,17 +97,8 @@ class Components:
     denoiser: "Denoiser"
     inversion: "Inversion | None"  # None where edits find their way without it
     fingerprint: str  # sha256 of all weights
-    # The network by which a preset that `places_subjects` does so.
-    layout_predictor: Any = field(default=None, kw_only=True)
-    # The context in which a session draws.
-    scope: Callable[[], AbstractContextManager[object]] = field(default=nullcontext, kw_only=True)
-    execution_device: "torch.device | None" = field(default=None, kw_only=True)  # of offloaded ones
-    # The words of the captions that the networks were trained on; None: all words.
-    vocabulary: Any = field(default=None, kw_only=True)
-    # Whether the first picture of another size or batch costs extra work, such as an export.
-    has_fixed_sizes: bool = field(default=False, kw_only=True)
-    # Calls a further network, as a technique may have, with tensors: in the engine of the others.
-    run: "Callable[..., Tensor]" = field(default=called, kw_only=True)
+    own: Any = field(default=None, kw_only=True)  # what the family alone has
+    engine: Engine = field(default_factory=Engine, kw_only=True)
     keep: Keep = field(default=made_anew, kw_only=True)
     # Stored with pictures: the recipe, a decoder that was chosen automatically.
     origin: Mapping[str, str] = field(default_factory=dict, kw_only=True)
@@ -102,8 +106,8 @@ class Components:
     @property
     def device(self) -> "torch.device":
         """Where the networks run, so where their inputs are made."""
-        if self.execution_device is not None:
-            return self.execution_device
+        if self.engine.device is not None:
+            return self.engine.device
         weight: Tensor = next(self.denoiser.installation.network.parameters())
         return weight.device
 
@@ -220,6 +224,10 @@ class Family(ABC):
     is_large: bool = False  # whether accelerators, short numbers and offloading are worth while
     knows_all_times: bool = False  # whether its denoiser takes times between those of its steps
     edits_by_reference: bool = False  # whether it was made to edit a picture among its references
+    edits_by_words: bool = False  # whether an edit needs no words for what its picture shows
+    shows_own_pixels: bool = False  # whether pictures show subjects by the pixels of their own
+    sees_what_stays: bool = False  # whether it completes a picture of which it sees the rest
+    knows_faces: bool = True  # whether an adapter can make it draw people by their faces
     needs_even_grid: bool = False  # whether rows and columns of latents come in pairs
     shifts_times: bool = False  # whether larger pictures stay noisy for longer
     knows_shapes: bool = False  # whether it was trained on other shapes than squares of one size
@@ -228,6 +236,12 @@ class Family(ABC):
     # Returns where the subjects of a request go in pictures of noise (B, C, h, w) with as many rows
     # of text; None: in their boxes, and those without one in all of the picture.
     place: "Callable[[Components, Any, Tensor, TextCondition], Placement] | None" = None
+
+    # Of graphs that draw: what they take besides, as samples of which those of one number are the
+    # usual ones; where the subject stands, and its light; what they return besides.
+    graph_inputs: "Callable[[], dict[str, Tensor]] | None" = None
+    graph_place: "Callable[..., tuple[Layout, Lighting]] | None" = None
+    graph_outputs: "Callable[..., dict[str, Tensor]] | None" = None
 
     @abstractmethod
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
@@ -276,6 +290,11 @@ class Family(ABC):
         """
         del prompt, by, given
         return ()
+
+    def taught(self, components: Components) -> Mapping[str, Sequence[str]] | None:
+        """Return the words of the captions of training, as JSON holds them; None: all words."""
+        del components
+        return None
 
     def name_of_file(self, words: str) -> str:
         """Return how prompts call the subject of a file that is called by these words."""

@@ -134,14 +134,9 @@ class Preset:
         others = tuple(sorted(sides - {side_px}))
         return replace(self, image_size_px=side_px, more_sizes_px=others)
 
-    @property
-    def knows_faces(self) -> bool:
-        """Whether an adapter can make it draw people by their faces; small models know none."""
-        return not self.places_subjects
-
     @cached_property
-    def places_subjects(self) -> bool:
-        """Whether it predicts where a subject stands, and draws it from its pixels there."""
+    def predicts_layout(self) -> bool:
+        """Whether it says where a subject stands, or puts it into a box, turned as is wished."""
         return Capability.LAYOUT in self.capabilities
 
     @property

@@ -33,7 +33,7 @@ from swiftpie.backbones.adapters import (
     write_adapter,
 )
 from swiftpie.backbones.choices import Choices, dtype_of, schedule_of, with_steps
-from swiftpie.backbones.components import Components, Family
+from swiftpie.backbones.components import Components, Engine, Family
 from swiftpie.backbones.downloads import DownloadPlan, ModelPart
 from swiftpie.backbones.load.ip_adapter import Adapter, check_reads_lora, fuse_lora, fuse_lora_file
 from swiftpie.backbones.load.networks import (
@@ -171,7 +171,7 @@ class StableDiffusion(Family):
             fingerprint=fingerprint_files(
                 reader.files, settings=f"{reader.dtype} {branches.merge.value} {detail}{variant}"
             ),
-            execution_device=execution_device,
+            engine=Engine(device=execution_device),
         )
 
     def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:

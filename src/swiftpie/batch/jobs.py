@@ -164,7 +164,7 @@ def check(job: Job, inputs: Inputs) -> None:
     assert isinstance(request.prompt, str), "lines have words"
     if job.sources:
         check_personalizes(preset)
-    if job.has_faces and not preset.knows_faces:
+    if job.has_faces and not FAMILIES.get(preset.family).knows_faces:
         raise CapabilityError(
             f"Preset {preset.name!r} draws no faces. A full-size model with an adapter is needed, "
             "as of the recipe 'face-plus'."

@@ -243,7 +243,7 @@ def _name(source: Source) -> str:
 
 
 def _check_mask(target: Path | None, preset: Preset) -> None:
-    if target is not None and not preset.places_subjects:
+    if target is not None and not preset.predicts_layout:
         raise CapabilityError(
             f"--save-subject-mask was given, and preset {preset.name!r} does not report where it "
             "draws a subject. Leave it out, or choose a preset that can 'layout' (see `swiftpie "

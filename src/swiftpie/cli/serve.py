@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.components import FAMILIES
 from swiftpie.backbones.presets import PRESETS, RECIPES, describe
 from swiftpie.cli import console, options
 from swiftpie.cli.loading import confirm_download, open_session, plan_downloads, preset_for
@@ -164,7 +165,7 @@ def _served(name: str, loading: LoadOptions, recogniser: FaceSettings) -> "Serve
     needs.fetch()
     asks_for_faces = recogniser.encoder or recogniser.face_models or encoder_of(choices)
     faces = None
-    if preset.knows_faces and asks_for_faces:
+    if FAMILIES.get(preset.family).knows_faces and asks_for_faces:
         faces, _ = with_face_files(recogniser, choices)
     facts = describe(preset) | {"knows_faces": faces is not None}
     load = partial(_load, choices, faces)

@@ -92,7 +92,7 @@ def load(
     plan.transform_needs().fetch()
     components = load_components(plan.preset, device=plan.device, **plan.choices)
     transforms, offload = plan.transforms, TRANSFORMS.get("offload")
-    if components.execution_device is not None and offload not in transforms:
+    if components.engine.device is not None and offload not in transforms:
         logger.info(
             "%s has too little room for all networks at once; they take turns.", plan.device
         )

@@ -74,7 +74,7 @@ def apply(components: Components) -> Components:
 
 def can_offload(components: Components) -> bool:
     """Whether networks rest on an accelerator, where nothing holds on to their place."""
-    is_away = components.execution_device is not None or components.device.type == "cpu"
+    is_away = components.engine.device is not None or components.device.type == "cpu"
     return not is_away and not isinstance(components.denoiser, WrappedDenoiser)
 
 
@@ -93,7 +93,7 @@ def offloaded(components: Components, device: torch.device) -> Components:
     text = OffloadedText(with_text_encoders(components.text, collected), encoders, slot)
     made = with_networks(components, lambda network: _offloaded(network, slot))
     _hook_projections(made.denoiser, slot, network=module_of(made.denoiser))
-    return replace(made, text=text, execution_device=device)
+    return replace(made, text=text, engine=replace(components.engine, device=device))
 
 
 class DeviceSlot:

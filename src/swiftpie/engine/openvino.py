@@ -13,7 +13,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.clip.modeling_clip import CLIPTextModelOutput, CLIPVisionModelOutput
 
 from swiftpie.attention.condition import Notes
-from swiftpie.backbones.components import Components
+from swiftpie.backbones.components import Components, Engine
 from swiftpie.engine.graphs.cache import GraphCache, GraphStore, default_folder
 from swiftpie.engine.graphs.int8 import Quantizer
 from swiftpie.engine.graphs.runtime import (
@@ -61,7 +61,7 @@ def to_openvino(
             f"The networks are on {components.device}, and SwiftPie uses OpenVINO on the CPU. Load "
             'the preset with `device="cpu"`.'
         )
-    if components.execution_device is not None:
+    if components.engine.device is not None:
         raise CapabilityError(
             "OpenVINO and 'offload' cannot be combined. OpenVINO's graphs are made of weights that "
             "stay where they are. Leave one of the two out."
@@ -84,9 +84,9 @@ def to_openvino(
         denoiser=OpenvinoDenoiser(with_openvino_layers(components.denoiser), graphs),
         image_encoder=encoder,
         inversion=None if inversion is None else OpenvinoNetwork(inversion, graphs, INVERSION),
-        run=OpenvinoCalls(graphs),
-        scope=graphs.threads.for_openvino,
-        has_fixed_sizes=True,
+        engine=Engine(
+            run=OpenvinoCalls(graphs), scope=graphs.threads.for_openvino, has_fixed_sizes=True
+        ),
     )
 
 
@@ -223,7 +223,7 @@ class OpenvinoTower(_OpenvinoClip):
 
 
 class OpenvinoCalls:
-    """Calls further networks in OpenVINO; see `Components.run`."""
+    """Calls further networks in OpenVINO; see `Engine.run`."""
 
     def __init__(self, graphs: GraphCache) -> None:
         self._graphs = graphs

@@ -298,7 +298,7 @@ class Runner:
         split = None  # networks of any size take all requests in one pass
         if makes_ready:
             split = self._learn_size
-        elif self.components.has_fixed_sizes:
+        elif self.components.engine.has_fixed_sizes:
             split = self._known_sizes
         kinds: dict[int, list[int]] = {}
         for number, choice in enumerate(choices):
@@ -310,7 +310,7 @@ class Runner:
             def compute(
                 together: Sequence[Choice] = together,
             ) -> list[GenerationResult | EditResult]:
-                with self.components.scope(), reporting_layers(self.components, on_stage):
+                with self.components.engine.scope(), reporting_layers(self.components, on_stage):
                     networks = self._networks_for(together[0].request)
                     return draw_together(
                         networks, together, on_stage=on_stage, on_step=on_step, split=split
@@ -360,7 +360,7 @@ def reporting_layers(components: Components, on_stage: OnStage | None) -> Iterat
 
     Engines of fixed sizes run a network as one graph, in which nothing can be reported.
     """
-    if on_stage is None or components.has_fixed_sizes:
+    if on_stage is None or components.engine.has_fixed_sizes:
         yield
         return
     thread, is_over = get_ident(), False

@@ -266,7 +266,7 @@ class Session:
         components, settings = self.components, settings or TuneSettings()
         is_on = False if on_event else self.progress
         with (
-            components.scope(),
+            components.engine.scope(),
             progress_bar("tuning", total=settings.steps + 2, is_on=is_on) as advance,
         ):
             if advance is not None:

@@ -36,8 +36,7 @@ def warm_up(
     knows_subjects = components.knows_subjects
     picture = load_image(sample_pictures(1)[0])
     own = (preset.image_size_px, preset.image_size_px)
-    # Where a place is a photograph, pictures are as large as that by default.
-    sizes = (None, own) if preset.places_subjects else (own,)
+    sizes = (None, own)  # where a place is a photograph, pictures are as large as that by default
     scene = picture.convert("RGB").resize(own)
     shown: list[Subject] = []
 
@@ -45,15 +44,15 @@ def warm_up(
         _draw(session, times * tuple(shown), count, sizes)
 
     edit = partial(session.edit, scene, PROMPT, source_prompt=SOURCE_PROMPT)
-    if preset.places_subjects:
+    if components.family.edits_by_words:
         edit = partial(session.edit, scene, "a blue dog at night", seed=SEED)
     can_draw = knows_subjects or Capability.TEXT in preset.capabilities
     has_several = bool(together) and knows_subjects
-    repaints = has_several and preset.places_subjects
+    repaints = has_several and components.family.sees_what_stays
     known: list[tuple[str, bool, Callable[[], object]]] = [
         ("subject", knows_subjects, lambda: shown.append(Subject(_encoded(session, picture)))),
         ("picture", can_draw, partial(draw, 1)),
-        ("edit", components.inversion is not None or preset.places_subjects, edit),
+        ("edit", components.inversion is not None or components.family.edits_by_words, edit),
         *((f"{count} pictures", can_draw, partial(draw, count)) for count in together if count > 1),
         ("two subjects", has_several, partial(draw, 1, times=2)),
         ("removal", repaints, partial(session.remove, scene, mask=CORNER, seed=SEED)),

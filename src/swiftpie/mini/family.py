@@ -11,9 +11,15 @@ class Tiny(Family):
 
     name = "tiny"
     needs_even_grid = True  # its two levels, and the blocks of noise that its layout reads
+    edits_by_words = shows_own_pixels = sees_what_stays = True
+    knows_faces = False  # it is small
     own_modules = ("text_encoder", "image_encoder", "vae", "unet", "layout_predictor", "tokenizer")
     named_besides = staticmethod(later("swiftpie.mini.reading:named_besides"))
     name_of_file = staticmethod(later("swiftpie.mini.words:name_of_file"))
+    taught = staticmethod(later("swiftpie.mini.vocabulary:taught"))
+    graph_inputs = staticmethod(later("swiftpie.mini.graphs:inputs"))
+    graph_place = staticmethod(later("swiftpie.mini.graphs:place"))
+    graph_outputs = staticmethod(later("swiftpie.mini.graphs:outputs"))
     place = staticmethod(later("swiftpie.mini.placing:place_subjects"))
     load = staticmethod(later(f"{NETWORKS}:load"))
     techniques = staticmethod(later(f"{NETWORKS}:techniques"))

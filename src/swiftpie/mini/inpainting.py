@@ -138,7 +138,7 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
     layout = _standing(identity, plan.box, plan.canvas, view=request.view or (0.0, 0.0))
     layout = Layout(*(values.to(pixels).expand(2, *values.shape[1:]) for values in layout))
     given = unchanged_frame(components, pixels, changes)
-    scene = components.layout_predictor.light_there(start, text.pooled, given=given)
+    scene = components.own.layout_predictor.light_there(start, text.pooled, given=given)
     scene = as_dark_as(scene, _small(plan.original).to(pixels), plan.box)
     lighting = Lighting(own_light(components, identity).expand(2), scene)
     condition = inpainting_condition(

@@ -33,7 +33,7 @@ from swiftpie.mini.reading import COLOURLESS, ENGLISH, Reading, names_people, re
 from swiftpie.mini.scene import drawn_size, has_scene, is_art, prepare_art, prepare_scene
 from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer, encode_tokens
-from swiftpie.mini.vocabulary import GENERIC, Vocabulary
+from swiftpie.mini.vocabulary import GENERIC, Vocabulary, vocabulary_of
 from swiftpie.mini.words import FILLERS, words_in
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.text import TextTower
@@ -84,6 +84,14 @@ TECHNIQUES = (
 
 
 @dataclass(frozen=True)
+class OwnParts:
+    """What this family alone has."""
+
+    layout_predictor: LayoutPredictor
+    vocabulary: Vocabulary | None  # of the captions of training; None: all words
+
+
+@dataclass(frozen=True)
 class TaughtTower(TextTower):
     """A tower whose tokenizer holds the words of its training captions."""
 
@@ -96,18 +104,27 @@ class TaughtTower(TextTower):
         """Return a prompt in words that captions had."""
         return prompt if self.vocabulary is None else self.vocabulary.as_taught(prompt)
 
-    def name_in(self, prompt: str, name: str) -> str:
-        """Return `name`, or the generic name that a readable prompt has for unknown ones."""
-        return name if name.lower() in prompt.lower() else GENERIC
+    def tokenize(self, prompts: list[str]) -> tuple[Tensor, ...]:
+        """Return ids and mask of the tokens of `prompts` in words that captions had, (B, T)."""
+        return super().tokenize([*map(self.readable, prompts)])
+
+    def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
+        """Mark the tokens that say each of `names`, or the generic name of what is unknown."""
+        said = self.readable(prompt) if any(names) else ""
+        known = (name if name.lower() in said.lower() else GENERIC for name in names)
+        return super().find_words(said, [*known])
 
     def dropped(self, prompt: str) -> str:
         """Return the end of a prompt that is not read, in its own words."""
-        is_cut = super().dropped
+
+        def is_cut(text: str) -> bool:
+            return bool(TextTower.dropped(self, self.readable(text)))
+
         if not is_cut(prompt):
             return ""
         words = prompt.split()
         ends = range(1, len(words) + 1)
-        kept = bisect_left(ends, True, key=lambda end: bool(is_cut(" ".join(words[:end]))))
+        kept = bisect_left(ends, True, key=lambda end: is_cut(" ".join(words[:end])))
         return " ".join(words[kept:])
 
     def read(self, ids: Tensor, mask: Tensor) -> TextCondition:
@@ -147,8 +164,8 @@ def techniques() -> Sequence[Technique]:
 
 def advice(components: Components, request: Request) -> Iterator[str]:
     """Yield warnings of words that the model was not taught, and of what it leaves out."""
-    if isinstance(components.vocabulary, Vocabulary):
-        yield from _advice(components, components.vocabulary, request)
+    if (vocabulary := vocabulary_of(components)) is not None:
+        yield from _advice(components, vocabulary, request)
 
 
 def check_dtype(preset: Preset, dtype: torch.dtype) -> None:
@@ -168,7 +185,8 @@ def to_modules(components: Components) -> dict[str, Any]:
     """Return the networks as they are; see `Family`."""
     text = components.text
     assert isinstance(text, TaughtTower), "this family reads prompts by one tower"
-    own = {NAMES.get(name, name): getattr(components, name, None) for name in NETWORKS}
+    ours = {**vars(components), **vars(components.own)}
+    own = {NAMES.get(name, name): ours.get(name) for name in NETWORKS}
     return own | {"text_encoder": text.encoder, "tokenizer": text.tokenizer}
 
 
@@ -208,13 +226,15 @@ def from_modules(modules: Mapping[str, Any], loaded: Components | None) -> Compo
 def _components(
     preset: Preset,
     text: TaughtTower,
+    *,
+    layout_predictor: LayoutPredictor,
     **parts: Any,  # noqa: ANN401 - the other fields
 ) -> Components:
     return Components(
         preset=preset,
         schedule=schedule_of(preset),
         text=text,
-        vocabulary=text.vocabulary,
+        own=OwnParts(layout_predictor, text.vocabulary),
         inversion=None,
         **parts,
     )

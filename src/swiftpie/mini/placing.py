@@ -74,7 +74,7 @@ def place_subjects(
         )
         for subject, row in zip(spread, boxes or [[None] * len(noise)] * len(spread), strict=True)
     ]
-    scene = components.layout_predictor.light_there(noise, (lit_by or text).pooled)
+    scene = components.own.layout_predictor.light_there(noise, (lit_by or text).pooled)
     lights = tuple(
         Lighting(own_light(components, each.identity).expand(len(noise)), scene)
         for each in subjects
@@ -84,7 +84,7 @@ def place_subjects(
 
 def own_light(components: Components, identity: Identity) -> Illumination:
     """Return the light in the first picture of a subject, one row."""
-    reader: LightReader = components.layout_predictor.light_reader
+    reader: LightReader = components.own.layout_predictor.light_reader
     return components.keep(
         "own light", identity, partial(reader.light_on, identity.pixels[:1], identity.mask[:1])
     )
@@ -142,7 +142,7 @@ def _predicted(
 ) -> Layout:
     """Return the layout of the layout predictor."""
     extent = subject_extent(subject.identity.mask[:1]).expand(len(noise), -1)
-    layout = fitted(components.layout_predictor.place(noise, text.pooled, extent), size)
+    layout = fitted(components.own.layout_predictor.place(noise, text.pooled, extent), size)
     turned = [reading.is_turned for reading in read_all(components, request)] or [False]
     is_turned = layout.rotation.new_tensor(turned)
     layout = upright(layout, is_turned=is_turned, flip=request.flip, tilt=request.tilt)

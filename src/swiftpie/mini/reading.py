@@ -262,7 +262,7 @@ def read(text: str, vocabulary: Vocabulary | None = None) -> Reading:
 
 def read_all(components: Components, request: PersonalizeRequest) -> list[Reading]:
     """Return what each prompt of a request says; none that is encoded says anything."""
-    readings = [read(text, components.vocabulary) for text in texts_of(request.prompt)]
+    readings = [read(text, vocabulary_of(components)) for text in texts_of(request.prompt)]
     return readings if request.subjects else [reading.as_place for reading in readings]
 
 

@@ -33,6 +33,7 @@ from swiftpie.mini.placing import picture_size, place_of, place_subjects, staged
 from swiftpie.mini.reading import Reading, read, read_all
 from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
 from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
+from swiftpie.mini.vocabulary import vocabulary_of
 from swiftpie.mini.words import FOG, NIGHT, PLAIN
 from swiftpie.noise import draw_noise, draw_step_noise, share_of
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
@@ -150,7 +151,7 @@ def prepare_art(components: Components, request: PersonalizeRequest, clock: Cloc
 
 def is_empty(components: Components, request: PersonalizeRequest) -> bool:
     """Whether prompts ask for a scene without a subject, which no denoiser draws."""
-    if request.subjects or components.vocabulary is None:
+    if request.subjects or vocabulary_of(components) is None:
         return False
     return not any(reading.mentions for reading in read_all(components, request))
 
@@ -212,7 +213,7 @@ def subjects_alone(components: Components, request: PersonalizeRequest) -> Perso
                 text = re.sub(rf"\b{look.phrase}\b ?", "", text, count=1, flags=re.IGNORECASE)
         for word, name in names.items():  # a "golden retriever" is a dog, and not of gold
             text = re.sub(rf"\b{re.escape(word)}\b", name, text, count=1, flags=re.IGNORECASE)
-        prompts.append(read(text, components.vocabulary).photo_prompt)
+        prompts.append(read(text, vocabulary_of(components)).photo_prompt)
     prompt = prompts[0] if isinstance(request.prompt, str) else tuple(prompts)
     size_px = drawn_size(components, request)
     return replace(request, prompt=prompt, scene=WORDS_ALONE, size_px=size_px)
@@ -335,7 +336,7 @@ def _lit(
 
     Photographs look the same by any noise, up to a level or two, so each is lit once.
     """
-    setting, run, known = reading.shown_setting, components.run, scene_library()
+    setting, run, known = reading.shown_setting, components.engine.run, scene_library()
     if name is not None and not known.is_photographed(name):
         # The network knows how drawings of a place look.
         return relight(picture, setting, noise=noise, place=name, run=run)

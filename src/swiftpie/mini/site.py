@@ -27,16 +27,7 @@ from torch import Tensor
 
 import swiftpie
 from swiftpie import library
-from swiftpie.engine.graphs.export import (
-    DRAW,
-    OUTLINE,
-    PIXELS,
-    SEED,
-    SHADOW,
-    SUBJECT_MASK,
-    Sheet,
-    export_onnx,
-)
+from swiftpie.engine.graphs.export import DRAW, PIXELS, SEED, SUBJECT_MASK, Sheet, export_onnx
 from swiftpie.engine.graphs.runtime import Untyped
 from swiftpie.engine.graphs.runtime import load as load_package
 from swiftpie.engine.graphs.to_onnx import (
@@ -54,6 +45,7 @@ from swiftpie.imageio.images import extrapolate
 from swiftpie.imageio.writing import XMP
 from swiftpie.mini import scenes, words
 from swiftpie.mini.compositing import INSIDE
+from swiftpie.mini.graphs import OUTLINE, SHADOW
 from swiftpie.mini.relight import DRAWN_WEATHERS, NOISE_SHAPE
 from swiftpie.mini.relight import SIDE_PX as SCENE_PX
 from swiftpie.mini.scene import at_night

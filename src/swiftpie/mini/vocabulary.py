@@ -179,9 +179,15 @@ class Vocabulary:
 def vocabulary_of(by: Preset | Components) -> Vocabulary | None:
     """Return the vocabulary of networks or of a packaged preset; None if it reads any word."""
     if not isinstance(by, Preset):
-        return by.vocabulary if isinstance(by.vocabulary, Vocabulary) else None
+        return getattr(by.own, "vocabulary", None)
     folder = by.source.removeprefix("package:")
     return None if folder == by.source else _taught(folder)
+
+
+def taught(components: Components) -> dict[str, list[str]] | None:
+    """Return the words of networks as JSON holds them; None if they read any word."""
+    known = vocabulary_of(components)
+    return None if known is None else known.to_json()
 
 
 @cache

@@ -64,23 +64,13 @@ class TextTower:
 
     def tokenize(self, prompts: list[str]) -> tuple[Tensor, ...]:
         """Return ids and mask of the tokens of `prompts`, (B, T) each."""
-        return _tokenize(self.tokenizer, [*map(self.readable, prompts)], self.length)
+        return _tokenize(self.tokenizer, prompts, self.length)
 
     def dropped(self, prompt: str) -> str:
         """Return the words at the end of a prompt that are not read, as it is too long."""
-        readable = self.readable(prompt)
         cut = {"padding": "max_length", "truncation": True, "max_length": self.length}
-        places = self.tokenizer(readable, return_offsets_mapping=True, **cut)["offset_mapping"]
-        return words_after(readable, max(last for _, last in places))
-
-    def readable(self, prompt: str) -> str:
-        """Return a prompt in words that the tower was taught; CLIP reads any."""
-        return prompt
-
-    def name_in(self, prompt: str, name: str) -> str:
-        """Return what says `name` in a readable prompt."""
-        del prompt
-        return name
+        places = self.tokenizer(prompt, return_offsets_mapping=True, **cut)["offset_mapping"]
+        return words_after(prompt, max(last for _, last in places))
 
     def read(self, ids: Tensor, mask: Tensor) -> TextCondition:
         """Return the states of what `tokenize` returned; padding is read as CLIP reads it."""
@@ -93,12 +83,10 @@ class TextTower:
         found = torch.zeros(len(names), self.length)
         if not any(names):
             return found
-        prompt = self.readable(prompt)
         cut = {"padding": "max_length", "truncation": True, "max_length": self.length}
         tokens = self.tokenizer(prompt, return_offsets_mapping=True, **cut)
-        for row, given in enumerate(names):
-            name = self.name_in(prompt, given)
-            start = prompt.lower().find(name.lower()) if given else -1
+        for row, name in enumerate(names):
+            start = prompt.lower().find(name.lower()) if name else -1
             if start < 0:
                 continue
             for column, (first, last) in enumerate(tokens["offset_mapping"]):

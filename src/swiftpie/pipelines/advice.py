@@ -179,8 +179,10 @@ def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterat
         for name in sorted(given.keys() & {"identity_scale", "detail_scale"}):
             yield f"`{name}={given[name]}` has no effect, because no subject is shown."
         return
-    places = components.preset.places_subjects
-    has_detail = places or any(subject.identity.keys for subject in subjects)
+    places = preset.predicts_layout
+    has_detail = components.family.shows_own_pixels or any(
+        subject.identity.keys for subject in subjects
+    )
     if "detail_scale" in given and not has_detail:
         yield f"`detail_scale={scales.detail_scale}` has no effect: {why_no_detail(components)}"
     limits = (request.detail_mask, *(subject.detail_mask for subject in subjects))
@@ -220,7 +222,7 @@ def _idle_repainting(components: Components, request: RepaintRequest) -> Iterato
     if identity is None or "detail_scale" not in given:
         return
     why = "" if identity.keys else why_no_detail(components)
-    if components.preset.places_subjects:
+    if components.family.shows_own_pixels:
         why = "a model that places subjects shows the inserted one's own pixels."
     if why:
         yield f"`detail_scale={given['detail_scale']}` has no effect: {why}"

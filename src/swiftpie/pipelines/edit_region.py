@@ -293,8 +293,8 @@ def enter_canvas(
     components.cells_of((side_px, side_px))
     size = (original.height, original.width)
     mask = None if request.mask is None else given_mask(request.mask, size)
-    # A model that places subjects composes whole pictures; in a window it would draw another one.
-    composes = components.preset.places_subjects
+    # A model that sees what stays composes whole pictures; in a window it would draw another one.
+    composes = components.family.sees_what_stays
     changes = None if mask is None or composes else touched(mask)
     unit_px = 2 * preset.latent_cell_px
     return original, mask, canvas_for(size, side_px=side_px, unit_px=unit_px, changes=changes)

@@ -84,7 +84,7 @@ def encode_identity(
     for number, (image, mask, search, name) in enumerate(rows, start=1):
         is_whole = mask is None and search.is_whole
         shown = image
-        if is_whole and not components.preset.places_subjects:
+        if is_whole and not components.family.shows_own_pixels:
             shown = middle_square(image)  # as their image encoders were trained
         try:
             found = crop_subject(shown, mask, search, name=name)
@@ -93,7 +93,7 @@ def encode_identity(
                 raise
             left_out.append(number)
             continue
-        if not frames and components.preset.places_subjects:  # others place no pixels
+        if not frames and components.family.shows_own_pixels:  # others place no pixels
             large = large_frame(found, size_px)
         frames.append(frame_of(found, size_px))
     if not frames:

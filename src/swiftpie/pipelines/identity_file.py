@@ -277,7 +277,7 @@ def _check_shapes(shapes: Mapping[str, tuple[int, ...]], components: Components)
     cells = side // preset.latent_cell_px
     if side != preset.image_size_px or shapes["tokens"][2] != installation.plan.token_width:
         raise ValueError(f"its pictures or tokens are of other sizes than {preset.name!r} makes")
-    if LARGE in shapes and not components.preset.places_subjects:
+    if LARGE in shapes and not components.family.shows_own_pixels:
         raise ValueError(f"{preset.name!r} makes no large frames")
     keys = _below(shapes, KEYS)
     layers = installation.detail

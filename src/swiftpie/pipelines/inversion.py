@@ -60,7 +60,7 @@ def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> 
             "attention reads two rows by their order. Use `mode=EditMode.PAPER`, or leave them "
             "out."
         )
-    if is_released and preset.places_subjects:
+    if is_released and components.family.sees_what_stays:
         raise CapabilityError(
             f"Preset {preset.name!r} cannot edit in the released mode, whose attention cannot "
             "show it the unchanged part of a picture in place. Use the paper's mode "

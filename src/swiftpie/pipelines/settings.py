@@ -203,7 +203,7 @@ class Scales:
         With a reference of a new subject as appearance, the appearance acts inside the region only.
         A model with layout also sees what stays, so its scales are the usual ones.
         """
-        if has_reference and not (preset is not None and preset.places_subjects):
+        if has_reference and not (preset is not None and preset.predicts_layout):
             return ResolvedScales(detail_scale=0.0)
         if mode is None and preset is not None:
             mode = EditMode(preset.edit_mode)

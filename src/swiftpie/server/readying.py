@@ -20,7 +20,7 @@ def batch_sizes(most: int) -> tuple[int, ...]:
 
 def stages_of(session: Session, together: int) -> Mapping[str, Callable[[], object]]:
     """Return what is to be drawn once, so that first requests do not wait."""
-    sizes = batch_sizes(together) if session.components.has_fixed_sizes else ()
+    sizes = batch_sizes(together) if session.components.engine.has_fixed_sizes else ()
     return warm_up(session, together=sizes)
 
 

@@ -182,7 +182,7 @@ class EditDrawer(Generic[C]):
     @property
     def _inverts(self) -> bool:
         """Whether edits come from the noise behind a picture; a model of layout edits by words."""
-        return not (self._is_chord or self.session.components.preset.places_subjects)
+        return not (self._is_chord or self.session.components.family.edits_by_words)
 
     @property
     def _scales(self) -> ResolvedScales:

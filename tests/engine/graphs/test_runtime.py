@@ -85,7 +85,7 @@ def test_other_threads_are_not_concerned(threads):
 def test_networks_in_openvino_bring_their_scope(session, tmp_path):
     made = to_openvino(session.components, folder=tmp_path)
     for components, count in ((made, 1), (session.components, COUNT)):
-        with components.scope():
+        with components.engine.scope():
             assert torch.get_num_threads() == count
 
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from swiftpie.backbones.choices import Choices, dtype_of
-from swiftpie.backbones.components import Components, Family
+from swiftpie.backbones.components import Components, Engine, Family
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Capability, Preset, Recipe, read_preset
@@ -299,7 +299,7 @@ def _components(
         denoiser=denoiser,
         inversion=None,
         fingerprint=fingerprint,
-        execution_device=execution_device,
+        engine=Engine(device=execution_device),
     )
 
 

@@ -24,11 +24,10 @@ from swiftpie.backbones.components import Components
 from swiftpie.engine.graphs.runtime import load
 from swiftpie.engine.graphs.to_onnx import Named, NamedFunction, opened, write_onnx, write_weights
 from swiftpie.errors import CapabilityError
-from swiftpie.geometry.layout import Layout, fit_to_boxes, fitted, upright, whole_frame
-from swiftpie.geometry.shading import Lighting, outline_of
+from swiftpie.geometry.layout import whole_frame
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import sample_pictures
-from swiftpie.masks import resize_mask, subject_extent
+from swiftpie.masks import resize_mask
 from swiftpie.models.text import TextTower, TwoTextTowers
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import Prepared, decode, denoise
@@ -42,8 +41,7 @@ from swiftpie.types import Identity, TextCondition
 FORMAT = "swiftpie-graphs/1"
 SHEET = "swiftpie.json"
 TEXT, IDENTITY, DRAW = "text", "identity", "draw"  # the graphs, by their names
-PIXELS, SUBJECT_MASK, PLACE = "image", "subject_mask", "place"  # outputs of `draw`
-OUTLINE, SHADOW = "outline", "shadow"  # likewise, of the subject before a scene
+PIXELS, SUBJECT_MASK = "image", "subject_mask"  # outputs of `draw`
 PROMPT = "a subject on a beach"
 SEED = 7
 LEAST_DB = 45  # alike to the eye, and a third of a level of 255 apart
@@ -118,7 +116,6 @@ def export_onnx(
         tokenizer.backend_tokenizer.save(str(folder / tokenizers[-1]))
     preset, cell = components.preset, components.preset.latent_cell_px
     rows, columns = components.cells_of(size_px)
-    vocabulary = components.vocabulary
     packages = ("torch", "diffusers", "transformers", "onnxruntime")
     sheet = Sheet(
         preset=preset.name,
@@ -128,7 +125,7 @@ def export_onnx(
         tokenizers=tuple(tokenizers),
         defaults=_defaults_of(components),
         schedule=tuple(vars(step) for step in components.schedule.steps),
-        taught=None if vocabulary is None else vocabulary.to_json(),
+        taught=components.family.taught(components),
         graphs=graphs,
         made_with={"swiftpie": swiftpie.__version__, **{name: version(name) for name in packages}},
     )
@@ -151,7 +148,7 @@ def check(components: Components, folder: Path, sheet: Sheet) -> float:
     inputs: dict[str, NDArray[Any]] = {
         **{name: np.full(ports[name].shape, n, "float32") for name, n in sheet.defaults.items()},
         **{name: np.ones(ports[name].shape, "float32") for name in REGIONS},
-        "box": np.array([[0, 0, 1, 1]], "float32"),
+        **{name: value.numpy() for name, value in _inputs_of(components).items()},
         "pixels": identity.pixels.numpy(),
         "mask": identity.mask.numpy(),
         "noise": draw_step_noise([SEED], shape, count=count).numpy(),
@@ -204,8 +201,7 @@ def functions_of(
         **dict.fromkeys(FOUND, 0 * one),
         **dict.fromkeys(SCALES, one),
     }
-    if components.preset.places_subjects:
-        samples |= {"box": torch.tensor([[0.2, 0.3, 0.8, 0.9]]), "has_box": 0 * one}
+    samples |= _inputs_of(components)
     tokens = dict(zip(names, text.tokenize([PROMPT]), strict=True))
     return {
         TEXT: NamedFunction(networks, partial(_read, components), tokens),
@@ -250,7 +246,10 @@ def _draw(components: Components, given: Named) -> Named:
         mask=given["mask"],
     )
     noise = given["noise"]
-    layout, lighting = _place(components, identity, text, given)
+    family, lighting = components.family, None
+    layout = whole_frame(noise[0])
+    if family.graph_place is not None:
+        layout, lighting = family.graph_place(components, identity, text, given)
     scales = SimpleNamespace(**{name: given[name] for name in SCALES}, balance=0.0)
     condition = subject_condition(
         components,
@@ -278,37 +277,15 @@ def _draw(components: Components, given: Named) -> Named:
     pixels = decode(components, denoised.latents)
     drawn_mask = resize_mask(denoised.subject_mask, (pixels.shape[2], pixels.shape[3]))
     made = {PIXELS: pixels, SUBJECT_MASK: drawn_mask}
-    if not components.preset.places_subjects:
-        return made
-    columns = [column.view(len(column), -1) for column in layout[1:4]]
-    place = torch.cat([layout.centre, *columns, layout.pose], dim=1)
-    outline, shadow = outline_of(identity.mask, layout, lighting, drawn_mask)
-    return {**made, PLACE: place, OUTLINE: outline, SHADOW: shadow}
+    if family.graph_outputs is not None:
+        made |= family.graph_outputs(identity, layout, lighting, drawn_mask)
+    return made
 
 
-def _place(
-    components: Components, identity: Identity, text: TextCondition, given: Named
-) -> tuple[Layout, Lighting | None]:
-    """Return where the layout predictor puts the subject, or the given box, and the light there."""
-    noise, predictor = given["noise"][0], components.layout_predictor
-    if not components.preset.places_subjects:
-        return whole_frame(noise), None
-    size = (noise.shape[2], noise.shape[3])
-    extent = subject_extent(identity.mask[:1])
-    found = upright(fitted(predictor.place(noise, text.pooled, extent), size))
-    unturned = torch.zeros(1, 4)
-    centre, scale = fit_to_boxes(given["box"], size, extent)
-    boxed = Layout(centre, scale, rotation=torch.zeros(1), flip=torch.zeros(1), pose=unturned)
-    is_boxed = given["has_box"] > 0
-    pixels, shown = identity.pixels[:1], identity.mask[:1]
-    lighting = predictor.light(noise, text.pooled, pixels=pixels, mask=shown)
-    layout = Layout(
-        *(
-            torch.where(is_boxed.view(-1, *[1] * (value.ndim - 1)), other, value)
-            for value, other in zip(found, boxed, strict=True)
-        )
-    )
-    return layout, lighting
+def _inputs_of(components: Components) -> Named:
+    """Return what drawings of the family take besides."""
+    inputs = components.family.graph_inputs
+    return {} if inputs is None else inputs()
 
 
 def _request(components: Components) -> PersonalizeRequest:
@@ -326,7 +303,7 @@ def _defaults_of(components: Components) -> dict[str, float]:
     return {
         **numbers,
         **dict(zip(FOUND, (0.0, float(source is MaskSource.INLINE)), strict=True)),
-        **({"has_box": 0.0} if components.preset.places_subjects else {}),
+        **{name: float(x) for name, x in _inputs_of(components).items() if x.numel() == 1},
     }
 
 
@@ -336,7 +313,7 @@ def _networks_of(components: Components) -> dict[str, nn.Module]:
         "autoencoder": components.autoencoder,
         "denoiser": components.denoiser,
         "image_encoder": components.encoder_of_identity(),
-        "layout_predictor": components.layout_predictor,
+        **(vars(components.own) if components.own is not None else {}),
         **dict(zip(("text_encoder", "text_encoder_2"), _towers(components), strict=False)),
     }
     return {name: network for name, network in found.items() if isinstance(network, nn.Module)}

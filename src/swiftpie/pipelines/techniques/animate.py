@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from swiftpie.backbones.components import Components, Placement
-from swiftpie.backbones.presets import Capability
+from swiftpie.backbones.presets import WeightsKind
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import Layout
 from swiftpie.masks import box_mask
@@ -40,8 +40,7 @@ WINDOW = 16  # frames that motion modules of AnimateDiff, Lightning and AnimateL
 
 def claims(components: Components, _request: AnimateRequest) -> bool:
     """Whether motion modules are loaded."""
-    preset = components.preset
-    return Capability.ANIMATE in preset.capabilities and not preset.places_subjects
+    return components.preset.kind is WeightsKind.MOTION
 
 
 @torch.no_grad()

@@ -40,7 +40,7 @@ Place = tuple[EllipsisType, slice, slice]  # as an index of (B, C, h, w)
 def claims(components: Components, request: PersonalizeRequest) -> bool:
     """Whether a picture is wider or taller than those that the networks were trained on."""
     preset, size = components.preset, request.size_px
-    if size is None or preset.places_subjects or request.in_one_piece:
+    if size is None or preset.predicts_layout or request.in_one_piece:
         return False
     if not claims_picture(components, request):
         return False

@@ -161,7 +161,7 @@ def has_own_size(request: PersonalizeRequest) -> bool:
 def check_subjects(components: Components, request: PersonalizeRequest) -> None:
     """Refuse a request that needs a subject and has none, and turns that cannot be drawn."""
     turns = (request.flip, request.tilt, *(subject.view for subject in request.subjects))
-    if not components.preset.places_subjects and any(turns):
+    if not components.preset.predicts_layout and any(turns):
         raise CapabilityError(
             f"Preset {components.preset.name!r} cannot turn subjects. Describe the view in the "
             "prompt, or give a picture with that view."
@@ -310,7 +310,7 @@ def subject_condition(
         width=identities[0].tokens.shape[-1],
         num_subjects=len(identities),
     )
-    places_subjects = float(components.preset.places_subjects)
+    has_layout = float(components.preset.predicts_layout)
     attention = silent._replace(
         identity_tokens=_stack([identity.tokens for identity in identities], batch),
         keys=_stack_layers([identity.keys for identity in identities], batch),
@@ -319,7 +319,7 @@ def subject_condition(
             [_cells_covered(identity, cell_px) for identity in identities], batch
         ),
         affine=torch.stack([to_affine(layout) for layout in layouts], dim=1),
-        has_layout=torch.full_like(silent.has_layout, places_subjects),
+        has_layout=torch.full_like(silent.has_layout, has_layout),
         region=torch.cat(list(regions), dim=1).expand(batch, -1, -1, -1),
         is_inline=torch.full_like(silent.is_inline, float(is_inline)),
         detail_is_inline=torch.full_like(silent.is_inline, float(detail_is_inline)),

@@ -149,8 +149,8 @@ def model_routes(worker: Worker) -> APIRouter:
         if session is None:
             key = caller_of(request).key
             session = await worker.carry_out(name, lambda loaded: loaded, key=key)
-        words = session.components.vocabulary
-        return {"vocabulary": None if words is None else words.to_json()}
+        components = session.components
+        return {"vocabulary": components.family.taught(components)}
 
     @router.websocket("/v1/live")
     async def live(socket: WebSocket) -> None:

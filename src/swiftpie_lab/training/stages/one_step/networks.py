@@ -116,7 +116,7 @@ def load_trained(folder: Path | None, *, device: str) -> tuple[OneStepNetworks, 
     assert isinstance(loaded.text, TaughtTower)
     assert isinstance(loaded.text.tokenizer, WordTokenizer)
     assert isinstance(loaded.image_encoder, ConvImageEncoder)
-    assert isinstance(loaded.layout_predictor, LayoutPredictor)
+    assert isinstance(loaded.own.layout_predictor, LayoutPredictor)
     assert isinstance(loaded.denoiser, TinyDenoiser)
     assert isinstance(loaded.autoencoder, PatchAutoencoder)
     check_vocabulary(loaded.text.tokenizer, loaded.text.encoder)
@@ -124,7 +124,7 @@ def load_trained(folder: Path | None, *, device: str) -> tuple[OneStepNetworks, 
         loaded.text.tokenizer,
         text_encoder=loaded.text.encoder,
         image_encoder=loaded.image_encoder,
-        layout_predictor=loaded.layout_predictor,
+        layout_predictor=loaded.own.layout_predictor,
         denoiser=loaded.denoiser,
     )
     return networks, loaded.autoencoder

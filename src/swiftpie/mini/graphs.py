@@ -1,0 +1,52 @@
+"""What graphs that draw take and return besides: where the subject goes, and its light."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from swiftpie.backbones.components import Components
+from swiftpie.geometry.layout import Layout, fit_to_boxes, fitted, upright
+from swiftpie.geometry.shading import Lighting, outline_of
+from swiftpie.masks import subject_extent
+from swiftpie.types import Identity, TextCondition
+
+PLACE, OUTLINE, SHADOW = "place", "outline", "shadow"  # outputs, of the subject before a scene
+
+
+def inputs() -> dict[str, Tensor]:
+    """Return a box, which counts if `has_box` is 1."""
+    return {"box": torch.tensor([[0.2, 0.3, 0.8, 0.9]]), "has_box": torch.zeros(1)}
+
+
+def outputs(
+    identity: Identity, layout: Layout, lighting: Lighting, drawn_mask: Tensor
+) -> dict[str, Tensor]:
+    """Return where a subject was put, its outline there, and its shadow."""
+    columns = [column.view(len(column), -1) for column in layout[1:4]]
+    place = torch.cat([layout.centre, *columns, layout.pose], dim=1)
+    outline, shadow = outline_of(identity.mask, layout, lighting, drawn_mask)
+    return {PLACE: place, OUTLINE: outline, SHADOW: shadow}
+
+
+def place(
+    components: Components, identity: Identity, text: TextCondition, given: Mapping[str, Tensor]
+) -> tuple[Layout, Lighting]:
+    """Return where the layout predictor puts the subject, or the given box, and the light there."""
+    noise, predictor = given["noise"][0], components.own.layout_predictor
+    size = (noise.shape[2], noise.shape[3])
+    extent = subject_extent(identity.mask[:1])
+    found = upright(fitted(predictor.place(noise, text.pooled, extent), size))
+    unturned = torch.zeros(1, 4)
+    centre, scale = fit_to_boxes(given["box"], size, extent)
+    boxed = Layout(centre, scale, rotation=torch.zeros(1), flip=torch.zeros(1), pose=unturned)
+    is_boxed = given["has_box"] > 0
+    pixels, shown = identity.pixels[:1], identity.mask[:1]
+    lighting = predictor.light(noise, text.pooled, pixels=pixels, mask=shown)
+    layout = Layout(
+        *(
+            torch.where(is_boxed.view(-1, *[1] * (value.ndim - 1)), other, value)
+            for value, other in zip(found, boxed, strict=True)
+        )
+    )
+    return layout, lighting
