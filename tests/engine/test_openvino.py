@@ -161,7 +161,8 @@ def light(run):
             marks=pytest.mark.thorough,
         ),
         pytest.param(
-            *(lambda components: light(components.engine.run), 10 * TOLERANCE), marks=pytest.mark.thorough
+            *(lambda components: light(components.engine.run), 10 * TOLERANCE),
+            marks=pytest.mark.thorough,
         ),
     ],
     ids=["prompts", "pictures", "scenes"],
