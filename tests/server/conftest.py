@@ -47,12 +47,9 @@ class Running:
 
     def __enter__(self):
         self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
-            assert self.thread.is_alive()
+        until(lambda: self.server.started or not self.thread.is_alive())
         self.port = self.server.servers[0].sockets[0].getsockname()[1]
-        while self.ask("GET", "/health/ready").status != 200:
-            time.sleep(0.02)
+        until(lambda: self.ask("GET", "/health/ready").status == 200, seconds=60)
         return self
 
     def __exit__(self, *_):
@@ -237,10 +234,14 @@ class Connection:
         return (self.address, 1)
 
 
-async def drained(scheduler):
+async def turns_until(is_there):
     async with asyncio.timeout(20):
-        while scheduler.num_queued or scheduler.being_drawn:
-            await asyncio.sleep(0.01)
+        while not is_there():
+            await asyncio.sleep(0.001)
+
+
+async def drained(scheduler):
+    await turns_until(lambda: not (scheduler.num_queued or scheduler.being_drawn))
 
 
 def to_png(image):

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from websockets.sync.client import connect
 import swiftpie
 from swiftpie.server.app import StaticFolder, make_app
 from swiftpie.server.listening import MAX_OF_ADDRESS, ConnectionLimiter
-from tests.server.conftest import Call, Connection, form, serving, to_png
+from tests.server.conftest import Call, Connection, form, serving, to_png, until
 
 PROMPT = "a dog on a beach"
 TOKEN = "a-long-random-token"
@@ -369,15 +370,17 @@ def test_a_connection_that_does_not_take_its_answer_ends(guarded):
     with socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.connect(("127.0.0.1", guarded.port))
-        state, answered, began = guarded.server.server_state, -1, time.monotonic()
-        while not state.connections:
-            assert time.monotonic() < began + 10
-        while state.connections:  # requests go on until all buffers between the two are full
-            if answered < state.total_requests:
+        state, answered = guarded.server.server_state, -1
+        until(lambda: state.connections)
+
+        def ends():  # requests go on until all buffers between the two are full
+            nonlocal answered
+            if state.connections and answered < state.total_requests:
                 answered = state.total_requests
                 raw.sendall(head.encode())
-            time.sleep(0.001)
-            assert time.monotonic() < began + 20
+            return not state.connections
+
+        until(ends)
 
 
 def test_connections_beyond_those_of_an_address_are_refused_until_others_end(session):
@@ -392,8 +395,7 @@ def test_connections_beyond_those_of_an_address_are_refused_until_others_end(ses
             for connection in slow:
                 connection.close()
         last = WHOLE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-        while b"HTTP/1.1 200" not in spoken(running.port, last):  # until it has heard of all ends
-            time.sleep(0.01)
+        until(lambda: b"HTTP/1.1 200" in spoken(running.port, last))  # it has heard of all ends
         with connect(f"ws://127.0.0.1:{running.port}/v1/live") as other:
             other.send("{}")
             assert "error" in other.recv(timeout=20)
@@ -431,11 +433,8 @@ def test_bodies_that_never_end_are_bounded_together(session):
         finally:
             for connection in slow:
                 connection.close()
-        while (
-            running.ask("POST", "/v1/pictures", body=body, headers={"content-type": kind}).status
-            == 503
-        ):
-            time.sleep(0.01)  # until it has heard that all have left
+        ask = partial(running.ask, "POST", "/v1/pictures", body=body)
+        until(lambda: ask(headers={"content-type": kind}).status != 503)  # it knows that all left
 
 
 @pytest.mark.parametrize(

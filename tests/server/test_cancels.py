@@ -35,7 +35,7 @@ from swiftpie.server.app import make_app
 from swiftpie.server.drawing import Stopped, _without_locals
 from swiftpie.server.schemas import Drawing
 from swiftpie.server.store import Caller, StoredIdentity
-from tests.server.conftest import Call, drained, form, serving, to_png
+from tests.server.conftest import Call, drained, form, serving, to_png, turns_until, until
 
 PROMPT = "a dog on a beach"
 thorough = pytest.mark.thorough
@@ -116,14 +116,14 @@ class Server:
         self.worker.scheduler._taken.clear()
 
     async def late(self, is_there, call):
-        seconds = LATE_S
-        while not is_there():
+        for power in range(10):
+            if is_there():
+                break
             self.gate.stopped.clear()
-            self.limit(seconds)
+            self.limit(LATE_S * 2**power)  # as it may take longer to come so far
             one = call()
             await one.done
             assert one.status == 504
-            seconds *= 2  # as it may take longer to come so far
 
     async def ended(self, way, is_there, call):
         if way == "late":
@@ -165,12 +165,6 @@ class Server:
 
 async def reached(event):
     assert await asyncio.get_running_loop().run_in_executor(None, event.wait, 20)
-
-
-async def turns_until(is_there):
-    async with asyncio.timeout(20):
-        while not is_there():
-            await asyncio.sleep(0.001)
 
 
 @pytest.fixture
@@ -267,8 +261,7 @@ def test_a_job_that_is_deleted_at_once_leaves_the_queue(running):
         task = worker.calls.find(worker.start(jobs, owner=OWNER, as_answer=bytes), owner=OWNER)
         task.running.cancel()  # before its first step
         await asyncio.wait([task.running])
-        await asyncio.sleep(0)
-        assert not server.num_queued
+        await turns_until(lambda: not server.num_queued)
         server.open()
         await first.done
 
@@ -458,8 +451,7 @@ def test_files_whose_caller_does_not_wait_are_not_made(running, way):
         try:
             waits = lambda: not pool._work_queue.empty()  # noqa: E731
             await server.ended(way, waits, lambda: server.draw(1))
-            await asyncio.sleep(0)
-            assert pool._work_queue.get_nowait().future.cancelled()
+            await turns_until(pool._work_queue.get_nowait().future.cancelled)
         finally:
             shut.set()
             await blocked
@@ -555,9 +547,7 @@ def test_jobs_end_with_the_server(session):
         assert gate.reached.wait(20)
         task = worker.calls.find(job, owner="127.0.0.1 ").running
         alone.server.should_exit = True
-        while not task.done():
-            assert alone.thread.is_alive()
-            time.sleep(0.01)
+        until(task.done)
         gate.opened.set()
         assert gate.stopped.wait(20)
     assert task.cancelled()

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from swiftpie.cli.main import app
 from swiftpie.server import Limits
-from tests.server.conftest import Running, form
+from tests.server.conftest import Running, form, until
 
 
 def run(*options, **variables):
@@ -50,8 +50,7 @@ def test_a_terminated_server_still_draws_what_it_accepted(picture_bytes):
         )
     )
     asking.start()
-    while not busy(port):
-        pass
+    until(lambda: busy(port), seconds=240)
     server.send_signal(signal.SIGTERM)
     asking.join(240)
     assert len(answers[0]["data"]) == 8

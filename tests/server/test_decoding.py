@@ -17,7 +17,7 @@ from swiftpie.imageio.writing import METADATA_KEY, encode_image
 from swiftpie.server import decoding
 from swiftpie.server.decoding import Decoder
 from swiftpie.server.errors import Overloaded
-from tests.server.conftest import form
+from tests.server.conftest import form, turns_until
 
 
 def decode(*pictures):
@@ -230,8 +230,7 @@ def test_a_picture_that_takes_long_lets_another_caller_pass(sprite):
         async with Decoder() as decoder:
             os.kill(decoder._child.pid, signal.SIGSTOP)  # in the midst of it
             long = [asyncio.ensure_future(decoder.decode(good, key="a")) for _ in range(2)]
-            while not decoder._free.locked():
-                await asyncio.sleep(0.01)
+            await turns_until(decoder._free.locked)
             image = (await decoder.decode(good, key="b")).image
             assert image.size == sprite.size
             assert not any(one.done() for one in long)

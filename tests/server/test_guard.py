@@ -32,7 +32,7 @@ from swiftpie.server.guard import (
     visitor_of,
 )
 from swiftpie.server.listening import MAX_OF_ADDRESS, ConnectionLimiter
-from tests.server.conftest import Call, Connection, form, serving
+from tests.server.conftest import Call, Connection, form, serving, turns_until
 
 TOKEN = "a long random token"
 ORIGINS = [
@@ -257,13 +257,10 @@ def test_large_answers_go_in_pieces_and_are_counted_while_they_go():
         guard = Guard(app, hosts=["a"], token=None, limits=Limits(), **rest)
         guard.answers = _Held("answers", of_key=300_000, in_all=600_000)
         going = asyncio.ensure_future(guard(dict(scope), None, send))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert guard.answers._held == {"local ": 256_000}
+        await turns_until(lambda: guard.answers._held == {"local ": 256_000})
         before = len(sent)
         second = asyncio.ensure_future(guard(dict(scope), None, send))
-        while len(sent) < before + 2:
-            await asyncio.sleep(0)
+        await turns_until(lambda: len(sent) == before + 2)
         assert sent[before]["status"] == 503
         gate.set()
         await asyncio.gather(going, second)

@@ -6,7 +6,7 @@ import pytest
 from swiftpie.server import jobs
 from swiftpie.server.errors import Expired, Overloaded
 from swiftpie.server.jobs import Scheduler
-from tests.server.conftest import drained
+from tests.server.conftest import drained, turns_until
 
 
 class Drawer:
@@ -294,7 +294,7 @@ async def test_what_is_quick_for_another_caller_is_drawn_beside_what_takes_long(
         submit(scheduler, "longish", "y", "b", units=60),
         *(submit(scheduler, f"quick {key}", key, key) for key in "cd"),
     ]
-    await asyncio.sleep(0.01)
+    await turns_until(lambda: len(draw.batches) > 1)
     assert draw.batches == [["long"], ["quick c"]]  # one beside the long one
     draw.gate.set()
     await asyncio.gather(*map(scheduler.result, (long, *others)))
@@ -311,13 +311,12 @@ async def test_what_turns_out_to_take_long_is_overtaken_too(scheduler, draw, lon
     draw.batches.clear()
     first = submit(scheduler, "seems quick", "x", "a", units=2)
     other = submit(scheduler, "other", "y", "b")
-    await asyncio.sleep(0.01)
+    await turns_until(lambda: draw.batches)
     assert draw.batches == [["seems quick"]]
-    await asyncio.sleep(jobs.LONG_S + 0.05)
+    await turns_until(lambda: len(draw.batches) > 1)
     assert draw.batches == [["seems quick"], ["other"]]
     scheduler.cancel(first)
-    await asyncio.sleep(0)
-    assert draw.stopped[-1] == ["seems quick"]  # and the other one goes on
+    await turns_until(lambda: draw.stopped[-1:] == [["seems quick"]])  # and the other one goes on
     draw.gate.set()
     assert await scheduler.result(other) == "drawn other"
 

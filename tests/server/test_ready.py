@@ -24,6 +24,7 @@ from swiftpie.server.schemas import Drawing
 from swiftpie.server.store import Caller, Models, ServedModel, StoredIdentity
 from swiftpie.server.worker import Worker
 from tests.pipelines.tiny_editor import tiny_editor
+from tests.server.conftest import turns_until
 
 PROMPT = "a dog on a beach"
 
@@ -116,8 +117,7 @@ def test_what_stands_in_draws_until_the_model_is_ready(session, identity):
 
     async def run():
         async with Worker(models, limits=Limits()) as worker:
-            while not worker.is_ready:
-                await asyncio.sleep(0.01)
+            await turns_until(lambda: worker.is_ready)
             who = worker.identities.put(StoredIdentity(identity, "mini"), owner="me")
             body = Drawing(prompt=PROMPT, seed=1, swiftpie={"subjects": [{"identity_id": who}]})
             drawn = []
