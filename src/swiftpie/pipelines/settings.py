@@ -300,16 +300,17 @@ class EditSettings:
             known = (*options_of(EditSettings), "scales")
             error = unknown_argument("EditSettings", unknown.pop(), known)
             raise error
-        kept = dict[str, Any]()
-        for owner in dict.fromkeys(owners[name] for name in given):
-            usual = owner()
-            made = owner(**{name: given[name] for name in given if owners[name] is owner})
-            check_numbers(made)
-            pairs = {name: getattr(made, name) for name in options_of(owner)}
-            kept |= {name: each for name, each in pairs.items() if each != getattr(usual, name)}
+        made = {
+            owner: owner(**{name: given[name] for name in given if owners[name] is owner})
+            for owner in {owners[name] for name in given}
+        }
+        for each in made.values():
+            check_numbers(each)
+        usual = {name: options_of(owners[name])[name].default for name in given}
+        found = {name: getattr(made[owners[name]], name) for name in sorted(given)}
+        kept = (pair for pair in found.items() if pair[1] != usual[pair[0]])
         method = None if method is None else str(method)
-        fields = {"method": method, "scales": scales, "size_px": size_px}
-        vars(self).update(fields, own=tuple(sorted(kept.items())))
+        vars(self).update(method=method, scales=scales, size_px=size_px, own=tuple(kept))
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of the option
         if name[:1] == "_" or name == "own" or name not in _owners():

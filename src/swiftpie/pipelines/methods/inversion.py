@@ -9,7 +9,7 @@ from swiftpie.backbones.presets import Preset
 from swiftpie.config import Option
 from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.request import EditRequest
-from swiftpie.pipelines.settings import NOT_COMFYUI, EditMode, EditSettings, check_numbers
+from swiftpie.pipelines.settings import NOT_COMFYUI, EditMode, EditSettings
 from swiftpie.registry import later
 
 if TYPE_CHECKING:
@@ -53,9 +53,6 @@ class InversionOptions:
             most=1,
         ),
     ] = 0.0
-
-    def __post_init__(self) -> None:
-        check_numbers(self)
 
 
 def mode_of(settings: EditSettings, preset: Preset) -> EditMode:
