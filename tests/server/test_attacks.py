@@ -21,8 +21,8 @@ from websockets.sync.client import connect
 
 import swiftpie
 from swiftpie.server.app import StaticFolder, make_app
-from swiftpie.server.listening import MAX_OF_ADDRESS, ConnectionLimiter
-from tests.server.conftest import Call, Connection, form, serving, to_png, until
+from swiftpie.server.listening import MAX_OF_ADDRESS
+from tests.server.conftest import Call, form, serving, to_png, until
 
 PROMPT = "a dog on a beach"
 TOKEN = "a-long-random-token"
@@ -399,17 +399,6 @@ def test_connections_beyond_those_of_an_address_are_refused_until_others_end(ses
         with connect(f"ws://127.0.0.1:{running.port}/v1/live") as other:
             other.send("{}")
             assert "error" in other.recv(timeout=20)
-
-
-def test_one_address_leaves_room_for_others():
-    limiter = ConnectionLimiter()
-    first = [Connection("a") for _ in range(MAX_OF_ADDRESS)]
-    assert all(limiter.enter(connection) for connection in first)
-    assert not limiter.enter(Connection("a"))
-    assert limiter.enter(Connection("b"))
-    limiter.leave(first[0])
-    assert limiter.enter(Connection("a"))
-    assert not limiter.enter(Connection("a"))
 
 
 @pytest.mark.thorough

@@ -17,7 +17,7 @@ from swiftpie.imageio.writing import METADATA_KEY, encode_image
 from swiftpie.server import decoding
 from swiftpie.server.decoding import Decoder
 from swiftpie.server.errors import Overloaded
-from tests.server.conftest import form, turns_until
+from tests.server.conftest import turns_until
 
 
 def decode(*pictures):
@@ -70,10 +70,10 @@ def test_what_made_a_picture_is_read_in_the_same_process(sprite):
 def test_metadata_of_others_are_neither_kept_nor_sent_back(server, sprite, stored):
     note = PngImagePlugin.PngInfo()
     note.add_itxt(METADATA_KEY, json.dumps(stored), zip=True)
-    body, kind = form(image=("a.png", encoded(sprite, "PNG", pnginfo=note)))
     kept = server.worker.pictures
     before = kept._held
-    answer = server.ask("POST", "/v1/pictures", body=body, headers={"content-type": kind})
+    picture = encoded(sprite, "PNG", pnginfo=note)
+    answer = server.upload("/v1/pictures", image=("a.png", picture))
     assert (answer.status, answer.json["origin"]) == (201, {})
     assert kept._held - before == len(sprite.tobytes())
 

@@ -49,12 +49,6 @@ def test_parts_keep_their_order_and_their_bytes():
     assert found["prompt"] == "ü\n"
 
 
-@pytest.mark.parametrize("filename", ["blob", None])
-def test_a_text_may_come_as_a_file(filename):
-    kind = "Content-Type: application/json"
-    assert read(part("swiftpie", b"{}", filename=filename, kind=kind))["swiftpie"] == "{}"
-
-
 def test_nested_fields_are_read_as_json():
     found = read(
         text("swiftpie[task]", "remove"),

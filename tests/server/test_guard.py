@@ -32,7 +32,7 @@ from swiftpie.server.guard import (
     visitor_of,
 )
 from swiftpie.server.listening import MAX_OF_ADDRESS, ConnectionLimiter
-from tests.server.conftest import Call, Connection, form, serving, turns_until
+from tests.server.conftest import Call, Connection, serving, turns_until
 
 TOKEN = "a long random token"
 ORIGINS = [
@@ -49,6 +49,11 @@ ORIGINS = [
 def guarded(session):
     with serving(session, token=TOKEN, body_mib=0.5, body_s=0.4) as running:
         yield running
+
+
+def guard_of(app, *, token=None, **limits):
+    rest = {"check_room": lambda _: None, "count": lambda *_: None}
+    return Guard(app, hosts=["a"], token=token, limits=Limits(**limits), **rest)
 
 
 def known(**more):
@@ -112,9 +117,7 @@ def test_a_live_connection_comes_from_a_page_of_its_own_scheme(scheme, page):
 
 
 def test_all_callers_together_send_so_many_bytes_at_once():
-    limits = Limits(body_mib=1)
-    rest = {"check_room": lambda _: None, "count": lambda *_: None}
-    guard = Guard(None, hosts=(), token=None, limits=limits, **rest)
+    guard = guard_of(None, body_mib=1)
     for caller in range(BODIES):
         guard.bodies.take(str(caller), MIB)
     with pytest.raises(RequestError):
@@ -199,11 +202,9 @@ def test_answers_carry_what_protects_them(server):
 
 
 def test_bodies_that_were_answered_count_no_more(guarded):
-    body, kind = form(image=("x.png", bytes(400 << 10)))
+    sent = {"image": ("x.png", bytes(400 << 10)), "headers": known()}
     for _ in range(4):  # together more than one caller may send at once
-        headers = known(**{"content-type": kind})
-        answer = guarded.ask("POST", "/v1/identities", body=body, headers=headers)
-        assert answer.status == 400
+        assert guarded.upload("/v1/identities", **sent).status == 400
 
 
 def test_requests_that_come_too_quickly_wait_and_then_are_refused():
@@ -253,8 +254,7 @@ def test_large_answers_go_in_pieces_and_are_counted_while_they_go():
     scope |= {"headers": [(b"host", b"a")]}
 
     async def run():
-        rest = {"check_room": lambda _: None, "count": lambda *_: None}
-        guard = Guard(app, hosts=["a"], token=None, limits=Limits(), **rest)
+        guard = guard_of(app)
         guard.answers = _Held("answers", of_key=300_000, in_all=600_000)
         going = asyncio.ensure_future(guard(dict(scope), None, send))
         await turns_until(lambda: guard.answers._held == {"local ": 256_000})
@@ -288,6 +288,8 @@ def test_a_caller_of_ipv6_is_its_half_of_an_address():
     assert all(limiter.enter(connection) for connection in first)
     assert not limiter.enter(Connection("2001:db8::ffff:1"))
     assert limiter.enter(Connection("2001:db8:0:1::1"))
+    limiter.leave(first[0])
+    assert [limiter.enter(Connection("2001:db8::1")) for _ in range(2)] == [True, False]
 
 
 def test_programs_without_token_and_cookie_own_what_their_address_sent():
@@ -299,8 +301,7 @@ def test_programs_without_token_and_cookie_own_what_their_address_sent():
     keys = []
 
     async def run(token, address, **headers):
-        rest = {"check_room": lambda _: None, "count": lambda *_: None}
-        guard = Guard(app, hosts=["a"], token=token, limits=Limits(), **rest)
+        guard = guard_of(app, token=token)
         known = {"host": "a", "authorization": f"Bearer {token}", **headers}
         pairs = [(name.encode(), value.encode()) for name, value in known.items()]
         scope = {"type": "http", "scheme": "http", "method": "GET", "path": "/"}

@@ -7,16 +7,14 @@ import pytest
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.library import CREDIT, subject_library
 from swiftpie.mini.scenes import OWN_PICTURE
-from tests.server.conftest import form, to_png
+from tests.server.conftest import to_png
 
 PROMPT = "a kitten on a beach"
 NAMED = {"word": "kitten", "name": "cat", "near": ["cat face"]}
 
 
 def drawn(server, **body):
-    answer = server.ask(
-        "POST", "/v1/images/generations", body={"prompt": PROMPT, "seed": 3, **body}
-    )
+    answer = server.draw(PROMPT, seed=3, **body)
     assert answer.status == 200, answer.json
     data = base64.b64decode(answer.json["data"][0]["b64_json"])
     return data, answer.json["swiftpie"]
@@ -25,8 +23,8 @@ def drawn(server, **body):
 def test_insertions_take_names(server, session):
     photo = session.generate("a robot on a white backdrop", seed=1).images[0]
     settings = json.dumps({"task": "insert", "box": [0.5, 0.4, 0.9, 0.9]})
-    body, kind = form(image=("photo.png", to_png(photo)), prompt=PROMPT, swiftpie=settings)
-    answer = server.ask("POST", "/v1/images/edits", body=body, headers={"content-type": kind})
+    sent = {"image": ("photo.png", to_png(photo)), "prompt": PROMPT, "swiftpie": settings}
+    answer = server.upload("/v1/images/edits", **sent)
     assert answer.status == 200, answer.json
     assert answer.json["swiftpie"]["named"] == [NAMED]
 
@@ -54,10 +52,8 @@ def test_no_other_file_is_sent(server, name):
 
 def test_a_scene_may_be_words_alone_or_a_picture_that_was_sent(server, session):
     who = session.with_named(PROMPT)
-    body, kind = form(
-        image=("lake.png", to_png(session.personalize(who, PROMPT, seed=3).images[0]))
-    )
-    kept = server.ask("POST", "/v1/pictures", body=body, headers={"content-type": kind})
+    lake = to_png(session.personalize(who, PROMPT, seed=3).images[0])
+    kept = server.upload("/v1/pictures", image=("lake.png", lake))
     words, _ = drawn(server, swiftpie={"scene": "words"})
     assert "scene" not in read_metadata(words)
     own, _ = drawn(server, swiftpie={"scene": kept.json["id"]})

@@ -1,11 +1,12 @@
 import base64
 import io
 import urllib.request
+from functools import partial
 
 import pytest
 from PIL import Image
 
-from tests.server.conftest import form, to_png
+from tests.server.conftest import to_png
 
 PROMPT = "a dog on a beach"
 OPEN_WEBUI = {
@@ -92,8 +93,7 @@ def test_nulls_are_absent(server):
 def test_edits_of_chat_programs_keep_the_size_of_the_picture(server, size, warned):
     photo = to_png(Image.new("RGB", (96, 80), (120, 160, 90)))
     texts = {"model": "gpt-image-1", "prompt": "a dog at night", "quality": "auto", "size": size}
-    body, kind = form(**texts, **{"image[]": ("photo.png", photo)})
-    answer = server.ask("POST", "/v1/images/edits", body=body, headers={"content-type": kind})
+    answer = server.upload("/v1/images/edits", **texts, **{"image[]": ("photo.png", photo)})
     assert answer.status == 200, answer.json
     assert answer.json["size"] == "96x80" == answer.headers["x-swiftpie-size"]
     assert any("no effect" in line for line in answer.json["swiftpie"]["warnings"]) == warned
@@ -122,12 +122,11 @@ def test_data_urls_are_read_however_they_are_written(server):
 
 def test_json_may_begin_with_a_mark_of_its_order_and_has_to_name_its_type(server):
     body = b'\xef\xbb\xbf{"prompt": "a dog on a beach", "seed": 1}'
+    ask = partial(server.ask, "POST", "/v1/images/generations", body=body)
     for kind in ("application/json", "application/json; charset=utf8", "application/x+json"):
-        headers = {"content-type": kind}
-        answer = server.ask("POST", "/v1/images/generations", body=body, headers=headers)
+        answer = ask(headers={"content-type": kind})
         assert answer.status == 200, answer.json
     for kind in ("text/plain", "application/x-www-form-urlencoded", "application/json; charset=x"):
-        headers = {"content-type": kind}
-        answer = server.ask("POST", "/v1/images/generations", body=body, headers=headers)
+        answer = ask(headers={"content-type": kind})
         assert (answer.status, answer.json["error"]["code"]) == (415, "unsupported_media_type")
         assert "application/json" in answer.json["error"]["message"]
