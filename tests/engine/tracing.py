@@ -12,6 +12,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from PIL import Image
+
 import swiftpie
 from swiftpie.imageio.images import sample_pictures
 
@@ -60,7 +63,8 @@ def trace(call):
 
 def traces(session):
     identity = session.encode_identity(sample_pictures(1)[0])
-    photo = session.personalize(identity, "a dog on a beach", seed=1).images[0]
+    drawn = session.personalize(identity, "a dog on a beach", seed=1).images[0]
+    photo = Image.fromarray(np.asarray(drawn))  # of a camera: nothing says how it was made
     calls = {
         "personalize": lambda: session.personalize(identity, "a dog", seed=1),
         "scene": lambda: session.personalize(identity, "a dog in rain at dusk on a beach", seed=1),

@@ -432,7 +432,7 @@ class Session:
         with hearing() as heard:
             resolved = self.resolved(asked)
         if isinstance(asked, EditRequest) or asked.adds_named_subjects:
-            log_named(identity.named for identity in identities_in(resolved))
+            log_named([identity.named for identity in identities_in(resolved)])
         choice = choose(self.components, resolved)
         advice = advise(choice)
         is_on = False if on_stage or on_step else self.progress

@@ -256,11 +256,13 @@ def _advice(components: Components, vocabulary: Vocabulary, request: Request) ->
                 "of the library. For a person, give a photograph that shows the whole of them."
             )
         return
+    if isinstance(request, EditRequest):  # which is drawn as read, or refused
+        return
     reading = read(request.prompt, vocabulary)
     # The picture of what is inserted explains its name.
     shown = {*FILLERS, *words_in(" ".join(mention.words for mention in reading.mentions))}
     unknown = [word for word in reading.unknown if word not in shown]
-    if unknown and not isinstance(request, EditRequest):  # which is drawn as read, or refused
+    if unknown:
         yield vocabulary.advice_on([*dict.fromkeys(unknown)], preset=name)
 
 
