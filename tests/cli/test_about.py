@@ -3,10 +3,12 @@ import json
 import pytest
 from PIL import Image
 
-from swiftpie import __version__
+import swiftpie
+from swiftpie import ConfigError, WeightsError, __version__
 from swiftpie.backbones.hub import RepoReference
 from swiftpie.backbones.licences import BASES, everything, licence_of, recipe_terms, terms_at
 from swiftpie.backbones.presets import PRESETS, RECIPES
+from swiftpie.backbones.sources import plan_faces
 from swiftpie.cli import about
 from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.faces import FACE_ENCODERS
@@ -129,3 +131,39 @@ def test_another_runtime_is_refused_and_nothing_is_written(call, tmp_path):
     assert result.exit_code != 0
     assert "npm pack onnxruntime-web@" in result.output
     assert not (tmp_path / "site").exists()
+
+
+def test_recipes_for_commerce_are_those_whose_parts_all_allow_it(call):
+    listed = json.loads(call("recipes", "--commercial-only", "--json").stdout)
+    assert {"klein", "face-plus"} <= {recipe["name"] for recipe in listed}
+    assert all(recipe["is_commercial"] is True for recipe in listed)
+    presets = json.loads(call("presets", "--commercial-only", "--json").stdout)
+    assert "mini" in {preset["name"] for preset in presets}
+    assert "sdxl-turbo" not in {preset["name"] for preset in presets}
+    terms = json.loads(call("licenses", "--commercial-only", "--json").stdout)
+    assert all(term["is_commercial"] is True for term in terms)
+
+
+@pytest.mark.parametrize(
+    ("choices", "licence"),
+    [
+        ({"preset": "sdxl-turbo"}, "preset 'sdxl-turbo': sai-nc-community"),
+        ({"recipe": "faceid-lcm"}, "ip-adapter-faceid"),
+        ({"recipe": "swiftedit"}, "weights as SD-Turbo"),
+    ],
+)
+def test_what_may_not_be_sold_is_refused_by_its_licence_before_anything_is_fetched(
+    choices, licence
+):
+    with pytest.raises(ConfigError, match="commercial use is forbidden or has conditions") as found:
+        swiftpie.load(**choices, commercial_only=True)
+    assert licence in str(found.value)
+    assert "klein" in str(found.value)
+
+
+def test_the_model_of_the_package_and_files_of_ones_own_may_be_sold(tmp_path):
+    assert swiftpie.load("mini", size_px=128, commercial_only=True)
+    with pytest.raises(ConfigError, match="insightface"):
+        plan_faces(["insightface"], {"commercial_only": True})
+    with pytest.raises(WeightsError):  # of the adapter alone, which is not there
+        swiftpie.load("sdxs-512", adapter=tmp_path / "own", commercial_only=True, offline=True)

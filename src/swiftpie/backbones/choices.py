@@ -100,6 +100,13 @@ class Choices(TypedDict, total=False):
     offloads: bool | Literal["auto"]
     allow_pickle: Annotated[bool, Option("Read plain tensors from pickles; runs no code.")]
     offline: Annotated[bool, Option("Use only weights that are on this machine already.")]
+    commercial_only: Annotated[
+        bool,
+        Option(
+            "Refuse parts whose publishers forbid commercial use, or allow it on conditions; see "
+            "`swiftpie licenses`. Files of your own are loaded."
+        ),
+    ]
 
 
 class LoadOptions(Choices, total=False):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, Unpack, ca
 
 from swiftpie.backbones.choices import Choices, device_of
 from swiftpie.backbones.downloads import ALL_READ, DownloadPlan, Unread
+from swiftpie.backbones.licences import check_commercial
 from swiftpie.backbones.presets import Capability, Preset, check_personalizes
 from swiftpie.errors import CapabilityError, InputError, WeightsError
 from swiftpie.library import Named
@@ -445,11 +446,14 @@ def load_components(
 
     Raises:
         TypeError: There is no such choice.
-        ConfigError: The preset's family is unknown, or leaves no such choice, size or steps.
+        ConfigError: The preset's family is unknown, or leaves no such choice, size or steps; or a
+            licence is stricter than `commercial_only` wants.
         WeightsError: A file is missing, is not safetensors, is damaged or has other shapes.
     """
     if unknown := sorted(choices.keys() - Choices.__annotations__.keys()):
         raise TypeError(f"load() got an unexpected keyword argument {unknown[0]!r}")
+    check_commercial(preset, choices)
+    choices.pop("commercial_only", None)
     preset, family = preset.sized(choices.pop("size_px", None)), FAMILIES.get(preset.family)
     device = device_of(device, is_large=family.is_large)
     return family.load(preset, device=device, choices=choices)
@@ -465,6 +469,8 @@ def download_plan(
         WeightsError: A part is refused by its host, or does not fit by its header.
         MissingExtra: A package that reads such weights is not installed.
     """
+    check_commercial(preset, choices)
+    choices.pop("commercial_only", None)
     preset, family = preset.sized(choices.pop("size_px", None)), FAMILIES.get(preset.family)
     device = device_of(device, is_large=family.is_large)
     return family.download_plan(preset, device=device, choices=choices)

@@ -1,14 +1,25 @@
 """Licences of weights and data, as their publishers state them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from pathlib import PurePath
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from swiftpie.backbones.hub import RepoReference
-from swiftpie.backbones.presets import PRESETS, SD15_BASE, SD21_BASE, SDXL_BASE, Recipe
+from swiftpie.backbones.presets import (
+    PLACES,
+    PRESETS,
+    RECIPES,
+    SD15_BASE,
+    SD21_BASE,
+    SDXL_BASE,
+    Preset,
+    Recipe,
+)
+from swiftpie.errors import ConfigError
 from swiftpie.faces import FACE_ENCODERS
 
 
@@ -132,6 +143,36 @@ def recipe_terms(recipe: Recipe) -> list[LicenceTerms]:
     if recipe.face_encoder is not None:
         found += encoder_terms(recipe.face_encoder, part="face encoder")
     return found
+
+
+def check_commercial(
+    preset: Preset | None, choices: Mapping[str, Any], *, encoders: Iterable[str] = ()
+) -> None:
+    """Refuse what may not be used commercially without conditions, if `choices` want that.
+
+    Raises:
+        ConfigError: It names each part, its licence and the recipes that may be used.
+    """
+    if not choices.get("commercial_only"):
+        return
+    parts = [term for name in encoders for term in encoder_terms(name, part="face encoder")]
+    if preset is not None:
+        places = {name: str(choices[name]) for name in PLACES if choices.get(name) is not None}
+        loaded = Recipe(name="", summary="", preset=preset.name)
+        parts += recipe_terms(replace(loaded, **places))  # type: ignore[arg-type]  # all are text
+    refused = [part for part in parts if part.is_commercial is not True and part.licence != YOURS]
+    if refused:
+        listed = "; ".join(f"{part.part} {part.name!r}: {part.licence}" for part in refused)
+        free = [name for name, recipe in RECIPES.all().items() if is_free(recipe_terms(recipe))]
+        raise ConfigError(
+            "`commercial_only` was asked for, and commercial use is forbidden or has conditions "
+            f"for {listed}. Take the preset mini or one of the recipes {', '.join(free)}."
+        )
+
+
+def is_free(parts: Iterable[LicenceTerms]) -> bool:
+    """Whether all parts may be used commercially without conditions."""
+    return all(part.is_commercial is True for part in parts)
 
 
 def _adapter_at(place: RepoReference | None, name: str, part: str = "adapter") -> LicenceTerms:

@@ -28,7 +28,7 @@ from swiftpie.backbones.hub import (
     transport_error,
     weight_names,
 )
-from swiftpie.backbones.licences import licence_of
+from swiftpie.backbones.licences import check_commercial, licence_of
 from swiftpie.backbones.presets import PINS, PLACES, PRESETS, Preset, Recipe, WeightsKind
 from swiftpie.config import home_folder
 from swiftpie.errors import WeightsError, short_reason
@@ -182,7 +182,9 @@ def check_within_reach(preset: Preset, choices: Choices) -> None:
 
     Raises:
         WeightsError: The hub cannot be reached, or must not be asked.
+        ConfigError: A licence is stricter than `commercial_only` wants.
     """
+    check_commercial(preset, choices)
     if preset.repository is None and choices.get("weights") is None:
         return  # comes with the package, or users have to bring it
     own = {"weights": preset.repository and _published(preset), "base": preset.base}
@@ -411,6 +413,7 @@ def face_folder() -> Path:
 
 def plan_faces(encoders: Sequence[str], choices: Choices) -> DownloadPlan:
     """Plan the public files of these face encoders; files that users must bring are left out."""
+    check_commercial(None, choices, encoders=encoders)
     finder = PartFinder(choices, WeightFormats(prefers_half=False, allow_pickle=False))
     parts = []
     files = (file for name in encoders for file in FACE_ENCODERS.get(name).files)

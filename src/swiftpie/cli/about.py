@@ -50,9 +50,12 @@ ANSWERS = {True: "yes", False: "no", None: "depends"}  # on who you are; the lic
 
 CHOSEN = (
     *("weights", "base", "adapter", "image_encoder", "autoencoder", "inversion", "dtype"),
-    *("allow_pickle", "yes", "device", "engine"),
+    *("allow_pickle", "commercial_only", "yes", "device", "engine"),
 )
 Name = Annotated[str, argument("A recipe, a preset or a face encoder; see `swiftpie recipes`.")]
+OnlyCommercial = Annotated[
+    bool, typer.Option("--commercial-only", help="Those alone that may be used commercially.")
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Report what would be downloaded, and stop.")
 ]
@@ -62,14 +65,21 @@ app = typer.Typer()
 
 @app.command(epilog=examples("swiftpie presets", "swiftpie presets sd-turbo --json"))
 def presets(
-    *, name: Annotated[str, argument("One preset; by default all.")] = "", as_json: AsJson = False
+    *,
+    name: Annotated[str, argument("One preset; by default all.")] = "",
+    commercial_only: OnlyCommercial = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the models that can be loaded, or describe one."""
     if name:
         facts = _facts(PRESETS.get(name))
         show(facts, _rows_of(facts), as_json=as_json)
         return
-    found = list(PRESETS.all().values())
+    found = [
+        preset
+        for preset in PRESETS.all().values()
+        if not commercial_only or licences.is_free(licences.preset_terms(preset.name))
+    ]
     rows = [
         (
             *(entry.name, entry.family, str(entry.image_size_px), str(len(entry.timesteps))),
@@ -86,7 +96,10 @@ def presets(
 
 @app.command(epilog=examples("swiftpie recipes", "swiftpie recipes klein --json"))
 def recipes(
-    *, name: Annotated[str, argument("One recipe; by default all.")] = "", as_json: AsJson = False
+    *,
+    name: Annotated[str, argument("One recipe; by default all.")] = "",
+    commercial_only: OnlyCommercial = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the recipes, each a preset with everything that draws your subject, or describe one."""
     if name:
@@ -96,7 +109,11 @@ def recipes(
         else:
             _write_recipe(facts)
         return
-    found = [_recipe_facts(recipe) for recipe in RECIPES.all().values()]
+    found = [
+        _recipe_facts(recipe)
+        for recipe in RECIPES.all().values()
+        if not commercial_only or licences.is_free(licences.recipe_terms(recipe))
+    ]
     columns = ("name", "use", "image_size_px", "steps")
     rows = [
         (
@@ -281,6 +298,7 @@ def _spell(value: object) -> str:
 def licenses(
     *,
     name: Annotated[str, argument("A recipe, a preset or a face encoder; by default all.")] = "",
+    commercial_only: OnlyCommercial = False,
     as_json: AsJson = False,
 ) -> None:
     """List the licence of everything that can be loaded, or of all parts of NAME.
@@ -288,7 +306,7 @@ def licenses(
     Licences are listed as their publishers state them; read them before you rely on them. Your
     photographs, and the people in them, have rights of their own.
     """
-    found = terms_of(name)
+    found = [each for each in terms_of(name) if each.is_commercial is True or not commercial_only]
     rows = [(term.part, term.name, term.licence, ANSWERS[term.is_commercial]) for term in found]
     headings = ("part", "name", "licence", "commercial")
     show([term._asdict() for term in found], rows, headings=headings, as_json=as_json)

@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
 LOADED = (*options.DRAWING, "inversion")
 REPORT = "report.jsonl"
-NOT_OF_PICTURES = {"yes", "offline", "allow_pickle", "recipe", "preset"}  # jobs name the last
+NOT_OF_PICTURES = {
+    "yes",
+    "offline",
+    "commercial_only",
+    "allow_pickle",
+    "recipe",
+    "preset",
+}  # jobs name the last
 MAX_NAMED = 20  # reasons on the screen; the report lists all
 EXIT_INTERRUPTED = 130
 

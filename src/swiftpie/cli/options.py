@@ -240,7 +240,7 @@ PresetName = Annotated[str, option_of(LoadOptions, "preset")]
 Device = Annotated[str, option_of(LoadOptions, "device")]
 ENCODING = (
     *("recipe", "preset", "weights", "base", "adapter", "detail", "image_encoder", "autoencoder"),
-    *("dtype", "allow_pickle", "offline", "yes", "device"),
+    *("dtype", "allow_pickle", "offline", "commercial_only", "yes", "device"),
 )
 DRAWING = ("recipe", "preset", "steps", *ENCODING[2:], "engine")
 Networks = Annotated[LoadOptions, FieldOptions(LoadOptions, ENCODING)]

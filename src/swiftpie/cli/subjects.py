@@ -166,7 +166,10 @@ def with_face_files(
     from swiftpie.backbones.sources import fetched, plan_faces, with_files
 
     settings = replace(settings, encoder=settings.encoder or encoder_of(loading))
-    offline: Choices = {"offline": loading.get("offline", False)}
+    offline: Choices = {
+        "offline": loading.get("offline", False),
+        "commercial_only": loading.get("commercial_only", False),
+    }
     faces, agreed = plan_faces(fetched(settings), offline), DownloadPlan()
     if faces.bytes_left:
         agreed = plan_downloads(loading)
