@@ -18,36 +18,9 @@ from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.load.weights import align_memory, unknown_fingerprint
 from swiftpie.backbones.peers import scheduler_of
 from swiftpie.backbones.presets import PRESETS, Recipe, describe, read_preset
-from swiftpie.diffusers.calls import (
-    GONE_OF_LOADING,
-    Call,
-    SwiftPiePipelineOutput,
-    changed_by_callback,
-    check_shared,
-    output_of,
-    spelled_as,
-)
-from swiftpie.diffusers.modules import (
-    ADAPTER,
-    OPTIONAL,
-    SETTINGS,
-    Lora,
-    Modules,
-    Source,
-    adopt,
-    check_processors,
-    check_scheduler,
-    chosen_loras,
-    family_of,
-    find_adapter,
-    fused,
-    is_made_of,
-    latent_factors,
-    of_hub,
-    own_modules,
-    take_apart,
-    write_own,
-)
+from swiftpie.diffusers import calls
+from swiftpie.diffusers import modules as parts
+from swiftpie.diffusers.calls import Call, SwiftPiePipelineOutput
 from swiftpie.engine.offload import offloaded
 from swiftpie.engine.origin import recorded
 from swiftpie.engine.session import Session
@@ -71,17 +44,17 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     around the same weights, and new weights for the layers that a LoRA changes.
     """
 
-    _optional_components: ClassVar[list[str]] = list(OPTIONAL)
+    _optional_components: ClassVar[list[str]] = list(parts.OPTIONAL)
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
-    _loras: Mapping[str, Lora] = MappingProxyType({})
+    _loras: Mapping[str, parts.Lora] = MappingProxyType({})
     _plain: Components | None = None  # the networks without LoRAs, if there are some
 
-    @spelled_as(Modules)
-    def __init__(self, modules: Modules) -> None:
+    @calls.spelled_as(parts.Modules)
+    def __init__(self, modules: parts.Modules) -> None:
         """Register `modules`; `from_preset` and `from_pretrained` find them for you."""
         super().__init__()
         given = dict(vars(modules))
-        settings = {name: given.pop(name) for name in SETTINGS}
+        settings = {name: given.pop(name) for name in parts.SETTINGS}
         self.register_modules(**given)
         self.register_to_config(**settings)
         self._loaded: Components | None = None
@@ -91,12 +64,12 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     @classmethod
     def from_components(cls, components: Components) -> Self:
         """Return a pipeline around loaded networks; nothing is copied."""
-        pipeline = cls(**take_apart(components))
+        pipeline = cls(**parts.take_apart(components))
         pipeline._loaded = components
         return pipeline
 
     @classmethod
-    @partial(checked, gone=GONE_OF_LOADING)
+    @partial(checked, gone=calls.GONE_OF_LOADING)
     def from_preset(
         cls, preset: str = "mini", *, device: str = "cpu", **choices: Unpack[Choices]
     ) -> Self:
@@ -109,7 +82,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         return cls.from_components(load_components(PRESETS.get(preset), device=device, **choices))
 
     @classmethod
-    @partial(checked, gone=GONE_OF_LOADING)
+    @partial(checked, gone=calls.GONE_OF_LOADING)
     def from_recipe(
         cls, recipe: str | Recipe, *, device: str = "cpu", **choices: Unpack[Choices]
     ) -> Self:
@@ -128,18 +101,18 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """
         place = pretrained_model_name_or_path
         preset = _preset_of(place, options, wanted=cls)
-        if options.keys() & {field.name for field in fields(Modules)} - SETTINGS:
+        if options.keys() & {field.name for field in fields(parts.Modules)} - parts.SETTINGS:
             options.setdefault("fingerprint", unknown_fingerprint())
         known = read_preset(preset)
         family = FAMILIES.get(known.family)
         options.setdefault("scheduler", scheduler_of(known))
-        options = own_modules(family, place, options) | options
+        options = parts.own_modules(family, place, options) | options
         pipeline: Self = super().from_pretrained(place, use_safetensors=True, **options)
         for module in pipeline.components.values():
             if isinstance(module, nn.Module):
                 align_memory(module)
         current = pipeline._current()
-        adapter = find_adapter(place, options) if family.is_for_adapter(current) else None
+        adapter = parts.find_adapter(place, options) if family.is_for_adapter(current) else None
         pipeline._loaded = family.from_folder(current, adapter)
         pipeline.image_encoder = pipeline._loaded.image_encoder
         pipeline.to_components()  # raises now rather than at the first call
@@ -164,7 +137,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             InputError: What is needed is not given, or there is no such module.
             WeightsError: The weights are not of the preset, or the adapter is for others.
         """
-        names = {field.name for field in fields(Modules)} - SETTINGS
+        names = {field.name for field in fields(parts.Modules)} - parts.SETTINGS
         if unknown := sorted(modules.keys() - names):
             raise InputError(
                 f"from_pipe() got {unknown[0]!r}, which pipelines here have not. Leave it out, or "
@@ -179,7 +152,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             )
         if preset is not None:
             file = None if adapter is None else Path(adapter)
-            return cls.from_components(adopt(pipeline, PRESETS.get(preset), file, modules))
+            return cls.from_components(parts.adopt(pipeline, PRESETS.get(preset), file, modules))
         # Offloading is not shared between pipelines.
         made = cls.from_components(pipeline._at_rest())  # noqa: SLF001 - of this very class
         for name, module in modules.items():
@@ -198,12 +171,12 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """
         components = self._checked()
         family, target = components.family, Path(save_directory).absolute()
-        plain = type(self)(**take_apart(components) | family.to_folder(components))
+        plain = type(self)(**parts.take_apart(components) | family.to_folder(components))
         options.setdefault("repo_id", target.name)  # for push_to_hub
         try:
             with updated_folder(target) as folder:
-                family.write_adapter(folder / ADAPTER, components)
-                write_own(family, plain, folder)
+                family.write_adapter(folder / parts.ADAPTER, components)
+                parts.write_own(family, plain, folder)
                 super(ModulesPipeline, plain).save_pretrained(
                     str(folder), safe_serialization=True, **options
                 )
@@ -301,7 +274,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """
         plain = self._changeable(plain_family="takes_adapters")
         place = pretrained_model_name_or_path_or_dict
-        source = Source(place, subfolder, revision, {"offline": local_files_only})
+        source = parts.Source(place, subfolder, revision, {"offline": local_files_only})
         path = source.fetch("adapter", weight_name)
         modules = plain.family.to_folder(plain)
         if modules["image_encoder"] is None or image_encoder_folder is not None:
@@ -339,8 +312,8 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             )
         self._changeable(plain_family="lora_loader")
         place = pretrained_model_name_or_path_or_dict
-        source = Source(place, subfolder, revision, {"offline": local_files_only})
-        lora = Lora(source.fetch("weights", weight_name))
+        source = parts.Source(place, subfolder, revision, {"offline": local_files_only})
+        lora = parts.Lora(source.fetch("weights", weight_name))
         silent = {other: replace(known, scale=0.0) for other, known in self._loras.items()}
         self._fuse({**silent, name: lora})
 
@@ -358,24 +331,24 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         Raises:
             InputError: There is no such LoRA, or numbers are missing or out of range.
         """
-        self._fuse(chosen_loras(self._loras, adapter_names, adapter_weights))
+        self._fuse(parts.chosen_loras(self._loras, adapter_names, adapter_weights))
 
     def _checked(self) -> Components:
         loaded = self._at_rest()
-        check_processors(loaded)
-        check_scheduler(self.scheduler, loaded.preset)
+        parts.check_processors(loaded)
+        parts.check_scheduler(self.scheduler, loaded.preset)
         loaded.family.check_dtype(loaded.preset, loaded.denoiser.installation.network.dtype)
         return loaded
 
     def _at_rest(self) -> Components:
         # Rebuilt if a module was replaced.
         current = self._current()
-        if self._loaded is None or not is_made_of(self._loaded, current):
-            self._loaded = family_of(current).from_modules(current, self._loaded)
+        if self._loaded is None or not parts.is_made_of(self._loaded, current):
+            self._loaded = parts.family_of(current).from_modules(current, self._loaded)
         return self._loaded
 
     def _current(self) -> dict[str, Any]:
-        return {**self.components, **{name: self.config[name] for name in SETTINGS}}
+        return {**self.components, **{name: self.config[name] for name in parts.SETTINGS}}
 
     def _answer(
         self,
@@ -386,7 +359,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     ) -> SwiftPiePipelineOutput | tuple[object, ...]:
         """Draw the requests of a call one after the other."""
         components = self.to_components()
-        check_shared(call, components, outputs=outputs)
+        calls.check_shared(call, components, outputs=outputs)
         session, drawn = Session(components, cache_mib=0), list[GenerationResult | EditResult]()
         with torch.no_grad():
             requests = requests_of(call, components)
@@ -399,7 +372,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
                     advise(choice)
                     (result,) = draw_together(components, [choice], on_step=on_step)
                     drawn.append(recorded(components.preset, resolved, result))
-        output = output_of(call, drawn)
+        output = calls.output_of(call, drawn)
         return output if call.return_dict else output.to_tuple()
 
     def _changeable(self, *, plain_family: str) -> Components:
@@ -414,13 +387,13 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             return loaded
         return replace(loaded, denoiser=plain.denoiser, fingerprint=plain.fingerprint)
 
-    def _fuse(self, loras: Mapping[str, Lora]) -> None:
+    def _fuse(self, loras: Mapping[str, parts.Lora]) -> None:
         """Give the denoiser these LoRAs, all or, if one does not fit, none of the change."""
         if loras == self._loras:
             return
         plain = self._changeable(plain_family="lora_loader")
         drawn = [lora for lora in loras.values() if lora.scale]
-        self._take(fused(plain, drawn) if drawn else plain)
+        self._take(parts.fused(plain, drawn) if drawn else plain)
         self._loras, self._plain = loras, plain if drawn else None
 
     def _exchange(
@@ -437,7 +410,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         self._fuse(loras)
 
     def _take(self, components: Components) -> None:
-        for name, value in take_apart(components).items():
+        for name, value in parts.take_apart(components).items():
             if name in self.components and name != "scheduler":
                 if getattr(self, name) is not value:
                     setattr(self, name, value)
@@ -446,20 +419,20 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         self._loaded = components
 
     @contextmanager
-    def _steps(self, call: Call, components: Components, calls: int = 1) -> Iterator[OnStep]:
-        """Yield the callback for each step of several `calls` of the core, with a progress bar."""
+    def _steps(self, call: Call, components: Components, count: int) -> Iterator[OnStep]:
+        """Yield the callback for each step of `count` drawings, with a progress bar."""
         callback, names = call.callback_on_step_end, call.read_by_callback
-        factors = latent_factors(components.preset, components.schedule)
+        factors = parts.latent_factors(components.preset, components.schedule)
 
         def on_step(index: int, timestep: float, latents: Tensor) -> Tensor:
             if callback is not None:
                 shown = latents * factors[index]
                 changed = callback(self, index, timestep, dict.fromkeys(names, shown))
-                latents = changed_by_callback(changed, shown) / factors[index]
+                latents = calls.changed_by_callback(changed, shown) / factors[index]
             bar.update()
             return latents
 
-        with self.progress_bar(total=calls * len(factors)) as bar:
+        with self.progress_bar(total=count * len(factors)) as bar:
             yield on_step
 
 
@@ -468,7 +441,7 @@ def _preset_of(
 ) -> Mapping[str, Any]:
     """Return the preset of the pipeline in a folder, or on the hub, if SwiftPie wrote it."""
     try:
-        index = wanted.load_config(place, **of_hub(options))
+        index = wanted.load_config(place, **parts.of_hub(options))
     except OSError as error:
         raise WeightsError(
             f"'{place}' holds no pipeline ({short_reason(error)}). A folder that `save_pretrained` "

@@ -277,8 +277,9 @@ def changed_by_callback(values: object, latents: Tensor) -> Tensor:
     return changed.to(latents)
 
 
-def guidance_of(call: Call, num_steps: int, *, is_negative: bool) -> Guidance | None:
+def guidance_of(call: Call, components: Components, *, is_negative: bool) -> Guidance | None:
     """Return the guidance of a call; `guidance_scale` above 1 is alike at every step."""
+    num_steps = len(components.schedule.steps)
     style = call.said.get("identity_guidance", IdentityGuidance.PLAIN)
     named = {
         "guidance_scale": call.guidance_scale > 1,

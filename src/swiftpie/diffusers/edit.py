@@ -5,19 +5,9 @@ from typing import Any
 
 from swiftpie.backbones.components import Components
 from swiftpie.config import options_of
+from swiftpie.diffusers import calls
 from swiftpie.diffusers.base import ModulesPipeline
-from swiftpie.diffusers.calls import (
-    GONE_OF_EDITS,
-    Call,
-    Picture,
-    SwiftPiePipelineOutput,
-    guidance_of,
-    rows_of,
-    seeds_of,
-    spelled_as,
-    to_picture,
-    with_options,
-)
+from swiftpie.diffusers.calls import Call, Picture, SwiftPiePipelineOutput
 from swiftpie.errors import InputError
 from swiftpie.masks import load_mask
 from swiftpie.pipelines.identity import encode_identity
@@ -45,10 +35,13 @@ class EditCall(Call):
     settings: EditSettings | None = field(default=None, kw_only=True)
 
 
+WITH_OPTIONS = calls.with_options(EditCall, TASKS["edit"], without=READ_APART)
+
+
 class SwiftEditPipeline(ModulesPipeline):
     """Changes pictures by text in one step and leaves the rest alone (arXiv:2412.04301)."""
 
-    @spelled_as(with_options(EditCall, TASKS["edit"], without=READ_APART), gone=GONE_OF_EDITS)
+    @calls.spelled_as(WITH_OPTIONS, gone=calls.GONE_OF_EDITS)
     def __call__(self, call: EditCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
         """Edit one picture for each prompt; `swiftpie edit --help` says what the options do."""
         return self._answer(call, requests_of, outputs=("pil", "np", "pt"))
@@ -63,10 +56,10 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
     said = {**call.said, "settings": call.settings}
     if call.mask_image is not None and "box" in said:
         raise InputError("`mask_image` and `box` both say where the picture changes. Give one.")
-    steps, is_negative = len(components.schedule.steps), call.negative_prompt is not None
-    said["guidance"] = guidance_of(call, steps, is_negative=is_negative)
+    is_negative = call.negative_prompt is not None
+    said["guidance"] = calls.guidance_of(call, components, is_negative=is_negative)
     columns: dict[str, Any] = {
-        "image": rows_of(call.image),
+        "image": calls.rows_of(call.image),
         "prompt": call.prompt,
         "source_prompt": call.source_prompt,
         "mask_image": call.mask_image,
@@ -82,10 +75,10 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
             )
     rows = [column if isinstance(column, list) else [column] * count for column in columns.values()]
     source, requests = _identity_of(call, components), list[Any]()
-    for seed, *row in zip(seeds_of(call, count), *rows, strict=True):
+    for seed, *row in zip(calls.seeds_of(call, count), *rows, strict=True):
         given = said | dict(zip(columns, row, strict=True))
-        image, mask = to_picture(given.pop("image")), given.pop("mask_image")
-        given["mask"] = None if mask is None else load_mask(to_picture(mask), image.size)
+        image, mask = calls.to_picture(given.pop("image")), given.pop("mask_image")
+        given["mask"] = None if mask is None else load_mask(calls.to_picture(mask), image.size)
         requests.append(change_of(TASKS["edit"], given, image=image, source=source, seed=seed))
     return requests
 
@@ -96,6 +89,6 @@ def _identity_of(call: EditCall, components: Components) -> Identity | None:
         return call.identity
     if call.identity is not None:
         raise InputError("`identity` and `ip_adapter_image` both show the subject. Give one.")
-    rows = rows_of(call.ip_adapter_image)
+    rows = calls.rows_of(call.ip_adapter_image)
     pictures = rows if isinstance(rows, list) else [rows]
-    return encode_identity(components, [to_picture(picture) for picture in pictures])
+    return encode_identity(components, [calls.to_picture(picture) for picture in pictures])

@@ -13,20 +13,9 @@ from swiftpie.arguments import checked
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.config import options_of
+from swiftpie.diffusers import calls
 from swiftpie.diffusers.base import ModulesPipeline
-from swiftpie.diffusers.calls import (
-    GONE,
-    Call,
-    Picture,
-    SwiftPiePipelineOutput,
-    check_generators,
-    guidance_of,
-    rows_of,
-    seeds_of,
-    spelled_as,
-    to_picture,
-    with_options,
-)
+from swiftpie.diffusers.calls import Call, Picture, SwiftPiePipelineOutput
 from swiftpie.errors import InputError
 from swiftpie.models.search import Search, search_of
 from swiftpie.pipelines.animation import AnimateRequest, Film
@@ -74,13 +63,16 @@ class PersonalizeCall(Call):
         return len(rows) * self.num_images_per_prompt
 
 
+WITH_OPTIONS = calls.with_options(PersonalizeCall, TASKS["animate"], without=READ_APART)
+
+
 class SwiftPiePipeline(ModulesPipeline):
     """Draws subjects into the scene of a prompt, in one denoising step (arXiv:2605.01510)."""
 
     # None: the preset's or recipe's own.
     _subject_scales: float | tuple[float, ...] | None = None
 
-    @spelled_as(with_options(PersonalizeCall, TASKS["animate"], without=READ_APART), gone=GONE)
+    @calls.spelled_as(WITH_OPTIONS, gone=calls.GONE)
     def __call__(self, call: PersonalizeCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
         """Draw `num_images_per_prompt` pictures a prompt, or the frames of an animation.
 
@@ -172,11 +164,11 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
     subjects = _subjects_of(call, components, **placed)
     for name in {"scene", "style_reference"} & said.keys():
         is_named = name == "scene" and isinstance(said[name], str | Path)
-        said[name] = said[name] if is_named else to_picture(said[name])
+        said[name] = said[name] if is_named else calls.to_picture(said[name])
     said |= {
         "prompt": _prompts_of(call, components),
         "negative_prompt": _prompts_of(call, components, "negative_"),
-        "guidance": guidance_of(call, len(components.schedule.steps), is_negative=is_negative),
+        "guidance": calls.guidance_of(call, components, is_negative=is_negative),
         "size_px": None if call.height is call.width is None else tuple(sides),
         "scales": call.scales,
         "adds_named_subjects": False,
@@ -189,11 +181,11 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
 
 def _encoded(components: Components, pictures: Pictures, cutout: str | Search) -> list[Identity]:
     """Return one identity for each entry; a nested list shows one subject."""
-    rows, search = rows_of(pictures), search_of(cutout)
+    rows, search = calls.rows_of(pictures), search_of(cutout)
     identities = []
     for entry in rows if isinstance(rows, list | tuple) else [rows]:
         views = entry if isinstance(entry, list | tuple) else [entry]
-        shown = [to_picture(view) for view in views]
+        shown = [calls.to_picture(view) for view in views]
         identities.append(encode_identity(components, shown, searches=[search] * len(shown)))
     return identities
 
@@ -269,7 +261,7 @@ def _with_noise(
     moves = isinstance(request, AnimateRequest)
     by_seed = not is_drawn or moves or choose(components, request).technique.draws_by_seed
     if call.latents is None and by_seed:
-        return replace(request, seeds=seeds_of(call, call.num_images))
+        return replace(request, seeds=calls.seeds_of(call, call.num_images))
     cells = components.cells_of(request.size_px)
     shape = (call.num_images, components.preset.latent_channels, *cells)
     given, device = [], components.device
@@ -280,7 +272,7 @@ def _with_noise(
                 "picture."
             )
         given = [call.latents.float().to(device)]
-    check_generators(call.generator, call.num_images)
+    calls.check_generators(call.generator, call.num_images)
     count = components.schedule.num_draws - len(given)
     drawn = [randn_tensor(shape, generator=call.generator, device=device) for _ in range(count)]
     # Given latents are drawn as diffusers draws them: whole, whatever their size.
