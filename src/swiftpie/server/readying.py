@@ -1,13 +1,8 @@
-"""Networks made ready before their first user, in this process or in one of their own.
-
-Run as a module, this file is such a process: it reads from standard input how a model is loaded,
-and draws once what makes graphs, which stay on disk.
-"""
+"""Networks made ready before their first user, in this process or in one of their own."""
 
 import asyncio
-import pickle
-import sys
 from collections.abc import Callable, Mapping
+from multiprocessing import get_context
 
 from swiftpie.engine.session import Session
 from swiftpie.engine.warm_up import warm_up
@@ -37,15 +32,9 @@ def made_ready(
 
 async def make_apart(load: Callable[[], Session], together: int) -> None:
     """Let another process make what is made once and kept on disk, and wait for it."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", __name__), stdin=asyncio.subprocess.PIPE
-    )
+    process = get_context("spawn").Process(target=made_ready, args=(load, together), daemon=True)
+    process.start()
     try:
-        await process.communicate(pickle.dumps((load, together)))
+        await asyncio.to_thread(process.join)
     finally:
-        if process.returncode is None:
-            process.kill()
-
-
-if __name__ == "__main__":
-    made_ready(*pickle.load(sys.stdin.buffer))
+        process.kill()
