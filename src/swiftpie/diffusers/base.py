@@ -27,7 +27,7 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError, short_reason
 from swiftpie.imageio.atomic import updated_folder
 from swiftpie.library import log_named
-from swiftpie.pipelines.advice import advise
+from swiftpie.pipelines.advice import advice_on
 from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.denoise import OnStep
 from swiftpie.pipelines.draw import draw_together
@@ -369,7 +369,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
                     if isinstance(request, EditRequest):
                         log_named(identity.named for identity in identities_in(resolved))
                     choice = choose(components, resolved)
-                    advise(choice)
+                    advice_on(choice, is_logged=True)
                     (result,) = draw_together(components, [choice], on_step=on_step)
                     drawn.append(recorded(components.preset, resolved, result))
         output = calls.output_of(call, drawn)

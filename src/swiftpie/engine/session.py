@@ -29,7 +29,7 @@ from swiftpie.masks import Box, load_mask
 from swiftpie.models.search import Point, Search, search_of
 from swiftpie.notices import hearing, progress_bar, warn
 from swiftpie.pipelines import identity as identities
-from swiftpie.pipelines.advice import advice_on, advise
+from swiftpie.pipelines.advice import advice_on
 from swiftpie.pipelines.animation import USUAL_FRAMES
 from swiftpie.pipelines.choose import Choice, choose
 from swiftpie.pipelines.denoise import OnStage, OnStep
@@ -434,7 +434,7 @@ class Session:
         if isinstance(asked, EditRequest) or asked.adds_named_subjects:
             log_named([identity.named for identity in identities_in(resolved)])
         choice = choose(self.components, resolved)
-        advice = advise(choice)
+        advice = advice_on(choice, is_logged=True)
         is_on = False if on_stage or on_step else self.progress
         with progress_bar("drawing", is_on=is_on) as advance:
             listener = on_stage or advance

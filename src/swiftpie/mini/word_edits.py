@@ -59,7 +59,7 @@ from swiftpie.models.search import Search
 from swiftpie.noise import draw_noise
 from swiftpie.notices import warn
 from swiftpie.pipelines.denoise import Clock, Plan
-from swiftpie.pipelines.edit_region import UNCHANGED, blend_mask, given_mask, in_hole
+from swiftpie.pipelines.edit_region import UNCHANGED, blend_mask, given_mask, in_hole, where_changed
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.types import Change
 
@@ -68,9 +68,8 @@ logger = logging.getLogger(__name__)
 MIN_SHARE, MAX_SHARE = 0.005, 0.9  # of the picture; other masks are no outlines of subjects
 AGREED = 0.66  # of the outline by two guesses with one; of 20 photographs below lay 10 bad, 3 good
 SOLID = 0.95  # opacity from which a colour is the subject's alone
-VISIBLE_LEVELS = 4  # of 255: a smaller change is not seen
+VISIBLE_LEVELS = 5  # of 255: a smaller change is not seen
 LARGE_PX = 1024  # longer side of what is dyed
-SEEN_PX = 2  # what is around a visible change is taken to change
 BRINGS, TURNS, SCENERY, COMPOUNDING = map(listed, ("brings", "turns", "scenery", "compounding"))
 INTO = frozenset(("into", "to"))  # before what comes of a turn
 BEFORE_NOUNS = frozenset(("a", "an", "the", "and", "of", "with"))
@@ -240,10 +239,8 @@ class WordEdit:
         """Return where `drawn` differs visibly, or all of the picture, within a given mask."""
         region, mask = Image.new("L", self.original.size, 255), self.request.mask
         if drawn is not None:
-            red, green, blue = ImageChops.difference(self.original, drawn).split()
-            most = ImageChops.lighter(ImageChops.lighter(red, green), blue)
-            seen = most.point([float(level > VISIBLE_LEVELS) for level in range(256)])
-            region = mask_to_pil(grow(plane(seen) * 255, SEEN_PX))[0]
+            seen = where_changed(self.original, drawn, least=VISIBLE_LEVELS)
+            region = mask_to_pil(seen)[0]
         if mask is None:
             return region
         return ImageChops.darker(region, mask_to_pil(given_mask(mask, region.size[::-1]))[0])

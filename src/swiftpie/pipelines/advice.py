@@ -30,26 +30,17 @@ logger = logging.getLogger(__name__)
 UNTOUCHED = ResolvedScales()
 
 
-def advise(choice: Choice) -> list[str]:
-    """Return `advice_on` a request, and log all of it but what an encoded subject has logged."""
-    said = [*_advice(choice)]
-    for sentence in said:
-        logger.warning(sentence)
-    return [*said, *_doubts(choice.request)]
-
-
-def advice_on(choice: Choice) -> list[str]:
+def advice_on(choice: Choice, *, is_logged: bool = False) -> list[str]:
     """Return warnings about a request, before anything is drawn.
 
     They are of the family, of doubtful subjects, of words that are not read, of sizes without
-    training, and of options without effect.
+    training, and of options without effect. Those of subjects were logged when these were encoded.
     """
-    return [*_advice(choice), *_doubts(choice.request)]
-
-
-def _doubts(request: Request) -> Iterator[str]:
-    for identity in identities_in(request):
-        yield from doubts_of(identity)
+    said = [*_advice(choice)]
+    for sentence in said if is_logged else ():
+        logger.warning(sentence)
+    doubts = (doubt for identity in identities_in(choice.request) for doubt in doubts_of(identity))
+    return [*said, *doubts]
 
 
 def doubts_of(identity: Identity) -> Iterator[str]:

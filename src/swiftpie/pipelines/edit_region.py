@@ -21,6 +21,7 @@ from swiftpie.imageio.images import (
     from_8_bits,
     in_8_bits,
     mask_to_pil,
+    plane,
     shrunk_to,
     to_pil,
     to_tensor,
@@ -39,6 +40,7 @@ FEATHER_SIDE_PX = (
     512  # longer side of a picture whose edges fade over `FEATHER_PX`; else in proportion
 )
 
+NEAR_PX = 2  # on each side of a changed pixel: what is taken to change
 WINDOW = 2.0  # side of the window over the longer side of what changes
 
 ARTICLES = {"a", "an", "the"}
@@ -229,6 +231,16 @@ def joined(
     image = Image.composite(edited, original, blend)
     clock.lap("join")
     return Change(image, edited, blend, mask_to_pil(region)[0], **more)
+
+
+def where_changed(before: Image.Image, after: Image.Image, *, least: int = 1) -> Tensor:
+    """Return where pictures in RGB differ by that many levels, and what is near, (1, 1, H, W).
+
+    It is of bytes.
+    """
+    red, green, blue = ImageChops.difference(before, after).split()
+    most = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    return grow(in_8_bits(plane(most.point(lambda level: 255 * (level >= least)))), NEAR_PX)
 
 
 def blend_mask(mask: Tensor) -> Image.Image:

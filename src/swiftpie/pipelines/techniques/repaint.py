@@ -14,16 +14,8 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.ground import close_up, heights_in
 from swiftpie.geometry.shading import Lighting
-from swiftpie.imageio.images import (
-    as_rgb,
-    extrapolate,
-    in_8_bits,
-    mask_to_pil,
-    plane,
-    to_pil,
-    to_tensor,
-)
-from swiftpie.masks import Box, grow, resize_mask, subject_extent
+from swiftpie.imageio.images import as_rgb, extrapolate, mask_to_pil, to_pil, to_tensor
+from swiftpie.masks import Box, resize_mask, subject_extent
 from swiftpie.models.ground import box_on_ground
 from swiftpie.models.search import Search
 from swiftpie.noise import add_noise, draw_step_noise
@@ -37,6 +29,7 @@ from swiftpie.pipelines.edit_region import (
     in_hole,
     square_around,
     touched,
+    where_changed,
 )
 from swiftpie.pipelines.filling import (
     BAND_PX,
@@ -54,7 +47,6 @@ from swiftpie.types import Change, Drawn, Identity
 from swiftpie.validation import Size
 
 DEFAULT_PROMPT = "a photo of a subject"  # every model knows these words
-NEAR_CHANGES_PX = 2  # on each side of a changed pixel: what is taken to change
 ROOM = (0.3, 0.1, 0.3, 0.25)  # for shadows: left, above, right and below, in its longer side
 MIN_EXTENT = 0.05  # of a frame, so that a thin mask has a size
 MARGIN = 0.15  # around the change, in its longer side: context for compositing
@@ -200,11 +192,8 @@ def _changed_in(
 
     Nothing changes outside of the `patch`.
     """
-    apart = ImageChops.difference(result.crop(patch), plan.original.crop(patch).convert("RGB"))
-    changed = ImageChops.lighter(*apart.split()[:2])
-    changed = ImageChops.lighter(changed, apart.split()[2]).point(lambda value: 255 * (value > 0))
+    near = where_changed(plan.original.crop(patch), result.crop(patch))
     clock.lap("join")
-    near = grow(in_8_bits(plane(changed)), NEAR_CHANGES_PX)
     left, top, right, bottom = patch
     region, gone = (mask[..., top:bottom, left:right] for mask in (plan.region, plan.gone))
     whole = Image.new("L", result.size)
