@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
@@ -23,20 +23,11 @@ from swiftpie.mini.vocabulary import (
     vocabulary_of,
 )
 from swiftpie.mini.words import (
-    ART_AT_END,
-    ART_PHRASE,
     ARTICLES,
-    ARTS,
-    CLOUDY,
-    COLOUR_WORDS,
-    ENDING_ARTS,
     ENDS,
     FILLERS,
     IN_THE_AIR,
     LOOK_WORDS,
-    LOOKS_END,
-    MATERIAL_PHRASES,
-    MATERIAL_WORDS,
     NO_SUBJECT,
     PLAIN,
     PREPOSITIONS,
@@ -44,19 +35,22 @@ from swiftpie.mini.words import (
     SEASONS,
     SETTING_WORDS,
     SIZES,
-    SNOWFALL,
-    TEXTURE_WORDS,
     TIMES,
     WEATHERS,
-    WINTER,
     WITHOUT_IT,
     WORD_OR_NUMBER,
     WORN_NOUNS,
     WORN_PHRASE,
+    Look,
     SceneSetting,
     listed,
+    look_in,
+    setting_in,
+    texture_in,
     tokens_in,
+    without_art,
     words_in,
+    worn_in,
 )
 from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest, texts_of
 
@@ -72,13 +66,6 @@ FOREIGN_SHARE = 0.5  # of unknown words, for a prompt in another language
 COLOURLESS = "black and white"
 ENGLISH = "SwiftPie reads English."
 PEOPLE, TURNING = map(listed, ("people", "turning"))
-
-
-class Look(NamedTuple):
-    """A colour or material that a prompt gives a subject."""
-
-    name: str  # of `COLOUR_WORDS` or `MATERIAL_WORDS`
-    phrase: str  # for it, as "made of gold"
 
 
 @dataclass(frozen=True)
@@ -151,11 +138,11 @@ class Reading:
         """How each subject that it asks for shall look, in their order."""
         rest, looks = f" {' '.join(self.others)} ", list[Look | None]()
         if not self.mentions:  # a name that is in no list
-            return (_look_in(rest, rest),)
+            return (look_in(rest, rest),)
         for mention in reversed(self.mentions):  # what is said behind a noun is said of it
             rest, noun, behind = rest.rpartition(f" {mention.words} ")
             before = " ".join(mention.before)
-            looks += [_look_in(f" {before} ", f" {behind if noun else ''} ")] * mention.number
+            looks += [look_in(f" {before} ", f" {behind if noun else ''} ")] * mention.number
         return tuple(reversed(looks))
 
     def besides(self, given: Sequence[str]) -> list[Mention]:
@@ -193,7 +180,7 @@ class Reading:
     def sentence(self) -> str:
         """The prompt as captions put it, a list as a sentence: "a dog on a beach at sunset"."""
         if not self._is_list:
-            bare, art = _without_art(self.text)
+            bare, art = without_art(self.text)
             return self.text if art is None else f"{RENDITIONS[art][0]} {bare.strip(' ,.')}"
         nouns = []
         for mention in self.mentions:
@@ -229,9 +216,9 @@ def read(text: str, vocabulary: Vocabulary | None = None) -> Reading:
     """Return what a prompt says to a model with a vocabulary; None: one that knows all words."""
     spelled = DIGIT.sub(lambda digit: DIGITS[digit[0]], text).lower()
     spelled = NUMBER_NAME.sub(GENERIC, spelled)
-    bare, rendition = _without_art(spelled.replace(COLOURLESS, " "))
+    bare, rendition = without_art(spelled.replace(COLOURLESS, " "))
     tokens = tokens_in(bare)
-    shown_setting, unset = _setting_in(tokens)
+    shown_setting, unset = setting_in(tokens)
     worn, left = worn_in(bare), tokens_in(WORN_PHRASE.sub(" ", bare, count=1))
     place, skipped = scene_library().place_in(left), list[str]()
     if place is not None:
@@ -239,7 +226,7 @@ def read(text: str, vocabulary: Vocabulary | None = None) -> Reading:
         known = PREPOSITIONS | ARTICLES | SETTING_WORDS
         skipped = [word for word in within if word not in known]
         left = [*left[: place.start], *left[place.end :]]
-    setting, others = _setting_in(left)
+    setting, others = setting_in(left)
     reading = Reading(
         text=text,
         vocabulary=vocabulary,
@@ -249,7 +236,7 @@ def read(text: str, vocabulary: Vocabulary | None = None) -> Reading:
         setting=setting,
         shown_setting=shown_setting,
         worn=worn,
-        texture=_texture_in(text),
+        texture=texture_in(text),
         is_turned=not TURNING.isdisjoint(words_in(text)),
         art=rendition or (COLOURLESS if COLOURLESS in spelled else None),
         tokens=tuple(tokens),
@@ -290,20 +277,6 @@ def _with_subjects(reading: Reading, vocabulary: Vocabulary) -> Reading:
         unknown=tuple(vocabulary.unknown_in(text)),
         is_foreign=_is_foreign(text, vocabulary),
     )
-
-
-def _look_in(before: str, behind: str) -> Look | None:
-    """Return the longest phrase before or behind a noun that names its colour or material."""
-    named = {name: (*phrases, name) for name, phrases in MATERIAL_WORDS.items()}
-    places = ((before, COLOUR_WORDS), (before, named), (behind, MATERIAL_PHRASES))
-    found = [
-        Look(name, phrase)
-        for text, table in places
-        for name, phrases in table.items()
-        for phrase in phrases
-        if f" {phrase} " in text
-    ]
-    return max(found, key=lambda look: len(look.phrase), default=None)
 
 
 def _words_of(mention: Mention) -> set[str]:
@@ -363,53 +336,6 @@ def _refuse(reading: Reading, unknown: Sequence[str]) -> NoReturn:
         word=unknown[0],
         near=near,
     )
-
-
-def worn_in(text: str) -> str | None:
-    """Return what the first subject of a text wears or holds, as "top hat"; None for nothing."""
-    found = WORN_PHRASE.search(text)
-    return None if found is None else " ".join(found["noun"].lower().split())
-
-
-def _without_art(text: str) -> tuple[str, str | None]:
-    """Return a text without its words for an art, and the art, one of `RENDITIONS`.
-
-    They stand before the subject, as in "an oil painting of", at the end, as in ", oil painting",
-    or alone.
-    """
-    phrases = ART_PHRASE.findall(text)
-    if phrases:
-        art = ARTS[" ".join(max(phrases, key=len).lower().split())]
-        return ART_AT_END.sub("", ART_PHRASE.sub("", text)), art
-    if (end := ART_AT_END.search(text)) is not None:
-        return ART_AT_END.sub("", text), ENDING_ARTS[end["art"].lower()]
-    alone = ART_AT_END.search(f", {text}")
-    return (text, None) if alone is None else ("", ENDING_ARTS[alone["art"].lower()])
-
-
-def _setting_in(tokens: Sequence[str]) -> tuple[SceneSetting, list[str]]:
-    """Return the setting that tokens ask for, and the others; what is not mentioned stays plain."""
-    text, numbers = f" {' '.join(tokens)} ", []
-    for values in (TIMES, WEATHERS, SEASONS):
-        phrases = [(phrase, index) for index, name in enumerate(values) for phrase in values[name]]
-        found = list[int]()
-        for phrase, index in sorted(phrases, key=lambda pair: -len(pair[0])):
-            found += [index] if f" {phrase} " in text else []
-            text = text.replace(f" {phrase} ", " ")
-        numbers.append(found)
-    times, weathers, seasons = numbers
-    time, season = (next(filter(None, each), 0) for each in (times, seasons))
-    # Rain and snow fall from clouds, which prompts may name as well.
-    weather = next((index for index in weathers if index > CLOUDY), max(weathers, default=0))
-    if weather == SNOWFALL and not season:
-        season = WINTER  # snow that falls lies on the ground as well
-    return SceneSetting(time, weather, season), text.split()
-
-
-def _texture_in(text: str) -> str | None:
-    """Return what the first subject of a prompt is made of, one of `TEXTURED`; None otherwise."""
-    subject = f" {LOOKS_END.split(text, maxsplit=1)[0].lower()} "
-    return next((TEXTURE_WORDS[each] for each in TEXTURE_WORDS if f" {each} " in subject), None)
 
 
 def _is_foreign(text: str, vocabulary: Vocabulary) -> bool:

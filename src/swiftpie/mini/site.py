@@ -213,7 +213,7 @@ def words_of_prompts() -> dict[str, Any]:
             "worn": _spelled(words.WORN_PHRASE),
             "looksEnd": _spelled(words.LOOKS_END),
         },
-        "textures": list(words.TEXTURE_WORDS),
+        "textures": [phrase for row in words.TEXTURES.values() for phrase in row],
         **scenes.scene_library().to_json(),
     }
 

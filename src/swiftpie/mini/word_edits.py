@@ -52,6 +52,7 @@ from swiftpie.mini.words import (
     SETTING_WORDS,
     SceneSetting,
     listed,
+    phrases_in,
     words_in,
 )
 from swiftpie.models.cutout import cutout_network, find_against_odds, find_inside, find_with
@@ -74,7 +75,11 @@ BRINGS, TURNS, SCENERY, COMPOUNDING = map(listed, ("brings", "turns", "scenery",
 INTO = frozenset(("into", "to"))  # before what comes of a turn
 BEFORE_NOUNS = frozenset(("a", "an", "the", "and", "of", "with"))
 # Materials behind the noun: "a chocolate cake" and "a golden retriever" name things.
-LOOKS = {**COLOUR_WORDS, **{name: MATERIAL_PHRASES[name] for name in MATERIALS}}
+LOOKS = {
+    name: tuple(" ".join(word for word in each.split() if word not in FILLERS) for each in phrases)
+    for name, phrases in {**COLOUR_WORDS, **MATERIAL_PHRASES}.items()
+    if name in COLOUR_WORDS or name in MATERIALS
+}
 NAMES_OF_MATERIALS = frozenset(word for name in MATERIALS for word in MATERIAL_WORDS[name])
 # "Turn the dog into gold", "make it golden", "make the cat out of marble".
 REMADE = re.compile(
@@ -389,15 +394,10 @@ def _is_of_another(after: Reading) -> bool:
 def _looking(words: Sequence[str]) -> tuple[list[str], str | None]:
     """Return words but for those of a look, and the colour or material that most of them name."""
     text = f" {' '.join(words)} "
-    found = [
-        (len(phrase), name, phrase)
-        for name, phrases in LOOKS.items()
-        for phrase in (" ".join(_without(each.split(), ())) for each in phrases)
-        if f" {phrase} " in text
-    ]
+    found = phrases_in(text, LOOKS)
     if not found:
         return [*words], None
-    _, name, phrase = max(found)
+    name, phrase = max(found, key=lambda look: (len(look.phrase), look))
     return _without(words, phrase.split()), name
 
 

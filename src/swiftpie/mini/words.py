@@ -6,7 +6,7 @@ They are in `words.toml`. It loads no tensor library.
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,10 +122,9 @@ ART_AT_END = re.compile(
     rf"(?P<art>{_one_of(ENDING_ARTS)})(?:\s+style)?[\s.]*$",
     re.IGNORECASE,
 )
-TEXTURE_WORDS = {
-    phrase: name for name in TEXTURED for phrase in (*MATERIAL_PHRASES[name], *MATERIAL_WORDS[name])
-}
+TEXTURES = {name: (*MATERIAL_PHRASES[name], *MATERIAL_WORDS[name]) for name in TEXTURED}
 """What is not drawn, since stitches and studs are too small for the cells of latents."""
+NAMED_MATERIALS = {name: (*phrases, name) for name, phrases in MATERIAL_WORDS.items()}
 WORN = tuple(LISTS["worn"])
 WORN_NOUNS = frozenset(noun.split()[-1] for noun in WORN)
 WORN_PHRASE = re.compile(
@@ -134,3 +133,77 @@ WORN_PHRASE = re.compile(
     rf"(?P<noun>{_one_of(WORN)})\b",
     re.IGNORECASE,
 )
+
+
+class Look(NamedTuple):
+    """A colour or material that a prompt gives a subject, or another entry of a table of words."""
+
+    name: str
+    phrase: str  # for it, as "made of gold"
+
+
+def phrases_in(text: str, table: Mapping[str, Sequence[str]]) -> list[Look]:
+    """Return the entries of a table of which `text`, with blanks around all words, has a phrase."""
+    return [
+        Look(name, phrase)
+        for name, phrases in table.items()
+        for phrase in phrases
+        if f" {phrase} " in text
+    ]
+
+
+def look_in(before: str, behind: str) -> Look | None:
+    """Return the longest phrase before or behind a noun that names its colour or material."""
+    found = [
+        *phrases_in(before, COLOUR_WORDS),
+        *phrases_in(before, NAMED_MATERIALS),
+        *phrases_in(behind, MATERIAL_PHRASES),
+    ]
+    return max(found, key=lambda look: len(look.phrase), default=None)
+
+
+def texture_in(text: str) -> str | None:
+    """Return what the first subject of a prompt is made of, one of `TEXTURED`; None otherwise."""
+    found = phrases_in(f" {LOOKS_END.split(text, maxsplit=1)[0].lower()} ", TEXTURES)
+    return found[0].name if found else None
+
+
+def worn_in(text: str) -> str | None:
+    """Return what the first subject of a text wears or holds, as "top hat"; None for nothing."""
+    found = WORN_PHRASE.search(text)
+    return None if found is None else " ".join(found["noun"].lower().split())
+
+
+def without_art(text: str) -> tuple[str, str | None]:
+    """Return a text without its words for an art, and the art, one of `RENDITIONS`.
+
+    They stand before the subject, as in "an oil painting of", at the end, as in ", oil painting",
+    or alone.
+    """
+    phrases = ART_PHRASE.findall(text)
+    if phrases:
+        art = ARTS[" ".join(max(phrases, key=len).lower().split())]
+        return ART_AT_END.sub("", ART_PHRASE.sub("", text)), art
+    if (end := ART_AT_END.search(text)) is not None:
+        return ART_AT_END.sub("", text), ENDING_ARTS[end["art"].lower()]
+    alone = ART_AT_END.search(f", {text}")
+    return (text, None) if alone is None else ("", ENDING_ARTS[alone["art"].lower()])
+
+
+def setting_in(tokens: Sequence[str]) -> tuple[SceneSetting, list[str]]:
+    """Return the setting that tokens ask for, and the others; what is not mentioned stays plain."""
+    text, numbers = f" {' '.join(tokens)} ", []
+    for values in (TIMES, WEATHERS, SEASONS):
+        phrases = [(phrase, index) for index, name in enumerate(values) for phrase in values[name]]
+        found = list[int]()
+        for phrase, index in sorted(phrases, key=lambda pair: -len(pair[0])):
+            found += [index] if f" {phrase} " in text else []
+            text = text.replace(f" {phrase} ", " ")
+        numbers.append(found)
+    times, weathers, seasons = numbers
+    time, season = (next(filter(None, each), 0) for each in (times, seasons))
+    # Rain and snow fall from clouds, which prompts may name as well.
+    weather = next((index for index in weathers if index > CLOUDY), max(weathers, default=0))
+    if weather == SNOWFALL and not season:
+        season = WINTER  # snow that falls lies on the ground as well
+    return SceneSetting(time, weather, season), text.split()
