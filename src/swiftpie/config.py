@@ -1,4 +1,4 @@
-"""Settings in frozen dataclasses: options that users set, overrides, JSON, and our folder.
+"""Settings in frozen dataclasses: options that users set, of what type, and our folder.
 
 A settings class may hold numbers, strings, `bool`, `Path`, `Literal`, `Enum`, `tuple`, unions of
 those, and further settings classes. Its annotations are read at run time, so the types they name
@@ -8,7 +8,6 @@ must be imported at run time too.
 import dataclasses
 import functools
 import inspect
-import json
 import math
 import os
 import re
@@ -107,7 +106,7 @@ class OptionField(NamedTuple):
         return kind if more == [Ellipsis] and self.option.kind is str else None
 
 
-class _Text(str):
+class Text(str):
     """A value as a user types it; what it stands for depends on the annotation of its field."""
 
     __slots__ = ()
@@ -120,47 +119,6 @@ def home_folder() -> Path:
     """
     home = os.environ.get("SWIFTPIE_HOME")
     return Path(home) if home else Path.home() / ".cache" / "swiftpie"
-
-
-def override(config: ConfigT, assignments: Sequence[str]) -> ConfigT:
-    """Return a copy of `config` in which every `"path.to.field=value"` holds.
-
-    Tuples are written with commas (`sizes=64,128`), an absent value as `none`, an enum by its
-    name or value. Later assignments win.
-
-    Raises:
-        ConfigError: An assignment has no `=`, names no field, or its value has the wrong type.
-    """
-    for assignment in assignments:
-        path, separator, text = assignment.partition("=")
-        if not separator:
-            raise ConfigError(
-                f"The override {assignment!r} has no '='; an override reads path=value. "
-                "Write for example optimizer.learning_rate=1e-4."
-            )
-        config = _assign(config, path.strip().split("."), _Text(text.strip()), path.strip())
-    return config
-
-
-def to_json(config: "DataclassInstance") -> str:
-    """Write `config` as indented JSON in field order, with a final newline."""
-    return json.dumps(_encode(config), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def from_json(cls: type[ConfigT], text: str) -> ConfigT:
-    """Read what `to_json` wrote; fields that are absent take their defaults.
-
-    Raises:
-        ConfigError: `text` is not JSON, or a field is unknown, missing or of the wrong type.
-    """
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigError(
-            f"The text for {cls.__name__} is not JSON ({error}); a JSON object is needed. "
-            "Write it with to_json()."
-        ) from error
-    return _decode_config(data, cls, cls.__name__)
 
 
 @checked
@@ -227,7 +185,7 @@ def read_options(
             found[name] = _decode_repeated(item, each, field.key, is_text=is_text)
             continue
         kind = field.typed if field.default is not None else field.typed | None
-        found[name] = _decode(_Text(item) if is_text else item, kind, field.key)
+        found[name] = decode(Text(item) if is_text else item, kind, field.key)
     return found
 
 
@@ -247,50 +205,27 @@ def read_fields(
     Raises:
         ConfigError: One has the wrong type.
     """
-    kinds = _field_types(cls)
+    kinds = field_types(cls)
     return {
-        name: _decode(_Text(item) if is_text else item, kinds[name], name)
+        name: decode(Text(item) if is_text else item, kinds[name], name)
         for name, item in data.items()
         if name in kinds
     }
 
 
-def _assign(config: ConfigT, keys: list[str], text: _Text, path: str) -> ConfigT:
-    key, *rest = keys
-    fields = _field_types(type(config))
-    if key not in fields:
-        _refuse_key(path, key, fields)
-    current: object = getattr(config, key)
-    if not rest:
-        value = _decode(text, fields[key], path)
-    elif dataclasses.is_dataclass(current) and not isinstance(current, type):
-        value = _assign(current, rest, text, path)
-    else:
-        raise ConfigError(
-            f"The setting {path!r} goes below {key!r}, which is a plain value ({current!r}). "
-            f"Set {path.removesuffix('.' + '.'.join(rest))!r} itself."
-        )
-    return dataclasses.replace(config, **{key: value})
-
-
 @functools.cache
-def _field_types(cls: "type[DataclassInstance]") -> dict[str, object]:
+def field_types(cls: "type[DataclassInstance]") -> dict[str, object]:
+    """Return the annotations of the fields that a call sets, by name."""
     hints = get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls) if field.init}
 
 
-def _encode(value: object) -> object:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {key: _encode(getattr(value, key)) for key in _field_types(type(value))}
-    if isinstance(value, Enum):
-        return _encode(value.value)
-    if isinstance(value, Path):
-        return value.as_posix()
-    return [_encode(item) for item in value] if isinstance(value, tuple) else value
+def decode(data: object, wanted: object, path: str) -> Any:  # noqa: ANN401 - as `wanted` says
+    """Build a setting from a JSON value or from `Text`, as its annotation says.
 
-
-def _decode(data: object, wanted: object, path: str) -> object:
-    """Build a setting from a JSON value or from `_Text`, as its annotation says."""
+    Raises:
+        ConfigError: A field is unknown, missing or of the wrong type.
+    """
     origin, arguments = get_origin(wanted), get_args(wanted)
     if origin in (Union, types.UnionType):
         return _decode_union(data, wanted, path)
@@ -308,11 +243,11 @@ def _decode(data: object, wanted: object, path: str) -> object:
 def _decode_config(data: object, cls: type[ConfigT], path: str) -> ConfigT:
     if not isinstance(data, dict):
         _refuse(path, data, cls)
-    fields = _field_types(cls)
+    fields = field_types(cls)
     for key in data:
         if key not in fields:
-            _refuse_key(f"{path}.{key}", key, fields)
-    values = {key: _decode(item, fields[key], f"{path}.{key}") for key, item in data.items()}
+            refuse_key(f"{path}.{key}", key, fields)
+    values = {key: decode(item, fields[key], f"{path}.{key}") for key, item in data.items()}
     for field in dataclasses.fields(cls):
         has_default = (field.default, field.default_factory) != (dataclasses.MISSING,) * 2
         if field.init and not has_default and field.name not in values:
@@ -325,18 +260,18 @@ def _decode_config(data: object, cls: type[ConfigT], path: str) -> ConfigT:
 
 def _decode_union(data: object, wanted: object, path: str) -> object:
     """Build the first member of a union that accepts `data`: `none` or the same kind first."""
-    best = types.NoneType if isinstance(data, _Text) else type(data)
+    best = types.NoneType if isinstance(data, Text) else type(data)
     for member in sorted(get_args(wanted), key=lambda member: member is not best):
         with suppress(ConfigError):
-            return _decode(data, member, path)
+            return decode(data, member, path)
     return _refuse(path, data, wanted)
 
 
 def _decode_items(
     data: object, kinds: tuple[object, ...], wanted: object, path: str
 ) -> tuple[object, ...]:
-    if isinstance(data, _Text):
-        data = [_Text(part.strip()) for part in data.split(",")] if data else []
+    if isinstance(data, Text):
+        data = [Text(part.strip()) for part in data.split(",")] if data else []
     if not isinstance(data, list):
         _refuse(path, data, wanted)
     if kinds[1:] == (Ellipsis,):
@@ -346,7 +281,7 @@ def _decode_items(
             f"The setting {path!r} got {len(data)} values; it needs {len(kinds)}. "
             "Separate them with commas."
         )
-    return tuple(_decode(item, kind, path) for item, kind in zip(data, kinds, strict=True))
+    return tuple(decode(item, kind, path) for item, kind in zip(data, kinds, strict=True))
 
 
 def _decode_repeated(data: object, each: object, path: str, *, is_text: bool) -> tuple[object, ...]:
@@ -354,17 +289,17 @@ def _decode_repeated(data: object, each: object, path: str, *, is_text: bool) ->
     if is_text:
         texts = re.split("[;\n]", data) if isinstance(data, str) else data
         assert isinstance(texts, list), "texts are typed"
-        return tuple(_decode(_Text(text.strip()), each, path) for text in texts if text.strip())
+        return tuple(decode(Text(text.strip()), each, path) for text in texts if text.strip())
     with suppress(ConfigError):
-        return (_decode(data, each, path),)
+        return (decode(data, each, path),)
     return _decode_items(data, (each, ...), tuple.__class_getitem__((each, ...)), path)
 
 
 def _choose(data: object, choices: tuple[object, ...], wanted: object, path: str) -> object:
     """Return the choice that `data` spells; text may also be the name of an enum's member."""
     for choice in choices:
-        value = _encode(choice)
-        if isinstance(data, _Text):
+        value = choice.value if isinstance(choice, Enum) else choice
+        if isinstance(data, Text):
             if data == str(value) or (isinstance(choice, Enum) and data == choice.name):
                 return choice
         elif data == value and type(data) is type(value):
@@ -373,7 +308,7 @@ def _choose(data: object, choices: tuple[object, ...], wanted: object, path: str
 
 
 def _decode_plain(data: object, wanted: object, path: str) -> object:
-    value = _parse(data, wanted) if isinstance(data, _Text) else data
+    value = _parse(data, wanted) if isinstance(data, Text) else data
     if wanted is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value) if math.isfinite(value) else _refuse(path, data, wanted)
     if wanted is Path and isinstance(value, str):
@@ -383,7 +318,7 @@ def _decode_plain(data: object, wanted: object, path: str) -> object:
     return _refuse(path, data, wanted)
 
 
-def _parse(text: _Text, wanted: object) -> object:
+def _parse(text: Text, wanted: object) -> object:
     """Read numbers, booleans and `none`; what does not fit stays a string, to be refused."""
     if wanted in (int, float):
         with suppress(ValueError):
@@ -410,12 +345,13 @@ def _spell(wanted: object) -> str:
 
 def _refuse(path: str, value: object, wanted: object) -> NoReturn:
     if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
-        advice = "Set one of its fields: " + ", ".join(_field_types(wanted)) + "."
+        advice = "Set one of its fields: " + ", ".join(field_types(wanted)) + "."
     else:
         advice = f"Give {path!r} a value of that kind."
     raise ConfigError(f"The setting {path!r} got {value!r}; it needs {_spell(wanted)}. {advice}")
 
 
-def _refuse_key(path: str, key: str, known: Mapping[str, object]) -> NoReturn:
+def refuse_key(path: str, key: str, known: Mapping[str, object]) -> NoReturn:
+    """Refuse a field that there is not, with the nearest name."""
     advice = did_you_mean(key, known, otherwise=f"Choose from {', '.join(known)}.")
     raise ConfigError(f"The setting {path!r} does not exist: there is no {key!r}. {advice}")

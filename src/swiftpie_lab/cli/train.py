@@ -161,7 +161,7 @@ def _recipes() -> dict[str, "Callable[[], TrainConfig]"]:
 def _configure(
     recipes: "dict[str, Callable[[], TrainConfig]]", name: str, overrides: list[str]
 ) -> "TrainConfig":
-    from swiftpie.config import override
+    from swiftpie_lab.settings import override
 
     key = name.replace("_", "-")
     if key not in recipes:

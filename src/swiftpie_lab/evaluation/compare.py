@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from swiftpie.config import from_json, read_fields
+from swiftpie.config import decode, read_fields
 from swiftpie.errors import InputError, short_reason
 from swiftpie_lab.evaluation.case import METRICS, Measure
 from swiftpie_lab.evaluation.report import (
@@ -135,7 +135,7 @@ def read_run(path: Path) -> FinishedRun:
 
 def _read_run(folder: Path, file: Path) -> FinishedRun:
     found = json.loads(_text_of(file))
-    run = from_json(BenchmarkRun, json.dumps(found["run"]))  # of which every value has its type
+    run = decode(found["run"], BenchmarkRun, "BenchmarkRun")  # of which every value has its type
     judged, bound, metrics = str(found["judged"]), found["bound"], found["metrics"].items()
     measures = {name: Measure(**read_fields(Measure, metric)) for name, metric in metrics}
     truths = {

@@ -1,13 +1,15 @@
+import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from swiftpie.config import from_json, override, to_json
+from swiftpie.config import decode
 from swiftpie.errors import ConfigError
+from swiftpie_lab.settings import override
 
 
 class Kind(StrEnum):
@@ -35,16 +37,6 @@ class Settings:
 
 
 BASE = Settings(steps=10)
-
-RICH = Settings(
-    steps=3,
-    optimizer=Optimizer(learning_rate=1.0, betas=(0.5, 1e-12), warmup=7),
-    name="naïve = “yes”, 1",
-    folder=Path("a/b c"),
-    kind=Kind.SLOW,
-    is_verbose=True,
-    sizes=(),
-)
 
 
 @pytest.mark.parametrize(
@@ -75,11 +67,11 @@ def test_override_reads_a_value_as_the_annotation_says(assignment, path, value):
 
 
 def test_override_changes_nothing_else_and_leaves_the_original_alone():
-    before = to_json(BASE)
+    before = asdict(BASE)
     changed = override(BASE, ["optimizer.warmup=5"])
     assert changed.optimizer.betas == BASE.optimizer.betas
     assert override(changed, ["optimizer.warmup=none"]) == BASE
-    assert to_json(BASE) == before
+    assert asdict(BASE) == before
 
 
 @pytest.mark.parametrize(
@@ -107,19 +99,16 @@ def test_a_bad_override_names_path_value_and_wanted_type(assignment, parts):
     assert [part for part in parts if part not in str(caught.value)] == []
 
 
-@pytest.mark.parametrize("settings", [BASE, RICH])
-def test_json_gives_back_equal_settings(settings):
-    assert from_json(Settings, to_json(settings)) == settings
-
-
 def test_absent_json_fields_take_their_defaults():
-    assert from_json(Settings, '{"steps": 10}') == BASE
+    assert decode({"steps": 10}, Settings, "Settings") == BASE
+    whole = {**asdict(BASE), "folder": "runs", "sizes": [64]}
+    whole["optimizer"]["betas"] = [0.9, 0.99]
+    assert decode(json.loads(json.dumps(whole)), Settings, "Settings") == BASE
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not JSON"),
         ("[]", "needs Settings"),
         ("{}", "lack 'steps'"),
         ('{"steps": "10"}', "'Settings.steps' got '10'; it needs int"),
@@ -131,4 +120,4 @@ def test_absent_json_fields_take_their_defaults():
 )
 def test_bad_json_is_refused_with_the_reason(text, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
-        from_json(Settings, text)
+        decode(json.loads(text), Settings, "Settings")
