@@ -8,7 +8,7 @@ from torch import Tensor
 
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.relief import normals, turn
-from swiftpie.geometry.shading import cast_shadow, shaded
+from swiftpie.geometry.shading import cast_shadow
 from swiftpie.mini.looks import recolour, remake
 from swiftpie_world.accessories import Wardrobe, wear
 from swiftpie_world.air import Setting, veil
@@ -16,7 +16,7 @@ from swiftpie_world.captions import NONE, SceneSpec
 from swiftpie_world.fields import Fields, over, paste, read_fields, smoothstep
 from swiftpie_world.frames import draw_frames, lowest_point
 from swiftpie_world.grounds import Ground
-from swiftpie_world.lighting import Light
+from swiftpie_world.lighting import Light, shaded
 from swiftpie_world.materials import GLOSS, MATERIALS
 from swiftpie_world.places import Background, draw_foregrounds, draw_places
 from swiftpie_world.renditions import render_as

@@ -5,11 +5,22 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from swiftpie.geometry.layout import Layout, whole_frame
 from swiftpie.geometry.relief import Turned
-from swiftpie.geometry.shading import LEVEL, WRAP, Illumination, Shadow, in_frame, shaded
+from swiftpie.geometry.shading import (
+    LEVEL,
+    WRAP,
+    Illumination,
+    Shadow,
+    brightness,
+    gains,
+    in_frame,
+    soften,
+)
 
+SHINE = 24  # exponent of the highlight
 REFERENCE_NUMBERS = 6  # what `relight_reference` reads for each reference
 
 _LIT_SHARE = 0.75  # of the references; the others come as they are
@@ -74,3 +85,28 @@ def opposite_numbers(light: Light, layout: Layout) -> Tensor:
     angle = (torch.atan2(y, x) / (2 * math.pi) + 0.5) % 1
     none, half = torch.zeros_like(angle), torch.full_like(angle, 0.5)
     return torch.stack([none, angle, half, torch.ones_like(angle), half, none], dim=1)
+
+
+def shaded(turned: Turned, light: Illumination, layout: Layout, gloss: Tensor) -> Tensor:
+    """Return frames (B, 4, H, W) as the light of their pictures shows them.
+
+    A front that faces the light by half is as bright as in the frame; what turns to it is lifted
+    towards white, what turns away falls to the ambient light.
+
+    Args:
+        turned: The subjects, premultiplied RGBA in [0, 1], with their normals.
+        light: In the coordinates of the picture.
+        layout: Where the frames will stand; its rotation and flip turn the light.
+        gloss: Strength of the highlight, (B,).
+    """
+    direction = in_frame(light.direction, layout)
+    normals = soften(turned.normals)
+    shown = light._replace(direction=direction)
+    halfway = F.normalize(direction + direction.new_tensor([0.0, 0.0, 1.0]), dim=1)
+    facing = (normals * halfway[..., None, None]).sum(dim=1, keepdim=True).clamp_min(0)
+    highlight = facing**SHINE * gloss.view(-1, 1, 1, 1) * shown.colour[..., None, None]
+    # Both maps are smooth: a quarter of the size, enlarged at the end, shows all of them.
+    maps = torch.cat(gains(brightness(normals, shown), highlight), dim=1)
+    maps = F.interpolate(maps, size=turned.frame.shape[-2:], mode="bilinear")
+    colours, alpha = turned.frame[:, :3], turned.frame[:, 3:]
+    return torch.cat([torch.addcmul(colours * maps[:, :3], alpha, maps[:, 3:]), alpha], dim=1)

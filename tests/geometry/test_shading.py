@@ -12,10 +12,9 @@ from swiftpie.geometry.shading import (
     cast_shadow,
     contact_of,
     relit,
-    shaded,
     usual_shadow,
 )
-from swiftpie_world.lighting import Light, light_of_reference, relight_reference
+from swiftpie_world.lighting import Light, light_of_reference, relight_reference, shaded
 
 EVEN = Illumination(torch.ones(1, 3), torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]]))
 FROM_LEFT = Illumination(

@@ -2,6 +2,7 @@ import pytest
 
 from swiftpie.mini.vocabulary import Vocabulary
 from swiftpie.mini.words import COLOUR_WORDS, MATERIAL_PHRASES, RENDITIONS, words_in
+from swiftpie_lab.training.stages.one_step.networks import vocabulary_in
 from swiftpie_world.air import SEASON_PHRASES, TIME_PHRASES, WEATHER_PHRASES
 from swiftpie_world.captions import ACCESSORY_PHRASES, POSE_PHRASES, SIDE_WORDS, VIEW_PHRASES
 from swiftpie_world.nouns import EMPTY_PREFIXES
@@ -18,7 +19,7 @@ PAGE = (ROOT / "docs" / "quickstart.md").read_text()
 
 @pytest.fixture(scope="module")
 def small():
-    return Vocabulary.of(CAPTIONS, generic=("subject", "object", "nothing"))
+    return vocabulary_in(CAPTIONS, generic=("subject", "object", "nothing"))
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def test_words_fit_anywhere_and_names_are_what_subjects_were_called(small):
 
 def test_names_may_follow_how_a_thing_looks():
     captions = ["a wooden subject on a beach", "a fox on a beach"]
-    known = Vocabulary.of(captions, generic=("subject",))
+    known = vocabulary_in(captions, generic=("subject",))
     assert known.looks == {"wooden"}
     assert known.unknown_in("a wooden axolotl on a beach") == []
     assert known.unknown_in("a wooden subject on a wooden axolotl") == ["axolotl"]

@@ -163,11 +163,6 @@ def on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), layer).convert("RGB")
 
 
-def similarity(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
-    """Return the cosine of two embeddings (D,) of one encoder, -1 to 1."""
-    return float(np.dot(first, second) / (np.linalg.norm(first) * np.linalg.norm(second)))
-
-
 def similarity_transform(points: Matrix, targets: Matrix) -> Matrix:
     """Return rotation, one scale and shift (2, 3) that bring `points` (N, 2) nearest to `targets`.
 

@@ -12,13 +12,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.geometry.layout import Layout, to_affine, warp
-from swiftpie.geometry.relief import Turned, height, normals, rotation_of, turn
+from swiftpie.geometry.relief import height, normals, rotation_of, turn
 from swiftpie.validation import Box
 
 WRAP = 0.5  # light reaches this far round the edge, as it does on soft and furry things
 LEVEL = 0.5  # n·l of a front that is lit as bright as the sprite
 _RELIEF = 0.85  # the relief is steep at the outline: its slopes count for less than its front
-_SHINE = 24  # exponent of the highlight
 _LIFT = 0.5  # how far what is lit brighter than the sprite moves towards white
 _CONTACT = 1.5  # the shadow that touches the feet is darker than the one that is thrown
 _CONTACT_WIDTH, _CONTACT_HEIGHT = 0.36, 0.065  # of the frame's side
@@ -177,31 +176,6 @@ def usual_shadow(light: Illumination) -> Shadow:
     along = torch.hypot(light.direction[:, 0], light.direction[:, 2])
     length = (along / height.clamp_min(1e-3)).clamp(max=_LONGEST)
     return Shadow(_FAINTEST + _DARKER * share.clamp(0, 1), length, light.direction)
-
-
-def shaded(turned: Turned, light: Illumination, layout: Layout, gloss: Tensor) -> Tensor:
-    """Return frames (B, 4, H, W) as the light of their pictures shows them.
-
-    A front that faces the light by half is as bright as in the frame; what turns to it is lifted
-    towards white, what turns away falls to the ambient light.
-
-    Args:
-        turned: The subjects, premultiplied RGBA in [0, 1], with their normals.
-        light: In the coordinates of the picture.
-        layout: Where the frames will stand; its rotation and flip turn the light.
-        gloss: Strength of the highlight, (B,).
-    """
-    direction = in_frame(light.direction, layout)
-    normals = soften(turned.normals)
-    shown = light._replace(direction=direction)
-    halfway = F.normalize(direction + direction.new_tensor([0.0, 0.0, 1.0]), dim=1)
-    facing = (normals * halfway[..., None, None]).sum(dim=1, keepdim=True).clamp_min(0)
-    highlight = facing**_SHINE * gloss.view(-1, 1, 1, 1) * shown.colour[..., None, None]
-    # Both maps are smooth: a quarter of the size, enlarged at the end, shows all of them.
-    maps = torch.cat(gains(brightness(normals, shown), highlight), dim=1)
-    maps = F.interpolate(maps, size=turned.frame.shape[-2:], mode="bilinear")
-    colours, alpha = turned.frame[:, :3], turned.frame[:, 3:]
-    return torch.cat([torch.addcmul(colours * maps[:, :3], alpha, maps[:, 3:]), alpha], dim=1)
 
 
 def relit(pixels: Tensor, mask: Tensor, lighting: Lighting, layout: Layout) -> Tensor:

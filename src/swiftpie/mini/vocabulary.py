@@ -58,15 +58,6 @@ class Vocabulary:
     looks: frozenset[str] = frozenset()  # those of `words` that stand before names, as colours do
 
     @classmethod
-    def of(cls, captions: Sequence[str], *, generic: Collection[str]) -> Self:
-        """Return the vocabulary of `captions`, some of which name a subject by a `generic` word."""
-        rows = [words_in(caption) for caption in captions]
-        words = {word for row in rows if not {*generic}.isdisjoint(row) for word in row}
-        names = {" ".join(run) for row in rows for _, run in _runs(row, words)}
-        looks = {word for row in rows for word in _looks_in(row, generic)}
-        return cls(frozenset(words), frozenset(names), frozenset(looks))
-
-    @classmethod
     def stored(cls, value: object) -> Self | None:
         """Return the vocabulary of a `to_json` value, or None for other values."""
         if not isinstance(value, Mapping):
@@ -159,7 +150,7 @@ class Vocabulary:
         at a known word or at a verb in -ing. At the end of the prompt it must be known itself, if
         `needs_known` is set.
         """
-        for end, run in _runs(found, self.words):
+        for end, run in runs_between(found, self.words):
             if not self._may_name(found, end - len(run)):
                 continue
             if end == len(found) and needs_known:
@@ -214,7 +205,9 @@ def _without_loose_ends(said: Sequence[str | None]) -> list[str]:
     return kept
 
 
-def _runs(found: Sequence[str], words: Collection[str]) -> Iterator[tuple[int, Sequence[str]]]:
+def runs_between(
+    found: Sequence[str], words: Collection[str]
+) -> Iterator[tuple[int, Sequence[str]]]:
     """Yield the runs between `words`, each with the index after it."""
     place = 0
     for is_word, group in groupby(found, key=lambda word: word in words):
@@ -222,14 +215,6 @@ def _runs(found: Sequence[str], words: Collection[str]) -> Iterator[tuple[int, S
         place += len(run)
         if not is_word:
             yield place, run
-
-
-def _looks_in(row: Sequence[str], generic: Collection[str]) -> Sequence[str]:
-    """Return the words between an article or a size and the generic name of a subject."""
-    end = next((place for place, word in enumerate(row) if word in generic), 0)
-    starts = [place for place in range(end) if row[place] in SIZES]
-    found = row[starts[-1] + 1 : end] if starts else ()
-    return () if "of" in found else found  # as in "a photo of nothing"
 
 
 def _forms(word: str) -> Iterator[str]:

@@ -100,32 +100,6 @@ class PatchAutoencoder(Network):
         linear = F.pixel_shuffle(self.linear_decoder(latents), PATCH)
         return linear + self.residual_decoder(latents)
 
-    @torch.no_grad()
-    def fit_linear(self, pixels: Tensor) -> None:
-        """Set the linear path to the principal components of the patches of `pixels`."""
-        patches = F.pixel_unshuffle(pixels, PATCH).permute(0, 2, 3, 1).flatten(0, 2).double()
-        mean = patches.mean(0)
-        covariance = torch.cov(patches.T)
-        channels = self.linear_encoder.out_channels
-        basis = torch.linalg.eigh(covariance).eigenvectors.flip(1)[:, :channels]
-        spread = ((patches - mean) @ basis).std(0).clamp_min(1e-3)
-        self.linear_encoder.weight.copy_((basis / spread).T[..., None, None])
-        _bias_of(self.linear_encoder).copy_(-(mean @ (basis / spread)))
-        self.linear_decoder.weight.copy_((basis * spread)[..., None, None])
-        _bias_of(self.linear_decoder).copy_(mean)
-
-    @torch.no_grad()
-    def standardise(self, pixels: Tensor) -> None:
-        """Measure shift and scale of the latents of `pixels`."""
-        latents = self.encode_raw(pixels)
-        self.shift.copy_(latents.mean((0, 2, 3), keepdim=True))
-        self.scale.copy_(latents.std((0, 2, 3), keepdim=True))
-
-    def channel_weights(self) -> Tensor:
-        """Return how much a unit of each latent channel moves the pixels, mean 1, (1, C, 1, 1)."""
-        size = self.linear_decoder.weight.flatten(1).norm(dim=0) * self.scale.flatten()
-        return (size / size.mean()).view(1, -1, 1, 1)
-
 
 def _laid_out(values: Tensor) -> Tensor:
     """Return `values` (B, C, H, W) laid out as convolutions compute them fastest.
@@ -182,11 +156,6 @@ class LatentAutoencoder(nn.Module):
     def _scale(self) -> tuple[float, float]:
         config = self.network.config
         return float(config.scaling_factor), float(getattr(config, "shift_factor", None) or 0)
-
-
-def _bias_of(layer: nn.Conv2d) -> Tensor:
-    assert layer.bias is not None
-    return layer.bias
 
 
 def _zero(module: nn.Module) -> None:

@@ -19,7 +19,7 @@ from swiftpie.geometry.layout import Layout, pixel_grid
 from swiftpie.geometry.shading import Illumination, Lighting, brightness
 from swiftpie.masks import resize_mask
 from swiftpie.mini.placing import LayoutScores, LightVotes, illumination
-from swiftpie.models.autoencoder import LatentAutoencoder
+from swiftpie.models.autoencoder import LatentAutoencoder, PatchAutoencoder
 from swiftpie.noise import TRAIN_TIMESTEPS, scaled_linear_step
 
 LAST_TIMESTEP = TRAIN_TIMESTEPS - 1
@@ -253,3 +253,9 @@ def _outputs_of(layers: Iterable[nn.Module], *, prepare: Callable[[Tensor], Tens
         return features
 
     return extract
+
+
+def channel_weights(autoencoder: PatchAutoencoder) -> Tensor:
+    """Return how much a unit of each latent channel moves the pixels, mean 1, (1, C, 1, 1)."""
+    size = autoencoder.linear_decoder.weight.flatten(1).norm(dim=0) * autoencoder.scale.flatten()
+    return (size / size.mean()).view(1, -1, 1, 1)

@@ -4,10 +4,12 @@ import math
 from collections.abc import Callable
 from statistics import fmean
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from swiftpie.faces import Face
-from swiftpie.faces.choose import share_outside, similarity
+from swiftpie.faces.choose import share_outside
 from swiftpie_lab.evaluation.case import Expected, Kept, Metric, of
 from swiftpie_lab.evaluation.judges import Panel, Reading
 from swiftpie_world.air import Setting
@@ -144,7 +146,7 @@ def likeness(reference: Face | None, shown: Face | None) -> float | None:
     """Return the cosine of two faces of one judge, -1 to 1, or None if one was not found."""
     if reference is None or shown is None:
         return None
-    return similarity(reference.embedding, shown.embedding)
+    return _similarity(reference.embedding, shown.embedding)
 
 
 SEEN = ("networks.panel", "picture", "expected")
@@ -215,3 +217,8 @@ METRICS = {
         higher_is_better=None,
     ),
 }
+
+
+def _similarity(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
+    """Return the cosine of two embeddings (D,) of one encoder, -1 to 1."""
+    return float(np.dot(first, second) / (np.linalg.norm(first) * np.linalg.norm(second)))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.imageio.images import contact_sheet, to_pil
-from swiftpie.models.autoencoder import PatchAutoencoder
+from swiftpie.models.autoencoder import PATCH, PatchAutoencoder
 from swiftpie_lab.training.context import VALIDATION_SEED, Context
 from swiftpie_lab.training.losses import gradient_l1, psnr_db
 from swiftpie_world.sampler import World
@@ -57,7 +57,7 @@ class AutoencoderStage:
         pictures = [
             self.world.batch(16, 4, seed=VALIDATION_SEED - 1 - i).pixels for i in range(PCA_BATCHES)
         ]
-        network.fit_linear(torch.cat(pictures).cpu())
+        fit_linear(network, torch.cat(pictures).cpu())
         return network.to(self.world.tiles.device).to(memory_format=torch.channels_last)
 
     def losses(self, network: PatchAutoencoder, step: int) -> dict[str, Tensor]:
@@ -88,5 +88,29 @@ class AutoencoderStage:
 
     def export(self, network: PatchAutoencoder, folder: Path) -> None:
         """Write the autoencoder with measured latent statistics."""
-        network.standardise(self.world.batch(48, 4, seed=VALIDATION_SEED).pixels)
+        standardise(network, self.world.batch(48, 4, seed=VALIDATION_SEED).pixels)
         network.save_pretrained(folder / "autoencoder")
+
+
+@torch.no_grad()
+def fit_linear(network: PatchAutoencoder, pixels: Tensor) -> None:
+    """Set the linear path to the principal components of the patches of `pixels`."""
+    patches = F.pixel_unshuffle(pixels, PATCH).permute(0, 2, 3, 1).flatten(0, 2).double()
+    mean = patches.mean(0)
+    encoder, decoder = network.linear_encoder, network.linear_decoder
+    basis = torch.linalg.eigh(torch.cov(patches.T)).eigenvectors.flip(1)[:, : encoder.out_channels]
+    spread = ((patches - mean) @ basis).std(0).clamp_min(1e-3)
+    assert encoder.bias is not None, "it has one"
+    assert decoder.bias is not None, "it has one"
+    encoder.weight.copy_((basis / spread).T[..., None, None])
+    encoder.bias.copy_(-(mean @ (basis / spread)))
+    decoder.weight.copy_((basis * spread)[..., None, None])
+    decoder.bias.copy_(mean)
+
+
+@torch.no_grad()
+def standardise(network: PatchAutoencoder, pixels: Tensor) -> None:
+    """Measure shift and scale of the latents of `pixels`."""
+    latents = network.encode_raw(pixels)
+    network.shift.copy_(latents.mean((0, 2, 3), keepdim=True))
+    network.scale.copy_(latents.std((0, 2, 3), keepdim=True))

@@ -14,7 +14,7 @@ from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.mini.scene_network import SceneCondition, SceneNetwork, scene_relighter
 from swiftpie.models.autoencoder import PATCH, PatchAutoencoder
 from swiftpie_lab.training.context import VALIDATION_SEED, Context
-from swiftpie_lab.training.losses import psnr_db, robust_and_squared
+from swiftpie_lab.training.losses import channel_weights, psnr_db, robust_and_squared
 from swiftpie_world.air import SEASONS, Setting
 from swiftpie_world.fields import read_fields
 from swiftpie_world.places import PLACES, SCENE_PLACES, draw_places, is_held_out, settings
@@ -126,7 +126,7 @@ class SceneStage:
         term, texture that the network cannot foresee becomes its mean.
         """
         weight, bias = self.autoencoder.linear_encoder.weight, self.autoencoder.linear_encoder.bias
-        channels = self.autoencoder.channel_weights()
+        channels = channel_weights(self.autoencoder)
         total = drawn.new_zeros(())
         for shift in (0, PATCH // 2):
             both = torch.cat([drawn.float(), truth])

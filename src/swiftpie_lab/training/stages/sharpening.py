@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import Update
+from swiftpie_lab.training.losses import channel_weights
 from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
 
@@ -47,7 +48,7 @@ class PatchCritic(nn.Module):
     def __init__(self, autoencoder: PatchAutoencoder, *, channels: int, width: int) -> None:
         super().__init__()
         # The root is a compromise: latents that move no pixel also distinguish drawn from true.
-        self.register_buffer("weights", autoencoder.channel_weights().detach().sqrt())
+        self.register_buffer("weights", channel_weights(autoencoder).detach().sqrt())
         self.layers = nn.Sequential(
             nn.Conv2d(2 * channels, width, 3, padding=1),
             nn.SiLU(),

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,8 @@ from swiftpie.mini.denoiser import TinyDenoiser
 from swiftpie.mini.networks import TaughtTower
 from swiftpie.mini.placing import LayoutPredictor
 from swiftpie.mini.text_encoder import TAUGHT, TextEncoder, WordTokenizer
-from swiftpie.mini.vocabulary import Vocabulary
+from swiftpie.mini.vocabulary import Vocabulary, runs_between
+from swiftpie.mini.words import SIZES, words_in
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie_world.nouns import EMPTY_PREFIXES, GENERIC_NAMES
@@ -177,7 +178,7 @@ def train_tokenizer(captions: Iterable[str], sizes: Sizes) -> WordTokenizer:
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {END}", special_tokens=[(START, 0), (END, 1)]
     )
-    taught = Vocabulary.of([*captions, *EMPTY_PREFIXES], generic=(*GENERIC_NAMES, *EMPTY_WORDS))
+    taught = vocabulary_in([*captions, *EMPTY_PREFIXES], generic=(*GENERIC_NAMES, *EMPTY_WORDS))
     return _wrapped(tokenizer, length=sizes.text_length, taught=taught.to_json())
 
 
@@ -279,3 +280,20 @@ def nearest_tokens(places: Tensor, grid: int) -> Tensor:
     across, down = (1 - away.abs()).clamp_min(0).unbind(dim=2)
     shares = (down[..., :, None] * across[..., None, :]).flatten(-2)
     return shares / shares.sum(dim=-1, keepdim=True).clamp_min(1e-6)
+
+
+def vocabulary_in(captions: Sequence[str], *, generic: Collection[str]) -> Vocabulary:
+    """Return the vocabulary of `captions`, some of which name a subject by a `generic` word."""
+    rows = [words_in(caption) for caption in captions]
+    words = {word for row in rows if not {*generic}.isdisjoint(row) for word in row}
+    names = {" ".join(run) for row in rows for _, run in runs_between(row, words)}
+    looks = {word for row in rows for word in _looks_in(row, generic)}
+    return Vocabulary(frozenset(words), frozenset(names), frozenset(looks))
+
+
+def _looks_in(row: Sequence[str], generic: Collection[str]) -> Sequence[str]:
+    """Return the words between an article or a size and the generic name of a subject."""
+    end = next((place for place, word in enumerate(row) if word in generic), 0)
+    starts = [place for place in range(end) if row[place] in SIZES]
+    found = row[starts[-1] + 1 : end] if starts else ()
+    return () if "of" in found else found  # as in "a photo of nothing"

@@ -26,6 +26,7 @@ from swiftpie.types import TextCondition
 from swiftpie_lab.training.context import PACKAGED, VALIDATION_SEED, Context
 from swiftpie_lab.training.losses import (
     LAST_TIMESTEP,
+    channel_weights,
     gradient_l1,
     layout_loss,
     light_loss,
@@ -202,7 +203,7 @@ class OneStepStage:
         mask, cells = answer.masks.amax(dim=1, keepdim=True), cells_of(target)
         weight = 1 + self.config.subject_weight * resize_mask(mask, cells)
         weight = weight + HAT_WEIGHT * resize_mask(answer.hats, cells)
-        weight = weight / weight.mean() * self.autoencoder.channel_weights()
+        weight = weight / weight.mean() * channel_weights(self.autoencoder)
         shape = F.interpolate(mask, size=outcome.prediction.subject_mask.shape[-2:], mode="area")
         guess = outcome.prediction.subject_mask.float().clamp(1e-5, 1 - 1e-5)
         terms = {

@@ -5,6 +5,7 @@ import torch
 
 import swiftpie
 from swiftpie_lab.training.loop import LoopConfig, fit
+from swiftpie_lab.training.stages.autoencoder import fit_linear, standardise
 from swiftpie_lab.training.stages.one_step.networks import load_trained
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig
 from swiftpie_lab.training.stages.one_step.tasks import Tasks, TrainingTask
@@ -22,8 +23,8 @@ def stage(subjects):
     surfaces = make_textures(8, subjects.tiles, seed=0)
     stage = small_model(World(subjects, "held_out", surfaces=surfaces), CONFIG)
     pixels = stage.world.batch(4, 2, seed=0).pixels
-    stage.autoencoder.fit_linear(pixels)
-    stage.autoencoder.standardise(pixels)
+    fit_linear(stage.autoencoder, pixels)
+    standardise(stage.autoencoder, pixels)
     return stage
 
 
