@@ -70,6 +70,15 @@ def test_noises_that_differ_by_rounding_alone_mark_nothing():
     assert masks.from_noise_difference(noise, changed).sum((1, 2, 3)).tolist() == [1, 1]
 
 
+def test_the_soft_mask_of_two_noises_is_their_difference_scaled_to_one():
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, 2, 4, 8, 8, generator=generator)
+    difference = (first.double() - second.double()).abs().mean(dim=1, keepdim=True)
+    least, most = (values.view(2, 1, 1, 1) for values in difference.flatten(1).aminmax(dim=1))
+    found = masks.from_noise_difference(first, second, is_soft=True)
+    assert torch.allclose(found.double(), (difference - least) / (most - least), atol=1e-5)
+
+
 def test_where_white_marks_what_is_clear_does_not_change():
     drawn = clear(HOLE, "white")
     assert masks.iou(masks.load_mask(drawn, drawn.size, by_white=True), as_mask(HOLE)).item() > 0.98

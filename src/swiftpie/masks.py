@@ -200,8 +200,10 @@ def attention_to_mask(attention: Tensor) -> Tensor:
     return torch.where(has_structure, soft, 1.0).to(attention.dtype)
 
 
-def from_noise_difference(source_noise: Tensor, edit_noise: Tensor) -> Tensor:
-    """Return where two prompts disagree about the noise behind one picture, (B, 1, h, w) 0 or 1.
+def from_noise_difference(
+    source_noise: Tensor, edit_noise: Tensor, *, is_soft: bool = False
+) -> Tensor:
+    """Return where two prompts disagree about the noise behind one picture, (B, 1, h, w).
 
     From arXiv:2412.04301, self-guided editing mask. The released code averages over batch and
     channels; here every sample is on its own, which for one picture is the same.
@@ -209,11 +211,18 @@ def from_noise_difference(source_noise: Tensor, edit_noise: Tensor) -> Tensor:
     Args:
         source_noise: inverted noise (B, C, h, w) under the first prompt.
         edit_noise: under the second, the same shape; if it is the same noise, nothing is marked.
+        is_soft: whether the difference is scaled to [0, 1], as in the paper; else it is 0 or 1 by
+            the ceiling and the threshold of the released code.
     """
     difference = (source_noise.float() - edit_noise.float()).abs().mean(dim=1, keepdim=True)
-    ceiling = NOISE_CEILING * _means(difference)
-    share = torch.minimum(difference, ceiling) / ceiling.clamp(min=1e-12)
-    return (share > NOISE_THRESHOLD).float() * (_means(difference) > NOISE_ROUNDING)
+    if is_soft:
+        least, most = difference.amin((2, 3), keepdim=True), difference.amax((2, 3), keepdim=True)
+        share = (difference - least) / (most - least).clamp(min=1e-12)
+    else:
+        ceiling = NOISE_CEILING * _means(difference)
+        share = torch.minimum(difference, ceiling) / ceiling.clamp(min=1e-12)
+        share = (share > NOISE_THRESHOLD).float()
+    return share * (_means(difference) > NOISE_ROUNDING)
 
 
 def feather(mask: Tensor) -> Tensor:

@@ -55,6 +55,9 @@ def animation(session):
     )
 
 
+BY_INVERSION = EditSettings(method="inversion", accept_smear=True)
+
+
 def edit(**request):
     return EditRequest(**{"image": photo(), "prompt": PROMPT, "seed": 3} | request)
 
@@ -97,16 +100,17 @@ CASES = {  # by technique: networks, and a request that it draws with them
     "repaint": (lambda: random_networks("sd15"), lambda _: removal()),
     "garment": (lambda: random_networks("sd15"), garment),
     "mini 0": (mini, drawing),
-    "mini 1": (mini, lambda _: edit(prompt="at night")),
-    "mini 2": (mini, insertion),
-    "mini 3": (mini, lambda _: removal()),
-    "mini 4": (mini, animation),
-    "mini 5": (mini, lambda session: drawing(session, prompt="a pencil drawing of a dinosaur")),
+    "mini 1": (mini, lambda _: edit(prompt="a blue dog", settings=BY_INVERSION)),
+    "mini 2": (mini, lambda _: edit(prompt="at night")),
+    "mini 3": (mini, insertion),
+    "mini 4": (mini, lambda _: removal()),
+    "mini 5": (mini, animation),
+    "mini 6": (mini, lambda session: drawing(session, prompt="a pencil drawing of a dinosaur")),
 }
 
 
-BATCHED = ("animate", "personalize", "chord", "reference", "mini 0", "mini 4")  # in a quick test
-EDITS = ("inversion", "chord", "reference", "mini 1")
+BATCHED = ("animate", "personalize", "chord", "reference", "mini 0", "mini 5")  # in a quick test
+EDITS = ("inversion", "chord", "reference", "mini 1", "mini 2")
 
 
 @pytest.fixture(params=CASES)

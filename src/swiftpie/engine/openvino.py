@@ -32,6 +32,7 @@ from swiftpie.engine.wrappers import shared_copy, with_text_encoders
 from swiftpie.errors import CapabilityError
 from swiftpie.models.denoiser import Denoiser, DenoiserCall, WrappedDenoiser, module_of, predict
 from swiftpie.models.flux2 import LanguageText
+from swiftpie.models.inversion import finds_noise_alone
 from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.types import Autoencoder, Posterior, TextCondition
@@ -83,7 +84,9 @@ def to_openvino(
         autoencoder=OpenvinoAutoencoder(with_openvino_layers(components.autoencoder), graphs),
         denoiser=OpenvinoDenoiser(with_openvino_layers(components.denoiser), graphs),
         image_encoder=encoder,
-        inversion=None if inversion is None else OpenvinoNetwork(inversion, graphs, INVERSION),
+        inversion=OpenvinoNetwork(inversion, graphs, INVERSION)
+        if finds_noise_alone(inversion)
+        else inversion,
         engine=Engine(
             run=OpenvinoCalls(graphs), scope=graphs.threads.for_openvino, has_fixed_sizes=True
         ),

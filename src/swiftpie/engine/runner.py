@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from swiftpie.backbones.components import Components
 from swiftpie.engine.offload import can_offload, offloaded
 from swiftpie.errors import ConfigError, OutOfMemory
-from swiftpie.models.inversion import Inversion
+from swiftpie.models.inversion import Inversion, finds_noise_alone
 from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.pipelines.choose import Choice
@@ -279,7 +279,9 @@ class Runner:
             self.cached,
             image_encoder=None if encoder is None else CachedImageEncoder(encoder, *known),
             autoencoder=CachedAutoencoder(components.autoencoder, *known),
-            inversion=None if inversion is None else CachedInversion(inversion, *known),
+            inversion=CachedInversion(inversion, *known)
+            if inversion is not None and finds_noise_alone(inversion)
+            else inversion,
         )
 
     def _keep(self, kind: str, of: Identity | str, make: Callable[[], Value]) -> Value:

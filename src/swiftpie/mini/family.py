@@ -13,7 +13,10 @@ class Tiny(Family):
     needs_even_grid = True  # its two levels, and the blocks of noise that its layout reads
     edits_by_words = shows_own_pixels = sees_what_stays = True
     knows_faces = False  # it is small
-    own_modules = ("text_encoder", "image_encoder", "vae", "unet", "layout_predictor", "tokenizer")
+    own_modules = (
+        *("text_encoder", "image_encoder", "vae", "unet", "layout_predictor", "tokenizer"),
+        "inversion_unet",
+    )
     named_besides = staticmethod(later("swiftpie.mini.reading:named_besides"))
     name_of_file = staticmethod(later("swiftpie.mini.words:name_of_file"))
     taught = staticmethod(later("swiftpie.mini.vocabulary:taught"))

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -62,14 +63,21 @@ CANVAS_PX = 128
 SMALL_PX = 64  # longer side of a photograph whose light is measured
 
 
+class PlacedSubject(NamedTuple):
+    """A subject that is drawn where a picture changes."""
+
+    identity: Identity
+    layout: Layout  # a row for each of the batch
+    lighting: Lighting | None = None  # likewise; None keeps that of the reference
+
+
 def inpainting_condition(
     components: Components,
     pixels: Tensor,
     changes: Tensor,
     *,
-    identity: Identity,
-    layout: Layout,
-    lighting: Lighting | None = None,
+    subject: PlacedSubject | None,
+    shows: Sequence[float],
     class_tokens: Tensor,
     scales: ResolvedScales,
 ) -> SubjectCondition:
@@ -83,24 +91,25 @@ def inpainting_condition(
         components: The networks.
         pixels: The picture on its canvas, (1, 3, H, W) in [-1, 1].
         changes: Where it changes, (1, 1, H, W) in [0, 1].
-        identity: The subject to draw there, in the first of two rows.
-        layout: Where it stands, two rows.
-        lighting: The light there, two rows; None keeps that of the reference.
+        subject: What is drawn there, if anything.
+        shows: For each row of the batch 1 with the subject, and 0 without it.
         class_tokens: The words that name each subject, (S, T); those of the picture are last.
         scales: Strengths of the branches.
     """
     cell = components.preset.latent_cell_px
     cells = (pixels.shape[2] // cell, pixels.shape[3] // cell)
     region = resize_mask(changes, cells)
-    read = identity_of_frames if identity.keys else appearance_of_frame
+    has_detail = subject is not None and bool(subject.identity.keys)
+    read = identity_of_frames if has_detail else appearance_of_frame
     square, stays = unchanged_frame(components, pixels, changes).split((3, 1), dim=1)
-    shows = region.new_tensor((1.0, 0.0)).view(-1, 1, 1, 1)
+    rows = region.new_tensor(shows).view(-1, 1, 1, 1)
+    first = [] if subject is None else [subject]
     return subject_condition(
         components,
-        [identity, read(components, square, stays)],
-        [layout, whole_frame(shows)],
-        regions=[region * shows, (1 - region).expand(2, -1, -1, -1)],
-        lights=[lighting, None],
+        [*(each.identity for each in first), read(components, square, stays)],
+        [*(each.layout for each in first), whole_frame(rows)],
+        regions=[*(region * rows for _ in first), (1 - region).expand(len(rows), -1, -1, -1)],
+        lights=[*(each.lighting for each in first), None],
         class_tokens=class_tokens,
         scales=replace(
             scales,
@@ -108,7 +117,7 @@ def inpainting_condition(
             detail_scale=scales.background_scale,
             background_scale=scales.identity_scale,
         ),
-        shares=[1.0, 1.0],
+        shares=[1.0] * (len(first) + 1),
     )
 
 
@@ -145,9 +154,8 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
         components,
         pixels,
         changes,
-        identity=identity,
-        layout=layout,
-        lighting=lighting,
+        subject=PlacedSubject(identity, layout, lighting),
+        shows=(1.0, 0.0),
         class_tokens=components.text.find_words(plan.prompt, ["", ""]),
         scales=resolved_scales(components.preset, request),
     )

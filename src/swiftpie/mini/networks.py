@@ -28,6 +28,7 @@ from swiftpie.mini import word_edits
 from swiftpie.mini.animation import ANIMATE
 from swiftpie.mini.denoiser import TinyDenoiser
 from swiftpie.mini.inpainting import REMOVE, REPAINT
+from swiftpie.mini.inversion import INVERSION, TinyInversion
 from swiftpie.mini.placing import LayoutPredictor, place_of
 from swiftpie.mini.reading import COLOURLESS, ENGLISH, Reading, names_people, read, read_all
 from swiftpie.mini.scene import drawn_size, has_scene, is_art, prepare_art, prepare_scene
@@ -48,8 +49,9 @@ from swiftpie.pipelines.request import (
 )
 from swiftpie.types import TextCondition
 
-CHOICES = {"steps", "weights"}
+CHOICES = {"steps", "weights", "inversion"}
 IDLE_CHOICES = {"allow_pickle", "offline"}  # nothing is downloaded or unpickled anyway
+INVERSION_FOLDER = "inversion"  # identities do not depend on it, so no fingerprint does
 
 
 NETWORKS: Mapping[str, Callable[[Path], nn.Module]] = {
@@ -63,12 +65,16 @@ NETWORKS: Mapping[str, Callable[[Path], nn.Module]] = {
 
 
 NAMES = {"autoencoder": "vae", "denoiser": "unet"}  # in a pipeline of diffusers, if others
-MODULES = {NAMES.get(name, name): build for name, build in NETWORKS.items()}
+MODULES: Mapping[str, Callable[[Path], nn.Module]] = {
+    **{NAMES.get(name, name): build for name, build in NETWORKS.items()},
+    "inversion_unet": TinyInversion.built,
+}
 
 TECHNIQUES = (
     Technique(
         PersonalizeRequest, prepare_scene, has_scene, draws_by_seed=True, drawn_size=drawn_size
     ),
+    INVERSION,
     Technique(
         EditRequest,
         word_edits.prepare_word_edit,
@@ -147,6 +153,8 @@ def load(preset: Preset, *, device: str, choices: Choices) -> Components:
         )
     weights = choices.get("weights")
     folder = _package_folder(preset) if weights is None else _own_folder(weights)
+    chosen = choices.get("inversion")
+    inversion = folder / INVERSION_FOLDER if chosen is None else existing(chosen, "inversion")
     preset = with_steps(preset, choices.get("steps"))
     networks = {
         name: _ready(load_network(build, folder / name), device) for name, build in NETWORKS.items()
@@ -154,7 +162,15 @@ def load(preset: Preset, *, device: str, choices: Choices) -> Components:
     text = TaughtTower(
         read_tokenizer(folder / "tokenizer", WordTokenizer), networks.pop("text_encoder")
     )
-    return _components(preset, text, fingerprint=fingerprint_of(folder), **networks)
+    return _components(
+        preset,
+        text,
+        fingerprint=fingerprint_of(folder, without=INVERSION_FOLDER),
+        inversion=_ready(load_network(TinyInversion.built, inversion), device)
+        if inversion.is_dir()
+        else None,
+        **networks,
+    )
 
 
 def techniques() -> Sequence[Technique]:
@@ -187,7 +203,8 @@ def to_modules(components: Components) -> dict[str, Any]:
     assert isinstance(text, TaughtTower), "this family reads prompts by one tower"
     ours = {**vars(components), **vars(components.own)}
     own = {NAMES.get(name, name): ours.get(name) for name in NETWORKS}
-    return own | {"text_encoder": text.encoder, "tokenizer": text.tokenizer}
+    own |= {"text_encoder": text.encoder, "tokenizer": text.tokenizer}
+    return own | {"inversion_unet": components.inversion}
 
 
 def read_own(folder: Path) -> dict[str, Any]:
@@ -218,6 +235,7 @@ def from_modules(modules: Mapping[str, Any], loaded: Components | None) -> Compo
     return _components(
         preset,
         TaughtTower(modules["tokenizer"], modules["text_encoder"]),
+        inversion=modules["inversion_unet"],
         fingerprint=modules["fingerprint"] if loaded is None else unknown_fingerprint(),
         **{name: modules[NAMES.get(name, name)] for name in NETWORKS if name != "text_encoder"},
     )
@@ -235,7 +253,6 @@ def _components(
         schedule=schedule_of(preset),
         text=text,
         own=OwnParts(layout_predictor, text.vocabulary),
-        inversion=None,
         **parts,
     )
 

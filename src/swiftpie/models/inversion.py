@@ -26,6 +26,11 @@ class Inversion(Protocol):
         """Return noise (B, C, h, w) of about unit variance for clean `latents` (B, C, h, w)."""
 
 
+def finds_noise_alone(inversion: object) -> bool:
+    """Whether noise is all that an inversion network finds, so that engines may wrap it."""
+    return inversion is not None and not hasattr(inversion, "read")
+
+
 class DownsampledAttention:
     """Attention with token downsampling (arXiv:2402.13573).
 

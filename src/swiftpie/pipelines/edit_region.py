@@ -261,16 +261,16 @@ def says_the_same(compared: Compared) -> bool:
     return compared.are_alike
 
 
-def found_region(latent: Tensor, canvas: Canvas) -> Tensor:
+def found_region(latent: Tensor, canvas: Canvas, reach_px: int = 0) -> Tensor:
     """Return a region that was found in latents (1, 1, h, w) on the given picture, as bytes.
 
-    It is widened by a cell, so that its soft edge lies around it.
+    It is widened by `reach_px`, by default a cell, so that its soft edge lies around it.
     """
     hard = (canvas.leave_mask(latent.cpu()) > 0.5).float()
     if not hard.any():
         warn(logger, UNCHANGED)
-    cell_px = canvas.padded[0] // latent.shape[2]
-    return without_outside(in_8_bits(resize_mask(grow(hard, cell_px), canvas.full)))
+    reach_px = reach_px or canvas.padded[0] // latent.shape[2]
+    return without_outside(in_8_bits(resize_mask(grow(hard, reach_px), canvas.full)))
 
 
 def region_of(pixels: Tensor, canvas: Canvas, *, like: Tensor) -> EditRegion:

@@ -1,17 +1,18 @@
 """SwiftEdit: edits from the noise that an inversion network finds behind a picture."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.imageio.images import as_rgb, mask_to_pil
 from swiftpie.masks import from_noise_difference
-from swiftpie.models.inversion import Inversion
+from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import add_noise, draw_noise, draw_step_noise
 from swiftpie.pipelines.advice import usual_advice
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
@@ -28,7 +29,7 @@ from swiftpie.pipelines.edit_region import (
     without_change,
 )
 from swiftpie.pipelines.identity import whole_picture_identity
-from swiftpie.pipelines.methods.inversion import EditStart, InversionOptions, mode_of
+from swiftpie.pipelines.methods.inversion import EditStart, InversionOptions, SelfMask, mode_of
 from swiftpie.pipelines.request import EditRequest, resolved_scales
 from swiftpie.pipelines.settings import EditMode
 from swiftpie.pipelines.techniques.personalize import appearance_condition, read_null_text
@@ -45,12 +46,43 @@ def advice(components: Components, request: EditRequest) -> Iterator[str]:
     given = request.settings.scales.given
     for name in sorted(given.keys() & names):
         yield f"`{name}={given[name]}` has no effect in an edit in the {mode} mode."
+    options = request.settings.of(InversionOptions)
+    if request.mask is not None and options.self_mask is not None:
+        yield f"`self_mask={options.self_mask}` has no effect, because the region was given."
+    if options.accept_smear and not components.family.sees_what_stays:
+        yield "`accept_smear=True` has no effect: this model edits photographs without it."
+
+
+class Shown(NamedTuple):
+    """A picture on its canvas, and what an edit says of it."""
+
+    original: Image.Image
+    canvas: Canvas
+    pixels: Tensor  # (1, 3, H, W) in [-1, 1], on the canvas
+    latents: Tensor  # (1, C, h, w)
+    prompts: Compared  # of the picture, before and after
+    compared: Compared  # those whose difference says what changes
+    mask: Tensor | None  # (1, 1, H, W) of bytes, if it is known what changes
+
+
+class Inverted(NamedTuple):
+    """What is found behind a picture, and what the denoiser sees of it besides noise and prompt."""
+
+    noise: Tensor  # (1, C, h, w)
+    region: EditRegion
+    condition: SubjectCondition
 
 
 @torch.no_grad()
-def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
+def prepare_edit(
+    components: Components,
+    request: EditRequest,
+    clock: Clock,
+    *,
+    invert: Callable[[Components, EditRequest, Shown, Clock], Inverted] | None = None,
+) -> Plan:
     """Find the noise behind a picture, the region that changes, and what is drawn there."""
-    request, inverter = in_hole(request), components.inverter()
+    request = in_hole(request)
     settings, preset = request.settings.of(InversionOptions), components.preset
     mode = mode_of(request.settings, preset)
     is_released = mode is EditMode.RELEASED
@@ -77,17 +109,14 @@ def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> 
     prompts = Compared(components.text, (request.source_prompt, request.prompt))
     if mask is not None and request.identity is None and settings.variation == 0:
         mask = without_change(prompts, mask)
-    noise, region = _invert(inverter, latents, prompts, request.keyword, mask, canvas)
-    clock.lap("invert")
+    keyword = request.keyword
+    compared = Compared(prompts.encoder, ("", keyword)) if keyword else prompts
+    if mask is None and says_the_same(compared):
+        mask = torch.zeros(1, 1, *canvas.full, dtype=torch.uint8)
+    shown = Shown(original, canvas, pixels, latents, prompts, compared, mask)
+    noise, region, condition = (invert or _invert)(components, request, shown, clock)
     text = prompts.text if is_released else components.text.encode([request.prompt])
     rows, schedule = len(text.pooled), components.schedule
-    condition = appearance_condition(  # weighed inside and outside of the region
-        components,
-        request.identity or whole_picture_identity(components, original),
-        (region.latent > 0.5).to(region.latent) if is_released else region.latent,
-        scales=resolved_scales(preset, request),
-        rows=rows,
-    )
     noise = _varied(components, noise, settings.variation * region.latent, request.seed)
     start = (
         schedule.initial_latents(noise)
@@ -116,31 +145,40 @@ def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> 
     )
 
 
-def _invert(
-    inverter: Inversion,
-    latents: Tensor,
-    prompts: Compared,
-    keyword: str,
-    mask: Tensor | None,
-    canvas: Canvas,
-) -> tuple[Tensor, EditRegion]:
-    """Return the noise (1, C, h, w) behind `latents` of a picture, and the region that changes.
+def _invert(components: Components, request: EditRequest, shown: Shown, clock: Clock) -> Inverted:
+    """Return the noise behind a picture and where it changes, by noise under two prompts.
 
-    The region is `mask`, if given by `given_mask`. Otherwise it follows from the noise under the
-    source and target prompts, or under no words and a `keyword`.
+    The denoiser sees the appearance of the picture, weighed inside and outside of the region.
     """
-    compared = Compared(prompts.encoder, ("", keyword)) if keyword else prompts
-    if mask is None and says_the_same(compared):
-        mask = torch.zeros(1, 1, *canvas.full, dtype=torch.uint8)
-    source, pair = prompts.prompts[0], compared.prompts
+    latents, mask, prompts = shown.latents, shown.mask, shown.prompts
+    source, pair = prompts.prompts[0], shown.compared.prompts
     wanted = tuple(dict.fromkeys([source] if mask is not None else [source, *pair]))
-    text = compared.text if wanted == pair else prompts.encoder.encode(list(wanted))
-    behind = inverter(latents.expand(len(wanted), -1, -1, -1), text)
+    text = shown.compared.text if wanted == pair else prompts.encoder.encode(list(wanted))
+    behind = components.inverter()(latents.expand(len(wanted), -1, -1, -1), text)
     noise = dict(zip(wanted, behind.split(1), strict=True))
-    if mask is not None:
-        return noise[source], region_of(mask, canvas, like=latents)
-    latent = from_noise_difference(*(noise[prompt] for prompt in pair))
-    return noise[source], EditRegion(latent, found_region(latent, canvas))
+    if mask is None:
+        region = guided_region(noise[pair[0]], noise[pair[1]], request, shown.canvas)
+    else:
+        region = region_of(mask, shown.canvas, like=latents)
+    clock.lap("invert")
+    is_released = mode_of(request.settings, components.preset) is EditMode.RELEASED
+    condition = appearance_condition(
+        components,
+        request.identity or whole_picture_identity(components, shown.original),
+        (region.latent > 0.5).to(region.latent) if is_released else region.latent,
+        scales=resolved_scales(components.preset, request),
+        rows=2 if is_released else 1,
+    )
+    return Inverted(noise[source], region, condition)
+
+
+def guided_region(
+    source_noise: Tensor, noise: Tensor, request: EditRequest, canvas: Canvas
+) -> EditRegion:
+    """Return where the noise of two prompts differs: SwiftEdit's self-guided mask."""
+    is_soft = request.settings.of(InversionOptions).self_mask is SelfMask.SOFT
+    latent = from_noise_difference(source_noise, noise, is_soft=is_soft)
+    return EditRegion(latent, found_region(latent, canvas))
 
 
 def finish_edit(

@@ -139,7 +139,7 @@ class EditDrawer(Generic[C]):
             seed=FRESH_SEED,
             source_prompt=task.source_prompt,
             mask=self._place(task),
-            settings=self.settings,
+            settings=self._accepting,
             source=identity,
         )
         try:
@@ -176,13 +176,23 @@ class EditDrawer(Generic[C]):
         return Image.composite(edited, task.source, blend_mask(task.mask))
 
     @property
+    def _accepting(self) -> EditSettings:
+        """The settings, which let a small model invert what the world's renderer drew."""
+        if not (self._inverts and self.session.components.family.edits_by_words):
+            return self.settings
+        own = (*self.settings.own, ("accept_smear", True))
+        return EditSettings(method=self.settings.method, scales=self.settings.scales, own=own)
+
+    @property
     def _is_chord(self) -> bool:
         return self.settings.method == "chord"
 
     @property
     def _inverts(self) -> bool:
-        """Whether edits come from the noise behind a picture; a model of layout edits by words."""
-        return not (self._is_chord or self.session.components.family.edits_by_words)
+        """Whether edits come from the noise behind a picture."""
+        if self.session.components.family.edits_by_words:
+            return self.settings.method == "inversion"
+        return not self._is_chord
 
     @property
     def _scales(self) -> ResolvedScales:

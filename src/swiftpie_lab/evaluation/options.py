@@ -17,7 +17,9 @@ PUBLISHED = (
 STEPS, EDITS = (*PUBLISHED, "steps", "device"), (*PUBLISHED, "inversion", "device")
 LoadedInSteps = Annotated[LoadOptions, FieldOptions(LoadOptions, STEPS)]
 LoadedInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*STEPS, "size_px"))]
-EditRules = Annotated[EditSettings, FieldOptions(EditSettings, ("method", "mode", "start"))]
+EditRules = Annotated[
+    EditSettings, FieldOptions(EditSettings, ("method", "mode", "start", "self_mask"))
+]
 LoadedToEdit = Annotated[LoadOptions, FieldOptions(LoadOptions, EDITS)]
 LoadedToEditInSizes = Annotated[LoadOptions, FieldOptions(LoadOptions, (*EDITS, "size_px"))]
 

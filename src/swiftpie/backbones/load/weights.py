@@ -321,11 +321,17 @@ def check_settings(folder: Path) -> None:
         raise ValueError(f"config.json holds {type(config).__name__} in place of settings")
 
 
-def fingerprint_of(folder: Path) -> str:
-    """Return the sha256 (hexadecimal) over names and contents of all weights in `folder`."""
+def fingerprint_of(folder: Path, *, without: str = "") -> str:
+    """Return the sha256 (hexadecimal) over names and contents of all weights in `folder`.
+
+    The folder in it that is named `without` does not count.
+    """
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
-        digest.update(path.relative_to(folder).as_posix().encode())
+        name = path.relative_to(folder)
+        if name.parts[0] == without:
+            continue
+        digest.update(name.as_posix().encode())
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

@@ -23,6 +23,13 @@ class EditStart(StrEnum):
     NOISE = "noise"  # the noise alone, as the generator of its paper takes it
 
 
+class SelfMask(StrEnum):
+    """How SwiftEdit's self-guided mask follows from the noise that two prompts disagree about."""
+
+    BINARY = "binary"  # by a threshold, as the released code has it
+    SOFT = "soft"  # scaled to [0, 1], as in the paper
+
+
 @checked
 @dataclass(frozen=True, kw_only=True)
 class InversionOptions:
@@ -53,6 +60,22 @@ class InversionOptions:
             most=1,
         ),
     ] = 0.0
+    self_mask: Annotated[  # None: what the network was trained to find, or else BINARY
+        SelfMask | None,
+        Option(
+            "How an edit without a mask finds its region: binary, by a threshold as SwiftEdit's "
+            "code, or soft, as its paper. By default what suits the network.",
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = None
+    accept_smear: Annotated[
+        bool,
+        Option(
+            "Let the small model edit by inversion what it has not drawn itself. It smears "
+            "photographs.",
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = False
 
 
 def mode_of(settings: EditSettings, preset: Preset) -> EditMode:
