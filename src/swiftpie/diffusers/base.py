@@ -24,7 +24,7 @@ from swiftpie.diffusers.calls import Call, SwiftPiePipelineOutput
 from swiftpie.engine.offload import offloaded
 from swiftpie.engine.origin import recorded
 from swiftpie.engine.session import Session
-from swiftpie.errors import CapabilityError, ConfigError, InputError, WeightsError, short_reason
+from swiftpie.errors import CapabilityError, ConfigError, InputError, short_reason
 from swiftpie.imageio.atomic import updated_folder
 from swiftpie.library import log_named
 from swiftpie.pipelines.advice import advice_on
@@ -100,7 +100,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
                 together.
         """
         place = pretrained_model_name_or_path
-        preset = _preset_of(place, options, wanted=cls)
+        preset = parts.preset_of(place, options, wanted=cls)
         if options.keys() & {field.name for field in fields(parts.Modules)} - parts.SETTINGS:
             options.setdefault("fingerprint", unknown_fingerprint())
         known = read_preset(preset)
@@ -434,25 +434,3 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
         with self.progress_bar(total=count * len(factors)) as bar:
             yield on_step
-
-
-def _preset_of(
-    place: str | Path, options: Mapping[str, Any], *, wanted: type[DiffusionPipeline]
-) -> Mapping[str, Any]:
-    """Return the preset of the pipeline in a folder, or on the hub, if SwiftPie wrote it."""
-    try:
-        index = wanted.load_config(place, **parts.of_hub(options))
-    except OSError as error:
-        raise WeightsError(
-            f"'{place}' holds no pipeline ({short_reason(error)}). A folder that `save_pretrained` "
-            f"wrote is needed, or its name on the hub. Check the path, or load published weights: "
-            f"{wanted.__name__}.from_preset(PRESET)."
-        ) from error
-    preset: Mapping[str, Any] | None = options.get("preset", index.get("preset"))
-    if preset is None:
-        raise ConfigError(
-            f"'{place}' holds a {index.get('_class_name')} of diffusers, which does not say which "
-            f"preset its weights are. Load it by {wanted.__name__}.from_preset(PRESET, "
-            f"weights='{place}'), with one of `swiftpie presets`."
-        )
-    return preset

@@ -34,7 +34,7 @@ from swiftpie.backbones.load.weights import HALVES, NetworkReader, fingerprint_f
 from swiftpie.backbones.peers import scheduler_of
 from swiftpie.backbones.presets import Preset, describe, read_preset
 from swiftpie.backbones.sources import FileSelection, PartFinder, WeightFormats, plan_image_encoder
-from swiftpie.errors import InputError, WeightsError, short_reason
+from swiftpie.errors import ConfigError, InputError, WeightsError, short_reason
 from swiftpie.models.denoiser import UNetDenoiser, sharing_weights
 from swiftpie.models.network import Network
 from swiftpie.models.vision import ClipIdentityEncoder
@@ -201,6 +201,28 @@ def write_own(family: Family, pipeline: DiffusionPipeline, folder: Path) -> None
 def of_hub(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of `from_pretrained` that say how to download."""
     return {name: options[name] for name in HUB_OPTIONS if name in options}
+
+
+def preset_of(
+    place: str | Path, options: Mapping[str, Any], *, wanted: type[DiffusionPipeline]
+) -> Mapping[str, Any]:
+    """Return the preset of the pipeline in a folder, or on the hub, if SwiftPie wrote it."""
+    try:
+        index = wanted.load_config(place, **of_hub(options))
+    except OSError as error:
+        raise WeightsError(
+            f"'{place}' holds no pipeline ({short_reason(error)}). A folder that `save_pretrained` "
+            f"wrote is needed, or its name on the hub. Check the path, or load published weights: "
+            f"{wanted.__name__}.from_preset(PRESET)."
+        ) from error
+    preset: Mapping[str, Any] | None = options.get("preset", index.get("preset"))
+    if preset is None:
+        raise ConfigError(
+            f"'{place}' holds a {index.get('_class_name')} of diffusers, which does not say which "
+            f"preset its weights are. Load it by {wanted.__name__}.from_preset(PRESET, "
+            f"weights='{place}'), with one of `swiftpie presets`."
+        )
+    return preset
 
 
 def _folder_of(place: str | Path, patterns: list[str], options: Mapping[str, Any]) -> Path:
