@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.layout import Layout, to_affine, warp
-from swiftpie.geometry.relief import height, normals, rotation_of, turn
+from swiftpie.geometry.layout import Layout, warp
+from swiftpie.geometry.relief import height, normals, rotation_of
 from swiftpie.validation import Box
 
 WRAP = 0.5  # light reaches this far round the edge, as it does on soft and furry things
@@ -30,8 +30,6 @@ _FADE = 0.6  # share of the darkness that the far end of the shadow has lost
 _FAINTEST, _DARKER = 0.12, 0.22  # shadow without light from one side, and what that adds
 _LONGEST = 1.6  # shadow, in heights of what casts it
 FEET = 0.5  # opacity of the lowest row of a subject
-AROUND = 0.02  # of the longer side: how far a drawing may be off its outline
-CLEAR = 0.08  # of the height of a picture, above its lower border
 _DARKEST = 0.15  # share of a subject's brightness that its own light leaves at least
 
 _BRIGHTEST = 0.1  # share of a picture whose mean colour tells its light
@@ -218,34 +216,6 @@ def _unlit(shown: Tensor, mask: Tensor, normal: Tensor, own: Illumination) -> Te
 def _enlarged(light: Gains, like: Tensor) -> Gains:
     size = (like.shape[2], like.shape[3])
     return Gains(*(F.interpolate(values, size, mode="bilinear") for values in light))
-
-
-def outline_of(
-    reference_mask: Tensor, layout: Layout, lighting: Lighting | None, drawn_mask: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return where a subject is in the picture, and the share of the ground's light that it takes.
-
-    Args:
-        reference_mask: The subject in its reference frame, (1, 1, S, S).
-        layout: Its place, one row.
-        lighting: The light there, one row; None if the model predicts none, and no shadow then.
-        drawn_mask: Where the model drew subjects, (1, 1, H, W).
-
-    Returns:
-        Two masks (1, 1, H, W) in [0, 1].
-    """
-    turned = turn(reference_mask.expand(-1, 4, -1, -1), height(reference_mask), layout.pose).frame
-    size = (drawn_mask.shape[2], drawn_mask.shape[3])
-    # What the model leaves out is not there, but at the lower border, which it keeps clear.
-    clear = round(CLEAR * size[0])
-    above = drawn_mask[..., -clear - 1 : -clear, :].expand(-1, -1, clear, -1)
-    near = torch.maximum(drawn_mask[..., -clear:, :], above)
-    drawn_mask = torch.cat([drawn_mask[..., :-clear, :], near], dim=2)
-    opacity = warp(turned[:, 3:], to_affine(layout), size)
-    opacity = opacity * grow(drawn_mask, round(AROUND * max(size)))
-    if lighting is None:
-        return opacity, torch.zeros_like(opacity)
-    return opacity, cast_on_ground(opacity, layout, usual_shadow(lighting.scene))
 
 
 def cast_on_ground(opacity: Tensor, layout: Layout, cast: Shadow) -> Tensor:

@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
-from swiftpie.geometry.layout import Layout, fit_to_boxes, fitted, upright
-from swiftpie.geometry.shading import Lighting, outline_of
+from swiftpie.geometry.layout import Layout, fit_to_boxes, fitted, to_affine, upright, warp
+from swiftpie.geometry.relief import height, turn
+from swiftpie.geometry.shading import Lighting, cast_on_ground, lit, usual_shadow, without_light
 from swiftpie.masks import subject_extent
 from swiftpie.types import Identity, TextCondition
 
-PLACE, OUTLINE, SHADOW = "place", "outline", "shadow"  # outputs, of the subject before a scene
+# Outputs, of the subject before a scene; its pixels are premultiplied, (1, 4, H, W) in [0, 1].
+PLACE, SUBJECT, SHADOW = "place", "subject", "shadow"
 
 
 def inputs() -> dict[str, Tensor]:
@@ -22,11 +24,16 @@ def inputs() -> dict[str, Tensor]:
 def outputs(
     identity: Identity, layout: Layout, lighting: Lighting, drawn_mask: Tensor
 ) -> dict[str, Tensor]:
-    """Return where a subject was put, its outline there, and its shadow."""
+    """Return where a subject was put, its own pixels in the light there, and its shadow."""
     columns = [column.view(len(column), -1) for column in layout[1:4]]
     place = torch.cat([layout.centre, *columns, layout.pose], dim=1)
-    outline, shadow = outline_of(identity.mask, layout, lighting, drawn_mask)
-    return {PLACE: place, OUTLINE: outline, SHADOW: shadow}
+    mask = identity.mask[:1]
+    plain = without_light(identity.pixels[:1], mask, lighting.own)
+    frame = torch.cat([torch.minimum(lit(plain, lighting.scene, layout), mask), mask], dim=1)
+    frame = turn(frame, height(mask), layout.pose).frame
+    subject = warp(frame, to_affine(layout), (drawn_mask.shape[2], drawn_mask.shape[3]))
+    shadow = cast_on_ground(subject[:, 3:], layout, usual_shadow(lighting.scene))
+    return {PLACE: place, SUBJECT: subject, SHADOW: shadow}
 
 
 def place(

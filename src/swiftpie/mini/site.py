@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from torch import Tensor
+from torch.nn import functional as F
 
 import swiftpie
 from swiftpie import library
@@ -40,12 +40,10 @@ from swiftpie.engine.graphs.to_onnx import (
 )
 from swiftpie.engine.load import load
 from swiftpie.errors import InputError, short_reason
-from swiftpie.geometry.shading import grow
-from swiftpie.imageio.images import extrapolate
 from swiftpie.imageio.writing import XMP
 from swiftpie.mini import scenes, words
-from swiftpie.mini.compositing import INSIDE
-from swiftpie.mini.graphs import OUTLINE, SHADOW
+from swiftpie.mini.graphs import SHADOW, SUBJECT
+from swiftpie.mini.own_pixels import gains_between
 from swiftpie.mini.relight import DRAWN_WEATHERS, NOISE_SHAPE
 from swiftpie.mini.relight import SIDE_PX as SCENE_PX
 from swiftpie.mini.scene import at_night
@@ -75,7 +73,6 @@ REMEDY = (
     f"https://registry.npmjs.org/onnxruntime-web/-/{PACKAGE}."
 )
 CUTOUT, RELIGHT, JOIN = "cutout", "relight", "join"  # the graphs, by their names
-RIM_PX = 1  # what is left out of an outline
 SCENE = "scene"  # the picture that `relight` and `join` read
 
 
@@ -249,7 +246,8 @@ def scene_functions(relighter: Relighter) -> dict[str, NamedFunction]:
     picture, mask = torch.zeros(1, 3, SCENE_PX, SCENE_PX), torch.zeros(1, 1, SCENE_PX, SCENE_PX)
     noise, number = draw_noise([SEED], NOISE_SHAPE), torch.zeros(1, dtype=torch.int64)
     light = {"noise": noise, SCENE: picture, **dict.fromkeys(SceneCondition._fields, number)}
-    join = {SCENE: picture, PIXELS: picture, SUBJECT_MASK: mask, OUTLINE: mask, SHADOW: mask}
+    subject = torch.zeros(1, 4, SCENE_PX, SCENE_PX)
+    join = {SCENE: picture, PIXELS: picture, SUBJECT_MASK: mask, SUBJECT: subject, SHADOW: mask}
     return {
         RELIGHT: NamedFunction(
             {"relighter": relighter}, lambda given: {"lit": relighter(*given.values())}, light
@@ -259,34 +257,20 @@ def scene_functions(relighter: Relighter) -> dict[str, NamedFunction]:
 
 
 def _join(given: Named) -> Named:
-    mask = given[OUTLINE]
+    subject = given[SUBJECT]
     is_dark = (given["time"] == NIGHT).view(1, 1, 1, 1)
     drawing = torch.where(is_dark, at_night(given[PIXELS], 1.0), given[PIXELS])
-    picture = (given[SCENE] + 1) * (1 - given[SHADOW]) - 1
-    picture = torch.lerp(picture, _colours(drawing, mask, given[SUBJECT_MASK]), mask)
+    own, alpha = subject.split((3, 1), dim=1)
+    light = gains_between(subject, drawing, given[SUBJECT_MASK])
+    own = torch.minimum(own * F.interpolate(light, own.shape[2:], mode="bilinear"), alpha)
+    picture = (given[SCENE] + 1) * (1 - given[SHADOW]) * (1 - alpha) + 2 * own - 1
     size = (picture.shape[2], picture.shape[3])
     view, time = PixelRows(size, (0, size[0])), given["time"][0]
     for number, name in DRAWN_WEATHERS.items():
         shown = draw_weather(picture, given["noise"], name=name, time=time, view=view)
         is_shown = (given["weather"] == number).view(1, 1, 1, 1)
         picture = torch.where(is_shown, shown, picture)
-    return {"finished": picture, "finished_mask": mask}
-
-
-def _colours(drawing: Tensor, mask: Tensor, drawn_mask: Tensor) -> Tensor:
-    """Return the colours (1, 3, H, W) in [-1, 1] of a drawn subject, carried on past its rim.
-
-    A browser has the drawing alone, at the size of its picture.
-
-    Args:
-        drawing: The subject before another background, (1, 3, H, W) in [-1, 1].
-        mask: Where it is, (1, 1, H, W).
-        drawn_mask: Where the model drew it, (1, 1, H, W).
-    """
-    low, high = INSIDE
-    inside = ((torch.minimum(mask, drawn_mask) - low) / (high - low)).clamp(0, 1)
-    colours = extrapolate((drawing + 1) / 2, -grow(-inside, RIM_PX))
-    return (2 * colours - 1).clamp(-1, 1)
+    return {"finished": picture, "finished_mask": alpha}
 
 
 HALF_FRACTION_BITS = 10

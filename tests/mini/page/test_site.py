@@ -8,10 +8,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from PIL import Image
 
 from swiftpie.errors import InputError
 from swiftpie.library import subject_library
+from swiftpie.mini.scene_network import scene_relighter
 from swiftpie.mini.site import (
     HIGH,
     LOW,
@@ -24,6 +26,7 @@ from swiftpie.mini.site import (
     pack_graphs,
     read_runtime,
     rounded,
+    scene_functions,
     write_page,
 )
 from swiftpie.models.outline import CUTOUT_PX
@@ -80,6 +83,21 @@ def test_another_version_and_what_is_no_archive_are_refused(tmp_path):
     for place in (tmp_path / "missing.tgz", tmp_path):
         with pytest.raises(InputError, match="cannot be read"):
             read_runtime(place)
+
+
+def test_a_subject_stands_before_a_scene_with_every_opaque_pixel_of_its_own():
+    function = scene_functions(scene_relighter())["join"]
+    given = {name: torch.zeros_like(sample) for name, sample in function.samples.items()}
+    subject = given["subject"]
+    subject[..., 64:192, 64:192] = torch.linspace(0.2, 0.9, 128)
+    subject[:, 3, 64:192, 64:192] = 1
+    subject[..., 20:64, 100] = 1  # thinner than the drawing shows
+    given["image"], given["subject_mask"] = 2 * subject[:, :3] - 1, subject[:, 3:].clone()
+    given["subject_mask"][..., :64, :] = 0
+    finished = function.compute(given)["finished"]
+    is_opaque = subject[:, 3:].expand(-1, 3, -1, -1) == 1
+    assert (finished - (2 * subject[:, :3] - 1))[is_opaque].abs().max() < 0.02
+    assert (finished[~is_opaque] == 0).all()
 
 
 @pytest.fixture(scope="module")
