@@ -41,7 +41,7 @@ from swiftpie.pipelines.identity_file import load_identity, save_identity
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import MaskSource, TuneSettings
 from swiftpie.pipelines.techniques.personalize import prepare_subjects
-from swiftpie.tuning import (
+from swiftpie.pipelines.tuning import (
     CHECK_EVERY,
     Example,
     TuneEvent,

@@ -19,7 +19,7 @@ from swiftpie.pipelines.settings import TuneSettings
 
 if TYPE_CHECKING:
     from swiftpie.pipelines.request import Pictures, Source
-    from swiftpie.tuning import TuneEvent
+    from swiftpie.pipelines.tuning import TuneEvent
 
 OPAQUE = (".jpg", ".jpeg")
 

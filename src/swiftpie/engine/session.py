@@ -66,7 +66,7 @@ from swiftpie.pipelines.settings import (
     TuneSettings,
 )
 from swiftpie.pipelines.tasks import TASKS, Removal, drawing_of, place_of
-from swiftpie.tuning import OnTune, tune
+from swiftpie.pipelines.tuning import OnTune, tune
 from swiftpie.types import EditResult, GenerationResult, Identity, Picture
 from swiftpie.validation import seeds_from
 

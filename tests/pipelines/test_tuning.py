@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from swiftpie import tuning
 from swiftpie.errors import CapabilityError, InputError, WeightsError
 from swiftpie.imageio.images import to_tensor
+from swiftpie.pipelines import tuning
 from swiftpie.pipelines.identity_file import load_identity, read_identity_header, save_identity
 from swiftpie.pipelines.settings import TuneSettings
 from tests.pipelines.tiny_editor import tiny_editor
