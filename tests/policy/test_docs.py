@@ -36,7 +36,7 @@ SERVING = DOCS / "serving.md"  # whose programs need a server: tests/server runs
 COMMANDS = DOCS / "batch.md"
 MAX_EXAMPLE_LINES = 60
 MAX_README_LINES = 150
-MAX_PAGES, MAX_WORDS = 14, 28_000
+MAX_PAGES, MAX_WORDS = 14, 28_250
 
 QUICK = {  # commands that need neither a network nor weights of others
     *("cutout", "doctor", "edit", "identity", "insert", "library", "personalize", "presets"),

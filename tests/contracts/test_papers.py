@@ -1,0 +1,324 @@
+"""What the library takes from papers: one case an idea, and their table in the documentation."""
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from swiftpie import AnimateRequest, EditRequest, EditSettings, IdentityGuidance, MaskSource, Scales
+from swiftpie.backbones.components import FAMILIES
+from swiftpie.pipelines.identity_file import load_identity, save_identity
+from swiftpie.pipelines.request import PersonalizeRequest, RepaintRequest, Subject
+from swiftpie.pipelines.settings import TuneSettings
+from swiftpie_lab.evaluation.benchmarks import BENCHMARKS
+from tests.golden.cases import BOX, SIDE_PX, photo
+from tests.golden.networks import mini, moving_networks, random_networks, reading_networks
+from tests.parity.tiny import picture
+from tests.policy.project import ROOT
+
+PROMPT, SOURCE = "a dinosaur in a forest", "a dinosaur on a beach"
+
+
+def drawn(session, **request):
+    """Return the pixels of a picture of a subject."""
+    subject = Subject(session.encode_identity(picture(0)), box=(0.1, 0.3, 0.6, 1.0))
+    request = {"subjects": (subject,), "prompt": PROMPT, "seeds": (3,)} | request
+    return session.draw(PersonalizeRequest(**request)).images[0].tobytes()
+
+
+def changes(networks, **request):
+    """Whether an option of a drawing changes its pixels."""
+    session = networks()
+    return drawn(session) != drawn(session, **request)
+
+
+def each_branch_acts():
+    session = mini()
+    alone = [
+        drawn(session, scales=Scales(**{off: 0})) for off in ("identity_scale", "detail_scale")
+    ]
+    none = drawn(session, scales=Scales(identity_scale=0, detail_scale=0))
+    return len({*alone, none, drawn(session)}) == 4
+
+
+def edits(networks, **request):
+    session, settings = networks(), request.pop("settings", {})
+    given = {"image": photo(), "prompt": PROMPT, "source_prompt": SOURCE, "seed": 3}
+    request = EditRequest(**given | request, settings=EditSettings(**settings))
+    return session.draw(request).image.tobytes() != photo().tobytes()
+
+
+def changes_a_place(comes=False, **request):
+    session = mini()
+    who = session.encode_identity(picture(0)) if comes else None
+    result = session.draw(RepaintRequest(image=photo(), source=who, seed=3, **request))
+    return result.image.tobytes() != photo().tobytes()
+
+
+def keeps_a_pose():
+    session = random_networks("sd15")
+    shown = session.encode_identity(picture(0))
+    request = RepaintRequest(image=photo(), mask=BOX, seed=3, source=shown, keep_pose=True)
+    return session.draw(request).image.tobytes() != photo().tobytes()
+
+
+def animates():
+    session = moving_networks()
+    subject = Subject(session.encode_identity(picture(0)))
+    request = AnimateRequest(subjects=(subject,), prompt=PROMPT, num_frames=3, seeds=(3,))
+    return len(session.draw(request).images) == 3
+
+
+def is_wide():
+    session = random_networks("sd15")
+    request = {"size_px": (SIDE_PX, 3 * SIDE_PX), "mask": MaskSource.BOX}
+    return len(drawn(session, **request)) == 9 * SIDE_PX**2
+
+
+def shows_several():
+    session = mini()
+    one, two = (Subject(session.encode_identity(picture(number))) for number in (0, 1))
+    return drawn(session, subjects=(one, two)) != drawn(session, subjects=(one,))
+
+
+def tunes():
+    session = mini()
+    one = session.encode_identity(picture(0))
+    tuned = session.tune(one, TuneSettings(steps=1, num_scenes=1))
+    return not torch.equal(tuned.tokens, one.tokens)
+
+
+def has_recipe(module, name):
+    return (
+        getattr(import_module(f"swiftpie_lab.training.recipes.{module}"), name)().stage is not None
+    )
+
+
+def judges(benchmark):
+    return bool(BENCHMARKS.get(benchmark).examples)
+
+
+def keeps_identities(folder):
+    session = mini()
+    one, place = session.encode_identity(picture(0)), folder / "one.spid"
+    save_identity(one, place)
+    return torch.equal(load_identity(place, session.components).tokens, one.tokens)
+
+
+def knows_families(*names):
+    return {*names} <= {*FAMILIES.names()}
+
+
+class Idea(NamedTuple):
+    """A row of the table."""
+
+    idea: str
+    paper: str  # arXiv, or where it is from
+    command: str
+    file: str  # below src/
+    shown: str  # on trained weights, on tiny random ones, or by parity in float64
+    show: Callable[..., bool]
+
+
+SD15, MINI = partial(random_networks, "sd15"), mini
+GUIDED = partial(random_networks, "sd15", steps=4)
+PERSONALIZE, EDIT = "personalize", "edit --method"
+IDEAS = (
+    Idea(
+        "two identity branches",
+        "2605.01510",
+        PERSONALIZE,
+        "swiftpie/attention/processors.py",
+        "trained",
+        each_branch_acts,
+    ),
+    Idea(
+        "mask-guided rescaling",
+        "2605.01510",
+        "personalize --mask box",
+        "swiftpie/attention/condition.py",
+        "tiny",
+        partial(changes, SD15, mask=MaskSource.BOX),
+    ),
+    Idea(
+        "training of both branches",
+        "2605.01510",
+        "train adapter",
+        "swiftpie_lab/training/stages/adapter/stage.py",
+        "tiny",
+        partial(has_recipe, "published", "adapter"),
+    ),
+    Idea(
+        "SwiftEdit",
+        "2412.04301",
+        f"{EDIT} inversion",
+        "swiftpie/mini/inversion.py",
+        "trained",
+        partial(edits, MINI, settings={"method": "inversion", "accept_smear": True}),
+    ),
+    Idea(
+        "SwiftEdit's soft mask",
+        "2412.04301",
+        "edit --self-mask soft",
+        "swiftpie/pipelines/inversion.py",
+        "tiny",
+        partial(
+            edits,
+            partial(random_networks, "sd21", inverts=True),
+            settings={"method": "inversion", "self_mask": "soft"},
+        ),
+    ),
+    Idea(
+        "training of inversion",
+        "2412.04301",
+        "train inversion",
+        "swiftpie_lab/training/stages/inversion.py",
+        "tiny",
+        partial(has_recipe, "published", "inversion"),
+    ),
+    Idea(
+        "decoupled guidance",
+        "2505.21144",
+        "personalize --identity-guidance dcg",
+        "swiftpie/guidance.py",
+        "tiny",
+        partial(changes, GUIDED, identity_guidance=IdentityGuidance.DCG),
+    ),
+    Idea(
+        "attention manipulation",
+        "2505.21144",
+        "personalize --identity-guidance am2",
+        "swiftpie/attention/manipulate.py",
+        "tiny",
+        partial(changes, GUIDED, identity_guidance=IdentityGuidance.AM2),
+    ),
+    Idea(
+        "ChordEdit",
+        "2602.19083",
+        f"{EDIT} chord",
+        "swiftpie/pipelines/chord.py",
+        "tiny",
+        partial(edits, partial(random_networks, "sd21"), settings={"method": "chord"}),
+    ),
+    Idea(
+        "edits by reference",
+        "FLUX.2 klein",
+        f"{EDIT} reference",
+        "swiftpie/pipelines/reference.py",
+        "tiny",
+        partial(edits, reading_networks, settings={"method": "reference"}),
+    ),
+    Idea(
+        "subjects into photographs",
+        "ours",
+        "insert",
+        "swiftpie/mini/inpainting.py",
+        "trained",
+        partial(changes_a_place, comes=True),
+    ),
+    Idea(
+        "removal",
+        "ours",
+        "remove",
+        "swiftpie/pipelines/filling.py",
+        "trained",
+        partial(changes_a_place, mask=BOX),
+    ),
+    Idea(
+        "garments that keep a pose",
+        "ours",
+        "replace --keep-pose",
+        "swiftpie/pipelines/techniques/garment.py",
+        "tiny",
+        keeps_a_pose,
+    ),
+    Idea(
+        "animation",
+        "2307.04725",
+        "animate",
+        "swiftpie/pipelines/techniques/animate.py",
+        "tiny",
+        animates,
+    ),
+    Idea(
+        "overlapping windows",
+        "2302.08113",
+        "personalize --size 512x1536",
+        "swiftpie/pipelines/techniques/panorama.py",
+        "tiny",
+        is_wide,
+    ),
+    Idea(
+        "several subjects",
+        "field",
+        "personalize --also",
+        "swiftpie/mini/placing.py",
+        "trained",
+        shows_several,
+    ),
+    Idea("a subject in a minute", "field", "tune", "swiftpie/tuning.py", "trained", tunes),
+    Idea(
+        "published families",
+        "field",
+        "presets",
+        "swiftpie/backbones/families/stable_diffusion.py",
+        "tiny",
+        partial(knows_families, "sd15", "sd21", "sdxl", "flux2", "tiny"),
+    ),
+    Idea(
+        "identity as a file",
+        "ours",
+        "identity",
+        "swiftpie/pipelines/identity_file.py",
+        "trained",
+        keeps_identities,
+    ),
+    Idea(
+        "DreamBench and MaSC",
+        "2208.12242, 2605.22469",
+        "evaluate dreambench",
+        "swiftpie_lab/evaluation/benchmarks/dreambench.py",
+        "tiny",
+        partial(judges, "dreambench"),
+    ),
+    Idea(
+        "PIE-Bench",
+        "2310.01506",
+        "evaluate pie",
+        "swiftpie_lab/evaluation/benchmarks/pie.py",
+        "tiny",
+        partial(judges, "pie"),
+    ),
+    Idea(
+        "FastFace's protocol",
+        "2505.21144",
+        "evaluate fastface",
+        "swiftpie_lab/evaluation/benchmarks/fastface.py",
+        "tiny",
+        partial(judges, "fastface"),
+    ),
+)
+"""In the order of the table in docs/concepts.md."""
+
+
+@pytest.mark.parametrize("idea", IDEAS, ids=lambda each: each.idea)
+def test_it_runs(idea, tmp_path):
+    assert idea.show(tmp_path) if idea.show is keeps_identities else idea.show()
+    assert (ROOT / "src" / idea.file).is_file()
+
+
+def test_the_table_of_ideas_is_the_one_of_the_documentation():
+    page = (ROOT / "docs" / "concepts.md").read_text()
+    assert table() in page, table()
+
+
+def table():
+    """Return the table as the page has it."""
+    rows = [
+        f"|{each.idea}|{each.paper}|`{each.command}`|`{each.file}`|{each.shown}|" for each in IDEAS
+    ]
+    head = "|Idea|Paper|Command of `swiftpie`|File|Weights of its test|\n|---|---|---|---|---|"
+    return "\n".join([head, *rows])
