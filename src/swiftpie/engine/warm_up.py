@@ -44,7 +44,8 @@ def warm_up(
         _draw(session, times * tuple(shown), count, sizes)
 
     edit = partial(session.edit, scene, PROMPT, source_prompt=SOURCE_PROMPT)
-    if components.family.edits_by_words:
+    by_words = components.family.edits_by_words and Capability.EDIT in preset.capabilities
+    if by_words:
         edit = partial(session.edit, scene, "a blue dog at night", seed=SEED)
     can_draw = knows_subjects or Capability.TEXT in preset.capabilities
     has_several = bool(together) and knows_subjects
@@ -52,7 +53,7 @@ def warm_up(
     known: list[tuple[str, bool, Callable[[], object]]] = [
         ("subject", knows_subjects, lambda: shown.append(Subject(_encoded(session, picture)))),
         ("picture", can_draw, partial(draw, 1)),
-        ("edit", components.inversion is not None or components.family.edits_by_words, edit),
+        ("edit", components.inversion is not None or by_words, edit),
         *((f"{count} pictures", can_draw, partial(draw, count)) for count in together if count > 1),
         ("two subjects", has_several, partial(draw, 1, times=2)),
         ("removal", repaints, partial(session.remove, scene, mask=CORNER, seed=SEED)),
