@@ -158,8 +158,7 @@ class Server:
     async def is_free(self):
         self.open()
         drawn = await self.draw(9).answer()
-        assert not self.num_queued
-        assert not self.worker.scheduler.being_drawn
+        await drained(self.worker.scheduler)
         return len(drawn["data"]) == 1
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -90,10 +90,12 @@ class DrawingBackend:
         Requests are drawn between its stages. Returns how many pictures are drawn together; a
         `batch` of 0 leaves that to the device.
         """
-        stages = self.readying(batch)
         in_turn = asyncio.get_running_loop().run_in_executor
-        while (stage := await in_turn(self._thread, lambda: next(stages, None))) is not None:
-            tell(stage)
+        stages = await in_turn(self._thread, self._stages, batch)
+        for number, (name, draw) in enumerate(stages.items(), start=1):
+            tell(f"getting ready, {number} of {len(stages)}: {name}")
+            await in_turn(self._thread, draw)
+        tell("ready")
         if self.lanes > 1:
             self._thread.shutdown(wait=False)  # what it has is still drawn
             self._thread = _pool(self.lanes)
@@ -114,21 +116,14 @@ class DrawingBackend:
         self.models.loaded[name] = await asyncio.to_thread(made_ready, *work)
         tell("quicker networks are ready")
 
-    def readying(self, batch: int) -> Iterator[str]:
-        """Load the first model and draw typical requests, so that first requests do not wait.
-
-        Yields how far it is before each stage.
-        """
+    def _stages(self, batch: int) -> Mapping[str, Callable[[], object]]:
+        """Load the first model; return what is drawn once, so that first requests do not wait."""
         session = self.models.get(self.models.names[0])
         is_processor = session.components.device.type == "cpu"
         self.together = batch or (1 if is_processor else TOGETHER)
         # An accelerator has memory for one batch, and none waits there for long.
         self.lanes = LANES if is_processor else 1
-        stages = stages_of(session, self.together)
-        for number, (name, draw) in enumerate(stages.items(), start=1):
-            yield f"getting ready, {number} of {len(stages)}: {name}"
-            draw()
-        yield "ready"
+        return stages_of(session, self.together)
 
     def draw(self, jobs: Sequence[Job]) -> Awaitable[Sequence[Any]]:
         """Return what was made, or an error, for each of some jobs of one model.

@@ -70,17 +70,10 @@ class Overloaded(RequestError):  # noqa: N818 - a state, whose remedy is to wait
     """The queue is full, or full of this key's own, or a picture would be late."""
 
     def __init__(self, retry_after_s: float, *, of_key: bool = False, why: str = "") -> None:
-        super().__init__(
-            why
-            or (
-                "Too many of your pictures wait already. Ask again when some are done."
-                if of_key
-                else "Too many pictures wait already. Ask again a little later."
-            ),
-            status=429,
-            code="rate_limit_exceeded",
-            retry_after_s=retry_after_s,
-        )
+        all_wait = "Too many pictures wait already. Ask again a little later."
+        own_wait = "Too many of your pictures wait already. Ask again when some are done."
+        message, code = why or (own_wait if of_key else all_wait), "rate_limit_exceeded"
+        super().__init__(message, status=429, code=code, retry_after_s=retry_after_s)
         self.of_key = of_key
 
 

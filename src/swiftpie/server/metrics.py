@@ -2,13 +2,8 @@
 
 from typing import Any
 
-from prometheus_client import (
-    CONTENT_TYPE_LATEST,
-    CollectorRegistry,
-    Counter,
-    Histogram,
-    generate_latest,
-)
+import prometheus_client as prometheus
+from prometheus_client import Counter, Histogram
 from starlette.responses import Response
 
 SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
@@ -18,7 +13,7 @@ class Metrics:
     """Counters of one server; none of them holds a prompt, a name or a token."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+        self._registry = prometheus.CollectorRegistry()
         named: Any = {"registry": self._registry, "namespace": "swiftpie"}
         self._requests = Counter(
             "requests", "Requests answered, by route and status.", ["route", "code"], **named
@@ -43,4 +38,5 @@ class Metrics:
 
     def response(self) -> Response:
         """Return everything as Prometheus reads it."""
-        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+        text = prometheus.generate_latest(self._registry)
+        return Response(text, media_type=prometheus.CONTENT_TYPE_LATEST)
