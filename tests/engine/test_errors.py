@@ -48,7 +48,9 @@ def elsewhere(session):
 
 def without_adapter(session):
     preset = replace(session.components.preset, capabilities={Capability.PERSONALIZE})
-    return list(warm_up(Session(changed(session, image_encoder=None, preset=preset))))
+    return list(
+        warm_up(Session(changed(session, image_encoder=None, inversion=None, preset=preset)))
+    )
 
 
 CALLS = [
