@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from random import Random
 
 import pytest
 import torch
@@ -179,6 +180,40 @@ def alpha_sigma(timestep):
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64).square()
     kept = torch.cumprod(1 - betas, 0)[int(timestep)]
     return kept.sqrt(), (1 - kept).sqrt()
+
+
+@pytest.mark.parametrize("start", EditStart)
+def test_the_first_stages_loss_is_the_papers_in_float64(config, context, place, start):
+    plain = replace(config, start=start, image_encoder=None, trains_image_branch=False)
+    stage, draw = plain.build(context), 5
+    network, noise = stage.network(), stage._pictures(draw).noise.double()
+    terms = stage.losses(network, draw)
+    weight = network.inversion.conv_out.weight
+    found = {name: torch.autograd.grad(terms[name], weight, retain_graph=True)[0] for name in terms}
+
+    folder = place / "pipeline" / "unet"
+    unet = UNet2DConditionModel.from_pretrained(folder).double()
+    inversion = copy.deepcopy(network.inversion).double()
+    random = Random(draw)
+    prompts = [random.choice(stage.prompts) for _ in range(config.batch_size)]
+    states = stage.components.text.encode(prompts).hidden_states.double()
+    alpha, sigma = alpha_sigma(999)
+
+    def generated(begun):
+        return (begun - sigma * unet(begun, 999, states).sample) / alpha
+
+    latents = generated(noise).detach()
+    guess = inversion(latents, INVERSION_TIMESTEP, states).sample
+    begun = guess if start is EditStart.NOISE else alpha * latents + sigma * guess
+    expected = {
+        "latents": (generated(begun) - latents).square().mean(),
+        "noise": (guess - noise).square().mean(),
+    }
+    assert terms.keys() == expected.keys()
+    for name, loss in expected.items():
+        gradient = torch.autograd.grad(loss, inversion.conv_out.weight, retain_graph=True)[0]
+        assert terms[name].item() == pytest.approx(loss.item(), rel=1e-3)
+        assert (found[name] - gradient).abs().max() < 1e-3 * gradient.abs().max()
 
 
 @pytest.mark.thorough
