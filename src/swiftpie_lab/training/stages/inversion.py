@@ -1,4 +1,4 @@
-"""The inversion network of a published one-step model, in both of SwiftEdit's stages."""
+"""The inversion network of a one-step model, published or `mini`, in both of SwiftEdit's stages."""
 
 import copy
 from collections.abc import Sequence
@@ -20,15 +20,17 @@ from swiftpie.backbones.load.ip_adapter import cross_attention
 from swiftpie.backbones.load.networks import read_unet
 from swiftpie.backbones.load.safe import write_tensors
 from swiftpie.backbones.load.weights import NetworkReader
-from swiftpie.backbones.presets import PRESETS
+from swiftpie.backbones.presets import PRESETS, Preset
 from swiftpie.config import Prediction
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.imageio.images import contact_sheet, to_pil
-from swiftpie.models.denoiser import UNetDenoiser
+from swiftpie.mini.denoiser import TinyDenoiser
+from swiftpie.mini.inversion import TinyInversion
+from swiftpie.models.denoiser import UNetDenoiser, module_of
 from swiftpie.models.inversion import INVERSION_TIMESTEP, START, UNetInversion
 from swiftpie.models.projection import image_proj_of
 from swiftpie.models.vision import ClipIdentityEncoder
-from swiftpie.noise import Step, add_noise, draw_noise
+from swiftpie.noise import COUPLED_CHANNELS, Step, add_noise, draw_noise
 from swiftpie.pipelines.methods.inversion import EditStart
 from swiftpie.types import TextCondition
 from swiftpie_lab.data.photographs import WholePhotos, open_whole_photos
@@ -36,6 +38,7 @@ from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.dists import Dists
 from swiftpie_lab.training.losses import draw_levels, psnr_db, score_regulariser
 from swiftpie_lab.training.stages.adapter.networks import attention_alone, new_projector, read_tower
+from swiftpie_lab.training.stages.one_step.tasks import absent_subject
 
 if TYPE_CHECKING:
     from swiftpie.backbones.choices import Choices
@@ -84,7 +87,7 @@ class InversionConfig:
         """Return the stage on the given device.
 
         Raises:
-            CapabilityError: The generator takes several steps, or is the mini model.
+            CapabilityError: The generator takes several steps.
             ConfigError: A term lacks what it needs.
             WeightsError: A part is missing or does not fit the others.
         """
@@ -112,16 +115,22 @@ class InversionConfig:
             photos=None if self.photos is None else open_whole_photos(self.photos, size_px=size_px),
             teacher=_frozen_unet(self.teacher, reader, name="teacher"),
             dists=self._dists(context.device),
-            start=_frozen_unet(self.inversion, reader, name="inversion"),
+            start=_frozen_unet(self.inversion, reader, name="inversion")
+            if components.family.takes_adapters
+            else None,
         )
 
     def _generator(self, device: str) -> Components:
         preset = PRESETS.get(self.preset)
-        if not FAMILIES.get(preset.family).takes_adapters or len(preset.timesteps) != 1:
+        family = FAMILIES.get(preset.family)
+        is_small = family.sees_what_stays
+        if not (family.takes_adapters or is_small) or len(preset.timesteps) != 1:
             raise CapabilityError(
                 f"Preset {preset.name!r} cannot be inverted by this recipe, which is for Stable "
-                "Diffusion models of one step. Choose one of `swiftpie presets`."
+                "Diffusion models of one step, and for `mini`. Choose one of `swiftpie presets`."
             )
+        if is_small:
+            return self._small_generator(preset, device)
         choices: Choices = {"weights": self.weights, "base": self.base}
         choices |= {"adapter": self.adapter, "allow_pickle": self.allow_pickle}
         if self.adapter is not None:
@@ -131,10 +140,23 @@ class InversionConfig:
         components.denoiser.requires_grad_(requires_grad=False)
         return components
 
+    def _small_generator(self, preset: Preset, device: str) -> Components:
+        """Return the small model, which draws from text alone here, and starts from its network."""
+        if self.terms.score or self.adapter is not None:
+            raise ConfigError(
+                f"stage.terms.score and stage.adapter are for Stable Diffusion, and preset "
+                f"{preset.name!r} has neither a teacher nor an adapter. Set the score to 0, and "
+                "leave the adapter out."
+            )
+        choices: Choices = {"weights": self.weights, "inversion": self.inversion}
+        components = load_components(preset, device=device, **choices)
+        module_of(components.denoiser).requires_grad_(requires_grad=False)
+        return components
+
     def _encoder(self, components: Components, reader: NetworkReader) -> ClipIdentityEncoder | None:
         if isinstance(components.image_encoder, ClipIdentityEncoder):
             return components.image_encoder
-        if not self.trains_image_branch:
+        if not self.trains_image_branch or not components.family.takes_adapters:
             return None
         tower = read_tower(None, self.image_encoder, reader)
         width = components.denoiser.installation.plan.token_width
@@ -210,7 +232,9 @@ class ImageBranch(nn.Module):
 class InversionNetworks(nn.Module):
     """The inversion network and, if it is trained along, the image branch of the generator."""
 
-    def __init__(self, inversion: UNet2DConditionModel, image: ImageBranch | None) -> None:
+    def __init__(
+        self, inversion: UNet2DConditionModel | TinyInversion, image: ImageBranch | None
+    ) -> None:
         super().__init__()
         self.inversion = inversion
         self.image = image
@@ -280,6 +304,10 @@ class InversionStage:
 
     def network(self) -> InversionNetworks:
         """Return copies of what training starts from."""
+        if isinstance(self.components.denoiser, TinyDenoiser):
+            small = copy.deepcopy(self.components.inverter())
+            assert isinstance(small, TinyInversion), "the small model has no other"
+            return InversionNetworks(small.train().requires_grad_(requires_grad=True), None)
         if self.start is not None:
             unet = copy.deepcopy(self.start)
         else:  # the generator's, without branches
@@ -300,7 +328,7 @@ class InversionStage:
         chance = torch.Generator().manual_seed(draw)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.mixed_precision):
             now = self._pictures(draw)
-            guess = UNetInversion(network.inversion)(now.latents, now.text)
+            guess = _inverted(network, now)
             found: dict[str, Tensor] = {}
             if terms.latents or terms.pixels:
                 again = self._again(network, now, guess)
@@ -311,7 +339,8 @@ class InversionStage:
                     assert self.dists is not None, "a pixel term needs it"
                     found["pixels"] = terms.pixels * self.dists(pixels, now.pixels).mean()
         if terms.noise and now.noise is not None:
-            found["noise"] = terms.noise * F.mse_loss(guess, now.noise)
+            known = slice(_channels_of_noise(network))
+            found["noise"] = terms.noise * F.mse_loss(guess[:, known], now.noise[:, known])
         if terms.score:
             found["score"] = terms.score * self._score(now, guess, chance)
         return found
@@ -357,6 +386,10 @@ class InversionStage:
         image: ImageBranch | None,
     ) -> Tensor:
         timestep = self.step.timestep
+        if isinstance(self.components.denoiser, TinyDenoiser):
+            absent = absent_subject(start, width=text.pooled.shape[1])
+            drawn: Tensor = self.components.denoiser(start, timestep, text, absent, {}).sample
+            return self.components.schedule.advance(start, drawn, 0)
         raw = denoise(self.denoiser, start, timestep, text, tokens=tokens, image=image)
         return self.components.schedule.advance(start, raw, 0)
 
@@ -382,18 +415,22 @@ class InversionStage:
     def sample(self, network: InversionNetworks, path: Path) -> dict[str, float]:
         """Save pictures above what comes back; return how well they and their noise do."""
         now = self._pictures(VALIDATION_DRAW)
-        guess = UNetInversion(network.inversion)(now.latents, now.text)
+        guess = _inverted(network, now)
         again = self.components.autoencoder.decode(self._again(network, now, guess)).clamp(-1, 1)
         rows = [to_pil(now.pixels), to_pil(again)]
         contact_sheet(rows, cell_px=min(self.size_px, 256)).save(path)
         figures = {"psnr_db": psnr_db(again, now.pixels)}
         if now.noise is not None:
-            figures["noise_error"] = float(F.mse_loss(guess, now.noise))
+            known = slice(_channels_of_noise(network))
+            figures["noise_error"] = float(F.mse_loss(guess[:, known], now.noise[:, known]))
         return figures
 
     def export(self, network: InversionNetworks, folder: Path) -> None:
         """Write what `swiftpie.load` takes as `inversion` and, if trained, as `adapter`."""
         folder.mkdir(parents=True, exist_ok=True)
+        if isinstance(network.inversion, TinyInversion):
+            network.inversion.save_in_eight_bits(folder / INVERSION_FOLDER)
+            return
         half = copy.deepcopy(network.inversion).half()
         # How it was trained, for readers of the file; loaders skip names with an underscore.
         start = START if self.config.start is EditStart.MIXTURE else self.config.start.value
@@ -408,6 +445,19 @@ class InversionStage:
                 tensors[f"ip_adapter.{number}.{name}"] = weight
         halves = {name: tensor.detach().half() for name, tensor in tensors.items()}
         write_tensors(folder / ADAPTER_FILE, halves, metadata={"format": "pt"}, force=True)
+
+
+def _inverted(network: InversionNetworks, now: InversionBatch) -> Tensor:
+    """Return the noise that the network finds behind pictures."""
+    if isinstance(network.inversion, TinyInversion):
+        noise: Tensor = network.inversion(now.latents, now.text)
+        return noise
+    return UNetInversion(network.inversion)(now.latents, now.text)
+
+
+def _channels_of_noise(network: InversionNetworks) -> int | None:
+    """Return how many channels hold noise; the others of the small network say how prompts fit."""
+    return COUPLED_CHANNELS if isinstance(network.inversion, TinyInversion) else None
 
 
 def _frozen_unet(

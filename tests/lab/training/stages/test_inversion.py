@@ -13,6 +13,7 @@ import swiftpie
 from swiftpie.errors import CapabilityError, ConfigError, InputError
 from swiftpie.models.inversion import INVERSION_TIMESTEP
 from swiftpie.pipelines.methods.inversion import EditStart
+from swiftpie_lab.data.photographs import open_whole_photos
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import fit
 from swiftpie_lab.training.losses import draw_levels
@@ -160,7 +161,8 @@ def test_what_was_trained_loads_as_an_editor(stage, place, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"preset": "mini"}, CapabilityError, "one step"),
+        ({"preset": "hyper-sdxl-2"}, CapabilityError, "one step"),
+        ({"preset": "mini", "weights": None, "terms": EVERYTHING}, ConfigError, "teacher"),
         ({"terms": EVERYTHING}, ConfigError, "stage.teacher"),
         ({"terms": InversionWeights(pixels=1.0)}, ConfigError, "no stage.dists"),
         ({"photos": "empty"}, InputError, "no photos"),
@@ -174,6 +176,35 @@ def test_what_cannot_be_trained_is_refused(config, context, tmp_path, changes, e
     changes |= files if "preset" not in changes else {}
     with pytest.raises(error, match=message):
         replace(config, **changes).build(context)
+
+
+@pytest.fixture(scope="module")
+def small(config, context):
+    return replace(
+        config, preset="mini", weights=None, image_encoder=None, trains_image_branch=False
+    ).build(context)
+
+
+def test_the_small_model_is_inverted_by_its_own_network(small, tmp_path):
+    network = small.network()
+    terms = small.losses(network, 0)
+    assert terms.keys() == {"noise", "latents"}
+    sum(terms.values()).backward()
+    assert network.inversion.unet.conv_out.weight.grad.abs().max() > 0
+    assert all(weight.grad is None for weight in small.components.denoiser.parameters())
+    assert small.sample(network, tmp_path / "shown.png")["psnr_db"] > 15
+    small.export(network, tmp_path)
+    swiftpie.load("mini", inversion=tmp_path / "inversion")
+
+
+def test_the_second_stage_inverts_photographs_by_the_small_model(small, place):
+    pixels = InversionWeights(noise=0, latents=0, pixels=1)
+    photos = open_whole_photos(place / "photos", size_px=SIDE_PX)
+    config = replace(small.config, terms=pixels)
+    second = replace(small, config=config, photos=photos, dists=tiny_dists())
+    terms = second.losses(second.network(), 0)
+    assert terms.keys() == {"pixels"}
+    assert terms["pixels"].isfinite()
 
 
 def alpha_sigma(timestep):
