@@ -176,11 +176,13 @@ async def ask(
 
 
 def moments(*, rate: float, seconds: float, seed: int) -> list[float]:
-    """Return when requests of a Poisson process come."""
-    drawn, found, moment = random.Random(seed), [], 0.0
-    while (moment := moment + drawn.expovariate(rate)) < seconds:
-        found.append(moment)
-    return found
+    """Return when requests of a Poisson process come, as many as the rate says.
+
+    Their number would vary by some percent of its own, and so would the load: a server that gets
+    95 % of its capacity in place of 90 % lets callers wait for twice as long.
+    """
+    drawn = random.Random(seed)
+    return sorted(drawn.uniform(0, seconds) for _ in range(round(rate * seconds)))
 
 
 async def open_loop(
