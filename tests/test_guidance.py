@@ -67,3 +67,24 @@ def test_default_scales_are_plain_at_both_ends(num_steps, a, b):
 def test_scales_that_cannot_be_used_are_refused(build):
     with pytest.raises(ConfigError, match=r"needs|one scale a step|one a step|must lie|Give one"):
         build()
+
+
+@pytest.mark.parametrize("renorm", [False, True])
+@pytest.mark.parametrize("kind", [1, 2, 3])
+def test_each_type_of_decoupled_guidance_is_that_of_the_released_code(kind, renorm):
+    u, p, q = torch.randn(3, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    guidance = Decoupled((1.5,), (3.0,), type=kind, renorm=renorm)
+    rows = guidance.branches(0)
+    found = guidance.combine(dict(zip(rows, (u, p, q), strict=True)), 0)
+
+    def length(term):
+        return torch.linalg.vector_norm(term, dim=(1, 2, 3), keepdim=True)
+
+    u, p, q = (row.double() for row in (u, p, q))
+    first, second = p - u, q - (u if kind == 2 else p)
+    if renorm:
+        second = second * length(first) / length(second)
+    guided = u + 1.5 * first + 3 * second
+    spread = [row.std((1, 2, 3), keepdim=True) for row in (p, q, guided)]
+    expected = guided * (0.75 * (spread[0] + spread[1]) / (2 * spread[2]) + 0.25)
+    assert torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-5)

@@ -35,8 +35,11 @@ class Branch(StrEnum):
         return self in {Branch.IDENTITY, Branch.BOTH}
 
 
-# u has no conditions, p the identity alone, q text and identity.
-ROWS = (Branch.UNCONDITIONAL, Branch.IDENTITY, Branch.BOTH)
+ROWS = {  # u, p and q of each type of FastFace's code; the third is its paper's
+    1: (Branch.UNCONDITIONAL, Branch.TEXT, Branch.BOTH),
+    2: (Branch.UNCONDITIONAL, Branch.TEXT, Branch.IDENTITY),
+    3: (Branch.UNCONDITIONAL, Branch.IDENTITY, Branch.BOTH),
+}
 
 
 class Guidance(Protocol):
@@ -163,13 +166,21 @@ class Decoupled:
     `a` is the scale of the identity and `b` that of the text. Rows of weight 0 are not computed,
     and the deviation is measured on those of p and q that are. FastFace measures both always, so
     where `a = b` this differs from it by design.
+
+    Its code has two more types: in the first, p reads the text alone; in the second as well, and q
+    the identity alone, of which u is taken: `ε = u + a (p - u) + b (q - u)`.
     """
 
     a: tuple[float, ...]  # scale of the first term, by step
     b: tuple[float, ...]  # scale of the second term, by step
     rescale: float = RESCALE  # in [0, 1]; 0 leaves the deviation alone
+    type: int = 3  # of FastFace's code
+    # Whether the second term becomes as long as the first, in each picture alone.
+    renorm: bool = False
 
     def __post_init__(self) -> None:
+        if self.type not in ROWS:
+            raise ConfigError(f"Decoupled guidance is of type {self.type!r}. Give 1, 2 or 3.")
         check_scales("The first scale of decoupled guidance", self.a)
         check_scales("The second scale of decoupled guidance", self.b)
         check_length("The second term of decoupled guidance", self.b, len(self.a))
@@ -184,17 +195,20 @@ class Decoupled:
         check_length("Decoupled guidance", self.a, num_steps)
 
     def branches(self, step: int) -> tuple[Branch, ...]:
-        """Return the rows with a weight."""
-        return needed(self._weights(step))
+        """Return the rows with a weight; lengths are measured on all three."""
+        return ROWS[self.type] if self._renorms(step) else needed(self._weights(step))
 
     def combine(self, predictions: Mapping[Branch, Tensor], step: int) -> Tensor:
         """Return the guided prediction, (B, C, h, w)."""
-        guided = weighted_sum(predictions, self._weights(step))
+        if self._renorms(step):
+            guided = self._renormed(predictions, step)
+        else:
+            guided = weighted_sum(predictions, self._weights(step))
         if len(predictions) == 1 or not self.rescale:
             return guided
         spreads = [
             predictions[row].float().std(PIXELS, keepdim=True)
-            for row in ROWS[1:]
+            for row in ROWS[self.type][1:]
             if row in predictions
         ]
         mean = torch.stack(spreads).mean(dim=0)
@@ -204,7 +218,18 @@ class Decoupled:
     def _weights(self, step: int) -> dict[Branch, float]:
         """Return what each of u, p and q counts, in this order; together 1."""
         a, b = self.a[step], self.b[step]
-        return dict(zip(ROWS, (1 - a, a - b, b), strict=True))
+        weights = (1 - a - b, a, b) if self.type == 2 else (1 - a, a - b, b)
+        return dict(zip(ROWS[self.type], weights, strict=True))
+
+    def _renorms(self, step: int) -> bool:
+        return self.renorm and not self.a[step] == self.b[step] == 1
+
+    def _renormed(self, predictions: Mapping[Branch, Tensor], step: int) -> Tensor:
+        u, p, q = (predictions[row].float() for row in ROWS[self.type])
+        first, second = p - u, q - (u if self.type == 2 else p)
+        lengths = [term.square().sum(PIXELS, keepdim=True).sqrt() for term in (first, second)]
+        second = second * lengths[0] / lengths[1].clamp(min=torch.finfo(torch.float32).tiny)
+        return u + self.a[step] * first + self.b[step] * second
 
 
 def decoupled_for_steps(num_steps: int) -> Decoupled:

@@ -259,7 +259,9 @@ IDEAS = (
         "trained",
         shows_several,
     ),
-    Idea("a subject in a minute", "field", "tune", "swiftpie/tuning.py", "trained", tunes),
+    Idea(
+        "a subject in a minute", "field", "tune", "swiftpie/pipelines/tuning.py", "trained", tunes
+    ),
     Idea(
         "published families",
         "field",
