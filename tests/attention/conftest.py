@@ -5,7 +5,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.install import Plan, install
+from swiftpie.attention.install import BranchPlan, install
 
 WIDTH = 32
 
@@ -44,7 +44,7 @@ def text():
 
 @pytest.fixture
 def installation(unet):
-    return install(unet, Plan(token_width=WIDTH, gate=1.0))
+    return install(unet, BranchPlan(token_width=WIDTH, gate=1.0))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from torch._dynamo.testing import CompileCounter, CompileCounterWithBackend
 
 import swiftpie
 from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.install import Plan
+from swiftpie.attention.install import BranchPlan
 from swiftpie.geometry.layout import from_box, to_affine
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
 from swiftpie.noise import scaled_linear_step
@@ -25,7 +25,7 @@ def _fresh_compiler():
 
 def full_size():
     denoiser = UNetDenoiser(
-        tiny_unet(), Plan(token_width=WIDTH, gate=0.5), reference_step=scaled_linear_step(1)
+        tiny_unet(), BranchPlan(token_width=WIDTH, gate=0.5), reference_step=scaled_linear_step(1)
     )
     return denoiser.eval().requires_grad_(False)
 

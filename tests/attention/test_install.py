@@ -1,13 +1,13 @@
 import torch
 
 from swiftpie.attention.condition import Block, silent_condition
-from swiftpie.attention.install import Plan, install
+from swiftpie.attention.install import BranchPlan, install
 from tests.attention.conftest import WIDTH, tiny_unet
 
 
 def test_undo_restores_the_same_objects(unet):
     before = dict(unet.attn_processors)
-    with install(unet, Plan(token_width=WIDTH)):
+    with install(unet, BranchPlan(token_width=WIDTH)):
         assert all(unet.attn_processors[name] is not before[name] for name in before)
     after = unet.attn_processors
     assert all(after[name] is processor for name, processor in before.items())
@@ -16,7 +16,7 @@ def test_undo_restores_the_same_objects(unet):
 def test_silent_condition_is_bit_equal_to_the_plain_model(latents, text):
     unet = tiny_unet()
     plain = unet(latents, 999, text).sample
-    install(unet, Plan(token_width=WIDTH, gate=1.0))
+    install(unet, BranchPlan(token_width=WIDTH, gate=1.0))
     keywords = {"condition": silent_condition(latents, width=WIDTH), "notes": {}}
     assert torch.equal(plain, unet(latents, 999, text, cross_attention_kwargs=keywords).sample)
 
@@ -41,7 +41,7 @@ def test_layers_of_blocks_that_a_preset_leaves_out_ignore_the_identity(latents, 
     outputs = []
     for blocks in (frozenset(), {Block.DOWN}, {*Block}):
         unet = tiny_unet()
-        install(unet, Plan(token_width=WIDTH, gate=1.0, detail=frozenset(), semantic=blocks))
+        install(unet, BranchPlan(token_width=WIDTH, gate=1.0, detail=frozenset(), semantic=blocks))
         for tokens in (condition.identity_tokens, -condition.identity_tokens):
             given = condition._replace(identity_tokens=tokens)
             keywords = {"condition": given, "notes": {}}

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from swiftpie.attention.condition import Block
-from swiftpie.attention.install import Plan
+from swiftpie.attention.install import BranchPlan
 from swiftpie.backbones.load.adapter_file import save_adapter
 from swiftpie.backbones.load.ip_adapter import load_into, read_ip_adapter
 from swiftpie.backbones.load.safe import flatten
@@ -104,7 +104,7 @@ def make_own_adapter(path, family, *, is_shallow=False, **changes):
     unet = tiny_unet(family, is_shallow=is_shallow)
     adapter = read_ip_adapter(adapter_tensors(ADAPTERS[family], unet))
     settings = {"gate": 0.5, "semantic": UP_AND_MIDDLE, "detail": UP_AND_MIDDLE} | changes
-    plan = Plan(token_width=WIDTHS[family], **settings)
+    plan = BranchPlan(token_width=WIDTHS[family], **settings)
     denoiser = UNetDenoiser(unet, plan, reference_step=scaled_linear_step(100))
     load_into(adapter, denoiser.installation)
     save_adapter(

@@ -7,7 +7,7 @@ from PIL import Image, ImageCms
 
 from swiftpie import InputError, Session
 from swiftpie.cli.options import EditOutput
-from swiftpie.cli.writing import Drawing, Target, carry_out, warn_of_losses
+from swiftpie.cli.writing import FileDrawing, Target, carry_out, warn_of_losses
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.originals import read_original
 from swiftpie.imageio.writing import PictureData, encode_image, read_metadata
@@ -34,7 +34,7 @@ def picture(tmp_path):
 @pytest.fixture
 def job(tmp_path, picture):
     settings = EditSettings(mode=EditMode.RELEASED, scales=Scales(text_scale=1.5))
-    return Drawing(
+    return FileDrawing(
         EditRequest(
             image=load_image(picture),
             prompt=PROMPT,

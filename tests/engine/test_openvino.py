@@ -9,7 +9,7 @@ import torch
 from torch.backends.cpu import get_cpu_capability
 
 from swiftpie.attention.condition import INLINE_MASK
-from swiftpie.attention.install import Plan, install_released
+from swiftpie.attention.install import BranchPlan, install_released
 from swiftpie.engine.graphs.cache import GraphCache, GraphStore
 from swiftpie.engine.graphs.runtime import Precision, digest_of
 from swiftpie.engine.openvino import OpenvinoDenoiser, to_openvino
@@ -44,7 +44,7 @@ def exact(session, folder):
 @pytest.fixture(scope="module")
 def torch_denoiser():
     unet = tiny_unet(**ONE_LEVEL)
-    plan = Plan(token_width=WIDTH, gate=0.5)
+    plan = BranchPlan(token_width=WIDTH, gate=0.5)
     denoiser = UNetDenoiser(unet, plan, reference_step=scaled_linear_step(1))
     return denoiser.eval().requires_grad_(False)
 

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import load, save
 
 import swiftpie
-from swiftpie.attention.install import Plan, install
+from swiftpie.attention.install import BranchPlan, install
 from swiftpie.backbones.adapters import open_adapter
 from swiftpie.backbones.load import adapter_file
 from swiftpie.backbones.load.ip_adapter import load_into
@@ -148,7 +148,7 @@ def read_adapter(data, folder):
     read_metadata(path)
     opened = open_adapter(path)
     if not opened.is_ours:
-        load_into(opened, branches(Plan(token_width=WIDTHS["sd15"])))
+        load_into(opened, branches(BranchPlan(token_width=WIDTHS["sd15"])))
     else:
         assert opened.plan.token_width <= 4096
         adapter_file.load_adapter(path, installation=branches(opened.plan))

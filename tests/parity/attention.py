@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from swiftpie.attention.condition import INLINE_MASK, silent_condition
-from swiftpie.attention.install import Plan
+from swiftpie.attention.install import BranchPlan
 from swiftpie.attention.processors import Merge
 from swiftpie.geometry.layout import Layout, to_affine
 from swiftpie.masks import attention_to_mask, resize_mask
@@ -64,7 +64,7 @@ def family_rows(family, make):
 
 
 def build(family, *, merge=Merge.DECOUPLED, contrast=1.0, is_shallow=False):
-    plan = Plan(token_width=WIDTHS[family], merge=merge)
+    plan = BranchPlan(token_width=WIDTHS[family], merge=merge)
     unet = tiny_unet(family, is_shallow=is_shallow)
     denoiser = UNetDenoiser(unet, plan, reference_step=scaled_linear_step(1))
     draws = torch.Generator().manual_seed(7)

@@ -4,7 +4,7 @@ import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 
 from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.install import Plan, install
+from swiftpie.attention.install import BranchPlan, install
 from swiftpie.backbones.load.ip_adapter import fuse_lora, load_into, read_ip_adapter
 from swiftpie.models.vision import Feature
 
@@ -253,7 +253,7 @@ def compare(name, *, is_shallow=False):
     rows = [
         (f"{name}: tokens", difference(tokens, their_tokens(pipeline, features, version=version)))
     ]
-    installation = install(unet, Plan(token_width=tokens.shape[-1]))
+    installation = install(unet, BranchPlan(token_width=tokens.shape[-1]))
     load_into(adapter, installation)
     silent = our_output(unet, tokens, scale=0.0)
     fuse_lora(adapter, unet)

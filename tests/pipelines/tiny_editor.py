@@ -6,7 +6,7 @@ from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from swiftpie.attention.install import Plan
+from swiftpie.attention.install import BranchPlan
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.models.autoencoder import LatentAutoencoder
@@ -43,7 +43,7 @@ def tiny_editor():
     with torch.random.fork_rng():
         denoiser = UNetDenoiser(
             tiny_unet("sd21", is_shallow=True),
-            Plan(token_width=WIDTH, gate=1.0),
+            BranchPlan(token_width=WIDTH, gate=1.0),
             reference_step=scaled_linear_step(1),
         )
         torch.manual_seed(1)

@@ -30,7 +30,7 @@ CONTROLLED = Block.UP  # the only layers that SwiftEdit's released code rescales
 
 
 @dataclass(frozen=True)
-class Plan:
+class BranchPlan:
     """Which layers get which branch."""
 
     token_width: int  # of an identity token
@@ -46,7 +46,7 @@ class Installation:
     """The processors that serve a network, and those they replaced."""
 
     network: Any  # with attention processors: a U-Net, or a transformer
-    plan: Plan
+    plan: BranchPlan
     originals: dict[str, object]
     semantic: dict[str, SemanticAttention]  # by module path, every layer that reads the text
     detail: dict[str, DetailAttention]  # by module path, self-attention as the plan chooses it
@@ -88,7 +88,7 @@ class Installation:
         self.undo()
 
 
-def install(unet: Any, plan: Plan) -> Installation:  # noqa: ANN401 - of diffusers, or our own
+def install(unet: Any, plan: BranchPlan) -> Installation:  # noqa: ANN401 - of diffusers, or our own
     """Give every attention layer of `unet` a processor that reads `condition` and `notes`.
 
     Motion modules keep theirs.

@@ -8,7 +8,7 @@ from diffusers import UNet2DConditionModel
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from swiftpie.attention.condition import Block
-from swiftpie.attention.install import Plan
+from swiftpie.attention.install import BranchPlan
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.choices import DetailForm
 from swiftpie.backbones.components import Components
@@ -78,7 +78,7 @@ def peek_adapter(path: Path, *, allow_pickle: bool = False) -> Adapter:
     return replace(own, projector=public.projector)
 
 
-def plan_of(adapter: Adapter, detail: DetailForm | None) -> Plan:
+def branches_of(adapter: Adapter, detail: DetailForm | None) -> BranchPlan:
     """Return which layers get which branch of `adapter` in this form of the detail branch.
 
     Joint, self-attention of the up blocks reads references as it reads itself, without weights of
@@ -104,17 +104,17 @@ def plan_of(adapter: Adapter, detail: DetailForm | None) -> Plan:
     )
 
 
-def plan_alone(preset: Preset, *, width: int) -> Plan | None:
+def branches_alone(preset: Preset, *, width: int) -> BranchPlan | None:
     """Return the branches of a U-Net without an adapter, which only the joint form can be.
 
     None where `preset` has no branch then; identity tokens would have `width`.
     """
     if preset.detail is None:
         return None
-    return _joined(Plan(token_width=width, semantic=frozenset()))
+    return _joined(BranchPlan(token_width=width, semantic=frozenset()))
 
 
-def _joined(plan: Plan) -> Plan:
+def _joined(plan: BranchPlan) -> BranchPlan:
     ups = frozenset({Block.UP})
     return replace(plan, detail=ups, merge=Merge.JOINT, own_projections=False)
 
@@ -137,7 +137,11 @@ def check_family(adapter: Adapter, *, family: str, width: int) -> None:
 
 
 def install_adapter(
-    unet: UNet2DConditionModel, adapter: Adapter | None, *, family: str, plan: Plan | None = None
+    unet: UNet2DConditionModel,
+    adapter: Adapter | None,
+    *,
+    family: str,
+    plan: BranchPlan | None = None,
 ) -> tuple[UNetDenoiser, Projector | None]:
     """Install the identity branches on `unet`, with the weights of `adapter` if there is one.
 
@@ -154,7 +158,7 @@ def install_adapter(
         check_family(adapter, family=family, width=width)
         plan, timestep = plan or adapter.plan, adapter.t_ref
         fuse_lora(adapter, unet)
-    plan = plan or Plan(token_width=width, detail=frozenset())
+    plan = plan or BranchPlan(token_width=width, detail=frozenset())
     denoiser = UNetDenoiser(unet, plan, reference_step=scaled_linear_step(timestep))
     projector = None
     if adapter is not None and adapter.is_ours:
@@ -176,7 +180,7 @@ def wrap_image_encoder(
     return ClipIdentityEncoder(tower, projector.module, projector.feature).to(tower.device).eval()
 
 
-def with_defaults(preset: Preset, adapter: Adapter | None, plan: Plan) -> Preset:
+def with_defaults(preset: Preset, adapter: Adapter | None, plan: BranchPlan) -> Preset:
     """Return `preset` with the strengths that the adapter recommends, and none without effect."""
     if adapter is None:
         return preset

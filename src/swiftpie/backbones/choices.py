@@ -76,7 +76,7 @@ class Choices(TypedDict, total=False):
             kind=str,
         ),
     ]
-    detail: Annotated[  # as `adapters.plan_of` reads it
+    detail: Annotated[  # as `adapters.branches_of` reads it
         "DetailForm | None",
         Option(
             "How pictures of the subject reach self-attention: by the detail branch that the "

@@ -21,13 +21,13 @@ from transformers import (
 )
 
 from swiftpie.backbones.adapters import (
+    branches_alone,
+    branches_of,
     check_family,
     check_image_encoder,
     install_adapter,
     open_adapter,
     peek_adapter,
-    plan_alone,
-    plan_of,
     with_defaults,
     wrap_image_encoder,
     write_adapter,
@@ -139,9 +139,9 @@ class StableDiffusion(Family):
             unet,
             adapter,
             family=self.name,
-            plan=plan_of(adapter, choices.get("detail"))
+            plan=branches_of(adapter, choices.get("detail"))
             if adapter
-            else plan_alone(preset, width=text.width),
+            else branches_alone(preset, width=text.width),
         )
         image_encoder = None
         if projector is not None:
@@ -266,7 +266,7 @@ class StableDiffusion(Family):
             unet,
             opened,
             family=self.name,
-            plan=None if opened else plan_alone(preset, width=unet.config.cross_attention_dim),
+            plan=None if opened else branches_alone(preset, width=unet.config.cross_attention_dim),
         )
         encoder = projector and wrap_image_encoder(modules["image_encoder"], projector)
         is_same = str(unet.dtype) == modules["dtype"]
@@ -486,7 +486,7 @@ def _leaves_weights(choices: Choices, adapter: Adapter | None) -> bool:
     """Whether installing `adapter` neither changes nor copies a weight of the U-Net."""
     if adapter is None or adapter.is_ours or adapter.lora:
         return False
-    plan = plan_of(adapter, choices.get("detail"))
+    plan = branches_of(adapter, choices.get("detail"))
     return not (plan.detail and plan.own_projections)
 
 

@@ -53,7 +53,7 @@ DEFAULT_MODEL = Model()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class BatchJob:
     """One picture: its request, and where that comes from."""
 
     id: str  # name of its file, without the suffix
@@ -93,7 +93,7 @@ class InputFile(NamedTuple):
 class Jobs(NamedTuple):
     """All jobs of a run."""
 
-    jobs: tuple[Job, ...]
+    jobs: tuple[BatchJob, ...]
     refused: tuple[RefusedJob, ...]
     files: Mapping[str, InputFile]  # that they read
 
@@ -101,7 +101,7 @@ class Jobs(NamedTuple):
 class Batch(NamedTuple):
     """Jobs of one model that are drawn in one pass."""
 
-    jobs: tuple[Job, ...]
+    jobs: tuple[BatchJob, ...]
     wanted: frozenset[str]  # ids of those whose files are written
 
     @property
@@ -157,7 +157,7 @@ class Inputs:
         return self.seen[name]
 
 
-def check(job: Job, inputs: Inputs) -> None:
+def check(job: BatchJob, inputs: Inputs) -> None:
     """Refuse a job that cannot be drawn, as far as this shows without networks."""
     request, preset = job.request, job.model.known
     _check_id(job.id)
@@ -217,7 +217,7 @@ def batches_of(jobs: Jobs, size: int, *, wanted: Iterable[str]) -> list[Batch]:
     A batch has jobs of one model, kind and shape. Jobs of one subject follow each other, so that
     the subject is encoded once.
     """
-    groups: dict[object, dict[object, list[Job]]] = {}
+    groups: dict[object, dict[object, list[BatchJob]]] = {}
     for job in jobs.jobs:
         shown = groups.setdefault(_pass_key(job, jobs), {})
         shown.setdefault(_subject_key(job), []).append(job)
@@ -232,7 +232,7 @@ def batches_of(jobs: Jobs, size: int, *, wanted: Iterable[str]) -> list[Batch]:
     return found
 
 
-def _pass_key(job: Job, jobs: Jobs) -> object:
+def _pass_key(job: BatchJob, jobs: Jobs) -> object:
     """Return what jobs must share to be drawn in one pass."""
     counts = tuple(len(getattr(source, "images", ())) for source in job.sources)
     request = job.request
@@ -244,5 +244,5 @@ def _pass_key(job: Job, jobs: Jobs) -> object:
     return (job.model, None, request.size_px, counts, alone)
 
 
-def _subject_key(job: Job) -> object:
+def _subject_key(job: BatchJob) -> object:
     return (job.spec.get("image"), job.sources)

@@ -12,7 +12,16 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from swiftpie.batch.jobs import DEFAULT_MODEL, MAX_JOBS, Inputs, Job, Jobs, Model, RefusedJob, check
+from swiftpie.batch.jobs import (
+    DEFAULT_MODEL,
+    MAX_JOBS,
+    BatchJob,
+    Inputs,
+    Jobs,
+    Model,
+    RefusedJob,
+    check,
+)
 from swiftpie.batch.lists import JobRow, read_prompts, read_seeds
 from swiftpie.config import Surface, options_of, read_fields, read_options
 from swiftpie.errors import ConfigError, SwiftPieError, check_exclusive, did_you_mean, short_reason
@@ -91,7 +100,7 @@ MOTION_FIELDS = tuple(  # by which a line is an animation
 
 def collect(rows: Iterable[JobRow], *, root: Path, defaults: JobDefaults) -> Jobs:
     """Return a checked job for every picture of the rows; all their files are checked too."""
-    inputs, jobs, refused = Inputs(root), dict[str, Job](), list[RefusedJob]()
+    inputs, jobs, refused = Inputs(root), dict[str, BatchJob](), list[RefusedJob]()
     for place, row, is_text in rows:
         try:
             if isinstance(row, Exception):
@@ -128,7 +137,7 @@ class _Files:
 
 def _read(
     row: Mapping[str, object], *, place: str, is_text: bool, inputs: Inputs, defaults: JobDefaults
-) -> list[Job]:
+) -> list[BatchJob]:
     name = task_of(row)
     task = TASKS[name]
     _check_names(row, name)
@@ -166,7 +175,7 @@ def _read(
     spec = {**given, **said, **face, **film, "subjects": several}
     spec = {name: value for name, value in spec.items() if value not in (None, "", (), [])}
     spec = json.loads(json.dumps({**spec, "model": model}))
-    first = Job(
+    first = BatchJob(
         id="", place=place, model=model, request=request, spec=spec, files=tuple(files.names)
     )
     jobs = []
@@ -177,7 +186,7 @@ def _read(
     return jobs
 
 
-def _with_words(job: Job, prompt: str, seed: int) -> Job:
+def _with_words(job: BatchJob, prompt: str, seed: int) -> BatchJob:
     request = with_seed(replace(job.request, prompt=prompt), seed)
     return replace(job, request=request, spec={**job.spec, "prompt": prompt, "seed": seed})
 
@@ -335,7 +344,7 @@ def _is_there(path: Path) -> bool:
         return False  # such a name cannot exist; reading it says why
 
 
-def _name_of(job: Job) -> str:
+def _name_of(job: BatchJob) -> str:
     """Return a readable name that no other job has."""
     digest = hashlib.sha256(json.dumps(job.spec, sort_keys=True).encode()).hexdigest()
     titles = [_title(source) for source in job.sources[:2]]
@@ -359,7 +368,7 @@ def _slug(text: str, letters: int) -> str:
     return words_in_name(text.casefold(), between="-")[:letters].strip("-")
 
 
-def _duplicate(job: Job, other: Job) -> str:
+def _duplicate(job: BatchJob, other: BatchJob) -> str:
     if job.spec == other.spec:
         return (
             f"It draws the same picture as {other.place} (seed {job.spec['seed']}). Leave it out, "

@@ -35,7 +35,7 @@ from swiftpie.batch.folder import (
     read_manifest,
     write_manifest,
 )
-from swiftpie.batch.jobs import Batch, Job, Jobs, Model, batches_of
+from swiftpie.batch.jobs import Batch, BatchJob, Jobs, Model, batches_of
 from swiftpie.engine.load import load
 from swiftpie.engine.session import Session, draw_apart
 from swiftpie.errors import ConfigError, InputError, SwiftPieError, WeightsError, short_reason
@@ -152,13 +152,13 @@ class Drawer:
                 self._faceless = str(error)
         return session
 
-    def _request(self, session: Session, job: Job) -> Request:
+    def _request(self, session: Session, job: BatchJob) -> Request:
         if job.has_faces and self._faceless:
             raise WeightsError(self._faceless)
         return session.resolved(with_sources(job.request, self._identity_of))
 
     def _finish(
-        self, session: Session, job: Job, choice: Choice, drawn: GenerationResult | EditResult
+        self, session: Session, job: BatchJob, choice: Choice, drawn: GenerationResult | EditResult
     ) -> dict[str, Any]:
         """Write the file of a picture; return its facts for the report."""
         warnings = [*drawn.warnings]
@@ -190,7 +190,7 @@ class Drawer:
         }
 
 
-def _files_of(job: Job, drawn: GenerationResult | EditResult, path: Path) -> dict[Path, bytes]:
+def _files_of(job: BatchJob, drawn: GenerationResult | EditResult, path: Path) -> dict[Path, bytes]:
     """Return the files of a job: its picture, or the animation or the frames of one."""
     facts = drawn.record
     if isinstance(drawn, EditResult):

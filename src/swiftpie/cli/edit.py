@@ -19,7 +19,7 @@ from swiftpie.cli.subjects import (
     read_source,
     with_cutouts,
 )
-from swiftpie.cli.writing import Drawing, draw_files, plan_targets
+from swiftpie.cli.writing import FileDrawing, draw_files, plan_targets
 from swiftpie.config import options_of
 from swiftpie.engine.origin import check_texts
 from swiftpie.faces import CONSENT
@@ -94,7 +94,7 @@ def edit(
     requests = [with_seed(first, seed) for seed in seeds]
     _check_seeds(loaded.session, requests, sampling)
     drawings = [
-        Drawing(each, [target], picture) for each, target in zip(requests, targets, strict=True)
+        FileDrawing(each, [target], picture) for each, target in zip(requests, targets, strict=True)
     ]
     known = options_of(EditRequest, without=("mask",))
     given = {name: value for name, value in words.items() if name in known}
@@ -186,7 +186,7 @@ def _carry_out(
     targets = plan_targets(output, count=len(seeds))
     loaded, first = open_session(**loading), opened(change)
     drawings = [
-        Drawing(with_seed(first, seed), [target], picture)
+        FileDrawing(with_seed(first, seed), [target], picture)
         for seed, target in zip(seeds, targets, strict=True)
     ]
     draw_files(loaded, drawings, output, prompt=first.prompt)

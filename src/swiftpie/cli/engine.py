@@ -22,7 +22,7 @@ from swiftpie.errors import ConfigError, InputError, check_installed
 from swiftpie.validation import parse_size
 
 if TYPE_CHECKING:
-    from swiftpie.engine.verify import Row, Verification
+    from swiftpie.engine.verify import ComparedPicture, Verification
 
 app = typer.Typer()
 export_app = typer.Typer(
@@ -205,7 +205,7 @@ def _fail(found: "Verification") -> NoReturn:
     raise typer.Exit(1)
 
 
-def _cells(row: "Row") -> tuple[str, ...]:
+def _cells(row: "ComparedPicture") -> tuple[str, ...]:
     differences = (f"{levels:.4f}" for levels in row.differences)
     verdict = {True: "equal", False: "DIFFERENT", None: ""}[row.is_equal]
     return (row.what, *differences, verdict)

@@ -20,7 +20,7 @@ from swiftpie.cli.subjects import (
     read_source,
     with_cutouts,
 )
-from swiftpie.cli.writing import Drawing, draw_files, plan_targets, steps_beside
+from swiftpie.cli.writing import FileDrawing, draw_files, plan_targets, steps_beside
 from swiftpie.config import Option, options_of, read_options
 from swiftpie.engine.origin import check_texts
 from swiftpie.errors import CapabilityError, ConfigError
@@ -149,7 +149,7 @@ def personalize(
     def known_by(source: Source) -> Source:
         return identity if isinstance(source, FacePicture) and identity is not None else source
 
-    drawing = Drawing(with_sources(made, known_by), targets)
+    drawing = FileDrawing(with_sources(made, known_by), targets)
     draw_files(loaded, [drawing], output, metadata=metadata, prompt=prompt, **facts)
     if person is not None:
         console.say(CONSENT)
@@ -197,7 +197,7 @@ def animate(
         seed = seed_in(kept)  # of an interrupted drawing, which goes on
     words = {**request, **scales, "prompt": prompt}
     made = _request("animate", subjects, placing, words, known, seeds=seeds_from(seed, 1))
-    drawing = Drawing(made, targets)
+    drawing = FileDrawing(made, targets)
     draw_files(open_session(**loading), [drawing], output, prompt=prompt, fps=output.fps)
 
 

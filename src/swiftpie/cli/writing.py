@@ -34,7 +34,7 @@ class Target(NamedTuple):
     mask: Path | None = None  # None is nowhere
 
 
-class Drawing(NamedTuple):
+class FileDrawing(NamedTuple):
     """A request with the files of its pictures, which sessions do not know."""
 
     request: "Request"
@@ -79,7 +79,7 @@ def steps_beside(film: options.OutputOptions) -> Path:
 
 def draw_files(
     loaded: LoadedSession,
-    drawings: Sequence[Drawing],
+    drawings: Sequence[FileDrawing],
     output: options.OutputOptions,
     *,
     metadata: Mapping[str, str] = MappingProxyType({}),
@@ -121,7 +121,7 @@ def draw_files(
 
 def carry_out(
     session: "Session",
-    drawing: Drawing,
+    drawing: FileDrawing,
     output: options.OutputOptions,
     *,
     metadata: Mapping[str, str] = MappingProxyType({}),
@@ -183,7 +183,7 @@ def write(
 
 
 def _write_edit(
-    result: "EditResult", drawing: Drawing, *, metadata: Mapping[str, str], force: bool
+    result: "EditResult", drawing: FileDrawing, *, metadata: Mapping[str, str], force: bool
 ) -> None:
     """Write an edited picture; pixels outside the change keep the bits of the original file."""
     from swiftpie.imageio.originals import composite, read_original
@@ -198,7 +198,7 @@ def report_written(target: Target, seed: int) -> None:
     console.say(f"wrote {target.picture or 'the picture to standard output'} (seed {seed})")
 
 
-def warn_of_losses(drawing: Drawing) -> None:
+def warn_of_losses(drawing: FileDrawing) -> None:
     """Report what the edited file does not keep of the original."""
     from swiftpie.imageio.originals import losses_in, read_original
     from swiftpie.imageio.writing import LOSSLESS, format_of

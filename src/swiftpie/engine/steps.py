@@ -57,7 +57,7 @@ class StepFile:
         """Keep the latents after a step."""
         if index < self._last:
             tensor = latents.detach().to("cpu", torch.float32).contiguous()
-            kept = _Kept(self._key, index + 1, self.seed, tensor)
+            kept = _KeptSteps(self._key, index + 1, self.seed, tensor)
             try:
                 write_file(self.path, kept.to_bytes(), force=True)
             except InputError as error:
@@ -71,7 +71,7 @@ class StepFile:
             self.path.unlink()
 
 
-class _Kept(NamedTuple):
+class _KeptSteps(NamedTuple):
     """What a file holds: of which drawing it is, and the latents (B, C, h, w) after its steps."""
 
     key: str
@@ -84,7 +84,7 @@ class _Kept(NamedTuple):
         return save({"latents": self.latents}, {**facts, "sum": self._sum()})
 
     @classmethod
-    def from_bytes(cls, data: bytes, name: str) -> "_Kept":
+    def from_bytes(cls, data: bytes, name: str) -> "_KeptSteps":
         """Read what `to_bytes` wrote; anything else raises one of several errors."""
         facts = safe.header_in(data, name)[safe.METADATA]
         (latents,) = safe.tensors_in(data, name).values()
@@ -103,14 +103,14 @@ def seed_in(path: Path) -> int | None:
     return None if kept is None else kept.seed
 
 
-def _kept_in(path: Path) -> _Kept | None:
+def _kept_in(path: Path) -> _KeptSteps | None:
     """Return what a file holds; None if there is none, or it is not as this user wrote it."""
     try:
         about = path.lstat()
         is_plain = stat.S_ISREG(about.st_mode)  # a pipe would be waited for
         is_own = about.st_uid == os.getuid() if hasattr(os, "getuid") else True
         if is_plain and is_own and about.st_size <= MAX_BYTES:
-            return _Kept.from_bytes(path.read_bytes(), path.name)
+            return _KeptSteps.from_bytes(path.read_bytes(), path.name)
     except (OSError, ValueError, LookupError, TypeError, WeightsError):
         pass
     return None

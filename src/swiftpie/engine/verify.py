@@ -39,7 +39,7 @@ OnPicture = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparedPicture:
     """One picture by both, (3, H, W) in [0, 1]; of an animation all frames beside each other."""
 
     what: str
@@ -65,7 +65,7 @@ class Row:
 class Verification:
     """All pictures of one preset by both, and what drew them."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedPicture, ...]
     origin: Mapping[str, Any]  # versions, weights, device: no path and no name
 
     @property
@@ -158,7 +158,7 @@ def verify(
     return Verification(tuple(compare(ours, theirs, is_exact=dtype is torch.float32)), origin)
 
 
-class Subject(NamedTuple):
+class ComparedSubject(NamedTuple):
     """The package's photograph of a dog, as each network reads it."""
 
     photo: Image.Image  # square, as large as a picture of the preset
@@ -166,7 +166,7 @@ class Subject(NamedTuple):
     scale: float  # of the adapter, as the recipe has it
 
 
-def read_subject(session: Session) -> Subject:
+def read_subject(session: Session) -> ComparedSubject:
     """Return the photograph resized once for both, and a random vector where faces are read."""
     components = session.components
     encoder, side = components.image_encoder, components.preset.image_size_px
@@ -181,13 +181,13 @@ def read_subject(session: Session) -> Subject:
         pixels = to_tensor(photo if face is None else _crop(photo)).to(components.device)
         seen = encoder.resized(pixels, torch.ones_like(pixels[:, :1]))
     scale = components.preset.defaults["identity_scale"]
-    return Subject(photo, Reference(to_tensor(photo), seen, face), scale)
+    return ComparedSubject(photo, Reference(to_tensor(photo), seen, face), scale)
 
 
-def draw_ours(session: Session, subject: Subject) -> dict[str, Tensor]:
+def draw_ours(session: Session, subject: ComparedSubject) -> dict[str, Tensor]:
     """Return how `session` draws the text, the subject, and the subject with strengths of 0."""
     components, photo = session.components, subject.photo
-    recorder = _Recorder(components.autoencoder)
+    recorder = _PictureRecorder(components.autoencoder)
     own = Session(replace(components, autoencoder=cast("Any", recorder)))
     draw: Callable[..., Any] = own.personalize
     if Capability.ANIMATE in components.preset.capabilities:
@@ -213,7 +213,7 @@ def draw_ours(session: Session, subject: Subject) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def draw_theirs(peer: Peer, subject: Subject) -> dict[str, Tensor]:
+def draw_theirs(peer: Peer, subject: ComparedSubject) -> dict[str, Tensor]:
     """Return what diffusers draws of the same; strengths of 0 are its picture of the text."""
     peer.pipeline.set_progress_bar_config(disable=True)
     found = {"text alone": peer.draw(PROMPT, seed=SEED)}
@@ -226,14 +226,14 @@ def draw_theirs(peer: Peer, subject: Subject) -> dict[str, Tensor]:
 
 def compare(
     ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], *, is_exact: bool
-) -> list[Row]:
+) -> list[ComparedPicture]:
     """Return a row for each picture that both have."""
     bounds = {}
     if "the subject" in theirs:
         effect = 255 * (theirs["the subject"] - theirs["text alone"]).abs().mean().item()
         bounds["the subject"] = max(LEAST_LEVELS, MAX_SHARE * effect)
     return [
-        Row(what, picture, theirs[what], bounds.get(what, MAX_LEVELS), is_exact)
+        ComparedPicture(what, picture, theirs[what], bounds.get(what, MAX_LEVELS), is_exact)
         for what, picture in ours.items()
         if what in theirs
     ]
@@ -243,7 +243,7 @@ def _crop(photo: Image.Image) -> Image.Image:
     return photo.resize((FACE_CROP_PX, FACE_CROP_PX), Image.Resampling.BICUBIC)
 
 
-class _Recorder:
+class _PictureRecorder:
     """An autoencoder that keeps what it decoded last, before it becomes 8 bits."""
 
     def __init__(self, autoencoder: Any) -> None:  # noqa: ANN401 - engines have their own

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.attention.condition import Notes, silent_condition
-from swiftpie.attention.install import Plan, install
+from swiftpie.attention.install import BranchPlan, install
 from swiftpie.attention.kernels import sum_of_subjects
 from swiftpie.geometry.layout import (
     POSE_NUMBERS,
@@ -112,7 +112,7 @@ class TinyDenoiser(Network):
             embedding_width=embedding_width,
             class_width=2 * text_width + NUM_STATISTICS,
         )
-        self.installation = install(self.unet, Plan(token_width=text_width, gate=1.0))
+        self.installation = install(self.unet, BranchPlan(token_width=text_width, gate=1.0))
         with torch.no_grad():
             self.unet.conv_out.weight.mul_(0.3)  # branches that start small learn; zero ones stall
 

@@ -31,8 +31,8 @@ class CutoutNet(Network):
     @keep_settings
     def __init__(self, widths: tuple[int, ...] = (16, 32, 64, 96, 128)) -> None:
         super().__init__()
-        self.encoder = Encoder()
-        self.decoder = Decoder(widths)
+        self.encoder = CutoutEncoder()
+        self.decoder = CutoutDecoder(widths)
 
     def levels(self, pixels: Tensor) -> list[Tensor]:
         """Return the encoder's features (B, C, h, w) at 1/2 to 1/32 of each side."""
@@ -45,7 +45,7 @@ class CutoutNet(Network):
         return logits
 
 
-class Encoder(nn.Module):
+class CutoutEncoder(nn.Module):
     """Pictures (B, 3, H, W) in [-1, 1] to features at 1/2, 1/4, 1/8, 1/16 and 1/32 of each side."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Encoder(nn.Module):
         return [levels[number] for number in LEVELS]
 
 
-class Decoder(nn.Module):
+class CutoutDecoder(nn.Module):
     """Features of the encoder to logits (B, 1, h, w) at half of the picture's sides."""
 
     def __init__(self, widths: tuple[int, ...]) -> None:

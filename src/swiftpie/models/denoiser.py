@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from swiftpie.attention.condition import INLINE_MASK, AttentionCondition, Notes, silent_condition
-from swiftpie.attention.install import Installation, Plan, install
+from swiftpie.attention.install import BranchPlan, Installation, install
 from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
 from swiftpie.noise import Step, add_noise
@@ -230,7 +230,9 @@ class UNetDenoiser(PublishedDenoiser):
     branch of arXiv:2605.01510, whose full text is not public.
     """
 
-    def __init__(self, unet: "UNet2DConditionModel", plan: Plan, *, reference_step: Step) -> None:
+    def __init__(
+        self, unet: "UNet2DConditionModel", plan: BranchPlan, *, reference_step: Step
+    ) -> None:
         """Install the branches on `unet`."""
         super().__init__()
         self.unet = unet

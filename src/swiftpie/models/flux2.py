@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.attention.condition import AttentionCondition, Notes
-from swiftpie.attention.install import Installation, Plan
+from swiftpie.attention.install import BranchPlan, Installation
 from swiftpie.attention.kernels import MASKED
 from swiftpie.attention.processors import DetailAttention, Merge, region_scale
 from swiftpie.models.denoiser import Prediction, PublishedDenoiser, SubjectCondition
@@ -181,7 +181,7 @@ class Flux2Denoiser(PublishedDenoiser):
         self.network = network
         originals = dict(network.attn_processors)
         references = ReferenceTokens(width=network.config.in_channels)
-        plan = Plan(
+        plan = BranchPlan(
             token_width=1,  # nothing reads identity tokens
             merge=Merge.JOINT,
             own_projections=False,

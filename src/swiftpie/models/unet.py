@@ -126,7 +126,7 @@ class SpatialTransformer(nn.Module):
         return output
 
 
-class ResidualBlock(nn.Module):
+class TimestepBlock(nn.Module):
     """Two convolutions with an embedding between them, added to their input."""
 
     def __init__(self, channels: int, width: int, *, embedding_width: int) -> None:
@@ -177,7 +177,7 @@ class Level(nn.Module):
         super().__init__()
         self.attentions, self.resnets = nn.ModuleList(), nn.ModuleList()
         for channels in entering:
-            self.resnets.append(ResidualBlock(channels, width, embedding_width=embedding_width))
+            self.resnets.append(TimestepBlock(channels, width, embedding_width=embedding_width))
             if heads:
                 transformer = SpatialTransformer(width, heads=heads, text_width=text_width)
                 self.attentions.append(transformer)

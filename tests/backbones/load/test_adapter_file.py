@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from swiftpie import InputError, WeightsError
 from swiftpie.attention.condition import Block
-from swiftpie.attention.install import Plan, install
+from swiftpie.attention.install import BranchPlan, install
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.load.adapter_file import (
     _fingerprint,
@@ -33,7 +33,7 @@ from tests.parity.ip_adapter import (
     tiny_unet,
 )
 
-PLAN = Plan(
+PLAN = BranchPlan(
     token_width=WIDTHS["sd15"],
     semantic=frozenset({Block.UP, Block.MIDDLE}),
     detail=frozenset({Block.UP}),
@@ -96,7 +96,7 @@ def path(stored, tmp_path):
 
 @functools.cache
 def target(backbone="sd15"):
-    plan = PLAN if backbone == "sd15" else Plan(token_width=WIDTHS[backbone])
+    plan = PLAN if backbone == "sd15" else BranchPlan(token_width=WIDTHS[backbone])
     return install(tiny_unet(backbone, is_shallow=backbone != "sd15"), plan)
 
 
@@ -119,7 +119,7 @@ def test_diffusers_loads_the_semantic_half_and_gives_the_same(stored):
     path, _, projector = stored
     pipeline = theirs(tiny_unet("sd15"), path.name, folder=str(path.parent))
     features = features_for(projector)
-    everywhere = installed(plan=Plan(token_width=WIDTHS["sd15"]))
+    everywhere = installed(plan=BranchPlan(token_width=WIDTHS["sd15"]))
     load_adapter(path, installation=everywhere)
     found = our_output(everywhere.network, projector.module(*features), scale=0.7)
     assert difference(found, their_output(pipeline, features, scale=0.7)) <= BOUND
@@ -134,7 +134,7 @@ def test_the_version_of_a_face_plus_projector_is_kept(path, version):
 
 
 def test_layers_that_the_file_leaves_out_are_inactive(path):
-    everywhere = installed(plan=Plan(token_width=WIDTHS["sd15"], gate=1.0))
+    everywhere = installed(plan=BranchPlan(token_width=WIDTHS["sd15"], gate=1.0))
     load_adapter(path, installation=everywhere)
     silent = {n for n, p in everywhere.detail.items() if not p.gate.any()}
     assert silent == {n for n in everywhere.detail if not n.startswith("up_blocks")}
@@ -161,7 +161,7 @@ def test_another_network_is_refused(path):
 
 
 def test_the_other_form_of_the_detail_branch_is_refused(path):
-    joint = Plan(token_width=WIDTHS["sd15"], merge=Merge.JOINT)
+    joint = BranchPlan(token_width=WIDTHS["sd15"], merge=Merge.JOINT)
     refused(path, "Install the plan", installation=installed(plan=joint))
 
 

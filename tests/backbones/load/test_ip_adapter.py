@@ -6,7 +6,7 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 
 from swiftpie import WeightsError
-from swiftpie.attention.install import Plan, install
+from swiftpie.attention.install import BranchPlan, install
 from swiftpie.backbones.load.ip_adapter import (
     cross_attention,
     fuse_lora,
@@ -60,7 +60,7 @@ def adapter(tensors):
 
 @pytest.fixture
 def installation(unet):
-    return install(unet, Plan(token_width=WIDTHS["sd15"]))
+    return install(unet, BranchPlan(token_width=WIDTHS["sd15"]))
 
 
 def weights(installation):
@@ -103,7 +103,7 @@ def check(name, *, is_shallow):
 
 
 def test_released_numbers_follow_the_order_of_the_layers():
-    paths = cross_attention(install(tiny_unet("sdxl"), Plan(token_width=WIDTHS["sdxl"])))
+    paths = cross_attention(install(tiny_unet("sdxl"), BranchPlan(token_width=WIDTHS["sdxl"])))
     assert list(paths) == list(range(1, 140, 2))
     assert paths[1].startswith("down_blocks.1.attentions.0.")
     assert paths[139].startswith("mid_block.")
@@ -120,7 +120,7 @@ def test_layers_of_a_pruned_network_are_refused_and_nothing_changes(adapter):
         attention_head_dim=4,
         norm_num_groups=8,
     )
-    installation = install(pruned, Plan(token_width=WIDTHS["sd15"]))
+    installation = install(pruned, BranchPlan(token_width=WIDTHS["sd15"]))
     before = weights(installation)
     with pytest.raises(WeightsError, match="16 layers, and the U-Net 7"):
         load_into(adapter, installation)
@@ -138,7 +138,7 @@ def test_a_layer_of_another_width_is_named_and_nothing_changes(tensors, installa
 def test_an_adapter_for_another_family_is_refused(adapter):
     for backbone in ("sd21", "sdxl"):
         installation = install(
-            tiny_unet(backbone, is_shallow=True), Plan(token_width=WIDTHS[backbone])
+            tiny_unet(backbone, is_shallow=True), BranchPlan(token_width=WIDTHS[backbone])
         )
         with pytest.raises(WeightsError, match="an adapter trained for it"):
             load_into(adapter, installation)

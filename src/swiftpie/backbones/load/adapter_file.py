@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from swiftpie.attention.condition import Block
-from swiftpie.attention.install import Installation, Plan
+from swiftpie.attention.install import BranchPlan, Installation
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.load.ip_adapter import (
     UNFIT,
@@ -142,7 +142,7 @@ def _settings(header: Mapping[str, Any], path: str | Path) -> Adapter:
     try:
         return Adapter(
             family=str(header["backbone"]),
-            plan=Plan(
+            plan=BranchPlan(
                 token_width=_whole(header["token_width"], most=MAX_TOKEN_WIDTH),
                 merge=Merge(header["merge"]),
                 own_projections=header.get("ref_projections") != OF_LAYER,

@@ -12,7 +12,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
 from swiftpie.attention.condition import Block
-from swiftpie.attention.install import MOTION, Installation, Plan
+from swiftpie.attention.install import MOTION, BranchPlan, Installation
 from swiftpie.backbones.load.safe import flatten, read_tensors
 from swiftpie.errors import WeightsError, check_installed, short_reason
 from swiftpie.models.projection import FaceVersion, image_proj_of, projector_for
@@ -51,7 +51,7 @@ VERSION_NAMES: dict[str, FaceVersion] = {"faceid-plusv2": 2, "faceid-plus": 1}
 class Adapter:
     """An adapter of any layout; numbers are positions among the attention layers of its U-Net."""
 
-    plan: Plan  # the branches that it has weights for; its gate is not kept
+    plan: BranchPlan  # the branches that it has weights for; its gate is not kept
     projector: Projector | None = None  # None where only the settings of a file of ours were read
     layers: Mapping[int, Pair] = field(default_factory=dict)  # to_k and to_v of each
     lora: Mapping[Place, Pair] = field(default_factory=dict)  # FaceID only: down and up
@@ -105,7 +105,7 @@ def read_ip_adapter(
     projector = projector_for(parts["image_proj"], face_version=face_version)
     return Adapter(
         # A public adapter has no weights of a detail branch; its own acts in every cross-attention.
-        Plan(token_width=projector.width, detail=frozenset()),
+        BranchPlan(token_width=projector.width, detail=frozenset()),
         projector,
         layers=_layers(parts["ip_adapter"], width=projector.width),
         lora=_lora(parts["ip_adapter"]),

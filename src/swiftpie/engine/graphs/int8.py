@@ -207,7 +207,7 @@ def _has_weights(node: Untyped) -> bool:
     return any(source.get_type_name() == WEIGHT for source in sources)
 
 
-class _Recorder(WrappedDenoiser):
+class _CallRecorder(WrappedDenoiser):
     """A denoiser that records its inputs; its last step returns zeros instead of computing."""
 
     def __init__(self, inner: Denoiser, last: float) -> None:
@@ -245,7 +245,7 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
     identities = [encode_identity(components, [picture] * num_views) for picture in pictures]
     if not attention.keys:
         identities = [identity.without_detail() for identity in identities]
-    recorder = _Recorder(components.denoiser, components.schedule.steps[-1].timestep)
+    recorder = _CallRecorder(components.denoiser, components.schedule.steps[-1].timestep)
     cell_px = components.preset.latent_cell_px
     finds_regions = components.denoiser.installation.finds_regions
     sources = MASK_SOURCES if finds_regions else (MaskSource.NONE,)
@@ -270,13 +270,13 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
     return _matching(recorder, wanted)
 
 
-def _matching(recorder: _Recorder, wanted: DenoiserCall) -> list[DenoiserCall]:
+def _matching(recorder: _CallRecorder, wanted: DenoiserCall) -> list[DenoiserCall]:
     return [call for call in recorder.calls if shapes(outline(call)) == shapes(wanted)]
 
 
 def _record_edits(
     components: Components,
-    recorder: _Recorder,
+    recorder: _CallRecorder,
     wanted: DenoiserCall,
     *,
     identities: Sequence[Identity],

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import CLIPVisionModelWithProjection
 
 from swiftpie.attention.condition import AttentionCondition, Block
-from swiftpie.attention.install import Installation, Plan
+from swiftpie.attention.install import BranchPlan, Installation
 from swiftpie.attention.processors import DetailAttention, SemanticAttention
 from swiftpie.backbones.adapters import check_image_encoder, install_adapter, open_adapter
 from swiftpie.backbones.components import FAMILIES, Components, load_components
@@ -232,7 +232,7 @@ def _start(
     adapter = None if settings.adapter is None else open_adapter(settings.adapter)
     width = loaded.unet.config.cross_attention_dim if adapter is None else adapter.plan.token_width
     semantic, detail = frozenset(settings.semantic), frozenset(settings.detail)
-    plan = Plan(width, settings.gate, semantic=semantic, detail=detail)
+    plan = BranchPlan(width, settings.gate, semantic=semantic, detail=detail)
     denoiser, projector = install_adapter(loaded.unet, adapter, family=family, plan=plan)
     with torch.no_grad():
         for layer in denoiser.installation.semantic.values():
