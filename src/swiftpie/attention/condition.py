@@ -71,8 +71,8 @@ class AttentionCondition(NamedTuple):
     detail_background_scale: Tensor  # (B, S) detail branch outside
     text_scale: Tensor  # (B,) text inside the union of all regions
     text_background_scale: Tensor  # (B,) text outside
-    reshaping: dict[str, Reshaping]  # of identity maps, by part of the U-Net; empty changes nothing
-    style: dict[str, StyleTokens]  # of a style picture, by module path of attention to text
+    reshaping: dict[str, Reshaping]  # changes of identity maps, by part of U-Net
+    style: dict[str, StyleTokens]  # by the module path of attention to text
 
     @property
     def shows_subjects(self) -> bool:

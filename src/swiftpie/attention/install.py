@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_MAPPERS_A_BLOCK = 10  # SDXL's first up block has thirty layers; its first ten say enough
 
 EVERYWHERE = frozenset(Block)
-MOTION = ".motion_modules."  # in the path of what attends to other frames, not to other places
+MOTION = ".motion_modules."  # marks paths of attention between frames of a film
 CONTROLLED = Block.UP  # the only layers that SwiftEdit's released code rescales
 
 
@@ -33,10 +33,10 @@ CONTROLLED = Block.UP  # the only layers that SwiftEdit's released code rescales
 class BranchPlan:
     """Which layers get which branch."""
 
-    token_width: int  # of an identity token
+    token_width: int  # numbers in an identity token
     gate: float = 0.0  # initial weight of the decoupled detail branch; 0 changes nothing
     merge: Merge = Merge.DECOUPLED
-    own_projections: bool = True  # of the detail branch; else it reads through the layer's own
+    own_projections: bool = True  # False: the detail branch uses the layer's
     semantic: frozenset[Block] = EVERYWHERE  # where identity tokens are attended to
     detail: frozenset[Block] = EVERYWHERE  # where reference features are attended to
 
@@ -45,7 +45,7 @@ class BranchPlan:
 class Installation:
     """The processors that serve a network, and those they replaced."""
 
-    network: Any  # with attention processors: a U-Net, or a transformer
+    network: Any  # a U-Net or a transformer, which has attention processors
     plan: BranchPlan
     originals: dict[str, object]
     semantic: dict[str, SemanticAttention]  # by module path, every layer that reads the text
@@ -208,7 +208,7 @@ def _controlled(
 ) -> tuple[Tensor, Tensor]:
     """Return text and image attention (2B, N, D) after rescaling the second half of the rows."""
     half = len(text) // 2
-    mask = condition.region[half:]  # to the layer without averaging, as released
+    mask = condition.region[half:]  # resized without averaging, as in the released code
     grid = token_grid(text.shape[1], mask.shape[2], mask.shape[3])
     mask = F.interpolate(mask, size=grid, mode="nearest").flatten(2).transpose(1, 2)
     inside = condition.identity_scale[half:, :, None]

@@ -15,9 +15,9 @@ from torch import Tensor
 from swiftpie.attention.condition import Block, Kind, Operation, Reshaping
 from swiftpie.errors import ConfigError
 
-STABILISER_SHARE = 0.7  # of the new map, at every step (arXiv:2505.21144)
-CEILING = 10.0  # of a scaled map
-FLOOR = 1e-6  # of the level that a soft mask compares with
+STABILISER_SHARE = 0.7  # the new map's share in the mix, at every step (arXiv:2505.21144)
+CEILING = 10.0  # greatest value in a scaled map
+FLOOR = 1e-6  # least level that a soft mask compares with
 EPSILON = 1e-6  # added to a deviation that divides
 QUERIES = -2  # the axis of a map that runs over the places of the picture
 
@@ -72,7 +72,7 @@ class Shaping:
 
     parts: Mapping[Block, tuple[MapTransform, ...]]  # what is left out stays unchanged
     inverts_first: bool = False  # reshape each reference's first token upside down
-    share: float = 1.0  # of the new map in the stabiliser's mix; 1 leaves the stabiliser out
+    share: float = 1.0  # the new map's share in the stabiliser's mix; 1 turns that off
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from diffusers.models.attention_processor import Attention
 
 MIN_COVERAGE = 0.5  # a reference cell with less subject than this is background: never attended
-UNMASKED_SHARE = 0.7  # of the scales, in the layers before an inline mask is known
+UNMASKED_SHARE = 0.7  # share of the scales that layers use before an inline mask is known
 SEPARATION = 0.1  # temperature of the softmax that divides a place between subjects
 EDGE_CELLS = 1.0  # width of the soft border of the reference frame, in cells of the layer
 WIDEST, NARROWEST = -1.5, 0.7  # log sharpness of the first and last head, from wide to narrow
@@ -62,7 +62,7 @@ class SelfAttention(nn.Module):
     def __init__(self) -> None:
         """Attend to every token."""
         super().__init__()
-        self.stride = 1  # of the layer's own keys on the finest grid, along rows and columns
+        self.stride = 1  # keys come from every `stride`-th row and column of the finest grid
 
     # diffusers reads the signature of `__call__` to decide which keywords a processor gets.
     def __call__(
@@ -288,7 +288,7 @@ class SemanticAttention(nn.Module):
         scale = region_scale(condition.text_scale, condition.text_background_scale, covered)
         result = scale * text
         identity_key = self.identity_keys(condition, attn.heads)
-        if self.name in condition.style:  # to which subjects leave the layer
+        if self.name in condition.style:  # subjects leave this layer to the style
             tokens, strength = condition.style[self.name]
             read = (self.to_k_ip(tokens), self.to_v_ip(tokens))
             result = result + attend_to_style(query, *read, strength)

@@ -78,7 +78,7 @@ class FoldedUpsampling(nn.Module):
 
     def __init__(self, inner: Upsample2D | Upsampling) -> None:
         super().__init__()
-        self.inner = inner  # for sizes that are not doubled
+        self.inner = inner  # the layer for sizes that are not doubled
         self.weight: Tensor
         self.register_buffer("weight", folded(inner.conv.weight.detach()))
 

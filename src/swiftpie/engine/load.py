@@ -135,7 +135,7 @@ class LoadPlan(NamedTuple):
     preset: "Preset"
     family: "Family"
     device: str
-    transforms: list[Transform]  # in the order of their application
+    transforms: list[Transform]  # listed in the order in which they apply
     choices: Choices
     origin: dict[str, str]  # what results say of the loading
 

@@ -246,7 +246,8 @@ def _hook_room(autoencoder: "ModelMixin", slot: DeviceSlot) -> None:
 
 def _offloaded(network: nn.Module, slot: DeviceSlot) -> nn.Module:
     network = network.to(OFFLOAD_DEVICE)
-    depth = ENTRANCE_DEPTH + isinstance(network, JoinedAutoencoder)  # of two, each one further in
+    # A joined one holds two, one level deeper.
+    depth = ENTRANCE_DEPTH + isinstance(network, JoinedAutoencoder)
     for name, part in network.named_modules():
         if name.count(".") < depth:
             _hook(network, slot, before=part)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT", bound="GenerationResult | EditResult")
 MAX_STORED_PROMPT = 4000  # characters; no model reads as many
-MAX_FACTS_BYTES = 2000  # of what a picture says besides prompts
+MAX_FACTS_BYTES = 2000  # limit of what a picture's record says besides prompts
 
 
 def check_texts(**texts: str) -> None:

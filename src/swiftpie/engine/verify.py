@@ -29,8 +29,8 @@ from swiftpie.types import Identity
 
 PROMPT = "a dog on a beach at sunset"
 SEED = 7
-CELL_PX = 384  # of the sheet
-MAX_LEVELS = 1.0  # of 255, the greatest difference of two pictures that count as equal
+CELL_PX = 384  # side of a cell of the sheet
+MAX_LEVELS = 1.0  # greatest difference of equal pictures, in levels of 255
 # Of what a reference changes in the mean: a strength that is 1 % off is seen, rounding is not.
 MAX_SHARE, LEAST_LEVELS = 0.002, 0.01
 PACKAGES = ("swiftpie", "diffusers", "transformers", "torch", "safetensors")
@@ -45,7 +45,7 @@ class ComparedPicture:
     what: str
     ours: Tensor
     theirs: Tensor
-    max_mean: float = MAX_LEVELS  # of the mean difference of equal pictures
+    max_mean: float = MAX_LEVELS  # limit of the mean difference of equal pictures
     is_exact: bool = True  # whether numbers are long enough to compare
 
     @property
@@ -163,7 +163,7 @@ class ComparedSubject(NamedTuple):
 
     photo: Image.Image  # square, as large as a picture of the preset
     reference: Reference
-    scale: float  # of the adapter, as the recipe has it
+    scale: float  # strength of the adapter in the preset's recipe
 
 
 def read_subject(session: Session) -> ComparedSubject:

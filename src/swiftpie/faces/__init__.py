@@ -82,7 +82,7 @@ class ModelFile:
     name: str
     licence: str
     is_commercial: bool | None  # None: unknown, ask the publisher
-    sha256: str = ""  # of the published file; empty where any file will do
+    sha256: str = ""  # sum of the published file; empty where any file will do
     source: str = ""  # where it is published
     repository: str = ""  # on the hub, with the file at its root; "" if users provide the file
 

@@ -13,8 +13,8 @@ from swiftpie.errors import ImageError
 from swiftpie.faces import Face, FaceBox, FaceEncoder
 
 MIN_FACE_PX = 24  # recognisers see 112 px, and less than a quarter of that gives no useful vector
-MAX_OUTSIDE = 0.05  # of the box; above, the face counts as cut off
-NEAR_LARGEST = 0.8  # of the largest area counts as just as large
+MAX_OUTSIDE = 0.05  # a face with a greater share outside the picture counts as cut off
+NEAR_LARGEST = 0.8  # faces with this share of the largest area count as just as large
 TURNS = (90, 270, 180)  # degrees, likelier ones first
 SURE = 0.9  # upright faces score more; detectors also find faces upside down, and misread them
 CLEARLY = 0.05  # by which the score of a turned picture has to be higher
@@ -34,7 +34,7 @@ TEMPLATE = np.array(
 # Detectors' boxes end at brow, chin and cheeks. The ellipse has to hold the whole box, and the rest
 # of the head, whose outline belongs to a person.
 WIDER, HIGHER = 1.45, 1.7
-RISE = 0.1  # of the box's height, by which the middle moves up, as there is more head above
+RISE = 0.1  # the middle moves up by this share of the box, as a head is higher than its face
 
 Matrix = NDArray[np.float64]
 
@@ -45,7 +45,7 @@ class FoundFaces:
 
     image: Image.Image  # RGB, turned
     turn: int  # degrees that the picture was turned to the left
-    faces: tuple[Face, ...]  # from left to right
+    faces: tuple[Face, ...]  # ordered from left to right
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class ChosenFace:
 
     face: Face
     image: Image.Image  # RGB, turned, the picture it is in
-    number: int  # from the left, 1 first
+    number: int  # position from the left; the first is 1
     num_faces: int
     turn: int
     notes: tuple[str, ...]  # what the user should know

@@ -12,21 +12,21 @@ from typing import NamedTuple
 
 ASSETS = Path(__file__).parents[1] / "assets" / "ground"
 HEIGHTS = "heights.json"  # metres of what names mean
-SMALL_M = 0.35  # what is lower gets a near place
-AIM = (0.34, 0.52)  # share of the picture's height that a subject shall have, chosen by seed
-LEAST, MOST = 0.12, 0.86  # that it has at least and at most
-UNKNOWN = 0.42  # that it has where nothing says how tall it is
-MARGIN = 0.02  # of the picture, around a subject
-PORTRAIT = (0.6, 0.7)  # share of the height of one that the lower border cuts, chosen by seed
-BELOW = 0.05  # of its height, that lies below the border
-BASE = 0.6  # of its width that a subject rests on
-NEAR_BASE = 0.9  # likewise in a near place, as a wall, beyond whose edge is nothing
-NEAR_DEPTH = 0.12  # of its height, by which it goes back there
-LARGER = 8.0  # times its height there that a subject has at most, as if the camera were nearer
-SKY = 0.45  # of a wide picture, above the ground
-ABOVE = 0.3  # of it, above the horizon
-LOWEST = 0.8  # of it, above the ground, where the horizon is far above
-ROWS = 24  # of the ground that are tried
+SMALL_M = 0.35  # a thing lower than this gets a near place, such as a table
+AIM = (0.34, 0.52)  # wanted height of a subject as a share of the picture's, by seed
+LEAST, MOST = 0.12, 0.86  # least and greatest height of a subject, as shares of the picture's
+UNKNOWN = 0.42  # height of a subject whose real size is unknown, as such a share
+MARGIN = 0.02  # share of the picture that stays free around a subject
+PORTRAIT = (0.6, 0.7)  # height of a subject that the lower border cuts, by seed
+BELOW = 0.05  # share of such a subject's height that lies below the border
+BASE = 0.6  # share of a subject's width on which it rests
+NEAR_BASE = 0.9  # the same share in a near place, such as a wall, which ends at an edge
+NEAR_DEPTH = 0.12  # share of a subject's height over which near ground must go on behind its foot
+LARGER = 8.0  # a subject is enlarged so many times at most, as if the camera were nearer
+SKY = 0.45  # share of a wide picture's height that lies above the ground
+ABOVE = 0.3  # share of its height that lies above the horizon
+LOWEST = 0.8  # greatest share above the ground, where the horizon is much higher
+ROWS = 24  # number of rows of the ground that are tried
 
 
 class Ground(NamedTuple):

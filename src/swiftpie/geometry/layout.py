@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 Size = tuple[int, int]  # height and width
 SQUARE: Size = (1, 1)
-POSE_NUMBERS = 4  # of `Layout.pose`
-SHARED_PX = 2**14  # of a picture whose rows several cores sample
+POSE_NUMBERS = 4  # numbers in a row of `Layout.pose`
+SHARED_PX = 2**14  # least number of pixels for which several cores share the rows
 SUBJECT_FILL = 0.9  # the rest is margin, so that soft edges and contact shadows stay inside
 THINNEST = 0.05  # share of its frame that a subject is taken to have at least
 

@@ -20,14 +20,14 @@ BACK = 0.8  # depth of the side that cannot be seen, as a share of the height in
 
 _STEEPER = 1 / BACK**2 - 1  # so much more counts the square of a height behind z = 0
 _THICKNESS = 2 / 3  # greatest height over half the side of a square of the same area: a third
-_ROUNDEST = math.sqrt(2)  # makes a long thing as deep as it is wide, and nothing deeper
+_ROUNDEST = math.sqrt(2)  # a long thing becomes as deep as it is wide, no thing deeper
 _FAINT, _SOLID = 0.1, 0.5  # opacities up to which a cell is outside, and from which it is inside
 _SWEEPS = ((16, 24, 0.98), (32, 12, 0.96), (64, 12, 0.96))  # cells, sweeps, spectral radius
 
 _PLANES = 9  # heights at which a ray looks for the subject before the hit is refined
 _CORRECTIONS = 2  # steps from the last plane outside to the surface
 _WIDER = 1.1875  # sides of the frame within which the field falls on around the subject
-_FALL = 0.07  # of the squared peak it falls a cell, as it does at the rim of a ball
+_FALL = 0.07  # fall per cell as a share of the squared peak, as at the rim of a ball
 _CELLS_OF_COLOUR = 32  # a side of the colours that continue those of the frame past its rim
 
 _BENT_WIDTH = 0.8  # greatest half width of a bent subject, in radii of the bow
@@ -283,7 +283,7 @@ class _Bow(NamedTuple):
 
     zoom: Tensor  # at most 1, so that it all stays in the frame
     bow: Tensor  # one over the radius, not 0
-    factor: Tensor  # of the width
+    factor: Tensor  # factor on the width; heights are divided by it
     feet: Tensor  # the height that stays
 
 
@@ -380,7 +380,7 @@ def _steepness(field: Tensor) -> Tensor:
 def _means(field: Tensor, cells: int) -> Tensor:
     """Return the means of a field (B, C, H, W) over as many cells a side."""
     height, width = field.shape[-2:]
-    if height % cells == width % cells == 0:  # as graphs can say it, which do not know sizes
+    if height % cells == width % cells == 0:  # graphs of fixed sizes can hold this form
         return F.avg_pool2d(field, (height // cells, width // cells))
     return F.interpolate(field, size=cells, mode="area")
 

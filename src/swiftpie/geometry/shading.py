@@ -20,10 +20,10 @@ LEVEL = 0.5  # n·l of a front that is lit as bright as the sprite
 _RELIEF = 0.85  # the relief is steep at the outline: its slopes count for less than its front
 _LIFT = 0.5  # how far what is lit brighter than the sprite moves towards white
 _CONTACT = 1.5  # the shadow that touches the feet is darker than the one that is thrown
-_CONTACT_WIDTH, _CONTACT_HEIGHT = 0.36, 0.065  # of the frame's side
-_OCCLUSION, _MOST_OCCLUDED = 3.0, 0.5  # where it touches the ground: of the darkness; at most
-_STANDING, _CLOSE = 0.15, 0.07  # of the frame's side: what is so low stands; the ground's reach
-_SOFT = 0.02  # of the frame's side: how far the sides of that darkness fade
+_CONTACT_WIDTH, _CONTACT_HEIGHT = 0.36, 0.065  # shares of the frame's side
+_OCCLUSION, _MOST_OCCLUDED = 3.0, 0.5  # factor on the shadow's darkness where feet touch; limit
+_STANDING, _CLOSE = 0.15, 0.07  # shares of the frame: height that counts as foot; reach
+_SOFT = 0.02  # share of the frame's side over which the sides of that darkness fade
 _FLATTEN = 0.45  # a length along the line of sight, on ground seen from a standing height
 _THIN = 0.2  # a shadow thrown sideways keeps this height: what casts it is not flat
 _FADE = 0.6  # share of the darkness that the far end of the shadow has lost
@@ -34,8 +34,9 @@ _DARKEST = 0.15  # share of a subject's brightness that its own light leaves at 
 
 _BRIGHTEST = 0.1  # share of a picture whose mean colour tells its light
 _FULL_LIGHT, _FULL_LIGHT_BELOW = 0.75, 0.35  # brightness of that by day, and around the feet
-_LEAST_BELOW = 0.25  # of the light of all: what is darker below is black
-_MOST_TINT = 0.15  # of that light: what else is coloured is the place
+# Least light at the feet, as a share of the picture's light; darker things are black.
+_LEAST_BELOW = 0.25
+_MOST_TINT = 0.15  # greatest tint of the light; a stronger colour belongs to the things themselves
 _DARK = 1e-3  # brightness without a tint
 
 
@@ -58,8 +59,8 @@ class Illumination(NamedTuple):
 class Lighting(NamedTuple):
     """The light that a reference was photographed in, and the light of the place it comes to."""
 
-    own: Illumination  # in the coordinates of the reference frame
-    scene: Illumination  # in those of the picture
+    own: Illumination  # direction in coordinates of the reference's frame
+    scene: Illumination  # direction in coordinates of the picture
 
     def select(self, rows: Tensor | slice) -> "Lighting":
         """Return the given rows, which may repeat."""
@@ -293,7 +294,7 @@ def contact_of(alpha: Tensor, layout: Layout, base: Tensor) -> Tensor:
 def _touching(alpha: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> Tensor:
     """Return where the ground is close to what stands on it, (B, 1, h, h) in [0, 1]."""
     sharp = F.avg_pool2d(alpha, 2)
-    lowest = (y * (sharp > 0.5)).amax(dim=2, keepdim=True)  # of each column
+    lowest = (y * (sharp > 0.5)).amax(dim=2, keepdim=True)  # the lowest solid row of each column
     stands = _eased(1 - (base - lowest) / (_STANDING * wide)) * (lowest > 0)
     gap = (y - lowest) / (_CLOSE * wide)
     near = stands * torch.exp(-gap.square())

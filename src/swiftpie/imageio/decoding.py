@@ -39,13 +39,14 @@ MAX_PIXELS = 40_000_000
 MAX_SIDE_PX = 12_000
 MAX_ASPECT = 20
 MAX_ICC_MIB = 4  # larger colour profiles are ignored
-MAX_EXIF_BYTES = 1 << 16  # as JPEG has it; entries may overlap, so that memory grows by the square
-MAX_SCANNED_PIXELS = 16 * MAX_PIXELS  # of all scans of a JPEG together; usual ones have 1 or 10
+MAX_EXIF_BYTES = 1 << 16  # JPEG's limit; entries may overlap, and memory grows by the square
+# Sum over all scans of a JPEG, of which usual files have 1 or 10.
+MAX_SCANNED_PIXELS = 16 * MAX_PIXELS
 MAX_JPEG_SEGMENTS = 10_000
 MAX_HEADER_READS = 10_000  # Pillow joins some blocks of a header one by one, in quadratic time
 MAX_HEADER_BYTES = (MAX_ICC_MIB + 2) << 20
 MAX_TENSOR_HEADER_BYTES = 4 << 20  # a real one is a few hundred KiB; a huge one is an attack
-MAX_READS = 400_000  # in all; those of run-length encoded BMPs are of a byte each
+MAX_READS = 400_000  # limit per file; a run-length encoded BMP is read byte by byte
 LEAST_TILE_PIXELS = 1 << 20  # what a tile of a TIFF may have whatever the picture's size
 PLAIN = "is_plain"  # an attribute of pictures of which nothing is left to decode
 BAND_PIXELS = 1 << 20  # what goes over all pixels more than once does it in bands of so many
@@ -350,7 +351,7 @@ def _count_scans(data: bytes, start: int, stop: int, *, name: str) -> int:
 
 def _check_tiff(image: Image.Image, data: bytes, *, name: str) -> int:
     """Refuse tiles far beyond the picture, and return how often JPEGs inside go over pixels."""
-    tags = image.tag_v2  # type: ignore[attr-defined]  # as only a TIFF has them
+    tags = image.tag_v2  # type: ignore[attr-defined]  # only a TIFF has tags
     width, height = (int(tags.get(tag, 0)) for tag in TIFF_TILE)
     if width * height > max(LEAST_TILE_PIXELS, 4 * image.width * image.height):
         raise ImageError(_too_slow(name, f"tiles of {width}x{height} px"))
@@ -374,7 +375,7 @@ def _forget_large_exif(image: Image.Image) -> None:
 
 def to_upright(image: Image.Image, *, is_ours: bool) -> Image.Image:
     """Rotate a picture by its EXIF orientation, in place if it `is_ours`, else as a copy."""
-    _forget_large_exif(image)  # of a PNG it may come last
+    _forget_large_exif(image)  # a PNG may have it at its end
     try:
         if not is_ours:
             return ImageOps.exif_transpose(image)
@@ -438,7 +439,7 @@ def to_plain(image: Image.Image) -> Image.Image:
     plain.info = {}
     if plain.mode == "RGBA":
         _cover_hidden(plain)
-    vars(plain).pop("record", None)  # of a picture that was drawn here
+    vars(plain).pop("record", None)  # pictures that were drawn here have a record
     setattr(plain, PLAIN, True)
     return plain
 

@@ -22,7 +22,7 @@ from swiftpie.imageio.writing import EXIF_BLOCK, USER_COMMENT, XMP, PictureData,
 GPS_BLOCK = 0x8825
 MAKER_NOTE = 0x927C
 EXIF_SIZE = (0xA002, 0xA003)  # width and height, which upright may be exchanged
-EXIF_POINTER = 0xA005  # to another block, which is never read
+EXIF_POINTER = 0xA005  # points to another block, which is never read
 # Tags of the first block that describe the picture, not its storage or orientation.
 EXIF_WORDS = (*range(0x010E, 0x0111), 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C)
 EXIF_WORDS += (0x8298, *range(0x9C9B, 0x9CA0))

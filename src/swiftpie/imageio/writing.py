@@ -31,8 +31,8 @@ FORMAT_OF_SUFFIX = {
 }
 METADATA_KEY = "swiftpie"
 FILM_SUFFIXES = (".webp", ".gif", ".mp4")
-CRF = "18"  # of H.264, by which hardly any loss is to be seen
-XMP_BOX = UUID("be7acfcb-97a9-42e8-9c71-999491e3afac")  # of an MP4, as Adobe defines it
+CRF = "18"  # quality of H.264 at which hardly any loss is visible
+XMP_BOX = UUID("be7acfcb-97a9-42e8-9c71-999491e3afac")  # Adobe's box for XMP in an MP4
 # The application block of a GIF, and what leads a reader that does not know it to its end.
 XMP_BLOCK = b"\x21\xff\x0bXMP DataXMP"
 XMP_TRAILER = b"\x01" + bytes(range(255, -1, -1)) + b"\0"
@@ -41,8 +41,9 @@ MAX_SAMPLED = 12  # frames whose colours make the palette
 # Thresholds of ordered dithering, 4 x 4: what stands still is drawn with the same ones.
 BAYER = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]]) / 15 - 0.5
 DITHER = 8.0  # levels; least error of means of 5 x 5 pixels in three films of mini
-RECORD_BOX = UUID("5f9c2c1b-7a43-4e0e-9b0d-5b1d3f6f8a21")  # of an MP4: how it was made, as JSON
-MAX_BOXES = 1_000  # of an MP4 that are looked at; ours has five
+# The box of an MP4 that holds its record as JSON.
+RECORD_BOX = UUID("5f9c2c1b-7a43-4e0e-9b0d-5b1d3f6f8a21")
+MAX_BOXES = 1_000  # boxes that are read of an MP4; ours has five
 EXIF_BLOCK = 0x8769
 USER_COMMENT = 0x9286
 ASCII_COMMENT = b"ASCII\0\0\0"  # EXIF's way to say how the comment is encoded
@@ -53,10 +54,10 @@ QUALITY: Mapping[str, Mapping[str, Any]] = {
     "PNG": {"compress_level": 1},
     "JPEG": {"quality": 95, "subsampling": 0},
     "WEBP": {"quality": 92, "method": 2},
-    "TIFF": {"compression": "raw"},  # with others, Pillow writes no EXIF data
+    "TIFF": {"compression": "raw"},  # Pillow writes EXIF data with this compression alone
 }
 LOSSLESS = ("PNG", "TIFF")
-XMP_TAG = 700  # of TIFF
+XMP_TAG = 700  # the TIFF tag of XMP
 
 XMP = (
     '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>'

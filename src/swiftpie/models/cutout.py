@@ -40,9 +40,9 @@ from swiftpie.types import DOUBTFUL, Cutout, CutoutMethod
 logger = logging.getLogger(__name__)
 
 ASSETS = "assets/cutout"
-VIEW_SHARES = (1.0, 0.75, 0.5)  # of each side of a photo, in views around points
-POINT_REACH = 0.03  # of a view's smaller side, within which all is as a point says
-MIDDLE, MOSTLY = (0.125, 0.875), 0.9  # of each side, and the share of a guess that lies there
+VIEW_SHARES = (1.0, 0.75, 0.5)  # views around points have these shares of a photo's sides
+POINT_REACH = 0.03  # a point decides this far around it, as a share of a view's smaller side
+MIDDLE, MOSTLY = (0.125, 0.875), 0.9  # inner part of each side; share of a guess in it
 BORDER, BORDER_GUESS = 0.92, 8.0  # beyond this share of the way out all is background
 # A second look changes little where the first is so sure and so much of the picture is looked at:
 # of 13 such photographs it changed the overlap with a drawn outline by 0.017 at most.
@@ -52,7 +52,7 @@ UNLIKELY = math.log(1e-3 / (1 - 1e-3))  # log-odds of a share of a thousandth
 # outlines, of halves of them, and wider by 8 % or as ellipses: what is found in the part covers it
 # so far (1.0 and 0.96 against 0.61 and 0.42 in the middle), or it lies so far on one subject.
 NEARLY, WHOLLY = 0.85, 0.95
-RECTANGULAR = 0.95  # of the box around a part: what fills more of it is a rough mask
+RECTANGULAR = 0.95  # a mask that fills more of the box around its part is a rough one
 
 
 class CutOut(NamedTuple):

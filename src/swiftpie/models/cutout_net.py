@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from swiftpie.models.network import Network, keep_settings
 
-STAGES = (  # of EfficientNet-Lite0: blocks, kernel, stride, expansion, channels
+STAGES = (  # EfficientNet-Lite0: blocks, kernel, stride, expansion, channels
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
     (2, 5, 2, 6, 40),

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 ENTRANCE = "x_embedder"  # the layer through which cells and references enter
-APART = 10  # of the first position of a reference's cells from those of the one before
-READ_LAYERS = (9, 18, 27)  # of Qwen3, whose states the transformer was trained on
+APART = 10  # distance between the first positions of two references' cells
+READ_LAYERS = (9, 18, 27)  # the transformer was trained on the states of these layers of Qwen3
 TEXT_LENGTH = 512  # tokens that prompts are padded to, and cut at
 LEAST = 1e-6  # a strength below this is none
 

@@ -17,20 +17,20 @@ from swiftpie.notices import warn
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS = "estimate.safetensors"  # which `python -m benchmarks.ground --fit` writes
+WEIGHTS = "estimate.safetensors"  # the file that `python -m benchmarks.ground --fit` writes
 SIDE_PX, CELLS = 256, 16
-LEVELS = slice(3, 5)  # of the encoder that are read
-CAMERA_M = 1.6  # above the ground, as people hold theirs
-NEAR_CAMERA_M, NEAR_HORIZON = 0.55, -0.2  # of a table or a wall that one looks down upon
+LEVELS = slice(3, 5)  # the encoder's levels that the estimate reads
+CAMERA_M = 1.6  # height of the camera above the ground, as people hold theirs
+NEAR_CAMERA_M, NEAR_HORIZON = 0.55, -0.2  # above a table or a wall, seen from above
 LOOKS_DOWN = 0.2  # horizons above this show such a place, if the subject is a small thing
 SURE = 0.0  # mean score under the feet, below which the ground is unsure
-BEFORE_CELLS = 6  # below a thing, so that nothing is put before it where there is other ground
-LEAST_CELLS = 3  # in a row: narrower ground carries nothing
-BELOW_HORIZON = 0.03  # at which ground begins
-UNKNOWN_M = 0.6  # of what has no usual height
-MOST_OFF = 1.5  # times its size that a subject is drawn without a warning
-FLOOR = 0.94  # of the picture's height: where subjects stand if the ground is unsure
-LOWEST = 0.8  # that ground reaches at least
+BEFORE_CELLS = 6  # rows below a thing that stay free where there is other ground
+LEAST_CELLS = 3  # narrower ground carries nothing
+BELOW_HORIZON = 0.03  # ground begins this far below the horizon, as a share of the height
+UNKNOWN_M = 0.6  # height of a thing without a usual height
+MOST_OFF = 1.5  # a subject drawn larger than so many times its size gets a warning
+FLOOR = 0.94  # where subjects stand if the ground is unsure, as a share of the height
+LOWEST = 0.8  # ground that ends above this share of the height is unsure
 UNSURE = "Where the photograph has ground remains unsure, so the subject stands low in it."
 REMEDY = "Say by a box where it goes, as in `box=(0.3, 0.5, 0.6, 0.9)`."
 

@@ -15,9 +15,9 @@ from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 CONFIG = "config.json"
-WEIGHTS = "diffusion_pytorch_model.safetensors"  # of a network in the layout of diffusers
-SCALES = "_scales"  # behind the name of a weight: what its numbers are multiplied by
-LEVELS = 127  # of int8 on either side of 0
+WEIGHTS = "diffusion_pytorch_model.safetensors"  # name in the layout of diffusers
+SCALES = "_scales"  # suffix of the tensor by which a weight's numbers are multiplied
+LEVELS = 127  # int8 has so many levels on either side of 0
 
 # What layers fill their weights with when they are made.
 FILLING = (init.kaiming_uniform_, init.uniform_, init.normal_, init.constant_)

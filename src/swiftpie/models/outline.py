@@ -26,24 +26,24 @@ Array = NDArray[np.float32]
 Labels = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Area = tuple[int, int, int, int]  # left, top, right and bottom in pixels
-Span = tuple[float, float, int]  # from and to, in shares of a side, and how long that is in pixels
+Span = tuple[float, float, int]  # start and end as shares of a side; length of the side in pixels
 
 CUTOUT_PX = 256  # side of the pictures that the network looks at
 GUESS_PX = 128  # side of what it says about them
 WORK_SIDE_PX = 160  # its guess is sharpened at this size; the outline is refined afterwards
 GUIDE_PIXELS = 2048**2  # the outline follows a photo with more of them in a smaller copy
 MIN_SHARE, MAX_SHARE = 0.02, 0.95  # outside of this range nothing usable was found
-BORDER_SHARE = 0.33  # of three borders: more of them is no subject but a part of its picture
+BORDER_SHARE = 0.33  # what covers more of three borders is no subject but a part of the picture
 GUIDE_RADIUS_PX = 2  # at working size: the outline follows the photo's edges this far
 GUIDE_SOFTNESS = 1e-3  # squared contrast in [0, 1] below which an edge is ignored
 OUTLINE_CONTRAST = 1.7  # steepens the outline, which also drops the filter's faint halo
-CLOSER = 0.25  # of the sides of a box, that is seen around it when it is looked at
+CLOSER = 0.25  # share of a box's sides that is seen around the box
 
 NUM_COLOUR_BINS = 20  # a Lab axis
 NUM_ROUNDS = 2  # colour models are refitted this often
-MAX_LOG_ODDS = 4.0  # of the guess, and of colour: neither overrules the other alone
+MAX_LOG_ODDS = 4.0  # limit of the guess and of colour: neither overrules the other alone
 GUESS_WEIGHT = 0.7  # the network was trained on collages and is overconfident on photographs
-SEED_LOG_ODDS = 20.0  # of what is known; colours and guess together weigh less
+SEED_LOG_ODDS = 20.0  # weight of what is known; colours and guess together weigh less
 NUM_CUT_STEPS = 80
 CUT_SMOOTHNESS = 1.3  # cost of one pixel of outline on a flat colour, in log-odds
 SMALL_HOLE = 0.02  # holes below this share of the subject are filled: they are spots, not openings
@@ -51,7 +51,7 @@ LEAST_GROUND = 0.05  # share of a picture that tells what its ground is like
 WHITE = 97.0  # lightness of paper and clipped light
 PLAINEST = 6.0  # spread of a ground's colours in Lab; more is texture, which a subject may have too
 SPREADS, JUST_SEEN = 2.5, 2.5  # colours within so many spreads, and a just visible one, are alike
-ALIKE = 12.0  # in Lab, of an opening around a seed
+ALIKE = 12.0  # greatest distance in Lab between a seed and the opening around it
 SMALL_PART = 0.1  # parts below this share of the largest part are dropped
 
 
@@ -210,7 +210,7 @@ def cut(odds: Array, costs: tuple[Array, Array]) -> Array:
     share = (odds > 0).astype(np.float32).ravel()
     pull = rate * odds.ravel()
     ahead, updated, step = share.copy(), np.empty_like(share), np.empty_like(share)
-    for _ in range(NUM_CUT_STEPS):  # in place, since new arrays take a third longer
+    for _ in range(NUM_CUT_STEPS):  # the loop works in place, since new arrays take a third longer
         for number, (apart, flow, least, most) in enumerate(flows):
             np.subtract(ahead[apart:], ahead[:-apart], out=step[apart:])
             flow[:-apart] += step[apart:]
@@ -267,7 +267,8 @@ def connected_parts(solid: Flags) -> Labels:
     row = solid.shape[1] + 1
     flat = np.pad(solid, [(0, 0), (0, 1)]).ravel()
     starts, ends = np.flatnonzero(np.diff(flat, prepend=False)).reshape(-1, 2).T
-    first = np.searchsorted(ends, starts + row, side="right")  # of those below that touch a run
+    # First run below that touches each run.
+    first = np.searchsorted(ends, starts + row, side="right")
     count = np.searchsorted(starts, ends + row) - first
     above = np.repeat(np.arange(len(starts)), count)
     below = np.arange(len(above)) + np.repeat(first - np.cumsum(count) + count, count)
@@ -280,7 +281,8 @@ def connected_parts(solid: Flags) -> Labels:
         while (parent != parent[parent]).any():
             parent = parent[parent]
     labels = np.zeros(solid.shape, np.int64)
-    numbers = starts - starts // row + 1  # of the first pixels
+    # The number of a run is the index of its first pixel, plus 1.
+    numbers = starts - starts // row + 1
     labels[solid] = np.repeat(numbers[parent], ends - starts)
     return labels
 

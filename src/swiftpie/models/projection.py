@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.models.vision import Feature, Projector
 
-HEAD_WIDTH = 64  # of a resampler; the shapes only give heads times width
+HEAD_WIDTH = 64  # width of a resampler's head; shapes only give heads times width
 FULL_TOKENS = 257  # 16 x 16 patches of a 224 px picture and one class token
-SDXL_WIDTH = 2048  # of a token; FaceID Plus exists there in version 2 only
+SDXL_WIDTH = 2048  # width of SDXL's tokens; FaceID Plus for SDXL exists as version 2 alone
 FACE_PREFIX = "perceiver_resampler."
 
 # Module paths, as released on the left, as diffusers calls them on the right.

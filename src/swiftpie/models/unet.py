@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from swiftpie.attention.processors import read_text
 
-GROUPS = 8  # of channels that are normalised together
+GROUPS = 8  # number of groups of channels, each normalised by itself
 HIDDEN = -10000.0  # added to the logits of tokens that a mask leaves out
 
 

@@ -37,10 +37,10 @@ class Projector:
 
     module: nn.Module
     feature: Feature
-    feature_width: int  # of the image encoder, or of the face vector for `Feature.FACE`
+    feature_width: int  # width of the encoder's features; `Feature.FACE`: of the vector
     num_tokens: int
-    width: int  # of an identity token
-    face_width: int = 0  # of the face vector; 0 where none is read
+    width: int  # numbers in an identity token
+    face_width: int = 0  # numbers in a face vector; 0 where none is read
 
 
 class ConvImageEncoder(Network):

@@ -43,11 +43,12 @@ logger = logging.getLogger(__name__)
 LOGGED_S = 1.0  # longer work is logged at its end, too
 MAX_OPEN = 12  # graphs in memory, each with weights of its own, or more if these take
 MOST_OPEN_BYTES = 2 << 30  # together no more than so much
-PACKAGES = ("openvino", "torch", "diffusers", "transformers")  # that decide what a graph holds
+# Their releases decide what a graph holds.
+PACKAGES = ("openvino", "torch", "diffusers", "transformers")
 
 GRAPH = "graph.xml"  # OpenVINO writes the weights into graph.bin
-SUMS = "sha256sums.txt"  # of both
-MAX_BYTES = 20 << 30  # of a folder of graphs; those used longest ago are removed beyond
+SUMS = "sha256sums.txt"  # sums of both files of a graph
+MAX_BYTES = 20 << 30  # limit of a folder; beyond it the graphs used longest ago are removed
 
 
 class GraphCache:
@@ -126,7 +127,7 @@ class GraphCache:
         def make() -> Untyped:
             graph = self._exported(function, form, key)
             logger.info("The %s is turned to 8 bits.", function.name)
-            calls = quantizer.calls(function, form)  # for which other networks are opened
+            calls = quantizer.calls(function, form)  # this opens other networks
             self._close_some(left=0, coming_bytes=2 * function.num_bytes)  # computed in float32
             return quantizer.quantize(function, graph, calls)
 
@@ -157,7 +158,7 @@ class CompiledGraph:
 
     def __init__(self, compiled: Untyped, num_bytes: int) -> None:
         self._compiled = compiled
-        self.num_bytes = num_bytes  # of the weights, before they were compiled
+        self.num_bytes = num_bytes  # size of the weights before they were compiled
         self._order = [number_of(place) for place in compiled.inputs]
         self._idle: deque[_Request] = deque()  # a call has one of its own while it lasts
 

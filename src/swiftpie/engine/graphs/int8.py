@@ -50,14 +50,14 @@ logger = logging.getLogger(__name__)
 RECIPE = 7  # changes with what is quantised, so that older graphs are not used
 FOLDED, MULTIPLIED = "Convolution", "MatMul"
 UNFOLDED, ROUNDED = "ConvolutionBackpropData", "FakeQuantize"
-LEVELS = 256  # of 8 bits, of which a range around 0 leaves one on the negative side alone
+LEVELS = 256  # levels of 8 bits; a range around 0 has one more on the negative side
 EXACT = ["ScaledDotProductAttention"]  # 8 bits blur attention, whose keys have places
 RANGES = "nncf.quantization.range_estimator"
 WEIGHT, WIDENED = "Constant", "Convert"
 NARROWED = {TEXT}  # weights alone: with 8-bit states, single pictures fell to 33 dB
 
 MOST_CALLS, LEAST_CALLS = 24, 2  # one for each source of a mask at least
-NUM_CELLS = 24 * 256  # of latents; statistics of ranges change little beyond
+NUM_CELLS = 24 * 256  # latent cells in all; more of them hardly change the ranges
 NUM_IDENTITIES = 6
 PROMPTS = (
     "a photo of a subject on a beach",
@@ -73,12 +73,12 @@ PROMPTS = (
     "a small subject in the mountains on the right",
     "an image of the subject under water",
 )
-SCALES = (0.6, 0.8, 1.0, 1.2, 1.5)  # of either branch, in turns
+SCALES = (0.6, 0.8, 1.0, 1.2, 1.5)  # strengths of either branch, used in turns
 MASK_SOURCES = (MaskSource.NONE, MaskSource.INLINE)
 MOST_PICTURES, LEAST_PICTURES = 8, 2
-NUM_PIXELS = 8 * 256 * 256  # of these pictures, likewise
-MOST_BYTES = 100 << 20  # of weights whose biases are corrected: layer by layer, for minutes beyond
-GRAIN = 0.05  # of the grounds, so that these have something fine in them
+NUM_PIXELS = 8 * 256 * 256  # pixels in all; more of them hardly change the ranges
+MOST_BYTES = 100 << 20  # biases of larger networks stay uncorrected, which would take minutes
+GRAIN = 0.05  # noise on the grounds, so that they have fine detail
 
 Call = tuple[Any, ...]  # nested tensors, as an exported graph takes them
 
@@ -94,7 +94,7 @@ class Quantizer:
     def __init__(self, components: Components) -> None:
         self._nncf = load("nncf")
         self._nncf.set_log_level(logging.ERROR)  # else it prints what it does
-        self.components = components  # to calibrate with, as exact as they were
+        self.components = components  # exact networks, which calibration draws with
         self.settings = json.dumps([RECIPE, versions("nncf")])
 
     def wants(self, function: Function) -> bool:

@@ -121,7 +121,7 @@ class Function:
 
     name: str
     network: nn.Module
-    compute: Callable[..., tuple[Tensor, ...]]  # of the network and its arguments
+    compute: Callable[..., tuple[Tensor, ...]]  # called with the network and its arguments
     weights: str  # sha256 of all weights behind it
 
     def describe(self) -> str:
@@ -203,7 +203,7 @@ def export(function: Function, form: Nested) -> Untyped:
     slots = [slot for slot in _leaves(form, Slot) if 0 not in slot.shape]
     samples = tuple(plain(torch.zeros(slot.shape, dtype=slot.dtype)) for slot in slots)
     with warnings.catch_warnings(), quietly():
-        warnings.simplefilter("ignore")  # of torch and OpenVINO about each other
+        warnings.simplefilter("ignore")  # torch and OpenVINO warn of each other
         program = torch.export.export(_Flat(function, form), samples, strict=False)
         graph = openvino.convert_model(program)
     graph.reshape({place: list(samples[number_of(place)].shape) for place in graph.inputs})

@@ -23,7 +23,7 @@ from swiftpie.engine.graphs.runtime import Untyped, load
 from swiftpie.errors import CapabilityError, InputError, short_reason
 
 OPSET = 18  # the first with resizing that is smooth where it shrinks
-FLOAT, INT64, DOUBLE = 1, 7, 11  # as ONNX numbers types
+FLOAT, INT64, DOUBLE = 1, 7, 11  # ONNX's numbers of these types
 DTYPES = {"F16": 10, "F32": FLOAT, "BF16": 16, "I64": INT64}
 WEIGHTS = "weights.safetensors"
 EXTRA = "export"
@@ -44,7 +44,7 @@ class TensorRange(NamedTuple):
 
     offset: int
     num_bytes: int
-    dtype: str  # as safetensors calls it
+    dtype: str  # name of the type in safetensors
     shape: tuple[int, ...]
 
 
@@ -103,7 +103,7 @@ def write_onnx(
     with torch.no_grad():
         made = dict(function.compute(function.samples))
     with warnings.catch_warnings(), _symbolics(), _constant_noise(), _FixedShapes():
-        warnings.simplefilter("ignore")  # of tracing: shapes are fixed on purpose
+        warnings.simplefilter("ignore")  # tracing warns of fixed shapes, which are meant
         try:
             torch.onnx.export(
                 _Traced(function),

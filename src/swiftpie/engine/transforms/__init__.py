@@ -41,7 +41,7 @@ class Transform:
 
     summary: str  # one line for people
     apply: "Callable[[Components], Components]"
-    extra: str = ""  # of SwiftPie, where it needs an optional package
+    extra: str = ""  # SwiftPie's extra that installs an optional package it needs
     packages: tuple[str, ...] = ()  # those of this extra, as they are imported
     phase: Phase = Phase.NETWORKS
     needs: "Callable[[Family, Choices], DownloadPlan] | None" = None  # weights of its own

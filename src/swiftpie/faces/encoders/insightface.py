@@ -26,7 +26,7 @@ FILES = tuple(
     for name in ("det_10g.onnx", "w600k_r50.onnx")
 )
 RECOGNISER = FILES[1]
-SIDES_PX = tuple(range(640, 319, -64))  # as FastFace looks for faces, from fine to coarse
+SIDES_PX = tuple(range(640, 319, -64))  # FastFace looks for faces from fine to coarse
 
 
 @dataclass(frozen=True, eq=False)

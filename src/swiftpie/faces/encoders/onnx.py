@@ -43,13 +43,13 @@ SFACE = ModelFile(
 ARCFACE = ModelFile(
     "face_recognition_arcface.onnx", licence="the licence of the file you bring", is_commercial=None
 )
-MIDDLE = 127.5  # of 0..255: ArcFace's networks see -1 to 1; SFace scales by itself
+MIDDLE = 127.5  # half of 255: ArcFace's networks see -1 to 1; SFace scales by itself
 QUIET = 3  # onnxruntime's log level for errors alone
 TINY = 1e-12
 
 STRIDES = (8, 16, 32)  # pixels between neighbouring places that a face can be found at
 OUTPUTS = tuple(f"{kind}_{s}" for kind in ("cls", "obj", "bbox", "kps") for s in STRIDES)
-FREE_SIDE_PX = 640  # for models that take any size
+FREE_SIDE_PX = 640  # side for models that take any size
 SHRINK = (1, 2, 4)  # it finds faces of 10 to 300 px, so larger ones need a smaller picture
 MIN_SCORE = 0.7
 MAX_OVERLAP = 0.3
@@ -194,7 +194,7 @@ class Recogniser:
 
     model: FaceNetwork
     mean: float  # subtracted from red, green and blue of 0..255
-    deviation: float  # that they are divided by
+    deviation: float  # what the difference is divided by
 
     def __post_init__(self) -> None:
         sides, outputs = self.model.input_shape[2:], self.model.outputs
