@@ -530,8 +530,8 @@ class Edit(io.ComfyNode):
                 SubjectType.Input(
                     "subject",
                     optional=True,
-                    tooltip="The subject that comes there. Without it 'mini' takes the one that "
-                    "the prompt names from the library.",
+                    tooltip="The subject that comes there. Without it, insertions by 'mini' take "
+                    "the one that the prompt names from the library.",
                 ),
                 io.Combo.Input(
                     "task",
