@@ -95,7 +95,7 @@ class Jobs(NamedTuple):
 
     jobs: tuple[BatchJob, ...]
     refused: tuple[RefusedJob, ...]
-    files: Mapping[str, InputFile]  # that they read
+    files: Mapping[str, InputFile]  # files that the jobs read
 
 
 class Batch(NamedTuple):

@@ -22,8 +22,8 @@ MAX_LINE_BYTES = 1 << 20
 PICTURES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 IDENTITY = ".spid"
 SYSTEM = ("desktop.ini", "thumbs.db")  # what Windows leaves in folders; names with a dot are hidden
-MAX_NAMED = 8  # files, in a warning
-NAME = "{name}"  # in a prompt for a folder of subjects
+MAX_NAMED = 8  # files that a warning names
+NAME = "{name}"  # stands in a prompt for a folder of subjects
 RANGE = re.compile(r"\s*([0-9]{1,19})\s*(?:-\s*([0-9]{1,19})\s*)?")
 
 

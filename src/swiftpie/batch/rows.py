@@ -73,7 +73,7 @@ class _SubjectRow:
     cutout: str | tuple[str, ...] = "auto"
 
 
-_SEEDS = ("seed", "seeds")  # which are read apart
+_SEEDS = ("seed", "seeds")  # columns that are read apart
 _FACE = options_of(FaceSource, Surface.BATCH)
 _SUBJECT = options_of(Subject, Surface.BATCH)
 

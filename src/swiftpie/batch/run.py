@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 
     from swiftpie.imageio.writing import PictureData
 
-MAX_IDENTITIES = 8  # kept at hand; jobs of one subject follow each other
-MAX_ENDS = 6  # of processes, one after another, that never drew anything
+MAX_IDENTITIES = 8  # identities that are kept; jobs of one subject follow each other
+MAX_ENDS = 6  # so many processes in a row may end without a picture
 ENDED = "The process that drew it ended each time. Is there enough memory?"
 
 
@@ -91,7 +91,7 @@ class Drawer:
         self._missing = dict(work.missing)
         self._loaded: tuple[Model, Session] | None = None
         self._faceless = ""  # why the loaded session finds no faces
-        self._identity_of: Callable[[Source], Identity]  # of the loaded session
+        self._identity_of: Callable[[Source], Identity]  # encoder of the loaded session
 
     def draw(self, batch: Batch) -> list[Outcome]:
         """Draw a batch and return the outcomes of its wanted jobs.
@@ -171,7 +171,7 @@ class Drawer:
                 if name != path:  # a frame in its folder
                     make_folder(path)
                 write_file(name, data, force=True)
-            for old in {*frames_in(path)} - {*files}:  # of a longer animation before
+            for old in {*frames_in(path)} - {*files}:  # left by a longer animation
                 old.unlink()
         except InputError as error:
             raise CannotWrite(f"{error} Finished pictures are kept.") from error
@@ -231,7 +231,7 @@ class Run(NamedTuple):
     report: Report
     num_done: int  # jobs that were done before
     processes: int
-    num_threads: int  # of each process; another number may change a picture by a level of 255
+    num_threads: int  # threads a process; another number may change pictures by a level of 255
 
 
 @contextmanager

@@ -24,7 +24,8 @@ from swiftpie.faces import FACE_ENCODERS
 if TYPE_CHECKING:
     from swiftpie.backbones.downloads import DownloadPlan
 
-ORIGIN_FIRST = ("prompt", "source_prompt", "keyword", "recipe", "preset", "seed")  # as people look
+# The order in which people look.
+ORIGIN_FIRST = ("prompt", "source_prompt", "keyword", "recipe", "preset", "seed")
 PACKAGES = ("torch", "diffusers", "transformers", "safetensors", "pillow", "numpy")
 OPTIONAL_PACKAGES = {  # what they are for, as extras of SwiftPie are called
     "openvino": "openvino",

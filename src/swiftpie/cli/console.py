@@ -16,7 +16,7 @@ from rich.text import Text
 
 from swiftpie.errors import printable
 
-ARGUMENT = re.compile(r"`(?P<name>\w+)=(?P<value>[^`]*)`")  # as messages spell those of Python
+ARGUMENT = re.compile(r"`(?P<name>\w+)=(?P<value>[^`]*)`")  # how messages spell Python's arguments
 RECIPE = re.compile(r"\bthe recipe ([\w-]+(?:\|[\w-]+)*)")
 TUPLE = re.compile(r"\([^()]*,[^()]*\)")
 OPTION_NAMES = {
@@ -54,9 +54,9 @@ def in_options(text: str) -> str:
 
 def _as_option(argument: re.Match[str]) -> str:
     name, value = argument["name"], argument["value"].strip("\"'")
-    if TUPLE.fullmatch(value):  # of numbers, which users write without brackets
+    if TUPLE.fullmatch(value):  # users write numbers without brackets
         value = ("x" if name.startswith("size") else ",").join(re.findall(r"[^(), ]+", value))
-    if value.partition(".")[0].isidentifier():  # of an enum, which users write in lower case
+    if value.partition(".")[0].isidentifier():  # users write an enum in lower case
         value = value.rpartition(".")[2].lower()
     option = f"--{OPTION_NAMES.get(name, name).replace('_', '-')}"
     return option if value in {"", "true"} else f"{option} {value}"

@@ -36,8 +36,9 @@ class Scene(NamedTuple):
     seed: int
 
 
-PHOTOS = ("dog", "sheep", "bison", "hedgehog", "dahlia")  # below the package's assets
-SCENES = (  # of each subject one in each of `LIGHTS`
+# Names of photographs in the package's assets.
+PHOTOS = ("dog", "sheep", "bison", "hedgehog", "dahlia")
+SCENES = (  # each subject has one scene in each of `LIGHTS`
     Scene("dog", "a dog in a forest", 4),
     Scene("dog", "a dog in a park at sunset", 4),
     Scene("dog", "a dog on a terrace at night", 4),

@@ -174,7 +174,7 @@ def _carry_out(
     output: options.EditOutput,
     sampling: options.SeedOptions,
     loading: LoadOptions,
-    subject: tuple[str, list[str] | None] | None = None,  # and how it is cut out
+    subject: tuple[str, list[str] | None] | None = None,  # its picture, and how it is cut out
 ) -> None:
     """Draw the change once for each seed and write every file."""
     options.check_prompt(words.get("prompt", ""))

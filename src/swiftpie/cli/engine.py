@@ -79,7 +79,7 @@ def onnx(*, folder: Folder, loading: Loading, size: options.SizeText = None) -> 
     size_px = None if size is None else parse_size(size)
     known = preset_for(loading)
     loading = {**loading, "device": "cpu"}
-    if known.family != "tiny":  # which computes in nothing else
+    if known.family != "tiny":  # tiny networks know no other type
         loading["dtype"] = "float32"
     components = open_session(**loading).session.components
 

@@ -125,7 +125,7 @@ def preset_for(loading: LoadOptions, *, use: Use = Use.PERSONALIZE) -> Preset:
             "Neither --recipe nor --preset was given, and the packaged model draws no faces. A "
             "full-size model is needed. Write --recipe face-plus, or see `swiftpie recipes`."
         )
-    choices = cast("Choices", loading)  # with more, that decides nothing here
+    choices = cast("Choices", loading)  # it has more keys, which decide nothing here
     known, merged = resolve(loading.get("preset"), loading.get("recipe"), choices)
     if use is not Use.FACE:  # faces are found first
         check_within_reach(known, merged)  # before a family's networks are imported

@@ -64,7 +64,7 @@ def exit_code_of(error: Exception) -> ExitCode:
             return ExitCode.RUNTIME
 
 
-UsageError: Any = typer.BadParameter.__base__  # which Typer does not export
+UsageError: Any = typer.BadParameter.__base__  # Typer does not export it
 
 
 class GuardedGroup(TyperGroup):

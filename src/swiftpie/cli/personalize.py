@@ -194,7 +194,7 @@ def animate(
     if seed is None and os.path.lexists(kept := steps_beside(output)):
         from swiftpie.engine.steps import seed_in
 
-        seed = seed_in(kept)  # of an interrupted drawing, which goes on
+        seed = seed_in(kept)  # an interrupted drawing goes on with its seed
     words = {**request, **scales, "prompt": prompt}
     made = _request("animate", subjects, placing, words, known, seeds=seeds_from(seed, 1))
     drawing = FileDrawing(made, targets)

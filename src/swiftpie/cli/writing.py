@@ -39,7 +39,7 @@ class FileDrawing(NamedTuple):
 
     request: "Request"
     targets: Sequence[Target]
-    photo: Path | bytes = b""  # that is changed: a path, or what standard input held
+    photo: Path | bytes = b""  # the photo to change: a path, or what standard input held
 
 
 def plan_targets(output: options.OutputOptions, *, count: int = 1) -> list[Target]:

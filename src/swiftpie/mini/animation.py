@@ -47,8 +47,8 @@ from swiftpie.pipelines.techniques.personalize import (
 from swiftpie.types import TextCondition
 
 FALLING = {tuple(WEATHERS).index(name) for name in ("rain", "snowfall")}
-FALL_CELLS = 4  # of 32 a side, that rain and flakes fall from frame to frame
-BESIDE_CELLS = 12  # to the right, where they fall the next time: 64 frames until they repeat
+FALL_CELLS = 4  # fall of rain and flakes from frame to frame, in cells of 32 a side
+BESIDE_CELLS = 12  # shift to the right for each fall, so that they repeat after 64 frames
 
 Share = tuple[int, float]  # the state before a frame, and how far the frame is on to the next one
 
@@ -201,7 +201,7 @@ def _turned(layout: Layout, request: AnimateRequest, number: int) -> Layout:
     if number >= len(request.to_views):
         return layout
     first, last = request.subjects[number].view or (0.0, 0.0), request.to_views[number]
-    mirror = -1 if request.flip else 1  # as `upright` turns yaw
+    mirror = -1 if request.flip else 1  # `upright` mirrors yaw in the same way
     ways = zip((mirror, 1), first, last, strict=True)
     change = layout.pose.new_tensor([sign * math.radians(b - a) for sign, a, b in ways])
     share = torch.linspace(0, 1, request.num_frames).to(layout.pose)[:, None]

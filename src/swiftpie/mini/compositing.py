@@ -33,16 +33,16 @@ from swiftpie.pipelines.filling import (
     without_model_error,
 )
 
-MOST_DARKENING = 1.6  # of the ground, natural logarithms
-MOST_LIGHTENING = 0.1  # likewise: subjects cast shadows, and little light
-DARKER_CONTACT = 0.5  # of the ground's light, where a subject touches ground as rough as grass
-UNEXPECTED_SHADE, UNEXPECTED_LIGHT = 0.3, 0.3  # likewise: predicted light wins up to here
+MOST_DARKENING = 1.6  # greatest darkening of the ground, as a natural logarithm
+MOST_LIGHTENING = 0.1  # the same for lightening: subjects cast shadows, but little light
+DARKER_CONTACT = 0.5  # share of its light that rough ground loses where a subject touches it
+UNEXPECTED_SHADE, UNEXPECTED_LIGHT = 0.3, 0.3  # logarithms; predicted light wins up to here
 FINER = 4  # pixels of a shadow in one of the canvas: where a subject stands it is narrow
-MOST_RELIGHTING = 1.0  # of the subject, natural logarithms
+MOST_RELIGHTING = 1.0  # greatest change of a subject's light, as a natural logarithm
 EDGE_PX, LIGHT_PX = 2.0, 2.0  # deviations of blurs, on the canvas
 INSIDE = (0.6, 0.95)  # opacities between which a drawn colour comes to be the subject's alone
-AROUND = 0.1  # of a subject's longer side: how much of the photograph around it counts
-SEEN_OCTAVES = 2  # in which cameras differ by focus and grain
+AROUND = 0.1  # share of a subject's longer side within which the photograph around it counts
+SEEN_OCTAVES = 2  # finest octaves, in which cameras differ by focus and grain
 
 
 def composite_patch(
@@ -161,7 +161,7 @@ def _clear(difference: Tensor, doubt: float) -> Tensor:
 class _Subject(NamedTuple):
     """A subject in the part of a patch around it."""
 
-    where: tuple[EllipsisType, slice, slice]  # of the patch
+    where: tuple[EllipsisType, slice, slice]  # its part of the patch
     alpha: Tensor  # (1, 1, h, w)
     colours: Tensor  # (1, 3, h, w)
 

@@ -68,7 +68,7 @@ class PlacedSubject(NamedTuple):
 
     identity: Identity
     layout: Layout  # a row for each of the batch
-    lighting: Lighting | None = None  # likewise; None keeps that of the reference
+    lighting: Lighting | None = None  # a row for each; None keeps the light of the reference
 
 
 def inpainting_condition(
@@ -253,7 +253,7 @@ def _standing(identity: Identity, box: Box, canvas: Canvas, *, view: tuple[float
         value * side for value, side in zip(box, (width, height, width, height), strict=True)
     )
     wide, tall = extent_in_frame(identity)
-    side = min((right - left) / wide, (bottom - top) / tall)  # of the frame, in pixels
+    side = min((right - left) / wide, (bottom - top) / tall)  # side of the frame in pixels
     x, y = (left + right) / 2, bottom - side * tall / 2
     reach = SUBJECT_FILL * side / 2
     return from_box(canvas.shares_of((x - reach, y - reach, x + reach, y + reach)), view=view)

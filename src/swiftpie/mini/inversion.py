@@ -36,10 +36,10 @@ logger = logging.getLogger(__name__)
 
 NUM_NOTES = 32  # channels for the comparison of two prompts
 BLOCKS = 4  # a side of the lattice of noise means that place things
-HIDDEN = 128  # of the perceptron that sees the whole picture
-LEARNED_GROW_PX = 5  # by which the trained mask is widened, which is finer than latent cells
-SURROUNDINGS_SHARE = 0.5  # of the picture; an edit of more than this changes the surroundings
-MIN_SUBJECT_SHARE = 0.005  # of the picture; a smaller subject is an error of the mask
+HIDDEN = 128  # width of the perceptron that sees the whole picture
+LEARNED_GROW_PX = 5  # the trained mask, finer than latent cells, grows by this
+SURROUNDINGS_SHARE = 0.5  # an edit of a larger share of the picture changes the surroundings
+MIN_SUBJECT_SHARE = 0.005  # a subject with a smaller share of the picture is an error of the mask
 # Through the autoencoder and back, drawings of the denoiser come within 50 to 53 dB of themselves,
 # and photographs of the samples, of the documentation and of the library within 26 to 41.
 DRAWN_DB = 46.0

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from swiftpie.mini.fields import Colour, centres, over, smoothstep
 
-Ramp = tuple[Colour, Colour, Colour]  # in shadow, of the body, in light
+Ramp = tuple[Colour, Colour, Colour]  # colours in shadow, of the body and in light
 
 COLOURS: dict[str, Colour] = {
     "red": (215, 30, 35),
@@ -30,8 +30,8 @@ COLOURS: dict[str, Colour] = {
 _LUMINANCE = (0.3, 0.59, 0.11)
 _SAMPLE = 4  # every fourth pixel in x and y tells the statistics of a frame
 _CONTRAST = 0.28  # deviation of luminance that spans a ramp from the body to its end
-_KEPT_SHARE = 0.45  # of a subject; when more of it is black or white, that is its body
-_OWN_CHROMA = 0.12  # of the old colours, so that parts of equal luminance stay apart
+_KEPT_SHARE = 0.45  # where a larger share of a subject is black or white, that is its body
+_OWN_CHROMA = 0.12  # share of the old colours kept, so that parts of equal luminance stay apart
 _NEUTRAL = {"black", "white", "grey"}  # on these the old colours would show
 
 

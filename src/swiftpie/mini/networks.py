@@ -64,7 +64,7 @@ NETWORKS: Mapping[str, Callable[[Path], nn.Module]] = {
 """How each network is made from its folder."""
 
 
-NAMES = {"autoencoder": "vae", "denoiser": "unet"}  # in a pipeline of diffusers, if others
+NAMES = {"autoencoder": "vae", "denoiser": "unet"}  # names in diffusers' pipelines that differ
 MODULES: Mapping[str, Callable[[Path], nn.Module]] = {
     **{NAMES.get(name, name): build for name, build in NETWORKS.items()},
     "inversion_unet": TinyInversion.built,
@@ -94,7 +94,7 @@ class OwnParts:
     """What this family alone has."""
 
     layout_predictor: LayoutPredictor
-    vocabulary: Vocabulary | None  # of the captions of training; None: all words
+    vocabulary: Vocabulary | None  # words of the training captions; None: all words
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ def _advice(components: Components, vocabulary: Vocabulary, request: Request) ->
                 "of the library. For a person, give a photograph that shows the whole of them."
             )
         return
-    if isinstance(request, EditRequest):  # which is drawn as read, or refused
+    if isinstance(request, EditRequest):  # edits are drawn as they are read, or refused
         return
     reading = read(request.prompt, vocabulary)
     # The picture of what is inserted explains its name.

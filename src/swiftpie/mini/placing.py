@@ -39,7 +39,7 @@ from swiftpie.types import Identity, TextCondition
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
 SPREAD_FILL = 0.84  # share of its column that one of several subjects fills
 REFERENCE_PX, SCENERY_PX = 64, 128  # sides at which pictures are read
-NUMBERS = 9  # of a light: where it comes from, and the colours of both of its parts
+NUMBERS = 9  # numbers of a light: its direction, and the colours of its two parts
 AMBIENT_GAIN, TINT_GAIN = 0.5, 0.3
 LEAST_AMBIENT = 0.02
 CALM = 0.05  # a light from one side as weak as this is about none, from wherever it comes
@@ -149,7 +149,8 @@ def _predicted(
     if subject.view is None:
         return layout
     yaw, pitch = (torch.full_like(layout.flip, math.radians(degrees)) for degrees in subject.view)
-    view = torch.stack([yaw * (1 - 2 * layout.flip), pitch], dim=1)  # as `seen_view` reads it
+    # The form that `seen_view` reads.
+    view = torch.stack([yaw * (1 - 2 * layout.flip), pitch], dim=1)
     return layout._replace(pose=torch.cat([view, layout.pose[:, 2:]], dim=1))
 
 

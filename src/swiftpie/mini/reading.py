@@ -61,8 +61,8 @@ DIGIT = re.compile(r"(?<![\w.])[2-4](?= +[^\W\d_])")  # before a noun, as in "3 
 NUMBER_NAME = re.compile(
     rf"(?:(?<=\bof )|(?<=\ban )|(?<=\ba ))\d+(?= (?:{'|'.join(PREPOSITIONS)})\b)"
 )
-NAMES = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # as "Ada Lovelace"
-FOREIGN_SHARE = 0.5  # of unknown words, for a prompt in another language
+NAMES = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # such as "Ada Lovelace"
+FOREIGN_SHARE = 0.5  # a prompt with this share of unknown words is in another language
 COLOURLESS = "black and white"
 ENGLISH = "SwiftPie reads English."
 PEOPLE, TURNING = map(listed, ("people", "turning"))
@@ -75,10 +75,10 @@ class Reading:
     text: str = ""
     vocabulary: Vocabulary | None = None  # None: the model reads any word
     rendition: str | None = None  # the art, one of `RENDITIONS`; None for a photograph
-    place: str | None = None  # of the library of scenes
+    place: str | None = None  # name in the library of scenes
     is_bare: bool = False  # whether the place stands without a preposition, as in "dog, beach"
     setting: SceneSetting = PLAIN  # time, weather and season besides the words for the place
-    shown_setting: SceneSetting = PLAIN  # with those words, as of "in the snow"
+    shown_setting: SceneSetting = PLAIN  # the same with those words, such as "in the snow"
     worn: str | None = None  # what the first subject wears or holds, as "top hat"
     texture: str | None = None  # what the first subject is made of, one of `TEXTURED`
     is_turned: bool = False  # whether the subject is not upright
@@ -87,7 +87,7 @@ class Reading:
     unset: tuple[str, ...] = ()  # those of `tokens` that are not of a setting
     skipped: tuple[str, ...] = ()  # how the place is said to be, as "quiet"
     others: tuple[str, ...] = ()  # tokens of subjects, and of how they look
-    mentions: tuple[Mention, ...] = ()  # of subjects
+    mentions: tuple[Mention, ...] = ()  # mentions of subjects
     loose: tuple[str, ...] = ()  # words of phrases without a subject, as "seen from the left"
     lost: tuple[
         str, ...

@@ -20,10 +20,10 @@ from swiftpie.mini.weather import PixelRows, draw_weather
 from swiftpie.mini.words import AUTUMN, NIGHT, PLAIN, WEATHERS, WINTER, SceneSetting
 from swiftpie.pipelines.filling import OnBand
 
-SIDE_PX = 256  # of the pictures that the network was trained on
+SIDE_PX = 256  # side of the pictures that the network was trained on
 NOISE_SHAPE = (32, SIDE_PX // 8, SIDE_PX // 8)
-BAND_PIXELS = 65_000  # at once, which a cache holds with their maps
-PATTERN_PX = 384  # of a photograph that one repetition of rain or flakes fills at least
+BAND_PIXELS = 65_000  # so many pixels and their maps fit into a cache
+PATTERN_PX = 384  # least size in a photograph of one repetition of rain or flakes
 MOST_REPEATS = 3
 DRAWN_WEATHERS = {  # those that a picture is behind, by their numbers
     number: name for number, name in enumerate(WEATHERS) if name in {"rain", "snowfall", "fog"}

@@ -50,11 +50,13 @@ from swiftpie.types import NO_FACTS, Drawn
 # soft; colours of a look are not. Chosen by eye on 32 pictures; `evaluate world` finds a lighting
 # error of 8.1 levels in place of 7.5 for light at half of the size.
 FOR_LOOKS, FOR_LIGHT, LEAST_CELLS = 2, 4, 4
-AROUND_CELLS = 2  # of a picture of half the size, between a subject and the end of its patch
-NIGHT_SHARE = 0.87  # of a drawn subject by night, which else keeps 15 % more light than its place
+AROUND_CELLS = 2  # cells, at half size, between a subject and the end of its patch
+# Light that a drawn subject keeps by night; at 1 it has 15 % more than its place.
+NIGHT_SHARE = 0.87
 CLEARER = 0.6  # share of the fog that is not before subjects, which stand near, but behind them
 Part = tuple[EllipsisType, slice, slice]  # rows and columns of a picture
-UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))  # of which its drawings show nothing
+# Arts that the model's drawings do not show.
+UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))
 # Colours that a soft field of light shows well. In others, as in wood and glass, its own hues would
 # show through, so that a subject is grey before they come: chosen by eye on 18 photographs.
 HUES = frozenset(COLOURS) - {"black", "white", "grey"}
@@ -65,14 +67,14 @@ CELLS_OF_LIGHT = (32, 32)
 class SceneRow(NamedTuple):
     """One picture: its empty place, and what is in the air before it."""
 
-    reading: Reading  # of its prompt
+    reading: Reading  # what its prompt says
     seed: int
     place: Image.Image
-    name: str | None  # of the library; None: a picture of the caller
-    is_photo: bool  # and not a drawing
+    name: str | None  # name in the library; None: a picture of the caller
+    is_photo: bool  # False for a drawing
     is_ground: bool  # whether subjects stand on it, and cast shadows
-    noise: Tensor  # (1, 32, 32, 32) that the weather follows
-    boxes: tuple[Box | None, ...]  # in which subjects stand; None: the model places them
+    noise: Tensor  # (1, 32, 32, 32); the weather follows it
+    boxes: tuple[Box | None, ...]  # boxes where subjects stand; None: the model places them
     # Of a frame: what is in the air in the next state, and how far the frame is on to it.
     then: "tuple[SceneRow, float] | None" = None
 
@@ -104,11 +106,11 @@ class SceneRow(NamedTuple):
 class ScenePlan(NamedTuple):
     """What remains of the preparation until the subjects are drawn."""
 
-    request: PersonalizeRequest  # as it was given
+    request: PersonalizeRequest  # the request of the caller
     size: tuple[int, int]  # height and width of its pictures
     rows: tuple[SceneRow, ...]
     start: Prepared
-    facts: Mapping[str, str] = NO_FACTS  # of an animation
+    facts: Mapping[str, str] = NO_FACTS  # facts of an animation
 
 
 def has_scene(components: Components, request: PersonalizeRequest) -> bool:

@@ -58,9 +58,9 @@ from swiftpie.noise import draw_noise
 SOURCES = Path(__file__).parent / "page"
 VOCABULARY = Path(swiftpie.__file__).parent / "server" / "static" / "vocabulary.js"
 WORKER, CARD, FILES = "service-worker.js", "README.md", "files.json"
-SUBJECTS = tuple(words.LISTS["on_page"])  # of the library
+SUBJECTS = tuple(words.LISTS["on_page"])  # names of the library of subjects
 GROUP = re.compile(r"\(\?P<")
-PHOTO_PX, PHOTO_QUALITY = (512, 512), 80  # of photographs of places, as WebP
+PHOTO_PX, PHOTO_QUALITY = (512, 512), 80  # size and WebP quality of photographs of places
 # ONNX Runtime Web, 7 MB that only an export of a page needs, so the wheel does not carry it.
 VERSION = "1.25.1"
 PACKAGE = f"onnxruntime-web-{VERSION}.tgz"
@@ -274,7 +274,7 @@ def _join(given: Named) -> Named:
 
 
 HALF_FRACTION_BITS = 10
-FRACTION_BITS = 5  # that are kept; pictures of `mini` stay above 45 dB with them, and with 4 do not
+FRACTION_BITS = 5  # bits kept; pictures of `mini` stay above 45 dB with 5 bits, but not with 4
 WEIGHTS = "weights"  # what graphs call the pack once it is unpacked
 HIGH, LOW = "weights-high.bin", "weights-low.bin"
 

@@ -119,7 +119,8 @@ class TextEncoder(Network):
         ]
         self.encoder = nn.ModuleDict({"layers": nn.Sequential(*layers)})
         self.final_layer_norm = nn.LayerNorm(hidden_size)
-        narrow = (2 * num_hidden_layers * hidden_size) ** -0.5  # as CLIP begins
+        # The deviation that CLIP begins with.
+        narrow = (2 * num_hidden_layers * hidden_size) ** -0.5
         spreads = {"out_proj": hidden_size**-0.5, "fc1": (2 * hidden_size) ** -0.5}
         for name, part in self.encoder.named_modules():
             if isinstance(part, nn.Linear):

@@ -25,18 +25,18 @@ from swiftpie.mini.words import (
     words_in,
 )
 
-BEFORE_NAMES = ("of", "and", "")  # with article and size between; "" is the beginning
+BEFORE_NAMES = ("of", "and", "")  # an article and a size may follow; "" is the beginning
 LINKS = SIZES | PREPOSITIONS | {"and"}
 FIELDS = ("words", "names", "looks")
 WEARS = re.compile(r"(\b(?:wearing|holding|carrying|with)\b)", re.IGNORECASE)
 WORN = re.compile(r"\b(?:(?:top|billed) hat|billed cap|cap|hat|backpack)\b", re.IGNORECASE)
-MEASURE = re.compile(r"[^\W_]*\d[^\W_]*")  # as "8k" and "50mm", which are no words
+MEASURE = re.compile(r"[^\W_]*\d[^\W_]*")  # such as "8k" and "50mm", which are no words
 GENERIC = "thing"  # a subject, in training captions
 NUM_NEAR = 2  # suggestions a word
-LEAST_LIKENESS = 0.8  # of a suggestion; below, words share letters by chance
-LEAST_LETTERS = 4  # of a word with suggestions; most shorter ones are a letter from another
+LEAST_LIKENESS = 0.8  # words less alike than a suggestion share letters by chance
+LEAST_LETTERS = 4  # shorter words get no suggestions: most are a letter from another
 PLURALS = ("s", "es")
-ENDINGS = (*PLURALS, "y", "ing", "ed")  # of forms of one word
+ENDINGS = (*PLURALS, "y", "ing", "ed")  # endings of the forms of one word
 LEAST_STEM = 4  # letters before an ending, and one less before that of a plural
 MAX_NAME_WORDS = 7
 MAX_WORDS, MAX_MENTIONS = 12, 8  # bounds for prompts of any length
@@ -53,7 +53,7 @@ class Vocabulary:
     accessories and styles have an effect only if the captions had them.
     """
 
-    words: frozenset[str]  # of captions with a generic name for their subject
+    words: frozenset[str]  # words of captions with a generic name for their subject
     names: frozenset[str]  # names of subjects, of one word or several
     looks: frozenset[str] = frozenset()  # those of `words` that stand before names, as colours do
 
@@ -155,7 +155,7 @@ class Vocabulary:
                 continue
             if end == len(found) and needs_known:
                 yield from filter(self._names, run)
-            elif found[end : end + 1] != ["of"]:  # as in "an oil painting of"
+            elif found[end : end + 1] != ["of"]:  # "an oil painting of" names an art
                 yield from run if " ".join(run) in self.names else _before_verb(run)
 
     def _may_name(self, found: Sequence[str], start: int) -> bool:
@@ -236,7 +236,7 @@ class Mention(NamedTuple):
     """Words of a prompt that name a subject."""
 
     words: str
-    subject: Named | None  # of the library; None if the library has no such name
+    subject: Named | None  # the library's subject; None if it has no such name
     number: int = 1  # how many of it are wanted
     has_article: bool = True
     before: tuple[str, ...] = ()  # how it looks, as "red"

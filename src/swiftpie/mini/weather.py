@@ -22,7 +22,7 @@ class Falling(NamedTuple):
 
     per_side: int  # cells in a row, each with a flake at most
     channel: int  # the noise field that sizes follow
-    radius: float  # of the largest flake, in cells
+    radius: float  # radius of the largest flake, in cells
     share: float = 0.9  # how much of the picture a flake covers
     sharpest: float = math.inf  # how steeply a flake ends; less is out of focus
     long: float = 1  # times its width; streaks lean

@@ -66,10 +66,11 @@ from swiftpie.types import Change
 
 logger = logging.getLogger(__name__)
 
-MIN_SHARE, MAX_SHARE = 0.005, 0.9  # of the picture; other masks are no outlines of subjects
-AGREED = 0.66  # of the outline by two guesses with one; of 20 photographs below lay 10 bad, 3 good
+# Masks of other shares of the picture are no outlines of subjects.
+MIN_SHARE, MAX_SHARE = 0.005, 0.9
+AGREED = 0.66  # least agreement of two outlines; of 20 photographs, 10 bad and 3 good lay below it
 SOLID = 0.95  # opacity from which a colour is the subject's alone
-VISIBLE_LEVELS = 5  # of 255: a smaller change is not seen
+VISIBLE_LEVELS = 5  # a smaller change, in levels of 255, is not seen
 LARGE_PX = 1024  # longer side of what is dyed
 BRINGS, TURNS, SCENERY, COMPOUNDING = map(listed, ("brings", "turns", "scenery", "compounding"))
 INTO = frozenset(("into", "to"))  # before what comes of a turn
@@ -120,7 +121,7 @@ class NotDrawn(StrEnum):
 class EditReading(NamedTuple):
     """What an edit changes."""
 
-    setting: SceneSetting | None = None  # that comes; `PLAIN` is what pictures are taken to show
+    setting: SceneSetting | None = None  # the new setting; pictures are taken to show `PLAIN`
     look: str | None = None  # one of `COLOURS` or `MATERIALS`, of the subject
     keeps_subject: bool = False  # whether plants and ground alone change with the setting
 

@@ -40,7 +40,7 @@ SETTING_WORDS = _words_of(TIMES, WEATHERS, SEASONS)
 LOOK_WORDS = _words_of(COLOUR_WORDS, MATERIAL_WORDS, MATERIAL_PHRASES) - PREPOSITIONS - {"from"}
 WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 WORD_OR_MARK = re.compile(rf"{WORD.pattern}|[,;.:!?]")
-WORD_OR_NUMBER = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")  # as "8-bit"
+WORD_OR_NUMBER = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")  # such as "8-bit"
 LOOKS_END = re.compile(
     r"\b(?:in|on|at|by|near|beside|before|behind|inside|under|with|wearing|holding|and)\b|,",
     re.IGNORECASE,
@@ -139,7 +139,7 @@ class Look(NamedTuple):
     """A colour or material that a prompt gives a subject, or another entry of a table of words."""
 
     name: str
-    phrase: str  # for it, as "made of gold"
+    phrase: str  # what captions say, such as "made of gold"
 
 
 def phrases_in(text: str, table: Mapping[str, Sequence[str]]) -> list[Look]:
