@@ -6,7 +6,7 @@ import torch
 import swiftpie
 from swiftpie.geometry.layout import Layout, from_box
 from swiftpie.masks import bounding_box
-from swiftpie.mini.inpainting import inpainting_condition
+from swiftpie.mini.inpainting import PlacedSubject, inpainting_condition
 from swiftpie.pipelines.settings import Scales
 
 STRENGTH = replace(Scales.for_edit(), identity_scale=0.0, background_scale=1.0, text_scale=1.0)
@@ -38,8 +38,8 @@ def condition(components, changes, identity, shown=None):
         components,
         pixels() if shown is None else shown,
         changes,
-        identity=identity,
-        layout=layout,
+        subject=PlacedSubject(identity, layout, None),
+        shows=(1.0, 0.0),
         class_tokens=components.text.find_words("a dog on a beach", ["", ""]),
         scales=STRENGTH,
     )
