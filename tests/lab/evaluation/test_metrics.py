@@ -15,6 +15,7 @@ from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected, Reference,
 from swiftpie_lab.evaluation.copies import is_copy
 from swiftpie_lab.evaluation.judges import IMAGENET_MEAN, IMAGENET_STD, Dino, Networks, Reading
 from swiftpie_lab.evaluation.metrics.perceptual import crop_face, likeness
+from swiftpie_lab.evaluation.metrics.pixels import frame_ssim
 
 RED, CRAB, HAMSTER = torch.eye(3)[0][:, None, None], "1f980", "1f439"
 
@@ -199,3 +200,23 @@ def test_the_same_details_turned_are_a_copy_and_others_are_none():
     spots = disc(np.random.default_rng(0).integers(12, 84, (40, 2)))
     assert is_copy(spots, spots.rotate(12, Image.Resampling.BICUBIC))
     assert not is_copy(spots, disc(np.array([[44, 44]])))
+
+
+def test_ssim_of_the_unedited_part_is_that_of_each_window_in_float64():
+    first, second = torch.rand(2, 1, 3, 14, 13, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    mask = torch.zeros(1, 1, 14, 13)
+    mask[..., 4:8, 5:9] = 1
+    pair = [((one.double() + 1) / 2 * (1 - mask)).numpy() for one in (first, second)]
+    one, other = (np.pad(each[0], ((0, 0), (5, 5), (5, 5)), mode="reflect") for each in pair)
+    line = np.exp(-(np.arange(-5, 6.0) ** 2) / (2 * 1.5**2))
+    window = np.outer(line, line) / line.sum() ** 2
+    values = []
+    for channel, row, column in np.ndindex(3, 14, 13):
+        a, b = (each[channel, row : row + 11, column : column + 11] for each in (one, other))
+        x, y = (window * a).sum(), (window * b).sum()
+        shared = (window * (a - x) * (b - y)).sum()
+        spread = (window * ((a - x) ** 2 + (b - y) ** 2)).sum()
+        lit = (2 * x * y + 1e-4) / (x * x + y * y + 1e-4)
+        values.append(lit * (2 * shared + 9e-4) / (spread + 9e-4))
+    assert frame_ssim(first, second, mask) == pytest.approx(100 * np.mean(values), rel=1e-4)
+    assert frame_ssim(first, first, mask) == pytest.approx(100)

@@ -88,6 +88,7 @@ class PieBenchmark(EditBenchmark[PieCase]):
         "structure-distance",
         "unedited-psnr",
         "unedited-mse",
+        "unedited-ssim",
         "clip-whole",
         "clip-edited",
         "time",
