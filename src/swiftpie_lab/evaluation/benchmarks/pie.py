@@ -280,7 +280,7 @@ def open_pie(
 ) -> Trial[PieCase]:
     """Judge edits of PIE-Bench by its own definitions; bring the dataset yourself.
 
-    Figures that need CLIP, DINO or LPIPS take weights that you give, and are otherwise reported as
+    Figures that need CLIP or DINO take weights that you give, and are otherwise reported as
     not computed. An interrupted run goes on where it stopped.
     """
     benchmark = read_pie(dataset, limit=cases)
