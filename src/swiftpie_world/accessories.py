@@ -17,7 +17,7 @@ from swiftpie_world.frames import FRAME_PX, pose_subjects
 
 Anchor = Literal["head", "temple", "eyes", "neck", "back", "hand"]
 _ANCHORS: tuple[Anchor, ...] = ("head", "temple", "eyes", "neck", "back", "hand")
-_GROUPS = ("back", "scarf", "front", "eyes")  # in the order in which they are pasted
+_GROUPS = ("back", "scarf", "front", "eyes")  # the order in which they are pasted
 
 _STEP = 2 / relief.RELIEF_CELLS  # side of a cell in half sides of the frame
 _CORES, _CORE = (7, 13), 0.7  # what covers this share of so many cells is no tail, stem or ear
@@ -25,18 +25,18 @@ _STANDS_OUT = 0.55  # a slim part that is so much higher than the stout ones is 
 _HEAD_DEEP, _HEAD_WIDE = 0.3, 0.7  # what is measured of a head, from its top and to either side
 _SMALLEST_HEAD, _LARGEST_HEAD = 0.45, 1.1
 _SMALLEST_WORN = 0.8  # what is worn on smaller heads is made for this width, to be seen
-_EYES_BELOW, _NECK_BELOW = 0.75, 1.3  # of the width of the head, from its top
-_EYES_LOWEST, _NECK_LOWEST = 0.42, 0.84  # of the subject's height, for heads that are all there is
+_EYES_BELOW, _NECK_BELOW = 0.75, 1.3  # distance from the top of the head, in its widths
+_EYES_LOWEST, _NECK_LOWEST = 0.42, 0.84  # limits for a head without a body, as shares of its height
 _EYES_APART, _SMALLEST_APART = 0.3, 0.16  # half of what lies between eyes, of the width of the head
 _EYE_PRIOR = (0.12, 0.22, 0.11)  # how far eyes are from the expected x, y and half distance
 _APART_CELLS = range(3, 14)  # half distances of eyes that are tried
 _DOT_CELLS = (3, 13)  # an eye, and what is about it
-_BRIGHT = 0.35  # of what dark dots count: eyes that glow
+_BRIGHT = 0.35  # weight of bright dots, such as eyes that glow; dark ones have 1
 _SEEN_EYES = (0.02, 0.06)  # contrast of a pair of dots that may be and that must be eyes
 _LEANING = (0.25, 0.38)  # a top so far from the middle is a leaf or a stem, or it is a head
-_TRUNK = 0.8  # of the greatest breadth
-_HAND_HEIGHT = 0.58  # of the subject's height, from the top
-_BACK_OUT, _BACK_DEPTH = 0.9, 0.5  # of half the width, and of the relief
+_TRUNK = 0.8  # a row is broad from this share of the greatest breadth
+_HAND_HEIGHT = 0.58  # distance from the top as a share of the subject's height
+_BACK_OUT, _BACK_DEPTH = 0.9, 0.5  # shares of half the width and of the relief
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ class Accessory:
     """One thing to wear or to hold, with its place on the subject."""
 
     name: str
-    code: str | None  # of its sprite in the pack; without one it is drawn
+    code: str | None  # code of its sprite in the pack; None: it is drawn
     anchor: Anchor
     size: float  # half its frame's side, in the measure of its anchor
     grip: tuple[float, float] = (0, 0)  # the point of its frame that comes to lie on the anchor
     hue: float = 0.0  # turns the colours of its sprite by this angle
-    known_as: tuple[str, ...] = ()  # in captions; empty: its name with an article
+    known_as: tuple[str, ...] = ()  # what captions call it; empty: its name with an article
 
     @property
     def nouns(self) -> tuple[str, ...]:
@@ -369,7 +369,7 @@ def _scarf(alpha: Tensor, heights: Tensor, body: Body, pose: Tensor) -> Turned:
 def _flag(blank: Tensor) -> Tensor:
     """Draw a waving flag on a pole (4, H, W)."""
     x, y = pixel_grid(*blank.shape[-2:], like=blank).unbind(-1)
-    x = x + 0.55  # from the pole
+    x = x + 0.55  # distance from the pole
     brown, green, white = (
         blank.new_tensor(colour).view(3, 1, 1)
         for colour in ([0.55, 0.36, 0.2], [0.1, 0.66, 0.4], [0.97, 0.97, 0.95])

@@ -69,20 +69,20 @@ def plain(red: int, green: int, blue: int, *, snow: float = 0.0) -> Paint:
 
 class _Time(NamedTuple):
     zenith: Colour
-    low: Colour  # of the sky above the horizon
-    overcast: Colour  # of a closed cover of clouds
+    low: Colour  # colour of the sky above the horizon
+    overcast: Colour  # colour of a closed cover of clouds
     disc: Colour
     cloud: Colour  # where the light falls on it
     cloud_shade: Colour
     tone: Colour  # all light on the ground
-    rays: Colour  # of sun or moon alone
+    rays: Colour  # light of sun or moon alone
     height: float  # how high the sun stands, 0 on the horizon, 1 at the upper edge
     glow: float  # how far light scatters around the sun
     stars: float
     lamps: float  # how many windows are lit
     mist: float
-    length: float  # of shadows
-    radius: float  # of sun or moon
+    length: float  # length of shadows
+    radius: float  # radius of sun or moon
 
 
 _TIME_TABLE = (
@@ -158,7 +158,7 @@ _TIME_TABLE = (
 
 
 class _Weather(NamedTuple):
-    cover: float  # of the sky by clouds
+    cover: float  # share of the sky that clouds cover
     grey: float  # how much of the colours of the clear sky is lost
     dim: float  # what is left of the light
     mist: float
@@ -181,13 +181,13 @@ class Air(NamedTuple):
 
     season: Tensor  # (B,) index into SEASONS; winter where snow lies all year
     zenith: Tensor  # this and the other colours (B, 3, 1, 1)
-    low: Tensor  # of the sky above the horizon
-    disc: Tensor  # of sun, moon and stars
+    low: Tensor  # colour of the sky above the horizon
+    disc: Tensor  # colour of sun, moon and stars
     cloud: Tensor
     cloud_shade: Tensor
     haze: Tensor  # what things far away fade to
     tone: Tensor  # all light on the ground
-    rays: Tensor  # of sun or moon alone
+    rays: Tensor  # light of sun or moon alone
     sun_y: Tensor  # this and the other numbers (B, 1, 1, 1)
     side: Tensor  # -1 where the light comes from the left, 1 from the right
     radius: Tensor

@@ -96,7 +96,7 @@ POSES: Mapping[str, tuple[float, float, float, float, float, float]] = {
     "bent": (0, 0.1, 0, 0, 0.25, 0.2),
 }
 
-_BEFORE_SHARE = 0.5  # of the materials: a wooden cat, not a cat made of wood
+_BEFORE_SHARE = 0.5  # share of materials before the noun: a wooden cat, not a cat made of wood
 _PREFIXES = ("a photo of", "a picture of", "an image of", "")
 
 

@@ -29,8 +29,8 @@ from swiftpie_world.placement import place
 from swiftpie_world.places import PLACES
 from swiftpie_world.sampler import World
 
-MIN_CHANGE_LEVELS = 4  # of 255: less is invisible, and files and autoencoders change as much
-GROW_PX = 2  # of what changes: closes gaps where two renderings happen to agree
+MIN_CHANGE_LEVELS = 4  # less, of 255, is invisible; files and autoencoders change as much
+GROW_PX = 2  # growth of what changes; it closes gaps where two renderings agree
 
 
 class WorldChange(StrEnum):
@@ -92,7 +92,7 @@ class EditedPictures(NamedTuple):
     pixels: Tensor  # (B, 3, R, R) in [-1, 1]
     subject: Tensor  # (B, 1, R, R) in [0, 1] the subject or who replaced it; 0 where it is gone
     second: Tensor  # (B, 1, R, R) in [0, 1] a second subject; 0 without one
-    layout: Layout  # of `subject`
+    layout: Layout  # where `subject` is
     mask: Tensor  # (B, 1, R, R) 0 or 1
 
 

@@ -15,13 +15,13 @@ from swiftpie_world.air import Setting, veil
 from swiftpie_world.captions import NONE, SceneSpec
 from swiftpie_world.fields import Fields, over, paste, read_fields, smoothstep
 from swiftpie_world.frames import draw_frames, lowest_point
-from swiftpie_world.grounds import Ground
+from swiftpie_world.grounds import DrawnGround
 from swiftpie_world.lighting import Light, shaded
 from swiftpie_world.materials import GLOSS, MATERIALS
 from swiftpie_world.places import Background, draw_foregrounds, draw_places
 from swiftpie_world.renditions import render_as
 
-FOREGROUND_SHARE = 0.35  # of the pictures whose place has a foreground
+FOREGROUND_SHARE = 0.35  # share of pictures with a foreground, where the place has one
 COVER, COVER_RANGE = 0.08, 0.06  # share of the subject's height behind the foreground
 _GATE, _COVER = 11, 12  # layout numbers of the foreground
 
@@ -92,7 +92,7 @@ def render(
 
 
 def render_on(
-    ground: Ground,
+    ground: DrawnGround,
     subject: PlacedSprite,
     specs: Sequence[SceneSpec],
     wardrobe: Wardrobe,

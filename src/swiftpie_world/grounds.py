@@ -13,17 +13,17 @@ from swiftpie_world.lighting import Light
 from swiftpie_world.places import Background
 from swiftpie_world.snapshots import SnapshotParts
 
-_LOW, _HIGH = 0.2, 1.35  # of the light above the horizon, radians
+_LOW, _HIGH = 0.2, 1.35  # height of the light above the horizon, radians
 _BEHIND = -0.4  # how far behind the subject a light may stand
 _WEAK, _STRONG = 0.25, 0.85  # share of the light that comes from one side
-_FRONT = 0.7  # of the light from one side that a front gets, about
-_TINT = 0.15  # of that light, warm or cold; what comes from everywhere is the other
+_FRONT = 0.7  # share of the light from one side that a front gets, about
+_TINT = 0.15  # tint of that light, warm or cold; light from everywhere has the opposite
 _DARKEST, _LIGHTEST = 0.5, 0.12  # cast shadows
 _LONGEST = 1.6  # shadow, in heights of what casts it
 _FALL = 0.5  # how much brighter the side is that the light comes from
 
 
-class Ground(NamedTuple):
+class DrawnGround(NamedTuple):
     """Pictures for subjects to be put into; they and what was put in go through one camera."""
 
     background: Background
@@ -32,7 +32,7 @@ class Ground(NamedTuple):
 
 def draw_ground(
     tiles: Tensor, surfaces: Tensor, *, base: Tensor, layout: Layout, size_px: int, seed: int
-) -> Ground:
+) -> DrawnGround:
     """Draw surfaces in perspective, furniture and things out of focus, in a light of their own.
 
     They do not depend on any noise that a model reads, so a model can complete such a picture only
@@ -53,10 +53,10 @@ def draw_ground(
     picture = parts.with_furniture(parts.surroundings(base, layout.scale * SUBJECT_FILL))
     picture = parts.with_backdrop(picture, parts.frames())
     picture = _lit(picture, light, parts)
-    return Ground(Background(picture, light, base), parts.camera(picture))
+    return DrawnGround(Background(picture, light, base), parts.camera(picture))
 
 
-def photographed_ground(photos: Tensor, *, base: Tensor, seed: int) -> Ground:
+def photographed_ground(photos: Tensor, *, base: Tensor, seed: int) -> DrawnGround:
     """Take photographs as grounds, in a light of their own as `draw_ground` does.
 
     Whatever light they were taken in, they get another one on top, and what stands in them is lit
@@ -71,7 +71,7 @@ def photographed_ground(photos: Tensor, *, base: Tensor, seed: int) -> Ground:
     nothing = photos.new_zeros(0)
     parts = SnapshotParts(nothing, nothing, len(photos), generator, size_px=photos.shape[-1])
     light = _draw_light(parts)
-    return Ground(Background(_lit(photos, light, parts), light, base), lambda seen: seen)
+    return DrawnGround(Background(_lit(photos, light, parts), light, base), lambda seen: seen)
 
 
 def _lit(picture: Tensor, light: Light, parts: SnapshotParts) -> Tensor:

@@ -23,9 +23,9 @@ from swiftpie.geometry.shading import (
 SHINE = 24  # exponent of the highlight
 REFERENCE_NUMBERS = 6  # what `relight_reference` reads for each reference
 
-_LIT_SHARE = 0.75  # of the references; the others come as they are
+_LIT_SHARE = 0.75  # share of references that are lit anew
 _WEAK, _STRONG = 0.3, 0.8  # share of a reference's light that comes from one side
-_TINT = 0.12  # of that light: warm or cold
+_TINT = 0.12  # greatest tint of that light, warm or cold
 
 
 class Light(NamedTuple):

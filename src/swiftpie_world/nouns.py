@@ -4,7 +4,7 @@ from random import Random
 
 GENERIC_NAMES = ("subject", "object", "sticker", "thing")
 EMPTY_PREFIXES = ("a photo of nothing", "nothing", "an empty scene", "nobody", "")
-THE_SHARE = 0.2  # of the captions that say "the" where others say "a"
+THE_SHARE = 0.2  # share of captions that say "the" where others say "a"
 _GENERIC_SHARE = 0.2  # so that the reference, not the noun, carries identity
 _SYNONYM_SHARE = 0.15
 

@@ -14,18 +14,18 @@ from swiftpie_world.air import Setting
 from swiftpie_world.captions import SceneSpec
 from swiftpie_world.compositor import GroundTruth, PlacedSprite, base_of, composite, render_on
 from swiftpie_world.frames import draw_frames, lowest_point
-from swiftpie_world.grounds import Ground, photographed_ground
+from swiftpie_world.grounds import DrawnGround, photographed_ground
 from swiftpie_world.lighting import REFERENCE_NUMBERS, Light, opposite_numbers
 from swiftpie_world.placement import FLOOR, SCALE, X
 from swiftpie_world.references import draw_references, subject_frames, subject_relief
 
 # Bystanders show what the light of a picture does to subjects, and so tell it.
-BYSTANDER_SHARE = 0.8  # of the sides that have room
+BYSTANDER_SHARE = 0.8  # share of sides with room that get a bystander
 BYSTANDER_SCALE, LEAST_BYSTANDER = (0.2, 0.18), 0.1  # smallest frame and how much more; if cramped
 BYSTANDER_BACK = 0.12  # how much higher it may stand, in sides of the picture
 PHOTO_SCALE = (0.34, 0.2)  # smallest frame in photographs and what is added: others have room
 PHOTO_FLOOR = (0.74, 0.18)  # where subjects stand in photographs, and how much lower at most
-GAP_ROOM = 0.4  # of a subject's side, how much more may be hidden around its place
+GAP_ROOM = 0.4  # share of a subject's side that may be hidden around its place
 
 
 class Insertion(NamedTuple):
@@ -88,7 +88,7 @@ def insert_subject(
 
 
 def draw_scenery(
-    ground: Ground,
+    ground: DrawnGround,
     subject: PlacedSprite,
     specs: Sequence[SceneSpec],
     wardrobe: Wardrobe,

@@ -18,7 +18,7 @@ SCALES = {"normal": (0.44, 0.24), "tiny": (0.28, 0.07), "huge": (0.70, 0.14)}
 BESIDE_SCALE = 0.52  # largest frame of one of two subjects
 TILT_GROUNDED, TILT_FLOATING = 0.15, 0.4  # largest rotation without a pose, radians
 FREE_YAW, FREE_PITCH = math.radians(22), math.radians(8)  # largest turn without a view
-JUMP_HEIGHT = 0.16  # of the side
+JUMP_HEIGHT = 0.16  # share of the side
 MARGIN = 0.85  # how much of the frame must stay inside the picture
 
 # Which layout numbers decide what; horizon, sun and planet have 5, 7 and 8.
@@ -53,7 +53,7 @@ def place(noise: Tensor, frames: Tensor, specs: Sequence[SceneSpec]) -> Layout:
         is_open, FREE_PITCH * signed[:, PITCH] ** 3, views[:, 2] + views[:, 3] * u[:, PITCH]
     )
     flip = (u[:, FLIP] > 0.5).to(u.dtype)
-    yaw = yaw * (1 - 2 * flip)  # to the same side of the picture, mirrored or not
+    yaw = yaw * (1 - 2 * flip)  # it turns to the same side of the picture, mirrored or not
     stretch = poses[:, 2] + poses[:, 3] * u[:, POSE]
     bend = side * (poses[:, 4] + poses[:, 5] * u[:, POSE])
     layout = Layout(

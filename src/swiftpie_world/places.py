@@ -28,7 +28,7 @@ from swiftpie_world.lighting import Light
 
 _ROWS_AT_ONCE = 8  # more do not fit in the cache of a core
 _ROWS_ON_A_DEVICE = 128  # elsewhere fewer, larger pieces of work are quicker
-_NO_RADIUS = 1e-6  # of a disc that is smaller than a pixel; places divide by it
+_NO_RADIUS = 1e-6  # radius of a disc smaller than a pixel; places divide by it
 _HELD_OUT_OF = 10  # one in so many outdoor settings is kept from training
 _RAIN, _SNOWFALL = WEATHERS.index("rain"), WEATHERS.index("snowfall")
 

@@ -12,8 +12,8 @@ from swiftpie_world.frames import pose_subjects
 from swiftpie_world.lighting import REFERENCE_NUMBERS, relight_reference
 
 SUBJECT_NUMBERS = 16  # uniform in [0, 1], for each subject
-TURN_SHARE, MAX_TURN, HUE_SHARE = 0.3, 0.15, 0.3  # of the subjects, before they get a pose
-LEAST_RELIEF = 0.6  # of a subject's roundness: an outline does not tell which things are flat
+TURN_SHARE, MAX_TURN, HUE_SHARE = 0.3, 0.15, 0.3  # shares of subjects, before they get a pose
+LEAST_RELIEF = 0.6  # least share of a subject's roundness; outlines do not show what is flat
 OTHER_SIDE = (math.radians(20), math.radians(25))  # least yaw of a second reference, and more
 OTHER_PITCH = math.radians(15)
 

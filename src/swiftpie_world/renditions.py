@@ -12,7 +12,7 @@ from swiftpie.mini.fields import Colour, over, smoothstep
 from swiftpie_world.fields import Fields
 
 _LINE_PX = 128  # lines are found in pictures of this side, whatever the side that is drawn
-_PANES = 10  # of stained glass, a side
+_PANES = 10  # panes of stained glass along a side
 
 
 def render_as(

@@ -31,7 +31,7 @@ from swiftpie_world.compositor import (
     render,
     render_on,
 )
-from swiftpie_world.grounds import Ground, draw_ground
+from swiftpie_world.grounds import DrawnGround, draw_ground
 from swiftpie_world.lighting import REFERENCE_NUMBERS, Light, light_of_reference, opposite_numbers
 from swiftpie_world.photographs import Insertion, Scenery, bystanders, draw_scenery, insert_subject
 from swiftpie_world.placement import place, side_by_side
@@ -45,12 +45,12 @@ from swiftpie_world.references import (
 )
 from swiftpie_world.subjects import Split, Subjects
 
-NOISE_CHANNELS, NOISE_CELLS = 32, (16, 16)  # as models of 128 px read it
-CELL_PX = 8  # of a picture, a side of a latent cell
+NOISE_CHANNELS, NOISE_CELLS = 32, (16, 16)  # the shape that models of 128 px read
+CELL_PX = 8  # pixels of a picture to a side of a latent cell
 SMALLEST_PX = 128
-LEAST_SEEN = 0.01  # of the picture: less of a subject cannot be recognised
-LEAST_CHANGE = 0.06  # of the range [-1, 1]; below it two pixels look the same
-CAPTIONS_A_SUBJECT = 12  # that a tokenizer learns from
+LEAST_SEEN = 0.01  # less of a subject, as a share of the picture, cannot be recognised
+LEAST_CHANGE = 0.06  # pixels that differ less, in [-1, 1], look the same
+CAPTIONS_A_SUBJECT = 12  # captions of each subject that a tokenizer learns from
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class WorldBatch:
     subject: Tensor  # (B,) long, row of the subject in `Subjects`
     specs: tuple[SceneSpec, ...]  # one a row
     light: Light
-    reference_light: Light  # of the references, (G, …)
+    reference_light: Light  # light of the references, (G, …)
     companion_mask: Tensor  # (B, 1, R, R) in [0, 1], the second subject, 0 if there is none
     companion_layout: Layout | None  # its place; it is the subject of the V pictures before
     is_off_distribution: bool = False  # the pictures show no place of the world
@@ -398,7 +398,7 @@ class World:
         half = places[: math.ceil(count / 2)]
         return [random.choice(self._by_place[place]) for place in (half * 2)[:count]]
 
-    def _ground(self, subject: PlacedSprite, seed: int) -> Ground:
+    def _ground(self, subject: PlacedSprite, seed: int) -> DrawnGround:
         if self.surfaces is None:
             raise ConfigError(
                 "Off-distribution pictures need surfaces, and this world has none. Pass some: "

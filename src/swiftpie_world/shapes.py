@@ -59,7 +59,7 @@ def box(
 
 
 def _span(value: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
-    slope = max(value.shape) / 2  # from a pixel outside to a pixel inside
+    slope = max(value.shape) / 2  # the edge lies between a pixel outside and one inside
     inside = torch.minimum(value - low, high - value)
     return (inside * slope + 0.5).clamp_(0, 1)
 

@@ -13,9 +13,9 @@ from swiftpie_world.frames import draw_frames, pose_subjects
 
 SNAPSHOT_PX = 128
 
-_FLAT_SHARE = 0.4  # of the pictures look down on one surface; the others show ground and wall
-_PLAIN_SHARE = 0.15  # of the surfaces are a plain backdrop
-_NUM_PIECES, _PIECE_SHARE = 2, 0.35  # of furniture, rocks or curtains behind the subject
+_FLAT_SHARE = 0.4  # share of pictures that look down on one surface; others show ground and wall
+_PLAIN_SHARE = 0.15  # share of surfaces that are a plain backdrop
+_NUM_PIECES, _PIECE_SHARE = 2, 0.35  # furniture, rocks or curtains behind the subject
 _BACKDROP_SHARE = 0.3  # have something large and out of focus at the edge
 _BLUR_SHARE, _GREY_SHARE = 0.4, 0.04
 

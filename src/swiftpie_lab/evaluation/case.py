@@ -13,7 +13,7 @@ from swiftpie.faces import Face
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.registry import Registry
 from swiftpie_lab.evaluation.copies import is_copy
-from swiftpie_lab.evaluation.judges import Networks, Reading
+from swiftpie_lab.evaluation.judges import JudgeReading, Networks
 
 MIN_SHARE = 0.01  # of the pixels: less is too little to compare
 HALF = 127  # of 255
@@ -78,7 +78,7 @@ class ImageEmbedder(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class ReferencePhoto:
     """A photograph of a subject; networks read it once."""
 
     image: Image.Image  # RGB
@@ -138,11 +138,11 @@ class Evidence:
     style: str = ""  # that the prompt requests
     expected: Expected | None = None
     kept: Kept | None = None
-    reading: Reading | None = None  # what the judges see in the candidate
+    reading: JudgeReading | None = None  # what the judges see in the candidate
     face: Face | None = None  # the main one that the candidate shows
     person: Face | None = None  # whose face it should be, as the judge of faces sees it
     time_ms: float | None = None
-    references: tuple[Reference, ...] = ()  # photographs of the subject
+    references: tuple[ReferencePhoto, ...] = ()  # photographs of the subject
     networks: Networks = field(default_factory=Networks)
 
     @cached_property

@@ -30,7 +30,7 @@ OPAQUE = 0.02
 TINY = 1e-4
 
 
-class Change(NamedTuple):
+class PictureChange(NamedTuple):
     """How the reference is laid on a subject."""
 
     angle: float  # radians, in the plane of the picture
@@ -52,33 +52,35 @@ def is_copy(reference: Image.Image, cutout: Image.Image) -> bool:
     return _best_flat(planes, mine, change) - _best_turned(planes, mine, change) >= CLEARLY
 
 
-def _best_in_plane(planes: Tensor, mine: Tensor) -> tuple[float, Change]:
+def _best_in_plane(planes: Tensor, mine: Tensor) -> tuple[float, PictureChange]:
     angles = map(math.radians, TURNS_DEG)
-    coarse = [Change(*values) for values in itertools.product(angles, SIZES, (1, -1))]
+    coarse = [PictureChange(*values) for values in itertools.product(angles, SIZES, (1, -1))]
     _, near = _best_of(planes, mine, coarse)
     return _best_of(planes, mine, _around(near))
 
 
-def _around(near: Change) -> list[Change]:
+def _around(near: PictureChange) -> list[PictureChange]:
     return [
-        Change(near.angle + math.radians(more), near.size * factor, near.mirror)
+        PictureChange(near.angle + math.radians(more), near.size * factor, near.mirror)
         for more in FINE_TURNS_DEG
         for factor in FINE_SIZES
     ]
 
 
-def _best_of(planes: Tensor, mine: Tensor, changes: list[Change]) -> tuple[float, Change]:
+def _best_of(
+    planes: Tensor, mine: Tensor, changes: list[PictureChange]
+) -> tuple[float, PictureChange]:
     found = _correlations(_details(_changed(planes, changes)), mine).flatten(1).amax(1)
     best = int(found.argmax())
     return float(found[best]), changes[best]
 
 
-def _best_flat(planes: Tensor, mine: Tensor, change: Change) -> float:
+def _best_flat(planes: Tensor, mine: Tensor, change: PictureChange) -> float:
     """Return how well the reference fits, laid about as `change`; see `_fit`."""
     return _fit(_changed(planes, _around(change)), mine)
 
 
-def _best_turned(planes: Tensor, mine: Tensor, change: Change) -> float:
+def _best_turned(planes: Tensor, mine: Tensor, change: PictureChange) -> float:
     """Return how well the reference seen from clearly elsewhere fits, laid as `change`."""
     views = _seen_from_elsewhere(planes)
     changes = [change._replace(size=change.size * factor) for factor in TURNED_SIZES]
@@ -134,7 +136,7 @@ def _planes(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.stack(both))[None] / 255
 
 
-def _changed(planes: Tensor, changes: Sequence[Change]) -> Tensor:
+def _changed(planes: Tensor, changes: Sequence[PictureChange]) -> Tensor:
     """Return `planes` (1 or V, 2, S, S) after each of V changes."""
     rows = [
         [

@@ -66,7 +66,7 @@ NEEDED: Mapping[str, str] = {  # by field of `Networks`
 
 
 @dataclass(frozen=True)
-class Reading:
+class JudgeReading:
     """What a picture of the larger world shows, as its judges see it."""
 
     subject: str  # code of the nearest one
@@ -97,7 +97,7 @@ class Panel:
     @torch.no_grad()
     def read(
         self, pixels: Tensor, mask: Tensor, reference: Tensor, *, finds_pose: bool = True
-    ) -> Reading:
+    ) -> JudgeReading:
         """Return what `pixels` (1, 3, H, W) show.
 
         Args:
@@ -113,10 +113,10 @@ class Panel:
         answers = {name: QUESTIONS[name][int(logits.argmax())] for name, logits in said.items()}
         subject = self._nearest(cut(pixels, crops))
         if not finds_pose:
-            return Reading(subject, answers)
+            return JudgeReading(subject, answers)
         seen = find_pose(pixels, mask, reference)
         pose = answers["jump"] if seen.name == NONE else seen.name
-        return Reading(subject, {**answers, "pose": pose}, seen.view)
+        return JudgeReading(subject, {**answers, "pose": pose}, seen.view)
 
     def _nearest(self, close: Tensor) -> str:
         return self.codes[nearest_row(self.embedder(close), self.gallery)]

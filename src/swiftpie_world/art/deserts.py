@@ -131,7 +131,7 @@ def _desert_tent(f: Fields, air: Air, picture: Tensor, x: float, foot: Tensor) -
     red, white, dark = air.seen(
         (plain(176, 62, 52), 0.1), (plain(246, 232, 204), 0.1), (plain(70, 44, 40), 0.1)
     )
-    far = (1 + 3 * (f.y - foot)).clamp_min(0.5)  # which is 0 above the tent
+    far = (1 + 3 * (f.y - foot)).clamp_min(0.5)  # the clamp keeps it from 0 above the tent
     stripe = (torch.frac(26 * (f.x - x) / far) > 0.5).to(f.x.dtype)
     cloth = blend(red, white, stripe) * (1 + 1.2 * (f.x - x) * air.side)
     body = convex(

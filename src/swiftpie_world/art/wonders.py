@@ -248,7 +248,7 @@ def _toadstool(
     picture = over(picture, pale * round_light + 0.25 * shine * up, stem)
     rim = top + 0.36 * size
     under = ellipse(f, x, rim, 0.48 * size, 0.1 * size)
-    near = (1 + 2 * (f.y - rim)).clamp_min(0.5)  # which is 0 above the toadstool
+    near = (1 + 2 * (f.y - rim)).clamp_min(0.5)  # the clamp keeps it from 0 above the toadstool
     ribs = 0.88 + 0.12 * torch.sin(2 * math.pi * 60 * (f.x - x) / near * 0.5 / size * 0.3)
     picture = over(picture, gill * 0.8 * ribs + 0.6 * shine, under)
     across, down = (f.x - x) / (0.52 * size), (f.y - rim) / (0.4 * size)

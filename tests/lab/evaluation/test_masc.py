@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer, Siglip2ImageProcessorPil, Siglip2Model
 
 from swiftpie.imageio.images import plane, to_tensor
-from swiftpie_lab.evaluation.case import METRICS, Evidence, Reference
+from swiftpie_lab.evaluation.case import METRICS, Evidence, ReferencePhoto
 from swiftpie_lab.evaluation.judges import Networks, load_judge
 from swiftpie_lab.evaluation.metrics.perceptual import without_subject
 from tests.lab.evaluation.tiny_networks import write_siglip2
@@ -99,7 +99,7 @@ def test_scores_are_the_papers_in_float64(folder):
     size, wide = (96, 64), (64, 96)
     drawn, claimed = picture(0, size), mask(size, (20, 10, 70, 50))
     pairs = [(picture(1, wide), mask(wide, (0, 30, 40, 90))), (picture(2, size), claimed)]
-    evidence = evidence_of(folder, drawn, claimed, [Reference(*pair) for pair in pairs])
+    evidence = evidence_of(folder, drawn, claimed, [ReferencePhoto(*pair) for pair in pairs])
     cp, pf = scores(evidence)
     written = Written(folder)
     expected = [written.cp(drawn, *pair) for pair in pairs]

@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 from transformers import CLIPImageProcessor, ViTConfig, ViTModel
 
 from swiftpie.faces import FaceBox
-from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected, Reference, on_white
+from swiftpie_lab.evaluation.case import METRICS, Evidence, Expected, ReferencePhoto, on_white
 from swiftpie_lab.evaluation.copies import is_copy
-from swiftpie_lab.evaluation.judges import IMAGENET_MEAN, IMAGENET_STD, Dino, Networks, Reading
+from swiftpie_lab.evaluation.judges import IMAGENET_MEAN, IMAGENET_STD, Dino, JudgeReading, Networks
 from swiftpie_lab.evaluation.metrics.perceptual import crop_face, likeness
 from swiftpie_lab.evaluation.metrics.pixels import frame_ssim
 
@@ -61,7 +61,7 @@ def panel(code):
 ASKED = {"place": "park", "time": "night", "colour": "red"}
 WHOLE = Expected(where=SQUARE, subject=CRAB, answers=ASKED, view=(30.0, -5.0))
 SEEN = {"place": "park", "time": "day", "colour": "red", "pose": "lying", "material": "glass"}
-READING = Reading(subject=CRAB, answers=SEEN, view=(24.0, 5.0))
+READING = JudgeReading(subject=CRAB, answers=SEEN, view=(24.0, 5.0))
 READ = {"expected": WHOLE, "reading": READING}
 SAID = EDIT | {"networks": Networks(clip=Brightness()), "picture": torch.ones_like(PLAIN)}
 
@@ -156,7 +156,7 @@ def ball(colour, ground):
     image, mask = Image.new("RGB", (60, 40), ground), Image.new("L", (60, 40))
     mask.paste(255, (20, 10, 40, 30))
     image.paste(colour, (20, 10, 40, 30))
-    return Reference(image, mask)
+    return ReferencePhoto(image, mask)
 
 
 def test_masked_likeness_does_not_see_the_ground():
@@ -169,7 +169,10 @@ def test_masked_likeness_does_not_see_the_ground():
     other = ball("red", "yellow")
     assert likeness(network, other.image, references, is_masked=False) < 0.8
     assert likeness(network, other.cutout, references, is_masked=True) == pytest.approx(1)
-    assert likeness(network, other.cutout, (Reference(other.image, None),), is_masked=True) is None
+    assert (
+        likeness(network, other.cutout, (ReferencePhoto(other.image, None),), is_masked=True)
+        is None
+    )
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from swiftpie.models.search import ANYWHERE, Search
 from swiftpie.validation import check_box
 from swiftpie_lab.data.photo_listing import mask_beside, photos_in
 from swiftpie_lab.evaluation import options as given
-from swiftpie_lab.evaluation.case import Evidence, Reference, Row
+from swiftpie_lab.evaluation.case import Evidence, ReferencePhoto, Row
 from swiftpie_lab.evaluation.command import (
     BenchmarkCommand,
     Trial,
@@ -154,7 +154,7 @@ class DreamBench(OpenBenchmark[DreamCase]):
         return [case for name in self.references for case in self._cases_of(self.named[name])]
 
     @property
-    def references(self) -> dict[str, tuple[Reference, ...]]:
+    def references(self) -> dict[str, tuple[ReferencePhoto, ...]]:
         """All photographs of each subject, the first of which shows it for certain."""
         return self._looked[0]
 
@@ -164,11 +164,11 @@ class DreamBench(OpenBenchmark[DreamCase]):
         return self._looked[1]
 
     @cached_property
-    def _looked(self) -> tuple[dict[str, tuple[Reference, ...]], list[LeftOut]]:
+    def _looked(self) -> tuple[dict[str, tuple[ReferencePhoto, ...]], list[LeftOut]]:
         counts = {name: len(self._cases_of(subject)) for name, subject in self.named.items()}
         return usable(counts, lambda name: self._photos_of(self.named[name]))
 
-    def _photos_of(self, subject: DreamSubject) -> tuple[Reference, ...]:
+    def _photos_of(self, subject: DreamSubject) -> tuple[ReferencePhoto, ...]:
         """Return the photographs of a subject; those it cannot be found in have no mask."""
         first, *others = subject.photos
         references = [look_at(first, self.boxes.get(subject.name))]
@@ -176,7 +176,7 @@ class DreamBench(OpenBenchmark[DreamCase]):
             try:
                 references.append(look_at(path))
             except ImageError:
-                references.append(Reference(_opened(path).convert("RGB"), None))
+                references.append(ReferencePhoto(_opened(path).convert("RGB"), None))
         return tuple(references)
 
     def _cases_of(self, subject: DreamSubject) -> list[DreamCase]:
@@ -364,14 +364,14 @@ def _templates(text: str) -> tuple[str, ...]:
     return tuple(text.replace("{0} ", "").replace("{1}", "{}") for text in found)
 
 
-def look_at(path: Path, box: Box | None = None) -> Reference:
+def look_at(path: Path, box: Box | None = None) -> ReferencePhoto:
     """Return a photograph with its mask, from its file or found, in the box if there is one."""
     image, given = _opened(path), mask_beside(path)
     if given is not None:
         mask = load_image(given).convert("L").resize(image.size, Image.Resampling.LANCZOS)
-        return Reference(image.convert("RGB"), mask)
+        return ReferencePhoto(image.convert("RGB"), mask)
     found = cut_out(image, ANYWHERE if box is None else Search(box=box))
-    return Reference(image.convert("RGB"), mask_to_pil(found.mask)[0])
+    return ReferencePhoto(image.convert("RGB"), mask_to_pil(found.mask)[0])
 
 
 def _opened(path: Path) -> Image.Image:

@@ -40,7 +40,7 @@ from swiftpie_lab.evaluation.bounds import (
 )
 from swiftpie_lab.evaluation.case import Case, Evidence, Expected, Row
 from swiftpie_lab.evaluation.command import BenchmarkCommand, Trial, open_model, open_pack, side_of
-from swiftpie_lab.evaluation.judges import Networks, Panel, Reading, load_panel
+from swiftpie_lab.evaluation.judges import JudgeReading, Networks, Panel, load_panel
 from swiftpie_lab.evaluation.run import Benchmark, File, Maker, Results, maker_of
 from swiftpie_world.air import SEASONS, TIMES, WEATHERS, Setting
 from swiftpie_world.captions import (
@@ -645,7 +645,7 @@ def shown_reference(case: Case, results: Results, kind: str = REFERENCES[0]) -> 
 
 def read_by(
     panel: Panel | None, picture: Tensor, expected: Expected, *, reference: Tensor
-) -> Reading | None:
+) -> JudgeReading | None:
     """Return what the judges, if there are any, see where the subject should be."""
     if panel is None:
         return None

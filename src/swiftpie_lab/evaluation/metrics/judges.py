@@ -11,7 +11,7 @@ from torch import Tensor
 from swiftpie.faces import Face
 from swiftpie.faces.choose import share_outside
 from swiftpie_lab.evaluation.case import Expected, Kept, Metric, of
-from swiftpie_lab.evaluation.judges import Panel, Reading
+from swiftpie_lab.evaluation.judges import JudgeReading, Panel
 from swiftpie_world.air import Setting
 from swiftpie_world.captions import ATTRIBUTE_QUESTIONS, VIEWS
 
@@ -34,20 +34,20 @@ def identity_kept(panel: Panel, picture: Tensor, source: Tensor, kept: Kept) -> 
     return float(panel.nearest(picture, kept.after) == kept.code) if was_there else None
 
 
-def found(reading: Reading, expected: Expected) -> float | None:
+def found(reading: JudgeReading, expected: Expected) -> float | None:
     """Return 1 if the right subject is the nearest of all held-out ones, else 0."""
     return float(reading.subject == expected.subject) if expected.subject else None
 
 
-def mistaken(reading: Reading, expected: Expected) -> float | None:
+def mistaken(reading: JudgeReading, expected: Expected) -> float | None:
     """Return 1 if another subject of the picture is found where this one belongs, else 0."""
     return float(reading.subject in expected.others) if expected.others else None
 
 
-def right(*questions: str) -> Callable[[Reading, Expected], float | None]:
+def right(*questions: str) -> Callable[[JudgeReading, Expected], float | None]:
     """Return what gives 1 if all of these that have a right answer get it, and else 0."""
 
-    def all_right(reading: Reading, expected: Expected) -> float | None:
+    def all_right(reading: JudgeReading, expected: Expected) -> float | None:
         requested = [name for name in questions if name in expected.answers]
         if not requested:
             return None
@@ -56,7 +56,7 @@ def right(*questions: str) -> Callable[[Reading, Expected], float | None]:
     return all_right
 
 
-def fulfilled(reading: Reading, expected: Expected) -> float | None:
+def fulfilled(reading: JudgeReading, expected: Expected) -> float | None:
     """Return 1 if judges see everything requested, else 0.
 
     A subject is turned right if no other view that words can request is nearer.
@@ -70,7 +70,7 @@ def fulfilled(reading: Reading, expected: Expected) -> float | None:
     return float(all(requested)) if requested else None
 
 
-def fulfilled_in_words(reading: Reading, expected: Expected) -> float | None:
+def fulfilled_in_words(reading: JudgeReading, expected: Expected) -> float | None:
     """Return the same; None where a new subject is requested.
 
     The name alone does not say what a subject looks like that no model was trained on.
@@ -78,7 +78,7 @@ def fulfilled_in_words(reading: Reading, expected: Expected) -> float | None:
     return None if expected.subject else fulfilled(reading, expected)
 
 
-def view_of(reading: Reading) -> tuple[float, float]:
+def view_of(reading: JudgeReading) -> tuple[float, float]:
     """Return yaw and pitch in degrees of a reading that looked for them."""
     assert reading.view is not None, "a view is found wherever one is requested"
     return reading.view
@@ -94,10 +94,10 @@ def view_named(view: tuple[float, float]) -> str:
     return min(VIEWS, key=apart)
 
 
-def view_error(axis: int) -> Callable[[Reading, Expected], float | None]:
+def view_error(axis: int) -> Callable[[JudgeReading, Expected], float | None]:
     """Return what gives the degrees between the view that is seen and the right one."""
 
-    def degrees(reading: Reading, expected: Expected) -> float | None:
+    def degrees(reading: JudgeReading, expected: Expected) -> float | None:
         if expected.view is None:
             return None
         return abs(view_of(reading)[axis] - expected.view[axis])

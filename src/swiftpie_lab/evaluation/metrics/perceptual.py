@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from swiftpie.faces import Face, FaceBox
 from swiftpie.imageio.images import plane, to_pil
-from swiftpie_lab.evaluation.case import ImageEmbedder, Metric, Reference, of
+from swiftpie_lab.evaluation.case import ImageEmbedder, Metric, ReferencePhoto, of
 from swiftpie_lab.evaluation.judges import Clip, Dino, Siglip2
 
 HALF = 0.5  # of a patch
@@ -50,7 +50,7 @@ def edited_part(image: Image.Image, mask: Tensor) -> Image.Image:
 
 
 def concept_preservation(
-    siglip2: Siglip2, patches: Tensor, references: tuple[Reference, ...]
+    siglip2: Siglip2, patches: Tensor, references: tuple[ReferencePhoto, ...]
 ) -> float | None:
     """Return CP: how well the patches of the subject are found again anywhere in the picture.
 
@@ -112,7 +112,7 @@ def crop_face(image: Image.Image, box: FaceBox) -> Image.Image:
 def likeness(
     network: ImageEmbedder,
     picture: Image.Image,
-    references: tuple[Reference, ...],
+    references: tuple[ReferencePhoto, ...],
     *,
     is_masked: bool,
 ) -> float | None:

@@ -28,7 +28,7 @@ from swiftpie_lab.training.state import LOG_FILE
 NUM_ERRORS = 2  # standard errors that the difference has to exceed: chance does so in 2 of 100
 
 
-class Branch(StrEnum):
+class TrainedBranch(StrEnum):
     """A part of the adapter that reads references."""
 
     SEMANTIC = "semantic"
@@ -38,22 +38,22 @@ class Branch(StrEnum):
 @torch.no_grad()
 def identity_losses(
     base: AdapterBase, networks: AdapterNetworks, examples: Examples
-) -> dict[Branch, Tensor]:
+) -> dict[TrainedBranch, Tensor]:
     """Return what `losses_of` does with own and with swapped references, (2, B) by branch."""
     pair = (examples, swap_references(examples))
     return {
         branch: torch.stack([_losses_of(branch, base, networks, shown) for shown in pair])
-        for branch in Branch
+        for branch in TrainedBranch
     }
 
 
 def _losses_of(
-    branch: Branch, base: AdapterBase, networks: AdapterNetworks, examples: Examples
+    branch: TrainedBranch, base: AdapterBase, networks: AdapterNetworks, examples: Examples
 ) -> Tensor:
     """Return one minus the cosine of drawn and true subjects (B,), drawn by one branch alone."""
     none = torch.zeros(len(examples.noise), 1)
     chances = no_drops(len(none), read_at=REFERENCE_TIMESTEP)
-    if branch is Branch.SEMANTIC:
+    if branch is TrainedBranch.SEMANTIC:
         chances = replace(chances, detail_scale=none)
     else:
         chances = replace(chances, identity_scale=none)
@@ -78,7 +78,7 @@ def _other(row: int, names: list[str]) -> int:
     return next((other for other in others if names[other] != names[row]), others[0])
 
 
-def figures_of(losses: Mapping[Branch, Tensor]) -> dict[str, float]:
+def figures_of(losses: Mapping[TrainedBranch, Tensor]) -> dict[str, float]:
     """Return the figures that `verdicts` reads, from losses (2, N) by branch."""
     found: dict[str, float] = {}
     for branch, (own, swapped) in losses.items():
@@ -92,7 +92,7 @@ def figures_of(losses: Mapping[Branch, Tensor]) -> dict[str, float]:
 def verdicts(figures: Mapping[str, float]) -> dict[str, bool]:
     """Return a sentence on each branch, and whether its own references serve it better."""
     found = {}
-    for branch in Branch:
+    for branch in TrainedBranch:
         own, swapped, error = (figures[f"{branch}_{name}"] for name in ("own", "swapped", "error"))
         learns = swapped - own > NUM_ERRORS * error
         does = "learns" if learns else "does not learn yet"
@@ -110,7 +110,7 @@ def main() -> None:
     rows: list[dict[str, float]] = []
     if log.is_file():
         rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    judged = [row for row in rows if f"{Branch.DETAIL}_error" in row]
+    judged = [row for row in rows if f"{TrainedBranch.DETAIL}_error" in row]
     if not judged:
         sys.exit(
             f"There are no samples of an adapter in '{log}'. Train until it draws some: "

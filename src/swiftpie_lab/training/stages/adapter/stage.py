@@ -21,7 +21,7 @@ from swiftpie.types import TextCondition
 from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.loop import Stage, Update
 from swiftpie_lab.training.losses import Compare, compare_in_autoencoder, map_loss
-from swiftpie_lab.training.stages.adapter.check import Branch, figures_of, identity_losses
+from swiftpie_lab.training.stages.adapter.check import TrainedBranch, figures_of, identity_losses
 from swiftpie_lab.training.stages.adapter.networks import (
     NUM_SCALES,
     AdapterBase,
@@ -121,7 +121,7 @@ class AdapterStage:
             with self.base.autocast():
                 batches.append(identity_losses(self.base, network, examples))
         return figures_of(
-            {name: torch.cat([batch[name] for batch in batches], 1) for name in Branch}
+            {name: torch.cat([batch[name] for batch in batches], 1) for name in TrainedBranch}
         )
 
     def export(self, network: AdapterNetworks, folder: Path) -> None:

@@ -8,7 +8,12 @@ import torch
 
 from swiftpie_lab.data.photographs import Augmentation
 from swiftpie_lab.training.loop import fit
-from swiftpie_lab.training.stages.adapter.check import Branch, figures_of, swap_references, verdicts
+from swiftpie_lab.training.stages.adapter.check import (
+    TrainedBranch,
+    figures_of,
+    swap_references,
+    verdicts,
+)
 from swiftpie_lab.training.stages.adapter.networks import AdapterDrops, LossWeights
 from swiftpie_lab.training.state import read_state
 from tests.lab.training.stages import conftest
@@ -32,14 +37,16 @@ def test_swapped_references_are_of_other_subjects(build):
 def test_a_difference_counts_where_it_exceeds_its_error(gain, learns):
     own = torch.linspace(0.3, 0.5, 16)
     noise = torch.tensor([-0.08, 0.08]).repeat(8)
-    figures = figures_of({branch: torch.stack([own, own + gain + noise]) for branch in Branch})
+    figures = figures_of(
+        {branch: torch.stack([own, own + gain + noise]) for branch in TrainedBranch}
+    )
     assert [*verdicts(figures).values()] == [learns, learns]
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("branch", Branch)
+@pytest.mark.parametrize("branch", TrainedBranch)
 def test_a_branch_that_is_trained_learns_and_the_other_does_not(branch, build, tmp_path):
-    trains_detail = branch is Branch.DETAIL
+    trains_detail = branch is TrainedBranch.DETAIL
     stage = build(
         batch_size=4,
         num_judged=16,
@@ -55,7 +62,7 @@ def test_a_branch_that_is_trained_learns_and_the_other_does_not(branch, build, t
     loop = replace(LOOP, steps=40 if trains_detail else LOOP.steps)
     *_, last = fit(stage, loop, tmp_path)
     found = verdicts(last.losses)
-    learned = zip(Branch, found.values(), strict=True)
+    learned = zip(TrainedBranch, found.values(), strict=True)
     assert [other for other, learns in learned if learns] == [branch], found
 
 
