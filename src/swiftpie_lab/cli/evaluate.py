@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from swiftpie_lab.evaluation.run import C
 
 T = TypeVar("T")
-CELL_PX = 192  # of sheets
+CELL_PX = 192  # side of a cell of a sheet
 BORDER = 3  # letters of a column of a table: a line and a space on both sides
 FIRST_COLUMN = 24  # letters of the first one, at least
 WHERE_RESULTS_GO = frozenset({"out", "as_json", "force"})

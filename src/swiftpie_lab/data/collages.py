@@ -24,11 +24,11 @@ Bytes = NDArray[np.uint8]
 Point = tuple[float, float]
 
 _PHOTO_PX, _CUTOUT_PX = 1024, 320  # at most: the shorter side of a photo, the longer of a cut-out
-_DRAWN = 0.3  # of the pictures; the others are photographs
+_DRAWN = 0.3  # share of drawn pictures; the others are photographs
 _WHOLE, _GROUND, _PLAIN = 0.6, 0.2, 0.1  # shares of surroundings; the rest is a surface
-_SPRITES = 0.15  # of the subjects; the others are photographed
-_OWN_COLOURS, _MIXED_COLOURS = 0.6, 0.25  # of the subjects; the rest is covered by a photograph
-_TWO_TONED, _GLASSY = 0.12, 0.06  # of two materials, and seen through
+_SPRITES = 0.15  # share of drawn subjects; the others are photographed
+_OWN_COLOURS, _MIXED_COLOURS = 0.6, 0.25  # shares of subjects; a photograph covers the rest
+_TWO_TONED, _GLASSY = 0.12, 0.06  # shares of subjects of two materials, and of glass
 _BLANK, _EMPTY, _PAIRS = 0.03, 0.04, 0.08  # nothing at all, no subject, two things that are one
 _CUT, _CLOSE = 0.2, 0.15  # cut by the lower border, and so close that all borders may
 _MIN_CUT = 0.45  # smaller ones are not cut

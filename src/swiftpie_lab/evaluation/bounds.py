@@ -20,7 +20,7 @@ from swiftpie.pipelines.settings import Scales
 from swiftpie_world.sampler import NOISE_CHANNELS
 
 NO_SUBJECT = Scales(identity_scale=0.0, detail_scale=0.0)
-REFERENCES = ("reference", "other-reference")  # of a case's subjects, from left to right
+REFERENCES = ("reference", "other-reference")  # references of a case's subjects, from left to right
 SUBJECT_MASKS = ("truth-mask", "other-truth-mask")
 
 
@@ -76,7 +76,7 @@ def paste_all(
     return to_pil(pasted)[0]
 
 
-ROOM_PX = 3  # that blending and inpainting get around an outline, so that they see the surroundings
+ROOM_PX = 3  # room around an outline for blending and inpainting, which need the surroundings
 INPAINT_PX = 5  # radius of OpenCV's inpainting; its examples have 3 to 5
 
 

@@ -15,8 +15,8 @@ from swiftpie.registry import Registry
 from swiftpie_lab.evaluation.copies import is_copy
 from swiftpie_lab.evaluation.judges import JudgeReading, Networks
 
-MIN_SHARE = 0.01  # of the pixels: less is too little to compare
-HALF = 127  # of 255
+MIN_SHARE = 0.01  # a smaller share of the pixels is too little to compare
+HALF = 127  # half of 255
 WHITE = (255, 255, 255, 0)
 MARGIN = 0.1  # around a subject on white, of its longer side
 
@@ -67,7 +67,7 @@ class Kept:
 
     code: str
     before: Tensor  # (1, 1, H, W) where it is in the source
-    after: Tensor  # and in the truth; 0 where it is gone
+    after: Tensor  # the same in the truth; 0 where it is gone
 
 
 class ImageEmbedder(Protocol):
@@ -134,8 +134,8 @@ class Evidence:
     alone: Tensor | None = None  # what the same maker draws of the expected subject alone
     uncomposed: Tensor | None = None  # the edit before the source was put back around it
     prompt: str = ""
-    noun: str = ""  # by which the prompt calls the subject
-    style: str = ""  # that the prompt requests
+    noun: str = ""  # the prompt's name for the subject
+    style: str = ""  # style that the prompt requests
     expected: Expected | None = None
     kept: Kept | None = None
     reading: JudgeReading | None = None  # what the judges see in the candidate

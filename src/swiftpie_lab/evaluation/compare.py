@@ -21,7 +21,7 @@ from swiftpie_lab.evaluation.report import (
 )
 from swiftpie_lab.evaluation.run import BenchmarkRun
 
-MAX_BYTES = 256 << 20  # of a file of scores; a thousand cases have 3 MB
+MAX_BYTES = 256 << 20  # limit of a file of scores; a thousand cases have 3 MB
 
 
 @dataclass(frozen=True, eq=False)

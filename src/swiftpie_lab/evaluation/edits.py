@@ -28,7 +28,7 @@ from swiftpie_lab.evaluation.run import FACTS, C, File, Maker, OpenBenchmark, Re
 logger = logging.getLogger(__name__)
 
 EVERYWHERE: Box = (0.0, 0.0, 1.0, 1.0)
-FRESH_SEED = 0  # of what an edit draws; the task's own seed would give the answer's noise away
+FRESH_SEED = 0  # seed of an edit; the task's own seed would give the answer's noise away
 NAIVE = "naive"  # kind of the naive paste
 
 
@@ -41,8 +41,8 @@ class EditTask:
     source_prompt: str
     target_prompt: str
     mask: Tensor  # (1, 1, H, W), 1 = the picture has to change; only for `MaskChoice.TRUE`
-    seed: int  # of the answer's noise; only for the naive paste
-    reference: Image.Image | None = None  # of the subject that shall come
+    seed: int  # seed of the answer's noise; only for the naive paste
+    reference: Image.Image | None = None  # picture of the new subject
     reference_mask: Image.Image | None = None
     known: Mapping[str, File] = field(default_factory=dict)  # by kind of file
 

@@ -42,10 +42,10 @@ from swiftpie_world.captions import CLOSE_QUESTIONS, NONE, QUESTIONS, WHOLE_QUES
 
 logger = logging.getLogger(__name__)
 
-DINO_SIDE_PX, DINO_MAX_PX = 224, 480  # of the shorter and the longer side
-DINO_RESIZED_PX = 256  # of the shorter side, of which the middle is seen as a whole
+DINO_SIDE_PX, DINO_MAX_PX = 224, 480  # the shorter side and the limit of the longer one
+DINO_RESIZED_PX = 256  # the shorter side of a picture whose middle is seen as a whole
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-MAX_PATCHES = 1024  # of a picture, as in MaSC's own figures (arXiv:2605.22469)
+MAX_PATCHES = 1024  # limit of a picture, as in MaSC's own figures (arXiv:2605.22469)
 TINY = 1e-8
 
 PUBLISHED = {  # by field of `Networks`: title, kind as transformers has it, patch in px and width
@@ -293,13 +293,13 @@ class Siglip2:
 class Networks:
     """What may judge; figures that need what is None are left out."""
 
-    panel: Panel | None = None  # of rendered pictures
+    panel: Panel | None = None  # judges of rendered pictures
     clip: Clip | None = None
     clip_small: Clip | None = None
     dino: Dino | None = None
     dino_small: Dino | None = None
     siglip2: Siglip2 | None = None
-    subjects: SubjectJudge | None = None  # of rendered sprites
+    subjects: SubjectJudge | None = None  # judge of rendered sprites
     face_judge: FaceEncoder | None = None  # did not help to draw
     digests: Mapping[str, str] = field(default_factory=dict)  # sha256 by file of what users gave
 

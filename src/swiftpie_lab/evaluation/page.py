@@ -16,7 +16,7 @@ from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.report import BenchmarkReport, summarise, table
 from swiftpie_lab.evaluation.run import Benchmark, C, Results
 
-PICTURE_PX = 128  # of the longer side
+PICTURE_PX = 128  # the longer side
 WORST, SAMPLE = 48, 48  # cases that a page shows; one with all of thousands would not open
 WEBP_QUALITY = 85
 

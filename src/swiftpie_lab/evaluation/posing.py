@@ -23,7 +23,7 @@ _YAW, _PITCH, _STRETCH, _BEND, _ROTATION, _X, _Y, _ZOOM, _ROUNDNESS, _FLIP = ran
 _DEGREE = math.pi / 180
 # What is tried first: yaw and pitch in degrees, and small rotations, of views,
 _YAWS, _PITCHES, _SWAYS = range(-45, 46, 9), (-15, 0, 15), (-0.25, 0.0, 0.25)
-_POSED = {  # and poses, each with a yaw and a pitch of 0
+_POSED = {  # poses, each with a yaw and a pitch of 0
     _ROTATION: (-0.42, 0.42, -1.57, 1.57, math.pi, -2.95, 2.95),
     _STRETCH: (-0.33, -0.22, 0.22, 0.33),
     _BEND: (-0.42, -0.28, 0.28, 0.42),
@@ -41,8 +41,8 @@ _PLACE_RANGE, _ROUND_RANGE = (-0.3, 0.3), (0.55, 1.0)
 _PARENTS = 4  # of those tried, the best, whose middle is tried next
 _UNLIKELY = 0.06  # so much more alike must be what is posed than what is only turned
 _WIDE = 1.4  # half sides within which a rotated frame is whole
-_WINDOW = 9 / JUDGE_PX  # of the crop's side, within which contrast is compared
-_FAINT_CONTRAST = 0.08  # of the range [-1, 1]: what is fainter counts less
+_WINDOW = 9 / JUDGE_PX  # contrast is compared within this share of the crop's side
+_FAINT_CONTRAST = 0.08  # fainter contrasts, in the range [-1, 1], count less
 _CLEAR_EDGE = 0.3
 _OWN, _WHOLE, _OUTLINE = 1.0, 0.5, 0.4  # weights of details, of colours at large, of the outline
 # How far apart poses are: a rotation, a stretch and a bend that are about as easy to see.
@@ -50,11 +50,11 @@ _UNITS = (0.4, 0.27, 0.35)
 
 
 class _Round(NamedTuple):
-    side_px: int  # of the drawings
-    views: int  # that are kept of the round before
-    poses: int  # of each sort, too
+    side_px: int  # side of the drawings
+    views: int  # views kept from the round before
+    poses: int  # poses of each sort kept from the round before
     tried: int  # around each
-    share: float  # of `_SPREAD`
+    share: float  # share of `_SPREAD`
 
 
 _ROUNDS = (
@@ -72,7 +72,7 @@ class SeenPose(NamedTuple):
 
     view: tuple[float, float]  # yaw and pitch in degrees, as the picture shows them
     rotation: float  # radians, positive turns clockwise on screen
-    stretch: float  # as `relief.turn` takes it
+    stretch: float  # in the unit of `relief.turn`
     bend: float
 
     @property

@@ -25,7 +25,7 @@ class Provenance:
     """All that figures may depend on besides weights and data, which the run names."""
 
     command: str  # without options that say where results go; paths by their last part
-    versions: Mapping[str, str]  # of packages and Python
+    versions: Mapping[str, str]  # versions of packages and Python
     judges: Mapping[str, str]  # sha256 by file of the networks that the user gave
     processor: str
     num_cores: int
@@ -70,7 +70,7 @@ Table = tuple[list[str], list[list[str]]]
 class Interval:
     """A mean over cases and its 95 % bootstrap interval."""
 
-    mean: float  # of medians, the median
+    mean: float  # the median, for a metric of medians
     low: float
     high: float
     num_cases: int
@@ -98,7 +98,7 @@ class BenchmarkReport:
 
     run: BenchmarkRun
     num_cases: int
-    facts: Mapping[str, object]  # of this benchmark alone
+    facts: Mapping[str, object]  # facts of this benchmark alone
     judged: str  # the candidate under test
     bound: str  # the candidate that is the exact answer; empty where none is
     metrics: Mapping[str, MetricSummary]

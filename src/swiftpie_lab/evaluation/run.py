@@ -39,12 +39,12 @@ class BenchmarkRun:
     """What all pictures of a folder have in common."""
 
     benchmark: str
-    version: str  # of SwiftPie
+    version: str  # version of SwiftPie
     preset: str
     weights: str  # sha256 of the weights
     data: str  # sha256 of the subjects
     seed: int
-    num_steps: int = 1  # of denoising
+    num_steps: int = 1  # steps of denoising
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,8 @@ class Benchmark(ABC, Generic[C]):
     """Deals cases and knows all about them; never draws candidates, never judges."""
 
     name: ClassVar[str]
-    title: ClassVar[str]  # of its page
-    metrics: ClassVar[tuple[str, ...]]  # in the order of the tables
+    title: ClassVar[str]  # title of its page
+    metrics: ClassVar[tuple[str, ...]]  # listed in the order of the tables
     candidates: ClassVar[Mapping[str, str]]  # titles by kind; the one under test is the first
     bound: ClassVar[str] = ""  # the candidate that is the exact answer
     strip: ClassVar[Mapping[str, str]]  # titles of the pictures that a page shows, by kind
@@ -205,7 +205,7 @@ class Maker(NamedTuple):
 
     name: str  # what reports call it, with every choice that matters
     fingerprint: str = ""  # sha256 of its weights; empty where it has none
-    num_steps: int = 0  # of denoising; 0 where nothing is denoised
+    num_steps: int = 0  # steps of denoising; 0 where nothing is denoised
 
 
 class CaseDrawer(Protocol[C_contra]):

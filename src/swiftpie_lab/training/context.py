@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 # Environment variables that torchrun, accelerate and the MPI launchers set.
 LAUNCHED = ("LOCAL_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-VALIDATION_SEED = 2**31 - 1  # of figures of progress; training draws do not come so far
+VALIDATION_SEED = 2**31 - 1  # seed for figures of progress; training draws do not come so far
 # How many surfaces each half of the subjects is put on, and the seed of their drawing.
 SURFACES: dict[Split, tuple[int, int]] = {"train": (900, 0), "held_out": (120, VALIDATION_SEED)}
 PACKAGED = "mini"  # names the weights inside the package

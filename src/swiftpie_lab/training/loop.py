@@ -39,14 +39,15 @@ N = TypeVar("N", bound=nn.Module)
 EMA_POWER = 0.6  # early averages forget fast: decay is 1 - 1 / step**0.6 until it reaches its cap
 
 
-RANGES = (  # of settings, beyond which a run would stop half way or learn nothing
+RANGES = (  # outside these ranges a run would stop half way or learn nothing
     ("steps warmup_steps accumulate log_every sample_every save_every", 1, 10**9),
     ("learning_rate learning_rates decay_share final_share ema_decay", 0, 1),
     ("max_gradient_norm", 1e-9, 1e9),
 )
 
 
-COUNT = re.compile(r"\.num_\w+$|_every$|\.batch_size$|\.views$|\.rank$")  # of a stage: 1 or more
+# Settings of a stage that are 1 or more.
+COUNT = re.compile(r"\.num_\w+$|_every$|\.batch_size$|\.views$|\.rank$")
 MAX_SETTING = 10**6
 
 
@@ -68,7 +69,7 @@ class LoopConfig:
     sample_every: int = 500
     save_every: int = 200
     uses_muon: bool = True
-    adam: Adam = ADAMW  # of all that Muon does not train
+    adam: Adam = ADAMW  # the optimizer of all that Muon does not train
 
     def __post_init__(self) -> None:
         for names, least, most in RANGES:
@@ -139,7 +140,7 @@ class AlternatingStage(StageBase[N], Protocol):
         """
 
 
-Stage: TypeAlias = PlainStage[Any] | AlternatingStage[Any]  # of any network
+Stage: TypeAlias = PlainStage[Any] | AlternatingStage[Any]  # a stage for any network
 
 
 class StageConfig(Protocol):

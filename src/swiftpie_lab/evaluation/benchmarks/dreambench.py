@@ -69,9 +69,9 @@ NumSeeds = Annotated[
     int, typer.Option("--seeds", min=1, max=64, metavar="N", help="Pictures of each prompt.")
 ]
 
-SHOWN_PX = 256  # of references on a page
+SHOWN_PX = 256  # side of references on a page
 MOST_PX = 1024  # longer side of photographs
-LISTS = "prompts_and_classes.txt"  # as DreamBench has it
+LISTS = "prompts_and_classes.txt"  # name of the file in DreamBench
 MAX_TEXT_BYTES = 1 << 20
 LIVE = frozenset({"cat", "dog"})  # classes that wear things instead of lying on some
 
@@ -104,7 +104,7 @@ class DreamCase:
     subject: str  # its name
     noun: str  # by which prompts call it
     prompt: str
-    number: int  # of the prompt, from 0
+    number: int  # number of the prompt, from 0
     seed: int
 
 

@@ -61,7 +61,7 @@ Prompts = Annotated[
 
 STYLE_END = ";"  # what stands before it in a prompt is its style
 MAX_PROMPT_BYTES = 1 << 20
-SAME_PLACE = 0.5  # of a face's width: nearer middles belong to one face
+SAME_PLACE = 0.5  # middles nearer than this share of a face's width belong to one face
 PLAIN, STYLED = "prompts without style", "prompts with style"
 
 
@@ -71,7 +71,7 @@ class FaceCase:
 
     name: str
     person: str  # name of the photograph
-    prompt: str  # in lower case, as the protocol has it
+    prompt: str  # written in lower case, as the protocol has it
     seed: int
 
     @property
@@ -87,7 +87,7 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
 
     photos: tuple[Path, ...]
     prompts: tuple[str, ...]
-    seed: int  # of the first case; the others count up from it
+    seed: int  # seed of the first case; the others count up from it
     encoder: FaceEncoder  # what the generator reads; finds the faces
     judge: FaceEncoder | None = None  # had no part in drawing; without one there is no likeness
 
@@ -303,7 +303,7 @@ def shown_face(judge: FaceEncoder, image: Image.Image) -> Face | None:
 Recognisers = Annotated[
     FaceSettings, FieldOptions(FaceSettings, ("encoder", "face_models", "judge", "judge_models"))
 ]
-RELEASED_SEED = 50  # of FastFace's released code, which then draws all noise from one generator
+RELEASED_SEED = 50  # seed of FastFace's released code, which draws all noise from one generator
 
 
 def open_fastface(

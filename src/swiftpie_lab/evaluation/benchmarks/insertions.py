@@ -48,9 +48,9 @@ from swiftpie_world.subjects import Subjects
 
 NUM_CASES = 48  # by default; some minutes on a laptop
 PHOTO_PX = 256  # twice what `mini` draws: what comes back has to be as sharp as what was there
-BACKGROUND = "dahlia.jpg"  # of the package, which training never uses
-SMALLEST_CUT = 0.6  # of a photo's shorter side
-GALLERY_SEED, NUM_LIGHTS = 2**31, 6  # in which judges know each subject
+BACKGROUND = "dahlia.jpg"  # a photograph of the package that training never uses
+SMALLEST_CUT = 0.6  # share of a photo's shorter side
+GALLERY_SEED, NUM_LIGHTS = 2**31, 6  # judges know each subject in these lights
 NUM_NEIGHBOURS = 2  # subjects that stand in the photograph already
 
 
@@ -62,7 +62,7 @@ class InsertionCase:
     code: str  # the subject in its pack
     subject: str  # its name in words
     neighbours: tuple[str, ...]  # codes of those that stand there already
-    photo: int  # in the order of names
+    photo: int  # its index in the order of names
     cut: tuple[float, float, float]  # left and top as shares of what is free, side of the shorter
     seed: int
 

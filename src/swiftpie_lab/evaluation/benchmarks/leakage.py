@@ -55,9 +55,9 @@ CasesASlice = Annotated[
 ]
 
 COUNTS = (2, 3, 4)  # subjects in a picture
-CASES = 8  # of each slice and number of subjects, by default
-FILLED = 0.88  # of its column that a box has
-FLOOR = 0.84  # of the picture's height: where boxes end
+CASES = 8  # cases of each slice and number of subjects, by default
+FILLED = 0.88  # share of its column that a box fills
+FLOOR = 0.84  # where boxes end, as a share of the picture's height
 MAX_PHOTOS = 64
 CHOSEN_PLACES = (
     "meadow",

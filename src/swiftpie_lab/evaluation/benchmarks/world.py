@@ -91,14 +91,15 @@ REFERENCE_SEED = 2**30  # what decides a reference does not decide the picture
 GALLERY_SEED = 2**31  # far from all cases
 WIDE_YAW = 30.0  # degrees; turns by value are no smaller, where they are to a side
 
-BACKDROPS = ("white backdrop", "blue backdrop", "green backdrop", "pink backdrop")  # of the gallery
+# Backdrops of the gallery.
+BACKDROPS = ("white backdrop", "blue backdrop", "green backdrop", "pink backdrop")
 PLACE_NAMES = tuple(place.name for place in PLACES)
 
 T = TypeVar("T")
 
 # Boxes of two subjects side by side, in sides of the picture.
 CENTRES = (0.26, 0.74)  # across the picture
-SIDE = 0.43  # of each box: the two do not touch
+SIDE = 0.43  # side of each box; the two do not touch
 SHIFT = 0.03  # boxes move by up to so much across
 HEIGHT, HEIGHT_RANGE = 0.35, 0.3  # of the centres of those that float
 

@@ -81,7 +81,8 @@ CASES_A_KIND = 20  # by default
 SCALES = ("identity_scale", "background_scale", "text_scale")
 EDIT_SEED = 2**29  # their noise is that of no case of `world`
 OTHER_SEED = 2**28  # added for what places the second subject
-LEAST_ASIDE = 0.12  # of the side, from the middle: room for a second subject
+# Least distance from the middle, as a share of the side: a second subject needs room.
+LEAST_ASIDE = 0.12
 
 TITLES: Mapping[WorldChange, str] = MappingProxyType(
     {

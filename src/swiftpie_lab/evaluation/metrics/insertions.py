@@ -17,11 +17,11 @@ RING = 16  # parts of the side: as wide is what is looked at around a subject
 SHADE = 8  # the same for shadows, wherever they fall
 CELL = 32  # parts of the side: in cells of that size textures average out, but not shapes
 STEP = 64  # parts of the side: so far apart are pixels on the two sides of a border
-LEAST_PIXELS = 64  # of a subject, to measure its light
+LEAST_PIXELS = 64  # least pixels of a subject whose light is measured
 VISIBLE = 4 / 127.5  # two pixels that differ by less than four levels look the same
-LEAST_LIGHT = 0.02  # of [0, 1]: light that changes a subject by less has no direction to miss
-LEAST_COLOUR = 0.05  # of [0, 1]: a subject that is darker in a colour shows no light in it
-LEAST_SHADOW = 0.0005  # of [0, 1], mean of all pixels: less darkness is none
+LEAST_LIGHT = 0.02  # light that changes a subject by less, in [0, 1], has no direction to miss
+LEAST_COLOUR = 0.05  # a subject darker than this in a colour, in [0, 1], shows no light in it
+LEAST_SHADOW = 0.0005  # less darkness, as the mean of all pixels in [0, 1], is none
 
 
 def light_error(picture: Tensor, truth: Tensor, unlit: Tensor, mask: Tensor) -> float | None:

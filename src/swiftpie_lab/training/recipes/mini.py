@@ -53,7 +53,7 @@ def world_sharpening() -> TrainConfig:
 
 def world_semantic() -> TrainConfig:
     """The packaged model trained further, mostly on what the semantic branch alone shows."""
-    share = 0.15  # of batches like those before
+    share = 0.15  # share of batches like those before
     kept = {name: share * value for name, value in asdict(WORLD_MODEL.tasks).items()}
     tasks = Tasks(**kept | {"insert": 0.0, "semantic": 1 - share})
     model = replace(

@@ -5,8 +5,8 @@ from swiftpie_lab.training.optimizers import Adam
 from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
 from swiftpie_lab.training.stages.inversion import InversionConfig, InversionWeights
 
-RATES = (1e-5, 1e-4)  # of the adapter (that of SwiftEdit's) and of the discriminator
-MAX_NORM = 1e9  # of gradients: none is clipped
+RATES = (1e-5, 1e-4)  # rates of the adapter (SwiftEdit's rate) and of the discriminator
+MAX_NORM = 1e9  # limit so high that no gradient is clipped
 
 
 def adapter() -> TrainConfig:

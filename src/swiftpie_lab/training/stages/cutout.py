@@ -32,7 +32,7 @@ from swiftpie_world.subjects import Split
 NUM_VALIDATION = 96
 OUTLINE_REACH_PX = 3  # pixels this near to the outline count more
 OUTLINE_WEIGHT = 3.0
-NORM_EPSILON = 1e-3  # of the batch norms of EfficientNet
+NORM_EPSILON = 1e-3  # epsilon of EfficientNet's batch norms
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class CutoutConfig:
     cutouts: str = ""  # a folder of photographed subjects with transparency
     encoder: str = ""  # EfficientNet-Lite0 trained on ImageNet, a .pth of PyTorch
     start: str = ""  # instead, go on from a run or a folder of exported weights
-    num_processes: int = 1  # that draw; from two on they do so while the network learns
+    num_processes: int = 1  # processes that draw; two or more draw while the network learns
 
     def build(self, context: Context) -> "CutoutStage":
         """Return the stage for the given data and device.
@@ -109,7 +109,7 @@ class CutoutStage:
     def losses(self, network: CutoutNet, draw: int) -> dict[str, Tensor]:
         """Return how far pixels, area and outline are off."""
         pixels, mask = self.draw(draw).tensors(self.device)
-        logits = network(pixels)  # in float32: in bfloat16 the encoder's features are others
+        logits = network(pixels)  # float32, since bfloat16 changes the encoder's features
         each = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")
         return {
             "pixels": each.mean(),

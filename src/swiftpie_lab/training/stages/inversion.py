@@ -55,7 +55,7 @@ class InversionWeights:
     noise: float = 1.0  # squared error of noise, where it is known
     latents: float = 1.0  # squared error of what comes back
     pixels: float = 0.0  # how different what comes back looks
-    score: float = 0.0  # of the score regulariser, which needs a teacher
+    score: float = 0.0  # weight of the score regulariser, which needs a teacher
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class InversionConfig:
     """What is inverted, on which pictures, and how errors weigh."""
 
     preset: str = "swiftbrush-v2"  # the generator; one that takes one step
-    weights: Path | None = None  # as `--weights` of other commands; the hub if none
-    base: str | None = None  # as `--base`
+    weights: Path | None = None  # the same as `--weights` of other commands; None: the hub
+    base: str | None = None  # the same as `--base` of other commands
     adapter: Path | None = None  # image branch to start from or to keep; a new one if none
     image_encoder: Path | None = None  # CLIP's vision tower; the public one if none
     inversion: Path | None = None  # network to train further; the generator's weights if none
@@ -75,7 +75,7 @@ class InversionConfig:
     dists: Path | None = None  # VGG16, for DISTS in the pixel term
     terms: InversionWeights = field(default_factory=InversionWeights)
     trains_image_branch: bool = True
-    num_tokens: int = 4  # of a new image branch
+    num_tokens: int = 4  # tokens of a new image branch
     start: EditStart = EditStart.MIXTURE  # what the generator draws from; NOISE is the paper's
     batch_size: int = 4
     size_px: int = 0  # 0 is the preset's
@@ -280,7 +280,7 @@ class InversionStage:
     encoder: ClipIdentityEncoder | None  # reads the picture to keep; None: text alone
     config: InversionConfig
     size_px: int
-    prompts: Sequence[str]  # of pictures that the generator draws
+    prompts: Sequence[str]  # prompts of pictures that the generator draws
     photos: WholePhotos | None  # invert these instead
     teacher: UNet2DConditionModel | None  # multi-step, frozen
     dists: Dists | None  # the pixel term

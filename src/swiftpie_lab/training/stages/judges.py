@@ -38,7 +38,7 @@ from swiftpie_world.sampler import LEAST_SEEN, World, WorldBatch
 
 GALLERY_VIEWS = 4
 TEMPERATURE = 0.07
-CROP_SHIFT, CROP_ZOOM = 0.06, 0.1  # of the crop's side: generated subjects are a little off
+CROP_SHIFT, CROP_ZOOM = 0.06, 0.1  # shares of the crop's side; generated subjects are a little off
 WALLS = [SceneSpec(Setting(PLACES.index(name))) for name in BACKDROPS[:GALLERY_VIEWS]]
 ATTRIBUTES = ("colour", "material", "accessory", "rendition", "jump")  # whose first answer is none
 UNKNOWN = -100  # the label of a question that a picture does not answer

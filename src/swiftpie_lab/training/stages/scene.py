@@ -25,7 +25,7 @@ GAMMA, SATURATION = 0.3, 0.4  # largest change of the tone curve, and of colourf
 ZOOM, TILT = 1.8, 0.1  # closest view, and largest turn in radians
 ROUGHEST = 0.25  # largest deviation of a texture, as a share of the light
 COARSEST_PX = 8  # side of the noise of which a texture has its broadest spots
-LEAST_KEPT = 0.3  # of a texture, under what is much brighter than the ground, as snow
+LEAST_KEPT = 0.3  # share of a texture kept under what is much brighter, such as snow
 UNCOVERED = len(SEASONS)  # a fifth season: summer, of a reference in autumn or winter
 COVERING = (SEASONS.index("autumn"), SEASONS.index("winter"))  # leaves or snow hide the ground
 
@@ -37,16 +37,18 @@ class SceneConfig:
     start: str = ""  # go on from a run or a folder of exported weights; else from nothing
     autoencoder: str = "mini"  # weights whose autoencoder reads references
     size_px: int = 256
-    batch_size: int = 4  # for equal pictures, 4 beat 24 by 1.6 to 2.5 dB
+    batch_size: int = 4  # with as many pictures, 4 beat 24 by 1.6 to 2.5 dB
     batches_at_once: int = 1  # drawn together, a place in one go: about 16 keep a GPU busy
-    missing_share: float = 0.15  # of the pictures without a reference: places from words alone
-    same_noise_share: float = 0.3  # of the references that the noise of the picture draws, too
-    unnamed_share: float = 0.5  # of the pictures with a reference whose place nothing names
-    plain_share: float = 0.06  # of the pictures that show the reference unchanged
-    cast_share: float = 0.4  # of the pictures with a colour cast and another tone curve
-    zoom_share: float = 0.3  # of the pictures whose reference and truth are a closer, turned view
-    texture_share: float = 0.0  # of the pictures with a reference: as rough as photographs are
-    covered_share: float = 0.25  # of the pictures with a reference: in autumn or winter, undone
+    missing_share: float = 0.15  # share of pictures without a reference: places from words alone
+    same_noise_share: float = 0.3  # share of references that the noise of the picture draws, too
+    unnamed_share: float = 0.5  # share of pictures with a reference whose place nothing names
+    plain_share: float = 0.06  # share of pictures that show the reference unchanged
+    cast_share: float = 0.4  # share of pictures with a colour cast and another tone curve
+    zoom_share: float = 0.3  # share of pictures whose reference and truth are a closer, turned view
+    # Share of pictures with a reference that are as rough as photographs.
+    texture_share: float = 0.0
+    # Share of pictures with a reference in autumn or winter, which is undone.
+    covered_share: float = 0.25
     spectrum_weight: float = 0.25
     validation_pictures: int = 40
 

@@ -19,7 +19,7 @@ from swiftpie_lab.training.losses import channel_weights
 from swiftpie_lab.training.stages.one_step.networks import OneStepNetworks
 from swiftpie_lab.training.stages.one_step.stage import OneStepConfig, OneStepStage
 
-CRITIC_SEED = 5  # of its first weights
+CRITIC_SEED = 5  # seed of its first weights
 GROUPS = 8
 
 
@@ -29,7 +29,8 @@ class SharpeningConfig:
 
     model: OneStepConfig = field(default_factory=lambda: OneStepConfig(start="mini"))
     adversarial_weight: float = 0.5
-    steepness_weight: float = 1.0  # of the critic's squared gradient, at drawn and true latents
+    # Weight of the critic's squared gradient, at drawn and true latents.
+    steepness_weight: float = 1.0
     critic_width: int = 160
 
     def build(self, context: Context) -> "SharpeningStage":

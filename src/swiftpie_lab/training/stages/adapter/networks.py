@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from swiftpie.backbones.choices import Choices
 
 
-CLIP_WIDTH = 1024  # of the vector of CLIP ViT-H, which new projectors read
+CLIP_WIDTH = 1024  # width of the vector of CLIP ViT-H, which new projectors read
 FIRST_WEIGHTS = 1  # seed of a new projector
 NUM_SCALES = 3  # that the discriminator sees: the coarsest of the way down, and the middle
 HEAD_WIDTH = 64
@@ -55,7 +55,7 @@ class LossWeights:
     whole: float = 0.1  # perceptual distance anywhere
     identity: float = 0.5  # one minus the cosine of image-encoder vectors of the subject
     maps: float = 0.05  # identity attention that misses the subject
-    adversarial: float = 0.1  # of the discriminator in latents
+    adversarial: float = 0.1  # weight of the discriminator in latents
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,11 @@ class AdapterStageSettings:
 
     data: Path = Path("photos")  # a folder a subject inside
     preset: str = "sd-turbo"
-    weights: Path | None = None  # as `--weights` of other commands; the hub if none
-    base: str | None = None  # as `--base`
-    adapter: Path | None = None  # to start from: SwiftPie's own or an IP-Adapter
+    weights: Path | None = None  # the same as `--weights` of other commands; None: the hub
+    base: str | None = None  # the same as `--base` of other commands
+    adapter: Path | None = None  # where training starts: SwiftPie's own or an IP-Adapter
     image_encoder: Path | None = None  # CLIP's vision tower; the public one if none
-    size_px: int = 0  # of pictures and references; 0 is the preset's
+    size_px: int = 0  # side of pictures and references; 0 is the preset's
     batch_size: int = 4
     pixel_samples: int = 2  # pictures of a batch that are decoded for losses in pixels
     num_judged: int = 16  # examples that tell with each sheet whether the branches learn
@@ -88,7 +88,7 @@ class AdapterStageSettings:
     semantic: tuple[Block, ...] = (Block.MIDDLE, Block.UP)  # where identity tokens are attended to
     detail: tuple[Block, ...] = (Block.UP,)  # where reference features are attended to
     cross_view: float = 0.5  # share of references that are another photo of the subject
-    cache_mib: int = 1024  # of decoded photos
+    cache_mib: int = 1024  # room for decoded photos
     checkpointing: bool = True  # compute activations twice instead of keeping them
     mixed_precision: bool = True  # frozen networks in bfloat16, trained ones in float32
     loss: LossWeights = field(default_factory=LossWeights)

@@ -28,7 +28,7 @@ from swiftpie_lab.training.stages.adapter.networks import (
 
 ROW_STRIDE = 1_000_003  # as for photos: rows of a batch are draws of their own
 
-LEAST_SCALE, MOST_SCALE = 0.5, 1.2  # of a branch, where scales are random
+LEAST_SCALE, MOST_SCALE = 0.5, 1.2  # range of a branch's scale, where scales are random
 EARLIEST_READ, LATEST_READ = 100, 400  # timesteps at which references are read in training
 WHOLE, EXACT = 0.6, 0.8  # cumulative shares of regions: all, the mask, the mask grown
 CROP_MARGIN = 1.1  # side of a crop over the longer side of its subject

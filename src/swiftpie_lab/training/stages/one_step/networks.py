@@ -32,18 +32,18 @@ from swiftpie.models.vision import ConvImageEncoder
 from swiftpie_world.nouns import EMPTY_PREFIXES, GENERIC_NAMES
 
 START, END, PADDING = "<start>", "<end>", "<pad>"
-EMPTY_WORDS = ("nothing", "nobody", "scene")  # in captions of scenes without a subject
+EMPTY_WORDS = ("nothing", "nobody", "scene")  # words in captions of scenes without a subject
 
 
 @dataclass(frozen=True)
 class Sizes:
     """How large new networks are; by default as those of the package."""
 
-    width: int = 160  # of text and identity tokens
+    width: int = 160  # numbers in text and identity tokens
     text_layers: int = 3
     text_length: int = 48  # tokens of a prompt
     vocabulary: int = 3072
-    widths: tuple[int, ...] = (128, 192)  # of the levels of the U-Net
+    widths: tuple[int, ...] = (128, 192)  # channels of the U-Net's levels
     heads: tuple[int, ...] = (2, 3)
     identity_grid: int = 8  # identity tokens a side
     identity_blocks: int = 1

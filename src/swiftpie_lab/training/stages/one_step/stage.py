@@ -92,15 +92,16 @@ class OneStepConfig:
     pixel_samples: int = 6
     subject_weight: float = 2.0  # extra weight of latent cells that show the subject
     lookup_weight: float = 0.0  # weight of the loss that teaches the semantic branch where to look
-    validation_pictures: int = 36  # of held-out subjects, for figures and the picture of progress
+    # Pictures of held-out subjects, for figures and the picture of progress.
+    validation_pictures: int = 36
     drops: Drops = field(default_factory=Drops)
     tasks: Tasks = field(default_factory=Tasks)
     other_sides: float = 0.0  # share of the batches that have two references
     sceneries: int = 0  # off-distribution pictures a step, whose light alone is learned
     shares: SpecShares = AS_USUAL  # how often pictures have each attribute
     size_px: int = 128
-    grown_share: float = 0.0  # of the batches, whose pictures have twice that size
-    sizes: Sizes = field(default_factory=Sizes)  # of networks that start from nothing
+    grown_share: float = 0.0  # share of batches whose pictures have twice that size
+    sizes: Sizes = field(default_factory=Sizes)  # sizes of networks that start from nothing
 
     def build(self, context: Context) -> "OneStepStage":
         """Return the stage for the given data and device."""

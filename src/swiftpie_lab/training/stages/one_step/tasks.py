@@ -22,16 +22,16 @@ from swiftpie.noise import COUPLED_CHANNELS, add_noise, scaled_linear_step
 from swiftpie_world.sampler import WorldBatch
 
 REFINING_TIMESTEPS = (749, 499, 249)  # the later steps of two and of four
-EMPTIED_SHARE = 0.3  # of the pictures without a reference of their subject: the subject goes
-NOISY_SHARE = 0.5  # of the pictures whose noise is not quite the true one, as after inversion
+EMPTIED_SHARE = 0.3  # share of pictures without a reference whose subject goes
+NOISY_SHARE = 0.5  # share of pictures whose noise is a little wrong, as after inversion
 MOST_NOISY = 0.5  # largest share of foreign noise in deviation
-SILENT_SHARE = 0.3  # of the pictures with zeros in the noise channels that decide nothing
+SILENT_SHARE = 0.3  # share of pictures with zeros in the noise channels that decide nothing
 FOREIGN = 2**30  # between the seeds of a batch and of its faults
 GROW_PX = 9  # the room that a replaced subject may need around the old one
-HAT_SHARE = 0.5  # of the pictures with a hat: only the hat is to be drawn
-BARE_SHARE = 0.12  # of those without: only the place of a hat is to be drawn
+HAT_SHARE = 0.5  # share of pictures with a hat in which only the hat is drawn
+BARE_SHARE = 0.12  # share of the others in which only the place of a hat is drawn
 LEAST_HAT_PX = 20  # pixels that stand out of the subject; fewer are an edge
-HAT_SIDE = 0.45  # of the subject's longer side, about the side of a hat
+HAT_SIDE = 0.45  # share of the subject's longer side, about the side of a hat
 _KINDS = {"subject": 0.35, "surroundings": 0.25, "box": 0.15, "everything": 0.10, "nothing": 0.15}
 # Of pictures that follow from no noise, what is not given must be the subject or its ground.
 _OFF_DISTRIBUTION_KINDS = {"subject": 0.55, "around": 0.35, "nothing": 0.10}
@@ -44,7 +44,7 @@ class TrainingTask(StrEnum):
     """What the pictures of one batch practise."""
 
     PLACED_BY_NOISE = "placed_by_noise"
-    PLACED_FREELY = "placed_freely"  # as by a user's box
+    PLACED_FREELY = "placed_freely"  # placed as by a user's box
     PAIR = "pair"  # two subjects
     REPAINT = "repaint"  # a part of the picture is given, as in editing
     REFINE = "refine"  # a later step of several, on the model's own draft
@@ -96,7 +96,7 @@ class Outcome(NamedTuple):
     prediction: Prediction
     scores: LayoutScores | None
     maps: list[Tensor]  # identity attention maps (B, S, h, w); none without a reference
-    lighting: Lighting | None  # of the first subject; None without a reference
+    lighting: Lighting | None  # light of the first subject; None without a reference
     lookup: Tensor | None = None  # how little the semantic branch looks where it should; or unknown
 
 
