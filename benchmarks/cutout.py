@@ -131,10 +131,10 @@ def warnings(scores: Sequence[float], confidences: Sequence[float]) -> str:
     doubts: dict[bool, list[bool]] = {is_good: [] for is_good in (False, True)}
     for score, confidence in zip(scores, confidences, strict=True):
         doubts[score >= GOOD_IOU].append(confidence < DOUBTFUL)
-    told = (
+    shares = (
         f"{sum(doubts[k])} of {len(doubts[k])} {n}" for k, n in ((False, "bad"), (True, "good"))
     )
-    return f"confidence below {DOUBTFUL}: {' and '.join(told)}"
+    return f"confidence below {DOUBTFUL}: {' and '.join(shares)}"
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.tasks import TASKS, drawing_of
 from swiftpie.validation import seeds_from
 
-NOBODY = FaceSource()
+NO_FACE = FaceSource()
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def _request(
     preset: Preset,
     *,
     seeds: tuple[int, ...],
-    face: FaceSource = NOBODY,
+    face: FaceSource = NO_FACE,
 ) -> PersonalizeRequest:
     """Return a drawing, with all files checked."""
     from swiftpie.backbones.components import FAMILIES

@@ -44,11 +44,11 @@ MIB = 2**20
 class Key(NamedTuple):
     """The kind of a value, and the digest of everything that it depends on."""
 
-    kind: str  # of value: "identity", "prompt"; counted apart
+    kind: str  # sort of value, such as "identity" or "prompt"; each is counted apart
     digest: str  # sha256 (hexadecimal) of everything that the value depends on
 
 
-class _Kept(NamedTuple):
+class _CachedValue(NamedTuple):
     value: Any
     num_bytes: int
 
@@ -60,7 +60,7 @@ class CacheReport(NamedTuple):
     misses: Mapping[str, int]  # by kind: computations
     evictions: int
     num_entries: int
-    held_mib: float  # in tensors
+    held_mib: float  # memory of the tensors
 
 
 class Cache:
@@ -82,7 +82,7 @@ class Cache:
             )
         self._limit_bytes = limit_mib * MIB
         self._lock = Lock()  # held for bookkeeping only, never while something is computed
-        self._kept: OrderedDict[Key, _Kept] = OrderedDict()  # the least recently used comes first
+        self._kept: OrderedDict[Key, _CachedValue] = OrderedDict()  # least recently used first
         self._held_bytes = 0
         self._hits: Counter[str] = Counter()
         self._misses: Counter[str] = Counter()
@@ -102,7 +102,7 @@ class Cache:
                 return kept
             self._misses[key.kind] += 1
         value = make()
-        entry = _Kept(value, tensor_bytes(value))
+        entry = _CachedValue(value, tensor_bytes(value))
         with self._lock:
             if self._limit_bytes and entry.num_bytes <= self._limit_bytes and key not in self._kept:
                 self._kept[key] = entry

@@ -329,27 +329,27 @@ def read_edit(
     before, after = read(shown, vocabulary), read(prompt, vocabulary)
     if (more := _more_than_words(before, after)) is not None:
         return more
-    is_told = bool(shown.strip())
-    new, look = _looking(_new_words(before, after, is_told=is_told))
+    is_described = bool(shown.strip())
+    new, look = _looking(_new_words(before, after, is_described=is_described))
     old, faded = _looking(_without(before.said, after.said))
     is_lost = bool(new or old or (faded and not look))  # how it looks without is unknown
-    newcomers = [mention for mention in after.mentions if not mention.is_in(before.mentions)]
-    if is_lost and newcomers and (before.mentions or after.said[0] in TURNS):
+    added = [mention for mention in after.mentions if not mention.is_in(before.mentions)]
+    if is_lost and added and (before.mentions or after.said[0] in TURNS):
         return NotDrawn.SUBJECT
     is_of_several = bool(look) and before.num_subjects > 1
-    if is_lost or is_of_several or (not is_told and _is_of_another(after)):
+    if is_lost or is_of_several or (not is_described and _is_of_another(after)):
         return NotDrawn.OTHER
     changes = [*zip(before.shown_setting, after.shown_setting, PLAIN, strict=True)]
     if any(plain != old != new for old, new, plain in changes):
         return NotDrawn.LIGHT
     is_same = after.shown_setting == before.shown_setting
-    is_said = not is_same or (not is_told and after.unset != after.tokens)
-    if not (is_said or look or is_told):
+    is_said = not is_same or (not is_described and after.unset != after.tokens)
+    if not (is_said or look or is_described):
         return NotDrawn.OTHER
     comes = SceneSetting(*(plain if new == old else new for old, new, plain in changes))
     setting = comes if is_said else None
     is_season = setting is not None and setting._replace(season=PLAIN.season) == PLAIN != setting
-    return EditReading(setting, look, is_season and bool(is_told or _without(after.said, ())))
+    return EditReading(setting, look, is_season and bool(is_described or _without(after.said, ())))
 
 
 def _more_than_words(before: Reading, after: Reading) -> NotDrawn | None:
@@ -366,10 +366,10 @@ def _more_than_words(before: Reading, after: Reading) -> NotDrawn | None:
     return NotDrawn.PLACE if is_new else None
 
 
-def _new_words(before: Reading, after: Reading, *, is_told: bool) -> list[str]:
+def _new_words(before: Reading, after: Reading, *, is_described: bool) -> list[str]:
     """Return the words that come; what a picture shows that nothing tells is no news."""
     said = after.said
-    if is_told:
+    if is_described:
         return _without(said, before.said)
     if TURNS.intersection(said[:1]) and not INTO.isdisjoint(said):
         return _without([*dropwhile(lambda word: word not in INTO, said)][1:], ())

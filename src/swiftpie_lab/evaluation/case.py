@@ -206,7 +206,7 @@ class Metric:
     higher_is_better: bool | None = True
     leaves_out: tuple[str, ...] = ()  # candidates that it would be wrong to judge
     needs: str = ""  # field of `Networks`
-    is_median: bool = False  # and this where a few cases are far off: the median in its place
+    is_median: bool = False  # the median stands for the mean, where a few cases are far off
 
 
 def of(score: Callable[..., float | None], *fields: str) -> Callable[[Evidence], float | None]:
