@@ -14,12 +14,12 @@ from swiftpie.errors import WeightsError
 from swiftpie.geometry.layout import pixel_grid
 
 JUDGE_PX = 64  # side of the pictures that judges look at
-WHOLE_PX = 128  # and of whole pictures of the larger world
-CROP_MARGIN = 0.1  # of the subject's longer side, so that its outline is inside the crop
+WHOLE_PX = 128  # side of whole pictures of the larger world
+CROP_MARGIN = 0.1  # share of the subject's longer side that keeps its outline inside the crop
 
 _SOLID = 0.5  # mask above which a pixel belongs to the subject
 _WIDER = 1.8  # than a subject is what lies around it
-_MIN_SIDE = 0.1  # of the picture: a nearly hidden subject still gives a crop worth looking at
+_MIN_SIDE = 0.1  # least share of the picture; a nearly hidden subject still gives a useful crop
 
 
 TRAIN_JUDGES = "Train them with `swiftpie train world-judges` and pass the folder of the export."

@@ -38,7 +38,7 @@ Build = Callable[[bytes, bytes], dict[str, bytes]]
 SPRITE_PX = 160
 
 _GROUPS = {0, 1, 3, 4, 5, 6, 7}  # faces, people, animals, food, places, activities, objects
-_VISIBLE_ALPHA = 8  # of 255; fainter pixels are the soft edge of a shadow
+_VISIBLE_ALPHA = 8  # fainter pixels, of 255, are the soft edge of a shadow
 _WEBP_QUALITY = 88  # the whole pack stays well below 20 MiB
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)  # a fixed date: equal sprites give an equal file
 
@@ -49,7 +49,7 @@ class Package:
 
     name: str
     version: str
-    sha256: str  # of the .tgz
+    sha256: str  # sum of the .tgz
 
     @property
     def file_name(self) -> str:
@@ -267,7 +267,7 @@ def build_library(sprite_data: bytes, name_data: bytes) -> dict[str, bytes]:
 
 
 SCENE_PX = 512
-PICTURES = 4  # of each place
+PICTURES = 4  # pictures of each place
 FIRST_SEED = 4_000_000  # far from the seeds of training and of every benchmark
 # What people also write behind a preposition; the captions of the training say the rest.
 ALIASES = {
@@ -299,7 +299,7 @@ ALIASES = {
 }
 STILL_DRAWN = frozenset(("cinema", "lighthouse"))  # scenes alone that no photograph shows
 STAND_INS = {True: "in a park", False: "in a living room"}  # places in such a light
-QUALITY, FINE_QUALITY = 82, 78  # of WebP; places of scenes alone have more detail
+QUALITY, FINE_QUALITY = 82, 78  # qualities of WebP; places of scenes alone have more detail
 LATENT_CHANNELS = 2 * COUPLED_CHANNELS
 
 
@@ -312,7 +312,7 @@ def write_scene_pack(path: Path, *, force: bool) -> int:
     buffer, count = BytesIO(), 0
     with zipfile.ZipFile(buffer, "w") as pack:
         for name, data in _pictures():
-            pack.writestr(zipfile.ZipInfo(name), data)  # which holds no time of day
+            pack.writestr(zipfile.ZipInfo(name), data)  # a `ZipInfo` holds no time of day
             count += 1
         rows = [
             {

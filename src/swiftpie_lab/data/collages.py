@@ -35,8 +35,8 @@ _MIN_CUT = 0.45  # smaller ones are not cut
 _NUM_OTHERS, _OTHERS = 4, 0.35  # things that are not the subject, each in this share
 _BESIDE, _DISHES, _WORN = 0.2, 0.08, 0.06  # things next to it, a dish below it, a person behind it
 _SUPPORTED, _SHADED, _HIDDEN = 0.2, 0.65, 0.1
-_HELD, _GRIPPED = 0.14, 0.6  # of the held things: fingers reach over their outlines
-_SMALL, _SMALL_PX = 0.5, (96, 200)  # of the drawn pictures: the side that they are stored with
+_HELD, _GRIPPED = 0.14, 0.6  # shares of subjects that are held, and of those under fingers
+_SMALL, _SMALL_PX = 0.5, (96, 200)  # share of drawn pictures stored at a side in this range
 SKIN = np.array([0.85, 0.62, 0.5], np.float32)[:, None, None]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 MASK_SUFFIX = ".mask.png"
-MAX_TEXT_BYTES = 65_536  # of a caption file; no text encoder reads a thousandth of it
+MAX_TEXT_BYTES = 65_536  # limit of a caption file; no text encoder reads a thousandth of it
 
 
 @dataclass(frozen=True)

@@ -122,9 +122,9 @@ class Augmentation:
 
     flip: float = 0.5
     rotation_deg: float = 15.0
-    smallest: float = 0.7  # of the subject in its frame
+    smallest: float = 0.7  # least size of the subject in its frame
     largest: float = 1.2
-    jitter: float = 0.15  # of brightness, contrast and saturation, to either side
+    jitter: float = 0.15  # change of brightness, contrast and saturation, either way
     halo: float = 0.3  # chance that a rim of another background shows, as in a rough cut-out
     halo_px: int = 4  # its width, for a frame of 512 px
 

@@ -17,16 +17,16 @@ from swiftpie.errors import ConfigError, short_reason
 from swiftpie.imageio.decoding import open_image
 from swiftpie_world.subjects import Subjects
 
-TILE_PX = 96  # in memory; 1,200 subjects take 45 MB
+TILE_PX = 96  # side in memory; 1,200 subjects take 45 MB
 CROWN, TOP_HAT = "1f451", "1f3a9"
 INDEX_NAME = "subjects.json"
 
 CODE = re.compile("[0-9a-f]{1,8}(-[0-9a-f]{1,8}){0,15}")  # also a name of a file, and only that
 MAX_SUBJECTS = 10_000
-MAX_SYNONYMS = 200  # of a subject
+MAX_SYNONYMS = 200  # limit for a subject
 MAX_WORD = 200  # characters of a name
-MAX_PIXELS = 100_000_000  # of all sprites together: 3,900 of 160 px
-MAX_BYTES = 256 << 20  # of all sprites together, as they are stored
+MAX_PIXELS = 100_000_000  # limit of all sprites together: 3,900 of 160 px
+MAX_BYTES = 256 << 20  # limit of all stored sprites together
 MAX_MEMBER_BYTES = 16 << 20  # no sprite or table is larger
 
 _HELD_OUT_SHARE = 10  # one subject in ten is kept from training

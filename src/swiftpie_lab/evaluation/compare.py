@@ -135,7 +135,7 @@ def read_run(path: Path) -> FinishedRun:
 
 def _read_run(folder: Path, file: Path) -> FinishedRun:
     found = json.loads(_text_of(file))
-    run = decode(found["run"], BenchmarkRun, "BenchmarkRun")  # of which every value has its type
+    run = decode(found["run"], BenchmarkRun, "BenchmarkRun")  # every value of it has its type
     judged, bound, metrics = str(found["judged"]), found["bound"], found["metrics"].items()
     measures = {name: Measure(**read_fields(Measure, metric)) for name, metric in metrics}
     truths = {

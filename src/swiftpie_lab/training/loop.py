@@ -59,8 +59,8 @@ class LoopConfig:
     learning_rate: float
     learning_rates: tuple[float, ...] = ()  # one a group in the stage's order, if they differ
     warmup_steps: int = 50
-    decay_share: float = 0.4  # of all steps, at the end, falling linearly to `final_share`
-    decays_by_time: bool = False  # of the time limit instead; such runs do not repeat bit for bit
+    decay_share: float = 0.4  # last share of all steps, in which the rate falls to `final_share`
+    decays_by_time: bool = False  # by the time limit instead; such runs do not repeat bit for bit
     final_share: float = 0.02
     max_gradient_norm: float = 1.0
     accumulate: int = 1  # batches in a process whose gradients are averaged for one step
@@ -183,7 +183,7 @@ class Event:
     step: int
     losses: Mapping[str, float]  # means since the last event, and figures of samples
     samples_per_s: float  # while it trains, in all processes
-    seconds_left: float  # with saving and sampling
+    seconds_left: float  # time left, including saving and sampling
     stopped: str = ""  # why training ended, on the last event
 
 

@@ -24,7 +24,8 @@ from swiftpie.noise import TRAIN_TIMESTEPS, scaled_linear_step
 
 LAST_TIMESTEP = TRAIN_TIMESTEPS - 1
 FIRST_COMPARED, LAST_COMPARED = 20, 980  # timesteps where scores are compared; arXiv:2312.05239
-LEAST_BRIGHTNESS = 0.15  # of a surface; references are not lightened by more than its inverse
+# Least brightness of a surface; references are lightened by its inverse at most.
+LEAST_BRIGHTNESS = 0.15
 COVERED = 0.4  # share of a cell that a thing has to cover to tell the light there
 BALL_CELLS, BALL_EDGE = 8, 0.97  # surfaces that face aside by more are hardly seen
 CHARBONNIER = 1e-3  # squared width of the quadratic bottom of the robust loss

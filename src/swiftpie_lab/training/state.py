@@ -97,7 +97,7 @@ def _restore_optimizers(
     if unknown:
         raise ValueError(f"it is of the optimizers {', '.join(sorted(unknown))}")
     for name, optimizer in optimizers.items():
-        state: dict[int, dict[str, Tensor]] = {}  # of one that never took a step there is none
+        state: dict[int, dict[str, Tensor]] = {}  # an optimizer that never took a step has none
         for key, value in _below(tensors, f"{name}/").items():
             index, field = key.split("/")
             state.setdefault(int(index), {})[field] = value

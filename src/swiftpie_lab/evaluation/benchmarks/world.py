@@ -86,7 +86,7 @@ CASES_A_KIND = 20  # by default; all of them take some minutes on a laptop
 # Distances of seeds, all below 2**32: of larger ones PyTorch's generator reads the low half alone.
 KIND_SEED = 2**24  # between two kinds
 SCENERY_SEED = 2**33  # far from the seeds of cases, training and library
-NEXT_SEED = 2**16  # to the noise that is tried next, where the first gives too small a turn
+NEXT_SEED = 2**16  # step to the next seed, where noise gives too small a turn
 REFERENCE_SEED = 2**30  # what decides a reference does not decide the picture
 GALLERY_SEED = 2**31  # far from all cases
 WIDE_YAW = 30.0  # degrees; turns by value are no smaller, where they are to a side
@@ -101,7 +101,7 @@ T = TypeVar("T")
 CENTRES = (0.26, 0.74)  # across the picture
 SIDE = 0.43  # side of each box; the two do not touch
 SHIFT = 0.03  # boxes move by up to so much across
-HEIGHT, HEIGHT_RANGE = 0.35, 0.3  # of the centres of those that float
+HEIGHT, HEIGHT_RANGE = 0.35, 0.3  # height of the centres of things that float
 
 
 class WorldKind(StrEnum):
@@ -184,7 +184,7 @@ class WorldCase:
     prompt: str
     seed: int
     place: str
-    time: str  # as weather and season, said only where the place has any
+    time: str  # like weather and season, said only where the place has any
     weather: str
     season: str
     wish: str = ""  # a question
@@ -216,7 +216,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
 
     subjects: Subjects
     seed: int = 0  # decides all cases
-    size_px: int = SIZE_PX  # of all pictures
+    size_px: int = SIZE_PX  # side of all pictures
 
     name = "world"
     title = "The larger world"
@@ -275,7 +275,7 @@ class WorldBenchmark(Benchmark[WorldCase]):
         dealt = [self.deal(kind, count) for kind in USES.values()]
         rows = []
         for number, cases in enumerate(zip(*dealt, strict=True)):
-            row = self.subjects.index(cases[0].code)  # of the first use for all
+            row = self.subjects.index(cases[0].code)  # all cases take the row of the first one
             rows.append(
                 [
                     self._case(

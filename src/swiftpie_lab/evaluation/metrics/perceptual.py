@@ -15,7 +15,7 @@ from swiftpie.imageio.images import plane, to_pil
 from swiftpie_lab.evaluation.case import ImageEmbedder, Metric, ReferencePhoto, of
 from swiftpie_lab.evaluation.judges import Clip, Dino, Siglip2
 
-HALF = 0.5  # of a patch
+HALF = 0.5  # half of a patch
 
 
 def structure_distance(dino: Dino, source: Tensor, image: Image.Image) -> float:

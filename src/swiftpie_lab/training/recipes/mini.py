@@ -22,7 +22,7 @@ WORLD_MODEL = OneStepConfig(
     other_sides=0.2,
     sceneries=16,
 )
-SEMANTIC_MODEL = replace(  # of the stages after which the semantic branch alone shows a subject
+SEMANTIC_MODEL = replace(  # after these stages the semantic branch alone shows a subject
     WORLD_MODEL,
     autoencoder="",
     trained=("image_encoder", "denoiser"),

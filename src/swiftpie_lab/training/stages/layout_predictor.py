@@ -135,7 +135,7 @@ class LightStage:
         )
 
 
-OFTEN = SpecShares(pose=0.5)  # of seven poses, what is rare otherwise
+OFTEN = SpecShares(pose=0.5)  # one of seven poses, rare otherwise, in half of the pictures
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 CLIP_WIDTH = 1024  # width of the vector of CLIP ViT-H, which new projectors read
 FIRST_WEIGHTS = 1  # seed of a new projector
-NUM_SCALES = 3  # that the discriminator sees: the coarsest of the way down, and the middle
+NUM_SCALES = 3  # the discriminator sees the coarsest maps of the way down, and the middle
 HEAD_WIDTH = 64
 GROUPS = 8
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -102,10 +102,10 @@ class AdapterBase:
 
     components: Components
     denoiser: UNetDenoiser
-    installation: Installation  # of the denoiser, with the weights that training starts from
+    installation: Installation  # the denoiser's, with the weights where training starts
     autoencoder: LatentAutoencoder
     tower: CLIPVisionModelWithProjection
-    projector: Projector  # with the weights that training starts from
+    projector: Projector  # the projector, with the weights where training starts
 
     @property
     def device(self) -> torch.device:

@@ -26,7 +26,7 @@ from swiftpie_lab.training.stages.adapter.networks import (
     use_trained_layers,
 )
 
-ROW_STRIDE = 1_000_003  # as for photos: rows of a batch are draws of their own
+ROW_STRIDE = 1_000_003  # rows of a batch are draws of their own, as for photos
 
 LEAST_SCALE, MOST_SCALE = 0.5, 1.2  # range of a branch's scale, where scales are random
 EARLIEST_READ, LATEST_READ = 100, 400  # timesteps at which references are read in training

@@ -296,4 +296,4 @@ def _looks_in(row: Sequence[str], generic: Collection[str]) -> Sequence[str]:
     end = next((place for place, word in enumerate(row) if word in generic), 0)
     starts = [place for place in range(end) if row[place] in SIZES]
     found = row[starts[-1] + 1 : end] if starts else ()
-    return () if "of" in found else found  # as in "a photo of nothing"
+    return () if "of" in found else found  # "a photo of nothing" has no looks

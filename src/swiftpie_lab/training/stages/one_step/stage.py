@@ -76,7 +76,7 @@ TEACHER_FORCED = 0.6  # share of samples that get the true layout, not the predi
 KNOWN_SUBJECTS = 0.5  # share of repainting batches that are given their subject's reference
 LIGHT_WEIGHT = 0.3
 REPAINTED = {TrainingTask.REPAINT, TrainingTask.INSERT}  # a part of their pictures is given
-HAT_WEIGHT = 6.0  # and of those that show its hat, which is small and in no reference
+HAT_WEIGHT = 6.0  # weight of pixels that show a hat, which is small and in no reference
 
 
 @dataclass(frozen=True)
