@@ -9,8 +9,8 @@ import torch
 from swiftpie import PersonalizeRequest, Session, Subject, load_image
 from swiftpie.backbones.components import load_components
 from swiftpie.pipelines.request import Output
+from tests import traces
 from tests.backbones import tiny_models
-from tests.engine import tracing
 from tests.parity.pipelines import preset_of, subject
 from tests.policy.project import ROOT
 
@@ -41,7 +41,7 @@ def test_the_method_by_hand_is_that_of_a_session(components):
 def test_the_page_lists_the_way_of_a_picture_of_other_models(components):
     session = Session(components)
     identity = session.encode_identity(subject())
-    found = tracing.trace(lambda: session.personalize(identity, "a red cube", seed=3))
+    found = traces.trace(lambda: session.personalize(identity, "a red cube", seed=3))
     page = (ROOT / "docs" / "concepts.md").read_text()
     told = page.partition("A picture of Stable Diffusion 1.5")[2].partition("No file of `mini`")[0]
     assert re.findall(r"`([\w/]+\.py)`", told) == found.handing_on

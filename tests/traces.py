@@ -1,4 +1,4 @@
-"""Which files of `swiftpie` a call goes through, for four calls of the embedded model.
+"""Which files of `swiftpie` calls go through: `python -m tests.traces`.
 
 A file counts if it lies in `swiftpie` and one of its functions runs during a call of a session that
 has drawn before, in the thread of the call. Methods that `dataclass` generates belong to no file. A
@@ -17,10 +17,10 @@ from PIL import Image
 
 import swiftpie
 from swiftpie.imageio.images import sample_pictures
+from tests.golden.networks import random_networks
 
 SOURCE = f"{Path(swiftpie.__file__).parent}/"
 WRAPPERS = ("arguments.py", "registry.py")
-STORED = Path(__file__).with_name("traces.txt")
 
 
 class Trace(NamedTuple):
@@ -61,11 +61,14 @@ def trace(call):
     return Trace(list(files), [file for file in files if file in handing_on])
 
 
-def traces(session):
+def traces(session, other):
+    """Trace calls of the embedded model, and one of a session with an adapter."""
+    subject = other.encode_identity(sample_pictures(1)[0])
     identity = session.encode_identity(sample_pictures(1)[0])
     drawn = session.personalize(identity, "a dog on a beach", seed=1).images[0]
     photo = Image.fromarray(np.asarray(drawn))  # of a camera: nothing says how it was made
     calls = {
+        "sd15": lambda: other.personalize(subject, "a dog", seed=1),
         "personalize": lambda: session.personalize(identity, "a dog", seed=1),
         "scene": lambda: session.personalize(identity, "a dog in rain at dusk on a beach", seed=1),
         "insert": lambda: session.insert(photo, identity, prompt="a dog", seed=1),
@@ -81,3 +84,8 @@ def describe(found):
         f"# {name}: {len(one.files)} files, {len(one.handing_on)} hand on\n{one}"
         for name, one in found.items()
     )
+
+
+if __name__ == "__main__":
+    found = traces(swiftpie.load("mini", size_px=128), random_networks("sd15"))
+    sys.stdout.write(describe(found) + "\n")
