@@ -60,6 +60,7 @@ EDITS = [  # fields of a form, its own part, and a word
     ({}, {"task": "replace", **LIBRARY}, "remove"),
     ({"mask": HOLE}, {"task": "remove", "points": [(0.5, 0.5)]}, "exclude"),
     ({}, {"task": "insert", "keep_pose": True, **LIBRARY}, "no use"),
+    ({"size": "96x80"}, {}, "An edit is as large as its picture. Send 128x128"),
     ({"prompt": ""}, {}, "words that describe"),
     ({}, {"scene": "castle"}, "no use"),
     ({"image": ("a.png", b"")}, {}, "image"),

@@ -232,12 +232,13 @@ def size_for(
 ) -> str:
     """Return the size of the pictures of a call, 'auto' for an edit, which keeps its picture's.
 
-    A photographed place is drawn in any size, as elsewhere. What a model draws from words in too
-    many pixels for it gets the nearest size for `is_substitute`, a program for OpenAI's models,
-    which knows no other sizes.
+    A photographed place is drawn in any size, as elsewhere. A program for OpenAI's models, with
+    `is_substitute`, knows no other sizes than theirs: it gets that of the picture that it edits,
+    or the nearest one that a model draws from words.
 
     Raises:
-        RequestError: The size, or that at which an edit works, would take minutes.
+        RequestError: An edit is to have another size than its picture, or the size, or that at
+            which an edit works, would take minutes.
     """
     side_px = facts["image_size_px"]
     most = MOST_TIMES_OWN * side_px**2
@@ -249,6 +250,13 @@ def size_for(
         )
         raise RequestError(message, code="size_too_large", param="swiftpie.edit.size_px")
     if is_edit(body, images):
+        own = "{}x{}".format(*images[0].size)
+        if body.size not in {"auto", own} and not is_substitute:
+            message = (
+                f"size is {body.size}. An edit is as large as its picture. Send {own} or 'auto', "
+                "and resize what comes."
+            )
+            raise RequestError(message, code="size_differs", param="size")
         return "auto"
     has_places = Capability.LAYOUT in facts["capabilities"]
     is_photographed = has_places and body.swiftpie.scene != WORDS_ALONE
