@@ -8,7 +8,7 @@ from PIL import Image
 
 from swiftpie.errors import WeightsError
 from swiftpie.faces import ModelFile
-from swiftpie.faces.choose import align, similarity
+from swiftpie.faces.choose import align
 from swiftpie.faces.encoders.onnx import (
     MAX_OVERLAP,
     MIN_SCORE,
@@ -25,7 +25,7 @@ from swiftpie.faces.encoders.onnx import (
     prepare,
     suppress,
 )
-from tests.faces.tiny_faces import BOX, LANDMARKS, recogniser, steady_detector
+from tests.faces.tiny_faces import BOX, LANDMARKS, recogniser, similarity, steady_detector
 
 
 @pytest.mark.parametrize("has_folder", [True, False])

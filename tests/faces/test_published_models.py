@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from swiftpie.faces import FACE_ENCODERS
-from swiftpie.faces.choose import choose_face, find_faces, similarity
+from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.faces.encoders.onnx import (
     MAX_CANDIDATES,
     MAX_OVERLAP,
@@ -27,6 +27,7 @@ from swiftpie.faces.encoders.onnx import (
     open_model,
 )
 from swiftpie.imageio.decoding import load_image
+from tests.faces.tiny_faces import similarity
 
 FOLDER = Path(os.environ.get("SWIFTPIE_FACE_MODELS", "no-face-models"))
 PEOPLE = Path(os.environ.get("SWIFTPIE_FACE_PHOTOS", "no-face-photos"))

@@ -158,3 +158,8 @@ def _model(nodes, constants, source, outputs):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.checker.check_model(model)
     return model
+
+
+def similarity(first, second):
+    """The cosine of two embeddings (D,)."""
+    return float(np.dot(first, second) / (np.linalg.norm(first) * np.linalg.norm(second)))

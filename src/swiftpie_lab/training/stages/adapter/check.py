@@ -26,6 +26,7 @@ from swiftpie_lab.training.stages.adapter.student import (
 from swiftpie_lab.training.state import LOG_FILE
 
 NUM_ERRORS = 2  # standard errors that the difference has to exceed: chance does so in 2 of 100
+LEAST_GAIN = 1e-3  # share of a loss; what differs less differs by rounding
 
 
 class TrainedBranch(StrEnum):
@@ -94,7 +95,7 @@ def verdicts(figures: Mapping[str, float]) -> dict[str, bool]:
     found = {}
     for branch in TrainedBranch:
         own, swapped, error = (figures[f"{branch}_{name}"] for name in ("own", "swapped", "error"))
-        learns = swapped - own > NUM_ERRORS * error
+        learns = swapped - own > max(NUM_ERRORS * error, LEAST_GAIN * own)
         does = "learns" if learns else "does not learn yet"
         sentence = (
             f"The {branch} branch {does}: its identity loss is {own:.4f} with its own references "

@@ -59,7 +59,7 @@ def test_a_branch_that_is_trained_learns_and_the_other_does_not(branch, build, t
         ),
         loss=LossWeights(subject=0, whole=0, identity=10, maps=0, adversarial=0),
     )
-    loop = replace(LOOP, steps=40 if trains_detail else LOOP.steps)
+    loop = replace(LOOP, steps=120 if trains_detail else LOOP.steps)
     *_, last = fit(stage, loop, tmp_path)
     found = verdicts(last.losses)
     learned = zip(TrainedBranch, found.values(), strict=True)
