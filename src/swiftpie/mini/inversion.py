@@ -27,7 +27,7 @@ from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.edit_region import found_region, region_of
 from swiftpie.pipelines.identity import appearance_of_frame
-from swiftpie.pipelines.inversion import Inverted, Shown, guided_region
+from swiftpie.pipelines.inversion import InversionInput, Inverted, guided_region
 from swiftpie.pipelines.methods.inversion import InversionOptions, follows_seed
 from swiftpie.pipelines.request import EditRequest, resolved_scales
 from swiftpie.types import Identity, TextCondition
@@ -172,7 +172,9 @@ def _mask_head(channels: int) -> nn.Sequential:
     )
 
 
-def invert(components: Components, request: EditRequest, shown: Shown, clock: Clock) -> Inverted:
+def invert(
+    components: Components, request: EditRequest, shown: InversionInput, clock: Clock
+) -> Inverted:
     """Return what the trained network finds in a picture, with what stays of it in place.
 
     Raises:
@@ -234,7 +236,7 @@ def _check_drawn(components: Components, request: EditRequest, pixels: Tensor) -
 def _subject(
     components: Components,
     request: EditRequest,
-    shown: Shown,
+    shown: InversionInput,
     changes: Tensor,
     source: InversionOutput,
     *,

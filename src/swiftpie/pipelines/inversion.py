@@ -53,7 +53,7 @@ def advice(components: Components, request: EditRequest) -> Iterator[str]:
         yield "`accept_smear=True` has no effect: this model edits photographs without it."
 
 
-class Shown(NamedTuple):
+class InversionInput(NamedTuple):
     """A picture on its canvas, and what an edit says of it."""
 
     original: Image.Image
@@ -79,7 +79,7 @@ def prepare_edit(
     request: EditRequest,
     clock: Clock,
     *,
-    invert: Callable[[Components, EditRequest, Shown, Clock], Inverted] | None = None,
+    invert: Callable[[Components, EditRequest, InversionInput, Clock], Inverted] | None = None,
 ) -> Plan:
     """Find the noise behind a picture, the region that changes, and what is drawn there."""
     request = in_hole(request)
@@ -113,7 +113,7 @@ def prepare_edit(
     compared = Compared(prompts.encoder, ("", keyword)) if keyword else prompts
     if mask is None and says_the_same(compared):
         mask = torch.zeros(1, 1, *canvas.full, dtype=torch.uint8)
-    shown = Shown(original, canvas, pixels, latents, prompts, compared, mask)
+    shown = InversionInput(original, canvas, pixels, latents, prompts, compared, mask)
     noise, region, condition = (invert or _invert)(components, request, shown, clock)
     text = prompts.text if is_released else components.text.encode([request.prompt])
     rows, schedule = len(text.pooled), components.schedule
@@ -145,7 +145,9 @@ def prepare_edit(
     )
 
 
-def _invert(components: Components, request: EditRequest, shown: Shown, clock: Clock) -> Inverted:
+def _invert(
+    components: Components, request: EditRequest, shown: InversionInput, clock: Clock
+) -> Inverted:
     """Return the noise behind a picture and where it changes, by noise under two prompts.
 
     The denoiser sees the appearance of the picture, weighed inside and outside of the region.

@@ -212,10 +212,10 @@ class Server(uvicorn.Server):
         class Http(BoundedHttpProtocol):
             head_s = limits.body_s
 
-        class Live(BoundedWebSocketProtocol):
+        class LiveProtocol(BoundedWebSocketProtocol):
             pass
 
-        Http.limiter = Live.limiter = ConnectionLimiter()
+        Http.limiter = LiveProtocol.limiter = ConnectionLimiter()
         super().__init__(
             uvicorn.Config(
                 guard,
@@ -227,7 +227,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=PROXIES in os.environ,  # else any client could send them
                 lifespan="on",
-                ws=Live,
+                ws=LiveProtocol,
                 ws_max_size=MAX_TEXT_BYTES,
                 ws_per_message_deflate=False,  # pictures are compressed already
                 timeout_keep_alive=KEEP_ALIVE_S,
