@@ -1,4 +1,4 @@
-"""Installs the processors on a U-Net, once, and takes them off again exactly; SwiftEdit's, too."""
+"""Puts attention processors on a U-Net, those of SwiftEdit too, and puts the old ones back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -91,7 +91,7 @@ class Installation:
 def install(unet: Any, plan: BranchPlan) -> Installation:  # noqa: ANN401 - of diffusers, or our own
     """Give every attention layer of `unet` a processor that reads `condition` and `notes`.
 
-    Motion modules keep theirs.
+    Motion modules keep their own processors.
     """
     originals = dict(unet.attn_processors)
     names = [path.removesuffix(".processor") for path in originals]
@@ -113,9 +113,9 @@ def install(unet: Any, plan: BranchPlan) -> Installation:  # noqa: ANN401 - of d
                 is_active=block_of(name) in plan.semantic,
                 is_trained=bool(plan.semantic),
                 mask_role=roles.get(name, MaskRole.NONE),
-            ).to(unet.dtype)  # at once, as all of them would take twice their memory meanwhile
+            ).to(unet.dtype)  # one by one: converting all at the end takes twice the memory
         elif block_of(name) not in plan.detail:
-            plain[name] = SelfAttention()  # projections would be a tenth of SDXL's U-Net
+            plain[name] = SelfAttention()  # its projections would add a tenth to SDXL's U-Net
         else:
             detail[name] = DetailAttention(
                 name,
@@ -133,9 +133,9 @@ def install(unet: Any, plan: BranchPlan) -> Installation:  # noqa: ANN401 - of d
 
 
 def install_released(installation: Installation) -> Installation:
-    """Replace the semantic branch of an installed U-Net; its weights go on serving.
+    """Replace the semantic branch of an installed U-Net by SwiftEdit's, with the same weights.
 
-    While it lasts, every call needs an even number of rows and one subject.
+    Until `undo`, every call needs an even number of rows and one subject.
     """
     unet = installation.network
     originals = dict(unet.attn_processors)
@@ -168,10 +168,10 @@ def mapper_layers(crossing: list[str]) -> list[str]:
 class ReleasedAttention:
     """Cross-attention to text and image, for half of the rows to keep a picture and half to edit.
 
-    Differs from arXiv:2412.04301, Eq. 9, which `SemanticAttention` computes: because of how the
-    code masks its logits, all image tokens count alike inside of the mask; outside, the edit gets
-    the image attention of its source row; the text scale acts everywhere, and 0 leaves the text
-    unchanged. Layers that are not controlled add image attention unscaled.
+    It follows SwiftEdit's released code, `SemanticAttention` the paper (arXiv:2412.04301, Eq. 9).
+    In the code, all image tokens count alike inside of the mask. Outside, an edited row gets the
+    image attention of its source row. The text scale acts everywhere; 0 leaves the text unchanged.
+    Layers that are not controlled add image attention unscaled.
     """
 
     def __init__(self, semantic: SemanticAttention, *, is_controlled: bool) -> None:

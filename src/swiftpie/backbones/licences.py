@@ -33,20 +33,20 @@ class LicenceTerms(NamedTuple):
 
 
 YOURS = "the licence of the file you bring"
-# Where adapters are published.
+# Repositories that publish adapters.
 ADAPTERS, RELEASE = "h94/IP-Adapter", "Qualcomm-AI-research/SwiftEdit"
 FACE_ADAPTERS = "h94/IP-Adapter-FaceID"
 OPENRAIL = "creativeml-openrail-m"
 BASES: Mapping[str, str] = MappingProxyType(
     {SD15_BASE: OPENRAIL, SD21_BASE: "openrail++", SDXL_BASE: "openrail++"}
 )
-"""Networks that presets borrow; these licences allow commerce and forbid harmful uses."""
+"""Licences of pipelines that presets borrow. They allow commerce and forbid harmful uses."""
 
 COMMERCE: Mapping[str, bool | None] = MappingProxyType(
     dict.fromkeys(("apache-2.0", "mit", OPENRAIL, "openrail++"), True)
     | dict.fromkeys(("sai-nc-community", "cc-by-nc-4.0"), False)
 )
-"""Whether licences, as cards spell them, allow commercial use; others depend."""
+"""Whether a licence, spelled as on model cards, allows commercial use. For others it depends."""
 UNSTATED = ("other", "unknown")  # what cards say in place of a licence
 FACE_ADAPTER = LicenceTerms("adapter", "ip-adapter-faceid*", "non-commercial research", False)
 ADAPTER = LicenceTerms("adapter", "ip-adapter*", "Apache-2.0", True)
@@ -68,7 +68,7 @@ DINO = LicenceTerms("judge", "DINO ViT-B/8", "Apache-2.0", True)
 
 
 def everything() -> list[LicenceTerms]:
-    """Return all presets, what they borrow, face encoders, what cuts subjects out, and judges."""
+    """Return the terms of all presets, their bases, adapters, encoders, cut-out and judges."""
     presets = map(preset_terms, PRESETS.names())
     encoders = (encoder_terms(name, part="face encoder") for name in FACE_ENCODERS.names())
     others = (ADAPTER, FACE_ADAPTER, IMAGE_ENCODER, OWN_CUTOUT, OWN_JUDGES, SPRITES)
@@ -114,7 +114,7 @@ def is_stricter(licence: str, known: LicenceTerms) -> bool:
 
 
 def preset_terms(name: str) -> list[LicenceTerms]:
-    """Return a preset's weights and the networks that it borrows."""
+    """Return the terms of a preset's weights and of the networks that it borrows."""
     preset = PRESETS.get(name)
     found = [LicenceTerms("preset", preset.name, preset.licence, preset.is_commercial)]
     if preset.base is not None:
@@ -126,7 +126,7 @@ def preset_terms(name: str) -> list[LicenceTerms]:
 
 
 def recipe_terms(recipe: Recipe) -> list[LicenceTerms]:
-    """Return all parts of a recipe, as far as their publishers are known here."""
+    """Return the terms of all parts of a recipe; for unknown publishers, `YOURS`."""
     published, found = recipe.references, preset_terms(recipe.preset)
     if recipe.adapter is not None:
         found.append(_adapter_at(published.get("adapter"), recipe.adapter))
@@ -148,7 +148,7 @@ def recipe_terms(recipe: Recipe) -> list[LicenceTerms]:
 def check_commercial(
     preset: Preset | None, choices: Mapping[str, Any], *, encoders: Iterable[str] = ()
 ) -> None:
-    """Refuse what may not be used commercially without conditions, if `choices` want that.
+    """Refuse parts that `commercial_only` excludes; those whose licence is `YOURS` pass.
 
     Raises:
         ConfigError: It names each part, its licence and the recipes that may be used.
@@ -184,7 +184,7 @@ def _adapter_at(place: RepoReference | None, name: str, part: str = "adapter") -
 
 
 def encoder_terms(name: str, *, part: str) -> list[LicenceTerms]:
-    """Return the files of a face encoder."""
+    """Return the terms of each file of a face encoder."""
     files = FACE_ENCODERS.get(name).files
     return [
         LicenceTerms(part, f"{name}: {file.name}", file.licence, file.is_commercial)

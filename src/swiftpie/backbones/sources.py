@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 
 BIG_G = 1280  # width of the vector of CLIP ViT-bigG; ViT-H, the usual one, gives 1024
 ADAPTERS = "h94/IP-Adapter"  # its repository also holds the image encoders of IP-Adapters
-NAMES = {  # of a part, by what the weights of a preset are
+NAMES = {  # what the part with a preset's own weights is called
     WeightsKind.UNET: "denoiser",
     WeightsKind.LORA: "lora",
     WeightsKind.MOTION: "motion",
 }
-INDEX = "model_index.json"  # by which other programs know a pipeline
+INDEX = "model_index.json"  # other programs know a pipeline by this file
 
 
 class WeightFormats(NamedTuple):
@@ -113,7 +113,7 @@ def plan_networks(
             settings = (denoiser,) if own.is_file else ()
             lent = replace(whole, networks=others, configs=settings)
         base = choices.get("base") or preset.base
-        assert base is not None, "presets that are a part say of what"
+        assert base is not None, "a preset that is part of a pipeline names that pipeline"
         parts = [finder.find("pipeline", "base", base, lent), own]
         if preset.lora is not None:
             lora = _beside(weights, preset.lora)
@@ -144,7 +144,7 @@ def plan_image_encoder(
 ) -> ModelPart:
     """Plan the image encoder that an adapter reads, by default the public one.
 
-    Without a `projector`, because the adapter is not downloaded yet, this is the most common one.
+    There is no `projector` before the adapter is downloaded; the default is then that of ViT-H.
 
     Raises:
         WeightsError: It does not exist, or its host refuses it.
@@ -176,9 +176,9 @@ def is_here(recipe: Recipe) -> bool:
 
 
 def check_within_reach(preset: Preset, choices: Choices) -> None:
-    """Refuse networks that are neither on this machine nor within reach, by all their names.
+    """Refuse networks that are neither on this machine nor within reach; the error names them all.
 
-    It loads no tensor library, where the family's own plan does before it meets the first of them.
+    This check loads no tensor library. The family's own plan loads one before it looks.
 
     Raises:
         WeightsError: The hub cannot be reached, or must not be asked.
@@ -218,7 +218,7 @@ def check_within_reach(preset: Preset, choices: Choices) -> None:
 
 
 def _beside(weights: str | Path, file: str) -> str | Path:
-    """Return how a `file` in the folder or repository of `weights` is called."""
+    """Return the path or reference of a `file` in the folder or repository of `weights`."""
     reference = parse_reference(weights)
     if reference is not None:
         return str(replace(reference, path=_below(reference.path or "", file)))
@@ -341,7 +341,7 @@ class PartFinder:
         self, reference: RepoReference, listing: RepoListing, wanted: FileSelection
     ) -> list[str]:
         for path in wanted.files:
-            listing.find(path)  # names those that are called alike
+            listing.find(path)  # its error lists similar names
         try:
             return wanted.select(listing.files, self.formats)
         except LookupError as error:
@@ -364,7 +364,7 @@ def _names_below(root: Path) -> set[str]:
 
 
 def _inside(reference: RepoReference, wanted: FileSelection) -> FileSelection:
-    """Return `wanted` with names as they are in the repository."""
+    """Return `wanted` with names that start at the root of the repository."""
     if reference.is_file:
         return FileSelection(files=(reference.path or "",))
     return FileSelection(

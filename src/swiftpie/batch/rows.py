@@ -1,4 +1,4 @@
-"""Rows of a list to jobs: each becomes the request of a picture.
+"""Turns rows of a list into jobs: a row gives one picture for each of its prompts and seeds.
 
 A row has the options of its task, by the names that they have on the command line.
 """
@@ -73,7 +73,7 @@ class _SubjectRow:
     cutout: str | tuple[str, ...] = "auto"
 
 
-_SEEDS = ("seed", "seeds")  # columns that are read apart
+_SEEDS = ("seed", "seeds")  # `_seeds_of` reads these columns
 _FACE = options_of(FaceSource, Surface.BATCH)
 _SUBJECT = options_of(Subject, Surface.BATCH)
 
@@ -93,7 +93,7 @@ def _fields_of(name: str) -> tuple[str, ...]:
 
 
 FIELDS = {name: _fields_of(name) for name in TASKS}
-MOTION_FIELDS = tuple(  # by which a line is an animation
+MOTION_FIELDS = tuple(  # a line that has one of them is an animation
     name for name in FIELDS["animate"] if name not in FIELDS["personalize"]
 )
 
@@ -106,7 +106,7 @@ def collect(rows: Iterable[JobRow], *, root: Path, defaults: JobDefaults) -> Job
             if isinstance(row, Exception):
                 raise row
             for job in _read(row, place=place, is_text=is_text, inputs=inputs, defaults=defaults):
-                # As some file systems tell names apart.
+                # Some file systems do not tell names apart by case or by Unicode form.
                 key = unicodedata.normalize("NFC", job.id).casefold()
                 if (other := jobs.get(key)) is not None:
                     raise ConfigError(_duplicate(job, other))
@@ -192,7 +192,7 @@ def _with_words(job: BatchJob, prompt: str, seed: int) -> BatchJob:
 
 
 def task_of(row: Mapping[str, object]) -> str:
-    """Return the task of a line: the one that it names, or else by what it says."""
+    """Return the task that a line names, or else the one that its other fields imply."""
 
     def says(*names: str) -> bool:
         return any(row.get(name) not in (None, "") for name in names)

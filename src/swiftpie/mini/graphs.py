@@ -1,4 +1,4 @@
-"""What graphs that draw take and return besides: where the subject goes, and its light."""
+"""Inputs and outputs that `mini` adds to exported graphs: the subject's place and its light."""
 
 from collections.abc import Mapping
 
@@ -12,12 +12,12 @@ from swiftpie.geometry.shading import Lighting, cast_on_ground, lit, usual_shado
 from swiftpie.masks import subject_extent
 from swiftpie.types import Identity, TextCondition
 
-# Outputs, of the subject before a scene; its pixels are premultiplied, (1, 4, H, W) in [0, 1].
+# Names of outputs. SUBJECT is premultiplied RGBA without a scene, (1, 4, H, W) in [0, 1].
 PLACE, SUBJECT, SHADOW = "place", "subject", "shadow"
 
 
 def inputs() -> dict[str, Tensor]:
-    """Return a box, which counts if `has_box` is 1."""
+    """Return samples of the added inputs: a box, and `has_box`, which is 1 if the box counts."""
     return {"box": torch.tensor([[0.2, 0.3, 0.8, 0.9]]), "has_box": torch.zeros(1)}
 
 

@@ -82,16 +82,14 @@ class Reading:
     worn: str | None = None  # what the first subject wears or holds, as "top hat"
     texture: str | None = None  # what the first subject is made of, one of `TEXTURED`
     is_turned: bool = False  # whether the subject is not upright
-    art: str | None = None  # the same, or `COLOURLESS`
-    tokens: tuple[str, ...] = ()  # but for the art
-    unset: tuple[str, ...] = ()  # those of `tokens` that are not of a setting
-    skipped: tuple[str, ...] = ()  # how the place is said to be, as "quiet"
+    art: str | None = None  # the rendition if there is one, or else `COLOURLESS`
+    tokens: tuple[str, ...] = ()  # all of them but those of the art
+    unset: tuple[str, ...] = ()  # `tokens` without those for time, weather and season
+    skipped: tuple[str, ...] = ()  # words that describe the place, such as "quiet"
     others: tuple[str, ...] = ()  # tokens of subjects, and of how they look
     mentions: tuple[Mention, ...] = ()  # mentions of subjects
     loose: tuple[str, ...] = ()  # words of phrases without a subject, as "seen from the left"
-    lost: tuple[
-        str, ...
-    ] = ()  # words, as "8k", that nothing in the picture follows, in their order
+    lost: tuple[str, ...] = ()  # words in their order, as "8k", that change nothing in the picture
     unknown: tuple[str, ...] = ()  # words that the model knows in no form; a name may be any
     is_foreign: bool = False  # whether hardly a word is known, as of another language
 
@@ -248,13 +246,13 @@ def read(text: str, vocabulary: Vocabulary | None = None) -> Reading:
 
 
 def read_all(components: Components, request: PersonalizeRequest) -> list[Reading]:
-    """Return what each prompt of a request says; none that is encoded says anything."""
+    """Return a reading of each prompt of a request; there is none if the prompt is encoded."""
     readings = [read(text, vocabulary_of(components)) for text in texts_of(request.prompt)]
     return readings if request.subjects else [reading.as_place for reading in readings]
 
 
 def _with_subjects(reading: Reading, vocabulary: Vocabulary) -> Reading:
-    """Return a reading with the subjects, and with the words that nothing follows."""
+    """Return a reading with its subjects, and with the words that change nothing."""
     text, place = reading.text, reading.place
     found, loose = subjects_in(
         reading.others, vocabulary.words, wears=reading.worn is not None, is_bare=reading.is_bare
@@ -347,7 +345,7 @@ def _is_foreign(text: str, vocabulary: Vocabulary) -> bool:
 
 
 def _is_lost(word: str, vocabulary: Vocabulary) -> bool:
-    """Whether a word has no part in a picture: unknown, or of what is drawn in other words."""
+    """Whether a word changes nothing: it is unknown, or a noun that no network reads."""
     known = FILLERS | ENDS | SIZES | LOOK_WORDS
     if word in known or word in NUMBERS:
         return False

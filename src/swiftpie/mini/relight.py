@@ -25,7 +25,7 @@ NOISE_SHAPE = (32, SIDE_PX // 8, SIDE_PX // 8)
 BAND_PIXELS = 65_000  # so many pixels and their maps fit into a cache
 PATTERN_PX = 384  # least size in a photograph of one repetition of rain or flakes
 MOST_REPEATS = 3
-DRAWN_WEATHERS = {  # those that a picture is behind, by their numbers
+DRAWN_WEATHERS = {  # weathers that are drawn over a picture, by their numbers
     number: name for number, name in enumerate(WEATHERS) if name in {"rain", "snowfall", "fog"}
 }
 
@@ -42,7 +42,7 @@ def relight(
 ) -> Image.Image:
     """Return a picture in plain daylight as it looks in a setting, without rain, flakes and fog.
 
-    A season alone changes only what it changes visibly.
+    Where only the season changes, faint differences are errors of the network and are left out.
 
     Args:
         image: The place, of any size; the same picture comes back if it shows the setting.
@@ -88,7 +88,7 @@ def _in_colours_of(setting: SceneSetting, reference: Tensor, drawn: Tensor) -> T
 
 
 def _carried_over(picture: Image.Image, changes: Tensor, on_band: OnBand) -> Image.Image:
-    """Return a picture of any size with the changes (1, 12, n, m) that a small one of it shows."""
+    """Return a picture of any size with `changes` (1, 12, n, m) found on a small copy of it."""
     result, count = Image.new("RGB", picture.size), changes.shape[2]
     maps = F.interpolate(_of_bytes(changes), (count, picture.width), mode="bilinear")
     maps = maps[0].movedim(1, 0).flatten(1)  # (n, 12 * W)
@@ -110,7 +110,7 @@ def _carried_over(picture: Image.Image, changes: Tensor, on_band: OnBand) -> Ima
 
 
 def _of_bytes(changes: Tensor) -> Tensor:
-    """Return maps (1, 12, n, m) of colours in [-1, 1] for those in 0..255."""
+    """Turn maps (1, 12, n, m) for colours in [-1, 1] into maps for colours in 0..255."""
     offsets = changes[:, 9:] + 1 - changes[:, :9].unflatten(1, (3, 3)).sum(dim=2)
     return torch.cat([changes[:, :9], 127.5 * offsets], dim=1)
 
@@ -118,7 +118,7 @@ def _of_bytes(changes: Tensor) -> Tensor:
 def weathered(picture: Tensor, setting: SceneSetting, *, noise: Tensor, is_photo: bool) -> Tensor:
     """Return a picture (1, 3, H, W) in [-1, 1] behind the rain, the flakes or the fog of `setting`.
 
-    Large pictures are changed row by row with less memory by `add_weather`.
+    For a large picture, `add_weather` does this in bands of rows, with less memory.
     """
     name = DRAWN_WEATHERS.get(setting.weather)
     if name is None:

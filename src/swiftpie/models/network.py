@@ -19,14 +19,14 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"  # name in the layout of diffuse
 SCALES = "_scales"  # suffix of the tensor by which a weight's numbers are multiplied
 LEVELS = 127  # int8 has so many levels on either side of 0
 
-# What layers fill their weights with when they are made.
+# The functions with which new layers fill their weights.
 FILLING = (init.kaiming_uniform_, init.uniform_, init.normal_, init.constant_)
 
 Init = TypeVar("Init", bound=Callable[..., None])
 
 
 class Unfilled(TorchFunctionMode):
-    """Draws no first weights: even without memory they would take a third of the time to build."""
+    """Leaves new weights unfilled: filling takes time even on the meta device."""
 
     def __torch_function__(
         self,
@@ -35,7 +35,7 @@ class Unfilled(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - what any function of PyTorch returns
-        """Return a weight that shall be filled unchanged; all else is computed."""
+        """Call `func`, unless it fills a weight: then return that weight as it is."""
         kwargs = kwargs or {}
         return kwargs["tensor"] if func in FILLING else func(*args, **kwargs)
 
@@ -60,7 +60,7 @@ class Network(nn.Module):
 
     @classmethod
     def built(cls, folder: Path) -> Self:
-        """Return an untrained network of the settings in `folder`; others than its own are left."""
+        """Return an untrained network with the settings in `folder`; unknown ones are ignored."""
         stored = json.loads((folder / CONFIG).read_bytes())
         known = inspect.signature(cls.__init__).parameters
         return cls(**{name: value for name, value in stored.items() if name in known})
@@ -116,7 +116,7 @@ def to_eight_bits(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if weight.ndim < 2:
             stored[name] = weight.half()
             continue
-        rows = weight.half().float().flatten(1)  # so that written again they stay what they are
+        rows = weight.half().float().flatten(1)  # `read_weights` rounds so, too: a copy stays equal
         scales = (rows.abs().amax(dim=1) / LEVELS).clamp_min(torch.finfo().tiny)
         stored[name] = (rows / scales[:, None]).round().to(torch.int8).view(weight.shape)
         stored[name + SCALES] = scales
@@ -134,7 +134,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     scales = {name: stored.pop(name + SCALES) for name in eight_bits}
     for name, tensor in stored.items():
         if name in scales:
-            # A shape that does not fit raises an error, where one that spreads takes any memory.
+            # `reshape` refuses scales of a wrong shape; broadcasting them may take all memory.
             shape = (len(tensor), *[1] * (tensor.ndim - 1))
             stored[name] = (tensor.float() * scales[name].reshape(shape)).half().float()
         elif tensor.is_floating_point():

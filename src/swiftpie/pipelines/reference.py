@@ -24,13 +24,13 @@ from swiftpie.pipelines.techniques.personalize import (
 
 @torch.no_grad()
 def prepare_edit(components: Components, request: EditRequest, clock: Clock) -> Plan:
-    """Encode the picture as a reference of its own size; it is redrawn from noise and prompt.
+    """Plan an edit that draws the picture anew from noise, with the old picture as a reference.
 
-    Without a mask all of it may change, as such models have it.
+    Without a mask, all of the picture may change.
 
     Raises:
-        CapabilityError: The model does not read pictures so.
-        InputError: A further subject or a keyword came with it, or the mask has a wrong shape.
+        CapabilityError: The model was not made to edit a picture that it reads as a reference.
+        InputError: The edit has a further subject or a keyword, or a mask of a wrong shape.
     """
     request = in_hole(request)
     _check(components, request)
