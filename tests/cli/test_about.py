@@ -150,6 +150,7 @@ def test_recipes_for_commerce_are_those_whose_parts_all_allow_it(call):
         ({"preset": "sdxl-turbo"}, "preset 'sdxl-turbo': sai-nc-community"),
         ({"recipe": "faceid-lcm"}, "ip-adapter-faceid"),
         ({"recipe": "swiftedit"}, "weights as SD-Turbo"),
+        ({"preset": "sdxs-512", "adapter": "someone/else:adapter.safetensors"}, "file you bring"),
     ],
 )
 def test_what_may_not_be_sold_is_refused_by_its_licence_before_anything_is_fetched(

@@ -148,19 +148,26 @@ def recipe_terms(recipe: Recipe) -> list[LicenceTerms]:
 def check_commercial(
     preset: Preset | None, choices: Mapping[str, Any], *, encoders: Iterable[str] = ()
 ) -> None:
-    """Refuse parts that `commercial_only` excludes; those whose licence is `YOURS` pass.
+    """Refuse parts that `commercial_only` excludes; files on this machine pass.
 
     Raises:
         ConfigError: It names each part, its licence and the recipes that may be used.
     """
     if not choices.get("commercial_only"):
         return
-    parts = [term for name in encoders for term in encoder_terms(name, part="face encoder")]
+    parts = [term for each in encoders for term in encoder_terms(each, part="face encoder")]
+    own = set[str]()
     if preset is not None:
         places = {name: str(choices[name]) for name in PLACES if choices.get(name) is not None}
         loaded = Recipe(name="", summary="", preset=preset.name)
-        parts += recipe_terms(replace(loaded, **places))  # type: ignore[arg-type]  # all are text
-    refused = [part for part in parts if part.is_commercial is not True and part.licence != YOURS]
+        loaded = replace(loaded, **places)  # type: ignore[arg-type]  # all are text
+        parts += recipe_terms(loaded)
+        own = places.keys() - loaded.references.keys()
+    refused = [
+        part
+        for part in parts
+        if part.is_commercial is not True and not (part.licence == YOURS and part.part in own)
+    ]
     if refused:
         listed = "; ".join(f"{part.part} {part.name!r}: {part.licence}" for part in refused)
         free = [name for name, recipe in RECIPES.all().items() if is_free(recipe_terms(recipe))]
