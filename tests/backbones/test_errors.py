@@ -158,6 +158,7 @@ def by_inversion(session):
 ONE = (reference(),)
 CALLS = [
     ("flux2", lambda s: draw(s, ONE, mask="inline"), CapabilityError, "box"),
+    ("flux2", lambda s: draw(s, ONE, mask="two-pass"), CapabilityError, "box"),
     ("flux2", lambda s: s.edit(reference(), "a cat", keyword="dog"), InputError, "keyword"),
     ("flux2", by_inversion, CapabilityError, "inversion"),
     (

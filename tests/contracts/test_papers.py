@@ -144,6 +144,14 @@ IDEAS = (
         partial(changes, SD15, mask=MaskSource.BOX),
     ),
     Idea(
+        "masks of a first pass",
+        "2510.07656",
+        "personalize --mask two-pass",
+        "swiftpie/pipelines/first_pass.py",
+        "tiny",
+        partial(changes, SD15, mask=MaskSource.TWO_PASS),
+    ),
+    Idea(
         "training of both branches",
         "2605.01510",
         "train adapter",

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar, cast
 
@@ -39,6 +40,7 @@ from swiftpie.pipelines.denoise import (
     shape_of,
 )
 from swiftpie.pipelines.edit_region import with_transparency
+from swiftpie.pipelines.first_pass import with_regions
 from swiftpie.pipelines.request import (
     Drawable,
     EditRequest,
@@ -50,7 +52,7 @@ from swiftpie.pipelines.request import (
     identities_in,
     resolved_scales,
 )
-from swiftpie.pipelines.settings import IdentityGuidance
+from swiftpie.pipelines.settings import FIRST_PASS, IdentityGuidance
 from swiftpie.types import Change, Denoised, Drawn, EditResult, GenerationResult, IdentityBranch
 
 logger = logging.getLogger(__name__)
@@ -262,7 +264,7 @@ def _denoised(prepared: Prepared, plan: Plan, clock: Clock, on_step: OnStep | No
 
 def _draw_batch(batch: Sequence[Plan], clock: Clock, on_step: OnStep | None) -> Iterator[Drawn]:
     """Yield what the denoiser makes of plans of one shape, in one pass."""
-    starts = [plan.start for plan in batch if plan.start is not None]
+    starts = [_with_regions(plan, plan.start) for plan in batch if plan.start is not None]
     request, start = batch[0].request, join_prepared(starts)
     components = start.components
     latents, mask, regions = _denoised(start, batch[0], clock, on_step)
@@ -284,6 +286,17 @@ def _draw_batch(batch: Sequence[Plan], clock: Clock, on_step: OnStep | None) -> 
         rows = slice(first, first := first + len(own.latents))
         branches = acting_branches(own.components, own.condition)
         yield Drawn(pixels[rows], mask[rows], regions[rows], own.layouts, branches)
+
+
+def _with_regions(plan: Plan, start: Prepared) -> Prepared:
+    """Return the start of a plan, with the masks of a first pass if one was asked for."""
+    asked = plan.request
+    if not (isinstance(asked, PersonalizeRequest) and asked.subjects):
+        return start
+    if FIRST_PASS.isdisjoint({asked.mask, asked.detail_mask}):
+        return start
+    most = _most_rows(start.latents)
+    return with_regions(start, asked, partial(in_parts, can_split=not plan.reads_rows, most=most))
 
 
 def acting_branches(

@@ -100,7 +100,7 @@ IDENTITY_GUIDANCE = Option(
     "layers read of the identity, for a closer likeness. am2 gathers it where the identity is "
     "strongest, for a face in a photograph. dcg needs several steps. By default plain."
 )
-MASK_SOURCES = "none|inline|box|FILE"
+MASK_SOURCES = "none|inline|two-pass|layout-first|box|FILE"
 TYPED = frozenset({Surface.CLI, Surface.BATCH})
 
 
@@ -305,7 +305,8 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
         "MaskSource | Region",
         Option(
             "Region in which the subject acts. none: everywhere. inline: attention finds it while "
-            "the picture is drawn. box: the subject's box. FILE: its white.",
+            "the picture is drawn. two-pass: a first call of the network finds it. layout-first: "
+            "the same, without the subject. box: the subject's box. FILE: its white.",
             MASK_SOURCES,
             kind=str,
         ),

@@ -60,7 +60,13 @@ class MaskSource(StrEnum):
 
     NONE = "none"  # the whole picture
     INLINE = "inline"  # found from attention during the one call of the denoiser
+    TWO_PASS = "two-pass"  # found by a first call without detail
+    LAYOUT_FIRST = "layout-first"  # found by a first call in which no subject acts
     BOX = "box"
+
+
+FIRST_PASS = frozenset({MaskSource.TWO_PASS, MaskSource.LAYOUT_FIRST})
+FOUND = FIRST_PASS | {MaskSource.INLINE}  # by attention
 
 
 class EditMode(StrEnum):

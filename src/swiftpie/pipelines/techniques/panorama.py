@@ -23,7 +23,7 @@ from swiftpie.models.denoiser import Denoiser, DenoiserCall, SubjectCondition, W
 from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.denoise import Clock, Plan
 from swiftpie.pipelines.request import PersonalizeRequest
-from swiftpie.pipelines.settings import MaskSource
+from swiftpie.pipelines.settings import FOUND, MaskSource
 from swiftpie.pipelines.techniques.personalize import (
     check_subjects,
     prepare_subjects,
@@ -141,7 +141,7 @@ def _cut(condition: SubjectCondition, place: Place) -> SubjectCondition:
 
 def _check_regions(components: Components, request: PersonalizeRequest) -> None:
     """Refuse subjects whose place is not given."""
-    finds = MaskSource.INLINE in {request.mask, source_of_detail(request, components.preset)}
+    finds = FOUND & {request.mask, source_of_detail(request, components.preset)}
     for subject in request.subjects:
         is_placed = subject.mask is not None or request.mask is MaskSource.BOX
         if finds or not is_placed:

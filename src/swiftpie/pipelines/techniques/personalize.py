@@ -31,6 +31,7 @@ from swiftpie.pipelines.request import (
 from swiftpie.pipelines.settings import (
     BALANCE_OF_IDENTITY,
     BALANCE_OF_TEXT,
+    FOUND,
     MaskSource,
     ResolvedScales,
 )
@@ -186,14 +187,18 @@ def _check_sources(
 ) -> None:
     """Refuse regions that are to be found where some are given, or where no layer finds any."""
     for name, chosen in sources.items():
-        if chosen is MaskSource.INLINE and any(
-            getattr(subject, name) is not None for subject in subjects
-        ):
+        if chosen in FOUND and any(getattr(subject, name) is not None for subject in subjects):
             raise InputError(
                 f"{name}={chosen.value!r} finds the regions of all subjects, but some have a mask. "
                 "Leave one of the two out."
             )
-        if chosen is MaskSource.INLINE and not components.denoiser.installation.finds_regions:
+        if chosen is MaskSource.LAYOUT_FIRST and components.preset.predicts_layout:
+            raise CapabilityError(
+                f"{name}='layout-first' asks the words where a subject goes, and preset "
+                f"{components.preset.name!r} places subjects before it draws. Give 'two-pass', "
+                "'inline' or a box."
+            )
+        if chosen in FOUND and not components.denoiser.installation.finds_regions:
             raise CapabilityError(
                 f"{name}={chosen.value!r} needs layers that find where a subject is, and preset "
                 f"{components.preset.name!r} has none. Give a box or a mask, or leave it out."
