@@ -23,7 +23,7 @@ def test_jobs_of_every_kind_are_drawn_as_they_ask(collected, run, folder):
         {"image": "dog.webp", "prompt": "a dog at night", "keyword": "dog", "size_px": 64},
         {"task": "insert", "image": "dog.webp", "box": [0.2, 0.2, 0.6, 0.6], "subject": "cat"},
         {"image": "dog.webp", "prompt": "red", "mask": "mask.png", "variation": 0.5},
-        {**SMALL, "subject": "cat", "prompt": "a cat at sea", "cutout": "none"},
+        {**SMALL, "subject": "cat", "prompt": "a cat at sea", "cutout": "none", "mask": "two-pass"},
     )
     assert jobs.refused == ()
     rows = run(jobs, suffix=".webp")

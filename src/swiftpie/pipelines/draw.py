@@ -291,7 +291,7 @@ def _draw_batch(batch: Sequence[Plan], clock: Clock, on_step: OnStep | None) -> 
 def _with_regions(plan: Plan, start: Prepared) -> Prepared:
     """Return the start of a plan, with the masks of a first pass if one was asked for."""
     asked = plan.request
-    if not (isinstance(asked, PersonalizeRequest) and asked.subjects):
+    if not isinstance(asked, PersonalizeRequest) or not asked.subjects:
         return start
     if FIRST_PASS.isdisjoint({asked.mask, asked.detail_mask}):
         return start

@@ -33,7 +33,7 @@ def with_regions(start: Prepared, request: PersonalizeRequest, in_parts: InParts
         if isinstance(source, MaskSource) and source in FIRST_PASS
     }
     found = {
-        source: torch.cat([*in_parts(partial(_found_in, start, source), len(start.latents))])
+        source: torch.cat([*in_parts(partial(found_regions, start, source), len(start.latents))])
         for source in {*sought.values()}
     }
     masks: dict[str, Any] = {field: found[source] for field, source in sought.items()}
@@ -41,14 +41,10 @@ def with_regions(start: Prepared, request: PersonalizeRequest, in_parts: InParts
     return start._replace(condition=start.condition._replace(attention=attention))
 
 
-def _found_in(start: Prepared, source: MaskSource, first: int, end: int) -> Tensor:
-    is_all = end - first == len(start.latents)
-    return found_regions(start if is_all else start.rows(first, end), source)
-
-
 @torch.no_grad()
-def found_regions(start: Prepared, source: MaskSource) -> Tensor:
-    """Return where attention sees each subject in the first step, (B, S, h, w) in [0, 1]."""
+def found_regions(start: Prepared, source: MaskSource, first: int, end: int) -> Tensor:
+    """Return where attention sees each subject of some rows in the first step, (B, S, h, w)."""
+    start = start if end - first == len(start.latents) else start.rows(first, end)
     components, condition = start.components, _without_detail(start.components, start.condition)
     if source is MaskSource.LAYOUT_FIRST:
         condition = without_identity(condition, None)
