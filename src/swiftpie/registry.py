@@ -51,7 +51,7 @@ class Registry(Generic[T]):
     their imports have to be cheap.
     """
 
-    package: str  # dotted name of the folder, such as `swiftpie.backbones.presets`
+    package: str  # dotted name of the folder, such as `swiftpie.backbones.presets`; "": none
     attribute: str  # what every module in it defines, such as `PRESET`
     entry_point_group: str  # where other distributions announce theirs
     family_attribute: str | None = None  # what a module may define instead: objects by name
@@ -97,6 +97,8 @@ class Registry(Generic[T]):
         return modules
 
     def _files(self) -> dict[str, str]:
+        if not self.package:
+            return {**self.elsewhere}
         spec = importlib.util.find_spec(self.package)
         assert spec is not None
         assert spec.submodule_search_locations is not None, f"{self.package} is not a folder"

@@ -1,6 +1,6 @@
 """Settings of drawings and edits; loads no tensor library."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -79,8 +79,17 @@ class EditMode(StrEnum):
     RELEASED = "released"  # the published code, two rows; see swiftpie.attention.processors
 
 
+GUIDANCES: "Registry[Callable[[int], Steering]]" = Registry(
+    package="", attribute="METHOD", entry_point_group="swiftpie.guidance"
+)
+"""Guidance that other distributions offer: what gives it, and shaping, for so many steps."""
+
+
 class IdentityGuidance(StrEnum):
-    """How prompt and identity share the picture: the methods of arXiv:2505.21144."""
+    """How prompt and identity share the picture: the methods of arXiv:2505.21144, and offered ones.
+
+    Every surface offers the members, so those of `GUIDANCES` join when this module is imported.
+    """
 
     PLAIN = "plain"
     DCG = "dcg"  # a scale for each of text and identity: for styles
@@ -88,6 +97,13 @@ class IdentityGuidance(StrEnum):
     AM2 = "am2"  # attention gathered where the identity is: for realism
     DCG_AM1 = "dcg+am1"
     DCG_AM2 = "dcg+am2"
+    _ignore_ = "each"
+    for each in GUIDANCES.names():
+        if each.upper().replace("-", "_") not in vars():  # a name of our own stays ours
+            vars()[each.upper().replace("-", "_")] = each
+
+
+OWN_GUIDANCE = frozenset({"PLAIN", "DCG", "AM1", "AM2", "DCG_AM1", "DCG_AM2"})
 
 
 class Steering(TypedDict, total=False):
@@ -356,6 +372,9 @@ def steering_of(identity_guidance: IdentityGuidance, num_steps: int) -> Steering
         IdentityGuidance.DCG_AM1: AM1,
         IdentityGuidance.DCG_AM2: STABLE_AM2,
     }
+    if identity_guidance.name not in OWN_GUIDANCE:
+        offered = GUIDANCES.get(identity_guidance.value)(num_steps)
+        return {"guidance": offered.get("guidance"), "shaping": offered.get("shaping")}
     has_dcg = identity_guidance in {
         IdentityGuidance.DCG,
         IdentityGuidance.DCG_AM1,

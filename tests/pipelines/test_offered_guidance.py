@@ -1,0 +1,59 @@
+"""A distribution of one file adds a guidance that every surface offers by its name."""
+
+import os
+import subprocess
+import sys
+
+HOUSE = """
+from swiftpie.guidance import ClassifierFree
+
+def METHOD(num_steps):
+    return {"guidance": ClassifierFree((2.0,) * num_steps)}
+"""
+TRIAL = """
+from swiftpie import IdentityGuidance, InputError
+from swiftpie.guidance import ClassifierFree
+from swiftpie.pipelines.draw import draw
+from tests.contracts.test_techniques import drawing
+from tests.golden.networks import random_networks
+
+assert [method.value for method in IdentityGuidance][-1] == "house", list(IdentityGuidance)
+session = random_networks("sd15")
+steps = len(session.components.schedule.steps)
+def pixels(**options):
+    return session.draw(drawing(session, **options)).images[0].tobytes()
+
+named = pixels(identity_guidance=IdentityGuidance("house"))
+assert named == pixels(guidance=ClassifierFree((2.0,) * steps))
+assert named != pixels()
+try:
+    pixels(identity_guidance=IdentityGuidance("house"), guidance=ClassifierFree((2.0,) * steps))
+except InputError as error:
+    assert "house" in str(error)
+else:
+    raise AssertionError("both were taken")
+"""
+
+
+def test_one_file_adds_a_guidance_to_python_and_the_command_line(tmp_path):
+    (tmp_path / "house.py").write_text(HOUSE)
+    metadata = tmp_path / "house-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: house\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[swiftpie.guidance]\nhouse = house:METHOD\n")
+    paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    environment = os.environ | {"PYTHONPATH": paths, "COLUMNS": "200"}
+    for arguments, words in (
+        (["-c", TRIAL], ""),
+        (["-m", "swiftpie", "personalize", "--help"], "|house"),
+    ):
+        ran = subprocess.run(
+            [sys.executable, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert words in ran.stdout
