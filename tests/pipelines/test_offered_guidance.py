@@ -9,9 +9,12 @@ from swiftpie.guidance import ClassifierFree
 
 def METHOD(num_steps):
     return {"guidance": ClassifierFree((2.0,) * num_steps)}
+
+def BROKEN(num_steps):
+    return ClassifierFree((2.0,) * num_steps)
 """
 TRIAL = """
-from swiftpie import IdentityGuidance, InputError
+from swiftpie import ConfigError, IdentityGuidance, InputError
 from swiftpie.guidance import ClassifierFree
 from swiftpie.pipelines.draw import draw
 from tests.contracts.test_techniques import drawing
@@ -32,6 +35,12 @@ except InputError as error:
     assert "house" in str(error)
 else:
     raise AssertionError("both were taken")
+try:
+    pixels(identity_guidance=IdentityGuidance("broken"))
+except ConfigError as error:
+    assert "'broken'" in str(error) and "a mapping" in str(error)
+else:
+    raise AssertionError("what is no mapping was taken")
 """
 
 
@@ -40,7 +49,9 @@ def test_one_file_adds_a_guidance_to_python_and_the_command_line(tmp_path):
     metadata = tmp_path / "house-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: house\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[swiftpie.guidance]\nhouse = house:METHOD\n")
+    (metadata / "entry_points.txt").write_text(
+        "[swiftpie.guidance]\nbroken = house:BROKEN\nhouse = house:METHOD\n"
+    )
     paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
     environment = os.environ | {"PYTHONPATH": paths, "COLUMNS": "200"}
     for arguments, words in (

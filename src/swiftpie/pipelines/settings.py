@@ -374,6 +374,11 @@ def steering_of(identity_guidance: IdentityGuidance, num_steps: int) -> Steering
     }
     if identity_guidance.name not in OWN_GUIDANCE:
         offered = GUIDANCES.get(identity_guidance.value)(num_steps)
+        if not isinstance(offered, Mapping) or not {*offered} <= {"guidance", "shaping"}:
+            raise ConfigError(
+                f"The guidance {identity_guidance.value!r} of another package gives {offered!r}. "
+                "It has to give a mapping with `guidance`, `shaping` or both. Repair its `METHOD`."
+            )
         return {"guidance": offered.get("guidance"), "shaping": offered.get("shaping")}
     has_dcg = identity_guidance in {
         IdentityGuidance.DCG,
