@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from swiftpie.backbones.components import Components, Placement
-from swiftpie.backbones.presets import WeightsKind
+from swiftpie.backbones.presets import Capability
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import Layout
 from swiftpie.masks import box_mask
@@ -40,7 +40,8 @@ WINDOW = 16  # frames that motion modules of AnimateDiff, Lightning and AnimateL
 
 def claims(components: Components, _request: AnimateRequest) -> bool:
     """Whether motion modules are loaded."""
-    return components.preset.kind is WeightsKind.MOTION
+    preset = components.preset
+    return Capability.ANIMATE in preset.capabilities and not preset.predicts_layout
 
 
 @torch.no_grad()
