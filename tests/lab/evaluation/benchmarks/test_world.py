@@ -146,7 +146,8 @@ def test_what_the_model_draws_is_judged_in_every_kind(
         **benchmark.posture(case),
     )
     from_words = dict(WorldDrawer(session, benchmark, "words").draw(case, {"model"}))
-    assert to_pil(session.draw(request).tensor)[0] == from_words["model"]
+    drawn = to_pil(session.draw(request).tensor)[0]
+    assert drawn.tobytes() == from_words["model"].tobytes()
     truth = to_pil(benchmark.answer(case).rendering.pixels)[0]
     assert truth == results.read(case, "truth")
 
