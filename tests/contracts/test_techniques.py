@@ -6,26 +6,31 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Barrier
 
 import numpy as np
 import pytest
 import torch
-from PIL import ImageChops
+from PIL import ImageChops, ImageOps
+from torch import nn
 
 from swiftpie import (
     AnimateRequest,
     EditRequest,
     EditSettings,
     InputError,
+    MaskSource,
     PersonalizeRequest,
     Scales,
+    Session,
     Subject,
 )
 from swiftpie.mini.networks import TECHNIQUES as OF_MINI
 from swiftpie.pipelines.choose import TECHNIQUES, _in_turn, choose
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.request import RepaintRequest
+from swiftpie.pipelines.request import ConditionPart, RepaintRequest
 from swiftpie.pipelines.settings import METHODS, _owners, methods
 from swiftpie.types import EditResult
 from tests.golden.cases import BOX, SIDE_PX, photo
@@ -36,6 +41,7 @@ from tests.quick import thorough_but
 
 PROMPT, SOURCE = "a dinosaur in a forest", "a dinosaur on a beach"
 WHOLE = torch.ones(1, 1, SIDE_PX, SIDE_PX)
+RIGHT = WHOLE * (torch.arange(SIDE_PX) >= SIDE_PX // 2)
 
 
 def drawing(session, **request):
@@ -109,8 +115,51 @@ CASES = {  # by technique: networks, and a request that it draws with them
 }
 
 
-BATCHED = ("animate", "personalize", "chord", "reference", "mini 0", "mini 5")  # in a quick test
+# Requests that show a subject to be silenced, or have no region, where the usual ones do not.
+SILENCED = {
+    "scene": lambda session: drawing(session, scene="beach", subjects=(boxed(session),)),
+    "panorama": lambda session: drawing(
+        session, subjects=(boxed(session),), mask=MaskSource.BOX, size_px=(SIDE_PX, 3 * SIDE_PX)
+    ),
+    "repaint": lambda _: removal(),
+    "mini 6": lambda session: replace(CASES["mini 6"][1](session), without={*ConditionPart}),
+}
+UNMARKED = {"animate": lambda session: replace(animation(session), size_px=None)}
+INSTALLING = {
+    "inversion": lambda _: edit(source_prompt=SOURCE, settings=EditSettings(mode="released"))
+}
+
+FOUND = "without a mask, the region is found and is a part of the picture"
+GOES = "a mask says what goes, and without one nothing does"
+OWN_PIXELS = "the subject is laid into the picture with its own pixels, which no scale reaches"
+NO_SUBJECT = "a subject is refused"
+NOT_ASKED = {  # by property: of which techniques it is not asked, and why
+    "scale of 0": {
+        **dict.fromkeys(("mini 0", "mini 3", "mini 4", "mini 5"), OWN_PIXELS),
+        **dict.fromkeys(("reference", "mini 2"), NO_SUBJECT),
+    },
+    "no subject": {
+        "scene": "a scene is drawn for a subject, and refused without one",
+        **dict.fromkeys(("repaint", "garment"), "without a subject, something is removed"),
+        "mini 1": "without a subject, the picture's own look is read",
+        "mini 6": "without a subject, art is refused",
+    },
+    "mask of all": {
+        **dict.fromkeys(("inversion", "chord", "mini 1"), FOUND),
+        **dict.fromkeys(("repaint", "garment", "mini 3", "mini 4"), GOES),
+        "scene": "a subject is inserted into a box, and a mask has no effect",
+        "panorama": "a subject without a region is refused",
+    },
+    "batch": {},
+    "cache": {},
+    "undo": {},
+    "threads": {},
+}
 EDITS = ("inversion", "chord", "reference", "mini 1", "mini 2")
+
+
+def boxed(session):
+    return Subject(session.encode_identity(picture(0)), box=(0.1, 0.3, 0.6, 1.0))
 
 
 @pytest.fixture(params=CASES)
@@ -118,6 +167,12 @@ def case(request):
     networks, ask = CASES[request.param]
     session = networks()
     return request.param, session, ask(session)
+
+
+def asked(prop, quick=CASES):
+    """Ask a property of each technique but those that the table excepts."""
+    names = [name for name in CASES if name not in NOT_ASKED[prop]]
+    return pytest.mark.parametrize("case", thorough_but(names, quick), indirect=True)
 
 
 def pictures(result):
@@ -134,9 +189,45 @@ def reseeded(request, seed):
     return replace(request, seeds=(seed,)) if is_drawing else replace(request, seed=seed)
 
 
+def showing(request, identity):
+    """Return a request with another subject in place of each, or without one."""
+    if not isinstance(request, PersonalizeRequest):
+        return replace(request, source=identity)
+    if identity is not None:
+        shown = (replace(subject, source=identity) for subject in request.subjects)
+        return replace(request, subjects=tuple(shown))
+    still = {"to_boxes": ()} if isinstance(request, AnimateRequest) else {"mask": MaskSource.NONE}
+    return replace(request, subjects=(), **still)
+
+
+def silenced(request):
+    scales = Scales(identity_scale=0.0, detail_scale=0.0, background_scale=0.0, text_scale=1.0)
+    if not isinstance(request, EditRequest):
+        return replace(request, scales=scales)
+    said = request.settings
+    settings = EditSettings(method=said.method, own=said.own, scales=scales)
+    return replace(request, settings=settings)
+
+
+def masked(request, mask):
+    if isinstance(request, EditRequest):
+        return replace(request, mask=mask)
+    shown = (replace(subject, mask=mask) for subject in request.subjects)
+    return replace(request, subjects=tuple(shown))
+
+
+def another(session, request):
+    """Return a request of the same kind for another picture, whatever its technique reads."""
+    other = reseeded(request, 8)
+    if isinstance(request, PersonalizeRequest):
+        return showing(other, session.encode_identity(picture(1)))
+    return replace(other, image=ImageOps.mirror(request.image.rotate(180)))
+
+
 def test_every_technique_has_a_case():
     of_mini = {f"mini {number}" for number in range(len(OF_MINI))}
     assert {*CASES} == {*TECHNIQUES.names(), *METHODS.names()} | of_mini
+    assert all({*reasons} < {*CASES} for reasons in NOT_ASKED.values())
 
 
 def test_it_is_the_one_that_claims_its_requests(case):
@@ -153,9 +244,7 @@ def test_it_is_the_one_that_claims_its_requests(case):
     assert len(claiming) <= 1, "the order of names would decide"
 
 
-@pytest.mark.parametrize(
-    "case", thorough_but(CASES, ("inversion", "reference", "mini 0")), indirect=True
-)
+@asked("cache", quick=("inversion", "reference", "mini 0"))
 def test_what_is_cached_equals_what_is_not(case):
     _, session, request = case
     again = [session.draw(request) for _ in range(2)][1]
@@ -163,10 +252,10 @@ def test_what_is_cached_equals_what_is_not(case):
     assert levels(again, draw(session.components, request)) <= 1
 
 
-@pytest.mark.parametrize("case", thorough_but(CASES, BATCHED), indirect=True)
+@asked("batch", quick=("animate", "personalize", "chord", "reference", "mini 0", "mini 5"))
 def test_a_picture_does_not_depend_on_those_beside_it(case):
     _, session, request = case
-    requests = [reseeded(request, seed) for seed in (3, 8)]
+    requests = [request, another(session, request)]
     both = session.draw_together(requests)
     for one, alone in zip(both, map(session.draw, requests), strict=True):
         assert levels(one, alone) <= 2  # sums of two pictures at once are rounded otherwise
@@ -189,22 +278,71 @@ def test_an_edit_of_another_seed_is_another_picture_where_it_says_so(case):
     assert choose(session.components, request).follows_seed == (levels(first, second) > 0)
 
 
-def test_at_scale_0_a_subject_changes_nothing():
-    session = random_networks("sd15")
-    silent = Scales(identity_scale=0.0, detail_scale=0.0)
-    words = session.draw(drawing(session, subjects=(), scales=silent))
-    assert levels(session.draw(drawing(session, scales=silent)), words) == 0
+@asked("scale of 0")
+def test_at_scale_0_a_subject_changes_nothing(case):
+    name, session, request = case
+    request = SILENCED.get(name, lambda _: request)(session)
+    one, other = (showing(request, session.encode_identity(picture(n))) for n in (0, 1))
+    assert levels(*map(session.draw, (one, other))) > 0
+    silent = session.draw(silenced(one))
+    assert levels(silent, session.draw(silenced(other))) == 0
+    if name not in NOT_ASKED["no subject"]:
+        assert levels(silent, session.draw(silenced(showing(request, None)))) == 0
 
 
-@pytest.mark.parametrize("name", ["personalize", "reference"])
-def test_a_mask_of_all_equals_none(name):
-    networks, ask = CASES[name]
-    request = ask(session := networks())
-    masked = replace(request, mask=WHOLE) if isinstance(request, EditRequest) else None
-    if masked is None:
-        (subject,) = request.subjects
-        masked = replace(request, subjects=(replace(subject, mask=WHOLE),))
-    assert levels(session.draw(request), session.draw(masked)) == 0
+@asked("mask of all")
+def test_a_mask_of_all_equals_none(case):
+    name, session, request = case
+    request = UNMARKED.get(name, lambda _: request)(session)
+    plain = session.draw(request)
+    assert levels(plain, session.draw(masked(request, WHOLE))) == 0
+    assert levels(plain, session.draw(masked(request, RIGHT))) > 0
+
+
+def parts_of(components):
+    """Return each part of the networks, what attends in them, and how often weights changed."""
+    networks = [each for each in vars(components).values() if isinstance(each, nn.Module)]
+    networks.append(components.denoiser.installation.network)
+    modules = [module for network in networks for module in network.modules()]
+    hooks = [(*each._forward_hooks, *each._forward_pre_hooks) for each in modules]
+    changes = [weight._version for network in networks for weight in network.parameters()]
+    return [*map(id, modules), *hooks, *changes, *networks[-1].attn_processors.values()]
+
+
+@asked("undo", quick=("personalize", "inversion", "reference", "mini 0"))
+def test_a_drawing_leaves_the_networks_which_can_be_undone(case):
+    name, session, request = case
+    request = INSTALLING.get(name, lambda _: request)(session)
+    parts = parts_of(session.components)
+    first = draw(session.components, request)
+    assert parts_of(session.components) == parts
+    installation = session.components.denoiser.installation
+    network, mine = installation.network, dict(installation.network.attn_processors)
+    with installation:
+        pass
+    undone = dict(network.attn_processors)
+    network.set_attn_processor(dict(mine))
+    assert undone == dict(installation.originals)
+    assert not {*undone.values()} & {*installation.semantic.values(), *installation.detail.values()}
+    assert parts_of(session.components) == parts
+    assert levels(first, draw(session.components, request)) == 0
+
+
+@asked("threads", quick=("personalize", "chord", "reference", "mini 0"))
+def test_two_threads_do_not_influence_each_other(case):
+    _, session, request = case
+    requests = [request, another(session, request)]
+    alone = [draw(session.components, each) for each in requests]
+    assert levels(*alone) > 1
+    fresh, start = Session(session.components), Barrier(2)
+
+    def work(each):
+        start.wait(timeout=60)
+        return [fresh.draw(each) for _ in range(2)]
+
+    with ThreadPoolExecutor(2) as pool:
+        for wanted, found in zip(alone, pool.map(work, requests), strict=True):
+            assert max(levels(wanted, each) for each in found) <= 1
 
 
 PAGE = (ROOT / "docs" / "extending.md").read_text()

@@ -54,6 +54,24 @@ def test_a_drawing_says_what_has_no_effect(published, whole, caplog, asked, said
         )
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"mask": MaskSource.INLINE}, "`mask=`"),
+        ({"detail_mask": MaskSource.INLINE}, "`detail_mask=`"),
+        ({"scales": Scales(detail_scale=0.5)}, "`detail_scale=0.5`"),
+        ({"scales": Scales(background_scale=0.5)}, "`background_scale=0.5`"),
+    ],
+)
+def test_a_scene_says_what_has_no_effect(published, whole, caplog, asked, said):
+    given = {"seed": 1, "scene": "beach", "box": BOX}
+    plain = published.personalize(whole, "a cat", **given).images[0]
+    assert not caplog.records
+    drawn = published.personalize(whole, "a cat", **given, **asked)
+    assert drawn.images[0].tobytes() == plain.tobytes()
+    assert [said in warning for warning in drawn.warnings] == [True]
+
+
 def test_an_insertion_says_what_has_no_effect(published, whole, session, identity, caplog):
     public, photo = whole.without_detail(), photograph()
     for one_session, subject in ((published, public), (session, identity)):

@@ -110,6 +110,19 @@ def usual_advice(components: Components, request: Request) -> Iterator[str]:
         yield from _idle_drawing(components, request)
 
 
+def scene_advice(components: Components, request: PersonalizeRequest) -> Iterator[str]:
+    """Yield warnings of words that are not read, and of what insertions into a scene ignore."""
+    yield from _cut_prompts(components, request)
+    given, why = request.scales.given, "subjects are inserted into boxes of the scene."
+    for name in ("detail_scale", "background_scale", "text_background_scale"):
+        if name in given and (name == "detail_scale" or given[name] != getattr(UNTOUCHED, name)):
+            yield f"`{name}={given[name]}` has no effect, because {why}"
+    for name in ("mask", "detail_mask"):
+        sources = (getattr(request, name), *(getattr(each, name) for each in request.subjects))
+        if not all(source is None or source is MaskSource.NONE for source in sources):
+            yield f"`{name}=` has no effect, because {why}"
+
+
 def _empty_regions(request: PersonalizeRequest) -> Iterator[str]:
     masks = (request.mask, *(subject.mask for subject in request.subjects))
     if any(isinstance(mask, Tensor) and not mask.any() for mask in masks):

@@ -13,4 +13,5 @@ TECHNIQUE = Technique(
     later("swiftpie.mini.inpainting:prepare_insertions"),
     lambda _, request: request.scene not in ("", WORDS_ALONE),
     draws_by_seed=True,
+    advice=later("swiftpie.pipelines.advice:scene_advice"),
 )
