@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from swiftpie.backbones import families
+from swiftpie.backbones.components import FAMILIES
+from swiftpie.backbones.presets import PRESETS, RECIPES
 from tests.policy.project import SOURCE, python_files, shown
 
 NAMES = sorted(path.stem for path in Path(families.__file__).parent.glob("[!_]*.py"))
@@ -32,8 +34,11 @@ def test_presets_and_recipes_load_no_tensor_library():
 def test_nothing_of_a_family_is_defined_elsewhere(name):
     module = importlib.import_module(f"swiftpie.backbones.families.{name}")
     known = getattr(module, "FAMILIES", None) or {module.FAMILY.name: module.FAMILY}
-    assert {preset.family for preset in module.PRESETS.values()} == {*known}
-    assert {recipe.preset for recipe in module.RECIPES.values()} <= {*module.PRESETS}
+    presets = {key: one for key, one in PRESETS.all().items() if one.family in known}
+    assert presets == {**module.PRESETS}
+    recipes = {key: one for key, one in RECIPES.all().items() if one.preset in presets}
+    assert recipes == {**module.RECIPES}
+    assert {FAMILIES.get(family) is known[family] for family in known} == {True}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "stable_diffusion"])

@@ -6,7 +6,8 @@ import io
 import itertools
 import json
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pytest
@@ -22,11 +23,12 @@ from swiftpie import (
     SwiftEditPipeline,
     SwiftPiePipeline,
 )
-from swiftpie.batch.jobs import DEFAULT_MODEL
+from swiftpie.batch.jobs import Model
 from swiftpie.batch.lists import read_lines
 from swiftpie.batch.rows import JobDefaults, collect
 from swiftpie.batch.run import Work, draw, open_run
 from swiftpie.cli.main import app
+from swiftpie.faces import FaceSettings
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import encode_animation
 from swiftpie.pipelines.animation import USUAL_FRAMES
@@ -50,17 +52,26 @@ class Case:
     given: dict = field(default_factory=dict)
     has_subject: bool = False  # the sprite in `subject.png`
     has_mask: bool = False  # the white of `mask.png`
-    is_typed: bool = False  # with files, which only commands and job files name
+    has_face: bool = False  # of `me.jpg`
+    left_out: dict = field(default_factory=dict)  # by name of a surface: why it takes no part
+    preset: str | None = None
+    choices: dict = field(default_factory=dict)  # that it is loaded with
+
+    @property
+    def settings(self):
+        """The options that belong to the technique of an edit."""
+        own = EditSettings.more_options()
+        return {name: value for name, value in self.given.items() if name in own}
 
 
-def edit(prompt, **given):
-    kinds = {"has_mask": given.pop("has_mask", False)}
-    return Case("edit", prompt, given, **kinds)
-
-
-def picture(prompt, *, has_subject=True, **given):
-    kinds = {name: given.pop(name) for name in ("has_mask", "is_typed") if name in given}
-    return Case("personalize", prompt, given, has_subject=has_subject, **kinds)
+NO_PIPELINE = {"pipeline": "insertions, removals and replacements have no pipeline"}
+NO_VIEW = {"nodes": "no node takes a view"}
+NO_SCENE = {"assistant": "it takes scenes by name"}
+NO_MASK = dict.fromkeys(("http", "assistant", "nodes"), "the mask belongs to a subject")
+edit = partial(Case, "edit")
+change = partial(Case, left_out=NO_PIPELINE)
+insert = partial(change, "insert", "a robot", has_subject=True)
+picture = partial(Case, "personalize", has_subject=True)
 
 
 CASES = {
@@ -68,29 +79,29 @@ CASES = {
     "material": edit("a dog made of gold"),
     "time of day": edit("at night"),
     "weather": edit("a dog in the rain"),
-    "season": edit("a dog on a beach in winter", **SHOWS_A_DOG),
+    "season": edit("a dog on a beach in winter", SHOWS_A_DOG),
     "mask": edit("made of stone", has_mask=True),
-    "box": edit("a red dog", box=(0.1, 0.2, 0.95, 0.98)),
-    "keyword": edit("a green dog", keyword="dog"),
-    "strength of an edit": edit("a blue dog", text_scale=1.1, background_scale=0.9),
-    "insertion": Case("insert", "a robot", {"box": BOX}, has_subject=True),
-    "steered insertion": Case(
-        "insert", "a robot", {"box": BOX, "identity_guidance": "am1"}, has_subject=True
-    ),
-    "removal by a mask": Case("remove", "", has_mask=True),
-    "removal at a point": Case("remove", "", {"point": (0.5, 0.65)}),
-    "replacement by a mask": Case("replace", "a robot", has_subject=True, has_mask=True),
+    "box": edit("a red dog", {"box": (0.1, 0.2, 0.95, 0.98)}),
+    "keyword": edit("a green dog", {"keyword": "dog"}),
+    "strength of an edit": edit("a blue dog", {"text_scale": 1.1, "background_scale": 0.9}),
+    "insertion": insert({"box": BOX}),
+    "steered insertion": insert({"box": BOX, "identity_guidance": "am1"}),
+    "removal by a mask": change("remove", "", has_mask=True),
+    "removal at a point": change("remove", "", {"point": (0.5, 0.65)}),
+    "replacement by a mask": change("replace", "a robot", has_subject=True, has_mask=True),
     "one subject": picture("a robot on a beach"),
     "two subjects": picture("a robot and a cat in a forest"),
     "named subject": picture("a kitten in a city at night", has_subject=False),
-    "box and view": picture("a robot on a beach", box=BOX, view=(30.0, 10.0)),
-    "scene": picture("a robot in the rain", scene="castle"),
-    "photographed scene": picture("a robot in the rain", scene="photo.png", is_typed=True),
-    "mask of a subject": picture("a robot on a beach", has_mask=True, is_typed=True),
-    "style": picture("a watercolour of a robot on a beach", identity_guidance="am1"),
-    "flip and tilt": picture("a robot on a beach", flip=True, tilt=20.0),
-    "size": picture("a robot on a beach", size=(96, 160)),
-    "strength": picture("a robot on a beach", identity_scale=0.6),
+    "box and view": picture(
+        "a robot on a beach", {"box": BOX, "view": (30.0, 10.0)}, left_out=NO_VIEW
+    ),
+    "scene": picture("a robot in the rain", {"scene": "castle"}),
+    "photographed scene": picture("a robot in the rain", {"scene": "photo.png"}, left_out=NO_SCENE),
+    "mask of a subject": picture("a robot on a beach", has_mask=True, left_out=NO_MASK),
+    "style": picture("a watercolour of a robot on a beach", {"identity_guidance": "am1"}),
+    "flip and tilt": picture("a robot on a beach", {"flip": True, "tilt": 20.0}),
+    "size": picture("a robot on a beach", {"size": (96, 160)}),
+    "strength": picture("a robot on a beach", {"identity_scale": 0.6}),
     "animation": Case(
         "animate",
         "a robot on a beach",
@@ -116,22 +127,15 @@ def folder(tmp_path_factory, session, sprite):
 
 
 def by_session(case, session, folder):
-    given, photo, mask = dict(case.given), folder / "photo.png", None
+    given, photo = dict(case.given), folder / "photo.png"
     scales = Scales(**{name: given.pop(name) for name in STRENGTHS if name in given})
-    identity = session.encode_identity(folder / "subject.png") if case.has_subject else None
-    if case.has_mask:
-        mask = folder / "mask.png"
+    identity = shown_by(case, session, folder)
+    mask = folder / "mask.png" if case.has_mask else None
     if case.task == "edit":
         mask = given.pop("box", mask)
-        settings = EditSettings(scales=scales)
-        return session.edit(
-            *(photo, case.prompt),
-            **given,
-            identity=identity,
-            mask=mask,
-            seed=SEED,
-            settings=settings,
-        ).image
+        words = {name: value for name, value in given.items() if name not in case.settings}
+        words |= {"settings": EditSettings(scales=scales, **case.settings), "mask": mask}
+        return session.edit(photo, case.prompt, **words, identity=identity, seed=SEED).image
     if case.task == "insert":
         return session.insert(photo, identity, prompt=case.prompt, seed=SEED, **given).image
     if case.task == "remove":
@@ -147,10 +151,21 @@ def by_session(case, session, folder):
     subjects = [] if identity is None else [Subject(identity, **placed)]
     if "size" in given:
         given["size"] = given["size"][::-1]  # width and height
-    given |= {"scene": folder / given["scene"]} if case.is_typed and "scene" in given else {}
-    given |= {} if mask is None else {"mask": mask}
+    given |= files_of(case, folder) | ({} if mask is None else {"mask": mask})
     drawn = session.generate(case.prompt, subjects=subjects, seed=SEED, scales=scales, **given)
     return drawn.images[0]
+
+
+def shown_by(case, session, folder):
+    if case.has_face:
+        return session.encode_face(folder / "me.jpg")
+    return session.encode_identity(folder / "subject.png") if case.has_subject else None
+
+
+def files_of(case, folder):
+    """Return the options whose values are files."""
+    given = {name: folder / str(value) for name, value in case.given.items()}
+    return {name: path for name, path in given.items() if path.suffix == ".png"}
 
 
 def strip(frames):
@@ -176,7 +191,8 @@ def spelled(name, value):
 
 
 def by_command(case, session, folder, monkeypatch):
-    monkeypatch.setattr("swiftpie.engine.load.load", lambda *_, **__: session)
+    if case.preset is None:
+        monkeypatch.setattr("swiftpie.engine.load.load", lambda *_, **__: session)
     photo, subject = folder / "photo.png", [folder / "subject.png"] * case.has_subject
     words = {
         "edit": [photo, case.prompt],
@@ -186,8 +202,9 @@ def by_command(case, session, folder, monkeypatch):
     }.get(case.task, [*subject, photo])
     options = {name: spelled(name, value) for name, value in case.given.items()}
     options |= {"mask": folder / "mask.png"} if case.has_mask else {}
-    if case.is_typed and "scene" in options:
-        options["scene"] = folder / options["scene"]
+    options |= {name: str(path) for name, path in files_of(case, folder).items()}
+    options |= {"face": folder / "me.jpg", "face-models": folder / "faces"} if case.has_face else {}
+    options |= case.choices | ({"preset": case.preset} if case.preset else {})
     options |= {"subject": subject[0]} if subject and case.task == "edit" else {}
     options |= {"prompt": case.prompt} if case.task in {"insert", "replace"} else {}
     states = [part for state in case.given.get("to", ()) for part in ("--to", state)]
@@ -225,12 +242,16 @@ def drawn_by_batch(case, session, folder):
     row |= {"format": "frames"} if case.task == "animate" else {}
     row |= {"mask": "mask.png"} if case.has_mask else {}
     row |= {"subject": "subject.png"} if case.has_subject else {}
+    row |= {"face": "me.jpg"} if case.has_face else {}
     row |= {"prompt": case.prompt} if case.prompt else {}
+    row |= {"preset": case.preset} if case.preset else {}
     (folder / "jobs.jsonl").write_text(json.dumps({"seed": SEED, **row}))
     jobs = collect(read_lines(folder / "jobs.jsonl"), root=folder, defaults=JobDefaults())
     assert not jobs.refused
     out = folder / f"batch-{next(NUMBERS)}"
-    work = Work(out, ".png", {DEFAULT_MODEL: {}}, load=lambda: session)
+    model = Model(preset=case.preset)
+    faces = {model: FaceSettings(face_models=folder / "faces")}
+    work = Work(out, ".png", {model: {}}, faces=faces, load=lambda: session)
     with open_run(jobs, work, batch=1, settings={}) as run:
         list(draw(run, work))
     (outcome,) = run.report.rows
@@ -255,8 +276,6 @@ def nodes(tmp_path_factory):
 
 
 def by_http(case, _, folder, server):
-    if case.is_typed:
-        return None
     answer = asked_over_http(case, folder, server)
     drawn = Image.open(io.BytesIO(base64.b64decode(answer.json["data"][0]["b64_json"])))
     return played(drawn) if case.task == "animate" else drawn
@@ -267,8 +286,13 @@ def asked_over_http(case, folder, server):
         url = "data:image/png;base64," + base64.b64encode((folder / name).read_bytes()).decode()
         return {"image_url": url}
 
-    given = {name: list(v) if isinstance(v, tuple) else v for name, v in case.given.items()}
-    scales = {name: given.pop(name) for name in STRENGTHS if name in given}
+    given, scales = in_groups(case)
+    for name, path in files_of(case, folder).items():
+        kept = server.upload("/v1/pictures", image=(path.name, path.read_bytes()))
+        given[name] = kept.json["id"]
+    if case.has_face:
+        who = server.upload("/v1/identities", face=("me.jpg", (folder / "me.jpg").read_bytes()))
+        given["subjects"] = [{"identity_id": who.json["id"]}]
     body = {"seed": SEED, **({"prompt": case.prompt} if case.prompt else {})}
     body |= {"size": spelled("size", given.pop("size"))} if "size" in given else {}
     own = {"task": case.task, "mask_mode": "white", "scales": scales, **in_lists(given)}
@@ -296,6 +320,14 @@ def asked_over_http(case, folder, server):
     return answer
 
 
+def in_groups(case):
+    """Return options as HTTP and assistants say them, and strengths."""
+    given = {name: list(v) if isinstance(v, tuple) else v for name, v in case.given.items()}
+    scales = {name: given.pop(name) for name in STRENGTHS if name in given}
+    own = {name: given.pop(name) for name in case.settings}
+    return given | ({"edit": own} if own else {}), scales
+
+
 def in_lists(given):
     """Return options as HTTP and assistants say them: points, places and views in lists."""
     plural = {"point": "points", "to_view": "to_views", "to_box": "to_boxes"}
@@ -309,8 +341,7 @@ def by_assistant(case, _, folder, server):
 
 def asked_by_assistant(case, folder, server):
     toolbox = Toolbox(server.worker, Folders([folder]))
-    given = {name: list(v) if isinstance(v, tuple) else v for name, v in case.given.items()}
-    scales = {name: given.pop(name) for name in STRENGTHS if name in given}
+    given, scales = in_groups(case)
     given |= {"scales": scales} if scales else {}
     given |= {"size": spelled("size", given["size"])} if "size" in given else {}
     subject = {"pictures": [{"path": "subject.png"}]}
@@ -339,14 +370,14 @@ async def report(*_):
 
 
 def by_nodes(case, session, folder, nodes):
-    if "view" in case.given:
-        return None  # which no node takes
     given, subject = dict(case.given), ()
     scales = Scales(**{name: given.pop(name) for name in STRENGTHS if name in given})
     if case.has_subject:
         shown = as_image(load_image(folder / "subject.png"))
         subject, _ = nodes["EncodeIdentity"].execute(session, shown).args
     if case.task == "personalize":
+        for name, path in files_of(case, folder).items():
+            given[f"{name}_image"] = as_image(load_image(given.pop(name) and path))
         if "size" in given:
             given["height"], given["width"] = given.pop("size")
         words = (session, case.prompt, SEED, 1)
@@ -379,14 +410,13 @@ def as_picture(image):
 
 
 def by_pipeline(case, session, folder, _):
-    if case.task not in {"personalize", "animate", "edit"}:
-        return None  # which has no pipeline
     is_edit, given = case.task == "edit", dict(case.given)
     kind = SwiftEditPipeline if is_edit else SwiftPiePipeline
     pipe = kind.from_components(session.components)
     pipe.set_progress_bar_config(disable=True)
     scales = Scales(**{name: given.pop(name) for name in STRENGTHS if name in given})
-    identity = session.encode_identity(folder / "subject.png") if case.has_subject else None
+    identity = shown_by(case, session, folder)
+    given |= files_of(case, folder)
     if is_edit:
         given |= {"image": load_image(folder / "photo.png"), "identity": identity}
         given |= {"settings": EditSettings(scales=scales)}
@@ -397,68 +427,67 @@ def by_pipeline(case, session, folder, _):
     placed = {name: given.pop(name) for name in ("box", "view") if name in given}
     subjects = [] if identity is None else [Subject(identity, **placed)]
     shown = session.with_named(case.prompt, subjects)
+    given |= {"mask": folder / "mask.png"} if case.has_mask else {}
     drawn = pipe(prompt=case.prompt, subjects=shown, seeds=[SEED], scales=scales, **given).images
     return strip(drawn) if case.task == "animate" else drawn[0]
 
 
-QUICK = {*("mask", "strength of an edit", "replacement by a mask", "named subject"), "box and view"}
-QUICK |= {"animation"}
-MORE = {  # that the surfaces of single users draw as well
-    *("material", "mask", "box", "keyword"),
-    *("strength of an edit", "insertion", "removal by a mask"),
-    *("removal at a point", "steered insertion"),
-    *("replacement by a mask", "one subject", "two subjects", "named subject", "box and view"),
-    *("scene", "style", "size", "strength", "animation", "animated place", "flip and tilt"),
+SURFACES = {
+    "command": by_command,
+    "batch": by_batch,
+    "http": by_http,
+    "assistant": by_assistant,
+    "nodes": by_nodes,
+    "pipeline": by_pipeline,
 }
+QUICK = ("mask", "strength of an edit", "replacement by a mask", "named subject", "box and view")
 
 
-@pytest.mark.parametrize("name", thorough_but(CASES, QUICK))
+@pytest.mark.parametrize("name", thorough_but(CASES, (*QUICK, "animation")))
 def test_every_surface_draws_what_a_session_draws(
     session, folder, server, nodes, monkeypatch, name
 ):
     case = CASES[name]
-    expected = np.asarray(by_session(case, session, folder))
-    surfaces = {by_command: monkeypatch, by_batch: None, by_http: server}
-    more = {by_assistant: server, by_nodes: nodes, by_pipeline: None}
-    for surface, given in (surfaces | more if name in MORE else surfaces).items():
-        drawn = surface(case, session, folder, given)
-        is_film = case.task == "animate" and surface in (by_http, by_assistant)
-        wanted = np.asarray(shown_by_webp(expected, case)) if is_film else expected
-        if drawn is not None:
-            assert np.array_equal(np.asarray(drawn.convert("RGB")), wanted), surface.__name__
+    wanted = by_session(case, session, folder)
+    by = {"command": monkeypatch, "http": server, "assistant": server, "nodes": nodes}
+    assert {*case.left_out} < {*SURFACES}
+    for surface in SURFACES.keys() - case.left_out.keys():
+        drawn = SURFACES[surface](case, session, folder, by.get(surface))
+        is_film = case.task == "animate" and surface in {"http", "assistant"}
+        expected = shown_by_webp(wanted, case) if is_film else wanted
+        assert np.array_equal(drawn.convert("RGB"), expected), surface
 
 
-POSE = Case("replace", "a robot", {"keep_pose": True}, has_subject=True, has_mask=True)
+POSE = change("replace", "a robot", {"keep_pose": True}, has_subject=True, has_mask=True)
+SAYING = {
+    "command": by_command,
+    "nodes": by_nodes,
+    "batch": lambda *all_: drawn_by_batch(*all_[:3]),
+    "http": lambda case, _, *rest: asked_over_http(case, *rest).json,
+    "assistant": lambda case, _, *rest: asked_by_assistant(case, *rest),
+}
 SAID = {  # of options that the embedded model does without, or refuses
-    "form of ChordEdit": (edit("a blue dog", chord="fast"), r"`chord=fast` has no effect"),
+    "form of ChordEdit": (edit("a blue dog", {"chord": "fast"}), r"`chord=fast` has no effect"),
     "pose": (POSE, r"keep\s+a\s+pose"),
 }
 
 
 @pytest.mark.parametrize("name", SAID)
-@pytest.mark.parametrize("surface", ["command", "batch", "http", "assistant", "nodes"])
+@pytest.mark.parametrize("surface", SAYING)
 def test_every_surface_reads_what_the_model_answers_in_words(
     session, folder, server, nodes, monkeypatch, caplog, surface, name
 ):
     case, words = SAID[name]
-    if "chord" in case.given and surface in {"http", "assistant"}:
-        case = replace(case, given={"edit": case.given})
-    calls = {
-        "command": lambda: by_command(case, session, folder, monkeypatch),
-        "batch": lambda: drawn_by_batch(case, session, folder),
-        "http": lambda: asked_over_http(case, folder, server).json,
-        "assistant": lambda: asked_by_assistant(case, folder, server),
-        "nodes": lambda: by_nodes(case, session, folder, nodes),
-    }
+    given = {"command": monkeypatch, "http": server, "assistant": server, "nodes": nodes}
     try:
-        said = calls[surface]()
+        said = SAYING[surface](case, session, folder, given.get(surface))
     except (AssertionError, CapabilityError) as error:
         said = error
     assert re.search(words, f"{caplog.text} {said}")
 
 
-LONG = picture("a kitten on a beach, " + "red and blue and " * 30 + "green", has_subject=False)
-UNSURE = Case("insert", "", has_subject=True)
+LONG = Case("personalize", "a kitten on a beach, " + "red and blue and " * 30 + "green")
+UNSURE = change("insert", "", has_subject=True)
 WARNED = {
     "long prompt": (LONG, "A prompt was cut"),
     "unsure ground": (UNSURE, "ground remains unsure"),
@@ -536,40 +565,16 @@ OUTCOME |= {"sha256": OPEN}
 OUTCOME |= {"seed": SEED, "preset": "mini", "warnings": [], "cutouts": []}
 NOT_RANDOM = "The seed has no effect: nothing of this edit is random."
 CUT = {"way": "transparency", "confidence": 1.0, "is_cut": False}
+SHOWN = {"branches": ["semantic", "detail", "aligned detail"], "cutouts": [[CUT]]}
 ANSWERS = {  # what HTTP and assistants say, the words that HTTP counts, and the line of a report
-    "one subject": (
-        {},
-        5,
-        {
-            "id": "subject-a-robot-on-a-beach-s5-5b0f166f",
-            "branches": ["semantic", "detail", "aligned detail"],
-            "cutouts": [[CUT]],
-        },
-    ),
-    "named subject": (
-        CAT,
-        7,
-        {
-            "id": "a-kitten-in-a-city-at-night-s5-601850c3",
-            "branches": ["semantic", "detail", "aligned detail"],
-            "cutouts": [[CUT]],
-            **CAT,
-        },
-    ),
+    "one subject": ({}, 5, {"id": "subject-a-robot-on-a-beach-s5-5b0f166f", **SHOWN}),
+    "named subject": (CAT, 7, {"id": "a-kitten-in-a-city-at-night-s5-601850c3", **SHOWN, **CAT}),
     "material": (
         {},
         5,
         {"id": "photo-a-dog-made-of-gold-s5-f5da2e3b", "branches": [], "warnings": [NOT_RANDOM]},
     ),
-    "insertion": (
-        PLACE,
-        2,
-        {
-            "id": "photo-insert-subject-a-robot-s5-eb5bbead",
-            "branches": ["semantic", "detail", "aligned detail"],
-            "cutouts": [[CUT]],
-        },
-    ),
+    "insertion": (PLACE, 2, {"id": "photo-insert-subject-a-robot-s5-eb5bbead", **SHOWN}),
     "removal by a mask": ({}, 0, {"id": "photo-remove-s5-001261d0", "branches": []}),
 }
 

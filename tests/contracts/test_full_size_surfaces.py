@@ -1,0 +1,73 @@
+"""What Stable Diffusion and FLUX.2 draw, by tiny random weights, is the same from every surface."""
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import swiftpie
+from swiftpie.faces import FACE_ENCODERS
+from tests.backbones import tiny_flux2, tiny_models
+from tests.contracts.test_surfaces import SURFACES, by_session, edit, picture, serve
+from tests.faces.tiny_faces import PHOTO, make_models
+from tests.golden.cases import FACES
+
+PRESETS = {"sd15": "instaflow", "sdxl": "sdxl-turbo", "flux2": "flux2-klein-4b"}
+WHO, SAYS = "a person at sea", {"source_prompt": "a person in a suit"}
+BY_NODES = {"nodes": "no node chooses a method or a style"}
+APART = BY_NODES | {"pipeline": "it encodes both prompts together, which rounds otherwise"}
+NO_FACES = dict.fromkeys(("assistant", "nodes", "pipeline"), "it has no encoder of faces")
+NO_STYLE = BY_NODES | {"assistant": "it keeps no pictures of styles"}
+INVERSION = {"method": "inversion", "mode": "released", **SAYS}
+STYLE = {"style_reference": "photo.png", "size": (64, 64)}
+CASES = {  # of 1.5, no layers are known that draw style
+    "ChordEdit": edit(WHO, {"method": "chord", "chord": "fast", **SAYS}, left_out=BY_NODES),
+    "inversion": edit(WHO, INVERSION, left_out=APART),
+    "face": edit(WHO, {"method": "chord"}, has_face=True, left_out=NO_FACES),
+    "style": picture("a robot at sea", STYLE, left_out=NO_STYLE),
+    "klein": edit(WHO, {"method": "reference"}, left_out=BY_NODES),
+}
+DRAWN = [*product(("sd15", "sdxl"), ("ChordEdit", "inversion", "face"))]
+DRAWN += [("sdxl", "style"), ("flux2", "klein")]
+
+
+@pytest.fixture
+def folder(tmp_path, sprite):
+    make_models(tmp_path / "faces")
+    for name in ("photo.png", "me.jpg"):
+        with Image.open(PHOTO) as photo:
+            photo.save(tmp_path / name)
+    sprite.save(tmp_path / "subject.png")
+    return tmp_path
+
+
+def written(folder, family, name):
+    """Write tiny weights for a case, and return what a session is loaded with."""
+    choices = {"weights": folder / "pipeline"}
+    if family == "flux2":
+        tiny_flux2.make_pipeline(choices["weights"])
+        return choices
+    kind = {"is_shallow": name != "style"}  # its layers are counted in the whole network
+    tiny_models.make_pipeline(choices["weights"], family, **kind)
+    if name == "inversion":
+        choices["inversion"] = tiny_models.make_unet(folder / "inversion", family, **kind)
+    kind["name"] = FACES[family] if name == "face" else None
+    adapter = tiny_models.make_public_adapter(folder / "adapter.safetensors", family, **kind)
+    return choices | {"adapter": adapter, "image_encoder": folder / "encoder"}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("family", "name"), DRAWN)
+def test_every_surface_draws_what_a_session_draws(folder, monkeypatch, family, name):
+    choices = written(folder, family, name)
+    case = replace(CASES[name], preset=PRESETS[family], choices=choices)
+    session = swiftpie.load(case.preset, device="cpu", **choices)
+    session = session.with_face_encoder(FACE_ENCODERS.get("opencv").open(folder / "faces"))
+    wanted = by_session(case, session, folder)
+    with serve.serving(session, facts={"knows_faces": True}) as server:
+        by = {"command": monkeypatch, "http": server, "assistant": server}
+        for surface in SURFACES.keys() - case.left_out.keys():
+            drawn = SURFACES[surface](case, session, folder, by.get(surface))
+            assert np.array_equal(drawn.convert("RGB"), wanted), surface
