@@ -138,6 +138,15 @@ def check_mask(mask: Tensor) -> None:
         )
 
 
+def in_frame(box: Box | None) -> Box | None:
+    """Return a box that reaches beyond a picture, moved into it."""
+    if box is None:
+        return None
+    left, top, right, bottom = box
+    x, y = max(0.0, -left) - max(0.0, right - 1), max(0.0, -top) - max(0.0, bottom - 1)
+    return max(0.0, left + x), max(0.0, top + y), min(1.0, right + x), min(1.0, bottom + y)
+
+
 def box_mask(box: Box, *, height: int, width: int, feather: float = 0.0) -> Tensor:
     """Return a mask (1, 1, height, width) that is 1 inside `box`.
 

@@ -134,16 +134,6 @@ def test_pictures_are_those_of_their_seeds(drawn, subject, session):
     assert same(mask[1], alone.subject_masks[0])
 
 
-def test_a_scene_is_named_or_shown(nodes, session, subject):
-    castle, other = (
-        nodes["Personalize"].execute(session, "a dog at night", 3, 1, subject[0], **scene).args[0]
-        for scene in ({"scene": "castle"}, {"scene_image": torch.full((1, 96, 160, 3), 0.5)})
-    )
-    expected = session.personalize(subject[0], "a dog at night", seed=3, scene="castle")
-    assert same(castle[0], expected.images[0])
-    assert not torch.equal(castle, other)
-
-
 def test_the_bar_moves_and_finished_pictures_are_shown(drawn):
     image, _, bar = drawn
     assert bar.current == bar.total == 4

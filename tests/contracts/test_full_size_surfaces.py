@@ -10,24 +10,25 @@ from PIL import Image
 import swiftpie
 from swiftpie.faces import FACE_ENCODERS
 from tests.backbones import tiny_flux2, tiny_models
-from tests.contracts.test_surfaces import SURFACES, by_session, edit, picture, serve
+from tests.contracts.test_surfaces import SURFACES, by_session, edit, nodes, picture, serve
 from tests.faces.tiny_faces import PHOTO, make_models
 from tests.golden.cases import FACES
 
+__all__ = ["nodes"]
 PRESETS = {"sd15": "instaflow", "sdxl": "sdxl-turbo", "flux2": "flux2-klein-4b"}
 WHO, SAYS = "a person at sea", {"source_prompt": "a person in a suit"}
-BY_NODES = {"nodes": "no node chooses a method or a style"}
-APART = BY_NODES | {"pipeline": "it encodes both prompts together, which rounds otherwise"}
-NO_FACES = dict.fromkeys(("assistant", "nodes", "pipeline"), "it has no encoder of faces")
-NO_STYLE = BY_NODES | {"assistant": "it keeps no pictures of styles"}
-INVERSION = {"method": "inversion", "mode": "released", **SAYS}
-STYLE = {"style_reference": "photo.png", "size": (64, 64)}
+APART = {"pipeline": "it encodes both prompts together, which rounds otherwise"}
+APART |= {"nodes": "no node chooses the mode"}
+NO_FACES = dict.fromkeys(("assistant", "pipeline"), "it has no encoder of faces")
+NO_STYLE = {"assistant": "it keeps no pictures of styles"}
 CASES = {  # of 1.5, no layers are known that draw style
-    "ChordEdit": edit(WHO, {"method": "chord", "chord": "fast", **SAYS}, left_out=BY_NODES),
-    "inversion": edit(WHO, INVERSION, left_out=APART),
-    "face": edit(WHO, {"method": "chord"}, has_face=True, left_out=NO_FACES),
-    "style": picture("a robot at sea", STYLE, left_out=NO_STYLE),
-    "klein": edit(WHO, {"method": "reference"}, left_out=BY_NODES),
+    "ChordEdit": edit(WHO, {"chord": "fast", **SAYS}),
+    "inversion": edit(WHO, {"mode": "released", **SAYS}, left_out=APART),
+    "face": edit(WHO, has_face=True, left_out=NO_FACES),
+    "style": picture(
+        "a robot at sea", {"style_reference": "photo.png", "size": (64, 64)}, left_out=NO_STYLE
+    ),
+    "klein": edit(WHO),
 }
 DRAWN = [*product(("sd15", "sdxl"), ("ChordEdit", "inversion", "face"))]
 DRAWN += [("sdxl", "style"), ("flux2", "klein")]
@@ -60,14 +61,14 @@ def written(folder, family, name):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(("family", "name"), DRAWN)
-def test_every_surface_draws_what_a_session_draws(folder, monkeypatch, family, name):
+def test_every_surface_draws_what_a_session_draws(folder, monkeypatch, nodes, family, name):
     choices = written(folder, family, name)
     case = replace(CASES[name], preset=PRESETS[family], choices=choices)
     session = swiftpie.load(case.preset, device="cpu", **choices)
     session = session.with_face_encoder(FACE_ENCODERS.get("opencv").open(folder / "faces"))
     wanted = by_session(case, session, folder)
     with serve.serving(session, facts={"knows_faces": True}) as server:
-        by = {"command": monkeypatch, "http": server, "assistant": server}
+        by = {"command": monkeypatch, "http": server, "assistant": server, "nodes": nodes}
         for surface in SURFACES.keys() - case.left_out.keys():
             drawn = SURFACES[surface](case, session, folder, by.get(surface))
             assert np.array_equal(drawn.convert("RGB"), wanted), surface

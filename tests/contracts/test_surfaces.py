@@ -42,7 +42,6 @@ serve = pytest.importorskip("tests.server.conftest", reason="needs swiftpie[serv
 SEED = 5
 STRENGTHS = ("identity_scale", "text_scale", "background_scale")
 BOX = (0.1, 0.4, 0.45, 0.9)
-SHOWS_A_DOG = {"source_prompt": "a dog on a beach"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,8 @@ class Case:
 NO_PIPELINE = {"pipeline": "insertions, removals and replacements have no pipeline"}
 NO_VIEW = {"nodes": "no node takes a view"}
 NO_SCENE = {"assistant": "it takes scenes by name"}
-NO_MASK = dict.fromkeys(("http", "assistant", "nodes"), "the mask belongs to a subject")
+NO_MASK = dict.fromkeys(("http", "assistant"), "it takes no region of a drawing")
+NO_MASK |= {"nodes": "another node, of places, takes the region"}
 edit = partial(Case, "edit")
 change = partial(Case, left_out=NO_PIPELINE)
 insert = partial(change, "insert", "a robot", has_subject=True)
@@ -79,7 +79,7 @@ CASES = {
     "material": edit("a dog made of gold"),
     "time of day": edit("at night"),
     "weather": edit("a dog in the rain"),
-    "season": edit("a dog on a beach in winter", SHOWS_A_DOG),
+    "season": edit("a dog on a beach in winter", {"source_prompt": "a dog on a beach"}),
     "mask": edit("made of stone", has_mask=True),
     "box": edit("a red dog", {"box": (0.1, 0.2, 0.95, 0.98)}),
     "keyword": edit("a green dog", {"keyword": "dog"}),
@@ -375,9 +375,13 @@ def by_nodes(case, session, folder, nodes):
     if case.has_subject:
         shown = as_image(load_image(folder / "subject.png"))
         subject, _ = nodes["EncodeIdentity"].execute(session, shown).args
+    if case.has_face:
+        shown = as_image(load_image(folder / "me.jpg"))
+        subject, _ = nodes["EncodeIdentity"].execute(session, shown, face=True).args
     if case.task == "personalize":
         for name, path in files_of(case, folder).items():
-            given[f"{name}_image"] = as_image(load_image(given.pop(name) and path))
+            del given[name]
+            given[name.partition("_")[0] + "_image"] = as_image(load_image(path))
         if "size" in given:
             given["height"], given["width"] = given.pop("size")
         words = (session, case.prompt, SEED, 1)
@@ -432,14 +436,8 @@ def by_pipeline(case, session, folder, _):
     return strip(drawn) if case.task == "animate" else drawn[0]
 
 
-SURFACES = {
-    "command": by_command,
-    "batch": by_batch,
-    "http": by_http,
-    "assistant": by_assistant,
-    "nodes": by_nodes,
-    "pipeline": by_pipeline,
-}
+SURFACES = {"command": by_command, "batch": by_batch, "http": by_http, "assistant": by_assistant}
+SURFACES |= {"nodes": by_nodes, "pipeline": by_pipeline}
 QUICK = ("mask", "strength of an edit", "replacement by a mask", "named subject", "box and view")
 
 

@@ -121,7 +121,6 @@ SILENCED = {
     "panorama": lambda session: drawing(
         session, subjects=(boxed(session),), mask=MaskSource.BOX, size_px=(SIDE_PX, 3 * SIDE_PX)
     ),
-    "repaint": lambda _: removal(),
     "mini 6": lambda session: replace(CASES["mini 6"][1](session), without={*ConditionPart}),
 }
 UNMARKED = {"animate": lambda session: replace(animation(session), size_px=None)}
@@ -150,10 +149,7 @@ NOT_ASKED = {  # by property: of which techniques it is not asked, and why
         "scene": "a subject is inserted into a box, and a mask has no effect",
         "panorama": "a subject without a region is refused",
     },
-    "batch": {},
-    "cache": {},
-    "undo": {},
-    "threads": {},
+    **{asked_of_all: {} for asked_of_all in ("batch", "cache", "undo", "threads")},
 }
 EDITS = ("inversion", "chord", "reference", "mini 1", "mini 2")
 

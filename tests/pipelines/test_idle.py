@@ -34,6 +34,11 @@ def whole(published):
         ({"negative_prompt": "blue"}, "`negative_prompt=` has no effect"),
         ({"guidance": decoupled_for_steps(1)}, "Guidance has no effect in 1 steps"),
         ({"guidance": ClassifierFree((1.0,)), "negative_prompt": "blue"}, "Guidance has no effect"),
+        ({"scene": "beach", "detail_mask": MaskSource.INLINE}, "`detail_mask=` has no effect"),
+        ({"scene": "beach", "scales": Scales(detail_scale=0.5)}, "`detail_scale=0.5` has no"),
+        ({"scene": "beach", "scales": Scales(background_scale=0.5)}, "`background_scale=0.5`"),
+        ({"scene": "beach", "mask": MaskSource.BOX}, "`mask=` has no effect"),
+        ({"scene": "beach", "box": BOX}, ""),
         ({}, ""),
         ({"guidance": Plain()}, ""),
         ({"guidance": ClassifierFree((2.0,)), "negative_prompt": "blue"}, ""),
@@ -41,7 +46,7 @@ def whole(published):
     ],
 )
 def test_a_drawing_says_what_has_no_effect(published, whole, caplog, asked, said):
-    plain = {name: value for name, value in asked.items() if name in {"guidance", "mask"}}
+    plain = {name: value for name, value in asked.items() if name in {"guidance", "mask", "scene"}}
     public = whole.without_detail()  # as public adapters encode it
     drawn = published.personalize(public, "a cat", seed=1, **asked).images[0]
     assert said in caplog.text
@@ -52,24 +57,6 @@ def test_a_drawing_says_what_has_no_effect(published, whole, caplog, asked, said
             drawn.tobytes()
             == published.personalize(public, "a cat", seed=1, **left).images[0].tobytes()
         )
-
-
-@pytest.mark.parametrize(
-    ("asked", "said"),
-    [
-        ({"mask": MaskSource.INLINE}, "`mask=`"),
-        ({"detail_mask": MaskSource.INLINE}, "`detail_mask=`"),
-        ({"scales": Scales(detail_scale=0.5)}, "`detail_scale=0.5`"),
-        ({"scales": Scales(background_scale=0.5)}, "`background_scale=0.5`"),
-    ],
-)
-def test_a_scene_says_what_has_no_effect(published, whole, caplog, asked, said):
-    given = {"seed": 1, "scene": "beach", "box": BOX}
-    plain = published.personalize(whole, "a cat", **given).images[0]
-    assert not caplog.records
-    drawn = published.personalize(whole, "a cat", **given, **asked)
-    assert drawn.images[0].tobytes() == plain.tobytes()
-    assert [said in warning for warning in drawn.warnings] == [True]
 
 
 def test_an_insertion_says_what_has_no_effect(published, whole, session, identity, caplog):

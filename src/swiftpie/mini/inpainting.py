@@ -17,7 +17,7 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting, as_dark_as
 from swiftpie.imageio.images import SURE, mask_to_pil, plane, to_tensor
-from swiftpie.masks import Box, grow, resize_mask
+from swiftpie.masks import Box, grow, in_frame, resize_mask
 from swiftpie.mini.compositing import composite_patch
 from swiftpie.mini.own_pixels import own_pixels
 from swiftpie.mini.placing import own_light
@@ -315,7 +315,7 @@ def _insert(
             seed=row.seed,
             source=subject.identity,
             prompt=row.reading.photo_prompt,
-            box=row.boxes[number] if subject.box is None else subject.box,
+            box=in_frame(row.boxes[number]) if subject.box is None else subject.box,
             view=subject.view,
             scales=Scales(
                 identity_scale=scales.identity_scale,

@@ -8,7 +8,7 @@ from diffusers import UNet2DConditionModel
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from swiftpie import CapabilityError, InputError, SwiftPiePipeline, WeightsError
+from swiftpie import CapabilityError, InputError, WeightsError
 from swiftpie.backbones.components import FAMILIES, load_components
 from swiftpie.backbones.load.weights import WHOLE_BYTES, fingerprint_files
 from swiftpie.backbones.presets import WeightsKind, trailing
@@ -77,10 +77,6 @@ def test_a_style_picture_acts_beside_a_subject_of_another_picture(opened, tmp_pa
     assert torch.equal(drawn(session, identity, style_reference=style, style_scale=0.0)[1], plain)
     styled = drawn(session, identity, style_reference=style)[1]
     assert (styled - plain).abs().max() > 1e-3
-    pipe = SwiftPiePipeline.from_components(session.components)
-    call = {"subjects": identity, "seeds": [0], "style_reference": style}
-    alike = session.personalize(identity, PROMPT, seed=0, style_reference=style)
-    assert pipe(PROMPT, **call).images[0].tobytes() == alike.images[0].tobytes()
     blue = Image.new("RGB", style.size, "blue")
     assert (drawn(session, identity, style_reference=blue)[1] - styled).abs().max() > 1e-5
     with pytest.raises(CapabilityError, match="whose style stays"):

@@ -13,7 +13,6 @@ from swiftpie import (
     CapabilityError,
     InputError,
     MaskSource,
-    Scales,
     Session,
     Subject,
     WeightsError,
@@ -37,7 +36,6 @@ from tests.parity.tiny import picture
 PROMPT, TO = "a red cube on the moon", "a blue cone at sea"
 LEFT, RIGHT, WHOLE = (0.0, 0.2, 0.5, 0.9), (0.4, 0.2, 1.0, 1.0), (0.0, 0.0, 1.0, 1.0)
 SEED, FRAMES, LONG = 3, 3, 24
-SILENT = Scales(identity_scale=0.0, detail_scale=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +59,6 @@ def latents(session, request):
 
 def largest(first, second):
     return float((first - second).abs().max() / second.abs().max())
-
-
-def test_at_scale_0_every_frame_is_that_of_words_alone(session):
-    silent = latents(session, asked(session, {"box": LEFT}, to_boxes=(RIGHT,), scales=SILENT))
-    assert torch.equal(silent, latents(session, asked(session, scales=SILENT)))
 
 
 def test_a_box_of_the_whole_frame_is_no_box(session):
