@@ -71,13 +71,13 @@ class Option(NamedTuple):
 
     help: str
     metavar: str | None = None
-    flags: tuple[str, ...] = ()  # of the command line, instead of the field's name with dashes
+    flags: tuple[str, ...] = ()  # The command line's, if not the field's name with dashes.
     kind: object = None  # what users type, where it is not the field's own type
-    default: object = None  # of fields whose class has none, or leaves it to others
-    least: float | None = None  # of the number, or of each number of a tuple
+    default: object = None  # For fields whose class has none.
+    least: float | None = None  # For a number, or each number of a tuple.
     most: float | None = None
     surfaces: frozenset[Surface] = frozenset(Surface)
-    panel: str | None = None  # of the help page
+    panel: str | None = None  # A section of the help page.
 
 
 class OptionField(NamedTuple):

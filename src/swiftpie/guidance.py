@@ -174,7 +174,7 @@ class Decoupled:
     a: tuple[float, ...]  # scale of the first term, by step
     b: tuple[float, ...]  # scale of the second term, by step
     rescale: float = RESCALE  # in [0, 1]; 0 leaves the deviation alone
-    type: int = 3  # of FastFace's code
+    type: int = 3  # The number that FastFace's code gives this form.
     # Whether the second term becomes as long as the first, in each picture alone.
     renorm: bool = False
 

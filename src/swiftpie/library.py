@@ -22,7 +22,7 @@ ASSETS = Path(__file__).parent / "assets" / "library"
 PACK, INDEX, LICENCE = "subjects.zip", "subjects.json", "LICENSE.txt"
 CREDIT = "Fluent Emoji by Microsoft, packed by LobeHub, names by emojibase; MIT License"
 NUM_NEAR = 5  # names that are offered
-LEAST_LIKENESS = 0.8  # of a name that is taken for a slip of the pen
+LEAST_LIKENESS = 0.8  # The least likeness of a misspelt name.
 SHORT = 3  # letters of words whose slips are swapped letters alone
 FACES = 0  # the group of round yellow faces, which are rarely meant
 HISSING = ("s", "x", "z", "ch", "sh", "o")  # ends of words whose plural ends in "es"
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
 
     name: str
     code: str  # names its sprite
-    group: int  # of emojibase
+    group: int  # A group of emojibase.
     synonyms: tuple[str, ...] = ()  # what it has to do with, by which a search finds it
     meant: tuple[str, ...] = ()  # what people call it as well
 
@@ -48,7 +48,7 @@ class Named(NamedTuple):
     """The subject that a word means."""
 
     word: str  # as written
-    name: str  # of the library
+    name: str  # A name in the library.
     near: tuple[str, ...]  # others that the word may mean
 
     def __str__(self) -> str:

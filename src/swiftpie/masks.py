@@ -26,11 +26,11 @@ MAX_ASPECT_ERROR = 0.02  # between a mask file and its photo: more than rounding
 
 ATTENTION_CEILING = 3.0  # means; larger values are outliers of single tokens
 ATTENTION_LOW, ATTENTION_HIGH = 0.05, 0.95  # quantiles that become 0 and 1
-ATTENTION_STEEPNESS = 10.0  # of the logistic curve around one half
+ATTENTION_STEEPNESS = 10.0  # Steepness of the logistic curve around one half.
 MIN_STRUCTURE = 0.5  # spread over mean below which a map points nowhere
 
 NOISE_CEILING = 3.0  # means; as SwiftEdit's released code has it
-NOISE_THRESHOLD = 0.5  # of the ceiling, likewise
+NOISE_THRESHOLD = 0.5  # A share of the ceiling.
 NOISE_ROUNDING = 1e-5  # mean difference up to which two noises of unit variance are the same
 FEATHER_PX = 6  # an edge fades over this width
 

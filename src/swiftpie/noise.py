@@ -26,8 +26,8 @@ NUM_STATISTICS = 48  # 16 block means of the noise, each through erf, and sine a
 _BLOCKS_A_SIDE = 4
 _ANCHOR_NUMBERS = [5, 7, 8]  # which layout numbers place the horizon, the sun and a planet
 _ANCHORS = [(0.42, 0.16), (0.15, 0.70), (0.10, 0.25)]  # smallest value, and what the number adds
-TRAIN_TIMESTEPS = 1000  # of Stable Diffusion and everything distilled from it
-BETAS = (0.00085, 0.012)  # of their first and last timestep
+TRAIN_TIMESTEPS = 1000  # Stable Diffusion's, and its distilled models'.
+BETAS = (0.00085, 0.012)  # At the first and last timestep.
 LCM_TIMESTEP_SCALE = 10.0  # makes the boundary of a consistency model sharp
 LCM_SIGMA_DATA = 0.5  # the spread of clean latents that consistency models assume
 
@@ -126,9 +126,9 @@ CLEAN = Step(timestep=0, alpha=1.0, sigma=0.0)
 class Transition(NamedTuple):
     """The latents that leave a step, as factors of what is known there."""
 
-    clean: float  # of the predicted clean latents
-    noise: float  # of the predicted noise
-    fresh: float  # of new standard normal noise
+    clean: float  # Factor of the predicted clean latents.
+    noise: float  # Factor of the predicted noise.
+    fresh: float  # Factor of new standard normal noise.
 
 
 @dataclass(frozen=True)

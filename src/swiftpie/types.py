@@ -97,7 +97,7 @@ class CutoutMethod(StrEnum):
     """How a subject was separated from the rest of its picture."""
 
     MASK = "mask"  # given
-    TRANSPARENCY = "transparency"  # of the picture itself
+    TRANSPARENCY = "transparency"  # The picture's own transparency.
     NETWORK = "network"  # ours, and then colours and edges
     COLOUR = "colour"  # these alone, as the network saw no subject
     NONE = "none"  # not at all: the whole picture is the subject
@@ -164,13 +164,13 @@ class Identity(Shown):
     values: "Mapping[str, Tensor]"  # each (1, R*N, D_layer)
     pixels: "Tensor"  # (R, 3, H, W) canonical reference frames, grey outside the subject
     mask: "Tensor"  # (R, 1, H, W) the subject in them
-    cutouts: tuple[Cutout, ...] = ()  # of each picture; empty if the identity has no pictures
+    cutouts: tuple[Cutout, ...] = ()  # One for each picture; empty if the identity has none.
     left_out: tuple[int, ...] = ()  # which of the given pictures, from 1, show no subject
     named: "Named | None" = None  # the word by which it was taken from the library
     # The first frame at the resolution of its picture, (1, 4, S', S') in 8 bit on the CPU,
     # premultiplied over black; None if no larger than `pixels`, or the preset places no subjects.
     large: "Tensor | None" = None
-    is_face: bool = False  # of a person by the face; an edit draws it where the face is
+    is_face: bool = False  # A person's face; an edit draws it where the face is.
     tuned: str = ""  # how it was tuned; empty if it is as the encoder reads its pictures
 
     def __repr__(self) -> str:
@@ -270,7 +270,7 @@ class GenerationResult(Shown):
     seeds: tuple[int, ...]
     layouts: "tuple[Layout, ...]"  # where each subject was placed, one row a picture
     branches: tuple[IdentityBranch, ...]  # active ones; scales of others had no effect
-    cutouts: tuple[tuple[Cutout, ...], ...]  # of each subject's pictures
+    cutouts: tuple[tuple[Cutout, ...], ...]  # One for each picture of each subject.
     timings_ms: Mapping[str, float]  # by stage: text, place, denoise, decode, join, total
     scales: Mapping[str, float]  # by name, those of the preset among them
     origin: Mapping[str, str]  # the recipe, an automatic decoder, names of the library
@@ -329,7 +329,7 @@ class EditResult(Shown):
     blend: Image.Image  # mode L, how much of `edited` shows in each pixel of `image`
     latent_region: "Tensor"  # (1, 1, h, w) in [0, 1], the same as attention used it
     branches: tuple[IdentityBranch, ...]  # active ones; scales of others had no effect
-    cutouts: tuple[tuple[Cutout, ...], ...]  # of the pictures of a new subject, if there is one
+    cutouts: tuple[tuple[Cutout, ...], ...]  # One for each picture of a new subject.
     seed: int
     timings_ms: Mapping[str, float]  # by stage: encode, invert, prepare, denoise, decode, join
     scales: Mapping[str, float]  # that a denoiser was given, if the edit took one

@@ -9,7 +9,7 @@ from numbers import Integral
 
 from swiftpie.errors import ConfigError, InputError, short_reason
 
-MAX_IMAGES = 64  # of one call
+MAX_IMAGES = 64  # Images of one call.
 MAX_REFERENCES = 8  # pictures of one subject
 MAX_SEED = 2**63 - 1
 MIN_FPS, MAX_FPS = 1.0, 50.0  # frames a second: what GIF and browsers show
@@ -22,7 +22,8 @@ Box = tuple[float, float, float, float]  # left, top, right and bottom in [0, 1]
 Size = tuple[int, int]  # height and width in pixels
 
 JOINERS = "\u200c\u200d" + "".join(map(chr, range(0x1F3FB, 0x1F400)))  # in words and emoji
-DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # of Windows
+# Windows keeps these names for devices.
+DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')  # in names on Windows, some elsewhere too
 
 
@@ -108,7 +109,7 @@ def check_box(box: Box, *, name: str = "") -> Box:
     """
     with suppress(TypeError, ValueError):  # no four numbers
         left, top, right, bottom = box
-        if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:  # and none is NaN
+        if 0 <= left < right <= 1 and 0 <= top < bottom <= 1:  # Comparisons with NaN are false.
             return box
     listed = isinstance(box, Sequence) and not isinstance(box, str)
     raise InputError(_no_box(name or (",".join(map(str, box)) if listed else str(box))))

@@ -33,7 +33,7 @@ class Choices(TypedDict, total=False):
             least=1,
         ),
     ]
-    size_px: Annotated[  # of references too, so an identity serves one size
+    size_px: Annotated[  # References have it too, so an identity serves one size.
         int | None,
         Option(
             "Side of the pictures, one of those the weights were trained on; by default the "
@@ -88,7 +88,7 @@ class Choices(TypedDict, total=False):
         str | Path | None,
         Option("SwiftEdit's inversion network, for edits.", "DIR|REPO:DIR", kind=str),
     ]
-    dtype: Annotated[  # of networks of others; the mini model is float32 always
+    dtype: Annotated[  # Published networks; mini is always float32.
         "torch.dtype | Precision | None",
         Option(
             "Number type to compute with; by default the shortest that is fast on the device.",

@@ -79,7 +79,7 @@ class Engine:
 
     # The context in which a session draws.
     scope: Callable[[], AbstractContextManager[object]] = nullcontext
-    device: "torch.device | None" = None  # of networks that come there only while they run
+    device: "torch.device | None" = None  # Where networks come only while they run.
     # Whether the first picture of another size or batch costs extra work, such as an export.
     has_fixed_sizes: bool = False
     # Calls a further network, as a technique may have, with tensors.
@@ -204,8 +204,8 @@ class Placement(NamedTuple):
     """Where the subjects of a drawing go, and the light on them."""
 
     subjects: tuple[Any, ...]  # those of the request, with boxes that were chosen for them
-    layouts: "Sequence[Layout]"  # of each subject, a row a picture
-    lights: "tuple[Lighting | None, ...]"  # of each subject; None: as its reference has it
+    layouts: "Sequence[Layout]"  # One for each subject, a row a picture.
+    lights: "tuple[Lighting | None, ...]"  # One for each subject; None: its reference's.
 
 
 class Family(ABC):
@@ -232,7 +232,7 @@ class Family(ABC):
     needs_even_grid: bool = False  # whether rows and columns of latents come in pairs
     shifts_times: bool = False  # whether larger pictures stay noisy for longer
     knows_shapes: bool = False  # whether it was trained on other shapes than squares of one size
-    own_modules: Collection[str] = ()  # of a pipeline: those whose classes diffusers does not know
+    own_modules: Collection[str] = ()  # A pipeline's modules that diffusers does not know.
     unread: Unread = ALL_READ  # weights that stay in their files: nothing computes with them
     # Returns where the subjects of a request go in pictures of noise (B, C, h, w) with as many rows
     # of text; None: in their boxes, and those without one in all of the picture.

@@ -43,7 +43,7 @@ class ModelPart:
     reference: RepoReference | None  # None: files of the user
     root: Path  # laid out as the repository; may not exist yet
     path: Path  # `root` or below it: the folder or file that a loader opens
-    names: tuple[str, ...] = ()  # of all files below `root` that are read
+    names: tuple[str, ...] = ()  # All files below `root` that are read.
     listing: RepoListing | None = None  # None where the hub was not contacted
     files: tuple[RemoteFile, ...] = ()  # in the order of download
     licence: str | None = None  # None: the publisher states none
@@ -72,8 +72,8 @@ class DownloadPlan:
     """The parts of a model, and which of their files are missing on this machine."""
 
     parts: tuple[ModelPart, ...] = ()
-    memory_bytes: int | None = None  # of all weights in the chosen dtype; None: unknown
-    largest_bytes: int = 0  # of the largest network, as far as known
+    memory_bytes: int | None = None  # All weights in the chosen dtype; None: unknown.
+    largest_bytes: int = 0  # The largest network, as far as known.
 
     def __add__(self, other: "DownloadPlan") -> "DownloadPlan":
         known = [size for size in (self.memory_bytes, other.memory_bytes) if size is not None]
@@ -123,7 +123,7 @@ class DownloadPlan:
         Raises:
             WeightsError: A file is damaged.
         """
-        networks = Counter[Path]()  # of one in pieces all together
+        networks = Counter[Path]()  # Pieces of one network count together.
         for part in self.parts:
             sizes = {file.path: file.size for file in part.files}
             for name in part.names:

@@ -16,7 +16,7 @@ from swiftpie.validation import is_portable_name
 
 CONFIG = "config.json"  # the settings of a network, next to its weights
 VOCABULARIES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # either is enough
-STEMS = ("diffusion_pytorch_model", "model")  # of weights, in diffusers and in transformers
+STEMS = ("diffusion_pytorch_model", "model")  # Names of weights in diffusers and in transformers.
 PICKLES = ("diffusion_pytorch_model.bin", "pytorch_model.bin")
 HALF = "fp16"  # what both call their variant in half precision
 FILE_SUFFIXES = frozenset((".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".gz"))
@@ -37,7 +37,7 @@ SERVER_ERRORS = 500
 class Host(StrEnum):
     """Who publishes a repository."""
 
-    HUB = "hub"  # of Hugging Face, or HF_ENDPOINT
+    HUB = "hub"  # Hugging Face, or HF_ENDPOINT.
     GITHUB = "github"  # the files of a release, which users put in place by hand
 
 
@@ -90,7 +90,7 @@ def existing(path: str | Path, option: str) -> Path:
         WeightsError: It does not exist.
     """
     found = Path(path)
-    with suppress(OSError):  # of a name that no disk takes
+    with suppress(OSError):  # No disk takes such a name.
         if found.exists():
             return found
     raise WeightsError(f"'{short_reason(path)}' does not exist. Check the path of `{option}=`.")

@@ -76,7 +76,7 @@ def free_memory(device: "torch.device") -> int:
         # Some of these functions need an index, which the device "cuda" lacks.
         index = torch.cuda.current_device() if device.index is None else device.index
         free, total = torch.cuda.mem_get_info(index)
-        held = torch.cuda.memory_reserved(index)  # of it some is not in use
+        held = torch.cuda.memory_reserved(index)  # Some of it is not in use.
         allowed = int(total * torch.cuda.get_per_process_memory_fraction(index)) - held
         return max(0, min(free, allowed)) + held - torch.cuda.memory_allocated(index)
     if device.type == "mps":

@@ -15,7 +15,7 @@ from swiftpie.models.denoiser import without_branches
 from swiftpie.noise import draw_noise
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1}
-NUM_FRAMES = 2  # of an animation: the fewest that read each other
+NUM_FRAMES = 2  # Frames: the fewest that read each other.
 
 
 class Reference(NamedTuple):
@@ -164,7 +164,7 @@ def scheduler_of(preset: Preset) -> Any:  # noqa: ANN401 - diffusers has no comm
         )
     common = {**BETAS, "beta_schedule": preset.betas, "prediction_type": preset.prediction_type}
     match preset.renoise:
-        case "lcm":  # of 1000 steps any is one of theirs
+        case "lcm":  # Their steps are any of the 1000.
             count = 50 if preset.spacing == "fiftieths" else 1000
             return diffusers.LCMScheduler(**common, original_inference_steps=count)
         case "tcd" if preset.eta:

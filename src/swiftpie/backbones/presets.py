@@ -104,7 +104,7 @@ class Preset:
     eta: float = 0.0  # share of fresh noise, for tcd
     more_sizes_px: tuple[int, ...] = ()  # sides that the weights draw as well
     more_steps: tuple[int, ...] = ()  # counts of steps that the weights can take as well
-    spacing: Spacing = "trailing"  # and where those steps are
+    spacing: Spacing = "trailing"  # Where those steps lie.
     defaults: Mapping[str, float] = field(default_factory=lambda: FULL_STRENGTH)
     # Where the detail branch acts without a mask or box; None: as the others.
     detail_mask: FoundMask | None = None

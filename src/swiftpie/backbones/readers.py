@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 class Readers(NamedTuple):
     """Two readers that note their files in one place."""
 
-    prompt: NetworkReader  # of networks that are needed in memory at once
-    waiting: NetworkReader  # of networks that may stay in their files until they run
+    prompt: NetworkReader  # Reads networks that run together.
+    waiting: NetworkReader  # Reads networks that may wait in their files.
     execution_device: torch.device | None  # where networks run that rest in main memory
 
 

@@ -55,7 +55,7 @@ class Modules:
 
     vae: Network | AutoencoderKL | AutoencoderTiny
     text_encoder: Network | CLIPTextModel
-    tokenizer: Any  # of transformers, or our own
+    tokenizer: Any  # One of transformers, or our own.
     scheduler: SchedulerMixin
     unet: nn.Module | None = None
     transformer: nn.Module | None = None  # the denoiser of a family without a U-Net
@@ -66,7 +66,7 @@ class Modules:
     inversion_unet: nn.Module | None = None
     preset: dict | None = None  # type: ignore[type-arg]  # diffusers compares plain classes
     fingerprint: str = ""
-    dtype: str = ""  # of the denoiser that the fingerprint is of, as "torch.float32"
+    dtype: str = ""  # The fingerprinted denoiser's, as "torch.float32".
 
     def __post_init__(self) -> None:
         if (self.unet is None) == (self.transformer is None):

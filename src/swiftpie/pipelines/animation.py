@@ -72,7 +72,7 @@ class AnimateRequest(PersonalizeRequest):
         ),
     ] = ()
     to_boxes: Annotated[
-        tuple[Box, ...],  # of the first subjects; the others stay
+        tuple[Box, ...],  # One for each of the first subjects; others stay.
         Option(
             "Where the subject is in the last frame: left, top, right, bottom as fractions from 0 "
             "to 1. With several subjects, one box each.",

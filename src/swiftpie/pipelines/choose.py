@@ -45,7 +45,7 @@ class Technique:
     )
     name: str = ""  # by which users choose it as the method of an edit; "": they do not
     about: str = ""  # what edits so, in a few words
-    options: type | None = None  # of its own
+    options: type | None = None  # Its own options.
     # Yields warnings of words and options without effect.
     advice: "Callable[[Components, Any], Iterator[str]]" = USUAL_ADVICE
 

@@ -54,7 +54,7 @@ class Course(NamedTuple):
     """The times at which prompts are compared, as shares: 0 is the picture, 1 is noise."""
 
     times: tuple[float, ...]
-    weights: tuple[float, ...]  # of the differences there; together 1
+    weights: tuple[float, ...]  # Weights of the differences there; they sum to 1.
     refined_at: float | None  # None: what they give is not refined
 
 

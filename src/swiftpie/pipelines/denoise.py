@@ -38,7 +38,7 @@ class GoesOn(Protocol):
 Rows = TypeVar("Rows")
 
 BLACK = -1 + 1 / 255  # the lightest that 8 bits call black
-STEP = "step"  # of several in the stage "denoise"
+STEP = "step"  # One of several in the stage "denoise".
 
 OnStage = Callable[[str], object]
 """Takes the name of each stage, and of each step, when it has ended; may raise to stop."""

@@ -63,7 +63,7 @@ OUT_OF_MEMORY = (
     "failed to allocate",  # OpenVINO
 )
 
-ROWS_IN_CACHE = 4  # of a pass on a processor: `mini` draws 16 in 11 % less time than in one
+ROWS_IN_CACHE = 4  # `mini` draws 16 pictures in 11 % less time than in one pass.
 
 Part = TypeVar("Part")
 

@@ -44,7 +44,7 @@ NEAR_PX = 2  # on each side of a changed pixel: what is taken to change
 WINDOW = 2.0  # side of the window over the longer side of what changes
 
 ARTICLES = {"a", "an", "the"}
-ROUNDING = 1e-5  # of a prompt's states, whose numbers are about 1
+ROUNDING = 1e-5  # A prompt's states are numbers of about 1.
 
 UNCHANGED = (
     "The prompts do not differ for this picture, so nothing in it will change. Give another "
@@ -67,7 +67,7 @@ class Canvas:
     """The sizes of one picture, or of a part of it; padding is below and to the right."""
 
     full: Size  # as given
-    content: Size  # of the window, scaled
+    content: Size  # The window's size, scaled.
     padded: Size  # in whole latent cells, as the networks see it
     window: PixelBox  # the part of the given picture on the canvas
 

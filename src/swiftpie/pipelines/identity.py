@@ -36,13 +36,13 @@ from swiftpie.types import Cutout, CutoutMethod, Identity
 from swiftpie.validation import MAX_REFERENCES, check_references
 
 LARGE_PX = 512  # longest side of a large frame; a megabyte, where twice the detail would take four
-SOLID = 0.95  # of a mask: less is an edge, which shows some of the ground
+SOLID = 0.95  # A mask below it is an edge, which shows some of the ground.
 RIMS = 90  # rims as wide in a longer side: so far an outline may be off
-APART = (0.15, 0.45)  # of colours in [-1, 1]: too alike to tell how they mix, and clearly apart
+APART = (0.15, 0.45)  # Distances of colours in [-1, 1]: alike, and clearly apart.
 STEEPER = 1.4  # times, so that noise in plain ground leaves no veil
 EDGES = 320  # edges as wide in a longer side: so far within a mask it may show some, too
 FAINT = 0.02  # weight of the colours there
-CUT_SHARE = 0.4  # of a subject's width, that the lower border of its picture cuts
+CUT_SHARE = 0.4  # The share of its width that the lower border cuts.
 OUTLINES = frozenset((CutoutMethod.MASK, CutoutMethod.NETWORK, CutoutMethod.COLOUR))  # no mattes
 FACE_CROP_PX = 224  # what image encoders see of an aligned face
 

@@ -29,12 +29,12 @@ from swiftpie.types import Cutout, Identity
 from swiftpie.validation import MAX_REFERENCES
 
 FORMAT = "swiftpie-identity/1"
-KEY = "swiftpie"  # of the facts, in the file's metadata
+KEY = "swiftpie"  # The facts' name in the file's metadata.
 KEYS, VALUES = "keys/", "values/"  # before the layers' names
 PLAIN = ("tokens", "pooled", "pixels", "mask")  # the fields that are a tensor each
 LARGE = "large"  # the optional field with the first frame as large as its picture shows it
-MAX_TOKENS = 1024  # of a picture; the largest public projector makes 257
-ROUNDING = 1e-2  # of pictures and masks in half precision, or resized
+MAX_TOKENS = 1024  # Tokens of a picture; the largest public projector makes 257.
+ROUNDING = 1e-2  # Half precision and resizing move values so far.
 MAX_TEXT = 200  # characters of a preset's name or of a fingerprint
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class IdentityFile:
     preset: str  # printable
     fingerprint: str
     shapes: Mapping[str, tuple[int, ...]]  # by the tensor's name
-    cutouts: tuple[Cutout, ...] = ()  # of each picture, if it is known
+    cutouts: tuple[Cutout, ...] = ()  # One for each picture, where known.
     is_face: bool = False  # whether it is a person by the face
     tuned: str = ""  # how it was tuned, printable; empty if it was not
 

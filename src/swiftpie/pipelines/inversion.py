@@ -60,7 +60,7 @@ class InversionInput(NamedTuple):
     canvas: Canvas
     pixels: Tensor  # (1, 3, H, W) in [-1, 1], on the canvas
     latents: Tensor  # (1, C, h, w)
-    prompts: Compared  # of the picture, before and after
+    prompts: Compared  # What the picture shows before and after.
     compared: Compared  # those whose difference says what changes
     mask: Tensor | None  # (1, 1, H, W) of bytes, if it is known what changes
 

@@ -24,27 +24,27 @@ from swiftpie.types import CutoutMethod
 logger = logging.getLogger(__name__)
 
 LEAST_THERE = 0.2  # opacity above which a pixel is of the thing
-CLOSER = 0.1  # of a thing's width and height: room on each side for a second look
-EDGE = 0.02  # of the thing's longer side: as far around it its edge is taken to reach
+CLOSER = 0.1  # A share of width and height on each side, for a second look.
+EDGE = 0.02  # Its edge reaches so far, as a share of its longer side.
 ROOM = 0.035  # likewise: what goes with it around it, in case that not all of it was seen
 GAP = 0.06  # likewise: half of the width of gaps in what goes that go, too
 LOOK_PX = 128  # longer side of what shadows are looked for in
-AROUND = 1.0  # of the thing's longer side: ground on each side that is looked at
+AROUND = 1.0  # Ground looked at on each side, a share of its longer side.
 SIDEWAYS, BELOW = 0.7, 0.25  # likewise: so far from the thing a shadow may reach
 SIDE_GROUND = 0.12  # likewise, where the ground that is darker goes on
-FOOT = 0.5  # of the thing's height: shadows lie beside the lower part
+FOOT = 0.5  # Shadows lie beside this lower share of its height.
 DARKER = (0.12, 2.5)  # least and most that a shadow darkens its ground, natural logarithms
 TINT = 0.35  # likewise, of one colour from the others; another surface differs more
-DARKEST = 0.05  # of [0, 1], added to both sides of the ratio: noise in the dark is no colour
+DARKEST = 0.05  # Added to both sides of the ratio: noise in the dark is no colour.
 RIM_PX = 2  # by which a shadow is taken to be larger
-SMOOTH_PX = 2.0  # of ground: texture casts no shadow
-MOST_SHADOW = 1.0  # of the thing's area; what is larger is another ground
-LEAST_REACH = 0.3  # of `SIDEWAYS` and `BELOW`, where a thing leaves no more ground to look at
+SMOOTH_PX = 2.0  # Ground is smoothed so far, as texture casts no shadow.
+MOST_SHADOW = 1.0  # A shadow's largest area over the thing's; more is other ground.
+LEAST_REACH = 0.3  # The least share of `SIDEWAYS` and `BELOW` that is looked at.
 # What sticks out of a thing beyond its outline, as an antenna; chosen by eye on 43 photographs.
 THIN_PX = 256  # longer side of what it is looked for in
-STANDS_OUT = 0.15  # of [0, 1], in one colour at least, from what is around it
-BESIDE = 0.05  # of the longer side of what goes: so far it is averaged what is around
-LONG, THIN = 0.12, 0.25  # likewise the least length; and the most area, of its length squared
+STANDS_OUT = 0.15  # How far one colour at least lies from its surroundings.
+BESIDE = 0.05  # Surroundings are averaged so far, as a share of its longer side.
+LONG, THIN = 0.12, 0.25  # The least length as a share, the most area over length squared.
 
 
 def removal_mask(photograph: Image.Image, search: Search, *, on_band: OnBand = int) -> Tensor:

@@ -440,7 +440,7 @@ class EditRequest(_Changing):
         ),
     ] = None
     settings: EditSettings = field(default_factory=EditSettings)
-    finds_face: bool = False  # of the picture, if a face comes into it and no place is given
+    finds_face: bool = False  # Finds the picture's own face, where no place is given.
 
     def __post_init__(self) -> None:
         super().__post_init__()

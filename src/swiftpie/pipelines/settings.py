@@ -22,7 +22,7 @@ Options = TypeVar("Options")
 
 BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
 MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
-MAX_STEPS, MAX_SEED = 10_000, 2**31  # of tuning
+MAX_STEPS, MAX_SEED = 10_000, 2**31  # Limits of tuning.
 NOT_COMFYUI = frozenset({Surface.CLI, Surface.BATCH, Surface.HTTP})
 RARE = frozenset({Surface.BATCH, Surface.HTTP})
 

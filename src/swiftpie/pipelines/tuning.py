@@ -34,9 +34,9 @@ CHECK_EVERY = 20  # steps
 NUM_CHECKS = 2  # scenes in which the subject is looked at
 PATIENCE = 3  # looks in a row without anything better, after which tuning stops
 MANY = 3  # pictures from which on the last one is held out
-SUBJECT_WEIGHT = 10.0  # of the subject's pixels; latents around it count 1
+SUBJECT_WEIGHT = 10.0  # The subject's pixels; latents around it count 1.
 LEAST_GAIN = 0.01  # dB; less is no improvement
-SHADING = 1 / 32  # of the picture's side: what is coarser is light, and stays as the model draws it
+SHADING = 1 / 32  # A share of the side: what is coarser is light, and stays.
 FAINT = 1e-3  # opacity below which a pixel has no colour of its own
 PROMPTS = (
     "a toy on a beach",
@@ -46,7 +46,7 @@ PROMPTS = (
     "a toy at sea at sunset",
     "a toy in a kitchen",
 )
-CHECK_SEED = 2**24  # of the scenes that training does not see, far from those that it does
+CHECK_SEED = 2**24  # Scenes that training does not see.
 
 
 class Example(NamedTuple):
@@ -64,7 +64,7 @@ class TuneEvent(NamedTuple):
 
     step: int
     steps: int
-    psnr: float  # of the subject in scenes that training does not see, as of the last look, in dB
+    psnr: float  # In dB, in scenes that training does not see, at the last look.
     best_psnr: float
     first_psnr: float  # before the first step
     is_done: bool = False

@@ -30,19 +30,19 @@ from swiftpie.imageio.originals import OriginalPicture, lost_colours, read_origi
 from swiftpie.imageio.writing import PictureData, read_metadata
 from swiftpie.server.errors import Overloaded
 
-MAX_SECONDS = 5  # of a processor, for one picture
+MAX_SECONDS = 5  # Processor time for one picture.
 MAX_MIB = 1024
 SOON_S = 0.25  # for which a picture waits before a spare process takes it
 PATIENCE = 4.0  # times MAX_SECONDS by the clock, for machines that do other work
 LENGTH = struct.Struct(">Q")
 HEAD = struct.Struct(">Q?Q")  # most_px or 0, keeps_original, the length of what follows
-FACTS = (  # of what made a picture: all that the page shows or uses
+FACTS = (  # What the page shows or uses of a picture's record.
     *("prompt", "source_prompt", "task", "preset", "seed", "swiftpie", "scene", "subjects"),
     *("identity_scale", "detail_scale", "balance"),
 )
 MAX_FACT = 4_000  # letters, as of a prompt
-MAX_KEY_PIXELS = 3 * MAX_PIXELS  # of one caller's pictures in memory: a photo, a mask, more
-MAX_HELD_PIXELS = 3 * MAX_KEY_PIXELS  # of all pictures in memory; four bytes each
+MAX_KEY_PIXELS = 3 * MAX_PIXELS  # One caller's pictures in memory.
+MAX_HELD_PIXELS = 3 * MAX_KEY_PIXELS  # All pictures in memory, at four bytes a pixel.
 RETRY_S = 2.0
 QUICK_S = 1.0  # a process that ends within this may have died before
 ENVIRONMENT = {

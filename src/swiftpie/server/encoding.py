@@ -25,7 +25,7 @@ from swiftpie.server.store import THUMBNAIL, Caller, StoredIdentity
 from swiftpie.server.worker import Worker
 from swiftpie.types import Identity
 
-SOURCE_PX = 1024  # of a kept picture's longer side; encoders see less
+SOURCE_PX = 1024  # The longer side of a kept picture; encoders see less.
 Result = TypeVar("Result")
 
 

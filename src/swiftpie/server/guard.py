@@ -45,9 +45,9 @@ BODIES_OF_KEY, BODIES = 2, 6  # largest requests that one caller, and all, send 
 ANSWERS_OF_KEY, ANSWERS = 128 << 20, 512 << 20  # bytes that are sent at once; one more is sent
 CROWDED = "The server has too many {} now. Ask again a little later."
 CROWDED_S = 5.0
-PIECE_BYTES = 64 << 10  # of an answer that a connection takes at once
+PIECE_BYTES = 64 << 10  # A connection takes this much of an answer at once.
 PER_SECOND, BURST_S = 200, 2.0  # requests of a key, and how long they may come quicker
-TEXT_BYTES = 16 << 10  # of a text, which count as one more request
+TEXT_BYTES = 16 << 10  # So much text counts as one more request.
 PATIENCE_S = 1.0  # for which a request that comes too quickly waits
 MAX_PACED = 10_000  # keys, beyond which those are dropped that count nothing
 HASTE = f"At most {PER_SECOND} requests a second are answered. Send them more slowly."
@@ -62,7 +62,7 @@ COOKIE = "swiftpie_visitor"
 VISITOR = re.compile(rf"(?:^|;\s*){COOKIE}=([A-Za-z0-9_-]{{20,64}})(?:;|$)")
 VISITOR_BYTES = 24
 VISIT_S = 365 * 24 * 3600
-HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]*)(?::\d{1,5})?")  # of a name and maybe a port
+HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:]*)(?::\d{1,5})?")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 TOKEN_PROTOCOL = "swiftpie.token."
 CONTENT_POLICY = (
@@ -335,7 +335,7 @@ def network_of(address: str) -> str:
     """Return what one caller has of the internet: an address, or a /64 of IPv6."""
     try:
         known = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:  # of a proxy, or of a socket without addresses
+    except ValueError:  # A proxy's name, or a socket without addresses.
         return address
     if known.version == 4 or known.ipv4_mapped is not None:
         return str(known if known.version == 4 else known.ipv4_mapped)

@@ -19,7 +19,7 @@ FORGOTTEN_S = 20 * FADING_S  # after which it counts nothing
 LEAST_S = 0.01  # that a job counts
 MAX_REMEMBERED = 1_000  # keys, beyond which those are dropped that count nothing
 LONG_S, QUICKER = 0.25, 2  # a job is drawn beside one that takes long, and so many times as long
-HOPE = 0.9  # of what a job was guessed to take when it was refused: it may have been bad luck
+HOPE = 0.9  # A refused job may try again with this share of its guessed time.
 LATE = (
     "The picture would be there after about {seconds:.0f} s, and is given {deadline_s:g} s. Ask "
     "for fewer frames or pixels, or again a little later."
@@ -32,7 +32,7 @@ class Job:
     """Something to draw or to do for one caller, by one model."""
 
     work: Any
-    key: str = ""  # of the caller
+    key: str = ""  # Names the caller.
     model: str = ""  # empty: the first
     group: Hashable = None  # jobs of one group may be drawn together
     units: float = 1.0  # how many times a usual job it seems to be

@@ -18,10 +18,10 @@ KEEP_ALIVE_S = 75
 PROXIES = "FORWARDED_ALLOW_IPS"  # names addresses whose X-Forwarded-* uvicorn believes
 MAX_HEADER_BYTES = 64 << 10
 PIECE_BYTES = 1024  # a smaller piece of a body counts as the part that it lacks
-MAX_SMALL_PIECES = 1000  # of a request; networks send pieces of 1,400 bytes
+MAX_SMALL_PIECES = 1000  # In one request; networks send pieces of 1,400 bytes.
 TRICKLES = f"The body has too many small pieces. Send pieces of {PIECE_BYTES} bytes or more."
 MAX_FRAMES = 200  # in a second over a WebSocket; typing and dragging send some 60
-FRAME_BYTES = 4096  # of a WebSocket that are read before frames are counted
+FRAME_BYTES = 4096  # Read from a WebSocket before frames are counted.
 MAX_CONNECTIONS = 512
 MAX_OF_ADDRESS = 256  # a proxy has one address for all
 CROWDED = (
@@ -67,8 +67,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     timer: asyncio.TimerHandle | None = None  # until a head is complete, or an answer is read
     is_in_head = False
     unread_bytes = 0  # since a head or a piece of a body was complete
-    head_bytes = 0  # of names and values
-    small_pieces = 0.0  # of the body
+    head_bytes = 0  # Counts names and values.
+    small_pieces = 0.0  # Counts pieces of the body.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait."""

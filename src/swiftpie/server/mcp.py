@@ -62,7 +62,7 @@ Report = Callable[[int, int, str], Awaitable[None]]
 """Takes how many steps are done, of how many, and what the next one is."""
 KNOWN = (SwiftPieError, RequestError, ValidationError)
 MAX_PATH = 4_096  # letters
-MAX_ANSWER_BYTES = 700_000  # of pictures, a megabyte in base64, which some programs take at most
+MAX_ANSWER_BYTES = 700_000  # A megabyte in base64: some programs take no more.
 MOST_MB = schemas.MAX_IMAGE_BYTES / 1e6
 KEPT = ("style_reference", "style_scale")  # options of things kept by HTTP
 

@@ -42,20 +42,20 @@ from swiftpie.server.errors import RequestError
 from swiftpie.validation import MAX_SEED, parse_size
 
 MAX_PROMPT = 4_000  # letters
-MAX_PICTURES = 10  # of one request
+MAX_PICTURES = 10  # Pictures in one request.
 MAX_IMAGES = 16  # that one request may bring
-MAX_FRAMES = 24  # of an animation
-MAX_VALUES = 16  # of a field that has several
+MAX_FRAMES = 24  # Frames of an animation.
+MAX_VALUES = 16  # Values of a field that takes several.
 MAX_NAME = 200  # letters of an identity's or a model's name
 MAX_NUMBER = 64  # letters of an identity's number
-MAX_IMAGE_BYTES = 20 << 20  # of a picture's file
-KEPT_PX = 1536  # of the longer side of all pictures but those that are changed at their own size
-MAX_IMAGE_LETTERS = 4 * MAX_IMAGE_BYTES // 3 + 100  # of it in base64, with its head
+MAX_IMAGE_BYTES = 20 << 20  # One picture's file.
+KEPT_PX = 1536  # The longer side; pictures to change keep their size.
+MAX_IMAGE_LETTERS = 4 * MAX_IMAGE_BYTES // 3 + 100  # The file in base64, with its head.
 MAX_SIZE = 20  # letters of a picture's size
-MAX_TEXT_BYTES = 256 << 10  # of a field of a form, and of a request without pictures
-MAX_KEYS = 64  # of one object; OpenAI's largest has some twenty
+MAX_TEXT_BYTES = 256 << 10  # A form's field, or a request without pictures.
+MAX_KEYS = 64  # Fields of one object; OpenAI's largest has about 20.
 MAX_PARTS = 5_000  # commas and brackets of a request in JSON, and half of its quotes
-MAX_DEPTH = 16  # of its brackets; the deepest field stands in five
+MAX_DEPTH = 16  # Nested brackets; the deepest field has five.
 NO_SIGNS = bytes(set(range(256)) - set(b"[]{},"))
 LONG_NUMBER = re.compile(rb"[^][{},:\s]{400}")
 
@@ -66,11 +66,11 @@ Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
 SENT_AS = {  # what HTTP has in place of a file of the command line
     "style_reference": " Here the id of a kept picture."
 }
-OPENAI_FIELDS = ("prompt", "seed", "seeds", "size_px", "negative_prompt")  # of `Drawing`
+OPENAI_FIELDS = ("prompt", "seed", "seeds", "size_px", "negative_prompt")  # Fields of `Drawing`.
 Part = TypeVar("Part", bound=BaseModel)
 
 
-PART = "#/components/schemas/{model}"  # of the description of all routes
+PART = "#/components/schemas/{model}"  # Where the OpenAPI description keeps models.
 
 
 class Bounded(BaseModel):

@@ -94,7 +94,7 @@ class NotFound(RequestError):  # noqa: N818 - reads as what it is
 class _Kept(Generic[Thing]):
     thing: Thing
     owner: str
-    key: str  # of the caller, who may invent owners
+    key: str  # Names the caller, who may invent owners.
     size: int
     used: int  # the number of its last use
 

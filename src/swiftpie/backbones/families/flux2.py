@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 CELL_PX = 16
 DENOISER, TEXT, TOKENIZER, VAE = "transformer", "text_encoder", "tokenizer", "vae"
-NUM_LAYERS = 28  # of Qwen3 that are read; what leaves the last one of a model is normalised
+NUM_LAYERS = 28  # The first layers of Qwen3; a model normalises what leaves its last.
 LAYER_NAME = re.compile(r"(?:model\.)?layers\.(\d+)\.")
 CHOICES = frozenset({"steps", "weights", "autoencoder", "detail", "dtype", "offloads"})
 IDLE_CHOICES = frozenset({"allow_pickle", "offline"})

@@ -29,11 +29,11 @@ from swiftpie.models.vision import Projector
 from swiftpie.noise import TRAIN_TIMESTEPS
 
 FORMAT = "swiftpie/1"
-KEY = "swiftpie"  # of the settings, in the file's metadata
-PREFIX = "ref."  # of the detail branch; programs that do not know it skip it
-SEMANTIC_PREFIX = "ip_adapter."  # of the semantic branch, whose matrices read tokens
+KEY = "swiftpie"  # The settings' name in the file's metadata.
+PREFIX = "ref."  # The detail branch; other programs skip it.
+SEMANTIC_PREFIX = "ip_adapter."  # The semantic branch, whose matrices read tokens.
 OF_LAYER = "layer"  # the detail branch reads through the projections of each layer
-MAX_TOKEN_WIDTH = 1 << 16  # of an identity token; SDXL's have 2048
+MAX_TOKEN_WIDTH = 1 << 16  # Width of an identity token; SDXL's is 2048.
 
 
 def save_adapter(

@@ -57,10 +57,10 @@ class Adapter:
     lora: Mapping[Place, Pair] = field(default_factory=dict)  # FaceID only: down and up
     path: Path = Path()
     # What our own files state besides.
-    family: str = ""  # of backbones that it was trained for; others fit any with their token width
+    family: str = ""  # Its backbones; "": any with its token width.
     t_ref: int = REFERENCE_TIMESTEP  # at which references were read, 0 to 999
     defaults: Mapping[str, float] = field(default_factory=dict)  # recommended strengths by name
-    face_version: FaceVersion | None = None  # of FaceID Plus, if it is one
+    face_version: FaceVersion | None = None  # Set for FaceID Plus.
 
     @property
     def is_ours(self) -> bool:

@@ -23,7 +23,7 @@ from swiftpie.errors import WeightsError, short_reason
 
 Config = TypeVar("Config", bound=PretrainedConfig)
 PublicAutoencoder: TypeAlias = "AutoencoderKL | AutoencoderTiny"
-MOTION_LORA_SCALE = 0.8  # of the LoRA beside AnimateLCM's motion modules, in diffusers' examples
+MOTION_LORA_SCALE = 0.8  # AnimateLCM's LoRA in diffusers' examples.
 
 
 def read_config(folder: Path, name: str, network: type[ConfigMixin]) -> dict[str, Any]:

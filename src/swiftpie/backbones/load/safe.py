@@ -22,16 +22,16 @@ from swiftpie.imageio.decoding import LFS_POINTER, MAX_TENSOR_HEADER_BYTES
 Kind = Literal["safetensors", "zip", "pickle"]
 
 MAX_TENSORS = 10_000  # an SDXL U-Net has 1,680
-MAX_DEPTH = 4  # of nested dictionaries; public checkpoints have 2
+MAX_DEPTH = 4  # Nested dictionaries; public checkpoints have 2.
 MAX_NAME = 1000  # characters of a tensor's name, those of the dictionaries around it among them
 MAX_SIZE = 2**63 - 1  # PyTorch counts with 64 bits, signed
 METADATA = "__metadata__"
 
-ALIGNMENT_BYTES = 64  # of all memory that PyTorch allocates itself
-MAX_CHECKED_BYTES = 1 << 30  # of weights that are looked at one by one when they are read
+ALIGNMENT_BYTES = 64  # PyTorch aligns all memory that it allocates so.
+MAX_CHECKED_BYTES = 1 << 30  # Weights that are checked one by one.
 MAX_PICKLE_BYTES = 4 << 20  # without the tensors' own, as of a header
 MAX_SHARING = 4  # times the size of a file that its tensors may have together
-TYPES = {  # of PyTorch, for those of safetensors that hold weights
+TYPES = {  # PyTorch's names of safetensors' types.
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
@@ -351,7 +351,7 @@ def _read_pickle(path: Path, *, is_zip: bool) -> dict[str, Tensor]:
             _check_records(path)
         # Windows removes no file that is mapped.
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            plain_name = Path(folder) / "weights"  # of other names torch heeds the suffix
+            plain_name = Path(folder) / "weights"  # PyTorch heeds the suffix of other names.
             _give_name(path.resolve(), plain_name)
             # Mapped, a storage ends with its file; copied, it is as long as the pickle says.
             content = torch.load(plain_name, map_location="cpu", weights_only=True, mmap=is_zip)

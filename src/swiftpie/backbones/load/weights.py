@@ -30,17 +30,17 @@ from swiftpie.backbones.load.safe import (
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.models.network import Unfilled, read_weights
 
-HASHED_HEAD_BYTES = 4 << 20  # of a large file: more than any header
+HASHED_HEAD_BYTES = 4 << 20  # A large file's head, longer than any header.
 HALVES = (torch.float16, torch.bfloat16)
 TEXT_PREFIX = "text_model."  # transformers 5 dropped it from the names in text towers
-HEADED_PREFIX = "model."  # of what a head stands on, such as one that predicts words
+HEADED_PREFIX = "model."  # Weights below a head, such as one for words.
 POSITION_IDS = "position_ids"  # a count from 0 that older files store
 
 # Attention in autoencoders was spelled so when Stable Diffusion was published.
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 OLD_ATTENTION_NAME = re.compile(r"\.(query|key|value|proj_attn)\.(weight|bias)$")
 
-MAX_CONFIG_BYTES = 1 << 20  # of a network's settings, which take a few KiB
+MAX_CONFIG_BYTES = 1 << 20  # A network's settings take a few KiB.
 SPARE_WEIGHTS = 100  # that a network may have besides twice those of its file
 
 STORED = "stored_weights"  # the attribute of a network that says where its weights are
@@ -56,7 +56,7 @@ class NetworkReader:
     device: str
     dtype: torch.dtype
     allow_pickle: bool
-    lets_go: bool = False  # of weights, which are then read again whenever their network runs
+    lets_go: bool = False  # Weights are then read whenever the network runs.
     waits: bool = False  # with reading them at all until it runs for the first time
     files: dict[str, Path] = field(default_factory=dict)
 

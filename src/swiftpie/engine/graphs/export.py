@@ -78,11 +78,11 @@ class Sheet:
     """An exported model."""
 
     preset: str
-    fingerprint: str  # of the weights, as identities have it
+    fingerprint: str  # The weights' fingerprint, which identities have too.
     image_size_px: tuple[int, int]  # height and width of what is drawn
     frame_px: int  # side of the frames that subjects are read from
     tokenizers: tuple[str, ...]  # files, one a tower
-    defaults: Mapping[str, float]  # of the inputs of `draw` that are a number
+    defaults: Mapping[str, float]  # Inputs of `draw` that are numbers.
     schedule: tuple[Mapping[str, float], ...]  # timestep, alpha and sigma of each step, as drawn
     taught: Mapping[str, Any] | None  # words, as `Vocabulary.stored` reads them
     graphs: Mapping[str, GraphSheet]

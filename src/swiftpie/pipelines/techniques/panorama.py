@@ -32,7 +32,7 @@ from swiftpie.pipelines.techniques.personalize import (
 from swiftpie.pipelines.techniques.personalize import claims as claims_picture
 
 ASPECT = 2  # from here on a picture is wide or tall
-OVERLAP = 0.5  # of a window, with the next one
+OVERLAP = 0.5  # The share of a window that the next one covers.
 
 Place = tuple[EllipsisType, slice, slice]  # as an index of (B, C, h, w)
 
@@ -68,7 +68,7 @@ def prepare_panorama(components: Components, request: PersonalizeRequest, clock:
 class Window(NamedTuple):
     """A part of a call that is predicted by itself."""
 
-    place: Any  # of what it sees, an index of (B, C, h, w)
+    place: Any  # An index of (B, C, h, w): what it sees.
     weights: Tensor  # how much its prediction counts there
     seen: DenoiserCall
 

@@ -48,7 +48,7 @@ from swiftpie.validation import Size
 
 DEFAULT_PROMPT = "a photo of a subject"  # every model knows these words
 ROOM = (0.3, 0.1, 0.3, 0.25)  # for shadows: left, above, right and below, in its longer side
-MIN_EXTENT = 0.05  # of a frame, so that a thin mask has a size
+MIN_EXTENT = 0.05  # A share of the frame, so that a thin mask has a size.
 MARGIN = 0.15  # around the change, in its longer side: context for compositing
 
 
@@ -73,7 +73,7 @@ class RepaintPlan(NamedTuple):
     request: RepaintRequest
     cells: Size  # rows and columns of the canvas in latents
     start: Prepared | None = None
-    lighting: Lighting | None = None  # of the inserted subject, one row; None if unknown
+    lighting: Lighting | None = None  # The inserted subject's, one row; None if unknown.
 
     @property
     def prompt(self) -> str:

@@ -117,7 +117,7 @@ async def read_form(
             code="invalid_form",
         )
     found: list[tuple[str, UploadFile | str]] = []
-    parts: dict[str, dict[str, Any]] = {}  # of texts, by the name before the brackets
+    parts: dict[str, dict[str, Any]] = {}  # Texts by the name before the brackets.
     for name, value in form.multi_items():
         is_file = isinstance(value, UploadFile)
         nested = NESTED.fullmatch(name)

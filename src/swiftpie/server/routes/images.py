@@ -30,7 +30,7 @@ from swiftpie.server.schemas import (
 from swiftpie.server.worker import State, Worker
 from swiftpie.validation import check_references
 
-SIZE_HEADER = "x-swiftpie-size"  # of the pictures, where a request names a size
+SIZE_HEADER = "x-swiftpie-size"  # Sent where a request names a size.
 STREAMED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}, "description": "Pictures; with `stream` as events."}
 }

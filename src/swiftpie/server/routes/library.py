@@ -25,8 +25,8 @@ from swiftpie.server.schemas import MAX_NAME, LiveDraw, page_settings, read_json
 from swiftpie.server.store import Caller
 from swiftpie.server.worker import Worker
 
-MAX_NAMES = 2_000  # of the library, in one answer
-KEPT_ANSWERS = 32  # of the library, which stays the same
+MAX_NAMES = 2_000  # Names of the library in one answer.
+KEPT_ANSWERS = 32  # The library stays the same while a server runs.
 SEARCH_COST = 9  # requests that a search counts besides itself
 LENGTH = struct.Struct(">I")
 PROTOCOL = "swiftpie"
