@@ -221,6 +221,7 @@ class Server(uvicorn.Server):
                 guard,
                 host=host,
                 port=port,
+                loop="asyncio",  # uvloop, where it is installed, pauses and aborts in other ways
                 http=Http,
                 log_level="warning",
                 access_log=False,
