@@ -329,7 +329,7 @@ class PlaceSubject(io.ComfyNode):
                     "others", optional=True, tooltip="Further subjects of the same picture."
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="Where the subject may act at all."),
-                *inputs_of(Subject, name={}, scale={}),
+                *inputs_of(Subject, name={}, scale={}, layers={"optional": True, "advanced": True}),
             ],
             outputs=[SubjectType.Output("subjects")],
         )
@@ -340,6 +340,7 @@ class PlaceSubject(io.ComfyNode):
         subject: Subjects,
         name: str,
         scale: float,
+        layers: str = "",
         others: Subjects = (),
         box: Box | None = None,
         mask: Tensor | None = None,
@@ -347,7 +348,9 @@ class PlaceSubject(io.ComfyNode):
         """Add it to the others."""
         region = None if mask is None else _some(mask)[:1, None].float().cpu()
         one = _only(subject)
-        placed = replace(one, box=box, mask=region, name=name or one.name, scale=scale)
+        placed = replace(
+            one, box=box, mask=region, name=name or one.name, scale=scale, layers=layers
+        )
         return io.NodeOutput((*(others or ()), placed))
 
 
@@ -573,13 +576,14 @@ class Edit(io.ComfyNode):
         """
         photos, known = pictures_of(image[..., :3]), TASKS[task].options("comfyui")
         options |= {"source_prompt": source_prompt, "variation": variation}
+        one = None if subject is None else _only(subject)
+        options |= {} if one is None else {"layers": one.layers}
         keys = {field.key for field in known.values()}
         idle = [name for name, value in options.items() if name not in keys and value not in UNSET]
         if idle:
             raise InputError(
                 f"{idle[0]!r} has no effect on the task {task!r}. Empty it, or choose another task."
             )
-        one = None if subject is None else _only(subject)
         if one is not None and box is None and task == "insert":
             box = one.box
         said = _typed(known, {"prompt": prompt, **options, "box": box}) | scales.given

@@ -78,6 +78,13 @@ def is_wide():
     return len(drawn(session, **request)) == 9 * SIDE_PX**2
 
 
+def blocks_weigh():
+    session = mini()
+    one = session.encode_identity(picture(0))
+    forms = ({}, {"up": 1.0}, {"down": 0.5, "up": {"block_1": [0.0, 1.0]}})
+    return len({drawn(session, subjects=(Subject(one, layers=form),)) for form in forms}) == 3
+
+
 def shows_several():
     session = mini()
     one, two = (Subject(session.encode_identity(picture(number))) for number in (0, 1))
@@ -150,6 +157,14 @@ IDEAS = (
         "swiftpie/pipelines/first_pass.py",
         "tiny",
         partial(changes, SD15, mask=MaskSource.TWO_PASS),
+    ),
+    Idea(
+        "strengths by block",
+        "2404.02733",
+        "personalize --layers",
+        "swiftpie/pipelines/layers.py",
+        "trained",
+        blocks_weigh,
     ),
     Idea(
         "training of both branches",

@@ -42,6 +42,7 @@ serve = pytest.importorskip("tests.server.conftest", reason="needs swiftpie[serv
 SEED = 5
 STRENGTHS = ("identity_scale", "text_scale", "background_scale")
 BOX = (0.1, 0.4, 0.45, 0.9)
+PLACED = ("box", "view", "layers")
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,9 @@ CASES = {
     "flip and tilt": picture("a robot on a beach", {"flip": True, "tilt": 20.0}),
     "size": picture("a robot on a beach", {"size": (96, 160)}),
     "strength": picture("a robot on a beach", {"identity_scale": 0.6}),
+    "strength by block": picture(
+        "a robot on a beach", {"layers": '{"down": 0.5, "up": {"block_1": [0.0, 1.0]}}'}
+    ),
     "animation": Case(
         "animate",
         "a robot on a beach",
@@ -147,7 +151,7 @@ def by_session(case, session, folder):
     if case.task == "animate":
         drawn = session.animate(identity or (), case.prompt, seed=SEED, scales=scales, **given)
         return strip(drawn.images)
-    placed = {name: given.pop(name) for name in ("box", "view") if name in given}
+    placed = {name: given.pop(name) for name in PLACED if name in given}
     subjects = [] if identity is None else [Subject(identity, **placed)]
     if "size" in given:
         given["size"] = given["size"][::-1]  # width and height
@@ -299,10 +303,10 @@ def asked_over_http(case, folder, server):
     if case.task == "animate":
         body |= {"output_format": "webp"}
         own = {"task": "personalize", "animate": in_lists(given), "scales": scales}
-    if case.task == "personalize" and "box" in own:
+    if case.task == "personalize" and {*PLACED} & {*own}:
         shown = ("subject.png", (folder / "subject.png").read_bytes())
         identity = server.upload("/v1/identities", image=shown).json
-        placed = {name: own.pop(name) for name in ("box", "view") if name in own}
+        placed = {name: own.pop(name) for name in PLACED if name in own}
         own |= {"subjects": [{"identity_id": identity["id"], **placed}]}
         images = []
     else:
@@ -346,7 +350,7 @@ def asked_by_assistant(case, folder, server):
     given |= {"size": spelled("size", given["size"])} if "size" in given else {}
     subject = {"pictures": [{"path": "subject.png"}]}
     if case.task in {"personalize", "insert"}:
-        subject |= {name: given.pop(name) for name in ("box", "view") if name in given}
+        subject |= {name: given.pop(name) for name in PLACED if name in given}
     is_drawn = case.task in {"personalize", "animate"}
     given = in_lists(given)
     given = {"animate": given} if case.task == "animate" else given
@@ -378,6 +382,9 @@ def by_nodes(case, session, folder, nodes):
     if case.has_face:
         shown = as_image(load_image(folder / "me.jpg"))
         subject, _ = nodes["EncodeIdentity"].execute(session, shown, face=True).args
+    if "layers" in given:
+        placed = nodes["PlaceSubject"].execute(subject, "", 1.0, layers=given.pop("layers"))
+        (subject,) = placed.args
     if case.task == "personalize":
         for name, path in files_of(case, folder).items():
             del given[name]
@@ -428,7 +435,7 @@ def by_pipeline(case, session, folder, _):
         return pipe(prompt=case.prompt, seeds=[SEED], **given).images[0]
     if "size" in given:
         given["height"], given["width"] = given.pop("size")
-    placed = {name: given.pop(name) for name in ("box", "view") if name in given}
+    placed = {name: given.pop(name) for name in PLACED if name in given}
     subjects = [] if identity is None else [Subject(identity, **placed)]
     shown = session.with_named(case.prompt, subjects)
     given |= {"mask": folder / "mask.png"} if case.has_mask else {}

@@ -71,6 +71,7 @@ class AttentionCondition(NamedTuple):
     detail_background_scale: Tensor  # (B, S) detail branch outside
     text_scale: Tensor  # (B,) text inside the union of all regions
     text_background_scale: Tensor  # (B,) text outside
+    layer_scales: dict[str, Tensor]  # factor of the semantic branch by module path, each (B, S)
     reshaping: dict[str, Reshaping]  # changes of identity maps, by part of U-Net
     style: dict[str, StyleTokens]  # by the module path of attention to text
 
@@ -108,6 +109,7 @@ def silent_condition(latents: Tensor, *, width: int, num_subjects: int = 1) -> A
         detail_background_scale=off,
         text_scale=ones,
         text_background_scale=ones,
+        layer_scales={},
         reshaping={},
         style={},
     )

@@ -288,11 +288,13 @@ class SemanticAttention(nn.Module):
         scale = region_scale(condition.text_scale, condition.text_background_scale, covered)
         result = scale * text
         identity_key = self.identity_keys(condition, attn.heads)
-        if self.name in condition.style:  # subjects leave this layer to the style
+        # Subjects leave this layer to the style, unless the caller says which layers they act in.
+        is_left = self.name in condition.style and self.name not in condition.layer_scales
+        if self.name in condition.style:
             tokens, strength = condition.style[self.name]
             read = (self.to_k_ip(tokens), self.to_v_ip(tokens))
             result = result + attend_to_style(query, *read, strength)
-        elif self.is_active and identity_key is not None:
+        if self.is_active and identity_key is not None and not is_left:
             result = result + self.identities(query, identity_key, masks, condition, notes)
         if self.mask_role is not MaskRole.NONE and condition.shows_subjects:
             mass = mass_on(
@@ -341,6 +343,8 @@ class SemanticAttention(nn.Module):
         strength = region_scale(
             condition.identity_scale, condition.identity_background_scale, masks
         )
+        if self.name in condition.layer_scales:
+            strength = strength * condition.layer_scales[self.name][..., None, None]
         factor = unmasked_factor(condition.is_inline, notes)[..., None, None]
         return sum_of_subjects(factor * strength * by_subject)
 

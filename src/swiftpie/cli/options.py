@@ -30,7 +30,7 @@ PANELS: Mapping[str, str] = {
             scene cutout cutouts mask points keep_pose detail_mask box to_boxes view to_views
             flip tilt
         """,
-    "Strength": "identity_scale detail_scale background_scale text_scale balance",
+    "Strength": "identity_scale detail_scale background_scale text_scale balance layers",
     "Face": "face face_number encoder face_models judge judge_models",
     "Model": """
             recipe preset steps weights base adapter detail image_encoder autoencoder

@@ -79,6 +79,7 @@ class Placing:
     cutout: Annotated[tuple[str, ...], options.CUTOUT] = ()
     box: Annotated[tuple[str, ...], options_of(Subject)["box"].option._replace(kind=str)] = ()
     view: Annotated[tuple[str, ...], options_of(Subject)["view"].option._replace(kind=str)] = ()
+    layers: Annotated[tuple[str, ...], options_of(Subject)["layers"].option] = ()
 
 
 Loading = Annotated[LoadOptions, options.FieldOptions(LoadOptions, options.DRAWING)]
@@ -223,7 +224,9 @@ def _request(
     names = [_name(source) for source in sources]
     named: tuple[Named, ...] = family.named_besides(words["prompt"], preset, given=names)
     count = len(sources) + len(named)
-    boxes, views = (_for_each(name, placing.get(name, []), count) for name in ("box", "view"))
+    boxes, views, layers = (
+        _for_each(name, placing.get(name, []), count) for name in ("box", "view", "layers")
+    )
     regions = (words.get("mask"), words.get("detail_mask"))
     if MaskSource.BOX in regions and (None in boxes or not boxes):
         raise ConfigError(
@@ -232,8 +235,8 @@ def _request(
         )
     everyone: list[Source] = [*with_cutouts(sources, placing.get("cutout")), *named]
     subjects = tuple(
-        Subject(source, box, view, name=_name(source))
-        for source, box, view in zip(everyone, boxes, views, strict=True)
+        Subject(source, box, view, name=_name(source), layers=form or "")
+        for source, box, view, form in zip(everyone, boxes, views, layers, strict=True)
     )
     return drawing_of(TASKS[task], words, subjects=subjects, seeds=seeds, file=read_picture)
 

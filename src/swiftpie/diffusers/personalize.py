@@ -1,6 +1,6 @@
 """Draws subjects into the scene of a prompt, as a diffusers pipeline."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from swiftpie.models.search import Search, search_of
 from swiftpie.pipelines.animation import AnimateRequest, Film
 from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.identity import encode_identity
+from swiftpie.pipelines.layers import LayerScales, divided, scales_of
 from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject, as_subjects
 from swiftpie.pipelines.settings import MAX_SCALE, USUAL, Scales
 from swiftpie.pipelines.tasks import TASKS, drawing_of
@@ -28,6 +29,8 @@ from swiftpie.types import Identity, Prompts, TextCondition
 from swiftpie.validation import check_count
 
 Pictures = Picture | Sequence[Picture | Sequence[Picture]]
+
+Strength = float | LayerScales
 
 OUTPUTS = {"pil": Output.PIL, "np": Output.PIXELS, "pt": Output.PIXELS, "latent": Output.LATENTS}
 MOTION = ("to", "to_boxes", "to_views", "num_frames")  # options by which a call is an animation
@@ -70,7 +73,7 @@ class SwiftPiePipeline(ModulesPipeline):
     """Draws subjects into the scene of a prompt, in one denoising step (arXiv:2605.01510)."""
 
     # None: the preset's or recipe's own.
-    _subject_scales: float | tuple[float, ...] | None = None
+    _subject_scales: Strength | tuple[Strength, ...] | None = None
 
     @calls.spelled_as(WITH_OPTIONS, gone=calls.GONE)
     def __call__(self, call: PersonalizeCall) -> SwiftPiePipelineOutput | tuple[object, ...]:
@@ -90,22 +93,28 @@ class SwiftPiePipeline(ModulesPipeline):
 
         return self._answer(call, requests_of, outputs=tuple(OUTPUTS))
 
-    def set_ip_adapter_scale(self, scale: float | Sequence[float]) -> None:
+    def set_ip_adapter_scale(self, scale: Strength | Sequence[Strength]) -> None:
         """Set how strong the subjects of the calls to come are: one strength for all, or one each.
 
         As in diffusers, the number is the weight of the identity branch, in place of the one that
         the preset, the recipe, the adapter or `scales=` has. The other strengths of the subject
         follow in proportion: half of the weight halves its detail as well, and 0 is no subject.
 
+        A dictionary has the weights by block, as in `{"up": {"block_0": [0.0, 1.0, 0.0]}}`; blocks
+        that it leaves out get 0. The detail branch stays unchanged.
+
         Raises:
-            InputError: It is something else than numbers of 0 or more, as weights by layer are.
+            InputError: It is neither a number of 0 or more nor such a dictionary.
         """
         for number in scale if isinstance(scale, Sequence) else (scale,):
+            if isinstance(number, Mapping):
+                scales_of(number, self.to_components().denoiser.installation.semantic)
+                continue
             is_number = isinstance(number, int | float) and not isinstance(number, bool)
             if not (is_number and 0 <= number <= MAX_SCALE):
                 raise InputError(
                     f"set_ip_adapter_scale() got {number!r}; a number from 0 to {MAX_SCALE} is "
-                    "needed, or a list of one for each subject."
+                    "needed, a dictionary of them by block, or a list of one for each subject."
                 )
         self._subject_scales = tuple(scale) if isinstance(scale, Sequence) else scale
 
@@ -140,7 +149,10 @@ class SwiftPiePipeline(ModulesPipeline):
         own = request.scales.over(Scales.of(preset)).identity_scale or 1.0  # 0: detail alone
         pairs = zip(request.subjects, scales, strict=True)
         subjects = tuple(
-            replace(subject, scale=subject.scale * scale / own) for subject, scale in pairs
+            replace(subject, layers=divided(scale, own))
+            if isinstance(scale, Mapping)
+            else replace(subject, scale=subject.scale * scale / own)
+            for subject, scale in pairs
         )
         return replace(request, subjects=subjects)
 
@@ -161,6 +173,7 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
     moves, side = any(name in said for name in MOTION), components.preset.image_size_px
     sides = [side if given is None else given for given in (call.height, call.width)]
     placed = {name: said.pop(name, None) for name in ("box", "view")}
+    placed["layers"] = said.pop("layers", "")
     subjects = _subjects_of(call, components, **placed)
     for name in {"scene", "style_reference"} & said.keys():
         is_named = name == "scene" and isinstance(said[name], str | Path)
@@ -193,7 +206,7 @@ def _encoded(components: Components, pictures: Pictures, cutout: str | Search) -
 def _subjects_of(
     call: PersonalizeCall,
     components: Components,
-    **places: Any,  # noqa: ANN401 - box and view
+    **places: Any,  # noqa: ANN401 - box, view and layers
 ) -> tuple[Subject, ...]:
     pictures, known = call.ip_adapter_image, call.ip_adapter_image_embeds
     count = sum(value is not None for value in (call.subjects, pictures, known))

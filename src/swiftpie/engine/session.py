@@ -36,6 +36,7 @@ from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import find_region, with_warnings
 from swiftpie.pipelines.identity import aligned_crop, face_identity
 from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
+from swiftpie.pipelines.layers import LayerScales
 from swiftpie.pipelines.request import (
     Drawable,
     EditRequest,
@@ -500,14 +501,16 @@ class Session:
         detail_mask: MaskSource | Region | str | None = None,
         box: Box | None = None,
         view: View | None = None,
+        layers: LayerScales | str = "",
         size: tuple[int, int] | None = None,
         **steering: Unpack[DrawingSteering],
     ) -> GenerationResult:
         """Draw the subjects into the scene of `prompt`; picture i takes the seed `seed + i`.
 
-        One identity may come with its `box`, left, top, right and bottom in [0, 1], and its `view`,
-        yaw and pitch in degrees. Masks are pictures or (1, 1, H, W) in [0, 1]. `size` is width and
-        height in pixels; by default that of a photographed place, else the preset's.
+        One identity may come with its `box`, left, top, right and bottom in [0, 1], its `view`,
+        yaw and pitch in degrees, and its `layers`. Masks are pictures or (1, 1, H, W) in [0, 1].
+        `size` is width and height in pixels; by default that of a photographed place, else the
+        preset's.
 
         Raises:
             ConfigError: The guidance is for another number of steps.
@@ -523,7 +526,8 @@ class Session:
             "adds_named_subjects": False,
             **steering,
         }
-        shown, seeds = as_subjects(subjects, box=box, view=view), seeds_from(seed, num_images)
+        shown = as_subjects(subjects, box=box, view=view, layers=layers)
+        seeds = seeds_from(seed, num_images)
         return self.draw(drawing_of(TASKS["personalize"], said, subjects=shown, seeds=seeds))
 
     @partial(checked, about=_about("personalize"))
@@ -562,6 +566,7 @@ class Session:
         detail_mask: MaskSource | Region | str | None = None,
         box: Box | None = None,
         view: View | None = None,
+        layers: LayerScales | str = "",
         size: tuple[int, int] | None = None,
         **steering: Unpack[DrawingSteering],
     ) -> GenerationResult:
@@ -591,7 +596,8 @@ class Session:
             "size_px": _height_and_width(size),
             **steering,
         }
-        shown, seeds = as_subjects(subjects, box=box, view=view), seeds_from(seed, 1)
+        shown = as_subjects(subjects, box=box, view=view, layers=layers)
+        seeds = seeds_from(seed, 1)
         return self.draw(drawing_of(TASKS["animate"], said, subjects=shown, seeds=seeds))
 
     @partial(checked, about=_about("edit"), gone=GONE)

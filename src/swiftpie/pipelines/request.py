@@ -15,6 +15,7 @@ from swiftpie.backbones.presets import Preset
 from swiftpie.config import Option, Surface
 from swiftpie.errors import InputError, short_reason
 from swiftpie.library import NAME, Named
+from swiftpie.pipelines.layers import LayerScales, read_form
 from swiftpie.pipelines.settings import (
     MAX_SCALE,
     NOT_COMFYUI,
@@ -182,6 +183,17 @@ class Subject:
             surfaces=frozenset({Surface.BATCH, Surface.HTTP, Surface.COMFYUI}),
         ),
     ] = 1.0
+    layers: Annotated[
+        LayerScales | str,  # "" is 1 in all
+        Option(
+            "Layers of the U-Net that read this subject, as factors on its identity scale: style, "
+            "layout, or both with a comma, for Stable Diffusion XL; or numbers as diffusers writes "
+            'them, 0 where left out: {"down": {"block_2": [0, 1]}, "up": 0.5}. By default all. '
+            "With several subjects, once for each.",
+            "style|layout|FORM",
+            kind=str,
+        ),
+    ] = ""
 
     @property
     def identity(self) -> "Identity":
@@ -190,6 +202,8 @@ class Subject:
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        if self.layers:
+            read_form(self.layers)
         if self.view is not None:
             check_view(self.view)
         if self.box is not None:
@@ -592,17 +606,21 @@ def check_view(view: View) -> None:
 
 
 def as_subjects(
-    subjects: "Identity | Sequence[Subject]", *, box: Box | None = None, view: View | None = None
+    subjects: "Identity | Sequence[Subject]",
+    *,
+    box: Box | None = None,
+    view: View | None = None,
+    layers: LayerScales | str = "",
 ) -> tuple[Subject, ...]:
-    """Return the subjects of a picture, the only one with its box and view."""
+    """Return the subjects of a picture, the only one with its box, view and layers."""
     from swiftpie.types import Identity
 
     if isinstance(subjects, Identity):
-        return (Subject(subjects, box=box, view=view),)
-    if box is not None or view is not None:
+        return (Subject(subjects, box=box, view=view, layers=layers),)
+    if box is not None or view is not None or layers:
         raise InputError(
-            "`box` and `view` belong to a single identity. With several subjects, give each its "
-            "own: Subject(identity, box=…, view=…)."
+            "`box`, `view` and `layers` belong to a single identity. With several subjects, give "
+            "each its own: Subject(identity, box=…, view=…, layers=…)."
         )
     return tuple(subjects)
 

@@ -9,15 +9,8 @@ from swiftpie.errors import CapabilityError
 from swiftpie.imageio.images import to_tensor
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.vision import FaceIdentityEncoder
+from swiftpie.pipelines.layers import GROUPS_OF_XL, STYLE, group_of
 from swiftpie.pipelines.request import PersonalizeRequest
-
-STYLE = "up_blocks.0.attentions.1"  # carries the style of a picture in Stable Diffusion XL
-# All groups of layers that attend to text in the only U-Nets for which that was found.
-GROUPS_OF_XL = frozenset(
-    {f"down_blocks.{block}.attentions.{group}" for block in (1, 2) for group in (0, 1)}
-    | {f"up_blocks.{block}.attentions.{group}" for block in (0, 1) for group in (0, 1, 2)}
-    | {"mid_block.attentions.0"}
-)
 
 
 def has_style(request: PersonalizeRequest) -> bool:
@@ -38,7 +31,7 @@ def with_style(
         return condition
     assert isinstance(request.style_reference, Image.Image), "files are open"
     names = components.denoiser.installation.semantic
-    groups = {name: name.partition(".transformer")[0] for name in names}
+    groups = {name: group_of(name) for name in names}
     encoder = components.image_encoder
     reads_pictures = encoder is not None and not isinstance(encoder, FaceIdentityEncoder)
     if {*groups.values()} != GROUPS_OF_XL or not reads_pictures:

@@ -95,7 +95,7 @@ TASKS: Mapping[str, Task] = {
         about="Draw a picture of a sentence in one denoising step. Subjects are shown by the "
         "user's pictures, or named: the prompt alone draws subjects of the library.",
         most_subjects=MAX_SUBJECTS,
-        placed=("box", "view"),
+        placed=("box", "view", "layers"),
     ),
     "animate": Task(
         request=AnimateRequest,
@@ -103,7 +103,7 @@ TASKS: Mapping[str, Task] = {
         "subject that moves or turns. The place stays.",
         most_subjects=MAX_SUBJECTS,
         parts=(Scales, Film),
-        placed=("box", "view"),
+        placed=("box", "view", "layers"),
     ),
     "edit": Task(
         request=EditRequest,

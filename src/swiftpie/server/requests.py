@@ -191,6 +191,12 @@ def _change(
             "in swiftpie.subjects.",
             param="swiftpie.subjects",
         )
+    if shown and shown[0].layers:
+        raise RequestError(
+            f"'layers' came with the task {own.task!r}, which has no use for it. Leave it out, or "
+            "draw a new picture.",
+            param="swiftpie.subjects",
+        )
     strengths = own.scales.model_dump(exclude_none=True) | own.edit.model_dump(exclude_none=True)
     region = None if mask is None else _region(body, image, mask)
     source = shown[0].source if shown else None

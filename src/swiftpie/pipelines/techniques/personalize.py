@@ -20,6 +20,7 @@ from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
+from swiftpie.pipelines.layers import scales_of
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
     ConditionPart,
@@ -127,6 +128,7 @@ def prepare_subjects(
             is_inline=source is MaskSource.INLINE,
             detail_is_inline=detail_source is MaskSource.INLINE,
         )
+        condition = _by_layer(condition, components, subjects)
     if request.style_reference is not None:
         condition = with_style(condition, components, request)
     latents = components.schedule.initial_latents(noise[0])
@@ -384,6 +386,22 @@ def appearance_condition(
         scales=scales,
         shares=[1.0],
     )
+
+
+def _by_layer(
+    condition: SubjectCondition, components: Components, subjects: Sequence[Subject]
+) -> SubjectCondition:
+    """Return a condition with the strengths of `Subject.layers`; without any, the same one."""
+    if not any(subject.layers for subject in subjects):
+        return condition
+    names, attention = components.denoiser.installation.semantic, condition.attention
+    rows = [
+        scales_of(subject.layers, names) if subject.layers else dict.fromkeys(names, 1.0)
+        for subject in subjects
+    ]
+    ones = torch.ones_like(attention.identity_scale)
+    factors = {name: ones * ones.new_tensor([row[name] for row in rows]) for name in names}
+    return condition._replace(attention=attention._replace(layer_scales=factors))
 
 
 def text_condition(
