@@ -13,8 +13,11 @@ import torch
 from PIL import Image
 
 import swiftpie
+from swiftpie.backbones.machine import spread
 from swiftpie.batch.folder import REPORT
-from swiftpie.batch.run import draw, open_run, stopping
+from swiftpie.batch.jobs import DEFAULT_MODEL, Batch
+from swiftpie.batch.run import Drawer, draw, open_run, stopping
+from swiftpie.cli.batch import _spell_places
 from swiftpie.errors import ConfigError
 from swiftpie.imageio.writing import read_metadata
 from tests.batch.conftest import SMALL
@@ -168,3 +171,25 @@ def test_several_processes_draw_the_same_and_one_that_dies_is_replaced(jobs, wor
         assert len([*drawn]) == 4
     assert pictures(folder / "out") == pictures(folder / "whole")
     assert multiprocessing.active_children() == []
+
+
+def test_each_process_draws_on_the_next_device_of_its_model(jobs, working, session):
+    used = []
+    devices = {DEFAULT_MODEL: ("cuda:0", "cuda:1")}
+    work = replace(working(), devices=devices, load=lambda device: used.append(device) or session)
+    for number in range(3):
+        Drawer(work, number=number, write=lambda *_: None).draw(Batch(jobs.jobs[:1], frozenset()))
+    assert used == ["cuda:0", "cuda:1", "cuda:0"]
+    assert spread("cpu", 2) == ("cpu", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("devices", "word"),
+    [
+        (("cpu", "cpu"), "2 processes on cpu"),
+        (("cuda:0", "cuda:1"), "2 processes on cuda:0, cuda:1"),
+        (("cuda", "cuda"), "2 processes on cuda: processes of one device take turns"),
+    ],
+)
+def test_it_is_said_where_processes_draw_and_what_sharing_means(devices, word):
+    assert _spell_places(devices).startswith(word)

@@ -31,6 +31,17 @@ def best_device() -> str:
     return "cpu" if found is None else found.type
 
 
+def spread(device: str, count: int) -> tuple[str, ...]:
+    """Return the devices of `count` processes: "cuda" is every card in turn, "cuda:1" is one."""
+    import torch
+
+    kind = torch.device(device)
+    cards = torch.accelerator.device_count() if kind.type == best_device() else 0
+    if kind.index is not None or cards <= 1:
+        return (device,) * count
+    return tuple(f"{kind.type}:{number % cards}" for number in range(count))
+
+
 def best_dtype(device: str) -> "torch.dtype":
     """Return the shortest floating-point numbers that `device` is quick in.
 

@@ -8,10 +8,9 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -49,6 +48,8 @@ from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request, Sou
 from swiftpie.types import EditResult, GenerationResult, Identity
 
 if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
+
     from PIL import Image
 
     from swiftpie.imageio.writing import PictureData
@@ -72,10 +73,9 @@ class Work:
     missing: Mapping[Model, str] = field(default_factory=dict)  # why models cannot be loaded
     # How faces are found, of models with such jobs; or why they cannot be.
     faces: Mapping[Model, FaceSettings | str] = field(default_factory=dict)
-    load: Callable[..., Session] = field(default=load, compare=False)
-
-    def __hash__(self) -> int:
-        return hash((self.folder, self.suffix))
+    load: Callable[..., Session] = load
+    # Where each process computes, by model; without one, where `loading` says.
+    devices: Mapping[Model, Sequence[str]] = field(default_factory=dict)
 
     def path_of(self, name: str, spec: Mapping[str, Any]) -> Path:
         """Return the file of a job's picture, or the file or folder of its animation."""
@@ -86,8 +86,14 @@ class Work:
 class Drawer:
     """Draws batches, one model at a time; subjects are encoded once."""
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
+    def __init__(
+        self,
+        work: Work,
+        *,
+        number: int = 0,  # of its process
+        write: Callable[[Path, Mapping[Path, bytes]], object] | None = None,
+    ) -> None:
+        self._work, self._number, self._write = work, number, write or write_files
         self._missing = dict(work.missing)
         self._loaded: tuple[Model, Session] | None = None
         self._faceless = ""  # why the loaded session finds no faces
@@ -143,7 +149,10 @@ class Drawer:
         return self._loaded[1]
 
     def _load(self, model: Model) -> Session:
-        session, faces = self._work.load(**self._work.loading[model]), self._work.faces.get(model)
+        loading, faces = self._work.loading[model], self._work.faces.get(model)
+        if devices := self._work.devices.get(model):
+            loading = {**loading, "device": devices[self._number % len(devices)]}
+        session = self._work.load(**loading)
         self._faceless = faces if isinstance(faces, str) else ""
         if isinstance(faces, FaceSettings):
             try:
@@ -166,15 +175,7 @@ class Drawer:
             warnings.append("The seed has no effect: nothing of this edit is random.")
         path = self._work.path_of(job.id, job.spec)
         files = _files_of(job, drawn, path)
-        try:
-            for name, data in files.items():
-                if name != path:  # a frame in its folder
-                    make_folder(path)
-                write_file(name, data, force=True)
-            for old in {*frames_in(path)} - {*files}:  # left by a longer animation
-                old.unlink()
-        except InputError as error:
-            raise CannotWrite(f"{error} Finished pictures are kept.") from error
+        self._write(path, files)
         return {
             "status": DONE,
             "file": path.name,
@@ -188,6 +189,23 @@ class Drawer:
             **({"named": [named._asdict() for named in drawn.named]} if drawn.named else {}),
             "warnings": warnings,
         }
+
+
+def write_files(path: Path, files: Mapping[Path, bytes]) -> None:
+    """Write the files of a job, whose place is `path`.
+
+    Raises:
+        CannotWrite: The folder takes no more files.
+    """
+    try:
+        for name, data in files.items():
+            if name != path:  # a frame in its folder
+                make_folder(path)
+            write_file(name, data, force=True)
+        for old in {*frames_in(path)} - {*files}:  # left by a longer animation
+            old.unlink()
+    except InputError as error:
+        raise CannotWrite(f"{error} Finished pictures are kept.") from error
 
 
 def _files_of(job: BatchJob, drawn: GenerationResult | EditResult, path: Path) -> dict[Path, bytes]:
@@ -242,6 +260,7 @@ def open_run(
     batch: int,
     settings: Mapping[str, Any],
     processes: int = 1,
+    threads: int | None = None,
     update: bool = False,
     force: bool = False,
 ) -> Iterator[Run]:
@@ -252,7 +271,9 @@ def open_run(
         work: The folder and how models are loaded.
         batch: Most jobs drawn in one pass.
         settings: Further options that change pictures, as JSON has them.
-        processes: They share the cores; a folder keeps the threads of each from its first run.
+        processes: They share the cores of this machine, unless each has `threads`; a folder keeps
+            the threads of each from its first run.
+        threads: Of each process, as far as the folder has none.
         update: Continue although jobs changed since the first run.
         force: Draw all again.
 
@@ -262,7 +283,7 @@ def open_run(
     """
     with locked_folder(work.folder):
         before = None if force else read_manifest(work.folder)
-        threads = max(1, torch.get_num_threads() // processes)
+        threads = threads or max(1, torch.get_num_threads() // processes)
         if before is not None:
             threads = int(before.run.get("threads", threads))
         about = {"batch": batch, "suffix": work.suffix, "threads": threads, **settings}
@@ -288,7 +309,20 @@ def open_run(
         report.close()
 
 
-def draw(run: Run, work: Work, *, stop: threading.Event | None = None) -> Iterator[Outcome]:
+Submit = Callable[[Batch], "Future[list[Outcome]]"]
+"""Lets a batch be drawn. The future has `BrokenExecutor` where what drew it ended."""
+
+Workers = Callable[[int], AbstractContextManager[Submit]]
+"""Starts as many processes as a number says, which draw in the block."""
+
+
+def draw(
+    run: Run,
+    work: Work,
+    *,
+    stop: threading.Event | None = None,
+    workers: Workers | None = None,  # by default processes of this machine
+) -> Iterator[Outcome]:
     """Draw what is left; yield the outcome of each job once it is in the report.
 
     Once `stop` is set, the batch in progress is finished and no other is started.
@@ -297,9 +331,10 @@ def draw(run: Run, work: Work, *, stop: threading.Event | None = None) -> Iterat
         InputError: The disk is full.
         SwiftPieError: A model cannot be loaded, or processes cannot be started.
     """
-    is_alone = min(run.processes, len(run.batches)) <= 1
-    by = _draw_here if is_alone else _draw_by_processes
-    for outcome in by(run, work, stop or threading.Event()):
+    stop = stop or threading.Event()
+    is_alone = workers is None and min(run.processes, len(run.batches)) <= 1
+    workers = workers or functools.partial(_processes, work, run.num_threads)
+    for outcome in _draw_here(run, work, stop) if is_alone else _draw_by(workers, run, stop):
         run.report.add(outcome)
         yield outcome
 
@@ -369,25 +404,25 @@ def _draw_here(run: Run, work: Work, stop: threading.Event) -> Iterator[Outcome]
         torch.set_num_threads(before)
 
 
-def _draw_by_processes(run: Run, work: Work, stop: threading.Event) -> Iterator[Outcome]:
+def _draw_by(workers: Workers, run: Run, stop: threading.Event) -> Iterator[Outcome]:
     # Where one ends, all batches in progress are drawn again by one alone, then job by job.
     left, again, ends = deque(run.batches), deque[Batch](), 0
     while (left or again) and not stop.is_set():
         is_alone, queue = bool(again), again or left
         count = 1 if is_alone else min(run.processes, len(left))
         drawing: dict[Future[list[Outcome]], Batch] = {}
-        with _processes(count, run.num_threads) as pool:
+        with workers(count) as submit:
             try:
                 while drawing or (queue and not stop.is_set()):
                     while queue and len(drawing) < count and not stop.is_set():
-                        future = pool.submit(_draw, work, queue[0])
+                        future = submit(queue[0])
                         drawing[future] = queue.popleft()
                     for future in wait(drawing, return_when=FIRST_COMPLETED).done:
                         outcomes = future.result()
                         del drawing[future]
                         ends = 0
                         yield from outcomes
-            except BrokenProcessPool as error:
+            except BrokenExecutor as error:
                 ends += 1
                 if ends > MAX_ENDS:
                     raise SwiftPieError(
@@ -406,12 +441,16 @@ def _draw_by_processes(run: Run, work: Work, stop: threading.Event) -> Iterator[
 
 
 @contextmanager
-def _processes(count: int, num_threads: int) -> Iterator[ProcessPoolExecutor]:
+def _processes(work: Work, num_threads: int, count: int) -> Iterator[Submit]:
     # No forks of this one, as accelerators and threads of PyTorch do not survive that.
     context, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
-    pool = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(num_threads,))
+    numbers = context.SimpleQueue()
+    for number in range(count):
+        numbers.put(number)
+    begin = (work, num_threads, numbers)
+    pool = ProcessPoolExecutor(count, context, initializer=_begin, initargs=begin)
     try:
-        yield pool
+        yield lambda batch: pool.submit(_draw, batch)
     finally:
         for child in multiprocessing.active_children():
             if child not in others:
@@ -419,8 +458,8 @@ def _processes(count: int, num_threads: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _begin(num_threads: int) -> None:
-    """Begin a process, which ends with its parent."""
+def _begin(work: Work, num_threads: int, numbers: "SimpleQueue[int]") -> None:
+    """Begin a process, which ends with its parent and keeps its networks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles Ctrl-C
     torch.set_num_threads(num_threads)
     parent = multiprocessing.parent_process()
@@ -431,10 +470,11 @@ def _begin(num_threads: int) -> None:
         os._exit(1)
 
     threading.Thread(target=end, daemon=True).start()
+    _own.append(Drawer(work, number=numbers.get()))
 
 
-def _draw(work: Work, batch: Batch) -> list[Outcome]:
-    return _drawer(work).draw(batch)
+_own: list[Drawer] = []  # of this process, if it is one of a run
 
 
-_drawer = functools.lru_cache(maxsize=1)(Drawer)  # a process keeps its networks
+def _draw(batch: Batch) -> list[Outcome]:
+    return _own[0].draw(batch)

@@ -67,7 +67,19 @@ Seeds = Annotated[
     str, typer.Option(metavar="N|N-N[,…]", help="Seeds of jobs without one, as in 1-8.")
 ]
 Processes = Annotated[
-    int, typer.Option(min=1, max=256, help="Number of processes, each with its own networks.")
+    int | None,
+    typer.Option(
+        min=1,
+        max=256,
+        help="Number of processes, each with its own networks: one, or one a device of --devices. "
+        "Several accelerators take turns.",
+    ),
+]
+Devices = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME[,NAME]", help="Where each process computes in turn, as in cuda:0,cuda:1."
+    ),
 ]
 BatchSize = Annotated[
     int, typer.Option("--batch", min=1, max=64, help="Most pictures drawn in one pass.")
@@ -111,7 +123,8 @@ def batch(
     subject_folder: Subjects = None,
     prompt_file: Prompts = None,
     seeds: Seeds = "0",
-    processes: Processes = 1,
+    processes: Processes = None,
+    devices: Devices = "",
     batch_size: BatchSize = 4,
     file_format: FileFormat = Format.PNG,
     only_checks: OnlyChecks = False,
@@ -137,7 +150,11 @@ def batch(
 
     models, missing = _loadings(found, loading)
     faces = _face_settings(found, loading, recogniser)
-    work = Work(out.absolute(), f".{file_format}", models, missing, faces)
+    named = [name.strip() for name in devices.split(",") if name.strip()]
+    count = processes or len(named) or 1
+    is_spread = count > 1 or bool(named)
+    places = {model: _places(model, named, count, loading) for model in models if is_spread}
+    work = Work(out.absolute(), f".{file_format}", models, missing, faces, devices=places)
     settings = {name: str(value) for name, value in loading.items() if name not in NOT_OF_PICTURES}
     encoders = [face.name for face in faces.values() if isinstance(face, FaceSettings)]
     if encoders:
@@ -147,7 +164,7 @@ def batch(
         *(found, work),
         batch=batch_size,
         settings=settings,
-        processes=processes,
+        processes=count,
         update=update,
         force=force,
     )
@@ -160,6 +177,8 @@ def batch(
     ):
         if run.num_done:
             console.say(f"{run.num_done} of {len(found.jobs)} jobs were done before")
+        for line in dict.fromkeys(map(_spell_places, places.values())):
+            console.say(f"{line}; threads of the processor for each: {run.num_threads}")
         advance(completed=run.num_done, description="drawing")
         for _ in draw(run, work, stop=stop):
             advance(advance=1)
@@ -238,6 +257,35 @@ def _loadings(
     if missing and not models:
         raise failure
     return models, missing
+
+
+def _places(
+    model: "Model", named: Sequence[str], count: int, loading: LoadOptions
+) -> tuple[str, ...]:
+    """Return where each process computes with a model, each device after a trial."""
+    from swiftpie.backbones.choices import device_of
+    from swiftpie.backbones.components import FAMILIES
+    from swiftpie.backbones.machine import AUTO, spread
+
+    if named and loading.get("device", AUTO) != AUTO:
+        raise ConfigError("--devices and --device were given. Name all devices in --devices.")
+    is_large = FAMILIES.get(model.known.family).is_large
+    if named:
+        known = [device_of(name, is_large=is_large) for name in named]
+        return tuple(known[number % len(known)] for number in range(count))
+    return spread(device_of(loading.get("device", AUTO), is_large=is_large), count)
+
+
+def _spell_places(devices: Sequence[str]) -> str:
+    """Return where processes compute, and what it means if they share an accelerator."""
+    used, count = [*dict.fromkeys(devices)], len(devices)
+    where = f"{count} process{'es' * (count > 1)} on {', '.join(used)}"
+    if len(used) == count or used == ["cpu"]:
+        return where
+    return (
+        f"{where}: processes of one device take turns, and each holds networks of its own there; "
+        "a larger --batch is often quicker"
+    )
 
 
 def _face_settings(
