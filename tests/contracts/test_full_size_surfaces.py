@@ -17,9 +17,8 @@ from tests.golden.cases import FACES
 __all__ = ["nodes"]
 PRESETS = {"sd15": "instaflow", "sdxl": "sdxl-turbo", "flux2": "flux2-klein-4b"}
 WHO, SAYS = "a person at sea", {"source_prompt": "a person in a suit"}
-APART = {"pipeline": "it encodes both prompts together, which rounds otherwise"}
-APART |= {"nodes": "no node chooses the mode"}
-NO_FACES = dict.fromkeys(("assistant", "pipeline"), "it has no encoder of faces")
+APART = {"nodes": "no node chooses the mode"}
+NO_FACES = {"assistant": "it has no encoder of faces"}
 NO_STYLE = {"assistant": "it keeps no pictures of styles"}
 CASES = {  # of 1.5, no layers are known that draw style
     "ChordEdit": edit(WHO, {"chord": "fast", **SAYS}),

@@ -424,12 +424,14 @@ def by_pipeline(case, session, folder, _):
     is_edit, given = case.task == "edit", dict(case.given)
     kind = SwiftEditPipeline if is_edit else SwiftPiePipeline
     pipe = kind.from_components(session.components)
+    pipe.face_encoder = session.face_encoder
     pipe.set_progress_bar_config(disable=True)
     scales = Scales(**{name: given.pop(name) for name in STRENGTHS if name in given})
     identity = shown_by(case, session, folder)
     given |= files_of(case, folder)
     if is_edit:
-        given |= {"image": load_image(folder / "photo.png"), "identity": identity}
+        shown = {"ip_adapter_image": folder / "me.jpg"} if case.has_face else {"identity": identity}
+        given |= {"image": load_image(folder / "photo.png"), **shown}
         given |= {"settings": EditSettings(scales=scales)}
         given |= {"mask_image": load_image(folder / "mask.png")} if case.has_mask else {}
         return pipe(prompt=case.prompt, seeds=[SEED], **given).images[0]

@@ -22,16 +22,12 @@ from swiftpie.diffusers import calls
 from swiftpie.diffusers import modules as parts
 from swiftpie.diffusers.calls import Call, SwiftPiePipelineOutput
 from swiftpie.engine.offload import offloaded
-from swiftpie.engine.origin import recorded
 from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError, ConfigError, InputError, short_reason
+from swiftpie.faces import FaceEncoder
 from swiftpie.imageio.atomic import updated_folder
-from swiftpie.library import log_named
-from swiftpie.pipelines.advice import advice_on
-from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.denoise import OnStep
-from swiftpie.pipelines.draw import draw_together
-from swiftpie.pipelines.request import EditRequest, Request, identities_in
+from swiftpie.pipelines.request import Drawable
 from swiftpie.types import EditResult, GenerationResult
 
 CallT = TypeVar("CallT", bound=Call)
@@ -48,6 +44,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
     _loras: Mapping[str, parts.Lora] = MappingProxyType({})
     _plain: Components | None = None  # the networks without LoRAs, if there are some
+    face_encoder: FaceEncoder | None = None  # finds the faces of photographs, as in a session
 
     @calls.spelled_as(parts.Modules)
     def __init__(self, modules: parts.Modules) -> None:
@@ -353,27 +350,24 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     def _answer(
         self,
         call: CallT,
-        requests_of: Callable[[CallT, Components], Sequence[Request]],
+        requests_of: Callable[[CallT, Session], Sequence[Drawable[Any]]],
         *,
         outputs: Sequence[str],
     ) -> SwiftPiePipelineOutput | tuple[object, ...]:
         """Draw the requests of a call one after the other."""
         components = self.to_components()
         calls.check_shared(call, components, outputs=outputs)
-        session, drawn = Session(components, cache_mib=0), list[GenerationResult | EditResult]()
+        session, drawn = self._session(components), list[GenerationResult | EditResult]()
         with torch.no_grad():
-            requests = requests_of(call, components)
+            requests = requests_of(call, session)
             with self._steps(call, components, len(requests)) as on_step:
                 for request in requests:
-                    resolved = session.resolved(request)
-                    if isinstance(request, EditRequest):
-                        log_named(identity.named for identity in identities_in(resolved))
-                    choice = choose(components, resolved)
-                    advice_on(choice, is_logged=True)
-                    (result,) = draw_together(components, [choice], on_step=on_step)
-                    drawn.append(recorded(components.preset, resolved, result))
+                    drawn.append(session.draw(request, on_step=on_step))
         output = calls.output_of(call, drawn)
         return output if call.return_dict else output.to_tuple()
+
+    def _session(self, components: Components) -> Session:
+        return Session(components, cache_mib=0).with_face_encoder(self.face_encoder)
 
     def _changeable(self, *, plain_family: str) -> Components:
         """Return the networks without LoRAs, of a family with the attribute `plain_family`."""

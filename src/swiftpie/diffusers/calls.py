@@ -19,13 +19,18 @@ from torch import Tensor
 from swiftpie.arguments import checked
 from swiftpie.backbones.components import Components
 from swiftpie.config import OptionField
+from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
+from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.guidance import ClassifierFree, Guidance
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
+from swiftpie.models.search import Search
+from swiftpie.models.vision import FaceIdentityEncoder
+from swiftpie.pipelines.identity import aligned_crop
 from swiftpie.pipelines.settings import IdentityGuidance, steering_of
 from swiftpie.pipelines.tasks import Task
-from swiftpie.types import EditResult, GenerationResult, IdentityBranch
+from swiftpie.types import EditResult, GenerationResult, Identity, IdentityBranch
 from swiftpie.validation import MAX_SEED, seeds_from
 
 Result = TypeVar("Result")
@@ -194,6 +199,26 @@ def to_picture(value: Picture) -> Image.Image:
             )
         value = (value * 255).round().astype(np.uint8)
     return load_image(value)
+
+
+def identity_of(session: Session, pictures: Sequence[Picture], cutout: str | Search) -> Identity:
+    """Return the subject that pictures show, a person by the face with adapters that read faces.
+
+    Raises:
+        InputError: A picture cannot be used, or a subject or a face cannot be found in it.
+    """
+    shown = [to_picture(picture) for picture in pictures]
+    reads_faces = isinstance(session.components.image_encoder, FaceIdentityEncoder)
+    if cutout != "face" and not reads_faces:
+        return session.encode_identity(shown, cutout=cutout)
+    if session.face_encoder is None:
+        raise InputError(
+            "A photograph of a person came without a face encoder, so no face can be found in it. "
+            "Open one: pipe.face_encoder = FACE_ENCODERS.get('opencv').open(folder)."
+        )
+    faces = [choose_face(find_faces(session.face_encoder, picture)) for picture in shown]
+    vectors = np.stack([each.face.embedding for each in faces])
+    return session.encode_face(vectors, crop=[aligned_crop(each) for each in faces])
 
 
 def rows_of(pictures: Any) -> Any:  # noqa: ANN401 - one picture, or any nesting of them

@@ -3,14 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from swiftpie.backbones.components import Components
 from swiftpie.config import options_of
 from swiftpie.diffusers import calls
 from swiftpie.diffusers.base import ModulesPipeline
 from swiftpie.diffusers.calls import Call, Picture, SwiftPiePipelineOutput
+from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.identity import encode_identity
+from swiftpie.models.search import Search
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.pipelines.tasks import TASKS, change_of
@@ -31,6 +31,7 @@ class EditCall(Call):
     negative_prompt: str | list[str] | None = field(default=None, kw_only=True)
     # A subject in place of the picture's own look.
     ip_adapter_image: Picture | list[Picture] | None = field(default=None, kw_only=True)
+    cutout: str | Search = field(default="auto", kw_only=True)  # as of SwiftPiePipeline
     identity: Identity | None = field(default=None, kw_only=True)  # the same, encoded
     settings: EditSettings | None = field(default=None, kw_only=True)
 
@@ -47,7 +48,7 @@ class SwiftEditPipeline(ModulesPipeline):
         return self._answer(call, requests_of, outputs=("pil", "np", "pt"))
 
 
-def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
+def requests_of(call: EditCall, session: Session) -> list[EditRequest]:
     """Return the single edits of a call; single values apply to all of them.
 
     Raises:
@@ -57,7 +58,7 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
     if call.mask_image is not None and "box" in said:
         raise InputError("`mask_image` and `box` both say where the picture changes. Give one.")
     is_negative = call.negative_prompt is not None
-    said["guidance"] = calls.guidance_of(call, components, is_negative=is_negative)
+    said["guidance"] = calls.guidance_of(call, session.components, is_negative=is_negative)
     columns: dict[str, Any] = {
         "image": calls.rows_of(call.image),
         "prompt": call.prompt,
@@ -74,7 +75,7 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
                 f"1 to {MAX_IMAGES}."
             )
     rows = [column if isinstance(column, list) else [column] * count for column in columns.values()]
-    source, requests = _identity_of(call, components), list[Any]()
+    source, requests = _identity_of(call, session), list[Any]()
     for seed, *row in zip(calls.seeds_of(call, count), *rows, strict=True):
         given = said | dict(zip(columns, row, strict=True))
         image, mask = calls.to_picture(given.pop("image")), given.pop("mask_image")
@@ -83,12 +84,11 @@ def requests_of(call: EditCall, components: Components) -> list[EditRequest]:
     return requests
 
 
-def _identity_of(call: EditCall, components: Components) -> Identity | None:
+def _identity_of(call: EditCall, session: Session) -> Identity | None:
     """Return the subject that replaces the picture's own look, if given; pictures are encoded."""
     if call.ip_adapter_image is None:
         return call.identity
     if call.identity is not None:
         raise InputError("`identity` and `ip_adapter_image` both show the subject. Give one.")
     rows = calls.rows_of(call.ip_adapter_image)
-    pictures = rows if isinstance(rows, list) else [rows]
-    return encode_identity(components, [calls.to_picture(picture) for picture in pictures])
+    return calls.identity_of(session, rows if isinstance(rows, list) else [rows], call.cutout)

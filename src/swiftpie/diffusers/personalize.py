@@ -16,11 +16,11 @@ from swiftpie.config import options_of
 from swiftpie.diffusers import calls
 from swiftpie.diffusers.base import ModulesPipeline
 from swiftpie.diffusers.calls import Call, Picture, SwiftPiePipelineOutput
+from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
-from swiftpie.models.search import Search, search_of
+from swiftpie.models.search import Search
 from swiftpie.pipelines.animation import AnimateRequest, Film
 from swiftpie.pipelines.choose import choose
-from swiftpie.pipelines.identity import encode_identity
 from swiftpie.pipelines.layers import LayerScales, divided, scales_of
 from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject, as_subjects
 from swiftpie.pipelines.settings import MAX_SCALE, USUAL, Scales
@@ -54,7 +54,7 @@ class PersonalizeCall(Call):
     negative_pooled_prompt_embeds: Tensor | None = None
     ip_adapter_image: Pictures | None = None  # one picture a subject, or a list of its pictures
     ip_adapter_image_embeds: Identity | Sequence[Identity] | None = None
-    cutout: str | Search = "auto"  # how `ip_adapter_image` are cut out
+    cutout: str | Search = "auto"  # how `ip_adapter_image` are cut out; "face": a person's face
     subjects: Identity | Sequence[Subject] | None = None
     scales: Scales = USUAL
 
@@ -88,8 +88,8 @@ class SwiftPiePipeline(ModulesPipeline):
             InputError: Something is missing, does not fit, or cannot be honoured.
         """
 
-        def requests_of(call: PersonalizeCall, components: Components) -> list[PersonalizeRequest]:
-            return [self._scaled(request_of(call, components), components.preset)]
+        def requests_of(call: PersonalizeCall, session: Session) -> list[PersonalizeRequest]:
+            return [self._scaled(request_of(call, session), session.components.preset)]
 
         return self._answer(call, requests_of, outputs=tuple(OUTPUTS))
 
@@ -133,7 +133,8 @@ class SwiftPiePipeline(ModulesPipeline):
         Raises:
             InputError: A picture cannot be used, or a subject cannot be found in it.
         """
-        return _encoded(self.to_components(), ip_adapter_image, cutout)
+        with torch.no_grad():
+            return _encoded(self._session(self.to_components()), ip_adapter_image, cutout)
 
     def _scaled(self, request: PersonalizeRequest, preset: Preset) -> PersonalizeRequest:
         """Return the request with the strengths of `set_ip_adapter_scale`."""
@@ -157,7 +158,7 @@ class SwiftPiePipeline(ModulesPipeline):
         return replace(request, subjects=subjects)
 
 
-def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequest:
+def request_of(call: PersonalizeCall, session: Session) -> PersonalizeRequest:
     """Return the request of a call; references are encoded.
 
     Raises:
@@ -170,11 +171,12 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
     check_count(call.num_images)
     is_negative = not (call.negative_prompt is None and call.negative_prompt_embeds is None)
     said = call.said
+    components = session.components
     moves, side = any(name in said for name in MOTION), components.preset.image_size_px
     sides = [side if given is None else given for given in (call.height, call.width)]
     placed = {name: said.pop(name, None) for name in ("box", "view")}
     placed["layers"] = said.pop("layers", "")
-    subjects = _subjects_of(call, components, **placed)
+    subjects = _subjects_of(call, session, **placed)
     for name in {"scene", "style_reference"} & said.keys():
         is_named = name == "scene" and isinstance(said[name], str | Path)
         said[name] = said[name] if is_named else calls.to_picture(said[name])
@@ -192,25 +194,24 @@ def request_of(call: PersonalizeCall, components: Components) -> PersonalizeRequ
     return _with_noise(request, call, components)
 
 
-def _encoded(components: Components, pictures: Pictures, cutout: str | Search) -> list[Identity]:
+def _encoded(session: Session, pictures: Pictures, cutout: str | Search) -> list[Identity]:
     """Return one identity for each entry; a nested list shows one subject."""
-    rows, search = calls.rows_of(pictures), search_of(cutout)
-    identities = []
-    for entry in rows if isinstance(rows, list | tuple) else [rows]:
-        views = entry if isinstance(entry, list | tuple) else [entry]
-        shown = [calls.to_picture(view) for view in views]
-        identities.append(encode_identity(components, shown, searches=[search] * len(shown)))
-    return identities
+    rows = calls.rows_of(pictures)
+    entries = rows if isinstance(rows, list | tuple) else [rows]
+    views = ([*entry] if isinstance(entry, list | tuple) else [entry] for entry in entries)
+    return [calls.identity_of(session, shown, cutout) for shown in views]
 
 
 def _subjects_of(
     call: PersonalizeCall,
-    components: Components,
+    session: Session,
     **places: Any,  # noqa: ANN401 - box, view and layers
 ) -> tuple[Subject, ...]:
     pictures, known = call.ip_adapter_image, call.ip_adapter_image_embeds
     count = sum(value is not None for value in (call.subjects, pictures, known))
-    if count != 1 and not (count == 0 and Capability.TEXT in components.preset.capabilities):
+    if count != 1 and not (
+        count == 0 and Capability.TEXT in session.components.preset.capabilities
+    ):
         raise InputError(
             "A picture needs its subjects in one way: `ip_adapter_image`, "
             "`ip_adapter_image_embeds` or `subjects`. Give exactly one."
@@ -218,7 +219,7 @@ def _subjects_of(
     if pictures is None and known is None:
         return as_subjects(call.subjects or (), **places)
     if pictures is not None:
-        known = _encoded(components, pictures, call.cutout)
+        known = _encoded(session, pictures, call.cutout)
     entries: list[Any] = [*known] if isinstance(known, list | tuple) else [known]
     if others := [entry for entry in entries if not isinstance(entry, Identity)]:
         raise InputError(
