@@ -104,8 +104,11 @@ def has_recipe(module, name):
     )
 
 
-def judges(benchmark):
-    return bool(BENCHMARKS.get(benchmark).examples)
+def judges(benchmark, name="", *metrics):
+    """Whether a benchmark has its command, and its class `name` all of these figures."""
+    module = import_module(f"swiftpie_lab.evaluation.benchmarks.{benchmark}")
+    figures = {*getattr(module, name).metrics} if name else set()
+    return bool(BENCHMARKS.get(benchmark).examples) and {*metrics} <= figures
 
 
 def keeps_identities(folder):
@@ -315,7 +318,11 @@ IDEAS = (
         "evaluate pie",
         "swiftpie_lab/evaluation/benchmarks/pie.py",
         "tiny",
-        partial(judges, "pie"),
+        partial(
+            judges,
+            *("pie", "PieBenchmark", "structure-distance", "clip-whole", "clip-edited"),
+            *(f"unedited-{name}" for name in ("psnr", "lpips", "mse", "ssim")),
+        ),
     ),
     Idea(
         "FastFace's protocol",
@@ -323,7 +330,11 @@ IDEAS = (
         "evaluate fastface",
         "swiftpie_lab/evaluation/benchmarks/fastface.py",
         "tiny",
-        partial(judges, "fastface"),
+        partial(
+            judges,
+            *("fastface", "FaceBenchmark", "identity", "clip-large", "clip-small"),
+            *("image-reward", "aesthetic", "style"),
+        ),
     ),
 )
 """In the order of the table in docs/concepts.md."""

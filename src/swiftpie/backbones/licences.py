@@ -65,6 +65,9 @@ OWN_JUDGES = LicenceTerms("judges", "SwiftPie's, inside swiftpie-lab", "Apache-2
 SPRITES = LicenceTerms("pictures", "Fluent Emoji sprites", "MIT", True)
 CLIP = LicenceTerms("judge", "CLIP ViT-L/14 and B/32 (OpenAI)", "MIT; see its model card", None)
 DINO = LicenceTerms("judge", "DINO ViT-B/8", "Apache-2.0", True)
+LPIPS = LicenceTerms("judge", "LPIPS", "BSD-2-Clause", True)
+AESTHETIC = LicenceTerms("judge", "improved aesthetic predictor (LAION)", "Apache-2.0", True)
+IMAGE_REWARD = LicenceTerms("judge", "ImageReward-v1.0 (THUDM)", "Apache-2.0", True)
 
 
 def everything() -> list[LicenceTerms]:
@@ -72,7 +75,7 @@ def everything() -> list[LicenceTerms]:
     presets = map(preset_terms, PRESETS.names())
     encoders = (encoder_terms(name, part="face encoder") for name in FACE_ENCODERS.names())
     others = (ADAPTER, FACE_ADAPTER, IMAGE_ENCODER, OWN_CUTOUT, OWN_JUDGES, SPRITES)
-    judges = (CLIP, DINO)
+    judges = (CLIP, DINO, LPIPS, AESTHETIC, IMAGE_REWARD)
     return list(dict.fromkeys(chain(*presets, *encoders, others, judges)))
 
 

@@ -41,7 +41,7 @@ PANELS: Mapping[str, str] = {
             out form file_format fps as_json force save_subject_mask save_region
         """,
     "Cases": "cases data data_path num_subjects prompts subjects results",
-    "Judges": "clip clip_small dino dino_small siglip2 judges",
+    "Judges": "clip clip_small dino dino_small siglip2 lpips aesthetic image_reward judges",
     "Run": """
             overrides time_limit resume processes batch_size update only_checks
         """,

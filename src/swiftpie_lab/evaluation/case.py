@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from operator import attrgetter
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
@@ -175,6 +175,12 @@ class Evidence:
         return None if self.mask is None else _large_enough((self.mask <= 0).to(self.mask))
 
     @property
+    def unedited(self) -> Tensor | None:
+        """What PIE-Bench compares, 0 or 1; None if an edit may change all of the picture."""
+        kept = None if self.mask is None else 1 - self.mask
+        return None if kept is None or not bool(kept.any()) else kept
+
+    @property
     def inside(self) -> Tensor | None:
         """Where the picture should change, 0 or 1; None if that is next to nothing."""
         return None if self.mask is None else _large_enough((self.mask > 0).to(self.mask))
@@ -205,7 +211,7 @@ class Metric:
     _: KW_ONLY
     higher_is_better: bool | None = True
     leaves_out: tuple[str, ...] = ()  # candidates that it would be wrong to judge
-    needs: str = ""  # field of `Networks`
+    needs: str = ""  # field of `Networks`, or a name in `JUDGES`
     is_median: bool = False  # the median stands for the mean, where a few cases are far off
 
 
@@ -218,6 +224,18 @@ def of(score: Callable[..., float | None], *fields: str) -> Callable[[Evidence],
     def score_evidence(evidence: Evidence) -> float | None:
         values = [attrgetter(name)(evidence) for name in fields]
         return None if any(value is None for value in values) else score(*values)
+
+    return score_evidence
+
+
+def judged_by(
+    judge: str, score: Callable[..., float | None], *fields: str
+) -> Callable[[Evidence], float | None]:
+    """Return the score that a network of `JUDGES` gives to what `fields` hold."""
+
+    def score_evidence(evidence: Evidence) -> float | None:
+        network = evidence.networks.others.get(judge)
+        return None if network is None else of(partial(score, network), *fields)(evidence)
 
     return score_evidence
 

@@ -1,7 +1,7 @@
 """What a benchmark is as a command, and what its options open: packs, models, networks, drawers."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
@@ -15,7 +15,6 @@ from swiftpie.pipelines.settings import EditSettings
 from swiftpie_lab.data.archive import default_pack
 from swiftpie_lab.data.subjects import load_subjects
 from swiftpie_lab.evaluation import judges
-from swiftpie_lab.evaluation.options import NetworkFiles
 from swiftpie_lab.evaluation.run import Benchmark, C, CaseDrawer, FinishedPictures, OpenBenchmark
 from swiftpie_world.subjects import Subjects
 
@@ -58,18 +57,25 @@ def side_of(loading: LoadOptions, *, own_px: int | None = None) -> int:
     return preset.sized(loading.get("size_px")).image_size_px
 
 
-def open_networks(files: NetworkFiles) -> judges.Networks:
+def open_networks(files: Mapping[str, Path], loading: LoadOptions) -> judges.Networks:
     """Read what users give to judge with."""
-    places = {name: Path(str(place)) for name, place in files.items()}
-    loaded: dict[str, Any] = {
-        name: judges.load_judge(name, place) for name, place in places.items()
-    }
+    own = {name: place for name, place in files.items() if name in judges.PUBLISHED}
+    loaded: dict[str, Any] = {name: judges.load_judge(name, own[name]) for name in own}
+    pickles, others = loading.get("allow_pickle", False), {}
+    for name in files.keys() - own.keys():
+        judge = judges.JUDGES.get(name.replace("_", "-"))
+        others[name] = judge.read(files[name], loaded, allow_pickle=pickles)
     digests = {
         f"{name}/{path.name}": _sha256(path)
-        for name, place in places.items()
-        for path in sorted(place.glob("*.safetensors"))
+        for name, place in files.items()
+        for path in _weights_at(place)
     }
-    return judges.Networks(**loaded, digests=digests)
+    return judges.Networks(**loaded, others=others, digests=digests)
+
+
+def _weights_at(place: Path) -> list[Path]:
+    ends = ("*.safetensors", "*.pt", "*.pth")
+    return sorted(path for end in ends for path in place.glob(end)) if place.is_dir() else [place]
 
 
 def _sha256(path: Path) -> str:

@@ -2,11 +2,11 @@
 
 import importlib.resources
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,9 +24,11 @@ from transformers import (
     ViTModel,
 )
 
+from swiftpie.config import Option
 from swiftpie.errors import WeightsError, short_reason
 from swiftpie.faces import FaceEncoder
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
+from swiftpie.registry import Registry
 from swiftpie_lab.evaluation.posing import find_pose
 from swiftpie_lab.judges import (
     WHOLE_PX,
@@ -172,7 +174,7 @@ class Clip:
     def picture(self, image: Image.Image) -> Tensor:
         """Return the vector (1, D) of the middle square of a picture."""
         side = self.model.config.to_dict()["vision_config"]["image_size"]
-        pixels = _normalise(_middle_square(image, side_px=side), CLIP_MEAN, CLIP_STD)
+        pixels = clip_pixels(image, side_px=side)
         hidden = self.model.vision_model(pixel_values=pixels).pooler_output
         return F.normalize(self.model.visual_projection(hidden), dim=-1)
 
@@ -301,7 +303,33 @@ class Networks:
     siglip2: Siglip2 | None = None
     subjects: SubjectJudge | None = None  # judge of rendered sprites
     face_judge: FaceEncoder | None = None  # did not help to draw
+    others: Mapping[str, Any] = field(default_factory=dict)  # by name in `JUDGES`
     digests: Mapping[str, str] = field(default_factory=dict)  # sha256 by file of what users gave
+
+    def lacks(self, name: str) -> str | None:
+        """Return what would bring a network that is not given; None for one that is."""
+        if (getattr(self, name, None) or self.others.get(name)) is not None:
+            return None
+        return NEEDED.get(name) or JUDGES.get(name.replace("_", "-")).needed
+
+
+class Judge(NamedTuple):
+    """A network of the user's that one file of metrics reads; its option is named after the file.
+
+    `read` gets the path, the networks read before by name, and whether pickles are allowed.
+    """
+
+    option: Option
+    needed: str  # what stands in reports for want of it
+    read: Callable[..., object]
+
+
+JUDGES: Registry[Judge] = Registry(
+    package="swiftpie_lab.evaluation.metrics",
+    attribute="JUDGE",
+    family_attribute="JUDGES",
+    entry_point_group="swiftpie.judges",
+)
 
 
 def load_judge(name: str, place: Path) -> Clip | Dino | Siglip2:
@@ -354,6 +382,11 @@ def _readable(folder: Path, what: str, *, kind: str) -> Iterator[Any]:
         f"'{folder}' cannot be read ({reason}). A folder with {what} as transformers saves it is "
         "needed. Check the path, or leave the option out."
     ) from cause
+
+
+def clip_pixels(image: Image.Image, *, side_px: int) -> Tensor:
+    """Return the middle square (1, 3, S, S) of a picture as networks trained like CLIP see it."""
+    return _normalise(_middle_square(image, side_px=side_px), CLIP_MEAN, CLIP_STD)
 
 
 def _middle_square(image: Image.Image, *, side_px: int, resized_px: int | None = None) -> Tensor:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from swiftpie.backbones.machine import processor_name
 from swiftpie_lab.evaluation.case import Measure, Row
-from swiftpie_lab.evaluation.judges import NEEDED, Networks
+from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import Benchmark, BenchmarkRun, C, metrics_of
 
 PACKAGES = ("swiftpie", "swiftpie-lab", "torch", "diffusers", "transformers", "numpy", "pillow")
@@ -154,9 +154,9 @@ def summarise(
 def lacking_networks(benchmark: Benchmark[C], networks: Networks) -> dict[str, str]:
     """Return the metrics of a benchmark whose network is not given, and what each needs."""
     return {
-        name: NEEDED[metric.needs]
+        name: lacking
         for name, metric in metrics_of(benchmark).items()
-        if metric.needs and getattr(networks, metric.needs, None) is None
+        if metric.needs and (lacking := networks.lacks(metric.needs)) is not None
     }
 
 

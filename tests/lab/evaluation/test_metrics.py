@@ -38,6 +38,7 @@ LIT, UNLIT = (Expected(where=SQUARE, is_lit=is_lit) for is_lit in (True, False))
 EDITED = PLAIN + 0.5 * LEFT
 EDIT = {"source": PLAIN, "truth": EDITED, "picture": EDITED, "mask": LEFT, "claimed": LEFT}
 OTHER = (PLAIN + noisy(0.4, 1)).clamp(-1, 1)
+BLACK = 1e3 * float((OTHER * (1 - LEFT)).abs().mean())
 MSE = float(((PLAIN - OTHER) / 2 * (1 - SQUARE)).square().mean())
 
 
@@ -52,6 +53,17 @@ class Colour:
     def picture(self, image):
         mean = torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32)).mean((0, 1))
         return torch.nn.functional.normalize(mean[None], dim=1)
+
+
+class Loud:
+    """The mean difference of two pictures, in place of LPIPS."""
+
+    def distance(self, first, second):
+        return float((first - second).abs().mean())
+
+
+def networks(**others):
+    return Networks(others=others)
 
 
 def panel(code):
@@ -101,6 +113,14 @@ def wish(seen=None, **asked):
         ("unedited-mse", {"source": PLAIN, "picture": OTHER}, 1e4 * MSE),
         ("unedited-psnr", {"source": PLAIN, "picture": OTHER}, -10 * math.log10(MSE)),
         ("unedited-psnr", {"source": PLAIN}, None),  # infinite
+        ("unedited-ssim", {"source": PLAIN, "mask": 1 + NOTHING}, None),  # all is edited
+        ("unedited-lpips", {"source": PLAIN, "networks": networks(lpips=Loud())}, 0),
+        ("unedited-lpips", EDIT | {"networks": networks(lpips=Loud())}, 0),  # only what was edited
+        (
+            "unedited-lpips",
+            {"source": OTHER, "mask": LEFT, "networks": networks(lpips=Loud())},
+            BLACK,
+        ),
         ("clip-whole", SAID, 100),
         ("clip-edited", SAID, 50),  # all is black but the edited half
         ("clip-whole", SAID | {"prompt": "long"}, 0),
@@ -221,5 +241,5 @@ def test_ssim_of_the_unedited_part_is_that_of_each_window_in_float64():
         spread = (window * ((a - x) ** 2 + (b - y) ** 2)).sum()
         lit = (2 * x * y + 1e-4) / (x * x + y * y + 1e-4)
         values.append(lit * (2 * shared + 9e-4) / (spread + 9e-4))
-    assert frame_ssim(first, second, mask) == pytest.approx(100 * np.mean(values), rel=1e-4)
-    assert frame_ssim(first, first, mask) == pytest.approx(100)
+    assert frame_ssim(first, second, 1 - mask) == pytest.approx(100 * np.mean(values), rel=1e-4)
+    assert frame_ssim(first, first, 1 - mask) == pytest.approx(100)

@@ -409,7 +409,7 @@ def open_dreambench(
     benchmark = read_dreambench(
         dataset, limit=subjects, num_prompts=prompts, num_seeds=seeds, seed=seed, boxes=boxes
     )
-    networks = replace(open_networks(files), subjects=SubjectJudge(shipped_embedder()))
+    networks = replace(open_networks(files, loading), subjects=SubjectJudge(shipped_embedder()))
     dealt = benchmark.cases()
 
     def own() -> DreamDrawer:

@@ -93,7 +93,10 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
 
     name = "fastface"
     title = "Faces"
-    metrics = ("identity", "clip-large", "clip-small", "style", "face-shown", "face-ratio")
+    metrics = (
+        *("identity", "clip-large", "clip-small", "style", "aesthetic", "image-reward"),
+        *("face-shown", "face-ratio"),
+    )
     candidates = MappingProxyType({"drawn": "drawn"})
     strip = MappingProxyType({"person": "person", "drawn": "drawn"})
     ranked_by = ("face-shown", "identity")
@@ -323,14 +326,14 @@ def open_fastface(
 ) -> Trial[FaceCase]:
     """Draw every person of a folder by every prompt of a file, and judge each aspect apart.
 
-    Identity, prompt, style and face ratio are figures of their own, and pictures without a face are
-    counted. Figures whose networks you do not give are reported as not computed. An interrupted run
-    goes on where it stopped. Use only the faces of people who agreed to it.
+    Identity, prompt, style, quality and face ratio are figures of their own, and pictures without a
+    face are counted. Figures whose networks you do not give are reported as not computed. An
+    interrupted run goes on where it stopped. Use only the faces of people who agreed to it.
     """
     size_px = None if size is None else parse_size(size)
     if results is None:
         preset_for(loading, use=Use.FACE)
-    networks = open_networks(files)
+    networks = open_networks(files, loading)
     recognisers, agreed = with_face_files(recognisers, loading)
     encoder = recognisers.open()
     folder, judge = recognisers.judge_models or recognisers.face_models, None

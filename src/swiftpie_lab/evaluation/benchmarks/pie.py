@@ -58,6 +58,16 @@ TYPES: Mapping[int, str] = {
     9: "change style",
 }
 
+RELEASED: Mapping[str, str] = {  # by name here: what the released code calls each of the seven
+    "structure-distance": "structure_distance",
+    "unedited-psnr": "psnr_unedit_part",
+    "unedited-lpips": "lpips_unedit_part",
+    "unedited-mse": "mse_unedit_part",
+    "unedited-ssim": "ssim_unedit_part",
+    "clip-whole": "clip_similarity_target_image",
+    "clip-edited": "clip_similarity_target_image_edit_part",
+}
+
 _NAME = re.compile(r"[\w-]{1,100}", re.ASCII)
 
 
@@ -84,15 +94,7 @@ class PieBenchmark(EditBenchmark[PieCase]):
 
     name = "pie"
     title = "Edits"
-    metrics = (
-        "structure-distance",
-        "unedited-psnr",
-        "unedited-mse",
-        "unedited-ssim",
-        "clip-whole",
-        "clip-edited",
-        "time",
-    )
+    metrics = (*RELEASED, "time")
     candidates = MappingProxyType(
         {
             "edit": "edit",
@@ -171,6 +173,11 @@ class PieBenchmark(EditBenchmark[PieCase]):
             for number, title in TYPES.items()
             if any(row.case.type_id == number for row in rows)
         }
+
+    def facts(self, rows: Sequence[Row[PieCase]]) -> dict[str, object]:
+        """Return what the released code calls the figures."""
+        del rows
+        return {"released_names": dict(RELEASED)}
 
     def as_json(self, case: PieCase) -> dict[str, object]:
         """Return a case without its mask, which the mapping has."""
@@ -284,7 +291,7 @@ def open_pie(
     not computed. An interrupted run goes on where it stopped.
     """
     benchmark = read_pie(dataset, limit=cases)
-    networks = open_networks(files)
+    networks = open_networks(files, loading)
 
     def own() -> EditDrawer[PieCase]:
         session = open_model(loading)
@@ -299,7 +306,7 @@ BENCHMARK = BenchmarkCommand(
     open_pie,
     (
         "swiftpie evaluate pie PIE-Bench_v1 --recipe swiftedit --clip clip-vit-large-patch14 "
-        "--dino dino-vitb8",
+        "--dino dino-vitb8 --lpips lpips-squeeze --allow-pickle",
         "swiftpie evaluate pie PIE-Bench_v1 --results other-method --out out/other-method",
         "swiftpie evaluate pie PIE-Bench_v1 --recipe sd-turbo --method chord --mask none",
     ),

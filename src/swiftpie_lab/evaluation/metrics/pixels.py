@@ -27,29 +27,29 @@ def psnr(pixels: Tensor, truth: Tensor, region: Tensor | None = None) -> float:
     return float(-10 * torch.log10(mean.clamp_min(LEAST_ERROR)))
 
 
-def frame_mse(first: Tensor, second: Tensor, mask: Tensor) -> float:
+def frame_mse(first: Tensor, second: Tensor, kept: Tensor) -> float:
     """Return PIE-Bench's error of the unedited part, ten thousand times that of [0, 1].
 
     Pixels of the edited part count as equal, but do count: both pictures are multiplied by the
     mask of what was not edited, and all is averaged. A mask of more pixels means a smaller error.
     """
-    one, other = _unedited(first, second, mask)
+    one, other = _in(kept, first, second)
     return 1e4 * float((one - other).square().mean())
 
 
-def frame_psnr(first: Tensor, second: Tensor, mask: Tensor) -> float | None:
+def frame_psnr(first: Tensor, second: Tensor, kept: Tensor) -> float | None:
     """Return decibels from `frame_mse`; None for equal pictures, where it would be infinite."""
-    error = frame_mse(first, second, mask)
+    error = frame_mse(first, second, kept)
     return 40 - 10 * math.log10(error) if error else None
 
 
-def frame_ssim(first: Tensor, second: Tensor, mask: Tensor) -> float:
+def frame_ssim(first: Tensor, second: Tensor, kept: Tensor) -> float:
     """Return PIE-Bench's structural similarity of the unedited part, in hundredths.
 
     As torchmetrics 1.9 has it: windows of 11 pixels, weighed by a Gaussian of 1.5 pixels, over the
     reflected border too. The part that was edited counts as equal.
     """
-    one, other = _unedited(first, second, mask)
+    one, other = _in(kept, first, second)
     offsets = torch.arange(SSIM_PX, dtype=one.dtype) - SSIM_PX // 2
     line = torch.exp(-offsets.square() / (2 * SSIM_SIGMA**2))
     window = (line[:, None] * line / line.sum() ** 2).expand(3, 1, -1, -1)
@@ -126,12 +126,12 @@ def _stray_pixels(pixels: Tensor, source: Tensor, claimed: Tensor) -> float:
     return float((changed & (claimed <= 0)).sum())
 
 
-def _unedited(first: Tensor, second: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    return (first + 1) / 2 * (1 - mask), (second + 1) / 2 * (1 - mask)
+def _in(kept: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    return (first + 1) / 2 * kept, (second + 1) / 2 * kept
 
 
 SUBJECT, OUTSIDE = ("picture", "truth", "mask"), ("picture", "source", "outside")
-UNEDITED = ("source", "picture", "mask")
+UNEDITED = ("source", "picture", "unedited")
 
 METRICS = {
     "psnr": Metric("PSNR", of(psnr, "picture", "truth"), "dB"),

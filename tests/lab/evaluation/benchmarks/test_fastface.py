@@ -115,7 +115,8 @@ def test_people_are_drawn_once_judged_apart_and_failures_counted(world, tmp_path
     assert [(photo["name"], photo["num_cases"]) for photo in report["left_out"]] == [("c.png", 2)]
     assert (report["encoder"], report["judge"]) == ("opencv", "arcface")
     assert {*report["metrics"]} == {"identity", "face-shown", "face-ratio"}
-    assert {*report["not_computed"]} == {"clip-large", "clip-small", "style"}
+    missing = {"clip-large", "clip-small", "style", "aesthetic", "image-reward"}
+    assert {*report["not_computed"]} == missing
     assert "64x64" in report["run"]["preset"]
     rows = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
     assert [row["name"] for row in rows] == ["000-000", "000-001", "001-000", "001-001"]

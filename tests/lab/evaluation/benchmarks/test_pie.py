@@ -132,9 +132,10 @@ def test_results_of_others_are_judged_by_the_definitions(results, tmp_path):
     means = {name: one["candidates"]["edit"]["mean"] for name, one in report["metrics"].items()}
     assert means["unedited-mse"] == pytest.approx(1e4 * np.mean(errors), rel=1e-4)
     assert means["unedited-psnr"] == pytest.approx(np.mean(-10 * np.log10(errors)), rel=1e-4)
-    missing = {"structure-distance", "clip-whole", "clip-edited"}
+    missing = {"structure-distance", "unedited-lpips", "clip-whole", "clip-edited"}
     assert {*report["not_computed"]} == missing
     assert not missing & {*means}
+    assert {"unedited-ssim", *missing, *means} - {"time"} == {*report["released_names"]}
     assert "--clip" in report["not_computed"]["clip-whole"]
 
 
