@@ -64,10 +64,9 @@ OWN_CUTOUT = LicenceTerms("cut-out", "SwiftPie's network, inside the package", "
 OWN_JUDGES = LicenceTerms("judges", "SwiftPie's, inside swiftpie-lab", "Apache-2.0", True)
 SPRITES = LicenceTerms("pictures", "Fluent Emoji sprites", "MIT", True)
 CLIP = LicenceTerms("judge", "CLIP ViT-L/14 and B/32 (OpenAI)", "MIT; see its model card", None)
-DINO = LicenceTerms("judge", "DINO ViT-B/8", "Apache-2.0", True)
-LPIPS = LicenceTerms("judge", "LPIPS", "BSD-2-Clause", True)
-AESTHETIC = LicenceTerms("judge", "improved aesthetic predictor (LAION)", "Apache-2.0", True)
-IMAGE_REWARD = LicenceTerms("judge", "ImageReward-v1.0 (THUDM)", "Apache-2.0", True)
+APACHE = ("DINO ViT-B/8", "improved aesthetic predictor (LAION)", "ImageReward-v1.0 (THUDM)")
+FREE = {**dict.fromkeys(APACHE, "Apache-2.0"), "LPIPS": "BSD-2-Clause"}
+JUDGES = (CLIP, *(LicenceTerms("judge", name, terms, True) for name, terms in FREE.items()))
 
 
 def everything() -> list[LicenceTerms]:
@@ -75,8 +74,7 @@ def everything() -> list[LicenceTerms]:
     presets = map(preset_terms, PRESETS.names())
     encoders = (encoder_terms(name, part="face encoder") for name in FACE_ENCODERS.names())
     others = (ADAPTER, FACE_ADAPTER, IMAGE_ENCODER, OWN_CUTOUT, OWN_JUDGES, SPRITES)
-    judges = (CLIP, DINO, LPIPS, AESTHETIC, IMAGE_REWARD)
-    return list(dict.fromkeys(chain(*presets, *encoders, others, judges)))
+    return list(dict.fromkeys(chain(*presets, *encoders, others, JUDGES)))
 
 
 def terms_at(repository: str) -> LicenceTerms | None:
