@@ -1,11 +1,12 @@
 """The training loop: knows steps, time and files, and nothing of what is trained."""
 
 import copy
+import logging
 import math
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from swiftpie.errors import ConfigError, SwiftPieError
 from swiftpie.imageio.atomic import updated_folder
+from swiftpie.notices import warn
 from swiftpie_lab.training.context import SINGLE_PROCESS, Context, Processes
 from swiftpie_lab.training.optimizers import (
     ADAMW,
@@ -32,6 +34,8 @@ from swiftpie_lab.training.state import (
     load_state,
     save_state,
 )
+
+logger = logging.getLogger(__name__)
 
 DONE = "all steps done"
 OUT_OF_TIME = "time limit reached"
@@ -212,8 +216,8 @@ def fit(
     began = time.monotonic()
     with kept_whole(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    run = TrainingRun.start(stage, config, processes)
-    first = step = run.load(folder)
+    run = TrainingRun.start(stage, config, processes).load(folder)
+    first = step = run.first
     stopped = DONE if step >= config.steps else ""
     if stopped:
         yield Event(step, {}, samples_per_s=0.0, seconds_left=0.0, stopped=stopped)
@@ -257,6 +261,8 @@ class TrainingRun:
     network: nn.Module
     average: nn.Module
     groups: Mapping[str, OptimizerGroup]
+    first: int = 0  # step of this run, and the batches that were drawn before it
+    drawn: int = 0
 
     @classmethod
     def start(cls, stage: Stage, config: LoopConfig, processes: Processes) -> "TrainingRun":
@@ -279,8 +285,10 @@ class TrainingRun:
         """Pictures that one step sees, in all processes."""
         return self.stage.samples_per_step * self.config.accumulate * self.processes.count
 
-    def load(self, folder: Path) -> int:
-        """Restore the state in `folder`, if any, and return its step.
+    def load(self, folder: Path) -> "TrainingRun":
+        """Restore the state in `folder`, if any, and return the run that goes on from it.
+
+        Another number of processes draws the batches that follow those of before.
 
         Raises:
             ConfigError: The processes see different folders.
@@ -294,7 +302,17 @@ class TrainingRun:
                 f"The processes found different states in {folder}; all need the same one. "
                 "Put the runs on a disk that all machines share."
             )
-        return step
+        now = self.samples_per_step
+        if (before := progress.get("samples", now)) != now and self.processes.is_main:
+            warn(
+                logger,
+                f"A step sees {now} pictures, and saw {before} before. loop.accumulate times the "
+                "number of processes has to stay as it was for the same weights.",
+            )
+        return replace(self, first=step, drawn=progress.get("draws", self._draws(step)))
+
+    def _draws(self, steps: int) -> int:
+        return steps * self.config.accumulate * self.processes.count
 
     def save(self, folder: Path, step: int) -> None:
         """Write the state from the main process."""
@@ -304,7 +322,11 @@ class TrainingRun:
                     folder,
                     networks={"network": self.network, "average": self.average},
                     optimizers=named_optimizers(self.groups),
-                    progress={"step": step},
+                    progress={
+                        "step": step,
+                        "draws": self.drawn + self._draws(step - self.first),
+                        "samples": self.samples_per_step,
+                    },
                 )
 
     def train(self, step: int, time_share: float) -> dict[str, list[float]]:
@@ -332,7 +354,8 @@ class TrainingRun:
 
     def _updates(self, step: int, micro: int) -> Iterator[Update]:
         stage, processes = self.stage, self.processes
-        draw = (step * self.config.accumulate + micro) * processes.count + processes.rank
+        before = self.drawn + self._draws(step - self.first)
+        draw = before + micro * processes.count + processes.rank
         if isinstance(stage, AlternatingStage):
             yield from stage.updates(self.network, step, draw)
         else:

@@ -72,34 +72,60 @@ def why_processes_cannot_meet():
     return ""
 
 
-@pytest.mark.slow
-def test_two_processes_train_as_one_that_accumulates(tmp_path):
-    if reason := why_processes_cannot_meet():
-        pytest.skip(reason)
+def by_two_processes(launcher, folder, steps):
+    """Train with two processes as users launch them."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1])}
-    command = [sys.executable, "-m", "tests.lab.training.toy", str(tmp_path / "two")]
-    with subprocess.Popen(
-        command, cwd=ROOT, env=ENVIRONMENT | place, start_new_session=True
-    ) as process:
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", *launcher.split(), str(port)]
+    command += ["-m", "tests.lab.training.toy", str(folder), str(steps)]
+    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, start_new_session=True) as process:
         try:
             assert process.wait(LONGEST_S) == 0
         finally:
-            with suppress(ProcessLookupError):  # both have ended
+            with suppress(ProcessLookupError):  # all have ended
                 os.killpg(process.pid, signal.SIGKILL)
-    run(tmp_path / "one", replace(CONFIG, accumulate=2))
-    rows, wanted = (losses(tmp_path / name) for name in ("two", "one"))
-    assert rows == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launcher", "starts_alone"),
+    [
+        ("torch.distributed.run --nproc-per-node 2 --master-port", False),
+        ("accelerate.commands.launch --multi_gpu --num_processes 2 --main_process_port", True),
+    ],
+)
+def test_two_processes_train_as_one_at_twice_the_batch_and_go_on_as_one(
+    launcher, starts_alone, tmp_path
+):
+    if reason := why_processes_cannot_meet():
+        pytest.skip(reason)
+    one, half, folder = replace(CONFIG, accumulate=2), CONFIG.steps // 2, tmp_path / "both"
+    run(tmp_path / "one", one)
+    if starts_alone:
+        for _ in zip(range(half), fit(ToyStage(), one, folder), strict=False):
+            pass
+        by_two_processes(launcher, folder, CONFIG.steps)
+    else:
+        by_two_processes(launcher, folder, half)
+        run(folder, one)
+    assert losses(folder) == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
     events = [(tmp_path / f"events-{rank}").read_text().splitlines() for rank in range(2)]
-    assert len(events[0]) == len(events[1]) == len(rows) == CONFIG.steps
-    assert "norm" in json.loads(events[0][-1])
+    assert len(events[0]) == len(events[1]) == half
     assert "norm" not in json.loads(events[1][-1])
-    first, second = state(tmp_path / "two"), state(tmp_path / "one")
+    first, second = state(folder), state(tmp_path / "one")
     weights = [name for name in first if name.endswith((".weight", ".bias"))]
     assert len(weights) == 8
     for name in weights:
-        torch.testing.assert_close(first[name], second[name], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(first[name], second[name], rtol=0, atol=1e-5)
+
+
+def test_batches_follow_each_other_when_a_step_becomes_smaller(tmp_path, caplog):
+    for _ in zip(range(2), fit(ToyStage(), replace(CONFIG, accumulate=3), tmp_path), strict=False):
+        pass
+    run(tmp_path, replace(CONFIG, steps=4))
+    assert "sees 8 pictures, and saw 24 before" in caplog.text
+    assert read_state(tmp_path).progress == {"step": 4, "draws": 2 * 3 + 2, "samples": 8}
 
 
 def losses(folder):

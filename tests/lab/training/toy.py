@@ -1,8 +1,6 @@
-"""Stages small enough to train in a test; run as a script, one trains in two processes."""
+"""Stages small enough to train in a test; run as a script by a launcher, one trains for a while."""
 
-import importlib
 import json
-import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,20 +70,18 @@ def draw_inputs(draw, width):
     return torch.randn(8, width, generator=torch.Generator().manual_seed(draw))
 
 
-def train_as(rank, folder):
-    os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+def train(folder, steps):
+    """Train up to a step, in one of the processes of a launcher."""
+    torch.set_num_threads(1)
     processes = join_processes("cpu")
-    with folder.with_name(f"events-{rank}").open("w") as file:
-        for event in fit(ToyStage(), CONFIG, folder, processes=processes):
+    events = fit(ToyStage(), CONFIG, folder, processes=processes)
+    with folder.with_name(f"events-{processes.rank}").open("w") as file:
+        for event in events:
             file.write(f"{json.dumps(dict(event.losses))}\n")
+            if event.step == steps:
+                break
     leave_processes(processes)
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    for name in ("accelerate", "torch._dynamo"):  # imported late, and each process would again
-        importlib.import_module(name)
-    if other := os.fork():
-        train_as(0, Path(sys.argv[1]))
-        sys.exit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
-    train_as(1, Path(sys.argv[1]))
+    train(Path(sys.argv[1]), int(sys.argv[2]))
