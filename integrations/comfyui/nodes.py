@@ -110,6 +110,14 @@ class LoadRecipe(io.ComfyNode):
                     tooltip="What makes it quicker or smaller, as 'offload,tiny-decoder'; "
                     "'swiftpie engine' lists all.",
                 ),
+                io.String.Input(
+                    "reference",
+                    default="",
+                    optional=True,
+                    advanced=True,
+                    tooltip="A folder, or OWNER/REPO:FOLDER, with a U-Net that reads pictures of "
+                    "the subject in place of the denoiser; for recipes with a detail branch.",
+                ),
                 *inputs_of(
                     FaceSettings,
                     encoder={"optional": True, "advanced": True},
@@ -126,6 +134,7 @@ class LoadRecipe(io.ComfyNode):
         *,
         download: bool,
         engine: str = "",
+        reference: str = "",
         encoder: str = "",
         face_models: str = "",
     ) -> io.NodeOutput:
@@ -148,6 +157,7 @@ class LoadRecipe(io.ComfyNode):
             recipe=None if recipe == EMBEDDED else recipe,
             device="cpu" if is_cpu else "auto",
             engine=[name for word in engine.split(",") if (name := word.strip())],
+            reference=reference or None,
             offline=not download,
         )
         own = None if recipe == EMBEDDED else RECIPES.get(recipe).face_encoder

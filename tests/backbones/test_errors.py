@@ -59,6 +59,11 @@ CHOICES = [  # of the folders of one family, or of all where a path says which
     (SD21, {"adapter": PUBLIC, "image_encoder": "no"}, WeightsError, "no"),
     (SD21, {"adapter": PUBLIC, "image_encoder": "sd21"}, WeightsError, "config.json"),
     (SD21, {"inversion": "sdxl/other_unet"}, WeightsError, "family"),
+    (SD21, {"reference": "sd21/other_unet"}, ConfigError, "detail='joint'"),
+    (SD21, {"adapter": PUBLIC, "reference": "sd21/other_unet"}, ConfigError, "detail branch"),
+    (SD21, {"adapter": OWN, "reference": "nowhere"}, WeightsError, "reference="),
+    (SD21, {"adapter": OWN, "reference": "sdxl/other_unet"}, WeightsError, "reference network"),
+    (KLEIN, {"reference": "sd21/other_unet"}, ConfigError, "reference="),
 ]
 
 

@@ -150,6 +150,10 @@ def test_recipes_for_commerce_are_those_whose_parts_all_allow_it(call):
         ({"preset": "sdxl-turbo"}, "preset 'sdxl-turbo': sai-nc-community"),
         ({"recipe": "faceid-lcm"}, "ip-adapter-faceid"),
         ({"recipe": "swiftedit"}, "weights as SD-Turbo"),
+        (
+            {"recipe": "lcm-sdxl", "detail": "joint", "reference": "stabilityai/sdxl-turbo:unet"},
+            "reference 'stabilityai/sdxl-turbo': sai-nc-community",
+        ),
         ({"preset": "sdxs-512", "adapter": "someone/else:adapter.safetensors"}, "file you bring"),
     ],
 )

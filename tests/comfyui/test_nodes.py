@@ -86,6 +86,8 @@ def test_a_recipe_is_loaded_where_comfyui_computes(nodes):
     (loaded,) = nodes["LoadRecipe"].execute("mini", download=False).args
     assert loaded.components.preset.name == "mini"
     assert loaded.components.device.type == "cpu"
+    with pytest.raises(swiftpie.ConfigError, match="reference="):
+        nodes["LoadRecipe"].execute("mini", download=False, reference="someone/sd21:unet")
 
 
 @pytest.mark.thorough

@@ -122,6 +122,11 @@ def knows_families(*names):
     return {*names} <= {*FAMILIES.names()}
 
 
+def reads_by_another():
+    own, other = (random_networks("sd21", reads=reads) for reads in (False, True))
+    return drawn(own) != drawn(other)
+
+
 class Idea(NamedTuple):
     """A row of the table."""
 
@@ -144,6 +149,14 @@ IDEAS = (
         "swiftpie/attention/processors.py",
         "trained",
         each_branch_acts,
+    ),
+    Idea(
+        "a reference network",
+        "2605.01510",
+        "personalize --reference",
+        "swiftpie/models/denoiser.py",
+        "float64",
+        reads_by_another,
     ),
     Idea(
         "mask-guided rescaling",

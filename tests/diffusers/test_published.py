@@ -154,6 +154,33 @@ def test_an_edit_is_the_same_after_a_round_trip(opened, place, tmp_path, family,
     assert drawn(SwiftPiePipeline.from_pipe(loaded)).shape == (1, 3, 64, 64)
 
 
+def test_a_reference_network_is_saved_shared_and_guarded(opened, place, tmp_path):
+    other = place / "sd21" / "other"
+    pipe = opened("sd21", reference=other)
+    before = drawn(pipe)
+    assert not np.array_equal(before, drawn(opened("sd21")))
+    pipe.save_pretrained(tmp_path)
+    loaded = quiet(SwiftPiePipeline.from_pretrained(tmp_path))
+    assert np.array_equal(drawn(loaded), before)
+    assert np.array_equal(drawn(SwiftPiePipeline.from_pipe(loaded)), before)
+    loaded.load_ip_adapter(place / "sd21" / "own.safetensors")
+    assert np.array_equal(drawn(loaded), before)
+    folder = place / "sd21" / "pipeline"
+    theirs = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    unet = UNet2DConditionModel.from_pretrained(other)
+    given = {
+        "adapter": place / "sd21" / "own.safetensors",
+        "image_encoder": pipe.image_encoder.tower,
+    }
+    twin = SwiftPiePipeline.from_pipe(theirs, preset="sd-turbo", reference_unet=unet, **given)
+    assert twin.reference_unet is not unet  # theirs draws on with its own attention
+    assert twin.reference_unet.conv_in.weight is unet.conv_in.weight
+    assert twin.to_components().denoiser.reference is twin.reference_unet
+    loaded.reference_unet = unet
+    with pytest.raises(InputError, match="reference="):
+        drawn(loaded)
+
+
 @pytest.mark.thorough
 def test_a_change_to_the_network_reaches_the_next_edit_as_released(opened, place):
     pipe = opened("sd21", kind=SwiftEditPipeline, inversion=place / "sd21" / "other")

@@ -37,22 +37,27 @@ def mini(steps=1, size_px=SIDE_PX, *, device="cpu"):
 
 
 @functools.cache
-def random_networks(family, *, steps=1, face="", inverts=False, device="cpu"):
-    """A session with random networks, and our own adapter or the one of faces called `face`."""
-    components = random_components(family, face=face, inverts=inverts, device=device)
+def random_networks(family, *, steps=1, face="", device="cpu", **others):
+    """A session with random networks, and our own adapter or the one of faces called `face`.
+
+    `others` say which U-Nets there are besides: one that `inverts`, one that `reads` references.
+    """
+    components = random_components(family, face=face, device=device, **others)
     preset = replace(components.preset, timesteps=TIMESTEPS[steps])
     return Session(replace(components, preset=preset, schedule=schedule_of(preset)))
 
 
 @functools.cache
-def random_components(family, *, face, inverts, device):
+def random_components(family, *, face, device, **others):
     folder, choices = pipeline_folder(family), {}
     with tempfile.TemporaryDirectory() as root, torch.random.fork_rng():
         place = Path(root)
         own = place / "adapter.safetensors"
-        if inverts:
-            choices["inversion"] = make_unet(place / "inversion", family, is_shallow=True)
-            refill(choices["inversion"] / "diffusion_pytorch_model.safetensors")
+        for role, name in (("inverts", "inversion"), ("reads", "reference")):
+            if others.get(role):
+                choices[name] = make_unet(place / name, family, is_shallow=True)
+        if "inversion" in choices:
+            refill(choices["inversion"] / UNET_FILE)
         return load_components(
             preset_of(family, image_size_px=SIDE_PX),
             device=device,

@@ -132,6 +132,40 @@ def install(unet: Any, plan: BranchPlan) -> Installation:  # noqa: ANN401 - of d
     return made
 
 
+class ReadingAttention:
+    """Attention as a network has it, which notes what self-attention reads."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    # diffusers reads the signature of `__call__` to decide which keywords a processor gets.
+    def __call__(
+        self,
+        attn: "Attention",
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        *,
+        condition: AttentionCondition,
+        notes: Notes,
+    ) -> Tensor:
+        """Return the layer's output (B, N, D) for `hidden_states` (B, N, D)."""
+        del condition  # a reference is read without any
+        seen = encoder_hidden_states
+        if seen is None:
+            notes[self.name] = seen = hidden_states
+        read = read_text(attn, hidden_states, seen, attention_mask)
+        output: Tensor = attn.to_out[0](read.output)
+        return output
+
+
+def install_reading(unet: Any) -> None:  # noqa: ANN401 - of diffusers
+    """Let a network that draws nothing note what its layers of self-attention read."""
+    unet.set_attn_processor(
+        {path: ReadingAttention(path.removesuffix(".processor")) for path in unet.attn_processors}
+    )
+
+
 def install_released(installation: Installation) -> Installation:
     """Replace the semantic branch of an installed U-Net by SwiftEdit's, with the same weights.
 

@@ -142,13 +142,14 @@ def install_adapter(
     *,
     family: str,
     plan: BranchPlan | None = None,
+    reference: UNet2DConditionModel | None = None,
 ) -> tuple[UNetDenoiser, Projector | None]:
     """Install the identity branches on `unet`, with the weights of `adapter` if there is one.
 
     The LoRA of a FaceID adapter becomes part of the weights of `unet`, which has no branches yet
     and says where the new weights go and of which type they are. Without an adapter the branches
     have no meaning, for pictures of text alone. The layers of `plan` get branches; None: those
-    that there are weights for.
+    that there are weights for. References are read by `reference`, or by `unet` itself.
 
     Raises:
         WeightsError: The adapter was made for another U-Net or plan.
@@ -159,7 +160,8 @@ def install_adapter(
         plan, timestep = plan or adapter.plan, adapter.t_ref
         fuse_lora(adapter, unet)
     plan = plan or BranchPlan(token_width=width, detail=frozenset())
-    denoiser = UNetDenoiser(unet, plan, reference_step=scaled_linear_step(timestep))
+    step = scaled_linear_step(timestep)
+    denoiser = UNetDenoiser(unet, plan, reference_step=step, reference=reference)
     projector = None
     if adapter is not None and adapter.is_ours:
         projector = load_adapter(adapter.path, installation=denoiser.installation)

@@ -88,6 +88,15 @@ class Choices(TypedDict, total=False):
         str | Path | None,
         Option("SwiftEdit's inversion network, for edits.", "DIR|REPO:DIR", kind=str),
     ]
+    reference: Annotated[
+        str | Path | None,
+        Option(
+            "A frozen U-Net of the same shape that reads pictures of the subject for the detail "
+            "branch, such as the multi-step model behind a one-step one; by default the denoiser.",
+            "DIR|REPO:DIR",
+            kind=str,
+        ),
+    ]
     dtype: Annotated[  # Published networks; mini is always float32.
         "torch.dtype | Precision | None",
         Option(

@@ -134,13 +134,13 @@ def recipe_terms(recipe: Recipe) -> list[LicenceTerms]:
         found.append(IMAGE_ENCODER)
     if recipe.inversion is not None:
         found.append(_adapter_at(published.get("inversion"), recipe.inversion, "inversion"))
-    if recipe.autoencoder is not None:
-        place = published.get("autoencoder")
-        licence = None if place is None else AUTOENCODERS.get(place.repository)
-        name = recipe.autoencoder if place is None else place.repository
-        found.append(
-            LicenceTerms("autoencoder", name, licence or YOURS, licence is not None or None)
-        )
+    for part in ("autoencoder", "reference"):
+        if (chosen := getattr(recipe, part)) is not None:
+            place = published.get(part)
+            known = None if place is None else terms_at(place.repository)
+            licence = LicenceTerms(part, chosen, YOURS, None) if known is None else known
+            name = chosen if place is None else place.repository
+            found.append(licence._replace(part=part, name=name))
     if recipe.face_encoder is not None:
         found += encoder_terms(recipe.face_encoder, part="face encoder")
     return found

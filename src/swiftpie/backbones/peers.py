@@ -127,7 +127,7 @@ def unet_peer(components: Any, adapter: Path | None) -> Peer:  # noqa: ANN401 - 
     networks = {
         name: network
         for name, network in components.family.to_modules(components).items()
-        if name not in {"unet", "inversion_unet"}
+        if name not in {"unet", "inversion_unet", "reference_unet"}
     }
     networks |= {
         "unet": without_branches(components.denoiser.installation.network),

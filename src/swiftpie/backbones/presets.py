@@ -48,7 +48,7 @@ PINS: Mapping[str, str] = MappingProxyType(
         "stabilityai/stable-diffusion-xl-base-1.0": "462165984030d82259a11f4367a4eed129e94a7b",
     }
 )
-PLACES = ("weights", "base", "adapter", "image_encoder", "inversion", "autoencoder")
+PLACES = ("weights", "base", "adapter", "image_encoder", "inversion", "reference", "autoencoder")
 
 SD_NETWORKS = ("unet", "vae", "text_encoder")
 
@@ -187,6 +187,7 @@ class Recipe:
     adapter: str | None = None
     image_encoder: str | None = None
     inversion: str | None = None
+    reference: str | None = None
     autoencoder: str | None = None
     face_encoder: str | None = None  # one of `swiftpie.faces`
     steps: int | None = None  # None: the preset's

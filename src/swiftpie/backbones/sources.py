@@ -118,7 +118,7 @@ def plan_networks(
         if preset.lora is not None:
             lora = _beside(weights, preset.lora)
             parts.append(finder.find("lora", "weights", lora, FileSelection()))
-    for name in ("autoencoder", "inversion"):
+    for name in ("autoencoder", "inversion", "reference"):
         chosen = choices.get(name)
         if chosen is not None:
             parts.append(finder.find(name, name, str(chosen), FileSelection(("",))))

@@ -85,6 +85,9 @@ from swiftpie.types import TextCondition
 logger = logging.getLogger(__name__)
 
 SIZE_CONDITIONING = "text_time"  # what the config of XL's U-Net calls it
+TAKEN = ("cross_attention_dim", "in_channels", "addition_embed_type")
+SHAPE = ("block_out_channels", "layers_per_block", "transformer_layers_per_block", "mid_block_type")
+SECOND = {"inversion": TAKEN, "reference": (*TAKEN, *SHAPE)}  # settings as the denoiser has them
 
 Text = TextTower | TwoTextTowers
 Tower = tuple[str, str, Callable[[CLIPTextConfig], nn.Module]]  # its folder, its tokenizer's, class
@@ -142,6 +145,7 @@ class StableDiffusion(Family):
             plan=branches_of(adapter, choices.get("detail"))
             if adapter
             else branches_alone(preset, width=text.width),
+            reference=_second(waiting, needs, "reference"),
         )
         image_encoder = None
         if projector is not None:
@@ -154,10 +158,9 @@ class StableDiffusion(Family):
                 "used."
             )
         inversion = None
-        if (place := needs.path("inversion")) is not None:
-            # It is left out of the fingerprint: identities do without it.
-            aside, build = replace(waiting, files={}), partial(built, UNet2DConditionModel)
-            inversion = UNetInversion(aside.keep("inversion", place, build, stays=True))
+        # It is left out of the fingerprint: identities do without it.
+        if (second := _second(replace(waiting, files={}), needs, "inversion")) is not None:
+            inversion = UNetInversion(second)
         variant = "" if adapter is None else adapter.variant
         detail = " ".join(sorted(branches.detail))
         return Components(
@@ -188,6 +191,8 @@ class StableDiffusion(Family):
         texts = {name: tokenizer for name, tokenizer, _ in self.towers}
         parts = plan_networks(preset, choices, texts=texts, formats=formats)
         needs = DownloadPlan((*parts, *([] if part is None else [part])))
+        if part is None or peeked is not None:
+            _check_reference(preset, choices, peeked)
         needs.fetch_only(is_settings)
         self._check_folders(preset, needs, adapter=peeked)
         if part is not None:
@@ -209,24 +214,31 @@ class StableDiffusion(Family):
             "vae": vae.network if isinstance(vae, LatentAutoencoder) else vae,
             "image_encoder": components.image_encoder,
             "inversion_unet": inversion.unet if isinstance(inversion, UNetInversion) else inversion,
+            "reference_unet": getattr(denoiser, "reference", None),
             **self._text_modules(components.text),
         }
 
     def from_modules(self, modules: Mapping[str, Any], loaded: Components | None) -> Components:
-        """Return the networks; the U-Net has to be the one that was loaded, see `Family`.
+        """Return the networks; U-Nets of pictures and references as they were loaded, see `Family`.
 
         Raises:
             InputError: It was exchanged, or never was loaded.
         """
         denoiser = None if loaded is None else loaded.denoiser
-        if not isinstance(denoiser, UNetDenoiser) or denoiser.unet is not modules["unet"]:
+        if (
+            not isinstance(denoiser, UNetDenoiser)
+            or denoiser.unet is not modules["unet"]
+            or denoiser.reference is not modules["reference_unet"]
+        ):
             is_compiled = is_compiled_module(modules["unet"])
             raise InputError(
-                "The U-Net was replaced, and the identity branches are installed in it. "
+                "The U-Net was replaced, or the one that reads references, and the identity "
+                "branches are installed in them. "
                 + (
                     "Call pipe.unet.compile(), which compiles it in place."
                     if is_compiled
-                    else "Load the preset with the other U-Net: from_preset(…, weights=…)."
+                    else "Load the preset with the other one: from_preset(…, weights=…) or "
+                    "from_preset(…, reference=…)."
                 )
             )
         preset = read_preset(modules["preset"])
@@ -262,11 +274,14 @@ class StableDiffusion(Family):
             text_width=self._text_of(modules).width,
             latent_channels=vae.config.latent_channels,
         )
+        if (reference := modules["reference_unet"]) is not None:
+            self._check_second(preset, "reference", reference.config, unet.config)
         denoiser, projector = install_adapter(
             unet,
             opened,
             family=self.name,
             plan=None if opened else branches_alone(preset, width=unet.config.cross_attention_dim),
+            reference=reference,
         )
         encoder = projector and wrap_image_encoder(modules["image_encoder"], projector)
         is_same = str(unet.dtype) == modules["dtype"]
@@ -284,7 +299,8 @@ class StableDiffusion(Family):
     def sharing_weights(self, modules: Mapping[str, Any]) -> dict[str, Any]:
         """Return a second U-Net around the same weights, the others as they are; see `Family`."""
         check_bare(modules["unet"])
-        return {**modules, "unet": sharing_weights(modules["unet"])}
+        unets = {name: modules[name] for name in ("unet", "reference_unet") if modules[name]}
+        return {**modules, **{name: sharing_weights(unet) for name, unet in unets.items()}}
 
     def is_for_adapter(self, modules: Mapping[str, Any]) -> bool:
         """Whether there is CLIP's bare image encoder, which adapters read; see `Family`."""
@@ -378,14 +394,23 @@ class StableDiffusion(Family):
         )
         if adapter is not None:
             check_family(adapter, family=self.name, width=unet["cross_attention_dim"])
-        inversion = needs.part("inversion")
-        if inversion is not None:
-            read = read_config(inversion.path, "inversion", UNet2DConditionModel)
-            alike = ("cross_attention_dim", "in_channels", "addition_embed_type")
-            self.check_facts(
-                preset,
-                {f"{what} of the inversion network": (read[what], unet[what]) for what in alike},
-            )
+        for name in SECOND:
+            if (second := needs.part(name)) is not None:
+                read = read_config(second.path, name, UNet2DConditionModel)
+                self._check_second(preset, name, read, unet)
+
+    def _check_second(
+        self, preset: Preset, name: str, own: Mapping[str, Any], unet: Mapping[str, Any]
+    ) -> None:
+        def plain(value: object) -> object:  # files have lists, defaults tuples
+            return list(value) if isinstance(value, tuple) else value
+
+        facts = {
+            f"{what} of the {name} network": (plain(own[what]), plain(unet[what]))
+            for what in SECOND[name]
+            if what in unet  # moving ones have no type of the middle
+        }
+        self.check_facts(preset, facts)
 
     def _check_family(self, preset: Preset, unet: Mapping[str, Any]) -> None:
         found = _family_of(unet)
@@ -511,6 +536,20 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
         raise ConfigError("`detail=` has no effect without an adapter. Pass `adapter=` too.")
 
 
+def _check_reference(preset: Preset, choices: Choices, adapter: Adapter | None) -> None:
+    if choices.get("reference") is None:
+        return
+    plan = branches_alone(_with_detail(preset, choices), width=1)
+    if adapter is not None:
+        plan = branches_of(adapter, choices.get("detail"))
+    if plan is None or not plan.detail:
+        raise ConfigError(
+            "`reference=` was given, and no detail branch takes what that network reads. Pass "
+            "`detail='joint'`, which needs no training, or an `adapter=` with a detail branch, or "
+            "leave it out."
+        )
+
+
 def _peek(part: ModelPart, choices: Choices) -> Adapter | None:
     """Return an adapter by its header; None where it is not here yet."""
     allow_pickle = choices.get("allow_pickle", False)
@@ -526,6 +565,12 @@ def _open_adapter(path: Path | None, reader: NetworkReader) -> Adapter | None:
         return None
     reader.files["adapter"] = path
     return open_adapter(path, allow_pickle=reader.allow_pickle)
+
+
+def _second(reader: NetworkReader, needs: DownloadPlan, name: str) -> UNet2DConditionModel | None:
+    """Return a chosen U-Net besides the denoiser's."""
+    place, build = needs.path(name), partial(built, UNet2DConditionModel)
+    return None if place is None else reader.keep(name, place, build, stays=True)
 
 
 def _find_encoder(

@@ -50,8 +50,8 @@ COMMAND_OF = {
 ANSWERS = {True: "yes", False: "no", None: "depends"}  # on who you are; the licence says it
 
 CHOSEN = (
-    *("weights", "base", "adapter", "image_encoder", "autoencoder", "inversion", "dtype"),
-    *("allow_pickle", "commercial_only", "yes", "device", "engine"),
+    *("weights", "base", "adapter", "image_encoder", "autoencoder", "inversion", "reference"),
+    *("dtype", "allow_pickle", "commercial_only", "yes", "device", "engine"),
 )
 Name = Annotated[str, argument("A recipe, a preset or a face encoder; see `swiftpie recipes`.")]
 OnlyCommercial = Annotated[

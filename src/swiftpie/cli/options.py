@@ -34,7 +34,7 @@ PANELS: Mapping[str, str] = {
     "Face": "face face_number encoder face_models judge judge_models",
     "Model": """
             recipe preset steps weights base adapter detail image_encoder autoencoder
-            inversion dtype allow_pickle offline yes dry_run
+            inversion reference dtype allow_pickle offline yes dry_run
         """,
     "Computing": "device engine threads",
     "Output": """
@@ -240,7 +240,7 @@ PresetName = Annotated[str, option_of(LoadOptions, "preset")]
 Device = Annotated[str, option_of(LoadOptions, "device")]
 ENCODING = (
     *("recipe", "preset", "weights", "base", "adapter", "detail", "image_encoder", "autoencoder"),
-    *("dtype", "allow_pickle", "offline", "commercial_only", "yes", "device"),
+    *("reference", "dtype", "allow_pickle", "offline", "commercial_only", "yes", "device"),
 )
 DRAWING = ("recipe", "preset", "steps", *ENCODING[2:], "engine")
 Networks = Annotated[LoadOptions, FieldOptions(LoadOptions, ENCODING)]

@@ -64,6 +64,7 @@ class Modules:
     image_encoder: Network | ClipIdentityEncoder | CLIPVisionModelWithProjection | None = None
     layout_predictor: nn.Module | None = None
     inversion_unet: nn.Module | None = None
+    reference_unet: nn.Module | None = None  # reads references in place of the denoiser
     preset: dict | None = None  # type: ignore[type-arg]  # diffusers compares plain classes
     fingerprint: str = ""
     dtype: str = ""  # The fingerprinted denoiser's, as "torch.float32".

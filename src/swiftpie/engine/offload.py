@@ -218,6 +218,8 @@ def _networks_of(components: Components) -> list[nn.Module]:
     if isinstance(components.image_encoder, ClipIdentityEncoder):
         found.append(components.image_encoder.tower)
     found.append(components.denoiser.installation.network)
+    if isinstance(reader := getattr(components.denoiser, "reference", None), nn.Module):
+        found.append(reader)
     if isinstance(components.inversion, UNetInversion):
         found.append(components.inversion.unet)
     return found

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from swiftpie.attention.condition import INLINE_MASK, AttentionCondition, Notes, silent_condition
-from swiftpie.attention.install import BranchPlan, Installation, install
+from swiftpie.attention.install import BranchPlan, Installation, install, install_reading
 from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
 from swiftpie.noise import Step, add_noise
@@ -225,20 +225,30 @@ class PublishedDenoiser(nn.Module):
 class UNetDenoiser(PublishedDenoiser):
     """A Stable Diffusion 1.x, 2.x or XL U-Net with both identity branches.
 
-    Reference features come from the U-Net itself with its identity branches silent. References are
-    noised to `reference_step` and read at the inputs of self-attention: our way to the detail
-    branch of arXiv:2605.01510, whose full text is not public.
+    Reference features come from `reference`, a frozen U-Net of the same shape, or from this one
+    with its identity branches silent. References are noised to `reference_step` and read at the
+    inputs of self-attention: our way to the detail branch of arXiv:2605.01510, whose full text is
+    not public. A one-step student never saw such little noise, the model behind it did. Keys and
+    values are made by the projections of the branch, which match the queries of this U-Net.
     """
 
     def __init__(
-        self, unet: "UNet2DConditionModel", plan: BranchPlan, *, reference_step: Step
+        self,
+        unet: "UNet2DConditionModel",
+        plan: BranchPlan,
+        *,
+        reference_step: Step,
+        reference: "UNet2DConditionModel | None" = None,
     ) -> None:
-        """Install the branches on `unet`."""
+        """Install the branches on `unet`, and what reads on `reference`."""
         super().__init__()
         self.unet = unet
         self.installation = install(unet, plan)
         self.start_from_own_weights()
         self.reference_step = reference_step
+        self.reference = reference
+        if reference is not None:
+            install_reading(reference)
 
     @torch.no_grad()
     def start_from_own_weights(self) -> None:
@@ -284,7 +294,8 @@ class UNetDenoiser(PublishedDenoiser):
         notes: Notes = {}
         silent = silent_condition(encoded, width=self.installation.plan.token_width)
         step = self.reference_step.timestep
-        _run(self.unet, encoded, step, text=text, condition=silent, notes=notes)
+        reader = self.unet if self.reference is None else self.reference
+        _run(reader, encoded, step, text=text, condition=silent, notes=notes)
         return {name: notes[name] for name in self.installation.detail}
 
 

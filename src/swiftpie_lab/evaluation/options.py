@@ -13,7 +13,7 @@ from swiftpie_lab.evaluation.judges import JUDGES
 
 PUBLISHED = (
     *("recipe", "preset", "weights", "base", "adapter", "image_encoder"),
-    *("allow_pickle", "offline", "yes"),
+    *("reference", "allow_pickle", "offline", "yes"),
 )
 STEPS, EDITS = (*PUBLISHED, "steps", "device"), (*PUBLISHED, "inversion", "device")
 LoadedInSteps = Annotated[LoadOptions, FieldOptions(LoadOptions, STEPS)]

@@ -79,6 +79,7 @@ class AdapterStageSettings:
     base: str | None = None  # the same as `--base` of other commands
     adapter: Path | None = None  # where training starts: SwiftPie's own or an IP-Adapter
     image_encoder: Path | None = None  # CLIP's vision tower; the public one if none
+    reference: str | None = None  # a U-Net that reads references; None: the student itself
     size_px: int = 0  # side of pictures and references; 0 is the preset's
     batch_size: int = 4
     pixel_samples: int = 2  # pictures of a batch that are decoded for losses in pixels
@@ -141,6 +142,8 @@ def load_adapter_base(settings: AdapterStageSettings, device: str) -> AdapterBas
             "Diffusion preset is needed. Choose one of `swiftpie presets`."
         )
     choices: Choices = {"weights": settings.weights, "base": settings.base}
+    if settings.reference is not None:
+        choices |= {"reference": settings.reference, "detail": "joint"}  # until branches are put in
     components = load_components(preset, device=device, **choices)
     loaded = components.denoiser
     assert isinstance(loaded, UNetDenoiser)
@@ -233,7 +236,9 @@ def _start(
     width = loaded.unet.config.cross_attention_dim if adapter is None else adapter.plan.token_width
     semantic, detail = frozenset(settings.semantic), frozenset(settings.detail)
     plan = BranchPlan(width, settings.gate, semantic=semantic, detail=detail)
-    denoiser, projector = install_adapter(loaded.unet, adapter, family=family, plan=plan)
+    denoiser, projector = install_adapter(
+        loaded.unet, adapter, family=family, plan=plan, reference=loaded.reference
+    )
     with torch.no_grad():
         for layer in denoiser.installation.semantic.values():
             if not layer.is_active:  # adds nothing in programs that attend to identities everywhere

@@ -12,6 +12,7 @@ from swiftpie_lab.training.loop import fit
 from swiftpie_lab.training.stages.adapter.networks import AdapterDrops, AdapterNetworks, LossWeights
 from swiftpie_lab.training.stages.adapter.stage import ADAPTER_FILE
 from swiftpie_lab.training.state import read_state
+from tests.backbones.tiny_models import make_unet
 from tests.lab.training.stages import conftest
 from tests.parity.pipelines import preset_of, subject
 
@@ -83,6 +84,23 @@ def test_every_trained_weight_of_the_adapter_gets_a_gradient(build):
     wanted = [name for name in wanted if not ("up_blocks/1" in name and "to_k_ref" in name)]
     assert any("to_k_ref" in name for name in wanted)
     assert [name for name in wanted if name not in found or not found[name].any()] == []
+
+
+def test_another_frozen_network_reads_references_at_a_small_noise_level(build, place, tmp_path):
+    alone = build(drops=NEVER)
+    changed = make_unet(tmp_path / "teacher", "sd21", is_shallow=True)
+    same, other = (
+        build(drops=NEVER, reference=str(folder)) for folder in (place / "pipeline/unet", changed)
+    )
+    reader = other.base.denoiser.reference
+    assert not any(weight.requires_grad for weight in reader.parameters())
+    seen = []
+    reader.register_forward_pre_hook(lambda _, given: seen.append(float(given[1])))
+    stages = (alone, same, other)
+    own, again, others = (first_terms(stage, stage.network(), 0) for stage in stages)
+    assert all(torch.equal(own[name], again[name]) for name in own)
+    assert any(not torch.equal(own[name], others[name]) for name in own)
+    assert 100 <= seen[0] <= 400
 
 
 @pytest.mark.thorough

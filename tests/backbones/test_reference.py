@@ -1,0 +1,93 @@
+"""A network of its own for references: whose features the detail branch reads."""
+
+import numpy as np
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+
+from swiftpie.engine import offload
+from swiftpie.engine.layers import with_folded_upsampling
+from swiftpie.engine.session import Session
+from swiftpie.models.denoiser import added_conditions, read_references
+from tests.parity.pipelines import subject
+from tests.quick import thorough_but
+
+PROMPT = "a red cube on the moon"
+
+
+def pixels(session):
+    identity = session.encode_identity(subject())
+    return np.asarray(session.personalize(identity, PROMPT, seed=3).images[0], dtype=int)
+
+
+JOINT = {"adapter": "public", "detail": "joint"}
+CASES = [
+    ("sd21", {}),
+    pytest.param("sd15", JOINT, marks=pytest.mark.thorough),
+    pytest.param("sdxl", {}, marks=pytest.mark.thorough),
+]
+
+
+@pytest.mark.parametrize(("family", "choices"), CASES)
+def test_a_reference_network_of_the_same_weights_changes_no_bit(place, opened, family, choices):
+    plain = opened(family, **choices)
+    same = opened(family, reference=place / family / "pipeline" / "unet", **choices)
+    other = opened(family, reference=place / family / "other_unet", **choices)
+    assert np.array_equal(pixels(same), pixels(plain))
+    assert np.abs(pixels(other) - pixels(plain)).max() > 0
+    prints = {session.components.fingerprint for session in (plain, same, other)}
+    assert len(prints) == 3  # an identity is of the network that read it
+
+
+@pytest.mark.parametrize("family", thorough_but(["sd15", "sd21", "sdxl"], ["sdxl"]))
+def test_keys_and_values_are_of_what_the_other_network_reads(place, opened, family):
+    loaded = opened(family, reference=place / family / "other_unet").components
+    denoiser = loaded.denoiser.double()
+    theirs = UNet2DConditionModel.from_pretrained(place / family / "other_unet").double()
+    seen = {}
+    for name in denoiser.installation.detail:
+        theirs.get_submodule(name).register_forward_pre_hook(
+            lambda _, given, name=name: seen.update({name: given[0]})
+        )
+    frame = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    text = loaded.family.null_text(loaded.text)
+    step = denoiser.reference_step
+    with torch.no_grad():
+        clean = loaded.autoencoder.encode(frame)
+        noise = torch.randn(clean.shape[1:], generator=torch.Generator().manual_seed(0))
+        noised = (step.alpha * clean + step.sigma * noise).double()
+        theirs(
+            noised,
+            step.timestep,
+            text.hidden_states.double(),
+            added_cond_kwargs=added_conditions(theirs, noised, text),
+        )
+        read = read_references(
+            denoiser,
+            None,
+            loaded.autoencoder,
+            pixels=frame,
+            mask=torch.ones_like(frame[:, :1]),
+            empty_text=text,
+        )
+    for name, branch in denoiser.installation.detail.items():
+        for found, weight in (
+            (read.keys, branch.to_k_ref.weight),
+            (read.values, branch.to_v_ref.weight),
+        ):
+            torch.testing.assert_close(found[name], seen[name] @ weight.T, atol=1e-12, rtol=0)
+
+
+def test_a_network_that_reads_may_wait_in_its_file(place, opened):
+    choices = JOINT | {"reference": place / "sd21" / "other_unet"}
+    away = Session(offload.apply(opened("sd21", **choices, offloads=True).components))
+    assert np.array_equal(pixels(away), pixels(opened("sd21", **choices)))
+
+
+def test_other_networks_around_it_share_it(place, opened):
+    loaded = opened("sd21", reference=place / "sd21" / "other_unet").components
+    reader = loaded.denoiser.reference
+    assert loaded.released.denoiser.reference.conv_in.weight is reader.conv_in.weight
+    folded = with_folded_upsampling(loaded)
+    assert folded.denoiser.reference is not reader
+    assert np.abs(pixels(Session(folded)) - pixels(Session(loaded))).max() <= 1
