@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from swiftpie.faces import FACE_ENCODERS
 from swiftpie.imageio.writing import read_metadata
 from tests.faces.tiny_faces import PHOTO
 from tests.fixtures.mock_hub import clean_machine, serving
-from tests.fixtures.published_world import OTHER, PUBLISHED, RELEASE, published_world, put_release
+from tests.fixtures.published_world import OTHER, PUBLISHED, RELEASE, published_world
 from tests.policy.project import ROOT
 
 PAGE = ROOT / "docs" / "full-size.md"
@@ -54,8 +55,13 @@ def test_from_an_empty_cache_to_a_picture_and_again_offline(call, hub, machine, 
     command = [*command_for(recipe, hamster), "--recipe", name, "--seed", 1]
     if any(place.repository == RELEASE for place in recipe.references.values()):
         refused = call(*command, "-o", machine / "no.webp")
-        assert (refused.exit_code, "unpack them by" in refused.stderr) == (1, True), refused.output
-        put_release(machine)
+        assert (refused.exit_code, "swiftpie fetch" in refused.stderr) == (1, True), refused.output
+        fetched = call("fetch", name, "--yes")
+        assert fetched.exit_code == 0, fetched.output
+        assert f"--recipe {name}" in fetched.stderr  # the next command
+        command += ["--method", "inversion"] * ("--method inversion" in fetched.stderr)
+        shutil.rmtree(machine / "hub")
+        hub.forget()
 
     refused = call(*command, "-o", machine / "no.webp")
     assert (refused.exit_code, "Add --yes" in refused.stderr) == (2, True), refused.output

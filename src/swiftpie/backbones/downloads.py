@@ -66,6 +66,48 @@ class ModelPart:
         """Return where the content of `file` is kept, whatever commits name it."""
         return self.root.parents[1] / "blobs" / file.blob
 
+    @property
+    def folder(self) -> Path:
+        """The folder that the files go to."""
+        return self.root.parents[2]
+
+    def room(self, file: RemoteFile) -> int:
+        """Return the bytes that `file` still takes on the disk."""
+        return self.left(file)
+
+    def fetch(self, file: RemoteFile) -> None:
+        """Download `file`.
+
+        Raises:
+            WeightsError: It cannot be downloaded, or differs from the published one.
+        """
+        from huggingface_hub import hf_hub_download
+
+        assert self.listing is not None, "what is missing was listed"
+        listing = self.listing
+        check_proxy()
+        try:
+            path = hf_hub_download(
+                listing.repository, file.path, revision=listing.revision, library_name="swiftpie"
+            )
+        except (OSError, ValueError, transport_error()) as error:
+            reference = RepoReference(listing.repository, file.path)
+            raise WeightsError(explain(reference, self.option, error)) from error
+        if not is_published(file, Path(path)):
+            Path(path).resolve().unlink()
+            Path(path).unlink(missing_ok=True)
+            raise WeightsError(wrong_sum(file))
+
+    def finish(self) -> None:
+        """Write the commit into the cache's refs, so that the complete part is found offline."""
+        if self.reference is None or self.listing is None:
+            return
+        revision = self.reference.revision or "main"
+        if revision != self.listing.revision:
+            note = self.root.parents[1] / "refs" / revision
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(self.listing.revision, encoding="utf-8")
+
 
 @dataclass(frozen=True)
 class DownloadPlan:
@@ -96,7 +138,7 @@ class DownloadPlan:
     @property
     def folders(self) -> list[Path]:
         """The folders that the files go to."""
-        return list(dict.fromkeys(part.root.parents[2] for part, _ in self.missing))
+        return list(dict.fromkeys(part.folder for part, _ in self.missing))
 
     @property
     def free_bytes(self) -> int:
@@ -151,11 +193,12 @@ class DownloadPlan:
                 f"The largest network takes {as_size(self.largest_bytes)} of memory, and this "
                 f"machine has {as_size(memory)}. Choose `dtype=bfloat16`, or a smaller preset."
             )
-        if self.missing and self.bytes_left + SPARE_BYTES > self.free_bytes:
+        room = sum({part.store(file): part.room(file) for part, file in self.missing}.values())
+        if self.missing and room + SPARE_BYTES > self.free_bytes:
             raise WeightsError(
-                f"The download needs {as_size(self.bytes_left)} in '{self.folders[0]}', and "
-                f"{as_size(self.free_bytes)} are free there. Make room, or set HF_HOME to a larger "
-                "disk."
+                f"The download needs {as_size(room)} in '{self.folders[0]}', and "
+                f"{as_size(self.free_bytes)} are free there. Make room, or set HF_HOME, or "
+                "SWIFTPIE_HOME for releases of GitHub, to a larger disk."
             )
 
     def fetch(self) -> None:
@@ -168,13 +211,13 @@ class DownloadPlan:
         self.check_space()
         self.fetch_only(lambda _: True)
         for part in self.parts:
-            _note_newest(part)
+            part.finish()
 
     def fetch_only(self, is_wanted: Callable[[RemoteFile], bool]) -> None:
         """Download the missing files that `is_wanted` accepts."""
         for part, file in self.missing:
             if is_wanted(file):
-                _fetch(part, file)
+                part.fetch(file)
 
 
 def memory_of(path: Path, item_bytes: int, unread: Unread = ALL_READ) -> int:
@@ -198,48 +241,23 @@ def memory_of(path: Path, item_bytes: int, unread: Unread = ALL_READ) -> int:
     )
 
 
-def _fetch(part: ModelPart, file: RemoteFile) -> None:
-    from huggingface_hub import hf_hub_download
-
-    assert part.listing is not None, "what is missing was listed"
-    listing = part.listing
-    check_proxy()
-    try:
-        path = hf_hub_download(
-            listing.repository, file.path, revision=listing.revision, library_name="swiftpie"
-        )
-    except (OSError, ValueError, transport_error()) as error:
-        reference = RepoReference(listing.repository, file.path)
-        raise WeightsError(explain(reference, part.option, error)) from error
-    if not _is_published(file, Path(path)):
-        Path(path).resolve().unlink()
-        Path(path).unlink(missing_ok=True)
-        raise WeightsError(
-            f"'{file.path}' is not the file that was published: its checksum differs from "
-            f"{file.blob[:12]}…, so it was removed. Try again. If this repeats, something between "
-            "the hub and this machine changes files."
-        )
-
-
-def _is_published(file: RemoteFile, path: Path) -> bool:
+def is_published(file: RemoteFile, path: Path) -> bool:
     """Whether `path` has the published checksum: sha256, or of small files that of git."""
     start: Callable[[], Any] = hashlib.sha256
     if file.sha256 is None:  # as git counts: with a header
         size = path.stat().st_size
         start = partial(hashlib.sha1, b"blob %d\0" % size, usedforsecurity=False)
     with path.open("rb") as content:
-        return hashlib.file_digest(content, start).hexdigest() == file.blob
+        return hashlib.file_digest(content, start).hexdigest() == (file.sha256 or file.blob)
 
 
-def _note_newest(part: ModelPart) -> None:
-    """Write the commit of a complete part into the cache's refs, so that it is found offline."""
-    if part.reference is None or part.listing is None:
-        return
-    revision = part.reference.revision or "main"
-    if revision != part.listing.revision:
-        note = part.root.parents[1] / "refs" / revision
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(part.listing.revision, encoding="utf-8")
+def wrong_sum(file: RemoteFile) -> str:
+    """Return why `file` was removed, and what to do."""
+    return (
+        f"'{file.path}' is not the file that was published: its checksum differs from "
+        f"{file.sha256 or file.blob:.12}…, so it was removed. Try again. If this repeats, "
+        "something between the publisher and this machine changes files."
+    )
 
 
 def _free(folder: Path) -> int:

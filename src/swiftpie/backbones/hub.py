@@ -38,7 +38,7 @@ class Host(StrEnum):
     """Who publishes a repository."""
 
     HUB = "hub"  # Hugging Face, or HF_ENDPOINT.
-    GITHUB = "github"  # the files of a release, which users put in place by hand
+    GITHUB = "github"  # The archive of a release, which `swiftpie fetch` gets.
 
 
 @dataclass(frozen=True)

@@ -303,16 +303,17 @@ class PartFinder:
     def _placed(
         self, name: str, option: str, reference: RepoReference, wanted: FileSelection
     ) -> ModelPart:
-        """Return a part of a release, which users put in its place by hand."""
+        """Return a part of a release, which `swiftpie fetch` or users put in its place."""
         root = root_of(reference)
         assert root is not None, "a release has a place"
         path = root / (reference.path or "")
         if not path.exists():
             page = f"https://github.com/{reference.repository}/releases/tag/{reference.revision}"
             raise WeightsError(
-                f"There is no '{path}'. It is published as an archive on {page}, which SwiftPie "
-                f"does not download. Get its files, unpack them by `mkdir -p {root} && "
-                f"cat *.tar.gz* | tar -xz -C {root}`, or pass the path of yours as `{option}=`."
+                f"There is no '{path}'. It comes in an archive of {page}. Run `swiftpie fetch` "
+                "with the name of the recipe, as in `swiftpie fetch swiftedit`, or pass the path "
+                f"of yours as `{option}=`. By hand, unpack it by `mkdir -p {root} && "
+                f"cat *.tar.gz* | tar -xz -C {root}`."
             )
         names: list[str] = []
         with suppress(LookupError):  # the loader reports what is missing

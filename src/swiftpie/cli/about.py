@@ -5,13 +5,13 @@ import platform
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from swiftpie import __version__
 from swiftpie.backbones import licences
-from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.choices import Choices, LoadOptions, resolve
 from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions, processor_name
 from swiftpie.backbones.presets import PRESETS, RECIPES, Preset, Recipe, Use, describe
 from swiftpie.backbones.sources import is_here
@@ -338,6 +338,7 @@ def _unknown(name: str) -> ConfigError:
         "swiftpie fetch sdxl-lightning-4 --dry-run --json",
         "swiftpie fetch sdxl-turbo --engine tiny-decoder --yes",
         "swiftpie fetch opencv",
+        "swiftpie fetch swiftedit",
     )
 )
 @with_fields
@@ -350,22 +351,50 @@ def fetch(
 ) -> None:
     """Download everything that NAME needs, so that this machine can be offline later.
 
-    huggingface_hub downloads; every file is compared with the checksum of its publisher.
-    Commands that draw download missing files by themselves.
+    huggingface_hub downloads; every file is compared with the checksum of its publisher. A release
+    of GitHub without sums, as SwiftEdit's of 9.7 GB, is checked by sizes and the CRC of its
+    archive; it takes twice its size while it is unpacked. After a stop, the same command goes on.
+    Commands that draw download missing files by themselves, but no release.
     """
-    faces, networks = _needs_of(name, loading)
-    needs = faces + networks
-    facts = _plan_facts(needs)
-    if dry_run:
-        print_download(needs)
+    releases = _releases_of(name, loading)
+    facts = _plan_facts(releases)
+    is_agreed = loading.get("yes", False)
+    if releases.missing and not dry_run:
+        confirm_download(releases, yes=is_agreed)
+        releases.fetch()
+    if releases.missing:
+        print_download(releases)
+        say("What the rest takes is known when this is here.")
     else:
-        confirm_download(needs, yes=loading.get("yes", False))
-        needs.fetch()
-        _finish(name, faces, loading)
+        faces, networks = _needs_of(name, loading)
+        needs = faces + networks
+        facts = _joined(facts, _plan_facts(needs))
+        if dry_run:
+            print_download(needs)
+        else:
+            confirm_download(needs, yes=is_agreed)
+            needs.fetch()
+            _finish(name, faces, loading)
     if as_json:
         print_json(facts)
     elif not dry_run:
         say(f"Everything that {name} needs is here; --offline now works with it.")
+        if name in RECIPES.names():
+            method = " --method inversion" if RECIPES.get(name).inversion else ""
+            say(
+                f"For example: swiftpie {COMMAND_OF[RECIPES.get(name).use]} --recipe {name}{method}"
+            )
+
+
+def _releases_of(name: str, loading: LoadOptions) -> "DownloadPlan":
+    """Return the releases of GitHub that a recipe or preset needs and that are not here."""
+    from swiftpie.backbones.releases import plan_releases
+
+    recipe, preset = (name if name in known.names() else None for known in (RECIPES, PRESETS))
+    preset = None if recipe is not None else preset
+    known, choices = resolve(preset, recipe, cast("Choices", loading))
+    licences.check_commercial(known, choices)
+    return plan_releases(choices)
 
 
 def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadPlan]":
@@ -397,7 +426,13 @@ def _finish(name: str, faces: "DownloadPlan", loading: LoadOptions) -> None:
     networks.fetch()
 
 
-def _plan_facts(needs: "DownloadPlan") -> dict[str, object]:
+def _joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts of two plans, of which the second begins when the first is done."""
+    added = {name: first[name] + second[name] for name in ("files", "bytes_left", "folders")}
+    return {**second, **added}
+
+
+def _plan_facts(needs: "DownloadPlan") -> dict[str, Any]:
     return {
         "files": [
             {

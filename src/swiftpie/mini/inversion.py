@@ -17,6 +17,7 @@ from swiftpie.mini.denoiser import MASK_CELLS, WAVES, fourier_features
 from swiftpie.mini.inpainting import PlacedSubject, inpainting_condition, unchanged_frame
 from swiftpie.mini.reading import read
 from swiftpie.mini.vocabulary import vocabulary_of
+from swiftpie.mini.word_edits import LARGER
 from swiftpie.models.inversion import INVERSION_TIMESTEP, START
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.models.unet import UNet
@@ -227,8 +228,7 @@ def _check_drawn(components: Components, request: EditRequest, pixels: Tensor) -
     if not request.settings.of(InversionOptions).accept_smear:
         raise CapabilityError(
             f"{SMEAR} Leave the method out, which changes light and looks by its own pixels, "
-            "accept the smear by `accept_smear`, or edit with a larger model, as the recipe "
-            "swiftedit."
+            f"accept the smear by `accept_smear`, or edit with a larger model, as {LARGER}."
         )
     warn(logger, SMEAR)
 

@@ -89,6 +89,7 @@ REMADE = re.compile(
     rf"({'|'.join(MATERIALS)})(?:en)?(?: statue)?[.!]?",
     re.IGNORECASE,
 )
+LARGER = "the recipe swiftedit, which `swiftpie fetch swiftedit` gets"
 SUMMER = (
     "A picture without a source prompt is taken to show a clear summer day, so nothing in it will "
     "change."
@@ -101,8 +102,8 @@ class NotDrawn(StrEnum):
     OTHER = (
         "It changes time, weather and season, and the colour or material of one subject "
         f"({', '.join(MATERIALS)}). Name one such change alone, as in 'at night', 'a blue dog' or "
-        "'made of gold', and say in the source prompt what the picture "
-        "shows. A larger model makes other edits, as the recipe swiftedit."
+        "'made of gold', and say in the source prompt what the picture shows. "
+        f"A larger model makes other edits, as {LARGER}."
     )
     MATERIAL = (
         "It reads a material behind its subject, as in 'a dog made of gold': before it, as in 'a "
@@ -110,11 +111,11 @@ class NotDrawn(StrEnum):
     )
     PLACE = "Draw the subject in another place by `personalize`, with this picture of it."
     SUBJECT = "Subjects come and go by `insert`, `remove` and `replace`."
-    WORN = "What a subject wears or holds is for a larger model, as the recipe swiftedit."
-    ART = "Art is for a larger model, as the recipe swiftedit."
+    WORN = f"What a subject wears or holds is for a larger model, as {LARGER}."
+    ART = f"Art is for a larger model, as {LARGER}."
     LIGHT = (
         "It takes no time, weather or season off a picture. Give one of a clear summer day, or "
-        "edit with a larger model, as the recipe swiftedit."
+        f"edit with a larger model, as {LARGER}."
     )
 
 
@@ -166,8 +167,8 @@ def prepare_word_edit(components: Components, request: EditRequest, clock: Clock
     if method is not None:
         raise CapabilityError(
             f"`method={method}` came with preset {name!r}, which has no network for it and edits "
-            "only by what the words change. Leave the method out, or edit with a larger model, as "
-            "the recipe swiftedit."
+            "only by what the words change. Leave the method out, or edit with a larger model, "
+            f"as {LARGER}."
         )
     reading = reading_of(components, request)
     if isinstance(reading, NotDrawn):
