@@ -14,6 +14,10 @@ from swiftpie.pipelines.identity_file import load_identity, save_identity
 from swiftpie.pipelines.request import PersonalizeRequest, RepaintRequest, Subject
 from swiftpie.pipelines.settings import TuneSettings
 from swiftpie_lab.evaluation.benchmarks import BENCHMARKS
+from tests.backbones.test_releases import files_below, packed, planned, release, root
+from tests.backbones.tiny_models import make_pipeline, make_public_adapter
+from tests.engine.test_verify import ALL_EQUAL, drawn_by_diffusers, opened, verdicts
+from tests.fixtures.mock_hub import clean_machine, serving
 from tests.golden.cases import BOX, SIDE_PX, photo
 from tests.golden.networks import mini, moving_networks, random_networks, reading_networks
 from tests.parity.tiny import picture
@@ -118,6 +122,26 @@ def keeps_identities(folder):
     return torch.equal(load_identity(place, session.components).tokens, one.tokens)
 
 
+def fetches_a_release(folder):
+    """Whether a release comes in two pieces, is joined and unpacked, and is then here."""
+    with serving({}) as hub, clean_machine(hub, folder):
+        release(hub, packed({"unet/config.json": b"{}", "run.sh": b"not kept"}))
+        planned().fetch()
+        return files_below(root()) == {"unet/config.json": b"{}"} and not planned().parts
+
+
+def verifies(folder):
+    """Whether diffusers draws the same pictures by the same networks."""
+    choices = {
+        "weights": make_pipeline(folder / "pipeline", "sd21", is_shallow=True),
+        "adapter": make_public_adapter(folder / "adapter.safetensors", "sd21", is_shallow=True),
+        "image_encoder": folder / "encoder",
+        "detail": "joint",
+    }
+    theirs = drawn_by_diffusers(opened(choices), choices["adapter"])
+    return verdicts(theirs, choices) == ALL_EQUAL
+
+
 def knows_families(*names):
     return {*names} <= {*FAMILIES.names()}
 
@@ -209,6 +233,14 @@ IDEAS = (
             partial(random_networks, "sd21", inverts=True),
             settings={"method": "inversion", "self_mask": "soft"},
         ),
+    ),
+    Idea(
+        "SwiftEdit's release",
+        "2412.04301",
+        "fetch swiftedit",
+        "swiftpie/backbones/releases.py",
+        "tiny",
+        fetches_a_release,
     ),
     Idea(
         "training of inversion",
@@ -309,6 +341,7 @@ IDEAS = (
         "tiny",
         partial(knows_families, "sd15", "sd21", "sdxl", "flux2", "tiny"),
     ),
+    Idea("proof on real weights", "ours", "verify", "swiftpie/engine/verify.py", "tiny", verifies),
     Idea(
         "identity as a file",
         "ours",
@@ -352,10 +385,12 @@ IDEAS = (
 )
 """In the order of the table in docs/concepts.md."""
 
+ON_DISK = (keeps_identities, fetches_a_release, verifies)  # with a folder
+
 
 @pytest.mark.parametrize("idea", IDEAS, ids=lambda each: each.idea)
 def test_it_runs(idea, tmp_path):
-    assert idea.show(tmp_path) if idea.show is keeps_identities else idea.show()
+    assert idea.show(tmp_path) if idea.show in ON_DISK else idea.show()
     assert (ROOT / "src" / idea.file).is_file()
 
 
