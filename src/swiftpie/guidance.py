@@ -81,13 +81,16 @@ class Plain:
 class ClassifierFree:
     """`ε = u + w (q - u)`, u with neither text nor identity, q with both (arXiv:2207.12598).
 
-    A step whose `w` is 1 needs q alone.
+    A step whose `w` is 1 needs q alone. With `rescale`, the deviation of others is brought near
+    that of q (arXiv:2305.08891, §3.4).
     """
 
     scales: tuple[float, ...]  # w, by step
+    rescale: float = 0.0  # in [0, 1]; 0 leaves the deviation alone
 
     def __post_init__(self) -> None:
         check_scales("The guidance scale", self.scales)
+        _check_rescale("classifier-free", self.rescale)
 
     def check(self, num_steps: int) -> None:
         """Check the number of scales."""
@@ -99,11 +102,31 @@ class ClassifierFree:
 
     def combine(self, predictions: Mapping[Branch, Tensor], step: int) -> Tensor:
         """Return the guided prediction, (B, C, h, w)."""
-        return weighted_sum(predictions, self._weights(step))
+        guided = weighted_sum(predictions, self._weights(step))
+        if len(predictions) == 1 or not self.rescale:
+            return guided
+        return _rescaled(guided, _deviation(predictions[Branch.BOTH]), self.rescale)
 
     def _weights(self, step: int) -> dict[Branch, float]:
         scale = self.scales[step]
         return {Branch.UNCONDITIONAL: 1 - scale, Branch.BOTH: scale}
+
+
+def _check_rescale(name: str, rescale: float) -> None:
+    if not 0 <= rescale <= 1:
+        raise ConfigError(
+            f"The rescaling of {name} guidance is {rescale}; it must lie between 0 (off) and 1."
+        )
+
+
+def _deviation(prediction: Tensor) -> Tensor:
+    return prediction.float().std(PIXELS, keepdim=True)
+
+
+def _rescaled(guided: Tensor, wanted: Tensor, share: float) -> Tensor:
+    """Return `guided` with its deviation brought near the `wanted` one, (B, 1, 1, 1)."""
+    factor = wanted / _deviation(guided)
+    return guided * (share * factor + 1 - share)
 
 
 def branches_of(guidance: Guidance, num_steps: int) -> set[Branch]:
@@ -184,11 +207,7 @@ class Decoupled:
         check_scales("The first scale of decoupled guidance", self.a)
         check_scales("The second scale of decoupled guidance", self.b)
         check_length("The second term of decoupled guidance", self.b, len(self.a))
-        if not 0 <= self.rescale <= 1:
-            raise ConfigError(
-                f"The rescaling of decoupled guidance is {self.rescale}; it must lie between 0 "
-                "(off) and 1."
-            )
+        _check_rescale("decoupled", self.rescale)
 
     def check(self, num_steps: int) -> None:
         """Check the number of scales."""
@@ -207,13 +226,9 @@ class Decoupled:
         if len(predictions) == 1 or not self.rescale:
             return guided
         spreads = [
-            predictions[row].float().std(PIXELS, keepdim=True)
-            for row in ROWS[self.type][1:]
-            if row in predictions
+            _deviation(predictions[row]) for row in ROWS[self.type][1:] if row in predictions
         ]
-        mean = torch.stack(spreads).mean(dim=0)
-        factor = mean / guided.std(PIXELS, keepdim=True)
-        return guided * (self.rescale * factor + 1 - self.rescale)
+        return _rescaled(guided, torch.stack(spreads).mean(dim=0), self.rescale)
 
     def _weights(self, step: int) -> dict[Branch, float]:
         """Return what each of u, p and q counts, in this order; together 1."""

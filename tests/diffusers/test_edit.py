@@ -86,6 +86,8 @@ def test_lists_are_edits_of_their_own(pipe, photo, mask):
     assert [image.tobytes() for image in both.images] == [
         pipe(prompt, photo, mask).images[0].tobytes() for prompt in prompts
     ]
+    twice = pipe(prompts, photo, mask, num_images_per_prompt=2).images
+    assert [image.tobytes() for image in twice[::2]] == [image.tobytes() for image in both.images]
     pair = pipe(prompts, [photo, photo.rotate(90)], mask, return_dict=False)
     assert pair[0][0].tobytes() == both.images[0].tobytes()
     assert pair[0][1].tobytes() != both.images[1].tobytes()

@@ -1,6 +1,7 @@
 """What a script for diffusers calls gives the pixels of diffusers; tiny random weights."""
 
 from itertools import combinations
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
 from swiftpie import SwiftPiePipeline
 from swiftpie.backbones.components import load_components
+from swiftpie.backbones.presets import trailing
 from swiftpie.noise import draw_noise
 from tests.backbones import tiny_models
 from tests.parity.pipelines import preset_of, subject, their_features
@@ -88,3 +90,60 @@ def test_strengths_by_block_are_those_of_diffusers(pair, place):
         assert apart(found, drawn(theirs, ip_adapter_image_embeds=features)) < BOUND
         seen.append(found)
     assert min(apart(*two) for two in combinations(seen, 2)) > 100 * BOUND
+
+
+def test_a_mask_a_picture_says_where_it_acts_as_in_diffusers(pair, place):
+    ours, theirs = pair("sd21")
+    embeds = ours.prepare_ip_adapter_image_embeds([subject(), subject().rotate(90)])
+    encoder = place / "sd21" / "encoder"
+    features = torch.cat([their_features(encoder, one) for one in embeds], dim=1)
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    disc = ((rows - 20) ** 2 + (columns - 30) ** 2 < 300).float()
+    masks = torch.stack([disc, (rows > columns).float()])[:, None]  # they overlap
+    kept = [masks.reshape(1, 2, 64, 64)]
+    ours.set_ip_adapter_scale([[0.7, 0.4]])
+    theirs.set_ip_adapter_scale([[0.7, 0.4]])
+    for form in (masks, kept):
+        call = {
+            "ip_adapter_image_embeds": embeds,
+            "cross_attention_kwargs": {"ip_adapter_masks": form},
+        }
+        found = drawn(ours, **call)
+        expected = drawn(
+            theirs,
+            ip_adapter_image_embeds=[features],
+            cross_attention_kwargs={"ip_adapter_masks": kept},
+        )
+        assert apart(found, expected) < BOUND
+    assert apart(found, drawn(ours, ip_adapter_image_embeds=embeds)) > 100 * BOUND
+
+
+GUIDED = {"guidance_scale": 2.0, "guidance_rescale": 0.7, "negative_prompt": "a blue moon"}
+CALLS = {"sd21": [{"clip_skip": 1}, {"clip_skip": 2, **GUIDED}], "sdxl": [{"clip_skip": 1}, GUIDED]}
+
+
+@pytest.mark.parametrize("family", THEIRS)
+def test_arguments_of_a_call_mean_what_they_mean_in_diffusers(pair, family):
+    ours, theirs = pair(family, adapter=False)
+    plain = drawn(ours)
+    if family == "sd21":  # diffusers looks for it where transformers had it before its version 5
+        inner = SimpleNamespace(final_layer_norm=theirs.text_encoder.final_layer_norm)
+        vars(theirs.text_encoder).setdefault("text_model", inner)
+    for options in CALLS[family]:
+        found = drawn(ours, **options)
+        assert apart(found, drawn(theirs, **options)) < BOUND
+        assert apart(found, plain) > 100 * BOUND
+
+
+def test_a_callback_ends_a_drawing_as_in_diffusers(pair):
+    ours, theirs = pair("sd21", adapter=False, timesteps=trailing(4), renoise="ddim")
+    found = []
+    for pipe in (ours, theirs):
+
+        def end(pipe, index, _timestep, values):
+            pipe._interrupt = index == 1
+            return values
+
+        found.append(drawn(pipe, steps=4, callback_on_step_end=end))
+    assert apart(*found) < BOUND
+    assert apart(found[0], drawn(ours, steps=4)) > 100 * BOUND

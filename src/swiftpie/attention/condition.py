@@ -61,6 +61,7 @@ class AttentionCondition(NamedTuple):
     affine: Tensor  # (B, S, 2, 3) picture to reference frame, see swiftpie.geometry.layout
     has_layout: Tensor  # (B, S) 1 = `affine` is known and guides the detail branch, else 0
     region: Tensor  # (B, S, h, w) where each subject goes in [0, 1]
+    sampled: Tensor  # (B, S, H, W) in place of `region` in the semantic branch; H may be 0
     is_inline: Tensor  # (B,) 1 = replace `region` by the one found during the call, else 0
     detail_mask: Tensor  # (B, S, h, w) in [0, 1], where in its region the detail branch acts
     detail_is_inline: Tensor  # (B,) 1 = replace `detail_mask` by the region found, else 0
@@ -99,6 +100,7 @@ def silent_condition(latents: Tensor, *, width: int, num_subjects: int = 1) -> A
         affine=identity.expand(batch, num_subjects, 2, 3),
         has_layout=off,
         region=latents.new_ones(batch, num_subjects, rows, columns),
+        sampled=latents.new_zeros(batch, num_subjects, 0, 0),
         is_inline=latents.new_zeros(batch),
         detail_mask=latents.new_ones(batch, num_subjects, rows, columns),
         detail_is_inline=latents.new_zeros(batch),

@@ -340,6 +340,9 @@ class SemanticAttention(nn.Module):
             reshaped = attend_reshaped(query, key, value, reshaping, num_views=views)
             attended = reshaped.flatten(0, 1).to(value.dtype)
         by_subject = merge_heads(attended).unflatten(0, (-1, subjects))
+        if condition.sampled.shape[2]:  # as diffusers samples `ip_adapter_masks`, which may overlap
+            grid = token_grid(query.shape[2], *condition.region.shape[-2:])
+            masks = F.interpolate(condition.sampled, size=grid, mode="bicubic").flatten(2)
         strength = region_scale(
             condition.identity_scale, condition.identity_background_scale, masks
         )

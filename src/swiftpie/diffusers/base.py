@@ -26,7 +26,7 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import CapabilityError, ConfigError, InputError, short_reason
 from swiftpie.faces import FaceEncoder
 from swiftpie.imageio.atomic import updated_folder
-from swiftpie.pipelines.denoise import OnStep
+from swiftpie.pipelines.denoise import EndsHere, OnStep
 from swiftpie.pipelines.request import Drawable
 from swiftpie.types import EditResult, GenerationResult
 
@@ -44,6 +44,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
     _loras: Mapping[str, parts.Lora] = MappingProxyType({})
     _plain: Components | None = None  # the networks without LoRAs, if there are some
+    _interrupt = False  # a callback sets it to end the drawing after its step, as in diffusers
     face_encoder: FaceEncoder | None = None  # finds the faces of photographs, as in a session
 
     @calls.spelled_as(parts.Modules)
@@ -422,9 +423,13 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
             if callback is not None:
                 shown = latents * factors[index]
                 changed = callback(self, index, timestep, dict.fromkeys(names, shown))
-                latents = calls.changed_by_callback(changed, shown) / factors[index]
+                shown = calls.changed_by_callback(changed, shown)
+                if self._interrupt:
+                    raise EndsHere(shown)
+                latents = shown / factors[index]
             bar.update()
             return latents
 
+        self._interrupt = False
         with self.progress_bar(total=count * len(factors)) as bar:
             yield on_step

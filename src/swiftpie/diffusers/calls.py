@@ -55,15 +55,13 @@ GONE = _named(
         "prompt_2 prompt_3 negative_prompt_2 negative_prompt_3": "One prompt is read by all text "
         "encoders. Leave it out.",
         "original_size target_size crops_coords_top_left negative_original_size "
-        "negative_target_size": "Stable Diffusion XL reads the size of the picture, uncropped. "
-        "Leave it out.",
+        "negative_target_size negative_crops_coords_top_left": "Stable Diffusion XL reads the size "
+        "of the picture, uncropped. Leave it out.",
         "timesteps sigmas eta denoising_start denoising_end": "The steps of a preset were fixed "
-        "when it was distilled. Leave it out.",
-        "clip_skip": "Prompts are read as the weights were trained with. Leave it out.",
-        "guidance_rescale": "Pass a method with a rescale as `guidance=`.",
+        "when it was distilled. Leave it out, or load the preset with `steps=`.",
         "strength": "A picture is drawn from noise alone. Subjects have `scales=Scales(…)`.",
-        "cross_attention_kwargs": "Strengths of LoRAs are set by set_adapters(), of subjects by "
-        "`scales=Scales(…)`.",
+        "ip_adapter_masks": "Pass `cross_attention_kwargs={'ip_adapter_masks': …}`, or "
+        "`subjects=[Subject(identity, mask=…)]`.",
         "image": "Pictures are edited by SwiftEditPipeline.from_pipe(pipe)(prompt, image). A "
         "subject comes as `ip_adapter_image=`.",
         "mask_image": "Pictures are edited by SwiftEditPipeline.from_pipe(pipe)(prompt, image, "
@@ -81,9 +79,9 @@ GONE_OF_EDITS = GONE | _named(
         "latents masked_image_latents": BY_NOISE,
         "padding_mask_crop": "Crop the picture before, or set `settings=EditSettings(size_px=…)`.",
         "prompt_embeds negative_prompt_embeds": "Edits read prompts as text. Pass `prompt=`.",
+        "clip_skip": "Prompts of edits are read as the weights were trained with. Leave it out.",
         "cross_attention_kwargs scales": "Strengths of an edit are "
         "`settings=EditSettings(scales=Scales(…))`.",
-        "num_images_per_prompt": "Give the prompt or the picture several times, as a list.",
         "ip_adapter_image_embeds": "Pass `identity=`.",
     }
 )
@@ -117,6 +115,7 @@ class Call:
     options: ClassVar[Mapping[str, OptionField]]  # by the fields of requests
     num_inference_steps: int | None = None  # None: as many as the preset has
     guidance_scale: float = 1.0  # more than 1 is classifier-free guidance
+    guidance_rescale: float = 0.0  # share of the corrected deviation, with `guidance_scale`
     guidance: Guidance | None = None  # a method in place of `guidance_scale`
     generator: Generators | None = None  # one, or one a picture
     seeds: Sequence[int] | None = None  # one a picture; None: they are drawn
@@ -314,7 +313,13 @@ def guidance_of(call: Call, components: Components, *, is_negative: bool) -> Gui
     if len(given := [name for name, is_given in named.items() if is_given]) > 1:
         raise InputError(f"{' and '.join(given)} exclude each other. Give one of them.")
     scales = (call.guidance_scale,) * num_steps
-    found = ClassifierFree(scales) if call.guidance_scale > 1 else call.guidance
+    if call.guidance_rescale and call.guidance_scale <= 1:
+        raise InputError(
+            f"guidance_rescale={call.guidance_rescale} was given without guidance_scale above 1, "
+            "whose prediction it corrects. Give both, or leave it out."
+        )
+    by_scale = call.guidance_scale > 1
+    found = ClassifierFree(scales, call.guidance_rescale) if by_scale else call.guidance
     if is_negative and found is None and steering_of(style, num_steps)["guidance"] is None:
         raise InputError(
             "A negative prompt was given without guidance, which alone reads it. Give "

@@ -15,7 +15,7 @@ from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.pipelines.tasks import TASKS, change_of
 from swiftpie.types import Identity
-from swiftpie.validation import MAX_IMAGES
+from swiftpie.validation import MAX_IMAGES, check_count
 
 READ_APART = ("seed", "prompt", "source_prompt", "negative_prompt", "mask", *options_of(Scales))
 
@@ -34,6 +34,7 @@ class EditCall(Call):
     cutout: str | Search = field(default="auto", kw_only=True)  # as of SwiftPiePipeline
     identity: Identity | None = field(default=None, kw_only=True)  # the same, encoded
     settings: EditSettings | None = field(default=None, kw_only=True)
+    num_images_per_prompt: int = field(default=1, kw_only=True)  # each of a seed of its own
 
 
 WITH_OPTIONS = calls.with_options(EditCall, TASKS["edit"], without=READ_APART)
@@ -74,9 +75,16 @@ def requests_of(call: EditCall, session: Session) -> list[EditRequest]:
                 f"{name} has {length} entries for {count} edits. Give one for all, or one each, "
                 f"1 to {MAX_IMAGES}."
             )
-    rows = [column if isinstance(column, list) else [column] * count for column in columns.values()]
+    times = call.num_images_per_prompt
+    rows = [
+        [value for value in whole for _ in range(times)]
+        for whole in (
+            each if isinstance(each, list) else [each] * count for each in columns.values()
+        )
+    ]
+    check_count(count * times)
     source, requests = _identity_of(call, session), list[Any]()
-    for seed, *row in zip(calls.seeds_of(call, count), *rows, strict=True):
+    for seed, *row in zip(calls.seeds_of(call, count * times), *rows, strict=True):
         given = said | dict(zip(columns, row, strict=True))
         image, mask = calls.to_picture(given.pop("image")), given.pop("mask_image")
         given["mask"] = None if mask is None else load_mask(calls.to_picture(mask), image.size)

@@ -19,6 +19,7 @@ from swiftpie.diffusers.calls import Call, Picture, SwiftPiePipelineOutput
 from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
 from swiftpie.models.search import Search
+from swiftpie.models.text import TextTower, TwoTextTowers
 from swiftpie.pipelines.animation import AnimateRequest, Film
 from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.layers import LayerScales, divided, scales_of
@@ -47,6 +48,8 @@ class PersonalizeCall(Call):
     width: int | None = None
     negative_prompt: str | list[str] | None = None  # what guidance leads away from
     num_images_per_prompt: int = 1
+    clip_skip: int | None = None  # how many last layers of the text encoders are not read
+    cross_attention_kwargs: Mapping[str, Any] | None = None  # `ip_adapter_masks` alone
     latents: Tensor | None = None  # standard normal, (B, C, h, w)
     prompt_embeds: Tensor | None = None  # from `encode_prompt`, one row a prompt
     pooled_prompt_embeds: Tensor | None = None  # with them, for Stable Diffusion XL
@@ -93,7 +96,9 @@ class SwiftPiePipeline(ModulesPipeline):
 
         return self._answer(call, requests_of, outputs=tuple(OUTPUTS))
 
-    def set_ip_adapter_scale(self, scale: Strength | Sequence[Strength]) -> None:
+    def set_ip_adapter_scale(
+        self, scale: Strength | Sequence[Strength | Sequence[Strength]]
+    ) -> None:
         """Set how strong the subjects of the calls to come are: one strength for all, or one each.
 
         As in diffusers, the number is the weight of the identity branch, in place of the one that
@@ -106,7 +111,8 @@ class SwiftPiePipeline(ModulesPipeline):
         Raises:
             InputError: It is neither a number of 0 or more nor such a dictionary.
         """
-        for number in scale if isinstance(scale, Sequence) else (scale,):
+        scales = tuple(_flat(scale))
+        for number in scales:
             if isinstance(number, Mapping):
                 scales_of(number, self.to_components().denoiser.installation.semantic)
                 continue
@@ -116,7 +122,7 @@ class SwiftPiePipeline(ModulesPipeline):
                     f"set_ip_adapter_scale() got {number!r}; a number from 0 to {MAX_SCALE} is "
                     "needed, a dictionary of them by block, or a list of one for each subject."
                 )
-        self._subject_scales = tuple(scale) if isinstance(scale, Sequence) else scale
+        self._subject_scales = scales if isinstance(scale, Sequence) else scale
 
     @checked
     def encode_prompt(self, prompt: str | list[str]) -> tuple[Tensor, Tensor]:
@@ -169,6 +175,8 @@ def request_of(call: PersonalizeCall, session: Session) -> PersonalizeRequest:
     if call.negative_prompt is not None and call.negative_prompt_embeds is not None:
         raise InputError("`negative_prompt` and its embeddings were given. Give one of them.")
     check_count(call.num_images)
+    if call.clip_skip is not None and call.prompt is None:
+        raise InputError("`clip_skip` came with encoded prompts. Give the prompt as text.")
     is_negative = not (call.negative_prompt is None and call.negative_prompt_embeds is None)
     said = call.said
     components = session.components
@@ -176,7 +184,7 @@ def request_of(call: PersonalizeCall, session: Session) -> PersonalizeRequest:
     sides = [side if given is None else given for given in (call.height, call.width)]
     placed = {name: said.pop(name, None) for name in ("box", "view")}
     placed["layers"] = said.pop("layers", "")
-    subjects = _subjects_of(call, session, **placed)
+    subjects = _masked(call, _subjects_of(call, session, **placed))
     for name in {"scene", "style_reference"} & said.keys():
         is_named = name == "scene" and isinstance(said[name], str | Path)
         said[name] = said[name] if is_named else calls.to_picture(said[name])
@@ -187,6 +195,7 @@ def request_of(call: PersonalizeCall, session: Session) -> PersonalizeRequest:
         "size_px": None if call.height is call.width is None else tuple(sides),
         "scales": call.scales,
         "adds_named_subjects": False,
+        "in_one_piece": any(subject.samples_mask for subject in subjects),
         "output": OUTPUTS["pil" if moves and call.output_type != "latent" else call.output_type],
     }
     task, seeds = TASKS["animate" if moves else "personalize"], range(call.num_images)
@@ -218,6 +227,8 @@ def _subjects_of(
         )
     if pictures is None and known is None:
         return as_subjects(call.subjects or (), **places)
+    if pictures is not None and call.cross_attention_kwargs:  # there is a mask a picture
+        pictures = _flat(calls.rows_of(pictures))
     if pictures is not None:
         known = _encoded(session, pictures, call.cutout)
     entries: list[Any] = [*known] if isinstance(known, list | tuple) else [known]
@@ -230,12 +241,70 @@ def _subjects_of(
     return as_subjects(entries[0] if len(entries) == 1 else several, **places)
 
 
+def _flat(entries: Any) -> list[Any]:  # noqa: ANN401 - one, or any nesting
+    """Return the entries of a list and of the lists in it."""
+    if not isinstance(entries, list | tuple):
+        return [entries]
+    return [each for entry in entries for each in _flat(entry)]
+
+
+def _masked(call: PersonalizeCall, subjects: tuple[Subject, ...]) -> tuple[Subject, ...]:
+    """Return the subjects with the `ip_adapter_masks` of a call, one each, as diffusers has them.
+
+    They are a tensor (S, 1, H, W), or a list of such of (1, n, H, W) for n pictures.
+
+    Raises:
+        InputError: There are more or fewer, or something else is given with them.
+    """
+    given = dict(call.cross_attention_kwargs or {})
+    masks = given.pop("ip_adapter_masks", None)
+    if given:
+        raise InputError(
+            f"cross_attention_kwargs has {next(iter(given))!r}, and 'ip_adapter_masks' alone is "
+            "read. Strengths of LoRAs are set by set_adapters(), of subjects by "
+            "`scales=Scales(…)`."
+        )
+    if masks is None:
+        return subjects
+    rows = [
+        plane[None, None].float() for mask in masks for plane in mask.reshape(-1, *mask.shape[-2:])
+    ]
+    if len(rows) != len(subjects):
+        raise InputError(
+            f"{len(rows)} ip_adapter_masks came with {len(subjects)} subjects. Give one for each "
+            "entry of `ip_adapter_image`."
+        )
+    return tuple(
+        replace(subject, mask=mask.clamp(0, 1), samples_mask=True)
+        for subject, mask in zip(subjects, rows, strict=True)
+    )
+
+
+def _skipping(components: Components, skip: int) -> TextTower | TwoTextTowers:
+    text, is_clip = components.text, components.family.lora_loader is not None
+    if (
+        not isinstance(text, TextTower | TwoTextTowers)
+        or not is_clip
+        or not 0 <= skip <= text.most_skipped
+    ):
+        raise InputError(
+            f"clip_skip={skip} was given, and preset {components.preset.name!r} has no such layer "
+            "of CLIP's text encoders to skip. Give a smaller number, or leave it out."
+        )
+    return replace(text, skip=skip)
+
+
 def _prompts_of(call: PersonalizeCall, components: Components, kind: str = "") -> Prompts:
     """Return the prompts of a call, or its negative ones, one a picture."""
     times, prompts = call.num_images_per_prompt, getattr(call, f"{kind}prompt")
     states = getattr(call, f"{kind}prompt_embeds")  # (P, T, D), and pooled ones (P, D)
     if states is not None:
         text = _text_of(states, getattr(call, f"{kind}pooled_prompt_embeds"), components)
+        return TextCondition(*(tensor.repeat_interleave(times, dim=0) for tensor in text))
+    if call.clip_skip is not None and not kind:
+        text = _skipping(components, call.clip_skip).encode(
+            [prompts] if isinstance(prompts, str) else list(prompts or ())
+        )
         return TextCondition(*(tensor.repeat_interleave(times, dim=0) for tensor in text))
     if isinstance(prompts, str) or prompts is None:
         return prompts or ""
@@ -290,5 +359,5 @@ def _with_noise(
     count = components.schedule.num_draws - len(given)
     drawn = [randn_tensor(shape, generator=call.generator, device=device) for _ in range(count)]
     # Given latents are drawn as diffusers draws them: whole, whatever their size.
-    noise, is_whole = torch.stack(given + drawn), call.latents is not None
+    noise, is_whole = torch.stack(given + drawn), call.latents is not None or request.in_one_piece
     return replace(request, seeds=(), noise=noise, in_one_piece=is_whole)

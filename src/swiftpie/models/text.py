@@ -40,11 +40,17 @@ class TextTower:
 
     tokenizer: "PreTrainedTokenizerBase"
     encoder: "CLIPTextModel"
+    skip: int | None = None  # how many last layers are not read, as `clip_skip` of diffusers
 
     @property
     def length(self) -> int:
         """Tokens that the tower reads; all prompts are padded to it."""
         return int(self.encoder.config.max_position_embeddings)
+
+    @property
+    def most_skipped(self) -> int:
+        """Layers that can be skipped."""
+        return int(self.encoder.config.num_hidden_layers)
 
     @property
     def width(self) -> int:
@@ -74,8 +80,14 @@ class TextTower:
 
     def read(self, ids: Tensor, mask: Tensor) -> TextCondition:
         """Return the states of what `tokenize` returned; padding is read as CLIP reads it."""
-        output = self.encoder(input_ids=ids.to(self.encoder.device))
+        has_layers = {} if self.skip is None else {"output_hidden_states": True}
+        output = self.encoder(input_ids=ids.to(self.encoder.device), **has_layers)
         states, pooled = output.last_hidden_state, output.pooler_output
+        if self.skip is not None:
+            norm = next(
+                m for n, m in self.encoder.named_modules() if n.endswith("final_layer_norm")
+            )
+            states = norm(output.hidden_states[-1 - self.skip])
         return TextCondition(states, torch.ones_like(mask).to(states.device), pooled)
 
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
@@ -102,6 +114,12 @@ class TwoTextTowers:
     first: TextTower
     second_tokenizer: "PreTrainedTokenizerBase"
     second: "CLIPTextModelWithProjection"
+    skip: int = 0  # how many layers before the last one are not read
+
+    @property
+    def most_skipped(self) -> int:
+        """Layers that can be skipped before the last one."""
+        return min(self.first.most_skipped, int(self.second.config.num_hidden_layers)) - 1
 
     @property
     def width(self) -> int:
@@ -130,7 +148,7 @@ class TwoTextTowers:
         pooled = torch.empty(0)
         for encoder, own in ((self.first.encoder, ids), (self.second, second_ids)):
             output = encoder(input_ids=own.to(encoder.device), output_hidden_states=True)
-            states.append(output.hidden_states[-2])
+            states.append(output.hidden_states[-2 - self.skip])
             pooled = output[0]
         joined = torch.cat(states, dim=-1)
         # SDXL attends to padding too: it was trained so.

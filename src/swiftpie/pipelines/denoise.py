@@ -24,6 +24,14 @@ OnStep = Callable[[int, float, Tensor], Tensor]
 """Takes a step's index, its timestep and the latents after it; returns those to go on with."""
 
 
+class EndsHere(Exception):  # noqa: N818 - no error
+    """Raised by an `OnStep`: the drawing ends with the latents that it is given."""
+
+    def __init__(self, latents: Tensor) -> None:
+        super().__init__("The drawing ends after this step.")
+        self.latents = latents
+
+
 @runtime_checkable
 class GoesOn(Protocol):
     """An `OnStep` that knows latents of an earlier drawing, such as `engine.steps.StepFile`."""
@@ -133,6 +141,7 @@ def denoise(
     unseen = condition if sees_all else without_identity(condition, components.null_tokens)
     mask = latents.new_zeros(len(latents), 1, 1, 1)
     notes: dict[str, Tensor] = {}
+    is_over = False
     for index, step in enumerate(schedule.steps[first:], start=first):
         branches, notes = guidance.branches(index), {}
         text, seen = _read_by(branches, prepared, unseen)
@@ -145,12 +154,17 @@ def denoise(
         noise = fresh[index] if index < len(fresh) else None
         latents = schedule.advance(latents, guidance.combine(samples, index), index, noise=noise)
         if on_step is not None:
-            latents = on_step(index, step.timestep, latents)
+            try:
+                latents = on_step(index, step.timestep, latents)
+            except EndsHere as end:
+                latents, is_over = end.latents, True
         # Masks are those of the row with text and identity, if it is there.
         shown = branches.index(Branch.BOTH) if Branch.BOTH in branches else 0
         mask = found.subject_mask.chunk(len(branches))[shown]
         if INLINE_MASK in notes:
             notes[INLINE_MASK] = notes[INLINE_MASK].chunk(len(branches))[shown]
+        if is_over:
+            break
     attention = condition.attention
     region = attention.region
     if INLINE_MASK in notes:

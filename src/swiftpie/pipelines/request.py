@@ -167,6 +167,7 @@ class Subject:
     ] = None
     mask: "Tensor | None" = None  # region for rescaling (1, 1, H, W) in [0, 1]
     detail_mask: "Tensor | None" = None  # the same, of the detail branch within the region
+    samples_mask: bool = False  # the semantic branch takes points of `mask`, and adds what overlaps
     name: Annotated[
         str,
         Option(

@@ -128,7 +128,7 @@ def prepare_subjects(
             is_inline=source is MaskSource.INLINE,
             detail_is_inline=detail_source is MaskSource.INLINE,
         )
-        condition = _by_layer(condition, components, subjects)
+        condition = _sampled(_by_layer(condition, components, subjects), subjects)
     if request.style_reference is not None:
         condition = with_style(condition, components, request)
     latents = components.schedule.initial_latents(noise[0])
@@ -402,6 +402,17 @@ def _by_layer(
     ones = torch.ones_like(attention.identity_scale)
     factors = {name: ones * ones.new_tensor([row[name] for row in rows]) for name in names}
     return condition._replace(attention=attention._replace(layer_scales=factors))
+
+
+def _sampled(condition: SubjectCondition, subjects: Sequence[Subject]) -> SubjectCondition:
+    """Return a condition with the masks that are sampled layer by layer; without any, the same."""
+    masks = [subject.mask for subject in subjects if subject.samples_mask]
+    if not masks or not all(subject.samples_mask for subject in subjects):
+        return condition
+    region = condition.attention.region
+    sampled = torch.cat([mask for mask in masks if mask is not None], dim=1).to(region)
+    sampled = sampled.expand(len(region), -1, -1, -1)
+    return condition._replace(attention=condition.attention._replace(sampled=sampled))
 
 
 def text_condition(
