@@ -346,3 +346,62 @@ def test_fewer_cells_of_noise_are_as_white_and_have_its_layout(cells):
     assert beside == pytest.approx(0, abs=0.03)
     corner = noise[..., : 28 // cells[0], : 36 // cells[1]].mean(dim=(-2, -1))
     assert torch.corrcoef(torch.stack([corner.flatten(), coarse[..., 0, 0].flatten()]))[0, 1] > 0.7
+
+
+def middle_and_height(session, identity, prompt, count=1):
+    subjects = (Subject(identity, name="dog"), Subject(identity, name="cat"))[:count]
+    request = request_of(identity, subjects=subjects, prompt=prompt, scene="")
+    (row,) = scene.scene_rows(session.components, request)
+    return [((left + right) / 2, foot - top) for left, top, right, foot in row.boxes]
+
+
+@pytest.mark.parametrize(
+    ("words", "is_obeyed"),
+    [
+        ("a dog on the left in a park", lambda x, height: x < 0.3 and height == pytest.approx(1)),
+        ("a dog on the right in a park", lambda x, height: x > 0.7 and height == pytest.approx(1)),
+        (
+            "a dog in the middle, in a park",
+            lambda x, height: abs(x - 0.5) < 0.1 and height == pytest.approx(1),
+        ),
+        ("a tiny dog in a park", lambda _, height: height == pytest.approx(0.5)),
+        ("a small dog in a park", lambda _, height: height == pytest.approx(0.7)),
+        ("a huge dog in a park", lambda _, height: height > 1.5),
+        ("a close-up of a dog in a park", lambda _, height: height > 1.3),
+        ("a dog in the distance in a park", lambda _, height: height < 0.6),
+    ],
+)
+def test_words_place_a_subject_in_a_photographed_place(session, identity, words, is_obeyed):
+    ((_, plain),) = middle_and_height(session, identity, "a dog in a park")
+    ((x, height),) = middle_and_height(session, identity, words)
+    assert is_obeyed(x, height / plain)
+    assert session.advice_on(request_of(identity, prompt=words, scene="")) == []
+
+
+def test_words_place_two_subjects_each(session, identity):
+    prompt = "a huge dog on the right and a tiny cat on the left in a park"
+    (dog, cat) = middle_and_height(session, identity, prompt, count=2)
+    assert dog[0] > 0.5 > cat[0]
+    assert dog[1] > 2 * cat[1]
+
+
+@pytest.mark.parametrize("words", ["lying down", "bending over", "bent", "squashed", "stretched"])
+def test_poses_that_would_tear_a_photograph_are_refused(session, identity, words):
+    with pytest.raises(CapabilityError, match=f"'{words.split()[0]}.*would tear .* `tilt`"):
+        scene.scene_rows(
+            session.components, request_of(identity, prompt=f"a dog {words} in a park", scene="")
+        )
+    drawn = request_of(identity, prompt=f"a dog {words} in a park", scene="words")
+    assert session.draw(drawn).images
+
+
+@pytest.mark.parametrize("words", ["jumping", "seen from the front", "facing the viewer"])
+def test_poses_that_photographs_do_not_follow_are_named(session, identity, words):
+    request = request_of(identity, prompt=f"a dog {words} in a park", scene="")
+    assert any(f"'{words}' has no effect" in sentence for sentence in session.advice_on(request))
+
+
+def test_words_for_where_a_subject_is_are_named_beside_a_box(session, identity):
+    subject = Subject(identity, box=(0.1, 0.5, 0.4, 0.9))
+    request = request_of(identity, subjects=(subject,), prompt="a dog on the right in a park")
+    assert any("'right'" in sentence for sentence in session.advice_on(replace(request, scene="")))

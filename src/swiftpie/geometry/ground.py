@@ -137,8 +137,25 @@ def aim_of(share: float) -> float:
     return AIM[0] + (AIM[1] - AIM[0]) * share
 
 
+def scaled(
+    box: tuple[float, float, float, float], times: float
+) -> tuple[float, float, float, float]:
+    """Return a box so many times as large on the same foot, as far as the picture has room."""
+    left, top, right, foot = box
+    times = min(times, (1 - 2 * MARGIN) / (right - left), max(1.0, (foot - MARGIN) / (foot - top)))
+    half = times * (right - left) / 2
+    centre = min(1 - MARGIN - half, max(MARGIN + half, (left + right) / 2))
+    return (centre - half, foot - times * (foot - top), centre + half, foot)
+
+
 def stand(
-    ground: Ground, extent: tuple[float, float], height_m: float | None, *, share: float, x: float
+    ground: Ground,
+    extent: tuple[float, float],
+    height_m: float | None,
+    *,
+    share: float,
+    x: float,
+    way: float | None = None,
 ) -> tuple[float, float, float, float]:
     """Return the box of a subject that stands on the ground of a photograph.
 
@@ -149,9 +166,12 @@ def stand(
         height_m: Its usual height; None if nothing says how tall it is.
         share: Uniform in [0, 1): how near it stands.
         x: In [0, 1]: where on the ground, from the left.
+        way: In [0, 1], from the far to the near end of the ground; None: where its height fits.
     """
     near, far = ground.near_and_far()
-    if height_m is None:
+    if way is not None:
+        wanted = far + (near - far) * way
+    elif height_m is None:
         wanted = far + (near - far) * (0.4 + 0.5 * share)
     else:
         first, second = ground.metre_at(far) * height_m, ground.metre_at(near) * height_m

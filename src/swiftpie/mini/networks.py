@@ -264,6 +264,8 @@ def _advice(components: Components, vocabulary: Vocabulary, request: Request) ->
         yield from _advice_on_words(name, vocabulary, request, readings, is_scene=is_scene)
         for reading in readings if is_scene and isinstance(request.scene, str) else ():
             yield from _advice_on_place(reading, request)
+        for reading in readings if is_scene else ():
+            yield from _advice_on_poses(reading, request)
         for reading in readings:
             yield from _missing_subjects(reading, request)
         named = [subject.identity.named for subject in request.subjects]
@@ -278,7 +280,8 @@ def _advice(components: Components, vocabulary: Vocabulary, request: Request) ->
     reading = read(request.prompt, vocabulary)
     # The picture of what is inserted explains its name.
     shown = {*FILLERS, *words_in(" ".join(mention.words for mention in reading.mentions))}
-    unknown = [word for word in reading.unknown if word not in shown]
+    means = subject_library().meant_by
+    unknown = [word for word in reading.unknown if word not in shown and not means(word)]
     if unknown:
         yield vocabulary.advice_on([*dict.fromkeys(unknown)], preset=name)
 
@@ -304,9 +307,11 @@ def _advice_on_words(
         )
     shown = {*words_in(" ".join(_words_of(subject) for subject in request.subjects))}
     said = [word for word in lost if word not in shown]  # a subject that is named again is shown
-    if unknown := [word for word in said if not vocabulary.knows(word)]:
+    means = subject_library().meant_by  # a noun of the library was taught, wherever it stands
+    known = [word for word in said if vocabulary.knows(word) or means(word)]
+    if unknown := [word for word in said if word not in known]:
         yield vocabulary.advice_on(unknown, preset=name)
-    if apart := [repr(word) for word in said if vocabulary.knows(word)]:
+    if apart := [repr(word) for word in known]:
         yield (
             f"Of the prompt, {', '.join(apart)} is not drawn where it stands. "
             "Subjects stand first or behind 'and', places behind a preposition, as in 'a dog and a "
@@ -336,6 +341,23 @@ def _advice_on_place(reading: Reading, request: PersonalizeRequest) -> Iterator[
         yield (
             f"The photograph of a {place} is soft in a picture of {wide} px. Ask for at most "
             f"{most} px of width, or give a larger picture of a place as the scene."
+        )
+
+
+def _advice_on_poses(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
+    """Yield warnings of poses, views and places that a photographed place does not follow."""
+    is_own = not isinstance(request.scene, str)
+    if not is_own and not scene_library().is_photographed(place_of(request, reading)):
+        return
+    if kept := reading.posed("kept"):
+        yield (
+            f"{kept[0]!r} has no effect in a photographed place: the subject keeps the pose of its "
+            "picture. Turn it by `view`, or give another picture."
+        )
+    if reading.placed and (is_own or any(subject.box for subject in request.subjects)):
+        yield (
+            f"Words for where a subject is, as for {reading.placed[0]!r}, have no effect beside a "
+            "box, and in a picture of your own. Give the box that you want."
         )
 
 

@@ -24,12 +24,15 @@ from swiftpie.mini.vocabulary import (
 )
 from swiftpie.mini.words import (
     ARTICLES,
+    AS_LARGE,
     ENDS,
     FILLERS,
     IN_THE_AIR,
     LOOK_WORDS,
     NO_SUBJECT,
+    PLACED,
     PLAIN,
+    POSED,
     PREPOSITIONS,
     RENDITIONS,
     SEASONS,
@@ -45,6 +48,7 @@ from swiftpie.mini.words import (
     SceneSetting,
     listed,
     look_in,
+    phrases_in,
     setting_in,
     texture_in,
     tokens_in,
@@ -175,6 +179,30 @@ class Reading:
         return replace(self, shown_setting=self.shown_setting.indoors)
 
     @cached_property
+    def placed(self) -> tuple[str, ...]:
+        """Entries of `PLACED` in the order of the prompt; "in the middle of a street" is none."""
+        said = f" {' '.join(self.tokens)} "
+        found = [look for look in phrases_in(said, PLACED) if f" {look.phrase} of " not in said]
+        found.sort(key=lambda look: said.find(f" {look.phrase} "))
+        return tuple(dict.fromkeys(look.name for look in found))
+
+    @cached_property
+    def sizes(self) -> tuple[str | None, ...]:
+        """Which entry of `AS_LARGE` stands before each subject that it asks for, in their order."""
+        said, sizes = f" {' '.join(self.others)} ", list[str | None]()
+        for mention in self.mentions:
+            before, _, said = said.partition(f" {mention.words} ")
+            found = phrases_in(f" {' '.join(before.split()[-2:])} ", AS_LARGE)
+            sizes += [found[0].name if found else None] * mention.number
+            said = f" {said}"
+        return tuple(sizes)
+
+    def posed(self, kind: str) -> list[str]:
+        """Return the phrases of the prompt for poses and views of a kind, an entry of `POSED`."""
+        said = f" {' '.join(self.tokens)} "
+        return [look.phrase for look in phrases_in(said, {kind: POSED[kind]})]
+
+    @cached_property
     def sentence(self) -> str:
         """The prompt as captions put it, a list as a sentence: "a dog on a beach at sunset"."""
         if not self._is_list:
@@ -261,7 +289,8 @@ def _with_subjects(reading: Reading, vocabulary: Vocabulary) -> Reading:
     left += [word for mention in found for word in (*mention.before, *mention.after)]
     own = scene_library().nouns(place) | {*place.split()} if place else frozenset[str]()
     lost = {word for word in left if word in reading.skipped or _is_lost(word, vocabulary)}
-    lost = (lost - NO_SUBJECT - own).union(*(mention.apart for mention in found))
+    where = {word for name in reading.placed for phrase in PLACED[name] for word in phrase.split()}
+    lost = (lost - NO_SUBJECT - own - where).union(*(mention.apart for mention in found))
     words = dict.fromkeys(
         token
         for token in WORD_OR_NUMBER.findall(text.lower())

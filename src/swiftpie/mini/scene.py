@@ -308,6 +308,12 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         boxes = staged(request, reading, noise, ground, size)
         reading = reading.shown_at(name)
         is_photo = name is None or known.is_photographed(name)
+        if is_photo and (torn := reading.posed("torn")):
+            raise CapabilityError(
+                f"The place is a photograph, in which {torn[0]!r} would tear the subject. Leave "
+                "it out, give a picture of the subject in that pose, turn it by `tilt`, or draw "
+                f"all of it from words by `scene='{WORDS_ALONE}'`."
+            )
         place = _lit(components, picture, reading, noise, name)
         is_ground = name is None or known.is_ground(name)
         rows.append(SceneRow(reading, seed, place, name, is_photo, is_ground, noise, boxes))

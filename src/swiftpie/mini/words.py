@@ -35,6 +35,7 @@ CLOUDY, SNOWFALL, FOG = (tuple(WEATHERS).index(name) for name in ("cloudy", "sno
 NIGHT, DAWN = (tuple(TIMES).index(name) for name in ("night", "dawn"))
 AUTUMN, WINTER = (tuple(SEASONS).index(name) for name in ("autumn", "winter"))
 PREPOSITIONS, ARTICLES, FILLERS = map(listed, ("prepositions", "articles", "fillers"))
+PLACED, AS_LARGE, POSED = map(_table, ("placed", "as_large", "posed"))
 SIZES, ENDS, NO_SUBJECT = map(listed, ("sizes", "ends", "no_subject"))
 SETTING_WORDS = _words_of(TIMES, WEATHERS, SEASONS)
 LOOK_WORDS = _words_of(COLOUR_WORDS, MATERIAL_WORDS, MATERIAL_PHRASES) - PREPOSITIONS - {"from"}
