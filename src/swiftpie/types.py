@@ -109,6 +109,7 @@ class Cutout(NamedTuple):
     way: str  # one of `CutoutMethod`
     confidence: float | None  # in [0, 1]; None if unknown
     is_cut: bool = False  # whether the lower border of the picture cuts the subject off
+    cut_at: str = ""  # other borders that do, of "left", "right" and "top"
 
     def __str__(self) -> str:
         return self.way if self.confidence is None else f"{self.way} {self.confidence:.2f}"
@@ -197,6 +198,11 @@ class Identity(Shown):
     def is_cut(self) -> bool:
         """Whether the lower border of its first picture cuts the subject off."""
         return any(cutout.is_cut for cutout in self.cutouts[:1])
+
+    @property
+    def cut_at(self) -> str:
+        """The other borders of its first picture that do."""
+        return "".join(cutout.cut_at for cutout in self.cutouts[:1])
 
     def without_detail(self) -> Self:
         """Return the same subject for the semantic branch alone."""

@@ -50,7 +50,7 @@ def test_pictures_identities_and_json_tell_how_their_subject_was_cut_out(call, t
     facts = facts_of(call, "personalize", *sources, PROMPT, "-o", out, *chosen)
     ((first, second),) = facts["cutouts"]
     assert first["way"] == "network"
-    assert second == {"way": "mask", "confidence": 1.0, "is_cut": False}
+    assert second == {"way": "mask", "confidence": 1.0, "is_cut": False, "cut_at": ""}
     assert facts["branches"] == ["semantic", "detail", "aligned detail"]
     stored = read_metadata(out)
     assert stored["cutouts"] == f"network {first['confidence']:.2f}, mask 1.00"

@@ -571,7 +571,7 @@ OUTCOME = {"place": "jobs.jsonl, line 1", "status": "done", "bytes": OPEN, "ms":
 OUTCOME |= {"sha256": OPEN}
 OUTCOME |= {"seed": SEED, "preset": "mini", "warnings": [], "cutouts": []}
 NOT_RANDOM = "The seed has no effect: nothing of this edit is random."
-CUT = {"way": "transparency", "confidence": 1.0, "is_cut": False}
+CUT = {"way": "transparency", "confidence": 1.0, "is_cut": False, "cut_at": ""}
 SHOWN = {"branches": ["semantic", "detail", "aligned detail"], "cutouts": [[CUT]]}
 ANSWERS = {  # what HTTP and assistants say, the words that HTTP counts, and the line of a report
     "one subject": ({}, 5, {"id": "subject-a-robot-on-a-beach-s5-5b0f166f", **SHOWN}),

@@ -2,11 +2,13 @@ from itertools import product
 
 import pytest
 
+from swiftpie.errors import InputError
 from swiftpie.geometry.ground import (
     LARGER,
     LEAST,
     MOST,
     SMALL_M,
+    at_borders,
     close_up,
     heights,
     heights_in,
@@ -59,6 +61,33 @@ def test_what_its_photograph_cuts_off_is_cut_by_the_lower_border_of_the_picture(
         assert 1 < foot < 1.04
         assert min(left, top, 1 - right) >= 0
         assert (right - left) / (foot - top) == pytest.approx(extent[0] / extent[1])
+
+
+def test_what_a_side_or_the_upper_border_cuts_off_is_cut_by_that_of_the_picture():
+    box = (0.4, 0.5, 0.6, 0.9)
+    assert at_borders(box, "") == pytest.approx(box)
+    for cut_at, is_flipped, moved in (("left", False, -0.01), ("left", True, 0.81)):
+        found = at_borders(box, cut_at, is_flipped=is_flipped)
+        assert found == pytest.approx((moved, 0.5, moved + 0.2, 0.9))
+    left, top, right, foot = at_borders(box, "left top")
+    assert left < 0 < right
+    assert top < 0
+    assert foot == 0.9
+    assert (right - left) / (foot - top) == pytest.approx(0.5)
+    wide = at_borders((0.2, 0.7, 0.7, 0.9), "left right")
+    assert wide == pytest.approx((-0.055, 0.46, 1.045, 0.9))
+    above, below = at_borders((0.3, 0.4, 0.7, 1.03), "top")[1::2]
+    assert above < 0 < 1 < below
+    for _, ground in GROUNDS:
+        found = at_borders(stand(ground, (1.0, 2.0), 0.4, share=0.5, x=0.5), "left", ground=ground)
+        near, _ = ground.near_and_far()
+        assert ground.span_at(found[3])[0] < 0.021 or found[3] == near
+
+
+@pytest.mark.parametrize(("cut_at", "right"), [("left right", 0.4), ("top", 1.0)])
+def test_what_has_no_room_at_the_border_that_cuts_it_off_is_refused(cut_at, right):
+    with pytest.raises(InputError, match=f"border: {cut_at}.*Give a photograph"):
+        at_borders((0.0, 0.5, right, 0.9), cut_at)
 
 
 def test_a_subject_has_its_usual_height_where_the_picture_has_room():

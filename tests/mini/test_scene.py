@@ -82,6 +82,11 @@ def test_a_subject_that_its_photograph_cuts_is_placed_below_the_border(session, 
         request = request_of(subject, prompt="a dog on a beach", scene="beach")
         (row,) = scene.scene_rows(session.components, request)
         assert (row.boxes[0][3] > 1) is is_below
+    aside = replace(identity, cutouts=(Cutout("mask", 1.0, cut_at="left"),))
+    for place, flip in (("beach", False), ("beach", True), ("castle", False)):  # drawn, too
+        request = request_of(aside, prompt="a dog outside", scene=place, flip=flip)
+        (row,) = scene.scene_rows(session.components, request)
+        assert (row.boxes[0][2] > 1) if flip else (row.boxes[0][0] < 0)
 
 
 @pytest.mark.thorough

@@ -90,14 +90,23 @@ def test_an_outline_that_is_off_follows_the_colours_of_the_photograph():
     assert torch.equal(unmixed(plain, given), given)
 
 
-@pytest.mark.parametrize(("bottom", "is_cut"), [(200, True), (190, False)])
-def test_an_identity_knows_whether_its_photograph_cuts_it_off(session, tmp_path, bottom, is_cut):
+@pytest.mark.parametrize(
+    ("box", "is_cut", "cut_at"),
+    [
+        ((50, 60, 150, 200), True, ""),
+        ((50, 60, 150, 190), False, ""),
+        ((0, 60, 150, 190), False, "left"),
+        ((50, 0, 200, 200), True, "right top"),
+    ],
+)
+def test_an_identity_knows_what_border_cuts_it_off(session, tmp_path, box, is_cut, cut_at):
     mask = Image.new("L", (200, 200))
-    mask.paste(255, (50, 60, 150, bottom))
+    mask.paste(255, box)
     identity = session.encode_identity(Image.new("RGB", (200, 200), "red"), masks=[mask])
     session.save_identity(identity, tmp_path / "x.spid")
     for known in (identity, session.load_identity(tmp_path / "x.spid")):
         assert [cutout.is_cut for cutout in known.cutouts] == [is_cut]
+        assert known.cut_at == cut_at
 
 
 @pytest.mark.parametrize("side", [200, 600])

@@ -10,6 +10,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
+from swiftpie.errors import InputError
+from swiftpie.validation import Box
+
 ASSETS = Path(__file__).parents[1] / "assets" / "ground"
 HEIGHTS = "heights.json"  # metres of what names mean
 SMALL_M = 0.35  # a thing lower than this gets a near place, such as a table
@@ -107,9 +110,7 @@ def heights_in(words: Sequence[str]) -> list[float]:
     return [min(each for each in run if each is not None) for is_known, run in runs if is_known]
 
 
-def close_up(
-    extent: tuple[float, float], *, share: float, x: float
-) -> tuple[float, float, float, float]:
+def close_up(extent: tuple[float, float], *, share: float, x: float) -> Box:
     """Return the box of a subject that the lower border of its photograph cuts off.
 
     The lower border of the picture cuts it as well, as in a portrait; see `stand`.
@@ -120,6 +121,53 @@ def close_up(
     centre = min(1 - MARGIN - width / 2, max(MARGIN + width / 2, x))
     foot = 1 + BELOW * height
     return (centre - width / 2, foot - height, centre + width / 2, foot)
+
+
+def at_borders(
+    box: Box, cut_at: str, *, ground: Ground | None = None, is_flipped: bool = False
+) -> Box:
+    """Return the box of a subject moved to the side that cuts it off in its photograph.
+
+    It stands where the ground reaches that side, or nearest in front of it. What the upper border
+    cuts, or both sides do, is enlarged until it hangs over them.
+
+    Raises:
+        InputError: No such box fits into the picture.
+    """
+    left, top, right, foot = box
+    turned = {"left": "right", "right": "left"} if is_flipped else {}
+    cuts = {turned.get(border, border) for border in cut_at.split()}
+    height, shape, centre = foot - top, (right - left) / (foot - top), (left + right) / 2
+    if ground is not None and cuts & {"left", "right"}:
+        near = max(foot, ground.near_and_far()[0])
+        rows = [foot + (near - foot) * row / ROWS for row in range(ROWS + 1)]
+        stood = next((y for y in rows if _reaches(ground, y, is_left="left" in cuts)), near)
+        height = min(stood - MARGIN, height * ground.metre_at(stood) / ground.metre_at(foot))
+        foot = stood
+    is_wide = {"left", "right"} <= cuts
+    if is_wide:
+        height = (1 + 2 * BELOW) / shape
+    if "top" in cuts:
+        height = max(
+            height if is_wide else 0.0, 1 / (1 - 2 * BELOW) if foot > 1 else foot / (1 - BELOW)
+        )
+    foot = foot if foot <= 1 else 1 + BELOW * height
+    width, top = shape * height, foot - height
+    left = centre - width / 2
+    if (width > 1 and not is_wide) or (top < 0) is not ("top" in cuts):
+        raise InputError(
+            f"The subject is cut off in its photograph (border: {cut_at}), and at that border of "
+            "the picture it has no room. Give a photograph that shows all of it, or a box in which "
+            "it shall stand all the same, as in `box=0.2,0.3,0.8,0.95`."
+        )
+    if cuts & {"left", "right"}:
+        left = -BELOW * width if "left" in cuts else 1 - (1 - BELOW) * width
+    return left, top, left + width, foot
+
+
+def _reaches(ground: Ground, y: float, *, is_left: bool) -> bool:
+    left, right = ground.span_at(y)
+    return left < MARGIN if is_left else right > 1 - MARGIN
 
 
 def times_larger(ground: Ground, height_m: float, *, share: float) -> float:
@@ -137,9 +185,7 @@ def aim_of(share: float) -> float:
     return AIM[0] + (AIM[1] - AIM[0]) * share
 
 
-def scaled(
-    box: tuple[float, float, float, float], times: float
-) -> tuple[float, float, float, float]:
+def scaled(box: Box, times: float) -> Box:
     """Return a box so many times as large on the same foot, as far as the picture has room."""
     left, top, right, foot = box
     times = min(times, (1 - 2 * MARGIN) / (right - left), max(1.0, (foot - MARGIN) / (foot - top)))
@@ -156,7 +202,7 @@ def stand(
     share: float,
     x: float,
     way: float | None = None,
-) -> tuple[float, float, float, float]:
+) -> Box:
     """Return the box of a subject that stands on the ground of a photograph.
 
     Args:

@@ -14,7 +14,9 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import Components, Placement
 from swiftpie.geometry.ground import (
     SMALL_M,
+    UNKNOWN,
     Ground,
+    at_borders,
     close_up,
     heights_in,
     scaled,
@@ -218,8 +220,8 @@ def staged(
     """Return the boxes in which the subjects of a picture stand.
 
     None where the model places them: where a subject has a box, and where the prompt turns it; in
-    drawn places, and several before a picture of the user's own, all but those that their
-    photograph cuts off.
+    drawn places, and several before a picture of the user's own, all but those that a border of
+    their photograph cuts off.
     """
     subjects = request.subjects
     if any(each.box is not None for each in subjects) or reading.is_turned:
@@ -246,14 +248,18 @@ def staged(
         if len(across) == count:
             x = across[0] if count == 1 else (0.5 + (count - 1) * across[number]) / count
         way = along[0] if along else None
+        box = None
         if identity.is_cut:
-            boxes.append(close_up(extent, share=near, x=x))
+            box = close_up(extent, share=near, x=x)
         elif ground is not None:
             size_said = reading.sizes[number] if number < len(reading.sizes) else None
             times = math.prod(TIMES[name] for name in (*reading.placed, size_said) if name in TIMES)
-            boxes.append(scaled(stand(ground, extent, height_m, share=near, x=x, way=way), times))
-        else:
-            boxes.append(None)
+            box = scaled(stand(ground, extent, height_m, share=near, x=x, way=way), times)
+        elif identity.cut_at:
+            half = UNKNOWN * extent[0] / extent[1] / 2
+            box = (x - half, SPREAD_FLOOR - UNKNOWN, x + half, SPREAD_FLOOR)
+        cut_at = identity.cut_at
+        boxes.append(box and at_borders(box, cut_at, ground=ground, is_flipped=request.flip))
     return tuple(boxes)
 
 

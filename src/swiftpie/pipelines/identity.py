@@ -1,5 +1,6 @@
 """Pictures of a subject, or of a face, to an `Identity`."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -43,6 +44,10 @@ STEEPER = 1.4  # times, so that noise in plain ground leaves no veil
 EDGES = 320  # edges as wide in a longer side: so far within a mask it may show some, too
 FAINT = 0.02  # weight of the colours there
 CUT_SHARE = 0.4  # The share of its width that the lower border cuts.
+# The share of its height or width that another border cuts. It is a third in halves of the dog of
+# the package.
+OTHER_SHARE = 0.25
+BORDERS = ("left", "right", "top")  # The others than the lower one, whose cut is a portrait's.
 OUTLINES = frozenset((CutoutMethod.MASK, CutoutMethod.NETWORK, CutoutMethod.COLOUR))  # no mattes
 FACE_CROP_PX = 224  # what image encoders see of an aligned face
 
@@ -299,13 +304,19 @@ def crop_subject(
     if found.how.way in OUTLINES:
         cover = unmixed(pixels, cover)
     pixels = own_colours(pixels, cover)
-    return SubjectCrop(pixels, cover, fill, found.how._replace(is_cut=_is_cut(found.mask)))
+    *others, is_cut = cuts = _cut_at(found.mask)
+    # What reaches all four borders is a picture that was cropped to it, or a whole one.
+    names = () if all(cuts) else itertools.compress(BORDERS, others)
+    cut_at = " ".join(names)
+    return SubjectCrop(pixels, cover, fill, found.how._replace(is_cut=is_cut, cut_at=cut_at))
 
 
-def _is_cut(mask: Tensor) -> bool:
-    """Whether a subject (1, 1, H, W) ends at the lower border of its picture, and not before."""
-    columns = (mask[0, 0] > HALF).any(dim=0).sum()
-    return bool((mask[0, 0, -1] > HALF).sum() > CUT_SHARE * columns)
+def _cut_at(mask: Tensor) -> list[bool]:
+    """Whether a subject (1, 1, H, W) ends at the left, right, upper and lower border only."""
+    solid = mask[0, 0] > HALF
+    wide, high = solid.any(dim=0).sum(), solid.any(dim=1).sum()
+    shares = [solid[:, 0].sum() / high, solid[:, -1].sum() / high, solid[0].sum() / wide]
+    return [*(bool(s > OTHER_SHARE) for s in shares), bool(solid[-1].sum() > CUT_SHARE * wide)]
 
 
 def frame_of(found: SubjectCrop, size_px: int) -> Frame:

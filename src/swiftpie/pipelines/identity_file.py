@@ -24,7 +24,7 @@ from swiftpie.backbones.load.safe import (
 from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.imageio.atomic import write_file
 from swiftpie.models.vision import FaceIdentityEncoder
-from swiftpie.pipelines.identity import LARGE_PX
+from swiftpie.pipelines.identity import BORDERS, LARGE_PX
 from swiftpie.types import Cutout, Identity
 from swiftpie.validation import MAX_REFERENCES
 
@@ -254,12 +254,13 @@ def _read_cutouts(stored: object, *, pictures: int) -> tuple[Cutout, ...]:
     found = []
     for entry in stored if isinstance(stored, list) else [None]:
         match entry:
-            case [str(way), (int() | float() | None) as sure, *rest] if rest in (
+            case [str(way), (int() | float() | None) as sure, *rest] if [*map(type, rest)] in (
                 [],
-                [True],
-                [False],
+                [bool],
+                [bool, str],
             ):
                 is_plain = len(way) <= MAX_TEXT and way.isprintable()
+                is_plain &= {*" ".join(rest[1:]).split()} <= {*BORDERS}
                 if not is_plain or not (sure is None or 0 <= sure <= 1):
                     raise ValueError("how it was cut out cannot be read")
                 found.append(Cutout(way, sure, *rest))

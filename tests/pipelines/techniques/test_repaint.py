@@ -161,6 +161,8 @@ def test_what_the_border_of_its_photograph_cuts_off_stands_at_the_border_of_this
     assert bottom == 1
     assert top < 0.5
     assert 0 <= left < right <= 1
+    aside = replace(identity, cutouts=(identity.cutouts[0]._replace(cut_at="right"),))
+    assert proposed_box(scene_library().image("city street"), aside)[2] == 1
 
 
 def test_a_warning_says_that_a_subject_is_drawn_larger_than_it_is(identity, caplog):

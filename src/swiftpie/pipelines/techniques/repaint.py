@@ -12,7 +12,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.ground import close_up, heights_in
+from swiftpie.geometry.ground import at_borders, close_up, heights_in
 from swiftpie.geometry.shading import Lighting
 from swiftpie.imageio.images import as_rgb, extrapolate, mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask, subject_extent
@@ -204,17 +204,18 @@ def _changed_in(
 def proposed_box(photograph: Image.Image, identity: Identity, prompt: str = "") -> Box:
     """Return a box for a subject without one: on the ground, at the usual height of its name.
 
-    The name is that of the library, or the first in the prompt. What the lower border of its
-    photograph cuts off stands at that of this one, as in a portrait.
+    The name is that of the library, or the first in the prompt. What a border of its photograph
+    cuts off stands at that of this one, as in a portrait.
     """
+    wide, tall = extent_in_frame(identity)
     if identity.is_cut:
-        wide, tall = extent_in_frame(identity)
-        extent = (wide / photograph.width, tall / photograph.height)
-        left, top, right, _ = close_up(extent, share=0.5, x=0.5)
-        return (left, top, right, 1.0)
-    text = prompt if identity.named is None else identity.named.name
-    found = heights_in(re.findall(r"[a-z]+", text.lower()))
-    return box_on_ground(photograph, extent_in_frame(identity), next(iter(found), None))
+        box = close_up((wide / photograph.width, tall / photograph.height), share=0.5, x=0.5)
+    else:
+        text = prompt if identity.named is None else identity.named.name
+        found = heights_in(re.findall(r"[a-z]+", text.lower()))
+        box = box_on_ground(photograph, (wide, tall), next(iter(found), None))
+    left, top, right, bottom = at_borders(box, identity.cut_at)
+    return max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)
 
 
 def begin_from_noise(components: Components, plan: RepaintPlan) -> RepaintPlan:
