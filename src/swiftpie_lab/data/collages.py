@@ -28,14 +28,16 @@ _DRAWN = 0.3  # share of drawn pictures; the others are photographs
 _WHOLE, _GROUND, _PLAIN = 0.6, 0.2, 0.1  # shares of surroundings; the rest is a surface
 _SPRITES = 0.15  # share of drawn subjects; the others are photographed
 _OWN_COLOURS, _MIXED_COLOURS = 0.6, 0.25  # shares of subjects; a photograph covers the rest
-_TWO_TONED, _GLASSY = 0.12, 0.06  # shares of subjects of two materials, and of glass
+_TWO_TONED, _GLASSY = 0.12, 0.1  # shares of subjects of two materials, and of glass
+_STRAPPED, _ALIKE = 0.08, 0.15  # with a strap or a handle, and as light as what is around them
+_RIVALLED, _FAR = 0.45, 0.75  # pictures with rivals, and the share of these that is out of focus
 _BLANK, _EMPTY, _PAIRS = 0.03, 0.04, 0.08  # nothing at all, no subject, two things that are one
 _CUT, _CLOSE = 0.2, 0.15  # cut by the lower border, and so close that all borders may
 _MIN_CUT = 0.45  # smaller ones are not cut
 _NUM_OTHERS, _OTHERS = 4, 0.35  # things that are not the subject, each in this share
 _BESIDE, _DISHES, _WORN = 0.2, 0.08, 0.06  # things next to it, a dish below it, a person behind it
-_SUPPORTED, _SHADED, _HIDDEN = 0.2, 0.65, 0.1
-_HELD, _GRIPPED = 0.14, 0.6  # shares of subjects that are held, and of those under fingers
+_SUPPORTED, _SHADED, _HIDDEN = 0.2, 0.65, 0.15
+_HELD, _GRIPPED = 0.18, 0.6  # shares of subjects that are held, and of those under fingers
 _SMALL, _SMALL_PX = 0.5, (96, 200)  # share of drawn pictures stored at a side in this range
 SKIN = np.array([0.85, 0.62, 0.5], np.float32)[:, None, None]
 
@@ -117,10 +119,7 @@ class _Collage:
         x, y = (0.5 + np.clip(spread * self.random.standard_normal(2), -0.3, 0.3)).tolist()
         if self.chance(_CUT) and size > _MIN_CUT:
             y = max(0.45, 1 - size * self.uniform(0.05, 0.45))
-        for _ in range(int(self.random.binomial(_NUM_OTHERS, _OTHERS))):
-            over(picture, self.other(size))
-        if self.chance(_WORN):
-            over(picture, self.person(x, y, size))
+        self.crowd(picture, x, y, size)
         subject, mask = self.subjects(x, y, size)
         rows = np.flatnonzero(mask.max(axis=1) > 0.5)
         base = float(rows[-1] + 1) / COLLAGE_PX if len(rows) else y
@@ -143,6 +142,16 @@ class _Collage:
             mask = mask * (1 - cover[3])
         return self.photographed(picture), mask
 
+    def crowd(self, picture: Array, x: float, y: float, size: float) -> None:
+        """Put into a picture what is not its subject, and behind it."""
+        for _ in range(int(self.random.binomial(_NUM_OTHERS, _OTHERS))):
+            over(picture, self.other(size))
+        if self.chance(_WORN):
+            over(picture, self.person(x, y, size))
+        if self.chance(_RIVALLED):
+            for _ in range(int(self.random.integers(1, 3))):
+                over(picture, self.rival(x, y, size))
+
     def subjects(self, x: float, y: float, size: float) -> tuple[Array, Array]:
         """Return what the picture is of, and its mask (256, 256).
 
@@ -156,6 +165,9 @@ class _Collage:
             right, down = (0.3 * size * self.random.standard_normal(2)).tolist()
             part = size * self.uniform(0.4, 0.8)
             over(subject, self.placed(self.subject(), x + right, y + down, part))
+        if self.chance(_STRAPPED):
+            below, subject = subject, self.strap(x, y, size)
+            over(subject, below)
         mask = subject[3].copy()
         if self.chance(_GLASSY):
             frame = 2 * round(COLLAGE_PX * size * self.uniform(0.01, 0.05)) + 3
@@ -333,7 +345,7 @@ class _Collage:
         """Bring the mean colour of a layer nearer to that of what is around it."""
         own = layer[:3].mean(axis=(1, 2)) / max(1e-3, float(layer[3].mean()))
         gain = np.clip(picture.mean(axis=(1, 2)) / own.clip(0.02), 0.4, 2.5)
-        gain **= self.uniform(0, 0.8)
+        gain **= 1.0 if self.chance(_ALIKE) else self.uniform(0, 0.8)
         layer[:3] *= gain.astype(np.float32)[:, None, None]
         np.minimum(layer[:3], layer[3], out=layer[:3])
         return self.blurred(layer, 0.3, 1.5)
@@ -350,6 +362,25 @@ class _Collage:
             x, y, extent = self.uniform(), self.uniform(), min(0.3, size * self.uniform(0.15, 0.5))
         thing = self.rectangle() if self.chance(0.4) else self.subject()
         return self.blurred(self.placed(thing, x, y, extent), 0.6, 5)
+
+    def rival(self, x: float, y: float, size: float) -> Array:
+        """Return a thing behind the subject: out of focus and as large, or sharp and smaller."""
+        thing = self.rectangle() if self.chance(0.15) else self.subject()
+        is_far = self.chance(_FAR)
+        extent = size * (self.uniform(0.5, 1.3) if is_far else self.uniform(0.35, 0.7))
+        away = size * self.uniform(0.25, 0.8) * (1 if self.chance(0.5) else -1)
+        layer = self.placed(thing, x + away, y + size * self.uniform(-0.35, 0.12), extent)
+        return self.blurred(layer, 1, 11) if is_far else layer
+
+    def strap(self, x: float, y: float, size: float) -> Array:
+        """Return a thin arc from the middle of the subject to above it."""
+        shape = Image.new("L", (COLLAGE_PX, COLLAGE_PX))
+        half, high = size * self.uniform(0.08, 0.4), size * self.uniform(0.3, 0.7)
+        box = (x - half, y - high, x + half, y + high)
+        thick = max(2, round(COLLAGE_PX * size * self.uniform(0.008, 0.05)))
+        draw = ImageDraw.Draw(shape)
+        draw.arc([COLLAGE_PX * edge for edge in box], 180, 360, fill=255, width=thick)
+        return self.covered(shape, self.plain())
 
     def beside(self, x: float, base: float, size: float) -> Array:
         """Return a smaller thing that stands next to the subject, or before what is behind it."""
