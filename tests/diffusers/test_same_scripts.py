@@ -1,13 +1,20 @@
 """What a script for diffusers calls gives the pixels of diffusers; tiny random weights."""
 
+import inspect
 from itertools import combinations
 from types import SimpleNamespace
 
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers.loaders import (
+    IPAdapterMixin,
+    StableDiffusionLoraLoaderMixin,
+    TextualInversionLoaderMixin,
+)
+from safetensors.torch import save_file
 
-from swiftpie import SwiftPiePipeline
+from swiftpie import CapabilityError, SwiftEditPipeline, SwiftPiePipeline
 from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import trailing
 from swiftpie.noise import draw_noise
@@ -63,7 +70,7 @@ def drawn(pipe, *, steps=1, **options):
     shared = {"num_inference_steps": steps, "guidance_scale": 0.0, "output_type": "np"}
     noise = draw_noise([3], (4, 8, 8))
     call = {"height": 64, "width": 64, "latents": noise, **shared} | options
-    return torch.from_numpy(pipe(PROMPT, **call).images)
+    return torch.from_numpy(pipe(**{"prompt": PROMPT} | call).images)
 
 
 def apart(ours, theirs):
@@ -147,3 +154,56 @@ def test_a_callback_ends_a_drawing_as_in_diffusers(pair):
         found.append(drawn(pipe, steps=4, callback_on_step_end=end))
     assert apart(*found) < BOUND
     assert apart(found[0], drawn(ours, steps=4)) > 100 * BOUND
+
+
+def test_a_textual_inversion_comes_and_goes_as_in_diffusers(pair, place):
+    ours, theirs = pair("sd21", adapter=False)
+    twin, plain = SwiftPiePipeline.from_pipe(ours), drawn(ours)
+    vectors = torch.randn(2, 32, generator=torch.Generator().manual_seed(1))
+    save_file({"<own>": vectors}, place / "own.safetensors")
+    prompt = {"prompt": f"{PROMPT} <own>"}
+    unknown = drawn(ours, **prompt)
+    for pipe in (ours, theirs):
+        pipe.load_textual_inversion(str(place / "own.safetensors"))
+        pipe.load_textual_inversion(vectors[:1], token="<other>")
+    assert apart(drawn(ours, **prompt), drawn(theirs, **prompt)) < BOUND
+    assert apart(drawn(ours, **prompt), unknown) > 100 * BOUND
+    other = {"prompt": "<other>"}
+    assert apart(drawn(ours, **other), drawn(theirs, **other)) < BOUND
+    ours.unload_textual_inversion()
+    assert torch.equal(drawn(ours), plain)
+    assert torch.equal(drawn(twin, **prompt), unknown)
+
+
+MIXINS = (IPAdapterMixin, StableDiffusionLoraLoaderMixin, TextualInversionLoaderMixin)
+METHODS = {
+    name: getattr(mixin, name)
+    for mixin in MIXINS
+    for name in dir(mixin)
+    if name[0] != "_" and callable(getattr(mixin, name))
+}
+
+
+def named(function):
+    """Return the names of a signature, without `self` and collections."""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    return {each.name for each in parameters if each.kind not in kinds} - {"self"}
+
+
+@pytest.mark.parametrize("kind", [SwiftPiePipeline, SwiftEditPipeline])
+def test_every_argument_of_a_call_is_taken_or_refused_by_name(session, kind):
+    pipe = kind.from_components(session.components)
+    asked = set().union(*(named(each.__call__) for each in THEIRS.values()))
+    assert {"timesteps", "clip_skip", "crops_coords_top_left"} <= asked
+    for name in sorted(asked - named(kind.__call__)):
+        with pytest.raises(TypeError, match=rf"`{name}=`\. \S+"):
+            pipe(PROMPT, **{name: None})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_argument_of_a_method_is_taken_or_refused_by_name(pipe, name):
+    method = getattr(pipe, name)
+    for each in sorted(named(METHODS[name]) - named(method)):
+        with pytest.raises((TypeError, CapabilityError), match=rf"{name}\(\)[^.]*\. \S+"):
+            method(**{each: None})

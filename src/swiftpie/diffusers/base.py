@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar, Self, TypeVar, Unpack
 
 import torch
@@ -42,8 +41,6 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
     _optional_components: ClassVar[list[str]] = list(parts.OPTIONAL)
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
-    _loras: Mapping[str, parts.Lora] = MappingProxyType({})
-    _plain: Components | None = None  # the networks without LoRAs, if there are some
     _interrupt = False  # a callback sets it to end the drawing after its step, as in diffusers
     face_encoder: FaceEncoder | None = None  # finds the faces of photographs, as in a session
 
@@ -244,6 +241,7 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
 
     enable_group_offload = enable_sequential_cpu_offload
 
+    @partial(checked, gone=calls.GONE_OF_ADAPTERS)
     def load_ip_adapter(
         self,
         pretrained_model_name_or_path_or_dict: str | Path,
@@ -283,53 +281,6 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         """Take the identity adapter out of the U-Net."""
         plain = self._changeable(plain_family="takes_adapters")
         self._exchange(plain, {**plain.family.to_folder(plain), "image_encoder": None}, None)
-
-    def load_lora_weights(
-        self,
-        pretrained_model_name_or_path_or_dict: str | Path,
-        adapter_name: str | None = None,
-        *,
-        weight_name: str | None = None,
-        subfolder: str = "",
-        revision: str | None = None,
-        local_files_only: bool = False,
-    ) -> None:
-        """Draw with a LoRA, in place of those that were drawn; arguments as in diffusers.
-
-        Raises:
-            CapabilityError: There are no LoRAs for the preset's networks.
-            InputError: The file name is missing, or the LoRA's name is taken.
-            MissingExtra: peft is not installed.
-            WeightsError: A file cannot be had, or is for other networks.
-        """
-        name = adapter_name or f"default_{len(self._loras)}"
-        if name in self._loras:
-            raise InputError(
-                f"There is a LoRA {name!r} already. Choose another `adapter_name=`, or call "
-                "unload_lora_weights() before."
-            )
-        self._changeable(plain_family="lora_loader")
-        place = pretrained_model_name_or_path_or_dict
-        source = parts.Source(place, subfolder, revision, {"offline": local_files_only})
-        lora = parts.Lora(source.fetch("weights", weight_name))
-        silent = {other: replace(known, scale=0.0) for other, known in self._loras.items()}
-        self._fuse({**silent, name: lora})
-
-    def unload_lora_weights(self) -> None:
-        """Take all LoRAs off again."""
-        self._fuse({})
-
-    def set_adapters(
-        self,
-        adapter_names: str | Sequence[str],
-        adapter_weights: float | Sequence[float | None] | None = None,
-    ) -> None:
-        """Draw with these LoRAs alone, of one strength or one each; None is 1.
-
-        Raises:
-            InputError: There is no such LoRA, or numbers are missing or out of range.
-        """
-        self._fuse(parts.chosen_loras(self._loras, adapter_names, adapter_weights))
 
     def _checked(self) -> Components:
         loaded = self._at_rest()
@@ -371,38 +322,25 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
         return Session(components, cache_mib=0).with_face_encoder(self.face_encoder)
 
     def _changeable(self, *, plain_family: str) -> Components:
-        """Return the networks without LoRAs, of a family with the attribute `plain_family`."""
-        loaded, plain = self._at_rest(), self._plain
+        """Return the networks, of a family with the attribute `plain_family`."""
+        loaded = self._at_rest()
         if not getattr(loaded.family, plain_family):
             raise CapabilityError(
                 f"There are no adapters and LoRAs for the networks of preset "
                 f"{loaded.preset.name!r}. Load one of Stable Diffusion (`swiftpie presets`)."
             )
-        if plain is None:
-            return loaded
-        return replace(loaded, denoiser=plain.denoiser, fingerprint=plain.fingerprint)
-
-    def _fuse(self, loras: Mapping[str, parts.Lora]) -> None:
-        """Give the denoiser these LoRAs, all or, if one does not fit, none of the change."""
-        if loras == self._loras:
-            return
-        plain = self._changeable(plain_family="lora_loader")
-        drawn = [lora for lora in loras.values() if lora.scale]
-        self._take(parts.fused(plain, drawn) if drawn else plain)
-        self._loras, self._plain = loras, plain if drawn else None
+        return loaded
 
     def _exchange(
         self, plain: Components, modules: Mapping[str, object], adapter: Path | None
     ) -> None:
-        """Take networks with another adapter, and put the LoRAs into them again."""
+        """Take networks with another adapter."""
         settings = {"fingerprint": unknown_fingerprint(), "dtype": ""}
         preset = plain.preset
         if preset.name in PRESETS.names():  # without what the adapter before recommended
             preset = replace(preset, defaults=PRESETS.get(preset.name).defaults)
         described = {"preset": describe(preset)}
         self._take(plain.family.from_folder({**modules, **settings, **described}, adapter))
-        loras, self._loras, self._plain = self._loras, {}, None
-        self._fuse(loras)
 
     def _take(self, components: Components) -> None:
         for name, value in parts.take_apart(components).items():

@@ -96,6 +96,34 @@ GONE_OF_LOADING = _named(
 )
 
 
+GONE_OF_ADAPTERS = _named(
+    {
+        "hotswap low_cpu_mem_usage": "Weights are fused when they are loaded. Leave it out.",
+        "cache_dir token proxies force_download": "The hub's own settings say that, as HF_HOME and "
+        "HF_TOKEN.",
+        "use_safetensors": "Only safetensors are read. Leave it out.",
+    }
+)
+"""What loading an adapter takes in diffusers and not here."""
+INSTEAD = _named(
+    {
+        "set_ip_adapter_scale": "Strengths of an edit are `settings=EditSettings(scales=…)`.",
+        "from_single_file": "Load published weights by from_preset(PRESET, weights=FILE).",
+        "save_lora_weights": "LoRAs stay files of their own; save_pretrained() writes the U-Net "
+        "with them in it.",
+        "maybe_convert_prompt": "Prompts are converted when they are read.",
+        "enable_vae_slicing disable_vae_slicing": "Call pipe.vae.enable_slicing().",
+        "enable_vae_tiling disable_vae_tiling": "Call pipe.vae.enable_tiling().",
+        "enable_lora_hotswap set_lora_device": "LoRAs are part of the weights that draw. Call "
+        "set_adapters().",
+        "enable_freeu disable_freeu fuse_qkv_projections unfuse_qkv_projections": "It changes the "
+        "layers that carry the identity branches. Leave it out.",
+    }
+)
+"""Methods of diffusers that pipelines here have not, with what to call."""
+ELSE = "It is not of SwiftPie's pipelines; load_lora_weights() and load_ip_adapter() read files."
+
+
 @dataclass
 class SwiftPiePipelineOutput(BaseOutput):  # type: ignore[misc]  # diffusers is not annotated
     """Pictures and what is known about them."""

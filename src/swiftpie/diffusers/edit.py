@@ -5,8 +5,8 @@ from typing import Any
 
 from swiftpie.config import options_of
 from swiftpie.diffusers import calls
-from swiftpie.diffusers.base import ModulesPipeline
 from swiftpie.diffusers.calls import Call, Picture, SwiftPiePipelineOutput
+from swiftpie.diffusers.loras import AdaptedPipeline
 from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
 from swiftpie.masks import load_mask
@@ -40,7 +40,7 @@ class EditCall(Call):
 WITH_OPTIONS = calls.with_options(EditCall, TASKS["edit"], without=READ_APART)
 
 
-class SwiftEditPipeline(ModulesPipeline):
+class SwiftEditPipeline(AdaptedPipeline):
     """Changes pictures by text in one step and leaves the rest alone (arXiv:2412.04301)."""
 
     @calls.spelled_as(WITH_OPTIONS, gone=calls.GONE_OF_EDITS)

@@ -245,29 +245,23 @@ class Lora:
     scale: float = 1.0
 
 
-def chosen_loras(
-    loras: Mapping[str, Lora],
-    adapter_names: str | Sequence[str],
-    adapter_weights: float | Sequence[float | None] | None,
-) -> dict[str, Lora]:
-    """Return all LoRAs, those with these names in their strengths and the others silent."""
-    names = [adapter_names] if isinstance(adapter_names, str) else list(adapter_names)
-    weights = adapter_weights
+def lora_scales(
+    names: Sequence[str], weights: float | Sequence[float | None] | None
+) -> dict[str, float]:
+    """Return the strengths of LoRAs by their names: one for all, or one each; None is 1.
+
+    Raises:
+        InputError: Numbers are missing, or out of range.
+    """
     given = list(weights) if isinstance(weights, Sequence) else [weights] * len(names)
     scales = [1.0 if scale is None else scale for scale in given]
-    if unknown := [name for name in names if name not in loras]:
-        raise InputError(
-            f"There is no LoRA {unknown[0]!r} in this pipeline; there are "
-            f"{', '.join(map(repr, loras)) or 'none'}. Call load_lora_weights() before."
-        )
     in_range = (isinstance(scale, int | float) and abs(scale) <= MAX_LORA_SCALE for scale in scales)
     if len(scales) != len(names) or not all(in_range):
         raise InputError(
             f"The weights {scales} were given for {len(names)} LoRAs. Give one number for all, "
             f"or one each, from {-MAX_LORA_SCALE} to {MAX_LORA_SCALE}."
         )
-    chosen = dict(zip(names, scales, strict=True))
-    return {name: Lora(lora.path, chosen.get(name, 0.0)) for name, lora in loras.items()}
+    return dict(zip(names, scales, strict=True))
 
 
 def fused(plain: Components, loras: Sequence[Lora]) -> Components:

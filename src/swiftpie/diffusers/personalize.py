@@ -14,8 +14,8 @@ from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.config import options_of
 from swiftpie.diffusers import calls
-from swiftpie.diffusers.base import ModulesPipeline
 from swiftpie.diffusers.calls import Call, Picture, SwiftPiePipelineOutput
+from swiftpie.diffusers.loras import AdaptedPipeline
 from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
 from swiftpie.models.search import Search
@@ -72,7 +72,7 @@ class PersonalizeCall(Call):
 WITH_OPTIONS = calls.with_options(PersonalizeCall, TASKS["animate"], without=READ_APART)
 
 
-class SwiftPiePipeline(ModulesPipeline):
+class SwiftPiePipeline(AdaptedPipeline):
     """Draws subjects into the scene of a prompt, in one denoising step (arXiv:2605.01510)."""
 
     # None: the preset's or recipe's own.

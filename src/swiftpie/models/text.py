@@ -171,8 +171,21 @@ def words_after(text: str, end: int) -> str:
     return text[end:].strip()
 
 
+def _expanded(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> str:
+    """Return a prompt in which a textual inversion of several vectors stands with all of them."""
+    known = getattr(tokenizer, "get_added_vocab", dict)()  # that of `mini` adds none
+    for token in known:
+        if f"{token}_1" in known and token in prompt:
+            count = next(n for n in range(1, len(known) + 1) if f"{token}_{n}" not in known)
+            prompt = prompt.replace(
+                token, " ".join([token, *(f"{token}_{n}" for n in range(1, count))])
+            )
+    return prompt
+
+
 def _tokenize(
     tokenizer: "PreTrainedTokenizerBase", prompts: list[str], length: int
 ) -> tuple[Tensor, Tensor]:
+    prompts = [_expanded(tokenizer, prompt) for prompt in prompts]
     tokens = tokenizer(prompts, padding="max_length", truncation=True, max_length=length)
     return torch.tensor(tokens["input_ids"]), torch.tensor(tokens["attention_mask"])
