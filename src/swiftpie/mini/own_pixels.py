@@ -78,6 +78,7 @@ class StandingSubject(NamedTuple):
     normal: Tensor  # (1, 3, h, w) of what is seen, as light sees it
     layout: Layout
     scene: Illumination
+    grey: float = 0.0  # share of its colours that eyes do not see, as at night
 
     def opacity(self, size: tuple[int, int]) -> Tensor:
         """Return where the subject is in its picture of this height and width, (1, 1, H, W)."""
@@ -107,6 +108,8 @@ class StandingSubject(NamedTuple):
         factor, lift = F.interpolate(light, size, mode="bilinear").split(3, dim=1)
         on_band()
         plain, alpha = in_patch(self.levels, self.layout, size, place).split((3, 1), dim=1)
+        if self.grey:
+            plain = plain.lerp(plain.mean(dim=1, keepdim=True), self.grey)
         on_band()
         lit = torch.minimum(torch.addcmul(plain * factor, alpha, lift), alpha)
         on_band()

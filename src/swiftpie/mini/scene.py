@@ -53,6 +53,8 @@ FOR_LOOKS, FOR_LIGHT, LEAST_CELLS = 2, 4, 4
 AROUND_CELLS = 2  # cells, at half size, between a subject and the end of its patch
 # Light that a drawn subject keeps by night; at 1 it has 15 % more than its place.
 NIGHT_SHARE = 0.87
+# Share of its colours that it loses there, by eye: blue light would make a tongue bright purple.
+NIGHT_GREY = 0.5
 CLEARER = 0.6  # share of the fog that is not before subjects, which stand near, but behind them
 Part = tuple[EllipsisType, slice, slice]  # rows and columns of a picture
 # Arts that the model's drawings do not show.
@@ -395,7 +397,8 @@ def _standing(plan: ScenePlan, number: int, row: int, look: str = "") -> Standin
     lighting = light.select(rows).on_cpu()
     identity = plan.request.subjects[number].identity
     own = own_pixels(plan.start.components, identity, lighting.own, look=look)
-    return own.standing(layout, lighting.scene, picture_px=max(plan.size))
+    standing = own.standing(layout, lighting.scene, picture_px=max(plan.size))
+    return standing._replace(grey=NIGHT_GREY * plan.rows[row].night)
 
 
 def _with_subjects(

@@ -37,10 +37,9 @@ IN_PHOTOS = {
         Falling(16, 1, 0.10, share=0.30, sharpest=0.9, long=12),
     ),
     "snowfall": (
-        Falling(32, 0, 0.16, share=0.7),
-        Falling(32, 3, 0.22, share=0.75, sharpest=2.0),
-        Falling(16, 2, 0.22, share=0.7, sharpest=1.6),
-        Falling(8, 1, 0.21, share=0.5, sharpest=1.2),
+        Falling(32, 0, 0.10, share=0.65, sharpest=1.4),
+        Falling(32, 3, 0.13, share=0.65, sharpest=1.1),
+        Falling(16, 2, 0.12, share=0.5, sharpest=0.9),
     ),
 }
 LEAST_FLAKE = -0.2  # cells with a smaller number hold none
