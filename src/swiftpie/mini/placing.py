@@ -238,7 +238,7 @@ def staged(
         heights = [None if each is None else times * each for each in heights]
     boxes = list[Box | None]()
     across = [ACROSS[name] for name in reading.placed if name in ACROSS]
-    along = [ALONG[name] for name in reading.placed if name in ALONG]
+    way = next((ALONG[name] for name in reading.placed if name in ALONG), None)
     count = len(subjects)
     for number, height_m in enumerate(heights):
         identity = subjects[number].identity
@@ -247,7 +247,6 @@ def staged(
         x = (number + (0.3 + 0.4 * aside if count == 1 else 0.5)) / count
         if len(across) == count:
             x = across[0] if count == 1 else (0.5 + (count - 1) * across[number]) / count
-        way = along[0] if along else None
         box = None
         if identity.is_cut:
             box = close_up(extent, share=near, x=x)
