@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from PIL import Image
 
 from swiftpie import AnimateRequest, EditRequest, EditSettings, IdentityGuidance, MaskSource, Scales
 from swiftpie.backbones.components import FAMILIES
@@ -151,6 +152,9 @@ def reads_by_another():
     return drawn(own) != drawn(other)
 
 
+STYLE = Image.new("RGB", (32, 48), "red")
+
+
 class Idea(NamedTuple):
     """A row of the table."""
 
@@ -265,6 +269,14 @@ IDEAS = (
         "swiftpie/attention/manipulate.py",
         "tiny",
         partial(changes, GUIDED, identity_guidance=IdentityGuidance.AM2),
+    ),
+    Idea(
+        "style of a picture",
+        "2312.02133, 2404.02733",
+        "personalize --style-reference",
+        "swiftpie/attention/sharing.py",
+        "float64",
+        partial(changes, SD15, style_reference=STYLE),
     ),
     Idea(
         "ChordEdit",

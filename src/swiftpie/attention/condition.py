@@ -10,6 +10,7 @@ from swiftpie.attention.kernels import StyleTokens
 
 MAP_PREFIX = "identity map "  # notes with this prefix are averaged into the inline mask
 INLINE_MASK = "inline mask"  # the note that holds it
+EVERY_LAYER = "every layer"  # where it is noted, layers of self-attention all note their inputs
 
 # Values that layers pass on during one call: self-attention inputs by module path, and the
 # identity maps from which an inline mask is made.
@@ -74,7 +75,7 @@ class AttentionCondition(NamedTuple):
     text_background_scale: Tensor  # (B,) text outside
     layer_scales: dict[str, Tensor]  # factor of the semantic branch by module path, each (B, S)
     reshaping: dict[str, Reshaping]  # changes of identity maps, by part of U-Net
-    style: dict[str, StyleTokens]  # by the module path of attention to text
+    style: dict[str, StyleTokens]  # by module path: tokens beside text, or inputs of a layer
 
     @property
     def shows_subjects(self) -> bool:

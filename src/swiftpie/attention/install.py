@@ -115,7 +115,7 @@ def install(unet: Any, plan: BranchPlan) -> Installation:  # noqa: ANN401 - of d
                 mask_role=roles.get(name, MaskRole.NONE),
             ).to(unet.dtype)  # one by one: converting all at the end takes twice the memory
         elif block_of(name) not in plan.detail:
-            plain[name] = SelfAttention()  # its projections would add a tenth to SDXL's U-Net
+            plain[name] = SelfAttention(name)  # its projections would add a tenth to SDXL's U-Net
         else:
             detail[name] = DetailAttention(
                 name,

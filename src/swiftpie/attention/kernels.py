@@ -11,7 +11,7 @@ MASKED = -1e4  # logit of a key that must not be seen; finite, so that half prec
 
 
 class StyleTokens(NamedTuple):
-    """What one layer of cross-attention reads of a style picture."""
+    """What one layer reads of a style picture: tokens beside the text, or inputs of its own."""
 
     tokens: Tensor  # (B, K, D)
     scale: Tensor  # (B,)
@@ -30,6 +30,21 @@ def merge_heads(hidden_states: Tensor) -> Tensor:
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
     """Return softmax attention, all (B, heads, N, d); `mask` is added to the logits."""
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+
+
+class OwnAttention(NamedTuple):
+    """What a layer of self-attention reads besides references."""
+
+    query: Tensor  # (B, heads, N, d)
+    key: Tensor  # (B, heads, n, d)
+    value: Tensor  # (B, heads, n, d)
+    bias: Tensor | None = None  # (B, n), added to the logits of keys
+
+    @property
+    def output(self) -> Tensor:
+        """The attention to them, (B, N, D)."""
+        bias = None if self.bias is None else self.bias[:, None, None].to(self.query.dtype)
+        return merge_heads(attend(self.query, self.key, self.value, bias))
 
 
 def thin(hidden_states: Tensor, cells: tuple[int, int], stride: int) -> Tensor:
@@ -100,15 +115,16 @@ def attend_jointly(
     reference_value: Tensor,
     offset: Tensor,
     key_bias: Tensor,
+    own_bias: Tensor | None = None,
 ) -> Tensor:
     """Return one softmax over own keys and the keys of S subjects, (B, heads, N, d).
 
     The logit of a query on any key of subject s gets `offset` of that query and subject, and
-    `key_bias` of the key. They are sums of S + 1 rank-one terms, so they travel as feature columns
-    and no dense (N, N + S*M) bias is built.
+    `key_bias` of the key; own keys get `own_bias`, if any. They are sums of S + 1 rank-one terms,
+    so they travel as feature columns and no dense (N, N + S*M) bias is built.
 
     Shapes: query, key and value (B, heads, N, d), those of references (B, S, heads, M, d); offset
-    (B, S, N), key_bias (B, S, M).
+    (B, S, N), key_bias (B, S, M), own_bias (B, n).
     """
     batch, subjects, heads, count, width = reference_key.shape
     columns = torch.cat([offset, torch.ones_like(offset[:, :1])], dim=1).transpose(1, 2)
@@ -117,7 +133,10 @@ def attend_jointly(
         [belongs[None, :, None].expand(batch, subjects, count, subjects), key_bias.unsqueeze(-1)],
         dim=-1,
     ).flatten(1, 2)
-    rows = torch.cat([rows.new_zeros(batch, key.shape[2], subjects + 1), rows], dim=1)
+    unbiased = rows.new_zeros(batch, key.shape[2], subjects + 1)
+    if own_bias is not None:
+        unbiased[..., -1] = own_bias
+    rows = torch.cat([unbiased, rows], dim=1)
     padding = -(subjects + 1) % 8  # fused kernels want widths that are multiples of eight
     # Half of the smallest: an infinite column times a row of zeros would give NaN in float16.
     columns = (columns * width**0.5).clamp_min(torch.finfo(query.dtype).min / 2)

@@ -13,9 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.attention.condition import INLINE_MASK, MAP_PREFIX, AttentionCondition, Notes
+from swiftpie.attention.condition import (
+    EVERY_LAYER,
+    INLINE_MASK,
+    MAP_PREFIX,
+    AttentionCondition,
+    Notes,
+)
 from swiftpie.attention.kernels import (
     MASKED,
+    OwnAttention,
     attend,
     attend_jointly,
     attend_near,
@@ -28,6 +35,7 @@ from swiftpie.attention.kernels import (
     token_grid,
 )
 from swiftpie.attention.manipulate import attend_reshaped
+from swiftpie.attention.sharing import shared_with
 from swiftpie.geometry.layout import cell_positions, to_reference
 from swiftpie.masks import attention_to_mask, resize_mask
 
@@ -59,9 +67,10 @@ class MaskRole(StrEnum):
 class SelfAttention(nn.Module):
     """Self-attention as the network has it, for layers that the plan gives no detail branch."""
 
-    def __init__(self) -> None:
-        """Attend to every token."""
+    def __init__(self, name: str) -> None:
+        """Attend to every token, in the layer at module path `name`."""
         super().__init__()
+        self.name = name
         self.stride = 1  # keys come from every `stride`-th row and column of the finest grid
 
     # diffusers reads the signature of `__call__` to decide which keywords a processor gets.
@@ -85,21 +94,28 @@ class SelfAttention(nn.Module):
         self, attn: "Attention", hidden_states: Tensor, condition: AttentionCondition, notes: Notes
     ) -> Tensor:
         """Return the result (B, N, D) for `hidden_states` (B, N, D) before the last projection."""
-        del notes
-        return merge_heads(attend(*self.project_own(attn, hidden_states, condition)))
+        if EVERY_LAYER in notes:
+            notes[self.name] = hidden_states
+        return self.with_style(
+            attn, self.project_own(attn, hidden_states, condition), condition
+        ).output
 
     def project_own(
         self, attn: "Attention", hidden_states: Tensor, condition: AttentionCondition
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the layer's own queries (B, heads, N, d), keys and values (B, heads, n, d)."""
+    ) -> OwnAttention:
+        """Return the layer's own queries, keys and values."""
         query = split_heads(attn.to_q(hidden_states), attn.heads)
         rows, columns = condition.region.shape[-2:]
         seen = thin(hidden_states, (rows, columns), self.stride)
-        return (
-            query,
-            split_heads(attn.to_k(seen), attn.heads),
-            split_heads(attn.to_v(seen), attn.heads),
-        )
+        key, value = (split_heads(project(seen), attn.heads) for project in (attn.to_k, attn.to_v))
+        return OwnAttention(query, key, value)
+
+    def with_style(
+        self, attn: "Attention", own: OwnAttention, condition: AttentionCondition
+    ) -> OwnAttention:
+        """Return the same with what the layer reads of a style picture, if there is one."""
+        style = condition.style.get(self.name)
+        return own if style is None else shared_with(style, attn, own)
 
 
 class DetailAttention(SelfAttention):
@@ -125,8 +141,7 @@ class DetailAttention(SelfAttention):
         own_projections: bool = True,
     ) -> None:
         """Build the projections, if any; `gate` is the decoupled branch's initial weight."""
-        super().__init__()
-        self.name = name
+        super().__init__(name)
         self.width = width
         self.merge = merge
         self.to_k_ref = nn.Linear(width, width, bias=False) if own_projections else None
@@ -153,13 +168,15 @@ class DetailAttention(SelfAttention):
     ) -> Tensor:
         """Return the layer's own attention and that to references, (B, N, D); see the class."""
         notes[self.name] = hidden_states
-        query, key, value = self.project_own(attn, hidden_states, condition)
+        own = self.project_own(attn, hidden_states, condition)
+        styled = self.with_style(attn, own, condition)
         if self.merge is Merge.JOINT and self.name in condition.keys:
-            return self._joint(query, key, value, condition=condition, notes=notes)
-        own = merge_heads(attend(query, key, value))
+            # An own key weighs as much as it stands for.
+            stands_for = own.query.shape[2] / own.key.shape[2]
+            return self._joint(styled, stands_for, condition=condition, notes=notes)
         if self.name not in condition.keys:
-            return own
-        return own + self._decoupled(query, condition, notes)
+            return styled.output
+        return styled.output + self._decoupled(own.query, condition, notes)
 
     def _decoupled(self, query: Tensor, condition: AttentionCondition, notes: Notes) -> Tensor:
         """Return the rescaled sum over subjects, (B, N, D)."""
@@ -183,22 +200,16 @@ class DetailAttention(SelfAttention):
         return sum_of_subjects(strength * gated.unflatten(0, (-1, subjects)))
 
     def _joint(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *,
-        condition: AttentionCondition,
-        notes: Notes,
+        self, own: OwnAttention, stands_for: float, *, condition: AttentionCondition, notes: Notes
     ) -> Tensor:
-        heads = query.shape[1]
-        strength = self._strength(query.shape[2], condition, notes).squeeze(-1)
-        # All references together weigh as much as one, and an own key as much as it stands for.
-        shares = condition.coverage.shape[2] * query.shape[2] / key.shape[2]
+        heads = own.query.shape[1]
+        strength = self._strength(own.query.shape[2], condition, notes).squeeze(-1)
+        shares = condition.coverage.shape[2] * stands_for  # all references weigh as much as one
         attended = attend_jointly(
-            query,
-            key,
-            value,
+            own.query,
+            own.key,
+            own.value,
+            own_bias=own.bias,
             reference_key=condition.keys[self.name].unflatten(-1, (heads, -1)).transpose(2, 3),
             reference_value=condition.values[self.name].unflatten(-1, (heads, -1)).transpose(2, 3),
             offset=torch.where(strength > 0, (strength / shares).clamp_min(1e-6).log(), MASKED),

@@ -3,12 +3,18 @@
 import copy
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from swiftpie.attention.condition import INLINE_MASK, AttentionCondition, Notes, silent_condition
+from swiftpie.attention.condition import (
+    EVERY_LAYER,
+    INLINE_MASK,
+    AttentionCondition,
+    Notes,
+    silent_condition,
+)
 from swiftpie.attention.install import BranchPlan, Installation, install, install_reading
 from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
@@ -90,6 +96,14 @@ class Denoiser(Protocol):
         """
 
 
+@runtime_checkable
+class ReadsLayers(Protocol):
+    """A denoiser whose self-attention can be shared with another picture."""
+
+    def read_layers(self, encoded: Tensor, text: TextCondition) -> Notes:
+        """Return the inputs of all layers of self-attention, by module path, (R, N, D_layer)."""
+
+
 def module_of(network: object) -> Any:  # noqa: ANN401 - a module that can do more
     """Return a denoiser, autoencoder or decoder as what they all are."""
     assert isinstance(network, nn.Module), "networks are modules"
@@ -114,6 +128,8 @@ class WrappedDenoiser(nn.Module):
         self.installation = inner.installation
         self.encode_reference = inner.encode_reference
         self.place_subjects = inner.place_subjects
+        if isinstance(inner, ReadsLayers):
+            self.read_layers = inner.read_layers
 
     def forward(
         self,
@@ -291,12 +307,20 @@ class UNetDenoiser(PublishedDenoiser):
 
     def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
         """Read noised references; see `Denoiser`."""
-        notes: Notes = {}
+        notes = self._read(encoded, text, {})
+        return {name: notes[name] for name in self.installation.detail}
+
+    def read_layers(self, encoded: Tensor, text: TextCondition) -> Notes:
+        """Return the inputs of all layers of self-attention, as `read_reference` of some."""
+        notes = self._read(encoded, text, {EVERY_LAYER: encoded})
+        return {name: noted for name, noted in notes.items() if name != EVERY_LAYER}
+
+    def _read(self, encoded: Tensor, text: TextCondition, notes: Notes) -> Notes:
         silent = silent_condition(encoded, width=self.installation.plan.token_width)
         step = self.reference_step.timestep
         reader = self.unet if self.reference is None else self.reference
         _run(reader, encoded, step, text=text, condition=silent, notes=notes)
-        return {name: notes[name] for name in self.installation.detail}
+        return notes
 
 
 def _run(

@@ -295,8 +295,8 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
     style_reference: Annotated[
         "Picture | None",
         Option(
-            "A picture in whose style all is drawn; what it shows has no part in it. For Stable "
-            "Diffusion XL with an adapter that reads pictures.",
+            "A picture in whose style all is drawn, by U-Nets of Stable Diffusion; with XL and an "
+            "adapter that reads pictures, what it shows has no part in it.",
             "PICTURE",
             kind=str,
             surfaces=NOT_COMFYUI,

@@ -1,13 +1,20 @@
-"""A style picture in a drawing: the layers that carry style read its tokens (arXiv:2404.02733)."""
+"""A style picture in a drawing.
+
+In Stable Diffusion XL with an adapter that reads pictures, the layers that carry style read its
+tokens (arXiv:2404.02733). In other U-Nets, all self-attention is shared with it (arXiv:2312.02133).
+"""
+
+from hashlib import sha256
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from swiftpie.attention.kernels import StyleTokens
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError
 from swiftpie.imageio.images import to_tensor
-from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.models.denoiser import ReadsLayers, SubjectCondition
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.layers import GROUPS_OF_XL, STYLE, group_of
 from swiftpie.pipelines.request import PersonalizeRequest
@@ -25,26 +32,38 @@ def with_style(
     """Return a condition by which attention reads the style picture; without one, the same one.
 
     Raises:
-        CapabilityError: The networks have no layers for style, or no encoder of pictures.
+        CapabilityError: The networks read no style.
     """
     if not has_style(request):
         return condition
     assert isinstance(request.style_reference, Image.Image), "files are open"
-    names = components.denoiser.installation.semantic
-    groups = {name: group_of(name) for name in names}
-    encoder = components.image_encoder
-    reads_pictures = encoder is not None and not isinstance(encoder, FaceIdentityEncoder)
-    if {*groups.values()} != GROUPS_OF_XL or not reads_pictures:
-        raise CapabilityError(
-            f"A style picture came with preset {components.preset.name!r}, which reads none. It "
-            "needs a U-Net of Stable Diffusion XL with an adapter that reads pictures, as "
-            "the recipe sdxl-turbo. Else say the style in the prompt."
-        )
     attention, side = condition.attention, components.preset.image_size_px
     square = request.style_reference.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
-    pixels = to_tensor(square).to(components.device)
+    read = components.keep(
+        "style", sha256(square.tobytes()).hexdigest(), lambda: _read(components, square)
+    )
     scale = torch.full_like(attention.text_scale, request.style_scale)
-    tokens = components.encoder_of_identity()(pixels, torch.ones_like(pixels[:, :1]))
-    read = StyleTokens(tokens.expand(len(scale), -1, -1), scale)
-    style = {name: read for name, group in groups.items() if group == STYLE}
+    style = {
+        name: StyleTokens(tokens.expand(len(scale), -1, -1), scale) for name, tokens in read.items()
+    }
     return condition._replace(attention=attention._replace(style=style))
+
+
+def _read(components: Components, square: Image.Image) -> dict[str, Tensor]:
+    """Return what layers read of a style picture, (1, K, D) by module path."""
+    denoiser, encoder = components.denoiser, components.image_encoder
+    groups = {name: group_of(name) for name in denoiser.installation.semantic}
+    reads_pictures = encoder is not None and not isinstance(encoder, FaceIdentityEncoder)
+    pixels = to_tensor(square).to(components.device)
+    mask = torch.ones_like(pixels[:, :1])
+    if {*groups.values()} == GROUPS_OF_XL and reads_pictures:
+        tokens = components.encoder_of_identity()(pixels, mask)
+        return {name: tokens for name, group in groups.items() if group == STYLE}
+    if not isinstance(denoiser, ReadsLayers):
+        raise CapabilityError(
+            f"A style picture came with preset {components.preset.name!r}, which reads none. It "
+            "needs a U-Net of Stable Diffusion, as the recipe sd-turbo or sdxl-turbo. Else say the "
+            "style in the prompt."
+        )
+    encoded = denoiser.encode_reference(components.autoencoder, pixels, mask)
+    return denoiser.read_layers(encoded, components.family.null_text(components.text))

@@ -65,7 +65,7 @@ def test_every_family_draws_two_subjects_in_a_wide_picture(opened, family):
 
 
 @pytest.mark.thorough
-def test_a_style_picture_acts_beside_a_subject_of_another_picture(opened, tmp_path):
+def test_a_style_picture_acts_beside_a_subject_of_another_picture(tmp_path):
     # Groups of layers are counted as in the whole network.
     tiny_models.make_pipeline(tmp_path / "pipeline", "sdxl")
     tiny_models.make_public_adapter(tmp_path / "public.safetensors", "sdxl")
@@ -81,9 +81,29 @@ def test_a_style_picture_acts_beside_a_subject_of_another_picture(opened, tmp_pa
     assert (drawn(session, identity, style_reference=blue)[1] - styled).abs().max() > 1e-5
     with pytest.raises(CapabilityError, match="whose style stays"):
         drawn(session, identity, style_reference=style, scene="forest")
-    other = opened("sd21", "public")
-    with pytest.raises(CapabilityError, match="which reads none"):
-        drawn(other, other.encode_identity(subject()), style_reference=style)
+
+
+SHARED = {  # how subjects reach self-attention, which is shared with the style
+    "sd15": {"adapter": None},
+    "sd21": {"adapter": "own"},
+    "sdxl": {"adapter": "public", "detail": "joint"},
+}
+
+
+@pytest.mark.parametrize("family", thorough_but(list(SHARED), ["sd21"]))
+def test_every_u_net_draws_in_the_style_of_a_picture(opened, family):
+    session = opened(family, **SHARED[family])
+    shown = session.encode_identity(subject()) if session.components.knows_subjects else []
+    plain = drawn(session, shown)[1]
+    red, blue = (Image.new("RGB", (40, 60), name) for name in ("red", "blue"))
+    assert torch.equal(drawn(session, shown, style_reference=red, style_scale=0.0)[1], plain)
+    weak, styled = (
+        drawn(session, shown, style_reference=red, style_scale=scale)[1] for scale in (1e-3, 1.0)
+    )
+    assert (styled - plain).abs().max() > 10 * (weak - plain).abs().max()
+    assert (drawn(session, shown, style_reference=blue)[1] - styled).abs().max() > 1e-4
+    both = drawn(session, shown, style_reference=red, num_images=2)[1]
+    torch.testing.assert_close(both[:1], styled, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(
