@@ -109,6 +109,12 @@ def has_recipe(module, name):
     )
 
 
+def has_teachers():
+    """Whether both are settings of adapter training, and off."""
+    stage = import_module("swiftpie_lab.training.recipes.published").adapter().stage
+    return (stage.teacher, stage.loss.teacher, stage.dists) == (None, 0, None)
+
+
 def judges(benchmark, name="", *metrics):
     """Whether a benchmark has its command, and its class `name` all of these figures."""
     module = import_module(f"swiftpie_lab.evaluation.benchmarks.{benchmark}")
@@ -217,6 +223,14 @@ IDEAS = (
         "swiftpie_lab/training/stages/adapter/stage.py",
         "tiny",
         partial(has_recipe, "published", "adapter"),
+    ),
+    Idea(
+        "a teacher and DISTS in training",
+        "2311.18828, 2004.07728",
+        "train adapter --set stage.teacher=DIR",
+        "swiftpie_lab/training/stages/adapter/teachers.py",
+        "tiny",
+        has_teachers,
     ),
     Idea(
         "SwiftEdit",
@@ -381,6 +395,14 @@ IDEAS = (
             *("pie", "PieBenchmark", "structure-distance", "clip-whole", "clip-edited"),
             *(f"unedited-{name}" for name in ("psnr", "lpips", "mse", "ssim")),
         ),
+    ),
+    Idea(
+        "figures of rescaling",
+        "2605.01510",
+        "evaluate rescaling",
+        "swiftpie_lab/evaluation/benchmarks/rescaling.py",
+        "trained",
+        partial(judges, "rescaling", "Rescaling", "subject-psnr", "mask-iou"),
     ),
     Idea(
         "FastFace's protocol",

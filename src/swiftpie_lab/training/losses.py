@@ -28,6 +28,7 @@ FIRST_COMPARED, LAST_COMPARED = 20, 980  # timesteps where scores are compared; 
 LEAST_BRIGHTNESS = 0.15
 COVERED = 0.4  # share of a cell that a thing has to cover to tell the light there
 BALL_CELLS, BALL_EDGE = 8, 0.97  # surfaces that face aside by more are hardly seen
+TINY = 1e-12  # least mean size of a gradient that is divided by
 CHARBONNIER = 1e-3  # squared width of the quadratic bottom of the robust loss
 
 
@@ -186,6 +187,30 @@ def score_regulariser(
         prediction = teach(noisy, levels.timesteps)
         gradient = noise - noise_seen(noisy, prediction, levels, prediction_type)
     return loss_of_gradient(noise, gradient)
+
+
+def matching_loss(
+    teach: Callable[[Tensor, Tensor], Tensor],
+    clean: Tensor,
+    noise: Tensor,
+    *,
+    levels: Levels,
+    prediction_type: Prediction,
+) -> Tensor:
+    """Return a loss that draws `clean` latents to what a diffusion model makes of them.
+
+    Both are (B, C, h, w). The gradient is `clean - believed` over its mean size in each sample, as
+    in arXiv:2311.18828, Eq. 8, where `believed` is what the model denoises noised latents to, and
+    over the number of values. Differs from the paper: without a critic, so the model's own mode
+    draws, as in score distillation (arXiv:2209.14988). The model's derivative is left out.
+    """
+    with torch.no_grad():
+        noisy = add_noise_at(clean, noise, levels)
+        seen = noise_seen(noisy, teach(noisy, levels.timesteps), levels, prediction_type)
+        believed = (noisy.double() - levels.sigma * seen) / levels.alpha
+        gap = clean.double() - believed
+        gradient = gap / gap.abs().mean((1, 2, 3), keepdim=True).clamp_min(TINY)
+    return loss_of_gradient(clean, gradient)
 
 
 def psnr_db(pixels: Tensor, truth: Tensor) -> float:

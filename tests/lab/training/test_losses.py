@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,6 +22,7 @@ from swiftpie_lab.training.losses import (
     loss_of_gradient,
     map_loss,
     masked_mean,
+    matching_loss,
     noise_seen,
     robust_and_squared,
     score_regulariser,
@@ -168,3 +170,21 @@ def test_only_places_under_the_mask_count():
     maps = distance(first, second)
     assert float(masked_mean(maps, left)) == pytest.approx(4)
     assert float(masked_mean(maps, 1 - left)) == 0
+
+
+def test_matching_draws_each_sample_to_what_the_guided_model_makes_of_it():
+    clean, noise = torch.randn(2, 2, 3, 4, 4, generator=torch.Generator().manual_seed(5)).unbind()
+    clean, levels = clean.double().requires_grad_(), levels_at(torch.tensor([120, 700]), like=clean)
+
+    def teach(noisy, _timesteps):
+        return (0.3 * noisy.double() + 0.1).tanh()
+
+    matching_loss(teach, clean, noise, levels=levels, prediction_type="v_prediction").backward()
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    cumulative = np.cumprod(1 - betas)[[120, 700]].reshape(2, 1, 1, 1)
+    alpha, sigma = cumulative**0.5, (1 - cumulative) ** 0.5
+    start = clean.detach().numpy()
+    noisy = alpha * start + sigma * noise.numpy()
+    gap = start - (alpha * noisy - sigma * np.tanh(0.3 * noisy + 0.1))
+    wanted = gap / np.abs(gap).mean((1, 2, 3), keepdims=True) / start.size
+    assert clean.grad.numpy() == pytest.approx(wanted, rel=1e-5, abs=1e-9)

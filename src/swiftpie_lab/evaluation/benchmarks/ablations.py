@@ -13,7 +13,7 @@ from swiftpie.backbones.choices import schedule_of, with_steps
 from swiftpie.cli.options import DataPath
 from swiftpie.engine.session import Session
 from swiftpie.imageio.images import mask_to_pil, to_pil
-from swiftpie.masks import load_mask
+from swiftpie.masks import bounding_box, load_mask
 from swiftpie.pipelines.request import WORDS_ALONE, ConditionPart, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import (
     IdentityGuidance,
@@ -40,6 +40,11 @@ GUIDED_STEPS = 4  # what the schedules of identity guidance are made for
 MANY_REFERENCES = 3
 TURN = 0.15  # radians; about as far as two photographs of an upright thing differ
 VIEW_SEED = 2**28  # far from the seeds of cases; the generator reads 32 bits of a seed
+
+TRUE, FILE = (
+    "true",
+    "file",
+)  # the renderer's own mask, which no user has; what a first picture saved
 
 TITLES = MappingProxyType(
     {
@@ -69,7 +74,7 @@ class Setup:
     knows_place: bool = True  # the geometric prior, and position codes in the reference frame
     num_references: int = 1
     is_cut_out: bool = True  # references show the subject alone; else all that is around it too
-    knows_region: bool = False  # rescaling by the renderer's own mask, which no user has
+    region: str = MaskSource.NONE  # where rescaling takes it from: a `MaskSource`, TRUE or FILE
     num_steps: int | None = None  # None: those the weights were loaded with
     identity_guidance: IdentityGuidance = IdentityGuidance.PLAIN
 
@@ -82,10 +87,7 @@ def setups(base: ResolvedScales, step_counts: Sequence[int]) -> dict[str, Setup]
         step_counts: How many steps the weights were trained to take.
     """
     plain = replace(base, identity_scale=0.0)  # without the semantic branch
-    uncut = Setup(base, has_aligned=False, is_cut_out=False, knows_region=True)
-    everywhere = replace(
-        base, background_scale=base.identity_scale, text_scale=1.0, text_background_scale=1.0
-    )
+    uncut = Setup(base, has_aligned=False, is_cut_out=False)
     rows = {
         EVERYTHING: Setup(base),
         "text-only": Setup(replace(plain, detail_scale=0.0)),
@@ -95,8 +97,8 @@ def setups(base: ResolvedScales, step_counts: Sequence[int]) -> dict[str, Setup]
         "branches": Setup(base, has_aligned=False),
         "no-prior": Setup(base, knows_place=False),
         "no-prior-branches": Setup(base, has_aligned=False, knows_place=False),
-        "uncut": replace(uncut, scales=everywhere),
-        "uncut-rescaled": uncut,
+        "uncut": uncut,
+        "uncut-rescaled": replace(uncut, region=TRUE),
         "references": Setup(base, num_references=MANY_REFERENCES),
     }
     if GUIDED_STEPS in step_counts:
@@ -122,10 +124,15 @@ class Ablations(WorldBenchmark):
         """Deal `count` cases; a longer list starts with the shorter one."""
         return list(self.deal(WorldKind.PLAIN, count))
 
+    def setups(self, session: Session) -> dict[str, Setup]:
+        """Return the rows that a session can draw, by kind of picture."""
+        preset = session.components.preset
+        return setups(Scales.of(preset), preset.step_counts)
+
     def claims(self, case: WorldCase, results: Results, mask: Tensor) -> dict[str, Tensor]:
         """Return the model's own mask of each row."""
         del mask
-        drawn = [kind for kind in TITLES if results.has(case, kind)]
+        drawn = [kind for kind in self.candidates if results.has(case, kind)]
         return {kind: results.read_mask(case, f"{kind}-mask") for kind in drawn}
 
     def groups(self, rows: Sequence[Row[WorldCase]]) -> dict[str, list[Row[WorldCase]]]:
@@ -167,8 +174,7 @@ class AblationDrawer:
     @cached_property
     def setups(self) -> dict[str, Setup]:
         """All rows by kind of picture."""
-        preset = self.session.components.preset
-        return setups(Scales.of(preset), preset.step_counts)
+        return self.benchmark.setups(self.session)
 
     @cached_property
     def sessions(self) -> dict[int | None, Session]:
@@ -194,7 +200,12 @@ class AblationDrawer:
         for kind, setup in self.setups.items():
             if missing & {kind, f"{kind}-mask"}:
                 session = self.sessions[setup.num_steps]
-                result = session.draw(self.request(session, case, setup, region))
+                request = self.request(session, case, setup, region)
+                if setup.region == FILE:
+                    (saved,) = session.draw(request).subject_masks
+                    mask = load_mask(saved, saved.size)
+                    request = replace(request, subjects=(replace(request.subjects[0], mask=mask),))
+                result = session.draw(request)
                 yield kind, result.images[0]
                 yield f"{kind}-mask", result.subject_masks[0]
 
@@ -216,14 +227,15 @@ class AblationDrawer:
             subjects=(
                 Subject(
                     identity if setup.has_detail else identity.without_detail(),
-                    mask=region if setup.knows_region else None,
+                    mask=region if setup.region == TRUE else None,
+                    box=bounding_box(region) if setup.region == MaskSource.BOX else None,
                 ),
             ),
             prompt=case.prompt,
             seeds=(case.seed,),
             scene=WORDS_ALONE,
             scales=setup.scales,
-            mask=MaskSource.NONE,
+            mask=MaskSource.NONE if setup.region in {TRUE, FILE} else MaskSource(setup.region),
             without=frozenset(part for part, is_out in without.items() if is_out),
             **self.benchmark.posture(case),
             **steering_of(setup.identity_guidance, len(session.components.schedule.steps)),

@@ -27,6 +27,7 @@ from swiftpie.backbones.load.networks import read_image_encoder
 from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.backbones.sources import WeightFormats, plan_image_encoder
+from swiftpie.config import Prediction
 from swiftpie.errors import CapabilityError
 from swiftpie.models.autoencoder import LatentAutoencoder
 from swiftpie.models.denoiser import SubjectCondition, UNetDenoiser
@@ -56,6 +57,7 @@ class LossWeights:
     identity: float = 0.5  # one minus the cosine of image-encoder vectors of the subject
     maps: float = 0.05  # identity attention that misses the subject
     adversarial: float = 0.1  # weight of the discriminator in latents
+    teacher: float = 0.0  # latents off what a multi-step teacher makes of them
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,11 @@ class AdapterStageSettings:
     adapter: Path | None = None  # where training starts: SwiftPie's own or an IP-Adapter
     image_encoder: Path | None = None  # CLIP's vision tower; the public one if none
     reference: str | None = None  # a U-Net that reads references; None: the student itself
+    dists: Path | None = None  # VGG16: DISTS takes the place of the autoencoder's features
+    teacher: Path | None = None  # folder of a multi-step U-Net, for `loss.teacher`
+    teacher_predicts: Prediction = "epsilon"
+    teacher_guidance: float = 4.5  # classifier-free, of the teacher
+    allow_pickle: bool = False  # of `dists`
     size_px: int = 0  # side of pictures and references; 0 is the preset's
     batch_size: int = 4
     pixel_samples: int = 2  # pictures of a batch that are decoded for losses in pixels

@@ -13,12 +13,14 @@ from torch.nn import functional as F
 from swiftpie.attention.condition import silent_condition
 from swiftpie.backbones.load.adapter_file import save_adapter
 from swiftpie.backbones.load.ip_adapter import REFERENCE_TIMESTEP
+from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.denoiser import added_conditions
 from swiftpie.models.vision import Feature
 from swiftpie.noise import add_noise, scaled_linear_step
 from swiftpie.types import TextCondition
 from swiftpie_lab.training.context import Context
+from swiftpie_lab.training.dists import Dists
 from swiftpie_lab.training.loop import Stage, Update
 from swiftpie_lab.training.losses import Compare, compare_in_autoencoder, map_loss
 from swiftpie_lab.training.stages.adapter.check import TrainedBranch, figures_of, identity_losses
@@ -41,6 +43,7 @@ from swiftpie_lab.training.stages.adapter.student import (
     picture_terms,
     run_student,
 )
+from swiftpie_lab.training.stages.adapter.teachers import Teacher, open_dists, open_teacher
 
 ADAPTER_FILE = "adapter.safetensors"
 FULL_STRENGTH = {"identity_scale": 1.0, "detail_scale": 1.0}  # not tuned
@@ -63,6 +66,8 @@ class AdapterStage:
     examples: PhotoExamples
     compare: Compare
     settings: AdapterStageSettings
+    teacher: Teacher | None = None
+    dists: Dists | None = None  # in place of `compare`
 
     @property
     def groups(self) -> Mapping[str, tuple[str, ...]]:
@@ -91,6 +96,10 @@ class AdapterStage:
         with self.base.autocast():
             outcome = run_student(self.base, network, examples, chances)
         terms = self._terms(outcome, examples)
+        if self.teacher is not None:
+            with self.base.autocast():
+                off = self.teacher.loss(outcome.clean, outcome.text, self.base.empty_text, draw)
+            terms["teacher"] = weights.teacher * off
         if not weights.adversarial:
             yield Update("adapter", terms)
             return
@@ -149,7 +158,11 @@ class AdapterStage:
                 drawn = self.base.autoencoder.decode(outcome.clean[:count])
                 judge = self.base.reader(Feature.EMBEDS)
                 terms |= picture_terms(
-                    drawn, examples, weights=weights, compare=self.compare, judge=judge
+                    drawn,
+                    examples,
+                    weights=weights,
+                    compare=self.dists or self.compare,
+                    judge=judge,
                 )
         return terms
 
@@ -173,8 +186,14 @@ class AdapterConfig(AdapterStageSettings):
     def build(self, context: Context) -> Stage:
         """Return the stage for the given device; only the photos are its data."""
         base = load_adapter_base(self, context.device)
-        compare = compare_in_autoencoder(base.autoencoder)
-        return AdapterStage(base, open_examples(base, self), compare, self)
+        return AdapterStage(
+            base,
+            open_examples(base, self),
+            compare_in_autoencoder(base.autoencoder),
+            self,
+            open_teacher(self, NetworkReader(context.device, base.tower.dtype, allow_pickle=False)),
+            open_dists(self, context.device),
+        )
 
 
 def features_of(

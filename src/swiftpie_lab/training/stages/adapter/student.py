@@ -15,6 +15,7 @@ from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.noise import add_noise, draw_noise, predict_clean
 from swiftpie.types import TextCondition
 from swiftpie_lab.data.photographs import PhotoViews, open_photos
+from swiftpie_lab.training.dists import Dists
 from swiftpie_lab.training.losses import Compare, masked_mean
 from swiftpie_lab.training.stages.adapter.networks import (
     AdapterBase,
@@ -191,7 +192,7 @@ def picture_terms(
     examples: Examples,
     *,
     weights: LossWeights,
-    compare: Compare,
+    compare: Compare | Dists,
     judge: ClipIdentityEncoder,
 ) -> dict[str, Tensor]:
     """Return the terms that compare pixels `drawn` (b, 3, S, S) with the first b examples.
@@ -201,7 +202,12 @@ def picture_terms(
     count = len(drawn)
     truth, mask = examples.pixels[:count], examples.mask[:count]
     terms: dict[str, Tensor] = {}
-    if weights.subject or weights.whole:
+    if isinstance(compare, Dists):
+        shown = {"subject": mask, "whole": torch.ones_like(mask)}  # around subjects all is grey
+        for name, where in shown.items():
+            if weight := getattr(weights, name):
+                terms[name] = weight * compare(drawn * where, truth * where).mean()
+    elif weights.subject or weights.whole:
         maps = compare(drawn, truth)
         terms["subject"] = weights.subject * masked_mean(maps, mask)
         terms["whole"] = weights.whole * masked_mean(maps, torch.ones_like(mask))
