@@ -326,7 +326,8 @@ def photo():
     y, x = np.mgrid[:240, :320]
     inside = (x - 190) ** 2 + (y - 120) ** 2 < 70**2
     ball = np.where(y[..., None] < 130, (240, 200, 40), (200, 50, 40))
-    pixels = np.where(inside[..., None], ball, (40, 70, 160)).astype(np.uint8)
+    lit = ball * (1.2 - np.hypot(x - 160, y - 90)[..., None] / 240)  # so that its outline is sure
+    pixels = np.where(inside[..., None], lit.clip(0, 255), (40, 70, 160)).astype(np.uint8)
     return ("IMG_2041.png", "image/png", to_png(Image.fromarray(pixels)))
 
 
@@ -456,11 +457,21 @@ def test_a_cut_out_is_corrected_with_every_tool_and_kept(visit, photo):
     expect(visit.subject("ball")).to_have_count(0)
     flat = to_png(Image.new("RGB", (160, 120), (90, 90, 90)))
     visit.give("drop", ("wall.png", "image/png", flat))
-    visit.page.get_by_role("button", name="Mark it yourself").click()
     visit.drag(sheet, (0.3, 0.5), (0.6, 0.5))
     expect(seen).to_be_visible()
     dialog.get_by_role("button", name="Use this").click()
     expect(dialog).to_be_hidden()
+
+
+def test_a_doubtful_cut_out_opens_where_it_is_corrected(visit):
+    visit.first_picture()
+    noise = np.random.default_rng(2).integers(0, 255, (16, 32, 3), dtype=np.uint8)
+    clouds = Image.fromarray(noise).resize((400, 300), Image.Resampling.BILINEAR)
+    visit.give("drop", ("clouds.png", "image/png", to_png(clouds)))
+    dialog = visit.page.get_by_role("dialog")
+    expect(dialog.get_by_role("alert")).to_contain_text("Draw a box around the subject")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(visit.subject("clouds")).to_be_visible()
 
 
 def test_two_subjects_share_a_picture_and_boxes_place_them(finer):

@@ -84,6 +84,7 @@ export interface Correcting {
   key: number | null;
   name: string;
   sources: readonly Source[];
+  warnings?: readonly string[]; // that it may be wrong
 }
 
 const ANY = { types: ["image/*"], bytes: Infinity, pixels: Infinity, side_px: Infinity };
@@ -132,7 +133,6 @@ class Studio {
   several = $state.raw<readonly File[]>([]); // pictures whose use is not chosen yet
   unnamed = $state<number | null>(null); // key of a subject without a name
   correcting = $state.raw<Correcting | null>(null);
-  doubtful = $state.raw<Correcting | null>(null); // whose cut-out failed, or may be bad
   visit = $state(0); // counts returns to a moment of the history; what was asked before is void
   note = $state(""); // on how a picture was sent
   said = $state(""); // by a screen reader
@@ -791,7 +791,7 @@ class Studio {
       await this.addCut(sources, name);
     } catch (error) {
       if (!(error instanceof Refused && error.code === "subject_not_found")) throw error;
-      this.doubtful = { key: null, name, sources };
+      this.correcting = { key: null, name, sources };
     }
   }
 
@@ -800,7 +800,7 @@ class Studio {
     const subject = await this.#encode(++this.#lastKey, sources, name, null);
     this.subjects = [...this.subjects, subject];
     this.use(subject.key);
-    if (subject.warnings.length) this.doubtful = subject;
+    if (subject.warnings.length) this.correcting = subject; // whose cut-out may be bad
     if (isUnnamed(name)) this.unnamed = subject.key;
   }
 
@@ -840,7 +840,6 @@ class Studio {
 
   /** Open the cut-out for correction. */
   correct(what: Correcting): void {
-    this.doubtful = null;
     this.correcting = what;
   }
 
@@ -1335,7 +1334,6 @@ class Studio {
 
   async #doing(place: Place, what: string, work: () => Promise<unknown>): Promise<void> {
     this.isBusy = what;
-    this.doubtful = null;
     this.note = "";
     this.problems = { ...this.problems, [place]: undefined };
     try {
