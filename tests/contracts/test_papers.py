@@ -1,5 +1,6 @@
 """What the library takes from papers: one case an idea, and their table in the documentation."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -8,9 +9,11 @@ from typing import NamedTuple
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 from swiftpie import AnimateRequest, EditRequest, EditSettings, IdentityGuidance, MaskSource, Scales
 from swiftpie.backbones.components import FAMILIES
+from swiftpie.cli.main import app
 from swiftpie.pipelines.identity_file import load_identity, save_identity
 from swiftpie.pipelines.request import PersonalizeRequest, RepaintRequest, Subject
 from swiftpie.pipelines.settings import TuneSettings
@@ -149,6 +152,22 @@ def verifies(folder):
     return verdicts(theirs, choices) == ALL_EQUAL
 
 
+def draws_on_ray(folder):
+    pytest.importorskip("ray", reason="needs swiftpie[ray]")
+    photo().save(folder / "dog.png")
+    rows = [{"subject": "dog.png", "prompt": PROMPT, "size": "64x64", "seed": n} for n in (0, 1)]
+    (folder / "jobs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    words = ["batch", f"{folder / 'jobs.jsonl'}", "--batch", "1", "--out"]
+    for name, more in (("here", ()), ("ray", ("--ray", "local"))):
+        answer = CliRunner().invoke(app, [*words, f"{folder / name}", *more])
+        assert answer.exit_code == 0, answer.output
+    here, by_ray = (
+        {path.name: path.read_bytes() for path in (folder / name).glob("*.png")}
+        for name in ("here", "ray")
+    )
+    return len(here) == 2 and here == by_ray
+
+
 def knows_families(*names):
     return {*names} <= {*FAMILIES.names()}
 
@@ -170,6 +189,7 @@ class Idea(NamedTuple):
     file: str  # below src/
     shown: str  # on trained weights, on tiny random ones, or by parity in float64
     show: Callable[..., bool]
+    marks: tuple[pytest.MarkDecorator, ...] = ()
 
 
 SD15, MINI = partial(random_networks, "sd15"), mini
@@ -416,13 +436,24 @@ IDEAS = (
             *("image-reward", "aesthetic", "style"),
         ),
     ),
+    Idea(
+        "many processes and machines",
+        "1712.05889",
+        "batch --ray",
+        "swiftpie/batch/ray.py",
+        "trained",
+        draws_on_ray,
+        (pytest.mark.thorough, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")),
+    ),
 )
 """In the order of the table in docs/concepts.md."""
 
-ON_DISK = (keeps_identities, fetches_a_release, verifies)  # with a folder
+ON_DISK = (keeps_identities, fetches_a_release, verifies, draws_on_ray)  # with a folder
 
 
-@pytest.mark.parametrize("idea", IDEAS, ids=lambda each: each.idea)
+@pytest.mark.parametrize(
+    "idea", [pytest.param(each, id=each.idea, marks=each.marks) for each in IDEAS]
+)
 def test_it_runs(idea, tmp_path):
     assert idea.show(tmp_path) if idea.show in ON_DISK else idea.show()
     assert (ROOT / "src" / idea.file).is_file()

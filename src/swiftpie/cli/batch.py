@@ -4,6 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,7 @@ from swiftpie.batch.lists import PROMPT_FILE, grid, read_lines, read_prompts, re
 from swiftpie.cli import console, options
 from swiftpie.cli.loading import confirm_download, load_keywords, plan_downloads
 from swiftpie.cli.subjects import Recogniser, with_face_files
-from swiftpie.errors import ConfigError, SwiftPieError
+from swiftpie.errors import ConfigError, SwiftPieError, check_exclusive
 from swiftpie.faces import CONSENT, FaceSettings
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ app = typer.Typer()
         "swiftpie batch jobs.jsonl --out pictures",
         "swiftpie batch jobs.csv --out pictures --processes 2",
         "swiftpie batch --subjects products --prompts prompts.txt --seeds 1-8 --out pictures",
+        "swiftpie batch jobs.jsonl --out pictures --processes 8 --ray 10.0.0.5:6379 --ray-gpus 1",
         "swiftpie batch jobs.jsonl --out pictures --check",
     )
 )
@@ -125,6 +127,9 @@ def batch(
     seeds: Seeds = "0",
     processes: Processes = None,
     devices: Devices = "",
+    ray: options.Ray = "",
+    ray_cpus: options.RayCpus = None,
+    ray_gpus: options.RayGpus = None,
     batch_size: BatchSize = 4,
     file_format: FileFormat = Format.PNG,
     only_checks: OnlyChecks = False,
@@ -140,19 +145,22 @@ def batch(
 
     DIR/report.jsonl names jobs that fail; the others are drawn, and the exit code is 1.
     """
+    options.check_ray(ray, ray_cpus=ray_cpus, ray_gpus=ray_gpus)
+    check_exclusive({"--devices": devices, "--ray": ray})
     found = _collect(jobs, subject_folder, prompt_file, out, seeds=seeds, loading=loading)
     _warn_of_refused(found)
     if only_checks:
         _print_plan(found, batch_size, as_json=as_json)
         sys.exit(int(bool(found.refused)))
 
+    from swiftpie.batch.ray import on_ray
     from swiftpie.batch.run import Work, draw, open_run, stopping
 
     models, missing = _loadings(found, loading)
     faces = _face_settings(found, loading, recogniser)
     named = [name.strip() for name in devices.split(",") if name.strip()]
     count = processes or len(named) or 1
-    is_spread = count > 1 or bool(named)
+    is_spread = not ray and (count > 1 or bool(named))
     places = {model: _places(model, named, count, loading) for model in models if is_spread}
     work = Work(out.absolute(), f".{file_format}", models, missing, faces, devices=places)
     settings = {name: str(value) for name, value in loading.items() if name not in NOT_OF_PICTURES}
@@ -160,16 +168,23 @@ def batch(
     if encoders:
         settings["encoder"] = ", ".join(dict.fromkeys(encoders))
     started = time.monotonic()
+    cpus = 1.0 if ray_cpus is None else ray_cpus
     whole = open_run(
         *(found, work),
         batch=batch_size,
         settings=settings,
         processes=count,
+        threads=max(1, int(cpus)) if ray else None,
         update=update,
         force=force,
     )
     with (
         whole as run,
+        on_ray(
+            *(ray, work), processes=count, threads=run.num_threads, cpus=cpus, gpus=ray_gpus or 0
+        )
+        if ray
+        else nullcontext() as workers,
         stopping(
             lambda: console.say("stopping after the current pictures; press again to stop at once")
         ) as stop,
@@ -180,7 +195,7 @@ def batch(
         for line in dict.fromkeys(map(_spell_places, places.values())):
             console.say(f"{line}; threads of the processor for each: {run.num_threads}")
         advance(completed=run.num_done, description="drawing")
-        for _ in draw(run, work, stop=stop):
+        for _ in draw(run, work, stop=stop, workers=workers):
             advance(advance=1)
     rows = run.report.rows
     facts = _totals(rows, len(found.jobs), before=run.num_done)

@@ -250,6 +250,31 @@ ScaleChanges = Annotated[dict[str, float], FieldOptions(Scales)]
 IdentityScale = Annotated[float | None, option_of(Scales, "identity_scale")]
 
 
+Ray = Annotated[
+    str,
+    typer.Option(
+        metavar="ADDRESS|local",
+        help="Let Ray draw: on a cluster, or on this machine. Needs the extra ray.",
+    ),
+]
+RayCpus = Annotated[
+    float | None,
+    typer.Option(min=0, help="With --ray: processors that each process holds, 1 by default."),
+]
+RayGpus = Annotated[
+    float | None,
+    typer.Option(min=0, help="With --ray: accelerators that each holds, 0 by default; or 0.5."),
+]
+
+
+def check_ray(ray: str, **given: object) -> None:
+    """Refuse options of Ray without it."""
+    for name, value in given.items():
+        if value is not None and not ray:
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{option} was given without --ray, which reads it. Add --ray local.")
+
+
 SizeText = Annotated[str | None, option_of(PersonalizeRequest, "size_px")]
 
 

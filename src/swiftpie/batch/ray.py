@@ -1,0 +1,242 @@
+"""The batches of a run on Ray: its actors draw, here or on the machines of a cluster."""
+
+import functools
+import io
+import json
+import os
+import pickle
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from swiftpie.batch.run import Drawer, Work, Workers, write_files
+from swiftpie.errors import SwiftPieError, require, short_reason
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    import ray as library
+
+    from swiftpie.batch.folder import Outcome
+    from swiftpie.batch.jobs import Batch
+    from swiftpie.batch.run import Submit
+
+LOCAL = "local"  # the address of a cluster that is started here, for one run
+STORE_BYTES = 200 << 20  # of its memory for objects; pictures are small
+TRIES = 3  # of a batch whose actor is lost, and of an actor that does not start
+PATIENCE_S = 5.0
+MOST_SENT = 64  # files that the cluster keeps for jobs to come
+
+# Ray otherwise reports its use to its makers, by the network.
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
+
+Files = list[tuple[Path, Mapping[Path, bytes]]]
+"""The place of each job, and its files."""
+
+
+@contextmanager
+def on_ray(
+    address: str, work: Work, *, processes: int, threads: int, cpus: float, gpus: float
+) -> Iterator[Workers]:
+    """Connect to a cluster, or start one here; yield what starts actors for `draw`.
+
+    Files are written by this process. What jobs read goes to the cluster, unless that is here.
+
+    Args:
+        address: Of the cluster, as "10.0.0.5:6379", "auto" for the one of this machine, or "local".
+        work: The folder, and how models are loaded.
+        processes: Actors, for which a local cluster has room.
+        threads: Of each actor.
+        cpus: Processors that each actor holds.
+        gpus: Accelerators that each holds, as 0.5.
+
+    Raises:
+        MissingExtra: Ray is not installed.
+        SwiftPieError: There is no cluster at the address.
+    """
+    ray = require("ray", extra="ray", use="--ray")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    room: dict[str, Any] = {
+        "num_cpus": max(os.cpu_count() or 1, ceil(processes * cpus)),
+        "object_store_memory": STORE_BYTES,
+        "include_dashboard": False,
+        "_node_ip_address": "127.0.0.1",
+    }
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        own = room if address == LOCAL else {}
+        try:
+            _check_answers(address)
+            ray.init(address, log_to_driver=False, configure_logging=False, **own)
+        except (OSError, RuntimeError, ValueError) as error:
+            raise SwiftPieError(
+                f"--ray {address} cannot be used ({short_reason(error)}). The address of a cluster "
+                "of Ray is needed. Write HOST:PORT as `ray start` says it, auto, or local."
+            ) from error
+    sender = _Sender(ray, sends=address != LOCAL)
+    remote = ray.remote(Actor).options(num_cpus=cpus, num_gpus=gpus)
+    begin = functools.partial(remote.remote, replace(work, devices={}), threads)
+
+    @contextmanager
+    def started(count: int) -> "Iterator[Submit]":
+        with closing(_Pool(ray, begin, sender, count)) as pool:
+            yield pool.submit
+
+    try:
+        yield started
+    finally:
+        if is_ours:
+            ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raise an error where nothing listens, for which Ray would wait minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
+
+
+class Actor:
+    """A process of Ray's that draws. It writes no file of the run, and reads what it is sent."""
+
+    def __init__(self, work: Work, num_threads: int) -> None:
+        """Get ready; the first batch loads its model."""
+        torch.set_num_threads(num_threads)
+        self._made: Files = []
+        self._drawer = Drawer(work, write=lambda *files: self._made.append(files))
+        self._folder = tempfile.TemporaryDirectory(prefix="swiftpie-")
+
+    def ready(self) -> None:
+        """Answer once it has started."""
+
+    def draw(
+        self, packed: bytes, sent: "Mapping[str, library.ObjectRef[bytes]]"
+    ) -> "tuple[list[Outcome], Files] | str":
+        """Return the outcomes of a batch and the files, or why the run cannot go on."""
+        import ray
+
+        self._made.clear()
+
+        def here(path: str) -> Path:
+            place = Path(path)
+            if path in sent:
+                place = Path(self._folder.name, *place.parts[1:])
+                if not place.exists():
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    place.write_bytes(ray.get(sent[path]))
+            return place
+
+        try:
+            outcomes = self._drawer.draw(_unpacked(packed, here))
+        except SwiftPieError as error:
+            return str(error)
+        # Reasons name the files as they are called where the run was started.
+        return json.loads(json.dumps(outcomes).replace(self._folder.name, "")), [*self._made]
+
+
+class _Sender:
+    """Sends batches with the files that they read, each file once while it is among the newest."""
+
+    def __init__(self, ray: Any, *, sends: bool) -> None:  # noqa: ANN401 - an optional package
+        self._sends = sends
+        self._put = functools.lru_cache(MOST_SENT)(lambda path: ray.put(path.read_bytes()))
+
+    def of(self, batch: "Batch") -> "tuple[bytes, dict[str, library.ObjectRef[bytes]]]":
+        """Return a batch whose paths are names, and the files of these names."""
+        sent: dict[str, library.ObjectRef[bytes]] = {}
+
+        class Packer(pickle.Pickler):
+            def persistent_id(packer, value: object) -> str | None:  # noqa: N805 - `self` is outside
+                if not isinstance(value, Path):
+                    return None
+                if self._sends and value.is_absolute() and value.is_file():
+                    sent[str(value)] = self._put(value)
+                return str(value)
+
+        packed = io.BytesIO()
+        Packer(packed).dump(batch)
+        return packed.getvalue(), sent
+
+
+def _unpacked(packed: bytes, here: Callable[[str], Path]) -> "Batch":
+    class Unpacker(pickle.Unpickler):
+        def persistent_load(self, name: str) -> Path:
+            return here(name)
+
+    batch: Batch = Unpacker(io.BytesIO(packed)).load()
+    return batch
+
+
+class _Pool:
+    """Actors. A batch goes to the first that is free, and to another one if that is lost."""
+
+    def __init__(self, ray: Any, begin: Callable[[], Any], sender: _Sender, count: int) -> None:  # noqa: ANN401
+        self._ray, self._begin, self._sender = ray, begin, sender
+        self._free: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+        self._begun: list[Any] = []
+        self._failures: list[BaseException] = []  # of actors that did not start
+        self._threads = ThreadPoolExecutor(count)
+        for _ in range(count):
+            self._start()
+
+    def submit(self, batch: "Batch") -> "Future[list[Outcome]]":
+        """Let a batch be drawn."""
+        return self._threads.submit(self._draw, batch)
+
+    def close(self) -> None:
+        """End the actors, and threads that wait for one."""
+        self._failures += [SystemExit()] * TRIES
+        self._free.put((None, SystemExit()))
+        for actor in self._begun:
+            self._ray.kill(actor)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self) -> None:
+        actor = self._begin()
+        self._begun.append(actor)
+        ready = actor.ready.remote().future()
+        ready.add_done_callback(lambda ended: self._free.put((actor, ended.exception())))
+
+    def _next(self) -> Any:  # noqa: ANN401 - an actor
+        while (found := self._free.get())[1] is not None:
+            self._failures.append(found[1])
+            if len(self._failures) > TRIES:
+                self._free.put(found)  # for the others that wait
+                raise SwiftPieError(
+                    f"Ray starts no process ({short_reason(self._failures[0])}). Every machine of "
+                    "the cluster needs this version of SwiftPie. Install it there."
+                )
+            self._start()
+        return found[0]
+
+    def _draw(self, batch: "Batch") -> "list[Outcome]":
+        errors = self._ray.exceptions
+        for _ in range(TRIES):
+            actor = self._next()
+            try:
+                answer = self._ray.get(actor.draw.remote(*self._sender.of(batch)))
+            except errors.RayTaskError:
+                self._free.put((actor, None))
+                raise
+            except errors.RayError:  # it or its machine ended
+                self._start()
+                continue
+            self._failures.clear()
+            self._free.put((actor, None))
+            if isinstance(answer, str):
+                raise SwiftPieError(answer)
+            outcomes, made = answer
+            for place, files in made:
+                write_files(place, files)
+            return outcomes
+        raise BrokenExecutor(f"{TRIES} actors that drew it were lost")

@@ -1,0 +1,120 @@
+"""Actors of Ray draw the files and the report of one process, though some of them are killed."""
+
+import contextlib
+import json
+import os
+import signal
+import time
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+import swiftpie
+from swiftpie.batch.folder import REPORT
+from swiftpie.batch.ray import STORE_BYTES, on_ray
+from swiftpie.batch.run import draw, open_run
+from swiftpie.errors import SwiftPieError
+from tests.batch.conftest import SMALL
+
+JOBS = int(os.environ.get("RAY_JOBS", "10"))
+PATIENCE_S = 300
+NODE = {"num_cpus": 1, "object_store_memory": STORE_BYTES // 2}
+on_real_ray = [
+    pytest.mark.thorough,
+    pytest.mark.timeout(2 * PATIENCE_S),
+    pytest.mark.filterwarnings("ignore"),  # of Ray's own
+]
+
+
+@pytest.fixture
+def cluster():
+    """Two machines, as Ray sees it, with a processor each."""
+    pytest.importorskip("ray", reason="needs swiftpie[ray]")
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    made.add_node(**NODE)
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def jobs(collected):
+    return collected(*({**SMALL, "prompt": "a dog at sea", "seed": n} for n in range(JOBS)))
+
+
+def actors_that_draw():
+    import psutil
+
+    below = psutil.Process().children(recursive=True)
+    titles = {}
+    for process in below:
+        with contextlib.suppress(psutil.Error):
+            titles[process.pid] = " ".join(process.cmdline())
+    return [number for number, title in titles.items() if "Actor.draw" in title]
+
+
+def drawn_by_ray(jobs, work, address, **options):
+    """Yield outcomes, drawn job by job by two actors."""
+    ray = {"processes": 2, "threads": 1, "cpus": 1, "gpus": 0} | options
+    with (
+        open_run(jobs, work, batch=1, settings={}, processes=2, threads=1) as run,
+        on_ray(address, work, **ray) as workers,
+    ):
+        yield from draw(run, work, workers=workers)
+
+
+class TestOnRay:
+    pytestmark = on_real_ray
+
+    def test_a_killed_actor_and_a_killed_machine_lose_nothing_and_double_nothing(
+        self, cluster, jobs, working, run, folder
+    ):
+        run(jobs, "whole", batch=1)
+        work = replace(working(), load=partial(swiftpie.load, size_px=128))
+        outcomes = drawn_by_ray(jobs, work, cluster.address)
+        drawn, until = [next(outcomes)], time.monotonic() + PATIENCE_S
+        while not (drawing := actors_that_draw()) and time.monotonic() < until:
+            time.sleep(0.001)
+        os.kill(drawing[0], signal.SIGKILL)
+        drawn += [next(outcomes) for _ in range(JOBS // 3)]
+        (machine,) = cluster.worker_nodes
+        cluster.remove_node(machine, allow_graceful=False)
+        drawn += outcomes
+        assert sorted(row["id"] for row in drawn) == sorted(job.id for job in jobs.jobs)
+        assert {row["status"] for row in drawn} == {"done"}
+        assert contents(folder / "out") == contents(folder / "whole")
+
+    def test_reasons_and_animations_are_those_of_one_process(self, collected, working, run, folder):
+        pytest.importorskip("ray", reason="needs swiftpie[ray]")
+        film = {**SMALL, "prompt": "a dog at sea", "to": "a dog at sea at night", "num_frames": 2}
+        (folder / "late.png").write_bytes((folder / "mask.png").read_bytes())
+        late = {**SMALL, "subject": "late.png", "cutout": "none", "prompt": "a dog", "id": "late"}
+        jobs = collected({**film, "format": "frames", "id": "film"}, late)
+        (folder / "late.png").write_bytes(b"no picture any more")
+        run(jobs, "whole", batch=1)
+        work = replace(working(), load=partial(swiftpie.load, size_px=128))
+        drawn = [*drawn_by_ray(jobs, work, "local")]
+        assert sorted(row["status"] for row in drawn) == ["done", "failed"]
+        assert contents(folder / "out") == contents(folder / "whole")
+
+
+def contents(folder):
+    """Return all files of a run but its plan, and the report without what passes with time."""
+    rows = [json.loads(line) for line in (folder / REPORT).read_text().splitlines()]
+    files = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*.png")
+        if path.is_file()
+    }
+    return [{**row, "ms": 0} for row in rows], files
+
+
+def test_an_address_without_a_cluster_is_refused_at_once(working):
+    pytest.importorskip("ray", reason="needs swiftpie[ray]")
+    with (
+        pytest.raises(SwiftPieError, match=r"127\.0\.0\.1:1 cannot be used.*`ray start`"),
+        on_ray("127.0.0.1:1", working(), processes=1, threads=1, cpus=1, gpus=0),
+    ):
+        pass
