@@ -2,6 +2,7 @@
 
 from dataclasses import FrozenInstanceError
 
+import numpy as np
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
@@ -14,6 +15,7 @@ from swiftpie.attention.manipulate import (
     STABLE_AM2,
     Shaping,
     attend_reshaped,
+    fixed_soft_mask,
     power,
     reshape_map,
     scale,
@@ -45,6 +47,23 @@ def softmax(*shape):
 def test_a_scaled_map_keeps_its_ceiling():
     found = reshape_map(softmax(3, 1, 2, 20, 4), reshaping_of(scale(30.0)), num_views=1)
     assert found.max() == 10
+
+
+def test_released_statistics_are_those_of_the_batch():
+    maps, strength, level = softmax(3, 2, 2, 20, 4), 12.5, 0.4
+    reshaping = reshaping_of(fixed_soft_mask(strength, level=level), spans_batch=True)
+
+    def stretched(values):
+        low, high = (end(values, (0, 2, 3), keepdims=True) for end in (np.min, np.max))
+        return (values - low) / (high - low)
+
+    steep = 1 / (1 + np.exp(-strength * (stretched(maps.double().numpy()) - level)))
+    found = reshape_map(maps, reshaping, num_views=1)
+    assert found.numpy() == pytest.approx(stretched(steep), abs=1e-5)
+    alone = reshape_map(
+        maps[:1], reshaping_of(fixed_soft_mask(strength, level=level), batch=1), num_views=1
+    )
+    assert (found[:1] - alone).abs().max() > 1e-3
 
 
 def test_a_flat_map_gives_numbers():
@@ -142,6 +161,7 @@ def test_settings_cannot_be_changed_afterwards():
         lambda: scale(-1.0),
         lambda: scale(float("nan")),
         lambda: soft_mask(5.0, quantile=1.5),
+        lambda: fixed_soft_mask(5.0, level=-0.5),
         lambda: Shaping({}, share=1.5),
     ],
 )

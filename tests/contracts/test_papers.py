@@ -12,6 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from swiftpie import AnimateRequest, EditRequest, EditSettings, IdentityGuidance, MaskSource, Scales
+from swiftpie.attention.condition import Block
+from swiftpie.attention.manipulate import Shaping, fixed_soft_mask
 from swiftpie.backbones.components import FAMILIES
 from swiftpie.cli.main import app
 from swiftpie.pipelines.identity_file import load_identity, save_identity
@@ -311,6 +313,16 @@ IDEAS = (
         "swiftpie/attention/sharing.py",
         "float64",
         partial(changes, SD15, style_reference=STYLE),
+    ),
+    Idea(
+        "its soft masks as released",
+        "2505.21144",
+        "personalize(shaping=…)",
+        "swiftpie/attention/manipulate.py",
+        "tiny",
+        partial(
+            changes, GUIDED, shaping=Shaping({Block.UP: (fixed_soft_mask(12.5),)}, spans_batch=True)
+        ),
     ),
     Idea(
         "ChordEdit",

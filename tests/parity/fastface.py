@@ -16,7 +16,16 @@ import torch
 from diffusers.models.attention_processor import Attention
 
 from swiftpie.attention.condition import Block, silent_condition
-from swiftpie.attention.manipulate import AM1, AM2, STABLE_AM2, Shaping, power, scale, soft_mask
+from swiftpie.attention.manipulate import (
+    AM1,
+    AM2,
+    STABLE_AM2,
+    Shaping,
+    fixed_soft_mask,
+    power,
+    scale,
+    soft_mask,
+)
 from swiftpie.attention.processors import SemanticAttention
 from swiftpie.guidance import Decoupled
 from swiftpie.noise import build_schedule, draw_step_noise
@@ -34,11 +43,12 @@ SEEDS = (5, 6)
 A, B = (1.0, 1.5, 1.5, 1.0), (1.0, 3.0, 3.0, 1.0)
 CONTRAST = 4.0  # of queries: random ones attend to all tokens alike
 
-# Four changes, their scales by step, and the level that the soft masks compare with.
+# Changes, their scales by step, and the level that the soft masks compare with.
 CHANGES = {
     "power": (power, (1.3, 1.2, 0.9, 1.0), {}, 0.0),
     "scale": (scale, (1.0, 1.55, 1.45, 25.0), {}, 0.0),
     "soft mask": (soft_mask, (7.5, 5.0, 6.0, 4.0), {"quantile": 0.65}, 0.65),
+    "fixed soft mask": (fixed_soft_mask, (12.5, 10.0, 7.5, 5.0), {"level": 0.4}, 0.4),
 }
 FORMS = {  # settings of guidance beside its scales
     "rescaled": {},

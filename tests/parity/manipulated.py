@@ -77,7 +77,9 @@ class ShapedCross(dense.DenseCross):
             elif name == "scale":
                 w = np.minimum(w * strength, 10)
             else:
-                c = np.maximum(np.quantile(w, level, axis=-2, keepdims=True), 1e-6)
+                c = level
+                if name == "soft mask":
+                    c = np.maximum(np.quantile(w, level, axis=-2, keepdims=True), 1e-6)
                 w = n01(1 / (1 + np.exp(-strength * (n01(w) - c))))
         w[..., firsts] = w[..., firsts].max(axis=-2, keepdims=True) - w[..., firsts]
         return w

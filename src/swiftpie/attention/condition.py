@@ -31,6 +31,7 @@ class Kind(StrEnum):
     POWER = "power"  # map ** strength
     SCALE = "scale"  # map * strength, at most `CEILING`
     SOFT_MASK = "soft mask"  # a steep step of the stretched map at the raw one's quantile `level`
+    FIXED_SOFT_MASK = "fixed soft mask"  # the same at `level` itself
 
 
 class Operation(NamedTuple):
@@ -47,6 +48,9 @@ class Reshaping(NamedTuple):
     operations: tuple[Operation, ...]
     share: Tensor | None  # (B,) of the new map in the stabiliser's mix; None leaves that out
     inverts_first: bool  # whether each reference's first token is reshaped upside down
+    spans_batch: bool = (
+        False  # whether soft masks stretch maps over the batch, as the released code
+    )
 
 
 class AttentionCondition(NamedTuple):

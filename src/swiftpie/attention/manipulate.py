@@ -28,7 +28,7 @@ class MapTransform:
 
     kind: Kind
     strengths: tuple[float, ...]  # by step
-    level: float = 0.0  # quantile at which soft masks step; others ignore it
+    level: float = 0.0  # where soft masks step, by default a quantile; others ignore it
 
     def __post_init__(self) -> None:
         if not self.strengths or not all(0 <= strength < math.inf for strength in self.strengths):
@@ -66,6 +66,11 @@ def soft_mask(*steepness: float, quantile: float = 0.65) -> MapTransform:
     return MapTransform(Kind.SOFT_MASK, steepness, quantile)
 
 
+def fixed_soft_mask(*steepness: float, level: float = 0.5) -> MapTransform:
+    """Return a soft step where the stretched map passes `level`, FastFace's first soft mask."""
+    return MapTransform(Kind.FIXED_SOFT_MASK, steepness, level)
+
+
 @dataclass(frozen=True)
 class Shaping:
     """How the semantic branch's maps are reshaped during one drawing (arXiv:2505.21144)."""
@@ -73,6 +78,8 @@ class Shaping:
     parts: Mapping[Block, tuple[MapTransform, ...]]  # what is left out stays unchanged
     inverts_first: bool = False  # reshape each reference's first token upside down
     share: float = 1.0  # the new map's share in the stabiliser's mix; 1 turns that off
+    # Soft masks measure a map against all of the call, as released: pictures influence each other.
+    spans_batch: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
@@ -89,6 +96,7 @@ class Shaping:
                 tuple(transform.at(step, like=like) for transform in transforms),
                 share=share,
                 inverts_first=self.inverts_first,
+                spans_batch=self.spans_batch,
             )
             for part, transforms in self.parts.items()
             if transforms
@@ -165,6 +173,7 @@ def quantile(weights: Tensor, level: Tensor) -> Tensor:
 
 
 def _operate(weights: Tensor, reshaping: Reshaping) -> Tensor:
+    axes = (0, 2, 3) if reshaping.spans_batch else (2, 3)
     for operation in reshaping.operations:
         strength, level = _by_row(operation.strength), _by_row(operation.level)
         match operation.kind:
@@ -172,15 +181,17 @@ def _operate(weights: Tensor, reshaping: Reshaping) -> Tensor:
                 weights = weights**strength
             case Kind.SCALE:
                 weights = (weights * strength).clamp_max(CEILING)
-            case Kind.SOFT_MASK:
-                middle = quantile(weights, level).clamp_min(FLOOR)
-                weights = _stretched(torch.sigmoid(strength * (_stretched(weights) - middle)))
+            case Kind.SOFT_MASK | Kind.FIXED_SOFT_MASK:
+                if operation.kind is Kind.SOFT_MASK:
+                    level = quantile(weights, level).clamp_min(FLOOR)
+                steep = torch.sigmoid(strength * (_stretched(weights, axes) - level))
+                weights = _stretched(steep, axes)
     return weights
 
 
-def _stretched(weights: Tensor) -> Tensor:
-    """Return each token's map of a subject on [0, 1], over heads and queries."""
-    low, high = weights.amin(dim=(2, 3), keepdim=True), weights.amax(dim=(2, 3), keepdim=True)
+def _stretched(weights: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return each token's map of a subject on [0, 1], over heads, queries and perhaps the batch."""
+    low, high = weights.amin(dim=axes, keepdim=True), weights.amax(dim=axes, keepdim=True)
     return (weights - low) / (high - low).clamp_min(torch.finfo(weights.dtype).tiny)
 
 
