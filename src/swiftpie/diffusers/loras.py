@@ -1,11 +1,11 @@
 """LoRAs and textual inversions of a pipeline, and methods of diffusers that are refused by name."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Unpack
 
 from diffusers import loaders
 from diffusers.pipelines.pipeline_utils import StableDiffusionMixin
@@ -68,11 +68,7 @@ class AdaptedPipeline(ModulesPipeline):
         self,
         pretrained_model_name_or_path_or_dict: str | Path,
         adapter_name: str | None = None,
-        *,
-        weight_name: str | None = None,
-        subfolder: str = "",
-        revision: str | None = None,
-        local_files_only: bool = False,
+        **where: Unpack[parts.Where],
     ) -> None:
         """Draw with a LoRA, in place of those that were drawn.
 
@@ -90,9 +86,7 @@ class AdaptedPipeline(ModulesPipeline):
                 "delete_adapters() or unload_lora_weights() before."
             )
         self._changeable(plain_family="lora_loader")
-        place = pretrained_model_name_or_path_or_dict
-        source = parts.Source(place, subfolder, revision, {"offline": local_files_only})
-        lora = Lora(source.fetch("weights", weight_name))
+        lora = Lora(parts.file_at(pretrained_model_name_or_path_or_dict, **where))
         silent = {other: replace(each, scale=0.0) for other, each in known.items()}
         self._use(replace(self._loras, known={**silent, name: lora}))
 
@@ -199,11 +193,7 @@ class AdaptedPipeline(ModulesPipeline):
         token: str | Sequence[str] | None = None,
         tokenizer: Any = None,  # noqa: ANN401 - of this pipeline
         text_encoder: nn.Module | None = None,
-        *,
-        weight_name: str | None = None,
-        subfolder: str = "",
-        revision: str | None = None,
-        local_files_only: bool = False,
+        **where: Unpack[parts.Where],
     ) -> None:
         """Let prompts say `token`, whose vectors are in a safetensors file, or given as tensors.
 
@@ -218,14 +208,8 @@ class AdaptedPipeline(ModulesPipeline):
         self._changeable(plain_family="lora_loader")
         given: Any = pretrained_model_name_or_path
         if isinstance(given, str | Path):
-            source = parts.Source(given, subfolder, revision, {"offline": local_files_only})
-            given = load_file(source.fetch("weights", weight_name))
-        tokens = token if token is None or isinstance(token, str) else list(token)
-
-        def load(words: Any, encoder: nn.Module) -> None:  # noqa: ANN401 - a tokenizer
-            _Words().load_textual_inversion(given, tokens, words, encoder)
-
-        self._reword(load, tokenizer, text_encoder)
+            given = load_file(parts.file_at(given, **where))
+        self._reword(_Words().load_textual_inversion, tokenizer, text_encoder, given, token)
 
     @partial(checked, gone=calls.GONE_OF_ADAPTERS)
     def unload_textual_inversion(
@@ -240,14 +224,15 @@ class AdaptedPipeline(ModulesPipeline):
             InputError: There is no such token.
         """
         self._changeable(plain_family="lora_loader")
-        names = tokens if tokens is None or isinstance(tokens, str) else list(tokens)
+        self._reword(_Words().unload_textual_inversion, tokenizer, text_encoder, tokens)
 
-        def unload(words: Any, encoder: nn.Module) -> None:  # noqa: ANN401 - a tokenizer
-            _Words().unload_textual_inversion(names, words, encoder)
-
-        self._reword(unload, tokenizer, text_encoder)
-
-    def _reword(self, change: Any, tokenizer: Any, text_encoder: nn.Module | None) -> None:  # noqa: ANN401 - as above
+    def _reword(
+        self,
+        change: Callable[..., None],
+        tokenizer: Any,  # noqa: ANN401 - as above
+        text_encoder: nn.Module | None,
+        *given: Any,  # noqa: ANN401 - vectors or tokens
+    ) -> None:
         """Change copies of a tokenizer and its encoder, by default of the first ones."""
         is_second = text_encoder is not None and text_encoder is self.text_encoder_2
         suffix = "_2" if is_second else ""
@@ -262,7 +247,8 @@ class AdaptedPipeline(ModulesPipeline):
         vectors = encoder.get_input_embeddings()
         vectors.weight = nn.Parameter(vectors.weight.detach().clone(), requires_grad=False)
         try:
-            change(words, encoder)
+            lists = (list(each) if isinstance(each, tuple) else each for each in given)
+            change(*lists, tokenizer=words, text_encoder=encoder)
         except ValueError as error:
             raise InputError(
                 f"The textual inversion cannot be changed ({error}). Tensors of vectors for this "

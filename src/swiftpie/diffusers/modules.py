@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import torch
 from diffusers import (
@@ -276,6 +276,22 @@ def fused(plain: Components, loras: Sequence[Lora]) -> Components:
     scales = " ".join(str(lora.scale) for lora in loras)
     fingerprint = fingerprint_files(files, settings=f"{plain.fingerprint} {scales}")
     return replace(plain, denoiser=denoiser, fingerprint=fingerprint)
+
+
+class Where(TypedDict, total=False):
+    """Where a file is, as arguments of diffusers say it."""
+
+    weight_name: str | None
+    subfolder: str | None
+    revision: str | None
+    local_files_only: bool | None
+
+
+def file_at(place: str | Path, **where: Unpack[Where]) -> Path:
+    """Return a file of weights; see `Source.fetch`."""
+    offline: Choices = {"offline": bool(where.get("local_files_only"))}
+    source = Source(place, where.get("subfolder") or "", where.get("revision"), offline)
+    return source.fetch("weights", where.get("weight_name"))
 
 
 @dataclass(frozen=True)

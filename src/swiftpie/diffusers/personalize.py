@@ -1,6 +1,7 @@
 """Draws subjects into the scene of a prompt, as a diffusers pipeline."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -280,18 +281,16 @@ def _masked(call: PersonalizeCall, subjects: tuple[Subject, ...]) -> tuple[Subje
     )
 
 
-def _skipping(components: Components, skip: int) -> TextTower | TwoTextTowers:
+def _skipping(components: Components, skip: int, prompts: list[str]) -> TextCondition:
+    """Return what the text encoders read of prompts without their last layers."""
     text, is_clip = components.text, components.family.lora_loader is not None
-    if (
-        not isinstance(text, TextTower | TwoTextTowers)
-        or not is_clip
-        or not 0 <= skip <= text.most_skipped
-    ):
-        raise InputError(
-            f"clip_skip={skip} was given, and preset {components.preset.name!r} has no such layer "
-            "of CLIP's text encoders to skip. Give a smaller number, or leave it out."
-        )
-    return replace(text, skip=skip)
+    if isinstance(text, TextTower | TwoTextTowers) and is_clip and skip >= 0:
+        with suppress(IndexError):
+            return replace(text, skip=skip).encode(prompts)
+    raise InputError(
+        f"clip_skip={skip} was given, and preset {components.preset.name!r} has no such layer of "
+        "CLIP's text encoders to skip. Give a smaller number, or leave it out."
+    )
 
 
 def _prompts_of(call: PersonalizeCall, components: Components, kind: str = "") -> Prompts:
@@ -302,9 +301,8 @@ def _prompts_of(call: PersonalizeCall, components: Components, kind: str = "") -
         text = _text_of(states, getattr(call, f"{kind}pooled_prompt_embeds"), components)
         return TextCondition(*(tensor.repeat_interleave(times, dim=0) for tensor in text))
     if call.clip_skip is not None and not kind:
-        text = _skipping(components, call.clip_skip).encode(
-            [prompts] if isinstance(prompts, str) else list(prompts or ())
-        )
+        words = [prompts] if isinstance(prompts, str) else list(prompts or ())
+        text = _skipping(components, call.clip_skip, words)
         return TextCondition(*(tensor.repeat_interleave(times, dim=0) for tensor in text))
     if isinstance(prompts, str) or prompts is None:
         return prompts or ""

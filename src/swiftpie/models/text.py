@@ -48,11 +48,6 @@ class TextTower:
         return int(self.encoder.config.max_position_embeddings)
 
     @property
-    def most_skipped(self) -> int:
-        """Layers that can be skipped."""
-        return int(self.encoder.config.num_hidden_layers)
-
-    @property
     def width(self) -> int:
         """Of a token's state."""
         return int(self.encoder.config.hidden_size)
@@ -117,11 +112,6 @@ class TwoTextTowers:
     skip: int = 0  # how many layers before the last one are not read
 
     @property
-    def most_skipped(self) -> int:
-        """Layers that can be skipped before the last one."""
-        return min(self.first.most_skipped, int(self.second.config.num_hidden_layers)) - 1
-
-    @property
     def width(self) -> int:
         """Of a token's state, both towers together."""
         return self.first.width + int(self.second.config.hidden_size)
@@ -173,7 +163,9 @@ def words_after(text: str, end: int) -> str:
 
 def _expanded(tokenizer: "PreTrainedTokenizerBase", prompt: str) -> str:
     """Return a prompt in which a textual inversion of several vectors stands with all of them."""
-    known = getattr(tokenizer, "get_added_vocab", dict)()  # that of `mini` adds none
+    known: dict[str, int] = getattr(
+        tokenizer, "get_added_vocab", dict
+    )()  # that of `mini` adds none
     for token in known:
         if f"{token}_1" in known and token in prompt:
             count = next(n for n in range(1, len(known) + 1) if f"{token}_{n}" not in known)
