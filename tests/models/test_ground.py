@@ -38,12 +38,26 @@ def test_ground_is_sure_where_its_mean_score_under_the_feet_is_above_zero(beside
     assert ("unsure" not in doubt, foot > FLOOR) == (is_sure, is_sure)
 
 
-def test_a_subject_stands_beside_what_is_there_already():
+def test_a_subject_stands_beside_what_is_far_away():
     full = FLAT.clone()
-    full[2, 8:12, 4:10] = 1.0
+    full[2, 8:10, 4:10] = 1.0
     (left, *_), doubt = placed(full, (1.0, 1.0), 0.6)
     assert not doubt
     assert left > 10 / CELLS
+
+
+@pytest.mark.parametrize(
+    ("columns", "height_m", "height"),
+    [((2, 8), None, 0.4), ((2, 8), 0.1, 0.28), ((4, 15), 1.0, 0.25)],
+)
+def test_beside_a_thing_seen_from_near_a_subject_is_on_its_line(columns, height_m, height):
+    near = -FLAT.abs()  # there is no ground
+    near[2, 4:12, slice(*columns)] = 1.0
+    (left, top, right, foot), doubt = placed(near, (1.0, 1.0), height_m)
+    assert not doubt
+    assert foot == 12 / CELLS
+    assert foot - top == pytest.approx(height)
+    assert left >= columns[1] / CELLS or right <= columns[0] / CELLS + 0.03  # a margin
 
 
 def test_feet_are_on_the_ground_of_the_packaged_photographs():
