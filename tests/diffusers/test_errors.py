@@ -81,6 +81,7 @@ DRAWINGS = [
     ({"timesteps": [999]}, "distilled"),
     ({"cross_attention_kwargs": {"scale": 0.5}}, "set_adapters"),
     ({"cross_attention_kwargs": {"ip_adapter_masks": torch.ones(2, 1, 8, 8)}}, "one for each"),
+    ({"cross_attention_kwargs": {"ip_adapter_masks": [None]}}, "IPAdapterMaskProcessor"),
     ({"ip_adapter_masks": [None]}, "cross_attention_kwargs"),
     ({"callback_steps": 1}, "callback_on_step_end"),
     ({"style_reference": "a.png"}, "a.png"),

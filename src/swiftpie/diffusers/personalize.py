@@ -257,23 +257,27 @@ def _masked(call: PersonalizeCall, subjects: tuple[Subject, ...]) -> tuple[Subje
     Raises:
         InputError: There are more or fewer, or something else is given with them.
     """
-    given = dict(call.cross_attention_kwargs or {})
-    masks = given.pop("ip_adapter_masks", None)
-    if given:
+    others = dict(call.cross_attention_kwargs or {})
+    masks = others.pop("ip_adapter_masks", None)
+    if others:
         raise InputError(
-            f"cross_attention_kwargs has {next(iter(given))!r}, and 'ip_adapter_masks' alone is "
+            f"cross_attention_kwargs has {next(iter(others))!r}, and 'ip_adapter_masks' alone is "
             "read. Strengths of LoRAs are set by set_adapters(), of subjects by "
             "`scales=Scales(…)`."
         )
     if masks is None:
         return subjects
+    given = masks if isinstance(masks, Tensor | list | tuple) else [masks]
+    tensors = [mask for mask in given if isinstance(mask, Tensor)]
     rows = [
-        plane[None, None].float() for mask in masks for plane in mask.reshape(-1, *mask.shape[-2:])
+        plane[None, None].float()
+        for mask in tensors
+        for plane in mask.reshape(-1, *mask.shape[-2:])
     ]
-    if len(rows) != len(subjects):
+    if len(tensors) < len(given) or len(rows) != len(subjects):
         raise InputError(
-            f"{len(rows)} ip_adapter_masks came with {len(subjects)} subjects. Give one for each "
-            "entry of `ip_adapter_image`."
+            f"{len(rows)} tensors as ip_adapter_masks came with {len(subjects)} subjects. Give one "
+            "for each entry of `ip_adapter_image`, as IPAdapterMaskProcessor makes them."
         )
     return tuple(
         replace(subject, mask=mask.clamp(0, 1), samples_mask=True)
