@@ -291,6 +291,14 @@ IDEAS = (
         partial(has_recipe, "published", "inversion"),
     ),
     Idea(
+        "one-step students",
+        "2408.14176, 2405.14867",
+        "train distill-vsd",
+        "swiftpie_lab/training/stages/distillation.py",
+        "tiny",
+        lambda: all(has_recipe("published", f"distill_{kind}") for kind in ("vsd", "dmd2")),
+    ),
+    Idea(
         "decoupled guidance",
         "2505.21144",
         "personalize --identity-guidance dcg",

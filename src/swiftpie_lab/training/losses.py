@@ -7,6 +7,7 @@ public, so no loss here is its formula; its abstract and a figure name some of t
 """
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -129,10 +130,14 @@ class Levels(NamedTuple):
 
 def levels_at(timesteps: Tensor, *, like: Tensor) -> Levels:
     """Return the levels of Stable Diffusion's schedule at `timesteps` (B,), where `like` is."""
-    steps = [scaled_linear_step(timestep) for timestep in timesteps.tolist()]
-    factors = torch.tensor([(s.alpha, s.sigma) for s in steps], dtype=torch.float64)
-    alpha, sigma = factors.to(like.device).view(-1, 2, 1, 1, 1).unbind(1)
+    alpha, sigma = _factors()[timesteps.cpu()].to(like.device).view(-1, 2, 1, 1, 1).unbind(1)
     return Levels(timesteps.to(like.device), alpha, sigma)
+
+
+@cache
+def _factors() -> Tensor:
+    steps = [scaled_linear_step(timestep) for timestep in range(TRAIN_TIMESTEPS)]
+    return torch.tensor([(step.alpha, step.sigma) for step in steps], dtype=torch.float64)
 
 
 def draw_levels(generator: torch.Generator, *, like: Tensor) -> Levels:
@@ -158,6 +163,12 @@ def noise_seen(noisy: Tensor, prediction: Tensor, levels: Levels, kind: Predicti
                 f"A teacher that predicts {kind} cannot say what is noise. One that predicts "
                 "epsilon or v is needed. Choose another stage.teacher."
             )
+
+
+def clean_seen(noisy: Tensor, prediction: Tensor, levels: Levels, kind: Prediction) -> Tensor:
+    """Return the clean latents (B, C, h, w) that `prediction` says are in `noisy`, in float64."""
+    noise = noise_seen(noisy, prediction, levels, kind)
+    return (noisy.double() - levels.sigma * noise) / levels.alpha
 
 
 def loss_of_gradient(generated: Tensor, gradient: Tensor) -> Tensor:
@@ -206,8 +217,7 @@ def matching_loss(
     """
     with torch.no_grad():
         noisy = add_noise_at(clean, noise, levels)
-        seen = noise_seen(noisy, teach(noisy, levels.timesteps), levels, prediction_type)
-        believed = (noisy.double() - levels.sigma * seen) / levels.alpha
+        believed = clean_seen(noisy, teach(noisy, levels.timesteps), levels, prediction_type)
         gap = clean.double() - believed
         gradient = gap / gap.abs().mean((1, 2, 3), keepdim=True).clamp_min(TINY)
     return loss_of_gradient(clean, gradient)

@@ -3,9 +3,11 @@
 from swiftpie_lab.training.loop import LoopConfig, TrainConfig
 from swiftpie_lab.training.optimizers import Adam
 from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
+from swiftpie_lab.training.stages.distillation import DistillationConfig, Kind
 from swiftpie_lab.training.stages.inversion import InversionConfig, InversionWeights
 
 RATES = (1e-5, 1e-4)  # rates of the adapter (SwiftEdit's rate) and of the discriminator
+PLAIN = Adam(betas=(0.9, 0.999))
 MAX_NORM = 1e9  # limit so high that no gradient is clipped
 
 
@@ -28,6 +30,31 @@ def inversion_pictures() -> TrainConfig:
         batch_size=1,
     )
     return TrainConfig(loop=_adam_loop(180_000), stage=stage)
+
+
+def distill_vsd() -> TrainConfig:
+    """One-step student of a multi-step U-Net by SwiftBrush v2; set stage.teacher, stage.prompts."""
+    loop = LoopConfig(
+        40_000, 1e-6, (1e-6, 1e-3), decay_share=0.0, ema_decay=0.999, uses_muon=False, adam=PLAIN
+    )
+    return TrainConfig(loop=loop, stage=DistillationConfig())
+
+
+def distill_dmd2() -> TrainConfig:
+    """The same by DMD2, with two time scales and a discriminator, in the constants for 1.5."""
+    stage = DistillationConfig(
+        kind=Kind.DMD2, guidance=1.75, student_every=10, critic_rank=0, text_drop=0.0
+    )
+    loop = LoopConfig(
+        40_000,
+        5e-7,
+        decay_share=0.0,
+        max_gradient_norm=10.0,
+        ema_decay=0.999,
+        uses_muon=False,
+        adam=PLAIN,
+    )
+    return TrainConfig(loop=loop, stage=stage)
 
 
 def _adam_loop(steps: int) -> LoopConfig:

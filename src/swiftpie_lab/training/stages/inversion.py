@@ -111,7 +111,7 @@ class InversionConfig:
             encoder=self._encoder(components, reader),
             config=self,
             size_px=size_px,
-            prompts=self._prompts(),
+            prompts=[] if self.photos is not None else read_prompts(self.prompts),
             photos=None if self.photos is None else open_whole_photos(self.photos, size_px=size_px),
             teacher=_frozen_unet(self.teacher, reader, name="teacher"),
             dists=self._dists(context.device),
@@ -165,29 +165,34 @@ class InversionConfig:
         encoder.requires_grad_(requires_grad=False)
         return encoder
 
-    def _prompts(self) -> list[str]:
-        if self.photos is not None:
-            return []
-        if self.prompts is None:
-            raise ConfigError(
-                "There is neither stage.prompts nor stage.photos. The generator draws the pictures "
-                "to invert by a text file with a prompt a line. Set its path."
-            )
-        try:
-            lines = self.prompts.read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"The prompts in '{self.prompts}' cannot be read ({error}). A text file with a "
-                "prompt a line is needed. Check the path."
-            ) from error
-        if not (prompts := [line.strip() for line in lines if line.strip()]):
-            raise InputError(f"'{self.prompts}' is empty; a prompt a line is needed. Add some.")
-        return prompts
-
     def _dists(self, device: str) -> Dists | None:
         if not self.terms.pixels or self.dists is None:
             return None
         return Dists.read(self.dists, allow_pickle=self.allow_pickle).to(device)
+
+
+def read_prompts(path: Path | None) -> list[str]:
+    """Return the prompts of a text file, one a line.
+
+    Raises:
+        ConfigError: No file is named.
+        InputError: It cannot be read, or is empty.
+    """
+    if path is None:
+        raise ConfigError(
+            "stage.prompts is not set. The recipe draws its own pictures by a text file with a "
+            "prompt a line. Set its path; to invert photographs, set stage.photos instead."
+        )
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"The prompts in '{path}' cannot be read ({error}). A text file with a prompt a line "
+            "is needed. Check the path."
+        ) from error
+    if not (prompts := [line.strip() for line in lines if line.strip()]):
+        raise InputError(f"'{path}' is empty; a prompt a line is needed. Add some.")
+    return prompts
 
 
 class InversionBatch(NamedTuple):
