@@ -464,6 +464,7 @@ class Personalize(io.ComfyNode):
                 ),
                 _side_input("width"),
                 _side_input("height"),
+                _input_of(options_of(PersonalizeRequest)["best_of"], default=0, min=0, **late),
             ],
             outputs=[
                 io.Image.Output("image"),
@@ -495,10 +496,13 @@ class Personalize(io.ComfyNode):
                 "Set num_images to 1, and choose num_frames."
             )
         task = TASKS["animate" if moves else "personalize"]
-        said = {"prompt": prompt, "scales": scales, **drawing_fields(task.request, given)}
+        best_of = given.pop("best_of", 0) or None
+        said = {"prompt": prompt, "scales": scales, "best_of": best_of}
+        said |= drawing_fields(task.request, given)
+        seeds = range(seed, seed + num_images)
         requests = [
-            drawing_of(task, said, subjects=subject, seeds=(seed + number,), folder=None)
-            for number in range(num_images)
+            drawing_of(task, said, subjects=subject, seeds=each, folder=None)
+            for each in ([seeds] if best_of else [(one,) for one in seeds])
         ]
         drawn = list(draw_each(session, requests))
         return io.NodeOutput(

@@ -282,6 +282,8 @@ class GenerationResult(Shown):
     origin: Mapping[str, str]  # the recipe, an automatic decoder, names of the library
     tensor: "Tensor | None" = None  # pixels (B, 3, H, W) or latents (B, C, h, w) as output
     named: "tuple[Named, ...]" = ()  # subjects of the library
+    # Of the best of several pictures, by name, one for each; see `pipelines.ranking`.
+    scores: tuple[Mapping[str, float], ...] = ()
     warnings: tuple[str, ...] = ()  # in sentences
     record: Mapping[str, str] = field(default_factory=dict)  # what files of the pictures say
 

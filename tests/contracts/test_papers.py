@@ -127,6 +127,16 @@ def judges(benchmark, name="", *metrics):
     return bool(BENCHMARKS.get(benchmark).examples) and {*metrics} <= figures
 
 
+def keeps_the_best():
+    session = mini()
+    one = session.encode_identity(picture(0))
+    whole, best = (
+        session.personalize(one, PROMPT, seed=3, best_of=4, num_images=n) for n in (4, 1)
+    )
+    worth = [score["place_score"] for score in whole.scores]
+    return worth == sorted(worth, reverse=True) and best.seeds == whole.seeds[:1] != (3,)
+
+
 def keeps_identities(folder):
     session = mini()
     one, place = session.encode_identity(picture(0)), folder / "one.spid"
@@ -415,6 +425,14 @@ IDEAS = (
         "swiftpie/pipelines/identity_file.py",
         "trained",
         keeps_identities,
+    ),
+    Idea(
+        "the best of several",
+        "ours",
+        "personalize --best-of",
+        "swiftpie/pipelines/ranking.py",
+        "trained",
+        keeps_the_best,
     ),
     Idea(
         "DreamBench and MaSC",

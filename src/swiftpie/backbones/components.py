@@ -232,6 +232,8 @@ class Family(ABC):
     needs_even_grid: bool = False  # whether rows and columns of latents come in pairs
     shifts_times: bool = False  # whether larger pictures stay noisy for longer
     knows_shapes: bool = False  # whether it was trained on other shapes than squares of one size
+    # Scores of `pipelines.ranking` by which the best of several pictures are chosen.
+    ranks_by: Sequence[str] = ("identity_score", "prompt_score")
     own_modules: Collection[str] = ()  # A pipeline's modules that diffusers does not know.
     unread: Unread = ALL_READ  # weights that stay in their files: nothing computes with them
     # Returns where the subjects of a request go in pictures of noise (B, C, h, w) with as many rows

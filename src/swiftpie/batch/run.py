@@ -171,6 +171,9 @@ class Drawer:
     ) -> dict[str, Any]:
         """Write the file of a picture; return its facts for the report."""
         warnings = [*drawn.warnings]
+        chosen: dict[str, Any] = {"seed": job.spec["seed"]}
+        if isinstance(drawn, GenerationResult) and drawn.scores:
+            chosen = {"seed": drawn.seeds[0], **drawn.scores[0]}
         if isinstance(choice.request, EditRequest) and not choice.follows_seed:
             warnings.append("The seed has no effect: nothing of this edit is random.")
         path = self._work.path_of(job.id, job.spec)
@@ -182,7 +185,7 @@ class Drawer:
             "bytes": sum(map(len, files.values())),
             "sha256": digest(files[name] for name in sorted(files)),
             "prompt": job.spec["prompt"],
-            "seed": job.spec["seed"],
+            **chosen,
             "preset": session.components.preset.name,
             "branches": list(drawn.branches),
             "cutouts": [[picture._asdict() for picture in pictures] for pictures in drawn.cutouts],

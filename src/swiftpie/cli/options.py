@@ -23,7 +23,7 @@ REQUIRED = inspect.Parameter.empty
 
 PANELS: Mapping[str, str] = {
     "Picture": """
-            seed num_images size size_px identity_guidance style_reference
+            seed num_images best_of size size_px identity_guidance style_reference
             style_scale also to num_frames subject keyword source_prompt prompt negative_prompt
         """,
     "Place": """

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import typer
 from rich.console import Console
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from swiftpie.pipelines.request import Drawable, Request
     from swiftpie.types import EditResult, GenerationResult
 
+NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 MORE = ("save_subject_mask", "save_region")  # files besides a picture, of which one is given
 
 
@@ -82,7 +83,7 @@ def draw_files(
     drawings: Sequence[FileDrawing],
     output: options.OutputOptions,
     *,
-    metadata: Mapping[str, str] = MappingProxyType({}),
+    metadata: Mapping[str, str] = NO_FACTS,
     **facts: object,
 ) -> None:
     """Draw requests, write their files and report each; --json also writes `facts` and timings."""
@@ -93,10 +94,12 @@ def draw_files(
         result = carry_out(session, drawing, output, metadata=metadata)
         is_edit = isinstance(result, EditResult)
         seeds = (result.seed,) if isinstance(result, EditResult) else result.seeds
-        for target, seed in zip(drawing.targets, seeds, strict=True):
-            report_written(target, seed)
+        scored = () if isinstance(result, EditResult) else result.scores
+        scores = scored or (NO_FACTS,) * len(seeds)
+        for target, seed, score in zip(drawing.targets, seeds, scores, strict=True):
+            report_written(target, seed, score)
             files = {"path": target.picture, "region" if is_edit else "subject_mask": target.mask}
-            rows.append({**files, "seed": seed, "prompt": drawing.request.prompt})
+            rows.append({**files, "seed": seed, "prompt": drawing.request.prompt, **score})
             if result.named:
                 rows[-1]["named"] = [named._asdict() for named in result.named]
             if result.warnings:
@@ -124,7 +127,7 @@ def carry_out(
     drawing: FileDrawing,
     output: options.OutputOptions,
     *,
-    metadata: Mapping[str, str] = MappingProxyType({}),
+    metadata: Mapping[str, str] = NO_FACTS,
 ) -> "GenerationResult | EditResult":
     """Draw a request and write its files; a terminal shows the stage that it is in."""
     from swiftpie.engine.runner import LAYER
@@ -193,9 +196,11 @@ def _write_edit(
     write(finished, result.region, target, metadata=metadata, force=force)
 
 
-def report_written(target: Target, seed: int) -> None:
-    """Report the file of a picture and its seed."""
-    console.say(f"wrote {target.picture or 'the picture to standard output'} (seed {seed})")
+def report_written(target: Target, seed: int, scores: Mapping[str, float]) -> None:
+    """Report the file of a picture, its seed and its scores."""
+    facts = (f"{name.replace('_', ' ')} {score:.3f}" for name, score in scores.items())
+    shown = ", ".join([f"seed {seed}", *facts])
+    console.say(f"wrote {target.picture or 'the picture to standard output'} ({shown})")
 
 
 def warn_of_losses(drawing: FileDrawing) -> None:

@@ -134,6 +134,7 @@ class SwiftPiePipelineOutput(BaseOutput):  # type: ignore[misc]  # diffusers is 
     seeds: tuple[int, ...] = ()  # empty where generators or latents were given
     timings: Mapping[str, float] = field(default_factory=dict)  # milliseconds by stage
     branches: tuple[IdentityBranch, ...] = ()  # active identity branches
+    scores: tuple[Mapping[str, float], ...] = ()  # one each, where `best_of` chose them
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -363,6 +364,7 @@ def output_of(call: Call, drawn: Sequence[GenerationResult | EditResult]) -> Swi
         InputError: Pictures of several sizes were to be one array.
     """
     timings: Counter[str] = Counter()
+    scores = tuple(one for each in drawn for one in getattr(each, "scores", ()))
     shown, masks, seeds, tensors = list[Any](), list[Any](), list[int](), list[Tensor]()
     for each in drawn:
         timings.update(each.timings_ms)
@@ -385,4 +387,4 @@ def output_of(call: Call, drawn: Sequence[GenerationResult | EditResult]) -> Swi
     if call.output_type in {"np", "pt"}:
         images = VaeImageProcessor().postprocess(images.float(), call.output_type)
     branches = tuple(dict.fromkeys(branch for each in drawn for branch in each.branches))
-    return SwiftPiePipelineOutput(images, masks, tuple(seeds), dict(timings), branches)
+    return SwiftPiePipelineOutput(images, masks, tuple(seeds), dict(timings), branches, scores)

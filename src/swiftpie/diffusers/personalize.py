@@ -61,6 +61,7 @@ class PersonalizeCall(Call):
     cutout: str | Search = "auto"  # how `ip_adapter_image` are cut out; "face": a person's face
     subjects: Identity | Sequence[Subject] | None = None
     scales: Scales = USUAL
+    best_of: int | None = None  # so many seeds are drawn, and the best pictures kept
 
     @property
     def num_images(self) -> int:
@@ -195,6 +196,7 @@ def request_of(call: PersonalizeCall, session: Session) -> PersonalizeRequest:
         "guidance": calls.guidance_of(call, components, is_negative=is_negative),
         "size_px": None if call.height is call.width is None else tuple(sides),
         "scales": call.scales,
+        "best_of": call.best_of,
         "adds_named_subjects": False,
         "in_one_piece": any(subject.samples_mask for subject in subjects),
         "output": OUTPUTS["pil" if moves and call.output_type != "latent" else call.output_type],
@@ -344,7 +346,12 @@ def _with_noise(
         raise InputError("`seeds` and `latents` both say what the noise is. Give one of them.")
     is_drawn = call.seeds is None and call.generator is not None
     moves = isinstance(request, AnimateRequest)
-    by_seed = not is_drawn or moves or choose(components, request).technique.draws_by_seed
+    by_seed = (
+        not is_drawn
+        or moves
+        or request.best_of
+        or choose(components, request).technique.draws_by_seed
+    )
     if call.latents is None and by_seed:
         return replace(request, seeds=calls.seeds_of(call, call.num_images))
     cells = components.cells_of(request.size_px)

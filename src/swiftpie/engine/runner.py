@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from swiftpie.backbones.components import Components
 from swiftpie.engine.offload import can_offload, offloaded
 from swiftpie.errors import ConfigError, OutOfMemory
+from swiftpie.faces import FaceEncoder
 from swiftpie.models.inversion import Inversion, finds_noise_alone
 from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import HasNullTokens
@@ -295,6 +296,7 @@ class Runner:
         on_stage: OnStage | None,
         on_step: OnStep | None = None,
         makes_ready: bool = False,
+        faces: FaceEncoder | None = None,
     ) -> list[GenerationResult | EditResult]:
         """Draw requests of one kind and shape in one pass; see `Session.draw_together`."""
         split = None  # networks of any size take all requests in one pass
@@ -315,7 +317,12 @@ class Runner:
                 with self.components.engine.scope(), reporting_layers(self.components, on_stage):
                     networks = self._networks_for(together[0].request)
                     return draw_together(
-                        networks, together, on_stage=on_stage, on_step=on_step, split=split
+                        networks,
+                        together,
+                        on_stage=on_stage,
+                        on_step=on_step,
+                        split=split,
+                        faces=faces,
                     )
 
             results.update(zip(numbers, self._with_room(compute), strict=True))

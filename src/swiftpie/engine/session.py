@@ -439,7 +439,9 @@ class Session:
         is_on = False if on_stage or on_step else self.progress
         with progress_bar("drawing", is_on=is_on) as advance:
             listener = on_stage or advance
-            (drawn,) = self._runner.draw_together([choice], on_stage=listener, on_step=on_step)
+            (drawn,) = self._runner.draw_together(
+                [choice], on_stage=listener, on_step=on_step, faces=self.face_encoder
+            )
         drawn = with_warnings(drawn, (*heard, *advice, *drawn.warnings))
         return cast("ResultT", recorded(self.components.preset, resolved, drawn))
 
@@ -467,7 +469,9 @@ class Session:
         self, choices: Sequence[Choice], on_stage: OnStage | None, *, makes_ready: bool = False
     ) -> list[GenerationResult | EditResult]:
         """Draw requests that are resolved, as `draw_together` does; results have their record."""
-        drawn = self._runner.draw_together(choices, on_stage=on_stage, makes_ready=makes_ready)
+        drawn = self._runner.draw_together(
+            choices, on_stage=on_stage, makes_ready=makes_ready, faces=self.face_encoder
+        )
         made = []
         for choice, result in zip(choices, drawn, strict=True):
             warned = with_warnings(result, (*advice_on(choice), *result.warnings))
@@ -503,6 +507,7 @@ class Session:
         view: View | None = None,
         layers: LayerScales | str = "",
         size: tuple[int, int] | None = None,
+        best_of: int | None = None,
         **steering: Unpack[DrawingSteering],
     ) -> GenerationResult:
         """Draw the subjects into the scene of `prompt`; picture i takes the seed `seed + i`.
@@ -510,7 +515,7 @@ class Session:
         One identity may come with its `box`, left, top, right and bottom in [0, 1], its `view`,
         yaw and pitch in degrees, and its `layers`. Masks are pictures or (1, 1, H, W) in [0, 1].
         `size` is width and height in pixels; by default that of a photographed place, else the
-        preset's.
+        preset's. Of `best_of` seeds, the best `num_images` are kept; the result has their `scores`.
 
         Raises:
             ConfigError: The guidance is for another number of steps.
@@ -523,6 +528,7 @@ class Session:
             "mask": mask,
             "detail_mask": detail_mask,
             "size_px": _height_and_width(size),
+            "best_of": best_of,
             "adds_named_subjects": False,
             **steering,
         }

@@ -150,6 +150,12 @@ class ClipIdentityEncoder(nn.Module):
         tokens: Tensor = self.projector(features).float()
         return tokens
 
+    def look(self, pixels: Tensor, mask: Tensor) -> Tensor:
+        """Return the projected vectors (R, D) of references (R, 3, H, W) and masks."""
+        resized = self.resized(pixels, mask).to(self.tower.dtype)
+        embeds: Tensor = self.tower(resized).image_embeds
+        return embeds.float()
+
     def resized(self, pixels: Tensor, mask: Tensor) -> Tensor:
         """Return (R, 3, s, s) as the tower reads it: CLIP's colours, its mean outside of `mask`."""
         side = int(self.tower.config.image_size)  # type: ignore[arg-type]  # CLIP is square

@@ -93,6 +93,7 @@ class AnimateRequest(PersonalizeRequest):
             kind=str,
         ),
     ] = ()
+    best_of: int | None = None  # no option of animations
     num_frames: Annotated[
         int, Option("Frames, the first and the last among them.", least=2, most=MAX_IMAGES)
     ] = USUAL_FRAMES
@@ -100,6 +101,11 @@ class AnimateRequest(PersonalizeRequest):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_prompts(*self.to)
+        if self.best_of is not None:
+            raise InputError(
+                f"`best_of={self.best_of}` came with an animation, all of whose frames have one "
+                "seed. Leave it out, or draw pictures."
+            )
         if len(self.seeds) != 1 or not isinstance(self.prompt, str):
             raise InputError(
                 f"{len(self.seeds)} seeds came for an animation, all of whose frames have one seed "

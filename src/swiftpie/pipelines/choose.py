@@ -1,11 +1,12 @@
 """Techniques, and which of them draws a request; loads no tensor library."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from swiftpie.config import options_of
 from swiftpie.errors import CapabilityError, InputError
+from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.settings import METHODS, methods
 from swiftpie.registry import Registry, later
 
@@ -64,7 +65,8 @@ class Choice:
 
     components: "Components"
     technique: Technique
-    request: "Request"  # with the guidance of its name
+    request: "Request"  # with the guidance of its name, and all seeds that are drawn
+    num_kept: int = 0  # pictures, the best of which are kept; 0: all
 
     @cached_property
     def follows_seed(self) -> bool:
@@ -88,6 +90,10 @@ def choose(components: "Components", request: "Request") -> Choice:
     """
     steered = request.steered(len(components.schedule.steps))
     settings = getattr(steered, "settings", None)
+    num_kept = 0
+    if isinstance(steered, PersonalizeRequest) and steered.best_of is not None:
+        num_kept = len(steered.seeds)
+        steered = replace(steered, seeds=steered.candidates, best_of=None)
     method = None if settings is None else settings.method
     for technique in _in_turn(components.family):
         if type(steered) is not technique.draws:
@@ -96,7 +102,7 @@ def choose(components: "Components", request: "Request") -> Choice:
         if technique.name == method if is_named else technique.claims(components, steered):
             if technique.name and settings is not None:
                 _check_options(technique, settings)
-            return Choice(components, technique, steered)
+            return Choice(components, technique, steered, num_kept)
     raise CapabilityError(
         f"Preset {components.preset.name!r} has no technique that draws {type(request).__name__}. "
         "Load one that has, such as 'mini', or 'animatelcm' for animations at full size; "

@@ -18,7 +18,7 @@ from swiftpie.attention.condition import AttentionCondition
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
 from swiftpie.errors import OutOfMemory, short_reason
-from swiftpie.faces import METADATA
+from swiftpie.faces import METADATA, FaceEncoder
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
@@ -53,9 +53,12 @@ from swiftpie.pipelines.request import (
     resolved_scales,
 )
 from swiftpie.pipelines.settings import FIRST_PASS, IdentityGuidance
+from swiftpie.registry import later
 from swiftpie.types import Change, Denoised, Drawn, EditResult, GenerationResult, IdentityBranch
 
 logger = logging.getLogger(__name__)
+
+best_of = later("swiftpie.pipelines.ranking:best_of")
 
 # What allocators say; only CUDA's raises an error of a class of its own.
 OUT_OF_MEMORY = (
@@ -123,12 +126,14 @@ def draw_together(
     on_stage: OnStage | None = None,
     on_step: OnStep | None = None,
     split: Split | None = None,
+    faces: FaceEncoder | None = None,
 ) -> list[Result]:
     """Draw several requests, those of one shape in one pass, and return a result for each.
 
     Steered requests and released edits have passes of their own. `split` divides a pass that would
-    hold too many requests. Other arguments and errors are those of `draw`; an error of one request
-    fails all of them.
+    hold too many requests. `faces` compares people
+    where the best pictures are kept. Other arguments and errors are those of `draw`; an error of
+    one request fails all of them.
     """
     clock = Clock(on_stage)
     with explaining_out_of_memory():
@@ -139,9 +144,13 @@ def draw_together(
             said.append(heard)
         made = _carry_out(plans, clock, on_step, split)
         rows = zip(plans, made, said, strict=True)
-        return [
+        results = [
             with_warnings(_result(components, plan.request, drawn, clock), (*heard, *later))
             for plan, (drawn, later), heard in rows
+        ]
+        return [
+            best_of(choice, result, faces) if choice.num_kept else result
+            for choice, result in zip(choices, results, strict=True)
         ]
 
 

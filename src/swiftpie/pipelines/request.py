@@ -56,6 +56,7 @@ MAX_SUBJECTS = 4
 LEAST_BOX_PX = 0.5  # sides of a box; what covers less than half of a pixel is outside of it
 MAX_VIEW = (60, 30)  # degrees of yaw and pitch
 MAX_TILT = 180
+MAX_BEST_OF = 16
 WORDS_ALONE = "words"
 """Stands for no scene: the model draws the place of the prompt from its words."""
 
@@ -279,6 +280,17 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
     prompt: Annotated["Prompts", Option("What the picture shows.", kind=str)]
     # One picture each, independent of the others in the batch.
     seeds: Annotated[tuple[int, ...], SEED._replace(flags=("--seed",), kind=int)] = ()
+    best_of: Annotated[
+        int | None,  # None: pictures of all seeds
+        Option(
+            "Draw so many pictures, of seeds that count up, and keep those that show the subject "
+            "best, as many as are wanted, the best first.",
+            "N",
+            kind=int,
+            least=2,
+            most=MAX_BEST_OF,
+        ),
+    ] = None
     noise: "Tensor | None" = None  # (n, B, C, h, w) in place of what the seeds and the size give
     size_px: Annotated[tuple[int, int] | None, SIZE] = (
         None  # height and width; None: as `SIZE` says
@@ -362,6 +374,19 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
                 raise InputError(
                     f"{rows} prompts came with {count} pictures. Give one for all, or one each."
                 )
+            if rows > 1 and self.best_of is not None:
+                raise InputError(
+                    f"`best_of={self.best_of}` came with {rows} prompts, and compares pictures of "
+                    "one. Give one prompt."
+                )
+        if self.best_of is not None:
+            self._check_best_of(self.best_of)
+
+    @property
+    def candidates(self) -> tuple[int, ...]:
+        """The seeds of all pictures that are drawn, of which as many are kept as were asked for."""
+        more = 0 if self.best_of is None else self.best_of - len(self.seeds)
+        return (*self.seeds, *(self.seeds[-1] + number for number in range(1, more + 1)))
 
     def opened(self, side_px: int) -> Self:
         """Return the same drawing with its pictures as they are drawn.
@@ -408,6 +433,26 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
                 f"`{idle[0]}=` came without a subject, and says where subjects go. Leave it out, "
                 "or give a subject."
             )
+
+    def _check_best_of(self, count: int) -> None:
+        """Refuse to compare what has no seeds, no pixels or no subject, or to keep more."""
+        if self.noise is not None or self.output is Output.LATENTS:
+            given = "latents as output" if self.noise is None else "noise"
+            raise InputError(
+                f"`best_of={count}` came with {given}, and compares pictures of seeds. Leave one "
+                "of them out."
+            )
+        if len(self.seeds) > count:
+            raise InputError(
+                f"`best_of={count}` came with {len(self.seeds)} pictures to keep. Let `best_of` be "
+                "more, or keep fewer."
+            )
+        if not self.subjects and not self.adds_named_subjects:
+            raise InputError(
+                f"`best_of={count}` came without a subject, by which pictures are compared. Give a "
+                "subject, or leave it out."
+            )
+        check_seeds(self.candidates)
 
     def _check_one_region(self) -> None:
         """Refuse one region for several subjects."""

@@ -62,6 +62,7 @@ class DrawnPicture:
     named: tuple[Named, ...]  # the subjects of the library in it
     is_random: bool  # another seed gives another picture
     is_clear: bool  # it has transparency
+    scores: Mapping[str, float]  # if it is among the best of several
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -222,11 +223,26 @@ def encode_kept(session: Session, source: Source, *, param: str = "identity_id")
         raise RequestError(str(error), code="identity_of_others", param=param) from error
 
 
+def as_files(
+    choice: Choice,
+    drawn: GenerationResult | EditResult,
+    *,
+    body: Drawing,
+    **facts: Any,  # noqa: ANN401 - of `as_file`
+) -> list[DrawnPicture]:
+    """Return each picture of a request, of which an animation is one."""
+    rows = 1
+    if isinstance(drawn, GenerationResult) and body.swiftpie.animate is None:
+        rows = len(drawn.images)
+    return [as_file(choice, drawn, body=body, row=row, **facts) for row in range(rows)]
+
+
 def as_file(
     choice: Choice,
     drawn: GenerationResult | EditResult,
     *,
     body: Drawing,
+    row: int,
     subjects: Sequence[Subject],
     model: str,
     warnings: Sequence[str],
@@ -238,14 +254,20 @@ def as_file(
     A changed picture keeps the colour profile of its `original`, and the bits that do not change.
     """
     frames: tuple[Image.Image, ...]
+    scores: Sequence[Mapping[str, float]] = ()
     box: Box | None = None
+    task, animate = body.swiftpie.task, body.swiftpie.animate
     if isinstance(drawn, EditResult):
         frames, shape, seed, box = (drawn.image,), drawn.region, drawn.seed, drawn.box
     else:
-        frames, shape, seed = drawn.images, drawn.subject_masks[0], drawn.seeds[0]
-    task, animate = body.swiftpie.task, body.swiftpie.animate
+        frames = drawn.images if animate else drawn.images[row : row + 1]
+        shape, seed, scores = drawn.subject_masks[row], drawn.seeds[row], drawn.scores[row:]
     places = [{"box": box or subject.box, "view": subject.view} for subject in subjects]
-    facts = {**drawn.record, "preset": model, "subjects": json.dumps(places)}
+    facts = {
+        **getattr(frames[0], "record", drawn.record),
+        "preset": model,
+        "subjects": json.dumps(places),
+    }
     facts |= {"task": task} if task in {"insert", "remove", "replace"} else {}
     suffix, quality = SUFFIXES[body.output_format], body.output_compression
     whole: Image.Image | PictureData = frames[0]
@@ -270,4 +292,5 @@ def as_file(
         named=drawn.named,
         is_random=is_random,
         is_clear=suffix != SUFFIXES["jpeg"] and is_clear(frames[0]),
+        scores=scores[0] if scores else {},
     )

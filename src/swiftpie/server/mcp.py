@@ -419,6 +419,7 @@ def _facts(drawn: Sequence[DrawnPicture]) -> dict[str, Any]:
         "seeds": [picture.seed for picture in drawn],
         "model": first.model,
         "size": "{}x{}".format(*first.size),
+        **({"scores": [picture.scores for picture in drawn]} if first.scores else {}),
         **({"warnings": warnings} if warnings else {}),
         **first.chosen,
     }

@@ -28,7 +28,7 @@ from swiftpie.pipelines.request import (
     with_seed,
 )
 from swiftpie.pipelines.tasks import TASKS, change_of, drawing_of
-from swiftpie.server.drawing import SUFFIXES, as_file
+from swiftpie.server.drawing import SUFFIXES, as_files
 from swiftpie.server.errors import RequestError
 from swiftpie.server.jobs import Job
 from swiftpie.server.schemas import Drawing, OwnFields, SubjectIn
@@ -83,12 +83,13 @@ class JobBuilder:
         requests = planning() if mask is None else await asyncio.to_thread(planning)
         group = (model, is_edit(body, images) and own.task, size, len(subjects), len(images))
         frames = own.animate.num_frames if own.animate else 1
+        tries = own.best_of or 1
         megapixels = max(1.0, math.prod(images[0].size) / 2**20) if images else 1.0
-        kind = (*group, frames, round(math.log2(megapixels)))
-        units = (1 + frames) / 2 * megapixels  # frames share what is prepared
+        kind = (*group, frames, tries, round(math.log2(megapixels)))
+        units = (1 + frames) / 2 * tries * megapixels  # frames share what is prepared
         warnings = (*_substitutes(body, model, size, images), *_losses(body, original))
         shared: Any = {"body": body, "subjects": subjects, "model": model, "original": original}
-        finish = partial(as_file, **shared, warnings=warnings)
+        finish = partial(as_files, **shared, warnings=warnings)
         return [Job(one, caller.key, model, group, units, kind, finish) for one in requests]
 
     def _check_names_subject(self, body: Drawing, model: str, images: Sequence[object]) -> None:
@@ -126,7 +127,7 @@ def requests_of(
     place: Image.Image | None = None,
     style: Image.Image | None = None,
 ) -> tuple[Request, ...]:
-    """Return what a call draws, a request a picture.
+    """Return what a call draws: a request a picture, or one for the best of several.
 
     The first of `images` is the picture to change, if one is; the others show one more subject.
 
@@ -157,7 +158,10 @@ def requests_of(
             "size_px": body.size_px,
         }
         # Without a folder: a file of the server is never read.
-        made = drawing_of(task, given, subjects=shown, seeds=seeds[:1], folder=None)
+        first = seeds if given.get("best_of") else seeds[:1]
+        made = drawing_of(task, given, subjects=shown, seeds=first, folder=None)
+        if len(first) > 1 or given.get("best_of"):
+            return (made,)
     return tuple(with_seed(made, seed) for seed in seeds)
 
 

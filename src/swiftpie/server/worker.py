@@ -159,7 +159,8 @@ class Worker:
                 made = await self.scheduler.result(job)
                 spent = (loop.time() - started) * 1000
                 assert job.finish is not None, "it is a picture"
-                yield await asyncio.to_thread(job.finish, *made, milliseconds=spent)
+                for picture in await asyncio.to_thread(job.finish, *made, milliseconds=spent):
+                    yield picture
         finally:
             self._give_up(jobs)
             if jobs[0].units > LARGE:

@@ -129,7 +129,11 @@ async def _events(
                 "type": f"{kind}.completed",
                 "b64_json": base64.b64encode(picture.data).decode(),
                 **_facts(body, picture),
-                "swiftpie": {"seed": picture.seed, "warnings": list(picture.warnings)},
+                "swiftpie": {
+                    "seed": picture.seed,
+                    "warnings": list(picture.warnings),
+                    **picture.scores,
+                },
             }
             yield f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
     except Exception as error:  # noqa: BLE001 - the status is sent already
@@ -157,6 +161,8 @@ def _images_body(body: Drawing, drawn: Sequence[DrawnPicture]) -> dict[str, Any]
         "warnings": warnings_of(drawn),
         **drawn[0].chosen,
     }
+    if drawn[0].scores:
+        own["scores"] = [picture.scores for picture in drawn]
     if body.without_effect:
         own["without_effect"] = body.without_effect
     if body.swiftpie.return_mask:

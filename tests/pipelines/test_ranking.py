@@ -1,0 +1,99 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from swiftpie import InputError, PersonalizeRequest, Subject
+from swiftpie.faces import FACE_ENCODERS
+from swiftpie.imageio.images import to_tensor
+from swiftpie.pipelines.choose import choose
+from swiftpie.pipelines.ranking import best_of, place_score, ranked
+from swiftpie.pipelines.request import Output
+from tests.faces.tiny_faces import make_models, photo
+from tests.golden.networks import mini, random_networks, reading_networks
+from tests.parity.tiny import picture
+
+PROMPT = "a dinosaur in a forest"
+LEVEL = 2 / 255
+SD15, SDXL = (lambda family=family: random_networks(family) for family in ("sd15", "sdxl"))
+
+
+def request_of(session, **given):
+    subject = Subject(session.encode_identity(picture(0)))
+    return PersonalizeRequest(**{"subjects": (subject,), "prompt": PROMPT, "seeds": (3,)} | given)
+
+
+@pytest.mark.parametrize("networks", [mini, SD15, SDXL, reading_networks])
+def test_the_best_of_several_is_the_picture_of_its_seed(networks):
+    session = networks()
+    whole = session.draw(request_of(session, seeds=(3, 4), best_of=3))
+    assert len(whole.images) == len(whole.scores) == len(whole.subject_masks) == 2
+    assert {*whole.seeds} < {3, 4, 5}
+    assert all("identity_score" in scores for scores in whole.scores)
+    order = ranked(whole.scores, session.components.family.ranks_by)
+    assert order == [0, 1]
+    alone = session.draw(request_of(session, seeds=whole.seeds[:1]))
+    apart = to_tensor(alone.images[0]) - to_tensor(whole.images[0])
+    assert apart.abs().mean() < LEVEL  # numbers of a batch may be rounded otherwise
+    assert not alone.scores
+    assert whole.images[0].record["seed"] == str(whole.seeds[0])
+
+
+def test_pixels_are_ranked_as_pictures_are():
+    session = mini()
+    pictures, pixels = (
+        session.draw(request_of(session, best_of=3, output=output))
+        for output in (Output.PIL, Output.PIXELS)
+    )
+    assert pixels.seeds == pictures.seeds
+    assert torch.equal(pixels.regions, pictures.regions)
+    assert len(pixels.tensor) == 1
+
+
+def test_scores_count_by_their_deviations_and_the_first_decides_between_equals():
+    rows = [{"a": 0.0, "b": 0.31}, {"a": 0.1, "b": 0.3}, {"a": 0.9, "b": 0.3}]
+    assert ranked(rows, ("a", "b"))[0] == 2
+    assert ranked(rows, ("b",)) == [0, 1, 2]
+    assert ranked(rows[:2], ("a", "b")) == [1, 0]
+    assert ranked(rows, ("c",)) == [0, 1, 2]
+
+
+def test_a_large_subject_in_the_middle_is_placed_best():
+    left, middle, small = (torch.zeros(1, 1, 8, 8) for _ in range(3))
+    left[..., 2:6, 0:4] = middle[..., 2:6, 2:6] = small[..., 3:5, 3:5] = 1
+    assert place_score(middle) > place_score(left) > place_score(torch.zeros(1, 1, 8, 8)) == 0
+    assert place_score(middle) > place_score(small)
+
+
+def test_a_person_is_compared_by_the_face(tmp_path):
+    session = random_networks("sd15", face="ip-adapter-faceid-plusv2_sd15")
+    encoder = FACE_ENCODERS.get("opencv").open(make_models(tmp_path))
+    person = session.with_face_encoder(encoder).encode_face(photo())
+    request = request_of(mini(), subjects=(Subject(person),), seeds=(3, 4, 5))
+    drawn = session.draw(request)
+    whole = replace(person, pixels=to_tensor(photo()))
+    compared = replace(request, subjects=(Subject(whole),), best_of=3, seeds=(3,))
+    choice = choose(session.components, compared)
+    grey = Image.new("RGB", photo().size, "grey")
+    shown = replace(drawn, images=(grey, photo(), grey))
+    best = best_of(choice, shown, encoder)
+    assert best.seeds == (4,)
+    assert best.scores[0]["identity_score"] > 0.99
+    assert best_of(replace(choice, num_kept=3), shown, encoder).scores[2]["identity_score"] == -1
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"best_of": 1}, "no number from 2"),
+        ({"best_of": 2, "seeds": (1, 2, 3)}, "3 pictures to keep"),
+        ({"best_of": 2, "output": Output.LATENTS}, "latents"),
+        ({"best_of": 2, "subjects": ()}, "without a subject"),
+        ({"best_of": 2, "seeds": (1, 2), "prompt": (PROMPT, PROMPT)}, "2 prompts"),
+        ({"best_of": 4, "seeds": (2**63 - 1,)}, "seed is"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_it_is_drawn(given, said):
+    with pytest.raises(InputError, match=said):
+        request_of(mini(), **given)
