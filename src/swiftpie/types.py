@@ -296,15 +296,23 @@ class GenerationResult(Shown):
         return self.images
 
     def save(
-        self, path: str | Path, *, fps: float = USUAL_FPS, force: bool = False
+        self,
+        path: str | Path,
+        *,
+        fps: float = USUAL_FPS,
+        force: bool = False,
+        sign: str | Path | None = None,
     ) -> tuple[Path, ...]:
         """Write the pictures and how they were made, and return the names of their files.
 
         Several are numbered, as `out-1.png`. Frames of one seed are a film: see `save_animation`
         for its formats, of which `fps` is the speed. Existing files are replaced with `force` only.
+        `sign` is a PEM file for content credentials; see `save_image`.
 
         Raises:
-            InputError: A file exists or cannot be written, or the result holds a tensor instead.
+            InputError: A file exists or cannot be written, the result holds a tensor instead, or
+                the PEM file cannot sign.
+            MissingExtra: Signing needs the extra `c2pa`.
         """
         from swiftpie.imageio.writing import (
             check_image_target,
@@ -316,14 +324,15 @@ class GenerationResult(Shown):
         if not self.images:
             raise InputError("The result holds a tensor, and no pictures to save. Draw pictures.")
         if len(self.seeds) == 1 < len(self.images):
-            save_animation(self.images, path, fps=fps, metadata=self.record, force=force)
+            record = self.record
+            save_animation(self.images, path, fps=fps, metadata=record, force=force, sign=sign)
             return (Path(path),)
         files = numbered(Path(path), len(self.images))
         for file in files:
             check_image_target(file, force=force)
         for image, file in zip(self.images, files, strict=True):
             record = getattr(image, "record", self.record)
-            save_image(image, file, metadata=record, force=force)
+            save_image(image, file, metadata=record, force=force, sign=sign)
         return tuple(files)
 
 
@@ -355,15 +364,27 @@ class EditResult(Shown):
     def _pictures(self) -> Sequence[Image.Image]:
         return [self.image]
 
-    def save(self, path: str | Path, *, force: bool = False) -> Path:
+    def save(
+        self,
+        path: str | Path,
+        *,
+        force: bool = False,
+        sign: str | Path | None = None,
+        source: str | Path | bytes | None = None,
+    ) -> Path:
         """Write the picture and how it was made, and return the name of its file.
 
+        `sign` is a PEM file for content credentials, which keep `source`, the file of the picture
+        before the edit; see `save_image`.
+
         Raises:
-            InputError: The file exists and is not replaced, or cannot be written.
+            InputError: The file exists and is not replaced, cannot be written, or cannot be signed.
+            MissingExtra: Signing needs the extra `c2pa`.
         """
         from swiftpie.imageio.writing import save_image
 
-        save_image(self.image, path, metadata=self.record, force=force)
+        record = self.record
+        save_image(self.image, path, metadata=record, force=force, sign=sign, source=source)
         return Path(path)
 
 

@@ -19,8 +19,10 @@ from swiftpie.batch.jobs import DEFAULT_MODEL, Batch
 from swiftpie.batch.run import Drawer, draw, open_run, stopping
 from swiftpie.cli.batch import _spell_places
 from swiftpie.errors import ConfigError
-from swiftpie.imageio.writing import read_metadata
+from swiftpie.imageio.credentials import credentials_in
+from swiftpie.imageio.writing import read_metadata, save_image
 from tests.batch.conftest import SMALL
+from tests.fixtures.signer import SIGNER, make_signer
 from tests.policy.project import ROOT
 
 KILLS, JOBS = 6, 18
@@ -47,6 +49,21 @@ def test_a_run_goes_on_where_it_stopped_and_draws_the_same_bits(jobs, run, folde
     assert [json.loads(line)["id"] for line in lines] == [job.id for job in jobs.jobs]
     kept = [path for path, number in first.items() if path.stat().st_ino == number]
     assert len(kept) >= 3  # what the report knew is not written again
+
+
+def test_a_run_signs_its_pictures_or_says_whose_credentials_it_loses(
+    collected, run, working, folder
+):
+    signer = make_signer(folder / "signer.pem")
+    night = {"prompt": "at night", "image": "before.png"}
+    save_image(Image.new("RGB", (64, 64), "tan"), folder / "before.png", metadata=None, sign=signer)
+    jobs = collected({**SMALL, "prompt": "a dog at sea"}, night)
+    rows = [*run(jobs, "plain").values()]
+    said = [f"credentials, signed by '{SIGNER}'" in str(row["warnings"]) for row in rows]
+    assert said == [False, True]
+    rows = run(jobs, work=replace(working(), sign=signer)).values()
+    assert not any("credentials" in str(row["warnings"]) for row in rows)
+    assert all(credentials_in(folder / "out" / row["file"]) for row in rows)
 
 
 FILM = {**SMALL, "prompt": "a dog at sea", "to": "a dog at sea at night", "num_frames": 2}

@@ -10,9 +10,10 @@ from swiftpie.cli.options import EditOutput
 from swiftpie.cli.writing import FileDrawing, Target, carry_out, warn_of_losses
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.originals import read_original
-from swiftpie.imageio.writing import PictureData, encode_image, read_metadata
+from swiftpie.imageio.writing import PictureData, encode_image, read_metadata, save_image
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
+from tests.fixtures.signer import SIGNER, make_signer
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
 
@@ -92,12 +93,28 @@ def test_a_picture_keeps_what_its_file_holds_where_the_edit_changes_nothing(
     with Image.open(target.picture) as opened:
         assert (opened.getexif()[0x010F], 0x0112 in opened.getexif()) == ("a camera", False)
     assert read_metadata(target.picture)["prompt"] == PROMPT
-    warn_of_losses(job)
+    warn_of_losses(job, is_signed=False)
     assert capsys.readouterr().err == ""
-    warn_of_losses(job._replace(targets=[Target(target.picture.with_suffix(".jpg"))]))
+    warn_of_losses(
+        job._replace(targets=[Target(target.picture.with_suffix(".jpg"))]), is_signed=False
+    )
     message = " ".join(capsys.readouterr().err.split())
     assert "does not keep its transparency." in message
     assert "JPEG compresses all pixels again" in message
+
+
+def test_a_signed_edit_keeps_credentials_and_another_says_whose_it_loses(call, tmp_path):
+    signer, before = make_signer(tmp_path / "signer.pem"), tmp_path / "before.png"
+    save_image(Image.new("RGB", (96, 96), "tan"), before, metadata=None, sign=signer)
+    command = ("edit", before, "at night", "-o")
+    lost = call(*command, tmp_path / "lost.png")
+    assert f"content credentials, signed by '{SIGNER}'" in " ".join(lost.stderr.split())
+    kept = call(*command, tmp_path / "kept.png", "--sign", signer)
+    assert "credentials" not in kept.stderr
+    assert f"signed by '{SIGNER}'" in call("show", tmp_path / "kept.png").stdout
+    refused = call(*command, tmp_path / "no.png", "--sign", before)
+    assert (refused.exit_code, "cannot sign pictures" in refused.stderr) == (2, True)
+    assert not (tmp_path / "no.png").exists()
 
 
 def test_edits_are_numbered_and_repeat_by_their_seeds(call, picture, tmp_path):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import pytest
@@ -16,6 +17,8 @@ from swiftpie.attention.condition import Block
 from swiftpie.attention.manipulate import Shaping, fixed_soft_mask
 from swiftpie.backbones.components import FAMILIES
 from swiftpie.cli.main import app
+from swiftpie.imageio.credentials import credentials_in
+from swiftpie.imageio.writing import XMP, read_metadata
 from swiftpie.pipelines.identity_file import load_identity, save_identity
 from swiftpie.pipelines.request import PersonalizeRequest, RepaintRequest, Subject
 from swiftpie.pipelines.settings import TuneSettings
@@ -24,6 +27,7 @@ from tests.backbones.test_releases import files_below, packed, planned, release,
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter
 from tests.engine.test_verify import ALL_EQUAL, drawn_by_diffusers, opened, verdicts
 from tests.fixtures.mock_hub import clean_machine, serving
+from tests.fixtures.signer import make_signer
 from tests.golden.cases import BOX, SIDE_PX, photo
 from tests.golden.networks import mini, moving_networks, random_networks, reading_networks
 from tests.parity.tiny import picture
@@ -142,6 +146,20 @@ def keeps_identities(folder):
     one, place = session.encode_identity(picture(0)), folder / "one.spid"
     save_identity(one, place)
     return torch.equal(load_identity(place, session.components).tokens, one.tokens)
+
+
+def tells_its_making(folder):
+    """Whether a file says that a model made it, and is signed where the extra is installed."""
+    session = mini()
+    subject = Subject(session.encode_identity(picture(0)))
+    drawing = session.draw(PersonalizeRequest(subjects=(subject,), prompt=PROMPT, seeds=(3,)))
+    drawing.save(folder / "one.png")
+    data = (folder / "one.png").read_bytes()
+    is_marked = XMP.encode() in data and read_metadata(data)["prompt"] == PROMPT
+    if find_spec("c2pa") is None:
+        return is_marked
+    drawing.save(folder / "two.png", sign=make_signer(folder / "signer.pem"))
+    return is_marked and credentials_in(folder / "two.png").is_intact
 
 
 def fetches_a_release(folder):
@@ -417,6 +435,14 @@ IDEAS = (
         "tiny",
         partial(knows_families, "sd15", "sd21", "sdxl", "flux2", "tiny"),
     ),
+    Idea(
+        "provenance",
+        "C2PA, IPTC",
+        "personalize --sign",
+        "swiftpie/imageio/credentials.py",
+        "trained",
+        tells_its_making,
+    ),
     Idea("proof on real weights", "ours", "verify", "swiftpie/engine/verify.py", "tiny", verifies),
     Idea(
         "identity as a file",
@@ -486,7 +512,7 @@ IDEAS = (
 )
 """In the order of the table in docs/concepts.md."""
 
-ON_DISK = (keeps_identities, fetches_a_release, verifies, draws_on_ray)  # with a folder
+ON_DISK = (keeps_identities, fetches_a_release, tells_its_making, verifies, draws_on_ray)
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,10 @@ def loopback():
 
 
 class Running:
-    def __init__(self, session, *, limits, token, facts=None):
+    def __init__(self, session, *, limits, token, facts=None, sign=None):
         name = session.components.preset.name
         facts = describe(PRESETS.get(name)) | (facts or {})
-        models = Models({name: ServedModel(lambda: session, facts)})
+        models = Models({name: ServedModel(lambda: session, facts)}, sign=sign)
         self.worker = Worker(models, limits=limits)
         self.guard = make_app(
             self.worker, hosts=tuple(loopback_names("127.0.0.1")), token=token, limits=limits
@@ -86,8 +86,8 @@ class Running:
         return self.ask("POST", "/v1/images/generations", body=body, headers=headers)
 
 
-def serving(session, *, token=None, facts=None, **options):
-    return Running(session, limits=Limits(**options), token=token, facts=facts)
+def serving(session, *, token=None, facts=None, sign=None, **options):
+    return Running(session, limits=Limits(**options), token=token, facts=facts, sign=sign)
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,19 @@
 """An edit over HTTP and MCP keeps the colours of its picture's file, or says what it does not."""
 
+import base64
 import io
 import json
 
 import pytest
 from PIL import Image
 
+from swiftpie.imageio.credentials import credentials_in
 from swiftpie.imageio.writing import encode_image
+from tests.fixtures.signer import SIGNER, make_signer
 from tests.imageio.test_originals import swapped_profile
-from tests.server.conftest import picture_in, to_png
+from tests.server.conftest import picture_in, serving, to_png
 
+SIGNED = f"signed by {SIGNER!r} with 'SwiftPie'"
 BOX = [0.25, 0.25, 0.5, 0.5]
 
 
@@ -52,3 +56,19 @@ def test_an_answer_says_whether_its_picture_is_transparent(server, photo):
     answer = removed(server, encode_image(clear, ".webp", metadata=None), output_format="jpeg")
     assert answer.json["background"] == "opaque"
     assert "its transparency" in answer.json["swiftpie"]["warnings"][0]
+
+
+def test_a_server_that_signs_keeps_the_credentials_of_a_picture_and_others_say_whose_they_lose(
+    server, session, photo, tmp_path
+):
+    signer = make_signer(tmp_path / "signer.pem")
+    data = encode_image(photo, ".jpg", metadata=None, sign=signer)
+    (warning,) = removed(server, data).json["swiftpie"]["warnings"]
+    assert warning == f"The edited picture does not keep its content credentials, {SIGNED}."
+    with serving(session, sign=signer) as signing:
+        answer = removed(signing, data)
+        assert answer.json["swiftpie"]["warnings"] == []
+        made = base64.b64decode(answer.json["data"][0]["b64_json"])
+        assert (str(credentials_in(made)), made.count(SIGNER.encode()) > 1) == (SIGNED, True)
+        drawn = base64.b64decode(signing.draw().json["data"][0]["b64_json"])
+    assert str(credentials_in(drawn)) == SIGNED

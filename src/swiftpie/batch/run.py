@@ -40,7 +40,7 @@ from swiftpie.engine.session import Session, draw_apart
 from swiftpie.errors import ConfigError, InputError, SwiftPieError, WeightsError, short_reason
 from swiftpie.faces import FaceSettings
 from swiftpie.imageio.atomic import make_folder, write_file
-from swiftpie.imageio.originals import composite, read_original
+from swiftpie.imageio.originals import composite, lost_credentials, read_original
 from swiftpie.imageio.writing import encode_animation, encode_image, frame_files
 from swiftpie.pipelines.animation import AnimateRequest, FilmFormat
 from swiftpie.pipelines.choose import Choice
@@ -76,6 +76,7 @@ class Work:
     load: Callable[..., Session] = load
     # Where each process computes, by model; without one, where `loading` says.
     devices: Mapping[Model, Sequence[str]] = field(default_factory=dict)
+    sign: Path | None = None  # a PEM file for content credentials
 
     def path_of(self, name: str, spec: Mapping[str, Any]) -> Path:
         """Return the file of a job's picture, or the file or folder of its animation."""
@@ -177,7 +178,10 @@ class Drawer:
         if isinstance(choice.request, EditRequest) and not choice.follows_seed:
             warnings.append("The seed has no effect: nothing of this edit is random.")
         path = self._work.path_of(job.id, job.spec)
-        files = _files_of(job, drawn, path)
+        files = _files_of(job, drawn, path, sign=self._work.sign)
+        if isinstance(job.request, EditRequest | RepaintRequest) and not self._work.sign:
+            lost = lost_credentials(job.request.image)
+            warnings += [f"The edited picture does not keep {each}." for each in lost]
         self._write(path, files)
         return {
             "status": DONE,
@@ -211,23 +215,27 @@ def write_files(path: Path, files: Mapping[Path, bytes]) -> None:
         raise CannotWrite(f"{error} Finished pictures are kept.") from error
 
 
-def _files_of(job: BatchJob, drawn: GenerationResult | EditResult, path: Path) -> dict[Path, bytes]:
+def _files_of(
+    job: BatchJob, drawn: GenerationResult | EditResult, path: Path, *, sign: Path | None
+) -> dict[Path, bytes]:
     """Return the files of a job: its picture, or the animation or the frames of one."""
-    facts = drawn.record
+    facts, source = drawn.record, None
     if isinstance(drawn, EditResult):
         assert isinstance(job.request, EditRequest | RepaintRequest), "they change a picture"
         assert isinstance(job.request.image, Path), "lines name files"
+        source = job.request.image
         image: Image.Image | PictureData = composite(
-            read_original(job.request.image), drawn.edited, drawn.blend
+            read_original(source), drawn.edited, drawn.blend
         )
     elif isinstance(job.request, AnimateRequest):
         if job.spec["format"] == FilmFormat.FRAMES:
-            return frame_files(drawn.images, path, metadata=facts)
-        fps = job.spec["fps"]
-        return {path: encode_animation(drawn.images, path.suffix, fps=fps, metadata=facts)}
+            return frame_files(drawn.images, path, metadata=facts, sign=sign)
+        film = {"fps": job.spec["fps"], "metadata": facts, "sign": sign}
+        return {path: encode_animation(drawn.images, path.suffix, **film)}
     else:
         image = drawn.images[0]
-    return {path: encode_image(image, path.suffix, metadata=facts, name=f"'{path.name}'")}
+    given: Any = {"metadata": facts, "name": f"'{path.name}'", "sign": sign, "source": source}
+    return {path: encode_image(image, path.suffix, **given)}
 
 
 def reason_of(error: BaseException) -> str:

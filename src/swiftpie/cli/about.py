@@ -192,7 +192,15 @@ def show_origin(
     file: Annotated[str, argument("A picture or an identity file; - reads a picture.", "FILE")],
     as_json: AsJson = False,
 ) -> None:
-    """Show what made a picture, or what an identity file holds: prompts, preset, seed and more."""
+    """Show what made a picture, or what an identity file holds: prompts, preset, seed and more.
+
+    Content credentials (C2PA) are shown with their signer if the extra c2pa is installed, whether
+    or not the signer may be trusted.
+
+    Raises:
+        InputError: The picture does not say what made it.
+    """
+    from swiftpie.imageio.credentials import credentials_in
     from swiftpie.imageio.decoding import is_safetensors
     from swiftpie.imageio.writing import read_metadata
 
@@ -200,7 +208,10 @@ def show_origin(
         known = _identity_facts(Path(file))
         show(known, _rows_of(known), as_json=as_json)
         return
-    stored = read_metadata(typer.get_binary_stream("stdin").read() if file == STREAM else file)
+    source = typer.get_binary_stream("stdin").read() if file == STREAM else file
+    stored = read_metadata(source)
+    if found := credentials_in(source):
+        stored["credentials"] = str(found)
     if not stored:
         raise InputError(
             f"'{file}' does not say what made it. SwiftPie stores that in its pictures, and "

@@ -135,6 +135,7 @@ def batch(
     only_checks: OnlyChecks = False,
     update: Update = False,
     force: options.Force = False,
+    sign: options.Sign = None,
     as_json: options.AsJson = False,
     recogniser: Recogniser,
     loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, LOADED)],
@@ -155,6 +156,9 @@ def batch(
 
     from swiftpie.batch.ray import on_ray
     from swiftpie.batch.run import Work, draw, open_run, stopping
+    from swiftpie.imageio.credentials import check_signer
+
+    check_signer(sign)
 
     models, missing = _loadings(found, loading)
     faces = _face_settings(found, loading, recogniser)
@@ -162,8 +166,13 @@ def batch(
     count = processes or len(named) or 1
     is_spread = not ray and (count > 1 or bool(named))
     places = {model: _places(model, named, count, loading) for model in models if is_spread}
-    work = Work(out.absolute(), f".{file_format}", models, missing, faces, devices=places)
+    work = Work(
+        *(out.absolute(), f".{file_format}", models, missing, faces),
+        devices=places,
+        sign=sign and sign.absolute(),
+    )
     settings = {name: str(value) for name, value in loading.items() if name not in NOT_OF_PICTURES}
+    settings |= {} if sign is None else {"sign": str(sign.absolute())}
     encoders = [face.name for face in faces.values() if isinstance(face, FaceSettings)]
     if encoders:
         settings["encoder"] = ", ".join(dict.fromkeys(encoders))

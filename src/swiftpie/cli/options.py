@@ -196,6 +196,14 @@ class OutputOptions:
         bool, Option("Write the result as JSON to standard output.", flags=("--json",))
     ] = False
     force: Annotated[bool, Option("Replace files that exist.")] = False
+    sign: Annotated[
+        Path | None,
+        Option(
+            "Add content credentials (C2PA), signed by a PEM file with certificates and key; needs "
+            "the extra c2pa.",
+            "PEM",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -227,6 +235,7 @@ Seeds = Annotated[SeedOptions, FieldOptions(SeedOptions)]
 Seed = Annotated[int | None, option_of(SeedOptions, "seed")]
 AsJson = Annotated[bool, option_of(OutputOptions, "as_json")]
 Force = Annotated[bool, option_of(OutputOptions, "force")]
+Sign = Annotated[Path | None, option_of(OutputOptions, "sign")]
 PictureOut = Annotated[
     Path,
     typer.Option("-o", "--out", metavar="FILE", help="Picture to write (.png, .jpg, .webp, .tif)."),

@@ -102,6 +102,7 @@ def serve(
     port: Port = 8000,
     token_file: TokenFile = None,
     allow_hosts: AllowHosts = None,
+    sign: options.Sign = None,
     limits: Annotated[Limits, options.FieldOptions(Limits, LIMITS)],
     recogniser: Annotated[
         FaceSettings, options.FieldOptions(FaceSettings, ("encoder", "face_models"))
@@ -113,6 +114,7 @@ def serve(
     Pages of other sites cannot use it. Without a token, only this machine can.
     """
     check_installed(*PACKAGES, extra="serve", use="`swiftpie serve`")  # before anything is loaded
+    from swiftpie.imageio.credentials import check_signer
     from swiftpie.server.app import make_app
     from swiftpie.server.guard import loopback_names
     from swiftpie.server.listening import Server
@@ -121,8 +123,9 @@ def serve(
 
     token = _read_token(token_file, host)
     check_address(host, port)
+    check_signer(sign)
     served = {name: _served(name, loading, recogniser) for name in models or [PACKAGED]}
-    worker = Worker(Models(served), limits=limits, tell=console.say)
+    worker = Worker(Models(served, sign=sign), limits=limits, tell=console.say)
     names = loopback_names(host, allow_hosts or ())
     guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
     server = Server(guard, host=host, port=port, limits=limits, tell=console.say)

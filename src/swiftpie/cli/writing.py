@@ -50,8 +50,10 @@ def plan_targets(output: options.OutputOptions, *, count: int = 1) -> list[Targe
         ConfigError: One file would hold two things.
         InputError: A file exists or cannot be written.
     """
+    from swiftpie.imageio.credentials import check_signer
     from swiftpie.imageio.writing import check_animation_target, check_image_target, numbered
 
+    check_signer(output.sign)
     if isinstance(output, Film):
         check_animation_target(Path(output.out), fps=output.fps, force=output.force)
         return [Target(Path(output.out))]
@@ -106,7 +108,7 @@ def draw_files(
                 rows[-1]["warnings"] = list(result.warnings)
         timings.update(result.timings_ms)
     if drawings[0].photo:
-        warn_of_losses(drawings[0])
+        warn_of_losses(drawings[0], is_signed=output.sign is not None)
     if not output.as_json:
         return
     image = result.image if isinstance(result, EditResult) else result.images[0]
@@ -153,14 +155,15 @@ def carry_out(
         result = draw()
     origin = {**origin_of_result(preset, request, result), **metadata}
     if isinstance(result, EditResult):
-        _write_edit(result, drawing, metadata=origin, force=output.force)
+        _write_edit(result, drawing, output, metadata=origin)
     elif isinstance(output, Film):
         path, force = Path(output.out), output.force
-        save_animation(result.images, path, fps=output.fps, metadata=origin, force=force)
+        fps, sign = output.fps, output.sign
+        save_animation(result.images, path, fps=fps, metadata=origin, force=force, sign=sign)
     else:
         pictures = zip(result.images, result.subject_masks, result.seeds, strict=True)
         for (image, mask, seed), target in zip(pictures, drawing.targets, strict=True):
-            write(image, mask, target, metadata=origin | {"seed": str(seed)}, force=output.force)
+            write(image, mask, target, output, metadata=origin | {"seed": str(seed)})
     if steps is not None:
         steps.remove()
     return result
@@ -170,30 +173,39 @@ def write(
     image: "Image.Image | PictureData",
     mask: "Image.Image",
     target: Target,
+    output: options.OutputOptions,
     *,
     metadata: Mapping[str, str],
-    force: bool,
+    source: Path | bytes | None = None,
 ) -> None:
-    """Write a picture and its mask with what they say of their making."""
+    """Write a picture and its mask with what they say of their making; the picture is signed."""
+    from swiftpie.imageio.atomic import write_file
     from swiftpie.imageio.writing import encode_image, save_image
 
     if target.mask is not None:
-        save_image(mask, target.mask, metadata=metadata, force=force)
+        save_image(mask, target.mask, metadata=metadata, force=output.force)
+    suffix = ".png" if target.picture is None else target.picture.suffix
+    data = encode_image(image, suffix, metadata=metadata, sign=output.sign, source=source)
     if target.picture is not None:
-        save_image(image, target.picture, metadata=metadata, force=force)
+        write_file(target.picture, data, force=output.force)
     else:
-        typer.get_binary_stream("stdout").write(encode_image(image, ".png", metadata=metadata))
+        typer.get_binary_stream("stdout").write(data)
 
 
 def _write_edit(
-    result: "EditResult", drawing: FileDrawing, *, metadata: Mapping[str, str], force: bool
+    result: "EditResult",
+    drawing: FileDrawing,
+    output: options.OutputOptions,
+    *,
+    metadata: Mapping[str, str],
 ) -> None:
     """Write an edited picture; pixels outside the change keep the bits of the original file."""
     from swiftpie.imageio.originals import composite, read_original
 
     (target,) = drawing.targets
     finished = composite(read_original(drawing.photo), result.edited, result.blend)
-    write(finished, result.region, target, metadata=metadata, force=force)
+    source = drawing.photo
+    write(finished, result.region, target, output, metadata=metadata, source=source)
 
 
 def report_written(target: Target, seed: int, scores: Mapping[str, float]) -> None:
@@ -203,14 +215,14 @@ def report_written(target: Target, seed: int, scores: Mapping[str, float]) -> No
     console.say(f"wrote {target.picture or 'the picture to standard output'} ({shown})")
 
 
-def warn_of_losses(drawing: FileDrawing) -> None:
+def warn_of_losses(drawing: FileDrawing, *, is_signed: bool) -> None:
     """Report what the edited file does not keep of the original."""
     from swiftpie.imageio.originals import losses_in, read_original
     from swiftpie.imageio.writing import LOSSLESS, format_of
 
     picture = drawing.targets[0].picture
     suffix = ".png" if picture is None else picture.suffix
-    if losses := losses_in(read_original(drawing.photo), suffix):
+    if losses := losses_in(read_original(drawing.photo), suffix, is_signed=is_signed):
         console.say(f"The edited picture does not keep {', '.join(losses)}.")
     if format_of(suffix) not in LOSSLESS:
         console.say(

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageCms
 
+from swiftpie.imageio.credentials import LOST, credentials_in
 from swiftpie.imageio.decoding import (
     DECODER_ERRORS,
     colour_profile,
@@ -43,6 +44,7 @@ class OriginalPicture(NamedTuple):
 
     stored: PictureData
     losses: tuple[str, ...]  # what its file holds and none that is written can
+    data: bytes = b""  # its file, if that came in a request
 
 
 def read_original(source: str | Path | bytes | Image.Image) -> OriginalPicture:
@@ -56,11 +58,17 @@ def read_original(source: str | Path | bytes | Image.Image) -> OriginalPicture:
         profile, lost = colour_profile(image), lost_colours(image)
         image.load()
         exif, losses = _kept_exif(image)
-        losses += lost
+        losses += [*lost, *lost_credentials(source)]
         image = to_straight(to_upright(image, is_ours=image is not source))
         if image.mode in OTHER_COLOURS or (image.mode in GREYS and "icc_profile" in image.info):
             return OriginalPicture(PictureData(load_image(source), b"", exif), tuple(losses))
         return OriginalPicture(PictureData(to_plain(image), profile, exif), tuple(losses))
+
+
+def lost_credentials(source: object) -> list[str]:
+    """Return the name of the content credentials of a file, which only a signed edit keeps."""
+    found = credentials_in(source)
+    return [] if found is None else [f"{LOST}, {found}"]
 
 
 def lost_colours(image: Image.Image) -> list[str]:
@@ -101,9 +109,12 @@ def composite(original: OriginalPicture, edited: Image.Image, blend: Image.Image
     return original.stored._replace(pixels=joined)
 
 
-def losses_in(original: OriginalPicture, suffix: str) -> tuple[str, ...]:
+def losses_in(
+    original: OriginalPicture, suffix: str, *, is_signed: bool = False
+) -> tuple[str, ...]:
     """Return the names of the parts of a picture that a file with this suffix loses."""
     (pixels, _, exif), losses = original.stored, list(original.losses)
+    losses = [loss for loss in losses if not (is_signed and loss.startswith(LOST))]
     file_format = format_of(suffix)
     if file_format == "JPEG" and is_clear(pixels):
         losses.append("its transparency")

@@ -18,6 +18,7 @@ from PIL import Image, PngImagePlugin
 from swiftpie.arguments import checked
 from swiftpie.errors import InputError, require
 from swiftpie.imageio.atomic import atomic_folder, check_target, write_file
+from swiftpie.imageio.credentials import Data, signed
 from swiftpie.imageio.decoding import DECODER_ERRORS, Source, open_image
 from swiftpie.validation import MAX_FPS, MIN_FPS
 
@@ -90,8 +91,10 @@ def save_image(
     *,
     metadata: Mapping[str, str] | None,
     force: bool = False,
+    sign: str | Path | None = None,
+    source: Data | None = None,
 ) -> None:
-    """Write a picture, a generated one with its origin; equal arguments give equal bytes.
+    """Write a picture, a generated one with its origin; unsigned files of equal calls are equal.
 
     Args:
         image: the picture; JPEG has no transparency, so it is laid on white there.
@@ -99,12 +102,16 @@ def save_image(
         metadata: stored as JSON, and the file is marked as made by a trained model (IPTC); None
             for a picture that no model made, which gets neither.
         force: replace an existing file.
+        sign: a PEM file by which the picture gets content credentials; needs the extra `c2pa`.
+        source: the picture that was changed, which these keep as an ingredient.
 
     Raises:
         InputError: The suffix is unknown, the file exists, the folder cannot be written to, or the
             metadata is too long.
     """
-    data = encode_image(image, Path(path).suffix, metadata=metadata, name=f"'{path}'")
+    data = encode_image(
+        image, Path(path).suffix, metadata=metadata, name=f"'{path}'", sign=sign, source=source
+    )
     write_file(path, data, force=force)
 
 
@@ -115,6 +122,8 @@ def encode_image(
     metadata: Mapping[str, str] | None,
     name: str = "The picture",
     quality: int | None = None,
+    sign: str | Path | None = None,
+    source: Data | None = None,
 ) -> bytes:
     """Return the bytes that `save_image` would write to a file with this suffix.
 
@@ -136,7 +145,8 @@ def encode_image(
     buffer = io.BytesIO()
     chosen = {} if quality is None or file_format in LOSSLESS else {"quality": quality}
     Image.Image.save(plain, buffer, file_format, **{**QUALITY[file_format], **chosen}, **notes)
-    return buffer.getvalue()
+    data = buffer.getvalue()
+    return data if sign is None else signed(data, file_format, key=sign, source=source)
 
 
 def read_metadata(source: Source) -> dict[str, str]:
@@ -298,6 +308,7 @@ def save_animation(
     fps: float,
     metadata: Mapping[str, str],
     force: bool = False,
+    sign: str | Path | None = None,
 ) -> None:
     """Write frames of one size, with their origin; WebP and GIF play again and again.
 
@@ -308,6 +319,7 @@ def save_animation(
         fps: Frames a second, `MIN_FPS` to `MAX_FPS`.
         metadata: As of `save_image`.
         force: Replace an existing file; an existing folder is never replaced.
+        sign: As of `save_image`.
 
     Raises:
         InputError: The suffix or the speed cannot be used, or the file exists or cannot be written.
@@ -319,18 +331,23 @@ def save_animation(
     check_animation_target(path, fps=fps, force=force)
     if not path.suffix:
         with atomic_folder(path) as folder:
-            for name, data in frame_files(frames, folder, metadata=metadata).items():
+            for name, data in frame_files(frames, folder, metadata=metadata, sign=sign).items():
                 write_file(name, data)
         return
-    write_file(path, encode_animation(frames, path.suffix, fps=fps, metadata=metadata), force=force)
+    data = encode_animation(frames, path.suffix, fps=fps, metadata=metadata, sign=sign)
+    write_file(path, data, force=force)
 
 
 def frame_files(
-    frames: Sequence[Image.Image], folder: Path, *, metadata: Mapping[str, str]
+    frames: Sequence[Image.Image],
+    folder: Path,
+    *,
+    metadata: Mapping[str, str],
+    sign: str | Path | None = None,
 ) -> dict[Path, bytes]:
     """Return the PNG files of a folder of frames."""
     return {
-        folder / f"frame-{number:04}.png": encode_image(frame, ".png", metadata=metadata)
+        folder / f"frame-{number:04}.png": encode_image(frame, ".png", metadata=metadata, sign=sign)
         for number, frame in enumerate(frames, start=1)
     }
 
@@ -342,6 +359,7 @@ def encode_animation(
     fps: float,
     metadata: Mapping[str, str],
     quality: int | None = None,
+    sign: str | Path | None = None,
 ) -> bytes:
     """Return the bytes that `save_animation` writes to a file with this suffix.
 
@@ -354,17 +372,17 @@ def encode_animation(
             notes = picture_notes(metadata, "WEBP")
             chosen = QUALITY["WEBP"]["quality"] if quality is None else quality
             frames[0].save(buffer, "WEBP", **shown, quality=chosen, **notes)
+            data = buffer.getvalue()
         case ".gif":
             shown |= {"duration": gif_delays(len(frames), fps=fps), "comment": text.encode()}
             first, *rest = in_one_palette(frames)
             first.save(buffer, "GIF", **shown | {"append_images": rest})
-            return buffer.getvalue()[:-1] + XMP_BLOCK + XMP.encode() + XMP_TRAILER + b";"
+            data = buffer.getvalue()[:-1] + XMP_BLOCK + XMP.encode() + XMP_TRAILER + b";"
         case _:
             _write_mp4(frames, buffer, fps=fps, text=text)
-            return (
-                buffer.getvalue() + boxed(XMP_BOX, XMP.encode()) + boxed(RECORD_BOX, text.encode())
-            )
-    return buffer.getvalue()
+            data = buffer.getvalue() + boxed(XMP_BOX, XMP.encode())
+            data += boxed(RECORD_BOX, text.encode())
+    return data if sign is None else signed(data, suffix[1:].upper(), key=sign)
 
 
 def gif_delays(count: int, *, fps: float) -> list[int]:

@@ -26,7 +26,12 @@ from PIL import Image
 
 from swiftpie.errors import ImageError, short_reason
 from swiftpie.imageio.decoding import MAX_PIXELS, colour_profile, load_image, open_image
-from swiftpie.imageio.originals import OriginalPicture, lost_colours, read_original
+from swiftpie.imageio.originals import (
+    OriginalPicture,
+    lost_colours,
+    lost_credentials,
+    read_original,
+)
 from swiftpie.imageio.writing import PictureData, read_metadata
 from swiftpie.server.errors import Overloaded
 
@@ -108,7 +113,7 @@ class Decoder:
             self._check_room(key, sum(image.width * image.height for image in held))
             for image in held:
                 self._hold(image, key)
-        return found
+        return found._replace(data=data) if keeps_original else found
 
     def _check_room(self, key: str, num_pixels: int) -> None:
         if self._held[key] + num_pixels > MAX_KEY_PIXELS:
@@ -200,12 +205,13 @@ class DecodedPicture(NamedTuple):
     own: Image.Image = NO_IMAGE  # in the colours of `profile`
     profile: bytes = b""  # ICC; empty if `image` has the colours of the file
     losses: tuple[str, ...] = ()
+    data: bytes = b""  # the file of a picture whose original is kept
 
     @property
     def original(self) -> OriginalPicture:
         """The picture with the colours that its file has, if those were kept."""
         stored = PictureData(self.own, self.profile) if self.profile else PictureData(self.image)
-        return OriginalPicture(stored, self.losses)
+        return OriginalPicture(stored, self.losses, self.data)
 
 
 async def _ask(process: Process, head: bytes, data: bytes) -> DecodedPicture:
@@ -246,7 +252,7 @@ def answer_to(
         original: dict[str, Any] = {}
         if keeps_original:
             header = open_image(data)
-            original["losses"] = tuple(lost_colours(header))
+            original["losses"] = (*lost_colours(header), *lost_credentials(data))
             if colour_profile(header):
                 kept = read_original(data).stored
                 original |= {"own": kept.pixels, "profile": kept.profile}

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from swiftpie.engine.runner import LAYER
@@ -247,6 +248,7 @@ def as_file(
     model: str,
     warnings: Sequence[str],
     original: OriginalPicture | None,
+    sign: Path | None,
     milliseconds: float,
 ) -> DrawnPicture:
     """Return a picture in the format of its request; the file says places and task as well.
@@ -274,9 +276,12 @@ def as_file(
     if isinstance(drawn, EditResult) and original is not None and original.stored.profile:
         whole = composite(original, drawn.edited, drawn.blend)
     if animate is None:
-        data = encode_image(whole, suffix, metadata=facts, quality=quality)
+        source = original.data if original is not None else None
+        more: Any = {"quality": quality, "sign": sign, "source": source}
+        data = encode_image(whole, suffix, metadata=facts, **more)
     else:
-        data = encode_animation(frames, suffix, fps=animate.fps, metadata=facts, quality=quality)
+        film: Any = {"fps": animate.fps, "quality": quality, "sign": sign}
+        data = encode_animation(frames, suffix, metadata=facts, **film)
     is_random = not isinstance(choice.request, EditRequest) or choice.follows_seed
     own = () if body.n == 1 or is_random else (equal_pictures(body.n),)
     return DrawnPicture(

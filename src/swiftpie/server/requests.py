@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -87,9 +88,10 @@ class JobBuilder:
         megapixels = max(1.0, math.prod(images[0].size) / 2**20) if images else 1.0
         kind = (*group, frames, tries, round(math.log2(megapixels)))
         units = (1 + frames) / 2 * tries * megapixels  # frames share what is prepared
-        warnings = (*_substitutes(body, model, size, images), *_losses(body, original))
+        sign = self._models.sign
+        warnings = (*_substitutes(body, model, size, images), *_losses(body, original, sign))
         shared: Any = {"body": body, "subjects": subjects, "model": model, "original": original}
-        finish = partial(as_files, **shared, warnings=warnings)
+        finish = partial(as_files, **shared, sign=sign, warnings=warnings)
         return [Job(one, caller.key, model, group, units, kind, finish) for one in requests]
 
     def _check_names_subject(self, body: Drawing, model: str, images: Sequence[object]) -> None:
@@ -321,7 +323,8 @@ def _substitutes(
         yield f"The size is {size}. The model {model!r} does not draw {body.size} well."
 
 
-def _losses(body: Drawing, original: OriginalPicture | None) -> Iterator[str]:
+def _losses(body: Drawing, original: OriginalPicture | None, sign: Path | None) -> Iterator[str]:
     """Yield a warning where the file of an edit does not keep all of its picture."""
-    if original and (losses := losses_in(original, SUFFIXES[body.output_format])):
+    suffix, is_signed = SUFFIXES[body.output_format], sign is not None
+    if original and (losses := losses_in(original, suffix, is_signed=is_signed)):
         yield f"The edited picture does not keep {', '.join(losses)}."

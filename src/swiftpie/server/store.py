@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from threading import Lock
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -34,8 +35,9 @@ class ServedModel:
 class Models:
     """Sessions by name, each loaded once. Only drawing threads may call `get`."""
 
-    def __init__(self, served: Mapping[str, ServedModel]) -> None:
+    def __init__(self, served: Mapping[str, ServedModel], *, sign: Path | None = None) -> None:
         self._served = served
+        self.sign = sign  # a PEM file for content credentials of all pictures
         self.loaded: dict[str, Session] = {}
         self._loading = Lock()
 

@@ -1,0 +1,150 @@
+import io
+import json
+import struct
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from swiftpie.errors import InputError, MissingExtra
+from swiftpie.imageio.credentials import MEDIA, check_signer, credentials_in, signed
+from swiftpie.imageio.originals import losses_in, read_original
+from swiftpie.imageio.writing import encode_animation, encode_image, read_metadata, save_image
+from tests.fixtures.signer import SIGNER, make_signer
+
+FACTS = {"prompt": "a dog on a beach"}
+WITHOUT = "of a signer that `pip install swiftpie[c2pa]` names"
+
+
+@pytest.fixture(scope="module")
+def signer(tmp_path_factory):
+    return make_signer(tmp_path_factory.mktemp("signer") / "signer.pem")
+
+
+def picture(mode="RGB"):
+    pixels = np.random.default_rng(3).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def manifest(data, media):
+    """Return all that the reader of C2PA says of a file."""
+    import c2pa
+
+    return json.loads(c2pa.Reader(media, io.BytesIO(data)).json())
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_a_signed_picture_says_who_signed_and_keeps_pixels_and_record(signer, suffix):
+    plain = encode_image(picture(), suffix, metadata=FACTS)
+    data = encode_image(picture(), suffix, metadata=FACTS, sign=signer)
+    assert credentials_in(plain) is None
+    found = credentials_in(data)
+    assert (found.signer, found.maker, found.is_intact) == (SIGNER, "SwiftPie", True)
+    assert str(found) == f"signed by {SIGNER!r} with 'SwiftPie'"
+    shown, before = (Image.open(io.BytesIO(each)) for each in (data, plain))
+    assert shown.convert("RGB").tobytes() == before.convert("RGB").tobytes()
+    assert read_metadata(data) == FACTS
+    assert len(data) < len(plain) + 30_000  # no thumbnails
+
+
+def test_an_edit_keeps_its_source_with_the_credentials_of_that(signer, tmp_path):
+    source = tmp_path / "source.jpg"
+    save_image(picture(), source, metadata=FACTS, sign=signer)
+    data = encode_image(picture(), ".png", metadata=FACTS, sign=signer, source=source)
+    said = manifest(data, MEDIA["PNG"])
+    mine = said["manifests"][said["active_manifest"]]
+    (kept,) = mine["ingredients"]
+    assert kept["relationship"] == "parentOf"
+    assert kept["active_manifest"] in said["manifests"]
+    (actions,) = (each["data"]["actions"] for each in mine["assertions"] if "actions" in str(each))
+    assert [each["action"] for each in actions] == ["c2pa.opened", "c2pa.edited"]
+    assert actions[1]["digitalSourceType"].endswith("compositeWithTrainedAlgorithmicMedia")
+
+
+def test_a_source_that_c2pa_does_not_read_is_kept_as_png(signer):
+    buffer = io.BytesIO()
+    picture().save(buffer, "BMP")
+    data = encode_image(picture(), ".webp", metadata=None, sign=signer, source=buffer.getvalue())
+    said = manifest(data, MEDIA["WEBP"])
+    (kept,) = said["manifests"][said["active_manifest"]]["ingredients"]
+    assert kept["format"] == "image/png"
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".gif"])
+def test_films_are_signed(signer, suffix):
+    frames = [picture(), picture().rotate(180)]
+    data = encode_animation(frames, suffix, fps=8, metadata=FACTS, sign=signer)
+    assert manifest(data, MEDIA[suffix[1:].upper()])["validation_state"] == "Valid"
+    assert read_metadata(data) == FACTS
+    assert Image.open(io.BytesIO(data)).n_frames == 2
+
+
+def test_an_unsigned_edit_loses_credentials_and_says_whose(signer):
+    before = read_original(encode_image(picture(), ".png", metadata=FACTS, sign=signer))
+    loss = f"its content credentials, signed by {SIGNER!r} with 'SwiftPie'"
+    assert losses_in(before, ".png") == (loss,)
+    assert losses_in(before, ".png", is_signed=True) == ()
+
+
+def test_changed_pixels_do_not_fit_their_credentials(signer):
+    data = encode_image(picture(), ".webp", metadata=None, sign=signer)
+    at = data.index(b"VP8 ") + 40
+    changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+    assert "do not fit the picture any more" in str(credentials_in(changed))
+
+
+def chunk(kind, content):
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+
+def with_manifest(file_format):
+    """Return a picture with a box that is called as those of C2PA, and holds nothing."""
+    buffer = io.BytesIO()
+    picture().save(buffer, file_format)
+    data, box = buffer.getvalue(), b"JP\0\1\0\0\0\1" + b"\0\0\0\x18jumb\0\0\0\x10jumdc2pa"
+    if file_format == "PNG":
+        return data[:33] + chunk(b"caBX", box) + data[33:]
+    if file_format == "JPEG":
+        return data[:2] + b"\xff\xeb" + struct.pack(">H", 2 + len(box)) + box + data[2:]
+    more = b"C2PA" + struct.pack("<I", len(box)) + box
+    return b"RIFF" + struct.pack("<I", len(data) + len(more) - 8) + data[8:] + more
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP"])
+def test_credentials_are_found_without_a_package_and_cut_files_have_none(file_format, tmp_path):
+    data, path = with_manifest(file_format), tmp_path / "one"
+    path.write_bytes(data)
+    assert credentials_in(path) is not None
+    assert str(credentials_in(data)).startswith(("signed by '?'", WITHOUT))
+    for count in range(0, len(data), 7):
+        credentials_in(data[:count])
+    assert credentials_in(b"") is credentials_in(tmp_path / "none") is credentials_in(None) is None
+
+
+def test_what_cannot_sign_is_refused_before_anything_is_drawn(signer, tmp_path):
+    check_signer(None)
+    pem = signer.read_bytes()
+    wrong = {
+        "no file": b"",
+        "without a key": pem[: pem.index(b"-----BEGIN PRIVATE")],
+        "of another use": make_signer(tmp_path / "server.pem", purpose="SERVER_AUTH").read_bytes(),
+        "without certificates": pem[pem.index(b"-----BEGIN PRIVATE") :],
+    }
+    for name, content in wrong.items():
+        path = tmp_path / f"{name}.pem"
+        if content:
+            path.write_bytes(content)
+        with pytest.raises(InputError, match=f"{name}.pem' cannot sign.*PKCS#8"):
+            check_signer(path)
+
+
+@pytest.mark.skipif("c2pa" in sys.modules, reason="the extra is there")
+def test_without_the_extra_signing_names_it(tmp_path):
+    try:
+        import c2pa  # noqa: F401
+    except ImportError:
+        with pytest.raises(MissingExtra, match=r"swiftpie\[c2pa\]"):
+            signed(b"", "PNG", key=tmp_path / "signer.pem")
