@@ -525,6 +525,7 @@ class Edit(io.ComfyNode):
             seed={"tooltip": "Of all that is random; the next picture has the next seed.", **SEED},
             keyword={"advanced": True},
             identity_guidance={"optional": True, "advanced": True},
+            style_scale={"optional": True, "advanced": True},
         )
         more = TASKS["replace"].options("comfyui")
         return io.Schema(
@@ -557,6 +558,11 @@ class Edit(io.ComfyNode):
                     optional=True,
                     tooltip=" ".join(f"{name}: {TASKS[name].about}" for name in CHANGES),
                 ),
+                io.Image.Input(
+                    "style_image",
+                    optional=True,
+                    tooltip="A picture in whose style the change is drawn, or a subject inserted.",
+                ),
                 _input_of(more["points"], optional=True, advanced=True),
                 _input_of(more["keep_pose"], default=False, optional=True, advanced=True),
                 ScalesType.Input("scales", optional=True),
@@ -579,6 +585,7 @@ class Edit(io.ComfyNode):
         mask: Tensor | None = None,
         box: Box | None = None,
         subject: Subjects | None = None,
+        style_image: Tensor | None = None,
         task: str = "edit",
         scales: Scales = USUAL,
         **options: Any,  # noqa: ANN401 - further ones that tasks declare
@@ -590,6 +597,8 @@ class Edit(io.ComfyNode):
         """
         photos, known = pictures_of(image[..., :3]), TASKS[task].options("comfyui")
         options |= {"source_prompt": source_prompt, "variation": variation}
+        if style_image is None:
+            options.pop("style_scale", None)
         one = None if subject is None else _only(subject)
         options |= {} if one is None else {"layers": one.layers}
         keys = {field.key for field in known.values()}
@@ -601,6 +610,8 @@ class Edit(io.ComfyNode):
         if one is not None and box is None and task == "insert":
             box = one.box
         said = _typed(known, {"prompt": prompt, **options, "box": box}) | scales.given
+        if style_image is not None:
+            said["style_reference"] = pictures_of(style_image)[0]
         source = None if one is None else one.source
         places = [None] * len(photos) if mask is None else _regions(mask, photos)
         requests = [

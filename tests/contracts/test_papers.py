@@ -210,6 +210,17 @@ def reads_by_another():
 STYLE = Image.new("RGB", (32, 48), "red")
 
 
+def inserts_in_style():
+    session = random_networks("sd15")
+    who = session.encode_identity(picture(0))
+    request = {"image": photo(), "source": who, "box": BOX, "seed": 3}
+    plain, styled = (
+        session.draw(RepaintRequest(**request, **style)).image.tobytes()
+        for style in ({}, {"style_reference": photo()})
+    )
+    return plain != styled
+
+
 class Idea(NamedTuple):
     """A row of the table."""
 
@@ -367,6 +378,22 @@ IDEAS = (
         "swiftpie/pipelines/chord.py",
         "tiny",
         partial(edits, partial(random_networks, "sd21"), settings={"method": "chord"}),
+    ),
+    Idea(
+        "a photograph in a picture's style",
+        "2407.00788",
+        f"{EDIT} chord --style-reference",
+        "swiftpie/pipelines/style.py",
+        "tiny",
+        partial(edits, SD15, source_prompt=PROMPT, style_reference=STYLE),
+    ),
+    Idea(
+        "a subject in the style around it",
+        "2407.02489",
+        "insert --style-reference PHOTO",
+        "swiftpie/pipelines/style.py",
+        "tiny",
+        inserts_in_style,
     ),
     Idea(
         "edits by reference",

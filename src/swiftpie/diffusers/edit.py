@@ -56,6 +56,8 @@ def requests_of(call: EditCall, session: Session) -> list[EditRequest]:
         InputError: Lists are of different lengths, or mask and box are given.
     """
     said = {**call.said, "settings": call.settings}
+    if "style_reference" in said:
+        said["style_reference"] = calls.to_picture(said["style_reference"])
     if call.mask_image is not None and "box" in said:
         raise InputError("`mask_image` and `box` both say where the picture changes. Give one.")
     is_negative = call.negative_prompt is not None

@@ -31,7 +31,6 @@ from swiftpie.pipelines.filling import CanvasDrawing, blurred, inpaint
 from swiftpie.pipelines.identity import appearance_of_frame, identity_of_frames
 from swiftpie.pipelines.request import PersonalizeRequest, RepaintRequest, resolved_scales
 from swiftpie.pipelines.settings import ResolvedScales, Scales
-from swiftpie.pipelines.style import has_style
 from swiftpie.pipelines.techniques import repaint
 from swiftpie.pipelines.techniques.personalize import (
     check_subjects,
@@ -281,7 +280,7 @@ def prepare_insertions(components: Components, request: PersonalizeRequest, cloc
         InputError: There is no such scene, or noise or encoded prompts came with it.
     """
     check_subjects(components, request)
-    if has_style(request):
+    if request.has_style:
         raise CapabilityError(
             f"A style picture came with a scene, and preset {components.preset.name!r} inserts "
             "subjects into scenes as into photographs, whose style stays. Leave one of them out."

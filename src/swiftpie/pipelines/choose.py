@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 USUAL_ADVICE = later("swiftpie.pipelines.advice:usual_advice")
 
 
+NO_STYLE = (
+    "A style picture came to preset {preset!r}, which changes this picture in its own style. Edit "
+    "with `method=chord`, insert or replace, by a U-Net of Stable Diffusion such as the recipe "
+    "sd-turbo; or leave it out, and say the style in the prompt of an edit."
+)
+
+
 @dataclass(frozen=True)
 class Technique:
     """A way to draw some requests. Stateless; `Components` says what the networks can do.
@@ -47,6 +54,7 @@ class Technique:
     name: str = ""  # by which users choose it as the method of an edit; "": they do not
     about: str = ""  # what edits so, in a few words
     options: type | None = None  # Its own options.
+    draws_style: bool = False  # of changes: whether what comes is drawn in the style of a picture
     # Yields warnings of words and options without effect.
     advice: "Callable[[Components, Any], Iterator[str]]" = USUAL_ADVICE
 
@@ -94,6 +102,7 @@ def choose(components: "Components", request: "Request") -> Choice:
     if isinstance(steered, PersonalizeRequest) and steered.best_of is not None:
         num_kept = len(steered.seeds)
         steered = replace(steered, seeds=steered.candidates, best_of=None)
+    is_change = hasattr(steered, "image")
     method = None if settings is None else settings.method
     for technique in _in_turn(components.family):
         if type(steered) is not technique.draws:
@@ -102,6 +111,8 @@ def choose(components: "Components", request: "Request") -> Choice:
         if technique.name == method if is_named else technique.claims(components, steered):
             if technique.name and settings is not None:
                 _check_options(technique, settings)
+            if is_change and steered.has_style and not technique.draws_style:
+                raise CapabilityError(NO_STYLE.format(preset=components.preset.name))
             return Choice(components, technique, steered, num_kept)
     raise CapabilityError(
         f"Preset {components.preset.name!r} has no technique that draws {type(request).__name__}. "

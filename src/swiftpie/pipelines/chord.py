@@ -46,6 +46,7 @@ from swiftpie.pipelines.edit_region import (
 )
 from swiftpie.pipelines.methods.chord import ChordForm, ChordOptions
 from swiftpie.pipelines.request import EditRequest, resolved_scales
+from swiftpie.pipelines.style import with_style
 from swiftpie.pipelines.techniques.personalize import appearance_condition, text_condition
 from swiftpie.types import Change, TextCondition
 
@@ -125,10 +126,14 @@ class ChordEdit:
         request, encoder, mask = self.request, self.components.text, self.mask
         compared = prompts = Compared(encoder, (request.source_prompt, request.prompt))
         if mask is not None:
-            mask = mask if request.identity is not None else without_change(prompts, mask)
+            draws_anew = request.identity is not None or request.has_style
+            mask = mask if draws_anew else without_change(prompts, mask)
             return region_of(mask, self.canvas, like=self.latents)
         if request.keyword:
             compared = Compared(encoder, ("", request.keyword))
+        elif request.has_style:  # which is of all the picture
+            mask = torch.full((1, 1, *self.canvas.full), 255, dtype=torch.uint8)
+            return region_of(mask, self.canvas, like=self.latents)
         if says_the_same(compared):
             mask = torch.zeros(1, 1, *self.canvas.full, dtype=torch.uint8)
             return region_of(mask, self.canvas, like=self.latents)
@@ -177,7 +182,7 @@ class ChordEdit:
     ) -> Tensor:
         """Return clean latents by one call, for each time a row a prompt.
 
-        A subject is shown in rows of prompts whose share is 1.
+        A subject and a style act in rows of prompts whose share is 1.
         """
         components, count = self.components, len(prompts)
         steps = [step_at(components, time) for time in times]
@@ -196,11 +201,14 @@ class ChordEdit:
 
     def _condition(self, noisy: Tensor, shows: Sequence[float]) -> SubjectCondition:
         components, shown = self.components, self.request.identity
+        shares = noisy.new_tensor(shows)
         if shown is None:
-            return text_condition(components, noisy)
-        region = noisy.new_tensor(shows).view(-1, 1, 1, 1).expand(-1, 1, *noisy.shape[2:])
-        scales = resolved_scales(components.preset, self.request)
-        return appearance_condition(components, shown, region, scales=scales)
+            condition = text_condition(components, noisy)
+        else:
+            region = shares.view(-1, 1, 1, 1).expand(-1, 1, *noisy.shape[2:])
+            scales = resolved_scales(components.preset, self.request)
+            condition = appearance_condition(components, shown, region, scales=scales)
+        return with_style(condition, components, self.request, shares)
 
 
 def _check(components: Components, request: EditRequest) -> None:

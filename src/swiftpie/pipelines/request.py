@@ -227,6 +227,24 @@ class Drawable(Generic[ResultT]):
     negative_prompt: Annotated[
         "Prompts", Option("What guidance leads away from.", kind=str, surfaces=NOT_COMFYUI)
     ] = ""
+    style_reference: Annotated[
+        "Picture | None",
+        Option(
+            "A picture in whose style all is drawn that changes, by U-Nets of Stable Diffusion; "
+            "with XL and an adapter that reads pictures, what it shows has no part in it.",
+            "PICTURE",
+            kind=str,
+            surfaces=NOT_COMFYUI,
+        ),
+    ] = None
+    style_scale: Annotated[
+        float, Option("Strength of that picture's style; 0 is off.", least=0, most=MAX_SCALE)
+    ] = 1.0
+
+    @property
+    def has_style(self) -> bool:
+        """Whether a style picture acts: there is one, and its scale is not 0."""
+        return self.style_reference is not None and self.style_scale > 0
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -304,19 +322,6 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
             kind=str,
         ),
     ] = ""  # the model draws the place of the prompt
-    style_reference: Annotated[
-        "Picture | None",
-        Option(
-            "A picture in whose style all is drawn, by U-Nets of Stable Diffusion; with XL and an "
-            "adapter that reads pictures, what it shows has no part in it.",
-            "PICTURE",
-            kind=str,
-            surfaces=NOT_COMFYUI,
-        ),
-    ] = None
-    style_scale: Annotated[
-        float, Option("Strength of that picture's style; 0 is off.", least=0, most=MAX_SCALE)
-    ] = 1.0
     flip: Annotated[bool, Option("Mirror the subjects left to right.")] = False
     tilt: Annotated[
         float,
@@ -601,6 +606,8 @@ def opened(request: ChangingT) -> ChangingT:
     hole = hole_of(image) if mask is request.image else None
     region = _opened_region(mask, image.size) if hole is None else hole
     changes: Any = {"image": image, "mask": mask if region is None else region}
+    if request.style_reference is not None:
+        changes["style_reference"] = _opened(request.style_reference)
     return replace(request, **changes)
 
 

@@ -113,13 +113,13 @@ class Steering(TypedDict, total=False):
     guidance: "Guidance | None"
     shaping: "Shaping | None"
     negative_prompt: "Prompts"
+    style_reference: "Picture | None"
+    style_scale: float
 
 
 class DrawingSteering(Steering, total=False):
-    """The same for a new picture, which may have a style."""
+    """The same for a new picture, whose subjects may be mirrored or lean."""
 
-    style_reference: "Picture | None"
-    style_scale: float
     flip: bool
     tilt: float  # degrees
     adds_named_subjects: bool  # those of the library that the prompt names as well

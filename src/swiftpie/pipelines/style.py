@@ -17,24 +17,24 @@ from swiftpie.imageio.images import to_tensor
 from swiftpie.models.denoiser import ReadsLayers, SubjectCondition
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.layers import GROUPS_OF_XL, STYLE, group_of
-from swiftpie.pipelines.request import PersonalizeRequest
-
-
-def has_style(request: PersonalizeRequest) -> bool:
-    """Whether a style picture acts: there is one, and its scale is not 0."""
-    return request.style_reference is not None and request.style_scale > 0
+from swiftpie.pipelines.request import Request
 
 
 @torch.no_grad()
 def with_style(
-    condition: SubjectCondition, components: Components, request: PersonalizeRequest
+    condition: SubjectCondition,
+    components: Components,
+    request: Request,
+    shares: Tensor | float = 1.0,
 ) -> SubjectCondition:
     """Return a condition by which attention reads the style picture; without one, the same one.
+
+    Its strength has a factor of its own in each row, the `shares` (B,).
 
     Raises:
         CapabilityError: The networks read no style.
     """
-    if not has_style(request):
+    if not request.has_style:
         return condition
     assert isinstance(request.style_reference, Image.Image), "files are open"
     attention, side = condition.attention, components.preset.image_size_px
@@ -42,7 +42,7 @@ def with_style(
     read = components.keep(
         "style", sha256(square.tobytes()).hexdigest(), lambda: _read(components, square)
     )
-    scale = torch.full_like(attention.text_scale, request.style_scale)
+    scale = torch.full_like(attention.text_scale, request.style_scale) * shares
     style = {
         name: StyleTokens(tokens.expand(len(scale), -1, -1), scale) for name, tokens in read.items()
     }

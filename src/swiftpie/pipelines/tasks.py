@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from swiftpie.types import Picture
 
 Part = TypeVar("Part")
+STYLE = ("style_reference", "style_scale")
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ TASKS: Mapping[str, Task] = {
         request=RepaintRequest,
         about="Remove from a photograph what a mask or a box covers, or the thing at given points.",
         most_subjects=0,
-        without=("prompt", "negative_prompt", "identity_guidance", "keep_pose"),
+        without=("prompt", "negative_prompt", "identity_guidance", "keep_pose", *STYLE),
         parts=(Removal,),
     ),
     "replace": Task(
@@ -196,13 +197,15 @@ def change_of(
         image: The picture.
         source: What shows the subject that comes into it.
         seed: Of everything random.
-        file: Returns the region in a mask that was given by name.
+        file: Returns the picture of a name, such as the region in a mask.
 
     Raises:
         ConfigError: Options exclude each other.
         InputError: Nothing says what goes, or a number is out of range.
     """
     own = {name: value for name, value in said.items() if value is not None}
+    if "style_reference" in own:
+        own["style_reference"] = file(own["style_reference"])
     mask = own.pop("mask", None)
     if mask is not None and not task.takes_mask:
         raise InputError(

@@ -64,7 +64,7 @@ KNOWN = (SwiftPieError, RequestError, ValidationError)
 MAX_PATH = 4_096  # letters
 MAX_ANSWER_BYTES = 700_000  # A megabyte in base64: some programs take no more.
 MOST_MB = schemas.MAX_IMAGE_BYTES / 1e6
-KEPT = ("style_reference", "style_scale")  # options of things kept by HTTP
+STYLE = "style_reference"  # a picture here, and the id of a kept one over HTTP
 
 
 class Picture(schemas.Strict):
@@ -174,8 +174,8 @@ MOVES = Field(description="What changes, and how fast.")
 
 
 def _tool(name: str, task: Task) -> Tool:
-    """Return the tool of a task: its options that HTTP has, without kept pictures."""
-    known = task.options(Surface.HTTP, without=(*KEPT, *(() if task.takes_mask else ("box",))))
+    """Return the tool of a task: its options that HTTP has, but pictures in place of kept ones."""
+    known = task.options(Surface.HTTP, without=() if task.takes_mask else ("box",))
     shared = {"prompt", "negative_prompt"} & known.keys()
     shared |= {"seed", "n", "output_format", "output_compression"}
     shared |= set() if task.is_change else {"size"}
@@ -191,10 +191,7 @@ def _tool(name: str, task: Task) -> Tool:
         shared -= {"n", "output_format"}
         more["animate"] = (Annotated[schemas.AnimateIn, MOVES], ...)
         fixed["output_format"] = "webp"
-    if task.is_change:
-        more["picture"] = (Annotated[Picture, CHANGED], ...)
-    if task.takes_mask:
-        more["mask"] = (Annotated[Picture | None, MASK], None)
+    more |= _pictures_of(task, has_style=known.pop(STYLE, None) is not None)
     if task.most_subjects > 1:
         more["subjects"] = SUBJECTS
     elif task.request is RepaintRequest and task.most_subjects:
@@ -212,6 +209,19 @@ def _tool(name: str, task: Task) -> Tool:
     called = "draw" if name == "personalize" else name
     kind = name if task.is_change else "personalize"
     return Tool(called, task.about, arguments, task=kind, fixed=fixed)
+
+
+def _pictures_of(task: Task, *, has_style: bool) -> dict[str, Any]:
+    """Return the arguments of a task that are pictures, but for subjects."""
+    about = schemas.described(task.request, STYLE)
+    found: dict[str, Any] = (
+        {"picture": (Annotated[Picture, CHANGED], ...)} if task.is_change else {}
+    )
+    if has_style:
+        found[STYLE] = (Annotated[Picture | None, about], None)
+    if task.takes_mask:
+        found["mask"] = (Annotated[Picture | None, MASK], None)
+    return found
 
 
 TOOLS = tuple(_tool(name, task) for name, task in TASKS.items())
@@ -338,10 +348,13 @@ class Toolbox:
             found = await decode(data, name="'picture'", key=CALLER.key, keeps_original=True)
             images, original = [found.image], found.original
         shape = await self._decode(mask, "mask") if isinstance(mask, Picture) else None
+        style = getattr(given, STYLE, None)
+        if style is not None:
+            style = await self._decode(style, STYLE, most_px=schemas.KEPT_PX)
         await report(1, steps, "encoding subjects" if shown else "drawing")
         named = [await self._subject(subject) for subject in subjects]
         body, results = tool.drawing(given), []
-        changed: Any = {"images": images, "mask": shape, "original": original}
+        changed: Any = {"images": images, "mask": shape, "style": style, "original": original}
         jobs = await self.worker.builder.jobs_of(body, caller=CALLER, more=named, **changed)
         async for result in self.worker.draw(jobs):
             results.append(result)

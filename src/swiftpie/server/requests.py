@@ -62,6 +62,7 @@ class JobBuilder:
         caller: Caller,
         images: Sequence[Image.Image] = (),
         mask: Image.Image | None = None,
+        style: Image.Image | None = None,
         more: Sequence[Subject] = (),
         original: OriginalPicture | None = None,
     ) -> list[Job]:
@@ -79,7 +80,7 @@ class JobBuilder:
             images=images,
             mask=mask,
             place=kept(own.scene) if own.scene.startswith(KEPT) else None,
-            style=kept(own.style_reference) if own.style_reference else None,
+            style=kept(own.style_reference) if own.style_reference else style,
         )
         requests = planning() if mask is None else await asyncio.to_thread(planning)
         group = (model, is_edit(body, images) and own.task, size, len(subjects), len(images))
@@ -147,6 +148,8 @@ def requests_of(
     given = {name: getattr(own, name) for name in FIELDS[name]}
     shared = {"prompt": body.prompt, "negative_prompt": body.negative_prompt}
     given |= {name: value for name, value in shared.items() if name not in task.without}
+    if "style_reference" in given:
+        given["style_reference"] = style
     seeds = seeds_from(body.seed, body.n)
     if changes:
         made = _change(body, given, subjects, images=images, mask=mask, seed=seeds[0])
@@ -156,7 +159,6 @@ def requests_of(
             **({} if own.animate is None else own.animate.ends),
             **own.scales.model_dump(exclude_none=True),
             "scene": place or own.scene,
-            "style_reference": style,
             "size_px": body.size_px,
         }
         # Without a folder: a file of the server is never read.

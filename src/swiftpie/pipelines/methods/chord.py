@@ -44,4 +44,5 @@ TECHNIQUE = Technique(
     name="chord",
     about="ChordEdit, which needs no weights of its own",
     options=ChordOptions,
+    draws_style=True,
 )

@@ -25,7 +25,7 @@ from swiftpie.pipelines.techniques.repaint import DEFAULT_PROMPT
 
 SHARED = (
     *("image", "source", "seed", "negative_prompt"),
-    *("guidance", "shaping", "identity_guidance"),
+    *("guidance", "shaping", "identity_guidance", "style_reference", "style_scale"),
 )
 
 
@@ -88,4 +88,6 @@ def _check(components: Components, request: RepaintRequest, scales: Scales) -> N
         )
 
 
-TECHNIQUE = Technique(RepaintRequest, prepare_garment, claims, instead_of="repaint")
+TECHNIQUE = Technique(
+    RepaintRequest, prepare_garment, claims, instead_of="repaint", draws_style=True
+)

@@ -42,6 +42,7 @@ from swiftpie.pipelines.filling import (
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.removal import removal_mask
 from swiftpie.pipelines.request import RepaintRequest, resolved_scales
+from swiftpie.pipelines.style import with_style
 from swiftpie.pipelines.techniques.personalize import appearance_condition, read_null_text
 from swiftpie.types import Change, Drawn, Identity
 from swiftpie.validation import Size
@@ -239,6 +240,7 @@ def begin_from_noise(components: Components, plan: RepaintPlan) -> RepaintPlan:
     region = resize_mask(plan.changes, plan.cells)
     scales = resolved_scales(preset, request)
     condition = appearance_condition(components, shown, region, scales=scales)
+    condition = with_style(condition, components, request)
     noise = noise_of(components, plan)
     start = Prepared(
         components,
@@ -344,5 +346,7 @@ def in_unit(pixels: Tensor) -> Tensor:
 
 
 TECHNIQUE = Technique(
-    RepaintRequest, partial(prepare_repainting, begin=begin_from_noise, compose=_compose_whole)
+    RepaintRequest,
+    partial(prepare_repainting, begin=begin_from_noise, compose=_compose_whole),
+    draws_style=True,
 )
