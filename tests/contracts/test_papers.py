@@ -380,7 +380,7 @@ IDEAS = (
         partial(edits, partial(random_networks, "sd21"), settings={"method": "chord"}),
     ),
     Idea(
-        "a photograph in a picture's style",
+        "style of photographs",
         "2407.00788",
         f"{EDIT} chord --style-reference",
         "swiftpie/pipelines/style.py",
@@ -388,7 +388,7 @@ IDEAS = (
         partial(edits, SD15, source_prompt=PROMPT, style_reference=STYLE),
     ),
     Idea(
-        "a subject in the style around it",
+        "style of insertions",
         "2407.02489",
         "insert --style-reference PHOTO",
         "swiftpie/pipelines/style.py",
