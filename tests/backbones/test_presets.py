@@ -16,6 +16,9 @@ FACTS = {
     "swiftbrush-v2": ("sd21", "epsilon", (999,), "unit", "ddim", 512),
     "sd-turbo": ("sd21", "epsilon", (999,), "sigma", "ddim", 512),
     "sdxl-turbo": ("sdxl", "epsilon", (999,), "sigma", "euler_ancestral", 512),
+    "sdxl-lightning-1": ("sdxl", "sample", (999,), "sigma", "ddim", 1024),
+    "dmd2-sdxl-1": ("sdxl", "epsilon", (399,), "unit", "lcm", 1024),
+    "dmd2-sdxl-4": ("sdxl", "epsilon", (999, 749, 499, 249), "unit", "lcm", 1024),
     "sdxl-lightning-2": ("sdxl", "epsilon", (999, 499), "sigma", "ddim", 1024),
     "sdxl-lightning-4": ("sdxl", "epsilon", FOUR, "sigma", "ddim", 1024),
     "sdxl-lightning-8": ("sdxl", "epsilon", EIGHT, "sigma", "ddim", 1024),
@@ -100,7 +103,7 @@ def test_only_the_embedded_model_places_subjects_and_few_were_made_to_edit():
 def test_non_commercial_licences_are_known_as_such():
     closed = {name for name, one in PRESETS.all().items() if one.is_commercial is False}
     conditional = {name for name, one in PRESETS.all().items() if one.is_commercial is None}
-    assert closed == {"instaflow", "sdxl-turbo", "swiftbrush-v1"}
+    assert closed == {"dmd2-sdxl-1", "dmd2-sdxl-4", "instaflow", "sdxl-turbo", "swiftbrush-v1"}
     assert conditional == {"animatelcm", "sd-turbo", "swiftbrush-v2"}
 
 

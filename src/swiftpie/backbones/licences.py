@@ -171,10 +171,15 @@ def check_commercial(
     ]
     if refused:
         listed = "; ".join(f"{part.part} {part.name!r}: {part.licence}" for part in refused)
+        # Most files that are loaded under a preset are its weights, or were trained from them.
+        mine = (
+            "Your `weights=` count as the preset's; load those of another licence under a preset "
+        )
+        mine = f" {mine}that allows it, or without the switch." * ("weights" in own)
         free = [name for name, recipe in RECIPES.all().items() if is_free(recipe_terms(recipe))]
         raise ConfigError(
             "`commercial_only` was asked for, and commercial use is forbidden or has conditions "
-            f"for {listed}. Take the preset mini or one of the recipes {', '.join(free)}."
+            f"for {listed}. Take the preset mini or one of the recipes {', '.join(free)}.{mine}"
         )
 
 

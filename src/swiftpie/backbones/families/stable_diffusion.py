@@ -3,6 +3,7 @@
 The Turbos take 1 to 4 steps; every further step costs as much as the first.
 """
 
+from dataclasses import replace
 from functools import partial
 
 from swiftpie.backbones.hub import Host, RepoReference
@@ -61,6 +62,22 @@ def _lightning(num_steps: int) -> Preset:
         is_commercial=True,  # openrail++ allows it, with limits on what for
         timesteps=trailing(num_steps),
         noise_scale="sigma",
+    )
+
+
+def _dmd2(num_steps: int, timesteps: tuple[int, ...]) -> Preset:
+    """Return a preset of DMD2 at the timesteps of its card: at others, it draws badly."""
+    return _for_xl(
+        name=f"dmd2-sdxl-{num_steps}",
+        summary=f"{'One step' if num_steps == 1 else f'{num_steps} steps'}, distilled by matching "
+        "distributions; its one-step file is a pickle.",
+        source="hub:tianweiy/DMD2",
+        file=f"dmd2_sdxl_{num_steps}step_unet_fp16.{'bin' if num_steps == 1 else 'safetensors'}",
+        kind=WeightsKind.UNET,
+        licence="CC-BY-NC-4.0",
+        is_commercial=False,
+        timesteps=timesteps,
+        renoise="lcm",
     )
 
 
@@ -178,6 +195,14 @@ PRESETS = by_name(
         detail_mask="inline",
     ),
     *map(_lightning, (2, 4, 8)),
+    replace(
+        _lightning(1),
+        summary="One step that predicts the picture itself; an experiment of its authors.",
+        file="sdxl_lightning_1step_unet_x0.safetensors",
+        prediction_type="sample",
+    ),
+    _dmd2(1, (399,)),
+    _dmd2(4, (999, 749, 499, 249)),
     # An older listing of this one ends in -unet.
     _hyper(
         "hyper-sdxl-1", "SDXL-1step-Unet", timesteps=(800,), kind=WeightsKind.UNET, renoise="lcm"
