@@ -10,7 +10,16 @@ from PIL import Image
 import swiftpie
 from swiftpie.faces import FACE_ENCODERS
 from tests.backbones import tiny_flux2, tiny_models
-from tests.contracts.test_surfaces import SURFACES, by_session, edit, nodes, picture, serve
+from tests.contracts.test_surfaces import (
+    BOX,
+    SURFACES,
+    by_session,
+    edit,
+    insert,
+    nodes,
+    picture,
+    serve,
+)
 from tests.faces.tiny_faces import PHOTO, make_models
 from tests.golden.cases import FACES
 
@@ -19,18 +28,19 @@ PRESETS = {"sd15": "instaflow", "sdxl": "sdxl-turbo", "flux2": "flux2-klein-4b"}
 WHO, SAYS = "a person at sea", {"source_prompt": "a person in a suit"}
 APART = {"nodes": "no node chooses the mode"}
 NO_FACES = {"assistant": "it has no encoder of faces"}
-NO_STYLE = {"assistant": "it keeps no pictures of styles"}
-CASES = {  # of 1.5, no layers are known that draw style
+STYLE = {"style_reference": "photo.png"}
+CASES = {
     "ChordEdit": edit(WHO, {"chord": "fast", **SAYS}),
     "inversion": edit(WHO, {"mode": "released", **SAYS}, left_out=APART),
     "face": edit(WHO, has_face=True, left_out=NO_FACES),
-    "style": picture(
-        "a robot at sea", {"style_reference": "photo.png", "size": (64, 64)}, left_out=NO_STYLE
-    ),
+    "style": picture("a robot at sea", {**STYLE, "size": (64, 64)}),
+    "styled edit": edit(WHO, {"chord": "fast", **STYLE, **SAYS}),
+    "styled insertion": insert({"box": BOX, **STYLE}),
     "klein": edit(WHO),
 }
 DRAWN = [*product(("sd15", "sdxl"), ("ChordEdit", "inversion", "face"))]
 DRAWN += [("sdxl", "style"), ("flux2", "klein")]
+DRAWN += [*product(["sd15"], ("style", "styled edit", "styled insertion"))]
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ def folder(tmp_path_factory, session, sprite):
 
 
 def by_session(case, session, folder):
-    given, photo = dict(case.given), folder / "photo.png"
+    given, photo = case.given | files_of(case, folder), folder / "photo.png"
     scales = Scales(**{name: given.pop(name) for name in STRENGTHS if name in given})
     identity = shown_by(case, session, folder)
     mask = folder / "mask.png" if case.has_mask else None
@@ -156,7 +156,7 @@ def by_session(case, session, folder):
     subjects = [] if identity is None else [Subject(identity, **placed)]
     if "size" in given:
         given["size"] = given["size"][::-1]  # width and height
-    given |= files_of(case, folder) | ({} if mask is None else {"mask": mask})
+    given |= {} if mask is None else {"mask": mask}
     drawn = session.generate(case.prompt, subjects=subjects, seed=SEED, scales=scales, **given)
     return drawn.images[0]
 
@@ -347,6 +347,7 @@ def by_assistant(case, _, folder, server):
 def asked_by_assistant(case, folder, server):
     toolbox = Toolbox(server.worker, Folders([folder]))
     given, scales = in_groups(case)
+    given |= {name: {"path": path.name} for name, path in files_of(case, folder).items()}
     given |= {"scales": scales} if scales else {}
     given |= {"size": spelled("size", given["size"])} if "size" in given else {}
     subject = {"pictures": [{"path": "subject.png"}]}
@@ -386,10 +387,10 @@ def by_nodes(case, session, folder, nodes):
     if "layers" in given:
         placed = nodes["PlaceSubject"].execute(subject, "", 1.0, layers=given.pop("layers"))
         (subject,) = placed.args
+    for name, path in files_of(case, folder).items():
+        del given[name]
+        given[name.partition("_")[0] + "_image"] = as_image(load_image(path))
     if case.task == "personalize":
-        for name, path in files_of(case, folder).items():
-            del given[name]
-            given[name.partition("_")[0] + "_image"] = as_image(load_image(path))
         if "size" in given:
             given["height"], given["width"] = given.pop("size")
         words = (session, case.prompt, SEED, 1)
