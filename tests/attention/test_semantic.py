@@ -3,7 +3,7 @@
 import torch
 from diffusers.models.attention_processor import Attention
 
-from swiftpie.attention.condition import INLINE_MASK, MAP_PREFIX, silent_condition
+from swiftpie.attention.condition import ENERGY, INLINE_MASK, MAP_PREFIX, silent_condition
 from swiftpie.attention.processors import MaskRole, SemanticAttention, masks_from_maps
 from swiftpie.masks import attention_to_mask
 
@@ -80,6 +80,27 @@ def test_an_inactive_layer_gives_the_output_of_the_text_whatever_the_identity():
     assert not silent.equal(
         active(layer, states, text, condition=condition_for(tokens, 1.0), notes={})
     )
+
+
+@torch.no_grad()
+def test_no_token_grows_beyond_its_cap_of_the_text():
+    layer, ours = build()
+    layer.to_out[0] = torch.nn.Identity()
+    states, text, tokens = inputs()
+    free = condition_for(tokens, 50.0)
+    said, loud, held = (
+        ours(layer, states, text, condition=one, notes={}).double()
+        for one in (
+            condition_for(tokens, 0.0),
+            free,
+            free._replace(caps={ENERGY: torch.tensor([1.5, 1e9])}),
+        )
+    )
+    sizes = [one.square().mean(-1, keepdim=True).sqrt() for one in (loud, said)]
+    growth = sizes[0] / sizes[1] / torch.tensor([1.5, 1e9])[:, None, None]
+    torch.testing.assert_close(held, loud / growth.clamp_min(1), rtol=1e-4, atol=1e-5)
+    assert held[1].equal(loud[1])
+    assert growth[0].min() > 1
 
 
 def test_a_subject_keeps_its_mask_where_none_attends_more():

@@ -262,6 +262,14 @@ IDEAS = (
         partial(changes, SD15, mask=MaskSource.BOX),
     ),
     Idea(
+        "a cap of what subjects add",
+        "ours",
+        "personalize(scales=Scales(energy_cap=…))",
+        "swiftpie/attention/processors.py",
+        "tiny",
+        partial(changes, SD15, scales=Scales(energy_cap=1.0)),
+    ),
+    Idea(
         "masks of a first pass",
         "2510.07656",
         "personalize --mask two-pass",

@@ -5,6 +5,7 @@ from swiftpie import Session
 from swiftpie.guidance import ClassifierFree, Plain, decoupled_for_steps
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import EditMode, EditSettings, IdentityGuidance, MaskSource, Scales
+from tests.golden.networks import reading_networks
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor
 
@@ -41,6 +42,7 @@ def whole(published):
         ({"scene": "beach", "box": BOX}, ""),
         ({}, ""),
         ({"guidance": Plain()}, ""),
+        ({"scales": Scales(energy_cap=1.0)}, ""),
         ({"guidance": ClassifierFree((2.0,)), "negative_prompt": "blue"}, ""),
         ({"box": BOX, "mask": MaskSource.BOX, "scales": Scales(background_scale=0.2)}, ""),
     ],
@@ -127,3 +129,10 @@ def test_an_edit_says_what_has_no_effect(published, caplog, asked, said):
     published.edit(photograph(64, 48), "a dog", seed=1, **asked)
     assert said in caplog.text
     assert len(caplog.records) == bool(said)
+
+
+def test_a_cap_where_no_branch_adds_anything_is_said_to_have_no_effect(caplog):
+    session = reading_networks()
+    shown = session.encode_identity(photograph())
+    session.personalize(shown, "a cat", seed=1, scales=Scales(energy_cap=1.0))
+    assert "`energy_cap=1.0` has no effect" in caplog.text

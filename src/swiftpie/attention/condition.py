@@ -25,6 +25,9 @@ class Block(StrEnum):
     UP = "up_blocks"
 
 
+ENERGY = "energy"  # the one key of `AttentionCondition.caps`
+
+
 class Kind(StrEnum):
     """A change of a map."""
 
@@ -48,9 +51,7 @@ class Reshaping(NamedTuple):
     operations: tuple[Operation, ...]
     share: Tensor | None  # (B,) of the new map in the stabiliser's mix; None leaves that out
     inverts_first: bool  # whether each reference's first token is reshaped upside down
-    spans_batch: bool = (
-        False  # whether soft masks stretch maps over the batch, as the released code
-    )
+    spans_batch: bool = False  # whether soft masks stretch maps over the batch
 
 
 class AttentionCondition(NamedTuple):
@@ -77,6 +78,9 @@ class AttentionCondition(NamedTuple):
     detail_background_scale: Tensor  # (B, S) detail branch outside
     text_scale: Tensor  # (B,) text inside the union of all regions
     text_background_scale: Tensor  # (B,) text outside
+    caps: dict[
+        str, Tensor
+    ]  # ENERGY: (B,) factor by which a layer may grow a token's size; or empty
     layer_scales: dict[str, Tensor]  # factor of the semantic branch by module path, each (B, S)
     reshaping: dict[str, Reshaping]  # changes of identity maps, by part of U-Net
     style: dict[str, StyleTokens]  # by module path: tokens beside text, or inputs of a layer
@@ -116,6 +120,7 @@ def silent_condition(latents: Tensor, *, width: int, num_subjects: int = 1) -> A
         detail_background_scale=off,
         text_scale=ones,
         text_background_scale=ones,
+        caps={},
         layer_scales={},
         reshaping={},
         style={},

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.attention.condition import (
+    ENERGY,
     EVERY_LAYER,
     INLINE_MASK,
     MAP_PREFIX,
@@ -176,7 +177,8 @@ class DetailAttention(SelfAttention):
             return self._joint(styled, stands_for, condition=condition, notes=notes)
         if self.name not in condition.keys:
             return styled.output
-        return styled.output + self._decoupled(own.query, condition, notes)
+        seen = self._decoupled(own.query, condition, notes)
+        return capped(styled.output + seen, styled.output, condition)
 
     def _decoupled(self, query: Tensor, condition: AttentionCondition, notes: Notes) -> Tensor:
         """Return the rescaled sum over subjects, (B, N, D)."""
@@ -306,7 +308,8 @@ class SemanticAttention(nn.Module):
             read = (self.to_k_ip(tokens), self.to_v_ip(tokens))
             result = result + attend_to_style(query, *read, strength)
         if self.is_active and identity_key is not None and not is_left:
-            result = result + self.identities(query, identity_key, masks, condition, notes)
+            seen = self.identities(query, identity_key, masks, condition, notes)
+            result = capped(result + seen, text, condition)
         if self.mask_role is not MaskRole.NONE and condition.shows_subjects:
             mass = mass_on(
                 query,
@@ -389,6 +392,20 @@ def read_text(
         prepared: Tensor = attn.prepare_attention_mask(attention_mask, key.shape[2], len(query))
         mask = torch.unflatten(prepared, 0, (len(query), attn.heads))
     return TextAttention(query, key, mask, merge_heads(attend(query, key, value, mask)))
+
+
+def capped(output: Tensor, base: Tensor, condition: AttentionCondition) -> Tensor:
+    """Return `output` with no token larger than the cap times that of `base`, both (B, N, D).
+
+    It keeps pictures from burning where several scales add up; without a cap nothing changes.
+    """
+    if ENERGY not in condition.caps:
+        return output
+    sizes = [
+        (states.float().square().mean(-1, keepdim=True) + 1e-12).sqrt() for states in (output, base)
+    ]
+    growth = sizes[0] / sizes[1] / condition.caps[ENERGY][:, None, None]
+    return output / growth.clamp_min(1).to(output.dtype)
 
 
 def region_scale(inside: Tensor, outside: Tensor, mask: Tensor) -> Tensor:

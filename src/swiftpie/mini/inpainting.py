@@ -320,6 +320,7 @@ def _insert(
                 identity_scale=scales.identity_scale,
                 text_scale=scales.text_scale,
                 balance=scales.balance,
+                energy_cap=scales.energy_cap,
             ),
             guidance=request.guidance,
             shaping=request.shaping,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from PIL import Image
 from torch import Tensor
 
+from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import MAX_SIDE_PX, SAME_AREA, Components
 from swiftpie.errors import short_reason
 from swiftpie.guidance import Branch, Plain, branches_of
@@ -180,9 +181,18 @@ def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterat
     subjects, preset = request.subjects, components.preset
     given, scales = request.scales.given, resolved_scales(preset, request)
     if not subjects:
-        for name in sorted(given.keys() & {"identity_scale", "detail_scale"}):
+        for name in sorted(given.keys() & {"identity_scale", "detail_scale", "energy_cap"}):
             yield f"`{name}={given[name]}` has no effect, because no subject is shown."
         return
+    installation = components.denoiser.installation
+    adds = installation.plan.merge is Merge.DECOUPLED or any(
+        layer.is_trained for layer in installation.semantic.values()
+    )
+    if "energy_cap" in given and not adds:
+        yield (
+            f"`energy_cap={scales.energy_cap}` has no effect, because preset {preset.name!r} has "
+            "no branches whose sizes it could limit."
+        )
     places = preset.predicts_layout
     has_detail = components.family.shows_own_pixels or any(
         subject.identity.keys for subject in subjects

@@ -42,7 +42,7 @@ def advice(components: Components, request: EditRequest) -> Iterator[str]:
     mode, identity = mode_of(request.settings, components.preset), request.identity
     names = set() if identity is not None and identity.keys else {"detail_scale"}
     if mode is EditMode.RELEASED:
-        names = {"detail_scale", "text_background_scale"}
+        names = {"detail_scale", "text_background_scale", "energy_cap"}
     given = request.settings.scales.given
     for name in sorted(given.keys() & names):
         yield f"`{name}={given[name]}` has no effect in an edit in the {mode} mode."

@@ -187,6 +187,16 @@ class Scales:
             most=1,
         ),
     ] = None
+    energy_cap: Annotated[
+        float | None,
+        Option(
+            "Factor by which subjects may enlarge what a layer says of a place, 1 or more, against "
+            "burnt pictures at high strengths; no limit by default.",
+            kind=float,
+            least=1,
+            surfaces=RARE,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         check_numbers(self, Scales)
@@ -247,6 +257,7 @@ class ResolvedScales(Scales):
     text_scale: float = 1.0
     text_background_scale: float = 1.0
     balance: float = 0.0
+    energy_cap: float | None = None
 
 
 USUAL = Scales()  # leaves all to preset and mode

@@ -250,7 +250,7 @@ def _draw(components: Components, given: Named) -> Named:
     layout = whole_frame(noise[0])
     if family.graph_place is not None:
         layout, lighting = family.graph_place(components, identity, text, given)
-    scales = SimpleNamespace(**{name: given[name] for name in SCALES}, balance=0.0)
+    scales = SimpleNamespace(**{name: given[name] for name in SCALES}, balance=0.0, energy_cap=None)
     condition = subject_condition(
         components,
         [identity],

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.attention.condition import AttentionCondition, silent_condition
+from swiftpie.attention.condition import ENERGY, AttentionCondition, silent_condition
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import MAX_SIDE_PX, Components, Placement
 from swiftpie.backbones.presets import Capability, Preset
@@ -459,6 +459,7 @@ def _scaled(
         detail_background_scale=by_subject(scales.background_scale),
         text_scale=filled(scales.text_scale * text),
         text_background_scale=filled(scales.text_background_scale),
+        caps={} if scales.energy_cap is None else {ENERGY: filled(scales.energy_cap)},
     )
 
 
