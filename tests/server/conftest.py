@@ -34,11 +34,11 @@ def loopback():
 
 
 class Running:
-    def __init__(self, session, *, limits, token, facts=None, sign=None):
+    def __init__(self, session, *, limits, token, facts=None, sign=None, load=None, backend=None):
         name = session.components.preset.name
         facts = describe(PRESETS.get(name)) | (facts or {})
-        models = Models({name: ServedModel(lambda: session, facts)}, sign=sign)
-        self.worker = Worker(models, limits=limits)
+        models = Models({name: ServedModel(load or (lambda: session), facts)}, sign=sign)
+        self.worker = Worker(models, limits=limits, backend=backend and backend(models))
         self.guard = make_app(
             self.worker, hosts=tuple(loopback_names("127.0.0.1")), token=token, limits=limits
         )
@@ -86,8 +86,9 @@ class Running:
         return self.ask("POST", "/v1/images/generations", body=body, headers=headers)
 
 
-def serving(session, *, token=None, facts=None, sign=None, **options):
-    return Running(session, limits=Limits(**options), token=token, facts=facts, sign=sign)
+def serving(session, *, token=None, facts=None, sign=None, load=None, backend=None, **options):
+    given = {"facts": facts, "sign": sign, "load": load, "backend": backend}
+    return Running(session, limits=Limits(**options), token=token, **given)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 import hashlib
 import re
+import shlex
 
+import pytest
 import yaml
 
 from swiftpie.cli.serve import TOKEN_VARIABLE
@@ -37,11 +39,20 @@ def test_the_page_is_built_of_its_sources():
     assert sources[1] == now.hexdigest(), "web/ has changed: run `make page`"
 
 
-def test_a_pod_runs_the_command_answers_its_probes_and_ends_what_it_accepted(server):
-    objects = yaml.safe_load_all((ROOT / "deploy" / "kubernetes.yaml").read_text())
-    (template,) = [each["spec"]["template"] for each in objects if each["kind"] == "Deployment"]
+@pytest.mark.parametrize("name", ["kubernetes", "kuberay"])
+def test_a_pod_runs_the_command_answers_its_probes_and_ends_what_it_accepted(name, server):
+    objects = [*yaml.safe_load_all((ROOT / "deploy" / f"{name}.yaml").read_text())]
+    kinds = {each["kind"]: each["spec"] for each in objects}
+    owner = kinds["Deployment"] if "Deployment" in kinds else kinds["RayCluster"]["headGroupSpec"]
+    template = owner["template"]
     (container,) = template["spec"]["containers"]
-    options, (http,) = parse(["swiftpie", *container["args"]]).params, container["ports"]
+    words = container["args"]
+    if "command" in container:  # Ray starts first
+        words = shlex.split(words[0].partition("exec swiftpie")[2])
+    options, http = parse(["swiftpie", *words]).params, container["ports"][0]
+    labels = kinds["Service"]["selector"].items()
+    assert labels <= template["metadata"]["labels"].items()
+    assert kinds["Service"]["ports"][0]["targetPort"] == http["name"]
     assert (options["host"], options["port"]) == ("0.0.0.0", http["containerPort"])
     assert {variable["name"] for variable in container["env"]} >= {TOKEN_VARIABLE}
     for name in ("livenessProbe", "readinessProbe", "startupProbe"):

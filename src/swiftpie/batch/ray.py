@@ -1,16 +1,15 @@
 """The batches of a run on Ray: its actors draw, here or on the machines of a cluster."""
 
 import functools
-import io
 import json
+import operator
 import os
-import pickle
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from math import ceil
 from pathlib import Path
 from queue import SimpleQueue
@@ -58,6 +57,23 @@ def on_ray(
         threads: Of each actor.
         cpus: Processors that each actor holds.
         gpus: Accelerators that each holds, as 0.5.
+    """
+    with connected(address, cpus=processes * cpus) as ray:
+        sender = _Sender(ray, sends=address != LOCAL)
+        remote = ray.remote(Actor).options(num_cpus=cpus, num_gpus=gpus)
+        begin = functools.partial(remote.remote, replace(work, devices={}), threads)
+
+        @contextmanager
+        def started(count: int) -> "Iterator[Submit]":
+            with closing(_Pool(ray, begin, sender, count)) as pool:
+                yield pool.submit
+
+        yield started
+
+
+@contextmanager
+def connected(address: str, *, cpus: float) -> Iterator[Any]:
+    """Connect to a cluster, or start one here with room for so many processors; yield Ray.
 
     Raises:
         MissingExtra: Ray is not installed.
@@ -67,7 +83,7 @@ def on_ray(
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     room: dict[str, Any] = {
-        "num_cpus": max(os.cpu_count() or 1, ceil(processes * cpus)),
+        "num_cpus": max(os.cpu_count() or 1, ceil(cpus)),
         "object_store_memory": STORE_BYTES,
         "include_dashboard": False,
         "_node_ip_address": "127.0.0.1",
@@ -83,17 +99,8 @@ def on_ray(
                 f"--ray {address} cannot be used ({short_reason(error)}). The address of a cluster "
                 "of Ray is needed. Write HOST:PORT as `ray start` says it, auto, or local."
             ) from error
-    sender = _Sender(ray, sends=address != LOCAL)
-    remote = ray.remote(Actor).options(num_cpus=cpus, num_gpus=gpus)
-    begin = functools.partial(remote.remote, replace(work, devices={}), threads)
-
-    @contextmanager
-    def started(count: int) -> "Iterator[Submit]":
-        with closing(_Pool(ray, begin, sender, count)) as pool:
-            yield pool.submit
-
     try:
-        yield started
+        yield ray
     finally:
         if is_ours:
             ray.shutdown()
@@ -120,61 +127,61 @@ class Actor:
         """Answer once it has started."""
 
     def draw(
-        self, packed: bytes, sent: "Mapping[str, library.ObjectRef[bytes]]"
+        self, batch: "Batch", sent: "Mapping[Path, library.ObjectRef[bytes]]"
     ) -> "tuple[list[Outcome], Files] | str":
         """Return the outcomes of a batch and the files, or why the run cannot go on."""
         import ray
 
         self._made.clear()
 
-        def here(path: str) -> Path:
-            place = Path(path)
-            if path in sent:
-                place = Path(self._folder.name, *place.parts[1:])
-                if not place.exists():
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    place.write_bytes(ray.get(sent[path]))
+        def here(path: Path) -> Path:
+            place = Path(self._folder.name, *path.parts[1:]) if path in sent else path
+            if place != path and not place.exists():
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(ray.get(sent[path]))
             return place
 
         try:
-            outcomes = self._drawer.draw(_unpacked(packed, here))
+            outcomes = self._drawer.draw(_with_paths(batch, here))
         except SwiftPieError as error:
             return str(error)
         # Reasons name the files as they are called where the run was started.
         return json.loads(json.dumps(outcomes).replace(self._folder.name, "")), [*self._made]
 
 
+def _with_paths(value: Any, change: Callable[[Path], Path]) -> Any:  # noqa: ANN401 - any part of a batch
+    """Return a batch, or a part of one, with its paths changed."""
+    if isinstance(value, Path):
+        return change(value)
+    if isinstance(value, tuple):
+        parts = [_with_paths(part, change) for part in value]
+        same = all(map(operator.is_, parts, value))
+        return value if same else type(value)(*parts) if hasattr(value, "_fields") else (*parts,)
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    given = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
+    made = {name: _with_paths(part, change) for name, part in given.items()}
+    return replace(value, **{n: part for n, part in made.items() if part is not given[n]})
+
+
 class _Sender:
-    """Sends batches with the files that they read, each file once while it is among the newest."""
+    """Sends files that jobs read, each once while it is among the newest."""
 
     def __init__(self, ray: Any, *, sends: bool) -> None:  # noqa: ANN401 - an optional package
         self._sends = sends
         self._put = functools.lru_cache(MOST_SENT)(lambda path: ray.put(path.read_bytes()))
 
-    def of(self, batch: "Batch") -> "tuple[bytes, dict[str, library.ObjectRef[bytes]]]":
-        """Return a batch whose paths are names, and the files of these names."""
-        sent: dict[str, library.ObjectRef[bytes]] = {}
+    def files_of(self, batch: "Batch") -> "dict[Path, library.ObjectRef[bytes]]":
+        """Return what a batch reads, as the cluster holds it."""
+        sent = {}
 
-        class Packer(pickle.Pickler):
-            def persistent_id(packer, value: object) -> str | None:  # noqa: N805 - `self` is outside
-                if not isinstance(value, Path):
-                    return None
-                if self._sends and value.is_absolute() and value.is_file():
-                    sent[str(value)] = self._put(value)
-                return str(value)
+        def send(path: Path) -> Path:
+            if self._sends and path.is_absolute() and path.is_file():
+                sent[path] = self._put(path)
+            return path
 
-        packed = io.BytesIO()
-        Packer(packed).dump(batch)
-        return packed.getvalue(), sent
-
-
-def _unpacked(packed: bytes, here: Callable[[str], Path]) -> "Batch":
-    class Unpacker(pickle.Unpickler):
-        def persistent_load(self, name: str) -> Path:
-            return here(name)
-
-    batch: Batch = Unpacker(io.BytesIO(packed)).load()
-    return batch
+        _with_paths(batch, send)
+        return sent
 
 
 class _Pool:
@@ -224,7 +231,7 @@ class _Pool:
         for _ in range(TRIES):
             actor = self._next()
             try:
-                answer = self._ray.get(actor.draw.remote(*self._sender.of(batch)))
+                answer = self._ray.get(actor.draw.remote(batch, self._sender.files_of(batch)))
             except errors.RayTaskError:
                 self._free.put((actor, None))
                 raise

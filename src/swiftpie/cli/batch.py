@@ -159,6 +159,7 @@ def batch(
     from swiftpie.imageio.credentials import check_signer
 
     check_signer(sign)
+    options.check_key_stays(ray, sign)
 
     models, missing = _loadings(found, loading)
     faces = _face_settings(found, loading, recogniser)

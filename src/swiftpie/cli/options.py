@@ -284,6 +284,15 @@ def check_ray(ray: str, **given: object) -> None:
             raise ConfigError(f"{option} was given without --ray, which reads it. Add --ray local.")
 
 
+def check_key_stays(ray: str, sign: Path | None) -> None:
+    """Refuse to sign on other machines."""
+    if sign is not None and ray not in {"", "local"}:
+        raise ConfigError(
+            "--sign was given with --ray, and the key does not leave this machine. Sign with "
+            "--ray local."
+        )
+
+
 SizeText = Annotated[str | None, option_of(PersonalizeRequest, "size_px")]
 
 

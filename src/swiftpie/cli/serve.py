@@ -3,8 +3,10 @@
 import asyncio
 import errno
 import os
+import re
 import socket
 import sys
+from contextlib import nullcontext
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -67,6 +69,12 @@ AllowHosts = Annotated[
     list[str] | None,
     typer.Option("--allow-host", metavar="NAME", help="Host name of the server; may be repeated."),
 ]
+Replicas = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|MIN-MAX", help="With --ray: how many draw, 1 by default; to MAX under load."
+    ),
+]
 FoldersIn = Annotated[
     list[Path] | None,
     typer.Option(
@@ -91,6 +99,7 @@ OutFolder = Annotated[
         "swiftpie serve",
         "swiftpie serve --port 9000 --engine openvino",
         "swiftpie serve --model sdxl-turbo --model mini",
+        "swiftpie serve --ray 10.0.0.5:6379 --replicas 2-8 --ray-gpus 0.5",
         "swiftpie serve --host 0.0.0.0 --token-file token.txt --allow-host pictures.example.org",
     )
 )
@@ -103,6 +112,10 @@ def serve(
     token_file: TokenFile = None,
     allow_hosts: AllowHosts = None,
     sign: options.Sign = None,
+    ray: options.Ray = "",
+    replicas: Replicas = None,
+    ray_cpus: options.RayCpus = None,
+    ray_gpus: options.RayGpus = None,
     limits: Annotated[Limits, options.FieldOptions(Limits, LIMITS)],
     recogniser: Annotated[
         FaceSettings, options.FieldOptions(FaceSettings, ("encoder", "face_models"))
@@ -114,24 +127,46 @@ def serve(
     Pages of other sites cannot use it. Without a token, only this machine can.
     """
     check_installed(*PACKAGES, extra="serve", use="`swiftpie serve`")  # before anything is loaded
+    options.check_ray(ray, replicas=replicas, ray_cpus=ray_cpus, ray_gpus=ray_gpus)
+    from swiftpie.batch.ray import connected
     from swiftpie.imageio.credentials import check_signer
     from swiftpie.server.app import make_app
     from swiftpie.server.guard import loopback_names
     from swiftpie.server.listening import Server
+    from swiftpie.server.ray import RayBackend
     from swiftpie.server.store import Models
     from swiftpie.server.worker import Worker
 
     token = _read_token(token_file, host)
     check_address(host, port)
     check_signer(sign)
+    options.check_key_stays(ray, sign)
     served = {name: _served(name, loading, recogniser) for name in models or [PACKAGED]}
-    worker = Worker(Models(served, sign=sign), limits=limits, tell=console.say)
+    known = Models(served, sign=sign and sign.absolute())
     names = loopback_names(host, allow_hosts or ())
-    guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
-    server = Server(guard, host=host, port=port, limits=limits, tell=console.say)
-    server.run()
+    (least, most), cpus = _replicas_of(replicas or "1"), 1.0 if ray_cpus is None else ray_cpus
+    held = {"cpus": cpus, "gpus": ray_gpus or 0.0, "drain_s": limits.deadline_s}
+    # Ray takes signals from their owner: it comes before the server.
+    with connected(ray, cpus=most * cpus) if ray else nullcontext():
+        backend = RayBackend(known, least=least, most=most, **held) if ray else None
+        worker = Worker(known, limits=limits, backend=backend, tell=console.say)
+        guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
+        server = Server(guard, host=host, port=port, limits=limits, tell=console.say)
+        server.run()
     if not server.started:
         sys.exit(1)
+
+
+def _replicas_of(text: str) -> tuple[int, int]:
+    """Return the least and the most of N or MIN-MAX."""
+    found = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", text)
+    least, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 1 <= least <= most:
+        raise ConfigError(
+            f"--replicas {text!r} is no number of replicas. A number from 1, or the least and the "
+            "most, is needed. Write for example 2, or 1-4."
+        )
+    return least, most
 
 
 def check_address(host: str, port: int) -> None:

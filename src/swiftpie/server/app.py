@@ -116,7 +116,7 @@ def service_routes(worker: Worker, guard: Guard) -> APIRouter:
         Raises:
             RequestError: It does not.
         """
-        if guard.is_draining or not worker.is_ready:
+        if guard.is_draining or not (worker.is_ready and worker.backend.is_ready):
             message, seconds = "The server is not ready.", worker.scheduler.retry_after_s()
             raise RequestError(message, status=503, code="not_ready", retry_after_s=seconds)
         return {"status": "ready"}

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -80,9 +80,12 @@ def warnings_of(drawn: Iterable[DrawnPicture]) -> list[str]:
 class DrawingBackend:
     """Draws in a thread, or in one a lane once it is ready; these alone use the models."""
 
+    is_ready = True  # may become false, where others draw
+
     def __init__(self, models: Models) -> None:
         self.models = models
-        self.together, self.lanes = 1, 1
+        self.together, self.lanes, self.replicas = 1, 1, 1
+        self.loaded: Collection[str] = models.loaded.keys()  # names
         self._is_closed = False
         self._thread = _pool(1)
 

@@ -54,7 +54,8 @@ class Scheduler:
 
     The key for which least was drawn recently comes first, counted in seconds, so that equal keys
     take turns. A batch takes jobs of the first one's group, of as many keys as there are. With two
-    `lanes`, what is quick for another caller is drawn beside a batch that takes long.
+    `lanes`, what is quick for another caller is drawn beside a batch that takes long; with several
+    `replicas`, as many batches are drawn at once.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Scheduler:
         self.draw = draw
         self.on_batch = on_batch
         self.max_queued, self.max_per_key, self.max_batch = max_queued, max_per_key, max_batch
-        self.lanes = 1
+        self.lanes, self.replicas = 1, 1
         self.job_s = FIRST_GUESS_S  # what a unit of a job takes of its batch, smoothed
         self.batches = 0  # that ended
         self._taken: dict[Hashable, float] = {}  # seconds of a unit, by kind, smoothed
@@ -93,9 +94,8 @@ class Scheduler:
 
     def retry_after_s(self) -> float:
         """Return the seconds until all present jobs are drawn."""
-        return max(
-            0.05, self.guess_s((*itertools.chain(*self._queues.values()), *self.being_drawn))
-        )
+        left = (*itertools.chain(*self._queues.values()), *self.being_drawn)
+        return max(0.05, self.guess_s(left) / self.replicas)
 
     def check_room(self, key: str, count: int = 1) -> None:
         """Raise `Overloaded` if so many more jobs do not fit."""
@@ -129,7 +129,7 @@ class Scheduler:
         rest = [self.guess_s(batch) + batch[0].started - now for batch in self._drawn.values()]
         before = itertools.takewhile(lambda other: other is not job, self._in_turns())
         ahead = [*map(max, rest, [0.0] * len(rest)), *(self.guess_s([one]) for one in before)]
-        return own + sum(seconds for seconds in ahead if seconds <= most_s)
+        return own + sum(seconds for seconds in ahead if seconds <= most_s) / self.replicas
 
     def cancel(self, job: Job) -> None:
         """Forget a job: out of the queue at once, out of a drawing by its next stage."""
@@ -174,10 +174,10 @@ class Scheduler:
                 self._fill_soon(LONG_S)
 
     def _next_batch(self) -> list[Job]:
-        if len(self._drawn) >= self.lanes or not self._queues:
+        if len(self._drawn) >= max(self.lanes, self.replicas) or not self._queues:
             return []
         waiting = self._in_turns()
-        for beside in self._drawn.values():  # there is one at most
+        for beside in self._drawn.values() if self.lanes > 1 else ():  # there is one at most
             long_s = max(self.guess_s(beside), time.monotonic() - beside[0].started)
             callers = {job.key.removesuffix(LIVE) for job in beside}
             waiting = [

@@ -64,13 +64,14 @@ class Worker:
         models: Models,
         *,
         limits: Limits,
+        backend: DrawingBackend | None = None,  # by default threads of this process
         tell: Callable[[str], None] = logger.info,  # how far it is with getting ready
     ) -> None:
         self.models = models
         self.limits = limits
         self._tell = tell
         self.metrics = Metrics()
-        self.backend = DrawingBackend(models)
+        self.backend = backend or DrawingBackend(models)
         self.scheduler = Scheduler(
             self.backend.draw,
             max_queued=limits.queue,
@@ -117,6 +118,7 @@ class Worker:
         try:
             most = await self.backend.get_ready(self.limits.batch, self._tell)
             self.scheduler.max_batch, self.scheduler.lanes = most, self.backend.lanes
+            self.scheduler.replicas = self.backend.replicas
             self.is_ready = True
             await self.backend.change_to_quick(self._tell)
         except Exception as error:

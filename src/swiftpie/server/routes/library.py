@@ -14,6 +14,7 @@ from fastapi import APIRouter, Query, Request, Response, WebSocket, WebSocketDis
 from PIL import Image
 from pydantic import ValidationError
 
+from swiftpie.engine.session import Session
 from swiftpie.library import CREDIT, subject_library
 from swiftpie.pipelines.request import scenes as packaged_scenes
 from swiftpie.server.drawing import DrawnPicture
@@ -127,7 +128,7 @@ def model_routes(worker: Worker) -> APIRouter:
     router = APIRouter(route_class=BodyRoute)
 
     def described(name: str) -> dict[str, Any]:
-        own = {"is_loaded": name in worker.models.loaded, **worker.models.served(name).facts}
+        own = {"is_loaded": name in worker.backend.loaded, **worker.models.served(name).facts}
         facts = {"id": name, "object": "model", "created": 0, "owned_by": "swiftpie"}
         return {**facts, "swiftpie": own}
 
@@ -146,17 +147,20 @@ def model_routes(worker: Worker) -> APIRouter:
         """Return the words that a small model was taught; `null` for those that read anything."""
         name = worker.models.named(model)
         session = worker.models.loaded.get(name)
-        if session is None:
-            key = caller_of(request).key
-            session = await worker.carry_out(name, lambda loaded: loaded, key=key)
-        components = session.components
-        return {"vocabulary": components.family.taught(components)}
+        if session is not None:
+            return {"vocabulary": _taught(session)}
+        key = caller_of(request).key
+        return {"vocabulary": await worker.carry_out(name, _taught, key=key)}
 
     @router.websocket("/v1/live")
     async def live(socket: WebSocket) -> None:
         await Live(worker, socket).serve()
 
     return router
+
+
+def _taught(session: Session) -> Any:  # noqa: ANN401 - as JSON has it
+    return session.components.family.taught(session.components)
 
 
 class Live:

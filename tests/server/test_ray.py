@@ -1,0 +1,155 @@
+"""Replicas of Ray Serve draw what the library draws, stop when a caller leaves, and may be killed.
+
+Ray is started once, with two replicas that draw slowly on request.
+"""
+
+import io
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import pytest
+from PIL import Image
+
+import swiftpie
+from swiftpie.batch.ray import connected
+from swiftpie.cli.serve import _replicas_of
+from swiftpie.engine.session import Session
+from swiftpie.errors import ConfigError
+from swiftpie.server.ray import RayBackend
+from tests.server.conftest import picture_in as picture
+from tests.server.conftest import serving, until
+
+PROMPT, SLOWLY, STAGE_S, STAGES = "a dog on a beach", "slowly", 0.3, 5
+PATIENCE_S = 200
+on_real_ray = [
+    pytest.mark.thorough,
+    pytest.mark.timeout(3 * PATIENCE_S),
+    pytest.mark.filterwarnings("ignore"),  # of Ray's own
+]
+
+
+def load_slow(notes):
+    """Load what notes each stage of a slow picture, with its process, and takes its time."""
+
+    class Slow(Session):
+        def draw_chosen(self, choices, on_stage, **more):
+            def passed(stage):
+                if stage != "layer" and choices[0].request.negative_prompt == SLOWLY:
+                    with notes.open("a") as file:
+                        file.write(f"{os.getpid()}\n")
+                    time.sleep(STAGE_S)
+                if on_stage is not None:
+                    on_stage(stage)
+
+            return super().draw_chosen(choices, passed, **more)
+
+    return Slow(swiftpie.load("mini", size_px=128).components)
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory):
+    return tmp_path_factory.mktemp("ray") / "stages"
+
+
+@pytest.fixture(scope="module")
+def on_replicas(session, notes):
+    """A server whose pictures are drawn by two replicas."""
+    ray = pytest.importorskip("ray", reason="needs swiftpie[ray]")
+    pytest.importorskip("ray.serve", reason="needs swiftpie[ray]")
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    held = {"least": 2, "most": 2, "cpus": 0.5, "gpus": 0, "drain_s": 5}
+    with (
+        connected("local", cpus=2),
+        serving(
+            session,
+            load=partial(load_slow, notes),
+            backend=partial(RayBackend, **held),
+            deadline_s=PATIENCE_S,
+        ) as running,
+    ):
+        yield running
+
+
+@pytest.fixture
+def ask(on_replicas, picture_bytes, notes):
+    """Ask for a picture of the same subject, which replicas encoded."""
+    notes.write_text("")
+    made = on_replicas.upload("/v1/identities", image=("dog.png", picture_bytes), name="dog")
+    own = {"subjects": [{"identity_id": made.json["id"]}]}
+    drawn = partial(on_replicas.draw, PROMPT, swiftpie=own)
+    drawn.body = {"prompt": PROMPT, "negative_prompt": SLOWLY, "swiftpie": own}
+    return drawn
+
+
+def drawing(notes):
+    return {int(line) for line in notes.read_text().splitlines()}
+
+
+class TestOnRay:
+    pytestmark = on_real_ray
+
+    def test_pictures_are_the_librarys_bit_for_bit_and_errors_the_servers(
+        self, on_replicas, ask, session, identity
+    ):
+        for seed in (3, 4):
+            expected = session.personalize(identity, PROMPT, seed=seed).images[0]
+            assert picture(ask(seed=seed)).tobytes() == expected.tobytes()
+        words = on_replicas.ask("GET", "/v1/models/mini/vocabulary").json["vocabulary"]["words"]
+        assert "beach" in words
+        assert on_replicas.ask("GET", "/v1/models/mini").json["swiftpie"]["is_loaded"]
+        grey = io.BytesIO()
+        Image.new("RGBA", (64, 64)).save(grey, "PNG")
+        error = on_replicas.upload("/v1/cutouts", image=("grey.png", grey.getvalue()))
+        assert error.json["error"]["code"] == "subject_not_found"
+        assert ask(size="16x16").status == 400
+
+    def test_a_caller_who_leaves_stops_the_replica_at_its_next_stage(self, on_replicas, ask, notes):
+        text = json.dumps(ask.body).encode()
+        with socket.create_connection(("127.0.0.1", on_replicas.port)) as raw:
+            raw.sendall(
+                b"POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+                % (len(text), text)
+            )
+            until(lambda: drawing(notes), seconds=PATIENCE_S)
+        time.sleep(2 * STAGE_S)
+        before = notes.read_text()
+        time.sleep(STAGES * STAGE_S)  # in which all others would have ended
+        assert notes.read_text() == before
+
+    def test_two_draw_at_once_and_a_killed_one_loses_nothing(self, ask, notes, session, identity):
+        with ThreadPoolExecutor(2) as callers:
+            asked = [callers.submit(ask, seed=seed, negative_prompt=SLOWLY) for seed in (0, 1)]
+            until(lambda: len(drawing(notes)) == 2, seconds=PATIENCE_S)
+            os.kill(min(drawing(notes)), signal.SIGKILL)
+            answers = [each.result() for each in asked]
+        for seed, answer in enumerate(answers):
+            wanted = session.personalize(identity, PROMPT, seed=seed, negative_prompt=SLOWLY)
+            assert picture(answer).tobytes() == wanted.images[0].tobytes()
+
+    def test_it_is_not_ready_without_replicas_and_ready_again_with_new_ones(self, on_replicas):
+        def status():
+            return on_replicas.ask("GET", "/health/ready").status
+
+        import psutil
+
+        for process in psutil.Process().children(recursive=True):
+            if "ServeReplica" in "".join(process.cmdline()):
+                process.kill()
+        until(lambda: status() == 503, seconds=PATIENCE_S)
+        until(lambda: status() == 200, seconds=PATIENCE_S)
+        assert on_replicas.draw(PROMPT, size="64x64").status == 200
+
+
+@pytest.mark.parametrize(("text", "count"), [("3", (3, 3)), ("1-4", (1, 4)), ("2-2", (2, 2))])
+def test_replicas_are_a_number_or_a_range(text, count):
+    assert _replicas_of(text) == count
+    for bad in ("0", "4-1", "two", "1-", "-2"):
+        with pytest.raises(ConfigError, match=r"--replicas"):
+            _replicas_of(bad)
