@@ -1,5 +1,7 @@
 """What the library takes from papers: one case an idea, and their table in the documentation."""
 
+import asyncio
+import base64
 import json
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +21,7 @@ from swiftpie.backbones.components import FAMILIES
 from swiftpie.cli.main import app
 from swiftpie.imageio.credentials import credentials_in
 from swiftpie.imageio.writing import XMP, read_metadata
-from swiftpie.pipelines.identity_file import load_identity, save_identity
+from swiftpie.pipelines.identity_file import identity_bytes, load_identity, save_identity
 from swiftpie.pipelines.request import PersonalizeRequest, RepaintRequest, Subject
 from swiftpie.pipelines.settings import TuneSettings
 from swiftpie_lab.evaluation.benchmarks import BENCHMARKS
@@ -196,6 +198,19 @@ def draws_on_ray(folder):
         for name in ("here", "ray")
     )
     return len(here) == 2 and here == by_ray
+
+
+async def drawn_from_a_request():
+    serve = pytest.importorskip("tests.server.conftest", reason="needs swiftpie[serve]")
+    session = mini()
+    one = session.encode_identity(picture(0))
+    schemas = import_module("swiftpie.server.schemas")
+    worker = serve.serving(session).worker
+    text = base64.b64encode(identity_bytes(one)).decode()
+    subject = {"identity_file": text, "box": [0.1, 0.3, 0.6, 1.0]}
+    body = schemas.Drawing(prompt=PROMPT, seed=3, swiftpie={"subjects": [subject]})
+    (job,) = await worker.builder.jobs_of(body, caller=serve.CALLER)
+    return drawn(session) == session.draw(job.work).images[0].tobytes()
 
 
 def knows_families(*names):
@@ -486,6 +501,14 @@ IDEAS = (
         "swiftpie/pipelines/identity_file.py",
         "trained",
         keeps_identities,
+    ),
+    Idea(
+        "identity in a request",
+        "ours",
+        "serve",
+        "swiftpie/server/requests.py",
+        "trained",
+        lambda: asyncio.run(drawn_from_a_request()),
     ),
     Idea(
         "the best of several",

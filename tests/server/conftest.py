@@ -20,8 +20,10 @@ from swiftpie.server import Limits
 from swiftpie.server.app import make_app
 from swiftpie.server.guard import loopback_names
 from swiftpie.server.listening import Server
-from swiftpie.server.store import Models, ServedModel
+from swiftpie.server.store import Caller, Models, ServedModel
 from swiftpie.server.worker import Worker
+
+CALLER = Caller("anna", "anna")
 
 
 @pytest.fixture(scope="session", autouse=True)

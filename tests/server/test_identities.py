@@ -1,4 +1,6 @@
+import base64
 import io
+import json
 import sys
 import threading
 from dataclasses import replace
@@ -78,6 +80,69 @@ def test_a_tuned_identity_file_is_a_subject_and_one_of_other_weights_is_refused(
         assert code in {None, refused.json["error"]["code"]}
     both = {"identity": ("a.spid", b"1"), "face": ("a.png", b"1")}
     assert server.upload("/v1/identities", **both).status == 400
+
+
+def test_a_server_that_never_saw_a_subject_draws_it_from_its_file(server, session, of_anna):
+    place = f"/v1/identities/{of_anna['id']}"
+    assert of_anna["file"] == f"{place}/file"
+    data = server.ask("GET", of_anna["file"], headers=ANNA).content
+    text, own = base64.b64encode(data).decode(), {"box": [0.1, 0.4, 0.5, 0.9], "name": "dog"}
+    wanted = server.draw(
+        swiftpie=subjects({"identity_id": of_anna["id"], **own}), seed=4, headers=ANNA
+    )
+    with serving(session) as other:
+        unknown = other.draw(swiftpie=subjects({"identity_id": of_anna["id"]}))
+        assert (unknown.status, unknown.json["error"]["code"]) == (404, "identity_not_found")
+        assert "identity_file" in unknown.json["error"]["message"]
+        in_json = other.draw(swiftpie=subjects({"identity_file": text, **own}), seed=4)
+        words = {"prompt": PROMPT, "seed": "4"}
+        said = json.dumps(subjects({"identity_file": "0", **own}))
+        in_form = other.upload(
+            "/v1/images/edits", identity=("a.spid", data), swiftpie=said, **words
+        )
+        bare = other.upload("/v1/images/edits", identity=("a.spid", data), **words)
+        assert other.ask("GET", "/v1/identities").json["data"] == []
+    for answer in (wanted, in_json, in_form, bare):
+        assert answer.status == 200, answer.json
+    pixels = [opened_in(answer).tobytes() for answer in (wanted, in_json, in_form, bare)]
+    assert pixels[0] == pixels[1] == pixels[2] != pixels[3]
+
+
+def test_identity_files_in_requests_are_checked_as_uploads_are(server, identity):
+    def code_of(text, **more):
+        answer = server.draw(swiftpie=subjects({"identity_file": text, **more}))
+        assert answer.status == 400, answer.json
+        return answer.json["error"]["code"]
+
+    whole = identity_bytes(identity)
+    others = identity_bytes(replace(identity, fingerprint="0" * 64))
+    faces = identity_bytes(replace(identity, is_face=True))
+    assert code_of(base64.b64encode(others).decode()) == "identity_of_others"
+    assert code_of(base64.b64encode(faces).decode()) == "faces_not_known"
+    for text in ("0", "no base64", base64.b64encode(whole[:-9]).decode(), "AAAA"):
+        assert code_of(text) != "identity_of_others"
+    assert code_of(base64.b64encode(whole).decode(), library="cat") == "invalid_value"
+
+
+def test_the_best_of_several_pictures_comes_with_its_scores(server, of_anna):
+    own = {**subjects({"identity_id": of_anna["id"]}), "best_of": 3}
+    best = server.draw(swiftpie=own, seed=4, n=2, headers=ANNA)
+    assert best.status == 200, best.json
+    (seed, _), scores = best.json["swiftpie"]["seeds"], best.json["swiftpie"]["scores"]
+    assert len(best.json["data"]) == len(scores) == 2
+    assert all({"identity_score", "place_score"} == {*score} for score in scores)
+    alone = server.draw(swiftpie={**own, "best_of": None}, seed=seed, headers=ANNA)
+    assert opened_in(alone).tobytes() == opened_in(best).tobytes()
+    assert "scores" not in alone.json["swiftpie"]
+    assert server.draw(swiftpie=own, n=4, headers=ANNA).status == 400
+
+
+def subjects(*shown):
+    return {"subjects": [*shown]}
+
+
+def opened_in(answer):
+    return Image.open(io.BytesIO(base64.b64decode(answer.json["data"][0]["b64_json"])))
 
 
 @pytest.mark.parametrize("headers", [BEN, {}, {"cookie": "swiftpie_visitor=short"}], ids=str)

@@ -95,6 +95,15 @@ def test_a_picture_is_drawn_with_progress_and_changed_by_its_path(session, folde
     assert first[1] == (1, 3, "encoding subjects")
 
 
+def test_an_identity_file_is_the_subject_that_it_was_made_of(session, folder, sprite):
+    session.save_identity(session.encode_identity(sprite), folder / "dog.spid")
+    rows = ({"pictures": [{"path": "dog.png"}]}, {"identity": {"path": "dog.spid"}})
+    calls = [("draw", {"prompt": "a dog on a beach", "subjects": [row], "seed": 3}) for row in rows]
+    results, _ = called(session, folder, *calls)
+    first, second = (pictures_of(result)[0].tobytes() for result in results)
+    assert first == second
+
+
 def test_a_large_answer_shows_previews_of_the_files(session, folder):
     noise = np.random.default_rng(0).integers(0, 256, (700, 900, 3), "uint8")
     Image.fromarray(noise).save(folder / "noise.png")

@@ -20,6 +20,7 @@ from swiftpie.pipelines.identity_file import read_identity
 from swiftpie.pipelines.request import IdentityRef, Pictures
 from swiftpie.server.drawing import encode_kept
 from swiftpie.server.errors import RequestError
+from swiftpie.server.requests import check_knows_faces
 from swiftpie.server.schemas import KEPT_PX
 from swiftpie.server.store import THUMBNAIL, Caller, StoredIdentity
 from swiftpie.server.worker import Worker
@@ -54,14 +55,14 @@ class Encoder:
         """Return the subject of an identity file, tuned or not."""
         identity = await asyncio.to_thread(read_identity, data, "identity")
         if identity.is_face:
-            self._check_knows_faces("identity")
+            check_knows_faces(self.worker.models, self.model, "identity")
         source = IdentityRef(identity)
         encoded = await self._carry_out(partial(encode_kept, source=source, param="identity"))
         return self._stored(encoded, doubts_of(encoded))
 
     async def of_face(self, photo: bytes, *, number: int | None) -> StoredIdentity:
         """Return a person by the face: one that is counted from the left, or the largest."""
-        self._check_knows_faces("face")
+        check_knows_faces(self.worker.models, self.model, "face")
         image = await self._decoded(photo, "face")
         encode = partial(encode_face, photo=image, number=number)
         return self._stored(*await self._carry_out(encode))
@@ -72,14 +73,6 @@ class Encoder:
 
     async def _carry_out(self, task: Callable[[Session], Result]) -> Result:
         return await self.worker.carry_out(self.model, task, key=self.caller.key)
-
-    def _check_knows_faces(self, param: str) -> None:
-        if not self.worker.models.served(self.model).facts.get("knows_faces"):
-            message = (
-                f"The model {self.model!r} draws no faces here. A full-size model with an adapter "
-                "and a face encoder is needed; GET /v1/models says which know faces."
-            )
-            raise RequestError(message, code="faces_not_known", param=param)
 
     def _stored(
         self,

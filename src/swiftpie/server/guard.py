@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 MIB = 1 << 20
 UPLOADS = (
+    "/v1/images/generations",  # with files of identities
     "/v1/images/edits",
     "/v1/images/edits/region",
     "/v1/images/variations",  # OpenAI's, which is answered by 404, not by 413

@@ -111,9 +111,14 @@ class ShownSubject(schemas.WithOptions):
         ),
     ] = ""
 
+    identity: Annotated[
+        Picture | None,
+        Field(description="Instead of pictures, an identity file, in the same two ways."),
+    ] = None
+
     @model_validator(mode="after")
     def _is_shown_or_named(self) -> Self:
-        schemas.check_one_of(self, "pictures", "library")
+        schemas.check_one_of(self, "pictures", "library", "identity")
         if len(self.masks) not in {0, len(self.pictures)}:
             raise ValueError("masks are needed for all pictures or for none")
         return self
@@ -121,7 +126,8 @@ class ShownSubject(schemas.WithOptions):
     @property
     def placed(self) -> dict[str, Any]:
         """Box, view, name and scale, as HTTP has them."""
-        return self.model_dump(exclude={"pictures", "masks", "library"}, exclude_unset=True)
+        sources = {"pictures", "masks", "library", "identity"}
+        return self.model_dump(exclude=sources, exclude_unset=True)
 
 
 @dataclass(frozen=True)
@@ -375,6 +381,10 @@ class Toolbox:
         if given.library:
             placed["name"] = placed.get("name") or given.library
             return Subject(subject_library().find(given.library), **placed)
+        if given.identity is not None:
+            data = await asyncio.to_thread(self.folders.read, given.identity, name="identity")
+            builder, model = self.worker.builder, self.worker.models.named(None)
+            return Subject(await builder.in_file(data, model), **placed)
         images, masks = [
             [await self._decode(picture, name, most_px=schemas.KEPT_PX) for picture in pictures]
             for name, pictures in (("pictures", given.pictures), ("masks", given.masks))

@@ -19,6 +19,7 @@ from swiftpie.imageio.images import alpha_of
 from swiftpie.imageio.originals import OriginalPicture, losses_in
 from swiftpie.library import subject_library
 from swiftpie.masks import Box, load_mask
+from swiftpie.pipelines.identity_file import read_identity
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
     IdentityRef,
@@ -32,7 +33,7 @@ from swiftpie.pipelines.tasks import TASKS, change_of, drawing_of
 from swiftpie.server.drawing import SUFFIXES, as_files
 from swiftpie.server.errors import RequestError
 from swiftpie.server.jobs import Job
-from swiftpie.server.schemas import Drawing, OwnFields, SubjectIn
+from swiftpie.server.schemas import Drawing, OwnFields, SubjectIn, bytes_of_base64
 from swiftpie.server.store import KEPT, Caller, Models, OwnerStore, StoredIdentity
 from swiftpie.validation import seeds_from
 
@@ -65,13 +66,18 @@ class JobBuilder:
         style: Image.Image | None = None,
         more: Sequence[Subject] = (),
         original: OriginalPicture | None = None,
+        files: Sequence[bytes] = (),  # of identities, which are subjects
     ) -> list[Job]:
         """Return a job for each picture of a call; arguments are those of `requests_of`."""
         model, own, owner = self._models.named(body.model), body.swiftpie, caller.owner
         is_substitute = bool(body.model) and body.model != model
         size = size_for(body, self._models.served(model).facts, images, is_substitute=is_substitute)
-        self._check_names_subject(body, model, images)
-        subjects = (*more, *(self._subject(one, model, owner) for one in own.subjects))
+        self._check_names_subject(body, model, (*images, *files))
+        shown = [await self._subject(one, model, owner, files) for one in own.subjects]
+        placed = {one.identity_file for one in own.subjects}
+        rest = [data for number, data in enumerate(files) if str(number) not in placed]
+        others = [Subject(await self.in_file(data, model)) for data in rest]
+        subjects = (*more, *shown, *others)
         kept = partial(self._pictures.find, owner=owner)
         planning = partial(
             requests_of,
@@ -106,8 +112,21 @@ class JobBuilder:
             components = session.components
             components.family.named_besides(body.prompt, components)
 
-    def _subject(self, subject: SubjectIn, model: str, owner: str) -> Subject:
-        placed: dict[str, Any] = subject.model_dump(exclude={"identity_id", "library"})
+    async def in_file(self, data: bytes, model: str) -> IdentityRef:
+        """Return the subject of an identity file, which the drawing thread compares with models."""
+        identity = await asyncio.to_thread(read_identity, data, "identity")
+        if identity.is_face:
+            check_knows_faces(self._models, model, "identity")
+        return IdentityRef(identity)
+
+    async def _subject(
+        self, subject: SubjectIn, model: str, owner: str, files: Sequence[bytes]
+    ) -> Subject:
+        sources = {"identity_id", "library", "identity_file"}
+        placed: dict[str, Any] = subject.model_dump(exclude=sources)
+        if subject.identity_file:
+            data = await asyncio.to_thread(_file_of, subject.identity_file, files)
+            return Subject(await self.in_file(data, model), **placed)
         if subject.library:
             named = subject_library().find(subject.library)
             return Subject(named, **placed | {"name": subject.name or subject.library})
@@ -119,6 +138,32 @@ class JobBuilder:
                 param="identity_id",
             )
         return Subject(IdentityRef(known.identity), **placed)
+
+
+def check_knows_faces(models: Models, model: str, param: str) -> None:
+    """Refuse a person where a model draws none.
+
+    Raises:
+        RequestError: It does not.
+    """
+    if not models.served(model).facts.get("knows_faces"):
+        message = (
+            f"The model {model!r} draws no faces here. A full-size model with an adapter and a "
+            "face encoder is needed; GET /v1/models says which know faces."
+        )
+        raise RequestError(message, code="faces_not_known", param=param)
+
+
+def _file_of(text: str, files: Sequence[bytes]) -> bytes:
+    """Return the file in base64, or the part of a form with that number."""
+    try:
+        return files[int(text)] if text.isdecimal() else bytes_of_base64(text)
+    except (ValueError, IndexError) as error:
+        raise RequestError(
+            f"'identity_file' is neither a file in base64 nor the number of one of {len(files)} "
+            "parts 'identity'. Send what GET /v1/identities/…/file answers with.",
+            param="identity_file",
+        ) from error
 
 
 def requests_of(

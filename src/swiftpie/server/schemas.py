@@ -98,7 +98,7 @@ class Strict(Bounded):
 def check_one_of(part: Part, *names: str) -> Part:
     """Refuse a part that has both of two fields, or none."""
     if sum(bool(getattr(part, name)) for name in names) != 1:
-        raise ValueError(f"one of {' and '.join(map(repr, names))} is needed")
+        raise ValueError(f"one of {', '.join(map(repr, names))} is needed")
     return part
 
 
@@ -249,9 +249,18 @@ class SubjectIn(WithOptions):
         str, Field(description="Instead, a name of GET /v1/library.", max_length=MAX_NAME)
     ] = ""
 
+    identity_file: Annotated[
+        str,
+        Field(
+            description="Instead, an identity file in base64, so that any server draws it; in a "
+            "form, the number of its part 'identity', from 0.",
+            max_length=MAX_IMAGE_LETTERS,
+        ),
+    ] = ""
+
     @model_validator(mode="after")
     def _is_one(self) -> Self:
-        return check_one_of(self, "identity_id", "library")
+        return check_one_of(self, "identity_id", "library", "identity_file")
 
 
 @with_options(AnimateRequest, without=(*options_of(PersonalizeRequest), "num_frames"))

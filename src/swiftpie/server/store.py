@@ -243,6 +243,7 @@ class StoredIdentity:
             "is_face": self.identity.is_face,
             "num_pictures": self.num_pictures,
             "thumbnail": f"{place}/{THUMBNAIL}",
+            "file": f"{place}/file",
             "pictures": [
                 {
                     "source": f"{place}/pictures/{at}",

@@ -85,7 +85,8 @@ class Worker:
             prefix="id",
             limit_mib=third,
             size=lambda known: known.num_bytes,
-            remedy=" Send its pictures to POST /v1/identities.",
+            remedy=" Send its pictures to POST /v1/identities, or its file with the request, as "
+            "'identity_file'.",
         )
         self.pictures: OwnerStore[Image.Image] = OwnerStore(
             "picture",

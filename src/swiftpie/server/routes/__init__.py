@@ -182,8 +182,8 @@ class BodyRequest(Request):
         self._texts, self._files = texts, files
 
     async def json(self) -> Any:  # noqa: ANN401 - whatever came
-        """Return what the body says."""
-        return read_json(await self.body())
+        """Return what the body says; a large one does not hold up other callers."""
+        return await asyncio.to_thread(read_json, await self.body())
 
     async def form(self, **_: Any) -> FormData:  # type: ignore[override]  # noqa: ANN401
         """Return texts and files of the names that the route reads."""

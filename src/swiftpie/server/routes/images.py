@@ -191,12 +191,12 @@ def _facts(body: Drawing, one: DrawnPicture) -> dict[str, Any]:
 
 async def _edit(worker: Worker, request: Request) -> tuple[Drawing, list[Job]]:
     """Return an edit and its pictures to come, with all that it brings decoded."""
-    body, pictures, mask = await _read_edit(request)
+    body, pictures, mask, files = await _read_edit(request)
     caller, is_changed = caller_of(request, body), is_edit(body, pictures)
     if references := len(pictures) - is_changed:
         check_references(references)
     decode = partial(worker.decoder.decode, key=caller.key)
-    originals = [is_changed, *[False] * (len(pictures) - 1)]
+    originals = [is_changed and number == 0 for number in range(len(pictures))]
     found = [
         await decode(data, name="'image'", most_px=None if kept else KEPT_PX, keeps_original=kept)
         for data, kept in zip(pictures, originals, strict=True)
@@ -208,25 +208,29 @@ async def _edit(worker: Worker, request: Request) -> tuple[Drawing, list[Job]]:
         images=[picture.image for picture in found],
         mask=shape,
         original=found[0].original if is_changed else None,
+        files=files,
     )
     return body, jobs
 
 
-async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | None]:
-    """Return the settings, the pictures and the mask of an edit, whichever way they were sent."""
+async def _read_edit(
+    request: Request,
+) -> tuple[Drawing, list[bytes], bytes | None, Sequence[bytes]]:
+    """Return settings, pictures, mask and identity files of an edit, in whatever way they came."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        return await asyncio.to_thread(_edit_of, await request.body())  # pictures take a while
+        return *await asyncio.to_thread(_edit_of, await request.body()), ()  # takes a while
     form = await read_form(
         request.headers.get("content-type", ""),
         await request.body(),
         texts=Drawing.model_fields,
-        files=("image", "mask"),
+        files=("image", "mask", "identity"),
         takes_more=True,
     )
     pictures = [await read_upload(upload, param="image") for upload in form.getlist("image")]
     masks = [await read_upload(upload, param="mask") for upload in form.getlist("mask")]
-    if not pictures:
+    files = [await read_upload(upload, param="identity") for upload in form.getlist("identity")]
+    if not pictures and not files:
         raise RequestError("No picture was sent. Send one as 'image'.", param="image")
     if len(masks) > 1:
         raise RequestError(f"{len(masks)} masks came. Send one, or none.", param="mask")
@@ -235,7 +239,7 @@ async def _read_edit(request: Request) -> tuple[Drawing, list[bytes], bytes | No
         body = Drawing.model_validate(texts)
     except ValidationError as error:
         raise error_of_fields(error) from error
-    return body, pictures, masks[0] if masks else None
+    return body, pictures, masks[0] if masks else None, files
 
 
 def _edit_of(data: bytes) -> tuple[Drawing, list[bytes], bytes | None]:
@@ -258,6 +262,7 @@ def _edit_body() -> dict[str, Any]:
         "image": file,
         "image[]": {"type": "array", "items": file, "maxItems": MAX_IMAGES},
         "mask": file,
+        "identity": file,  # a subject; several are numbered as pictures are
     }
     form.pop("$defs")
     whole = {"$ref": PART.format(model=EditBody.__name__)}

@@ -244,6 +244,7 @@ class Live:
             "box": drawn.box,
             "named": [named._asdict() for named in drawn.named],
             "follows_seed": drawn.is_random,
+            "scores": drawn.scores,
             "mask_b64": base64.b64encode(drawn.mask).decode() or None,
         }
         head = json.dumps(header).encode()
