@@ -361,6 +361,14 @@ IDEAS = (
         lambda: all(has_recipe("published", f"distill_{kind}") for kind in ("vsd", "dmd2")),
     ),
     Idea(
+        "EchoDistill",
+        "2510.20512",
+        "train echo-distill",
+        "swiftpie_lab/training/stages/echo.py",
+        "tiny",
+        partial(has_recipe, "published", "echo_distill"),
+    ),
+    Idea(
         "decoupled guidance",
         "2505.21144",
         "personalize --identity-guidance dcg",

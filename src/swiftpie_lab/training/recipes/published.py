@@ -4,6 +4,7 @@ from swiftpie_lab.training.loop import LoopConfig, TrainConfig
 from swiftpie_lab.training.optimizers import Adam
 from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
 from swiftpie_lab.training.stages.distillation import DistillationConfig, Kind
+from swiftpie_lab.training.stages.echo import EchoConfig
 from swiftpie_lab.training.stages.inversion import InversionConfig, InversionWeights
 
 RATES = (1e-5, 1e-4)  # rates of the adapter (SwiftEdit's rate) and of the discriminator
@@ -55,6 +56,13 @@ def distill_dmd2() -> TrainConfig:
         adam=PLAIN,
     )
     return TrainConfig(loop=loop, stage=stage)
+
+
+def echo_distill() -> TrainConfig:
+    """LoRAs of one subject and its word, for a teacher and its student; set stage.teacher."""
+    rates = (1e-5, 1e-5, 1e-4)  # of teacher, student and discriminator
+    loop = LoopConfig(1000, 1e-5, rates, ema_decay=0.99, uses_muon=False, decay_share=0.1)
+    return TrainConfig(loop=loop, stage=EchoConfig())
 
 
 def _adam_loop(steps: int) -> LoopConfig:

@@ -19,7 +19,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.backbones.components import FAMILIES, load_components
+from swiftpie.backbones.components import FAMILIES, Components, load_components
 from swiftpie.backbones.load.networks import read_unet
 from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.backbones.presets import PRESETS, trailing
@@ -48,6 +48,7 @@ from swiftpie_lab.training.stages.inversion import read_prompts
 from swiftpie_lab.training.stages.low_rank import (
     ATTENTION,
     QUERIES_AND_VALUES,
+    LowRank,
     add_low_rank,
     low_rank_factors,
     use_low_rank,
@@ -71,15 +72,81 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class DistillationConfig:
-    """Which networks, and how they learn; the constants are those of VSD."""
+class PairSettings:
+    """A one-step student, and its multi-step teacher."""
 
-    kind: Kind = Kind.VSD
-    preset: str = "swiftbrush-v2"  # what the student becomes: it loads the result
-    weights: Path | None = None  # U-Net that the student starts from, as SD-Turbo's
+    preset: str = "sd-turbo"  # the student; its text encoder and autoencoder serve both
+    weights: Path | None = None  # the same as `--weights` of other commands; None: the hub
     base: str | None = None  # the same as `--base` of other commands
     teacher: Path | None = None  # folder of a multi-step U-Net
     teacher_predicts: Prediction = "epsilon"
+    size_px: int = 0  # 0 is the preset's
+    checkpointing: bool = True
+    mixed_precision: bool = True
+
+
+class Pair(NamedTuple):
+    """Frozen U-Nets, whose low-rank changes, if they have some, are trained."""
+
+    components: Components
+    student: UNet2DConditionModel
+    teacher: UNet2DConditionModel
+    latent_shape: tuple[int, int, int]
+
+
+def load_pair(settings: PairSettings, device: str, *, student: LowRank, teacher: LowRank) -> Pair:
+    """Load both, with their changes.
+
+    Raises:
+        CapabilityError: The preset does not take one step, or is no Stable Diffusion.
+        ConfigError: No teacher is set.
+        MissingExtra: A change is low-rank, and peft is not installed.
+        WeightsError: A part is missing or does not fit the others.
+    """
+    preset = PRESETS.get(settings.preset)
+    family = FAMILIES.get(preset.family)
+    if not family.takes_adapters or len(preset.timesteps) != 1:
+        raise CapabilityError(
+            f"Preset {preset.name!r} cannot be distilled to, as it is no Stable Diffusion of "
+            "one step. Choose one of `swiftpie presets`, such as sd-turbo."
+        )
+    if settings.teacher is None:
+        raise ConfigError(
+            "stage.teacher is not set. The recipe needs the folder of a multi-step U-Net of the "
+            "preset's family, such as that of Stable Diffusion 2.1. Set it."
+        )
+    short = torch.bfloat16 if settings.mixed_precision else torch.float32  # of what stays frozen
+    choices: Choices = {"weights": settings.weights, "base": settings.base}
+    choices["dtype"] = short if student.rank else torch.float32  # all of it is trained
+    components = load_components(preset, device=device, **choices)
+    loaded = components.denoiser
+    assert isinstance(loaded, UNetDenoiser)
+    loaded.installation.undo()
+    dtype = short if teacher.rank else torch.float32  # a copy of it is trained
+    reader = NetworkReader(device=device, dtype=dtype, allow_pickle=False)
+    unet = read_unet(settings.teacher, reader, name="teacher")
+    check_fits(unet, loaded.unet, folder=settings.teacher)
+    for network, change in ((loaded.unet, student), (unet, teacher)):
+        network.eval().requires_grad_(requires_grad=False)
+        if change.rank:
+            add_low_rank(network, change)
+        if settings.checkpointing:
+            network.train().enable_gradient_checkpointing()
+    for module in family.to_modules(components).values():
+        if isinstance(module, nn.Module) and module is not loaded.unet:
+            module.requires_grad_(requires_grad=False)
+            if settings.mixed_precision:
+                shorten_frozen(module)
+    cells = components.cells_of((settings.size_px,) * 2 if settings.size_px else None)
+    return Pair(components, loaded.unet, unet, (preset.latent_channels, *cells))
+
+
+@dataclass(frozen=True)
+class DistillationConfig(PairSettings):
+    """Which networks, and how they learn; the constants are those of VSD."""
+
+    kind: Kind = Kind.VSD
+    preset: str = "swiftbrush-v2"  # loads the result, and the U-Net where the student starts
     prompts: Path | None = None  # a text file with a prompt a line
     photos: Path | None = None  # real pictures for the discriminator; the teacher's own if none
     num_real: int = 256  # pictures that the teacher draws for it, when they are first needed
@@ -94,18 +161,12 @@ class DistillationConfig:
     adversarial: float = 1e-3  # weight for the DMD2 student; 0 leaves the discriminator out
     discriminator: float = 1e-2  # and for the critic
     batch_size: int = 4
-    size_px: int = 0  # 0 is the preset's
-    checkpointing: bool = True
-    mixed_precision: bool = True
 
     def build(self, context: Context) -> "DistillationStage":
         """Return the stage on the given device.
 
         Raises:
-            CapabilityError: The preset does not take one step, or is no Stable Diffusion.
-            ConfigError: Teacher or prompts are not set.
-            MissingExtra: A change is low-rank, and peft is not installed.
-            WeightsError: A part is missing or does not fit the others.
+            ConfigError: No prompts are set; `load_pair` has the others.
         """
         base = self._base(context.device)
         return DistillationStage(base, self, self._real(base) if self.has_discriminator else None)
@@ -116,59 +177,23 @@ class DistillationConfig:
         return self.kind is Kind.DMD2 and self.adversarial > 0
 
     def _base(self, device: str) -> "DistillationBase":
-        preset = PRESETS.get(self.preset)
-        if not FAMILIES.get(preset.family).takes_adapters or len(preset.timesteps) != 1:
-            raise CapabilityError(
-                f"Preset {preset.name!r} cannot be distilled to, as it is no Stable Diffusion of "
-                "one step. Choose one of `swiftpie presets`, such as swiftbrush-v2."
-            )
-        if self.teacher is None:
-            raise ConfigError(
-                "stage.teacher is not set. Distillation needs the folder of a multi-step U-Net of "
-                "the preset's family, such as that of Stable Diffusion 2.1. Set it."
-            )
         prompts = read_prompts(self.prompts)
-        short = torch.bfloat16 if self.mixed_precision else torch.float32  # of what stays frozen
-        choices: Choices = {"weights": self.weights, "base": self.base}
-        choices["dtype"] = short if self.student_rank else torch.float32
-        components = load_components(preset, device=device, **choices)
-        loaded = components.denoiser
-        assert isinstance(loaded, UNetDenoiser)
-        loaded.installation.undo()
-        dtype = short if self.critic_rank else torch.float32  # a copy of it is trained
-        reader = NetworkReader(device=device, dtype=dtype, allow_pickle=False)
-        teacher = read_unet(self.teacher, reader, name="teacher")
-        check_fits(teacher, loaded.unet, folder=self.teacher)
-        cells = components.cells_of((self.size_px, self.size_px) if self.size_px else None)
-        base = DistillationBase(
-            student=self._changeable(loaded.unet, self.student_rank, self.student_alpha, ATTENTION),
-            teacher=self._changeable(
-                teacher, self.critic_rank, self.critic_alpha, QUERIES_AND_VALUES
-            ),
+        components, student, teacher, latent_shape = load_pair(
+            self,
+            device,
+            student=LowRank(self.student_rank, self.student_alpha, ATTENTION),
+            teacher=LowRank(self.critic_rank, self.critic_alpha, QUERIES_AND_VALUES),
+        )
+        return DistillationBase(
+            student=student,
+            teacher=teacher,
             text=components.text,
             autoencoder=components.autoencoder,
             schedule=components.schedule,
-            latent_shape=(preset.latent_channels, *cells),
-            cell_px=preset.latent_cell_px,
+            latent_shape=latent_shape,
+            cell_px=components.preset.latent_cell_px,
             prompts=prompts,
         )
-        if self.mixed_precision:
-            for module in FAMILIES.get(preset.family).to_modules(components).values():
-                if isinstance(module, nn.Module) and module is not loaded.unet:
-                    shorten_frozen(module.requires_grad_(requires_grad=False))
-        return base
-
-    def _changeable(
-        self, unet: UNet2DConditionModel, rank: int, alpha: int, layers: str
-    ) -> UNet2DConditionModel:
-        """Return a frozen U-Net in training mode, whose change of `rank` is trained, if any."""
-        unet.eval().requires_grad_(requires_grad=False)
-        if rank:
-            add_low_rank(unet, rank=rank, alpha=alpha, layers=layers)
-        if self.checkpointing:
-            unet.train()
-            unet.enable_gradient_checkpointing()
-        return unet
 
     def _real(self, base: "DistillationBase") -> Callable[[int], "Pictures"]:
         """Return what gives batches of real pictures by number."""
@@ -297,16 +322,18 @@ class Criticism(NamedTuple):
 
 
 @contextmanager
-def _middle_of(unet: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect what the middle block of `unet`, if it has one, returns inside the `with` block."""
+def outputs_of(blocks: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Collect the features that blocks of a U-Net return inside the `with` block."""
     seen: list[Tensor] = []
-    middle = getattr(unet, "mid_block", None)
-    keep = lambda _module, _inputs, output: seen.append(output)  # noqa: E731
-    handle = None if middle is None else middle.register_forward_hook(keep)
+
+    def keep(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, object]) -> None:
+        seen.append((output if isinstance(output, Tensor) else output[0]).float())
+
+    handles = [block.register_forward_hook(keep) for block in blocks]
     try:
         yield seen
     finally:
-        if handle is not None:
+        for handle in handles:
             handle.remove()
 
 
@@ -327,7 +354,7 @@ class RealismHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits (B,)."""
-        logits: Tensor = self.score(self.layers(features.float()))
+        logits: Tensor = self.score(self.layers(features))
         return logits[:, 0]
 
 
@@ -459,9 +486,10 @@ class DistillationStage:
         levels = levels_at(timesteps, like=latents)
         noise = torch.randn(latents.shape, generator=chance).to(latents)
         noisy, critic = add_noise_at(latents, noise, levels), self.critic(network)
-        with self._precision(), _middle_of(critic) as seen:
+        has_head = self.config.has_discriminator
+        middle = [critic.get_submodule("mid_block")] if has_head else []
+        with self._precision(), outputs_of(middle) as seen:
             raw = predict(critic, noisy, levels.timesteps, text)
-            has_head = self.config.has_discriminator
             logits = network.head(seen[0]) if has_head else raw.new_zeros(len(raw))
         found = noise_seen(noisy, raw, levels, self.config.teacher_predicts)
         return Criticism((found - noise.double()).square(), logits.float(), levels)

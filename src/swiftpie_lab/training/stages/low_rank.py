@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -16,8 +17,16 @@ ATTENTION = r".*attn[12]\.to_([qkv]|out\.0)"
 FIRST_WEIGHTS = 1  # seed
 
 
-def add_low_rank(unet: UNet2DConditionModel, *, rank: int, alpha: int, layers: str) -> None:
-    """Freeze `unet` and add a trainable change of zero to layers whose paths match a pattern.
+class LowRank(NamedTuple):
+    """A change of layers whose paths match a pattern, scaled by alpha / rank."""
+
+    rank: int  # 0 stands for none
+    alpha: int
+    layers: str
+
+
+def add_low_rank(unet: UNet2DConditionModel, change: LowRank) -> None:
+    """Freeze `unet` and add a trainable change of zero.
 
     Raises:
         MissingExtra: peft is not installed.
@@ -28,7 +37,9 @@ def add_low_rank(unet: UNet2DConditionModel, *, rank: int, alpha: int, layers: s
     unet.requires_grad_(requires_grad=False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(FIRST_WEIGHTS)
-        unet.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=layers))
+        unet.add_adapter(
+            LoraConfig(r=change.rank, lora_alpha=change.alpha, target_modules=change.layers)
+        )
 
 
 @contextmanager
