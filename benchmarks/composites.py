@@ -24,7 +24,7 @@ from benchmarks.cutout import GOOD_IOU, summary, warnings
 from swiftpie.imageio.images import plane
 from swiftpie.masks import iou
 from swiftpie.mini.scenes import scene_library
-from swiftpie.models.cutout import cutout_network, find_with
+from swiftpie.models.cutout import confidence_of, cutout_network, find_with
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie_lab.data.photographs import photos_of
 
@@ -146,7 +146,8 @@ def main() -> None:
         drawn = [draw(subjects, places, n, has_rivals=has_rivals) for n in range(options.count)]
         found = [find_with(network, one.photo) for one in drawn]
         scores = [float(iou(f.mask, one.mask)) for f, one in zip(found, drawn, strict=True)]
-        sure = [f.how.confidence or 0.0 for f in found]
+        pairs = zip(drawn, found, strict=True)
+        sure = [confidence_of(network, one.photo, f) for one, f in pairs]
         name = "rivals" if has_rivals else "clean"
         curve = area_under_curve(scores, sure)
         sys.stdout.write(f"{name}: {summary(scores)}\n{warnings(scores, sure)}, AUC {curve:.3f}\n")

@@ -23,7 +23,7 @@ from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import plane
 from swiftpie.masks import bounding_box, grow, iou
-from swiftpie.models.cutout import cutout_network, find_with
+from swiftpie.models.cutout import confidence_of, cutout_network, find_with
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.search import Search
 from swiftpie.types import DOUBTFUL
@@ -159,7 +159,7 @@ def main() -> None:
         found = find_with(network, photo, search)
         times_ms.append(1000 * (time.perf_counter() - started))
         scores[outline.file] = float(iou(found.mask, outline.mask()))
-        confidences[outline.file] = found.how.confidence or 0.0
+        confidences[outline.file] = confidence_of(network, photo, found, search)
     for file, score in scores.items():
         sys.stdout.write(f"{file:28}{score:.3f}  confidence {confidences[file]:.3f}\n")
     all_scores = [*scores.values()]

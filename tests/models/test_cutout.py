@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 from torch.nn import functional as F
 
 import swiftpie
@@ -16,9 +16,9 @@ from swiftpie.imageio.images import to_pil
 from swiftpie.library import subject_library
 from swiftpie.masks import box_mask, iou
 from swiftpie.models import cutout
-from swiftpie.models.cutout import cut_out, cutout_network, find_with
+from swiftpie.models.cutout import CutOut, confidence_of, cut_out, cutout_network, find_with
 from swiftpie.models.cutout_net import CutoutNet
-from swiftpie.models.outline import CUTOUT_PX, GUESS_PX
+from swiftpie.models.outline import CUTOUT_PX, GUESS_PX, evenly_sharp
 from swiftpie.models.search import Search, parse_search, search_at
 from swiftpie.types import DOUBTFUL, Cutout, CutoutMethod
 from swiftpie_lab.data.collages import draw_collages
@@ -202,8 +202,10 @@ def test_transparency_wins_over_colours_and_hints_look_past_it():
 def test_confidence_tells_bad_cutouts_from_good_ones(collages):
     drawn = [collages(seed=seed).tensors() for seed in (777, 778)]
     pixels, masks = (torch.cat(parts) for parts in zip(*drawn, strict=True))
-    found = [find_with(cutout_network(), photo) for photo in to_pil(pixels)]
-    sure = torch.tensor([cutout.how.confidence for cutout in found])
+    photos, network = to_pil(pixels), cutout_network()
+    found = [find_with(network, photo) for photo in photos]
+    pairs = zip(photos, found, strict=True)
+    sure = torch.tensor([confidence_of(network, *pair) for pair in pairs])
     truth = mask_at_full_size(masks)
     is_good = iou(torch.cat([cutout.mask for cutout in found]), truth) > 0.85
     assert is_good.sum() >= 20
@@ -219,7 +221,18 @@ def test_a_doubtful_cutout_is_reported_with_the_way_out_and_a_sure_one_is_not(ca
     noise = torch.rand(1, 3, 16, 32, generator=torch.Generator().manual_seed(2)) * 2 - 1
     cut_out(to_pil(F.interpolate(noise, (300, 400), mode="bilinear"))[0])
     (warning,) = {record.getMessage() for record in caplog.records}
-    assert "give a mask, or a box" in warning
+    assert "a box close around it mends most, as in `cutout=" in warning
+
+
+def test_a_rival_out_of_focus_makes_an_outline_less_sure():
+    thing = photo(star(), "gradient")
+    mask = as_mask(star())
+    soft = thing.copy()
+    soft.paste(thing.crop((0, 0, WIDTH // 2, HEIGHT)).filter(ImageFilter.GaussianBlur(6)))
+    assert evenly_sharp(soft, mask) < 0.8 * evenly_sharp(thing, mask)
+    found = CutOut(mask, Cutout(CutoutMethod.NETWORK, 1.0))
+    sharp, rivalled = (confidence_of(cutout_network(), each, found) for each in (thing, soft))
+    assert rivalled < sharp - 0.1
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,7 @@ logger = logging.getLogger(__name__)
 
 # Masks of other shares of the picture are no outlines of subjects.
 MIN_SHARE, MAX_SHARE = 0.005, 0.9
+UNSURE = 0.8  # Agreement of the first guess and the outline below which it is found anew.
 AGREED = 0.66  # least agreement of two outlines; of 20 photographs, 10 bad and 3 good lay below it
 SOLID = 0.95  # opacity from which a colour is the subject's alone
 VISIBLE_LEVELS = 5  # a smaller change, in levels of 255, is not seen
@@ -204,7 +205,7 @@ def _outline(request: EditRequest, original: Image.Image) -> Tensor:
     else:
         box = mask if isinstance(mask, tuple) else None  # `Session.resolved` opens files
         found = find_with(cutout_network(), original, Search(box=box))
-        if box is None and found.how.is_doubtful:
+        if box is None and (found.how.confidence or 0) < UNSURE:
             found = find_against_odds(cutout_network(), original)
             assert found.how.confidence is not None, "the network for cut-outs is"
             fault = "its outline is not found for sure" * (found.how.confidence < AGREED)

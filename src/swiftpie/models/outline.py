@@ -11,7 +11,7 @@ Arrays are float32; a picture is (h, w, 3), a field (h, w).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.imageio.images import plane, shrunk_to
+from swiftpie.masks import HALF
 
 Array = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -37,6 +38,9 @@ BORDER_SHARE = 0.33  # what covers more of three borders is no subject but a par
 GUIDE_RADIUS_PX = 2  # at working size: the outline follows the photo's edges this far
 GUIDE_SOFTNESS = 1e-3  # squared contrast in [0, 1] below which an edge is ignored
 OUTLINE_CONTRAST = 1.7  # steepens the outline, which also drops the filter's faint halo
+FOCUS_PX = 512  # Side at which the sharpness along an outline is looked at.
+NEAR_PX, PIECE_PX = 7, 15  # Sides of what is around a pixel there, and of a piece at half of it.
+FOCUS = (0.15, 0.85)  # Shares of the outline that are less sharp, for its softest and sharpest.
 CLOSER = 0.25  # share of a box's sides that is seen around the box
 
 NUM_COLOUR_BINS = 20  # a Lab axis
@@ -102,6 +106,35 @@ def outlined(photo: Image.Image, logits: Array, seeds: Array | None = None) -> T
     guides = plane(small.convert("L")), plane(guide.convert("L"))
     mask = _follow_edges(torch.from_numpy(coarse)[None, None], *guides)
     return mask if guide is photo else _enlarged(mask, (photo.height, photo.width))
+
+
+def evenly_sharp(photo: Image.Image, mask: Tensor) -> float:
+    """Return how sharp the softest parts of an outline are in a photo, as a share of the sharpest.
+
+    Sharpness is the steepest step from one pixel to the next over the contrast around it, as a mean
+    along a piece of the outline.
+    """
+    grey = plane(photo.resize(shrunk_to(FOCUS_PX, photo.size), Image.Resampling.BOX).convert("L"))
+    down, across = F.pad(grey.diff(dim=2), (0, 0, 0, 1)), F.pad(grey.diff(dim=3), (0, 1))
+    step = torch.maximum(down.abs(), across.abs())
+    near = _pooled(torch.cat([step, grey, -grey], dim=1), NEAR_PX, stride=2)
+    rim = F.interpolate(mask, near.shape[2:], mode="area")
+    rim = _pooled(rim, 3) + _pooled(-rim, 3) > HALF
+    fields = torch.cat([near[:, :1], near[:, 1:].sum(dim=1, keepdim=True)], dim=1)
+    steps, contrasts = _pooled(fields * rim, PIECE_PX, F.avg_pool2d)[0]
+    sharpness = (steps / contrasts.clamp_min(1e-6))[rim[0, 0]]
+    if not len(sharpness):
+        return 1.0
+    softest, sharpest = sharpness.quantile(torch.tensor(FOCUS)).tolist()
+    return float(softest / max(sharpest, 1e-6))
+
+
+def _pooled(
+    field: Tensor, side: int, pool: Callable[..., Tensor] = F.max_pool2d, *, stride: int = 1
+) -> Tensor:
+    """Pool squares of `side` pixels by their columns, then by their rows, which is sooner."""
+    columns = pool(field, (side, 1), (stride, 1), (side // 2, 0))
+    return pool(columns, (1, side), (1, stride), (0, side // 2))
 
 
 def _follow_edges(mask: Tensor, guide: Tensor, full: Tensor) -> Tensor:

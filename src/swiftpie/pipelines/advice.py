@@ -24,7 +24,7 @@ from swiftpie.pipelines.request import (
 )
 from swiftpie.pipelines.settings import MaskSource, ResolvedScales
 from swiftpie.pipelines.techniques.personalize import size_of
-from swiftpie.types import Identity
+from swiftpie.types import REMEDY, Identity
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ def doubts_of(identity: Identity) -> Iterator[str]:
     for number, cutout in zip(shown, identity.cutouts, strict=True):
         if cutout.is_doubtful:
             yield (
-                f"The subject of picture {number} may be cut out badly. Look at it, and give a "
-                "mask, or a box around the subject, where it is wrong."
+                f"The subject of picture {number} may be cut out badly. Look at it. If it is, "
+                f"{REMEDY}."
             )
 
 
