@@ -31,6 +31,7 @@ from swiftpie_lab.evaluation.command import (
     open_model,
     open_networks,
 )
+from swiftpie_lab.evaluation.judge_options import DreamNetworks
 from swiftpie_lab.evaluation.judges import Networks, SubjectJudge, shipped_embedder
 from swiftpie_lab.evaluation.run import (
     File,
@@ -394,7 +395,7 @@ def open_dreambench(
     subjects: FirstSubjects = None,
     prompts: NumPrompts = None,
     seeds: NumSeeds = 4,
-    files: given.DreamNetworks,
+    files: DreamNetworks,
     results: given.Finished = None,
     loading: given.LoadedInSteps,
     seed: given.FirstSeed = 0,

@@ -42,6 +42,7 @@ from swiftpie_lab.evaluation.command import (
     open_model,
     open_networks,
 )
+from swiftpie_lab.evaluation.judge_options import FaceNetworks
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import (
     File,
@@ -319,7 +320,7 @@ def open_fastface(
     identity_scale: IdentityScale = None,
     size: SizeText = None,
     recognisers: Recognisers,
-    files: given.FaceNetworks,
+    files: FaceNetworks,
     results: given.Finished = None,
     seed: given.FirstSeed = RELEASED_SEED,
     loading: given.LoadedInSteps,

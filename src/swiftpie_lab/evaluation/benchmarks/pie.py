@@ -28,6 +28,7 @@ from swiftpie_lab.evaluation.command import (
     open_networks,
 )
 from swiftpie_lab.evaluation.edits import EditBenchmark, EditDrawer, EditTask, MaskChoice, with_edit
+from swiftpie_lab.evaluation.judge_options import PieNetworks
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import Results
 
@@ -281,7 +282,7 @@ def open_pie(
     results: given.Finished = None,
     mask: given.MaskName = "found",
     cases: FirstCases = None,
-    files: given.PieNetworks,
+    files: PieNetworks,
     rules: given.EditRules,
     loading: given.LoadedToEdit,
 ) -> Trial[PieCase]:
