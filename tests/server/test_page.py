@@ -376,6 +376,11 @@ def test_a_first_visit_shows_a_picture_and_every_letter_draws_another(visit):
     assert visit.newest()["seed"] == 3
     visit.after(visit.page.get_by_role("button", name="More variations").click)
     assert visit.newest()["seed"] == 7
+    visit.strip_drawn()
+    with visit.page.expect_response("**/v1/images/generations") as answer:
+        visit.page.get_by_role("button", name="Best of 4").click()
+    (best,) = answer.value.json()["swiftpie"]["seeds"]
+    expect(visit.page.get_by_role("radio", checked=True, name=f"Seed {best}")).to_have_count(1)
     visit.prompt.fill("a dog on a beech in Zanzibar")
     expect(visit.page.locator(".marks .unknown")).to_have_text(["beech", "Zanzibar"])
     expect(visit.page.locator("#words details")).to_have_count(1)

@@ -27,6 +27,7 @@ import { fitted, isIdentity, isPicture, saysWhatMadeIt, sizeOf, smaller } from "
 import { Vocabulary } from "./vocabulary";
 
 export const NUM_SEEDS = 6;
+export const BEST_OF = 4; // seeds, of which the best is shown
 const PERSON = "person"; // how a prompt calls somebody until they are renamed
 const SETTLED_MS = 700; // after the last change, a draft is one to come back to
 const USUAL_VARIATION = 0.5; // of an edit whose noise was all found, once somebody asks for others
@@ -662,6 +663,23 @@ class Studio {
   /** Draw with another seed; an edit by words takes some of its noise from it. */
   vary(seed: number): void {
     this.set(this.followsSeed ? { seed } : { seed, variation: USUAL_VARIATION });
+  }
+
+  /** Whether there is a subject by which pictures of several seeds can be ranked. */
+  get canRank(): boolean {
+    return this.draft.mode === "draw" && (this.draft.placed.length > 0 || this.vocabulary !== null);
+  }
+
+  /** Draw some seeds in one pass, and show the one in which the subject shows best. */
+  async drawBest(): Promise<void> {
+    const { type: _, swiftpie, ...rest } = this.request(this.draft) ?? {};
+    if (!swiftpie) return;
+    const own = { ...(swiftpie as object), best_of: BEST_OF };
+    const body = { ...rest, seed: this.draft.firstSeed, output_format: "jpeg", swiftpie: own };
+    await this.#doing("seeds", `Drawing ${BEST_OF} pictures`, async () => {
+      const [best] = await server.draw(body);
+      if (best) this.vary(best.seed);
+    });
   }
 
   moreSeeds(): void {
@@ -1351,6 +1369,10 @@ class Studio {
       return;
     }
     if (!(error instanceof Refused)) throw error;
+    if (error.code === "identity_not_found") {
+      void this.#revive();
+      return;
+    }
     const wait = error.retryAfterS ? ` Free again in about ${Math.ceil(error.retryAfterS)} s.` : "";
     this.#fail(place, error.message + wait);
   }
