@@ -12,7 +12,7 @@ import pytest
 
 import swiftpie
 from swiftpie.batch.folder import REPORT
-from swiftpie.batch.ray import STORE_BYTES, on_ray
+from swiftpie.batch.ray import STORE_BYTES, _check_room, on_ray
 from swiftpie.batch.run import draw, open_run
 from swiftpie.errors import SwiftPieError
 from tests.batch.conftest import SMALL
@@ -109,6 +109,16 @@ def contents(folder):
         if path.is_file()
     }
     return [{**row, "ms": 0} for row in rows], files
+
+
+def test_what_would_wait_forever_is_refused_and_what_may_wait_is_said(caplog):
+    held = {"processes": 2, "cpus": 1, "gpus": 0.5}
+    _check_room({"CPU": 2, "GPU": 1}, "local", **held)
+    assert not caplog.text
+    with pytest.raises(SwiftPieError, match=r"0\.5 for each of 2 .* has 2 processors and 0 accel"):
+        _check_room({"CPU": 2}, "local", **held)
+    _check_room({"CPU": 2}, "auto", **held)
+    assert "has 2 processors and 0 accelerators now. Drawing waits" in caplog.text
 
 
 def test_an_address_without_a_cluster_is_refused_at_once(working):

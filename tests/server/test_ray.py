@@ -65,7 +65,7 @@ def on_replicas(session, notes):
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     held = {"least": 2, "most": 2, "cpus": 0.5, "gpus": 0, "drain_s": 5}
     with (
-        connected("local", cpus=2),
+        connected("local", processes=2, cpus=1, gpus=0),
         serving(
             session,
             load=partial(load_slow, notes),

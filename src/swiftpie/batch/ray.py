@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import operator
 import os
 import socket
@@ -19,6 +20,7 @@ import torch
 
 from swiftpie.batch.run import Drawer, Work, Workers, write_files
 from swiftpie.errors import SwiftPieError, require, short_reason
+from swiftpie.notices import warn
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from swiftpie.batch.folder import Outcome
     from swiftpie.batch.jobs import Batch
     from swiftpie.batch.run import Submit
+
+logger = logging.getLogger(__name__)
 
 LOCAL = "local"  # the address of a cluster that is started here, for one run
 STORE_BYTES = 200 << 20  # of its memory for objects; pictures are small
@@ -48,42 +52,40 @@ def on_ray(
 ) -> Iterator[Workers]:
     """Connect to a cluster, or start one here; yield what starts actors for `draw`.
 
-    Files are written by this process. What jobs read goes to the cluster, unless that is here.
-
-    Args:
-        address: Of the cluster, as "10.0.0.5:6379", "auto" for the one of this machine, or "local".
-        work: The folder, and how models are loaded.
-        processes: Actors, for which a local cluster has room.
-        threads: Of each actor.
-        cpus: Processors that each actor holds.
-        gpus: Accelerators that each holds, as 0.5.
+    Files are written by this process. What jobs read goes to the cluster, unless that is here. Each
+    of so many `processes` has so many `threads`; other arguments are those of `connected`.
     """
-    with connected(address, cpus=processes * cpus) as ray:
-        sender = _Sender(ray, sends=address != LOCAL)
+    with connected(address, processes=processes, cpus=cpus, gpus=gpus) as ray:
         remote = ray.remote(Actor).options(num_cpus=cpus, num_gpus=gpus)
         begin = functools.partial(remote.remote, replace(work, devices={}), threads)
 
         @contextmanager
         def started(count: int) -> "Iterator[Submit]":
-            with closing(_Pool(ray, begin, sender, count)) as pool:
+            with closing(_Pool(ray, begin, count, sends=address != LOCAL)) as pool:
                 yield pool.submit
 
         yield started
 
 
 @contextmanager
-def connected(address: str, *, cpus: float) -> Iterator[Any]:
-    """Connect to a cluster, or start one here with room for so many processors; yield Ray.
+def connected(address: str, *, processes: int, cpus: float, gpus: float) -> Iterator[Any]:
+    """Connect to a cluster, or start one here with room for so many processes; yield Ray.
+
+    Args:
+        address: Of the cluster, as "10.0.0.5:6379", "auto" for the one of this machine, or "local".
+        processes: Those that draw.
+        cpus: Processors that each holds.
+        gpus: Accelerators that each holds, as 0.5.
 
     Raises:
         MissingExtra: Ray is not installed.
-        SwiftPieError: There is no cluster at the address.
+        SwiftPieError: There is no cluster at the address, or too few accelerators are here.
     """
     ray = require("ray", extra="ray", use="--ray")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     room: dict[str, Any] = {
-        "num_cpus": max(os.cpu_count() or 1, ceil(cpus)),
+        "num_cpus": max(os.cpu_count() or 1, ceil(processes * cpus)),
         "object_store_memory": STORE_BYTES,
         "include_dashboard": False,
         "_node_ip_address": "127.0.0.1",
@@ -100,6 +102,7 @@ def connected(address: str, *, cpus: float) -> Iterator[Any]:
                 "of Ray is needed. Write HOST:PORT as `ray start` says it, auto, or local."
             ) from error
     try:
+        _check_room(ray.cluster_resources(), address, processes=processes, cpus=cpus, gpus=gpus)
         yield ray
     finally:
         if is_ours:
@@ -111,6 +114,20 @@ def _check_answers(address: str) -> None:
     host, _, port = address.rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
+
+
+def _check_room(
+    found: Mapping[str, float], address: str, *, processes: int, cpus: float, gpus: float
+) -> None:
+    """Refuse what would wait forever here; a cluster may grow, so say that it waits."""
+    there = f"{found.get('CPU', 0):g} processors and {found.get('GPU', 0):g} accelerators"
+    if address == LOCAL and processes * gpus > found.get("GPU", 0):
+        raise SwiftPieError(
+            f"--ray-gpus {gpus:g} for each of {processes} processes does not fit. This machine has "
+            f"{there}. Choose fewer or a part of one, as 0.5."
+        )
+    if cpus > found.get("CPU", 0) or gpus > found.get("GPU", 0):
+        warn(logger, f"The cluster has {there} now. Drawing waits until one process fits.")
 
 
 class Actor:
@@ -164,31 +181,12 @@ def _with_paths(value: Any, change: Callable[[Path], Path]) -> Any:  # noqa: ANN
     return replace(value, **{n: part for n, part in made.items() if part is not given[n]})
 
 
-class _Sender:
-    """Sends files that jobs read, each once while it is among the newest."""
-
-    def __init__(self, ray: Any, *, sends: bool) -> None:  # noqa: ANN401 - an optional package
-        self._sends = sends
-        self._put = functools.lru_cache(MOST_SENT)(lambda path: ray.put(path.read_bytes()))
-
-    def files_of(self, batch: "Batch") -> "dict[Path, library.ObjectRef[bytes]]":
-        """Return what a batch reads, as the cluster holds it."""
-        sent = {}
-
-        def send(path: Path) -> Path:
-            if self._sends and path.is_absolute() and path.is_file():
-                sent[path] = self._put(path)
-            return path
-
-        _with_paths(batch, send)
-        return sent
-
-
 class _Pool:
     """Actors. A batch goes to the first that is free, and to another one if that is lost."""
 
-    def __init__(self, ray: Any, begin: Callable[[], Any], sender: _Sender, count: int) -> None:  # noqa: ANN401
-        self._ray, self._begin, self._sender = ray, begin, sender
+    def __init__(self, ray: Any, begin: Callable[[], Any], count: int, *, sends: bool) -> None:  # noqa: ANN401
+        self._ray, self._begin, self._sends = ray, begin, sends
+        self._put = functools.lru_cache(MOST_SENT)(lambda path: ray.put(path.read_bytes()))
         self._free: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
         self._begun: list[Any] = []
         self._failures: list[BaseException] = []  # of actors that did not start
@@ -226,12 +224,24 @@ class _Pool:
             self._start()
         return found[0]
 
+    def _files_of(self, batch: "Batch") -> "dict[Path, library.ObjectRef[bytes]]":
+        """Return what a batch reads, as the cluster holds it."""
+        sent = {}
+
+        def send(path: Path) -> Path:
+            if self._sends and path.is_absolute() and path.is_file():
+                sent[path] = self._put(path)
+            return path
+
+        _with_paths(batch, send)
+        return sent
+
     def _draw(self, batch: "Batch") -> "list[Outcome]":
         errors = self._ray.exceptions
         for _ in range(TRIES):
             actor = self._next()
             try:
-                answer = self._ray.get(actor.draw.remote(batch, self._sender.files_of(batch)))
+                answer = self._ray.get(actor.draw.remote(batch, self._files_of(batch)))
             except errors.RayTaskError:
                 self._free.put((actor, None))
                 raise

@@ -145,9 +145,10 @@ def serve(
     known = Models(served, sign=sign and sign.absolute())
     names = loopback_names(host, allow_hosts or ())
     (least, most), cpus = _replicas_of(replicas or "1"), 1.0 if ray_cpus is None else ray_cpus
-    held = {"cpus": cpus, "gpus": ray_gpus or 0.0, "drain_s": limits.deadline_s}
+    held = {"cpus": cpus, "gpus": ray_gpus or 0.0}
     # Ray takes signals from their owner: it comes before the server.
-    with connected(ray, cpus=most * cpus) if ray else nullcontext():
+    with connected(ray, processes=most, **held) if ray else nullcontext():
+        held |= {"drain_s": limits.deadline_s}
         backend = RayBackend(known, least=least, most=most, **held) if ray else None
         worker = Worker(known, limits=limits, backend=backend, tell=console.say)
         guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
