@@ -13,7 +13,6 @@ import itertools
 import json
 import random
 import sys
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -47,19 +46,26 @@ def delays(pool: Pool, *, load: float, count: int, seed: int) -> list[float]:
     came = list(itertools.accumulate(rng.expovariate(rate) for _ in range(count)))
     dies_at = came[count // 2] if pool.dies else float("inf")
     free = [(0.0, number) for number in range(pool.replicas)]  # when, and which
-    waiting, taken, found = deque[float](), 0, list[float]()
+    waiting, taken, found = (
+        list[tuple[float, float]](),
+        0,
+        list[float](),
+    )  # from when, and came when
     while taken < count or waiting:
         now, number = heapq.heappop(free)
-        if not waiting:
-            now = max(now, came[taken])
-        while taken < count and came[taken] <= now:
-            waiting.append(came[taken])
+        while taken < count and (not waiting or came[taken] <= now):
+            heapq.heappush(waiting, (came[taken], came[taken]))
             taken += 1
-        part = [waiting.popleft() for _ in range(min(pool.batch, len(waiting)))]
+        now = max(now, waiting[0][0])
+        part = []
+        while waiting and waiting[0][0] <= now and len(part) < pool.batch:
+            part.append(heapq.heappop(waiting)[1])
         end = now + pool.pass_s(len(part))
         if number == 0 and end > dies_at:
-            waiting.extendleft(reversed(part))
-            end, dies_at = max(now, dies_at) + pool.restart_s, float("inf")
+            lost_at, dies_at = max(now, dies_at), float("inf")
+            for moment in part:
+                heapq.heappush(waiting, (lost_at, moment))
+            end = lost_at + pool.restart_s
         else:
             found += [end - moment for moment in part]
         heapq.heappush(free, (end, number))
