@@ -1,6 +1,7 @@
 """Every surface warns of what a model was not made for, and of nothing else."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from swiftpie.errors import InputError
 from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.request import PersonalizeRequest, RepaintRequest, Subject
 from swiftpie.pipelines.settings import EditSettings
+from swiftpie.types import Cutout, CutoutMethod
 
 STRANGE = "a dog riding a bicycle by a castel"
 
@@ -31,6 +33,15 @@ def grey():
 
 def warnings_of(caplog):
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_what_mends_a_doubtful_outline_is_said_before_anything_is_drawn(session, identity):
+    doubtful = replace(identity, cutouts=(Cutout(CutoutMethod.NETWORK, 0.2),))
+    for subject, is_said in ((doubtful, True), (identity, False)):
+        shown = (Subject(subject),)
+        request = PersonalizeRequest(prompt="a dog on a beach", subjects=shown, seeds=(1,))
+        said = " ".join(session.advice_on(request))
+        assert ("a box close around it mends most, as in `cutout=" in said) is is_said
 
 
 @pytest.mark.parametrize("call", [personalize, draw_by_pipeline])
