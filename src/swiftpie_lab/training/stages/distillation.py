@@ -490,9 +490,9 @@ class DistillationStage:
         middle = [critic.get_submodule("mid_block")] if has_head else []
         with self._precision(), outputs_of(middle) as seen:
             raw = predict(critic, noisy, levels.timesteps, text)
-            logits = network.head(seen[0]) if has_head else raw.new_zeros(len(raw))
+        logits = network.head(seen[0]) if has_head else raw.new_zeros(len(raw))
         found = noise_seen(noisy, raw, levels, self.config.teacher_predicts)
-        return Criticism((found - noise.double()).square(), logits.float(), levels)
+        return Criticism((found - noise.double()).square(), logits, levels)
 
     def _critic_terms(
         self,
@@ -511,7 +511,8 @@ class DistillationStage:
         weight = fake.levels.alpha.square() if is_vsd else 1.0
         terms = {"critic": (weight * fake.errors).mean().float()}
         if self.real is not None:
-            pictures = self.real(draw)
+            with self._precision():
+                pictures = self.real(draw)
             text = self._read(pictures.prompts)
             real = self._criticised(network, pictures.latents, text, chance)
             loss = (F.softplus(fake.logits) + F.softplus(-real.logits)).mean()

@@ -124,7 +124,8 @@ class EchoConfig(PairSettings):
         pair = load_pair(self, context.device, student=change, teacher=change)
         autoencoder = pair.components.autoencoder
         assert isinstance(autoencoder, LatentAutoencoder), "Stable Diffusion has no other"
-        reader = NetworkReader(context.device, torch.float32, allow_pickle=False)
+        short = torch.bfloat16 if self.mixed_precision else torch.float32
+        reader = NetworkReader(context.device, short, allow_pickle=False)
         tower = read_tower(None, self.image_encoder, reader).requires_grad_(requires_grad=False)
         compare: Compare | Dists = compare_in_autoencoder(autoencoder)
         if self.dists is not None:
@@ -293,7 +294,7 @@ class EchoStage:
                 number = int(chosen[row] * count)
                 latents[row], mask[row] = network.echoes[number], 1.0  # all of it was drawn
                 prompts[row] = self._prompt(PLACES[int(network.echo_places[number])])
-        return EchoBatch(latents, mask, prompts, self.judge(reference, seen).float())
+        return EchoBatch(latents, mask, prompts, self._vectors(reference, seen))
 
     def teacher_terms(
         self, network: EchoNetworks, batch: EchoBatch, draw: int
@@ -412,14 +413,18 @@ class EchoStage:
         """Return some references (R, 3, S, S) and their vectors (R, D)."""
         device, views = self.pair.components.device, self.views.batch(NUM_REAL, SHOWN_DRAW)
         reference = views.reference.to(device)
-        return reference, self.judge(reference, views.reference_mask.to(device)).float()
+        return reference, self._vectors(reference, views.reference_mask.to(device))
+
+    def _vectors(self, pixels: Tensor, mask: Tensor) -> Tensor:
+        with self._precision():
+            return self.judge(pixels, mask).float()
 
     def _cosines(self, latents: Tensor, real: Tensor) -> Tensor:
         """Return how alike pictures and references (R, D) are, (B, R)."""
         with self._precision():
             pixels = self.pair.components.autoencoder.decode(latents).clamp(-1, 1)
-            seen = self.judge(pixels, torch.ones_like(pixels[:, :1]))
-        return F.normalize(seen.float(), dim=1) @ F.normalize(real, dim=1).T
+        seen = self._vectors(pixels, torch.ones_like(pixels[:, :1]))
+        return F.normalize(seen, dim=1) @ F.normalize(real, dim=1).T
 
     def _draw(self, use: str, draw: int, text: TextCondition) -> Tensor:
         """Return the student's clean latents (B, C, h, w) in one step, in float32."""

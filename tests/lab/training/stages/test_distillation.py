@@ -277,7 +277,10 @@ def test_a_critic_learns_what_was_drawn_and_real_pictures_are_the_teachers(build
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     ("kind", "changes"),
-    [(Kind.VSD, {"student_rank": 2, "checkpointing": True}), (Kind.DMD2, {"student_every": 2})],
+    [
+        (Kind.VSD, {"student_rank": 2, "checkpointing": True}),
+        (Kind.DMD2, {"critic_rank": 2, "mixed_precision": True}),
+    ],
 )
 def test_a_run_goes_on_bit_for_bit_and_its_student_loads_as_a_preset(
     build, folder, kind, changes, tmp_path

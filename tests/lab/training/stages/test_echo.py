@@ -138,10 +138,11 @@ def test_a_run_goes_on_bit_for_bit_and_pipelines_draw_what_the_student_learned(
     build, place, tmp_path
 ):
     loop = replace(conftest.LOOP, steps=3, learning_rate=1e-2, sample_every=9, save_every=9)
-    *_, last = fit(build(), loop, tmp_path / "whole")
+    *_, last = fit(build(mixed_precision=True), loop, tmp_path / "whole")
     assert -1 <= last.losses["identity_cosine"] <= 1
     for _ in range(loop.steps):  # each stops after one step
-        assert [*fit(build(), loop, tmp_path / "parts", time_limit_s=0.0)]
+        stage = build(mixed_precision=True)
+        assert [*fit(stage, loop, tmp_path / "parts", time_limit_s=0.0)]
     states = [read_state(tmp_path / name).tensors for name in ("whole", "parts")]
     assert states[0].keys() == states[1].keys()
     assert not [n for n in states[0] if not torch.equal(states[0][n], states[1][n])]
