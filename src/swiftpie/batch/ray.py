@@ -218,8 +218,8 @@ class _Pool:
             if len(self._failures) > TRIES:
                 self._free.put(found)  # for the others that wait
                 raise SwiftPieError(
-                    f"Ray starts no process ({short_reason(self._failures[0])}). Every machine of "
-                    "the cluster needs this version of SwiftPie. Install it there."
+                    f"Ray starts no process ({short_reason(self._failures[0])}). Memory is needed, "
+                    "and this version of SwiftPie on every machine. Install it, or draw with fewer."
                 )
             self._start()
         return found[0]

@@ -193,7 +193,7 @@ def batch(
         on_ray(
             *(ray, work), processes=count, threads=run.num_threads, cpus=cpus, gpus=ray_gpus or 0
         )
-        if ray
+        if ray and run.batches
         else nullcontext() as workers,
         stopping(
             lambda: console.say("stopping after the current pictures; press again to stop at once")
