@@ -81,6 +81,9 @@ def test_a_person_is_compared_by_the_face(tmp_path):
     assert best.seeds == (4,)
     assert best.scores[0]["identity_score"] > 0.99
     assert best_of(replace(choice, num_kept=3), shown, encoder).scores[2]["identity_score"] == -1
+    bare = replace(person, mask=torch.zeros_like(person.mask))  # as of vectors without a crop
+    with pytest.raises(InputError, match="vectors alone"):
+        session.draw(replace(compared, subjects=(Subject(bare),)))
 
 
 @pytest.mark.parametrize(

@@ -152,7 +152,8 @@ class ClipIdentityEncoder(nn.Module):
 
     def look(self, pixels: Tensor, mask: Tensor) -> Tensor:
         """Return the projected vectors (R, D) of references (R, 3, H, W) and masks."""
-        resized = self.resized(pixels, mask).to(self.tower.dtype)
+        # They come to where the tower runs with the call.
+        resized = self.resized(pixels.to(self.device), mask.to(self.device)).to(self.tower.dtype)
         embeds: Tensor = self.tower(resized).image_embeds
         return embeds.float()
 

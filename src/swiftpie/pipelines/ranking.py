@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
-from swiftpie.errors import ImageError
+from swiftpie.errors import ImageError, InputError
 from swiftpie.faces import FaceEncoder
 from swiftpie.faces.choose import find_faces
 from swiftpie.geometry.layout import Layout
@@ -39,6 +39,9 @@ def best_of(choice: Choice, drawn: GenerationResult, faces: FaceEncoder | None) 
     face encoder for people, else by the image encoder of the networks. `prompt_score` is that of
     picture and prompt, where one space has both. `place_score` says how large and how near to the
     middle subjects are, where the networks tell. The family says by which of them it ranks.
+
+    Raises:
+        InputError: The identities hold no picture to compare with.
     """
     components, request = choice.components, choice.request
     assert isinstance(request, PersonalizeRequest), "new pictures alone are compared"
@@ -48,6 +51,11 @@ def best_of(choice: Choice, drawn: GenerationResult, faces: FaceEncoder | None) 
         _scores(components, request, image, mask, faces)
         for image, mask in zip(images, masks, strict=True)
     ]
+    if not {*components.family.ranks_by} & {*scores[0]}:
+        raise InputError(
+            f"`best_of={len(images)}` came with a face as vectors alone, which no picture can be "
+            "compared with. Give its crop as well, or leave `best_of` out."
+        )
     order = ranked(scores, components.family.ranks_by)[: choice.num_kept]
     return replace(
         drawn,
@@ -86,8 +94,9 @@ def _scores(
     mask: Tensor,
     faces: FaceEncoder | None,
 ) -> Scores:
-    shown = [_likeness(components, subject, image, mask, faces) for subject in request.subjects]
-    scores = {"identity_score": fmean(shown)}
+    each = (_likeness(components, subject, image, mask, faces) for subject in request.subjects)
+    shown = [score for score in each if score is not None]
+    scores = {"identity_score": fmean(shown)} if shown else {}
     follows = _follows(components, request, image)
     if follows is not None:
         scores["prompt_score"] = follows
@@ -114,17 +123,21 @@ def _likeness(
     image: Image.Image,
     mask: Tensor,
     faces: FaceEncoder | None,
-) -> float:
+) -> float | None:
+    """Return how much a picture shows a subject; None of one whose identity has no picture."""
     identity = subject.identity
+    if not identity.mask.any():
+        return None
     if identity.is_face and faces is not None:
-        face = components.keep("face", identity, lambda: _face_of(faces, identity.pixels))
+        kind = f"face {faces.fingerprint}"
+        face = components.keep(kind, identity, lambda: _face_of(faces, identity.pixels))
         if len(face):
             others = _faces_in(faces, image)
             return float((face @ others.T).max()) if len(others) else -1.0
     known = components.keep("likeness", identity, lambda: _reference(components, identity))
     pixels, cover = _subject_in(components, subject, image, mask)
     seen = look(components, pixels.to(components.device), cover.to(components.device))
-    return float(F.cosine_similarity(known, seen).max())
+    return float(F.cosine_similarity(known, seen.to(known)).max())
 
 
 def _faces_in(encoder: FaceEncoder, image: Image.Image) -> Tensor:
@@ -198,4 +211,5 @@ def _follows(
     pixels = to_tensor(image).to(components.device)
     seen = encoder.look(pixels, torch.ones_like(pixels[:, :1]))
     # The tower of another CLIP has vectors of another length.
-    return float(F.cosine_similarity(seen, pooled)) if seen.shape == pooled.shape else None
+    is_one = seen.shape == pooled.shape
+    return float(F.cosine_similarity(seen.cpu(), pooled.float().cpu())) if is_one else None
