@@ -11,7 +11,7 @@ from swiftpie_lab.cli.evaluate import CELL_PX
 from swiftpie_lab.evaluation.benchmarks import BENCHMARKS
 from swiftpie_lab.evaluation.benchmarks.world import USES
 
-PARTS = ("world", "ablations", "grid", "leakage")
+PARTS = ("world", "ablations", "grid", "leakage", "rescaling")
 
 
 @pytest.fixture(scope="module")
