@@ -3,6 +3,7 @@ import json
 import pytest
 from PIL import Image
 
+import swiftpie
 from swiftpie.imageio.writing import read_metadata
 from tests.backbones import tiny_models
 
@@ -67,3 +68,29 @@ def test_an_identity_is_saved_inspected_and_drawn(call, folder, tmp_path, hamste
     assert json.loads(call("show", saved, "--json").stdout)["preset"] == "sd-turbo"
     drawn = personalize(call, folder, saved, tmp_path / "out.png", *half, "--size", "64x64")
     assert drawn.exit_code == 0, drawn.output
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("family", "preset"), [("sd15", "instaflow"), ("sdxl", "sdxl-turbo")])
+def test_a_tuned_subject_is_drawn_as_in_python(call, tmp_path, hamster, family, preset):
+    weights = tiny_models.make_pipeline(tmp_path / "pipeline", family, is_shallow=True)
+    adapter = tiny_models.make_public_adapter(tmp_path / "ip.safetensors", family, is_shallow=True)
+    tuned, out = tmp_path / "tuned.spid", tmp_path / "out.png"
+    parts = ("--preset", preset, "--weights", weights, "--adapter", adapter, "--offline")
+    parts += ("--image-encoder", tmp_path / "encoder")
+    scenes = ("--steps", 1, "--num-scenes", 1, "--learning-rate", 0.3, "--json")
+    result = call("tune", hamster, "-o", tuned, *scenes, *parts)
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert facts["psnr"] > facts["first_psnr"]
+    assert "draws 3 scenes and takes up to 1 steps; Ctrl-C keeps" in result.stderr
+    drawn = call("personalize", tuned, "a cup", "-o", out, "--seed", 3, "--size", "64x64", *parts)
+    assert drawn.exit_code == 0, drawn.output
+    networks = {"adapter": adapter, "image_encoder": tmp_path / "encoder", "weights": weights}
+    session = swiftpie.load(preset, device="cpu", **networks)
+    read, plain = session.load_identity(tuned), session.encode_identity(hamster)
+    pictures = [session.personalize(one, "a cup", seed=3, size=(64, 64)) for one in (read, plain)]
+    with Image.open(out) as opened:
+        assert (
+            opened.tobytes() == pictures[0].images[0].tobytes() != pictures[1].images[0].tobytes()
+        )

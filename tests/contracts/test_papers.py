@@ -107,10 +107,10 @@ def shows_several():
     return drawn(session, subjects=(one, two)) != drawn(session, subjects=(one,))
 
 
-def tunes():
-    session = mini()
+def tunes(networks, **settings):
+    session = networks()
     one = session.encode_identity(picture(0))
-    tuned = session.tune(one, TuneSettings(steps=1, num_scenes=1))
+    tuned = session.tune(one, TuneSettings(steps=1, num_scenes=1, **settings))
     return not torch.equal(tuned.tokens, one.tokens)
 
 
@@ -483,7 +483,20 @@ IDEAS = (
         shows_several,
     ),
     Idea(
-        "a subject in a minute", "field", "tune", "swiftpie/pipelines/tuning.py", "trained", tunes
+        "a subject in a minute",
+        "field",
+        "tune",
+        "swiftpie/pipelines/tuning.py",
+        "trained",
+        partial(tunes, mini),
+    ),
+    Idea(
+        "the same, published models",
+        "field",
+        "tune --recipe sdxl-turbo",
+        "swiftpie/pipelines/tuning.py",
+        "tiny",
+        partial(tunes, partial(random_networks, "sdxl"), learning_rate=0.1),
     ),
     Idea(
         "published families",

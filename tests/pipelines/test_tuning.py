@@ -10,7 +10,7 @@ from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines import tuning
 from swiftpie.pipelines.identity_file import load_identity, read_identity_header, save_identity
 from swiftpie.pipelines.settings import TuneSettings
-from tests.pipelines.tiny_editor import tiny_editor
+from tests.golden.networks import random_networks
 
 SHORT = TuneSettings(steps=2, num_scenes=1)
 PROMPT = "a toy on a beach"
@@ -70,9 +70,59 @@ def test_examples_keep_the_scene_and_show_the_subject(session, identity):
     assert 0 < float(example.around.mean()) < 1
 
 
-def test_presets_that_place_no_subjects_are_refused(identity):
-    with pytest.raises(CapabilityError, match="does not place"):
-        tuning.tune(tiny_editor(), identity, SHORT)
+@pytest.mark.parametrize(("steps", "is_face", "word"), [(4, False, "4 steps"), (1, True, "a face")])
+def test_what_has_no_place_in_one_step_is_refused(identity, steps, is_face, word):
+    components = random_networks("sd15", steps=steps).components
+    with pytest.raises(CapabilityError, match=word):
+        tuning.tune(components, replace(identity, is_face=is_face), SHORT)
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_a_published_model_draws_the_subject_nearer_to_its_reference(family, sprite):
+    session, events = random_networks(family), []
+    identity = session.encode_identity(sprite)
+    before = [weight.clone() for weight in weights_of(session.components)]
+    tuned = session.tune(identity, TuneSettings(steps=8, num_scenes=1), on_event=events.append)
+    assert events[-1].best_psnr > events[0].first_psnr + 0.02
+    assert events[0].seconds_left > 0 == events[-1].seconds_left
+    assert not torch.equal(tuned.tokens, identity.tokens)
+    assert tuned.keys.keys() == identity.keys.keys() != set()
+    assert not any(torch.equal(rows, identity.keys[name]) for name, rows in tuned.keys.items())
+    assert all(map(torch.equal, before, weights_of(session.components)))
+
+
+def test_the_wanted_latents_are_the_reference_in_its_own_box(sprite):
+    session = random_networks("sd15")
+    identity = session.encode_identity(sprite)
+    (example,) = tuning.draw_examples(session.components, identity, [0], count=1, seed=2)
+    inside = identity.mask == 1
+    assert torch.equal((example.wanted * inside), identity.pixels * inside)
+    assert float(tuning.latent_error(example.encoded, example)) == 0
+    outside = example.around.bool()
+    assert 0 < outside.float().mean() < 1
+    moved = example.encoded + 5 * outside  # what is around the subject counts elsewhere
+    assert float(tuning.latent_error(moved, example)) == 0
+    blurred = example.encoded.mean(dim=(2, 3), keepdim=True).expand_as(example.encoded)
+    assert float(tuning.latent_error(blurred, example)) > 0
+
+
+def test_what_helps_in_no_unseen_scene_is_not_kept(session, identity):
+    tuned = session.tune(identity, TuneSettings(steps=1, num_scenes=1, learning_rate=1.0))
+    assert tuned.tuned == "0 steps"
+    assert torch.equal(tuned.tokens, identity.tokens)
+
+
+def test_ending_early_looks_once_more_and_keeps_the_best(session, identity):
+    tuned = session.tune(identity, replace(SHORT, steps=9), on_event=lambda event: event.step == 2)
+    assert tuned.tuned == "2 steps"
+
+
+def test_it_ends_when_its_time_is_over(session, identity):
+    events = []
+    limited = TuneSettings(steps=500, num_scenes=1, seconds=1)
+    session.tune(identity, limited, on_event=events.append)
+    assert events[-1].step < 500
+    assert tuning.seconds_of(session.components, limited) == 1
 
 
 @pytest.mark.thorough
@@ -92,7 +142,7 @@ def test_of_many_pictures_the_last_is_held_out(identity):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("steps", 0), ("learning_rate", 2.0), ("num_scenes", 0)]
+    ("name", "value"), [("steps", 0), ("learning_rate", 2.0), ("num_scenes", 0), ("seconds", 0)]
 )
 def test_settings_out_of_range_are_refused(name, value):
     with pytest.raises(InputError, match=f"{name}={value}"):

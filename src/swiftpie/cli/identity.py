@@ -1,6 +1,7 @@
 """`swiftpie identity`, `tune`, `cutout` and `library`: subjects in files and pictures."""
 
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -200,6 +201,7 @@ def library(
         "swiftpie tune dog.jpg -o dog.spid",
         "swiftpie tune front.jpg side.jpg back.jpg -o robot.spid",
         "swiftpie tune dog.spid -o finer.spid --steps 200",
+        "swiftpie tune dog.jpg -o dog.spid --recipe sdxl-turbo",
     )
 )
 @options.with_fields
@@ -215,30 +217,50 @@ def tune(
 ) -> None:
     """Train a subject for about a minute, where the encoder alone loses its details.
 
+    Models that draw in one step can: mini, and published ones with an identity adapter, such as
+    sd-turbo, sdxl-turbo, sdxl-lightning-1 and hyper-sdxl-1. A minute is meant for a card; on
+    a processor these take long, and a bar shows the time left. Ctrl-C keeps the best so far.
+
     The file is an identity like any other. Of three or more pictures the last one is only used to
     judge.
     """
+    from swiftpie.batch.run import stopping
     from swiftpie.imageio.atomic import check_target
+    from swiftpie.pipelines.tuning import NUM_CHECKS, seconds_of
 
     check_target(out, force=force)
     (source,) = with_cutouts([read_source(subjects)], cutouts)
     preset = preset_for(networks)
     session = open_session(**networks).session
     identity, events = session.identity_of(source), list["TuneEvent"]()
-    with bar(settings.steps) as update:
+    limit = seconds_of(session.components, settings)
+    say(
+        f"tuning draws {settings.num_scenes + NUM_CHECKS} scenes and takes up to {settings.steps} "
+        f"steps{f', at most {limit} s in all' if isfinite(limit) else ''}; Ctrl-C keeps the best "
+        "so far"
+    )
+    with (
+        bar(settings.steps) as update,
+        stopping(lambda: update(description="ends after this step")) as stop,
+    ):
 
-        def on_event(event: "TuneEvent") -> None:
+        def on_event(event: "TuneEvent") -> bool:
             events[:] = [event]
-            update(completed=event.step, description=f"subject {event.psnr:.1f} dB")
+            left = f", about {event.seconds_left:.0f} s left"
+            update(completed=event.step, description=f"subject {event.psnr:.1f} dB{left}")
+            if stop.is_set() and event.step == 0:  # nothing is tuned yet
+                raise KeyboardInterrupt
+            return stop.is_set()
 
         tuned = session.tune(identity, settings, on_event=on_event)
     session.save_identity(tuned, out, force=force)
     last, size_kib = events[-1], out.stat().st_size / 1024
-    gain = last.best_psnr - last.first_psnr
-    say(
-        f"wrote {out} ({size_kib:.0f} KiB, preset {preset.name}; tuned in {tuned.tuned}: the "
-        f"subject is {gain:.1f} dB nearer to its pictures, at {last.best_psnr:.1f} dB)"
+    gain, what = last.best_psnr - last.first_psnr, f"{size_kib:.0f} KiB, preset {preset.name}"
+    found = (
+        f"tuned in {tuned.tuned}: the subject is {gain:.1f} dB nearer to its pictures, at "
+        f"{last.best_psnr:.1f} dB"
     )
+    say(f"wrote {out} ({what}; {found if gain else 'no step helped, so it is as encoded'})")
     if as_json:
         facts = {"path": str(out), "tuned": tuned.tuned, "size_kib": round(size_kib, 1)}
         figures = {"steps": last.step, "first_psnr": last.first_psnr, "psnr": last.best_psnr}

@@ -22,7 +22,7 @@ Options = TypeVar("Options")
 
 BALANCE_OF_IDENTITY, BALANCE_OF_TEXT = 0.4, 0.3  # change of the scales at either end
 MAX_SCALE = 4.0  # far above what keeps pictures natural; larger values only overflow
-MAX_STEPS, MAX_SEED = 10_000, 2**31  # Limits of tuning.
+MAX_STEPS, MAX_SEED, MAX_TUNE_S = 10_000, 2**31, 86_400  # Limits of tuning.
 NOT_COMFYUI = frozenset({Surface.CLI, Surface.BATCH, Surface.HTTP})
 RARE = frozenset({Surface.BATCH, Surface.HTTP})
 
@@ -415,6 +415,16 @@ class TuneSettings:
         int, Option("Scenes that the subject is trained in.", least=1, most=64)
     ] = 8
     seed: Annotated[int, Option("Seed of everything random.", least=0, most=MAX_SEED)] = 0
+    seconds: Annotated[
+        int | None,
+        Option(
+            "Most seconds that it takes. By default 60 on an accelerator, and on a processor as "
+            "long as the steps take.",
+            kind=int,
+            least=1,
+            most=MAX_TUNE_S,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         check_numbers(self)

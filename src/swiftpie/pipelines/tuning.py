@@ -3,8 +3,13 @@
 A tuned subject is an identity like any other. What tuning changes acts through the subject's own
 tokens, keys and values, which a call hands to the attention layers as values. So the weights of a
 session stay as they are, and pictures without the subject stay the same, bit for bit.
+
+What a picture should look like depends on the networks. Those that place a subject show its pixels
+there. Of published ones it is not known where they draw a subject, so its box is that of its
+reference, and the error is one of latents, which are the autoencoder's features.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf
@@ -20,13 +25,13 @@ from swiftpie.errors import CapabilityError
 from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.shading import Lighting, relit
-from swiftpie.masks import resize_mask
+from swiftpie.masks import bounding_box, resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import predict_clean
 from swiftpie.pipelines.denoise import Clock, Prepared, decode, denoise
 from swiftpie.pipelines.filling import blurred
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, Subject
-from swiftpie.pipelines.settings import TuneSettings
+from swiftpie.pipelines.settings import MaskSource, TuneSettings
 from swiftpie.pipelines.techniques.personalize import prepare_subjects
 from swiftpie.types import Identity
 
@@ -38,15 +43,21 @@ SUBJECT_WEIGHT = 10.0  # The subject's pixels; latents around it count 1.
 LEAST_GAIN = 0.01  # dB; less is no improvement
 SHADING = 1 / 32  # A share of the side: what is coarser is light, and stays.
 FAINT = 1e-3  # opacity below which a pixel has no colour of its own
-PROMPTS = (
-    "a toy on a beach",
-    "a toy in a forest",
-    "a toy in a city at night",
-    "a toy on a meadow in winter",
-    "a toy at sea at sunset",
-    "a toy in a kitchen",
+PLACES = (
+    "on a beach",
+    "in a forest",
+    "in a city at night",
+    "on a meadow in winter",
+    "at sea at sunset",
+    "in a kitchen",
 )
+TOY, ANYTHING = "a toy", "a photo of it"  # What words call a subject; `mini` knows the first.
 CHECK_SEED = 2**24  # Scenes that training does not see.
+MOST_SECONDS = 60  # On an accelerator, if no other limit is given.
+PASSES = 3  # A step takes about as long as so many pictures: its gradients take two.
+# In half precision small gradients are 0: the loss begins larger, and shrinks where they overflow.
+LOSS_SCALE, SHRINKS = 2.0**10, 1 / 16
+LEAST_SPREAD = 1e-6  # of a variance, whose root has a steep gradient below
 
 
 class Example(NamedTuple):
@@ -57,6 +68,7 @@ class Example(NamedTuple):
     mask: Tensor  # (1, 1, H, W) where the subject is, in [0, 1]
     around: Tensor  # (1, 1, h, w) 1 = cell without any of the subject
     untuned: Tensor  # (1, C, h, w) latents of the model's own picture
+    encoded: Tensor | None = None  # (1, C, h, w) latents of `wanted`; None: pixels are compared
 
 
 class TuneEvent(NamedTuple):
@@ -64,10 +76,13 @@ class TuneEvent(NamedTuple):
 
     step: int
     steps: int
-    psnr: float  # In dB, in scenes that training does not see, at the last look.
+    # In dB, in scenes that training does not see, at the last look: of pixels, or of latents, whose
+    # variance is about 1.
+    psnr: float
     best_psnr: float
     first_psnr: float  # before the first step
     is_done: bool = False
+    seconds_left: float = 0.0  # about, before the first step by the time of the first look
 
 
 OnTune = Callable[[TuneEvent], bool | None]
@@ -84,9 +99,11 @@ def tune(
     """Return `identity` tuned, so that pictures show more of what its own pictures show.
 
     The subject is drawn in scenes of the model. Its pixels move towards its own pictures, placed
-    and lit as the model places and lights them; latents around it stay as they are. Of three or
-    more pictures the last is held out: it is only looked at. The features that were best in scenes
-    that training does not see are kept, so the result is never worse there.
+    and lit as the model places and lights them; latents around it stay as they are. A published
+    one-step model draws it in the box of its reference, and its latents there move towards those of
+    the reference. Of three or more pictures the last is held out: it is only looked at. The
+    features that were best in scenes that training does not see are kept, so the result is never
+    worse there.
 
     Args:
         components: The networks, whose weights stay as they are.
@@ -95,16 +112,24 @@ def tune(
         on_event: Called at the start, after each step and at the end.
 
     Raises:
-        CapabilityError: The preset does not place subjects, or its engine cannot train.
+        CapabilityError: The preset draws in several steps, the subject is a face, or the engine
+            cannot train.
     """
+    until = time.monotonic() + seconds_of(components, settings)
     _check_tunable(components, identity)
     trained, checked = trained_and_checked(identity)
     seed = settings.seed
     examples = draw_examples(components, identity, trained, count=settings.num_scenes, seed=seed)
     checks = draw_examples(components, identity, checked, count=NUM_CHECKS, seed=seed + CHECK_SEED)
     run = _Run(components, identity, settings.learning_rate, examples, checks)
-    run.fit(settings.steps, on_event or (lambda _: None))
+    run.fit(settings.steps, on_event or (lambda _: None), until=until)
     return replace(run.best, tuned=f"{run.best_step} steps")
+
+
+def seconds_of(components: Components, settings: TuneSettings) -> float:
+    """Return how many seconds tuning may take."""
+    usual = inf if components.device.type == "cpu" else MOST_SECONDS
+    return usual if settings.seconds is None else settings.seconds
 
 
 def trained_and_checked(identity: Identity) -> tuple[list[int], list[int]]:
@@ -133,67 +158,95 @@ class _Run:
         self._best_psnr, self._first_psnr, self._psnr = -inf, -inf, -inf
         self._stale = 0
         self.best_step = 0
+        weight: Tensor = next(components.denoiser.installation.network.parameters())
+        self._scaler = torch.amp.GradScaler(
+            weight.device.type,
+            init_scale=LOSS_SCALE,
+            backoff_factor=SHRINKS,
+            enabled=weight.dtype is torch.float16,
+        )
 
-    def fit(self, steps: int, on_event: OnTune) -> None:
-        """Train, look, and keep the best."""
-        step = 0
+    def fit(self, steps: int, on_event: OnTune, *, until: float) -> None:
+        """Train, look, and keep the best; `until` is a time of `time.monotonic`."""
+        step, self._until, self._began = 0, until, time.monotonic()
         self._look(step)
         self._first_psnr = self._psnr
+        looked, self._began = time.monotonic() - self._began, time.monotonic()
+        self._guess = PASSES * looked / NUM_CHECKS
         is_over = bool(on_event(self._event(step, steps)))
-        while not is_over and step < steps and self._stale < PATIENCE:
+        while not is_over and step < steps and self._stale < PATIENCE and time.monotonic() < until:
             self._train(self._examples[step % len(self._examples)])
             step += 1
             if step % CHECK_EVERY == 0 or step == steps:
                 self._look(step)
             is_over = bool(on_event(self._event(step, steps)))
+        if step % CHECK_EVERY and step < steps:  # it ended early, and may be better by now
+            self._look(step)
         on_event(self._event(step, steps)._replace(is_done=True))
 
     def _as_weight(self, rows: Tensor) -> Tensor:
-        self._weights.append(rows.detach().clone().requires_grad_())
+        self._weights.append(rows.detach().float().clone().requires_grad_())
         return self._weights[-1]
 
     def _event(self, step: int, steps: int) -> TuneEvent:
-        return TuneEvent(step, steps, self._psnr, self._best_psnr, self._first_psnr)
+        now = time.monotonic()
+        pace = (now - self._began) / step if step else self._guess
+        left = min((steps - step) * pace, max(self._until - now, 0.0))
+        found = (self._psnr, self._best_psnr, self._first_psnr)
+        return TuneEvent(step, steps, *found, seconds_left=left)
 
     def _train(self, example: Example) -> None:
         latents = clean_latents(self._components, example, self._trained)
-        pixels = self._components.autoencoder.decode(latents)
+        if example.encoded is None:
+            error = subject_error(self._components.autoencoder.decode(latents), example)
+        else:
+            error = latent_error(latents, example)
         moved = ((latents - example.untuned).square() * example.around).mean()
-        loss = SUBJECT_WEIGHT * subject_error(pixels, example) + moved
+        loss = SUBJECT_WEIGHT * error + moved
         if not loss.requires_grad:
             raise CapabilityError(
                 "The engine of this session passes no gradients on, and tuning needs them. Tune "
                 "without `engine=`; every engine draws the result."
             )
         # Not by `backward`, which would leave gradients on weights that others share.
-        gradients = torch.autograd.grad(loss, self._weights)
+        # Published U-Nets do not read all that `mini` does.
+        scaled = self._scaler.scale(loss)
+        gradients = torch.autograd.grad(scaled, self._weights, allow_unused=True)
         for weight, gradient in zip(self._weights, gradients, strict=True):
             weight.grad = gradient
-        self._optimizer.step()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
 
     @torch.no_grad()
     def _look(self, step: int) -> None:
-        decode = self._components.autoencoder.decode
-        self._psnr = fmean(
-            subject_psnr(
-                decode(clean_latents(self._components, example, self._trained)).clamp(-1, 1),
-                example,
-            )
-            for example in self._checks
-        )
+        self._psnr = fmean(self._nearness(example) for example in self._checks)
         self._stale += 1
         if self._psnr > self._best_psnr + LEAST_GAIN:
             self.best = self._trained.with_features(lambda rows: rows.detach().clone())
             self._best_psnr, self.best_step, self._stale = self._psnr, step, 0
 
+    def _nearness(self, example: Example) -> float:
+        """Return in dB how near the subject of now is to what an example wants."""
+        latents = clean_latents(self._components, example, self._trained)
+        if example.encoded is not None:
+            return float(-10 * latent_error(latents, example).log10())
+        return subject_psnr(self._components.autoencoder.decode(latents).clamp(-1, 1), example)
+
 
 def _check_tunable(components: Components, identity: Identity) -> None:
     """Refuse a subject of which it is not known what a picture should look like."""
-    if not components.family.shows_own_pixels or identity.is_face:
+    name, num_steps = components.preset.name, len(components.schedule.steps)
+    if identity.is_face:
         raise CapabilityError(
-            f"Preset {components.preset.name!r} does not place the pictures of this subject, and "
-            "tuning needs to know where they go. Tune with mini. Or train a LoRA with the scripts "
-            "of diffusers, and load it in a recipe."
+            "The subject is a face, of which adapters read a vector and no place in a picture, and "
+            "tuning needs one. Give more pictures of the person instead. Or train a LoRA with the "
+            "scripts of diffusers, and load it in a recipe."
+        )
+    if num_steps > 1 and not components.family.shows_own_pixels:
+        raise CapabilityError(
+            f"Preset {name!r} draws in {num_steps} steps, and tuning trains through a single one. "
+            "Take a model of one step, such as sd-turbo, sdxl-turbo, sdxl-lightning-1 or mini. Or "
+            "train a LoRA with the scripts of diffusers, and load it in a recipe."
         )
 
 
@@ -202,15 +255,17 @@ def draw_examples(
 ) -> list[Example]:
     """Return `count` examples, which show the `frames` of `identity` in turn.
 
-    Noise and prompt of each decide the scene, and place, size, turn and light of the subject.
+    Noise and prompt of each decide the scene, and with `mini` place, size, turn and light of the
+    subject.
     """
+    called = TOY if components.family.shows_own_pixels else ANYTHING
     numbers = range(count)
     return [
         _example(
             components,
             identity,
             frame=frames[number % len(frames)],
-            prompt=PROMPTS[(number + seed) % len(PROMPTS)],
+            prompt=f"{called} {PLACES[(number + seed) % len(PLACES)]}",
             seed=seed + number,
         )
         for number in numbers
@@ -227,8 +282,13 @@ def _example(
         mask=_first(identity.mask, frame),
         large=None,
     )
+    is_placed = components.family.shows_own_pixels
     request = PersonalizeRequest(
-        subjects=(Subject(shown),), prompt=prompt, seeds=(seed,), scene=WORDS_ALONE
+        subjects=(Subject(shown, box=None if is_placed else bounding_box(shown.mask[:1])),),
+        prompt=prompt,
+        seeds=(seed,),
+        scene=WORDS_ALONE,
+        mask=MaskSource.NONE if is_placed else MaskSource.BOX,
     )
     drawing = prepare_subjects(components, request, Clock())
     attention = drawing.condition.attention
@@ -239,10 +299,17 @@ def _example(
     drawing = drawing._replace(condition=condition)
     untuned = denoise(drawing).latents
     picture = decode(components, untuned)
-    placed, mask = in_place(shown, drawing.layouts[0], drawing.lights[0], like=picture)
+    if is_placed:
+        placed, mask = in_place(shown, drawing.layouts[0], drawing.lights[0], like=picture)
+    else:
+        placed, mask = shown.pixels[:1].to(picture), shown.mask[:1].to(picture)
+    wanted, encoded = placed + picture * (1 - mask), None
+    if is_placed:
+        wanted = with_own_shading(wanted, picture, mask)
+    else:
+        encoded = components.autoencoder.encode(wanted)
     covers = F.adaptive_max_pool2d(mask, (untuned.shape[2], untuned.shape[3])) > 0
-    wanted = with_own_shading(placed + picture * (1 - mask), picture, mask)
-    return Example(drawing, wanted, mask, around=(~covers).to(untuned), untuned=untuned)
+    return Example(drawing, wanted, mask, (~covers).to(untuned), untuned, encoded)
 
 
 def in_place(
@@ -302,6 +369,27 @@ def subject_error(pixels: Tensor, example: Example) -> Tensor:
     """Return the mean squared error of `pixels` (1, 3, H, W) over the subject."""
     error = (pixels - example.wanted).square() * example.mask
     return error.sum() / (3 * example.mask.sum()).clamp_min(1)
+
+
+def latent_error(latents: Tensor, example: Example) -> Tensor:
+    """Return how far latents (1, C, h, w) are from those of the example over the subject.
+
+    Cells are compared, and how much each channel varies over the subject, as DISTS does with
+    features. A model draws a subject where its noise wants it, and cells alone would make a blur
+    the best guess.
+    """
+    assert example.encoded is not None, "pixels are compared otherwise"
+    cover = resize_mask(example.mask, (latents.shape[2], latents.shape[3])).to(latents)
+    share = cover / cover.sum().clamp_min(FAINT)
+    cells = ((latents - example.encoded).square() * share).sum() / latents.shape[1]
+    drawn, wanted = (_spread(rows, share) for rows in (latents, example.encoded))
+    return cells + (drawn - wanted).square().mean()
+
+
+def _spread(latents: Tensor, share: Tensor) -> Tensor:
+    """Return the deviation of each channel (1, C) where `share` (1, 1, h, w), of sum 1, is."""
+    mean = (latents * share).sum(dim=(2, 3), keepdim=True)
+    return ((latents - mean).square() * share).sum(dim=(2, 3)).clamp_min(LEAST_SPREAD).sqrt()
 
 
 def _first(rows: Tensor, number: int) -> Tensor:
