@@ -1,6 +1,7 @@
 """The batches of a run on Ray: its actors draw, here or on the machines of a cluster."""
 
 import functools
+import gc
 import json
 import logging
 import operator
@@ -95,6 +96,7 @@ def connected(address: str, *, processes: int, cpus: float, gpus: float) -> Iter
         own = room if address == LOCAL else {}
         try:
             _check_answers(address)
+            gc.collect()  # what is left of a cluster before has the ids of this one
             ray.init(address, log_to_driver=False, configure_logging=False, **own)
         except (OSError, RuntimeError, ValueError) as error:
             raise SwiftPieError(
