@@ -222,7 +222,7 @@ def tune(
     a processor these take long, and a bar shows the time left. Ctrl-C keeps the best so far.
 
     The file is an identity like any other. Of three or more pictures the last one is only used to
-    judge.
+    judge. With mini, photographed scenes show the photograph's own pixels, tuned or not.
     """
     from swiftpie.batch.run import stopping
     from swiftpie.imageio.atomic import check_target
