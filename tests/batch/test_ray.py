@@ -27,9 +27,9 @@ on_real_ray = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster():
-    """Two machines, as Ray sees it, with a processor each."""
+    """Two machines, as Ray sees it, with a processor each; the first test kills one."""
     pytest.importorskip("ray", reason="needs swiftpie[ray]")
     from ray.cluster_utils import Cluster
 
@@ -86,8 +86,9 @@ class TestOnRay:
         assert {row["status"] for row in drawn} == {"done"}
         assert contents(folder / "out") == contents(folder / "whole")
 
-    def test_reasons_and_animations_are_those_of_one_process(self, collected, working, run, folder):
-        pytest.importorskip("ray", reason="needs swiftpie[ray]")
+    def test_reasons_and_animations_are_those_of_one_process(
+        self, cluster, collected, working, run, folder
+    ):
         film = {**SMALL, "prompt": "a dog at sea", "to": "a dog at sea at night", "num_frames": 2}
         (folder / "late.png").write_bytes((folder / "mask.png").read_bytes())
         late = {**SMALL, "subject": "late.png", "cutout": "none", "prompt": "a dog", "id": "late"}
@@ -95,7 +96,7 @@ class TestOnRay:
         (folder / "late.png").write_bytes(b"no picture any more")
         run(jobs, "whole", batch=1)
         work = replace(working(), load=partial(swiftpie.load, size_px=128))
-        drawn = [*drawn_by_ray(jobs, work, "local")]
+        drawn = [*drawn_by_ray(jobs, work, cluster.address, processes=1)]
         assert sorted(row["status"] for row in drawn) == ["done", "failed"]
         assert contents(folder / "out") == contents(folder / "whole")
 
