@@ -2,8 +2,18 @@
 
 `python -m benchmarks.distillation teacher FOLDER` trains a U-Net, a text encoder and an autoencoder
 on sprites of the library over plain colours, 64 px, and writes them as a pipeline of diffusers.
-`swiftpie train distill` makes students of it, as docs/training.md says. `python -m
-benchmarks.distillation measure FOLDER --student NAME=UNET …` then compares all of them.
+Students of the published figures come from:
+
+    own="--set stage.weights=FOLDER/unet --set stage.base=FOLDER --set stage.teacher=FOLDER/unet
+        --set stage.prompts=FOLDER/prompts.txt --set stage.size_px=64 --set stage.batch_size=24
+        --set stage.mixed_precision=false --set stage.checkpointing=false
+        --set loop.ema_decay=0.95 --set loop.warmup_steps=10"
+    swiftpie train distill-vsd $own --set loop.steps=576 --set loop.learning_rates=1e-4,1e-3
+        --set stage.guidance=2 --set stage.critic_rank=32 --set stage.critic_alpha=32
+    swiftpie train distill-dmd2 $own --set loop.steps=250 --set loop.learning_rates=1e-4,3e-4
+        --set stage.student_every=2 --set stage.num_real=96
+
+`python -m benchmarks.distillation measure FOLDER --student NAME=UNET …` then compares all of them.
 
 The distance is Fréchet's of the vectors that the judge of subjects sees, times 1000, from pictures
 that training showed. It is no FID: those features know sprites alone. It is smaller for more
