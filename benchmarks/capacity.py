@@ -57,7 +57,7 @@ def delays(pool: Pool, *, load: float, count: int, seed: int) -> list[float]:
             heapq.heappush(waiting, (came[taken], came[taken]))
             taken += 1
         now = max(now, waiting[0][0])
-        part = []
+        part: list[float] = []
         while waiting and waiting[0][0] <= now and len(part) < pool.batch:
             part.append(heapq.heappop(waiting)[1])
         end = now + pool.pass_s(len(part))

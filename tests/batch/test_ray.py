@@ -16,6 +16,7 @@ from swiftpie.batch.ray import STORE_BYTES, _check_room, on_ray
 from swiftpie.batch.run import draw, open_run
 from swiftpie.errors import SwiftPieError
 from tests.batch.conftest import SMALL
+from tests.fixtures.one_cluster import ray_for
 
 JOBS = int(os.environ.get("RAY_JOBS", "10"))
 PATIENCE_S = 300
@@ -30,7 +31,7 @@ on_real_ray = [
 @pytest.fixture(scope="module")
 def cluster():
     """Two machines, as Ray sees it, with a processor each; the first test kills one."""
-    pytest.importorskip("ray", reason="needs swiftpie[ray]")
+    ray_for(__name__)
     from ray.cluster_utils import Cluster
 
     made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})

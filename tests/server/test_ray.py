@@ -22,6 +22,7 @@ from swiftpie.cli.serve import _replicas_of
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
 from swiftpie.server.ray import RayBackend
+from tests.fixtures.one_cluster import ray_for
 from tests.server.conftest import picture_in as picture
 from tests.server.conftest import serving, until
 
@@ -60,7 +61,7 @@ def notes(tmp_path_factory):
 @pytest.fixture(scope="module")
 def on_replicas(session, notes):
     """A server whose pictures are drawn by two replicas."""
-    ray = pytest.importorskip("ray", reason="needs swiftpie[ray]")
+    ray = ray_for(__name__)
     pytest.importorskip("ray.serve", reason="needs swiftpie[ray]")
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     held = {"least": 2, "most": 2, "cpus": 0.5, "gpus": 0, "drain_s": 5}
