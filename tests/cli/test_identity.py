@@ -2,12 +2,14 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from swiftpie.cli.main import app
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.library import CREDIT, subject_library
+from swiftpie.mini.scenes import scene_library
 from swiftpie.pipelines.identity_file import read_identity_header
 from tests.shapes import ellipse, photo, star
 
@@ -134,3 +136,38 @@ def test_the_command_writes_an_identity_and_refuses_to_replace_it(sprite, tmp_pa
     assert {path.name for path in tmp_path.iterdir()} == {"one.png", "one.spid"}  # no state is left
     again = CliRunner().invoke(app, words)
     assert again.exit_code == 2
+
+
+@pytest.fixture(scope="module")
+def two_photos(samples, tmp_path_factory):
+    """A sprite on the left and one on the right of a photographed place."""
+    path = tmp_path_factory.mktemp("two") / "two.png"
+    place = scene_library().image("beach").resize((512, 448))
+    for number, name in enumerate(("1f439", "1f916")):
+        with Image.open(samples / f"{name}.webp") as opened:
+            sprite = opened.convert("RGBA").resize((200, 200))
+        place.paste(sprite, (30 + 250 * number, 200), sprite)
+    place.save(path)
+    return path
+
+
+def test_each_subject_of_a_picture_becomes_a_file(call, two_photos, tmp_path):
+    folder = tmp_path / "found"
+    result = call("identity", "save", two_photos, "--all", "-o", folder)
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in folder.iterdir()} == {"1.png", "1.spid", "2.png", "2.spid"}
+    for number, middle in ((1, 130), (2, 380)):
+        with Image.open(folder / f"{number}.png") as opened:
+            left, _, right, _ = opened.getchannel("A").getbbox()
+        assert abs((left + right) / 2 - middle) < 25
+        assert read_identity_header(folder / f"{number}.spid").preset == "mini"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["--cutout", "auto"], "leave --cutout out"), (["--to", "mask"], "Leave --to mask out")],
+)
+def test_all_subjects_come_without_hints(call, two_photos, tmp_path, words, message):
+    result = call("cutout", two_photos, "--all", "-o", tmp_path / "found", *words)
+    assert result.exit_code == 2
+    assert message in result.stderr

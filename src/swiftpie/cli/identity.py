@@ -19,8 +19,14 @@ from swiftpie.pipelines.request import scenes as packaged_scenes
 from swiftpie.pipelines.settings import TuneSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from PIL import Image
+
+    from swiftpie.backbones.choices import LoadOptions
     from swiftpie.pipelines.request import Pictures, Source
     from swiftpie.pipelines.tuning import TuneEvent
+    from swiftpie.types import Cutout
 
 OPAQUE = (".jpg", ".jpeg")
 
@@ -37,6 +43,15 @@ IdentityFile = Annotated[
     Path, typer.Option("-o", "--out", metavar="FILE", help="Identity file to write (.spid).")
 ]
 
+Every = Annotated[
+    bool,
+    typer.Option(
+        "--all",
+        help="Take each subject that stands out in the picture; --out is then a folder of files "
+        "numbered from left to right.",
+    ),
+]
+
 app = typer.Typer()
 identity_app = typer.Typer(
     name="identity", no_args_is_help=True, help="Encode a subject once and keep it as a file."
@@ -49,6 +64,7 @@ app.add_typer(identity_app)
         "swiftpie identity save dog.jpg -o dog.spid",
         "swiftpie identity save a.png b.jpg --cutout auto --cutout mask.png -o robot.spid",
         "swiftpie identity save dog.jpg -o dog.spid --recipe sdxl-turbo",
+        "swiftpie identity save street.jpg --all -o street",
     )
 )
 @options.with_fields
@@ -57,12 +73,19 @@ def save(
     subjects: options.Subjects,
     out: IdentityFile,
     cutouts: options.Cutouts = None,
+    every: Every = False,
     networks: options.Networks,
     force: options.Force = False,
 ) -> None:
-    """Encode pictures of one subject into a file that `personalize` takes as SUBJECT."""
+    """Encode pictures of one subject into a file that `personalize` takes as SUBJECT.
+
+    With --all, each subject of one picture becomes a file, with its cut-out as a PNG beside it.
+    """
     from swiftpie.imageio.atomic import check_target
 
+    if every:
+        _save_all(subjects, out, cutouts, networks=networks, force=force)
+        return
     check_target(out, force=force)
     (source,) = with_cutouts([read_source(subjects)], cutouts)
     preset = preset_for(networks)
@@ -77,6 +100,7 @@ def save(
     epilog=examples(
         "swiftpie cutout dog.jpg -o seen.png",
         "swiftpie cutout dog.jpg -o dog.png --to rgba",
+        "swiftpie cutout street.jpg --all -o street",
         "swiftpie cutout street.jpg -o seen.png --cutout 0.1,0.4,0.4,0.95",
         "swiftpie cutout street.jpg -o seen.png --cutout '0.25,0.6 not:0.5,0.5'",
     )
@@ -94,13 +118,15 @@ def cutout(
         ),
     ] = CutoutForm.FRAME,
     cutouts: options.Cutouts = None,
+    every: Every = False,
     preset: options.PresetName = "mini",
     as_json: options.AsJson = False,
     force: options.Force = False,
 ) -> None:
     """Show what the encoders see of a picture: the subject alone, centred, on grey.
 
-    With --to rgba or mask, cut the subject out at full size, to correct it and use it again.
+    With --to rgba or mask, cut the subject out at full size, to correct it and use it again. With
+    --all, each subject is cut out so with transparency.
     """
     from swiftpie.imageio.decoding import load_image
     from swiftpie.imageio.images import mask_to_pil, to_pil
@@ -110,6 +136,16 @@ def cutout(
     from swiftpie.pipelines.identity import canonical_frame, cut_out_or_given, with_own_colours
     from swiftpie.types import CutoutMethod
 
+    if every:
+        _check_rgba(form)
+        facts = [
+            {"path": str(path), "cutout": how._asdict()}
+            for path, _, how in _each_subject([image], out, cutouts, force=force)
+        ]
+        say(f"wrote {len(facts)} subjects into {out}")
+        if as_json:
+            print_json(facts)
+        return
     check_image_target(out, force=force)
     _check_transparency(out, form)
     size_px = PRESETS.get(preset).image_size_px
@@ -135,6 +171,50 @@ def cutout(
         print_json({"path": str(out), "size": size, "cutout": how._asdict()})
 
 
+def _each_subject(
+    images: list[str], folder: Path, cutouts: list[str] | None, *, force: bool
+) -> "Iterator[tuple[Path, Image.Image, Cutout]]":
+    """Write each subject of a picture into `folder`; yield its file, the cut-out and how."""
+    from swiftpie.imageio.decoding import load_image
+    from swiftpie.imageio.images import mask_to_pil
+    from swiftpie.imageio.writing import save_image
+    from swiftpie.models.several import cut_out_all
+    from swiftpie.pipelines.identity import with_own_colours
+
+    if cutouts or len(images) != 1:
+        raise ConfigError(
+            f"--all finds the subjects of one picture, and came with {len(images)} pictures and "
+            f"{len(cutouts or [])} of --cutout. Give one picture, and leave --cutout out."
+        )
+    (image,) = _pictures_of(read_source(images)).images
+    picture = load_image(image).convert("RGB")
+    found = cut_out_all(picture)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, one in enumerate(found, start=1):
+        cut, path = with_own_colours(picture, one.mask), folder / f"{number}.png"
+        (alpha,) = mask_to_pil(one.mask)
+        cut.putalpha(alpha)
+        save_image(cut, path, metadata=None, force=force)
+        yield path, cut, one.how
+
+
+def _save_all(
+    subjects: list[str],
+    folder: Path,
+    cutouts: list[str] | None,
+    *,
+    networks: "LoadOptions",
+    force: bool,
+) -> None:
+    """Write each subject of a picture as a PNG and as an identity."""
+    preset, session, number = preset_for(networks), open_session(**networks).session, 0
+    for path, cut, _ in _each_subject(subjects, folder, cutouts, force=force):
+        identity = session.encode_identity(cut.convert("RGB"), masks=cut.getchannel("A"))
+        session.save_identity(identity, path.with_suffix(".spid"), force=force)
+        number += 1
+    say(f"wrote {number} subjects into {folder} (a .png and a .spid each, preset {preset.name})")
+
+
 def _pictures_of(source: "Source") -> "Pictures":
     """Return the pictures of a subject, also of one of the library."""
     from swiftpie.pipelines.request import Pictures
@@ -148,6 +228,11 @@ def _pictures_of(source: "Source") -> "Pictures":
             raise ConfigError(
                 "An identity file was given, and is cut out already. A picture is needed. Give one."
             )
+
+
+def _check_rgba(form: CutoutForm) -> None:
+    if form is CutoutForm.MASK:
+        raise ConfigError("--all writes cut-outs with transparency. Leave --to mask out.")
 
 
 def _check_transparency(out: Path, form: CutoutForm) -> None:
