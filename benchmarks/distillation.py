@@ -25,6 +25,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -119,7 +120,7 @@ def new_tokenizer() -> CLIPTokenizer:
     vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
     return CLIPTokenizer(
         vocab=vocabulary,
-        merges=[tuple(merge.split(" ")) for merge in merges],
+        merges=[tuple(merge.split(" ")) for merge in merges],  # type: ignore[misc]  # pairs
         model_max_length=LENGTH,
     )
 
@@ -244,7 +245,9 @@ def write_teacher(folder: Path, *, autoencoder_s: float, teacher_s: float) -> No
     scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     scheduler.save_pretrained(folder / "scheduler")
     networks = {"unet": unet, "vae": autoencoder, "scheduler": scheduler}
-    index = {name: ["diffusers", type(network).__name__] for name, network in networks.items()}
+    index: dict[str, list[str | None]] = {
+        name: ["diffusers", type(network).__name__] for name, network in networks.items()
+    }
     index |= {"text_encoder": ["transformers", "CLIPTextModel"]}
     index |= {"tokenizer": ["transformers", "CLIPTokenizer"]}
     empty = ("safety_checker", "feature_extractor", "image_encoder")
@@ -327,13 +330,16 @@ def measure(folder: Path, students: dict[str, Path], *, count: int, guidance: fl
         rows.append((name, frechet(vectors, real), vectors))
         sheet.append(to_pil(drawn[0][:8]))
 
+    def drawn_by(drawer: Drawer, n: int) -> Tensor:
+        return draw(drawer, text, batches[n].prompts, noise_of(n))
+
     with torch.no_grad():
         row(
             "through the autoencoder",
             lambda n: autoencoder.encode(batches[n].pixels).latent_dist.mean * scale,
         )
     for name, drawer in drawers.items():
-        row(name, lambda n, drawer=drawer: draw(drawer, text, batches[n].prompts, noise_of(n)))
+        row(name, partial(drawn_by, drawer))
     table = [
         (name, f"{1000 * distance:.1f}", f"{found(vectors, gallery, named):.0f} %")
         for name, distance, vectors in rows

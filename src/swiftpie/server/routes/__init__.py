@@ -183,7 +183,10 @@ class BodyRequest(Request):
 
     async def json(self) -> Any:  # noqa: ANN401 - whatever came
         """Return what the body says; a large one does not hold up other callers."""
-        return await asyncio.to_thread(read_json, await self.body())
+        body = await self.body()
+        if len(body) <= MAX_TEXT_BYTES:
+            return read_json(body)
+        return await asyncio.to_thread(read_json, body)
 
     async def form(self, **_: Any) -> FormData:  # type: ignore[override]  # noqa: ANN401
         """Return texts and files of the names that the route reads."""

@@ -87,4 +87,4 @@ def test_the_script_trains_and_fails_where_a_branch_does_not_learn(place, tmp_pa
     )
     assert "The semantic branch" in done.stdout, done.stdout
     assert done.returncode == int("does not learn" in done.stdout)
-    assert read_state(tmp_path / "adapter").progress == {"step": 2}
+    assert read_state(tmp_path / "adapter").progress["step"] == 2
