@@ -117,10 +117,7 @@ def close_up(extent: tuple[float, float], *, share: float, x: float) -> Box:
     """
     height = PORTRAIT[0] + (PORTRAIT[1] - PORTRAIT[0]) * share
     height = min(height, (1 - 2 * MARGIN) * extent[1] / extent[0])
-    width = height * extent[0] / extent[1]
-    centre = min(1 - MARGIN - width / 2, max(MARGIN + width / 2, x))
-    foot = 1 + BELOW * height
-    return (centre - width / 2, foot - height, centre + width / 2, foot)
+    return box_on(1 + BELOW * height, x, (height * extent[0] / extent[1], height))
 
 
 def at_borders(
@@ -170,6 +167,13 @@ def _reaches(ground: Ground, y: float, *, is_left: bool) -> bool:
     return left < MARGIN if is_left else right > 1 - MARGIN
 
 
+def box_on(foot: float, x: float, size: tuple[float, float]) -> Box:
+    """Return a box of width and height on `foot`, its middle as near to `x` as the sides let it."""
+    width, height = size
+    centre = min(1 - MARGIN - width / 2, max(MARGIN + width / 2, x))
+    return (centre - width / 2, foot - height, centre + width / 2, foot)
+
+
 def times_larger(ground: Ground, height_m: float, *, share: float) -> float:
     """Return how many times as tall the tallest subject is drawn, so that it can be seen well.
 
@@ -189,9 +193,8 @@ def scaled(box: Box, times: float) -> Box:
     """Return a box so many times as large on the same foot, as far as the picture has room."""
     left, top, right, foot = box
     times = min(times, (1 - 2 * MARGIN) / (right - left), max(1.0, (foot - MARGIN) / (foot - top)))
-    half = times * (right - left) / 2
-    centre = min(1 - MARGIN - half, max(MARGIN + half, (left + right) / 2))
-    return (centre - half, foot - times * (foot - top), centre + half, foot)
+    size = (times * (right - left), times * (foot - top))
+    return box_on(foot, (left + right) / 2, size)
 
 
 def stand(
@@ -224,7 +227,7 @@ def stand(
         way = 1.0 if second == first else (aim_of(share) - first) / (second - first)
         wanted = far + (near - far) * min(1.0, max(0.0, way))
 
-    def standing_at(foot: float) -> tuple[float, float, float, float]:
+    def standing_at(foot: float) -> tuple[float, Box]:
         height = UNKNOWN if height_m is None else ground.metre_at(foot) * height_m
         height = min(MOST, foot - MARGIN, max(LEAST, height))
         width = min(1 - 2 * MARGIN, height * extent[0] / extent[1])
@@ -234,10 +237,8 @@ def stand(
         left, right = max(lefts), min(rights)
         spare = right - left - base * width
         centre = (left + right) / 2 + max(0.0, spare) * (x - 0.5)
-        centre = min(1 - MARGIN - width / 2, max(MARGIN + width / 2, centre))
-        return min(0.0, spare), centre, width, height
+        return min(0.0, spare), box_on(foot, centre, (width, height))
 
     rows = [wanted + (near - wanted) * row / ROWS for row in range(ROWS + 1)]
     foot = max(rows, key=lambda row: standing_at(row)[0])  # the first of those that are wide enough
-    _, centre, width, height = standing_at(foot)
-    return (centre - width / 2, foot - height, centre + width / 2, foot)
+    return standing_at(foot)[1]

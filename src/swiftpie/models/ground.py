@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.ground import ASSETS, LEAST, MARGIN, SMALL_M, Ground, stand
+from swiftpie.geometry.ground import ASSETS, LEAST, MARGIN, SMALL_M, Ground, box_on, stand
 from swiftpie.imageio.images import to_tensor
 from swiftpie.masks import HALF, Box
 from swiftpie.models.cutout import cutout_network
@@ -105,9 +105,8 @@ def _beside(seen: Tensor, extent: tuple[float, float], tall: float) -> Box | Non
     height = SMALL_BESIDE if tall < SMALL_M else BESIDE
     ratio = extent[0] / extent[1]
     height = min(height, max(LEAST_BESIDE, room / ratio), (1 - 2 * MARGIN) / ratio)
-    half, foot = height * ratio / 2, min(1 - MARGIN, (rows[-1] + 1) / CELLS)
-    centre = min(1 - MARGIN - half, max(MARGIN + half, middle))
-    return centre - half, foot - height, centre + half, foot
+    foot = min(1 - MARGIN, (rows[-1] + 1) / CELLS)
+    return box_on(foot, middle, (height * ratio, height))
 
 
 def _corners_in(stands: Tensor, horizon: float) -> tuple[tuple[float, float], ...]:
