@@ -35,7 +35,7 @@ class Replica(DrawingBackend):
 
     def __init__(self, served: Mapping[str, ServedModel], batch: int) -> None:
         """Get ready; Ray Serve sends nothing before."""
-        # Nobody waits for a stand-in here.
+        # No caller waits for a stand-in here.
         super().__init__(
             Models({name: replace(one, stand_in=None) for name, one in served.items()})
         )
@@ -53,8 +53,8 @@ class Replica(DrawingBackend):
         started = time.perf_counter()
         made = await self.draw([Job(work, model=model) for work, _ in works])
         spent = (time.perf_counter() - started) * 1000
-        finishes = [finish for _, finish in works]
-        return [await asyncio.to_thread(_sendable, *each, spent) for each in zip(made, finishes)]  # noqa: B905
+        pairs = zip(made, (finish for _, finish in works), strict=True)
+        return [await asyncio.to_thread(_sendable, *pair, spent) for pair in pairs]
 
 
 def _sendable(made: Any, finish: Callable[..., list[DrawnPicture]] | None, spent: float) -> Any:  # noqa: ANN401
