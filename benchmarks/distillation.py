@@ -23,6 +23,7 @@ finds the subject of the prompt nearest among all.
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -187,7 +188,8 @@ def train_autoencoder(autoencoder: AutoencoderKL, sprites: Sprites, seconds: flo
         loss = error.abs().mean() + error.square().mean() + 1e-4 * latents.square().mean()
         loss.backward()
         if step % 100 == 0:
-            print(f"autoencoder, step {step}: {float(error.detach().square().mean()):.4f}")  # noqa: T201
+            distance = float(error.detach().square().mean())
+            sys.stdout.write(f"autoencoder, step {step}: {distance:.4f}\n")
     with torch.no_grad():
         latents = autoencoder.encode(sprites.batch(256, SEED).pixels).latent_dist.mean
     autoencoder.register_to_config(scaling_factor=float(1 / latents.std()))
@@ -228,7 +230,7 @@ def train_teacher(
             for kept, current in zip(average.parameters(), unet.parameters(), strict=True):
                 kept.lerp_(current, 1 - decay)
         if step % 100 == 0:
-            print(f"teacher, step {step}: {float(loss.detach()):.4f}", flush=True)  # noqa: T201
+            sys.stdout.write(f"teacher, step {step}: {float(loss.detach()):.4f}\n")
     return average
 
 
@@ -276,10 +278,10 @@ class Drawer(NamedTuple):
 def draw(drawer: Drawer, text: TextTower, prompts: list[str], noise: Tensor) -> Tensor:
     """Return clean latents (B, C, h, w) by DDIM."""
     schedule = build_schedule(trailing(drawer.num_steps), "epsilon")
-    told, blank = (text.encode(said).hidden_states for said in (prompts, [""] * len(prompts)))
+    prompted, blank = (text.encode(said).hidden_states for said in (prompts, [""] * len(prompts)))
     latents = noise
     for index, step in enumerate(schedule.steps):
-        found = drawer.unet(latents, step.timestep, told).sample
+        found = drawer.unet(latents, step.timestep, prompted).sample
         if drawer.guidance != 1:
             other = drawer.unet(latents, step.timestep, blank).sample
             found = other + drawer.guidance * (found - other)

@@ -274,10 +274,10 @@ class DistillationBase:
         text = self.text.encode([*prompts, *[""] * size])
         with low_rank_off(self.teacher, config):
             for index, step in enumerate(schedule.steps):
-                told, blank = predict(
+                prompted, blank = predict(
                     self.teacher, torch.cat([latents, latents]), step.timestep, text
                 ).chunk(2)
-                guided = blank + config.guidance * (told - blank)
+                guided = blank + config.guidance * (prompted - blank)
                 latents = schedule.advance(latents, guided, index)
         return Pictures(latents, prompts)
 
@@ -559,8 +559,8 @@ def _guided(
     scale: float,
 ) -> Tensor:
     """Return the raw output towards the first text and away from the second, in float64."""
-    told = predict(unet, noisy, levels.timesteps, texts[0]).double()
+    prompted = predict(unet, noisy, levels.timesteps, texts[0]).double()
     if scale == 1:
-        return told
+        return prompted
     blank = predict(unet, noisy, levels.timesteps, texts[1]).double()
-    return blank + scale * (told - blank)
+    return blank + scale * (prompted - blank)

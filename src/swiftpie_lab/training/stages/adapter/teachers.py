@@ -39,8 +39,8 @@ class Teacher:
             states = both.hidden_states.to(noisy)
             added = added_conditions(self.unet, twice, both)
             raw = self.unet(twice, timesteps.repeat(2), states, added_cond_kwargs=added).sample
-            told, untold = raw.double().chunk(2)
-            return untold + self.guidance * (told - untold)
+            prompted, blank = raw.double().chunk(2)
+            return blank + self.guidance * (prompted - blank)
 
         return matching_loss(
             teach, clean, noise, levels=levels, prediction_type=self.prediction_type
