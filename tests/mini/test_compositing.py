@@ -6,9 +6,8 @@ from torch.nn import functional as F
 from swiftpie.geometry.layout import from_box
 from swiftpie.geometry.relief import height
 from swiftpie.geometry.shading import Illumination
-from swiftpie.mini import compositing
-from swiftpie.mini.compositing import composite_patch, match_sharpness
-from swiftpie.mini.own_pixels import OwnPixels
+from swiftpie.mini import own_pixels
+from swiftpie.mini.own_pixels import OwnPixels, composite_patch, match_sharpness
 from swiftpie.pipelines.filling import CanvasDrawing, draw_over, matching_grain, without_model_error
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -92,7 +91,7 @@ def test_the_ground_is_darker_where_a_subject_touches_it(ball, monkeypatch):
     photo, lit = flat(0.5, side=256), ball
     seen = drawing(subject=box(24, 24, 40, 40))
     dark = join(photo, seen, lit)
-    monkeypatch.setattr(compositing, "DARKER_CONTACT", 0.0)
+    monkeypatch.setattr(own_pixels, "DARKER_CONTACT", 0.0)
     darker = (dark / join(photo, seen, lit))[0, 0, :, 120:136].mean(dim=1)
     assert 0.4 < float(darker.min()) < 0.97
     assert float(darker[:60].max()) == pytest.approx(1, abs=1e-3)

@@ -4,9 +4,15 @@ import torch
 from PIL import Image
 
 from swiftpie.mini import relight
-from swiftpie.mini.fields import apply_maps, local_affine_maps, meant_change, without_lamps
 from swiftpie.mini.reading import read
-from swiftpie.mini.relight import NOISE_SHAPE, add_weather
+from swiftpie.mini.relight import (
+    NOISE_SHAPE,
+    add_weather,
+    apply_maps,
+    local_affine_maps,
+    meant_change,
+    without_lamps,
+)
 from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.words import PLAIN
 from swiftpie.noise import draw_noise
@@ -118,3 +124,21 @@ def test_details_stay_where_they_are(noise):
     dusk = relight.relight(photo, read("at sunset").setting, noise=noise, place="castle")
     edges = [np.abs(np.diff(values(image).mean(axis=2), axis=1)).ravel() for image in (photo, dusk)]
     assert np.corrcoef(*edges)[0, 1] > 0.8
+
+
+def test_a_change_counts_as_much_at_the_border():
+    before = torch.zeros(1, 3, 32, 32)
+    meant = meant_change(before, before + 0.035)
+    assert 0 < meant.min() < 1
+    torch.testing.assert_close(meant, meant[..., 16:17, 16:17].expand_as(meant))
+
+
+def test_what_only_turns_warm_at_night_is_taken_back():
+    before = 0.4 * torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) - 0.2
+    night, warm = before - 0.5, before - 0.5
+    patch = (..., slice(12, 16), slice(12, 16))
+    warm[0, 0][patch] += 0.3
+    warm[0, 2][patch] -= 0.4  # no brighter than the rest
+    left = (without_lamps(before, warm) - night)[0][patch]
+    assert (warm - night)[0][patch].abs().max() > 0.3
+    assert left.abs().max() < 0.1

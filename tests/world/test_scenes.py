@@ -5,8 +5,8 @@ import torch
 
 from swiftpie.imageio.images import to_tensor
 from swiftpie.mini import scenes, words
+from swiftpie.mini.fields import PixelRows, draw_weather
 from swiftpie.mini.reading import read
-from swiftpie.mini.weather import PixelRows, draw_weather
 from swiftpie.mini.words import PLAIN
 from swiftpie.noise import draw_noise
 from swiftpie_lab.data.archive import PICTURES, packed_places

@@ -1,22 +1,88 @@
-"""Pixel arithmetic of finished pictures: fields of noise, and local affine maps of colour."""
+"""Fields of noise over finished pictures, and the rain, snowfall and fog that follow from them.
+
+Weather has a closed form. Its lengths are shares of the picture's longer side, so that drops and
+flakes keep their shape in pictures that are not square.
+"""
+
+import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.noise import grain
-from swiftpie.pipelines.filling import brightness
 
 CELLS = 32  # a side, of the four noise fields
 Colour = tuple[int, int, int]
-RADIUS = 6  # pixels around one, of about 256 a side, that share an affine map
-LAMP = 0.08  # how much brighter or warmer than expected, in [-1, 1], begins to be a lamp
-HALO_PX = 4  # around a lamp, of about 256 px a side
-FAINT = (0.04, 0.08)  # change over brightness that is an error, and that is meant
-DARK = 0.05  # brightness of 1 that is added, since a share of nothing says nothing
-FAINT_PX = 2  # around a pixel, of about 256 px a side, over which both are averaged
-ROUNDED = 1e-6  # added to squares of colours: those that differ by rounding tell nothing
-RIDGE = 4e-3  # pulls local maps to the one of the whole picture, in units of colour squared
+RAIN_COLUMNS, RAIN_LEAN, RAIN_FALLS, RAIN_SHIFT = 32, 0.16, 3, 0.37
+RAIN_SHARE = 0.4  # how much of the picture a streak covers
+
+
+class Falling(NamedTuple):
+    """Flakes, or drops that leave streaks, of one distance from the camera."""
+
+    per_side: int  # cells in a row, each with a flake at most
+    channel: int  # the noise field that sizes follow
+    radius: float  # radius of the largest flake, in cells
+    share: float = 0.9  # how much of the picture a flake covers
+    sharpest: float = math.inf  # how steeply a flake ends; less is out of focus
+    long: float = 1  # times its width; streaks lean
+
+
+IN_DRAWINGS = {"snowfall": (Falling(16, 0, 0.24), Falling(8, 2, 0.17))}
+# Most flakes and drops are far away, small and faint; those close by are out of focus.
+IN_PHOTOS = {
+    "rain": (
+        Falling(32, 0, 0.10, share=0.26, sharpest=1.5, long=7),
+        Falling(32, 3, 0.13, share=0.32, sharpest=1.2, long=9),
+        Falling(16, 1, 0.10, share=0.30, sharpest=0.9, long=12),
+    ),
+    "snowfall": (
+        Falling(32, 0, 0.10, share=0.65, sharpest=1.4),
+        Falling(32, 3, 0.13, share=0.65, sharpest=1.1),
+        Falling(16, 2, 0.12, share=0.5, sharpest=0.9),
+    ),
+}
+LEAST_FLAKE = -0.2  # cells with a smaller number hold none
+# Colours in [0, 1], a row for each time of day: day, sunset, night and dawn.
+RAIN_COLOURS = (
+    (0.7788, 0.7956, 0.7849),
+    (0.7420, 0.6264, 0.5172),
+    (0.4670, 0.4821, 0.5222),
+    (0.8058, 0.7581, 0.7438),
+)
+FLAKE_COLOURS = (
+    (0.9400, 0.9400, 0.9400),
+    (0.8492, 0.7849, 0.7518),
+    (0.6588, 0.6763, 0.7289),
+    (0.8679, 0.8484, 0.8601),
+)
+FOG_COLOURS = (
+    (0.7878, 0.8244, 0.8675),
+    (0.6934, 0.5590, 0.5638),
+    (0.2307, 0.2653, 0.3930),
+    (0.8209, 0.7661, 0.8125),
+)
+
+
+class PixelRows(NamedTuple):
+    """The pixels that are drawn: some rows of a picture."""
+
+    size: tuple[int, int]  # height and width of the whole picture
+    rows: tuple[int, int]  # the first row, and the one behind the last
+    repeat: int = 1  # how often the pattern of the noise fits into the longer side
+
+    @property
+    def cell_px(self) -> float:
+        """Pixels that one repetition of the pattern takes."""
+        return max(self.size) / self.repeat
+
+    def places(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the places of pixel centres in repetitions, (1, W) and (rows, 1)."""
+        across = torch.arange(self.size[1], device=like.device, dtype=like.dtype) + 0.5
+        down = torch.arange(*self.rows, device=like.device, dtype=like.dtype) + 0.5
+        return across[None] / self.cell_px, down[:, None] / self.cell_px
 
 
 def smoothstep(low: float | Tensor, high: float | Tensor, value: Tensor) -> Tensor:
@@ -48,160 +114,113 @@ def coarse_fields(noise: Tensor) -> Tensor:
     return field if factor == 1 else F.avg_pool2d(field, factor) * factor
 
 
-def local_affine_maps(before: Tensor, after: Tensor) -> Tensor:
-    """Return the affine map of colour around each pixel that best makes `after` of `before`.
-
-    Most of what a network changes in a picture is colour and light. Such maps say it, and carry
-    over to a large picture, as in a guided filter (He et al., 2013) and in HDRNet
-    (arXiv:1707.02880).
-
-    Args:
-        before: One picture, (1, 3, h, w).
-        after: The changed picture, (1, 3, h, w).
-
-    Returns:
-        (1, 12, h, w): nine factors, rows by columns, and three offsets. Where `before` is flat,
-        the map is the one of the whole picture with another offset.
-    """
-    whole = _whole_map(before, after)
-    rest = (after - apply_maps(_everywhere(whole), before))[0]
-    colours = before[0]
-    mean, rest_mean = _smooth(colours), _smooth(rest)
-    spread = _smooth(_products(colours, colours)) - _products(mean, mean)
-    shared = _smooth(_products(rest, colours)) - _products(rest_mean, mean)
-    square = (3, 3)
-    factors = _solved(spread.unflatten(0, square), shared.unflatten(0, square), ridge=RIDGE)
-    offsets = rest_mean - (factors * mean).sum(dim=1)
-    factors = _smooth(factors.flatten(0, 1)) + whole[:, :3].reshape(9, 1, 1)
-    offsets = _smooth(offsets) + whole[:, 3:, None]
-    return torch.cat([factors, offsets])[None]
-
-
-def without_lamps(before: Tensor, after: Tensor) -> Tensor:
-    """Return `after` with what is lit up beyond the change of the whole picture taken back.
-
-    A network that lights windows at night takes bright fur, faces and flowers for windows.
+def draw_weather(
+    pixels: Tensor,
+    noise: Tensor,
+    *,
+    name: str,
+    time: int | Tensor,
+    view: PixelRows,
+    is_photo: bool = False,
+) -> Tensor:
+    """Return pixels behind rain, snowfall or fog; any other weather leaves them as they are.
 
     Args:
-        before: One picture, (1, 3, h, w) in [-1, 1].
-        after: The same by night, (1, 3, h, w).
+        pixels: The rows of one picture that `view` names, (1, 3, rows, W) in [-1, 1].
+        noise: Standard normal latents, (1, 32, h, w) with h and w multiples of 16.
+        name: "rain", "snowfall", "fog", or a weather without anything in the air.
+        time: Number of the time of day; a tensor without axes as well.
+        view: The pixels.
+        is_photo: Whether drops and flakes look as in photographs, or as in drawn places.
     """
-    expected = apply_maps(_everywhere(_whole_map(before, after)), before)
-    excess = after - expected
-    warmer = (excess[:, :1] - excess[:, 2:]) / 2
-    lit = ((torch.maximum(brightness(excess), warmer) - LAMP) / (2 * LAMP)).clamp(0, 1)
-    lit = F.max_pool2d(lit, 2 * HALO_PX + 1, stride=1, padding=HALO_PX)
-    lit = F.avg_pool2d(F.pad(lit, (HALO_PX,) * 4, mode="replicate"), 2 * HALO_PX + 1, stride=1)
-    return torch.lerp(after, expected, lit)
+    fields = coarse_fields(noise).to(pixels)
+    colours = RAIN_COLOURS if name == "rain" else FLAKE_COLOURS
+    if name == "rain" and not is_photo:
+        return _over(pixels, colours, time, RAIN_SHARE * _streaks(fields, view))
+    if layers := (IN_PHOTOS if is_photo else IN_DRAWINGS).get(name):
+        clear = torch.ones(())
+        for layer in layers:  # one behind the other, all of one colour
+            clear = clear * (1 - layer.share * _falling(fields, view, layer))
+        return _over(pixels, colours, time, 1 - clear)
+    return _over(pixels, FOG_COLOURS, time, _fog(fields, view)) if name == "fog" else pixels
 
 
-def meant_change(before: Tensor, after: Tensor) -> Tensor:
-    """Return where `after` is no slip of `before`, both (1, 3, h, w) in [-1, 1]: (1, 1, h, w).
+def _streaks(fields: Tensor, view: PixelRows) -> Tensor:
+    """Return the coverage by rain: streaks that fall in leaning columns."""
+    across, down = view.places(fields)
+    slant = RAIN_COLUMNS * (across + RAIN_LEAN * down)
+    phases = torch.special.ndtr(_in_cells(fields[0, 0], CELLS * across, CELLS * down))
+    falling = _fraction(RAIN_FALLS * down + 0.3 * phases + RAIN_SHIFT * slant.floor())
+    from_axis = (_fraction(slant) - 0.5).abs()
+    return _ramp(0.2, 0.05, from_axis) * _ramp(0.45, 0.9, falling)
 
-    Seasons change plants and ground. That the air and walls come out a little different is an
-    error of the network that drew both, and in other light than by day it is larger. The eye sees
-    shares: of what is dark, a faint change is meant.
 
-    Returns:
-        0 where hardly anything differs, 1 where much does.
+def _falling(fields: Tensor, view: PixelRows, layer: Falling) -> Tensor:
+    """Return the coverage by flakes or drops, at most one in each cell of a lattice."""
+    count, channel, radius = layer[:3]
+    side = CELLS // count
+    chosen = fields[:, [channel, 1, 2]]
+    size, right, down = (F.avg_pool2d(chosen, side) * side)[0]
+    reach = (0.6 + 0.4 * torch.tanh(size - LEAST_FLAKE)) * (size > LEAST_FLAKE)
+    lattice = torch.stack([reach.square(), torch.tanh(right), torch.tanh(down)])
+    x, y = (count * place for place in view.places(fields))
+    if layer.long > 1:
+        x = x + RAIN_LEAN * y
+        y = y / layer.long + RAIN_SHIFT * x.floor()
+    reach, right, down = _in_cells(lattice, x, y)
+    shift = (0.5 - radius) / radius  # a flake stays in its cell
+    from_left = (_fraction(x) - 0.5) / radius - shift * right
+    from_above = (_fraction(y) - 0.5) / radius - shift * down
+    sharpness = min(layer.sharpest, view.cell_px * radius / (2.4 * count))
+    return ((reach - from_left.square() - from_above.square()) * sharpness).clamp(0, 1)
+
+
+def _fog(fields: Tensor, view: PixelRows) -> Tensor:
+    """Return the coverage by fog: more of it far away, which is high in the picture."""
+    banks = fields[:, 1:2]
+    for _ in range(2):
+        banks = F.avg_pool2d(F.pad(banks, (4, 4, 1, 1), mode="reflect"), (3, 9), 1)
+        banks = banks * math.sqrt(3 * 9)
+    height, width = view.size
+    down = centres(height, fields)[slice(*view.rows)]
+    banks = _tent(down) @ banks[0, 0] @ _tent(centres(width, fields)).T
+    return (0.1 + 0.3 * _ramp(1.0, 0.45, down[:, None]) + 0.03 * banks).clamp(0, 0.6)
+
+
+def _in_cells(lattice: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Return the numbers of each pixel's cell, (..., rows, W), of lattices (..., n, n).
+
+    Pixels lie at `x` and `y`, in cells; the lattices repeat.
     """
-    side = 2 * FAINT_PX + 1
-    change = (after - before).abs().amax(dim=1, keepdim=True)
-    light = torch.maximum(before, after).amax(dim=1, keepdim=True) / 2 + 0.5
-    change, light = (
-        F.avg_pool2d(plane, side, 1, FAINT_PX, count_include_pad=False) for plane in (change, light)
-    )
-    return smoothstep(*FAINT, change / (light + DARK))
+    count = lattice.shape[-1]
+    row, column = ((place - count * (place / count).floor()).int() for place in (y, x))
+    cell = (row * count + column).clamp(0, count * count - 1)  # by rounding it may be one further
+    found = lattice.flatten(-2).index_select(-1, cell.flatten())
+    return found.unflatten(-1, (cell.shape[-2], cell.shape[-1]))
 
 
-def changes_between(before: Tensor, after: Tensor) -> Tensor:
-    """Return how `after` follows from `before`, both (1, 3, h, w), smooth enough to be enlarged.
-
-    Returns:
-        (1, 12, h, w): maps for `apply_maps`. Their factors are local affine maps of colour, and
-        their offsets hold also what no change of colour explains.
-    """
-    maps = local_affine_maps(before, after)
-    maps[:, 9:] += after - apply_maps(maps, before)
-    return maps
+def _tent(places: Tensor) -> Tensor:
+    """Return weights (n, 32) that are linear between the centres of cells, for places in [0, 1]."""
+    at = (CELLS * places - 0.5).clamp(0, CELLS - 1)
+    return (1 - (at[:, None] - torch.arange(CELLS, device=places.device)).abs()).clamp_min(0)
 
 
-def apply_maps(maps: Tensor, pixels: Tensor) -> Tensor:
-    """Return pixels (1, 3, h, w) with their colours changed by maps (1, 12, h, w)."""
-    factors, made = maps[:, :9].unflatten(1, (3, 3)), maps[:, 9:]
-    for colour, plane in enumerate(pixels.split(1, dim=1)):
-        made = torch.addcmul(made, factors[:, :, colour], plane)
-    return made
+def _fraction(values: Tensor) -> Tensor:
+    """Return what is behind the point of positive numbers, in operators that graphs know."""
+    return values - values.floor()
 
 
-def _whole_map(before: Tensor, after: Tensor) -> Tensor:
-    """Return the affine map of colour (3, 4) that best makes `after` of `before`."""
-    # In double precision, because the last bits of a sum depend on where its numbers lie in memory.
-    colours, wanted = before[0].flatten(1).double(), after[0].flatten(1).double()
-    mean, wanted_mean = (plane.mean(dim=1, keepdim=True) for plane in (colours, wanted))
-    apart = colours - mean
-    shares = apart.T / apart.shape[1]
-    factors = _solved(apart @ shares, (wanted - wanted_mean) @ shares, ridge=ROUNDED)
-    return torch.cat([factors, wanted_mean - factors @ mean], dim=1).to(before)
+def _ramp(low: float, high: float, value: Tensor) -> Tensor:
+    """Rise straight from 0 at `low` to 1 at `high`."""
+    return ((value - low) / (high - low)).clamp(0, 1)
 
 
-def _solved(spread: Tensor, shared: Tensor, *, ridge: float) -> Tensor:
-    """Return the maps A (out, in, h, w) with A @ (spread + ridge) = shared, at each pixel.
-
-    By Cholesky's decomposition of all pixels together, which takes a tenth of a loop over them.
-
-    Args:
-        spread: Symmetric matrices, (in, in, h, w), or one (in, in).
-        shared: (out, in, h, w), or one (out, in).
-        ridge: Added to the diagonal. Of many solutions, as for greys, the least is then found.
-    """
-    first, second, third = (spread[place, place] + ridge for place in range(3))
-    low, lower = spread[1, 0] / first, spread[2, 0] / first
-    second = second - low * spread[1, 0]
-    rest = spread[2, 1] - lower * spread[1, 0]
-    last = rest / second
-    third = third - lower * spread[2, 0] - last * rest
-    red, green, blue = shared.unbind(1)
-    green = green - low * red
-    blue = (blue - lower * red - last * green) / third
-    green = green / second - last * blue
-    red = red / first - low * green - lower * blue
-    return torch.stack([red, green, blue], dim=1)
-
-
-def within(maps: Tensor, share: Tensor) -> Tensor:
-    """Return maps (1, 12, h, w) of which only a `share` (1, 1, h, w) in [0, 1] is applied."""
-    nothing = F.pad(torch.eye(3).flatten(), (0, 3)).view(1, 12, 1, 1).to(maps)
-    return torch.lerp(nothing, maps, share)
-
-
-def _everywhere(whole: Tensor) -> Tensor:
-    """Return a map (3, 4) as maps (1, 12, 1, 1)."""
-    return torch.cat([whole[:, :3].flatten(), whole[:, 3]]).view(1, 12, 1, 1)
-
-
-def _products(first: Tensor, second: Tensor) -> Tensor:
-    """Return all products of channels, (3 * 3, h, w)."""
-    return (first[:, None] * second[None]).flatten(0, 1)
-
-
-def _smooth(values: Tensor) -> Tensor:
-    """Return the mean around each pixel of (C, h, w)."""
-    sums = F.pad(values[None], (RADIUS,) * 4, mode="replicate")[0]
-    return _window_sums(_window_sums(sums, -1), -2) / (2 * RADIUS + 1) ** 2
-
-
-def _window_sums(values: Tensor, axis: int) -> Tensor:
-    """Return the sums of `2 * RADIUS + 1` neighbours along an axis, which gets so much shorter."""
-    # Windows that double are added up, an eighth of the work of pooling.
-    side, done, windows = 2 * RADIUS + 1, 0, values
-    count = values.shape[axis] - side + 1
-    found = torch.zeros_like(values.narrow(axis, 0, count))
-    for bit in range(side.bit_length()):
-        if bit:
-            rest = windows.shape[axis] - 2 ** (bit - 1)
-            windows = windows.narrow(axis, 0, rest) + windows.narrow(axis, -rest, rest)
-        if side >> bit & 1:
-            found += windows.narrow(axis, done, count)
-            done += 2**bit
-    return found
+def _over(
+    pixels: Tensor,
+    colours: tuple[tuple[float, float, float], ...],
+    time: int | Tensor,
+    coverage: Tensor,
+) -> Tensor:
+    """Paint the colour of a time of day, in [0, 1], on pixels (1, 3, h, w) in [-1, 1]."""
+    paint = 2 * pixels.new_tensor(colours)[time].view(1, 3, 1, 1) - 1
+    return torch.lerp(pixels, paint, coverage)

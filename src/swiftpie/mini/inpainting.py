@@ -18,8 +18,7 @@ from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting, as_dark_as
 from swiftpie.imageio.images import SURE, mask_to_pil, plane, to_tensor
 from swiftpie.masks import Box, grow, in_frame, resize_mask
-from swiftpie.mini.compositing import composite_patch
-from swiftpie.mini.own_pixels import own_pixels
+from swiftpie.mini.own_pixels import composite_patch, own_pixels
 from swiftpie.mini.placing import own_light
 from swiftpie.mini.scene import SceneRow, names_of, scene_rows
 from swiftpie.models.denoiser import SubjectCondition
