@@ -39,7 +39,7 @@ class SceneNetwork(Network):
     A two-level U-Net reads noise and reference as latents. Its output is a smooth field, which a
     pixel head enlarges and combines with the noise fields, pixel positions and the reference's own
     pixels. The picture is the reference plus what the head adds. Rain, flakes and fog are not part
-    of it: `mini.weather` draws them over the finished picture, subject and all.
+    of it: `mini.fields` draws them over the finished picture, subject and all.
     """
 
     @keep_settings

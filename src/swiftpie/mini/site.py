@@ -42,13 +42,13 @@ from swiftpie.engine.load import load
 from swiftpie.errors import InputError, short_reason
 from swiftpie.imageio.writing import XMP
 from swiftpie.mini import scenes, words
+from swiftpie.mini.fields import PixelRows, draw_weather
 from swiftpie.mini.graphs import SHADOW, SUBJECT
 from swiftpie.mini.own_pixels import gains_between
 from swiftpie.mini.relight import DRAWN_WEATHERS, NOISE_SHAPE
 from swiftpie.mini.relight import SIDE_PX as SCENE_PX
 from swiftpie.mini.scene import at_night
 from swiftpie.mini.scene_network import Relighter, SceneCondition, scene_relighter
-from swiftpie.mini.weather import PixelRows, draw_weather
 from swiftpie.mini.words import NIGHT
 from swiftpie.models.cutout import cutout_network
 from swiftpie.models.cutout_net import CutoutNet
