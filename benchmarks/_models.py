@@ -140,6 +140,7 @@ class Scene:
     dtype: torch.dtype
     device: torch.device
     side_px: int
+    num_images: int = 1  # that one pass draws; edits change one
     can_edit: bool = True
     is_plain: bool = False  # without references, for edits by ChordEdit
     precision: Precision | None = None  # of OpenVINO, ours and the peer's; None: the best

@@ -94,10 +94,14 @@ def main() -> None:
     facts: dict[str, object] = {"machine": machine(device), "settings": vars(options)}
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         os.environ["SWIFTPIE_HOME"] = folder  # where OpenVINO's graphs are kept
-        tell("writing random weights")
-        make_elsewhere(Path(folder), family=options.family, dtype=options.dtype)
-        facts |= measure(scene_of(Path(folder), options), options)
+        made = options.made or Path(folder)
+        if options.made is None:
+            tell("writing random weights")
+            make_elsewhere(made, family=options.family, dtype=options.dtype)
+        facts |= measure(scene_of(made, options), options)
     facts["peak_memory_mib"] = round(peak_memory_mib(), 1)
+    if device.type == "cuda":
+        facts["peak_card_memory_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     write_report(facts)
 
 
@@ -110,6 +114,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--side-px", type=int, default=512)
     parser.add_argument("--threads", type=int, default=usable_cores(), help="of PyTorch")
     parser.add_argument("--rounds", type=int, default=3, help="calls of each kind that count")
+    parser.add_argument("--pictures", type=int, default=1, help="that one call draws")
     parser.add_argument("--engines", help=f"of ours, joined by commas; {EAGER} is without any")
     parser.add_argument("--fp32", action="store_true", help="the peer in float32 too")
     parser.add_argument(
@@ -123,6 +128,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--no-edit", action="store_true", help="leave the second U-Net out")
     parser.add_argument("--chord", action="store_true", help="edits by ChordEdit alone")
     parser.add_argument("--folder", help="where the temporary folder goes")
+    parser.add_argument("--made", type=Path, help="weights that benchmarks._models wrote")
     options = parser.parse_args()
     options.engines = options.engines or ENGINES[options.device.partition(":")[0]]
     return options
@@ -137,6 +143,7 @@ def scene_of(folder: Path, options: argparse.Namespace) -> Scene:
         dtype=DTYPES[options.dtype],
         device=torch.device(options.device),
         side_px=options.side_px,
+        num_images=options.pictures,
         can_edit=can_edit and not (options.no_edit or options.chord),
         is_plain=options.chord,
         precision=Precision.SINGLE if options.openvino_fp32 else None,
@@ -179,7 +186,9 @@ def run(
 def first_call(name: str, action: Action) -> Round:
     """Return the times of a first call."""
     tell(f"first call of {name}, {held_memory_mib() / 2**10:.1f} GiB held")
-    return action(0)
+    found = action(0)
+    tell(", ".join(f"{operation}: {sample.ms:.0f} ms" for operation, sample in found.items()))
+    return found
 
 
 def joined(parts: Sequence[Action]) -> Action:

@@ -341,7 +341,8 @@ def subject_condition(
             own = lighting.select(slice(1)).own
             plain = components.keep("plain", identity, partial(without_light, pixels, mask, own))
             pixels = 2 * lit(plain, lighting.scene, layout) - mask
-        frames.append(torch.cat([x.expand(batch, -1, -1, -1) for x in (pixels, mask)], dim=1))
+        frame = torch.cat([pixels, mask.expand(len(pixels), -1, -1, -1)], dim=1)
+        frames.append(frame.expand(batch, -1, -1, -1))  # rows of one frame are not copied
     if detail_regions:
         limits = torch.cat(list(detail_regions), dim=1).expand(batch, -1, -1, -1)
         attention = attention._replace(detail_mask=limits)
