@@ -307,11 +307,9 @@ def subject_condition(
         detail_is_inline: Whether attention finds masks that replace `detail_regions`.
         lights: The light of each subject before it is placed; None keeps that of the reference.
     """
-    batch, cells = len(layouts[0].scale), (regions[0].shape[-2], regions[0].shape[-1])
-    cell_px, shape = (
-        components.preset.latent_cell_px,
-        (*(batch, components.preset.latent_channels), *cells),
-    )
+    batch, cell_px = len(layouts[0].scale), components.preset.latent_cell_px
+    cells = (regions[0].shape[-2], regions[0].shape[-1])
+    shape = (batch, components.preset.latent_channels, *cells)
     silent = silent_condition(
         regions[0].new_empty(shape),
         width=identities[0].tokens.shape[-1],
@@ -342,7 +340,7 @@ def subject_condition(
             plain = components.keep("plain", identity, partial(without_light, pixels, mask, own))
             pixels = 2 * lit(plain, lighting.scene, layout) - mask
         frame = torch.cat([pixels, mask.expand(len(pixels), -1, -1, -1)], dim=1)
-        frames.append(frame.expand(batch, -1, -1, -1))  # rows of one frame are not copied
+        frames.append(frame.expand(batch, -1, -1, -1))
     if detail_regions:
         limits = torch.cat(list(detail_regions), dim=1).expand(batch, -1, -1, -1)
         attention = attention._replace(detail_mask=limits)
