@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from swiftpie.masks import bounding_box, load_mask
     from swiftpie.models.cutout import cut_out
     from swiftpie.pipelines.animation import AnimateRequest
+    from swiftpie.pipelines.choose import TASKS, change_of, drawing_of
     from swiftpie.pipelines.identity_file import save_identity
     from swiftpie.pipelines.methods.inversion import EditStart
     from swiftpie.pipelines.request import (
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
         Scales,
         TuneSettings,
     )
-    from swiftpie.pipelines.tasks import TASKS, change_of, drawing_of
     from swiftpie.types import EditResult, GenerationResult, Identity
     from swiftpie.validation import MAX_IMAGES, MAX_SEED, check_box
 
@@ -89,7 +89,7 @@ _HOMES = {
         "pipelines.methods.inversion": "EditStart",
         "pipelines.settings": "EditMode EditSettings MAX_SCALE MaskSource Scales "
         "IdentityGuidance TuneSettings",
-        "pipelines.tasks": "TASKS change_of drawing_of",
+        "pipelines.choose": "TASKS change_of drawing_of",
         "types": "EditResult GenerationResult Identity",
     }.items()
     for name in names.split()

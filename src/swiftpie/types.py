@@ -126,6 +126,11 @@ class Cutout(NamedTuple):
         return self.way == CutoutMethod.COLOUR or (self.way == CutoutMethod.NETWORK and is_unsure)
 
 
+def spell_cutouts(cutouts: tuple[tuple[Cutout, ...], ...]) -> str:
+    """Return how the pictures of each subject were cut out, as files keep it."""
+    return "; ".join(", ".join(map(str, pictures)) or "unknown" for pictures in cutouts)
+
+
 class Shown:
     """What notebooks show as pictures with a line of text."""
 

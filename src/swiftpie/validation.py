@@ -1,9 +1,10 @@
 """Checks of seeds, sizes, boxes and texts, before anything heavy is loaded."""
 
+import json
 import re
 import secrets
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from numbers import Integral
 
@@ -14,6 +15,9 @@ MAX_REFERENCES = 8  # pictures of one subject
 MAX_SEED = 2**63 - 1
 MIN_FPS, MAX_FPS = 1.0, 50.0  # frames a second: what GIF and browsers show
 USUAL_FPS = 8.0
+MAX_METADATA_BYTES = 60_000  # a JPEG's EXIF block holds 64 KiB at most
+MAX_FACTS_BYTES = 2000  # limit of what a picture's record says besides prompts
+MAX_STORED_PROMPT = 4000  # characters; no model reads as many
 DRAWN_SEEDS = 2**31  # random seeds stay short enough to type
 MAX_SHOWN = 40  # letters of a size in messages
 SIZE = re.compile(r"(\d{1,9})x(\d{1,9})", re.ASCII)  # int() refuses thousands of digits
@@ -133,6 +137,25 @@ def check_prompts(*prompts: str) -> None:
     for prompt in prompts:
         if not prompt.strip():
             raise InputError("A prompt is empty. Describe the picture: 'a dog at sunset'.")
+
+
+def check_stored(**texts: str) -> None:
+    """Refuse prompts that pictures cannot keep, before anything is drawn.
+
+    Raises:
+        InputError: They are too long together.
+    """
+    length, limit = len(json.dumps(stored_texts(texts))), MAX_METADATA_BYTES - MAX_FACTS_BYTES
+    if length > limit:
+        raise InputError(
+            f"The prompts take {length} bytes in a picture, where other letters than English ones "
+            f"take more. At most {limit} fit. Shorten them."
+        )
+
+
+def stored_texts(texts: Mapping[str, str]) -> dict[str, str]:
+    """Return texts as long as pictures keep them."""
+    return {name: text[:MAX_STORED_PROMPT] for name, text in texts.items()}
 
 
 def _no_box(text: str) -> str:

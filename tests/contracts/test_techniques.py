@@ -234,7 +234,7 @@ def test_it_is_the_one_that_claims_its_requests(case):
     claiming = [
         other
         for named, other in known.items()
-        if type(request) is other.draws and other.claims(session.components, request)
+        if type(request) is other.draws and other.suits(session.components, request)
         if named != mine.instead_of
     ]
     assert len(claiming) <= 1, "the order of names would decide"

@@ -13,8 +13,8 @@ from swiftpie.guidance import ClassifierFree
 from swiftpie.imageio.images import to_pil
 from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.denoise import STEP
-from swiftpie.pipelines.draw import draw, trim_heap
+from swiftpie.pipelines.denoise import STEP, trim_heap
+from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.request import ConditionPart, EditRequest, Output, RepaintRequest
 
 PROMPT, OTHER = "a photo of a subject on a beach", "a photo of a subject in the snow"

@@ -16,7 +16,6 @@ from swiftpie.backbones.choices import resolve
 from swiftpie.backbones.components import FAMILIES, cells_of
 from swiftpie.backbones.presets import Preset, check_personalizes
 from swiftpie.batch.lists import pictures_in
-from swiftpie.engine.origin import check_texts
 from swiftpie.errors import CapabilityError, ConfigError, ImageError, SwiftPieError, short_reason
 from swiftpie.imageio.decoding import is_safetensors, open_image
 from swiftpie.imageio.writing import check_film
@@ -30,7 +29,7 @@ from swiftpie.pipelines.request import (
     Source,
 )
 from swiftpie.pipelines.settings import MaskSource
-from swiftpie.validation import is_of_word, is_portable_name
+from swiftpie.validation import check_stored, is_of_word, is_portable_name
 
 MAX_JOBS = 200_000
 MAX_ID_BYTES = 180  # a file system takes 255 for a name, with its suffix and while it is written
@@ -173,11 +172,11 @@ def check(job: BatchJob, inputs: Inputs) -> None:
         inputs.look(name)
     if isinstance(request, EditRequest):
         words = {"source_prompt": request.source_prompt, "keyword": request.keyword}
-        check_texts(prompt=request.prompt, **words)
+        check_stored(prompt=request.prompt, **words)
         return
     family = FAMILIES.get(preset.family)
     if isinstance(request, RepaintRequest):
-        check_texts(prompt=request.prompt)
+        check_stored(prompt=request.prompt)
         brings = request.source is not None or not request.adds_named_subjects
         if not brings and not family.named_besides(request.prompt, preset, given=()):
             raise ConfigError(
@@ -185,9 +184,9 @@ def check(job: BatchJob, inputs: Inputs) -> None:
             )
         return
     if isinstance(request, AnimateRequest):
-        check_texts(prompt=request.prompt, to="; ".join(request.to))
+        check_stored(prompt=request.prompt, to="; ".join(request.to))
         check_film(FilmFormat(job.spec["format"]).suffix, fps=job.spec["fps"])
-    check_texts(prompt=request.prompt)
+    check_stored(prompt=request.prompt)
     cells_of(preset, request.size_px)
     boxes = [subject.box for subject in request.subjects]
     if MaskSource.BOX in (request.mask, request.detail_mask) and None in boxes:

@@ -29,6 +29,7 @@ from swiftpie.faces import FaceSource
 from swiftpie.library import Named, named_by
 from swiftpie.models.search import parse_search
 from swiftpie.pipelines.animation import Film
+from swiftpie.pipelines.choose import TASKS, change_of, drawing_of
 from swiftpie.pipelines.request import (
     FacePicture,
     IdentityRef,
@@ -38,7 +39,6 @@ from swiftpie.pipelines.request import (
     Subject,
     with_seed,
 )
-from swiftpie.pipelines.tasks import TASKS, change_of, drawing_of
 from swiftpie.validation import MAX_REFERENCES, words_in_name
 
 

@@ -222,8 +222,8 @@ def show_origin(
 
 
 def _identity_facts(file: Path) -> dict[str, Any]:
-    from swiftpie.engine.origin import spell_cutouts
     from swiftpie.pipelines.identity_file import FORMAT, read_identity_header
+    from swiftpie.types import spell_cutouts
 
     header = read_identity_header(file)
     return {

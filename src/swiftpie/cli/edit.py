@@ -21,10 +21,10 @@ from swiftpie.cli.subjects import (
 )
 from swiftpie.cli.writing import FileDrawing, draw_files, plan_targets
 from swiftpie.config import options_of
-from swiftpie.engine.origin import check_texts
 from swiftpie.faces import CONSENT
+from swiftpie.pipelines.choose import TASKS, change_of
 from swiftpie.pipelines.request import EditRequest, opened, with_seed
-from swiftpie.pipelines.tasks import TASKS, change_of
+from swiftpie.validation import check_stored
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session
@@ -81,7 +81,7 @@ def edit(
     options.check_prompt(words.get("source_prompt", ""))
     seeds, picture = sampling.seeds, read_picture(image)
     texts = {name: words.get(name, "") for name in ("source_prompt", "keyword")}
-    check_texts(prompt=prompt, **texts)
+    check_stored(prompt=prompt, **texts)
     targets = plan_targets(output, count=len(seeds))
     shown = with_cutouts([read_source(subject)] if subject else [], cutouts)
     comes = next(iter(shown), None)
@@ -178,7 +178,7 @@ def _carry_out(
 ) -> None:
     """Draw the change once for each seed and write every file."""
     options.check_prompt(words.get("prompt", ""))
-    check_texts(prompt=words.get("prompt", ""))
+    check_stored(prompt=words.get("prompt", ""))
     seeds, picture = sampling.seeds, read_picture(photo)
     sources = [] if subject is None else with_cutouts([read_source([subject[0]])], subject[1])
     change = _change(task, picture, words, source=next(iter(sources), None))

@@ -12,11 +12,11 @@ from swiftpie.cli import options
 from swiftpie.cli.console import bar, examples, print_json, print_text, say, write_table
 from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.cli.subjects import read_source, with_cutouts
-from swiftpie.engine.origin import spell_cutouts
 from swiftpie.errors import ConfigError
 from swiftpie.library import CREDIT, Named, subject_library
 from swiftpie.pipelines.request import scenes as packaged_scenes
 from swiftpie.pipelines.settings import TuneSettings
+from swiftpie.types import spell_cutouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,9 +13,9 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.batch.lists import IDENTITY, PICTURES
 from swiftpie.config import Option, OptionField, Surface, options_of, read_options
 from swiftpie.errors import ConfigError
+from swiftpie.pipelines.choose import Task
 from swiftpie.pipelines.request import SEED, EditRequest, PersonalizeRequest
 from swiftpie.pipelines.settings import Scales
-from swiftpie.pipelines.tasks import Task
 from swiftpie.validation import seeds_from
 
 STREAM = "-"  # stands for standard input or output

@@ -22,11 +22,11 @@ from swiftpie.cli.subjects import (
 )
 from swiftpie.cli.writing import FileDrawing, draw_files, plan_targets, steps_beside
 from swiftpie.config import Option, options_of, read_options
-from swiftpie.engine.origin import check_texts
 from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.faces import CONSENT, FaceSource
 from swiftpie.library import Named
 from swiftpie.pipelines.animation import AnimateRequest, Film
+from swiftpie.pipelines.choose import TASKS, drawing_of
 from swiftpie.pipelines.request import (
     FacePicture,
     PersonalizeRequest,
@@ -35,8 +35,7 @@ from swiftpie.pipelines.request import (
     with_sources,
 )
 from swiftpie.pipelines.settings import MaskSource
-from swiftpie.pipelines.tasks import TASKS, drawing_of
-from swiftpie.validation import seeds_from
+from swiftpie.validation import check_stored, seeds_from
 
 NO_FACE = FaceSource()
 
@@ -126,7 +125,7 @@ def personalize(
     If the cut-out is wrong, mark the subject with --cutout.
     """
     # Check everything before anything is loaded.
-    check_texts(prompt=prompt)
+    check_stored(prompt=prompt)
     seeds = sampling.seeds
     targets = plan_targets(output, count=len(seeds))
     known = preset_for(loading, use=Use.FACE if source.face else Use.PERSONALIZE)
@@ -185,7 +184,7 @@ def animate(
     The place stays: a photograph, or a scene of the library. What does not change is the same in
     every frame.
     """
-    check_texts(prompt=prompt, to="; ".join(request.get("to", [])))
+    check_stored(prompt=prompt, to="; ".join(request.get("to", [])))
     targets, known = plan_targets(output), preset_for(loading)
     known_options = options_of(AnimateRequest)
     ends = {

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from swiftpie.cli import console, options
 from swiftpie.cli.loading import LoadedSession
-from swiftpie.engine.origin import origin_of_result
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.animation import AnimateRequest, Film
 
@@ -137,7 +136,7 @@ def carry_out(
     from swiftpie.imageio.writing import save_animation
     from swiftpie.types import EditResult
 
-    request, preset, screen = drawing.request, session.components.preset, Console(stderr=True)
+    request, screen = drawing.request, Console(stderr=True)
     steps = None
     if isinstance(request, AnimateRequest) and len(session.components.schedule.steps) > 1:
         steps = StepFile(steps_beside(output), seed=request.seeds[0])
@@ -153,7 +152,7 @@ def carry_out(
             result = draw(on_stage=show)
     else:
         result = draw()
-    origin = {**origin_of_result(preset, request, result), **metadata}
+    origin = {**result.record, **metadata}
     if isinstance(result, EditResult):
         _write_edit(result, drawing, output, metadata=origin)
     elif isinstance(output, Film):

@@ -27,9 +27,9 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
 from swiftpie.models.search import Search
 from swiftpie.models.vision import FaceIdentityEncoder
+from swiftpie.pipelines.choose import Task
 from swiftpie.pipelines.identity import aligned_crop
 from swiftpie.pipelines.settings import IdentityGuidance, steering_of
-from swiftpie.pipelines.tasks import Task
 from swiftpie.types import EditResult, GenerationResult, Identity, IdentityBranch
 from swiftpie.validation import MAX_SEED, seeds_from
 

@@ -11,9 +11,9 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
 from swiftpie.masks import load_mask
 from swiftpie.models.search import Search
+from swiftpie.pipelines.choose import TASKS, change_of
 from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditSettings, Scales
-from swiftpie.pipelines.tasks import TASKS, change_of
 from swiftpie.types import Identity
 from swiftpie.validation import MAX_IMAGES, check_count
 

@@ -22,11 +22,10 @@ from swiftpie.errors import InputError
 from swiftpie.models.search import Search
 from swiftpie.models.text import TextTower, TwoTextTowers
 from swiftpie.pipelines.animation import AnimateRequest, Film
-from swiftpie.pipelines.choose import choose
+from swiftpie.pipelines.choose import TASKS, choose, drawing_of
 from swiftpie.pipelines.layers import LayerScales, divided, scales_of
 from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject, as_subjects
 from swiftpie.pipelines.settings import MAX_SCALE, USUAL, Scales
-from swiftpie.pipelines.tasks import TASKS, drawing_of
 from swiftpie.types import Identity, Prompts, TextCondition
 from swiftpie.validation import check_count
 

@@ -6,6 +6,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from threading import Lock, get_ident
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,8 +22,8 @@ from swiftpie.models.inversion import Inversion, finds_noise_alone
 from swiftpie.models.text import PromptEncoder
 from swiftpie.models.vision import HasNullTokens
 from swiftpie.pipelines.choose import Choice
-from swiftpie.pipelines.denoise import OnStage, OnStep
-from swiftpie.pipelines.draw import draw_together, free_unused_memory
+from swiftpie.pipelines.denoise import OnStage, OnStep, free_unused_memory
+from swiftpie.pipelines.draw import draw_together
 from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request
 from swiftpie.types import (
     Autoencoder,
@@ -173,7 +174,7 @@ def tensors_in(value: object) -> Iterator[Tensor]:
 
 @dataclass(frozen=True)
 class CachedPrompts:
-    """Encodes each prompt alone and once, so that a row never depends on its neighbours."""
+    """Reads each prompt alone and once, so that a row never depends on its neighbours."""
 
     encoder: PromptEncoder
     cache: Cache
@@ -182,19 +183,21 @@ class CachedPrompts:
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> TextCondition:
         """Return states (B, T, D), mask (B, T) and pooled (B, D) of `prompts`; see `Cache`."""
-        return TextCondition.joined([self._encode_one(prompt) for prompt in prompts])
+        encode = self.encoder.encode
+        return TextCondition.joined(
+            [self._kept("prompt", partial(encode, [prompt]), prompt) for prompt in prompts]
+        )
 
     def dropped(self, prompt: str) -> str:
         """Return the words at the end of a prompt that are not read, as it is too long."""
-        return self.encoder.dropped(prompt)
+        return self._kept("dropped", partial(self.encoder.dropped, prompt), prompt)
 
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:
         """Mark the tokens of `prompt` that say each of `names`, (S, T), 1 or 0."""
-        return self.encoder.find_words(prompt, names)
+        return self._kept("words", partial(self.encoder.find_words, prompt, names), prompt, *names)
 
-    def _encode_one(self, prompt: str) -> TextCondition:
-        key = content_key("prompt", self.fingerprint, prompt)
-        return self.cache.get_or_make(key, lambda: self.encoder.encode([prompt]))
+    def _kept(self, kind: str, read: Callable[[], Value], *texts: str) -> Value:
+        return self.cache.get_or_make(content_key(kind, self.fingerprint, *texts), read)
 
 
 @dataclass(frozen=True)

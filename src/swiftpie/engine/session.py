@@ -18,7 +18,6 @@ from torch import Tensor
 from swiftpie.arguments import checked
 from swiftpie.backbones.components import Components
 from swiftpie.config import options_of
-from swiftpie.engine.origin import recorded
 from swiftpie.engine.runner import Cache, CacheReport, Key, Runner, content_key
 from swiftpie.errors import InputError, UnknownSubjectError
 from swiftpie.faces import FaceEncoder
@@ -31,7 +30,7 @@ from swiftpie.notices import hearing, progress_bar, warn
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.advice import advice_on
 from swiftpie.pipelines.animation import USUAL_FRAMES
-from swiftpie.pipelines.choose import Choice, choose
+from swiftpie.pipelines.choose import TASKS, Choice, Removal, choose, drawing_of, place_of
 from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import find_region, with_warnings
 from swiftpie.pipelines.identity import aligned_crop, face_identity
@@ -66,7 +65,6 @@ from swiftpie.pipelines.settings import (
     Steering,
     TuneSettings,
 )
-from swiftpie.pipelines.tasks import TASKS, Removal, drawing_of, place_of
 from swiftpie.pipelines.tuning import OnTune, tune
 from swiftpie.types import EditResult, GenerationResult, Identity, Picture
 from swiftpie.validation import seeds_from
@@ -434,7 +432,7 @@ class Session:
             resolved = self.resolved(asked)
         if isinstance(asked, EditRequest) or asked.adds_named_subjects:
             log_named([identity.named for identity in identities_in(resolved)])
-        choice = choose(self.components, resolved)
+        choice = choose(self._runner.cached, resolved)
         advice = advice_on(choice, is_logged=True)
         is_on = False if on_stage or on_step else self.progress
         with progress_bar("drawing", is_on=is_on) as advance:
@@ -442,8 +440,7 @@ class Session:
             (drawn,) = self._runner.draw_together(
                 [choice], on_stage=listener, on_step=on_step, faces=self.face_encoder
             )
-        drawn = with_warnings(drawn, (*heard, *advice, *drawn.warnings))
-        return cast("ResultT", recorded(self.components.preset, resolved, drawn))
+        return cast("ResultT", with_warnings(drawn, (*heard, *advice, *drawn.warnings)))
 
     @checked
     def draw_together(
@@ -462,26 +459,26 @@ class Session:
         Advice is not logged, because a server's log must not hold its users' prompts; results have
         it as `warnings`.
         """
-        choices = [choose(self.components, self.resolved(request)) for request in requests]
+        choices = [choose(self._runner.cached, self.resolved(request)) for request in requests]
         return self.draw_chosen(choices, on_stage, makes_ready=makes_ready)
 
     def draw_chosen(
         self, choices: Sequence[Choice], on_stage: OnStage | None, *, makes_ready: bool = False
     ) -> list[GenerationResult | EditResult]:
-        """Draw requests that are resolved, as `draw_together` does; results have their record."""
+        """Draw requests that are resolved, as `draw_together` does."""
         drawn = self._runner.draw_together(
             choices, on_stage=on_stage, makes_ready=makes_ready, faces=self.face_encoder
         )
-        made = []
-        for choice, result in zip(choices, drawn, strict=True):
-            warned = with_warnings(result, (*advice_on(choice), *result.warnings))
-            made.append(recorded(self.components.preset, choice.request, warned))
-        return made
+        pairs = zip(choices, drawn, strict=True)
+        return [
+            with_warnings(result, (*advice_on(choice), *result.warnings))
+            for choice, result in pairs
+        ]
 
     @checked
     def advice_on(self, request: Request) -> list[str]:
         """Return the warnings that are known of a request before it is drawn."""
-        return advice_on(choose(self.components, self.resolved(request)))
+        return advice_on(choose(self._runner.cached, self.resolved(request)))
 
     @checked
     def find_region(self, request: EditRequest | RepaintRequest) -> Image.Image:

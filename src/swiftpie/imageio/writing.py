@@ -20,7 +20,7 @@ from swiftpie.errors import InputError, require
 from swiftpie.imageio.atomic import atomic_folder, check_target, write_file
 from swiftpie.imageio.credentials import Data, signed
 from swiftpie.imageio.decoding import DECODER_ERRORS, Source, open_image
-from swiftpie.validation import MAX_FPS, MIN_FPS
+from swiftpie.validation import MAX_FPS, MAX_METADATA_BYTES, MIN_FPS
 
 FORMAT_OF_SUFFIX = {
     ".png": "PNG",
@@ -48,7 +48,6 @@ MAX_BOXES = 1_000  # boxes that are read of an MP4; ours has five
 EXIF_BLOCK = 0x8769
 USER_COMMENT = 0x9286
 ASCII_COMMENT = b"ASCII\0\0\0"  # EXIF's way to say how the comment is encoded
-MAX_METADATA_BYTES = 60_000  # a JPEG's EXIF block holds 64 KiB at most
 # PNG and WebP are quick: 768x576 takes 34 and 23 ms in place of 117 and 60, for files that are 8
 # and 17 % larger.
 QUALITY: Mapping[str, Mapping[str, Any]] = {

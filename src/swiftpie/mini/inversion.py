@@ -299,7 +299,7 @@ def _box_layout(mask: Tensor) -> Layout:
 INVERSION = Technique(
     EditRequest,
     partial(inversion.prepare_edit, invert=invert),
-    lambda _components, _request: False,  # never chosen by itself
+    None,
     follows_seed,
     name="inversion",
     about="an inversion network",

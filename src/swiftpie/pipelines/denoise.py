@@ -1,7 +1,11 @@
-"""The only sampling loop: from noise to clean latents, the rows of its calls."""
+"""The only sampling loop: from noise to clean latents, in rows that fit into memory."""
 
+import ctypes
+import gc
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 import torch
@@ -11,7 +15,7 @@ from torch import Tensor, nn
 from swiftpie.attention.condition import INLINE_MASK
 from swiftpie.attention.manipulate import Shaping
 from swiftpie.backbones.components import Components
-from swiftpie.errors import WeightsError
+from swiftpie.errors import OutOfMemory, WeightsError, short_reason
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.shading import Lighting
 from swiftpie.guidance import Branch, Guidance, Plain, branches_of
@@ -19,6 +23,8 @@ from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.pipelines.request import Request
 from swiftpie.types import Change, Denoised, Drawn, TextCondition
+
+logger = logging.getLogger(__name__)
 
 OnStep = Callable[[int, float, Tensor], Tensor]
 """Takes a step's index, its timestep and the latents after it; returns those to go on with."""
@@ -44,8 +50,14 @@ class GoesOn(Protocol):
 
 
 Rows = TypeVar("Rows")
+Part = TypeVar("Part")
 
 BLACK = -1 + 1 / 255  # the lightest that 8 bits call black
+# What allocators say; only CUDA's raises an error of a class of its own.
+OUT_OF_MEMORY = (
+    *("out of memory", "can't allocate memory", "not enough memory", "bad allocation"),
+    "failed to allocate",  # OpenVINO
+)
 STEP = "step"  # One of several in the stage "denoise".
 
 OnStage = Callable[[str], object]
@@ -296,3 +308,66 @@ def without_identity(condition: SubjectCondition, tokens: Tensor | None) -> Subj
         repeated = tokens.to(attention.identity_tokens).repeat(1, times, 1)[:, None]
         silent = silent._replace(identity_tokens=repeated.expand_as(attention.identity_tokens))
     return condition._replace(attention=silent, pooled=torch.zeros_like(condition.pooled))
+
+
+def in_parts(
+    compute: Callable[[int, int], Part],
+    count: int,
+    *,
+    can_split: bool = True,
+    most: int = 0,  # rows of a part; 0 is any number
+) -> list[Part]:
+    """Return what `compute(first, end)` returns for `count` rows, in halves that fit."""
+    half = count // 2
+    if not (can_split and 0 < most < count):
+        try:
+            return [compute(0, count)]
+        except (RuntimeError, MemoryError) as error:  # whose frames hold tensors until then
+            if count == 1 or not can_split or not is_out_of_memory(error):
+                raise
+        free_unused_memory()
+        logger.warning(
+            "There is too little memory for %d pictures at once; %d are drawn at a time.",
+            count,
+            count - half,
+        )
+    earlier = in_parts(compute, half, most=most)
+    return [*earlier, *in_parts(lambda a, b: compute(half + a, half + b), count - half, most=most)]
+
+
+@contextmanager
+def explaining_out_of_memory() -> Iterator[None]:
+    """Turn the error of an allocator in the block into one that says what to do."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"There is too little memory to draw a picture ({short_reason(error)}). Room for what "
+            "is computed is needed besides the weights. Close other programs, draw fewer pixels, "
+            "or load with `dtype='auto'`, `engine='offload'` or `engine='tiny-decoder'`."
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator has failed, on the processor or on an accelerator."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return any(text in str(error).lower() for text in OUT_OF_MEMORY)
+
+
+def free_unused_memory() -> None:
+    """Return the memory that allocators keep for later calls."""
+    gc.collect()
+    trim_heap()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if torch.backends.mps.is_available():
+        torch.mps.empty_cache()
+
+
+def trim_heap() -> None:
+    """Return freed memory to the system where the allocator is glibc's, which keeps much of it."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

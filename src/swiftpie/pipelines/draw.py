@@ -1,25 +1,23 @@
 """The one path from a request to its pictures: prepare by a technique, denoise, decode, finish."""
 
-import ctypes
-import gc
-import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from swiftpie import __version__
 from swiftpie.attention.condition import AttentionCondition
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
-from swiftpie.errors import OutOfMemory, short_reason
+from swiftpie.backbones.presets import Preset
 from swiftpie.faces import METADATA, FaceEncoder
 from swiftpie.imageio.images import mask_to_pil, to_pil
+from swiftpie.imageio.writing import Recorded
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.notices import hearing
@@ -36,6 +34,8 @@ from swiftpie.pipelines.denoise import (
     check_pixels,
     decode,
     denoise,
+    explaining_out_of_memory,
+    in_parts,
     join_prepared,
     shape_of,
 )
@@ -51,24 +51,24 @@ from swiftpie.pipelines.request import (
     ResultT,
     identities_in,
     resolved_scales,
+    texts_of,
 )
 from swiftpie.pipelines.settings import FIRST_PASS, IdentityGuidance
 from swiftpie.registry import later
-from swiftpie.types import Change, Denoised, Drawn, EditResult, GenerationResult, IdentityBranch
-
-logger = logging.getLogger(__name__)
+from swiftpie.types import (
+    Change,
+    Denoised,
+    Drawn,
+    EditResult,
+    GenerationResult,
+    IdentityBranch,
+    spell_cutouts,
+)
+from swiftpie.validation import stored_texts
 
 best_of = later("swiftpie.pipelines.ranking:best_of")
 
-# What allocators say; only CUDA's raises an error of a class of its own.
-OUT_OF_MEMORY = (
-    *("out of memory", "can't allocate memory", "not enough memory", "bad allocation"),
-    "failed to allocate",  # OpenVINO
-)
-
 ROWS_IN_CACHE = 4  # `mini` draws 16 pictures in 11 % less time than in one pass.
-
-Part = TypeVar("Part")
 
 Split = Callable[[Hashable, int], Sequence[int]]
 """Takes a batch key and the number of its requests; returns how many share each pass."""
@@ -148,15 +148,50 @@ def draw_together(
             with_warnings(_result(components, plan.request, drawn, clock), (*heard, *later))
             for plan, (drawn, later), heard in rows
         ]
-        return [
+        kept = (
             best_of(choice, result, faces) if choice.num_kept else result
             for choice, result in zip(choices, results, strict=True)
-        ]
+        )
+        pairs = zip(choices, kept, strict=True)
+        return [_recorded(components.preset, choice.request, result) for choice, result in pairs]
 
 
 def with_warnings(result: ResultT, warnings: Iterable[str]) -> ResultT:
     """Return a result with each of some warnings once."""
     return replace(result, warnings=tuple(dict.fromkeys(warnings)))
+
+
+def _recorded(preset: Preset, request: Request, result: ResultT) -> ResultT:
+    """Return a result whose pictures keep how they were made in the files that they become."""
+    record = _record_of(preset, request, result)
+    if isinstance(result, EditResult):
+        return replace(result, image=Recorded.of(result.image, record), record=record)
+    own = [{"seed": str(seed)} for seed in result.seeds]
+    own = own if len(own) == len(result.images) else [{}] * len(result.images)
+    images = (
+        Recorded.of(image, record | seed) for image, seed in zip(result.images, own, strict=True)
+    )
+    return replace(result, images=tuple(images), record=record)
+
+
+def _record_of(preset: Preset, request: Request, result: Result) -> dict[str, str]:
+    """Return what the pictures of a request say; `seed` is that of the first."""
+    is_edit = isinstance(result, EditResult)
+    texts = {"prompt": "; ".join(texts_of(request.prompt)), "branches": ", ".join(result.branches)}
+    if result.cutouts or not is_edit:
+        texts["cutouts"] = spell_cutouts(result.cutouts)
+    if isinstance(request, EditRequest):
+        texts |= {"source_prompt": request.source_prompt, "keyword": request.keyword}
+        texts |= {name: str(value) for name, value in request.settings.own}
+    scales = {} if isinstance(request, RepaintRequest) else result.scales
+    seeds = (result.seed,) if isinstance(result, EditResult) else result.seeds
+    texts |= {"seed": str(seeds[0])} if seeds else {}  # none of noise that was given
+    return {
+        **stored_texts({**texts, **result.origin}),
+        "preset": preset.name,
+        "swiftpie": __version__,
+        **{name: str(value) for name, value in scales.items()},
+    }
 
 
 def _result(components: Components, request: Request, drawn: Made, clock: Clock) -> Result:
@@ -337,66 +372,3 @@ def _acts(inside: Tensor, outside: Tensor, attention: AttentionCondition) -> boo
 def _most_rows(latents: Tensor) -> int:
     """Return the rows of a pass that is quickest for latents (B, C, h, w); 0 is any number."""
     return ROWS_IN_CACHE if latents.device.type == "cpu" else 0
-
-
-def in_parts(
-    compute: Callable[[int, int], Part],
-    count: int,
-    *,
-    can_split: bool = True,
-    most: int = 0,  # rows of a part; 0 is any number
-) -> list[Part]:
-    """Return what `compute(first, end)` returns for `count` rows, in halves that fit."""
-    half = count // 2
-    if not (can_split and 0 < most < count):
-        try:
-            return [compute(0, count)]
-        except (RuntimeError, MemoryError) as error:  # whose frames hold tensors until then
-            if count == 1 or not can_split or not is_out_of_memory(error):
-                raise
-        free_unused_memory()
-        logger.warning(
-            "There is too little memory for %d pictures at once; %d are drawn at a time.",
-            count,
-            count - half,
-        )
-    earlier = in_parts(compute, half, most=most)
-    return [*earlier, *in_parts(lambda a, b: compute(half + a, half + b), count - half, most=most)]
-
-
-@contextmanager
-def explaining_out_of_memory() -> Iterator[None]:
-    """Turn the error of an allocator in the block into one that says what to do."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if isinstance(error, OutOfMemory) or not is_out_of_memory(error):
-            raise
-        raise OutOfMemory(
-            f"There is too little memory to draw a picture ({short_reason(error)}). Room for what "
-            "is computed is needed besides the weights. Close other programs, draw fewer pixels, "
-            "or load with `dtype='auto'`, `engine='offload'` or `engine='tiny-decoder'`."
-        ) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator has failed, on the processor or on an accelerator."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return any(text in str(error).lower() for text in OUT_OF_MEMORY)
-
-
-def free_unused_memory() -> None:
-    """Return the memory that allocators keep for later calls."""
-    gc.collect()
-    trim_heap()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    if torch.backends.mps.is_available():
-        torch.mps.empty_cache()
-
-
-def trim_heap() -> None:
-    """Return freed memory to the system where the allocator is glibc's, which keeps much of it."""
-    with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)

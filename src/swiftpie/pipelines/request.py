@@ -776,10 +776,12 @@ def _opened(picture: "Picture") -> "Image.Image":
 
 def _opened_region(region: Any, size: tuple[int, int]) -> "Tensor | None":  # noqa: ANN401 - or a source of regions
     """Return a region that is given itself, for a picture of `size`; None of anything else."""
+    if region is None or isinstance(region, str):
+        return None
     from swiftpie.imageio.decoding import is_picture
     from swiftpie.masks import load_mask
 
-    if not isinstance(region, str) and is_picture(region):
+    if is_picture(region):
         return load_mask(region, size)
     return region if _is_tensor(region) else None
 

@@ -37,6 +37,7 @@ from swiftpie.imageio.atomic import make_folder, write_file
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import encode_image
 from swiftpie.library import subject_library
+from swiftpie.pipelines.choose import TASKS, Task
 from swiftpie.pipelines.request import (
     MAX_SUBJECTS,
     PersonalizeRequest,
@@ -45,7 +46,6 @@ from swiftpie.pipelines.request import (
     Subject,
 )
 from swiftpie.pipelines.settings import EditSettings, Scales
-from swiftpie.pipelines.tasks import TASKS, Task
 from swiftpie.server import schemas
 from swiftpie.server.drawing import SUFFIXES, DrawnPicture, warnings_of
 from swiftpie.server.errors import RequestError, as_request_error, error_of_fields, log_failure

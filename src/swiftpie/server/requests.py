@@ -19,6 +19,7 @@ from swiftpie.imageio.images import alpha_of
 from swiftpie.imageio.originals import OriginalPicture, losses_in
 from swiftpie.library import subject_library
 from swiftpie.masks import Box, load_mask
+from swiftpie.pipelines.choose import TASKS, change_of, drawing_of
 from swiftpie.pipelines.identity_file import read_identity
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
@@ -29,7 +30,6 @@ from swiftpie.pipelines.request import (
     Subject,
     with_seed,
 )
-from swiftpie.pipelines.tasks import TASKS, change_of, drawing_of
 from swiftpie.server.drawing import SUFFIXES, as_files
 from swiftpie.server.errors import RequestError
 from swiftpie.server.jobs import Job

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from swiftpie.engine.session import Session
-from swiftpie.pipelines.draw import trim_heap
+from swiftpie.pipelines.denoise import trim_heap
 from swiftpie.server import Limits
 from swiftpie.server.decoding import Decoder
 from swiftpie.server.drawing import DrawingBackend, DrawnPicture

@@ -16,9 +16,9 @@ from swiftpie.pipelines.denoise import Clock, denoise
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.techniques.panorama import (
+    TECHNIQUE,
     WindowedDenoiser,
     cell_windows,
-    claims,
     prepare_panorama,
     spans,
 )
@@ -51,7 +51,7 @@ def latents(session, request, denoiser=None):
 
 
 def test_a_picture_in_one_piece_is_not_drawn_in_windows(session):
-    assert not claims(session.components, asked(session, in_one_piece=True))
+    assert not TECHNIQUE.suits(session.components, asked(session, in_one_piece=True))
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_a_picture_in_one_piece_is_not_drawn_in_windows(session):
 )
 def test_it_claims_what_is_wide_or_tall_and_large(session, size, is_claimed):
     request = asked(session, size_px=size)
-    assert claims(session.components, request) == is_claimed
-    assert not claims(session.components, replace(request, scene="beach"))
+    assert TECHNIQUE.suits(session.components, request) == is_claimed
+    assert not TECHNIQUE.suits(session.components, replace(request, scene="beach"))
 
 
 @pytest.mark.parametrize(("length", "side"), [(16, 16), (17, 16), (64, 16), (63, 16), (100, 16)])

@@ -29,12 +29,6 @@ SHARED = (
 )
 
 
-def claims(components: Components, request: RepaintRequest) -> bool:
-    """Whether the subject takes the pose of what it replaces."""
-    del components
-    return bool(request.keep_pose)
-
-
 def prepare_garment(components: Components, request: RepaintRequest, clock: Clock) -> Plan:
     """Prepare the edit that a garment is; outside of the region the photograph stays bit for bit.
 
@@ -89,5 +83,5 @@ def _check(components: Components, request: RepaintRequest, scales: Scales) -> N
 
 
 TECHNIQUE = Technique(
-    RepaintRequest, prepare_garment, claims, instead_of="repaint", draws_style=True
+    RepaintRequest, prepare_garment, needs="keep_pose", instead_of="repaint", draws_style=True
 )

@@ -39,12 +39,11 @@ Place = tuple[EllipsisType, slice, slice]  # as an index of (B, C, h, w)
 
 def claims(components: Components, request: PersonalizeRequest) -> bool:
     """Whether a picture is wider or taller than those that the networks were trained on."""
-    preset, size = components.preset, request.size_px
-    if size is None or preset.predicts_layout or request.in_one_piece:
+    assert request.size_px is not None, "it is needed"
+    preset = components.preset
+    if preset.predicts_layout or request.in_one_piece or not claims_picture(components, request):
         return False
-    if not claims_picture(components, request):
-        return False
-    short, long = sorted(size)
+    short, long = sorted(request.size_px)
     return long >= ASPECT * short and short * long > SAME_AREA * preset.image_size_px**2
 
 
@@ -157,6 +156,7 @@ TECHNIQUE = Technique(
     PersonalizeRequest,
     prepare_panorama,
     claims,
+    needs="size_px",
     instead_of="personalize",
     drawn_size=lambda components, _request: (components.preset.image_size_px,) * 2,
 )

@@ -11,7 +11,8 @@ from swiftpie.registry import later
 TECHNIQUE = Technique(
     PersonalizeRequest,
     later("swiftpie.mini.inpainting:prepare_insertions"),
-    lambda _, request: request.scene not in ("", WORDS_ALONE),
+    lambda _, request: request.scene != WORDS_ALONE,
+    needs="scene",
     draws_by_seed=True,
     advice=later("swiftpie.pipelines.advice:scene_advice"),
 )
