@@ -55,9 +55,9 @@ class Named(NamedTuple):
         return self.name if self.word == self.name else f"{self.name} (for {self.word!r})"
 
 
-def log_named(named: Iterable[Named | None]) -> None:
+def log_named(named: Iterable[Named]) -> None:
     """Log which subject of the library stands for which word."""
-    for subject in dict.fromkeys(filter(None, named)):
+    for subject in dict.fromkeys(named):
         near = f"; near: {', '.join(subject.near)}" if subject.near else ""
         name = "" if subject.word == subject.name else f" as {subject.name!r}"
         logger.info("%r is drawn from the library%s%s.", subject.word, name, near)

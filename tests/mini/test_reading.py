@@ -2,9 +2,9 @@ import pytest
 
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.errors import InputError
-from swiftpie.mini.reading import ENGLISH, named_besides, read
+from swiftpie.mini.reading import ENGLISH, named_besides, read, vocabulary_of
 from swiftpie.mini.scenes import BACKDROPS
-from swiftpie.mini.vocabulary import MAX_MENTIONS, MAX_WORDS, vocabulary_of
+from swiftpie.mini.vocabulary import MAX_MENTIONS, MAX_WORDS
 from swiftpie.mini.words import PLAIN, SEASONS, TIMES, WEATHERS, WORN, SceneSetting
 
 MINI = PRESETS.get("mini")

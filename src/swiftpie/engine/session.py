@@ -430,8 +430,9 @@ class Session:
         asked = cast("Request", request)
         with hearing() as heard:
             resolved = self.resolved(asked)
-        if isinstance(asked, EditRequest) or asked.adds_named_subjects:
-            log_named([identity.named for identity in identities_in(resolved)])
+        named = [each.named for each in identities_in(resolved) if each.named is not None]
+        if named and (isinstance(asked, EditRequest) or asked.adds_named_subjects):
+            log_named(named)
         choice = choose(self._runner.cached, resolved)
         advice = advice_on(choice, is_logged=True)
         is_on = False if on_stage or on_step else self.progress

@@ -1,9 +1,12 @@
 """Pictures as tensors: PIL outside, pixels (B, 3, H, W) in [-1, 1] inside."""
 
 import importlib.resources
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.arguments import checked
-from swiftpie.errors import NoSubject
+from swiftpie.errors import InputError, NoSubject
 from swiftpie.imageio.decoding import BAND_PIXELS
 
 CAPTION_PX = 18
@@ -234,3 +237,40 @@ def sample_pictures(count: int) -> list[Path]:
     """Return the first pictures of subjects in the package."""
     folder = Path(str(importlib.resources.files("swiftpie"))) / "assets" / "samples"
     return sorted(folder.glob("*.webp"))[:count]
+
+
+class Recorded(Image.Image):
+    """A picture whose files say how it was made, also those that Pillow's `save` writes."""
+
+    record: Mapping[str, str] = MappingProxyType({})
+
+    @classmethod
+    def of(cls, image: Image.Image, record: Mapping[str, str]) -> "Recorded":
+        """Return the same pixels with the metadata of `save_image`."""
+        made = cls()
+        vars(made).update(vars(image), record=dict(record))
+        return made
+
+    def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002, ANN401 - as of Pillow
+        """Write the picture as Pillow does, with its record where the format can keep that."""
+        from swiftpie.imageio.writing import FORMAT_OF_SUFFIX, QUALITY, picture_notes
+
+        name = getattr(fp, "name", fp) if format is None else f"_.{format}"
+        suffix = Path(name).suffix if isinstance(name, str | Path) else ""
+        known = FORMAT_OF_SUFFIX.get(suffix.lower())
+        notes: Mapping[str, Any] = {}
+        if self.record and known is not None:
+            try:
+                notes = picture_notes(self.record, known)
+            except InputError:  # too long; the mark of origin fits in any case
+                notes = picture_notes({}, known)
+            if known == "TIFF" and "compression" not in params:
+                notes = {**notes, **QUALITY["TIFF"]}
+        elif self.record and suffix.lower() == ".gif":
+            notes = {"comment": json.dumps(dict(self.record), sort_keys=True).encode()}
+        super().save(fp, format, **{**notes, **params})
+
+    def _new(self, im: Any) -> Image.Image:  # noqa: ANN401 - Pillow's pixels
+        """Return a picture that is made of this one, such as a crop."""
+        made: Image.Image = super()._new(im)
+        return Recorded.of(made, self.record) if self.record else made

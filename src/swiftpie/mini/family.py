@@ -21,7 +21,7 @@ class Tiny(Family):
     )
     named_besides = staticmethod(later("swiftpie.mini.reading:named_besides"))
     name_of_file = staticmethod(later("swiftpie.mini.words:name_of_file"))
-    taught = staticmethod(later("swiftpie.mini.vocabulary:taught"))
+    taught = staticmethod(later("swiftpie.mini.reading:taught"))
     graph_inputs = staticmethod(later("swiftpie.mini.graphs:inputs"))
     graph_place = staticmethod(later("swiftpie.mini.graphs:place"))
     graph_outputs = staticmethod(later("swiftpie.mini.graphs:outputs"))

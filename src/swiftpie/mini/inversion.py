@@ -16,7 +16,6 @@ from swiftpie.masks import bounding_box, resize_mask, subject_extent
 from swiftpie.mini.denoiser import MASK_CELLS, WAVES, fourier_features
 from swiftpie.mini.inpainting import PlacedSubject, inpainting_condition, unchanged_frame
 from swiftpie.mini.reading import read
-from swiftpie.mini.vocabulary import vocabulary_of
 from swiftpie.mini.word_edits import LARGER
 from swiftpie.models.inversion import INVERSION_TIMESTEP, START
 from swiftpie.models.network import Network, keep_settings
@@ -212,7 +211,7 @@ def invert(
 def _names_the_same(components: Components, request: EditRequest) -> bool:
     """Whether both prompts of an edit name the same subjects."""
     before, after = (
-        [mention.words for mention in read(text, vocabulary_of(components)).mentions]
+        [mention.words for mention in read(text, components.own.vocabulary).mentions]
         for text in (request.source_prompt, request.prompt)
     )
     return bool(after) and before == after

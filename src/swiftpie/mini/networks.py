@@ -34,7 +34,7 @@ from swiftpie.mini.reading import COLOURLESS, ENGLISH, Reading, names_people, re
 from swiftpie.mini.scene import drawn_size, has_scene, is_art, prepare_art, prepare_scene
 from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer, encode_tokens
-from swiftpie.mini.vocabulary import GENERIC, Vocabulary, vocabulary_of
+from swiftpie.mini.vocabulary import GENERIC, Vocabulary
 from swiftpie.mini.words import FILLERS, words_in
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.text import TextTower
@@ -180,7 +180,7 @@ def techniques() -> Sequence[Technique]:
 
 def advice(components: Components, request: Request) -> Iterator[str]:
     """Yield warnings of words that the model was not taught, and of what it leaves out."""
-    if (vocabulary := vocabulary_of(components)) is not None:
+    if (vocabulary := components.own.vocabulary) is not None:
         yield from _advice(components, vocabulary, request)
 
 
@@ -278,6 +278,8 @@ def _advice(components: Components, vocabulary: Vocabulary, request: Request) ->
     if isinstance(request, EditRequest):  # edits are drawn as they are read, or refused
         return
     reading = read(request.prompt, vocabulary)
+    if not reading.unknown:
+        return
     # The picture of what is inserted explains its name.
     shown = {*FILLERS, *words_in(" ".join(mention.words for mention in reading.mentions))}
     means = subject_library().meant_by

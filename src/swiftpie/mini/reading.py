@@ -3,10 +3,12 @@
 Only models with a small vocabulary need this. Other models know what words look like.
 """
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
+from importlib.resources import files
 from typing import NoReturn
 
 from swiftpie.backbones.components import Components
@@ -14,14 +16,7 @@ from swiftpie.backbones.presets import Preset
 from swiftpie.errors import UnknownSubjectError, short_reason
 from swiftpie.library import Named, subject_library
 from swiftpie.mini.scenes import BACKDROPS, INDOORS, NEARBY, OUTDOORS, scene_library
-from swiftpie.mini.vocabulary import (
-    GENERIC,
-    NUMBERS,
-    Mention,
-    Vocabulary,
-    subjects_in,
-    vocabulary_of,
-)
+from swiftpie.mini.vocabulary import GENERIC, NUMBERS, Mention, Vocabulary, subjects_in
 from swiftpie.mini.words import (
     ARTICLES,
     AS_LARGE,
@@ -235,6 +230,26 @@ class Reading:
         """
         text = WORN_PHRASE.sub("", self.text, count=1)
         return scene_library().in_known_words(IN_THE_AIR.sub(WITHOUT_IT, text))
+
+
+def vocabulary_of(by: Preset | Components) -> Vocabulary | None:
+    """Return the vocabulary of networks or of a packaged preset; None if it reads any word."""
+    if not isinstance(by, Preset):
+        return getattr(by.own, "vocabulary", None)
+    folder = by.source.removeprefix("package:")
+    return None if folder == by.source else _taught(folder)
+
+
+def taught(components: Components) -> dict[str, list[str]] | None:
+    """Return the words of networks as JSON holds them; None if they read any word."""
+    known = vocabulary_of(components)
+    return None if known is None else known.to_json()
+
+
+@cache
+def _taught(folder: str) -> Vocabulary | None:
+    place = files("swiftpie").joinpath("assets", folder, "tokenizer", "tokenizer_config.json")
+    return Vocabulary.stored(json.loads(place.read_bytes()).get("taught"))
 
 
 @lru_cache(maxsize=NUM_KEPT)

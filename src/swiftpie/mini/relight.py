@@ -127,9 +127,7 @@ def weathered(picture: Tensor, setting: SceneSetting, *, noise: Tensor, is_photo
 
     For a large picture, `add_weather` does this in bands of rows, with less memory.
     """
-    name = DRAWN_WEATHERS.get(setting.weather)
-    if name is None:
-        return picture
+    name = DRAWN_WEATHERS[setting.weather]
     time = setting.in_photographs.time if is_photo else setting.time
     size = (picture.shape[2], picture.shape[3])
     view = PixelRows(size, (0, size[0]), _repeats(size))

@@ -30,10 +30,9 @@ from swiftpie.masks import Box
 from swiftpie.mini.looks import COLOURS, MATERIALS
 from swiftpie.mini.own_pixels import GREY, WHOLE, StandingSubject, gains_between, own_pixels
 from swiftpie.mini.placing import picture_size, place_of, place_subjects, staged
-from swiftpie.mini.reading import Reading, read, read_all
-from swiftpie.mini.relight import NOISE_SHAPE, relight, weathered
+from swiftpie.mini.reading import Reading, read, read_all, vocabulary_of
+from swiftpie.mini.relight import DRAWN_WEATHERS, NOISE_SHAPE, relight, weathered
 from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
-from swiftpie.mini.vocabulary import vocabulary_of
 from swiftpie.mini.words import FOG, NIGHT, PLAIN
 from swiftpie.noise import draw_noise, draw_step_noise, share_of
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
@@ -99,6 +98,8 @@ class SceneRow(NamedTuple):
     def in_the_air(self, picture: Tensor, subjects: Tensor | None) -> Tensor:
         """Return a picture behind the weather of this state alone; see `finished`."""
         setting = self.reading.shown_setting
+        if setting.weather not in DRAWN_WEATHERS:
+            return picture
         seen = weathered(picture, setting, noise=self.noise, is_photo=self.is_photo)
         if subjects is not None and self.is_photo and setting.weather == FOG:
             seen = torch.lerp(seen, picture, CLEARER * subjects)
@@ -347,6 +348,8 @@ def _lit(
     Photographs look the same by any noise, up to a level or two, so each is lit once.
     """
     setting, run, known = reading.shown_setting, components.engine.run, scene_library()
+    if setting == PLAIN:
+        return picture
     if name is not None and not known.is_photographed(name):
         # The network knows how drawings of a place look.
         return relight(picture, setting, noise=noise, place=name, run=run)

@@ -1,17 +1,13 @@
 """The words of training captions, and the words of a prompt that name subjects or are unknown."""
 
 import difflib
-import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib.resources import files
+from functools import cached_property
 from itertools import chain, groupby, islice, takewhile
 from typing import NamedTuple, Self
 
-from swiftpie.backbones.components import Components
-from swiftpie.backbones.presets import Preset
 from swiftpie.library import Named, subject_library
 from swiftpie.mini.words import (
     ENDS,
@@ -165,26 +161,6 @@ class Vocabulary:
         before = found[first - 1] if first else ""
         is_behind_colour = before == "white" and first < start  # "black and white a …"
         return before in BEFORE_NAMES or is_behind_colour
-
-
-def vocabulary_of(by: Preset | Components) -> Vocabulary | None:
-    """Return the vocabulary of networks or of a packaged preset; None if it reads any word."""
-    if not isinstance(by, Preset):
-        return getattr(by.own, "vocabulary", None)
-    folder = by.source.removeprefix("package:")
-    return None if folder == by.source else _taught(folder)
-
-
-def taught(components: Components) -> dict[str, list[str]] | None:
-    """Return the words of networks as JSON holds them; None if they read any word."""
-    known = vocabulary_of(components)
-    return None if known is None else known.to_json()
-
-
-@cache
-def _taught(folder: str) -> Vocabulary | None:
-    place = files("swiftpie").joinpath("assets", folder, "tokenizer", "tokenizer_config.json")
-    return Vocabulary.stored(json.loads(place.read_bytes()).get("taught"))
 
 
 def _without_loose_ends(said: Sequence[str | None]) -> list[str]:

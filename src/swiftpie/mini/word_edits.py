@@ -38,7 +38,7 @@ from swiftpie.mini.looks import COLOURS, MATERIALS, recolour, remake
 from swiftpie.mini.reading import Reading, read
 from swiftpie.mini.relight import NOISE_SHAPE, add_weather, relight
 from swiftpie.mini.scenes import scene_library
-from swiftpie.mini.vocabulary import Vocabulary, subjects_in, vocabulary_of
+from swiftpie.mini.vocabulary import Vocabulary, subjects_in
 from swiftpie.mini.words import (
     ARTICLES,
     COLOUR_WORDS,
@@ -151,7 +151,7 @@ def reading_of(components: Components, request: EditRequest) -> EditReading | No
     if request.identity is not None:
         return NotDrawn.SUBJECT
     shown = request.source_prompt or request.keyword
-    reading = read_edit(request.prompt, vocabulary_of(components), shown=shown)
+    reading = read_edit(request.prompt, components.own.vocabulary, shown=shown)
     says_material = not NAMES_OF_MATERIALS.isdisjoint(words_in(request.prompt))
     return NotDrawn.MATERIAL if reading is NotDrawn.OTHER and says_material else reading
 

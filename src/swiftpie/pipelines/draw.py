@@ -16,8 +16,7 @@ from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
 from swiftpie.faces import METADATA, FaceEncoder
-from swiftpie.imageio.images import mask_to_pil, to_pil
-from swiftpie.imageio.writing import Recorded
+from swiftpie.imageio.images import Recorded, mask_to_pil, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.notices import hearing

@@ -9,8 +9,8 @@ import pytest
 
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.mini import reading
+from swiftpie.mini.reading import vocabulary_of
 from swiftpie.mini.site import SOURCES, VOCABULARY, words_of_prompts
-from swiftpie.mini.vocabulary import vocabulary_of
 
 NODE = shutil.which("node")
 SUBJECTS = (
