@@ -1,5 +1,6 @@
 import json
 import os
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,15 @@ from swiftpie.pipelines.identity import (
     unmixed,
     with_own_colours,
 )
-from swiftpie.pipelines.identity_file import FORMAT, fitted, read_identity_header
+from swiftpie.pipelines.identity_file import (
+    FORMAT,
+    MOST_SMALL_BYTES,
+    SMALL,
+    fitted,
+    identity_bytes,
+    read_identity,
+    read_identity_header,
+)
 from tests.pipelines.tiny_editor import tiny_editor
 from tests.shapes import as_mask, ellipse
 
@@ -299,6 +308,29 @@ def test_what_is_no_identity_file_is_refused(session, tmp_path, content):
     (tmp_path / "x.spid").write_bytes(content)
     with pytest.raises(InputError, match="identity"):
         session.load_identity(tmp_path / "x.spid")
+
+
+def test_a_small_file_is_a_tenth_and_computes_the_rest_once_equal_to_the_bit(
+    session, identity, saved, tmp_path
+):
+    small = identity_bytes(identity, is_small=True)
+    assert len(small) < saved.stat().st_size / 8
+    path = tmp_path / "x.spid"
+    path.write_bytes(small)
+    assert read_identity_header(path).shapes["pixels"] == tuple(identity.pixels.shape)
+    again, misses = session.load_identity(path), session.cache.misses
+    assert identity_bytes(again) == saved.read_bytes()
+    assert session.load_identity(path) is again
+    assert session.cache.misses == misses
+    for damaged in (small[:-9], small[:40] + b"x" + small[41:], SMALL, SMALL + bytes(9)):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match="damaged"):
+            session.load_identity(path)
+    bomb = SMALL + zlib.compress(bytes(MOST_SMALL_BYTES + 1), 9)
+    with pytest.raises(InputError, match="too large"):
+        read_identity(bomb, "bomb")
+    for kept in (replace(identity, is_face=True), replace(identity, tuned="3 steps")):
+        assert identity_bytes(kept, is_small=True) == identity_bytes(kept)
 
 
 def test_places_without_a_file_are_refused_and_files_are_kept(session, identity, saved, tmp_path):

@@ -34,7 +34,14 @@ from swiftpie.pipelines.choose import TASKS, Choice, Removal, choose, drawing_of
 from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import find_region, with_warnings
 from swiftpie.pipelines.identity import aligned_crop, face_identity
-from swiftpie.pipelines.identity_file import fitted, load_identity, save_identity
+from swiftpie.pipelines.identity_file import (
+    LARGE,
+    PLAIN,
+    fitted,
+    lacks_features,
+    read_identity_file,
+    save_identity,
+)
 from swiftpie.pipelines.layers import LayerScales
 from swiftpie.pipelines.request import (
     Drawable,
@@ -280,7 +287,7 @@ class Session:
     @checked
     def load_identity(self, path: str | Path) -> Identity:
         """Return the identity in a file; the same networks must have encoded it."""
-        return load_identity(path, self.components)
+        return self.fitted(read_identity_file(path, self.components), name=str(path))
 
     @property
     def library(self) -> Library:
@@ -401,8 +408,19 @@ class Session:
 
     @checked
     def fitted(self, identity: Identity, *, name: str) -> Identity:
-        """Return an identity from another process, checked and moved to this device."""
-        return fitted(identity, self.components, name=name)
+        """Return an identity from another process, checked and moved to this device.
+
+        What a small file lacks is computed once, and then comes from the cache.
+        """
+        components = self.components
+        if not lacks_features(identity, components):
+            return fitted(identity, components, name=name)
+        tensors = [getattr(identity, name) for name in (*PLAIN, LARGE)]
+        said = (identity.fingerprint, identity.preset, str(identity.cutouts))
+        return self._runner.cache.get_or_make(
+            _key_of(components, "small", (), tensors, notes=said),
+            lambda: fitted(identity, components, name=name),
+        )
 
     @checked
     def draw(

@@ -1,8 +1,9 @@
 """Identities as safetensors files; whatever a file says is checked before it is used."""
 
 import json
+import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +25,7 @@ from swiftpie.backbones.load.safe import (
 from swiftpie.errors import InputError, WeightsError, short_reason
 from swiftpie.imageio.atomic import write_file
 from swiftpie.models.vision import FaceIdentityEncoder
-from swiftpie.pipelines.identity import BORDERS, LARGE_PX
+from swiftpie.pipelines.identity import BORDERS, LARGE_PX, identity_of_frames
 from swiftpie.types import Cutout, Identity
 from swiftpie.validation import MAX_REFERENCES
 
@@ -36,6 +37,10 @@ LARGE = "large"  # the optional field with the first frame as large as its pictu
 MAX_TOKENS = 1024  # Tokens of a picture; the largest public projector makes 257.
 ROUNDING = 1e-2  # Half precision and resizing move values so far.
 MAX_TEXT = 200  # characters of a preset's name or of a fingerprint
+# Before a file that was compressed: it lacks what networks compute from its pictures. Its first
+# byte would make a header of safetensors too large to be one.
+SMALL = b"\xffspid1\x00\xff"
+MOST_SMALL_BYTES = 16 << 20  # unpacked, so that a few bytes cannot fill the memory
 
 T = TypeVar("T")
 
@@ -50,8 +55,16 @@ def save_identity(identity: Identity, path: str | Path, *, force: bool = False) 
     write_file(path, identity_bytes(identity), force=force)
 
 
-def identity_bytes(identity: Identity) -> bytes:
-    """Return what `save_identity` writes."""
+def identity_bytes(identity: Identity, *, is_small: bool = False) -> bytes:
+    """Return what `save_identity` writes.
+
+    With `is_small`, the features of pictures are left out, and the rest is compressed, a tenth of
+    the bytes: `fitted` computes them, equal to the bit. Faces and what was tuned keep theirs.
+    """
+    if is_small and not (identity.is_face or identity.tuned):
+        plain = identity_bytes(identity.without_detail())
+        if len(plain) <= MOST_SMALL_BYTES:
+            return SMALL + zlib.compress(plain, 1)
     header = {
         "format": FORMAT,
         "preset": identity.preset,
@@ -98,13 +111,19 @@ def load_identity(path: str | Path, components: Components) -> Identity:
         InputError: The file is missing, no identity file, or damaged.
         WeightsError: Other networks wrote it, so its features would mean nothing here.
     """
+    return fitted(read_identity_file(path, components), components, name=str(path))
+
+
+def read_identity_file(path: str | Path, components: Components) -> Identity:
+    """Return what `load_identity` does, which only `fitted` makes ready; the errors are its own."""
     header = read_identity_header(path)
     _check_weights(header, components, name=str(path))
+    if small := _small_in(path):
+        return read_identity(small, str(path))
     try:
-        tensors = read_tensors(path)
+        return _identity_of(header, read_tensors(path))
     except WeightsError as error:
         raise InputError(_damaged(path, error)) from error
-    return fitted(_identity_of(header, tensors), components, name=str(path))
 
 
 def read_identity(data: bytes, name: str) -> Identity:
@@ -115,6 +134,7 @@ def read_identity(data: bytes, name: str) -> Identity:
     Raises:
         InputError: It is no identity file, or damaged.
     """
+    data = _unpacked(data, name)
     header = _header(partial(header_in, data, name), name)
     try:
         return _identity_of(header, tensors_in(data, name))
@@ -123,7 +143,13 @@ def read_identity(data: bytes, name: str) -> Identity:
 
 
 def fitted(identity: Identity, components: Components, *, name: str) -> Identity:
-    """Return an identity of `read_identity` on the device of the networks that made it."""
+    """Return an identity of `read_identity` on the device of the networks that made it.
+
+    What a small file lacks is computed.
+
+    Raises:
+        InputError: It is damaged.
+    """
     tensors = _tensors_of(identity)
     _check_weights(identity, components, name=name)
     try:
@@ -132,7 +158,17 @@ def fitted(identity: Identity, components: Components, *, name: str) -> Identity
         _check_ranges(tensors, components)
     except ValueError as error:
         raise InputError(_damaged(name, error)) from error
-    return identity.to(components.device)
+    identity = identity.to(components.device)
+    if not lacks_features(identity, components):
+        return identity
+    made = identity_of_frames(components, identity.pixels, identity.mask)
+    return replace(identity, keys=made.keys, values=made.values)
+
+
+def lacks_features(identity: Identity, components: Components) -> bool:
+    """Whether an identity is of a small file, for networks that read more of pictures."""
+    is_of_pictures = not (identity.is_face or identity.tuned or identity.keys)
+    return is_of_pictures and bool(components.denoiser.installation.detail)
 
 
 def read_identity_header(path: str | Path) -> IdentityFile:
@@ -140,7 +176,30 @@ def read_identity_header(path: str | Path) -> IdentityFile:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no file {path}. Write one with `identity save`.")
+    if small := _small_in(path):
+        return _header(partial(header_in, _unpacked(small, path), str(path)), path)
     return _header(partial(check_safetensors, path), path)
+
+
+def _small_in(path: str | Path) -> bytes:
+    """Return the bytes of a small file, nothing of another."""
+    with Path(path).open("rb") as file:
+        start = file.read(len(SMALL))
+        return start + file.read(MOST_SMALL_BYTES) if start == SMALL else b""
+
+
+def _unpacked(data: bytes, path: str | Path) -> bytes:
+    """Return the bytes of a plain file."""
+    if not data.startswith(SMALL):
+        return data
+    unpacking = zlib.decompressobj()
+    try:
+        plain = unpacking.decompress(data[len(SMALL) :], MOST_SMALL_BYTES)
+    except zlib.error as error:
+        raise InputError(_damaged(path, error)) from error
+    if not unpacking.eof:
+        raise InputError(_damaged(path, "it is cut off, or too large"))
+    return plain
 
 
 def _header(read: Callable[[], dict[str, Any]], path: str | Path) -> IdentityFile:

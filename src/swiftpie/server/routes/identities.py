@@ -183,7 +183,7 @@ def identity_routes(worker: Worker) -> APIRouter:
         async with writing:  # as each takes as much memory as the subject
             data = next((data for of, data in written if of() is identity), b"")
             if not data:
-                data = await asyncio.to_thread(identity_bytes, identity)
+                data = await asyncio.to_thread(identity_bytes, identity, is_small=True)
                 written[:] = [(ref(identity, lambda _: written.clear()), data)]
         return Response(data, media_type="application/octet-stream")
 
