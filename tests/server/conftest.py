@@ -5,10 +5,12 @@ import base64
 import http.client
 import io
 import json
+import os
 import socket
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import fields
 
 import pytest
 from PIL import Image
@@ -20,10 +22,12 @@ from swiftpie.server import Limits
 from swiftpie.server.app import make_app
 from swiftpie.server.guard import loopback_names
 from swiftpie.server.listening import Server
+from swiftpie.server.shared import MEMORY, open_stores
 from swiftpie.server.store import Caller, Models, ServedModel
 from swiftpie.server.worker import Worker
 
 CALLER = Caller("anna", "anna")
+STORE = os.environ.get("STORE", MEMORY)  # at the address of a Redis all tests can be run, too
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,11 +40,15 @@ def loopback():
 
 
 class Running:
-    def __init__(self, session, *, limits, token, facts=None, sign=None, load=None, backend=None):
+    def __init__(
+        self, session, *, limits, token, facts=None, sign=None, load=None, backend=None, store=STORE
+    ):
         name = session.components.preset.name
         facts = describe(PRESETS.get(name)) | (facts or {})
         models = Models({name: ServedModel(load or (lambda: session), facts)}, sign=sign)
-        self.worker = Worker(models, limits=limits, backend=backend and backend(models))
+        stores = open_stores(store, limit_mib=limits.cache_mib)
+        drawn_by = backend and backend(models)
+        self.worker = Worker(models, limits=limits, backend=drawn_by, stores=stores)
         self.guard = make_app(
             self.worker, hosts=tuple(loopback_names("127.0.0.1")), token=token, limits=limits
         )
@@ -88,9 +96,9 @@ class Running:
         return self.ask("POST", "/v1/images/generations", body=body, headers=headers)
 
 
-def serving(session, *, token=None, facts=None, sign=None, load=None, backend=None, **options):
-    given = {"facts": facts, "sign": sign, "load": load, "backend": backend}
-    return Running(session, limits=Limits(**options), token=token, **given)
+def serving(session, *, token=None, **given):
+    limits = {field.name: given.pop(field.name) for field in fields(Limits) if field.name in given}
+    return Running(session, limits=Limits(**limits), token=token, **given)
 
 
 @pytest.fixture(scope="session")

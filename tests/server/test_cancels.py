@@ -257,9 +257,10 @@ def test_a_job_that_is_deleted_at_once_leaves_the_queue(running):
         first = await server.at("batched")
         worker, body = server.worker, Drawing.model_validate(server.body)
         jobs = await worker.builder.jobs_of(body, caller=Caller("key", OWNER))
-        task = worker.calls.find(worker.start(jobs, owner=OWNER, as_answer=bytes), owner=OWNER)
-        task.running.cancel()  # before its first step
-        await asyncio.wait([task.running])
+        name = await worker.start(jobs, owner=OWNER, as_answer=bytes)
+        drawing = worker.running[name].drawing
+        drawing.cancel()  # before its first step
+        await asyncio.wait([drawing])
         await turns_until(lambda: not server.num_queued)
         server.open()
         await first.done
@@ -544,7 +545,7 @@ def test_jobs_end_with_the_server(session):
         gate.stage = "step"
         job = alone.ask("POST", "/v1/jobs", body={"prompt": PROMPT, "n": 3}).json["id"]
         assert gate.reached.wait(20)
-        task = worker.calls.find(job, owner="127.0.0.1 ").running
+        task = worker.running[job].drawing
         alone.server.should_exit = True
         until(task.done)
         gate.opened.set()

@@ -185,17 +185,15 @@ def test_jobs_are_fetched_later_and_can_be_deleted(server, own):
 def test_a_job_that_has_ended_keeps_its_answer_alone(server):
     own = {"animate": {"to": [f"{PROMPT} at night"], "num_frames": 3}}
     film = {"prompt": PROMPT, "size": "64x64", "output_format": "webp", "swiftpie": own}
-    store = server.worker.calls
+    store, running = server.worker.answers, server.worker.running
     elsewhere = {**film, "swiftpie": {"animate": {"to": ["a cat in a castle"], "num_frames": 3}}}
     for body, status in ((film, "completed"), (elsewhere, "failed")):
         number = server.ask("POST", "/v1/jobs", body=body).json["id"]
-        kept = store.find(number, owner="127.0.0.1 ")
-        pictures = [weakref.ref(job) for job in kept.jobs]
-        del kept
+        pictures = [weakref.ref(job) for job in running[number].jobs]
         assert ended(server, f"/v1/jobs/{number}")["status"] == status
         found = server.ask("GET", f"/v1/jobs/{number}")
-        kept = store.find(number, owner="127.0.0.1 ")
-        assert (kept.running, kept.jobs, kept.answer) == (None, (), found.content)
+        assert store.find(number, owner="127.0.0.1 ") == found.content
+        assert number not in running
         assert found.json["progress"] == {"drawn": 1, "of": 1, "stage": "all"}
         assert store._things[number].size == max(LEAST_BYTES, len(found.content))
         until(partial(are_gone, pictures))

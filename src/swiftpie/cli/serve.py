@@ -38,6 +38,7 @@ PACKAGES = (
 )
 MCP_PACKAGES = ("mcp", "pydantic", "prometheus_client")
 TOKEN_VARIABLE = "SWIFTPIE_TOKEN"
+STORE_VARIABLE = "SWIFTPIE_STORE"  # as the address may hold a password
 PACKAGED = "mini"
 MAX_TOKEN = 4_096  # letters; the headers that carry it are bounded, too
 
@@ -68,6 +69,16 @@ TokenFile = Annotated[
 AllowHosts = Annotated[
     list[str] | None,
     typer.Option("--allow-host", metavar="NAME", help="Host name of the server; may be repeated."),
+]
+StoreAt = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        metavar="memory|redis://…",
+        envvar=STORE_VARIABLE,
+        help="Where identities, pictures and answers of jobs are kept: in memory, or in a Redis "
+        "(extra redis) that servers share and that outlives them.",
+    ),
 ]
 Replicas = Annotated[
     str | None,
@@ -112,6 +123,7 @@ def serve(
     token_file: TokenFile = None,
     allow_hosts: AllowHosts = None,
     sign: options.Sign = None,
+    store: StoreAt = "memory",
     ray: options.Ray = "",
     replicas: Replicas = None,
     ray_cpus: options.RayCpus = None,
@@ -134,9 +146,13 @@ def serve(
     from swiftpie.server.guard import loopback_names
     from swiftpie.server.listening import Server
     from swiftpie.server.ray import RayBackend
+    from swiftpie.server.shared import MEMORY, open_stores
     from swiftpie.server.store import Models
     from swiftpie.server.worker import Worker
 
+    if store != MEMORY:
+        check_installed("redis", extra="redis", use="`--store`")
+    stores = open_stores(store, limit_mib=limits.cache_mib)
     token = _read_token(token_file, host)
     check_address(host, port)
     check_signer(sign)
@@ -150,7 +166,7 @@ def serve(
     with connected(ray, processes=most, **held) if ray else nullcontext():
         held |= {"drain_s": limits.deadline_s}
         backend = RayBackend(known, least=least, most=most, **held) if ray else None
-        worker = Worker(known, limits=limits, backend=backend, tell=console.say)
+        worker = Worker(known, limits=limits, backend=backend, stores=stores, tell=console.say)
         guard = make_app(worker, hosts=tuple(names), token=token, limits=limits)
         server = Server(guard, host=host, port=port, limits=limits, tell=console.say)
         server.run()

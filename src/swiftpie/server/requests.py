@@ -34,7 +34,8 @@ from swiftpie.server.drawing import SUFFIXES, as_files
 from swiftpie.server.errors import RequestError
 from swiftpie.server.jobs import Job
 from swiftpie.server.schemas import Drawing, OwnFields, SubjectIn, bytes_of_base64
-from swiftpie.server.store import KEPT, Caller, Models, OwnerStore, StoredIdentity
+from swiftpie.server.shared import Store, reached
+from swiftpie.server.store import KEPT, Caller, Models, StoredIdentity
 from swiftpie.validation import seeds_from
 
 MOST_TIMES_OWN = 4  # the pixels of a model's own size; time grows by the square of more
@@ -48,11 +49,7 @@ class JobBuilder:
     """Makes jobs of calls, with everything checked that needs no network."""
 
     def __init__(
-        self,
-        models: Models,
-        *,
-        identities: OwnerStore[StoredIdentity],
-        pictures: OwnerStore[Image.Image],
+        self, models: Models, *, identities: Store[StoredIdentity], pictures: Store[Image.Image]
     ) -> None:
         self._models, self._identities, self._pictures = models, identities, pictures
 
@@ -78,15 +75,14 @@ class JobBuilder:
         rest = [data for number, data in enumerate(files) if str(number) not in placed]
         others = [Subject(await self.in_file(data, model)) for data in rest]
         subjects = (*more, *shown, *others)
-        kept = partial(self._pictures.find, owner=owner)
         planning = partial(
             requests_of,
             body.model_copy(update={"size": size}),
             subjects=subjects,
             images=images,
             mask=mask,
-            place=kept(own.scene) if own.scene.startswith(KEPT) else None,
-            style=kept(own.style_reference) if own.style_reference else style,
+            place=await self._kept(own.scene, owner) if own.scene.startswith(KEPT) else None,
+            style=await self._kept(own.style_reference, owner) if own.style_reference else style,
         )
         requests = planning() if mask is None else await asyncio.to_thread(planning)
         group = (model, is_edit(body, images) and own.task, size, len(subjects), len(images))
@@ -100,6 +96,9 @@ class JobBuilder:
         shared: Any = {"body": body, "subjects": subjects, "model": model, "original": original}
         finish = partial(as_files, **shared, sign=sign, warnings=warnings)
         return [Job(one, caller.key, model, group, units, kind, finish) for one in requests]
+
+    async def _kept(self, name: str, owner: str) -> Image.Image:
+        return await reached(self._pictures.find, name, owner=owner)
 
     def _check_names_subject(self, body: Drawing, model: str, images: Sequence[object]) -> None:
         """Refuse a prompt without a subject before it waits for its turn.
@@ -130,7 +129,7 @@ class JobBuilder:
         if subject.library:
             named = subject_library().find(subject.library)
             return Subject(named, **placed | {"name": subject.name or subject.library})
-        known = self._identities.find(subject.identity_id, owner=owner)
+        known = await reached(self._identities.find, subject.identity_id, owner=owner)
         if known.model != model:
             raise RequestError(
                 f"The identity {subject.identity_id} was encoded by {known.model!r}, and "

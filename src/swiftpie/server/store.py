@@ -1,5 +1,7 @@
 """Loaded models, callers, and what they left here: identities, pictures and answers."""
 
+import io
+import json
 import re
 import secrets
 from collections import Counter
@@ -8,9 +10,13 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from threading import Lock
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
+from zipfile import ZipFile
+
+from PIL import Image
 
 from swiftpie.engine.session import Session
+from swiftpie.pipelines.identity_file import identity_bytes, read_identity
 from swiftpie.server.errors import RequestError
 from swiftpie.types import Identity
 
@@ -92,6 +98,19 @@ class NotFound(RequestError):  # noqa: N818 - reads as what it is
         )
 
 
+@dataclass(frozen=True)
+class Kind(Generic[Thing]):
+    """What is kept of one kind, in memory or, as bytes, elsewhere."""
+
+    name: str
+    prefix: str
+    size: Callable[[Thing], int]  # in memory
+    pack: Callable[[Thing], bytes]
+    unpack: Callable[[bytes], Thing]
+    remedy: str = ""
+    facts: Callable[[Thing, str], dict[str, Any]] = lambda _thing, _name: {}
+
+
 @dataclass
 class _Kept(Generic[Thing]):
     thing: Thing
@@ -113,18 +132,9 @@ class OwnerStore(Generic[Thing]):
     too, and sums are kept, so that many small things cost no time.
     """
 
-    def __init__(
-        self,
-        kind: str,
-        *,
-        prefix: str,
-        limit_mib: float,
-        size: Callable[[Thing], int],
-        remedy: str = "",
-    ) -> None:
-        self._kind, self._prefix, self._remedy = kind, prefix, remedy
+    def __init__(self, kind: Kind[Thing], *, limit_mib: float) -> None:
+        self._kind = kind
         self._limit = limit_mib * MIB
-        self._size = size
         self._things: dict[str, _Kept[Thing]] = {}
         self._keys: dict[str, Owners] = {}
         self._held = 0  # bytes
@@ -133,7 +143,7 @@ class OwnerStore(Generic[Thing]):
 
     def put(self, thing: Thing, *, owner: str, key: str = "") -> str:
         """Keep a thing; return its name. `key` is the caller, where one may have several owners."""
-        name = f"{self._prefix}_{secrets.token_urlsafe(16)}"
+        name = f"{self._kind.prefix}_{secrets.token_urlsafe(16)}"
         owners = self._keys.get(key, {})
         if len(names := owners.get(owner, {})) >= MOST_OF_OWNER:
             self._forget(next(iter(names)))
@@ -157,7 +167,7 @@ class OwnerStore(Generic[Thing]):
         """Return a thing."""
         kept = self._things.get(name)
         if kept is None or kept.owner != owner:
-            raise NotFound(self._kind, name, remedy=self._remedy)
+            raise NotFound(self._kind.name, name, remedy=self._kind.remedy)
         kept.used = next(self._uses)
         names = self._keys[kept.key][owner]
         names[name] = names.pop(name)  # behind all others
@@ -179,8 +189,12 @@ class OwnerStore(Generic[Thing]):
         names.sort(key=lambda name: self._things[name].used)
         return [(name, self._things[name].thing) for name in names]
 
+    def facts(self, *, owner: str) -> list[dict[str, Any]]:
+        """Return the facts of all that one owner has, the least recently used first."""
+        return [self._kind.facts(thing, name) for name, thing in self.items(owner=owner)]
+
     def _keep(self, name: str, thing: Thing, owner: str, key: str) -> None:
-        kept = _Kept(thing, owner, key, max(LEAST_BYTES, self._size(thing)), next(self._uses))
+        kept = _Kept(thing, owner, key, max(LEAST_BYTES, self._kind.size(thing)), next(self._uses))
         while self._things and self._held + kept.size > self._limit:
             self._forget(self._next_to_go(self._keys))
         self._things[name] = kept
@@ -253,3 +267,57 @@ class StoredIdentity:
             ],
             "warnings": list(self.warnings),
         }
+
+    def packed(self) -> bytes:
+        """Return it as bytes."""
+        facts = {"model": self.model, "name": self.name, "warnings": self.warnings}
+        parts = {f"files/{name}": data for name, data in self.files.items()}
+        parts["identity"] = identity_bytes(self.identity, is_small=True)
+        with ZipFile(buffer := io.BytesIO(), "w") as archive:
+            archive.writestr("facts", json.dumps(facts))
+            for name, data in parts.items():
+                archive.writestr(name, data)
+        return buffer.getvalue()
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> Self:
+        """Return what was packed."""
+        with ZipFile(io.BytesIO(data)) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        facts, identity = json.loads(parts.pop("facts")), read_identity(parts.pop("identity"), "it")
+        files = {name.removeprefix("files/"): part for name, part in parts.items()}
+        return cls(identity, files=files, **facts | {"warnings": tuple(facts["warnings"])})
+
+
+IDENTITIES = Kind(
+    "identity",
+    "id",
+    size=lambda known: known.num_bytes,
+    pack=StoredIdentity.packed,
+    unpack=StoredIdentity.unpacked,
+    facts=StoredIdentity.described,
+    remedy=" Send its pictures to POST /v1/identities, or its file with the request, as "
+    "'identity_file'.",
+)
+
+
+def _picture_bytes(image: Image.Image) -> bytes:
+    image.save(buffer := io.BytesIO(), "png", compress_level=1)
+    return buffer.getvalue()
+
+
+def _picture_in(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data), formats=["png"])
+    image.load()
+    return image.copy()
+
+
+PICTURES = Kind(
+    "picture",
+    KEPT.rstrip("_"),
+    size=lambda image: image.width * image.height * len(image.getbands()),
+    pack=_picture_bytes,
+    unpack=_picture_in,
+    remedy=" Send it to POST /v1/pictures again.",
+)
+ANSWERS: Kind[bytes] = Kind("job", "job", size=len, pack=bytes, unpack=bytes)

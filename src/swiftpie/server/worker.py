@@ -3,11 +3,12 @@
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.denoise import trim_heap
@@ -18,15 +19,16 @@ from swiftpie.server.errors import Overloaded, RequestError, answer_to
 from swiftpie.server.jobs import Job, Scheduler
 from swiftpie.server.metrics import Metrics
 from swiftpie.server.requests import JobBuilder
-from swiftpie.server.store import KEPT, Models, NotFound, OwnerStore, StoredIdentity
-
-if TYPE_CHECKING:
-    from PIL import Image
+from swiftpie.server.shared import MEMORY, Stores, open_stores, reached
+from swiftpie.server.store import Models, NotFound
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 LARGE = 4.0  # times a usual picture; what is larger leaves hundreds of MiB in the allocator
+BEGUN = b"begun "  # before the facts of a call in place of its answer
+LOST_S = 10.0  # after its deadline, by which an answer is kept
+LOST = "The server that drew the pictures was lost. Ask for them again."
 SENT_S = 1.0  # until an answer has mostly been sent, so that its pictures are gone
 
 
@@ -41,12 +43,11 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class KeptCall:
-    """A call whose pictures are fetched later; once it has ended, its answer alone."""
+class RunningCall:
+    """A call whose pictures are fetched later, while this server draws them."""
 
-    running: "asyncio.Task[bytes] | None" = None
-    jobs: Sequence[Job] = ()  # its pictures, each of which may be an animation
-    answer: bytes = b""
+    drawing: "asyncio.Task[bytes]"
+    jobs: Sequence[Job]  # its pictures, each of which may be an animation
 
     @property
     def progress(self) -> dict[str, Any]:
@@ -65,6 +66,7 @@ class Worker:
         *,
         limits: Limits,
         backend: DrawingBackend | None = None,  # by default threads of this process
+        stores: Stores | None = None,  # by default in memory
         tell: Callable[[str], None] = logger.info,  # how far it is with getting ready
     ) -> None:
         self.models = models
@@ -79,25 +81,13 @@ class Worker:
             max_batch=limits.batch or 1,
             on_batch=self.metrics.batch,
         )
-        third = limits.cache_mib / 3
-        self.identities: OwnerStore[StoredIdentity] = OwnerStore(
-            "identity",
-            prefix="id",
-            limit_mib=third,
-            size=lambda known: known.num_bytes,
-            remedy=" Send its pictures to POST /v1/identities, or its file with the request, as "
-            "'identity_file'.",
+        kept = stores or open_stores(MEMORY, limit_mib=limits.cache_mib)
+        self.identities, self.pictures, self.answers = (
+            *(kept.identities, kept.pictures, kept.answers),
         )
-        self.pictures: OwnerStore[Image.Image] = OwnerStore(
-            "picture",
-            prefix=KEPT.rstrip("_"),
-            limit_mib=third,
-            size=lambda image: image.width * image.height * len(image.getbands()),
-            remedy=" Send it to POST /v1/pictures again.",
-        )
-        self.calls: OwnerStore[KeptCall] = OwnerStore(
-            "job", prefix="job", limit_mib=third, size=lambda known: len(known.answer)
-        )
+        self._is_shared = kept.is_shared
+        self.running: dict[str, RunningCall] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self.builder = JobBuilder(models, identities=self.identities, pictures=self.pictures)
         self.decoder = Decoder()
         self.is_ready = False
@@ -111,7 +101,13 @@ class Worker:
 
     async def __aexit__(self, *error: object) -> None:
         self.getting_ready.cancel()
+        calls = [call.drawing for call in self.running.values()]
+        if calls and self._is_shared:  # other servers can tell their answers
+            await asyncio.wait(calls, timeout=self.limits.deadline_s)
         self.scheduler.close()
+        if calls:
+            await asyncio.wait(calls)
+        await asyncio.gather(*self._ending)
         self.backend.close()
         await self._stack.aclose()
 
@@ -175,7 +171,7 @@ class Worker:
                 self.metrics.cancelled.inc()
             self.scheduler.cancel(job)
 
-    def start(
+    async def start(
         self,
         jobs: Sequence[Job],
         *,
@@ -187,26 +183,70 @@ class Worker:
         `as_answer` takes the pictures and that name, and returns JSON.
         """
         drawing = self.draw(jobs)
+        begun = {"of": len(jobs), "until": time.time() + self.limits.deadline_s}
+        try:
+            name = await reached(
+                self.answers.put, BEGUN + json.dumps(begun).encode(), owner=owner, key=jobs[0].key
+            )
+        except BaseException:
+            self._give_up(jobs)
+            raise
 
         async def drawn() -> bytes:
-            return await asyncio.to_thread(as_answer, [picture async for picture in drawing], name)
+            pictures = []
+            async for picture in drawing:
+                pictures.append(picture)
+                await reached(self.answers.find, name, owner=owner)  # else it was deleted
+            return await asyncio.to_thread(as_answer, pictures, name)
 
-        def ended(running: "asyncio.Task[bytes]") -> None:
+        def ended(_: "asyncio.Task[bytes]") -> None:
             self._give_up(jobs)  # if it never began
-            ending = {"id": name, "status": State.CANCELLED, "progress": kept.progress}
-            error = None if running.cancelled() else running.exception()
-            if isinstance(error, Exception):
-                ending |= {"status": State.FAILED, **answer_to(error, "a job").body}
-            is_whole = not running.cancelled() and error is None
-            answer = running.result() if is_whole else json.dumps(ending).encode()
-            with suppress(NotFound):  # it was deleted
-                self.calls.replace(name, KeptCall(answer=answer), owner=owner)
+            ending = asyncio.ensure_future(self._keep_answer(name, call, owner))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
 
-        running = asyncio.ensure_future(drawn())
-        kept = KeptCall(running, jobs)
-        name = self.calls.put(kept, owner=owner, key=jobs[0].key)
-        running.add_done_callback(ended)
+        call = self.running[name] = RunningCall(asyncio.ensure_future(drawn()), jobs)
+        call.drawing.add_done_callback(ended)
         return name
+
+    async def _keep_answer(self, name: str, call: RunningCall, owner: str) -> None:
+        """Keep what a call ended with in place of it."""
+        ending = {"id": name, "status": State.CANCELLED, "progress": call.progress}
+        error = None if call.drawing.cancelled() else call.drawing.exception()
+        if isinstance(error, Exception):
+            ending |= {"status": State.FAILED, **answer_to(error, "a job").body}
+        is_whole = not call.drawing.cancelled() and error is None
+        answer = call.drawing.result() if is_whole else json.dumps(ending).encode()
+        try:
+            await reached(self.answers.replace, name, answer, owner=owner)
+        except NotFound:  # it was deleted
+            pass
+        except RequestError as error:  # the store has gone
+            logger.warning("the answer of a job was lost: %s", error)
+        finally:
+            del self.running[name]
+
+    async def answer(self, name: str, *, owner: str) -> bytes:
+        """Return how far a call is, its pictures once they are there, as JSON."""
+        answer = await reached(self.answers.find, name, owner=owner)
+        if (call := self.running.get(name)) is not None:
+            progress: dict[str, Any] = call.progress
+        elif answer.startswith(BEGUN):  # by another server
+            begun = json.loads(answer.removeprefix(BEGUN))
+            if time.time() > begun["until"] + LOST_S:
+                lost = {"id": name, "status": State.FAILED, **RequestError(LOST, status=503).body}
+                return json.dumps(lost).encode()
+            progress = {"drawn": 0, "of": begun["of"], "stage": "elsewhere"}
+        else:
+            return answer
+        state = {"id": name, "status": State.RUNNING, "progress": progress}
+        return json.dumps(state).encode()
+
+    async def cancel(self, name: str, *, owner: str) -> None:
+        """Delete a call, and stop it, even while it is drawn."""
+        await reached(self.answers.drop, name, owner=owner)
+        if (call := self.running.get(name)) is not None:
+            call.drawing.cancel()
 
     async def carry_out(self, model: str, task: Callable[[Session], Result], *, key: str) -> Result:
         """Return what a task gives, in turn with the drawings."""

@@ -18,6 +18,7 @@ from swiftpie.server.encoding import Encoder
 from swiftpie.server.errors import RequestError
 from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_upload
 from swiftpie.server.schemas import KEPT_PX, MAX_NAME, Rename
+from swiftpie.server.shared import reached
 from swiftpie.server.store import THUMBNAIL, StoredIdentity
 from swiftpie.server.worker import Worker
 from swiftpie.validation import MAX_REFERENCES
@@ -72,7 +73,8 @@ def upload_routes(worker: Worker) -> APIRouter:
             masks = [await read_upload(upload, param="mask") for upload in mask or ()]
             known = await encoder.of_pictures(images, masks)
         known = replace(known, name=name)
-        number = worker.identities.put(known, owner=caller.owner, key=caller.key)
+        keep = worker.identities.put
+        number = await reached(keep, known, owner=caller.owner, key=caller.key)
         return known.described(number)
 
     @router.post("/v1/pictures", tags=["live"], status_code=201, response_model=None)
@@ -81,7 +83,8 @@ def upload_routes(worker: Worker) -> APIRouter:
         data, caller = await read_upload(image, param="image"), caller_of(request)
         found = await worker.decoder.decode(data, name="'image'", key=caller.key, most_px=KEPT_PX)
         kept = found.image.copy()
-        number = worker.pictures.put(kept, owner=caller.owner, key=caller.key)
+        keep = worker.pictures.put
+        number = await reached(keep, kept, owner=caller.owner, key=caller.key)
         return {"id": number, "width": kept.width, "height": kept.height, "origin": found.origin}
 
     @router.post("/v1/cutouts", tags=["identities"])
@@ -161,25 +164,27 @@ def identity_routes(worker: Worker) -> APIRouter:
     # The last file alone, which is let go with its subject.
     written: list[tuple[ref[Identity], bytes]] = []
 
-    def found(identity_id: str, request: Request) -> StoredIdentity:
-        return worker.identities.find(identity_id, owner=request.state.owner)
+    async def found(identity_id: str, request: Request) -> StoredIdentity:
+        owner = request.state.owner
+        return await reached(worker.identities.find, identity_id, owner=owner)
 
     @router.get("/v1/identities")
     async def identities(request: Request) -> dict[str, Any]:
         """List the subjects of the caller."""
-        known = worker.identities.items(owner=request.state.owner)
-        data = [stored.described(number) for number, stored in known]
+        data = await reached(worker.identities.facts, owner=request.state.owner)
         return {"object": "list", "data": data}
 
     @router.get("/v1/identities/{identity_id}/thumbnail", **pictured("png"))
     async def thumbnail(identity_id: str, request: Request) -> Response:
         """Return what the encoder saw, as a picture."""
-        return Response(found(identity_id, request).files[THUMBNAIL], media_type="image/png")
+        return Response(
+            (await found(identity_id, request)).files[THUMBNAIL], media_type="image/png"
+        )
 
     @router.get("/v1/identities/{identity_id}/file")
     async def file(identity_id: str, request: Request) -> Response:
         """Return a subject as a file, to be sent again once a server has forgotten it."""
-        identity = found(identity_id, request).identity
+        identity = (await found(identity_id, request)).identity
         async with writing:  # as each takes as much memory as the subject
             data = next((data for of, data in written if of() is identity), b"")
             if not data:
@@ -195,20 +200,21 @@ def identity_routes(worker: Worker) -> APIRouter:
 
         POST /v1/cutouts finds a mask where none came.
         """
-        data = _source_of(found(identity_id, request), kind, number)
+        data = _source_of(await found(identity_id, request), kind, number)
         return Response(data, media_type="image/webp" if kind == "pictures" else "image/png")
 
     @router.patch("/v1/identities/{identity_id}")
     async def rename(identity_id: str, body: Rename, request: Request) -> dict[str, Any]:
         """Give a subject another name."""
-        renamed = replace(found(identity_id, request), name=body.name)
-        worker.identities.replace(identity_id, renamed, owner=request.state.owner)
+        renamed = replace(await found(identity_id, request), name=body.name)
+        owner = request.state.owner
+        await reached(worker.identities.replace, identity_id, renamed, owner=owner)
         return renamed.described(identity_id)
 
     @router.delete("/v1/identities/{identity_id}")
     async def forget(identity_id: str, request: Request) -> dict[str, Any]:
         """Forget a subject."""
-        worker.identities.drop(identity_id, owner=request.state.owner)
+        await reached(worker.identities.drop, identity_id, owner=request.state.owner)
         return {"id": identity_id, "object": "identity", "deleted": True}
 
     return router

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
 from swiftpie.pipelines.request import EditRequest
@@ -84,24 +84,19 @@ def job_routes(worker: Worker) -> APIRouter:
         caller = caller_of(request, body)
         jobs = await worker.builder.jobs_of(body, caller=caller)
         answer = partial(_answer_bytes, body)
-        number = worker.start(jobs, owner=caller.owner, as_answer=answer)
+        number = await worker.start(jobs, owner=caller.owner, as_answer=answer)
         return {"id": number, "status": State.QUEUED}
 
     @router.get("/v1/jobs/{job_id}", response_model=dict[str, Any])
     async def look(job_id: str, request: Request) -> Response:
         """Return how far a job is; its pictures once they are there."""
-        kept = worker.calls.find(job_id, owner=request.state.owner)
-        if kept.answer:
-            return Response(kept.answer, media_type="application/json")
-        return JSONResponse({"id": job_id, "status": State.RUNNING, "progress": kept.progress})
+        answer = await worker.answer(job_id, owner=request.state.owner)
+        return Response(answer, media_type="application/json")
 
     @router.delete("/v1/jobs/{job_id}")
     async def cancel(job_id: str, request: Request) -> dict[str, Any]:
         """Stop a job, even while it is drawn."""
-        kept = worker.calls.find(job_id, owner=request.state.owner)
-        if kept.running is not None:
-            kept.running.cancel()
-        worker.calls.drop(job_id, owner=request.state.owner)
+        await worker.cancel(job_id, owner=request.state.owner)
         return {"id": job_id, "status": State.CANCELLED}
 
     return router

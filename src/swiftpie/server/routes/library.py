@@ -23,6 +23,7 @@ from swiftpie.server.guard import TEXT_BYTES
 from swiftpie.server.jobs import LIVE
 from swiftpie.server.routes import BodyRoute, caller_of, pictured
 from swiftpie.server.schemas import MAX_NAME, LiveDraw, page_settings, read_json
+from swiftpie.server.shared import reached
 from swiftpie.server.store import Caller
 from swiftpie.server.worker import Worker
 
@@ -253,11 +254,11 @@ class Live:
     async def _drawn(self, message: LiveDraw) -> DrawnPicture:
         worker, images, mask = self._worker, [], None
         if message.type == "edit":
-            images = [self._picture(message.picture_id)]
-            mask = self._picture(message.mask_id) if message.mask_id else None
+            images = [await self._picture(message.picture_id)]
+            mask = await self._picture(message.mask_id) if message.mask_id else None
         jobs = await worker.builder.jobs_of(message, caller=self._caller, images=images, mask=mask)
         (drawn,) = [picture async for picture in worker.draw(jobs)]
         return drawn
 
-    def _picture(self, name: str) -> Image.Image:
-        return self._worker.pictures.find(name, owner=self._caller.owner)
+    async def _picture(self, name: str) -> Image.Image:
+        return await reached(self._worker.pictures.find, name, owner=self._caller.owner)
