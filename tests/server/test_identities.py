@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from swiftpie.pipelines.identity_file import identity_bytes
 from swiftpie.server.errors import RequestError
-from swiftpie.server.store import LEAST_BYTES, MOST_OF_KEY, MOST_OF_OWNER, Kind, OwnerStore
+from swiftpie.server.store import LEAST_BYTES, MOST_OF_KEY, MOST_OF_OWNER, OwnerStore, StoredKind
 from tests.server.conftest import held, serving, to_png, until
 
 PROMPT = "a dog on a beach"
@@ -224,7 +224,9 @@ def test_cutouts_wait_their_turn_and_words_do_not(session, sprite):
 def stored(limit):
     size = lambda thing: LEAST_BYTES * len(thing)  # noqa: E731
     mib = LEAST_BYTES * limit / 2**20
-    kind = Kind("thing", "t", size=size, pack=str.encode, unpack=bytes.decode, remedy=" Make it.")
+    kind = StoredKind(
+        "thing", "t", size=size, pack=str.encode, unpack=bytes.decode, remedy=" Make it."
+    )
     return OwnerStore(kind, limit_mib=mib)
 
 

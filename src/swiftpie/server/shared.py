@@ -19,10 +19,10 @@ from swiftpie.server.store import (
     MOST_OF_KEY,
     MOST_OF_OWNER,
     PICTURES,
-    Kind,
     NotFound,
     OwnerStore,
     StoredIdentity,
+    StoredKind,
 )
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class RedisStore(Generic[Thing]):
     Methods wait for Redis; threads may share a store.
     """
 
-    def __init__(self, kind: Kind[Thing], *, client: "Redis", limit_mib: float) -> None:
+    def __init__(self, kind: StoredKind[Thing], *, client: "Redis", limit_mib: float) -> None:
         self._kind, self._limit = kind, limit_mib * MIB
         self._redis: Any = client  # whose types are of both of its modes
         self._read = lru_cache(NEAR)(self._read_now)

@@ -99,7 +99,7 @@ class NotFound(RequestError):  # noqa: N818 - reads as what it is
 
 
 @dataclass(frozen=True)
-class Kind(Generic[Thing]):
+class StoredKind(Generic[Thing]):
     """What is kept of one kind, in memory or, as bytes, elsewhere."""
 
     name: str
@@ -132,7 +132,7 @@ class OwnerStore(Generic[Thing]):
     too, and sums are kept, so that many small things cost no time.
     """
 
-    def __init__(self, kind: Kind[Thing], *, limit_mib: float) -> None:
+    def __init__(self, kind: StoredKind[Thing], *, limit_mib: float) -> None:
         self._kind = kind
         self._limit = limit_mib * MIB
         self._things: dict[str, _Kept[Thing]] = {}
@@ -289,7 +289,7 @@ class StoredIdentity:
         return cls(identity, files=files, **facts | {"warnings": tuple(facts["warnings"])})
 
 
-IDENTITIES = Kind(
+IDENTITIES = StoredKind(
     "identity",
     "id",
     size=lambda known: known.num_bytes,
@@ -312,7 +312,7 @@ def _picture_in(data: bytes) -> Image.Image:
     return image.copy()
 
 
-PICTURES = Kind(
+PICTURES = StoredKind(
     "picture",
     KEPT.rstrip("_"),
     size=lambda image: image.width * image.height * len(image.getbands()),
@@ -320,4 +320,4 @@ PICTURES = Kind(
     unpack=_picture_in,
     remedy=" Send it to POST /v1/pictures again.",
 )
-ANSWERS: Kind[bytes] = Kind("job", "job", size=len, pack=bytes, unpack=bytes)
+ANSWERS: StoredKind[bytes] = StoredKind("job", "job", size=len, pack=bytes, unpack=bytes)
