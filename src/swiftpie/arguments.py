@@ -9,7 +9,7 @@ import inspect
 import reprlib
 import textwrap
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from enum import Enum
 from numbers import Integral, Real
@@ -20,6 +20,8 @@ from typing import (
     BinaryIO,
     ForwardRef,
     Literal,
+    NamedTuple,
+    Self,
     TypeVar,
     Union,
     Unpack,
@@ -92,13 +94,13 @@ def checked(
     """
     function: Any = vars(thing)["__init__"] if isinstance(thing, type) else thing
     signature = _spelled_out(inspect.signature(function))
+    form = _Form.of(signature)
     own = thing.__qualname__.removesuffix(".__init__").rpartition(".")[2]
     name = name or own
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - of the function
-        bound = _bound(name, signature, args, kwargs, gone)
-        return function(*bound.args, **bound.kwargs)
+        return function(**_bound(name, form, args, kwargs, gone))
 
     # Help shows this one, in which annotations would hide the names.
     bare = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
@@ -141,38 +143,67 @@ def _spelled_out(signature: inspect.Signature) -> inspect.Signature:
     return signature.replace(parameters=named)
 
 
+class _Form(NamedTuple):
+    """A signature without parameters of positions alone, in the form that binds soonest."""
+
+    signature: inspect.Signature
+    by_place: Sequence[str]  # parameters that need no name
+    needed: Set[str]
+    kinds: Mapping[str, tuple[Any, Any]]  # default and annotation of each that is checked
+    takes_all: bool  # whether it takes arguments by any name
+
+    @classmethod
+    def of(cls, signature: inspect.Signature) -> Self:
+        """Return a signature in that form."""
+        named = [
+            each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD
+        ]
+        return cls(
+            signature,
+            [each.name for each in named if each.kind is each.POSITIONAL_OR_KEYWORD],
+            {each.name for each in named if each.default is each.empty},
+            {each.name: (each.default, each.annotation) for each in named if each.name != "self"},
+            len(named) < len(signature.parameters),
+        )
+
+
 def _bound(
-    name: str,
-    signature: inspect.Signature,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    gone: Mapping[str, str],
-) -> inspect.BoundArguments:
-    known = signature.parameters
-    takes_all = any(each.kind is each.VAR_KEYWORD for each in known.values())
-    for unknown in () if takes_all else kwargs.keys() - known.keys():
+    name: str, form: _Form, args: Sequence[Any], kwargs: Mapping[str, Any], gone: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return arguments by name, as their annotations have them."""
+    known = form.signature.parameters
+    for unknown in () if form.takes_all else kwargs.keys() - known.keys():
         raise unknown_argument(name, unknown, known, gone)
+    bound = {**dict(zip(form.by_place, args, strict=False)), **kwargs}
+    if len(bound) < len(args) + len(kwargs) or not form.needed <= bound.keys():
+        _refuse(name, form.signature, args, kwargs)
+    for key, value in [*bound.items()]:
+        default, kind = form.kinds.get(key, (value, None))
+        if value is default or type(value) is kind:
+            continue
+        try:
+            bound[key] = _fitting(value, kind)
+        except _Misfit:
+            if value is None and default is not inspect.Parameter.empty:
+                del bound[key]
+                continue
+            raise InputError(
+                f"{name}() got {_shown(key, value)}. It takes {_needs(key, kind)}."
+            ) from None
+    return bound
+
+
+def _refuse(
+    name: str, signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> None:
+    """Raise the error of arguments that are too many, or too few."""
+    known = signature.parameters
     try:
-        bound = signature.bind(*args, **kwargs)
+        signature.bind(*args, **kwargs)
     except TypeError as error:
         lacking = next((each for each in known if f"'{each}'" in str(error)), "")
         needed = f" Give {_needs(lacking, known[lacking].annotation)}." if lacking else ""
         raise UnknownArgument(f"{name}(): {error}.{needed}") from None
-    for key, value in [*bound.arguments.items()]:
-        each = known[key]
-        is_free = key == "self" or each.kind in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
-        if is_free or value is each.default:
-            continue
-        try:
-            bound.arguments[key] = _fitting(value, each.annotation)
-        except _Misfit:
-            if value is None and each.default is not each.empty:
-                del bound.arguments[key]
-                continue
-            raise InputError(
-                f"{name}() got {_shown(key, value)}. It takes {_needs(key, each.annotation)}."
-            ) from None
-    return bound
 
 
 def _fitting(value: Any, kind: Any) -> Any:  # noqa: ANN401 - of any type

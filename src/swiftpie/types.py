@@ -254,7 +254,8 @@ class Denoised(NamedTuple):
 class Drawn(NamedTuple):
     """New pictures before they are of 8 bits, a row each."""
 
-    pixels: "Tensor"  # (B, 3, H, W) in [-1, 1]; latents (B, C, h, w) where these are asked for
+    # (B, 3, H, W) in [-1, 1], or bytes; latents (B, C, h, w) where these are asked for.
+    pixels: "Tensor"
     subject_mask: "Tensor"  # (B, 1, H, W) in [0, 1], where subjects are
     regions: "Tensor"  # (B, S, h, w) in [0, 1], the region of each subject in rescaling
     layouts: "tuple[Layout, ...]" = ()  # where each subject was placed, a row a picture

@@ -135,7 +135,7 @@ def test_a_long_strip_is_shrunk_before_it_is_made_a_square(monkeypatch):
 def test_masks_become_bytes_in_bands_as_at_once(monkeypatch):
     mask = torch.rand(2, 1, 30, 20, generator=torch.Generator().manual_seed(0)) * 1.2 - 0.1
     whole = (mask.clamp(0, 1) * 255).round().to(torch.uint8)
-    monkeypatch.setattr(images, "BAND_PIXELS", 45)
+    monkeypatch.setattr(images, "CACHED_PIXELS", 45)
     assert torch.equal(images.in_8_bits(mask), whole)
     assert images.in_8_bits(whole) is whole
     assert torch.equal(images.in_8_bits(images.from_8_bits(whole)), whole)

@@ -61,11 +61,11 @@ def ball():
 
 
 @pytest.fixture
-def lit_ball(ball):
+def lit_ball():
     left = Illumination(
         torch.full((1, 3), 0.3), torch.full((1, 3), 0.7), torch.tensor([[-0.8, -0.6, 0.0]])
     )
-    return ball._replace(scene=left)
+    return standing(framed(flat(0.8), box(3, 3, 61, 61)), light=left)
 
 
 def test_the_ground_keeps_its_texture_and_takes_the_shadow(ball):

@@ -51,10 +51,10 @@ def test_outside_of_the_subject_the_place_is_the_relit_scene(session, identity, 
 def test_fog_is_thinner_before_a_subject_than_beside_it(session, identity):
     request = request_of(identity, prompt="a dog on a beach in fog", scene="beach")
     (row,) = scene.scene_rows(session.components, request)
-    dark = torch.full((1, 3, *row.place.size[::-1]), -1.0)
-    half = torch.ones_like(dark[:, :1])
+    dark = torch.zeros(1, 3, *row.place.size[::-1], dtype=torch.uint8)
+    half = torch.full_like(dark[:, :1], 255)
     half[..., : half.shape[3] // 2] = 0
-    foggy = row.finished(dark, subjects=half) + 1
+    foggy = row.finished(dark, subjects=half).float()
     assert foggy[half.expand_as(foggy) > 0].mean() < 0.6 * foggy[half.expand_as(foggy) == 0].mean()
 
 

@@ -371,7 +371,7 @@ class Session:
         if request.adds_named_subjects:
             assert isinstance(request.prompt, str), "a sentence names subjects"
             shown = self.with_named(request.prompt, shown)
-        request = replace(request, subjects=shown, adds_named_subjects=False)
+            request = replace(request, subjects=shown, adds_named_subjects=False)
         return request.opened(self.components.preset.image_size_px)
 
     def _with_face_region(self, request: EditRequest) -> EditRequest:

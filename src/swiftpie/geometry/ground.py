@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -239,6 +240,9 @@ def stand(
         centre = (left + right) / 2 + max(0.0, spare) * (x - 0.5)
         return min(0.0, spare), box_on(foot, centre, (width, height))
 
-    rows = [wanted + (near - wanted) * row / ROWS for row in range(ROWS + 1)]
-    foot = max(rows, key=lambda row: standing_at(row)[0])  # the first of those that are wide enough
-    return standing_at(foot)[1]
+    best = standing_at(wanted)
+    for row in range(1, ROWS + 1):
+        if best[0] == 0:  # the first that is wide enough
+            break
+        best = max(best, standing_at(wanted + (near - wanted) * row / ROWS), key=itemgetter(0))
+    return best[1]

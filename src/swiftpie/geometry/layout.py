@@ -167,7 +167,14 @@ def to_reference(affine: Tensor, points: Tensor) -> Tensor:
     return mapped.unflatten(1, points.shape[:-1])
 
 
-def warp(frame: Tensor, affine: Tensor, size: tuple[int, int], *, padding: str = "zeros") -> Tensor:
+def warp(
+    frame: Tensor,
+    affine: Tensor,
+    size: tuple[int, int],
+    *,
+    padding: str = "zeros",
+    mode: str = "bilinear",
+) -> Tensor:
     """Draw `frame` (B, C, H, W) into a picture of `size` (height, width); 0 outside the frame.
 
     `padding="border"` continues its rim there.
@@ -176,22 +183,23 @@ def warp(frame: Tensor, affine: Tensor, size: tuple[int, int], *, padding: str =
     across, down, offset = affine[..., None, None].unbind(2)  # (B, 2, 1, 1) each
     # `to_reference` of all pixels, with the products taken once a row and once a column.
     grid = (x * across + y[:, None] * down + offset).movedim(1, -1)
-    return sample(frame, grid.to(frame.dtype), padding=padding)
+    return sample(frame, grid.to(frame.dtype), padding=padding, mode=mode)
 
 
-def sample(values: Tensor, grid: Tensor, *, padding: str = "zeros") -> Tensor:
+def sample(
+    values: Tensor, grid: Tensor, *, padding: str = "zeros", mode: str = "bilinear"
+) -> Tensor:
     """Return `values` (B, C, h, w) at a `grid` (B, H, W, 2) of places in [-1, 1], (B, C, H, W).
 
     PyTorch gives each picture of a batch to one core. Rows of one large picture are such a batch.
     """
     is_traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     if is_traced or len(grid) > 1 or grid[..., 0].numel() < SHARED_PX or grid.device.type != "cpu":
-        return F.grid_sample(values, grid, align_corners=False, padding_mode=padding)
+        return F.grid_sample(values, grid, mode, padding, align_corners=False)
     cores, (rows, columns) = torch.get_num_threads(), grid.shape[1:3]
     shares = F.pad(grid, (0, 0, 0, 0, 0, -rows % cores)).reshape(cores, -1, columns, 2)
-    parts = F.grid_sample(
-        values.expand(cores, -1, -1, -1), shares, align_corners=False, padding_mode=padding
-    )
+    same = values.expand(cores, -1, -1, -1)
+    parts = F.grid_sample(same, shares, mode, padding, align_corners=False)
     return parts.movedim(0, 1).reshape(1, -1, cores * parts.shape[2], columns)[:, :, :rows]
 
 

@@ -5,6 +5,7 @@ subject matches its new surroundings before any network draws it.
 """
 
 import math
+from types import EllipsisType
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,8 @@ _FLATTEN = 0.45  # a length along the line of sight, on ground seen from a stand
 _THIN = 0.2  # a shadow thrown sideways keeps this height: what casts it is not flat
 _FADE = 0.6  # share of the darkness that the far end of the shadow has lost
 _FAINTEST, _DARKER = 0.12, 0.22  # shadow without light from one side, and what that adds
+_BEGINS = 0.03  # height, in sides of the picture, over which the shadow that is thrown begins
+_MEAN_OF = 8  # pixels whose mean the soft end of a shadow is made of
 _LONGEST = 1.6  # shadow, in heights of what casts it
 FEET = 0.5  # opacity of the lowest row of a subject
 _DARKEST = 0.15  # share of a subject's brightness that its own light leaves at least
@@ -38,6 +41,13 @@ _FULL_LIGHT, _FULL_LIGHT_BELOW = 0.75, 0.35  # brightness of that by day, and ar
 _LEAST_BELOW = 0.25
 _MOST_TINT = 0.15  # greatest tint of the light; a stronger colour belongs to the things themselves
 _DARK = 1e-3  # brightness without a tint
+
+
+Part = tuple[EllipsisType, slice, slice]
+"""Rows and columns of a picture."""
+
+Extent = tuple[int, int, int, int]
+"""Left, top, right and bottom of something in a picture, in its pixels."""
 
 
 class Illumination(NamedTuple):
@@ -219,13 +229,14 @@ def _enlarged(light: Gains, like: Tensor) -> Gains:
     return Gains(*(F.interpolate(values, size, mode="bilinear") for values in light))
 
 
-def cast_on_ground(opacity: Tensor, layout: Layout, cast: Shadow) -> Tensor:
+def cast_on_ground(opacity: Tensor, layout: Layout, cast: Shadow, *, zoom: float = 1.0) -> Tensor:
     """Return the share of the ground's light that a subject takes, (1, 1, H, W).
 
     Args:
         opacity: Where the subject is, (1, 1, H, W).
         layout: Its place, one row.
         cast: How the shadow looks.
+        zoom: Longer side of the whole picture over that of the part that is given.
     """
     # Shadows are cast in squares.
     size = (opacity.shape[2], opacity.shape[3])
@@ -236,8 +247,45 @@ def cast_on_ground(opacity: Tensor, layout: Layout, cast: Shadow) -> Tensor:
     shares = layout.centre.new_tensor([size[1] / side, size[0] / side])
     scale = (layout.scale.view(1, -1) * shares)[:, 0]
     within = layout._replace(centre=layout.centre * shares, scale=scale)
-    shadow = cast_shadow(square, within, base.view(1, 1, 1, 1), cast)
+    shadow = cast_shadow(square, within, base.view(1, 1, 1, 1), cast, zoom=zoom)
     return shadow[..., : size[0], : size[1]]
+
+
+def cast_around(
+    opacity: Tensor, extent: Extent, layout: Layout, cast: Shadow
+) -> tuple[Part, Tensor]:
+    """Return the part of a picture that a subject shades, and what `cast_on_ground` finds there.
+
+    Other arguments are those of `cast_on_ground`; outside of `extent` nothing is opaque by half.
+    """
+    left, top, right, foot = extent
+    size = (opacity.shape[2], opacity.shape[3])
+    wide, tall = float(layout.scale.view(-1)[0]) * size[1], foot - top
+    x, _, z = cast.direction[0].tolist()
+    long = float(cast.length) * tall / max(1e-3, math.hypot(x, z))
+    across, down = -x * long, max(_THIN * tall, abs(z) * long * _FLATTEN)
+    middle, touched = float(layout.centre[0, 0]) * size[1], 1.8 * _CONTACT_WIDTH * wide
+    ends = []
+    for low, high, count in (
+        (min(top, foot - down), foot + max(down, 3 * _CLOSE * wide), size[0]),
+        (
+            min(left, left + across, middle - touched),
+            max(right, right + across, middle + touched),
+            size[1],
+        ),
+    ):
+        first = max(0, math.floor(low / _MEAN_OF - 3) * _MEAN_OF)
+        ends.append(slice(first, min(count, math.ceil(high / _MEAN_OF + 3) * _MEAN_OF)))
+    rows, columns = ends
+    shown = opacity[..., rows, columns]
+    part = layout.centre.new_tensor([shown.shape[3], shown.shape[2]])
+    whole, begins = part.new_tensor(size[::-1]), part.new_tensor([columns.start, rows.start])
+    there = layout._replace(
+        centre=(layout.centre * whole - begins) / part,
+        scale=layout.scale.view(1, -1) * whole / part,
+    )
+    zoom = max(size) / max(shown.shape)
+    return (..., rows, columns), cast_on_ground(shown, there, cast, zoom=zoom)
 
 
 def grow(mask: Tensor, radius_px: int) -> Tensor:
@@ -255,7 +303,9 @@ def grow(mask: Tensor, radius_px: int) -> Tensor:
     return grown
 
 
-def cast_shadow(alpha: Tensor, layout: Layout, base: Tensor, cast: Shadow) -> Tensor:
+def cast_shadow(
+    alpha: Tensor, layout: Layout, base: Tensor, cast: Shadow, *, zoom: float = 1.0
+) -> Tensor:
     """Return how much of the ground's light the subject takes, (B, 1, R, R) in [0, 0.9].
 
     Its outline laid on the ground away from the light, a dark patch where it stands, and hardly any
@@ -266,6 +316,7 @@ def cast_shadow(alpha: Tensor, layout: Layout, base: Tensor, cast: Shadow) -> Te
         layout: Of the subject, which tells where it stands and how wide.
         base: Height of its lowest point, (B, 1, 1, 1) in sides of the picture.
         cast: How the shadow looks.
+        zoom: As of `cast_on_ground`.
     """
     half = alpha.shape[-1] // 2  # shadows are soft: half the size shows all of them
     centres = (torch.arange(half, device=alpha.device) + 0.5) / half
@@ -274,7 +325,8 @@ def cast_shadow(alpha: Tensor, layout: Layout, base: Tensor, cast: Shadow) -> Te
     across = ((x - layout.centre[:, 0].view(-1, 1, 1, 1)) / (_CONTACT_WIDTH * wide)).square()
     down = ((y - base) / (_CONTACT_HEIGHT * wide)).square()
     contact = torch.exp(-((across + down) ** 1.5))
-    shadow = torch.maximum(_CONTACT * contact, _thrown(alpha, base, cast, wide, y)) * darkness
+    thrown = _thrown(alpha, base, cast, wide, y, begins=_BEGINS * zoom)
+    shadow = torch.maximum(_CONTACT * contact, thrown) * darkness
     touched = _touching(alpha, base, wide, y) * (_OCCLUSION * darkness).clamp(max=_MOST_OCCLUDED)
     lost = 1 - (1 - shadow) * (1 - touched)
     return F.interpolate(lost, size=alpha.shape[-2:], mode="bilinear")
@@ -307,7 +359,9 @@ def _softened(shade: Tensor, wide: Tensor) -> Tensor:
     return F.avg_pool2d(shade, (3, 2 * reach + 1), stride=1, padding=(1, reach))
 
 
-def _thrown(alpha: Tensor, base: Tensor, cast: Shadow, wide: Tensor, y: Tensor) -> Tensor:
+def _thrown(
+    alpha: Tensor, base: Tensor, cast: Shadow, wide: Tensor, y: Tensor, *, begins: float
+) -> Tensor:
     """Lay the outline on the ground: a height above the feet is a way along the ground."""
     x_way, _, z_way = (-cast.direction).unbind(1)
     ground = torch.hypot(x_way, z_way).clamp_min(1e-3)
@@ -325,7 +379,7 @@ def _thrown(alpha: Tensor, base: Tensor, cast: Shadow, wide: Tensor, y: Tensor) 
     soft = F.interpolate(soft, size=sharp.shape[-2:], mode="bilinear")
     outlines = warp(torch.cat([sharp, soft], dim=1), affine, (len(y[0, 0]), len(y[0, 0])))
     height = (y - base) / down.view(-1, 1, 1, 1)
-    on_ground = _eased((height / 0.03 + 1) / 2)
+    on_ground = _eased((height / begins + 1) / 2)
     share = (height / wide).clamp(0, 1)
     outline = torch.lerp(outlines[:, :1], outlines[:, 1:], _eased(2 * share))
     return outline * on_ground * (1 - _FADE * share)

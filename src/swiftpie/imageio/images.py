@@ -3,7 +3,7 @@
 import importlib.resources
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from swiftpie.arguments import checked
 from swiftpie.errors import InputError, NoSubject
-from swiftpie.imageio.decoding import BAND_PIXELS
 
 CAPTION_PX = 18
 MAX_FRAME_PX = 2048  # side of a square that is cut out of a photo; larger ones are shrunk first
+CACHED_PIXELS = 1 << 16  # of a band that stays in a cache
 SURE = 1e-3  # weight below which a pixel counts as unknown
 
 
@@ -31,10 +31,27 @@ def shrunk_to(side: int, size: tuple[int, int]) -> tuple[int, int]:
 
 def to_tensor(image: Image.Image) -> Tensor:
     """Return pixels (1, 3, H, W) in [-1, 1]; transparency is ignored."""
-    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    return from_bytes(to_bytes(image))
+
+
+def to_bytes(image: Image.Image) -> Tensor:
+    """Return a picture as bytes (1, 3, H, W), as they lie in memory; transparency is ignored."""
+    return torch.from_numpy(np.array(as_rgb(image))).permute(2, 0, 1)[None]
+
+
+def from_bytes(pixels: Tensor) -> Tensor:
+    """Return pixels of bytes (B, 3, H, W) in [-1, 1]; those of floats unchanged."""
+    if pixels.dtype != torch.uint8:
+        return pixels
     # Bytes are woven apart sooner than numbers four times as long.
-    planes = torch.from_numpy(np.array(rgb)).permute(2, 0, 1)[None].contiguous()
-    return planes.float().div_(127.5).sub_(1)
+    return pixels.contiguous().float().div_(127.5).sub_(1)
+
+
+def in_bytes(pixels: Tensor) -> Tensor:
+    """Return pixels (B, 3, H, W) in [-1, 1] in 0..255; those of bytes unchanged."""
+    if pixels.dtype == torch.uint8:
+        return pixels
+    return _in_bands(pixels, lambda band: band.clamp(-1, 1).add_(1).mul_(127.5))
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
@@ -54,13 +71,15 @@ def plane(image: Image.Image) -> Tensor:
 
 
 def to_pil(pixels: Tensor) -> list[Image.Image]:
-    """Return one RGB picture for each row of `pixels` (B, 3, H, W) in [-1, 1]."""
-    values = pixels.detach().float().clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
-    # Pillow weaves planes together sooner than PyTorch does.
-    return [
-        Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
-        for planes in values.cpu().numpy()
-    ]
+    """Return one RGB picture for each row of `pixels` (B, 3, H, W), in [-1, 1] or bytes."""
+    pictures = []
+    for planes in in_bytes(pixels).cpu():
+        if (woven := planes.permute(1, 2, 0)).is_contiguous():
+            pictures.append(Image.fromarray(woven.numpy()))
+        else:  # Pillow weaves planes together sooner than PyTorch does.
+            bands = [Image.fromarray(plane) for plane in planes.numpy()]
+            pictures.append(Image.merge("RGB", bands))
+    return pictures
 
 
 def mask_to_pil(mask: Tensor) -> list[Image.Image]:
@@ -72,10 +91,18 @@ def in_8_bits(mask: Tensor) -> Tensor:
     """Return `mask` (B, 1, H, W) in [0, 1] as a picture file holds it, in 0..255."""
     if mask.dtype == torch.uint8:
         return mask
-    scaled = torch.empty_like(mask, dtype=torch.uint8)
-    rows = max(1, BAND_PIXELS // mask.shape[-1])  # a large mask fills memory and no cache
-    for given, written in zip(mask.split(rows, dim=-2), scaled.split(rows, dim=-2), strict=True):
-        written.copy_(given.detach().float().clamp(0, 1).mul_(255).round_())
+    return _in_bands(mask, lambda band: band.clamp(0, 1).mul_(255))
+
+
+def _in_bands(values: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return what `change` makes of bands of rows, rounded to bytes.
+
+    Large values fill memory, and bands a cache.
+    """
+    scaled = torch.empty_like(values, dtype=torch.uint8)
+    rows = max(1, CACHED_PIXELS // values.shape[-1])
+    for given, written in zip(values.split(rows, dim=-2), scaled.split(rows, dim=-2), strict=True):
+        written.copy_(change(given.detach().float()).round_())
     return scaled
 
 

@@ -148,7 +148,8 @@ def _subjects(
     prompts = tuple(str(words.prompt) for words in alone)
     text = read_prompts(components, prompts, rows=len(prompts)).between(shares)
     seeds = request.seeds * len(shares)
-    whole = model_noise(components, states[0], seeds)
+    size = picture_size(components, states[0])
+    whole = model_noise(components, size, seeds)
     still = replace(
         alone[0],
         seeds=seeds,
@@ -168,7 +169,7 @@ def _subjects(
         placed = place_subjects(
             *(components, still, noise, first),
             boxes=rows,
-            size=picture_size(components, states[0]),
+            size=size,
             lit_by=text,
             read_noise=whole[0],
         )

@@ -16,7 +16,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting, as_dark_as
-from swiftpie.imageio.images import SURE, mask_to_pil, plane, to_tensor
+from swiftpie.imageio.images import SURE, mask_to_pil, plane, to_bytes, to_tensor
 from swiftpie.masks import Box, grow, in_frame, resize_mask
 from swiftpie.mini.own_pixels import composite_patch, own_pixels
 from swiftpie.mini.placing import own_light
@@ -334,9 +334,7 @@ def _insert(
 
 def _behind_weather(rows: Sequence[SceneRow], changes: Sequence[Change]) -> Drawn:
     """Return the pictures that were changed last, with rain, flakes and fog before everything."""
-    pictures = [
-        row.finished(to_tensor(each.image)) for row, each in zip(rows, changes, strict=True)
-    ]
+    pictures = [row.finished(to_bytes(each.image)) for row, each in zip(rows, changes, strict=True)]
     return Drawn(
         torch.cat(pictures),
         torch.cat([plane(each.region) for each in changes]),

@@ -22,7 +22,6 @@ from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import height, normals, turn
 from swiftpie.geometry.shading import (
     FEET,
-    Gains,
     Illumination,
     brightness,
     cast_shadow,
@@ -98,7 +97,9 @@ class OwnPixels(NamedTuple):
             frame = levels[0].float().div_(255)
             frame, _, normal = turn(frame, self.relief, layout.pose)
             levels, normal = (frame,), soften(normal)
-        return StandingSubject(levels, normal, layout, scene)
+        direction = in_frame(scene.direction, layout)
+        light = gains(brightness(normal, scene._replace(direction=direction)))
+        return StandingSubject(levels, torch.cat(light, dim=1), layout, scene)
 
 
 class StandingSubject(NamedTuple):
@@ -106,14 +107,22 @@ class StandingSubject(NamedTuple):
 
     # Premultiplied (1, 4, S, S) without light: bytes, or in [0, 1]; each half of the one before.
     levels: Sequence[Tensor]
-    normal: Tensor  # (1, 3, h, w) of what is seen, as light sees it
+    light: Tensor  # (1, 6, h, w), the `Gains` of what is seen
     layout: Layout
     scene: Illumination
     grey: float = 0.0  # share of its colours that eyes do not see, as at night
 
     def opacity(self, size: tuple[int, int]) -> Tensor:
         """Return where the subject is in its picture of this height and width, (1, 1, H, W)."""
-        return in_patch([level[:, 3:] for level in self.levels], self.layout, size)
+        wide, tall = self._reach()
+        left, right = _cells(self.layout.centre[0, 0], wide, size[1])
+        top, bottom = _cells(self.layout.centre[0, 1], tall, size[0])
+        if right <= left or bottom <= top:
+            return self.light.new_zeros(1, 1, *size)
+        place = (left / size[1], top / size[0], right / size[1], bottom / size[0])
+        alpha = [level[:, 3:] for level in self.levels]
+        found = in_patch(alpha, self.layout, (bottom - top, right - left), place)
+        return F.pad(found, (left, size[1] - right, top, size[0] - bottom))
 
     def at(
         self,
@@ -128,14 +137,16 @@ class StandingSubject(NamedTuple):
         Args:
             size: Height and width of the patch in pixels.
             place: Where it lies in the picture.
-            drawn: Further factors of colour for all of the patch, (1, 3, n, m).
+            drawn: Further factors of colour for all of the picture, smooth, (1, 3, n, m).
             on_band: Called after each part of the work; may raise to stop.
         """
         coarse = (math.ceil(size[0] / COARSER), math.ceil(size[1] / COARSER))
-        light = torch.cat(self._gains(), dim=1)
-        light = warp(light, within(to_affine(self.layout), place), coarse, padding="border")
+        affine = within(to_affine(self.layout), place)
+        light = warp(self.light, affine, coarse, padding="border")
         if drawn is not None:
-            light = light * F.interpolate(drawn, coarse, mode="bilinear").repeat(1, 2, 1, 1)
+            there = within(torch.eye(2, 3)[None], place)
+            more = warp(drawn, there, coarse, padding="border", mode="bicubic")
+            light = light * more.repeat(1, 2, 1, 1)
         factor, lift = F.interpolate(light, size, mode="bilinear").split(3, dim=1)
         on_band()
         plain, alpha = in_patch(self.levels, self.layout, size, place).split((3, 1), dim=1)
@@ -146,9 +157,12 @@ class StandingSubject(NamedTuple):
         on_band()
         return torch.cat([lit, alpha], dim=1)
 
-    def _gains(self) -> Gains:
-        direction = in_frame(self.scene.direction, self.layout)
-        return gains(brightness(self.normal, self.scene._replace(direction=direction)))
+    def _reach(self) -> tuple[float, float]:
+        """Return half of the width and height that its frame takes, as shares of the picture."""
+        scale = self.layout.scale[0].expand(2) / 2
+        turned = self.layout.rotation[0].cos().abs() + self.layout.rotation[0].sin().abs()
+        wide, tall = (scale * turned).tolist()
+        return wide, tall
 
 
 def own_pixels(
@@ -192,6 +206,12 @@ def without_own_light(identity: Identity, own: Illumination) -> OwnPixels:
         levels.append(halved(levels[-1]))
     stored = [level.mul_(255).round_().to(torch.uint8) for level in levels]
     return OwnPixels.of(height(mask), tuple(stored))
+
+
+def _cells(centre: Tensor, reach: float, count: int) -> tuple[int, int]:
+    """Return the first of `count` cells that are within reach, and the one behind the last."""
+    first = max(0, math.floor((float(centre) - reach) * count))
+    return first, min(count, math.ceil((float(centre) + reach) * count))
 
 
 def in_patch(

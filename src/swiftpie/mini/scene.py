@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
-from types import EllipsisType
 from typing import NamedTuple
 
 import torch
@@ -24,8 +23,8 @@ from swiftpie.backbones.components import MIN_SIDE_PX, Components, near_size
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.ground import Ground
 from swiftpie.geometry.layout import Layout
-from swiftpie.geometry.shading import cast_on_ground, usual_shadow
-from swiftpie.imageio.images import SURE, extent_of, to_tensor
+from swiftpie.geometry.shading import Extent, Part, cast_around, usual_shadow
+from swiftpie.imageio.images import SURE, extent_of, from_8_bits, from_bytes, in_bytes, to_bytes
 from swiftpie.masks import Box
 from swiftpie.mini.looks import COLOURS, MATERIALS
 from swiftpie.mini.own_pixels import GREY, WHOLE, StandingSubject, gains_between, own_pixels
@@ -36,8 +35,8 @@ from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
 from swiftpie.mini.words import FOG, NIGHT, PLAIN
 from swiftpie.noise import draw_noise, draw_step_noise, share_of
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
-from swiftpie.pipelines.filling import Area, enlarged_part
-from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, texts_of
+from swiftpie.pipelines.filling import Area
+from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, texts_of, with_own
 from swiftpie.pipelines.techniques.personalize import (
     check_subjects,
     prepare_picture,
@@ -49,20 +48,18 @@ from swiftpie.types import NO_FACTS, Drawn
 # soft; colours of a look are not. Chosen by eye on 32 pictures; `evaluate world` finds a lighting
 # error of 8.1 levels in place of 7.5 for light at half of the size.
 FOR_LOOKS, FOR_LIGHT, LEAST_CELLS = 2, 4, 4
+UNSHADED = 1 - 1 / 1024  # share of its light that a picture of 8 bits shows as all of it
 AROUND_CELLS = 2  # cells, at half size, between a subject and the end of its patch
 # Light that a drawn subject keeps by night; at 1 it has 15 % more than its place.
 NIGHT_SHARE = 0.87
 # Share of its colours that it loses there, by eye: blue light would make a tongue bright purple.
 NIGHT_GREY = 0.5
 CLEARER = 0.6  # share of the fog that is not before subjects, which stand near, but behind them
-Part = tuple[EllipsisType, slice, slice]  # rows and columns of a picture
 # Arts that the model's drawings do not show.
 UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))
 # Colours that a soft field of light shows well. In others, as in wood and glass, its own hues would
 # show through, so that a subject is grey before they come: chosen by eye on 18 photographs.
 HUES = frozenset(COLOURS) - {"black", "white", "grey"}
-# Rows and columns of the light in the patch around a subject.
-CELLS_OF_LIGHT = (32, 32)
 
 
 class SceneRow(NamedTuple):
@@ -86,23 +83,27 @@ class SceneRow(NamedTuple):
         return own if self.then is None else own + self.then[1] * (self.then[0].night - own)
 
     def finished(self, picture: Tensor, *, subjects: Tensor | None = None) -> Tensor:
-        """Return a picture (1, 3, H, W) in [-1, 1] behind the weather.
+        """Return a picture of bytes (1, 3, H, W) behind the weather.
 
-        Less of the fog is before `subjects`, (1, 1, H, W) in [0, 1].
+        Less of the fog is before `subjects`, bytes (1, 1, H, W).
         """
-        if self.then is None:
-            return self.in_the_air(picture, subjects)
-        (after, share), seen = self.then, self.in_the_air(picture, subjects)
-        return torch.lerp(seen, after.in_the_air(picture, subjects), share)
+        seen = self.in_the_air(picture, subjects)
+        if self.then is not None:
+            after, share = self.then
+            next_seen = after.in_the_air(picture, subjects)
+            if seen is not next_seen:
+                seen = torch.lerp(from_bytes(seen), from_bytes(next_seen), share)
+        return in_bytes(seen)
 
     def in_the_air(self, picture: Tensor, subjects: Tensor | None) -> Tensor:
-        """Return a picture behind the weather of this state alone; see `finished`."""
+        """Return a picture behind the weather of this state alone, in [-1, 1]; see `finished`."""
         setting = self.reading.shown_setting
         if setting.weather not in DRAWN_WEATHERS:
             return picture
-        seen = weathered(picture, setting, noise=self.noise, is_photo=self.is_photo)
+        clear = from_bytes(picture)
+        seen = weathered(clear, setting, noise=self.noise, is_photo=self.is_photo)
         if subjects is not None and self.is_photo and setting.weather == FOG:
-            seen = torch.lerp(seen, picture, CLEARER * subjects)
+            seen = torch.lerp(seen, clear, CLEARER * from_8_bits(subjects))
         return seen
 
 
@@ -169,7 +170,7 @@ def draw_empty(
     facts: Mapping[str, str] = NO_FACTS,
 ) -> Drawn:
     """Return scenes without a subject, a picture a row."""
-    pictures = torch.cat([row.finished(to_tensor(row.place)) for row in rows])
+    pictures = torch.cat([row.finished(to_bytes(row.place)) for row in rows])
     cells = drawn_cells(components, request)
     clock.lap("scene")
     return Drawn(
@@ -194,17 +195,19 @@ def prepare_scene(components: Components, request: PersonalizeRequest, clock: Cl
     boxes = tuple(zip(*(row.boxes for row in rows), strict=True))
     size = picture_size(components, request)
     found = boxes if any(map(any, boxes)) else None
-    noise = model_noise(components, request, request.seeds)
+    noise = model_noise(components, size, request.seeds)
     stands = partial(place_subjects, boxes=found, size=size, read_noise=noise[0])
-    words = subjects_alone(components, request)
-    words = replace(words, noise=coarse_noise(noise, drawn_cells(components, request)))
+    cells = drawn_cells(components, request, (noise.shape[3], noise.shape[4]))
+    words = subjects_alone(components, request, coarse_noise(noise, cells))
     start = prepare_subjects(components, words, clock, place=stands)
     plan = ScenePlan(request, size, rows, start)
     return Plan(request, partial(finish_scene, plan=plan, clock=clock), start)
 
 
-def subjects_alone(components: Components, request: PersonalizeRequest) -> PersonalizeRequest:
-    """Return the request for the drawing whose subjects come before the scene.
+def subjects_alone(
+    components: Components, request: PersonalizeRequest, noise: Tensor | None = None
+) -> PersonalizeRequest:
+    """Return the request for the drawing, from that noise, whose subjects come before the scene.
 
     What falls in the air is drawn later, over the whole picture.
     """
@@ -220,38 +223,46 @@ def subjects_alone(components: Components, request: PersonalizeRequest) -> Perso
             text = re.sub(rf"\b{re.escape(word)}\b", name, text, count=1, flags=re.IGNORECASE)
         prompts.append(read(text, vocabulary_of(components)).photo_prompt)
     prompt = prompts[0] if isinstance(request.prompt, str) else tuple(prompts)
-    size_px = drawn_size(components, request)
-    return replace(request, prompt=prompt, scene=WORDS_ALONE, size_px=size_px)
+    cells = drawn_cells(components, request) if noise is None else (noise.shape[3], noise.shape[4])
+    size_px = _in_pixels(components, cells)
+    return with_own(request, prompt=prompt, scene=WORDS_ALONE, size_px=size_px, noise=noise)
 
 
 def drawn_size(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
     """Return height and width of what the model itself draws before a scene."""
-    rows, columns = drawn_cells(components, request)
+    return _in_pixels(components, drawn_cells(components, request))
+
+
+def _in_pixels(components: Components, cells: tuple[int, int]) -> tuple[int, int]:
     cell_px = components.preset.latent_cell_px
-    return rows * cell_px, columns * cell_px
+    return cells[0] * cell_px, cells[1] * cell_px
 
 
-def drawn_cells(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
-    """Return latent rows and columns of what the model draws before a scene, even numbers."""
+def drawn_cells(
+    components: Components, request: PersonalizeRequest, whole: tuple[int, int] | None = None
+) -> tuple[int, int]:
+    """Return latent rows and columns of what the model draws before a scene, even numbers.
+
+    `whole` are those of the model's own size, if they are known.
+    """
     looks = [look for reading in read_all(components, request) for look in reading.looks]
     is_dyed = any(look is not None and look.name not in MATERIALS for look in looks)
     is_small = components.preset.image_size_px < FOR_LIGHT * MIN_SIDE_PX
     coarser = FOR_LOOKS if is_dyed or is_small else FOR_LIGHT
     rows, columns = (
         max(LEAST_CELLS, 2 * math.floor(side / coarser / 2 + 0.5))
-        for side in _model_cells(components, request)
+        for side in whole or _model_cells(components, picture_size(components, request))
     )
     return rows, columns
 
 
-def model_noise(
-    components: Components, request: PersonalizeRequest, seeds: Sequence[int]
-) -> Tensor:
+def model_noise(components: Components, size: tuple[int, int], seeds: Sequence[int]) -> Tensor:
     """Return the noise of pictures of the size that the model was trained on, (n, B, C, h, w).
 
-    The layout predictor reads from it where subjects stand and where the light comes from.
+    They have the shape of pictures of that height and width. The layout predictor reads from it
+    where subjects stand and where the light comes from.
     """
-    shape = (components.preset.latent_channels, *_model_cells(components, request))
+    shape = (components.preset.latent_channels, *_model_cells(components, size))
     return draw_step_noise(seeds, shape, count=components.schedule.num_draws)
 
 
@@ -264,9 +275,9 @@ def coarse_noise(noise: Tensor, cells: tuple[int, int]) -> Tensor:
     return shares[0].T @ noise @ shares[1]
 
 
-def _model_cells(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
+def _model_cells(components: Components, size: tuple[int, int]) -> tuple[int, int]:
     """Return latent rows and columns, multiples of 4, of the model's own size in a shape."""
-    size, preset = picture_size(components, request), components.preset
+    preset = components.preset
     cell_px = preset.latent_cell_px
     height, width = near_size(size, side_px=preset.image_size_px, unit_px=4 * cell_px)
     return height // cell_px, width // cell_px
@@ -381,7 +392,7 @@ def finish_scene(drawn: Drawn, plan: ScenePlan, clock: Clock) -> Drawn:
         pictures.append(row.finished(picture, subjects=alpha))
     clock.lap("scene")
     return drawn._replace(
-        pixels=torch.cat(pictures),
+        pixels=torch.cat(pictures) if len(pictures) > 1 else pictures[0],
         subject_mask=torch.cat(masks),
         facts={"scene": names_of(plan.rows), **plan.facts},
     )
@@ -407,7 +418,7 @@ def _standing(plan: ScenePlan, number: int, row: int, look: str = "") -> Standin
 def _with_subjects(
     plan: ScenePlan, row: int, drawing: Tensor, drawn_mask: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return a place with its subjects, (1, 3, H, W) in [-1, 1], and where they are, (1, 1, H, W).
+    """Return a place with its subjects, (1, 3, H, W), and where they are, (1, 1, H, W), in bytes.
 
     They have their own pixels and outlines, and their shadows lie on the ground. The `drawing`
     (1, 3, h, w) gives its light.
@@ -420,21 +431,23 @@ def _with_subjects(
         for (number, look), each in zip(enumerate(looks), subjects, strict=True)
     ]
     light = _light_in(drawing, drawn_mask, in_drawing)
-    picture = to_tensor(plan.rows[row].place).add_(1).div_(2)
+    picture = to_bytes(plan.rows[row].place)
+    alpha = torch.zeros_like(picture[:, :1])
     half = (math.ceil(plan.size[0] / 2), math.ceil(plan.size[1] / 2))
     opacities = [each.opacity(half) for each in subjects]
+    extents = [extent_of((opacity > SURE).to(opacity)) for opacity in opacities]
     if plan.rows[row].is_ground:
-        picture *= _light_on_ground(opacities, subjects, plan.size)
-    alpha = torch.zeros_like(picture[:, :1])
-    for each, opacity in zip(subjects, opacities, strict=True):
-        if (patch := _patch_around(opacity, plan.size)) is not None:
+        _darken(picture, _light_on_ground(opacities, extents, subjects))
+    for each, extent in zip(subjects, extents, strict=True):
+        if extent is not None:
+            patch = _patch_around(extent, half, plan.size)
             place, size = _place_of(patch, plan.size)
-            drawn = enlarged_part(light, place, CELLS_OF_LIGHT)
-            subject = each.at(size, place, drawn=drawn)
-            shows = 1 - subject[:, 3:]
-            picture[patch] = picture[patch] * shows + subject[:, :3]
-            alpha[patch] = alpha[patch] * shows + subject[:, 3:]
-    return picture.mul_(2).sub_(1), alpha
+            subject = each.at(size, place, drawn=light).mul_(255)
+            shows = 1 - subject[:, 3:] / 255
+            for below, above in ((picture, subject[:, :3]), (alpha, subject[:, 3:])):
+                seen = torch.addcmul(above, below[patch].contiguous(), shows)
+                below[patch] = seen.round_().to(torch.uint8)
+    return picture, alpha
 
 
 def _look_of(row: SceneRow, number: int) -> str:
@@ -456,31 +469,45 @@ def _light_in(drawing: Tensor, drawn_mask: Tensor, subjects: Sequence[StandingSu
     return gains_between(own, drawing, drawn_mask)
 
 
-def _light_on_ground(
-    opacities: Sequence[Tensor], subjects: Sequence[StandingSubject], size: tuple[int, int]
-) -> Tensor:
-    """Return the share of its light that a place keeps beside subjects, (1, 1, H, W) of `size`.
+def _darken(picture: Tensor, light: Tensor) -> None:
+    """Leave bytes (1, 3, H, W) a share (1, 1, h, w) of their light, at half of their size."""
+    shaded = extent_of((light < UNSHADED).to(light))
+    if shaded is None:
+        return
+    left, top, right, bottom = shaded
+    rows, columns = slice(max(0, top - 1), bottom + 1), slice(max(0, left - 1), right + 1)
+    share = F.interpolate(light[..., rows, columns], scale_factor=2, mode="bilinear")
+    part = picture[..., 2 * rows.start : 2 * rows.stop, 2 * columns.start : 2 * columns.stop]
+    share = share[..., : part.shape[2], : part.shape[3]]
+    part.copy_((part.contiguous() * share).round_())
 
-    `opacities` are where they are, (1, 1, h, w) each; the last one stands in front.
+
+def _light_on_ground(
+    opacities: Sequence[Tensor],
+    extents: Sequence[Extent | None],
+    subjects: Sequence[StandingSubject],
+) -> Tensor:
+    """Return the share of its light that a place keeps beside subjects, (1, 1, h, w).
+
+    `opacities` are where they are, (1, 1, h, w) each; the last one stands in front. `extents` are
+    left, top, right and bottom of each.
     """
     light, alpha = torch.ones_like(opacities[0]), torch.zeros_like(opacities[0])
-    for opacity, each in zip(opacities, subjects, strict=True):
-        shadow = cast_on_ground(opacity, each.layout, usual_shadow(each.scene))
-        light = light * (1 - shadow * (1 - alpha))
-        alpha = alpha + opacity - alpha * opacity
-    return F.interpolate(light, size, mode="bilinear", align_corners=False)
+    for opacity, extent, each in zip(opacities, extents, subjects, strict=True):
+        if extent is not None:
+            part, shadow = cast_around(opacity, extent, each.layout, usual_shadow(each.scene))
+            light[part] *= 1 - shadow * (1 - alpha[part])
+            alpha = alpha + opacity - alpha * opacity
+    return light
 
 
-def _patch_around(opacity: Tensor, size: tuple[int, int]) -> Part | None:
-    """Return rows and columns of a picture around what is opaque in a smaller copy of it."""
-    extent = extent_of((opacity > SURE).to(opacity))
-    if extent is None:
-        return None
+def _patch_around(extent: Extent, small: tuple[int, int], size: tuple[int, int]) -> Part:
+    """Return rows and columns of a picture around an extent in a smaller copy of it."""
     left, top, right, bottom = extent
     ends = []
     for low, high, count, pixels in (
-        (top, bottom, opacity.shape[2], size[0]),
-        (left, right, opacity.shape[3], size[1]),
+        (top, bottom, small[0], size[0]),
+        (left, right, small[1], size[1]),
     ):
         first = max(0, math.floor((low - AROUND_CELLS) * pixels / count))
         last = min(pixels, math.ceil((high + AROUND_CELLS) * pixels / count))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import torch
@@ -71,7 +72,7 @@ class TextTower:
         """Return the words at the end of a prompt that are not read, as it is too long."""
         cut = {"padding": "max_length", "truncation": True, "max_length": self.length}
         places = self.tokenizer(prompt, return_offsets_mapping=True, **cut)["offset_mapping"]
-        return words_after(prompt, max(last for _, last in places))
+        return words_after(prompt, max(map(itemgetter(1), places)))
 
     def read(self, ids: Tensor, mask: Tensor) -> TextCondition:
         """Return the states of what `tokenize` returned; padding is read as CLIP reads it."""

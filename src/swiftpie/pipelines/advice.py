@@ -63,7 +63,7 @@ def _cut_prompts(components: Components, request: Request) -> Iterator[str]:
     given = [*texts_of(request.prompt), *texts_of(request.negative_prompt)]
     given += request.to if isinstance(request, AnimateRequest) else ()
     given += [request.source_prompt] if isinstance(request, EditRequest) else []
-    for prompt in dict.fromkeys(given):
+    for prompt in filter(None, dict.fromkeys(given)):
         if dropped := components.text.dropped(prompt):
             yield (
                 "A prompt was cut, because it is longer than what this model reads. Left out is "
@@ -172,9 +172,9 @@ def _size_of(choice: Choice) -> tuple[int, int] | None:
     if isinstance(request, EditRequest):
         side = request.settings.size_px
         return None if side is None else (side, side)
-    if isinstance(request, RepaintRequest) or choice.drawn_size != request.size_px:
+    if isinstance(request, RepaintRequest) or request.size_px is None:
         return None
-    return request.size_px
+    return request.size_px if choice.drawn_size == request.size_px else None
 
 
 def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterator[str]:

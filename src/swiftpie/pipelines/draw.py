@@ -16,7 +16,7 @@ from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
 from swiftpie.faces import METADATA, FaceEncoder
-from swiftpie.imageio.images import Recorded, mask_to_pil, to_pil
+from swiftpie.imageio.images import Recorded, from_bytes, mask_to_pil, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.notices import hearing
@@ -228,7 +228,7 @@ def _result(components: Components, request: Request, drawn: Made, clock: Clock)
         seeds=request.seeds,
         layouts=drawn.layouts,
         timings_ms=clock.timings(),
-        tensor=drawn.pixels if is_tensor else None,
+        tensor=from_bytes(drawn.pixels) if is_tensor else None,
         **facts,
     )
 
@@ -242,7 +242,8 @@ def _carry_out(
     said: dict[int, list[str]] = {}
     for index, plan in enumerate(plans):
         if plan.start is not None:
-            by_key.setdefault(_batch_key(plan, plan.start), []).append(index)
+            key = _batch_key(plan, plan.start) if len(plans) > 1 else ()
+            by_key.setdefault(key, []).append(index)
         else:
             with hearing() as said[index]:
                 parts = _carry_out(plan.parts, clock, on_step, split)
@@ -286,7 +287,7 @@ def _denoised(prepared: Prepared, plan: Plan, clock: Clock, on_step: OnStep | No
     def compute(first: int, end: int) -> Denoised:
         part = prepared if end - first == count else prepared.rows(first, end)
         known = 0
-        if isinstance(on_step, GoesOn):
+        if on_step is not None and isinstance(on_step, GoesOn):
             known, latents = on_step.reached(part, f"{request.guidance} {request.shaping}")
             part = part._replace(latents=latents)
         steering = request.guidance, request.shaping

@@ -408,6 +408,8 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
         height, width = self.size_px or own
         region = _opened_region(self.mask, (width, height))
         detail = _opened_region(self.detail_mask, (width, height))
+        if scene is self.scene and style is None and region is None and detail is None:
+            return self
         subjects = (
             replace(
                 subject,
@@ -586,10 +588,21 @@ def with_seed(request: RequestT, seed: int) -> RequestT:
     return replace(request, seed=seed)
 
 
+def with_own(request: RequestT, **fields: Any) -> RequestT:  # noqa: ANN401 - of the request
+    """Return a request with fields that the library computed itself, so that none is checked."""
+    made = object.__new__(type(request))
+    vars(made).update(vars(request), **fields)
+    return made
+
+
 def with_sources(request: RequestT, change: "Callable[[Source], Source]") -> RequestT:
     """Return the same request with the sources of its subjects changed."""
     if isinstance(request, PersonalizeRequest):
-        shown = (replace(each, source=change(each.source)) for each in request.subjects)
+        sources = [change(each.source) for each in request.subjects]
+        both = list(zip(request.subjects, sources, strict=True))
+        if all(each.source is source for each, source in both):
+            return request
+        shown = (replace(each, source=source) for each, source in both)
         return replace(request, subjects=tuple(shown))
     return replace(request, source=request.source and change(request.source))
 

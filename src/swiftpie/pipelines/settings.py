@@ -211,7 +211,7 @@ class Scales:
 
     def over(self, usual: "ResolvedScales") -> "ResolvedScales":
         """Return `usual` with the given factors in place of its own."""
-        return replace(usual, **self.given)
+        return replace(usual, **given) if (given := self.given) else usual
 
     @classmethod
     def of(cls, preset: Preset) -> "ResolvedScales":

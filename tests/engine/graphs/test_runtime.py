@@ -12,9 +12,9 @@ from swiftpie.engine.graphs.runtime import (
     TELEMETRY,
     Precision,
     Threads,
-    flatten,
     load,
     outline,
+    outline_and_tensors,
     plain,
     preferred_precision,
     quietly,
@@ -113,7 +113,7 @@ def same(one, other):
 
 def test_arguments_come_back_as_they_were():
     given = (condition(), torch.arange(3), None, torch.zeros(2, 0, 5), torch.ones(2).bfloat16())
-    tensors = [plain(value) for value in flatten(given)]
+    tensors = [plain(value) for value in outline_and_tensors(given)[1]]
     assert {tensor.dtype for tensor in tensors} == {torch.float32, torch.int64}
     assert same(rebuild(outline(given), iter(tensors)), given)
 
@@ -131,4 +131,4 @@ def test_the_order_of_a_dict_does_not_matter():
     one, two = torch.zeros(1), torch.ones(2)
     first, second = {"a": one, "b": two}, {"b": two, "a": one}
     assert repr(outline(first)) == repr(outline(second))
-    assert same(tuple(flatten(first)), tuple(flatten(second)))
+    assert same(*(tuple(outline_and_tensors(each)[1]) for each in (first, second)))

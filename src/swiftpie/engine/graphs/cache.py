@@ -28,10 +28,9 @@ from swiftpie.engine.graphs.runtime import (
     Threads,
     Untyped,
     export,
-    flatten,
     load,
     number_of,
-    outline,
+    outline_and_tensors,
     preferred_precision,
     versions,
 )
@@ -78,7 +77,8 @@ class GraphCache:
 
     def call(self, function: Function, *arguments: object) -> tuple[Tensor, ...]:
         """Return what `function` computes of nested tensors, in float32 or int64."""
-        return self._graph(function, outline(arguments))(flatten(arguments))
+        form, tensors = outline_and_tensors(arguments)
+        return self._graph(function, form)(tensors)
 
     def _graph(self, function: Function, form: Nested) -> "CompiledGraph":
         with self._lock:

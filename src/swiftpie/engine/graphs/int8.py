@@ -26,10 +26,10 @@ from swiftpie.engine.graphs.runtime import (
     Function,
     Nested,
     Untyped,
-    flatten,
     load,
     number_of,
     outline,
+    outline_and_tensors,
     plain,
     quietly,
     shapes,
@@ -146,7 +146,7 @@ class Quantizer:
 
 
 def _inputs(call: Call, graph: Untyped) -> dict[str, NDArray[Any]]:
-    tensors = flatten(call)
+    _, tensors = outline_and_tensors(call)
     return {port.get_any_name(): plain(tensors[number_of(port)]).numpy() for port in graph.inputs}
 
 

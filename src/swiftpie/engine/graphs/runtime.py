@@ -163,15 +163,23 @@ def outline(arguments: Nested) -> Nested:
 
     Calls with equal outlines share a graph. The text of an outline is unique.
     """
-    return _mapped(lambda tensor: Slot(tuple(tensor.shape), tensor.dtype), arguments, Tensor)
+    return outline_and_tensors(arguments)[0]
 
 
-def flatten(arguments: Nested) -> list[Tensor]:
-    """Return the tensors of nested tuples and dicts; dicts in the order of their keys.
+def outline_and_tensors(arguments: Nested) -> tuple[Nested, list[Tensor]]:
+    """Return the outline of nested tuples and dicts, and their tensors; dicts by sorted keys.
 
     Tensors without elements are left out: their shape says it all.
     """
-    return [leaf for leaf in _leaves(arguments, Tensor) if leaf.numel()]
+    tensors: list[Tensor] = []
+
+    def slot(tensor: Tensor) -> Slot:
+        shape = tuple(tensor.shape)
+        if 0 not in shape:
+            tensors.append(tensor)
+        return Slot(shape, tensor.dtype)
+
+    return _mapped(slot, arguments, Tensor), tensors
 
 
 def rebuild(form: Nested, tensors: Iterator[Tensor]) -> Nested:
@@ -257,7 +265,9 @@ def _mapped(change: Callable[[Any], Any], nested: Nested, kind: type) -> Nested:
     if isinstance(nested, dict):
         return {key: _mapped(change, nested[key], kind) for key in sorted(nested)}
     if isinstance(nested, tuple):
-        parts = [_mapped(change, part, kind) for part in nested]
+        parts = [
+            change(part) if type(part) is kind else _mapped(change, part, kind) for part in nested
+        ]
         return type(nested)(*parts) if hasattr(nested, "_fields") else tuple(parts)
     return nested
 

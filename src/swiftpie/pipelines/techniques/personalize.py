@@ -498,9 +498,10 @@ def _stack(rows: list[Tensor], batch: int) -> Tensor:
     Attention is a weighted mean, so a token that appears twice counts as often as its copies;
     subjects with fewer references repeat whole references, which changes nothing.
     """
+    if len(rows) == 1:  # it is not copied
+        return rows[0][:, None].expand(batch, *[-1] * rows[0].ndim)
     longest = max(row.shape[1] for row in rows)
-    same = [_repeat_to(row, longest).unsqueeze(1) for row in rows]
-    together = same[0] if len(same) == 1 else torch.cat(same, dim=1)  # one is not copied
+    together = torch.stack([_repeat_to(row, longest) for row in rows], dim=1)
     return together.expand(batch, *[-1] * rows[0].ndim)
 
 
