@@ -791,7 +791,8 @@ def test_the_page_waits_for_a_server_that_goes_away_and_sends_again_what_it_forg
             expect(visit.page.get_by_role("alert")).to_contain_text("does not know this token")
             field.fill("a long word")
             field.press("Enter")
-            visit.first_picture()
+            with visit.page.expect_response(lambda answer: answer.url.endswith("/file")):
+                visit.first_picture()
             visit.kept()
             visit.stored()
             ready = "navigator.serviceWorker.ready.then(() => caches.match('/')).then(Boolean)"
@@ -804,10 +805,14 @@ def test_the_page_waits_for_a_server_that_goes_away_and_sends_again_what_it_forg
         second = Running(small, limits=Limits(), token="another word")
         second.server.config.port = first.port
         with second:
+            sent = []
+            visit.page.on("request", sent.append)
             field.fill("another word")
             field.press("Enter")
             visit.after(lambda: visit.prompt.fill("a dog in space"))
             expect(visit.page.get_by_role("alert")).to_have_count(0)
+            uploads = [one for one in sent if one.method == "POST" and "/identities" in one.url]
+            assert [one.response().json()["pictures"] for one in uploads] == [[]]  # its file alone
 
 
 PARTS = [

@@ -23,6 +23,7 @@ export interface Subject {
   sources: readonly Source[]; // empty until they are asked for, where an earlier visit sent them
   kept: readonly KeptSource[];
   sample: Sample | null;
+  file?: Blob; // the identity, which any server of the same weights takes
 }
 
 /** A subject in the picture. */

@@ -424,6 +424,7 @@ class Studio {
       })),
     );
     this.subjects = [...this.subjects, ...more];
+    for (const one of more) this.#keepFile(one);
   }
 
   async #begin(): Promise<void> {
@@ -841,6 +842,7 @@ class Studio {
 
   async #encodeWhole(sent: Sent, key: number, file: Blob, name: string): Promise<Subject> {
     const known = await server.encodeWhole(sent, file, name, this.model);
+    this.#keepFile({ key, id: known.id });
     return {
       key,
       id: known.id,
@@ -874,6 +876,7 @@ class Studio {
     const files = sources.map((one) => one.file);
     const known = await server.encode(files, masks, name, this.model);
     if (sample) remember(known.id, sample);
+    this.#keepFile({ key, id: known.id });
     return {
       key,
       id: known.id,
@@ -886,6 +889,37 @@ class Studio {
       kept: known.pictures,
       sample,
     };
+  }
+
+  /** Fetch the file of a subject meanwhile, with which another server can go on at once. */
+  #keepFile({ key, id }: Pick<Subject, "key" | "id">): void {
+    server.picture(`/v1/identities/${id}/file`).then(
+      (file) => {
+        const now = this.subject(key);
+        if (now?.id === id) this.#put({ ...now, file });
+      },
+      () => undefined, // its pictures are sent instead
+    );
+  }
+
+  /** Send the file of a subject that a server does not know; false if that is no use. */
+  async #sendFile(old: Subject): Promise<boolean> {
+    if (!old.file) return false;
+    try {
+      const { id } = await server.encodeWhole("identity", old.file, old.name, this.model);
+      if (old.sample) remember(id, old.sample);
+      // Pictures that the server alone had are gone: it is corrected no more.
+      const whole = {
+        sent: "identity",
+        sources: [{ file: old.file, mask: null }],
+        kept: [],
+      } as const;
+      this.#put({ ...old, id, ...(!old.sources.length && whole) });
+      return true;
+    } catch (error) {
+      if (error instanceof Refused && error.status === 400) return false; // of other weights
+      throw error;
+    }
   }
 
   /** Return the pictures of a subject; those of an earlier visit are with the server. */
@@ -1278,7 +1312,7 @@ class Studio {
     }
   }
 
-  /** Encode again what the picture needs and a server that was started anew does not know. */
+  /** Send again what the picture needs and a server that was started anew does not know. */
   async #revive(): Promise<void> {
     if (this.#isReviving) return; // picture and strip may both have found out
     this.#isReviving = true;
@@ -1286,9 +1320,10 @@ class Studio {
       const known = new Set((await server.identities()).map((one) => one.id));
       const { placed, newcomer } = this.draft;
       const needed = new Set([...placed.map(({ key }) => key), newcomer]);
-      await this.#encodeAgain(
-        this.subjects.filter(({ id, key }) => needed.has(key) && !known.has(id)),
-      );
+      for (const one of this.subjects) {
+        if (one.isNamed || !needed.has(one.key) || known.has(one.id)) continue;
+        if (!(await this.#sendFile(one))) await this.#encodeAgain([one]);
+      }
       this.#ask();
     });
     this.#isReviving = false;
