@@ -9,6 +9,7 @@ import pytest
 from swiftpie.backbones.components import load_components
 from swiftpie.engine.session import Session
 from tests.backbones import tiny_flux2, tiny_models
+from tests.fixtures.mock_hub import clean_machine, serving
 from tests.parity.pipelines import preset_of
 
 SDXS = preset_of("sdxs", detail="joint", noise_scale="unit", renoise="tcd")
@@ -89,3 +90,16 @@ def opened(place):
         return Session(load_components(preset or preset_of(family), **choices | changes))
 
     return open_tiny
+
+
+@pytest.fixture(scope="module")
+def hub():
+    with serving({}) as hub:
+        yield hub
+
+
+@pytest.fixture
+def machine(hub, tmp_path):
+    hub.repositories.clear()
+    with clean_machine(hub, tmp_path) as home:
+        yield home

@@ -12,7 +12,7 @@ from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.sources import FileSelection, PartFinder, WeightFormats
 from swiftpie.config import home_folder
 from swiftpie.errors import ConfigError, WeightsError
-from tests.fixtures.mock_hub import Fault, Repository, clean_machine, serving
+from tests.fixtures.mock_hub import Fault, Repository
 
 NUMBERS = torch.frombuffer(bytearray(random.Random(0).randbytes(3_000_000)), dtype=torch.int16)
 LARGE = save({"weight": NUMBERS})
@@ -25,18 +25,10 @@ FILES = {
 }
 
 
-@pytest.fixture(scope="module")
-def hub():
-    with serving({}) as hub:
-        yield hub
-
-
 @pytest.fixture(autouse=True)
-def machine(hub, tmp_path):
-    hub.repositories.clear()
+def published(hub, machine):
+    del machine  # which comes first, as it forgets what earlier tests published
     hub.repositories["an/owner"] = Repository(dict(FILES), licence="mit")
-    with clean_machine(hub, tmp_path) as home:
-        yield home
 
 
 def needed(chosen="an/owner", wanted=None, *, prefers_half=True, **choices):

@@ -14,9 +14,10 @@ import pytest
 from swiftpie.backbones.releases import plan_releases
 from swiftpie.config import home_folder
 from swiftpie.errors import WeightsError
-from tests.fixtures.mock_hub import Fault, Repository, clean_machine, serving
+from tests.fixtures.mock_hub import Fault, Repository
 
 PLACE = "github:an/archive:weights/unet@v1"
+pytestmark = pytest.mark.usefixtures("machine")
 LARGE = random.Random(0).randbytes(26_000_000)  # the hub's client writes 10 MB at a time
 WANTED = {
     "weights/unet/config.json": b"{}",
@@ -28,19 +29,6 @@ FETCH = f"""
 from swiftpie.backbones.releases import plan_releases
 plan_releases({{"weights": {PLACE!r}}}).fetch()
 """
-
-
-@pytest.fixture(scope="module")
-def hub():
-    with serving({}) as hub:
-        yield hub
-
-
-@pytest.fixture(autouse=True)
-def machine(hub, tmp_path):
-    hub.repositories.clear()
-    with clean_machine(hub, tmp_path) as home:
-        yield home
 
 
 def packed(files, *links):

@@ -7,6 +7,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from swiftpie.cli.main import app
+from tests.fixtures.mock_hub import serving
+from tests.fixtures.published_world import published_world
 from tests.own_size import identity, session
 
 __all__ = ["identity", "session"]
@@ -60,3 +62,9 @@ def on_white(hamster):
 def weights(tmp_path):
     with as_file(files("swiftpie") / "assets" / "mini") as folder:
         return shutil.copytree(folder, tmp_path / "weights")
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    with serving(published_world(tmp_path_factory.mktemp("published"))) as hub:
+        yield hub

@@ -9,8 +9,8 @@ import pytest
 
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.cli.loading import print_download
-from tests.fixtures.mock_hub import clean_machine, serving
-from tests.fixtures.published_world import TINY, published_world
+from tests.fixtures.mock_hub import clean_machine
+from tests.fixtures.published_world import TINY
 
 
 def of(repository, *files):
@@ -19,12 +19,6 @@ def of(repository, *files):
 
 XL_ADAPTER = "h94/IP-Adapter:sdxl_models/ip-adapter_sdxl_vit-h.safetensors"
 VAE, ENCODERS = "madebyollin/sdxl-vae-fp16-fix", "h94/IP-Adapter:models/image_encoder"
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory):
-    with serving(published_world(tmp_path_factory.mktemp("published"))) as hub:
-        yield hub
 
 
 @pytest.fixture

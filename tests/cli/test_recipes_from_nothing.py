@@ -13,20 +13,14 @@ from swiftpie.engine.load import plan_downloads
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.imageio.writing import read_metadata
 from tests.faces.tiny_faces import PHOTO
-from tests.fixtures.mock_hub import clean_machine, serving
-from tests.fixtures.published_world import OTHER, PUBLISHED, RELEASE, published_world
+from tests.fixtures.mock_hub import clean_machine
+from tests.fixtures.published_world import OTHER, PUBLISHED, RELEASE
 from tests.policy.project import ROOT
 
 PAGE = ROOT / "docs" / "full-size.md"
 SIDE_PX = 64  # else most of the time goes into pixels
 HEADERS_BYTES = 150_000  # of adapters, which are looked at before the rest, and of settings
 SLOW = {"faceid-hyper", "faceid-lcm"}  # as `faceid-lightning`, on LoRAs that others bring too
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory):
-    with serving(published_world(tmp_path_factory.mktemp("published"))) as hub:
-        yield hub
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
 """The folder of a run: its lock, its manifest and its report."""
 
 import hashlib
+import itertools
 import json
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,6 +128,48 @@ def differences(before: RunManifest, now: RunManifest, *, done: Container[str]) 
         if names:
             found.append(f"{len(names)} jobs {what}: {_some(names)}.")
     return found
+
+
+def kept_of(
+    before: RunManifest, manifest: RunManifest, folder: Path, *, update: bool
+) -> dict[str, Outcome]:
+    """Return the outcomes of jobs that are finished and unchanged.
+
+    Raises:
+        ConfigError: The folder holds another run.
+    """
+    done = read_done(folder)
+    changes = differences(before, manifest, done=done)
+    if changes and (before.run != manifest.run or not update):
+        remedy = "draw everything again with --force"
+        if before.run == manifest.run:
+            remedy = f"keep what is the same and draw the rest with --update, or {remedy}"
+        raise ConfigError(
+            f"'{folder}' holds another run. {' '.join(changes)} Choose another --out, or {remedy}."
+        )
+    same = {name for name, job in manifest.jobs.items() if before.jobs.get(name) == job}
+    return {name: row for name, row in done.items() if name in same}
+
+
+def check_others(
+    manifest: RunManifest,
+    before: RunManifest | None,
+    path_of: Callable[[str, Mapping[str, Any]], Path],
+) -> None:
+    """Refuse to write jobs over files of others; `path_of` names the file of a job.
+
+    Raises:
+        ConfigError: There is such a file.
+    """
+    ours = {} if before is None else before.jobs
+    others = {name: spec for name, spec in manifest.jobs.items() if name not in ours}
+    places = itertools.starmap(path_of, others.items())
+    taken = [path for path in places if os.path.lexists(path)]
+    if taken:
+        raise ConfigError(
+            f"'{taken[0]}' exists already, and no run that is known here wrote it. "
+            "Choose another --out, or replace such files with --force."
+        )
 
 
 def read_done(folder: Path) -> dict[str, Outcome]:

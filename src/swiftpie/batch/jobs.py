@@ -219,7 +219,7 @@ def batches_of(jobs: Jobs, size: int, *, wanted: Iterable[str]) -> list[Batch]:
     groups: dict[object, dict[object, list[BatchJob]]] = {}
     for job in jobs.jobs:
         shown = groups.setdefault(_pass_key(job, jobs), {})
-        shown.setdefault(_subject_key(job), []).append(job)
+        shown.setdefault((job.spec.get("image"), job.sources), []).append(job)
     missing = frozenset(wanted)
     found = []
     for shown in groups.values():
@@ -241,7 +241,3 @@ def _pass_key(job: BatchJob, jobs: Jobs) -> object:
         return (job.model, image, None, counts, kind)
     alone = job.id if isinstance(request, AnimateRequest) else None
     return (job.model, None, request.size_px, counts, alone)
-
-
-def _subject_key(job: BatchJob) -> object:
-    return (job.spec.get("image"), job.sources)

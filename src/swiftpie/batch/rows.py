@@ -180,15 +180,12 @@ def _read(
     )
     jobs = []
     for (number, prompt), seed in itertools.product(enumerate(prompts, start=1), seeds):
-        job = _with_words(first, prompt, seed)
+        request = with_seed(replace(first.request, prompt=prompt), seed)
+        spec = {**first.spec, "prompt": prompt, "seed": seed}
+        job = replace(first, request=request, spec=spec)
         marks = f"-p{number}" * (len(prompts) > 1) + f"-s{seed}" * (len(seeds) > 1)
         jobs.append(replace(job, id=own.id + marks if own.id else _name_of(job)))
     return jobs
-
-
-def _with_words(job: BatchJob, prompt: str, seed: int) -> BatchJob:
-    request = with_seed(replace(job.request, prompt=prompt), seed)
-    return replace(job, request=request, spec={**job.spec, "prompt": prompt, "seed": seed})
 
 
 def task_of(row: Mapping[str, object]) -> str:

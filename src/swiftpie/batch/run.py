@@ -1,7 +1,6 @@
 """A run draws what is left of its plan, by one process or several, each job exactly once."""
 
 import functools
-import itertools
 import multiprocessing
 import os
 import signal
@@ -24,20 +23,19 @@ from swiftpie.batch.folder import (
     REFUSED,
     Outcome,
     Report,
-    RunManifest,
-    differences,
+    check_others,
     digest,
     frames_in,
+    kept_of,
     locked_folder,
     manifest_of,
-    read_done,
     read_manifest,
     write_manifest,
 )
 from swiftpie.batch.jobs import Batch, BatchJob, Jobs, Model, batches_of
 from swiftpie.engine.load import load
 from swiftpie.engine.session import Session, draw_apart
-from swiftpie.errors import ConfigError, InputError, SwiftPieError, WeightsError, short_reason
+from swiftpie.errors import InputError, SwiftPieError, WeightsError, short_reason
 from swiftpie.faces import FaceSettings
 from swiftpie.imageio.atomic import make_folder, write_file
 from swiftpie.imageio.originals import composite, lost_credentials, read_original
@@ -299,9 +297,9 @@ def open_run(
             threads = int(before.run.get("threads", threads))
         about = {"batch": batch, "suffix": work.suffix, "threads": threads, **settings}
         manifest = manifest_of(jobs, about)
-        done = {} if before is None else _kept(before, manifest, work.folder, update=update)
+        done = {} if before is None else kept_of(before, manifest, work.folder, update=update)
         if not force:
-            _check_others(work, manifest, before)
+            check_others(manifest, before, work.path_of)
         refused = [
             {"id": None, "place": row.place, "status": REFUSED, "reason": row.reason}
             for row in jobs.refused
@@ -372,35 +370,6 @@ def stopping(on_first: Callable[[], object]) -> Iterator[threading.Event]:
     finally:
         for name, handler in zip(names, before, strict=False):
             signal.signal(name, handler)
-
-
-def _kept(
-    before: RunManifest, manifest: RunManifest, folder: Path, *, update: bool
-) -> dict[str, Outcome]:
-    """Return the outcomes of jobs that are finished and unchanged."""
-    done = read_done(folder)
-    changes = differences(before, manifest, done=done)
-    if changes and (before.run != manifest.run or not update):
-        remedy = "draw everything again with --force"
-        if before.run == manifest.run:
-            remedy = f"keep what is the same and draw the rest with --update, or {remedy}"
-        raise ConfigError(
-            f"'{folder}' holds another run. {' '.join(changes)} Choose another --out, or {remedy}."
-        )
-    same = {name for name, job in manifest.jobs.items() if before.jobs.get(name) == job}
-    return {name: row for name, row in done.items() if name in same}
-
-
-def _check_others(work: Work, manifest: RunManifest, before: RunManifest | None) -> None:
-    ours = {} if before is None else before.jobs
-    others = {name: spec for name, spec in manifest.jobs.items() if name not in ours}
-    places = itertools.starmap(work.path_of, others.items())
-    taken = [path for path in places if os.path.lexists(path)]
-    if taken:
-        raise ConfigError(
-            f"'{taken[0]}' exists already, and no run that is known here wrote it. "
-            "Choose another --out, or replace such files with --force."
-        )
 
 
 def _draw_here(run: Run, work: Work, stop: threading.Event) -> Iterator[Outcome]:

@@ -364,7 +364,7 @@ def output_of(call: Call, drawn: Sequence[GenerationResult | EditResult]) -> Swi
         InputError: Pictures of several sizes were to be one array.
     """
     timings: Counter[str] = Counter()
-    scores = tuple(one for each in drawn for one in getattr(each, "scores", ()))
+    scores = tuple(score for each in drawn for score in getattr(each, "scores", ()))
     shown, masks, seeds, tensors = list[Any](), list[Any](), list[int](), list[Tensor]()
     for each in drawn:
         timings.update(each.timings_ms)

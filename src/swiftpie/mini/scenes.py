@@ -213,7 +213,7 @@ class Scenes:
                 continue
             first = _start_of_phrase(words, start)
             is_clear = first is not None and words[first] not in OF_A_THING
-            rank = (not _is_weather(head), is_clear, len(" ".join(head)))
+            rank = (not SETTING_WORDS.issuperset(head), is_clear, len(" ".join(head)))
             is_bare = first is None or (len(head) == 1 and words[first] == "of")
             begin = _alone_from(words, start, end) if is_bare else first
             if begin is None and len(head) > 1 and not _names_subject(head):
@@ -249,11 +249,6 @@ class Scenes:
         from PIL import Image
 
         return Image.open(io.BytesIO(self.picture(name, number))).convert("RGB")
-
-
-def _is_weather(head: tuple[str, ...]) -> bool:
-    """Whether the words of a place are those of a setting as well."""
-    return set(head) <= SETTING_WORDS
 
 
 def _head(phrase: str) -> tuple[str, ...]:

@@ -40,15 +40,19 @@ def cut_out_all(image: Image.Image) -> list[CutOut]:
     """
     network = cutout_network()
     found = [
-        one for search in _searches() if _is_whole(one := find_with(network, image, search), search)
+        seen
+        for search in _searches()
+        if _is_whole(seen := find_with(network, image, search), search)
     ]
-    chosen = agreeing([one.mask for one in found], [one.how.confidence or 0.0 for one in found])
+    chosen = agreeing(
+        [subject.mask for subject in found], [subject.how.confidence or 0.0 for subject in found]
+    )
     if not chosen:
         raise NoSubject(
             "No subject stands out in this picture.",
             "Name each with a box or a point on it, as in `cutout=0.2,0.1,0.8,0.95`.",
         )
-    return sorted((found[number] for number in chosen), key=lambda one: _across(one.mask))
+    return sorted((found[number] for number in chosen), key=lambda subject: _across(subject.mask))
 
 
 def agreeing(masks: list[Tensor], sure: list[float]) -> list[int]:

@@ -22,7 +22,7 @@ from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder
 from swiftpie.pipelines.choose import Choice
 from swiftpie.pipelines.identity import canonical_frame
 from swiftpie.pipelines.request import PersonalizeRequest, Subject, texts_of
-from swiftpie.types import GenerationResult, Identity
+from swiftpie.types import GenerationResult
 
 LATENT_CELLS = 8  # a side, where no image encoder is loaded and latents are compared
 AROUND = 0.3  # share of a face's crop that is added around it
@@ -134,7 +134,9 @@ def _likeness(
         if len(face):
             others = _faces_in(faces, image)
             return float((face @ others.T).max()) if len(others) else -1.0
-    known = components.keep("likeness", identity, lambda: _reference(components, identity))
+    known = components.keep(
+        "likeness", identity, lambda: look(components, identity.pixels, identity.mask)
+    )
     pixels, cover = _subject_in(components, subject, image, mask)
     seen = look(components, pixels.to(components.device), cover.to(components.device))
     return float(F.cosine_similarity(known, seen.to(known)).max())
@@ -152,10 +154,6 @@ def _face_of(encoder: FaceEncoder, crops: Tensor) -> Tensor:
     crop = crops[:1].float().cpu()
     found = (_faces_in(encoder, to_pil(each)[0]) for each in (crop, F.pad(crop, (around,) * 4)))
     return next((vectors[:1] for vectors in found if len(vectors)), torch.empty(0))
-
-
-def _reference(components: Components, identity: Identity) -> Tensor:
-    return look(components, identity.pixels, identity.mask)
 
 
 def _subject_in(
