@@ -152,9 +152,7 @@ def kept_of(
 
 
 def check_others(
-    manifest: RunManifest,
-    before: RunManifest | None,
-    path_of: Callable[[str, Mapping[str, Any]], Path],
+    manifest: RunManifest, before: RunManifest | None, path_of: Callable[..., Path]
 ) -> None:
     """Refuse to write jobs over files of others; `path_of` names the file of a job.
 

@@ -120,13 +120,14 @@ class Drawer:
         for job, made in zip(batch.jobs, drawn, strict=True):
             if job.id not in batch.wanted:
                 continue
-            outcome: Any = made
-            if not isinstance(made, Exception):
-                outcome = _attempt(self._finish, session, job, *made)
-            if isinstance(outcome, CannotWrite):
-                raise outcome
-            if isinstance(outcome, Exception):
-                outcome = {"status": FAILED, "reason": reason_of(outcome)}
+            try:
+                if isinstance(made, Exception):
+                    raise made
+                outcome = self._finish(session, job, *made)
+            except CannotWrite:
+                raise
+            except Exception as error:  # noqa: BLE001 - the report names it
+                outcome = {"status": FAILED, "reason": reason_of(error)}
             outcomes.append({"id": job.id, "place": job.place, **outcome, "ms": round(spent, 1)})
         return outcomes
 
@@ -241,14 +242,6 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, SwiftPieError):
         return str(error)
     return f"{type(error).__name__}: {short_reason(error)}. SwiftPie did not expect this."
-
-
-def _attempt(function: Callable[..., Any], *arguments: object) -> Any:  # noqa: ANN401 - what it returns
-    """Return what a function returns or raises, so that one job cannot stop the others."""
-    try:
-        return function(*arguments)
-    except Exception as error:  # noqa: BLE001 - the report names it
-        return error
 
 
 class Run(NamedTuple):
