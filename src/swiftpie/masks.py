@@ -1,5 +1,6 @@
 """Masks (B, 1, H, W) in [0, 1]: where they come from, and their edges; 1 = subject."""
 
+import math
 from itertools import pairwise
 
 import torch
@@ -9,7 +10,6 @@ from torch.nn import functional as F
 
 from swiftpie.arguments import checked
 from swiftpie.errors import AmbiguousMask, ImageError, InputError
-from swiftpie.geometry.shading import grow as grow
 from swiftpie.imageio.decoding import Source, describe, load_image
 from swiftpie.imageio.images import alpha_of, extent_of, plane
 from swiftpie.validation import Box as Box
@@ -232,6 +232,21 @@ def from_noise_difference(
         share = torch.minimum(difference, ceiling) / ceiling.clamp(min=1e-12)
         share = (share > NOISE_THRESHOLD).float()
     return share * (_means(difference) > NOISE_ROUNDING)
+
+
+def grow(mask: Tensor, radius_px: int) -> Tensor:
+    """Return `mask` (B, C, H, W), of floats or bytes, widened by `radius_px` on every side."""
+    least = -math.inf if mask.is_floating_point() else 0
+    grown, side = F.pad(mask, (radius_px,) * 4, value=least), 2 * radius_px + 1
+    for axis in (2, 3):
+        # Windows that double need fewer comparisons than one look at each of `side` pixels.
+        done = 1
+        while done < side:
+            step = min(done, side - done)
+            rest = grown.shape[axis] - step
+            grown = torch.maximum(grown.narrow(axis, 0, rest), grown.narrow(axis, step, rest))
+            done += step
+    return grown
 
 
 def feather(mask: Tensor) -> Tensor:

@@ -288,21 +288,6 @@ def cast_around(
     return (..., rows, columns), cast_on_ground(shown, there, cast, zoom=zoom)
 
 
-def grow(mask: Tensor, radius_px: int) -> Tensor:
-    """Return `mask` (B, C, H, W), of floats or bytes, widened by `radius_px` on every side."""
-    least = -math.inf if mask.is_floating_point() else 0
-    grown, side = F.pad(mask, (radius_px,) * 4, value=least), 2 * radius_px + 1
-    for axis in (2, 3):
-        # Windows that double need fewer comparisons than one look at each of `side` pixels.
-        done = 1
-        while done < side:
-            step = min(done, side - done)
-            rest = grown.shape[axis] - step
-            grown = torch.maximum(grown.narrow(axis, 0, rest), grown.narrow(axis, step, rest))
-            done += step
-    return grown
-
-
 def cast_shadow(
     alpha: Tensor, layout: Layout, base: Tensor, cast: Shadow, *, zoom: float = 1.0
 ) -> Tensor:

@@ -152,8 +152,9 @@ def reading_of(components: Components, request: EditRequest) -> EditReading | No
         return NotDrawn.SUBJECT
     shown = request.source_prompt or request.keyword
     reading = read_edit(request.prompt, components.own.vocabulary, shown=shown)
-    says_material = not NAMES_OF_MATERIALS.isdisjoint(words_in(request.prompt))
-    return NotDrawn.MATERIAL if reading is NotDrawn.OTHER and says_material else reading
+    if reading is NotDrawn.OTHER and not NAMES_OF_MATERIALS.isdisjoint(words_in(request.prompt)):
+        return NotDrawn.MATERIAL
+    return reading
 
 
 @torch.no_grad()

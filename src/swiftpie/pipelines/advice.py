@@ -245,6 +245,8 @@ def _idle_repainting(components: Components, request: RepaintRequest) -> Iterato
 def _idle_steering(
     components: Components, request: PersonalizeRequest | EditRequest | RepaintRequest
 ) -> Iterator[str]:
+    if request.guidance is None and request.negative_prompt == "":
+        return
     num_steps = len(components.schedule.steps)
     guidance = request.guidance or Plain()
     used = branches_of(guidance, num_steps)
