@@ -388,7 +388,7 @@ IDEAS = (
         "style of a picture",
         "2312.02133, 2404.02733",
         "personalize --style-reference",
-        "swiftpie/attention/sharing.py",
+        "swiftpie/attention/kernels.py",
         "float64",
         partial(changes, SD15, style_reference=STYLE),
     ),

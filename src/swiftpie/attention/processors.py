@@ -30,13 +30,13 @@ from swiftpie.attention.kernels import (
     attend_to_style,
     mass_on,
     merge_heads,
+    shared_with,
     split_heads,
     sum_of_subjects,
     thin,
     token_grid,
 )
 from swiftpie.attention.manipulate import attend_reshaped
-from swiftpie.attention.sharing import shared_with
 from swiftpie.geometry.layout import cell_positions, to_reference
 from swiftpie.masks import attention_to_mask, resize_mask
 
