@@ -4,7 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -44,7 +44,13 @@ JobFile = Annotated[
     ),
 ]
 OutFolder = Annotated[
-    Path, typer.Option("-o", "--out", metavar="DIR", help="Folder for pictures and their report.")
+    str,
+    typer.Option(
+        "-o",
+        "--out",
+        metavar="DIR|URL",
+        help="Folder for pictures and their report; or one of a store of objects, as s3://a/b.",
+    ),
 ]
 Subjects = Annotated[
     Path | None,
@@ -114,6 +120,7 @@ app = typer.Typer()
         "swiftpie batch jobs.csv --out pictures --processes 2",
         "swiftpie batch --subjects products --prompts prompts.txt --seeds 1-8 --out pictures",
         "swiftpie batch jobs.jsonl --out pictures --processes 8 --ray 10.0.0.5:6379 --ray-gpus 1",
+        "swiftpie batch jobs.jsonl --out s3://bucket/pictures",
         "swiftpie batch jobs.jsonl --out pictures --check",
     )
 )
@@ -148,13 +155,14 @@ def batch(
     """
     options.check_ray(ray, ray_cpus=ray_cpus, ray_gpus=ray_gpus)
     check_exclusive({"--devices": devices, "--ray": ray})
-    found = _collect(jobs, subject_folder, prompt_file, out, seeds=seeds, loading=loading)
+    found = _collect(jobs, subject_folder, prompt_file, Path(out), seeds=seeds, loading=loading)
     _warn_of_refused(found)
     if only_checks:
         _print_plan(found, batch_size, as_json=as_json)
         sys.exit(int(bool(found.refused)))
 
     from swiftpie.batch.ray import on_ray
+    from swiftpie.batch.remote import RemoteFolder
     from swiftpie.batch.run import Work, draw, open_run, stopping
     from swiftpie.imageio.credentials import check_signer
 
@@ -167,8 +175,10 @@ def batch(
     count = processes or len(named) or 1
     is_spread = not ray and (count > 1 or bool(named))
     places = {model: _places(model, named, count, loading) for model in models if is_spread}
+    remote = RemoteFolder(out) if "://" in out else None
+    folder = remote.here if remote else Path(out).absolute()
     work = Work(
-        *(out.absolute(), f".{file_format}", models, missing, faces),
+        *(folder, f".{file_format}", models, missing, faces),
         devices=places,
         sign=sign and sign.absolute(),
     )
@@ -189,6 +199,7 @@ def batch(
         force=force,
     )
     with (
+        closing(remote) if remote else nullcontext(),
         whole as run,
         on_ray(
             *(ray, work), processes=count, threads=run.num_threads, cpus=cpus, gpus=ray_gpus or 0
@@ -205,7 +216,8 @@ def batch(
         for line in dict.fromkeys(map(_spell_places, places.values())):
             console.say(f"{line}; threads of the processor for each: {run.num_threads}")
         advance(completed=run.num_done, description="drawing")
-        for _ in draw(run, work, stop=stop, workers=workers):
+        outcomes = draw(run, work, stop=stop, workers=workers)
+        for _ in remote.sending(outcomes) if remote else outcomes:
             advance(advance=1)
     rows = run.report.rows
     facts = _totals(rows, len(found.jobs), before=run.num_done)
@@ -213,7 +225,7 @@ def batch(
     if encoders:
         console.say(CONSENT)
     if as_json:
-        console.print_json({**facts, "report": str(out / REPORT)})
+        console.print_json({**facts, "report": f"{out.rstrip('/')}/{REPORT}"})
     if stop.is_set() and facts["left"]:
         sys.exit(EXIT_INTERRUPTED)
     sys.exit(int(facts["done"] < len(found.jobs) + len(found.refused)))
