@@ -28,7 +28,7 @@ from swiftpie import (
     Subject,
 )
 from swiftpie.mini.networks import TECHNIQUES as OF_MINI
-from swiftpie.pipelines.choose import TECHNIQUES, _in_turn, choose
+from swiftpie.pipelines.choose import TECHNIQUES, _in_turn, _names_of, choose
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.request import ConditionPart, RepaintRequest
 from swiftpie.pipelines.settings import METHODS, _owners, methods
@@ -364,7 +364,7 @@ def carousel(tmp_path, monkeypatch):
 
 
 def forget():
-    for known in (_in_turn, methods, _owners):
+    for known in (_in_turn, _names_of, methods, _owners):
         known.cache_clear()
 
 

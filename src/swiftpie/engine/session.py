@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -30,7 +30,7 @@ from swiftpie.notices import hearing, progress_bar, warn
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.advice import advice_on
 from swiftpie.pipelines.animation import USUAL_FRAMES
-from swiftpie.pipelines.choose import TASKS, Choice, Removal, choose, drawing_of, place_of
+from swiftpie.pipelines.choose import TASKS, Choice, Removal, change_of, choose, drawing_of
 from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import find_region, with_warnings
 from swiftpie.pipelines.identity import aligned_crop, face_identity
@@ -650,19 +650,9 @@ class Session:
             CapabilityError: The preset has no inversion network, no image encoder or no such mode.
             InputError: The prompt is empty, or picture, mask or seed cannot be used.
         """
-        request = EditRequest(
-            image=load_image(image),
-            prompt=prompt,
-            seed=seeds_from(seed, 1)[0],
-            source_prompt=source_prompt,
-            keyword=keyword,
-            mask=Path(mask) if isinstance(mask, str) else mask,
-            source=self._shown(identity),
-            settings=settings or EditSettings(),
-            finds_face=True,
-            **steering,
-        )
-        return self.draw(request)
+        words = {"prompt": prompt, "source_prompt": source_prompt, "keyword": keyword}
+        said = {**words, "mask": mask, "settings": settings, **steering}
+        return self._change("edit", image, said, identity=identity, seed=seed)
 
     @partial(checked, about=_about("insert"), gone=GONE_OF_INSERTIONS)
     def insert(
@@ -687,17 +677,9 @@ class Session:
             CapabilityError: No identity adapter is loaded, or the preset cannot turn subjects.
             InputError: The picture, the box or a number cannot be used.
         """
-        request = RepaintRequest(
-            image=load_image(photo),
-            seed=seeds_from(seed, 1)[0],
-            source=self._shown(identity),
-            prompt=prompt,
-            box=box,
-            view=view,
-            scales=scales,
-            **steering,
-        )
-        return self.draw(request)
+        place = {"box": box, "view": view, "adds_named_subjects": False}
+        said = {"prompt": prompt, **place, **scales.given, **steering}
+        return self._change("insert", photo, said, identity=identity, seed=seed)
 
     @partial(checked, about=_about("remove"), gone=GONE)
     def remove(
@@ -718,9 +700,7 @@ class Session:
             InputError: Neither a mask nor points are given, or one cannot be used.
             NoSubject: Nothing stands out at the points.
         """
-        picture, (drawn,) = load_image(photo), seeds_from(seed, 1)
-        place = place_of(picture, mask=mask, points=points)
-        return self.draw(RepaintRequest(image=picture, seed=drawn, mask=place))
+        return self._change("remove", photo, {"mask": mask, "points": points}, seed=seed)
 
     @partial(checked, about=_about("replace"), gone=GONE)
     def replace(
@@ -742,22 +722,24 @@ class Session:
         With `keep_pose` it takes the pose of what it replaces, as a garment on a body; without a
         mask it then replaces what the prompt names.
         """
-        picture, is_told = load_image(photo), bool(keep_pose and prompt)
-        request = RepaintRequest(
-            image=picture,
-            seed=seeds_from(seed, 1)[0],
-            source=self._shown(identity),
-            prompt=prompt,
-            mask=place_of(picture, mask=mask, points=points, is_needed=not is_told),
-            keep_pose=keep_pose,
-            view=view,
-            scales=scales,
-            **steering,
-        )
-        return self.draw(request)
+        place = {"mask": mask, "points": points, "keep_pose": keep_pose, "view": view}
+        words = {"prompt": prompt, "adds_named_subjects": False}
+        said = {**words, **place, **scales.given, **steering}
+        return self._change("replace", photo, said, identity=identity, seed=seed)
 
-    def _shown(self, identity: Identity | str | None) -> Source | None:
-        return self.library.find(identity) if isinstance(identity, str) else identity
+    def _change(
+        self,
+        task: str,
+        image: Picture,
+        said: Mapping[str, Any],
+        *,
+        identity: Identity | str | None = None,
+        seed: int | None,
+    ) -> EditResult:
+        source = self.library.find(identity) if isinstance(identity, str) else identity
+        picture, (drawn,) = load_image(image), seeds_from(seed, 1)
+        change = change_of(TASKS[task], said, image=picture, source=source, seed=drawn)
+        return self.draw(change)
 
 
 def draw_apart(

@@ -245,7 +245,7 @@ def change_of(
     if task.request is EditRequest:
         own["finds_face"] = True
     else:
-        own["adds_named_subjects"] = task.most_subjects > 0
+        own.setdefault("adds_named_subjects", task.most_subjects > 0)
     make: Callable[..., EditRequest | RepaintRequest] = task.request  # type: ignore[assignment]
     return make(image=image, source=source, seed=seed, **own)
 
@@ -256,7 +256,12 @@ def _part(source: type[Part], own: dict[str, Any]) -> Part:
 
 
 def _said(source: type, own: dict[str, Any]) -> dict[str, Any]:
-    return {name: own.pop(name) for name in options_of(source) if name in own}
+    return {name: own.pop(name) for name in _names_of(source) if name in own}
+
+
+@cache
+def _names_of(source: type) -> tuple[str, ...]:
+    return tuple(options_of(source))
 
 
 def place_of(
