@@ -63,6 +63,7 @@ SMALLEST_PX = 64
 # longer side of a drawing, cells around one that share a gain, what is added to dark colours,
 # whose ratios say nothing, and the least and greatest gain.
 CELLS, RADIUS, FLOOR, GAINS = 32, 2, 0.01, (0.15, 3.0)
+
 MOST_DARKENING = 1.6  # greatest darkening of the ground, as a natural logarithm
 MOST_LIGHTENING = 0.1  # the same for lightening: subjects cast shadows, but little light
 DARKER_CONTACT = 0.5  # share of its light that rough ground loses where a subject touches it

@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 Part = TypeVar("Part")
 STYLE = ("style_reference", "style_scale")
 USUAL_ADVICE = later("swiftpie.pipelines.advice:usual_advice")
-
-
 NO_STYLE = (
     "A style picture came to preset {preset!r}, which changes this picture in its own style. Edit "
     "with `method=chord`, insert or replace, by a U-Net of Stable Diffusion such as the recipe "

@@ -130,9 +130,8 @@ def draw_together(
     """Draw several requests, those of one shape in one pass, and return a result for each.
 
     Steered requests and released edits have passes of their own. `split` divides a pass that would
-    hold too many requests. `faces` compares people
-    where the best pictures are kept. Other arguments and errors are those of `draw`; an error of
-    one request fails all of them.
+    hold too many requests. `faces` compares people where the best pictures are kept. Other
+    arguments and errors are those of `draw`; an error of one request fails all of them.
     """
     clock = Clock(on_stage)
     with explaining_out_of_memory():
@@ -142,17 +141,15 @@ def draw_together(
                 plans.append(choice.technique.prepare(components, choice.request, clock))
             said.append(heard)
         made = _carry_out(plans, clock, on_step, split)
-        rows = zip(plans, made, said, strict=True)
-        results = [
-            with_warnings(_result(components, plan.request, drawn, clock), (*heard, *later))
-            for plan, (drawn, later), heard in rows
-        ]
-        kept = (
-            best_of(choice, result, faces) if choice.num_kept else result
-            for choice, result in zip(choices, results, strict=True)
-        )
-        pairs = zip(choices, kept, strict=True)
-        return [_recorded(components.preset, choice.request, result) for choice, result in pairs]
+        results = []
+        rows = zip(choices, plans, made, said, strict=True)
+        for choice, plan, (drawn, later), heard in rows:
+            result = _result(components, plan.request, drawn, clock)
+            result = with_warnings(result, (*heard, *later))
+            if choice.num_kept:
+                result = best_of(choice, result, faces)
+            results.append(_recorded(components.preset, choice.request, result))
+        return results
 
 
 def with_warnings(result: ResultT, warnings: Iterable[str]) -> ResultT:
