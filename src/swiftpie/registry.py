@@ -3,8 +3,10 @@
 import importlib
 import importlib.util
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -37,6 +39,17 @@ def later(place: str) -> Callable[..., Any]:
         return getattr(importlib.import_module(module), name)(*arguments, **keywords)
 
     return call
+
+
+def offered_as(group: str) -> EntryPoints:
+    """Return the entry points of a group; those of all groups are read once for a search path."""
+    found: EntryPoints = _entry_points(tuple(sys.path)).select(group=group)
+    return found
+
+
+@lru_cache(maxsize=1)
+def _entry_points(_: tuple[str, ...]) -> Any:  # noqa: ANN401 - of another class in Python 3.12
+    return entry_points()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +131,7 @@ class Registry(Generic[T]):
         return getattr(loaded, self.family_attribute, none)
 
     def _entry_points(self) -> EntryPoints:
-        return entry_points(group=self.entry_point_group)
+        return offered_as(self.entry_point_group)
 
     def _load(self, name: str) -> T:
         if name not in self._entry_points().names:

@@ -208,6 +208,8 @@ class DownloadPlan:
             WeightsError: A file cannot be downloaded, differs from the published one, or has no
                 room.
         """
+        if not self.parts:
+            return
         self.check_space()
         self.fetch_only(lambda _: True)
         for part in self.parts:

@@ -1,12 +1,14 @@
 """The command `swiftpie`: its process, its subcommands, and its exit codes."""
 
+import atexit
 import gc
+import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from enum import IntEnum
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
@@ -26,6 +28,7 @@ from swiftpie.errors import (
     SwiftPieError,
     system_reason,
 )
+from swiftpie.registry import offered_as
 
 WAITING = {"GOMP_SPINCOUNT": "3000"}
 """Spins of an idle thread before it sleeps, for GNU OpenMP in Linux wheels.
@@ -143,7 +146,7 @@ def commands_of_others() -> Iterator[typer.Typer]:
     Raises:
         ConfigError: A distribution offers commands that cannot be imported.
     """
-    for point in entry_points(group=ENTRY_POINTS):
+    for point in offered_as(ENTRY_POINTS):
         try:
             yield point.load()
         except ImportError as error:
@@ -188,10 +191,29 @@ def main() -> None:
     if sys.stdout is None:  # the shell closed it; writing into this fails
         sys.stdout = Path(os.devnull).open()  # noqa: SIM115 - until the process ends
     gc.set_threshold(COLLECT_EVERY)
+    codes: list[int] = []
+    atexit.register(_end_at_once, codes)
     try:
         app()
+    except SystemExit as end:
+        codes.append(end.code if isinstance(end.code, int) else int(end.code is not None))
+        raise
     finally:
         gc.freeze()  # Python collects at its end, which looks at every object of the libraries
+
+
+def _end_at_once(codes: Sequence[int]) -> None:
+    """End the process with its exit code, if that is known, when all else that is to end has.
+
+    Python would free each object of PyTorch, which takes a tenth of a command.
+    """
+    if not codes:
+        return
+    logging.shutdown()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(codes[0])
 
 
 def wait_briefly() -> None:

@@ -280,7 +280,7 @@ class Recorded(Image.Image):
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:  # noqa: A002, ANN401 - as of Pillow
         """Write the picture as Pillow does, with its record where the format can keep that."""
-        from swiftpie.imageio.writing import FORMAT_OF_SUFFIX, QUALITY, picture_notes
+        from swiftpie.imageio.writing import FORMAT_OF_SUFFIX, LOSSLESS, QUALITY, picture_notes
 
         name = getattr(fp, "name", fp) if format is None else f"_.{format}"
         suffix = Path(name).suffix if isinstance(name, str | Path) else ""
@@ -291,8 +291,8 @@ class Recorded(Image.Image):
                 notes = picture_notes(self.record, known)
             except InputError:  # too long; the mark of origin fits in any case
                 notes = picture_notes({}, known)
-            if known == "TIFF" and "compression" not in params:
-                notes = {**notes, **QUALITY["TIFF"]}
+            if known in LOSSLESS:
+                notes = {**notes, **QUALITY[known]}
         elif self.record and suffix.lower() == ".gif":
             notes = {"comment": json.dumps(dict(self.record), sort_keys=True).encode()}
         super().save(fp, format, **{**notes, **params})
