@@ -67,7 +67,8 @@ from swiftpie.validation import stored_texts
 
 best_of = later("swiftpie.pipelines.ranking:best_of")
 
-ROWS_IN_CACHE = 4  # `mini` draws 16 pictures in 11 % less time than in one pass.
+# Of `mini`: 16 pictures take 11 % less time than in one pass, or 20 % less in one if small.
+ROWS_IN_CACHE, CELLS_IN_CACHE = 4, 1024
 
 Split = Callable[[Hashable, int], Sequence[int]]
 """Takes a batch key and the number of its requests; returns how many share each pass."""
@@ -368,4 +369,6 @@ def _acts(inside: Tensor, outside: Tensor, attention: AttentionCondition) -> boo
 
 def _most_rows(latents: Tensor) -> int:
     """Return the rows of a pass that is quickest for latents (B, C, h, w); 0 is any number."""
-    return ROWS_IN_CACHE if latents.device.type == "cpu" else 0
+    if latents.device.type != "cpu":
+        return 0
+    return max(ROWS_IN_CACHE, CELLS_IN_CACHE // (latents.shape[2] * latents.shape[3]))
