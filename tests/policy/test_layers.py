@@ -4,7 +4,9 @@ import subprocess
 import sys
 import tomllib
 
-from tests.policy.project import ROOT, SOURCE
+import pytest
+
+from tests.policy.project import ROOT, SOURCE, python_files, shown, text_of
 
 RUN = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as main; main()"]
 
@@ -38,6 +40,20 @@ def test_every_module_below_the_engine_is_kept_free_of_optional_packages():
     guarded = {name.split(".")[1] for name in contracts["optional-packages"]["source_modules"]}
     assert "errors" in present
     assert present - guarded == set()
+
+
+@pytest.mark.parametrize(
+    ("package", "files"),
+    [
+        ("ray", {"src/swiftpie/batch/ray.py", "src/swiftpie/server/ray.py"}),
+        ("redis", {"src/swiftpie/server/shared.py"}),
+        ("fsspec", {"src/swiftpie/batch/remote.py"}),
+    ],
+)
+def test_what_spreads_work_is_imported_by_its_own_files_alone(package, files):
+    imports = re.compile(rf"^\s*(?:import|from) {package}\b", re.MULTILINE)
+    found = {shown(path) for path in python_files(SOURCE.parent) if imports.search(text_of(path))}
+    assert found == files
 
 
 def is_module(name):

@@ -21,7 +21,7 @@ from swiftpie.batch.ray import connected
 from swiftpie.cli.serve import _replicas_of
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
-from swiftpie.server.ray import RayBackend
+from swiftpie.server.ray import APPLICATION, DEPLOYMENT, RayBackend
 from tests.fixtures.one_cluster import ray_for
 from tests.server.conftest import picture_in as picture
 from tests.server.conftest import serving, until
@@ -29,6 +29,7 @@ from tests.server.conftest import serving, until
 PROMPT, SLOWLY, STAGE_S, STAGES = "a dog on a beach", "slowly", 0.3, 5
 PATIENCE_S = 200
 on_real_ray = [
+    pytest.mark.usefixtures("cluster"),
     pytest.mark.thorough,
     pytest.mark.timeout(3 * PATIENCE_S),
     pytest.mark.filterwarnings("ignore"),  # of Ray's own
@@ -59,21 +60,24 @@ def notes(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def on_replicas(session, notes):
-    """A server whose pictures are drawn by two replicas."""
+def cluster():
     ray = ray_for(__name__)
     pytest.importorskip("ray.serve", reason="needs swiftpie[ray]")
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    held = {"least": 2, "most": 2, "cpus": 0.5, "gpus": 0, "drain_s": 5}
-    with (
-        connected("local", processes=2, cpus=1, gpus=0),
-        serving(
-            session,
-            load=partial(load_slow, notes),
-            backend=partial(RayBackend, **held),
-            deadline_s=PATIENCE_S,
-        ) as running,
-    ):
+    with connected("local", processes=2, cpus=1, gpus=0):
+        yield
+
+
+def drawn_by_replicas(session, notes, **count):
+    """Return a server whose pictures replicas draw."""
+    backend = partial(RayBackend, **{"cpus": 0.5, "gpus": 0, "drain_s": 5, **count})
+    load = partial(load_slow, notes)
+    return serving(session, load=load, backend=backend, deadline_s=PATIENCE_S)
+
+
+@pytest.fixture(scope="class")
+def on_replicas(session, notes):
+    with drawn_by_replicas(session, notes, least=2, most=2) as running:
         yield running
 
 
@@ -90,6 +94,10 @@ def ask(on_replicas, picture_bytes, notes):
 
 def drawing(notes):
     return {int(line) for line in notes.read_text().splitlines()}
+
+
+def others_drawing(notes, known):
+    return drawing(notes) - known
 
 
 class TestOnRay:
@@ -134,6 +142,19 @@ class TestOnRay:
             wanted = session.personalize(identity, PROMPT, seed=seed, negative_prompt=SLOWLY)
             assert picture(answer).tobytes() == wanted.images[0].tobytes()
 
+    def test_a_picture_whose_replicas_are_lost_again_and_again_is_refused(self, ask, notes):
+        with ThreadPoolExecutor(1) as callers:
+            asked = callers.submit(ask, negative_prompt=SLOWLY)
+            killed = set()
+            for _ in range(2):
+                found = until(partial(others_drawing, notes, killed), seconds=PATIENCE_S)
+                killed |= found
+                os.kill(min(found), signal.SIGKILL)
+            lost = asked.result()
+        assert (lost.status, lost.json["error"]["code"]) == (503, "replica_lost")
+        assert int(lost.headers["retry-after"]) >= 1
+        assert until(lambda: ask().status == 200, seconds=PATIENCE_S)
+
     def test_it_is_not_ready_without_replicas_and_ready_again_with_new_ones(self, on_replicas):
         def status():
             return on_replicas.ask("GET", "/health/ready").status
@@ -146,6 +167,32 @@ class TestOnRay:
         until(lambda: status() == 503, seconds=PATIENCE_S)
         until(lambda: status() == 200, seconds=PATIENCE_S)
         assert on_replicas.draw(PROMPT, size="64x64").status == 200
+
+
+class TestScaling:
+    pytestmark = on_real_ray
+
+    def test_replicas_come_with_the_queue_and_go_without_it(self, session, notes):
+        def replicas():
+            found = serve.status().applications[APPLICATION].deployments[DEPLOYMENT]
+            return found.replica_states.get("RUNNING", 0)
+
+        from ray import serve
+
+        notes.write_text("")
+        with (
+            drawn_by_replicas(session, notes, least=1, most=2, down_s=1.0) as server,
+            ThreadPoolExecutor(4) as callers,
+        ):
+            assert replicas() == 1
+            slowly = partial(server.draw, PROMPT, negative_prompt=SLOWLY)
+            asked = [callers.submit(slowly, seed=seed) for seed in range(8)]
+            until(lambda: replicas() == 2, seconds=PATIENCE_S)
+            more = [callers.submit(slowly, seed=seed) for seed in range(8)]
+            assert {each.result().status for each in (*asked, *more)} == {200}
+            assert len(drawing(notes)) == 2
+            until(lambda: replicas() == 1, seconds=PATIENCE_S)
+            assert server.draw(PROMPT).status == 200
 
 
 @pytest.mark.parametrize(("text", "count"), [("3", (3, 3)), ("1-4", (1, 4)), ("2-2", (2, 2))])

@@ -28,6 +28,9 @@ APPLICATION, DEPLOYMENT = "swiftpie", "replica"
 LOOK_S = 0.5  # between two looks at the replicas
 HEALTH_S = 1.0  # after which an idle replica that died is noticed
 TRIES = 2  # of a batch whose replica is lost
+# Seconds of more requests than replicas until one more starts, whose callers wait meanwhile, and of
+# fewer until one ends, as its networks have to be loaded again; averages are of so long, too.
+UP_S, DOWN_S, MEAN_S = 3.0, 600.0, 3.0
 
 
 class Replica(DrawingBackend):
@@ -79,11 +82,21 @@ class RayBackend(DrawingBackend):
     """
 
     def __init__(
-        self, models: Models, *, least: int, most: int, cpus: float, gpus: float, drain_s: float
+        self,
+        models: Models,
+        *,
+        least: int,
+        most: int,
+        cpus: float,
+        gpus: float,
+        drain_s: float,
+        down_s: float = DOWN_S,
     ) -> None:
         super().__init__(models)
         self.replicas, self.is_ready = most, False
-        count = {"min_replicas": least, "max_replicas": most, "target_ongoing_requests": 1}
+        count: dict[str, float] = {"min_replicas": least, "max_replicas": most}
+        count |= {"upscale_delay_s": UP_S, "downscale_delay_s": down_s}
+        count |= {"look_back_period_s": MEAN_S, "target_ongoing_requests": 1}
         self._options: dict[str, Any] = {
             "ray_actor_options": {"num_cpus": cpus, "num_gpus": gpus},
             "autoscaling_config": count,
@@ -112,11 +125,15 @@ class RayBackend(DrawingBackend):
 
         serve.start(proxy_location="Disabled")
         logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it logs each step
-        if APPLICATION in serve.status().applications:
-            raise ConfigError(
-                f"This cluster runs {APPLICATION!r} already, of another server or of one that was "
-                "killed. It runs one. Stop that server, or run `serve shutdown` on the cluster."
-            )
+        ended_s = time.monotonic() + self._options["graceful_shutdown_timeout_s"]
+        while (found := serve.status().applications.get(APPLICATION)) is not None:
+            if found.status != "DELETING" or time.monotonic() > ended_s:
+                raise ConfigError(
+                    f"This cluster runs {APPLICATION!r} already, of another server or of one that "
+                    "was killed. It runs one. Stop that server, or run `serve shutdown` on the "
+                    "cluster."
+                )
+            time.sleep(LOOK_S)  # a server before ends
         served = {name: self.models.served(name) for name in self.models.names}
         made = serve.deployment(name=DEPLOYMENT, **self._options)(Replica).bind(served, batch)
         self._handle = serve.run(made, name=APPLICATION, route_prefix=None)
