@@ -307,28 +307,19 @@ class Runner:
             split = self._learn_size
         elif self.components.engine.has_fixed_sizes:
             split = self._known_sizes
+        draw = partial(draw_together, on_stage=on_stage, on_step=on_step, split=split, faces=faces)
+
+        def compute(together: Sequence[Choice]) -> list[GenerationResult | EditResult]:
+            with self.components.engine.scope(), reporting_layers(self.components, on_stage):
+                return draw(self._networks_for(together[0].request), together)
+
         kinds: dict[int, list[int]] = {}
         for number, choice in enumerate(choices):
             kinds.setdefault(id(self._networks_for(choice.request)), []).append(number)
         results: dict[int, GenerationResult | EditResult] = {}
         for numbers in kinds.values():
-            together = [choices[number] for number in numbers]
-
-            def compute(
-                together: Sequence[Choice] = together,
-            ) -> list[GenerationResult | EditResult]:
-                with self.components.engine.scope(), reporting_layers(self.components, on_stage):
-                    networks = self._networks_for(together[0].request)
-                    return draw_together(
-                        networks,
-                        together,
-                        on_stage=on_stage,
-                        on_step=on_step,
-                        split=split,
-                        faces=faces,
-                    )
-
-            results.update(zip(numbers, self._with_room(compute), strict=True))
+            drawn = self._with_room(partial(compute, [choices[number] for number in numbers]))
+            results.update(zip(numbers, drawn, strict=True))
         return [results[number] for number in range(len(choices))]
 
     def _networks_for(self, request: Request) -> Components:
