@@ -124,7 +124,7 @@ CASES = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, session, sprite):
     folder = tmp_path_factory.mktemp("surfaces")
-    shown = session.generate("a dog on a beach", seed=3)
+    shown = session.generate("a dog on a beach", scene="beach", seed=3)
     shown.images[0].save(folder / "photo.png")
     shown.subject_masks[0].save(folder / "mask.png")
     sprite.save(folder / "subject.png")
@@ -567,7 +567,12 @@ HEADERS = {
     "openai-processing-ms",
 }
 FACTS = {"seeds": [SEED], "model": "mini", "size": "128x128"}
-CAT = {"named": [{"word": "kitten", "name": "cat", "near": ["cat face"]}]}
+DRAWN = (
+    "The library draws 'kitten', so the place is a drawing, too (drawn city street). For "
+    "a photographed subject give a picture of it, or `scene='city street'` for the photographed "
+    "place."
+)
+CAT = {"named": [{"word": "kitten", "name": "cat", "near": ["cat face"]}], "warnings": [DRAWN]}
 PLACE = {"box": list(BOX)}
 OUTCOME = {"place": "jobs.jsonl, line 1", "status": "done", "bytes": OPEN, "ms": OPEN}
 OUTCOME |= {"sha256": OPEN}

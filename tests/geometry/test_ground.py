@@ -138,4 +138,13 @@ def test_a_wide_picture_shows_what_stands_at_the_horizon():
             _, top, _, bottom = ground.part_shown(size, whole=PHOTOGRAPH_PX)
             far = min(y for _, y in ground.corners)
             is_shown = ground.horizon - top > 0.05 * (bottom - top)
-            assert is_shown or far - top > 0.79 * (bottom - top), name
+            is_whole = top <= ground.summit and far < bottom
+            assert is_shown or is_whole or far - top > 0.79 * (bottom - top), name
+
+
+def test_a_wide_picture_keeps_the_summit_of_a_landmark_where_ground_stays():
+    beach, castle = (dict(GROUNDS)[name] for name in ("beach", "castle"))
+    _, top, _, bottom = beach.part_shown((768, 384), whole=PHOTOGRAPH_PX)
+    assert top < beach.summit
+    assert bottom > min(y for _, y in beach.corners)
+    assert castle.part_shown((2048, 512), whole=PHOTOGRAPH_PX)[1] > castle.summit

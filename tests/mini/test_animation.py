@@ -85,7 +85,7 @@ def test_weather_that_comes_and_goes_ends_as_it_began(session, robot):
 
 
 def test_flakes_fall(session, robot):
-    snow = f"{PROMPT} in falling snow"
+    snow = f"{NIGHT} in falling snow"
     first, second, *_ = frames(session, robot, snow, to=snow, box=LEFT)
     shift = SIZE[1] // 8  # four of 32 cells
     falling = (first[:-shift, :, 2] > 200).astype(int) == (second[shift:, :, 2] > 200)
@@ -93,7 +93,7 @@ def test_flakes_fall(session, robot):
 
 
 def test_flakes_do_not_repeat_while_an_animation_lasts(session, robot):
-    snow = f"{PROMPT} in falling snow"
+    snow = f"{NIGHT} in falling snow"
     request = AnimateRequest(
         subjects=(Subject(robot),), prompt=snow, to=(snow,), seeds=(3,), num_frames=24
     )

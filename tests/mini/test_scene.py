@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from importlib.resources import as_file, files
 
@@ -320,6 +321,40 @@ def test_a_large_picture_of_a_scene_draws_no_warning_about_its_size(session, ide
     assert not any("512" in sentence for sentence in session.advice_on(large))
     from_words = replace(large, scene="words")
     assert any("512" in sentence for sentence in session.advice_on(from_words))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"prompt": "a dog in a forest"}, r"'dog', so .* too \(drawn forest\).* `scene='forest'`"),
+        ({"prompt": "a dog on a stone wall"}, r"\(brick wall\).*`scene='stone wall'`"),
+        ({"prompt": "a fox in a cave"}, "draws 'fox'. Of 'fox' it has the head alone"),
+        ({"prompt": "a dog in a forest", "scene": "forest"}, "draws 'dog'. For a photographed"),
+        ({"prompt": "a dog in a cave"}, None),
+    ],
+)
+def test_before_a_drawn_subject_the_place_is_drawn_and_one_warning_says_so(session, given, said):
+    given = {"scene": ""} | given
+    request = request_of(session.named(given["prompt"].split()[1]), **given)
+    found = [each for each in session.advice_on(request) if "draws" in each]
+    assert len(found) == (said is not None)
+    assert not found or re.search(said, found[0])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"size_px": (2048, 2048)}, r"768x576 px, so it is soft at 2048x2048 px.*1536x1152"),
+        ({"size_px": (512, 2048), "scene": Image.new("RGB", (256, 192))}, "256x192 px, so"),
+        ({"size_px": (384, 1024)}, "too wide for all of a castle, so its top"),
+        ({"size_px": (768, 1024)}, None),
+    ],
+)
+def test_a_picture_that_a_place_does_not_fill_well_draws_a_warning(session, identity, given, said):
+    request = request_of(identity, **{"prompt": "a robot", "scene": "castle", **given})
+    found = [each for each in session.advice_on(request) if "soft" in each or "too wide" in each]
+    assert bool(found) == (said is not None)
+    assert not found or re.search(said, found[0])
 
 
 def test_several_subjects_share_a_scene(session, identity):

@@ -22,6 +22,16 @@ def test_every_drawn_place_has_four_pictures_of_512_px():
         assert scenes.image(name).size == (512, 512)
 
 
+def test_a_photographed_place_has_a_drawing_or_one_like_it():
+    scenes = scene_library()
+    drawn = {name: scenes.drawing_of(name) for name in scenes.names()}
+    assert [name for name in PHOTOGRAPHED if scenes.is_photographed(drawn[name])] == ["warehouse"]
+    assert all(drawn[name] == name for name in {*drawn} - {*PHOTOGRAPHED})
+    assert scenes.find("drawn castle") == "drawn castle"
+    assert scenes.number("drawn castle") == scenes.number("castle")
+    assert scenes.image("drawn castle", 3).size == scenes.size_of("drawn castle") == (512, 512)
+
+
 def test_words_that_no_caption_has_give_way_to_some_that_they_have():
     known = scene_library().in_known_words
     assert known("a frog in a small pond at night") == "a frog by a lake at night"

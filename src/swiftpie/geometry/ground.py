@@ -30,6 +30,7 @@ LARGER = 8.0  # a subject is enlarged so many times at most, as if the camera we
 SKY = 0.45  # share of a wide picture's height that lies above the ground
 ABOVE = 0.3  # share of its height that lies above the horizon
 LOWEST = 0.8  # greatest share above the ground, where the horizon is much higher
+ROOM, LEAST_DEPTH = 0.03, 0.06  # shares above a summit, and of ground that stays below it
 ROWS = 24  # number of rows of the ground that are tried
 
 
@@ -39,6 +40,7 @@ class Ground(NamedTuple):
     corners: tuple[tuple[float, float], ...]  # x and y of a polygon
     metre: tuple[tuple[float, float], tuple[float, float]]  # y, and the height of a metre there
     is_near: bool  # a place for small things, as a table
+    summit: float = 1.0  # y of the top of what stands there, as a castle; 1 for nothing
 
     def metre_at(self, y: float) -> float:
         """Return the height of a metre whose foot is at `y`."""
@@ -62,7 +64,8 @@ class Ground(NamedTuple):
     ) -> tuple[float, float, float, float]:
         """Return the part of a `whole` photograph that a picture of width and height shows.
 
-        A wider picture shows the ground, and what stands at the horizon beyond it.
+        A wider picture shows the ground, and what stands at the horizon beyond it, to its summit
+        as far as some ground stays.
         """
         wider = size[0] * whole[1] / (size[1] * whole[0])
         across, down = min(1, wider), min(1, 1 / wider)
@@ -70,6 +73,7 @@ class Ground(NamedTuple):
         top = far - SKY * down
         if not self.is_near:
             top = max(far - LOWEST * down, min(top, self.horizon - ABOVE * down))
+        top = min(top, max(self.summit - ROOM, far + LEAST_DEPTH - down))
         top = max(0.0, min(1 - down, top))
         return (0.5 - across / 2, top, 0.5 + across / 2, top + down)
 

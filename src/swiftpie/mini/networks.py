@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from swiftpie.backbones.choices import Choices, schedule_of, with_steps
@@ -29,13 +30,13 @@ from swiftpie.mini.animation import ANIMATE
 from swiftpie.mini.denoiser import TinyDenoiser
 from swiftpie.mini.inpainting import REMOVE, REPAINT
 from swiftpie.mini.inversion import INVERSION, TinyInversion
-from swiftpie.mini.placing import LayoutPredictor, place_of
+from swiftpie.mini.placing import LayoutPredictor, place_named, place_of
 from swiftpie.mini.reading import COLOURLESS, ENGLISH, Reading, names_people, read, read_all
 from swiftpie.mini.scene import drawn_size, has_scene, is_art, prepare_art, prepare_scene
-from swiftpie.mini.scenes import scene_library
+from swiftpie.mini.scenes import MOST_ENLARGED, scene_library
 from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer, encode_tokens
 from swiftpie.mini.vocabulary import GENERIC, Vocabulary
-from swiftpie.mini.words import FILLERS, words_in
+from swiftpie.mini.words import FILLERS, HEADS, words_in
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.text import TextTower
 from swiftpie.models.vision import ConvImageEncoder
@@ -264,8 +265,11 @@ def _advice(components: Components, vocabulary: Vocabulary, request: Request) ->
         yield from _advice_on_words(name, vocabulary, request, readings, is_scene=is_scene)
         for reading in readings if is_scene and isinstance(request.scene, str) else ():
             yield from _advice_on_place(reading, request)
+        if isinstance(request.scene, Image.Image):
+            yield from _advice_on_size(request.scene.size, (request.size_px or (0, 0))[::-1])
         for reading in readings if is_scene else ():
             yield from _advice_on_poses(reading, request)
+            yield from _advice_on_drawings(reading, request)
         for reading in readings:
             yield from _missing_subjects(reading, request)
         named = [subject.identity.named for subject in request.subjects]
@@ -338,12 +342,46 @@ def _advice_on_place(reading: Reading, request: PersonalizeRequest) -> Iterator[
             f"Weather and season stay outside of a {place}, which shows at most the light of a "
             "cloudy day. Name a place outdoors for rain or snow."
         )
-    wide, most = (request.size_px or (0, 0))[1], scene_library().sharp_px(place)
-    if most is not None and most < wide <= MAX_SIDE_PX:
+    known, (high, wide) = scene_library(), request.size_px or (0, 0)
+    yield from _advice_on_size(known.size_of(place), (wide, high))
+    if wide and known.is_cut(place, (wide, high)):
         yield (
-            f"The photograph of a {place} is soft in a picture of {wide} px. Ask for at most "
-            f"{most} px of width, or give a larger picture of a place as the scene."
+            f"A picture of {wide}x{high} px is too wide for all of a {place}, so its top is cut "
+            "off. Ask for a narrower picture, as 1024x768, or give a wider picture of a place."
         )
+
+
+def _advice_on_size(scene: tuple[int, int], size: tuple[int, int]) -> Iterator[str]:
+    """Yield a warning of a picture of a place that is enlarged until it is soft, by their sizes."""
+    times = max(new / old for new, old in zip(size, scene, strict=True))
+    if times > MOST_ENLARGED and max(size) <= MAX_SIDE_PX:
+        most = [int(MOST_ENLARGED * side) for side in scene]
+        yield (
+            f"The picture of the place is {scene[0]}x{scene[1]} px, so it is soft at "
+            f"{size[0]}x{size[1]} px. Ask for at most {most[0]}x{most[1]} px, or give a larger "
+            "picture of a place as the scene."
+        )
+
+
+def _advice_on_drawings(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
+    """Yield warnings of subjects of the library, which are drawings, and some of them heads."""
+    named = [each.identity.named for each in request.subjects]
+    names = [repr(each.word) for each in named if each is not None]
+    heads = [repr(each.word) for each in named if each is not None and each.name in HEADS]
+    wholes = f" Of {', '.join(heads)} it has the head alone." if heads else ""
+    place, shown = "", ""
+    if isinstance(request.scene, str):
+        place, shown = place_named(request, reading), place_of(request, reading)
+    if not names or (place and not heads and not scene_library().is_photographed(place)):
+        return
+    too, how = "", ""
+    if place != shown:
+        too = f", so the place is a drawing, too ({shown})"
+        how = f", or `scene={place!r}` for the photographed place"
+    yield (
+        f"The library draws {', '.join(names)}{too}.{wholes} For a photographed subject give a "
+        f"picture of it{how}."
+    )
 
 
 def _advice_on_poses(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:

@@ -177,8 +177,11 @@ def picture_size(components: Components, request: PersonalizeRequest) -> tuple[i
     is_open = request.size_px is None and components.preset.image_size_px >= SIDE_PX
     if is_open and isinstance(request.scene, str):
         known = scene_library()
-        places = {place_of(request, reading) for reading in read_all(components, request)}
-        sizes = [known.size_of(place) for place in places if known.is_photographed(place)]
+        sizes = [
+            known.size_of(place_of(request, reading))
+            for reading in read_all(components, request)
+            if known.is_photographed(place_named(request, reading))
+        ]
         if sizes:
             return min(sizes)[::-1]
     return size_of(components, request)
@@ -187,9 +190,21 @@ def picture_size(components: Components, request: PersonalizeRequest) -> tuple[i
 def place_of(request: PersonalizeRequest, reading: Reading, share: float = 0.0) -> str:
     """Return the place of the library that a picture shows; `share` in [0, 1) chooses among some.
 
+    Subjects of the library are drawings, so a place that only the prompt names is one, too.
+
     Raises:
         InputError: There is no such place.
     """
+    place, named = (
+        place_named(request, reading, share),
+        [s.identity.named for s in request.subjects],
+    )
+    is_drawn = not request.scene and named and None not in named
+    return scene_library().drawing_of(place) if is_drawn else place
+
+
+def place_named(request: PersonalizeRequest, reading: Reading, share: float = 0.0) -> str:
+    """Return the place that a request names, drawn or not; see `place_of`."""
     assert isinstance(request.scene, str), "a picture is no place of the library"
     if request.scene:
         return scene_library().find(request.scene)

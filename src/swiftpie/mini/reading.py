@@ -15,7 +15,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Preset
 from swiftpie.errors import UnknownSubjectError, short_reason
 from swiftpie.library import Named, subject_library
-from swiftpie.mini.scenes import BACKDROPS, INDOORS, NEARBY, OUTDOORS, scene_library
+from swiftpie.mini.scenes import BACKDROPS, DRAWN, INDOORS, NEARBY, OUTDOORS, scene_library
 from swiftpie.mini.vocabulary import GENERIC, NUMBERS, Mention, Vocabulary, subjects_in
 from swiftpie.mini.words import (
     ARTICLES,
@@ -169,7 +169,7 @@ class Reading:
 
     def shown_at(self, place: str | None) -> "Reading":
         """Return the reading for a place of the library: no weather comes indoors."""
-        if place not in INDOORS:
+        if place is None or place.removeprefix(DRAWN) not in INDOORS:
             return self
         return replace(self, shown_setting=self.shown_setting.indoors)
 

@@ -32,7 +32,8 @@ ASSETS = Path(__file__).parents[1] / "assets" / "scene"
 PACK, INDEX = "scenes.zip", "scenes.json"
 PLACES, PLACES_INDEX = "places.zip", "places.json"  # photographs, and what is known of them
 PHOTOGRAPH_PX = (768, 576)  # width and height of each that is sharp at this size
-MOST_ENLARGED = 3.0  # times at which a photograph still looks sharp
+DRAWING_PX = (512, 512)
+MOST_ENLARGED = 2.0  # times at which a picture of a place still looks sharp
 CREDIT = "Photographs: each with its own author and licence; others drawn by SwiftPie, Apache-2.0"
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
 OF_A_THING, INDOORS, PHOTOS, ADVERBS, WATERS = map(
@@ -40,6 +41,7 @@ OF_A_THING, INDOORS, PHOTOS, ADVERBS, WATERS = map(
 )
 OUTDOORS, NEARBY, MOST_BETWEEN = (LISTS[name] for name in ("outdoors", "nearby", "most_between"))
 BACKDROPS = tuple(LISTS["backdrops"])  # or before which
+DRAWN = "drawn "  # before the name of a photographed place: its drawing
 
 
 class NamedPlace(NamedTuple):
@@ -79,6 +81,10 @@ class Scenes:
                 self._starting[head[0]].append((name, head))
         known = [name for name, row in self._rows.items() if row["is_known"]]
         self._numbers = {name: number for number, name in enumerate(known)}
+        self._num_known = len(known)
+        both = {f"{DRAWN}{name}": name for name in photographed if "file" in self._rows[name]}
+        self._drawn = {drawing: self._rows[name] for drawing, name in both.items()}
+        self._numbers |= {name: self.number(both[name]) for name in both}
         self._taught = {_head(words) for name in known for words in self._rows[name]["phrases"]}
 
     def __len__(self) -> int:
@@ -93,16 +99,17 @@ class Scenes:
         places = [
             {
                 "name": name,
-                "phrase": self.phrase(name),
-                "heads": sorted(map(list, self._heads[name])),
+                "phrase": str(row["phrases"][0]),
+                "heads": sorted(map(list, self._heads.get(name, ()))),
+                "drawing": self.drawing_of(name),
                 "standIn": row["stand_in"].split(),
                 "pictures": self.count(name),
                 "isGround": self.is_ground(name),
-                "isIndoors": name in INDOORS,
+                "isIndoors": name.removeprefix(DRAWN) in INDOORS,
                 "isPhoto": self.is_photographed(name),
                 "number": self.number(None if self.is_photographed(name) else name),
             }
-            for name, row in self._rows.items()
+            for name, row in (*self._rows.items(), *self._drawn.items())
         ]
         heads = {head for heads in self._heads.values() for head in heads}
         subjects = sorted(" ".join(head) for head in heads if _names_subject(head))
@@ -113,20 +120,28 @@ class Scenes:
 
         The number behind all others stands for None and for places that it does not know by name.
         """
-        return self._numbers.get(name or "", len(self._numbers))
+        return self._numbers.get(name or "", self._num_known)
 
     def is_photographed(self, name: str) -> bool:
         """Whether the pictures of a place are photographs, and not drawings."""
         return name in self._grounds
 
+    def drawing_of(self, name: str) -> str:
+        """Return the name of a drawing of a place, or of one like it; its own name without one."""
+        like = str(LISTS["drawn_as"].get(name, name))
+        return f"{DRAWN}{like}" if f"{DRAWN}{like}" in self._drawn else like
+
     def size_of(self, name: str) -> tuple[int, int]:
-        """Return width and height in pixels of the photographs of a place."""
-        width, height = self._rows[name].get("size", PHOTOGRAPH_PX)
+        """Return width and height in pixels of the pictures of a place."""
+        width, height = DRAWING_PX
+        if self.is_photographed(name):
+            width, height = self._rows[name].get("size", PHOTOGRAPH_PX)
         return width, height
 
-    def sharp_px(self, name: str) -> int | None:
-        """Return up to which width photographs of a place look sharp; None for drawings."""
-        return round(MOST_ENLARGED * self.size_of(name)[0]) if self.is_photographed(name) else None
+    def is_cut(self, name: str, size: tuple[int, int]) -> bool:
+        """Whether a picture of width and height cuts the top off what a place shows."""
+        whole, grounds = self.size_of(name), self._grounds.get(name, ())
+        return any(each.part_shown(size, whole=whole)[1] > each.summit for each in grounds)
 
     def credits_of(self, name: str) -> list[dict[str, str]]:
         """Return author, title, source and licence of each photograph of a place, in order."""
@@ -149,11 +164,14 @@ class Scenes:
 
     def is_ground(self, name: str) -> bool:
         """Whether subjects stand on the ground of a place, and cast shadows on it."""
-        return bool(self._rows[name]["is_ground"])
+        return bool(self._row(name)["is_ground"])
 
     def count(self, name: str) -> int:
         """Return how many pictures a place has."""
-        return len(self._grounds.get(name, ())) or int(self._rows[name]["pictures"])
+        return len(self._grounds.get(name, ())) or int(self._row(name)["pictures"])
+
+    def _row(self, name: str) -> dict[str, Any]:
+        return self._drawn.get(name) or self._rows[name]
 
     def find(self, word: str) -> str:
         """Return the place with a name.
@@ -161,6 +179,8 @@ class Scenes:
         Raises:
             InputError: There is none; the message offers similar names.
         """
+        if word in self._drawn:
+            return word
         wanted = _head(word)
         found = next((name for name, heads in self._heads.items() if wanted in heads), None)
         if found is None and (place := self.place_in(tokens_in(word))) is not None:
@@ -242,7 +262,7 @@ class Scenes:
         """Return one picture of a place, as a WebP file."""
         if self.is_photographed(name):
             return self._photographs.read(f"{name}-{number % self.count(name)}.webp")
-        return self._pack.read(f"{self._rows[name]['file']}-{number % self.count(name)}.webp")
+        return self._pack.read(f"{self._row(name)['file']}-{number % self.count(name)}.webp")
 
     def image(self, name: str, number: int = 0) -> "Image.Image":
         """Return what `picture` does, decoded."""
@@ -319,7 +339,8 @@ def _grounds_of(row: Mapping[str, Any]) -> tuple[Ground, ...]:
     for photograph in row["photographs"]:
         corners = tuple((x, y) for x, y in photograph["ground"])
         first, second = ((y, metre) for y, metre in photograph["metre"])
-        grounds.append(Ground(corners, (first, second), photograph["is_near"]))
+        summit = photograph.get("summit", 1.0)
+        grounds.append(Ground(corners, (first, second), photograph["is_near"], summit))
     return tuple(grounds)
 
 

@@ -319,7 +319,7 @@ def write_scene_pack(path: Path, *, force: bool) -> int:
                 "name": place.name,
                 "phrases": place.phrases,
                 "aliases": ALIASES.get(place.name, ()),
-                "pictures": 0 if scene_library().is_photographed(place.name) else PICTURES,
+                "pictures": PICTURES,
                 "is_ground": place.grounded,
                 "is_known": number < len(PLACES),
                 "stand_in": place.phrases[0] if number < len(PLACES) else STAND_INS[place.outdoors],
@@ -343,9 +343,7 @@ def packed_places() -> list[tuple[int, Place]]:
 
 
 def _pictures() -> Iterator[tuple[str, bytes]]:
-    for row, (number, place) in enumerate(packed_places()):
-        if scene_library().is_photographed(place.name):
-            continue
+    for row, (number, _) in enumerate(packed_places()):
         quality = QUALITY if number < len(PLACES) else FINE_QUALITY
         generator = torch.Generator().manual_seed(FIRST_SEED + number)
         shape = (PICTURES, LATENT_CHANNELS, SCENE_PX // 8, SCENE_PX // 8)

@@ -40,6 +40,7 @@ async function weights() {
 class Engine {
   #opened = {};
   #subjects = new Map();
+  #drawn = new Set(); // the keys of subjects of the library
 
   static async open() {
     const engine = new Engine();
@@ -109,6 +110,7 @@ class Engine {
     const side = this.sheet.frame_px;
     const { pixels, mask } = fit(picture, found.mask, side);
     const frames = { pixels: this.#floats(pixels, [1, 3, side, side]), mask: this.#floats(mask, [1, 1, side, side]) };
+    if (bytes) this.#drawn.add(key);
     this.#subjects.set(key, { ...frames, ...(await this.#compute("identity", frames)) });
     const { method, confidence, isDoubtful } = found;
     return { method, confidence, isDoubtful, cutout: painted(pixels, side, side, mask) };
@@ -133,7 +135,7 @@ class Engine {
       noise: this.#floats(numbers, shape),
       box: this.#floats(Float32Array.from(box ?? [0, 0, 1, 1]), [1, 4]),
     });
-    const { finished, place } = await this.#finish(drawn, prompt, numbers, shape.slice(1));
+    const { finished, place } = await this.#finish(drawn, prompt, numbers, shape.slice(1), this.#drawn.has(key));
     const [, , height, width] = finished.dims;
     return {
       picture: painted(finished.data, width, height),
@@ -143,9 +145,9 @@ class Engine {
   }
 
   /** Put the drawn subject before the place of its prompt, in its light and weather. */
-  async #finish(drawn, prompt, numbers, shape) {
+  async #finish(drawn, prompt, numbers, shape, isDrawn) {
     const share = shareOf(numbers.subarray(0, shape.at(-1) * shape.at(-2)));
-    const place = this.words.place(prompt, share);
+    const place = this.words.place(prompt, share, isDrawn);
     const setting = this.words.settingAt(prompt, place);
     const latents = this.#floats(numbers, shape);
     const values = Object.entries(setting).map(([name, value]) => [name, this.#number(value)]);

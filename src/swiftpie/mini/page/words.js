@@ -129,7 +129,11 @@ export function reader(known) {
     isPlain,
     beyond,
     inKnownWords,
-    place: (prompt, share) => placeOf.get(find(wordsIn(prompt))?.name ?? usual(prompt, share)),
+    /** Return the place of a prompt, or for a drawn subject its drawing. */
+    place(prompt, share, isDrawn) {
+      const place = placeOf.get(find(wordsIn(prompt))?.name ?? usual(prompt, share));
+      return isDrawn ? placeOf.get(place.drawing) : place;
+    },
     /** Return a prompt for a photograph of the bare subject in the same light. */
     plainly(prompt) {
       const isNamed = find(wordsIn(prompt)) !== null;
