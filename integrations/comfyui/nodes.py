@@ -600,7 +600,8 @@ class Edit(io.ComfyNode):
         if style_image is None:
             options.pop("style_scale", None)
         one = None if subject is None else _only(subject)
-        options |= {} if one is None else {"layers": one.layers}
+        if one is not None:
+            options |= {"layers": one.layers} | ({"scale": one.scale} if one.scale != 1 else {})
         keys = {field.key for field in known.values()}
         idle = [name for name, value in options.items() if name not in keys and value not in UNSET]
         if idle:

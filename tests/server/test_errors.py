@@ -56,6 +56,7 @@ EDITS = [  # fields of a form, its own part, and a word
     ({"mask": strokes()}, {}, "Send swiftpie.mask_mode 'white'"),
     ({"mask": HOLE}, {"task": "insert", **LIBRARY}, "removed"),
     ({}, {"task": "remove", "box": (0, 0, 1, 1), **LIBRARY}, "subjects"),
+    ({}, {"task": "insert", "subjects": [{"library": "dog", "scale": 0.5}]}, "'scale' came"),
     ({}, {"task": "remove"}, "remove"),
     ({}, {"task": "replace", **LIBRARY}, "remove"),
     ({"mask": HOLE}, {"task": "remove", "points": [(0.5, 0.5)]}, "exclude"),

@@ -16,6 +16,7 @@ pytest.importorskip("mcp", reason="needs swiftpie[mcp]")
 
 from mcp import Client
 
+from swiftpie.imageio.credentials import credentials_in
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.mini.scenes import PHOTOGRAPH_PX
@@ -24,26 +25,29 @@ from swiftpie.server.mcp import TOOLS, Folders, Toolbox, make_server
 from swiftpie.server.schemas import MAX_PICTURES, MAX_PROMPT
 from swiftpie.server.worker import Worker
 from swiftpie.validation import MAX_REFERENCES
+from tests.fixtures.signer import SIGNER, make_signer
 from tests.policy.test_docs import SERVING, blocks, rows_of
 from tests.server.conftest import models_of
 
 
 @asynccontextmanager
-async def connected(session, folder):
-    worker = Worker(models_of(session), limits=Limits())
+async def connected(session, folder, sign=None):
+    models = models_of(session)
+    models.sign = sign
+    worker = Worker(models, limits=Limits())
     toolbox = Toolbox(worker, Folders([folder], out=folder / "drawn"))
     async with worker, Client(make_server(toolbox)) as client:
         yield client
 
 
-def called(session, folder, *calls):
+def called(session, folder, *calls, sign=None):
     async def run():
         steps = []
 
         async def seen(done, total, message):
             steps.append((done, total, message))
 
-        async with connected(session, folder) as client:
+        async with connected(session, folder, sign) as client:
             results = [
                 await client.call_tool(name, arguments, progress_callback=seen)
                 for name, arguments in calls
@@ -200,6 +204,14 @@ def test_a_subject_has_no_more_pictures_than_an_identity_takes(session, folder):
     shown = {"pictures": [DOG] * (MAX_REFERENCES + 1)}
     (result,), _ = called(session, folder, ("draw", {"prompt": "a dog", "subjects": [shown]}))
     assert f"at most {MAX_REFERENCES} items" in said(result)
+
+
+def test_pictures_of_a_server_that_signs_have_credentials(session, folder, tmp_path):
+    signer = make_signer(tmp_path / "signer.pem")
+    (result,), _ = called(session, folder, ("draw", {"prompt": "a dog on a beach"}), sign=signer)
+    (file,) = (folder / "drawn").iterdir()
+    for data in (base64.b64decode(result.content[0].data), file.read_bytes()):
+        assert str(credentials_in(data)) == f"signed by {SIGNER!r} with 'SwiftPie'"
 
 
 def test_a_line_with_half_of_a_letter_is_answered():

@@ -283,20 +283,24 @@ def mcp(
     *,
     folders: FoldersIn = None,
     out: OutFolder = None,
+    sign: options.Sign = None,
     limits: Annotated[Limits, options.FieldOptions(Limits, ("deadline_s",))],
     loading: Annotated[LoadOptions, options.FieldOptions(LoadOptions, options.DRAWING)],
 ) -> None:
     """Let assistants draw, animate, edit, insert, remove and replace: a server of MCP."""
     check_installed(*MCP_PACKAGES, extra="mcp", use="`swiftpie mcp`")  # before anything is loaded
+    from swiftpie.imageio.credentials import check_signer
     from swiftpie.server.mcp import Folders, Toolbox, serve_stdio
     from swiftpie.server.store import Models, ServedModel
     from swiftpie.server.worker import Worker
 
+    check_signer(sign)
     known = Folders(folders or [], out=out)
     preset = preset_for(loading)
     _check_downloads(loading)
     facts = {**describe(preset), "knows_faces": False}
-    models = Models({preset.name: ServedModel(partial(_load, loading, None), facts)})
+    served = {preset.name: ServedModel(partial(_load, loading, None), facts)}
+    models = Models(served, sign=sign and sign.absolute())
     toolbox = Toolbox(Worker(models, limits=limits, tell=console.say), known)
     asyncio.run(serve_stdio(toolbox))
 

@@ -17,7 +17,7 @@ from swiftpie.config import Surface
 from swiftpie.errors import AmbiguousMask, ImageError
 from swiftpie.imageio.images import alpha_of
 from swiftpie.imageio.originals import OriginalPicture, losses_in
-from swiftpie.library import subject_library
+from swiftpie.library import Named, subject_library
 from swiftpie.masks import Box, load_mask
 from swiftpie.pipelines.choose import TASKS, change_of, drawing_of
 from swiftpie.pipelines.identity_file import read_identity
@@ -243,12 +243,14 @@ def _change(
             "in swiftpie.subjects.",
             param="swiftpie.subjects",
         )
-    if shown and shown[0].layers:
-        raise RequestError(
-            f"'layers' came with the task {own.task!r}, which has no use for it. Leave it out, or "
-            "draw a new picture.",
-            param="swiftpie.subjects",
-        )
+    for name in ("layers", "scale", "name") if shown else ():
+        is_of_library = name == "name" and isinstance(shown[0].source, Named)
+        if not is_of_library and getattr(shown[0], name) != getattr(Subject, name):
+            raise RequestError(
+                f"{name!r} came with the task {own.task!r}, which has no use for it. Leave it out, "
+                "or draw a new picture.",
+                param="swiftpie.subjects",
+            )
     strengths = own.scales.model_dump(exclude_none=True) | own.edit.model_dump(exclude_none=True)
     region = None if mask is None else _region(body, image, mask)
     source = shown[0].source if shown else None
