@@ -5,24 +5,23 @@ import platform
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 
 from swiftpie import __version__
 from swiftpie.backbones import licences
 from swiftpie.backbones.choices import Choices, LoadOptions, resolve
+from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.machine import BFLOAT16, free_main_memory, instructions, processor_name
 from swiftpie.backbones.presets import PRESETS, RECIPES, Preset, Recipe, Use, describe
-from swiftpie.backbones.sources import is_here
+from swiftpie.backbones.sources import fetch_faces, is_here, plan_faces
 from swiftpie.cli.console import examples, print_json, print_text, say, show, write_table
 from swiftpie.cli.loading import confirm_download, plan_downloads, print_download
 from swiftpie.cli.options import STREAM, AsJson, FieldOptions, argument, with_fields
 from swiftpie.errors import ConfigError, InputError, did_you_mean
 from swiftpie.faces import FACE_ENCODERS
-
-if TYPE_CHECKING:
-    from swiftpie.backbones.downloads import DownloadPlan
+from swiftpie.types import spell_cutouts
 
 # The order in which people look.
 ORIGIN_FIRST = ("prompt", "source_prompt", "keyword", "recipe", "preset", "seed")
@@ -223,7 +222,6 @@ def show_origin(
 
 def _identity_facts(file: Path) -> dict[str, Any]:
     from swiftpie.pipelines.identity_file import FORMAT, read_identity_header
-    from swiftpie.types import spell_cutouts
 
     header = read_identity_header(file)
     return {
@@ -410,9 +408,6 @@ def _releases_of(name: str, loading: LoadOptions) -> "DownloadPlan":
 
 def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadPlan]":
     """Return what face encoders and networks need."""
-    from swiftpie.backbones.downloads import DownloadPlan
-    from swiftpie.backbones.sources import plan_faces
-
     recipe = RECIPES.get(name) if name in RECIPES.names() else None
     encoder = name if recipe is None else recipe.face_encoder
     faces = DownloadPlan()
@@ -429,8 +424,6 @@ def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadP
 
 def _finish(name: str, faces: "DownloadPlan", loading: LoadOptions) -> None:
     """Put files of face encoders in place, and download what only a pickle names."""
-    from swiftpie.backbones.sources import fetch_faces
-
     if faces.parts:
         fetch_faces([RECIPES.get(name).face_encoder or "" if name in RECIPES.names() else name])
     _, networks = _needs_of(name, loading)

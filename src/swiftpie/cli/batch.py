@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from swiftpie.backbones.choices import LoadOptions
+from swiftpie.backbones.choices import LoadOptions, device_of
+from swiftpie.backbones.machine import AUTO, spread
 from swiftpie.backbones.presets import Recipe
 from swiftpie.batch.lists import PROMPT_FILE, grid, read_lines, read_prompts, read_seeds
 from swiftpie.cli import console, options
@@ -300,9 +301,7 @@ def _places(
     model: "Model", named: Sequence[str], count: int, loading: LoadOptions
 ) -> tuple[str, ...]:
     """Return where each process computes with a model, each device after a trial."""
-    from swiftpie.backbones.choices import device_of
     from swiftpie.backbones.components import FAMILIES
-    from swiftpie.backbones.machine import AUTO, spread
 
     if named and loading.get("device", AUTO) != AUTO:
         raise ConfigError("--devices and --device were given. Name all devices in --devices.")

@@ -12,6 +12,7 @@ from swiftpie import __version__
 from swiftpie.cli.console import examples, say
 from swiftpie.cli.loading import open_session
 from swiftpie.cli.options import Force, argument
+from swiftpie.imageio.atomic import make_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +70,6 @@ def demo(
     """Put four photographed subjects into places in four lights, with the packaged model."""
     import torch
 
-    from swiftpie.imageio.atomic import make_folder
     from swiftpie.imageio.decoding import load_image
     from swiftpie.imageio.images import contact_sheet
     from swiftpie.imageio.writing import check_image_target, save_image
@@ -115,7 +115,6 @@ def samples(
     *, folder: Annotated[Path, argument("Folder for the pictures.", "DIR")], force: Force = False
 ) -> None:
     """Write the subjects and the photographs of the package, to try other commands with."""
-    from swiftpie.imageio.atomic import make_folder
     from swiftpie.imageio.decoding import load_image
     from swiftpie.imageio.writing import check_image_target, save_image
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from PIL import Image
 
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.backbones.presets import Use
@@ -22,7 +23,7 @@ from swiftpie.cli.subjects import (
 from swiftpie.cli.writing import FileDrawing, draw_files, plan_targets
 from swiftpie.config import options_of
 from swiftpie.faces import CONSENT
-from swiftpie.pipelines.choose import TASKS, change_of
+from swiftpie.pipelines.choose import TASKS, change_of, choose
 from swiftpie.pipelines.request import EditRequest, opened, with_seed
 from swiftpie.validation import check_stored
 
@@ -204,10 +205,7 @@ def _check_seeds(
     requests: "list[EditRequest | RepaintRequest]",
     sampling: options.SeedOptions,
 ) -> None:
-    from PIL import Image
-
     from swiftpie.pipelines.advice import equal_pictures
-    from swiftpie.pipelines.choose import choose
 
     first, blank = requests[0], Image.new("RGB", (1, 1))
     has_mask = first.mask is not None or getattr(first.source, "is_face", False)

@@ -19,6 +19,7 @@ from swiftpie.cli.loading import (
 )
 from swiftpie.engine.transforms import TRANSFORMS
 from swiftpie.errors import ConfigError, InputError, check_installed
+from swiftpie.imageio.atomic import atomic_folder, check_target, write_file
 from swiftpie.validation import parse_size
 
 if TYPE_CHECKING:
@@ -73,8 +74,6 @@ def engine(*, as_json: options.AsJson = False) -> None:
 @options.with_fields
 def onnx(*, folder: Folder, loading: Loading, size: options.SizeText = None) -> None:
     """Write ONNX graphs that share one file of weights, and compare a picture."""
-    from swiftpie.imageio.atomic import atomic_folder
-
     _refuse_existing(folder)
     size_px = None if size is None else parse_size(size)
     known = preset_for(loading)
@@ -113,8 +112,6 @@ def page(
 ) -> None:
     """Write a page that draws with mini in the browser itself, for any host of files."""
     from rich.filesize import decimal as as_size
-
-    from swiftpie.imageio.atomic import atomic_folder
 
     site = import_module("swiftpie.mini.site")
     _refuse_existing(out)
@@ -159,7 +156,6 @@ def verify(
     strengths of 0. The command fails where pictures differ.
     """
     from swiftpie.engine.verify import verify as compare
-    from swiftpie.imageio.atomic import check_target, write_file
     from swiftpie.imageio.writing import check_image_target, save_image
 
     _check_named(loading)

@@ -13,10 +13,12 @@ from swiftpie.cli.console import bar, examples, print_json, print_text, say, wri
 from swiftpie.cli.loading import open_session, preset_for
 from swiftpie.cli.subjects import read_source, with_cutouts
 from swiftpie.errors import ConfigError
+from swiftpie.imageio.atomic import check_target
 from swiftpie.library import CREDIT, Named, subject_library
+from swiftpie.pipelines.request import Pictures
 from swiftpie.pipelines.request import scenes as packaged_scenes
 from swiftpie.pipelines.settings import TuneSettings
-from swiftpie.types import spell_cutouts
+from swiftpie.types import CutoutMethod, spell_cutouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from swiftpie.backbones.choices import LoadOptions
-    from swiftpie.pipelines.request import Pictures, Source
+    from swiftpie.pipelines.request import Source
     from swiftpie.pipelines.tuning import TuneEvent
     from swiftpie.types import Cutout
 
@@ -81,8 +83,6 @@ def save(
 
     With --all, each subject of one picture becomes a file, with its cut-out as a PNG beside it.
     """
-    from swiftpie.imageio.atomic import check_target
-
     if every:
         _save_all(subjects, out, cutouts, networks=networks, force=force)
         return
@@ -134,7 +134,6 @@ def cutout(
     from swiftpie.masks import load_mask
     from swiftpie.models.search import search_of
     from swiftpie.pipelines.identity import canonical_frame, cut_out_or_given, with_own_colours
-    from swiftpie.types import CutoutMethod
 
     if every:
         _check_rgba(form)
@@ -217,8 +216,6 @@ def _save_all(
 
 def _pictures_of(source: "Source") -> "Pictures":
     """Return the pictures of a subject, also of one of the library."""
-    from swiftpie.pipelines.request import Pictures
-
     match source:
         case Pictures():
             return source
@@ -310,7 +307,6 @@ def tune(
     judge. With mini, photographed scenes show the photograph's own pixels, tuned or not.
     """
     from swiftpie.batch.run import stopping
-    from swiftpie.imageio.atomic import check_target
     from swiftpie.pipelines.tuning import NUM_CHECKS, seconds_of
 
     check_target(out, force=force)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, cast
 import typer
 
 from swiftpie.backbones.choices import Choices, LoadOptions, resolve
+from swiftpie.backbones.downloads import ModelPart
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Preset, Use
 from swiftpie.backbones.sources import check_within_reach
@@ -44,8 +45,6 @@ def confirm_download(needs: "DownloadPlan", *, yes: bool) -> None:
 def print_download(needs: "DownloadPlan") -> None:
     """Report on standard error what is missing: parts, sizes, licences, folders."""
     from rich.filesize import decimal as as_size
-
-    from swiftpie.backbones.downloads import ModelPart
 
     lines, sizes = [], Counter[ModelPart]()
     for part, file in needs.missing:

@@ -6,20 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from swiftpie.backbones.choices import Choices, LoadOptions
+from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.presets import RECIPES, Recipe
+from swiftpie.backbones.sources import fetched, plan_faces, with_files
 from swiftpie.cli import console, options
 from swiftpie.cli.loading import LoadedSession, confirm_download, open_session, plan_downloads
 from swiftpie.errors import ConfigError, check_exclusive
 from swiftpie.faces import FaceSettings, FaceSource
+from swiftpie.library import NAME, named_by
+from swiftpie.pipelines.request import IdentityRef, Pictures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from swiftpie.backbones.downloads import DownloadPlan
     from swiftpie.engine.session import Session
     from swiftpie.faces import FaceEncoder
     from swiftpie.faces.choose import ChosenFace
-    from swiftpie.pipelines.request import Pictures, Source
+    from swiftpie.pipelines.request import Source
     from swiftpie.types import Identity
 
 PUBLISHED_WITH = "insightface"
@@ -31,8 +34,6 @@ Recogniser = Annotated[FaceSettings, options.FieldOptions(FaceSettings, ("encode
 def read_source(texts: list[str]) -> "Source":
     """Return what SUBJECT arguments show, with every header read, so that mistakes show at once."""
     from swiftpie.imageio.decoding import is_safetensors
-    from swiftpie.library import NAME, named_by
-    from swiftpie.pipelines.request import IdentityRef, Pictures
 
     words = [text for text in texts if not options.is_file(text) and NAME.fullmatch(text)]
     if len(words) > 1:
@@ -61,7 +62,6 @@ def read_source(texts: list[str]) -> "Source":
 def with_cutouts(sources: "list[Source]", cutouts: list[str] | None) -> "list[Source]":
     """Return subjects with the --cutout of their pictures: one for all, or one each."""
     from swiftpie.models.search import parse_search
-    from swiftpie.pipelines.request import Pictures
 
     if not cutouts:
         return sources
@@ -162,9 +162,6 @@ def with_face_files(
     Raises:
         ConfigError: Files are missing and there is no terminal for the question.
     """
-    from swiftpie.backbones.downloads import DownloadPlan
-    from swiftpie.backbones.sources import fetched, plan_faces, with_files
-
     settings = replace(settings, encoder=settings.encoder or encoder_of(loading))
     offline: Choices = {
         "offline": loading.get("offline", False),

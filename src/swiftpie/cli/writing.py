@@ -13,7 +13,9 @@ from rich.console import Console
 from swiftpie.cli import console, options
 from swiftpie.cli.loading import LoadedSession
 from swiftpie.errors import ConfigError
+from swiftpie.imageio.atomic import are_one_place, write_file
 from swiftpie.pipelines.animation import AnimateRequest, Film
+from swiftpie.types import EditResult
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from swiftpie.engine.session import Session
     from swiftpie.imageio.writing import PictureData
     from swiftpie.pipelines.request import Drawable, Request
-    from swiftpie.types import EditResult, GenerationResult
+    from swiftpie.types import GenerationResult
 
 NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 MORE = ("save_subject_mask", "save_region")  # files besides a picture, of which one is given
@@ -88,8 +90,6 @@ def draw_files(
     **facts: object,
 ) -> None:
     """Draw requests, write their files and report each; --json also writes `facts` and timings."""
-    from swiftpie.types import EditResult
-
     session, rows, timings = loaded.session, list[dict[str, object]](), Counter[str]()
     for drawing in drawings:
         result = carry_out(session, drawing, output, metadata=metadata)
@@ -134,7 +134,6 @@ def carry_out(
     from swiftpie.engine.runner import LAYER
     from swiftpie.engine.steps import StepFile
     from swiftpie.imageio.writing import save_animation
-    from swiftpie.types import EditResult
 
     request, screen = drawing.request, Console(stderr=True)
     steps = None
@@ -178,7 +177,6 @@ def write(
     source: Path | bytes | None = None,
 ) -> None:
     """Write a picture and its mask with what they say of their making; the picture is signed."""
-    from swiftpie.imageio.atomic import write_file
     from swiftpie.imageio.writing import encode_image, save_image
 
     if target.mask is not None:
@@ -232,8 +230,6 @@ def warn_of_losses(drawing: FileDrawing, *, is_signed: bool) -> None:
 
 def _check_apart(flag: str, path: Path, out: Path | None) -> None:
     """Refuse to write two things into one file, however its name is written."""
-    from swiftpie.imageio.atomic import are_one_place
-
     if out is not None and are_one_place(path, out):
         raise ConfigError(
             f"'{path}' is both --out and {flag}. Two different files are needed. Rename one."

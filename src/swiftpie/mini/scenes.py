@@ -10,7 +10,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from PIL import Image, ImageOps
 
 from swiftpie.errors import InputError, did_you_mean
 from swiftpie.geometry.ground import Ground
@@ -24,9 +26,6 @@ from swiftpie.mini.words import (
     tokens_in,
     words_in,
 )
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 ASSETS = Path(__file__).parents[1] / "assets" / "scene"
 PACK, INDEX = "scenes.zip", "scenes.json"
@@ -249,8 +248,6 @@ class Scenes:
 
         `share`, uniform in [0, 1], chooses; drawings are also mirrored, and have no ground.
         """
-        from PIL import Image, ImageOps
-
         number = self.number_dealt(name, share)
         if self.is_photographed(name):
             return self.image(name, number), self.surface(name, share)
@@ -266,8 +263,6 @@ class Scenes:
 
     def image(self, name: str, number: int = 0) -> "Image.Image":
         """Return what `picture` does, decoded."""
-        from PIL import Image
-
         return Image.open(io.BytesIO(self.picture(name, number))).convert("RGB")
 
 
@@ -327,8 +322,6 @@ def cut_to(
     picture: "Image.Image", size: tuple[int, int], *, shrinks_by: "Image.Resampling | None" = None
 ) -> "Image.Image":
     """Return the middle of a picture in width and height, RGB, resampled by bicubic by default."""
-    from PIL import Image, ImageOps
-
     is_larger = picture.width > size[0] and picture.height > size[1]
     method = shrinks_by if is_larger else None
     return ImageOps.fit(picture.convert("RGB"), size, method or Image.Resampling.BICUBIC)

@@ -10,6 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Generic, Self, TypeVar, Union
 
+from PIL import Image
+
 from swiftpie.arguments import checked
 from swiftpie.backbones.presets import Preset
 from swiftpie.config import Option, Surface
@@ -29,6 +31,7 @@ from swiftpie.pipelines.settings import (
     steering_of,
 )
 from swiftpie.registry import later
+from swiftpie.types import EditResult, GenerationResult, Identity, Picture, Prompts, TextCondition
 from swiftpie.validation import Box, check_box, check_count, check_prompts, check_seeds, check_text
 
 if TYPE_CHECKING:
@@ -36,21 +39,12 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-    from PIL import Image
     from torch import Tensor
     from typing_extensions import TypeIs
 
     from swiftpie.attention.manipulate import Shaping
     from swiftpie.guidance import Guidance
     from swiftpie.models.search import Search
-    from swiftpie.types import (
-        EditResult,
-        GenerationResult,
-        Identity,
-        Picture,
-        Prompts,
-        TextCondition,
-    )
 
 MAX_SUBJECTS = 4
 LEAST_BOX_PX = 0.5  # sides of a box; what covers less than half of a pixel is outside of it
@@ -280,7 +274,9 @@ class _Changing(Drawable["EditResult"]):
     @property
     def picture(self) -> "Image.Image":
         """The picture, once `Session.resolved` has opened it."""
-        assert _is_image(self.image), "`Session.resolved` opens files before they are drawn"
+        assert isinstance(self.image, Image.Image), (
+            "`Session.resolved` opens files before they are drawn"
+        )
         return self.image
 
     @property
@@ -374,7 +370,7 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
         check_prompts(*texts_of(self.prompt))
         check_text(*(subject.name for subject in self.subjects))
         for prompts in (self.prompt, self.negative_prompt):
-            rows = len(prompts.pooled if _is_encoded(prompts) else texts_of(prompts))
+            rows = len(prompts.pooled if isinstance(prompts, TextCondition) else texts_of(prompts))
             if rows not in {1, count}:
                 raise InputError(
                     f"{rows} prompts came with {count} pictures. Give one for all, or one each."
@@ -553,7 +549,7 @@ class RepaintRequest(_Changing):
         check_seeds([self.seed])
         check_text(self.prompt)
         brings = self.source is not None or self.adds_named_subjects
-        if not brings and self.mask is None and _is_image(self.image):
+        if not brings and self.mask is None and isinstance(self.image, Image.Image):
             from swiftpie.masks import hole_of
 
             if hole_of(self.image) is None:
@@ -679,8 +675,6 @@ def as_subjects(
     layers: LayerScales | str = "",
 ) -> tuple[Subject, ...]:
     """Return the subjects of a picture, the only one with its box, view and layers."""
-    from swiftpie.types import Identity
-
     if isinstance(subjects, Identity):
         return (Subject(subjects, box=box, view=view, layers=layers),)
     if box is not None or view is not None or layers:
@@ -714,7 +708,7 @@ def identities_in(request: Request) -> "tuple[Identity, ...]":
 
 def texts_of(prompts: "Prompts") -> tuple[str, ...]:
     """Return prompts as text; none if they are encoded."""
-    if _is_encoded(prompts):
+    if isinstance(prompts, TextCondition):
         return ()
     texts = (prompts,) if isinstance(prompts, str) else prompts
     if not isinstance(texts, tuple | list) or not all(isinstance(text, str) for text in texts):
@@ -723,12 +717,6 @@ def texts_of(prompts: "Prompts") -> tuple[str, ...]:
             "each picture. Describe the picture: 'a dog at sunset'."
         )
     return tuple(texts)
-
-
-def _is_encoded(prompts: "Prompts") -> "TypeIs[TextCondition]":
-    from swiftpie.types import TextCondition
-
-    return isinstance(prompts, TextCondition)
 
 
 def _check_mask(mask: "Tensor", *, needs_change: bool = False) -> None:
@@ -756,8 +744,6 @@ def _check_region(name: str, region: object) -> None:
 
 
 def _encoded(source: Source) -> "Identity":
-    from swiftpie.types import Identity
-
     assert isinstance(source, Identity), "`Session.resolved` encodes sources before they are drawn"
     return source
 
@@ -766,7 +752,7 @@ def _check_place(place: object, image: "Picture") -> None:
     """Refuse a mask or box that cannot be used; searches check themselves, files are not open."""
     if isinstance(place, tuple):
         left, top, right, bottom = check_box(place)
-        if not _is_image(image):
+        if not isinstance(image, Image.Image):
             return
         wide, tall = (right - left) * image.width, (bottom - top) * image.height
         if min(wide, tall) < LEAST_BOX_PX:
@@ -797,12 +783,6 @@ def _opened_region(region: Any, size: tuple[int, int]) -> "Tensor | None":  # no
     if is_picture(region):
         return load_mask(region, size)
     return region if _is_tensor(region) else None
-
-
-def _is_image(picture: object) -> "TypeIs[Image.Image]":
-    from PIL import Image
-
-    return isinstance(picture, Image.Image)
 
 
 def _is_tensor(mask: object) -> "TypeIs[Tensor]":
