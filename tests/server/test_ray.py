@@ -1,6 +1,6 @@
 """Replicas of Ray Serve draw what the library draws, stop when a caller leaves, and may be killed.
 
-Ray is started once, with two replicas that draw slowly on request.
+Ray is started once, as two machines, with replicas that draw slowly on request.
 """
 
 import io
@@ -10,14 +10,15 @@ import signal
 import socket
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 
 import pytest
 from PIL import Image
 
 import swiftpie
-from swiftpie.batch.ray import connected
+from swiftpie.batch.ray import STORE_BYTES, connected
 from swiftpie.cli.serve import _replicas_of
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
@@ -28,6 +29,8 @@ from tests.server.conftest import serving, until
 
 PROMPT, SLOWLY, STAGE_S, STAGES = "a dog on a beach", "slowly", 0.3, 5
 PATIENCE_S = 200
+REQUESTS = int(os.environ.get("RAY_JOBS", "12"))
+NODE = {"num_cpus": 1, "object_store_memory": STORE_BYTES // 2}
 on_real_ray = [
     pytest.mark.usefixtures("cluster"),
     pytest.mark.thorough,
@@ -61,16 +64,22 @@ def notes(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cluster():
+    """Two machines, as Ray sees it, with a processor each."""
     ray = ray_for(__name__)
     pytest.importorskip("ray.serve", reason="needs swiftpie[ray]")
+    from ray.cluster_utils import Cluster
+
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    with connected("local", processes=2, cpus=1, gpus=0):
-        yield
+    made = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+    made.add_node(**NODE)
+    with connected(made.address, processes=2, cpus=1, gpus=0):
+        yield made
+    made.shutdown()
 
 
 def drawn_by_replicas(session, notes, **count):
     """Return a server whose pictures replicas draw."""
-    backend = partial(RayBackend, **{"cpus": 0.5, "gpus": 0, "drain_s": 5, **count})
+    backend = partial(RayBackend, **{"cpus": 0.9, "gpus": 0, "drain_s": 5, **count})
     load = partial(load_slow, notes)
     return serving(session, load=load, backend=backend, deadline_s=PATIENCE_S)
 
@@ -94,6 +103,15 @@ def ask(on_replicas, picture_bytes, notes):
 
 def drawing(notes):
     return {int(line) for line in notes.read_text().splitlines()}
+
+
+def replicas_below():
+    import psutil
+
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "ServeReplica" in "".join(process.cmdline()):
+                yield process
 
 
 def others_drawing(notes, known):
@@ -155,15 +173,31 @@ class TestOnRay:
         assert int(lost.headers["retry-after"]) >= 1
         assert until(lambda: ask().status == 200, seconds=PATIENCE_S)
 
+    def test_of_many_requests_none_is_lost_with_a_replica_and_then_a_machine(
+        self, ask, cluster, session, identity
+    ):
+        drawn = [session.personalize(identity, PROMPT, seed=seed).images[0] for seed in range(4)]
+
+        def pixels(number):
+            return picture(ask(seed=number % 4)).tobytes()
+
+        with ThreadPoolExecutor(6) as callers:
+            asked = [callers.submit(pixels, number) for number in range(REQUESTS)]
+            until(lambda: sum(map(Future.done, asked)) > REQUESTS // 3, seconds=PATIENCE_S)
+            next(replicas_below()).kill()
+            until(lambda: sum(map(Future.done, asked)) > REQUESTS * 2 // 3, seconds=PATIENCE_S)
+            (machine,) = cluster.worker_nodes
+            cluster.remove_node(machine, allow_graceful=False)
+            found = [each.result() for each in asked]
+        assert found == [drawn[number % 4].tobytes() for number in range(REQUESTS)]
+        cluster.add_node(**NODE)
+
     def test_it_is_not_ready_without_replicas_and_ready_again_with_new_ones(self, on_replicas):
         def status():
             return on_replicas.ask("GET", "/health/ready").status
 
-        import psutil
-
-        for process in psutil.Process().children(recursive=True):
-            if "ServeReplica" in "".join(process.cmdline()):
-                process.kill()
+        for process in replicas_below():
+            process.kill()
         until(lambda: status() == 503, seconds=PATIENCE_S)
         until(lambda: status() == 200, seconds=PATIENCE_S)
         assert on_replicas.draw(PROMPT, size="64x64").status == 200
