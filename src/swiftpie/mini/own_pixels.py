@@ -9,7 +9,8 @@ the subject and one without it from the same noise; shapes are those of `pipelin
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import EllipsisType
 from typing import NamedTuple, Self
 
@@ -98,9 +99,7 @@ class OwnPixels(NamedTuple):
             frame = levels[0].float().div_(255)
             frame, _, normal = turn(frame, self.relief, layout.pose)
             levels, normal = (frame,), soften(normal)
-        direction = in_frame(scene.direction, layout)
-        light = gains(brightness(normal, scene._replace(direction=direction)))
-        return StandingSubject(levels, torch.cat(light, dim=1), layout, scene)
+        return StandingSubject(levels, normal, layout, scene, normal).in_light(scene)
 
 
 class StandingSubject(NamedTuple):
@@ -108,13 +107,32 @@ class StandingSubject(NamedTuple):
 
     # Premultiplied (1, 4, S, S) without light: bytes, or in [0, 1]; each half of the one before.
     levels: Sequence[Tensor]
-    light: Tensor  # (1, 6, h, w), the `Gains` of what is seen
+    normal: Tensor  # (1, 3, h, w) of what is seen, as light sees it
     layout: Layout
     scene: Illumination
+    light: Tensor  # (1, 6, h, w), the `Gains` of what is seen
+    # What several pictures show alike, by size and place; None: nothing is kept.
+    patches: dict[tuple[object, ...], Tensor] | None = None
     grey: float = 0.0  # share of its colours that eyes do not see, as at night
+
+    def in_light(self, scene: Illumination) -> Self:
+        """Return the same subject in another light."""
+        turned = scene._replace(direction=in_frame(scene.direction, self.layout))
+        light = torch.cat(gains(brightness(self.normal, turned)), dim=1)
+        return self._replace(scene=scene, light=light)
+
+    def _once(self, make: Callable[..., Tensor], *key: object) -> Tensor:
+        if self.patches is None:
+            return make(*key)
+        if key not in self.patches:
+            self.patches[key] = make(*key)
+        return self.patches[key]
 
     def opacity(self, size: tuple[int, int]) -> Tensor:
         """Return where the subject is in its picture of this height and width, (1, 1, H, W)."""
+        return self._once(self._opacity, size)
+
+    def _opacity(self, size: tuple[int, int]) -> Tensor:
         wide, tall = self._reach()
         left, right = _cells(self.layout.centre[0, 0], wide, size[1])
         top, bottom = _cells(self.layout.centre[0, 1], tall, size[0])
@@ -150,7 +168,8 @@ class StandingSubject(NamedTuple):
             light = light * more.repeat(1, 2, 1, 1)
         factor, lift = F.interpolate(light, size, mode="bilinear").split(3, dim=1)
         on_band()
-        plain, alpha = in_patch(self.levels, self.layout, size, place).split((3, 1), dim=1)
+        found = self._once(partial(in_patch, self.levels, self.layout), size, place)
+        plain, alpha = found.split((3, 1), dim=1)
         if self.grey:
             plain = plain.lerp(plain.mean(dim=1, keepdim=True), self.grey)
         on_band()

@@ -107,6 +107,10 @@ class SceneRow(NamedTuple):
         return seen
 
 
+Known = dict[tuple[int, str], StandingSubject]
+"""Subjects of the last picture, by number and look."""
+
+
 class ScenePlan(NamedTuple):
     """What remains of the preparation until the subjects are drawn."""
 
@@ -381,13 +385,13 @@ def _lit(
 @torch.no_grad()
 def finish_scene(drawn: Drawn, plan: ScenePlan, clock: Clock) -> Drawn:
     """Return the pictures of `drawn` with their subjects before the scenes, behind the weather."""
-    pictures, masks = [], []
+    pictures, masks, known = [], [], Known()
     drawings, found = drawn.pixels.float().cpu(), drawn.subject_mask.float().cpu()
     for index, row in enumerate(plan.rows):
         drawing = drawings[[index]]
         if row.night:
             drawing = at_night(drawing, row.night)
-        picture, alpha = _with_subjects(plan, index, drawing, found[[index]])
+        picture, alpha = _with_subjects(plan, index, drawing, found[[index]], known)
         masks.append(alpha)
         pictures.append(row.finished(picture, subjects=alpha))
     clock.lap("scene")
@@ -403,20 +407,26 @@ def at_night(drawing: Tensor, share: float) -> Tensor:
     return (drawing + 1) * (1 + share * (NIGHT_SHARE - 1)) - 1
 
 
-def _standing(plan: ScenePlan, number: int, row: int, look: str = "") -> StandingSubject:
-    """Return one subject of one picture; see `own_pixels`."""
+def _standing(plan: ScenePlan, number: int, row: int, look: str, known: Known) -> StandingSubject:
+    """Return one subject of one picture; one that stood there before is `known`."""
     rows, light = slice(row, row + 1), plan.start.lights[number]
     assert light is not None, "the layout predictor reads it"
     layout = Layout(*(values[rows].float().cpu() for values in plan.start.layouts[number]))
     lighting = light.select(rows).on_cpu()
     identity = plan.request.subjects[number].identity
+    grey = NIGHT_GREY * plan.rows[row].night
+    before = known.get((number, look))
+    if before is not None and all(map(torch.equal, before.layout, layout)):
+        return before.in_light(lighting.scene)._replace(grey=grey)
     own = own_pixels(plan.start.components, identity, lighting.own, look=look)
     standing = own.standing(layout, lighting.scene, picture_px=max(plan.size))
-    return standing._replace(grey=NIGHT_GREY * plan.rows[row].night)
+    if len(plan.rows) > 1:
+        standing = known[number, look] = standing._replace(patches={})
+    return standing._replace(grey=grey)
 
 
 def _with_subjects(
-    plan: ScenePlan, row: int, drawing: Tensor, drawn_mask: Tensor
+    plan: ScenePlan, row: int, drawing: Tensor, drawn_mask: Tensor, known: Known
 ) -> tuple[Tensor, Tensor]:
     """Return a place with its subjects, (1, 3, H, W), and where they are, (1, 1, H, W), in bytes.
 
@@ -424,10 +434,10 @@ def _with_subjects(
     (1, 3, h, w) gives its light.
     """
     looks = [_look_of(plan.rows[row], number) for number in range(len(plan.request.subjects))]
-    subjects = [_standing(plan, number, row, look) for number, look in enumerate(looks)]
+    subjects = [_standing(plan, number, row, look, known) for number, look in enumerate(looks)]
     # The prompt of the drawing leaves materials out.
     in_drawing = [
-        _standing(plan, number, row) if look in MATERIALS else each
+        _standing(plan, number, row, "", known) if look in MATERIALS else each
         for (number, look), each in zip(enumerate(looks), subjects, strict=True)
     ]
     light = _light_in(drawing, drawn_mask, in_drawing)
