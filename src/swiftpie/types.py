@@ -240,6 +240,7 @@ class IdentityBranch(StrEnum):
     SEMANTIC = "semantic"  # cross-attention to identity tokens
     DETAIL = "detail"  # self-attention to features of references, as trained
     JOINT_DETAIL = "joint detail"  # the same in one softmax with the layer's own features
+    MATCHED_DETAIL = "matched detail"  # the values of references at matching places
     ALIGNED = "aligned detail"  # the subject in its place, as input of the denoiser
 
 

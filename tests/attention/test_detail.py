@@ -35,6 +35,7 @@ def conditioned(num_references=1, **changes):
     )
 
 
+SILENT = silent_condition(torch.zeros(1, 4, 8, 8), width=16)
 STATES = torch.randn(2, 64, 24, generator=torch.Generator().manual_seed(3))
 
 
@@ -44,7 +45,7 @@ def blocks():
     return small.repeat_interleave(2, 1).repeat_interleave(2, 2).flatten(1, 2)
 
 
-@pytest.mark.parametrize("merge", list(Merge))
+@pytest.mark.parametrize("merge", [Merge.DECOUPLED, Merge.JOINT])
 def test_thinned_keys_stand_for_neighbours_that_equal_them(layer, merge):
     processor = DetailAttention("x", width=24, heads=3, gate=0.8, merge=merge)
     whole = processor(layer, blocks(), condition=conditioned(2), notes={})
@@ -114,6 +115,36 @@ def test_the_joint_form_without_training_is_reference_attention(layer, untrained
         found = untrained(layer, STATES[:1], condition=condition, notes={})[0]
         expected = joined(layer, STATES[0], [views], [torch.full((64,), scale)])
         assert (found - expected).abs().max() < 1e-5
+
+
+@pytest.fixture
+def matched():
+    return DetailAttention(
+        "x", width=24, heads=3, gate=0.0, merge=Merge.MATCHED, own_projections=False
+    ).requires_grad_(False)
+
+
+def test_places_that_match_themselves_are_plain_attention_in_float64(layer, matched):
+    layer, states = layer.double(), STATES[:1].double()
+    plain = matched(layer, states, condition=SILENT, notes={})
+    itself = shown(layer, matched, [states])
+    torch.testing.assert_close(matched(layer, states, condition=itself, notes={}), plain)
+    off = itself._replace(detail_scale=torch.zeros(1, 1), values={"x": 9 + itself.values["x"]})
+    assert torch.equal(matched(layer, states, condition=off, notes={}), plain)
+
+
+def test_values_of_the_reference_come_from_where_its_keys_are_most_alike(layer, matched):
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(4))
+    condition = shown(layer, matched, [STATES[:1, order]])  # the same tokens elsewhere
+    condition = condition._replace(values={"x": condition.values["x"] + 1})
+    found = matched(layer, STATES[:1], condition=condition, notes={})
+    whole = matched(layer, STATES[:1], condition=SILENT, notes={})
+    ones = layer.to_out[0].weight.sum(1)  # each value has one more
+    torch.testing.assert_close(found, whole + ones, atol=1e-5, rtol=1e-5)
+    hidden = torch.zeros(1, 1, 1, 8, 8)  # of the background nothing is taken
+    hidden[..., 0, 0] = 1
+    seen = matched(layer, STATES[:1], condition=condition._replace(coverage=hidden), notes={})
+    assert 0 < (seen - whole).abs().max() < (found - whole).abs().max()
 
 
 def test_each_subject_is_joined_in_its_own_mask_alone(layer, untrained):

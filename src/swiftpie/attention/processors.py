@@ -37,6 +37,7 @@ from swiftpie.attention.kernels import (
     token_grid,
 )
 from swiftpie.attention.manipulate import attend_reshaped
+from swiftpie.attention.matching import match, matched_values
 from swiftpie.geometry.layout import cell_positions, to_reference
 from swiftpie.masks import attention_to_mask, resize_mask
 
@@ -55,6 +56,7 @@ class Merge(StrEnum):
 
     DECOUPLED = "decoupled"  # a second softmax, added through a gate; exact and trainable
     JOINT = "joint"  # one softmax over both; needs no training
+    MATCHED = "matched"  # own keys, the references' values at matching places; needs none either
 
 
 class MaskRole(StrEnum):
@@ -129,6 +131,8 @@ class DetailAttention(SelfAttention):
     Joint: `out = Attn(q, [k, k_s…], [v, v_s…])` with `log(detail_scale_s / R)` added to the logits
     of subject s; one reference at scale 1 is plain reference attention. It needs no training, and
     then no projections of its own either: the layer reads references as it reads itself.
+
+    Matched: `out = Attn(q, k, v + Σ_s detail_scale_s * (v_s[match] - v))`, see `matching`.
     """
 
     def __init__(
@@ -170,6 +174,9 @@ class DetailAttention(SelfAttention):
         """Return the layer's own attention and that to references, (B, N, D); see the class."""
         notes[self.name] = hidden_states
         own = self.project_own(attn, hidden_states, condition)
+        if self.merge is Merge.MATCHED and self.name in condition.keys:
+            own = own._replace(value=self._matched(own, condition, notes))
+            return self.with_style(attn, own, condition).output
         styled = self.with_style(attn, own, condition)
         if self.merge is Merge.JOINT and self.name in condition.keys:
             # An own key weighs as much as it stands for.
@@ -218,6 +225,17 @@ class DetailAttention(SelfAttention):
             key_bias=self._key_bias(condition),
         )
         return merge_heads(attended)
+
+    def _matched(self, own: OwnAttention, condition: AttentionCondition, notes: Notes) -> Tensor:
+        """Return the layer's values (B, heads, N, d), where they match those of references."""
+        key, value = merge_heads(own.key), merge_heads(own.value)
+        grid = token_grid(key.shape[1], *condition.region.shape[-2:])
+        matches = match(key, condition.keys[self.name], grid)
+        is_subject = (self._key_bias(condition).gather(2, matches.places) == 0).to(value)
+        strength = self._strength(key.shape[1], condition, notes).squeeze(-1).clamp(max=1)
+        weight = strength * is_subject * matches.is_mutual
+        mixed = matched_values(value, condition.values[self.name], matches, weight)
+        return split_heads(mixed, own.value.shape[1])
 
     def _strength(self, num_tokens: int, condition: AttentionCondition, notes: Notes) -> Tensor:
         """Return the factor of each subject on each token, (B, S, N, 1)."""

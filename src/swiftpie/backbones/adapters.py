@@ -35,7 +35,7 @@ from swiftpie.backbones.load.safe import (
     shapes_of,
 )
 from swiftpie.backbones.load.weights import align_memory
-from swiftpie.backbones.presets import Preset
+from swiftpie.backbones.presets import Preset, UntrainedDetail
 from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.models.denoiser import UNetDenoiser
 from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder, Feature, Projector
@@ -81,9 +81,9 @@ def peek_adapter(path: Path, *, allow_pickle: bool = False) -> Adapter:
 def branches_of(adapter: Adapter, detail: DetailForm | None) -> BranchPlan:
     """Return which layers get which branch of `adapter` in this form of the detail branch.
 
-    Joint, self-attention of the up blocks reads references as it reads itself, without weights of
-    its own. There pictures get their surfaces, and coarse layers of the way down, which decide
-    what is where, stay the prompt's.
+    Joint or matched, self-attention of the up blocks reads references as it reads itself, without
+    weights of its own. There pictures get their surfaces, and coarse layers of the way down, which
+    decide what is where, stay the prompt's.
 
     Raises:
         ConfigError: There is no such form.
@@ -94,10 +94,10 @@ def branches_of(adapter: Adapter, detail: DetailForm | None) -> BranchPlan:
             return own
         case "none":
             return replace(own, detail=frozenset())
-        case "joint" if own.detail:
+        case "joint" | "matched" if own.detail:
             return own  # what was trained goes before what was not
-        case "joint":
-            return _joined(own)
+        case "joint" | "matched":
+            return _untrained(own, detail)
     raise ConfigError(
         f"`detail={detail!r}` does not exist. Choose one of {', '.join(get_args(DetailForm))}, or "
         "leave it out for the branch that the adapter was trained with."
@@ -105,18 +105,18 @@ def branches_of(adapter: Adapter, detail: DetailForm | None) -> BranchPlan:
 
 
 def branches_alone(preset: Preset, *, width: int) -> BranchPlan | None:
-    """Return the branches of a U-Net without an adapter, which only the joint form can be.
+    """Return the branches of a U-Net without an adapter, which only untrained forms can be.
 
     None where `preset` has no branch then; identity tokens would have `width`.
     """
     if preset.detail is None:
         return None
-    return _joined(BranchPlan(token_width=width, semantic=frozenset()))
+    return _untrained(BranchPlan(token_width=width, semantic=frozenset()), preset.detail)
 
 
-def _joined(plan: BranchPlan) -> BranchPlan:
+def _untrained(plan: BranchPlan, form: UntrainedDetail) -> BranchPlan:
     ups = frozenset({Block.UP})
-    return replace(plan, detail=ups, merge=Merge.JOINT, own_projections=False)
+    return replace(plan, detail=ups, merge=Merge(form), own_projections=False)
 
 
 def check_family(adapter: Adapter, *, family: str, width: int) -> None:

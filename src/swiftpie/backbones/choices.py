@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PLACE = "a folder or file, or OWNER/REPO[:PATH][@REVISION] of one in a repository"
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
-DetailForm = Literal["adapter", "joint", "none"]
+DetailForm = Literal["adapter", "joint", "matched", "none"]
 
 
 class Choices(TypedDict, total=False):
@@ -80,7 +80,8 @@ class Choices(TypedDict, total=False):
         "DetailForm | None",
         Option(
             "How pictures of the subject reach self-attention: by the detail branch that the "
-            "adapter was trained with, the default; `joint`, which needs no training; or none.",
+            "adapter was trained with, the default; `joint` or `matched`, which need no training; "
+            "or none.",
             kind=DetailForm,
         ),
     ]

@@ -18,7 +18,7 @@ from swiftpie.registry import Registry
 
 Spacing = Literal["trailing", "fiftieths"]
 FoundMask = Literal["none", "inline"]
-UntrainedDetail = Literal["joint"]
+UntrainedDetail = Literal["joint", "matched"]
 EditModeName = Literal["paper", "released"]
 
 # Models that provide text encoders, autoencoder and configuration for weights of a denoiser alone.

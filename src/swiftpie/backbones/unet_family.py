@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -58,7 +58,7 @@ from swiftpie.backbones.load.weights import (
     unknown_fingerprint,
 )
 from swiftpie.backbones.peers import PeerMaker, unet_peer
-from swiftpie.backbones.presets import Preset, WeightsKind, describe, read_preset
+from swiftpie.backbones.presets import Preset, UntrainedDetail, WeightsKind, describe, read_preset
 from swiftpie.backbones.readers import readers_for
 from swiftpie.backbones.sources import (
     WeightFormats,
@@ -152,17 +152,19 @@ class StableDiffusion(Family):
             assert tower is not None, "an adapter needs one"
             image_encoder = wrap_image_encoder(tower, projector)
         branches = denoiser.installation.plan
-        if adapter and choices.get("detail") == "joint" and branches.own_projections:
+        detail = choices.get("detail")
+        if adapter and detail in get_args(UntrainedDetail) and branches.own_projections:
             logger.warning(
-                '`detail="joint"` has no effect: the adapter has a trained detail branch, which is '
-                "used."
+                '`detail="%s"` has no effect: the adapter has a trained detail branch, which is '
+                "used.",
+                detail,
             )
         inversion = None
         # It is left out of the fingerprint: identities do without it.
         if (second := _second(replace(waiting, files={}), needs, "inversion")) is not None:
             inversion = UNetInversion(second)
         variant = "" if adapter is None else adapter.variant
-        detail = " ".join(sorted(branches.detail))
+        layers = " ".join(sorted(branches.detail))
         return Components(
             preset=with_defaults(preset, adapter, branches),
             schedule=schedule_of(preset),
@@ -172,7 +174,7 @@ class StableDiffusion(Family):
             denoiser=denoiser.eval().requires_grad_(False),
             inversion=inversion,
             fingerprint=fingerprint_files(
-                reader.files, settings=f"{reader.dtype} {branches.merge.value} {detail}{variant}"
+                reader.files, settings=f"{reader.dtype} {branches.merge.value} {layers}{variant}"
             ),
             engine=Engine(device=execution_device),
         )
@@ -504,7 +506,7 @@ def _with_detail(preset: Preset, choices: Choices) -> Preset:
     detail = choices.get("detail")
     if choices.get("adapter") is not None or detail is None:
         return preset
-    return replace(preset, detail="joint" if detail == "joint" else None)
+    return replace(preset, detail=detail if detail in {"joint", "matched"} else None)
 
 
 def _leaves_weights(choices: Choices, adapter: Adapter | None) -> bool:
@@ -531,7 +533,7 @@ def _check_choices(preset: Preset, choices: Choices) -> None:
             "`image_encoder=` needs the adapter that reads it, because the adapter decides which "
             "encoder fits. Pass `adapter=` too."
         )
-    acts_alone = choices.get("detail") in {"joint", preset.detail and "none"}
+    acts_alone = choices.get("detail") in {*get_args(UntrainedDetail), preset.detail and "none"}
     if choices.get("detail") is not None and not acts_alone:
         raise ConfigError("`detail=` has no effect without an adapter. Pass `adapter=` too.")
 

@@ -11,7 +11,7 @@ from swiftpie.pipelines.settings import EditSettings
 
 PUBLISHED = (
     *("recipe", "preset", "weights", "base", "adapter", "image_encoder"),
-    *("reference", "allow_pickle", "offline", "yes"),
+    *("detail", "reference", "allow_pickle", "offline", "yes"),
 )
 STEPS, EDITS = (*PUBLISHED, "steps", "device"), (*PUBLISHED, "inversion", "device")
 LoadedInSteps = Annotated[LoadOptions, FieldOptions(LoadOptions, STEPS)]

@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from swiftpie import CapabilityError, InputError, WeightsError
+from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import FAMILIES, load_components
 from swiftpie.backbones.load.weights import WHOLE_BYTES, fingerprint_files
 from swiftpie.backbones.presets import WeightsKind, trailing
@@ -145,6 +146,22 @@ def test_the_joint_form_joins_references_in_the_up_blocks_without_weights_of_its
     assert (pictures[4.0] - pictures[0.5]).abs().max() > 1e-2
     silent = drawn(joint, identity, scales=Scales(identity_scale=0.0))[0]
     assert silent.branches == (IdentityBranch.JOINT_DETAIL,)
+
+
+def test_the_matched_form_takes_values_of_references_and_layout_of_the_prompt(opened):
+    session = opened("sd21", "public", detail="matched")
+    identity = session.encode_identity(subject())
+    pictures = {}
+    for scale in (0.0, 1.0, 4.0):
+        result, pictures[scale] = drawn(session, identity, scales=Scales(detail_scale=scale))
+        assert (IdentityBranch.MATCHED_DETAIL in result.branches) == (scale > 0)
+    plain = opened("sd21", "public")
+    without = drawn(plain, plain.encode_identity(subject()), scales=Scales(detail_scale=0.0))[1]
+    assert torch.equal(pictures[0.0], without)
+    assert (pictures[1.0] - without).abs().max() > 1e-2
+    assert torch.equal(pictures[4.0], pictures[1.0])  # a value can be taken but once
+    trained = opened("sd21", "own", detail="matched").components
+    assert trained.denoiser.installation.plan.merge is Merge.DECOUPLED
 
 
 def test_detail_has_a_mask_of_its_own_which_a_preset_may_find(opened):
