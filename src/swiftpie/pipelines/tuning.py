@@ -12,6 +12,7 @@ reference, and the error is one of latents, which are the autoencoder's features
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from math import inf
 from statistics import fmean
 from typing import NamedTuple
@@ -95,6 +96,7 @@ def tune(
     settings: TuneSettings,
     *,
     on_event: OnTune | None = None,
+    prompts: Sequence[str] | None = None,
 ) -> Identity:
     """Return `identity` tuned, so that pictures show more of what its own pictures show.
 
@@ -110,6 +112,7 @@ def tune(
         identity: A subject from `encode_identity`.
         settings: Steps and others.
         on_event: Called at the start, after each step and at the end.
+        prompts: Of the scenes; ours for a model that reads English.
 
     Raises:
         CapabilityError: The preset draws in several steps, the subject is a face, or the engine
@@ -118,9 +121,9 @@ def tune(
     until = time.monotonic() + seconds_of(components, settings)
     _check_tunable(components, identity)
     trained, checked = trained_and_checked(identity)
-    seed = settings.seed
-    examples = draw_examples(components, identity, trained, count=settings.num_scenes, seed=seed)
-    checks = draw_examples(components, identity, checked, count=NUM_CHECKS, seed=seed + CHECK_SEED)
+    seed, examples_of = settings.seed, partial(draw_examples, components, identity, prompts=prompts)
+    examples = examples_of(trained, count=settings.num_scenes, seed=seed)
+    checks = examples_of(checked, count=NUM_CHECKS, seed=seed + CHECK_SEED)
     run = _Run(components, identity, settings.learning_rate, examples, checks)
     run.fit(settings.steps, on_event or (lambda _: None), until=until)
     return replace(run.best, tuned=f"{run.best_step} steps")
@@ -251,7 +254,13 @@ def _check_tunable(components: Components, identity: Identity) -> None:
 
 
 def draw_examples(
-    components: Components, identity: Identity, frames: Sequence[int], *, count: int, seed: int
+    components: Components,
+    identity: Identity,
+    frames: Sequence[int],
+    *,
+    count: int,
+    seed: int,
+    prompts: Sequence[str] | None = None,
 ) -> list[Example]:
     """Return `count` examples, which show the `frames` of `identity` in turn.
 
@@ -259,16 +268,16 @@ def draw_examples(
     subject.
     """
     called = TOY if components.family.shows_own_pixels else ANYTHING
-    numbers = range(count)
+    said = prompts or [f"{called} {place}" for place in PLACES]
     return [
         _example(
             components,
             identity,
             frame=frames[number % len(frames)],
-            prompt=f"{called} {PLACES[(number + seed) % len(PLACES)]}",
+            prompt=said[(number + seed) % len(said)],
             seed=seed + number,
         )
-        for number in numbers
+        for number in range(count)
     ]
 
 

@@ -104,6 +104,8 @@ class EchoConfig(PairSettings):
     data: Path = Path("photos")  # of one subject
     noun: str = "toy"  # what it is
     word: str = "<subject>"  # its new name
+    opening: str = "a photo of a"  # what prompts begin with
+    places: tuple[str, ...] = PLACES  # in pictures of its class and in echoes
     image_encoder: Path | None = None  # CLIP's vision tower, which judges; the public one if none
     dists: Path | None = None  # VGG16: DISTS takes the place of the autoencoder's features
     allow_pickle: bool = False  # of `dists`
@@ -293,7 +295,8 @@ class EchoStage:
             if count and chance[row] < self.config.echoes.share:
                 number = int(chosen[row] * count)
                 latents[row], mask[row] = network.echoes[number], 1.0  # all of it was drawn
-                prompts[row] = self._prompt(PLACES[int(network.echo_places[number])])
+                place = self.config.places[int(network.echo_places[number])]
+                prompts[row] = self._prompt(place)
         return EchoBatch(latents, mask, prompts, self._vectors(reference, seen))
 
     def teacher_terms(
@@ -301,9 +304,9 @@ class EchoStage:
     ) -> dict[str, Tensor]:
         """Return the teacher's errors of noise in pictures of the subject and of its class."""
         weights, size, chance = self.config.loss, len(batch.latents), _chance(draw)
+        places = self.config.places
         said = [
-            f"a photo of a {self.config.noun} {PLACES[(draw * size + row) % len(PLACES)]}".rstrip()
-            for row in range(size)
+            self._prompt(places[(draw * size + row) % len(places)], word="") for row in range(size)
         ]
         with torch.no_grad(), without_low_rank(self.pair.student):
             known = self._draw("prior", draw, self._read(network, said))
@@ -364,7 +367,7 @@ class EchoStage:
         noise = torch.randn(latents.shape, generator=chance).to(latents)
         noisy = add_noise_at(latents.float(), noise, levels)
         with torch.no_grad():
-            said = [f"a photo of a {self.config.noun}"] * len(latents)
+            said = [self._prompt("", word="")] * len(latents)
             text = self.pair.components.text.encode(said)
         blocks = [*teacher.down_blocks, teacher.mid_block][-NUM_SCALES:]
         with self._precision(), without_low_rank(teacher), outputs_of(blocks) as seen:
@@ -374,10 +377,10 @@ class EchoStage:
     @torch.no_grad()
     def draw_echoes(self, network: EchoNetworks, step: int) -> None:
         """Let the student draw the subject in many places; keep the half most like references."""
-        real, found = self._references()[1], []
+        real, found, places = self._references()[1], [], self.config.places
         for number in range(self.config.echoes.num_pictures):
-            place = number % len(PLACES)
-            text = self._read(network, [self._prompt(PLACES[place])])
+            place = number % len(places)
+            text = self._read(network, [self._prompt(places[place])])
             latents = self._draw("echo", step * 10**6 + number, text)
             found.append((float(self._cosines(latents, real).mean()), place, latents[0]))
         kept = sorted(found, key=lambda echo: -echo[0])[: len(network.echoes)]
@@ -390,11 +393,12 @@ class EchoStage:
         """Save what the student draws in all places; return how like the references it is."""
         self.use(network)
         reference, real = self._references()
-        text = self._read(network, [self._prompt(place) for place in PLACES])
+        places = self.config.places
+        text = self._read(network, [self._prompt(place) for place in places])
         latents = self._draw("echo", SHOWN_DRAW, text)
         with self._precision():
             pixels = self.pair.components.autoencoder.decode(latents).float().clamp(-1, 1)
-        rows = [to_pil(reference[: len(PLACES)]), to_pil(pixels)]
+        rows = [to_pil(reference[: len(places)]), to_pil(pixels)]
         contact_sheet(rows, cell_px=min(256, pixels.shape[-1])).save(path)
         return {"identity_cosine": float(self._cosines(latents, real).mean())}
 
@@ -440,8 +444,9 @@ class EchoStage:
         with self._precision():
             return network.word.encode(self.pair.components.text, prompts)
 
-    def _prompt(self, place: str) -> str:
-        return f"a photo of a {self.config.word} {self.config.noun} {place}".rstrip()
+    def _prompt(self, place: str, *, word: str | None = None) -> str:
+        said = self.config.word if word is None else word
+        return " ".join(filter(None, (self.config.opening, said, self.config.noun, place)))
 
     def _precision(self) -> AbstractContextManager[object]:
         kind = self.pair.components.device.type
