@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from swiftpie.backbones.components import FAMILIES
+from swiftpie.backbones.load.ip_adapter import SAVED
 from swiftpie.backbones.load.safe import read_tensors
 from swiftpie.backbones.presets import Preset, WeightsKind
+from swiftpie.imageio.images import to_pil
 from swiftpie.models.denoiser import without_branches
 from swiftpie.noise import draw_noise
 
@@ -70,8 +72,6 @@ class Peer:
     def draw_subject(self, prompt: str, reference: Reference, *, seed: int, scale: float) -> Tensor:
         """Return a picture of the subject, by the adapter alone or as the model reads pictures."""
         if self.reads_pictures:
-            from swiftpie.imageio.images import to_pil
-
             return self.draw(prompt, seed=seed, image=to_pil(reference.pixels)[0])
         pipeline = self.pipeline
         if getattr(pipeline.unet, "encoder_hid_proj", None) is None:
@@ -183,8 +183,6 @@ def scheduler_of(preset: Preset) -> Any:  # noqa: ANN401 - diffusers has no comm
 
 def _adapter(file: Path) -> dict[str, Any]:
     """Return the tensors of an IP-Adapter in two groups, as diffusers takes them."""
-    from swiftpie.backbones.load.ip_adapter import SAVED
-
     found: dict[str, Any] = {}
     for name, tensor in read_tensors(file, allow_pickle=True).items():  # as the session did
         group, _, rest = name.partition(".")

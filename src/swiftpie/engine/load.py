@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 from swiftpie.arguments import checked
 from swiftpie.backbones.choices import Choices, device_of, resolve
+from swiftpie.backbones.components import FAMILIES, download_plan, load_components
+from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.machine import AUTO
+from swiftpie.backbones.sources import check_within_reach
 from swiftpie.config import options_of
 from swiftpie.engine.transforms import TRANSFORMS, Phase, Transform, choose
 
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
     import torch
 
     from swiftpie.backbones.components import Family
-    from swiftpie.backbones.downloads import DownloadPlan
     from swiftpie.backbones.presets import Preset, Recipe
     from swiftpie.engine.session import Session
 
@@ -86,7 +88,6 @@ def load(
     """
     plan = plan_load(preset, recipe=recipe, device=str(device), engine=engine, choices=choices)
 
-    from swiftpie.backbones.components import load_components
     from swiftpie.engine.session import Session
 
     plan.transform_needs().fetch()
@@ -123,8 +124,6 @@ def plan_downloads(
         WeightsError: A file cannot be had, or does not fit the rest.
         MissingExtra: A package is needed that is not installed.
     """
-    from swiftpie.backbones.components import download_plan
-
     plan = plan_load(preset, recipe=recipe, device=device, engine=engine, choices=choices)
     return download_plan(plan.preset, device=plan.device, **plan.choices) + plan.transform_needs()
 
@@ -141,8 +140,6 @@ class LoadPlan(NamedTuple):
 
     def transform_needs(self) -> "DownloadPlan":
         """Return the weights that the transforms need of their own."""
-        from swiftpie.backbones.downloads import DownloadPlan
-
         needs = DownloadPlan()
         for transform in self.transforms:
             if transform.needs is not None:
@@ -164,9 +161,6 @@ def plan_load(
         ConfigError: As of `load`.
         MissingExtra: A transform needs a package that is not installed.
     """
-    from swiftpie.backbones.components import FAMILIES
-    from swiftpie.backbones.sources import check_within_reach
-
     known, merged = resolve(preset, recipe, choices)
     check_within_reach(known, merged)
     family = FAMILIES.get(known.family)

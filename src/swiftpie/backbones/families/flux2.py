@@ -11,13 +11,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from swiftpie.backbones.choices import Choices, dtype_of
+from swiftpie.backbones.choices import Choices, dtype_of, schedule_of, with_steps
 from swiftpie.backbones.components import Components, Engine, Family
 from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.machine import AUTO
 from swiftpie.backbones.presets import Capability, Preset, Recipe, read_preset
+from swiftpie.backbones.sources import WeightFormats, is_settings, plan_networks
 from swiftpie.errors import ConfigError, WeightsError
 from swiftpie.registry import by_name
+from swiftpie.types import TextCondition
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from swiftpie.backbones.peers import Peer, PeerMaker
     from swiftpie.models.flux2 import Flux2Denoiser, LanguageText
     from swiftpie.noise import Schedule
-    from swiftpie.types import TextCondition
 
 CELL_PX = 16
 DENOISER, TEXT, TOKENIZER, VAE = "transformer", "text_encoder", "tokenizer", "vae"
@@ -102,7 +103,6 @@ class Flux2(Family):
         """Load the networks; see `Family`."""
         from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
 
-        from swiftpie.backbones.choices import with_steps
         from swiftpie.backbones.load.networks import built
         from swiftpie.backbones.load.weights import fingerprint_files
         from swiftpie.backbones.readers import readers_for
@@ -139,7 +139,6 @@ class Flux2(Family):
 
         from swiftpie.backbones.load.networks import read_clip_config, read_config
         from swiftpie.backbones.load.weights import HALVES
-        from swiftpie.backbones.sources import WeightFormats, is_settings, plan_networks
 
         _check_choices(preset, choices)
         dtype = dtype_of(choices, device)
@@ -183,8 +182,6 @@ class Flux2(Family):
     def reference_text(self, components: Components) -> "TextCondition":
         """Return nothing: references are read without a prompt; see `Family`."""
         import torch
-
-        from swiftpie.types import TextCondition
 
         nothing = torch.zeros(1, 1, 1, device=components.device)
         return TextCondition(nothing, nothing[0], nothing[0])
@@ -287,7 +284,6 @@ def _components(
     fingerprint: str,
     execution_device: "torch.device | None" = None,
 ) -> Components:
-    from swiftpie.backbones.choices import schedule_of
     from swiftpie.models.flux2 import NormalisedAutoencoder
 
     return Components(

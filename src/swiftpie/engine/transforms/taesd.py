@@ -8,15 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from swiftpie.backbones.downloads import DownloadPlan
 from swiftpie.backbones.hub import RepoReference
 from swiftpie.backbones.presets import PINS
+from swiftpie.backbones.sources import FileSelection, PartFinder, WeightFormats
 from swiftpie.engine.transforms import Transform
 from swiftpie.errors import CapabilityError, WeightsError
 
 if TYPE_CHECKING:
     from swiftpie.backbones.choices import Choices
     from swiftpie.backbones.components import Components, Family
-    from swiftpie.backbones.downloads import DownloadPlan
     from swiftpie.models.autoencoder import LatentAutoencoder
 
 FILES = ("config.json", "diffusion_pytorch_model.safetensors")
@@ -47,9 +48,6 @@ def needs(family: "Family", choices: "Choices") -> "DownloadPlan":
     Raises:
         WeightsError: It is not here and cannot be had.
     """
-    from swiftpie.backbones.downloads import DownloadPlan
-    from swiftpie.backbones.sources import FileSelection, PartFinder, WeightFormats
-
     repository = family.tiny_autoencoder
     if repository is None:
         return DownloadPlan()
