@@ -484,7 +484,7 @@ SOME_KEYS = MANY_KEYS[:200_000].rpartition(",")[0]  # that fit into a request
 FEW_KEYS = MANY_KEYS[:800].rpartition(",")[0]
 FOREVER = [
     ("POST", "/v1/images/generations", f'{{"prompt": "a", "swiftpie": {{{MANY_KEYS}}}}}', 400),
-    ("POST", "/v1/jobs", f'{{"prompt": "a", "size": "{"1" * (300 << 10)}"}}', 413),
+    ("POST", "/v1/jobs", f'{{"prompt": "a", "size": "{"1" * (300 << 10)}"}}', 400),
     ("PATCH", "/v1/identities/x", f"{{{MANY_KEYS}}}", 413),
     ("POST", "/v1/jobs", f'{{"prompt": "a", "swiftpie": {{{SOME_KEYS}}}}}', 400),
     ("POST", "/v1/jobs", f'{{"prompt": "a", "swiftpie": {"[" * 100_000}', 400),

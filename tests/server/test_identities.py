@@ -102,6 +102,9 @@ def test_a_server_that_never_saw_a_subject_draws_it_from_its_file(server, sessio
         )
         bare = other.upload("/v1/images/edits", identity=("a.spid", data), **words)
         assert other.ask("GET", "/v1/identities").json["data"] == []
+        body = {"prompt": PROMPT, "seed": 4, "swiftpie": subjects({"identity_file": text, **own})}
+        place = "/v1/jobs/" + other.ask("POST", "/v1/jobs", body=body).json["id"]
+        until(lambda: other.ask("GET", place).json["status"] == "completed")
     for answer in (wanted, in_json, in_form, bare):
         assert answer.status == 200, answer.json
     pixels = [opened_in(answer).tobytes() for answer in (wanted, in_json, in_form, bare)]

@@ -36,6 +36,7 @@ UPLOADS = (
     "/v1/images/generations",  # with files of identities
     "/v1/images/edits",
     "/v1/images/edits/region",
+    "/v1/jobs",
     "/v1/images/variations",  # OpenAI's, which is answered by 404, not by 413
     "/v1/identities",
     "/v1/pictures",
