@@ -4,7 +4,6 @@ import itertools
 import json
 
 import pytest
-import torch
 from PIL import Image
 
 from swiftpie.batch.jobs import DEFAULT_MODEL
@@ -12,14 +11,9 @@ from swiftpie.batch.lists import read_lines
 from swiftpie.batch.rows import JobDefaults, collect
 from swiftpie.batch.run import Work, draw, open_run
 from swiftpie.imageio.images import sample_pictures
+from tests.cli.conftest import one_thread
 
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+__all__ = ["one_thread"]
 
 
 @pytest.fixture

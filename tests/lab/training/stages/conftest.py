@@ -13,7 +13,10 @@ from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
 from swiftpie_lab.training.stages.one_step.networks import Sizes, new_networks, train_tokenizer
 from swiftpie_lab.training.stages.one_step.stage import OneStepStage
 from tests.backbones.tiny_models import make_pipeline
+from tests.cli.conftest import one_thread
 from tests.lab.data.photos import make_folder
+
+__all__ = ["one_thread"]
 
 SIDE_PX = 64
 LOOP = LoopConfig(
@@ -68,14 +71,6 @@ def check_learning(stage, *, rate, draw=2):
     with torch.no_grad():
         assert sum(stage.losses(network, draw).values()) < before
     return learned
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="package")
