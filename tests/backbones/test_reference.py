@@ -5,10 +5,14 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from swiftpie.backbones.components import load_components
+from swiftpie.backbones.load.adapter_file import save_adapter
 from swiftpie.engine import offload
 from swiftpie.engine.layers import with_folded_upsampling
 from swiftpie.engine.session import Session
+from swiftpie.errors import WeightsError
 from swiftpie.models.denoiser import added_conditions, read_references
+from tests.backbones.conftest import preset_of
 from tests.parity.pipelines import subject
 from tests.quick import thorough_but
 
@@ -76,6 +80,34 @@ def test_keys_and_values_are_of_what_the_other_network_reads(place, opened, fami
             (read.values, branch.to_v_ref.weight),
         ):
             torch.testing.assert_close(found[name], seen[name] @ weight.T, atol=1e-12, rtol=0)
+
+
+def test_an_adapter_knows_which_network_read_references_when_it_was_trained(
+    place, opened, tmp_path
+):
+    folder, path = place / "sd21" / "other_unet", tmp_path / "trained.safetensors"
+    trained = opened("sd21", reference=folder).components
+    save_adapter(
+        path,
+        installation=trained.denoiser.installation,
+        projector=trained.image_encoder.projector,
+        family="sd21",
+        t_ref=100,
+        defaults={},
+        reference=trained.denoiser.reference,
+    )
+    for dtype in ("float32", "float16"):
+        load_components(**place_of(place, path), reference=folder, dtype=dtype)
+    with pytest.raises(WeightsError, match="and none was given"):
+        load_components(**place_of(place, path))
+    with pytest.raises(WeightsError, match="another one was given"):
+        load_components(**place_of(place, path), reference=place / "sd21" / "pipeline" / "unet")
+
+
+def place_of(place, adapter):
+    folder = place / "sd21"
+    choices = {"weights": folder / "pipeline", "image_encoder": folder / "encoder"}
+    return choices | {"preset": preset_of("sd21"), "adapter": adapter}
 
 
 def test_a_network_that_reads_may_wait_in_its_file(place, opened):

@@ -165,7 +165,11 @@ def test_each_subject_of_a_picture_becomes_a_file(call, two_photos, tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["--cutout", "auto"], "leave --cutout out"), (["--to", "mask"], "Leave --to mask out")],
+    [
+        (["--cutout", "auto"], "leave --cutout out"),
+        (["--to", "mask"], "Leave --to mask out"),
+        (["--to", "frame"], "Leave --to frame out"),
+    ],
 )
 def test_all_subjects_come_without_hints(call, two_photos, tmp_path, words, message):
     result = call("cutout", two_photos, "--all", "-o", tmp_path / "found", *words)

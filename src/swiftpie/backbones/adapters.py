@@ -15,6 +15,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.backbones.load.adapter_file import (
     KEY,
     PREFIX,
+    check_reference,
     load_adapter,
     save_adapter,
     settings_in,
@@ -157,6 +158,7 @@ def install_adapter(
     width, timestep = unet.config.cross_attention_dim, REFERENCE_TIMESTEP
     if adapter is not None:
         check_family(adapter, family=family, width=width)
+        check_reference(adapter, reference)
         plan, timestep = plan or adapter.plan, adapter.t_ref
         fuse_lora(adapter, unet)
     plan = plan or BranchPlan(token_width=width, detail=frozenset())

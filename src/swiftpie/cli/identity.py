@@ -110,13 +110,14 @@ def cutout(
     image: Annotated[str, options.argument("A picture.", "IMAGE")],
     out: options.PictureOut,
     form: Annotated[
-        CutoutForm,
+        CutoutForm | None,
         typer.Option(
             "--to",
-            help="frame is what the encoders see. At the size of the picture, rgba is the picture "
-            "with transparency around the subject, and mask is white where the subject is.",
+            help="frame, the default, is what the encoders see. At the size of the picture, rgba "
+            "is the picture with transparency around the subject, and mask is white where the "
+            "subject is.",
         ),
-    ] = CutoutForm.FRAME,
+    ] = None,
     cutouts: options.Cutouts = None,
     every: Every = False,
     preset: options.PresetName = "mini",
@@ -145,6 +146,7 @@ def cutout(
         if as_json:
             print_json(facts)
         return
+    form = form or CutoutForm.FRAME
     check_image_target(out, force=force)
     _check_transparency(out, form)
     size_px = PRESETS.get(preset).image_size_px
@@ -227,9 +229,9 @@ def _pictures_of(source: "Source") -> "Pictures":
             )
 
 
-def _check_rgba(form: CutoutForm) -> None:
-    if form is CutoutForm.MASK:
-        raise ConfigError("--all writes cut-outs with transparency. Leave --to mask out.")
+def _check_rgba(form: CutoutForm | None) -> None:
+    if form not in {None, CutoutForm.RGBA}:
+        raise ConfigError(f"--all writes cut-outs with transparency. Leave --to {form} out.")
 
 
 def _check_transparency(out: Path, form: CutoutForm) -> None:

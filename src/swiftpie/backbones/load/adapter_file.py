@@ -33,6 +33,8 @@ KEY = "swiftpie"  # The settings' name in the file's metadata.
 PREFIX = "ref."  # The detail branch; other programs skip it.
 SEMANTIC_PREFIX = "ip_adapter."  # The semantic branch, whose matrices read tokens.
 OF_LAYER = "layer"  # the detail branch reads through the projections of each layer
+READS = "attn1.to_k.weight"  # layers that read references
+NUM_KNOWN, ALIKE = 16, 0.01  # Of weights in a header; half precision rounds them by less.
 MAX_TOKEN_WIDTH = 1 << 16  # Width of an identity token; SDXL's is 2048.
 
 
@@ -44,9 +46,10 @@ def save_adapter(
     family: str,
     t_ref: int,
     defaults: Mapping[str, float],
+    reference: nn.Module | None = None,
     force: bool = False,
 ) -> None:
-    """Write both branches and what they were trained for.
+    """Write both branches and what they were trained for, with which U-Net of references if any.
 
     The detail branch is written for the layers that the installation's plan gives it.
 
@@ -67,6 +70,8 @@ def save_adapter(
     }
     if not plan.own_projections:
         header["ref_projections"] = OF_LAYER
+    if reference is not None:
+        header["reference"] = weights_of(reference)
     if isinstance(projector, FacePlusProjection):
         header["face_version"] = 2 if projector.shortcut else 1
     text = json.dumps(header | {"sha256": _fingerprint(header, tensors)}, sort_keys=True)
@@ -81,6 +86,34 @@ def settings_in(header: Mapping[str, Any], path: str | Path) -> Adapter:
     if not shapes or any(shape[1:] != [settings.plan.token_width] for shape in shapes):
         raise WeightsError(_damaged(path))
     return replace(settings, path=Path(path))
+
+
+def weights_of(reference: nn.Module) -> list[float]:
+    """Return some weights of a U-Net by which it is known again, in any precision."""
+    name = min(name for name, _ in reference.named_parameters() if name.endswith(READS))
+    weight = reference.get_parameter(name).detach().flatten()
+    return weight[:: max(1, len(weight) // NUM_KNOWN)][:NUM_KNOWN].float().tolist()
+
+
+def check_reference(adapter: Adapter, reference: nn.Module | None) -> None:
+    """Refuse an adapter that was trained with another U-Net that reads references.
+
+    Raises:
+        WeightsError: It was.
+    """
+    if not adapter.reference:
+        return
+    if reference is not None:
+        if next(reference.parameters()).is_meta:  # not here yet
+            return
+        known, given = torch.tensor(adapter.reference), torch.tensor(weights_of(reference))
+        if known.shape == given.shape and (known - given).norm() <= ALIKE * known.norm():
+            return
+    raise WeightsError(
+        f"The adapter '{adapter.path}' was trained with a U-Net of its own that reads references, "
+        f"and {'none' if reference is None else 'another one'} was given. Pass that one as "
+        "`reference=`."
+    )
 
 
 def load_adapter(path: str | Path, *, installation: Installation) -> Projector:
@@ -152,6 +185,7 @@ def _settings(header: Mapping[str, Any], path: str | Path) -> Adapter:
             t_ref=_whole(header["t_ref"], most=TRAIN_TIMESTEPS - 1),
             defaults={str(name): _finite(value) for name, value in header["defaults"].items()},
             face_version=header.get("face_version"),
+            reference=tuple(map(_finite, header.get("reference", ()))),
         )
     except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(_damaged(path)) from error

@@ -61,6 +61,7 @@ class Adapter:
     t_ref: int = REFERENCE_TIMESTEP  # at which references were read, 0 to 999
     defaults: Mapping[str, float] = field(default_factory=dict)  # recommended strengths by name
     face_version: FaceVersion | None = None  # Set for FaceID Plus.
+    reference: tuple[float, ...] = ()  # some weights of the U-Net that read references in training
 
     @property
     def is_ours(self) -> bool:

@@ -144,6 +144,7 @@ class AdapterStage:
             family=self.base.components.preset.family,
             t_ref=REFERENCE_TIMESTEP,
             defaults=FULL_STRENGTH,
+            reference=self.base.denoiser.reference,
             force=True,
         )
 
