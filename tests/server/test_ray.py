@@ -150,16 +150,6 @@ class TestOnRay:
         time.sleep(STAGES * STAGE_S)  # in which all others would have ended
         assert notes.read_text() == before
 
-    def test_two_draw_at_once_and_a_killed_one_loses_nothing(self, ask, notes, session, identity):
-        with ThreadPoolExecutor(2) as callers:
-            asked = [callers.submit(ask, seed=seed, negative_prompt=SLOWLY) for seed in (0, 1)]
-            until(lambda: len(drawing(notes)) == 2, seconds=PATIENCE_S)
-            os.kill(min(drawing(notes)), signal.SIGKILL)
-            answers = [each.result() for each in asked]
-        for seed, answer in enumerate(answers):
-            wanted = session.personalize(identity, PROMPT, seed=seed, negative_prompt=SLOWLY)
-            assert picture(answer).tobytes() == wanted.images[0].tobytes()
-
     def test_a_picture_whose_replicas_are_lost_again_and_again_is_refused(self, ask, notes):
         with ThreadPoolExecutor(1) as callers:
             asked = callers.submit(ask, negative_prompt=SLOWLY)
