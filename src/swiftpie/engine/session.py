@@ -537,17 +537,10 @@ class Session:
             ConfigError: The guidance is for another number of steps.
             InputError: The prompt is empty or a number is out of range.
         """
-        said = {
-            "prompt": prompt,
-            "scene": scene,
-            "scales": scales,
-            "mask": mask,
-            "detail_mask": detail_mask,
-            "size_px": _height_and_width(size),
-            "best_of": best_of,
-            "adds_named_subjects": False,
-            **steering,
-        }
+        where = {"scene": scene, "mask": mask, "detail_mask": detail_mask}
+        words = {"prompt": prompt, "adds_named_subjects": False}
+        sizes = {"size_px": _height_and_width(size), "best_of": best_of, "scales": scales}
+        said = {**words, **where, **sizes, **steering}
         shown = as_subjects(subjects, box=box, view=view, layers=layers)
         seeds = seeds_from(seed, num_images)
         return self.draw(drawing_of(TASKS["personalize"], said, subjects=shown, seeds=seeds))
@@ -605,19 +598,14 @@ class Session:
             InputError: With `mini`, the prompts differ in more than time, weather and season, or
                 nothing changes. A number is out of range, or a box moves with a mask that stays.
         """
-        said = {
-            "prompt": prompt,
+        where = {"scene": scene, "mask": mask, "detail_mask": detail_mask}
+        sizes = {"size_px": _height_and_width(size), "num_frames": num_frames, "scales": scales}
+        ends = {
             "to": (to,) if isinstance(to, str) else tuple(to),
             "to_boxes": () if to_box is None else (to_box,),
             "to_views": () if to_view is None else (to_view,),
-            "num_frames": num_frames,
-            "scene": scene,
-            "scales": scales,
-            "mask": mask,
-            "detail_mask": detail_mask,
-            "size_px": _height_and_width(size),
-            **steering,
         }
+        said = {"prompt": prompt, **ends, **where, **sizes, **steering}
         shown = as_subjects(subjects, box=box, view=view, layers=layers)
         seeds = seeds_from(seed, 1)
         return self.draw(drawing_of(TASKS["animate"], said, subjects=shown, seeds=seeds))
