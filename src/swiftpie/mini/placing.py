@@ -34,6 +34,8 @@ from swiftpie.geometry.layout import (
 )
 from swiftpie.geometry.relief import height, normals
 from swiftpie.geometry.shading import Illumination, Lighting
+from swiftpie.geometry.stance import Stance, stance_of, turned_upright
+from swiftpie.library import subject_library
 from swiftpie.masks import Box, resize_mask, subject_extent
 from swiftpie.mini.reading import Reading, read_all
 from swiftpie.mini.relight import SIDE_PX
@@ -41,7 +43,7 @@ from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.words import tokens_in
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics, share_of
-from swiftpie.pipelines.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.request import PersonalizeRequest, Subject, texts_of
 from swiftpie.pipelines.techniques.personalize import size_of
 from swiftpie.pipelines.techniques.repaint import proposed_box
 from swiftpie.types import Identity, TextCondition
@@ -57,6 +59,7 @@ CALM = 0.05  # a light from one side as weak as this is about none, from whereve
 ACROSS = {"left": 0.0, "middle": 0.5, "right": 1.0}
 ALONG = {"near": 1.0, "far": 0.1}
 TIMES = {"tiny": 0.5, "small": 0.7, "big": 1.3, "huge": 1.7, "near": 1.5}
+THINGS = frozenset((4, 5, 6, 7))  # groups of emojibase: food, vehicles, games and objects
 DOUBT = 0.5  # cells that must be sure of what they say before they count as much as all else
 
 
@@ -134,11 +137,15 @@ def _placed(
     if None in boxes:
         predicted = _predicted(components, request, subject, noise, text, size)
     turned, extent = subject.view or (0.0, 0.0), subject_extent(subject.identity.mask[:1])
+    stance = None if subject.box is not None else _stance(components, request, subject)
+    if stance is not None:
+        extent = extent.new_tensor([stance.extent])
     rows = []
     for index, box in enumerate(boxes):
         if box is not None:
             row = from_box(box, size=size, view=turned, extent=extent)
             row = upright(row, flip=request.flip, tilt=request.tilt)
+            row = row if stance is None else turned_upright(row, stance)
         else:
             assert predicted is not None, "a picture has no box"
             row = Layout(*(values[index : index + 1] for values in predicted))
@@ -213,6 +220,20 @@ def place_named(request: PersonalizeRequest, reading: Reading, share: float = 0.
     return reading.place_for(share, is_small=is_small)
 
 
+def _stance(components: Components, request: PersonalizeRequest, subject: Subject) -> Stance | None:
+    """Return how a thing stands upright that its photograph shows leaning; None for all others."""
+    identity = subject.identity
+    if request.tilt or subject.view or identity.named or identity.cut_at or identity.is_cut:
+        return None
+    said = subject.name or " ".join(texts_of(request.prompt)[:1])
+    kinds = map(subject_library().meant_by, tokens_in(said))
+    first = next((each for each in kinds if each is not None), None)
+    is_thing = first is not None and subject_library().entry(first.name).group in THINGS
+    if not is_thing:
+        return None
+    return components.keep("stance", identity, partial(stance_of, identity.mask[:1]))
+
+
 def _heights_of(request: PersonalizeRequest, reading: Reading) -> list[float | None]:
     """Return the usual height of each subject in metres; None for names that no table has."""
     mentioned = heights_in(reading.said)
@@ -226,6 +247,7 @@ def _heights_of(request: PersonalizeRequest, reading: Reading) -> list[float | N
 
 
 def staged(
+    components: Components,
     request: PersonalizeRequest,
     reading: Reading,
     noise: Tensor,
@@ -257,7 +279,8 @@ def staged(
     count = len(subjects)
     for number, height_m in enumerate(heights):
         identity = subjects[number].identity
-        wide, high = subject_extent(identity.mask[:1])[0].tolist()
+        stance = _stance(components, request, subjects[number])
+        wide, high = stance.extent if stance else subject_extent(identity.mask[:1])[0].tolist()
         extent = (max(wide, THINNEST) * size[1], max(high, THINNEST) * size[0])
         x = (number + (0.3 + 0.4 * aside if count == 1 else 0.5)) / count
         if len(across) == count:

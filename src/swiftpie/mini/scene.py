@@ -323,7 +323,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         else:
             name = place_of(request, reading, share_of(noise))
             picture, ground = _place_shown(components, name, share_of(noise), size)
-        boxes = staged(request, reading, noise, ground, size)
+        boxes = staged(components, request, reading, noise, ground, size)
         reading = reading.shown_at(name)
         is_photo = name is None or known.is_photographed(name)
         if is_photo and (torn := reading.posed("torn")):

@@ -1,0 +1,51 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from swiftpie.geometry.layout import from_box, to_affine, warp
+from swiftpie.geometry.stance import stance_of, turned_upright
+
+BOX = (0.2, 0.3, 0.8, 0.9)
+
+
+def frame(corners, degrees):
+    image = Image.new("L", (128, 128))
+    ImageDraw.Draw(image).polygon(corners, fill=255)
+    turned = image.rotate(-degrees, Image.Resampling.BILINEAR)  # clockwise
+    return torch.from_numpy(np.asarray(turned, dtype=np.float32) / 255)[None, None]
+
+
+BAG = ((44, 20), (84, 20), (84, 108), (44, 108))
+SHOE = ((14, 50), (40, 40), (114, 60), (114, 84), (14, 84))
+BALL = [
+    (64 + 45 * math.cos(a), 64 + 45 * math.sin(a)) for a in np.linspace(0, 2 * math.pi, 60)[:-1]
+]
+
+
+@pytest.mark.parametrize("is_flipped", [False, True])
+@pytest.mark.parametrize(("thing", "degrees"), [(BAG, 12), (BAG, -8), (SHOE, 15)])
+def test_a_thing_that_leans_is_turned_onto_its_base_in_its_box(thing, degrees, is_flipped):
+    mask = frame(thing, degrees)
+    stance = stance_of(mask)
+    assert stance is not None
+    assert stance.turn == pytest.approx(-degrees, abs=3)
+    layout = from_box(BOX, extent=torch.tensor([stance.extent]))
+    layout = layout._replace(flip=torch.full((1,), float(is_flipped)))
+    shown = warp(mask, to_affine(turned_upright(layout, stance)), (200, 200))[0, 0] > 0.5
+    rows, columns = shown.any(1).nonzero(), shown.any(0).nonzero()
+    assert int(rows[-1]) == pytest.approx(180, abs=3)
+    assert int(columns[0] + columns[-1]) / 2 == pytest.approx(100, abs=3)
+    longest = max(int(rows[-1] - rows[0]), int(columns[-1] - columns[0]))
+    assert longest == pytest.approx(120, abs=5)
+    assert shown[int(rows[-1]) - 4].sum() > 0.8 * shown.any(0).sum()
+
+
+@pytest.mark.parametrize(
+    ("thing", "degrees"),
+    [(BAG, 0), (BAG, 2), (BAG, 35), (BALL, 10), (((64, 20), (90, 70), (64, 108), (38, 70)), 10)],
+)
+def test_what_stands_or_has_no_base_stays_as_it_is(thing, degrees):
+    assert stance_of(frame(thing, degrees)) is None
