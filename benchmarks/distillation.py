@@ -15,6 +15,9 @@ Students of the published figures come from:
 
 `python -m benchmarks.distillation measure FOLDER --student NAME=UNET …` then compares all of them.
 
+`python -m benchmarks.distillation toy FILE.svg` draws where one-step students of a mixture of four
+normal distributions in the plane land, those of the tests.
+
 The distance is Fréchet's of the vectors that the judge of subjects sees, times 1000, from pictures
 that training showed. It is no FID: those features know sprites alone. It is smaller for more
 pictures, so all rows have the same number. `found` is the share of pictures in which the judge
@@ -46,6 +49,7 @@ from swiftpie.noise import build_schedule
 from swiftpie_lab.data.subjects import load_subjects
 from swiftpie_lab.evaluation.judges import shipped_embedder
 from swiftpie_lab.training.losses import add_noise_at, levels_at
+from swiftpie_lab.training.stages.distillation import Kind
 
 SIDE_PX, CELL_PX, CHANNELS = 64, 8, 4
 COLOURS = {
@@ -372,8 +376,29 @@ def found(vectors: Tensor, gallery: Tensor, named: Tensor) -> float:
     return 100 * float(((vectors @ gallery.T).argmax(1) == named).float().mean())
 
 
+def draw_toy(path: Path) -> None:
+    """Draw points of students on the plane by each kind, and by regression, as an SVG."""
+    from tests.lab.training.stages.test_distillation import MODES, points_of, regressed, trained
+
+    found = {"regression": regressed(), **{kind.value: trained(kind) for kind in Kind}}
+    panels = []
+    for number, (name, (stage, student)) in enumerate(found.items()):
+        rows = (90 + 30 * points_of(stage, student)[:400]).clamp(0, 180).round(decimals=1)
+        places = "".join(f"M{x:g} {y:g}h0" for x, y in rows.tolist())
+        marks = "".join(
+            f'<circle cx="{90 + 30 * x:g}" cy="{90 + 30 * y:g}" r="12"/>' for x, y in MODES.tolist()
+        )
+        panels.append(
+            f'<g transform="translate({200 * number})"><g fill="none" stroke="#c33">{marks}</g>'
+            f'<path d="{places}" stroke="#36c" stroke-width="2" stroke-linecap="round"/>'
+            f'<text x="90" y="196" text-anchor="middle">{name}</text></g>'
+        )
+    head = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 580 204" font-family="sans-serif">'
+    path.write_text(f'{head}<rect width="580" height="204" fill="#fff"/>{"".join(panels)}</svg>\n')
+
+
 def main() -> None:
-    """Train a teacher, or measure students."""
+    """Train a teacher, measure students, or draw the toy."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     actions = parser.add_subparsers(dest="action", required=True)
     teach = actions.add_parser("teacher")
@@ -385,10 +410,15 @@ def main() -> None:
     judged.add_argument("--student", action="append", default=[], metavar="NAME=UNET")
     judged.add_argument("--count", type=int, default=512)
     judged.add_argument("--guidance", type=float, default=2.0)
+    toy = actions.add_parser("toy")
+    toy.add_argument("file", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.action == "teacher":
         write_teacher(given.folder, autoencoder_s=given.autoencoder_s, teacher_s=given.teacher_s)
+        return
+    if given.action == "toy":
+        draw_toy(given.file)
         return
     students = dict(one.split("=", 1) for one in given.student)
     measure(

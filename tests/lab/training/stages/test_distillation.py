@@ -113,32 +113,41 @@ def plane(kind):
     return OnPlane(base, config, None)
 
 
-def landed(stage, student):
-    """Return the least share of points that a mode gets, and the share near any mode."""
+def points_of(stage, student):
     noise = torch.randn(1024, 2, 1, 1, generator=torch.Generator().manual_seed(9))
     text = stage.base.text.encode([""] * len(noise))
     with torch.no_grad():
-        points = stage.base.draw_once(student, noise, text)[:, :, 0, 0]
+        return stage.base.draw_once(student, noise, text)[:, :, 0, 0]
+
+
+def landed(stage, student):
+    """Return the least share of points that a mode gets, and the share near any mode."""
+    points = points_of(stage, student)
     distance, mode = torch.cdist(points, MODES).min(1)
     near = distance < 3 * SPREAD
     counts = torch.bincount(mode[near], minlength=len(MODES))
     return float(counts.min()) / len(points), float(near.float().mean())
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_a_student_reaches_all_modes_of_a_mixture(kind):
+def trained(kind):
     stage = plane(kind)
     loop = LoopConfig(500, 4e-3, (4e-3, 8e-3), warmup_steps=1, uses_muon=False)
     run = TrainingRun.start(stage, loop, SINGLE_PROCESS)
     assert landed(stage, run.network.student)[1] < 0.2
     for step in range(loop.steps):
         run.train(step, 0.0)
-    least, near = landed(stage, run.network.student)
+    return stage, run.network.student
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_student_reaches_all_modes_of_a_mixture(kind):
+    least, near = landed(*trained(kind))
     assert least > 0.08
     assert near > 0.5
 
 
-def test_regression_on_pictures_of_the_mixture_reaches_none():
+def regressed():
+    """Return a student that learned pictures of the mixture beside any noise."""
     stage = plane(Kind.VSD)
     student, chance = stage.network().student, torch.Generator().manual_seed(1)
     optimizer = torch.optim.Adam(student.parameters(), lr=4e-3)
@@ -150,7 +159,11 @@ def test_regression_on_pictures_of_the_mixture_reaches_none():
         optimizer.zero_grad()
         (stage.base.draw_once(student, noise, text) - points).square().mean().backward()
         optimizer.step()
-    assert landed(stage, student)[1] < 0.05
+    return stage, student
+
+
+def test_regression_on_pictures_of_the_mixture_reaches_none():
+    assert landed(*regressed())[1] < 0.05
 
 
 @pytest.fixture(scope="module")
