@@ -19,7 +19,6 @@ from mcp import Client
 from swiftpie.imageio.credentials import credentials_in
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import read_metadata
-from swiftpie.mini.scenes import PHOTOGRAPH_PX
 from swiftpie.server import Limits
 from swiftpie.server.mcp import TOOLS, Folders, Toolbox, make_server
 from swiftpie.server.schemas import MAX_PICTURES, MAX_PROMPT
@@ -182,7 +181,7 @@ def test_the_program_on_the_page_starts_the_command_and_draws(capfd):
     exec(compile(program, "serving.md", "exec"), names)
     assert capfd.readouterr().out == "[3]\n"
     (picture,) = pictures_of(names["answer"])
-    assert picture.size == PHOTOGRAPH_PX
+    assert "{}x{}".format(*picture.size) == names["answer"].structured_content["size"]
 
 
 def test_the_page_names_every_tool():
