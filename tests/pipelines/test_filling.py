@@ -2,7 +2,15 @@ import pytest
 import torch
 
 from swiftpie.imageio.images import extrapolate, resized
-from swiftpie.pipelines.filling import BAND_PX, FINEST_PX, enlarged, inpaint, match_border, membrane
+from swiftpie.pipelines.filling import (
+    BAND_PX,
+    FINEST_PX,
+    enlarged,
+    inpaint,
+    like_what_goes,
+    match_border,
+    membrane,
+)
 
 SIDE = 160
 
@@ -115,3 +123,21 @@ def test_a_large_photo_is_filled_as_its_smaller_copy_and_keeps_its_own_pixels():
     apart = (resized(result, small) - inpaint(copy, goes)).abs()
     assert float(apart.mean()) < 1 / 255
     assert float((apart * (resized(hole, small) == 1)).max()) < 12 / 255
+
+
+def test_others_of_the_kind_are_not_copied_to_the_place_of_what_goes():
+    patch = 0.1 * torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    patch[:, 1] += 0.6
+    gone = torch.zeros(1, 1, 128, 128)
+    gone[..., 40:100, 40:90] = 1
+    red = gone.clone()
+    for left in range(4, 120, 20):  # a herd, part of which touches what goes
+        red[..., 32:40, left : left + 8] = 1
+    patch = torch.where(red > 0, patch.new_tensor([0.7, 0.1, 0.1]).view(1, 3, 1, 1), patch)
+    alike = like_what_goes(patch, gone)
+    assert (alike[red * (1 - gone) > 0]).all()
+    assert alike.mean() < 0.2
+    filled = inpaint(patch, gone)[..., 40:100, 40:90]
+    assert (filled[:, 0] > 0.3).float().mean() < 0.01
+    noise = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    assert not like_what_goes(noise, gone).any()
