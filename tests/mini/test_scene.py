@@ -441,6 +441,15 @@ def test_poses_that_photographs_do_not_follow_are_named(session, identity, words
     assert any(f"'{words}' has no effect" in sentence for sentence in session.advice_on(request))
 
 
+@pytest.mark.parametrize(("flip", "is_said"), [(False, True), (True, False)])
+def test_a_border_that_wins_over_words_for_where_a_subject_is_is_named(
+    session, identity, flip, is_said
+):
+    cut = replace(identity, cutouts=(Cutout("alpha", 1.0, cut_at="left"),))
+    request = request_of(cut, prompt="a robot on the right in a park", scene="", flip=flip)
+    assert any("'right'" in sentence for sentence in session.advice_on(request)) == is_said
+
+
 def test_words_for_where_a_subject_is_are_named_beside_a_box(session, identity):
     subject = Subject(identity, box=(0.1, 0.5, 0.4, 0.9))
     request = request_of(identity, subjects=(subject,), prompt="a dog on the right in a park")

@@ -30,7 +30,7 @@ from swiftpie.mini.animation import ANIMATE
 from swiftpie.mini.denoiser import TinyDenoiser
 from swiftpie.mini.inpainting import REMOVE, REPAINT
 from swiftpie.mini.inversion import INVERSION, TinyInversion
-from swiftpie.mini.placing import LayoutPredictor, place_named, place_of
+from swiftpie.mini.placing import ACROSS, LayoutPredictor, place_named, place_of
 from swiftpie.mini.reading import COLOURLESS, ENGLISH, Reading, names_people, read, read_all
 from swiftpie.mini.scene import drawn_size, has_scene, is_art, prepare_art, prepare_scene
 from swiftpie.mini.scenes import MOST_ENLARGED, scene_library
@@ -394,11 +394,27 @@ def _advice_on_poses(reading: Reading, request: PersonalizeRequest) -> Iterator[
             f"{kept[0]!r} has no effect in a photographed place: the subject keeps the pose of its "
             "picture. Turn it by `view`, or give another picture."
         )
+    yield from _advice_on_borders(reading, request)
     if reading.placed and (is_own or any(subject.box for subject in request.subjects)):
         yield (
             f"Words for where a subject is, as for {reading.placed[0]!r}, have no effect beside a "
             "box, and in a picture of your own. Give the box that you want."
         )
+
+
+def _advice_on_borders(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
+    """Yield a warning where a border that cuts a subject wins over words for where it is."""
+    said = {*reading.placed} & {*ACROSS}
+    for subject in request.subjects if said else ():
+        cut = {*subject.identity.cut_at.split()} & {"left", "right"}
+        if request.flip:
+            cut = {"right" if border == "left" else "left" for border in cut}
+        if cut and subject.box is None and said != cut:
+            yield (
+                f"Words for where a subject is, as for {min(said)!r}, have no effect: its "
+                f"photograph cuts it off, so it stands at that border ({' '.join(sorted(cut))}). "
+                "Give a photograph that shows all of it, or a box."
+            )
 
 
 def _missing_subjects(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
