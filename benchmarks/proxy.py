@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -56,8 +56,14 @@ def free_port() -> int:
 def start(port: int) -> "subprocess.Popen[bytes]":
     """Start a server."""
     words = ("-m", "swiftpie", "serve", "--port", str(port), "--batch", "1")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([sys.executable, *words], **quiet)
+    nowhere = subprocess.DEVNULL
+    return subprocess.Popen([sys.executable, *words], stdout=nowhere, stderr=nowhere)
+
+
+def terminate(servers: "Iterable[subprocess.Popen[bytes]]") -> None:
+    """End servers."""
+    for server in servers:
+        server.terminate()
 
 
 def asked(port: int, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
@@ -126,7 +132,7 @@ def main() -> None:
 
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        stack.callback(lambda: [server.terminate() for server in servers.values()])
+        stack.callback(lambda: terminate(servers.values()))
         wait_until(lambda: all(map(is_ready, places)))
         turns = [f"server 127.0.0.1:{each} max_fails=1 fail_timeout=2s;" for each in places]
         facts = {"folder": folder, "servers": " ".join(turns), "port": port, "patience": PATIENCE_S}

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ray.cluster_utils import Cluster
 
@@ -22,7 +23,7 @@ from swiftpie.batch.folder import REPORT
 from swiftpie.batch.ray import QUIET, STORE_BYTES
 from swiftpie.imageio.images import sample_pictures
 
-NODE = {"num_cpus": 1, "object_store_memory": STORE_BYTES // 2}
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": STORE_BYTES // 2}
 PATIENCE_S = 1800
 WAYS = {
     "one process": (),
@@ -40,7 +41,7 @@ def two_nodes() -> Iterator[str]:
     try:
         yield made.address
     finally:
-        made.shutdown()
+        made.shutdown()  # type: ignore[no-untyped-call]
 
 
 def write_jobs(folder: Path, count: int, size: str) -> None:
