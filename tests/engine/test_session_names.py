@@ -30,8 +30,7 @@ def test_a_sentence_draws_and_records_the_subjects_that_it_names(session, cat, c
         drawn = session.generate(BEACH, seed=3)
     given = session.personalize(cat, BEACH, seed=3, scene="drawn beach")
     assert np.array_equal(pixels(drawn), pixels(given))
-    (who,) = drawn.named
-    assert (who.word, who.name) == ("kitten", "cat")
+    assert [(who.word, who.name) for who in drawn.named] == [("kitten", "cat")]
     assert drawn.origin["library"] == "cat (for 'kitten')"
     assert "'kitten' is drawn from the library as 'cat'; near: cat face." in caplog.messages
 
