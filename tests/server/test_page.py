@@ -806,7 +806,7 @@ def test_the_page_waits_for_a_server_that_goes_away_and_sends_again_what_it_forg
         second.server.config.port = first.port
         with second:
             sent = []
-            visit.page.on("request", sent.append)
+            visit.page.on("request", lambda request: sent.append(request))  # noqa: PLW0108
             field.fill("another word")
             field.press("Enter")
             visit.after(lambda: visit.prompt.fill("a dog in space"))
