@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -88,7 +88,7 @@ class Place(NamedTuple):
     out: Path
 
     @property
-    def choices(self) -> dict[str, object]:
+    def choices(self) -> dict[str, Any]:
         """What loads the student, with the eyes of the adapter."""
         return {"preset": "swiftbrush-v2", "weights": self.student, "base": str(self.teacher)}
 
@@ -157,7 +157,7 @@ def train_adapter(place: Place, seconds: float) -> None:
         checkpointing=False,
         mixed_precision=False,
         loss=LossWeights(adversarial=0.0),
-        **place.choices,  # type: ignore[arg-type]  # by name
+        **place.choices,
     ).build(Context(place.out, place.out, "cpu"))
     loop = loop_of(place, stage, seconds, rates=(1e-3, 1e-3), name="adapter")
     for event in fit(stage, loop, place.out / "adapter"):
@@ -200,7 +200,7 @@ def echo(place: Place, name: str, seconds: float) -> Path:
         adversarial_steps=50,
         checkpointing=False,
         mixed_precision=False,
-        **place.choices,  # type: ignore[arg-type]
+        **place.choices,
     )
     stage = config.build(Context(place.out, place.out, "cpu"))
     loop = loop_of(place, stage, seconds, rates=ECHO_RATES, name=f"echo-{name}")
@@ -348,7 +348,8 @@ def measure(place: Place, judge: Judge, seconds: float) -> None:
         found["student, adapter, `tune`"] = drawn_of(
             session, tuned(session, plain, seconds, spid), name
         )
-        sheet.append([Image.open(path) for path in photos] * 2)
+        shown: list[Image.Image] = [Image.open(path) for path in photos]
+        sheet.append(shown * 2)
         for way, pictures in found.items():
             rows.setdefault(way, []).append(judge.row(pictures, name))
             sheet.append([image for drawn in pictures.values() for image in to_pil(drawn[:4])])
