@@ -37,6 +37,7 @@ def conditioned(num_references=1, **changes):
 
 SILENT = silent_condition(torch.zeros(1, 4, 8, 8), width=16)
 STATES = torch.randn(2, 64, 24, generator=torch.Generator().manual_seed(3))
+EVERYWHERE = dict.fromkeys(("detail_scale", "detail_background_scale"), torch.ones(1, 1))
 
 
 def blocks():
@@ -127,7 +128,7 @@ def matched():
 def test_places_that_match_themselves_are_plain_attention_in_float64(layer, matched):
     layer, states = layer.double(), STATES[:1].double()
     plain = matched(layer, states, condition=SILENT, notes={})
-    itself = shown(layer, matched, [states])
+    itself = shown(layer, matched, [states], **EVERYWHERE)
     torch.testing.assert_close(matched(layer, states, condition=itself, notes={}), plain)
     off = itself._replace(detail_scale=torch.zeros(1, 1), values={"x": 9 + itself.values["x"]})
     assert torch.equal(matched(layer, states, condition=off, notes={}), plain)
@@ -135,7 +136,8 @@ def test_places_that_match_themselves_are_plain_attention_in_float64(layer, matc
 
 def test_values_of_the_reference_come_from_where_its_keys_are_most_alike(layer, matched):
     order = torch.randperm(64, generator=torch.Generator().manual_seed(4))
-    condition = shown(layer, matched, [STATES[:1, order]])  # the same tokens elsewhere
+    elsewhere = STATES[:1, order]  # the same tokens
+    condition = shown(layer, matched, [elsewhere], **EVERYWHERE)
     condition = condition._replace(values={"x": condition.values["x"] + 1})
     found = matched(layer, STATES[:1], condition=condition, notes={})
     whole = matched(layer, STATES[:1], condition=SILENT, notes={})

@@ -60,17 +60,17 @@ def test_words_that_mean_nothing_are_named_with_near_ones(session, identity, cal
         ("a dog wearing a crown and a top hat", ["'hat'"]),
         ("cats on a beach", ["'cats' is drawn once"]),
         ("cat, dog, robot, lion, tiger", ["'tiger' is left out"]),
-        ("two cats on a beach", []),
-        ("a cat and a cat on a beach", []),
+        ("two cats on a beach", ["draws 'cats', so the place is a drawing"]),
+        ("a cat and a cat on a beach", ["draws 'cat', so"]),
         ("a red car and a blue car", ["'red'", "'blue'"]),
         ("a cat made of wood", []),
-        ("dog, beach, sunset", []),
+        ("dog, beach, sunset", ["`scene='beach'`"]),
         ("a dog in a kitchen in the rain", ["stay outside of a kitchen"]),
         ("a dog in a kitchen at sunset", []),
-        ("a dog on a frozen lake in winter", []),
+        ("a dog on a frozen lake in winter", ["(arctic ice)"]),
         ("a dog on a beach, black and white", ["in colour"]),
         ("a dog, Hund am Strand im Wald", ["'hund'", "English"]),
-        ("dog on a beach, dog", []),
+        ("dog on a beach, dog", ["(drawn beach)"]),
         ("a dog jump on a beach", ["never taught 'jump'. "]),
     ],
 )
@@ -102,12 +102,10 @@ def test_no_advice_asks_for_a_size_that_is_refused(session, identity, caplog):
     assert warnings_of(caplog) == []
 
 
-@pytest.mark.parametrize(("width", "words"), [(2048, "soft in a picture of 2048 px"), (1024, "")])
-def test_a_picture_is_reported_that_is_much_wider_than_its_photograph(session, width, words):
-    prompt = "a dog in a street"
-    request = PersonalizeRequest(
-        subjects=session.with_named(prompt), prompt=prompt, seeds=(0,), size_px=(512, width)
-    )
+@pytest.mark.parametrize(("width", "words"), [(2048, "soft at 2048x512 px"), (1024, "")])
+def test_a_picture_much_wider_than_its_photograph_is_reported(session, identity, width, words):
+    shown, prompt = (Subject(identity),), "a dog in a street"
+    request = PersonalizeRequest(prompt=prompt, subjects=shown, seeds=(0,), size_px=(512, width))
     message = " ".join(session.advice_on(request))
     assert words in message
     assert bool(message) == bool(words)
