@@ -6,7 +6,6 @@ pictures of the subjects of 50 users, and its memory is noted on the way.
 """
 
 import argparse
-import http.client
 import json
 import statistics
 import sys
@@ -20,7 +19,7 @@ import torch
 from PIL import Image, ImageDraw
 
 import swiftpie
-from benchmarks.serving import KNOWN, NUM_USERS, USER, Running, serving
+from benchmarks.serving import KNOWN, NUM_USERS, USER, Running, connected, serving
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.types import Identity
 
@@ -112,15 +111,14 @@ def draw_for(server: Running, user: str, number: int) -> None:
     Raises:
         RuntimeError: It draws none.
     """
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     body = json.dumps(server.body(number, user))
     kind = {"Content-Type": "application/json", **KNOWN, USER: user}
-    connection.request("POST", "/v1/images/generations", body, kind)
-    answer = connection.getresponse()
+    with connected(server.port) as connection:
+        connection.request("POST", "/v1/images/generations", body, kind)
+        answer = connection.getresponse()
+        read = answer.read()
     if answer.status != 200:
-        raise RuntimeError(f"The server answered {answer.status}: {answer.read().decode()}")
-    answer.read()
-    connection.close()
+        raise RuntimeError(f"The server answered {answer.status}: {read.decode()}")
 
 
 def served(pictures: int, *options: str) -> Growth:

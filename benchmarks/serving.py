@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,10 +74,10 @@ class Running:
         code = SAMPLES[len(self._identities) % len(SAMPLES)]
         data = (files("swiftpie") / "assets" / "samples" / f"{code}.webp").read_bytes()
         head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a.webp"\r\n\r\n'
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         kind = {"Content-Type": "multipart/form-data; boundary=x", **KNOWN, USER: user}
-        connection.request("POST", "/v1/identities", head + data + b"\r\n--x--\r\n", kind)
-        self._identities[user] = str(json.loads(connection.getresponse().read())["id"])
+        with connected(self.port) as connection:
+            connection.request("POST", "/v1/identities", head + data + b"\r\n--x--\r\n", kind)
+            self._identities[user] = str(json.loads(connection.getresponse().read())["id"])
 
     def body(self, number: int, user: str) -> dict[str, Any]:
         """Return a request that no other one is alike."""
@@ -91,9 +91,9 @@ class Running:
 
     def metrics(self) -> str:
         """Return what the server counts, as Prometheus reads it."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        connection.request("GET", "/metrics", headers=KNOWN)
-        return connection.getresponse().read().decode()
+        with connected(self.port) as connection:
+            connection.request("GET", "/metrics", headers=KNOWN)
+            return connection.getresponse().read().decode()
 
     def resident_mib(self) -> dict[str, float]:
         """Return what the server holds in memory, and what those hold that decode pictures."""
@@ -138,9 +138,14 @@ def serving(*options: str) -> Iterator[Running]:
 
 def is_ready(port: int) -> bool:
     """Whether the server takes requests."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", "/health/ready")
-    return connection.getresponse().status == 200
+    with connected(port) as connection:
+        connection.request("GET", "/health/ready")
+        return connection.getresponse().status == 200
+
+
+def connected(port: int) -> closing[http.client.HTTPConnection]:
+    """Return a connection to a server of this machine, which is closed after use."""
+    return closing(http.client.HTTPConnection("127.0.0.1", port, timeout=120))
 
 
 async def ask(
