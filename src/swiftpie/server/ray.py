@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 APPLICATION, DEPLOYMENT = "swiftpie", "replica"
-LOOK_S = 0.5  # between two looks at the replicas
+LOOK_S, LOST_S = 0.5, 30.0  # between two looks; how long the end waits for a lost machine
 HEALTH_S = 1.0  # after which an idle replica that died is noticed
 TRIES = 2  # of a batch whose replica is lost
 # Seconds of more requests than replicas until one more starts, whose callers wait meanwhile, and of
@@ -125,7 +125,7 @@ class RayBackend(DrawingBackend):
 
         serve.start(proxy_location="Disabled")
         logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it logs each step
-        ended_s = time.monotonic() + self._options["graceful_shutdown_timeout_s"]
+        ended_s = time.monotonic() + LOST_S + self._options["graceful_shutdown_timeout_s"]
         while (found := serve.status().applications.get(APPLICATION)) is not None:
             if found.status != "DELETING" or time.monotonic() > ended_s:
                 raise ConfigError(
