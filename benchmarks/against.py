@@ -39,6 +39,7 @@ DRAW = """
 import json, sys, time
 from importlib.resources import files
 import torch
+from PIL import Image
 import swiftpie
 
 threads, engine = int(sys.argv[1]), sys.argv[2]
@@ -53,16 +54,22 @@ def personalize(number):
     prompt = f"a thing {scenes[number % len(scenes)]}, picture {number}"
     return session.personalize(who[number % len(who)], prompt, seed=number)
 
+def photograph(number, side):  # the same in each checkout, as what it shows decides the work
+    ground = Image.new("RGB", (side, side), (70, 110 + 20 * (number % 6), 90))
+    ground.paste((150, 130, 100), (0, 3 * side // 5, side, side))
+    thing = Image.open(samples[number % len(samples)]).convert("RGBA")
+    thing = thing.resize((side // 2, side // 2))
+    ground.paste(thing, (side // 4, side // 3), thing)
+    return ground
+
 def edit(number):
-    scene = scenes[number % len(scenes)]
-    picture = session.personalize(who[number % len(who)], f"a thing {scene}", seed=number).images[0]
-    picture = picture.resize((256, 256))  # the places of a checkout have sizes of their own
+    picture = photograph(number, 256)
     started = time.perf_counter()
     session.edit(picture, f"a thing at night, {number}", source_prompt="a thing")
     return time.perf_counter() - started
 
 def insert(number):
-    place = session.personalize(who[number % len(who)], "a thing on a beach", seed=1).images[0]
+    place = photograph(number, 512)
     started = time.perf_counter()
     session.insert(place, who[(number + 1) % len(who)], box=(0.6, 0.5, 0.9, 0.9), seed=number)
     return time.perf_counter() - started
