@@ -13,7 +13,6 @@ subject is nearest among 23, *ground* the share whose border has the colour that
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -33,6 +32,7 @@ from transformers import (
 )
 
 import swiftpie
+from benchmarks._machine import tell
 from benchmarks.distillation import (
     COLOURS,
     NEW_SUBJECT,
@@ -74,12 +74,6 @@ ECHO_RATES = (1e-4, 5e-4, 1e-3)  # The word has 50 times the first; 1e-3 broke a
 Look = Callable[[Tensor], Tensor]
 
 
-def tell(line: str) -> None:
-    """Write a line at once."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
 class Place(NamedTuple):
     """Where everything is."""
 
@@ -91,6 +85,12 @@ class Place(NamedTuple):
     def choices(self) -> dict[str, Any]:
         """What loads the student, with the eyes of the adapter."""
         return {"preset": "swiftbrush-v2", "weights": self.student, "base": str(self.teacher)}
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """Settings of each stage that trains for the student."""
+        plain = {"size_px": SIDE_PX, "checkpointing": False, "mixed_precision": False}
+        return {"image_encoder": self.out / "eyes", **plain, **self.choices}
 
 
 def train_eyes(place: Place, seconds: float) -> None:
@@ -150,14 +150,10 @@ def train_adapter(place: Place, seconds: float) -> None:
     write_pictures(place.out / "photos", SUBJECTS, each=12, on=[*COLOURS])
     stage = AdapterConfig(
         data=place.out / "photos",
-        image_encoder=place.out / "eyes",
-        size_px=SIDE_PX,
         batch_size=12,
         pixel_samples=12,
-        checkpointing=False,
-        mixed_precision=False,
         loss=LossWeights(adversarial=0.0),
-        **place.choices,
+        **place.training,
     ).build(Context(place.out, place.out, "cpu"))
     loop = loop_of(place, stage, seconds, rates=(1e-3, 1e-3), name="adapter")
     for event in fit(stage, loop, place.out / "adapter"):
@@ -194,13 +190,9 @@ def echo(place: Place, name: str, seconds: float) -> Path:
         opening="a",
         places=tuple(f"on {ground}" for ground in SHOWN),
         teacher=place.teacher / "unet",
-        image_encoder=place.out / "eyes",
-        size_px=SIDE_PX,
         batch_size=4,
         adversarial_steps=50,
-        checkpointing=False,
-        mixed_precision=False,
-        **place.choices,
+        **place.training,
     )
     stage = config.build(Context(place.out, place.out, "cpu"))
     loop = loop_of(place, stage, seconds, rates=ECHO_RATES, name=f"echo-{name}")
@@ -326,9 +318,7 @@ def measure(place: Place, judge: Judge, seconds: float) -> None:
     preset = replace(loaded.preset, image_size_px=SIDE_PX)  # what its networks were trained on
     session = Session(replace(loaded, preset=preset))
     for name, noun in NEW.items():
-        photos = sorted(
-            path for path in (place.out / "new" / name).glob("?.png") if ".mask" not in path.name
-        )
+        photos = sorted((place.out / "new" / name).glob("?.png"))
         masks = [path.with_suffix(".mask.png") for path in photos]
         plain = session.encode_identity(photos, masks=masks)
         changes = echo(place, name, seconds)

@@ -22,6 +22,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import swiftpie
+from benchmarks.serving import connected
 from swiftpie.imageio.images import sample_pictures
 from swiftpie.pipelines.identity_file import identity_bytes
 
@@ -68,15 +69,13 @@ def terminate(servers: "Iterable[subprocess.Popen[bytes]]") -> None:
 
 def asked(port: int, method: str, path: str, body: str | None = None) -> tuple[int, bytes]:
     """Return status and content of an answer, the status 0 where none came."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     try:
-        connection.request(method, path, body, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
+        with connected(port) as connection:
+            connection.request(method, path, body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
     except (OSError, http.client.HTTPException) as error:
         return 0, str(error).encode()
-    finally:
-        connection.close()
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:

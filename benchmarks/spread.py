@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     given = parser.parse_args()
     os.environ.update(QUIET)
-    say: Callable[[str], object] = lambda line: print(line, flush=True)  # noqa: E731, T201
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     differs: dict[str, bool] = dict.fromkeys(WAYS, False)
     wanted: object = None
@@ -98,10 +97,11 @@ def main() -> None:
                 wanted = wanted or found
                 differs[way] |= found != wanted
     load, cores = os.getloadavg()[0], os.cpu_count()
-    say(f"{given.jobs} jobs of {given.size} px on {cores} cores, load at the end {load:.1f}")
+    lines = [f"{given.jobs} jobs of {given.size} px on {cores} cores, load at the end {load:.1f}"]
     for way, found in seconds.items():
         equal = "files differ" if differs[way] else "files equal"
-        say(f"{way:22} {statistics.median(found):6.1f} s  {equal}")
+        lines.append(f"{way:22} {statistics.median(found):6.1f} s  {equal}")
+    sys.stdout.write("\n".join([*lines, ""]))
     sys.exit(int(any(differs.values())))
 
 

@@ -82,10 +82,8 @@ class Worker:
             on_batch=self.metrics.batch,
         )
         kept = stores or open_stores(MEMORY, limit_mib=limits.cache_mib)
-        self.identities, self.pictures, self.answers = (
-            *(kept.identities, kept.pictures, kept.answers),
-        )
-        self._is_shared = kept.is_shared
+        self.identities, self.pictures = kept.identities, kept.pictures
+        self.answers, self._is_shared = kept.answers, kept.is_shared
         self.running: dict[str, RunningCall] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self.builder = JobBuilder(models, identities=self.identities, pictures=self.pictures)
