@@ -202,10 +202,8 @@ def place_of(request: PersonalizeRequest, reading: Reading, share: float = 0.0) 
     Raises:
         InputError: There is no such place.
     """
-    place, named = (
-        place_named(request, reading, share),
-        [s.identity.named for s in request.subjects],
-    )
+    place = place_named(request, reading, share)
+    named = [subject.identity.named for subject in request.subjects]
     is_drawn = not request.scene and named and None not in named
     return scene_library().drawing_of(place) if is_drawn else place
 
@@ -228,8 +226,7 @@ def _stance(components: Components, request: PersonalizeRequest, subject: Subjec
     said = subject.name or " ".join(texts_of(request.prompt)[:1])
     kinds = map(subject_library().meant_by, tokens_in(said))
     first = next((each for each in kinds if each is not None), None)
-    is_thing = first is not None and subject_library().entry(first.name).group in THINGS
-    if not is_thing:
+    if first is None or subject_library().entry(first.name).group not in THINGS:
         return None
     return components.keep("stance", identity, partial(stance_of, identity.mask[:1]))
 
