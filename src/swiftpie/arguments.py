@@ -120,7 +120,6 @@ def checked(
 def unknown_argument(
     name: str, unknown: str, known: Iterable[str], gone: Mapping[str, str] = NOTHING
 ) -> UnknownArgument:
-    """Return the error about an argument that `name` does not have."""
     own = [each for each in known if each not in {"self", "cls"}]
     listed = f"It takes {', '.join(own)}." if own else "It takes none."
     advice = gone.get(unknown) or did_you_mean(unknown, own, otherwise=listed)
@@ -154,7 +153,6 @@ class _Form(NamedTuple):
 
     @classmethod
     def of(cls, signature: inspect.Signature) -> Self:
-        """Return a signature in that form."""
         named = [
             each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD
         ]
@@ -291,7 +289,6 @@ def _needs(name: str, kind: Any) -> str:  # noqa: ANN401 - any annotation
 
 
 def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - of any type
-    """Return what was given, in a few words."""
     if value is None:
         return f"`{name}=None`"
     kind, shape = type(value).__name__, getattr(value, "shape", None)

@@ -67,12 +67,10 @@ class Plain:
         """Accept any number of steps."""
 
     def branches(self, step: int) -> tuple[Branch, ...]:
-        """Name the one row."""
         del step
         return (Branch.BOTH,)
 
     def combine(self, predictions: Mapping[Branch, Tensor], step: int) -> Tensor:
-        """Return the one prediction, (B, C, h, w)."""
         del step
         return predictions[Branch.BOTH]
 
@@ -93,7 +91,6 @@ class ClassifierFree:
         _check_rescale("classifier-free", self.rescale)
 
     def check(self, num_steps: int) -> None:
-        """Check the number of scales."""
         check_length("Classifier-free guidance", self.scales, num_steps)
 
     def branches(self, step: int) -> tuple[Branch, ...]:
@@ -101,7 +98,6 @@ class ClassifierFree:
         return needed(self._weights(step))
 
     def combine(self, predictions: Mapping[Branch, Tensor], step: int) -> Tensor:
-        """Return the guided prediction, (B, C, h, w)."""
         guided = weighted_sum(predictions, self._weights(step))
         if len(predictions) == 1 or not self.rescale:
             return guided
@@ -140,7 +136,6 @@ def branches_of(guidance: Guidance, num_steps: int) -> set[Branch]:
 
 
 def needed(weights: Mapping[Branch, float]) -> tuple[Branch, ...]:
-    """Return the branches whose weight is not 0."""
     return tuple(branch for branch, weight in weights.items() if weight)
 
 
@@ -210,7 +205,6 @@ class Decoupled:
         _check_rescale("decoupled", self.rescale)
 
     def check(self, num_steps: int) -> None:
-        """Check the number of scales."""
         check_length("Decoupled guidance", self.a, num_steps)
 
     def branches(self, step: int) -> tuple[Branch, ...]:
@@ -218,7 +212,6 @@ class Decoupled:
         return ROWS[self.type] if self._renorms(step) else needed(self._weights(step))
 
     def combine(self, predictions: Mapping[Branch, Tensor], step: int) -> Tensor:
-        """Return the guided prediction, (B, C, h, w)."""
         if self._renorms(step):
             guided = self._renormed(predictions, step)
         else:

@@ -152,7 +152,6 @@ class Schedule:
         return len(self.steps) if self.needs_noise else 1
 
     def through(self, steps: Sequence[Step]) -> "Schedule":
-        """Return the same schedule with other steps."""
         return replace(self, steps=tuple(steps))
 
     def initial_latents(self, noise: Tensor) -> Tensor:

@@ -39,7 +39,6 @@ PROMPT, SOURCE = "a dinosaur in a forest", "a dinosaur on a beach"
 
 
 def drawn(session, **request):
-    """Return the pixels of a picture of a subject."""
     subject = Subject(session.encode_identity(picture(0)), box=(0.1, 0.3, 0.6, 1.0))
     request = {"subjects": (subject,), "prompt": PROMPT, "seeds": (3,)} | request
     return session.draw(PersonalizeRequest(**request)).images[0].tobytes()
@@ -608,7 +607,6 @@ def test_the_table_of_ideas_is_the_one_of_the_documentation():
 
 
 def table():
-    """Return the table as the page has it."""
     rows = [
         f"|{each.idea}|{each.paper}|`{each.command}`|`{each.file}`|{each.shown}|" for each in IDEAS
     ]

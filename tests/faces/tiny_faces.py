@@ -161,5 +161,4 @@ def _model(nodes, constants, source, outputs):
 
 
 def similarity(first, second):
-    """The cosine of two embeddings (D,)."""
     return float(np.dot(first, second) / (np.linalg.norm(first) * np.linalg.norm(second)))

@@ -207,7 +207,6 @@ def inputs(words):
 
 @cache
 def lines_to_run():
-    """By page, the first command lines with each feature, and those that write what they read."""
     seen, chosen = set(), {}
     for page in PAGES:
         lines, firsts = quick_lines(page), []

@@ -182,7 +182,6 @@ def install_released(installation: Installation) -> Installation:
 
 
 def block_of(name: str) -> Block:
-    """Return the part of the U-Net that the module at path `name` belongs to."""
     return Block(name.split(".")[0])
 
 

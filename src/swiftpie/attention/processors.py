@@ -106,7 +106,6 @@ class SelfAttention(nn.Module):
     def project_own(
         self, attn: "Attention", hidden_states: Tensor, condition: AttentionCondition
     ) -> OwnAttention:
-        """Return the layer's own queries, keys and values."""
         query = split_heads(attn.to_q(hidden_states), attn.heads)
         rows, columns = condition.region.shape[-2:]
         seen = thin(hidden_states, (rows, columns), self.stride)

@@ -176,7 +176,6 @@ def install_adapter(
 def wrap_image_encoder(
     tower: CLIPVisionModelWithProjection, projector: Projector
 ) -> ClipIdentityEncoder:
-    """Return the image encoder that an adapter reads, where `tower` is and of its type."""
     check_image_encoder(projector, tower.config)
     align_memory(projector.module.to(device=tower.device, dtype=tower.dtype))
     if projector.face_width:

@@ -185,7 +185,6 @@ def device_of(name: str, *, is_large: bool = True) -> str:
 
 
 def schedule_of(preset: Preset) -> "Schedule":
-    """Return the steps that the networks of `preset` were trained to take."""
     from swiftpie.noise import build_schedule
 
     return build_schedule(

@@ -106,7 +106,6 @@ class Components:
 
     @property
     def device(self) -> "torch.device":
-        """Where the networks run, so where their inputs are made."""
         if self.engine.device is not None:
             return self.engine.device
         weight: Tensor = next(self.denoiser.installation.network.parameters())
@@ -114,7 +113,6 @@ class Components:
 
     @cached_property
     def family(self) -> "Family":
-        """What the networks have in common with those of other presets."""
         return FAMILIES.get(self.preset.family)
 
     @cached_property

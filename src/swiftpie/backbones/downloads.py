@@ -55,7 +55,6 @@ class ModelPart:
 
     @property
     def missing(self) -> tuple[RemoteFile, ...]:
-        """The files that are not in their place."""
         return tuple(file for file in self.files if not (self.root / file.path).exists())
 
     def left(self, file: RemoteFile) -> int:
@@ -68,7 +67,6 @@ class ModelPart:
 
     @property
     def folder(self) -> Path:
-        """The folder that the files go to."""
         return self.root.parents[2]
 
     def room(self, file: RemoteFile) -> int:
@@ -137,7 +135,6 @@ class DownloadPlan:
 
     @property
     def folders(self) -> list[Path]:
-        """The folders that the files go to."""
         return list(dict.fromkeys(part.folder for part, _ in self.missing))
 
     @property
@@ -146,7 +143,6 @@ class DownloadPlan:
         return min(map(_free, self.folders), default=0)
 
     def part(self, name: str) -> ModelPart | None:
-        """Return a part by its name; None if there is none."""
         return next((part for part in self.parts if part.name == name), None)
 
     def path(self, name: str) -> Path | None:
@@ -216,7 +212,6 @@ class DownloadPlan:
             part.finish()
 
     def fetch_only(self, is_wanted: Callable[[RemoteFile], bool]) -> None:
-        """Download the missing files that `is_wanted` accepts."""
         for part, file in self.missing:
             if is_wanted(file):
                 part.fetch(file)

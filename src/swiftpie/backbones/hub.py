@@ -180,7 +180,6 @@ def root_of(reference: RepoReference, listing: RepoListing | None = None) -> Pat
 
 
 def list_files(reference: RepoReference) -> RepoListing:
-    """Return the files of a repository at the revision of `reference`."""
     from huggingface_hub import constants
 
     moment = int(time.monotonic() // KEPT_S)

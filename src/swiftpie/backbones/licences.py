@@ -78,13 +78,11 @@ def everything() -> list[LicenceTerms]:
 
 
 def terms_at(repository: str) -> LicenceTerms | None:
-    """Return the terms of what a repository holds, as we know them."""
     return _known_terms().get(repository)
 
 
 @cache
 def _known_terms() -> Mapping[str, LicenceTerms]:
-    """Return what is known of repositories, by their names."""
     known = {ADAPTERS: ADAPTER, FACE_ADAPTERS: FACE_ADAPTER, RELEASE: SWIFTEDIT}
     for name, licence in (*AUTOENCODERS.items(), *BASES.items()):
         known[name] = LicenceTerms("part", name, licence, True)
@@ -197,7 +195,6 @@ def _adapter_at(place: RepoReference | None, name: str, part: str = "adapter") -
 
 
 def encoder_terms(name: str, *, part: str) -> list[LicenceTerms]:
-    """Return the terms of each file of a face encoder."""
     files = FACE_ENCODERS.get(name).files
     return [
         LicenceTerms(part, f"{name}: {file.name}", file.licence, file.is_commercial)
@@ -206,7 +203,6 @@ def encoder_terms(name: str, *, part: str) -> list[LicenceTerms]:
 
 
 def adapter_terms(adapter: str) -> LicenceTerms:
-    """Return the terms of a published adapter, by its name."""
     name = PurePath(adapter).name
     if name.lower().startswith("ip-adapter-faceid"):
         return FACE_ADAPTER._replace(name=name)

@@ -66,11 +66,9 @@ class Peer:
 
     @property
     def knows_references(self) -> bool:
-        """Whether it draws a subject at all."""
         return self.reads_pictures or self.adapter is not None
 
     def draw_subject(self, prompt: str, reference: Reference, *, seed: int, scale: float) -> Tensor:
-        """Return a picture of the subject, by the adapter alone or as the model reads pictures."""
         if self.reads_pictures:
             return self.draw(prompt, seed=seed, image=to_pil(reference.pixels)[0])
         pipeline = self.pipeline
@@ -84,7 +82,6 @@ class Peer:
 
     @torch.no_grad()
     def _embeds(self, reference: Reference) -> Tensor:
-        """Return what the projection of the adapter reads."""
         pipeline = self.pipeline
         [projection] = pipeline.unet.encoder_hid_proj.image_projection_layers
         name = type(projection).__name__
@@ -155,7 +152,6 @@ def unet_peer(components: Any, adapter: Path | None) -> Peer:  # noqa: ANN401 - 
 
 
 def scheduler_of(preset: Preset) -> Any:  # noqa: ANN401 - diffusers has no common type
-    """Return the scheduler of diffusers that draws as `preset` does."""
     import diffusers
 
     if preset.noise_scale == "flow":

@@ -141,7 +141,6 @@ class Preset:
 
     @property
     def repository(self) -> str | None:
-        """The hub repository of the weights, if they are in one."""
         return self._place[0] if self.source.startswith(HUB) else None
 
     @property

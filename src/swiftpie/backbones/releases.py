@@ -50,7 +50,6 @@ class ReleasePart(ModelPart):
 
     @property
     def folder(self) -> Path:
-        """The folder of all releases."""
         return self.root.parent
 
     def left(self, file: RemoteFile) -> int:

@@ -218,7 +218,6 @@ def check_within_reach(preset: Preset, choices: Choices) -> None:
 
 
 def _beside(weights: str | Path, file: str) -> str | Path:
-    """Return the path or reference of a `file` in the folder or repository of `weights`."""
     reference = parse_reference(weights)
     if reference is not None:
         return str(replace(reference, path=_below(reference.path or "", file)))
@@ -356,7 +355,6 @@ class PartFinder:
 
 
 def is_settings(file: RemoteFile) -> bool:
-    """Whether a file holds the settings of a network; such files are small."""
     return file.path.rpartition("/")[2] == CONFIG
 
 
@@ -377,7 +375,6 @@ def _inside(reference: RepoReference, wanted: FileSelection) -> FileSelection:
 
 
 def _weights(folder: str, names: Collection[str], formats: WeightFormats) -> list[str]:
-    """Return the files with the weights of a network."""
     below = {name.rpartition("/")[2] for name in names if name.rpartition("/")[0] == folder}
     if found := weight_names(below, **formats._asdict()):
         return [_below(folder, name) for name in found]
@@ -398,7 +395,6 @@ def _below(folder: str, name: str) -> str:
 
 
 def _published(preset: Preset) -> str:
-    """Return the reference of the preset's own weights."""
     if preset.repository is None:
         raise WeightsError(
             f"The weights of preset {preset.name!r} are not on the hub: {preset.summary} Get "
@@ -408,7 +404,6 @@ def _published(preset: Preset) -> str:
 
 
 def face_folder() -> Path:
-    """Return the folder of downloaded face encoders."""
     return home_folder() / "faces"
 
 

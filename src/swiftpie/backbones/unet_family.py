@@ -110,7 +110,6 @@ class StableDiffusion(Family):
         self.projects_linearly = projects_linearly  # around attention, where 1.x convolves
 
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
-        """Load the networks, and what was chosen besides; see `Family`."""
         preset = with_steps(preset, choices.get("steps"))
         needs = self.download_plan(preset, device=device, choices=choices)
         adapter_part = needs.part("adapter")
@@ -265,7 +264,6 @@ class StableDiffusion(Family):
         }
 
     def from_folder(self, modules: Mapping[str, Any], adapter: Path | None) -> Components:
-        """Return the networks with an adapter's branches installed; see `Family`."""
         preset, unet = read_preset(modules["preset"]), modules["unet"]
         check_bare(unet)
         opened = None if adapter is None else open_adapter(adapter)
@@ -309,7 +307,6 @@ class StableDiffusion(Family):
         return isinstance(modules["image_encoder"], CLIPVisionModelWithProjection)
 
     def write_adapter(self, path: Path, components: Components) -> None:
-        """Write the identity branches if an adapter was loaded; see `Family`."""
         if isinstance(components.image_encoder, ClipIdentityEncoder):
             write_adapter(path, components)
 
@@ -490,7 +487,6 @@ FAMILIES = by_name(
 
 
 def _family_of(unet: Mapping[str, Any]) -> str:
-    """Return which of the families a U-Net with these settings is of."""
     is_size_conditioned = unet["addition_embed_type"] == SIZE_CONDITIONING
     projects_linearly = bool(unet["use_linear_projection"])
     has_middle = unet.get("mid_block_type", "") is not None  # with motion modules it has no type
@@ -570,7 +566,6 @@ def _open_adapter(path: Path | None, reader: NetworkReader) -> Adapter | None:
 
 
 def _second(reader: NetworkReader, needs: DownloadPlan, name: str) -> UNet2DConditionModel | None:
-    """Return a chosen U-Net besides the denoiser's."""
     place, build = needs.path(name), partial(built, UNet2DConditionModel)
     return None if place is None else reader.keep(name, place, build, stays=True)
 

@@ -69,7 +69,6 @@ def locked_folder(folder: Path) -> Iterator[None]:
 
 
 def manifest_of(jobs: Jobs, run: Mapping[str, Any]) -> RunManifest:
-    """Return the manifest of a run of these jobs."""
     digests = {name: seen.digest[:16] for name, seen in jobs.files.items()}
     described = {
         job.id: {**job.spec, "files": {name: digests[name] for name in job.files}}
@@ -79,7 +78,6 @@ def manifest_of(jobs: Jobs, run: Mapping[str, Any]) -> RunManifest:
 
 
 def read_manifest(folder: Path) -> RunManifest | None:
-    """Return the manifest in a folder; None if there is none."""
     path = folder / PLAN
     try:
         head, *lines = path.read_text("utf-8").splitlines()
@@ -201,7 +199,6 @@ def digest(contents: Iterable[Path | bytes]) -> str:
 
 
 def frames_in(folder: Path) -> list[Path]:
-    """Return the frames of an animation that is a folder, in their order."""
     return sorted(folder.glob("frame-*.png"))
 
 
@@ -217,7 +214,6 @@ class Report:
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
 
     def add(self, row: Outcome) -> None:
-        """Append the outcome of a job."""
         line = _line(row)
         try:
             written = os.write(self._file, line)

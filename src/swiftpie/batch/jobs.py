@@ -44,7 +44,6 @@ class Model(NamedTuple):
 
     @property
     def known(self) -> Preset:
-        """Its preset."""
         return _preset_of(*self)
 
 
@@ -64,14 +63,12 @@ class BatchJob:
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """What shows its subjects."""
         if isinstance(self.request, PersonalizeRequest):
             return tuple(subject.source for subject in self.request.subjects)
         return () if self.request.source is None else (self.request.source,)
 
     @property
     def has_faces(self) -> bool:
-        """Whether it draws a person by the face."""
         return any(isinstance(source, FacePicture) for source in self.sources)
 
 
@@ -105,7 +102,6 @@ class Batch(NamedTuple):
 
     @property
     def model(self) -> Model:
-        """The model that draws them."""
         return self.jobs[0].model
 
 

@@ -197,7 +197,6 @@ class _Pool:
             self._start()
 
     def submit(self, batch: "Batch") -> "Future[list[Outcome]]":
-        """Let a batch be drawn."""
         return self._threads.submit(self._draw, batch)
 
     def close(self) -> None:

@@ -82,7 +82,6 @@ OPTIONS = {name: task.options(Surface.BATCH, without=_SEEDS) for name, task in T
 
 
 def _fields_of(name: str) -> tuple[str, ...]:
-    """Return the names that a line of a task may have."""
     task = TASKS[name]
     own = [field.name for field in fields(_Row) if field.name not in ("image", "subject", "cutout")]
     shown = ("subject", "cutout", *_FACE) if task.most_subjects else ()
@@ -130,7 +129,6 @@ class _Files:
         self.names: dict[str, None] = {}
 
     def path(self, name: str) -> Path:
-        """Return the path of a file."""
         self.names[name] = None
         return self.inputs.root / name
 

@@ -132,7 +132,6 @@ class Drawer:
         return outcomes
 
     def _session(self, model: Model) -> Session | None:
-        """Return the session of a model; None if `_missing` says why there is none."""
         if model in self._missing:
             return None
         if self._loaded is None or self._loaded[0] != model:
@@ -169,7 +168,6 @@ class Drawer:
     def _finish(
         self, session: Session, job: BatchJob, choice: Choice, drawn: GenerationResult | EditResult
     ) -> dict[str, Any]:
-        """Write the file of a picture; return its facts for the report."""
         warnings = [*drawn.warnings]
         chosen: dict[str, Any] = {"seed": job.spec["seed"]}
         if isinstance(drawn, GenerationResult) and drawn.scores:
@@ -238,7 +236,6 @@ def _files_of(
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the reason of a failure, for the report."""
     if isinstance(error, SwiftPieError):
         return str(error)
     return f"{type(error).__name__}: {short_reason(error)}. SwiftPie did not expect this."

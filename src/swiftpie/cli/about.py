@@ -133,7 +133,6 @@ def _rows_of(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _write_recipe(facts: dict[str, Any]) -> None:
-    """Write a recipe, its parts with their versions, and their licences."""
     write_table(_rows_of({key: facts[key] for key in facts if key not in ("parts", "licences")}))
     print_text("\n")
     parts = [
@@ -407,7 +406,6 @@ def _releases_of(name: str, loading: LoadOptions) -> "DownloadPlan":
 
 
 def _needs_of(name: str, loading: LoadOptions) -> "tuple[DownloadPlan, DownloadPlan]":
-    """Return what face encoders and networks need."""
     recipe = RECIPES.get(name) if name in RECIPES.names() else None
     encoder = name if recipe is None else recipe.face_encoder
     faces = DownloadPlan()

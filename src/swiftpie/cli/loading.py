@@ -102,14 +102,12 @@ def open_session(
 
 
 def plan_downloads(loading: LoadOptions) -> "DownloadPlan":
-    """Return what has to be downloaded for these choices."""
     from swiftpie.engine.load import plan_downloads as plan
 
     return plan(**load_keywords(loading))
 
 
 def load_keywords(loading: LoadOptions) -> Any:  # noqa: ANN401 - keywords of `swiftpie.load`
-    """Return the keywords of `swiftpie.load` for these choices."""
     given = {name: value for name, value in loading.items() if name != "yes"}
     engine = given.get("engine")
     if isinstance(engine, str):

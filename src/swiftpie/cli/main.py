@@ -57,7 +57,6 @@ class ExitCode(IntEnum):
 
 
 def exit_code_of(error: Exception) -> ExitCode:
-    """Return the exit code for `error`."""
     match error:
         case ImageError():
             return ExitCode.IMAGE
@@ -94,7 +93,6 @@ class GuardedGroup(TyperGroup):
             raise ConfigError(f"{message}{'' if message[-1] == '?' else '.'} {advice}") from error
 
     def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the parent has it
-        """Run a command and exit."""
         arrange(self)
         try:
             with logs_on_stderr():
@@ -186,7 +184,6 @@ def swiftpie(
 
 
 def main() -> None:
-    """Run the command line in its own process."""
     wait_briefly()
     if sys.stdout is None:  # the shell closed it; writing into this fails
         sys.stdout = Path(os.devnull).open()  # noqa: SIM115 - until the process ends

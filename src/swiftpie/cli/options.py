@@ -129,7 +129,6 @@ def argument(text: str, metavar: str | None = None, **more: Any) -> Any:  # noqa
 
 
 def option_of(source: type, name: str) -> Any:  # noqa: ANN401 - what Typer reads is untyped
-    """Return the option that a field of a class declares, for `Annotated`."""
     return _typer_option(options_of(source)[name])
 
 
@@ -226,7 +225,6 @@ class SeedOptions:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """One seed a picture."""
         return seeds_from(self.seed, self.num_images)
 
 
@@ -277,7 +275,6 @@ RayGpus = Annotated[
 
 
 def check_ray(ray: str, **given: object) -> None:
-    """Refuse options of Ray without it."""
     for name, value in given.items():
         if value is not None and not ray:
             option = f"--{name.replace('_', '-')}"
@@ -309,7 +306,6 @@ def check_prompt(prompt: str) -> str:
 
 
 def is_file(name: str) -> bool:
-    """Whether a name is that of a file."""
     try:
         return Path(name).is_file()
     except (OSError, ValueError):

@@ -211,7 +211,6 @@ def _request(
     seeds: tuple[int, ...],
     face: FaceSource = NO_FACE,
 ) -> PersonalizeRequest:
-    """Return a drawing, with all files checked."""
     from swiftpie.backbones.components import FAMILIES
 
     sources: list[Source] = [read_source(pictures)] if pictures else []

@@ -175,7 +175,6 @@ def with_face_files(
 
 
 def encoder_of(loading: LoadOptions) -> str | None:
-    """Return the face encoder of the chosen recipe; None if there is none."""
     recipe = loading.get("recipe")
     if isinstance(recipe, str):
         recipe = RECIPES.get(recipe)
@@ -183,7 +182,6 @@ def encoder_of(loading: LoadOptions) -> str | None:
 
 
 def choose_in(encoder: "FaceEncoder", source: FaceSource) -> "ChosenFace":
-    """Return the face of a photograph, and report what there is to know about it."""
     from swiftpie.faces.choose import choose_face, find_faces
     from swiftpie.imageio.decoding import load_image
 

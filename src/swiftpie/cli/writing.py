@@ -206,14 +206,12 @@ def _write_edit(
 
 
 def report_written(target: Target, seed: int, scores: Mapping[str, float]) -> None:
-    """Report the file of a picture, its seed and its scores."""
     facts = (f"{name.replace('_', ' ')} {score:.3f}" for name, score in scores.items())
     shown = ", ".join([f"seed {seed}", *facts])
     console.say(f"wrote {target.picture or 'the picture to standard output'} ({shown})")
 
 
 def warn_of_losses(drawing: FileDrawing, *, is_signed: bool) -> None:
-    """Report what the edited file does not keep of the original."""
     from swiftpie.imageio.originals import losses_in, read_original
     from swiftpie.imageio.writing import LOSSLESS, format_of
 

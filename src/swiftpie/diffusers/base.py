@@ -334,7 +334,6 @@ class ModulesPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers is 
     def _exchange(
         self, plain: Components, modules: Mapping[str, object], adapter: Path | None
     ) -> None:
-        """Take networks with another adapter."""
         settings = {"fingerprint": unknown_fingerprint(), "dtype": ""}
         preset = plain.preset
         if preset.name in PRESETS.names():  # without what the adapter before recommended

@@ -155,7 +155,6 @@ class Call:
 
     @property
     def read_by_callback(self) -> Sequence[str]:
-        """The names of the tensors that the callback reads."""
         callback = self.callback_on_step_end
         if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):
             return tuple(callback.tensor_inputs)

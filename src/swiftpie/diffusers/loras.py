@@ -33,7 +33,6 @@ class Loras:
 
     @property
     def drawn(self) -> list[Lora]:
-        """All that act."""
         acting = {} if self.is_off else self.known if self.fused is None else self.fused
         return [lora for lora in (*self.kept, *acting.values()) if lora.scale]
 

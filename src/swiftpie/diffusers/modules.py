@@ -91,7 +91,6 @@ def take_apart(components: Components) -> dict[str, Any]:
 
 
 def family_of(modules: Mapping[str, Any]) -> Family:
-    """Return the family of networks given by the fields of `Modules`."""
     return FAMILIES.get(read_preset(modules["preset"]).family)
 
 

@@ -64,7 +64,6 @@ class PersonalizeCall(Call):
 
     @property
     def num_images(self) -> int:
-        """The number of pictures."""
         prompts = [self.prompt] if isinstance(self.prompt, str) else self.prompt or []
         rows = prompts if self.prompt_embeds is None else self.prompt_embeds
         return len(rows) * self.num_images_per_prompt

@@ -114,7 +114,6 @@ class DeviceSlot:
 
     @contextmanager
     def hold(self, network: nn.Module) -> Iterator[None]:
-        """Keep `network` on the device."""
         with self._lock:
             self._bring(network)
             yield
@@ -125,7 +124,6 @@ class DeviceSlot:
         self._bring(network)
 
     def release(self) -> None:
-        """Let the next network have its turn."""
         self._lock.release()
 
     def note(self, network: nn.Module, place: StoredWeights) -> None:
@@ -187,7 +185,6 @@ class OffloadedText:
             return self.inner.encode(prompts)
 
     def dropped(self, prompt: str) -> str:
-        """Return the words at the end of a prompt that are not read, as it is too long."""
         return self.inner.dropped(prompt)
 
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:

@@ -107,7 +107,6 @@ class OpenvinoDenoiser(WrappedDenoiser):
         return self._graphs.call(self._function, *call)
 
     def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
-        """Look at canonical references; see `Denoiser`."""
         noted = self._graphs.call(self._reader, encoded, text)
         return dict(zip(self.installation.detail, noted, strict=True))
 
@@ -127,15 +126,12 @@ class OpenvinoAutoencoder:
         self._decode = partial(graphs.call, Function(DECODER, network, _decode, weights))
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Return latents; see `Autoencoder`."""
         return self.posterior(pixels).mean
 
     def posterior(self, pixels: Tensor) -> Posterior:
-        """Return the normal distribution of the latents; see `Autoencoder`."""
         return Posterior(*self._encode(pixels))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return pixels; see `Autoencoder`."""
         return self._decode(latents)[0]
 
 
@@ -147,7 +143,6 @@ class OpenvinoNetwork:
         self._call = partial(graphs.call, Function(name, network, _called, digest_of(network)))
 
     def __call__(self, *arguments: object) -> Tensor:
-        """Return what the network makes of its arguments."""
         return self._call(*arguments)[0]
 
 
@@ -214,7 +209,6 @@ class OpenvinoTower(_OpenvinoClip):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the weights, in which results come too."""
         return next(self.inner.parameters()).dtype
 
     def forward(self, pixel_values: Tensor, *, output_hidden_states: bool) -> CLIPVisionModelOutput:
@@ -233,7 +227,6 @@ class OpenvinoCalls:
         self._made: dict[nn.Module, OpenvinoNetwork] = {}
 
     def __call__(self, network: nn.Module, *tensors: Tensor) -> Tensor:
-        """Return what `network` makes of tensors."""
         if network not in self._made:
             name = type(network).__name__.lower()
             self._made[network] = OpenvinoNetwork(network, self._graphs, name)

@@ -54,7 +54,6 @@ class StepFile:
         return kept.steps, kept.latents.to(latents.device)
 
     def __call__(self, index: int, _timestep: float, latents: Tensor) -> Tensor:
-        """Keep the latents after a step."""
         if index < self._last:
             tensor = latents.detach().to("cpu", torch.float32).contiguous()
             kept = _KeptSteps(self._key, index + 1, self.seed, tensor)
@@ -66,7 +65,6 @@ class StepFile:
         return latents
 
     def remove(self) -> None:
-        """Delete the file of a finished drawing."""
         with suppress(OSError):  # a folder of that name is not ours
             self.path.unlink()
 

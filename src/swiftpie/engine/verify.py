@@ -254,7 +254,6 @@ class _PictureRecorder:
         return getattr(self._autoencoder, name)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode `latents` (B, C, h, w), and keep the pictures."""
         pixels: Tensor = self._autoencoder.decode(latents)
         self.picture = (beside(pixels).float().cpu() / 2 + 0.5).clamp(0, 1)
         return pixels

@@ -98,11 +98,9 @@ class EncoderChoice:
 
     @property
     def is_published(self) -> bool:
-        """Whether all of its files can be fetched."""
         return all(file.repository for file in self.files)
 
     def is_in(self, folder: Path) -> bool:
-        """Whether all of its files are there."""
         return all((folder / file.name).is_file() for file in self.files)
 
 

@@ -235,7 +235,6 @@ def _notes(found: FoundFaces, index: int, *, is_chosen: bool) -> tuple[str, ...]
 
 
 def middle_of(box: FaceBox) -> tuple[float, float]:
-    """Return the middle of a box, in pixels."""
     return (box.left + box.right) / 2, (box.top + box.bottom) / 2
 
 

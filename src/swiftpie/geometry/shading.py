@@ -62,7 +62,6 @@ class Illumination(NamedTuple):
         return Illumination(*(value.expand(rows, -1) for value in self))
 
     def on_cpu(self) -> "Illumination":
-        """Return the same on the processor."""
         return Illumination(*(value.cpu() for value in self))
 
 
@@ -73,11 +72,9 @@ class Lighting(NamedTuple):
     scene: Illumination  # direction in coordinates of the picture
 
     def select(self, rows: Tensor | slice) -> "Lighting":
-        """Return the given rows, which may repeat."""
         return Lighting(*(Illumination(*(value[rows] for value in light)) for light in self))
 
     def on_cpu(self) -> "Lighting":
-        """Return the same on the processor."""
         return Lighting(self.own.on_cpu(), self.scene.on_cpu())
 
 

@@ -165,7 +165,6 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
 
 
 def _no_picture(given: object) -> ImageError:
-    """Return the error about a value that is no picture."""
     found, shape = type(given).__name__, getattr(given, "shape", None)
     if shape is not None:
         found = f"{found} of shape {tuple(shape)} and {getattr(given, 'dtype', 'no type')}"

@@ -112,7 +112,6 @@ def composite(original: OriginalPicture, edited: Image.Image, blend: Image.Image
 def losses_in(
     original: OriginalPicture, suffix: str, *, is_signed: bool = False
 ) -> tuple[str, ...]:
-    """Return the names of the parts of a picture that a file with this suffix loses."""
     (pixels, _, exif), losses = original.stored, list(original.losses)
     losses = [loss for loss in losses if not (is_signed and loss.startswith(LOST))]
     file_format = format_of(suffix)

@@ -308,7 +308,6 @@ def frame_files(
     metadata: Mapping[str, str],
     sign: str | Path | None = None,
 ) -> dict[Path, bytes]:
-    """Return the PNG files of a folder of frames."""
     return {
         folder / f"frame-{number:04}.png": encode_image(frame, ".png", metadata=metadata, sign=sign)
         for number, frame in enumerate(frames, start=1)

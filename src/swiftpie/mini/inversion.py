@@ -64,7 +64,6 @@ class InversionOutput(NamedTuple):
     prompt: Tensor  # (B, D) the prompt itself, pooled
 
     def rows(self, first: int, end: int) -> "InversionOutput":
-        """Return some rows."""
         return InversionOutput(*(value[first:end] for value in self))
 
 
@@ -119,7 +118,6 @@ class TinyInversion(Network):
             last.weight.mul_(0.3)
 
     def forward(self, latents: Tensor, text: TextCondition) -> Tensor:
-        """Return the inverted noise in float32; see `Inversion`."""
         return self.read(latents, text).noise
 
     def read(self, latents: Tensor, text: TextCondition) -> InversionOutput:

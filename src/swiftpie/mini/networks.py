@@ -104,7 +104,6 @@ class TaughtTower(TextTower):
 
     @cached_property
     def vocabulary(self) -> Vocabulary | None:
-        """The words of the training captions."""
         return Vocabulary.stored(self.tokenizer.taught)
 
     def readable(self, prompt: str) -> str:
@@ -122,8 +121,6 @@ class TaughtTower(TextTower):
         return super().find_words(said, [*known])
 
     def dropped(self, prompt: str) -> str:
-        """Return the end of a prompt that is not read, in its own words."""
-
         def is_cut(text: str) -> bool:
             return bool(TextTower.dropped(self, self.readable(text)))
 
@@ -135,7 +132,6 @@ class TaughtTower(TextTower):
         return " ".join(words[kept:])
 
     def read(self, ids: Tensor, mask: Tensor) -> TextCondition:
-        """Return the states of what `tokenize` returned."""
         device = self.encoder.device
         return encode_tokens(self.encoder, ids.to(device), mask.to(device))
 
@@ -199,7 +195,6 @@ def check_dtype(preset: Preset, dtype: torch.dtype) -> None:
 
 
 def to_modules(components: Components) -> dict[str, Any]:
-    """Return the networks as they are; see `Family`."""
     text = components.text
     assert isinstance(text, TaughtTower), "this family reads prompts by one tower"
     ours = {**vars(components), **vars(components.own)}
@@ -336,7 +331,6 @@ def _advice_on_words(
 
 
 def _advice_on_place(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
-    """Yield warnings of a place of the library."""
     if reading.shown_at(place := place_of(request, reading)) != reading:
         yield (
             f"Weather and season stay outside of a {place}, which shows at most the light of a "
@@ -454,7 +448,6 @@ def _missing_subjects(reading: Reading, request: PersonalizeRequest) -> Iterator
 
 
 def _words_of(subject: Subject) -> str:
-    """Return all names of a subject."""
     named = subject.identity.named
     return " ".join((subject.name, *((named.word, named.name) if named else ())))
 

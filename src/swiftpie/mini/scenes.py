@@ -90,7 +90,6 @@ class Scenes:
         return len(self._rows)
 
     def names(self) -> tuple[str, ...]:
-        """Return all names, sorted."""
         return tuple(sorted(self._rows))
 
     def to_json(self) -> dict[str, Any]:
@@ -166,7 +165,6 @@ class Scenes:
         return bool(self._row(name)["is_ground"])
 
     def count(self, name: str) -> int:
-        """Return how many pictures a place has."""
         return len(self._grounds.get(name, ())) or int(self._row(name)["pictures"])
 
     def _row(self, name: str) -> dict[str, Any]:
@@ -339,5 +337,4 @@ def _grounds_of(row: Mapping[str, Any]) -> tuple[Ground, ...]:
 
 @cache
 def scene_library() -> Scenes:
-    """Return the scenes that the package holds."""
     return Scenes(ASSETS / PACK, ASSETS / PLACES, ASSETS / PLACES_INDEX)

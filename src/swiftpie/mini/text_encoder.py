@@ -56,7 +56,6 @@ class WordTokenizer:
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Self:
-        """Return the tokenizer in `folder`."""
         settings = json.loads((folder / FILES[1]).read_bytes())
         return cls(
             Tokenizer.from_file(str(folder / FILES[0])),
@@ -66,7 +65,6 @@ class WordTokenizer:
         )
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write it to `folder`."""
         place = Path(folder)
         place.mkdir(parents=True, exist_ok=True)
         self.backend_tokenizer.save(str(place / FILES[0]))
@@ -105,7 +103,6 @@ class TextEncoder(Network):
         max_position_embeddings: int = 48,
         eos_token_id: int = 1,  # noqa: ARG002 - read from the config
     ) -> None:
-        """Make an untrained network."""
         super().__init__()
         tokens = nn.Embedding(vocab_size, hidden_size)
         positions = nn.Embedding(max_position_embeddings, hidden_size)

@@ -124,7 +124,6 @@ class Vocabulary:
         return not self.words_of_names.isdisjoint(_forms(word))
 
     def advice_on(self, unknown: Sequence[str], *, preset: str) -> str:
-        """Return a warning about words that the model of `preset` does not know."""
         near = {word: ", ".join(self.near(word)) for word in unknown}
         listed = (
             f"{word!r} (near: {alike})" if alike else repr(word) for word, alike in near.items()

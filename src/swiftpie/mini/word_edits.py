@@ -129,7 +129,6 @@ class EditReading(NamedTuple):
 
     @property
     def changes_light(self) -> bool:
-        """Whether time, weather or season change."""
         return self.setting not in (None, PLAIN)
 
 
@@ -256,7 +255,6 @@ class WordEdit:
 
     @torch.no_grad()
     def _drawn(self) -> Image.Image:
-        """Return the whole picture, edited."""
         picture, reading = self.original, self.reading
         if reading.look is not None and self.outline is not None:
             picture = _remade(picture, self.outline, reading.look)

@@ -15,7 +15,6 @@ LISTS: Mapping[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").rea
 
 
 def listed(name: str) -> frozenset[str]:
-    """Return the words of a list."""
     return frozenset(LISTS[name])
 
 

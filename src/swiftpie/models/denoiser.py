@@ -152,7 +152,6 @@ class WrappedDenoiser(nn.Module):
         return predict(self.inner, *call)
 
     def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
-        """Look at canonical references; see `Denoiser`."""
         return self.inner.read_reference(encoded, text)
 
 
@@ -306,7 +305,6 @@ class UNetDenoiser(PublishedDenoiser):
         return add_noise(clean, noise, self.reference_step)
 
     def read_reference(self, encoded: Tensor, text: TextCondition) -> Notes:
-        """Read noised references; see `Denoiser`."""
         notes = self._read(encoded, text, {})
         return {name: notes[name] for name in self.installation.detail}
 

@@ -74,7 +74,6 @@ class LanguageText:
         return str(text)
 
     def dropped(self, prompt: str) -> str:
-        """Return the words at the end of a prompt that are not read, as it is too long."""
         typed = self._typed(prompt)
         cut = {"truncation": True, "max_length": TEXT_LENGTH}
         places = self.tokenizer(typed, return_offsets_mapping=True, **cut)["offset_mapping"]
@@ -87,7 +86,6 @@ class LanguageText:
         return torch.zeros(len(names), 1)
 
     def with_encoders(self, change: Callable[[Any], Any]) -> Self:
-        """Return the same with its network changed."""
         return replace(self, encoder=change(self.encoder))
 
 
@@ -133,7 +131,6 @@ class ReferenceTokens(DetailAttention):
     """
 
     def __init__(self, *, width: int) -> None:
-        """Take tokens of `width` numbers."""
         super().__init__(
             ENTRANCE, width=width, heads=1, gate=1.0, merge=Merge.JOINT, own_projections=False
         )
@@ -241,7 +238,6 @@ class Flux2Denoiser(PublishedDenoiser):
         return Prediction(sample, subject_mask=latents.new_zeros(len(latents), 1, 1, 1))
 
     def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
-        """Return the latents of references; see `Denoiser`."""
         del mask
         return autoencoder.encode(pixels)
 

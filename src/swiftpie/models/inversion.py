@@ -74,7 +74,6 @@ class UNetInversion(nn.Module):
             unet.set_attn_processor(DownsampledAttention(stride))
 
     def forward(self, latents: Tensor, text: TextCondition) -> Tensor:
-        """Return the inverted noise in float32; see `Inversion`."""
         latents = latents.to(self.unet.dtype)
         noise: Tensor = self.unet(
             latents,

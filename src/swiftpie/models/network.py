@@ -55,7 +55,6 @@ class Network(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
         return next(self.parameters()).device
 
     @classmethod

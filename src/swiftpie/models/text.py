@@ -54,7 +54,6 @@ class TextTower:
         return int(self.encoder.config.hidden_size)
 
     def with_encoders(self, change: Callable[[Any], Any]) -> Self:
-        """Return the same with its network changed."""
         return replace(self, encoder=change(self.encoder))
 
     def encode(self, prompts: list[str]) -> TextCondition:
@@ -69,7 +68,6 @@ class TextTower:
         return _tokenize(self.tokenizer, prompts, self.length)
 
     def dropped(self, prompt: str) -> str:
-        """Return the words at the end of a prompt that are not read, as it is too long."""
         cut = {"padding": "max_length", "truncation": True, "max_length": self.length}
         places = self.tokenizer(prompt, return_offsets_mapping=True, **cut)["offset_mapping"]
         return words_after(prompt, max(map(itemgetter(1), places)))
@@ -118,7 +116,6 @@ class TwoTextTowers:
         return self.first.width + int(self.second.config.hidden_size)
 
     def with_encoders(self, change: Callable[[Any], Any]) -> Self:
-        """Return the same with both networks changed."""
         return replace(self, first=self.first.with_encoders(change), second=change(self.second))
 
     def encode(self, prompts: list[str]) -> TextCondition:
@@ -134,7 +131,6 @@ class TwoTextTowers:
         return ids, *_tokenize(self.second_tokenizer, prompts, self.first.length)
 
     def read(self, ids: Tensor, second_ids: Tensor, mask: Tensor) -> TextCondition:
-        """Return the states of what `tokenize` returned."""
         states = []
         pooled = torch.empty(0)
         for encoder, own in ((self.first.encoder, ids), (self.second, second_ids)):
@@ -146,7 +142,6 @@ class TwoTextTowers:
         return TextCondition(joined, torch.ones_like(mask).to(joined.device), pooled)
 
     def dropped(self, prompt: str) -> str:
-        """Return the words at the end of a prompt that are not read, as it is too long."""
         return self.first.dropped(prompt)
 
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:

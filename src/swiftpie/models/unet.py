@@ -236,7 +236,6 @@ class UNet(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of its weights."""
         return self.conv_in.weight.dtype
 
     @property
@@ -245,7 +244,6 @@ class UNet(nn.Module):
         return {f"{name}.processor": layer.processor for name, layer in self._attentions().items()}
 
     def set_attn_processor(self, processors: Mapping[str, Any]) -> None:
-        """Exchange what attends, by module path."""
         for name, layer in self._attentions().items():
             del layer.processor  # a function cannot take the place of a module
             layer.processor = processors[f"{name}.processor"]

@@ -89,7 +89,6 @@ class StaticFolder(StaticFiles):
     """Files of the page, which browsers keep and ask about each time: 304 where they are as old."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """Return a file, or that nothing has changed."""
         answer = await super().get_response(path, scope)
         answer.headers["cache-control"] = "no-cache"
         if path == "service-worker.js":
@@ -101,7 +100,6 @@ STATIC = StaticFolder(directory=str(files("swiftpie") / "server" / "static"))
 
 
 def service_routes(worker: Worker, guard: Guard) -> APIRouter:
-    """Return the routes of health, version, metrics and the page."""
     router = APIRouter(tags=["health"])
 
     @router.get("/health/live")

@@ -122,7 +122,6 @@ class Decoder:
             raise Overloaded(RETRY_S, of_key=False)
 
     def _hold(self, image: Image.Image, key: str) -> None:
-        """Count the pixels of a picture until it is released."""
         num_pixels, loop = image.width * image.height, asyncio.get_running_loop()
         self._held[key] += num_pixels
 
@@ -138,7 +137,6 @@ class Decoder:
         weakref.finalize(image, freed).atexit = False
 
     async def answer(self, head: bytes, data: bytes, *, name: str) -> "DecodedPicture":
-        """Return what the process answers, or raise what `decode` does."""
         try:
             async with asyncio.timeout(None if self._spare is None else SOON_S):
                 await self._free.acquire()
@@ -209,7 +207,6 @@ class DecodedPicture(NamedTuple):
 
     @property
     def original(self) -> OriginalPicture:
-        """The picture with the colours that its file has, if those were kept."""
         stored = PictureData(self.own, self.profile) if self.profile else PictureData(self.image)
         return OriginalPicture(stored, self.losses, self.data)
 
@@ -301,7 +298,6 @@ def _parts(answer: DecodedPicture) -> Iterator[bytes]:
 
 
 def _without_name(message: str) -> str:
-    """Return an error message without the name of the picture."""
     start = "The picture"
     if message.startswith(start):
         return message.removeprefix(start)

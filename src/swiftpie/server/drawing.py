@@ -73,7 +73,6 @@ class DrawnPicture:
 
 
 def warnings_of(drawn: Iterable[DrawnPicture]) -> list[str]:
-    """Return the warnings of pictures, each once."""
     return [*dict.fromkeys(warning for picture in drawn for warning in picture.warnings)]
 
 
@@ -176,7 +175,6 @@ class DrawingBackend:
             return [error]
 
     def close(self) -> None:
-        """End the thread after its current work."""
         self._is_closed = True
         self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -210,8 +208,6 @@ def _without_locals(made: Sequence[Any]) -> Sequence[Any]:
 
 
 def resolved(session: Session, request: Request) -> Request:
-    """Return a request ready to draw."""
-
     def encode(source: Source) -> Source:
         is_kept = isinstance(source, IdentityRef)
         return encode_kept(session, source) if is_kept else source

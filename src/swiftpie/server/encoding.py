@@ -52,7 +52,6 @@ class Encoder:
         return self._stored(identity, doubts_of(identity), files)
 
     async def of_file(self, data: bytes) -> StoredIdentity:
-        """Return the subject of an identity file, tuned or not."""
         identity = await asyncio.to_thread(read_identity, data, "identity")
         if identity.is_face:
             check_knows_faces(self.worker.models, self.model, "identity")
@@ -102,7 +101,6 @@ def source_files(images: Sequence[Image.Image], masks: Sequence[Image.Image]) ->
 def encode_face(
     session: Session, photo: Image.Image, *, number: int | None
 ) -> tuple[Identity, list[str]]:
-    """Return a person, and warnings."""
     encoder = session.face_encoder
     assert encoder is not None, "models without one are refused before"
     try:

@@ -53,7 +53,6 @@ class RequestError(HTTPException):
 
     @property
     def body(self) -> dict[str, Any]:
-        """What is sent."""
         kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
         usual = "server_error" if self.status_code >= 500 else "invalid_request_error"
         kind = kinds.get(self.status_code, usual)
@@ -62,7 +61,6 @@ class RequestError(HTTPException):
 
     @property
     def response(self) -> JSONResponse:
-        """The answer that says it."""
         return JSONResponse(self.body, self.status_code, self.headers)
 
 
@@ -86,7 +84,6 @@ class Expired(RequestError):  # noqa: N818 - a state, no fault
 
 
 def error_of_fields(error: "ValidationError | RequestValidationError") -> RequestError:
-    """Return the first error of fields."""
     first = error.errors()[0]
     where = ".".join(str(part)[:MAX_PLACE] for part in first["loc"] if part != "body")
     reason = str(first["msg"]).removeprefix("Value error, ").removesuffix(".")
@@ -95,7 +92,6 @@ def error_of_fields(error: "ValidationError | RequestValidationError") -> Reques
 
 
 def as_request_error(error: BaseException | None) -> RequestError:
-    """Return an error as it is sent."""
     match error:
         case RequestError():
             return error

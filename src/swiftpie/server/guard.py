@@ -111,7 +111,6 @@ class Guard:
         self.is_draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
@@ -248,7 +247,6 @@ class _Held:
             raise RequestError(CROWDED.format(self._what), status=503, retry_after_s=CROWDED_S)
 
     def give(self, key: str, num_bytes: int) -> None:
-        """Count so many bytes no more."""
         self._held[key] -= num_bytes
         if self._held[key] <= 0:
             del self._held[key]
@@ -291,7 +289,6 @@ def loopback_names(host: str, more: Iterable[str] = ()) -> frozenset[str]:
 
 
 def _check_site(scope: Scope, headers: Headers, host: str) -> None:
-    """Refuse a request that a page of another site sends."""
     is_live = scope["type"] == "websocket"
     changes = is_live or scope["method"] not in READING
     origins = headers.getlist("origin")
@@ -315,7 +312,6 @@ def visitor_of(headers: Headers) -> str | None:
 
 
 def new_visitor(*, is_secure: bool) -> str:
-    """Return the cookie by which a browser shall be known."""
     name = secrets.token_urlsafe(VISITOR_BYTES)
     parts = [f"{COOKIE}={name}", "Path=/", f"Max-Age={VISIT_S}", "HttpOnly", "SameSite=Strict"]
     return "; ".join([*parts, *(["Secure"] if is_secure else [])])

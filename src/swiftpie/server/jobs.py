@@ -85,7 +85,6 @@ class Scheduler:
 
     @property
     def being_drawn(self) -> list[Job]:
-        """Jobs that are drawn now."""
         return [*itertools.chain(*list(self._drawn.values()))]
 
     def guess_s(self, jobs: Iterable[Job]) -> float:
@@ -146,7 +145,6 @@ class Scheduler:
             raise
 
     def close(self) -> None:
-        """Cancel what is left."""
         for job in [*itertools.chain(*self._queues.values()), *self.being_drawn]:
             self.cancel(job)
 

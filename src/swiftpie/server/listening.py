@@ -50,7 +50,6 @@ class ConnectionLimiter:
         return True
 
     def leave(self, transport: asyncio.BaseTransport) -> None:
-        """Forget a connection."""
         self._addresses.pop(transport, None)
 
 
@@ -71,7 +70,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     small_pieces = 0.0  # Counts pieces of the body.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait."""
         super().connection_made(transport)
         if self.limiter.enter(transport):
             self._watch()
@@ -88,13 +86,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._watch()
 
     def on_message_begin(self) -> None:
-        """Begin to read a head."""
         super().on_message_begin()
         self.is_in_head, self.unread_bytes, self.small_pieces = True, 0, 0.0
         self.head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        """Read a part of the address."""
         self._count_head(len(url))
         super().on_url(url)
 
@@ -111,7 +107,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             raise TricklingError
 
     def on_headers_complete(self) -> None:
-        """Begin to answer."""
         self.is_in_head, self.unread_bytes = False, 0
         super().on_headers_complete()
 
@@ -130,11 +125,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:
-        """End a connection whose request is not read."""
         super().send_400_response(TRICKLES if self.small_pieces > MAX_SMALL_PIECES else msg)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
         super().connection_lost(exc)
         self.limiter.leave(self.transport)
         self._stop()
@@ -145,7 +138,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._watch()
 
     def resume_writing(self) -> None:
-        """Send on."""
         super().resume_writing()
         if not self.is_in_head:
             self._stop()
@@ -196,7 +188,6 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let another connection in."""
         super().connection_lost(exc)
         self.limiter.leave(self.transport)
 

@@ -164,7 +164,6 @@ def holds_pictures(value: object) -> bool:
 
 
 def subjects_of(given: BaseModel) -> list[ShownSubject]:
-    """Return the subjects among the arguments."""
     one = getattr(given, "subject", None)
     return [*getattr(given, "subjects", []), *([] if one is None else [one])]
 
@@ -237,7 +236,6 @@ class Folders:
     """Folders that a user allows, and the one that pictures are written to."""
 
     def __init__(self, allowed: Sequence[Path], *, out: Path | None = None) -> None:
-        """Resolve the folders, and make `out`."""
         if out is not None:
             make_folder(out)
         for folder in allowed:
@@ -249,7 +247,6 @@ class Folders:
         self._out = None if out is None else out.resolve()
 
     def read(self, picture: Picture, *, name: str) -> bytes:
-        """Return the bytes of a picture."""
         data = self._read_file(picture.path, name) if picture.path else _decoded(picture.data, name)
         if len(data) > schemas.MAX_IMAGE_BYTES:
             raise ImageError(
@@ -319,7 +316,6 @@ class Toolbox:
     async def call(
         self, name: str, arguments: dict[str, Any], report: Report
     ) -> types.CallToolResult:
-        """Return the pictures of a tool and their facts, or what is wrong in plain words."""
         try:
             tool = next((tool for tool in TOOLS if tool.name == name), None)
             if tool is None:
@@ -376,7 +372,6 @@ class Toolbox:
         return (await decode(data, name=f"'{name}'", key=CALLER.key, most_px=most_px)).image
 
     async def _subject(self, given: ShownSubject) -> Subject:
-        """Return a subject, with its pictures decoded, or by its name in the library."""
         placed = given.placed
         if given.library:
             placed["name"] = placed.get("name") or given.library
@@ -449,8 +444,6 @@ def _facts(drawn: Sequence[DrawnPicture]) -> dict[str, Any]:
 
 
 def make_server(toolbox: Toolbox) -> "Server[Any]":
-    """Return the server of the protocol, whatever carries its messages."""
-
     async def list_tools(
         _: "ServerRequestContext[Any]", __: types.PaginatedRequestParams | None
     ) -> types.ListToolsResult:

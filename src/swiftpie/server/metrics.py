@@ -28,15 +28,12 @@ class Metrics:
         self.rejected = Counter("rejected", "Requests refused because the queue was full.", **named)
 
     def count(self, route: str, status: int) -> None:
-        """Count an answer of a route with an HTTP status."""
         self._requests.labels(route, str(status)).inc()
 
     def batch(self, size: int, seconds: float) -> None:
-        """Count a batch of `size` requests, which took `seconds` to draw."""
         self._batch_size.observe(size)
         self._batch_seconds.observe(seconds)
 
     def response(self) -> Response:
-        """Return all counters in the text format of Prometheus."""
         text = prometheus.generate_latest(self._registry)
         return Response(text, media_type=prometheus.CONTENT_TYPE_LATEST)

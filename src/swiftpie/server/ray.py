@@ -46,7 +46,6 @@ class Replica(DrawingBackend):
             draw()
 
     async def most(self) -> int:
-        """Return how many pictures it draws together."""
         return self.together
 
     async def answers(
@@ -109,7 +108,6 @@ class RayBackend(DrawingBackend):
         self._watching: asyncio.Task[None] | None = None
 
     async def get_ready(self, batch: int, tell: Callable[[str], None]) -> int:
-        """Start the replicas, and wait for them."""
         tell(f"starting {self._options['autoscaling_config']['min_replicas']} replicas")
         await asyncio.to_thread(self._deploy, batch)
         assert self._handle is not None, "it was made now"
@@ -154,7 +152,6 @@ class RayBackend(DrawingBackend):
         """Do nothing: replicas load the quick networks at once."""
 
     def draw(self, jobs: Sequence[Job]) -> Awaitable[Sequence[Any]]:
-        """Return what was made, or an error, for each of some jobs of one model."""
         return asyncio.ensure_future(self._drawn(jobs))
 
     async def _drawn(self, jobs: Sequence[Job]) -> list[Any]:
@@ -180,7 +177,6 @@ class RayBackend(DrawingBackend):
         raise RequestError(message, status=503, code="replica_lost", retry_after_s=HEALTH_S)
 
     def close(self) -> None:
-        """Stop the replicas after their work."""
         from ray import serve
 
         super().close()

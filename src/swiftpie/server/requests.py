@@ -233,7 +233,6 @@ def _change(
     mask: Image.Image | None,
     seed: int,
 ) -> Request:
-    """Return the request of a task that changes the first picture."""
     own, (image, *references) = body.swiftpie, images
     task, shown = TASKS[own.task], (*_pictured(references, None), *subjects)
     if own.task != "edit" and len(shown) > task.most_subjects:
@@ -262,7 +261,6 @@ def _change(
 
 
 def _pictured(images: Sequence[Image.Image], box: Box | None) -> tuple[Subject, ...]:
-    """Return the subject that pictures of a call show, if there are any."""
     return (Subject(Pictures(tuple(images)), box=box),) if images else ()
 
 
@@ -334,7 +332,6 @@ def size_for(
 
 
 def is_edit(body: Drawing, images: Sequence[object]) -> bool:
-    """Whether a call changes its first picture."""
     return bool(images) and body.swiftpie.task != "personalize"
 
 

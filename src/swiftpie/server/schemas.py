@@ -274,7 +274,6 @@ class AnimateIn(WithOptions):
 
     @property
     def ends(self) -> dict[str, Any]:
-        """The fields of an `AnimateRequest`."""
         return self.model_dump(exclude={"fps"})
 
 
@@ -437,7 +436,6 @@ def bytes_of_base64(text: str) -> bytes:
 
 
 def bytes_of_url(url: str, *, param: str) -> bytes:
-    """Return the picture inside of a data URL."""
     head, _, text = url.partition(",")
     try:
         if DATA_URL.fullmatch(head):

@@ -87,38 +87,32 @@ class RedisStore(Generic[Thing]):
         return ":".join(("swiftpie", self._kind.name, *parts))
 
     def put(self, thing: Thing, *, owner: str, key: str = "") -> str:
-        """Keep a thing; return its name. `key` is the caller, where one may have several owners."""
         name = f"{self._kind.prefix}_{secrets.token_urlsafe(16)}"
         with _in_reach():
             self._keep(name, thing, owner, key)
         return name
 
     def find(self, name: str, *, owner: str) -> Thing:
-        """Return a thing."""
         with _in_reach():
             key, version = self._found(name, owner)
             self._use(name, owner, key)
             return self._read(name, version)
 
     def replace(self, name: str, thing: Thing, *, owner: str) -> None:
-        """Exchange a thing for another; the errors are those of `find`."""
         with _in_reach():
             self._keep(name, thing, owner, self._found(name, owner)[0])
 
     def drop(self, name: str, *, owner: str) -> None:
-        """Delete a thing; the errors are those of `find`."""
         with _in_reach():
             self._forget(name, owner, self._found(name, owner)[0])
 
     def facts(self, *, owner: str) -> list[dict[str, Any]]:
-        """Return the facts of all that one owner has, the least recently used first."""
         with _in_reach():
             names = self._redis.zrange(self._place("owner", owner), 0, -1)
             lines = self._of_each(names, "facts")
         return [json.loads(line) for line in lines if line is not None]
 
     def _found(self, name: str, owner: str) -> tuple[str, bytes]:
-        """Return the key and the version of an owner's thing."""
         place = self._place("thing", name)
         of, key, version = self._redis.hmget(place, ["owner", "key", "version"])
         if of is None or of.decode() != owner:

@@ -65,11 +65,9 @@ class Models:
         return name
 
     def served(self, name: str) -> ServedModel:
-        """Return how a model is loaded."""
         return self._served[name]
 
     def get(self, name: str) -> Session:
-        """Return the session of a model, loaded if it has to be."""
         if name in self.loaded:
             return self.loaded[name]
         with self._loading:
@@ -164,7 +162,6 @@ class OwnerStore(Generic[Thing]):
         return min(oldest, key=lambda name: self._things[name].used)
 
     def find(self, name: str, *, owner: str) -> Thing:
-        """Return a thing."""
         kept = self._things.get(name)
         if kept is None or kept.owner != owner:
             raise NotFound(self._kind.name, name, remedy=self._kind.remedy)
@@ -174,12 +171,10 @@ class OwnerStore(Generic[Thing]):
         return kept.thing
 
     def replace(self, name: str, thing: Thing, *, owner: str) -> None:
-        """Exchange a thing for another; the errors are those of `find`."""
         self.find(name, owner=owner)
         self._keep(name, thing, owner, self._forget(name).key)
 
     def drop(self, name: str, *, owner: str) -> None:
-        """Delete a thing; the errors are those of `find`."""
         self.find(name, owner=owner)
         self._forget(name)
 
@@ -233,7 +228,6 @@ class StoredIdentity:
 
     @property
     def num_pictures(self) -> int:
-        """Pictures that were sent."""
         return sum(name.startswith("pictures/") for name in self.files)
 
     @property
@@ -246,7 +240,6 @@ class StoredIdentity:
         return sum(tensor.nbytes for tensor in tensors) + sum(map(len, self.files.values()))
 
     def described(self, number: str) -> dict[str, Any]:
-        """Return its facts, as HTTP has them."""
         place = f"/v1/identities/{number}"
         masks = (f"masks/{at}" for at in range(self.num_pictures))
         return {
@@ -269,7 +262,6 @@ class StoredIdentity:
         }
 
     def packed(self) -> bytes:
-        """Return it as bytes."""
         facts = {"model": self.model, "name": self.name, "warnings": self.warnings}
         parts = {f"files/{name}": data for name, data in self.files.items()}
         parts["identity"] = identity_bytes(self.identity, is_small=True)
@@ -281,7 +273,6 @@ class StoredIdentity:
 
     @classmethod
     def unpacked(cls, data: bytes) -> Self:
-        """Return what was packed."""
         with ZipFile(io.BytesIO(data)) as archive:
             parts = {name: archive.read(name) for name in archive.namelist()}
         facts, identity = json.loads(parts.pop("facts")), read_identity(parts.pop("identity"), "it")

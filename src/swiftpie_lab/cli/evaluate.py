@@ -60,13 +60,11 @@ class LazyCommand(TyperCommand):
 
     @cached_property
     def loaded(self) -> Click:
-        """The command itself."""
         assert self.name is not None
         return command_of(self.name, BENCHMARKS.get(self.name))
 
     @property
     def params(self) -> Click:
-        """Its options."""
         return self.loaded.params
 
     @params.setter
@@ -74,7 +72,6 @@ class LazyCommand(TyperCommand):
         """Leave them to the benchmark."""
 
     def make_context(self, *words: Click, **settings: Click) -> Click:
-        """Read the command line as the benchmark does."""
         return self.loaded.make_context(*words, **settings)
 
 
@@ -257,7 +254,6 @@ def carry_out(
 
 
 def tell(sentences: Iterable[str], heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """Write sentences and a table on standard output."""
     console = Console()
     for sentence in sentences:
         console.print(Text(printable(sentence)))

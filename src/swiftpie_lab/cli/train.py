@@ -186,7 +186,6 @@ def _announce(folder: Path, *, resumes: bool) -> None:
 
 
 def shown(events: "Iterable[Event]", steps: int) -> "Iterator[Event]":
-    """Write the figures of each event."""
     for event in events:
         losses = "  ".join(f"{name} {value:.4g}" for name, value in event.losses.items())
         left = event.stopped or f"{timedelta(seconds=round(event.seconds_left))} left"

@@ -47,7 +47,6 @@ class Photos:
     def __init__(
         self, entries: Sequence[PhotoEntry], *, size_px: int, cache_mib: int, name: str
     ) -> None:
-        """Take the photos; S is `size_px`, and messages call the collection `name`."""
         self.entries = entries
         self.size_px = size_px
         self.name = name
@@ -193,7 +192,6 @@ class PhotoViews:
     cross_view: float = 0.5  # share of references that are another photo, where there is one
 
     def batch(self, size: int, draw: int) -> PhotoBatch:
-        """Return batch number `draw` of `size` rows."""
         rows = [self._row(draw * ROW_STRIDE + row) for row in range(size)]
         return PhotoBatch(
             pixels=torch.stack([row.pixels for row in rows]),

@@ -120,7 +120,6 @@ def inpainted(photo: Image.Image, mask: Tensor) -> Image.Image:
 
 
 def opencv() -> Any:  # noqa: ANN401 - the library has no types
-    """Return OpenCV."""
     if importlib.util.find_spec("cv2") is None:
         raise MissingExtra(
             "Insertions are compared with OpenCV's blending and inpainting, and OpenCV is not "

@@ -166,7 +166,6 @@ class Evidence:
 
     @property
     def image(self) -> Image.Image:
-        """The candidate, RGB."""
         return to_pil(self.picture)[0]
 
     @property

@@ -45,7 +45,6 @@ def open_pack(data: Path | None) -> Subjects:
 
 
 def open_model(loading: LoadOptions) -> Session:
-    """Load a model that a command judges."""
     return open_session(**loading).session
 
 

@@ -57,7 +57,6 @@ class Difference(Measure):
         return not self.difference.low <= 0 <= self.difference.high
 
     def cells(self) -> tuple[str, ...]:
-        """Return a line of the table."""
         values = [format_value(value, self.unit) for value in (self.first, self.second)]
         apart = format_interval(self.difference, unit=self.unit) + (" *" if self.is_clear else "")
         ratio = "" if self.ratio is None else f"{self.ratio:.3f}"
@@ -76,7 +75,6 @@ class Comparison:
 
     @property
     def sentences(self) -> list[str]:
-        """What the table says."""
         return [
             f"{self.num_cases} cases. A is {self.first}, B is {self.second}. Brackets hold 95 % "
             "bootstrap intervals of the difference, paired by case; * marks those without 0. "
@@ -85,12 +83,10 @@ class Comparison:
 
     @property
     def table(self) -> Table:
-        """A line a figure."""
         heads = ["", "A", "B", "A less B", "A / B", "truth"]
         return heads, [[*difference.cells()] for difference in self.differences]
 
     def to_json(self) -> str:
-        """Return one JSON object."""
         return as_json(asdict(self))
 
 

@@ -55,7 +55,6 @@ class EditBenchmark(OpenBenchmark[C]):
         """Return the case as a drawer gets it."""
 
     def known(self, case: C) -> dict[str, File]:
-        """Return the files of the task."""
         return dict(self.task(case).known)
 
 

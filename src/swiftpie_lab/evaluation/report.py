@@ -108,7 +108,6 @@ class BenchmarkReport:
     provenance: Provenance
 
     def to_json(self) -> str:
-        """Return one JSON object; what is empty is left out."""
         stored: dict[str, Any] = asdict(self)
         del stored["sentences"]
         facts = stored.pop("facts")

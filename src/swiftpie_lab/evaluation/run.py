@@ -105,7 +105,6 @@ class Results:
         self.write_text(name, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
 
     def read_run(self) -> BenchmarkRun:
-        """Return what the pictures have in common."""
         return BenchmarkRun(**json.loads((self.root / "run.json").read_text(encoding="utf-8")))
 
     def start(self, run: BenchmarkRun, *, force: bool = False) -> None:
@@ -373,7 +372,6 @@ class FinishedPictures(Generic[C]):
         return Maker(f"pictures of {self.folder.name}", digest.hexdigest())
 
     def kinds(self, case: C) -> tuple[str, ...]:
-        """Return the picture, and where its subject is if that counts."""
         del case
         more = (SUBJECT_MASK,) if self.benchmark.finds_subject else ()
         return (next(iter(self.benchmark.candidates)), *more)

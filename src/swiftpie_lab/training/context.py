@@ -92,7 +92,6 @@ def join_processes(device: str) -> Processes:
 
 
 def leave_processes(processes: Processes) -> None:
-    """Wait for the others and close the connections."""
     if processes.count > 1:
         distributed.barrier()
         distributed.destroy_process_group()
@@ -108,12 +107,10 @@ class Context:
 
     @cached_property
     def subjects(self) -> Subjects:
-        """All subjects of the pack."""
         return load_subjects(self.data)
 
     @property
     def has_read_data(self) -> bool:
-        """Whether the subjects have been read."""
         return "subjects" in vars(self)
 
     def world(

@@ -315,7 +315,6 @@ class TrainingRun:
         return steps * self.config.accumulate * self.processes.count
 
     def save(self, folder: Path, step: int) -> None:
-        """Write the state from the main process."""
         if self.processes.is_main:
             with kept_whole(folder):
                 save_state(
@@ -330,7 +329,6 @@ class TrainingRun:
                 )
 
     def train(self, step: int, time_share: float) -> dict[str, list[float]]:
-        """Take one step and return its figures."""
         factor = learning_rate_factor(step, self.config, time_share=time_share)
         for group in self.groups.values():
             group.set_learning_rate(factor)
@@ -362,7 +360,6 @@ class TrainingRun:
             yield Update(WHOLE_NETWORK, stage.losses(self.network, draw))
 
     def sample_and_export(self, folder: Path) -> dict[str, float]:
-        """Sample and export in the main process; return figures of the samples."""
         if not self.processes.is_main:
             return {}
         with kept_whole(folder):

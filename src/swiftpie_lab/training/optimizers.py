@@ -28,7 +28,6 @@ class Adam:
     is_decoupled: bool = True  # AdamW; else the decay is part of the gradient, as Adam has it
 
     def over(self, weights: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Optimizer:
-        """Return the optimizer of `weights`."""
         kind = torch.optim.AdamW if self.is_decoupled else torch.optim.Adam
         return kind(weights, lr=learning_rate, betas=self.betas, weight_decay=self.weight_decay)
 

@@ -44,7 +44,6 @@ def unet():
 
 @pytest.fixture(scope="module")
 def whole():
-    """A public file, not to be changed."""
     return adapter_tensors(NAME, tiny_unet("sd15"))
 
 

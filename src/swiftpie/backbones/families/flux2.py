@@ -100,7 +100,6 @@ class Flux2(Family):
     unread = MappingProxyType({TEXT: _is_unread})
 
     def load(self, preset: Preset, *, device: str, choices: Choices) -> Components:
-        """Load the networks; see `Family`."""
         from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
 
         from swiftpie.backbones.load.networks import built
@@ -165,7 +164,6 @@ class Flux2(Family):
         return needs
 
     def peer(self, preset: Preset) -> "PeerMaker":
-        """Return what makes diffusers' own pipeline; see `Family`."""
         del preset
         return _peer
 
@@ -187,7 +185,6 @@ class Flux2(Family):
         return TextCondition(nothing, nothing[0], nothing[0])
 
     def to_modules(self, components: Components) -> dict[str, Any]:
-        """Return the networks as they are; see `Family`."""
         text: Any = components.text
         denoiser, vae = components.denoiser, components.autoencoder
         return {
@@ -225,7 +222,6 @@ class Flux2(Family):
         vae: Mapping[str, Any],
         text: Any,  # noqa: ANN401 - the settings of Qwen3
     ) -> None:
-        """Refuse networks that do not belong together."""
         from swiftpie.models.flux2 import READ_LAYERS
 
         width = len(READ_LAYERS) * int(text.hidden_size)

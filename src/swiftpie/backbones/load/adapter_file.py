@@ -208,7 +208,6 @@ def _damaged(path: str | Path) -> str:
 
 
 def _detail_tensors(installation: Installation) -> dict[str, Tensor]:
-    """Return the weights of the detail branch by their names in files."""
     return {
         f"{PREFIX}{name}.{part}": tensor
         for name, processor in installation.detail.items()

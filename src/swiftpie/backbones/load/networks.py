@@ -103,7 +103,6 @@ def moving(unet: UNet2DConditionModel, modules: MotionAdapter) -> UNetMotionMode
 
 
 def read_image_encoder(folder: Path, reader: NetworkReader) -> CLIPVisionModelWithProjection:
-    """Return CLIP's vision tower."""
     build = partial(built, CLIPVisionModelWithProjection)
     tower: CLIPVisionModelWithProjection = reader.read("image_encoder", folder, build)
     return tower
@@ -128,7 +127,6 @@ def widen_autoencoder(autoencoder: PublicAutoencoder) -> PublicAutoencoder:
 
 
 def check_autoencoder(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse settings that are not of an autoencoder of diffusers."""
     known = (AutoencoderKL.__name__, AutoencoderTiny.__name__)
     if settings.get("_class_name") not in known:
         raise WeightsError(

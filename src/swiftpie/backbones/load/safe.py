@@ -146,7 +146,6 @@ def _places(entries: Mapping[str, Any], dtype: torch.dtype, *, as_block: bool) -
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """Return the free text that a safetensors file carries, by name."""
     metadata: dict[str, str] = check_safetensors(Path(path)).get(METADATA, {})
     return metadata
 
@@ -198,7 +197,6 @@ def check_header(header: dict[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _header_length(head: bytes, path: Path) -> int:
-    """Return how long the header of a safetensors file is that begins with `head`."""
     length = int.from_bytes(head[:8], "little")
     if not 0 < length <= MAX_TENSOR_HEADER_BYTES:
         raise WeightsError(_damaged(path, f"a header of {length} bytes"))
@@ -323,7 +321,6 @@ def kind_of(head: bytes) -> Kind | None:
 
 
 def check_kind(kind: Kind | None, path: Path, *, allow_pickle: bool) -> None:
-    """Refuse a file of weights that may not be read."""
     if kind is None:
         raise WeightsError(
             f"'{path}' is neither a safetensors file nor a torch checkpoint, whatever its name. "

@@ -157,7 +157,6 @@ class StoredWeights:
 
     @classmethod
     def of(cls, network: nn.Module, read: Callable[[], nn.Module], *, stays: bool) -> Self:
-        """Return how the weights come back that `network` has."""
         tensors = network.state_dict()
         shapes = {name: tensor.shape for name, tensor in tensors.items()}
         return cls(read, shapes, sum(tensor.nbytes for tensor in tensors.values()), stays)
@@ -179,7 +178,6 @@ class StoredWeights:
         return first.untyped_storage().nbytes() < first.nbytes
 
     def arrive(self, network: nn.Module) -> None:
-        """Read them."""
         found = self.read().state_dict()
         shapes = {name: entry.shape for name, entry in found.items()}
         if shapes != self.shapes:
@@ -212,7 +210,6 @@ def all_here(network: nn.Module) -> Iterator[None]:
 
 
 def _nothing(shape: torch.Size, dtype: torch.dtype) -> Tensor:
-    """Return what stands for weights that are away."""
     value = math.nan if dtype.is_floating_point else 0
     return torch.full((), value, dtype=dtype).expand(shape)
 
@@ -222,7 +219,6 @@ def _weights_of(network: nn.Module) -> dict[str, Tensor]:
 
 
 def check_config(folder: Path, name: str) -> None:
-    """Refuse a folder that is not of one network in the layout of diffusers."""
     if not (folder / "config.json").is_file():
         raise WeightsError(
             f"There is no config.json in '{folder}'. The network {name!r} needs a folder in the "
@@ -231,7 +227,6 @@ def check_config(folder: Path, name: str) -> None:
 
 
 def check_tokenizer(folder: Path) -> None:
-    """Refuse a folder without a vocabulary."""
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         raise WeightsError(
             f"There is no tokenizer.json or vocab.json in '{folder}', so prompts cannot be "
@@ -240,7 +235,6 @@ def check_tokenizer(folder: Path) -> None:
 
 
 def read_tokenizer(folder: Path, kind: Any, **options: bool) -> Any:  # noqa: ANN401 - of `kind`
-    """Return the tokenizer in `folder`, of a class that reads it by `from_pretrained`."""
     check_tokenizer(folder)
     try:
         return kind.from_pretrained(folder, **options)
@@ -288,7 +282,6 @@ def _fitting(file: Path) -> Iterator[None]:
 def _filled(
     build: Callable[[Path], nn.Module], folder: Path, tensors: Mapping[str, Tensor]
 ) -> nn.Module:
-    """Return the network of the config in `folder` with all of `tensors`."""
     network = _built(folder, build, most=len(tensors))
     fitted = _spelled_as(tensors, network.state_dict().keys())
     network.load_state_dict(fitted, strict=True, assign=True)
@@ -314,7 +307,6 @@ def _built(folder: Path, build: Callable[[Path], nn.Module], *, most: int) -> nn
 
 
 def check_settings(folder: Path) -> None:
-    """Refuse a config.json that holds no settings."""
     with (folder / "config.json").open("rb") as file:
         config = json.loads(file.read(MAX_CONFIG_BYTES))
     if not isinstance(config, dict):  # diffusers takes text for a name on the hub

@@ -48,7 +48,6 @@ class Transform:
 
     @property
     def is_installed(self) -> bool:
-        """Whether all packages that it needs are there."""
         return all(importlib.util.find_spec(package) for package in self.packages)
 
 

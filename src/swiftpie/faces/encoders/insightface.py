@@ -38,7 +38,6 @@ class InsightFaceEncoder:
     name: str = "insightface"
 
     def find(self, image: Image.Image) -> list[Face]:
-        """Return the faces of an upright RGB picture, the surest first."""
         pixels = np.asarray(image)[..., ::-1]
         found: list[Any] = []
         for side in SIDES_PX:

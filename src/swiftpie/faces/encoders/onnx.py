@@ -74,11 +74,9 @@ class FaceNetwork:
 
     @property
     def outputs(self) -> Mapping[str, Sequence[int | str]]:
-        """The shapes of the outputs by name."""
         return {output.name: output.shape for output in self.session.get_outputs()}
 
     def __call__(self, values: Array) -> dict[str, Array]:
-        """Return all outputs by name."""
         inputs = {self.session.get_inputs()[0].name: np.ascontiguousarray(values)}
         return dict(zip(self.outputs, self.session.run(None, inputs), strict=True))
 
@@ -91,7 +89,6 @@ class Detections(NamedTuple):
     scores: Array  # (N,)
 
     def take(self, rows: Sequence[int] | NDArray[np.intp]) -> "Detections":
-        """Return some of the faces."""
         return Detections(*(field[np.asarray(rows, dtype=np.intp)] for field in self))
 
 
@@ -227,7 +224,6 @@ class OnnxFaceEncoder:
         return self.recogniser.model.fingerprint
 
     def find(self, image: Image.Image) -> list[Face]:
-        """Return the faces of an upright RGB picture, the surest first."""
         faces = []
         for box, landmarks, score in zip(*self.detector.detect(image), strict=True):
             crop = align(image, landmarks.astype(np.float64))

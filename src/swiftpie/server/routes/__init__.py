@@ -198,7 +198,6 @@ class BodyRoute(APIRoute):
     """A route that reads a body first, and stops when its caller leaves or the deadline passes."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers a request."""
         answer = super().get_route_handler()
         names: dict[bool, list[str]] = {True: [], False: []}
         for field in self.dependant.body_params:
@@ -270,7 +269,6 @@ def caller_of(request: Request, body: Drawing | None = None) -> Caller:
 
 
 async def read_upload(upload: object, *, param: str) -> bytes:
-    """Return the bytes of a file in a form."""
     if isinstance(upload, str):
         message = f"'{param}' is text. A file is needed."
         raise RequestError(message, param=param, code="invalid_image")
@@ -288,7 +286,6 @@ async def read_upload(upload: object, *, param: str) -> bytes:
 
 
 async def as_png(image: Image.Image) -> bytes:
-    """Return a mask as a file."""
     return await asyncio.to_thread(encode_image, image, ".png", metadata=None)
 
 

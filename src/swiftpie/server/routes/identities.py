@@ -39,7 +39,6 @@ FaceNumber = Annotated[int | None, Form(ge=1, description=FACE["face_number"].op
 
 
 def upload_routes(worker: Worker) -> APIRouter:
-    """Return the routes that take pictures."""
     router = APIRouter(route_class=BodyRoute)
 
     @router.post("/v1/identities", tags=["identities"], status_code=201, response_model=None)
@@ -147,7 +146,6 @@ def _check_one_kind(
 
 
 def _source_of(known: StoredIdentity, kind: str, number: int) -> bytes:
-    """Return a picture of a subject, or its mask."""
     if data := known.files.get(f"{kind}/{number}"):
         return data
     if not 0 <= number < known.num_pictures:
@@ -158,7 +156,6 @@ def _source_of(known: StoredIdentity, kind: str, number: int) -> bytes:
 
 
 def identity_routes(worker: Worker) -> APIRouter:
-    """Return the routes of subjects that are known."""
     router = APIRouter(route_class=BodyRoute, tags=["identities"])
     writing = asyncio.Lock()
     # The last file alone, which is let go with its subject.

@@ -37,7 +37,6 @@ STREAMED: dict[int | str, dict[str, Any]] = {
 
 
 def image_routes(worker: Worker) -> APIRouter:
-    """Return the routes that draw and edit."""
     router = APIRouter(route_class=BodyRoute, tags=["images"])
 
     @router.post("/v1/images/generations", responses=STREAMED)
@@ -75,7 +74,6 @@ def image_routes(worker: Worker) -> APIRouter:
 
 
 def job_routes(worker: Worker) -> APIRouter:
-    """Return the routes of pictures that are fetched later."""
     router = APIRouter(route_class=BodyRoute, tags=["jobs"])
 
     @router.post("/v1/jobs", status_code=202, response_model=None)
@@ -185,7 +183,6 @@ def _facts(body: Drawing, one: DrawnPicture) -> dict[str, Any]:
 
 
 async def _edit(worker: Worker, request: Request) -> tuple[Drawing, list[Job]]:
-    """Return an edit and its pictures to come, with all that it brings decoded."""
     body, pictures, mask, files = await _read_edit(request)
     caller, is_changed = caller_of(request, body), is_edit(body, pictures)
     if references := len(pictures) - is_changed:
@@ -238,7 +235,6 @@ async def _read_edit(
 
 
 def _edit_of(data: bytes) -> tuple[Drawing, list[bytes], bytes | None]:
-    """Return the settings, the pictures and the mask of an edit in JSON."""
     try:
         whole = EditBody.model_validate(read_json(data))
     except ValidationError as error:

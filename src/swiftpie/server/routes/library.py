@@ -35,7 +35,6 @@ PROTOCOL = "swiftpie"
 
 
 def library_routes() -> APIRouter:
-    """Return the routes of subjects and scenes by name."""
     router = APIRouter(tags=["library"])
 
     @router.get("/v1/library", response_model=dict[str, Any])
@@ -125,7 +124,6 @@ async def _picture(
 
 
 def model_routes(worker: Worker) -> APIRouter:
-    """Return the routes of models, and the socket of live drawing."""
     router = APIRouter(route_class=BodyRoute)
 
     def described(name: str) -> dict[str, Any]:
@@ -181,7 +179,6 @@ class Live:
         self._came = asyncio.Event()
 
     async def serve(self) -> None:
-        """Answer until the other side leaves."""
         offered = self._socket.scope.get("subprotocols", ())
         await self._socket.accept(PROTOCOL if PROTOCOL in offered else None)
         drawing = asyncio.ensure_future(self._draw_newest())

@@ -130,13 +130,11 @@ class Ablations(WorldBenchmark):
         return setups(Scales.of(preset), preset.step_counts)
 
     def claims(self, case: WorldCase, results: Results, mask: Tensor) -> dict[str, Tensor]:
-        """Return the model's own mask of each row."""
         del mask
         drawn = [kind for kind in self.candidates if results.has(case, kind)]
         return {kind: results.read_mask(case, f"{kind}-mask") for kind in drawn}
 
     def groups(self, rows: Sequence[Row[WorldCase]]) -> dict[str, list[Row[WorldCase]]]:
-        """Return nothing: all cases are of one kind."""
         del rows
         return {}
 
@@ -168,12 +166,10 @@ class AblationDrawer:
 
     @property
     def maker(self) -> Maker:
-        """The preset."""
         return maker_of(self.session)
 
     @cached_property
     def setups(self) -> dict[str, Setup]:
-        """All rows by kind of picture."""
         return self.benchmark.setups(self.session)
 
     @cached_property
@@ -193,7 +189,6 @@ class AblationDrawer:
         return ("reference", "reference-mask", "truth", "truth-mask", *drawn)
 
     def draw(self, case: WorldCase, missing: set[str]) -> Iterator[tuple[str, File]]:
-        """Yield what is missing."""
         known = self.benchmark.known(case)
         yield from known.items()
         region = load_mask(known["truth-mask"], known["truth-mask"].size)

@@ -134,7 +134,6 @@ class DreamBench(OpenBenchmark[DreamCase]):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Return sha256 over photographs, masks, boxes and prompts."""
         digest = hashlib.sha256()
         for subject in self.subjects:
             words = (subject.name, subject.noun, subject.prompts, self.boxes.get(subject.name))
@@ -151,7 +150,6 @@ class DreamBench(OpenBenchmark[DreamCase]):
         return {"reference": _shown(self.references[case.subject][0].image)}
 
     def cases(self) -> list[DreamCase]:
-        """Return the cases of all subjects that could be cut out."""
         return [case for name in self.references for case in self._cases_of(self.named[name])]
 
     @property
@@ -161,7 +159,6 @@ class DreamBench(OpenBenchmark[DreamCase]):
 
     @property
     def left_out(self) -> list[LeftOut]:
-        """The subjects that are not drawn."""
         return self._looked[1]
 
     @cached_property
@@ -191,7 +188,6 @@ class DreamBench(OpenBenchmark[DreamCase]):
     def evidence(
         self, case: DreamCase, results: Results, networks: Networks
     ) -> Iterator[tuple[str, Evidence]]:
-        """Yield the picture and all photographs."""
         yield (
             "drawn",
             Evidence(
@@ -209,11 +205,9 @@ class DreamBench(OpenBenchmark[DreamCase]):
         return case.subject
 
     def words(self, case: DreamCase) -> list[str]:
-        """Return the prompt and the subject's name."""
         return [case.prompt, f"{case.subject}, seed {case.seed}"]
 
     def facts(self, rows: Sequence[Row[DreamCase]]) -> dict[str, object]:
-        """Return how much was drawn, and who could not be."""
         return {
             "num_subjects": len({row.case.subject for row in rows}),
             "num_drawn": len(rows),
@@ -223,7 +217,6 @@ class DreamBench(OpenBenchmark[DreamCase]):
         }
 
     def sentences(self, rows: Sequence[Row[DreamCase]]) -> list[str]:
-        """Return what was judged and what was not."""
         facts = self.facts(rows)
         sentences = [
             f"{facts['num_drawn']} pictures of {facts['num_subjects']} subjects; "
@@ -245,11 +238,9 @@ class DreamDrawer:
 
     @property
     def maker(self) -> Maker:
-        """The preset."""
         return maker_of(self.session)
 
     def kinds(self, case: DreamCase) -> tuple[str, ...]:
-        """Return all three."""
         del case
         return ("reference", "drawn", "model-mask")
 

@@ -113,7 +113,6 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
         return digest.hexdigest()
 
     def known(self, case: FaceCase) -> dict[str, File]:
-        """Return the aligned face."""
         return {"person": self.people[case.person].face.crop}
 
     def cases(self) -> list[FaceCase]:
@@ -170,7 +169,6 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
         yield "drawn", evidence
 
     def words(self, case: FaceCase) -> list[str]:
-        """Return the prompt and the photograph's name."""
         return [case.prompt, case.person]
 
     def groups(self, rows: Sequence[Row[FaceCase]]) -> dict[str, list[Row[FaceCase]]]:
@@ -180,7 +178,6 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
         return {PLAIN: plain, STYLED: styled} if plain and styled else {}
 
     def facts(self, rows: Sequence[Row[FaceCase]]) -> dict[str, object]:
-        """Return who judged, and how much failed."""
         without_face = sum(not row.scores["face-shown"]["drawn"] for row in rows)
         return {
             "encoder": self.encoder.name,
@@ -192,7 +189,6 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
         }
 
     def sentences(self, rows: Sequence[Row[FaceCase]]) -> list[str]:
-        """Return what was judged and what was not."""
         facts = self.facts(rows)
         judge = "likeness was not judged" if self.judge is None else f"{self.judge.name!r} judged"
         return [
@@ -216,19 +212,16 @@ class FaceDrawer:
 
     @property
     def maker(self) -> Maker:
-        """The preset with identity guidance, scale and size."""
         side = self.session.components.preset.image_size_px
         height, width = self.size_px or (side, side)
         identity = f"identity {self.scales.identity_scale:g}"
         return maker_of(self.session, self.identity_guidance.value, identity, f"{width}x{height}")
 
     def kinds(self, case: FaceCase) -> tuple[str, ...]:
-        """Return the person's aligned face, and the picture."""
         del case
         return ("person", "drawn")
 
     def draw(self, case: FaceCase, missing: set[str]) -> Iterator[tuple[str, File]]:
-        """Yield the face, and the picture where it is missing."""
         chosen = self.benchmark.people[case.person]
         yield from self.benchmark.known(case).items()
         if "drawn" in missing:

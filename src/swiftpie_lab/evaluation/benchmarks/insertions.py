@@ -108,7 +108,6 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
 
     @property
     def fingerprint(self) -> str:
-        """Return sha256 over names, sprites and photographs."""
         digest = hashlib.sha256(self.subjects.fingerprint.encode())
         for photo in self.photos:
             digest.update(photo.numpy().tobytes())
@@ -131,13 +130,11 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
         ]
 
     def answer(self, case: InsertionCase) -> Insertion:
-        """Draw the photograph before and after, and the reference."""
         chosen = [self.subjects.index(code) for code in (case.code, *case.neighbours)]
         with torch.no_grad():
             return self.world.insert(self._background(case), chosen, seed=case.seed)
 
     def known(self, case: InsertionCase) -> dict[str, File]:
-        """Return what is seen of a case, and what OpenCV makes of it."""
         inserted = self.answer(case)
         return self.seen(inserted) | self.by_opencv(inserted)
 
@@ -177,7 +174,6 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
     def evidence(
         self, case: InsertionCase, results: Results, networks: Networks
     ) -> Iterator[tuple[str, Evidence]]:
-        """Yield what each method made of the case, and the truth."""
         truth, source, unlit = (
             to_tensor(results.read(case, kind)) for kind in ("truth", "source", "unlit")
         )
@@ -195,11 +191,9 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
         yield from self._each(case, known, results)
 
     def words(self, case: InsertionCase) -> list[str]:
-        """Return what goes where."""
         return [f"{case.subject} into photograph {case.photo}"]
 
     def facts(self, rows: Sequence[Row[InsertionCase]]) -> dict[str, object]:
-        """Return what was counted, and how often the model is better."""
         return {
             "num_subjects": len({row.case.code for row in rows}),
             "num_photos": len({row.case.photo for row in rows}),
@@ -212,7 +206,6 @@ class InsertionBenchmark(OpenBenchmark[InsertionCase]):
         }
 
     def sentences(self, rows: Sequence[Row[InsertionCase]]) -> list[str]:
-        """Return what was judged, and how often the model is better."""
         facts = self.facts(rows)
         return [
             f"{len(rows)} cases with {facts['num_subjects']} subjects never seen in training, in "
@@ -276,17 +269,14 @@ class InsertionDrawer:
 
     @property
     def maker(self) -> Maker:
-        """The preset."""
         return maker_of(self.session)
 
     def kinds(self, case: InsertionCase) -> tuple[str, ...]:
-        """Return reference, answer and candidates, with their masks."""
         del case
         known = ("reference", "reference-mask", "source", "truth", "truth-mask", "unlit")
         return (*known, "model", "model-mask", "exact", "paste", "poisson")
 
     def draw(self, case: InsertionCase, missing: set[str]) -> Iterator[tuple[str, File]]:
-        """Yield what is missing."""
         inserted = self.benchmark.answer(case)
         yield from self.benchmark.seen(inserted).items()
         yield from self.benchmark.by_opencv(inserted).items()

@@ -127,7 +127,6 @@ class LeakageBenchmark(Benchmark[LeakageCase]):
 
     @property
     def fingerprint(self) -> str:
-        """Return sha256 over sprites and photographs."""
         digest = hashlib.sha256(self.world.fingerprint.encode())
         for code, photo in self.photos.items():
             digest.update(code.encode() + photo.image.tobytes() + photo.mask.tobytes())
@@ -216,7 +215,6 @@ class LeakageBenchmark(Benchmark[LeakageCase]):
     def evidence(
         self, case: LeakageCase, results: Results, networks: Networks
     ) -> Iterator[tuple[str, Evidence]]:
-        """Yield both pictures, once for the place of each subject."""
         pictures = {kind: to_tensor(results.read(case, kind)) for kind in self.candidates}
         for code, mask in zip(case.codes, self.places(case), strict=True):
             others = frozenset(case.codes) - {code}
@@ -235,7 +233,6 @@ class LeakageBenchmark(Benchmark[LeakageCase]):
                 )
 
     def words(self, case: LeakageCase) -> list[str]:
-        """Return the prompt."""
         return [case.prompt, case.slice.value]
 
     def groups(self, rows: Sequence[Row[LeakageCase]]) -> dict[str, list[Row[LeakageCase]]]:
@@ -250,7 +247,6 @@ class LeakageBenchmark(Benchmark[LeakageCase]):
         return {part.value: there[part] for part in worst} | counts
 
     def sentences(self, rows: Sequence[Row[LeakageCase]]) -> list[str]:
-        """Return what was found, the worst slice first."""
         (worst, some), *_ = self.groups(rows).items()
         leaks = [
             format_interval(interval([*map(_leak, each)]), unit="cosine") for each in (rows, some)
@@ -272,7 +268,6 @@ class LeakageDrawer:
 
     @property
     def maker(self) -> Maker:
-        """The preset."""
         return maker_of(self.session)
 
     def kinds(self, case: LeakageCase) -> tuple[str, ...]:
@@ -281,7 +276,6 @@ class LeakageDrawer:
         return ("model", "alone")
 
     def draw(self, case: LeakageCase, missing: set[str]) -> Iterator[tuple[str, File]]:
-        """Yield what is missing."""
         subjects = [
             Subject(self.session.encode_identity(given.image, masks=given.mask), box=box)
             for given, box in (

@@ -116,11 +116,9 @@ class PieBenchmark(EditBenchmark[PieCase]):
 
     @property
     def fingerprint(self) -> str:
-        """Return sha256 of the mapping."""
         return self.mapping
 
     def task(self, case: PieCase) -> EditTask:
-        """Return an entry as a drawer gets it."""
         source = load_image(case.picture).convert("RGB")
         mask = decode_mask(case.runs, height=source.height, width=source.width)
         return EditTask(
@@ -164,11 +162,9 @@ class PieBenchmark(EditBenchmark[PieCase]):
         yield "source", known
 
     def words(self, case: PieCase) -> list[str]:
-        """Return both prompts."""
         return [case.source_prompt, f"→ {case.target_prompt}"]
 
     def groups(self, rows: Sequence[Row[PieCase]]) -> dict[str, list[Row[PieCase]]]:
-        """Return the cases by type."""
         return {
             f"{number} {title}": [row for row in rows if row.case.type_id == number]
             for number, title in TYPES.items()
@@ -176,12 +172,10 @@ class PieBenchmark(EditBenchmark[PieCase]):
         }
 
     def facts(self, rows: Sequence[Row[PieCase]]) -> dict[str, object]:
-        """Return what the released code calls the figures."""
         del rows
         return {"released_names": dict(RELEASED)}
 
     def as_json(self, case: PieCase) -> dict[str, object]:
-        """Return a case without its mask, which the mapping has."""
         return {"name": case.name, "type_id": case.type_id, "picture": case.picture.name}
 
 

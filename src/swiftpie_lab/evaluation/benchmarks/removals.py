@@ -74,7 +74,6 @@ class RemovalBenchmark(InsertionBenchmark):
         yield from self._each(case, known, results)
 
     def words(self, case: InsertionCase) -> list[str]:
-        """Return what goes."""
         return [f"{case.subject} out of photograph {case.photo}"]
 
 
@@ -83,7 +82,6 @@ class RemovalDrawer(InsertionDrawer):
     """Takes subjects out with a session, and by inpainting."""
 
     def kinds(self, case: InsertionCase) -> tuple[str, ...]:
-        """Return picture, answer and candidates, with their masks."""
         del case
         return ("source", "truth", "mask", "before-mask", "model", "model-mask", "inpainted")
 

@@ -255,7 +255,6 @@ class WorldBenchmark(Benchmark[WorldCase]):
 
     @property
     def fingerprint(self) -> str:
-        """Return sha256 over names, sprites and the size of pictures."""
         return sha256(f"{self.subjects.fingerprint} {self.size_px}".encode()).hexdigest()
 
     def noise(self, *seeds: int) -> Tensor:
@@ -300,7 +299,6 @@ class WorldBenchmark(Benchmark[WorldCase]):
             yield [known["reference"], *(result.images[0] for result in drawn)]
 
     def answer(self, case: WorldCase) -> GroundTruth:
-        """Draw the picture that belongs to the seed of the case, and the reference."""
         return self.world.answer(
             self.noise(case.seed),
             [self.subjects.index(case.code)],
@@ -381,7 +379,6 @@ class WorldBenchmark(Benchmark[WorldCase]):
         return boxes_side_by_side(figures.frames, Random(case.seed), floor=floor)
 
     def known(self, case: WorldCase) -> dict[str, Image.Image]:
-        """Return references, truth and their masks by kind of picture."""
         if case.other_code:
             truth, (pixels, covers) = self.pair(case)
             shown = [*zip(pixels.split(1), covers.split(1), strict=True)]
@@ -458,14 +455,12 @@ class WorldBenchmark(Benchmark[WorldCase]):
         ]
 
     def groups(self, rows: Sequence[Row[WorldCase]]) -> dict[str, list[Row[WorldCase]]]:
-        """Return the cases by kind."""
         kinds: defaultdict[str, list[Row[WorldCase]]] = defaultdict(list)
         for row in rows:
             kinds[row.case.kind.value].append(row)
         return dict(kinds)
 
     def facts(self, rows: Sequence[Row[WorldCase]]) -> dict[str, object]:
-        """Return what was counted."""
         return {
             "num_subjects": len({code for row in rows for code in row.case.codes}),
             "num_places": len({row.case.place for row in rows}),
@@ -473,7 +468,6 @@ class WorldBenchmark(Benchmark[WorldCase]):
         }
 
     def sentences(self, rows: Sequence[Row[WorldCase]]) -> list[str]:
-        """Return what was judged."""
         facts = self.facts(rows)
         return [
             f"{len(rows)} cases with {facts['num_subjects']} subjects never seen in training, in "
@@ -555,12 +549,10 @@ class WorldDrawer:
 
     @property
     def maker(self) -> Maker:
-        """The preset."""
         others = [] if self.scenes == "rendering" else [f"places from {self.scenes}"]
         return maker_of(self.session, *others)
 
     def kinds(self, case: WorldCase) -> tuple[str, ...]:
-        """Return references, answer and candidates, with their masks."""
         references = REFERENCES[: len(case.codes)]
         masks = [*SUBJECT_MASKS[: len(case.codes)], *(f"{kind}-mask" for kind in references)]
         drawn = ["model", "model-mask", "text", "paste"]
@@ -569,7 +561,6 @@ class WorldDrawer:
         return (*references, "truth", *masks, *drawn)
 
     def draw(self, case: WorldCase, missing: set[str]) -> Iterator[tuple[str, File]]:
-        """Yield what is missing; the model starts from the noise of the answer."""
         known = self.benchmark.known(case)
         yield from known.items()
         if not missing - {*known}:

@@ -210,12 +210,10 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
 
     @cached_property
     def plain(self) -> WorldBenchmark:
-        """The same subjects in the same world, not edited."""
         return WorldBenchmark(self.subjects, seed=self.seed, size_px=self.size_px)
 
     @property
     def fingerprint(self) -> str:
-        """Return sha256 over names, sprites and the size of pictures."""
         return self.plain.fingerprint
 
     def cases(
@@ -238,7 +236,6 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
         return [case for kind in chosen for case in islice(self._deal(kind), count)]
 
     def answer(self, case: WorldEditCase) -> EditAnswer:
-        """Draw the case before and after."""
         world, noise = self.plain.world, self.plain.noise(case.seed)
         # A subject makes room for what it will wear, which must not count as a change of its own.
         placed_as = case.wanted if case.kind is WorldChange.PUT_ON else case.requested
@@ -303,7 +300,6 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
     def evidence(
         self, case: WorldEditCase, results: Results, networks: Networks
     ) -> Iterator[tuple[str, Evidence]]:
-        """Yield the edit and its bounds, as the judges read them."""
         source, target = (to_tensor(results.read(case, kind)) for kind in ("source", "target"))
         mask, before, kept, requested = (
             results.read_mask(case, kind)
@@ -336,7 +332,6 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
             yield candidate, replace(one, expected=looked_for, reading=reading)
 
     def words(self, case: WorldEditCase) -> list[str]:
-        """Return both prompts."""
         return [case.source_prompt, f"→ {case.target_prompt}"]
 
     def expected(self, case: WorldEditCase, *, requested: Tensor) -> Expected:
@@ -356,7 +351,6 @@ class WorldEditBenchmark(EditBenchmark[WorldEditCase]):
                 return Expected(where=requested, answers=answers)
 
     def groups(self, rows: Sequence[Row[WorldEditCase]]) -> dict[str, list[Row[WorldEditCase]]]:
-        """Return the cases by kind."""
         found = {
             title: [row for row in rows if row.case.kind is kind] for kind, title in TITLES.items()
         }
