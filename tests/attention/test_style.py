@@ -4,8 +4,7 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention
 
-from swiftpie.attention.condition import silent_condition
-from swiftpie.attention.kernels import StyleTokens
+from swiftpie.attention.condition import StyleTokens, silent_condition
 from swiftpie.attention.processors import DetailAttention, Merge, SelfAttention, SemanticAttention
 from tests.parity.dense import attended, leave, weight_of
 

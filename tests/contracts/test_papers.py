@@ -387,7 +387,7 @@ IDEAS = (
         "style of a picture",
         "2312.02133, 2404.02733",
         "personalize --style-reference",
-        "swiftpie/attention/kernels.py",
+        "swiftpie/attention/condition.py",
         "float64",
         partial(changes, SD15, style_reference=STYLE),
     ),

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from swiftpie import InputError
+from swiftpie.engine.runner import progress_bar
 from swiftpie.imageio.writing import read_metadata
-from swiftpie.notices import progress_bar
 from tests.parity.edit import photograph
 
 PROMPT = "a dog on a beach"

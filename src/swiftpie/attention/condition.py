@@ -1,13 +1,21 @@
-"""What attention needs to know about one call: tensors only, so one graph serves all calls."""
+"""What layers of attention read of one call, and the formulas by which they read it.
 
+A condition holds tensors only, so one graph serves all calls.
+"""
+
+import math
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from swiftpie.attention.kernels import StyleTokens
+if TYPE_CHECKING:
+    from diffusers.models.attention_processor import Attention
 
+EPSILON = 1e-5  # added to variances, as in the code of StyleAligned
+MASKED = -1e4  # logit of a key that must not be seen; finite, so that half precision stays finite
 MAP_PREFIX = "identity map "  # notes with this prefix are averaged into the inline mask
 INLINE_MASK = "inline mask"  # the note that holds it
 EVERY_LAYER = "every layer"  # where it is noted, layers of self-attention all note their inputs
@@ -52,6 +60,13 @@ class Reshaping(NamedTuple):
     share: Tensor | None  # (B,) of the new map in the stabiliser's mix; None leaves that out
     inverts_first: bool  # whether each reference's first token is reshaped upside down
     spans_batch: bool = False  # whether soft masks stretch maps over the batch
+
+
+class StyleTokens(NamedTuple):
+    """What one layer reads of a style picture: tokens beside the text, or inputs of its own."""
+
+    tokens: Tensor  # (B, K, D)
+    scale: Tensor  # (B,)
 
 
 class AttentionCondition(NamedTuple):
@@ -125,3 +140,252 @@ def silent_condition(latents: Tensor, *, width: int, num_subjects: int = 1) -> A
         reshaping={},
         style={},
     )
+
+
+def split_heads(hidden_states: Tensor, heads: int) -> Tensor:
+    """Return (B, N, D) as (B, heads, N, D / heads)."""
+    return hidden_states.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def merge_heads(hidden_states: Tensor) -> Tensor:
+    """Return (B, heads, N, d) as (B, N, heads * d)."""
+    return hidden_states.transpose(1, 2).flatten(2)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return softmax attention, all (B, heads, N, d); `mask` is added to the logits."""
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+
+
+class OwnAttention(NamedTuple):
+    """What a layer of self-attention reads besides references."""
+
+    query: Tensor  # (B, heads, N, d)
+    key: Tensor  # (B, heads, n, d)
+    value: Tensor  # (B, heads, n, d)
+    bias: Tensor | None = None  # (B, n), added to the logits of keys
+
+    @property
+    def output(self) -> Tensor:
+        """The attention to them, (B, N, D)."""
+        bias = None if self.bias is None else self.bias[:, None, None].to(self.query.dtype)
+        return merge_heads(attend(self.query, self.key, self.value, bias))
+
+
+def thin(hidden_states: Tensor, cells: tuple[int, int], stride: int) -> Tensor:
+    """Return one of each `stride` x `stride` tokens, (B, M, D), of a finest layer's (B, N, D).
+
+    `cells` are the rows and columns of the latents; layers on coarser grids keep all tokens.
+    """
+    if stride == 1 or hidden_states.shape[1] != cells[0] * cells[1]:
+        return hidden_states
+    return hidden_states.unflatten(1, cells)[:, ::stride, ::stride].flatten(1, 2)
+
+
+def sum_of_subjects(rows: Tensor) -> Tensor:
+    """Return (B, S, ...) summed to (B, ...); a single subject, the usual case, is not summed."""
+    return rows.squeeze(1) if rows.shape[1] == 1 else rows.sum(dim=1)
+
+
+def attend_near(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    positions: Tensor,
+    key_positions: Tensor,
+    sharpness: Tensor,
+    key_bias: Tensor,
+) -> Tensor:
+    """Attend with the extra logit `-sharpness * |position - key_position|² + key_bias`.
+
+    The quadratic form splits into a few more feature columns of query and key, so no dense
+    (N, M) bias is built and any fused kernel serves. The term in |position|² is the same for all
+    keys of a query and cancels in the softmax. Coordinates travel as high and low part, because
+    bfloat16 keeps eight bits of each.
+
+    Shapes: query (B, heads, N, d), key and value (B, heads, M, d); positions (B, N, 2) and (M, 2)
+    in units of key cells; sharpness (B, heads), >= 0, where 0 ignores places; key_bias (B, M).
+    """
+    heads, width = query.shape[1], query.shape[-1]
+    gamma = sharpness.to(query.dtype).float()[:, :, None, None]
+    pull = 2 * gamma * positions.float()[:, None]  # (B, heads, N, 2)
+    ones = torch.ones_like(pull[..., :1])
+    pushes = -gamma * ones
+    columns = torch.cat([*_two_parts(pull, query.dtype), pushes, pushes, ones, 0 * ones], dim=-1)
+    distance = _two_parts(key_positions.float().square().sum(-1, keepdim=True), query.dtype)
+    shared = torch.cat([key_positions, key_positions, *distance], dim=-1)
+    rows = torch.cat(
+        [
+            shared.expand(key.shape[0], -1, -1),
+            key_bias.unsqueeze(-1),
+            torch.zeros_like(key_bias).unsqueeze(-1),  # pads to a multiple of eight
+        ],
+        dim=-1,
+    )
+    return _attend_as_wide(
+        torch.cat([query, (columns * width**0.5).to(query.dtype)], dim=-1),
+        torch.cat([key, rows[:, None].expand(-1, heads, -1, -1).to(key.dtype)], dim=-1),
+        value,
+        scale=width**-0.5,
+    )
+
+
+def attend_jointly(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    reference_key: Tensor,
+    reference_value: Tensor,
+    offset: Tensor,
+    key_bias: Tensor,
+    own_bias: Tensor | None = None,
+) -> Tensor:
+    """Return one softmax over own keys and the keys of S subjects, (B, heads, N, d).
+
+    The logit of a query on any key of subject s gets `offset` of that query and subject, and
+    `key_bias` of the key; own keys get `own_bias`, if any. They are sums of S + 1 rank-one terms,
+    so they travel as feature columns and no dense (N, N + S*M) bias is built.
+
+    Shapes: query, key and value (B, heads, N, d), those of references (B, S, heads, M, d); offset
+    (B, S, N), key_bias (B, S, M), own_bias (B, n).
+    """
+    batch, subjects, heads, count, width = reference_key.shape
+    columns = torch.cat([offset, torch.ones_like(offset[:, :1])], dim=1).transpose(1, 2)
+    belongs = torch.eye(subjects, dtype=offset.dtype, device=offset.device)
+    rows = torch.cat(
+        [belongs[None, :, None].expand(batch, subjects, count, subjects), key_bias.unsqueeze(-1)],
+        dim=-1,
+    ).flatten(1, 2)
+    unbiased = rows.new_zeros(batch, key.shape[2], subjects + 1)
+    if own_bias is not None:
+        unbiased[..., -1] = own_bias
+    rows = torch.cat([unbiased, rows], dim=1)
+    padding = -(subjects + 1) % 8  # fused kernels want widths that are multiples of eight
+    # Half of the smallest: an infinite column times a row of zeros would give NaN in float16.
+    columns = (columns * width**0.5).clamp_min(torch.finfo(query.dtype).min / 2)
+    columns = F.pad(columns, (0, padding)).to(query.dtype)
+    rows = F.pad(rows, (0, padding)).to(query.dtype)
+    keys = torch.cat([key, reference_key.transpose(1, 2).flatten(2, 3)], dim=2)
+    values = torch.cat([value, reference_value.transpose(1, 2).flatten(2, 3)], dim=2)
+    return _attend_as_wide(
+        torch.cat([query, columns[:, None].expand(-1, heads, -1, -1)], dim=-1),
+        torch.cat([keys, rows[:, None].expand(-1, heads, -1, -1)], dim=-1),
+        values,
+        scale=width**-0.5,
+    )
+
+
+def mass_on(
+    query: Tensor,
+    key: Tensor | None,
+    text_key: Tensor,
+    *,
+    text_mask: Tensor | None,
+    is_ours: Tensor,
+    num_views: int = 1,
+) -> Tensor:
+    """Return how much of one joint softmax over identity and text falls on a subject, (B, S, N).
+
+    Averaged over heads, values in [0, 1]. The K keys come from `num_views` references, which
+    together weigh as much as one; without any, None, the text alone tells. `text_mask` is added to
+    the logits of the text.
+
+    Shapes: query (B, heads, N, d), key (B, S, heads, K, d), text_key (B, heads, T, d), text_mask
+    (B, heads, 1, T), is_ours (B, S, T), 1 for text tokens that name the subject, or (B, S, 0).
+    """
+    if is_ours.shape[2] == 0:  # no word names a subject
+        is_ours = is_ours.new_zeros(*is_ours.shape[:2], 1)
+    scale = query.shape[-1] ** -0.5
+    text = (query @ text_key.transpose(-1, -2)).float() * scale
+    if text_mask is not None:
+        text = text + text_mask
+    named = torch.where(is_ours[:, :, None, None] > 0, 0.0, MASKED)
+    others = torch.where(is_ours[:, :, None, None] > 0, MASKED, 0.0)
+    ours = text[:, None] + named
+    if key is not None:
+        shown = (query[:, None] @ key.transpose(-1, -2)).float() * scale  # (B, S, heads, N, K)
+        ours = torch.cat([shown - math.log(num_views), ours], dim=-1)
+    on_subject = ours.logsumexp(-1)
+    elsewhere = (text[:, None] + others).logsumexp(-1)
+    return torch.sigmoid(on_subject - elsewhere).mean(dim=2)
+
+
+def attend_to_style(query: Tensor, key: Tensor, value: Tensor, scale: Tensor) -> Tensor:
+    """Return scaled attention to a style picture, (B, N, D), after InstantStyle (arXiv:2404.02733).
+
+    Shapes: query (B, heads, N, d), key and value (B, K, D), scale (B,).
+    """
+    heads = query.shape[1]
+    attended = attend(query, split_heads(key, heads), split_heads(value, heads))
+    return scale[:, None, None] * merge_heads(attended)
+
+
+def shared_with(style: StyleTokens, attn: "Attention", own: OwnAttention) -> OwnAttention:
+    """Return what a layer reads of itself and of a style picture, whose `tokens` are its inputs.
+
+    After StyleAligned (arXiv:2312.02133): queries and keys take mean and deviation of those of the
+    style picture, channel by channel, and its keys and values stand beside the drawing's own.
+    Differs from the paper: the picture is read once, a little noised, and a strength weighs both.
+
+    At a scale of 1 that is StyleAligned. Below, statistics are mixed by the scale; it weighs the
+    keys of the style as a factor, so that 0 leaves the layer unchanged.
+    """
+    tokens, scale = style
+    query, key, value = (
+        split_heads(project(tokens), attn.heads) for project in (attn.to_q, attn.to_k, attn.to_v)
+    )
+    share = scale.clamp(max=1)[:, None, None, None].to(query.dtype)
+    own_query = torch.lerp(own.query, _aligned(own.query, query), share)
+    own_key = torch.lerp(own.key, _aligned(own.key, key), share)
+    # All of the style weighs as much as all of the drawing, whatever their sizes are.
+    weight = scale * own.key.shape[2] / key.shape[2]
+    offset = torch.where(scale > 0, weight.clamp_min(1e-6).log(), MASKED)[:, None]
+    zeros = torch.zeros_like(offset).expand(-1, own.key.shape[2])
+    return OwnAttention(
+        own_query,
+        torch.cat([own_key, key], dim=2),
+        torch.cat([own.value, value], dim=2),
+        torch.cat([zeros, offset.expand(-1, key.shape[2])], dim=1),
+    )
+
+
+def _aligned(values: Tensor, like: Tensor) -> Tensor:
+    """Return `values` (B, heads, N, d) with mean and deviation of `like` over its tokens."""
+    mean, deviation = _statistics(values)
+    its_mean, its_deviation = _statistics(like)
+    return (values - mean) / deviation * its_deviation + its_mean
+
+
+def _statistics(values: Tensor) -> tuple[Tensor, Tensor]:
+    variance = values.var(dim=2, correction=0, keepdim=True)
+    return values.mean(dim=2, keepdim=True), (variance + EPSILON).sqrt()
+
+
+def token_grid(num_tokens: int, height: int, width: int) -> tuple[int, int]:
+    """Return the (rows, columns) of a layer with `num_tokens` on latents of (height, width).
+
+    U-Nets halve and round up, so the shape is found by halving; the square root of the token
+    count would be wrong for every picture that is not square.
+
+    Raises:
+        ValueError: No halving of the latents has so many cells.
+    """
+    rows, columns = height, width
+    while rows * columns > max(num_tokens, 1):  # one cell cannot be halved
+        rows, columns = (rows + 1) // 2, (columns + 1) // 2
+    if rows * columns != num_tokens:
+        raise ValueError(f"{num_tokens} tokens do not fit latents of {height} x {width}")
+    return rows, columns
+
+
+def _attend_as_wide(query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
+    """Attend with values as wide as keys: where widths differ, CPUs have no fused kernel."""
+    padded = F.pad(value, (0, key.shape[-1] - value.shape[-1]))
+    return F.scaled_dot_product_attention(query, key, padded, scale=scale)[..., : value.shape[-1]]
+
+
+def _two_parts(tensor: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    high = tensor.to(dtype).float()
+    return high, tensor - high

@@ -8,8 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.attention.condition import AttentionCondition, Block, Notes
-from swiftpie.attention.kernels import attend, merge_heads, split_heads, token_grid
+from swiftpie.attention.condition import (
+    AttentionCondition,
+    Block,
+    Notes,
+    attend,
+    merge_heads,
+    split_heads,
+    token_grid,
+)
 from swiftpie.attention.processors import (
     DetailAttention,
     MaskRole,

@@ -18,11 +18,9 @@ from swiftpie.attention.condition import (
     EVERY_LAYER,
     INLINE_MASK,
     MAP_PREFIX,
+    MASKED,
     AttentionCondition,
     Notes,
-)
-from swiftpie.attention.kernels import (
-    MASKED,
     OwnAttention,
     attend,
     attend_jointly,

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from swiftpie.batch.run import Drawer, Work, Workers, write_files
-from swiftpie.errors import SwiftPieError, require, short_reason
-from swiftpie.notices import warn
+from swiftpie.errors import SwiftPieError, require, short_reason, warn
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

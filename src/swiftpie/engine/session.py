@@ -18,20 +18,19 @@ from torch import Tensor
 from swiftpie.arguments import checked
 from swiftpie.backbones.components import Components
 from swiftpie.config import options_of
-from swiftpie.engine.runner import Cache, CacheReport, Key, Runner, content_key
-from swiftpie.errors import InputError, UnknownSubjectError
+from swiftpie.engine.runner import Cache, CacheReport, Key, Runner, content_key, progress_bar
+from swiftpie.errors import InputError, UnknownSubjectError, warn
 from swiftpie.faces import FaceEncoder
 from swiftpie.faces.choose import ChosenFace, choose_face, face_region, find_faces
 from swiftpie.imageio.decoding import BAND_PIXELS, is_picture, load_image
 from swiftpie.library import Library, Named, log_named, subject_library
 from swiftpie.masks import Box, load_mask
 from swiftpie.models.search import Point, Search, search_of
-from swiftpie.notices import hearing, progress_bar, warn
 from swiftpie.pipelines import identity as identities
 from swiftpie.pipelines.advice import advice_on
 from swiftpie.pipelines.animation import USUAL_FRAMES
 from swiftpie.pipelines.choose import TASKS, Choice, Removal, change_of, choose, drawing_of
-from swiftpie.pipelines.denoise import OnStage, OnStep
+from swiftpie.pipelines.denoise import OnStage, OnStep, hearing
 from swiftpie.pipelines.draw import find_region, with_warnings
 from swiftpie.pipelines.identity import aligned_crop, face_identity
 from swiftpie.pipelines.identity_file import (

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.attention.condition import Notes, silent_condition
+from swiftpie.attention.condition import Notes, silent_condition, sum_of_subjects
 from swiftpie.attention.install import BranchPlan, install
-from swiftpie.attention.kernels import sum_of_subjects
 from swiftpie.geometry.layout import (
     POSE_NUMBERS,
     Layout,

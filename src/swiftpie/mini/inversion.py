@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
-from swiftpie.errors import CapabilityError
+from swiftpie.errors import CapabilityError, warn
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, cell_positions, from_box
 from swiftpie.imageio.images import fit_square
 from swiftpie.masks import bounding_box, resize_mask, subject_extent
@@ -21,7 +21,6 @@ from swiftpie.models.inversion import INVERSION_TIMESTEP, START
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.models.unet import UNet
 from swiftpie.noise import COUPLED_CHANNELS
-from swiftpie.notices import warn
 from swiftpie.pipelines import inversion
 from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.denoise import Clock

@@ -8,7 +8,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from swiftpie.attention.kernels import attend, merge_heads, split_heads
+from swiftpie.attention.condition import attend, merge_heads, split_heads
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.types import TextCondition
 

@@ -19,7 +19,7 @@ from PIL import Image, ImageChops
 from torch import Tensor
 
 from swiftpie.backbones.components import Components
-from swiftpie.errors import CapabilityError, short_reason
+from swiftpie.errors import CapabilityError, short_reason, warn
 from swiftpie.geometry.relief import height, normals
 from swiftpie.imageio.images import (
     as_rgb,
@@ -58,7 +58,6 @@ from swiftpie.mini.words import (
 from swiftpie.models.cutout import cutout_network, find_against_odds, find_inside, find_with
 from swiftpie.models.search import Search
 from swiftpie.noise import draw_noise
-from swiftpie.notices import warn
 from swiftpie.pipelines.denoise import Clock, Plan
 from swiftpie.pipelines.edit_region import UNCHANGED, blend_mask, given_mask, in_hole, where_changed
 from swiftpie.pipelines.request import EditRequest

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.attention.condition import AttentionCondition, Notes
+from swiftpie.attention.condition import MASKED, AttentionCondition, Notes
 from swiftpie.attention.install import BranchPlan, Installation
-from swiftpie.attention.kernels import MASKED
 from swiftpie.attention.processors import DetailAttention, Merge, region_scale
 from swiftpie.models.denoiser import Prediction, PublishedDenoiser, SubjectCondition
 from swiftpie.models.text import words_after

@@ -9,11 +9,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from swiftpie.errors import warn
 from swiftpie.geometry.ground import ASSETS, LEAST, MARGIN, SMALL_M, Ground, box_on, stand
 from swiftpie.imageio.images import to_tensor
 from swiftpie.masks import HALF, Box
 from swiftpie.models.cutout import cutout_network
-from swiftpie.notices import warn
 
 logger = logging.getLogger(__name__)
 

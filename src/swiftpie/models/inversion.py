@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor, nn
 
-from swiftpie.attention.kernels import attend, merge_heads, split_heads, thin
+from swiftpie.attention.condition import attend, merge_heads, split_heads, thin
 from swiftpie.models.denoiser import added_conditions
 from swiftpie.types import TextCondition
 

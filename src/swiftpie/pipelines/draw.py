@@ -19,7 +19,6 @@ from swiftpie.faces import METADATA, FaceEncoder
 from swiftpie.imageio.images import Recorded, from_bytes, mask_to_pil, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.notices import hearing
 from swiftpie.pipelines.choose import Choice, choose
 from swiftpie.pipelines.denoise import (
     Clock,
@@ -34,6 +33,7 @@ from swiftpie.pipelines.denoise import (
     decode,
     denoise,
     explaining_out_of_memory,
+    hearing,
     in_parts,
     join_prepared,
     shape_of,

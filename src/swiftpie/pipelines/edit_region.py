@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import MAX_SIDE_PX, MIN_SIDE_PX, Components
-from swiftpie.errors import InputError
+from swiftpie.errors import InputError, warn
 from swiftpie.imageio.images import (
     alpha_of,
     as_rgb,
@@ -28,7 +28,6 @@ from swiftpie.imageio.images import (
 )
 from swiftpie.masks import HALF, Box, box_mask, feather, grow, hole_of, resize_mask, without_outside
 from swiftpie.models.text import PromptEncoder
-from swiftpie.notices import warn
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.request import EditRequest, RepaintRequest
 from swiftpie.types import Change, TextCondition

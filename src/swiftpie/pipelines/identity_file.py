@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from swiftpie.arguments import checked
-from swiftpie.attention.kernels import token_grid
+from swiftpie.attention.condition import token_grid
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.load.safe import (
     METADATA,

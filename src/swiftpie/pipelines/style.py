@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.attention.kernels import StyleTokens
+from swiftpie.attention.condition import StyleTokens
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError
 from swiftpie.imageio.images import to_tensor

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checka
 import torch
 from torch import Tensor, nn
 
-from swiftpie.errors import ConfigError, SwiftPieError
+from swiftpie.errors import ConfigError, SwiftPieError, warn
 from swiftpie.imageio.atomic import updated_folder
-from swiftpie.notices import warn
 from swiftpie_lab.training.context import SINGLE_PROCESS, Context, Processes
 from swiftpie_lab.training.optimizers import (
     ADAMW,

@@ -14,8 +14,7 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from torch import Tensor, nn
 
-from swiftpie.attention.condition import AttentionCondition
-from swiftpie.attention.kernels import split_heads, token_grid
+from swiftpie.attention.condition import AttentionCondition, split_heads, token_grid
 from swiftpie.backbones.components import load_components
 from swiftpie.errors import ConfigError, WeightsError, short_reason
 from swiftpie.geometry.layout import cell_positions, to_reference

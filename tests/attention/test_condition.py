@@ -1,9 +1,9 @@
-"""Attention kernels against plain dense computation in float64."""
+"""Formulas of attention against plain dense computation in float64."""
 
 import pytest
 import torch
 
-from swiftpie.attention.kernels import (
+from swiftpie.attention.condition import (
     MASKED,
     attend_near,
     mass_on,
