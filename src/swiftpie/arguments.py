@@ -205,11 +205,7 @@ def _refuse(
 
 
 def _fitting(value: Any, kind: Any) -> Any:  # noqa: ANN401 - of any type
-    """Return a value as an annotation has it.
-
-    Raises:
-        _Misfit: It is of another type.
-    """
+    """Return a value as an annotation has it, or raise `_Misfit` if it is of another type."""
     if isinstance(kind, TypeVar):
         kind = kind.__bound__ or Any
     origin, arguments = get_origin(kind), get_args(kind)

@@ -221,11 +221,7 @@ def field_types(cls: "type[DataclassInstance]") -> dict[str, object]:
 
 
 def decode(data: object, wanted: object, path: str) -> Any:  # noqa: ANN401 - as `wanted` says
-    """Build a setting from a JSON value or from `Text`, as its annotation says.
-
-    Raises:
-        ConfigError: A field is unknown, missing or of the wrong type.
-    """
+    """Build a setting from JSON or `Text`, as its annotation says, or raise ConfigError."""
     origin, arguments = get_origin(wanted), get_args(wanted)
     if origin in (Union, types.UnionType):
         return _decode_union(data, wanted, path)

@@ -121,11 +121,7 @@ def warn(logger: logging.Logger, sentence: str) -> None:
 
 
 def require(package: str, *, extra: str, use: str) -> Any:  # noqa: ANN401 - a module, of any types
-    """Return an optional package, or a module of it; `use` is the start of the message.
-
-    Raises:
-        MissingExtra: It is not installed.
-    """
+    """Return an optional package or module, or raise MissingExtra; `use` begins the message."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
@@ -133,11 +129,7 @@ def require(package: str, *, extra: str, use: str) -> Any:  # noqa: ANN401 - a m
 
 
 def check_installed(*packages: str, extra: str, use: str) -> None:
-    """Do what `require` does, and import nothing.
-
-    Raises:
-        MissingExtra: One is not installed.
-    """
+    """Raise MissingExtra as `require` does, and import nothing."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise MissingExtra(_missing(package, extra=extra, use=use))

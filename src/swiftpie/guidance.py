@@ -46,11 +46,7 @@ class Guidance(Protocol):
     """How the predictions of one step become a single prediction. Stateless."""
 
     def check(self, num_steps: int) -> None:
-        """Check that the guidance fits a schedule of `num_steps`.
-
-        Raises:
-            ConfigError: The guidance has scales for another number of steps.
-        """
+        """Raise ConfigError unless the guidance fits a schedule of `num_steps`."""
 
     def branches(self, step: int) -> tuple[Branch, ...]:
         """Return the rows that `step`, counted from 0, needs; at least one, none twice."""
@@ -126,11 +122,7 @@ def _rescaled(guided: Tensor, wanted: Tensor, share: float) -> Tensor:
 
 
 def branches_of(guidance: Guidance, num_steps: int) -> set[Branch]:
-    """Return the rows that `num_steps` steps need in total.
-
-    Raises:
-        ConfigError: The guidance has scales for another number of steps.
-    """
+    """Return the rows of all `num_steps` steps; ConfigError if there are scales for other steps."""
     guidance.check(num_steps)
     return {branch for step in range(num_steps) for branch in guidance.branches(step)}
 
@@ -154,21 +146,13 @@ def weighted_sum(predictions: Mapping[Branch, Tensor], weights: Mapping[Branch, 
 
 
 def check_scales(name: str, scales: Sequence[float]) -> None:
-    """Check that scales are finite numbers, and at least one.
-
-    Raises:
-        ConfigError: They are not.
-    """
+    """Raise ConfigError unless scales are finite numbers, and at least one."""
     if not scales or not all(map(math.isfinite, scales)):
         raise ConfigError(f"{name} is {tuple(scales)}; it needs one finite number a step.")
 
 
 def check_length(name: str, scales: Sequence[float], num_steps: int) -> None:
-    """Check that there is a scale for each step.
-
-    Raises:
-        ConfigError: There are more or fewer.
-    """
+    """Raise ConfigError unless there is a scale for each step."""
     if len(scales) != num_steps:
         raise ConfigError(
             f"{name} has {len(scales)} scales, and denoising takes {num_steps} steps. Give one "

@@ -132,22 +132,14 @@ class Library:
         return tuple(dict.fromkeys([*first, *tagged, *spelled])) or self.near(query)
 
     def entry(self, name: str) -> Entry:
-        """Return the entry of a subject by its own name.
-
-        Raises:
-            UnknownSubjectError: There is none.
-        """
+        """Return the entry of a subject by its own name, or raise UnknownSubjectError."""
         known = self._by_name.get(name)
         if known is None:
             return self.entry(self.find(name).name)
         return known
 
     def picture(self, name: str) -> bytes:
-        """Return the sprite of a subject by its own name: WebP with transparency.
-
-        Raises:
-            UnknownSubjectError: There is none.
-        """
+        """Return the sprite of a subject by its own name, a WebP, or raise UnknownSubjectError."""
         return self._opened.read(f"{self.entry(name).code}.webp")
 
     def image(self, name: str) -> "Image.Image":
@@ -198,11 +190,7 @@ def subject_library() -> Library:
 
 
 def named_by(text: str) -> Named | None:
-    """Return the subject that a text names; None if the text looks like a file name.
-
-    Raises:
-        UnknownSubjectError: It is nearly a name.
-    """
+    """Return the subject of a text, None for a file's name; UnknownSubjectError if near one."""
     if not NAME.fullmatch(text):
         return None
     found = subject_library().meant_by(text)

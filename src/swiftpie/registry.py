@@ -75,11 +75,7 @@ class Registry(Generic[T]):
         return tuple(sorted({*self._modules(), *self._entry_points().names}))
 
     def get(self, name: str) -> T:
-        """Import the module that defines `name` and return its object.
-
-        Raises:
-            ConfigError: Nothing has this name, or the distribution that offers it is broken.
-        """
+        """Import the module that defines `name`, return its object, or raise ConfigError."""
         files = self._files()
         own = files.pop(name, None)
         if own is not None and self._family(own) is None:

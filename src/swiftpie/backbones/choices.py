@@ -198,11 +198,7 @@ def schedule_of(preset: Preset) -> "Schedule":
 
 
 def with_steps(preset: Preset, steps: int | None) -> Preset:
-    """Return `preset` with so many denoising steps; None leaves it its own.
-
-    Raises:
-        ConfigError: The weights were not trained for so many.
-    """
+    """Return `preset` with so many steps, None for its own; ConfigError if not trained for them."""
     if steps is None or steps == len(preset.timesteps):
         return preset
     counts = preset.step_counts

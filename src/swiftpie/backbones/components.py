@@ -36,11 +36,7 @@ SAME_AREA = 1.25  # areas within this factor count as the size of the training p
 
 
 def cells_of(preset: Preset, size_px: tuple[int, int] | None) -> tuple[int, int]:
-    """Return what `Components.cells_of` does, before anything is loaded.
-
-    Raises:
-        InputError: The size is out of range or no multiple of what a latent cell needs.
-    """
+    """Return what `Components.cells_of` does, before anything is loaded."""
     return FAMILIES.get(preset.family).cells_of(preset, size_px)
 
 
@@ -146,11 +142,7 @@ class Components:
         return self.family.cells_of(self.preset, size_px)
 
     def inverter(self) -> "Inversion":
-        """Return the inversion network.
-
-        Raises:
-            CapabilityError: The preset has none.
-        """
+        """Return the inversion network, or raise CapabilityError if the preset has none."""
         if self.inversion is None:
             raise CapabilityError(
                 f"Preset {self.preset.name!r} has no inversion network, so it cannot "
@@ -166,11 +158,7 @@ class Components:
         return self.image_encoder is not None or reads_alone
 
     def check_knows_subjects(self) -> None:
-        """Check that references are read.
-
-        Raises:
-            CapabilityError: No identity adapter is loaded, and the denoiser reads none either.
-        """
+        """Raise CapabilityError unless an adapter is loaded, or the denoiser reads references."""
         check_personalizes(self.preset)
         if not self.knows_subjects:
             raise CapabilityError(
@@ -185,11 +173,7 @@ class Components:
         return self if schedule is self.schedule else replace(self, schedule=schedule)
 
     def encoder_of_identity(self) -> "nn.Module":
-        """Return the image encoder.
-
-        Raises:
-            CapabilityError: No identity adapter is loaded.
-        """
+        """Return the image encoder, or raise CapabilityError without an identity adapter."""
         if self.image_encoder is None:
             raise CapabilityError(
                 f"Preset {self.preset.name!r} was loaded without an identity adapter, which makes "
@@ -340,11 +324,7 @@ class Family(ABC):
         return None
 
     def check_facts(self, preset: Preset, facts: Mapping[str, tuple[object, object]]) -> None:
-        """Refuse networks that do not belong together, by what is given and what is needed.
-
-        Raises:
-            WeightsError: Two differ.
-        """
+        """Raise WeightsError where a fact of networks is (given, needed) and those differ."""
         for what, (given, needed) in facts.items():
             if given != needed:
                 raise WeightsError(
@@ -353,18 +333,10 @@ class Family(ABC):
                 )
 
     def check_dtype(self, preset: Preset, dtype: "torch.dtype") -> None:  # noqa: B027 - most compute in any
-        """Refuse a type in which the networks cannot compute.
-
-        Raises:
-            CapabilityError: It is one.
-        """
+        """Raise CapabilityError for a type in which the networks cannot compute."""
 
     def to_modules(self, components: Components) -> dict[str, Any]:
-        """Return the networks as modules of a diffusers pipeline; nothing is copied.
-
-        Raises:
-            CapabilityError: diffusers has no pipeline for such networks.
-        """
+        """Return modules of a diffusers pipeline, not copied; CapabilityError if it has no such."""
         raise CapabilityError(_no_pipeline(components.preset))
 
     def from_modules(self, modules: Mapping[str, Any], loaded: Components | None) -> Components:
@@ -380,19 +352,11 @@ class Family(ABC):
         raise CapabilityError(_no_pipeline(modules["preset"]))
 
     def to_folder(self, components: Components) -> dict[str, Any]:
-        """Return the modules that a pipeline's folder holds, without anything of an adapter.
-
-        Raises:
-            CapabilityError: The folder has no place for such networks.
-        """
+        """Return what a pipeline's folder holds, without an adapter, or raise CapabilityError."""
         return self.to_modules(components)
 
     def read_own(self, folder: Path) -> dict[str, Any]:
-        """Return those of `own_modules` that a pipeline's folder holds.
-
-        Raises:
-            WeightsError: One is damaged.
-        """
+        """Return those of `own_modules` in a pipeline's folder; WeightsError if one is damaged."""
         del folder
         return {}
 
@@ -407,11 +371,7 @@ class Family(ABC):
         return self.from_modules(modules, None)
 
     def sharing_weights(self, modules: Mapping[str, Any]) -> dict[str, Any]:
-        """Return `modules` for `from_folder` whose owner goes on using them.
-
-        Raises:
-            InputError: Something is installed on them already.
-        """
+        """Return `modules` for `from_folder` that stay in use; InputError if changed already."""
         return dict(modules)
 
     def is_for_adapter(self, modules: Mapping[str, Any]) -> bool:
@@ -420,11 +380,7 @@ class Family(ABC):
         return False
 
     def write_adapter(self, path: Path, components: Components) -> None:  # noqa: B027 - most have none
-        """Write what `to_folder` leaves out, if there is anything, as a file of our own.
-
-        Raises:
-            InputError: `path` exists, or its folder cannot be written to.
-        """
+        """Write what `to_folder` leaves out, if anything; InputError if `path` cannot be new."""
 
 
 FAMILIES: Registry[Family] = Registry(

@@ -74,11 +74,7 @@ class ModelPart:
         return self.left(file)
 
     def fetch(self, file: RemoteFile) -> None:
-        """Download `file`.
-
-        Raises:
-            WeightsError: It cannot be downloaded, or differs from the published one.
-        """
+        """Download `file`; WeightsError if it cannot be had, or differs from the published one."""
         from huggingface_hub import hf_hub_download
 
         assert self.listing is not None, "what is missing was listed"
@@ -198,12 +194,7 @@ class DownloadPlan:
             )
 
     def fetch(self) -> None:
-        """Download every missing file; complete files stay when a later one fails.
-
-        Raises:
-            WeightsError: A file cannot be downloaded, differs from the published one, or has no
-                room.
-        """
+        """Download what is missing, or raise WeightsError; complete files stay then."""
         if not self.parts:
             return
         self.check_space()

@@ -84,11 +84,7 @@ def parse_reference(text: str | Path) -> RepoReference | None:
 
 
 def existing(path: str | Path, option: str) -> Path:
-    """Return the file or folder that `option` names.
-
-    Raises:
-        WeightsError: It does not exist.
-    """
+    """Return the file or folder that `option` names, or raise WeightsError if there is none."""
     found = Path(path)
     with suppress(OSError):  # No disk takes such a name.
         if found.exists():
@@ -136,11 +132,7 @@ class RepoListing:
     licence: str | None  # as the repository's card states it
 
     def find(self, path: str) -> RemoteFile:
-        """Return the file at `path`.
-
-        Raises:
-            WeightsError: There is none; the message lists similar names.
-        """
+        """Return the file at `path`, or raise WeightsError with similar names."""
         if path not in self.files:
             hint = did_you_mean(path, self.files, otherwise="Look for its new name there.")
             raise WeightsError(
@@ -187,11 +179,7 @@ def list_files(reference: RepoReference) -> RepoListing:
 
 
 def check_proxy() -> None:
-    """Refuse a proxy that the hub's client cannot speak to.
-
-    Raises:
-        MissingExtra: It is a SOCKS proxy, and the package for those is not installed.
-    """
+    """Raise MissingExtra for a SOCKS proxy if the package for those is not installed."""
     from huggingface_hub import get_session
 
     try:

@@ -147,11 +147,7 @@ def recipe_terms(recipe: Recipe) -> list[LicenceTerms]:
 def check_commercial(
     preset: Preset | None, choices: Mapping[str, Any], *, encoders: Iterable[str] = ()
 ) -> None:
-    """Refuse parts that `commercial_only` excludes; files on this machine pass.
-
-    Raises:
-        ConfigError: It names each part, its licence and the recipes that may be used.
-    """
+    """Raise ConfigError for parts that `commercial_only` excludes; files on this machine pass."""
     if not choices.get("commercial_only"):
         return
     parts = [term for each in encoders for term in encoder_terms(each, part="face encoder")]

@@ -118,11 +118,7 @@ class Preset:
         return tuple(sorted({len(self.timesteps), *self.more_steps}))
 
     def sized(self, side_px: int | None) -> "Preset":
-        """Return it with pictures of another side that the weights draw; None leaves it its own.
-
-        Raises:
-            ConfigError: They were not trained on such.
-        """
+        """Return it with pictures of another side, None for its own, or raise ConfigError."""
         sides = {self.image_size_px, *self.more_sizes_px}
         if side_px is None or side_px == self.image_size_px:
             return self
@@ -204,11 +200,7 @@ class Recipe:
         return {name: value for name, value in made.items() if value is not None}
 
     def apply(self, preset: Preset | None = None) -> Preset:
-        """Return the preset with the strengths of this recipe as its defaults.
-
-        Raises:
-            ConfigError: There is no such preset.
-        """
+        """Return the preset with this recipe's strengths; ConfigError if it is unknown."""
         preset = preset or PRESETS.get(self.preset)
         return replace(
             preset,
@@ -240,11 +232,7 @@ def published(repository: str, path: str | None = None) -> str:
 
 
 def check_personalizes(preset: Preset) -> None:
-    """Refuse pictures of subjects where nothing reads them.
-
-    Raises:
-        CapabilityError: The preset cannot personalize.
-    """
+    """Raise CapabilityError for pictures of subjects where the preset cannot personalize."""
     if Capability.PERSONALIZE not in preset.capabilities:
         raise CapabilityError(
             f"Preset {preset.name!r} reads no pictures of subjects, so it cannot "
@@ -280,11 +268,7 @@ def describe(preset: Preset) -> dict[str, Any]:
 
 
 def read_preset(stored: Mapping[str, Any] | None) -> Preset:
-    """Return the preset that `describe` wrote.
-
-    Raises:
-        ConfigError: It is missing, or this version does not know it.
-    """
+    """Return the preset that `describe` wrote; ConfigError if this version has none such."""
     if stored is None:
         raise ConfigError(
             "A pipeline was built without `preset`. Use from_preset() or from_pretrained()."

@@ -69,11 +69,7 @@ class ReleasePart(ModelPart):
         return self.left(file) + round(file.size * (ROOM - 1))
 
     def fetch(self, file: RemoteFile) -> None:
-        """Fetch a piece, or the rest of it.
-
-        Raises:
-            WeightsError: It cannot be fetched, or differs from the published one.
-        """
+        """Fetch a piece, or its rest; WeightsError if it cannot be had, or was changed."""
         from filelock import FileLock
 
         place = self.store(file)
@@ -89,11 +85,7 @@ class ReleasePart(ModelPart):
             raise WeightsError(explain(reference, self.option, error)) from error
 
     def finish(self) -> None:
-        """Unpack the archive and remove its pieces.
-
-        Raises:
-            WeightsError: It is damaged, or there is no room.
-        """
+        """Unpack the archive and remove its pieces; WeightsError if damaged or without room."""
         if not self.missing:
             return
         pieces = [self.store(file) for file in self.files]
@@ -113,11 +105,7 @@ class ReleasePart(ModelPart):
 
 
 def plan_releases(choices: Mapping[str, Any]) -> DownloadPlan:
-    """Plan the releases that `choices` name and that are not here.
-
-    Raises:
-        WeightsError: GitHub cannot be asked, or lists no archive.
-    """
+    """Plan the releases that `choices` name and that are not here, or raise WeightsError."""
     parts = dict[Path, ModelPart]()
     for option in PLACES:
         reference = parse_reference(str(choices.get(option) or ""))
@@ -186,11 +174,7 @@ def _receive(file: RemoteFile, begun: Path) -> None:
 
 
 def _extract(archive: "_Joined", folder: Path, *, most: int) -> None:
-    """Unpack settings and weights, and nothing else.
-
-    Raises:
-        ValueError: It is larger than `most` bytes, or holds no weights.
-    """
+    """Unpack settings and weights alone; ValueError if there are none, or over `most` bytes."""
     total = 0
     with gzip.GzipFile(fileobj=archive) as plain:
         with tarfile.open(fileobj=plain, mode="r|") as members:

@@ -220,11 +220,7 @@ class StableDiffusion(Family):
         }
 
     def from_modules(self, modules: Mapping[str, Any], loaded: Components | None) -> Components:
-        """Return the networks; U-Nets of pictures and references as they were loaded, see `Family`.
-
-        Raises:
-            InputError: It was exchanged, or never was loaded.
-        """
+        """Return the networks; InputError for a U-Net that was exchanged. See `Family`."""
         denoiser = None if loaded is None else loaded.denoiser
         if (
             not isinstance(denoiser, UNetDenoiser)

@@ -131,11 +131,7 @@ def differences(before: RunManifest, now: RunManifest, *, done: Container[str]) 
 def kept_of(
     before: RunManifest, manifest: RunManifest, folder: Path, *, update: bool
 ) -> dict[str, Outcome]:
-    """Return the outcomes of jobs that are finished and unchanged.
-
-    Raises:
-        ConfigError: The folder holds another run.
-    """
+    """Return outcomes of finished and unchanged jobs; ConfigError for another run's folder."""
     done = read_done(folder)
     changes = differences(before, manifest, done=done)
     if changes and (before.run != manifest.run or not update):
@@ -152,11 +148,7 @@ def kept_of(
 def check_others(
     manifest: RunManifest, before: RunManifest | None, path_of: Callable[..., Path]
 ) -> None:
-    """Refuse to write jobs over files of others; `path_of` names the file of a job.
-
-    Raises:
-        ConfigError: There is such a file.
-    """
+    """Raise ConfigError for a job over a file of others; `path_of` names the file of a job."""
     ours = {} if before is None else before.jobs
     others = {name: spec for name, spec in manifest.jobs.items() if name not in ours}
     places = itertools.starmap(path_of, others.items())

@@ -122,11 +122,7 @@ class Inputs:
         return self._folders[folder]
 
     def look(self, name: str) -> InputFile:
-        """Check a picture or an identity file.
-
-        Raises:
-            SwiftPieError: It cannot be used.
-        """
+        """Check a picture or an identity file, or raise a SwiftPieError if it cannot be used."""
         if name in self._errors:
             raise self._errors[name]
         if name in self.seen:

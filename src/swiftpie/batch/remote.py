@@ -18,11 +18,7 @@ class RemoteFolder:
     """
 
     def __init__(self, address: str) -> None:
-        """Copy what earlier runs left, so that this one goes on.
-
-        Raises:
-            InputError: The address cannot be read, or needs a package.
-        """
+        """Copy what earlier runs left; InputError if the address is unreadable."""
         from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
         self._address = address

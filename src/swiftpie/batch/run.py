@@ -196,11 +196,7 @@ class Drawer:
 
 
 def write_files(path: Path, files: Mapping[Path, bytes]) -> None:
-    """Write the files of a job, whose place is `path`.
-
-    Raises:
-        CannotWrite: The folder takes no more files.
-    """
+    """Write the files of a job, whose place is `path`; CannotWrite if the folder takes no more."""
     try:
         for name, data in files.items():
             if name != path:  # a frame in its folder

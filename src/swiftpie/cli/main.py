@@ -139,11 +139,7 @@ def _takes_nothing(stream: TextIO) -> bool:
 
 
 def commands_of_others() -> Iterator[typer.Typer]:
-    """Yield the commands that installed distributions add.
-
-    Raises:
-        ConfigError: A distribution offers commands that cannot be imported.
-    """
+    """Yield the commands that distributions add; ConfigError if they cannot be imported."""
     for point in offered_as(ENTRY_POINTS):
         try:
             yield point.load()

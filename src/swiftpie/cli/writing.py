@@ -45,12 +45,7 @@ class FileDrawing(NamedTuple):
 
 
 def plan_targets(output: options.OutputOptions, *, count: int = 1) -> list[Target]:
-    """Name the files of `count` pictures and check that they can be written.
-
-    Raises:
-        ConfigError: One file would hold two things.
-        InputError: A file exists or cannot be written.
-    """
+    """Name the files of `count` pictures; InputError or ConfigError if they cannot be written."""
     from swiftpie.imageio.credentials import check_signer
     from swiftpie.imageio.writing import check_animation_target, check_image_target, numbered
 

@@ -210,11 +210,7 @@ def spelled_as(
 
 
 def to_picture(value: Picture) -> Image.Image:
-    """Return what `load_image` reads, or arrays (H, W, C) and tensors (C, H, W) in [0, 1].
-
-    Raises:
-        InputError: It is none of these.
-    """
+    """Return what `load_image` reads; also arrays (H, W, C) and tensors (C, H, W) in [0, 1]."""
     if isinstance(value, Tensor):
         rows = value[0] if value.ndim == 4 and len(value) == 1 else value
         value = rows.detach().float().cpu().movedim(0, -1 if rows.ndim == 3 else 0).numpy()
@@ -229,11 +225,7 @@ def to_picture(value: Picture) -> Image.Image:
 
 
 def identity_of(session: Session, pictures: Sequence[Picture], cutout: str | Search) -> Identity:
-    """Return the subject that pictures show, a person by the face with adapters that read faces.
-
-    Raises:
-        InputError: A picture cannot be used, or a subject or a face cannot be found in it.
-    """
+    """Return the subject of pictures, or the person if faces are read, or raise InputError."""
     shown = [to_picture(picture) for picture in pictures]
     reads_faces = isinstance(session.components.image_encoder, FaceIdentityEncoder)
     if cutout != "face" and not reads_faces:
@@ -357,11 +349,7 @@ def guidance_of(call: Call, components: Components, *, is_negative: bool) -> Gui
 
 
 def output_of(call: Call, drawn: Sequence[GenerationResult | EditResult]) -> SwiftPiePipelineOutput:
-    """Return results in the form that a call asks for.
-
-    Raises:
-        InputError: Pictures of several sizes were to be one array.
-    """
+    """Return results in the form that a call asks for; InputError for an array of several sizes."""
     timings: Counter[str] = Counter()
     scores = tuple(score for each in drawn for score in getattr(each, "scores", ()))
     shown, masks, seeds, tensors = list[Any](), list[Any](), list[int](), list[Tensor]()

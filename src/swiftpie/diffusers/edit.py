@@ -50,11 +50,7 @@ class SwiftEditPipeline(AdaptedPipeline):
 
 
 def requests_of(call: EditCall, session: Session) -> list[EditRequest]:
-    """Return the single edits of a call; single values apply to all of them.
-
-    Raises:
-        InputError: Lists are of different lengths, or mask and box are given.
-    """
+    """Return the single edits of a call; InputError if lists or places do not fit."""
     said = {**call.said, "settings": call.settings}
     if "style_reference" in said:
         said["style_reference"] = calls.to_picture(said["style_reference"])

@@ -42,11 +42,7 @@ class Loras:
         return {name: lora for name, lora in self.known.items() if lora.scale}
 
     def names(self, given: str | Sequence[str]) -> list[str]:
-        """Return names as a list.
-
-        Raises:
-            InputError: There is no such LoRA.
-        """
+        """Return names as a list, or raise InputError if there is no such LoRA."""
         names = [given] if isinstance(given, str) else list(given)
         if unknown := [name for name in names if name not in self.known]:
             raise InputError(

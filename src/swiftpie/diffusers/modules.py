@@ -173,11 +173,7 @@ def find_adapter(place: str | Path, options: Mapping[str, Any]) -> Path:
 
 
 def own_modules(family: Family, place: str | Path, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the modules of a pipeline, in a folder or on the hub, that diffusers cannot read.
-
-    Raises:
-        WeightsError: One is damaged.
-    """
+    """Return modules, of a folder or the hub, that diffusers cannot read, or WeightsError."""
     if not family.own_modules:
         return {}
     wanted = [f"{name}/*" for name in family.own_modules]
@@ -247,11 +243,7 @@ class Lora:
 def lora_scales(
     names: Sequence[str], weights: float | Sequence[float | None] | None
 ) -> dict[str, float]:
-    """Return the strengths of LoRAs by their names: one for all, or one each; None is 1.
-
-    Raises:
-        InputError: Numbers are missing, or out of range.
-    """
+    """Return the strengths of LoRAs by name: one for all, or one each, None being 1."""
     given = list(weights) if isinstance(weights, Sequence) else [weights] * len(names)
     scales = [1.0 if scale is None else scale for scale in given]
     in_range = (isinstance(scale, int | float) and abs(scale) <= MAX_LORA_SCALE for scale in scales)

@@ -165,11 +165,7 @@ class SwiftPiePipeline(AdaptedPipeline):
 
 
 def request_of(call: PersonalizeCall, session: Session) -> PersonalizeRequest:
-    """Return the request of a call; references are encoded.
-
-    Raises:
-        InputError: Something is missing, or does not fit.
-    """
+    """Return the request of a call, its references encoded, or raise InputError."""
     if (call.prompt is None) == (call.prompt_embeds is None):
         raise InputError("Exactly one of `prompt` and `prompt_embeds` is needed. Give one.")
     if call.negative_prompt is not None and call.negative_prompt_embeds is not None:

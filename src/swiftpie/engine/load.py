@@ -155,12 +155,7 @@ def plan_load(
     engine: str | Sequence[str],
     choices: Choices,
 ) -> LoadPlan:
-    """Return what is to be loaded, where, and with which transforms, before weights are read.
-
-    Raises:
-        ConfigError: As of `load`.
-        MissingExtra: A transform needs a package that is not installed.
-    """
+    """Return what is to be loaded, where, and with which transforms; errors are those of `load`."""
     known, merged = resolve(preset, recipe, choices)
     check_within_reach(known, merged)
     family = FAMILIES.get(known.family)

@@ -124,11 +124,7 @@ class FaceRegion(NamedTuple):
 
 
 def face_region(encoder: FaceEncoder, image: Image.Image) -> FaceRegion:
-    """Return the place of the largest face; of several large ones, that of the most central.
-
-    Raises:
-        ImageError: The picture shows no face.
-    """
+    """Return the place of the largest, most central face, or raise ImageError if there is none."""
     found = find_faces(encoder, image)
     if not found.faces:
         raise ImageError(

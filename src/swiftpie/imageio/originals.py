@@ -48,11 +48,7 @@ class OriginalPicture(NamedTuple):
 
 
 def read_original(source: str | Path | bytes | Image.Image) -> OriginalPicture:
-    """Return a picture upright, of 8 bits and with the colours and words that its file has.
-
-    Raises:
-        ImageError: It cannot be read; see `load_image`.
-    """
+    """Return a picture upright, of 8 bits, in the colours and words of its file."""
     image = open_image(source)
     with image_errors(describe(source)):
         profile, lost = colour_profile(image), lost_colours(image)

@@ -137,11 +137,6 @@ class TaughtTower(TextTower):
 
 
 def load(preset: Preset, *, device: str, choices: Choices) -> Components:
-    """Load every network of a tiny preset in float32; see `Family`.
-
-    Raises:
-        ConfigError: It leaves no such choice.
-    """
     made = {name for name, value in choices.items() if value not in (None, AUTO)}
     if refused := sorted(made - CHOICES - IDLE_CHOICES):
         raise ConfigError(
@@ -182,11 +177,7 @@ def advice(components: Components, request: Request) -> Iterator[str]:
 
 
 def check_dtype(preset: Preset, dtype: torch.dtype) -> None:
-    """Refuse all types but float32; see `Family`.
-
-    Raises:
-        CapabilityError: It is another.
-    """
+    """Raise CapabilityError for all types but float32."""
     if dtype is not torch.float32:
         raise CapabilityError(
             f"Preset {preset.name!r} was converted to {dtype}; it computes in float32 only. "
@@ -204,11 +195,7 @@ def to_modules(components: Components) -> dict[str, Any]:
 
 
 def read_own(folder: Path) -> dict[str, Any]:
-    """Return the networks that are in a pipeline's folder, and their tokenizer; see `Family`.
-
-    Raises:
-        WeightsError: One is damaged.
-    """
+    """Return the networks in a pipeline's folder, and their tokenizer, or raise WeightsError."""
     found = {name: build for name, build in MODULES.items() if (folder / name).is_dir()}
     networks = {
         name: _ready(load_network(build, folder / name), "cpu") for name, build in found.items()
@@ -217,11 +204,7 @@ def read_own(folder: Path) -> dict[str, Any]:
 
 
 def from_modules(modules: Mapping[str, Any], loaded: Components | None) -> Components:
-    """Return the networks as they are, any of them exchanged; see `Family`.
-
-    Raises:
-        WeightsError: There is no layout predictor.
-    """
+    """Return the networks, any of them exchanged; WeightsError without a layout predictor."""
     preset = read_preset(modules["preset"])
     if modules["layout_predictor"] is None:
         raise WeightsError(

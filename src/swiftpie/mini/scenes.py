@@ -171,11 +171,7 @@ class Scenes:
         return self._drawn.get(name) or self._rows[name]
 
     def find(self, word: str) -> str:
-        """Return the place with a name.
-
-        Raises:
-            InputError: There is none; the message offers similar names.
-        """
+        """Return the place with a name, or raise InputError with similar names."""
         if word in self._drawn:
             return word
         wanted = _head(word)

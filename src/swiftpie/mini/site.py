@@ -180,11 +180,7 @@ def _write_json(path: Path, value: object) -> None:
 
 
 def read_runtime(place: Path) -> dict[str, bytes]:
-    """Return the runtime's files by name, from npm's archive.
-
-    Raises:
-        InputError: `place` is something else, or cannot be read.
-    """
+    """Return the runtime's files by name, from npm's archive, or raise InputError."""
     try:
         data = place.read_bytes()
     except OSError as error:
@@ -221,11 +217,7 @@ def _spelled(pattern: re.Pattern[str]) -> str:
 
 
 def export_page_parts(folder: Path) -> None:
-    """Write the graphs of cut-outs and scenes, and their weights, into `folder`, which is empty.
-
-    Raises:
-        MissingExtra: A package that writes graphs is not installed.
-    """
+    """Write graphs of cut-outs and scenes, and weights, into an empty `folder`, or MissingExtra."""
     cutouts, relighter = cutout_network(), scene_relighter()
     places = write_weights({"network": cutouts, "relighter": relighter}, folder)
     functions = {CUTOUT: cutout_function(cutouts), **scene_functions(relighter)}

@@ -213,11 +213,7 @@ class Pace:
         self._until: dict[str, float] = {}  # the time by which what a key sent may have been sent
 
     async def wait(self, key: str, cost: float = 1.0) -> None:
-        """Wait until a key may send so many requests more.
-
-        Raises:
-            RequestError: That takes long; it is raised late, so that this is no quicker way.
-        """
+        """Wait until a key may send so many requests more, or raise RequestError, late."""
         now = asyncio.get_running_loop().time()
         until = max(now, self._until.get(key, now)) + cost / PER_SECOND
         over_s = until - now - BURST_S

@@ -101,11 +101,7 @@ class JobBuilder:
         return await reached(self._pictures.find, name, owner=owner)
 
     def _check_names_subject(self, body: Drawing, model: str, images: Sequence[object]) -> None:
-        """Refuse a prompt without a subject before it waits for its turn.
-
-        Raises:
-            UnknownSubjectError: The model needs a subject, and none is given or named.
-        """
+        """Raise UnknownSubjectError for a prompt without a subject before it waits."""
         session = self._models.loaded.get(model)
         if session is not None and not images and not body.swiftpie.subjects:
             components = session.components
@@ -140,11 +136,7 @@ class JobBuilder:
 
 
 def check_knows_faces(models: Models, model: str, param: str) -> None:
-    """Refuse a person where a model draws none.
-
-    Raises:
-        RequestError: It does not.
-    """
+    """Raise RequestError for a person where a model draws none."""
     if not models.served(model).facts.get("knows_faces"):
         message = (
             f"The model {model!r} draws no faces here. A full-size model with an adapter and a "

@@ -426,11 +426,7 @@ def read_json(data: bytes) -> Any:  # noqa: ANN401 - any JSON
 
 
 def bytes_of_base64(text: str) -> bytes:
-    """Return what base64 says, of any alphabet, with line breaks, and with or without padding.
-
-    Raises:
-        binascii.Error: It says nothing.
-    """
+    """Return what base64 of any alphabet says, with or without padding, or binascii.Error."""
     plain = text.translate(PLAIN_BASE64).strip().rstrip("=")
     return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
 

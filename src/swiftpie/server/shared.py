@@ -40,11 +40,7 @@ OUT_OF_REACH = "The store of this server does not answer. Ask again a little lat
 
 
 def connected_to(address: str) -> "Redis":
-    """Return a client of Redis at an address that is known to answer.
-
-    Raises:
-        ConfigError: It does not.
-    """
+    """Return a client of the Redis at an address, or raise ConfigError if it does not answer."""
     from redis import Redis, RedisError
 
     try:
@@ -193,11 +189,7 @@ class Stores:
 
 
 def open_stores(address: str, *, limit_mib: float) -> Stores:
-    """Return stores at the address of a Redis, or in memory.
-
-    Raises:
-        ConfigError: There is no such Redis.
-    """
+    """Return stores at the address of a Redis, or in memory; ConfigError if it does not answer."""
     make: Any = OwnerStore
     if is_shared := address != MEMORY:
         make = partial(RedisStore, client=connected_to(address))

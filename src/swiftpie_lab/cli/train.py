@@ -120,11 +120,7 @@ def _check_data(path: Path | None, context: "Context", run: str) -> None:
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds that `90s`, `9m` or `1.5h` stand for.
-
-    Raises:
-        ConfigError: `text` is no such time.
-    """
+    """Return the seconds that `90s`, `9m` or `1.5h` stand for, or raise ConfigError."""
     match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)([smh])", text.strip())
     if match is None:
         raise ConfigError(

@@ -172,11 +172,7 @@ def normalise(data: bytes, *, side_px: int = SPRITE_PX) -> bytes:
 
 
 def write_pack(out: Path, files: dict[str, bytes]) -> None:
-    """Write `files` as the zip file `out`, which is whole at every moment.
-
-    Raises:
-        InputError: There is no room for it, or its folder cannot be written to.
-    """
+    """Write `files` as the zip file `out`, whole at every moment, or raise InputError."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with (
@@ -304,11 +300,7 @@ LATENT_CHANNELS = 2 * COUPLED_CHANNELS
 
 
 def write_scene_pack(path: Path, *, force: bool) -> int:
-    """Write the pack and return how many pictures it holds.
-
-    Raises:
-        InputError: The file exists and `force` is not set, or cannot be written.
-    """
+    """Write the pack and return its number of pictures; InputError if it cannot be written."""
     buffer, count = BytesIO(), 0
     with zipfile.ZipFile(buffer, "w") as pack:
         for name, data in _pictures():

@@ -75,11 +75,7 @@ class Photos:
 
 
 def open_photos(path: Path, *, size_px: int, cache_mib: int = 1024) -> Photos:
-    """Open a folder of photos.
-
-    Raises:
-        InputError: There is no such folder, or it holds no photo.
-    """
+    """Open a folder of photos, or raise InputError if it holds none."""
     if not path.is_dir():
         raise InputError(f"There is no folder '{path}'. One with photos is needed. Check the path.")
     return Photos(list_folder(path), size_px=size_px, cache_mib=cache_mib, name=str(path))
@@ -273,11 +269,7 @@ class WholePhotos:
 
 
 def open_whole_photos(folder: Path, *, size_px: int) -> WholePhotos:
-    """List the photos in `folder`; `<name>.txt` next to one is its caption, else it has none.
-
-    Raises:
-        InputError: There are none.
-    """
+    """List the photos in `folder`, with captions from `<name>.txt`, or raise InputError."""
     entries = list_folder(folder) if folder.is_dir() else ()
     if not entries:
         raise InputError(

@@ -40,11 +40,7 @@ def is_held_out(code: str) -> bool:
 
 
 def load_subjects(path: Path) -> Subjects:
-    """Read a pack: a zip file or a folder with `subjects.json` and one WebP a subject.
-
-    Raises:
-        ConfigError: There is no pack at `path`, or it cannot be read.
-    """
+    """Read a pack: a zip file or folder with `subjects.json` and WebPs, or raise ConfigError."""
     if path.is_dir():
         return _read(lambda name: _read_file(path / name), path)
     if not path.is_file():

@@ -91,11 +91,7 @@ class Comparison:
 
 
 def compare(first: FinishedRun, second: FinishedRun) -> Comparison:
-    """Return how far two runs are apart in every figure that both have.
-
-    Raises:
-        InputError: They judged different cases, or no figure is in both.
-    """
+    """Return how far two runs are apart in the figures of both; InputError if cases differ."""
     if unlike := _first_difference(first, second):
         raise InputError(
             f"The two runs {unlike}. Only the same cases can be compared. Evaluate both models "
@@ -113,11 +109,7 @@ def compare(first: FinishedRun, second: FinishedRun) -> Comparison:
 
 
 def read_run(path: Path) -> FinishedRun:
-    """Read what `compare` needs from the folder of an evaluation, or from its `report.json`.
-
-    Raises:
-        InputError: It holds no report, or no scores of single cases.
-    """
+    """Read what `compare` needs from the folder or report of an evaluation, or raise InputError."""
     folder = path if path.is_dir() else path.parent
     try:
         return _read_run(folder, path / "report.json" if path.is_dir() else path)

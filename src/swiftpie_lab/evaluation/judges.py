@@ -363,11 +363,7 @@ def _shipped() -> AbstractContextManager[Path]:
 
 @contextmanager
 def _readable(folder: Path, what: str, *, kind: str) -> Iterator[Any]:
-    """Yield the network's configuration, and explain what goes wrong while it is read.
-
-    Raises:
-        WeightsError: `folder` does not hold it.
-    """
+    """Yield the network's configuration; WeightsError if `folder` does not hold it."""
     cause: Exception | None = None
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)

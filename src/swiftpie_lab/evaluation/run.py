@@ -327,11 +327,7 @@ class LeftOut:
 def usable(
     counts: Mapping[str, int], look: Callable[[str], T]
 ) -> tuple[dict[str, T], list[LeftOut]]:
-    """Return what `look` finds by name, and what it fails on, of so many cases each.
-
-    Raises:
-        ImageError: It fails on all.
-    """
+    """Return what `look` finds by name, and what it fails on; ImageError if on all."""
     found, left_out = {}, []
     for name, num_cases in counts.items():
         try:
@@ -355,11 +351,7 @@ class FinishedPictures(Generic[C]):
 
     @property
     def maker(self) -> Maker:
-        """The folder, by what its pictures are.
-
-        Raises:
-            InputError: One is missing.
-        """
+        """The folder, by what its pictures are; InputError if one is missing."""
         digest = hashlib.sha256()
         for case in self.cases:
             path = self.folder / self.benchmark.finished_name(case)

@@ -265,11 +265,7 @@ class TrainingRun:
 
     @classmethod
     def start(cls, stage: Stage, config: LoopConfig, processes: Processes) -> "TrainingRun":
-        """Build everything for the first step.
-
-        Raises:
-            ConfigError: The groups of the stage or their learning rates do not fit its network.
-        """
+        """Build everything for the first step; ConfigError if groups or rates do not fit."""
         network = stage.network()
         average = copy.deepcopy(network).requires_grad_(False)
         owners = stage.groups if isinstance(stage, AlternatingStage) else None

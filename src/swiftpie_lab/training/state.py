@@ -48,11 +48,7 @@ def save_state(
 
 @contextmanager
 def kept_whole(folder: Path) -> Iterator[None]:
-    """Say in a sentence where something cannot be written; what was saved stays as it was.
-
-    Raises:
-        InputError: There is no room in `folder`, or it cannot be written to.
-    """
+    """Raise InputError where something cannot be written; what was saved stays as it was."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -134,11 +130,7 @@ def write_state(folder: Path, tensors: dict[str, Tensor], *, progress: Mapping[s
 
 
 def read_state(folder: Path) -> StoredState | None:
-    """Return what `write_state` wrote; None if there is nothing yet.
-
-    Raises:
-        WeightsError: The file is broken.
-    """
+    """Return what `write_state` wrote, None if nothing yet; WeightsError if the file is broken."""
     path = folder / STATE_FILE
     if not path.is_file():
         return None
@@ -190,11 +182,7 @@ class RunningFigures:
 
 
 def append_row(log: Path, step: int, figures: Mapping[str, float]) -> None:
-    """Add one row, so that a crash neither halves nor doubles it; it is then on the disk.
-
-    Raises:
-        InputError: There is no room for it.
-    """
+    """Add one row, never half of it or twice, on the disk at once, or raise InputError."""
     with kept_whole(log.parent), log.open("a", encoding="utf-8") as file:
         file.write(json.dumps({"step": step, **figures}) + "\n")
         file.flush()

@@ -195,11 +195,7 @@ class Flux2(Family):
         }
 
     def from_modules(self, modules: Mapping[str, Any], loaded: Components | None) -> Components:
-        """Return the networks, any of them exchanged: no adapter is in one; see `Family`.
-
-        Raises:
-            WeightsError: The parts do not belong together.
-        """
+        """Return the networks, any of them exchanged; WeightsError if they do not fit."""
         from swiftpie.backbones.load.weights import unknown_fingerprint
         from swiftpie.models.flux2 import Flux2Denoiser, LanguageText
 

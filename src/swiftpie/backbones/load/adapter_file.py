@@ -96,11 +96,7 @@ def weights_of(reference: nn.Module) -> list[float]:
 
 
 def check_reference(adapter: Adapter, reference: nn.Module | None) -> None:
-    """Refuse an adapter that was trained with another U-Net that reads references.
-
-    Raises:
-        WeightsError: It was.
-    """
+    """Raise WeightsError for an adapter that was trained with another U-Net of references."""
     if not adapter.reference:
         return
     if reference is not None:

@@ -83,11 +83,7 @@ def fitting_motion(folder: Path) -> MotionAdapter:
 
 
 def moving(unet: UNet2DConditionModel, modules: MotionAdapter) -> UNetMotionModel:
-    """Return a U-Net of the same weights with motion modules between its layers.
-
-    Raises:
-        WeightsError: They were made for another U-Net.
-    """
+    """Return a U-Net of the same weights with motion modules; WeightsError if they do not fit."""
     try:
         with torch.device("meta"):
             network = UNetMotionModel.from_unet2d(unet, modules, load_weights=False)

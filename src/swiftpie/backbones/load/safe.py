@@ -288,11 +288,7 @@ def _walk(tree: Mapping[Any, Any], *, prefix: str, depth: int) -> Iterator[tuple
 
 
 def kind_of_file(path: Path) -> Kind | None:
-    """Return what a file of weights is, by its content; None if it is none.
-
-    Raises:
-        WeightsError: It cannot be read.
-    """  # noqa: DOC501 - the other is caught
+    """Return what a file of weights is by its content, or None; WeightsError if unreadable."""
     try:
         if path.is_fifo():
             raise OSError("it is a pipe")

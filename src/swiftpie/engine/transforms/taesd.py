@@ -43,11 +43,7 @@ def with_tiny(components: "Components", *, decodes: bool) -> "Components":
 
 
 def needs(family: "Family", choices: "Choices") -> "DownloadPlan":
-    """Return where TAESD for the latents of `family` is or will be, at the commit that is known.
-
-    Raises:
-        WeightsError: It is not here and cannot be had.
-    """
+    """Return where TAESD for the latents of `family` is or will be, or raise WeightsError."""
     repository = family.tiny_autoencoder
     if repository is None:
         return DownloadPlan()

@@ -219,11 +219,7 @@ class BodyRoute(APIRoute):
 
 
 def check_json(content_type: str) -> None:
-    """Refuse JSON that does not say so, which pages of other sites may send without asking.
-
-    Raises:
-        RequestError: The content type is another.
-    """
+    """Raise RequestError for JSON that does not say so, which pages of other sites may send."""
     kind, options = parse_options_header(content_type)
     subtype = kind.partition(b"/")[2]
     if (subtype != b"json" and not subtype.endswith(b"+json")) or not _is_utf8(options):

@@ -244,11 +244,7 @@ def read_faces(
     encoder: FaceEncoder,
     judge: FaceEncoder | None = None,
 ) -> FaceBenchmark:
-    """Return what a folder of photographs and a file with a prompt a line ask for.
-
-    Raises:
-        InputError: There are no photographs or no prompts.
-    """
+    """Return what a folder of photographs and a file of prompts ask for, or InputError."""
     photos = tuple(photos_in(identities)) if identities.is_dir() else ()
     if not photos:
         raise InputError(
@@ -269,11 +265,7 @@ def read_faces(
 
 
 def open_judge(encoder: FaceEncoder, folder: Path | None, *, name: str) -> FaceEncoder:
-    """Return the encoder `name`, which has to be another one: its own drawing it would overrate.
-
-    Raises:
-        ConfigError: It makes the vectors of `encoder`.
-    """
+    """Return the encoder `name`; ConfigError if it is `encoder`, which flatters itself."""
     judge = FACE_ENCODERS.get(name).open(folder)
     if judge.fingerprint == encoder.fingerprint:
         raise ConfigError(

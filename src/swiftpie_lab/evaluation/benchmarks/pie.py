@@ -180,11 +180,7 @@ class PieBenchmark(EditBenchmark[PieCase]):
 
 
 def read_pie(root: Path, *, limit: int | None = None) -> PieBenchmark:
-    """Read the mapping in `root`, or its first entries, and see that all pictures are there.
-
-    Raises:
-        InputError: The mapping is missing or broken, or names a picture that is not there.
-    """
+    """Read the mapping in `root`, or its first entries; InputError if a part is missing."""
     path = root / MAPPING
     try:
         if path.stat().st_size > MAX_MAPPING_MIB << 20:

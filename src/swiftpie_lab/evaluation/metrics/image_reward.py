@@ -103,11 +103,7 @@ def image_reward_of(
 def read_image_reward(
     folder: Path, _given: Mapping[str, object], *, allow_pickle: bool = False
 ) -> ImageReward:
-    """Read ImageReward-v1.0 as released, or its tensors as safetensors.
-
-    Raises:
-        WeightsError: They are not there, or it is another network.
-    """
+    """Read ImageReward-v1.0 as released, or its tensors as safetensors, or raise WeightsError."""
     paths = [
         path for end in ("safetensors", "pt") if (path := folder / f"ImageReward.{end}").is_file()
     ]

@@ -89,11 +89,7 @@ class _Fire(nn.Module):
 
 
 def read_lpips(place: Path, _given: Mapping[str, object], *, allow_pickle: bool = False) -> Lpips:
-    """Read the weights from one file, or from all in a folder.
-
-    Raises:
-        WeightsError: They are missing, damaged or of another network.
-    """
+    """Read the weights from one file, or from all in a folder, or raise WeightsError."""
     files = (
         sorted(file for file in place.iterdir() if file.is_file()) if place.is_dir() else [place]
     )
