@@ -74,15 +74,6 @@ class Installation:
         """Whether a layer finds where subjects are, for masks that are not given."""
         return any(branch.mask_role is MaskRole.LAST for branch in self.semantic.values())
 
-    def project(self, notes: Notes) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return reference keys and values, each (R, N, D_layer), of noted inputs of the layers."""
-        pairs = {
-            name: branch.project(self.network.get_submodule(name), notes[name])
-            for name, branch in self.detail.items()
-        }
-        keys = {name: key for name, (key, _) in pairs.items()}
-        return keys, {name: value for name, (_, value) in pairs.items()}
-
     def undo(self) -> None:
         """Put the replaced processors back, the very same objects."""
         # set_attn_processor empties the dict that it is given.

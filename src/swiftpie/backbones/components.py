@@ -159,8 +159,8 @@ class Components:
 
     def check_knows_subjects(self) -> None:
         """Raise CapabilityError unless an adapter is loaded, or the denoiser reads references."""
-        check_personalizes(self.preset)
         if not self.knows_subjects:
+            check_personalizes(self.preset)
             raise CapabilityError(
                 f"Preset {self.preset.name!r} was loaded without an identity adapter, so it cannot "
                 f'{Capability.PERSONALIZE}. Load it with `adapter=`, or with `detail="joint"`, '

@@ -136,6 +136,13 @@ def seen_view(layout: Layout) -> Tensor:
     return torch.stack([yaw * (1 - 2 * layout.flip), pitch], dim=1)
 
 
+def rotation_of(yaw: Tensor, pitch: Tensor) -> Tensor:
+    """Return the rotation (B, 3, 3) that turns by `yaw` to the right and then tips by `pitch`."""
+    (c, s), (cp, sp) = ((angle.cos(), angle.sin()) for angle in (yaw, pitch))
+    entries = [c, torch.zeros_like(c), s, -s * sp, cp, c * sp, -s * cp, -sp, c * cp]
+    return torch.stack(entries, dim=-1).unflatten(-1, (3, 3))
+
+
 def whole_frame(like: Tensor) -> Layout:
     """Return the layout that fills the picture with the frame, for every row of `like`."""
     zeros = torch.zeros(len(like), device=like.device)

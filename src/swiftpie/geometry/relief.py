@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.layout import pixel_centres, pixel_grid, sample
+from swiftpie.geometry.layout import pixel_centres, pixel_grid, rotation_of, sample
 
 RELIEF_CELLS = 64  # a side of a relief
 BACK = 0.8  # depth of the side that cannot be seen, as a share of the height in front
@@ -117,13 +117,6 @@ def follow(points: Tensor, height: Tensor, pose: Tensor) -> Tensor:
     is_bent = pose[:, 2:].any(dim=1)
     bent = torch.stack([torch.where(is_bent, bent_x, x), torch.where(is_bent, bent_y, y), z], dim=1)
     return (rotation_of(pose[:, 0], pose[:, 1]) @ bent[..., None])[..., 0]
-
-
-def rotation_of(yaw: Tensor, pitch: Tensor) -> Tensor:
-    """Return the rotation (B, 3, 3) that turns by `yaw` to the right and then tips by `pitch`."""
-    (c, s), (cp, sp) = ((angle.cos(), angle.sin()) for angle in (yaw, pitch))
-    entries = [c, torch.zeros_like(c), s, -s * sp, cp, c * sp, -s * cp, -sp, c * cp]
-    return torch.stack(entries, dim=-1).unflatten(-1, (3, 3))
 
 
 def _bump(inside: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.layout import Layout, warp
-from swiftpie.geometry.relief import height, normals, rotation_of
+from swiftpie.geometry.layout import Layout, rotation_of, warp
+from swiftpie.geometry.relief import height, normals
 from swiftpie.validation import Box
 
 WRAP = 0.5  # light reaches this far round the edge, as it does on soft and furry things

@@ -197,7 +197,13 @@ def read_references(
     else:
         tokens = image_encoder(pixels, mask)
     notes = read_notes(denoiser, autoencoder, pixels=pixels, mask=mask, empty_text=empty_text)
-    keys, values = denoiser.installation.project(notes)
+    installed = denoiser.installation
+    pairs = {
+        name: branch.project(installed.network.get_submodule(name), notes[name])
+        for name, branch in installed.detail.items()
+    }
+    keys = {name: key for name, (key, _) in pairs.items()}
+    values = {name: value for name, (_, value) in pairs.items()}
     return ReferenceFeatures(tokens=tokens, pooled=tokens[:, 0], keys=keys, values=values)
 
 
