@@ -159,7 +159,7 @@ class Components:
 
     def check_knows_subjects(self) -> None:
         """Raise CapabilityError unless an adapter is loaded, or the denoiser reads references."""
-        if not self.knows_subjects:
+        if Capability.PERSONALIZE not in self.preset.capabilities or not self.knows_subjects:
             check_personalizes(self.preset)
             raise CapabilityError(
                 f"Preset {self.preset.name!r} was loaded without an identity adapter, so it cannot "
