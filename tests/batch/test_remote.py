@@ -8,8 +8,7 @@ import sys
 
 import pytest
 
-from swiftpie.batch.folder import PLAN, REPORT
-from swiftpie.batch.remote import RemoteFolder
+from swiftpie.batch.folder import PLAN, REPORT, RemoteFolder
 from swiftpie.batch.run import draw, open_run
 from swiftpie.errors import InputError
 from tests.batch.conftest import SMALL

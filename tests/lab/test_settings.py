@@ -9,7 +9,7 @@ import pytest
 
 from swiftpie.config import decode
 from swiftpie.errors import ConfigError
-from swiftpie_lab.settings import override
+from swiftpie_lab.cli.train import override
 
 
 class Kind(StrEnum):

@@ -47,7 +47,7 @@ def test_every_module_below_the_engine_is_kept_free_of_optional_packages():
     [
         ("ray", {"src/swiftpie/batch/ray.py", "src/swiftpie/server/ray.py"}),
         ("redis", {"src/swiftpie/server/shared.py"}),
-        ("fsspec", {"src/swiftpie/batch/remote.py"}),
+        ("fsspec", {"src/swiftpie/batch/folder.py"}),
     ],
 )
 def test_what_spreads_work_is_imported_by_its_own_files_alone(package, files):

@@ -12,13 +12,13 @@ from swiftpie.backbones.components import Engine
 from swiftpie.backbones.presets import PRESETS, describe
 from swiftpie.engine.graphs.runtime import outline
 from swiftpie.engine.session import Session
+from swiftpie.engine.warm_up import batch_sizes
 from swiftpie.engine.wrappers import JoinedAutoencoder
 from swiftpie.errors import UnknownSubjectError, WeightsError
 from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.server import Limits
 from swiftpie.server.drawing import DrawingBackend
 from swiftpie.server.jobs import Job
-from swiftpie.server.readying import batch_sizes
 from swiftpie.server.requests import requests_of
 from swiftpie.server.schemas import Drawing
 from swiftpie.server.store import Caller, Models, ServedModel, StoredIdentity

@@ -162,8 +162,8 @@ def batch(
         _print_plan(found, batch_size, as_json=as_json)
         sys.exit(int(bool(found.refused)))
 
+    from swiftpie.batch.folder import RemoteFolder
     from swiftpie.batch.ray import on_ray
-    from swiftpie.batch.remote import RemoteFolder
     from swiftpie.batch.run import Work, draw, open_run, stopping
     from swiftpie.imageio.credentials import check_signer
 

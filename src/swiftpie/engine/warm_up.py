@@ -1,7 +1,9 @@
-"""Compiles and warms up a session before its first user waits for a picture."""
+"""Stages that draw once what later calls need ready, in this process or in one of their own."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from multiprocessing import get_context
 
 import torch
 from PIL import Image
@@ -97,3 +99,35 @@ def _encoded(session: Session, picture: Image.Image) -> Identity:
     width = inner.face_width
     vector = torch.full((1, width), width**-0.5)  # as long as the vectors of faces are
     return session.encode_face(vector, crop=picture if inner.needs_crops else None)
+
+
+def batch_sizes(most: int) -> tuple[int, ...]:
+    """Return how many pictures are drawn together by networks of fixed sizes: powers of two."""
+    return tuple(2**power for power in range(most.bit_length()))
+
+
+def stages_of(session: Session, together: int) -> Mapping[str, Callable[[], object]]:
+    """Return what is to be drawn once, so that first requests do not wait."""
+    sizes = batch_sizes(together) if session.components.engine.has_fixed_sizes else ()
+    return warm_up(session, together=sizes)
+
+
+def made_ready(
+    load: Callable[[], Session], together: int, is_given_up: Callable[[], bool] = lambda: False
+) -> Session:
+    """Return a session after its stages, the rest of which are left out once given up."""
+    session = load()
+    for draw in stages_of(session, together).values():
+        if not is_given_up():
+            draw()
+    return session
+
+
+async def make_apart(load: Callable[[], Session], together: int) -> None:
+    """Let another process make what is made once and kept on disk, and wait for it."""
+    process = get_context("spawn").Process(target=made_ready, args=(load, together), daemon=True)
+    process.start()
+    try:
+        await asyncio.to_thread(process.join)
+    finally:
+        process.kill()

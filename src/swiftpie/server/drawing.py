@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from swiftpie.engine.runner import LAYER
 from swiftpie.engine.session import Session, draw_apart
+from swiftpie.engine.warm_up import made_ready, make_apart, stages_of
 from swiftpie.errors import InputError, SwiftPieError, WeightsError
 from swiftpie.imageio.originals import OriginalPicture, composite
 from swiftpie.imageio.writing import PictureData, encode_animation, encode_image, is_clear
@@ -30,7 +31,6 @@ from swiftpie.pipelines.request import (
 )
 from swiftpie.server.errors import RequestError, all_of, free_frames
 from swiftpie.server.jobs import Job
-from swiftpie.server.readying import made_ready, make_apart, stages_of
 from swiftpie.server.schemas import Drawing
 from swiftpie.server.store import Models
 from swiftpie.types import EditResult, GenerationResult, Identity

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self, TypeVar
 
+import prometheus_client as prometheus
+from prometheus_client import Counter, Histogram
+from starlette.responses import Response
+
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.denoise import trim_heap
 from swiftpie.server import Limits
@@ -17,7 +21,6 @@ from swiftpie.server.decoding import Decoder
 from swiftpie.server.drawing import DrawingBackend, DrawnPicture
 from swiftpie.server.errors import Overloaded, RequestError, answer_to
 from swiftpie.server.jobs import Job, Scheduler
-from swiftpie.server.metrics import Metrics
 from swiftpie.server.requests import JobBuilder
 from swiftpie.server.shared import MEMORY, Stores, open_stores, reached
 from swiftpie.server.store import Models, NotFound
@@ -252,3 +255,36 @@ class Worker:
         self.scheduler.submit(job, deadline_s=self.limits.deadline_s)
         result: Result = await self.scheduler.result(job)
         return result
+
+
+SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+
+class Metrics:
+    """Counters of one server; none of them holds a prompt, a name or a token."""
+
+    def __init__(self) -> None:
+        self._registry = prometheus.CollectorRegistry()
+        named: Any = {"registry": self._registry, "namespace": "swiftpie"}
+        self._requests = Counter(
+            "requests", "Requests answered, by route and status.", ["route", "code"], **named
+        )
+        self._batch_size = Histogram(
+            "batch_size", "Requests drawn together.", buckets=(1, 2, 3, 4, 6, 8, 16), **named
+        )
+        self._batch_seconds = Histogram(
+            "batch_seconds", "Time that a batch took to draw.", buckets=SECONDS, **named
+        )
+        self.cancelled = Counter("cancelled", "Pictures given up before they were drawn.", **named)
+        self.rejected = Counter("rejected", "Requests refused because the queue was full.", **named)
+
+    def count(self, route: str, status: int) -> None:
+        self._requests.labels(route, str(status)).inc()
+
+    def batch(self, size: int, seconds: float) -> None:
+        self._batch_size.observe(size)
+        self._batch_seconds.observe(seconds)
+
+    def response(self) -> Response:
+        text = prometheus.generate_latest(self._registry)
+        return Response(text, media_type=prometheus.CONTENT_TYPE_LATEST)

@@ -1,5 +1,6 @@
 """`swiftpie train`: run a recipe, going on from where it stopped."""
 
+import dataclasses
 import difflib
 import importlib
 import inspect
@@ -10,19 +11,23 @@ import pkgutil
 import re
 import time
 from collections import deque
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from swiftpie.backbones.choices import device_of
 from swiftpie.cli.console import examples, say, write_table
 from swiftpie.cli.options import DataPath, Device
+from swiftpie.config import Text, decode, field_types, refuse_key
 from swiftpie.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from _typeshed import DataclassInstance
 
     from swiftpie_lab.training.context import Context
     from swiftpie_lab.training.loop import Event, TrainConfig
@@ -157,8 +162,6 @@ def _recipes() -> dict[str, "Callable[[], TrainConfig]"]:
 def _configure(
     recipes: "dict[str, Callable[[], TrainConfig]]", name: str, overrides: list[str]
 ) -> "TrainConfig":
-    from swiftpie_lab.settings import override
-
     key = name.replace("_", "-")
     if key not in recipes:
         near = difflib.get_close_matches(key, recipes, n=3)
@@ -187,3 +190,44 @@ def shown(events: "Iterable[Event]", steps: int) -> "Iterator[Event]":
         left = event.stopped or f"{timedelta(seconds=round(event.seconds_left))} left"
         say(f"step {event.step} of {steps}  {losses}  {spell_rate(event.samples_per_s)}  {left}")
         yield event
+
+
+ConfigT = TypeVar("ConfigT", bound="DataclassInstance")
+
+
+def override(config: ConfigT, assignments: Sequence[str]) -> ConfigT:
+    """Return a copy of `config` in which every `"path.to.field=value"` holds.
+
+    Tuples are written with commas (`sizes=64,128`), an absent value as `none`, an enum by its
+    name or value. Later assignments win.
+
+    Raises:
+        ConfigError: An assignment has no `=`, names no field, or its value has the wrong type.
+    """
+    for assignment in assignments:
+        path, separator, text = assignment.partition("=")
+        if not separator:
+            raise ConfigError(
+                f"The override {assignment!r} has no '='; an override reads path=value. "
+                "Write for example optimizer.learning_rate=1e-4."
+            )
+        config = _assign(config, path.strip().split("."), Text(text.strip()), path.strip())
+    return config
+
+
+def _assign(config: ConfigT, keys: list[str], text: Text, path: str) -> ConfigT:
+    key, *rest = keys
+    fields = field_types(type(config))
+    if key not in fields:
+        refuse_key(path, key, fields)
+    current: object = getattr(config, key)
+    if not rest:
+        value = decode(text, fields[key], path)
+    elif dataclasses.is_dataclass(current) and not isinstance(current, type):
+        value = _assign(current, rest, text, path)
+    else:
+        raise ConfigError(
+            f"The setting {path!r} goes below {key!r}, which is a plain value ({current!r}). "
+            f"Set {path.removesuffix('.' + '.'.join(rest))!r} itself."
+        )
+    return dataclasses.replace(config, **{key: value})

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from swiftpie.attention.condition import Block
-from swiftpie_lab.cli.train import _recipes
-from swiftpie_lab.settings import override
+from swiftpie_lab.cli.train import _recipes, override
 from swiftpie_lab.training.loop import learning_rate_factor
 from swiftpie_lab.training.optimizers import make_groups
 from swiftpie_lab.training.recipes.published import MAX_NORM, adapter, inversion, inversion_pictures

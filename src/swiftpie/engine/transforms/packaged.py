@@ -1,4 +1,4 @@
-"""Networks in OpenVINO, for servers and batches: each kind of call is compiled once a process."""
+"""The package's own transforms: OpenVINO, networks that take turns, and quicker layers."""
 
 from functools import partial
 
@@ -8,6 +8,19 @@ from swiftpie.registry import later
 TO_OPENVINO = later("swiftpie.engine.openvino:to_openvino")
 
 TRANSFORMS = {
+    "folded-upsampling": Transform(
+        summary="Exact: convolutions after upsampling run on the small picture; for full decoders.",
+        apply=later("swiftpie.engine.layers:with_folded_upsampling"),
+    ),
+    "token-downsampling": Transform(
+        summary="Finest self-attention to a quarter of its tokens; quicker for large pictures.",
+        apply=later("swiftpie.engine.layers:with_token_downsampling"),
+    ),
+    "offload": Transform(
+        summary="Networks rest in main memory and take turns on the graphics card.",
+        apply=later("swiftpie.engine.offload:apply"),
+        phase=Phase.PLACES,
+    ),
     "openvino": Transform(
         summary="OpenVINO on the CPU, in bfloat16 where it can; quicker in servers and batches",
         apply=TO_OPENVINO,
