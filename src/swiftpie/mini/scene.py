@@ -141,11 +141,7 @@ def is_art(components: Components, request: PersonalizeRequest) -> bool:
 
 
 def prepare_art(components: Components, request: PersonalizeRequest, clock: Clock) -> Plan:
-    """Prepare drawings and paintings, which the denoiser draws from words.
-
-    Raises:
-        CapabilityError: It does not draw the art, or there is no subject.
-    """
+    """Prepare art, which the denoiser draws from words, or raise CapabilityError."""
     readings, name = read_all(components, request), components.preset.name
     unseen = [each.rendition for each in readings if each.rendition in UNSEEN_ARTS]
     if unseen or not request.subjects:

@@ -38,11 +38,7 @@ GROUPS_OF_XL = frozenset(
 
 
 def read_form(given: LayerScales | str) -> LayerScales:
-    """Return a form that is named, written as JSON, or a form already.
-
-    Raises:
-        InputError: It is none, or has no strengths.
-    """
+    """Return a form that is named, written as JSON, or a form already; else raise InputError."""
     form: object = given
     if isinstance(given, str):
         names = [name.strip() for name in given.split(",")]

@@ -135,11 +135,7 @@ def export_onnx(
 
 @torch.no_grad()
 def check(components: Components, folder: Path, sheet: Sheet) -> float:
-    """Return how alike the picture of the graphs in `folder` and the usual one are, in dB.
-
-    Raises:
-        CapabilityError: They are not.
-    """
+    """Return how alike the picture of the graphs is, in dB, or raise CapabilityError."""
     request = replace(_request(components), size_px=sheet.image_size_px, output=Output.PIXELS)
     usual = draw(components, request).tensor
     assert usual is not None
@@ -181,11 +177,7 @@ def _compute(path: Path, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArra
 def functions_of(
     components: Components, *, size_px: tuple[int, int] | None = None
 ) -> dict[str, NamedFunction]:
-    """Return what is to be traced.
-
-    Raises:
-        CapabilityError: The prompts are read by a network of another kind.
-    """
+    """Return what is to be traced; CapabilityError if a network of another kind reads prompts."""
     names = TOKENS if len(_towers(components)) == 1 else TOKENS_OF_TWO  # refuses other readers
     request, networks = _request(components), _networks_of(components)
     text, identity = cast("Any", components.text), request.subjects[0].identity
@@ -320,11 +312,7 @@ def _networks_of(components: Components) -> dict[str, nn.Module]:
 
 
 def _towers(components: Components) -> dict[nn.Module, Any]:
-    """Return the networks that read prompts, and their tokenizers.
-
-    Raises:
-        CapabilityError: They are of another kind.
-    """
+    """Return the networks that read prompts, and tokenizers; CapabilityError for other kinds."""
     match components.text:
         case TextTower() as tower:
             return {tower.encoder: tower.tokenizer}

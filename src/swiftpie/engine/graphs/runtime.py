@@ -68,11 +68,7 @@ def quietly() -> Iterator[None]:
 
 
 def load(package: str, *, extra: str = "openvino") -> Untyped:
-    """Import an optional package, or a part of one.
-
-    Raises:
-        MissingExtra: It is not installed.
-    """
+    """Import an optional package, or a part of one; MissingExtra if it is not installed."""
     with quietly():
         return require(package, extra=extra, use="A graph")
 
@@ -241,11 +237,7 @@ def number_of(place: Untyped) -> int:
 
 
 def digest_of(network: nn.Module) -> str:
-    """Return the sha256 (hexadecimal) over names, types and contents of all weights.
-
-    Raises:
-        CapabilityError: They are not plain numbers.
-    """
+    """Return the sha256 of all weights; CapabilityError if they are not plain numbers."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         if type(tensor) is not Tensor:

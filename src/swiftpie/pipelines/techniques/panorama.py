@@ -49,11 +49,7 @@ def claims(components: Components, request: PersonalizeRequest) -> bool:
 
 @torch.no_grad()
 def prepare_panorama(components: Components, request: PersonalizeRequest, clock: Clock) -> Plan:
-    """Prepare the whole picture, which the denoiser then reads window by window.
-
-    Raises:
-        InputError: A subject has no region, so that each window would show it.
-    """
+    """Prepare the picture, read window by window; InputError for a subject without a region."""
     check_subjects(components, request)
     _check_regions(components, request)
     start = prepare_subjects(components, request, clock)

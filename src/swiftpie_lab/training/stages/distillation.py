@@ -163,11 +163,7 @@ class DistillationConfig(PairSettings):
     batch_size: int = 4
 
     def build(self, context: Context) -> "DistillationStage":
-        """Return the stage on the given device.
-
-        Raises:
-            ConfigError: No prompts are set; `load_pair` has the others.
-        """
+        """Return the stage on the given device; ConfigError without prompts."""
         base = self._base(context.device)
         return DistillationStage(base, self, self._real(base) if self.has_discriminator else None)
 
@@ -212,11 +208,7 @@ class DistillationConfig(PairSettings):
 
 
 def check_fits(teacher: UNet2DConditionModel, unet: UNet2DConditionModel, *, folder: Path) -> None:
-    """Refuse a teacher that reads other latents or prompts than `unet` does.
-
-    Raises:
-        WeightsError: It does.
-    """
+    """Raise WeightsError for a teacher that reads other latents or prompts than `unet` does."""
     for name in ("in_channels", "cross_attention_dim", "addition_embed_type"):
         own, other = teacher.config[name], unet.config[name]
         if own != other:

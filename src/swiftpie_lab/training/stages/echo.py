@@ -117,11 +117,7 @@ class EchoConfig(PairSettings):
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def build(self, context: Context) -> "EchoStage":
-        """Return the stage for the given device.
-
-        Raises:
-            InputError: There are no photos; `load_pair` has the others.
-        """
+        """Return the stage for the given device; InputError without photos."""
         change = LowRank(self.rank, self.rank, KEYS_AND_VALUES)
         pair = load_pair(self, context.device, student=change, teacher=change)
         autoencoder = pair.components.autoencoder

@@ -172,12 +172,7 @@ class InversionConfig:
 
 
 def read_prompts(path: Path | None) -> list[str]:
-    """Return the prompts of a text file, one a line.
-
-    Raises:
-        ConfigError: No file is named.
-        InputError: It cannot be read, or is empty.
-    """
+    """Return the prompts of a text file, one a line; ConfigError or InputError without any."""
     if path is None:
         raise ConfigError(
             "stage.prompts is not set. The recipe draws its own pictures by a text file with a "

@@ -35,11 +35,7 @@ class LightConfig:
     validation_pictures: int = 192
 
     def build(self, context: Context) -> "LightStage":
-        """Return the stage for the given data and device.
-
-        Raises:
-            ConfigError: The weights read no light.
-        """
+        """Return the stage for the given data and device; ConfigError for weights without light."""
         config = OneStepConfig(start=self.start, sceneries=self.num_pictures)
         return LightStage(config.build(context), self)
 

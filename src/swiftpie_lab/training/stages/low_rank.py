@@ -26,11 +26,7 @@ class LowRank(NamedTuple):
 
 
 def add_low_rank(unet: UNet2DConditionModel, change: LowRank) -> None:
-    """Freeze `unet` and add a trainable change of zero.
-
-    Raises:
-        MissingExtra: peft is not installed.
-    """
+    """Freeze `unet` and add a trainable change of zero; MissingExtra if peft is not installed."""
     check_installed("peft", extra="lora", use="Training of a low-rank change")
     from peft import LoraConfig
 

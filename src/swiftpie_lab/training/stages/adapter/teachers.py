@@ -48,11 +48,7 @@ class Teacher:
 
 
 def open_teacher(settings: AdapterStageSettings, reader: NetworkReader) -> Teacher | None:
-    """Return the teacher that settings name.
-
-    Raises:
-        ConfigError: There is a weight without a teacher, or a teacher without a weight.
-    """
+    """Return the teacher that settings name; ConfigError if it or its weight is missing."""
     if (settings.teacher is None) == bool(settings.loss.teacher):
         raise ConfigError(
             f"stage.loss.teacher is {settings.loss.teacher:g} and stage.teacher is "

@@ -107,11 +107,7 @@ def new_networks(tokenizer: WordTokenizer, sizes: Sizes) -> OneStepNetworks:
 
 
 def load_trained(folder: Path | None, *, device: str) -> tuple[OneStepNetworks, PatchAutoencoder]:
-    """Read an export, or the weights inside the package if there is no folder.
-
-    Raises:
-        WeightsError: The files there are no export of a tiny model, or its tokenizer is another's.
-    """
+    """Read an export, by default the weights inside the package; WeightsError if it is none."""
     loaded = load_components(MINI, device=device, weights=folder)
     assert isinstance(loaded.text, TaughtTower)
     assert isinstance(loaded.text.tokenizer, WordTokenizer)
@@ -140,11 +136,7 @@ def check_vocabulary(tokenizer: WordTokenizer, encoder: TextEncoder) -> None:
 
 
 def trainable(networks: OneStepNetworks, parts: Sequence[str] = ()) -> OneStepNetworks:
-    """Return a copy whose weights are trained: all, or those with one of `parts` in their names.
-
-    Raises:
-        ConfigError: One of `parts` is in no name.
-    """
+    """Return a copy to train, of all weights or those with a name of `parts`, or ConfigError."""
     copied = copy.deepcopy(networks).train()
     names = [name for name, _ in copied.named_parameters()]
     for part in parts:
