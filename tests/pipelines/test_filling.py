@@ -74,6 +74,16 @@ def test_an_edge_goes_on_behind_what_went(hole):
     assert across[95:110].max() < 0.35
 
 
+def test_a_pattern_goes_on_behind_what_went(hole):
+    y, x = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    is_joint = ((x + 8 * (y // 16 % 2)) % 32 < 4) | (y % 16 < 3)  # a wall of bricks
+    photo = torch.lerp(flat(0.5), flat(0.8), is_joint.float())
+    result = inpaint(torch.lerp(photo, flat(0.9), hole), hole)
+    apart = (result - photo).abs()[..., 60:110, 50:100]
+    assert apart.mean() < 0.04
+    assert (apart > 0.15).float().mean() < 0.05
+
+
 def test_texture_is_borrowed_as_strong_as_it_is_around(hole):
     photo, inside = textured(0.5, 0.05), (..., slice(65, 105), slice(55, 95))
     result = inpaint(torch.lerp(photo, flat(0.9), hole), hole)

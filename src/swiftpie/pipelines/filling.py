@@ -1,10 +1,9 @@
 """Fills a part of a photograph: from its surroundings, or with a small drawing.
 
-From its surroundings, *tone*, the content of a thumbnail, is the mean of two estimates: inpainting
-by coherence transport along edges (https://doi.org/10.1007/s10851-007-0017-6), and a membrane over
-the border. *Texture* is everything finer. It is copied from nearby by the few shifts that fit best,
-as in completion by statistics of patch offsets (https://doi.org/10.1109/TPAMI.2014.2330611), so it
-has the grain and the focus of the photograph.
+From its surroundings, *tone* is what a thumbnail shows that is completed by patches (`completion`).
+*Texture* is everything finer. It is copied from nearby by the few shifts that fit best, most of
+them those of the patches (https://doi.org/10.1007/978-3-642-33709-3_2), so it has the grain and the
+focus of the photograph.
 
 A drawing is on a *canvas*, the window of the photograph as the model sees it. A *patch* is a part
 of the photograph in its own pixels.
@@ -23,27 +22,23 @@ from torch.nn import functional as F
 from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved, resized, shrunk_to
 from swiftpie.masks import HALF, grow
 from swiftpie.noise import generator_of
+from swiftpie.pipelines.completion import complete
 
 LUMA = (0.299, 0.587, 0.114)
 FINEST_PX = 2048  # longer side of what anything is looked for in; what is larger is enlarged
-TONE_PX, SEARCH_PX = 128, 64  # longer side of what tones are found in, and shifts
+TONE_PX = 128  # longer side of what tones and shifts are found in
 SAMPLED = 8  # a side, pixels in one of the tone's that tell how strong texture is
 SWEEPS = 20  # over each size of a membrane
 NEAR = 1 / 16  # A step is looked at so far, as a share of its longer side.
-REACH_PX = 3  # from how far colours are carried on
-GRADIENT_PX, DIRECTION_PX = 1.4, 3.0  # deviations of blurs before gradients and of directions
-STRAIGHTNESS = 25.0  # how strictly edges are followed where there are some
-FLAT = 1e-4  # Squared gradients below it have no direction.
 FINE_PX = 1.5  # deviation of the blur that parts tone and texture, in pixels of the tone
-AROUND_PX = 8  # likewise, how wide a ring tells what is usual
-MOST_TEXTURE = 6.0  # means; what stands out further is an edge
 BICUBIC = -0.75  # slope of the kernel, as torch has it
 # Levels of a colour, how much more often it is in what goes than in what stays, the least share of
 # the latter, and the most that may be alike; chosen by eye on 12 removals.
 COLOURS, MORE_OFTEN, SELDOM, MOST_ALIKE = 6, 4.0, 0.002, 0.03
-STEP, NEAREST, FARTHEST = 2, 6, 24  # Shifts in pixels of the search.
-FIRST_PX, SECOND_PX = 2.0, 4.0  # likewise, deviations of blurs of what shifts cost
-NUM_SHIFTS = 8
+# Shifts in pixels of the tone: a grid's step, how near and far it reaches, how many are taken from
+# patches, and how many chosen; what a difference of texture costs, and the blur of costs.
+STEP, NEAREST, FARTHEST, MOST_FOUND, NUM_SHIFTS = 16, 12, 96, 64, 20
+DIFFERS, SMOOTH_PX = 3.0, 2.0
 UNFIT = 2.0  # what a shift costs where it leads to nothing known
 BAND_PX = 256  # rows, or columns, that are enlarged at once
 
@@ -97,13 +92,21 @@ def inpaint(patch: Tensor, gone: Tensor, *, on_band: OnBand = int) -> Tensor:
     small = _shrunk(patch, torch.maximum(gone, alike), TONE_PX)
     if not bool(small.known.any()):
         return extrapolate(patch, 1 - gone)
-    guess = (_coherence_transport(small) + membrane(small.pixels, small.known)) / 2
+    every = max(1, max(_size(patch)) // (SAMPLED * TONE_PX))
+    weight = blurred(small.known, FINE_PX)
+    coarse = blurred(small.pixels * small.known, FINE_PX) / weight.clamp_min(SURE)
+    fine = (patch - resized(coarse, _size(patch), mode="bilinear")) * (1 - gone)
     on_band()
-    tone = torch.where(small.known > 0, small.pixels, guess)
+    seen = resized(brightness(fine[..., ::every, ::every]).abs(), _size(coarse)) * small.known
+    strength = extrapolate(seen, small.known)
+    smooth = membrane(small.pixels, small.known)
+    completed = complete(small.pixels, small.known, smooth, strength=strength, on_round=on_band)
+    shown, usual = completed or (smooth, None)
+    shifts, shares = _shifts(shown, strength, small.known, usual)
+    on_band()
     inner, there = patch.clone(), _near(gone)
-    texture = _texture(patch, gone, there, small, tone)
-    on_band()
-    inner[..., *there] = enlarged(tone, _size(patch), there, on_band=on_band) + texture
+    tone = enlarged(blurred(shown, FINE_PX), _size(patch), there, on_band=on_band)
+    inner[..., *there] = tone + _copied_texture(fine, gone, there, shifts, shares)
     return match_border(inner, patch, gone, ignores=alike)
 
 
@@ -265,104 +268,46 @@ def _shrunk(patch: Tensor, gone: Tensor, side: int) -> _Known:
     return _Known(pixels, (weight > 1 - SURE).to(weight))
 
 
-def _coherence_transport(small: _Known) -> Tensor:
-    """Fill unknown pixels from the border inwards, layer by layer.
-
-    Each is a mean of known pixels nearby, weighted along the edges.
-    """
-    found, known = small.pixels * small.known, small.known
-    height, width = _size(found)
-    across, strictness = _edges(small)
-    reach = range(-REACH_PX, REACH_PX + 1)
-    steps = [(y, x) for y in reach for x in reach if 0 < y * y + x * x <= REACH_PX**2]
-    down, right = torch.tensor(steps, device=found.device).T
-    squared = (down.square() + right.square()).to(found)
-    while bool((known <= 0).any()):
-        rows, columns = torch.nonzero((grow(known, 1) - known)[0, 0], as_tuple=True)
-        normal, strict = across[:, rows, columns, None], strictness[rows, columns, None]
-        aside = (normal[0] * right + normal[1] * down).square() / squared
-        ys = (rows[:, None] + down).clamp(0, height - 1)
-        xs = (columns[:, None] + right).clamp(0, width - 1)
-        weight = (-strict * aside / 2).exp() / squared * known[0, 0, ys, xs]
-        means = (found[0][:, ys, xs] * weight).sum(dim=-1) / weight.sum(dim=-1).clamp_min(SURE**3)
-        found[0, :, rows, columns] = means
-        known = known.clone()
-        known[0, 0, rows, columns] = 1
-    return found
-
-
-def _edges(small: _Known) -> tuple[Tensor, Tensor]:
-    """Return unit vectors (2, h, w) across the nearest edges, and their weights (h, w).
-
-    Both follow from the structure tensor of known pixels, extrapolated.
-    """
-    smooth = blurred(small.pixels * small.known, GRADIENT_PX)
-    smooth = smooth / blurred(small.known, GRADIENT_PX).clamp_min(SURE)
-    wide = F.pad(smooth, (1,) * 4, mode="replicate")
-    x = (wide[..., 1:-1, 2:] - wide[..., 1:-1, :-2]) / 2
-    y = (wide[..., 2:, 1:-1] - wide[..., :-2, 1:-1]) / 2
-    valid = 1 - grow(1 - small.known, 1)
-    tensor = torch.stack([(a * b).sum(dim=1) for a, b in ((x, x), (x, y), (y, y))], dim=1) * valid
-    weight = blurred(valid, DIRECTION_PX)
-    tensor = blurred(tensor, DIRECTION_PX) / weight.clamp_min(SURE)
-    xx, xy, yy = extrapolate(tensor, (weight > SURE).to(weight))[0]
-    angle = torch.atan2(2 * xy, xx - yy) / 2
-    edge = ((xx - yy).square() + 4 * xy.square()).sqrt()
-    strictness = STRAIGHTNESS * (edge / (xx + yy + FLAT)).square() * edge / (edge + FLAT)
-    return torch.stack([angle.cos(), angle.sin()]), strictness
-
-
-def _texture(patch: Tensor, gone: Tensor, there: Part, small: _Known, tone: Tensor) -> Tensor:
-    """Return the texture (1, 3, h, w) of the part `there`, around what is `gone`."""
-    pixels, known = small
-    coarse = blurred(pixels * known, FINE_PX) / blurred(known, FINE_PX).clamp_min(SURE)
-    fine = (patch - resized(coarse, _size(patch), mode="bilinear")) * (1 - gone)
-    around = ((grow(1 - known, AROUND_PX) * known) > 0)[0, 0]
-    if not bool(around.any()):
-        return fine.new_zeros(1)
-    every = max(1, max(_size(patch)) // (SAMPLED * TONE_PX))
-    grey, colour = _by_brightness(fine[..., ::every, ::every])
-    strengths = [resized(part.abs(), _size(pixels)) for part in (grey, colour)]
-    shown = torch.where(known > 0, coarse, tone)
-    shifts, shares = _shifts(shown, strengths[0], known)
-    # Luma and colour have limits of their own: a red sign differs from grey stones in colour only.
-    parts = _by_brightness(_copied_texture(fine, gone, there, shifts, shares))
-    most = [MOST_TEXTURE * strength[0, :, around].median() + SURE for strength in strengths]
-    grey, colour = (limit * (part / limit).tanh() for part, limit in zip(parts, most, strict=True))
-    return grey + colour
-
-
-def _by_brightness(fine: Tensor) -> tuple[Tensor, Tensor]:
-    grey = brightness(fine)
-    return grey, fine - grey
-
-
-def _shifts(tone: Tensor, strength: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+def _shifts(
+    shown: Tensor, strength: Tensor, known: Tensor, usual: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Return shifts (K, 2) in shares of the sides, and masks of where each applies (1, K, h, w).
 
-    A shift costs the difference of tone and texture strength between a place and its source.
+    They are the most frequent of the `usual` ones (N, 2), or of a grid. A shift costs the
+    difference of colours and texture strength between a place and its source.
     """
-    size = shrunk_to(SEARCH_PX, _size(tone))
-    known = (resized(known, size) > 1 - SURE).to(known)
-    strength = extrapolate(resized(strength, size), known)
-    wanted = torch.cat([resized(tone, size), strength], dim=1)
+    size = _size(shown)
+    reach = torch.arange(-FARTHEST, FARTHEST + 1, STEP)
+    every = torch.cartesian_prod(reach, reach)
+    every = every[every.square().sum(dim=1) >= NEAREST**2]
+    if usual is not None:
+        every = torch.cat([_most_frequent(usual), every])
     left, top, right, bottom = extent_of(1 - known) or (0, 0, size[1], size[0])
-    here = (slice(None), slice(None), slice(top, bottom), slice(left, right))
-    wide = F.pad(torch.cat([wanted, known], dim=1), (FARTHEST,) * 4)
-    wide = wide[..., top : bottom + 2 * FARTHEST, left : right + 2 * FARTHEST]
-    reach = range(-FARTHEST, FARTHEST + 1, STEP)
-    every = torch.tensor([(y, x) for y in reach for x in reach], device=tone.device)
-    allowed = every.square().sum(dim=1) >= NEAREST**2
-    seen = F.unfold(wide, len(reach), dilation=STEP)
-    seen = seen.view(5, len(every), bottom - top, right - left)[:, allowed]
-    difference = (seen[:4] - wanted[here][0, :, None]).abs()
-    costs = torch.where(seen[4] > 0, difference[:3].mean(dim=0) + difference[3], UNFIT)[None]
-    costs = costs * (1 - known[here])
-    best = _best_shifts(blurred(costs, FIRST_PX)[0, :, known[here][0, 0] <= 0])
-    chosen = blurred(costs[:, best], SECOND_PX).argmin(dim=1)
-    shares = tone.new_zeros(1, len(best), *size)
-    shares[here] = F.one_hot(chosen, len(best)).movedim(-1, 1).to(tone)
-    return every[allowed][best] / torch.tensor(size, device=tone.device), shares
+    here = (0, slice(None), slice(top, bottom), slice(left, right))
+    seen = torch.cat([shown, DIFFERS * strength], dim=1)
+    wide = F.pad(torch.cat([seen, known], dim=1), (TONE_PX,) * 4)
+    costs = known.new_empty(1, len(every), bottom - top, right - left)
+    for cost, (down, across) in zip(costs[0], (every + TONE_PX).tolist(), strict=True):
+        source = wide[0, :, top + down : bottom + down, left + across : right + across]
+        apart = (source[:4] - seen[here]).abs()
+        apart = torch.where(source[4] > 0, apart[:3].mean(dim=0) + apart[3], UNFIT)
+        torch.mul(apart, 1 - known[here][0], out=cost)
+    costs = blurred(costs, SMOOTH_PX)
+    best = _best_shifts(costs[0, :, known[here][0] <= 0])
+    shares = shown.new_zeros(1, len(best), *size)
+    chosen = costs[:, best].argmin(dim=1)
+    shares[here] = F.one_hot(chosen[0], len(best)).movedim(-1, 0).to(shown)
+    return every[best] / torch.tensor(size), shares
+
+
+def _most_frequent(shifts: Tensor) -> Tensor:
+    """Return those of `shifts` (N, 2) that are more frequent than similar ones, (K, 2)."""
+    counts = torch.zeros(1, 1, 2 * TONE_PX, 2 * TONE_PX)
+    counts[0, 0].index_put_(tuple((shifts + TONE_PX).T), torch.ones(1), accumulate=True)
+    counts = blurred(counts, 1.0)
+    peaks = ((counts == F.max_pool2d(counts, 3, 1, 1)) * counts).flatten().topk(MOST_FOUND)
+    chosen = peaks.indices[peaks.values > 0]
+    return torch.stack([chosen // (2 * TONE_PX), chosen % (2 * TONE_PX)], dim=1) - TONE_PX
 
 
 def _best_shifts(costs: Tensor) -> Tensor:
