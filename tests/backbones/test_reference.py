@@ -5,8 +5,8 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from swiftpie.backbones.adapters import save_adapter
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.load.adapter_file import save_adapter
 from swiftpie.engine import offload
 from swiftpie.engine.layers import with_folded_upsampling
 from swiftpie.engine.session import Session

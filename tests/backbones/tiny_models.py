@@ -23,7 +23,7 @@ from transformers import (
 
 from swiftpie.attention.condition import Block
 from swiftpie.attention.install import BranchPlan
-from swiftpie.backbones.load.adapter_file import save_adapter
+from swiftpie.backbones.adapters import save_adapter
 from swiftpie.backbones.load.ip_adapter import load_into, read_ip_adapter
 from swiftpie.backbones.load.safe import flatten
 from swiftpie.backbones.presets import PRESETS

@@ -23,8 +23,8 @@ from safetensors.torch import load, save
 
 import swiftpie
 from swiftpie.attention.install import BranchPlan, install
+from swiftpie.backbones import adapters as adapter_file
 from swiftpie.backbones.adapters import open_adapter
-from swiftpie.backbones.load import adapter_file
 from swiftpie.backbones.load.ip_adapter import load_into
 from swiftpie.backbones.load.safe import flatten, read_metadata, read_tensors
 from swiftpie.backbones.load.weights import load_network

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 
 import swiftpie
 from swiftpie import Session
+from swiftpie.backbones import adapters as adapter_file
 from swiftpie.backbones.choices import schedule_of
 from swiftpie.backbones.components import load_components
-from swiftpie.backbones.load import adapter_file
 from swiftpie.backbones.presets import PRESETS
 from tests.backbones import tiny_flux2
 from tests.backbones.tiny_models import make_motion, make_own_adapter, make_pipeline, make_unet

@@ -12,12 +12,7 @@ from swiftpie import InputError, WeightsError
 from swiftpie.attention.condition import Block
 from swiftpie.attention.install import BranchPlan, install
 from swiftpie.attention.processors import Merge
-from swiftpie.backbones.load.adapter_file import (
-    _fingerprint,
-    load_adapter,
-    save_adapter,
-    settings_in,
-)
+from swiftpie.backbones.adapters import _fingerprint, load_adapter, save_adapter, settings_in
 from swiftpie.backbones.load.ip_adapter import load_into, read_ip_adapter
 from swiftpie.backbones.load.safe import check_safetensors, flatten
 from tests.parity.ip_adapter import (

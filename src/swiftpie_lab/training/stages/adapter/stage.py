@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.attention.condition import silent_condition
-from swiftpie.backbones.load.adapter_file import save_adapter
+from swiftpie.backbones.adapters import save_adapter
 from swiftpie.backbones.load.ip_adapter import REFERENCE_TIMESTEP
 from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.imageio.images import contact_sheet, to_pil
