@@ -49,9 +49,16 @@ def test_it_begins_and_ends_with_the_pictures_of_its_states(session, robot):
     assert [levels(*pair) <= 2 for pair in zip((drawn[0], drawn[-1]), ends, strict=True)] == [1, 1]
 
 
-def test_a_walk_begins_and_ends_in_its_boxes(session, robot):
-    drawn = frames(session, robot, box=LEFT, to_box=RIGHT)
-    ends = [still(session, robot, box=box) for box in (LEFT, RIGHT)]
+@pytest.mark.parametrize(
+    ("more", "states"),
+    [
+        ({"to_box": RIGHT}, ({"box": LEFT}, {"box": RIGHT})),
+        ({"to_view": (30.0, 10.0)}, ({"box": LEFT}, {"box": LEFT, "view": (30, 10)})),
+    ],
+)
+def test_a_walk_or_a_turn_begins_and_ends_in_its_boxes_and_views(session, robot, more, states):
+    drawn = frames(session, robot, box=LEFT, **more)
+    ends = [still(session, robot, **state) for state in states]
     assert max(levels(*pair) for pair in zip((drawn[0], drawn[-1]), ends, strict=True)) <= 2
 
 
@@ -100,12 +107,6 @@ def test_flakes_do_not_repeat_while_an_animation_lasts(session, robot):
     (key,) = scene_rows(session.components, request.states[0])
     rows = _rows([key, key], request.shares())
     assert len({row.noise.numpy().tobytes() for row in rows}) == 24
-
-
-def test_a_turn_is_that_of_its_views(session, robot):
-    drawn = frames(session, robot, box=LEFT, to_view=(30.0, 10.0))
-    ends = [still(session, robot, box=LEFT, view=view) for view in ((0, 0), (30, 10))]
-    assert max(levels(*pair) for pair in zip((drawn[0], drawn[-1]), ends, strict=True)) <= 2
 
 
 def test_a_place_needs_no_subject(session):
