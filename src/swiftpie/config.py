@@ -113,10 +113,7 @@ class Text(str):
 
 
 def home_folder() -> Path:
-    """Return where SwiftPie keeps what it can make or get again: $SWIFTPIE_HOME.
-
-    By default that is ~/.cache/swiftpie.
-    """
+    """Return where we keep what can be made or got again: $SWIFTPIE_HOME, or ~/.cache/swiftpie."""
     home = os.environ.get("SWIFTPIE_HOME")
     return Path(home) if home else Path.home() / ".cache" / "swiftpie"
 

@@ -132,10 +132,7 @@ def needed(weights: Mapping[Branch, float]) -> tuple[Branch, ...]:
 
 
 def weighted_sum(predictions: Mapping[Branch, Tensor], weights: Mapping[Branch, float]) -> Tensor:
-    """Return the sum of `predictions` times their weights, (B, C, h, w) in float32.
-
-    One prediction of weight 1 is returned unchanged.
-    """
+    """Return the weighted sum of `predictions`, (B, C, h, w) float32; one of weight 1 unchanged."""
     (first, *others) = predictions
     if not others and weights[first] == 1:
         return predictions[first]

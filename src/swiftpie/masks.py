@@ -250,10 +250,7 @@ def grow(mask: Tensor, radius_px: int) -> Tensor:
 
 
 def feather(mask: Tensor) -> Tensor:
-    """Return `mask` (B, 1, H, W) with edges that fade inwards.
-
-    It is nowhere larger than `mask`. The border of the picture is no edge.
-    """
+    """Return `mask` (B, 1, H, W), edges fading inwards; the border of the picture is no edge."""
     shrunk = [mask]
     for _ in range(FEATHER_PX - 1):
         shrunk.append(-F.max_pool2d(-shrunk[-1], 3, stride=1, padding=1))

@@ -100,10 +100,7 @@ def draw_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
 
 
 def draw_step_noise(seeds: Sequence[int], shape: Sequence[int], *, count: int) -> Tensor:
-    """Return `count` draws (count, B, *shape) for a schedule that adds fresh noise.
-
-    The first draw is that of `draw_noise`.
-    """
+    """Return `count` draws (count, B, *shape) of fresh noise, the first that of `draw_noise`."""
     generators = [generator_of(seed) for seed in seeds]
     draws = [
         [torch.randn(shape, generator=generator) for generator in generators] for _ in range(count)

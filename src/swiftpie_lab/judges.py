@@ -114,16 +114,7 @@ class PictureReader(ModelMixin, ConfigMixin):
 def load_judges(
     folder: Path, whole: Mapping[str, Sequence[str]], close: Mapping[str, Sequence[str]]
 ) -> tuple[SubjectEmbedder, PictureReader]:
-    """Read judges of the larger world, in full precision.
-
-    Args:
-        folder: Where they were exported to.
-        whole: The questions about whole pictures that they are to answer, with all answers.
-        close: Those about their subjects.
-
-    Raises:
-        WeightsError: They are not there, or answer other questions.
-    """
+    """Read judges of whole pictures and of subjects from an export; WeightsError if they differ."""
     try:
         embedder = SubjectEmbedder.from_pretrained(
             folder / "subject_embedder", local_files_only=True

@@ -87,10 +87,7 @@ class Installation:
 
 
 def install(unet: Any, plan: BranchPlan) -> Installation:  # noqa: ANN401 - of diffusers, or our own
-    """Give every attention layer of `unet` a processor that reads `condition` and `notes`.
-
-    Motion modules keep their own processors.
-    """
+    """Give every attention layer of `unet` a processor; motion modules keep their own."""
     originals = dict(unet.attn_processors)
     names = [path.removesuffix(".processor") for path in originals]
     layers: dict[str, Any] = {name: unet.get_submodule(name) for name in names}

@@ -316,10 +316,7 @@ class Family(ABC):
         return components.schedule
 
     def reference_text(self, components: Components) -> "TextCondition | None":
-        """Return what the denoiser reads with reference pictures, in one row.
-
-        None: an empty prompt.
-        """
+        """Return what the denoiser reads with references, in one row; None: an empty prompt."""
         del components
         return None
 

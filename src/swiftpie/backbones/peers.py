@@ -112,12 +112,7 @@ PeerMaker: TypeAlias = Callable[[Any, Path | None], Peer]
 
 
 def unet_peer(components: Any, adapter: Path | None) -> Peer:  # noqa: ANN401 - of a module above
-    """Return the pipeline of Stable Diffusion, its XL or AnimateDiff around the same networks.
-
-    Args:
-        components: Of a U-Net, on its device.
-        adapter: The file of its IP-Adapter. A LoRA in it is in the U-Net already.
-    """
+    """Return diffusers' pipeline of the same networks and the IP-Adapter in a file, if any."""
     import diffusers
 
     preset, encoder = components.preset, components.image_encoder

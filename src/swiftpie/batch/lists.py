@@ -123,15 +123,7 @@ def grid(
 
 
 def pictures_in(folder: Path, *, name: str) -> list[str]:
-    """Return the names of the pictures in a folder that shows one subject.
-
-    Args:
-        folder: The folder; folders in it are not read.
-        name: What messages call it.
-
-    Raises:
-        ConfigError: It cannot be read, or holds no pictures.
-    """
+    """Return the names of pictures in a folder, not below it; ConfigError, by `name`, if none."""
     return [path.name for path in _read_folder(folder, PICTURES, name=f"The folder '{name}'")]
 
 

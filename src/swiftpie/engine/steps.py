@@ -35,12 +35,7 @@ class StepFile:
         self._key, self._last = "", 0
 
     def reached(self, prepared: Prepared, settings: str) -> tuple[int, Tensor]:
-        """Return how many steps of a drawing are known, and the latents (B, C, h, w) after them.
-
-        Args:
-            prepared: The inputs.
-            settings: What else decides about the latents.
-        """
+        """Return how many steps are known, and the latents (B, C, h, w) after them."""
         components, latents = prepared.components, prepared.latents
         facts = (repr(components.preset), components.fingerprint, settings)
         self._key = content_key("steps", *facts, *tensors_in(prepared[1:6])).digest

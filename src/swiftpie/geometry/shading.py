@@ -102,10 +102,7 @@ class Gains(NamedTuple):
 
 
 def brightness(normal: Tensor, light: Illumination) -> Tensor:
-    """Return the factor (B, 3, h, w) by which `light` falls on surfaces of `normal` (B, 3, h, w).
-
-    The light comes in the coordinates of the normals.
-    """
+    """Return the factor (B, 3, h, w) of `light` on surfaces of `normal`, in its coordinates."""
     lambert = (normal * light.direction[..., None, None]).sum(dim=1, keepdim=True)
     wrapped = (lambert + WRAP).clamp_min(0) / (LEVEL + WRAP)
     return light.ambient[..., None, None] + light.colour[..., None, None] * wrapped
@@ -315,10 +312,7 @@ def cast_shadow(
 
 
 def contact_of(alpha: Tensor, layout: Layout, base: Tensor) -> Tensor:
-    """Return where the ground is close to the subject on it, (B, 1, R, R) in [0, 1].
-
-    The arguments are those of `cast_shadow`.
-    """
+    """Return where the ground is close to the subject on it, (B, 1, R, R) in [0, 1]."""
     half = alpha.shape[-1] // 2
     y = ((torch.arange(half, device=alpha.device) + 0.5) / half).view(1, 1, -1, 1)
     near = _touching(alpha, base, layout.scale.view(-1, 1, 1, 1), y)

@@ -77,15 +77,7 @@ SCENE = "scene"  # the picture that `relight` and `join` read
 
 
 def write_page(folder: Path, runtime: Mapping[str, bytes]) -> int:
-    """Write the page into `folder`, which is empty, and return its size in bytes.
-
-    Args:
-        folder: Where it goes.
-        runtime: Files of ONNX Runtime Web by name.
-
-    Raises:
-        MissingExtra: A package that prepares graphs is not installed.
-    """
+    """Write the page, with files of ONNX Runtime Web, into an empty folder; return its bytes."""
     shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
     shutil.copy(VOCABULARY, folder)
     _write_runtime(folder / "runtime", runtime)
@@ -282,15 +274,7 @@ def rounded(halves: Halves, *, bits: int = FRACTION_BITS) -> Halves:
 
 
 def pack_graphs(graphs: Mapping[str, Path], folder: Path) -> int:
-    """Write graphs and the pack of their weights into `folder`; return how many numbers it holds.
-
-    Args:
-        graphs: The files of graphs by name.
-        folder: Where `NAME.graph` is written for each, compressed by gzip.
-
-    Raises:
-        MissingExtra: A package that prepares graphs is not installed.
-    """
+    """Write each graph as NAME.graph, gzipped, and the pack of their weights; return its size."""
     onnx = load_package("onnx", extra=EXTRA)
     pack: dict[bytes, int] = {}  # where each tensor begins, once for all graphs
     for name, path in graphs.items():

@@ -102,10 +102,7 @@ class PatchAutoencoder(Network):
 
 
 def _laid_out(values: Tensor) -> Tensor:
-    """Return `values` (B, C, H, W) laid out as convolutions compute them fastest.
-
-    With channels last, processors decode in bfloat16 in half the time; layers keep the layout.
-    """
+    """Return `values` with channels last, which decodes bfloat16 in half the time."""
     is_quicker = values.device.type == "cpu" and values.dtype == torch.bfloat16
     return values.contiguous(memory_format=torch.channels_last) if is_quicker else values
 
@@ -125,17 +122,11 @@ class LatentAutoencoder(nn.Module):
         return isinstance(self.network, AutoencoderTiny)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Return scaled latents (B, C, h, w) of pixels (B, 3, H, W) in [-1, 1], in float32.
-
-        The mean of the posterior, not a sample: the same picture has the same latents.
-        """
+        """Return the mean of the scaled latents (B, C, h, w) of pixels (B, 3, H, W), float32."""
         return self.posterior(pixels).mean
 
     def posterior(self, pixels: Tensor) -> Posterior:
-        """Return the normal distribution of the latents of pixels (B, 3, H, W) in [-1, 1].
-
-        The deviation is 0 where the network knows one value only.
-        """
+        """Return the distribution of latents of pixels, of deviation 0 if one is known."""
         encoded = self.network.encode(_laid_out(pixels.to(self.network.dtype)))
         scale, shift = self._scale()
         if (single := encoded.get("latents", encoded.get("latent"))) is not None:

@@ -61,10 +61,7 @@ class Denoiser(Protocol):
         condition: SubjectCondition,
         notes: Notes,
     ) -> Prediction:
-        """Predict from `latents` (B, C, h, w); layers may write into `notes`.
-
-        Families that know all times take one of each row, (B,), too.
-        """
+        """Predict from `latents` (B, C, h, w), at one time or (B,); layers may write `notes`."""
 
     def encode_reference(self, autoencoder: Autoencoder, pixels: Tensor, mask: Tensor) -> Tensor:
         """Return the input of `read_reference` for canonical references, (R, C', h, w).

@@ -201,10 +201,7 @@ class Flux2Denoiser(PublishedDenoiser):
         condition: SubjectCondition,
         notes: Notes,
     ) -> Prediction:
-        """Return clean latents minus noise (B, C, h, w) at one timestep or (B,); see `Denoiser`.
-
-        Cells outside of a reference's mask are hidden from attention.
-        """
+        """Return clean latents minus noise; cells outside of a reference's mask are hidden."""
         del notes  # no layer writes any
         attention, network = condition.attention, self.network
         times = torch.as_tensor(timestep, dtype=torch.float32, device=latents.device)

@@ -119,10 +119,7 @@ class TwoTextTowers:
         return replace(self, first=self.first.with_encoders(change), second=change(self.second))
 
     def encode(self, prompts: list[str]) -> TextCondition:
-        """Return states (B, T, D1 + D2), mask (B, T) and pooled (B, P) of `prompts`.
-
-        States are those before the last layer, as the U-Net was trained with.
-        """
+        """Return states before the last layer (B, T, D1 + D2), mask (B, T) and pooled (B, P)."""
         return self.read(*self.tokenize(prompts))
 
     def tokenize(self, prompts: list[str]) -> tuple[Tensor, ...]:

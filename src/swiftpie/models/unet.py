@@ -203,10 +203,7 @@ class UNet(nn.Module):
         embedding_width: int,
         class_width: int,
     ) -> None:
-        """Make an untrained network.
-
-        All blocks also read an embedding of the timestep and of a vector of `class_width`.
-        """
+        """Make an untrained network; blocks also read the timestep and `class_width` numbers."""
         super().__init__()
         self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
         self.time_embedding = _perceptron(widths[0], embedding_width)

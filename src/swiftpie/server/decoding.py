@@ -61,10 +61,7 @@ NO_IMAGE = Image.new("RGB", (1, 1))
 
 
 class Decoder:
-    """Such a process, which has one picture at a time and is replaced when it dies.
-
-    A spare one decodes for others while a picture takes long.
-    """
+    """Such a process, replaced when it dies; a spare one decodes while a picture takes long."""
 
     def __init__(self, *, has_spare: bool = True) -> None:
         self._spare = Decoder(has_spare=False) if has_spare else None

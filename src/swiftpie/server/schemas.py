@@ -114,10 +114,7 @@ class WithOptions(Strict):
 def with_options(
     source: type, *, without: Sequence[str] = (), are_changes: bool = False
 ) -> Callable[[type[Part]], type[Part]]:
-    """Give a model the options that a request or a class of settings declares.
-
-    With `are_changes` every option may be left out, and is None then: the class has the default.
-    """
+    """Give a model the options of a class; with `are_changes`, each may be left out, as None."""
 
     def extend(model: type[Part]) -> type[Part]:
         options = options_of(source, Surface.HTTP, without=without)

@@ -77,17 +77,7 @@ def default_pack() -> Path:
 def build_from_archives(
     out: Path, build: Build, *, sprites: Path | None = None, names: Path | None = None
 ) -> None:
-    """Write a pack to `out`.
-
-    Args:
-        out: The zip file to write; replaced in one step when it is complete.
-        build: Makes it of the two archives.
-        sprites: The archive of `SPRITES`; by default npm downloads it.
-        names: The archive of `NAMES`; by default npm downloads it.
-
-    Raises:
-        ConfigError: An archive is missing or not the expected one, or npm cannot be used.
-    """
+    """Write a pack to `out` from two archives, by default of npm, or raise ConfigError."""
     with tempfile.TemporaryDirectory() as folder:
         sprite_data = _obtain(SPRITES, sprites, Path(folder))
         name_data = _obtain(NAMES, names, Path(folder))

@@ -74,10 +74,7 @@ def read_photos(folder: Path, split: Split) -> list[Image.Image]:
 
 
 def read_cutouts(folder: Path, split: Split) -> list[Image.Image]:
-    """Return the photographed subjects of one side of the split, by name.
-
-    Outlines lose a pixel, where the ground that a subject was cut from may still show.
-    """
+    """Return the photographed subjects of one side of the split, by name, less a pixel of rim."""
     cutouts = []
     for path in photos_of(folder.rglob("*"), split):
         with Image.open(path) as opened:

@@ -215,10 +215,7 @@ class Metric:
 
 
 def of(score: Callable[..., float | None], *fields: str) -> Callable[[Evidence], float | None]:
-    """Return the score of what `fields` of the evidence hold, such as `networks.clip`.
-
-    Where one of them is None, so is the score.
-    """
+    """Return the score of what `fields` of the evidence hold; None if one of them is None."""
 
     def score_evidence(evidence: Evidence) -> float | None:
         values = [attrgetter(name)(evidence) for name in fields]

@@ -88,12 +88,7 @@ def _best_turned(planes: Tensor, mine: Tensor, change: PictureChange) -> float:
 
 
 def _fit(planes: Tensor, mine: Tensor) -> float:
-    """Return the highest mean correlation of details and of outlines at the same shift.
-
-    Args:
-        planes: Brightness and opacity of views, (V, 2, S, S).
-        mine: The same of the subject, (1, 2, S, S).
-    """
+    """Return the highest mean correlation of details and outlines, (V, 2, S, S), at one shift."""
     both = [_correlations(of(planes), of(mine)[0]) for of in (_details, _outline)]
     return float(((both[0] + both[1]) / 2).max())
 

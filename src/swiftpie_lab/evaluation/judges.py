@@ -127,16 +127,7 @@ class Panel:
 def load_panel(
     codes: Sequence[str], gallery: Iterable[tuple[Tensor, Tensor]], *, folder: Path | None = None
 ) -> Panel:
-    """Read the judges and show them every subject.
-
-    Args:
-        codes: The subjects.
-        gallery: True pictures of each, (V, 3, H, W) in [-1, 1], and the subject in them.
-        folder: Where `swiftpie train world-judges` exported others than those of the package.
-
-    Raises:
-        WeightsError: They are not there, or answer other questions.
-    """
+    """Read the judges; show them pictures (V, 3, H, W) in [-1, 1] of each of `codes`, and masks."""
     with nullcontext(folder) if folder is not None else _shipped() as place:
         embedder, reader = load_judges(place, WHOLE_QUESTIONS, CLOSE_QUESTIONS)
     for judge in (embedder, reader):

@@ -40,12 +40,7 @@ class Provenance:
 
 
 def provenance_of(command: str, judges: Mapping[str, str]) -> Provenance:
-    """Return what this process computes with.
-
-    Args:
-        command: What the user typed; empty where Python called.
-        judges: sha256 by file of the networks that the user gave.
-    """
+    """Return what this process computes with, for a command, and judges with their sha256."""
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -80,12 +80,7 @@ class Setup:
 
 
 def setups(base: ResolvedScales, step_counts: Sequence[int]) -> dict[str, Setup]:
-    """Return every row of `TITLES` that can be drawn.
-
-    Args:
-        base: The preset's own scales.
-        step_counts: How many steps the weights were trained to take.
-    """
+    """Return every row of `TITLES` that can be drawn with these scales and numbers of steps."""
     plain = replace(base, identity_scale=0.0)  # without the semantic branch
     uncut = Setup(base, has_aligned=False, is_cut_out=False)
     rows = {
