@@ -28,17 +28,15 @@ if TYPE_CHECKING:
     from swiftpie.masks import bounding_box, load_mask
     from swiftpie.models.cutout import cut_out
     from swiftpie.pipelines.animation import AnimateRequest
-    from swiftpie.pipelines.choose import TASKS, change_of, drawing_of
     from swiftpie.pipelines.identity_file import save_identity
     from swiftpie.pipelines.methods.inversion import EditStart
     from swiftpie.pipelines.request import (
-        EditRequest,
         FacePicture,
         IdentityRef,
         PersonalizeRequest,
         Pictures,
-        RepaintRequest,
         Subject,
+        drawing_of,
     )
     from swiftpie.pipelines.settings import (
         MAX_SCALE,
@@ -49,6 +47,7 @@ if TYPE_CHECKING:
         Scales,
         TuneSettings,
     )
+    from swiftpie.pipelines.tasks import TASKS, EditRequest, RepaintRequest, change_of
     from swiftpie.types import EditResult, GenerationResult, Identity
     from swiftpie.validation import MAX_IMAGES, MAX_SEED, check_box
 
@@ -84,12 +83,12 @@ _HOMES = {
         "engine.load": "load",
         "diffusers.edit": "SwiftEditPipeline",
         "diffusers.personalize": "SwiftPiePipeline",
-        "pipelines.request": "EditRequest FacePicture IdentityRef PersonalizeRequest Pictures "
-        "RepaintRequest Subject",
+        "pipelines.request": "FacePicture IdentityRef PersonalizeRequest Pictures Subject "
+        "drawing_of",
+        "pipelines.tasks": "EditRequest RepaintRequest TASKS change_of",
         "pipelines.methods.inversion": "EditStart",
         "pipelines.settings": "EditMode EditSettings MAX_SCALE MaskSource Scales "
         "IdentityGuidance TuneSettings",
-        "pipelines.choose": "TASKS change_of drawing_of",
         "types": "EditResult GenerationResult Identity",
     }.items()
     for name in names.split()

@@ -149,6 +149,7 @@ class _Form(NamedTuple):
     by_place: Sequence[str]  # parameters that need no name
     needed: Set[str]
     kinds: Mapping[str, tuple[Any, Any]]  # default and annotation of each that is checked
+    limits: Mapping[str, tuple[float, float]]  # of numbers whose `Option` has both
     takes_all: bool  # whether it takes arguments by any name
 
     @classmethod
@@ -161,6 +162,7 @@ class _Form(NamedTuple):
             [each.name for each in named if each.kind is each.POSITIONAL_OR_KEYWORD],
             {each.name for each in named if each.default is each.empty},
             {each.name: (each.default, each.annotation) for each in named if each.name != "self"},
+            {each.name: found for each in named if (found := limits_of(each.annotation))},
             len(named) < len(signature.parameters),
         )
 
@@ -188,7 +190,35 @@ def _bound(
             raise InputError(
                 f"{name}() got {_shown(key, value)}. It takes {_needs(key, kind)}."
             ) from None
+        if key in form.limits:
+            check_limits(key, bound[key], form.limits[key])
     return bound
+
+
+def limits_of(kind: Any) -> tuple[float, float] | None:  # noqa: ANN401 - any annotation
+    """Return the least and the most of a number that is annotated with an `Option`, if it has both.
+
+    Those of each number of a tuple are checked with the tuple.
+    """
+    plain, option = get_args(kind)[:2] if get_origin(kind) is Annotated else (kind, None)
+    least, most = getattr(option, "least", None), getattr(option, "most", None)
+    if least is None or most is None or (option.kind or plain) not in (int, float):
+        return None
+    return least, most
+
+
+def check_limits(name: str, given: float | None, limits: tuple[float, float]) -> None:
+    """Refuse what is no number between limits; None is left to others.
+
+    Raises:
+        InputError: It is none.
+    """
+    least, most = limits
+    if given is not None and not least <= given <= most:
+        raise InputError(
+            f"`{name}={given!r}` is no number from {least} to {most}. Give one of these, or "
+            "leave it out."
+        )
 
 
 def _refuse(

@@ -28,7 +28,7 @@ from typing import Any
 REASON_LETTERS = 300  # kept of a message of another library
 
 HEARD: ContextVar[list[str] | None] = ContextVar("heard", default=None)
-"""Warnings of the drawing in this thread; see `pipelines.denoise.hearing`."""
+"""Warnings of the drawing in this thread; see `pipelines.choose.hearing`."""
 
 
 class SwiftPieError(Exception):

@@ -2,11 +2,9 @@
 
 import json
 import re
-import secrets
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from numbers import Integral
 
 from swiftpie.errors import ConfigError, InputError, short_reason
 
@@ -50,22 +48,6 @@ def is_portable_name(name: str) -> bool:
     return is_whole and not DEVICES.fullmatch(name) and not FORBIDDEN.search(name)
 
 
-def seeds_from(seed: int | None, num_images: int) -> tuple[int, ...]:
-    """Return the seeds of pictures: they count up from `seed`, or from a random one."""
-    check_count(num_images)
-    first = secrets.randbelow(DRAWN_SEEDS) if seed is None else seed
-    check_seeds([first])
-    seeds = tuple(range(first, first + num_images))
-    check_seeds(seeds)
-    return seeds
-
-
-def check_count(num_images: int) -> None:
-    """Refuse a number of pictures before anything of that size is allocated."""
-    if not (isinstance(num_images, Integral) and 1 <= num_images <= MAX_IMAGES):
-        raise InputError(f"{num_images!r} pictures were requested; 1 to {MAX_IMAGES} are possible.")
-
-
 def check_references(num_pictures: int) -> None:
     """Refuse a number of pictures of one subject, before they are decoded."""
     if not 1 <= num_pictures <= MAX_REFERENCES:
@@ -73,16 +55,6 @@ def check_references(num_pictures: int) -> None:
             f"{num_pictures} reference pictures were given; an identity needs 1 to "
             f"{MAX_REFERENCES} of one subject."
         )
-
-
-def check_seeds(seeds: Sequence[int]) -> None:
-    """Refuse seeds outside the range of generators."""
-    for seed in seeds:
-        if not (isinstance(seed, Integral) and 0 <= seed <= MAX_SEED):
-            raise InputError(
-                f"The seed is {seed!r}; it must be a whole number from 0 to {MAX_SEED}. "
-                "Several pictures of one call count up from one seed."
-            )
 
 
 def parse_size(text: str) -> Size:
@@ -119,43 +91,21 @@ def check_box(box: Box, *, name: str = "") -> Box:
     raise InputError(_no_box(name or (",".join(map(str, box)) if listed else str(box))))
 
 
-def check_text(*texts: str) -> None:
-    """Refuse text with lone surrogates, which file names in other encodings may have."""
-    for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"The text {short_reason(text)!r} has half of a surrogate pair, so it is not "
-                "valid Unicode. Type it again, or save its file as UTF-8."
-            ) from error
-
-
-def check_prompts(*prompts: str) -> None:
-    """Refuse prompts that are empty, or no valid text."""
-    check_text(*prompts)
-    for prompt in prompts:
-        if not prompt.strip():
-            raise InputError("A prompt is empty. Describe the picture: 'a dog at sunset'.")
-
-
 def check_stored(**texts: str) -> None:
     """Refuse prompts that pictures cannot keep, before anything is drawn.
 
     Raises:
         InputError: They are too long together.
     """
-    length, limit = len(json.dumps(stored_texts(texts))), MAX_METADATA_BYTES - MAX_FACTS_BYTES
+    length, limit = (
+        len(json.dumps({name: text[:MAX_STORED_PROMPT] for name, text in texts.items()})),
+        MAX_METADATA_BYTES - MAX_FACTS_BYTES,
+    )
     if length > limit:
         raise InputError(
             f"The prompts take {length} bytes in a picture, where other letters than English ones "
             f"take more. At most {limit} fit. Shorten them."
         )
-
-
-def stored_texts(texts: Mapping[str, str]) -> dict[str, str]:
-    """Return texts as long as pictures keep them."""
-    return {name: text[:MAX_STORED_PROMPT] for name, text in texts.items()}
 
 
 def _no_box(text: str) -> str:

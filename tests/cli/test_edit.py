@@ -11,8 +11,8 @@ from swiftpie.cli.writing import FileDrawing, Target, carry_out, warn_of_losses
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.originals import read_original
 from swiftpie.imageio.writing import PictureData, encode_image, read_metadata, save_image
-from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
+from swiftpie.pipelines.tasks import EditRequest
 from tests.fixtures.signer import SIGNER, make_signer
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor

@@ -22,8 +22,9 @@ from swiftpie.backbones.components import FAMILIES
 from swiftpie.imageio.credentials import credentials_in
 from swiftpie.imageio.writing import XMP, read_metadata
 from swiftpie.pipelines.identity_file import identity_bytes, load_identity, save_identity
-from swiftpie.pipelines.request import PersonalizeRequest, RepaintRequest, Subject
+from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import TuneSettings
+from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie_lab.evaluation.benchmarks import BENCHMARKS
 from tests.backbones.test_releases import files_below, packed, planned, release, root
 from tests.backbones.tiny_models import make_pipeline, make_public_adapter

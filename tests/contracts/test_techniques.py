@@ -28,10 +28,11 @@ from swiftpie import (
     Subject,
 )
 from swiftpie.mini.networks import TECHNIQUES as OF_MINI
-from swiftpie.pipelines.choose import TECHNIQUES, _in_turn, _names_of, choose
+from swiftpie.pipelines.choose import TECHNIQUES, _in_turn, choose
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.request import ConditionPart, RepaintRequest
+from swiftpie.pipelines.request import ConditionPart, _names_of
 from swiftpie.pipelines.settings import METHODS, _owners, methods
+from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.types import EditResult
 from tests.golden.cases import BOX, SIDE_PX, photo
 from tests.golden.networks import mini, moving_networks, random_networks, reading_networks

@@ -16,8 +16,8 @@ from swiftpie.masks import load_mask
 from swiftpie.models.search import Search
 from swiftpie.pipelines.identity import face_identity
 from swiftpie.pipelines.methods.chord import ChordForm
-from swiftpie.pipelines.request import RepaintRequest
 from swiftpie.pipelines.settings import IdentityGuidance, steering_of
+from swiftpie.pipelines.tasks import RepaintRequest
 from tests.golden.networks import SIDE_PX, mini, moving_networks, random_networks, reading_networks
 from tests.parity.faces import no_face, someone
 from tests.parity.tiny import picture

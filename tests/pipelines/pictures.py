@@ -1,13 +1,8 @@
 """Requests spelled as calls, for tests without a session."""
 
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.request import (
-    WORDS_ALONE,
-    EditRequest,
-    PersonalizeRequest,
-    as_subjects,
-    region_of,
-)
+from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest, as_subjects, region_of
+from swiftpie.pipelines.tasks import EditRequest
 
 
 def personalize(components, subjects, prompt, *, mask="none", box=None, seeds=(0,), **asked):

@@ -12,8 +12,9 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import transform
 from swiftpie.errors import InputError
 from swiftpie.pipelines.animation import AnimateRequest
-from swiftpie.pipelines.request import PersonalizeRequest, RepaintRequest, Subject
+from swiftpie.pipelines.request import PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import EditSettings
+from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.types import Cutout, CutoutMethod
 
 STRANGE = "a dog riding a bicycle by a castel"

@@ -15,7 +15,8 @@ from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import STEP, trim_heap
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.request import ConditionPart, EditRequest, Output, RepaintRequest
+from swiftpie.pipelines.request import ConditionPart, Output
+from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
 
 PROMPT, OTHER = "a photo of a subject on a beach", "a photo of a subject in the snow"
 

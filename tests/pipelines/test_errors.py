@@ -11,8 +11,9 @@ from swiftpie.errors import NoSubject
 from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.methods.chord import ChordForm
-from swiftpie.pipelines.request import EditRequest, Output, PersonalizeRequest, RepaintRequest
+from swiftpie.pipelines.request import Output, PersonalizeRequest
 from swiftpie.pipelines.settings import EditSettings
+from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
 from tests.parity.edit import photograph
 from tests.pipelines.pictures import edit
 from tests.pipelines.tiny_editor import tiny_editor

@@ -13,8 +13,8 @@ from swiftpie.backbones.presets import RECIPES
 from swiftpie.masks import from_noise_difference
 from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.edit_region import blend_mask
-from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
+from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.types import Posterior
 from tests.parity.edit import photograph
 from tests.pipelines.pictures import edit

@@ -70,6 +70,12 @@ class Installation:
         }
 
     @property
+    def adds(self) -> bool:
+        """Whether a layer adds what it reads of subjects to its own output."""
+        is_trained = any(layer.is_trained for layer in self.semantic.values())
+        return is_trained or self.plan.merge is Merge.DECOUPLED
+
+    @property
     def finds_regions(self) -> bool:
         """Whether a layer finds where subjects are, for masks that are not given."""
         return any(branch.mask_role is MaskRole.LAST for branch in self.semantic.values())

@@ -20,15 +20,9 @@ from swiftpie.errors import CapabilityError, ConfigError, ImageError, SwiftPieEr
 from swiftpie.imageio.decoding import is_safetensors, open_image
 from swiftpie.imageio.writing import check_film
 from swiftpie.pipelines.animation import AnimateRequest, FilmFormat
-from swiftpie.pipelines.request import (
-    EditRequest,
-    FacePicture,
-    PersonalizeRequest,
-    RepaintRequest,
-    Request,
-    Source,
-)
+from swiftpie.pipelines.request import FacePicture, PersonalizeRequest, Source
 from swiftpie.pipelines.settings import MaskSource
+from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request
 from swiftpie.validation import check_stored, is_of_word, is_portable_name
 
 MAX_JOBS = 200_000

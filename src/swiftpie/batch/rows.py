@@ -29,16 +29,16 @@ from swiftpie.faces import FaceSource
 from swiftpie.library import Named, named_by
 from swiftpie.models.search import parse_search
 from swiftpie.pipelines.animation import Film
-from swiftpie.pipelines.choose import TASKS, change_of, drawing_of
+from swiftpie.pipelines.choose import with_seed
 from swiftpie.pipelines.request import (
     FacePicture,
     IdentityRef,
     Pictures,
-    Request,
     Source,
     Subject,
-    with_seed,
+    drawing_of,
 )
+from swiftpie.pipelines.tasks import TASKS, Request, change_of
 from swiftpie.validation import MAX_REFERENCES, words_in_name
 
 

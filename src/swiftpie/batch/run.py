@@ -41,8 +41,8 @@ from swiftpie.imageio.atomic import make_folder, write_file
 from swiftpie.imageio.originals import composite, lost_credentials, read_original
 from swiftpie.imageio.writing import encode_animation, encode_image, frame_files
 from swiftpie.pipelines.animation import AnimateRequest, FilmFormat
-from swiftpie.pipelines.choose import Choice
-from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request, Source, with_sources
+from swiftpie.pipelines.choose import Choice, with_sources
+from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request
 from swiftpie.types import EditResult, GenerationResult, Identity
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from swiftpie.imageio.writing import PictureData
+    from swiftpie.pipelines.request import Source
 
 MAX_IDENTITIES = 8  # identities that are kept; jobs of one subject follow each other
 MAX_ENDS = 6  # so many processes in a row may end without a picture

@@ -23,13 +23,14 @@ from swiftpie.cli.subjects import (
 from swiftpie.cli.writing import FileDrawing, draw_files, plan_targets
 from swiftpie.config import options_of
 from swiftpie.faces import CONSENT
-from swiftpie.pipelines.choose import TASKS, change_of, choose
-from swiftpie.pipelines.request import EditRequest, opened, with_seed
+from swiftpie.pipelines.choose import choose, with_seed
+from swiftpie.pipelines.tasks import TASKS, EditRequest, change_of, opened
 from swiftpie.validation import check_stored
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session
-    from swiftpie.pipelines.request import RepaintRequest, Source
+    from swiftpie.pipelines.request import Source
+    from swiftpie.pipelines.tasks import RepaintRequest
 
 LOADED = tuple(name for name in options.DRAWING if name != "steps")
 EDITING = (*LOADED, "inversion")
@@ -205,7 +206,7 @@ def _check_seeds(
     requests: "list[EditRequest | RepaintRequest]",
     sampling: options.SeedOptions,
 ) -> None:
-    from swiftpie.pipelines.advice import equal_pictures
+    from swiftpie.pipelines.tasks import equal_pictures
 
     first, blank = requests[0], Image.new("RGB", (1, 1))
     has_mask = first.mask is not None or getattr(first.source, "is_face", False)

@@ -13,10 +13,9 @@ from swiftpie.backbones.choices import LoadOptions
 from swiftpie.batch.lists import IDENTITY, PICTURES
 from swiftpie.config import Option, OptionField, Surface, options_of, read_options
 from swiftpie.errors import ConfigError
-from swiftpie.pipelines.choose import Task
-from swiftpie.pipelines.request import SEED, EditRequest, PersonalizeRequest
+from swiftpie.pipelines.request import SEED, PersonalizeRequest, Task, seeds_from
 from swiftpie.pipelines.settings import Scales
-from swiftpie.validation import seeds_from
+from swiftpie.pipelines.tasks import EditRequest
 
 STREAM = "-"  # stands for standard input or output
 REQUIRED = inspect.Parameter.empty

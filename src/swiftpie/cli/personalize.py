@@ -26,16 +26,18 @@ from swiftpie.errors import CapabilityError, ConfigError
 from swiftpie.faces import CONSENT, FaceSource
 from swiftpie.library import Named
 from swiftpie.pipelines.animation import AnimateRequest, Film
-from swiftpie.pipelines.choose import TASKS, drawing_of
+from swiftpie.pipelines.choose import with_sources
 from swiftpie.pipelines.request import (
     FacePicture,
     PersonalizeRequest,
     Source,
     Subject,
-    with_sources,
+    drawing_of,
+    seeds_from,
 )
 from swiftpie.pipelines.settings import MaskSource
-from swiftpie.validation import check_stored, seeds_from
+from swiftpie.pipelines.tasks import TASKS
+from swiftpie.validation import check_stored
 
 NO_FACE = FaceSource()
 

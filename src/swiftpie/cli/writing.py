@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from swiftpie.engine.session import Session
     from swiftpie.imageio.writing import PictureData
-    from swiftpie.pipelines.request import Drawable, Request
+    from swiftpie.pipelines.request import Drawable
+    from swiftpie.pipelines.tasks import Request
     from swiftpie.types import GenerationResult
 
 NO_FACTS: Mapping[str, Any] = MappingProxyType({})

@@ -27,11 +27,11 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
 from swiftpie.models.search import Search
 from swiftpie.models.vision import FaceIdentityEncoder
-from swiftpie.pipelines.choose import Task
 from swiftpie.pipelines.identity import aligned_crop
+from swiftpie.pipelines.request import Task, seeds_from
 from swiftpie.pipelines.settings import IdentityGuidance, steering_of
 from swiftpie.types import EditResult, GenerationResult, Identity, IdentityBranch
-from swiftpie.validation import MAX_SEED, seeds_from
+from swiftpie.validation import MAX_SEED
 
 Result = TypeVar("Result")
 

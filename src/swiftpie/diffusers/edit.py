@@ -11,11 +11,11 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import InputError
 from swiftpie.masks import load_mask
 from swiftpie.models.search import Search
-from swiftpie.pipelines.choose import TASKS, change_of
-from swiftpie.pipelines.request import EditRequest
+from swiftpie.pipelines.request import check_count
 from swiftpie.pipelines.settings import EditSettings, Scales
+from swiftpie.pipelines.tasks import TASKS, EditRequest, change_of
 from swiftpie.types import Identity
-from swiftpie.validation import MAX_IMAGES, check_count
+from swiftpie.validation import MAX_IMAGES
 
 READ_APART = ("seed", "prompt", "source_prompt", "negative_prompt", "mask", *options_of(Scales))
 

@@ -22,12 +22,19 @@ from swiftpie.errors import InputError
 from swiftpie.models.search import Search
 from swiftpie.models.text import TextTower, TwoTextTowers
 from swiftpie.pipelines.animation import AnimateRequest, Film
-from swiftpie.pipelines.choose import TASKS, choose, drawing_of
+from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.layers import LayerScales, divided, scales_of
-from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject, as_subjects
+from swiftpie.pipelines.request import (
+    Output,
+    PersonalizeRequest,
+    Subject,
+    as_subjects,
+    check_count,
+    drawing_of,
+)
 from swiftpie.pipelines.settings import MAX_SCALE, USUAL, Scales
+from swiftpie.pipelines.tasks import TASKS
 from swiftpie.types import Identity, Prompts, TextCondition
-from swiftpie.validation import check_count
 
 Pictures = Picture | Sequence[Picture | Sequence[Picture]]
 
@@ -246,13 +253,7 @@ def _flat(entries: Any) -> list[Any]:  # noqa: ANN401 - one, or any nesting
 
 
 def _masked(call: PersonalizeCall, subjects: tuple[Subject, ...]) -> tuple[Subject, ...]:
-    """Return the subjects with the `ip_adapter_masks` of a call, one each, as diffusers has them.
-
-    They are a tensor (S, 1, H, W), or a list of such of (1, n, H, W) for n pictures.
-
-    Raises:
-        InputError: There are more or fewer, or something else is given with them.
-    """
+    """Return subjects with the `ip_adapter_masks` of a call, as diffusers has them."""
     others = dict(call.cross_attention_kwargs or {})
     masks = others.pop("ip_adapter_masks", None)
     if others:
@@ -265,11 +266,7 @@ def _masked(call: PersonalizeCall, subjects: tuple[Subject, ...]) -> tuple[Subje
         return subjects
     given = masks if isinstance(masks, Tensor | list | tuple) else [masks]
     tensors = [mask for mask in given if isinstance(mask, Tensor)]
-    rows = [
-        plane[None, None].float()
-        for mask in tensors
-        for plane in mask.reshape(-1, *mask.shape[-2:])
-    ]
+    rows = [row for mask in tensors for row in mask.float().reshape(-1, 1, 1, *mask.shape[-2:])]
     if len(tensors) < len(given) or len(rows) != len(subjects):
         raise InputError(
             f"{len(rows)} tensors as ip_adapter_masks came with {len(subjects)} subjects. Give one "
@@ -299,14 +296,14 @@ def _prompts_of(call: PersonalizeCall, components: Components, kind: str = "") -
     states = getattr(call, f"{kind}prompt_embeds")  # (P, T, D), and pooled ones (P, D)
     if states is not None:
         text = _text_of(states, getattr(call, f"{kind}pooled_prompt_embeds"), components)
-        return TextCondition(*(tensor.repeat_interleave(times, dim=0) for tensor in text))
-    if call.clip_skip is not None and not kind:
+    elif call.clip_skip is not None and not kind:
         words = [prompts] if isinstance(prompts, str) else list(prompts or ())
         text = _skipping(components, call.clip_skip, words)
-        return TextCondition(*(tensor.repeat_interleave(times, dim=0) for tensor in text))
-    if isinstance(prompts, str) or prompts is None:
+    elif isinstance(prompts, str) or prompts is None:
         return prompts or ""
-    return tuple(prompt for prompt in prompts for _ in range(times))
+    else:
+        return tuple(prompt for prompt in prompts for _ in range(times))
+    return TextCondition(*(tensor.repeat_interleave(times, dim=0) for tensor in text))
 
 
 def _text_of(states: Tensor, pooled: Tensor | None, components: Components) -> TextCondition:
@@ -329,13 +326,7 @@ def _text_of(states: Tensor, pooled: Tensor | None, components: Components) -> T
 def _with_noise(
     request: PersonalizeRequest, call: PersonalizeCall, components: Components
 ) -> PersonalizeRequest:
-    """Return a request with the seeds of a call, or with its noise.
-
-    A scene is chosen and lit by a seed, so a generator stands for its seed there.
-
-    Raises:
-        InputError: They are given in two ways, or their number or shape does not fit.
-    """
+    """Return a request with the seeds of a call or its noise; a generator is a seed for a scene."""
     if call.seeds is not None and call.latents is not None:
         raise InputError("`seeds` and `latents` both say what the noise is. Give one of them.")
     is_drawn = call.seeds is None and call.generator is not None

@@ -26,7 +26,7 @@ from swiftpie.models.vision import HasNullTokens
 from swiftpie.pipelines.choose import Choice
 from swiftpie.pipelines.denoise import OnStage, OnStep, free_unused_memory
 from swiftpie.pipelines.draw import draw_together
-from swiftpie.pipelines.request import EditRequest, RepaintRequest, Request
+from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request
 from swiftpie.types import (
     Autoencoder,
     EditResult,

@@ -27,10 +27,16 @@ from swiftpie.library import Library, Named, log_named, subject_library
 from swiftpie.masks import Box, load_mask
 from swiftpie.models.search import Point, Search, search_of
 from swiftpie.pipelines import identity as identities
-from swiftpie.pipelines.advice import advice_on
 from swiftpie.pipelines.animation import USUAL_FRAMES
-from swiftpie.pipelines.choose import TASKS, Choice, Removal, change_of, choose, drawing_of
-from swiftpie.pipelines.denoise import OnStage, OnStep, hearing
+from swiftpie.pipelines.choose import (
+    Choice,
+    advice_on,
+    choose,
+    hearing,
+    identities_in,
+    with_sources,
+)
+from swiftpie.pipelines.denoise import OnStage, OnStep
 from swiftpie.pipelines.draw import find_region, with_warnings
 from swiftpie.pipelines.identity import aligned_crop, face_identity
 from swiftpie.pipelines.identity_file import (
@@ -44,23 +50,18 @@ from swiftpie.pipelines.identity_file import (
 from swiftpie.pipelines.layers import LayerScales
 from swiftpie.pipelines.request import (
     Drawable,
-    EditRequest,
     FacePicture,
     IdentityRef,
     PersonalizeRequest,
     Pictures,
     Region,
-    RepaintRequest,
-    Request,
-    RequestT,
     ResultT,
     Source,
     Subject,
     View,
     as_subjects,
-    identities_in,
-    opened,
-    with_sources,
+    drawing_of,
+    seeds_from,
 )
 from swiftpie.pipelines.settings import (
     USUAL,
@@ -71,9 +72,18 @@ from swiftpie.pipelines.settings import (
     Steering,
     TuneSettings,
 )
+from swiftpie.pipelines.tasks import (
+    TASKS,
+    EditRequest,
+    Removal,
+    RepaintRequest,
+    Request,
+    RequestT,
+    change_of,
+    opened,
+)
 from swiftpie.pipelines.tuning import OnTune, tune
 from swiftpie.types import EditResult, GenerationResult, Identity, Picture
-from swiftpie.validation import seeds_from
 
 logger = logging.getLogger(__name__)
 Given = TypeVar("Given")

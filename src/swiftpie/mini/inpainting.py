@@ -23,13 +23,14 @@ from swiftpie.mini.placing import own_light
 from swiftpie.mini.scene import SceneRow, names_of, scene_rows
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.models.outline import to_lab
-from swiftpie.pipelines.choose import Technique
+from swiftpie.pipelines.choose import Technique, resolved_scales
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.edit_region import Canvas, in_hole
 from swiftpie.pipelines.filling import CanvasDrawing, blurred, inpaint
 from swiftpie.pipelines.identity import appearance_of_frame, identity_of_frames
-from swiftpie.pipelines.request import PersonalizeRequest, RepaintRequest, resolved_scales
+from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.settings import ResolvedScales, Scales
+from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.pipelines.techniques import repaint
 from swiftpie.pipelines.techniques.personalize import (
     check_subjects,

@@ -22,13 +22,13 @@ from swiftpie.models.network import Network, keep_settings
 from swiftpie.models.unet import UNet
 from swiftpie.noise import COUPLED_CHANNELS
 from swiftpie.pipelines import inversion
-from swiftpie.pipelines.choose import Technique
+from swiftpie.pipelines.choose import Technique, resolved_scales
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.edit_region import found_region, region_of
 from swiftpie.pipelines.identity import appearance_of_frame
 from swiftpie.pipelines.inversion import InversionInput, Inverted, guided_region
 from swiftpie.pipelines.methods.inversion import InversionOptions, follows_seed
-from swiftpie.pipelines.request import EditRequest, resolved_scales
+from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.types import Identity, TextCondition
 
 logger = logging.getLogger(__name__)

@@ -41,13 +41,8 @@ from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.text import TextTower
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.pipelines.choose import Technique
-from swiftpie.pipelines.request import (
-    MAX_SUBJECTS,
-    EditRequest,
-    PersonalizeRequest,
-    Request,
-    Subject,
-)
+from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest, Subject
+from swiftpie.pipelines.tasks import EditRequest, Request
 from swiftpie.types import TextCondition
 
 CHOICES = {"steps", "weights", "inversion"}

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.backbones.components import Components, Placement
+from swiftpie.backbones.components import MAX_SIDE_PX, Components, Placement
 from swiftpie.geometry.ground import (
     SMALL_M,
     UNKNOWN,
@@ -44,7 +44,6 @@ from swiftpie.mini.words import tokens_in
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics, share_of
 from swiftpie.pipelines.request import PersonalizeRequest, Subject, texts_of
-from swiftpie.pipelines.techniques.personalize import size_of
 from swiftpie.pipelines.techniques.repaint import proposed_box
 from swiftpie.types import Identity, TextCondition
 
@@ -178,8 +177,8 @@ def _predicted(
 def picture_size(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
     """Return height and width in pixels: the request's, else the place's own, else the preset's.
 
-    Pictures of one request have one size: that of the smallest photograph of their places. A
-    model that was loaded for smaller pictures than its own draws those.
+    Pictures of one request have one size: that of the smallest photograph of their places, shrunk
+    to `MAX_SIDE_PX`. A model that was loaded for smaller pictures than its own draws those.
     """
     is_open = request.size_px is None and components.preset.image_size_px >= SIDE_PX
     if is_open and isinstance(request.scene, str):
@@ -191,7 +190,12 @@ def picture_size(components: Components, request: PersonalizeRequest) -> tuple[i
         ]
         if sizes:
             return min(sizes)[::-1]
-    return size_of(components, request)
+    if request.size_px is None and isinstance(request.scene, Image.Image):
+        width, height = request.scene.size
+        shrunk = min(1, MAX_SIDE_PX / max(width, height))
+        return round(shrunk * height), round(shrunk * width)
+    rows, columns = components.cells_of(request.size_px)
+    return rows * components.preset.latent_cell_px, columns * components.preset.latent_cell_px
 
 
 def place_of(request: PersonalizeRequest, reading: Reading, share: float = 0.0) -> str:

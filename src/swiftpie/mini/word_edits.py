@@ -60,7 +60,7 @@ from swiftpie.models.search import Search
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Clock, Plan
 from swiftpie.pipelines.edit_region import UNCHANGED, blend_mask, given_mask, in_hole, where_changed
-from swiftpie.pipelines.request import EditRequest
+from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.types import Change
 
 logger = logging.getLogger(__name__)

@@ -10,16 +10,15 @@ from typing import Annotated
 from swiftpie.arguments import checked
 from swiftpie.config import Option, Surface
 from swiftpie.errors import InputError
-from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, View, check_view
-from swiftpie.validation import (
-    MAX_FPS,
-    MAX_IMAGES,
-    MIN_FPS,
-    USUAL_FPS,
-    Box,
-    check_box,
+from swiftpie.pipelines.request import (
+    WORDS_ALONE,
+    Output,
+    PersonalizeRequest,
+    View,
     check_prompts,
+    check_view,
 )
+from swiftpie.validation import MAX_FPS, MAX_IMAGES, MIN_FPS, USUAL_FPS, Box, check_box
 
 USUAL_FRAMES = 16
 

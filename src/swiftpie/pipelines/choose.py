@@ -1,301 +1,47 @@
-"""What users ask for, how requests are built of it, and which technique draws them.
+"""Which technique draws a request, and what is doubtful about it: warnings before it is drawn.
 
-Every surface takes its fields from the table of tasks. Loads no tensor library, so that the command
-line reads the options without one.
+Importing it loads no tensor library, as the command line shows the options of techniques.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from swiftpie.arguments import checked
-from swiftpie.config import Option, OptionField, Surface, options_of
-from swiftpie.errors import CapabilityError, InputError
-from swiftpie.pipelines.animation import AnimateRequest, Film
-from swiftpie.pipelines.request import (
-    MAX_SUBJECTS,
-    EditRequest,
-    PersonalizeRequest,
-    Region,
-    RepaintRequest,
-    Request,
-    Source,
-    Subject,
-    read_scene,
-    region_of,
+from PIL import Image
+
+from swiftpie.backbones.components import MAX_SIDE_PX, SAME_AREA, Components, Family
+from swiftpie.backbones.presets import Preset
+from swiftpie.config import options_of
+from swiftpie.errors import HEARD, CapabilityError, InputError, short_reason
+from swiftpie.pipelines.animation import AnimateRequest
+from swiftpie.pipelines.request import PersonalizeRequest, Source, is_tensor, texts_of
+from swiftpie.pipelines.settings import (
+    METHODS,
+    EditSettings,
+    MaskSource,
+    ResolvedScales,
+    Scales,
+    methods,
 )
-from swiftpie.pipelines.settings import METHODS, USUAL, EditSettings, MaskSource, Scales, methods
-from swiftpie.registry import Registry, later
-from swiftpie.validation import Box, parse_size
+from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request, RequestT
+from swiftpie.registry import Registry
+from swiftpie.types import REMEDY, Identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from swiftpie.backbones.components import Components, Family
-    from swiftpie.models.search import Point, Search
     from swiftpie.pipelines.denoise import Clock, Plan
-    from swiftpie.types import Picture
 
-Part = TypeVar("Part")
-STYLE = ("style_reference", "style_scale")
-USUAL_ADVICE = later("swiftpie.pipelines.advice:usual_advice")
+logger = logging.getLogger(__name__)
+
+UNTOUCHED = ResolvedScales()
 NO_STYLE = (
     "A style picture came to preset {preset!r}, which changes this picture in its own style. Edit "
     "with `method=chord`, insert or replace, by a U-Net of Stable Diffusion such as the recipe "
     "sd-turbo; or leave it out, and say the style in the prompt of an edit."
 )
-
-
-@dataclass(frozen=True)
-class Removal:
-    """Where something that goes is looked for, as text or as x and y."""
-
-    points: Annotated[
-        tuple[tuple[float, float] | str, ...],
-        Option(
-            "A point on what goes: its outline and its shadow are found, inside of the box if "
-            "there is one. Several say more; not:X,Y marks what stays. A box alone goes as a "
-            "whole.",
-            "X,Y",
-            flags=("--point",),
-            kind=str,
-            least=0,
-            most=1,
-        ),
-    ] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """A kind of request as surfaces offer it."""
-
-    request: type[Request]
-    about: str  # in a sentence or two
-    most_subjects: int = 1
-    without: tuple[str, ...] = ()  # options of the request
-    parts: tuple[type, ...] = (Scales,)  # whose options are set as well
-    placed: tuple[str, ...] = ("box",)  # options of `Subject`
-
-    @property
-    def is_change(self) -> bool:
-        """Whether a picture is changed, and none is made anew."""
-        return not issubclass(self.request, PersonalizeRequest)
-
-    @property
-    def takes_mask(self) -> bool:
-        """Whether a mask or a box says what of a picture changes."""
-        return self.is_change and "mask" not in self.without
-
-    def options(
-        self, surface: Surface | str | None = None, *, without: Sequence[str] = ()
-    ) -> dict[str, OptionField]:
-        """Return all that a surface offers, or Python, by field."""
-        left_out = (*self.without, *without)
-        sources = (self.request, *self.parts)
-        found = {
-            name: field
-            for source in sources
-            for name, field in options_of(source, surface, without=left_out).items()
-        }
-        placed = options_of(Subject, surface, without=left_out)
-        return found | {name: placed[name] for name in self.placed if name in placed}
-
-
-TASKS: Mapping[str, Task] = {
-    "personalize": Task(
-        request=PersonalizeRequest,
-        about="Draw a picture of a sentence in one denoising step. Subjects are shown by the "
-        "user's pictures, or named: the prompt alone draws subjects of the library.",
-        most_subjects=MAX_SUBJECTS,
-        placed=("box", "view", "layers"),
-    ),
-    "animate": Task(
-        request=AnimateRequest,
-        about="Draw an animated WebP: a place from one time, weather or season to others, or a "
-        "subject that moves or turns. The place stays.",
-        most_subjects=MAX_SUBJECTS,
-        parts=(Scales, Film),
-        placed=("box", "view", "layers"),
-    ),
-    "edit": Task(
-        request=EditRequest,
-        about="Change a picture so that it fits a sentence, such as another time of day, colour "
-        "or subject. What may change is found, or is given by a box or a mask.",
-        parts=(Scales, EditSettings),
-    ),
-    "insert": Task(
-        request=RepaintRequest,
-        about="Put a subject into a photograph, in its light and at its size. Without a box of "
-        "the subject, it stands on the ground at its usual height; the answer names the place.",
-        without=("mask", "keep_pose"),
-        placed=("box", "view"),
-    ),
-    "remove": Task(
-        request=RepaintRequest,
-        about="Remove from a photograph what a mask or a box covers, or the thing at given points.",
-        most_subjects=0,
-        without=("prompt", "negative_prompt", "identity_guidance", "keep_pose", *STYLE),
-        parts=(Removal,),
-    ),
-    "replace": Task(
-        request=RepaintRequest,
-        about="Put a subject into a photograph in place of what a mask or a box covers, or of the "
-        "thing at given points.",
-        parts=(Scales, Removal),
-        placed=("box", "view"),
-    ),
-}
-
-
-@checked
-def drawing_of(
-    task: Task,
-    said: Mapping[str, Any],
-    *,
-    subjects: Sequence[Subject] = (),
-    seeds: Sequence[int],
-    file: Callable[[Any], Any] | None = None,
-    folder: Path | None = Path(),
-) -> PersonalizeRequest:
-    """Return the request of a task that draws new pictures, of options by their fields.
-
-    Args:
-        task: What is drawn.
-        said: What users give of its options, as they type it or as requests have it.
-        subjects: What is shown; those that the prompt names join them, unless `said` forbids it.
-        seeds: One a picture.
-        file: Returns the picture of a name; by default texts are words, and no file but a scene.
-        folder: Where names of scenes may be files; None: nowhere.
-
-    Raises:
-        ConfigError: The size is none.
-        InputError: There is no such scene or region, or a number is out of range.
-    """
-    own = {name: value for name, value in said.items() if value is not None}
-    own = {"adds_named_subjects": True, **own}
-    if "scales" not in own:
-        own["scales"] = _part(Scales, own)
-    if isinstance(size := own.get("size_px"), str):
-        own["size_px"] = parse_size(size)
-    for name in {"mask", "detail_mask"} & own.keys():
-        mask = own[name]
-        is_file = file is not None and isinstance(mask, str) and mask not in {*MaskSource}
-        own[name] = file(mask) if file is not None and is_file else region_of(mask)
-    if "scene" in own:
-        own["scene"] = read_scene(own["scene"], file, folder)
-    if file is not None and "style_reference" in own:
-        own["style_reference"] = file(own["style_reference"])
-    make: Callable[..., PersonalizeRequest] = task.request  # type: ignore[assignment]
-    return make(subjects=tuple(subjects), seeds=tuple(seeds), **own)
-
-
-@checked
-def change_of(
-    task: Task,
-    said: Mapping[str, Any],
-    *,
-    image: "Picture",
-    source: Source | None,
-    seed: int,
-    file: Callable[[Any], Region] = lambda region: region,
-) -> EditRequest | RepaintRequest:
-    """Return the request of a task that changes `image`, of options by their fields.
-
-    Args:
-        task: What is done.
-        said: What users give of its options, as they type it or as requests have it; an edit has
-            `settings` that they change.
-        image: The picture.
-        source: What shows the subject that comes into it.
-        seed: Of everything random.
-        file: Returns the picture of a name, such as the region in a mask.
-
-    Raises:
-        ConfigError: Options exclude each other.
-        InputError: Nothing says what goes, or a number is out of range.
-    """
-    own = {name: value for name, value in said.items() if value is not None}
-    if "style_reference" in own:
-        own["style_reference"] = file(own["style_reference"])
-    mask = own.pop("mask", None)
-    if mask is not None and not task.takes_mask:
-        raise InputError(
-            "`mask=` says what is removed, and here nothing is. Say where the subject comes by "
-            "`box=`, or replace what is there."
-        )
-    scales, removal = _part(Scales, own), _part(Removal, own)
-    settings = replace(own.pop("settings", EditSettings()), **_said(EditSettings, own))
-    if task.takes_mask:
-        by_words = own.get("keep_pose") and own.get("prompt")
-        own["mask"] = place_of(
-            image,
-            mask=None if mask is None else file(mask),
-            box=own.pop("box", None),
-            points=removal.points,
-            is_needed=task.request is RepaintRequest and not by_words,
-        )
-    if EditSettings in task.parts:
-        own["settings"] = settings if scales == USUAL else replace(settings, scales=scales)
-    else:
-        own["scales"] = scales
-    if task.request is EditRequest:
-        own["finds_face"] = True
-    else:
-        own.setdefault("adds_named_subjects", task.most_subjects > 0)
-    make: Callable[..., EditRequest | RepaintRequest] = task.request  # type: ignore[assignment]
-    return make(image=image, source=source, seed=seed, **own)
-
-
-def _part(source: type[Part], own: dict[str, Any]) -> Part:
-    """Take the options of `source` out of `own`."""
-    return source(**_said(source, own))
-
-
-def _said(source: type, own: dict[str, Any]) -> dict[str, Any]:
-    return {name: own.pop(name) for name in _names_of(source) if name in own}
-
-
-@cache
-def _names_of(source: type) -> tuple[str, ...]:
-    return tuple(options_of(source))
-
-
-def place_of(
-    image: "Picture",
-    *,
-    mask: "Region | Box | Search | str | None" = None,
-    box: Box | None = None,
-    points: "Sequence[Point | str]" = (),
-    is_needed: bool = True,
-) -> "Region | Box | Search | None":
-    """Return what of a picture changes or goes; the picture itself stands for its hole.
-
-    Raises:
-        InputError: A mask came with a box or points, or nothing of what is needed is given.
-    """
-    if isinstance(mask, tuple):
-        box, mask = mask, box
-    if mask is not None and (box is not None or points):
-        other = "points" if points else "box"
-        raise InputError(f"`mask=` and `{other}=` exclude each other. Give one of them.")
-    if points:
-        from swiftpie.models.search import search_at
-
-        return search_at(points, box=box)
-    place = box if mask is None else Path(mask) if isinstance(mask, str) else mask
-    if place is not None or not is_needed:
-        return place
-    from swiftpie.imageio.decoding import load_image
-    from swiftpie.masks import hole_of
-
-    if hole_of(load_image(image)) is None:
-        raise InputError(
-            "Nothing says what to remove, and the picture has no hole. Give a mask, a box, or "
-            "points on it."
-        )
-    return Path(image) if isinstance(image, str) else image
 
 
 @dataclass(frozen=True)
@@ -325,8 +71,8 @@ class Technique:
     about: str = ""  # what edits so, in a few words
     options: type | None = None  # Its own options.
     draws_style: bool = False  # of changes: whether what comes is drawn in the style of a picture
-    # Yields warnings of words and options without effect.
-    advice: "Callable[[Components, Any], Iterator[str]]" = USUAL_ADVICE
+    # Yields warnings of words and options without effect; None: `usual_advice`.
+    advice: "Callable[[Components, Any], Iterator[str]] | None" = None
 
     def suits(self, components: "Components", request: Request) -> bool:
         """Whether it draws a request of its kind: what it needs is given, and it claims it."""
@@ -418,3 +164,277 @@ def _in_turn(family: "Family") -> tuple[Technique, ...]:
     own = [METHODS.get(name) for name in METHODS.names() if name not in offered]
     others = sorted(TECHNIQUES.all().values(), key=lambda technique: not technique.instead_of)
     return (*map(METHODS.get, offered), *family.techniques(), *own, *others)
+
+
+def with_seed(request: RequestT, seed: int) -> RequestT:
+    """Return the same request for one picture of another seed."""
+    if isinstance(request, PersonalizeRequest):
+        return replace(request, seeds=(seed,))
+    return replace(request, seed=seed)
+
+
+def with_sources(request: RequestT, change: "Callable[[Source], Source]") -> RequestT:
+    """Return the same request with the sources of its subjects changed."""
+    if isinstance(request, PersonalizeRequest):
+        sources = [change(each.source) for each in request.subjects]
+        both = list(zip(request.subjects, sources, strict=True))
+        if all(each.source is source for each, source in both):
+            return request
+        shown = (replace(each, source=source) for each, source in both)
+        return replace(request, subjects=tuple(shown))
+    return replace(request, source=request.source and change(request.source))
+
+
+def resolved_scales(preset: Preset, request: Request) -> ResolvedScales:
+    """Return the scales that a request is drawn with: the given ones, and else the usual ones."""
+    match request:
+        case EditRequest(settings=settings, source=source):
+            has_reference = source is not None
+            usual = Scales.for_edit(
+                preset, mode=dict(settings.own).get("mode"), has_reference=has_reference
+            )
+            return settings.scales.over(usual)
+        case RepaintRequest():
+            return request.scales.over(Scales.for_edit(preset, has_reference=True))
+        case _:
+            return request.scales.over(Scales.of(preset))
+
+
+def identities_in(request: Request) -> "tuple[Identity, ...]":
+    """Return the subjects of a request that is resolved."""
+    if isinstance(request, PersonalizeRequest):
+        return tuple(subject.identity for subject in request.subjects)
+    return () if request.identity is None else (request.identity,)
+
+
+@contextmanager
+def hearing() -> Iterator[list[str]]:
+    """Yield the list of what is warned of in the block, in this thread."""
+    heard, outer = list[str](), HEARD.get()
+    token = HEARD.set(heard)
+    try:
+        yield heard
+    finally:
+        HEARD.reset(token)
+        if outer is not None:
+            outer += heard
+
+
+def advice_on(choice: Choice, *, is_logged: bool = False) -> list[str]:
+    """Return warnings about a request, before anything is drawn.
+
+    They are of the family, of doubtful subjects, of words that are not read, of sizes without
+    training, and of options without effect. Those of subjects were logged when these were encoded.
+    """
+    said = [*_advice(choice)]
+    for sentence in said if is_logged else ():
+        logger.warning(sentence)
+    doubts = (doubt for identity in identities_in(choice.request) for doubt in doubts_of(identity))
+    return [*said, *doubts]
+
+
+def doubts_of(identity: Identity) -> Iterator[str]:
+    """Yield warnings of pictures that show no subject, or one that may be cut out badly."""
+    count = len(identity.cutouts) + len(identity.left_out)
+    shown = (number for number in range(1, count + 1) if number not in identity.left_out)
+    for number in identity.left_out:
+        yield f"Picture {number} shows no subject that stands out, so it is left out. Give a mask."
+    for number, cutout in zip(shown, identity.cutouts, strict=True):
+        if cutout.is_doubtful:
+            yield (
+                f"The subject of picture {number} may be cut out badly. Look at it. If it is, "
+                f"{REMEDY}."
+            )
+
+
+def _cut_prompts(components: Components, request: Request) -> Iterator[str]:
+    """Yield a warning of each prompt whose end is not read."""
+    given = [*texts_of(request.prompt), *texts_of(request.negative_prompt)]
+    given += request.to if isinstance(request, AnimateRequest) else ()
+    given += [request.source_prompt] if isinstance(request, EditRequest) else []
+    for prompt in filter(None, dict.fromkeys(given)):
+        if dropped := components.text.dropped(prompt):
+            yield (
+                "A prompt was cut, because it is longer than what this model reads. Left out is "
+                f"{short_reason(dropped)!r}. Shorten it."
+            )
+
+
+def _advice(choice: Choice) -> Iterator[str]:
+    components, request = choice.components, choice.request
+    yield from components.family.advice(components, request)
+    preset = components.preset
+    side = preset.image_size_px
+    height, width = _size_of(choice) or (side, side)
+    is_other = height != width or height not in {side, *preset.more_sizes_px}
+    if components.family.knows_shapes:
+        is_other = abs(math.log(max(1, height * width) / side**2)) > math.log(SAME_AREA)
+    if is_other:
+        yield (
+            f"The size is {width}x{height} px, and preset {preset.name!r} was trained on pictures "
+            f"of {side}x{side} px. Subject and scene may be doubled, cut or blurred. Leave the "
+            "size out for the best pictures."
+        )
+    if isinstance(request, PersonalizeRequest):
+        yield from _shrunk_scene(request)
+        yield from _empty_regions(request)
+    if isinstance(request, AnimateRequest) and _stands_still(request):
+        yield (
+            "Nothing changes in this animation, so all of its frames are the same, and some "
+            "formats hold one. Give another last prompt, box or view, as in `to=`, `to_box=` or "
+            "`to_view=`."
+        )
+    yield from (choice.technique.advice or usual_advice)(components, request)
+    yield from _idle_steering(components, request)
+
+
+def usual_advice(components: Components, request: Request) -> Iterator[str]:
+    """Yield warnings of words that a denoiser does not read, and of what has no effect on it."""
+    yield from _cut_prompts(components, request)
+    if isinstance(request, RepaintRequest):
+        yield from _idle_repainting(components, request)
+    elif isinstance(request, EditRequest):
+        if request.mask is not None and request.keyword:
+            yield f'`keyword="{request.keyword}"` has no effect, because the region was given.'
+    else:
+        yield from _idle_drawing(components, request)
+
+
+def scene_advice(components: Components, request: PersonalizeRequest) -> Iterator[str]:
+    """Yield warnings of words that are not read, and of what insertions into a scene ignore."""
+    yield from _cut_prompts(components, request)
+    given, why = request.scales.given, "subjects are inserted into boxes of the scene."
+    for name in ("detail_scale", "background_scale", "text_background_scale"):
+        if name in given and (name == "detail_scale" or given[name] != getattr(UNTOUCHED, name)):
+            yield f"`{name}={given[name]}` has no effect, because {why}"
+    for name in ("mask", "detail_mask"):
+        sources = (getattr(request, name), *(getattr(each, name) for each in request.subjects))
+        if not all(source is None or source is MaskSource.NONE for source in sources):
+            yield f"`{name}=` has no effect, because {why}"
+
+
+def _empty_regions(request: PersonalizeRequest) -> Iterator[str]:
+    masks = (request.mask, *(subject.mask for subject in request.subjects))
+    if any(is_tensor(mask) and not mask.any() for mask in masks):
+        yield (
+            "The region of a subject has no pixel, so the subject acts nowhere. Mark where it is, "
+            "or leave `mask=` out."
+        )
+
+
+def _stands_still(request: AnimateRequest) -> bool:
+    first, shown = request.prompt, request.subjects
+    moves = zip(shown, request.to_boxes, strict=False), zip(shown, request.to_views, strict=False)
+    return (
+        all(prompt == first for prompt in request.to)
+        and all(box == subject.box for subject, box in moves[0])
+        and all(tuple(view) == tuple(subject.view or (0, 0)) for subject, view in moves[1])
+    )
+
+
+def _shrunk_scene(request: PersonalizeRequest) -> Iterator[str]:
+    scene = request.scene
+    if not isinstance(scene, Image.Image) or request.size_px is not None:
+        return
+    if (shrunk := MAX_SIDE_PX / max(scene.size)) < 1:
+        width, height = (round(shrunk * side) for side in scene.size)
+        yield (
+            f"The scene is {scene.width}x{scene.height} px, and pictures have at most "
+            f"{MAX_SIDE_PX} px a side. This one has {width}x{height} px. `insert` keeps all pixels."
+        )
+
+
+def _size_of(choice: Choice) -> tuple[int, int] | None:
+    """Return height and width that the user chose and the model draws, None without such a choice.
+
+    A drawing that is put before a larger scene has a size of the model's own.
+    """
+    request = choice.request
+    if isinstance(request, EditRequest):
+        side = request.settings.size_px
+        return None if side is None else (side, side)
+    if isinstance(request, RepaintRequest) or request.size_px is None:
+        return None
+    return request.size_px if choice.drawn_size == request.size_px else None
+
+
+def _idle_drawing(components: Components, request: PersonalizeRequest) -> Iterator[str]:
+    subjects, preset = request.subjects, components.preset
+    given, scales = request.scales.given, resolved_scales(preset, request)
+    if not subjects:
+        for name in sorted(given.keys() & {"identity_scale", "detail_scale", "energy_cap"}):
+            yield f"`{name}={given[name]}` has no effect, because no subject is shown."
+        return
+    if "energy_cap" in given and not components.denoiser.installation.adds:
+        yield (
+            f"`energy_cap={scales.energy_cap}` has no effect, because preset {preset.name!r} has "
+            "no branches whose sizes it could limit."
+        )
+    places = preset.predicts_layout
+    has_detail = components.family.shows_own_pixels or any(
+        subject.identity.keys for subject in subjects
+    )
+    if "detail_scale" in given and not has_detail:
+        yield f"`detail_scale={scales.detail_scale}` has no effect: {why_no_detail(components)}"
+    limits = (request.detail_mask, *(subject.detail_mask for subject in subjects))
+    is_silent = not has_detail or scales.detail_scale == 0
+    if is_silent and any(limit is not None for limit in limits):
+        yield "`detail_mask=` has no effect, because the detail branch is off."
+    has_box = any(subject.box is not None for subject in subjects)
+    is_region = isinstance(request, AnimateRequest) and not places  # the box, which moves
+    has_region = (is_region and has_box) or any(subject.mask is not None for subject in subjects)
+    if request.mask is MaskSource.NONE and not has_region:
+        for name in sorted(given.keys() & {"background_scale", "text_background_scale"}):
+            if given[name] != getattr(UNTOUCHED, name):
+                yield (
+                    f"`{name}={given[name]}` has no effect, because the region is the whole "
+                    "picture. Set the region with `mask=`."
+                )
+    acts = places or is_region or request.mask is MaskSource.BOX
+    if has_box and not acts:
+        yield (
+            f"`box=` has no effect: preset {preset.name!r} does not place subjects. With "
+            '`mask="box"` subjects act inside of the box.'
+        )
+
+
+def why_no_detail(components: Components) -> str:
+    """Return why the detail branch is off when no subject has features for it."""
+    if components.denoiser.installation.detail:
+        return "the subject has no features that the detail branch could read."
+    return (
+        'the adapter has no detail branch. Load the preset with `detail="joint"`, a branch that '
+        "needs no training."
+    )
+
+
+def _idle_repainting(components: Components, request: RepaintRequest) -> Iterator[str]:
+    identity, given = request.identity, request.scales.given
+    if identity is None or "detail_scale" not in given:
+        return
+    why = "" if identity.keys else why_no_detail(components)
+    if components.family.shows_own_pixels:
+        why = "a model that places subjects shows the inserted one's own pixels."
+    if why:
+        yield f"`detail_scale={given['detail_scale']}` has no effect: {why}"
+
+
+def _idle_steering(
+    components: Components, request: PersonalizeRequest | EditRequest | RepaintRequest
+) -> Iterator[str]:
+    if request.guidance is None and request.negative_prompt == "":
+        return
+    from swiftpie.guidance import Branch, Plain, branches_of
+
+    num_steps = len(components.schedule.steps)
+    guidance = request.guidance or Plain()
+    used = branches_of(guidance, num_steps)
+    if used == {Branch.BOTH} and not isinstance(guidance, Plain):
+        yield (
+            f"Guidance has no effect in {num_steps} steps, because all of its scales are 1. "
+            "Choose a preset with more `steps=`."
+        )
+        return
+    negative = texts_of(request.negative_prompt)  # none: they are encoded
+    if all(branch.has_text for branch in used) and (any(negative) or not negative):
+        yield "`negative_prompt=` has no effect without guidance."

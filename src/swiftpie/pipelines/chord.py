@@ -30,6 +30,7 @@ from swiftpie.noise import (
     predict_clean,
     scaled_linear_step,
 )
+from swiftpie.pipelines.choose import resolved_scales
 from swiftpie.pipelines.denoise import Clock, Plan, check_latents, check_pixels, decode
 from swiftpie.pipelines.draw import acting_branches
 from swiftpie.pipelines.edit_region import (
@@ -45,8 +46,8 @@ from swiftpie.pipelines.edit_region import (
     without_change,
 )
 from swiftpie.pipelines.methods.chord import ChordForm, ChordOptions
-from swiftpie.pipelines.request import EditRequest, resolved_scales
 from swiftpie.pipelines.style import with_style
+from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.pipelines.techniques.personalize import appearance_condition, text_condition
 from swiftpie.types import Change, TextCondition
 

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from swiftpie.attention.condition import INLINE_MASK
 from swiftpie.attention.manipulate import Shaping
 from swiftpie.backbones.components import Components
-from swiftpie.errors import HEARD, OutOfMemory, WeightsError, short_reason
+from swiftpie.errors import OutOfMemory, WeightsError, short_reason
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.shading import Lighting
 from swiftpie.guidance import Branch, Guidance, Plain, branches_of
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.pipelines.request import Request
+from swiftpie.pipelines.tasks import Request
 from swiftpie.types import Change, Denoised, Drawn, TextCondition
 
 logger = logging.getLogger(__name__)
@@ -123,19 +123,6 @@ class Clock:
     def timings(self) -> dict[str, float]:
         """Return all stages and their total."""
         return {**self._laps, "total": (self._last - self._started) * 1000}
-
-
-@contextmanager
-def hearing() -> Iterator[list[str]]:
-    """Yield the list of what is warned of in the block, in this thread."""
-    heard, outer = list[str](), HEARD.get()
-    token = HEARD.set(heard)
-    try:
-        yield heard
-    finally:
-        HEARD.reset(token)
-        if outer is not None:
-            outer += heard
 
 
 @torch.no_grad()

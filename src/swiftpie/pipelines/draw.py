@@ -19,7 +19,7 @@ from swiftpie.faces import METADATA, FaceEncoder
 from swiftpie.imageio.images import Recorded, from_bytes, mask_to_pil, to_pil
 from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
-from swiftpie.pipelines.choose import Choice, choose
+from swiftpie.pipelines.choose import Choice, choose, hearing, identities_in, resolved_scales
 from swiftpie.pipelines.denoise import (
     Clock,
     GoesOn,
@@ -33,26 +33,15 @@ from swiftpie.pipelines.denoise import (
     decode,
     denoise,
     explaining_out_of_memory,
-    hearing,
     in_parts,
     join_prepared,
     shape_of,
 )
 from swiftpie.pipelines.edit_region import with_transparency
 from swiftpie.pipelines.first_pass import with_regions
-from swiftpie.pipelines.request import (
-    Drawable,
-    EditRequest,
-    Output,
-    PersonalizeRequest,
-    RepaintRequest,
-    Request,
-    ResultT,
-    identities_in,
-    resolved_scales,
-    texts_of,
-)
+from swiftpie.pipelines.request import Drawable, Output, PersonalizeRequest, ResultT, texts_of
 from swiftpie.pipelines.settings import FIRST_PASS, IdentityGuidance
+from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request
 from swiftpie.registry import later
 from swiftpie.types import (
     Change,
@@ -63,7 +52,7 @@ from swiftpie.types import (
     IdentityBranch,
     spell_cutouts,
 )
-from swiftpie.validation import stored_texts
+from swiftpie.validation import MAX_STORED_PROMPT
 
 best_of = later("swiftpie.pipelines.ranking:best_of")
 
@@ -189,7 +178,7 @@ def _record_of(preset: Preset, request: Request, result: Result) -> dict[str, st
     seeds = (result.seed,) if isinstance(result, EditResult) else result.seeds
     texts |= {"seed": str(seeds[0])} if seeds else {}  # none of noise that was given
     return {
-        **stored_texts({**texts, **result.origin}),
+        **{name: text[:MAX_STORED_PROMPT] for name, text in {**texts, **result.origin}.items()},
         "preset": preset.name,
         "swiftpie": __version__,
         **{name: str(value) for name, value in scales.items()},

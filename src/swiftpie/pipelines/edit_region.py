@@ -29,7 +29,7 @@ from swiftpie.imageio.images import (
 from swiftpie.masks import HALF, Box, box_mask, feather, grow, hole_of, resize_mask, without_outside
 from swiftpie.models.text import PromptEncoder
 from swiftpie.pipelines.denoise import Clock
-from swiftpie.pipelines.request import EditRequest, RepaintRequest
+from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
 from swiftpie.types import Change, TextCondition
 from swiftpie.validation import Size
 

@@ -14,7 +14,7 @@ from swiftpie.imageio.images import as_rgb, mask_to_pil
 from swiftpie.masks import from_noise_difference
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import add_noise, draw_noise, draw_step_noise
-from swiftpie.pipelines.advice import usual_advice
+from swiftpie.pipelines.choose import resolved_scales, usual_advice
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.edit_region import (
     Canvas,
@@ -30,8 +30,8 @@ from swiftpie.pipelines.edit_region import (
 )
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.methods.inversion import EditStart, InversionOptions, SelfMask, mode_of
-from swiftpie.pipelines.request import EditRequest, resolved_scales
 from swiftpie.pipelines.settings import EditMode
+from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.pipelines.techniques.personalize import appearance_condition, read_null_text
 from swiftpie.types import NO_FACTS, Change, Drawn, IdentityBranch
 

@@ -13,8 +13,8 @@ from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.edit_region import Canvas, enter_canvas, in_hole
 from swiftpie.pipelines.identity import identity_of_frames
 from swiftpie.pipelines.inversion import finish_edit
-from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import ResolvedScales
+from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.pipelines.techniques.personalize import (
     appearance_condition,
     read_null_text,

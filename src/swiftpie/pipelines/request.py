@@ -1,20 +1,20 @@
-"""Requests: one frozen value for each operation, with the options that users set.
+"""Requests of new pictures, what all requests share, and checks of both.
 
-Pictures may be files: `Session.resolved` opens them and encodes subjects.
-
-Loads no tensor library, so that the command line reads the options without one.
+Requests are frozen values. Pictures may be files: `Session.resolved` opens them and encodes
+subjects. Loads no tensor library, so that the command line reads the options without one.
 """
 
-from dataclasses import dataclass, field, replace
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cache, cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Generic, Self, TypeVar, Union
 
-from PIL import Image
-
 from swiftpie.arguments import checked
-from swiftpie.backbones.presets import Preset
-from swiftpie.config import Option, Surface
+from swiftpie.config import Option, OptionField, Surface, options_of
 from swiftpie.errors import InputError, short_reason
 from swiftpie.library import NAME, Named
 from swiftpie.pipelines.layers import LayerScales, read_form
@@ -22,23 +22,19 @@ from swiftpie.pipelines.settings import (
     MAX_SCALE,
     NOT_COMFYUI,
     USUAL,
-    EditSettings,
     IdentityGuidance,
     MaskSource,
-    ResolvedScales,
     Scales,
-    check_numbers,
     steering_of,
 )
 from swiftpie.registry import later
 from swiftpie.types import EditResult, GenerationResult, Identity, Picture, Prompts, TextCondition
-from swiftpie.validation import Box, check_box, check_count, check_prompts, check_seeds, check_text
+from swiftpie.validation import DRAWN_SEEDS, MAX_IMAGES, MAX_SEED, Box, check_box, parse_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     import numpy as np
     from numpy.typing import NDArray
+    from PIL import Image
     from torch import Tensor
     from typing_extensions import TypeIs
 
@@ -47,7 +43,6 @@ if TYPE_CHECKING:
     from swiftpie.models.search import Search
 
 MAX_SUBJECTS = 4
-LEAST_BOX_PX = 0.5  # sides of a box; what covers less than half of a pixel is outside of it
 MAX_VIEW = (60, 30)  # degrees of yaw and pitch
 MAX_TILT = 180
 MAX_BEST_OF = 16
@@ -63,6 +58,8 @@ seen from above; at 0, 0 it is seen as in its reference."""
 
 
 ResultT = TypeVar("ResultT", bound="GenerationResult | EditResult")
+Part = TypeVar("Part")
+Own = TypeVar("Own", bound="Drawable[Any]")
 
 
 class Output(StrEnum):
@@ -194,10 +191,9 @@ class Subject:
     @property
     def identity(self) -> "Identity":
         """The encoded subject, once `Session.resolved` has encoded its source."""
-        return _encoded(self.source)
+        return check_encoded(self.source)
 
     def __post_init__(self) -> None:
-        check_numbers(self)
         if self.layers:
             read_form(self.layers)
         if self.view is not None:
@@ -206,7 +202,7 @@ class Subject:
             check_box(self.box)
         for mask in (self.mask, self.detail_mask):
             if mask is not None:
-                _check_mask(mask)
+                check_mask_given(mask)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -241,7 +237,6 @@ class Drawable(Generic[ResultT]):
         return self.style_reference is not None and self.style_scale > 0
 
     def __post_init__(self) -> None:
-        check_numbers(self)
         check_text(*texts_of(self.negative_prompt))
         for name, part in (("guidance", "check"), ("shaping", "at")):
             if (given := getattr(self, name)) is not None and not hasattr(given, part):
@@ -262,27 +257,6 @@ class Drawable(Generic[ResultT]):
             )
         chosen = steering_of(self.identity_guidance, num_steps)
         return replace(self, guidance=chosen["guidance"], shaping=chosen["shaping"])
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class _Changing(Drawable["EditResult"]):
-    """A picture that changes, and the subject that comes into it, if any."""
-
-    image: "Picture"  # any shape; a hole is what changes if nothing else says that
-    source: Source | None = None
-
-    @property
-    def picture(self) -> "Image.Image":
-        """The picture, once `Session.resolved` has opened it."""
-        assert isinstance(self.image, Image.Image), (
-            "`Session.resolved` opens files before they are drawn"
-        )
-        return self.image
-
-    @property
-    def identity(self) -> "Identity | None":
-        """The encoded subject, if there is one."""
-        return None if self.source is None else _encoded(self.source)
 
 
 @checked
@@ -399,11 +373,11 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
             InputError: A picture cannot be read.
         """
         scene, style = self.scene, self.style_reference
-        scene = scene if isinstance(scene, str) else _opened(scene)
+        scene = scene if isinstance(scene, str) else as_opened(scene)
         own = (side_px, side_px) if isinstance(scene, str) else (scene.height, scene.width)
         height, width = self.size_px or own
-        region = _opened_region(self.mask, (width, height))
-        detail = _opened_region(self.detail_mask, (width, height))
+        region = opened_region(self.mask, (width, height))
+        detail = opened_region(self.detail_mask, (width, height))
         if scene is self.scene and style is None and region is None and detail is None:
             return self
         subjects = (
@@ -417,7 +391,7 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
         return replace(
             self,
             scene=scene,
-            style_reference=None if style is None else _opened(style),
+            style_reference=None if style is None else as_opened(style),
             subjects=tuple(subjects),
             mask=self.mask if region is None else MaskSource.NONE,
             detail_mask=self.detail_mask if detail is None else MaskSource.NONE,
@@ -462,177 +436,114 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
         for name, mask in (("mask", self.mask), ("detail_mask", self.detail_mask)):
             if mask is None or isinstance(mask, MaskSource):
                 continue
-            _check_region(name, mask)
+            check_region(name, mask)
             if len(self.subjects) > 1:
                 raise InputError(
                     f"One file as `{name}` came with {len(self.subjects)} subjects, and one file "
                     "cannot separate them. Give each a box, and the mask 'box' or "
                     "'inline', or each its own: Subject(identity, mask=…)."
                 )
-            if _is_tensor(mask):
-                _check_mask(mask)
+            if is_tensor(mask):
+                check_mask_given(mask)
 
 
-@checked
-@dataclass(frozen=True, eq=False, kw_only=True)
-class EditRequest(_Changing):
-    """A picture changed so that it fits a prompt, or that shows `source` in place of its own look.
-
-    From arXiv:2412.04301.
-    """
-
-    prompt: Annotated[str, Option("What the picture shows.")]
-    seed: Annotated[int, SEED]  # of the released mode's latents, and schedules with fresh noise
-    source_prompt: Annotated[
-        str, Option("What the picture shows now, as in 'a dog on a beach'.")
-    ] = ""
-    keyword: Annotated[  # compared with no words, in place of the two prompts
-        str,
-        Option(
-            "What in the picture changes, as in 'cat'; by default found by the prompts.", "WORDS"
-        ),
-    ] = ""
-    mask: Annotated[  # (1, 1, H, W) in [0, 1], a file, or a box; None: found
-        "Region | Box | None",
-        Option(
-            "Region that may change: what is transparent in FILE, or white if nothing is. By "
-            "default a hole of the picture, or found.",
-            "FILE",
-            kind=str,
-            surfaces=TYPED,
-        ),
-    ] = None
-    settings: EditSettings = field(default_factory=EditSettings)
-    finds_face: bool = False  # Finds the picture's own face, where no place is given.
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_seeds([self.seed])
-        check_prompts(*texts_of(self.prompt))
-        check_text(self.source_prompt, self.keyword)
-        _check_place(self.mask, self.image)
-
-
-@checked
-@dataclass(frozen=True, eq=False, kw_only=True)
-class RepaintRequest(_Changing):
-    """A photograph with a subject to insert, something to remove, or both."""
-
-    seed: Annotated[int, SEED]
-    prompt: Annotated[str, Option("What the subject is, as in 'a photo of a dog'.")] = ""
-    box: Box | None = None  # its place; None: that of the removed thing, or on the ground
-    view: View | None = None  # yaw and pitch in degrees; None is as the reference shows it
-    mask: Annotated[  # what to remove: as of an edit, or a search; None: nothing
-        "Region | Box | Search | None",
-        Option(
-            "Region to remove: what is transparent in FILE, or white if nothing is. By default a "
-            "hole of the photograph.",
-            "FILE",
-            kind=str,
-            surfaces=TYPED,
-        ),
-    ] = None
-    keep_pose: Annotated[  # instead of a place of its own; see `techniques.garment`
-        bool | None,
-        Option(
-            "The subject takes the pose of what it replaces, as a garment does on a body: shape "
-            "and folds stay. Without a mask, it replaces what the prompt names. For full-size "
-            "models with adapters.",
-            kind=bool,
-        ),
-    ] = None
-    scales: Scales = USUAL  # by default those of an edit with a reference
-    adds_named_subjects: bool = False  # if none is given, the one that the prompt names
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_seeds([self.seed])
-        check_text(self.prompt)
-        brings = self.source is not None or self.adds_named_subjects
-        if not brings and self.mask is None and isinstance(self.image, Image.Image):
-            from swiftpie.masks import hole_of
-
-            if hole_of(self.image) is None:
-                raise InputError(
-                    "There is nothing to insert or remove. Give an identity, or a mask of what to "
-                    "remove."
-                )
-        for place in (self.box, self.mask):
-            _check_place(place, self.image)
-        if self.view is not None:
-            check_view(self.view)
-        if self.keep_pose and not brings:
-            raise InputError("`keep_pose` came without a subject, which takes a pose. Give one.")
-        if self.keep_pose and not (self.box is None and self.view is None):
-            raise InputError(
-                "`keep_pose` came with a box or a view of the subject, which takes the pose of "
-                "what it replaces. Leave them out; a mask says what that is."
-            )
-
-
-Request = PersonalizeRequest | EditRequest | RepaintRequest
-
-
-RequestT = TypeVar("RequestT", bound=Request)
-ChangingT = TypeVar("ChangingT", bound=EditRequest | RepaintRequest)
-
-
-def with_seed(request: RequestT, seed: int) -> RequestT:
-    """Return the same request for one picture of another seed."""
-    if isinstance(request, PersonalizeRequest):
-        return replace(request, seeds=(seed,))
-    return replace(request, seed=seed)
-
-
-def with_own(request: RequestT, **fields: Any) -> RequestT:  # noqa: ANN401 - of the request
+def with_own(request: Own, **fields: Any) -> Own:  # noqa: ANN401 - of the request
     """Return a request with fields that the library computed itself, so that none is checked."""
     made = object.__new__(type(request))
     vars(made).update(vars(request), **fields)
     return made
 
 
-def with_sources(request: RequestT, change: "Callable[[Source], Source]") -> RequestT:
-    """Return the same request with the sources of its subjects changed."""
-    if isinstance(request, PersonalizeRequest):
-        sources = [change(each.source) for each in request.subjects]
-        both = list(zip(request.subjects, sources, strict=True))
-        if all(each.source is source for each, source in both):
-            return request
-        shown = (replace(each, source=source) for each, source in both)
-        return replace(request, subjects=tuple(shown))
-    return replace(request, source=request.source and change(request.source))
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A kind of request as surfaces offer it."""
+
+    request: "type[Drawable[Any]]"
+    about: str  # in a sentence or two
+    most_subjects: int = 1
+    without: tuple[str, ...] = ()  # options of the request
+    parts: tuple[type, ...] = (Scales,)  # whose options are set as well
+    placed: tuple[str, ...] = ("box",)  # options of `Subject`
+
+    @cached_property
+    def is_change(self) -> bool:
+        """Whether a picture is changed, and none is made anew."""
+        return not issubclass(self.request, PersonalizeRequest)
+
+    @cached_property
+    def takes_mask(self) -> bool:
+        """Whether a mask or a box says what of a picture changes."""
+        return self.is_change and "mask" not in self.without
+
+    def options(
+        self, surface: Surface | str | None = None, *, without: Sequence[str] = ()
+    ) -> dict[str, OptionField]:
+        """Return all that a surface offers, or Python, by field."""
+        left_out = (*self.without, *without)
+        sources = (self.request, *self.parts)
+        found = {
+            name: field
+            for source in sources
+            for name, field in options_of(source, surface, without=left_out).items()
+        }
+        placed = options_of(Subject, surface, without=left_out)
+        return found | {name: placed[name] for name in self.placed if name in placed}
 
 
-def opened(request: ChangingT) -> ChangingT:
-    """Return a change of a picture with its picture and its mask as they are drawn.
+@checked
+def drawing_of(
+    task: Task,
+    said: Mapping[str, Any],
+    *,
+    subjects: Sequence[Subject] = (),
+    seeds: Sequence[int],
+    file: Callable[[Any], Any] | None = None,
+    folder: Path | None = Path(),
+) -> PersonalizeRequest:
+    """Return the request of a task that draws new pictures, of options by their fields.
 
-    A mask that is the picture itself is its hole.
+    Args:
+        task: What is drawn.
+        said: What users give of its options, as they type it or as requests have it.
+        subjects: What is shown; those that the prompt names join them, unless `said` forbids it.
+        seeds: One a picture.
+        file: Returns the picture of a name; by default texts are words, and no file but a scene.
+        folder: Where names of scenes may be files; None: nowhere.
+
+    Raises:
+        ConfigError: The size is none.
+        InputError: There is no such scene or region, or a number is out of range.
     """
-    from swiftpie.masks import hole_of
+    own = {name: value for name, value in said.items() if value is not None}
+    own = {"adds_named_subjects": True, **own}
+    if "scales" not in own:
+        own["scales"] = taken(Scales, own)
+    if isinstance(size := own.get("size_px"), str):
+        own["size_px"] = parse_size(size)
+    for name in {"mask", "detail_mask"} & own.keys():
+        mask = own[name]
+        is_file = file is not None and isinstance(mask, str) and mask not in {*MaskSource}
+        own[name] = file(mask) if file is not None and is_file else region_of(mask)
+    if "scene" in own:
+        own["scene"] = read_scene(own["scene"], file, folder)
+    if file is not None and "style_reference" in own:
+        own["style_reference"] = file(own["style_reference"])
+    make: Callable[..., PersonalizeRequest] = task.request  # type: ignore[assignment]
+    return make(subjects=tuple(subjects), seeds=tuple(seeds), **own)
 
-    image, mask = _opened(request.image), request.mask
-    mask = Path(mask) if isinstance(mask, str) else mask
-    hole = hole_of(image) if mask is request.image else None
-    region = _opened_region(mask, image.size) if hole is None else hole
-    changes: Any = {"image": image, "mask": mask if region is None else region}
-    if request.style_reference is not None:
-        changes["style_reference"] = _opened(request.style_reference)
-    return replace(request, **changes)
+
+def taken(source: type[Part], own: dict[str, Any]) -> Part:
+    """Take the options of `source` out of `own`."""
+    return source(**said_of(source, own))
 
 
-def resolved_scales(preset: Preset, request: Request) -> ResolvedScales:
-    """Return the scales that a request is drawn with: the given ones, and else the usual ones."""
-    match request:
-        case EditRequest(settings=settings, source=source):
-            has_reference = source is not None
-            usual = Scales.for_edit(
-                preset, mode=dict(settings.own).get("mode"), has_reference=has_reference
-            )
-            return settings.scales.over(usual)
-        case RepaintRequest():
-            return request.scales.over(Scales.for_edit(preset, has_reference=True))
-        case _:
-            return request.scales.over(Scales.of(preset))
+def said_of(source: type, own: dict[str, Any]) -> dict[str, Any]:
+    return {name: own.pop(name) for name in _names_of(source) if name in own}
+
+
+@cache
+def _names_of(source: type) -> tuple[str, ...]:
+    return tuple(options_of(source))
 
 
 def read_scene(
@@ -652,7 +563,7 @@ def read_scene(
             return scene
         if folder is None or (NAME.fullmatch(scene) and not (folder / scene).is_file()):
             return scenes().find(scene)
-    return (file or _opened)(scene)
+    return (file or as_opened)(scene)
 
 
 def check_view(view: View) -> None:
@@ -699,13 +610,6 @@ def region_of(mask: "MaskSource | Region | str") -> "MaskSource | Region":
         ) from error
 
 
-def identities_in(request: Request) -> "tuple[Identity, ...]":
-    """Return the subjects of a request that is resolved."""
-    if isinstance(request, PersonalizeRequest):
-        return tuple(subject.identity for subject in request.subjects)
-    return () if request.identity is None else (request.identity,)
-
-
 def texts_of(prompts: "Prompts") -> tuple[str, ...]:
     """Return prompts as text; none if they are encoded."""
     if isinstance(prompts, TextCondition):
@@ -719,7 +623,7 @@ def texts_of(prompts: "Prompts") -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _check_mask(mask: "Tensor", *, needs_change: bool = False) -> None:
+def check_mask_given(mask: "Tensor", *, needs_change: bool = False) -> None:
     from swiftpie.masks import HALF, check_mask
 
     check_mask(mask)
@@ -730,12 +634,12 @@ def _check_mask(mask: "Tensor", *, needs_change: bool = False) -> None:
         )
 
 
-def _check_region(name: str, region: object) -> None:
+def check_region(name: str, region: object) -> None:
     """Refuse what is no region, and names no source of one."""
     from swiftpie.imageio.decoding import is_picture
     from swiftpie.models.search import Search
 
-    is_region = region is None or isinstance(region, Search) or _is_tensor(region)
+    is_region = region is None or isinstance(region, Search) or is_tensor(region)
     if not is_region and not is_picture(region):
         raise InputError(
             f"`{name}=` is of type {type(region).__name__}, and no mask. Give a picture, an array "
@@ -743,37 +647,19 @@ def _check_region(name: str, region: object) -> None:
         )
 
 
-def _encoded(source: Source) -> "Identity":
+def check_encoded(source: Source) -> "Identity":
     assert isinstance(source, Identity), "`Session.resolved` encodes sources before they are drawn"
     return source
 
 
-def _check_place(place: object, image: "Picture") -> None:
-    """Refuse a mask or box that cannot be used; searches check themselves, files are not open."""
-    if isinstance(place, tuple):
-        left, top, right, bottom = check_box(place)
-        if not isinstance(image, Image.Image):
-            return
-        wide, tall = (right - left) * image.width, (bottom - top) * image.height
-        if min(wide, tall) < LEAST_BOX_PX:
-            raise InputError(
-                f"The box is {wide:.2g} x {tall:.2g} px of a picture of {image.width}x"
-                f"{image.height} px. At least a pixel is needed. Give a larger box."
-            )
-    elif _is_tensor(place):
-        _check_mask(place, needs_change=True)
-    else:
-        _check_region("mask", place)
-
-
-def _opened(picture: "Picture") -> "Image.Image":
+def as_opened(picture: "Picture") -> "Image.Image":
     """Return a picture as it is drawn, whether it is given as a file or as an object."""
     from swiftpie.imageio.decoding import as_plain
 
     return as_plain(picture)
 
 
-def _opened_region(region: Any, size: tuple[int, int]) -> "Tensor | None":  # noqa: ANN401 - or a source of regions
+def opened_region(region: Any, size: tuple[int, int]) -> "Tensor | None":  # noqa: ANN401 - or a source of regions
     """Return a region that is given itself, for a picture of `size`; None of anything else."""
     if region is None or isinstance(region, str):
         return None
@@ -782,10 +668,56 @@ def _opened_region(region: Any, size: tuple[int, int]) -> "Tensor | None":  # no
 
     if is_picture(region):
         return load_mask(region, size)
-    return region if _is_tensor(region) else None
+    return region if is_tensor(region) else None
 
 
-def _is_tensor(mask: object) -> "TypeIs[Tensor]":
+def is_tensor(mask: object) -> "TypeIs[Tensor]":
     from torch import Tensor
 
     return isinstance(mask, Tensor)
+
+
+def seeds_from(seed: int | None, num_images: int) -> tuple[int, ...]:
+    """Return the seeds of pictures: they count up from `seed`, or from a random one."""
+    check_count(num_images)
+    first = secrets.randbelow(DRAWN_SEEDS) if seed is None else seed
+    check_seeds([first])
+    seeds = tuple(range(first, first + num_images))
+    check_seeds(seeds)
+    return seeds
+
+
+def check_count(num_images: int) -> None:
+    """Refuse a number of pictures before anything of that size is allocated."""
+    if not (isinstance(num_images, Integral) and 1 <= num_images <= MAX_IMAGES):
+        raise InputError(f"{num_images!r} pictures were requested; 1 to {MAX_IMAGES} are possible.")
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Refuse seeds outside the range of generators."""
+    for seed in seeds:
+        if not (isinstance(seed, Integral) and 0 <= seed <= MAX_SEED):
+            raise InputError(
+                f"The seed is {seed!r}; it must be a whole number from 0 to {MAX_SEED}. "
+                "Several pictures of one call count up from one seed."
+            )
+
+
+def check_text(*texts: str) -> None:
+    """Refuse text with lone surrogates, which file names in other encodings may have."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"The text {short_reason(text)!r} has half of a surrogate pair, so it is not "
+                "valid Unicode. Type it again, or save its file as UTF-8."
+            ) from error
+
+
+def check_prompts(*prompts: str) -> None:
+    """Refuse prompts that are empty, or no valid text."""
+    check_text(*prompts)
+    for prompt in prompts:
+        if not prompt.strip():
+            raise InputError("A prompt is empty. Describe the picture: 'a dog at sunset'.")

@@ -27,34 +27,6 @@ NOT_COMFYUI = frozenset({Surface.CLI, Surface.BATCH, Surface.HTTP})
 RARE = frozenset({Surface.BATCH, Surface.HTTP})
 
 
-def check_numbers(settings: object, declared: type | None = None) -> None:
-    """Refuse what is no number between the limits of its option; None is left to others.
-
-    The options are those of the class, or of the class `declared`.
-
-    Raises:
-        InputError: There is such a field.
-    """
-    for name, least, most in _limits(declared or type(settings)):
-        given = getattr(settings, name)
-        is_number = isinstance(given, (int, float))
-        if given is not None and not (is_number and least <= given <= most):
-            raise InputError(
-                f"`{name}={given!r}` is no number from {least} to {most}. Give one of these, or "
-                "leave it out."
-            )
-
-
-@cache
-def _limits(cls: type) -> list[tuple[str, float, float]]:
-    found = [(name, field.typed, field.option) for name, field in options_of(cls).items()]
-    return [
-        (name, option.least, option.most)
-        for name, kind, option in found
-        if kind in (int, float) and option.least is not None and option.most is not None
-    ]
-
-
 class MaskSource(StrEnum):
     """Where the region for mask-guided rescaling comes from."""
 
@@ -198,9 +170,6 @@ class Scales:
         ),
     ] = None
 
-    def __post_init__(self) -> None:
-        check_numbers(self, Scales)
-
     def __repr__(self) -> str:
         return f"Scales({', '.join(f'{name}={value}' for name, value in self.given.items())})"
 
@@ -337,8 +306,6 @@ class EditSettings:
             owner: owner(**{name: given[name] for name in given if owners[name] is owner})
             for owner in {owners[name] for name in given}
         }
-        for each in made.values():
-            check_numbers(each)
         usual = {name: options_of(owners[name])[name].default for name in given}
         found = {name: getattr(made[owners[name]], name) for name in sorted(given)}
         kept = (pair for pair in found.items() if pair[1] != usual[pair[0]])
@@ -425,6 +392,3 @@ class TuneSettings:
             most=MAX_TUNE_S,
         ),
     ] = None
-
-    def __post_init__(self) -> None:
-        check_numbers(self)

@@ -17,7 +17,7 @@ from swiftpie.imageio.images import to_tensor
 from swiftpie.models.denoiser import ReadsLayers, SubjectCondition
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.layers import GROUPS_OF_XL, STYLE, group_of
-from swiftpie.pipelines.request import Request
+from swiftpie.pipelines.tasks import Request
 
 
 @torch.no_grad()

@@ -19,16 +19,9 @@ from swiftpie.imageio.originals import OriginalPicture, composite
 from swiftpie.imageio.writing import PictureData, encode_animation, encode_image, is_clear
 from swiftpie.library import Named
 from swiftpie.masks import Box
-from swiftpie.pipelines.advice import equal_pictures
-from swiftpie.pipelines.choose import Choice
-from swiftpie.pipelines.request import (
-    EditRequest,
-    IdentityRef,
-    Request,
-    Source,
-    Subject,
-    with_sources,
-)
+from swiftpie.pipelines.choose import Choice, with_sources
+from swiftpie.pipelines.request import IdentityRef, Source, Subject
+from swiftpie.pipelines.tasks import EditRequest, Request, equal_pictures
 from swiftpie.server.errors import RequestError, all_of, free_frames
 from swiftpie.server.jobs import Job
 from swiftpie.server.schemas import Drawing

@@ -15,7 +15,7 @@ from swiftpie.faces.choose import choose_face, find_faces
 from swiftpie.imageio.images import mask_to_pil, to_pil
 from swiftpie.imageio.writing import encode_image
 from swiftpie.masks import load_mask
-from swiftpie.pipelines.advice import doubts_of
+from swiftpie.pipelines.choose import doubts_of
 from swiftpie.pipelines.identity_file import read_identity
 from swiftpie.pipelines.request import IdentityRef, Pictures
 from swiftpie.server.drawing import encode_kept

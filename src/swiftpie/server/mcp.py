@@ -37,15 +37,9 @@ from swiftpie.imageio.atomic import make_folder, write_file
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import encode_image
 from swiftpie.library import subject_library
-from swiftpie.pipelines.choose import TASKS, Task
-from swiftpie.pipelines.request import (
-    MAX_SUBJECTS,
-    PersonalizeRequest,
-    Pictures,
-    RepaintRequest,
-    Subject,
-)
+from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest, Pictures, Subject, Task
 from swiftpie.pipelines.settings import EditSettings, Scales
+from swiftpie.pipelines.tasks import TASKS, RepaintRequest
 from swiftpie.server import schemas
 from swiftpie.server.drawing import SUFFIXES, DrawnPicture, warnings_of
 from swiftpie.server.errors import RequestError, as_request_error, error_of_fields, log_failure

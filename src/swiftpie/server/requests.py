@@ -19,24 +19,23 @@ from swiftpie.imageio.images import alpha_of
 from swiftpie.imageio.originals import OriginalPicture, losses_in
 from swiftpie.library import Named, subject_library
 from swiftpie.masks import Box, load_mask
-from swiftpie.pipelines.choose import TASKS, change_of, drawing_of
+from swiftpie.pipelines.choose import with_seed
 from swiftpie.pipelines.identity_file import read_identity
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
     IdentityRef,
     Pictures,
-    RepaintRequest,
-    Request,
     Subject,
-    with_seed,
+    drawing_of,
+    seeds_from,
 )
+from swiftpie.pipelines.tasks import TASKS, RepaintRequest, Request, change_of
 from swiftpie.server.drawing import SUFFIXES, as_files
 from swiftpie.server.errors import RequestError
 from swiftpie.server.jobs import Job
 from swiftpie.server.schemas import Drawing, OwnFields, SubjectIn, bytes_of_base64
 from swiftpie.server.shared import Store, reached
 from swiftpie.server.store import KEPT, Caller, Models, StoredIdentity
-from swiftpie.validation import seeds_from
 
 MOST_TIMES_OWN = 4  # the pixels of a model's own size; time grows by the square of more
 FIELDS = {

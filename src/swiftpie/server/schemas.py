@@ -35,9 +35,9 @@ from swiftpie.config import Option, OptionField, Surface, options_of
 from swiftpie.imageio.decoding import FORMATS, MAX_PIXELS
 from swiftpie.imageio.decoding import MAX_SIDE_PX as LONGEST_PX
 from swiftpie.pipelines.animation import USUAL_FRAMES, AnimateRequest, Film
-from swiftpie.pipelines.choose import TASKS
 from swiftpie.pipelines.request import MAX_SUBJECTS, MAX_VIEW, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import EditSettings, IdentityGuidance, Scales
+from swiftpie.pipelines.tasks import TASKS
 from swiftpie.server.errors import RequestError
 from swiftpie.validation import MAX_SEED, parse_size
 

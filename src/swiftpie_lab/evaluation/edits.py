@@ -19,8 +19,9 @@ from swiftpie.imageio.images import plane, to_tensor
 from swiftpie.masks import Box
 from swiftpie.pipelines.edit_region import blend_mask
 from swiftpie.pipelines.methods.inversion import mode_of
-from swiftpie.pipelines.request import WORDS_ALONE, EditRequest
+from swiftpie.pipelines.request import WORDS_ALONE
 from swiftpie.pipelines.settings import EditSettings, ResolvedScales, Scales
+from swiftpie.pipelines.tasks import EditRequest
 from swiftpie_lab.evaluation.bounds import NO_SUBJECT
 from swiftpie_lab.evaluation.case import Case, Evidence
 from swiftpie_lab.evaluation.run import FACTS, C, File, Maker, OpenBenchmark, Results
@@ -158,8 +159,7 @@ class EditDrawer(Generic[C]):
     def naive(self, task: EditTask) -> Image.Image:
         """Return the target prompt drawn from the answer's noise, laid on the source by its mask.
 
-        It knows two things that no edit of a given picture knows, noise and place, so it is hard
-        to beat where the prompt says everything.
+        It knows noise and place, as no edit of a given picture, so it is hard to beat.
         """
         everything = Image.new("L", task.source.size, 255)
         shown = self.session.encode_identity(task.source, masks=everything)

@@ -10,7 +10,7 @@ from swiftpie import Scales, Session
 from swiftpie.imageio.images import to_tensor
 from swiftpie.models.search import Search
 from swiftpie.noise import add_noise, draw_step_noise, scaled_linear_step
-from swiftpie.pipelines.request import RepaintRequest
+from swiftpie.pipelines.tasks import RepaintRequest
 from tests.golden.cases import SIDE_PX, hard_mask, photo
 from tests.golden.networks import random_networks
 from tests.parity.tiny import Spy, difference, picture

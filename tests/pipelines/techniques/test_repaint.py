@@ -9,7 +9,7 @@ from PIL import Image, ImageColor
 from swiftpie import InputError, Session
 from swiftpie.mini.scenes import scene_library
 from swiftpie.pipelines.denoise import Clock
-from swiftpie.pipelines.request import RepaintRequest
+from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.pipelines.techniques.repaint import finish, open_window, proposed_box
 from tests.parity.edit import photograph
 from tests.pipelines.tiny_editor import tiny_editor

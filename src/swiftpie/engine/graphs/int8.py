@@ -41,8 +41,9 @@ from swiftpie.imageio.images import sample_pictures, to_pil, to_tensor
 from swiftpie.models.denoiser import Denoiser, DenoiserCall, WrappedDenoiser
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.identity import encode_identity
-from swiftpie.pipelines.request import EditRequest, Output, PersonalizeRequest, Subject
+from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
+from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.types import Identity
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import Annotated
 from swiftpie.arguments import checked
 from swiftpie.config import Option
 from swiftpie.pipelines.choose import Technique
-from swiftpie.pipelines.request import EditRequest
+from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.registry import later
 
 

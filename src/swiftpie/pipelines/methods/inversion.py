@@ -8,8 +8,8 @@ from swiftpie.arguments import checked
 from swiftpie.backbones.presets import Preset
 from swiftpie.config import Option
 from swiftpie.pipelines.choose import Technique
-from swiftpie.pipelines.request import EditRequest
 from swiftpie.pipelines.settings import NOT_COMFYUI, EditMode, EditSettings
+from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.registry import later
 
 if TYPE_CHECKING:

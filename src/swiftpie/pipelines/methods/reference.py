@@ -1,7 +1,7 @@
 """Edits by a model that reads the picture itself, as users choose them."""
 
 from swiftpie.pipelines.choose import Technique
-from swiftpie.pipelines.request import EditRequest
+from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.registry import later
 
 TECHNIQUE = Technique(

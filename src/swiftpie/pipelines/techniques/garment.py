@@ -19,8 +19,8 @@ from swiftpie.models.search import Search
 from swiftpie.pipelines.choose import Technique, choose
 from swiftpie.pipelines.denoise import Clock, Plan
 from swiftpie.pipelines.methods.inversion import InversionOptions
-from swiftpie.pipelines.request import EditRequest, RepaintRequest
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
+from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
 from swiftpie.pipelines.techniques.repaint import DEFAULT_PROMPT
 
 SHARED = (

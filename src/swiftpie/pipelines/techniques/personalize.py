@@ -4,12 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from swiftpie.attention.condition import ENERGY, AttentionCondition, silent_condition
 from swiftpie.attention.processors import Merge
-from swiftpie.backbones.components import MAX_SIDE_PX, Components, Placement
+from swiftpie.backbones.components import Components, Placement
 from swiftpie.backbones.presets import Capability, Preset
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import Layout, from_box, to_affine, whole_frame
@@ -18,7 +17,7 @@ from swiftpie.guidance import Guidance, Plain, branches_of
 from swiftpie.masks import Box, box_mask, resize_mask, subject_extent
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import draw_step_noise
-from swiftpie.pipelines.choose import Technique
+from swiftpie.pipelines.choose import Technique, resolved_scales
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.layers import scales_of
 from swiftpie.pipelines.request import (
@@ -26,7 +25,6 @@ from swiftpie.pipelines.request import (
     ConditionPart,
     PersonalizeRequest,
     Subject,
-    resolved_scales,
     texts_of,
 )
 from swiftpie.pipelines.settings import (
@@ -140,25 +138,6 @@ def prepare_subjects(
         layouts=tuple(layouts),
         lights=lights,
     )
-
-
-def size_of(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
-    """Return height and width in pixels: the request's, else a given scene's, else the preset's.
-
-    A scene with sides of more than `MAX_SIDE_PX` is shrunk.
-    """
-    if has_own_size(request):
-        assert isinstance(request.scene, Image.Image), "it has one"
-        shrunk = min(1, MAX_SIDE_PX / max(request.scene.size))
-        return round(shrunk * request.scene.height), round(shrunk * request.scene.width)
-    rows, columns = components.cells_of(request.size_px)
-    cell_px = components.preset.latent_cell_px
-    return rows * cell_px, columns * cell_px
-
-
-def has_own_size(request: PersonalizeRequest) -> bool:
-    """Whether pictures are as large as the scene that is given."""
-    return request.size_px is None and isinstance(request.scene, Image.Image)
 
 
 def check_subjects(components: Components, request: PersonalizeRequest) -> None:

@@ -19,7 +19,7 @@ from swiftpie.masks import Box, resize_mask, subject_extent
 from swiftpie.models.ground import box_on_ground
 from swiftpie.models.search import Search
 from swiftpie.noise import add_noise, draw_step_noise
-from swiftpie.pipelines.choose import Technique
+from swiftpie.pipelines.choose import Technique, resolved_scales
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.edit_region import (
     Canvas,
@@ -41,8 +41,8 @@ from swiftpie.pipelines.filling import (
 )
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.removal import removal_mask
-from swiftpie.pipelines.request import RepaintRequest, resolved_scales
 from swiftpie.pipelines.style import with_style
+from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.pipelines.techniques.personalize import appearance_condition, read_null_text
 from swiftpie.types import Change, Drawn, Identity
 from swiftpie.validation import Size

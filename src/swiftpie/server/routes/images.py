@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
-from swiftpie.pipelines.request import EditRequest
+from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.server.drawing import DrawnPicture, warnings_of
 from swiftpie.server.errors import RequestError, answer_to, error_of_fields
 from swiftpie.server.jobs import Job

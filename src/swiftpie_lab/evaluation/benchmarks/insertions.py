@@ -24,7 +24,7 @@ from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import bounding_box
 from swiftpie.mini.inpainting import begin_in_place, compose_in_place
 from swiftpie.pipelines.denoise import Clock
-from swiftpie.pipelines.request import RepaintRequest
+from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.pipelines.techniques.repaint import finish, open_window
 from swiftpie.types import Drawn
 from swiftpie_lab.data.photographs import load_photo, load_photos

@@ -1,0 +1,374 @@
+"""The tasks that every surface offers, and the requests of those that change a picture.
+
+Loads no tensor library, so that the command line reads the options without one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from PIL import Image
+
+from swiftpie.arguments import checked
+from swiftpie.config import Option
+from swiftpie.errors import InputError
+from swiftpie.pipelines.animation import AnimateRequest, Film
+from swiftpie.pipelines.request import (
+    MAX_SUBJECTS,
+    SEED,
+    TYPED,
+    Drawable,
+    PersonalizeRequest,
+    Region,
+    Source,
+    Task,
+    View,
+    as_opened,
+    check_encoded,
+    check_mask_given,
+    check_prompts,
+    check_region,
+    check_seeds,
+    check_text,
+    check_view,
+    is_tensor,
+    opened_region,
+    said_of,
+    taken,
+    texts_of,
+)
+from swiftpie.pipelines.settings import USUAL, EditSettings, Scales
+from swiftpie.types import EditResult
+from swiftpie.validation import Box, check_box
+
+if TYPE_CHECKING:
+    from swiftpie.models.search import Point, Search
+    from swiftpie.types import Identity, Picture
+
+STYLE = ("style_reference", "style_scale")
+LEAST_BOX_PX = 0.5  # sides of a box; what covers less than half of a pixel is outside of it
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Changing(Drawable[EditResult]):
+    """A picture that changes, and the subject that comes into it, if any."""
+
+    image: "Picture"  # any shape; a hole is what changes if nothing else says that
+    source: Source | None = None
+
+    @property
+    def picture(self) -> "Image.Image":
+        """The picture, once `Session.resolved` has opened it."""
+        assert isinstance(self.image, Image.Image), (
+            "`Session.resolved` opens files before they are drawn"
+        )
+        return self.image
+
+    @property
+    def identity(self) -> "Identity | None":
+        """The encoded subject, if there is one."""
+        return None if self.source is None else check_encoded(self.source)
+
+
+@checked
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EditRequest(_Changing):
+    """A picture changed so that it fits a prompt, or that shows `source` in place of its own look.
+
+    From arXiv:2412.04301.
+    """
+
+    prompt: Annotated[str, Option("What the picture shows.")]
+    seed: Annotated[int, SEED]  # of the released mode's latents, and schedules with fresh noise
+    source_prompt: Annotated[
+        str, Option("What the picture shows now, as in 'a dog on a beach'.")
+    ] = ""
+    keyword: Annotated[  # compared with no words, in place of the two prompts
+        str,
+        Option(
+            "What in the picture changes, as in 'cat'; by default found by the prompts.", "WORDS"
+        ),
+    ] = ""
+    mask: Annotated[  # (1, 1, H, W) in [0, 1], a file, or a box; None: found
+        "Region | Box | None",
+        Option(
+            "Region that may change: what is transparent in FILE, or white if nothing is. By "
+            "default a hole of the picture, or found.",
+            "FILE",
+            kind=str,
+            surfaces=TYPED,
+        ),
+    ] = None
+    settings: EditSettings = field(default_factory=EditSettings)
+    finds_face: bool = False  # Finds the picture's own face, where no place is given.
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_seeds([self.seed])
+        check_prompts(*texts_of(self.prompt))
+        check_text(self.source_prompt, self.keyword)
+        _check_place(self.mask, self.image)
+
+
+@checked
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RepaintRequest(_Changing):
+    """A photograph with a subject to insert, something to remove, or both."""
+
+    seed: Annotated[int, SEED]
+    prompt: Annotated[str, Option("What the subject is, as in 'a photo of a dog'.")] = ""
+    box: Box | None = None  # its place; None: that of the removed thing, or on the ground
+    view: View | None = None  # yaw and pitch in degrees; None is as the reference shows it
+    mask: Annotated[  # what to remove: as of an edit, or a search; None: nothing
+        "Region | Box | Search | None",
+        Option(
+            "Region to remove: what is transparent in FILE, or white if nothing is. By default a "
+            "hole of the photograph.",
+            "FILE",
+            kind=str,
+            surfaces=TYPED,
+        ),
+    ] = None
+    keep_pose: Annotated[  # instead of a place of its own; see `techniques.garment`
+        bool | None,
+        Option(
+            "The subject takes the pose of what it replaces, as a garment does on a body: shape "
+            "and folds stay. Without a mask, it replaces what the prompt names. For full-size "
+            "models with adapters.",
+            kind=bool,
+        ),
+    ] = None
+    scales: Scales = USUAL  # by default those of an edit with a reference
+    adds_named_subjects: bool = False  # if none is given, the one that the prompt names
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_seeds([self.seed])
+        check_text(self.prompt)
+        brings = self.source is not None or self.adds_named_subjects
+        if not brings and self.mask is None and isinstance(self.image, Image.Image):
+            from swiftpie.masks import hole_of
+
+            if hole_of(self.image) is None:
+                raise InputError(
+                    "There is nothing to insert or remove. Give an identity, or a mask of what to "
+                    "remove."
+                )
+        for place in (self.box, self.mask):
+            _check_place(place, self.image)
+        if self.view is not None:
+            check_view(self.view)
+        if self.keep_pose and not brings:
+            raise InputError("`keep_pose` came without a subject, which takes a pose. Give one.")
+        if self.keep_pose and not (self.box is None and self.view is None):
+            raise InputError(
+                "`keep_pose` came with a box or a view of the subject, which takes the pose of "
+                "what it replaces. Leave them out; a mask says what that is."
+            )
+
+
+Request = PersonalizeRequest | EditRequest | RepaintRequest
+RequestT = TypeVar("RequestT", bound=Request)
+ChangingT = TypeVar("ChangingT", bound=EditRequest | RepaintRequest)
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Where something that goes is looked for, as text or as x and y."""
+
+    points: Annotated[
+        tuple[tuple[float, float] | str, ...],
+        Option(
+            "A point on what goes: its outline and its shadow are found, inside of the box if "
+            "there is one. Several say more; not:X,Y marks what stays. A box alone goes as a "
+            "whole.",
+            "X,Y",
+            flags=("--point",),
+            kind=str,
+            least=0,
+            most=1,
+        ),
+    ] = ()
+
+
+TASKS: Mapping[str, Task] = {
+    "personalize": Task(
+        request=PersonalizeRequest,
+        about="Draw a picture of a sentence in one denoising step. Subjects are shown by the "
+        "user's pictures, or named: the prompt alone draws subjects of the library.",
+        most_subjects=MAX_SUBJECTS,
+        placed=("box", "view", "layers"),
+    ),
+    "animate": Task(
+        request=AnimateRequest,
+        about="Draw an animated WebP: a place from one time, weather or season to others, or a "
+        "subject that moves or turns. The place stays.",
+        most_subjects=MAX_SUBJECTS,
+        parts=(Scales, Film),
+        placed=("box", "view", "layers"),
+    ),
+    "edit": Task(
+        request=EditRequest,
+        about="Change a picture so that it fits a sentence, such as another time of day, colour "
+        "or subject. What may change is found, or is given by a box or a mask.",
+        parts=(Scales, EditSettings),
+    ),
+    "insert": Task(
+        request=RepaintRequest,
+        about="Put a subject into a photograph, in its light and at its size. Without a box of "
+        "the subject, it stands on the ground at its usual height; the answer names the place.",
+        without=("mask", "keep_pose"),
+        placed=("box", "view"),
+    ),
+    "remove": Task(
+        request=RepaintRequest,
+        about="Remove from a photograph what a mask or a box covers, or the thing at given points.",
+        most_subjects=0,
+        without=("prompt", "negative_prompt", "identity_guidance", "keep_pose", *STYLE),
+        parts=(Removal,),
+    ),
+    "replace": Task(
+        request=RepaintRequest,
+        about="Put a subject into a photograph in place of what a mask or a box covers, or of the "
+        "thing at given points.",
+        parts=(Scales, Removal),
+        placed=("box", "view"),
+    ),
+}
+
+
+@checked
+def change_of(
+    task: Task,
+    said: Mapping[str, Any],
+    *,
+    image: "Picture",
+    source: Source | None,
+    seed: int,
+    file: Callable[[Any], Region] = lambda region: region,
+) -> EditRequest | RepaintRequest:
+    """Return the request of a task that changes `image`, of options by their fields.
+
+    Args:
+        task: What is done.
+        said: What users give of its options, as they type it or as requests have it; an edit has
+            `settings` that they change.
+        image: The picture.
+        source: What shows the subject that comes into it.
+        seed: Of everything random.
+        file: Returns the picture of a name, such as the region in a mask.
+
+    Raises:
+        ConfigError: Options exclude each other.
+        InputError: Nothing says what goes, or a number is out of range.
+    """
+    own = {name: value for name, value in said.items() if value is not None}
+    if "style_reference" in own:
+        own["style_reference"] = file(own["style_reference"])
+    mask = own.pop("mask", None)
+    if mask is not None and not task.takes_mask:
+        raise InputError(
+            "`mask=` says what is removed, and here nothing is. Say where the subject comes by "
+            "`box=`, or replace what is there."
+        )
+    scales, removal = taken(Scales, own), taken(Removal, own)
+    settings = replace(own.pop("settings", EditSettings()), **said_of(EditSettings, own))
+    if task.takes_mask:
+        by_words = own.get("keep_pose") and own.get("prompt")
+        own["mask"] = place_of(
+            image,
+            mask=None if mask is None else file(mask),
+            box=own.pop("box", None),
+            points=removal.points,
+            is_needed=task.request is RepaintRequest and not by_words,
+        )
+    if EditSettings in task.parts:
+        own["settings"] = settings if scales == USUAL else replace(settings, scales=scales)
+    else:
+        own["scales"] = scales
+    if task.request is EditRequest:
+        own["finds_face"] = True
+    else:
+        own.setdefault("adds_named_subjects", task.most_subjects > 0)
+    make: Callable[..., EditRequest | RepaintRequest] = task.request  # type: ignore[assignment]
+    return make(image=image, source=source, seed=seed, **own)
+
+
+def place_of(
+    image: "Picture",
+    *,
+    mask: "Region | Box | Search | str | None" = None,
+    box: Box | None = None,
+    points: "Sequence[Point | str]" = (),
+    is_needed: bool = True,
+) -> "Region | Box | Search | None":
+    """Return what of a picture changes or goes; the picture itself stands for its hole.
+
+    Raises:
+        InputError: A mask came with a box or points, or nothing of what is needed is given.
+    """
+    if isinstance(mask, tuple):
+        box, mask = mask, box
+    if mask is not None and (box is not None or points):
+        other = "points" if points else "box"
+        raise InputError(f"`mask=` and `{other}=` exclude each other. Give one of them.")
+    if points:
+        from swiftpie.models.search import search_at
+
+        return search_at(points, box=box)
+    place = box if mask is None else Path(mask) if isinstance(mask, str) else mask
+    if place is not None or not is_needed:
+        return place
+    from swiftpie.imageio.decoding import load_image
+    from swiftpie.masks import hole_of
+
+    if hole_of(load_image(image)) is None:
+        raise InputError(
+            "Nothing says what to remove, and the picture has no hole. Give a mask, a box, or "
+            "points on it."
+        )
+    return Path(image) if isinstance(image, str) else image
+
+
+def opened(request: ChangingT) -> ChangingT:
+    """Return a change of a picture with its picture and its mask as they are drawn.
+
+    A mask that is the picture itself is its hole.
+    """
+    from swiftpie.masks import hole_of
+
+    image, mask = as_opened(request.image), request.mask
+    mask = Path(mask) if isinstance(mask, str) else mask
+    hole = hole_of(image) if mask is request.image else None
+    region = opened_region(mask, image.size) if hole is None else hole
+    changes: Any = {"image": image, "mask": mask if region is None else region}
+    if request.style_reference is not None:
+        changes["style_reference"] = as_opened(request.style_reference)
+    return replace(request, **changes)
+
+
+def _check_place(place: object, image: "Picture") -> None:
+    """Refuse a mask or box that cannot be used; searches check themselves, files are not open."""
+    if isinstance(place, tuple):
+        left, top, right, bottom = check_box(place)
+        if not isinstance(image, Image.Image):
+            return
+        wide, tall = (right - left) * image.width, (bottom - top) * image.height
+        if min(wide, tall) < LEAST_BOX_PX:
+            raise InputError(
+                f"The box is {wide:.2g} x {tall:.2g} px of a picture of {image.width}x"
+                f"{image.height} px. At least a pixel is needed. Give a larger box."
+            )
+    elif is_tensor(place):
+        check_mask_given(place, needs_change=True)
+    else:
+        check_region("mask", place)
+
+
+def equal_pictures(count: int) -> str:
+    """Return the warning about several pictures of an edit in which nothing is random."""
+    return (
+        f"All {count} pictures are the same, because nothing of this edit is random. Edits that "
+        "networks draw differ with a variation, as 0.8."
+    )
