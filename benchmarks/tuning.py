@@ -52,7 +52,7 @@ from swiftpie.pipelines.tuning import (
 from swiftpie.types import Identity
 from swiftpie_lab.cli.evaluate import tell
 from swiftpie_lab.data.archive import default_pack
-from swiftpie_lab.data.photo_listing import photos_in
+from swiftpie_lab.data.photographs import photos_in
 from swiftpie_lab.data.subjects import load_subjects
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, WorldCase, WorldKind, draw_own
 from swiftpie_lab.evaluation.bounds import SUBJECT_MASKS

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from swiftpie.imageio.atomic import write_file
-from swiftpie_lab.data.photo_listing import MASK_SUFFIX
+from swiftpie_lab.data.photographs import MASK_SUFFIX
 
 MIN_SHARE, MAX_SHARE = 0.05, 0.8  # limits of the share that a subject's box has in its picture
 MIN_IOU = 0.85  # of a mask, as a network foresees it; 0 where nothing was foreseen

@@ -1,8 +1,9 @@
-"""Photos for training: decoded, cut out, cropped, changed, and drawn by number."""
+"""Photos for training: listed, decoded, cut out, cropped, changed, and drawn by number."""
 
 import hashlib
 import logging
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,7 +23,6 @@ from swiftpie.imageio.images import to_tensor
 from swiftpie.masks import grow, load_mask
 from swiftpie.models.cutout import cut_out
 from swiftpie.pipelines.identity import canonical_frame
-from swiftpie_lab.data.photo_listing import SUFFIXES, PhotoEntry, caption_of, list_folder, words_of
 from swiftpie_world.subjects import Split
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,81 @@ ROW_STRIDE = 1_000_003  # rows of one batch are draws of their own; no batch is 
 SURFACE_PX = 512  # the shorter side of a photo as surfaces are cut from it
 _KEPT_SHARE, _KEPT_REST = 5, 1  # a photo in five is kept from training, the package's own is one
 GREY = torch.tensor([0.299, 0.587, 0.114])  # luma of red, green and blue, Rec. 601
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+MASK_SUFFIX = ".mask.png"
+MAX_TEXT_BYTES = 65_536  # limit of a caption file; no text encoder reads a thousandth of it
+
+
+@dataclass(frozen=True)
+class PhotoEntry:
+    """One photo of one subject."""
+
+    name: str  # how messages call it
+    subject: str
+    picture: Path
+    mask: Path | None = None  # None: by transparency, or found
+    caption: str = ""  # empty: made from the subject's name
+
+
+def caption_of(entry: PhotoEntry) -> str:
+    """Return the caption, or a plain one from the subject's name."""
+    return entry.caption or f"a photo of a {words_of(entry.subject)}"
+
+
+def words_of(subject: str) -> str:
+    """Return the words in a subject's name: `red_vase2` is a red vase."""
+    text = re.sub(r"[\W_]+|\d+", " ", Path(subject).name).strip()
+    return text or "thing"
+
+
+def list_folder(folder: Path) -> tuple[PhotoEntry, ...]:
+    """List `folder/<subject>/<name>.jpg`; photos right in `folder` show one subject.
+
+    `<name>.mask.png` next to a photo is its mask, and `<name>.txt` its caption.
+    """
+    subjects = [(folder.resolve().name, folder)]
+    subjects += [(path.name, path) for path in _sorted(folder) if path.is_dir()]
+    return tuple(
+        PhotoEntry(
+            name=photo.relative_to(folder).as_posix(),
+            subject=subject,
+            picture=photo,
+            mask=mask_beside(photo),
+            caption=_caption_beside(photo),
+        )
+        for subject, place in subjects
+        for photo in photos_in(place)
+    )
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """Return the photos right in a folder, by name and without their masks."""
+    return [
+        path
+        for path in _sorted(folder)
+        if path.suffix.lower() in SUFFIXES
+        and not path.name.lower().endswith(MASK_SUFFIX)
+        and path.is_file()
+    ]
+
+
+def mask_beside(photo: Path) -> Path | None:
+    """Return the file with the mask of a photo, if there is one."""
+    mask = photo.with_name(photo.stem + MASK_SUFFIX)
+    return mask if mask.is_file() else None
+
+
+def _caption_beside(photo: Path) -> str:
+    """Return the caption on one line, without bytes that are no text."""
+    text = photo.with_suffix(".txt")
+    if not text.is_file():
+        return ""
+    with text.open("rb") as file:
+        return " ".join(file.read(MAX_TEXT_BYTES).decode("utf-8", errors="ignore").split())
+
+
+def _sorted(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 class Photo(NamedTuple):

@@ -4,17 +4,19 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic
+from typing import Annotated, Any, Generic
 
 from swiftpie.backbones.choices import LoadOptions
 from swiftpie.cli.loading import open_session, preset_for
-from swiftpie.config import options_of
+from swiftpie.cli.options import FieldOptions
+from swiftpie.config import Option, OptionField, options_of
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
 from swiftpie.pipelines.settings import EditSettings
 from swiftpie_lab.data.archive import default_pack
 from swiftpie_lab.data.subjects import load_subjects
 from swiftpie_lab.evaluation import judges
+from swiftpie_lab.evaluation.judges import JUDGES
 from swiftpie_lab.evaluation.run import Benchmark, C, CaseDrawer, FinishedPictures, OpenBenchmark
 from swiftpie_world.subjects import Subjects
 
@@ -115,3 +117,28 @@ def changed(rules: EditSettings) -> dict[str, bool]:
     usual = EditSettings()
     names = ("scales", *options_of(EditSettings))
     return {name: getattr(rules, name) != getattr(usual, name) for name in names}
+
+
+class NetworkFiles:
+    """Networks of the user's that judge, those of `JUDGES` among them; read by `open_networks`."""
+
+    clip: Annotated[Path, Option("CLIP ViT-L/14, for the figures that need it.", "DIR")]
+    clip_small: Annotated[Path, Option("CLIP ViT-B/32, likewise.", "DIR")]
+    dino: Annotated[Path, Option("DINO ViT-B/8, for the structure distance.", "DIR")]
+    dino_small: Annotated[Path, Option("DINO ViT-S/16, for the likeness of subjects.", "DIR")]
+    siglip2: Annotated[Path, Option("SigLIP2 SO400M NaFlex, for MaSC.", "DIR")]
+
+    @staticmethod
+    def more_options() -> dict[str, OptionField]:
+        """Return those that a file of metrics reads."""
+        judges = {name.replace("-", "_"): judge for name, judge in JUDGES.all().items()}
+        return {name: OptionField(name, Path, None, each.option) for name, each in judges.items()}
+
+
+PieNetworks = Annotated[dict[str, Path], FieldOptions(NetworkFiles, ("clip", "dino", "lpips"))]
+DreamNetworks = Annotated[
+    dict[str, Path], FieldOptions(NetworkFiles, ("clip", "clip_small", "dino_small", "siglip2"))
+]
+FaceNetworks = Annotated[
+    dict[str, Path], FieldOptions(NetworkFiles, ("clip", "clip_small", "aesthetic", "image_reward"))
+]

@@ -1,7 +1,7 @@
 import json
 
 from swiftpie_lab.data.open_images import instances, write_instance
-from swiftpie_lab.data.photo_listing import caption_of, list_folder, words_of
+from swiftpie_lab.data.photographs import caption_of, list_folder, words_of
 from tests.lab.data.photos import photo
 
 COLUMNS = "MaskPath,ImageID,LabelName,BoxID,BoxXMin,BoxXMax,BoxYMin,BoxYMax,PredictedIoU,Clicks"

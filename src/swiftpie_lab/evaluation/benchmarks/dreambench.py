@@ -21,17 +21,17 @@ from swiftpie.masks import Box
 from swiftpie.models.cutout import cut_out
 from swiftpie.models.search import ANYWHERE, Search
 from swiftpie.validation import check_box
-from swiftpie_lab.data.photo_listing import mask_beside, photos_in
+from swiftpie_lab.data.photographs import mask_beside, photos_in
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.case import Evidence, ReferencePhoto, Row
 from swiftpie_lab.evaluation.command import (
     BenchmarkCommand,
+    DreamNetworks,
     Trial,
     drawer_of,
     open_model,
     open_networks,
 )
-from swiftpie_lab.evaluation.judge_options import DreamNetworks
 from swiftpie_lab.evaluation.judges import Networks, SubjectJudge, shipped_embedder
 from swiftpie_lab.evaluation.run import (
     File,

@@ -32,17 +32,17 @@ from swiftpie.imageio.images import to_tensor
 from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.settings import IdentityGuidance, Scales
 from swiftpie.validation import parse_size
-from swiftpie_lab.data.photo_listing import photos_in
+from swiftpie_lab.data.photographs import photos_in
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.case import Evidence, Row
 from swiftpie_lab.evaluation.command import (
     BenchmarkCommand,
+    FaceNetworks,
     Trial,
     drawer_of,
     open_model,
     open_networks,
 )
-from swiftpie_lab.evaluation.judge_options import FaceNetworks
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import (
     File,

@@ -26,7 +26,7 @@ from swiftpie.imageio.images import fit_square, mask_to_pil, plane, to_pil, to_t
 from swiftpie.masks import Box
 from swiftpie.pipelines.request import Subject
 from swiftpie.pipelines.settings import MaskSource
-from swiftpie_lab.data.photo_listing import photos_in, words_of
+from swiftpie_lab.data.photographs import photos_in, words_of
 from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.benchmarks.dreambench import look_at
 from swiftpie_lab.evaluation.benchmarks.world import WorldBenchmark, draw_own

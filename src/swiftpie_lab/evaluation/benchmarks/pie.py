@@ -21,6 +21,7 @@ from swiftpie_lab.evaluation import options as given
 from swiftpie_lab.evaluation.case import Evidence, Row
 from swiftpie_lab.evaluation.command import (
     BenchmarkCommand,
+    PieNetworks,
     Trial,
     changed,
     drawer_of,
@@ -28,7 +29,6 @@ from swiftpie_lab.evaluation.command import (
     open_networks,
 )
 from swiftpie_lab.evaluation.edits import EditBenchmark, EditDrawer, EditTask, MaskChoice, with_edit
-from swiftpie_lab.evaluation.judge_options import PieNetworks
 from swiftpie_lab.evaluation.judges import Networks
 from swiftpie_lab.evaluation.run import Results
 
