@@ -21,6 +21,7 @@ from swiftpie.errors import (
     MissingExtra,
     WeightsError,
 )
+from tests.fuzz.pictures import encoded
 from tests.parity.edit import photograph
 
 PROMPT = "a hamster on a beach"
@@ -62,9 +63,8 @@ def huge_png():
 
 
 def cut_png(image):
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()[: len(buffer.getvalue()) // 2]
+    data = encoded(image)
+    return data[: len(data) // 2]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,3 @@
-import io
 import shutil
 
 import numpy as np
@@ -20,6 +19,7 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie_lab.evaluation.benchmarks.fastface import open_judge, same_face, shown_face
 from swiftpie_lab.evaluation.metrics.judges import face_ratio, likeness
 from tests.faces.tiny_faces import make_models, recogniser, steady_detector
+from tests.fuzz.pictures import encoded
 
 ARCFACE = "face_recognition_arcface.onnx"
 
@@ -51,9 +51,7 @@ def test_a_camera_that_was_held_sideways_makes_no_difference(encoder, portrait, 
     stored = portrait.rotate(-NEEDS_TURN.get(orientation, 0), expand=True)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    buffer = io.BytesIO()
-    stored.save(buffer, "PNG", exif=exif)
-    chosen = choose_face(find_faces(encoder, load_image(buffer.getvalue())))
+    chosen = choose_face(find_faces(encoder, load_image(encoded(stored, exif=exif))))
     assert chosen.turn == 0
     assert np.allclose(chosen.face.embedding, encoder.find(portrait)[0].embedding, atol=1e-6)
 

@@ -5,6 +5,7 @@ import random
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageCms, TiffImagePlugin
@@ -38,37 +39,37 @@ def samples() -> dict[str, bytes]:
     modes = {mode: colour.convert(mode) for mode in ("1", "L", "LA", "P", "RGBA", "CMYK", "I", "F")}
     modes |= {"RGB": colour, "LAB": colour.convert("RGB"), "YCbCr": colour.convert("YCbCr")}
     modes["I;16"] = Image.fromarray(np.asarray(modes["L"]).astype(np.uint16) * 257)
-    found = {f"png-{mode}": _encoded(modes[mode]) for mode in ("1", "L", "LA", "P", "RGBA", "I;16")}
+    found = {f"png-{mode}": encoded(modes[mode]) for mode in ("1", "L", "LA", "P", "RGBA", "I;16")}
     found |= {
-        "png-told": _encoded(colour, **metadata),
-        "png-palette-clear": _encoded(modes["P"], transparency=bytes(range(200))),
+        "png-told": encoded(colour, **metadata),
+        "png-palette-clear": encoded(modes["P"], transparency=bytes(range(200))),
         "png-16-bit": png((8, 8), bit_depth=16, colour_type=2),
         "png-16-bit-alpha": png((8, 8), bit_depth=16, colour_type=6),
         "png-16-bit-grey-alpha": png((8, 8), bit_depth=16, colour_type=4),
-        "png-animated": _encoded(colour, save_all=True, append_images=[modes["L"].convert("RGB")]),
-        "jpeg": _encoded(colour, "JPEG", **metadata),
-        "jpeg-grey": _encoded(modes["L"], "JPEG"),
-        "jpeg-cmyk": _encoded(modes["CMYK"], "JPEG"),
-        "jpeg-progressive": _encoded(colour, "JPEG", progressive=True),
-        "jpeg-two": _encoded(colour, "MPO", save_all=True, append_images=[colour]),
-        "webp": _encoded(colour, "WEBP", **metadata),
-        "webp-lossless": _encoded(modes["RGBA"], "WEBP", lossless=True),
-        "webp-animated": _encoded(colour, "WEBP", save_all=True, append_images=[modes["L"]]),
-        "gif": _encoded(colour, "GIF", comment=b"words"),
-        "gif-animated": _encoded(colour, "GIF", save_all=True, append_images=[modes["L"]]),
-        "bmp": _encoded(colour, "BMP"),
+        "png-animated": encoded(colour, save_all=True, append_images=[modes["L"].convert("RGB")]),
+        "jpeg": encoded(colour, "JPEG", **metadata),
+        "jpeg-grey": encoded(modes["L"], "JPEG"),
+        "jpeg-cmyk": encoded(modes["CMYK"], "JPEG"),
+        "jpeg-progressive": encoded(colour, "JPEG", progressive=True),
+        "jpeg-two": encoded(colour, "MPO", save_all=True, append_images=[colour]),
+        "webp": encoded(colour, "WEBP", **metadata),
+        "webp-lossless": encoded(modes["RGBA"], "WEBP", lossless=True),
+        "webp-animated": encoded(colour, "WEBP", save_all=True, append_images=[modes["L"]]),
+        "gif": encoded(colour, "GIF", comment=b"words"),
+        "gif-animated": encoded(colour, "GIF", save_all=True, append_images=[modes["L"]]),
+        "bmp": encoded(colour, "BMP"),
         "bmp-run-length": bmp_run_length((24, 16)),
     }
     found |= {
-        f"tiff-{mode}": _encoded(modes[mode], "TIFF")
+        f"tiff-{mode}": encoded(modes[mode], "TIFF")
         for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I", "F", "I;16")
     }
     found |= {
-        f"tiff-{name}": _encoded(colour, "TIFF", compression=name)
+        f"tiff-{name}": encoded(colour, "TIFF", compression=name)
         for name in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
     }
-    found["tiff-told"] = _encoded(colour, "TIFF", **metadata)
-    found["tiff-group4"] = _encoded(modes["1"], "TIFF", compression="group4")
+    found["tiff-told"] = encoded(colour, "TIFF", **metadata)
+    found["tiff-group4"] = encoded(modes["1"], "TIFF", compression="group4")
     found["tiff-premultiplied-grey"] = premultiplied_grey()
     return found
 
@@ -92,7 +93,7 @@ def png(
 
 
 def jpeg_of_scans(size: tuple[int, int], num_scans: int) -> bytes:
-    data = _encoded(Image.new("L", size, 128), "JPEG", progressive=True)
+    data = encoded(Image.new("L", size, 128), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     while data[last - 2 : last] == b"\xff\xc4":
         last -= 2
@@ -102,12 +103,12 @@ def jpeg_of_scans(size: tuple[int, int], num_scans: int) -> bytes:
 
 def jpeg_of_segments(segment: bytes, count: int) -> bytes:
     """Return a JPEG with an application segment, from its marker on, as often as is wanted."""
-    data = _encoded(_gradient(), "JPEG")
+    data = encoded(_gradient(), "JPEG")
     return data[:2] + segment * count + data[2:]
 
 
 def gif_of_comments(length: int) -> bytes:
-    data = _encoded(_gradient().convert("L"), "GIF")
+    data = encoded(_gradient().convert("L"), "GIF")
     start = data.index(b",", 13 + 3 * 2 ** ((data[10] & 7) + 1))
     return data[:start] + b"!\xfe\x01x\x00" * (length // 5) + data[start:]
 
@@ -164,7 +165,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "many scans": lambda: jpeg_of_scans((2_000, 2_000), 1_000),
     "many small segments": lambda: jpeg_of_segments(b"\xff\xe5\0\2", 200_000),
     "overlapping exif": lambda: jpeg_of_segments(b"\xff\xe1\0\x09Exif\0\0x", 100_000),
-    "junk": lambda: _encoded(_gradient(), "JPEG")[:2] + b"\xff\xe5\0\2" + b"x" * (2 << 20),
+    "junk": lambda: encoded(_gradient(), "JPEG")[:2] + b"\xff\xe5\0\2" + b"x" * (2 << 20),
     "many comments": lambda: gif_of_comments(1 << 20),
     "many chunks": lambda: png(SIZE, chunks=((b"vpAg", b""),) * 100_000),
     "text bomb": lambda: png(
@@ -181,7 +182,7 @@ def _gradient() -> Image.Image:
     return Image.fromarray(values.astype(np.uint8))
 
 
-def _encoded(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
+def encoded(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, file_format, **options)
     return buffer.getvalue()
@@ -190,3 +191,12 @@ def _encoded(image: Image.Image, file_format: str = "PNG", **options: object) ->
 def _chunk(kind: bytes, data: bytes) -> bytes:
     body = kind + data
     return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+@cache  # a profile says when it was made
+def swapped_profile() -> bytes:
+    """Return the profile of sRGB with red in place of blue."""
+    swapped = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, blue = swapped.find(b"rXYZ"), swapped.find(b"bXYZ")
+    swapped[red : red + 4], swapped[blue : blue + 4] = b"bXYZ", b"rXYZ"
+    return bytes(swapped)

@@ -13,6 +13,7 @@ from swiftpie.imageio.credentials import MEDIA, check_signer, credentials_in, si
 from swiftpie.imageio.originals import losses_in, read_original
 from swiftpie.imageio.writing import encode_animation, encode_image, read_metadata, save_image
 from tests.fixtures.signer import SIGNER, make_signer
+from tests.fuzz.pictures import encoded
 
 FACTS = {"prompt": "a dog on a beach"}
 WITHOUT = "of a signer that `pip install swiftpie[c2pa]` names"
@@ -64,9 +65,8 @@ def test_an_edit_keeps_its_source_with_the_credentials_of_that(signer, tmp_path)
 
 
 def test_a_source_that_c2pa_does_not_read_is_kept_as_png(signer):
-    buffer = io.BytesIO()
-    picture().save(buffer, "BMP")
-    data = encode_image(picture(), ".webp", metadata=None, sign=signer, source=buffer.getvalue())
+    source = encoded(picture(), "BMP")
+    data = encode_image(picture(), ".webp", metadata=None, sign=signer, source=source)
     said = manifest(data, MEDIA["WEBP"])
     (kept,) = said["manifests"][said["active_manifest"]]["ingredients"]
     assert kept["format"] == "image/png"
@@ -102,9 +102,10 @@ def chunk(kind, content):
 
 def with_manifest(file_format):
     """Return a picture with a box that is called as those of C2PA, and holds nothing."""
-    buffer = io.BytesIO()
-    picture().save(buffer, file_format)
-    data, box = buffer.getvalue(), b"JP\0\1\0\0\0\1" + b"\0\0\0\x18jumb\0\0\0\x10jumdc2pa"
+    data, box = (
+        encoded(picture(), file_format),
+        b"JP\0\1\0\0\0\1" + b"\0\0\0\x18jumb\0\0\0\x10jumdc2pa",
+    )
     if file_format == "PNG":
         return data[:33] + chunk(b"caBX", box) + data[33:]
     if file_format == "JPEG":

@@ -12,25 +12,13 @@ from swiftpie.errors import ImageError, InputError
 from swiftpie.imageio import decoding
 from swiftpie.imageio.decoding import load_image
 from tests.fuzz import pictures
-
-
-def encoded(image, file_format="PNG", **options):
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    return buffer.getvalue()
+from tests.fuzz.pictures import encoded, swapped_profile
 
 
 def gradient(width=24, height=16):
     y, x = np.mgrid[:height, :width]
     values = np.stack([x * 10, y * 15, np.full_like(x, 128)], axis=-1)
     return Image.fromarray(values.astype(np.uint8))
-
-
-def swapped_profile():
-    swapped = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    red, blue = swapped.find(b"rXYZ"), swapped.find(b"bXYZ")
-    swapped[red : red + 4], swapped[blue : blue + 4] = b"bXYZ", b"rXYZ"
-    return bytes(swapped)
 
 
 def png_header(width, height, *, bit_depth=1):

@@ -1,4 +1,3 @@
-import io
 import json
 
 import pytest
@@ -19,6 +18,7 @@ from swiftpie.imageio.images import (
     to_tensor,
 )
 from swiftpie.imageio.writing import MAX_METADATA_BYTES, encode_image, read_metadata, save_image
+from tests.fuzz.pictures import encoded
 
 METADATA = {"prompt": 'a "cat" — 猫 \0 on <b>', "seed": "7", "preset": "mini"}
 TRAINED = b"digitalsourcetype/trainedAlgorithmicMedia"
@@ -196,11 +196,9 @@ def test_too_much_metadata_is_refused_before_writing(tmp_path):
 
 def test_pictures_of_other_origin_have_no_metadata(tmp_path):
     for suffix, options in ((".png", {}), (".jpg", {"exif": b"Exif\0\0broken"}), (".webp", {})):
-        buffer = io.BytesIO()
         file_format = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}[suffix]
-        noise_image().save(buffer, file_format, **options)
         path = tmp_path / f"a{suffix}"
-        path.write_bytes(buffer.getvalue())
+        path.write_bytes(encoded(noise_image(), file_format, **options))
         assert read_metadata(path) == {}
 
 
@@ -232,6 +230,4 @@ def test_more_than_a_picture_of_ours_says_is_not_read():
     for length, is_read in ((MAX_METADATA_BYTES - 20, True), (MAX_METADATA_BYTES, False)):
         chunks = PngImagePlugin.PngInfo()
         chunks.add_itxt("swiftpie", json.dumps({"prompt": "a" * length}), zip=True)
-        buffer = io.BytesIO()
-        noise_image().save(buffer, "PNG", pnginfo=chunks)
-        assert bool(read_metadata(buffer.getvalue())) == is_read
+        assert bool(read_metadata(encoded(noise_image(), pnginfo=chunks))) == is_read

@@ -8,6 +8,7 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.originals import composite, losses_in, read_original
 from swiftpie.imageio.writing import encode_image
 from tests.fuzz import pictures
+from tests.fuzz.pictures import encoded, swapped_profile
 
 WIDTH, HEIGHT = pictures.SIZE
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -27,22 +28,9 @@ def left_half():
     return blend
 
 
-def encoded(image, file_format="PNG", **options):
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    return buffer.getvalue()
-
-
 def tiff_of(values):
     channels = values.shape[2]
     return pictures.tiff(values.astype("<u2").tobytes(), samples=channels, t258=(16,) * channels)
-
-
-def swapped_profile():
-    profile = bytearray(PROFILE)
-    red, blue = profile.find(b"rXYZ"), profile.find(b"bXYZ")
-    profile[red : red + 4], profile[blue : blue + 4] = b"bXYZ", b"rXYZ"
-    return bytes(profile)
 
 
 def test_an_edit_is_reported_in_the_colours_of_the_pictures_own_profile():

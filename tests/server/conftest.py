@@ -25,6 +25,7 @@ from swiftpie.server.listening import Server
 from swiftpie.server.shared import MEMORY, open_stores
 from swiftpie.server.store import Caller, Models, ServedModel
 from swiftpie.server.worker import Worker
+from tests.fuzz.pictures import encoded
 
 CALLER = Caller("anna", "anna")
 STORE = os.environ.get("STORE", MEMORY)  # at the address of a Redis all tests can be run, too
@@ -256,9 +257,7 @@ async def drained(scheduler):
 
 
 def to_png(image):
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+    return encoded(image)
 
 
 def picture_in(answer, number=0):

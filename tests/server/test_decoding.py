@@ -1,6 +1,5 @@
 import asyncio
 import gc
-import io
 import json
 import os
 import signal
@@ -17,6 +16,7 @@ from swiftpie.imageio.writing import METADATA_KEY, encode_image
 from swiftpie.server import decoding
 from swiftpie.server.decoding import Decoder
 from swiftpie.server.errors import Overloaded
+from tests.fuzz.pictures import encoded
 from tests.server.conftest import turns_until
 
 
@@ -34,12 +34,6 @@ def decode(*pictures):
         return found
 
     return asyncio.run(run())
-
-
-def encoded(image, file_format, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    return buffer.getvalue()
 
 
 def test_pixels_arrive_as_they_are(sprite):

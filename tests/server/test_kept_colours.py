@@ -1,7 +1,6 @@
 """An edit over HTTP and MCP keeps the colours of its picture's file, or says what it does not."""
 
 import base64
-import io
 import json
 
 import pytest
@@ -10,7 +9,7 @@ from PIL import Image
 from swiftpie.imageio.credentials import credentials_in
 from swiftpie.imageio.writing import encode_image
 from tests.fixtures.signer import SIGNER, make_signer
-from tests.imageio.test_originals import swapped_profile
+from tests.fuzz.pictures import encoded, swapped_profile
 from tests.server.conftest import picture_in, serving, to_png
 
 SIGNED = f"signed by {SIGNER!r} with 'SwiftPie'"
@@ -28,9 +27,7 @@ def removed(server, data, **more):
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
 def test_an_edit_keeps_the_profile_and_the_values_outside_of_its_region(server, photo, kind):
-    buffer = io.BytesIO()
-    photo.save(buffer, "PNG", icc_profile=swapped_profile())
-    answer = removed(server, buffer.getvalue(), output_format=kind)
+    answer = removed(server, encoded(photo, icc_profile=swapped_profile()), output_format=kind)
     made = picture_in(answer)
     assert made.info["icc_profile"] == swapped_profile()
     assert answer.json["swiftpie"]["warnings"] == []
@@ -42,9 +39,8 @@ def test_an_edit_keeps_the_profile_and_the_values_outside_of_its_region(server, 
 
 
 def test_what_an_edit_does_not_keep_is_said(server, photo):
-    buffer = io.BytesIO()
-    photo.save(buffer, "GIF", save_all=True, append_images=[photo.rotate(90)])
-    (warning,) = removed(server, buffer.getvalue()).json["swiftpie"]["warnings"]
+    film = encoded(photo, "GIF", save_all=True, append_images=[photo.rotate(90)])
+    (warning,) = removed(server, film).json["swiftpie"]["warnings"]
     assert warning == "The edited picture does not keep frames after its first."
 
 

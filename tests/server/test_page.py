@@ -21,6 +21,7 @@ from swiftpie.engine.session import Session
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.mini.vocabulary import Vocabulary
 from swiftpie.server import Limits
+from tests.fuzz.pictures import encoded
 from tests.policy.project import ROOT
 from tests.server.conftest import Running, serving, to_png
 
@@ -414,9 +415,8 @@ def test_an_upload_is_named_by_what_the_library_knows_or_as_the_visitor_says(vis
     ):
         visit.give("drop", (name, kind, data))
         expect(wrong).to_be_visible()
-    tiff = io.BytesIO()
-    Image.open(io.BytesIO(photo[2])).save(tiff, "TIFF")
-    visit.give("drop", ("ball.tiff", "image/tiff", tiff.getvalue()))  # Chromium cannot show it
+    tiff = encoded(Image.open(io.BytesIO(photo[2])), "TIFF")  # which Chromium cannot show
+    visit.give("drop", ("ball.tiff", "image/tiff", tiff))
     expect(visit.subject("ball")).to_have_attribute("aria-pressed", "true")
 
 

@@ -3,7 +3,6 @@
 Ray is started once, as two machines, with replicas that draw slowly on request.
 """
 
-import io
 import json
 import os
 import signal
@@ -24,6 +23,7 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
 from swiftpie.server.ray import APPLICATION, DEPLOYMENT, RayBackend
 from tests.fixtures.one_cluster import ray_for
+from tests.fuzz.pictures import encoded
 from tests.server.conftest import picture_in as picture
 from tests.server.conftest import serving, until
 
@@ -130,9 +130,8 @@ class TestOnRay:
         words = on_replicas.ask("GET", "/v1/models/mini/vocabulary").json["vocabulary"]["words"]
         assert "beach" in words
         assert on_replicas.ask("GET", "/v1/models/mini").json["swiftpie"]["is_loaded"]
-        grey = io.BytesIO()
-        Image.new("RGBA", (64, 64)).save(grey, "PNG")
-        error = on_replicas.upload("/v1/cutouts", image=("grey.png", grey.getvalue()))
+        grey = encoded(Image.new("RGBA", (64, 64)))
+        error = on_replicas.upload("/v1/cutouts", image=("grey.png", grey))
         assert error.json["error"]["code"] == "subject_not_found"
         assert ask(size="16x16").status == 400
 

@@ -25,6 +25,7 @@ from swiftpie_lab.data.archive import (
     write_pack,
 )
 from swiftpie_lab.data.subjects import load_subjects
+from tests.fuzz.pictures import encoded
 
 TABLE = [
     {"label": "Crown", "hexcode": "1F451", "group": 7, "tags": ["king", "crown"]},
@@ -38,9 +39,7 @@ TABLE = [
 def sprite(width=40, height=20):
     image = Image.new("RGBA", (64, 64))
     image.paste((250, 20, 20, 255), (5, 30, 5 + width, 30 + height))
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", lossless=True)
-    return buffer.getvalue()
+    return encoded(image, "WEBP", lossless=True)
 
 
 def archive(files):
