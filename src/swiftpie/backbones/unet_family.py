@@ -208,7 +208,6 @@ class StableDiffusion(Family):
         return needs
 
     def to_modules(self, components: Components) -> dict[str, Any]:
-        """Return the networks, adapter's branches inside the U-Net; see `Family`."""
         denoiser, vae, inversion = components.denoiser, components.autoencoder, components.inversion
         return {
             "unet": denoiser.unet if isinstance(denoiser, UNetDenoiser) else denoiser,
@@ -289,7 +288,6 @@ class StableDiffusion(Family):
         )
 
     def peer(self, preset: Preset) -> PeerMaker | None:
-        """Return what makes diffusers' own pipeline, of no flow; see `Family`."""
         return None if preset.prediction_type == "flow" else unet_peer
 
     def sharing_weights(self, modules: Mapping[str, Any]) -> dict[str, Any]:
@@ -453,7 +451,6 @@ class StableDiffusionXL(StableDiffusion):
     is_size_conditioned = True
 
     def null_text(self, text: PromptEncoder) -> TextCondition:
-        """Return zeros for states and vector, as it was trained; see `Family`."""
         empty = text.encode([""])
         return TextCondition(
             hidden_states=torch.zeros_like(empty.hidden_states),

@@ -106,7 +106,6 @@ class TaughtTower(TextTower):
         return prompt if self.vocabulary is None else self.vocabulary.as_taught(prompt)
 
     def tokenize(self, prompts: list[str]) -> tuple[Tensor, ...]:
-        """Return ids and mask of the tokens of `prompts` in words that captions had, (B, T)."""
         return super().tokenize([*map(self.readable, prompts)])
 
     def find_words(self, prompt: str, names: Sequence[str]) -> Tensor:

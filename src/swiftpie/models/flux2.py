@@ -140,7 +140,6 @@ class ReferenceTokens(DetailAttention):
         return ()
 
     def project(self, attn: "Attention", hidden_states: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the tokens (R, N, D) for keys and values."""
         del attn
         return hidden_states, hidden_states
 

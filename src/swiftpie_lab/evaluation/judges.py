@@ -121,7 +121,7 @@ class Panel:
         return JudgeReading(subject, {**answers, "pose": pose}, seen.view)
 
     def _nearest(self, close: Tensor) -> str:
-        return self.codes[nearest_row(self.embedder(close), self.gallery)]
+        return self.codes[int((self.embedder(close) @ self.gallery.T).argmax())]
 
 
 def load_panel(
@@ -134,7 +134,9 @@ def load_panel(
         judge.eval().requires_grad_(False)
     with torch.no_grad():
         vectors = [embedder(cut(views, subject_crops(mask))) for views, mask in gallery]
-    return Panel(embedder, reader, tuple(codes), gallery_of(torch.stack(vectors)))
+    # One unit vector a subject (S, D) of those of its views (S, V, D).
+    known = F.normalize(torch.stack(vectors).mean(dim=1), dim=1)
+    return Panel(embedder, reader, tuple(codes), known)
 
 
 def shipped_embedder() -> SubjectEmbedder:
@@ -142,16 +144,6 @@ def shipped_embedder() -> SubjectEmbedder:
     with _shipped() as place:
         embedder, _ = load_judges(place, WHOLE_QUESTIONS, CLOSE_QUESTIONS)
     return embedder.eval().requires_grad_(requires_grad=False)
-
-
-def gallery_of(vectors: Tensor) -> Tensor:
-    """Return one unit vector a subject (S, D) from those of its views (S, V, D)."""
-    return F.normalize(vectors.mean(dim=1), dim=1)
-
-
-def nearest_row(vector: Tensor, gallery: Tensor) -> int:
-    """Return the row of `gallery` (S, D) closest to `vector` (1, D)."""
-    return int((vector @ gallery.T).argmax())
 
 
 @dataclass(frozen=True, eq=False)

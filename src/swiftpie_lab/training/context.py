@@ -145,7 +145,6 @@ class Context:
         return None if source == PACKAGED else self.export_of(source)
 
     def autoencoder(self, source: str) -> PatchAutoencoder:
-        """Return the frozen autoencoder of the weights that `source` names."""
         folder = self.weights_of(source)
         if folder is None:
             found = load_components(MINI, device=self.device).autoencoder

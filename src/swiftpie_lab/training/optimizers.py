@@ -44,7 +44,6 @@ class OptimizerGroup:
     learning_rate: float  # at the peak
 
     def set_learning_rate(self, factor: float) -> None:
-        """Use `factor` times the peak learning rate from now on."""
         for optimizer in self.optimizers.values():
             for options in optimizer.param_groups:
                 options["lr"] = self.learning_rate * factor

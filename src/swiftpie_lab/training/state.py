@@ -160,20 +160,17 @@ class RunningFigures:
         self._figures: dict[str, list[float]] = {}
 
     def add(self, figures: Mapping[str, list[float]]) -> None:
-        """Count one step with the figures of its batches."""
         self.steps += 1
         for name, values in figures.items():
             self._figures.setdefault(name, []).extend(values)
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Count the time inside the `with` block."""
         began = time.monotonic()
         yield
         self.seconds += time.monotonic() - began
 
     def means(self, processes: Processes) -> dict[str, float]:
-        """Return the mean of each figure over all batches of all processes."""
         merged: dict[str, list[float]] = {}
         for figures in processes.gather(self._figures):
             for name, values in figures.items():

@@ -132,7 +132,6 @@ class Flux2(Family):
         )
 
     def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:
-        """Plan the downloads, and refuse parts that do not belong together; see `Family`."""
         from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
         from transformers import Qwen3Config
 

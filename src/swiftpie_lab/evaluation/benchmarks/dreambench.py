@@ -146,7 +146,6 @@ class DreamBench(OpenBenchmark[DreamCase]):
         return digest.hexdigest()
 
     def known(self, case: DreamCase) -> dict[str, File]:
-        """Return the first photograph."""
         return {"reference": _shown(self.references[case.subject][0].image)}
 
     def cases(self) -> list[DreamCase]:
@@ -201,7 +200,6 @@ class DreamBench(OpenBenchmark[DreamCase]):
         )
 
     def unit(self, case: DreamCase) -> str:
-        """Return the subject: figures are means over subjects."""
         return case.subject
 
     def words(self, case: DreamCase) -> list[str]:

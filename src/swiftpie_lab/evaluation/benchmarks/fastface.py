@@ -104,7 +104,6 @@ class FaceBenchmark(OpenBenchmark[FaceCase]):
 
     @property
     def fingerprint(self) -> str:
-        """Return sha256 over photographs, prompts and the encoder that finds the faces."""
         digest = hashlib.sha256(f"{self.encoder.name} {self.encoder.fingerprint}\n".encode())
         for photo in self.photos:
             digest.update(f"{photo.name}\0".encode() + hashlib.sha256(photo.read_bytes()).digest())

@@ -132,7 +132,6 @@ class PieBenchmark(EditBenchmark[PieCase]):
         )
 
     def finished_name(self, case: PieCase) -> str:
-        """Return the dataset's own name of the picture."""
         base = (self.root / PICTURES).resolve()
         return f"{PICTURES}/{case.picture.relative_to(base).as_posix()}"
 

@@ -40,7 +40,6 @@ class Rescaling(Ablations):
     strip = MappingProxyType({"reference": "reference", "truth": "truth", **TITLES})
 
     def setups(self, session: Session) -> dict[str, Setup]:
-        """Return every form, at the preset's own strengths."""
         scales = Scales.of(session.components.preset)
         return {
             form: Setup(scales, has_aligned=False, is_cut_out=False, region=form) for form in TITLES

@@ -447,7 +447,6 @@ class WorldBenchmark(Benchmark[WorldCase]):
         return {"model": results.read_mask(case, "model-mask"), "truth": mask}
 
     def words(self, case: WorldCase) -> list[str]:
-        """Return the prompt, and the view where it is given as a value."""
         view = case.given_view
         return [
             case.prompt,

@@ -26,7 +26,6 @@ class AutoencoderConfig:
     start: str = ""  # go on from "mini", a run or a folder of exported weights; else from nothing
 
     def build(self, context: Context) -> "AutoencoderStage":
-        """Return the stage for the given data and device."""
         worlds = context.world("train"), context.world("held_out")
         if not self.start:
             return AutoencoderStage(*worlds, config=self)
@@ -44,7 +43,6 @@ class AutoencoderStage:
 
     @property
     def samples_per_step(self) -> int:
-        """Pictures that one step sees."""
         return 2 * self.config.num_subjects
 
     def network(self) -> PatchAutoencoder:

@@ -47,7 +47,6 @@ class CutoutConfig:
     num_processes: int = 1  # processes that draw; two or more draw while the network learns
 
     def build(self, context: Context) -> "CutoutStage":
-        """Return the stage for the given data and device; ConfigError without its folders."""
         if not self.photos or not self.cutouts:
             raise ConfigError(
                 "The cut-out network learns from photographed subjects in photographs. Name a "

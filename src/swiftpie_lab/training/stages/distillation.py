@@ -163,7 +163,6 @@ class DistillationConfig(PairSettings):
     batch_size: int = 4
 
     def build(self, context: Context) -> "DistillationStage":
-        """Return the stage on the given device; ConfigError without prompts."""
         base = self._base(context.device)
         return DistillationStage(base, self, self._real(base) if self.has_discriminator else None)
 
@@ -243,7 +242,6 @@ class DistillationBase:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
         return next(self.teacher.parameters()).device
 
     def noise(self, seeds: Sequence[int]) -> Tensor:
@@ -393,7 +391,6 @@ class DistillationStage:
 
     @property
     def samples_per_step(self) -> int:
-        """Pictures in one batch."""
         return self.config.batch_size
 
     @property
@@ -427,11 +424,9 @@ class DistillationStage:
         )
 
     def student(self, network: DistillationNetworks) -> nn.Module:
-        """Return the U-Net that draws with what was trained."""
         return self._trained(self.base.student, network.student, self.config.student_rank)
 
     def critic(self, network: DistillationNetworks) -> nn.Module:
-        """Return the U-Net that knows what the student draws."""
         return self._trained(self.base.teacher, network.critic, self.config.critic_rank)
 
     def _trained(self, unet: nn.Module, part: nn.Module, rank: int) -> nn.Module:

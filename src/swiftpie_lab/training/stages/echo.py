@@ -117,7 +117,6 @@ class EchoConfig(PairSettings):
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def build(self, context: Context) -> "EchoStage":
-        """Return the stage for the given device; InputError without photos."""
         change = LowRank(self.rank, self.rank, KEYS_AND_VALUES)
         pair = load_pair(self, context.device, student=change, teacher=change)
         autoencoder = pair.components.autoencoder
@@ -242,7 +241,6 @@ class EchoStage:
 
     @property
     def samples_per_step(self) -> int:
-        """Pictures in one batch."""
         return self.config.batch_size
 
     def network(self) -> EchoNetworks:

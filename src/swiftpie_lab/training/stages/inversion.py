@@ -288,22 +288,18 @@ class InversionStage:
 
     @property
     def samples_per_step(self) -> int:
-        """Pictures that one step sees."""
         return self.config.batch_size
 
     @property
     def denoiser(self) -> UNetDenoiser:
-        """The generator's U-Net."""
         assert isinstance(self.components.denoiser, UNetDenoiser)
         return self.components.denoiser
 
     @property
     def step(self) -> Step:
-        """The only step of the generator."""
         return self.components.schedule.steps[0]
 
     def network(self) -> InversionNetworks:
-        """Return copies of what training starts from."""
         if isinstance(self.components.denoiser, TinyDenoiser):
             small = copy.deepcopy(self.components.inverter())
             assert isinstance(small, TinyInversion), "the small model has no other"
@@ -323,7 +319,6 @@ class InversionStage:
         return InversionNetworks(unet, image).to(self.components.device)
 
     def losses(self, network: InversionNetworks, draw: int) -> dict[str, Tensor]:
-        """Return the terms that have a weight."""
         terms, device = self.config.terms, self.components.device
         chance = torch.Generator().manual_seed(draw)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.mixed_precision):

@@ -67,7 +67,6 @@ class WorldJudgesConfig:
     size_px: int = 128
 
     def build(self, context: Context) -> "WorldJudgesStage":
-        """Return the stage for the given data and device."""
         world = context.world("train", size_px=self.size_px)
         held_out = context.world("held_out", size_px=self.size_px)
         return WorldJudgesStage(world, held_out, config=self)
@@ -83,7 +82,6 @@ class WorldJudgesStage:
 
     @property
     def samples_per_step(self) -> int:
-        """Pictures that one step sees."""
         return 2 * self.config.num_subjects
 
     def network(self) -> WorldJudges:

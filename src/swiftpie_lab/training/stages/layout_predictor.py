@@ -35,7 +35,6 @@ class LightConfig:
     validation_pictures: int = 192
 
     def build(self, context: Context) -> "LightStage":
-        """Return the stage for the given data and device; ConfigError for weights without light."""
         config = OneStepConfig(start=self.start, sceneries=self.num_pictures)
         return LightStage(config.build(context), self)
 
@@ -71,7 +70,6 @@ class LightStage:
 
     @property
     def samples_per_step(self) -> int:
-        """Pictures that one step sees."""
         return self.config.num_pictures
 
     def network(self) -> LayoutPredictor:
@@ -106,7 +104,6 @@ class LightStage:
         return {"validation": float(light_loss(found, seen.truth))}
 
     def export(self, network: LayoutPredictor, folder: Path) -> None:
-        """Write the whole model with this reader, as `OneStepStage` does."""
         self.model.export_with(network, folder)
 
     def shown(self, count: int, *, seed: int, split: Split = "train") -> LightSample:
@@ -145,7 +142,6 @@ class LayoutConfig:
     shares: SpecShares = OFTEN
 
     def build(self, context: Context) -> "LayoutStage":
-        """Return the stage for the given data and device."""
         model = OneStepConfig(start=self.start, shares=self.shares)
         return LayoutStage(model.build(context), self)
 
@@ -159,7 +155,6 @@ class LayoutStage:
 
     @property
     def samples_per_step(self) -> int:
-        """Places that one step sees."""
         return self.config.num_subjects * self.config.views
 
     def network(self) -> LayoutPredictor:
@@ -184,7 +179,6 @@ class LayoutStage:
         return {"validation": float(layout_loss(scores, placed.layout))}
 
     def export(self, network: LayoutPredictor, folder: Path) -> None:
-        """Write the whole model with this predictor, as `OneStepStage` does."""
         self.model.export_with(network, folder)
 
     def _predicted(self, network: LayoutPredictor, placed: PlacedSubjects) -> LayoutScores:

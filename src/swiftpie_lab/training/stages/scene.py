@@ -53,7 +53,6 @@ class SceneConfig:
     validation_pictures: int = 40
 
     def build(self, context: Context) -> "SceneStage":
-        """Return the stage for the given device."""
         frozen = context.autoencoder(self.autoencoder)
         start = None
         if self.start:
@@ -90,11 +89,9 @@ class SceneStage:
 
     @property
     def samples_per_step(self) -> int:
-        """Pictures that one step sees."""
         return self.config.batch_size
 
     def network(self) -> SceneNetwork:
-        """Return the one to go on from, or a new one."""
         if self.start is not None:
             network = copy.deepcopy(self.start).float().train().requires_grad_(requires_grad=True)
         else:

@@ -34,7 +34,6 @@ class SharpeningConfig:
     critic_width: int = 160
 
     def build(self, context: Context) -> "SharpeningStage":
-        """Return the stage for the given data and device."""
         return SharpeningStage(self.model.build(context), self)
 
 
@@ -63,7 +62,6 @@ class PatchCritic(nn.Module):
         )
 
     def forward(self, latents: Tensor, noise: Tensor) -> Tensor:
-        """Return the logits."""
         logits: Tensor = self.layers(torch.cat([latents * self.weights, noise], dim=1))
         return logits
 
@@ -90,12 +88,10 @@ class SharpeningStage:
 
     @property
     def samples_per_step(self) -> int:
-        """Pictures that one step sees."""
         return self.model.samples_per_step
 
     @property
     def groups(self) -> Mapping[str, tuple[str, ...]]:
-        """The model and its critic, each with its own optimizer."""
         return {"model": ("model",), "critic": ("critic",)}
 
     def network(self) -> ModelAndCritic:
@@ -116,7 +112,6 @@ class SharpeningStage:
         step: int,  # noqa: ARG002  both learn at every one
         draw: int,
     ) -> Iterator[Update]:
-        """Move the model, then its critic, by the same pictures."""
         attempt = self.model.attempt(network.model, draw)
         noise, true = attempt.answer.noise.float(), attempt.latents
         drawn = attempt.outcome.prediction.sample.float()
@@ -127,11 +122,9 @@ class SharpeningStage:
         yield Update("critic", self._critic_terms(network.critic, drawn.detach(), true, noise))
 
     def sample(self, network: ModelAndCritic, path: Path) -> dict[str, float]:
-        """Save and judge pictures of held-out subjects; see `OneStepStage`."""
         return self.model.sample(network.model, path)
 
     def export(self, network: ModelAndCritic, folder: Path) -> None:
-        """Write the model as `OneStepStage` does; the critic is left out."""
         self.model.export(network.model, folder)
 
     def _critic_terms(

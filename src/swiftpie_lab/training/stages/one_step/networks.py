@@ -76,7 +76,6 @@ class OneStepNetworks(nn.Module):
         return torch.frombuffer(bytearray(to_text(self.tokenizer).encode()), dtype=torch.uint8)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take the tokenizer of a state."""
         text = bytes(state.tolist()).decode(errors="replace")
         tokenizer = from_text(text, length=self.tokenizer.length)
         check_vocabulary(tokenizer, self.text_encoder)

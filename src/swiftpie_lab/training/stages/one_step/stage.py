@@ -104,7 +104,6 @@ class OneStepConfig:
     sizes: Sizes = field(default_factory=Sizes)  # sizes of networks that start from nothing
 
     def build(self, context: Context) -> "OneStepStage":
-        """Return the stage for the given data and device."""
         stage = self._stage(context)
         if not self.grown_share:
             return stage
@@ -147,11 +146,9 @@ class OneStepStage:
 
     @property
     def samples_per_step(self) -> int:
-        """Pictures that one step sees."""
         return self.config.num_subjects * self.config.views
 
     def network(self) -> OneStepNetworks:
-        """Return the networks to start from."""
         return trainable(self.initial, self.config.trained)
 
     def losses(self, network: OneStepNetworks, step: int) -> dict[str, Tensor]:
@@ -174,7 +171,6 @@ class OneStepStage:
         return Attempt(answer, target, outcome)
 
     def drawn(self, step: int) -> WorldBatch:
-        """Draw the pictures of `step`."""
         stage, config = self._at(step), self.config
         task = self._task(torch.Generator().manual_seed(step))
         is_free = task in {TrainingTask.PLACED_FREELY, TrainingTask.PAIR, TrainingTask.REPAINT}
@@ -450,7 +446,6 @@ class OneStepStage:
         return References(pixels, mask, features)
 
     def encode_text(self, network: OneStepNetworks, prompts: list[str]) -> TextCondition:
-        """Return the states of `prompts`, with gradients."""
         tokens, device = network.tokenizer(prompts), self.world.tiles.device
         ids, mask = (
             torch.tensor(tokens[name], device=device) for name in ("input_ids", "attention_mask")

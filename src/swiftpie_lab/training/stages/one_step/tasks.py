@@ -64,7 +64,6 @@ class Tasks:
     semantic: float = 0.0
 
     def choose(self, chance: float) -> TrainingTask:
-        """Return the task that belongs to a number in [0, 1)."""
         for name, share in asdict(self).items():
             if chance < share:
                 return TrainingTask(name)
