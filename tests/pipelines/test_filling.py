@@ -1,7 +1,11 @@
+from pathlib import Path
+
 import pytest
 import torch
 
-from swiftpie.imageio.images import extrapolate, resized
+import swiftpie
+from swiftpie.imageio.decoding import load_image
+from swiftpie.imageio.images import extrapolate, resized, to_tensor
 from swiftpie.pipelines.filling import (
     BAND_PX,
     FINEST_PX,
@@ -10,6 +14,7 @@ from swiftpie.pipelines.filling import (
     like_what_goes,
     match_border,
     membrane,
+    things_beside,
 )
 
 SIDE = 160
@@ -151,3 +156,12 @@ def test_others_of_the_kind_are_not_copied_to_the_place_of_what_goes():
     assert (filled[:, 0] > 0.3).float().mean() < 0.01
     noise = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     assert not like_what_goes(noise, gone).any()
+
+
+@pytest.mark.parametrize(("place", "is_left_out"), [((0.7, 0.9), True), ((0.1, 0.35), False)])
+def test_a_thing_beside_is_not_copied_and_one_behind_goes_on(place, is_left_out):
+    path = Path(swiftpie.__file__).parent / "assets" / "photos" / "sheep.jpg"
+    photo = (to_tensor(load_image(path).resize((384, 288))) + 1) / 2
+    gone = torch.zeros(1, 1, 288, 384)
+    gone[..., 120:230, round(384 * place[0]) : round(384 * place[1])] = 1
+    assert (float(things_beside(photo, gone).mean()) > 0.15) == is_left_out

@@ -19,8 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved, resized, shrunk_to
+from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved, resized, shrunk_to, to_pil
 from swiftpie.masks import HALF, grow
+from swiftpie.models.cutout import cutout_network, guesses
+from swiftpie.models.outline import connected_parts
 from swiftpie.noise import generator_of
 from swiftpie.pipelines.completion import complete
 
@@ -35,6 +37,9 @@ BICUBIC = -0.75  # slope of the kernel, as torch has it
 # Levels of a colour, how much more often it is in what goes than in what stays, the least share of
 # the latter, and the most that may be alike; chosen by eye on 12 removals.
 COLOURS, MORE_OFTEN, SELDOM, MOST_ALIKE = 6, 4.0, 0.002, 0.03
+# Longer side of what things are looked for in; half of the width of what is none, as a joint; how
+# much of the border of what goes a hidden thing has, over its own size; the most that things take.
+SEEN_PX, THICK_PX, TOUCHES, MOST_THINGS = 256, 3, 0.7, 0.4
 # Shifts in pixels of the tone: a grid's step, how near and far it reaches, how many are taken from
 # patches, and how many chosen; what a difference of texture costs, and the blur of costs.
 STEP, NEAREST, FARTHEST, MOST_FOUND, NUM_SHIFTS = 16, 12, 96, 64, 20
@@ -88,7 +93,8 @@ def inpaint(patch: Tensor, gone: Tensor, *, on_band: OnBand = int) -> Tensor:
                 torch.where(missing[:, 0], part, inner[:, channel], out=inner[:, channel])
                 on_band()
             return result
-    alike = like_what_goes(patch, gone)
+    alike = torch.maximum(like_what_goes(patch, gone), things_beside(patch, gone))
+    on_band()
     small = _shrunk(patch, torch.maximum(gone, alike), TONE_PX)
     if not bool(small.known.any()):
         return extrapolate(patch, 1 - gone)
@@ -131,6 +137,27 @@ def like_what_goes(patch: Tensor, gone: Tensor) -> Tensor:
         return torch.zeros_like(gone)
     alike = grow(solid.to(gone), 2)
     return (resized(alike, _size(patch)) > 0).to(gone) * (1 - gone)
+
+
+def things_beside(patch: Tensor, gone: Tensor) -> Tensor:
+    """Return what stands out beside what is `gone`, (1, 1, H, W), 0 or 1: it would be copied.
+
+    What is partly hidden is no such thing, as it goes on, nor is what is thin, as a joint.
+    """
+    pixels, known = _shrunk(patch, gone, SEEN_PX)
+    without = to_pil(2 * torch.where(known > 0, pixels, membrane(pixels, known)) - 1)[0]
+    odds = torch.from_numpy(guesses(cutout_network(), without, [(0, 0, *without.size)]))
+    found = (F.interpolate(odds[None], _size(known), mode="bilinear") > 0) & (known > 0)
+    solid = grow(-grow(-found.float(), THICK_PX), THICK_PX)
+    parts = torch.from_numpy(connected_parts(solid[0, 0].numpy() > 0))[None, None]
+    border, things = grow(1 - known, 2) > 0, torch.zeros_like(known)
+    for number in range(1, int(parts.max()) + 1):
+        part = parts == number
+        if (part & border).sum() < TOUCHES * part.sum().sqrt():
+            things[part] = 1
+    if things.sum() > MOST_THINGS * known.sum():
+        return torch.zeros_like(gone)
+    return (resized(grow(things, 2), _size(patch)) > 0).to(gone) * (1 - gone)
 
 
 def resized_in_parts(values: Tensor, size: Size, *, on_band: OnBand) -> Tensor:
