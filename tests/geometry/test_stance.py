@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from swiftpie.geometry.layout import from_box, to_affine, warp
-from swiftpie.geometry.stance import stance_of, turned_upright
+from swiftpie.geometry.stance import is_flat, laid_flat, stance_of, turned_upright
 
 BOX = (0.2, 0.3, 0.8, 0.9)
 
@@ -49,3 +49,17 @@ def test_a_thing_that_leans_is_turned_onto_its_base_in_its_box(thing, degrees, i
 )
 def test_what_stands_or_has_no_base_stays_as_it_is(thing, degrees):
     assert stance_of(frame(thing, degrees)) is None
+
+
+def test_a_round_thing_from_above_lies_and_is_squeezed_onto_its_foot():
+    disc = [(64 + (x - 64) * 57.6 / 45, 64 + (y - 64) * 57.6 / 45) for x, y in BALL]
+    plate, extent = frame(disc, 0), (0.9, 0.9)
+    assert is_flat("plate", plate, extent)
+    assert not is_flat("ball", plate, extent)
+    assert not is_flat("plate", frame(BAG, 0), (40 / 128, 88 / 128))  # a rectangle
+    layout = laid_flat(from_box(BOX, extent=torch.tensor([extent])), foot=0.9, share=0.4)
+    shown = warp(plate, to_affine(layout), (200, 200))[0, 0] > 0.5
+    rows, columns = shown.any(1).nonzero(), shown.any(0).nonzero()
+    assert int(rows[-1]) == pytest.approx(180, abs=3)
+    assert int(rows[-1] - rows[0]) == pytest.approx(0.4 * 120, abs=4)
+    assert int(columns[-1] - columns[0]) == pytest.approx(120, abs=5)

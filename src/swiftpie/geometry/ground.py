@@ -31,6 +31,8 @@ SKY = 0.45  # share of a wide picture's height that lies above the ground
 ABOVE = 0.3  # share of its height that lies above the horizon
 LOWEST = 0.8  # greatest share above the ground, where the horizon is much higher
 ROOM, LEAST_DEPTH = 0.03, 0.06  # shares above a summit, and of ground that stays below it
+FOCAL = 1.2  # usual focal length of a photograph, over its height
+SHALLOWEST, DEEPEST = 0.15, 0.7  # how tall what lies is seen, over how deep it is
 ROWS = 24  # number of rows of the ground that are tried
 
 
@@ -52,6 +54,10 @@ class Ground(NamedTuple):
         ys = [y for _, y in self.corners]
         near = min(1 - MARGIN, max(ys))
         return near, min(near, max(MARGIN + LEAST, min(ys)))
+
+    def depth_at(self, y: float) -> float:
+        """Return how tall what lies flat at `y` is seen, over how deep it is."""
+        return min(DEEPEST, max(SHALLOWEST, (y - self.horizon) / FOCAL))
 
     @property
     def horizon(self) -> float:
@@ -210,6 +216,7 @@ def stand(
     share: float,
     x: float,
     way: float | None = None,
+    lies: bool = False,
 ) -> Box:
     """Return the box of a subject that stands on the ground of a photograph.
 
@@ -221,6 +228,7 @@ def stand(
         share: Uniform in [0, 1): how near it stands.
         x: In [0, 1]: where on the ground, from the left.
         way: In [0, 1], from the far to the near end of the ground; None: where its height fits.
+        lies: All of it has to be on the ground, up to its far side.
     """
     near, far = ground.near_and_far()
     if way is not None:
@@ -235,9 +243,11 @@ def stand(
     def standing_at(foot: float) -> tuple[float, Box]:
         height = UNKNOWN if height_m is None else ground.metre_at(foot) * height_m
         height = min(MOST, foot - MARGIN, max(LEAST, height))
+        height = min(height, max(LEAST, foot - far)) if lies else height
         width = min(1 - 2 * MARGIN, height * extent[0] / extent[1])
         height = width * extent[1] / extent[0]
         base, depth = (NEAR_BASE, NEAR_DEPTH) if ground.is_near else (BASE, 0.0)
+        depth = 1.0 if lies else depth
         lefts, rights = zip(*(ground.span_at(foot - y) for y in (0, depth * height)), strict=True)
         left, right = max(lefts), min(rights)
         spare = right - left - base * width

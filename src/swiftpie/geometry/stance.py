@@ -15,8 +15,13 @@ from swiftpie.geometry.layout import SUBJECT_FILL, Layout
 # from the axis, the least length over thickness that gives an axis, the least width of a base as a
 # share of the thing's, what counts as one straight base as a share of its longer side, and the
 # steepest part of an outline that is still below a thing.
-LEAST, MOST, APART = 3.0, 20.0, 6.0
+LEAST, MOST, APART = 3.0, 25.0, 6.0
 SLENDER, WIDE, STRAIGHT, STEEPEST = 1.3, 0.35, 0.04, 35.0
+
+# What lies, the least height over width that it has in a photograph from above, and the shares of
+# its box that a round thing takes; a rectangle stands, as a book may.
+FLAT = "pizza plate dish pancake omelette frisbee record rug carpet coin coaster"
+FROM_ABOVE, ROUND = 0.6, (0.7, 0.88)
 
 Points = NDArray[np.float64]
 
@@ -51,6 +56,23 @@ def stance_of(mask: Tensor) -> Stance | None:
     (left, top), (right, foot) = turned.min(axis=1).tolist(), turned.max(axis=1).tolist()
     wide, high = right - left, foot - top
     return Stance(turn, (wide, high), (left + wide / 2, top + high / 2))
+
+
+def is_flat(name: str, mask: Tensor, extent: tuple[float, float]) -> bool:
+    """Whether a thing (1, 1, h, w), so large in its frame, is flat and seen from above."""
+    wide, high = extent
+    if name not in FLAT.split() or high <= FROM_ABOVE * wide:
+        return False
+    least, most = ROUND
+    return least < float(mask.mean()) / (wide * high) < most
+
+
+def laid_flat(layout: Layout, *, foot: float, share: float) -> Layout:
+    """Return an upright layout squeezed to a `share` of its height, above its `foot`."""
+    squeezed = layout.centre.new_tensor([1.0, share])
+    scale = layout.scale if layout.scale.ndim > 1 else layout.scale[:, None]
+    down = layout.centre.new_tensor([0.0, (1 - share) * foot])
+    return layout._replace(centre=layout.centre * squeezed + down, scale=scale * squeezed)
 
 
 def turned_upright(layout: Layout, stance: Stance) -> Layout:

@@ -34,7 +34,7 @@ from swiftpie.geometry.layout import (
 )
 from swiftpie.geometry.relief import height, normals
 from swiftpie.geometry.shading import Illumination, Lighting
-from swiftpie.geometry.stance import Stance, stance_of, turned_upright
+from swiftpie.geometry.stance import Stance, is_flat, laid_flat, stance_of, turned_upright
 from swiftpie.library import subject_library
 from swiftpie.masks import Box, resize_mask, subject_extent
 from swiftpie.mini.reading import Reading, read_all
@@ -137,14 +137,20 @@ def _placed(
         predicted = _predicted(components, request, subject, noise, text, size)
     turned, extent = subject.view or (0.0, 0.0), subject_extent(subject.identity.mask[:1])
     stance = None if subject.box is not None else _stance(components, request, subject)
+    lies = subject.box is None and _lies(request, subject)
     if stance is not None:
         extent = extent.new_tensor([stance.extent])
     rows = []
     for index, box in enumerate(boxes):
         if box is not None:
-            row = from_box(box, size=size, view=turned, extent=extent)
+            left, top, right, foot = box
+            high = (right - left) * size[1] / size[0] * float(extent[0, 1] / extent[0, 0])
+            if lies:
+                top = foot - high
+            row = from_box((left, top, right, foot), size=size, view=turned, extent=extent)
             row = upright(row, flip=request.flip, tilt=request.tilt)
             row = row if stance is None else turned_upright(row, stance)
+            row = laid_flat(row, foot=foot, share=(foot - box[1]) / high) if lies else row
         else:
             assert predicted is not None, "a picture has no box"
             row = Layout(*(values[index : index + 1] for values in predicted))
@@ -235,6 +241,17 @@ def _stance(components: Components, request: PersonalizeRequest, subject: Subjec
     return components.keep("stance", identity, partial(stance_of, identity.mask[:1]))
 
 
+def _lies(request: PersonalizeRequest, subject: Subject) -> bool:
+    """Whether a subject lies flat, which its photograph shows from above."""
+    identity = subject.identity
+    if request.tilt or subject.view or identity.named or identity.cut_at or identity.is_cut:
+        return False
+    said = tokens_in(subject.name or " ".join(texts_of(request.prompt)[:1]))
+    name = next((word for word in said if heights_in([word])), "")
+    wide, high = subject_extent(identity.mask[:1])[0].tolist()
+    return is_flat(name, identity.mask[:1], (wide, high))
+
+
 def _heights_of(request: PersonalizeRequest, reading: Reading) -> list[float | None]:
     """Return the usual height of each subject in metres; None for names that no table has."""
     mentioned = heights_in(reading.said)
@@ -278,11 +295,17 @@ def staged(
     across = [ACROSS[name] for name in reading.placed if name in ACROSS]
     way = next((ALONG[name] for name in reading.placed if name in ALONG), None)
     count = len(subjects)
-    for number, height_m in enumerate(heights):
+    for number, usual_m in enumerate(heights):
         identity = subjects[number].identity
         stance = _stance(components, request, subjects[number])
         wide, high = stance.extent if stance else subject_extent(identity.mask[:1])[0].tolist()
         extent = (max(wide, THINNEST) * size[1], max(high, THINNEST) * size[0])
+        height_m = usual_m
+        lies = ground is not None and _lies(request, subjects[number])
+        if ground is not None and lies:
+            depth = ground.depth_at(sum(ground.near_and_far()) / 2)
+            extent = (extent[0], extent[1] * depth)
+            height_m = usual_m and usual_m * depth * high / wide
         x = (number + (0.3 + 0.4 * aside if count == 1 else 0.5)) / count
         if len(across) == count:
             x = across[0] if count == 1 else (0.5 + (count - 1) * across[number]) / count
@@ -292,7 +315,9 @@ def staged(
         elif ground is not None:
             size_said = reading.sizes[number] if number < len(reading.sizes) else None
             times = math.prod(TIMES[name] for name in (*reading.placed, size_said) if name in TIMES)
-            box = scaled(stand(ground, extent, height_m, share=near, x=x, way=way), times)
+            box = scaled(
+                stand(ground, extent, height_m, share=near, x=x, way=way, lies=lies), times
+            )
         elif identity.cut_at:
             half = UNKNOWN * extent[0] / extent[1] / 2
             box = (x - half, SPREAD_FLOOR - UNKNOWN, x + half, SPREAD_FLOOR)
