@@ -366,6 +366,7 @@ class EditResult(Shown):
     named: "tuple[Named, ...]" = ()  # the new subject, if it is of the library
     reconstruction: Image.Image | None = None  # the released mode's first row
     box: Box | None = None  # where a subject was inserted into a photograph; None without one
+    scores: tuple[Mapping[str, float], ...] = ()  # one, of the best of several pictures
     warnings: tuple[str, ...] = ()  # in sentences
     record: Mapping[str, str] = field(default_factory=dict)  # what files of the picture say
 

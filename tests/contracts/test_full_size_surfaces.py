@@ -35,13 +35,15 @@ CASES = {
     "face": edit(WHO, has_face=True, left_out=NO_FACES),
     "style": picture("a robot at sea", {**STYLE, "size": (64, 64)}),
     "best of several": picture("a robot at sea", {"best_of": 3, "size": (64, 64)}),
+    "best insertion": insert({"box": BOX, "best_of": 3}),
+    "best face": edit(WHO, {"best_of": 3}, has_face=True, left_out=NO_FACES),
     "styled edit": edit(WHO, {"chord": "fast", **STYLE, **SAYS}),
     "styled insertion": insert({"box": BOX, **STYLE}),
     "klein": edit(WHO),
 }
 DRAWN = [*product(("sd15", "sdxl"), ("ChordEdit", "inversion", "face"))]
 DRAWN += [("sdxl", "style"), ("flux2", "klein")]
-DRAWN += [*product(("sd15", "sdxl"), ["best of several"])]
+DRAWN += [*product(("sd15", "sdxl"), ("best of several", "best insertion"))]
 DRAWN += [*product(["sd15"], ("style", "styled edit", "styled insertion"))]
 
 

@@ -139,6 +139,7 @@ def keeps_the_best():
     whole, best = (
         session.personalize(one, PROMPT, seed=3, best_of=4, num_images=n) for n in (4, 1)
     )
+    assert session.insert(picture(1), one, seed=3, best_of=2, box=BOX).scores
     worth = [score["place_score"] for score in whole.scores]
     return worth == sorted(worth, reverse=True) and best.seeds == whole.seeds[:1] != (3,)
 

@@ -103,6 +103,7 @@ CASES = {
     "flip and tilt": picture("a robot on a beach", {"flip": True, "tilt": 20.0}),
     "size": picture("a robot on a beach", {"size": (96, 160)}),
     "best of several": picture("a robot on a beach", {"best_of": 4}),
+    "best insertion": insert({"box": BOX, "best_of": 3}),
     "strength": picture("a robot on a beach", {"identity_scale": 0.6}),
     "strength by block": picture(
         "a robot on a beach", {"layers": '{"down": 0.5, "up": {"block_1": [0.0, 1.0]}}'}

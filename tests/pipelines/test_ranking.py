@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -7,15 +8,16 @@ from PIL import Image
 from swiftpie import InputError, PersonalizeRequest, Subject
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.imageio.images import to_tensor
-from swiftpie.pipelines.choose import choose
-from swiftpie.pipelines.ranking import best_of, place_score, ranked
+from swiftpie.pipelines.choose import choose, for_seeds
+from swiftpie.pipelines.ranking import best_change, best_of, place_score, ranked
 from swiftpie.pipelines.request import Output
+from swiftpie.pipelines.tasks import RepaintRequest
 from tests.faces.tiny_faces import make_models, photo
 from tests.golden.networks import mini, random_networks, reading_networks
 from tests.parity.tiny import picture
 
 PROMPT = "a dinosaur in a forest"
-LEVEL = 2 / 255
+LEVEL, BOX = 2 / 255, (0.2, 0.2, 0.8, 0.9)
 SD15, SDXL = (lambda family=family: random_networks(family) for family in ("sd15", "sdxl"))
 
 
@@ -38,6 +40,36 @@ def test_the_best_of_several_is_the_picture_of_its_seed(networks):
     assert apart.abs().mean() < LEVEL  # numbers of a batch may be rounded otherwise
     assert not alone.scores
     assert whole.images[0].record["seed"] == str(whole.seeds[0])
+
+
+@pytest.mark.parametrize("networks", [mini, SD15])
+def test_the_best_insertion_is_the_likest_of_its_seeds(networks):
+    session = networks()
+    insert = partial(session.insert, picture(1), session.encode_identity(picture(0)), box=BOX)
+    best, scored = insert(seed=3, best_of=3), {}
+    for seed in (3, 4, 5):
+        alone = insert(seed=seed)
+        choice = choose(session.components, insertion_of(session, seed))
+        scored[seed] = best_change(choice, [alone], None).scores[0]["identity_score"]
+        if seed == best.seed:
+            apart = to_tensor(alone.image) - to_tensor(best.image)
+            assert apart.abs().mean() < LEVEL
+    assert best.scores[0]["identity_score"] > max(scored.values()) - 0.02
+    assert best.record["seed"] == str(best.seed)
+
+
+def insertion_of(session, seed):
+    source = session.encode_identity(picture(0))
+    return session.resolved(RepaintRequest(image=picture(1), source=source, box=BOX, seed=seed))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [("a blue dog", "no seed changes"), ("a dog on a beach at night", "change by words")],
+)
+def test_a_change_that_is_random_in_nothing_or_compared_by_nothing_has_no_best(prompt, said):
+    with pytest.raises(InputError, match=said):
+        mini().edit(photo(), prompt, source_prompt="a dog on a beach", seed=1, best_of=2)
 
 
 def test_pixels_are_ranked_as_pictures_are():
@@ -100,3 +132,5 @@ def test_a_person_is_compared_by_the_face(tmp_path):
 def test_what_cannot_be_compared_is_refused_before_it_is_drawn(given, said):
     with pytest.raises(InputError, match=said):
         request_of(mini(), **given)
+    with pytest.raises(InputError, match="2 pictures, and keeps one"):
+        for_seeds(replace(insertion_of(mini(), 1), best_of=2), (1, 2))

@@ -171,8 +171,9 @@ class Drawer:
     ) -> dict[str, Any]:
         warnings = [*drawn.warnings]
         chosen: dict[str, Any] = {"seed": job.spec["seed"]}
-        if isinstance(drawn, GenerationResult) and drawn.scores:
-            chosen = {"seed": drawn.seeds[0], **drawn.scores[0]}
+        if drawn.scores:
+            seed = drawn.seed if isinstance(drawn, EditResult) else drawn.seeds[0]
+            chosen = {"seed": seed, **drawn.scores[0]}
         if isinstance(choice.request, EditRequest) and not choice.follows_seed:
             warnings.append("The seed has no effect: nothing of this edit is random.")
         path = self._work.path_of(job.id, job.spec)

@@ -23,7 +23,7 @@ from swiftpie.cli.subjects import (
 from swiftpie.cli.writing import FileDrawing, draw_files, plan_targets
 from swiftpie.config import options_of
 from swiftpie.faces import CONSENT
-from swiftpie.pipelines.choose import choose, with_seed
+from swiftpie.pipelines.choose import choose, for_seeds
 from swiftpie.pipelines.tasks import TASKS, EditRequest, change_of, opened
 from swiftpie.validation import check_stored
 
@@ -93,7 +93,7 @@ def edit(
     if identity is not None:
         request = with_changes(request, source=identity)
     first = opened(request)  # once for all pictures
-    requests = [with_seed(first, seed) for seed in seeds]
+    requests = [*for_seeds(first, seeds)]
     _check_seeds(loaded.session, requests, sampling)
     drawings = [
         FileDrawing(each, [target], picture) for each, target in zip(requests, targets, strict=True)
@@ -188,8 +188,8 @@ def _carry_out(
     targets = plan_targets(output, count=len(seeds))
     loaded, first = open_session(**loading), opened(change)
     drawings = [
-        FileDrawing(with_seed(first, seed), [target], picture)
-        for seed, target in zip(seeds, targets, strict=True)
+        FileDrawing(each, [target], picture)
+        for each, target in zip(for_seeds(first, seeds), targets, strict=True)
     ]
     draw_files(loaded, drawings, output, prompt=first.prompt)
 

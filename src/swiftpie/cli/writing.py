@@ -91,8 +91,7 @@ def draw_files(
         result = carry_out(session, drawing, output, metadata=metadata)
         is_edit = isinstance(result, EditResult)
         seeds = (result.seed,) if isinstance(result, EditResult) else result.seeds
-        scored = () if isinstance(result, EditResult) else result.scores
-        scores = scored or (NO_FACTS,) * len(seeds)
+        scores = result.scores or (NO_FACTS,) * len(seeds)
         for target, seed, score in zip(drawing.targets, seeds, scores, strict=True):
             report_written(target, seed, score)
             files = {"path": target.picture, "region" if is_edit else "subject_mask": target.mask}

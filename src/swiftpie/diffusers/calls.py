@@ -351,7 +351,7 @@ def guidance_of(call: Call, components: Components, *, is_negative: bool) -> Gui
 def output_of(call: Call, drawn: Sequence[GenerationResult | EditResult]) -> SwiftPiePipelineOutput:
     """Return results in the form that a call asks for; InputError for an array of several sizes."""
     timings: Counter[str] = Counter()
-    scores = tuple(score for each in drawn for score in getattr(each, "scores", ()))
+    scores = tuple(score for each in drawn for score in each.scores)
     shown, masks, seeds, tensors = list[Any](), list[Any](), list[int](), list[Tensor]()
     for each in drawn:
         timings.update(each.timings_ms)

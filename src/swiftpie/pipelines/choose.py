@@ -5,7 +5,7 @@ Importing it loads no tensor library, as the command line shows the options of t
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -27,7 +27,7 @@ from swiftpie.pipelines.settings import (
     Scales,
     methods,
 )
-from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request, RequestT
+from swiftpie.pipelines.tasks import ChangingT, EditRequest, RepaintRequest, Request, RequestT
 from swiftpie.registry import Registry
 from swiftpie.types import REMEDY, Identity
 
@@ -95,8 +95,9 @@ class Choice:
 
     components: "Components"
     technique: Technique
-    request: Request  # with the guidance of its name, and all seeds that are drawn
+    request: Request  # with the guidance of its name, and all seeds of a new picture
     num_kept: int = 0  # pictures, the best of which are kept; 0: all
+    tries: tuple[Request, ...] = ()  # what is drawn: of a change, a request for each seed
 
     @cached_property
     def follows_seed(self) -> bool:
@@ -120,10 +121,15 @@ def choose(components: "Components", request: Request) -> Choice:
     """
     steered = request.steered(len(components.schedule.steps))
     settings = getattr(steered, "settings", None)
-    num_kept = 0
-    if isinstance(steered, PersonalizeRequest) and steered.best_of is not None:
-        num_kept = len(steered.seeds)
-        steered = replace(steered, seeds=steered.candidates, best_of=None)
+    num_kept, best_of = 0, steered.best_of
+    tries: tuple[Request, ...] = (steered,)
+    if best_of is not None:
+        seeds, one = steered.candidates, replace(steered, best_of=None)
+        if isinstance(one, PersonalizeRequest):
+            num_kept, tries = len(one.seeds), (replace(one, seeds=seeds),)
+        else:
+            num_kept, tries = 1, for_seeds(one, seeds)
+        steered = tries[0]
     is_change = hasattr(steered, "image")
     method = None if settings is None else settings.method
     for technique in _in_turn(components.family):
@@ -135,7 +141,13 @@ def choose(components: "Components", request: Request) -> Choice:
                 _check_options(technique, settings)
             if is_change and steered.has_style and not technique.draws_style:
                 raise CapabilityError(NO_STYLE.format(preset=components.preset.name))
-            return Choice(components, technique, steered, num_kept)
+            choice = Choice(components, technique, steered, num_kept, tries)
+            if best_of is not None and not choice.follows_seed:
+                raise InputError(
+                    f"`best_of={best_of}` came with what no seed changes, so that all pictures "
+                    "were the same. Leave it out."
+                )
+            return choice
     raise CapabilityError(
         f"Preset {components.preset.name!r} has no technique that draws {type(request).__name__}. "
         "Load one that has, such as 'mini', or 'animatelcm' for animations at full size; "
@@ -171,6 +183,20 @@ def with_seed(request: RequestT, seed: int) -> RequestT:
     if isinstance(request, PersonalizeRequest):
         return replace(request, seeds=(seed,))
     return replace(request, seed=seed)
+
+
+def for_seeds(change: ChangingT, seeds: Sequence[int]) -> tuple[ChangingT, ...]:
+    """Return the same change for one picture of each seed.
+
+    Raises:
+        InputError: Several are to be the best of several.
+    """
+    if change.best_of is not None and len(seeds) > 1:
+        raise InputError(
+            f"`best_of={change.best_of}` came with {len(seeds)} pictures, and keeps one of a "
+            "change. Ask for one, or leave it out."
+        )
+    return tuple(with_seed(change, seed) for seed in seeds)
 
 
 def with_sources(request: RequestT, change: "Callable[[Source], Source]") -> RequestT:

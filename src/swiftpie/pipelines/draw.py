@@ -55,6 +55,7 @@ from swiftpie.types import (
 from swiftpie.validation import MAX_STORED_PROMPT
 
 best_of = later("swiftpie.pipelines.ranking:best_of")
+best_change = later("swiftpie.pipelines.ranking:best_change")
 
 DETAIL_BRANCHES = {
     Merge.DECOUPLED: IdentityBranch.DETAIL,
@@ -132,17 +133,23 @@ def draw_together(
     with explaining_out_of_memory():
         plans, said = [], []
         for choice in choices:
-            with hearing() as heard:
-                plans.append(choice.technique.prepare(components, choice.request, clock))
-            said.append(heard)
+            for request in choice.tries:
+                with hearing() as heard:
+                    plans.append(choice.technique.prepare(components, request, clock))
+                said.append(heard)
         made = _carry_out(plans, clock, on_step, split)
         results = []
-        rows = zip(choices, plans, made, said, strict=True)
-        for choice, plan, (drawn, later), heard in rows:
-            result = _result(components, plan.request, drawn, clock)
-            result = with_warnings(result, (*heard, *later))
-            if choice.num_kept:
+        rows = zip(plans, made, said, strict=True)
+        for choice in choices:
+            tries = [
+                with_warnings(_result(components, plan.request, drawn, clock), (*heard, *later))
+                for plan, (drawn, later), heard in islice(rows, len(choice.tries))
+            ]
+            result = tries[0]
+            if choice.num_kept and isinstance(result, GenerationResult):
                 result = best_of(choice, result, faces)
+            elif choice.num_kept:
+                result = best_change(choice, tries, faces)
             results.append(_recorded(components.preset, choice.request, result))
         return results
 

@@ -16,17 +16,19 @@ from swiftpie.faces import FaceEncoder
 from swiftpie.faces.choose import find_faces
 from swiftpie.geometry.layout import Layout
 from swiftpie.imageio.images import plane, to_pil, to_tensor
-from swiftpie.masks import box_mask
+from swiftpie.masks import bounding_box, box_mask
 from swiftpie.models.search import Search
 from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder
 from swiftpie.pipelines.choose import Choice
 from swiftpie.pipelines.identity import canonical_frame
 from swiftpie.pipelines.request import PersonalizeRequest, Subject, texts_of
-from swiftpie.types import GenerationResult
+from swiftpie.pipelines.tasks import Request
+from swiftpie.types import EditResult, GenerationResult
 
 LATENT_CELLS = 8  # a side, where no image encoder is loaded and latents are compared
 AROUND = 0.3  # share of a face's crop that is added around it
 EMPTY = 1e-6
+SEEN = ("identity_score", "prompt_score")
 
 Scores = dict[str, float]
 
@@ -48,15 +50,10 @@ def best_of(choice: Choice, drawn: GenerationResult, faces: FaceEncoder | None) 
     images = drawn.images if drawn.tensor is None else to_pil(drawn.tensor)
     masks = [plane(mask) for mask in drawn.subject_masks]
     scores = [
-        _scores(components, request, image, mask, faces)
+        _scores(components, request, request.subjects, image, mask, faces)
         for image, mask in zip(images, masks, strict=True)
     ]
-    if not {*components.family.ranks_by} & {*scores[0]}:
-        raise InputError(
-            f"`best_of={len(images)}` came with a face as vectors alone, which no picture can be "
-            "compared with. Give its crop as well, or leave `best_of` out."
-        )
-    order = ranked(scores, components.family.ranks_by)[: choice.num_kept]
+    order = ranked(scores, _known(scores, components.family.ranks_by))[: choice.num_kept]
     return replace(
         drawn,
         images=tuple(drawn.images[row] for row in order if drawn.images),
@@ -67,6 +64,41 @@ def best_of(choice: Choice, drawn: GenerationResult, faces: FaceEncoder | None) 
         tensor=None if drawn.tensor is None else drawn.tensor[order],
         scores=tuple(scores[row] for row in order),
     )
+
+
+@torch.no_grad()
+def best_change(
+    choice: Choice, drawn: Sequence[EditResult], faces: FaceEncoder | None
+) -> EditResult:
+    """Return the best of several changes of one picture, with its scores, which are as of new ones.
+
+    All stand in one place, so that places are not compared.
+
+    Raises:
+        InputError: The networks compare neither the subject nor the prompt.
+    """
+    scores, request = [], choice.request
+    assert not isinstance(request, PersonalizeRequest), "it changes a picture"
+    for each in drawn:
+        mask = plane(each.region)
+        box = each.box or (bounding_box(mask) if mask.any() else None)
+        subjects = [Subject(request.source, box=box)] if request.source is not None else []
+        found = _scores(choice.components, request, subjects, each.image, mask, faces)
+        scores.append({name: found[name] for name in SEEN if name in found})
+    best = ranked(scores, _known(scores, SEEN))[0]
+    return replace(drawn[best], scores=(scores[best],))
+
+
+def _known(scores: Sequence[Scores], names: Sequence[str]) -> list[str]:
+    """Return by which of some scores pictures can be compared."""
+    known = [name for name in names if name in scores[0]]
+    if not known:
+        raise InputError(
+            f"`best_of={len(scores)}` came with a face as vectors alone or a change by words, and "
+            "the loaded networks compare no picture with these. Give a crop of the face, load an "
+            "adapter whose image encoder reads the prompt as well, or leave `best_of` out."
+        )
+    return known
 
 
 def ranked(scores: Sequence[Mapping[str, float]], names: Sequence[str]) -> list[int]:
@@ -89,12 +121,13 @@ def ranked(scores: Sequence[Mapping[str, float]], names: Sequence[str]) -> list[
 
 def _scores(
     components: Components,
-    request: PersonalizeRequest,
+    request: Request,
+    subjects: Sequence[Subject],
     image: Image.Image,
     mask: Tensor,
     faces: FaceEncoder | None,
 ) -> Scores:
-    each = (_likeness(components, subject, image, mask, faces) for subject in request.subjects)
+    each = (_likeness(components, subject, image, mask, faces) for subject in subjects)
     shown = [score for score in each if score is not None]
     scores = {"identity_score": fmean(shown)} if shown else {}
     follows = _follows(components, request, image)
@@ -197,9 +230,7 @@ def look(components: Components, pixels: Tensor, mask: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(latents, LATENT_CELLS).flatten(1)
 
 
-def _follows(
-    components: Components, request: PersonalizeRequest, image: Image.Image
-) -> float | None:
+def _follows(components: Components, request: Request, image: Image.Image) -> float | None:
     """Return the cosine of picture and prompt; None unless one CLIP was trained with both."""
     encoder, texts = _encoder(components), texts_of(request.prompt)
     has_vectors = components.family.needs_pooled_text and bool(texts)

@@ -93,6 +93,15 @@ IDENTITY_GUIDANCE = Option(
     "layers read of the identity, for a closer likeness. am2 gathers it where the identity is "
     "strongest, for a face in a photograph. dcg needs several steps. By default plain."
 )
+BEST_OF = Option(
+    "Draw so many pictures, of seeds that count up, and keep those that show the subject best, as "
+    "many as are wanted, the best first. Of a change one is kept, which without a subject follows "
+    "the prompt best.",
+    "N",
+    kind=int,
+    least=2,
+    most=MAX_BEST_OF,
+)
 MASK_SOURCES = "none|inline|two-pass|layout-first|box|FILE"
 TYPED = frozenset({Surface.CLI, Surface.BATCH})
 
@@ -268,17 +277,7 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
     prompt: Annotated["Prompts", Option("What the picture shows.", kind=str)]
     # One picture each, independent of the others in the batch.
     seeds: Annotated[tuple[int, ...], SEED._replace(flags=("--seed",), kind=int)] = ()
-    best_of: Annotated[
-        int | None,  # None: pictures of all seeds
-        Option(
-            "Draw so many pictures, of seeds that count up, and keep those that show the subject "
-            "best, as many as are wanted, the best first.",
-            "N",
-            kind=int,
-            least=2,
-            most=MAX_BEST_OF,
-        ),
-    ] = None
+    best_of: Annotated[int | None, BEST_OF] = None  # None: pictures of all seeds
     noise: "Tensor | None" = None  # (n, B, C, h, w) in place of what the seeds and the size give
     size_px: Annotated[tuple[int, int] | None, SIZE] = (
         None  # height and width; None: as `SIZE` says
@@ -360,8 +359,7 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
     @property
     def candidates(self) -> tuple[int, ...]:
         """The seeds of all pictures that are drawn, of which as many are kept as were asked for."""
-        more = 0 if self.best_of is None else self.best_of - len(self.seeds)
-        return (*self.seeds, *(self.seeds[-1] + number for number in range(1, more + 1)))
+        return seeds_of_best(self.seeds, self.best_of)
 
     def opened(self, side_px: int) -> Self:
         """Return the same drawing with its pictures as they are drawn.
@@ -445,6 +443,12 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
                 )
             if is_tensor(mask):
                 check_mask_given(mask)
+
+
+def seeds_of_best(seeds: tuple[int, ...], best_of: int | None) -> tuple[int, ...]:
+    """Return seeds, and those that count up from the last, `best_of` in all."""
+    more = 0 if best_of is None else best_of - len(seeds)
+    return (*seeds, *(seeds[-1] + number for number in range(1, more + 1)))
 
 
 def with_own(request: Own, **fields: Any) -> Own:  # noqa: ANN401 - of the request

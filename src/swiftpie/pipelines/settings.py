@@ -87,6 +87,7 @@ class Steering(TypedDict, total=False):
     negative_prompt: "Prompts"
     style_reference: "Picture | None"
     style_scale: float
+    best_of: int | None  # of so many seeds the best picture is kept
 
 
 class DrawingSteering(Steering, total=False):

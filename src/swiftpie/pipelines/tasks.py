@@ -15,6 +15,7 @@ from swiftpie.config import Option
 from swiftpie.errors import InputError
 from swiftpie.pipelines.animation import AnimateRequest, Film
 from swiftpie.pipelines.request import (
+    BEST_OF,
     MAX_SUBJECTS,
     SEED,
     TYPED,
@@ -35,6 +36,7 @@ from swiftpie.pipelines.request import (
     is_tensor,
     opened_region,
     said_of,
+    seeds_of_best,
     taken,
     texts_of,
 )
@@ -56,6 +58,13 @@ class _Changing(Drawable[EditResult]):
 
     image: "Picture"  # any shape; a hole is what changes if nothing else says that
     source: Source | None = None
+    seed: Annotated[int, SEED]
+    best_of: Annotated[int | None, BEST_OF] = None  # None: the picture of the seed
+
+    @property
+    def candidates(self) -> tuple[int, ...]:
+        """The seeds of all pictures that are drawn, of which the best is kept."""
+        return seeds_of_best((self.seed,), self.best_of)
 
     @property
     def picture(self) -> "Image.Image":
@@ -80,7 +89,6 @@ class EditRequest(_Changing):
     """
 
     prompt: Annotated[str, Option("What the picture shows.")]
-    seed: Annotated[int, SEED]  # of the released mode's latents, and schedules with fresh noise
     source_prompt: Annotated[
         str, Option("What the picture shows now, as in 'a dog on a beach'.")
     ] = ""
@@ -105,7 +113,7 @@ class EditRequest(_Changing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_seeds([self.seed])
+        check_seeds(self.candidates)
         check_prompts(*texts_of(self.prompt))
         check_text(self.source_prompt, self.keyword)
         _check_place(self.mask, self.image)
@@ -116,7 +124,6 @@ class EditRequest(_Changing):
 class RepaintRequest(_Changing):
     """A photograph with a subject to insert, something to remove, or both."""
 
-    seed: Annotated[int, SEED]
     prompt: Annotated[str, Option("What the subject is, as in 'a photo of a dog'.")] = ""
     box: Box | None = None  # its place; None: that of the removed thing, or on the ground
     view: View | None = None  # yaw and pitch in degrees; None is as the reference shows it
@@ -144,7 +151,7 @@ class RepaintRequest(_Changing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_seeds([self.seed])
+        check_seeds(self.candidates)
         check_text(self.prompt)
         brings = self.source is not None or self.adds_named_subjects
         if not brings and self.mask is None and isinstance(self.image, Image.Image):
@@ -225,7 +232,10 @@ TASKS: Mapping[str, Task] = {
         request=RepaintRequest,
         about="Remove from a photograph what a mask or a box covers, or the thing at given points.",
         most_subjects=0,
-        without=("prompt", "negative_prompt", "identity_guidance", "keep_pose", *STYLE),
+        without=(
+            *("prompt", "negative_prompt", "identity_guidance", "keep_pose", "best_of"),
+            *STYLE,
+        ),
         parts=(Removal,),
     ),
     "replace": Task(

@@ -253,6 +253,7 @@ def as_file(
     task, animate = body.swiftpie.task, body.swiftpie.animate
     if isinstance(drawn, EditResult):
         frames, shape, seed, box = (drawn.image,), drawn.region, drawn.seed, drawn.box
+        scores = drawn.scores
     else:
         frames = drawn.images if animate else drawn.images[row : row + 1]
         shape, seed, scores = drawn.subject_masks[row], drawn.seeds[row], drawn.scores[row:]

@@ -19,7 +19,7 @@ from swiftpie.imageio.images import alpha_of
 from swiftpie.imageio.originals import OriginalPicture, losses_in
 from swiftpie.library import Named, subject_library
 from swiftpie.masks import Box, load_mask
-from swiftpie.pipelines.choose import with_seed
+from swiftpie.pipelines.choose import for_seeds, with_seed
 from swiftpie.pipelines.identity_file import read_identity
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
@@ -29,7 +29,7 @@ from swiftpie.pipelines.request import (
     drawing_of,
     seeds_from,
 )
-from swiftpie.pipelines.tasks import TASKS, RepaintRequest, Request, change_of
+from swiftpie.pipelines.tasks import TASKS, EditRequest, RepaintRequest, Request, change_of
 from swiftpie.server.drawing import SUFFIXES, as_files
 from swiftpie.server.errors import RequestError
 from swiftpie.server.jobs import Job
@@ -187,20 +187,20 @@ def requests_of(
         given["style_reference"] = style
     seeds = seeds_from(body.seed, body.n)
     if changes:
-        made = _change(body, given, subjects, images=images, mask=mask, seed=seeds[0])
-    else:
-        shown = (*_pictured(images, given.pop("box")), *subjects)
-        given |= {
-            **({} if own.animate is None else own.animate.ends),
-            **own.scales.model_dump(exclude_none=True),
-            "scene": place or own.scene,
-            "size_px": body.size_px,
-        }
-        # Without a folder: a file of the server is never read.
-        first = seeds if given.get("best_of") else seeds[:1]
-        made = drawing_of(task, given, subjects=shown, seeds=first, folder=None)
-        if len(first) > 1 or given.get("best_of"):
-            return (made,)
+        change = _change(body, given, subjects, images=images, mask=mask, seed=seeds[0])
+        return for_seeds(change, seeds)
+    shown = (*_pictured(images, given.pop("box")), *subjects)
+    given |= {
+        **({} if own.animate is None else own.animate.ends),
+        **own.scales.model_dump(exclude_none=True),
+        "scene": place or own.scene,
+        "size_px": body.size_px,
+    }
+    # Without a folder: a file of the server is never read.
+    first = seeds if given.get("best_of") else seeds[:1]
+    made = drawing_of(task, given, subjects=shown, seeds=first, folder=None)
+    if len(first) > 1 or given.get("best_of"):
+        return (made,)
     return tuple(with_seed(made, seed) for seed in seeds)
 
 
@@ -223,7 +223,7 @@ def _change(
     images: Sequence[Image.Image],
     mask: Image.Image | None,
     seed: int,
-) -> Request:
+) -> EditRequest | RepaintRequest:
     own, (image, *references) = body.swiftpie, images
     task, shown = TASKS[own.task], (*_pictured(references, None), *subjects)
     if own.task != "edit" and len(shown) > task.most_subjects:
