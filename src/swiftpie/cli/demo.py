@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PRESET = "mini"
 CELL_PX = 320
 LIGHTS = ("by day", "at sunset", "at night", "in rain, fog or snow")
+OTHERS = ("on a wall", "on grass", "in a drawn place", "two subjects")
 
 app = typer.Typer()
 
@@ -32,14 +33,14 @@ app = typer.Typer()
 class Scene(NamedTuple):
     """One picture of the demo."""
 
-    subject: str  # one of `PHOTOS`
+    subject: str  # one of `PHOTOS`, or several
     prompt: str
     seed: int
 
 
 # Names of photographs in the package's assets.
 PHOTOS = ("dog", "sheep", "bison", "hedgehog", "dahlia")
-SCENES = (  # each subject has one scene in each of `LIGHTS`
+SCENES = (  # each subject has one scene in each of `LIGHTS`, and the last row is of `OTHERS`
     Scene("dog", "a dog in a forest", 4),
     Scene("dog", "a dog in a park at sunset", 4),
     Scene("dog", "a dog on a terrace at night", 4),
@@ -56,6 +57,10 @@ SCENES = (  # each subject has one scene in each of `LIGHTS`
     Scene("hedgehog", "a hedgehog on a stone wall at sunset", 4),
     Scene("hedgehog", "a hedgehog on a stone wall at night", 4),
     Scene("hedgehog", "a hedgehog on a stone wall in the rain", 4),
+    Scene("dahlia", "a dahlia on a stone wall", 4),
+    Scene("dahlia", "a dahlia in a meadow", 4),
+    Scene("hedgehog", "a hedgehog in a library", 4),
+    Scene("dog sheep", "a dog and a sheep in a meadow", 4),
 )
 
 
@@ -67,8 +72,9 @@ def demo(
     ),
     force: Force = False,
 ) -> None:
-    """Put four photographed subjects into places in four lights, with the packaged model."""
+    """Put photographed subjects into places in four lights, with the packaged model."""
     import torch
+    from PIL import Image
 
     from swiftpie.imageio.decoding import load_image
     from swiftpie.imageio.images import contact_sheet
@@ -76,16 +82,16 @@ def demo(
 
     make_folder(out)
     sheet = out / "demo.png"
-    paths = [out / f"{i}-{scene.subject}.png" for i, scene in enumerate(SCENES, start=1)]
+    paths = [
+        out / f"{i}-{scene.subject.replace(' ', '-')}.png"
+        for i, scene in enumerate(SCENES, start=1)
+    ]
     for path in [sheet, *paths]:
         check_image_target(path, force=force)
     say("loading the model")
     session, load_ms = open_session(PRESET)
     with as_file(files("swiftpie") / "assets") as assets:
-        references = {
-            scene.subject: load_image(assets / "photos" / f"{scene.subject}.jpg")
-            for scene in SCENES
-        }
+        references = {name: load_image(assets / "photos" / f"{name}.jpg") for name in PHOTOS}
     results = _draw(session, references)
 
     common = {"preset": PRESET, "swiftpie": __version__}
@@ -95,7 +101,13 @@ def demo(
     pictures = [result.images[0] for result in results]
     starts = range(0, len(pictures), len(LIGHTS))
     rows = [[references[SCENES[i].subject], *pictures[i : i + len(LIGHTS)]] for i in starts]
-    picture = contact_sheet(rows, cell_px=CELL_PX, captions=("the subject", *LIGHTS))
+    parts = [
+        contact_sheet(part, cell_px=CELL_PX, captions=("the subject", *names))
+        for part, names in ((rows[:-1], LIGHTS), (rows[-1:], OTHERS))
+    ]
+    picture = Image.new("RGB", (parts[0].width, sum(part.height for part in parts)))
+    picture.paste(parts[0])
+    picture.paste(parts[1], (0, parts[0].height))
     save_image(picture, sheet, metadata=common, force=force)
 
     total, place = (
@@ -139,9 +151,12 @@ def samples(
 
 
 def _draw(session: "Session", references: "Mapping[str, Image.Image]") -> "list[GenerationResult]":
+    from swiftpie.pipelines.request import Subject
+
     identities = {name: session.encode_identity(image) for name, image in references.items()}
     session.personalize(identities[SCENES[0].subject], SCENES[0].prompt)  # warms up
-    return [
-        session.personalize(identities[scene.subject], scene.prompt, seed=scene.seed)
-        for scene in SCENES
-    ]
+    results = []
+    for scene in SCENES:
+        subjects = [Subject(identities[name], name=name) for name in scene.subject.split()]
+        results.append(session.personalize(subjects, scene.prompt, seed=scene.seed))
+    return results
