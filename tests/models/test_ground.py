@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import pytest
 import torch
 
+import swiftpie
 from swiftpie.geometry.ground import LEAST
+from swiftpie.imageio.decoding import load_image
 from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
-from swiftpie.models.ground import CAMERA_M, CELLS, FLOOR, box_on_ground, placed
+from swiftpie.models.ground import CAMERA_M, CELLS, FLOOR, box_on_ground, free_middle, placed
 
 FLAT = torch.zeros(3, CELLS, CELLS)  # a horizon at half of the height, ground below, no thing
 FLAT[:2] = -1.0
@@ -58,6 +62,15 @@ def test_beside_a_thing_seen_from_near_a_subject_is_on_its_line(columns, height_
     assert foot == 12 / CELLS
     assert foot - top == pytest.approx(height)
     assert left >= columns[1] / CELLS or right <= columns[0] / CELLS + 0.03  # a margin
+
+
+def test_a_portrait_comes_to_the_wider_side_of_what_is_seen_from_near():
+    sheep = load_image(Path(swiftpie.__file__).parent / "assets" / "photos" / "sheep.jpg")
+    width, height = sheep.size
+    assert free_middle(sheep) > 0.6
+    assert free_middle(sheep.crop((width // 4, 0, width, height))) > 0.6
+    assert free_middle(sheep.crop((0, 0, round(0.75 * width), height))) < 0.4
+    assert free_middle(sheep.crop((0, 0, width // 6, height))) == 0.5  # meadow
 
 
 def test_feet_are_on_the_ground_of_the_packaged_photographs():

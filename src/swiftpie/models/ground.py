@@ -95,18 +95,30 @@ def placed(scores: Tensor, extent: tuple[float, float], height_m: float | None) 
     return box, ""
 
 
-def _beside(seen: Tensor, extent: tuple[float, float], tall: float) -> Box | None:
-    """Return a box beside what is `seen` (16, 16) from near, on its line; None for other views."""
+def free_middle(photograph: Image.Image) -> float:
+    """Return where the wider side beside what is seen from near has its middle; else one half."""
+    room = _room_beside(features_of(photograph)[1][0, 0] > HALF)
+    return 0.5 if room is None else room[1]
+
+
+def _room_beside(seen: Tensor) -> tuple[float, float, float] | None:
+    """Return the wider side's width and middle, and the foot, of what is `seen` from near."""
     rows, columns = (seen.any(dim).nonzero().flatten().tolist() for dim in (1, 0))
     if not rows or rows[-1] + 1 - rows[0] < NEAR_VIEW * CELLS:
         return None
     left, right = columns[0] / CELLS, (columns[-1] + 1) / CELLS
-    room, middle = max((left, left / 2), (1 - right, (1 + right) / 2))
+    return *max((left, left / 2), (1 - right, (1 + right) / 2)), (rows[-1] + 1) / CELLS
+
+
+def _beside(seen: Tensor, extent: tuple[float, float], tall: float) -> Box | None:
+    """Return a box beside what is `seen` (16, 16) from near, on its line; None for other views."""
+    if (found := _room_beside(seen)) is None:
+        return None
+    room, middle, foot = found
     height = SMALL_BESIDE if tall < SMALL_M else BESIDE
     ratio = extent[0] / extent[1]
     height = min(height, max(LEAST_BESIDE, room / ratio), (1 - 2 * MARGIN) / ratio)
-    foot = min(1 - MARGIN, (rows[-1] + 1) / CELLS)
-    return box_on(foot, middle, (height * ratio, height))
+    return box_on(min(1 - MARGIN, foot), middle, (height * ratio, height))
 
 
 def _corners_in(stands: Tensor, horizon: float) -> tuple[tuple[float, float], ...]:

@@ -16,7 +16,7 @@ from swiftpie.geometry.ground import at_borders, close_up, heights_in
 from swiftpie.geometry.shading import Lighting
 from swiftpie.imageio.images import as_rgb, extrapolate, mask_to_pil, to_pil, to_tensor
 from swiftpie.masks import Box, resize_mask, subject_extent
-from swiftpie.models.ground import box_on_ground
+from swiftpie.models.ground import box_on_ground, free_middle
 from swiftpie.models.search import Search
 from swiftpie.noise import add_noise, draw_step_noise
 from swiftpie.pipelines.choose import Technique, resolved_scales
@@ -206,11 +206,12 @@ def proposed_box(photograph: Image.Image, identity: Identity, prompt: str = "") 
     """Return a box for a subject without one: on the ground, at the usual height of its name.
 
     The name is that of the library, or the first in the prompt. What a border of its photograph
-    cuts off stands at that of this one, as in a portrait.
+    cuts off stands at that of this one, as in a portrait, beside what this one shows from near.
     """
     wide, tall = extent_in_frame(identity)
     if identity.is_cut:
-        box = close_up((wide / photograph.width, tall / photograph.height), share=0.5, x=0.5)
+        extent = (wide / photograph.width, tall / photograph.height)
+        box = close_up(extent, share=0.5, x=free_middle(photograph))
     else:
         text = prompt if identity.named is None else identity.named.name
         found = heights_in(re.findall(r"[a-z]+", text.lower()))
