@@ -170,7 +170,7 @@ the better ones of fourteen; the grid is not chosen.
 
 `swiftpie demo`:
 
-![Photographed animals in photographed places in four lights, a flower, a drawn place, two subjects](demo.webp)
+![Photographed animals in places and lights, a flower, a drawn place, two subjects](demo.webp)
 
 The commands of [editing](editing.md) and of [scenes](scenes.md):
 
