@@ -51,6 +51,14 @@ def test_a_shadow_at_the_foot_is_found_and_little_else(ground, thing, light):
     assert not bool((found * box(36, 30, 54, 50)).any())
 
 
+def test_the_soft_rim_of_a_shadow_goes_with_it(ground, thing):
+    rim = box(56, 46, 80, 68)
+    soft = torch.lerp(torch.lerp(ground, 0.92 * ground, rim), 0.6 * ground, box(56, 50, 74, 63))
+    found = shadow_of(soft, thing)
+    assert float((found * rim).sum() / rim.sum()) > 0.9
+    assert not bool((found * (1 - grow(rim, 7))).any())
+
+
 def test_what_is_dark_for_other_reasons_stays(ground, thing, monkeypatch):
     none = torch.zeros_like(thing)
     assert torch.equal(shadow_of(ground, thing), none)

@@ -34,6 +34,7 @@ SIDEWAYS, BELOW = 0.7, 0.25  # likewise: so far from the thing a shadow may reac
 SIDE_GROUND = 0.12  # likewise, where the ground that is darker goes on
 FOOT = 0.5  # Shadows lie beside this lower share of its height.
 DARKER = (0.12, 2.5)  # least and most that a shadow darkens its ground, natural logarithms
+FAINT, MOST_SOFT = 0.04, 2.5  # likewise at its soft rim, and the most that that enlarges it
 TINT = 0.35  # likewise, of one colour from the others; another surface differs more
 DARKEST = 0.05  # Added to both sides of the ratio: noise in the dark is no colour.
 RIM_PX = 2  # by which a shadow is taken to be larger
@@ -204,12 +205,11 @@ def shadow_of(pixels: Tensor, thing: Tensor, *, reach: float = 1.0) -> Tensor:
     darker = -change.mean(dim=1, keepdim=True)
     is_grey = (change + darker).abs().amax(dim=1, keepdim=True) < TINT
     least, darkest = DARKER
-    may_be = ((darker > least) & (darker < darkest) & is_grey & (within > 0)).float() * known
-    reached, count = thing, -1.0
-    while float(reached.sum()) > count:  # until no more hangs together
-        count = float(reached.sum())
-        reached = torch.maximum(reached, grow(reached, 1) * may_be)
-    shadow = reached * known
+    may_be, faint = (
+        ((darker > limit) & (darker < darkest) & is_grey & (within > 0)).float() * known
+        for limit in (least, FAINT)
+    )
+    shadow = _reached(thing, may_be) * known
     near = math.ceil(SIDE_GROUND * side)
     beyond = (
         (shadow[..., first], (..., slice(0, max(0, left - near)))),
@@ -228,4 +228,15 @@ def shadow_of(pixels: Tensor, thing: Tensor, *, reach: float = 1.0) -> Tensor:
             "The ground beside what is removed stays dark. If that is the rest of a shadow, mark "
             "the thing and its shadow by a mask."
         )
-    return grow(shadow, RIM_PX)
+    soft = _reached(shadow, faint)
+    is_soft = not ends[2] and 0 < float(soft.sum()) <= MOST_SOFT * float(shadow.sum())
+    return grow(soft if is_soft else shadow, RIM_PX)
+
+
+def _reached(start: Tensor, through: Tensor) -> Tensor:
+    """Return `start` with what hangs together with it in a mask."""
+    reached, count = start, -1.0
+    while float(reached.sum()) > count:
+        count = float(reached.sum())
+        reached = torch.maximum(reached, grow(reached, 1) * through)
+    return reached
