@@ -202,6 +202,18 @@ def test_files_of_the_page_are_sent_once(server):
         assert again.headers["cache-control"] == "no-cache"
 
 
+def test_each_subject_of_a_picture_has_a_mask_and_a_box(server, sprite):
+    photo = Image.new("RGB", (512, 384), (70, 110, 160))
+    for left in (20, 270):
+        shown = sprite.resize((220, 220))
+        photo.paste(shown, (left, 120), shown.getchannel("A"))
+    found = server.upload("/v1/cutouts", image=("two.png", to_png(photo)), cutout="all")
+    first, second = found.json["subjects"]
+    assert first["box"][2] < 0.5 < second["box"][0]
+    mask = Image.open(io.BytesIO(base64.b64decode(first["mask_b64"])))
+    assert mask.size == photo.size
+
+
 def test_cutouts_wait_their_turn_and_words_do_not(session, sprite):
     with serving(session, queue=1) as small:
         answers = []

@@ -420,6 +420,26 @@ def test_an_upload_is_named_by_what_the_library_knows_or_as_the_visitor_says(vis
     expect(visit.subject("ball")).to_have_attribute("aria-pressed", "true")
 
 
+def test_all_subjects_of_a_photograph_are_shown_to_click(visit):
+    visit.first_picture()
+    photo = Image.new("RGB", (512, 384), (70, 110, 160))
+    for code, left in (("1f916", 20), ("1f995", 270)):
+        shown = Image.open(io.BytesIO(sample(code))).convert("RGBA").resize((220, 220))
+        photo.paste(shown, (left, 120), shown)
+    visit.after(lambda: visit.give("drop", ("street.png", "image/png", to_png(photo))))
+    visit.page.get_by_role("button", name="Show all subjects of the picture").click()
+    shown = visit.page.get_by_role("group", name="Subjects of the picture")
+    expect(shown.get_by_role("button", name="Subject")).to_have_count(2)
+    visit.screenshot("crowd")
+    for number in (1, 2):
+        one = shown.get_by_role("button", name=f"Subject {number}")
+        one.click()
+        expect(one).to_have_attribute("aria-pressed", "true")
+    assert len(visit.library()) >= 3
+    shown.get_by_role("button", name="Done").click()
+    expect(shown).to_have_count(0)
+
+
 def test_a_cut_out_is_corrected_with_every_tool_and_kept(visit, photo):
     visit.first_picture()
     visit.give("drop", photo)
@@ -612,6 +632,10 @@ def test_a_subject_is_put_into_a_photograph_where_the_visitor_drags_it(visit, la
     assert json.loads(read_metadata(data)["subjects"]) == [{"box": placed["box"], "view": [30, 0]}]
     visit.page.get_by_role("button", name="Auto place").click()
     expect(body).to_have_text("robot, proposed")
+    visit.strip_drawn()
+    with visit.page.expect_response("**/v1/images/edits") as best:
+        visit.page.get_by_role("button", name="Best of 4").click()
+    assert "scores" in best.value.json()["swiftpie"]
 
 
 def test_what_is_marked_goes_once_and_a_subject_may_come_in_its_place(visit):

@@ -287,6 +287,16 @@ export const server = {
     return blobOf((await upload<{ mask_b64: string }>("/v1/cutouts", sent)).mask_b64, "image/png");
   },
 
+  /** Return a mask and a box of each subject of a picture, from left to right. */
+  cutOutAll: async (picture: Blob) => {
+    const sent = form({ image: picture, cutout: "all" });
+    const { subjects } = await upload<{ subjects: { mask_b64: string; box: Box }[] }>(
+      "/v1/cutouts",
+      sent,
+    );
+    return subjects.map(({ mask_b64, box }) => ({ mask: blobOf(mask_b64, "image/png"), box }));
+  },
+
   /** Return what an edit by words may change, white in a picture. */
   region: async (picture: Blob, request: Record<string, unknown>) => {
     const sent = form({ ...fieldsOf(request), image: picture });

@@ -80,6 +80,13 @@ export interface Found {
   origin: Origin;
 }
 
+/** A picture whose subjects are to be clicked. */
+export interface Crowd {
+  file: Blob;
+  url: string;
+  subjects: readonly { mask: Blob; url: string; box: Box; isTaken: boolean }[];
+}
+
 /** Pictures whose cut-outs somebody looks at; of a subject, or of what shall become one. */
 export interface Correcting {
   key: number | null;
@@ -132,6 +139,8 @@ class Studio {
   at = $state(-1);
   found = $state.raw<Found | null>(null);
   several = $state.raw<readonly File[]>([]); // pictures whose use is not chosen yet
+  latest = $state.raw<Blob | null>(null); // the picture that came last, which may show several
+  crowd = $state.raw<Crowd | null>(null);
   unnamed = $state<number | null>(null); // key of a subject without a name
   correcting = $state.raw<Correcting | null>(null);
   visit = $state(0); // counts returns to a moment of the history; what was asked before is void
@@ -668,17 +677,20 @@ class Studio {
 
   /** Whether there is a subject by which pictures of several seeds can be ranked. */
   get canRank(): boolean {
-    return this.draft.mode === "draw" && (this.draft.placed.length > 0 || this.vocabulary !== null);
+    const { mode, task, placed, newcomer } = this.draft;
+    if (mode === "edit") return (task === "insert" || task === "replace") && newcomer !== null;
+    return placed.length > 0 || this.vocabulary !== null;
   }
 
   /** Draw some seeds in one pass, and show the one in which the subject shows best. */
   async drawBest(): Promise<void> {
-    const { type: _, swiftpie, ...rest } = this.request(this.draft) ?? {};
+    const { draft } = this;
+    const { type, swiftpie, ...rest } = this.request(draft) ?? {};
     if (!swiftpie) return;
     const own = { ...(swiftpie as object), best_of: BEST_OF };
-    const body = { ...rest, seed: this.draft.firstSeed, output_format: "jpeg", swiftpie: own };
+    const body = { ...rest, seed: draft.firstSeed, output_format: "jpeg", swiftpie: own };
     await this.#doing("seeds", `Drawing ${BEST_OF} pictures`, async () => {
-      const [best] = await server.draw(body);
+      const [best] = await (type === "draw" ? server.draw(body) : this.#edited(draft, body));
       if (best) this.vary(best.seed);
     });
   }
@@ -712,8 +724,40 @@ class Studio {
       const file = await this.fitted(given);
       const { origin } = await server.keep(file);
       if (origin["prompt"]) this.found = { file, url: urlOf(file), origin };
-      else await this.#addSubject([file], given.name);
+      else {
+        this.closeCrowd();
+        await this.#addSubject([file], given.name);
+        this.latest = file;
+      }
     });
+  }
+
+  /** Find all subjects of the picture that came last, to be clicked. */
+  async openCrowd(): Promise<void> {
+    const file = this.latest!;
+    await this.#doing("subject", "Looking for all subjects", async () => {
+      const found = await server.cutOutAll(file);
+      const subjects = found.map((one) => ({ ...one, url: urlOf(one.mask), isTaken: false }));
+      this.crowd = { file, url: urlOf(file), subjects };
+    });
+  }
+
+  /** Add a subject of that picture: in place of what the cut-out of all showed, or beside others. */
+  async takeFrom(crowd: Crowd, number: number): Promise<void> {
+    const isBeside = crowd.subjects.some((one) => one.isTaken);
+    await this.#doing("subject", "Looking at the picture", async () => {
+      const { mask } = crowd.subjects[number]!;
+      const name = unnamed(this.subjects.map((one) => one.name));
+      await this.addCut([{ file: crowd.file, mask }], name, isBeside);
+      const taken = (i: number, was: boolean) => was || i === number;
+      const subjects = crowd.subjects.map((one, i) => ({ ...one, isTaken: taken(i, one.isTaken) }));
+      if (this.crowd) this.crowd = { ...crowd, subjects };
+    });
+  }
+
+  closeCrowd(): void {
+    for (const { url } of this.crowd ? [this.crowd, ...this.crowd.subjects] : []) letGo(url);
+    [this.crowd, this.latest] = [null, null];
   }
 
   /** Return a picture of a subject to send, and say so where that is another one. */
@@ -815,10 +859,11 @@ class Studio {
   }
 
   /** Add a subject to the shelf, and to the picture. */
-  async addCut(sources: readonly Source[], name: string): Promise<void> {
+  async addCut(sources: readonly Source[], name: string, isBeside = false): Promise<void> {
     const subject = await this.#encode(++this.#lastKey, sources, name, null);
     this.subjects = [...this.subjects, subject];
-    this.use(subject.key);
+    if (isBeside && this.draft.mode === "draw") this.add(subject.key);
+    else this.use(subject.key);
     if (subject.warnings.length) this.correcting = subject; // whose cut-out may be bad
     if (isUnnamed(name)) this.unnamed = subject.key;
   }

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from swiftpie.arguments import checked
 from swiftpie.errors import NoSubject
+from swiftpie.imageio.images import shrunk_to
 from swiftpie.masks import HALF, bounding_box, iou
 from swiftpie.models.cutout import CutOut, cutout_network, find_with
 from swiftpie.models.cutout_net import CutoutNet
@@ -20,6 +21,7 @@ from swiftpie.validation import Box
 
 ACROSS = 5  # Points of the grid along each side.
 SIDES = (0.35, 0.6)  # of the boxes around a point, as shares of the picture's
+LOOKED_AT_PX = 1024  # longer side of the picture in which subjects are looked for
 COMPARED_PX = 96  # side at which outlines are compared
 # Chosen on 40 scenes of `benchmarks.several` beyond those of its figures. Outlines that agree so
 # far show the same; a look around an outline adds so much of its sides, and confirms it if both
@@ -46,24 +48,30 @@ def cut_out_all(image: Image.Image) -> list[CutOut]:
     Raises:
         NoSubject: There is none that the network is sure of.
     """
-    network = cutout_network()
-    first = [find_with(network, image, search) for search in _searches()]
+    network, size = cutout_network(), shrunk_to(LOOKED_AT_PX, image.size)
+    small = image if size == image.size else image.resize(size, Image.Resampling.BOX)
+    first = [find_with(network, small, search) for search in _searches()]
     first = [seen for seen in first if SMALLEST / 3 < float(seen.mask.mean()) <= MAX_SHARE]
     masks, sure = [seen.mask for seen in first], [_sureness(seen) for seen in first]
     distinct = _distinct(_overlaps(masks).union, sure, least=SAME)
-    again = (_looked_at_again(network, image, masks[number]) for number in distinct)
+    again = (_looked_at_again(network, small, masks[number]) for number in distinct)
     found = [seen for seen in again if seen is not None]
-    chosen = agreeing([seen.mask for seen in found], [_sureness(seen) for seen in found])
+    chosen = agreeing([seen.mask for seen, _ in found], [_sureness(seen) for seen, _ in found])
     if not chosen:
         raise NoSubject(
             "No subject stands out in this picture.",
             "Name each with a box or a point on it, as in `cutout=0.2,0.1,0.8,0.95`.",
         )
-    return sorted((found[number] for number in chosen), key=lambda subject: _across(subject.mask))
+    rows = sorted((found[number] for number in chosen), key=lambda row: _across(row[0].mask))
+    if small is image:
+        return [seen for seen, _ in rows]
+    return [find_with(network, image, search)._replace(how=seen.how) for seen, search in rows]
 
 
-def _looked_at_again(network: CutoutNet, image: Image.Image, first: Tensor) -> CutOut | None:
-    """Return what a box around an outline shows, if that is the same, whole and sure.
+def _looked_at_again(
+    network: CutoutNet, image: Image.Image, first: Tensor
+) -> tuple[CutOut, Search] | None:
+    """Return what a box around an outline shows, and the box, if that is the same, whole and sure.
 
     What the box cuts is looked at once more, in a box around what was found.
     """
@@ -73,13 +81,13 @@ def _looked_at_again(network: CutoutNet, image: Image.Image, first: Tensor) -> C
         across, down = MARGIN * (right - left), MARGIN * (bottom - top)
         start = max(0.0, left - across), max(0.0, top - down)
         box = (*start, min(1.0, right + across), min(1.0, bottom + down))
-        found = find_with(network, image, Search(box=box))
+        found = find_with(network, image, search := Search(box=box))
         mask, cut = found.mask, _cut_share(found.mask, box)
         if cut <= CUT_AT_ALL or not mask.any():
             break
     is_whole = cut <= CUT_SHARE and SMALLEST < float(mask.mean()) <= MAX_SHARE
     is_sure = _sureness(found) >= SUREST and float(iou(mask, first)) >= CONFIRMED
-    return found if is_whole and is_sure else None
+    return (found, search) if is_whole and is_sure else None
 
 
 class _Overlaps(NamedTuple):

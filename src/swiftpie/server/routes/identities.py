@@ -11,8 +11,11 @@ from fastapi import APIRouter, File, Form, Request, Response, UploadFile
 from swiftpie.config import options_of
 from swiftpie.faces import CONSENT, FaceSource
 from swiftpie.imageio.images import mask_to_pil
+from swiftpie.masks import bounding_box
+from swiftpie.models.cutout import CutOut
 from swiftpie.models.cutout import cut_out as cutout_of
-from swiftpie.models.search import search_of
+from swiftpie.models.search import ANYWHERE, search_of
+from swiftpie.models.several import cut_out_all
 from swiftpie.pipelines.identity_file import identity_bytes
 from swiftpie.server.encoding import Encoder
 from swiftpie.server.errors import RequestError
@@ -25,6 +28,8 @@ from swiftpie.validation import MAX_REFERENCES
 
 if TYPE_CHECKING:
     from swiftpie.types import Identity
+
+ALL = "all"  # of `cutout`: every subject
 
 FACE = options_of(FaceSource)
 Uploads = Annotated[list[UploadFile] | None, File(description="Pictures of one subject.")]
@@ -93,8 +98,9 @@ def upload_routes(worker: Worker) -> APIRouter:
         cutout: Annotated[
             str,
             Form(
-                description="Where to look: 'auto', or a box L,T,R,B around the subject, points "
-                "X,Y on it and not:X,Y off it, separated by spaces, in shares from 0 to 1.",
+                description="Where to look: 'auto', 'all' for every subject, or a box L,T,R,B "
+                "around the subject, points X,Y on it and not:X,Y off it, separated by spaces, in "
+                "shares from 0 to 1.",
                 max_length=4_000,
             ),
         ] = "auto",
@@ -102,12 +108,12 @@ def upload_routes(worker: Worker) -> APIRouter:
         """Find the subject of a picture, and keep nothing.
 
         The mask is a PNG as large as the picture, white where the subject is, ready to be corrected
-        and sent with the picture to /v1/identities.
+        and sent with the picture to /v1/identities. Of 'all', `subjects` has a mask and a box each.
 
         Raises:
             RequestError: `cutout` is neither a place nor "auto".
         """
-        search = search_of(cutout)
+        search = ANYWHERE if cutout == ALL else search_of(cutout)
         if search.is_whole:
             raise RequestError(
                 f"cutout={cutout[:40]!r} names a way to look. 'auto', a box or points are needed.",
@@ -115,11 +121,19 @@ def upload_routes(worker: Worker) -> APIRouter:
             )
         data, key = await read_upload(image, param="image"), caller_of(request).key
         picture = (await worker.decoder.decode(data, name="'image'", key=key)).image
+        if cutout == ALL:
+            several = await worker.carry_out("", lambda _: cut_out_all(picture), key=key)
+            subjects = [await _described(one) | {"box": bounding_box(one.mask)} for one in several]
+            return {"subjects": subjects}
         found = await worker.carry_out("", lambda _: cutout_of(picture, search), key=key)
-        mask = await as_png(mask_to_pil(found.mask)[0])
-        return {"mask_b64": base64.b64encode(mask).decode(), **found.how._asdict()}
+        return await _described(found)
 
     return router
+
+
+async def _described(found: CutOut) -> dict[str, Any]:
+    mask = await as_png(mask_to_pil(found.mask)[0])
+    return {"mask_b64": base64.b64encode(mask).decode(), **found.how._asdict()}
 
 
 def _check_one_kind(
