@@ -569,9 +569,8 @@ HEADERS = {
 }
 FACTS = {"seeds": [SEED], "model": "mini", "size": "128x128"}
 DRAWN = (
-    "The library draws 'kitten', so the place is a drawing, too (drawn city street). For "
-    "a photographed subject give a picture of it, or `scene='city street'` for the photographed "
-    "place."
+    "Drawn: 'kitten', and so the place (drawn city street). For photographs give a picture of it, "
+    "or `scene='city street'` for the place alone."
 )
 CAT = {"named": [{"word": "kitten", "name": "cat", "near": ["cat face"]}], "warnings": [DRAWN]}
 PLACE = {"box": list(BOX)}

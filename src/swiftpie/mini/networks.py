@@ -345,14 +345,10 @@ def _advice_on_drawings(reading: Reading, request: PersonalizeRequest) -> Iterat
         place, shown = place_named(request, reading), place_of(request, reading)
     if not names or (place and not heads and not scene_library().is_photographed(place)):
         return
-    too, how = "", ""
-    if place != shown:
-        too = f", so the place is a drawing, too ({shown})"
-        how = f", or `scene={place!r}` for the photographed place"
-    yield (
-        f"The library draws {', '.join(names)}{too}.{wholes} For a photographed subject give a "
-        f"picture of it{how}."
-    )
+    is_drawn = place != shown
+    too = f", and so the place ({shown})" if is_drawn else ""
+    how = f", or `scene={place!r}` for the place alone" if is_drawn else ""
+    yield f"Drawn: {', '.join(names)}{too}.{wholes} For photographs give a picture of it{how}."
 
 
 def _advice_on_poses(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
