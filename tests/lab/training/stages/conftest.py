@@ -1,6 +1,7 @@
 """What the tests of all stages start from: the mini model, and a tiny random Stable Diffusion."""
 
 import importlib.resources
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,11 @@ import torch
 
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie_lab.training.context import Context
-from swiftpie_lab.training.loop import LoopConfig
+from swiftpie_lab.training.loop import LoopConfig, fit
 from swiftpie_lab.training.stages.adapter.stage import AdapterConfig
 from swiftpie_lab.training.stages.one_step.networks import Sizes, new_networks, train_tokenizer
 from swiftpie_lab.training.stages.one_step.stage import OneStepStage
+from swiftpie_lab.training.state import read_state
 from tests.backbones.tiny_models import make_pipeline
 from tests.cli.conftest import one_thread
 from tests.lab.data.photos import make_folder
@@ -73,6 +75,19 @@ def check_learning(stage, *, rate, draw=2):
     return learned
 
 
+def check_goes_on(build, tmp_path, **changes):
+    """Check that a run that stops after each step ends in the same bits; return its last event."""
+    loop = replace(LOOP, **{"steps": 2, "sample_every": 9, "save_every": 9, **changes})
+    *_, last = fit(build(), loop, tmp_path / "whole")
+    for _ in range(loop.steps):
+        assert [*fit(build(), loop, tmp_path / "parts", time_limit_s=0.0)]
+    whole, parts = (read_state(tmp_path / name).tensors for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    differs = [name for name in whole if not torch.equal(whole[name], parts[name])]
+    assert not differs, differs[:9]
+    return last
+
+
 @pytest.fixture(scope="package")
 def place(tmp_path_factory):
     """A folder with all that a stage may be built of; not to be changed."""
@@ -87,9 +102,9 @@ def build(place):
     """Builds a stage, exact and quick by default; equal settings give the same one."""
     built = {}
 
-    def build_stage(**changes):
+    def build_stage(*, is_new=False, **changes):
         key = repr(sorted(changes.items()))
-        if key in built:
+        if key in built and not is_new:
             return built[key]
         settings = {
             "data": place / "photos",

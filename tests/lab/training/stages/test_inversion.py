@@ -105,6 +105,16 @@ def test_the_first_stage_learns_and_leaves_the_generator_alone(stage, tmp_path):
         assert_same(old, new)
 
 
+@pytest.mark.thorough
+def test_a_run_of_the_first_stage_goes_on_bit_for_bit(config, context, tmp_path):
+    conftest.check_goes_on(lambda: config.build(context), tmp_path)
+
+
+@pytest.mark.thorough
+def test_a_run_on_photographs_goes_on_bit_for_bit(on_photos, tmp_path):
+    conftest.check_goes_on(lambda: on_photos, tmp_path)
+
+
 def test_network_and_image_branch_are_all_that_is_trained(stage):
     network = stage.network()
     assert {name for name, _ in network.named_children()} == {"inversion", "image"}

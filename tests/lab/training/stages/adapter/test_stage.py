@@ -162,6 +162,11 @@ def test_both_branches_speak_and_at_scale_zero_the_base_does(exported, build, pl
         assert np.abs(drawn(ours, identity=identity, detail=detail) - silent).max() > 1
 
 
+@pytest.mark.thorough
+def test_a_run_goes_on_bit_for_bit(build, tmp_path):
+    conftest.check_goes_on(lambda: build(is_new=True), tmp_path, ema_decay=0.9)
+
+
 def test_training_goes_on_from_an_exported_adapter(exported, build):
     stage = build(adapter=exported)
     settings = open_adapter(exported)
