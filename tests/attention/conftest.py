@@ -81,3 +81,10 @@ def predict(unet, latents, text):
         return unet(latents[rows], 999, text[rows], cross_attention_kwargs=keywords).sample
 
     return run
+
+
+@pytest.fixture
+def _fresh_compiler():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()

@@ -11,16 +11,10 @@ from swiftpie.noise import scaled_linear_step
 from swiftpie.types import TextCondition
 from tests.attention.conftest import WIDTH, tiny_unet
 
+pytestmark = pytest.mark.usefixtures("_fresh_compiler")
 NUM_CALLS = 5
 SUBJECTS, TEXT_LENGTH = 2, 7
 TOLERANCE = 1e-5
-
-
-@pytest.fixture(autouse=True)
-def _fresh_compiler():
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
 
 
 def full_size():

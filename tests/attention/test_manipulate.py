@@ -84,13 +84,6 @@ def test_a_single_token_is_not_stabilised():
     assert attend_reshaped(*states, reshaping, num_views=1).isfinite().all()
 
 
-@pytest.fixture
-def _fresh_compiler():
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
-
-
 @pytest.mark.parametrize("preset", thorough_but([AM1, AM2, STABLE_AM2], [AM2]), ids=str)
 @pytest.mark.usefixtures("_fresh_compiler")
 def test_new_numbers_need_no_new_graph(states, preset):

@@ -82,11 +82,7 @@ def opened(place):
     """Loads one family with its tiny folders; `adapter` is own, public or None."""
 
     def open_tiny(family, adapter="own", *, preset=None, **changes):
-        folder = place / family
-        choices = {"weights": folder / "pipeline"}
-        if adapter:
-            choices |= {"adapter": folder / f"{adapter}.safetensors"}
-            choices |= {"image_encoder": folder / "encoder"}
+        choices = tiny_models.choices_in(place / family, adapter and f"{adapter}.safetensors")
         return Session(load_components(preset or preset_of(family), **choices | changes))
 
     return open_tiny

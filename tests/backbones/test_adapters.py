@@ -13,7 +13,7 @@ from swiftpie.backbones.load.networks import read_image_encoder
 from swiftpie.backbones.load.weights import NetworkReader
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.identity import face_identity
-from tests.backbones.tiny_models import make_image_encoder, make_pipeline
+from tests.backbones.tiny_models import choices_in, make_image_encoder, make_pipeline
 from tests.parity import faces
 from tests.parity.faces import FACES, face_adapter, open_face, someone
 from tests.parity.ip_adapter import EMBEDS, HIDDEN, tiny_unet, unet_inputs
@@ -111,12 +111,7 @@ def test_written_as_our_own_it_keeps_its_version_and_tokens(folder, tmp_path):
     before = open_face(folder, PLUS, is_shallow=True).components
     own = tmp_path / "own.safetensors"
     write_adapter(own, before)
-    after = load_components(
-        preset_of("sd15"),
-        weights=folder / "pipeline",
-        adapter=own,
-        image_encoder=folder / "encoder",
-    )
+    after = load_components(preset_of("sd15"), **choices_in(folder, own))
     vectors, crops = someone()
     pair = [face_identity(session, vectors, crop=crops).tokens for session in (before, after)]
     assert torch.equal(*pair)

@@ -13,6 +13,7 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import WeightsError
 from swiftpie.models.denoiser import added_conditions, read_references
 from tests.backbones.conftest import preset_of
+from tests.backbones.tiny_models import choices_in
 from tests.parity.pipelines import subject
 from tests.quick import thorough_but
 
@@ -105,9 +106,7 @@ def test_an_adapter_knows_which_network_read_references_when_it_was_trained(
 
 
 def place_of(place, adapter):
-    folder = place / "sd21"
-    choices = {"weights": folder / "pipeline", "image_encoder": folder / "encoder"}
-    return choices | {"preset": preset_of("sd21"), "adapter": adapter}
+    return {"preset": preset_of("sd21"), **choices_in(place / "sd21", adapter)}
 
 
 def test_a_network_that_reads_may_wait_in_its_file(place, opened):

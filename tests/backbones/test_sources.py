@@ -22,8 +22,7 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("hub")
-    tiny_models.make_pipeline(root / "pipeline", "sd21", is_shallow=True)
-    tiny_models.make_own_adapter(root / "own.safetensors", "sd21", is_shallow=True)
+    tiny_models.make_model(root, "sd21")
     (cached(root / "home") / REVISION).symlink_to(root / "pipeline")
     return root
 

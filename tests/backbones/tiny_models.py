@@ -118,6 +118,20 @@ def make_own_adapter(path, family, *, is_shallow=False, **changes):
     return path
 
 
+def make_model(folder, family, *, adapter="own", is_shallow=True, **settings):
+    """Write a pipeline and an adapter, "own" or "public", into `folder`; return what loads them."""
+    make_pipeline(folder / "pipeline", family, is_shallow=is_shallow)
+    make = {"own": make_own_adapter, "public": make_public_adapter}[adapter]
+    make(folder / f"{adapter}.safetensors", family, is_shallow=is_shallow, **settings)
+    return choices_in(folder, f"{adapter}.safetensors")
+
+
+def choices_in(folder, adapter="own.safetensors"):
+    """Return what loads the pipeline in `folder`, with an adapter there or elsewhere, or none."""
+    seen = {"adapter": folder / adapter, "image_encoder": folder / "encoder"} if adapter else {}
+    return {"weights": folder / "pipeline", **seen}
+
+
 def make_unet(folder, family, *, seed=5, is_shallow=False):
     unet = tiny_unet(family, is_shallow=is_shallow)
     torch.manual_seed(seed)

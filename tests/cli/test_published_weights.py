@@ -1,4 +1,5 @@
 import json
+from itertools import chain
 
 import pytest
 from PIL import Image
@@ -11,8 +12,7 @@ from tests.backbones import tiny_models
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("published")
-    tiny_models.make_pipeline(root / "pipeline", "sd21", is_shallow=True)
-    tiny_models.make_own_adapter(root / "own.safetensors", "sd21", is_shallow=True)
+    tiny_models.make_model(root, "sd21")
     return root
 
 
@@ -73,11 +73,10 @@ def test_an_identity_is_saved_inspected_and_drawn(call, folder, tmp_path, hamste
 @pytest.mark.thorough
 @pytest.mark.parametrize(("family", "preset"), [("sd15", "instaflow"), ("sdxl", "sdxl-turbo")])
 def test_a_tuned_subject_is_drawn_as_in_python(call, tmp_path, hamster, family, preset):
-    weights = tiny_models.make_pipeline(tmp_path / "pipeline", family, is_shallow=True)
-    adapter = tiny_models.make_public_adapter(tmp_path / "ip.safetensors", family, is_shallow=True)
+    choices = tiny_models.make_model(tmp_path, family, adapter="public")
     tuned, out = tmp_path / "tuned.spid", tmp_path / "out.png"
-    parts = ("--preset", preset, "--weights", weights, "--adapter", adapter, "--offline")
-    parts += ("--image-encoder", tmp_path / "encoder")
+    given = [(f"--{name.replace('_', '-')}", path) for name, path in choices.items()]
+    parts = ("--preset", preset, "--offline", *chain(*given))
     scenes = ("--steps", 1, "--num-scenes", 1, "--learning-rate", 0.3, "--json")
     result = call("tune", hamster, "-o", tuned, *scenes, *parts)
     assert result.exit_code == 0, result.output
@@ -86,8 +85,7 @@ def test_a_tuned_subject_is_drawn_as_in_python(call, tmp_path, hamster, family, 
     assert "draws 3 scenes and takes up to 1 steps; Ctrl-C keeps" in result.stderr
     drawn = call("personalize", tuned, "a cup", "-o", out, "--seed", 3, "--size", "64x64", *parts)
     assert drawn.exit_code == 0, drawn.output
-    networks = {"adapter": adapter, "image_encoder": tmp_path / "encoder", "weights": weights}
-    session = swiftpie.load(preset, device="cpu", **networks)
+    session = swiftpie.load(preset, device="cpu", **choices)
     read, plain = session.load_identity(tuned), session.encode_identity(hamster)
     pictures = [session.personalize(one, "a cup", seed=3, size=(64, 64)) for one in (read, plain)]
     with Image.open(out) as opened:

@@ -27,7 +27,7 @@ from swiftpie.pipelines.settings import TuneSettings
 from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie_lab.evaluation.benchmarks import BENCHMARKS
 from tests.backbones.test_releases import files_below, packed, planned, release, root
-from tests.backbones.tiny_models import make_pipeline, make_public_adapter
+from tests.backbones.tiny_models import make_model
 from tests.engine.test_verify import ALL_EQUAL, drawn_by_diffusers, opened, verdicts
 from tests.fixtures.mock_hub import clean_machine, serving
 from tests.fixtures.signer import make_signer
@@ -175,12 +175,7 @@ def fetches_a_release(folder):
 
 def verifies(folder):
     """Whether diffusers draws the same pictures by the same networks."""
-    choices = {
-        "weights": make_pipeline(folder / "pipeline", "sd21", is_shallow=True),
-        "adapter": make_public_adapter(folder / "adapter.safetensors", "sd21", is_shallow=True),
-        "image_encoder": folder / "encoder",
-        "detail": "joint",
-    }
+    choices = {**make_model(folder, "sd21", adapter="public"), "detail": "joint"}
     theirs = drawn_by_diffusers(opened(choices), choices["adapter"])
     return verdicts(theirs, choices) == ALL_EQUAL
 

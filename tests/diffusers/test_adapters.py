@@ -18,10 +18,9 @@ PROMPT = "a red cube on the moon"
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("loras")
-    tiny_models.make_pipeline(folder / "pipeline", "sd21", is_shallow=True)
     for seed, name in enumerate("ab"):
         tiny_models.make_lora(folder / f"{name}.safetensors", "sd21", is_shallow=True, seed=seed)
-    tiny_models.make_own_adapter(folder / OWN, "sd21", is_shallow=True)
+    tiny_models.make_model(folder, "sd21")
     tiny_models.make_public_adapter(folder / PUBLIC, "sd21", is_shallow=True)
     return folder
 
@@ -33,9 +32,7 @@ def latents(pipe, **options):
 
 
 def opened(place, adapter=None):
-    chosen = {"weights": place / "pipeline"}
-    if adapter is not None:
-        chosen |= {"adapter": place / adapter, "image_encoder": place / "encoder"}
+    chosen = tiny_models.choices_in(place, adapter)
     made = SwiftPiePipeline.from_components(load_components(preset_of("sd21"), **chosen))
     made.set_progress_bar_config(disable=True)
     return made

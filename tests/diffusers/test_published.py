@@ -29,8 +29,7 @@ def place(tmp_path_factory):
     """A folder a family; they are not to be changed."""
     root = tmp_path_factory.mktemp("models")
     for family in FAMILIES:
-        tiny_models.make_pipeline(root / family / "pipeline", family, is_shallow=True)
-        tiny_models.make_own_adapter(root / family / "own.safetensors", family, is_shallow=True)
+        tiny_models.make_model(root / family, family)
         public = root / family / "public.safetensors"
         tiny_models.make_public_adapter(public, family, is_shallow=True)
         tiny_models.make_unet(root / family / "other", family, is_shallow=True)
@@ -42,11 +41,8 @@ def opened(place):
     """Loads one family with its tiny folders; `adapter` is own, public or None."""
 
     def open_tiny(family, adapter="own", *, kind=SwiftPiePipeline, preset=None, **choices):
-        folder = place / family
-        if adapter:
-            choices |= {"adapter": folder / f"{adapter}.safetensors"}
-            choices |= {"image_encoder": folder / "encoder"}
-        given = {"weights": folder / "pipeline"} | choices
+        files = tiny_models.choices_in(place / family, adapter and f"{adapter}.safetensors")
+        given = files | choices
         return quiet(kind.from_components(load_components(preset or preset_of(family), **given)))
 
     return open_tiny
@@ -128,8 +124,8 @@ def test_a_pipeline_without_an_adapter_is_saved_without_one(opened, place, tmp_p
     loaded = SwiftPiePipeline.from_pretrained(tmp_path)
     with pytest.raises(CapabilityError, match="adapter"):
         drawn(loaded)
-    options = {"adapter": place / "sd21" / "own.safetensors"}
-    options["image_encoder"] = place / "sd21" / "encoder"
+    options = tiny_models.choices_in(place / "sd21")
+    del options["weights"]
     assert np.array_equal(drawn(reopened(tmp_path, "sd21", **options)), drawn(opened("sd21")))
 
 

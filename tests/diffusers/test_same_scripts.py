@@ -35,8 +35,7 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("scripts")
     for family in THEIRS:
         shallow = {"is_shallow": family != "sdxl"}  # names of blocks are those of the whole one
-        tiny_models.make_pipeline(root / family / "pipeline", family, **shallow)
-        tiny_models.make_public_adapter(root / family / "public.safetensors", family, **shallow)
+        tiny_models.make_model(root / family, family, adapter="public", **shallow)
         for seed, name in enumerate("ab"):
             tiny_models.make_lora(
                 root / family / f"{name}.safetensors", family, seed=seed, **shallow
@@ -50,10 +49,9 @@ def pair(place):
 
     def opened(family, *, adapter=True, **changes):
         folder = place / family
-        given = {"weights": folder / "pipeline"}
+        given = tiny_models.choices_in(folder, adapter and "public.safetensors")
         theirs = THEIRS[family].from_pretrained(folder / "pipeline")
         if adapter:
-            given |= {"adapter": folder / "public.safetensors", "image_encoder": folder / "encoder"}
             load = {"weight_name": "public.safetensors", "image_encoder_folder": None}
             theirs.load_ip_adapter(str(folder), subfolder="", **load)
         preset = preset_of(family, **changes)

@@ -16,7 +16,7 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.wrappers import JoinedAutoencoder
 from swiftpie.errors import CapabilityError, WeightsError
 from swiftpie.pipelines.settings import EditMode, EditSettings
-from tests.backbones.tiny_models import make_pipeline, make_public_adapter
+from tests.backbones.tiny_models import choices_in, make_model, make_public_adapter
 from tests.pipelines.tiny_editor import tiny_editor
 from tests.quick import thorough_but
 
@@ -99,21 +99,14 @@ def test_decoders_and_encoders_that_were_joined_come_too():
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
     root = tmp_path_factory.mktemp("stored")
-    make_pipeline(root / "pipeline", "sdxl", is_shallow=True)
-    make_public_adapter(root / "public.safetensors", "sdxl", is_shallow=True)
+    make_model(root, "sdxl", adapter="public")
     make_public_adapter(
         root / "face.safetensors", "sdxl", name="ip-adapter-faceid_sdxl", is_shallow=True
     )
 
     def load(*, adapter="public.safetensors", **choices):
         return swiftpie.load(
-            "sdxl-turbo",
-            weights=root / "pipeline",
-            adapter=root / adapter,
-            image_encoder=root / "encoder",
-            offline=True,
-            device="cpu",
-            **choices,
+            "sdxl-turbo", **choices_in(root, adapter), offline=True, device="cpu", **choices
         )
 
     return load

@@ -10,7 +10,7 @@ from swiftpie.backbones.peers import NUM_FRAMES
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.session import Session
 from swiftpie.engine.verify import compare, draw_ours, draw_theirs, read_subject
-from tests.backbones.tiny_models import make_motion, make_pipeline, make_public_adapter
+from tests.backbones.tiny_models import make_model, make_motion
 
 SIDE_PX = 64
 ALL_EQUAL = {"text alone": True, "the subject": True, "strengths of 0": True}
@@ -19,14 +19,8 @@ PRESET = replace(PRESETS.get("sd-turbo"), image_size_px=SIDE_PX)
 
 @pytest.fixture(scope="module")
 def choices(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tiny")
-    return {
-        "weights": make_pipeline(folder / "pipeline", "sd21", is_shallow=True),
-        "adapter": make_public_adapter(folder / "adapter.safetensors", "sd21", is_shallow=True),
-        "image_encoder": folder / "encoder",
-        "dtype": "float32",
-        "detail": "joint",
-    }
+    files = make_model(tmp_path_factory.mktemp("tiny"), "sd21", adapter="public")
+    return {**files, "dtype": "float32", "detail": "joint"}
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +64,10 @@ def test_both_draw_the_same(theirs, choices):
 def test_both_animate_the_same(tmp_path, name):
     preset = replace(PRESETS.get(name), image_size_px=SIDE_PX)
     folder = make_motion(tmp_path / "motion", is_shallow=True)
-    choices = {
-        "weights": folder if preset.lora else folder / "diffusion_pytorch_model.safetensors",
-        "base": make_pipeline(tmp_path / "pipeline", "sd15", is_shallow=True),
-        "adapter": make_public_adapter(tmp_path / "adapter.safetensors", "sd15", is_shallow=True),
-        "image_encoder": tmp_path / "encoder",
-        "dtype": "float32",
-        "detail": "joint",
-    }
+    choices = make_model(tmp_path, "sd15", adapter="public")
+    choices |= {"base": choices["weights"], "dtype": "float32", "detail": "joint"}
+    weights = folder if preset.lora else folder / "diffusion_pytorch_model.safetensors"
+    choices["weights"] = weights
     if preset.lora:
         pytest.importorskip("peft", reason="needs swiftpie[lora]")
     session = opened(choices, preset)

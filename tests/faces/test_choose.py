@@ -11,6 +11,7 @@ from swiftpie.faces.choose import (
     MIN_FACE_PX,
     FoundFaces,
     choose_face,
+    face_region,
     find_faces,
     main_face,
     share_outside,
@@ -18,7 +19,7 @@ from swiftpie.faces.choose import (
 from swiftpie.imageio.decoding import load_image
 from swiftpie_lab.evaluation.benchmarks.fastface import open_judge, same_face, shown_face
 from swiftpie_lab.evaluation.metrics.judges import face_ratio, likeness
-from tests.faces.tiny_faces import make_models, recogniser, steady_detector
+from tests.faces.tiny_faces import BOX, make_models, recogniser, steady_detector
 from tests.fuzz.pictures import encoded
 
 ARCFACE = "face_recognition_arcface.onnx"
@@ -189,3 +190,23 @@ def test_a_second_encoder_judges(encoder, face_models, tmp_path):
 def test_an_encoder_does_not_judge_its_own_work(encoder, other_judge):
     with pytest.raises(ConfigError, match="same recogniser"):
         open_judge(encoder, other_judge, name="arcface")
+
+
+def test_the_region_holds_the_face_and_little_else(encoder, portrait):
+    mask = np.asarray(face_region(encoder, portrait).mask) > 0
+    left, top, right, bottom = (round(edge) for edge in BOX)
+    assert mask[top:bottom, left:right].all()
+    assert mask.shape == (256, 256)
+    assert mask.mean() < 2.5 * (right - left) * (bottom - top) / mask.size
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_the_region_of_a_turned_photograph_turns_with_it(encoder, portrait, turn):
+    upright = np.asarray(face_region(encoder, portrait).mask)
+    turned = face_region(encoder, portrait.rotate(turn)).mask.rotate(-turn)
+    assert np.mean(upright != np.asarray(turned)) < 0.01
+
+
+def test_a_picture_without_a_face_is_refused_with_what_to_do(encoder):
+    with pytest.raises(ImageError, match=r"80x60 px.*by a mask or a box"):
+        face_region(encoder, Image.new("RGB", (80, 60)))

@@ -25,13 +25,9 @@ def make_world(root):
 
 
 def small_session(root, *, adapter=FACE_ID_PLUS, side_px=64):
-    components = load_components(
-        replace(PRESETS.get("sdxl-turbo"), image_size_px=side_px),
-        weights=root / "pipeline",
-        adapter=root / f"{adapter}.safetensors",
-        image_encoder=root / "encoder",
-    )
-    return Session(components)
+    preset = replace(PRESETS.get("sdxl-turbo"), image_size_px=side_px)
+    choices = tiny_models.choices_in(root, f"{adapter}.safetensors")
+    return Session(load_components(preset, **choices))
 
 
 def options(root, *, adapter=FACE_ID):

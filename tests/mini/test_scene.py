@@ -17,14 +17,10 @@ from swiftpie.mini.placing import picture_size
 from swiftpie.mini.scenes import PHOTOGRAPH_PX
 from swiftpie.pipelines.request import Output, texts_of
 from swiftpie.types import Cutout
-from tests.parity.edit import photograph
+from tests.parity.edit import photograph, values
 from tests.quick import thorough_but
 
 PROMPT = "a dog at sunset"
-
-
-def values(image):
-    return np.asarray(image, dtype=np.int16)
 
 
 def request_of(identity, **changes):

@@ -213,13 +213,13 @@ def whole_edits():
         "released code, from picture to reconstruction": (as_released.reconstruction, kept),
     }
     return [
-        (f"{name}, levels", float(np.abs(np.subtract(*map(levels, pair))).max()), LEVELS)
+        (f"{name}, levels", float(np.abs(np.subtract(*map(values, pair))).max()), LEVELS)
         for name, pair in pairs.items()
     ]
 
 
-def levels(image):
-    return np.asarray(image, dtype=int)
+def values(image):
+    return np.asarray(image, dtype=np.int32)
 
 
 def whole_edit(mode, scales, *, start=EditStart.MIXTURE):

@@ -20,7 +20,7 @@ from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.session import Session
 from swiftpie.pipelines.identity import face_identity
 from swiftpie.types import Identity
-from tests.backbones.tiny_models import make_pipeline
+from tests.backbones.tiny_models import choices_in, make_pipeline
 from tests.parity.ip_adapter import FACE, FILES, adapter_tensors, difference, tiny_unet
 from tests.parity.pipelines import (
     BOUND_PIXELS,
@@ -63,9 +63,7 @@ def open_face(folder, name, *, is_shallow=False, like=None, **choices):
     steps = {} if like is None else {step: getattr(like, step) for step in STEPS}
     components = load_components(
         preset_of(FACES[name][0], **steps),
-        weights=folder / "pipeline",
-        adapter=face_adapter(folder, name, is_shallow=is_shallow),
-        image_encoder=folder / "encoder",
+        **choices_in(folder, face_adapter(folder, name, is_shallow=is_shallow)),
         allow_pickle=name in PICKLED,
         **choices,
     )

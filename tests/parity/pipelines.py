@@ -23,7 +23,7 @@ from swiftpie.engine.session import Session
 from swiftpie.models.vision import CLIP_MEAN, CLIP_STD
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.settings import Scales
-from tests.backbones.tiny_models import make_pipeline, make_public_adapter
+from tests.backbones.tiny_models import make_model
 from tests.parity.ip_adapter import difference
 from tests.parity.tiny import Recorder
 
@@ -97,19 +97,10 @@ def their_features(encoder, identity):
 
 
 def compare(family, folder, *, is_shallow):
-    pipeline_folder = make_pipeline(folder / "pipeline", family, is_shallow=is_shallow)
-    path = folder / "adapter.safetensors"
-    adapter = make_public_adapter(path, family, is_shallow=is_shallow)
-    session = Session(
-        load_components(
-            preset_of(family),
-            weights=pipeline_folder,
-            adapter=adapter,
-            image_encoder=folder / "encoder",
-        )
-    )
+    choices = make_model(folder, family, adapter="public", is_shallow=is_shallow)
+    session = Session(load_components(preset_of(family), **choices))
     identity = session.encode_identity(subject())
-    pipeline = PIPELINES[family].from_pretrained(pipeline_folder)
+    pipeline = PIPELINES[family].from_pretrained(choices["weights"])
     pipeline.set_progress_bar_config(disable=True)
     ours = {"": partial(our_picture, session, identity)}
     if family == "sdxl":
@@ -119,7 +110,7 @@ def compare(family, folder, *, is_shallow):
     theirs = their_picture(pipeline)
     found = {f"text only{way}": (draw(scale=0.0), theirs) for way, draw in ours.items()}
     pipeline.load_ip_adapter(
-        str(folder), subfolder="", weight_name=adapter.name, image_encoder_folder=None
+        str(folder), subfolder="", weight_name=choices["adapter"].name, image_encoder_folder=None
     )
     features = [their_features(folder / "encoder", identity)]
     for scale in SCALES:

@@ -13,7 +13,7 @@ from swiftpie.backbones.components import load_components
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.engine.session import Session
 from swiftpie.types import GenerationResult
-from tests.backbones.tiny_models import make_own_adapter, make_pipeline
+from tests.backbones.tiny_models import make_model
 
 PROMPT = "a red cube beside a cat"
 SIDE_PX = 128
@@ -61,14 +61,8 @@ def tiny_session(family, folder, *, is_shallow=False, **plan):
     if family == "mini":
         return recording(swiftpie.load("mini", size_px=128))
     sizes = {"family": family, "image_size_px": SIDE_PX}
-    components = load_components(
-        replace(PRESETS.get("sd-turbo"), **sizes),
-        weights=make_pipeline(folder / "pipeline", family, is_shallow=is_shallow),
-        adapter=make_own_adapter(
-            folder / "adapter.safetensors", family, is_shallow=is_shallow, **plan
-        ),
-        image_encoder=folder / "encoder",
-    )
+    choices = make_model(folder, family, is_shallow=is_shallow, **plan)
+    components = load_components(replace(PRESETS.get("sd-turbo"), **sizes), **choices)
     return recording(Session(components))
 
 

@@ -18,12 +18,8 @@ from tests.policy.project import ROOT
 @pytest.fixture(scope="module")
 def components(tmp_path_factory):
     """Stable Diffusion 1.5 with random weights."""
-    folder = tmp_path_factory.mktemp("sd15")
-    weights = tiny_models.make_pipeline(folder / "pipeline", "sd15", is_shallow=True)
-    adapter = folder / "own.safetensors"
-    tiny_models.make_own_adapter(adapter, "sd15", is_shallow=True)
-    parts = {"weights": weights, "adapter": adapter, "image_encoder": folder / "encoder"}
-    return load_components(preset_of("sd15"), **parts)
+    choices = tiny_models.make_model(tmp_path_factory.mktemp("sd15"), "sd15")
+    return load_components(preset_of("sd15"), **choices)
 
 
 def test_the_method_by_hand_is_that_of_a_session(components):

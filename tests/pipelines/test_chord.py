@@ -17,7 +17,7 @@ from swiftpie.imageio.images import to_tensor
 from swiftpie.models.denoiser import added_conditions
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.methods.chord import ChordForm
-from tests.backbones.tiny_models import make_own_adapter, make_pipeline
+from tests.backbones.tiny_models import make_model
 from tests.parity.edit import photograph
 from tests.parity.tiny import Recorder, Spy, difference
 from tests.quick import thorough_but
@@ -38,12 +38,7 @@ def model(request, tmp_path_factory):
     family = request.param
     folder = tmp_path_factory.mktemp(family)
     preset = replace(PRESETS.get(PRESETS_OF[family]), family=family, image_size_px=SIDE_PX)
-    components = load_components(
-        preset,
-        weights=make_pipeline(folder / "pipeline", family, is_shallow=True),
-        adapter=make_own_adapter(folder / "adapter.safetensors", family, is_shallow=True),
-        image_encoder=folder / "encoder",
-    )
+    components = load_components(preset, **make_model(folder, family))
     components = replace(components, autoencoder=Recorder(components.autoencoder))
     unet = UNet2DConditionModel.from_pretrained(folder / "pipeline" / "unet")
     return Session(components), unet.double()

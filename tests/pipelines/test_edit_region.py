@@ -3,11 +3,7 @@ import pytest
 import torch
 
 from swiftpie.pipelines.edit_region import canvas_for, square_around
-from tests.parity.edit import photograph
-
-
-def values(image):
-    return np.asarray(image, dtype=np.int16)
+from tests.parity.edit import photograph, values
 
 
 @pytest.mark.parametrize(

@@ -5,24 +5,27 @@ import pytest
 import torch
 from PIL import Image, ImageChops
 
-from swiftpie import CapabilityError, InputError
+from swiftpie import CapabilityError, EditRequest, EditSettings, InputError
 from swiftpie.backbones.choices import schedule_of, with_steps
 from swiftpie.backbones.presets import PRESETS
 from swiftpie.diffusers.personalize import SwiftPiePipeline
 from swiftpie.engine.session import Session
-from swiftpie.faces import Face, FaceBox
+from swiftpie.faces import FACE_ENCODERS, METADATA, Face, FaceBox
 from swiftpie.faces.choose import choose_face, find_faces
+from swiftpie.models.inversion import UNetInversion
 from swiftpie.pipelines.identity import face_identity
 from swiftpie.pipelines.request import PersonalizeRequest, Subject
-from swiftpie.pipelines.settings import IdentityGuidance, Scales, steering_of
+from swiftpie.pipelines.settings import EditMode, IdentityGuidance, Scales, steering_of
 from tests.backbones.tiny_models import make_pipeline
+from tests.faces.tiny_faces import make_models, photo
 from tests.parity.faces import no_face, open_face, someone
-from tests.parity.ip_adapter import FACE, WIDTHS
+from tests.parity.ip_adapter import FACE, WIDTHS, tiny_unet
 from tests.quick import thorough_but
 
 PLAIN, PLUS = "ip-adapter-faceid_sd15", "ip-adapter-faceid-plusv2_sd15"
 PORTRAIT = "ip-adapter-faceid-portrait_sd15"
 PROMPT = "a chef"
+WAYS = {method: EditSettings(method=method) for method in ("inversion", "chord")}
 
 
 @pytest.fixture(scope="module")
@@ -224,3 +227,63 @@ def test_pictures_and_faces_are_distinguished(opened, session):
         face_identity(session.components, torch.ones(FACE))
     with pytest.raises(CapabilityError, match="face_identity"):
         opened[PLAIN].encode_identity(someone()[1][0], masks=Image.new("L", (32, 32), 255))
+
+
+@pytest.fixture(scope="module")
+def editor(opened, tmp_path_factory):
+    components = opened[PLUS].components
+    inversion = UNetInversion(tiny_unet("sd15", is_shallow=True))
+    encoder = FACE_ENCODERS.get("opencv").open(make_models(tmp_path_factory.mktemp("models")))
+    preset = replace(components.preset, image_size_px=64)
+    own = replace(components, inversion=inversion, preset=preset)
+    return Session(own).with_face_encoder(encoder)
+
+
+@pytest.fixture(scope="module")
+def people(editor):
+    vectors, crops = someone(num_faces=2)
+    return [face_identity(editor.components, vectors[i], crop=crops[i]) for i in range(2)]
+
+
+def edited(editor, person, settings, **options):
+    return editor.edit(photo(), PROMPT, identity=person, seed=1, settings=settings, **options)
+
+
+@pytest.mark.parametrize("method", thorough_but(WAYS, ["inversion"]))
+def test_the_face_changes_and_all_else_stays_to_the_last_bit(editor, people, method):
+    before = np.asarray(photo())
+    results = [edited(editor, person, WAYS[method]) for person in people]
+    first, second = (np.asarray(result.image) for result in results)
+    outside = np.asarray(results[0].region) == 0
+    assert 0.5 < outside.mean() < 0.9
+    assert (first[outside] == before[outside]).all()
+    assert (first[~outside] != before[~outside]).any()
+    assert (first != second).any()  # so it is the person who is drawn
+    assert results[0].origin["face"] == METADATA["face"]
+
+
+@pytest.mark.parametrize("place", [{"mask": (0.0, 0.0, 0.5, 1.0)}, {"keyword": "a dog"}])
+def test_a_place_that_is_named_goes_before_the_face(editor, people, place):
+    brought = {"source": people[0], "finds_face": True}
+    request = EditRequest(image=photo(), prompt=PROMPT, seed=1, **brought, **place)
+    assert editor.resolved(request).mask == place.get("mask")
+    assert editor.resolved(replace(request, mask=None, keyword="")).mask is not None
+
+
+@pytest.mark.thorough
+def test_a_style_steers_an_edit_and_is_kept_with_it(editor, people):
+    plain, steered = (
+        edited(editor, people[0], WAYS["inversion"], identity_guidance=style)
+        for style in (IdentityGuidance.PLAIN, IdentityGuidance.AM1)
+    )
+    assert plain.image.tobytes() != steered.image.tobytes()
+    assert ("identity_guidance" in plain.origin, steered.origin["identity_guidance"]) == (
+        False,
+        "am1",
+    )
+
+
+@pytest.mark.parametrize("settings", [WAYS["chord"], EditSettings(mode=EditMode.RELEASED)])
+def test_what_cannot_be_steered_refuses_a_style(editor, people, settings):
+    with pytest.raises(InputError, match="guidance"):
+        edited(editor, people[0], settings, identity_guidance=IdentityGuidance.DCG)

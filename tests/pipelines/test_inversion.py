@@ -16,7 +16,7 @@ from swiftpie.pipelines.edit_region import blend_mask
 from swiftpie.pipelines.settings import EditMode, EditSettings, Scales
 from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.types import Posterior
-from tests.parity.edit import photograph
+from tests.parity.edit import photograph, values
 from tests.pipelines.pictures import edit
 from tests.pipelines.tiny_editor import PRESET, tiny_editor
 
@@ -40,10 +40,6 @@ def components():
 @pytest.fixture(scope="module")
 def photo():
     return photograph()
-
-
-def values(image):
-    return np.asarray(image, dtype=np.int16)
 
 
 def changed(result, original):

@@ -68,11 +68,8 @@ def test_every_family_draws_two_subjects_in_a_wide_picture(opened, family):
 @pytest.mark.thorough
 def test_a_style_picture_acts_beside_a_subject_of_another_picture(tmp_path):
     # Groups of layers are counted as in the whole network.
-    tiny_models.make_pipeline(tmp_path / "pipeline", "sdxl")
-    tiny_models.make_public_adapter(tmp_path / "public.safetensors", "sdxl")
-    weights = {"weights": tmp_path / "pipeline", "adapter": tmp_path / "public.safetensors"}
-    weights["image_encoder"] = tmp_path / "encoder"
-    session = Session(load_components(preset_of("sdxl"), **weights))
+    choices = tiny_models.make_model(tmp_path, "sdxl", adapter="public", is_shallow=False)
+    session = Session(load_components(preset_of("sdxl"), **choices))
     identity, style = session.encode_identity(subject()), subject().rotate(90).convert("RGB")
     plain = drawn(session, identity)[1]
     assert torch.equal(drawn(session, identity, style_reference=style, style_scale=0.0)[1], plain)

@@ -38,12 +38,8 @@ runpy.run_path(sys.argv[2], run_name="__main__")
     ],
 )
 def test_models_of_stable_diffusion_are_exported_with_their_adapters(tmp_path, family, adapter):
-    pipeline = tiny_models.make_pipeline(tmp_path / "pipeline", family, is_shallow=True)
-    make = getattr(tiny_models, f"make_{adapter}_adapter")
-    file = make(tmp_path / "adapter.safetensors", family, is_shallow=True)
-    components = load_components(
-        preset_of(family), weights=pipeline, adapter=file, image_encoder=tmp_path / "encoder"
-    )
+    choices = tiny_models.make_model(tmp_path, family, adapter=adapter)
+    components = load_components(preset_of(family), **choices)
     (tmp_path / "graphs").mkdir()
     sheet = export_onnx(components, tmp_path / "graphs")
     assert len(sheet.tokenizers) == 1 + (family == "sdxl")

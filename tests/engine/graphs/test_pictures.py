@@ -75,16 +75,9 @@ def large(tmp_path):
     """Makes networks of a large family, tiny and random, with upsampling as OpenVINO gets it."""
 
     def load(family, **choices):
-        tiny_models.make_pipeline(tmp_path / "pipeline", family)
-        tiny_models.make_own_adapter(tmp_path / "own.safetensors", family)
-        components = load_components(
-            preset_of(family),
-            weights=tmp_path / "pipeline",
-            adapter=tmp_path / "own.safetensors",
-            image_encoder=tmp_path / "encoder",
-            inversion=tmp_path / "pipeline" / "unet",
-            **choices,
-        )
+        files = tiny_models.make_model(tmp_path, family, is_shallow=False)
+        files["inversion"] = files["weights"] / "unet"
+        components = load_components(preset_of(family), **files, **choices)
         return Session(components), transform(components, "folded-upsampling")
 
     return load

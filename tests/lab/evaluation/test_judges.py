@@ -1,30 +1,17 @@
 import numpy as np
 import pytest
 import torch
-from transformers import CLIPConfig, CLIPModel, ViTModel
+from transformers import ViTModel
 
 from swiftpie.errors import WeightsError
 from swiftpie_lab.evaluation.judges import load_judge
 from tests.lab.evaluation.benchmarks.pie_folder import random_picture
-from tests.lab.evaluation.tiny_networks import SMALL, write_dino
-from tests.pipelines.tiny_editor import text_tower
+from tests.lab.evaluation.tiny_networks import write_clip, write_dino
 
 
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clip")
-    tokenizer = text_tower().tokenizer
-    words = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = CLIPConfig(
-            text_config={**SMALL, **words, "max_position_embeddings": 8},
-            vision_config={**SMALL, "image_size": 32, "patch_size": 16},
-            projection_dim=8,
-        )
-        CLIPModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return write_clip(tmp_path_factory.mktemp("clip"), width=8)
 
 
 @pytest.fixture(scope="module")

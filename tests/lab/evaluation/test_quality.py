@@ -7,16 +7,14 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from transformers import CLIPConfig, CLIPModel
 
 from swiftpie.errors import ConfigError, WeightsError
 from swiftpie_lab.evaluation.command import open_networks
 from swiftpie_lab.evaluation.metrics.aesthetic import PLACES, WIDTH, WIDTHS, aesthetic
 from swiftpie_lab.evaluation.metrics.image_reward import image_reward_of, reward
 from swiftpie_lab.evaluation.metrics.lpips import Lpips, read_lpips
-from tests.lab.evaluation.tiny_networks import SMALL
+from tests.lab.evaluation.tiny_networks import write_clip
 from tests.lab.evaluation.tiny_reward import VOCABULARY, released
-from tests.pipelines.tiny_editor import text_tower
 
 # What lpips 0.1.4 and torchmetrics 1.9 print for `lpips_state()` and `waves_of(3, 67, 64)`.
 PACKAGES = 0.0605707280
@@ -78,18 +76,7 @@ def test_other_weights_than_those_of_lpips_are_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory):
-    folder, tokenizer = tmp_path_factory.mktemp("clip"), text_tower().tokenizer
-    words = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
-    config = CLIPConfig(
-        text_config={**SMALL, **words, "max_position_embeddings": 8},
-        vision_config={**SMALL, "image_size": 32, "patch_size": 16},
-        projection_dim=WIDTH,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        CLIPModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return write_clip(tmp_path_factory.mktemp("clip"), width=WIDTH)
 
 
 def predictor():

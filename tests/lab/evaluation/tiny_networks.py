@@ -1,7 +1,15 @@
 """Small random networks in the folders that users give to judge with."""
 
 import torch
-from transformers import Siglip2Config, Siglip2ImageProcessorPil, Siglip2Model, ViTConfig, ViTModel
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    Siglip2Config,
+    Siglip2ImageProcessorPil,
+    Siglip2Model,
+    ViTConfig,
+    ViTModel,
+)
 
 from tests.pipelines.tiny_editor import text_tower
 
@@ -13,13 +21,31 @@ SMALL = {
 }
 
 
+def read_by(tokenizer):
+    words = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    return {**SMALL, **words, "max_position_embeddings": 8}
+
+
+def write_clip(folder, *, width):
+    """Write CLIP, whose vectors have `width` values, with its tokenizer; return the folder."""
+    tokenizer = text_tower().tokenizer
+    config = CLIPConfig(
+        text_config=read_by(tokenizer),
+        vision_config={**SMALL, "image_size": 32, "patch_size": 16},
+        projection_dim=width,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        CLIPModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def write_siglip2(folder):
     """Write SigLIP2 NaFlex with tokenizer and image processor, and return the folder."""
     tokenizer = text_tower().tokenizer
-    words = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
     config = Siglip2Config(
-        text_config={**SMALL, **words, "max_position_embeddings": 8},
-        vision_config={**SMALL, "patch_size": 16, "num_patches": 16},
+        text_config=read_by(tokenizer), vision_config={**SMALL, "patch_size": 16, "num_patches": 16}
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -11,15 +11,11 @@ from swiftpie.mini.scenes import scene_library
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.pipelines.techniques.repaint import finish, open_window, proposed_box
-from tests.parity.edit import photograph
+from tests.parity.edit import photograph, values
 from tests.pipelines.tiny_editor import tiny_editor
 from tests.quick import thorough_but
 
 SPOT = (0.3, 0.4, 0.6, 0.7)
-
-
-def values(image):
-    return np.asarray(image, dtype=np.int16)
 
 
 def changed(result, photo):

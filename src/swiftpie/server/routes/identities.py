@@ -2,35 +2,43 @@
 
 import asyncio
 import base64
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeVar
 from weakref import ref
 
 from fastapi import APIRouter, File, Form, Request, Response, UploadFile
+from PIL import Image
 
 from swiftpie.config import options_of
+from swiftpie.engine.session import Session
+from swiftpie.errors import ImageError
 from swiftpie.faces import CONSENT, FaceSource
-from swiftpie.imageio.images import mask_to_pil
-from swiftpie.masks import bounding_box
+from swiftpie.faces.choose import choose_face, find_faces
+from swiftpie.imageio.images import mask_to_pil, to_pil
+from swiftpie.imageio.writing import encode_image
+from swiftpie.masks import bounding_box, load_mask
 from swiftpie.models.cutout import CutOut
 from swiftpie.models.cutout import cut_out as cutout_of
 from swiftpie.models.search import ANYWHERE, search_of
 from swiftpie.models.several import cut_out_all
-from swiftpie.pipelines.identity_file import identity_bytes
-from swiftpie.server.encoding import Encoder
+from swiftpie.pipelines.choose import doubts_of
+from swiftpie.pipelines.identity_file import identity_bytes, read_identity
+from swiftpie.pipelines.request import IdentityRef, Pictures
+from swiftpie.server.drawing import encode_kept
 from swiftpie.server.errors import RequestError
+from swiftpie.server.requests import check_knows_faces
 from swiftpie.server.routes import BodyRoute, as_png, caller_of, pictured, read_upload
 from swiftpie.server.schemas import KEPT_PX, MAX_NAME, Rename
 from swiftpie.server.shared import reached
-from swiftpie.server.store import THUMBNAIL, StoredIdentity
+from swiftpie.server.store import THUMBNAIL, Caller, StoredIdentity
 from swiftpie.server.worker import Worker
+from swiftpie.types import Identity
 from swiftpie.validation import MAX_REFERENCES
 
-if TYPE_CHECKING:
-    from swiftpie.types import Identity
-
 ALL = "all"  # of `cutout`: every subject
-
 FACE = options_of(FaceSource)
 Uploads = Annotated[list[UploadFile] | None, File(description="Pictures of one subject.")]
 Face = Annotated[
@@ -229,3 +237,93 @@ def identity_routes(worker: Worker) -> APIRouter:
         return {"id": identity_id, "object": "identity", "deleted": True}
 
     return router
+
+
+SOURCE_PX = 1024  # The longer side of a kept picture; encoders see less.
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Encodes subjects for one caller, by one model."""
+
+    worker: Worker
+    model: str
+    caller: Caller
+
+    async def of_pictures(
+        self, pictures: Sequence[bytes], masks: Sequence[bytes]
+    ) -> StoredIdentity:
+        """Return the subject of pictures, with a mask of each or none."""
+        images, shapes = [
+            [await self._decoded(data, kind, most_px=KEPT_PX) for data in given]
+            for kind, given in (("image", pictures), ("mask", masks))
+        ]
+        shown = Pictures(tuple(images), tuple(shapes))
+        identity = await self._carry_out(lambda session: session.identity_of(shown))
+        files = await asyncio.to_thread(source_files, images, shapes)
+        return self._stored(identity, doubts_of(identity), files)
+
+    async def of_file(self, data: bytes) -> StoredIdentity:
+        identity = await asyncio.to_thread(read_identity, data, "identity")
+        if identity.is_face:
+            check_knows_faces(self.worker.models, self.model, "identity")
+        source = IdentityRef(identity)
+        encoded = await self._carry_out(partial(encode_kept, source=source, param="identity"))
+        return self._stored(encoded, doubts_of(encoded))
+
+    async def of_face(self, photo: bytes, *, number: int | None) -> StoredIdentity:
+        """Return a person by the face: one that is counted from the left, or the largest."""
+        check_knows_faces(self.worker.models, self.model, "face")
+        image = await self._decoded(photo, "face")
+        encode = partial(encode_face, photo=image, number=number)
+        return self._stored(*await self._carry_out(encode))
+
+    async def _decoded(self, data: bytes, name: str, *, most_px: int | None = None) -> Image.Image:
+        decoder, key = self.worker.decoder, self.caller.key
+        return (await decoder.decode(data, name=f"'{name}'", key=key, most_px=most_px)).image
+
+    async def _carry_out(self, task: Callable[[Session], Result]) -> Result:
+        return await self.worker.carry_out(self.model, task, key=self.caller.key)
+
+    def _stored(
+        self,
+        identity: Identity,
+        warnings: Iterable[str],
+        files: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> StoredIdentity:
+        thumbnail = encode_image(to_pil(identity.pixels[:1].cpu())[0], ".png", metadata=None)
+        files = {THUMBNAIL: thumbnail, **files}
+        return StoredIdentity(identity, self.model, files=files, warnings=tuple(warnings))
+
+
+def source_files(images: Sequence[Image.Image], masks: Sequence[Image.Image]) -> dict[str, bytes]:
+    """Return pictures of a subject, with their masks if they came, to be cut out again."""
+    files = {}
+    for at, image in enumerate(images):
+        picture = image.copy()
+        picture.thumbnail((SOURCE_PX, SOURCE_PX))
+        files[f"pictures/{at}"] = encode_image(picture, ".webp", metadata=None)
+        if masks:
+            shape = mask_to_pil(load_mask(masks[at], image.size, of_subject=True))[0]
+            shape.thumbnail((SOURCE_PX, SOURCE_PX))
+            files[f"masks/{at}"] = encode_image(shape, ".png", metadata=None)
+    return files
+
+
+def encode_face(
+    session: Session, photo: Image.Image, *, number: int | None
+) -> tuple[Identity, list[str]]:
+    encoder = session.face_encoder
+    assert encoder is not None, "models without one are refused before"
+    try:
+        found = find_faces(encoder, photo)
+        chosen = choose_face(found, number=number, name="face")
+    except ImageError as error:
+        raise RequestError(_in_fields(str(error)), code="face_not_found", param="face") from error
+    notes = [_in_fields(f"{note[0].upper()}{note[1:]}.") for note in chosen.notes]
+    return session.encode_face(chosen), notes
+
+
+def _in_fields(text: str) -> str:
+    return text.replace("`number=`", "'face_number'")

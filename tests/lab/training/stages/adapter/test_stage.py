@@ -12,7 +12,7 @@ from swiftpie_lab.training.loop import fit
 from swiftpie_lab.training.stages.adapter.networks import AdapterDrops, AdapterNetworks, LossWeights
 from swiftpie_lab.training.stages.adapter.stage import ADAPTER_FILE
 from swiftpie_lab.training.state import read_state
-from tests.backbones.tiny_models import make_unet
+from tests.backbones.tiny_models import choices_in, make_unet
 from tests.lab.training.stages import conftest
 from tests.parity.pipelines import preset_of, subject
 
@@ -134,14 +134,7 @@ def exported(build, tmp_path):
 
 
 def session_with(place, adapter):
-    return Session(
-        load_components(
-            preset_of("sd21"),
-            weights=place / "pipeline",
-            adapter=adapter,
-            image_encoder=place / "encoder",
-        )
-    )
+    return Session(load_components(preset_of("sd21"), **choices_in(place, adapter)))
 
 
 def drawn(session, *, identity, detail):
