@@ -98,7 +98,7 @@ class AdapterStageSettings:
     cross_view: float = 0.5  # share of references that are another photo of the subject
     cache_mib: int = 1024  # room for decoded photos
     checkpointing: bool = True  # compute activations twice instead of keeping them
-    mixed_precision: bool = True  # frozen networks in bfloat16, trained ones in float32
+    mixed_precision: bool = True  # products of frozen networks in bfloat16, all else in float32
     loss: LossWeights = field(default_factory=LossWeights)
     drops: AdapterDrops = field(default_factory=AdapterDrops)
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -129,9 +129,10 @@ class AdapterBase:
         """The empty prompt, one row."""
         return self.components.text.encode([""])
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """Return a context in which trained layers compute in the type of the frozen ones."""
-        is_mixed = self.tower.dtype is torch.bfloat16
+    def autocast(self, network: nn.Module | None = None) -> AbstractContextManager[object]:
+        """Return a context in which layers multiply as a frozen network does, by default CLIP."""
+        weights = (network or self.tower).parameters()
+        is_mixed = any(weight.dtype is torch.bfloat16 for weight in weights)
         return torch.autocast(self.device.type, torch.bfloat16, enabled=is_mixed)
 
 
@@ -157,21 +158,24 @@ def load_adapter_base(settings: AdapterStageSettings, device: str) -> AdapterBas
     assert isinstance(components.autoencoder, LatentAutoencoder)
     loaded.installation.undo()
     denoiser, projector = _start(loaded, settings, family=preset.family)
-    dtype = torch.float32
+    denoiser.eval().requires_grad_(requires_grad=False)
     if settings.mixed_precision:
-        dtype = torch.bfloat16
         for module in FAMILIES.get(preset.family).to_modules(components).values():
-            if isinstance(module, nn.Module):
+            # On a processor a U-Net gains little, and gradients lose most of their closeness.
+            is_kept = device == "cpu" and isinstance(module, UNet2DConditionModel)
+            if isinstance(module, nn.Module) and not is_kept:
                 shorten_frozen(module)
-    reader = NetworkReader(device=device, dtype=dtype, allow_pickle=False)
+    reader = NetworkReader(device=device, dtype=torch.float32, allow_pickle=False)
     tower = read_tower(projector, settings.image_encoder, reader)
+    tower.eval().requires_grad_(requires_grad=False)
+    if settings.mixed_precision:
+        shorten_frozen(tower)
     projector = projector or new_projector(
         tower.config.projection_dim,
         loaded.unet.config.cross_attention_dim,
         num_tokens=settings.num_tokens,
     )
     check_image_encoder(projector, tower.config)
-    denoiser.eval().requires_grad_(requires_grad=False)
     if settings.checkpointing:
         denoiser.unet.enable_gradient_checkpointing(checkpoint_block)
         if not components.autoencoder.is_tiny:
@@ -181,19 +185,21 @@ def load_adapter_base(settings: AdapterStageSettings, device: str) -> AdapterBas
         denoiser=denoiser,
         installation=denoiser.installation,
         autoencoder=components.autoencoder,
-        tower=tower.eval().requires_grad_(requires_grad=False),
+        tower=tower,
         projector=projector,
     )
 
 
 def shorten_frozen(network: nn.Module) -> None:
-    """Turn the weights that get no gradient into bfloat16.
+    """Turn matrices and convolutions that get no gradient into bfloat16.
 
     Autocast alone converts them at every use, and keeps each copy until gradients are computed.
+    Norms and embeddings stay, and with them sums over layers, which rounding would harm most.
     """
-    for weight in network.parameters():
-        if not weight.requires_grad:
-            weight.data = weight.data.bfloat16()
+    for layer in network.modules():
+        for weight in layer.parameters(recurse=False):
+            if isinstance(layer, nn.Linear | nn.Conv2d) and not weight.requires_grad:
+                weight.data = weight.data.bfloat16()
 
 
 def attention_alone(attention: AttentionCondition, latents: Tensor) -> SubjectCondition:

@@ -175,7 +175,7 @@ class AdapterStage:
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         noisy = add_noise(latents.float(), noise, scaled_linear_step(timestep))
         unet, width = self.base.denoiser.unet, self.base.projector.width
-        with self.base.autocast():
+        with self.base.autocast(unet):
             features = features_of(unet, noisy, timestep, text, width=width)
         return [feature.float() for feature in features]
 
@@ -187,12 +187,13 @@ class AdapterConfig(AdapterStageSettings):
     def build(self, context: Context) -> Stage:
         """Return the stage for the given device; only the photos are its data."""
         base = load_adapter_base(self, context.device)
+        dtype = torch.bfloat16 if self.mixed_precision else torch.float32
         return AdapterStage(
             base,
             open_examples(base, self),
             compare_in_autoencoder(base.autoencoder),
             self,
-            open_teacher(self, NetworkReader(context.device, base.tower.dtype, allow_pickle=False)),
+            open_teacher(self, NetworkReader(context.device, dtype, allow_pickle=False)),
             open_dists(self, context.device),
         )
 

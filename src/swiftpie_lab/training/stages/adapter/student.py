@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from swiftpie.attention.condition import MAP_PREFIX, Notes, silent_condition
 from swiftpie.geometry.layout import warp
 from swiftpie.masks import grow, resize_mask
-from swiftpie.models.denoiser import read_notes
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.noise import add_noise, draw_noise, predict_clean
 from swiftpie.types import TextCondition
@@ -61,7 +60,8 @@ class PhotoExamples:
         """Return batch number `draw`."""
         photos = self.views.batch(size, draw)
         pixels, mask, reference, seen = (photo.to(self.base.device) for photo in photos[:4])
-        latents = self.base.autoencoder.encode(pixels)
+        with self.base.autocast():
+            latents = self.base.autoencoder.encode(pixels)
         seeds = [draw * ROW_STRIDE + row for row in range(size)]
         shape = (latents.shape[1], latents.shape[2], latents.shape[3])
         noise = draw_noise(seeds, shape).to(latents)
@@ -156,7 +156,8 @@ def run_student(
     else:  # later steps start from the noised target
         latents = add_noise(examples.latents, examples.noise, step)
     condition = attention_alone(attention, latents)
-    prediction = base.denoiser(latents, step.timestep, text, condition, notes)
+    with base.autocast(base.denoiser.unet):
+        prediction = base.denoiser(latents, step.timestep, text, condition, notes)
     clean = predict_clean(latents, prediction.sample, step, schedule.prediction_type)
     maps = [value for name, value in notes.items() if name.startswith(MAP_PREFIX)]
     subject = tokens.mean(1).detach().float()
@@ -170,13 +171,11 @@ def _read_references(
     with torch.no_grad():
         reader = base.reader(base.projector.feature)
         features = reader(examples.reference, examples.reference_mask)
-        notes = read_notes(
-            base.denoiser,
-            base.autoencoder,
-            pixels=examples.reference,
-            mask=examples.reference_mask,
-            empty_text=base.empty_text,
-        )
+        denoiser, seen = base.denoiser, (examples.reference, examples.reference_mask)
+        encoded = denoiser.encode_reference(base.autoencoder, *seen)
+        empty = base.empty_text.repeat(len(encoded))
+        with base.autocast(denoiser.unet):
+            notes = denoiser.read_reference(encoded, empty) if denoiser.installation.detail else {}
     tokens = networks.projector(features)
     unet = base.denoiser.unet
     projected = {

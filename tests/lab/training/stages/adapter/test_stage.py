@@ -86,6 +86,15 @@ def test_every_trained_weight_of_the_adapter_gets_a_gradient(build):
     assert [name for name in wanted if name not in found or not found[name].any()] == []
 
 
+@pytest.mark.parametrize("settings", [{"mixed_precision": True}, {"checkpointing": True}])
+def test_what_saves_time_or_memory_leaves_gradients_as_they_are(build, settings):
+    plain, thrifty = (
+        torch.cat([gradient.flatten() for gradient in gradients(s, s.network(), 0).values()])
+        for s in (build(drops=NEVER), build(drops=NEVER, **settings))
+    )
+    assert (thrifty - plain).norm() < 3e-2 * plain.norm()
+
+
 def test_another_frozen_network_reads_references_at_a_small_noise_level(build, place, tmp_path):
     alone = build(drops=NEVER)
     changed = make_unet(tmp_path / "teacher", "sd21", is_shallow=True)
