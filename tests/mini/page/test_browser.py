@@ -16,6 +16,7 @@ from PIL import Image
 import swiftpie
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.mini.site import PACKAGE, read_runtime, write_page
+from swiftpie.models.search import Search
 from tests.policy.project import ROOT
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs `pip install playwright`")
@@ -152,6 +153,29 @@ def test_an_own_photograph_is_cut_out_as_python_does(visit):
     assert shared > 0.97
     expect(visit.page.locator("#picture")).to_have_attribute("aria-label", re.compile("a thing"))
     visit.screenshot("static-photograph")
+
+
+def test_a_box_mends_an_outline_as_in_python(visit):
+    visit.page.set_input_files("#file", PHOTO)
+    visit.idle()
+    visit.page.click("#mend")
+    frame = visit.page.locator("#photo-frame").bounding_box()
+    box = (0.25, 0.1, 0.75, 0.9)
+    left, top, right, bottom = (
+        frame[start] + share * frame[side]
+        for share, start, side in zip(box, ("x", "y") * 2, ("width", "height") * 2, strict=True)
+    )
+    visit.page.mouse.move(left, top)
+    visit.page.mouse.down()
+    visit.page.mouse.move(right, bottom, steps=4)
+    visit.page.mouse.up()
+    expect(visit.page.locator("#mending")).to_be_hidden()
+    visit.idle()
+    known = swiftpie.load("mini").encode_identity(PHOTO, cutout=Search(box=box))
+    outline = known.mask[0, 0].numpy() > 0.5
+    found = np.asarray(visit.picture("cutout"))[..., 3] > 127
+    assert (outline & found).sum() / (outline | found).sum() > 0.9
+    visit.screenshot("static-mended")
 
 
 def test_what_is_saved_says_how_it_was_made(visit, tmp_path):

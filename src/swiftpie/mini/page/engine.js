@@ -97,15 +97,15 @@ class Engine {
     return new this.ort.Tensor("int64", BigInt64Array.of(BigInt(value)), [1]);
   }
 
-  /** Read the subject of a picture under a key; return its cut-out and how it was found. */
-  async read({ key, file, bytes }) {
+  /** Read the subject of a picture, or of a box in it, under a key; return its cut-out and how it was found. */
+  async read({ key, file, bytes, box }) {
     const picture = bytes ? await sprite(new Uint8Array(bytes)) : await decoded(file, LONGEST);
     const found = await find(picture, async (view) => {
       const side = Math.sqrt(view[0].length);
       const values = new Float32Array(3 * side * side);
       view.forEach((channel, i) => values.set(channel, i * side * side));
       return (await this.#compute("cutout", { view: this.#floats(values, [1, 3, side, side]) })).logits.data;
-    });
+    }, box);
     if (found === null) throw new Error("The picture shows no subject. Choose one with a single thing in its middle.");
     const side = this.sheet.frame_px;
     const { pixels, mask } = fit(picture, found.mask, side);

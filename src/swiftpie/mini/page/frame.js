@@ -10,9 +10,11 @@ const [RADIUS, SOFTNESS, CONTRAST] = [2, 1e-3, 1.7];
 
 /**
  * Return { mask, method, confidence } of a picture's subject, or null where nothing was found.
- * `guess` returns a promise of log-odds of a view, whose channels are in [-1, 1].
+ * `guess` returns a promise of log-odds of a view, whose channels are in [-1, 1]. With a `box`, shares
+ * of the sides, the subject is looked for there, and nothing beyond it is the subject.
  */
-export async function find(picture, guess) {
+export async function find(picture, guess, box = null) {
+  if (box) return findIn(box, channels(picture), guess);
   const opacity = plane(picture.width, picture.height);
   for (let i = 0; i < opacity.data.length; i++) opacity.data[i] = picture.data[4 * i + 3] / 255;
   if (opacity.data.some((value) => value < 1)) {
@@ -26,6 +28,21 @@ export async function find(picture, guess) {
   const mask = await seenCloser(photo, first, logits, guess);
   const confidence = agreement(logits, mask);
   return isUsable(mask) ? { mask, method: "network", confidence, isDoubtful: confidence < DOUBTFUL } : null;
+}
+
+async function findIn([left, top, right, bottom], photo, guess) {
+  const [{ width, height }] = photo;
+  const [across, down] = [CLOSER * (right - left), CLOSER * (bottom - top)];
+  const area = areaOf([left - across, right + across], [top - down, bottom + down], photo);
+  const logits = await guessed(photo, area, guess);
+  const closer = outlined(photo.map((channel) => part(channel, area)), logits);
+  const mask = plane(width, height);
+  for (let row = Math.max(area[1], Math.floor(top * height)); row < Math.min(area[3], bottom * height); row++) {
+    for (let x = Math.max(area[0], Math.floor(left * width)); x < Math.min(area[2], right * width); x++) {
+      mask.data[row * width + x] = closer.data[(row - area[1]) * closer.width + x - area[0]];
+    }
+  }
+  return mask.data.some((value) => value > 0.5) ? { mask, method: "network", confidence: 1, isDoubtful: false } : null;
 }
 
 /** Return pixels in [-1, 1], grey outside of the subject, and the mask, each of `side` pixels. */

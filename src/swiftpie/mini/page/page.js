@@ -132,11 +132,11 @@ function pressed(group, chosen) {
 }
 
 /** Read another subject, and draw it. */
-async function choose({ name, file, source }) {
+async function choose({ name, file, source, box }) {
   await busy("Reading the subject", async () => {
     const bytes = source ? await (await fetch(source)).arrayBuffer() : undefined;
     const key = source ?? `photograph ${worker.last}`;
-    const read = await call("read", { key, file, bytes }, bytes ? [bytes] : []);
+    const read = await call("read", { key, file, bytes, box }, bytes ? [bytes] : []);
     paint(found("cutout"), read.cutout);
     found("cutout").setAttribute("aria-label", `Cut-out of the ${name || "subject"}`);
     found("save-cutout").disabled = false;
@@ -146,7 +146,23 @@ async function choose({ name, file, source }) {
       : sure || "Drop a photograph here, paste one, or choose another below.";
     rename(name);
     [state.key, state.isWanted] = [key, true];
+    found("mend").hidden = !file;
+    found("mend").onclick = () => mend(file);
+    if (read.isDoubtful && file) mend(file);
   });
+}
+
+/** Let a box say what of a photograph the subject is. */
+async function mend(file) {
+  const [bitmap, canvas] = [await createImageBitmap(file), found("photo")];
+  [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
+  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  found("photo-box").hidden = true;
+  listenForBoxes(found("photo-frame"), (box) => outline(found("photo-box"), box), (box) => {
+    found("mending").close();
+    choose({ name: "", file, box });
+  });
+  if (!found("mending").open) found("mending").showModal();
 }
 
 /** Let the prompt speak of the new subject, if it spoke of the one before. */
@@ -193,10 +209,16 @@ function chips(group, choices, onclick) {
 
 function place(box) {
   state.box = box;
-  found("clear-box").hidden = found("box").hidden = box === null;
+  found("clear-box").hidden = box === null;
+  outline(found("box"), box);
+}
+
+/** Show an element around a box; null hides it. */
+function outline(element, box) {
+  element.hidden = box === null;
   if (box === null) return;
   const [left, top, right, bottom] = box.map((value) => 100 * value);
-  Object.assign(found("box").style, {
+  Object.assign(element.style, {
     left: `${left}%`,
     top: `${top}%`,
     width: `${right - left}%`,
@@ -204,9 +226,8 @@ function place(box) {
   });
 }
 
-/** Let a box be drawn on the picture. */
-function listenForBoxes() {
-  const frame = found("frame");
+/** Let a box be drawn on what a frame holds, seen while it grows and used at the end. */
+function listenForBoxes(frame, seen, used) {
   let from = null;
   const at = ({ clientX, clientY }) => {
     const { left, top, width, height } = frame.getBoundingClientRect();
@@ -220,15 +241,12 @@ function listenForBoxes() {
   frame.onpointermove = (event) => {
     if (from === null) return;
     const box = spanned(at(event));
-    if (Math.min(box[2] - box[0], box[3] - box[1]) >= LEAST_BOX) place(box);
+    if (Math.min(box[2] - box[0], box[3] - box[1]) >= LEAST_BOX) seen(box);
   };
   frame.onpointerup = frame.onpointercancel = (event) => {
     const box = from && spanned(at(event));
     from = null;
-    if (box && Math.min(box[2] - box[0], box[3] - box[1]) >= LEAST_BOX) {
-      pressed(found("spots"), null);
-      draw();
-    }
+    if (box && Math.min(box[2] - box[0], box[3] - box[1]) >= LEAST_BOX) used(box);
   };
 }
 
@@ -279,7 +297,11 @@ function listen(sheet) {
     document.body.classList.remove("dropping");
     take(event.dataTransfer.files[0]);
   };
-  listenForBoxes();
+  found("keep-outline").onclick = () => found("mending").close();
+  listenForBoxes(found("frame"), place, () => {
+    pressed(found("spots"), null);
+    draw();
+  });
 }
 
 function take(file) {
