@@ -40,11 +40,16 @@ class Completed(NamedTuple):
 class _Grid(NamedTuple):
     """The patches of a thumbnail by their corners, row by row."""
 
-    size: tuple[int, int]  # rows and columns of patches
-    sources: Tensor  # (n,) numbers of those without a gap
-    targets: Tensor  # (N,) of the others
+    size: Tensor  # (2, 1) rows and columns of patches
+    is_source: Tensor  # (all,) which have no gap
+    corners: Tensor  # (2, N) row and column of each of the others, the targets
     weights: Tensor  # (N,) how much a target counts
     places: Tensor  # (all, 2) whose squared distances are what it costs to come from far
+
+    def numbers(self, corners: Tensor) -> Tensor:
+        """Return the numbers (N,) of the patches at, or nearest to, corners (2, N)."""
+        down, right = torch.minimum(corners.clamp_min(0), self.size - 1)
+        return down * self.size[1] + right
 
 
 def complete(
@@ -65,29 +70,30 @@ def complete(
         on_round: Called after each round; may raise to stop.
     """
     found: Completed | None = None
-    grid: _Grid | None = None
+    coarser: _Grid | None = None
     for side, rounds in ROUNDS.items():
         size = shrunk_to(side, (pixels.shape[2], pixels.shape[3]))
         weight = resized(known, size)
         there, usual = weight > 1 - SURE, STRENGTH * resized(strength, size)
-        coarser, grid = grid, _grid_of(there.to(weight))
-        if grid is None:
+        if (grid := _grid_of(there.to(weight))) is None:
             continue
         given = resized(pixels * known, size) / weight.clamp_min(SURE)
         guess = resized(start if found is None else found.pixels, size, mode="bilinear")
-        filled, chosen = torch.where(there, given, guess), None
+        filled = torch.where(there, given, guess)
+        shifts = None
         if side > ALL_PX and found is not None and coarser is not None:
-            chosen = _carried_on(found.shifts, coarser, grid)
+            shifts = _enlarged(found.shifts.T, coarser, grid)
         for _ in range(rounds):
-            patches = _patches(filled, usual, grid)
-            if chosen is None or side <= ALL_PX:
-                chosen = _nearest(patches, grid)
+            rows = F.unfold(torch.cat([filled, usual], dim=1), PATCH_PX)[0].T
+            patches = torch.cat([rows, grid.places], dim=1)  # colours first
+            if shifts is None or side <= ALL_PX:
+                shifts = _nearest(patches, grid)
             else:
-                chosen = _better(patches, grid, chosen)
-            filled = torch.where(there, given, _means(patches, grid, chosen, size))
+                shifts = _better(patches, grid, shifts)
+            filled = torch.where(there, given, _means(patches, grid, shifts, size))
             on_round()
-        assert chosen is not None, "there are rounds"
-        found = Completed(filled, _apart(chosen, grid))
+        assert shifts is not None, "there are rounds"
+        found, coarser = Completed(filled, shifts.T), grid
     return found
 
 
@@ -95,93 +101,63 @@ def _grid_of(known: Tensor) -> _Grid | None:
     """Return the patches of a thumbnail; None if none is known, or it is smaller than a patch."""
     if min(known.shape[2:]) < PATCH_PX:
         return None
-    share = F.avg_pool2d(known, PATCH_PX, 1)
-    is_known = (share > 1 - SURE).flatten()
-    if not bool(is_known.any()):
+    is_source = F.avg_pool2d(known, PATCH_PX, 1)[0, 0] > 1 - SURE
+    if not bool(is_source.any()):
         return None
     depth, rest = torch.zeros_like(known), 1 - known
     while bool(rest.any()):
         depth, rest = depth + rest, -grow(-rest, 1)
-    rows, columns = share.shape[2:]
-    first = PATCH_PX // 2
-    depth = depth[0, 0, first : first + rows, first : first + columns].flatten()
-    targets = (~is_known).nonzero()[:, 0]
-    ys, xs = torch.arange(rows), torch.arange(columns)
+    rows, columns = is_source.shape
+    corners = (~is_source).nonzero().T
+    down, right = corners + PATCH_PX // 2
     far = known.new_tensor([DOWN, ALONG]) / max(known.shape[2:])
-    places = torch.cartesian_prod(ys, xs) * far
-    weights = (FADE ** -depth[targets]).clamp_min(SURE)
-    return _Grid((rows, columns), is_known.nonzero()[:, 0], targets, weights, places)
-
-
-def _patches(filled: Tensor, usual: Tensor, grid: _Grid) -> Tensor:
-    """Return all patches, colours first: (all, D)."""
-    rows = F.unfold(torch.cat([filled, usual], dim=1), PATCH_PX)[0].T
-    return torch.cat([rows, grid.places], dim=1)
+    places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)) * far
+    weights = (FADE ** -depth[0, 0, down, right]).clamp_min(SURE)
+    size = torch.tensor([[rows], [columns]])
+    return _Grid(size, is_source.flatten(), corners, weights, places)
 
 
 def _nearest(patches: Tensor, grid: _Grid) -> Tensor:
-    """Return the number of the most similar source of each target, (N,)."""
-    sources = patches[grid.sources]
-    squares = sources.square().sum(dim=1)
-    scores = torch.addmm(squares, patches[grid.targets], sources.T, alpha=-2)
-    return grid.sources[scores.argmin(dim=1)]
+    """Return how far the most similar source of each target is, (2, N)."""
+    numbers = grid.is_source.nonzero()[:, 0]
+    sources, targets = patches[numbers], patches[grid.numbers(grid.corners)]
+    scores = torch.addmm(sources.square().sum(dim=1), targets, sources.T, alpha=-2)
+    chosen = numbers[scores.argmin(dim=1)]
+    return torch.stack([chosen // grid.size[1], chosen % grid.size[1]]) - grid.corners
 
 
-def _better(patches: Tensor, grid: _Grid, chosen: Tensor) -> Tensor:
-    """Return better sources than those `chosen`, (N,), found near them and by neighbours."""
-    rows, columns = grid.size
-    corners = torch.stack([grid.targets // columns, grid.targets % columns])
-    apart = torch.zeros(2, rows * columns, dtype=torch.long)
-    apart[:, grid.targets] = _apart(chosen, grid).T
-    is_source = torch.zeros(rows * columns, dtype=torch.bool)
-    is_source[grid.sources] = True
-    last = torch.tensor([[rows - 1], [columns - 1]])
-
-    def number_of(places: Tensor) -> Tensor:
-        down, right = torch.minimum(places.clamp_min(0), last)
-        return down * columns + right
-
-    own = corners + apart[:, grid.targets]
-    asked = [number_of(corners + away) for away in torch.tensor(ASKED)[..., None]]
-    tried = [number_of(own + off) for off in torch.tensor(OFF)[..., None]]
-    tried += [number_of(corners + apart[:, neighbour]) for neighbour in asked]
-    wanted = patches[grid.targets]
-    costs = torch.stack([(patches[each] - wanted).square().sum(dim=1) for each in tried])
-    numbers = torch.stack(tried)
-    best = torch.where(is_source[numbers], costs, torch.inf).min(dim=0)
-    return torch.where(best.values < torch.inf, numbers.gather(0, best.indices[None])[0], chosen)
+def _better(patches: Tensor, grid: _Grid, shifts: Tensor) -> Tensor:
+    """Return shifts (2, N) to sources that are more similar, nearby or as neighbours have them."""
+    known = torch.zeros(2, len(patches), dtype=torch.long)
+    known[:, grid.numbers(grid.corners)] = shifts
+    tried = [shifts + off for off in torch.tensor(OFF)[..., None]]
+    for away in torch.tensor(ASKED)[..., None]:
+        tried += [known[:, grid.numbers(grid.corners + away)]]
+    numbers = torch.stack([grid.numbers(grid.corners + each) for each in tried])
+    wanted = patches[grid.numbers(grid.corners)]
+    costs = torch.stack([(patches[each] - wanted).square().sum(dim=1) for each in numbers])
+    best = torch.where(grid.is_source[numbers], costs, torch.inf).min(dim=0)
+    chosen = numbers.gather(0, best.indices[None])[0]
+    better = torch.stack([chosen // grid.size[1], chosen % grid.size[1]]) - grid.corners
+    return torch.where(best.values < torch.inf, better, shifts)
 
 
-def _means(patches: Tensor, grid: _Grid, chosen: Tensor, size: tuple[int, int]) -> Tensor:
+def _means(patches: Tensor, grid: _Grid, shifts: Tensor, size: tuple[int, int]) -> Tensor:
     """Return the means (1, 3, h, w) of the patches that cover each pixel."""
-    numbers = 3 * PATCH_PX**2
-    cover = patches.new_zeros(numbers + PATCH_PX**2, len(patches))
-    cover[:numbers, grid.targets] = patches[chosen, :numbers].T * grid.weights
-    cover[numbers:, grid.targets] = grid.weights
+    count, targets = 3 * PATCH_PX**2, grid.numbers(grid.corners)
+    cover = patches.new_zeros(count + PATCH_PX**2, len(patches))
+    cover[:count, targets] = patches[grid.numbers(grid.corners + shifts), :count].T * grid.weights
+    cover[count:, targets] = grid.weights
     sums = F.fold(cover[None], size, PATCH_PX)
     return sums[:, :3] / sums[:, 3:].clamp_min(SURE**2)
 
 
-def _apart(chosen: Tensor, grid: _Grid) -> Tensor:
-    """Return how many rows and columns sources are from their targets, (N, 2)."""
-    columns = grid.size[1]
-    return torch.stack(
-        [chosen // columns - grid.targets // columns, chosen % columns - grid.targets % columns], 1
-    )
-
-
-def _carried_on(shifts: Tensor, coarser: _Grid, grid: _Grid) -> Tensor:
-    """Return the sources (N,) of a grid as a coarser one has them."""
-    whole = shifts.new_zeros(2, coarser.size[0] * coarser.size[1], dtype=torch.float32)
-    whole[:, coarser.targets] = shifts.T.float()
-    enlarged = F.interpolate(whole.view(1, 2, *coarser.size), grid.size)[0].flatten(1)
-    rows, columns = grid.size
-    scale = (rows + PATCH_PX - 1) / (coarser.size[0] + PATCH_PX - 1)
-    down, right = (enlarged[:, grid.targets] * scale).round().long()
-    down = (grid.targets // columns + down).clamp(0, rows - 1)
-    right = (grid.targets % columns + right).clamp(0, columns - 1)
-    chosen = down * columns + right
-    is_source = torch.zeros(rows * columns, dtype=torch.bool)
-    is_source[grid.sources] = True
-    nearest = grid.sources[torch.bucketize(chosen, grid.sources).clamp_max(len(grid.sources) - 1)]
-    return torch.where(is_source[chosen], chosen, nearest)
+def _enlarged(shifts: Tensor, coarser: _Grid, grid: _Grid) -> Tensor:
+    """Return the shifts (2, N) of a grid as a coarser one has them; they must not lead to gaps."""
+    rows, columns = coarser.size.flatten().tolist()
+    whole = torch.zeros(1, 2, rows, columns)
+    whole[0, :, coarser.corners[0], coarser.corners[1]] = shifts.float()
+    down, right = grid.corners
+    enlarged = F.interpolate(whole, grid.size.flatten().tolist())[0, :, down, right]
+    scale = (grid.size[0, 0] + PATCH_PX - 1) / (rows + PATCH_PX - 1)
+    return (enlarged * scale).round().long()
