@@ -363,7 +363,7 @@ def vsd_gradient(teacher: Tensor, critic: Tensor, levels: Levels) -> Tensor:
 
     From arXiv:2312.05239, with the weight `sigma ** 2`. Both are guided predictions of noise.
     """
-    return torch.nan_to_num(levels.sigma.square() * (teacher.double() - critic.double()))
+    return _finite(levels.sigma.square() * (teacher.double() - critic.double()))
 
 
 def dmd_gradient(generated: Tensor, teacher: Tensor, critic: Tensor) -> Tensor:
@@ -372,7 +372,15 @@ def dmd_gradient(generated: Tensor, teacher: Tensor, critic: Tensor) -> Tensor:
     From arXiv:2405.14867. Both are the clean latents seen in a noised `generated`.
     """
     distance = (generated.double() - teacher.double()).abs().mean((1, 2, 3), keepdim=True)
-    return torch.nan_to_num((critic.double() - teacher.double()) / distance)
+    return _finite((critic.double() - teacher.double()) / distance)
+
+
+def _finite(gradient: Tensor) -> Tensor:
+    """Return a gradient that is 0 where it says nothing, as of latents that the teacher would draw.
+
+    The largest number in place of infinity, as in DMD2's code, is infinite again in half precision.
+    """
+    return torch.nan_to_num(gradient, posinf=0.0, neginf=0.0)
 
 
 @dataclass(frozen=True, eq=False)

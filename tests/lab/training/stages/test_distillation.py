@@ -23,6 +23,7 @@ from swiftpie_lab.training.stages.distillation import (
     DistillationConfig,
     DistillationStage,
     Kind,
+    dmd_gradient,
 )
 from tests.backbones.tiny_models import make_pipeline, make_unet
 from tests.lab.training.stages import conftest
@@ -249,6 +250,12 @@ def test_gradients_are_those_of_the_papers_in_float64(build, folder, kind, predi
         by_hand = (own - wanted) / size
     assert by_hand.abs().max() > 1e-2
     torch.testing.assert_close(found, by_hand, rtol=1e-3, atol=1e-3 * float(by_hand.abs().max()))
+
+
+def test_what_the_teacher_would_draw_itself_moves_nowhere():
+    own, other = torch.ones(1, 4, 2, 2), torch.zeros(1, 4, 2, 2)
+    assert not dmd_gradient(own, own, other).any()
+    assert dmd_gradient(own, other, own).eq(1).all()
 
 
 def test_terms_are_the_papers_and_reach_what_they_train_alone(build):
