@@ -21,8 +21,8 @@ from torch import Tensor
 from swiftpie.errors import InputError
 from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.decoding import load_image
-from swiftpie.imageio.images import plane
-from swiftpie.masks import bounding_box, grow, iou
+from swiftpie.imageio.images import bounding_box, plane
+from swiftpie.masks import grow, iou
 from swiftpie.models.cutout import confidence_of, cutout_network, find_with
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.search import Search

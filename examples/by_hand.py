@@ -12,7 +12,7 @@ from swiftpie.imageio.images import to_pil
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import decode
 from swiftpie.pipelines.identity import encode_identity
-from swiftpie.pipelines.request import Subject
+from swiftpie.pipelines.request import Subject, cells_of
 from swiftpie.pipelines.settings import Scales
 from swiftpie.pipelines.techniques.personalize import in_boxes, subject_condition
 
@@ -26,7 +26,7 @@ def draw(components: Components, photo: Image, prompt: str, *, seed: int) -> tor
     identity = encode_identity(components, [photo])
     text = components.text.encode([prompt])
     # Condition: where the subject stands, and how strong each branch is in its region.
-    shape = (components.preset.latent_channels, *components.cells_of(None))
+    shape = (components.preset.latent_channels, *cells_of(components.preset, None))
     noise = draw_step_noise([seed], shape, count=components.schedule.num_draws)[0]
     _, layouts, lights = in_boxes([Subject(identity, BOX)], noise)
     regions = [torch.ones(1, 1, *shape[1:])]  # a mask in place of ones limits the subject

@@ -2,7 +2,7 @@ import pytest
 import torch
 from PIL import Image, ImageChops, ImageFilter
 
-from swiftpie import masks
+from swiftpie import bounding_box, masks
 from swiftpie.errors import AmbiguousMask, InputError
 from swiftpie.imageio.images import mask_to_pil
 from tests.shapes import HEIGHT, WIDTH, as_mask, ellipse, photo
@@ -244,10 +244,10 @@ def test_a_mask_survives_as_a_picture():
 
 
 def test_an_empty_mask_is_bounded_by_the_whole_picture():
-    assert masks.bounding_box(torch.zeros(1, 1, 6, 9)) == (0.0, 0.0, 1.0, 1.0)
+    assert bounding_box(torch.zeros(1, 1, 6, 9)) == (0.0, 0.0, 1.0, 1.0)
     one = torch.zeros(1, 1, 6, 9)
     one[..., 2:4, 3:9] = 0.6
-    assert masks.bounding_box(one) == pytest.approx((3 / 9, 2 / 6, 1.0, 4 / 6))
+    assert bounding_box(one) == pytest.approx((3 / 9, 2 / 6, 1.0, 4 / 6))
 
 
 def test_the_extent_of_a_subject_counts_rows_and_columns_that_it_touches():

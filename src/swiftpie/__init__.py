@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from swiftpie.engine.session import Session
     from swiftpie.faces import CONSENT, FaceSettings, FaceSource
     from swiftpie.imageio.decoding import load_image
-    from swiftpie.imageio.images import contact_sheet
+    from swiftpie.imageio.images import bounding_box, contact_sheet
     from swiftpie.imageio.writing import save_animation
-    from swiftpie.masks import bounding_box, load_mask
+    from swiftpie.masks import load_mask
     from swiftpie.models.cutout import cut_out
     from swiftpie.pipelines.animation import AnimateRequest
     from swiftpie.pipelines.identity_file import save_identity
@@ -72,8 +72,8 @@ _HOMES = {
         "faces": "CONSENT FaceSettings FaceSource",
         "imageio.writing": "save_animation",
         "imageio.decoding": "load_image",
-        "imageio.images": "contact_sheet",
-        "masks": "bounding_box load_mask",
+        "imageio.images": "bounding_box contact_sheet",
+        "masks": "load_mask",
         "models.cutout": "cut_out",
         "pipelines.animation": "AnimateRequest",
         "pipelines.identity_file": "save_identity",

@@ -134,9 +134,7 @@ class Library:
     def entry(self, name: str) -> Entry:
         """Return the entry of a subject by its own name, or raise UnknownSubjectError."""
         known = self._by_name.get(name)
-        if known is None:
-            return self.entry(self.find(name).name)
-        return known
+        return self.entry(self.find(name).name) if known is None else known
 
     def picture(self, name: str) -> bytes:
         """Return the sprite of a subject by its own name, a WebP, or raise UnknownSubjectError."""

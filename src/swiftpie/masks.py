@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from swiftpie.arguments import checked
 from swiftpie.errors import AmbiguousMask, ImageError, InputError
 from swiftpie.imageio.decoding import Source, describe, load_image
-from swiftpie.imageio.images import alpha_of, extent_of, plane
+from swiftpie.imageio.images import alpha_of, plane
 from swiftpie.validation import Box as Box
 from swiftpie.validation import check_box as check_box
 from swiftpie.validation import parse_box as parse_box
@@ -160,14 +160,6 @@ def box_mask(box: Box, *, height: int, width: int, feather: float = 0.0) -> Tens
     rows = _ramp(top, bottom, count=height, feather=feather)
     columns = _ramp(left, right, count=width, feather=feather)
     return (rows[:, None] * columns[None, :])[None, None]
-
-
-@checked
-def bounding_box(mask: Tensor) -> Box:
-    """Return what is just around `mask` (1, 1, H, W) above 0.5; the whole picture if nothing is."""
-    height, width = mask.shape[-2:]
-    left, top, right, bottom = extent_of(mask) or (0, 0, width, height)
-    return left / width, top / height, right / width, bottom / height
 
 
 def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:

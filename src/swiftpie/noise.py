@@ -153,9 +153,7 @@ class Schedule:
 
     def initial_latents(self, noise: Tensor) -> Tensor:
         """Return what enters the first step, from standard normal `noise` (B, C, h, w)."""
-        if self.noise_scale == "sigma":
-            return self.steps[0].sigma * noise
-        return noise
+        return self.steps[0].sigma * noise if self.noise_scale == "sigma" else noise
 
     def advance(
         self, latents: Tensor, prediction: Tensor, index: int, *, noise: Tensor | None = None

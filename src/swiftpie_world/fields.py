@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.mini.fields import CELLS, Colour, coarse_fields, over, paste, smoothstep
+from swiftpie.mini.fields import CELLS, Colour, coarse_fields
+from swiftpie.mini.looks import smoothstep
 from swiftpie.noise import anchors, layout_uniforms
 
 __all__ = ["SIDE", "Colour", "Fields", "hsv", "over", "paste", "read_fields", "smoothstep"]
@@ -108,3 +109,13 @@ def read_fields(noise: Tensor, *, size_px: int) -> Fields:
         x=centres.view(1, 1, 1, -1),
         y=centres.view(1, 1, -1, 1),
     )
+
+
+def over(picture: Tensor, colour: Tensor, coverage: Tensor) -> Tensor:
+    """Paint `colour` on `picture` (B, 3, H, W) where `coverage` in [0, 1] says so."""
+    return torch.lerp(picture, colour, coverage)
+
+
+def paste(picture: Tensor, sprite: Tensor) -> Tensor:
+    """Put a premultiplied RGBA `sprite` (B, 4, H, W) on `picture` (B, 3 or 4, H, W)."""
+    return picture * (1 - sprite[:, 3:]) + sprite[:, : picture.shape[1]]

@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.mini import looks
-from swiftpie.mini.fields import smoothstep
-from swiftpie.mini.looks import Form, Material, hashed, solid
+from swiftpie.mini.looks import Form, Material, hashed, smoothstep, solid
 
 
 def wood(form: Form) -> Tensor:

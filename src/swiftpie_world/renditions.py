@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.mini.fields import Colour, over, smoothstep
-from swiftpie_world.fields import Fields
+from swiftpie.mini.fields import Colour
+from swiftpie.mini.looks import smoothstep
+from swiftpie_world.fields import Fields, over
 
 _LINE_PX = 128  # lines are found in pictures of this side, whatever the side that is drawn
 _PANES = 10  # panes of stained glass along a side

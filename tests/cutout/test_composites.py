@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.composites import area_under_curve, draw
-from swiftpie.masks import bounding_box
+from swiftpie.imageio.images import bounding_box
 from tests.lab.collages import collection_of
 
 

@@ -15,7 +15,7 @@ from swiftpie.geometry.layout import (
     upright,
     warp,
 )
-from swiftpie.masks import bounding_box
+from swiftpie.imageio.images import bounding_box
 
 SIZES = [(96, 96), (96, 192), (192, 96)]  # height and width
 BOX = (0.3, 0.4, 0.6, 0.8)

@@ -5,7 +5,7 @@ import torch
 
 import swiftpie
 from swiftpie.geometry.layout import Layout, from_box
-from swiftpie.masks import bounding_box
+from swiftpie.imageio.images import bounding_box
 from swiftpie.mini.inpainting import PlacedSubject, inpainting_condition
 from swiftpie.pipelines.settings import Scales
 

@@ -15,7 +15,7 @@ from swiftpie.models.denoiser import WrappedDenoiser
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import STEP, trim_heap
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.request import ConditionPart, Output
+from swiftpie.pipelines.request import ConditionPart, Output, cells_of
 from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
 
 PROMPT, OTHER = "a photo of a subject on a beach", "a photo of a subject in the snow"
@@ -44,7 +44,7 @@ def test_each_picture_may_have_a_prompt_of_its_own(session, request_of_one):
 def test_encoded_prompts_and_given_noise_stand_for_words_and_seeds(session, request_of_one):
     expected = bytes_of(session.draw(request_of_one))
     components = session.components
-    shape = (components.preset.latent_channels, *components.cells_of(None))
+    shape = (components.preset.latent_channels, *cells_of(components.preset, None))
     spelled = replace(
         request_of_one,
         prompt=components.text.encode([PROMPT]),

@@ -8,10 +8,10 @@ from PIL import Image
 from swiftpie import InputError, PersonalizeRequest, Subject
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.imageio.images import to_tensor
-from swiftpie.pipelines.choose import choose, for_seeds
+from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.ranking import best_change, best_of, place_score, ranked
 from swiftpie.pipelines.request import Output
-from swiftpie.pipelines.tasks import RepaintRequest
+from swiftpie.pipelines.tasks import RepaintRequest, for_seeds
 from tests.faces.tiny_faces import make_models, photo
 from tests.golden.networks import mini, random_networks, reading_networks
 from tests.parity.tiny import picture

@@ -1,6 +1,5 @@
 """The bundle of loaded networks, the family that they are of, and the one call that loads them."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +12,7 @@ from swiftpie.backbones.choices import Choices, device_of
 from swiftpie.backbones.downloads import ALL_READ, DownloadPlan, Unread
 from swiftpie.backbones.licences import check_commercial
 from swiftpie.backbones.presets import Capability, Preset, check_personalizes
-from swiftpie.errors import CapabilityError, InputError, WeightsError
+from swiftpie.errors import CapabilityError, WeightsError
 from swiftpie.library import Named
 from swiftpie.registry import Registry
 
@@ -33,18 +32,6 @@ Value = TypeVar("Value")
 
 MIN_SIDE_PX, MAX_SIDE_PX = 64, 2048
 SAME_AREA = 1.25  # areas within this factor count as the size of the training pictures
-
-
-def cells_of(preset: Preset, size_px: tuple[int, int] | None) -> tuple[int, int]:
-    """Return what `Components.cells_of` does, before anything is loaded."""
-    return FAMILIES.get(preset.family).cells_of(preset, size_px)
-
-
-def near_size(size_px: tuple[int, int], *, side_px: int, unit_px: int) -> tuple[int, int]:
-    """Return (height, width) of about the pixels of a square of `side_px`, shaped as `size_px`."""
-    factor = side_px / math.prod(size_px) ** 0.5
-    height, width = (max(MIN_SIDE_PX, round(side * factor / unit_px) * unit_px) for side in size_px)
-    return height, width
 
 
 class Keep(Protocol):
@@ -133,14 +120,6 @@ class Components:
         with torch.no_grad():
             return encoder.null_tokens() if isinstance(encoder, HasNullTokens) else None
 
-    def cells_of(self, size_px: tuple[int, int] | None) -> tuple[int, int]:
-        """Return latent rows and columns of a picture of (height, width); None = the preset's.
-
-        Raises:
-            InputError: The size is out of range or no multiple of what a latent cell needs.
-        """
-        return self.family.cells_of(self.preset, size_px)
-
     def inverter(self) -> "Inversion":
         """Return the inversion network, or raise CapabilityError if the preset has none."""
         if self.inversion is None:
@@ -218,6 +197,8 @@ class Family(ABC):
     ranks_by: Sequence[str] = ("identity_score", "prompt_score")
     own_modules: Collection[str] = ()  # A pipeline's modules that diffusers does not know.
     unread: Unread = ALL_READ  # weights that stay in their files: nothing computes with them
+    # Yields warnings of what a request has that these networks do not draw.
+    advice: "Callable[[Components, Any], Iterator[str]] | None" = None
     # Returns where the subjects of a request go in pictures of noise (B, C, h, w) with as many rows
     # of text; None: in their boxes, and those without one in all of the picture.
     place: "Callable[[Components, Any, Tensor, TextCondition], Placement] | None" = None
@@ -237,27 +218,6 @@ class Family(ABC):
             WeightsError: A file is missing, unreadable, damaged or does not fit the others.
             MissingExtra: A package that reads such weights is not installed.
         """
-
-    def cells_of(self, preset: Preset, size_px: tuple[int, int] | None) -> tuple[int, int]:
-        """Return latent rows and columns of a picture of (height, width); None = the preset's.
-
-        Raises:
-            InputError: The size is out of range or no multiple of what a latent cell needs.
-        """
-        side = preset.image_size_px
-        height, width = size_px or (side, side)
-        unit = preset.latent_cell_px * (2 if self.needs_even_grid else 1)
-        if any(side % unit or not MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in (height, width)):
-            shrunk = min(1.0, MAX_SIDE_PX / max(height, width))
-            near = (
-                max(MIN_SIDE_PX, unit * round(shrunk * side / unit)) for side in (width, height)
-            )
-            raise InputError(
-                f"The size {width}x{height} px cannot be drawn. Sides must be multiples of {unit} "
-                f"px from {MIN_SIDE_PX} to {MAX_SIDE_PX} px. The nearest is "
-                f"{'x'.join(map(str, near))}."
-            )
-        return height // preset.latent_cell_px, width // preset.latent_cell_px
 
     def techniques(self) -> Sequence[Any]:
         """Return what is tried before the techniques of all families, in this order."""
@@ -284,11 +244,6 @@ class Family(ABC):
     def name_of_file(self, words: str) -> str:
         """Return how prompts call the subject of a file that is called by these words."""
         return words
-
-    def advice(self, components: Components, request: Any) -> Iterator[str]:  # noqa: ANN401 - of a layer above
-        """Yield warnings of what a request has that these networks do not draw."""
-        del components, request
-        return iter(())
 
     def download_plan(self, preset: Preset, *, device: str, choices: Choices) -> DownloadPlan:
         """Plan the downloads of `load`; at most small files are fetched.

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from swiftpie.backbones.choices import resolve
-from swiftpie.backbones.components import FAMILIES, cells_of
+from swiftpie.backbones.components import FAMILIES
 from swiftpie.backbones.presets import Preset, check_personalizes
 from swiftpie.batch.lists import pictures_in
 from swiftpie.errors import CapabilityError, ConfigError, ImageError, SwiftPieError, short_reason
 from swiftpie.imageio.decoding import is_safetensors, open_image
 from swiftpie.imageio.writing import check_film
 from swiftpie.pipelines.animation import AnimateRequest, FilmFormat
-from swiftpie.pipelines.request import FacePicture, PersonalizeRequest, Source
+from swiftpie.pipelines.request import FacePicture, PersonalizeRequest, Source, cells_of
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request
 from swiftpie.validation import check_stored, is_of_word, is_portable_name

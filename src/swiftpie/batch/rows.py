@@ -29,7 +29,6 @@ from swiftpie.faces import FaceSource
 from swiftpie.library import Named, named_by
 from swiftpie.models.search import parse_search
 from swiftpie.pipelines.animation import Film
-from swiftpie.pipelines.choose import with_seed
 from swiftpie.pipelines.request import (
     FacePicture,
     IdentityRef,
@@ -38,7 +37,7 @@ from swiftpie.pipelines.request import (
     Subject,
     drawing_of,
 )
-from swiftpie.pipelines.tasks import TASKS, Request, change_of
+from swiftpie.pipelines.tasks import TASKS, Request, change_of, with_seed
 from swiftpie.validation import MAX_REFERENCES, words_in_name
 
 

@@ -23,8 +23,8 @@ from swiftpie.cli.subjects import (
 from swiftpie.cli.writing import FileDrawing, draw_files, plan_targets
 from swiftpie.config import options_of
 from swiftpie.faces import CONSENT
-from swiftpie.pipelines.choose import choose, for_seeds
-from swiftpie.pipelines.tasks import TASKS, EditRequest, change_of, opened
+from swiftpie.pipelines.choose import choose
+from swiftpie.pipelines.tasks import TASKS, EditRequest, change_of, for_seeds, opened
 from swiftpie.validation import check_stored
 
 if TYPE_CHECKING:

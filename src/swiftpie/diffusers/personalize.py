@@ -29,6 +29,7 @@ from swiftpie.pipelines.request import (
     PersonalizeRequest,
     Subject,
     as_subjects,
+    cells_of,
     check_count,
     drawing_of,
 )
@@ -331,15 +332,11 @@ def _with_noise(
         raise InputError("`seeds` and `latents` both say what the noise is. Give one of them.")
     is_drawn = call.seeds is None and call.generator is not None
     moves = isinstance(request, AnimateRequest)
-    by_seed = (
-        not is_drawn
-        or moves
-        or request.best_of
-        or choose(components, request).technique.draws_by_seed
-    )
+    by_seed = not is_drawn or moves or request.best_of
+    by_seed = by_seed or choose(components, request).technique.draws_by_seed
     if call.latents is None and by_seed:
         return replace(request, seeds=calls.seeds_of(call, call.num_images))
-    cells = components.cells_of(request.size_px)
+    cells = cells_of(components.preset, request.size_px)
     shape = (call.num_images, components.preset.latent_channels, *cells)
     given, device = [], components.device
     if call.latents is not None:

@@ -145,7 +145,7 @@ class DeviceSlot:
         for other in [
             candidate
             for candidate in self._here
-            if candidate is not network and not _stays(candidate)
+            if candidate is not network and not getattr(_place_of(candidate), "stays", False)
         ]:
             self._offload(other)
         if network in self._here:
@@ -196,11 +196,6 @@ def _place_of(network: nn.Module) -> StoredWeights | None:
     """Return where the weights of `network` are while it does not run, None for main memory."""
     place: StoredWeights | None = network.__dict__.get(STORED)
     return place
-
-
-def _stays(network: nn.Module) -> bool:
-    place = _place_of(network)
-    return place is not None and place.stays
 
 
 def _networks_of(components: Components) -> list[nn.Module]:

@@ -532,7 +532,6 @@ class Session:
         view: View | None = None,
         layers: LayerScales | str = "",
         size: tuple[int, int] | None = None,
-        best_of: int | None = None,
         **steering: Unpack[DrawingSteering],
     ) -> GenerationResult:
         """Draw the subjects into the scene of `prompt`; picture i takes the seed `seed + i`.
@@ -548,7 +547,7 @@ class Session:
         """
         where = {"scene": scene, "mask": mask, "detail_mask": detail_mask}
         words = {"prompt": prompt, "adds_named_subjects": False}
-        sizes = {"size_px": _height_and_width(size), "best_of": best_of, "scales": scales}
+        sizes = {"size_px": _height_and_width(size), "scales": scales}
         said = {**words, **where, **sizes, **steering}
         shown = as_subjects(subjects, box=box, view=view, layers=layers)
         seeds = seeds_from(seed, num_images)

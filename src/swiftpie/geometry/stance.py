@@ -20,7 +20,8 @@ SLENDER, WIDE, STRAIGHT, STEEPEST = 1.3, 0.35, 0.04, 35.0
 
 # What lies, the least height over width that it has in a photograph from above, and the shares of
 # its box that a round thing takes; a rectangle stands, as a book may.
-FLAT = "pizza plate dish pancake omelette frisbee record rug carpet coin coaster"
+FLAT = frozenset(("pizza", "plate", "dish", "pancake", "omelette", "frisbee", "record", "rug"))
+FLAT |= {"carpet", "coin", "coaster"}
 FROM_ABOVE, ROUND = 0.6, (0.7, 0.88)
 
 Points = NDArray[np.float64]
@@ -58,10 +59,10 @@ def stance_of(mask: Tensor) -> Stance | None:
     return Stance(turn, (wide, high), (left + wide / 2, top + high / 2))
 
 
-def is_flat(name: str, mask: Tensor, extent: tuple[float, float]) -> bool:
-    """Whether a thing (1, 1, h, w), so large in its frame, is flat and seen from above."""
+def is_flat(mask: Tensor, extent: tuple[float, float]) -> bool:
+    """Whether a thing of `FLAT` (1, 1, h, w), so large in its frame, is seen from above."""
     wide, high = extent
-    if name not in FLAT.split() or high <= FROM_ABOVE * wide:
+    if high <= FROM_ABOVE * wide:
         return False
     least, most = ROUND
     return least < float(mask.mean()) / (wide * high) < most

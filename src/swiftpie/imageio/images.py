@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from swiftpie.arguments import checked
 from swiftpie.errors import InputError, NoSubject
+from swiftpie.validation import Box
 
 CAPTION_PX = 18
 MAX_FRAME_PX = 2048  # side of a square that is cut out of a photo; larger ones are shrunk first
@@ -118,6 +119,14 @@ def extent_of(mask: Tensor) -> tuple[int, int, int, int] | None:
     if not len(rows):
         return None
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+@checked
+def bounding_box(mask: Tensor) -> Box:
+    """Return what is just around `mask` (1, 1, H, W) above 0.5; the whole picture if nothing is."""
+    height, width = mask.shape[-2:]
+    left, top, right, bottom = extent_of(mask) or (0, 0, width, height)
+    return left / width, top / height, right / width, bottom / height
 
 
 def fit_square(pixels: Tensor, mask: Tensor, *, size_px: int, fill: float) -> tuple[Tensor, Tensor]:

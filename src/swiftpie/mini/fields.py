@@ -85,25 +85,9 @@ class PixelRows(NamedTuple):
         return across[None] / self.cell_px, down[:, None] / self.cell_px
 
 
-def smoothstep(low: float | Tensor, high: float | Tensor, value: Tensor) -> Tensor:
-    """Rise smoothly from 0 at `low` to 1 at `high`; falls when `low` is above `high`."""
-    t = ((value - low) / (high - low)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
-
-
 def centres(count: int, like: Tensor) -> Tensor:
     """Return the places of pixel centres in [0, 1]."""
     return (torch.arange(count, device=like.device, dtype=like.dtype) + 0.5) / count
-
-
-def over(picture: Tensor, colour: Tensor, coverage: Tensor) -> Tensor:
-    """Paint `colour` on `picture` (B, 3, H, W) where `coverage` in [0, 1] says so."""
-    return torch.lerp(picture, colour, coverage)
-
-
-def paste(picture: Tensor, sprite: Tensor) -> Tensor:
-    """Put a premultiplied RGBA `sprite` (B, 4, H, W) on `picture` (B, 3 or 4, H, W)."""
-    return picture * (1 - sprite[:, 3:]) + sprite[:, : picture.shape[1]]
 
 
 def coarse_fields(noise: Tensor) -> Tensor:

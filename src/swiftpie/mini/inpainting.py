@@ -21,13 +21,12 @@ from swiftpie.masks import Box, grow, in_frame, resize_mask
 from swiftpie.mini.own_pixels import composite_patch, own_pixels
 from swiftpie.mini.placing import own_light
 from swiftpie.mini.scene import SceneRow, names_of, scene_rows
-from swiftpie.models.denoiser import SubjectCondition
+from swiftpie.models.denoiser import SubjectCondition, read_references
 from swiftpie.models.outline import to_lab
 from swiftpie.pipelines.choose import Technique, resolved_scales
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.edit_region import Canvas, in_hole
 from swiftpie.pipelines.filling import CanvasDrawing, blurred, inpaint
-from swiftpie.pipelines.identity import appearance_of_frame, identity_of_frames
 from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.settings import ResolvedScales, Scales
 from swiftpie.pipelines.tasks import RepaintRequest
@@ -99,13 +98,16 @@ def inpainting_condition(
     cells = (pixels.shape[2] // cell, pixels.shape[3] // cell)
     region = resize_mask(changes, cells)
     has_detail = subject is not None and bool(subject.identity.keys)
-    read = identity_of_frames if has_detail else appearance_of_frame
+    text = components.text.encode([""]) if has_detail else None
     square, stays = unchanged_frame(components, pixels, changes).split((3, 1), dim=1)
+    networks = components.denoiser, components.image_encoder, components.autoencoder
+    read = read_references(*networks, pixels=square, mask=stays, empty_text=text)
+    by = {"preset": components.preset.name, "fingerprint": components.fingerprint}
     rows = region.new_tensor(shows).view(-1, 1, 1, 1)
     first = [] if subject is None else [subject]
     return subject_condition(
         components,
-        [*(each.identity for each in first), read(components, square, stays)],
+        [*(each.identity for each in first), read.as_identity(square, stays, **by)],
         [*(each.layout for each in first), whole_frame(rows)],
         regions=[*(region * rows for _ in first), (1 - region).expand(len(rows), -1, -1, -1)],
         lights=[*(each.lighting for each in first), None],

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, warn
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, cell_positions, from_box
-from swiftpie.imageio.images import fit_square
-from swiftpie.masks import bounding_box, resize_mask, subject_extent
+from swiftpie.imageio.images import bounding_box, fit_square
+from swiftpie.masks import resize_mask, subject_extent
 from swiftpie.mini.denoiser import MASK_CELLS, WAVES, fourier_features
 from swiftpie.mini.inpainting import PlacedSubject, inpainting_condition, unchanged_frame
 from swiftpie.mini.reading import read

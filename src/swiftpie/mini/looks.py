@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.mini.fields import Colour, centres, over, smoothstep
+from swiftpie.mini.fields import Colour, centres
 
 Ramp = tuple[Colour, Colour, Colour]  # colours in shadow, of the body and in light
 
@@ -33,6 +33,12 @@ _CONTRAST = 0.28  # deviation of luminance that spans a ramp from the body to it
 _KEPT_SHARE = 0.45  # where a larger share of a subject is black or white, that is its body
 _OWN_CHROMA = 0.12  # share of the old colours kept, so that parts of equal luminance stay apart
 _NEUTRAL = {"black", "white", "grey"}  # on these the old colours would show
+
+
+def smoothstep(low: float | Tensor, high: float | Tensor, value: Tensor) -> Tensor:
+    """Rise smoothly from 0 at `low` to 1 at `high`; falls when `low` is above `high`."""
+    t = ((value - low) / (high - low)).clamp(0, 1)
+    return t * t * (3 - 2 * t)
 
 
 def recolour(frame: Tensor, colours: Sequence[str]) -> Tensor:
@@ -146,7 +152,7 @@ def _recolour(frame: Tensor, names: list[str]) -> Tensor:
     own = frame[:, :3] - alpha * tones.luminance
     chroma = frame.new_tensor([_OWN_CHROMA / (1 + 3 * (name in _NEUTRAL)) for name in names])
     dyed = (dyed + chroma.view(-1, 1, 1, 1) * own).clamp_min(0)
-    return torch.cat([over(dyed, frame[:, :3], keep).minimum(alpha), alpha], dim=1)
+    return torch.cat([torch.lerp(dyed, frame[:, :3], keep).minimum(alpha), alpha], dim=1)
 
 
 def _ramp_of(name: str) -> Ramp:

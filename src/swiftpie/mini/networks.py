@@ -386,8 +386,9 @@ def _advice_on_borders(reading: Reading, request: PersonalizeRequest) -> Iterato
 
 def _missing_subjects(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
     """Yield warnings of subjects that a prompt names without a picture."""
-    given, library = [_name_of(subject) for subject in request.subjects], subject_library()
-    missing = reading.besides(given)
+    library = subject_library()
+    given = [each.name or getattr(each.identity.named, "word", "") for each in request.subjects]
+    missing = reading.besides([words_in(name) for name in given])
     near = {each.words: ", ".join(library.near(each.words)) for each in missing if not each.subject}
     if near:
         names = (
@@ -423,11 +424,6 @@ def _missing_subjects(reading: Reading, request: PersonalizeRequest) -> Iterator
 def _words_of(subject: Subject) -> str:
     named = subject.identity.named
     return " ".join((subject.name, *((named.word, named.name) if named else ())))
-
-
-def _name_of(subject: Subject) -> str:
-    named = subject.identity.named
-    return subject.name or ("" if named is None else named.word)
 
 
 def _own_folder(weights: str | Path) -> Path:

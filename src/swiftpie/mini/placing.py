@@ -34,7 +34,7 @@ from swiftpie.geometry.layout import (
 )
 from swiftpie.geometry.relief import height, normals
 from swiftpie.geometry.shading import Illumination, Lighting
-from swiftpie.geometry.stance import Stance, is_flat, laid_flat, stance_of, turned_upright
+from swiftpie.geometry.stance import FLAT, Stance, is_flat, laid_flat, stance_of, turned_upright
 from swiftpie.library import subject_library
 from swiftpie.masks import Box, resize_mask, subject_extent
 from swiftpie.mini.reading import Reading, read_all
@@ -43,7 +43,7 @@ from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.words import tokens_in
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics, share_of
-from swiftpie.pipelines.request import PersonalizeRequest, Subject, texts_of
+from swiftpie.pipelines.request import PersonalizeRequest, Subject, cells_of
 from swiftpie.pipelines.techniques.repaint import proposed_box
 from swiftpie.types import Identity, TextCondition
 
@@ -200,7 +200,7 @@ def picture_size(components: Components, request: PersonalizeRequest) -> tuple[i
         width, height = request.scene.size
         shrunk = min(1, MAX_SIDE_PX / max(width, height))
         return round(shrunk * height), round(shrunk * width)
-    rows, columns = components.cells_of(request.size_px)
+    rows, columns = cells_of(components.preset, request.size_px)
     return rows * components.preset.latent_cell_px, columns * components.preset.latent_cell_px
 
 
@@ -233,7 +233,7 @@ def _stance(components: Components, request: PersonalizeRequest, subject: Subjec
     identity = subject.identity
     if request.tilt or subject.view or identity.named or identity.cut_at or identity.is_cut:
         return None
-    said = subject.name or " ".join(texts_of(request.prompt)[:1])
+    said = subject.name or " ".join(request.texts[:1])
     kinds = map(subject_library().meant_by, tokens_in(said))
     first = next((each for each in kinds if each is not None), None)
     if first is None or subject_library().entry(first.name).group not in THINGS:
@@ -246,10 +246,11 @@ def _lies(request: PersonalizeRequest, subject: Subject) -> bool:
     identity = subject.identity
     if request.tilt or subject.view or identity.named or identity.cut_at or identity.is_cut:
         return False
-    said = tokens_in(subject.name or " ".join(texts_of(request.prompt)[:1]))
-    name = next((word for word in said if heights_in([word])), "")
+    said = tokens_in(subject.name or " ".join(request.texts[:1]))
+    if next((word for word in said if heights_in([word])), "") not in FLAT:
+        return False
     wide, high = subject_extent(identity.mask[:1])[0].tolist()
-    return is_flat(name, identity.mask[:1], (wide, high))
+    return is_flat(identity.mask[:1], (wide, high))
 
 
 def _heights_of(request: PersonalizeRequest, reading: Reading) -> list[float | None]:

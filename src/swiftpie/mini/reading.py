@@ -5,7 +5,7 @@ Only models with a small vocabulary need this. Other models know what words look
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 from importlib.resources import files
@@ -51,7 +51,7 @@ from swiftpie.mini.words import (
     words_in,
     worn_in,
 )
-from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest, texts_of
+from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest
 
 NUM_KEPT = 256  # readings; advice, the choice of a technique and the drawing need the same ones
 DIGITS = {str(number): word for word, number in NUMBERS.items()}
@@ -142,9 +142,9 @@ class Reading:
             looks += [look_in(f" {before} ", f" {behind if noun else ''} ")] * mention.number
         return tuple(reversed(looks))
 
-    def besides(self, given: Sequence[str]) -> list[Mention]:
-        """Return the subjects besides those `given`, by their names; see `named_besides`."""
-        names = [{*words_in(name)} for name in given]
+    def besides(self, given: Iterable[Sequence[str]]) -> list[Mention]:
+        """Return the subjects besides those `given` by words for them; see `named_besides`."""
+        names = [{*words} for words in given]
         words = [_words_of(mention) for mention in self.mentions]
         free = [name for name in names if all(map(name.isdisjoint, words))]
         pairs = zip(self.mentions, words, strict=True)
@@ -290,7 +290,7 @@ def read(text: str, vocabulary: Vocabulary | None = None) -> Reading:
 
 def read_all(components: Components, request: PersonalizeRequest) -> list[Reading]:
     """Return a reading of each prompt of a request; there is none if the prompt is encoded."""
-    readings = [read(text, vocabulary_of(components)) for text in texts_of(request.prompt)]
+    readings = [read(text, vocabulary_of(components)) for text in request.texts]
     return readings if request.subjects else [reading.as_place for reading in readings]
 
 
@@ -347,7 +347,7 @@ def named_besides(
     if reading.vocabulary is None:
         return ()
     reading = reading if given else reading.as_place
-    found = reading.besides(given)
+    found = reading.besides([words_in(name) for name in given])
     named = [mention.subject for mention in found for _ in range(mention.number) if mention.subject]
     unknown = tuple(mention.words for mention in found if mention.subject is None)
     if named or given:

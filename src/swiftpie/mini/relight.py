@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import called
 from swiftpie.imageio.images import as_rgb, to_pil, to_tensor
-from swiftpie.mini.fields import PixelRows, draw_weather, smoothstep
+from swiftpie.mini.fields import PixelRows, draw_weather
+from swiftpie.mini.looks import smoothstep
 from swiftpie.mini.scene_network import scene_relighter
 from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.words import AUTUMN, NIGHT, PLAIN, WEATHERS, WINTER, SceneSetting

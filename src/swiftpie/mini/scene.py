@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.backbones.components import MIN_SIDE_PX, Components, near_size
+from swiftpie.backbones.components import MIN_SIDE_PX, Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.ground import Ground
 from swiftpie.geometry.layout import Layout
@@ -36,7 +36,7 @@ from swiftpie.mini.words import FOG, NIGHT, PLAIN
 from swiftpie.noise import draw_noise, draw_step_noise, share_of
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.filling import Area
-from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, texts_of, with_own
+from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, near_size, with_own
 from swiftpie.pipelines.techniques.personalize import (
     check_subjects,
     prepare_picture,
@@ -130,7 +130,7 @@ def has_scene(components: Components, request: PersonalizeRequest) -> bool:
     if isinstance(request.scene, str) and request.scene == WORDS_ALONE:
         return False
     is_free = request.noise is None and request.output is not Output.LATENTS
-    has_words = is_free and bool(texts_of(request.prompt)) and not is_art(components, request)
+    has_words = is_free and bool(request.texts) and not is_art(components, request)
     return bool(request.scene) or has_words
 
 

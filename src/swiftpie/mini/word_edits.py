@@ -33,7 +33,6 @@ from swiftpie.imageio.images import (
     to_tensor,
 )
 from swiftpie.masks import grow, resize_mask
-from swiftpie.mini.fields import paste
 from swiftpie.mini.looks import COLOURS, MATERIALS, recolour, remake
 from swiftpie.mini.reading import Reading, read
 from swiftpie.mini.relight import NOISE_SHAPE, add_weather, relight
@@ -300,7 +299,8 @@ def _remade(picture: Image.Image, outline: Tensor, look: str) -> Image.Image:
         frame = recolour(frame, [look])
     else:
         frame = remake(frame, normals(height(cover)), [look], MATERIALS)
-    pixels += resized(paste(before, frame) - before, size, mode="bilinear")
+    after = before * (1 - frame[:, 3:]) + frame[:, :3]
+    pixels += resized(after - before, size, mode="bilinear")
     result = picture.copy()
     result.paste(to_pil(2 * pixels.clamp(0, 1) - 1)[0], (left, top))
     return result

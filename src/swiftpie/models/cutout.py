@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from swiftpie.arguments import checked
 from swiftpie.errors import NoSubject
-from swiftpie.imageio.images import alpha_of, shrunk_to, to_tensor
-from swiftpie.masks import HALF, bounding_box, grow, resize_mask
+from swiftpie.imageio.images import alpha_of, bounding_box, shrunk_to, to_tensor
+from swiftpie.masks import HALF, grow, resize_mask
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.outline import (
     BORDER_SHARE,

@@ -19,7 +19,7 @@ from swiftpie.attention.install import BranchPlan, Installation, install, instal
 from swiftpie.errors import InputError
 from swiftpie.geometry.layout import Layout
 from swiftpie.noise import Step, add_noise
-from swiftpie.types import Autoencoder, TextCondition
+from swiftpie.types import Autoencoder, Identity, TextCondition
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -174,6 +174,17 @@ class ReferenceFeatures(NamedTuple):
     keys: dict[str, Tensor]  # detail branch, by module path, each (R, N, D_layer)
     values: dict[str, Tensor]  # the same shapes
 
+    def as_identity(
+        self, pixels: Tensor, mask: Tensor, *, preset: str, fingerprint: str
+    ) -> Identity:
+        """Return the one subject that they show, in frames (R, 3, S, S) and masks (R, 1, S, S)."""
+        keys, values = (
+            {name: rows.flatten(0, 1)[None] for name, rows in each.items()}
+            for each in (self.keys, self.values)
+        )
+        tokens, pooled = self.tokens.flatten(0, 1)[None], self.pooled.mean(0, keepdim=True)
+        return Identity(preset, fingerprint, tokens, pooled, keys, values, pixels, mask)
+
 
 def read_references(
     denoiser: Denoiser,
@@ -187,7 +198,8 @@ def read_references(
     """Encode canonical references for both branches, with one row of empty text.
 
     `image_encoder` maps (pixels, mask) to identity tokens (R, K, D), the first a summary; without
-    it they are zeros, which nothing reads. The detail branch reads features of the denoiser itself.
+    it they are zeros, which nothing reads. The detail branch reads features of the denoiser itself;
+    without a text it reads none.
     """
     if image_encoder is None:
         tokens = pixels.new_zeros(len(pixels), 1, denoiser.installation.plan.token_width)
@@ -198,6 +210,7 @@ def read_references(
     pairs = {
         name: branch.project(installed.network.get_submodule(name), notes[name])
         for name, branch in installed.detail.items()
+        if name in notes
     }
     keys = {name: key for name, (key, _) in pairs.items()}
     values = {name: value for name, (_, value) in pairs.items()}
@@ -214,11 +227,10 @@ def read_notes(
 ) -> Notes:
     """Return the features that the detail branch projects, (R, N, D_layer) by layer.
 
-    Empty for denoisers without such a layer, which need no text either.
+    Empty for denoisers without such a layer, and without a text.
     """
-    if not denoiser.installation.detail:
+    if empty_text is None or not denoiser.installation.detail:
         return {}
-    assert empty_text is not None, "references are read with it"
     encoded = denoiser.encode_reference(autoencoder, pixels, mask)
     return denoiser.read_reference(encoded, empty_text.repeat(len(pixels)))
 

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from swiftpie.arguments import checked
 from swiftpie.errors import NoSubject
-from swiftpie.imageio.images import shrunk_to
-from swiftpie.masks import HALF, bounding_box, iou
+from swiftpie.imageio.images import bounding_box, shrunk_to
+from swiftpie.masks import HALF, iou
 from swiftpie.models.cutout import CutOut, cutout_network, find_with
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.outline import MAX_SHARE

@@ -75,20 +75,13 @@ class ConvImageEncoder(Network):
         """
         seen = torch.cat([pixels, mask], dim=1)
         if seen.shape[-1] != SIDE_PX:
-            seen = _resized(seen, SIDE_PX)
+            # By two products: OpenVINO has no bilinear interpolation with antialiasing.
+            high, wide = (_shares(size, SIDE_PX).to(seen) for size in seen.shape[-2:])
+            seen = high @ seen @ wide.T
         features = self.stem(seen).flatten(2).transpose(1, 2)
         tokens = torch.cat([features.mean(1, keepdim=True), features], dim=1)
         identity: Tensor = self.project(tokens + self.positions)
         return identity
-
-
-def _resized(pixels: Tensor, side: int) -> Tensor:
-    """Return `pixels` (B, C, H, W) as bilinear interpolation with antialiasing makes them.
-
-    By two products, because OpenVINO has no such interpolation.
-    """
-    height, width = (_shares(size, side).to(pixels) for size in pixels.shape[-2:])
-    return height @ pixels @ width.T
 
 
 def _shares(size: int, side: int) -> Tensor:

@@ -5,7 +5,7 @@ Importing it loads no tensor library, as the command line shows the options of t
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -27,7 +27,7 @@ from swiftpie.pipelines.settings import (
     Scales,
     methods,
 )
-from swiftpie.pipelines.tasks import ChangingT, EditRequest, RepaintRequest, Request, RequestT
+from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request, RequestT, for_seeds
 from swiftpie.registry import Registry
 from swiftpie.types import REMEDY, Identity
 
@@ -178,27 +178,6 @@ def _in_turn(family: "Family") -> tuple[Technique, ...]:
     return (*map(METHODS.get, offered), *family.techniques(), *own, *others)
 
 
-def with_seed(request: RequestT, seed: int) -> RequestT:
-    """Return the same request for one picture of another seed."""
-    if isinstance(request, PersonalizeRequest):
-        return replace(request, seeds=(seed,))
-    return replace(request, seed=seed)
-
-
-def for_seeds(change: ChangingT, seeds: Sequence[int]) -> tuple[ChangingT, ...]:
-    """Return the same change for one picture of each seed.
-
-    Raises:
-        InputError: Several are to be the best of several.
-    """
-    if change.best_of is not None and len(seeds) > 1:
-        raise InputError(
-            f"`best_of={change.best_of}` came with {len(seeds)} pictures, and keeps one of a "
-            "change. Ask for one, or leave it out."
-        )
-    return tuple(with_seed(change, seed) for seed in seeds)
-
-
 def with_sources(request: RequestT, change: "Callable[[Source], Source]") -> RequestT:
     """Return the same request with the sources of its subjects changed."""
     if isinstance(request, PersonalizeRequest):
@@ -288,8 +267,9 @@ def _cut_prompts(components: Components, request: Request) -> Iterator[str]:
 
 def _advice(choice: Choice) -> Iterator[str]:
     components, request = choice.components, choice.request
-    yield from components.family.advice(components, request)
-    preset = components.preset
+    preset, own_advice = components.preset, components.family.advice
+    if own_advice is not None:
+        yield from own_advice(components, request)
     side = preset.image_size_px
     height, width = _size_of(choice) or (side, side)
     is_other = height != width or height not in {side, *preset.more_sizes_px}

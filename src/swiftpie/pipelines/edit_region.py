@@ -29,6 +29,7 @@ from swiftpie.imageio.images import (
 from swiftpie.masks import HALF, Box, box_mask, feather, grow, hole_of, resize_mask, without_outside
 from swiftpie.models.text import PromptEncoder
 from swiftpie.pipelines.denoise import Clock
+from swiftpie.pipelines.request import cells_of
 from swiftpie.pipelines.tasks import EditRequest, RepaintRequest
 from swiftpie.types import Change, TextCondition
 from swiftpie.validation import Size
@@ -301,7 +302,7 @@ def enter_canvas(
     """Return the picture of an edit in RGB, its mask (1, 1, H, W) of bytes, and its canvas."""
     original, preset = as_rgb(request.picture), components.preset
     side_px = request.settings.size_px or preset.image_size_px
-    components.cells_of((side_px, side_px))
+    cells_of(components.preset, (side_px, side_px))
     size = (original.height, original.width)
     mask = None if request.mask is None else given_mask(request.mask, size)
     # A model that sees what stays composes whole pictures; in a window it would draw another one.

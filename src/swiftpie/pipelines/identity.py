@@ -29,7 +29,7 @@ from swiftpie.imageio.images import (
 )
 from swiftpie.masks import HALF, check_mask, grow
 from swiftpie.models.cutout import CutOut, cut_out
-from swiftpie.models.denoiser import read_references
+from swiftpie.models.denoiser import ReferenceFeatures, read_references
 from swiftpie.models.outline import GUIDE_PIXELS
 from swiftpie.models.search import ANYWHERE, Search
 from swiftpie.models.vision import FaceIdentityEncoder
@@ -136,11 +136,8 @@ def identity_of_frames(components: Components, pixels: Tensor, mask: Tensor) -> 
         mask=mask,
         empty_text=text,
     )
-    return replace(
-        _semantic_identity(components, features.tokens, pixels, mask),
-        keys={name: rows.flatten(0, 1)[None] for name, rows in features.keys.items()},
-        values={name: rows.flatten(0, 1)[None] for name, rows in features.values.items()},
-    )
+    by = {"preset": components.preset.name, "fingerprint": components.fingerprint}
+    return features.as_identity(pixels, mask, **by)
 
 
 @torch.no_grad()
@@ -353,16 +350,8 @@ def _semantic_identity(
     components: Components, tokens: Tensor, pixels: Tensor, mask: Tensor
 ) -> Identity:
     """Return an identity without detail of `tokens` (R, K, D), the first of each a summary."""
-    return Identity(
-        preset=components.preset.name,
-        fingerprint=components.fingerprint,
-        tokens=tokens.flatten(0, 1)[None],
-        pooled=tokens[:, 0].mean(0, keepdim=True),
-        keys={},
-        values={},
-        pixels=pixels,
-        mask=mask,
-    )
+    by = {"preset": components.preset.name, "fingerprint": components.fingerprint}
+    return ReferenceFeatures(tokens, tokens[:, 0], {}, {}).as_identity(pixels, mask, **by)
 
 
 def _identity_of_crops(components: Components, crops: Sequence[Image.Image]) -> Identity:

@@ -49,7 +49,7 @@ def read_form(given: LayerScales | str) -> LayerScales:
     if not isinstance(form, Mapping) or not form or not form.keys() <= PARTS.keys():
         raise InputError(f"Strengths by layer are {short_reason(repr(given))}. {NEEDED}")
     for part, value in form.items():
-        for block, numbers in _blocks(value).items():
+        for block, numbers in (value if isinstance(value, Mapping) else {"": value}).items():
             row = numbers if isinstance(numbers, list | tuple) else [numbers]
             if not row or not all(map(_is_strength, row)):
                 raise InputError(
@@ -120,10 +120,6 @@ def _written(text: str) -> object:
         return json.loads(text) if len(text) <= LONGEST else None
     except (ValueError, RecursionError):
         return None
-
-
-def _blocks(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {"": value}
 
 
 def _numbers(group: str) -> list[int]:

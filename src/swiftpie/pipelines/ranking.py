@@ -15,8 +15,8 @@ from swiftpie.errors import ImageError, InputError
 from swiftpie.faces import FaceEncoder
 from swiftpie.faces.choose import find_faces
 from swiftpie.geometry.layout import Layout
-from swiftpie.imageio.images import plane, to_pil, to_tensor
-from swiftpie.masks import bounding_box, box_mask
+from swiftpie.imageio.images import bounding_box, plane, to_pil, to_tensor
+from swiftpie.masks import box_mask
 from swiftpie.models.search import Search
 from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder
 from swiftpie.pipelines.choose import Choice

@@ -4,6 +4,7 @@ Requests are frozen values. Pictures may be files: `Session.resolved` opens them
 subjects. Loads no tensor library, so that the command line reads the options without one.
 """
 
+import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Generic, Self, TypeVar, Union
 
 from swiftpie.arguments import checked
+from swiftpie.backbones.components import FAMILIES, MAX_SIDE_PX, MIN_SIDE_PX
+from swiftpie.backbones.presets import Preset
 from swiftpie.config import Option, OptionField, Surface, options_of
 from swiftpie.errors import InputError, short_reason
 from swiftpie.library import NAME, Named
@@ -59,7 +62,6 @@ seen from above; at 0, 0 it is seen as in its reference."""
 
 ResultT = TypeVar("ResultT", bound="GenerationResult | EditResult")
 Part = TypeVar("Part")
-Own = TypeVar("Own", bound="Drawable[Any]")
 
 
 class Output(StrEnum):
@@ -340,7 +342,7 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
             self._check_no_place()
         self._check_one_region()
         check_seeds(self.seeds)
-        check_prompts(*texts_of(self.prompt))
+        check_prompts(*self.texts)
         check_text(*(subject.name for subject in self.subjects))
         for prompts in (self.prompt, self.negative_prompt):
             rows = len(prompts.pooled if isinstance(prompts, TextCondition) else texts_of(prompts))
@@ -355,6 +357,11 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
                 )
         if self.best_of is not None:
             self._check_best_of(self.best_of)
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """The prompts; none if they are encoded."""
+        return texts_of(self.prompt)
 
     @property
     def candidates(self) -> tuple[int, ...]:
@@ -451,10 +458,11 @@ def seeds_of_best(seeds: tuple[int, ...], best_of: int | None) -> tuple[int, ...
     return (*seeds, *(seeds[-1] + number for number in range(1, more + 1)))
 
 
-def with_own(request: Own, **fields: Any) -> Own:  # noqa: ANN401 - of the request
+def with_own(request: PersonalizeRequest, **fields: Any) -> PersonalizeRequest:  # noqa: ANN401 - of the request
     """Return a request with fields that the library computed itself, so that none is checked."""
     made = object.__new__(type(request))
-    vars(made).update(vars(request), **fields)
+    texts = texts_of(fields.get("prompt", request.prompt))
+    vars(made).update({**vars(request), **fields, "texts": texts})
     return made
 
 
@@ -568,6 +576,37 @@ def read_scene(
         if folder is None or (NAME.fullmatch(scene) and not (folder / scene).is_file()):
             return scenes().find(scene)
     return (file or as_opened)(scene)
+
+
+def cells_of(preset: Preset, size_px: tuple[int, int] | None) -> tuple[int, int]:
+    """Return latent rows and columns of a picture of (height, width); None = the preset's.
+
+    Raises:
+        InputError: The size is out of range or no multiple of what a latent cell needs.
+    """
+    side, cell_px = preset.image_size_px, preset.latent_cell_px
+    height, width = size_px or (side, side)
+    unit = cell_px * _cells_in_unit(preset.family)
+    if any(side % unit or not MIN_SIDE_PX <= side <= MAX_SIDE_PX for side in (height, width)):
+        shrunk = min(1.0, MAX_SIDE_PX / max(height, width))
+        near = (max(MIN_SIDE_PX, unit * round(shrunk * side / unit)) for side in (width, height))
+        raise InputError(
+            f"The size {width}x{height} px cannot be drawn. Sides must be multiples of {unit} px "
+            f"from {MIN_SIDE_PX} to {MAX_SIDE_PX} px. The nearest is {'x'.join(map(str, near))}."
+        )
+    return height // cell_px, width // cell_px
+
+
+@cache  # a registry looks into its folder
+def _cells_in_unit(family: str) -> int:
+    return 2 if FAMILIES.get(family).needs_even_grid else 1
+
+
+def near_size(size_px: tuple[int, int], *, side_px: int, unit_px: int) -> tuple[int, int]:
+    """Return (height, width) of about the pixels of a square of `side_px`, shaped as `size_px`."""
+    factor = side_px / math.prod(size_px) ** 0.5
+    height, width = (max(MIN_SIDE_PX, round(side * factor / unit_px) * unit_px) for side in size_px)
+    return height, width
 
 
 def check_view(view: View) -> None:

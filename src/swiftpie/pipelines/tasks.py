@@ -25,7 +25,6 @@ from swiftpie.pipelines.request import (
     Source,
     Task,
     View,
-    as_opened,
     check_encoded,
     check_mask_given,
     check_prompts,
@@ -341,20 +340,42 @@ def place_of(
     return Path(image) if isinstance(image, str) else image
 
 
+def with_seed(request: RequestT, seed: int) -> RequestT:
+    """Return the same request for one picture of another seed."""
+    if isinstance(request, PersonalizeRequest):
+        return replace(request, seeds=(seed,))
+    return replace(request, seed=seed)
+
+
+def for_seeds(change: ChangingT, seeds: Sequence[int]) -> tuple[ChangingT, ...]:
+    """Return the same change for one picture of each seed.
+
+    Raises:
+        InputError: Several are to be the best of several.
+    """
+    if change.best_of is not None and len(seeds) > 1:
+        raise InputError(
+            f"`best_of={change.best_of}` came with {len(seeds)} pictures, and keeps one of a "
+            "change. Ask for one, or leave it out."
+        )
+    return tuple(with_seed(change, seed) for seed in seeds)
+
+
 def opened(request: ChangingT) -> ChangingT:
     """Return a change of a picture with its picture and its mask as they are drawn.
 
     A mask that is the picture itself is its hole.
     """
+    from swiftpie.imageio.decoding import as_plain
     from swiftpie.masks import hole_of
 
-    image, mask = as_opened(request.image), request.mask
+    image, mask = as_plain(request.image), request.mask
     mask = Path(mask) if isinstance(mask, str) else mask
     hole = hole_of(image) if mask is request.image else None
     region = opened_region(mask, image.size) if hole is None else hole
     changes: Any = {"image": image, "mask": mask if region is None else region}
     if request.style_reference is not None:
-        changes["style_reference"] = as_opened(request.style_reference)
+        changes["style_reference"] = as_plain(request.style_reference)
     return replace(request, **changes)
 
 

@@ -26,7 +26,8 @@ from swiftpie.errors import CapabilityError
 from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import height, turn
 from swiftpie.geometry.shading import Lighting, relit
-from swiftpie.masks import bounding_box, resize_mask
+from swiftpie.imageio.images import bounding_box
+from swiftpie.masks import resize_mask
 from swiftpie.models.denoiser import SubjectCondition
 from swiftpie.noise import predict_clean
 from swiftpie.pipelines.denoise import Clock, Prepared, decode, denoise

@@ -11,7 +11,6 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from swiftpie.backbones.components import near_size
 from swiftpie.backbones.presets import Capability
 from swiftpie.config import Surface
 from swiftpie.errors import AmbiguousMask, ImageError
@@ -19,7 +18,6 @@ from swiftpie.imageio.images import alpha_of
 from swiftpie.imageio.originals import OriginalPicture, losses_in
 from swiftpie.library import Named, subject_library
 from swiftpie.masks import Box, load_mask
-from swiftpie.pipelines.choose import for_seeds, with_seed
 from swiftpie.pipelines.identity_file import read_identity
 from swiftpie.pipelines.request import (
     WORDS_ALONE,
@@ -27,9 +25,18 @@ from swiftpie.pipelines.request import (
     Pictures,
     Subject,
     drawing_of,
+    near_size,
     seeds_from,
 )
-from swiftpie.pipelines.tasks import TASKS, EditRequest, RepaintRequest, Request, change_of
+from swiftpie.pipelines.tasks import (
+    TASKS,
+    EditRequest,
+    RepaintRequest,
+    Request,
+    change_of,
+    for_seeds,
+    with_seed,
+)
 from swiftpie.server.drawing import SUFFIXES, as_files
 from swiftpie.server.errors import RequestError
 from swiftpie.server.jobs import Job
@@ -165,13 +172,7 @@ def requests_of(
     place: Image.Image | None = None,
     style: Image.Image | None = None,
 ) -> tuple[Request, ...]:
-    """Return what a call draws: a request a picture, or one for the best of several.
-
-    The first of `images` is the picture to change, if one is; the others show one more subject.
-
-    Raises:
-        RequestError: Mask, box and task do not go together.
-    """
+    """Return a request a picture, or one for the best; the first of `images` may be changed."""
     own, changes = body.swiftpie, is_edit(body, images)
     _check_animated(body, images)
     name = own.task if changes else "personalize" if own.animate is None else "animate"
@@ -199,9 +200,7 @@ def requests_of(
     # Without a folder: a file of the server is never read.
     first = seeds if given.get("best_of") else seeds[:1]
     made = drawing_of(task, given, subjects=shown, seeds=first, folder=None)
-    if len(first) > 1 or given.get("best_of"):
-        return (made,)
-    return tuple(with_seed(made, seed) for seed in seeds)
+    return (made,) if first == seeds else tuple(with_seed(made, seed) for seed in seeds)
 
 
 def _check_names(own: OwnFields, task: str) -> None:

@@ -14,8 +14,9 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, MissingExtra
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, to_affine, warp
 from swiftpie.geometry.relief import height, turn
-from swiftpie.imageio.images import fit_square, mask_to_pil, to_pil, to_tensor
-from swiftpie.masks import bounding_box, grow, load_mask
+from swiftpie.imageio.images import bounding_box, fit_square, mask_to_pil, to_pil, to_tensor
+from swiftpie.masks import grow, load_mask
+from swiftpie.pipelines.request import cells_of
 from swiftpie.pipelines.settings import Scales
 from swiftpie_world.sampler import NOISE_CHANNELS
 
@@ -26,13 +27,12 @@ SUBJECT_MASKS = ("truth-mask", "other-truth-mask")
 
 def check_noise(components: Components, *, side_px: int) -> None:
     """Refuse presets whose pictures have no right answer of `side_px`."""
-    shape = (components.preset.latent_channels, *components.cells_of(None))
-    needed = (NOISE_CHANNELS, *components.cells_of((side_px, side_px)))
+    shape = (components.preset.latent_channels, *cells_of(components.preset, None))
+    needed = (NOISE_CHANNELS, *cells_of(components.preset, (side_px, side_px)))
     if shape != needed or components.preset.image_size_px != side_px:
         raise CapabilityError(
-            f"Preset {components.preset.name!r} draws from noise of shape {shape}; pictures with "
-            f"a right answer of {side_px} px need {needed}. Load the preset 'mini' with "
-            f"`size_px={side_px}`."
+            f"Preset {components.preset.name!r} draws from noise of shape {shape}; answers of "
+            f"{side_px} px need {needed}. Load the preset 'mini' with `size_px={side_px}`."
         )
 
 

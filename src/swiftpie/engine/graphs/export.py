@@ -33,7 +33,7 @@ from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.denoise import Prepared, decode, denoise
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.identity import encode_identity, identity_of_frames
-from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, Subject
+from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, Subject, cells_of
 from swiftpie.pipelines.settings import MaskSource, ResolvedScales, Scales
 from swiftpie.pipelines.techniques.personalize import source_of_detail, subject_condition
 from swiftpie.types import Identity, TextCondition
@@ -115,7 +115,7 @@ def export_onnx(
         tokenizers.append("tokenizer.json" if number == 1 else f"tokenizer_{number}.json")
         tokenizer.backend_tokenizer.save(str(folder / tokenizers[-1]))
     preset, cell = components.preset, components.preset.latent_cell_px
-    rows, columns = components.cells_of(size_px)
+    rows, columns = cells_of(components.preset, size_px)
     packages = ("torch", "diffusers", "transformers", "onnxruntime")
     sheet = Sheet(
         preset=preset.name,
@@ -182,7 +182,7 @@ def functions_of(
     request, networks = _request(components), _networks_of(components)
     text, identity = cast("Any", components.text), request.subjects[0].identity
     frames = {"pixels": identity.pixels, "mask": identity.mask}
-    shape = (components.preset.latent_channels, *components.cells_of(size_px))
+    shape = (components.preset.latent_channels, *cells_of(components.preset, size_px))
     one = torch.ones(1)
     samples = {
         "noise": draw_step_noise([SEED], shape, count=components.schedule.num_draws),

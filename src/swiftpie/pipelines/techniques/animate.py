@@ -22,7 +22,7 @@ from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.denoise import Clock, Plan, cut_rows
-from swiftpie.pipelines.request import PersonalizeRequest, Subject
+from swiftpie.pipelines.request import PersonalizeRequest, Subject, cells_of
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.techniques.panorama import Window, WindowedDenoiser, fade, spans
 from swiftpie.pipelines.techniques.personalize import (
@@ -133,7 +133,7 @@ def _in_boxes(components: Components, request: AnimateRequest) -> AnimateRequest
     """Return the request, subjects that have boxes with regions (F, 1, h, w) that follow them."""
     if request.mask not in BOXES:
         return request
-    height, width = components.cells_of(request.size_px)
+    height, width = cells_of(components.preset, request.size_px)
     masked = partial(box_mask, height=height, width=width, feather=BOX_FEATHER)
 
     def followed(number: int, subject: Subject) -> Subject:
@@ -149,7 +149,7 @@ def _in_boxes(components: Components, request: AnimateRequest) -> AnimateRequest
 
 def _draw_noise(components: Components, request: AnimateRequest) -> Tensor:
     """Return the noise of all frames, (n, F, C, h, w): diffusers draws the same of such a seed."""
-    rows, columns = components.cells_of(request.size_px)
+    rows, columns = cells_of(components.preset, request.size_px)
     channels, frames = components.preset.latent_channels, request.num_frames
     shape = (channels * frames, rows, columns)
     drawn = draw_step_noise(request.seeds, shape, count=components.schedule.num_draws)

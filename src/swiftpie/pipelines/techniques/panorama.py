@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from swiftpie.backbones.components import SAME_AREA, Components
-from swiftpie.backbones.presets import Preset
 from swiftpie.errors import InputError
 from swiftpie.models.denoiser import Denoiser, DenoiserCall, SubjectCondition, WrappedDenoiser
 from swiftpie.pipelines.choose import Technique
@@ -53,7 +52,9 @@ def prepare_panorama(components: Components, request: PersonalizeRequest, clock:
     check_subjects(components, request)
     _check_regions(components, request)
     start = prepare_subjects(components, request, clock)
-    window = _window(components.preset, start.latents)
+    # The trained size, where the picture is not smaller.
+    trained = components.preset.image_size_px // components.preset.latent_cell_px
+    window = min(trained, start.latents.shape[2]), min(trained, start.latents.shape[3])
     windows = partial(cell_windows, weights=fade(*window))
     denoiser = WindowedDenoiser(start.components.denoiser, windows)
     start = start._replace(components=replace(start.components.sized(window), denoiser=denoiser))
@@ -100,12 +101,6 @@ def cell_windows(
         place = (..., down, across)
         seen = call._replace(latents=latents[place], condition=_cut(call.condition, place))
         yield Window(place, weights.to(latents), seen)
-
-
-def _window(preset: Preset, latents: Tensor) -> tuple[int, int]:
-    """Return rows and columns of a window: the trained size, where the picture is not smaller."""
-    trained = preset.image_size_px // preset.latent_cell_px
-    return min(trained, latents.shape[2]), min(trained, latents.shape[3])
 
 
 def fade(height: int, width: int) -> Tensor:

@@ -25,6 +25,7 @@ from swiftpie.pipelines.request import (
     ConditionPart,
     PersonalizeRequest,
     Subject,
+    cells_of,
     texts_of,
 )
 from swiftpie.pipelines.settings import (
@@ -86,14 +87,14 @@ def prepare_subjects(
     _check_sources(components, subjects, {"mask": source, "detail_mask": detail_source})
     noise = request.noise
     if noise is None:
-        shape = (components.preset.latent_channels, *components.cells_of(request.size_px))
+        shape = (components.preset.latent_channels, *cells_of(components.preset, request.size_px))
         noise = draw_step_noise(request.seeds, shape, count=components.schedule.num_draws)
-    noise = noise.to(components.device)
-    cells = (noise.shape[3], noise.shape[4])
-    components = components.sized(cells)
-    rows = noise.shape[1]
+    cells, rows = (noise.shape[3], noise.shape[4]), noise.shape[1]
+    if components.family.shifts_times:
+        components = components.sized(cells)
     scales = resolved_scales(components.preset, request)
     text = read_prompts(components, request.prompt, rows=rows)
+    noise = noise.to(text.pooled.device)
     null_text = read_null_text(
         components, request.negative_prompt, guidance=request.guidance, rows=rows
     )

@@ -41,6 +41,7 @@ from swiftpie.pipelines.filling import (
 )
 from swiftpie.pipelines.identity import whole_picture_identity
 from swiftpie.pipelines.removal import removal_mask
+from swiftpie.pipelines.request import cells_of
 from swiftpie.pipelines.style import with_style
 from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.pipelines.techniques.personalize import appearance_condition, read_null_text
@@ -138,7 +139,7 @@ def open_window(
     clock.lap("window")
     changes = canvas.enter_mask(region).to(pixels)
     clock.lap("window")
-    cells = components.cells_of((side_px, side_px))
+    cells = cells_of(components.preset, (side_px, side_px))
     return RepaintPlan(original, canvas, region, box, pixels, changes, gone, request, cells)
 
 

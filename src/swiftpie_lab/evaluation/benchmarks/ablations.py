@@ -12,8 +12,8 @@ from torch import Tensor
 from swiftpie.backbones.choices import schedule_of, with_steps
 from swiftpie.cli.options import DataPath
 from swiftpie.engine.session import Session
-from swiftpie.imageio.images import mask_to_pil, to_pil
-from swiftpie.masks import bounding_box, load_mask
+from swiftpie.imageio.images import bounding_box, mask_to_pil, to_pil
+from swiftpie.masks import load_mask
 from swiftpie.pipelines.request import WORDS_ALONE, ConditionPart, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import (
     IdentityGuidance,

@@ -20,8 +20,7 @@ from swiftpie.cli.options import DataPath
 from swiftpie.engine.session import Session
 from swiftpie.errors import ConfigError
 from swiftpie.geometry.layout import from_box
-from swiftpie.imageio.images import mask_to_pil, to_pil, to_tensor
-from swiftpie.masks import bounding_box
+from swiftpie.imageio.images import bounding_box, mask_to_pil, to_pil, to_tensor
 from swiftpie.mini.inpainting import begin_in_place, compose_in_place
 from swiftpie.pipelines.denoise import Clock
 from swiftpie.pipelines.tasks import RepaintRequest

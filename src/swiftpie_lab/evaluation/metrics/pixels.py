@@ -88,9 +88,7 @@ def mean_gradient(pixels: Tensor, region: Tensor) -> float:
 def sharpness_ratio(pixels: Tensor, truth: Tensor, region: Tensor) -> float | None:
     """Return mean gradient of `pixels` over that of `truth`; None where there is no detail."""
     wanted = mean_gradient(truth, region)
-    if wanted < LEAST_GRADIENT:
-        return None
-    return mean_gradient(pixels, region) / wanted
+    return None if wanted < LEAST_GRADIENT else mean_gradient(pixels, region) / wanted
 
 
 def _subject_psnr(pixels: Tensor, truth: Tensor, mask: Tensor) -> float | None:

@@ -29,6 +29,7 @@ from swiftpie.imageio.images import contact_sheet, to_pil
 from swiftpie.models.denoiser import UNetDenoiser, added_conditions
 from swiftpie.models.text import PromptEncoder
 from swiftpie.noise import Schedule, build_schedule, draw_noise, predict_clean
+from swiftpie.pipelines.request import cells_of
 from swiftpie.types import Autoencoder, TextCondition
 from swiftpie_lab.data.photographs import open_whole_photos
 from swiftpie_lab.training.context import Context
@@ -137,7 +138,7 @@ def load_pair(settings: PairSettings, device: str, *, student: LowRank, teacher:
             module.requires_grad_(requires_grad=False)
             if settings.mixed_precision:
                 shorten_frozen(module)
-    cells = components.cells_of((settings.size_px,) * 2 if settings.size_px else None)
+    cells = cells_of(components.preset, (settings.size_px,) * 2 if settings.size_px else None)
     return Pair(components, loaded.unet, unet, (preset.latent_channels, *cells))
 
 

@@ -32,6 +32,7 @@ from swiftpie.models.projection import image_proj_of
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.noise import COUPLED_CHANNELS, Step, add_noise, draw_noise
 from swiftpie.pipelines.methods.inversion import EditStart
+from swiftpie.pipelines.request import cells_of
 from swiftpie.types import TextCondition
 from swiftpie_lab.data.photographs import WholePhotos, open_whole_photos
 from swiftpie_lab.training.context import Context
@@ -105,7 +106,7 @@ class InversionConfig:
         reader = NetworkReader(context.device, torch.float32, allow_pickle=self.allow_pickle)
         components = self._generator(context.device)
         size_px = self.size_px or components.preset.image_size_px
-        components.cells_of((size_px, size_px))
+        cells_of(components.preset, (size_px, size_px))
         return InversionStage(
             components,
             encoder=self._encoder(components, reader),

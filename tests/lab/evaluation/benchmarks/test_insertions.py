@@ -5,8 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from swiftpie.geometry.layout import from_box
-from swiftpie.imageio.images import to_pil, to_tensor
-from swiftpie.masks import bounding_box
+from swiftpie.imageio.images import bounding_box, to_pil, to_tensor
 from swiftpie_lab.evaluation.benchmarks.insertions import (
     InsertionBenchmark,
     open_backgrounds,

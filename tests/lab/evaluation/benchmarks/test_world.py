@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from swiftpie import CapabilityError
-from swiftpie.imageio.images import to_pil, to_tensor
-from swiftpie.masks import bounding_box
+from swiftpie.imageio.images import bounding_box, to_pil, to_tensor
 from swiftpie.mini.words import COLOUR_WORDS, MATERIAL_PHRASES, RENDITIONS
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject

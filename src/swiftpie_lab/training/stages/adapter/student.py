@@ -12,6 +12,7 @@ from swiftpie.geometry.layout import warp
 from swiftpie.masks import grow, resize_mask
 from swiftpie.models.vision import ClipIdentityEncoder
 from swiftpie.noise import add_noise, draw_noise, predict_clean
+from swiftpie.pipelines.request import cells_of
 from swiftpie.types import TextCondition
 from swiftpie_lab.data.photographs import PhotoViews, open_photos
 from swiftpie_lab.training.dists import Dists
@@ -62,17 +63,16 @@ class PhotoExamples:
         pixels, mask, reference, seen = (photo.to(self.base.device) for photo in photos[:4])
         with self.base.autocast():
             latents = self.base.autoencoder.encode(pixels)
-        seeds = [draw * ROW_STRIDE + row for row in range(size)]
         shape = (latents.shape[1], latents.shape[2], latents.shape[3])
-        noise = draw_noise(seeds, shape).to(latents)
-        names = photos.names
-        return Examples(noise, latents, pixels, mask, reference, seen, photos.captions, names)
+        noise = draw_noise([draw * ROW_STRIDE + row for row in range(size)], shape).to(latents)
+        views = (noise, latents, pixels, mask, reference, seen)
+        return Examples(*views, photos.captions, photos.names)
 
 
 def open_examples(base: AdapterBase, settings: AdapterStageSettings) -> PhotoExamples:
     """Return the photos that the settings name."""
     size_px = settings.size_px or base.components.preset.image_size_px
-    base.components.cells_of((size_px, size_px))  # refuses what the networks cannot draw
+    cells_of(base.components.preset, (size_px, size_px))  # refuses what the networks cannot draw
     photos = open_photos(settings.data, size_px=size_px, cache_mib=settings.cache_mib)
     return PhotoExamples(base, PhotoViews(photos, settings.augmentation, settings.cross_view))
 

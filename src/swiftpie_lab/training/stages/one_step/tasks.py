@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from swiftpie.attention.condition import silent_condition
 from swiftpie.geometry.layout import Layout, to_affine
 from swiftpie.geometry.shading import Lighting, relit
-from swiftpie.masks import bounding_box, grow, resize_mask
+from swiftpie.imageio.images import bounding_box
+from swiftpie.masks import grow, resize_mask
 from swiftpie.mini.denoiser import CELL_PX, align
 from swiftpie.mini.placing import LayoutScores
 from swiftpie.models.autoencoder import PatchAutoencoder
@@ -280,9 +281,7 @@ def perturbed_mask(mask: Tensor, chance: float) -> Tensor:
     """Grow, shrink or keep a reference mask (R, 1, H, W), as masks of real photographs are off."""
     if chance < 0.15:
         return grow(mask, 1)
-    if chance < 0.3:
-        return 1 - grow(1 - mask, 1)
-    return mask
+    return 1 - grow(1 - mask, 1) if chance < 0.3 else mask
 
 
 def random_region(mask: Tensor, cells: tuple[int, int], *, generator: torch.Generator) -> Tensor:
