@@ -17,9 +17,9 @@ from swiftpie.engine.session import Session
 from swiftpie.errors import ImageError
 from swiftpie.faces import CONSENT, FaceSource
 from swiftpie.faces.choose import choose_face, find_faces
-from swiftpie.imageio.images import mask_to_pil, to_pil
+from swiftpie.imageio.images import bounding_box, mask_to_pil, to_pil
 from swiftpie.imageio.writing import encode_image
-from swiftpie.masks import bounding_box, load_mask
+from swiftpie.masks import load_mask
 from swiftpie.models.cutout import CutOut
 from swiftpie.models.cutout import cut_out as cutout_of
 from swiftpie.models.search import ANYWHERE, search_of
