@@ -149,12 +149,12 @@ def things_beside(patch: Tensor, gone: Tensor) -> Tensor:
     odds = torch.from_numpy(guesses(cutout_network(), without, [(0, 0, *without.size)]))
     found = (F.interpolate(odds[None], _size(known), mode="bilinear") > 0) & (known > 0)
     solid = grow(-grow(-found.float(), THICK_PX), THICK_PX)
-    parts = torch.from_numpy(connected_parts(solid[0, 0].numpy() > 0))[None, None]
-    border, things = grow(1 - known, 2) > 0, torch.zeros_like(known)
-    for number in range(1, int(parts.max()) + 1):
-        part = parts == number
-        if (part & border).sum() < TOUCHES * part.sum().sqrt():
-            things[part] = 1
+    parts = torch.from_numpy(connected_parts(solid[0, 0].numpy() > 0)).long()
+    sizes, border = parts.flatten().bincount(), grow(1 - known, 2)[0, 0] > 0
+    touching = parts[border].bincount(minlength=len(sizes))
+    is_thing = touching < TOUCHES * sizes.sqrt()
+    is_thing[0] = False
+    things = is_thing[parts][None, None].to(known)
     if things.sum() > MOST_THINGS * known.sum():
         return torch.zeros_like(gone)
     return (resized(grow(things, 2), _size(patch)) > 0).to(gone) * (1 - gone)
@@ -350,19 +350,30 @@ def _copied_texture(
     fine: Tensor, gone: Tensor, there: Part, shifts: Tensor, shares: Tensor
 ) -> Tensor:
     """Return `fine` (1, 3, H, W) copied by shifts to what is `gone` in the part `there`."""
-    size = _size(fine)
-    top, left = (part.start for part in there)
-    weights = enlarged(shares, size, there, mode="bilinear") * gone[..., *there]
-    texture = torch.zeros_like(fine[..., *there])
-    for shift, weight in zip(shifts.tolist(), weights.split(1, dim=1), strict=True):
+    size, texture = _size(fine), torch.zeros_like(fine[..., *there])
+    for shift, share in zip(shifts.tolist(), shares.split(1, dim=1), strict=True):
+        if (extent := extent_of(share)) is None:
+            continue
+        left, top, right, bottom = extent
         down, across = (round(part * side) for part, side in zip(shift, size, strict=True))
-        first, last = max(top, -down), min(there[0].stop, size[0] - down)
-        start, end = max(left, -across), min(there[1].stop, size[1] - across)
-        if first < last and start < end:
-            source = fine[..., first + down : last + down, start + across : end + across]
-            here = (..., slice(first - top, last - top), slice(start - left, end - left))
-            texture[here].addcmul_(weight[here], source)
+        rows = _window((top, bottom), share.shape[2], size[0], near=there[0], move=down)
+        columns = _window((left, right), share.shape[3], size[1], near=there[1], move=across)
+        if rows.start < rows.stop and columns.start < columns.stop:
+            weight = enlarged(share, size, (rows, columns), mode="bilinear")
+            source = fine[..., _moved(rows, down), _moved(columns, across)]
+            here = (..., _moved(rows, -there[0].start), _moved(columns, -there[1].start))
+            texture[here].addcmul_(weight * gone[..., rows, columns], source)
     return texture
+
+
+def _window(cells: tuple[int, int], few: int, side: int, *, near: slice, move: int) -> slice:
+    """Return the pixels within one of `cells`, that are `near` and whose source is there."""
+    first, last = (cells[0] - 1) * side // few, -(-(cells[1] + 1) * side // few)
+    return slice(max(near.start, -move, first), min(near.stop, side - move, last))
+
+
+def _moved(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)
 
 
 def _near(gone: Tensor) -> Part:
