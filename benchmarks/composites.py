@@ -20,11 +20,11 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from benchmarks.cutout import GOOD_IOU, summary, warnings
+from benchmarks.cutout import GOOD_IOU, HINTS, hint_of, summary, warnings
 from swiftpie.imageio.images import plane
 from swiftpie.masks import iou
 from swiftpie.mini.scenes import scene_library
-from swiftpie.models.cutout import confidence_of, cutout_network, find_with
+from swiftpie.models.cutout import cutout_network, find_surely
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie_lab.data.photographs import photos_of
 
@@ -134,6 +134,7 @@ def main() -> None:
     parser.add_argument("subjects", type=Path, help="cut-outs; those kept from training are used")
     parser.add_argument("--weights", type=Path, help="an exported network, not the packaged one")
     parser.add_argument("--count", type=int, default=100, help="composites of each kind")
+    parser.add_argument("--hint", choices=HINTS, help="say where the subject is, as users may")
     options = parser.parse_args()
     network = (
         cutout_network() if options.weights is None else CutoutNet.from_pretrained(options.weights)
@@ -144,10 +145,12 @@ def main() -> None:
     places = [library.image(name) for name in library.names() if library.is_photographed(name)]
     for has_rivals in (False, True):
         drawn = [draw(subjects, places, n, has_rivals=has_rivals) for n in range(options.count)]
-        found = [find_with(network, one.photo) for one in drawn]
+        found = [
+            find_surely(network, one.photo, hint_of(one.mask, options.hint, seed=n))
+            for n, one in enumerate(drawn)
+        ]
         scores = [float(iou(f.mask, one.mask)) for f, one in zip(found, drawn, strict=True)]
-        pairs = zip(drawn, found, strict=True)
-        sure = [confidence_of(network, one.photo, f) for one, f in pairs]
+        sure = [one.how.confidence or 0.0 for one in found]
         name = "rivals" if has_rivals else "clean"
         curve = area_under_curve(scores, sure)
         sys.stdout.write(f"{name}: {summary(scores)}\n{warnings(scores, sure)}, AUC {curve:.3f}\n")

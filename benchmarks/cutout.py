@@ -23,7 +23,7 @@ from swiftpie.imageio.atomic import write_file
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import bounding_box, plane
 from swiftpie.masks import grow, iou
-from swiftpie.models.cutout import confidence_of, cutout_network, find_with
+from swiftpie.models.cutout import cutout_network, find_surely
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.search import Search
 from swiftpie.types import DOUBTFUL
@@ -85,13 +85,12 @@ def agreement(folder: Path, search: Callable[[Image.Image], Tensor]) -> dict[str
     }
 
 
-def hint_of(outline: Outline, kind: str | None) -> Search:
+def hint_of(mask: Tensor, kind: str | None, *, seed: int) -> Search:
     """Return what a user would give to say where a subject is: a box around it, or a point on it.
 
     A loose box is off by up to 6 % of each side, always the same way. The point is as far from the
     outline as there is one.
     """
-    mask = outline.mask()
     if kind is None:
         return Search()
     if kind == "point":
@@ -104,7 +103,7 @@ def hint_of(outline: Outline, kind: str | None) -> Search:
         return Search(points=((column / width, row / height),))
     left, top, right, bottom = bounding_box(mask)
     if kind == "loose":
-        random = torch.Generator().manual_seed(int(outline.sha256[:8], 16))
+        random = torch.Generator().manual_seed(seed)
         off = (2 * torch.rand(4, generator=random) - 1) * LOOSE
         sides = torch.tensor([right - left, bottom - top]).repeat(2)
         edges = torch.tensor([left, top, right, bottom]) + off * sides
@@ -154,12 +153,13 @@ def main() -> None:
     torch.set_num_threads(1)
     scores, confidences, times_ms = {}, {}, []
     for outline in read_outlines():
-        photo, search = open_photo(options.folder, outline), hint_of(outline, options.hint)
+        photo = open_photo(options.folder, outline)
+        search = hint_of(outline.mask(), options.hint, seed=int(outline.sha256[:8], 16))
         started = time.perf_counter()
-        found = find_with(network, photo, search)
+        found = find_surely(network, photo, search)
         times_ms.append(1000 * (time.perf_counter() - started))
         scores[outline.file] = float(iou(found.mask, outline.mask()))
-        confidences[outline.file] = confidence_of(network, photo, found, search)
+        confidences[outline.file] = found.how.confidence or 0.0
     for file, score in scores.items():
         sys.stdout.write(f"{file:28}{score:.3f}  confidence {confidences[file]:.3f}\n")
     all_scores = [*scores.values()]

@@ -34,6 +34,7 @@ from swiftpie.models.outline import (
     connected_parts,
     evenly_sharp,
     outlined,
+    sharpest_part,
 )
 from swiftpie.models.search import ANYWHERE, Search, search_of
 from swiftpie.types import DOUBTFUL, REMEDY, Cutout, CutoutMethod
@@ -55,6 +56,8 @@ FAINT = 1e-3
 # agreement of 0.8 is even.
 UNAIDED: tuple[list[float], float] = ([1.61, 1.80], -4.74)
 HINTED: tuple[list[float], float] = ([1.36], -1.89)
+ACROSS, DOWN = (0.32, 0.5, 0.68), 0.6  # Points where subjects are, as shares of the sides.
+ASIDE = 0.25  # Share of a box's width that is left out at a side, where a rival may be.
 UNLIKELY = math.log(1e-3 / (1 - 1e-3))  # log-odds of a share of a thousandth
 # Shares of a part of a mask that is an outline, fitted on 49 photographs with masks along their
 # outlines, of halves of them, and wider by 8 % or as ellipses: what is found in the part covers it
@@ -95,16 +98,51 @@ def cut_out(image: Image.Image, search: str | Search = ANYWHERE, *, name: str = 
         if not alpha.any():
             raise NoSubject(*_not_found(alpha))
         return CutOut(alpha, Cutout(CutoutMethod.TRANSPARENCY, 1.0))
-    found = find_with(cutout_network(), image, search)
+    found = find_surely(cutout_network(), image, search)
     if _share(found.mask, search) <= MIN_SHARE:
         found = CutOut(_by_colour(image, search), Cutout(CutoutMethod.COLOUR, None))
     if not _is_usable(found.mask, search):
         raise NoSubject(*_not_found(found.mask))
-    if found.how.way == CutoutMethod.NETWORK:
-        sure = round(confidence_of(cutout_network(), image, found, search), 4)
-        found = CutOut(found.mask, found.how._replace(confidence=sure))
     _warn(found.how, search, name)
     return found
+
+
+@torch.no_grad()
+def find_surely(network: CutoutNet, image: Image.Image, search: Search = ANYWHERE) -> CutOut:
+    """Return what `find_with` finds, and how likely that is right, as `confidence_of` tells.
+
+    Where it is unlikely, the network looks as if a user had given one of several boxes and points.
+    Of all that it finds so, what it sees again when it looks at that alone, and what is evenly
+    sharp along its outline, is returned.
+    """
+    photo = image if image.mode == "RGB" else image.convert("RGB")
+    found = find_with(network, photo, search)
+    if not _is_usable(found.mask, search):
+        return found
+    sure = confidence_of(network, photo, found, search)
+    if sure < DOUBTFUL and not search.has_hints:
+        tried = [find_with(network, photo, hint).mask for hint in _hints_near(photo, found.mask)]
+        masks = [found.mask, *(mask for mask in tried if _is_usable(mask, search))]
+        found = CutOut(max(masks, key=lambda mask: _firmness(network, photo, mask)), found.how)
+        sure = confidence_of(network, photo, found)
+    return CutOut(found.mask, found.how._replace(confidence=round(sure, 4)))
+
+
+def _hints_near(photo: Image.Image, mask: Tensor) -> list[Search]:
+    """Return what a user might say of a subject that is a part of `mask`, or not in it at all."""
+    left, top, right, bottom = bounding_box(mask)
+    aside = ASIDE * (right - left)
+    boxes = [(left + aside, top, right, bottom), (left, top, right - aside, bottom)]
+    boxes.append(bounding_box(sharpest_part(photo, mask)))
+    points = [Search(points=((x, DOWN),)) for x in ACROSS]
+    return [*(Search(box=box) for box in boxes), *points]
+
+
+def _firmness(network: CutoutNet, photo: Image.Image, mask: Tensor) -> float:
+    """Return log-odds that a mask is right, by a look at it alone and the sharpness around it."""
+    area = around(bounding_box(mask), photo.size)
+    agreed = _agreement(guesses(network, photo, [area])[0], mask, area)
+    return float(torch.logit(torch.tensor([agreed, evenly_sharp(photo, mask)]), FAINT).sum())
 
 
 @torch.no_grad()

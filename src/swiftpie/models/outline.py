@@ -41,6 +41,7 @@ OUTLINE_CONTRAST = 1.7  # steepens the outline, which also drops the filter's fa
 FOCUS_PX = 512  # Side at which the sharpness along an outline is looked at.
 NEAR_PX, PIECE_PX = 7, 15  # Sides of what is around a pixel there, and of a piece at half of it.
 FOCUS = (0.15, 0.85)  # Shares of the outline that are less sharp, for its softest and sharpest.
+SHARPER = 0.6  # Share of a mask that is less sharp than its sharper part.
 CLOSER = 0.25  # share of a box's sides that is seen around the box
 
 NUM_COLOUR_BINS = 20  # a Lab axis
@@ -114,9 +115,7 @@ def evenly_sharp(photo: Image.Image, mask: Tensor) -> float:
     Sharpness is the steepest step from one pixel to the next over the contrast around it, as a mean
     along a piece of the outline.
     """
-    grey = plane(photo.resize(shrunk_to(FOCUS_PX, photo.size), Image.Resampling.BOX).convert("L"))
-    down, across = F.pad(grey.diff(dim=2), (0, 0, 0, 1)), F.pad(grey.diff(dim=3), (0, 1))
-    step = torch.maximum(down.abs(), across.abs())
+    grey, step = _steps(photo, FOCUS_PX)
     near = _pooled(torch.cat([step, grey, -grey], dim=1), NEAR_PX, stride=2)
     rim = F.interpolate(mask, near.shape[2:], mode="area")
     rim = _pooled(rim, 3) + _pooled(-rim, 3) > HALF
@@ -127,6 +126,25 @@ def evenly_sharp(photo: Image.Image, mask: Tensor) -> float:
         return 1.0
     softest, sharpest = sharpness.quantile(torch.tensor(FOCUS)).tolist()
     return float(softest / max(sharpest, 1e-6))
+
+
+def sharpest_part(photo: Image.Image, mask: Tensor) -> Tensor:
+    """Return the largest piece (1, 1, h, w) of a mask's sharper part, for its box: 0 or 1."""
+    _, step = _steps(photo, FOCUS_PX // 2)
+    sharp = _pooled(_pooled(step, 5), 9, F.avg_pool2d)
+    inside = F.interpolate(mask, sharp.shape[2:], mode="area") > HALF
+    sharper = inside & (sharp > sharp[inside].quantile(SHARPER))
+    parts = connected_parts((_pooled(sharper.float(), 9) > HALF)[0, 0].numpy())
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return torch.from_numpy(parts == sizes.argmax())[None, None].float()
+
+
+def _steps(photo: Image.Image, side: int) -> tuple[Tensor, Tensor]:
+    """Return a photo in grey (1, 1, h, w), `side` px long, and its steepest steps to neighbours."""
+    grey = plane(photo.resize(shrunk_to(side, photo.size), Image.Resampling.BOX).convert("L"))
+    down, across = F.pad(grey.diff(dim=2), (0, 0, 0, 1)), F.pad(grey.diff(dim=3), (0, 1))
+    return grey, torch.maximum(down.abs(), across.abs())
 
 
 def _pooled(
