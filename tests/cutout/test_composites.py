@@ -4,9 +4,14 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks.composites import area_under_curve, draw
 from swiftpie.imageio.images import bounding_box
+from swiftpie.library import ASSETS
+from swiftpie.masks import iou
+from swiftpie.mini.scenes import scene_library
+from swiftpie.models.cutout import cutout_network, find_surely, find_with
 from tests.lab.collages import collection_of
 
 
@@ -22,6 +27,21 @@ def test_a_composite_shows_the_same_subject_alone_and_before_rivals(tmp_path):
         assert alone.mask.shape[2:] == rivalled.mask.shape[2:] == alone.photo.size[::-1]
         assert (rivalled.mask <= alone.mask).all(), "an edge hides what is below it"
         assert bounding_box(alone.mask)[:2] == bounding_box(rivalled.mask)[:2]
+
+
+def test_a_subject_in_doubt_is_found_beside_rivals_that_it_was_taken_together_with():
+    subjects, library = [], scene_library()
+    for path in sorted((ASSETS.parent / "samples").glob("*.webp")):
+        with Image.open(path) as opened:
+            subjects.append(opened.crop(opened.getchannel("A").getbbox()))
+    places = [library.image(name) for name in library.names() if library.is_photographed(name)]
+    for number in (7, 10, 11):
+        drawn = draw(subjects, places, number, has_rivals=True)
+        first = find_with(cutout_network(), drawn.photo)
+        found = find_surely(cutout_network(), drawn.photo)
+        assert iou(first.mask, drawn.mask) < 0.8
+        assert iou(found.mask, drawn.mask) > 0.9
+        assert found.how.confidence > 0.6
 
 
 def test_confidence_is_judged_by_pairs_of_a_good_and_a_bad_outline():

@@ -5,6 +5,7 @@ import importlib.resources
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +59,7 @@ UNAIDED: tuple[list[float], float] = ([1.61, 1.80], -4.74)
 HINTED: tuple[list[float], float] = ([1.36], -1.89)
 ACROSS, DOWN = (0.32, 0.5, 0.68), 0.6  # Points where subjects are, as shares of the sides.
 ASIDE = 0.25  # Share of a box's width that is left out at a side, where a rival may be.
+CUT_SHARE, RIM_PX = 0.2, 2  # Share of a mask's rows that end along a side, looked at so near.
 UNLIKELY = math.log(1e-3 / (1 - 1e-3))  # log-odds of a share of a thousandth
 # Shares of a part of a mask that is an outline, fitted on 49 photographs with masks along their
 # outlines, of halves of them, and wider by 8 % or as ellipses: what is found in the part covers it
@@ -119,23 +121,54 @@ def find_surely(network: CutoutNet, image: Image.Image, search: Search = ANYWHER
     found = find_with(network, photo, search)
     if not _is_usable(found.mask, search):
         return found
+    if search.box is None and confidence_of(network, photo, found) < DOUBTFUL:
+        likely = [found]
+        for hint in _hints_near(photo, found.mask, search):
+            tried = find_with(network, photo, hint)
+            if _is_meant(tried.mask, search) and not _is_cut(tried.mask, hint, found.mask):
+                likely.append(tried)
+        found = max(likely, key=lambda each: _firmness(network, photo, each.mask))
     sure = confidence_of(network, photo, found, search)
-    if sure < DOUBTFUL and not search.has_hints:
-        tried = [find_with(network, photo, hint).mask for hint in _hints_near(photo, found.mask)]
-        masks = [found.mask, *(mask for mask in tried if _is_usable(mask, search))]
-        found = CutOut(max(masks, key=lambda mask: _firmness(network, photo, mask)), found.how)
-        sure = confidence_of(network, photo, found)
     return CutOut(found.mask, found.how._replace(confidence=round(sure, 4)))
 
 
-def _hints_near(photo: Image.Image, mask: Tensor) -> list[Search]:
-    """Return what a user might say of a subject that is a part of `mask`, or not in it at all."""
+def _hints_near(photo: Image.Image, mask: Tensor, search: Search) -> list[Search]:
+    """Return what else a user might say of a subject that is a part of `mask`, or not in it."""
     left, top, right, bottom = bounding_box(mask)
     aside = ASIDE * (right - left)
     boxes = [(left + aside, top, right, bottom), (left, top, right - aside, bottom)]
     boxes.append(bounding_box(sharpest_part(photo, mask)))
-    points = [Search(points=((x, DOWN),)) for x in ACROSS]
-    return [*(Search(box=box) for box in boxes), *points]
+    points = [ANYWHERE] if search.points else [replace(search, points=((x, DOWN),)) for x in ACROSS]
+    return [*(replace(search, box=box) for box in boxes), *points]
+
+
+def _is_meant(mask: Tensor, search: Search) -> bool:
+    """Whether a mask may be the subject of a search: it holds its points, and none beside it."""
+    rows, columns = mask.shape[2:]
+
+    def holds(x: float, y: float) -> bool:
+        row, column = min(int(y * rows), rows - 1), min(int(x * columns), columns - 1)
+        return bool(mask[0, 0, row, column] > HALF)
+
+    return (
+        _is_usable(mask, ANYWHERE)
+        and all(holds(*point) for point in search.points)
+        and not any(holds(*point) for point in search.background)
+    )
+
+
+def _is_cut(mask: Tensor, hint: Search, whole: Tensor) -> bool:
+    """Whether a mask ends along a side of a box beyond which `whole` goes on."""
+    if hint.box is None:
+        return False
+    solid, beyond = mask[0, 0] > HALF, whole[0, 0] > HALF
+    width, most = solid.shape[1], CUT_SHARE * solid.any(dim=1).sum()
+    left, right = (round(edge * width) for edge in hint.box[::2])
+    sides = ((left + RIM_PX, left - RIM_PX), (right - RIM_PX - 1, right + RIM_PX))
+    return any(
+        0 <= low < width and 0 <= out < width and (solid[:, low] & beyond[:, out]).sum() > most
+        for low, out in sides
+    )
 
 
 def _firmness(network: CutoutNet, photo: Image.Image, mask: Tensor) -> float:
