@@ -41,7 +41,7 @@ from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.text import TextTower
 from swiftpie.models.vision import ConvImageEncoder
 from swiftpie.pipelines.choose import Technique
-from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest, Subject
+from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest
 from swiftpie.pipelines.tasks import EditRequest, Request
 from swiftpie.types import TextCondition
 
@@ -283,7 +283,8 @@ def _advice_on_words(
             or vocabulary.knows(word)
             or not {*words_in(word)}.isdisjoint(reading.unknown)
         )
-    shown = {*words_in(" ".join(_words_of(subject) for subject in request.subjects))}
+    names = [(each.name, *(each.identity.named or ())[:2]) for each in request.subjects]
+    shown = {*words_in(" ".join(word for name in names for word in name))}
     said = [word for word in lost if word not in shown]  # a subject that is named again is shown
     means = subject_library().meant_by  # a noun of the library was taught, wherever it stands
     known = [word for word in said if vocabulary.knows(word) or means(word)]
@@ -419,11 +420,6 @@ def _missing_subjects(reading: Reading, request: PersonalizeRequest) -> Iterator
                 f"{mention.words!r} is drawn once. Say how many there are, up to {MAX_SUBJECTS}, "
                 f"as in 'two {mention.words}'."
             )
-
-
-def _words_of(subject: Subject) -> str:
-    named = subject.identity.named
-    return " ".join((subject.name, *((named.word, named.name) if named else ())))
 
 
 def _own_folder(weights: str | Path) -> Path:

@@ -79,7 +79,9 @@ def placed(scores: Tensor, extent: tuple[float, float], height_m: float | None) 
         corners = _corners_in(free, horizon)
         if corners:
             box = stand(Ground(corners, metre, is_near), extent, tall, share=0.5, x=0.5)
-            if _under(box, free) >= SURE:
+            left, _, right, foot = (edge * CELLS for edge in box)
+            under = free[min(CELLS - 1, int(foot)), int(left) : int(right) + 1]
+            if under.mean().item() >= SURE:
                 break
     else:
         first, end = _widest((~is_before[-1]).tolist())
@@ -137,12 +139,6 @@ def _corners_in(stands: Tensor, horizon: float) -> tuple[tuple[float, float], ..
     corners = [(spans[row][0] / CELLS, y) for row, y in reversed(ends)]
     corners += [(spans[row][1] / CELLS, y) for row, y in ends]
     return tuple(corners)
-
-
-def _under(box: Box, stands: Tensor) -> float:
-    """Return the mean score of the ground under the feet of a box."""
-    left, _, right, foot = (edge * CELLS for edge in box)
-    return stands[min(CELLS - 1, int(foot)), int(left) : int(right) + 1].mean().item()
 
 
 def scores_of(photograph: Image.Image) -> Tensor:
