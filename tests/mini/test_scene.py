@@ -322,17 +322,17 @@ def test_a_large_picture_of_a_scene_draws_no_warning_about_its_size(session, ide
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"prompt": "a dog in a forest"}, r"'dog', so .* too \(drawn forest\).* `scene='forest'`"),
+        ({"prompt": "a dog in a forest"}, r"'dog', and so .* \(drawn forest\).* `scene='forest'`"),
         ({"prompt": "a dog on a stone wall"}, r"\(brick wall\).*`scene='stone wall'`"),
-        ({"prompt": "a fox in a cave"}, "draws 'fox'. Of 'fox' it has the head alone"),
-        ({"prompt": "a dog in a forest", "scene": "forest"}, "draws 'dog'. For a photographed"),
+        ({"prompt": "a fox in a cave"}, "Drawn: 'fox'. Of 'fox' it has the head alone"),
+        ({"prompt": "a dog in a forest", "scene": "forest"}, "Drawn: 'dog'. For photographs"),
         ({"prompt": "a dog in a cave"}, None),
     ],
 )
 def test_before_a_drawn_subject_the_place_is_drawn_and_one_warning_says_so(session, given, said):
     given = {"scene": ""} | given
     request = request_of(session.named(given["prompt"].split()[1]), **given)
-    found = [each for each in session.advice_on(request) if "draws" in each]
+    found = [each for each in session.advice_on(request) if "Drawn" in each]
     assert len(found) == (said is not None)
     assert not found or re.search(said, found[0])
 
