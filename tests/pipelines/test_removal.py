@@ -20,6 +20,7 @@ from swiftpie.pipelines.removal import (
     shadow_of,
     sticking_out,
 )
+from tests import shapes
 
 SIDE = 96
 
@@ -162,3 +163,13 @@ def test_what_goes_in_a_large_photo_is_what_goes_in_its_smaller_copy(photo):
     assert found.dtype is torch.uint8
     assert set(found.unique().tolist()) == {0, 255}
     assert np.allclose(extent_of(found), 2 * np.array(extent_of(expected)), atol=2)
+
+
+def test_a_mask_along_an_outline_is_warned_of_and_a_wider_one_is_not(session, caplog):
+    outline = shapes.as_mask(shapes.star())
+    shown = shapes.photo(shapes.star(), "gradient")
+    session.remove(shown, mask=grow(outline, 8), seed=1)
+    assert caplog.records == []
+    session.remove(shown, mask=outline, seed=1)
+    (warning,) = caplog.records
+    assert "a point on it" in warning.getMessage()
