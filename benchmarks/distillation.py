@@ -10,9 +10,9 @@ Students of the published figures come from:
         --set loop.ema_decay=0.95 --set loop.warmup_steps=10"
     swiftpie train distill-vsd $own --set loop.steps=576 --set loop.learning_rates=1e-4,1e-3
         --set stage.guidance=2 --set stage.critic_rank=32 --set stage.critic_alpha=32
-    swiftpie train distill-dmd2 $own --set loop.steps=1000 --set loop.learning_rates=1e-4,1e-3
-        --set stage.student_every=5 --set stage.adversarial=0 --set stage.guidance=2
-        --set loop.ema_decay=0.99 --set loop.decay_share=0.4
+    swiftpie train distill-dmd2 $own --set loop.steps=500 --set loop.learning_rates=1e-4,1e-3
+        --set stage.student_every=1 --set stage.adversarial=0 --set stage.guidance=2
+        --set stage.critic_rank=32 --set stage.critic_alpha=32 --set loop.decay_share=0.4
 
 `python -m benchmarks.distillation measure FOLDER --student NAME=UNET …` then compares all of them.
 

@@ -52,11 +52,12 @@ def cut_out_all(image: Image.Image) -> list[CutOut]:
     small = image if size == image.size else image.resize(size, Image.Resampling.BOX)
     first = [find_with(network, small, search) for search in _searches()]
     first = [seen for seen in first if SMALLEST / 3 < float(seen.mask.mean()) <= MAX_SHARE]
-    masks, sure = [seen.mask for seen in first], [_sureness(seen) for seen in first]
+    masks, sure = [seen.mask for seen in first], [seen.how.confidence or 0.0 for seen in first]
     distinct = _distinct(_overlaps(masks).union, sure, least=SAME)
     again = (_looked_at_again(network, small, masks[number]) for number in distinct)
     found = [seen for seen in again if seen is not None]
-    chosen = agreeing([seen.mask for seen, _ in found], [_sureness(seen) for seen, _ in found])
+    sure = [seen.how.confidence or 0.0 for seen, _ in found]
+    chosen = agreeing([seen.mask for seen, _ in found], sure)
     if not chosen:
         raise NoSubject(
             "No subject stands out in this picture.",
@@ -86,7 +87,7 @@ def _looked_at_again(
         if cut <= CUT_AT_ALL or not mask.any():
             break
     is_whole = cut <= CUT_SHARE and SMALLEST < float(mask.mean()) <= MAX_SHARE
-    is_sure = _sureness(found) >= SUREST and float(iou(mask, first)) >= CONFIRMED
+    is_sure = (found.how.confidence or 0.0) >= SUREST and float(iou(mask, first)) >= CONFIRMED
     return (found, search) if is_whole and is_sure else None
 
 
@@ -116,10 +117,6 @@ def _distinct(union: Tensor, sure: Sequence[float], *, least: float) -> list[int
         if not (union[number, best] > least).any():
             best.append(number)
     return best
-
-
-def _sureness(found: CutOut) -> float:
-    return found.how.confidence or 0.0
 
 
 def agreeing(masks: list[Tensor], sure: list[float]) -> list[int]:

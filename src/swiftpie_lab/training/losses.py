@@ -272,12 +272,9 @@ def compare_in_autoencoder(autoencoder: LatentAutoencoder) -> Compare:
     encoder = autoencoder.network.encoder
     if autoencoder.is_tiny:
         every = _outputs_of(encoder.layers, prepare=nn.Identity())
-        return feature_distance(lambda pixels: _last_of_each_size(every(pixels)))
+        # The last of each size.
+        return feature_distance(lambda pixels: [*{f.shape[-1]: f for f in every(pixels)}.values()])
     return feature_distance(_outputs_of(encoder.down_blocks, prepare=encoder.conv_in))
-
-
-def _last_of_each_size(features: list[Tensor]) -> list[Tensor]:
-    return list({feature.shape[-1]: feature for feature in features}.values())
 
 
 def _outputs_of(layers: Iterable[nn.Module], *, prepare: Callable[[Tensor], Tensor]) -> Extract:

@@ -104,7 +104,8 @@ def _make_group(
     others: list[nn.Parameter] = []
     for name, parameter in parameters.items():
         is_edge = any(word in name for word in EDGES)
-        suits = uses_muon and is_matrix_like(parameter) and not is_edge
+        is_thick = parameter.ndim >= 2 and min(len(parameter), parameter[0].numel()) >= MIN_SIDE
+        suits = uses_muon and is_thick and not is_edge
         (matrices if suits else others).append(parameter)
     optimizers: dict[str, torch.optim.Optimizer] = {}
     if others:
@@ -194,8 +195,3 @@ def orthogonalise(matrices: Tensor) -> Tensor:
         gram = work @ work.mT
         work = a * work + (b * gram + c * gram @ gram) @ work
     return (work.mT if is_tall else work).to(matrices.dtype)
-
-
-def is_matrix_like(parameter: Tensor) -> bool:
-    """Whether Muon suits `parameter`: two or more dimensions, none of them thin."""
-    return parameter.ndim >= 2 and min(len(parameter), parameter[0].numel()) >= MIN_SIDE

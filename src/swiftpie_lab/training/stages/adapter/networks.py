@@ -327,10 +327,6 @@ class AdapterNetworks(nn.Module):
         discriminator = Discriminator(base.denoiser.unet, subject=base.projector.width)
         self.discriminator = discriminator.to(base.device)
 
-    def semantic_layers(self) -> dict[str, SemanticAttention]:
-        """Return trained cross-attention by module path."""
-        return layers_by_path(self.semantic, SemanticAttention)
-
     def detail_layers(self) -> dict[str, DetailAttention]:
         """Return trained self-attention by module path."""
         return layers_by_path(self.detail, DetailAttention)
@@ -347,7 +343,7 @@ def use_trained_layers(
     before = denoiser.installation
     after = replace(
         before,
-        semantic=before.semantic | networks.semantic_layers(),
+        semantic=before.semantic | layers_by_path(networks.semantic, SemanticAttention),
         detail=before.detail | networks.detail_layers(),
     )
     worn = {f"{name}.processor": processor for name, processor in after.processors.items()}
