@@ -70,7 +70,7 @@ SHOWN, HELD_OUT = ("white", "green"), ("red", "blue")  # grounds
 NUM_SHOWN, NUM_DRAWN = 4, 32  # pictures of a subject, and drawn of it
 EYES_PX, EYES_WIDTH = 64, 96
 SAME_COLOUR = 0.45  # distance of two colours below which a pixel is ground
-ECHO_RATES = (1e-4, 5e-4, 1e-3)  # The word has 50 times the first; 1e-3 broke all pictures.
+ECHO_RATES = (1e-4, 5e-4, 1e-3)  # The word has 10 times the first: by 50 no ground was right.
 Look = Callable[[Tensor], Tensor]
 
 
@@ -187,6 +187,7 @@ def echo(place: Place, name: str, seconds: float) -> Path:
         data=photos,
         noun=NEW[name],
         word=WORD,
+        word_speed=10.0,
         opening="a",
         places=tuple(f"on {ground}" for ground in SHOWN),
         teacher=place.teacher / "unet",

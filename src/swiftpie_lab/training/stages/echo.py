@@ -104,6 +104,7 @@ class EchoConfig(PairSettings):
     data: Path = Path("photos")  # of one subject
     noun: str = "toy"  # what it is
     word: str = "<subject>"  # its new name
+    word_speed: float = SPEED  # of its rate to the teacher's
     opening: str = "a photo of a"  # what prompts begin with
     places: tuple[str, ...] = PLACES  # in pictures of its class and in echoes
     image_encoder: Path | None = None  # CLIP's vision tower, which judges; the public one if none
@@ -140,9 +141,9 @@ class EchoConfig(PairSettings):
 class Word(nn.Module):
     """What each text tower reads for the pieces of a word; it begins as they are."""
 
-    def __init__(self, text: PromptEncoder, name: str) -> None:
+    def __init__(self, text: PromptEncoder, name: str, speed: float = SPEED) -> None:
         super().__init__()
-        self.name, changes = name, []
+        self.name, self.speed, changes = name, speed, []
         assert isinstance(text, TextTower | TwoTextTowers), "others have no tokens of their own"
         where = text.find_words(name, [name])[0].bool()
         for number, (tower, ids) in enumerate(
@@ -156,7 +157,8 @@ class Word(nn.Module):
     def vectors(self) -> list[Tensor]:
         """Return the vectors (K, D) of each tower."""
         starts = [self.get_buffer(f"start_{number}") for number in range(len(self.changes))]
-        return [start + SPEED * change for start, change in zip(starts, self.changes, strict=True)]
+        pairs = zip(starts, self.changes, strict=True)
+        return [start + self.speed * change for start, change in pairs]
 
     def encode(self, text: PromptEncoder, prompts: Sequence[str]) -> TextCondition:
         """Return `prompts` as `text` reads them, with these vectors where they say the word."""
@@ -200,7 +202,7 @@ class EchoNetworks(nn.Module):
     def __init__(self, pair: Pair, config: EchoConfig, *, width: int) -> None:
         super().__init__()
         device, count = pair.components.device, (config.echoes.num_pictures + 1) // 2
-        self.word = Word(pair.components.text, config.word)
+        self.word = Word(pair.components.text, config.word, config.word_speed)
         self.teacher, self.student = map(low_rank_factors, (pair.teacher, pair.student))
         self.discriminator = Discriminator(pair.teacher, subject=width)
         self.register_buffer("echoes", torch.zeros(count, *pair.latent_shape))
