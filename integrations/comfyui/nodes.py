@@ -526,6 +526,7 @@ class Edit(io.ComfyNode):
             keyword={"advanced": True},
             identity_guidance={"optional": True, "advanced": True},
             style_scale={"optional": True, "advanced": True},
+            best_of={"optional": True, "advanced": True, "default": 0, "min": 0},
         )
         more = TASKS["replace"].options("comfyui")
         return io.Schema(

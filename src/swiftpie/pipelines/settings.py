@@ -229,6 +229,9 @@ class ResolvedScales(Scales):
     balance: float = 0.0
     energy_cap: float | None = None
 
+    def __post_init__(self) -> None:
+        Scales(**vars(self))  # which checks them
+
 
 USUAL = Scales()  # leaves all to preset and mode
 
