@@ -211,9 +211,14 @@ class TestScaling:
             slowly = partial(server.draw, PROMPT, negative_prompt=SLOWLY)
             asked = [callers.submit(slowly, seed=seed) for seed in range(8)]
             until(lambda: replicas() == 2, seconds=PATIENCE_S)
-            more = [callers.submit(slowly, seed=seed) for seed in range(8)]
-            assert {each.result().status for each in (*asked, *more)} == {200}
-            assert len(drawing(notes)) == 2
+            assert {each.result().status for each in asked} == {200}
+
+            def both_draw():  # callers hear of a new replica a little later
+                more = [callers.submit(slowly, seed=seed) for seed in range(4)]
+                assert {each.result().status for each in more} == {200}
+                return len(drawing(notes)) == 2
+
+            until(both_draw, seconds=PATIENCE_S)
             until(lambda: replicas() == 1, seconds=PATIENCE_S)
             assert server.draw(PROMPT).status == 200
 
