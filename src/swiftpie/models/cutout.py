@@ -121,14 +121,17 @@ def find_surely(network: CutoutNet, image: Image.Image, search: Search = ANYWHER
     found = find_with(network, photo, search)
     if not _is_usable(found.mask, search):
         return found
-    if search.box is None and confidence_of(network, photo, found) < DOUBTFUL:
+    sure = confidence_of(network, photo, found, search)
+    by_points = search.box is None and search.has_hints
+    unaided = confidence_of(network, photo, found) if by_points else sure
+    if search.box is None and unaided < DOUBTFUL:
         likely = [found]
         for hint in _hints_near(photo, found.mask, search):
             tried = find_with(network, photo, hint)
             if _is_meant(tried.mask, search) and not _is_cut(tried.mask, hint, found.mask):
                 likely.append(tried)
         found = max(likely, key=lambda each: _firmness(network, photo, each.mask))
-    sure = confidence_of(network, photo, found, search)
+        sure = confidence_of(network, photo, found, search)
     return CutOut(found.mask, found.how._replace(confidence=round(sure, 4)))
 
 
