@@ -145,9 +145,8 @@ def _placed(
         if box is not None:
             left, top, right, foot = box
             high = (right - left) * size[1] / size[0] * float(extent[0, 1] / extent[0, 0])
-            if lies:
-                top = foot - high
-            row = from_box((left, top, right, foot), size=size, view=turned, extent=extent)
+            place = (left, foot - high if lies else top, right, foot)
+            row = from_box(place, size=size, view=turned, extent=extent)
             row = upright(row, flip=request.flip, tilt=request.tilt)
             row = row if stance is None else turned_upright(row, stance)
             row = laid_flat(row, foot=foot, share=(foot - box[1]) / high) if lies else row
@@ -230,27 +229,29 @@ def place_named(request: PersonalizeRequest, reading: Reading, share: float = 0.
 
 def _stance(components: Components, request: PersonalizeRequest, subject: Subject) -> Stance | None:
     """Return how a thing stands upright that its photograph shows leaning; None for all others."""
-    identity = subject.identity
-    if request.tilt or subject.view or identity.named or identity.cut_at or identity.is_cut:
-        return None
-    said = subject.name or " ".join(request.texts[:1])
-    kinds = map(subject_library().meant_by, tokens_in(said))
+    kinds = map(subject_library().meant_by, _words_of_free(request, subject))
     first = next((each for each in kinds if each is not None), None)
     if first is None or subject_library().entry(first.name).group not in THINGS:
         return None
+    identity = subject.identity
     return components.keep("stance", identity, partial(stance_of, identity.mask[:1]))
 
 
 def _lies(request: PersonalizeRequest, subject: Subject) -> bool:
     """Whether a subject lies flat, which its photograph shows from above."""
+    words = _words_of_free(request, subject)
+    if next((word for word in words if heights_in([word])), "") not in FLAT:
+        return False
+    mask = subject.identity.mask[:1]
+    return is_flat(mask, tuple(subject_extent(mask)[0].tolist()))
+
+
+def _words_of_free(request: PersonalizeRequest, subject: Subject) -> list[str]:
+    """Return the words for a photographed subject that is whole and free to turn; else none."""
     identity = subject.identity
     if request.tilt or subject.view or identity.named or identity.cut_at or identity.is_cut:
-        return False
-    said = tokens_in(subject.name or " ".join(request.texts[:1]))
-    if next((word for word in said if heights_in([word])), "") not in FLAT:
-        return False
-    wide, high = subject_extent(identity.mask[:1])[0].tolist()
-    return is_flat(identity.mask[:1], (wide, high))
+        return []
+    return tokens_in(subject.name or " ".join(request.texts[:1]))
 
 
 def _heights_of(request: PersonalizeRequest, reading: Reading) -> list[float | None]:
