@@ -208,11 +208,7 @@ def limits_of(kind: Any) -> tuple[float, float] | None:  # noqa: ANN401 - any an
 
 
 def check_limits(name: str, given: float | None, limits: tuple[float, float]) -> None:
-    """Refuse what is no number between limits; None is left to others.
-
-    Raises:
-        InputError: It is none.
-    """
+    """Raise InputError for what is no number between limits; None is left to others."""
     least, most = limits
     if given is not None and not least <= given <= most:
         raise InputError(

@@ -16,7 +16,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting, as_dark_as
-from swiftpie.imageio.images import SURE, mask_to_pil, plane, shrunk_to, to_bytes, to_tensor
+from swiftpie.imageio.images import mask_to_pil, plane, shrunk_to, to_bytes, to_tensor
 from swiftpie.masks import HALF, Box, grow, in_frame, resize_mask
 from swiftpie.mini.own_pixels import composite_patch, own_pixels
 from swiftpie.mini.placing import own_light
@@ -26,7 +26,7 @@ from swiftpie.models.outline import to_lab
 from swiftpie.pipelines.choose import Technique, resolved_scales
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.edit_region import Canvas, in_hole
-from swiftpie.pipelines.filling import CanvasDrawing, blurred, inpaint
+from swiftpie.pipelines.filling import CanvasDrawing, blurred_within, inpaint
 from swiftpie.pipelines.request import PersonalizeRequest
 from swiftpie.pipelines.settings import ResolvedScales, Scales
 from swiftpie.pipelines.tasks import RepaintRequest
@@ -235,7 +235,7 @@ def _variety(picture: Image.Image, gone: Tensor) -> float:
     pixels = in_unit(_small(picture))
     goes = (resize_mask(gone.float(), (pixels.shape[2], pixels.shape[3])) > 0).float()
     known = 1 - goes
-    smooth = blurred(pixels * known, 1.0) / blurred(known, 1.0).clamp_min(SURE)
+    smooth = blurred_within(pixels, known, 1.0)
     ring = (grow(goes, 2) > goes)[0, 0].numpy()
     if not ring.any():
         return 0.0
@@ -249,8 +249,7 @@ def _steps_along(picture: Image.Image, gone: Tensor) -> float:
     pixels = in_unit(to_tensor(picture.resize(size[::-1], Image.Resampling.BOX)))
     goes = (resize_mask(gone.float(), size) > HALF * gone.max()).float()
     rims = (goes + grow(-goes, 2), grow(goes, 3) - grow(goes, 1))
-    sums = [(blurred(pixels * rim, 2.0), blurred(rim, 2.0).clamp_min(SURE)) for rim in rims]
-    inside, outside = (colours / weight for colours, weight in sums)
+    inside, outside = (blurred_within(pixels, rim, 2.0) for rim in rims)
     apart = (inside - outside).abs().amax(dim=1, keepdim=True)[grow(goes, 1) > goes]
     return float((apart > STEP).float().mean()) if len(apart) else 0.0
 

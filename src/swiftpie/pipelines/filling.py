@@ -99,8 +99,7 @@ def inpaint(patch: Tensor, gone: Tensor, *, on_band: OnBand = int) -> Tensor:
     if not bool(small.known.any()):
         return extrapolate(patch, 1 - gone)
     every = max(1, max(_size(patch)) // (SAMPLED * TONE_PX))
-    weight = blurred(small.known, FINE_PX)
-    coarse = blurred(small.pixels * small.known, FINE_PX) / weight.clamp_min(SURE)
+    coarse = blurred_within(*small, FINE_PX)
     fine = (patch - resized(coarse, _size(patch), mode="bilinear")) * (1 - gone)
     on_band()
     seen = resized(brightness(fine[..., ::every, ::every]).abs(), _size(coarse)) * small.known
@@ -203,6 +202,11 @@ def membrane(values: Tensor, known: Tensor) -> Tensor:
         )
         found = torch.where(known > 0, values, mean / 4)
     return found
+
+
+def blurred_within(values: Tensor, known: Tensor, deviation_px: float) -> Tensor:
+    """Return `values` blurred as if nothing were beside what is `known` (B, 1, H, W) in [0, 1]."""
+    return blurred(values * known, deviation_px) / blurred(known, deviation_px).clamp_min(SURE)
 
 
 def blurred(values: Tensor, deviation_px: float) -> Tensor:

@@ -72,10 +72,7 @@ def best_change(
 ) -> EditResult:
     """Return the best of several changes of one picture, with its scores, which are as of new ones.
 
-    All stand in one place, so that places are not compared.
-
-    Raises:
-        InputError: The networks compare neither the subject nor the prompt.
+    All stand in one place, so that places are not compared; InputError if nothing can be.
     """
     scores, request = [], choice.request
     assert not isinstance(request, PersonalizeRequest), "it changes a picture"

@@ -18,7 +18,7 @@ from swiftpie.masks import HALF, grow, resize_mask
 from swiftpie.models.cutout import cut_out, cutout_network, find_with
 from swiftpie.models.outline import connected_parts
 from swiftpie.models.search import Search
-from swiftpie.pipelines.filling import FINEST_PX, OnBand, blurred
+from swiftpie.pipelines.filling import FINEST_PX, OnBand, blurred, blurred_within
 from swiftpie.types import CutoutMethod
 
 logger = logging.getLogger(__name__)
@@ -113,8 +113,8 @@ def sticking_out(pixels: Tensor, gone: Tensor) -> Tensor:
     side = max(extent[2] - extent[0], extent[3] - extent[1])
     known = ground = 1 - gone
     for _ in range(3):  # what stands out does not count as ground
-        sums = [blurred(values * ground, max(1, BESIDE * side)) for values in (pixels, ground)]
-        apart = (pixels - sums[0] / sums[1].clamp_min(SURE)).abs().amax(dim=1, keepdim=True)
+        usual = blurred_within(pixels, ground, max(1, BESIDE * side))
+        apart = (pixels - usual).abs().amax(dim=1, keepdim=True)
         ground = known * (apart < STANDS_OUT)
     parts = connected_parts(((known - ground)[0, 0] > 0).numpy())
     touching = parts[(grow(gone, 2)[0, 0] > 0).numpy()]
@@ -199,7 +199,7 @@ def shadow_of(pixels: Tensor, thing: Tensor, *, reach: float = 1.0) -> Tensor:
         is_all = reach < LEAST_REACH
         return torch.zeros_like(thing) if is_all else shadow_of(pixels, thing, reach=reach / 2)
     known = 1 - thing
-    smooth = blurred(pixels * known, SMOOTH_PX) / blurred(known, SMOOTH_PX).clamp_min(SURE)
+    smooth = blurred_within(pixels, known, SMOOTH_PX)
     usual = blurred(extrapolate(pixels, ground), SIDEWAYS * side / 4)
     change = ((smooth + DARKEST) / (usual + DARKEST)).log()
     darker = -change.mean(dim=1, keepdim=True)
