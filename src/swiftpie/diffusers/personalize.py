@@ -66,7 +66,7 @@ class PersonalizeCall(Call):
     ip_adapter_image: Pictures | None = None  # one picture a subject, or a list of its pictures
     ip_adapter_image_embeds: Identity | Sequence[Identity] | None = None
     cutout: str | Search = "auto"  # how `ip_adapter_image` are cut out; "face": a person's face
-    subjects: Identity | Sequence[Subject] | None = None
+    subjects: Identity | Sequence[Identity | Subject] | None = None
     scales: Scales = USUAL
     best_of: int | None = None  # so many seeds are drawn, and the best pictures kept
 
@@ -242,8 +242,7 @@ def _subjects_of(
             f"ip_adapter_image_embeds holds a {type(others[0]).__name__}. Give the Identity that "
             "prepare_ip_adapter_image_embeds() returns, which the detail branch reads too."
         )
-    several = [Subject(identity) for identity in entries]
-    return as_subjects(entries[0] if len(entries) == 1 else several, **places)
+    return as_subjects(entries[0] if len(entries) == 1 else entries, **places)
 
 
 def _flat(entries: Any) -> list[Any]:  # noqa: ANN401 - one, or any nesting

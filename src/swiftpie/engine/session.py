@@ -94,7 +94,7 @@ CACHE_MIB = 256.0  # 110 to 200 subjects of `mini`, one picture each
 
 
 ABOUT = {
-    "subjects": "An identity of `encode_identity` or `named`, or a list of Subject(identity, …).",
+    "subjects": "An identity of `encode_identity` or `named`, or a list of them or of Subject(…).",
     "identity": "One of `encode_identity` or `named`, or the name of a subject of the library.",
     "image": "A path, bytes, an open file, a PIL image or an array of bytes (H, W, 3).",
     "photo": "The same as pictures of a subject: a path, bytes, a file, an image or an array.",
@@ -338,7 +338,7 @@ class Session:
 
     @checked
     def with_named(
-        self, prompt: str, subjects: Identity | Sequence[Subject] = ()
+        self, prompt: str, subjects: Identity | Sequence[Identity | Subject] = ()
     ) -> tuple[Subject, ...]:
         """Return `subjects` and then the library's subjects that `prompt` names in addition.
 
@@ -519,7 +519,7 @@ class Session:
     @partial(checked, about=_about("personalize"))
     def personalize(
         self,
-        subjects: Identity | Sequence[Subject],
+        subjects: Identity | Sequence[Identity | Subject],
         prompt: str,
         *,
         seed: int | None = None,
@@ -558,7 +558,7 @@ class Session:
         self,
         prompt: str,
         *,
-        subjects: Identity | Sequence[Subject] = (),
+        subjects: Identity | Sequence[Identity | Subject] = (),
         **arguments: Any,  # noqa: ANN401 - of personalize
     ) -> GenerationResult:
         """Draw the scene of `prompt` with the subjects that it names, given or from the library.
@@ -575,7 +575,7 @@ class Session:
     @partial(checked, about=_about("animate"))
     def animate(
         self,
-        subjects: Identity | Sequence[Subject],
+        subjects: Identity | Sequence[Identity | Subject],
         prompt: str,
         *,
         to: str | Sequence[str] = (),

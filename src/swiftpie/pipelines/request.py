@@ -622,7 +622,7 @@ def check_view(view: View) -> None:
 
 
 def as_subjects(
-    subjects: "Identity | Sequence[Subject]",
+    subjects: "Identity | Sequence[Identity | Subject]",
     *,
     box: Box | None = None,
     view: View | None = None,
@@ -636,7 +636,7 @@ def as_subjects(
             "`box`, `view` and `layers` belong to a single identity. With several subjects, give "
             "each its own: Subject(identity, box=…, view=…, layers=…)."
         )
-    return tuple(subjects)
+    return tuple(Subject(each) if isinstance(each, Identity) else each for each in subjects)
 
 
 def region_of(mask: "MaskSource | Region | str") -> "MaskSource | Region":

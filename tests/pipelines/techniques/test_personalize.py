@@ -135,7 +135,7 @@ def test_the_result_names_the_branches_that_acted(session, identity):
 def test_several_subjects_without_boxes_stand_side_by_side(session, sprite):
     identity = session.encode_identity(sprite)
     result = session.personalize(
-        [Subject(identity), Subject(identity)], "two dogs on a beach", scene="words"
+        [identity, Subject(identity)], "two dogs on a beach", scene="words"
     )
     left, right = (layout.centre[0] for layout in result.layouts)
     assert left[0] == pytest.approx(0.25)
