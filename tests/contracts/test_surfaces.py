@@ -16,11 +16,11 @@ from PIL import Image, ImageSequence
 from typer.testing import CliRunner
 
 from swiftpie import (
-    CapabilityError,
     EditSettings,
     Scales,
     Subject,
     SwiftEditPipeline,
+    SwiftPieError,
     SwiftPiePipeline,
 )
 from swiftpie.batch.jobs import Model
@@ -479,6 +479,7 @@ SAYING = {
 SAID = {  # of options that the embedded model does without, or refuses
     "form of ChordEdit": (edit("a blue dog", {"chord": "fast"}), r"`chord=fast` has no effect"),
     "pose": (POSE, r"keep\s+a\s+pose"),
+    "best of words": (edit("a dog at night", {"best_of": 2}), r"change\s+by\s+words"),
 }
 
 
@@ -491,7 +492,7 @@ def test_every_surface_reads_what_the_model_answers_in_words(
     given = {"command": monkeypatch, "http": server, "assistant": server, "nodes": nodes}
     try:
         said = SAYING[surface](case, session, folder, given.get(surface))
-    except (AssertionError, CapabilityError) as error:
+    except (AssertionError, SwiftPieError) as error:
         said = error
     assert re.search(words, f"{caplog.text} {said}")
 

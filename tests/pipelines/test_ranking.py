@@ -4,14 +4,19 @@ from functools import partial
 import pytest
 import torch
 from PIL import Image
+from torch import nn
+from transformers import CLIPVisionModelWithProjection
 
 from swiftpie import InputError, PersonalizeRequest, Subject
+from swiftpie.engine.session import Session
 from swiftpie.faces import FACE_ENCODERS
 from swiftpie.imageio.images import to_tensor
+from swiftpie.models.vision import ClipIdentityEncoder, Feature
 from swiftpie.pipelines.choose import choose
 from swiftpie.pipelines.ranking import best_change, best_of, place_score, ranked
 from swiftpie.pipelines.request import Output
-from swiftpie.pipelines.tasks import RepaintRequest, for_seeds
+from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, for_seeds
+from tests.backbones.tiny_models import POOLED, make_image_encoder
 from tests.faces.tiny_faces import make_models, photo
 from tests.golden.networks import mini, random_networks, reading_networks
 from tests.parity.tiny import picture
@@ -68,8 +73,18 @@ def insertion_of(session, seed):
     [("a blue dog", "no seed changes"), ("a dog on a beach at night", "change by words")],
 )
 def test_a_change_that_is_random_in_nothing_or_compared_by_nothing_has_no_best(prompt, said):
+    words = {"prompt": prompt, "source_prompt": "a dog on a beach", "best_of": 2}
     with pytest.raises(InputError, match=said):
-        mini().edit(photo(), prompt, source_prompt="a dog on a beach", seed=1, best_of=2)
+        choose(mini().components, EditRequest(image=photo(), seed=1, **words))
+
+
+def test_a_change_by_words_is_ranked_where_one_clip_reads_both(tmp_path):
+    folder = make_image_encoder(tmp_path, features=POOLED)
+    tower = CLIPVisionModelWithProjection.from_pretrained(folder).eval()
+    eyes = ClipIdentityEncoder(tower, nn.Identity(), Feature.EMBEDS)
+    session = Session(replace(SDXL().components, image_encoder=eyes))
+    best = session.edit(photo(), PROMPT, source_prompt="a dog on a beach", seed=1, best_of=2)
+    assert [*best.scores[0]] == ["prompt_score"]
 
 
 def test_pixels_are_ranked_as_pictures_are():
@@ -115,7 +130,7 @@ def test_a_person_is_compared_by_the_face(tmp_path):
     assert best_of(replace(choice, num_kept=3), shown, encoder).scores[2]["identity_score"] == -1
     bare = replace(person, mask=torch.zeros_like(person.mask))  # as of vectors without a crop
     with pytest.raises(InputError, match="vectors alone"):
-        session.draw(replace(compared, subjects=(Subject(bare),)))
+        choose(session.components, replace(compared, subjects=(Subject(bare),)))
 
 
 @pytest.mark.parametrize(

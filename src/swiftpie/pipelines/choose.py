@@ -28,13 +28,14 @@ from swiftpie.pipelines.settings import (
     methods,
 )
 from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request, RequestT, for_seeds
-from swiftpie.registry import Registry
+from swiftpie.registry import Registry, later
 from swiftpie.types import REMEDY, Identity
 
 if TYPE_CHECKING:
     from swiftpie.pipelines.denoise import Clock, Plan
 
 logger = logging.getLogger(__name__)
+check_comparable = later("swiftpie.pipelines.ranking:check_comparable")
 
 UNTOUCHED = ResolvedScales()
 NO_STYLE = (
@@ -147,6 +148,8 @@ def choose(components: "Components", request: Request) -> Choice:
                     f"`best_of={best_of}` came with what no seed changes, so that all pictures "
                     "were the same. Leave it out."
                 )
+            if best_of is not None:
+                check_comparable(components, steered, best_of)
             return choice
     raise CapabilityError(
         f"Preset {components.preset.name!r} has no technique that draws {type(request).__name__}. "

@@ -19,7 +19,7 @@ from swiftpie.imageio.images import bounding_box, plane, to_pil, to_tensor
 from swiftpie.masks import box_mask
 from swiftpie.models.search import Search
 from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder
-from swiftpie.pipelines.choose import Choice
+from swiftpie.pipelines.choose import Choice, identities_in
 from swiftpie.pipelines.identity import canonical_frame
 from swiftpie.pipelines.request import PersonalizeRequest, Subject, texts_of
 from swiftpie.pipelines.tasks import Request
@@ -41,9 +41,6 @@ def best_of(choice: Choice, drawn: GenerationResult, faces: FaceEncoder | None) 
     face encoder for people, else by the image encoder of the networks. `prompt_score` is that of
     picture and prompt, where one space has both. `place_score` says how large and how near to the
     middle subjects are, where the networks tell. The family says by which of them it ranks.
-
-    Raises:
-        InputError: The identities hold no picture to compare with.
     """
     components, request = choice.components, choice.request
     assert isinstance(request, PersonalizeRequest), "new pictures alone are compared"
@@ -53,7 +50,7 @@ def best_of(choice: Choice, drawn: GenerationResult, faces: FaceEncoder | None) 
         _scores(components, request, request.subjects, image, mask, faces)
         for image, mask in zip(images, masks, strict=True)
     ]
-    order = ranked(scores, _known(scores, components.family.ranks_by))[: choice.num_kept]
+    order = ranked(scores, components.family.ranks_by)[: choice.num_kept]
     return replace(
         drawn,
         images=tuple(drawn.images[row] for row in order if drawn.images),
@@ -72,7 +69,7 @@ def best_change(
 ) -> EditResult:
     """Return the best of several changes of one picture, with its scores, which are as of new ones.
 
-    All stand in one place, so that places are not compared; InputError if nothing can be.
+    All stand in one place, so that places are not compared.
     """
     scores, request = [], choice.request
     assert not isinstance(request, PersonalizeRequest), "it changes a picture"
@@ -82,20 +79,20 @@ def best_change(
         subjects = [Subject(request.source, box=box)] if request.source is not None else []
         found = _scores(choice.components, request, subjects, each.image, mask, faces)
         scores.append({name: found[name] for name in SEEN if name in found})
-    best = ranked(scores, _known(scores, SEEN))[0]
+    best = ranked(scores, SEEN)[0]
     return replace(drawn[best], scores=(scores[best],))
 
 
-def _known(scores: Sequence[Scores], names: Sequence[str]) -> list[str]:
-    """Return by which of some scores pictures can be compared."""
-    known = [name for name in names if name in scores[0]]
-    if not known:
+@torch.no_grad()
+def check_comparable(components: Components, request: Request, count: int) -> None:
+    """Refuse the best of `count` where no score compares pictures with what they should show."""
+    has_picture = any(identity.mask.any() for identity in identities_in(request))
+    if not has_picture and _read(components, request) is None:
         raise InputError(
-            f"`best_of={len(scores)}` came with a face as vectors alone or a change by words, and "
-            "the loaded networks compare no picture with these. Give a crop of the face, load an "
+            f"`best_of={count}` came with a face as vectors alone or a change by words, and the "
+            "loaded networks compare no picture with these. Give a crop of the face, load an "
             "adapter whose image encoder reads the prompt as well, or leave `best_of` out."
         )
-    return known
 
 
 def ranked(scores: Sequence[Mapping[str, float]], names: Sequence[str]) -> list[int]:
@@ -229,13 +226,21 @@ def look(components: Components, pixels: Tensor, mask: Tensor) -> Tensor:
 
 def _follows(components: Components, request: Request, image: Image.Image) -> float | None:
     """Return the cosine of picture and prompt; None unless one CLIP was trained with both."""
+    wanted, encoder = _read(components, request), _encoder(components)
+    if wanted is None:
+        return None
+    assert isinstance(encoder, ClipIdentityEncoder), "no other has a vector of a prompt"
+    pixels = to_tensor(image).to(components.device)
+    seen = encoder.look(pixels, torch.ones_like(pixels[:, :1]))
+    return float(F.cosine_similarity(seen.cpu(), wanted))
+
+
+def _read(components: Components, request: Request) -> Tensor | None:
+    """Return the vector (1, D) of a prompt in the space of the image encoder; None without one."""
     encoder, texts = _encoder(components), texts_of(request.prompt)
     has_vectors = components.family.needs_pooled_text and bool(texts)
     if not (isinstance(encoder, ClipIdentityEncoder) and has_vectors):
         return None
-    pooled = components.text.encode([texts[0]]).pooled
-    pixels = to_tensor(image).to(components.device)
-    seen = encoder.look(pixels, torch.ones_like(pixels[:, :1]))
+    pooled = components.text.encode([texts[0]]).pooled.float().cpu()
     # The tower of another CLIP has vectors of another length.
-    is_one = seen.shape == pooled.shape
-    return float(F.cosine_similarity(seen.cpu(), pooled.float().cpu())) if is_one else None
+    return pooled if pooled.shape[-1] == encoder.tower.config.projection_dim else None
