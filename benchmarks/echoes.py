@@ -82,6 +82,11 @@ class Place(NamedTuple):
     out: Path
 
     @property
+    def adapter(self) -> Path:
+        """What `train_adapter` writes."""
+        return self.out / "adapter" / "export" / "adapter.safetensors"
+
+    @property
     def choices(self) -> dict[str, Any]:
         """What loads the student, with the eyes of the adapter."""
         return {"preset": "swiftbrush-v2", "weights": self.student, "base": str(self.teacher)}
@@ -312,16 +317,9 @@ def measure(place: Place, judge: Judge, seconds: float) -> None:
     """Print what each way gives, after each subject, and save a sheet of pictures."""
     rows: dict[str, list[dict[str, list[float]]]] = {}
     sheet: list[list[Image.Image]] = []
-    adapter = place.out / "adapter" / "export" / "adapter.safetensors"
-    loaded = swiftpie.load(
-        adapter=str(adapter), image_encoder=str(place.out / "eyes"), **place.choices
-    ).components
-    preset = replace(loaded.preset, image_size_px=SIDE_PX)  # what its networks were trained on
-    session = Session(replace(loaded, preset=preset))
+    session = session_of(place, place.adapter)
     for name, noun in NEW.items():
-        photos = sorted((place.out / "new" / name).glob("?.png"))
-        masks = [path.with_suffix(".mask.png") for path in photos]
-        plain = session.encode_identity(photos, masks=masks)
+        plain = encoded(place, session, name)
         changes = echo(place, name, seconds)
         ways = {
             "student, noun alone": (place.student, None, "", 1),
@@ -339,13 +337,42 @@ def measure(place: Place, judge: Judge, seconds: float) -> None:
         found["student, adapter, `tune`"] = drawn_of(
             session, tuned(session, plain, seconds, spid), name
         )
-        shown: list[Image.Image] = [Image.open(path) for path in photos]
-        sheet.append(shown * 2)
+        sheet.append(to_pil(plain.pixels) * 2)
         for way, pictures in found.items():
             rows.setdefault(way, []).append(judge.row(pictures, name))
             sheet.append([image for drawn in pictures.values() for image in to_pil(drawn[:4])])
         contact_sheet(sheet, cell_px=SIDE_PX).save(place.out / "sheet.png")
         show(rows)
+
+
+def compare_details(place: Place, judge: Judge) -> None:
+    """Print what untrained detail branches add to the adapter's semantic branch."""
+    from safetensors.torch import load_file, save_file
+
+    path, rows = place.out / "semantic.safetensors", {}
+    tensors = load_file(place.adapter)
+    save_file({name: rows for name, rows in tensors.items() if "ref." not in name}, path)
+    for form in ("none", "matched", "joint"):
+        session = session_of(place, path, detail=form)
+        drawn = ((name, drawn_of(session, encoded(place, session, name), name)) for name in NEW)
+        rows[f"semantic branch, detail {form}"] = [
+            judge.row(pixels, name) for name, pixels in drawn
+        ]
+    show(rows)
+
+
+def session_of(place: Place, adapter: Path, **choices: str) -> Session:
+    """Return the student with an adapter, at the size of its pictures."""
+    eyes = str(place.out / "eyes")
+    loaded = swiftpie.load(adapter=str(adapter), image_encoder=eyes, **place.choices, **choices)
+    preset = replace(loaded.components.preset, image_size_px=SIDE_PX)
+    return Session(replace(loaded.components, preset=preset))
+
+
+def encoded(place: Place, session: Session, name: str) -> Identity:
+    """Return a new subject by its pictures, which `write_pictures` wrote with their masks."""
+    photos = sorted((place.out / "new" / name).glob("?.png"))
+    return session.encode_identity(photos, masks=[each.with_suffix(".mask.png") for each in photos])
 
 
 def show(rows: dict[str, list[dict[str, list[float]]]]) -> None:
@@ -372,16 +399,20 @@ def main() -> None:
     parser.add_argument("--eyes-s", type=float, default=90, help="seconds of processor time")
     parser.add_argument("--adapter-s", type=float, default=300)
     parser.add_argument("--seconds", type=float, default=90, help="for each subject and way")
+    parser.add_argument("--details", action="store_true", help="forms of the detail branch alone")
     given = parser.parse_args()
     torch.set_num_threads(1)
     place = Place(given.teacher, given.student, given.out)
     place.out.mkdir(parents=True, exist_ok=True)
     if not (place.out / "eyes").is_dir():
         train_eyes(place, given.eyes_s)
-    if not (place.out / "adapter" / "export").is_dir():
+    if not place.adapter.is_file():
         train_adapter(place, given.adapter_s)
     write_pictures(place.out / "new", [*NEW], each=NUM_SHOWN, on=SHOWN)
-    measure(place, Judge(), given.seconds)
+    if given.details:
+        compare_details(place, Judge())
+    else:
+        measure(place, Judge(), given.seconds)
 
 
 if __name__ == "__main__":

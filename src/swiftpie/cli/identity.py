@@ -306,7 +306,7 @@ def tune(
     a processor these take long, and a bar shows the time left. Ctrl-C keeps the best so far.
 
     The file is an identity like any other. Of three or more pictures the last one is only used to
-    judge. With mini, photographed scenes show the photograph's own pixels, tuned or not.
+    judge. With mini the gain is hardly seen: its pictures show the subject's own pixels anyway.
     """
     from swiftpie.batch.run import stopping
     from swiftpie.pipelines.tuning import NUM_CHECKS, seconds_of
@@ -343,6 +343,8 @@ def tune(
         f"tuned in {tuned.tuned}: the subject is {gain:.1f} dB nearer to its pictures, at "
         f"{last.best_psnr:.1f} dB"
     )
+    if session.components.family.shows_own_pixels:
+        found += ", which is hardly seen, as pictures show its own pixels without tuning too"
     say(f"wrote {out} ({what}; {found if gain else 'no step helped, so it is as encoded'})")
     if as_json:
         facts = {"path": str(out), "tuned": tuned.tuned, "size_kib": round(size_kib, 1)}
