@@ -45,6 +45,7 @@ from benchmarks.distillation import (
     noise_of,
     steps_within,
 )
+from swiftpie.backbones.choices import DetailForm
 from swiftpie.cli.console import write_table
 from swiftpie.engine.session import Session
 from swiftpie.imageio.images import contact_sheet, to_pil, to_tensor
@@ -351,8 +352,9 @@ def compare_details(place: Place, judge: Judge) -> None:
 
     path, rows = place.out / "semantic.safetensors", {}
     tensors = load_file(place.adapter)
-    save_file({name: rows for name, rows in tensors.items() if "ref." not in name}, path)
-    for form in ("none", "matched", "joint"):
+    save_file({name: each for name, each in tensors.items() if "ref." not in name}, path)
+    forms: tuple[DetailForm, ...] = ("none", "matched", "joint")
+    for form in forms:
         session = session_of(place, path, detail=form)
         drawn = ((name, drawn_of(session, encoded(place, session, name), name)) for name in NEW)
         rows[f"semantic branch, detail {form}"] = [
@@ -361,10 +363,10 @@ def compare_details(place: Place, judge: Judge) -> None:
     show(rows)
 
 
-def session_of(place: Place, adapter: Path, **choices: str) -> Session:
+def session_of(place: Place, adapter: Path, *, detail: DetailForm | None = None) -> Session:
     """Return the student with an adapter, at the size of its pictures."""
     eyes = str(place.out / "eyes")
-    loaded = swiftpie.load(adapter=str(adapter), image_encoder=eyes, **place.choices, **choices)
+    loaded = swiftpie.load(adapter=str(adapter), image_encoder=eyes, detail=detail, **place.choices)
     preset = replace(loaded.components.preset, image_size_px=SIDE_PX)
     return Session(replace(loaded.components, preset=preset))
 
