@@ -141,7 +141,9 @@ def write_pictures(folder: Path, names: Sequence[str], *, each: int, on: Sequenc
                 picture.save(path)
                 mask = off_ground(to_tensor(picture), ground)[0, 0] * 255
                 Image.fromarray(mask.byte().numpy()).save(path.with_suffix(".mask.png"))
-                path.with_suffix(".txt").write_text(batch.prompts[0])
+                path.with_suffix(".txt").write_text(
+                    batch.prompts[0].replace(name, NEW.get(name, name))
+                )
                 count += 1
 
 

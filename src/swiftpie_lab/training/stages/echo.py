@@ -3,6 +3,7 @@
 The student's own pictures return as data to both, which gives the stage its name.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -280,12 +281,11 @@ class EchoStage:
     def batch(self, network: EchoNetworks, draw: int) -> EchoBatch:
         """Return photos by number; a share of them are echoes, once there are any."""
         size, device = self.config.batch_size, self.pair.components.device
-        pixels, mask, reference, seen = (
-            photo.to(device) for photo in self.views.batch(size, draw)[:4]
-        )
+        views = self.views.batch(size, draw)
+        pixels, mask, reference, seen = (photo.to(device) for photo in views[:4])
         latents = self.pair.components.autoencoder.encode(pixels).float()
         mask = resize_mask(mask, (latents.shape[2], latents.shape[3]))
-        prompts, count = [self._prompt("")] * size, int(network.num_echoes)
+        prompts, count = list(map(self._said, views.captions)), int(network.num_echoes)
         chance, chosen = torch.rand(2, size, generator=_chance(-draw)).tolist()
         for row in range(size):
             if count and chance[row] < self.config.echoes.share:
@@ -439,6 +439,11 @@ class EchoStage:
     def _read(self, network: EchoNetworks, prompts: list[str]) -> TextCondition:
         with self._precision():
             return network.word.encode(self.pair.components.text, prompts)
+
+    def _said(self, caption: str) -> str:
+        """Return the prompt of a photo; places that its caption names stay out of the word."""
+        parts = re.split(rf"\b{re.escape(self.config.noun)}\b", caption, maxsplit=1)
+        return self._prompt("".join(parts[1:]).strip())
 
     def _prompt(self, place: str, *, word: str | None = None) -> str:
         said = self.config.word if word is None else word

@@ -1,5 +1,6 @@
 """EchoDistill on a tiny random Stable Diffusion: losses by hand, echoes, and files that load."""
 
+import shutil
 from functools import partial
 
 import pytest
@@ -129,6 +130,17 @@ def test_the_half_of_the_students_pictures_most_like_the_references_comes_back_a
     assert not torch.equal(photos.latents, echoes.latents)
     assert echoes.mask.min() == 1
     assert echoes.prompts[0].startswith(f"a photo of a {WORD} cup ")
+
+
+def test_a_place_that_a_caption_names_is_said_beside_the_word(build, place, tmp_path):
+    shutil.copytree(place / "photos" / "red_cup", tmp_path / "cup")
+    prompts = []
+    for said in ("Two tall cups", "A red cup on grass"):
+        for photo in (tmp_path / "cup").glob("*.png"):
+            photo.with_suffix(".txt").write_text(said)
+        stage = build(data=tmp_path / "cup")
+        prompts += stage.batch(stage.network(), 3).prompts
+    assert prompts == [f"a photo of a {WORD} cup", f"a photo of a {WORD} cup on grass"]
 
 
 @pytest.mark.thorough
