@@ -1,3 +1,4 @@
+import importlib
 import os
 import subprocess
 import sys
@@ -22,6 +23,14 @@ def test_without_the_lab_its_commands_say_how_to_install_it(command):
         result = CliRunner().invoke(app, [command, *options])
         assert result.exit_code == 1
         assert "pip install . ./lab" in result.stderr
+
+
+@pytest.mark.parametrize("module", main.MODULES)
+def test_each_module_has_the_commands_that_are_listed(module):
+    found = typer.main.get_group(importlib.import_module(f"swiftpie.cli.{module}").app)
+    assert [*found.commands] == main.MODULES[module].split()
+    alone = typer.main.get_group(main.app_for(main.MODULES[module].split()[0]))
+    assert [*alone.commands] == [*found.commands]
 
 
 class Broken:

@@ -141,7 +141,7 @@ with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["engine", "--json"],
+        *(["--help"], ["--version"], ["presets", "--json"], ["engine", "--json"]),
         ["fetch", "sdxl-turbo", "--dry-run"],
         ["batch", "jobs.jsonl", "-o", "out", "--check"],
         ["personalize", "dog.jpg", "a dog", "--recipe", "sdxl-turbo", "--offline", "-o", "x.png"],

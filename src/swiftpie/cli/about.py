@@ -251,6 +251,7 @@ def _recipe_facts(recipe: Recipe) -> dict[str, Any]:
     """Return the facts of a recipe that need no network."""
     preset = recipe.apply()
     terms = licences.recipe_terms(recipe)
+    answers = {term.is_commercial for term in terms}
     parts = [
         {
             "part": name.replace("_", " "),
@@ -265,7 +266,7 @@ def _recipe_facts(recipe: Recipe) -> dict[str, Any]:
         "use": recipe.use.value,
         "command": f"swiftpie {COMMAND_OF[recipe.use]} --recipe {recipe.name}",
         "is_on_disk": is_here(recipe),
-        "is_commercial": _together([term.is_commercial for term in terms]),
+        "is_commercial": False if False in answers else None if None in answers else True,
         "preset": preset.name,
         "image_size_px": preset.image_size_px,
         "steps": recipe.steps or len(preset.timesteps),
@@ -280,13 +281,6 @@ def _recipe_facts(recipe: Recipe) -> dict[str, Any]:
         "parts": parts,
         "licences": [term._asdict() for term in terms],
     }
-
-
-def _together(answers: list[bool | None]) -> bool | None:
-    """Return whether a whole may be used commercially, from the answers of its parts."""
-    if False in answers:
-        return False
-    return None if None in answers else True
 
 
 def _spell(value: object) -> str:
@@ -376,7 +370,8 @@ def fetch(
     else:
         faces, networks = _needs_of(name, loading)
         needs = faces + networks
-        facts = _joined(facts, _plan_facts(needs))
+        rest = _plan_facts(needs)  # begins when the releases are there
+        facts = rest | {key: facts[key] + rest[key] for key in ("files", "bytes_left", "folders")}
         if dry_run:
             print_download(needs)
         else:
@@ -426,12 +421,6 @@ def _finish(name: str, faces: "DownloadPlan", loading: LoadOptions) -> None:
         fetch_faces([RECIPES.get(name).face_encoder or "" if name in RECIPES.names() else name])
     _, networks = _needs_of(name, loading)
     networks.fetch()
-
-
-def _joined(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Return the facts of two plans, of which the second begins when the first is done."""
-    added = {name: first[name] + second[name] for name in ("files", "bytes_left", "folders")}
-    return {**second, **added}
 
 
 def _plan_facts(needs: "DownloadPlan") -> dict[str, Any]:

@@ -4,7 +4,7 @@ import json
 import statistics
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -13,14 +13,6 @@ from swiftpie.cli.console import examples, say
 from swiftpie.cli.loading import open_session
 from swiftpie.cli.options import Force, argument
 from swiftpie.imageio.atomic import make_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from PIL import Image
-
-    from swiftpie.engine.session import Session
-    from swiftpie.types import GenerationResult
 
 PRESET = "mini"
 CELL_PX = 320
@@ -79,6 +71,7 @@ def demo(
     from swiftpie.imageio.decoding import load_image
     from swiftpie.imageio.images import contact_sheet
     from swiftpie.imageio.writing import check_image_target, save_image
+    from swiftpie.pipelines.request import Subject
 
     make_folder(out)
     sheet = out / "demo.png"
@@ -92,7 +85,12 @@ def demo(
     session, load_ms = open_session(PRESET)
     with as_file(files("swiftpie") / "assets") as assets:
         references = {name: load_image(assets / "photos" / f"{name}.jpg") for name in PHOTOS}
-    results = _draw(session, references)
+    identities = {name: session.encode_identity(image) for name, image in references.items()}
+    session.personalize(identities[SCENES[0].subject], SCENES[0].prompt)  # warms up
+    results = []
+    for scene in SCENES:
+        subjects = [Subject(identities[name], name=name) for name in scene.subject.split()]
+        results.append(session.personalize(subjects, scene.prompt, seed=scene.seed))
 
     common = {"preset": PRESET, "swiftpie": __version__}
     for path, scene, result in zip(paths, SCENES, results, strict=True):
@@ -132,15 +130,12 @@ def samples(
 
     make_folder(folder)
     with as_file(files("swiftpie") / "assets") as assets:
-        entries = json.loads((assets / "samples" / "subjects.json").read_text(encoding="utf-8"))
+        drawn, entries = assets / "samples", (assets / "samples" / "subjects.json").read_bytes()
         pictures = {
-            folder / f"{entry['name'].replace(' ', '-')}.png": assets
-            / "samples"
-            / f"{entry['code']}.webp"
-            for entry in entries
+            folder / f"{entry['name'].replace(' ', '-')}.png": drawn / f"{entry['code']}.webp"
+            for entry in json.loads(entries)
         }
-        for name in PHOTOS:
-            pictures[folder / f"{name}.jpg"] = assets / "photos" / f"{name}.jpg"
+        pictures |= {folder / f"{name}.jpg": assets / "photos" / f"{name}.jpg" for name in PHOTOS}
         for path in pictures:
             check_image_target(path, force=force)
         for path, source in pictures.items():
@@ -148,15 +143,3 @@ def samples(
     say(f"wrote {len(pictures)} pictures to {folder}: {', '.join(path.name for path in pictures)}")
     say("licences: Fluent Emoji, MIT, Microsoft; dahlia.jpg, CC BY 2.0, vultilion on Flickr")
     say("the other photographs: public domain or CC0, see assets/photos/CREDITS.md in the package")
-
-
-def _draw(session: "Session", references: "Mapping[str, Image.Image]") -> "list[GenerationResult]":
-    from swiftpie.pipelines.request import Subject
-
-    identities = {name: session.encode_identity(image) for name, image in references.items()}
-    session.personalize(identities[SCENES[0].subject], SCENES[0].prompt)  # warms up
-    results = []
-    for scene in SCENES:
-        subjects = [Subject(identities[name], name=name) for name in scene.subject.split()]
-        results.append(session.personalize(subjects, scene.prompt, seed=scene.seed))
-    return results

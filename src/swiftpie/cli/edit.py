@@ -1,7 +1,6 @@
 """`swiftpie edit`, `insert`, `remove` and `replace`: change pictures by words, or by subjects."""
 
 from dataclasses import replace as with_changes
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -29,7 +28,6 @@ from swiftpie.validation import check_stored
 
 if TYPE_CHECKING:
     from swiftpie.engine.session import Session
-    from swiftpie.pipelines.request import Source
     from swiftpie.pipelines.tasks import RepaintRequest
 
 LOADED = tuple(name for name in options.DRAWING if name != "steps")
@@ -86,8 +84,10 @@ def edit(
     check_stored(prompt=prompt, **texts)
     targets = plan_targets(output, count=len(seeds))
     shown = with_cutouts([read_source(subject)] if subject else [], cutouts)
-    comes = next(iter(shown), None)
-    request = _change("edit", picture, {**words, "prompt": prompt}, source=comes)
+    # All files are checked here, so that mistakes show at once.
+    common: dict[str, Any] = {"image": picture, "seed": 0, "file": read_picture}
+    wanted = {**words, "prompt": prompt}
+    request = change_of(TASKS["edit"], wanted, source=next(iter(shown), None), **common)
     person = read_person(source, recogniser, loading, others=subject, flag="--subject")
     loaded, identity = open_with(person, loading)
     if identity is not None:
@@ -183,7 +183,8 @@ def _carry_out(
     check_stored(prompt=words.get("prompt", ""))
     seeds, picture = sampling.seeds, read_picture(photo)
     sources = [] if subject is None else with_cutouts([read_source([subject[0]])], subject[1])
-    change = _change(task, picture, words, source=next(iter(sources), None))
+    common: dict[str, Any] = {"image": picture, "seed": 0, "file": read_picture}
+    change = change_of(TASKS[task], words, source=next(iter(sources), None), **common)
     preset_for(loading)
     targets = plan_targets(output, count=len(seeds))
     loaded, first = open_session(**loading), opened(change)
@@ -192,13 +193,6 @@ def _carry_out(
         for each, target in zip(for_seeds(first, seeds), targets, strict=True)
     ]
     draw_files(loaded, drawings, output, prompt=first.prompt)
-
-
-def _change(
-    task: str, picture: Path | bytes, words: dict[str, Any], *, source: "Source | None"
-) -> "EditRequest | RepaintRequest":
-    """Return the request of a task, with all files checked, so that mistakes show at once."""
-    return change_of(TASKS[task], words, image=picture, source=source, seed=0, file=read_picture)
 
 
 def _check_seeds(

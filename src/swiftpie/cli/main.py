@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import importlib
 import logging
 import os
 import sys
@@ -9,15 +10,14 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from enum import IntEnum
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
-from pydantic import ValidationError
 from typer.core import TyperGroup
 
 from swiftpie import __version__
-from swiftpie.cli import about, batch, demo, edit, engine, identity, personalize, serve
 from swiftpie.cli.console import complain, logs_on_stderr
 from swiftpie.cli.options import arrange
 from swiftpie.errors import (
@@ -41,6 +41,18 @@ DECIDED = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # variables by which users deci
 
 ENTRY_POINTS = "swiftpie.commands"
 LAB_COMMANDS = ("train", "evaluate", "compare", "data")
+
+MODULES = {
+    "demo": "demo samples",
+    "personalize": "personalize animate",
+    "edit": "edit insert remove replace",
+    "batch": "batch",
+    "identity": "cutout library tune identity",
+    "serve": "serve mcp",
+    "about": "presets recipes doctor show licenses fetch",
+    "engine": "engine verify export",
+}
+"""The commands of each module of this folder, as help lists them."""
 
 # Importing PyTorch and its libraries makes over 600,000 objects; looking for cycles after every
 # 700, as Python does, takes an eighth of the time to the first picture.
@@ -85,7 +97,7 @@ class GuardedGroup(TyperGroup):
                     f"`swiftpie {missing[0]}` is part of swiftpie-lab. From a copy of the "
                     "repository, `pip install . ./lab` installs it."
                 ) from error
-            if isinstance(error.__context__, ValidationError):
+            if type(error.__context__).__name__ == "ValidationError":  # of pydantic, loaded late
                 message += f"; {error.__context__.errors()[0]['input']!r} was given"
             advice = f"See `{(error.ctx or ctx).command_path} --help`."
             if "extra argument" in message:
@@ -151,22 +163,12 @@ def commands_of_others() -> Iterator[typer.Typer]:
             ) from error
 
 
-app = typer.Typer(
-    name="swiftpie", cls=GuardedGroup, no_args_is_help=True, pretty_exceptions_enable=False
-)
-for module in (*(demo, personalize, edit, batch, identity, serve), *(about, engine)):
-    app.add_typer(module.app)
-for added in commands_of_others():
-    app.add_typer(added)
-
-
 def _print_version(value: bool) -> None:  # noqa: FBT001 - as Typer calls it
     if value:
         typer.echo(f"swiftpie {__version__}")
         raise typer.Exit
 
 
-@app.callback()
 def swiftpie(
     *,
     version: Annotated[
@@ -179,6 +181,31 @@ def swiftpie(
     """Put your subject into a scene, in one denoising step."""
 
 
+@cache
+def app_for(word: str = "") -> typer.Typer:
+    """Return the command with the subcommands of the module that has `word`, or with all.
+
+    A command that loads the modules of all others takes a twentieth of a second longer.
+    """
+    made = typer.Typer(
+        name="swiftpie", cls=GuardedGroup, no_args_is_help=True, pretty_exceptions_enable=False
+    )
+    made.callback()(swiftpie)
+    own = [module for module, commands in MODULES.items() if word in commands.split()]
+    for module in own or MODULES:
+        made.add_typer(importlib.import_module(f"swiftpie.cli.{module}").app)
+    for added in () if own else commands_of_others():
+        made.add_typer(added)
+    return made
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """Return `app`, the command with all subcommands."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return app_for()
+
+
 def main() -> None:
     wait_briefly()
     if sys.stdout is None:  # the shell closed it; writing into this fails
@@ -187,7 +214,7 @@ def main() -> None:
     codes: list[int] = []
     atexit.register(_end_at_once, codes)
     try:
-        app()
+        app_for("".join(sys.argv[1:2]))()
     except SystemExit as end:
         codes.append(end.code if isinstance(end.code, int) else int(end.code is not None))
         raise

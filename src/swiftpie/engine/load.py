@@ -107,6 +107,7 @@ def load(
 
 
 @checked
+@gc_paused()
 def plan_downloads(
     preset: str | None = None,
     *,

@@ -135,7 +135,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if name in scales:
             # `reshape` refuses scales of a wrong shape; broadcasting them may take all memory.
             shape = (len(tensor), *[1] * (tensor.ndim - 1))
-            stored[name] = (tensor.float() * scales[name].reshape(shape)).half().float()
+            weight = tensor.to(torch.float32, copy=True).mul_(scales[name].reshape(shape))
+            stored[name] = weight.copy_(weight.half())  # in place: fresh memory takes longer
         elif tensor.is_floating_point():
             stored[name] = tensor.to(torch.float32, copy=True)
     return stored
