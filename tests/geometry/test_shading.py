@@ -10,7 +10,7 @@ from swiftpie.geometry.shading import (
     Lighting,
     as_dark_as,
     cast_shadow,
-    contact_of,
+    footing_of,
     relit,
     usual_shadow,
 )
@@ -106,11 +106,12 @@ def test_ground_that_a_subject_touches_loses_light_whatever_shadow_it_throws():
     alpha, layout = torch.zeros(1, 1, 64, 64), from_box((0.4, 0.2, 0.6, 0.7))
     alpha[..., 13:45, 26:38] = 1
     base, cast = torch.full((1, 1, 1, 1), 45 / 64), usual_shadow(FROM_LEFT)
-    touched = contact_of(alpha, layout, base)
-    lost = cast_shadow(alpha, layout, base, cast)
+    footing = footing_of(alpha, layout, base)
+    touched = torch.nn.functional.interpolate(footing.touching, 64, mode="bilinear")
+    lost = cast_shadow(footing, cast)
     assert touched.max() > 0.2
     assert (lost >= 0.45 * touched - 1e-4).all()
-    alone = cast_shadow(alpha, layout, base, cast._replace(darkness=torch.zeros(1)))
+    alone = cast_shadow(footing, cast._replace(darkness=torch.zeros(1)))
     assert not alone.any()
 
 

@@ -21,29 +21,19 @@ STREAM = "-"  # stands for standard input or output
 REQUIRED = inspect.Parameter.empty
 
 PANELS: Mapping[str, str] = {
-    "Picture": """
-            seed num_images best_of size size_px identity_guidance style_reference
-            style_scale also to num_frames subject keyword source_prompt prompt negative_prompt
-        """,
-    "Place": """
-            scene cutout cutouts mask points keep_pose detail_mask box to_boxes view to_views
-            flip tilt
-        """,
+    "Picture": "seed num_images best_of size size_px identity_guidance style_reference style_scale "
+    "also to num_frames subject keyword source_prompt prompt negative_prompt",
+    "Place": "scene cutout cutouts mask points keep_pose detail_mask box to_boxes view to_views "
+    "flip tilt",
     "Strength": "identity_scale detail_scale background_scale text_scale balance layers",
     "Face": "face face_number encoder face_models judge judge_models",
-    "Model": """
-            recipe preset steps weights base adapter detail image_encoder autoencoder
-            inversion reference dtype allow_pickle offline yes dry_run
-        """,
+    "Model": "recipe preset steps weights base adapter detail image_encoder autoencoder inversion "
+    "reference dtype allow_pickle offline yes dry_run",
     "Computing": "device engine threads",
-    "Output": """
-            out form file_format fps as_json force save_subject_mask save_region
-        """,
+    "Output": "out form file_format fps as_json force save_subject_mask save_region",
     "Cases": "cases data data_path num_subjects prompts subjects results",
     "Judges": "clip clip_small dino dino_small siglip2 lpips aesthetic image_reward judges",
-    "Run": """
-            overrides time_limit resume processes batch_size update only_checks
-        """,
+    "Run": "overrides time_limit resume processes batch_size update only_checks",
     "Training": "learning_rate num_scenes",
     "Jobs": "subject_folder prompt_file seeds",
 }
@@ -252,10 +242,7 @@ DRAWING = ("recipe", "preset", "steps", *ENCODING[2:], "engine")
 Networks = Annotated[LoadOptions, FieldOptions(LoadOptions, ENCODING)]
 
 ScaleChanges = Annotated[dict[str, float], FieldOptions(Scales)]
-
 IdentityScale = Annotated[float | None, option_of(Scales, "identity_scale")]
-
-
 Ray = Annotated[
     str,
     typer.Option(

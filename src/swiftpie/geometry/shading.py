@@ -5,6 +5,8 @@ subject matches its new surroundings before any network draws it.
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 from types import EllipsisType
 from typing import NamedTuple
 
@@ -86,6 +88,21 @@ class Shadow(NamedTuple):
     direction: Tensor  # (B, 3) unit, towards the light
 
 
+class Footing(NamedTuple):
+    """What the shadows of subjects that stand in a square have in common in any light.
+
+    Fields are at half of the size: shadows are soft, so it shows all of them.
+    """
+
+    side: int  # of the square in which shadows are cast
+    base: Tensor  # height of the lowest point, (B, 1, 1, 1) in sides of the square
+    wide: Tensor  # width of the frame, likewise
+    begins: float  # height, likewise, over which the shadow that is thrown begins
+    outlines: Tensor  # (B, 2, h, h): as it is, and as soft as at the far end of a shadow
+    contact: Tensor  # (B, 1, h, h) the dark patch where it stands
+    touching: Tensor  # (B, 1, h, h) where the ground is close to it
+
+
 class Unlit(NamedTuple):
     """Subjects without the light that they were photographed in."""
 
@@ -113,12 +130,7 @@ def as_dark_as(light: Illumination, photo: Tensor, box: Box) -> Illumination:
 
     The brightest tenth shows the light, as in the white balance of a camera: of all of the picture
     and of the ground around the feet, which stays dark below a bright sky at dusk. A photograph in
-    full light changes nothing.
-
-    Args:
-        light: B rows.
-        photo: (1, 3, H, W) in [-1, 1]; a small copy is enough.
-        box: where the subject stands, in [0, 1].
+    full light changes nothing. `photo` is (1, 3, H, W) in [-1, 1]; a small copy is enough.
     """
     whole, ground = _brightest(photo), _brightest(_ground(photo, box))
     in_all, below = whole.mean() / _FULL_LIGHT, ground.mean() / _FULL_LIGHT_BELOW
@@ -207,8 +219,8 @@ def lit(subject: Unlit, scene: Illumination, layout: Layout) -> Tensor:
     view = rotation_of(layout.pose[:, 0], layout.pose[:, 1])
     direction = (view.transpose(1, 2) @ direction[..., None])[..., 0]
     new = gains(brightness(subject.normal, scene._replace(direction=direction)))
-    added = _enlarged(new, subject.mask)
-    return subject.plain * added.factor + subject.mask * added.lift
+    factor, lift = _enlarged(new, subject.mask)
+    return factor.mul_(subject.plain).add_(lift.mul_(subject.mask))  # in place: frames have many
 
 
 def _unlit(shown: Tensor, mask: Tensor, normal: Tensor, own: Illumination) -> Tensor:
@@ -223,16 +235,14 @@ def _enlarged(light: Gains, like: Tensor) -> Gains:
     return Gains(*(F.interpolate(values, size, mode="bilinear") for values in light))
 
 
-def cast_on_ground(opacity: Tensor, layout: Layout, cast: Shadow, *, zoom: float = 1.0) -> Tensor:
-    """Return the share of the ground's light that a subject takes, (1, 1, H, W).
+def cast_on_ground(opacity: Tensor, layout: Layout, cast: Shadow) -> Tensor:
+    """Return the share of its light that ground loses by a subject of `opacity`, (1, 1, H, W)."""
+    size = (opacity.shape[2], opacity.shape[3])
+    return cast_shadow(_footing(opacity, layout), cast)[..., : size[0], : size[1]]
 
-    Args:
-        opacity: Where the subject is, (1, 1, H, W).
-        layout: Its place, one row.
-        cast: How the shadow looks.
-        zoom: Longer side of the whole picture over that of the part that is given.
-    """
-    # Shadows are cast in squares.
+
+def _footing(opacity: Tensor, layout: Layout, *, zoom: float = 1.0) -> Footing:
+    """Return the footing of one subject in a picture, which becomes a square."""
     size = (opacity.shape[2], opacity.shape[3])
     side = max(size)
     square = F.pad(opacity, (0, side - size[1], 0, side - size[0]))
@@ -241,16 +251,21 @@ def cast_on_ground(opacity: Tensor, layout: Layout, cast: Shadow, *, zoom: float
     shares = layout.centre.new_tensor([size[1] / side, size[0] / side])
     scale = (layout.scale.view(1, -1) * shares)[:, 0]
     within = layout._replace(centre=layout.centre * shares, scale=scale)
-    shadow = cast_shadow(square, within, base.view(1, 1, 1, 1), cast, zoom=zoom)
-    return shadow[..., : size[0], : size[1]]
+    return footing_of(square, within, base.view(1, 1, 1, 1), zoom=zoom)
 
 
 def cast_around(
-    opacity: Tensor, extent: Extent, layout: Layout, cast: Shadow
+    opacity: Tensor,
+    extent: Extent,
+    layout: Layout,
+    cast: Shadow,
+    *,
+    once: Callable[..., Footing] = lambda make, *part: make(*part),
 ) -> tuple[Part, Tensor]:
     """Return the part of a picture that a subject shades, and what `cast_on_ground` finds there.
 
     Other arguments are those of `cast_on_ground`; outside of `extent` nothing is opaque by half.
+    `once` makes what is the same in any light, of a part's first and last rows and columns.
     """
     left, top, right, foot = extent
     size = (opacity.shape[2], opacity.shape[3])
@@ -259,69 +274,74 @@ def cast_around(
     long = float(cast.length) * tall / max(1e-3, math.hypot(x, z))
     across, down = -x * long, max(_THIN * tall, abs(z) * long * _FLATTEN)
     middle, touched = float(layout.centre[0, 0]) * size[1], 1.8 * _CONTACT_WIDTH * wide
-    ends = []
-    for low, high, count in (
-        (min(top, foot - down), foot + max(down, 3 * _CLOSE * wide), size[0]),
-        (
-            min(left, left + across, middle - touched),
-            max(right, right + across, middle + touched),
-            size[1],
-        ),
-    ):
+    rows = (min(top, foot - down), foot + max(down, 3 * _CLOSE * wide), size[0])
+    side = (
+        min(left, left + across, middle - touched),
+        max(right, right + across, middle + touched),
+    )
+    ends: list[int] = []
+    for low, high, count in (rows, (*side, size[1])):
         first = max(0, math.floor(low / _MEAN_OF - 3) * _MEAN_OF)
-        ends.append(slice(first, min(count, math.ceil(high / _MEAN_OF + 3) * _MEAN_OF)))
-    rows, columns = ends
-    shown = opacity[..., rows, columns]
-    part = layout.centre.new_tensor([shown.shape[3], shown.shape[2]])
-    whole, begins = part.new_tensor(size[::-1]), part.new_tensor([columns.start, rows.start])
+        ends += [first, min(count, math.ceil(high / _MEAN_OF + 3) * _MEAN_OF)]
+    shadow = cast_shadow(once(partial(_footing_in, opacity, layout), *ends), cast)
+    top, bottom, left, right = ends
+    part = (..., slice(top, bottom), slice(left, right))
+    return part, shadow[..., : bottom - top, : right - left]
+
+
+def _footing_in(
+    opacity: Tensor, layout: Layout, top: int, bottom: int, left: int, right: int
+) -> Footing:
+    """Return the footing in a part of a picture."""
+    shown = opacity[..., top:bottom, left:right]
+    part = layout.centre.new_tensor([right - left, bottom - top])
+    whole = part.new_tensor([opacity.shape[3], opacity.shape[2]])
     there = layout._replace(
-        centre=(layout.centre * whole - begins) / part,
+        centre=(layout.centre * whole - part.new_tensor([left, top])) / part,
         scale=layout.scale.view(1, -1) * whole / part,
     )
-    zoom = max(size) / max(shown.shape)
-    return (..., rows, columns), cast_on_ground(shown, there, cast, zoom=zoom)
+    return _footing(shown, there, zoom=max(opacity.shape[2:]) / max(shown.shape))
 
 
-def cast_shadow(
-    alpha: Tensor, layout: Layout, base: Tensor, cast: Shadow, *, zoom: float = 1.0
-) -> Tensor:
-    """Return how much of the ground's light the subject takes, (B, 1, R, R) in [0, 0.9].
-
-    Its outline laid on the ground away from the light, a dark patch where it stands, and hardly any
-    light where it touches the ground.
+def footing_of(alpha: Tensor, layout: Layout, base: Tensor, *, zoom: float = 1.0) -> Footing:
+    """Return what the shadows of subjects in squares have in common.
 
     Args:
         alpha: Coverage of what stands there, in the picture, (B, 1, R, R).
         layout: Of the subject, which tells where it stands and how wide.
         base: Height of its lowest point, (B, 1, 1, 1) in sides of the picture.
-        cast: How the shadow looks.
-        zoom: As of `cast_on_ground`.
+        zoom: Longer side of the whole picture over that of the part that is given.
     """
-    half = alpha.shape[-1] // 2  # shadows are soft: half the size shows all of them
+    half = alpha.shape[-1] // 2
     centres = (torch.arange(half, device=alpha.device) + 0.5) / half
     x, y = centres.view(1, 1, 1, -1), centres.view(1, 1, -1, 1)
-    wide, darkness = (values.view(-1, 1, 1, 1) for values in (layout.scale, cast.darkness))
+    wide = layout.scale.view(-1, 1, 1, 1)
     across = ((x - layout.centre[:, 0].view(-1, 1, 1, 1)) / (_CONTACT_WIDTH * wide)).square()
     down = ((y - base) / (_CONTACT_HEIGHT * wide)).square()
-    contact = torch.exp(-((across + down) ** 1.5))
-    thrown = _thrown(alpha, base, cast, wide, y, begins=_BEGINS * zoom)
-    shadow = torch.maximum(_CONTACT * contact, thrown) * darkness
-    touched = _touching(alpha, base, wide, y) * (_OCCLUSION * darkness).clamp(max=_MOST_OCCLUDED)
-    lost = 1 - (1 - shadow) * (1 - touched)
-    return F.interpolate(lost, size=alpha.shape[-2:], mode="bilinear")
-
-
-def contact_of(alpha: Tensor, layout: Layout, base: Tensor) -> Tensor:
-    """Return where the ground is close to the subject on it, (B, 1, R, R) in [0, 1]."""
-    half = alpha.shape[-1] // 2
-    y = ((torch.arange(half, device=alpha.device) + 0.5) / half).view(1, 1, -1, 1)
-    near = _touching(alpha, base, layout.scale.view(-1, 1, 1, 1), y)
-    return F.interpolate(near, size=alpha.shape[-2:], mode="bilinear")
-
-
-def _touching(alpha: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> Tensor:
-    """Return where the ground is close to what stands on it, (B, 1, h, h) in [0, 1]."""
+    contact = _CONTACT * torch.exp(-((across + down) ** 1.5))
     sharp = F.avg_pool2d(alpha, 2)
+    soft = F.avg_pool2d(F.avg_pool2d(sharp, 4), 3, stride=1, padding=1)
+    soft = F.interpolate(soft, size=sharp.shape[-2:], mode="bilinear")
+    touching = _touching(sharp, base, wide, y)
+    outlines = torch.cat([sharp, soft], dim=1)
+    return Footing(alpha.shape[-1], base, wide, _BEGINS * zoom, outlines, contact, touching)
+
+
+def cast_shadow(footing: Footing, cast: Shadow) -> Tensor:
+    """Return how much of the ground's light subjects take, (B, 1, R, R) in [0, 0.9].
+
+    Their outline laid on the ground away from the light, a dark patch where they stand, and hardly
+    any light where they touch the ground.
+    """
+    darkness = cast.darkness.view(-1, 1, 1, 1)
+    shadow = torch.maximum(footing.contact, _thrown(footing, cast)) * darkness
+    touched = footing.touching * (_OCCLUSION * darkness).clamp(max=_MOST_OCCLUDED)
+    lost = 1 - (1 - shadow) * (1 - touched)
+    return F.interpolate(lost, size=(footing.side, footing.side), mode="bilinear")
+
+
+def _touching(sharp: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> Tensor:
+    """Return where the ground is close to what stands on it, (B, 1, h, h) in [0, 1]."""
     lowest = (y * (sharp > 0.5)).amax(dim=2, keepdim=True)  # the lowest solid row of each column
     stands = _eased(1 - (base - lowest) / (_STANDING * wide)) * (lowest > 0)
     gap = (y - lowest) / (_CLOSE * wide)
@@ -335,10 +355,9 @@ def _softened(shade: Tensor, wide: Tensor) -> Tensor:
     return F.avg_pool2d(shade, (3, 2 * reach + 1), stride=1, padding=(1, reach))
 
 
-def _thrown(
-    alpha: Tensor, base: Tensor, cast: Shadow, wide: Tensor, y: Tensor, *, begins: float
-) -> Tensor:
+def _thrown(footing: Footing, cast: Shadow) -> Tensor:
     """Lay the outline on the ground: a height above the feet is a way along the ground."""
+    base, count = footing.base, footing.outlines.shape[-1]
     x_way, _, z_way = (-cast.direction).unbind(1)
     ground = torch.hypot(x_way, z_way).clamp_min(1e-3)
     across = cast.length * x_way / ground
@@ -350,13 +369,11 @@ def _thrown(
     one, nil = torch.ones_like(down), torch.zeros_like(down)
     rows = [one, -lean, lean * foot, nil, -1 / down, foot + foot / down]
     affine = torch.stack(rows, dim=1).unflatten(1, (2, 3))
-    sharp = F.avg_pool2d(alpha, 2)
-    soft = F.avg_pool2d(F.avg_pool2d(sharp, 4), 3, stride=1, padding=1)
-    soft = F.interpolate(soft, size=sharp.shape[-2:], mode="bilinear")
-    outlines = warp(torch.cat([sharp, soft], dim=1), affine, (len(y[0, 0]), len(y[0, 0])))
+    outlines = warp(footing.outlines, affine, (count, count))
+    y = ((torch.arange(count, device=base.device) + 0.5) / count).view(1, 1, -1, 1)
     height = (y - base) / down.view(-1, 1, 1, 1)
-    on_ground = _eased((height / begins + 1) / 2)
-    share = (height / wide).clamp(0, 1)
+    on_ground = _eased((height / footing.begins + 1) / 2)
+    share = (height / footing.wide).clamp(0, 1)
     outline = torch.lerp(outlines[:, :1], outlines[:, 1:], _eased(2 * share))
     return outline * on_ground * (1 - _FADE * share)
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import EllipsisType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,10 +23,11 @@ from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import height, normals, turn
 from swiftpie.geometry.shading import (
     FEET,
+    Extent,
     Illumination,
     brightness,
     cast_shadow,
-    contact_of,
+    footing_of,
     gains,
     in_frame,
     soften,
@@ -51,6 +52,7 @@ from swiftpie.pipelines.filling import (
 )
 from swiftpie.types import Identity
 
+Kept = TypeVar("Kept")
 WHOLE: Area = (0.0, 0.0, 1.0, 1.0)
 # A look without colours, which the drawing then gives.
 GREY = "grey scale"
@@ -112,7 +114,7 @@ class StandingSubject(NamedTuple):
     scene: Illumination
     light: Tensor  # (1, 6, h, w), the `Gains` of what is seen
     # What several pictures show alike, by size and place; None: nothing is kept.
-    patches: dict[tuple[object, ...], Tensor] | None = None
+    patches: dict[tuple[object, ...], Any] | None = None
     grey: float = 0.0  # share of its colours that eyes do not see, as at night
 
     def in_light(self, scene: Illumination) -> Self:
@@ -121,27 +123,30 @@ class StandingSubject(NamedTuple):
         light = torch.cat(gains(brightness(self.normal, turned)), dim=1)
         return self._replace(scene=scene, light=light)
 
-    def _once(self, make: Callable[..., Tensor], *key: object) -> Tensor:
+    def once(self, make: Callable[..., Kept], *key: object) -> Kept:
+        """Return what `make(*key)` does, which is kept if several pictures show it alike."""
         if self.patches is None:
             return make(*key)
         if key not in self.patches:
             self.patches[key] = make(*key)
-        return self.patches[key]
+        kept: Kept = self.patches[key]
+        return kept
 
-    def opacity(self, size: tuple[int, int]) -> Tensor:
-        """Return where the subject is in its picture of this height and width, (1, 1, H, W)."""
-        return self._once(self._opacity, size)
+    def seen(self, size: tuple[int, int]) -> tuple[Tensor, Extent | None]:
+        """Return opacity (1, 1, H, W) and extent in its picture of this height and width."""
+        return self.once(self._seen, size)
 
-    def _opacity(self, size: tuple[int, int]) -> Tensor:
+    def _seen(self, size: tuple[int, int]) -> tuple[Tensor, Extent | None]:
         wide, tall = self._reach()
         left, right = _cells(self.layout.centre[0, 0], wide, size[1])
         top, bottom = _cells(self.layout.centre[0, 1], tall, size[0])
         if right <= left or bottom <= top:
-            return self.light.new_zeros(1, 1, *size)
+            return self.light.new_zeros(1, 1, *size), None
         place = (left / size[1], top / size[0], right / size[1], bottom / size[0])
         alpha = [level[:, 3:] for level in self.levels]
         found = in_patch(alpha, self.layout, (bottom - top, right - left), place)
-        return F.pad(found, (left, size[1] - right, top, size[0] - bottom))
+        opacity = F.pad(found, (left, size[1] - right, top, size[0] - bottom))
+        return opacity, extent_of((opacity > SURE).to(opacity))
 
     def at(
         self,
@@ -168,7 +173,7 @@ class StandingSubject(NamedTuple):
             light = light * more.repeat(1, 2, 1, 1)
         factor, lift = F.interpolate(light, size, mode="bilinear").split(3, dim=1)
         on_band()
-        found = self._once(partial(in_patch, self.levels, self.layout), size, place)
+        found = self.once(partial(in_patch, self.levels, self.layout), size, place)
         plain, alpha = found.split((3, 1), dim=1)
         if self.grey:
             plain = plain.lerp(plain.mean(dim=1, keepdim=True), self.grey)
@@ -391,12 +396,12 @@ def _shade(drawing: CanvasDrawing, placed: StandingSubject) -> Tensor:
 
 def _cast_shade(placed: StandingSubject, size: tuple[int, int]) -> Tensor:
     """Return the shadow that the light casts on flat ground, in logarithms, on the canvas."""
-    opacity = placed.opacity(size)
+    opacity, _ = placed.seen(size)
     rows = (opacity > FEET).any(dim=3).flatten().nonzero()
     base = (rows.amax() + 1) / size[0] if len(rows) else torch.ones(())
-    foot = base.view(1, 1, 1, 1)
-    shadow = cast_shadow(opacity, placed.layout, foot, usual_shadow(placed.scene))
-    close = contact_of(opacity, placed.layout, foot)
+    footing = footing_of(opacity, placed.layout, base.view(1, 1, 1, 1))
+    close = F.interpolate(footing.touching, size, mode="bilinear")
+    shadow = cast_shadow(footing, usual_shadow(placed.scene))
     return (1 - shadow).log() + (1 - DARKER_CONTACT * close).log()
 
 

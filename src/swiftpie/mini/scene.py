@@ -24,7 +24,7 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.ground import Ground
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.shading import Extent, Part, cast_around, usual_shadow
-from swiftpie.imageio.images import SURE, extent_of, from_8_bits, from_bytes, in_bytes, to_bytes
+from swiftpie.imageio.images import extent_of, from_8_bits, from_bytes, in_bytes, to_bytes
 from swiftpie.masks import Box
 from swiftpie.mini.looks import COLOURS, MATERIALS
 from swiftpie.mini.own_pixels import GREY, WHOLE, StandingSubject, gains_between, own_pixels
@@ -35,7 +35,6 @@ from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
 from swiftpie.mini.words import FOG, NIGHT, PLAIN
 from swiftpie.noise import draw_noise, draw_step_noise, share_of
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
-from swiftpie.pipelines.filling import Area
 from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, near_size, with_own
 from swiftpie.pipelines.techniques.personalize import (
     check_subjects,
@@ -440,19 +439,21 @@ def _with_subjects(
     picture = to_bytes(plan.rows[row].place)
     alpha = torch.zeros_like(picture[:, :1])
     half = (math.ceil(plan.size[0] / 2), math.ceil(plan.size[1] / 2))
-    opacities = [each.opacity(half) for each in subjects]
-    extents = [extent_of((opacity > SURE).to(opacity)) for opacity in opacities]
+    seen = [each.seen(half) for each in subjects]
     if plan.rows[row].is_ground:
-        _darken(picture, _light_on_ground(opacities, extents, subjects))
-    for each, extent in zip(subjects, extents, strict=True):
+        _darken(picture, _light_on_ground(seen, subjects))
+    for each, (_, extent) in zip(subjects, seen, strict=True):
         if extent is not None:
             patch = _patch_around(extent, half, plan.size)
-            place, size = _place_of(patch, plan.size)
+            (height, width), (_, rows, columns) = plan.size, patch
+            start = (columns.start / width, rows.start / height)
+            place = (*start, columns.stop / width, rows.stop / height)
+            size = (rows.stop - rows.start, columns.stop - columns.start)
             subject = each.at(size, place, drawn=light).mul_(255)
             shows = 1 - subject[:, 3:] / 255
             for below, above in ((picture, subject[:, :3]), (alpha, subject[:, 3:])):
-                seen = torch.addcmul(above, below[patch].contiguous(), shows)
-                below[patch] = seen.round_().to(torch.uint8)
+                both = torch.addcmul(above, below[patch].contiguous(), shows)
+                below[patch] = both.round_().to(torch.uint8)
     return picture, alpha
 
 
@@ -489,21 +490,20 @@ def _darken(picture: Tensor, light: Tensor) -> None:
 
 
 def _light_on_ground(
-    opacities: Sequence[Tensor],
-    extents: Sequence[Extent | None],
-    subjects: Sequence[StandingSubject],
+    seen: Sequence[tuple[Tensor, Extent | None]], subjects: Sequence[StandingSubject]
 ) -> Tensor:
     """Return the share of its light that a place keeps beside subjects, (1, 1, h, w).
 
-    `opacities` are where they are, (1, 1, h, w) each; the last one stands in front. `extents` are
-    left, top, right and bottom of each.
+    They are `seen` where `StandingSubject.seen` says; the last one stands in front.
     """
-    light, alpha = torch.ones_like(opacities[0]), torch.zeros_like(opacities[0])
-    for opacity, extent, each in zip(opacities, extents, subjects, strict=True):
+    light, alpha = torch.ones_like(seen[0][0]), torch.zeros_like(seen[0][0])
+    for (opacity, extent), each in zip(seen, subjects, strict=True):
         if extent is not None:
-            part, shadow = cast_around(opacity, extent, each.layout, usual_shadow(each.scene))
+            cast = usual_shadow(each.scene)
+            part, shadow = cast_around(opacity, extent, each.layout, cast, once=each.once)
             light[part] *= 1 - shadow * (1 - alpha[part])
-            alpha = alpha + opacity - alpha * opacity
+            if each is not subjects[-1]:
+                alpha = alpha + opacity - alpha * opacity
     return light
 
 
@@ -519,14 +519,6 @@ def _patch_around(extent: Extent, small: tuple[int, int], size: tuple[int, int])
         last = min(pixels, math.ceil((high + AROUND_CELLS) * pixels / count))
         ends.append(slice(first, last))
     return (..., ends[0], ends[1])
-
-
-def _place_of(patch: Part, size: tuple[int, int]) -> tuple[Area, tuple[int, int]]:
-    """Return where a patch of a picture of `size` lies, and its height and width in pixels."""
-    _, rows, columns = patch
-    height, width = size
-    place = (columns.start / width, rows.start / height, columns.stop / width, rows.stop / height)
-    return place, (rows.stop - rows.start, columns.stop - columns.start)
 
 
 def names_of(rows: Sequence[SceneRow]) -> str:

@@ -318,7 +318,7 @@ def subject_condition(
         if lighting is not None:
             own = lighting.select(slice(1)).own
             plain = components.keep("plain", identity, partial(without_light, pixels, mask, own))
-            pixels = 2 * lit(plain, lighting.scene, layout) - mask
+            pixels = lit(plain, lighting.scene, layout).mul_(2).sub_(mask)
         frame = torch.cat([pixels, mask.expand(len(pixels), -1, -1, -1)], dim=1)
         frames.append(frame.expand(batch, -1, -1, -1))
     if detail_regions:
