@@ -3,12 +3,13 @@ import math
 import pytest
 import torch
 
-from swiftpie.geometry.layout import Layout, from_box, pixel_grid, whole_frame
+from swiftpie.geometry.layout import from_box, pixel_grid, whole_frame
 from swiftpie.geometry.relief import Turned, height, normals, turn
 from swiftpie.geometry.shading import (
     Illumination,
     Lighting,
     as_dark_as,
+    cast_around,
     cast_shadow,
     footing_of,
     relit,
@@ -36,10 +37,6 @@ def frame_of(pixels, mask):
     return torch.cat([(pixels + mask) / 2, mask], dim=1)
 
 
-def pixels_of(frame):
-    return 2 * frame[:, :3] - frame[:, 3:]
-
-
 def decibels(one, other):
     return float(-10 * ((one - other) / 2).square().mean().log10())
 
@@ -64,7 +61,7 @@ def test_the_light_of_a_reference_is_taken_off(seed):
     numbers[:, 0], numbers[:, 5] = 0.0, 0.0  # lit, without a highlight
     relief = height(mask)
     lit = relight_reference(Turned(frame_of(pixels, mask), relief, normals(relief)), numbers)
-    shown = pixels_of(lit)
+    shown = 2 * lit[:, :3] - lit[:, 3:]
     lighting = Lighting(light_of_reference(numbers).illumination(), EVEN)
     plain = relit(shown, mask, lighting, whole_frame(pixels))
     assert decibels(plain, pixels) > 35
@@ -86,13 +83,7 @@ def test_a_turned_subject_is_lit_from_where_the_light_of_the_picture_is():
 
 def test_a_mirrored_and_rotated_subject_is_lit_from_the_same_side_of_the_picture():
     pixels, mask = ball()
-    place = Layout(
-        torch.full((1, 2), 0.5),
-        torch.ones(1),
-        torch.tensor([0.7]),
-        torch.ones(1),
-        torch.zeros(1, 4),
-    )
+    place = whole_frame(pixels)._replace(rotation=torch.tensor([0.7]), flip=torch.ones(1))
     lit = relit(pixels, mask, Lighting(EVEN, FROM_LEFT), place)
     grid = pixel_grid(128, 128, like=pixels)
     gain = ((lit - pixels) * mask).mean(dim=1)[0]
@@ -113,6 +104,19 @@ def test_ground_that_a_subject_touches_loses_light_whatever_shadow_it_throws():
     assert (lost >= 0.45 * touched - 1e-4).all()
     alone = cast_shadow(footing, cast._replace(darkness=torch.zeros(1)))
     assert not alone.any()
+
+
+def test_what_is_kept_of_a_subject_changes_its_shadow_in_no_light():
+    opacity, layout, kept = torch.zeros(1, 1, 64, 96), from_box((0.4, 0.2, 0.6, 0.7)), {}
+    opacity[..., 13:45, 38:57] = 1
+    for light in (FROM_LEFT, FROM_LEFT._replace(direction=torch.tensor([[-0.75, -0.4, 0.53]]))):
+        (alone, shadow), (part, shared) = (
+            cast_around(opacity, (38, 13, 57, 45), layout, usual_shadow(light), **more)
+            for more in ({}, {"once": lambda make, *ends: kept.setdefault(ends, make(*ends))})
+        )
+        assert alone == part
+        assert torch.equal(shadow, shared)
+    assert len(kept) == 1
 
 
 def test_nothing_leaves_the_outline_or_the_range():
