@@ -7,19 +7,13 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from swiftpie.imageio.images import extent_of
+from swiftpie.imageio.images import extent_of, plane
 from swiftpie.masks import grow
 from swiftpie.models.cutout import cut_out, cutout_network, find_with
 from swiftpie.models.search import Search
 from swiftpie.pipelines import removal
 from swiftpie.pipelines.filling import FINEST_PX
-from swiftpie.pipelines.removal import (
-    LEAST_THERE,
-    close_gaps,
-    removal_mask,
-    shadow_of,
-    sticking_out,
-)
+from swiftpie.pipelines.removal import LEAST_THERE, close_gaps, removal_of, shadow_of, sticking_out
 from tests import shapes
 
 SIDE = 96
@@ -79,18 +73,20 @@ def test_what_is_dark_for_other_reasons_stays(ground, thing, monkeypatch):
     assert torch.equal(shadow_of(edge_of_a_table, thing), none)
 
 
-def test_dark_ground_to_one_side_ends_beside_the_thing(ground, thing):
-    lake = box(56, 52, SIDE, 62)
-    found = shadow_of(torch.lerp(ground, 0.5 * ground, lake), thing)
-    assert bool(found[..., 54:60, 56:58].all())
-    assert not bool(found[..., 66:].any())
+def test_a_sharp_shadow_goes_as_far_as_it_reaches_also_on_a_wall(ground, thing):
+    for shadow in (box(56, 52, SIDE, 62), box(54, 34, 68, 58)):
+        found = shadow_of(torch.lerp(ground, 0.5 * ground, shadow), thing)
+        seen = shadow * (1 - thing)
+        assert float((found * seen).sum() / seen.sum()) > 0.95
+        assert not bool((found * (1 - grow(shadow, 7))).any())
 
 
 def test_a_shadow_that_is_cut_off_is_named(ground, thing, caplog):
     shadow_of(torch.lerp(ground, 0.5 * ground, box(56, 52, 74, 62)), thing)
     assert not caplog.messages
-    shadow_of(torch.lerp(ground, 0.5 * ground, box(56, 52, SIDE, 62)), thing)
+    found = shadow_of(torch.lerp(ground, 0.5 * ground, box(56, 40, SIDE, 66)), thing)
     assert "mark the thing and its shadow by a mask" in caplog.text
+    assert not bool(found.any())
 
 
 def test_a_thing_as_wide_as_the_picture_has_a_shadow_too(ground):
@@ -130,7 +126,7 @@ def photo():
 
 @pytest.mark.parametrize("box", [None, (0.1, 0.2, 0.5, 0.9)])
 def test_the_thing_at_a_point_goes_to_its_edge_and_no_other(photo, box):
-    gone = removal_mask(photo, Search(box=box, points=((0.3, 0.52),)))[0, 0].numpy() > 0
+    gone = removal_of(photo, Search(box=box, points=((0.3, 0.52),)))[0][0, 0].numpy() > 0
     red, blue = (np.asarray(photo)[..., column].astype(int) > 180 for column in (0, 2))
     assert gone[red].all()
     assert not gone[blue].any()
@@ -143,7 +139,7 @@ def test_what_a_closer_look_finds_goes_too(photo):
     left, top, right, bottom = extent_of(whole)
     box = ((left - 7) / 320, (top - 9) / 240, (right + 7) / 320, (bottom + 9) / 240)
     closer = find_with(cutout_network(), photo, replace(click, box=box)).mask > LEAST_THERE
-    gone = removal_mask(photo, click) > 0
+    gone = removal_of(photo, click)[0] > 0
     assert gone[closer].all()
     assert gone[whole].all()
 
@@ -158,18 +154,25 @@ def test_points_reach_the_picture(session, photo):
 
 def test_what_goes_in_a_large_photo_is_what_goes_in_its_smaller_copy(photo):
     click, large = Search(points=((0.3, 0.52),)), photo.resize((2 * FINEST_PX, 320))
-    found = removal_mask(large, click)
-    expected = removal_mask(large.resize((FINEST_PX, 160), Image.Resampling.BOX), click)
+    found = removal_of(large, click)[0]
+    expected = removal_of(large.resize((FINEST_PX, 160), Image.Resampling.BOX), click)[0]
     assert found.dtype is torch.uint8
     assert set(found.unique().tolist()) == {0, 255}
     assert np.allclose(extent_of(found), 2 * np.array(extent_of(expected)), atol=2)
 
 
-def test_a_mask_along_an_outline_is_warned_of_and_a_wider_one_is_not(session, caplog):
-    outline = shapes.as_mask(shapes.star())
-    shown = shapes.photo(shapes.star(), "gradient")
-    session.remove(shown, mask=grow(outline, 8), seed=1)
+def test_what_is_around_an_outline_goes_and_a_wider_mask_is_exact(session, caplog):
+    outline, shown = shapes.as_mask(shapes.star()), shapes.photo(shapes.star(), "gradient")
+    wider = grow(outline, 8)
+    exact = session.remove(shown, mask=wider, seed=1)
     assert caplog.records == []
-    session.remove(shown, mask=outline, seed=1)
+    assert torch.equal(plane(exact.region) > 0, wider > 0)
+    taken = session.remove(shown, mask=outline, seed=1)
     (warning,) = caplog.records
-    assert "a point on it" in warning.getMessage()
+    assert "its edge and its shadow" in warning.getMessage()
+    assert bool((plane(taken.region) > 0)[grow(outline, 2) > 0].all())
+
+
+def test_a_newcomer_is_as_large_as_the_thing_without_its_shadow(session, sprite, photo):
+    result = session.replace(photo, session.encode_identity(sprite), points=[(0.3, 0.52)], seed=1)
+    assert result.box == pytest.approx((60 / 320, 80 / 240, 131 / 320, 171 / 240), abs=0.02)

@@ -16,8 +16,8 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting, as_dark_as
-from swiftpie.imageio.images import mask_to_pil, plane, shrunk_to, to_bytes, to_tensor
-from swiftpie.masks import HALF, Box, grow, in_frame, resize_mask
+from swiftpie.imageio.images import mask_to_pil, plane, to_bytes, to_tensor
+from swiftpie.masks import Box, grow, in_frame, resize_mask
 from swiftpie.mini.own_pixels import composite_patch, own_pixels
 from swiftpie.mini.placing import own_light
 from swiftpie.mini.scene import SceneRow, names_of, scene_rows
@@ -56,10 +56,6 @@ MOST_REMOVED = 0.6
 # Share of the picture that goes, times the spread of colours around it; chosen by eye on 49
 # photographs.
 MOST_GUESSED = 3.7
-# Share of a mask's border with steps of colour: .72 or more of 20 of 22 outlines, and .6 at most of
-# the same outlines where they are wider by 1.75 % of the longer side.
-MOST_STEPS, STEP = 0.65, 0.08
-OUTLINE_PX = 160  # Longer side of a photograph that is looked at for them.
 # A drawing of this side tells the light on a subject and its ground, and no details of either.
 CANVAS_PX = 128
 SMALL_PX = 64  # longer side of a photograph whose light is measured
@@ -221,11 +217,6 @@ def prepare_removal(components: Components, request: RepaintRequest, clock: Cloc
             "What is removed hid where different surfaces meet, and that is guessed: edges may "
             "break off or run on. Look at the result; a smaller mask leaves less to guess."
         )
-    if _steps_along(plan.original, plan.gone) > MOST_STEPS:
-        logger.warning(
-            "The mask ends where the thing does, so its edge and its shadow stay. Give a point on "
-            "it, which takes them with it, or a mask that is wider all around."
-        )
     join = partial(finish, plan=plan, compose=_continued, clock=clock)
     return Plan(plan.request, join, region=lambda: mask_to_pil(plan.region)[0])
 
@@ -241,17 +232,6 @@ def _variety(picture: Image.Image, gone: Tensor) -> float:
         return 0.0
     lab = to_lab(smooth[0].permute(1, 2, 0).clamp(0, 1).numpy())[ring]
     return float(np.sqrt(lab.var(axis=0).sum()))
-
-
-def _steps_along(picture: Image.Image, gone: Tensor) -> float:
-    """Return the share of the border of what goes along which colours change across it."""
-    size = shrunk_to(OUTLINE_PX, (picture.height, picture.width))
-    pixels = in_unit(to_tensor(picture.resize(size[::-1], Image.Resampling.BOX)))
-    goes = (resize_mask(gone.float(), size) > HALF * gone.max()).float()
-    rims = (goes + grow(-goes, 2), grow(goes, 3) - grow(goes, 1))
-    inside, outside = (blurred_within(pixels, rim, 2.0) for rim in rims)
-    apart = (inside - outside).abs().amax(dim=1, keepdim=True)[grow(goes, 1) > goes]
-    return float((apart > STEP).float().mean()) if len(apart) else 0.0
 
 
 def _continued(_: RepaintPlan, patch: Patch, clock: Clock) -> Tensor:

@@ -1,5 +1,6 @@
 """Inserts subjects into photographs, removes things and replaces them: preparation and finish."""
 
+import logging
 import math
 import re
 from collections.abc import Callable
@@ -14,8 +15,15 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.ground import at_borders, close_up, heights_in
 from swiftpie.geometry.shading import Lighting
-from swiftpie.imageio.images import as_rgb, extrapolate, mask_to_pil, to_pil, to_tensor
-from swiftpie.masks import Box, resize_mask, subject_extent
+from swiftpie.imageio.images import (
+    as_rgb,
+    bounding_box,
+    extrapolate,
+    mask_to_pil,
+    to_pil,
+    to_tensor,
+)
+from swiftpie.masks import Box, hole_of, resize_mask, subject_extent
 from swiftpie.models.ground import box_on_ground, free_middle
 from swiftpie.models.search import Search
 from swiftpie.noise import add_noise, draw_step_noise
@@ -40,13 +48,15 @@ from swiftpie.pipelines.filling import (
     without_model_error,
 )
 from swiftpie.pipelines.identity import whole_picture_identity
-from swiftpie.pipelines.removal import removal_mask
+from swiftpie.pipelines.removal import ends_with_thing, removal_of
 from swiftpie.pipelines.request import cells_of
 from swiftpie.pipelines.style import with_style
 from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.pipelines.techniques.personalize import appearance_condition, read_null_text
 from swiftpie.types import Change, Drawn, Identity
 from swiftpie.validation import Size
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_PROMPT = "a photo of a subject"  # every model knows these words
 ROOM = (0.3, 0.1, 0.3, 0.25)  # for shadows: left, above, right and below, in its longer side
@@ -122,12 +132,17 @@ def open_window(
     """Choose the window of the photograph that is redrawn, on a canvas of `side_px`."""
     original = as_rgb(request.picture)
     size = (original.height, original.width)
-    gone = torch.zeros(1, 1, *size, dtype=torch.uint8)
+    gone, box = torch.zeros(1, 1, *size, dtype=torch.uint8), request.box
     if request.mask is not None:
         clock.lap("window")
-        gone = _removed(request.mask, original, partial(clock.lap, "window"))
+        gone, around = _removed(request, original, partial(clock.lap, "window"))
+        box = box or around
         clock.lap("window")
-    region, box = gone.clone(), _box_of(request, gone, original)
+    if request.identity is None:
+        box = None
+    elif box is None:
+        box = proposed_box(original, request.identity, request.prompt)
+    region = gone.clone()
     clock.lap("window")
     if box is not None:
         left, top, right, bottom = _room_for(box, size)
@@ -277,29 +292,31 @@ def _compose_whole(plan: RepaintPlan, patch: Patch, clock: Clock, drawn: Drawn) 
     ).clamp(0, 1)
 
 
-def _removed(place: object, original: Image.Image, on_band: OnBand) -> Tensor:
-    """Return the mask of what is removed, (1, 1, H, W) of bytes; soft edges count fully."""
+def _removed(request: RepaintRequest, original: Image.Image, on_band: OnBand) -> tuple[Tensor, Box]:
+    """Return what is removed and the box of the thing; soft edges count fully.
+
+    A mask along an outline is taken as a click on the thing is, but for a hole of the picture.
+
+    Raises:
+        InputError: The mask is empty.
+    """
+    place = request.mask
     if isinstance(place, Search):
-        return removal_mask(original, place, on_band=on_band)
+        return removal_of(original, place, on_band=on_band)
     mask = given_mask(place, (original.height, original.width))
     if not mask.any():
         raise InputError("The mask is nowhere white. Paint what is to be removed in white.")
-    return 255 * (mask > 0).to(torch.uint8)
-
-
-def _box_of(request: RepaintRequest, gone: Tensor, original: Image.Image) -> Box | None:
-    """Return the box of the inserted subject; None without one."""
-    if request.identity is None:
-        return None
-    if request.box is not None:
-        return request.box
-    if request.mask is None:
-        return proposed_box(original, request.identity, request.prompt)
-    if isinstance(request.mask, tuple):
-        return request.mask
-    width, height = original.size
-    left, top, right, bottom = touched(gone)
-    return left / width, top / height, right / width, bottom / height
+    gone = 255 * (mask > 0).to(torch.uint8)
+    if isinstance(place, tuple):
+        return gone, place
+    if hole_of(request.picture) is not None or not ends_with_thing(original, gone):
+        return gone, bounding_box(gone)
+    logger.warning(
+        "The mask ends where the thing does, so what is around it goes, too: its edge and its "
+        "shadow. A mask that is wider all around is taken exactly."
+    )
+    found, box = removal_of(original, gone, on_band=on_band)
+    return torch.maximum(gone, found), box
 
 
 def _room_for(box: Box, size: Size) -> PixelBox:
