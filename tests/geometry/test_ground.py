@@ -4,10 +4,14 @@ import pytest
 
 from swiftpie.errors import InputError
 from swiftpie.geometry.ground import (
+    AIM,
     LARGER,
     LEAST,
     MOST,
+    NEAR_AIM,
+    NEAR_LARGER,
     SMALL_M,
+    WIDEST,
     at_borders,
     close_up,
     heights,
@@ -102,9 +106,17 @@ def test_the_tallest_subject_can_be_seen_well_and_large_ones_stay():
     for (_, ground), height_m in product(GROUNDS, (0.25, 0.6, 1.75, 5.0)):
         times = times_larger(ground, height_m, share=0.5)
         _, top, _, foot = stand(ground, (1.0, 2.0), times * height_m, share=0.5, x=0.5)
-        assert 1 <= times <= LARGER
-        assert times == 1 or foot - top == pytest.approx(0.43, abs=0.01) or times == LARGER
+        most, aim = (NEAR_LARGER, NEAR_AIM) if ground.is_near else (LARGER, AIM)
+        assert 1 <= times <= most
+        assert times in {1, most} or foot - top == pytest.approx(sum(aim) / 2, abs=0.01)
         assert foot - top > 0.2
+
+
+def test_what_is_long_and_low_leaves_room_in_a_near_place():
+    for _, ground in (each for each in GROUNDS if each[1].is_near):
+        left, top, right, foot = stand(ground, (3.0, 1.0), 0.2, share=0.5, x=0.5)
+        assert right - left <= WIDEST
+        assert right - left == pytest.approx(3 * (foot - top))
 
 
 def test_small_things_get_a_near_place_where_the_prompt_names_none():

@@ -18,6 +18,8 @@ ASSETS = Path(__file__).parents[1] / "assets" / "ground"
 HEIGHTS = "heights.json"  # metres of what names mean
 SMALL_M = 0.35  # a thing lower than this gets a near place, such as a table
 AIM = (0.34, 0.52)  # wanted height of a subject as a share of the picture's, by seed
+NEAR_AIM = (0.32, 0.45)  # the same in a near place
+WIDEST = 0.42  # greatest width of a subject in a near place, as a share of the picture's
 LEAST, MOST = 0.12, 0.86  # least and greatest height of a subject, as shares of the picture's
 UNKNOWN = 0.42  # height of a subject whose real size is unknown, as such a share
 MARGIN = 0.02  # share of the picture that stays free around a subject
@@ -27,6 +29,7 @@ BASE = 0.6  # share of a subject's width on which it rests
 NEAR_BASE = 0.9  # the same share in a near place, such as a wall, which ends at an edge
 NEAR_DEPTH = 0.12  # share of a subject's height over which near ground must go on behind its foot
 LARGER = 8.0  # a subject is enlarged so many times at most, as if the camera were nearer
+NEAR_LARGER = 1.35  # the same in a near place, whose camera is near
 SKY = 0.45  # share of a wide picture's height that lies above the ground
 ABOVE = 0.3  # share of its height that lies above the horizon
 LOWEST = 0.8  # greatest share above the ground, where the horizon is much higher
@@ -192,12 +195,14 @@ def times_larger(ground: Ground, height_m: float, *, share: float) -> float:
     castle alone has its lower border further away.
     """
     tall = ground.metre_at(ground.near_and_far()[0]) * height_m
-    return min(LARGER, max(1.0, aim_of(share) / tall))
+    most = NEAR_LARGER if ground.is_near else LARGER
+    return min(most, max(1.0, aim_of(ground, share) / tall))
 
 
-def aim_of(share: float) -> float:
+def aim_of(ground: Ground, share: float) -> float:
     """Return the height that a subject shall have in the picture, by a share in [0, 1)."""
-    return AIM[0] + (AIM[1] - AIM[0]) * share
+    least, most = NEAR_AIM if ground.is_near else AIM
+    return least + (most - least) * share
 
 
 def scaled(box: Box, times: float) -> Box:
@@ -237,19 +242,21 @@ def stand(
         wanted = far + (near - far) * (0.4 + 0.5 * share)
     else:
         first, second = ground.metre_at(far) * height_m, ground.metre_at(near) * height_m
-        way = 1.0 if second == first else (aim_of(share) - first) / (second - first)
+        way = 1.0 if second == first else (aim_of(ground, share) - first) / (second - first)
         wanted = far + (near - far) * min(1.0, max(0.0, way))
 
     def standing_at(foot: float) -> tuple[float, Box]:
         height = UNKNOWN if height_m is None else ground.metre_at(foot) * height_m
         height = min(MOST, foot - MARGIN, max(LEAST, height))
         height = min(height, max(LEAST, foot - far)) if lies else height
-        width = min(1 - 2 * MARGIN, height * extent[0] / extent[1])
+        widest = WIDEST if ground.is_near and height_m is not None else 1 - 2 * MARGIN
+        width = min(widest, height * extent[0] / extent[1])
         height = width * extent[1] / extent[0]
         base, depth = (NEAR_BASE, NEAR_DEPTH) if ground.is_near else (BASE, 0.0)
         depth = 1.0 if lies else depth
         lefts, rights = zip(*(ground.span_at(foot - y) for y in (0, depth * height)), strict=True)
-        left, right = max(lefts), min(rights)
+        aside = MARGIN + (1 - base) / 2 * width  # from a side of the picture to the base
+        left, right = max(*lefts, aside), min(*rights, 1 - aside)
         spare = right - left - base * width
         centre = (left + right) / 2 + max(0.0, spare) * (x - 0.5)
         return min(0.0, spare), box_on(foot, centre, (width, height))

@@ -16,6 +16,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting, as_dark_as
+from swiftpie.geometry.stance import laid_flat
 from swiftpie.imageio.images import mask_to_pil, plane, to_bytes, to_tensor
 from swiftpie.masks import Box, grow, in_frame, resize_mask
 from swiftpie.mini.own_pixels import composite_patch, own_pixels
@@ -42,6 +43,7 @@ from swiftpie.pipelines.techniques.repaint import (
     extent_in_frame,
     finish,
     in_unit,
+    lies_flat,
     noise_of,
     open_window,
     prepare_repainting,
@@ -145,7 +147,10 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
     assert plan.box is not None, "it has a box"
     text = components.text.encode([plan.prompt, ""])
     start = components.schedule.initial_latents(noise[0]).expand(2, -1, -1, -1)
-    layout = _standing(identity, plan.box, plan.canvas, view=request.view or (0.0, 0.0))
+    is_free = request.box is None and request.mask is None and request.view is None
+    lies = is_free and lies_flat(identity, request.prompt)
+    view = request.view or (0.0, 0.0)
+    layout = _standing(identity, plan.box, plan.canvas, view=view, lies=lies)
     layout = Layout(*(values.to(pixels).expand(2, *values.shape[1:]) for values in layout))
     given = unchanged_frame(components, pixels, changes)
     scene = components.own.layout_predictor.light_there(start, text.pooled, given=given)
@@ -247,17 +252,25 @@ def _small(photo: Image.Image) -> Tensor:
     return to_tensor(small)
 
 
-def _standing(identity: Identity, box: Box, canvas: Canvas, *, view: tuple[float, float]) -> Layout:
-    """Return the layout on the canvas of a subject that fits into `box`, feet at the bottom."""
+def _standing(
+    identity: Identity, box: Box, canvas: Canvas, *, view: tuple[float, float], lies: bool
+) -> Layout:
+    """Return the layout on the canvas of a subject that fits into `box`, feet at the bottom.
+
+    What `lies` is as wide as the box, and squeezed to its height.
+    """
     height, width = canvas.full
     left, top, right, bottom = (
         value * side for value, side in zip(box, (width, height, width, height), strict=True)
     )
     wide, tall = extent_in_frame(identity)
-    side = min((right - left) / wide, (bottom - top) / tall)  # side of the frame in pixels
+    side, high = (right - left) / wide, (bottom - top) / tall  # of the frame in pixels
+    share, side = (high / side, side) if lies else (1.0, min(side, high))
     x, y = (left + right) / 2, bottom - side * tall / 2
     reach = SUBJECT_FILL * side / 2
-    return from_box(canvas.shares_of((x - reach, y - reach, x + reach, y + reach)), view=view)
+    layout = from_box(canvas.shares_of((x - reach, y - reach, x + reach, y + reach)), view=view)
+    foot = canvas.shares_of((left, top, right, bottom))[3]
+    return laid_flat(layout, foot=foot, share=share) if lies else layout
 
 
 REPAINT = Technique(

@@ -34,7 +34,7 @@ from swiftpie.geometry.layout import (
 )
 from swiftpie.geometry.relief import height, normals
 from swiftpie.geometry.shading import Illumination, Lighting
-from swiftpie.geometry.stance import FLAT, Stance, is_flat, laid_flat, stance_of, turned_upright
+from swiftpie.geometry.stance import Stance, laid_flat, stance_of, turned_upright
 from swiftpie.library import subject_library
 from swiftpie.masks import Box, resize_mask, subject_extent
 from swiftpie.mini.reading import Reading, read_all
@@ -44,7 +44,7 @@ from swiftpie.mini.words import tokens_in
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics, share_of
 from swiftpie.pipelines.request import PersonalizeRequest, Subject, cells_of
-from swiftpie.pipelines.techniques.repaint import proposed_box
+from swiftpie.pipelines.techniques.repaint import lies_flat, proposed_box
 from swiftpie.types import Identity, TextCondition
 
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
@@ -239,11 +239,7 @@ def _stance(components: Components, request: PersonalizeRequest, subject: Subjec
 
 def _lies(request: PersonalizeRequest, subject: Subject) -> bool:
     """Whether a subject lies flat, which its photograph shows from above."""
-    words = _words_of_free(request, subject)
-    if next((word for word in words if heights_in([word])), "") not in FLAT:
-        return False
-    mask = subject.identity.mask[:1]
-    return is_flat(mask, tuple(subject_extent(mask)[0].tolist()))
+    return lies_flat(subject.identity, " ".join(_words_of_free(request, subject)))
 
 
 def _words_of_free(request: PersonalizeRequest, subject: Subject) -> list[str]:
@@ -287,7 +283,8 @@ def staged(
     if own is not None and max(own.size) > SIDE_PX and len(subjects) == 1:
         # In a photograph of the user's own it stands where an insertion puts it. What is no larger
         # than the model's own pictures is a place like those that it draws.
-        return (proposed_box(own, subjects[0].identity, reading.text),)
+        is_free = subjects[0].view is None and not request.tilt
+        return (proposed_box(own, subjects[0].identity, reading.text, is_free=is_free),)
     heights, near, aside = _heights_of(request, reading), share_of(noise, 1), share_of(noise, 2)
     tallest = max((each for each in heights if each is not None), default=None)
     if ground is not None and tallest is not None:

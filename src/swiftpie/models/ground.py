@@ -39,7 +39,11 @@ REMEDY = "Say by a box where it goes, as in `box=(0.3, 0.5, 0.6, 0.9)`."
 
 
 def box_on_ground(
-    photograph: Image.Image, extent: tuple[float, float], height_m: float | None
+    photograph: Image.Image,
+    extent: tuple[float, float],
+    height_m: float | None,
+    *,
+    lies: bool = False,
 ) -> Box:
     """Return the box of a subject that stands on the estimated ground of a photograph.
 
@@ -51,27 +55,33 @@ def box_on_ground(
         photograph: Any size.
         extent: Width and height of the subject, of which only the ratio matters.
         height_m: Its usual height; None is taken as `UNKNOWN_M`.
+        lies: It lies flat, and its extent is that from above.
     """
     shape = (extent[0] / photograph.width, extent[1] / photograph.height)
-    box, doubt = placed(scores_of(photograph), shape, height_m)
+    box, doubt = placed(scores_of(photograph), shape, height_m, lies=lies)
     if doubt:
         warn(logger, f"{doubt} {REMEDY}")
     return box
 
 
-def placed(scores: Tensor, extent: tuple[float, float], height_m: float | None) -> tuple[Box, str]:
+def placed(
+    scores: Tensor, extent: tuple[float, float], height_m: float | None, *, lies: bool = False
+) -> tuple[Box, str]:
     """Return the box of a subject in a photograph with `scores_of`, and what is doubtful about it.
 
     `extent` is its width and height as shares of those of the photograph, up to a factor.
     """
     tall = UNKNOWN_M if height_m is None else height_m
     stands, below, things = scores
-    if (beside := _beside(things > HALF, extent, tall)) is not None:
-        return beside, ""
     horizon = 1 - (below / 2 + 0.5).clamp(0, 1).mean().item()
     is_near = tall < SMALL_M and horizon < LOOKS_DOWN
     top, camera = (NEAR_HORIZON, NEAR_CAMERA_M) if is_near else (horizon, CAMERA_M)
     metre = ((top, 0.0), (top + camera, 1.0))
+    if lies:
+        depth = Ground((), metre, is_near).depth_at(LOWEST)
+        extent, tall = (extent[0], depth * extent[1]), depth * tall
+    if (beside := _beside(things > HALF, extent, tall)) is not None:
+        return beside, ""
     stands = F.avg_pool2d(stands[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
     above = F.pad(things[None, None], (0, 0, BEFORE_CELLS, 0))
     is_before = F.max_pool2d(above, (BEFORE_CELLS + 1, 1), 1)[0, 0] > HALF

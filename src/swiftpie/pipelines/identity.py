@@ -45,8 +45,8 @@ EDGES = 320  # edges as wide in a longer side: so far within a mask it may show 
 FAINT = 0.02  # weight of the colours there
 CUT_SHARE = 0.4  # The share of its width that the lower border cuts.
 # The share of its height or width that another border cuts. It is a third in halves of the dog of
-# the package.
-OTHER_SHARE = 0.25
+# the package, and a fifth in a bowl whose side is gone.
+OTHER_SHARE = 0.15
 BORDERS = ("left", "right", "top")  # The others than the lower one, whose cut is a portrait's.
 OUTLINES = frozenset((CutoutMethod.MASK, CutoutMethod.NETWORK, CutoutMethod.COLOUR))  # no mattes
 FACE_CROP_PX = 224  # what image encoders see of an aligned face

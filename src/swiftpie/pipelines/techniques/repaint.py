@@ -15,6 +15,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.ground import at_borders, close_up, heights_in
 from swiftpie.geometry.shading import Lighting
+from swiftpie.geometry.stance import FLAT, is_flat
 from swiftpie.imageio.images import (
     as_rgb,
     bounding_box,
@@ -141,7 +142,8 @@ def open_window(
     if request.identity is None:
         box = None
     elif box is None:
-        box = proposed_box(original, request.identity, request.prompt)
+        is_free = request.view is None
+        box = proposed_box(original, request.identity, request.prompt, is_free=is_free)
     region = gone.clone()
     clock.lap("window")
     if box is not None:
@@ -218,11 +220,26 @@ def _changed_in(
     return whole
 
 
-def proposed_box(photograph: Image.Image, identity: Identity, prompt: str = "") -> Box:
+def lies_flat(identity: Identity, text: str) -> bool:
+    """Whether a photographed subject lies, as `text` names it first and its picture shows it."""
+    name = next((word for word in _words(text) if heights_in([word])), "")
+    if name not in FLAT or identity.named or identity.cut_at or identity.is_cut:
+        return False
+    return is_flat(identity.mask[:1], extent_in_frame(identity))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z]+", text.lower())
+
+
+def proposed_box(
+    photograph: Image.Image, identity: Identity, prompt: str = "", *, is_free: bool = True
+) -> Box:
     """Return a box for a subject without one: on the ground, at the usual height of its name.
 
     The name is that of the library, or the first in the prompt. What a border of its photograph
     cuts off stands at that of this one, as in a portrait, beside what this one shows from near.
+    What `lies_flat` does so if it `is_free` to be turned.
     """
     wide, tall = extent_in_frame(identity)
     if identity.is_cut:
@@ -230,8 +247,9 @@ def proposed_box(photograph: Image.Image, identity: Identity, prompt: str = "") 
         box = close_up(extent, share=0.5, x=free_middle(photograph))
     else:
         text = prompt if identity.named is None else identity.named.name
-        found = heights_in(re.findall(r"[a-z]+", text.lower()))
-        box = box_on_ground(photograph, (wide, tall), next(iter(found), None))
+        usual_m = next(iter(heights_in(_words(text))), None)
+        lies = is_free and lies_flat(identity, text)
+        box = box_on_ground(photograph, (wide, tall), usual_m, lies=lies)
     left, top, right, bottom = at_borders(box, identity.cut_at)
     return max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)
 

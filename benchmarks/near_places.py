@@ -1,0 +1,530 @@
+"""Renders the near places of the library: `python -m benchmarks.near_places FOLDER [NAME ...]`.
+
+FOLDER holds, unpacked, the panoramas (`hdri/*.exr`) of blender-data and @pmndrs/assets and the
+furniture (`blendswap-cc-0/`) of sweethome3d-furniture, all CC0. Cycles of `pip install bpy==5.0.1`
+draws each place into FOLDER/renderings, of which `benchmarks.collect` makes the library's files,
+and prints where its ground is and how tall a metre is, for `places.json`. Woods, stones and grass
+are formulas of this file. Two minutes a place on two cores.
+"""
+
+import argparse
+import importlib
+import json
+import math
+import random
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SIZE, SAMPLES, EDGE_M = (768, 576), 16, 0.05
+Colour = tuple[float, float, float]
+OAK: tuple[Colour, Colour] = ((0.42, 0.24, 0.11), (0.24, 0.115, 0.045))
+WALNUT: tuple[Colour, Colour] = ((0.20, 0.105, 0.055), (0.09, 0.042, 0.02))
+PINE: tuple[Colour, Colour] = ((0.58, 0.36, 0.18), (0.40, 0.21, 0.085))
+GREY: tuple[Colour, Colour] = ((0.30, 0.255, 0.205), (0.15, 0.115, 0.085))
+TEAK: tuple[Colour, Colour] = ((0.36, 0.2, 0.1), (0.17, 0.085, 0.04))
+GREENS = ((0.12, 0.23, 0.035), (0.17, 0.28, 0.05), (0.09, 0.18, 0.03), (0.28, 0.28, 0.10))
+
+bpy: Any = None  # loaded by `main`, as nothing else needs it
+
+
+class Material:
+    """A surface under construction; each call adds a node and returns it."""
+
+    def __init__(self, *, rough: float = 0.5) -> None:
+        """Begin with a grey surface."""
+        self.made = bpy.data.materials.new("surface")
+        self.made.use_nodes = True
+        self.base = self.made.node_tree.nodes["Principled BSDF"]
+        self.set(self.base, Roughness=rough)
+        self.at = self("TexCoord").outputs["Object"]
+
+    def __call__(self, kind: str, *given: Any, operation: str = "", **named: Any) -> Any:
+        """Add a node of a kind with inputs in order or by name, values or other nodes' outputs."""
+        made = self.made.node_tree.nodes.new(f"ShaderNode{kind}")
+        if operation:
+            made.operation = operation
+        return self.set(made, *given, **named)
+
+    def set(self, made: Any, *given: Any, **named: Any) -> Any:
+        named = {name.replace("_", " "): value for name, value in named.items()}
+        for name, value in (*enumerate(given), *named.items()):
+            if hasattr(value, "is_linked"):
+                self.made.node_tree.links.new(value, made.inputs[name])
+            elif value is not None:
+                made.inputs[name].default_value = value
+        return made
+
+    def noise(self, at: Any, scale: float, stretch: Sequence[float] = (1, 1, 1), **how: Any) -> Any:
+        mapped = self("Mapping", at, Scale=stretch).outputs[0]
+        return self("TexNoise", mapped, Scale=scale, **{"Detail": 6.0, **how}).outputs
+
+    def ramp(self, by: Any, *stops: tuple[float, Colour]) -> Any:
+        made = self("ValToRGB", by)
+        for _ in stops[2:]:
+            made.color_ramp.elements.new(0.5)
+        for element, (place, colour) in zip(made.color_ramp.elements, stops, strict=True):
+            element.position, element.color = place, (*colour, 1)
+        return made.outputs[0]
+
+    def mixed(self, share: Any, first: Any, second: Any, how: str = "MIX") -> Any:
+        made = self("Mix")
+        made.data_type, made.blend_type = "RGBA", how
+        for place, value in ((0, share), (6, first), (7, second)):
+            self.set(made, *[None] * place, value)
+        return made.outputs[2]
+
+    def done(
+        self, colour: Any, height: Any = None, *, deep: float = 0.002, bump: float = 0.2
+    ) -> Any:
+        """Finish with a colour and a relief."""
+        colour = (*colour, 1) if isinstance(colour, tuple) else colour
+        self.set(self.base, Base_Color=colour)
+        if height is not None:
+            relief = self("Bump", Strength=bump, Distance=deep, Height=height)
+            self.set(self.base, Normal=relief.outputs[0])
+        return self.made
+
+
+def boards(
+    colours: tuple[Colour, Colour],
+    wide: float,
+    *,
+    long: float = 9.0,
+    gap: float = 0.0008,
+    rough: float = 0.42,
+    bump: float = 0.15,
+) -> Any:
+    """Return boards of wood along x."""
+    made = Material()
+    light, dark = colours
+    begin = made("VectorMath", made.at, (long / 2, 0, 0), operation="ADD").outputs[0]
+    laid = made("TexBrick", begin, Color1=(0, 0, 0, 1), Color2=(1, 1, 1, 1), Scale=1.0)
+    laid.offset = 0.37 if long < 4 else 0.0
+    made.set(laid, Mortar_Size=gap, Mortar_Smooth=0.3, Brick_Width=long, Row_Height=wide)
+    each, joint = laid.outputs
+    apart = made("VectorMath", each, operation="SCALE", Scale=37.0).outputs[0]
+    at = made("VectorMath", made.at, apart, operation="ADD").outputs[0]
+    bent = made.noise(at, 1.0, (2, 6, 2), Detail=3.0)[1]
+    along = made("Mapping", at, Scale=(1.2, 16, 1.2)).outputs[0]
+    warped = made("VectorMath", bent, (0.6, 0.9, 0.6), along, operation="MULTIPLY_ADD").outputs[0]
+    rings = made.noise(warped, 1.6, Roughness=0.6, Distortion=0.4)[0]
+    fine = made.noise(at, 1.0, (6, 220, 6), Detail=4.0, Roughness=0.7)[0]
+    middle = tuple((x + y) / 2 for x, y in zip(light, dark, strict=True))
+    grain = made.ramp(rings, (0.3, dark), (0.5, middle), (0.68, light))
+    pores = made.ramp(fine, (0.35, (0.45, 0.4, 0.35)), (0.55, (1, 1, 1)))
+    value = made("MapRange", each, None, None, 0.8, 1.15).outputs[0]
+    tinted = made("HueSaturation", Value=value, Color=made.mixed(0.45, grain, pores, "MULTIPLY"))
+    colour = made.mixed(joint, tinted.outputs[0], (*(0.12 * part for part in dark), 1))
+    shine = made("MapRange", fine, None, None, rough - 0.12, rough + 0.15)
+    made.set(made.base, Roughness=shine.outputs[0])
+    height = made("Math", joint, -3.0, fine, operation="MULTIPLY_ADD").outputs[0]
+    return made.done(colour, height, bump=bump)
+
+
+def marble() -> Any:
+    made = Material(rough=0.2)
+    base, vein = (0.8, 0.79, 0.77), (0.5, 0.49, 0.48)
+    folds = made.noise(made.at, 2.6, Detail=9.0, Roughness=0.62, Distortion=1.3)[0]
+    clouds = made.noise(made.at, 5.0, Detail=8.0, Roughness=0.65)[0]
+    veins = made.ramp(folds, (0.46, base), (0.495, vein), (0.5, vein), (0.53, base))
+    dim = made.ramp(clouds, (0.3, (0.72, 0.72, 0.73)), (0.62, (1, 1, 1)))
+    return made.done(made.mixed(0.85, veins, dim, "MULTIPLY"))
+
+
+def speckled(colour: Colour, dark: Colour, *, rough: float, scale: float, bump: float = 0.0) -> Any:
+    made = Material(rough=rough)
+    spots = made.noise(made.at, scale, Detail=10.0, Roughness=0.7)[0]
+    return made.done(made.ramp(spots, (0.38, dark), (0.6, colour)), spots, deep=0.01, bump=bump)
+
+
+def tiles(colour: Colour) -> Any:
+    made = Material(rough=0.12)
+    dim = tuple(0.93 * part for part in colour)
+    laid = made("TexBrick", made.at, Color1=(*colour, 1), Color2=(*dim, 1), Scale=1.0)
+    made.set(laid, Mortar=(0.45, 0.44, 0.42, 1), Mortar_Size=0.003, Brick_Width=0.2, Row_Height=0.1)
+    height = made("Math", 1.0, laid.outputs[1], operation="SUBTRACT").outputs[0]
+    return made.done(laid.outputs[0], height, deep=0.004, bump=0.5)
+
+
+def slab(
+    at: Sequence[float],
+    size: Sequence[float],
+    surface: Any,
+    *,
+    turn: float = 0.0,
+    upright: bool = False,
+) -> Any:
+    """Add a box; an `upright` one keeps x and y of its surface on its front."""
+    bpy.ops.mesh.primitive_cube_add(size=1)
+    made = bpy.context.object
+    made.scale = size
+    bpy.ops.object.transform_apply(scale=True)
+    made.location, made.rotation_euler = at, (math.pi / 2 * upright, 0, turn)
+    edge = made.modifiers.new("edge", "BEVEL")
+    edge.width, edge.segments = min(0.004, min(size) / 3), 3
+    made.data.materials.append(surface)
+    return made
+
+
+def thing(name: str, at: Sequence[float], tall: float, *, turn: float = 0.0) -> None:
+    """Put a piece of furniture with its foot in the middle at a place."""
+    before = {*bpy.data.objects}
+    bpy.ops.wm.obj_import(filepath=str(FOLDER / "blendswap-cc-0" / name / f"{name}.obj"))
+    parts = [each for each in bpy.data.objects if each not in before]
+    vector = importlib.import_module("mathutils").Vector
+    ends = np.array([each.matrix_world @ vector(end) for each in parts for end in each.bound_box])
+    low, high = ends.min(0), ends.max(0)
+    scale, (x, y, _) = tall / (high[2] - low[2]), (low + high) / 2
+    hold = bpy.data.objects.new("hold", None)
+    bpy.context.collection.objects.link(hold)
+    for each in parts:
+        each.parent = hold
+        each.matrix_parent_inverse.identity()
+    cos, sin = math.cos(turn) * scale, math.sin(turn) * scale
+    hold.scale, hold.rotation_euler = (scale,) * 3, (0, 0, turn)
+    hold.location = (at[0] - cos * x + sin * y, at[1] - sin * x - cos * y, at[2] - low[2] * scale)
+
+
+def light(panorama: str, yaw: float, strength: float = 1.0) -> None:
+    """Light everything by a panorama, which is what lies behind everything else, too."""
+    made = bpy.data.worlds.new("around")
+    bpy.context.scene.world, made.use_nodes = made, True
+    nodes, links = made.node_tree.nodes, made.node_tree.links
+    shown, turned, at = map(
+        nodes.new, ("ShaderNodeTexEnvironment", "ShaderNodeMapping", "ShaderNodeTexCoord")
+    )
+    shown.image, shown.interpolation = (
+        bpy.data.images.load(str(FOLDER / "hdri" / panorama)),
+        "Cubic",
+    )
+    turned.inputs["Rotation"].default_value = (0, 0, math.radians(yaw))
+    links.new(at.outputs["Generated"], turned.inputs[0])
+    links.new(turned.outputs[0], shown.inputs[0])
+    links.new(shown.outputs[0], nodes["Background"].inputs[0])
+    nodes["Background"].inputs[1].default_value = strength
+
+
+def lamp(kind: str, at: Sequence[float], turn: Sequence[float], **how: Any) -> None:
+    """Add a lamp at a place, turned by degrees; it shines down otherwise."""
+    made = bpy.data.lights.new("lamp", kind)
+    for name, value in how.items():
+        setattr(made, name, value)
+    hung = bpy.data.objects.new("lamp", made)
+    bpy.context.collection.objects.link(hung)
+    hung.location, hung.rotation_euler = at, [math.radians(each) for each in turn]
+
+
+def window(x: float = -1.6, power: float = 30.0) -> None:
+    """Let soft light come from one side."""
+    lamp(
+        "AREA",
+        (x, -0.4, 1.4),
+        (48, 0, math.copysign(50, x)),
+        size=1.0,
+        energy=power,
+        color=(1, 0.95, 0.87),
+    )
+
+
+def camera(
+    height: float = 0.3, pitch: float = 13, *, angle: float = 35, sharp: float = 2.8
+) -> None:
+    made = bpy.data.cameras.new("camera")
+    held = bpy.data.objects.new("camera", made)
+    bpy.context.collection.objects.link(held)
+    bpy.context.scene.camera, made.sensor_fit, made.clip_start = held, "VERTICAL", 0.01
+    made.angle, made.dof.use_dof = math.radians(angle), True
+    made.dof.aperture_fstop, made.dof.focus_distance = sharp, 0.75 if height < 0.38 else 1.1
+    held.location, held.rotation_euler = (0, 0, height), (math.radians(90 - pitch), 0, 0)
+
+
+def facts(corners: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """Return the part of a surface (x and y of a convex polygon) in the picture, and its metre."""
+    held = bpy.context.scene.camera
+    pitch, height = math.pi / 2 - held.rotation_euler[0], held.location[2]
+    focus, ratio = 0.5 / math.tan(held.data.angle / 2), SIZE[0] / SIZE[1]
+
+    def seen(x: Any, y: Any, z: Any) -> tuple[Any, Any]:
+        down = height - z
+        far = y * math.cos(pitch) + down * math.sin(pitch)
+        return (
+            0.5 + focus * x / far / ratio,
+            0.5 + focus * (down * math.cos(pitch) - y * math.sin(pitch)) / far,
+        )
+
+    points = np.array(corners)
+    x, y = np.meshgrid(np.linspace(-3, 3, 601), np.geomspace(0.3, 8, 800))
+    inside = np.ones_like(x, dtype=bool)
+    for (x1, y1), (x2, y2) in zip(points, np.roll(points, -1, 0), strict=True):
+        off = ((x2 - x1) * (y - y1) - (y2 - y1) * (x - x1)) / math.hypot(x2 - x1, y2 - y1)
+        inside &= off > EDGE_M
+    across, down = (each[inside] for each in seen(x, y, 0.0))
+    inside = (across > 0.02) & (across < 0.98) & (down < 0.96)
+    across, down = across[inside], down[inside]
+    rows = np.linspace(down.min() + 0.004, 0.955, 4)
+    spans = [across[np.abs(down - row) < 0.02] for row in rows]
+    ends = [(span.min(), row) for span, row in zip(spans, rows, strict=True)]
+    ends += [(span.max(), row) for span, row in zip(spans, rows, strict=True)][::-1]
+    metre = []
+    for row in (rows[0], rows[-1]):
+        below = pitch + math.atan((row - 0.5) / focus)
+        away = height / math.tan(below)
+        metre.append((row, 10 * (row - seen(0.0, away, 0.1)[1])))
+    (first, low), (second, high) = metre
+    return {
+        "horizon": round(float(first - low * (second - first) / (high - low)), 3),
+        "metre": [[round(float(each), 3) for each in pair] for pair in metre],
+        "ground": [[round(float(each), 3) for each in pair] for pair in ends],
+    }
+
+
+def shoot(name: str, corners: Sequence[tuple[float, float]], *, exposure: float = 0.0) -> None:
+    """Draw what was built, and print where its ground is."""
+    scene = bpy.context.scene
+    render, cycles = scene.render, scene.cycles
+    render.engine, cycles.samples, cycles.sample_clamp_indirect = "CYCLES", SAMPLES, 8
+    cycles.use_denoising, cycles.denoiser = True, "OPENIMAGEDENOISE"
+    cycles.adaptive_threshold, cycles.max_bounces = 0.03, 5
+    render.resolution_x, render.resolution_y = SIZE
+    render.resolution_percentage = PERCENT
+    scene.view_settings.view_transform = "AgX"
+    scene.view_settings.look = "AgX - Medium High Contrast"
+    scene.view_settings.exposure = exposure
+    render.filepath = str(FOLDER / "renderings" / f"{name}.png")
+    bpy.ops.render.render(write_still=True)
+    sys.stdout.write(f"{name}: {json.dumps(facts(corners))}\n")
+
+
+def sides(x: float, near: float, far: float, turn: float = 0.0) -> list[tuple[float, float]]:
+    """Return the corners of a surface around its middle at x = 0."""
+    middle, deep = (near + far) / 2, (far - near) / 2
+    cos, sin = math.cos(turn), math.sin(turn)
+    corners = ((-x, -deep), (x, -deep), (x, deep), (-x, deep))
+    return [(cos * a - sin * b, middle + sin * a + cos * b) for a, b in corners]
+
+
+def top(
+    x: float, near: float, far: float, surface: Any, turn: float = 0.0
+) -> list[tuple[float, float]]:
+    """Add a table's top, and return its corners; `turn` turns its surface."""
+    is_across = abs(turn) > 1
+    size = (far - near, 2 * x, 0.04) if is_across else (2 * x, far - near, 0.04)
+    slab((0, (near + far) / 2, -0.02), size, surface, turn=turn)
+    return sides(x, near, far, turn - math.copysign(math.pi / 2, turn) if is_across else turn)
+
+
+def room(y: float, colour: Colour = (0.6, 0.55, 0.48)) -> None:
+    slab((0, y, 0.5), (12, 4, 0.1), speckled(colour, colour, rough=0.8, scale=9), upright=True)
+
+
+def table_0() -> None:
+    corners = top(1.2, 0.35, 1.6, boards(OAK, 0.16))
+    light("interior.exr", 150)
+    camera()
+    shoot("wooden table-0", corners)
+
+
+def table_1() -> None:
+    corners = top(0.95, 0.2, 1.95, boards(WALNUT, 0.2, rough=0.38), math.pi / 2 + 0.1)
+    thing("winchesterSofa", (0.9, 4.0, -0.75), 0.8)
+    thing("decorativePlant", (-0.75, 3.1, -0.75), 1.5)
+    light("apartment.exr", 200)
+    camera(pitch=14)
+    shoot("wooden table-1", corners)
+
+
+def table_2() -> None:
+    corners = top(1.2, 0.35, 1.5, boards(PINE, 0.12, gap=0.001, rough=0.5))
+    room(3.6, (0.42, 0.47, 0.46))
+    thing("bookcase", (-0.75, 3.35, -0.75), 1.9)
+    thing("modernArmchair", (0.75, 2.6, -0.75), 0.9, turn=-0.5)
+    light("apartment.exr", 60, 0.6)
+    window(power=60)
+    camera(0.34, 16)
+    shoot("wooden table-2", corners)
+
+
+def counter_0() -> None:
+    corners = top(2, 0.2, 1.2, marble())
+    slab((0, 1.25, 0.5), (5, 3, 0.1), tiles((0.62, 0.66, 0.62)), upright=True)
+    thing("orchids", (-0.36, 1.02, 0), 0.42)
+    thing("cactus", (0.4, 1.03, 0), 0.24)
+    light("apartment.exr", 90, 0.7)
+    window()
+    camera(sharp=2.2)
+    shoot("kitchen counter-0", [(-1, 0.2), (1, 0.2), (1, 0.92), (-1, 0.92)])
+
+
+def counter_1() -> None:
+    stone = speckled((0.05, 0.05, 0.052), (0.012, 0.012, 0.013), rough=0.16, scale=160)
+    corners = top(2, 0.2, 1.25, stone)
+    room(3.5, (0.62, 0.58, 0.5))
+    for x in (-1.35, -0.75, -0.15):
+        thing("lowerCabinet", (x, 3.0, -0.9), 0.9)
+        thing("upperCabinet", (x, 3.2, 0.35), 0.7)
+    thing("largeFridge", (0.9, 2.95, -0.9), 1.9)
+    light("apartment.exr", 60, 0.8)
+    lamp("AREA", (0, 1.9, 1.7), (20, 0, 0), size=1.2, energy=50, color=(1, 0.9, 0.75))
+    camera(pitch=14)
+    shoot("kitchen counter-1", corners)
+
+
+def sill(name: str, panorama: str, yaw: float, surface: Any, exposure: float) -> None:
+    white = speckled((0.78, 0.77, 0.74), (0.76, 0.75, 0.72), rough=0.35, scale=20)
+    corners = top(1.6, 0.35, 1.0, surface)
+    for x in (-0.6, 0.32, 1.24):
+        slab((x, 1.02, 0.6), (0.06, 0.06, 1.3), white)
+    slab((0, 1.02, 0.03), (3.2, 0.07, 0.07), white)
+    light(panorama, yaw)
+    lamp("AREA", (0.2, -1.2, 1.5), (60, 0, 0), size=1.6, energy=14)
+    camera(sharp=3.2)
+    shoot(name, corners, exposure=exposure)
+
+
+def sill_0() -> None:
+    white = speckled((0.78, 0.77, 0.74), (0.74, 0.73, 0.7), rough=0.3, scale=12)
+    sill("windowsill-0", "forest.exr", 60, white, 0.0)
+
+
+def sill_1() -> None:
+    sill("windowsill-1", "sunrise.exr", 200, boards(OAK, 0.2), 0.2)
+
+
+def garden(
+    name: str, wood: Any, panorama: str, yaw: float, strength: float, *, turn: float = 0.0
+) -> None:
+    laid = boards(wood, 0.115, gap=0.005, rough=0.7, bump=0.5)
+    corners = top(1.3, 0.3, 1.6, laid, turn)
+    light(panorama, yaw, strength)
+    camera(0.32, 14)
+    shoot(name, corners, exposure=0.4)
+
+
+def garden_0() -> None:
+    garden("garden table-0", GREY, "forest.exr", 0, 1.0)
+
+
+def garden_1() -> None:
+    garden("garden table-1", GREY, "sunrise.exr", 40, 0.8, turn=math.pi / 2 - 0.15)
+
+
+def garden_2() -> None:
+    garden("garden table-2", TEAK, "courtyard.exr", 120, 0.8)
+
+
+def tuft(seed: int, blades: int = 1800, tall: float = 0.055, wide: float = 0.3) -> Any:
+    """Return a mesh of blades of grass."""
+    draw = np.random.default_rng(seed)
+    foot, turn, fall = (
+        draw.uniform(-wide / 2, wide / 2, (blades, 2)),
+        *draw.uniform(0, 6.3, (2, blades)),
+    )
+    high = tall * draw.uniform(0.45, 1.25, blades)
+    half, lean = 0.0016 * draw.uniform(0.7, 1.3, blades), high * draw.uniform(0.1, 0.95, blades)
+    ends = []
+    for up, side in ((0, -1), (0, 1), (0.5, -0.85), (0.5, 0.85), (1, 0)):
+        x = foot[:, 0] + side * half * np.cos(turn) + lean * up**2 * np.cos(fall)
+        y = foot[:, 1] + side * half * np.sin(turn) + lean * up**2 * np.sin(fall)
+        ends.append(np.stack([x, y, high * up - 0.25 * up**2 * lean], 1))
+    first = 5 * np.arange(blades)[:, None]
+    faces = [*(first + [0, 1, 3, 2]).tolist(), *(first + [2, 3, 4]).tolist()]
+    made = bpy.data.meshes.new("tuft")
+    made.from_pydata(np.stack(ends, 1).reshape(-1, 3).tolist(), [], faces)
+    return made
+
+
+def grass(name: str, panorama: str, yaw: float, *, sun: tuple[float, float], seed: int) -> None:
+    deal, tufts = random.Random(seed), [tuft(each) for each in range(6)]
+    for made, colour in zip(tufts, (0, 1, 2, 0, 1, 3), strict=True):
+        leaf = Material(rough=0.45)
+        leaf.done(GREENS[colour])
+        glow = leaf("BsdfTranslucent", tuple(1.7 * part for part in (*GREENS[colour], 1)))
+        both = leaf("MixShader", 0.35, leaf.base.outputs[0], glow.outputs[0])
+        leaf.set(leaf.made.node_tree.nodes["Material Output"], both.outputs[0])
+        made.materials.append(leaf.made)
+    earth = speckled((0.10, 0.19, 0.04), (0.06, 0.11, 0.025), rough=0.9, scale=30)
+    slab((0, 20, -0.02), (60, 60, 0.02), earth)
+    far = 0.25
+    while far < 9:
+        step, side = (0.17, 2) if far < 3.5 else (0.3, 1)
+        for x in np.arange(-0.35 - 0.62 * far, 0.35 + 0.62 * far, step):
+            for _ in range(side):
+                placed = bpy.data.objects.new("tuft", deal.choice(tufts))
+                near = deal.uniform(-0.08, 0.08)
+                placed.location = (float(x) + deal.uniform(-0.08, 0.08), far + near, 0)
+                placed.rotation_euler = (0, 0, deal.uniform(0, 6.3))
+                placed.scale = (*[1.5 / side**0.5] * 2, deal.uniform(0.75, 1.15))
+                bpy.context.collection.objects.link(placed)
+        far += step
+    lamp("SUN", (0, 0, 5), (90 - sun[0], 0, sun[1]), energy=4.0, angle=0.03, color=(1, 0.93, 0.82))
+    light(panorama, yaw)
+    camera(0.4, 13, angle=38, sharp=4)
+    shoot(name, sides(9, 0.3, 3.5), exposure=0.3)
+
+
+def grass_0() -> None:
+    grass("grass-0", "park.exr", 30, sun=(45, -40), seed=1)
+
+
+def grass_1() -> None:
+    grass("grass-1", "forest.exr", 60, sun=(50, 60), seed=2)
+
+
+def floor(name: str, wood: Any, wide: float, *pieces: tuple[Any, ...]) -> None:
+    laid = boards(wood, wide, long=2.4, gap=0.0012, rough=0.35)
+    slab((0, 4.2, -0.05), (9, 9, 0.1), laid, turn=math.pi / 2)
+    room(4.65, (0.7, 0.66, 0.6))
+    slab(
+        (0, 4.57, 0.06),
+        (12, 0.03, 0.12),
+        speckled((0.8, 0.8, 0.78), (0.79, 0.79, 0.77), rough=0.4, scale=9),
+    )
+    for piece, at, tall, turn in pieces:
+        thing(piece, at, tall, turn=turn)
+    light("apartment.exr", 100, 0.6)
+    lamp("AREA", (-2.5, 1.5, 2.0), (50, 0, -80), size=1.6, energy=70, color=(1, 0.96, 0.9))
+    camera(0.45, 14, angle=38, sharp=4)
+    shoot(name, sides(2, 0.3, 3.0))
+
+
+def floor_0() -> None:
+    sofa = ("winchesterSofa", (0.3, 4.0, 0), 0.8, 0.0)
+    floor("wooden floor-0", OAK, 0.13, sofa, ("decorativePlant", (-1.35, 3.9, 0), 1.4, 0.0))
+
+
+def floor_1() -> None:
+    chair = ("modernArmchair", (0.9, 3.7, 0), 0.85, -0.4)
+    floor("wooden floor-1", PINE, 0.16, ("bookcase", (-0.9, 4.3, 0), 1.9, 0.0), chair)
+
+
+PLACES: tuple[Callable[[], None], ...] = (
+    *(
+        table_0,
+        table_1,
+        table_2,
+        counter_0,
+        counter_1,
+        sill_0,
+        sill_1,
+        garden_0,
+        garden_1,
+        garden_2,
+    ),
+    *(grass_0, grass_1, floor_0, floor_1),
+)
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", type=Path, help="what the packages hold")
+    parser.add_argument("names", nargs="*", help="functions of this file; all by default")
+    parser.add_argument("--percent", type=int, default=100, help="of the width and height")
+    given = parser.parse_args()
+    bpy, FOLDER, PERCENT = importlib.import_module("bpy"), given.folder.resolve(), given.percent
+    places = {place.__name__: place for place in PLACES}
+    for name in given.names or places:
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+        places[name]()
