@@ -447,7 +447,7 @@ def grass(name: str, panorama: str, yaw: float, *, sun: tuple[float, float], see
         leaf.set(leaf.made.node_tree.nodes["Material Output"], both.outputs[0])
         made.materials.append(leaf.made)
     earth = speckled((0.10, 0.19, 0.04), (0.06, 0.11, 0.025), rough=0.9, scale=30)
-    slab((0, 20, -0.02), (60, 60, 0.02), earth)
+    slab((0, 4.7, -0.02), (60, 10, 0.02), earth)
     far = 0.25
     while far < 9:
         step, side = (0.17, 2) if far < 3.5 else (0.3, 1)

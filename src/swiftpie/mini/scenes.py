@@ -175,7 +175,8 @@ class Scenes:
         if word in self._drawn:
             return word
         wanted = _head(word)
-        found = next((name for name, heads in self._heads.items() if wanted in heads), None)
+        at = reversed(self._heads.items())  # photographs alone come last
+        found = next((name for name, heads in at if wanted in heads), None)
         if found is None and (place := self.place_in(tokens_in(word))) is not None:
             found = place.name
         if found is None:
