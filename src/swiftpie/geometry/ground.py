@@ -255,7 +255,7 @@ def stand(
         base, depth = (NEAR_BASE, NEAR_DEPTH) if ground.is_near else (BASE, 0.0)
         depth = 1.0 if lies else depth
         lefts, rights = zip(*(ground.span_at(foot - y) for y in (0, depth * height)), strict=True)
-        aside = MARGIN + (1 - base) / 2 * width  # from a side of the picture to the base
+        aside = MARGIN + (1 - base) / 2 * width if ground.is_near else 0.0  # of the base
         left, right = max(*lefts, aside), min(*rights, 1 - aside)
         spare = right - left - base * width
         centre = (left + right) / 2 + max(0.0, spare) * (x - 0.5)
