@@ -1,5 +1,6 @@
 """Who is compared at full size: SwiftPie, diffusers' own pipeline, and its modules in OpenVINO."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,7 @@ from swiftpie.engine.session import Session
 from swiftpie.engine.transforms import OPENVINO, transform
 from swiftpie.engine.wrappers import JoinedAutoencoder, shared_copy
 from swiftpie.models.autoencoder import LatentAutoencoder
+from swiftpie.pipelines.chord import COURSES
 from swiftpie.pipelines.methods.chord import ChordForm
 from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.types import Identity
@@ -266,11 +268,48 @@ class DiffusersPersonalizing:
         return {self.scene.drawing: sample}
 
 
-@dataclass(frozen=True, eq=False)
-class DiffusersEditing:
-    """SwiftEdit out of diffusers' modules: two inversions in one batch, then one generation."""
+class Modules(NamedTuple):
+    """A pipeline's networks as functions, in PyTorch or in OpenVINO; nothing is kept for later."""
 
-    networks: Pipeline
+    pipeline: Any  # diffusers', which reads and writes pictures
+    text: Callable[[list[str]], Tensor]
+    look: Callable[[Image.Image], tuple[Tensor, ...]]  # what the adapter reads of a picture
+    encode: Callable[[Tensor], Tensor]
+    invert: Callable[[Tensor, Tensor], Tensor]  # latents and text to the noise behind them
+    predict: Callable[..., Tensor]  # of latents, a timestep, text and what the adapter reads
+    decode: Callable[[Tensor], Tensor]
+
+    def latents(self, scene: Scene, number: int) -> Tensor:
+        """Return those of the picture of a round."""
+        side, picture = scene.side_px, scene.picture(number)
+        pixels = self.pipeline.image_processor.preprocess(picture, height=side, width=side)
+        return self.encode(pixels.to(scene.device))
+
+    def picture(self, latents: Tensor) -> Image.Image:
+        """Return the picture of clean latents."""
+        decoded = self.decode(latents).float()
+        return self.pipeline.image_processor.postprocess(decoded)[0]
+
+
+def plain_modules(networks: Pipeline, scene: Scene) -> Modules:
+    """Return the modules as diffusers calls them."""
+    pipe, device = networks.drawing, scene.device
+    return Modules(
+        pipe,
+        text=lambda prompts: pipe.encode_prompt(prompts, device, 1, False)[0],
+        look=lambda seen: pipe.prepare_ip_adapter_image_embeds(seen, None, device, 1, False),
+        encode=lambda pixels: _encode(pipe.vae, pixels)[0],
+        invert=lambda latents, text: networks.inversion(latents, INVERSION_TIMESTEP, text).sample,
+        predict=lambda *call: _predict(pipe.unet, *call)[0],
+        decode=lambda latents: _decode(pipe.vae, latents)[0],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Editing:
+    """SwiftEdit out of a pipeline's modules: two inversions in one batch, then one generation."""
+
+    modules: Modules
     scene: Scene
 
     def __call__(self, number: int) -> Round:
@@ -279,29 +318,18 @@ class DiffusersEditing:
         return {"edit": sample}
 
     @torch.no_grad()
-    def edit(self, number: int) -> Any:  # noqa: ANN401 - a list of pictures
+    def edit(self, number: int) -> Image.Image:
         """Return the edited picture."""
-        pipe, side, picture = self.networks.drawing, self.scene.side_px, self.scene.picture(number)
-        pixels = pipe.image_processor.preprocess(picture, height=side, width=side)
-        pixels = pixels.to(self.scene.device, pipe.vae.dtype)
-        scale = pipe.vae.config.scaling_factor
-        latents = pipe.vae.encode(pixels).latent_dist.mode() * scale
-        both = [prompt(number), prompt(number, ahead=1)]
-        text, _ = pipe.encode_prompt(both, self.scene.device, 1, False)
-        noise = self.networks.inversion(
-            latents.expand(2, -1, -1, -1), INVERSION_TIMESTEP, text
-        ).sample
-        source, target = noise.split(1)
-        features = pipe.prepare_ip_adapter_image_embeds(picture, None, self.scene.device, 1, False)
-        step = first_step(pipe.scheduler)
+        nets, latents = self.modules, self.modules.latents(self.scene, number)
+        text = nets.text([prompt(number), prompt(number, ahead=1)])
+        source, target = nets.invert(latents.expand(2, -1, -1, -1), text).split(1)
+        step = first_step(nets.pipeline.scheduler)
         start = step.alpha * latents + step.sigma * source
-        predicted = pipe.unet(
-            start, FIRST_TIMESTEP, text[1:], added_cond_kwargs={"image_embeds": features}
-        ).sample
+        features = nets.look(self.scene.picture(number))
+        predicted = nets.predict(start, torch.tensor(FIRST_TIMESTEP), text[1:], *features)
         clean = step.clean(start, predicted)
         changed = ((target - source).abs().mean(1, keepdim=True) > MASK_THRESHOLD).to(clean)
-        decoded = pipe.vae.decode(torch.lerp(latents, clean, changed) / scale).sample
-        return pipe.image_processor.postprocess(decoded)
+        return nets.picture(torch.lerp(latents.to(clean), clean, changed))
 
 
 def first_step(scheduler: EulerDiscreteScheduler) -> Step:
@@ -320,46 +348,71 @@ class Networks:
 
     pipeline: Any
     graphs: GraphCache
-    text: Function
-    image: Function | None
-    denoiser: Function
-    decoders: dict[str, Function]
+    functions: dict[str, Function]  # encoders and decoders by the names of both
+
+    def modules(self, decoder: str) -> Modules:
+        """Return them with one of the decoders; `BOTH_TINY` encodes by the tiny one too."""
+        pipe, functions = self.pipeline, self.functions
+
+        def call(name: str, *tensors: Tensor) -> Tensor:
+            return self.graphs.call(functions[name], *tensors)[0]
+
+        def look(picture: Image.Image) -> tuple[Tensor, ...]:
+            if "image" not in functions:
+                return ()
+            seen = pipe.feature_extractor(picture, return_tensors="pt")
+            return (call("image", seen.pixel_values),)
+
+        def text(prompts: list[str]) -> Tensor:
+            read = pipe.tokenizer(
+                prompts, padding="max_length", truncation=True, return_tensors="pt"
+            )
+            return call("text", read.input_ids)
+
+        reads = TINY if decoder == BOTH_TINY else FULL
+        kind = FULL if decoder == FULL else TINY
+        return Modules(
+            *(pipe, text, look),
+            encode=partial(call, f"{reads}_encoder"),
+            invert=partial(call, "inversion"),
+            predict=partial(call, "unet"),
+            decode=partial(call, f"{kind}_decoder"),
+        )
 
 
 def networks_of(scene: Scene, folder: Path) -> Networks:
     """Return the model of `scene`, to be exported into the `folder` at its first call."""
-    pipeline = pipeline_of(scene, dtype=scene.dtype).drawing
-    decoders = {TINY: pipeline.vae}  # where it is the only one
-    if scene.has_adapter:
-        decoders = {FULL: pipeline.vae, TINY: tiny_decoder(scene)}
+    pipeline, inversion = pipeline_of(scene, dtype=scene.dtype)
+    autoencoders = {TINY: pipeline.vae}  # where it is the only one
+    if scene.family not in WITHOUT_ADAPTER:
+        autoencoders = {FULL: pipeline.vae, TINY: tiny_decoder(scene)}
     made = partial(Function, weights=str(scene))  # the folder holds graphs of this model alone
-    return Networks(
-        pipeline,
-        GraphCache(GraphStore(folder), settings="peer", precision=scene.precision),
-        text=made("text", pipeline.text_encoder, compute=_text),
-        image=made("image", pipeline.image_encoder, compute=_image) if scene.has_adapter else None,
-        denoiser=made("unet", pipeline.unet, compute=_predict),
-        decoders={
-            name: made(f"{name}_decoder", network, compute=_decode)
-            for name, network in decoders.items()
-        },
-    )
+    functions = {
+        "text": made("text", pipeline.text_encoder, compute=_text),
+        "unet": made("unet", pipeline.unet, compute=_predict),
+        "inversion": made("inversion", inversion, compute=_invert),
+    }
+    if scene.has_adapter:
+        functions["image"] = made("image", pipeline.image_encoder, compute=_image)
+    for name, network in autoencoders.items():
+        functions[f"{name}_encoder"] = made(f"{name}_encoder", network, compute=_encode)
+        functions[f"{name}_decoder"] = made(f"{name}_decoder", network, compute=_decode)
+    graphs = GraphCache(GraphStore(folder), settings="peer", precision=scene.precision)
+    return Networks(pipeline, graphs, functions)
 
 
 def without_weights(networks: Networks) -> None:
     """Forget the weights in torch, which only exporting needs; all graphs have to be there."""
-    for network in (networks.text, networks.image, networks.denoiser, *networks.decoders.values()):
-        if network is not None:
-            network.network.to("meta")
+    for function in networks.functions.values():
+        function.network.to("meta")
 
 
 @dataclass(frozen=True, eq=False)
-class OpenvinoPersonalizing:
+class Personalizing:
     """One picture from a prompt and a reference, both read at every call."""
 
-    networks: Networks
+    modules: Modules
     scene: Scene
-    decoder: str
 
     def __call__(self, number: int) -> Round:
         """Draw the subject once."""
@@ -367,26 +420,14 @@ class OpenvinoPersonalizing:
         return {self.scene.drawing: sample}
 
     @torch.no_grad()
-    def draw(self, number: int) -> list[Image.Image]:
+    def draw(self, number: int) -> Image.Image:
         """Return the picture."""
-        nets, pipe, call = self.networks, self.networks.pipeline, self.networks.graphs.call
-        tokens = pipe.tokenizer(
-            prompt(number), padding="max_length", truncation=True, return_tensors="pt"
-        ).input_ids
-        (text,) = call(nets.text, tokens)
-        features: tuple[Tensor, ...] = ()
-        if nets.image is not None:
-            seen = pipe.feature_extractor(self.scene.on_white, return_tensors="pt")
-            features = call(nets.image, seen.pixel_values)
-        side = self.scene.side_px // pipe.vae_scale_factor
+        nets, scene = self.modules, self.scene
+        text, features = nets.text([prompt(number)]), nets.look(scene.on_white)
+        side = scene.side_px // nets.pipeline.vae_scale_factor
         noise = torch.randn(1, 4, side, side, generator=torch.Generator().manual_seed(number))
-        step = first_step(pipe.scheduler)
-        timestep = torch.tensor(FIRST_TIMESTEP)
-        (predicted,) = call(nets.denoiser, noise, timestep, text, *features)
-        clean = step.clean(noise, predicted)
-        (decoded,) = call(nets.decoders[self.decoder], clean)
-        pictures: list[Image.Image] = pipe.image_processor.postprocess(decoded)
-        return pictures
+        predicted = nets.predict(noise, torch.tensor(FIRST_TIMESTEP), text, *features)
+        return nets.picture(first_step(nets.pipeline.scheduler).clean(noise, predicted))
 
 
 def _text(encoder: Any, tokens: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - not annotated
@@ -395,6 +436,10 @@ def _text(encoder: Any, tokens: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 -
 
 def _image(encoder: Any, pixels: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - not annotated
     return (encoder(pixels.to(encoder.dtype)).image_embeds[:, None],)
+
+
+def _invert(unet: Any, latents: Tensor, text: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - not annotated
+    return (unet(latents.to(unet.dtype), INVERSION_TIMESTEP, text.to(unet.dtype)).sample,)
 
 
 def _predict(
@@ -409,13 +454,18 @@ def _predict(
     return (unet(latents.to(dtype), timestep, text.to(dtype), added_cond_kwargs=added).sample,)
 
 
+def _encode(vae: Any, pixels: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - not annotated
+    found = vae.encode(pixels.to(vae.dtype))
+    latents = found.latents if isinstance(vae, AutoencoderTiny) else found.latent_dist.mode()
+    return (latents * vae.config.scaling_factor,)
+
+
 def _decode(vae: Any, latents: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - not annotated
     return (vae.decode(latents.to(vae.dtype) / vae.config.scaling_factor).sample,)
 
 
 CHORD = "chord"
-FORMS = (ChordForm.FAST, ChordForm.CHORD)  # of ours; the plain loop has all calls of the paper
-START, DELTA, END = 0.90, 0.15, 0.30  # times of the paper
+FORMS = (ChordForm.FAST, ChordForm.CHORD)
 TIMESTEPS = 1000
 
 
@@ -446,10 +496,11 @@ class OursByChord:
 
 @dataclass(frozen=True, eq=False)
 class PlainChord:
-    """The method out of diffusers' modules: one pass of the U-Net after the other, no mask."""
+    """The method out of a pipeline's modules: one pass of the U-Net after the other, no mask."""
 
-    pipeline: Any
+    modules: Modules
     scene: Scene
+    form: ChordForm
 
     def __call__(self, number: int) -> Round:
         """Edit a picture once."""
@@ -457,31 +508,25 @@ class PlainChord:
         return {CHORD: sample}
 
     @torch.no_grad()
-    def edit(self, number: int) -> Any:  # noqa: ANN401 - a list of pictures
+    def edit(self, number: int) -> Image.Image:
         """Return the edited picture."""
-        pipe, side = self.pipeline, self.scene.side_px
-        pixels = pipe.image_processor.preprocess(
-            self.scene.picture(number), height=side, width=side
-        )
-        pixels = pixels.to(self.scene.device, pipe.vae.dtype)
-        scale = pipe.vae.config.scaling_factor
-        latents = pipe.vae.encode(pixels).latent_dist.mode() * scale
-        both = [prompt(number), prompt(number, ahead=1)]
-        text, _ = pipe.encode_prompt(both, self.scene.device, 1, False)
+        nets, latents = self.modules, self.modules.latents(self.scene, number)
+        text = nets.text([prompt(number), prompt(number, ahead=1)])
         random = torch.Generator().manual_seed(number)
         noise = torch.randn(latents.shape, generator=random).to(latents)
+        course = COURSES[self.form]
 
         def clean(latents: Tensor, time: float, row: int) -> Tensor:
             timestep = round((TIMESTEPS - 1) * time)
-            kept = pipe.scheduler.alphas_cumprod[timestep]
+            kept = nets.pipeline.scheduler.alphas_cumprod[timestep]
             alpha, sigma = float(kept.sqrt()), float((1 - kept).sqrt())
             noisy = alpha * latents + sigma * noise
-            predicted = pipe.unet(noisy, timestep, text[row : row + 1]).sample
+            predicted = nets.predict(noisy, torch.tensor(timestep), text[row : row + 1])
             return (noisy - sigma * predicted) / alpha
 
-        def drift(time: float) -> Tensor:
-            return clean(latents, time, 1) - clean(latents, time, 0)
-
-        way = (DELTA * drift(START) + START * drift(START - DELTA)) / (START + DELTA)
-        decoded = pipe.vae.decode(clean(latents + way, END, 1) / scale).sample
-        return pipe.image_processor.postprocess(decoded)
+        moved = latents
+        for time, weight in zip(course.times, course.weights, strict=True):
+            moved = moved + weight * (clean(latents, time, 1) - clean(latents, time, 0))
+        if course.refined_at is not None:
+            moved = clean(moved, course.refined_at, 1)
+        return nets.picture(moved)

@@ -7,14 +7,15 @@ count. Graphs are exported at the first call of each kind; where one of ours is 
 another peer, its first call finds them.
 
 `--chord` measures edits by ChordEdit instead, without adapter and second U-Net: the fast form and
-the published one, against a plain loop of the whole method.
+the published one, each against a plain loop of the same form. With `--made` a second run finds the
+graphs of the first one.
 """
 
 import argparse
 import gc
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -26,16 +27,20 @@ from benchmarks._contenders import (
     BOTH_TINY,
     CHORD,
     FORMS,
-    DiffusersEditing,
+    FULL,
+    TINY,
     DiffusersPersonalizing,
-    OpenvinoPersonalizing,
+    Editing,
+    Modules,
     Ours,
     OursByChord,
+    Personalizing,
     PlainChord,
     autoencoders_of,
     load,
     networks_of,
     pipeline_of,
+    plain_modules,
     without_weights,
 )
 from benchmarks._machine import (
@@ -51,6 +56,7 @@ from benchmarks._machine import (
     peak_memory_mib,
     ratio,
     row,
+    spread,
     tell,
     usable_cores,
     write_report,
@@ -66,7 +72,7 @@ OURS = "swiftpie"
 FLOAT32 = "float32"
 
 Actions = dict[str, list[Action]]  # by contender; what each is called for in a round
-OPENVINO, PLAIN_LOOP = "peer-openvino", "plain-loop"
+OPENVINO = "peer-openvino"
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +99,8 @@ def main() -> None:
     device = torch.device(options.device)
     facts: dict[str, object] = {"machine": machine(device), "settings": vars(options)}
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        os.environ["SWIFTPIE_HOME"] = folder  # where OpenVINO's graphs are kept
         made = options.made or Path(folder)
+        os.environ["SWIFTPIE_HOME"] = str(made)  # where OpenVINO's graphs are kept
         if options.made is None:
             tell("writing random weights")
             make_elsewhere(made, family=options.family, dtype=options.dtype)
@@ -162,7 +168,9 @@ def measure(scene: Scene, options: argparse.Namespace) -> dict[str, object]:
                 made = row(name, operation, rounds, first=firsts[name])
                 rows.append(PeerRow((peer.name, own.name), made))
                 tell(f"{name}, {operation}: {made.ms.median} ms")
-        ratios.extend(ratios_of(found))
+        made_here = ratios_of(found)
+        ratios.extend(made_here)
+        tell("\n".join(table(found, made_here)))
     return {"rows": rows, "ratios": ratios}
 
 
@@ -205,11 +213,29 @@ def ratios_of(found: Mapping[str, Sequence[Round]]) -> list[Ratio]:
     ours = [name for name in found if name.startswith(OURS)]
     made = []
     for slower, quicker in product([name for name in found if name not in ours], ours):
+        # Where both name a decoder or a form, it is the same one.
+        if not set(slower.split("/")[1:]) <= set(quicker.split("/")[1:]):
+            continue
         for operation in found[quicker][0]:
             theirs = PEER_EDIT if operation == "second_edit" else operation
             if theirs in found[slower][0]:
                 made.append(ratio(found, slower=(slower, theirs), quicker=(quicker, operation)))
     return made
+
+
+def table(found: Mapping[str, Sequence[Round]], ratios: Sequence[Ratio]) -> Iterator[str]:
+    """Yield the lines of a table of the seconds of both, and how many times quicker ours is."""
+
+    def seconds(name: str, operation: str) -> str:
+        ms = spread([sample[operation].ms for sample in found[name]]).median
+        return f"{name} | {ms / 1000:.2f}"
+
+    yield "| operation | ours | s | peer | s | times |\n|---|---|---|---|---|---|"
+    for made in ratios:
+        ours = seconds(made.quicker, made.operation)
+        theirs = seconds(made.slower, made.slower_operation)
+        times = f"{made.times.median:.2f} [{made.times.least:.2f}, {made.times.most:.2f}]"
+        yield f"| {made.operation} | {ours} | {theirs} | {times} |"
 
 
 def our_entries(components: Components, scene: Scene, options: argparse.Namespace) -> list[Entry]:
@@ -233,7 +259,7 @@ def our_entries(components: Components, scene: Scene, options: argparse.Namespac
                 parts: list[Action] = [] if name == BOTH_TINY else [ours.personalize]
                 if not scene.has_adapter:
                     parts.append(ours.generate)
-                if "edit" in operations:
+                if "edit" in operations and name != TINY:
                     parts.append(ours.edit)
                 if parts:
                     actions[f"{OURS}-{engine}/{name}"] = parts
@@ -251,9 +277,6 @@ def peer_entries(scene: Scene, options: argparse.Namespace) -> list[Entry]:
         opened = partial(diffusers_actions, name, scene, dtype, compiles=compiles)
         return Entry(name, operations_of(scene), opened)
 
-    if scene.is_plain:
-        dtypes = [scene.dtype, *([torch.float32] if options.fp32 else [])]
-        return [chord_entry(scene, dtype) for dtype in dtypes]
     made = [entry(f"diffusers-{options.dtype}", scene.dtype)]
     if options.compile:
         made.append(entry(f"diffusers-{options.dtype}-compiled", scene.dtype, compiles=True))
@@ -261,7 +284,8 @@ def peer_entries(scene: Scene, options: argparse.Namespace) -> list[Entry]:
         made.append(entry(f"diffusers-{FLOAT32}", torch.float32))
     can_export = scene.device.type == "cpu" and scene.family != "sdxl"
     if can_export and not options.no_openvino_peer:
-        made.append(Entry(OPENVINO, (scene.drawing,), lambda _: openvino_actions(scene)))
+        opened = partial(openvino_actions, scene, options.decoders)
+        made.append(Entry(OPENVINO, operations_of(scene), opened))
     return made
 
 
@@ -289,32 +313,40 @@ def diffusers_actions(
         networks.inversion.compile(mode=mode)
         pipeline.unet.compile(mode=mode)
         pipeline.vae.decode = torch.compile(pipeline.vae.decode, mode=mode)
+    modules = plain_modules(networks, scene)
+    if scene.is_plain:
+        return by_chord(name, modules, scene)
     first: list[Action] = [DiffusersPersonalizing(pipeline, scene)]
     if "edit" in operations:
-        first.append(DiffusersEditing(networks, scene))
+        first.append(Editing(modules, scene))
     return {name: first}
 
 
-def chord_entry(scene: Scene, dtype: torch.dtype) -> Entry:
-    """Return the plain loop of ChordEdit around the same networks."""
-    name = PLAIN_LOOP if dtype == scene.dtype else f"{PLAIN_LOOP}-{FLOAT32}"
-    return Entry(
-        name,
-        (CHORD,),
-        lambda _: {name: [PlainChord(pipeline_of(scene, dtype=dtype).drawing, scene)]},
-    )
+def by_chord(name: str, modules: Modules, scene: Scene) -> Actions:
+    """Return the plain loop of each form of ChordEdit."""
+    return {f"{name}/{form}": [PlainChord(modules, scene, form)] for form in FORMS}
 
 
-def openvino_actions(scene: Scene) -> Actions:
-    """Return the same modules in OpenVINO with either decoder, exported already."""
+def openvino_actions(scene: Scene, decoders: str | None, operations: tuple[str, ...]) -> Actions:
+    """Return the same modules in OpenVINO with each decoder, exported already."""
     networks = networks_of(scene, scene.folder / "peer")
-    drawing = {
-        decoder: OpenvinoPersonalizing(networks, scene, decoder) for decoder in networks.decoders
-    }
-    for peer in drawing.values():
-        peer.draw(0)  # exports
+    kinds = decoders.split(",") if decoders else [TINY]
+    if not decoders and scene.family not in WITHOUT_ADAPTER:
+        kinds = [FULL, TINY, *([BOTH_TINY] if scene.is_plain or scene.can_edit else [])]
+    actions: Actions = {}
+    for kind in kinds:
+        name, modules = f"{OPENVINO}/{kind}", networks.modules(kind)
+        if scene.is_plain:
+            actions |= by_chord(name, modules, scene)
+            continue
+        parts: list[Action] = [] if kind == BOTH_TINY else [Personalizing(modules, scene)]
+        if "edit" in operations and kind != TINY:
+            parts.append(Editing(modules, scene))
+        actions[name] = parts
+    for action in [action for parts in actions.values() for action in parts]:
+        action(0)  # exports
     without_weights(networks)
-    return {f"{OPENVINO}/{decoder}": [peer] for decoder, peer in drawing.items()}
+    return actions
 
 
 if __name__ == "__main__":
