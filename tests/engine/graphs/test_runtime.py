@@ -23,7 +23,6 @@ from swiftpie.engine.graphs.runtime import (
 from swiftpie.engine.openvino import to_openvino
 
 COUNT = 3
-
 WIDTH = 8
 
 
@@ -67,16 +66,13 @@ def test_torch_takes_one_thread_inside_all_for_exports_and_all_again_afterwards(
     assert torch.get_num_threads() == threads.count == COUNT
 
 
-def test_a_new_thread_is_limited_too(threads):
+def test_each_thread_is_limited_by_itself(threads):
     def seen():
         with threads.for_openvino():
             return torch.get_num_threads()
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(seen).result() == 1
-
-
-def test_other_threads_are_not_concerned(threads):
     with ThreadPoolExecutor(1) as pool, threads.for_openvino():
         assert pool.submit(torch.get_num_threads).result() == COUNT
 
