@@ -89,6 +89,13 @@ def test_a_pattern_goes_on_behind_what_went(hole):
     assert (apart > 0.15).float().mean() < 0.05
 
 
+def test_both_surfaces_go_on_where_little_stays_beside_what_went():
+    hole = box(20, 40, 140, 145)
+    shown = textured(0.3, 0.03) + 0.5 * box(0, 80, SIDE, SIDE)
+    filled = inpaint(shown, hole)
+    assert float(((filled - shown).abs() * hole).sum() / (3 * hole.sum())) < 0.06
+
+
 def test_texture_is_borrowed_as_strong_as_it_is_around(hole):
     photo, inside = textured(0.5, 0.05), (..., slice(65, 105), slice(55, 95))
     result = inpaint(torch.lerp(photo, flat(0.9), hole), hole)

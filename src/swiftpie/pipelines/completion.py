@@ -25,6 +25,7 @@ ROUNDS, ALL_PX = {24: 6, 32: 6, 45: 4, 64: 4, 90: 2, 128: 2}, 64
 # things, and how strong its texture is. How much less it says for each pixel that it is further
 # from what is known. Chosen by eye on 16 removals.
 ALONG, DOWN, STRENGTH, FADE = 2.5, 8.6, 2.0, 1.3
+ENOUGH = 0.5  # least share of known patches in a coarse thumbnail over that in the finest one
 # Rows and columns by which a source is off, and at which neighbours are asked for theirs.
 OFF = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
 ASKED = [(0, 1), (0, -1), (1, 0), (-1, 0), (0, 3), (0, -3), (3, 0), (-3, 0)]
@@ -71,11 +72,13 @@ def complete(
     """
     found: Completed | None = None
     coarser: _Grid | None = None
+    whole = F.avg_pool2d(known, min(PATCH_PX, *known.shape[2:]), 1) > 1 - SURE
+    least = ENOUGH * float(whole.float().mean())
     for side, rounds in ROUNDS.items():
         size = shrunk_to(side, (pixels.shape[2], pixels.shape[3]))
         weight = resized(known, size)
         there, usual = weight > 1 - SURE, STRENGTH * resized(strength, size)
-        if (grid := _grid_of(there.to(weight))) is None:
+        if (grid := _grid_of(there.to(weight), least)) is None:
             continue
         given = resized(pixels * known, size) / weight.clamp_min(SURE)
         guess = resized(start if found is None else found.pixels, size, mode="bilinear")
@@ -97,12 +100,12 @@ def complete(
     return found
 
 
-def _grid_of(known: Tensor) -> _Grid | None:
-    """Return the patches of a thumbnail; None if none is known, or it is smaller than a patch."""
+def _grid_of(known: Tensor, least: float) -> _Grid | None:
+    """Return the patches of a thumbnail; None if too few are known, or it is smaller than one."""
     if min(known.shape[2:]) < PATCH_PX:
         return None
     is_source = F.avg_pool2d(known, PATCH_PX, 1)[0, 0] > 1 - SURE
-    if not bool(is_source.any()):
+    if not float(is_source.float().mean()) > least:
         return None
     depth, rest = torch.zeros_like(known), 1 - known
     while bool(rest.any()):
