@@ -27,9 +27,10 @@ PORTRAIT = (0.6, 0.7)  # height of a subject that the lower border cuts, by seed
 BELOW = 0.05  # share of such a subject's height that lies below the border
 BASE = 0.6  # share of a subject's width on which it rests
 NEAR_BASE = 0.9  # the same share in a near place, such as a wall, which ends at an edge
+NEAR_WAY = 0.3  # how far from the far end of near ground a thing stands, as a share of its rows
 NEAR_DEPTH = 0.12  # share of a subject's height over which near ground must go on behind its foot
 LARGER = 8.0  # a subject is enlarged so many times at most, as if the camera were nearer
-NEAR_LARGER = 1.35  # the same in a near place, whose camera is near
+NEAR_LARGER = 1.6  # the same in a near place, whose camera is near
 SKY = 0.45  # share of a wide picture's height that lies above the ground
 ABOVE = 0.3  # share of its height that lies above the horizon
 LOWEST = 0.8  # greatest share above the ground, where the horizon is much higher
@@ -243,7 +244,7 @@ def stand(
     else:
         first, second = ground.metre_at(far) * height_m, ground.metre_at(near) * height_m
         way = 1.0 if second == first else (aim_of(ground, share) - first) / (second - first)
-        wanted = far + (near - far) * min(1.0, max(0.0, way))
+        wanted = far + (near - far) * min(1.0, max(NEAR_WAY if ground.is_near else 0.0, way))
 
     def standing_at(foot: float) -> tuple[float, Box]:
         height = UNKNOWN if height_m is None else ground.metre_at(foot) * height_m

@@ -71,7 +71,7 @@ def placed(
 
     `extent` is its width and height as shares of those of the photograph, up to a factor.
     """
-    tall = UNKNOWN_M if height_m is None else height_m
+    tall = usual = UNKNOWN_M if height_m is None else height_m
     stands, below, things = scores
     horizon = 1 - (below / 2 + 0.5).clamp(0, 1).mean().item()
     is_near = tall < SMALL_M and horizon < LOOKS_DOWN
@@ -80,6 +80,7 @@ def placed(
     if lies:
         depth = Ground((), metre, is_near).depth_at(LOWEST)
         extent, tall = (extent[0], depth * extent[1]), depth * tall
+    size = "deep" if lies else "tall"
     if (beside := _beside(things > HALF, extent, tall)) is not None:
         return beside, ""
     stands = F.avg_pool2d(stands[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
@@ -98,10 +99,10 @@ def placed(
         corners = tuple((x / CELLS, y) for x, y in ((first, FLOOR), (end, FLOOR)))
         box = stand(Ground(corners, metre, is_near), extent, None, share=0.5, x=0.5)
         return box, UNSURE
-    seen = tall * (1 - MARGIN - top) / camera
+    seen = usual * (1 - MARGIN - top) / camera
     if seen * MOST_OFF < LEAST:
         return box, (
-            f"The subject is about {tall} m tall and would have {max(0, seen):.0%} of the "
+            f"The subject is about {usual:g} m {size} and would have {max(0, seen):.0%} of the "
             f"photograph's height, so it is drawn larger, with {LEAST:.0%}."
         )
     return box, ""
