@@ -31,7 +31,7 @@ from swiftpie.mini.networks import TECHNIQUES as OF_MINI
 from swiftpie.pipelines.choose import TECHNIQUES, _in_turn, choose
 from swiftpie.pipelines.draw import draw
 from swiftpie.pipelines.request import ConditionPart, _names_of
-from swiftpie.pipelines.settings import METHODS, _owners, methods
+from swiftpie.pipelines.settings import METHODS, methods, owners
 from swiftpie.pipelines.tasks import RepaintRequest
 from swiftpie.types import EditResult
 from tests.golden.cases import BOX, SIDE_PX, photo
@@ -365,7 +365,7 @@ def carousel(tmp_path, monkeypatch):
 
 
 def forget():
-    for known in (_in_turn, _names_of, methods, _owners):
+    for known in (_in_turn, _names_of, methods, owners):
         known.cache_clear()
 
 

@@ -76,7 +76,7 @@ def test_no_strength_chooses_another_technique_and_idle_ones_are_named(session, 
         for each in (EditSettings(), settings)
     )
     assert given.image.tobytes() == plain.image.tobytes()
-    assert "has no effect on this edit" in caplog.text
+    assert "no effect on this edit, which no denoiser draws. Only `method=inv" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ CALLS = [  # on the embedded model, with an identity
     (lambda s, _: s.edit(PHOTO, "a golden dog"), CapabilityError, "'a dog made of gold'"),
     (lambda s, _: s.edit(PHOTO, "a chocolate dog"), CapabilityError, "behind its subject"),
     (lambda s, _: s.personalize("text", PROMPT), InputError, "subjects="),
-    (lambda s, one: s.personalize([one], PROMPT), InputError, "Identity"),
+    (lambda s, one: s.personalize([one, 3], PROMPT), InputError, "dentity"),
     (lambda s, one: s.personalize(masked(one), PROMPT, mask="inline"), InputError, "mask"),
     (lambda s, one: s.personalize(one, PROMPT, tilt=181), InputError, "tilt"),
     (lambda s, one: s.personalize(one, PROMPT, tilt=NAN), InputError, "tilt"),

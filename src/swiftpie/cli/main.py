@@ -52,7 +52,7 @@ MODULES = {
     "about": "presets recipes doctor show licenses fetch",
     "engine": "engine verify export",
 }
-"""The commands of each module of this folder, as help lists them."""
+"""The commands of each module, as help lists them; to load all takes a twentieth of a second."""
 
 # Importing PyTorch and its libraries makes over 600,000 objects; looking for cycles after every
 # 700, as Python does, takes an eighth of the time to the first picture.
@@ -183,10 +183,7 @@ def swiftpie(
 
 @cache
 def app_for(word: str = "") -> typer.Typer:
-    """Return the command with the subcommands of the module that has `word`, or with all.
-
-    A command that loads the modules of all others takes a twentieth of a second longer.
-    """
+    """Return the command with the subcommands of the module that has `word`, or with all."""
     made = typer.Typer(
         name="swiftpie", cls=GuardedGroup, no_args_is_help=True, pretty_exceptions_enable=False
     )

@@ -59,6 +59,7 @@ from swiftpie.models.search import Search
 from swiftpie.noise import draw_noise
 from swiftpie.pipelines.denoise import Clock, Plan
 from swiftpie.pipelines.edit_region import UNCHANGED, blend_mask, given_mask, in_hole, where_changed
+from swiftpie.pipelines.settings import owners
 from swiftpie.pipelines.tasks import EditRequest
 from swiftpie.types import Change
 
@@ -139,8 +140,10 @@ def follows_seed(components: Components, request: EditRequest) -> bool:
 def advice(_components: Components, request: EditRequest) -> Iterator[str]:
     """Yield warnings of strengths and options that no formula reads."""
     settings = request.settings
+    readers = {name: f" Only `method={owners()[name].name}` reads it." for name, _ in settings.own}
     for name, value in (*settings.scales.given.items(), *settings.own):
-        yield f"`{name}={value}` has no effect on this edit, which no denoiser draws."
+        why = f"which no denoiser draws.{readers.get(name, '')}"
+        yield f"`{name}={value}` has no effect on this edit, {why}"
 
 
 def reading_of(components: Components, request: EditRequest) -> EditReading | NotDrawn:

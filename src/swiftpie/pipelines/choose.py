@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from swiftpie.arguments import checked
 from swiftpie.backbones.components import MAX_SIDE_PX, SAME_AREA, Components, Family
 from swiftpie.backbones.presets import Preset
 from swiftpie.config import options_of
@@ -25,7 +26,7 @@ from swiftpie.pipelines.settings import (
     MaskSource,
     ResolvedScales,
     Scales,
-    methods,
+    owners,
 )
 from swiftpie.pipelines.tasks import EditRequest, RepaintRequest, Request, RequestT, for_seeds
 from swiftpie.registry import Registry, later
@@ -74,6 +75,10 @@ class Technique:
     draws_style: bool = False  # of changes: whether what comes is drawn in the style of a picture
     # Yields warnings of words and options without effect; None: `usual_advice`.
     advice: "Callable[[Components, Any], Iterator[str]] | None" = None
+
+    def __post_init__(self) -> None:
+        if self.options is not None and not hasattr(vars(self.options)["__init__"], "__wrapped__"):
+            checked(self.options)  # limits hold for those of other distributions as well
 
     def suits(self, components: "Components", request: Request) -> bool:
         """Whether it draws a request of its kind: what it needs is given, and it claims it."""
@@ -162,14 +167,12 @@ def _check_options(technique: Technique, settings: EditSettings) -> None:
     """Refuse options of other techniques than the one that edits."""
     known = () if technique.options is None else options_of(technique.options)
     for name, value in settings.own:
-        if name in known:
-            continue
-        others = [other for other in methods().values() if other.options is not None]
-        owner = next(other for other in others if name in options_of(other.options))
-        raise InputError(
-            f"`{name}={value}` belongs to edits by {owner.about}, and this one is by "
-            f"{technique.about}. Leave it out, or edit with `method={owner.name}`."
-        )
+        if name not in known:
+            owner = owners()[name]
+            raise InputError(
+                f"`{name}={value}` belongs to edits by {owner.about}, and this one is by "
+                f"{technique.about}. Leave it out, or edit with `method={owner.name}`."
+            )
 
 
 @cache  # metadata of distributions takes milliseconds to read

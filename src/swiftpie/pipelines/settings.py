@@ -259,10 +259,10 @@ def methods() -> Mapping[str, Any]:
 
 
 @cache
-def _owners() -> Mapping[str, type]:
-    """Return the class that declares each option of a technique."""
-    owners = (each.options for each in methods().values() if each.options is not None)
-    return {name: owner for owner in owners for name in options_of(owner)}
+def owners() -> Mapping[str, Any]:
+    """Return the technique that each option belongs to."""
+    having = (each for each in methods().values() if each.options is not None)
+    return {name: each for each in having for name in options_of(each.options)}
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -301,25 +301,26 @@ class EditSettings:
                 f"EditSettings() got `method={method!r}`. It takes one of "
                 f"{', '.join(repr(name) for name in sorted(methods()))}."
             )
-        given, owners = {**dict(own), **options}, _owners()
-        if unknown := given.keys() - owners.keys():
+        given = {**dict(own), **options}
+        if unknown := given.keys() - owners().keys():
             known = (*options_of(EditSettings), "scales")
             error = unknown_argument("EditSettings", unknown.pop(), known)
             raise error
+        kinds = {name: owners()[name].options for name in given}
         made = {
-            owner: owner(**{name: given[name] for name in given if owners[name] is owner})
-            for owner in {owners[name] for name in given}
+            kind: kind(**{name: given[name] for name in given if kinds[name] is kind})
+            for kind in {*kinds.values()}
         }
-        usual = {name: options_of(owners[name])[name].default for name in given}
-        found = {name: getattr(made[owners[name]], name) for name in sorted(given)}
+        usual = {name: options_of(kinds[name])[name].default for name in given}
+        found = {name: getattr(made[kinds[name]], name) for name in sorted(given)}
         kept = (pair for pair in found.items() if pair[1] != usual[pair[0]])
         method = None if method is None else str(method)
         vars(self).update(method=method, scales=scales, size_px=size_px, own=tuple(kept))
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - of the option
-        if name[:1] == "_" or name == "own" or name not in _owners():
+        if name[:1] == "_" or name == "own" or name not in owners():
             raise AttributeError(name)
-        return getattr(self.of(_owners()[name]), name)
+        return getattr(self.of(owners()[name].options), name)
 
     def of(self, options: type[Options]) -> Options:
         """Return the options of a technique."""
@@ -334,8 +335,7 @@ class EditSettings:
         kind: Any = StrEnum("Method", names)  # type: ignore[misc]  # names of entry points
         chosen = Option(about, kind=kind, surfaces=NOT_COMFYUI)
         found = {"method": OptionField("method", kind | None, None, chosen)}
-        for owner in dict.fromkeys(_owners().values()):
-            found |= options_of(owner)
+        found |= {name: options_of(each.options)[name] for name, each in owners().items()}
         return {
             name: each._replace(option=each.option._replace(panel=each.option.panel or "Method"))
             for name, each in found.items()

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-from swiftpie.arguments import checked
 from swiftpie.config import Option
 from swiftpie.pipelines.choose import Technique
 from swiftpie.pipelines.tasks import EditRequest
@@ -19,7 +18,6 @@ class ChordForm(StrEnum):
     FAITHFUL = "faithful"  # at two times around the middle (arXiv:2606.14042)
 
 
-@checked
 @dataclass(frozen=True, kw_only=True)
 class ChordOptions:
     """Options of ChordEdit."""

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
-from swiftpie.arguments import checked
 from swiftpie.backbones.presets import Preset
 from swiftpie.config import Option
 from swiftpie.pipelines.choose import Technique
@@ -30,7 +29,6 @@ class SelfMask(StrEnum):
     SOFT = "soft"  # scaled to [0, 1], as in the paper
 
 
-@checked
 @dataclass(frozen=True, kw_only=True)
 class InversionOptions:
     """Options of edits by inversion."""
