@@ -3,7 +3,7 @@
 Run `python -m benchmarks.tuning`, with `--photos DIR` for photographs in a folder a subject. Each
 row is written to the folder `--out` when it is measured, with the tuned identity, and the same
 command goes on after an interruption. `--pairs N` then draws two of the tuned subjects in one
-picture.
+picture. `--looks N` alone tunes N photographed subjects and saves pictures without and with it.
 
 Seconds are those of the processor in this process, with one thread. *Own* is the PSNR over the
 subject, in scenes that tuning has not seen, to the subject's own picture, placed and lit as the
@@ -15,6 +15,7 @@ other subjects do not change at all, which tests show.
 
 import argparse
 import json
+import random
 import sys
 import time
 from collections import defaultdict
@@ -32,9 +33,10 @@ from rich.progress import track
 
 import swiftpie
 from benchmarks._machine import peak_memory_mib
+from benchmarks.best_of import NOUNS
 from swiftpie.engine.session import Session
 from swiftpie.errors import SwiftPieError
-from swiftpie.imageio.images import to_tensor
+from swiftpie.imageio.images import contact_sheet, plane, to_tensor
 from swiftpie.masks import load_mask
 from swiftpie.pipelines import denoise
 from swiftpie.pipelines.identity_file import load_identity, save_identity
@@ -64,6 +66,15 @@ from swiftpie_lab.evaluation.report import format_interval, interval
 TEST_SEED, NUM_SCENES = 2**26, 3  # of the scenes that show the subject's own picture
 ANSWERS = 2  # rendered scenes in which each held-out subject is judged
 NOUN = "toy"  # for its name, which may hold a colour, and a prompt's colours are obeyed
+
+LOOK_SEED, LOOK_STEPS, DRAWN_SEED = 83, 80, 5
+LOOKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "photographed": ("a {} on a beach", {}),
+    "words": ("a {} on a beach", {"scene": WORDS_ALONE}),
+    "drawn": ("a {} in a kitchen", {}),
+    "turned": ("a {} on a beach", {"view": (35.0, 10.0)}),
+    "painted": ("a watercolour of a {} on a beach", {}),
+}
 
 MOST_STEPS = 5000
 ENCODER = "encoder alone"
@@ -311,6 +322,29 @@ def pairs_of(
         yield pair, replace(case, code=pair[0], other_code=pair[1], prompt=prompt)
 
 
+def look(session: Session, photos: Path, number: int, out: Path) -> ReportTable:
+    """Save pictures of subjects without and with tuning; return by how much pixels move, of 255."""
+    names, lines = sorted(path.name for path in photos.iterdir() if path.is_dir()), []
+    for name in random.Random(LOOK_SEED).sample(names, number):
+        plain = session.encode_identity(photos_in(photos / name)[0])
+        tuned = session.tune(plain, TuneSettings(steps=LOOK_STEPS))
+        line, sheet = [name], []
+        for prompt, options in LOOKS.values():
+            said = prompt.format(NOUNS.get(name, name))
+            drawn = [
+                session.personalize(each, said, seed=DRAWN_SEED, **options)
+                for each in (plain, tuned)
+            ]
+            before, after = (to_tensor(result.images[0]) for result in drawn)
+            mask = plane(drawn[0].subject_masks[0])
+            moved = ((after - before).abs().amax(1, keepdim=True) * mask).sum() / mask.sum()
+            line.append(f"{float(moved) * 255 / 2:.1f}")
+            sheet.append([result.images[0] for result in drawn])
+        contact_sheet(sheet, cell_px=512).save(out / f"look-{name}.png")
+        lines.append(line)
+    return ["levels that move", *LOOKS], lines
+
+
 COLUMNS = ("own", "truth")
 
 
@@ -349,6 +383,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, help="a folder with a folder for each subject")
     parser.add_argument("--seconds", default="10,30,60", help="of the processor; none to not tune")
     parser.add_argument("--pairs", type=int, default=0, help="pictures with two tuned subjects")
+    parser.add_argument("--looks", type=int, default=0, help="subjects to look at, and no more")
     parser.add_argument("--size", type=int, default=256, help="side of the pictures: 128 or 256")
     parser.add_argument("--out", type=Path, default=Path("out/tuning"), help="a folder")
     options = parser.parse_args()
@@ -356,6 +391,10 @@ def main() -> None:
     marks = [] if options.seconds == "none" else sorted(map(float, options.seconds.split(",")))
     try:
         session = swiftpie.load("mini", size_px=options.size)
+        if options.looks:
+            options.out.mkdir(parents=True, exist_ok=True)
+            tell([], *look(session, options.photos, options.looks, options.out))
+            return
         benchmark = WorldBenchmark(load_subjects(default_pack()), size_px=options.size)
         judge, rows = Judge(session, benchmark, benchmark.panel()), Rows(options.out)
         cases = list(cases_of(options, judge, rows))
