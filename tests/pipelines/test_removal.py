@@ -7,13 +7,20 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from swiftpie.imageio.images import extent_of, plane
+from swiftpie.imageio.images import extent_of, plane, resized
 from swiftpie.masks import grow
 from swiftpie.models.cutout import cut_out, cutout_network, find_with
 from swiftpie.models.search import Search
 from swiftpie.pipelines import removal
 from swiftpie.pipelines.filling import FINEST_PX
-from swiftpie.pipelines.removal import LEAST_THERE, close_gaps, removal_of, shadow_of, sticking_out
+from swiftpie.pipelines.removal import (
+    LEAST_THERE,
+    close_gaps,
+    ends_with_thing,
+    removal_of,
+    shadow_of,
+    sticking_out,
+)
 from tests import shapes
 
 SIDE = 96
@@ -171,6 +178,12 @@ def test_what_is_around_an_outline_goes_and_a_wider_mask_is_exact(session, caplo
     (warning,) = caplog.records
     assert "its edge and its shadow" in warning.getMessage()
     assert bool((plane(taken.region) > 0)[grow(outline, 2) > 0].all())
+
+
+def test_ground_with_edges_everywhere_is_no_outline():
+    blocks = np.random.default_rng(0).integers(0, 255, (24, 32, 3)).astype(np.uint8)
+    picture = Image.fromarray(blocks).resize((320, 240), Image.Resampling.NEAREST)
+    assert not ends_with_thing(picture, 255 * resized(box(30, 30, 70, 70), (240, 320)))
 
 
 def test_a_newcomer_is_as_large_as_the_thing_without_its_shadow(session, sprite, photo):

@@ -58,9 +58,10 @@ MOST_CUT, LEAST_FOOT, BOUNDED, MOST_BORDER = 0.2, 0.2, (0.75, 0.9), 2.0
 WIDTH_PX, SOFT_PX = 4, 6
 NEAR_PX = 1.5  # Colours on both sides of its border are smoothed so far.
 LEAST_REACH = 0.3  # The least share of `SIDEWAYS` and `BELOW` that is looked at.
-# Share of a mask's border with steps of colour: .72 or more of 20 of 22 outlines, and .6 at most of
-# the same outlines where they are wider by 1.75 % of the longer side.
-MOST_STEPS, STEP = 0.65, 0.08
+# By how much the share of a mask's border with steps of colour is larger than that of the border
+# `FARTHER_PX` around: .33 or more of 21 of 22 outlines, at most .3 of 20 of them where they are
+# wider by 1.75 % of the longer side, and .17 of masks with room on ground with edges everywhere.
+MORE_STEPS, STEP, FARTHER_PX = 0.3, 0.08, 4
 OUTLINE_PX = 160  # Longer side of a photograph that is looked at for them.
 # What sticks out of a thing beyond its outline, as an antenna; chosen by eye on 43 photographs.
 THIN_PX = 256  # longer side of what it is looked for in
@@ -97,14 +98,16 @@ def removal_of(
 
 
 def ends_with_thing(picture: Image.Image, gone: Tensor) -> bool:
-    """Whether colours change across most of the border of a mask (1, 1, H, W) of bytes."""
+    """Whether colours change across the border of a mask (1, 1, H, W) of bytes as nowhere near."""
     size = shrunk_to(OUTLINE_PX, (picture.height, picture.width))
     pixels = (to_tensor(picture.resize(size[::-1], Image.Resampling.BOX)) + 1) / 2
-    goes = (resize_mask(gone.float(), size) > HALF * 255).float()
-    rims = (goes + grow(-goes, 2), grow(goes, 3) - grow(goes, 1))
-    inside, outside = (blurred_within(pixels, rim, 2.0) for rim in rims)
-    apart = (inside - outside).abs().amax(dim=1, keepdim=True)[grow(goes, 1) > goes]
-    return len(apart) > 0 and float((apart > STEP).float().mean()) > MOST_STEPS
+    goes, shares = (resize_mask(gone.float(), size) > HALF * 255).float(), []
+    for mask in (goes, grow(goes, FARTHER_PX)):
+        rims = (mask + grow(-mask, 2), grow(mask, 3) - grow(mask, 1))
+        inside, outside = (blurred_within(pixels, rim, 2.0) for rim in rims)
+        apart = (inside - outside).abs().amax(dim=1, keepdim=True)[grow(mask, 1) > mask]
+        shares.append(float((apart > STEP).float().mean()))
+    return shares[0] - shares[1] > MORE_STEPS
 
 
 def with_surroundings(photograph: Image.Image, thing: Tensor) -> Tensor:
