@@ -277,7 +277,7 @@ def _step_around(
     light, dark = (each[:, :3] / each[:, 3:].clamp_min(SURE) for each in sums)
     step = (light - dark).mean(dim=1, keepdim=True)
     uneven = (light - dark - step).abs().amax(dim=1, keepdim=True)
-    is_shadow = (step > least) & (uneven < TINT * step + DARKEST)
+    is_shadow = (step > least) & (step < DARKER[1]) & (uneven < TINT * step + DARKEST)
     border = _border(part, thing) > 0
     shares = is_shadow[border].float()
     return float(shares.mean()), float((step[border] * shares).mean())
