@@ -139,7 +139,7 @@ $(VENV)/.release: $(VENV)/.dev
 	@touch $@
 
 $(VENV)/.page: $(VENV)/.dev
-	@$(PIP) install "playwright>=1.50"
+	@$(PIP) install "axe-playwright-python>=0.1.7" "playwright>=1.50"
 	@touch $@
 
 web/node_modules/.package-lock.json: web/package-lock.json
