@@ -23,6 +23,13 @@ def test_a_camera_held_by_people_sees_a_subject_at_its_usual_height(height_m):
     assert (right - left) / (foot - top) == pytest.approx(0.5)
 
 
+def test_what_lies_is_as_wide_as_it_is_and_less_tall():
+    (left, top, right, foot), doubt = placed(FLAT, (1.0, 1.0), 2.0, lies=True)
+    assert not doubt
+    assert (right - left) / (foot - 0.5) * CAMERA_M == pytest.approx(2.0, rel=0.01)
+    assert foot - top < 0.5 * (right - left)
+
+
 def test_what_is_doubtful_is_said():
     tiny, doubt = placed(FLAT, (1.0, 1.0), 0.03)
     assert tiny[3] - tiny[1] == pytest.approx(LEAST)

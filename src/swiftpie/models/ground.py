@@ -89,7 +89,8 @@ def placed(
     for free in (stands.masked_fill(is_before, -1.0), stands):
         corners = _corners_in(free, horizon)
         if corners:
-            box = stand(Ground(corners, metre, is_near), extent, tall, share=0.5, x=0.5)
+            ground = Ground(corners, metre, is_near)
+            box = stand(ground, extent, tall, share=0.5, x=0.5, lies=lies)
             left, _, right, foot = (edge * CELLS for edge in box)
             under = free[min(CELLS - 1, int(foot)), int(left) : int(right) + 1]
             if under.mean().item() >= SURE:
