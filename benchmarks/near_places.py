@@ -1,10 +1,11 @@
 """Renders the near places of the library: `python -m benchmarks.near_places FOLDER [NAME ...]`.
 
-FOLDER holds, unpacked, the panoramas (`hdri/*.exr`) of blender-data and @pmndrs/assets and the
-furniture (`blendswap-cc-0/`) of sweethome3d-furniture, all CC0. Cycles of `pip install bpy==5.0.1`
-draws each place into FOLDER/renderings, of which `benchmarks.collect` makes the library's files,
-and prints where its ground is and how tall a metre is, for `places.json`. Woods, stones and grass
-are formulas of this file. Two minutes a place on two cores.
+FOLDER holds, all CC0, `hdri/` with the panoramas of Debian's blender-data (studiolights/world) and
+`apartment.exr` of npm's @pmndrs/assets, where it is in base64, and `blendswap-cc-0/`, furniture
+unzipped from Debian's sweethome3d-furniture. Cycles of `pip install bpy==5.0.1` draws each place
+into FOLDER/renderings, of which `benchmarks.collect` makes the library's files, and prints where
+its ground is and how tall a metre is, for `places.json`. Woods, stones and grass are formulas of
+this file. A place takes about a minute of one core.
 """
 # ruff: noqa: ANN401 - Blender has no types.
 
