@@ -17,7 +17,7 @@ from swiftpie.imageio.atomic import make_folder
 PRESET = "mini"
 CELL_PX = 320
 LIGHTS = ("by day", "at sunset", "at night", "in rain, fog or snow")
-OTHERS = ("on a wall", "on grass", "in a drawn place", "two subjects")
+OTHERS = ("on a table", "in a kitchen", "in a drawn place", "two subjects")
 
 app = typer.Typer()
 
@@ -45,12 +45,12 @@ SCENES = (  # each subject has one scene in each of `LIGHTS`, and the last row i
     Scene("bison", "a bison in a desert at sunset", 4),
     Scene("bison", "a bison in front of the pyramids at night", 4),
     Scene("bison", "a bison in the mountains in falling snow", 4),
-    Scene("hedgehog", "a hedgehog on a stone wall", 4),
-    Scene("hedgehog", "a hedgehog on a stone wall at sunset", 4),
-    Scene("hedgehog", "a hedgehog on a stone wall at night", 4),
+    Scene("hedgehog", "a hedgehog on the grass", 4),
+    Scene("hedgehog", "a hedgehog on a garden table at sunset", 4),
+    Scene("hedgehog", "a hedgehog on the grass at night", 4),
     Scene("hedgehog", "a hedgehog on a stone wall in the rain", 4),
-    Scene("dahlia", "a dahlia on a stone wall", 4),
-    Scene("dahlia", "a dahlia in a meadow", 4),
+    Scene("dahlia", "a dahlia on a wooden table", 4),
+    Scene("dahlia", "a dahlia on a kitchen counter", 4),
     Scene("hedgehog", "a hedgehog in a library", 4),
     Scene("dog sheep", "a dog and a sheep in a meadow", 4),
 )
