@@ -98,7 +98,7 @@ def test_a_word_begins_as_its_pieces_and_only_prompts_that_say_it_change(build):
 
 
 def test_terms_reach_what_they_train_and_nothing_else(build):
-    stage = build(batch_size=2)
+    stage = build(batch_size=2, checkpointing=True)
     network, names = excited(stage.network()), []
     for update in stage.updates(network, 0, 3):
         network.zero_grad()
