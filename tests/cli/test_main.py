@@ -23,6 +23,11 @@ def test_without_the_lab_its_commands_say_how_to_install_it(command):
         result = CliRunner().invoke(app, [command, *options])
         assert result.exit_code == 1
         assert "pip install . ./lab" in result.stderr
+    within = typer.Typer()
+    within.command("one")(lambda: None)
+    within.command("two")(lambda: None)
+    app.add_typer(within, name="group")
+    assert "lab" not in CliRunner().invoke(app, ["group", command]).stderr
 
 
 @pytest.mark.parametrize("module", main.MODULES)

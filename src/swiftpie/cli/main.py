@@ -92,7 +92,8 @@ class GuardedGroup(TyperGroup):
             message = error.format_message().rstrip(".")
             if not message or "Missing command" in message:  # the help page is shown
                 raise
-            if missing := [name for name in LAB_COMMANDS if f"command '{name}'" in message]:
+            missing = [name for name in LAB_COMMANDS if f"command '{name}'" in message]
+            if missing and error.ctx is ctx:
                 raise MissingExtra(
                     f"`swiftpie {missing[0]}` is part of swiftpie-lab. From a copy of the "
                     "repository, `pip install . ./lab` installs it."
