@@ -23,7 +23,7 @@ from torch import Tensor
 from benchmarks.cutout import GOOD_IOU, HINTS, hint_of, summary, warnings
 from swiftpie.imageio.images import plane
 from swiftpie.masks import iou
-from swiftpie.mini.scenes import scene_library
+from swiftpie.mini.scenes import Scenes, scene_library
 from swiftpie.models.cutout import cutout_network, find_surely
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie_lab.data.photographs import photos_of
@@ -128,6 +128,15 @@ def area_under_curve(scores: Sequence[float], confidences: Sequence[float]) -> f
     return statistics.fmean(pairs) if pairs else math.nan
 
 
+def photographs(library: Scenes) -> list[Image.Image]:
+    """Return the photographed places of the library, which renderings are not."""
+    return [
+        library.image(name)
+        for name in library.names()
+        if library.is_photographed(name) and "rendered" not in library.credits_of(name)[0]["author"]
+    ]
+
+
 def main() -> None:
     """Print how well subjects are found alone and beside rivals, and how sure that is."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -142,7 +151,7 @@ def main() -> None:
     torch.set_num_threads(1)
     library = scene_library()
     subjects = read_subjects(options.subjects)
-    places = [library.image(name) for name in library.names() if library.is_photographed(name)]
+    places = photographs(library)
     for has_rivals in (False, True):
         drawn = [draw(subjects, places, n, has_rivals=has_rivals) for n in range(options.count)]
         found = [

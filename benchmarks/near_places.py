@@ -31,6 +31,7 @@ TEAK: tuple[Colour, Colour] = ((0.36, 0.2, 0.1), (0.17, 0.085, 0.04))
 GREENS = ((0.12, 0.23, 0.035), (0.17, 0.28, 0.05), (0.09, 0.18, 0.03), (0.28, 0.28, 0.10))
 
 bpy: Any = None  # loaded by `main`, as nothing else needs it
+FOLDER, PERCENT = Path(), 100
 
 
 class Material:
@@ -500,8 +501,11 @@ PLACES: tuple[Callable[[], None], ...] = (
     *(grass_0, floor_0, floor_1),
 )
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+
+def main() -> None:
+    """Render places, by their functions' names."""
+    global bpy, FOLDER, PERCENT
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="what the packages hold")
     parser.add_argument("names", nargs="*", help="functions of this file; all by default")
     parser.add_argument("--percent", type=int, default=100, help="of the width and height")
@@ -511,3 +515,7 @@ if __name__ == "__main__":
     for name in given.names or places:
         bpy.ops.wm.read_factory_settings(use_empty=True)
         places[name]()
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.composites import area_under_curve, draw
+from benchmarks.composites import area_under_curve, draw, photographs
 from swiftpie.imageio.images import bounding_box
 from swiftpie.library import ASSETS
 from swiftpie.masks import iou
@@ -34,7 +34,7 @@ def test_a_subject_in_doubt_is_found_beside_rivals_that_it_was_taken_together_wi
     for path in sorted((ASSETS.parent / "samples").glob("*.webp")):
         with Image.open(path) as opened:
             subjects.append(opened.crop(opened.getchannel("A").getbbox()))
-    places = [library.image(name) for name in library.names() if library.is_photographed(name)]
+    places = photographs(library)
     for number in (7, 10, 11):
         drawn = draw(subjects, places, number, has_rivals=True)
         first = find_with(cutout_network(), drawn.photo)

@@ -42,12 +42,15 @@ def test_the_library_holds_the_places_of_the_network_and_those_of_photographs():
 
 def test_the_name_and_each_phrase_of_a_place_find_its_scene():
     packed = {number for number, _ in packed_places()}
+    # A place of its own in the library.
+    near = dict.fromkeys(("on a kitchen counter", "on the kitchen worktop"), "kitchen counter")
     for index in {*range(len(PLACES)), *packed}:
         place = SCENE_PLACES[index]
         assert index not in packed or scenes.scene_library().find(place.name) == place.name
         for phrase in place.phrases:
-            assert read(f"a dog {phrase}").place == place.name
-            assert read(f"a dog {phrase}, at sunset").place == place.name
+            found = near.get(phrase, place.name)
+            assert read(f"a dog {phrase}").place == found
+            assert read(f"a dog {phrase}, at sunset").place == found
             assert index < len(PLACES) or read(f"a dog {phrase}").shown_setting == PLAIN
 
 

@@ -37,6 +37,9 @@ LOWEST = 0.8  # greatest share above the ground, where the horizon is much highe
 ROOM, LEAST_DEPTH = 0.03, 0.06  # shares above a summit, and of ground that stays below it
 FOCAL = 1.2  # usual focal length of a photograph, over its height
 SHALLOWEST, DEEPEST = 0.15, 0.7  # how tall what lies is seen, over how deep it is
+# Names of what lies.
+FLAT = frozenset(("pizza", "plate", "dish", "pancake", "omelette", "frisbee", "record", "rug"))
+FLAT |= {"carpet", "coin", "coaster"}
 ROWS = 24  # number of rows of the ground that are tried
 
 
@@ -123,6 +126,11 @@ def heights_in(words: Sequence[str]) -> list[float]:
     found = [known.get(word, known.get(word.removesuffix("s"))) for word in words]
     runs = groupby(found, key=lambda height: height is not None)
     return [min(each for each in run if each is not None) for is_known, run in runs if is_known]
+
+
+def names_flat(words: Sequence[str]) -> bool:
+    """Whether the first thing that words name lies, as a plate does."""
+    return next((word for word in words if heights_in([word])), "") in FLAT
 
 
 def close_up(extent: tuple[float, float], *, share: float, x: float) -> Box:

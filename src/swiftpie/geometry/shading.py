@@ -5,10 +5,8 @@ subject matches its new surroundings before any network draws it.
 """
 
 import math
-from collections.abc import Callable
-from functools import partial
 from types import EllipsisType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -260,12 +258,12 @@ def cast_around(
     layout: Layout,
     cast: Shadow,
     *,
-    once: Callable[..., Footing] = lambda make, *part: make(*part),
+    kept: dict[tuple[object, ...], Any] | None = None,
 ) -> tuple[Part, Tensor]:
     """Return the part of a picture that a subject shades, and what `cast_on_ground` finds there.
 
     Other arguments are those of `cast_on_ground`; outside of `extent` nothing is opaque by half.
-    `once` makes what is the same in any light, of a part's first and last rows and columns.
+    `kept` takes what is the same in any light, for later calls.
     """
     left, top, right, foot = extent
     size = (opacity.shape[2], opacity.shape[3])
@@ -283,7 +281,10 @@ def cast_around(
     for low, high, count in (rows, (*side, size[1])):
         first = max(0, math.floor(low / _MEAN_OF - 3) * _MEAN_OF)
         ends += [first, min(count, math.ceil(high / _MEAN_OF + 3) * _MEAN_OF)]
-    shadow = cast_shadow(once(partial(_footing_in, opacity, layout), *ends), cast)
+    kept, key = {} if kept is None else kept, ("footing", *ends)
+    if key not in kept:
+        kept[key] = _footing_in(opacity, layout, *ends)
+    shadow = cast_shadow(kept[key], cast)
     top, bottom, left, right = ends
     part = (..., slice(top, bottom), slice(left, right))
     return part, shadow[..., : bottom - top, : right - left]

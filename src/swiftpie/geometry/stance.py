@@ -18,10 +18,8 @@ from swiftpie.geometry.layout import SUBJECT_FILL, Layout
 LEAST, MOST, APART = 3.0, 25.0, 6.0
 SLENDER, WIDE, STRAIGHT, STEEPEST = 1.3, 0.35, 0.04, 35.0
 
-# What lies, the least height over width that it has in a photograph from above, and the shares of
+# Of what lies, the least height over width in a photograph from above, and the shares of
 # its box that a round thing takes; a rectangle stands, as a book may.
-FLAT = frozenset(("pizza", "plate", "dish", "pancake", "omelette", "frisbee", "record", "rug"))
-FLAT |= {"carpet", "coin", "coaster"}
 FROM_ABOVE, ROUND = 0.6, (0.7, 0.88)
 
 Points = NDArray[np.float64]
@@ -60,7 +58,7 @@ def stance_of(mask: Tensor) -> Stance | None:
 
 
 def is_flat(mask: Tensor, extent: tuple[float, float]) -> bool:
-    """Whether a thing of `FLAT` (1, 1, h, w), so large in its frame, is seen from above."""
+    """Whether a thing that lies (1, 1, h, w), so large in its frame, is seen from above."""
     wide, high = extent
     if high <= FROM_ABOVE * wide:
         return False

@@ -123,7 +123,7 @@ class StandingSubject(NamedTuple):
         light = torch.cat(gains(brightness(self.normal, turned)), dim=1)
         return self._replace(scene=scene, light=light)
 
-    def once(self, make: Callable[..., Kept], *key: object) -> Kept:
+    def _once(self, make: Callable[..., Kept], *key: object) -> Kept:
         """Return what `make(*key)` does, which is kept if several pictures show it alike."""
         if self.patches is None:
             return make(*key)
@@ -134,7 +134,7 @@ class StandingSubject(NamedTuple):
 
     def seen(self, size: tuple[int, int]) -> tuple[Tensor, Extent | None]:
         """Return opacity (1, 1, H, W) and extent in its picture of this height and width."""
-        return self.once(self._seen, size)
+        return self._once(self._seen, size)
 
     def _seen(self, size: tuple[int, int]) -> tuple[Tensor, Extent | None]:
         wide, tall = self._reach()
@@ -173,7 +173,7 @@ class StandingSubject(NamedTuple):
             light = light * more.repeat(1, 2, 1, 1)
         factor, lift = F.interpolate(light, size, mode="bilinear").split(3, dim=1)
         on_band()
-        found = self.once(partial(in_patch, self.levels, self.layout), size, place)
+        found = self._once(partial(in_patch, self.levels, self.layout), size, place)
         plain, alpha = found.split((3, 1), dim=1)
         if self.grey:
             plain = plain.lerp(plain.mean(dim=1, keepdim=True), self.grey)

@@ -19,6 +19,7 @@ from swiftpie.geometry.ground import (
     at_borders,
     close_up,
     heights_in,
+    names_flat,
     scaled,
     stand,
     times_larger,
@@ -239,7 +240,8 @@ def _stance(components: Components, request: PersonalizeRequest, subject: Subjec
 
 def _lies(request: PersonalizeRequest, subject: Subject) -> bool:
     """Whether a subject lies flat, which its photograph shows from above."""
-    return lies_flat(subject.identity, " ".join(_words_of_free(request, subject)))
+    words = _words_of_free(request, subject)
+    return names_flat(words) and lies_flat(subject.identity, " ".join(words))
 
 
 def _words_of_free(request: PersonalizeRequest, subject: Subject) -> list[str]:

@@ -500,7 +500,7 @@ def _light_on_ground(
     for (opacity, extent), each in zip(seen, subjects, strict=True):
         if extent is not None:
             cast = usual_shadow(each.scene)
-            part, shadow = cast_around(opacity, extent, each.layout, cast, once=each.once)
+            part, shadow = cast_around(opacity, extent, each.layout, cast, kept=each.patches)
             light[part] *= 1 - shadow * (1 - alpha[part])
             if each is not subjects[-1]:
                 alpha = alpha + opacity - alpha * opacity

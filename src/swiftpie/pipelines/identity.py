@@ -43,10 +43,9 @@ APART = (0.15, 0.45)  # Distances of colours in [-1, 1]: alike, and clearly apar
 STEEPER = 1.4  # times, so that noise in plain ground leaves no veil
 EDGES = 320  # edges as wide in a longer side: so far within a mask it may show some, too
 FAINT = 0.02  # weight of the colours there
-CUT_SHARE = 0.4  # The share of its width that the lower border cuts.
-# The share of its height or width that another border cuts. It is a third in halves of the dog of
-# the package, and a fifth in a bowl whose side is gone.
-OTHER_SHARE = 0.15
+# Shares of its width that the lower and the upper border cut, and of its height that a side does: a
+# paw is a tenth, the end of a tail .04.
+LOWER_SHARE, UPPER_SHARE, SIDE_SHARE = 0.05, 0.15, 0.03
 BORDERS = ("left", "right", "top")  # The others than the lower one, whose cut is a portrait's.
 OUTLINES = frozenset((CutoutMethod.MASK, CutoutMethod.NETWORK, CutoutMethod.COLOUR))  # no mattes
 FACE_CROP_PX = 224  # what image encoders see of an aligned face
@@ -312,8 +311,9 @@ def _cut_at(mask: Tensor) -> list[bool]:
     """Whether a subject (1, 1, H, W) ends at the left, right, upper and lower border only."""
     solid = mask[0, 0] > HALF
     wide, high = solid.any(dim=0).sum(), solid.any(dim=1).sum()
-    shares = [solid[:, 0].sum() / high, solid[:, -1].sum() / high, solid[0].sum() / wide]
-    return [*(bool(s > OTHER_SHARE) for s in shares), bool(solid[-1].sum() > CUT_SHARE * wide)]
+    sides = (SIDE_SHARE * high, SIDE_SHARE * high, UPPER_SHARE * wide, LOWER_SHARE * wide)
+    rims = (solid[:, 0], solid[:, -1], solid[0], solid[-1])
+    return [bool(rim.sum() > least) for rim, least in zip(rims, sides, strict=True)]
 
 
 def frame_of(found: SubjectCrop, size_px: int) -> Frame:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.ground import at_borders, close_up, heights_in
+from swiftpie.geometry.ground import at_borders, close_up, heights_in, names_flat
 from swiftpie.geometry.shading import Lighting
-from swiftpie.geometry.stance import FLAT, is_flat
+from swiftpie.geometry.stance import is_flat
 from swiftpie.imageio.images import (
     as_rgb,
     bounding_box,
@@ -222,10 +222,9 @@ def _changed_in(
 
 def lies_flat(identity: Identity, text: str) -> bool:
     """Whether a photographed subject lies, as `text` names it first and its picture shows it."""
-    name = next((word for word in _words(text) if heights_in([word])), "")
-    if name not in FLAT or identity.named or identity.cut_at or identity.is_cut:
+    if identity.named or identity.cut_at or identity.is_cut:
         return False
-    return is_flat(identity.mask[:1], extent_in_frame(identity))
+    return names_flat(_words(text)) and is_flat(identity.mask[:1], extent_in_frame(identity))
 
 
 def _words(text: str) -> list[str]:
