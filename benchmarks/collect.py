@@ -76,6 +76,11 @@ LONGEST_PX = 2560  # of pictures that are written anew
 ZENITH, HORIZON = (110, 160, 215), (205, 225, 240)  # of the sky that panoramas lack
 
 
+def is_rendered(photograph: dict[str, Any]) -> bool:
+    """Whether a picture of `places.json` is a rendering of `benchmarks.near_places`."""
+    return bool(photograph["made_from"]["package"] == "renderings")
+
+
 def unpack(downloads: Path, folder: Path) -> None:
     """Unpack every package into a folder of its name."""
     for path in downloads.iterdir():

@@ -8,6 +8,7 @@ and often a smaller one beside it, or an edge before its lower part.
 
 import argparse
 import io
+import json
 import math
 import statistics
 import sys
@@ -20,10 +21,11 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
+from benchmarks.collect import is_rendered
 from benchmarks.cutout import GOOD_IOU, HINTS, hint_of, summary, warnings
 from swiftpie.imageio.images import plane
 from swiftpie.masks import iou
-from swiftpie.mini.scenes import Scenes, scene_library
+from swiftpie.mini.scenes import ASSETS, PLACES_INDEX, scene_library
 from swiftpie.models.cutout import cutout_network, find_surely
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie_lab.data.photographs import photos_of
@@ -128,13 +130,11 @@ def area_under_curve(scores: Sequence[float], confidences: Sequence[float]) -> f
     return statistics.fmean(pairs) if pairs else math.nan
 
 
-def photographs(library: Scenes) -> list[Image.Image]:
-    """Return the photographed places of the library, which renderings are not."""
-    return [
-        library.image(name)
-        for name in library.names()
-        if library.is_photographed(name) and "rendered" not in library.credits_of(name)[0]["author"]
-    ]
+def photographs() -> list[Image.Image]:
+    """Return a photograph of each photographed place of the library."""
+    rows = json.loads((ASSETS / PLACES_INDEX).read_text(encoding="utf-8"))
+    names = (row["name"] for row in rows if not is_rendered(row["photographs"][0]))
+    return [scene_library().image(name) for name in sorted(names)]
 
 
 def main() -> None:
@@ -149,9 +149,8 @@ def main() -> None:
         cutout_network() if options.weights is None else CutoutNet.from_pretrained(options.weights)
     )
     torch.set_num_threads(1)
-    library = scene_library()
     subjects = read_subjects(options.subjects)
-    places = photographs(library)
+    places = photographs()
     for has_rivals in (False, True):
         drawn = [draw(subjects, places, n, has_rivals=has_rivals) for n in range(options.count)]
         found = [

@@ -30,6 +30,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import swiftpie
+from benchmarks.collect import is_rendered
 from benchmarks.cutout import Outline, open_photo, read_outlines
 from benchmarks.sheet import Pair, identity_of, save
 from swiftpie.errors import SwiftPieError
@@ -92,7 +93,7 @@ def views() -> Iterator[View]:
     for row in rows:
         name, photographs = row["name"], row["photographs"]
         for number, facts in enumerate(photographs):
-            if facts["made_from"]["package"] == "renderings":
+            if is_rendered(facts):
                 continue
             photograph = known.image(name, number)
             ground = known.ground(name, (number + 0.5) / len(photographs)) or NOWHERE

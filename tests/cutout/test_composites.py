@@ -10,7 +10,6 @@ from benchmarks.composites import area_under_curve, draw, photographs
 from swiftpie.imageio.images import bounding_box
 from swiftpie.library import ASSETS
 from swiftpie.masks import iou
-from swiftpie.mini.scenes import scene_library
 from swiftpie.models.cutout import cutout_network, find_surely, find_with
 from tests.lab.collages import collection_of
 
@@ -30,11 +29,11 @@ def test_a_composite_shows_the_same_subject_alone_and_before_rivals(tmp_path):
 
 
 def test_a_subject_in_doubt_is_found_beside_rivals_that_it_was_taken_together_with():
-    subjects, library = [], scene_library()
+    subjects = []
     for path in sorted((ASSETS.parent / "samples").glob("*.webp")):
         with Image.open(path) as opened:
             subjects.append(opened.crop(opened.getchannel("A").getbbox()))
-    places = photographs(library)
+    places = photographs()
     for number in (7, 10, 11):
         drawn = draw(subjects, places, number, has_rivals=True)
         first = find_with(cutout_network(), drawn.photo)
