@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
@@ -194,17 +193,6 @@ def _spoken(tower: PreTrainedModel, where: Tensor, vectors: Tensor) -> Iterator[
         handle.remove()
 
 
-@contextmanager
-def _untuned(unet: UNet2DConditionModel) -> Iterator[None]:
-    """Leave low-rank changes out, and make nothing anew for gradients, when they are on."""
-    is_checkpointing = unet.is_gradient_checkpointing
-    unet.disable_gradient_checkpointing()
-    with without_low_rank(unet):
-        yield
-    if is_checkpointing:
-        unet.enable_gradient_checkpointing()
-
-
 class EchoNetworks(nn.Module):
     """Every trained weight, and the echoes."""
 
@@ -378,7 +366,7 @@ class EchoStage:
             said = [self._prompt("", word="")] * len(latents)
             text = self.pair.components.text.encode(said)
         blocks = [*teacher.down_blocks, teacher.mid_block][-NUM_SCALES:]
-        with self._precision(), _untuned(teacher), outputs_of(blocks) as seen:
+        with self._precision(), without_low_rank(teacher), outputs_of(blocks) as seen:
             predict(teacher, noisy, levels.timesteps, text)
         return seen
 

@@ -40,12 +40,19 @@ def add_low_rank(unet: UNet2DConditionModel, change: LowRank) -> None:
 
 @contextmanager
 def without_low_rank(unet: UNet2DConditionModel) -> Iterator[None]:
-    """Leave the change of `unet` out inside the `with` block."""
+    """Leave the change of `unet` out inside the `with` block.
+
+    Nothing is made anew there for gradients, which are taken when the change is back.
+    """
+    is_checkpointing = unet.is_gradient_checkpointing
     unet.disable_adapters()
+    unet.disable_gradient_checkpointing()
     try:
         yield
     finally:
         unet.enable_adapters()
+        if is_checkpointing:
+            unet.enable_gradient_checkpointing()
 
 
 def low_rank_factors(unet: UNet2DConditionModel) -> nn.ModuleDict:
