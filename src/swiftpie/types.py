@@ -214,6 +214,11 @@ class Identity(Shown):
         """The other borders of its first picture that do."""
         return "".join(cutout.cut_at for cutout in self.cutouts[:1])
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether a picture of the user's, not the library's, shows all of it."""
+        return not (self.named or self.cut_at or self.is_cut)
+
     def without_detail(self) -> Self:
         """Return the same subject for the semantic branch alone."""
         return replace(self, keys={}, values={})

@@ -37,9 +37,8 @@ LOWEST = 0.8  # greatest share above the ground, where the horizon is much highe
 ROOM, LEAST_DEPTH = 0.03, 0.06  # shares above a summit, and of ground that stays below it
 FOCAL = 1.2  # usual focal length of a photograph, over its height
 SHALLOWEST, DEEPEST = 0.15, 0.7  # how tall what lies is seen, over how deep it is
-# Names of what lies.
 FLAT = frozenset(("pizza", "plate", "dish", "pancake", "omelette", "frisbee", "record", "rug"))
-FLAT |= {"carpet", "coin", "coaster"}
+FLAT |= {"carpet", "coin", "coaster"}  # names of what lies
 ROWS = 24  # number of rows of the ground that are tried
 
 

@@ -35,6 +35,11 @@ def to_tensor(image: Image.Image) -> Tensor:
     return from_bytes(to_bytes(image))
 
 
+def in_unit(pixels: Tensor) -> Tensor:
+    """Return pixels in [-1, 1] as values in [0, 1]."""
+    return (pixels + 1) / 2
+
+
 def to_bytes(image: Image.Image) -> Tensor:
     """Return a picture as bytes (1, 3, H, W), as they lie in memory; transparency is ignored."""
     return torch.from_numpy(np.array(as_rgb(image))).permute(2, 0, 1)[None]

@@ -17,7 +17,7 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting, as_dark_as
 from swiftpie.geometry.stance import laid_flat
-from swiftpie.imageio.images import mask_to_pil, plane, to_bytes, to_tensor
+from swiftpie.imageio.images import in_unit, mask_to_pil, plane, to_bytes, to_tensor
 from swiftpie.masks import Box, grow, in_frame, resize_mask
 from swiftpie.mini.own_pixels import composite_patch, own_pixels
 from swiftpie.mini.placing import own_light
@@ -42,7 +42,6 @@ from swiftpie.pipelines.techniques.repaint import (
     RepaintPlan,
     extent_in_frame,
     finish,
-    in_unit,
     lies_flat,
     noise_of,
     open_window,

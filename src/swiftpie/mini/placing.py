@@ -35,7 +35,7 @@ from swiftpie.geometry.layout import (
 )
 from swiftpie.geometry.relief import height, normals
 from swiftpie.geometry.shading import Illumination, Lighting
-from swiftpie.geometry.stance import Stance, laid_flat, stance_of, turned_upright
+from swiftpie.geometry.stance import Stance, is_flat, laid_flat, stance_of, turned_upright
 from swiftpie.library import subject_library
 from swiftpie.masks import Box, resize_mask, subject_extent
 from swiftpie.mini.reading import Reading, read_all
@@ -45,7 +45,7 @@ from swiftpie.mini.words import tokens_in
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics, share_of
 from swiftpie.pipelines.request import PersonalizeRequest, Subject, cells_of
-from swiftpie.pipelines.techniques.repaint import lies_flat, proposed_box
+from swiftpie.pipelines.techniques.repaint import extent_in_frame, proposed_box
 from swiftpie.types import Identity, TextCondition
 
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
@@ -240,14 +240,13 @@ def _stance(components: Components, request: PersonalizeRequest, subject: Subjec
 
 def _lies(request: PersonalizeRequest, subject: Subject) -> bool:
     """Whether a subject lies flat, which its photograph shows from above."""
-    words = _words_of_free(request, subject)
-    return names_flat(words) and lies_flat(subject.identity, " ".join(words))
+    words, identity = _words_of_free(request, subject), subject.identity
+    return names_flat(words) and is_flat(identity.mask[:1], extent_in_frame(identity))
 
 
 def _words_of_free(request: PersonalizeRequest, subject: Subject) -> list[str]:
     """Return the words for a photographed subject that is whole and free to turn; else none."""
-    identity = subject.identity
-    if request.tilt or subject.view or identity.named or identity.cut_at or identity.is_cut:
+    if request.tilt or subject.view or not subject.identity.is_whole:
         return []
     return tokens_in(subject.name or " ".join(request.texts[:1]))
 

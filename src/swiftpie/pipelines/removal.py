@@ -19,6 +19,7 @@ from swiftpie.imageio.images import (
     bounding_box,
     extent_of,
     extrapolate,
+    in_unit,
     resized,
     shrunk_to,
     to_tensor,
@@ -100,7 +101,7 @@ def removal_of(
 def ends_with_thing(picture: Image.Image, gone: Tensor) -> bool:
     """Whether colours change across the border of a mask (1, 1, H, W) of bytes as nowhere near."""
     size = shrunk_to(OUTLINE_PX, (picture.height, picture.width))
-    pixels = (to_tensor(picture.resize(size[::-1], Image.Resampling.BOX)) + 1) / 2
+    pixels = in_unit(to_tensor(picture.resize(size[::-1], Image.Resampling.BOX)))
     goes, shares = (resize_mask(gone.float(), size) > HALF * 255).float(), []
     for mask in (goes, grow(goes, FARTHER_PX)):
         rims = (mask + grow(-mask, 2), grow(mask, 3) - grow(mask, 1))
@@ -127,7 +128,7 @@ def with_surroundings(photograph: Image.Image, thing: Tensor) -> Tensor:
     size = (solid.shape[2], solid.shape[3])
     small = shrunk_to(LOOK_PX, size)
     scale = max(small) / max(size)
-    pixels = (to_tensor(photograph.crop(crop).convert("RGB")) + 1) / 2
+    pixels = in_unit(to_tensor(photograph.crop(crop).convert("RGB")))
     seen = (resized(solid, small) > 0).float()
     around = grow(seen, math.ceil(EDGE * scale * side) + 1)
     shadow = shadow_of(resized(pixels, small), around)

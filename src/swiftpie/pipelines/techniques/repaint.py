@@ -20,6 +20,7 @@ from swiftpie.imageio.images import (
     as_rgb,
     bounding_box,
     extrapolate,
+    in_unit,
     mask_to_pil,
     to_pil,
     to_tensor,
@@ -142,8 +143,7 @@ def open_window(
     if request.identity is None:
         box = None
     elif box is None:
-        is_free = request.view is None
-        box = proposed_box(original, request.identity, request.prompt, is_free=is_free)
+        box = proposed_box(original, request.identity, request.prompt, is_free=request.view is None)
     region = gone.clone()
     clock.lap("window")
     if box is not None:
@@ -222,9 +222,8 @@ def _changed_in(
 
 def lies_flat(identity: Identity, text: str) -> bool:
     """Whether a photographed subject lies, as `text` names it first and its picture shows it."""
-    if identity.named or identity.cut_at or identity.is_cut:
-        return False
-    return names_flat(_words(text)) and is_flat(identity.mask[:1], extent_in_frame(identity))
+    is_named = identity.is_whole and names_flat(_words(text))
+    return is_named and is_flat(identity.mask[:1], extent_in_frame(identity))
 
 
 def _words(text: str) -> list[str]:
@@ -310,14 +309,8 @@ def _compose_whole(plan: RepaintPlan, patch: Patch, clock: Clock, drawn: Drawn) 
 
 
 def _removed(request: RepaintRequest, original: Image.Image, on_band: OnBand) -> tuple[Tensor, Box]:
-    """Return what is removed and the box of the thing; soft edges count fully.
-
-    A mask along an outline is taken as a click on the thing is, but for a hole of the picture.
-
-    Raises:
-        InputError: The mask is empty.
-    """
-    place = request.mask
+    """Return what goes, with edge and shadow if a mask is an outline, and the box of the thing."""
+    place = request.mask  # its soft edges count fully
     if isinstance(place, Search):
         return removal_of(original, place, on_band=on_band)
     mask = given_mask(place, (original.height, original.width))
@@ -374,11 +367,6 @@ def _around(changes: PixelBox, canvas: Canvas) -> PixelBox:
         min(last, right + margin),
         min(below, bottom + margin),
     )
-
-
-def in_unit(pixels: Tensor) -> Tensor:
-    """Return pixels in [-1, 1] as values in [0, 1]."""
-    return (pixels + 1) / 2
 
 
 TECHNIQUE = Technique(
