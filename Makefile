@@ -12,7 +12,10 @@ INSTALL := $(PIP) install $(if $(CONSTRAINT),--constraint $(CONSTRAINT))
 FAST := not slow and not thorough and not gpu and not weights
 # Workers and the processes that tests start read the same sources: they are compiled once, even
 # where the shell says that Python shall not.
-PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
+# A test that takes too long ends its worker, and says where it stood shortly before. No other worker
+# takes its place: the last test of a file would wait for a second one for ever.
+PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile \
+  --max-worker-restart=0 -o faulthandler_timeout=100
 
 ifneq ($(filter-out cpu,$(TORCH)),)
 $(error TORCH=$(TORCH) is no build of PyTorch that make knows. Choose TORCH=cpu, or leave it out for the one of PyPI)

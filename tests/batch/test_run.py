@@ -1,6 +1,5 @@
 import json
 import multiprocessing
-import os
 import signal
 import subprocess
 import sys
@@ -119,11 +118,11 @@ def test_what_was_asked_to_stop_ends_with_what_was_begun(jobs, working):
 def test_the_first_signal_asks_and_the_second_interrupts():
     asked, before = [], signal.getsignal(signal.SIGINT)
     with stopping(lambda: asked.append(1)) as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         assert stop.is_set()
         assert asked == [1]
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
 
 

