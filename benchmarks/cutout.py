@@ -42,6 +42,7 @@ class Outline(NamedTuple):
     sha256: str
     size: tuple[int, int]  # width and height of the photo
     rings: list[list[tuple[float, float]]]  # x and y in shares; a ring inside another is a hole
+    is_whole: bool = True  # nothing hides a part of the subject
 
     def mask(self) -> Tensor:
         """Return the subject's mask (1, 1, H, W) in [0, 1]."""
@@ -55,11 +56,14 @@ class Outline(NamedTuple):
         return plane(filled.convert("L").resize(self.size, Image.Resampling.BOX))
 
 
-def read_outlines() -> list[Outline]:
-    """Return all outlines, by file name."""
-    return [
-        Outline(**{**row, "size": tuple(row["size"])}) for row in json.loads(OUTLINES.read_text())
-    ]
+def read_outlines(*, whole: bool = False) -> dict[str, Outline]:
+    """Return the outline of each subject in its first photograph, or the first that is whole."""
+    found = dict[str, Outline]()
+    for row in json.loads(OUTLINES.read_text()):
+        outline = Outline(**{**row, "size": tuple(row["size"])})
+        if outline.is_whole or not whole:
+            found.setdefault(Path(outline.file).parent.name, outline)
+    return found
 
 
 def open_photo(folder: Path, outline: Outline) -> Image.Image:
@@ -81,7 +85,7 @@ def agreement(folder: Path, search: Callable[[Image.Image], Tensor]) -> dict[str
     """Return intersection over union by photo of what `search` finds and the outlines."""
     return {
         outline.file: float(iou(search(open_photo(folder, outline)), outline.mask()))
-        for outline in read_outlines()
+        for outline in read_outlines().values()
     }
 
 
@@ -114,8 +118,8 @@ def hint_of(mask: Tensor, kind: str | None, *, seed: int) -> Search:
 def boxes_of_subjects() -> dict[str, list[float]]:
     """Return the box around each subject, as `swiftpie evaluate dreambench --boxes` reads it."""
     return {
-        Path(outline.file).parent.name: [round(edge, 4) for edge in bounding_box(outline.mask())]
-        for outline in read_outlines()
+        name: [round(edge, 4) for edge in bounding_box(outline.mask())]
+        for name, outline in read_outlines().items()
     }
 
 
@@ -152,7 +156,7 @@ def main() -> None:
     )
     torch.set_num_threads(1)
     scores, confidences, times_ms = {}, {}, []
-    for outline in read_outlines():
+    for outline in read_outlines().values():
         photo = open_photo(options.folder, outline)
         search = hint_of(outline.mask(), options.hint, seed=int(outline.sha256[:8], 16))
         started = time.perf_counter()

@@ -8,11 +8,11 @@ lowest point lies on the annotated ground, and whether the height is within a fa
 usual one.
 
 With FOLDER, DreamBench's photographs, 40 pictures are drawn: subjects, cut out by their hand-drawn
-outlines, in places that the seed deals: small things in places seen from near, others in the
-others. Three figures: in how many pictures the subject's lowest point lies on the annotated
-ground, in how many it has a quarter of the picture's height or more, and in how many of the first
-16, drawn at night and at sunset as well, the subject and what is around it keep the same share of
-their daylight, within 15 %.
+outlines of photographs that show them whole, in places that the seed deals: small things in places
+seen from near, others in the others. Three figures: in how many pictures the subject's lowest point
+lies on the annotated ground, in how many it has a quarter of the picture's height or more, and in
+how many of the first 16, drawn at night and at sunset as well, the subject and what is around it
+keep the same share of their daylight, within 15 %.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from torch import Tensor
 
 import swiftpie
 from benchmarks.collect import is_rendered
-from benchmarks.cutout import Outline, open_photo, read_outlines
+from benchmarks.cutout import open_photo, read_outlines
 from benchmarks.sheet import Pair, identity_of, save
 from swiftpie.errors import SwiftPieError
 from swiftpie.geometry.ground import ASSETS, SMALL_M, Ground, heights_in
@@ -244,15 +244,15 @@ def pictures(session: swiftpie.Session, folder: Path, *, seed: int) -> Iterator[
         InputError: A photograph is missing, or another one than was outlined.
     """
     dealer, known = random.Random(seed), scene_library()
-    outlines = read_outlines()
+    outlines = [*read_outlines(whole=True).items()]
     grounds = {name: known.ground(name, 0) for name in known.names()}
     near, far = (
         [name for name, ground in grounds.items() if ground and ground.is_near == is_near]
         for is_near in (True, False)
     )
     for number in range(NUM_PICTURES):
-        outline: Outline = dealer.choice(outlines)
-        words = tokens_in(Path(outline.file).parent.name.replace("_", " "))
+        known_as, outline = dealer.choice(outlines)
+        words = tokens_in(known_as.replace("_", " "))
         noun = words[-1].rstrip("0123456789")
         height = next(iter(heights_in([*words[:-1], noun])), None)
         name = dealer.choice(near if height is not None and height < SMALL_M else far)

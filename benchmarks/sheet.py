@@ -99,7 +99,7 @@ def pairs(session: swiftpie.Session, folder: Path, backgrounds: Path) -> Iterato
     Raises:
         InputError: A photograph is missing, or another one than was outlined.
     """
-    outlines = {Path(outline.file).parent.name: outline for outline in read_outlines()}
+    outlines, photographs = read_outlines(whole=True), read_outlines()
     for subject, place, box in INSERTIONS:
         photo = load_image((folder if "/" in place else backgrounds) / place)
         identity = identity_of(session, folder, outlines[subject])
@@ -107,13 +107,13 @@ def pairs(session: swiftpie.Session, folder: Path, backgrounds: Path) -> Iterato
         pasted = _pasted(photo, folder, outlines[subject], box)
         yield Pair(f"{subject} into {place}", pasted, result.image)
     for subject in REMOVALS:
-        photo = open_photo(folder, outlines[subject])
-        result = session.remove(photo, points=[_middle(outlines[subject])], seed=1)
+        photo = open_photo(folder, photographs[subject])
+        result = session.remove(photo, points=[_middle(photographs[subject])], seed=1)
         yield Pair(f"{subject} out", photo, result.image)
     for goes, comes in REPLACEMENTS:
-        photo = open_photo(folder, outlines[goes])
+        photo = open_photo(folder, photographs[goes])
         identity = identity_of(session, folder, outlines[comes])
-        result = session.replace(photo, identity, points=[_middle(outlines[goes])], seed=1)
+        result = session.replace(photo, identity, points=[_middle(photographs[goes])], seed=1)
         assert result.box is not None, "who comes has a place"
         yield Pair(
             f"{comes} for {goes}", _pasted(photo, folder, outlines[comes], result.box), result.image
