@@ -41,17 +41,18 @@ def smoothstep(low: float | Tensor, high: float | Tensor, value: Tensor) -> Tens
     return t * t * (3 - 2 * t)
 
 
-def recolour(frame: Tensor, colours: Sequence[str]) -> Tensor:
+def recolour(frame: Tensor, colours: Sequence[str], *, features: bool = True) -> Tensor:
     """Return `frame` (B, 4, H, W), premultiplied, dyed; its shading and its features stay.
 
     Args:
         frame: Reference frames.
         colours: A name of `COLOURS` for each row, or "none", which changes nothing.
+        features: Whether parts without a colour, as eyes, keep their own.
     """
     rows = [row for row, name in enumerate(colours) if name != "none"]
     dyed = frame.clone()
     if rows:
-        dyed[rows] = _recolour(frame[rows], [colours[row] for row in rows])
+        dyed[rows] = _recolour(frame[rows], [colours[row] for row in rows], features=features)
     return dyed
 
 
@@ -133,7 +134,7 @@ def dye(alpha: Tensor, tone: Tensor, ramps: Tensor) -> Tensor:
     return (weights @ planes.flatten(2)).view(-1, 3, *alpha.shape[2:])
 
 
-def _recolour(frame: Tensor, names: list[str]) -> Tensor:
+def _recolour(frame: Tensor, names: list[str], *, features: bool) -> Tensor:
     tones = Tones(frame)
     alpha, tone = tones.alpha, tones.tone
     ramps = frame.new_tensor([_ramp_of(name) for name in names]) / 255
@@ -146,7 +147,7 @@ def _recolour(frame: Tensor, names: list[str]) -> Tensor:
     plain = smoothstep(0.25, 0.1, (high - low) / alpha.clamp_min(1 / 255))
     feature = plain * smoothstep(0.35, 0.7, tone.abs())
     share = _mean(_sampled(feature), _sampled(alpha))
-    keep = feature * smoothstep(_KEPT_SHARE, _KEPT_SHARE / 2, share)
+    keep = features * feature * smoothstep(_KEPT_SHARE, _KEPT_SHARE / 2, share)
     if "black" in names:
         keep = keep * (1 - is_black * (tone < 0))
     own = frame[:, :3] - alpha * tones.luminance

@@ -35,7 +35,7 @@ from swiftpie.geometry.shading import (
     without_light,
 )
 from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved
-from swiftpie.mini.looks import MATERIALS, Tones, remake
+from swiftpie.mini.looks import COLOURS, MATERIALS, Tones, recolour, remake
 from swiftpie.pipelines.filling import (
     SHADE_PX,
     Area,
@@ -195,26 +195,27 @@ def own_pixels(
 ) -> OwnPixels:
     """Return the first frame of a subject without its `own` light, as sharp as it is known.
 
-    With a `look`, it is made of one of `MATERIALS`, or has no colours by `GREY`.
+    With a `look`, it has one of `COLOURS`, is made of one of `MATERIALS`, or is grey by `GREY`.
     """
     plain = components.keep("own pixels", identity, lambda: without_own_light(identity, own))
     if not look:
         return plain
-    return components.keep(f"own pixels, {look}", identity, lambda: _with_look(plain, look))
-
-
-def _with_look(own: OwnPixels, look: str) -> OwnPixels:
-    """Return the pixels of a subject of another material, or without colours."""
+    is_drawn = identity.named is not None  # in photographs the sun bleaches what is no feature
 
     def changed(level: Tensor) -> Tensor:
         frame = level.float().div_(255)
         if look == GREY:
             frame[:, :3] = Tones(frame).luminance * frame[:, 3:]
+        elif look in COLOURS:
+            frame = recolour(frame, [look], features=is_drawn)
         else:
-            frame = remake(frame, normals(own.relief), [look], MATERIALS)
+            frame = remake(frame, normals(plain.relief), [look], MATERIALS)
         return frame.mul_(255).round_().to(torch.uint8)
 
-    return own._replace(levels=tuple(map(changed, own.levels)))
+    def made() -> OwnPixels:
+        return plain._replace(levels=tuple(map(changed, plain.levels)))
+
+    return components.keep(f"own pixels, {look}", identity, made)
 
 
 def without_own_light(identity: Identity, own: Illumination) -> OwnPixels:

@@ -20,6 +20,7 @@ from swiftpie.mini.vocabulary import GENERIC, NUMBERS, Mention, Vocabulary, subj
 from swiftpie.mini.words import (
     ARTICLES,
     AS_LARGE,
+    COLOUR_WORDS,
     ENDS,
     FILLERS,
     IN_THE_AIR,
@@ -138,7 +139,9 @@ class Reading:
             return (look_in(rest, rest),)
         for mention in reversed(self.mentions):  # what is said behind a noun is said of it
             rest, noun, behind = rest.rpartition(f" {mention.words} ")
-            before = " ".join(mention.before)
+            words = mention.words.split()[:-1]  # a name may hold a colour, as "black cat"
+            held = (word for word in words if phrases_in(f" {word} ", COLOUR_WORDS))
+            before = " ".join((*mention.before, *held))
             looks += [look_in(f" {before} ", f" {behind if noun else ''} ")] * mention.number
         return tuple(reversed(looks))
 

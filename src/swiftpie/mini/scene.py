@@ -56,9 +56,8 @@ NIGHT_GREY = 0.5
 CLEARER = 0.6  # share of the fog that is not before subjects, which stand near, but behind them
 # Arts that the model's drawings do not show.
 UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))
-# Colours that a soft field of light shows well. In others, as in wood and glass, its own hues would
-# show through, so that a subject is grey before they come: chosen by eye on 18 photographs.
-HUES = frozenset(COLOURS) - {"black", "white", "grey"}
+# Looks of a subject's own pixels. The drawing shows others, as wood, on a subject that is grey.
+OWN_LOOKS = COLOURS.keys() | MATERIALS.keys()
 
 
 class SceneRow(NamedTuple):
@@ -216,7 +215,7 @@ def subjects_alone(
     for reading in read_all(components, request):
         text = reading.sentence if request.scene else reading.placed_sentence
         for look in filter(None, reading.looks):  # their own pixels show it
-            if look.name in MATERIALS:
+            if look.name in OWN_LOOKS:
                 text = re.sub(rf"\b{look.phrase}\b ?", "", text, count=1, flags=re.IGNORECASE)
         for word, name in names.items():  # a "golden retriever" is a dog, and not of gold
             text = re.sub(rf"\b{re.escape(word)}\b", name, text, count=1, flags=re.IGNORECASE)
@@ -245,7 +244,7 @@ def drawn_cells(
     `whole` are those of the model's own size, if they are known.
     """
     looks = [look for reading in read_all(components, request) for look in reading.looks]
-    is_dyed = any(look is not None and look.name not in MATERIALS for look in looks)
+    is_dyed = any(look is not None and look.name not in OWN_LOOKS for look in looks)
     is_small = components.preset.image_size_px < FOR_LIGHT * MIN_SIDE_PX
     coarser = FOR_LOOKS if is_dyed or is_small else FOR_LIGHT
     rows, columns = (
@@ -428,11 +427,11 @@ def _with_subjects(
     They have their own pixels and outlines, and their shadows lie on the ground. The `drawing`
     (1, 3, h, w) gives its light.
     """
-    looks = [_look_of(plan.rows[row], number) for number in range(len(plan.request.subjects))]
+    looks = [_look_of(plan, row, number) for number in range(len(plan.request.subjects))]
     subjects = [_standing(plan, number, row, look, known) for number, look in enumerate(looks)]
-    # The prompt of the drawing leaves materials out.
+    # The prompt of the drawing leaves these looks out.
     in_drawing = [
-        _standing(plan, number, row, "", known) if look in MATERIALS else each
+        _standing(plan, number, row, "", known) if look in OWN_LOOKS else each
         for (number, look), each in zip(enumerate(looks), subjects, strict=True)
     ]
     light = _light_in(drawing, drawn_mask, in_drawing)
@@ -457,13 +456,13 @@ def _with_subjects(
     return picture, alpha
 
 
-def _look_of(row: SceneRow, number: int) -> str:
+def _look_of(plan: ScenePlan, row: int, number: int) -> str:
     """Return the look that a subject's own pixels have before the light, as of `own_pixels`."""
-    look = row.reading.looks[number : number + 1]
-    if not look or look[0] is None:
-        return ""
-    name = look[0].name
-    return name if name in MATERIALS else "" if name in HUES else GREY
+    named = plan.request.subjects[number].identity.named
+    look = next(iter(plan.rows[row].reading.looks[number:]), None)
+    if look is None or (named is not None and look.phrase in named.name.split()):
+        return ""  # a "black cat" of the library is black
+    return look.name if look.name in OWN_LOOKS else GREY
 
 
 def _light_in(drawing: Tensor, drawn_mask: Tensor, subjects: Sequence[StandingSubject]) -> Tensor:
