@@ -5,6 +5,7 @@ import pytest
 from swiftpie.errors import InputError
 from swiftpie.geometry.ground import (
     AIM,
+    BUST,
     LARGER,
     LEAST,
     MOST,
@@ -12,11 +13,13 @@ from swiftpie.geometry.ground import (
     NEAR_LARGER,
     SMALL_M,
     WIDEST,
+    Member,
     at_borders,
     close_up,
     heights,
     heights_in,
     stand,
+    stand_together,
     times_larger,
 )
 from swiftpie.mini.reading import read
@@ -70,8 +73,8 @@ def test_what_its_photograph_cuts_off_is_cut_by_the_lower_border_of_the_picture(
 def test_what_a_side_or_the_upper_border_cuts_off_is_cut_by_that_of_the_picture():
     box = (0.4, 0.5, 0.6, 0.9)
     assert at_borders(box, "") == pytest.approx(box)
-    for cut_at, is_flipped, moved in (("left", False, -0.01), ("left", True, 0.81)):
-        found = at_borders(box, cut_at, is_flipped=is_flipped)
+    for cut_at, moved in (("left", -0.01), ("right", 0.81)):
+        found = at_borders(box, cut_at)
         assert found == pytest.approx((moved, 0.5, moved + 0.2, 0.9))
     left, top, right, foot = at_borders(box, "left top")
     assert left < 0 < right
@@ -117,6 +120,19 @@ def test_what_is_long_and_low_leaves_room_in_a_near_place():
         left, top, right, foot = stand(ground, (3.0, 1.0), 0.2, share=0.5, x=0.5)
         assert right - left <= WIDEST
         assert right - left == pytest.approx(3 * (foot - top))
+
+
+@pytest.mark.parametrize("changes", [{}, {"is_bust": True}, {"cut_at": "left"}, {"times": 0.5}])
+def test_several_stand_on_one_row_none_before_another_and_as_large_as_usual(changes):
+    first, last = Member(0.8, 0.6, **changes), Member(1.0, 0.3)
+    for (_, ground), x in product(GROUNDS, (0.0, 0.5, 1.0)):
+        found = stand_together(ground, (first, last), share=0.5, x=x)
+        (left, top, right, foot), (next_left, next_top, end, next_foot) = found
+        assert right < next_left < end <= 1
+        assert (left < 0) is (first.cut_at == "left")
+        assert foot > 1 if first.is_bust else foot == next_foot <= 1
+        larger = 2 * first.times * (BUST if first.is_bust else 1)
+        assert foot - top == pytest.approx(larger * (next_foot - next_top))
 
 
 def test_small_things_get_a_near_place_where_the_prompt_names_none():

@@ -31,6 +31,9 @@ NEAR_WAY = 0.3  # how far from the far end of near ground a thing stands, as a s
 NEAR_DEPTH = 0.12  # share of a subject's height over which near ground must go on behind its foot
 LARGER = 8.0  # a subject is enlarged so many times at most, as if the camera were nearer
 NEAR_LARGER = 1.6  # the same in a near place, whose camera is near
+GAP = 0.25  # distance between subjects, as a share of their mean width
+LEAST_PART = 0.25  # least height of a subject, as a share of the tallest's
+BUST = 0.62  # share of its height that a portrait shows, larger since the others stand behind it
 SKY = 0.45  # share of a wide picture's height that lies above the ground
 ABOVE = 0.3  # share of its height that lies above the horizon
 LOWEST = 0.8  # greatest share above the ground, where the horizon is much higher
@@ -40,6 +43,7 @@ SHALLOWEST, DEEPEST = 0.15, 0.7  # how tall what lies is seen, over how deep it 
 FLAT = frozenset(("pizza", "plate", "dish", "pancake", "omelette", "frisbee", "record", "rug"))
 FLAT |= {"carpet", "coin", "coaster"}  # names of what lies
 ROWS = 24  # number of rows of the ground that are tried
+LEAST_GROUP = 0.5  # how much smaller subjects are drawn at least, so that the ground holds them all
 
 
 class Ground(NamedTuple):
@@ -142,9 +146,7 @@ def close_up(extent: tuple[float, float], *, share: float, x: float) -> Box:
     return box_on(1 + BELOW * height, x, (height * extent[0] / extent[1], height))
 
 
-def at_borders(
-    box: Box, cut_at: str, *, ground: Ground | None = None, is_flipped: bool = False
-) -> Box:
+def at_borders(box: Box, cut_at: str, *, ground: Ground | None = None) -> Box:
     """Return the box of a subject moved to the side that cuts it off in its photograph.
 
     It stands where the ground reaches that side, or nearest in front of it. What the upper border
@@ -154,8 +156,7 @@ def at_borders(
         InputError: No such box fits into the picture.
     """
     left, top, right, foot = box
-    turned = {"left": "right", "right": "left"} if is_flipped else {}
-    cuts = {turned.get(border, border) for border in cut_at.split()}
+    cuts = {*cut_at.split()}
     height, shape, centre = foot - top, (right - left) / (foot - top), (left + right) / 2
     if ground is not None and cuts & {"left", "right"}:
         near = max(foot, ground.near_and_far()[0])
@@ -230,6 +231,7 @@ def stand(
     x: float,
     way: float | None = None,
     lies: bool = False,
+    count: int = 1,
 ) -> Box:
     """Return the box of a subject that stands on the ground of a photograph.
 
@@ -242,6 +244,7 @@ def stand(
         x: In [0, 1]: where on the ground, from the left.
         way: In [0, 1], from the far to the near end of the ground; None: where its height fits.
         lies: All of it has to be on the ground, up to its far side.
+        count: How many subjects stand beside each other in the box, all of them on the ground.
     """
     near, far = ground.near_and_far()
     if way is not None:
@@ -257,10 +260,12 @@ def stand(
         height = UNKNOWN if height_m is None else ground.metre_at(foot) * height_m
         height = min(MOST, foot - MARGIN, max(LEAST, height))
         height = min(height, max(LEAST, foot - far)) if lies else height
-        widest = WIDEST if ground.is_near and height_m is not None else 1 - 2 * MARGIN
+        widest = WIDEST * count if ground.is_near and height_m is not None else 1.0
+        widest = min(widest, 1 - 2 * MARGIN)
         width = min(widest, height * extent[0] / extent[1])
         height = width * extent[1] / extent[0]
         base, depth = (NEAR_BASE, NEAR_DEPTH) if ground.is_near else (BASE, 0.0)
+        base = max(base, 1 - (1 - base) / count)
         depth = 1.0 if lies else depth
         lefts, rights = zip(*(ground.span_at(foot - y) for y in (0, depth * height)), strict=True)
         aside = MARGIN + (1 - base) / 2 * width if ground.is_near else 0.0  # of the base
@@ -274,4 +279,59 @@ def stand(
         if best[0] == 0:  # the first that is wide enough
             break
         best = max(best, standing_at(wanted + (near - wanted) * row / ROWS), key=itemgetter(0))
-    return best[1]
+    spare, box = best
+    return scaled(box, max(LEAST_GROUP, 1 + spare / (box[2] - box[0]))) if count > 1 else box
+
+
+class Member(NamedTuple):
+    """A subject that has no box yet."""
+
+    shape: float  # its width over its height, in shares of the picture's
+    height_m: float | None  # see `stand`
+    times: float = 1.0  # how many times as large as usual it is drawn
+    is_bust: bool = False  # whether the lower border cuts it, as in its photograph
+    cut_at: str = ""  # other borders that do; "left" of the first of several, "right" of the last
+    lies: bool = False
+
+
+def stand_together(
+    ground: Ground, members: Sequence[Member], *, share: float, x: float, way: float | None = None
+) -> list[Box]:
+    """Return the boxes of subjects from left to right on one row, as large as usual to each other.
+
+    For `share`, `x` and `way` see `stand`. The borders of the picture cut what is cut.
+    """
+    count, known = len(members), max(each.height_m or 0.0 for each in members)
+    highs = [
+        each.times
+        * (BUST if each.is_bust else 1.0)
+        * (max(LEAST_PART, (each.height_m or known) / known) if known else 1.0)
+        for each in members
+    ]
+    if busts := [high for high, each in zip(highs, members, strict=True) if each.is_bust]:
+        highs = [min(high, max(busts)) for high in highs]
+    wides = [high * each.shape for high, each in zip(highs, members, strict=True)]
+    gap, high = GAP * sum(wides) / count, max(highs)
+    extent = (sum(wides) + gap * (count - 1), high)
+    box = close_up(extent, share=share, x=x)
+    if not busts:
+        tall, lies = known or None, members[0].lies
+        box = stand(ground, extent, tall, share=share, x=x, way=way, lies=lies, count=count)
+        box = scaled(box, high)
+    if count == 1:
+        return [at_borders(box, members[0].cut_at, ground=ground)]
+    is_left, is_right = members[0].cut_at == "left", members[-1].cut_at == "right"
+    unit, foot = (box[2] - box[0]) / extent[0], min(box[3], ground.near_and_far()[0])
+    if (is_left or is_right) and not busts:
+        number, side = (0, "left") if is_left else (-1, "right")
+        alone = box_on(foot, x, (unit * wides[number], unit * highs[number]))
+        _, top, _, foot = at_borders(alone, side, ground=ground)
+        unit = min((foot - top) / highs[number], (foot - MARGIN) / high, 1 / extent[0])
+    first, last = -BELOW * unit * wides[0], 1 + unit * (BELOW * wides[-1] - extent[0])
+    at, boxes = first if is_left else last if is_right else box[0], list[Box]()
+    gap += (last - first) / unit / (count - 1) if is_left and is_right else 0.0
+    for each, width, height in zip(members, wides, highs, strict=True):
+        down = 1 + BELOW * unit * height if each.is_bust else foot
+        boxes.append((at, down - unit * height, at + unit * width, down))
+        at += unit * (width + gap)
+    return boxes

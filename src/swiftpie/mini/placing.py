@@ -16,12 +16,10 @@ from swiftpie.geometry.ground import (
     SMALL_M,
     UNKNOWN,
     Ground,
-    at_borders,
-    close_up,
+    Member,
     heights_in,
     names_flat,
-    scaled,
-    stand,
+    stand_together,
     times_larger,
 )
 from swiftpie.geometry.layout import (
@@ -60,6 +58,9 @@ ACROSS = {"left": 0.0, "middle": 0.5, "right": 1.0}
 ALONG = {"near": 1.0, "far": 0.1}
 TIMES = {"tiny": 0.5, "small": 0.7, "big": 1.3, "huge": 1.7, "near": 1.5}
 THINGS = frozenset((4, 5, 6, 7))  # groups of emojibase: food, vehicles, games and objects
+# Where drawn places have ground; a metre is as high as the picture.
+EDGES = ((0.0, 0.88), (1.0, 0.88), (1.0, SPREAD_FLOOR), (0.0, SPREAD_FLOOR))
+FLOOR = Ground(EDGES, ((0.88, 1.0), (SPREAD_FLOOR, 1.001)), is_near=False)
 DOUBT = 0.5  # cells that must be sure of what they say before they count as much as all else
 
 
@@ -273,9 +274,9 @@ def staged(
 ) -> tuple[Box | None, ...]:
     """Return the boxes in which the subjects of a picture stand.
 
-    None where the model places them: where a subject has a box, and where the prompt turns it; in
-    drawn places, and several before a picture of the user's own, all but those that a border of
-    their photograph cuts off.
+    None where the model places them: where a subject has a box, and where the prompt turns it; one
+    in a drawn place, and several before a picture of the user's own, all but those that a border
+    of their photograph cuts off.
     """
     subjects = request.subjects
     if any(each.box is not None for each in subjects) or reading.is_turned:
@@ -286,44 +287,57 @@ def staged(
         # than the model's own pictures is a place like those that it draws.
         is_free = subjects[0].view is None and not request.tilt
         return (proposed_box(own, subjects[0].identity, reading.text, is_free=is_free),)
-    heights, near, aside = _heights_of(request, reading), share_of(noise, 1), share_of(noise, 2)
-    tallest = max((each for each in heights if each is not None), default=None)
-    if ground is not None and tallest is not None:
-        times = times_larger(ground, tallest, share=near)
-        heights = [None if each is None else times * each for each in heights]
-    boxes = list[Box | None]()
+    near, aside = share_of(noise, 1), share_of(noise, 2)
+    members = _members(components, request, reading, ground, near=near, size=size)
     across = [ACROSS[name] for name in reading.placed if name in ACROSS]
     way = next((ALONG[name] for name in reading.placed if name in ALONG), None)
-    count = len(subjects)
-    for number, usual_m in enumerate(heights):
-        identity = subjects[number].identity
-        stance = _stance(components, request, subjects[number])
+    count, x = len(subjects), across[0] if len(across) == 1 else 0.3 + 0.4 * aside
+    cuts = [each.cut_at for each in members]
+    if count > 1 and own is None and {*cuts} <= {"", "left", "right"}:
+        order = across if len(across) == count else range(count)
+        ends = [(each == "right") - (each == "left") for each in cuts]
+        row = sorted(range(count), key=lambda number: (ends[number], order[number]))
+        found = stand_together(ground or FLOOR, [members[n] for n in row], share=near, x=x, way=way)
+        return tuple(found[row.index(number)] for number in range(count))
+    boxes = list[Box | None]()
+    for number, each in enumerate(members):
+        x = x if count == 1 else (number + 0.5) / count
+        is_placed = ground is not None or each.is_bust or each.cut_at
+        alone = is_placed and stand_together(ground or FLOOR, [each], share=near, x=x, way=way)
+        boxes.append(alone[0] if alone else None)
+    return tuple(boxes)
+
+
+def _members(
+    components: Components,
+    request: PersonalizeRequest,
+    reading: Reading,
+    ground: Ground | None,
+    *,
+    near: float,
+    size: tuple[int, int],
+) -> list[Member]:
+    """Return what is known of the subjects of a picture of height and width before they stand."""
+    heights, members = _heights_of(request, reading), list[Member]()
+    tallest = max((each for each in heights if each is not None), default=None)
+    if tallest is not None:
+        times = times_larger(ground, tallest, share=near) if ground else UNKNOWN / tallest
+        heights = [None if each is None else times * each for each in heights]
+    for number, subject in enumerate(request.subjects):
+        identity, stance = subject.identity, _stance(components, request, subject)
         wide, high = stance.extent if stance else subject_extent(identity.mask[:1])[0].tolist()
-        extent = (max(wide, THINNEST) * size[1], max(high, THINNEST) * size[0])
-        height_m = usual_m
-        lies = ground is not None and _lies(request, subjects[number])
+        shape = max(wide, THINNEST) * size[1] / (max(high, THINNEST) * size[0])
+        lies = ground is not None and _lies(request, subject)
         if ground is not None and lies:
             depth = ground.depth_at(sum(ground.near_and_far()) / 2)
-            extent = (extent[0], extent[1] * depth)
-            height_m = usual_m and usual_m * depth * high / wide
-        x = (number + (0.3 + 0.4 * aside if count == 1 else 0.5)) / count
-        if len(across) == count:
-            x = across[0] if count == 1 else (0.5 + (count - 1) * across[number]) / count
-        box = None
-        if identity.is_cut:
-            box = close_up(extent, share=near, x=x)
-        elif ground is not None:
-            size_said = reading.sizes[number] if number < len(reading.sizes) else None
-            times = math.prod(TIMES[name] for name in (*reading.placed, size_said) if name in TIMES)
-            box = scaled(
-                stand(ground, extent, height_m, share=near, x=x, way=way, lies=lies), times
-            )
-        elif identity.cut_at:
-            half = UNKNOWN * extent[0] / extent[1] / 2
-            box = (x - half, SPREAD_FLOOR - UNKNOWN, x + half, SPREAD_FLOOR)
-        cut_at = identity.cut_at
-        boxes.append(box and at_borders(box, cut_at, ground=ground, is_flipped=request.flip))
-    return tuple(boxes)
+            shape /= depth
+            heights[number] = (heights[number] or 0.0) * depth * high / wide or None
+        turned = {"left": "right", "right": "left"} if request.flip else {}
+        cut_at = " ".join(turned.get(border, border) for border in identity.cut_at.split())
+        said = (*reading.placed, *reading.sizes[number : number + 1])
+        times = math.prod(TIMES[name] for name in said if name in TIMES)
+        members.append(Member(shape, heights[number], times, identity.is_cut, cut_at, lies))
+    return members
 
 
 class LayoutScores(NamedTuple):
