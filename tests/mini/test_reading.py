@@ -201,8 +201,8 @@ def test_a_prompt_about_people_takes_nothing_that_is_merely_near(prompt):
         named_besides(prompt, MINI)
 
 
-def test_people_that_the_library_has_are_named():
-    assert [each.subject.name for each in read("a woman on a beach", TAUGHT).mentions] == ["woman"]
+def test_subjects_that_the_library_has_from_head_to_foot_are_drawn_whole(session):
+    assert session.with_named("a chicken on a beach")[0].identity.named.name == "rooster"
 
 
 @pytest.mark.parametrize(

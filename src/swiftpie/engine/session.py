@@ -351,7 +351,7 @@ class Session:
         given, components = as_subjects(subjects), self.components
         names = [subject.name for subject in given]
         others = components.family.named_besides(prompt, components, given=names)
-        return (*given, *(Subject(self.named(named.word), name=named.word) for named in others))
+        return (*given, *(Subject(self.identity_of(named), name=named.word) for named in others))
 
     @checked
     def resolved(self, request: RequestT) -> RequestT:

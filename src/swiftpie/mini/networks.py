@@ -336,11 +336,11 @@ def _advice_on_size(scene: tuple[int, int], size: tuple[int, int]) -> Iterator[s
 
 
 def _advice_on_drawings(reading: Reading, request: PersonalizeRequest) -> Iterator[str]:
-    """Yield warnings of subjects of the library, which are drawings, and some of them heads."""
+    """Yield warnings of subjects of the library, which are drawings, some of them without legs."""
     named = [each.identity.named for each in request.subjects]
     names = dict.fromkeys(repr(each.word) for each in named if each is not None)
     heads = dict.fromkeys(repr(each.word) for each in named if each and each.name in HEADS)
-    wholes = f" Of {', '.join(heads)} it has the head alone." if heads else ""
+    wholes = f" Of {', '.join(heads)} it has the head or bust alone." if heads else ""
     place, shown = "", ""
     if isinstance(request.scene, str):
         place, shown = place_named(request, reading), place_of(request, reading)

@@ -24,6 +24,7 @@ from swiftpie.mini.words import (
     ENDS,
     FILLERS,
     IN_THE_AIR,
+    LISTS,
     LOOK_WORDS,
     NO_SUBJECT,
     PLACED,
@@ -65,7 +66,7 @@ NAMES = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # such as "Ada Love
 FOREIGN_SHARE = 0.5  # a prompt with this share of unknown words is in another language
 COLOURLESS = "black and white"
 ENGLISH = "SwiftPie reads English."
-PEOPLE, TURNING = map(listed, ("people", "turning"))
+PEOPLE, TURNING, WHOLE = *map(listed, ("people", "turning")), LISTS["whole"]
 
 
 @dataclass(frozen=True)
@@ -351,7 +352,8 @@ def named_besides(
         return ()
     reading = reading if given else reading.as_place
     found = reading.besides([words_in(name) for name in given])
-    named = [mention.subject for mention in found for _ in range(mention.number) if mention.subject]
+    subjects = [mention.subject for mention in found for _ in range(mention.number)]
+    named = [each._replace(name=WHOLE.get(each.name, each.name)) for each in subjects if each]
     unknown = tuple(mention.words for mention in found if mention.subject is None)
     if named or given:
         return tuple(named[: max(0, MAX_SUBJECTS - len(given))])

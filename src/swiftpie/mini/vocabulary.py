@@ -264,7 +264,8 @@ def subjects_in(
         elif before in LISTS:
             is_last = _is_said(mention, before, is_bare=is_bare)
         else:  # "a photo of a dog", and not "a pot of nothing" or "a dog made of wood"
-            is_last = before == "of" and (not found or (is_last and _may_be_of(found[-1])))
+            is_single = bool(found) and " " not in found[-1].words and "made" not in found[-1].after
+            is_last = before == "of" and (not found or (is_last and is_single))
             is_last &= mention.subject is not None or not (found and found[-1].subject)
             loose += found.pop().words.split() if is_last and found else []
         if is_last and mention is not None:
@@ -279,10 +280,6 @@ def _twin_of(mention: Mention | None, found: Sequence[Mention]) -> int | None:
     if mention is None or mention.subject is None or not mention.has_article:
         return None
     return next((at for at, other in enumerate(found) if other.words == mention.words), None)
-
-
-def _may_be_of(mention: Mention) -> bool:
-    return " " not in mention.words and "made" not in mention.after
 
 
 def _is_said(mention: Mention, before: str, *, is_bare: bool) -> bool:
