@@ -33,10 +33,10 @@ class Scene(NamedTuple):
 # Names of photographs in the package's assets.
 PHOTOS = ("dog", "sheep", "bison", "hedgehog", "dahlia")
 SCENES = (  # each subject has one scene in each of `LIGHTS`, and the last row is of `OTHERS`
-    Scene("dog", "a dog in a forest", 4),
-    Scene("dog", "a dog in a park at sunset", 4),
-    Scene("dog", "a dog on a terrace at night", 4),
-    Scene("dog", "a dog in a courtyard in the rain", 4),
+    Scene("dog", "a dog on a beach", 4),
+    Scene("dog", "a dog on a frozen lake at sunset", 4),
+    Scene("dog", "a dog on a beach at night", 4),
+    Scene("dog", "a dog on a town square in the rain", 4),
     Scene("sheep", "a sheep in a meadow", 4),
     Scene("sheep", "a sheep in the mountains at sunset", 4),
     Scene("sheep", "a sheep in a garden at night", 4),
