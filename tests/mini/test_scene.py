@@ -394,17 +394,15 @@ def middle_and_height(session, identity, prompt, count=1):
 @pytest.mark.parametrize(
     ("words", "is_obeyed"),
     [
-        ("a dog on the left in a park", lambda x, height: x < 0.3 and height == pytest.approx(1)),
-        ("a dog on the right in a park", lambda x, height: x > 0.7 and height == pytest.approx(1)),
-        (
-            "a dog in the middle, in a park",
-            lambda x, height: abs(x - 0.5) < 0.1 and height == pytest.approx(1),
-        ),
-        ("a tiny dog in a park", lambda _, height: height == pytest.approx(0.5)),
-        ("a small dog in a park", lambda _, height: height == pytest.approx(0.7)),
-        ("a huge dog in a park", lambda _, height: height > 1.5),
-        ("a close-up of a dog in a park", lambda _, height: height > 1.3),
-        ("a dog in the distance in a park", lambda _, height: height < 0.6),
+        ("a dog on the left in a park", lambda x, high: x < 0.3 and high == pytest.approx(1)),
+        ("a dog on the right of a park", lambda x, high: x > 0.7 and high == pytest.approx(1)),
+        ("a dog in the middle of a park", lambda x, high: x == pytest.approx(high / 2, abs=0.1)),
+        ("a tiny dog in a park", lambda _, high: high == pytest.approx(0.5)),
+        ("a dog on the left of a park, tiny", lambda x, high: x < 0.3 and 0.4 < high < 0.6),
+        ("a tiny dog on the left of a cave", lambda x, _: x < 0.3),
+        ("a gigantic dog in a park", lambda _, high: high > 1.5),
+        ("a close-up of a dog in a park", lambda _, high: high > 1.3),
+        ("a dog in the distance in a park", lambda _, high: high < 0.6),
     ],
 )
 def test_words_place_a_subject_in_a_photographed_place(session, identity, words, is_obeyed):

@@ -58,9 +58,9 @@ ACROSS = {"left": 0.0, "middle": 0.5, "right": 1.0}
 ALONG = {"near": 1.0, "far": 0.1}
 TIMES = {"tiny": 0.5, "small": 0.7, "big": 1.3, "huge": 1.7, "near": 1.5}
 THINGS = frozenset((4, 5, 6, 7))  # groups of emojibase: food, vehicles, games and objects
-# Where drawn places have ground; a metre is as high as the picture.
-EDGES = ((0.0, 0.88), (1.0, 0.88), (1.0, SPREAD_FLOOR), (0.0, SPREAD_FLOOR))
-FLOOR = Ground(EDGES, ((0.88, 1.0), (SPREAD_FLOOR, 1.001)), is_near=False)
+# Where drawn places have ground; a metre is as high as the picture in front.
+EDGES = ((0.0, 0.7), (1.0, 0.7), (1.0, SPREAD_FLOOR), (0.0, SPREAD_FLOOR))
+FLOOR = Ground(EDGES, ((0.7, 0.4), (SPREAD_FLOOR, 1.0)), is_near=False)
 DOUBT = 0.5  # cells that must be sure of what they say before they count as much as all else
 
 
@@ -275,8 +275,8 @@ def staged(
     """Return the boxes in which the subjects of a picture stand.
 
     None where the model places them: where a subject has a box, and where the prompt turns it; one
-    in a drawn place, and several before a picture of the user's own, all but those that a border
-    of their photograph cuts off.
+    in a drawn place, if words say nothing, and several before a picture of the user's own, all but
+    those that a border of their photograph cuts off.
     """
     subjects = request.subjects
     if any(each.box is not None for each in subjects) or reading.is_turned:
@@ -292,17 +292,16 @@ def staged(
     across = [ACROSS[name] for name in reading.placed if name in ACROSS]
     way = next((ALONG[name] for name in reading.placed if name in ALONG), None)
     count, x = len(subjects), across[0] if len(across) == 1 else 0.3 + 0.4 * aside
-    cuts = [each.cut_at for each in members]
-    if count > 1 and own is None and {*cuts} <= {"", "left", "right"}:
+    if count > 1 and not own and {each.cut_at for each in members} <= {"", "left", "right"}:
         order = across if len(across) == count else range(count)
-        ends = [(each == "right") - (each == "left") for each in cuts]
+        ends = [(each.cut_at == "right") - (each.cut_at == "left") for each in members]
         row = sorted(range(count), key=lambda number: (ends[number], order[number]))
         found = stand_together(ground or FLOOR, [members[n] for n in row], share=near, x=x, way=way)
         return tuple(found[row.index(number)] for number in range(count))
-    boxes = list[Box | None]()
+    boxes, is_said = list[Box | None](), not own and bool(reading.placed or any(reading.sizes))
     for number, each in enumerate(members):
         x = x if count == 1 else (number + 0.5) / count
-        is_placed = ground is not None or each.is_bust or each.cut_at
+        is_placed = ground or each.is_bust or each.cut_at or is_said
         alone = is_placed and stand_together(ground or FLOOR, [each], share=near, x=x, way=way)
         boxes.append(alone[0] if alone else None)
     return tuple(boxes)

@@ -66,6 +66,7 @@ NAMES = re.compile(r"\b[^\W\d_a-z]\w+(?: [^\W\d_a-z]\w+)+")  # such as "Ada Love
 FOREIGN_SHARE = 0.5  # a prompt with this share of unknown words is in another language
 COLOURLESS = "black and white"
 ENGLISH = "SwiftPie reads English."
+KEPT = re.compile(rf" (?:{'|'.join(POSED['kept'])})(?= )")
 PEOPLE, TURNING, WHOLE = *map(listed, ("people", "turning")), LISTS["whole"]
 
 
@@ -149,7 +150,8 @@ class Reading:
     def besides(self, given: Iterable[Sequence[str]]) -> list[Mention]:
         """Return the subjects besides those `given` by words for them; see `named_besides`."""
         names = [{*words} for words in given]
-        words = [_words_of(mention) for mention in self.mentions]
+        names_of = (" ".join((each.words, *(each.subject or ())[1:2])) for each in self.mentions)
+        words = [{*text.lower().split()} for text in names_of]
         free = [name for name in names if all(map(name.isdisjoint, words))]
         pairs = zip(self.mentions, words, strict=True)
         found = [mention for mention, own in pairs if all(map(own.isdisjoint, names))]
@@ -179,19 +181,22 @@ class Reading:
 
     @cached_property
     def placed(self) -> tuple[str, ...]:
-        """Entries of `PLACED` in the order of the prompt; "in the middle of a street" is none."""
-        said = f" {' '.join(self.tokens)} "
-        found = [look for look in phrases_in(said, PLACED) if f" {look.phrase} of " not in said]
+        """Entries of `PLACED` in the order of the prompt; "on the left of a house" is none."""
+        said = re.sub(KEPT, " ", f" {' '.join(self.tokens)} ")
+        own = scene_library().nouns(self.place) if self.place else frozenset[str]()
+        of = {look: said.partition(f" {look.phrase} of ")[2] for look in phrases_in(said, PLACED)}
+        found = [look for look, thing in of.items() if not thing or own & {*thing.split()[:4]}]
         found.sort(key=lambda look: said.find(f" {look.phrase} "))
         return tuple(dict.fromkeys(look.name for look in found))
 
     @cached_property
     def sizes(self) -> tuple[str | None, ...]:
-        """Which entry of `AS_LARGE` stands before each subject that it asks for, in their order."""
+        """Which entry of `AS_LARGE` stands before each subject, or alone behind a comma."""
         said, sizes = f" {' '.join(self.others)} ", list[str | None]()
+        alone = phrases_in(f" {' '.join(re.findall('(?<=, )[a-z]+(?= ,| $)', said))} ", AS_LARGE)
         for mention in self.mentions:
             before, _, said = said.partition(f" {mention.words} ")
-            found = phrases_in(f" {' '.join(before.split()[-2:])} ", AS_LARGE)
+            found = phrases_in(f" {' '.join(before.split()[-2:])} ", AS_LARGE) or alone
             sizes += [found[0].name if found else None] * mention.number
             said = f" {said}"
         return tuple(sizes)
@@ -308,7 +313,8 @@ def _with_subjects(reading: Reading, vocabulary: Vocabulary) -> Reading:
     left += [word for mention in found for word in (*mention.before, *mention.after)]
     own = scene_library().nouns(place) | {*place.split()} if place else frozenset[str]()
     lost = {word for word in left if word in reading.skipped or _is_lost(word, vocabulary)}
-    where = {word for name in reading.placed for phrase in PLACED[name] for word in phrase.split()}
+    obeyed = (*AS_LARGE.values(), *(PLACED[name] for name in reading.placed))
+    where = {word for phrases in obeyed for phrase in phrases for word in phrase.split()}
     lost = (lost - NO_SUBJECT - own - where).union(*(mention.apart for mention in found))
     words = dict.fromkeys(
         token
@@ -323,12 +329,6 @@ def _with_subjects(reading: Reading, vocabulary: Vocabulary) -> Reading:
         unknown=tuple(vocabulary.unknown_in(text)),
         is_foreign=_is_foreign(text, vocabulary),
     )
-
-
-def _words_of(mention: Mention) -> set[str]:
-    """Return the words of a prompt for a subject, and those that the library has for it."""
-    name = "" if mention.subject is None else mention.subject.name
-    return {*mention.words.split(), *name.lower().split()}
 
 
 def names_people(text: str) -> bool:
