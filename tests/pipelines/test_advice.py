@@ -91,7 +91,7 @@ def test_what_a_prompt_loses_is_quoted_in_its_own_words(session, identity):
     assert f" {quoted}" in prompt
 
 
-@pytest.mark.parametrize("name", ["can", "a red can", "a beagle", "my dog"])
+@pytest.mark.parametrize("name", ["can", "a red can", "a beagle", "my dog", "a bowl of berries"])
 def test_the_name_of_what_is_inserted_is_explained_by_its_picture(session, identity, name):
     request = RepaintRequest(image=grey(), seed=1, source=identity, prompt=name)
     assert [each for each in session.advice_on(request) if "taught" in each] == []

@@ -36,7 +36,7 @@ from swiftpie.mini.scene import drawn_size, has_scene, is_art, prepare_art, prep
 from swiftpie.mini.scenes import MOST_ENLARGED, scene_library
 from swiftpie.mini.text_encoder import TextEncoder, WordTokenizer, encode_tokens
 from swiftpie.mini.vocabulary import GENERIC, Vocabulary
-from swiftpie.mini.words import FILLERS, HEADS, words_in
+from swiftpie.mini.words import FILLERS, HEADS, HOLDERS, words_in
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.text import TextTower
 from swiftpie.models.vision import ConvImageEncoder
@@ -257,7 +257,7 @@ def _advice(components: Components, vocabulary: Vocabulary, request: Request) ->
     if not reading.unknown:
         return
     # The picture of what is inserted explains its name.
-    shown = {*FILLERS, *words_in(" ".join(mention.words for mention in reading.mentions))}
+    shown = {*FILLERS, *HOLDERS, *words_in(" ".join(mention.words for mention in reading.mentions))}
     means = subject_library().meant_by
     unknown = [word for word in reading.unknown if word not in shown and not means(word)]
     if unknown:
@@ -281,7 +281,7 @@ def _advice_on_words(
             for word in (reading.lost if is_scene else reading.unknown)
             if not is_own
             or vocabulary.knows(word)
-            or not {*words_in(word)}.isdisjoint(reading.unknown)
+            or not {*words_in(word)}.isdisjoint({*reading.unknown} - HOLDERS)
         )
     names = [(each.name, *(each.identity.named or ())[:2]) for each in request.subjects]
     shown = {*words_in(" ".join(word for name in names for word in name))}
@@ -413,7 +413,7 @@ def _missing_subjects(reading: Reading, request: PersonalizeRequest) -> Iterator
             f"The prompt asks for {reading.num_subjects} subjects, and {len(given)} is drawn. Give "
             "a picture of each."
         )
-    for mention in reading.mentions:
+    for mention in reading.mentions if HOLDERS.isdisjoint(reading.loose) else ():
         is_one = mention.number == 1 and mention not in missing
         if is_one and library.is_plural(mention.words):
             yield (
