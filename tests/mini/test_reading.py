@@ -113,7 +113,7 @@ def test_a_lone_photographed_place_is_no_subject(prompt, place, names):
         ("a red sheep and a blue dog on a beach", ["red", "blue"]),
         ("a dog made of polished gold on a beach", ["gold"]),
         ("a golden retriever on a beach", [None]),
-        ("a red vase and a black cat", ["red", "black"]),
+        ("a red vase, a black cat, a car and a blue car", ["red", "black", None, "blue"]),
         ("two white cats", ["white", "white"]),
         ("a dog in a red castle", [None]),
         ("a photo of a grey grinning face with sweat on a beach", ["grey"]),

@@ -63,7 +63,7 @@ def test_words_that_mean_nothing_are_named_with_near_ones(session, identity, cal
         ("cat, dog, robot, lion, tiger", ["'tiger' is left out"]),
         ("two cats on a beach", ["Drawn: 'cats', and so the place"]),
         ("a cat and a cat on a beach", ["Drawn: 'cat', and so"]),
-        ("a red car and a blue car", ["'red'", "'blue'"]),
+        ("a wet car and a blue car", ["'wet'"]),
         ("a cat made of wood", []),
         ("dog, beach, sunset", ["`scene='beach'`"]),
         ("a dog in a kitchen in the rain", ["stay outside of a kitchen"]),

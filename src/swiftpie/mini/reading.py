@@ -135,16 +135,16 @@ class Reading:
 
     @cached_property
     def looks(self) -> tuple[Look | None, ...]:
-        """How each subject that it asks for shall look, in their order."""
+        """How each subject that it asks for shall look, in order; a name may be a "black cat"."""
         rest, looks = f" {' '.join(self.others)} ", list[Look | None]()
         if not self.mentions:  # a name that is in no list
             return (look_in(rest, rest),)
         for mention in reversed(self.mentions):  # what is said behind a noun is said of it
             rest, noun, behind = rest.rpartition(f" {mention.words} ")
-            words = mention.words.split()[:-1]  # a name may hold a colour, as "black cat"
-            held = (word for word in words if phrases_in(f" {word} ", COLOUR_WORDS))
-            before = " ".join((*mention.before, *held))
-            looks += [look_in(f" {before} ", f" {behind if noun else ''} ")] * mention.number
+            held = [w for w in mention.words.split()[:-1] if phrases_in(f" {w} ", COLOUR_WORDS)]
+            first = [mention.before] * (mention.number - len(mention.twins))
+            for before in reversed((*first, *mention.twins)):
+                looks.append(look_in(f" {' '.join((*before, *held))} ", f" {noun and behind} "))
         return tuple(reversed(looks))
 
     def besides(self, given: Iterable[Sequence[str]]) -> list[Mention]:

@@ -216,13 +216,14 @@ class Mention(NamedTuple):
     has_article: bool = True
     before: tuple[str, ...] = ()  # how it looks, as "red"
     after: tuple[str, ...] = ()  # what else is said of it, as "lying down"
-    apart: tuple[str, ...] = ()  # looks that not all of several have, as "a cat and a red cat"
+    apart: tuple[str, ...] = ()  # words that not all of several have, as "a cat and a wet cat"
+    twins: tuple[tuple[str, ...], ...] = ()  # how others of its name look: "and a red cat"
 
     def with_twin(self, other: "Mention") -> "Mention":
         """Return a mention of this and another subject of the same name."""
-        looks = ({*self.before, *self.after}, {*other.before, *other.after})
-        apart = (*self.apart, *(looks[0] ^ looks[1]))
-        return self._replace(number=self.number + other.number, apart=apart)
+        looks, others = {*self.before} ^ {*other.before}, {*self.after} ^ {*other.after}
+        apart, number = (*self.apart, *(looks - LOOK_WORDS), *others), self.number + other.number
+        return self._replace(number=number, apart=apart, twins=(*self.twins, other.before))
 
     def is_in(self, others: Sequence["Mention"]) -> bool:
         """Whether one of the others means the same subject."""
