@@ -463,8 +463,8 @@ def _look_of(plan: ScenePlan, row: int, number: int) -> str:
     """Return the look that a subject's own pixels have before the light, as of `own_pixels`."""
     named = plan.request.subjects[number].identity.named
     look = next(iter(plan.rows[row].reading.looks[number:]), None)
-    if look is None or (named and look.name != "black" and look.phrase in named.name.split()):
-        return ""  # a "red apple" of the library is red, but its "black cat" is blue
+    if look is None or (named is not None and look.phrase in named.name.split()):
+        return ""  # a "black cat" of the library is black
     return look.name if look.name in OWN_LOOKS else GREY
 
 
