@@ -61,6 +61,7 @@ MODULES = "modules"  # the folder of motion modules
 REHEARSAL = "rehearsal"  # the family of tiny networks
 SUBJECT = "a red cube"
 PLACES = ("on the moon", "on a beach", "in a forest", "at night", "in the snow", "under water")
+LOUDNESS = 16  # of random tiny decoders
 VOCABULARY = 49408  # CLIP's; the tokenizer here uses few of them
 
 SD21_UNET = {
@@ -255,7 +256,8 @@ def write_network(
 ) -> Any:  # noqa: ANN401 - what `build` returns
     """Write config and random weights of a network that itself never has any; return it.
 
-    `without` is the name of a weight that is tied to another one.
+    `without` is the name of a weight that is tied to another one. Tiny decoders, which are not
+    normalised, would draw black and white alone, so the last layer of one is quieter.
     """
     with torch.device("meta"):
         network: Any = build()
@@ -268,6 +270,8 @@ def write_network(
         name = "model"
     found = {key: t.shape for key, t in network.state_dict().items() if key != without}
     tensors = {key: random_tensor(shape, dtype) for key, shape in found.items()}
+    if isinstance(network, AutoencoderTiny):
+        tensors[f"decoder.layers.{len(network.decoder.layers) - 1}.weight"] /= LOUDNESS
     variant = "" if dtype is torch.float32 else ".fp16"
     save_file(tensors, folder / f"{name}{variant}.safetensors")
     return network
