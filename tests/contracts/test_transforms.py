@@ -1,7 +1,5 @@
 """Every transform draws what the untouched model draws, and leaves that model alone."""
 
-from dataclasses import fields
-
 import numpy as np
 import pytest
 
@@ -14,7 +12,7 @@ PROMPT = "a subject on a beach at sunset"
 SEED = 4
 LEAST_DB = {  # likeness to the untouched picture, peak signal to noise
     "openvino": 45,
-    "openvino-int8": 35,
+    "openvino-int8": 45,
     "token-downsampling": 33,
     "folded-upsampling": 55,
 }
@@ -71,10 +69,9 @@ def test_identities_of_before_stay_valid(session, identity, name, tmp_path):
 @drawing
 def test_it_encodes_identities(session, sprite, identity, name):
     found = Session(applied(name, session.components)).encode_identity(sprite)
-    for entry in fields(found):
-        ours, plain = getattr(found, entry.name), getattr(identity, entry.name)
-        if entry.name in {"tokens", "pooled"}:
-            assert (ours - plain).norm() < 0.1 * plain.norm()
+    for entry in ("tokens", "pooled"):
+        ours, plain = getattr(found, entry), getattr(identity, entry)
+        assert (ours - plain).norm() < 0.1 * plain.norm()
     assert found.values.keys() == identity.values.keys()
 
 

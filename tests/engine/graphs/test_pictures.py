@@ -101,7 +101,9 @@ def test_a_large_family_in_half_precision_is_quantised_throughout(large, tmp_pat
     plain, folded = large("sd21", dtype=torch.bfloat16)
     ours = Session(to_openvino(folded, quantizes=True, folder=tmp_path / "graphs"))
     request = {**SMALL, "subjects": plain.encode_identity(sprite)}
-    assert apart(ours.personalize(**request).images[0], plain.personalize(**request).images[0]) > 0
+    for request["seed"] in range(4):
+        pictures = [drawer.personalize(**request).images[0] for drawer in (plain, ours)]
+        assert 40 <= likeness_db(*pictures) < 60
     ours.edit(sprite, "x", source_prompt="ab", settings=EditSettings(size_px=64))
     assert not [record for record in caplog.records if "not quantised" in record.getMessage()]
     graphs = [path.read_text() for path in (tmp_path / "graphs").glob("*/graph.xml")]

@@ -5,7 +5,7 @@ import io
 import json
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.backbones.presets import Capability
@@ -39,8 +40,9 @@ from swiftpie.errors import SwiftPieError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import sample_pictures, to_pil, to_tensor
 from swiftpie.models.denoiser import Denoiser, DenoiserCall, WrappedDenoiser
+from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.pipelines.draw import draw
-from swiftpie.pipelines.identity import encode_identity
+from swiftpie.pipelines.identity import encode_identity, face_identity
 from swiftpie.pipelines.request import Output, PersonalizeRequest, Subject
 from swiftpie.pipelines.settings import EditSettings, MaskSource, Scales
 from swiftpie.pipelines.tasks import EditRequest
@@ -48,7 +50,7 @@ from swiftpie.types import Identity
 
 logger = logging.getLogger(__name__)
 
-RECIPE = 7  # changes with what is quantised, so that older graphs are not used
+RECIPE = 8  # changes with what is quantised, so that older graphs are not used
 FOLDED, MULTIPLIED = "Convolution", "MatMul"
 UNFOLDED, ROUNDED = "ConvolutionBackpropData", "FakeQuantize"
 LEVELS = 256  # levels of 8 bits; a range around 0 has one more on the negative side
@@ -58,26 +60,12 @@ WEIGHT, WIDENED = "Constant", "Convert"
 NARROWED = {TEXT}  # weights alone: with 8-bit states, single pictures fell to 33 dB
 
 MOST_CALLS, LEAST_CALLS = 24, 2  # one for each source of a mask at least
-NUM_CELLS = 24 * 256  # latent cells in all; more of them hardly change the ranges
+NUM_CELLS = 8 * 32 * 32  # latent cells in all; more of them hardly change the ranges
 NUM_IDENTITIES = 6
-PROMPTS = (
-    "a photo of a subject on a beach",
-    "a tiny subject on a pink background",
-    "the subject in a forest on the left",
-    "a picture of a subject by a lake at sunset",
-    "a huge subject in the snow",
-    "a subject wearing a crown in a desert",
-    "a watercolour painting of a subject in outer space",
-    "a wooden subject on a city street in the rain",
-    "a subject seen from above in a meadow in autumn",
-    "a red subject wearing a top hat in front of a brick wall",
-    "a small subject in the mountains on the right",
-    "an image of the subject under water",
-)
+KINDS = ("a photo of a subject", "a tiny wooden subject", "a subject in a top hat, in watercolour")
+PLACES = ("on a beach at sunset", "in a forest on the left", "in outer space", "in the snow")
+PROMPTS = [f"{kind} {place}" for place in PLACES for kind in KINDS]
 SCALES = (0.6, 0.8, 1.0, 1.2, 1.5)  # strengths of either branch, used in turns
-MASK_SOURCES = (MaskSource.NONE, MaskSource.INLINE)
-MOST_PICTURES, LEAST_PICTURES = 8, 2
-NUM_PIXELS = 8 * 256 * 256  # pixels in all; more of them hardly change the ranges
 MOST_BYTES = 100 << 20  # biases of larger networks stay uncorrected, which would take minutes
 GRAIN = 0.05  # noise on the grounds, so that they have fine detail
 
@@ -109,15 +97,14 @@ class Quantizer:
         """
         if function.name in NARROWED:
             return ()
-        reason = "the pictures in the package make no call like this"
-        calls: Sequence[Call] = ()
+        reason: object = "the pictures in the package make no call like this"
         try:
-            calls = CALLS[function.name](self.components, form)
+            if calls := CALLS[function.name](self.components, form):
+                return calls
         except SwiftPieError as error:
-            reason = str(error)
-        if not calls:
-            logger.warning("A call of the %s is not quantised: %s", function.name, reason)
-        return calls
+            reason = error
+        logger.warning("A call of the %s is not quantised: %s", function.name, reason)
+        return ()
 
     def quantize(self, function: Function, graph: Untyped, calls: Sequence[Call]) -> Untyped:
         """Return `graph`, which is written into, quantised by `calls`, or None where these lack."""
@@ -203,7 +190,7 @@ def _kept_exact(graph: Untyped) -> list[str]:
 def _has_weights(node: Untyped) -> bool:
     sources = [node.input_value(place).get_node() for place in range(2)]
     sources += [
-        source.input_value(0).get_node() for source in sources if source.get_type_name() == WIDENED
+        each.input_value(0).get_node() for each in sources if each.get_type_name() == WIDENED
     ]
     return any(source.get_type_name() == WEIGHT for source in sources)
 
@@ -219,9 +206,8 @@ class _CallRecorder(WrappedDenoiser):
     def _predict(self, call: DenoiserCall) -> tuple[Tensor, ...]:
         self.calls.append(call)
         if call.timestep.ndim == 0 and float(call.timestep) == self._last:
-            return torch.zeros_like(call.latents), call.latents.new_zeros(
-                len(call.latents), 1, 1, 1
-            )
+            nothing = torch.zeros_like(call.latents)
+            return nothing, nothing[:, :1]
         return super()._predict(call)
 
 
@@ -232,43 +218,59 @@ def denoiser_calls(components: Components, form: Nested) -> list[DenoiserCall]:
     Empty where calls of this kind come about neither by `personalize` nor by edits.
     """
     wanted = DenoiserCall(*form)
-    batch, _, rows, columns = wanted.latents.shape
+    size = (wanted.latents.shape[0], *wanted.latents.shape[2:])
     attention = wanted.condition.attention
     num_subjects, num_views = attention.coverage.shape[1:3]
-    num_calls = max(LEAST_CALLS, min(MOST_CALLS, NUM_CELLS // (batch * rows * columns)))
-    num_shown = min(NUM_IDENTITIES, num_calls + num_subjects - 1)  # CLIP takes seconds for each
-    is_placed = bool(attention.keys) or wanted.condition.aligned.shape[2] > 0
-    is_shown = attention.shows_subjects or is_placed
-    if not (is_shown and components.knows_subjects):  # words alone, or edits
-        num_calls *= Capability.TEXT in components.preset.capabilities
-        num_shown = 0
-    pictures = [load_image(sample) for sample in sample_pictures(num_shown)]
-    identities = [encode_identity(components, [picture] * num_views) for picture in pictures]
+    num_shown = _num_calls(size) + num_subjects - 1
+    is_shown = attention.shows_subjects or attention.keys or wanted.condition.aligned.shape[2]
+    identities = _identities(components, num_shown if is_shown else 0, num_views)
     if not attention.keys:
         identities = [identity.without_detail() for identity in identities]
     recorder = _CallRecorder(components.denoiser, components.schedule.steps[-1].timestep)
+    recording = replace(components, denoiser=recorder)
+    for request in _requests(components, size, identities, num_subjects):
+        draw(recording, request)
+    if components.family.knows_all_times and not _matching(recorder, wanted):
+        _record_edits(recording, wanted, identities)
+    return _matching(recorder, wanted)
+
+
+def _num_calls(size: Sequence[int]) -> int:
+    return max(LEAST_CALLS, min(MOST_CALLS, NUM_CELLS // math.prod(size)))
+
+
+def _identities(components: Components, count: int, num_views: int = 1) -> list[Identity]:
+    """Return subjects in the package, or none where the networks know no subjects."""
+    count = min(NUM_IDENTITIES, count) * components.knows_subjects  # CLIP takes seconds for each
+    views = [[load_image(path)] * num_views for path in sample_pictures(count)]
+    encoder = components.image_encoder
+    if isinstance(encoder, FaceIdentityEncoder):
+        face = F.normalize(torch.ones(num_views, encoder.face_width))
+        return [face_identity(components, face, crop=crop * encoder.needs_crops) for crop in views]
+    return [encode_identity(components, pictures) for pictures in views]
+
+
+def _requests(
+    components: Components, size: Sequence[int], identities: Sequence[Identity], num_subjects: int
+) -> Iterator[PersonalizeRequest]:
+    """Yield requests for latents of `size` (B, h, w), by words alone if no subjects are given."""
+    if not (identities or Capability.TEXT in components.preset.capabilities):
+        return
+    batch, *cells = size
     cell_px = components.preset.latent_cell_px
-    finds_regions = components.denoiser.installation.finds_regions
-    sources = MASK_SOURCES if finds_regions else (MaskSource.NONE,)
-    for number in range(num_calls):
+    is_masked = identities and components.denoiser.installation.finds_regions
+    for number in range(_num_calls(size)):
         first = number * batch  # its first seed decides about everything else
-        shown = [identities[(number + k) % num_shown] for k in range(num_subjects) if num_shown]
-        request = PersonalizeRequest(
-            subjects=tuple(Subject(identity) for identity in shown),
+        places = range(number, number + num_subjects) if identities else ()
+        yield PersonalizeRequest(
+            subjects=tuple(Subject(identities[k % len(identities)]) for k in places),
             prompt=PROMPTS[first % len(PROMPTS)],
             seeds=tuple(range(first, first + batch)),
-            size_px=(cell_px * rows, cell_px * columns),
-            scales=Scales(
-                identity_scale=SCALES[first % len(SCALES)],
-                detail_scale=SCALES[first // 2 % len(SCALES)],
-            ),
-            mask=sources[first % len(sources)] if shown else MaskSource.NONE,
+            size_px=(cell_px * cells[0], cell_px * cells[1]),
+            scales=Scales(*(SCALES[k % len(SCALES)] for k in (first, first // 2))),
+            mask=MaskSource.INLINE if is_masked and first % 2 else MaskSource.NONE,
             output=Output.LATENTS,
         )
-        draw(replace(components, denoiser=recorder), request)
-    if components.family.knows_all_times and not _matching(recorder, wanted):
-        _record_edits(components, recorder, wanted, identities=identities)
-    return _matching(recorder, wanted)
 
 
 def _matching(recorder: _CallRecorder, wanted: DenoiserCall) -> list[DenoiserCall]:
@@ -276,19 +278,14 @@ def _matching(recorder: _CallRecorder, wanted: DenoiserCall) -> list[DenoiserCal
 
 
 def _record_edits(
-    components: Components,
-    recorder: _CallRecorder,
-    wanted: DenoiserCall,
-    *,
-    identities: Sequence[Identity],
+    recording: Components, wanted: DenoiserCall, identities: Sequence[Identity]
 ) -> None:
-    """Record calls of edits without an inversion network, with a new subject and without one."""
-    cell_px = components.preset.latent_cell_px
-    rows, columns = wanted.latents.shape[2:]
-    edited = replace(components, denoiser=recorder)
-    is_shown = components.family.edits_by_reference
+    """Draw edits without an inversion network, with a new subject and without one."""
+    is_shown = recording.family.edits_by_reference
     method = "reference" if is_shown else "chord"
-    for number, scene in enumerate(_scenes((cell_px * rows, cell_px * columns))):
+    for number, scene in enumerate(_scenes(recording, wanted.latents.shape[2:])):
+        height, width = scene.shape[2:]
+        settings = EditSettings(method=method, size_px=height if height == width else None)
         for identity in (None, *(() if is_shown else identities[number : number + 1])):
             request = EditRequest(
                 image=to_pil(scene)[0],
@@ -296,49 +293,52 @@ def _record_edits(
                 source_prompt=PROMPTS[(number + 1) % len(PROMPTS)],
                 seed=number,
                 source=identity,
-                settings=EditSettings(
-                    method=method, size_px=cell_px * rows if rows == columns else None
-                ),
+                settings=settings,
             )
-            draw(edited, request)
+            draw(recording, request)
 
 
-def encoder_calls(_components: Components, form: Nested) -> list[Call]:
+def encoder_calls(components: Components, form: Nested) -> list[Call]:
     """Return calls of an encoder with pixels of the shape in the outline `form`."""
-    batch, _, height, width = form[0].shape
-    return [(scene.expand(batch, -1, -1, -1),) for scene in _scenes((height, width))]
+    batch, _, *size = form[0].shape
+    cells = [side_px // components.preset.latent_cell_px for side_px in size]
+    return [(scene.expand(batch, -1, -1, -1),) for scene in _scenes(components, cells)]
 
 
 @torch.no_grad()
 def decoder_calls(components: Components, form: Nested) -> list[Call]:
-    """Return calls of a decoder with latents of the shape in the outline `form`."""
-    batch, _, rows, columns = form[0].shape
-    cell_px = components.preset.latent_cell_px
-    pictures = _scenes((rows * cell_px, columns * cell_px))
-    latents = [components.autoencoder.encode(picture) for picture in pictures]
-    return [(latent.expand(batch, -1, -1, -1),) for latent in latents]
+    """Return calls of a decoder with latents of the shape in the outline `form`.
+
+    Half of them are drawn: networks draw latents that no picture is encoded to.
+    """
+    batch, _, *cells = form[0].shape
+    encoded = [components.autoencoder.encode(scene) for scene in _scenes(components, cells)]
+    requests = _requests(components, (1, *cells), _identities(components, len(encoded)), 1)
+    drawn = [draw(components, request).tensor for request in requests]
+    return [(each.expand(batch, -1, -1, -1),) for each in (*encoded, *drawn) if each is not None]
 
 
 @torch.no_grad()
 def inversion_calls(components: Components, form: Nested) -> list[Call]:
     """Return calls of an inversion network whose shapes are those of the outline `form`."""
-    batch = form[0].shape[0]
-    calls = [
-        (latents, components.text.encode([PROMPTS[(n + k) % len(PROMPTS)] for k in range(batch)]))
-        for n, (latents,) in enumerate(decoder_calls(components, form))
-    ]
+    batch, _, *cells = form[0].shape
+    calls = []
+    for number, scene in enumerate(_scenes(components, cells)):
+        latents = components.autoencoder.encode(scene).expand(batch, -1, -1, -1)
+        prompts = [PROMPTS[(number + k) % len(PROMPTS)] for k in range(batch)]
+        calls.append((latents, components.text.encode(prompts)))
     return [call for call in calls if shapes(outline(call)) == shapes(form)]
 
 
-def _scenes(size: tuple[int, int]) -> list[Tensor]:
-    """Return pictures (1, 3, H, W) of subjects on shaded, grainy grounds, always the same."""
+def _scenes(components: Components, cells: Sequence[int]) -> list[Tensor]:
+    """Return pictures (1, 3, H, W) of subjects on grainy grounds, for latents of `cells` (h, w)."""
+    height, width = (components.preset.latent_cell_px * side for side in cells)
     pictures = []
-    count = max(LEAST_PICTURES, min(MOST_PICTURES, NUM_PIXELS // math.prod(size)))
-    for number, path in enumerate(sample_pictures(count)):
+    for number, path in enumerate(sample_pictures(_num_calls(cells))):
         generator = torch.Generator().manual_seed(number)
         top, bottom = (2 * torch.rand(2, 3, 1, 1, generator=generator) - 1).unbind()
-        shade = torch.lerp(top, bottom, torch.linspace(0, 1, size[0])[:, None])
-        ground = shade + GRAIN * torch.randn(3, *size, generator=generator)
+        shade = torch.lerp(top, bottom, torch.linspace(0, 1, height)[:, None])
+        ground = shade + GRAIN * torch.randn(3, height, width, generator=generator)
         canvas = to_pil(ground.clamp(-1, 1)[None])[0].convert("RGBA")
         subject = load_image(path).convert("RGBA").resize(canvas.size)
         pictures.append(to_tensor(Image.alpha_composite(canvas, subject).convert("RGB")))
