@@ -61,9 +61,8 @@ ACROSS, DOWN = (0.32, 0.5, 0.68), 0.6  # Points where subjects are, as shares of
 ASIDE = 0.25  # Share of a box's width that is left out at a side, where a rival may be.
 CUT_SHARE, RIM_PX = 0.2, 2  # Share of a mask's rows that end along a side, looked at so near.
 UNLIKELY = math.log(1e-3 / (1 - 1e-3))  # log-odds of a share of a thousandth
-# Shares of a part of a mask that is an outline, fitted on 49 photographs with masks along their
-# outlines, of halves of them, and wider by 8 % or as ellipses: what is found in the part covers it
-# so far (1.0 and 0.96 against 0.61 and 0.42 in the middle), or it lies so far on one subject.
+# Shares of a part of a mask that is an outline, fitted on 49 photographs: what is found in the part
+# covers it so far (0.96 or 1.0; rough ones, 0.42 or 0.61), or it lies so far on one subject.
 NEARLY, WHOLLY = 0.85, 0.95
 RECTANGULAR = 0.95  # a mask that fills more of the box around its part is a rough one
 
@@ -207,13 +206,11 @@ def confidence_of(
 def find_with(network: CutoutNet, image: Image.Image, search: Search = ANYWHERE) -> CutOut:
     """Return the subject that `network` finds in `image`, and how sure it is.
 
-    A box is looked at with some of what is around it, and nothing beyond it is the subject. Around
-    points the network looks at larger and smaller views, and what it says of each place in them is
-    averaged, as the size of the subject is unknown. Without any hint it looks at the middle of the
-    picture as well, if that holds most of its guess. A subject that is small or unsure then it
-    looks at once more, closely, and both guesses count. The confidence
-    is the soft intersection over union of the first guess and the mask in the end: what changes
-    under a closer look, or along colours and edges, is unsure. `confidence_of` looks further.
+    A box is looked at with some of what is around it, and holds all of the subject. Around points,
+    guesses about larger and smaller views are averaged. Without any hint the middle of the picture
+    counts as well, if it holds most of the guess, and a subject that is small or unsure is looked
+    at once more, closely. The confidence is the soft intersection over union of the first guess and
+    the mask in the end. `confidence_of` looks further.
     """
     photo = image if image.mode == "RGB" else image.convert("RGB")
     views = _views(photo.size, search)

@@ -36,9 +36,7 @@ from swiftpie.validation import Size
 
 logger = logging.getLogger(__name__)
 
-FEATHER_SIDE_PX = (
-    512  # longer side of a picture whose edges fade over `FEATHER_PX`; else in proportion
-)
+FEATHER_SIDE_PX = 512  # longer side of a picture whose edges fade over `FEATHER_PX`
 
 NEAR_PX = 2  # on each side of a changed pixel: what is taken to change
 WINDOW = 2.0  # side of the window over the longer side of what changes

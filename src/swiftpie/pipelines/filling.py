@@ -1,10 +1,8 @@
 """Fills a part of a photograph: from its surroundings, or with a small drawing.
 
-From its surroundings, *tone* is what a thumbnail shows that is completed by patches (`completion`).
-*Texture* is everything finer. It is copied from nearby by the few shifts that fit best, most of
-them those of the patches (https://doi.org/10.1007/978-3-642-33709-3_2), so it has the grain and the
-focus of the photograph.
-
+From its surroundings, *tone* is what a completed thumbnail shows (`completion`), and *texture* is
+everything finer. It is copied from nearby by the few shifts that fit best, most of them those of
+the patches (https://doi.org/10.1007/978-3-642-33709-3_2), with the photograph's grain and focus.
 A drawing is on a *canvas*, the window of the photograph as the model sees it. A *patch* is a part
 of the photograph in its own pixels.
 
@@ -30,7 +28,6 @@ LUMA = (0.299, 0.587, 0.114)
 FINEST_PX = 2048  # longer side of what anything is looked for in; what is larger is enlarged
 TONE_PX = 128  # longer side of what tones and shifts are found in
 SAMPLED = 8  # a side, pixels in one of the tone's that tell how strong texture is
-SWEEPS = 20  # over each size of a membrane
 NEAR = 1 / 16  # A step is looked at so far, as a share of its longer side.
 FINE_PX = 1.5  # deviation of the blur that parts tone and texture, in pixels of the tone
 BICUBIC = -0.75  # slope of the kernel, as torch has it
@@ -41,9 +38,11 @@ COLOURS, MORE_OFTEN, SELDOM, MOST_ALIKE = 6, 4.0, 0.002, 0.03
 # much of the border of what goes a hidden thing has, over its own size; the most that things take.
 SEEN_PX, THICK_PX, TOUCHES, MOST_THINGS = 256, 3, 0.7, 0.4
 # Shifts in pixels of the tone: a grid's step, how near and far it reaches, how many are taken from
-# patches, and how many chosen; what a difference of texture costs, and the blur of costs.
-STEP, NEAREST, FARTHEST, MOST_FOUND, NUM_SHIFTS = 16, 12, 96, 64, 20
+# patches, and how many chosen; what a difference of texture costs, and the blur of costs; what it
+# costs to be alone among those so near, as else the same texture comes again and again.
+STEP, NEAREST, FARTHEST, MOST_FOUND, NUM_SHIFTS = 16, 12, 96, 64, 16
 DIFFERS, SMOOTH_PX = 3.0, 2.0
+ALONE, ALONE_PX, ALONE_ROUNDS = 0.1, 2.5, 4
 UNFIT = 2.0  # what a shift costs where it leads to nothing known
 BAND_PX = 256  # rows, or columns, that are enlarged at once
 
@@ -64,13 +63,6 @@ DEVIATION = 1.25  # A normal distribution's deviation over its mean absolute val
 WELL_KNOWN = 0.05  # share of a blur's weight that has to be known
 
 
-class _Known(NamedTuple):
-    """A thumbnail, and which of its pixels are fully known."""
-
-    pixels: Tensor  # (1, 3, h, w)
-    known: Tensor  # (1, 1, h, w)
-
-
 def inpaint(patch: Tensor, gone: Tensor, *, on_band: OnBand = int) -> Tensor:
     """Return a `patch` of a photograph with the part that is `gone` inpainted; some must remain.
 
@@ -81,33 +73,25 @@ def inpaint(patch: Tensor, gone: Tensor, *, on_band: OnBand = int) -> Tensor:
         goes = (resized(gone, size) > 0).to(gone)
         on_band()
         if not bool(goes.all()):
-            less, there = resized_in_parts(patch, size, on_band=on_band), _near(gone)
-            on_band()
-            found = inpaint(less, goes, on_band=on_band)
-            result = patch.clone()
-            on_band()
+            found, there = inpaint(resized(patch, size), goes, on_band=on_band), _near(gone)
+            result, missing = patch.clone(), gone[..., *there] > 0
             found = enlarged(found, _size(patch), there, on_band=on_band)
-            inner, missing = result[..., *there], gone[..., *there] > 0
-            on_band()
-            for channel, part in enumerate(found.unbind(1)):
-                torch.where(missing[:, 0], part, inner[:, channel], out=inner[:, channel])
-                on_band()
+            torch.where(missing, found, result[..., *there], out=result[..., *there])
             return result
     alike = torch.maximum(like_what_goes(patch, gone), things_beside(patch, gone))
     on_band()
-    small = _shrunk(patch, torch.maximum(gone, alike), TONE_PX)
-    if not bool(small.known.any()):
+    small, known = _shrunk(patch, torch.maximum(gone, alike), TONE_PX)
+    if not bool(known.any()):
         return extrapolate(patch, 1 - gone)
     every = max(1, max(_size(patch)) // (SAMPLED * TONE_PX))
-    coarse = blurred_within(*small, FINE_PX)
+    coarse = blurred_within(small, known, FINE_PX)
     fine = (patch - resized(coarse, _size(patch), mode="bilinear")) * (1 - gone)
     on_band()
-    seen = resized(brightness(fine[..., ::every, ::every]).abs(), _size(coarse)) * small.known
-    strength = extrapolate(seen, small.known)
-    smooth = membrane(small.pixels, small.known)
-    completed = complete(small.pixels, small.known, smooth, strength=strength, on_round=on_band)
-    shown, usual = completed or (smooth, None)
-    shifts, shares = _shifts(shown, strength, small.known, usual)
+    seen = resized(brightness(fine[..., ::every, ::every]).abs(), _size(coarse)) * known
+    strength = extrapolate(seen, known)
+    completed = complete(small, known, strength=strength, on_round=on_band)
+    shown, usual = completed or (extrapolate(small, known), None)
+    shifts, shares = _shifts(shown, strength, known, usual)
     on_band()
     inner, there = patch.clone(), _near(gone)
     tone = enlarged(blurred(shown, FINE_PX), _size(patch), there, on_band=on_band)
@@ -144,7 +128,7 @@ def things_beside(patch: Tensor, gone: Tensor) -> Tensor:
     What is partly hidden is no such thing, as it goes on, nor is what is thin, as a joint.
     """
     pixels, known = _shrunk(patch, gone, SEEN_PX)
-    without = to_pil(2 * torch.where(known > 0, pixels, membrane(pixels, known)) - 1)[0]
+    without = to_pil(2 * torch.where(known > 0, pixels, extrapolate(pixels, known)) - 1)[0]
     odds = torch.from_numpy(guesses(cutout_network(), without, [(0, 0, *without.size)]))
     found = (F.interpolate(odds[None], _size(known), mode="bilinear") > 0) & (known > 0)
     solid = grow(-grow(-found.float(), THICK_PX), THICK_PX)
@@ -157,15 +141,6 @@ def things_beside(patch: Tensor, gone: Tensor) -> Tensor:
     if things.sum() > MOST_THINGS * known.sum():
         return torch.zeros_like(gone)
     return (resized(grow(things, 2), _size(patch)) > 0).to(gone) * (1 - gone)
-
-
-def resized_in_parts(values: Tensor, size: Size, *, on_band: OnBand) -> Tensor:
-    """Return what `resized` does, a channel at a time."""
-    parts = []
-    for channel in values.split(1, dim=1):
-        parts.append(resized(channel, size))
-        on_band()
-    return torch.cat(parts, dim=1)
 
 
 def match_border(
@@ -185,23 +160,6 @@ def match_border(
         known = 1 - goes
     result[near] = torch.where(goes > 0, inner + extrapolate(around - inner, known), around)
     return result
-
-
-def membrane(values: Tensor, known: Tensor) -> Tensor:
-    """Return `values` (1, C, H, W) where they are `known`, and a harmonic membrane elsewhere."""
-    rows, columns = values.shape[-2:]
-    if min(rows, columns) <= 2 or not bool((known <= 0).any()):
-        return extrapolate(values, known)
-    weight = halved(known)
-    coarse = membrane(halved(values * known) / weight.clamp_min(SURE), (weight > SURE).to(known))
-    found = torch.where(known > 0, values, resized(coarse, (rows, columns), mode="bilinear"))
-    for _ in range(SWEEPS):
-        wide = F.pad(found, (1,) * 4, mode="replicate")
-        mean = (
-            wide[..., :-2, 1:-1] + wide[..., 2:, 1:-1] + wide[..., 1:-1, :-2] + wide[..., 1:-1, 2:]
-        )
-        found = torch.where(known > 0, values, mean / 4)
-    return found
 
 
 def blurred_within(values: Tensor, known: Tensor, deviation_px: float) -> Tensor:
@@ -242,11 +200,7 @@ def enlarged(
 def weighted(values: Tensor, down: Tensor, across: Tensor, *, on_band: OnBand = int) -> Tensor:
     """Return `down @ values @ across.T` of `values` (1, C, h, w), for weights that are mostly 0.
 
-    Args:
-        values: What is enlarged.
-        down: Weights (H, h) of rows; each row of the result is a mean of few neighbours.
-        across: Weights (W, w) of columns, likewise.
-        on_band: Called after each band of rows.
+    `down` (H, h) weighs rows and `across` (W, w) columns. `on_band` is called after each band.
     """
     result = values.new_empty(*values.shape[:2], len(down), len(across))
     for rows, above in _bands(down):
@@ -292,11 +246,12 @@ def _bands(weights: Tensor) -> Iterator[Part]:
         yield rows, slice(int(used[0]), int(used[-1]) + 1)
 
 
-def _shrunk(patch: Tensor, gone: Tensor, side: int) -> _Known:
+def _shrunk(patch: Tensor, gone: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Return a thumbnail, and which of its pixels are fully known."""
     size = shrunk_to(side, _size(patch))
     weight = resized(1 - gone, size)
     pixels = resized(patch * (1 - gone), size) / weight.clamp_min(SURE)
-    return _Known(pixels, (weight > 1 - SURE).to(weight))
+    return pixels, (weight > 1 - SURE).to(weight)
 
 
 def _shifts(
@@ -312,7 +267,8 @@ def _shifts(
     every = torch.cartesian_prod(reach, reach)
     every = every[every.square().sum(dim=1) >= NEAREST**2]
     if usual is not None:
-        every = torch.cat([_most_frequent(usual), every])
+        far = usual.square().sum(dim=1) >= NEAREST**2
+        every = torch.cat([_most_frequent(usual[far]), every])
     left, top, right, bottom = extent_of(1 - known) or (0, 0, size[1], size[0])
     here = (0, slice(None), slice(top, bottom), slice(left, right))
     seen = torch.cat([shown, DIFFERS * strength], dim=1)
@@ -327,6 +283,9 @@ def _shifts(
     best = _best_shifts(costs[0, :, known[here][0] <= 0])
     shares = shown.new_zeros(1, len(best), *size)
     chosen = costs[:, best].argmin(dim=1)
+    for _ in range(ALONE_ROUNDS):
+        alike = blurred(F.one_hot(chosen, len(best)).movedim(-1, 1).to(shown), ALONE_PX)
+        chosen = (costs[:, best] - ALONE * alike).argmin(dim=1)
     shares[here] = F.one_hot(chosen[0], len(best)).movedim(-1, 0).to(shown)
     return every[best] / torch.tensor(size), shares
 
