@@ -7,7 +7,7 @@ places, of
     pip download --no-deps viser
     npm pack online-3d-viewer
 
-and of the folder `renderings` that `benchmarks.near_places` makes.
+and of the folder `renderings` that `benchmarks.near_places` and `benchmarks.shores` make.
 `places.json` next to the library says which file each photograph is made from and how it is cut,
 who made it, and where its ground and horizon are: polygons and heights are shares of its sides, and
 `metre` gives how much of the height a metre takes at two heights. `size` is that of photographs
@@ -77,7 +77,7 @@ ZENITH, HORIZON = (110, 160, 215), (205, 225, 240)  # of the sky that panoramas 
 
 
 def is_rendered(photograph: dict[str, Any]) -> bool:
-    """Whether a picture of `places.json` is a rendering of `benchmarks.near_places`."""
+    """Whether a picture of `places.json` is a rendering of ours."""
     return bool(photograph["made_from"]["package"] == "renderings")
 
 

@@ -1,4 +1,4 @@
-"""Renders near places and a beach: `python -m benchmarks.near_places FOLDER [NAME ...]`.
+"""Renders the near places of the library: `python -m benchmarks.near_places FOLDER [NAME ...]`.
 
 FOLDER holds, all CC0, `hdri/` with the panoramas of Debian's blender-data (studiolights/world) and
 `apartment.exr` of npm's @pmndrs/assets, where it is in base64, and `blendswap-cc-0/`, furniture
@@ -22,8 +22,7 @@ from typing import Any
 import numpy as np
 
 SIZE, SAMPLES, EDGE_M = (768, 576), 16, 0.05
-HORIZON_M = 20_000
-CURVES = ((0.16, 0.6, 1.1), (0.41, 2.0, 0.5), (1.07, 0.0, 0.2))  # of a shore: pace, start, width
+HORIZON_M = 20_000  # beyond which nothing is drawn
 Colour = tuple[float, ...]
 OAK: tuple[Colour, Colour] = ((0.42, 0.24, 0.11), (0.24, 0.115, 0.045))
 WALNUT: tuple[Colour, Colour] = ((0.20, 0.105, 0.055), (0.09, 0.042, 0.02))
@@ -500,201 +499,30 @@ def floor_1() -> None:
     floor("wooden floor-1", PINE, 0.16, ("bookcase", (-0.9, 4.3, 0), 1.9, 0.0), chair)
 
 
-def shore_at(x: Any, tilt: float) -> Any:
-    """Return how far away the water begins."""
-    return 8.7 + tilt * x + sum(wide * np.sin(pace * x + start) for pace, start, wide in CURVES)
-
-
-def beyond_shore(made: Material, tilt: float) -> Any:
-    """Return how far a point of a surface lies beyond where the water begins."""
-    x, y, _ = made("SeparateXYZ", made.at).outputs
-    line = made("Math", x, tilt, 8.7, operation="MULTIPLY_ADD").outputs[0]
-    for pace, start, wide in CURVES:
-        turn = made("Math", x, pace, start, operation="MULTIPLY_ADD").outputs[0]
-        wave = made("Math", turn, operation="SINE").outputs[0]
-        line = made("Math", wave, wide, line, operation="MULTIPLY_ADD").outputs[0]
-    return made("Math", y, line, operation="SUBTRACT").outputs[0]
-
-
-def sand(tilt: float) -> Any:
-    """Return sand that is wet where waves reach it."""
-    made = Material()
-    grains = made.noise(made.at, 900, Detail=3.0, Roughness=0.8)[0]
-    patches = made.noise(made.at, 1.3, Detail=8.0)[0]
-    dunes = made.noise(made.at, 9.0, Detail=9.0, Roughness=0.62)[0]
-    steps = made.noise(made.at, 30.0, Roughness=0.7)[0]
-    light, dark = (0.76, 0.58, 0.36), (0.36, 0.23, 0.115)
-    colour = made.ramp(grains, (0.3, dark), (0.52, (0.62, 0.44, 0.25)), (0.72, light))
-    dim = made.ramp(patches, (0.35, (0.82, 0.80, 0.77)), (0.62, (1, 1, 1)))
-    dry = made.mixed(1.0, colour, dim, "MULTIPLY")
-    reach = made.noise(made.at, 0.9)[0]
-    reach = made("Math", reach, 2.4, beyond_shore(made, tilt), operation="MULTIPLY_ADD").outputs[0]
-    wet = made("MapRange", reach, -1.1, -0.2).outputs[0]
-    made.set(made.base, Roughness=made("MapRange", wet, None, None, 0.95, 0.22).outputs[0])
-    relief = made("Math", dunes, 0.6, steps, operation="MULTIPLY_ADD").outputs[0]
-    is_dry = made("Math", 1.0, wet, operation="SUBTRACT").outputs[0]
-    relief = made("Math", relief, is_dry, operation="MULTIPLY").outputs[0]
-    relief = made("Math", grains, 0.06, relief, operation="MULTIPLY_ADD").outputs[0]
-    soaked = made.mixed(1.0, dry, (0.34, 0.31, 0.30, 1), "MULTIPLY")
-    return made.done(made.mixed(wet, dry, soaked), relief, deep=0.06, bump=0.75)
-
-
-def water(tilt: float) -> Any:
-    """Return the sea, with foam at its edge and on two breakers."""
-    made = Material()
-    off = beyond_shore(made, tilt)
-    far = made("MapRange", off, 0.0, 26.0).outputs[0]
-    shallow, deep = (0.09, 0.27, 0.27), (0.012, 0.085, 0.13)
-    colour = made.ramp(far, (0.0, (0.5, 0.42, 0.3)), (0.1, shallow), (0.6, deep))
-    lace = made.noise(made.at, 2.2, (1, 1.5, 1), Detail=9.0, Roughness=0.68, Distortion=0.6)[0]
-    bent = made.noise(made.at, 0.35, Detail=4.0)[0]
-    bent = made("Math", bent, 4.0, off, operation="MULTIPLY_ADD").outputs[0]
-    edge = ((0.0, 0.95), (0.035, 0.75), (0.09, 0.12))
-    breakers = ((0.2, 0.06), (0.235, 0.85), (0.29, 0.35), (0.4, 0.03), (0.5, 0.03), (0.53, 0.6))
-    foams = (*edge, *breakers, (0.57, 0.08), (1.0, 0.0))
-    bands = made("MapRange", bent, 1.6, 22.0).outputs[0]
-    share = made.ramp(bands, *((place, (0.62 * each,) * 3) for place, each in foams))
-    share = made("Math", lace, share, operation="ADD").outputs[0]
-    foam = made("MapRange", share, 0.78, 0.95).outputs[0]
-    made.set(made.base, IOR=1.33)
-    made.set(made.base, Roughness=made("MapRange", foam, None, None, 0.07, 0.8).outputs[0])
-    ripples = made.noise(made.at, 2.6, (1, 1.7, 1), Detail=9.0, Roughness=0.66)[0]
-    relief = made("Math", foam, 0.5, ripples, operation="MULTIPLY_ADD").outputs[0]
-    return made.done(made.mixed(foam, colour, (0.86, 0.88, 0.88, 1)), relief, deep=0.1, bump=0.8)
-
-
-def waves(draw: Any, count: int, long: float, high: float, apart: float = 0.5) -> Any:
-    """Return the height at x and y of waves whose directions lie so far `apart`."""
-    turn, length = draw.normal(0, apart, count), long * draw.uniform(0.35, 1.6, count)
-    phase, tall = draw.uniform(0, 6.3, count), high * (length / long) ** 1.2 / count**0.5
-
-    def height(x: Any, y: Any) -> Any:
-        total = np.zeros_like(x)
-        for each, wide, start, top in zip(turn, length, phase, tall, strict=True):
-            along = 2 * math.pi / wide * (math.sin(each) * x + math.cos(each) * y)
-            total += top * (2 * (0.5 + 0.5 * np.sin(along + start)) ** 1.6 - 1)
-        return total
-
-    return height
-
-
-def net(x: Any, y: Any, height: Callable[[Any, Any], Any], surface: Any) -> None:
-    """Add a surface of given heights over rows and columns."""
-    across, away = np.meshgrid(x, y)
-    points = np.stack([across, away, height(across, away)], -1).reshape(-1, 3)
-    first = (np.arange(len(y) - 1)[:, None] * len(x) + np.arange(len(x) - 1)).reshape(-1, 1)
-    faces = first + np.array([0, 1, len(x) + 1, len(x)])
-    made = bpy.data.meshes.new("net")
-    made.from_pydata(points.tolist(), [], faces.tolist())
-    made.polygons.foreach_set("use_smooth", [True] * len(faces))
-    made.materials.append(surface)
-    bpy.context.collection.objects.link(bpy.data.objects.new("net", made))
-
-
-def hills(draw: Any, away: float, left: float, right: float, tall: float) -> None:
-    """Add far land, as blue as the air before it."""
-    share = np.linspace(0, 1, 240)
-    rough = sum(
-        draw.normal() * np.sin(2 * math.pi * share * each + draw.uniform(0, 6)) / each**1.1
-        for each in range(1, 24)
-    )
-    ridge = np.maximum(tall * np.sin(math.pi * share) ** 0.6 * (1 + 0.22 * rough), 0.1)
-    made = Material(rough=1.0)
-    woods = made.noise(made.at, 0.012, (1, 1, 2.5), Detail=9.0, Roughness=0.7)[0]
-    made.done(made.ramp(woods, (0.4, (0.16, 0.2, 0.216)), (0.62, (0.2, 0.25, 0.27))))
-    x = left + (right - left) * share
-    net(
-        x,
-        np.array([away, away + 1.5 * tall]),
-        lambda _, y: np.where(y > away, ridge, -2),
-        made.made,
-    )
-
-
-def sky(sun: tuple[float, float], clouds: float, seed: int) -> None:
-    """Light everything by air with thin clouds, of which `clouds` tells how much they cover."""
-    made = bpy.data.worlds.new("sky")
-    bpy.context.scene.world, made.use_nodes = made, True
-    around = Material.__new__(Material)
-    around.made = made
-    air, seen = around("TexSky"), around("TexCoord").outputs["Generated"]
-    air.sky_type, air.sun_disc = "MULTIPLE_SCATTERING", False
-    air.sun_elevation, air.sun_rotation = math.radians(sun[0]), math.radians(180 - sun[1])
-    up = around("SeparateXYZ", seen).outputs[2]
-    lift = around("Math", around("Math", up, 0.02, operation="MAXIMUM").outputs[0], 0.09)
-    flat = around("VectorMath", seen, lift.outputs[0], operation="DIVIDE").outputs[0]
-    veil = around("TexNoise", flat, Scale=0.42, Detail=12.0, Roughness=0.57, Distortion=0.3)
-    veil.noise_dimensions = "4D"
-    around.set(veil, W=float(seed))
-    cover = around("MapRange", veil.outputs[0], 0.66 - 0.2 * clouds, 0.92 - 0.2 * clouds, 0, 0.85)
-    colour = around.mixed(cover.outputs[0], air.outputs[0], (13, 13.2, 13.6, 1))
-    around.set(made.node_tree.nodes["Background"], colour, 0.075)
-
-
-def beach(
-    name: str,
-    *,
-    seed: int,
-    tilt: float,
-    sun: tuple[float, float],
-    clouds: float,
-    land: tuple[float, float, float, float],
-) -> None:
-    draw = np.random.default_rng(seed)
-    lumps, bumps = waves(draw, 14, 3.5, 0.035, 1.5), waves(draw, 60, 0.45, 0.014, 1.5)
-    swell = waves(draw, 60, 3.6, 0.09)
-
-    def ground(x: Any, y: Any) -> Any:
-        off = y - shore_at(x, tilt)
-        dry = 1 / (1 + np.exp(1.6 * (off + 3.2)))
-        return -0.055 * off * np.where(off < 0, 1, 1.6) + dry * (lumps(x, y) + bumps(x, y))
-
-    def sea(x: Any, y: Any) -> Any:
-        off = np.maximum(y - shore_at(x, tilt), 0)
-        return swell(x, y) * np.minimum(1, off / 9) * np.exp(-off / 40) + 0.012
-
-    rows = np.concatenate([np.arange(0.6, 14, 0.02), np.geomspace(14, 60, 90)])
-    net(np.arange(-22, 22, 0.045), rows, ground, sand(tilt))
-    surface = water(tilt)
-    net(np.arange(-60, 60, 0.12), np.arange(5.5 - 20 * tilt, 45, 0.08), sea, surface)
-    net(np.linspace(-2500, 2500, 400), np.geomspace(44.9, 9000, 400), sea, surface)
-    hills(draw, *land)
-    turned = (90 - sun[0], 0, sun[1])
-    lamp("SUN", (0, 0, 5), turned, energy=4.6, angle=0.009, color=(1, 0.93, 0.83))
-    sky(sun, clouds, seed)
-    camera(1.35, 7, angle=42, sharp=None)
-    shoot(name, [(-9, 1.2), (9, 1.2), (9, 6.2 + 4 * tilt), (-9, 6.2 - 4 * tilt)], exposure=0.5)
-
-
-def beach_0() -> None:
-    land = (2400.0, -2600.0, -300.0, 120.0)
-    beach("beach-0", seed=3, tilt=0.0, sun=(38, -65), clouds=0.5, land=land)
-
-
-def beach_1() -> None:
-    land = (3000.0, 100.0, 3200.0, 190.0)
-    beach("beach-1", seed=8, tilt=0.75, sun=(32, 55), clouds=0.75, land=land)
-
-
 PLACES: tuple[Callable[[], None], ...] = (
     *(table_0, table_1, table_2, counter_0, counter_1, sill_0, sill_1, garden_0, garden_1),
-    *(grass_0, floor_0, floor_1, beach_0, beach_1),
+    *(grass_0, floor_0, floor_1),
 )
 
 
-def main() -> None:
+def render(drawn: Sequence[Callable[[], None]], about: str | None) -> None:
     """Render places, by their functions' names."""
     global bpy, FOLDER, PERCENT
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("folder", type=Path, help="what the packages hold")
     parser.add_argument("names", nargs="*", help="functions of this file; all by default")
     parser.add_argument("--percent", type=int, default=100, help="of the width and height")
     given = parser.parse_args()
     bpy, FOLDER, PERCENT = importlib.import_module("bpy"), given.folder.resolve(), given.percent
-    places = {place.__name__: place for place in PLACES}
+    places = {place.__name__: place for place in drawn}
     for name in given.names or places:
         bpy.ops.wm.read_factory_settings(use_empty=True)
         places[name]()
+
+
+def main() -> None:
+    """Render the near places."""
+    render(PLACES, __doc__)
 
 
 if __name__ == "__main__":

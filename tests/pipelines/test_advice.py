@@ -58,6 +58,7 @@ def test_words_that_mean_nothing_are_named_with_near_ones(session, identity, cal
     ("prompt", "words"),
     [
         ("a dog wearing a straw hat", ["leaves out 'hat'"]),
+        ("a dog in a boat", ["'boat' is not drawn"]),
         ("a dog wearing a crown and a top hat", ["'hat'"]),
         ("cats on a beach", ["'cats' is drawn once"]),
         ("cat, dog, robot, lion, tiger", ["'tiger' is left out"]),

@@ -395,10 +395,10 @@ def _is_foreign(text: str, vocabulary: Vocabulary) -> bool:
 
 def _is_lost(word: str, vocabulary: Vocabulary) -> bool:
     """Whether a word changes nothing: it is unknown, or a noun that no network reads."""
-    known = FILLERS | ENDS | SIZES | LOOK_WORDS
-    if word in known or word in NUMBERS:
+    if word in FILLERS | ENDS | SIZES | LOOK_WORDS | {*NUMBERS}:
         return False
-    return not vocabulary.knows(word) or word in _drawn_apart()
+    is_noun = word in _drawn_apart() or subject_library().meant_by(word) is not None
+    return is_noun or not vocabulary.knows(word)
 
 
 @cache
