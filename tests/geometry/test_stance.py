@@ -51,6 +51,13 @@ def test_what_stands_or_has_no_base_stays_as_it_is(thing, degrees):
     assert stance_of(frame(thing, degrees)) is None
 
 
+def test_what_is_as_even_as_a_bowl_stands_by_the_axis_that_mirrors_it_though_it_is_cut():
+    bowl = frame(((24, 40), (104, 40), (84, 100), (44, 100)), -12)
+    bowl[..., 104:] = 0
+    assert stance_of(bowl, is_mirrored=True).turn == pytest.approx(12, abs=1.5)
+    assert stance_of(frame(SHOE, 15), is_mirrored=True) is None
+
+
 def test_a_round_thing_from_above_lies_and_is_squeezed_onto_its_foot():
     disc = [(64 + (x - 64) * 57.6 / 45, 64 + (y - 64) * 57.6 / 45) for x, y in BALL]
     plate, extent = frame(disc, 0), (0.9, 0.9)

@@ -6,7 +6,6 @@ from torch.nn import functional as F
 from swiftpie.geometry.layout import from_box
 from swiftpie.geometry.relief import height
 from swiftpie.geometry.shading import Illumination
-from swiftpie.mini import own_pixels
 from swiftpie.mini.own_pixels import OwnPixels, composite_patch, match_sharpness
 from swiftpie.pipelines.filling import CanvasDrawing, draw_over, matching_grain, without_model_error
 
@@ -87,15 +86,10 @@ def test_the_ground_is_lightened_by_little_however_bright_it_was_drawn(ball):
     assert beside.max() < 1.11  # e ** 0.1
 
 
-def test_the_ground_is_darker_where_a_subject_touches_it(ball, monkeypatch):
-    photo, lit = flat(0.5, side=256), ball
-    seen = drawing(subject=box(24, 24, 40, 40))
-    dark = join(photo, seen, lit)
-    monkeypatch.setattr(own_pixels, "DARKER_CONTACT", 0.0)
-    darker = (dark / join(photo, seen, lit))[0, 0, :, 120:136].mean(dim=1)
-    assert 0.4 < float(darker.min()) < 0.97
-    assert float(darker[:60].max()) == pytest.approx(1, abs=1e-3)
-    assert float(darker[-60:].min()) > 0.99
+def test_the_ground_is_darkest_where_a_subject_touches_it(ball):
+    below = join(flat(0.5, SIDE), drawing(subject=box(24, 24, 40, 40)), ball)[0, 0, 154:, 128]
+    assert 0.15 < float(below[0]) < 0.43 < 0.49 < float(below[-60:].min())
+    assert (below.diff() > -1e-3).all()
 
 
 def test_a_known_light_is_trusted_where_the_drawing_does_not_clearly_differ(lit_ball):
@@ -105,7 +99,7 @@ def test_a_known_light_is_trusted_where_the_drawing_does_not_clearly_differ(lit_
     result = join(photo, drawing(after=alike, subject=subject), lit_ball)
     row = result[0, 0, SIDE // 2]
     assert row[110:120].mean() > row[136:146].mean() + 0.1  # lit from the left
-    assert result[0, 0, 155, 128] < 0.45  # and it casts a shadow at its feet
+    assert result[0, 0, 154, 128] < 0.45  # and it casts a shadow at its feet
     dark = join(photo, drawing(after=0.3 * alike, subject=subject), lit_ball)
     assert dark[0, 0, 128, 128] < 0.6 * result[0, 0, 128, 128]
     red_and_dark = alike * torch.tensor([0.5, 0.3, 0.3]).view(1, 3, 1, 1)

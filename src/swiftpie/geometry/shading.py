@@ -21,14 +21,16 @@ LEVEL = 0.5  # n·l of a front that is lit as bright as the sprite
 _RELIEF = 0.85  # the relief is steep at the outline: its slopes count for less than its front
 _LIFT = 0.5  # how far what is lit brighter than the sprite moves towards white
 _CONTACT = 1.5  # the shadow that touches the feet is darker than the one that is thrown
-_CONTACT_WIDTH, _CONTACT_HEIGHT = 0.36, 0.065  # shares of the frame's side
-_OCCLUSION, _MOST_OCCLUDED = 3.0, 0.5  # factor on the shadow's darkness where feet touch; limit
-_STANDING, _CLOSE = 0.15, 0.07  # shares of the frame: height that counts as foot; reach
-_SOFT = 0.02  # share of the frame's side over which the sides of that darkness fade
+_OCCLUSION, _MOST_OCCLUDED = 3.0, 0.6  # factor on the shadow's darkness where feet touch; limit
+# Shares of the frame's side: how high a foot may be in it, how far an outline may rise beside it,
+# and over which ways down and to the sides both darknesses fade.
+_STANDING, _RISING = 0.3, 0.05
+_CONTACT_FADES, _CONTACT_SOFT, _CLOSE_FADES, _CLOSE_SOFT = 0.06, 0.05, 0.018, 0.01
+_NOTHING = 4.5  # times the way over which a shade fades, after which none is seen
 _FLATTEN = 0.45  # a length along the line of sight, on ground seen from a standing height
 _THIN = 0.2  # a shadow thrown sideways keeps this height: what casts it is not flat
 _FADE = 0.6  # share of the darkness that the far end of the shadow has lost
-_FAINTEST, _DARKER = 0.12, 0.22  # shadow without light from one side, and what that adds
+_FAINTEST, _DARKER = 0.1, 0.45  # shadow without light from one side, and what that adds
 _BEGINS = 0.03  # height, in sides of the picture, over which the shadow that is thrown begins
 _MEAN_OF = 8  # pixels whose mean the soft end of a shadow is made of
 _LONGEST = 1.6  # shadow, in heights of what casts it
@@ -97,8 +99,8 @@ class Footing(NamedTuple):
     wide: Tensor  # width of the frame, likewise
     begins: float  # height, likewise, over which the shadow that is thrown begins
     outlines: Tensor  # (B, 2, h, h): as it is, and as soft as at the far end of a shadow
-    contact: Tensor  # (B, 1, h, h) the dark patch where it stands
-    touching: Tensor  # (B, 1, h, h) where the ground is close to it
+    contact: Tensor  # (B, 1, h, h) the faint shade around its feet
+    touching: Tensor  # (B, 1, h, h) where the ground is close to them
 
 
 class Unlit(NamedTuple):
@@ -271,12 +273,9 @@ def cast_around(
     x, _, z = cast.direction[0].tolist()
     long = float(cast.length) * tall / max(1e-3, math.hypot(x, z))
     across, down = -x * long, max(_THIN * tall, abs(z) * long * _FLATTEN)
-    middle, touched = float(layout.centre[0, 0]) * size[1], 1.8 * _CONTACT_WIDTH * wide
-    rows = (min(top, foot - down), foot + max(down, 3 * _CLOSE * wide), size[0])
-    side = (
-        min(left, left + across, middle - touched),
-        max(right, right + across, middle + touched),
-    )
+    touched = _NOTHING * _CONTACT_FADES * wide
+    rows = (min(top, foot - down), foot + max(down, touched), size[0])
+    side = (min(left - touched, left + across), max(right + touched, right + across))
     ends: list[int] = []
     for low, high, count in (rows, (*side, size[1])):
         first = max(0, math.floor(low / _MEAN_OF - 3) * _MEAN_OF)
@@ -315,15 +314,11 @@ def footing_of(alpha: Tensor, layout: Layout, base: Tensor, *, zoom: float = 1.0
     """
     half = alpha.shape[-1] // 2
     centres = (torch.arange(half, device=alpha.device) + 0.5) / half
-    x, y = centres.view(1, 1, 1, -1), centres.view(1, 1, -1, 1)
-    wide = layout.scale.view(-1, 1, 1, 1)
-    across = ((x - layout.centre[:, 0].view(-1, 1, 1, 1)) / (_CONTACT_WIDTH * wide)).square()
-    down = ((y - base) / (_CONTACT_HEIGHT * wide)).square()
-    contact = _CONTACT * torch.exp(-((across + down) ** 1.5))
+    y, wide = centres.view(1, 1, -1, 1), layout.scale.view(-1, 1, 1, 1)
     sharp = F.avg_pool2d(alpha, 2)
     soft = F.avg_pool2d(F.avg_pool2d(sharp, 4), 3, stride=1, padding=1)
     soft = F.interpolate(soft, size=sharp.shape[-2:], mode="bilinear")
-    touching = _touching(sharp, base, wide, y)
+    contact, touching = _around_feet(sharp, base, wide, y)
     outlines = torch.cat([sharp, soft], dim=1)
     return Footing(alpha.shape[-1], base, wide, _BEGINS * zoom, outlines, contact, touching)
 
@@ -341,19 +336,30 @@ def cast_shadow(footing: Footing, cast: Shadow) -> Tensor:
     return F.interpolate(lost, size=(footing.side, footing.side), mode="bilinear")
 
 
-def _touching(sharp: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> Tensor:
-    """Return where the ground is close to what stands on it, (B, 1, h, h) in [0, 1]."""
+def _around_feet(sharp: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the shade around feet and that where they touch the ground, (B, 1, h, h) each.
+
+    A foot is where an outline (B, 1, h, h) comes down, each at its own height. Ground loses most
+    light there, and less the further it is away, without a bend that would lift the subject.
+    """
     lowest = (y * (sharp > 0.5)).amax(dim=2, keepdim=True)  # the lowest solid row of each column
+    cells = float(wide.max()) * sharp.shape[-1]
+    reach = max(1, round(_RISING * cells))
+    beside = F.max_pool2d(lowest, (1, 2 * reach + 1), 1, (0, reach))
     stands = _eased(1 - (base - lowest) / (_STANDING * wide)) * (lowest > 0)
-    gap = (y - lowest) / (_CLOSE * wide)
-    near = stands * torch.exp(-gap.square())
-    return _softened(_softened(near, wide), wide)
+    stands = stands * _eased(1 - (beside - lowest) / (_RISING * wide))
+    gap = (lowest - y).abs() / wide
+    contact = _softened(stands * torch.exp(-gap / _CONTACT_FADES), _CONTACT_SOFT * cells)
+    touching = _softened(stands * torch.exp(-gap / _CLOSE_FADES), _CLOSE_SOFT * cells)
+    return _CONTACT * contact, touching
 
 
-def _softened(shade: Tensor, wide: Tensor) -> Tensor:
-    """Return a shade (B, 1, h, w) whose sides fade over a share of what casts it."""
-    reach = max(1, round(_SOFT * float(wide.max()) * shade.shape[-1]))
-    return F.avg_pool2d(shade, (3, 2 * reach + 1), stride=1, padding=(1, reach))
+def _softened(shade: Tensor, cells: float) -> Tensor:
+    """Return a shade (B, 1, h, w) whose sides fade over so many cells."""
+    reach = max(1, round(cells))
+    for _ in range(2):
+        shade = F.avg_pool2d(shade, (1, 2 * reach + 1), stride=1, padding=(0, reach))
+    return shade
 
 
 def _thrown(footing: Footing, cast: Shadow) -> Tensor:

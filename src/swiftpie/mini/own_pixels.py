@@ -69,7 +69,6 @@ CELLS, RADIUS, FLOOR, GAINS = 32, 2, 0.01, (0.15, 3.0)
 
 MOST_DARKENING = 1.6  # greatest darkening of the ground, as a natural logarithm
 MOST_LIGHTENING = 0.1  # the same for lightening: subjects cast shadows, but little light
-DARKER_CONTACT = 0.5  # share of its light that rough ground loses where a subject touches it
 UNEXPECTED_SHADE, UNEXPECTED_LIGHT = 0.3, 0.3  # logarithms; predicted light wins up to here
 FINER = 4  # pixels of a shadow in one of the canvas: where a subject stands it is narrow
 MOST_RELIGHTING = 1.0  # greatest change of a subject's light, as a natural logarithm
@@ -390,20 +389,19 @@ def _shade(drawing: CanvasDrawing, placed: StandingSubject) -> Tensor:
     inner = (2 * blurred(drawing.changes, EDGE_PX) - 1).clamp(0, 1)
     drawn = shade.mean(dim=1, keepdim=True).clamp(-MOST_DARKENING, MOST_LIGHTENING)
     size = (shade.shape[2], shade.shape[3])
-    expected = _cast_shade(placed, (FINER * size[0], FINER * size[1]))
-    differs = _clear(drawn - F.avg_pool2d(expected, FINER), UNEXPECTED_SHADE)
+    expected, broad = _cast_shades(placed, (FINER * size[0], FINER * size[1]))
+    differs = _clear(drawn - F.avg_pool2d(broad, FINER), UNEXPECTED_SHADE)
     return expected * _finer(inner) + _finer(differs * inner)
 
 
-def _cast_shade(placed: StandingSubject, size: tuple[int, int]) -> Tensor:
-    """Return the shadow that the light casts on flat ground, in logarithms, on the canvas."""
+def _cast_shades(placed: StandingSubject, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return the shadow on flat ground, in logarithms, and what a drawing is fine enough for."""
     opacity, _ = placed.seen(size)
     rows = (opacity > FEET).any(dim=3).flatten().nonzero()
     base = (rows.amax() + 1) / size[0] if len(rows) else torch.ones(())
     footing = footing_of(opacity, placed.layout, base.view(1, 1, 1, 1))
-    close = F.interpolate(footing.touching, size, mode="bilinear")
-    shadow = cast_shadow(footing, usual_shadow(placed.scene))
-    return (1 - shadow).log() + (1 - DARKER_CONTACT * close).log()
+    broad, cast = footing._replace(touching=0 * footing.touching), usual_shadow(placed.scene)
+    return (1 - cast_shadow(footing, cast)).log(), (1 - cast_shadow(broad, cast)).log()
 
 
 def _finer(canvas: Tensor) -> Tensor:

@@ -231,23 +231,25 @@ def place_named(request: PersonalizeRequest, reading: Reading, share: float = 0.
 
 def _stance(components: Components, request: PersonalizeRequest, subject: Subject) -> Stance | None:
     """Return how a thing stands upright that its photograph shows leaning; None for all others."""
-    kinds = map(subject_library().meant_by, _words_of_free(request, subject))
-    first = next((each for each in kinds if each is not None), None)
-    if first is None or subject_library().entry(first.name).group not in THINGS:
+    known, words = subject_library(), _words_of_free(request, subject)
+    kind = next((kind for kind in map(known.meant_by, words) if kind is not None), None)
+    if not words or (kind is not None and known.entry(kind.name).group not in THINGS):
         return None
     identity = subject.identity
-    return components.keep("stance", identity, partial(stance_of, identity.mask[:1]))
+    found = partial(stance_of, identity.mask[:1], is_mirrored=kind is None or not identity.is_whole)
+    return components.keep(f"stance {found.keywords}", identity, found)
 
 
 def _lies(request: PersonalizeRequest, subject: Subject) -> bool:
     """Whether a subject lies flat, which its photograph shows from above."""
     words, identity = _words_of_free(request, subject), subject.identity
-    return names_flat(words) and is_flat(identity.mask[:1], extent_in_frame(identity))
+    is_known = identity.is_whole and names_flat(words)
+    return is_known and is_flat(identity.mask[:1], extent_in_frame(identity))
 
 
 def _words_of_free(request: PersonalizeRequest, subject: Subject) -> list[str]:
-    """Return the words for a photographed subject that is whole and free to turn; else none."""
-    if request.tilt or subject.view or not subject.identity.is_whole:
+    """Return the words for a photographed subject that is free to turn; else none."""
+    if request.tilt or subject.view or subject.identity.named or subject.identity.is_cut:
         return []
     return tokens_in(subject.name or " ".join(request.texts[:1]))
 

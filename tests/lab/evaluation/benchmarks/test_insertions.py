@@ -102,7 +102,7 @@ INSERTED, REMOVED = range(2)
         ),
         (INSERTED, "light-error", blurred, 0, 0.5),
         (INSERTED, "light-error", unlit, 0.98, 1.02),
-        (INSERTED, "shadow-error", blurred, 0, 0.3),
+        (INSERTED, "shadow-error", blurred, 0, 0.4),
         (INSERTED, "shadow-error", unlit, 0.999, 1.001),
         (INSERTED, "shadow-error", lambda one: one.source + 2 * shadow(one), 0.999, 1.001),
         (INSERTED, "shadow-error", mirrored_shadow, 0.3, 9),
