@@ -52,7 +52,7 @@ def test_what_stands_or_has_no_base_stays_as_it_is(thing, degrees):
 
 
 def test_what_is_as_even_as_a_bowl_stands_by_the_axis_that_mirrors_it_though_it_is_cut():
-    bowl = frame(((24, 40), (104, 40), (84, 100), (44, 100)), -12)
+    bowl = frame(((24, 40), (104, 40), (80, 100), (64, 102), (48, 100)), -12)
     bowl[..., 104:] = 0
     assert stance_of(bowl, is_mirrored=True).turn == pytest.approx(12, abs=1.5)
     assert stance_of(frame(SHOE, 15), is_mirrored=True) is None

@@ -58,7 +58,7 @@ def stance_of(mask: Tensor, *, is_mirrored: bool = False) -> Stance | None:
     turned = np.array([[cos, -sin], [sin, cos]]) @ points
     (left, top), (right, foot) = turned.min(axis=1).tolist(), turned.max(axis=1).tolist()
     wide, high = right - left, foot - top
-    if np.ptp(turned[0, turned[1] > foot - STRAIGHT * max(wide, high)]) < WIDE * wide:
+    if np.ptp(turned[0, turned[1] > foot - 2 * STRAIGHT * max(wide, high)]) < WIDE * wide:
         return None
     return Stance(-lean, (wide, high), (left + wide / 2, top + high / 2))
 
