@@ -2,21 +2,38 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import swiftpie
-from swiftpie.geometry.ground import LEAST
+from swiftpie.errors import InputError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
-from swiftpie.models.ground import CAMERA_M, CELLS, FLOOR, box_on_ground, free_middle, placed
+from swiftpie.models.ground import (
+    CAMERA_M,
+    CELLS,
+    LEAST_SEEN,
+    Sight,
+    box_on_ground,
+    placed,
+    portrait_beside,
+    sight_of,
+)
 
-FLAT = torch.zeros(3, CELLS, CELLS)  # a horizon at half of the height, ground below, no thing
-FLAT[:2] = -1.0
+FLAT = -torch.ones(3, CELLS, CELLS)  # a horizon at half of the height, and ground below
 FLAT[:2, CELLS // 2 :] = 1.0
+PHOTOS = Path(swiftpie.__file__).parent / "assets" / "photos"
 
 
-@pytest.mark.parametrize("height_m", [0.6, 1.0, 1.75])
+def sight(scores=FLAT, *, rows=(0, 0), columns=(0, 0), thing_m=0.5):
+    """Return what a photograph shows, with a thing in some of 16 rows and columns."""
+    thing = torch.zeros(CELLS, CELLS)
+    thing[slice(*rows), slice(*columns)] = 1.0
+    return Sight(scores, thing.repeat_interleave(8, 0).repeat_interleave(8, 1), thing_m)
+
+
+@pytest.mark.parametrize("height_m", [0.8, 1.0, 1.75])
 def test_a_camera_held_by_people_sees_a_subject_at_its_usual_height(height_m):
-    (left, top, right, foot), doubt = placed(FLAT, (1.0, 2.0), height_m)
+    (left, top, right, foot), doubt = placed(sight(), (1.0, 2.0), height_m)
     assert not doubt
     assert foot > 0.5
     assert (foot - top) / (foot - 0.5) * CAMERA_M == pytest.approx(height_m, rel=0.01)
@@ -24,20 +41,28 @@ def test_a_camera_held_by_people_sees_a_subject_at_its_usual_height(height_m):
 
 
 def test_what_lies_is_as_wide_as_it_is_and_less_tall():
-    (left, top, right, foot), doubt = placed(FLAT, (1.0, 1.0), 2.0, lies=True)
+    (left, top, right, foot), doubt = placed(sight(), (1.0, 1.0), 2.0, lies=True)
     assert not doubt
     assert (right - left) / (foot - 0.5) * CAMERA_M == pytest.approx(2.0, rel=0.01)
     assert foot - top < 0.5 * (right - left)
 
 
-def test_what_is_doubtful_is_said():
-    tiny, doubt = placed(FLAT, (1.0, 1.0), 0.03)
-    assert tiny[3] - tiny[1] == pytest.approx(LEAST)
-    assert "larger" in doubt
-    box, doubt = placed(-FLAT.abs(), (3.0, 1.0), 0.6)
-    assert min(box) >= 0
-    assert max(box) <= 1
-    assert "unsure" in doubt
+@pytest.mark.parametrize(
+    ("shown", "height_m", "doubt"),
+    [
+        (sight(), 0.5, ""),
+        (sight(), 0.03, "too little"),
+        (sight(-FLAT.abs()), 0.6, "unsure"),
+        (sight(rows=(4, 12), columns=(2, 8)), 2.0, "too much"),
+        (sight(rows=(4, 12), columns=(2, 8)), 0.05, "too little"),
+        (sight(rows=(4, 15), columns=(1, 15)), 0.5, "no free ground"),
+    ],
+)
+def test_a_subject_is_as_large_as_a_fifth_of_the_height_or_refused(shown, height_m, doubt):
+    box, why = placed(shown, (1.0, 1.0), height_m)
+    assert (doubt in why, bool(doubt)) == (True, bool(why))
+    assert (min(box) >= 0, max(box) <= 1) == (True, True)
+    assert box[3] - box[1] >= LEAST_SEEN - 1e-6
 
 
 @pytest.mark.parametrize(("beside", "is_sure"), [(-1.9, True), (-2.1, False)])
@@ -45,48 +70,85 @@ def test_ground_is_sure_where_its_mean_score_under_the_feet_is_above_zero(beside
     strip = FLAT.clone()
     strip[0, CELLS // 2 :] = beside  # and 1 in a strip that is narrower than the subject
     strip[0, CELLS // 2 :, 4:12] = 1.0
-    (*_, foot), doubt = placed(strip, (4.0, 1.0), 0.6)
-    assert ("unsure" not in doubt, foot > FLOOR) == (is_sure, is_sure)
+    _, doubt = placed(sight(strip), (4.0, 1.0), 0.6)
+    assert ("unsure" not in doubt) == is_sure
 
 
 def test_a_subject_stands_beside_what_is_far_away():
-    full = FLAT.clone()
-    full[2, 8:10, 4:10] = 1.0
-    (left, *_), doubt = placed(full, (1.0, 1.0), 0.6)
+    (left, *_), doubt = placed(sight(rows=(8, 10), columns=(4, 10)), (1.0, 1.0), 0.6)
     assert not doubt
     assert left > 10 / CELLS
 
 
 @pytest.mark.parametrize(
-    ("columns", "height_m", "height"),
-    [((2, 8), None, 0.4), ((2, 8), 0.1, 0.28), ((4, 15), 1.0, 0.25)],
+    ("columns", "height_m", "height"), [((2, 8), 0.5, 0.5), ((8, 14), 0.3, 0.3), ((2, 8), 0.1, 0.2)]
 )
-def test_beside_a_thing_seen_from_near_a_subject_is_on_its_line(columns, height_m, height):
-    near = -FLAT.abs()  # there is no ground
-    near[2, 4:12, slice(*columns)] = 1.0
-    (left, top, right, foot), doubt = placed(near, (1.0, 1.0), height_m)
+def test_beside_a_thing_seen_from_near_a_subject_is_on_its_line_and_as_large(
+    columns, height_m, height
+):
+    shown = sight(-FLAT.abs(), rows=(4, 12), columns=columns)  # there is no ground
+    shown = shown._replace(scores=shown.scores.clone().index_fill_(0, torch.tensor([1]), 1.0))
+    (left, top, right, foot), doubt = placed(shown, (0.5, 1.0), height_m)
     assert not doubt
     assert foot == 12 / CELLS
     assert foot - top == pytest.approx(height)
-    assert left >= columns[1] / CELLS or right <= columns[0] / CELLS + 0.03  # a margin
+    assert left >= columns[1] / CELLS or right <= columns[0] / CELLS
+
+
+def test_a_subject_without_room_beside_a_thing_stands_before_it():
+    shown = sight(rows=(2, 12), columns=(5, 11), thing_m=1.0)
+    (_, top, _, foot), doubt = placed(shown, (1.6, 1.0), 0.3)
+    assert not doubt
+    assert foot > 12 / CELLS
+    assert top > 9 / CELLS
+
+
+def test_the_height_of_a_thing_is_estimated():
+    sheep, hedgehog = (load_image(PHOTOS / f"{name}.jpg") for name in ("sheep", "hedgehog"))
+    assert sight_of(sheep).thing_m > 1.2 * sight_of(hedgehog).thing_m
 
 
 def test_a_portrait_comes_to_the_wider_side_of_what_is_seen_from_near():
-    sheep = load_image(Path(swiftpie.__file__).parent / "assets" / "photos" / "sheep.jpg")
+    sheep, box = load_image(PHOTOS / "sheep.jpg"), (0.35, 0.5, 0.65, 1.0)
     width, height = sheep.size
-    assert free_middle(sheep) > 0.6
-    assert free_middle(sheep.crop((width // 4, 0, width, height))) > 0.6
-    assert free_middle(sheep.crop((0, 0, round(0.75 * width), height))) < 0.4
-    assert free_middle(sheep.crop((0, 0, width // 6, height))) == 0.5  # meadow
+
+    def middle(first, last):
+        part = sheep.crop((int(first * width), 0, int(last * width), height))
+        left, _, right, foot = portrait_beside(part, box)
+        assert foot == 1
+        return (left + right) / 2
+
+    assert middle(0, 1) > 0.6
+    assert middle(0.25, 1) > 0.6
+    assert middle(0, 0.75) < 0.4
+    assert middle(0, 1 / 6) == 0.5  # meadow
+    with pytest.raises(InputError, match="--box"):
+        middle(0.25, 0.7)
+
+
+def test_black_bars_of_a_film_are_no_ground():
+    street = scene_library().image("city street").convert("RGB")
+    width, height = street.size
+    film = Image.new("RGB", (width, 2 * height))
+    film.paste(street, (0, height // 2))
+    left, top, right, foot = box_on_ground(film, (1, 2), 1.75)
+    alone = box_on_ground(street, (1, 2), 1.75)
+    assert (left, 2 * top - 0.5, right, 2 * foot - 0.5) == pytest.approx(alone, abs=0.02)
 
 
 def test_feet_are_on_the_ground_of_the_packaged_photographs():
-    known, on = scene_library(), []
+    known, on, refused = scene_library(), [], 0
     for name in known.names():
         ground = known.ground(name, 0)
-        if ground is not None and not ground.is_near:
+        if ground is None or ground.is_near:
+            continue
+        try:
             left, _, right, foot = box_on_ground(known.image(name), PHOTOGRAPH_PX, 1.0)
-            first, last = ground.span_at(foot)
-            rows = [y for _, y in ground.corners]
-            on.append(min(rows) < foot < max(rows) + 0.03 and first < (left + right) / 2 < last)
+        except InputError:
+            refused += 1
+            continue
+        first, last = ground.span_at(foot)
+        rows = [y for _, y in ground.corners]
+        on.append(min(rows) < foot < max(rows) + 0.03 and first < (left + right) / 2 < last)
     assert sum(on) > 0.8 * len(on)
+    assert refused < 0.2 * len(on)

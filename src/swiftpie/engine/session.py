@@ -667,7 +667,7 @@ class Session:
 
         The photograph has any shape and size; its transparency stays, but for what is drawn.
         Without a box, the subject stands on the ground that a network finds, at the usual height of
-        its name or of what the prompt calls it, else at 0.6 m.
+        its name or of what the prompt calls it, else at an estimated one.
 
         Raises:
             CapabilityError: No identity adapter is loaded, or the preset cannot turn subjects.

@@ -101,11 +101,6 @@ class Reading:
         return (*self.skipped, *self.others) if self.is_bare else self.others
 
     @property
-    def shows_place(self) -> bool:
-        """Whether it asks for a picture that needs no subject."""
-        return self.place is not None or self.setting != PLAIN
-
-    @property
     def num_subjects(self) -> int:
         """How many subjects it asks for."""
         return sum(mention.number for mention in self.mentions)
@@ -357,7 +352,7 @@ def named_besides(
     unknown = tuple(mention.words for mention in found if mention.subject is None)
     if named or given:
         return tuple(named[: max(0, MAX_SUBJECTS - len(given))])
-    if unknown or not reading.shows_place:
+    if unknown or (reading.place is None and reading.setting == PLAIN):
         _refuse(reading, unknown)
     return ()
 

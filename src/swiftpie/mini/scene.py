@@ -435,6 +435,9 @@ def _with_subjects(
         for (number, look), each in zip(enumerate(looks), subjects, strict=True)
     ]
     light = _light_in(drawing, drawn_mask, in_drawing)
+    if len(subjects) > 1 and GREY not in looks:  # a small one takes on its neighbours' hue there
+        hue = light.mean((2, 3), keepdim=True)
+        light = light.mean(dim=1, keepdim=True) * hue / hue.mean()
     picture = to_bytes(plan.rows[row].place)
     alpha = torch.zeros_like(picture[:, :1])
     half = (math.ceil(plan.size[0] / 2), math.ceil(plan.size[1] / 2))

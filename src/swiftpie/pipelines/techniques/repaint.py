@@ -26,7 +26,7 @@ from swiftpie.imageio.images import (
     to_tensor,
 )
 from swiftpie.masks import Box, hole_of, resize_mask, subject_extent
-from swiftpie.models.ground import box_on_ground, free_middle
+from swiftpie.models.ground import box_on_ground, own_height, portrait_beside
 from swiftpie.models.search import Search
 from swiftpie.noise import add_noise, draw_step_noise
 from swiftpie.pipelines.choose import Technique, resolved_scales
@@ -235,19 +235,27 @@ def proposed_box(
 ) -> Box:
     """Return a box for a subject without one: on the ground, at the usual height of its name.
 
-    The name is that of the library, or the first in the prompt. What a border of its photograph
-    cuts off stands at that of this one, as in a portrait, beside what this one shows from near.
-    What `lies_flat` does so if it `is_free` to be turned.
+    The name is that of the library, or the first in the prompt; without one the height is
+    estimated. What a border of its photograph cuts off stands at that of this one, as in a
+    portrait, beside what this one shows from near. What `lies_flat` does so if it `is_free` to be
+    turned.
+
+    Raises:
+        InputError: There is no ground, or no room on it.
     """
     wide, tall = extent_in_frame(identity)
     if identity.is_cut:
         extent = (wide / photograph.width, tall / photograph.height)
-        box = close_up(extent, share=0.5, x=free_middle(photograph))
+        box = portrait_beside(photograph, close_up(extent, share=0.5, x=0.5))
     else:
         text = prompt if identity.named is None else identity.named.name
-        usual_m = next(iter(heights_in(_words(text))), None)
-        lies = is_free and lies_flat(identity, text)
-        box = box_on_ground(photograph, (wide, tall), usual_m, lies=lies)
+        known = heights_in(_words(text))
+        height_m = known[0] if known else own_height(identity.pixels[:1], identity.mask[:1])
+        box = box_on_ground(
+            *(photograph, (wide, tall), height_m),
+            is_known=bool(known),
+            lies=is_free and lies_flat(identity, text),
+        )
     left, top, right, bottom = at_borders(box, identity.cut_at)
     return max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)
 
