@@ -17,6 +17,7 @@ from PIL import Image
 
 import swiftpie
 from swiftpie.imageio.images import sample_pictures
+from swiftpie.mini.scenes import scene_library
 from tests.golden.networks import random_networks
 
 SOURCE = f"{Path(swiftpie.__file__).parent}/"
@@ -67,11 +68,12 @@ def traces(session, other):
     identity = session.encode_identity(sample_pictures(1)[0])
     drawn = session.personalize(identity, "a dog on a beach", seed=1).images[0]
     photo = Image.fromarray(np.asarray(drawn))  # of a camera: nothing says how it was made
+    place = scene_library().image("park")
     calls = {
         "sd15": lambda: other.personalize(subject, "a dog", seed=1),
         "personalize": lambda: session.personalize(identity, "a dog", seed=1),
         "scene": lambda: session.personalize(identity, "a dog in rain at dusk on a beach", seed=1),
-        "insert": lambda: session.insert(photo, identity, prompt="a dog", seed=1),
+        "insert": lambda: session.insert(place, identity, prompt="a dog", seed=1),
         "edit": lambda: session.edit(
             photo, "a blue dog on a beach", source_prompt="a dog on a beach", seed=1
         ),

@@ -11,7 +11,7 @@ from PIL import Image
 
 from swiftpie.errors import ConfigError
 from swiftpie.server.errors import RequestError
-from swiftpie.server.shared import MEMORY, open_stores
+from swiftpie.server.shared import MEMORY, connected_to, open_stores
 from swiftpie.server.store import (
     ANSWERS,
     IDENTITIES,
@@ -53,8 +53,6 @@ def stores(request):
     address = MEMORY
     if request.param != MEMORY:
         address = request.getfixturevalue("redis_address")
-        from swiftpie.server.shared import connected_to
-
         connected_to(address).flushall()
     return partial(open_stores, address)
 
