@@ -4,9 +4,9 @@ The layer of `swiftpie.models.ground` is fitted by ridge regression to the annot
 the package, and to crops of them, which move the horizon; whether a place is near, to renderings as
 well. What is printed is measured by layers that saw no photograph of the place in question, nor of
 another with the same title: on the photographs, and on their crops, with subjects of several usual
-heights, how many are drawn, and of these how many have their lowest point on the annotated ground,
-and their height within a factor 1.5 of the usual one; and how many others are refused, of which how
-many would have neither.
+heights, how many come without a warning, of these how many have their lowest point on the annotated
+ground, and their height within a factor 1.5 of the usual one; and how many come with a warning, of
+which how many have neither.
 
 `--stamps` names a folder with the photographed stamps of Debian's `tuxpaint-stamps-default`, pasted
 into these places. The layer that tells the height of a thing is fitted to those with a usual
@@ -101,11 +101,11 @@ class View(NamedTuple):
 class Score(NamedTuple):
     """How many subjects stand as they should."""
 
-    drawn: int
+    unwarned: int
     on_ground: int  # of these
     usual_height: int
-    refused: int
-    rightly: int  # of those that are refused
+    warned: int
+    rightly: int  # of those that are warned of
 
 
 def views() -> Iterator[View]:
@@ -273,14 +273,14 @@ def score(found: Sequence[tuple[View, Sight]]) -> Score:
         for height_m, shape in NEAR if view.ground.is_near else FAR:
             box, doubt = placed(sight, (shape / view.aspect, 1.0), height_m)
             results.append((*stands(box, view.ground, height_m), bool(doubt)))
-    drawn = [(on, usual) for on, usual, doubt in results if not doubt]
-    refused = [(on, usual) for on, usual, doubt in results if doubt]
+    unwarned = [(on, usual) for on, usual, doubt in results if not doubt]
+    warned = [(on, usual) for on, usual, doubt in results if doubt]
     return Score(
-        len(drawn),
-        sum(on for on, _ in drawn),
-        sum(usual for _, usual in drawn),
-        len(refused),
-        sum(not (on and usual) for on, usual in refused),
+        len(unwarned),
+        sum(on for on, _ in unwarned),
+        sum(usual for _, usual in unwarned),
+        len(warned),
+        sum(not (on and usual) for on, usual in warned),
     )
 
 
@@ -302,8 +302,8 @@ def report(seen: Sequence[View]) -> str:
         stood = score([each for each in found if each[0].is_crop == is_crop])
         lines.append(
             f"without a box, {name} that the layer did not see: on the ground {stood.on_ground} of "
-            f"{stood.drawn} drawn, usual height {stood.usual_height}; refused {stood.refused}, "
-            f"{stood.rightly} rightly\n"
+            f"{stood.unwarned} unwarned, usual height {stood.usual_height}; "
+            f"warned of {stood.warned}, {stood.rightly} rightly\n"
         )
     return "".join(lines)
 

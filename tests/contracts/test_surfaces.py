@@ -481,7 +481,6 @@ SAID = {  # of options that the embedded model does without, or refuses
     "form of ChordEdit": (edit("a blue dog", {"chord": "fast"}), r"`chord=fast` has no effect"),
     "pose": (POSE, r"keep\s+a\s+pose"),
     "best of words": (edit("a dog at night", {"best_of": 2}), r"change\s+by\s+words"),
-    "place": (change("insert", "a ring", has_subject=True), r"[Aa]t\s+its\s+usual\s+size"),
 }
 
 

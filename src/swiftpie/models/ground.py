@@ -1,6 +1,7 @@
 """Estimates where things stand in a photograph: its ground, its horizon and its own subject."""
 
 import functools
+import logging
 import math
 from itertools import product
 from typing import NamedTuple
@@ -11,11 +12,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.errors import InputError
+from swiftpie.errors import warn
 from swiftpie.geometry.ground import ASSETS, MARGIN, SMALL_M, UNKNOWN, Ground, box_on, scaled, stand
 from swiftpie.imageio.images import to_tensor
 from swiftpie.masks import HALF, Box, resize_mask
 from swiftpie.models.cutout import cutout_network
+
+logger = logging.getLogger(__name__)
 
 WEIGHTS = "estimate.safetensors"  # the file that `python -m benchmarks.ground --fit` writes
 SIDE_PX, CELLS = 256, 16
@@ -96,7 +99,8 @@ def box_on_ground(
     """Return the box of a subject that stands on the estimated ground of a photograph.
 
     It stands beside what the network for cut-outs finds there: in a view from near on the same line
-    or a little before it, and as large as the heights of both say.
+    or a little before it, and as large as the heights of both say. A warning names what is doubtful
+    about the box, and the remedy.
 
     Args:
         photograph: Any size.
@@ -104,9 +108,6 @@ def box_on_ground(
         height_m: Its usual height.
         is_known: Its name says the height, which is estimated else.
         lies: It lies flat, and its extent is that from above.
-
-    Raises:
-        InputError: The ground is unsure, or there is no room, or it would have another size.
     """
     across, down = bars_of(photograph)
     width, height = photograph.size
@@ -115,7 +116,7 @@ def box_on_ground(
     shape = (extent[0] / shown.width, extent[1] / shown.height)
     box, doubt = placed(sight_of(shown), shape, height_m, is_known=is_known, lies=lies)
     if doubt:
-        raise InputError(f"{doubt} {REMEDY}")
+        warn(logger, f"{doubt} {REMEDY}")
     left, top, right, foot = (
         bar + (1 - 2 * bar) * edge for bar, edge in zip((across, down) * 2, box, strict=True)
     )
@@ -143,7 +144,7 @@ def placed(
     is_known: bool = True,
     lies: bool = False,
 ) -> tuple[Box, str]:
-    """Return the box of a subject in a photograph, and why it should not be drawn there, if so.
+    """Return the box of a subject in a photograph, and what is doubtful about it.
 
     `extent` is its width and height as shares of those of the photograph, up to a factor.
     For other arguments see `box_on_ground`.
@@ -205,6 +206,7 @@ def _beside(
     usual = (foot - top) * tall / sight.thing_m
     usual = usual if is_known else math.sqrt(usual * UNKNOWN)
     height, is_right = min(max(usual, LEAST_SEEN), foot - MARGIN), left < 1 - right
+    height = min(height, (1 - 2 * MARGIN) / ratio)
     box = box_on(min(1 - MARGIN, foot), float(is_right), (height * ratio, height))
     if doubt := _size_doubt(usual, box, MOST_OFF_ESTIMATED):
         return box, doubt
@@ -219,26 +221,23 @@ def _beside(
         hides, least = (HIDES, line - LESS_SURE) if forward else (TOUCHES, -math.inf)
         least = SURE if foot > 1 - MARGIN else least  # the border cuts off where the thing stands
         for x in sorted((x / PLACES for x in range(PLACES + 1)), key=lambda x: abs(x - middle)):
-            box = box_on(y, x, (high * ratio, high))
-            under = (box[0], y, box[2], y)
-            if _mean_in(seen, box) <= hides and _mean_in(stands, under) >= least:
-                return box, ""
+            tried = box_on(y, x, (high * ratio, high))
+            under = (tried[0], y, tried[2], y)
+            if _mean_in(seen, tried) <= hides and _mean_in(stands, under) >= least:
+                return tried, ""
     return box, NO_ROOM
 
 
 def portrait_beside(photograph: Image.Image, box: Box) -> Box:
-    """Return the box of a portrait moved beside what a photograph shows from near.
-
-    Raises:
-        InputError: There is no room.
-    """
+    """Return the box of a portrait moved beside what a photograph shows from near."""
     own, (left, top, right, foot) = sight_of(photograph).near_thing, box
     if own is None:
         return box
     room, middle = max((own[0], own[0] / 2), (1 - own[2], (1 + own[2]) / 2))
     smaller = min(1.0, room / (right - left))
     if smaller < LEAST_PORTRAIT:
-        raise InputError(f"{NO_ROOM} {REMEDY}")
+        warn(logger, f"{NO_ROOM} {REMEDY}")
+        smaller = LEAST_PORTRAIT
     half = smaller * (right - left) / 2
     return (middle - half, foot - smaller * (foot - top), middle + half, foot)
 

@@ -239,9 +239,6 @@ def proposed_box(
     estimated. What a border of its photograph cuts off stands at that of this one, as in a
     portrait, beside what this one shows from near. What `lies_flat` does so if it `is_free` to be
     turned.
-
-    Raises:
-        InputError: There is no ground, or no room on it.
     """
     wide, tall = extent_in_frame(identity)
     if identity.is_cut:
