@@ -436,7 +436,7 @@ IDEAS = (
         "insert",
         "swiftpie/mini/inpainting.py",
         "trained",
-        partial(changes_a_place, comes=True, box=(0.3, 0.4, 0.6, 0.9)),
+        partial(changes_a_place, comes=True),
     ),
     Idea(
         "removal",

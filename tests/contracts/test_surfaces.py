@@ -31,7 +31,6 @@ from swiftpie.cli.main import app
 from swiftpie.faces import FaceSettings
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import encode_animation
-from swiftpie.mini.scenes import scene_library
 from swiftpie.pipelines.animation import USUAL_FRAMES
 from swiftpie.server.mcp import Folders, Toolbox
 from tests.comfyui.interface import load_nodes
@@ -499,29 +498,31 @@ def test_every_surface_reads_what_the_model_answers_in_words(
 
 
 LONG = Case("personalize", "a kitten on a beach, " + "red and blue and " * 30 + "green")
-INSERTED = change("insert", f"a horse, {LONG.prompt}", has_subject=True)
-WARNED = {"a prompt": LONG, "an insertion": INSERTED}
+UNSURE = change("insert", "", has_subject=True)
+WARNED = {
+    "long prompt": (LONG, "A prompt was cut"),
+    "unsure ground": (UNSURE, "ground remains unsure"),
+}
 
 
 @pytest.fixture(scope="module")
-def street(folder, tmp_path_factory):
-    """Return the folder with a photograph that has ground."""
-    own = tmp_path_factory.mktemp("street")
-    scene_library().image("city street").save(own / "photo.png")
+def without_ground(folder, tmp_path_factory):
+    """Return the folder with a photograph in which nothing stands."""
+    own = tmp_path_factory.mktemp("unsure")
+    Image.new("RGB", (300, 200), (40, 120, 250)).save(own / "photo.png")
     (own / "subject.png").write_bytes((folder / "subject.png").read_bytes())
     return own
 
 
 @pytest.mark.parametrize("name", WARNED)
-def test_every_answer_carries_the_warnings(session, street, server, nodes, name):
-    case, place = WARNED[name], street
-    who = session.encode_identity(place / "subject.png")
+def test_every_answer_carries_the_warnings(session, without_ground, server, nodes, name):
+    (case, words), place = WARNED[name], without_ground
     result = (
         session.generate(case.prompt, seed=SEED)
         if case is LONG
-        else session.insert(place / "photo.png", who, prompt=case.prompt, seed=SEED)
+        else session.insert(place / "photo.png", session.encode_identity(place / "subject.png"))
     )
-    (wanted,) = (warning for warning in result.warnings if "A prompt was cut" in warning)
+    (wanted,) = (warning for warning in result.warnings if words in warning)
     answers = {
         "batch": drawn_by_batch(case, session, place)["warnings"],
         "http": asked_over_http(case, place, server).json["swiftpie"]["warnings"],
@@ -537,7 +538,7 @@ def shown_by_nodes(case, session, folder, nodes):
         return nodes["Personalize"].execute(session, case.prompt, SEED, 1).ui
     shown, photo = (as_image(load_image(folder / f"{name}.png")) for name in ("subject", "photo"))
     subject, _ = nodes["EncodeIdentity"].execute(session, shown).args
-    words = (session, photo, case.prompt, "", SEED, 0.0)
+    words = (session, photo, "", "", SEED, 0.0)
     return nodes["Edit"].execute(*words, subject=subject, task="insert").ui
 
 

@@ -75,8 +75,7 @@ def garment(session):
 
 
 def insertion(session):
-    shown, box = session.encode_identity(picture(0)), (0.2, 0.3, 0.8, 0.9)
-    return RepaintRequest(image=photo(), source=shown, box=box, seed=3)
+    return RepaintRequest(image=photo(), source=session.encode_identity(picture(0)), seed=3)
 
 
 def removal():
@@ -85,8 +84,10 @@ def removal():
 
 def moving(session):
     subject = Subject(session.encode_identity(picture(0)), box=(0.0, 0.3, 0.6, 1.0))
-    end = {"to_boxes": ((0.4, 0.3, 1.0, 1.0),), "num_frames": 3, "seeds": (3,)}
-    return AnimateRequest(subjects=(subject,), prompt=PROMPT, **end)
+    box = (0.4, 0.3, 1.0, 1.0)
+    return AnimateRequest(
+        subjects=(subject,), prompt=PROMPT, to_boxes=(box,), num_frames=3, seeds=(3,)
+    )
 
 
 CASES = {  # by technique: networks, and a request that it draws with them

@@ -311,7 +311,7 @@ WORDS = {  # edits of which no denoiser draws anything
     },
 }
 REPAINTED = {
-    "insert": {"who": ROBOT, "box": RIGHT},
+    "insert": {"who": ROBOT},
     "insert, turned": {"who": ROBOT, "box": LEFT, "view": (30, 10), "size": (200, 120)},
     "remove": {"mask": BOX},
     "remove, found": {"mask": Search(points=((0.5, 0.6),))},

@@ -122,7 +122,9 @@ def with_surroundings(photograph: Image.Image, thing: Tensor) -> Tensor:
 
     Some of the photograph has to be the thing.
     """
-    left, top, right, bottom = extent_of(thing) or (0, 0, 0, 0)
+    extent = extent_of(thing)
+    assert extent is not None, "a subject was found"
+    left, top, right, bottom = extent
     side, (width, height) = max(right - left, bottom - top), photograph.size
     beyond = math.ceil(AROUND * side)
     low, high = (max(0, left - beyond), max(0, top - beyond)), (right + beyond, bottom + beyond)
@@ -152,7 +154,9 @@ def with_surroundings(photograph: Image.Image, thing: Tensor) -> Tensor:
 
 def sticking_out(pixels: Tensor, gone: Tensor) -> Tensor:
     """Return what is long and thin, touches what goes and unlike that ends in what is around it."""
-    left, top, right, bottom = extent_of(gone) or (0, 0, 0, 0)
+    extent = extent_of(gone)
+    assert extent is not None, "a thing goes"
+    left, top, right, bottom = extent
     side = max(right - left, bottom - top)
     known = ground = 1 - gone
     for _ in range(3):  # what stands out does not count as ground
