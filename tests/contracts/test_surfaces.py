@@ -501,7 +501,7 @@ LONG = Case("personalize", "a kitten on a beach, " + "red and blue and " * 30 + 
 UNSURE = change("insert", "", has_subject=True)
 WARNED = {
     "long prompt": (LONG, "A prompt was cut"),
-    "unsure ground": (UNSURE, "ground remains unsure"),
+    "unsure ground": (UNSURE, "unsure where the photograph has ground"),
 }
 
 

@@ -158,7 +158,7 @@ def test_what_the_border_of_its_photograph_cuts_off_stands_at_the_border_of_this
     assert top < 0.5
     assert 0 <= left < right <= 1
     aside = replace(identity, cutouts=(identity.cutouts[0]._replace(cut_at="right"),))
-    assert proposed_box(scene_library().image("city street"), aside, "a horse")[2] == 1
+    assert proposed_box(scene_library().image("city street"), aside)[2] == 1
 
 
 def test_a_warning_says_that_a_subject_is_drawn_larger_than_it_is(identity, caplog):
@@ -171,8 +171,7 @@ def test_the_smallest_photographs_are_changed_without_a_warning(session, identit
     photo = photograph(*size)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        whole = (0, 0, 1, 1)
-        assert session.insert(photo, identity, box=whole, seed=1).image.size == photo.size
+        assert session.insert(photo, identity, seed=1).image.size == photo.size
         assert session.remove(photo, mask=(0, 0, 1, 0.5), seed=1).image.size == photo.size
     with pytest.raises(InputError, match="Mark less"):
         session.remove(photo, mask=(0, 0, 1, 1))
