@@ -41,6 +41,7 @@ from swiftpie.pipelines.request import MAX_SUBJECTS, PersonalizeRequest, Picture
 from swiftpie.pipelines.settings import EditSettings, Scales
 from swiftpie.pipelines.tasks import TASKS, RepaintRequest
 from swiftpie.server import schemas
+from swiftpie.server.decoding import DecodedPicture
 from swiftpie.server.drawing import SUFFIXES, DrawnPicture, warnings_of
 from swiftpie.server.errors import RequestError, as_request_error, error_of_fields, log_failure
 from swiftpie.server.store import Caller
@@ -49,7 +50,6 @@ from swiftpie.validation import MAX_REFERENCES
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
-    from PIL import Image
 
 CALLER = Caller("mcp", "mcp")  # all calls are of one user
 Report = Callable[[int, int, str], Awaitable[None]]
@@ -64,19 +64,14 @@ STYLE = "style_reference"  # a picture here, and the id of a kept one over HTTP
 class Picture(schemas.Strict):
     """A picture: a file inside of an allowed folder, or its bytes."""
 
-    path: Annotated[
-        str,
-        Field(
-            max_length=MAX_PATH, description="A file inside of a folder that the user has allowed."
-        ),
-    ] = ""
-    data: Annotated[
-        str,
-        Field(
-            max_length=schemas.MAX_IMAGE_LETTERS,
-            description="Instead, the bytes of the file in base64. Addresses are never fetched.",
-        ),
-    ] = ""
+    path: str = Field(
+        "", max_length=MAX_PATH, description="A file inside of a folder that the user has allowed."
+    )
+    data: str = Field(
+        "",
+        max_length=schemas.MAX_IMAGE_LETTERS,
+        description="Instead, the bytes of the file in base64. Addresses are never fetched.",
+    )
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -87,28 +82,20 @@ class Picture(schemas.Strict):
 class ShownSubject(schemas.WithOptions):
     """One subject: pictures that show it, or its name in the library."""
 
-    pictures: Annotated[
-        tuple[Picture, ...],
-        Field(max_length=MAX_REFERENCES, description="Pictures of the same subject."),
-    ] = ()
-    masks: Annotated[
-        tuple[Picture, ...],
-        Field(
-            max_length=MAX_REFERENCES,
-            description="One for each picture, white where the subject is; by default it is found.",
-        ),
-    ] = ()
-    library: Annotated[
-        str,
-        Field(
-            max_length=schemas.MAX_NAME, description="Instead of pictures, a name such as 'cat'."
-        ),
-    ] = ""
-
-    identity: Annotated[
-        Picture | None,
-        Field(description="Instead of pictures, an identity file, in the same two ways."),
-    ] = None
+    pictures: tuple[Picture, ...] = Field(
+        (), max_length=MAX_REFERENCES, description="Pictures of the same subject."
+    )
+    masks: tuple[Picture, ...] = Field(
+        (),
+        max_length=MAX_REFERENCES,
+        description="One for each picture, white where the subject is; by default it is found.",
+    )
+    library: str = Field(
+        "", max_length=schemas.MAX_NAME, description="Instead of pictures, a name such as 'cat'."
+    )
+    identity: Picture | None = Field(
+        None, description="Instead of pictures, an identity file, in the same two ways."
+    )
 
     @model_validator(mode="after")
     def _is_shown_or_named(self) -> Self:
@@ -141,13 +128,11 @@ class Tool:
             for name, value in given.model_dump(exclude_unset=True).items()
             if not holds_pictures(getattr(given, name))
         }
-        own = {
-            name: value for name, value in values.items() if name in schemas.OwnFields.model_fields
-        }
+        own, shared = (
+            {name: values[name] for name in values.keys() & model.model_fields}
+            for model in (schemas.OwnFields, schemas.Drawing)
+        )
         own |= {"task": self.task, "mask_mode": "white"}
-        shared = {
-            name: value for name, value in values.items() if name in schemas.Drawing.model_fields
-        }
         return schemas.Drawing.model_validate({**self.fixed, **shared, "swiftpie": own})
 
 
@@ -182,10 +167,7 @@ def _tool(name: str, task: Task) -> Tool:
     fixed: dict[str, str] = {}
     if "prompt" in shared and task.request is not RepaintRequest:
         shared -= {"prompt"}
-        more["prompt"] = (
-            Annotated[schemas.Prompt, schemas.described(PersonalizeRequest, "prompt")],
-            ...,
-        )
+        more["prompt"] = (schemas.Prompt, schemas.described(PersonalizeRequest, "prompt"))
     if "to" in known:
         shared -= {"n", "output_format"}
         more["animate"] = (Annotated[schemas.AnimateIn, MOVES], ...)
@@ -336,17 +318,14 @@ class Toolbox:
             )
         await report(0, steps, "reading" if self.worker.is_ready else "loading the model")
         await asyncio.shield(self.worker.getting_ready)
-        picture, mask = (getattr(given, name, None) for name in ("picture", "mask"))
+        picture, mask, style = (getattr(given, name, None) for name in ("picture", "mask", STYLE))
         images, original = [], None
         if picture is not None:
-            data = await asyncio.to_thread(self.folders.read, picture, name="picture")
-            decode = self.worker.decoder.decode
-            found = await decode(data, name="'picture'", key=CALLER.key, keeps_original=True)
+            found = await self._decode(picture, "picture", keeps_original=True)
             images, original = [found.image], found.original
-        shape = await self._decode(mask, "mask") if isinstance(mask, Picture) else None
-        style = getattr(given, STYLE, None)
+        shape = (await self._decode(mask, "mask")).image if isinstance(mask, Picture) else None
         if style is not None:
-            style = await self._decode(style, STYLE, most_px=schemas.KEPT_PX)
+            style = (await self._decode(style, STYLE, most_px=schemas.KEPT_PX)).image
         await report(1, steps, "encoding subjects" if shown else "drawing")
         named = [await self._subject(subject) for subject in subjects]
         body, results = tool.drawing(given), []
@@ -358,12 +337,9 @@ class Toolbox:
         files = [result.data for result in results]
         return self._answered(files, _facts(results), name=tool.name, kind=body.output_format)
 
-    async def _decode(
-        self, picture: Picture, name: str, *, most_px: int | None = None
-    ) -> "Image.Image":
+    async def _decode(self, picture: Picture, name: str, **kept: Any) -> DecodedPicture:  # noqa: ANN401
         data = await asyncio.to_thread(self.folders.read, picture, name=name)
-        decode = self.worker.decoder.decode
-        return (await decode(data, name=f"'{name}'", key=CALLER.key, most_px=most_px)).image
+        return await self.worker.decoder.decode(data, name=f"'{name}'", key=CALLER.key, **kept)
 
     async def _subject(self, given: ShownSubject) -> Subject:
         placed = given.placed
@@ -375,7 +351,7 @@ class Toolbox:
             builder, model = self.worker.builder, self.worker.models.named(None)
             return Subject(await builder.in_file(data, model), **placed)
         images, masks = [
-            [await self._decode(picture, name, most_px=schemas.KEPT_PX) for picture in pictures]
+            [(await self._decode(each, name, most_px=schemas.KEPT_PX)).image for each in pictures]
             for name, pictures in (("pictures", given.pictures), ("masks", given.masks))
         ]
         return Subject(Pictures(tuple(images), tuple(masks)), **placed)

@@ -157,9 +157,9 @@ def _extended(
     return made
 
 
-def described(source: type, name: str) -> Any:  # noqa: ANN401 - as pydantic has it
-    """Return how the schema describes an option that OpenAI's interface has too."""
-    return Field(description=options_of(source)[name].option.help)
+def described(source: type, name: str, default: Any = ..., **limits: Any) -> Any:  # noqa: ANN401 - as pydantic has it
+    """Return the field of an option that OpenAI's interface has too, with the help of ours."""
+    return Field(default, description=options_of(source)[name].option.help, **limits)
 
 
 def controls(*sources: type) -> dict[str, dict[str, Any]]:
@@ -239,21 +239,14 @@ class EditSettingsIn(WithOptions):
 class SubjectIn(WithOptions):
     """One subject of a picture."""
 
-    identity_id: Annotated[
-        str, Field(description="Of POST /v1/identities.", max_length=MAX_NUMBER)
-    ] = ""
-    library: Annotated[
-        str, Field(description="Instead, a name of GET /v1/library.", max_length=MAX_NAME)
-    ] = ""
-
-    identity_file: Annotated[
-        str,
-        Field(
-            description="Instead, an identity file in base64, so that any server draws it; in a "
-            "form, the number of its part 'identity', from 0.",
-            max_length=MAX_IMAGE_LETTERS,
-        ),
-    ] = ""
+    identity_id: str = Field("", description="Of POST /v1/identities.", max_length=MAX_NUMBER)
+    library: str = Field("", description="Instead, a name of GET /v1/library.", max_length=MAX_NAME)
+    identity_file: str = Field(
+        "",
+        description="Instead, an identity file in base64, so that any server draws it; in a form, "
+        "the number of its part 'identity', from 0.",
+        max_length=MAX_IMAGE_LETTERS,
+    )
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -265,9 +258,7 @@ class SubjectIn(WithOptions):
 class AnimateIn(WithOptions):
     """What moves in a drawing whose answer is an animated WebP."""
 
-    num_frames: Annotated[
-        int, Field(ge=2, le=MAX_FRAMES), described(AnimateRequest, "num_frames")
-    ] = USUAL_FRAMES
+    num_frames: int = described(AnimateRequest, "num_frames", USUAL_FRAMES, ge=2, le=MAX_FRAMES)
 
     @property
     def ends(self) -> dict[str, Any]:
@@ -278,17 +269,15 @@ class AnimateIn(WithOptions):
 class OwnFields(WithOptions):
     """Options that OpenAI's fields lack."""
 
-    subjects: Annotated[list[SubjectIn], Field(max_length=MAX_SUBJECTS)] = []
+    subjects: list[SubjectIn] = Field([], max_length=MAX_SUBJECTS)
     scales: ScalesIn = ScalesIn()
     edit: EditSettingsIn = EditSettingsIn()
     animate: AnimateIn | None = None
-    mask_mode: Annotated[
-        Literal["alpha", "white"],
-        Field(
-            description="A mask is transparent where the picture may change, as OpenAI's are; as "
-            "'white', it is opaque and white there."
-        ),
-    ] = "alpha"
+    mask_mode: Literal["alpha", "white"] = Field(
+        "alpha",
+        description="A mask is transparent where the picture may change, as OpenAI's are; as "
+        "'white', it is opaque and white there.",
+    )
     return_mask: bool = False
 
 
@@ -311,27 +300,22 @@ class Drawing(Bounded):
     model_config = ConfigDict(extra="allow")  # to name them in the answer
 
     # Needed but where a subject comes into a photograph, or something goes; see `requests_of`.
-    prompt: Annotated[
-        str, Field(max_length=MAX_PROMPT), described(PersonalizeRequest, "prompt")
-    ] = ""
-    model: Annotated[str | None, Field(max_length=200)] = None
-    n: Annotated[int, Field(ge=1, le=MAX_PICTURES)] = 1
-    size: Annotated[SizeText, described(PersonalizeRequest, "size_px")] = "auto"
-    seed: Annotated[
-        int | None, Field(ge=0, le=MAX_SEED), described(PersonalizeRequest, "seeds")
-    ] = None
+    prompt: str = described(PersonalizeRequest, "prompt", "", max_length=MAX_PROMPT)
+    model: str | None = Field(None, max_length=200)
+    n: int = Field(1, ge=1, le=MAX_PICTURES)
+    size: SizeText = described(PersonalizeRequest, "size_px", "auto")
+    seed: int | None = described(PersonalizeRequest, "seeds", None, ge=0, le=MAX_SEED)
     output_format: Literal["png", "jpeg", "webp"] = "png"
-    output_compression: Annotated[int | None, Field(ge=0, le=100)] = None
-    response_format: Annotated[
-        Literal["b64_json", "url"] | None,
-        Field(description="'url' is a data: URL, the default of models named dall-e, as OpenAI's."),
-    ] = None
+    output_compression: int | None = Field(None, ge=0, le=100)
+    response_format: Literal["b64_json", "url"] | None = Field(
+        None, description="'url' is a data: URL, the default of models named dall-e, as OpenAI's."
+    )
     stream: bool = False
-    partial_images: Annotated[int, Field(ge=0, le=3)] = 0
-    user: Annotated[str, Field(max_length=200)] = ""
-    negative_prompt: Annotated[
-        str, Field(max_length=MAX_PROMPT), described(PersonalizeRequest, "negative_prompt")
-    ] = ""
+    partial_images: int = Field(0, ge=0, le=3)
+    user: str = Field("", max_length=200)
+    negative_prompt: str = described(
+        PersonalizeRequest, "negative_prompt", "", max_length=MAX_PROMPT
+    )
     swiftpie: OwnFields = OwnFields()
 
     @field_validator("swiftpie", mode="before")
@@ -365,21 +349,19 @@ class Drawing(Bounded):
 class Rename(Strict):
     """A new name for an identity."""
 
-    name: Annotated[str, Field(max_length=MAX_NAME)]
+    name: str = Field(max_length=MAX_NAME)
 
 
 class ImageIn(Bounded):
     """A picture inside of JSON; addresses are never fetched."""
 
-    image_url: Annotated[
-        str, Field(description="data:image/…;base64,…", max_length=MAX_IMAGE_LETTERS)
-    ]
+    image_url: str = Field(description="data:image/…;base64,…", max_length=MAX_IMAGE_LETTERS)
 
 
 class EditBody(Drawing):
     """An edit with its pictures in JSON."""
 
-    images: Annotated[list[ImageIn], Field(min_length=1, max_length=MAX_IMAGES)]
+    images: list[ImageIn] = Field(min_length=1, max_length=MAX_IMAGES)
     mask: ImageIn | None = None
 
 
@@ -391,9 +373,9 @@ class LiveDraw(Drawing):
     type: Literal["draw", "edit"]
     id: int
     n: Literal[1] = 1
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
-    picture_id: Annotated[str, Field(max_length=64)] = ""
-    mask_id: Annotated[str, Field(max_length=64)] = ""
+    seed: int = Field(0, ge=0, le=MAX_SEED)
+    picture_id: str = Field("", max_length=64)
+    mask_id: str = Field("", max_length=64)
     output_format: Literal["png", "jpeg", "webp"] = "jpeg"
 
 

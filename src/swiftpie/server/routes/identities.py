@@ -25,8 +25,8 @@ from swiftpie.models.cutout import cut_out as cutout_of
 from swiftpie.models.search import ANYWHERE, search_of
 from swiftpie.models.several import cut_out_all
 from swiftpie.pipelines.choose import doubts_of
-from swiftpie.pipelines.identity_file import identity_bytes, read_identity
-from swiftpie.pipelines.request import IdentityRef, Pictures
+from swiftpie.pipelines.identity_file import identity_bytes
+from swiftpie.pipelines.request import Pictures
 from swiftpie.server.drawing import encode_kept
 from swiftpie.server.errors import RequestError
 from swiftpie.server.requests import check_knows_faces
@@ -265,10 +265,7 @@ class Encoder:
         return self._stored(identity, doubts_of(identity), files)
 
     async def of_file(self, data: bytes) -> StoredIdentity:
-        identity = await asyncio.to_thread(read_identity, data, "identity")
-        if identity.is_face:
-            check_knows_faces(self.worker.models, self.model, "identity")
-        source = IdentityRef(identity)
+        source = await self.worker.builder.in_file(data, self.model)
         encoded = await self._carry_out(partial(encode_kept, source=source, param="identity"))
         return self._stored(encoded, doubts_of(encoded))
 

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, lru_cache
 from typing import Annotated, Any
@@ -52,10 +52,7 @@ def library_routes() -> APIRouter:
     @router.get("/v1/library/{name}/picture", **pictured("webp"))
     async def sprite(name: str) -> Response:
         """Return the picture of a subject of the library, which stays the same."""
-        known = await asyncio.to_thread(subject_library)
-        return await _picture(
-            known.picture, name, known.names(), kind="subject", code="subject_not_named"
-        )
+        return await _picture(subject_library, name, "subject", code="subject_not_named")
 
     @router.get("/v1/scenes", response_model=dict[str, Any])
     async def scenes() -> Response:
@@ -65,10 +62,7 @@ def library_routes() -> APIRouter:
     @router.get("/v1/scenes/{name}/picture", **pictured("webp"))
     async def scene(name: str) -> Response:
         """Return a picture of a place in plain daylight."""
-        known = await asyncio.to_thread(packaged_scenes)
-        return await _picture(
-            known.picture, name, known.names(), kind="scene", code="scene_not_found"
-        )
+        return await _picture(packaged_scenes, name, "scene", code="scene_not_found")
 
     return router
 
@@ -111,14 +105,13 @@ def _scenes() -> bytes:
     return json.dumps({"object": "list", "data": data, "credit": known.credit}).encode()
 
 
-async def _picture(
-    read: Callable[[str], bytes], name: str, names: Iterable[str], *, kind: str, code: str
-) -> Response:
-    if name not in names:
+async def _picture(read: Callable[[], Any], name: str, kind: str, *, code: str) -> Response:
+    known = await asyncio.to_thread(read)
+    if name not in known.names():
         route = "/v1/library" if kind == "subject" else "/v1/scenes"
         message = f"The library has no {kind} of this name. See GET {route}."
         raise RequestError(message, status=404, code=code, param="name")
-    data = await asyncio.to_thread(read, name)
+    data = await asyncio.to_thread(known.picture, name)
     headers = {"cache-control": "private, max-age=86400"}
     return Response(data, media_type="image/webp", headers=headers)
 
