@@ -162,19 +162,15 @@ def models_of(session):
 
 
 @pytest.fixture(scope="module")
-def loop():
-    one = asyncio.new_event_loop()
-    yield one
-    one.close()
+def anyio_backend():
+    return "asyncio"
 
 
 @pytest.fixture(scope="module")
-def worker(session, loop):
-    one = Worker(models_of(session), limits=Limits(batch=2))
-    loop.run_until_complete(one.__aenter__())
-    loop.run_until_complete(one.getting_ready)
-    yield one
-    loop.run_until_complete(one.__aexit__())
+async def worker(session):
+    async with Worker(models_of(session), limits=Limits(batch=2)) as one:
+        await one.getting_ready
+        yield one
 
 
 LIVE = (  # the head of a live connection

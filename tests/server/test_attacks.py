@@ -24,6 +24,7 @@ from swiftpie.server.app import StaticFolder, make_app
 from swiftpie.server.listening import MAX_OF_ADDRESS
 from tests.server.conftest import Call, form, serving, to_png, until
 
+pytestmark = pytest.mark.anyio
 PROMPT = "a dog on a beach"
 TOKEN = "a-long-random-token"
 
@@ -94,17 +95,14 @@ sys.addaudithook(_watch)  # stays as long as the process does, which costs nothi
 
 
 @pytest.fixture(scope="module")
-def ask(worker, loop):
+def ask(worker):
     def make(token):
         app = make_app(worker, hosts=["localhost"], token=token, limits=worker.limits)
 
-        def send(method, path, body=b"", **given):
-            async def run():
-                call = Call(app, method, path, body, **given)
-                await asyncio.wait_for(call.done, 30)
-                return call
-
-            return loop.run_until_complete(run())
+        async def send(method, path, body=b"", **given):
+            call = Call(app, method, path, body, **given)
+            await asyncio.wait_for(call.done, 30)
+            return call
 
         return send
 
@@ -115,7 +113,7 @@ def code_of(call):
     return re.search(rb'"code":\s?"?(\w+)', call.content)[1].decode()
 
 
-def test_no_address_is_fetched(ask):
+async def test_no_address_is_fetched(ask):
     send = ask(None)
     assert len(ADDRESSES) >= 60
     fine = "data:image/png;base64," + base64.b64encode(to_png(Image.new("RGB", (8, 8)))).decode()
@@ -125,23 +123,23 @@ def test_no_address_is_fetched(ask):
             {"images": [{"image_url": address}]},
             {"images": [{"image_url": fine}], "mask": {"image_url": address}},
         ):
-            call = send("POST", "/v1/images/edits", {"prompt": PROMPT, **bodies})
+            call = await send("POST", "/v1/images/edits", {"prompt": PROMPT, **bodies})
             assert (call.status, code_of(call)) == (400, "invalid_image_url"), address
     assert [event for event in watched if event[0].startswith("socket.")] == []
 
 
-def routes_of(send, headers=None):
-    paths = json.loads(send("GET", "/openapi.json", headers=headers).content)["paths"]
+async def routes_of(send, headers=None):
+    paths = json.loads((await send("GET", "/openapi.json", headers=headers)).content)["paths"]
     return [(way.upper(), path) for path, ways in paths.items() for way in ways]
 
 
-def test_no_route_obeys_a_page_of_another_site(ask):
+async def test_no_route_obeys_a_page_of_another_site(ask):
     send = ask(None)
-    routes = routes_of(send)
+    routes = await routes_of(send)
     assert {"POST", "PATCH", "DELETE"} <= {method for method, _ in routes}
     for (method, path), headers in itertools.product(routes, FOREIGN):
         kind = KINDS[len(path) % len(KINDS)]  # those that need no leave to be sent
-        call = send(method, path, b"prompt=x", headers={"content-type": kind, **headers})
+        call = await send(method, path, b"prompt=x", headers={"content-type": kind, **headers})
         is_link = headers.get("sec-fetch-mode") == "navigate" and method == "GET"
         assert is_link or call.status == 403, (method, path, headers)
         assert not any(name.startswith("access-control-") for name in call.headers)
@@ -151,11 +149,13 @@ def test_no_route_obeys_a_page_of_another_site(ask):
 @pytest.mark.parametrize(
     "share", [20, pytest.param(1, marks=pytest.mark.thorough)], ids=["some", "all"]
 )
-def test_no_name_leads_to_a_file(ask, share):
+async def test_no_name_leads_to_a_file(ask, share):
     send = ask(None)
     assert len(PLACES) > 180
     mimetypes.init()  # reads its own lists, once
-    assert send("GET", "/").status == 200  # what serves files imports some of itself only then
+    assert (
+        await send("GET", "/")
+    ).status == 200  # what serves files imports some of itself only then
     secrets = (b"root:", b"def make_app", b"[build-system]", b"swiftpie.server")
     for number, name in enumerate(PLACES):
         if number % share:
@@ -178,7 +178,7 @@ def test_no_name_leads_to_a_file(ask, share):
         for method, path, *content in calls:
             watched.clear()
             headers = {"content-type": kind} if content == [body] else {}
-            call = send(method, path, *(content or [{"name": "x"}]), headers=headers)
+            call = await send(method, path, *(content or [{"name": "x"}]), headers=headers)
             is_ours = call.status == 200 and path.rstrip("/. ") in {"", "/v1/models", "/static"}
             assert is_ours or 300 <= call.status < 500, (path, call.status)
             assert is_ours or not any(secret in call.content for secret in secrets)
@@ -190,7 +190,7 @@ def is_allowed(path):
     return "/server/static/" in path or path.endswith((".py", ".pyc")) or path.isdigit()
 
 
-def test_no_link_leads_out(tmp_path, loop):
+async def test_no_link_leads_out(tmp_path):
     secret, folder = tmp_path / "secret.txt", tmp_path / "static"
     folder.mkdir()
     secret.write_text("secret")
@@ -199,10 +199,10 @@ def test_no_link_leads_out(tmp_path, loop):
     (folder / "up").symlink_to(tmp_path)
     served = StaticFolder(directory=str(folder))
     scope = {"type": "http", "method": "GET", "headers": []}
-    assert loop.run_until_complete(served.get_response("plain.txt", scope)).status_code == 200
+    assert (await served.get_response("plain.txt", scope)).status_code == 200
     for path in ("link.txt", "up/secret.txt", "../secret.txt", str(secret)):
         with pytest.raises(HTTPException):
-            loop.run_until_complete(served.get_response(path, scope))
+            await served.get_response(path, scope)
 
 
 @pytest.fixture(scope="module")
@@ -312,13 +312,13 @@ def test_pieces_of_a_usual_kind_are_read(guarded, size, count):
     assert b"invalid_form" in answer  # it was read as a whole
 
 
-def test_uploads_are_written_to_no_file(ask):
+async def test_uploads_are_written_to_no_file(ask):
     body, kind = form(image=("a.png", to_png(Image.effect_noise((1500, 1500), 80))), prompt="cat")
     assert len(body) > 2 << 20
     send = ask(None)
     watched.clear()
     for path in ("/v1/pictures", "/v1/identities", "/v1/images/edits"):
-        call = send("POST", path, body, headers={"content-type": kind})
+        call = await send("POST", path, body, headers={"content-type": kind})
         assert call.status in {200, 201, 400}, call.content
     assert [place for event, place in watched if event == "open" and is_temporary(place)] == []
 
@@ -429,7 +429,7 @@ def test_bodies_that_never_end_are_bounded_together(session):
 @pytest.mark.parametrize(
     "count", [60, pytest.param(1000, marks=pytest.mark.thorough)], ids=["some", "thousand"]
 )
-def test_no_log_metric_or_error_holds_a_secret(ask, caplog, picture_bytes, count):
+async def test_no_log_metric_or_error_holds_a_secret(ask, caplog, picture_bytes, count):
     caplog.set_level("DEBUG")
     send = ask(TOKEN)
     secrets = [f"canary{number}" for number in range(6)]
@@ -466,11 +466,11 @@ def test_no_log_metric_or_error_holds_a_secret(ask, caplog, picture_bytes, count
             headers["authorization"] = f"Bearer {wrong}"
         if content:
             headers["content-type"] = content
-        call = send(method, path, body, headers=headers)
+        call = await send(method, path, body, headers=headers)
         if call.status >= 400:
             answers.append(call.content.decode())
     assert len(answers) >= count * 0.9
-    metrics = send("GET", "/metrics", headers=known).content.decode()
+    metrics = (await send("GET", "/metrics", headers=known)).content.decode()
     logs, errors = caplog.text, "".join(answers)
     assert "/v1/identities" in logs
     for place, kept in (("logs", secrets), ("metrics", secrets), ("errors", [prompt, user, wrong])):
@@ -495,16 +495,16 @@ FOREVER = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), FOREVER, ids=range(len(FOREVER)))
-def test_what_would_take_long_to_look_at_is_refused_before(ask, method, path, body, status):
+async def test_what_would_take_long_to_look_at_is_refused_before(ask, method, path, body, status):
     send = ask(None)
     began = time.monotonic()
-    call = send(method, path, body.encode())
+    call = await send(method, path, body.encode())
     assert call.status == status, call.content[:300]
     assert len(call.content) < 600
     assert time.monotonic() - began < 1  # it took many seconds where each key became an error
     for keys, word in ((SOME_KEYS, b"5000 commas"), (FEW_KEYS, b"fields; at most 64 are read")):
         body, kind = form(image=("a.png", b"x"), prompt="a", swiftpie=f"{{{keys}}}")
-        call = send("POST", "/v1/images/edits", body, headers={"content-type": kind})
+        call = await send("POST", "/v1/images/edits", body, headers={"content-type": kind})
         assert word in call.content
 
 
@@ -519,7 +519,7 @@ def test_what_would_take_long_to_look_at_is_refused_before(ask, method, path, bo
     ],
     ids=range(5),
 )
-def test_json_is_bounded_before_it_becomes_values(ask, own, word):
-    call = ask(None)("POST", "/v1/jobs", f'{{"prompt": "a", "swiftpie": {own}}}'.encode())
+async def test_json_is_bounded_before_it_becomes_values(ask, own, word):
+    call = await ask(None)("POST", "/v1/jobs", f'{{"prompt": "a", "swiftpie": {own}}}'.encode())
     found = json.loads(call.content)["error"]["message"]
     assert (call.status, word in found) == (400, True), found

@@ -37,6 +37,7 @@ from swiftpie.server.schemas import Drawing
 from swiftpie.server.store import Caller, StoredIdentity
 from tests.server.conftest import Call, drained, form, serving, to_png, turns_until, until
 
+pytestmark = pytest.mark.anyio
 PROMPT = "a dog on a beach"
 thorough = pytest.mark.thorough
 LATE_S = 0.1
@@ -167,148 +168,119 @@ async def reached(event):
 
 
 @pytest.fixture
-def running(worker, loop, identity):
-    draw = worker.backend.answer
-
-    def run(test, **limits):
-        worker.limits = Limits(**limits)
-        known = StoredIdentity(identity, "mini")
-        number = worker.identities.put(known, owner=OWNER)
-        app = make_app(worker, hosts=["localhost"], token=None, limits=worker.limits)
-        body = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": number}]}}
-        server = Server(app, worker, body)
-        try:
-            loop.run_until_complete(asyncio.wait_for(test(server), 60))
-        finally:
-            server.open()
-            worker.backend.answer = draw
-
-    return run
+def server(worker, identity):
+    draw, worker.limits = worker.backend.answer, Limits()
+    number = worker.identities.put(StoredIdentity(identity, "mini"), owner=OWNER)
+    app = make_app(worker, hosts=["localhost"], token=None, limits=worker.limits)
+    body = {"prompt": PROMPT, "swiftpie": {"subjects": [{"identity_id": number}]}}
+    one = Server(app, worker, body)
+    yield one
+    one.open()
+    worker.backend.answer = draw
 
 
 @pytest.mark.parametrize(("way", "stage"), STAGES)
-def test_a_drawing_stops_at_its_next_stage(running, way, stage):
-    async def test(server):
-        server.gate.stage = stage
-        await server.ended(way, server.gate.reached.is_set, lambda: server.draw(1))
-        await server.stops()
-        assert server.gate.stages == []  # not one more
-        server.worker.limits = Limits()
-        assert await server.is_free()
-
-    running(test)
+async def test_a_drawing_stops_at_its_next_stage(server, way, stage):
+    server.gate.stage = stage
+    await server.ended(way, server.gate.reached.is_set, lambda: server.draw(1))
+    await server.stops()
+    assert server.gate.stages == []  # not one more
+    server.worker.limits = Limits()
+    assert await server.is_free()
 
 
-def test_a_job_of_an_animation_says_how_far_it_is_and_stops_in_a_pass(running):
-    async def test(server):
-        moves = {"to": [f"{PROMPT} at night"], "num_frames": 2}
-        own = {**server.body["swiftpie"], "animate": moves}
-        server.gate.stage = "layer"
-        place = await server.job(size="64x64", output_format="webp", swiftpie=own)
-        await reached(server.gate.reached)
-        answer = await server.call("GET", place).answer()
-        stage = {"drawn": 0, "of": 1, "stage": "text"}
-        assert answer == {"id": answer["id"], "status": "running", "progress": stage}
-        await server.call("DELETE", place).answer()
-        await server.stops()
-        assert server.gate.stages == []
-        assert await server.is_free()
-
-    running(test)
+async def test_a_job_of_an_animation_says_how_far_it_is_and_stops_in_a_pass(server):
+    moves = {"to": [f"{PROMPT} at night"], "num_frames": 2}
+    own = {**server.body["swiftpie"], "animate": moves}
+    server.gate.stage = "layer"
+    place = await server.job(size="64x64", output_format="webp", swiftpie=own)
+    await reached(server.gate.reached)
+    answer = await server.call("GET", place).answer()
+    stage = {"drawn": 0, "of": 1, "stage": "text"}
+    assert answer == {"id": answer["id"], "status": "running", "progress": stage}
+    await server.call("DELETE", place).answer()
+    await server.stops()
+    assert server.gate.stages == []
+    assert await server.is_free()
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_waits_in_the_queue_is_never_drawn(running, way):
-    async def test(server):
-        await drained(server.worker.scheduler)  # of what tests before have stopped
-        before, first = server.worker.scheduler.batches, await server.at("batched")
-        is_there = (lambda: False) if way == "late" else (lambda: server.num_queued)
-        if way == "late":
-            server.limit(LATE_S)
-            one = server.draw(2)
-            await one.done
-            assert one.status == 504
-        else:
-            await server.ended(way, is_there, lambda: server.draw(2))
-        await turns_until(lambda: not server.num_queued)
-        server.open()
-        assert len((await first.answer())["data"]) == 1
-        await drained(server.worker.scheduler)
-        assert server.worker.scheduler.batches == before + 1
-
-    running(test)
+async def test_what_waits_in_the_queue_is_never_drawn(server, way):
+    await drained(server.worker.scheduler)  # of what tests before have stopped
+    before, first = server.worker.scheduler.batches, await server.at("batched")
+    is_there = (lambda: False) if way == "late" else (lambda: server.num_queued)
+    if way == "late":
+        server.limit(LATE_S)
+        one = server.draw(2)
+        await one.done
+        assert one.status == 504
+    else:
+        await server.ended(way, is_there, lambda: server.draw(2))
+    await turns_until(lambda: not server.num_queued)
+    server.open()
+    assert len((await first.answer())["data"]) == 1
+    await drained(server.worker.scheduler)
+    assert server.worker.scheduler.batches == before + 1
 
 
-def test_a_prompt_that_names_no_subject_is_refused_while_others_are_drawn(running):
-    async def test(server):
-        first = await server.at("batched")
-        for path in ("/v1/images/generations", "/v1/jobs"):
-            answer = await server.call("POST", path, {"prompt": "an elefant on a beach"}).answer()
-            assert answer["error"]["code"] == "subject_not_named"
-            assert not server.num_queued
-        server.open()
-        await first.done
-
-    running(test)
+async def test_a_prompt_that_names_no_subject_is_refused_while_others_are_drawn(server):
+    first = await server.at("batched")
+    for path in ("/v1/images/generations", "/v1/jobs"):
+        answer = await server.call("POST", path, {"prompt": "an elefant on a beach"}).answer()
+        assert answer["error"]["code"] == "subject_not_named"
+        assert not server.num_queued
+    server.open()
+    await first.done
 
 
-def test_a_job_that_is_deleted_at_once_leaves_the_queue(running):
-    async def test(server):
-        first = await server.at("batched")
-        worker, body = server.worker, Drawing.model_validate(server.body)
-        jobs = await worker.builder.jobs_of(body, caller=Caller("key", OWNER))
-        name = await worker.start(jobs, owner=OWNER, as_answer=bytes)
-        drawing = worker.running[name].drawing
-        drawing.cancel()  # before its first step
-        await asyncio.wait([drawing])
-        await turns_until(lambda: not server.num_queued)
-        server.open()
-        await first.done
-
-    running(test)
+async def test_a_job_that_is_deleted_at_once_leaves_the_queue(server):
+    first = await server.at("batched")
+    worker, body = server.worker, Drawing.model_validate(server.body)
+    jobs = await worker.builder.jobs_of(body, caller=Caller("key", OWNER))
+    name = await worker.start(jobs, owner=OWNER, as_answer=bytes)
+    drawing = worker.running[name].drawing
+    drawing.cancel()  # before its first step
+    await asyncio.wait([drawing])
+    await turns_until(lambda: not server.num_queued)
+    server.open()
+    await first.done
 
 
 @thorough
 @pytest.mark.parametrize("size", ["512x512", "1024x128"])
-def test_the_largest_sizes_are_drawn_and_stop_within_a_second(running, size):
-    async def test(server):
-        assert (await server.draw(1, size=size).answer())["size"] == size
-        call = await server.at("layer", size=size)
-        call.left.set()
-        await call.done
-        began = time.monotonic()
-        await server.stops()
-        assert time.monotonic() - began < 1
-        assert await server.is_free()
-
-    running(test)
+async def test_the_largest_sizes_are_drawn_and_stop_within_a_second(server, size):
+    assert (await server.draw(1, size=size).answer())["size"] == size
+    call = await server.at("layer", size=size)
+    call.left.set()
+    await call.done
+    began = time.monotonic()
+    await server.stops()
+    assert time.monotonic() - began < 1
+    assert await server.is_free()
 
 
 @pytest.mark.parametrize("stage", ["step", pytest.param("batched", marks=thorough)])
-def test_neighbours_in_a_batch_get_the_same_picture(running, stage):
-    async def test(server):
-        async def together(leaves):
-            server.gate.reached.clear()
-            server.gate.opened.clear()
-            first = await server.at("batched", seed=1)
-            calls = [server.draw(seed) for seed in (2, 3)]
-            await turns_until(lambda: server.num_queued == 2)
-            server.gate.reached.clear()  # of the second batch, which these two are
-            server.gate.stage = stage
-            server.open()
-            await first.done
-            server.gate.opened.clear()
-            await reached(server.gate.reached)
-            if leaves:
-                calls[0].left.set()
-                await calls[0].done
-            server.open()
-            return (await calls[1].answer())["data"]
+async def test_neighbours_in_a_batch_get_the_same_picture(server, stage):
+    async def together(leaves):
+        server.gate.reached.clear()
+        server.gate.opened.clear()
+        first = await server.at("batched", seed=1)
+        calls = [server.draw(seed) for seed in (2, 3)]
+        await turns_until(lambda: server.num_queued == 2)
+        server.gate.reached.clear()  # of the second batch, which these two are
+        server.gate.stage = stage
+        server.open()
+        await first.done
+        server.gate.opened.clear()
+        await reached(server.gate.reached)
+        if leaves:
+            calls[0].left.set()
+            await calls[0].done
+        server.open()
+        return (await calls[1].answer())["data"]
 
-        assert await together(leaves=True) == await together(leaves=False)
-        assert await server.is_free()
-
-    running(test)
+    assert await together(leaves=True) == await together(leaves=False)
+    assert await server.is_free()
 
 
 UPLOADS = ("/v1/images/edits", "/v1/identities", "/v1/cutouts", "/v1/pictures")
@@ -328,73 +300,61 @@ async def without_decoder(server):
 
 
 @pytest.mark.parametrize("is_late", [False, True], ids=["leaves", "late"])
-def test_pictures_that_wait_to_be_decoded_are_given_up(running, picture_bytes, is_late):
-    async def test(server):
-        async with without_decoder(server) as free:
-            for path in UPLOADS:
-                call = server.call("POST", path, *upload(path, picture_bytes))
-                await turns_until(lambda call=call: free._waiters or call.done.done())
-                if not is_late:
-                    call.left.set()
-                await call.done
-                assert call.status == (504 if is_late else 499)
-                assert not free._waiters
-
-    running(test, **({"deadline_s": LATE_S} if is_late else {}))
+async def test_pictures_that_wait_to_be_decoded_are_given_up(server, picture_bytes, is_late):
+    server.worker.limits = Limits(**({"deadline_s": LATE_S} if is_late else {}))
+    async with without_decoder(server) as free:
+        for path in UPLOADS:
+            call = server.call("POST", path, *upload(path, picture_bytes))
+            await turns_until(lambda call=call: free._waiters or call.done.done())
+            if not is_late:
+                call.left.set()
+            await call.done
+            assert call.status == (504 if is_late else 499)
+            assert not free._waiters
 
 
 @pytest.mark.parametrize("way", ["leaves", "late"])
-def test_a_subject_whose_caller_does_not_wait_is_not_kept(running, picture_bytes, way):
+async def test_a_subject_whose_caller_does_not_wait_is_not_kept(server, picture_bytes, way):
     sent = ("POST", "/v1/identities", *upload("/v1/identities", picture_bytes))
-
-    async def test(server):
-        known = server.worker.identities.items(owner=OWNER)
-        server.gate.stage = "batched"
-        await server.ended(way, server.gate.reached.is_set, lambda: server.call(*sent))
-        await server.stops()
-        assert server.worker.identities.items(owner=OWNER) == known
-        server.worker.limits = Limits()
-        assert await server.is_free()
-
-    running(test)
+    known = server.worker.identities.items(owner=OWNER)
+    server.gate.stage = "batched"
+    await server.ended(way, server.gate.reached.is_set, lambda: server.call(*sent))
+    await server.stops()
+    assert server.worker.identities.items(owner=OWNER) == known
+    server.worker.limits = Limits()
+    assert await server.is_free()
 
 
-def test_an_upload_whose_caller_leaves_is_forgotten(running, caplog):
-    async def test(server):
-        for path in UPLOADS:
-            body, kind = upload(path, bytes(5000))
-            call = server.call("POST", path, body[:4000], kind, is_whole=False)
-            await turns_until(lambda call=call: not call._body)
-            call.left.set()
-            await call.done
-            assert call.status == 499
-            assert not server.worker.decoder._free.locked()
-            assert not server.num_queued
-
-    running(test)
+async def test_an_upload_whose_caller_leaves_is_forgotten(server, caplog):
+    for path in UPLOADS:
+        body, kind = upload(path, bytes(5000))
+        call = server.call("POST", path, body[:4000], kind, is_whole=False)
+        await turns_until(lambda call=call: not call._body)
+        call.left.set()
+        await call.done
+        assert call.status == 499
+        assert not server.worker.decoder._free.locked()
+        assert not server.num_queued
     assert "failed" not in caplog.text
 
 
 @pytest.mark.parametrize("is_late", [False, True], ids=["leaves", "late"])
-def test_a_picture_that_is_being_decoded_is_given_up(running, picture_bytes, is_late):
+async def test_a_picture_that_is_being_decoded_is_given_up(server, picture_bytes, is_late):
     sent = ("POST", "/v1/pictures", *upload("/v1/pictures", picture_bytes))
-
-    async def test(server):
-        decoder = server.worker.decoder
-        child = decoder._child
-        os.kill(child.pid, signal.SIGSTOP)  # in the midst of it, for ever
-        call = server.call(*sent)
-        await turns_until(decoder._free.locked)
-        if not is_late:
-            call.left.set()
-        await call.done
-        assert call.status == (504 if is_late else 499)
-        server.worker.limits = Limits()  # as a new process takes its time
-        assert (await server.call(*sent).answer())["id"]
-        assert child.returncode == -signal.SIGKILL
-        assert child is not decoder._child
-
-    running(test, **({"deadline_s": 3 * LATE_S} if is_late else {}))  # once it has begun
+    server.worker.limits = Limits(**({"deadline_s": 3 * LATE_S} if is_late else {}))
+    decoder = server.worker.decoder
+    child = decoder._child
+    os.kill(child.pid, signal.SIGSTOP)  # in the midst of it, for ever
+    call = server.call(*sent)
+    await turns_until(decoder._free.locked)
+    if not is_late:
+        call.left.set()
+    await call.done
+    assert call.status == (504 if is_late else 499)
+    server.worker.limits = Limits()  # as a new process takes its time
+    assert (await server.call(*sent).answer())["id"]
+    assert child.returncode == -signal.SIGKILL
+    assert child is not decoder._child
 
 
 PLAIN = {"prompt": "a cat", "swiftpie": '{"task": "personalize"}'}  # of what shows no subject
@@ -416,62 +376,52 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("way", "path", "fields", "stage"), ENDS, ids=range(len(ENDS)))
-def test_the_pixels_of_a_request_are_freed_however_it_ends(running, way, path, fields, stage):
+async def test_the_pixels_of_a_request_are_freed_however_it_ends(server, way, path, fields, stage):
     picture = to_png(Image.new("RGB", (640, 480), (90, 120, 90)))
     sent = ("POST", path, *form(image=("a.png", picture), **fields))
-
-    async def test(server):
-        decoded = server.worker.decoder._held
-        server.gate.stage = stage
-        gc.collect()
-        gc.disable()
-        try:
-            if way == "fails":
-                await server.call(*sent).done
-            else:
-                await server.ended(way, server.gate.reached.is_set, lambda: server.call(*sent))
-            for _ in range(3):
-                await asyncio.sleep(0)
-            server.open()
-            await drained(server.worker.scheduler)
-            await turns_until(lambda: not decoded)
-        finally:
-            gc.enable()
-
-    running(test)
+    decoded = server.worker.decoder._held
+    server.gate.stage = stage
+    gc.collect()
+    gc.disable()
+    try:
+        if way == "fails":
+            await server.call(*sent).done
+        else:
+            await server.ended(way, server.gate.reached.is_set, lambda: server.call(*sent))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        server.open()
+        await drained(server.worker.scheduler)
+        await turns_until(lambda: not decoded)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_files_whose_caller_does_not_wait_are_not_made(running, way):
-    async def test(server):
-        pool, shut = ThreadPoolExecutor(1), threading.Event()
-        loop = asyncio.get_running_loop()
-        loop.set_default_executor(pool)  # which makes the files
-        blocked = loop.run_in_executor(pool, shut.wait, 20)
-        try:
-            waits = lambda: not pool._work_queue.empty()  # noqa: E731
-            await server.ended(way, waits, lambda: server.draw(1))
-            await turns_until(pool._work_queue.get_nowait().future.cancelled)
-        finally:
-            shut.set()
-            await blocked
-            loop.set_default_executor(ThreadPoolExecutor())
-        server.worker.limits = Limits()
-        assert await server.is_free()
-
-    running(test)
+async def test_files_whose_caller_does_not_wait_are_not_made(server, way):
+    pool, shut = ThreadPoolExecutor(1), threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(pool)  # which makes the files
+    blocked = loop.run_in_executor(pool, shut.wait, 20)
+    try:
+        waits = lambda: not pool._work_queue.empty()  # noqa: E731
+        await server.ended(way, waits, lambda: server.draw(1))
+        await turns_until(pool._work_queue.get_nowait().future.cancelled)
+    finally:
+        shut.set()
+        await blocked
+        loop.set_default_executor(ThreadPoolExecutor())
+    server.worker.limits = Limits()
+    assert await server.is_free()
 
 
-def test_a_stream_whose_caller_leaves_sends_no_more(running):
-    async def test(server):
-        stream = server.draw(1, n=4, stream=True)
-        await asyncio.wait_for(stream.came.wait(), 20)
-        stream.left.set()
-        await stream.done
-        assert stream.content.count(b"completed") < 2 * 4  # each names it twice
-        assert await server.is_free()
-
-    running(test)
+async def test_a_stream_whose_caller_leaves_sends_no_more(server):
+    stream = server.draw(1, n=4, stream=True)
+    await asyncio.wait_for(stream.came.wait(), 20)
+    stream.left.set()
+    await stream.done
+    assert stream.content.count(b"completed") < 2 * 4  # each names it twice
+    assert await server.is_free()
 
 
 class Talk:
@@ -506,35 +456,29 @@ class Talk:
         self.say({"type": "websocket.disconnect", "code": 1001})
 
 
-def test_a_server_that_is_to_stop_reads_and_decodes_what_is_on_its_way(running, picture_bytes):
-    async def test(server):
-        for path in UPLOADS:
-            server.app.is_draining = False
-            body, kind = upload(path, picture_bytes)
-            async with without_decoder(server) as free:
-                call = server.call("POST", path, body[:4000], kind, is_whole=False)
-                await turns_until(lambda call=call: not call._body)
-                server.app.is_draining = True  # as of SIGTERM
-                call.send_rest(body[4000:])
-                await turns_until(lambda free=free: free._waiters)
-            await call.done
-            assert call.status in {200, 201}, call.content
-
-    running(test)
+async def test_a_server_that_is_to_stop_reads_and_decodes_what_is_on_its_way(server, picture_bytes):
+    for path in UPLOADS:
+        server.app.is_draining = False
+        body, kind = upload(path, picture_bytes)
+        async with without_decoder(server) as free:
+            call = server.call("POST", path, body[:4000], kind, is_whole=False)
+            await turns_until(lambda call=call: not call._body)
+            server.app.is_draining = True  # as of SIGTERM
+            call.send_rest(body[4000:])
+            await turns_until(lambda free=free: free._waiters)
+        await call.done
+        assert call.status in {200, 201}, call.content
 
 
-def test_a_server_that_is_to_stop_draws_what_it_accepted_and_no_more(running):
-    async def test(server):
-        call = await server.at("step")
-        server.app.is_draining = True  # as of SIGTERM
-        refused = server.draw(2)
-        assert (await refused.answer())["error"]["code"] == "draining"
-        assert refused.status == 503
-        assert int(refused.headers["retry-after"]) > 0
-        server.open()
-        assert len((await call.answer())["data"]) == 1
-
-    running(test)
+async def test_a_server_that_is_to_stop_draws_what_it_accepted_and_no_more(server):
+    call = await server.at("step")
+    server.app.is_draining = True  # as of SIGTERM
+    refused = server.draw(2)
+    assert (await refused.answer())["error"]["code"] == "draining"
+    assert refused.status == 503
+    assert int(refused.headers["retry-after"]) > 0
+    server.open()
+    assert len((await call.answer())["data"]) == 1
 
 
 def test_jobs_end_with_the_server(session):

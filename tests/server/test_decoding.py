@@ -19,38 +19,26 @@ from swiftpie.server.errors import Overloaded
 from tests.fuzz.pictures import encoded
 from tests.server.conftest import turns_until
 
-
-def decode(*pictures):
-    """Decode one after the other in one process; an error stands for what it is about."""
-
-    async def run():
-        found = []
-        async with Decoder() as decoder:
-            for data in pictures:
-                try:
-                    found.append((await decoder.decode(data, name="'image'")).image)
-                except ImageError as error:
-                    found.append(error)
-        return found
-
-    return asyncio.run(run())
+pytestmark = pytest.mark.anyio
 
 
-def test_pixels_arrive_as_they_are(sprite):
+@pytest.fixture
+async def decoder():
+    async with Decoder() as one:
+        yield one
+
+
+async def test_pixels_arrive_as_they_are(decoder, sprite):
     photo = sprite.convert("RGB").resize((300, 200))
-    clear, opaque = decode(encoded(sprite, "PNG"), encoded(photo, "PNG"))
+    clear, opaque = [(await decoder.decode(encoded(each, "PNG"))).image for each in (sprite, photo)]
     assert (clear.mode, clear.tobytes()) == ("RGBA", to_plain(sprite).tobytes())
     assert (opaque.mode, opaque.tobytes()) == ("RGB", photo.tobytes())
 
 
-def test_what_made_a_picture_is_read_in_the_same_process(sprite):
+async def test_what_made_a_picture_is_read_in_the_same_process(decoder, sprite):
     data = encode_image(sprite, ".png", metadata={"prompt": "a dog"})
-
-    async def run():
-        async with Decoder() as decoder:
-            return await decoder.decode(data), await decoder.decode(encoded(sprite, "PNG"))
-
-    assert [picture.origin for picture in asyncio.run(run())] == [{"prompt": "a dog"}, {}]
+    assert (await decoder.decode(data)).origin == {"prompt": "a dog"}
+    assert (await decoder.decode(encoded(sprite, "PNG"))).origin == {}
 
 
 @pytest.mark.parametrize(
@@ -72,78 +60,57 @@ def test_metadata_of_others_are_neither_kept_nor_sent_back(server, sprite, store
     assert kept._held - before == len(sprite.tobytes())
 
 
-def test_a_broken_picture_is_refused_and_the_next_one_is_read(sprite):
+async def test_a_broken_picture_is_refused_and_the_next_one_is_read(decoder, sprite):
+    good, huge = encoded(sprite, "PNG"), encoded(Image.new("1", (20000, 9)), "PNG")
+    for data, said in (
+        *((good[:200], "'image' .*is broken or cut off"), (b"<svg/>", "is not a readable picture")),
+        (huge, "20000x9"),
+    ):
+        with pytest.raises(ImageError, match=said):
+            await decoder.decode(data, name="'image'")
+    assert (await decoder.decode(good)).image.size == sprite.size
+
+
+async def test_a_process_that_died_costs_the_next_picture_nothing(decoder, sprite):
     good = encoded(sprite, "PNG")
-    cut, text, huge, fine = decode(
-        good[:200], b"<svg/>", encoded(Image.new("1", (20000, 9)), "PNG"), good
-    )
-    assert "'image'" in str(cut)
-    assert "is broken or cut off" in str(cut)
-    assert "is not a readable picture" in str(text)
-    assert "20000x9" in str(huge)
-    assert fine.size == sprite.size
+    for _ in range(2):
+        child = decoder._child
+        os.kill(child.pid, signal.SIGKILL)
+        assert (await decoder.decode(good)).image.size == sprite.size
+        assert decoder._child is not child
 
 
-def test_a_process_that_died_costs_the_next_picture_nothing(sprite):
+async def test_a_process_that_hangs_is_replaced(decoder, sprite, monkeypatch):
     good = encoded(sprite, "PNG")
-
-    async def run():
-        async with Decoder() as decoder:
-            for _ in range(2):
-                child = decoder._child
-                os.kill(child.pid, signal.SIGKILL)
-                assert (await decoder.decode(good)).image.size == sprite.size
-                assert decoder._child is not child
-
-    asyncio.run(run())
-
-
-def test_a_process_that_hangs_is_replaced(sprite, monkeypatch):
-    good = encoded(sprite, "PNG")
-
-    async def run():
-        async with Decoder() as decoder:
+    await decoder.decode(good)
+    child = decoder._child
+    os.kill(child.pid, signal.SIGSTOP)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(decoding, "PATIENCE", 0.02)
+        with pytest.raises(ImageError, match="takes more than"):
             await decoder.decode(good)
-            child = decoder._child
-            os.kill(child.pid, signal.SIGSTOP)
-            with monkeypatch.context() as impatient:
-                impatient.setattr(decoding, "PATIENCE", 0.02)
-                with pytest.raises(ImageError, match="takes more than"):
-                    await decoder.decode(good)
-            assert decoder._child is None
-            return (await decoder.decode(good)).image
-
-    assert asyncio.run(run()).size == sprite.size
+    assert decoder._child is None
+    assert (await decoder.decode(good)).image.size == sprite.size
 
 
-def test_keys_take_turns(sprite):
-    async def run():
-        done = []
-        async with Decoder(has_spare=False) as decoder:
+async def test_keys_take_turns(sprite):
+    done = []
+    async with Decoder(has_spare=False) as decoder:
 
-            async def one(key, number):
-                await decoder.decode(encoded(sprite, "PNG"), key=key)
-                done.append((key, number))
+        async def one(key, number):
+            await decoder.decode(encoded(sprite, "PNG"), key=key)
+            done.append((key, number))
 
-            many = [asyncio.ensure_future(one("many", number)) for number in range(6)]
-            await asyncio.sleep(0)  # all of them wait
-            await asyncio.gather(*many, one("other", 0))
-        return done
-
-    assert asyncio.run(run()).index(("other", 0)) <= 1
+        many = [asyncio.ensure_future(one("many", number)) for number in range(6)]
+        await asyncio.sleep(0)  # all of them wait
+        await asyncio.gather(*many, one("other", 0))
+    assert done.index(("other", 0)) <= 1
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
-def test_pictures_are_shrunk_where_they_are_decoded(sprite, file_format):
-    photo = sprite.convert("RGB").resize((900, 300))
-
-    async def run():
-        async with Decoder() as decoder:
-            data = encoded(photo, file_format)
-            whole = (await decoder.decode(data)).image
-            return whole, (await decoder.decode(data, most_px=300)).image
-
-    whole, small = asyncio.run(run())
+async def test_pictures_are_shrunk_where_they_are_decoded(decoder, sprite, file_format):
+    data = encoded(sprite.convert("RGB").resize((900, 300)), file_format)
+    whole, small = [(await decoder.decode(data, most_px=px)).image for px in (None, 300)]
     assert (whole.size, small.size) == ((900, 300), (300, 100))
     assert (
         abs(sum(small.resize((1, 1)).getpixel((0, 0))) - sum(whole.resize((1, 1)).getpixel((0, 0))))
@@ -151,51 +118,39 @@ def test_pictures_are_shrunk_where_they_are_decoded(sprite, file_format):
     )
 
 
-def test_what_a_caller_and_what_all_hold_is_bounded(sprite, monkeypatch):
+async def test_what_a_caller_and_what_all_hold_is_bounded(decoder, sprite, monkeypatch):
     picture, fits = encoded(sprite, "PNG"), 3
     monkeypatch.setattr(decoding, "MAX_KEY_PIXELS", fits * sprite.width * sprite.height)
     monkeypatch.setattr(decoding, "MAX_HELD_PIXELS", 2 * decoding.MAX_KEY_PIXELS)
-
-    async def run():
-        async with Decoder() as decoder:
-            held = [(await decoder.decode(picture, key="a")).image for _ in range(fits)]
-            with pytest.raises(Overloaded) as of_key:
-                await decoder.decode(picture, key="a")
-            held += [(await decoder.decode(picture, key="b")).image for _ in range(fits)]
-            with pytest.raises(Overloaded) as of_all:
-                await decoder.decode(picture, key="c")
-            held.clear()
-            gc.collect()
-            await asyncio.sleep(0)
-            again = (await decoder.decode(picture, key="a")).image
-            return again.size, of_key.value.of_key, of_all.value.of_key
-
-    assert asyncio.run(run()) == (sprite.size, True, False)
+    held = [(await decoder.decode(picture, key="a")).image for _ in range(fits)]
+    with pytest.raises(Overloaded) as of_key:
+        await decoder.decode(picture, key="a")
+    held += [(await decoder.decode(picture, key="b")).image for _ in range(fits)]
+    with pytest.raises(Overloaded) as of_all:
+        await decoder.decode(picture, key="c")
+    assert (of_key.value.of_key, of_all.value.of_key) == (True, False)
+    held.clear()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert (await decoder.decode(picture, key="a")).image.size == sprite.size
 
 
 @pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="reads what a process holds from /proc")
-def test_the_memory_of_bombs_goes_back():
+async def test_the_memory_of_bombs_goes_back(decoder):
     bomb = encoded(Image.new("RGBA", (6300, 6300)), "PNG")
     assert len(bomb) < 200_000
 
-    def held_mib():
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    def held_mib(process="self"):
+        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
-    async def run():
-        async with Decoder() as decoder:
-            before = held_mib()
-            child = decoder._child
-            for _ in range(3):
-                await decoder.decode(bomb)
-            gc.collect()
-            pages = int(Path(f"/proc/{child.pid}/statm").read_text().split()[1])
-            return held_mib() - before, pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-    server, decoder = asyncio.run(run())
-    assert server < 100
-    assert decoder < 200
+    before, child = held_mib(), decoder._child
+    for _ in range(3):
+        await decoder.decode(bomb)
+    gc.collect()
+    assert held_mib() - before < 100
+    assert held_mib(child.pid) < 200
 
 
 def test_memory_and_time_have_bounds():
@@ -217,18 +172,12 @@ def test_the_process_loads_no_tensor_library():
     assert done.stdout.strip() == "False"
 
 
-def test_a_picture_that_takes_long_lets_another_caller_pass(sprite):
+async def test_a_picture_that_takes_long_lets_another_caller_pass(decoder, sprite):
     good = encoded(sprite, "PNG")
-
-    async def run():
-        async with Decoder() as decoder:
-            os.kill(decoder._child.pid, signal.SIGSTOP)  # in the midst of it
-            long = [asyncio.ensure_future(decoder.decode(good, key="a")) for _ in range(2)]
-            await turns_until(decoder._free.locked)
-            image = (await decoder.decode(good, key="b")).image
-            assert image.size == sprite.size
-            assert not any(one.done() for one in long)
-            os.kill(decoder._child.pid, signal.SIGCONT)
-            await asyncio.gather(*long)
-
-    asyncio.run(run())
+    os.kill(decoder._child.pid, signal.SIGSTOP)  # in the midst of it
+    long = [asyncio.ensure_future(decoder.decode(good, key="a")) for _ in range(2)]
+    await turns_until(decoder._free.locked)
+    assert (await decoder.decode(good, key="b")).image.size == sprite.size
+    assert not any(one.done() for one in long)
+    os.kill(decoder._child.pid, signal.SIGCONT)
+    await asyncio.gather(*long)

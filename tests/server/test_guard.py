@@ -34,6 +34,7 @@ from swiftpie.server.guard import (
 from swiftpie.server.listening import MAX_OF_ADDRESS, ConnectionLimiter
 from tests.server.conftest import Call, Connection, serving, turns_until
 
+pytestmark = pytest.mark.anyio
 TOKEN = "a long random token"
 ORIGINS = [
     {"origin": "http://evil.example"},
@@ -174,19 +175,15 @@ def test_a_body_without_end_ends_by_its_bytes_and_its_time(guarded, rest, status
         assert time.monotonic() - started < 5
 
 
-def test_a_request_that_is_whole_may_be_answered_later():
+async def test_a_request_that_is_whole_may_be_answered_later():
     messages = [{"type": "http.request", "body": b"x"}, {"type": "http.disconnect"}]
 
     async def receive():
         await asyncio.sleep(0.1 if len(messages) == 1 else 0)
         return messages.pop(0)
 
-    async def ends():
-        limits = Limits(body_s=0.05)
-        counted = _Counted(receive, limits, most=MIB, hold=lambda _: None)
-        return [(await counted())["type"] for _ in range(2)]
-
-    assert asyncio.run(ends()) == ["http.request", "http.disconnect"]
+    counted = _Counted(receive, Limits(body_s=0.05), most=MIB, hold=lambda _: None)
+    assert [(await counted())["type"] for _ in range(2)] == ["http.request", "http.disconnect"]
 
 
 def test_answers_carry_what_protects_them(server):
@@ -207,27 +204,25 @@ def test_bodies_that_were_answered_count_no_more(guarded):
         assert guarded.upload("/v1/identities", **sent).status == 400
 
 
-def test_requests_that_come_too_quickly_wait_and_then_are_refused():
-    async def run():
-        loop, pace = asyncio.get_running_loop(), Pace()
-        began = loop.time()
-        for _ in range(int(PER_SECOND * BURST_S)):
-            await pace.wait("a")
-        assert loop.time() - began < BURST_S  # none of these waits
-        await asyncio.gather(*(pace.wait("a", PER_SECOND / 10) for _ in range(3)))
-        assert loop.time() - began > 0.1  # these do
-        refused = asyncio.ensure_future(pace.wait("a", PER_SECOND * 9))
-        await pace.wait("b")
-        assert not refused.done()  # it comes late
-        with pytest.raises(RequestError, match=f"{PER_SECOND} requests") as error:
-            await refused
-        assert (error.value.status_code, error.value.retry_after_s > PATIENCE_S) == (429, True)
-        await asyncio.wait_for(pace.wait("a"), PATIENCE_S)  # a refusal costs no more
-
-    asyncio.run(run())
+async def test_requests_that_come_too_quickly_wait_and_then_are_refused():
+    loop, pace = asyncio.get_running_loop(), Pace()
+    began = loop.time()
+    for _ in range(int(PER_SECOND * BURST_S)):
+        await pace.wait("a")
+    assert loop.time() - began < BURST_S  # none of these waits
+    await asyncio.gather(*(pace.wait("a", PER_SECOND / 10) for _ in range(3)))
+    assert loop.time() - began > 0.1  # these do
+    refused = asyncio.ensure_future(pace.wait("a", PER_SECOND * 9))
+    await pace.wait("b")
+    assert not refused.done()  # it comes late
+    with pytest.raises(RequestError, match=f"{PER_SECOND} requests") as error:
+        await refused
+    assert (error.value.status_code, error.value.retry_after_s > PATIENCE_S) == (429, True)
+    await asyncio.wait_for(pace.wait("a"), PATIENCE_S)  # a refusal costs no more
 
 
-def test_every_request_and_live_message_is_paced(worker, loop):
+async def test_every_request_and_live_message_is_paced(worker):
+    loop = asyncio.get_running_loop()
     app = make_app(worker, hosts=["localhost"], token=None, limits=worker.limits)
 
     async def run(*request):
@@ -235,11 +230,11 @@ def test_every_request_and_live_message_is_paced(worker, loop):
         await Call(app, *request).done
         return (app._pace._until["127.0.0.1 "] - began) * PER_SECOND
 
-    assert loop.run_until_complete(run("GET", "/health/live")) >= 1
-    assert loop.run_until_complete(run("PATCH", "/v1/identities/x", b"[" * TEXT_BYTES * 2)) >= 3
+    assert await run("GET", "/health/live") >= 1
+    assert await run("PATCH", "/v1/identities/x", b"[" * TEXT_BYTES * 2) >= 3
 
 
-def test_large_answers_go_in_pieces_and_are_counted_while_they_go():
+async def test_large_answers_go_in_pieces_and_are_counted_while_they_go():
     sent, gate = [], asyncio.Event()
 
     async def app(scope, receive, send):
@@ -252,22 +247,18 @@ def test_large_answers_go_in_pieces_and_are_counted_while_they_go():
 
     scope = {"type": "http", "scheme": "http", "method": "GET", "path": "/"}
     scope |= {"headers": [(b"host", b"a")]}
-
-    async def run():
-        guard = guard_of(app)
-        guard.answers = _Held("answers", of_key=300_000, in_all=600_000)
-        going = asyncio.ensure_future(guard(dict(scope), None, send))
-        await turns_until(lambda: guard.answers._held == {"local ": 256_000})
-        before = len(sent)
-        second = asyncio.ensure_future(guard(dict(scope), None, send))
-        await turns_until(lambda: len(sent) == before + 2)
-        assert sent[before]["status"] == 503
-        gate.set()
-        await asyncio.gather(going, second)
-        assert not guard.answers._held
-        del sent[before : before + 2]
-
-    asyncio.run(run())
+    guard = guard_of(app)
+    guard.answers = _Held("answers", of_key=300_000, in_all=600_000)
+    going = asyncio.ensure_future(guard(dict(scope), None, send))
+    await turns_until(lambda: guard.answers._held == {"local ": 256_000})
+    before = len(sent)
+    second = asyncio.ensure_future(guard(dict(scope), None, send))
+    await turns_until(lambda: len(sent) == before + 2)
+    assert sent[before]["status"] == 503
+    gate.set()
+    await asyncio.gather(going, second)
+    assert not guard.answers._held
+    del sent[before : before + 2]
     bodies = [message["body"] for message in sent[1:]]
     assert b"".join(bodies) == bytes(range(256)) * 1000
     assert {len(body) for body in bodies[:-1]} == {PIECE_BYTES}
@@ -292,13 +283,11 @@ def test_a_caller_of_ipv6_is_its_half_of_an_address():
     assert [limiter.enter(Connection("2001:db8::1")) for _ in range(2)] == [True, False]
 
 
-def test_programs_without_token_and_cookie_own_what_their_address_sent():
-    owners = []
+async def test_programs_without_token_and_cookie_own_what_their_address_sent():
+    owners, keys = [], []
 
     async def app(scope, _receive, _send):
         owners.append(scope["state"]["owner"])
-
-    keys = []
 
     async def run(token, address, **headers):
         guard = guard_of(app, token=token)
@@ -313,12 +302,12 @@ def test_programs_without_token_and_cookie_own_what_their_address_sent():
         *((None, "10.0.0.1", {}), (None, "10.0.0.2", {}), (None, "10.0.0.1", cookie)),
         *((None, "10.0.0.2", cookie), (TOKEN, "10.0.0.1", {}), (TOKEN, "10.0.0.2", {})),
     ):
-        asyncio.run(run(token, address, **headers))
+        await run(token, address, **headers)
     assert owners == ["10.0.0.1 ", "10.0.0.2 ", *[f" {'v' * 32}"] * 2, " ", " "]
     keys.clear()
     user = {USER_HEADER: "anna"}
-    asyncio.run(run(TOKEN, "10.0.0.1", **user))
-    asyncio.run(run(TOKEN, "10.0.0.1", **user, authorization="Bearer wrong"))
+    await run(TOKEN, "10.0.0.1", **user)
+    await run(TOKEN, "10.0.0.1", **user, authorization="Bearer wrong")
     assert keys == ["10.0.0.1 anna", "10.0.0.1 "]  # who knows no token has one name
 
 

@@ -8,6 +8,8 @@ from swiftpie.server.errors import Expired, Overloaded
 from swiftpie.server.jobs import Scheduler
 from tests.server.conftest import drained, turns_until
 
+pytestmark = pytest.mark.anyio
+
 
 class Drawer:
     """Draws by noting; waits at the gate while that is shut."""
@@ -31,21 +33,17 @@ class Drawer:
         return [ValueError(job) if str(job).startswith("bad") else f"drawn {job}" for job in work]
 
 
-def running(test):
-    def run():
-        async def body():
-            draw = Drawer()
-            scheduler = Scheduler(draw, max_queued=6, max_per_key=4, max_batch=3)
-            try:
-                await asyncio.wait_for(test(scheduler, draw), 20)
-            finally:
-                draw.gate.set()
-                scheduler.close()
+@pytest.fixture
+def draw():
+    return Drawer()
 
-        asyncio.run(body())
 
-    run.__name__ = test.__name__
-    return run
+@pytest.fixture
+async def scheduler(draw):
+    one = Scheduler(draw, max_queued=6, max_per_key=4, max_batch=3)
+    yield one
+    draw.gate.set()
+    one.close()
 
 
 def submit(scheduler, work, group, key, *, deadline_s=20, **facts):
@@ -75,22 +73,16 @@ ORDERS = {  # jobs that wait, as (work, group, key), and the batches that they a
 
 
 @pytest.mark.parametrize("name", ORDERS)
-def test_jobs_that_wait_are_drawn_in_order(name):
+async def test_jobs_that_wait_are_drawn_in_order(scheduler, draw, name):
     waiting, batches = ORDERS[name]
-
-    @running
-    async def test(scheduler, draw):
-        await busy(scheduler, draw)
-        jobs = [submit(scheduler, *line.split()) for line in waiting]
-        draw.gate.set()
-        drawn = [await scheduler.result(job) for job in jobs]
-        assert drawn == [f"drawn {line.split()[0]}" for line in waiting]
-        assert draw.batches == [["first"], *batches]
-
-    test()
+    await busy(scheduler, draw)
+    jobs = [submit(scheduler, *line.split()) for line in waiting]
+    draw.gate.set()
+    drawn = [await scheduler.result(job) for job in jobs]
+    assert drawn == [f"drawn {line.split()[0]}" for line in waiting]
+    assert draw.batches == [["first"], *batches]
 
 
-@running
 async def test_a_key_with_little_use_is_drawn_before_a_key_with_much(scheduler, draw):
     draw.gate.set()
     for number in range(6):
@@ -104,7 +96,6 @@ async def test_a_key_with_little_use_is_drawn_before_a_key_with_much(scheduler, 
     assert draw.batches[-4:] == [["a"], ["b"], ["c"], ["queued"]]
 
 
-@running
 async def test_use_fades(scheduler, draw):
     draw.gate.set()
     with pytest.MonkeyPatch.context() as patch:
@@ -121,7 +112,6 @@ async def test_use_fades(scheduler, draw):
     assert draw.batches[-2:] == [["of much"], ["of little"]]
 
 
-@running
 async def test_a_full_queue_and_a_greedy_key_are_refused(scheduler, draw):
     await busy(scheduler, draw)
     for number in range(4):
@@ -137,7 +127,6 @@ async def test_a_full_queue_and_a_greedy_key_are_refused(scheduler, draw):
     assert of_all.value.retry_after_s == pytest.approx(7 * scheduler.job_s)
 
 
-@running
 async def test_an_error_is_its_own_jobs_alone(scheduler, draw):
     await busy(scheduler, draw)
     bad = submit(scheduler, "bad", "g", "a")
@@ -148,7 +137,6 @@ async def test_an_error_is_its_own_jobs_alone(scheduler, draw):
     assert await scheduler.result(good) == "drawn good"
 
 
-@running
 async def test_an_error_of_the_drawer_reaches_all_callers(scheduler, draw):
     async def broken(waiting):
         await draw(waiting)
@@ -161,7 +149,6 @@ async def test_an_error_of_the_drawer_reaches_all_callers(scheduler, draw):
             await scheduler.result(job)
 
 
-@running
 async def test_what_a_picture_takes_is_its_share_of_a_batch(scheduler, draw):
     taken, scheduler.batches = [], 8  # so that a guess counts no more
     scheduler.on_batch = lambda count, seconds: taken.append((count, seconds))
@@ -177,7 +164,6 @@ async def test_what_a_picture_takes_is_its_share_of_a_batch(scheduler, draw):
     assert scheduler.job_s == pytest.approx(before + jobs.MEMORY * (seconds / 3 - before))
 
 
-@running
 async def test_a_late_drawing_stops_without_a_listener(scheduler, draw):
     draw.gate.clear()
     scheduler.job_s = 0.01
@@ -193,7 +179,6 @@ def test_retry_after_is_never_zero():
     assert [error.headers["retry-after"] for error in waits] == ["1", "1", "1", "2"]
 
 
-@running
 async def test_a_batch_goes_on_for_those_who_wait_while_another_leaves(scheduler, draw):
     draw.gate.clear()
     left, waits = (submit(scheduler, name, "g", name) for name in "ab")
@@ -204,7 +189,6 @@ async def test_a_batch_goes_on_for_those_who_wait_while_another_leaves(scheduler
     assert draw.batches == [["a", "b"]]
 
 
-@running
 async def test_seconds_count_and_not_pictures(scheduler, draw):
     for number in range(3):
         await scheduler.result(submit(scheduler, number, "g", "quick"))
@@ -220,7 +204,6 @@ async def test_seconds_count_and_not_pictures(scheduler, draw):
     assert draw.batches[-2:] == [["of quick"], ["of slow"]]
 
 
-@running
 async def test_what_would_be_late_is_refused_and_says_when_it_would_not_be(scheduler, draw):
     scheduler.job_s = 1.0
     await busy(scheduler, draw)
@@ -240,7 +223,6 @@ async def test_what_would_be_late_is_refused_and_says_when_it_would_not_be(sched
     assert await scheduler.result(kept[0]) == "drawn 0"
 
 
-@running
 async def test_what_a_kind_takes_is_learned_also_from_what_was_late(scheduler, draw):
     scheduler.job_s = 0.01
     draw.gate.clear()
@@ -260,7 +242,6 @@ async def test_what_a_kind_takes_is_learned_also_from_what_was_late(scheduler, d
     assert 0.7 < scheduler._taken["film"] / (takes * jobs.HOPE) < 1  # it was quick this time
 
 
-@running
 async def test_all_keys_of_a_batch_are_charged(scheduler, draw):
     await asyncio.gather(
         *(scheduler.result(submit(scheduler, key, "g", key)) for key in ("first", "second"))
@@ -274,17 +255,13 @@ async def test_all_keys_of_a_batch_are_charged(scheduler, draw):
     assert draw.batches[-2:] == [["of newcomer"], ["of second"]]
 
 
-def with_lanes(test):
-    @running
-    async def run(scheduler, draw):
-        scheduler.lanes, scheduler.job_s = 2, 0.01
-        draw.gate.clear()
-        await test(scheduler, draw, submit(scheduler, "long", "x", "a", units=100))
-
-    return run
+@pytest.fixture
+async def long(scheduler, draw):
+    scheduler.lanes, scheduler.job_s = 2, 0.01
+    draw.gate.clear()
+    return submit(scheduler, "long", "x", "a", units=100)
 
 
-@with_lanes
 async def test_what_is_quick_for_another_caller_is_drawn_beside_what_takes_long(
     scheduler, draw, long
 ):
@@ -304,11 +281,9 @@ async def test_what_is_quick_for_another_caller_is_drawn_beside_what_takes_long(
     )
 
 
-@with_lanes
-async def test_what_turns_out_to_take_long_is_overtaken_too(scheduler, draw, long):
-    scheduler.cancel(long)
-    await drained(scheduler)
-    draw.batches.clear()
+async def test_what_turns_out_to_take_long_is_overtaken_too(scheduler, draw):
+    scheduler.lanes, scheduler.job_s = 2, 0.01
+    draw.gate.clear()
     first = submit(scheduler, "seems quick", "x", "a", units=2)
     other = submit(scheduler, "other", "y", "b")
     await turns_until(lambda: draw.batches)
@@ -321,7 +296,6 @@ async def test_what_turns_out_to_take_long_is_overtaken_too(scheduler, draw, lon
     assert await scheduler.result(other) == "drawn other"
 
 
-@with_lanes
 async def test_what_is_quick_is_not_late_where_others_take_long(scheduler, draw, long):
     await draw.begun.wait()
     submit(scheduler, "long too", "x", "b", units=100)

@@ -1,4 +1,3 @@
-import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -26,6 +25,7 @@ from swiftpie.server.worker import Worker
 from tests.pipelines.tiny_editor import tiny_editor
 from tests.server.conftest import turns_until
 
+pytestmark = pytest.mark.anyio
 PROMPT = "a dog on a beach"
 
 
@@ -79,57 +79,45 @@ def sized(session, forms):
 
 
 @pytest.mark.thorough
-def test_once_ready_no_mix_of_requests_compiles_anything(sized, forms, identity):
+async def test_once_ready_no_mix_of_requests_compiles_anything(sized, forms, identity):
     progress = []
-
-    async def run():
-        async with working(lambda: sized, progress, batch=4) as worker:
-            await worker.getting_ready
-            ready = frozenset(forms)
-            known = StoredIdentity(identity, "mini")
-            who = worker.identities.put(known, owner="me")
-            one, two = ({"subjects": [{"identity_id": who}] * count} for count in (1, 2))
-            photo = Image.effect_noise((128, 128), 60).convert("RGB")
-            removal = {"task": "remove", "box": [0.2, 0.2, 0.8, 0.8]}
-            for own, images, counts in [
-                (one, [], [2, 3, 5]),
-                (two, [], [2]),
-                (removal, [photo], [2]),
-            ]:
-                for count in counts:
-                    body = Drawing(prompt=PROMPT, seed=count, n=count, swiftpie=own)
-                    caller = Caller("key", "me")
-                    made = await worker.builder.jobs_of(body, caller=caller, images=images)
-                    assert len([picture async for picture in worker.draw(made)]) == count
-                    assert forms == ready, (own, count)
-            return worker.scheduler.batches
-
-    assert asyncio.run(run()) == 6  # 5 do not fit into a batch of 4
+    async with working(lambda: sized, progress, batch=4) as worker:
+        await worker.getting_ready
+        ready = frozenset(forms)
+        known = StoredIdentity(identity, "mini")
+        who = worker.identities.put(known, owner="me")
+        one, two = ({"subjects": [{"identity_id": who}] * count} for count in (1, 2))
+        photo = Image.effect_noise((128, 128), 60).convert("RGB")
+        removal = {"task": "remove", "box": [0.2, 0.2, 0.8, 0.8]}
+        for own, images, counts in [(one, [], [2, 3, 5]), (two, [], [2]), (removal, [photo], [2])]:
+            for count in counts:
+                body = Drawing(prompt=PROMPT, seed=count, n=count, swiftpie=own)
+                caller = Caller("key", "me")
+                made = await worker.builder.jobs_of(body, caller=caller, images=images)
+                assert len([picture async for picture in worker.draw(made)]) == count
+                assert forms == ready, (own, count)
+        assert worker.scheduler.batches == 6  # 5 do not fit into a batch of 4
     assert progress[0] == "getting ready, 1 of 8: subject"
     assert progress[-1] == "ready"
 
 
 @pytest.mark.thorough
-def test_what_stands_in_draws_until_the_model_is_ready(session, identity):
+async def test_what_stands_in_draws_until_the_model_is_ready(session, identity):
     facts = describe(PRESETS.get("mini"))
     load = partial(swiftpie.load, "mini", size_px=128)
     models = Models({"mini": ServedModel(load, facts, stand_in=lambda: session)})
-
-    async def run():
-        async with Worker(models, limits=Limits()) as worker:
-            await turns_until(lambda: worker.is_ready)
-            who = worker.identities.put(StoredIdentity(identity, "mini"), owner="me")
-            body = Drawing(prompt=PROMPT, seed=1, swiftpie={"subjects": [{"identity_id": who}]})
-            drawn = []
-            for drawer in (session, None):
-                assert drawer in (worker.models.loaded["mini"], None)
-                jobs = await worker.builder.jobs_of(body, caller=Caller("key", "me"))
-                drawn += [picture.data async for picture in worker.draw(jobs)]
-                await worker.getting_ready
-            assert worker.models.loaded["mini"] is not session
-            return drawn
-
-    before, after = asyncio.run(run())
+    async with Worker(models, limits=Limits()) as worker:
+        await turns_until(lambda: worker.is_ready)
+        who = worker.identities.put(StoredIdentity(identity, "mini"), owner="me")
+        body = Drawing(prompt=PROMPT, seed=1, swiftpie={"subjects": [{"identity_id": who}]})
+        drawn = []
+        for drawer in (session, None):
+            assert drawer in (worker.models.loaded["mini"], None)
+            jobs = await worker.builder.jobs_of(body, caller=Caller("key", "me"))
+            drawn += [picture.data async for picture in worker.draw(jobs)]
+            await worker.getting_ready
+        assert worker.models.loaded["mini"] is not session
+    before, after = drawn
     assert before == after
 
 
@@ -137,39 +125,32 @@ def test_batches_are_of_few_sizes():
     assert [batch_sizes(most) for most in (1, 3, 4, 6)] == [(1,), (1, 2), (1, 2, 4), (1, 2, 4)]
 
 
-def test_a_model_that_cannot_be_loaded_is_reported(caplog):
+async def test_a_model_that_cannot_be_loaded_is_reported(caplog):
     progress = []
 
     def load():
         raise WeightsError("The weights are damaged.")
 
-    async def run():
-        async with working(load, progress) as worker:
-            with pytest.raises(WeightsError):
-                await worker.getting_ready
-            return worker.is_ready
-
-    assert not asyncio.run(run())
+    async with working(load, progress) as worker:
+        with pytest.raises(WeightsError):
+            await worker.getting_ready
+        assert not worker.is_ready
     assert progress == ["error: The weights are damaged."]
     assert "could not be made ready" in caplog.text
 
 
-def test_a_model_that_knows_all_words_draws_a_prompt_alone_and_inserts_no_subject(photo):
+async def test_a_model_that_knows_all_words_draws_a_prompt_alone_and_inserts_no_subject(photo):
     published = Session(tiny_editor())
     offer = ServedModel(lambda: published, describe(published.components.preset))
     drawer = DrawingBackend(Models({"published": offer}))
 
-    def drawn_of(images, **own):
+    async def drawn_of(images, **own):
         body = Drawing(prompt="a dog on a beach", seed=5, swiftpie=own)
         (request,) = requests_of(body, subjects=(), images=images, mask=None)
-
-        async def drawn():
-            return await drawer.draw([Job(request, model="published")])
-
-        return asyncio.run(drawn())[0]
+        return (await drawer.draw([Job(request, model="published")]))[0]
 
     alone = published.generate("a dog on a beach", seed=5).images[0]
-    _, drawn = drawn_of([])
+    _, drawn = await drawn_of([])
     assert drawn.images[0].tobytes() == alone.tobytes()
-    refused = drawn_of([photo], task="insert", box=(0.2, 0.2, 0.8, 0.8))
+    refused = await drawn_of([photo], task="insert", box=(0.2, 0.2, 0.8, 0.8))
     assert isinstance(refused, UnknownSubjectError), refused
