@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -35,6 +34,7 @@ from tests.golden.cases import BOX, SIDE_PX, photo
 from tests.golden.networks import mini, moving_networks, random_networks, reading_networks
 from tests.parity.tiny import picture
 from tests.policy.project import ROOT
+from tests.policy.test_docs import rows_of
 
 PROMPT, SOURCE = "a dinosaur in a forest", "a dinosaur on a beach"
 
@@ -232,380 +232,90 @@ def inserts_in_style():
     return plain != styled
 
 
-class Idea(NamedTuple):
-    """A row of the table."""
-
-    idea: str
-    paper: str  # arXiv, or where it is from
-    command: str
-    file: str  # below src/
-    shown: str  # on trained weights, on tiny random ones, or by parity in float64
-    show: Callable[..., bool]
-    marks: tuple[pytest.MarkDecorator, ...] = ()
-
-
 SD15, MINI = partial(random_networks, "sd15"), mini
 GUIDED = partial(random_networks, "sd15", steps=4)
-PERSONALIZE, EDIT = "personalize", "edit --method"
-IDEAS = (
-    Idea(
-        "two identity branches",
-        "2605.01510",
-        PERSONALIZE,
-        "swiftpie/attention/processors.py",
-        "trained",
-        each_branch_acts,
+IDEAS: dict[str, Callable[..., bool]] = {  # as the table of the documentation has them
+    "two identity branches": each_branch_acts,
+    "a reference network": reads_by_another,
+    "mask-guided rescaling": partial(changes, SD15, mask=MaskSource.BOX),
+    "a cap of what subjects add": partial(changes, SD15, scales=Scales(energy_cap=1.0)),
+    "masks of a first pass": partial(changes, SD15, mask=MaskSource.TWO_PASS),
+    "strengths by block": blocks_weigh,
+    "training of both branches": partial(has_recipe, "published", "adapter"),
+    "a teacher and DISTS in training": has_teachers,
+    "SwiftEdit": partial(edits, MINI, settings={"method": "inversion", "accept_smear": True}),
+    "SwiftEdit's soft mask": partial(
+        edits,
+        partial(random_networks, "sd21", inverts=True),
+        settings={"method": "inversion", "self_mask": "soft"},
     ),
-    Idea(
-        "a reference network",
-        "2605.01510",
-        "personalize --reference",
-        "swiftpie/models/denoiser.py",
-        "float64",
-        reads_by_another,
+    "SwiftEdit's release": fetches_a_release,
+    "training of inversion": partial(has_recipe, "published", "inversion"),
+    "one-step students": lambda: all(
+        has_recipe("published", f"distill_{kind}") for kind in ("vsd", "dmd2")
     ),
-    Idea(
-        "mask-guided rescaling",
-        "2605.01510",
-        "personalize --mask box",
-        "swiftpie/attention/condition.py",
-        "tiny",
-        partial(changes, SD15, mask=MaskSource.BOX),
+    "EchoDistill": partial(has_recipe, "published", "echo_distill"),
+    "decoupled guidance": partial(changes, GUIDED, identity_guidance=IdentityGuidance.DCG),
+    "attention manipulation": partial(changes, GUIDED, identity_guidance=IdentityGuidance.AM2),
+    "style of a picture": partial(changes, SD15, style_reference=STYLE),
+    "its soft masks as released": partial(
+        changes, GUIDED, shaping=Shaping({Block.UP: (fixed_soft_mask(12.5),)}, spans_batch=True)
     ),
-    Idea(
-        "a cap of what subjects add",
-        "ours",
-        "personalize(scales=Scales(energy_cap=…))",
-        "swiftpie/attention/processors.py",
-        "tiny",
-        partial(changes, SD15, scales=Scales(energy_cap=1.0)),
+    "ChordEdit": partial(edits, partial(random_networks, "sd21"), settings={"method": "chord"}),
+    "style of photographs": partial(edits, SD15, source_prompt=PROMPT, style_reference=STYLE),
+    "style of insertions": inserts_in_style,
+    "edits by reference": partial(edits, reading_networks, settings={"method": "reference"}),
+    "subjects into photographs": partial(changes_a_place, comes=True),
+    "removal": partial(changes_a_place, mask=BOX),
+    "garments that keep a pose": keeps_a_pose,
+    "animation": animates,
+    "overlapping windows": is_wide,
+    "several subjects": shows_several,
+    "a subject in a minute": partial(tunes, mini),
+    "the same, published models": partial(
+        tunes, partial(random_networks, "sdxl"), learning_rate=0.1
     ),
-    Idea(
-        "masks of a first pass",
-        "2510.07656",
-        "personalize --mask two-pass",
-        "swiftpie/pipelines/first_pass.py",
-        "tiny",
-        partial(changes, SD15, mask=MaskSource.TWO_PASS),
+    "published families": partial(knows_families, "sd15", "sd21", "sdxl", "flux2", "tiny"),
+    "provenance": tells_its_making,
+    "proof on real weights": verifies,
+    "identity as a file": keeps_identities,
+    "identity in a request": lambda: asyncio.run(drawn_from_a_request()),
+    "the best of several": keeps_the_best,
+    "DreamBench and MaSC": partial(judges, "dreambench"),
+    "PIE-Bench": partial(
+        judges,
+        *("pie", "PieBenchmark", "structure-distance", "clip-whole", "clip-edited"),
+        *(f"unedited-{name}" for name in ("psnr", "lpips", "mse", "ssim")),
     ),
-    Idea(
-        "strengths by block",
-        "2404.02733",
-        "personalize --layers",
-        "swiftpie/pipelines/layers.py",
-        "trained",
-        blocks_weigh,
+    "figures of rescaling": partial(judges, "rescaling", "Rescaling", "subject-psnr", "mask-iou"),
+    "FastFace's protocol": partial(
+        judges,
+        *("fastface", "FaceBenchmark", "identity", "clip-large", "clip-small"),
+        *("image-reward", "aesthetic", "style"),
     ),
-    Idea(
-        "training of both branches",
-        "2605.01510",
-        "train adapter",
-        "swiftpie_lab/training/stages/adapter/stage.py",
-        "tiny",
-        partial(has_recipe, "published", "adapter"),
-    ),
-    Idea(
-        "a teacher and DISTS in training",
-        "2311.18828, 2004.07728",
-        "train adapter --set stage.teacher=DIR",
-        "swiftpie_lab/training/stages/adapter/teachers.py",
-        "tiny",
-        has_teachers,
-    ),
-    Idea(
-        "SwiftEdit",
-        "2412.04301",
-        f"{EDIT} inversion",
-        "swiftpie/mini/inversion.py",
-        "trained",
-        partial(edits, MINI, settings={"method": "inversion", "accept_smear": True}),
-    ),
-    Idea(
-        "SwiftEdit's soft mask",
-        "2412.04301",
-        "edit --self-mask soft",
-        "swiftpie/pipelines/inversion.py",
-        "tiny",
-        partial(
-            edits,
-            partial(random_networks, "sd21", inverts=True),
-            settings={"method": "inversion", "self_mask": "soft"},
-        ),
-    ),
-    Idea(
-        "SwiftEdit's release",
-        "2412.04301",
-        "fetch swiftedit",
-        "swiftpie/backbones/releases.py",
-        "tiny",
-        fetches_a_release,
-    ),
-    Idea(
-        "training of inversion",
-        "2412.04301",
-        "train inversion",
-        "swiftpie_lab/training/stages/inversion.py",
-        "tiny",
-        partial(has_recipe, "published", "inversion"),
-    ),
-    Idea(
-        "one-step students",
-        "2408.14176, 2405.14867",
-        "train distill-vsd",
-        "swiftpie_lab/training/stages/distillation.py",
-        "tiny",
-        lambda: all(has_recipe("published", f"distill_{kind}") for kind in ("vsd", "dmd2")),
-    ),
-    Idea(
-        "EchoDistill",
-        "2510.20512",
-        "train echo-distill",
-        "swiftpie_lab/training/stages/echo.py",
-        "tiny",
-        partial(has_recipe, "published", "echo_distill"),
-    ),
-    Idea(
-        "decoupled guidance",
-        "2505.21144",
-        "personalize --identity-guidance dcg",
-        "swiftpie/guidance.py",
-        "tiny",
-        partial(changes, GUIDED, identity_guidance=IdentityGuidance.DCG),
-    ),
-    Idea(
-        "attention manipulation",
-        "2505.21144",
-        "personalize --identity-guidance am2",
-        "swiftpie/attention/manipulate.py",
-        "tiny",
-        partial(changes, GUIDED, identity_guidance=IdentityGuidance.AM2),
-    ),
-    Idea(
-        "style of a picture",
-        "2312.02133, 2404.02733",
-        "personalize --style-reference",
-        "swiftpie/attention/condition.py",
-        "float64",
-        partial(changes, SD15, style_reference=STYLE),
-    ),
-    Idea(
-        "its soft masks as released",
-        "2505.21144",
-        "personalize(shaping=…)",
-        "swiftpie/attention/manipulate.py",
-        "tiny",
-        partial(
-            changes, GUIDED, shaping=Shaping({Block.UP: (fixed_soft_mask(12.5),)}, spans_batch=True)
-        ),
-    ),
-    Idea(
-        "ChordEdit",
-        "2602.19083",
-        f"{EDIT} chord",
-        "swiftpie/pipelines/chord.py",
-        "tiny",
-        partial(edits, partial(random_networks, "sd21"), settings={"method": "chord"}),
-    ),
-    Idea(
-        "style of photographs",
-        "2407.00788",
-        f"{EDIT} chord --style-reference",
-        "swiftpie/pipelines/style.py",
-        "tiny",
-        partial(edits, SD15, source_prompt=PROMPT, style_reference=STYLE),
-    ),
-    Idea(
-        "style of insertions",
-        "2407.02489",
-        "insert --style-reference PHOTO",
-        "swiftpie/pipelines/style.py",
-        "tiny",
-        inserts_in_style,
-    ),
-    Idea(
-        "edits by reference",
-        "FLUX.2 klein",
-        f"{EDIT} reference",
-        "swiftpie/pipelines/reference.py",
-        "tiny",
-        partial(edits, reading_networks, settings={"method": "reference"}),
-    ),
-    Idea(
-        "subjects into photographs",
-        "ours",
-        "insert",
-        "swiftpie/mini/inpainting.py",
-        "trained",
-        partial(changes_a_place, comes=True),
-    ),
-    Idea(
-        "removal",
-        "ours",
-        "remove",
-        "swiftpie/pipelines/filling.py",
-        "trained",
-        partial(changes_a_place, mask=BOX),
-    ),
-    Idea(
-        "garments that keep a pose",
-        "ours",
-        "replace --keep-pose",
-        "swiftpie/pipelines/techniques/garment.py",
-        "tiny",
-        keeps_a_pose,
-    ),
-    Idea(
-        "animation",
-        "2307.04725",
-        "animate",
-        "swiftpie/pipelines/techniques/animate.py",
-        "tiny",
-        animates,
-    ),
-    Idea(
-        "overlapping windows",
-        "2302.08113",
-        "personalize --size 512x1536",
-        "swiftpie/pipelines/techniques/panorama.py",
-        "tiny",
-        is_wide,
-    ),
-    Idea(
-        "several subjects",
-        "field",
-        "personalize --also",
-        "swiftpie/mini/placing.py",
-        "trained",
-        shows_several,
-    ),
-    Idea(
-        "a subject in a minute",
-        "field",
-        "tune",
-        "swiftpie/pipelines/tuning.py",
-        "trained",
-        partial(tunes, mini),
-    ),
-    Idea(
-        "the same, published models",
-        "field",
-        "tune --recipe sdxl-turbo",
-        "swiftpie/pipelines/tuning.py",
-        "tiny",
-        partial(tunes, partial(random_networks, "sdxl"), learning_rate=0.1),
-    ),
-    Idea(
-        "published families",
-        "field",
-        "presets",
-        "swiftpie/backbones/families/stable_diffusion.py",
-        "tiny",
-        partial(knows_families, "sd15", "sd21", "sdxl", "flux2", "tiny"),
-    ),
-    Idea(
-        "provenance",
-        "C2PA, IPTC",
-        "personalize --sign",
-        "swiftpie/imageio/credentials.py",
-        "trained",
-        tells_its_making,
-    ),
-    Idea("proof on real weights", "ours", "verify", "swiftpie/engine/verify.py", "tiny", verifies),
-    Idea(
-        "identity as a file",
-        "ours",
-        "identity",
-        "swiftpie/pipelines/identity_file.py",
-        "trained",
-        keeps_identities,
-    ),
-    Idea(
-        "identity in a request",
-        "ours",
-        "serve",
-        "swiftpie/server/requests.py",
-        "trained",
-        lambda: asyncio.run(drawn_from_a_request()),
-    ),
-    Idea(
-        "the best of several",
-        "ours",
-        "personalize --best-of",
-        "swiftpie/pipelines/ranking.py",
-        "trained",
-        keeps_the_best,
-    ),
-    Idea(
-        "DreamBench and MaSC",
-        "2208.12242, 2605.22469",
-        "evaluate dreambench",
-        "swiftpie_lab/evaluation/benchmarks/dreambench.py",
-        "tiny",
-        partial(judges, "dreambench"),
-    ),
-    Idea(
-        "PIE-Bench",
-        "2310.01506",
-        "evaluate pie",
-        "swiftpie_lab/evaluation/benchmarks/pie.py",
-        "tiny",
-        partial(
-            judges,
-            *("pie", "PieBenchmark", "structure-distance", "clip-whole", "clip-edited"),
-            *(f"unedited-{name}" for name in ("psnr", "lpips", "mse", "ssim")),
-        ),
-    ),
-    Idea(
-        "figures of rescaling",
-        "2605.01510",
-        "evaluate rescaling",
-        "swiftpie_lab/evaluation/benchmarks/rescaling.py",
-        "trained",
-        partial(judges, "rescaling", "Rescaling", "subject-psnr", "mask-iou"),
-    ),
-    Idea(
-        "FastFace's protocol",
-        "2505.21144",
-        "evaluate fastface",
-        "swiftpie_lab/evaluation/benchmarks/fastface.py",
-        "tiny",
-        partial(
-            judges,
-            *("fastface", "FaceBenchmark", "identity", "clip-large", "clip-small"),
-            *("image-reward", "aesthetic", "style"),
-        ),
-    ),
-    Idea(
-        "many processes and machines",
-        "1712.05889",
-        "batch --ray",
-        "swiftpie/batch/ray.py",
-        "trained",
-        draws_on_ray,
-        (pytest.mark.thorough, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")),
-    ),
-)
-"""In the order of the table in docs/concepts.md."""
+    "many processes and machines": draws_on_ray,
+}
+MARKS = {
+    "many processes and machines": (
+        pytest.mark.thorough,
+        pytest.mark.timeout(300),
+        pytest.mark.filterwarnings("ignore"),
+    )
+}
 
 ON_DISK = (keeps_identities, fetches_a_release, tells_its_making, verifies, draws_on_ray)
 
 
-@pytest.mark.parametrize(
-    "idea", [pytest.param(each, id=each.idea, marks=each.marks) for each in IDEAS]
-)
+@pytest.mark.parametrize("idea", [pytest.param(idea, marks=MARKS.get(idea, ())) for idea in IDEAS])
 def test_it_runs(idea, tmp_path):
-    assert idea.show(tmp_path) if idea.show in ON_DISK else idea.show()
-    assert (ROOT / "src" / idea.file).is_file()
+    show = IDEAS[idea]
+    assert show(tmp_path) if show in ON_DISK else show()
 
 
-def test_the_table_of_ideas_is_the_one_of_the_documentation():
-    page = (ROOT / "docs" / "concepts.md").read_text()
-    assert table() in page, table()
-
-
-def table():
-    rows = [
-        f"|{each.idea}|{each.paper}|`{each.command}`|`{each.file}`|{each.shown}|" for each in IDEAS
-    ]
-    head = "|Idea|Paper|Command of `swiftpie`|File|Weights of its test|\n|---|---|---|---|---|"
-    return "\n".join([head, *rows])
+def test_the_table_of_the_documentation_has_these_ideas_and_files_that_exist():
+    _, _, *rows = rows_of(ROOT / "docs" / "concepts.md", "## Ideas and papers")
+    assert [idea for idea, *_ in rows] == [*IDEAS]
+    for idea, paper, command, file, shown in rows:
+        assert "" not in {paper, command}, idea
+        assert (ROOT / "src" / file).is_file(), idea
+        assert shown in {"trained", "tiny", "float64"}, idea
