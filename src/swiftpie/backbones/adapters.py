@@ -102,7 +102,7 @@ def branches_of(adapter: Adapter, detail: DetailForm | None) -> BranchPlan:
         case "joint" | "matched" if own.detail:
             return own  # what was trained goes before what was not
         case "joint" | "matched":
-            return _untrained(own, detail)
+            return untrained(own, detail)
     raise ConfigError(
         f"`detail={detail!r}` does not exist. Choose one of {', '.join(get_args(DetailForm))}, or "
         "leave it out for the branch that the adapter was trained with."
@@ -116,10 +116,10 @@ def branches_alone(preset: Preset, *, width: int) -> BranchPlan | None:
     """
     if preset.detail is None:
         return None
-    return _untrained(BranchPlan(token_width=width, semantic=frozenset()), preset.detail)
+    return untrained(BranchPlan(token_width=width, semantic=frozenset()), preset.detail)
 
 
-def _untrained(plan: BranchPlan, form: UntrainedDetail) -> BranchPlan:
+def untrained(plan: BranchPlan, form: UntrainedDetail) -> BranchPlan:
     ups = frozenset({Block.UP})
     return replace(plan, detail=ups, merge=Merge(form), own_projections=False)
 

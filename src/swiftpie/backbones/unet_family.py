@@ -28,6 +28,7 @@ from swiftpie.backbones.adapters import (
     install_adapter,
     open_adapter,
     peek_adapter,
+    untrained,
     with_defaults,
     wrap_image_encoder,
     write_adapter,
@@ -152,7 +153,7 @@ class StableDiffusion(Family):
             image_encoder = wrap_image_encoder(tower, projector)
         branches = denoiser.installation.plan
         detail = choices.get("detail")
-        if adapter and detail in get_args(UntrainedDetail) and branches.own_projections:
+        if adapter and detail in {"joint", "matched"} and branches != untrained(branches, detail):
             logger.warning(
                 '`detail="%s"` has no effect: the adapter has a trained detail branch, which is '
                 "used.",

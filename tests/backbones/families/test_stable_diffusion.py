@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from swiftpie import CapabilityError, InputError, WeightsError
+from swiftpie.attention.condition import Block
 from swiftpie.attention.processors import Merge
 from swiftpie.backbones.components import FAMILIES, load_components
 from swiftpie.backbones.load.weights import WHOLE_BYTES, fingerprint_files
@@ -191,6 +192,19 @@ def test_a_trained_detail_branch_goes_before_the_joint_form_with_a_warning(opene
     assert session.components.fingerprint == trained.components.fingerprint
     identity = session.encode_identity(subject())
     assert drawn(session, identity)[0].branches == (IdentityBranch.SEMANTIC, IdentityBranch.DETAIL)
+
+
+def test_a_branch_trained_by_the_layers_own_projections_is_no_other_form_either(
+    opened, tmp_path, caplog
+):
+    plan = {"merge": Merge.JOINT, "own_projections": False, "detail": frozenset({Block.UP})}
+    path = tmp_path / "joint.safetensors"
+    tiny_models.make_own_adapter(path, "sd21", is_shallow=True, **plan)
+    opened("sd21", path.with_suffix(""), detail="joint")
+    assert "has no effect" not in caplog.text  # it is what was trained
+    session = opened("sd21", path.with_suffix(""), detail="matched")
+    assert '`detail="matched"` has no effect' in caplog.text
+    assert session.components.denoiser.installation.plan.merge is Merge.JOINT
 
 
 def test_a_trained_detail_branch_can_be_left_out(opened):
