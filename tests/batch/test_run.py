@@ -1,7 +1,6 @@
 import json
 import multiprocessing
 import signal
-import subprocess
 import sys
 import threading
 from dataclasses import replace
@@ -23,6 +22,7 @@ from swiftpie.imageio.writing import read_metadata, save_image
 from tests.batch.conftest import SMALL
 from tests.fixtures.signer import SIGNER, make_signer
 from tests.policy.project import ROOT
+from tests.processes import printed
 
 KILLS, JOBS = 6, 18
 LONGEST_S = 400
@@ -168,8 +168,7 @@ def test_files_of_others_are_left_alone(collected, run, folder):
 @pytest.mark.timeout(LONGEST_S)
 def test_killed_runs_lose_and_double_nothing(tmp_path):
     command = [sys.executable, "-m", "tests.batch.kills", str(tmp_path), str(KILLS), str(JOBS)]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=LONGEST_S)
-    report = json.loads(done.stdout)
+    report = json.loads(printed(*command, cwd=ROOT, timeout=LONGEST_S))
     assert (report["kills"], report["jobs"]) == (KILLS, JOBS)
     assert report["while_writing"] >= KILLS // 4
     assert report["differing"] == []

@@ -1,7 +1,5 @@
 import importlib
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ from swiftpie import __version__
 from swiftpie.cli import main
 from swiftpie.cli.main import WAITING, wait_briefly
 from swiftpie.errors import ConfigError
+from tests.processes import printed_by
 
 
 @pytest.mark.parametrize("command", main.LAB_COMMANDS)
@@ -80,23 +79,19 @@ print("torch" in sys.modules, os.environ.get("GOMP_SPINCOUNT"), os.environ.get("
 """
 
 
-def printed_by(code, **environment):
+def lines_of(code, **environment):
     clean = {k: v for k, v in os.environ.items() if k not in {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(
-        command, env=clean | environment, capture_output=True, text=True, check=True
-    )
-    return done.stdout.splitlines()
+    return printed_by(code, env=clean | environment).splitlines()
 
 
 def test_the_command_line_bounds_spinning_before_pytorch_is_loaded():
-    version, environment = printed_by(MAIN)
+    version, environment = lines_of(MAIN)
     assert __version__ in version
     assert environment == f"False {WAITING['GOMP_SPINCOUNT']} None"
 
 
 def test_importing_swiftpie_leaves_it_to_the_owner_of_the_process():
-    assert printed_by("import swiftpie, os; print(os.environ.get('GOMP_SPINCOUNT'))") == ["None"]
+    assert lines_of("import swiftpie, os; print(os.environ.get('GOMP_SPINCOUNT'))") == ["None"]
 
 
 @pytest.mark.parametrize("name", ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"])

@@ -3,8 +3,6 @@
 import importlib
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from swiftpie.backbones import families
 from swiftpie.backbones.components import FAMILIES
 from swiftpie.backbones.presets import PRESETS, RECIPES
 from tests.policy.project import SOURCE, python_files, shown
+from tests.processes import printed_by
 
 NAMES = sorted(path.stem for path in Path(families.__file__).parent.glob("[!_]*.py"))
 LOADED = """
@@ -24,8 +23,7 @@ print(json.dumps([len(known), "torch" in sys.modules, "numpy" in sys.modules]))
 
 
 def test_presets_and_recipes_load_no_tensor_library():
-    found = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, check=True)
-    number, *are_loaded = json.loads(found.stdout)
+    number, *are_loaded = json.loads(printed_by(LOADED))
     assert number > 30
     assert are_loaded == [False, False]
 

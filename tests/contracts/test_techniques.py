@@ -4,7 +4,6 @@ import importlib
 import json
 import os
 import re
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -38,6 +37,7 @@ from tests.golden.cases import BOX, SIDE_PX, photo
 from tests.golden.networks import mini, moving_networks, random_networks, reading_networks
 from tests.parity.tiny import picture
 from tests.policy.project import ROOT
+from tests.processes import printed_by
 from tests.quick import thorough_but
 
 PROMPT, SOURCE = "a dinosaur in a forest", "a dinosaur on a beach"
@@ -433,13 +433,6 @@ print(json.dumps(equal | {"help": "--quarters" in shown and "carousel" in shown}
 
 def test_every_surface_offers_that_technique_and_its_option(carousel):
     photo().save(carousel / "photo.png")
-    done = subprocess.run(
-        [sys.executable, "-c", SURFACES, str(carousel)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"COLUMNS": "200", "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
+    environment = os.environ | {"COLUMNS": "200", "PYTHONPATH": os.pathsep.join(sys.path)}
+    found = json.loads(printed_by(SURFACES, carousel, env=environment).splitlines()[-1])
     assert found == dict.fromkeys(("command", "batch", "pipeline", "HTTP", "help"), True)

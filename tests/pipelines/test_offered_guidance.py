@@ -1,8 +1,9 @@
 """A distribution of one file adds a guidance that every surface offers by its name."""
 
 import os
-import subprocess
 import sys
+
+from tests.processes import printed, printed_by
 
 HOUSE = """
 from swiftpie.guidance import ClassifierFree
@@ -54,17 +55,6 @@ def test_one_file_adds_a_guidance_to_python_and_the_command_line(tmp_path):
     )
     paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
     environment = os.environ | {"PYTHONPATH": paths, "COLUMNS": "200"}
-    for arguments, words in (
-        (["-c", TRIAL], ""),
-        (["-m", "swiftpie", "personalize", "--help"], "|house"),
-    ):
-        ran = subprocess.run(
-            [sys.executable, *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert ran.returncode == 0, ran.stderr
-        assert words in ran.stdout
+    printed_by(TRIAL, env=environment, timeout=120)
+    help_ = (sys.executable, "-m", "swiftpie", "personalize", "--help")
+    assert "|house" in printed(*help_, env=environment, timeout=120)

@@ -3,11 +3,11 @@
 import copy
 import json
 import shutil
-import subprocess
 
 import pytest
 
 from tests.policy.project import ROOT
+from tests.processes import printed
 
 yaml = pytest.importorskip("yaml", reason="needs PyYAML")
 jsonschema = pytest.importorskip("jsonschema", reason="needs `pip install kubernetes-validate`")
@@ -59,5 +59,5 @@ def specs_in(part):
 def test_kubectl_takes_them_in_a_dry_run(path):
     # As `create --dry-run=client`, which asks a cluster for its schemas, but for the cluster.
     dry = ("kubectl", "label", "--local", "--dry-run=client", "-o", "name", "-f", str(path), "a=b")
-    said = subprocess.run(dry, capture_output=True, text=True, check=True, timeout=60).stdout
+    said = printed(*dry, timeout=60)
     assert len(said.split()) == len([*yaml.safe_load_all(path.read_text())])

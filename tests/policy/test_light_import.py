@@ -1,12 +1,11 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 from tests.policy.project import ROOT, SOURCE, python_files
+from tests.processes import printed_by
 
 HEAVY = [
     *("accelerate", "diffusers", "numpy", "scipy", "torch", "torch._dynamo", "transformers"),
@@ -51,16 +50,8 @@ print(json.dumps({key: [before[key], after[key]] for key in after if before[key]
 
 
 def run_python(code, *arguments, folder):
-    result = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
+    source = {"PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    return json.loads(printed_by(code, *arguments, cwd=folder, env=os.environ | source))
 
 
 def loaded_by(statement, folder):

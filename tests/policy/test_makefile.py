@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from tests.policy.project import ROOT
+from tests.processes import printed
 
 NOTES = """#!/bin/sh
 echo "$@" >> calls.txt
@@ -55,10 +56,10 @@ def test_another_build_is_refused_before_anything_is_called(made):
 
 def test_help_lists_every_target_that_is_described():
     command = ["make", "--no-print-directory", "help"]  # a make above would have it print folders
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = printed(*command, cwd=ROOT)
     described = [
         line.partition(":")[0]
         for line in (ROOT / "Makefile").read_text().splitlines()
         if "  ## " in line
     ]
-    assert [line.split()[0] for line in listed.stdout.splitlines()] == described
+    assert [line.split()[0] for line in listed.splitlines()] == described

@@ -3,7 +3,6 @@ import gc
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from swiftpie.server import decoding
 from swiftpie.server.decoding import Decoder
 from swiftpie.server.errors import Overloaded
 from tests.fuzz.pictures import encoded
+from tests.processes import printed_by
 from tests.server.conftest import turns_until
 
 pytestmark = pytest.mark.anyio
@@ -160,16 +160,14 @@ def test_memory_and_time_have_bounds():
         "d._limit_time(); print(resource.getrlimit(resource.RLIMIT_DATA)[0], "
         "resource.getrlimit(resource.RLIMIT_CPU)[0])"
     )
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    memory, seconds = map(int, done.stdout.split())
+    memory, seconds = map(int, printed_by(probe).split())
     assert memory == decoding.MAX_MIB << 20
     assert seconds <= 10
 
 
 def test_the_process_loads_no_tensor_library():
     probe = "import sys, swiftpie.server.decoding; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    assert printed_by(probe) == "False\n"
 
 
 async def test_a_picture_that_takes_long_lets_another_caller_pass(decoder, sprite):

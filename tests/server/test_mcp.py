@@ -4,7 +4,6 @@ import asyncio
 import base64
 import io
 import json
-import subprocess
 import sys
 from contextlib import asynccontextmanager
 
@@ -26,6 +25,7 @@ from swiftpie.server.worker import Worker
 from swiftpie.validation import MAX_REFERENCES
 from tests.fixtures.signer import SIGNER, make_signer
 from tests.policy.test_docs import SERVING, blocks, rows_of
+from tests.processes import printed
 from tests.server.conftest import models_of
 
 
@@ -215,18 +215,13 @@ def test_pictures_of_a_server_that_signs_have_credentials(session, folder, tmp_p
 
 def test_a_line_with_half_of_a_letter_is_answered():
     lines = [
-        rb'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"\ud800"}}',
-        rb'{"jsonrpc":"2.0","id":"eight","method":"\ud800"}',
-        rb'{"jsonrpc":"2.0","id":[9],"method":"\ud800"}',
-        b"no JSON",
+        r'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"\ud800"}}',
+        r'{"jsonrpc":"2.0","id":"eight","method":"\ud800"}',
+        r'{"jsonrpc":"2.0","id":[9],"method":"\ud800"}',
+        "no JSON\n",
     ]
-    done = subprocess.run(
-        [sys.executable, "-m", "swiftpie", "mcp"],
-        input=b"\n".join(lines) + b"\n",
-        capture_output=True,
-        check=True,
-        timeout=100,
-    )
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    server = (sys.executable, "-m", "swiftpie", "mcp")
+    answered = printed(*server, input="\n".join(lines), timeout=100)
+    answers = [json.loads(line) for line in answered.splitlines()]
     assert [answer["id"] for answer in answers] == [7, "eight"]
     assert "cannot be read" in answers[0]["error"]["message"]

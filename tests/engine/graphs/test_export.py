@@ -1,4 +1,3 @@
-import subprocess
 import sys
 import sysconfig
 from dataclasses import replace
@@ -15,6 +14,7 @@ from swiftpie.imageio.decoding import load_image
 from tests.backbones import tiny_models
 from tests.parity.pipelines import preset_of
 from tests.policy.project import ROOT
+from tests.processes import printed
 
 ABSENT = ("swiftpie", "torch", "diffusers", "transformers")
 RUN = """
@@ -68,15 +68,7 @@ def test_the_example_draws_without_swiftpie_and_pytorch(packages, tmp_path):
     # `-I` hides this folder and PYTHONPATH, `-S` the installed packages and their .pth files.
     command = [sys.executable, "-I", "-S", "-c", RUN]
     example = ROOT / "examples" / "onnxruntime_alone.py"
-    ended = subprocess.run(
-        [*command, packages, example, *ABSENT],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout == "wrote out.png\n"
+    assert printed(*command, packages, example, *ABSENT, cwd=tmp_path) == "wrote out.png\n"
     picture = load_image(tmp_path / "out.png")
     assert picture.size == (256, 256)
     assert max(high - low for low, high in picture.getextrema()) > 100

@@ -3,7 +3,6 @@
 import json
 import random
 import shutil
-import subprocess
 
 import pytest
 
@@ -11,6 +10,7 @@ from swiftpie.backbones.presets import PRESETS
 from swiftpie.mini import reading
 from swiftpie.mini.reading import vocabulary_of
 from swiftpie.mini.site import SOURCES, VOCABULARY, words_of_prompts
+from tests.processes import printed
 
 NODE = shutil.which("node")
 SUBJECTS = (
@@ -98,16 +98,7 @@ def test_the_page_reads_prompts_as_python_does(tmp_path):
     prompts = random.Random(7).sample(prompts, 120)
     taught = vocabulary_of(PRESETS.get("mini")).to_json()
     given = {"known": words_of_prompts(), "taught": taught, "prompts": prompts}
-    done = subprocess.run(
-        [NODE, "read.js"],
-        cwd=tmp_path,
-        input=json.dumps(given),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = json.loads(printed(NODE, "read.js", cwd=tmp_path, input=json.dumps(given)))
     different = [
         (prompt, ours, theirs)
         for prompt, ours, theirs in zip(prompts, map(read, prompts), found, strict=True)
