@@ -269,12 +269,12 @@ class AnimateIn(WithOptions):
 class OwnFields(WithOptions):
     """Options that OpenAI's fields lack."""
 
-    subjects: list[SubjectIn] = Field([], max_length=MAX_SUBJECTS)
+    subjects: list[SubjectIn] = Field(default=[], max_length=MAX_SUBJECTS)
     scales: ScalesIn = ScalesIn()
     edit: EditSettingsIn = EditSettingsIn()
     animate: AnimateIn | None = None
     mask_mode: Literal["alpha", "white"] = Field(
-        "alpha",
+        default="alpha",
         description="A mask is transparent where the picture may change, as OpenAI's are; as "
         "'white', it is opaque and white there.",
     )
