@@ -40,11 +40,8 @@ if TYPE_CHECKING:
 
 BIG_G = 1280  # width of the vector of CLIP ViT-bigG; ViT-H, the usual one, gives 1024
 ADAPTERS = "h94/IP-Adapter"  # its repository also holds the image encoders of IP-Adapters
-NAMES = {  # what the part with a preset's own weights is called
-    WeightsKind.UNET: "denoiser",
-    WeightsKind.LORA: "lora",
-    WeightsKind.MOTION: "motion",
-}
+# What the part with a preset's own weights is called.
+NAMES = {WeightsKind.UNET: "denoiser", WeightsKind.LORA: "lora", WeightsKind.MOTION: "motion"}
 INDEX = "model_index.json"  # other programs know a pipeline by this file
 
 

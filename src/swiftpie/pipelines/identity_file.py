@@ -283,19 +283,17 @@ def _check_form(shapes: Mapping[str, tuple[int, ...]], is_face: object) -> None:
             [1, pooled_width],
             [pictures, 3, height, side],
             [masks, 1, mask_height, mask_side],
+        ) if (
+            width == pooled_width
+            and pictures == masks
+            and len({height, side, mask_height, mask_side}) == 1
+            and 1 <= pictures <= MAX_REFERENCES
+            and 1 <= tokens <= MAX_TOKENS * pictures
+            and tokens % pictures == 0
         ):
-            is_plain = (
-                width == pooled_width
-                and pictures == masks
-                and len({height, side, mask_height, mask_side}) == 1
-                and 1 <= pictures <= MAX_REFERENCES
-                and 1 <= tokens <= MAX_TOKENS * pictures
-                and tokens % pictures == 0
-            )
+            pass
         case _:
-            is_plain = False
-    if not is_plain:
-        raise ValueError("its tokens, pixels and mask do not belong together")
+            raise ValueError("its tokens, pixels and mask do not belong together")
     match shapes.get(LARGE):
         case None:
             pass

@@ -281,9 +281,8 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
     seeds: Annotated[tuple[int, ...], SEED._replace(flags=("--seed",), kind=int)] = ()
     best_of: Annotated[int | None, BEST_OF] = None  # None: pictures of all seeds
     noise: "Tensor | None" = None  # (n, B, C, h, w) in place of what the seeds and the size give
-    size_px: Annotated[tuple[int, int] | None, SIZE] = (
-        None  # height and width; None: as `SIZE` says
-    )
+    # Height and width; None: as `SIZE` says.
+    size_px: Annotated[tuple[int, int] | None, SIZE] = None
     scene: Annotated[
         "Image.Image | File | str",  # text is the name of a scene, never a file
         Option(

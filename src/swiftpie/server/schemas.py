@@ -63,9 +63,8 @@ DATA_URL = re.compile(r"\s*data:image/[^,]*;base64", re.IGNORECASE)
 PLAIN_BASE64 = str.maketrans("-_", "+/", "\r\n")
 
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
-SENT_AS = {  # what HTTP has in place of a file of the command line
-    "style_reference": " Here the id of a kept picture."
-}
+# What HTTP has in place of a file of the command line.
+SENT_AS = {"style_reference": " Here the id of a kept picture."}
 OPENAI_FIELDS = ("prompt", "seed", "seeds", "size_px", "negative_prompt")  # Fields of `Drawing`.
 Part = TypeVar("Part", bound=BaseModel)
 
