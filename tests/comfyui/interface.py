@@ -8,6 +8,9 @@ import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
+import torch
+
 from tests.policy.project import ROOT
 
 NODES = ROOT / "integrations" / "comfyui"
@@ -128,6 +131,11 @@ def load_nodes(folder, monkeypatch):
     spec.loader.exec_module(package)
     del sys.modules[f"{spec.name}.nodes"]  # so that the next call loads it anew
     return package, switches
+
+
+def as_image(picture):
+    """Return a picture as nodes hand it on, (1, H, W, C) in [0, 1]."""
+    return torch.from_numpy(np.array(picture, dtype=np.float32) / 255)[None]
 
 
 def shape_of(schema):

@@ -4,7 +4,6 @@ import json
 import weakref
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,7 +11,7 @@ from PIL import Image
 import swiftpie
 from swiftpie.models.cutout import cut_out
 from swiftpie.models.search import Search
-from tests.comfyui.interface import NODES, Cancelled, load_nodes, shape_of
+from tests.comfyui.interface import NODES, Cancelled, as_image, load_nodes, shape_of
 from tests.faces.tiny_faces import photo
 from tests.faces.tiny_world import make_world, small_session
 
@@ -48,10 +47,6 @@ def drawn(loaded, session, subject):
     nodes, switches, _ = loaded
     (image, mask) = nodes["Personalize"].execute(session, "a dog on a beach", 3, 2, subject[0]).args
     return image, mask, switches.bars[-1]
-
-
-def as_image(picture):
-    return torch.from_numpy(np.array(picture, dtype=np.float32) / 255)[None]
 
 
 def same(image, picture):

@@ -11,7 +11,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageSequence
 from typer.testing import CliRunner
 
@@ -33,7 +32,7 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import encode_animation
 from swiftpie.pipelines.animation import USUAL_FRAMES
 from swiftpie.server.mcp import Folders, Toolbox
-from tests.comfyui.interface import load_nodes
+from tests.comfyui.interface import as_image, load_nodes
 from tests.quick import thorough_but
 
 pytest.importorskip("mcp", reason="needs swiftpie[mcp]")
@@ -283,7 +282,7 @@ def nodes(tmp_path_factory):
 
 def by_http(case, _, folder, server):
     answer = asked_over_http(case, folder, server)
-    drawn = Image.open(io.BytesIO(base64.b64decode(answer.json["data"][0]["b64_json"])))
+    drawn = serve.picture_in(answer)
     return played(drawn) if case.task == "animate" else drawn
 
 
@@ -413,10 +412,6 @@ def by_nodes(case, session, folder, nodes):
     words = (session, photo, case.prompt, given.pop("source_prompt", ""), SEED, 0.0)
     image, _ = nodes["Edit"].execute(*words, **given).args
     return as_picture(image)
-
-
-def as_image(picture):
-    return torch.from_numpy(np.array(picture, dtype=np.float32) / 255)[None]
 
 
 def as_picture(image):

@@ -92,6 +92,16 @@ class Running:
         body, kind = form(**fields)
         return self.ask("POST", path, body=body, headers={"content-type": kind, **(headers or {})})
 
+    @contextmanager
+    def asked(self, body):
+        """Ask for a picture by a connection that ends with the block, answered or not."""
+        head = "POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        head += "Content-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+        text = json.dumps(body).encode()
+        with socket.create_connection(("127.0.0.1", self.port)) as raw:
+            raw.sendall(head.format(len(text)).encode() + text)
+            yield
+
     def draw(self, prompt="a dog on a beach", *, headers=None, **more):
         body = {"prompt": prompt, **more}
         return self.ask("POST", "/v1/images/generations", body=body, headers=headers)
@@ -256,9 +266,14 @@ def to_png(image):
     return encoded(image)
 
 
-def picture_in(answer, number=0):
+def data_in(answer, number=0):
+    """Return the file of a picture in an answer."""
     assert answer.status == 200, answer.json
-    return Image.open(io.BytesIO(base64.b64decode(answer.json["data"][number]["b64_json"])))
+    return base64.b64decode(answer.json["data"][number]["b64_json"])
+
+
+def picture_in(answer, number=0):
+    return Image.open(io.BytesIO(data_in(answer, number)))
 
 
 def form(**fields):

@@ -4,7 +4,6 @@ import base64
 import gc
 import io
 import json
-import socket
 import weakref
 from functools import partial
 
@@ -219,13 +218,7 @@ def test_a_full_queue_says_when_to_come_back_and_reads_no_more(session):
 
 def test_a_client_that_leaves_is_not_drawn_for(session):
     with serving(session) as alone, held(alone.worker) as (begun, gate, stopped):
-        text = json.dumps({"prompt": PROMPT}).encode()
-        with socket.create_connection(("127.0.0.1", alone.port)) as raw:
-            raw.sendall(
-                b"POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-                b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-                % (len(text), text)
-            )
+        with alone.asked({"prompt": PROMPT}):
             assert begun.wait(20)
             (job,) = until(lambda: alone.worker.scheduler.being_drawn)
         until(job.done.cancelled)

@@ -1,6 +1,5 @@
 """An edit over HTTP and MCP keeps the colours of its picture's file, or says what it does not."""
 
-import base64
 import json
 
 import pytest
@@ -10,7 +9,7 @@ from swiftpie.imageio.credentials import credentials_in
 from swiftpie.imageio.writing import encode_image
 from tests.fixtures.signer import SIGNER, make_signer
 from tests.fuzz.pictures import encoded, swapped_profile
-from tests.server.conftest import picture_in, serving, to_png
+from tests.server.conftest import data_in, picture_in, serving, to_png
 
 SIGNED = f"signed by {SIGNER!r} with 'SwiftPie'"
 BOX = [0.25, 0.25, 0.5, 0.5]
@@ -64,7 +63,7 @@ def test_a_server_that_signs_keeps_the_credentials_of_a_picture_and_others_say_w
     with serving(session, sign=signer) as signing:
         answer = removed(signing, data)
         assert answer.json["swiftpie"]["warnings"] == []
-        made = base64.b64decode(answer.json["data"][0]["b64_json"])
+        made = data_in(answer)
         assert (str(credentials_in(made)), made.count(SIGNER.encode()) > 1) == (SIGNED, True)
-        drawn = base64.b64decode(signing.draw().json["data"][0]["b64_json"])
+        drawn = data_in(signing.draw())
     assert str(credentials_in(drawn)) == SIGNED

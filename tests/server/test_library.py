@@ -1,4 +1,3 @@
-import base64
 import json
 from urllib.parse import quote
 
@@ -7,7 +6,7 @@ import pytest
 from swiftpie.imageio.writing import read_metadata
 from swiftpie.library import CREDIT, subject_library
 from swiftpie.mini.scenes import OWN_PICTURE
-from tests.server.conftest import to_png
+from tests.server.conftest import data_in, to_png
 
 PROMPT = "a kitten on a beach"
 NAMED = {"word": "kitten", "name": "cat", "near": ["cat face"]}
@@ -15,9 +14,7 @@ NAMED = {"word": "kitten", "name": "cat", "near": ["cat face"]}
 
 def drawn(server, **body):
     answer = server.draw(PROMPT, seed=3, **body)
-    assert answer.status == 200, answer.json
-    data = base64.b64decode(answer.json["data"][0]["b64_json"])
-    return data, answer.json["swiftpie"]
+    return data_in(answer), answer.json["swiftpie"]
 
 
 def test_insertions_take_names(server, session):

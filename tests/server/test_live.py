@@ -126,14 +126,9 @@ def test_an_error_of_our_own_is_answered_and_its_words_are_not_logged(
     try:
         send(live, 1, identity_id, prompt="a dog and a canary")
         found = receive(live)[0]
-        answer = server.ask(
-            *("POST", "/v1/images/generations"),
-            body={"prompt": "a dog and a canary", "swiftpie": {"subjects": [{"library": "dog"}]}},
-        )
-        stream = server.ask(
-            *("POST", "/v1/images/generations"),
-            body={"prompt": "a dog and a canary", "stream": True},
-        )
+        dog = {"subjects": [{"library": "dog"}]}
+        answer = server.draw("a dog and a canary", swiftpie=dog)
+        stream = server.draw("a dog and a canary", stream=True)
     finally:
         server.worker.backend.answer = original
     assert (found["type"], found["id"]) == ("error", 1)

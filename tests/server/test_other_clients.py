@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from PIL import Image
 
-from tests.server.conftest import to_png
+from tests.server.conftest import picture_in, to_png
 
 PROMPT = "a dog on a beach"
 OPEN_WEBUI = {
@@ -41,10 +41,6 @@ def draw(server, body):
     return answer
 
 
-def picture(data):
-    return Image.open(io.BytesIO(data))
-
-
 @pytest.mark.parametrize("request_body", [OPEN_WEBUI, LIBRECHAT], ids=["open-webui", "librechat"])
 def test_what_chat_programs_send_is_drawn_at_a_size_of_the_model(server, request_body):
     answer = draw(server, request_body)  # in a photographed place as it is
@@ -56,7 +52,7 @@ def test_what_chat_programs_send_is_drawn_at_a_size_of_the_model(server, request
     refused = server.ask("POST", "/v1/images/generations", body=own)
     answer = draw(server, {**request_body, **words})
     assert (refused.status, answer.json["size"] in refused.json["error"]["message"]) == (400, True)
-    size = picture(base64.b64decode(answer.json["data"][0]["b64_json"])).size
+    size = picture_in(answer).size
     assert answer.headers["x-swiftpie-size"] == "{}x{}".format(*size) == answer.json["size"]
     width, height = map(int, request_body["size"].split("x"))
     assert size[0] / size[1] == pytest.approx(width / height, rel=0.1)
@@ -72,7 +68,7 @@ def test_a_script_for_dall_e_reads_an_address(server):
     (one,) = answer.json["data"]
     assert set(one) == {"url"}
     with urllib.request.urlopen(one["url"]) as stream:
-        assert picture(stream.read()).format == "PNG"
+        assert Image.open(io.BytesIO(stream.read())).format == "PNG"
     assert answer.json["swiftpie"]["without_effect"] == ["quality", "style"]
 
 

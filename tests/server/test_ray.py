@@ -3,10 +3,8 @@
 Ray is started once, as two machines, with replicas that draw slowly on request.
 """
 
-import json
 import os
 import signal
-import socket
 import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -136,13 +134,7 @@ class TestOnRay:
         assert ask(size="16x16").status == 400
 
     def test_a_caller_who_leaves_stops_the_replica_at_its_next_stage(self, on_replicas, ask, notes):
-        text = json.dumps(ask.body).encode()
-        with socket.create_connection(("127.0.0.1", on_replicas.port)) as raw:
-            raw.sendall(
-                b"POST /v1/images/generations HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-                b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-                % (len(text), text)
-            )
+        with on_replicas.asked(ask.body):
             until(lambda: drawing(notes), seconds=PATIENCE_S)
         time.sleep(2 * STAGE_S)
         before = notes.read_text()
