@@ -10,11 +10,12 @@ from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
 from swiftpie.models.ground import (
     CAMERA_M,
     CELLS,
+    LARGE,
     LEAST_SEEN,
+    SHOWN_M,
     Sight,
     box_on_ground,
     placed,
-    portrait_beside,
     sight_of,
 )
 
@@ -53,41 +54,44 @@ def test_what_lies_is_as_wide_as_it_is_and_less_tall():
         (sight(), 0.03, "too little"),
         (sight(-FLAT.abs()), 0.6, "unsure"),
         (sight(rows=(4, 12), columns=(2, 8)), 2.0, "too much"),
-        (sight(rows=(4, 12), columns=(2, 8)), 0.05, "too little"),
-        (sight(rows=(4, 15), columns=(1, 15)), 0.5, "no free ground"),
+        (sight(rows=(4, 12), columns=(2, 8)), 0.03, "too little"),
+        (sight(rows=(4, 15), columns=(1, 15)), 0.2, "no free ground"),
     ],
 )
-def test_a_subject_is_as_large_as_a_fifth_of_the_height_or_refused(shown, height_m, doubt):
+def test_a_subject_is_large_enough_to_be_seen_and_a_doubt_is_said(shown, height_m, doubt):
     box, why = placed(shown, (1.0, 1.0), height_m)
     assert (doubt in why, bool(doubt)) == (True, bool(why))
     assert (min(box) >= 0, max(box) <= 1) == (True, True)
     assert box[3] - box[1] >= LEAST_SEEN - 1e-6
 
 
-@pytest.mark.parametrize(("beside", "is_sure"), [(-1.9, True), (-2.1, False)])
+@pytest.mark.parametrize(("beside", "is_sure"), [(-0.9, True), (-3.0, False)])
 def test_ground_is_sure_where_its_mean_score_under_the_feet_is_above_zero(beside, is_sure):
     strip = FLAT.clone()
     strip[0, CELLS // 2 :] = beside  # and 1 in a strip that is narrower than the subject
     strip[0, CELLS // 2 :, 4:12] = 1.0
-    _, doubt = placed(sight(strip), (4.0, 1.0), 0.6)
+    _, doubt = placed(sight(strip), (8.0, 1.0), 0.6)
     assert ("unsure" not in doubt) == is_sure
 
 
-def test_a_subject_stands_beside_what_is_far_away():
-    (left, *_), doubt = placed(sight(rows=(8, 10), columns=(4, 10)), (1.0, 1.0), 0.6)
+def test_a_subject_hides_little_of_what_is_far_away():
+    (left, top, *_), doubt = placed(sight(rows=(8, 10), columns=(4, 10)), (1.0, 4.0), 1.75)
     assert not doubt
-    assert left > 10 / CELLS
+    assert top < 8 / CELLS
+    assert left > 9 / CELLS
 
 
 @pytest.mark.parametrize(
-    ("columns", "height_m", "height"), [((2, 8), 0.5, 0.5), ((8, 14), 0.3, 0.3), ((2, 8), 0.1, 0.2)]
+    ("columns", "height_m", "height"),
+    [((2, 8), 0.5, 0.5), ((8, 14), 0.3, 0.3), ((2, 8), 0.1, LEAST_SEEN)],
 )
 def test_beside_a_thing_seen_from_near_a_subject_is_on_its_line_and_as_large(
     columns, height_m, height
 ):
-    shown = sight(-FLAT.abs(), rows=(4, 12), columns=columns)  # there is no ground
+    thing_m = 0.5 * SHOWN_M  # its photograph shows as much as is usual; there is no ground
+    shown = sight(-FLAT.abs(), rows=(4, 12), columns=columns, thing_m=thing_m)
     shown = shown._replace(scores=shown.scores.clone().index_fill_(0, torch.tensor([1]), 1.0))
-    (left, top, right, foot), doubt = placed(shown, (0.5, 1.0), height_m)
+    (left, top, right, foot), doubt = placed(shown, (0.5, 1.0), height_m * SHOWN_M)
     assert not doubt
     assert foot == 12 / CELLS
     assert foot - top == pytest.approx(height)
@@ -95,11 +99,11 @@ def test_beside_a_thing_seen_from_near_a_subject_is_on_its_line_and_as_large(
 
 
 def test_a_subject_without_room_beside_a_thing_stands_before_it():
-    shown = sight(rows=(2, 12), columns=(5, 11), thing_m=1.0)
-    (_, top, _, foot), doubt = placed(shown, (1.6, 1.0), 0.3)
+    shown = sight(rows=(2, 12), columns=(1, 15), thing_m=1.0)
+    (_, top, _, foot), doubt = placed(shown, (1.6, 1.0), 0.1)
     assert not doubt
     assert foot > 12 / CELLS
-    assert top > 9 / CELLS
+    assert top > 11 / CELLS
 
 
 def test_the_height_of_a_thing_is_estimated():
@@ -107,22 +111,23 @@ def test_the_height_of_a_thing_is_estimated():
     assert sight_of(sheep).thing_m > 1.2 * sight_of(hedgehog).thing_m
 
 
-def test_a_portrait_comes_to_the_wider_side_of_what_is_seen_from_near(caplog):
-    sheep, box = load_image(PHOTOS / "sheep.jpg"), (0.35, 0.5, 0.65, 1.0)
+def test_a_portrait_is_cut_by_the_lower_border_beside_what_is_seen_from_near(caplog):
+    sheep = load_image(PHOTOS / "sheep.jpg")
     width, height = sheep.size
 
-    def middle(first, last):
+    def portrait_in(first, last):
         part = sheep.crop((int(first * width), 0, int(last * width), height))
-        left, _, right, foot = portrait_beside(part, box)
-        assert foot == 1
-        return (left + right) / 2
+        left, top, right, foot = box_on_ground(part, (1.0, 2.0), 0.3, is_cut=True)
+        assert foot > 1
+        return (left + right) / 2, foot - top
 
-    assert middle(0, 1) > 0.6
-    assert middle(0.25, 1) > 0.6
-    assert middle(0, 0.75) < 0.4
-    assert middle(0, 1 / 6) == 0.5  # meadow
+    assert portrait_in(0, 1)[0] > 0.6
+    assert portrait_in(0, 0.75)[0] < 0.4
+    middle, tall = portrait_in(0, 1 / 6)  # meadow
+    assert middle == 0.5
+    assert LEAST_SEEN < tall <= LARGE
     assert caplog.messages == []
-    middle(0.25, 0.7)
+    portrait_in(0.25, 0.7)
     assert "--box" in caplog.text
 
 

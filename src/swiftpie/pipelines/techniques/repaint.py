@@ -13,7 +13,7 @@ from torch import Tensor
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
-from swiftpie.geometry.ground import at_borders, close_up, heights_in, names_flat
+from swiftpie.geometry.ground import at_borders, heights_in, names_flat
 from swiftpie.geometry.shading import Lighting
 from swiftpie.geometry.stance import is_flat
 from swiftpie.imageio.images import (
@@ -26,7 +26,7 @@ from swiftpie.imageio.images import (
     to_tensor,
 )
 from swiftpie.masks import Box, hole_of, resize_mask, subject_extent
-from swiftpie.models.ground import box_on_ground, own_height, portrait_beside
+from swiftpie.models.ground import box_on_ground, own_height
 from swiftpie.models.search import Search
 from swiftpie.noise import add_noise, draw_step_noise
 from swiftpie.pipelines.choose import Technique, resolved_scales
@@ -240,19 +240,12 @@ def proposed_box(
     portrait, beside what this one shows from near. What `lies_flat` does so if it `is_free` to be
     turned.
     """
-    wide, tall = extent_in_frame(identity)
-    if identity.is_cut:
-        extent = (wide / photograph.width, tall / photograph.height)
-        box = portrait_beside(photograph, close_up(extent, share=0.5, x=0.5))
-    else:
-        text = prompt if identity.named is None else identity.named.name
-        known = heights_in(_words(text))
-        height_m = known[0] if known else own_height(identity.pixels[:1], identity.mask[:1])
-        box = box_on_ground(
-            *(photograph, (wide, tall), height_m),
-            is_known=bool(known),
-            lies=is_free and lies_flat(identity, text),
-        )
+    text = prompt if identity.named is None else identity.named.name
+    known = heights_in(_words(text))
+    height_m = known[0] if known else own_height(identity.pixels[:1], identity.mask[:1])
+    lies = is_free and lies_flat(identity, text)
+    extent = extent_in_frame(identity)
+    box = box_on_ground(photograph, extent, height_m, lies=lies, is_cut=identity.is_cut)
     left, top, right, bottom = at_borders(box, identity.cut_at)
     return max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)
 
