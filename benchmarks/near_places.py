@@ -271,7 +271,7 @@ def facts(corners: Sequence[tuple[float, float]]) -> dict[str, Any]:
     across, down = (each[inside] for each in seen(x, y, 0.0))
     inside = (across > 0.02) & (across < 0.98) & (down < 0.96)
     across, down = across[inside], down[inside]
-    rows = np.linspace(down.min() + 0.004, 0.955, 4)
+    rows = np.linspace(down.min() + 0.004, min(down.max() - 0.004, 0.955), 4)
     spans = [across[np.abs(down - row) < 0.02] for row in rows]
     ends = [(span.min(), row) for span, row in zip(spans, rows, strict=True)]
     ends += [(span.max(), row) for span, row in zip(spans, rows, strict=True)][::-1]
@@ -499,9 +499,67 @@ def floor_1() -> None:
     floor("wooden floor-1", PINE, 0.16, ("bookcase", (-0.9, 4.3, 0), 1.9, 0.0), chair)
 
 
+def lounge(
+    name: str, wood: Any, wall: Colour, rug: tuple[Colour, Colour], *pieces: tuple[Any, ...]
+) -> None:
+    """Draw a living room as a person sees it who sits."""
+    slab((0, 4.2, -0.05), (9, 9, 0.1), boards(wood, 0.15, long=2.4, gap=0.0012, rough=0.35))
+    slab((0, 4.9, 1.4), (12, 2.8, 0.1), speckled(wall, wall, rough=0.8, scale=9), upright=True)
+    white = speckled((0.8, 0.8, 0.78), (0.79, 0.79, 0.77), rough=0.4, scale=9)
+    slab((0, 4.83, 0.06), (12, 0.03, 0.12), white)
+    slab((0.1, 2.7, 0.006), (3.2, 2.1, 0.012), woven(*rug))
+    for piece, at, tall, turn in pieces:
+        thing(piece, at, tall, turn=turn)
+    light("apartment.exr", 100, 0.7)
+    lamp("AREA", (-3.2, 1.2, 2.4), (55, 0, -75), size=2.0, energy=180, color=(1, 0.96, 0.9))
+    camera(1.05, 13, angle=44, sharp=None)
+    shoot(name, sides(1.7, 1.2, 3.4))
+
+
+def woven(light_: Colour, dark: Colour) -> Any:
+    """Return cloth of two colours of thread."""
+    made = Material(rough=0.95)
+    fine = made.noise(made.at, 90, Detail=4.0, Roughness=0.8)[0]
+    broad = made.noise(made.at, 2.5, Detail=5.0)[0]
+    both = made("Math", fine, 0.25, broad, operation="MULTIPLY_ADD").outputs[0]
+    return made.done(made.ramp(both, (0.42, dark), (0.78, light_)), fine, deep=0.006, bump=0.8)
+
+
+def lounge_0() -> None:
+    plant = ("decorativePlant", (1.75, 4.3, 0), 1.55, 0.0)
+    cloth = ((0.36, 0.33, 0.29), (0.29, 0.26, 0.225))
+    sofa = ("sofa2", (-0.1, 4.2, 0), 0.9, 0.0)
+    lounge("living room-0", OAK, (0.66, 0.62, 0.54), cloth, sofa, plant)
+
+
+def lounge_1() -> None:
+    cloth = ((0.15, 0.19, 0.24), (0.115, 0.145, 0.19))
+    sofa, shelf = ("couch", (0.45, 4.2, 0), 0.72, 0.0), ("bookcase", (-1.75, 4.6, 0), 1.75, 0.0)
+    lounge("living room-1", WALNUT, (0.6, 0.62, 0.6), cloth, sofa, shelf)
+
+
+def sofa(name: str, piece: str, tall: float, seat: float, span: Sequence[float]) -> None:
+    """Draw a sofa whose seat is what things stand on."""
+    room(3.0, (0.66, 0.62, 0.54))
+    slab((0, 1.5, -seat - 0.05), (9, 9, 0.1), boards(OAK, 0.15, long=2.4, gap=0.0012))
+    thing(piece, (0, 1.75, -seat), tall)
+    light("apartment.exr", 100, 0.7)
+    lamp("AREA", (-2.4, 0.2, 1.6), (55, 0, -65), size=1.6, energy=70, color=(1, 0.96, 0.9))
+    camera(0.55, 11, angle=38, sharp=4)
+    shoot(name, sides(*span))
+
+
+def sofa_0() -> None:
+    sofa("sofa-0", "sofa2", 0.9, 0.47, (0.62, 1.33, 1.8))
+
+
+def sofa_1() -> None:
+    sofa("sofa-1", "winchesterSofa", 0.8, 0.42, (0.8, 1.22, 1.85))
+
+
 PLACES: tuple[Callable[[], None], ...] = (
     *(table_0, table_1, table_2, counter_0, counter_1, sill_0, sill_1, garden_0, garden_1),
-    *(grass_0, floor_0, floor_1),
+    *(grass_0, floor_0, floor_1, lounge_0, lounge_1, sofa_0, sofa_1),
 )
 
 
