@@ -79,17 +79,19 @@ def scheduler_of(family):
     return EulerDiscreteScheduler(**betas, timestep_spacing="trailing", steps_offset=1)
 
 
+def same(first, second):
+    """Whether two files or networks hold the same tensors; their names have to be alike."""
+    assert first.keys() == second.keys()
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+TOWER = {"hidden_size": HIDDEN, "intermediate_size": 64, "num_hidden_layers": 2}
+TOWER |= {"num_attention_heads": 4, "image_size": 32, "patch_size": 8}
+
+
 def make_image_encoder(folder, *, features=EMBEDS):
     torch.manual_seed(2)
-    config = CLIPVisionConfig(
-        hidden_size=HIDDEN,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        image_size=32,
-        patch_size=8,
-        projection_dim=features,
-    )
+    config = CLIPVisionConfig(**TOWER, projection_dim=features)
     CLIPVisionModelWithProjection(config).save_pretrained(folder)
     return folder
 

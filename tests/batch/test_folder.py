@@ -2,10 +2,8 @@ import contextlib
 import hashlib
 import json
 import os
-import resource
 import subprocess
 import sys
-from contextlib import contextmanager
 
 import pytest
 
@@ -25,6 +23,7 @@ from swiftpie.batch.jobs import batches_of
 from swiftpie.batch.run import draw, open_run
 from swiftpie.errors import ConfigError, InputError
 from tests.batch.conftest import SMALL
+from tests.processes import no_file_beyond
 
 DEEP = b"[" * 100_000
 JOB = {**SMALL, "prompt": "a dog at sea"}
@@ -41,17 +40,6 @@ def files(tmp_path):
     for name in "abc":
         (tmp_path / name).write_bytes(b"123")
     return tmp_path
-
-
-@contextmanager
-def no_file_beyond(size):
-    """A disk that takes no more in one file, as a full one takes none at all."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_lines_are_there_at_once_and_in_order_at_the_end(files):

@@ -6,7 +6,6 @@ import shlex
 import struct
 import subprocess
 import sys
-import zlib
 
 import pytest
 from PIL import Image
@@ -21,7 +20,7 @@ from swiftpie.errors import (
     MissingExtra,
     WeightsError,
 )
-from tests.fuzz.pictures import encoded
+from tests.fuzz.pictures import chunk, encoded
 from tests.parity.edit import photograph
 
 PROMPT = "a hamster on a beach"
@@ -53,13 +52,8 @@ def assert_refused(result, code, words):
 
 
 def huge_png():
-    header = b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
-    end = b"IEND"
-    chunks = [
-        struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-        for body in (header, end)
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IEND", b"")
 
 
 def cut_png(image):

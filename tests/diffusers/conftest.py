@@ -11,3 +11,10 @@ def pipe(session):
     made = SwiftPiePipeline.from_components(session.components)
     made.set_progress_bar_config(disable=True)
     return made
+
+
+@pytest.fixture(scope="module")
+def saved(session, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved")
+    SwiftPiePipeline.from_components(session.components).save_pretrained(folder)
+    return folder

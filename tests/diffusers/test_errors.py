@@ -152,13 +152,6 @@ def test_edits_that_cannot_be_honoured_are_refused(editor, options, word):
 
 
 @pytest.fixture(scope="module")
-def saved(session, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("saved")
-    SwiftPiePipeline.from_components(session.components).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def published(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sd21")
     tiny_models.make_pipeline(folder / "pipeline", "sd21", is_shallow=True)

@@ -23,13 +23,6 @@ def picture(pipe, identity, **changes):
     return pipe(PROMPT, subjects=identity, seeds=[3], **changes).images[0].tobytes()
 
 
-@pytest.fixture(scope="module")
-def saved(session, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("saved")
-    SwiftPiePipeline.from_components(session.components).save_pretrained(folder)
-    return folder
-
-
 def test_a_saved_pipeline_draws_the_same_picture(pipe, identity, saved):
     loaded = SwiftPiePipeline.from_pretrained(saved, local_files_only=True)
     assert picture(loaded, identity) == picture(pipe, identity)

@@ -122,6 +122,11 @@ def networks_of(session):
     }
 
 
+def drawn(session, sprite):
+    shown = session.encode_identity(sprite)
+    return session.personalize(shown, PROMPT, seed=3, size=SMALL).images[0].tobytes()
+
+
 def here(session):
     return [
         name for name, one in networks_of(session).items() if not one.stored_weights.is_away(one)
@@ -132,12 +137,9 @@ def here(session):
 def test_encoders_rest_in_their_files_on_the_processor(stored, sprite, dtype):
     plain, resting = stored(dtype=dtype), stored(dtype=dtype, engine="offload")
     assert here(resting) == []
-    drawn = []
-    for session in (resting, plain, resting):  # the second time from the cache
-        identity = session.encode_identity(sprite)
-        result = session.personalize(identity, PROMPT, seed=3, size=SMALL)
-        drawn.append(result.images[0].tobytes())
-    assert drawn[0] == drawn[1] == drawn[2]
+    first = drawn(resting, sprite)
+    assert first == drawn(plain, sprite)
+    assert first == drawn(resting, sprite)  # from the cache
     assert here(resting) == ["unet"]
     resting.components.text.encode(["elsewhere"])
     assert here(resting) == ["second", "unet"]  # there is room
@@ -157,13 +159,7 @@ def test_without_room_networks_are_alone(stored, sprite, monkeypatch):
         network.register_forward_pre_hook(note)
     vae = resting.components.autoencoder.network
     vae.decoder.register_forward_pre_hook(lambda *_: seen.append(("decoder", here(resting))))
-    drawn = [
-        session.personalize(session.encode_identity(sprite), PROMPT, seed=3, size=SMALL)
-        .images[0]
-        .tobytes()
-        for session in (resting, plain)
-    ]
-    assert drawn[0] == drawn[1]
+    assert drawn(resting, sprite) == drawn(plain, sprite)
     turns = [(name, [name]) for name in ("tower", "first", "second", "unet")]
     assert seen == [*turns, ("decoder", [])]
 
@@ -174,13 +170,7 @@ def test_an_engine_that_rebuilds_a_unet_finds_its_weights(stored, sprite):
     assert not rebuilt.components.denoiser.unet.stored_weights.fits(
         rebuilt.components.denoiser.unet
     )
-    drawn = [
-        session.personalize(session.encode_identity(sprite), PROMPT, seed=3, size=SMALL)
-        .images[0]
-        .tobytes()
-        for session in (rebuilt, plain)
-    ]
-    assert drawn[0] == drawn[1]
+    assert drawn(rebuilt, sprite) == drawn(plain, sprite)
 
 
 @pytest.mark.thorough

@@ -30,7 +30,7 @@ def cases(seed: int) -> Iterator[tuple[str, bytes]]:
 
 
 def samples() -> dict[str, bytes]:
-    colour = _gradient()
+    colour = gradient()
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "a camera"
@@ -89,7 +89,7 @@ def png(
     packer = zlib.compressobj(9)
     rows = b"".join(packer.compress(row) for _ in range(size[1])) + packer.flush()
     inside = [(b"IHDR", header), *chunks, (b"IDAT", rows), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in inside)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(kind, data) for kind, data in inside)
 
 
 def jpeg_of_scans(size: tuple[int, int], num_scans: int) -> bytes:
@@ -103,12 +103,12 @@ def jpeg_of_scans(size: tuple[int, int], num_scans: int) -> bytes:
 
 def jpeg_of_segments(segment: bytes, count: int) -> bytes:
     """Return a JPEG with an application segment, from its marker on, as often as is wanted."""
-    data = encoded(_gradient(), "JPEG")
+    data = encoded(gradient(), "JPEG")
     return data[:2] + segment * count + data[2:]
 
 
 def gif_of_comments(length: int) -> bytes:
-    data = encoded(_gradient().convert("L"), "GIF")
+    data = encoded(gradient().convert("L"), "GIF")
     start = data.index(b",", 13 + 3 * 2 ** ((data[10] & 7) + 1))
     return data[:start] + b"!\xfe\x01x\x00" * (length // 5) + data[start:]
 
@@ -165,7 +165,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
     "many scans": lambda: jpeg_of_scans((2_000, 2_000), 1_000),
     "many small segments": lambda: jpeg_of_segments(b"\xff\xe5\0\2", 200_000),
     "overlapping exif": lambda: jpeg_of_segments(b"\xff\xe1\0\x09Exif\0\0x", 100_000),
-    "junk": lambda: encoded(_gradient(), "JPEG")[:2] + b"\xff\xe5\0\2" + b"x" * (2 << 20),
+    "junk": lambda: encoded(gradient(), "JPEG")[:2] + b"\xff\xe5\0\2" + b"x" * (2 << 20),
     "many comments": lambda: gif_of_comments(1 << 20),
     "many chunks": lambda: png(SIZE, chunks=((b"vpAg", b""),) * 100_000),
     "text bomb": lambda: png(
@@ -176,7 +176,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 }
 
 
-def _gradient() -> Image.Image:
+def gradient() -> Image.Image:
     y, x = np.mgrid[: SIZE[1], : SIZE[0]]
     values = np.stack([x * 10, y * 15, np.full_like(x, 128)], axis=-1)
     return Image.fromarray(values.astype(np.uint8))
@@ -188,7 +188,7 @@ def encoded(image: Image.Image, file_format: str = "PNG", **options: object) -> 
     return buffer.getvalue()
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
+def chunk(kind: bytes, data: bytes) -> bytes:
     body = kind + data
     return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 

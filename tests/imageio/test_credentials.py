@@ -2,7 +2,6 @@ import io
 import json
 import struct
 import sys
-import zlib
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from swiftpie.imageio.credentials import MEDIA, check_signer, credentials_in, si
 from swiftpie.imageio.originals import losses_in, read_original
 from swiftpie.imageio.writing import encode_animation, encode_image, read_metadata, save_image
 from tests.fixtures.signer import SIGNER, make_signer
-from tests.fuzz.pictures import encoded
+from tests.fuzz.pictures import chunk, encoded
 
 FACTS = {"prompt": "a dog on a beach"}
 WITHOUT = "of a signer that `pip install swiftpie[c2pa]` names"
@@ -93,11 +92,6 @@ def test_changed_pixels_do_not_fit_their_credentials(signer):
     at = data.index(b"VP8 ") + 40
     changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
     assert "do not fit the picture any more" in str(credentials_in(changed))
-
-
-def chunk(kind, content):
-    checksum = zlib.crc32(kind + content)
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
 def with_manifest(file_format):

@@ -12,22 +12,11 @@ from swiftpie.errors import ImageError, InputError
 from swiftpie.imageio import decoding
 from swiftpie.imageio.decoding import load_image
 from tests.fuzz import pictures
-from tests.fuzz.pictures import encoded, swapped_profile
-
-
-def gradient(width=24, height=16):
-    y, x = np.mgrid[:height, :width]
-    values = np.stack([x * 10, y * 15, np.full_like(x, 128)], axis=-1)
-    return Image.fromarray(values.astype(np.uint8))
+from tests.fuzz.pictures import chunk, encoded, gradient, swapped_profile
 
 
 def png_header(width, height, *, bit_depth=1):
     """A PNG that promises a size; its pixels are missing."""
-
-    def chunk(kind, data):
-        body = kind + data
-        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-
     header = struct.pack(">IIBBBBB", width, height, bit_depth, 0, 0, 0, 0)
     start = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
     return start + chunk(b"IDAT", zlib.compress(b"\0" * 64)) + chunk(b"IEND", b"")

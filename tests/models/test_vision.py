@@ -7,7 +7,8 @@ from swiftpie import CapabilityError
 from swiftpie.models.projection import projector_for
 from swiftpie.models.vision import SIDE_PX as READ_PX
 from swiftpie.models.vision import ConvImageEncoder, FaceIdentityEncoder
-from tests.parity.ip_adapter import FACE, FILES, HIDDEN, WIDTHS, projector_tensors
+from tests.backbones.tiny_models import TOWER
+from tests.parity.ip_adapter import FACE, FILES, WIDTHS, projector_tensors
 
 PLAIN, PLUS = "ip-adapter-faceid_sd15", "ip-adapter-faceid-plusv2_sd15"
 SIDE_PX = 48  # another than the tower's
@@ -16,15 +17,7 @@ SIDE_PX = 48  # another than the tower's
 @pytest.fixture(scope="module")
 def encoders():
     torch.manual_seed(0)
-    config = CLIPVisionConfig(
-        hidden_size=HIDDEN,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        image_size=32,
-        patch_size=8,
-    )
-    tower = CLIPVisionModelWithProjection(config).eval()
+    tower = CLIPVisionModelWithProjection(CLIPVisionConfig(**TOWER)).eval()
     found = {}
     for name in (PLAIN, PLUS):
         tensors = projector_tensors(name)

@@ -115,45 +115,45 @@ def projector_shapes(
     assert others.keys() <= {"version", "rank"}
     match family:
         case "linear":
-            return _affine("proj", num_tokens * width, features) | _norm("norm", width)
+            return affine("proj", num_tokens * width, features) | norm("norm", width)
         case "full":
-            wide = _affine("proj.0", hidden, hidden) | _affine("proj.2", width, hidden)
-            return wide | _norm("proj.3", width)
+            wide = affine("proj.0", hidden, hidden) | affine("proj.2", width, hidden)
+            return wide | norm("proj.3", width)
         case "face":
-            return _face(face, num_tokens * width) | _norm("norm", width)
+            return _face(face, num_tokens * width) | norm("norm", width)
         case "plus":
             latents = {"latents": (1, 16, inner)}
             return latents | _resampler("", inner=inner, heads=inner, width=width, hidden=hidden)
     sizes = {"inner": width, "heads": inner, "width": width, "hidden": hidden}
     resampler = _resampler("perceiver_resampler.", **sizes)
-    return _face(face, num_tokens * width) | _norm("norm", width) | resampler
+    return _face(face, num_tokens * width) | norm("norm", width) | resampler
 
 
 def _face(features, out):
-    return _affine("proj.0", 2 * features, features) | _affine("proj.2", out, 2 * features)
+    return affine("proj.0", 2 * features, features) | affine("proj.2", out, 2 * features)
 
 
 def _resampler(prefix, *, inner, heads, width, hidden):
     """Shapes of a resampler; `heads` is the width of all heads together."""
-    shapes = _affine(f"{prefix}proj_in", inner, hidden)
-    shapes |= _affine(f"{prefix}proj_out", width, inner) | _norm(f"{prefix}norm_out", width)
+    shapes = affine(f"{prefix}proj_in", inner, hidden)
+    shapes |= affine(f"{prefix}proj_out", width, inner) | norm(f"{prefix}norm_out", width)
     for number in range(4):
         layer = f"{prefix}layers.{number}"
-        shapes |= _norm(f"{layer}.0.norm1", inner) | _norm(f"{layer}.0.norm2", inner)
+        shapes |= norm(f"{layer}.0.norm1", inner) | norm(f"{layer}.0.norm2", inner)
         shapes |= {f"{layer}.0.to_q.weight": (heads, inner)}
         shapes |= {f"{layer}.0.to_kv.weight": (2 * heads, inner)}
         shapes |= {f"{layer}.0.to_out.weight": (inner, heads)}
-        shapes |= _norm(f"{layer}.1.0", inner)
+        shapes |= norm(f"{layer}.1.0", inner)
         shapes |= {f"{layer}.1.1.weight": (4 * inner, inner)}
         shapes |= {f"{layer}.1.3.weight": (inner, 4 * inner)}
     return shapes
 
 
-def _affine(name, out, features):
+def affine(name, out, features):
     return {f"{name}.weight": (out, features), f"{name}.bias": (out,)}
 
 
-def _norm(name, width):
+def norm(name, width):
     return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 

@@ -15,6 +15,7 @@ from swiftpie.attention.processors import Merge
 from swiftpie.backbones.adapters import _fingerprint, load_adapter, save_adapter, settings_in
 from swiftpie.backbones.load.ip_adapter import load_into, read_ip_adapter
 from swiftpie.backbones.load.safe import check_safetensors, flatten
+from tests.backbones.tiny_models import same
 from tests.parity.ip_adapter import (
     BOUND,
     FILES,
@@ -44,11 +45,6 @@ def installed(backbone="sd15", plan=PLAN):
 def state(installation):
     modules = {**installation.semantic, **installation.detail}
     return {f"{n}.{k}": t.clone() for n, m in modules.items() for k, t in m.state_dict().items()}
-
-
-def equal(first, second):
-    assert first.keys() == second.keys()
-    return all(torch.equal(first[name], second[name]) for name in first)
 
 
 def save(path, *, name="ip-adapter_sd15", **changes):
@@ -99,9 +95,9 @@ def test_a_round_trip_restores_both_branches_and_all_settings(stored):
     path, original, projector = stored
     settings = settings_in(check_safetensors(path), path)
     fresh = installed(plan=settings.plan)
-    assert not equal(state(fresh), state(original))
+    assert not same(state(fresh), state(original))
     loaded = load_adapter(path, installation=fresh)
-    assert equal(state(fresh), state(original))
+    assert same(state(fresh), state(original))
     assert settings.plan == PLAN
     assert (settings.family, settings.t_ref) == ("sd15", 250)
     assert settings.defaults == DEFAULTS
@@ -147,7 +143,7 @@ def refused(path, match, *, installation=None):
     before = state(found)
     with pytest.raises(WeightsError, match=match):
         load_adapter(path, installation=found)
-    assert equal(before, state(found))
+    assert same(before, state(found))
 
 
 def test_another_network_is_refused(path):

@@ -14,6 +14,8 @@ from swiftpie import InputError, WeightsError
 from swiftpie.backbones.load.safe import MAX_TENSORS, read_metadata, read_tensors, write_tensors
 from swiftpie.errors import ImageError
 from swiftpie.imageio.decoding import MAX_TENSOR_HEADER_BYTES, load_image
+from tests.backbones.tiny_models import same
+from tests.processes import no_file_beyond
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)}
 
@@ -35,11 +37,6 @@ def unpickled(lookups):
     """Nothing in this file may look up a global for a pickle."""
     yield
     assert lookups == []
-
-
-def same(first, second):
-    assert first.keys() == second.keys()
-    return all(torch.equal(first[name], second[name]) for name in first)
 
 
 def raw(path, header, data=b""):
@@ -224,14 +221,9 @@ def test_a_header_that_promises_the_size_of_memory_is_not_read(tmp_path):
 
 
 def test_a_failed_write_keeps_what_was_there(file):
-    resource = pytest.importorskip("resource", reason="limits of processes are of Unix")
-    before, limits = file.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
-    try:
-        with pytest.raises(InputError, match="cannot be written"):
-            write_tensors(file, {"other": torch.ones(1000)}, force=True)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    before = file.read_bytes()
+    with no_file_beyond(1024), pytest.raises(InputError, match="cannot be written"):
+        write_tensors(file, {"other": torch.ones(1000)}, force=True)
     assert file.read_bytes() == before
     assert list(file.parent.iterdir()) == [file]
 

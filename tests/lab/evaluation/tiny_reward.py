@@ -4,6 +4,8 @@ import itertools
 
 import torch
 
+from tests.parity.ip_adapter import affine, norm
+
 SIDE_PX, PATCH_PX, WIDTH, DEPTH = 32, 8, 128, 2  # of the picture's network, with two heads
 WORDS, TEXT_WIDTH, LENGTH = 50, 64, 40
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "cat", "at", "sea"]
@@ -16,8 +18,8 @@ def released():
     shapes = {f"blip.visual_encoder.{name}": one for name, one in _vision().items()}
     shapes |= {f"blip.text_encoder.{name}": one for name, one in _text().items()}
     for layer, (inner, outer) in zip(HEAD_LAYERS, itertools.pairwise(HEAD), strict=True):
-        shapes |= _affine(f"mlp.layers.{layer}", outer, inner)
-    shapes |= _affine("blip.vision_proj", 8, WIDTH)  # of its training alone
+        shapes |= affine(f"mlp.layers.{layer}", outer, inner)
+    shapes |= affine("blip.vision_proj", 8, WIDTH)  # of its training alone
     generator = torch.Generator().manual_seed(4)
     tensors = {
         name: torch.randn(shape, generator=generator) * (0.4 if len(shape) > 1 else 0.3)
@@ -32,38 +34,30 @@ def released():
 def _vision():
     shapes = {"cls_token": (1, 1, WIDTH), "pos_embed": (1, (SIDE_PX // PATCH_PX) ** 2 + 1, WIDTH)}
     shapes |= {"patch_embed.proj.weight": (WIDTH, 3, PATCH_PX, PATCH_PX)}
-    shapes |= {"patch_embed.proj.bias": (WIDTH,)} | _norm("norm", WIDTH)
+    shapes |= {"patch_embed.proj.bias": (WIDTH,)} | norm("norm", WIDTH)
     for number in range(DEPTH):
         block = f"blocks.{number}"
-        shapes |= _norm(f"{block}.norm1", WIDTH) | _norm(f"{block}.norm2", WIDTH)
-        shapes |= _affine(f"{block}.attn.qkv", 3 * WIDTH, WIDTH)
-        shapes |= _affine(f"{block}.attn.proj", WIDTH, WIDTH)
-        shapes |= _affine(f"{block}.mlp.fc1", 4 * WIDTH, WIDTH)
-        shapes |= _affine(f"{block}.mlp.fc2", WIDTH, 4 * WIDTH)
+        shapes |= norm(f"{block}.norm1", WIDTH) | norm(f"{block}.norm2", WIDTH)
+        shapes |= affine(f"{block}.attn.qkv", 3 * WIDTH, WIDTH)
+        shapes |= affine(f"{block}.attn.proj", WIDTH, WIDTH)
+        shapes |= affine(f"{block}.mlp.fc1", 4 * WIDTH, WIDTH)
+        shapes |= affine(f"{block}.mlp.fc2", WIDTH, 4 * WIDTH)
     return shapes
 
 
 def _text():
     shapes = {"embeddings.word_embeddings.weight": (WORDS, TEXT_WIDTH)}
     shapes |= {"embeddings.position_embeddings.weight": (LENGTH, TEXT_WIDTH)}
-    shapes |= _norm("embeddings.LayerNorm", TEXT_WIDTH)
+    shapes |= norm("embeddings.LayerNorm", TEXT_WIDTH)
     for number in range(DEPTH):
         layer = f"encoder.layer.{number}"
         for kind, seen in (("attention", TEXT_WIDTH), ("crossattention", WIDTH)):
-            shapes |= _affine(f"{layer}.{kind}.self.query", TEXT_WIDTH, TEXT_WIDTH)
-            shapes |= _affine(f"{layer}.{kind}.self.key", TEXT_WIDTH, seen)
-            shapes |= _affine(f"{layer}.{kind}.self.value", TEXT_WIDTH, seen)
-            shapes |= _affine(f"{layer}.{kind}.output.dense", TEXT_WIDTH, TEXT_WIDTH)
-            shapes |= _norm(f"{layer}.{kind}.output.LayerNorm", TEXT_WIDTH)
-        shapes |= _affine(f"{layer}.intermediate.dense", 2 * TEXT_WIDTH, TEXT_WIDTH)
-        shapes |= _affine(f"{layer}.output.dense", TEXT_WIDTH, 2 * TEXT_WIDTH)
-        shapes |= _norm(f"{layer}.output.LayerNorm", TEXT_WIDTH)
+            shapes |= affine(f"{layer}.{kind}.self.query", TEXT_WIDTH, TEXT_WIDTH)
+            shapes |= affine(f"{layer}.{kind}.self.key", TEXT_WIDTH, seen)
+            shapes |= affine(f"{layer}.{kind}.self.value", TEXT_WIDTH, seen)
+            shapes |= affine(f"{layer}.{kind}.output.dense", TEXT_WIDTH, TEXT_WIDTH)
+            shapes |= norm(f"{layer}.{kind}.output.LayerNorm", TEXT_WIDTH)
+        shapes |= affine(f"{layer}.intermediate.dense", 2 * TEXT_WIDTH, TEXT_WIDTH)
+        shapes |= affine(f"{layer}.output.dense", TEXT_WIDTH, 2 * TEXT_WIDTH)
+        shapes |= norm(f"{layer}.output.LayerNorm", TEXT_WIDTH)
     return shapes
-
-
-def _affine(name, out, features):
-    return {f"{name}.weight": (out, features), f"{name}.bias": (out,)}
-
-
-def _norm(name, width):
-    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}

@@ -15,7 +15,9 @@ from safetensors.torch import load_file
 from swiftpie.errors import InputError
 from swiftpie_lab.training.loop import NotFiniteError, fit, learning_rate_factor
 from swiftpie_lab.training.state import STATE_FILE, read_state
+from tests.backbones.tiny_models import same
 from tests.lab.training.toy import CONFIG, ToyRivals, ToyStage
+from tests.processes import no_file_beyond
 
 LONGEST_S = 100  # of a process that a test starts
 ROOT = Path(__file__).parents[3]
@@ -38,11 +40,6 @@ def state(folder):
     return load_file(folder / STATE_FILE)
 
 
-def assert_same(first, second):
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-
-
 def test_training_lowers_the_loss_and_logs_every_step(tmp_path):
     events = run(tmp_path)
     assert events[-1].stopped == "all steps done"
@@ -56,7 +53,7 @@ def test_a_stopped_run_continues_bit_for_bit(tmp_path):
     run(tmp_path / "whole")
     run(tmp_path / "parts", time_limit_s=0.0)
     assert len(run(tmp_path / "parts")) == 39
-    assert_same(state(tmp_path / "whole"), state(tmp_path / "parts"))
+    assert same(state(tmp_path / "whole"), state(tmp_path / "parts"))
 
 
 def why_processes_cannot_meet():
@@ -152,7 +149,7 @@ def test_rivals_resume_bit_for_bit_with_accumulation(tmp_path):
     list(fit(ToyRivals(), config, tmp_path / "parts", time_limit_s=0.0))
     assert len(list(fit(ToyRivals(), config, tmp_path / "parts"))) == 5
     whole, parts = (read_state(tmp_path / name) for name in ("whole", "parts"))
-    assert_same(whole.tensors, parts.tensors)
+    assert same(whole.tensors, parts.tensors)
 
 
 def test_a_loss_that_is_no_number_stops_training_and_is_named(tmp_path):
@@ -173,17 +170,11 @@ def test_learning_rate_warms_up_holds_and_decays_by_steps_or_by_time(tmp_path):
 
 
 def test_a_full_disk_ends_a_run_in_a_sentence_that_goes_on_later(tmp_path):
-    resource = pytest.importorskip("resource", reason="limits of processes are of Unix")
     config = replace(CONFIG, steps=4)
     run(tmp_path / "whole", config)
     run(tmp_path / "parts", config, time_limit_s=0.0)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
-    try:
-        with pytest.raises(InputError, match="cannot be written"):
-            run(tmp_path / "parts", config)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with no_file_beyond(1024), pytest.raises(InputError, match="cannot be written"):
+        run(tmp_path / "parts", config)
     run(tmp_path / "parts", config)
-    assert_same(state(tmp_path / "whole"), state(tmp_path / "parts"))
+    assert same(state(tmp_path / "whole"), state(tmp_path / "parts"))
     assert len(losses(tmp_path / "parts")) == 4

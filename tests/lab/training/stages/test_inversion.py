@@ -23,7 +23,7 @@ from swiftpie_lab.training.stages.inversion import (
     InversionConfig,
     InversionWeights,
 )
-from tests.backbones.tiny_models import make_pipeline, make_unet
+from tests.backbones.tiny_models import make_pipeline, make_unet, same
 from tests.lab.training.stages import conftest
 from tests.lab.training.test_dists import by_hand as dists_by_hand
 from tests.lab.training.test_dists import tiny_dists
@@ -90,11 +90,6 @@ def weights_of(stage):
     return [copy.deepcopy(part.state_dict()) for part in parts if part is not None]
 
 
-def assert_same(first, second):
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-
-
 @pytest.mark.thorough
 def test_the_first_stage_learns_and_leaves_the_generator_alone(stage, tmp_path):
     before = weights_of(stage)
@@ -102,7 +97,7 @@ def test_the_first_stage_learns_and_leaves_the_generator_alone(stage, tmp_path):
     history = [sum(e.losses[name] for name in ("noise", "latents")) for e in events]
     assert sum(history[-3:]) < 0.8 * sum(history[:3])
     for old, new in zip(before, weights_of(stage), strict=True):
-        assert_same(old, new)
+        assert same(old, new)
 
 
 @pytest.mark.thorough
@@ -157,7 +152,7 @@ def test_what_was_trained_loads_as_an_editor(stage, place, tmp_path):
     )
     loaded = session.components
     half = {name: weight.half().float() for name, weight in network.inversion.state_dict().items()}
-    assert_same(half, loaded.inverter().unet.state_dict())
+    assert same(half, loaded.inverter().unet.state_dict())
     own = dict(loaded.denoiser.named_parameters())
     for name, weight in network.image.denoiser_weights().items():
         assert torch.equal(own[name], weight.half().float())
