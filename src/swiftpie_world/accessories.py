@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.geometry import relief
-from swiftpie.geometry.layout import Layout, pixel_grid
+from swiftpie.geometry.layout import Layout, pixel_grid, rotation_of
 from swiftpie.geometry.relief import Turned
 from swiftpie_world.fields import paste, smoothstep
 from swiftpie_world.frames import FRAME_PX, pose_subjects
@@ -179,8 +179,8 @@ def _hold(
     grip = at.new_tensor([(*accessory.grip, 0) for accessory in things]) * half[:, None]
     grip = torch.cat([grip[:, :1] * mirror[:, None], grip[:, 1:]], dim=1)
     # What is worn turns with its wearer; what is held hangs upright in the air.
-    worn = relief.follow(at - grip / zoom[:, None], heights, wearer.pose)
-    held = relief.follow(at, heights, wearer.pose) - grip
+    worn = follow(at - grip / zoom[:, None], heights, wearer.pose)
+    held = follow(at, heights, wearer.pose) - grip
     x, y, _ = torch.where(is_worn[:, None], worn, held).unbind(1)
     pose = wearer.pose * wearer.pose.new_tensor([1, 1, 0, 0]) * is_worn[:, None]
     is_mirrored = (mirror < 0).view(-1, 1, 1, 1)
@@ -198,11 +198,29 @@ def _hold(
     return relief.turn(frames, relief_of, pose), place
 
 
+def follow(points: Tensor, height: Tensor, pose: Tensor) -> Tensor:
+    """Return where points (B, 3) in or near the subjects lie after these are turned.
+
+    Args:
+        points: x, y and z in the coordinates of the frames; z = 0 is the plane of the rim.
+        height: Relief of the subjects, (B, 1, h, w).
+        pose: As for `relief.turn`, (B, 4).
+    """
+    zoom, bow, factor, feet = relief.bows(height, pose)
+    x, y, z = points.unbind(1)
+    radius, turned = 1 - bow * factor * x, bow * (feet - y) / factor
+    bent_x = zoom / bow * (1 - radius * turned.cos())
+    bent_y = feet - zoom / bow * radius * turned.sin()
+    is_bent = pose[:, 2:].any(dim=1)
+    bent = torch.stack([torch.where(is_bent, bent_x, x), torch.where(is_bent, bent_y, y), z], dim=1)
+    return (rotation_of(pose[:, 0], pose[:, 1]) @ bent[..., None])[..., 0]
+
+
 def _bending(at: Tensor, heights: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
     """Return by which angle, and by which factor, a bend turns and scales what is at a point."""
     bend = pose * pose.new_tensor([0, 0, 1, 1])
     steps = at.new_tensor([[0, 0, 0], [_STEP, 0, 0], [0, -_STEP, 0]])
-    middle, right, up = (relief.follow(at + step, heights, bend)[:, :2] for step in steps)
+    middle, right, up = (follow(at + step, heights, bend)[:, :2] for step in steps)
     right, up = right - middle, up - middle
     area = right[:, 1] * up[:, 0] - right[:, 0] * up[:, 1]
     return torch.atan2(up[:, 0], -up[:, 1]), area.clamp_min(1e-8).sqrt() / _STEP

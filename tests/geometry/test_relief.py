@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from swiftpie.geometry.layout import pixel_grid
-from swiftpie.geometry.relief import follow, height, normals, turn
+from swiftpie.geometry.relief import height, normals, turn
+from swiftpie_world.accessories import follow
 
 SIDE_PX = 128
 POSES = {

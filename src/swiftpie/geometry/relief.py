@@ -101,24 +101,6 @@ def turn(frame: Tensor, height: Tensor, pose: Tensor) -> Turned:
     return turned
 
 
-def follow(points: Tensor, height: Tensor, pose: Tensor) -> Tensor:
-    """Return where points (B, 3) in or near the subjects lie after these are turned.
-
-    Args:
-        points: x, y and z in the coordinates of the frames; z = 0 is the plane of the rim.
-        height: Relief of the subjects, (B, 1, h, w).
-        pose: As for `turn`, (B, 4).
-    """
-    zoom, bow, factor, feet = _bows(height, pose)
-    x, y, z = points.unbind(1)
-    radius, turned = 1 - bow * factor * x, bow * (feet - y) / factor
-    bent_x = zoom / bow * (1 - radius * turned.cos())
-    bent_y = feet - zoom / bow * radius * turned.sin()
-    is_bent = pose[:, 2:].any(dim=1)
-    bent = torch.stack([torch.where(is_bent, bent_x, x), torch.where(is_bent, bent_y, y), z], dim=1)
-    return (rotation_of(pose[:, 0], pose[:, 1]) @ bent[..., None])[..., 0]
-
-
 def _bump(inside: Tensor) -> Tensor:
     """Solve laplace(u) = -1 where `inside` (B, 1, 64, 64) is 1, and u = 0 where it is 0.
 
@@ -271,7 +253,7 @@ def _continued(frame: Tensor) -> Tensor:
     return sums[:, :3] / sums[:, 3:].clamp_min(1e-4)
 
 
-class _Bow(NamedTuple):
+class Bow(NamedTuple):
     """How stretch and bend move the points of each subject, (B,) each."""
 
     zoom: Tensor  # at most 1, so that it all stays in the frame
@@ -280,7 +262,8 @@ class _Bow(NamedTuple):
     feet: Tensor  # the height that stays
 
 
-def _bows(height: Tensor, pose: Tensor) -> _Bow:
+def bows(height: Tensor, pose: Tensor) -> Bow:
+    """Return how subjects of a relief (B, 1, h, w) are bent by a pose of `turn`, (B, 4)."""
     half, top, feet = _extent(height)
     factor = (pose[:, 2] / 2).exp()
     half, tall = half * factor, (feet - top) / factor
@@ -295,12 +278,12 @@ def _bows(height: Tensor, pose: Tensor) -> _Bow:
     x = (1 - radii[:, :, None] * turns.cos()[:, None]) / bow[:, None, None]
     up = radii[:, :, None] * turns.sin()[:, None] / bow[:, None, None]
     zoom = torch.minimum(_REACH / x.abs().amax((1, 2)), (feet + _REACH) / up.amax((1, 2)))
-    return _Bow(zoom.clamp_max(1), bow, factor, feet)
+    return Bow(zoom.clamp_max(1), bow, factor, feet)
 
 
 def _deformation(height: Tensor, pose: Tensor) -> Deformation:
     """Return what undoes stretch and bend."""
-    zoom, bow, factor, feet = (each[:, None, None] for each in _bows(height, pose))
+    zoom, bow, factor, feet = (each[:, None, None] for each in bows(height, pose))
 
     def deform(places: Tensor) -> Tensor:
         x, y = places.unbind(1)

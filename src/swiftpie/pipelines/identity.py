@@ -21,8 +21,10 @@ from swiftpie.imageio.images import (
     crop_square,
     extrapolate,
     fit_square,
+    halved,
     in_8_bits,
     mask_to_pil,
+    resized,
     side_px,
     to_pil,
     to_tensor,
@@ -30,7 +32,7 @@ from swiftpie.imageio.images import (
 from swiftpie.masks import HALF, check_mask, grow
 from swiftpie.models.cutout import CutOut, cut_out
 from swiftpie.models.denoiser import ReferenceFeatures, read_references
-from swiftpie.models.outline import GUIDE_PIXELS
+from swiftpie.models.outline import GUIDE_PIXELS, matted
 from swiftpie.models.search import ANYWHERE, Search
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.types import Cutout, CutoutMethod, Identity
@@ -39,8 +41,10 @@ from swiftpie.validation import MAX_REFERENCES, check_references
 LARGE_PX = 512  # longest side of a large frame; a megabyte, where twice the detail would take four
 SOLID = 0.95  # A mask below it is an edge, which shows some of the ground.
 RIMS = 90  # rims as wide in a longer side: so far an outline may be off
-APART = (0.15, 0.45)  # Distances of colours in [-1, 1]: alike, and clearly apart.
-STEEPER = 1.4  # times, so that noise in plain ground leaves no veil
+APART = 0.35  # Distance from which colours in [-1, 1] tell a mixture.
+STEEPER = 1.5  # times, so that noise in plain ground leaves no veil
+UNTOLD = 30.0  # times as much as colours the outline counts where they do not tell
+MATTED_PX = 1024  # longest side of a picture whose every pixel counts there
 EDGES = 320  # edges as wide in a longer side: so far within a mask it may show some, too
 FAINT = 0.02  # weight of the colours there
 # Shares of its width that the lower and the upper border cut, and of its height that a side does: a
@@ -217,21 +221,24 @@ def unmixed(pixels: Tensor, mask: Tensor) -> Tensor:
     """Return how much of each pixel (1, 3, H, W) a subject covers near its outline, (1, 1, H, W).
 
     Colours on both sides of the outline, carried on over it, tell how a pixel mixes them. Where
-    they are alike, and in parts too thin to have an inside, the outline stays.
+    they are alike, and in parts too thin to have an inside, the outline tells. A matte of both
+    follows the edges of the picture.
     """
-    rim = max(2, round(max(mask.shape[-2:]) / RIMS))
+    size = (mask.shape[2], mask.shape[3])
+    if max(size) > MATTED_PX:
+        return resized(unmixed(halved(pixels), halved(mask)), size, mode="bilinear")
+    rim = max(2, round(max(size) / RIMS))
     solid = (mask > HALF).to(pixels)
-    inside, outside = 1 - grow(1 - solid, rim), 1 - grow(solid, rim)
+    inside, outside = 1 - grow(1 - solid, rim), 1 - grow(solid, 4 * rim // 3)
     ground = extrapolate(pixels, outside)
     apart = extrapolate(pixels, inside) - ground
     length = apart.square().sum(dim=1, keepdim=True).sqrt()
     share = ((pixels - ground) * apart).sum(dim=1, keepdim=True) / length.square().clamp_min(FAINT)
-    share = (STEEPER * (F.avg_pool2d(share.clamp(0, 1), 3, 1, 1) - 0.5) + 0.5).clamp(0, 1)
-    low, high = APART
-    is_told = grow(inside, 2 * rim + 1) * grow(outside, 2 * rim + 1)
-    cover = torch.lerp(mask, share, is_told * ((length - low) / (high - low)).clamp(0, 1))
-    cover = torch.maximum(cover, inside)
-    return cover * grow(solid, (rim + 1) // 2)
+    told = (length / APART).clamp(0, 1).square()
+    unknown = inside + outside < HALF
+    guess = torch.where(unknown, torch.lerp(mask, share.clamp(0, 1), told), inside)
+    matte = matted(pixels, guess, told + UNTOLD * (1 - told), unknown=unknown)
+    return (STEEPER * (matte - HALF) + HALF).clamp(0, 1)
 
 
 def own_colours(pixels: Tensor, mask: Tensor) -> Tensor:

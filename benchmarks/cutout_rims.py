@@ -1,0 +1,180 @@
+"""How well the rims of cut-outs are found: `python -m benchmarks.cutout_rims [-o SHEET]`.
+
+18 subjects of the package, a third each hard, with short fur and with long fur, stand in
+photographed places, half of them on gravel, half in colours near those of the ground. Their opacity
+is known. Each is cut out by an outline as rough as drawn by hand. What is printed is the mean error
+of opacity in the band around the rim, and the error of pictures of the subject on a dark, a grey
+and a bright ground, in percent.
+"""
+
+import argparse
+import io
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+from torch import Tensor
+from torch.nn import functional as F
+
+from benchmarks.composites import photographs
+from swiftpie.imageio.images import sample_pictures, to_pil, to_tensor
+from swiftpie.masks import grow
+from swiftpie.pipelines.identity import own_colours, unmixed
+
+COUNT, SIDE_PX, FINER = 18, 640, 3
+FURS = {"hard": 0, "short fur": 5, "long fur": 12}  # lengths of hairs in pixels
+ROUGH = 0.004  # of the side: detail that a drawn outline leaves out
+BAND_PX = 15
+GROUNDS = (0.1, 0.5, 0.9)
+
+Array = NDArray[Any]
+
+
+class Case(NamedTuple):
+    """A subject in a place."""
+
+    fur: str
+    photo: Image.Image
+    outline: Tensor  # (1, 1, H, W), as a user gives it
+    alpha: Tensor  # (1, 1, H, W)
+    lit: Tensor  # (1, 3, H, W) in [0, 1], premultiplied
+
+
+def cases(seed: int) -> Iterator[Case]:
+    """Yield the same subjects for a seed."""
+    random, places = np.random.default_rng(seed), photographs()
+    subjects = []
+    for path in sample_pictures(sys.maxsize):
+        with Image.open(path) as opened:
+            subject = opened.convert("RGBA")
+        subjects.append(subject.crop(subject.getchannel("A").getbbox()))
+    for number in range(COUNT):
+        fur = [*FURS][number % len(FURS)]
+        lit, alpha = _with_fur(subjects[random.integers(len(subjects))], random, FURS[fur])
+        ground = _ground(places[random.integers(len(places))], random)
+        if number // len(FURS) % 2:
+            gravel = cv2.GaussianBlur(
+                random.normal(0, 1, alpha.shape), (0, 0), random.uniform(1, 2)
+            )
+            ground = np.clip(0.55 * ground + 0.1 + 0.16 * gravel[..., None] / gravel.std(), 0, 1)
+        if random.random() < 0.5:
+            lit = 0.55 * lit + 0.45 * ground[alpha[..., 0] < 0.02].mean(axis=0) * alpha
+        lit, alpha, photo = (
+            cv2.GaussianBlur(each, (0, 0), 0.6) for each in (lit, alpha, lit + (1 - alpha) * ground)
+        )
+        noisy = np.clip(photo + random.normal(0, 0.012, photo.shape), 0, 1)
+        stored = io.BytesIO()
+        to_pil(2 * _tensor(noisy) - 1)[0].save(stored, "JPEG", quality=90)
+        outline = _drawn(alpha > 0.5, random)
+        yield Case(
+            *(fur, Image.open(stored).convert("RGB"), _tensor(outline)),
+            alpha=_tensor(alpha[..., None]),
+            lit=_tensor(lit),
+        )
+
+
+def _tensor(values: Array) -> Tensor:
+    return torch.from_numpy(values).float().movedim(-1, 0)[None]
+
+
+def _ground(place: Image.Image, random: np.random.Generator) -> Array:
+    """Return a square (H, W, 3) in [0, 1] of a place, half of them out of focus."""
+    side = int(min(place.size) * random.uniform(0.6, 1))
+    left, top = (int(random.integers(length - side + 1)) for length in place.size)
+    part = place.convert("RGB").crop((left, top, left + side, top + side))
+    part = part.resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
+    if random.random() < 0.5:
+        part = part.filter(ImageFilter.GaussianBlur(4))
+    return np.asarray(part) / 255
+
+
+def _with_fur(
+    subject: Image.Image, random: np.random.Generator, length: int
+) -> tuple[Array, Array]:
+    """Return premultiplied colours (H, W, 3) and opacity (H, W, 1) of a subject with hairs."""
+    side = SIDE_PX * FINER
+    scale = 0.7 * side / max(subject.size)
+    large = subject.resize([round(scale * length) for length in subject.size])
+    whole = Image.new("RGBA", (side, side))
+    whole.paste(large, ((side - large.width) // 2, (side - large.height) // 2))
+    colours, solid = np.array(whole.convert("RGB")), (np.array(whole)[..., 3] > 127).astype("uint8")
+    far, nearest = cv2.distanceTransformWithLabels(
+        1 - solid, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    known = np.zeros((nearest.max() + 1, 3), "uint8")
+    known[nearest[solid > 0]] = colours[solid > 0]
+    colours = known[nearest]
+    hairs = np.zeros_like(solid)
+    depth = cv2.GaussianBlur(cv2.distanceTransform(solid, cv2.DIST_L2, 5) - far, (0, 0), 6)
+    down, across = np.gradient(depth)
+    ways = np.linspace(-0.5, 1, 8)[:, None]
+    for contour in cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
+        for x, y in contour[random.integers(len(contour), size=length and len(contour) // 3), 0]:
+            angle = np.arctan2(-down[y, x], -across[y, x]) + random.normal(0.5, 0.4)
+            along = np.array([np.cos(angle), np.sin(angle)]) * length * FINER
+            along = along * random.uniform(0.4, 1.2)
+            bent = np.array([-along[1], along[0]]) * random.normal(0, 0.4)
+            points = ((x, y) + ways * along + ways**2 * bent).round().astype(int)
+            wide, shade = int(random.integers(1, 4)), random.normal(1, 0.18)
+            cv2.polylines(hairs, [points], False, 255, wide, cv2.LINE_AA)
+            colour = [int(min(255, max(0, shade * value))) for value in colours[y, x]]
+            cv2.polylines(colours, [points], False, colour, wide + 1)
+    texture = cv2.resize(random.normal(0, 14, (SIDE_PX, SIDE_PX)), (side, side))
+    alpha = np.maximum(solid, hairs / 255)[..., None]
+    lit = np.clip(colours + texture[..., None], 0, 255) / 255 * alpha
+    small = cv2.resize(np.dstack([lit, alpha]), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
+    return small[..., :3], small[..., 3:]
+
+
+def _drawn(solid: Array, random: np.random.Generator) -> Array:
+    """Return the mask (H, W, 1) of a hand-drawn polygon."""
+    mask, square = np.zeros(solid.shape, "uint8"), np.ones((5, 5), "uint8")
+    core = cv2.morphologyEx(solid.astype("uint8"), cv2.MORPH_OPEN, square)
+    for contour in cv2.findContours(core, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
+        corners = cv2.approxPolyDP(contour, SIDE_PX * ROUGH, True)[:, 0]
+        off = random.normal(0, 1.5, (1, 2)) + random.normal(0, 1.2, corners.shape)
+        cv2.fillPoly(mask, [(8 * (corners + off)).round().astype(int)], 255, cv2.LINE_AA, 3)
+    return mask[..., None] / 255
+
+
+def main() -> None:
+    """Print the errors, and draw the cut-outs on request."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--out", type=Path, help="a sheet of the photographs and cut-outs")
+    parser.add_argument("--seed", type=int, default=5)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    errors: dict[str, list[tuple[float, float]]] = {}
+    times_ms, tiles = [], []
+    for case in cases(given.seed):
+        pixels, started = to_tensor(case.photo), time.perf_counter()
+        alpha = unmixed(pixels, case.outline)
+        lit = (own_colours(pixels, alpha) + 1) / 2 * alpha
+        times_ms.append(1000 * (time.perf_counter() - started))
+        seen, solid = (case.alpha > 0.02).float(), (case.alpha > 0.98).float()
+        band = grow(seen, BAND_PX) * grow(1 - solid, BAND_PX)
+        pictures = [lit - case.lit + (case.alpha - alpha) * ground for ground in GROUNDS]
+        squares = torch.stack(pictures).square().mean(dim=(0, 2))[:, None]
+        off = [(alpha - case.alpha).abs(), squares]
+        opacity, square = (float((each * band).sum() / band.sum()) for each in off)
+        errors.setdefault(case.fur, []).append((100 * opacity, 100 * square**0.5))
+        tiles.append(torch.cat([(pixels + 1) / 2, lit + (1 - alpha) * GROUNDS[1]], dim=2))
+    for fur, rows in errors.items():
+        opacity, picture = (statistics.fmean(each) for each in zip(*rows, strict=True))
+        sys.stdout.write(f"{fur}: opacity {opacity:.2f} %, picture {picture:.2f} %\n")
+    sys.stdout.write(f"median {statistics.median(times_ms):.0f} ms of one core\n")
+    if given.out is not None:
+        small = F.interpolate(torch.cat(tiles), scale_factor=0.5, mode="area")
+        to_pil(torch.cat([*small.split(1)], dim=3) * 2 - 1)[0].save(given.out)
+
+
+if __name__ == "__main__":
+    main()
