@@ -64,7 +64,6 @@ ALIKE = {"to_box": "box", "to_view": "view", "photo": "image", "to": "prompt"}
 ALIKE["detail_mask"] = "mask"
 ALIKE |= {"size_px": "size", "source_prompt": "prompt", "keyword": "prompt"}
 
-
 SHORT = reprlib.Repr()  # so that no message holds a whole picture
 SHORT.maxother = SHORT.maxstring = 80
 PLAIN = {str: "text", int: "a whole number", float: "a number", bool: "True or False"}

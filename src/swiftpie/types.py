@@ -87,7 +87,6 @@ Picture = Union[str, Path, bytes, bytearray, Image.Image, BinaryIO, "NDArray[np.
 Prompts = str | tuple[str, ...] | TextCondition
 """One prompt for all pictures, one prompt for each picture, or encoded rows."""
 
-
 NO_FACTS: Mapping[str, str] = MappingProxyType({})
 SHOWN_PX = 256  # side of each of several pictures in a notebook
 # Of photographs 4 of 5 bad outlines and 2 of 17 good ones lie below this confidence, of composites

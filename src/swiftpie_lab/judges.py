@@ -21,7 +21,6 @@ _SOLID = 0.5  # mask above which a pixel belongs to the subject
 _WIDER = 1.8  # than a subject is what lies around it
 _MIN_SIDE = 0.1  # least share of the picture; a nearly hidden subject still gives a useful crop
 
-
 TRAIN_JUDGES = "Train them with `swiftpie train world-judges` and pass the folder of the export."
 
 

@@ -10,7 +10,6 @@ from swiftpie.guidance import Branch, ClassifierFree, Plain, decoupled_for_steps
 
 STEP_COUNTS = (1, 2, 4, 8)
 
-
 METHODS = {
     "plain": lambda _: Plain(),
     "cfg": lambda steps: ClassifierFree((1.5 if steps > 1 else 1.0,) * steps),

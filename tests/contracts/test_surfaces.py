@@ -73,7 +73,6 @@ change = partial(Case, left_out=NO_PIPELINE)
 insert = partial(change, "insert", "a robot", has_subject=True)
 picture = partial(Case, "personalize", has_subject=True)
 
-
 CASES = {
     "colour": edit("a blue dog"),
     "material": edit("a dog made of gold"),

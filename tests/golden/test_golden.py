@@ -23,7 +23,6 @@ COSTLY = {  # each beside a cheaper picture of its technique
 }
 CHANGES = [(name, what) for name, changes in REFUSED.items() for what in changes]
 
-
 CHEAP_ON_DEVICE = ("mini, edit by words: time",)
 ON_DEVICE = (  # one of each technique
     *(*CHEAP_ON_DEVICE, "mini, two subjects: one box", "reference, edit"),

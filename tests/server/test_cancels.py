@@ -52,7 +52,6 @@ STAGES = [  # of a drawing, after which it may stop
     pytest.param("hangs up", "batched", marks=thorough),
 ]
 
-
 WAYS = ["leaves", "late", *(pytest.param(way, marks=thorough) for way in ("deleted", "hangs up"))]
 
 

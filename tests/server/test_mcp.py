@@ -141,7 +141,6 @@ def test_a_subject_takes_the_place_of_another(session, folder, sprite):
 LONG = "a" * (MAX_PROMPT + 1)
 DOG = {"path": "dog.png"}
 
-
 WRONG = [
     ("draw", {"prompt": "a dog", "n": MAX_PICTURES + 1}, "n: "),
     ("draw", {"prompt": LONG}, f"prompt: String should have at most {MAX_PROMPT}"),

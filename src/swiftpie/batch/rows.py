@@ -76,7 +76,6 @@ _SEEDS = ("seed", "seeds")  # `_seeds_of` reads these columns
 _FACE = options_of(FaceSource, Surface.BATCH)
 _SUBJECT = options_of(Subject, Surface.BATCH)
 
-
 OPTIONS = {name: task.options(Surface.BATCH, without=_SEEDS) for name, task in TASKS.items()}
 
 

@@ -39,7 +39,6 @@ PANELS: Mapping[str, str] = {
 }
 """Groups of the help pages: the names of the parameters of each; an `Option` may name its own."""
 
-
 CUTOUT = Option(
     "How the subject is cut out of its picture: auto finds it, none takes the whole picture. PLACE "
     "is a box L,T,R,B or points 'X,Y not:X,Y'; MASK is a file, white where the subject is. Once "

@@ -95,7 +95,6 @@ GONE_OF_LOADING = _named(
     }
 )
 
-
 GONE_OF_ADAPTERS = _named(
     {
         "hotswap low_cpu_mem_usage": "Weights are fused when they are loaded. Leave it out.",

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-
 ABOUT = {name: field.option.help for name, field in options_of(Choices).items()}
 
 

@@ -92,7 +92,6 @@ Face = Picture | ChosenFace | Tensor | NDArray[np.float32]
 
 CACHE_MIB = 256.0  # 110 to 200 subjects of `mini`, one picture each
 
-
 ABOUT = {
     "subjects": "An identity of `encode_identity` or `named`, or a list of them or of Subject(…).",
     "identity": "One of `encode_identity` or `named`, or the name of a subject of the library.",
@@ -103,7 +102,6 @@ ABOUT = {
     "guidance": "A method of `swiftpie.guidance`, in place of a name as `identity_guidance`.",
     "shaping": "How attention to the identity is reshaped, in place of such a name.",
 }
-
 
 GONE = {
     "box": "A box is a mask here: `mask=(0.2, 0.3, 0.8, 0.9)`.",

@@ -49,7 +49,6 @@ CHOICES = {"steps", "weights", "inversion"}
 IDLE_CHOICES = {"allow_pickle", "offline"}  # nothing is downloaded or unpickled anyway
 INVERSION_FOLDER = "inversion"  # identities do not depend on it, so no fingerprint does
 
-
 NETWORKS: Mapping[str, Callable[[Path], nn.Module]] = {
     "text_encoder": TextEncoder.built,
     "image_encoder": ConvImageEncoder.built,
@@ -58,7 +57,6 @@ NETWORKS: Mapping[str, Callable[[Path], nn.Module]] = {
     "layout_predictor": LayoutPredictor.built,
 }
 """How each network is made from its folder."""
-
 
 NAMES = {"autoencoder": "vae", "denoiser": "unet"}  # names in diffusers' pipelines that differ
 MODULES: Mapping[str, Callable[[Path], nn.Module]] = {

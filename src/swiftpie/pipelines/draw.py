@@ -68,7 +68,6 @@ ROWS_IN_CACHE, CELLS_IN_CACHE = 4, 1024
 Split = Callable[[Hashable, int], Sequence[int]]
 """Takes a batch key and the number of its requests; returns how many share each pass."""
 
-
 Result = GenerationResult | EditResult
 
 

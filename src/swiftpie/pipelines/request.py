@@ -59,7 +59,6 @@ View = tuple[float, float]
 """Yaw and pitch in degrees: at a positive yaw the subject faces right, at a positive pitch it is
 seen from above; at 0, 0 it is seen as in its reference."""
 
-
 ResultT = TypeVar("ResultT", bound="GenerationResult | EditResult")
 Part = TypeVar("Part")
 

@@ -235,7 +235,6 @@ class ResolvedScales(Scales):
 
 USUAL = Scales()  # leaves all to preset and mode
 
-
 METHODS: Registry[Any] = Registry(
     package="swiftpie.pipelines.methods",
     attribute="TECHNIQUE",

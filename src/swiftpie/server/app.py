@@ -31,7 +31,6 @@ NO_ROUTE = (
     "/v1/images/edits; GET /openapi.json lists all routes."
 )
 
-
 ERRORS: dict[int | str, dict[str, Any]] = {
     "default": {
         "description": 'What is wrong, and what to do, as {"error": {"message", "type", '

@@ -56,7 +56,6 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 20),  # glibc then returns what a picture took at once
 }
 
-
 NO_IMAGE = Image.new("RGB", (1, 1))
 
 

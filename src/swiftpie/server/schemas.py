@@ -68,7 +68,6 @@ SENT_AS = {"style_reference": " Here the id of a kept picture."}
 OPENAI_FIELDS = ("prompt", "seed", "seeds", "size_px", "negative_prompt")  # Fields of `Drawing`.
 Part = TypeVar("Part", bound=BaseModel)
 
-
 PART = "#/components/schemas/{model}"  # Where the OpenAPI description keeps models.
 
 

@@ -41,7 +41,6 @@ OUT_OF_TIME = "time limit reached"
 N = TypeVar("N", bound=nn.Module)
 EMA_POWER = 0.6  # early averages forget fast: decay is 1 - 1 / step**0.6 until it reaches its cap
 
-
 RANGES = (  # outside these ranges a run would stop half way or learn nothing
     ("steps warmup_steps accumulate log_every sample_every save_every", 1, 10**9),
     ("learning_rate learning_rates decay_share final_share ema_decay", 0, 1),
