@@ -35,7 +35,11 @@ NIGHT, DAWN = (tuple(TIMES).index(name) for name in ("night", "dawn"))
 AUTUMN, WINTER = (tuple(SEASONS).index(name) for name in ("autumn", "winter"))
 PREPOSITIONS, ARTICLES, FILLERS = map(listed, ("prepositions", "articles", "fillers"))
 NO_SUBJECT = listed("no_subject")
-PLACED, AS_LARGE, POSED = map(_table, ("placed", "as_large", "posed"))
+AS_LARGE, POSED = map(_table, ("as_large", "posed"))
+PLACED = {
+    name: tuple(phrase + end for phrase in phrases for end in LISTS["of_picture"])
+    for name, phrases in _table("placed").items()
+}
 SIZES, ENDS, HEADS, HOLDERS = map(listed, ("sizes", "ends", "heads", "holders"))
 SETTING_WORDS = _words_of(TIMES, WEATHERS, SEASONS)
 LOOK_WORDS = _words_of(COLOUR_WORDS, MATERIAL_WORDS, MATERIAL_PHRASES) - PREPOSITIONS - {"from"}
