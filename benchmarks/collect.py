@@ -10,11 +10,10 @@ places, of
 and of the folder `renderings` that `benchmarks.near_places`, `benchmarks.shores` and
 `benchmarks.fields` make. `places.json` next to the library says which file each photograph is made
 from and how it is cut, who made it, and where its ground and horizon are: polygons and heights are
-shares of its sides, and `metre` gives how much of the height a metre takes at two heights. `size`
-is that of photographs that are sharp at no larger one. Panoramas of light (.exr) need `pip install
-OpenEXR`. Views of panoramas of few pixels a degree are `enlarged` by Real-ESRGAN x4plus (Xintao
-Wang et al., arXiv:2107.10833, weights BSD-3-Clause) in 20 seconds of a core each, of `pip install
-ncnn`.
+shares of its sides, and `metre` gives how much of the height a metre takes at two heights.
+Panoramas of light (.exr) need `pip install OpenEXR`. Views of panoramas of few pixels a degree are
+`enlarged` by Real-ESRGAN x4plus (Xintao Wang et al., arXiv:2107.10833, weights BSD-3-Clause) with
+`pip install ncnn`, each in 20 seconds of a core.
 
 `backgrounds` collects what benchmarks insert into, in the folder `-o`, of
 
@@ -47,9 +46,8 @@ import numpy as np
 from PIL import Image
 
 from swiftpie.errors import InputError
-from swiftpie.mini.scenes import ASSETS, PLACES, PLACES_INDEX
+from swiftpie.mini.scenes import ASSETS, PHOTOGRAPH_PX, PLACES, PLACES_INDEX
 
-SIZE = (768, 576)  # of a photograph, where its place has none of its own
 VIEW = (704, 560)  # of a view cut out of a panorama
 SMALL_VIEW = (264, 210)  # of one that is enlarged, as few pixels as a panorama of 1024 x 512 has
 ANGLE, PITCH = 88, -10  # degrees: the width of such a view, and how far below the horizon it looks
@@ -228,12 +226,12 @@ def cubic(share: np.ndarray) -> list[np.ndarray]:
     ]
 
 
-def cut(picture: Image.Image, source: dict[str, Any], size: tuple[int, int]) -> bytes:
+def cut(picture: Image.Image, source: dict[str, Any]) -> bytes:
     """Return the photograph of the library, as a WebP file."""
     picture = picture.convert("RGB")
     sides = 2 * picture.size
     box = tuple(share * side for share, side in zip(source["crop"], sides, strict=True))
-    picture = picture.resize(size, Image.Resampling.LANCZOS, box=box, reducing_gap=3)
+    picture = picture.resize(PHOTOGRAPH_PX, Image.Resampling.LANCZOS, box=box, reducing_gap=3)
     if "gain" in source:
         light = source["gain"] * (np.asarray(picture) / 255) ** 2.2
         room = 1 - SHOULDER
@@ -293,9 +291,8 @@ def build_places(folder: Path, out: Path) -> str:
         for row in rows:
             for number, photograph in enumerate(row["photographs"]):
                 source = photograph["made_from"]
-                size = tuple(row.get("size", SIZE))
                 entry = zipfile.ZipInfo(f"{row['name']}-{number}.webp")
-                pack.writestr(entry, cut(raw(folder, source), source, size))
+                pack.writestr(entry, cut(raw(folder, source), source))
     count = sum(len(row["photographs"]) for row in rows)
     return f"wrote {count} photographs of {len(rows)} places to {out}\n"
 

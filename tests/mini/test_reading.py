@@ -244,6 +244,8 @@ def test_no_weather_and_no_season_come_indoors():
         ("a dog in a park in the snow", "park"),  # the snow is weather then
         ("a boat by the sea", "beach"),
         ("a boat on the water", None),
+        ("a dog on a small couch", "sofa"),
+        ("a dog in front of a sofa", "living room"),
         ("a fish under water", "underwater"),
         ("a dog sleeping and a castle", None),
         ("a photo of a playground slide in a harbour", "harbour"),

@@ -30,13 +30,13 @@ from swiftpie.mini.words import (
 ASSETS = Path(__file__).parents[1] / "assets" / "scene"
 PACK, INDEX = "scenes.zip", "scenes.json"
 PLACES, PLACES_INDEX = "places.zip", "places.json"  # photographs, and what is known of them
-PHOTOGRAPH_PX = (768, 576)  # width and height of each that is sharp at this size
+PHOTOGRAPH_PX = (768, 576)  # width and height
 DRAWING_PX = (512, 512)
 MOST_ENLARGED = 2.0  # times at which a picture of a place still looks sharp
 CREDIT = "Photographs: each with its own author and licence; others drawn by SwiftPie, Apache-2.0"
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
-OF_A_THING, INDOORS, PHOTOS, ADVERBS, WATERS = map(
-    listed, ("of_a_thing", "indoors", "photos", "adverbs", "waters")
+OF_A_THING, INDOORS, PHOTOS, ADVERBS, BY_PREPOSITION = map(
+    listed, ("of_a_thing", "indoors", "photos", "adverbs", "by_preposition")
 )
 OUTDOORS, NEARBY, MOST_BETWEEN = (LISTS[name] for name in ("outdoors", "nearby", "most_between"))
 BACKDROPS = tuple(LISTS["backdrops"])  # or before which
@@ -131,10 +131,7 @@ class Scenes:
 
     def size_of(self, name: str) -> tuple[int, int]:
         """Return width and height in pixels of the pictures of a place."""
-        width, height = DRAWING_PX
-        if self.is_photographed(name):
-            width, height = self._rows[name].get("size", PHOTOGRAPH_PX)
-        return width, height
+        return PHOTOGRAPH_PX if self.is_photographed(name) else DRAWING_PX
 
     def is_cut(self, name: str, size: tuple[int, int]) -> bool:
         """Whether a picture of width and height cuts the top off what a place shows."""
@@ -267,7 +264,7 @@ def _head(phrase: str) -> tuple[str, ...]:
     first = next(
         (i for i, word in enumerate(words) if word not in PREPOSITIONS | ARTICLES), len(words)
     )
-    is_clear = len(words[first:]) > 1 or not WATERS.intersection(words[first:])
+    is_clear = len(words[first:]) > 1 or not BY_PREPOSITION.intersection(words[first:])
     return words[first:] if is_clear else words
 
 
