@@ -15,10 +15,6 @@ def weights(tmp_path):
     return shutil.copytree(ASSETS, tmp_path / "weights")
 
 
-def denoiser_file(weights):
-    return next((weights / "denoiser").glob("*.safetensors"))
-
-
 def test_missing_weights_are_named(weights):
     shutil.rmtree(weights / "autoencoder")
     with pytest.raises(WeightsError, match=r"has no folder 'autoencoder'"):
@@ -31,7 +27,8 @@ def test_what_pickles_look_up_is_seen(lookups):
 
 
 def test_a_pickle_named_safetensors_is_refused_and_never_unpickled(weights, lookups):
-    denoiser_file(weights).write_bytes(pickle.dumps({"a": print}))
+    (file,) = (weights / "denoiser").glob("*.safetensors")
+    file.write_bytes(pickle.dumps({"a": print}))
     with pytest.raises(WeightsError, match="not a safetensors file"):
         swiftpie.load("mini", weights=weights)
     assert lookups == []

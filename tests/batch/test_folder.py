@@ -104,16 +104,13 @@ DOG = {"subject": "dog.webp", "prompt": "a dog"}
 CAT = {"subject": "cat", "prompt": "a cat"}
 
 
-def places(batches):
-    return [[job.place.rpartition(" ")[2] for job in batch.jobs] for batch in batches]
-
-
 def test_jobs_of_one_shape_go_together_and_those_of_one_subject_follow_each_other(collected):
     edit = {"image": "dog.webp", "prompt": "a cat"}
     rows = [DOG, edit, CAT, {"subject": "mask.png", "prompt": "x", "cutout": "none"}]
     jobs = collected(*rows, *({**row, "seed": 1} for row in rows), {**DOG, "size": "64x64"})
     batches = batches_of(jobs, 3, wanted=[job.id for job in jobs.jobs])
-    assert places(batches) == [["1", "5", "4"], ["8"], ["2", "6"], ["3", "7"], ["9"]]
+    lines = [[job.place.rpartition(" ")[2] for job in batch.jobs] for batch in batches]
+    assert lines == [["1", "5", "4"], ["8"], ["2", "6"], ["3", "7"], ["9"]]
 
 
 def test_what_is_done_stays_in_its_pass(collected):

@@ -22,12 +22,6 @@ def deep(channels=3):
     return np.random.default_rng(channels).integers(0, 1 << 16, shape, dtype=np.uint16)
 
 
-def left_half():
-    blend = Image.new("L", pictures.SIZE, 0)
-    blend.paste(255, (0, 0, WIDTH // 2, HEIGHT))
-    return blend
-
-
 def tiff_of(values):
     channels = values.shape[2]
     return pictures.tiff(values.astype("<u2").tobytes(), samples=channels, t258=(16,) * channels)
@@ -36,7 +30,9 @@ def tiff_of(values):
 def test_an_edit_is_reported_in_the_colours_of_the_pictures_own_profile():
     before = Image.new("RGB", pictures.SIZE, (10, 200, 30))
     original = read_original(encoded(before, icc_profile=swapped_profile()))
-    after = composite(original, Image.new("RGB", pictures.SIZE, (250, 0, 0)), left_half())
+    left_half = Image.new("L", pictures.SIZE, 0)
+    left_half.paste(255, (0, 0, WIDTH // 2, HEIGHT))
+    after = composite(original, Image.new("RGB", pictures.SIZE, (250, 0, 0)), left_half)
     assert after.pixels.getpixel((WIDTH - 1, 0)) == (10, 200, 30)
     assert after.pixels.getpixel((1, 1)) == pytest.approx((0, 0, 250), abs=4)
     shown = load_image(encode_image(after, ".png", metadata={}))

@@ -109,10 +109,6 @@ def ask(worker):
     return make
 
 
-def code_of(call):
-    return re.search(rb'"code":\s?"?(\w+)', call.content)[1].decode()
-
-
 async def test_no_address_is_fetched(ask):
     send = ask(None)
     assert len(ADDRESSES) >= 60
@@ -124,7 +120,8 @@ async def test_no_address_is_fetched(ask):
             {"images": [{"image_url": fine}], "mask": {"image_url": address}},
         ):
             call = await send("POST", "/v1/images/edits", {"prompt": PROMPT, **bodies})
-            assert (call.status, code_of(call)) == (400, "invalid_image_url"), address
+            (code,) = re.findall(rb'"code":\s?"?(\w+)', call.content)
+            assert (call.status, code) == (400, b"invalid_image_url"), address
     assert [event for event in watched if event[0].startswith("socket.")] == []
 
 

@@ -126,7 +126,8 @@ def test_all_callers_together_send_so_many_bytes_at_once():
 
 
 def test_every_route_but_health_and_the_page_wants_the_token(guarded):
-    paths = [(m, path) for path, ways in schema_of(guarded).items() for m in ways]
+    schema = guarded.ask("GET", "/openapi.json", headers=known()).json
+    paths = [(m, path) for path, ways in schema["paths"].items() for m in ways]
     assert len(paths) > 10
     for method, path in [*paths, ("get", "/openapi.json"), ("get", "/docs"), ("get", "/nowhere")]:
         place = path.replace("{", "").replace("}", "")
@@ -136,10 +137,6 @@ def test_every_route_but_health_and_the_page_wants_the_token(guarded):
             assert (answer.status == 200) if is_open else (answer.status == 401), (method, path)
     assert guarded.ask("GET", "/").status == 200
     assert guarded.ask("GET", "/v1/models", headers=known()).status == 200
-
-
-def schema_of(running):
-    return running.ask("GET", "/openapi.json", headers=known()).json["paths"]
 
 
 def test_browsers_send_the_token_of_a_live_connection_as_a_protocol(guarded):

@@ -6,15 +6,11 @@ from swiftpie_lab.training.context import Context
 from swiftpie_lab.training.stages import autoencoder
 
 
-def make_run(folder, text):
-    folder.mkdir()
-    (folder / "state.safetensors").write_text(text)
-
-
 def test_a_fresh_start_moves_old_runs_to_free_numbers(tmp_path, capsys):
     folder = tmp_path / "recipe"
     for number in (1, 2):
-        make_run(folder, f"run {number}")
+        folder.mkdir()
+        (folder / "state.safetensors").write_text(f"run {number}")
         _announce(folder, resumes=False)
         assert not folder.exists()
         assert (tmp_path / f"recipe-{number}" / "state.safetensors").read_text() == f"run {number}"

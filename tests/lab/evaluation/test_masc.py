@@ -42,10 +42,6 @@ def evidence_of(folder, drawn, claimed, references):
     )
 
 
-def scores(evidence):
-    return [METRICS.get(f"masc-{name}").score(evidence) for name in ("cp", "pf")]
-
-
 class Written:
     """The paper's definitions, written out in float64 beside transformers' encoders."""
 
@@ -100,7 +96,7 @@ def test_scores_are_the_papers_in_float64(folder):
     drawn, claimed = picture(0, size), mask(size, (20, 10, 70, 50))
     pairs = [(picture(1, wide), mask(wide, (0, 30, 40, 90))), (picture(2, size), claimed)]
     evidence = evidence_of(folder, drawn, claimed, [ReferencePhoto(*pair) for pair in pairs])
-    cp, pf = scores(evidence)
+    cp, pf = (METRICS.get(f"masc-{name}").score(evidence) for name in ("cp", "pf"))
     written = Written(folder)
     expected = [written.cp(drawn, *pair) for pair in pairs]
     assert cp == pytest.approx(np.mean(expected), abs=1e-4)
