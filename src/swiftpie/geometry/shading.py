@@ -20,12 +20,13 @@ WRAP = 0.5  # light reaches this far round the edge, as it does on soft and furr
 LEVEL = 0.5  # n·l of a front that is lit as bright as the sprite
 _RELIEF = 0.85  # the relief is steep at the outline: its slopes count for less than its front
 _LIFT = 0.5  # how far what is lit brighter than the sprite moves towards white
-_CONTACT = 1.5  # the shadow that touches the feet is darker than the one that is thrown
-_OCCLUSION, _MOST_OCCLUDED = 3.0, 0.6  # factor on the shadow's darkness where feet touch; limit
+# Around feet and where they touch it, ground loses so many times the darkness of the shadow, up to
+# these shares: a subject hides the sky from it, so that hardly depends on the light.
+_OCCLUSION, _MOST_SHADED, _MOST_OCCLUDED = 4.0, 0.5, 0.6
 # Shares of the frame's side: how high a foot may be in it, how far an outline may rise beside it,
 # and over which ways down and to the sides both darknesses fade.
-_STANDING, _RISING = 0.3, 0.05
-_CONTACT_FADES, _CONTACT_SOFT, _CLOSE_FADES, _CLOSE_SOFT = 0.06, 0.05, 0.018, 0.01
+_STANDING, _RISING = 0.2, 0.05
+_CONTACT_FADES, _CONTACT_SOFT, _CLOSE_FADES, _CLOSE_SOFT = 0.1, 0.07, 0.018, 0.01
 _NOTHING = 4.5  # times the way over which a shade fades, after which none is seen
 _FLATTEN = 0.45  # a length along the line of sight, on ground seen from a standing height
 _THIN = 0.2  # a shadow thrown sideways keeps this height: what casts it is not flat
@@ -99,7 +100,7 @@ class Footing(NamedTuple):
     wide: Tensor  # width of the frame, likewise
     begins: float  # height, likewise, over which the shadow that is thrown begins
     outlines: Tensor  # (B, 2, h, h): as it is, and as soft as at the far end of a shadow
-    contact: Tensor  # (B, 1, h, h) the faint shade around its feet
+    contact: Tensor  # (B, 1, h, h) where the ground is around its feet
     touching: Tensor  # (B, 1, h, h) where the ground is close to them
 
 
@@ -330,8 +331,9 @@ def cast_shadow(footing: Footing, cast: Shadow) -> Tensor:
     any light where they touch the ground.
     """
     darkness = cast.darkness.view(-1, 1, 1, 1)
-    shadow = torch.maximum(footing.contact, _thrown(footing, cast)) * darkness
+    shaded = footing.contact * (_OCCLUSION * darkness).clamp(max=_MOST_SHADED)
     touched = footing.touching * (_OCCLUSION * darkness).clamp(max=_MOST_OCCLUDED)
+    shadow = torch.maximum(shaded, _thrown(footing, cast) * darkness)
     lost = 1 - (1 - shadow) * (1 - touched)
     return F.interpolate(lost, size=(footing.side, footing.side), mode="bilinear")
 
@@ -351,7 +353,7 @@ def _around_feet(sharp: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> tuple[
     gap = (lowest - y).abs() / wide
     contact = _softened(stands * torch.exp(-gap / _CONTACT_FADES), _CONTACT_SOFT * cells)
     touching = _softened(stands * torch.exp(-gap / _CLOSE_FADES), _CLOSE_SOFT * cells)
-    return _CONTACT * contact, touching
+    return contact, touching
 
 
 def _softened(shade: Tensor, cells: float) -> Tensor:
