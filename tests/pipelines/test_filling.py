@@ -11,6 +11,7 @@ from swiftpie.pipelines.filling import (
     BAND_PX,
     FINEST_PX,
     enlarged,
+    in_pieces,
     inpaint,
     like_what_goes,
     match_border,
@@ -147,6 +148,17 @@ def test_a_large_photo_is_filled_as_its_smaller_copy_and_keeps_its_own_pixels():
     apart = (resized(result, small) - inpaint(copy, goes)).abs()
     assert apart.mean() < 1 / 255
     assert float((apart * (resized(hole, small) == 1)).max()) < 12 / 255
+
+
+def test_texture_is_copied_in_large_pieces_and_each_once():
+    noise = torch.rand(1, 2, 32, 32, generator=torch.Generator().manual_seed(0))
+    shifts, gone = torch.tensor([[0, 40], [0, 56]]), torch.ones(1, 32, 32)
+    pieces = in_pieces(0.05 * noise, shifts, gone=gone)
+    assert torch.equal(pieces.sum(dim=1), gone)
+    chosen = pieces.argmax(dim=1).float()
+    assert chosen.diff(dim=2).abs().mean() < 0.1  # 0.5 by the costs alone
+    first, second = pieces[0]
+    assert (first[:, 16:] * second[:, :16]).mean() < 0.25  # both come from the same place
 
 
 def test_others_of_the_kind_are_not_copied_to_the_place_of_what_goes():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from swiftpie.errors import InputError
 from swiftpie.imageio.images import extent_of, plane, resized
 from swiftpie.masks import grow
 from swiftpie.models.cutout import cut_out, cutout_network, find_with
@@ -18,6 +19,7 @@ from swiftpie.pipelines.removal import (
     close_gaps,
     ends_with_thing,
     removal_of,
+    resting_on,
     shadow_of,
     sticking_out,
 )
@@ -149,6 +151,35 @@ def test_what_a_closer_look_finds_goes_too(photo):
     gone = removal_of(photo, click)[0] > 0
     assert gone[closer].all()
     assert gone[whole].all()
+
+
+@pytest.mark.parametrize(("place", "rests"), [((70, 30), 1), ((124, 112), 0), ((220, 40), 0)])
+def test_what_rests_on_a_thing_is_found_and_what_stands_beside_is_not(photo, place, rests):
+    plain = photo.copy()
+    load, thing = (Image.new("L", photo.size) for _ in range(2))
+    ImageDraw.Draw(load).ellipse((*place, place[0] + 50, place[1] + 56), fill=255)
+    ImageDraw.Draw(thing).ellipse((60, 80, 130, 170), fill=255)
+    plain.paste((30, 60, 200), mask=load)
+    plain.paste((200, 30, 40), mask=thing)
+    found, there = resting_on(plain, plane(thing) > 0.5), plane(load) > 0.5
+    assert float((found & there).sum() / there.sum()) == pytest.approx(rests, abs=0.3)
+    assert not bool((found & (grow(there.float(), 2) <= 0)).any())
+
+
+def test_a_click_for_what_cannot_be_told_is_refused_and_a_mask_is_followed(session, caplog):
+    rooms = [(220, 60, 60), (40, 90, 200), (240, 230, 90), (20, 40, 20)]
+    corner = Image.new("RGB", (320, 240))
+    for number, colour in enumerate(rooms):
+        left, top = 160 * (number % 2), 120 * (number // 2)
+        ImageDraw.Draw(corner).rectangle((left, top, left + 160, top + 120), fill=colour)
+    ImageDraw.Draw(corner).ellipse((110, 70, 210, 170), fill=(255, 255, 255))
+    with pytest.raises(InputError, match="paint what goes as a mask"):
+        session.remove(corner, points=[(0.5, 0.5)], seed=1)
+    mask = Image.new("L", corner.size)
+    ImageDraw.Draw(mask).rectangle((100, 60, 220, 180), fill=255)
+    result = session.remove(corner, mask=mask, seed=1)
+    assert "that is guessed" in caplog.text
+    assert not (np.asarray(result.image)[120, 160] == 255).all()
 
 
 def test_points_reach_the_picture(session, photo):

@@ -1,17 +1,14 @@
 """Completes a thumbnail by patches of what it shows elsewhere.
 
 From coarse to fine, every patch with a gap gets the known patch that is most like it, and what is
-missing becomes the mean of the patches that cover it (https://doi.org/10.1109/TPAMI.2007.60). Fine
-thumbnails take the matches of coarser ones, and look nearby and where neighbours found theirs
-(https://doi.org/10.1145/1531326.1531330). Patches tell what is finer than the tone, and lines that
-go straight on tell that.
+missing becomes the mean of the patches that cover it (https://doi.org/10.1109/TPAMI.2007.60).
+Patches tell what is finer than the tone, and lines that go straight on tell that.
 
 Pictures are (1, C, H, W), masks (1, 1, H, W) of 0 and 1, and patches rows of numbers.
 """
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +18,7 @@ from swiftpie.imageio.images import SURE, extrapolate, resized, shrunk_to
 from swiftpie.masks import grow
 
 PATCH_PX = 7
-# Rounds by the longer side of a thumbnail, and the longest in which all patches are compared.
-ROUNDS, ALL_PX = {45: 3, 64: 2, 90: 1, 128: 2}, 64
+ROUNDS = {45: 3, 64: 1}  # by the longer side of a thumbnail, in pixels
 # What counts besides colours: how far away a patch is along and down, where perspective changes
 # things, and how strong its texture is. How much less it says for each pixel that it is further
 # from what is known. Chosen by eye on 16 removals.
@@ -33,65 +29,57 @@ EVEN = 1 / 5
 # Directions of lines that are tried, and what a chord costs: where one end leaves the picture, by
 # its length over the longer side, and as much in addition if it is upright.
 NUM_ANGLES, OPEN, LEVEL, STEEP, NOWHERE = 24, 0.2, 0.1, 0.2, 1e6
-# Rows and columns by which a source is off, and at which neighbours are asked for theirs.
-OFF = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
-ASKED = [(0, 1), (0, -1), (1, 0), (-1, 0), (0, 3), (0, -3), (3, 0), (-3, 0)]
-
-
-class _Grid(NamedTuple):
-    """The patches of a thumbnail by their corners, row by row."""
-
-    size: Tensor  # (2, 1) rows and columns of patches
-    is_source: Tensor  # (all,) which have no gap
-    corners: Tensor  # (2, N) row and column of each of the others, the targets
-    weights: Tensor  # (N,) how much a target counts
-    places: Tensor  # (all, 2) whose squared distances are what it costs to come from far
-
-    def numbers(self, corners: Tensor) -> Tensor:
-        """Return the numbers (N,) of the patches at, or nearest to, corners (2, N)."""
-        down, right = torch.minimum(corners.clamp_min(0), self.size - 1)
-        return down * self.size[1] + right
 
 
 def complete(
     pixels: Tensor, known: Tensor, *, strength: Tensor, on_round: Callable[[], object]
-) -> tuple[Tensor, Tensor] | None:
+) -> tuple[Tensor, Tensor, Tensor] | None:
     """Return `pixels` (1, 3, h, w) completed where they are not `known`; None without a patch.
 
     The second are the rows and columns (N, 2) that its patches come from, away from where they are.
-    `strength` (1, 1, h, w) is that of finer texture. `on_round` may raise to stop.
+    The third is a smaller thumbnail of lines that go straight on. `strength` (1, 1, h, w) is that
+    of finer texture. `on_round` may raise to stop.
     """
-    found: tuple[Tensor, Tensor] | None = None
-    coarser, base = None, None
+    shown = lines = moves = None
+    whole = (pixels.shape[2], pixels.shape[3])
     for side, rounds in ROUNDS.items():
-        size = shrunk_to(side, (pixels.shape[2], pixels.shape[3]))
+        if min(size := shrunk_to(side, whole)) < PATCH_PX:
+            continue
         weight = resized(known, size)
         there, usual = weight > 1 - SURE, STRENGTH * resized(strength, size)
-        if (grid := _grid_of(there.to(weight))) is None:
+        is_source = F.max_pool2d((~there).to(weight), PATCH_PX, 1)[0, 0] == 0
+        if not bool(is_source.any()):
             continue
+        sources, targets = (each.flatten().nonzero()[:, 0] for each in (is_source, ~is_source))
+        places, columns = _places(size), is_source.shape[1]
+        weights = _weights(there.to(weight), ~is_source)
         given = resized(pixels * known, size) / weight.clamp_min(SURE)
-        base = straight_on(given, there.to(weight)) if base is None else base
-        even = torch.where(there, given, resized(base, size, mode="bilinear"))
-        guess = even if found is None else resized(found[0], size, mode="bilinear")
-        filled = torch.where(there, given, guess)
+        lines = straight_on(given, there.to(weight)) if lines is None else lines
+        even = torch.where(there, given, resized(lines, size, mode="bilinear"))
+        guess = even if shown is None else resized(shown, size, mode="bilinear")
+        shown = torch.where(there, given, guess)
         reach = round(EVEN * side / 2)
         even = F.avg_pool2d(even, 2 * reach + 1, 1, reach, count_include_pad=False)
         detail = F.unfold(given - even, PATCH_PX)[0].T
-        shifts = None
-        if side > ALL_PX and found is not None and coarser is not None:
-            shifts = _enlarged(found[1].T, coarser, grid)
         for _ in range(rounds):
-            rows = F.unfold(torch.cat([filled, usual], dim=1), PATCH_PX)[0].T
-            patches = torch.cat([rows, grid.places], dim=1)  # colours first
-            if shifts is None or side <= ALL_PX:
-                shifts = _nearest(patches, grid)
-            else:
-                shifts = _better(patches, grid, shifts)
-            filled = torch.where(there, given, even + _means(detail, grid, shifts, size))
+            rows = F.unfold(torch.cat([shown, usual], dim=1), PATCH_PX)[0].T
+            patches = torch.cat([rows, places], dim=1)  # colours first
+            squares = patches[sources].square().sum(dim=1)
+            scores = torch.addmm(squares, patches[targets], patches[sources].T, alpha=-2)
+            chosen = sources[scores.argmin(dim=1)]
+            cover = rows.new_zeros(PATCH_PX**2 * 4, len(rows))
+            cover[:, targets] = F.pad(detail[chosen].T, (0, 0, 0, PATCH_PX**2), value=1) * weights
+            sums = F.fold(cover[None], size, PATCH_PX)
+            shown = torch.where(there, given, even + sums[:, :3] / sums[:, 3:].clamp_min(SURE**2))
             on_round()
-        assert shifts is not None, "there are rounds"
-        found, coarser = (filled, shifts.T), grid
-    return found
+        sides = (
+            torch.stack([each // columns, each % columns], dim=1) for each in (chosen, targets)
+        )
+        moves = (next(sides) - next(sides)) * max(whole) / max(size)
+    if shown is None or lines is None or moves is None:
+        return None
+    shown = torch.where(known > 0, pixels, resized(shown, whole, mode="bicubic"))
+    return shown, moves.round().long(), lines
 
 
 def straight_on(pixels: Tensor, known: Tensor) -> Tensor:
@@ -129,67 +117,16 @@ def _blurred(values: Tensor) -> Tensor:
     return F.avg_pool2d(values, 3, 1, 1, count_include_pad=False)
 
 
-def _grid_of(known: Tensor) -> _Grid | None:
-    """Return the patches of a thumbnail; None if none is known, or it is smaller than one."""
-    if min(known.shape[2:]) < PATCH_PX:
-        return None
-    is_source = F.avg_pool2d(known, PATCH_PX, 1)[0, 0] > 1 - SURE
-    if not bool(is_source.any()):
-        return None
+def _places(size: tuple[int, int]) -> Tensor:
+    """Return places (N, 2) of patches, whose squared distances are what it costs to come so far."""
+    rows, columns = (torch.arange(side - PATCH_PX + 1) for side in size)
+    return torch.cartesian_prod(rows, columns) * torch.tensor([DOWN, ALONG]) / max(size)
+
+
+def _weights(known: Tensor, is_target: Tensor) -> Tensor:
+    """Return how much each target (N,) says, which is less the deeper it lies in a gap."""
     depth, rest = torch.zeros_like(known), 1 - known
     while bool(rest.any()):
         depth, rest = depth + rest, -grow(-rest, 1)
-    rows, columns = is_source.shape
-    corners = (~is_source).nonzero().T
-    down, right = corners + PATCH_PX // 2
-    far = known.new_tensor([DOWN, ALONG]) / max(known.shape[2:])
-    places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)) * far
-    weights = (FADE ** -depth[0, 0, down, right]).clamp_min(SURE)
-    size = torch.tensor([[rows], [columns]])
-    return _Grid(size, is_source.flatten(), corners, weights, places)
-
-
-def _nearest(patches: Tensor, grid: _Grid) -> Tensor:
-    """Return how far the most similar source of each target is, (2, N)."""
-    numbers = grid.is_source.nonzero()[:, 0]
-    sources, targets = patches[numbers], patches[grid.numbers(grid.corners)]
-    scores = torch.addmm(sources.square().sum(dim=1), targets, sources.T, alpha=-2)
-    chosen = numbers[scores.argmin(dim=1)]
-    return torch.stack([chosen // grid.size[1], chosen % grid.size[1]]) - grid.corners
-
-
-def _better(patches: Tensor, grid: _Grid, shifts: Tensor) -> Tensor:
-    """Return shifts (2, N) to sources that are more similar, nearby or as neighbours have them."""
-    known = torch.zeros(2, len(patches), dtype=torch.long)
-    known[:, grid.numbers(grid.corners)] = shifts
-    tried = [shifts + off for off in torch.tensor(OFF)[..., None]]
-    for away in torch.tensor(ASKED)[..., None]:
-        tried += [known[:, grid.numbers(grid.corners + away)]]
-    numbers = torch.stack([grid.numbers(grid.corners + each) for each in tried])
-    wanted = patches[grid.numbers(grid.corners)]
-    costs = torch.stack([(patches[each] - wanted).square().sum(dim=1) for each in numbers])
-    best = torch.where(grid.is_source[numbers], costs, torch.inf).min(dim=0)
-    chosen = numbers.gather(0, best.indices[None])[0]
-    better = torch.stack([chosen // grid.size[1], chosen % grid.size[1]]) - grid.corners
-    return torch.where(best.values < torch.inf, better, shifts)
-
-
-def _means(patches: Tensor, grid: _Grid, shifts: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the means (1, 3, h, w) of the patches that cover each pixel."""
-    count, targets = 3 * PATCH_PX**2, grid.numbers(grid.corners)
-    cover = patches.new_zeros(count + PATCH_PX**2, len(patches))
-    cover[:count, targets] = patches[grid.numbers(grid.corners + shifts)].T * grid.weights
-    cover[count:, targets] = grid.weights
-    sums = F.fold(cover[None], size, PATCH_PX)
-    return sums[:, :3] / sums[:, 3:].clamp_min(SURE**2)
-
-
-def _enlarged(shifts: Tensor, coarser: _Grid, grid: _Grid) -> Tensor:
-    """Return the shifts (2, N) of a grid as a coarser one has them; they must not lead to gaps."""
-    rows, columns = coarser.size.flatten().tolist()
-    whole = torch.zeros(1, 2, rows, columns)
-    whole[0, :, coarser.corners[0], coarser.corners[1]] = shifts.float()
-    down, right = grid.corners
-    enlarged = F.interpolate(whole, grid.size.flatten().tolist())[0, :, down, right]
-    scale = (grid.size[0, 0] + PATCH_PX - 1) / (rows + PATCH_PX - 1)
-    return (enlarged * scale).round().long()
+    down, right = is_target.nonzero().T + PATCH_PX // 2
+    return (FADE ** -depth[0, 0, down, right]).clamp_min(SURE)
