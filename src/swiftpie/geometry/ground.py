@@ -28,7 +28,7 @@ BELOW = 0.05  # share of such a subject's height that lies below the border
 BASE = 0.6  # share of a subject's width on which it rests
 NEAR_BASE = 0.9  # the same share in a near place, such as a wall, which ends at an edge
 NEAR_WAY = 0.3  # how far from the far end of near ground a thing stands, as a share of its rows
-NEAR_DEPTH = 0.12  # share of a subject's height over which near ground must go on behind its foot
+NEAR_DEPTH = 0.2  # share of a subject's height over which near ground must go on behind its foot
 LARGER = 8.0  # a subject is enlarged so many times at most, as if the camera were nearer
 NEAR_LARGER = 1.6  # the same in a near place, whose camera is near
 GAP = 0.25  # distance between subjects, as a share of their mean width
@@ -272,7 +272,8 @@ def stand(
         left, right = max(*lefts, aside), min(*rights, 1 - aside)
         spare = right - left - base * width
         centre = (left + right) / 2 + max(0.0, spare) * (x - 0.5)
-        return min(0.0, spare), box_on(foot, centre, (width, height))
+        behind = foot - depth * height - far
+        return min(0.0, spare, behind), box_on(foot, centre, (width, height))
 
     best = standing_at(wanted)
     for row in range(1, ROWS + 1):
