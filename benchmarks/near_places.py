@@ -516,6 +516,26 @@ def lounge(
     shoot(name, sides(1.7, 1.2, 3.4))
 
 
+def kitchen_0() -> None:
+    """Draw a kitchen as a person sees it who sits."""
+    slab((0, 3.7, -0.05), (9, 9, 0.1), boards(OAK, 0.15, long=2.4, gap=0.0012, rough=0.4))
+    plaster = speckled((0.62, 0.6, 0.55), (0.62, 0.6, 0.55), rough=0.8, scale=9)
+    slab((0, 4.5, 1.4), (12, 2.8, 0.1), plaster, upright=True)
+    slab((-0.15, 4.44, 1.15), (3.0, 0.6, 0.02), tiles((0.62, 0.66, 0.62)), upright=True)
+    for x in (-0.75, 0.45, 1.05):
+        thing("lowerCabinet", (x, 4.12, 0), 0.9)
+    for x in (-0.75, -0.15, 0.45, 1.05):
+        thing("upperCabinet", (x, 4.28, 1.45), 0.7)
+    thing("sinkCabinet", (-0.15, 4.12, 0), 1.2)
+    thing("highCabinet", (-1.37, 4.1, 0), 2.1)
+    thing("largeFridge", (1.85, 4.05, 0), 1.8)
+    thing("orchids", (0.95, 4.1, 0.9), 0.45)
+    light("apartment.exr", 100, 0.7)
+    lamp("AREA", (-3.0, 0.8, 2.4), (55, 0, -70), size=2.0, energy=160, color=(1, 0.96, 0.9))
+    camera(1.05, 11, angle=44, sharp=None)
+    shoot("kitchen-0", sides(1.7, 1.2, 3.5))
+
+
 def woven(light_: Colour, dark: Colour) -> Any:
     """Return cloth of two colours of thread."""
     made = Material(rough=0.95)
@@ -559,7 +579,7 @@ def sofa_1() -> None:
 
 PLACES: tuple[Callable[[], None], ...] = (
     *(table_0, table_1, table_2, counter_0, counter_1, sill_0, sill_1, garden_0, garden_1),
-    *(grass_0, floor_0, floor_1, lounge_0, lounge_1, sofa_0, sofa_1),
+    *(grass_0, floor_0, floor_1, lounge_0, lounge_1, sofa_0, sofa_1, kitchen_0),
 )
 
 

@@ -16,6 +16,7 @@ from benchmarks import near_places as studio
 from benchmarks.near_places import Colour, Material, camera, lamp, shoot
 
 SHORE_M = 8.7  # how far away the water begins in the middle
+NEAR_SAND_M = 0.4  # how far the sand lies above the water where small things lie
 CURVES = ((0.16, 0.6, 1.1), (0.41, 2.0, 0.5), (1.07, 0.0, 0.2))  # of a shore: pace, start, width
 GOLDEN: tuple[Colour, Colour] = ((0.76, 0.58, 0.36), (0.36, 0.23, 0.115))
 BROWN: tuple[Colour, Colour] = ((0.56, 0.44, 0.29), (0.2, 0.15, 0.09))
@@ -222,6 +223,19 @@ def beach_1() -> None:
     shoot_shore("beach-1", tilt=0.75, sun=(32, 55), clouds=0.75, seed=8)
 
 
+def beach_2() -> None:
+    """Draw the beach as what lies on it is seen."""
+    draw = np.random.default_rng(11)
+    bank(draw, 0.0, sand(0.0, GOLDEN))
+    sea(draw, 0.0)
+    for each in studio.bpy.context.collection.objects:
+        each.location.z -= NEAR_SAND_M
+    lamp("SUN", (0, 0, 5), (50, 0, -60), energy=4.6, angle=0.009, color=(1, 0.93, 0.83))
+    sky((40, -60), 0.6, 6)
+    camera(0.5, 10, angle=40, sharp=8)
+    shoot("beach-2", [(-9, 0.3), (9, 0.3), (9, 2.6), (-9, 2.6)], exposure=0.4)
+
+
 def lake_0() -> None:
     draw = np.random.default_rng(5)
     bank(draw, 0.35, sand(0.35, BROWN))
@@ -236,7 +250,7 @@ def lake_0() -> None:
 
 def main() -> None:
     """Render the beach and the lake."""
-    studio.render((beach_0, beach_1, lake_0), __doc__)
+    studio.render((beach_0, beach_1, beach_2, lake_0), __doc__)
 
 
 if __name__ == "__main__":
