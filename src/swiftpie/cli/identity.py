@@ -130,7 +130,7 @@ def cutout(
     --all, each subject is cut out so with transparency.
     """
     from swiftpie.imageio.decoding import load_image
-    from swiftpie.imageio.images import mask_to_pil, to_pil
+    from swiftpie.imageio.images import to_pil
     from swiftpie.imageio.writing import check_image_target, save_image
     from swiftpie.masks import load_mask
     from swiftpie.models.search import search_of
@@ -160,11 +160,9 @@ def cutout(
         cut = to_pil(pixels)[0]
     else:
         found, how = cut_out_or_given(picture, mask, search, name=image)
-        (cut,) = mask_to_pil(found)
-    if form is CutoutForm.RGBA:
-        alpha, is_cut = cut, how.way is CutoutMethod.TRANSPARENCY
-        cut = picture.convert("RGB") if is_cut else with_own_colours(picture, found)
-        cut.putalpha(alpha)
+        is_cut = how.way is CutoutMethod.TRANSPARENCY
+        cut = picture.convert("RGBA") if is_cut else with_own_colours(picture, found)
+        cut = cut if form is CutoutForm.RGBA else cut.getchannel("A")
     save_image(cut, out, metadata=None, force=force)
     say(f"wrote {out} ({cut.width}x{cut.height} px; cut out by {how})")
     if as_json:
@@ -177,7 +175,6 @@ def _each_subject(
 ) -> "Iterator[tuple[Path, Image.Image, Cutout]]":
     """Write each subject of a picture into `folder`; yield its file, the cut-out and how."""
     from swiftpie.imageio.decoding import load_image
-    from swiftpie.imageio.images import mask_to_pil
     from swiftpie.imageio.writing import save_image
     from swiftpie.models.several import cut_out_all
     from swiftpie.pipelines.identity import with_own_colours
@@ -193,8 +190,6 @@ def _each_subject(
     folder.mkdir(parents=True, exist_ok=True)
     for number, one in enumerate(found, start=1):
         cut, path = with_own_colours(picture, one.mask), folder / f"{number}.png"
-        (alpha,) = mask_to_pil(one.mask)
-        cut.putalpha(alpha)
         save_image(cut, path, metadata=None, force=force)
         yield path, cut, one.how
 

@@ -252,14 +252,17 @@ def own_colours(pixels: Tensor, mask: Tensor) -> Tensor:
     return torch.where(solid > 0, pixels, extrapolate(pixels, known)) if solid.any() else pixels
 
 
-def with_own_colours(photo: Image.Image, mask: Tensor) -> Image.Image:
-    """Return a photo of any size with the subject's own colours at its soft edge, mode RGB."""
+def with_own_colours(photo: Image.Image, outline: Tensor) -> Image.Image:
+    """Return a photo of any size cut out by `unmixed`, mode RGBA, in the subject's own colours."""
     photo = photo.convert("RGB")
     times = math.ceil(math.sqrt(photo.width * photo.height / GUIDE_PIXELS))
-    small, cover = photo.reduce(times), F.avg_pool2d(mask, times, ceil_mode=True)
-    colours = to_pil(own_colours(to_tensor(small), cover))[0].resize(photo.size)
-    soft = mask_to_pil((mask <= SOLID).float())[0]
-    return Image.composite(colours, photo, soft)
+    small = to_tensor(photo.reduce(times))
+    cover = unmixed(small, F.avg_pool2d(outline, times, ceil_mode=True))
+    colours = to_pil(own_colours(small, cover))[0].resize(photo.size)
+    alpha = mask_to_pil(resized(cover, (photo.height, photo.width), mode="bilinear"))[0]
+    cut = Image.composite(photo, colours, alpha.point(lambda value: 255 * (value > 255 * SOLID)))
+    cut.putalpha(alpha)
+    return cut
 
 
 def cut_out_or_given(
