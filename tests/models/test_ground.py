@@ -115,9 +115,9 @@ def test_a_portrait_is_cut_by_the_lower_border_beside_what_is_seen_from_near(cap
     sheep = load_image(PHOTOS / "sheep.jpg")
     width, height = sheep.size
 
-    def portrait_in(first, last):
+    def portrait_in(first, last, height_m=0.4):
         part = sheep.crop((int(first * width), 0, int(last * width), height))
-        left, top, right, foot = box_on_ground(part, (1.0, 2.0), 0.3, is_cut=True)
+        left, top, right, foot = box_on_ground(part, (1.0, 2.0), height_m, is_cut=True)
         assert foot > 1
         return (left + right) / 2, foot - top
 
@@ -127,7 +127,7 @@ def test_a_portrait_is_cut_by_the_lower_border_beside_what_is_seen_from_near(cap
     assert middle == 0.5
     assert LEAST_SEEN < tall <= LARGE
     assert caplog.messages == []
-    portrait_in(0.25, 0.7)
+    portrait_in(0.25, 0.7, 1.0)
     assert "--box" in caplog.text
 
 

@@ -142,8 +142,14 @@ def close_up(extent: tuple[float, float], *, share: float, x: float) -> Box:
     The lower border of the picture cuts it as well, as in a portrait; see `stand`.
     """
     height = PORTRAIT[0] + (PORTRAIT[1] - PORTRAIT[0]) * share
+    size = fitting(height, extent)
+    return box_on(1 + BELOW * size[1], x, size)
+
+
+def fitting(height: float, extent: tuple[float, float]) -> tuple[float, float]:
+    """Return width and height of a subject of an extent that is so high, or as wide as fits."""
     height = min(height, (1 - 2 * MARGIN) * extent[1] / extent[0])
-    return box_on(1 + BELOW * height, x, (height * extent[0] / extent[1], height))
+    return height * extent[0] / extent[1], height
 
 
 def at_borders(box: Box, cut_at: str, *, ground: Ground | None = None) -> Box:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.errors import warn
-from swiftpie.geometry.ground import ASSETS, BELOW, MARGIN, SMALL_M, Ground, box_on
+from swiftpie.geometry.ground import ASSETS, BELOW, BUST, MARGIN, SMALL_M, Ground, box_on, fitting
 from swiftpie.imageio.images import bounding_box, to_tensor
 from swiftpie.masks import HALF, Box, resize_mask
 from swiftpie.models.cutout import cutout_network
@@ -46,7 +46,7 @@ NEAR_VIEW, NEAR_BELOW, CERTAIN = 0.15, 0.1, 0.87
 # the estimate: together they are within a factor 1.5 of the truth in 77 %, the estimate in 73 %.
 SHOWN_M, USUALLY = 0.35, 1 / 3
 # Of what comes beside it: by what it may be smaller, how far before it it may stand, what share of
-# its box may lie on the thing on the same line and before it, and how much less sure the ground
+# the smaller of both may overlap on the same line and before it, and how much less sure the ground
 # may be than under the thing.
 SMALLER, FORWARD = (1.0, 0.85, 0.7), (0.0, 0.06, 0.12, 0.18)
 TOUCHES, HIDES, LESS_SURE = 0.02, 0.1, 0.3
@@ -109,16 +109,14 @@ def box_on_ground(
     """
     across, down = bars_of(photograph)
     width, height = photograph.size
-    part = (across * width, down * height, (1 - across) * width, (1 - down) * height)
-    shown = photograph.crop(part) if across or down else photograph
+    left, top = across * width, down * height
+    shown = photograph.crop((left, top, width - left, height - top))
     shape = (extent[0] / shown.width, extent[1] / shown.height)
     box, doubt = placed(sight_of(shown), shape, height_m, lies=lies, is_cut=is_cut)
     if doubt:
         warn(logger, f"{doubt} {REMEDY}")
-    left, top, right, foot = (
-        bar + (1 - 2 * bar) * edge for bar, edge in zip((across, down) * 2, box, strict=True)
-    )
-    return left, top, right, foot
+    (left, top, right, foot), wide, high = box, 1 - 2 * across, 1 - 2 * down
+    return across + wide * left, down + high * top, across + wide * right, down + high * foot
 
 
 def bars_of(photograph: Image.Image) -> tuple[float, float]:
@@ -146,21 +144,24 @@ def placed(
     For other arguments see `box_on_ground`.
     """
     own, seen = sight.near_thing, (sight.thing > HALF).float()
+    area = seen.mean().item() + 1e-6
     ground = _measured(sight, own, is_small=height_m < SMALL_M)
     flat = ground.depth_at(LOWEST) if lies else 1.0
-    extent, least_seen, tall = (extent[0], flat * extent[1]), flat * LEAST_SEEN, flat * height_m
+    extent, least_seen = (extent[0], flat * extent[1]), flat * LEAST_SEEN
+    tall = (BUST if is_cut else flat) * height_m
     stands = F.avg_pool2d(sight.scores[None, :1], 3, 1, 1, count_include_pad=False)[0, 0]
     rows = [] if is_cut else _far_rows(stands, ground, tall)
     rows = rows if own is None else _near_rows(stands, own)
     xs = sorted((x / PLACES for x in range(PLACES + 1)), key=lambda x: abs(x - 0.5))
     for smaller, row in product(SMALLER, rows):
         usual = tall * ground.metre_at(row.y)
-        size = _within(min(smaller * max(usual, least_seen), row.y - MARGIN), extent)
+        size = fitting(min(smaller * max(usual, least_seen), row.y - MARGIN), extent)
         foot, middle = 1 + BELOW * size[1] if is_cut else row.y, row.x + row.side * size[0] / 2
         for x in sorted(xs, key=lambda x: abs(x - middle)):
             box = box_on(foot, x, size)
             below = (box[0], foot - (1.0 if lies else DEEP) * size[1], box[2], foot)
-            if _mean_in(seen, box) <= row.hides and _mean_in(stands, below) >= row.least:
+            hides = _mean_in(seen, box) * max(1.0, size[0] * size[1] / area)
+            if hides <= row.hides and _mean_in(stands, below) >= row.least:
                 return box, _size_doubt(usual, size[1])
     y, high, doubt = FLOOR, LARGE * min(1.0, extent[1] / extent[0]), "" if is_cut else UNSURE
     if own is not None:
@@ -168,7 +169,7 @@ def placed(
         high = min(high, max(least_seen, usual))
         doubt = _size_doubt(usual, high) or NO_ROOM
     foot = 1 + BELOW * high if is_cut else min(1 - MARGIN, y)
-    boxes = [box_on(foot, x, _within(high, extent)) for x in xs]
+    boxes = [box_on(foot, x, fitting(high, extent)) for x in xs]
     return min(boxes, key=lambda box: _mean_in(seen, box)), doubt
 
 
@@ -179,7 +180,7 @@ class Row(NamedTuple):
     x: float  # best place of the left side, the middle or the right side of the subject,
     side: int  # which is 1, 0 or -1
     least: float  # mean score under its feet at least
-    hides: float  # share of its box that may lie on what is seen
+    hides: float  # share of its box, or of what is seen if that is smaller, that may overlap
 
 
 def _measured(sight: Sight, own: Box | None, *, is_small: bool) -> Ground:
@@ -211,15 +212,8 @@ def _near_rows(stands: Tensor, own: Box) -> list[Row]:
     line = _mean_in(stands, (left, foot, right, foot)) - LESS_SURE
     rows = [Row(min(1 - MARGIN, foot + way), x, side, line, HIDES) for way in FORWARD]
     rows[0] = rows[0]._replace(least=-math.inf, hides=TOUCHES)
-    if foot > 1 - MARGIN:  # the border cuts off where the thing stands
-        rows = [row._replace(least=SURE) for row in rows]
-    return rows
-
-
-def _within(height: float, extent: tuple[float, float]) -> tuple[float, float]:
-    """Return width and height of a subject of an extent that has a height at most, and room."""
-    height = min(height, (1 - 2 * MARGIN) * extent[1] / extent[0])
-    return height * extent[0] / extent[1], height
+    # If the border cuts off where the thing stands, nothing tells of its line.
+    return rows if foot <= 1 - MARGIN else [row._replace(least=SURE) for row in rows]
 
 
 def _size_doubt(usual: float, height: float) -> str:
