@@ -1,13 +1,14 @@
-"""Renders the snow and wheat: `python -m benchmarks.fields FOLDER [NAME ...]`.
+"""Renders snow, wheat and other wild places: `python -m benchmarks.fields FOLDER [NAME ...]`.
 
 Cycles of `pip install bpy==5.0.1` draws them into FOLDER/renderings, as `benchmarks.shores` does.
-Snow, firs, wheat, hills and sky are formulas of this file. A place takes a minute and a half of one
-core.
+Ground, plants, hills and sky are formulas of this file. A place takes one or two minutes
+of one core.
 """
 # ruff: noqa: ANN401 - Blender has no types.
 
 import math
 import random
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,17 @@ from benchmarks import near_places as studio
 from benchmarks.near_places import Colour, Material, camera, lamp, shoot
 from benchmarks.shores import hills, net, sky, waves
 
+Heights = Callable[[Any, Any], Any]
 NEEDLES: tuple[Colour, ...] = ((0.012, 0.028, 0.016), (0.018, 0.036, 0.018), (0.022, 0.034, 0.02))
 WHITE: Colour = (0.82, 0.85, 0.9)
 SNOWY_ROCK: tuple[Colour, Colour] = ((0.62, 0.68, 0.78), (0.2, 0.25, 0.33))
+STRAW: tuple[Colour, ...] = ((0.5, 0.33, 0.11), (0.58, 0.4, 0.15), (0.42, 0.29, 0.1))
+WOODS: tuple[Colour, Colour] = ((0.075, 0.13, 0.055), (0.03, 0.06, 0.025))
+FAR_FIELDS: tuple[Colour, Colour] = ((0.3, 0.3, 0.16), (0.13, 0.2, 0.11))
+LEAVES: tuple[Colour, ...] = ((0.05, 0.1, 0.018), (0.075, 0.135, 0.025), (0.035, 0.075, 0.016))
+ACACIA: tuple[Colour, ...] = ((0.065, 0.085, 0.02), (0.09, 0.11, 0.03), (0.05, 0.07, 0.018))
+BARK: Colour = (0.09, 0.065, 0.045)
+FROND: tuple[Colour, ...] = ((0.035, 0.1, 0.015), (0.055, 0.13, 0.02), (0.025, 0.075, 0.016))
 WOODED: tuple[Colour, Colour] = ((0.34, 0.4, 0.46), (0.1, 0.14, 0.17))
 
 
@@ -70,24 +79,29 @@ def fir(seed: int, green: Colour) -> Any:
     corners = np.concatenate(ends).reshape(-1, 3)
     made = studio.bpy.data.meshes.new("fir")
     made.from_pydata(corners.tolist(), [], np.arange(len(corners)).reshape(-1, 3).tolist())
-    leaf, heap = Material(rough=0.8), Material(rough=0.7)
-    made.materials.append(leaf.done(green))
-    made.materials.append(heap.done(WHITE))
+    for rough, colour in ((0.8, green), (0.7, WHITE)):
+        made.materials.append(Material(rough=rough).done(colour))
     made.polygons.foreach_set("material_index", np.concatenate(which).tolist())
     return made
 
 
-def wood(
-    deal: random.Random, firs: Any, ground: Any, spots: Any, tall: tuple[float, float]
+def put(
+    deal: random.Random, made: Any, at: tuple[float, float], tall: tuple[float, float], on: Heights
 ) -> None:
-    """Plant firs at places, of heights in metres."""
-    for x, y in spots:
-        stood = studio.bpy.data.objects.new("fir", deal.choice(firs))
-        high = deal.uniform(*tall)
-        stood.scale = (high * deal.uniform(0.85, 1.2),) * 2 + (high,)
-        stood.rotation_euler = (deal.gauss(0, 0.02), deal.gauss(0, 0.02), deal.uniform(0, 6.3))
-        stood.location = (x, y, float(ground(np.array(float(x)), np.array(float(y)))) - 0.02 * high)
-        studio.bpy.context.collection.objects.link(stood)
+    """Put one of some meshes at a place, of a height in metres between two."""
+    placed, high = studio.bpy.data.objects.new("grown", deal.choice(made)), deal.uniform(*tall)
+    placed.location = (*at, float(on(*np.array(at, dtype=float))) - 0.02 * high)
+    placed.scale = (high * deal.uniform(0.85, 1.2),) * 2 + (high,)
+    placed.rotation_euler = (deal.gauss(0, 0.02), deal.gauss(0, 0.02), deal.uniform(0, 6.3))
+    studio.bpy.context.collection.objects.link(placed)
+
+
+def daylight(sun: tuple[float, float], clouds: float, seed: int, *, energy: float = 4.4) -> None:
+    """Add a low sun, a sky and a camera at the height of a child's eyes."""
+    turned = (90 - sun[0], 0, sun[1])
+    lamp("SUN", (0, 0, 5), turned, energy=energy, angle=0.009, color=(1, 0.91, 0.77))
+    sky(sun, clouds, seed)
+    camera(1.35, 7, angle=42, sharp=None)
 
 
 def clearing(
@@ -107,15 +121,12 @@ def clearing(
     firs = [fir(each, NEEDLES[each % 3]) for each in range(6)]
     edge = [(deal.uniform(-110, 110), deal.uniform(88, 150)) for _ in range(760)]
     sides = [(deal.choice((-1, 1)) * deal.gauss(28, 6), deal.uniform(38, 80)) for _ in range(40)]
-    wood(deal, firs, ground, edge, (6, 13))
-    wood(deal, firs, ground, sides, (4, 10))
-    wood(deal, firs, ground, near, (3.5, 7))
+    for spots, tall in ((edge, (6, 13)), (sides, (4, 10)), (near, (3.5, 7))):
+        for at in spots:
+            put(deal, firs, at, tall, ground)
     hills(draw, 2600, (-3400, 3200), 330, WOODED, rough=0.06)
     hills(draw, 6500, (-6800, 6200), 1150, SNOWY_ROCK, rough=0.09)
-    turned = (90 - sun[0], 0, sun[1])
-    lamp("SUN", (0, 0, 5), turned, energy=3.6, angle=0.012, color=(1, 0.9, 0.76))
-    sky(sun, clouds, seed)
-    camera(1.35, 7, angle=42, sharp=None)
+    daylight(sun, clouds, seed, energy=3.6)
     shoot(name, [(-9, 1.2), (9, 1.2), (9, 9), (-9, 9)], exposure=exposure)
 
 
@@ -129,9 +140,14 @@ def snow_1() -> None:
     clearing("snowy slope-1", 7, near, sun=(19, 48), clouds=0.9, exposure=0.45)
 
 
-STRAW: tuple[Colour, ...] = ((0.5, 0.33, 0.11), (0.58, 0.4, 0.15), (0.42, 0.29, 0.1))
-WOODS: tuple[Colour, Colour] = ((0.075, 0.13, 0.055), (0.03, 0.06, 0.025))
-FAR_FIELDS: tuple[Colour, Colour] = ((0.3, 0.3, 0.16), (0.13, 0.2, 0.11))
+def leafy(colour: Colour, bright: float) -> Any:
+    """Return a surface that lets some light through, so many times as bright."""
+    made = Material(rough=0.6)
+    made.done(colour)
+    glow = made("BsdfTranslucent", (*(bright * part for part in colour), 1))
+    both = made("MixShader", 0.32, made.base.outputs[0], glow.outputs[0])
+    made.set(made.made.node_tree.nodes["Material Output"], both.outputs[0])
+    return made.made
 
 
 def wheat(seed: int, colour: Colour, *, stalks: int, wide: float, tall: float, ears: bool) -> Any:
@@ -152,19 +168,16 @@ def wheat(seed: int, colour: Colour, *, stalks: int, wide: float, tall: float, e
     faces = np.concatenate([first + np.array([k, k + 1, k + 3, k + 2]) for k in (0, 2, 4)])
     made = studio.bpy.data.meshes.new("wheat")
     made.from_pydata(np.stack(ends, 1).reshape(-1, 3).tolist(), [], faces.tolist())
-    leaf = Material(rough=0.6)
-    leaf.done(colour)
-    glow = leaf("BsdfTranslucent", (*(1.3 * part for part in colour), 1))
-    both = leaf("MixShader", 0.3, leaf.base.outputs[0], glow.outputs[0])
-    leaf.set(leaf.made.node_tree.nodes["Material Output"], both.outputs[0])
-    made.materials.append(leaf.made)
+    made.materials.append(leafy(colour, 1.3))
     return made
 
 
-def sown(deal: random.Random, patches: Any, x: Any, y: Any, apart: float) -> None:
+def sown(
+    deal: random.Random, patches: Any, x: tuple[float, float], y: tuple[float, float], apart: float
+) -> None:
     """Lay patches over an area that `x` and `y` span."""
-    for away in np.arange(*y, apart):
-        for across in np.arange(*x, apart):
+    for away in np.arange(y[0], y[1], apart):
+        for across in np.arange(x[0], x[1], apart):
             laid = studio.bpy.data.objects.new("wheat", deal.choice(patches))
             shift = deal.uniform(-0.2, 0.2) * apart, deal.uniform(-0.2, 0.2) * apart
             laid.location = (float(across) + shift[0], float(away) + shift[1], 0)
@@ -206,10 +219,7 @@ def field(name: str, seed: int, *, edge: float, sun: tuple[float, float], clouds
     hills(draw, 800, (-1100, 300), 34, WOODS, rough=0.09)
     hills(draw, 1500, (-500, 2200), 75, FAR_FIELDS, rough=0.05)
     hills(draw, 4200, (-4400, 4200), 210, ((0.24, 0.3, 0.33), (0.16, 0.22, 0.25)), rough=0.07)
-    turned = (90 - sun[0], 0, sun[1])
-    lamp("SUN", (0, 0, 5), turned, energy=4.4, angle=0.009, color=(1, 0.91, 0.79))
-    sky(sun, clouds, seed)
-    camera(1.35, 7, angle=42, sharp=None)
+    daylight(sun, clouds, seed)
     far_end = edge - 0.6
     shoot(name, [(-9, 1.2), (9, 1.2), (9, far_end), (-9, far_end)], exposure=0.3)
 
@@ -218,9 +228,247 @@ def wheat_0() -> None:
     field("wheat field-0", 2, edge=6.5, sun=(36, -58), clouds=0.7)
 
 
+def around(first: int, count: int) -> list[list[int]]:
+    """Return the faces between a ring of so many points and the next one."""
+    ends = [(first + k, first + (k + 1) % count) for k in range(count)]
+    return [[one, two, two + count, one + count] for one, two in ends]
+
+
+def tree(seed: int, leaf: Colour, *, low: float, flat: float, leaves: int = 12000) -> Any:
+    """Return the mesh of a tree of a height of 1 with a crown above `low`; `flat` ones are wide."""
+    draw = np.random.default_rng(seed)
+    count, size = (16, 0.13) if flat > 1 else (22, 0.17)
+    middle, reach = (1 + low) / 2, (1 - low) / 2
+    high = (0.3 if flat > 1.8 else 0.75) * reach
+    heart = draw.normal(0, 0.45, (count, 3)).clip(-0.9, 0.9) * (0.34 * flat, 0.34 * flat, high)
+    heart += (0, 0, middle - 0.1 * reach)
+    at = heart[draw.integers(0, count, leaves)]
+    away = draw.normal(0, 1, (leaves, 3))
+    away *= size * draw.uniform(0.35, 1, (leaves, 1)) / np.linalg.norm(away, axis=1, keepdims=True)
+    away[:, 2] *= min(1.0, 1.6 * reach / size / flat)
+    at = at + away
+    sides = draw.normal(0, 0.008, (2, leaves, 3))
+    crown = np.stack([at, at + sides[0], at + sides[0] + sides[1], at + sides[1]], 1).reshape(-1, 3)
+    faces = np.arange(len(crown)).reshape(-1, 4).tolist()
+    ends, turns = [], np.linspace(0, 2 * math.pi, 7)[:-1]
+    for tip in heart:
+        for share in (0.0, 0.35, 1.0):
+            thick = 0.024 * (1 - 0.85 * share)
+            centre = tip * (share**2.4, share**2.4, share)
+            ring = np.stack([np.cos(turns), np.sin(turns), 0 * turns], 1)
+            ends.append(centre + thick * ring)
+    first, wood = len(crown), np.concatenate(ends)
+    for start in range(first, first + len(wood), 18):
+        faces += around(start, 6) + around(start + 6, 6)
+    made = studio.bpy.data.meshes.new("tree")
+    made.from_pydata(np.concatenate([crown, wood]).tolist(), [], faces)
+    made.materials.append(leafy(leaf, 1.6))
+    made.materials.append(Material(rough=0.9).done(BARK))
+    which = np.arange(len(faces)) >= leaves
+    made.polygons.foreach_set("material_index", which.astype(int).tolist())
+    return made
+
+
+def earth(worn: Any, green: tuple[Colour, Colour], dusty: tuple[Colour, Colour]) -> Any:
+    """Return ground of grass that is bare where `worn` of a material says."""
+    made = Material(rough=0.95)
+    clods = made.noise(made.at, 14, Detail=10.0, Roughness=0.7)[0]
+    patches = made.noise(made.at, 0.35, Detail=9.0, Roughness=0.65)[0]
+    bare = made.ramp(clods, (0.36, dusty[1]), (0.62, dusty[0]))
+    grown = made.ramp(patches, (0.36, green[1]), (0.64, green[0]))
+    fine = made.noise(made.at, 260, Detail=4.0, Roughness=0.8)[0]
+    relief = made("Math", fine, 0.2, clods, operation="MULTIPLY_ADD").outputs[0]
+    return made.done(made.mixed(worn(made), grown, bare), relief, deep=0.04, bump=0.7)
+
+
+def savanna_0() -> None:
+    draw, deal = np.random.default_rng(6), random.Random(6)
+    lumps, swell = waves(draw, 60, 0.6, 0.012, 1.5), waves(draw, 14, 18, 0.2, 2.0)
+
+    def ground(x: Any, y: Any) -> Any:
+        return lumps(x, y) + swell(x, y) * np.minimum(1, np.maximum(y - 6, 0) / 12)
+
+    def worn(made: Material) -> Any:
+        bare = made.noise(made.at, 0.5, Detail=7.0, Roughness=0.6)[0]
+        return made("MapRange", bare, 0.4, 0.52).outputs[0]
+
+    dusty = (0.46, 0.27, 0.13), (0.25, 0.13, 0.06)
+    surface = earth(worn, ((0.4, 0.28, 0.1), (0.24, 0.16, 0.06)), dusty)
+    rows = np.concatenate([np.arange(0.6, 14, 0.03), np.geomspace(14, 60, 100)])
+    net(np.arange(-25, 25, 0.06), rows, ground, surface)
+    net(np.linspace(-1500, 1500, 200), np.geomspace(59, 3000, 90), ground, surface)
+    net(np.linspace(-400, 400, 80), np.linspace(20, 59.5, 40), lambda x, _: 0 * x - 0.4, surface)
+    dry = [wheat(k, STRAW[k % 3], stalks=90, wide=0.34, tall=0.42, ears=False) for k in range(6)]
+    for _ in range(6000):
+        y = 6 + 54 * deal.random() ** 1.4
+        x = deal.uniform(-0.6, 0.6) * (y + 6)
+        thick = math.sin(0.9 * x + 0.3 * y) + math.sin(0.53 * y + 1.7 * x) + deal.gauss(0, 0.7)
+        if thick > 1.5 - 0.045 * y:
+            put(deal, dry, (x, y), (0.45, 1.2), ground)
+    acacias = [tree(k, ACACIA[k % 3], low=0.66, flat=2.1) for k in range(4)]
+    bushes = [tree(k, ACACIA[k % 3], low=0.1, flat=1.6) for k in range(4, 7)]
+    for x, y in ((-13, 34), (17, 46), (-30, 75), (34, 95), (7, 120)):
+        put(deal, acacias, (x, y), (6, 7.5), ground)
+    for plants, nearest, tall in ((acacias, 110, (4, 7)), (bushes, 50, (0.7, 2))):
+        for _ in range(200):
+            y = deal.uniform(nearest, 700)
+            put(deal, plants, (deal.uniform(-0.6, 0.6) * y, y), tall, ground)
+    hills(draw, 3800, (-4200, -300), 170, ((0.25, 0.27, 0.29), (0.19, 0.22, 0.24)), rough=0.05)
+    hills(draw, 5200, (600, 5200), 260, ((0.3, 0.32, 0.35), (0.25, 0.28, 0.31)), rough=0.05)
+    daylight((33, -60), 0.75, 12)
+    shoot("savanna-0", [(-9, 1.2), (9, 1.2), (9, 5.2), (-9, 5.2)], exposure=0.3)
+
+
+def road_0() -> None:
+    draw, deal = np.random.default_rng(9), random.Random(9)
+    lumps, swell = waves(draw, 60, 0.6, 0.012, 1.5), waves(draw, 14, 30, 0.3, 2.0)
+
+    def bend(y: Any) -> Any:
+        return 0.5 + 0.0022 * y**2 * np.exp(-y / 60)
+
+    def ground(x: Any, y: Any) -> Any:
+        off = np.abs(x - bend(y))
+        ruts = -0.05 * np.exp(-(((off - 0.8) / 0.28) ** 2))
+        return ruts + lumps(x, y) + swell(x, y) * np.minimum(1, np.maximum(y - 6, 0) / 15)
+
+    def worn(made: Material) -> Any:
+        x, y, _ = made("SeparateXYZ", made.at).outputs
+        square = made("Math", y, 2.0, operation="POWER").outputs[0]
+        fade = made("Math", y, -1 / 60, operation="MULTIPLY").outputs[0]
+        fade = made("Math", fade, operation="EXPONENT").outputs[0]
+        turn = made("Math", square, fade, operation="MULTIPLY").outputs[0]
+        turn = made("Math", turn, 0.0022, 0.5, operation="MULTIPLY_ADD").outputs[0]
+        off = made("Math", x, turn, operation="SUBTRACT").outputs[0]
+        off = made("Math", off, operation="ABSOLUTE").outputs[0]
+        ragged = made.noise(made.at, 1.4, Detail=9.0, Roughness=0.7)[0]
+        off = made("Math", ragged, 1.1, off, operation="MULTIPLY_ADD").outputs[0]
+        return made("MapRange", off, 2.15, 1.9).outputs[0]
+
+    grown = (0.11, 0.15, 0.035), (0.05, 0.085, 0.018)
+    surface = earth(worn, grown, ((0.47, 0.36, 0.23), (0.27, 0.19, 0.11)))
+    rows = np.concatenate([np.arange(0.6, 16, 0.03), np.geomspace(16, 90, 160)])
+    net(np.arange(-25, 25, 0.06), rows, ground, surface)
+    net(np.linspace(-1500, 1500, 300), np.geomspace(89, 3000, 90), ground, surface)
+    net(np.linspace(-400, 400, 80), np.linspace(20, 89.5, 40), lambda x, _: 0 * x - 0.5, surface)
+    tufts = [studio.tuft(each, blades=700, tall=0.16, wide=0.4) for each in range(6)]
+    for each, blades in enumerate(tufts):
+        leaf = Material(rough=0.5)
+        blades.materials.append(leaf.done(studio.GREENS[(0, 1, 2, 0, 1, 3)[each]]))
+    for _ in range(9000):
+        y = 1 + 44 * deal.random() ** 1.5
+        x = deal.uniform(-0.62, 0.62) * (y + 5)
+        off = abs(x - float(bend(y)))
+        if off > 1.55 + deal.gauss(0, 0.2):
+            put(deal, tufts, (x, y), (0.6, 1.5), ground)
+        elif off < 0.28 and deal.random() < 0.5:
+            put(deal, tufts, (x, y), (0.3, 0.75), ground)
+    oaks = [tree(k, LEAVES[k % 3], low=0.22, flat=1.0) for k in range(5)]
+    for x, y in ((-11, 30), (15, 38), (-17, 52), (26, 60), (-30, 70)):
+        put(deal, oaks, (x, y), (8, 11), ground)
+    for _ in range(420):
+        y = deal.uniform(120, 260)
+        put(deal, oaks, (deal.uniform(-0.6, 0.6) * y, y), (7, 13), ground)
+    hills(draw, 1500, (-2500, 900), 85, WOODS, rough=0.07)
+    hills(draw, 4200, (-4400, 4200), 260, ((0.24, 0.3, 0.33), (0.16, 0.22, 0.25)), rough=0.07)
+    daylight((40, 62), 0.9, 15)
+    shoot("country road-0", [(-0.9, 1.2), (1.9, 1.2), (1.9, 6), (-0.9, 6)], exposure=0.35)
+
+
+def rosette(seed: int, colour: Colour, *, fronds: int, wide: float, stem: float = 0.0) -> Any:
+    """Return the mesh of long leaves around a middle, of a reach of 1, on a stem of a height."""
+    draw = np.random.default_rng(seed)
+    steps = np.linspace(0, 1, 8)[:, None]
+    points: list[Any] = []
+    faces: list[list[int]] = []
+    for turn in draw.uniform(0, 2 * math.pi) + np.arange(fronds) * 2.4:
+        rise, long = draw.uniform(0.35, 1.25), draw.uniform(0.7, 1.1)
+        out = np.array([math.cos(turn), math.sin(turn), 0.0])
+        across = np.array([-math.sin(turn), math.cos(turn), 0.0])
+        flat = math.cos(rise) + 0.25 * steps
+        line = long * steps * (flat * out + (math.sin(rise) - 0.75 * steps**1.5) * (0, 0, 1))
+        half = wide * long * np.sin(math.pi * (0.06 + 0.94 * steps)) ** 0.7
+        keel = 0.35 * half * (0, 0, 1)
+        start = len(points) * 24
+        points.append(
+            np.concatenate([line - half * across + keel, line, line + half * across + keel])
+        )
+        for k in range(7):
+            faces += [
+                [start + k + side, start + k + 1 + side, start + k + 9 + side, start + k + 8 + side]
+                for side in (0, 8)
+            ]
+    leaves = np.concatenate(points) + np.array([0, 0, stem])
+    made = studio.bpy.data.meshes.new("rosette")
+    turns = np.linspace(0, 2 * math.pi, 9)[:-1]
+    ring = 0.045 * np.stack([np.cos(turns), np.sin(turns), 0 * turns], 1)
+    trunk = np.concatenate([1.3 * ring, ring + np.array([0, 0, stem])])
+    bark = around(len(leaves), 8)
+    made.from_pydata(np.concatenate([leaves, trunk]).tolist(), [], faces + bark * (stem > 0))
+    made.materials.append(leafy(colour, 1.6))
+    made.materials.append(Material(rough=0.9).done(BARK))
+    made.polygons.foreach_set("material_index", [0] * len(faces) + [1] * 8 * (stem > 0))
+    made.polygons.foreach_set("use_smooth", [True] * len(made.polygons))
+    return made
+
+
+def jungle_0() -> None:
+    draw, deal = np.random.default_rng(11), random.Random(11)
+    ground = waves(draw, 60, 0.6, 0.014, 1.5)
+
+    def worn(made: Material) -> Any:
+        x, _, _ = made("SeparateXYZ", made.at).outputs
+        off = made("Math", x, operation="ABSOLUTE").outputs[0]
+        ragged = made.noise(made.at, 1.1, Detail=9.0, Roughness=0.7)[0]
+        off = made("Math", ragged, 2.4, off, operation="MULTIPLY_ADD").outputs[0]
+        return made("MapRange", off, 3.1, 2.5).outputs[0]
+
+    surface = earth(
+        worn,
+        ((0.06, 0.075, 0.018), (0.03, 0.035, 0.012)),
+        ((0.26, 0.16, 0.085), (0.11, 0.065, 0.035)),
+    )
+    rows = np.concatenate([np.arange(0.6, 16, 0.03), np.geomspace(16, 120, 80)])
+    net(np.arange(-60, 60, 0.08), rows, ground, surface)
+    low = [rosette(k, FROND[k % 3], fronds=13, wide=0.085) for k in range(5)]
+    broad = [rosette(k, FROND[k % 3], fronds=9, wide=0.17, stem=0.3) for k in range(5, 9)]
+    palms = [rosette(k, FROND[k % 3], fronds=17, wide=0.07, stem=2.6) for k in range(9, 13)]
+    trees = [tree(k, FROND[k % 3], low=0.4, flat=0.9) for k in range(4)]
+    bushes = [tree(k, FROND[k % 3], low=0.0, flat=0.9) for k in range(4, 8)]
+    for _ in range(900):
+        y = 2.5 + 34 * deal.random() ** 1.3
+        side = deal.choice((-1, 1)) * (
+            1.9 + 0.25 * deal.random() + abs(deal.gauss(0, 0.22)) * (y + 6)
+        )
+        put(deal, low, (side, y), (0.35, 0.9), ground)
+        if abs(side) > 2.9 and deal.random() < 0.45:
+            put(deal, broad, (side * 1.05, y + 0.4), (0.9, 2.2), ground)
+    for _ in range(60):
+        y = deal.uniform(9, 40)
+        put(
+            deal,
+            palms,
+            (deal.choice((-1, 1)) * (3.4 + abs(deal.gauss(0, 0.3)) * y), y),
+            (1.8, 3.2),
+            ground,
+        )
+    for _ in range(44):
+        y = deal.uniform(19, 45)
+        put(
+            deal,
+            trees,
+            (deal.choice((-1, 1)) * (4 + abs(deal.gauss(0, 0.4)) * y), y),
+            (6, 13),
+            ground,
+        )
+    for _ in range(90):
+        put(deal, bushes, (deal.uniform(-40, 40), deal.uniform(42, 75)), (5, 14), ground)
+    daylight((60, -75), 1.0, 3, energy=5.5)
+    shoot("jungle-0", [(-1.3, 1.2), (1.3, 1.2), (1.3, 6.5), (-1.3, 6.5)], exposure=1.25)
+
+
 def main() -> None:
-    """Render both fields."""
-    studio.render((snow_0, snow_1, wheat_0), __doc__)
+    """Render the places."""
+    studio.render((snow_0, snow_1, wheat_0, savanna_0, road_0, jungle_0), __doc__)
 
 
 if __name__ == "__main__":
