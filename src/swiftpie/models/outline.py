@@ -103,19 +103,14 @@ def outlined(photo: Image.Image, logits: Array, seeds: Array | None = None) -> T
     """
     size = shrunk_to(WORK_SIDE_PX, photo.size)
     small = photo.resize(size, Image.Resampling.BOX)
-    guess = F.interpolate(torch.from_numpy(logits)[None, None], size[::-1], mode="bilinear")[
-        0, 0
-    ].numpy()
-    coarse = sharpen(guess, np.array(small, dtype=np.float32) / np.float32(255), seeds)
+    guess = F.interpolate(torch.from_numpy(logits)[None, None], size[::-1], mode="bilinear")
+    coarse = sharpen(guess[0, 0].numpy(), np.array(small, np.float32) / np.float32(255), seeds)
     times = math.ceil(math.sqrt(photo.width * photo.height / GUIDE_PIXELS))
     guide = photo if times < 2 else photo.reduce(times)
     guides = plane(small.convert("L")), plane(guide.convert("L"))
     mask = _follow_edges(torch.from_numpy(coarse)[None, None], *guides)
-    return (
-        mask
-        if guide is photo
-        else F.interpolate(mask, (photo.height, photo.width), mode="bilinear")
-    )
+    size = photo.size[::-1]
+    return mask if guide is photo else F.interpolate(mask, size, mode="bilinear")
 
 
 def evenly_sharp(photo: Image.Image, mask: Tensor) -> float:
@@ -185,20 +180,22 @@ def _box_mean(field: Tensor) -> Tensor:
 def matted(pixels: Tensor, guess: Tensor, weight: Tensor, *, unknown: Tensor) -> Tensor:
     """Return the closed-form matte (Levin et al., 2008) of `pixels` (1, 3, H, W) near a guess.
 
-    In each square of 3 x 3 pixels, opacity depends on colour linearly. Where it is `unknown`, the
-    guess counts by its `weight`; elsewhere it stays. All three are (1, 1, H, W).
+    In each square of 3 x 3 pixels, opacity depends on colour linearly: the matte is what red, green
+    and blue count at each pixel, and a constant, (1, 4, H, W), which may be enlarged. Where it is
+    `unknown`, the guess counts by its `weight`; elsewhere it stays. All three are (1, 1, H, W).
     """
-    pixel = torch.arange(unknown.numel()).view_as(unknown).double()
-    is_near = grow(unknown.to(pixels), 1)[..., 1:-1, 1:-1].flatten() > 0
-    squares = F.unfold(pixel, 3)[0].T[is_near].long()  # (N, 9)
+    width, near = unknown.shape[3], torch.arange(-1, 2)
+    at = (grow(unknown.to(pixels), 1)[0, 0, 1:-1, 1:-1].nonzero() + 1) @ torch.tensor([width, 1])
+    squares = at[:, None] + (near[:, None] * width + near).flatten()  # (N, 9)
     used, index = squares.unique(return_inverse=True)
     colours = pixels[0].flatten(1).T[squares] / 2
-    colours -= colours.mean(dim=1, keepdim=True)
-    spread = colours.mT @ colours / 9 + MATTE_SOFTNESS * torch.eye(3)
-    scaled = torch.linalg.solve_triangular(torch.linalg.cholesky(spread), colours.mT, upper=False)
+    means = colours.mean(dim=1, keepdim=True)
+    colours -= means
+    root = torch.linalg.cholesky(colours.mT @ colours / 9 + MATTE_SOFTNESS * torch.eye(3))
+    scaled = torch.linalg.solve_triangular(root, colours.mT, upper=False)
     bends = torch.eye(9) - (1 + scaled.mT @ scaled) / 9  # (N, 9, 9)
-    fields = (guess, GUESS_TRUST * weight, unknown.to(pixels))
-    values, trust, free = (field.flatten()[used] for field in fields)
+    fields = torch.cat([guess, GUESS_TRUST * weight, unknown.to(pixels)])
+    values, trust, free = fields.flatten(1)[:, used]
     index = index.flatten().int()  # looked up in a fifteenth of the time
 
     def pull(field: Tensor) -> Tensor:
@@ -215,8 +212,11 @@ def matted(pixels: Tensor, guess: Tensor, weight: Tensor, *, unknown: Tensor) ->
         pulled = pull(step)
         far = size / ((step * pulled).sum() + TINY)
         values, rest = values + far * step, rest - far * pulled
-    matte = guess.flatten().index_copy(0, used, values)
-    return matte.view_as(guess).clamp(0, 1)
+    found = values.clamp(0, 1).index_select(0, index).view(-1, 9, 1)
+    slope = torch.linalg.solve_triangular(root.mT, scaled @ found / 9, upper=True)
+    line = torch.cat([slope / 2, found.mean(dim=1, keepdim=True) - means @ slope], dim=1)
+    lines = F.pad(guess, (0, 0, 0, 0, 3, 0)).flatten(2).index_copy_(2, at, line[..., 0].T[None])
+    return F.avg_pool2d(lines.view(1, 4, -1, width), 3, 1, 1, count_include_pad=False)
 
 
 def sharpen(logits: Array, rgb: Array, seeds: Array | None = None) -> Array:

@@ -44,7 +44,7 @@ RIMS = 90  # rims as wide in a longer side: so far an outline may be off
 APART = 0.35  # Distance from which colours in [-1, 1] tell a mixture.
 STEEPER = 1.5  # times, so that noise in plain ground leaves no veil
 UNTOLD = 30.0  # times as much as colours the outline counts where they do not tell
-MATTED_PX = 1024  # longest side of a picture whose every pixel counts there
+MATTED_PX = 512  # longest side of a matted picture; of a larger one, a smaller copy is
 EDGES = 320  # edges as wide in a longer side: so far within a mask it may show some, too
 FAINT = 0.02  # weight of the colours there
 # Shares of its width that the lower and the upper border cut, and of its height that a side does: a
@@ -224,10 +224,10 @@ def unmixed(pixels: Tensor, mask: Tensor) -> Tensor:
     they are alike, and in parts too thin to have an inside, the outline tells. A matte of both
     follows the edges of the picture.
     """
-    size = (mask.shape[2], mask.shape[3])
-    if max(size) > MATTED_PX:
-        return resized(unmixed(halved(pixels), halved(mask)), size, mode="bilinear")
-    rim = max(2, round(max(size) / RIMS))
+    photo, size = pixels, (mask.shape[2], mask.shape[3])
+    while max(mask.shape[2:]) > MATTED_PX:
+        pixels, mask = halved(pixels), halved(mask)
+    rim = max(2, round(max(mask.shape[2:]) / RIMS))
     solid = (mask > HALF).to(pixels)
     inside, outside = 1 - grow(1 - solid, rim), 1 - grow(solid, 4 * rim // 3)
     ground = extrapolate(pixels, outside)
@@ -237,7 +237,9 @@ def unmixed(pixels: Tensor, mask: Tensor) -> Tensor:
     told = (length / APART).clamp(0, 1).square()
     unknown = inside + outside < HALF
     guess = torch.where(unknown, torch.lerp(mask, share.clamp(0, 1), told), inside)
-    matte = matted(pixels, guess, told + UNTOLD * (1 - told), unknown=unknown)
+    lines = matted(pixels, guess, told + UNTOLD * (1 - told), unknown=unknown)
+    slope, lift = resized(lines, size, mode="bilinear").split([3, 1], dim=1)
+    matte = (slope * photo).sum(dim=1, keepdim=True) + lift
     return (STEEPER * (matte - HALF) + HALF).clamp(0, 1)
 
 
