@@ -234,7 +234,7 @@ def unmixed(pixels: Tensor, mask: Tensor) -> Tensor:
     apart = extrapolate(pixels, inside) - ground
     length = apart.square().sum(dim=1, keepdim=True).sqrt()
     share = ((pixels - ground) * apart).sum(dim=1, keepdim=True) / length.square().clamp_min(FAINT)
-    told = grow(inside, 2 * rim + 1) * (length / APART).clamp(0, 1).square()
+    told = (length / APART * grow(inside, 2 * rim) * grow(outside, 2 * rim)).clamp(0, 1).square()
     unknown = inside + outside < HALF
     guess = torch.where(unknown, torch.lerp(mask, share.clamp(0, 1), told), inside)
     lines = matted(pixels, guess, told + UNTOLD * (1 - told), unknown=unknown)
