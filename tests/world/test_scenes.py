@@ -44,6 +44,7 @@ def test_the_name_and_each_phrase_of_a_place_find_its_scene():
     packed = {number for number, _ in packed_places()}
     # A place of its own in the library.
     near = dict.fromkeys(("on a kitchen counter", "on the kitchen worktop"), "kitchen counter")
+    near["in front of sailing boats"] = None  # which no photograph of the library shows
     for index in {*range(len(PLACES)), *packed}:
         place = SCENE_PLACES[index]
         assert index not in packed or scenes.scene_library().find(place.name) == place.name
