@@ -28,6 +28,9 @@ ALONG, DOWN, STRENGTH, FADE = 2.5, 8.6, 2.0, 1.3
 EVEN = 1 / 5
 # Directions of lines that are tried, and what a chord costs: where one end leaves the picture, by
 # its length over the longer side, and as much in addition if it is upright.
+# Thin lines: how far their ends are seen, by how much they are clearer than noise, half of their
+# width, and of how many ends how many are drawn at most.
+LINE_STEPS, CLEAR, THICK, MOST_ENDS, MOST_LINES = 24, 1.2, 4, 200, 12
 NUM_ANGLES, OPEN, LEVEL, STEEP, NOWHERE = 24, 0.2, 0.1, 0.2, 1e6
 
 
@@ -111,6 +114,63 @@ def straight_on(pixels: Tensor, known: Tensor) -> Tensor:
     one, other = (each.gather(1, best.expand(len(each), 1, -1))[:, 0] for each in colours)
     result[0][:, down, right] = torch.lerp(other, one, share)
     return result
+
+
+def lines_through(detail: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Return thin lines that go straight through what is not `known`, and where, (1, 1, h, w).
+
+    Two ends at the gap belong together if `detail` (1, C, h, w) continues them alike, away from it.
+    """
+    size = torch.tensor(known.shape[2:])
+    gap, seen = 1 - known, torch.cat([detail * known, known], dim=1)
+    lines, best = torch.zeros_like(detail), torch.zeros_like(known)
+
+    def sampled(places: Tensor) -> Tensor:
+        at = (2 * places + 1).flip(-1) / size.flip(0) - 1
+        return F.grid_sample(seen, at[None], mode="bilinear", align_corners=False)[0]
+
+    clear = F.max_pool2d((detail * known).norm(dim=1, keepdim=True), 5, 1, 2)
+    ends = (grow(gap, 1) > gap)[0, 0].nonzero()
+    ends = ends[clear[0, 0][tuple(ends.T)].argsort(descending=True)[:MOST_ENDS]].float()
+    one, other = ends[torch.combinations(torch.arange(len(ends)))].unbind(1)
+    length = (other - one).norm(dim=1, keepdim=True)
+    between = sampled(torch.lerp(one[:, None], other[:, None], torch.tensor([[0.1], [0.5], [0.9]])))
+    is_chord = (length[:, 0] > LINE_STEPS) & (between[-1].amax(dim=1) < SURE)
+    one, other, length = one[is_chord], other[is_chord], length[is_chord]
+    unit = (other - one) / length
+    away = (unit[:, None] * torch.arange(1.0, LINE_STEPS + 1)[:, None]).repeat(2, 1, 1)
+    away[: len(unit)] *= -1
+    reached = sampled(torch.cat([one, other])[:, None] + away)
+    is_seen = (reached[-1].mean(dim=1) > 1 - SURE).view(2, -1).all(dim=0)
+    halves = reached[:-1].unflatten(2, (2, -1)).mean(dim=3).view(len(lines[0]), 2, -1, 2)
+    differ = (halves - halves.mean(dim=(1, 3), keepdim=True)).norm(dim=0).amax(dim=(0, 2))
+    alike = halves.norm(dim=0).amin(dim=(0, 2)) - differ
+    noise = (detail * known).norm(dim=1).sum() / known.sum()
+    score = torch.where(is_seen, alike - CLEAR * noise, 0.0).clamp_min(0)
+    rest, across = gap[0, 0].nonzero().float(), torch.arange(-THICK, THICK + 1.0)
+    for _ in range(MOST_LINES):
+        if len(score) == 0 or float(score.max()) == 0:
+            break
+        k = int(score.argmax())
+        normal = torch.stack([-unit[k, 1], unit[k, 0]])
+        aside = normal * across[:, None, None]
+        ways = [one[k] + away[k] + aside, other[k] + away[len(unit) + k] + aside]
+        profiles = [sampled(way)[:-1].mean(dim=2) for way in ways]  # (C, widths)
+        share = ((rest - one[k]) @ unit[k] / length[k]).clamp(0, 1)
+        off = (rest - one[k]) @ normal
+        near = (2 - 2 * off.abs() / THICK).clamp(0, 1)
+        cell = (off + THICK).clamp(0, 2 * THICK)
+        low, part = cell.floor().long().clamp_max(2 * THICK - 1), cell - cell.floor()
+        here, there = (torch.lerp(each[:, low], each[:, low + 1], part) for each in profiles)
+        down, right = rest.long().T
+        is_best = near > best[0, 0, down, right]
+        value = near * torch.lerp(here, there, share)
+        lines[0][:, down[is_best], right[is_best]] = value[:, is_best]
+        best[0, 0, down[is_best], right[is_best]] = near[is_best]
+        chosen = torch.stack([one[k], other[k]])
+        apart = torch.cdist(torch.cat([one, other]), chosen).amin(dim=1).view(2, -1).amin(dim=0)
+        score = torch.where(apart < 2 * THICK, 0.0, score)
+    return lines, best
 
 
 def _blurred(values: Tensor) -> Tensor:

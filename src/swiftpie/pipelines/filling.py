@@ -22,7 +22,7 @@ from swiftpie.masks import HALF, grow
 from swiftpie.models.cutout import cutout_network, guesses
 from swiftpie.models.outline import connected_parts, to_lab
 from swiftpie.noise import generator_of
-from swiftpie.pipelines.completion import complete
+from swiftpie.pipelines.completion import complete, lines_through
 
 LUMA = (0.299, 0.587, 0.114)
 FINEST_PX = 2048  # longer side of what anything is looked for in; what is larger is enlarged
@@ -44,6 +44,7 @@ SEEN_PX, THICK_PX, TOUCHES, MOST_THINGS = 256, 3, 0.7, 0.4
 STEP, NEAREST, FARTHEST, MOST_FOUND, NUM_SHIFTS = 16, 12, 96, 64, 16
 DIFFERS, SMOOTH_PX = 3.0, 4.0
 ALONE, ALONE_PX, AGAIN, ROUNDS = 0.3, 5.0, 0.1, 6
+LINES_PX = 320  # longer side at which thin lines are continued
 UNFIT = 2.0  # what a shift costs where it leads to nothing known
 BAND_PX = 256  # rows, or columns, that are enlarged at once
 
@@ -102,7 +103,14 @@ def inpaint(
     on_band()
     inner, there = patch.clone(), _near(gone)
     tone = enlarged(blurred(shown, FINE_PX), _size(patch), there, on_band=on_band)
-    inner[..., *there] = tone + _copied_texture(fine, gone, there, shifts, shares)
+    texture, size = (
+        _copied_texture(fine, gone, there, shifts, shares),
+        shrunk_to(LINES_PX, _size(patch)),
+    )
+    less = 1 - (resized(torch.maximum(gone, alike), size) > 0).to(gone)
+    drawn = torch.cat(lines_through(resized(fine, size), less), dim=1)
+    drawn = resized(drawn, _size(patch), mode="bilinear")[..., *there]
+    inner[..., *there] = tone + (1 - drawn[:, 3:]) * texture + drawn[:, :3]
     return match_border(inner, patch, gone, ignores=alike)
 
 
