@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import near_places as studio
-from benchmarks.near_places import Colour, Material, camera, lamp, shoot
-from benchmarks.shores import hills, net, sky, waves
+from benchmarks.near_places import Colour, Material, leafy, shoot
+from benchmarks.shores import daylight, hills, net, waves
 
 Heights = Callable[[Any, Any], Any]
 NEEDLES: tuple[Colour, ...] = ((0.012, 0.028, 0.016), (0.018, 0.036, 0.018), (0.022, 0.034, 0.02))
@@ -96,14 +96,6 @@ def put(
     studio.bpy.context.collection.objects.link(placed)
 
 
-def daylight(sun: tuple[float, float], clouds: float, seed: int, *, energy: float = 4.4) -> None:
-    """Add a low sun, a sky and a camera at the height of a child's eyes."""
-    turned = (90 - sun[0], 0, sun[1])
-    lamp("SUN", (0, 0, 5), turned, energy=energy, angle=0.009, color=(1, 0.91, 0.77))
-    sky(sun, clouds, seed)
-    camera(1.35, 7, angle=42, sharp=None)
-
-
 def clearing(
     name: str, seed: int, near: Any, *, sun: tuple[float, float], clouds: float, exposure: float
 ) -> None:
@@ -138,16 +130,6 @@ def snow_0() -> None:
 def snow_1() -> None:
     near = ((8.5, 15), (11, 19), (14, 22), (10, 26), (-19, 30), (-16, 38), (17, 30))
     clearing("snowy slope-1", 7, near, sun=(19, 48), clouds=0.9, exposure=0.45)
-
-
-def leafy(colour: Colour, bright: float) -> Any:
-    """Return a surface that lets some light through, so many times as bright."""
-    made = Material(rough=0.6)
-    made.done(colour)
-    glow = made("BsdfTranslucent", (*(bright * part for part in colour), 1))
-    both = made("MixShader", 0.32, made.base.outputs[0], glow.outputs[0])
-    made.set(made.made.node_tree.nodes["Material Output"], both.outputs[0])
-    return made.made
 
 
 def wheat(seed: int, colour: Colour, *, stalks: int, wide: float, tall: float, ears: bool) -> Any:
@@ -442,24 +424,14 @@ def jungle_0() -> None:
         put(deal, low, (side, y), (0.35, 0.9), ground)
         if abs(side) > 2.9 and deal.random() < 0.45:
             put(deal, broad, (side * 1.05, y + 0.4), (0.9, 2.2), ground)
-    for _ in range(60):
-        y = deal.uniform(9, 40)
-        put(
-            deal,
-            palms,
-            (deal.choice((-1, 1)) * (3.4 + abs(deal.gauss(0, 0.3)) * y), y),
-            (1.8, 3.2),
-            ground,
-        )
-    for _ in range(44):
-        y = deal.uniform(19, 45)
-        put(
-            deal,
-            trees,
-            (deal.choice((-1, 1)) * (4 + abs(deal.gauss(0, 0.4)) * y), y),
-            (6, 13),
-            ground,
-        )
+    for plants, count, span, off, spread, tall in (
+        (palms, 60, (9, 40), 3.4, 0.3, (1.8, 3.2)),
+        (trees, 44, (19, 45), 4.0, 0.4, (6.0, 13.0)),
+    ):
+        for _ in range(count):
+            y = deal.uniform(*span)
+            x = deal.choice((-1, 1)) * (off + abs(deal.gauss(0, spread)) * y)
+            put(deal, plants, (x, y), tall, ground)
     for _ in range(90):
         put(deal, bushes, (deal.uniform(-40, 40), deal.uniform(42, 75)), (5, 14), ground)
     daylight((60, -75), 1.0, 3, energy=5.5)

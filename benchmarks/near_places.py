@@ -418,6 +418,16 @@ def garden_1() -> None:
     garden("garden table-1", TEAK, "courtyard.exr", 120, 0.8)
 
 
+def leafy(colour: Colour, bright: float, *, rough: float = 0.6, share: float = 0.32) -> Any:
+    """Return a surface that lets a share of the light through, so many times as bright."""
+    made = Material(rough=rough)
+    made.done(colour)
+    glow = made("BsdfTranslucent", (*(bright * part for part in colour), 1))
+    both = made("MixShader", share, made.base.outputs[0], glow.outputs[0])
+    made.set(made.made.node_tree.nodes["Material Output"], both.outputs[0])
+    return made.made
+
+
 def tuft(seed: int, blades: int = 1800, tall: float = 0.055, wide: float = 0.3) -> Any:
     """Return a mesh of blades of grass."""
     draw = np.random.default_rng(seed)
@@ -442,12 +452,7 @@ def tuft(seed: int, blades: int = 1800, tall: float = 0.055, wide: float = 0.3) 
 def grass(name: str, panorama: str, yaw: float, *, sun: tuple[float, float], seed: int) -> None:
     deal, tufts = random.Random(seed), [tuft(each) for each in range(6)]
     for made, colour in zip(tufts, (0, 1, 2, 0, 1, 3), strict=True):
-        leaf = Material(rough=0.45)
-        leaf.done(GREENS[colour])
-        glow = leaf("BsdfTranslucent", tuple(1.7 * part for part in (*GREENS[colour], 1)))
-        both = leaf("MixShader", 0.35, leaf.base.outputs[0], glow.outputs[0])
-        leaf.set(leaf.made.node_tree.nodes["Material Output"], both.outputs[0])
-        made.materials.append(leaf.made)
+        made.materials.append(leafy(GREENS[colour], 1.7, rough=0.45, share=0.35))
     earth = speckled((0.10, 0.19, 0.04), (0.06, 0.11, 0.025), rough=0.9, scale=30)
     slab((0, 4.7, -0.02), (60, 10, 0.02), earth)
     far = 0.25

@@ -196,13 +196,25 @@ def sea(draw: Any, tilt: float) -> None:
     net(np.linspace(-2500, 2500, 400), np.geomspace(44.9, 9000, 400), height, surface)
 
 
+def daylight(
+    sun: tuple[float, float],
+    clouds: float,
+    seed: int,
+    *,
+    energy: float = 4.4,
+    colour: Colour = (1, 0.91, 0.77),
+) -> None:
+    """Add a low sun, a sky and a camera at the height of a child's eyes."""
+    turned = (90 - sun[0], 0, sun[1])
+    lamp("SUN", (0, 0, 5), turned, energy=energy, angle=0.009, color=colour)
+    sky(sun, clouds, seed)
+    camera(1.35, 7, angle=42, sharp=None)
+
+
 def shoot_shore(
     name: str, *, tilt: float, sun: tuple[float, float], clouds: float, seed: int
 ) -> None:
-    turned = (90 - sun[0], 0, sun[1])
-    lamp("SUN", (0, 0, 5), turned, energy=4.6, angle=0.009, color=(1, 0.93, 0.83))
-    sky(sun, clouds, seed)
-    camera(1.35, 7, angle=42, sharp=None)
+    daylight(sun, clouds, seed, energy=4.6, colour=(1, 0.93, 0.83))
     far, more = 6.2, 4 * tilt
     shoot(name, [(-9, 1.2), (9, 1.2), (9, far + more), (-9, far - more)], exposure=0.4)
 

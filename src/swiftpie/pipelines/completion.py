@@ -147,7 +147,8 @@ def lines_through(detail: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     alike = halves.norm(dim=0).amin(dim=(0, 2)) - differ
     noise = (detail * known).norm(dim=1).sum() / known.sum()
     score = torch.where(is_seen, alike - CLEAR * noise, 0.0).clamp_min(0)
-    rest, across = gap[0, 0].nonzero().float(), torch.arange(-THICK, THICK + 1.0)
+    (down, right), across = gap[0, 0].nonzero().T, torch.arange(-THICK, THICK + 1.0)
+    rest = torch.stack([down, right], dim=1).float()
     for _ in range(MOST_LINES):
         if len(score) == 0 or float(score.max()) == 0:
             break
@@ -162,7 +163,6 @@ def lines_through(detail: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         cell = (off + THICK).clamp(0, 2 * THICK)
         low, part = cell.floor().long().clamp_max(2 * THICK - 1), cell - cell.floor()
         here, there = (torch.lerp(each[:, low], each[:, low + 1], part) for each in profiles)
-        down, right = rest.long().T
         is_best = near > best[0, 0, down, right]
         value = near * torch.lerp(here, there, share)
         lines[0][:, down[is_best], right[is_best]] = value[:, is_best]

@@ -103,14 +103,13 @@ def inpaint(
     on_band()
     inner, there = patch.clone(), _near(gone)
     tone = enlarged(blurred(shown, FINE_PX), _size(patch), there, on_band=on_band)
-    texture, size = (
-        _copied_texture(fine, gone, there, shifts, shares),
-        shrunk_to(LINES_PX, _size(patch)),
+    texture = _copied_texture(fine, gone, there, shifts, shares)
+    less, known = _shrunk(fine, torch.maximum(gone, alike), LINES_PX)
+    lines, share = (
+        resized(each, _size(patch), mode="bilinear")[..., *there]
+        for each in lines_through(less, known)
     )
-    less = 1 - (resized(torch.maximum(gone, alike), size) > 0).to(gone)
-    drawn = torch.cat(lines_through(resized(fine, size), less), dim=1)
-    drawn = resized(drawn, _size(patch), mode="bilinear")[..., *there]
-    inner[..., *there] = tone + (1 - drawn[:, 3:]) * texture + drawn[:, :3]
+    inner[..., *there] = tone + (1 - share) * texture + lines
     return match_border(inner, patch, gone, ignores=alike)
 
 
@@ -157,9 +156,8 @@ def things_beside(patch: Tensor, gone: Tensor) -> Tensor:
     What is partly hidden is no such thing, as it goes on, nor is what is thin, as a joint.
     """
     pixels, known = _shrunk(patch, gone, SEEN_PX)
-    found = (thing_odds(torch.where(known > 0, pixels, extrapolate(pixels, known))) > 0) & (
-        known > 0
-    )
+    without = torch.where(known > 0, pixels, extrapolate(pixels, known))
+    found = (thing_odds(without) > 0) & (known > 0)
     solid = grow(-grow(-found.float(), THICK_PX), THICK_PX)
     parts = torch.from_numpy(connected_parts(solid[0, 0].numpy() > 0)).long()
     sizes, border = parts.flatten().bincount(), grow(1 - known, 2)[0, 0] > 0

@@ -220,7 +220,9 @@ def resting_on(photograph: Image.Image, thing: Tensor) -> Tensor:
     size = shrunk_to(THIN_PX, (thing.shape[2], thing.shape[3]))
     small = photograph.convert("RGB").resize(size[::-1], Image.Resampling.BOX)
     pixels, solid = in_unit(to_tensor(small)), (resized(thing.float(), size) > 0).float()
-    left, top, right, bottom = extent_of(solid) or (0, 0, *size[::-1])
+    extent = extent_of(solid)
+    assert extent is not None, "a thing was found"
+    left, top, right, bottom = extent
     gone = grow(solid, math.ceil(ROOM * max(right - left, bottom - top)) + 1)
     odds = thing_odds(torch.where(gone > 0, extrapolate(pixels, 1 - gone), pixels))
     parts = connected_parts(((odds > 0) & (gone <= 0))[0, 0].numpy())
