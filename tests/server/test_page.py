@@ -770,6 +770,7 @@ def test_a_phone_has_targets_of_44_px_and_nothing_runs_off_its_side(browser, ser
         check("phone")
         long = "donaudampfschifffahrtsgesellschaftskapitaen"
         visit.prompt.fill(f"a {long} beside a dog on a {long}")
+        visit.settled()  # the picture of the new prompt moves what is below it
         visit.page.get_by_role("button", name="Place dog by a box").tap()
         visit.settled()
         layer = visit.page.locator(".layer")
@@ -791,7 +792,7 @@ def test_a_phone_has_targets_of_44_px_and_nothing_runs_off_its_side(browser, ser
         dialog.get_by_role("button", name="Use this").click()
         expect(visit.subject(long)).to_be_visible()
         visit.photograph(photo, "Insert")
-        visit.page.get_by_role("button", name="robot, a sample").tap()
+        visit.page.get_by_role("button", name="robot, a sample").click()  # as above
         body = visit.page.get_by_role("button", name="Move robot")
         expect(body).to_have_text("robot, proposed")
         visit.settled()
