@@ -47,22 +47,6 @@ class TextCondition(NamedTuple):
         """Return one row as a batch of one."""
         return type(self)(*(tensor[index : index + 1] for tensor in self))
 
-    def between(self, shares: Sequence[tuple[int, float]]) -> Self:
-        """Return a row for each share: of the way from the row of a number to the next one."""
-        import torch
-
-        last = len(self.pooled) - 1
-        before = torch.tensor([row for row, _ in shares])
-        after = (before + 1).clamp_max(last)
-        share = self.pooled.new_tensor([share for _, share in shares])[:, None]
-        states, mask, pooled = self
-        read = torch.where(share > 0, torch.maximum(mask[before], mask[after]), mask[before])
-        return type(self)(
-            torch.lerp(states[before], states[after], share[..., None]),
-            read,
-            torch.lerp(pooled[before], pooled[after], share),
-        )
-
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
         """Return the rows of all `parts`, shorter ones padded with what no layer attends to."""

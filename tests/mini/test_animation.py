@@ -10,6 +10,7 @@ from PIL import Image
 from swiftpie import AnimateRequest, CapabilityError, InputError, Subject
 from swiftpie.mini.animation import _rows
 from swiftpie.mini.scene import scene_rows
+from swiftpie.pipelines.denoise import mixed_rows
 from swiftpie.pipelines.techniques.personalize import read_prompts
 from tests.golden.networks import mini, random_networks
 
@@ -117,7 +118,7 @@ def test_a_place_needs_no_subject(session):
 def test_words_between_two_prompts_are_those_of_the_ends_at_the_ends(session, robot):
     request = AnimateRequest(subjects=(Subject(robot),), prompt=PROMPT, to=(NIGHT,), seeds=(3,))
     text = read_prompts(session.components, (PROMPT, NIGHT), rows=2)
-    between = text.between(replace(request, num_frames=3).shares())
+    between = mixed_rows(text, replace(request, num_frames=3).shares())
     for row, end in ((0, 0), (2, 1)):
         for part, whole in zip(between, text, strict=True):
             assert (part[row] == whole[end]).all()

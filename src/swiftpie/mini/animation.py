@@ -1,8 +1,8 @@
 """Subjects in motion before a place that stays: one prepared drawing whose rows are the frames.
 
 The scene network shows the place at each state, and frames in between are mixed of two. The
-denoiser draws every frame, by words, boxes and views that are interpolated. What does not change
-is equal in all frames, bit by bit.
+denoiser draws every frame of what moves, by words, boxes and views that are interpolated, and of
+what stays each state. What does not change is equal in all frames, bit by bit.
 """
 
 import math
@@ -35,7 +35,7 @@ from swiftpie.mini.scene import (
 from swiftpie.mini.words import FILLERS, PREPOSITIONS, WEATHERS
 from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.choose import Technique
-from swiftpie.pipelines.denoise import Clock, Plan
+from swiftpie.pipelines.denoise import Clock, Plan, mixed_rows
 from swiftpie.pipelines.request import WORDS_ALONE, PersonalizeRequest
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.techniques.personalize import (
@@ -44,7 +44,7 @@ from swiftpie.pipelines.techniques.personalize import (
     prepare_subjects,
     read_prompts,
 )
-from swiftpie.types import TextCondition
+from swiftpie.types import Drawn, TextCondition
 
 FALLING = {tuple(WEATHERS).index(name) for name in ("rain", "snowfall")}
 FALL_CELLS = 4  # fall of rain and flakes from frame to frame, in cells of 32 a side
@@ -74,10 +74,19 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
         drawn = partial(draw_empty, components, states[0], rows, clock, facts)
         return Plan(request, drawn)
     boxes, size = _boxes(request, keys[0].boxes), picture_size(components, states[0])
-    words, stands = _subjects(components, request, states, shares, boxes)
+    moves = bool(request.to_boxes or request.to_views)
+    drawn_at = shares if moves else [(number, 0.0) for number in range(len(states))]
+    words, stands = _subjects(components, request, states, drawn_at, boxes)
     start = prepare_subjects(components, words, clock, place=stands)
-    plan = ScenePlan(states[0], size, rows, start, facts)
-    return Plan(request, partial(finish_scene, plan=plan, clock=clock), start)
+
+    def finish(drawn: Drawn) -> Drawn:
+        placed = start
+        if not moves:
+            drawn, layouts, lights = mixed_rows((drawn, start.layouts, start.lights), shares)
+            placed = start._replace(layouts=layouts, lights=lights)
+        return finish_scene(drawn, ScenePlan(states[0], size, rows, placed, facts), clock)
+
+    return Plan(request, finish, start)
 
 
 def _check_changes(request: AnimateRequest) -> None:
@@ -143,10 +152,10 @@ def _subjects(
     shares: Sequence[Share],
     boxes: Sequence[Sequence[Box | None]],
 ) -> tuple[PersonalizeRequest, Place]:
-    """Return the drawing of the subjects in all frames, and what places them."""
+    """Return the drawing of the subjects at `shares`, and what places them."""
     alone = [subjects_alone(components, state) for state in states]
     prompts = tuple(str(words.prompt) for words in alone)
-    text = read_prompts(components, prompts, rows=len(prompts)).between(shares)
+    text = mixed_rows(read_prompts(components, prompts, rows=len(prompts)), shares)
     seeds = request.seeds * len(shares)
     size = picture_size(components, states[0])
     whole = model_noise(components, size, seeds)
@@ -164,7 +173,7 @@ def _subjects(
     def stand(
         components: Components, _: PersonalizeRequest, noise: Tensor, text: TextCondition
     ) -> Placement:
-        rows = boxes if any(map(any, boxes)) else None
+        rows = [row[: len(shares)] for row in boxes] if any(map(any, boxes)) else None
         first = read_prompts(components, still.prompt, rows=len(noise))  # where words place them
         placed = place_subjects(
             *(components, still, noise, first),

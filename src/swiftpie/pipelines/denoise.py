@@ -280,6 +280,25 @@ def cut_rows(value: Rows, rows: slice) -> Rows:
     return cut
 
 
+def mixed_rows(value: Rows, shares: Sequence[tuple[int, float]]) -> Rows:
+    """Return a row for each share: of the way from the row of a number to the next one.
+
+    Masks of whole numbers have what either row has.
+    """
+    rows = torch.tensor([row for row, _ in shares])
+
+    def mix(tensor: Tensor) -> Tensor:
+        share = tensor.new_tensor([share for _, share in shares], dtype=torch.float32)
+        share = share.view(-1, *[1] * (tensor.ndim - 1))
+        before, after = tensor[rows], tensor[(rows + 1).clamp_max(len(tensor) - 1)]
+        if tensor.is_floating_point():
+            return torch.lerp(before, after, share.to(before))
+        return torch.where(share > 0, torch.maximum(before, after), before)
+
+    mixed: Rows = _map_tensors(mix, value)
+    return mixed
+
+
 def _map_tensors(function: Callable[..., Tensor], *values: Any) -> Any:  # noqa: ANN401 - any structure
     """Return a structure as each of `values` has, of what `function` makes of their tensors."""
     first = values[0]

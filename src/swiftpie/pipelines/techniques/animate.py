@@ -21,7 +21,7 @@ from swiftpie.models.denoiser import Denoiser, DenoiserCall, WrappedDenoiser
 from swiftpie.noise import draw_step_noise
 from swiftpie.pipelines.animation import AnimateRequest
 from swiftpie.pipelines.choose import Technique
-from swiftpie.pipelines.denoise import Clock, Plan, cut_rows
+from swiftpie.pipelines.denoise import Clock, Plan, cut_rows, mixed_rows
 from swiftpie.pipelines.request import PersonalizeRequest, Subject, cells_of
 from swiftpie.pipelines.settings import MaskSource
 from swiftpie.pipelines.techniques.panorama import Window, WindowedDenoiser, fade, spans
@@ -64,7 +64,7 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
     )
     start = prepare_subjects(components, still, clock, place=partial(_stand, request))
     if request.to:
-        text = read_prompts(components, prompts, rows=len(prompts)).between(shares)
+        text = mixed_rows(read_prompts(components, prompts, rows=len(prompts)), shares)
         start = start._replace(text=text)
     denoiser = over_frames(start.components.denoiser, len(shares))
     start = start._replace(components=replace(start.components, denoiser=denoiser))
