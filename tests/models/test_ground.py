@@ -98,6 +98,11 @@ def test_beside_a_thing_seen_from_near_a_subject_is_on_its_line_and_as_large(
     assert left >= columns[1] / CELLS or right <= columns[0] / CELLS
 
 
+def test_a_subject_that_is_too_large_stands_beside_a_thing_and_not_over_it():
+    (left, *_), doubt = placed(sight(rows=(4, 12), columns=(1, 12)), (1.0, 1.0), 2.0)
+    assert (left > 11 / CELLS, "too much" in doubt) == (True, True)
+
+
 def test_a_subject_without_room_beside_a_thing_stands_before_it():
     shown = sight(rows=(2, 12), columns=(1, 15), thing_m=1.0)
     (_, top, _, foot), doubt = placed(shown, (1.6, 1.0), 0.1)

@@ -37,7 +37,8 @@ FLOOR = 0.94  # the lowest place of feet on the ground, as a share of the height
 LOWEST = 0.8  # ground that ends above this share of the height is unsure
 LEAST_SEEN = 0.14  # least height of a subject without a box, as a share of the picture's
 MOST_OFF = 1.75  # how many times its usual size a subject is drawn at most, or the inverse
-LARGE = 0.4  # longest side of a subject on unsure ground, and height of a portrait, likewise
+# Longest side on unsure ground and height of a portrait; parts of it for what has little room.
+LARGE, PARTS = 0.4, (1.0, 0.85, 0.7, 0.55)
 # Of a thing seen from near: its least height, how far below the horizon it stands at least, and
 # the least mean certainty in it, which 93 % of 73 photographs of a thing have, and 14 % of 89
 # places in which something may be one.
@@ -153,9 +154,12 @@ def placed(
     rows = [] if is_cut else _far_rows(stands, ground, tall)
     rows = rows if own is None else _near_rows(stands, own)
     xs = sorted((x / PLACES for x in range(PLACES + 1)), key=lambda x: abs(x - 0.5))
-    for smaller, row in product(SMALLER, rows):
+    large = LARGE * min(1.0, extent[1] / extent[0])
+    sizes = [(smaller, math.inf) for smaller in SMALLER]
+    sizes += [(1.0, part * large) for part in PARTS if own is not None]
+    for (smaller, most), row in product(sizes, rows):
         usual = tall * ground.metre_at(row.y)
-        size = fitting(min(smaller * max(usual, least_seen), row.y - MARGIN), extent)
+        size = fitting(min(smaller * max(usual, least_seen), row.y - MARGIN, most), extent)
         foot, middle = 1 + BELOW * size[1] if is_cut else row.y, row.x + row.side * size[0] / 2
         for x in sorted(xs, key=lambda x: abs(x - middle)):
             box = box_on(foot, x, size)
@@ -163,14 +167,10 @@ def placed(
             hides = _mean_in(seen, box) * max(1.0, size[0] * size[1] / area)
             if hides <= row.hides and _mean_in(stands, below) >= row.least:
                 return box, _size_doubt(usual, size[1])
-    y, high, doubt = FLOOR, LARGE * min(1.0, extent[1] / extent[0]), "" if is_cut else UNSURE
-    if own is not None:
-        y, usual = own[3], tall * ground.metre_at(own[3])
-        high = min(high, max(least_seen, usual))
-        doubt = _size_doubt(usual, high) or NO_ROOM
-    foot = 1 + BELOW * high if is_cut else min(1 - MARGIN, y)
-    boxes = [box_on(foot, x, fitting(high, extent)) for x in xs]
-    return min(boxes, key=lambda box: _mean_in(seen, box)), doubt
+    y, doubt = (FLOOR, "" if is_cut else UNSURE) if own is None else (own[3], NO_ROOM)
+    size = fitting(large if own is None else min(large, max(usual, least_seen)), extent)
+    foot = 1 + BELOW * size[1] if is_cut else min(1 - MARGIN, y)
+    return min((box_on(foot, x, size) for x in xs), key=lambda box: _mean_in(seen, box)), doubt
 
 
 class Row(NamedTuple):
