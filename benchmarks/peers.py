@@ -8,7 +8,8 @@ another peer, its first call finds them.
 
 `--chord` measures edits by ChordEdit instead, without adapter and second U-Net: the fast form and
 the published one, each against a plain loop of the same form. With `--made` a second run finds the
-graphs of the first one.
+graphs of the first one. `--likeness` measures no time: it prints the PSNR of the pictures of each
+engine to those without any.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from itertools import product
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from benchmarks._contenders import (
     BOTH_TINY,
@@ -61,10 +63,20 @@ from benchmarks._machine import (
     usable_cores,
     write_report,
 )
-from benchmarks._models import DTYPES, PRESETS, REHEARSAL, WITHOUT_ADAPTER, Scene, make_elsewhere
+from benchmarks._models import (
+    DTYPES,
+    PRESETS,
+    REHEARSAL,
+    WITHOUT_ADAPTER,
+    Scene,
+    make_elsewhere,
+    prompt,
+)
 from swiftpie.backbones.components import Components
 from swiftpie.engine.graphs.runtime import Precision
 from swiftpie.engine.session import Session
+from swiftpie.imageio.images import to_tensor
+from swiftpie_lab.evaluation.metrics.pixels import psnr
 
 ENGINES = {"cpu": f"{EAGER},openvino,openvino-int8", "cuda": f"{EAGER},compile"}
 PEER_EDIT = "edit"  # what a peer does for a second edit too, as it keeps nothing
@@ -104,7 +116,8 @@ def main() -> None:
         if options.made is None:
             tell("writing random weights")
             make_elsewhere(made, family=options.family, dtype=options.dtype)
-        facts |= measure(scene_of(made, options), options)
+        compare = likeness if options.likeness else measure
+        facts |= compare(scene_of(made, options), options)
     facts["peak_memory_mib"] = round(peak_memory_mib(), 1)
     if device.type == "cuda":
         facts["peak_card_memory_mib"] = round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
@@ -133,6 +146,7 @@ def parse_options() -> argparse.Namespace:
     )
     parser.add_argument("--no-edit", action="store_true", help="leave the second U-Net out")
     parser.add_argument("--chord", action="store_true", help="edits by ChordEdit alone")
+    parser.add_argument("--likeness", action="store_true", help="of pictures, and no time")
     parser.add_argument("--folder", help="where the temporary folder goes")
     parser.add_argument("--made", type=Path, help="weights that benchmarks._models wrote")
     options = parser.parse_args()
@@ -172,6 +186,26 @@ def measure(scene: Scene, options: argparse.Namespace) -> dict[str, object]:
         ratios.extend(made_here)
         tell("\n".join(table(found, made_here)))
     return {"rows": rows, "ratios": ratios}
+
+
+def likeness(scene: Scene, options: argparse.Namespace) -> dict[str, object]:
+    """Return the PSNR, in dB, of the pictures of our engines to the plain ones, by decoder."""
+    components = load(scene)
+    identity = Session(components).encode_identity(scene.subject)
+    size = (scene.side_px, scene.side_px)
+    plain, found = dict[str, list[Tensor]](), dict[str, list[float]]()
+    for engine in (EAGER, *options.engines.split(",")):
+        for decoder, variant in autoencoders_of(components, engine, scene).items():
+            if decoder not in (options.decoders or decoder).split(","):
+                continue
+            draw = partial(Session(variant).personalize, identity, size=size)
+            drawn = [to_tensor(draw(prompt(n), seed=n).images[0]) for n in range(options.rounds)]
+            truth = plain.setdefault(decoder, drawn)
+            name = f"{OURS}-{engine}/{decoder}"
+            found[name] = [psnr(*pair) for pair in zip(drawn, truth, strict=True)]
+            tell(f"{name}: {', '.join(f'{value:.1f}' for value in found[name])} dB")
+        gc.collect()
+    return {"likeness_db": found}
 
 
 def run(
