@@ -52,6 +52,21 @@ def test_a_drawing_gives_soft_factors_of_colour_and_no_details():
     assert inside.std() < 0.03
 
 
+def test_a_drawing_adds_no_hue_by_day_and_one_for_all_at_other_times():
+    own = torch.zeros(1, 4, 128, 128)
+    own[..., 32:96, 32:96] = torch.tensor([0.4, 0.4, 0.4, 1.0]).view(1, 4, 1, 1)
+    tints = torch.ones(1, 3, 128, 128)
+    tints[:, 0, :, :64], tints[:, 1] = 1.5, 0.75  # red on the left, and not green enough
+    drawing = own[:, :3] * tints * 2 - 1
+    by_day, dark = (gains_between(own, drawing, own[:, 3:], by_day=day) for day in (1.0, 0.0))
+    torch.testing.assert_close(by_day, by_day.mean(dim=1, keepdim=True).expand_as(by_day))
+    hue = dark / by_day
+    torch.testing.assert_close(hue, hue[..., :1, :1].expand_as(hue))
+    red, green, blue = hue[0, :, 0, 0].tolist()
+    assert red > blue > green
+    assert 0.299 * red + 0.587 * green + 0.114 * blue == pytest.approx(1)
+
+
 def test_a_subject_in_its_own_light_keeps_its_pixels():
     generator = torch.Generator().manual_seed(1)
     frame = torch.rand(1, 4, SIDE, SIDE, generator=generator).round(decimals=2)

@@ -50,18 +50,15 @@ from swiftpie.pipelines.filling import (
     split,
     without_model_error,
 )
+from swiftpie.pipelines.filling import brightness as luma
 from swiftpie.types import Identity
 
 Kept = TypeVar("Kept")
 WHOLE: Area = (0.0, 0.0, 1.0, 1.0)
-# A look without colours, which the drawing then gives.
-GREY = "grey scale"
-# More pixels of a frame in one of a picture would be skipped.
-SHARPEST = 1.5
-# Light is so soft that one of so many pixels across and down tells it.
-COARSER = 4
-# A level below this side shows nothing that a picture needs.
-SMALLEST_PX = 64
+GREY = "grey scale"  # a look without colours, which the drawing then gives
+SHARPEST = 1.5  # more pixels of a frame in one of a picture would be skipped
+COARSER = 4  # light is so soft that one of so many pixels across and down tells it
+SMALLEST_PX = 64  # a level below this side shows nothing that a picture needs
 # These four were chosen by eye on 8 cut-outs and 40 photographs: cells of the field along the
 # longer side of a drawing, cells around one that share a gain, what is added to dark colours,
 # whose ratios say nothing, and the least and greatest gain.
@@ -261,13 +258,17 @@ def _from_size(levels: Sequence[Tensor], affine: Tensor, picture_px: int) -> Seq
     return levels[next(first, len(levels) - 1) :]
 
 
-def gains_between(own: Tensor, drawing: Tensor, drawn_mask: Tensor) -> Tensor:
+def gains_between(
+    own: Tensor, drawing: Tensor, drawn_mask: Tensor, *, by_day: float | None = None
+) -> Tensor:
     """Return by how much a drawing is lighter than the subjects in it, as a soft field.
 
     Args:
         own: The subjects as their own pixels show them there, premultiplied, (1, 4, h, w).
         drawing: What the denoiser drew, (1, 3, h, w) in [-1, 1].
         drawn_mask: Where it drew subjects, (1, 1, h, w).
+        by_day: How far it is day, in [0, 1]. Light has one hue for all subjects, and none by day.
+            None: each part takes on the colours of the drawing, as a look needs.
 
     Returns:
         (1, 3, n, m): factors of colour, for all of the drawing. Where both do not agree that there
@@ -277,7 +278,12 @@ def gains_between(own: Tensor, drawing: Tensor, drawn_mask: Tensor) -> Tensor:
     before = _soft(own[:, :3] / own[:, 3:].clamp_min(SURE) * weight)
     after = _soft((drawing + 1) / 2 * weight)
     whole = [each.sum((2, 3), keepdim=True) + SURE for each in (after, before)]
-    return ((after + FLOOR * whole[0] / whole[1]) / (before + FLOOR)).clamp(*GAINS)
+    hue = torch.ones_like(whole[0])
+    if by_day is not None:
+        tint = whole[0] / whole[1]
+        after, before, *whole = map(luma, (after, before, *whole))
+        hue = torch.lerp(tint * whole[1] / whole[0], hue, by_day)
+    return (hue * (after + FLOOR * whole[0] / whole[1]) / (before + FLOOR)).clamp(*GAINS)
 
 
 def _soft(values: Tensor) -> Tensor:

@@ -74,11 +74,10 @@ class SceneRow(NamedTuple):
     # Of a frame: what is in the air in the next state, and how far the frame is on to it.
     then: "tuple[SceneRow, float] | None" = None
 
-    @property
-    def night(self) -> float:
-        """How far it is night, in [0, 1]."""
-        own = float(self.reading.shown_setting.time == NIGHT)
-        return own if self.then is None else own + self.then[1] * (self.then[0].night - own)
+    def how_far(self, time: int) -> float:
+        """Return how far it is that time of day, in [0, 1]."""
+        own = float(self.reading.shown_setting.time == time)
+        return own + self.then[1] * (self.then[0].how_far(time) - own) if self.then else own
 
     def finished(self, picture: Tensor, *, subjects: Tensor | None = None) -> Tensor:
         """Return a picture of bytes (1, 3, H, W) behind the weather.
@@ -383,8 +382,8 @@ def finish_scene(drawn: Drawn, plan: ScenePlan, clock: Clock) -> Drawn:
     drawings, found = drawn.pixels.float().cpu(), drawn.subject_mask.float().cpu()
     for index, row in enumerate(plan.rows):
         drawing = drawings[[index]]
-        if row.night:
-            drawing = at_night(drawing, row.night)
+        if night := row.how_far(NIGHT):
+            drawing = at_night(drawing, night)
         picture, alpha = _with_subjects(plan, index, drawing, found[[index]], known)
         masks.append(alpha)
         pictures.append(row.finished(picture, subjects=alpha))
@@ -408,7 +407,7 @@ def _standing(plan: ScenePlan, number: int, row: int, look: str, known: Known) -
     layout = Layout(*(values[rows].float().cpu() for values in plan.start.layouts[number]))
     lighting = light.select(rows).on_cpu()
     identity = plan.request.subjects[number].identity
-    grey = NIGHT_GREY * plan.rows[row].night
+    grey = NIGHT_GREY * plan.rows[row].how_far(NIGHT)
     before = known.get((number, look))
     if before is not None and all(map(torch.equal, before.layout, layout)):
         return before.in_light(lighting.scene)._replace(grey=grey)
@@ -434,10 +433,12 @@ def _with_subjects(
         _standing(plan, number, row, "", known) if look in OWN_LOOKS else each
         for (number, look), each in zip(enumerate(looks), subjects, strict=True)
     ]
-    light = _light_in(drawing, drawn_mask, in_drawing)
-    if len(subjects) > 1 and GREY not in looks:  # a small one takes on its neighbours' hue there
-        hue = light.mean((2, 3), keepdim=True)
-        light = light.mean(dim=1, keepdim=True) * hue / hue.mean()
+    own = drawing.new_zeros(1, 4, *drawing.shape[2:])  # all subjects, premultiplied
+    for each in in_drawing:
+        one = each.at((drawing.shape[2], drawing.shape[3]))
+        own = one + (1 - one[:, 3:]) * own
+    by_day = None if GREY in looks else plan.rows[row].how_far(PLAIN.time)
+    light = gains_between(own, drawing, drawn_mask, by_day=by_day)
     picture = to_bytes(plan.rows[row].place)
     alpha = torch.zeros_like(picture[:, :1])
     half = (math.ceil(plan.size[0] / 2), math.ceil(plan.size[1] / 2))
@@ -466,16 +467,6 @@ def _look_of(plan: ScenePlan, row: int, number: int) -> str:
     if look is None or (named is not None and look.phrase in named.name.split()):
         return ""  # a "black cat" of the library is black
     return look.name if look.name in OWN_LOOKS else GREY
-
-
-def _light_in(drawing: Tensor, drawn_mask: Tensor, subjects: Sequence[StandingSubject]) -> Tensor:
-    """Return the light that a drawing (1, 3, h, w) adds to its subjects; see `gains_between`."""
-    size = (drawing.shape[2], drawing.shape[3])
-    own = drawing.new_zeros(1, 4, *size)  # all subjects, premultiplied
-    for each in subjects:
-        one = each.at(size)
-        own = one + (1 - one[:, 3:]) * own
-    return gains_between(own, drawing, drawn_mask)
 
 
 def _darken(picture: Tensor, light: Tensor) -> None:
