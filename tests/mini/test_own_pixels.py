@@ -67,6 +67,16 @@ def test_a_drawing_adds_no_hue_by_day_and_one_for_all_at_other_times():
     assert 0.299 * red + 0.587 * green + 0.114 * blue == pytest.approx(1)
 
 
+@pytest.mark.parametrize("strength", [0.6, 1.0, 1.5])
+def test_the_light_of_a_photograph_is_taken_off_without_more_colour(session, strength):
+    identity = session.encode_identity(delicate((140, 90, 60)))
+    light = EVEN._replace(ambient=torch.full((1, 3), strength))
+    pixels = without_own_light(identity, light).levels[0]
+    colours = pixels[0, :3, pixels[0, 3] == 255].float()
+    assert (colours.amax(dim=0) - colours.amin(dim=0)).max() <= 81  # a level for rounding
+    assert bool(colours.mean() > 100) is (strength < 1)
+
+
 def test_a_subject_in_its_own_light_keeps_its_pixels():
     generator = torch.Generator().manual_seed(1)
     frame = torch.rand(1, 4, SIDE, SIDE, generator=generator).round(decimals=2)

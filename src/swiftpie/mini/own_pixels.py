@@ -222,8 +222,11 @@ def without_own_light(identity: Identity, own: Illumination) -> OwnPixels:
     else:
         large = identity.large.float() / 255
         frame = (2 * large[:, :3] - large[:, 3:], large[:, 3:])
-    plain = without_light(*frame, own.on_cpu())
-    levels = [torch.cat([plain.plain, plain.mask], dim=1)]
+    plain = without_light(*frame, own.on_cpu()).plain
+    # The light of a photograph is a guess, and to take it off gives no more colour.
+    shown, left = (each.amax(1, True) - each.amin(1, True) for each in (frame[0] / 2, plain))
+    plain = torch.lerp(luma(plain), plain, (shown / left.clamp_min(SURE)).clamp(max=1))
+    levels = [torch.cat([plain, frame[1]], dim=1)]
     while levels[-1].shape[-1] >= 2 * SMALLEST_PX:
         levels.append(halved(levels[-1]))
     stored = [level.mul_(255).round_().to(torch.uint8) for level in levels]
