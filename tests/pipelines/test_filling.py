@@ -10,6 +10,7 @@ from swiftpie.pipelines.completion import lines_through, straight_on
 from swiftpie.pipelines.filling import (
     BAND_PX,
     FINEST_PX,
+    blurred,
     enlarged,
     in_pieces,
     inpaint,
@@ -106,6 +107,18 @@ def test_texture_is_borrowed_as_strong_as_it_is_around(hole):
     assert 0.6 < float(result[inside].std() / photo[inside].std()) < 1.4
     plain = inpaint(torch.lerp(flat(0.5), flat(0.9), hole), hole)
     assert float(plain[inside].std()) < 1e-3
+
+
+def test_rough_texture_keeps_its_larger_spots():
+    generator, hole = torch.Generator().manual_seed(1), box(120, 120, 264, 264, side=384)
+    fine, spots = torch.randn(2, 1, 1, 384, 384, generator=generator)
+    spots = blurred(spots, 6.0)
+    photo = (0.5 + 0.06 * (fine + 0.6 * spots / spots.std())).expand(1, 3, -1, -1)
+    kept, shown = (
+        (blurred(each, 4.5) - blurred(each, 12.0))[..., 136:248, 136:248].std()
+        for each in (inpaint(photo * (1 - hole), hole), photo)
+    )
+    assert kept > 0.55 * shown
 
 
 def test_texture_has_colours_and_reaches_every_part_of_what_went():

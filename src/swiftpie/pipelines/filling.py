@@ -27,9 +27,11 @@ from swiftpie.pipelines.completion import complete, lines_through
 LUMA = (0.299, 0.587, 0.114)
 FINEST_PX = 2048  # longer side of what anything is looked for in; what is larger is enlarged
 TONE_PX = 128  # longer side of what tones and shifts are found in
-SAMPLED = 8  # a side, pixels in one of the tone's that tell how strong texture is
+SAMPLED = 4  # a side, pixels in one of the tone's that tell how strong texture is
 NEAR = 1 / 16  # A step is looked at so far, as a share of its longer side.
 FINE_PX = 1.5  # deviation of the blur that parts tone and texture, in pixels of the tone
+# Likewise where texture hides seams, as it is so many times what is between both; too faint to see.
+EVEN_PX, ROUGH, UNSEEN = 4.0, 2.0, 0.004
 AROUND_PX = 8  # Ground so near tells how uneven it is, in a thumbnail of lines.
 BICUBIC = -0.75  # slope of the kernel, as torch has it
 # Levels of a colour, how much more often it is in what goes than in what stays, the least share of
@@ -89,12 +91,17 @@ def inpaint(
     small, known = _shrunk(patch, torch.maximum(gone, alike), TONE_PX)
     if not bool(known.any()):
         return extrapolate(patch, 1 - gone)
-    every = max(1, max(_size(patch)) // (SAMPLED * TONE_PX))
-    coarse = blurred_within(small, known, FINE_PX)
+    every = (..., *[slice(None, None, max(1, max(_size(patch)) // (SAMPLED * TONE_PX)))] * 2)
+    coarse, even = (blurred_within(small, known, reach) for reach in (FINE_PX, EVEN_PX))
+    seen = patch[every] - resized(coarse, _size(patch[every]), mode="bilinear")
+    seen = resized(brightness(seen * (1 - gone[every])).abs(), _size(coarse)) * known
+    strength = extrapolate(seen, known)
+    uneven = blurred_within(brightness(coarse - even).abs(), known, EVEN_PX) + UNSEEN
+    rough = extrapolate((blurred_within(seen, known, EVEN_PX) / uneven - ROUGH).clamp(0, 1), known)
+    on_band()
+    coarse = torch.lerp(coarse, even, rough)
     fine = (patch - resized(coarse, _size(patch), mode="bilinear")) * (1 - gone)
     on_band()
-    seen = resized(brightness(fine[..., ::every, ::every]).abs(), _size(coarse)) * known
-    strength = extrapolate(seen, known)
     completed = complete(small, known, strength=strength, on_round=on_band)
     shown, usual, lines = completed or (extrapolate(small, known), None, None)
     if lines is not None:
@@ -102,7 +109,8 @@ def inpaint(
     shifts, shares = _shifts(shown, strength, known, usual)
     on_band()
     inner, there = patch.clone(), _near(gone)
-    tone = enlarged(blurred(shown, FINE_PX), _size(patch), there, on_band=on_band)
+    tone = torch.lerp(blurred(shown, FINE_PX), blurred(shown, EVEN_PX), rough)
+    tone = enlarged(tone, _size(patch), there, on_band=on_band)
     texture = _copied_texture(fine, gone, there, shifts, shares)
     less, known = _shrunk(fine, torch.maximum(gone, alike), LINES_PX)
     lines, share = (
@@ -146,8 +154,7 @@ def like_what_goes(patch: Tensor, gone: Tensor) -> Tensor:
     solid = F.avg_pool2d(alike[None, None].to(gone), 3, 1, 1) > HALF  # specks are texture
     if solid.sum() > MOST_ALIKE * stays.sum():
         return torch.zeros_like(gone)
-    alike = grow(solid.to(gone), 2)
-    return (resized(alike, _size(patch)) > 0).to(gone) * (1 - gone)
+    return (resized(grow(solid.to(gone), 2), _size(patch)) > 0).to(gone) * (1 - gone)
 
 
 def things_beside(patch: Tensor, gone: Tensor) -> Tensor:
@@ -420,12 +427,12 @@ def draw_over(
     The patch is at `place` on the canvas. `on_band` is called after each part of the work, and may
     raise to stop.
     """
-    size = (patch.shape[2], patch.shape[3])
-    cell_px = size[1] / (alone.shape[3] * (place[2] - place[0]))
-    texture = matching_grain(patch, 1 - gone, num_octaves=_octaves(cell_px), seed=seed)
+    size = _size(patch)
+    cell_px = max(1.0, size[1] / (alone.shape[3] * (place[2] - place[0])))
+    finer = round(math.log2(cell_px)) + 1  # octaves of the photograph than the canvas
+    texture = matching_grain(patch, 1 - gone, num_octaves=finer, seed=seed)
     on_band()
-    shown = enlarged_part(alone, place, size, on_band=on_band)
-    return match_border(shown + texture, patch, gone)
+    return match_border(texture + enlarged_part(alone, place, size, on_band=on_band), patch, gone)
 
 
 def matching_grain(
@@ -436,8 +443,7 @@ def matching_grain(
     Each octave is noise with the deviation found nearby, with edges clipped. If it `is_even`, the
     deviation is that of the plainest blocks, which is the noise of the camera.
     """
-    generator = generator_of(seed)
-    luma = brightness(patch)
+    generator, luma = generator_of(seed), brightness(patch)
     texture, size = torch.zeros_like(luma), luma.shape[-2:]
     for _ in range(num_octaves):
         band, luma = split(luma)
@@ -484,10 +490,4 @@ def log_ratio(first: Tensor, second: Tensor, known: Tensor, deviation_px: float)
 def split(values: Tensor) -> tuple[Tensor, Tensor]:
     """Return the finest octave of `values`, and the rest at half the size."""
     half = halved(values)
-    size = (values.shape[2], values.shape[3])
-    return values - F.interpolate(half, size, mode="bilinear", align_corners=False), half
-
-
-def _octaves(cell_px: float) -> int:
-    """Return how many octaves of the photograph are finer than the canvas."""
-    return round(math.log2(max(1.0, cell_px))) + 1
+    return values - F.interpolate(half, _size(values), mode="bilinear", align_corners=False), half
