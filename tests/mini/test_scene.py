@@ -14,7 +14,7 @@ from swiftpie.library import subject_library
 from swiftpie.mini import scene
 from swiftpie.mini.own_pixels import without_own_light
 from swiftpie.mini.placing import picture_size
-from swiftpie.mini.scenes import PHOTOGRAPH_PX
+from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
 from swiftpie.pipelines.request import Output, texts_of
 from swiftpie.types import Cutout
 from tests.parity.edit import photograph, values
@@ -43,6 +43,22 @@ def test_outside_of_the_subject_the_place_is_the_relit_scene(session, identity, 
         subject[: size_px[0] // 4] == 0
     ].all()
     assert (np.abs(apart).max(axis=-1) > 8)[subject > 250].mean() > 0.5
+
+
+def test_grass_stands_before_a_foot_as_its_place_shows_it(session, identity, monkeypatch):
+    request = request_of(identity, prompt="a dog", scene="grass", size_px=(288, 384))
+    (row,) = scene.scene_rows(session.components, request)
+    result = session.draw(request)
+    bare = row.ground._replace(cover_m=0.0)
+    monkeypatch.setitem(scene_library()._grounds, "grass", (bare,))
+    seen, whole = (values(each.subject_masks[0]) for each in (result, session.draw(request)))
+    hidden = (whole > 250) & (seen < 5)
+    light = values(result.images[0])[hidden] / values(row.place)[hidden]
+    assert 0.3 < light.min() < light.max() < 1.05
+    assert np.ptp(light, axis=1).max() < 0.15  # the place's own colours
+    counts = hidden[hidden.any(axis=1)].sum(axis=1)
+    assert 0 < counts[0] < 0.3 * counts.max()  # blades end one by one
+    assert (seen <= whole).all()
 
 
 def test_fog_is_thinner_before_a_subject_than_beside_it(session, identity):

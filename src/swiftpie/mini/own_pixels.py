@@ -133,7 +133,8 @@ class StandingSubject(NamedTuple):
         return self._once(self._seen, size)
 
     def _seen(self, size: tuple[int, int]) -> tuple[Tensor, Extent | None]:
-        wide, tall = self._reach()
+        turned = self.layout.rotation[0].cos().abs() + self.layout.rotation[0].sin().abs()
+        wide, tall = (self.layout.scale[0].expand(2) / 2 * turned).tolist()
         left, right = _cells(self.layout.centre[0, 0], wide, size[1])
         top, bottom = _cells(self.layout.centre[0, 1], tall, size[0])
         if right <= left or bottom <= top:
@@ -177,13 +178,6 @@ class StandingSubject(NamedTuple):
         lit = torch.minimum(torch.addcmul(plain * factor, alpha, lift), alpha)
         on_band()
         return torch.cat([lit, alpha], dim=1)
-
-    def _reach(self) -> tuple[float, float]:
-        """Return half of the width and height that its frame takes, as shares of the picture."""
-        scale = self.layout.scale[0].expand(2) / 2
-        turned = self.layout.rotation[0].cos().abs() + self.layout.rotation[0].sin().abs()
-        wide, tall = (scale * turned).tolist()
-        return wide, tall
 
 
 def own_pixels(
@@ -475,18 +469,13 @@ def _sides(
         return None
     left, top, right, bottom = extent
     more = 1 + AROUND * max(right - left, bottom - top)
-    height, width = alpha.shape[2:]
-    across = ((left - more) / width, (right + more) / width)
-    down = ((top - more) / height, (bottom + more) / height)
-    columns = _span(across, within=(place[0], place[2]), count=size[1])
-    rows = _span(down, within=(place[1], place[3]), count=size[0])
-    return (rows, columns) if rows[0] < rows[1] and columns[0] < columns[1] else None
-
-
-def _span(span: tuple[float, float], *, within: tuple[float, float], count: int) -> tuple[int, int]:
-    """Return first and last of `count` pixels, which lie `within` shares of a side, in a `span`."""
-    low, high = ((end - within[0]) / (within[1] - within[0]) * count for end in span)
-    return max(0, math.floor(low)), min(count, math.ceil(high))
+    spans = ((top - more, bottom + more), (left - more, right + more))
+    ends = []
+    for side, (span, count) in enumerate(zip(spans, size, strict=True)):
+        first, last = place[1 - side], place[3 - side]
+        low, high = ((end / alpha.shape[2 + side] - first) / (last - first) * count for end in span)
+        ends.append((max(0, math.floor(low)), min(count, math.ceil(high))))
+    return (ends[0], ends[1]) if all(low < high for low, high in ends) else None
 
 
 def colours_of(frame: Tensor) -> Tensor:

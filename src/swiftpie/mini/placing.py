@@ -134,9 +134,8 @@ def _placed(
     boxes: Sequence[Box | None],
 ) -> Layout:
     """Return the layout of the box for each picture, or else of the layout predictor."""
-    predicted = None
-    if None in boxes:
-        predicted = _predicted(components, request, subject, noise, text, size)
+    is_free = None in boxes
+    predicted = _predicted(components, request, subject, noise, text, size) if is_free else None
     turned, extent = subject.view or (0.0, 0.0), subject_extent(subject.identity.mask[:1])
     stance = None if subject.box is not None else _stance(components, request, subject)
     lies = subject.box is None and _lies(request, subject)

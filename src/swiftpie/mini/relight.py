@@ -145,9 +145,8 @@ def add_weather(
         return image
     result = Image.new("RGB", image.size)
     for view in _bands(image):
-        pixels = draw_weather(
-            _rows(image, view), noise, name=name, time=time, view=view, is_photo=True
-        )
+        rows = to_tensor(image.crop((0, view.rows[0], image.width, view.rows[1])))
+        pixels = draw_weather(rows, noise, name=name, time=time, view=view, is_photo=True)
         result.paste(to_pil(pixels)[0], (0, view.rows[0]))
         on_band()
     return result
@@ -162,10 +161,6 @@ def _bands(image: Image.Image) -> Iterator[PixelRows]:
 
 def _repeats(size: tuple[int, int]) -> int:
     return min(MOST_REPEATS, max(1, max(size) // PATTERN_PX))
-
-
-def _rows(image: Image.Image, view: PixelRows) -> Tensor:
-    return to_tensor(image.crop((0, view.rows[0], image.width, view.rows[1])))
 
 
 def local_affine_maps(before: Tensor, after: Tensor) -> Tensor:
@@ -189,8 +184,7 @@ def local_affine_maps(before: Tensor, after: Tensor) -> Tensor:
     mean, rest_mean = _smooth(colours), _smooth(rest)
     spread = _smooth(_products(colours, colours)) - _products(mean, mean)
     shared = _smooth(_products(rest, colours)) - _products(rest_mean, mean)
-    square = (3, 3)
-    factors = _solved(spread.unflatten(0, square), shared.unflatten(0, square), ridge=RIDGE)
+    factors = _solved(spread.unflatten(0, (3, 3)), shared.unflatten(0, (3, 3)), ridge=RIDGE)
     offsets = rest_mean - (factors * mean).sum(dim=1)
     factors = _smooth(factors.flatten(0, 1)) + whole[:, :3].reshape(9, 1, 1)
     offsets = _smooth(offsets) + whole[:, 3:, None]

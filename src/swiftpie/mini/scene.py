@@ -14,6 +14,7 @@ from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -23,7 +24,7 @@ from swiftpie.backbones.components import MIN_SIDE_PX, Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.ground import Ground
 from swiftpie.geometry.layout import Layout
-from swiftpie.geometry.shading import Extent, Part, cast_around, usual_shadow
+from swiftpie.geometry.shading import FEET, Extent, Part, cast_around, usual_shadow
 from swiftpie.imageio.images import extent_of, from_8_bits, from_bytes, in_bytes, to_bytes
 from swiftpie.masks import Box
 from swiftpie.mini.looks import COLOURS, MATERIALS
@@ -58,6 +59,9 @@ CLEARER = 0.6  # share of the fog that is not before subjects, which stand near,
 UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))
 # Looks of a subject's own pixels. The drawing shows others, as wood, on a subject that is grey.
 OWN_LOOKS = COLOURS.keys() | MATERIALS.keys()
+# Chosen by eye on 40 pictures: how much a blade of grass stands out at a subject's foot and at its
+# own height, how sharp it is, how many mean contrasts are a half, and how light it is in shadow.
+DENSE, SPARSE, SHARP, CONTRAST, LIT = -1.1, 0.5, 6.0, 2.5, 0.3
 
 
 class SceneRow(NamedTuple):
@@ -71,6 +75,7 @@ class SceneRow(NamedTuple):
     is_ground: bool  # whether subjects stand on it, and cast shadows
     noise: Tensor  # (1, 32, 32, 32); the weather follows it
     boxes: tuple[Box | None, ...]  # boxes where subjects stand; None: the model places them
+    ground: Ground | None = None  # what they stand on, where a place says so
     # Of a frame: what is in the air in the next state, and how far the frame is on to it.
     then: "tuple[SceneRow, float] | None" = None
 
@@ -197,8 +202,8 @@ def prepare_scene(components: Components, request: PersonalizeRequest, clock: Cl
     cells = drawn_cells(components, request, (noise.shape[3], noise.shape[4]))
     words = subjects_alone(components, request, coarse_noise(noise, cells))
     start = prepare_subjects(components, words, clock, place=stands)
-    plan = ScenePlan(request, size, rows, start)
-    return Plan(request, partial(finish_scene, plan=plan, clock=clock), start)
+    finish = partial(finish_scene, plan=ScenePlan(request, size, rows, start), clock=clock)
+    return Plan(request, finish, start)
 
 
 def subjects_alone(
@@ -220,19 +225,17 @@ def subjects_alone(
             text = re.sub(rf"\b{re.escape(word)}\b", name, text, count=1, flags=re.IGNORECASE)
         prompts.append(read(text, vocabulary_of(components)).photo_prompt)
     prompt = prompts[0] if isinstance(request.prompt, str) else tuple(prompts)
-    cells = drawn_cells(components, request) if noise is None else (noise.shape[3], noise.shape[4])
-    size_px = _in_pixels(components, cells)
+    cells = None if noise is None else (noise.shape[3], noise.shape[4])
+    size_px = drawn_size(components, request, cells)
     return with_own(request, prompt=prompt, scene=WORDS_ALONE, size_px=size_px, noise=noise)
 
 
-def drawn_size(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
-    """Return height and width of what the model itself draws before a scene."""
-    return _in_pixels(components, drawn_cells(components, request))
-
-
-def _in_pixels(components: Components, cells: tuple[int, int]) -> tuple[int, int]:
-    cell_px = components.preset.latent_cell_px
-    return cells[0] * cell_px, cells[1] * cell_px
+def drawn_size(
+    components: Components, request: PersonalizeRequest, cells: tuple[int, int] | None = None
+) -> tuple[int, int]:
+    """Return height and width of what the model itself draws before a scene, of so many `cells`."""
+    rows, columns = cells or drawn_cells(components, request)
+    return rows * components.preset.latent_cell_px, columns * components.preset.latent_cell_px
 
 
 def drawn_cells(
@@ -327,7 +330,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             )
         place = _lit(components, picture, reading, noise, name)
         is_ground = name is None or known.is_ground(name)
-        rows.append(SceneRow(reading, seed, place, name, is_photo, is_ground, noise, boxes))
+        rows.append(SceneRow(reading, seed, place, name, is_photo, is_ground, noise, boxes, ground))
     return rows
 
 
@@ -340,7 +343,7 @@ def _place_shown(
     view = WHOLE if ground is None else ground.part_shown(size, whole=whole)
 
     def part() -> Image.Image:
-        picture, _ = known.dealt(name, share, size)
+        picture = known.dealt(name, share, size)
         box = tuple(map(operator.mul, view, 2 * picture.size))
         return picture.resize(size, Image.Resampling.BICUBIC, box=box)
 
@@ -439,24 +442,28 @@ def _with_subjects(
         own = one + (1 - one[:, 3:]) * own
     by_day = None if GREY in looks else plan.rows[row].how_far(PLAIN.time)
     light = gains_between(own, drawing, drawn_mask, by_day=by_day)
-    picture = to_bytes(plan.rows[row].place)
-    alpha = torch.zeros_like(picture[:, :1])
-    half = (math.ceil(plan.size[0] / 2), math.ceil(plan.size[1] / 2))
-    seen = [each.seen(half) for each in subjects]
+    whole = F.pad(to_bytes(plan.rows[row].place), (0, 0, 0, 0, 0, 1))
+    picture, alpha = whole.split((3, 1), dim=1)
+    seen = [each.seen(((plan.size[0] + 1) // 2, (plan.size[1] + 1) // 2)) for each in subjects]
+    ground, grown = plan.rows[row].ground, list[Tensor | None]([None] * len(seen))
     if plan.rows[row].is_ground:
+        lit = picture.clone()
         _darken(picture, _light_on_ground(seen, subjects))
-    for each, (_, extent) in zip(subjects, seen, strict=True):
+        if ground is not None and ground.cover_m:
+            grown = [_grown_before(*each, picture, lit, ground) for each in seen]
+    for each, (_, extent), blades in zip(subjects, seen, grown, strict=True):
         if extent is not None:
-            patch = _patch_around(extent, half, plan.size)
+            patch = _patch_around(extent, plan.size)
             (height, width), (_, rows, columns) = plan.size, patch
             start = (columns.start / width, rows.start / height)
             place = (*start, columns.stop / width, rows.stop / height)
             size = (rows.stop - rows.start, columns.stop - columns.start)
             subject = each.at(size, place, drawn=light).mul_(255)
+            if blades is not None:  # which show the place, and no subject behind
+                subject *= 1 - blades[patch] * (1 - alpha[patch] / 255)
             shows = 1 - subject[:, 3:] / 255
-            for below, above in ((picture, subject[:, :3]), (alpha, subject[:, 3:])):
-                both = torch.addcmul(above, below[patch].contiguous(), shows)
-                below[patch] = both.round_().to(torch.uint8)
+            both = torch.addcmul(subject, whole[patch].contiguous(), shows)
+            whole[patch] = both.round_().to(torch.uint8)
     return picture, alpha
 
 
@@ -500,18 +507,51 @@ def _light_on_ground(
     return light
 
 
-def _patch_around(extent: Extent, small: tuple[int, int], size: tuple[int, int]) -> Part:
-    """Return rows and columns of a picture around an extent in a smaller copy of it."""
-    left, top, right, bottom = extent
-    ends = []
-    for low, high, count, pixels in (
-        (top, bottom, small[0], size[0]),
-        (left, right, small[1], size[1]),
-    ):
-        first = max(0, math.floor((low - AROUND_CELLS) * pixels / count))
-        last = min(pixels, math.ceil((high + AROUND_CELLS) * pixels / count))
-        ends.append(slice(first, last))
-    return (..., ends[0], ends[1])
+def _grown_before(
+    opacity: Tensor, extent: Extent | None, picture: Tensor, lit: Tensor, ground: Ground
+) -> Tensor | None:
+    """Return the share of a subject that grass hides, (1, 1, H, W); light its blades in shadow.
+
+    `picture` is the place in the shadow of subjects, `lit` without it, bytes (1, 3, H, W); for
+    `opacity` and `extent` see `StandingSubject.seen`.
+    """
+    (height, width), foot = picture.shape[2:], 2 * extent[3] if extent else 0
+    tall = ground.cover_m * ground.metre_at(foot / height) * height
+    if extent is None or (more := round(tall)) < 2 or foot >= height:  # its border is cut off
+        return None
+    span, reach = 0.4 * (extent[2] - extent[0]), max(1, more // 4)  # of feet, of leaning blades
+    first, last = max(0, extent[0] - more // 2), extent[2] + more // 2
+    solid = opacity[0, 0, :, first:last] > FEET
+    lowest = (solid * torch.arange(2, 2 * len(solid) + 2, 2)[:, None]).amax(dim=0, keepdim=True)
+    base = F.max_pool1d(lowest.float(), 2 * reach + 1, 1, reach)
+    lift = (foot - base) / span
+    stands = F.avg_pool1d((1 - lift).clamp_min(0), 2 * reach + 1, 1, reach)
+    sides = torch.cat([base.where(base > 0, foot), lift, stands]).repeat_interleave(2, dim=1)
+    base, lift, stands = sides[:, None, : width - 2 * first]
+    rows = slice(max(0, foot - more - round(span / 2)), min(height, foot + more))
+    part = (..., rows, slice(2 * first, min(width, 2 * last)))
+    up = (base - torch.arange(rows.start, rows.stop)[:, None]) / tall + lift
+    own, high = lit[part].float(), up.clamp_min(0)
+    grey = own.mean(dim=1, keepdim=True)
+    few = up[:: max(4, more // 6), :: max(4, more // 6)].shape
+    around = F.interpolate(F.interpolate(grey, few, mode="area"), up.shape, mode="bilinear")
+    bright = grey - around
+    bright /= bright.abs() + CONTRAST * bright.abs().mean() + 1  # in (-1, 1)
+    seen = ((bright - DENSE - (SPARSE - DENSE) * high.sqrt()) * SHARP + 0.5).clamp(0, 1)
+    below = np.ones(base.shape[1] + 2, dtype=np.float32)
+    for row in seen[0, 0].numpy()[::-1]:  # a blade goes on to the ground before the foot
+        np.minimum(row, np.maximum(np.maximum(below[:-2], below[2:]), below[1:-1]), out=row)
+        below[1:-1] = row
+    share = (bright + LIT + 3 * high).clamp(0, 1) * (2 - 2 * up.abs()).clamp(0, 1) * stands
+    picture[part] = picture[part].float().lerp(own, share).round_().to(torch.uint8)
+    return F.pad(seen, (2 * first, max(0, width - 2 * last), rows.start, height - rows.stop))
+
+
+def _patch_around(extent: Extent, size: tuple[int, int]) -> Part:
+    """Return rows and columns of a picture around an extent in a copy of half of its size."""
+    left, top, right, bottom = (2 * (end - AROUND_CELLS) for end in extent)
+    rows = slice(max(0, top), min(size[0], bottom + 4 * AROUND_CELLS))
+    return (..., rows, slice(max(0, left), min(size[1], right + 4 * AROUND_CELLS)))
 
 
 def names_of(rows: Sequence[SceneRow]) -> str:

@@ -233,19 +233,17 @@ class Scenes:
                 found.append((rank, NamedPlace(name, begin, end, head, is_bare)))
         return max(found)[1] if found else None
 
-    def dealt(
-        self, name: str, share: float, size: tuple[int, int]
-    ) -> tuple["Image.Image", Ground | None]:
-        """Return a photograph of a place and its ground, or a drawing cut to a width and height.
+    def dealt(self, name: str, share: float, size: tuple[int, int]) -> "Image.Image":
+        """Return a photograph of a place, or a drawing cut to a width and height.
 
-        `share`, uniform in [0, 1], chooses; drawings are also mirrored, and have no ground.
+        `share`, uniform in [0, 1], chooses; drawings are also mirrored.
         """
         number = self.number_dealt(name, share)
         if self.is_photographed(name):
-            return self.image(name, number), self.surface(name, share)
+            return self.image(name, number)
         # A place is as sharp as one drawn at this size; bicubic makes it 6 % sharper.
         picture = cut_to(self.image(name, number // 2), size, shrinks_by=Image.Resampling.BILINEAR)
-        return ImageOps.mirror(picture) if number % 2 else picture, None
+        return ImageOps.mirror(picture) if number % 2 else picture
 
     def picture(self, name: str, number: int = 0) -> bytes:
         """Return one picture of a place, as a WebP file."""
@@ -324,8 +322,8 @@ def _grounds_of(row: Mapping[str, Any]) -> tuple[Ground, ...]:
     for photograph in row["photographs"]:
         corners = tuple((x, y) for x, y in photograph["ground"])
         first, second = ((y, metre) for y, metre in photograph["metre"])
-        summit = photograph.get("summit", 1.0)
-        grounds.append(Ground(corners, (first, second), photograph["is_near"], summit))
+        more = (photograph.get("summit", 1.0), photograph.get("cover_m", 0.0))
+        grounds.append(Ground(corners, (first, second), photograph["is_near"], *more))
     return tuple(grounds)
 
 
