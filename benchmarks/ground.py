@@ -364,7 +364,8 @@ def pictures(session: swiftpie.Session, folder: Path, *, seed: int) -> Iterator[
         prompt = f"a {noun} {known.phrase(name)}"
         identity = identity_of(session, folder, outline)
         drawn = session.personalize(identity, prompt, scene=name, seed=seed + number, size=SIZE)
-        whole = known.ground(name, share_of(draw_noise([seed + number], NOISE_SHAPE)))
+        share = share_of(draw_noise([seed + number], NOISE_SHAPE))
+        whole = known.ground(name, known.share_for(name, share, is_small=name in near))
         assert whole is not None, "dealt places have ground"
         ground = whole.seen_in(whole.part_shown(SIZE, whole=known.size_of(name)))
         is_on, tall = standing_in(drawn.subject_masks[0], ground)

@@ -143,6 +143,14 @@ def test_small_things_get_a_near_place_where_the_prompt_names_none():
     assert read("a mug in a park").place_for(0.5, is_small=True) == "park"
 
 
+@pytest.mark.parametrize("is_small", [False, True])
+def test_a_place_with_near_and_far_views_shows_small_things_from_near_and_others_from_far(is_small):
+    known = scene_library()
+    for name, share in product(("beach", "park"), (0.0, 0.4, 1.0)):
+        ground = known.ground(name, known.share_for(name, share, is_small=is_small))
+        assert ground.is_near == (is_small and name == "beach")
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -223,9 +223,13 @@ def place_named(request: PersonalizeRequest, reading: Reading, share: float = 0.
     assert isinstance(request.scene, str), "a picture is no place of the library"
     if request.scene:
         return scene_library().find(request.scene)
+    return reading.place_for(share, is_small=are_small(request, reading))
+
+
+def are_small(request: PersonalizeRequest, reading: Reading) -> bool:
+    """Whether there are subjects, all of them known to be small."""
     heights = _heights_of(request, reading)
-    is_small = bool(heights) and all(each is not None and each < SMALL_M for each in heights)
-    return reading.place_for(share, is_small=is_small)
+    return bool(heights) and all(each is not None and each < SMALL_M for each in heights)
 
 
 def _stance(components: Components, request: PersonalizeRequest, subject: Subject) -> Stance | None:

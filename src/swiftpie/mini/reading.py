@@ -156,11 +156,7 @@ class Reading:
         """Return the place, or else one where anything may be.
 
         That is a meadow if the prompt asks for a time, weather or season, or a wall seen from near
-        for small things, else a plain backdrop.
-
-        Args:
-            share: Uniform in [0, 1), which chooses the colour of the backdrop.
-            is_small: Whether small things are there.
+        for small things, else a plain backdrop, whose colour `share` in [0, 1) chooses.
         """
         if self.place is not None:
             return self.place

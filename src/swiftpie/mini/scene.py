@@ -29,7 +29,7 @@ from swiftpie.imageio.images import extent_of, from_8_bits, from_bytes, in_bytes
 from swiftpie.masks import Box
 from swiftpie.mini.looks import COLOURS, MATERIALS
 from swiftpie.mini.own_pixels import GREY, WHOLE, StandingSubject, gains_between, own_pixels
-from swiftpie.mini.placing import picture_size, place_of, place_subjects, staged
+from swiftpie.mini.placing import are_small, picture_size, place_of, place_subjects, staged
 from swiftpie.mini.reading import Reading, read, read_all, vocabulary_of
 from swiftpie.mini.relight import DRAWN_WEATHERS, NOISE_SHAPE, relight, weathered
 from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
@@ -314,11 +314,13 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
     rows, size, known = [], picture_size(components, request)[::-1], scene_library()
     for index, seed in enumerate(request.seeds):
         reading, noise = readings[index % len(readings)], draw_noise([seed], NOISE_SHAPE)
+        share = share_of(noise)
         if isinstance(request.scene, Image.Image):
             name, (picture, ground) = None, (cut_to(request.scene, size), None)
         else:
-            name = place_of(request, reading, share_of(noise))
-            picture, ground = _place_shown(components, name, share_of(noise), size)
+            name = place_of(request, reading, share)
+            share = known.share_for(name, share, is_small=are_small(request, reading))
+            picture, ground = _place_shown(components, name, share, size)
         boxes = staged(components, request, reading, noise, ground, size)
         reading = reading.shown_at(name)
         is_photo = name is None or known.is_photographed(name)
@@ -328,9 +330,9 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
                 "it out, give a picture of the subject in that pose, turn it by `tilt`, or draw "
                 f"all of it from words by `scene='{WORDS_ALONE}'`."
             )
-        place = _lit(components, picture, reading, noise, name)
         is_ground = name is None or known.is_ground(name)
-        rows.append(SceneRow(reading, seed, place, name, is_photo, is_ground, noise, boxes, ground))
+        row = SceneRow(reading, seed, picture, name, is_photo, is_ground, noise, boxes, ground)
+        rows.append(row._replace(place=_lit(components, row, share)))
     return rows
 
 
@@ -351,31 +353,23 @@ def _place_shown(
     return shown, None if ground is None or not ground.corners else ground.seen_in(view)
 
 
-def _lit(
-    components: Components, picture: Image.Image, reading: Reading, noise: Tensor, name: str | None
-) -> Image.Image:
-    """Return a picture of a place in the light of a prompt.
+def _lit(components: Components, row: SceneRow, share: float) -> Image.Image:
+    """Return the place of a picture, which `share` has dealt, in the light of its prompt.
 
     Photographs look the same by any noise, up to a level or two, so each is lit once.
     """
-    setting, run, known = reading.shown_setting, components.engine.run, scene_library()
+    picture, name, setting = row.place, row.name, row.reading.shown_setting
     if setting == PLAIN:
         return picture
-    if name is not None and not known.is_photographed(name):
-        # The network knows how drawings of a place look.
-        return relight(picture, setting, noise=noise, place=name, run=run)
+    run = components.engine.run
+    if not row.is_photo:  # the network knows how drawings of a place look
+        return relight(picture, setting, noise=row.noise, place=name, run=run)
     if setting.in_photographs == PLAIN:
         return picture
-    if name is None:
-        what = sha256(picture.tobytes()).hexdigest()
-    else:
-        what = f"{name} {known.number_dealt(name, share_of(noise))}"
-    same = draw_noise([0], NOISE_SHAPE)
-    return components.keep(
-        "lit place",
-        f"{what} {picture.size} {tuple(setting)}",
-        partial(relight, picture, setting, noise=same, run=run),
-    )
+    known_as = f"{name} {scene_library().number_dealt(name, share)}" if name else ""
+    what = known_as or sha256(picture.tobytes()).hexdigest()
+    lit = partial(relight, picture, setting, noise=draw_noise([0], NOISE_SHAPE), run=run)
+    return components.keep("lit place", f"{what} {picture.size} {tuple(setting)}", lit)
 
 
 @torch.no_grad()

@@ -152,6 +152,13 @@ class Scenes:
         number = self.number_dealt(name, share)
         return self._grounds[name][number] if self.is_photographed(name) else None
 
+    def share_for(self, name: str, share: float, *, is_small: bool) -> float:
+        """Return the share that deals one of a place's views for small things, or for others."""
+        grounds = self._grounds.get(name, ())
+        views = [n for n, ground in enumerate(grounds) if ground.is_near == is_small]
+        chosen = min(int(len(views) * share), len(views) - 1)
+        return (views[chosen] + 0.5) / len(grounds) if views else share
+
     def number_dealt(self, name: str, share: float) -> int:
         """Return which picture of a place `dealt` takes; odd ones of drawings are mirrored."""
         count = self.count(name) * (1 if self.is_photographed(name) else 2)
