@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks import near_places as studio
-from benchmarks.near_places import Colour, Material, leafy, shoot
+from benchmarks.near_places import Colour, Material, leafy, shoot, sides
 from benchmarks.shores import daylight, hills, net, waves
 
 Heights = Callable[[Any, Any], Any]
+NEARBY = (0.3, 2.6)  # metres: where the ground that small things stand on begins and ends
 NEEDLES: tuple[Colour, ...] = ((0.012, 0.028, 0.016), (0.018, 0.036, 0.018), (0.022, 0.034, 0.02))
 WHITE: Colour = (0.82, 0.85, 0.9)
 SNOWY_ROCK: tuple[Colour, Colour] = ((0.62, 0.68, 0.78), (0.2, 0.25, 0.33))
@@ -97,7 +98,14 @@ def put(
 
 
 def clearing(
-    name: str, seed: int, near: Any, *, sun: tuple[float, float], clouds: float, exposure: float
+    name: str,
+    seed: int,
+    near: Any,
+    *,
+    sun: tuple[float, float],
+    clouds: float,
+    exposure: float,
+    is_near: bool = False,
 ) -> None:
     """Draw a field of snow before a wood, with firs at `near` places."""
     draw, deal = np.random.default_rng(seed), random.Random(seed)
@@ -112,14 +120,15 @@ def clearing(
     net(np.linspace(-200, 200, 300), np.geomspace(59.5, 220, 80), ground, snow())
     firs = [fir(each, NEEDLES[each % 3]) for each in range(6)]
     edge = [(deal.uniform(-110, 110), deal.uniform(88, 150)) for _ in range(760)]
-    sides = [(deal.choice((-1, 1)) * deal.gauss(28, 6), deal.uniform(38, 80)) for _ in range(40)]
-    for spots, tall in ((edge, (6, 13)), (sides, (4, 10)), (near, (3.5, 7))):
+    aside = [(deal.choice((-1, 1)) * deal.gauss(28, 6), deal.uniform(38, 80)) for _ in range(40)]
+    for spots, tall in ((edge, (6, 13)), (aside, (4, 10)), (near, (3.5, 7))):
         for at in spots:
             put(deal, firs, at, tall, ground)
     hills(draw, 2600, (-3400, 3200), 330, WOODED, rough=0.06)
     hills(draw, 6500, (-6800, 6200), 1150, SNOWY_ROCK, rough=0.09)
-    daylight(sun, clouds, seed, energy=3.6)
-    shoot(name, [(-9, 1.2), (9, 1.2), (9, 9), (-9, 9)], exposure=exposure)
+    daylight(sun, clouds, seed, energy=3.6, is_near=is_near)
+    first, last = NEARBY if is_near else (1.2, 9)
+    shoot(name, sides(9, first, last), exposure=exposure)
 
 
 def snow_0() -> None:
@@ -130,6 +139,12 @@ def snow_0() -> None:
 def snow_1() -> None:
     near = ((8.5, 15), (11, 19), (14, 22), (10, 26), (-19, 30), (-16, 38), (17, 30))
     clearing("snowy slope-1", 7, near, sun=(19, 48), clouds=0.9, exposure=0.45)
+
+
+def snow_2() -> None:
+    near = ((-7, 13), (-9, 17), (6.5, 16), (9, 21), (3, 26), (-13, 23), (12, 29))
+    sun = (26, 55)
+    clearing("snowy slope-2", 9, near, sun=sun, clouds=0.5, exposure=0.35, is_near=True)
 
 
 def wheat(seed: int, colour: Colour, *, stalks: int, wide: float, tall: float, ears: bool) -> Any:
@@ -180,7 +195,15 @@ def soil() -> Any:
     return made.done(made.mixed(1.0, colour, dim, "MULTIPLY"), relief, deep=0.05, bump=0.8)
 
 
-def field(name: str, seed: int, *, edge: float, sun: tuple[float, float], clouds: float) -> None:
+def field(
+    name: str,
+    seed: int,
+    *,
+    edge: float,
+    sun: tuple[float, float],
+    clouds: float,
+    is_near: bool = False,
+) -> None:
     """Draw a mown strip before standing wheat, which begins `edge` metres away."""
     draw, deal = np.random.default_rng(seed), random.Random(seed)
     lumps = waves(draw, 60, 0.5, 0.012, 1.5)
@@ -201,13 +224,16 @@ def field(name: str, seed: int, *, edge: float, sun: tuple[float, float], clouds
     hills(draw, 800, (-1100, 300), 34, WOODS, rough=0.09)
     hills(draw, 1500, (-500, 2200), 75, FAR_FIELDS, rough=0.05)
     hills(draw, 4200, (-4400, 4200), 210, ((0.24, 0.3, 0.33), (0.16, 0.22, 0.25)), rough=0.07)
-    daylight(sun, clouds, seed)
-    far_end = edge - 0.6
-    shoot(name, [(-9, 1.2), (9, 1.2), (9, far_end), (-9, far_end)], exposure=0.3)
+    daylight(sun, clouds, seed, is_near=is_near)
+    shoot(name, sides(9, NEARBY[0] if is_near else 1.2, edge - 0.6), exposure=0.3)
 
 
 def wheat_0() -> None:
     field("wheat field-0", 2, edge=6.5, sun=(36, -58), clouds=0.7)
+
+
+def wheat_1() -> None:
+    field("wheat field-1", 5, edge=3.2, sun=(38, 58), clouds=0.6, is_near=True)
 
 
 def around(first: int, count: int) -> list[list[int]]:
@@ -393,7 +419,7 @@ def rosette(seed: int, colour: Colour, *, fronds: int, wide: float, stem: float 
     return made
 
 
-def jungle_0() -> None:
+def jungle(name: str, *, is_near: bool = False) -> None:
     draw, deal = np.random.default_rng(11), random.Random(11)
     ground = waves(draw, 60, 0.6, 0.014, 1.5)
 
@@ -434,13 +460,24 @@ def jungle_0() -> None:
             put(deal, plants, (x, y), tall, ground)
     for _ in range(90):
         put(deal, bushes, (deal.uniform(-40, 40), deal.uniform(42, 75)), (5, 14), ground)
-    daylight((60, -75), 1.0, 3, energy=5.5)
-    shoot("jungle-0", [(-1.3, 1.2), (1.3, 1.2), (1.3, 6.5), (-1.3, 6.5)], exposure=1.25)
+    daylight((60, -75), 1.0, 3, energy=5.5, is_near=is_near)
+    shoot(name, sides(1.3, *(NEARBY if is_near else (1.2, 6.5))), exposure=0.9 if is_near else 1.25)
+
+
+def jungle_0() -> None:
+    jungle("jungle-0")
+
+
+def jungle_1() -> None:
+    jungle("jungle-1", is_near=True)
+
+
+PLACES = (snow_0, snow_1, snow_2, wheat_0, wheat_1, savanna_0, road_0, jungle_0, jungle_1)
 
 
 def main() -> None:
     """Render the places."""
-    studio.render((snow_0, snow_1, wheat_0, savanna_0, road_0, jungle_0), __doc__)
+    studio.render(PLACES, __doc__)
 
 
 if __name__ == "__main__":

@@ -235,7 +235,12 @@ def window(x: float = -1.6, power: float = 30.0) -> None:
 
 
 def camera(
-    height: float = 0.3, pitch: float = 13, *, angle: float = 35, sharp: float | None = 2.8
+    height: float = 0.3,
+    pitch: float = 13,
+    *,
+    angle: float = 35,
+    sharp: float | None = 2.8,
+    focus: float | None = None,
 ) -> None:
     made = bpy.data.cameras.new("camera")
     held = bpy.data.objects.new("camera", made)
@@ -244,7 +249,7 @@ def camera(
     made.angle, made.clip_end = math.radians(angle), HORIZON_M
     if sharp is not None:
         made.dof.use_dof, made.dof.aperture_fstop = True, sharp
-        made.dof.focus_distance = 0.75 if height < 0.38 else 1.1
+        made.dof.focus_distance = focus or (0.75 if height < 0.38 else 1.1)
     held.location, held.rotation_euler = (0, 0, height), (math.radians(90 - pitch), 0, 0)
 
 
@@ -449,7 +454,10 @@ def tuft(seed: int, blades: int = 1800, tall: float = 0.055, wide: float = 0.3) 
     return made
 
 
-def grass(name: str, panorama: str, yaw: float, *, sun: tuple[float, float], seed: int) -> None:
+def grass(
+    name: str, panorama: str, yaw: float, *, sun: tuple[float, float], seed: int, edge: float = 3.5
+) -> None:
+    """Draw a lawn on which things stand up to an `edge`, so many metres away."""
     deal, tufts = random.Random(seed), [tuft(each) for each in range(6)]
     for made, colour in zip(tufts, (0, 1, 2, 0, 1, 3), strict=True):
         made.materials.append(leafy(GREENS[colour], 1.7, rough=0.45, share=0.35))
@@ -470,7 +478,7 @@ def grass(name: str, panorama: str, yaw: float, *, sun: tuple[float, float], see
     lamp("SUN", (0, 0, 5), (90 - sun[0], 0, sun[1]), energy=4.0, angle=0.03, color=(1, 0.93, 0.82))
     light(panorama, yaw)
     camera(0.4, 13, angle=38, sharp=4)
-    shoot(name, sides(9, 0.3, 3.5), exposure=0.3)
+    shoot(name, sides(9, 0.3, edge), exposure=0.3)
 
 
 def grass_0() -> None:
@@ -505,7 +513,12 @@ def floor_1() -> None:
 
 
 def lounge(
-    name: str, wood: Any, wall: Colour, rug: tuple[Colour, Colour], *pieces: tuple[Any, ...]
+    name: str,
+    wood: Any,
+    wall: Colour,
+    rug: tuple[Colour, Colour],
+    *pieces: tuple[Any, ...],
+    far: float = 3.4,
 ) -> None:
     """Draw a living room as a person sees it who sits."""
     slab((0, 4.2, -0.05), (9, 9, 0.1), boards(wood, 0.15, long=2.4, gap=0.0012, rough=0.35))
@@ -518,7 +531,7 @@ def lounge(
     light("apartment.exr", 100, 0.7)
     lamp("AREA", (-3.2, 1.2, 2.4), (55, 0, -75), size=2.0, energy=180, color=(1, 0.96, 0.9))
     camera(1.05, 13, angle=44, sharp=None)
-    shoot(name, sides(1.7, 1.2, 3.4))
+    shoot(name, sides(1.7, 1.2, far))
 
 
 def kitchen_0() -> None:
@@ -563,6 +576,13 @@ def lounge_1() -> None:
     lounge("living room-1", WALNUT, (0.6, 0.62, 0.6), cloth, sofa, shelf)
 
 
+def bedroom_0() -> None:
+    bed, stand = ("bed3", (-1.0, 3.75, 0), 1.05, 0.0), ("bedsideTable2", (0.35, 4.5, 0), 0.5, 0.0)
+    lamp_, plant = ("desklamp", (0.35, 4.45, 0.5), 0.42, 0.0), ("plant", (1.9, 4.4, 0), 1.5, 0.0)
+    cloth = ((0.5, 0.47, 0.43), (0.41, 0.385, 0.345))
+    lounge("bedroom-0", OAK, (0.62, 0.63, 0.6), cloth, bed, stand, lamp_, plant, far=2.55)
+
+
 def sofa(name: str, piece: str, tall: float, seat: float, span: Sequence[float]) -> None:
     """Draw a sofa whose seat is what things stand on."""
     room(3.0, (0.66, 0.62, 0.54))
@@ -584,7 +604,7 @@ def sofa_1() -> None:
 
 PLACES: tuple[Callable[[], None], ...] = (
     *(table_0, table_1, table_2, counter_0, counter_1, sill_0, sill_1, garden_0, garden_1),
-    *(grass_0, floor_0, floor_1, lounge_0, lounge_1, sofa_0, sofa_1, kitchen_0),
+    *(grass_0, floor_0, floor_1, lounge_0, lounge_1, bedroom_0, sofa_0, sofa_1, kitchen_0),
 )
 
 

@@ -203,12 +203,16 @@ def daylight(
     *,
     energy: float = 4.4,
     colour: Colour = (1, 0.91, 0.77),
+    is_near: bool = False,
 ) -> None:
-    """Add a low sun, a sky and a camera at the height of a child's eyes."""
+    """Add a low sun, a sky and a camera at the height of a child's eyes, or near the ground."""
     turned = (90 - sun[0], 0, sun[1])
     lamp("SUN", (0, 0, 5), turned, energy=energy, angle=0.009, color=colour)
     sky(sun, clouds, seed)
-    camera(1.35, 7, angle=42, sharp=None)
+    if is_near:
+        camera(0.5, 10, angle=40, sharp=8)
+    else:
+        camera(1.35, 7, angle=42, sharp=None)
 
 
 def shoot_shore(

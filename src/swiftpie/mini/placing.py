@@ -259,8 +259,7 @@ def _words_of_free(request: PersonalizeRequest, subject: Subject) -> list[str]:
 
 def _heights_of(request: PersonalizeRequest, reading: Reading) -> list[float | None]:
     """Return the usual height of each subject in metres; None for names that no table has."""
-    mentioned = heights_in(reading.said)
-    heights: list[float | None] = []
+    mentioned, heights = heights_in(reading.said), list[float | None]()
     for number, subject in enumerate(request.subjects):
         named = subject.identity.named
         name = subject.name or ("" if named is None else named.name)
