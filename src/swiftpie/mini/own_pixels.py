@@ -37,7 +37,6 @@ from swiftpie.geometry.shading import (
 from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved
 from swiftpie.mini.looks import COLOURS, MATERIALS, Tones, recolour, remake
 from swiftpie.pipelines.filling import (
-    SHADE_PX,
     Area,
     CanvasDrawing,
     OnBand,
@@ -64,9 +63,7 @@ SMALLEST_PX = 64  # a level below this side shows nothing that a picture needs
 # whose ratios say nothing, and the least and greatest gain.
 CELLS, RADIUS, FLOOR, GAINS = 32, 2, 0.01, (0.15, 3.0)
 
-MOST_DARKENING = 1.6  # greatest darkening of the ground, as a natural logarithm
-MOST_LIGHTENING = 0.1  # the same for lightening: subjects cast shadows, but little light
-UNEXPECTED_SHADE, UNEXPECTED_LIGHT = 0.3, 0.3  # logarithms; predicted light wins up to here
+UNEXPECTED_LIGHT = 0.3  # natural logarithm; predicted light wins up to here
 FINER = 4  # pixels of a shadow in one of the canvas: where a subject stands it is narrow
 MOST_RELIGHTING = 1.0  # greatest change of a subject's light, as a natural logarithm
 EDGE_PX, LIGHT_PX = 2.0, 2.0  # deviations of blurs, on the canvas
@@ -330,7 +327,8 @@ def composite_patch(
         ground = draw_over(patch, drawing.alone, gone=gone, place=place, seed=seed, on_band=on_band)
     elif bool(gone.any()):
         ground = inpaint(patch, gone, on_band=on_band)
-    ground = ground * enlarged_part(_shade(drawing, placed).exp(), place, size, on_band=on_band)
+    shade = _shade(drawing.changes, placed).exp()
+    ground = ground * enlarged_part(shade, place, size, on_band=on_band)
     on_band()
     subject = _subject(drawing, placed, place=place, size=size, on_band=on_band)
     if subject is None:
@@ -381,34 +379,19 @@ def match_sharpness(
     return low
 
 
-def _shade(drawing: CanvasDrawing, placed: StandingSubject) -> Tensor:
+def _shade(changes: Tensor, placed: StandingSubject) -> Tensor:
     """Return the log change of the ground's brightness by the subject, (1, 1, H, W).
 
-    It is the shadow of the predicted light, plus the drawing where that is clearly darker or
-    lighter, and fades to nothing at the edge of what may change. It covers the canvas.
+    It is the shadow on flat ground of the predicted light, and fades to nothing at the edge of
+    what `changes` on the canvas. Shades that a network draws are further from the truth.
     """
-    ground = (1 - 2 * blurred(drawing.subject, SHADE_PX)).clamp(0, 1)
-    shade = log_ratio(drawing.after, drawing.alone, ground, SHADE_PX)
-    inner = (2 * blurred(drawing.changes, EDGE_PX) - 1).clamp(0, 1)
-    drawn = shade.mean(dim=1, keepdim=True).clamp(-MOST_DARKENING, MOST_LIGHTENING)
-    size = (shade.shape[2], shade.shape[3])
-    expected, broad = _cast_shades(placed, (FINER * size[0], FINER * size[1]))
-    differs = _clear(drawn - F.avg_pool2d(broad, FINER), UNEXPECTED_SHADE)
-    return expected * _finer(inner) + _finer(differs * inner)
-
-
-def _cast_shades(placed: StandingSubject, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return the shadow on flat ground, in logarithms, and what a drawing is fine enough for."""
-    opacity, _ = placed.seen(size)
+    inner = (2 * blurred(changes, EDGE_PX) - 1).clamp(0, 1)
+    inner = F.interpolate(inner, scale_factor=FINER, mode="bilinear", align_corners=False)
+    opacity, _ = placed.seen((inner.shape[2], inner.shape[3]))
     rows = (opacity > FEET).any(dim=3).flatten().nonzero()
-    base = (rows.amax() + 1) / size[0] if len(rows) else torch.ones(())
+    base = (rows.amax() + 1) / len(opacity[0, 0]) if len(rows) else torch.ones(())
     footing = footing_of(opacity, placed.layout, base.view(1, 1, 1, 1))
-    broad, cast = footing._replace(touching=0 * footing.touching), usual_shadow(placed.scene)
-    return (1 - cast_shadow(footing, cast)).log(), (1 - cast_shadow(broad, cast)).log()
-
-
-def _finer(canvas: Tensor) -> Tensor:
-    return F.interpolate(canvas, scale_factor=FINER, mode="bilinear", align_corners=False)
+    return (1 - cast_shadow(footing, usual_shadow(placed.scene))).log() * inner
 
 
 def _clear(difference: Tensor, doubt: float) -> Tensor:
