@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 from swiftpie.errors import InputError, system_reason
 
@@ -126,14 +125,9 @@ def make_folder(path: Path) -> None:
         ) from error
 
 
-class _Workplace(NamedTuple):
-    folder: Path
-    mode: int  # the permissions of new files
-
-
 @contextmanager
-def _workplace(path: Path) -> Iterator[_Workplace]:
-    """Yield a new folder next to `path`, which is deleted at the end and which no error names."""
+def _workplace(path: Path) -> Iterator[tuple[Path, int]]:
+    """Yield a folder next to `path`, deleted at the end and in no error, and new files' mode."""
     remove_leftovers(path.parent.absolute())
     prefix, suffix = TEMPORARY.split("*")
     name = ""
@@ -143,7 +137,7 @@ def _workplace(path: Path) -> Iterator[_Workplace]:
             probe.touch()
             mode = probe.stat().st_mode & 0o777
             probe.unlink()
-            yield _Workplace(Path(name), mode)
+            yield Path(name), mode
     except OSError as error:
         if error.filename is not None and prefix not in str(error.filename):
             raise

@@ -15,21 +15,10 @@ from PIL import Image
 
 from swiftpie.errors import InputError, MissingExtra, require, short_reason, system_reason
 
-MEDIA = {  # by Pillow's names of formats
-    "PNG": "image/png",
-    "JPEG": "image/jpeg",
-    "WEBP": "image/webp",
-    "TIFF": "image/tiff",
-    "GIF": "image/gif",
-    "MP4": "video/mp4",
-}
-STARTS = {
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"\xff\xd8": "JPEG",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"GIF8": "GIF",
-}
+MEDIA = {name: f"image/{name.lower()}" for name in ("PNG", "JPEG", "WEBP", "TIFF", "GIF")}
+MEDIA["MP4"] = "video/mp4"  # all by Pillow's names of formats
+STARTS = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8": "JPEG", b"GIF8": "GIF"}
+STARTS |= {b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 START_OF_SCAN, APP11 = 0xDA, 0xEB  # the markers of a JPEG before which, and in which, manifests are
 LABEL_BYTES = 200  # in which a box of a manifest names its kind
 MAX_BLOCKS = 10_000  # of a file that are looked at
@@ -95,8 +84,8 @@ def signed(data: bytes, file_format: str, *, key: str | Path, source: Data | Non
         MissingExtra: `c2pa-python` is not installed.
     """
     c2pa, out = _c2pa("Signing"), io.BytesIO()
-    made = {"action": "c2pa.created", "digitalSourceType": f"{SOURCES}trainedAlgorithmicMedia"}
-    actions = [made]
+    kind = f"{SOURCES}trainedAlgorithmicMedia"
+    actions = [{"action": "c2pa.created", "digitalSourceType": kind}]
     if source is not None:
         kind = f"{SOURCES}compositeWithTrainedAlgorithmicMedia"
         opened: dict[str, Any] = {"action": "c2pa.opened"}

@@ -58,20 +58,9 @@ JPEG_SCAN, JPEG_END, JPEG_EXIF = 0xDA, 0xD9, 0xE1
 TIFF_TILE = (322, 323)  # tags: width and height
 TIFF_STRIPS, TIFF_TILES = (273, 279), (324, 325)  # where they begin, and how long they are
 
-DECODER_ERRORS = (  # everything Pillow's decoders raise on broken bytes
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
+BUILT_IN = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, OSError)
+MORE = (RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zlib.error)
+DECODER_ERRORS = (*BUILT_IN, *MORE)  # everything that Pillow's decoders raise on broken bytes
 
 
 def load_image(source: Source, *, most_px: int | None = None) -> Image.Image:
@@ -91,7 +80,8 @@ def load_image(source: Source, *, most_px: int | None = None) -> Image.Image:
             image.draft(None, (most_px, most_px))  # JPEG alone can do that
         image.load()
         if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
-            image = _inverted(image)  # Pillow takes each for one of Adobe's, which count from white
+            info, image = image.info, ImageChops.invert(image)
+            image.info = info  # Pillow takes each for one of Adobe's, which count from white
         image = to_upright(image, is_ours=image is not source)
         image = _to_srgb(to_straight(image))  # each step lets go of the one before
         image = to_plain(image)
@@ -227,8 +217,7 @@ class _Metered(io.BytesIO):
     def __init__(self, data: bytes, *, name: str) -> None:
         super().__init__(data)
         self._name, self._length = name, len(data)
-        self._reads_left = MAX_HEADER_READS
-        self._bytes_left = MAX_HEADER_BYTES
+        self._reads_left, self._bytes_left = MAX_HEADER_READS, MAX_HEADER_BYTES
 
     def allow_pixels(self) -> None:
         """Allow for what pixels take, which are read once."""
@@ -257,8 +246,7 @@ def describe(source: Source) -> str:
 
 def read_bytes(source: Source) -> bytes:
     """Return an encoded picture, of which nothing is looked at; a file from its beginning."""
-    name = describe(source)
-    limit = MAX_ENCODED_MIB << 20
+    name, limit = describe(source), MAX_ENCODED_MIB << 20
     if isinstance(source, str | os.PathLike):
         data = _read_path(Path(source), limit=limit, name=name)
     elif isinstance(source, bytes | bytearray | memoryview):
@@ -305,14 +293,13 @@ def _read_file(file: Any, *, limit: int, name: str) -> bytes:  # noqa: ANN401 - 
 
 
 def _check_size(size: tuple[int, int], *, name: str) -> None:
-    width, height = size
-    if width < 1 or height < 1:
+    if min(size) < 1:
         raise ImageError(f"{name} has no pixels. A picture is needed. Export it again.")
-    if max(size) > MAX_SIDE_PX or width * height > MAX_PIXELS:
-        raise ImageError(_too_large(name, f"{width}x{height}"))
+    if max(size) > MAX_SIDE_PX or size[0] * size[1] > MAX_PIXELS:
+        raise ImageError(_too_large(name, f"{size[0]}x{size[1]}"))
     if max(size) > MAX_ASPECT * min(size):
         raise ImageError(
-            f"{name} is {width}x{height} px. The longer side may be at most {MAX_ASPECT} times "
+            f"{name} is {size[0]}x{size[1]} px. The longer side may be at most {MAX_ASPECT} times "
             "the shorter one. Crop it."
         )
 
@@ -325,10 +312,7 @@ def _too_large(name: str, found: str) -> str:
 
 
 def _too_slow(name: str, found: str) -> str:
-    return (
-        f"{name} has {found}, and reading it would take too long. Save it again as PNG or plain "
-        "JPEG."
-    )
+    return f"{name} has {found}, so reading takes too long. Save it again as PNG or plain JPEG."
 
 
 def _count_scans(data: bytes, start: int, stop: int, *, name: str) -> int:
@@ -394,12 +378,6 @@ def colour_profile(image: Image.Image) -> bytes:
     except (*DECODER_ERRORS, ImageCms.PyCMSError):
         return b""
     return profile if space.strip() == "RGB" else b""
-
-
-def _inverted(image: Image.Image) -> Image.Image:
-    inverted = ImageChops.invert(image)
-    inverted.info = image.info
-    return inverted
 
 
 def to_straight(image: Image.Image) -> Image.Image:

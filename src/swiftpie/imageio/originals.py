@@ -29,14 +29,8 @@ EXIF_WORDS = (*range(0x010E, 0x0111), 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x
 EXIF_WORDS += (0x8298, *range(0x9C9B, 0x9CA0))
 MAX_KEPT_EXIF = 5_000  # bytes; a JPEG also has to hold how the picture was made
 
-OTHER_COLOURS = {
-    "I": "numbers of 32 bit",
-    "F": "numbers of 32 bit",
-    "CMYK": "colours for print (CMYK)",
-    "LAB": "colours in Lab",
-    "YCbCr": "colours in YCbCr",
-}
-GREYS = ("L", "LA")
+OTHER_COLOURS = {"CMYK": "colours for print (CMYK)", "LAB": "colours in Lab"}
+OTHER_COLOURS |= {"YCbCr": "colours in YCbCr", **dict.fromkeys("IF", "numbers of 32 bit")}
 
 
 class OriginalPicture(NamedTuple):
@@ -56,7 +50,9 @@ def read_original(source: str | Path | bytes | Image.Image) -> OriginalPicture:
         exif, losses = _kept_exif(image)
         losses += [*lost, *lost_credentials(source)]
         image = to_straight(to_upright(image, is_ours=image is not source))
-        if image.mode in OTHER_COLOURS or (image.mode in GREYS and "icc_profile" in image.info):
+        if image.mode in OTHER_COLOURS or (
+            image.mode in {"L", "LA"} and "icc_profile" in image.info
+        ):
             return OriginalPicture(PictureData(load_image(source), b"", exif), tuple(losses))
         return OriginalPicture(PictureData(to_plain(image), profile, exif), tuple(losses))
 
@@ -134,10 +130,8 @@ def _kept_exif(image: Image.Image) -> tuple[bytes, list[str]]:
             entries = given.get_ifd(block)
             if block == EXIF_BLOCK and MAKER_NOTE in entries:
                 losses.append("the maker's notes in its EXIF data")
-            if kept_entries := {
-                tag: entry for tag, entry in entries.items() if tag not in left_out
-            }:
-                kept.get_ifd(block).update(kept_entries)
+            if left := {tag: entries[tag] for tag in entries if tag not in left_out}:
+                kept.get_ifd(block).update(left)
         has_words = len(kept) or any(map(kept.get_ifd, (EXIF_BLOCK, GPS_BLOCK)))
         data = kept.tobytes() if has_words else b""
     except DECODER_ERRORS:

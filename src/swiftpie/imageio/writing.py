@@ -21,14 +21,8 @@ from swiftpie.imageio.credentials import Data, signed
 from swiftpie.imageio.decoding import DECODER_ERRORS, Source, open_image
 from swiftpie.validation import MAX_FPS, MAX_METADATA_BYTES, MIN_FPS
 
-FORMAT_OF_SUFFIX = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-}
+FORMAT_OF_SUFFIX = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+FORMAT_OF_SUFFIX |= {".tif": "TIFF", ".tiff": "TIFF"}
 METADATA_KEY = "swiftpie"
 FILM_SUFFIXES = (".webp", ".gif", ".mp4")
 CRF = "18"  # quality of H.264 at which hardly any loss is visible
@@ -59,13 +53,10 @@ LOSSLESS = ("PNG", "TIFF")
 XMP_TAG = 700  # the TIFF tag of XMP
 
 XMP = (
-    '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>'
-    '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
-    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-    '<rdf:Description rdf:about="" '
-    'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
-    "Iptc4xmpExt:DigitalSourceType="
-    '"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
+    '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
+    ' xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" Iptc4xmpExt:DigitalSourceType'
+    '="http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"/>'
     '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 )
 
@@ -138,8 +129,7 @@ def encode_image(
     plain = pixels.copy() if pixels.mode in {"L", "RGB", "RGBA"} else pixels.convert("RGB")
     plain.info = {}  # nothing of the input may travel along
     if file_format == "JPEG" and plain.mode == "RGBA":
-        ground = Image.new("RGBA", plain.size, "white")
-        plain = Image.alpha_composite(ground, plain).convert("RGB")
+        plain = Image.alpha_composite(Image.new("RGBA", plain.size, "white"), plain).convert("RGB")
     buffer = io.BytesIO()
     chosen = {} if quality is None or file_format in LOSSLESS else {"quality": quality}
     Image.Image.save(plain, buffer, file_format, **{**QUALITY[file_format], **chosen}, **notes)

@@ -32,7 +32,7 @@ from swiftpie.imageio.images import (
 from swiftpie.masks import HALF, check_mask, grow
 from swiftpie.models.cutout import CutOut, cut_out
 from swiftpie.models.denoiser import ReferenceFeatures, read_references
-from swiftpie.models.outline import GUIDE_PIXELS, matted
+from swiftpie.models.outline import GUIDE_PIXELS, box_mean, colours_apart, matted, pooled
 from swiftpie.models.search import ANYWHERE, Search
 from swiftpie.models.vision import FaceIdentityEncoder
 from swiftpie.types import Cutout, CutoutMethod, Identity
@@ -43,6 +43,10 @@ SOLID = 0.95  # A mask below it is an edge, which shows some of the ground.
 RIMS = 90  # rims as wide in a longer side: so far an outline may be off
 APART = 0.35  # Distance from which colours in [-1, 1] tell a mixture.
 STEEPER = 1.5  # times, so that noise in plain ground leaves no veil
+TELLING, FOLLOWED = (2.0, 5.0), (0.0, 2.0)  # Spreads apart, for a mixture and for a hard rim.
+# Squared spreads times the share of a matte far from the outline, and what is added to it: hair.
+FURRED, SOFT = (0.4, 0.8), 0.005
+EDGE_PX = 1.5  # Width of a hard rim in the photograph.
 UNTOLD = 30.0  # times as much as colours the outline counts where they do not tell
 MATTED_PX = 512  # longest side of a matted picture; of a larger one, a smaller copy is
 EDGES = 320  # edges as wide in a longer side: so far within a mask it may show some, too
@@ -220,26 +224,49 @@ def face_identity(
 def unmixed(pixels: Tensor, mask: Tensor) -> Tensor:
     """Return how much of each pixel (1, 3, H, W) a subject covers near its outline, (1, 1, H, W).
 
-    Colours on both sides of the outline, carried on over it, tell how a pixel mixes them. Where
-    they are alike, and in parts too thin to have an inside, the outline tells. A matte of both
-    follows the edges of the picture.
+    Colours of both sides of the outline, carried on over it, tell how a pixel mixes them if they
+    are apart by their spreads. A matte of both follows the edges of the picture. It stays where it
+    is soft far from the outline, as hair is. Elsewhere the rim is hard: where most of the matte
+    lies or, between like colours, where the outline lies.
     """
-    photo, size = pixels, (mask.shape[2], mask.shape[3])
+    photo, size, times = pixels, (mask.shape[2], mask.shape[3]), 1
     while max(mask.shape[2:]) > MATTED_PX:
-        pixels, mask = halved(pixels), halved(mask)
+        pixels, mask, times = halved(pixels), halved(mask), 2 * times
     rim = max(2, round(max(mask.shape[2:]) / RIMS))
     solid = (mask > HALF).to(pixels)
     inside, outside = 1 - grow(1 - solid, rim), 1 - grow(solid, 4 * rim // 3)
     ground = extrapolate(pixels, outside)
     apart = extrapolate(pixels, inside) - ground
-    length = apart.square().sum(dim=1, keepdim=True).sqrt()
-    share = ((pixels - ground) * apart).sum(dim=1, keepdim=True) / length.square().clamp_min(FAINT)
-    told = (length / APART * grow(inside, 2 * rim) * grow(outside, 2 * rim)).clamp(0, 1).square()
+    square = apart.square().sum(dim=1, keepdim=True)
+    share = ((pixels - ground) * apart).sum(dim=1, keepdim=True) / square.clamp_min(FAINT)
+    sides = torch.cat([inside, outside])
+    spreads = colours_apart(halved(halved(pixels)), halved(halved(sides)), rim)
+    near = grow(sides, 2 * rim).prod(dim=0, keepdim=True)
+    near *= resized(spreads, (mask.shape[2], mask.shape[3]), mode="bilinear")
+    told = (square / APART**2).clamp(max=1) * _ramp(near, TELLING)
     unknown = inside + outside < HALF
     guess = torch.where(unknown, torch.lerp(mask, share.clamp(0, 1), told), inside)
     lines = matted(pixels, guess, told + UNTOLD * (1 - told), unknown=unknown)
-    slope, lift = resized(lines, size, mode="bilinear").split([3, 1], dim=1)
-    matte = (slope * photo).sum(dim=1, keepdim=True) + lift
+    matte = _opacity(lines, pixels)
+    stray = (matte - solid).abs() * ((box_mean(mask, 1) - HALF).abs() > 1 / 3)
+    around = halved(halved(unknown * torch.cat([stray, torch.ones_like(stray)], dim=1)))
+    soft, rest = pooled(around, rim | 1, F.avg_pool2d).split(1, dim=1)
+    furred = _ramp(spreads.square() * (soft / rest.clamp_min(FAINT) + SOFT), FURRED)
+    furred = resized(furred * _ramp(spreads, TELLING), size, mode="bilinear")
+    cover = box_mean(torch.lerp(mask, matte, _ramp(near, FOLLOWED)), 1)
+    lines, cover = resized(torch.cat([lines, cover], dim=1), size, mode="bilinear").split([4, 1], 1)
+    hard = (3 * times / EDGE_PX * (cover - HALF) + HALF).clamp(0, 1)  # its slope is a third before
+    return torch.lerp(hard, _opacity(lines, photo), furred)
+
+
+def _ramp(values: Tensor, span: tuple[float, float]) -> Tensor:
+    """Return 0 for values up to a span's start, 1 from its end on."""
+    return ((values - span[0]) / (span[1] - span[0])).clamp(0, 1)
+
+
+def _opacity(lines: Tensor, pixels: Tensor) -> Tensor:
+    """Return the matte (1, 1, H, W) of `matted`'s lines, steepened."""
+    matte = (lines[:, :3] * pixels).sum(dim=1, keepdim=True) + lines[:, 3:]
     return (STEEPER * (matte - HALF) + HALF).clamp(0, 1)
 
 
