@@ -61,7 +61,7 @@ UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))
 OWN_LOOKS = COLOURS.keys() | MATERIALS.keys()
 # Chosen by eye on 40 pictures: how much a blade of grass stands out at a subject's foot and at its
 # own height, how sharp it is, how many mean contrasts are a half, and how light it is in shadow.
-DENSE, SPARSE, SHARP, CONTRAST, LIT = -1.1, 0.5, 6.0, 2.5, 0.3
+DENSE, SPARSE, SHARP, CONTRAST, LIT, COVERED = -1.1, 0.5, 6.0, 2.5, 0.3, 0.25
 
 
 class SceneRow(NamedTuple):
@@ -531,11 +531,16 @@ def _grown_before(
     around = F.interpolate(F.interpolate(grey, few, mode="area"), up.shape, mode="bilinear")
     bright = grey - around
     bright /= bright.abs() + CONTRAST * bright.abs().mean() + 1  # in (-1, 1)
-    seen = ((bright - DENSE - (SPARSE - DENSE) * high.sqrt()) * SHARP + 0.5).clamp(0, 1)
+    thin = (high - COVERED).clamp_min(0).sqrt()
+    seen = ((bright - DENSE - (SPARSE - DENSE) * thin) * SHARP + 0.5).clamp(0, 1)
     below = np.ones(base.shape[1] + 2, dtype=np.float32)
     for row in seen[0, 0].numpy()[::-1]:  # a blade goes on to the ground before the foot
         np.minimum(row, np.maximum(np.maximum(below[:-2], below[2:]), below[1:-1]), out=row)
         below[1:-1] = row
+    above = np.pad(np.zeros_like(row), 1, constant_values=1)
+    for row in seen[0, 0].numpy():  # and what it leaves of the subject to what is above
+        np.maximum(row, np.minimum(np.minimum(above[:-2], above[2:]), above[1:-1]), out=row)
+        above[1:-1] = row
     share = (bright + LIT + 3 * high).clamp(0, 1) * (2 - 2 * up.abs()).clamp(0, 1) * stands
     picture[part] = picture[part].float().lerp(own, share).round_().to(torch.uint8)
     return F.pad(seen, (2 * first, max(0, width - 2 * last), rows.start, height - rows.stop))
