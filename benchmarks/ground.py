@@ -359,7 +359,8 @@ def pictures(session: swiftpie.Session, folder: Path, *, seed: int) -> Iterator[
         known_as, outline = dealer.choice(outlines)
         words = tokens_in(known_as.replace("_", " "))
         noun = words[-1].rstrip("0123456789")
-        height = next(iter(heights_in([*words[:-1], noun])), None)
+        noun = f"toy {noun}" if words[0] == "rc" else noun  # DreamBench's class is "toy"
+        height = next(iter(heights_in([*words[:-1], *noun.split()])), None)
         name = dealer.choice(near if height is not None and height < SMALL_M else far)
         prompt = f"a {noun} {known.phrase(name)}"
         identity = identity_of(session, folder, outline)

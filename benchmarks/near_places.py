@@ -116,12 +116,12 @@ def boards(
     along = made("Mapping", at, Scale=(1.2, 16, 1.2)).outputs[0]
     warped = made("VectorMath", bent, (0.6, 0.9, 0.6), along, operation="MULTIPLY_ADD").outputs[0]
     rings = made.noise(warped, 1.6, Roughness=0.6, Distortion=0.4)[0]
-    fine = made.noise(at, 1.0, (6, 220, 6), Detail=4.0, Roughness=0.7)[0]
+    fine = made.noise(at, 1.0, (36, 360, 36), Detail=6.0, Roughness=0.85)[0]
     middle = tuple((x + y) / 2 for x, y in zip(light, dark, strict=True))
     grain = made.ramp(rings, (0.3, dark), (0.5, middle), (0.68, light))
     pores = made.ramp(fine, (0.35, (0.45, 0.4, 0.35)), (0.55, (1, 1, 1)))
     value = made("MapRange", each, None, None, 0.8, 1.15).outputs[0]
-    tinted = made("HueSaturation", Value=value, Color=made.mixed(0.45, grain, pores, "MULTIPLY"))
+    tinted = made("HueSaturation", Value=value, Color=made.mixed(0.85, grain, pores, "MULTIPLY"))
     colour = made.mixed(joint, tinted.outputs[0], (*(0.12 * part for part in dark), 1))
     shine = made("MapRange", fine, None, None, rough - 0.12, rough + 0.15)
     made.set(made.base, Roughness=shine.outputs[0])
