@@ -61,7 +61,7 @@ UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))
 OWN_LOOKS = COLOURS.keys() | MATERIALS.keys()
 # Chosen by eye on 40 pictures: how much a blade of grass stands out at a subject's foot and at its
 # own height, how sharp it is, how many mean contrasts are a half, and how light it is in shadow.
-DENSE, SPARSE, SHARP, CONTRAST, LIT, COVERED = -1.1, 0.5, 6.0, 2.5, 0.3, 0.25
+DENSE, SPARSE, SHARP, CONTRAST, LIT, COVERED = -1.1, 0.5, 2.0, 2.5, 0.3, 0.35
 
 
 class SceneRow(NamedTuple):
