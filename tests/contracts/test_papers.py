@@ -137,11 +137,11 @@ def keeps_the_best():
     session = mini()
     one = session.encode_identity(picture(0))
     whole, best = (
-        session.personalize(one, PROMPT, seed=3, best_of=4, num_images=n) for n in (4, 1)
+        session.personalize(one, PROMPT, seed=5, best_of=4, num_images=n) for n in (4, 1)
     )
     assert session.insert(picture(1), one, seed=3, best_of=2, box=BOX).scores
     worth = [score["place_score"] for score in whole.scores]
-    return worth == sorted(worth, reverse=True) and best.seeds == whole.seeds[:1] != (3,)
+    return worth == sorted(worth, reverse=True) and best.seeds == whole.seeds[:1] != (5,)
 
 
 def keeps_identities(folder):

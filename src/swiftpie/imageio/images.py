@@ -76,6 +76,11 @@ def plane(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image, dtype=np.float32))[None, None].div_(255)
 
 
+def luma(pixels: Tensor) -> Tensor:
+    """Return the luma (B, 1, H, W) of pixels (B, 3, H, W)."""
+    return (pixels * pixels.new_tensor((0.299, 0.587, 0.114)).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
 def to_pil(pixels: Tensor) -> list[Image.Image]:
     """Return one RGB picture for each row of `pixels` (B, 3, H, W), in [-1, 1] or bytes."""
     pictures = []

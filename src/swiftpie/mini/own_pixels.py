@@ -34,7 +34,7 @@ from swiftpie.geometry.shading import (
     usual_shadow,
     without_light,
 )
-from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved
+from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved, luma
 from swiftpie.mini.looks import COLOURS, MATERIALS, Tones, recolour, remake
 from swiftpie.pipelines.filling import (
     Area,
@@ -49,7 +49,6 @@ from swiftpie.pipelines.filling import (
     split,
     without_model_error,
 )
-from swiftpie.pipelines.filling import brightness as luma
 from swiftpie.types import Identity
 
 Kept = TypeVar("Kept")

@@ -12,13 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.backbones.components import called
-from swiftpie.imageio.images import as_rgb, to_pil, to_tensor
+from swiftpie.imageio.images import as_rgb, luma, to_pil, to_tensor
 from swiftpie.mini.fields import PixelRows, draw_weather
 from swiftpie.mini.looks import smoothstep
 from swiftpie.mini.scene_network import scene_relighter
 from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.words import AUTUMN, NIGHT, PLAIN, WEATHERS, WINTER, SceneSetting
-from swiftpie.pipelines.filling import OnBand, brightness
+from swiftpie.pipelines.filling import OnBand
 
 SIDE_PX = 256  # side of the pictures that the network was trained on
 NOISE_SHAPE = (32, SIDE_PX // 8, SIDE_PX // 8)
@@ -203,7 +203,7 @@ def without_lamps(before: Tensor, after: Tensor) -> Tensor:
     expected = apply_maps(_everywhere(_whole_map(before, after)), before)
     excess = after - expected
     warmer = (excess[:, :1] - excess[:, 2:]) / 2
-    lit = ((torch.maximum(brightness(excess), warmer) - LAMP) / (2 * LAMP)).clamp(0, 1)
+    lit = ((torch.maximum(luma(excess), warmer) - LAMP) / (2 * LAMP)).clamp(0, 1)
     lit = F.max_pool2d(lit, 2 * HALO_PX + 1, stride=1, padding=HALO_PX)
     lit = F.avg_pool2d(F.pad(lit, (HALO_PX,) * 4, mode="replicate"), 2 * HALO_PX + 1, stride=1)
     return torch.lerp(after, expected, lit)

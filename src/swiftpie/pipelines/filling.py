@@ -14,17 +14,17 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved, resized, shrunk_to, to_pil
+from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved, luma, resized, shrunk_to
 from swiftpie.masks import HALF, grow
 from swiftpie.models.cutout import cutout_network, guesses
 from swiftpie.models.outline import connected_parts, to_lab
 from swiftpie.noise import generator_of
 from swiftpie.pipelines.completion import complete, lines_through
 
-LUMA = (0.299, 0.587, 0.114)
 FINEST_PX = 2048  # longer side of what anything is looked for in; what is larger is enlarged
 TONE_PX = 128  # longer side of what tones and shifts are found in
 SAMPLED = 4  # a side, pixels in one of the tone's that tell how strong texture is
@@ -91,12 +91,12 @@ def inpaint(
     small, known = _shrunk(patch, torch.maximum(gone, alike), TONE_PX)
     if not bool(known.any()):
         return extrapolate(patch, 1 - gone)
-    every = (..., *[slice(None, None, max(1, max(_size(patch)) // (SAMPLED * TONE_PX)))] * 2)
+    step = slice(None, None, max(1, max(_size(patch)) // (SAMPLED * TONE_PX)))
     coarse, even = (blurred_within(small, known, reach) for reach in (FINE_PX, EVEN_PX))
-    seen = patch[every] - resized(coarse, _size(patch[every]), mode="bilinear")
-    seen = resized(brightness(seen * (1 - gone[every])).abs(), _size(coarse)) * known
+    seen = patch[..., step, step] - resized(coarse, _size(patch[..., step, step]), mode="bilinear")
+    seen = resized(luma(seen * (1 - gone[..., step, step])).abs(), _size(coarse)) * known
     strength = extrapolate(seen, known)
-    uneven = blurred_within(brightness(coarse - even).abs(), known, EVEN_PX) + UNSEEN
+    uneven = blurred_within(luma(coarse - even).abs(), known, EVEN_PX) + UNSEEN
     rough = extrapolate((blurred_within(seen, known, EVEN_PX) / uneven - ROUGH).clamp(0, 1), known)
     on_band()
     coarse = torch.lerp(coarse, even, rough)
@@ -179,7 +179,7 @@ def things_beside(patch: Tensor, gone: Tensor) -> Tensor:
 
 def thing_odds(pixels: Tensor) -> Tensor:
     """Return the log-odds (1, 1, h, w) that `pixels` (1, 3, h, w) are of things that stand out."""
-    photo = to_pil(2 * pixels - 1)[0]
+    photo = Image.fromarray((255 * pixels[0]).round().byte().movedim(0, 2).numpy())
     odds = torch.from_numpy(guesses(cutout_network(), photo, [(0, 0, *photo.size)]))
     return F.interpolate(odds[None], _size(pixels), mode="bilinear")
 
@@ -217,11 +217,6 @@ def blurred(values: Tensor, deviation_px: float) -> Tensor:
     padded = F.pad(values, (reach,) * 4, mode="replicate")
     rows = F.conv2d(padded, kernel[:, :, None, :], groups=values.shape[1])
     return F.conv2d(rows, kernel[:, :, :, None], groups=values.shape[1])
-
-
-def brightness(pixels: Tensor) -> Tensor:
-    """Return the luma (B, 1, H, W) of `pixels` (B, 3, H, W)."""
-    return (pixels * pixels.new_tensor(LUMA).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
 def enlarged(
@@ -443,10 +438,10 @@ def matching_grain(
     Each octave is noise with the deviation found nearby, with edges clipped. If it `is_even`, the
     deviation is that of the plainest blocks, which is the noise of the camera.
     """
-    generator, luma = generator_of(seed), brightness(patch)
-    texture, size = torch.zeros_like(luma), luma.shape[-2:]
+    generator, grey = generator_of(seed), luma(patch)
+    texture, size = torch.zeros_like(grey), grey.shape[-2:]
     for _ in range(num_octaves):
-        band, luma = split(luma)
+        band, grey = split(grey)
         if not (known > 0.5).any():
             break  # nothing is known at this scale
         if is_even:
@@ -460,7 +455,7 @@ def matching_grain(
         noise = spread * noise / noise.std(correction=0).clamp_min(SURE)
         texture += F.interpolate(noise, size, mode="bilinear", align_corners=False)
         known = (halved(known) > 1 - SURE).to(known)
-        if min(luma.shape[-2:]) < 2:
+        if min(grey.shape[-2:]) < 2:
             break
     return texture
 
