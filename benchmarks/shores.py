@@ -19,6 +19,7 @@ SHORE_M = 8.7  # how far away the water begins in the middle
 NEAR_SAND_M = 0.4  # how far the sand lies above the water where small things lie
 CURVES = ((0.16, 0.6, 1.1), (0.41, 2.0, 0.5), (1.07, 0.0, 0.2))  # of a shore: pace, start, width
 GOLDEN: tuple[Colour, Colour] = ((0.76, 0.58, 0.36), (0.36, 0.23, 0.115))
+NOON: Colour = (1, 0.93, 0.83)  # of the sun
 BROWN: tuple[Colour, Colour] = ((0.56, 0.44, 0.29), (0.2, 0.15, 0.09))
 FAR_BLUE: tuple[Colour, Colour] = ((0.2, 0.25, 0.27), (0.16, 0.2, 0.216))
 
@@ -218,7 +219,7 @@ def daylight(
 def shoot_shore(
     name: str, *, tilt: float, sun: tuple[float, float], clouds: float, seed: int
 ) -> None:
-    daylight(sun, clouds, seed, energy=4.6, colour=(1, 0.93, 0.83))
+    daylight(sun, clouds, seed, energy=4.6, colour=NOON)
     far, more = 6.2, 4 * tilt
     shoot(name, [(-9, 1.2), (9, 1.2), (9, far + more), (-9, far - more)], exposure=0.4)
 
@@ -246,9 +247,7 @@ def beach_2() -> None:
     sea(draw, 0.0)
     for each in studio.bpy.context.collection.objects:
         each.location.z -= NEAR_SAND_M
-    lamp("SUN", (0, 0, 5), (50, 0, -60), energy=4.6, angle=0.009, color=(1, 0.93, 0.83))
-    sky((40, -60), 0.6, 6)
-    camera(0.5, 10, angle=40, sharp=8)
+    daylight((40, -60), 0.6, 6, energy=4.6, colour=NOON, is_near=True)
     shoot("beach-2", [(-9, 0.3), (9, 0.3), (9, 2.6), (-9, 2.6)], exposure=0.4)
 
 

@@ -103,20 +103,21 @@ def cobbles(seed: int, far: float, tones: tuple[Colour, ...] = STONES) -> None:
         away += SETT_M
 
 
-def square_2() -> None:
-    cobbles(3, 18)
-    light("sunset.exr", 60, 1.2)
+def square(name: str, yaw: float, laid: float, view: tuple[float, ...], ends: Any) -> None:
+    """Draw a square that is paved up to a distance, with room to stand between two ends."""
+    cobbles(3, laid)
+    light("sunset.exr", yaw, 1.2)
     lamp("SUN", (0, 0, 5), (58, 0, 70), energy=3.0, angle=0.1, color=(1, 0.85, 0.66))
-    seen_from(NEAR)
-    shoot("town square-2", sides(9, 0.3, 3.2), exposure=0.5)
+    seen_from(view)
+    shoot(name, sides(9, *ends), exposure=0.5)
 
 
 def square_1() -> None:
-    cobbles(3, 26)
-    light("sunset.exr", 35, 1.2)
-    lamp("SUN", (0, 0, 5), (58, 0, 70), energy=3.0, angle=0.1, color=(1, 0.85, 0.66))
-    seen_from(FAR)
-    shoot("town square-1", sides(9, 1.2, 7), exposure=0.5)
+    square("town square-1", 35, 26, FAR, (1.2, 7))
+
+
+def square_2() -> None:
+    square("town square-2", 60, 18, NEAR, (0.3, 3.2))
 
 
 def pavers(wide: float, long: float, colour: Colour, *, offset: float = 0.5) -> Any:
@@ -232,6 +233,21 @@ def dirt(seed: int) -> Any:
     return ground
 
 
+def tube(name: str, rings: Any, surface: Any) -> Any:
+    """Return the smooth mesh of rings of points, (rings, points, 3), one after the other."""
+    count = rings.shape[1]
+    faces = [
+        [first + one, first + two, first + two + count, first + one + count]
+        for first in range(0, (len(rings) - 1) * count, count)
+        for one, two in zip(range(count), (*range(1, count), 0), strict=True)
+    ]
+    made = studio.bpy.data.meshes.new(name)
+    made.from_pydata(rings.reshape(-1, 3).tolist(), [], faces)
+    made.polygons.foreach_set("use_smooth", [True] * len(faces))
+    made.materials.append(surface)
+    return made
+
+
 def pebble(seed: int) -> Any:
     """Return the mesh of a stone of a width of 1."""
     draw = np.random.default_rng(seed)
@@ -241,17 +257,8 @@ def pebble(seed: int) -> Any:
         [0.5 * np.cos(turn) * np.cos(rise), 0.38 * np.sin(turn) * np.cos(rise), 0.3 * np.sin(rise)],
         -1,
     )
-    points *= bumps[..., None]
-    faces = [
-        [first + one, first + two, first + two + 12, first + one + 12]
-        for first in range(0, 84, 12)
-        for one, two in zip(range(12), (*range(1, 12), 0), strict=True)
-    ]
-    made = studio.bpy.data.meshes.new("pebble")
-    made.from_pydata(points.reshape(-1, 3).tolist(), [], faces)
-    made.polygons.foreach_set("use_smooth", [True] * len(faces))
-    made.materials.append(stone(((0.2, 0.16, 0.12), (0.3, 0.25, 0.19), (0.42, 0.37, 0.3))))
-    return made
+    surface = stone(((0.2, 0.16, 0.12), (0.3, 0.25, 0.19), (0.42, 0.37, 0.3)))
+    return tube("pebble", points * bumps[..., None], surface)
 
 
 def road_1() -> None:
@@ -410,19 +417,10 @@ def trunk(seed: int) -> Any:
     wide = (0.016 * (1 - 0.4 * rise) + 0.012 * np.exp(-rise / 0.012)) * (1 + 0.5 * bumps)
     lean = draw.normal(0, 0.02, 2)
     points = [wide * np.cos(turn) + lean[0] * rise, wide * np.sin(turn) + lean[1] * rise, rise]
-    faces = [
-        [first + one, first + two, first + two + 40, first + one + 40]
-        for first in range(0, 89 * 40, 40)
-        for one, two in zip(range(40), (*range(1, 40), 0), strict=True)
-    ]
-    made = studio.bpy.data.meshes.new("trunk")
-    made.from_pydata(np.stack(points, -1).reshape(-1, 3).tolist(), [], faces)
-    made.polygons.foreach_set("use_smooth", [True] * len(faces))
     bark = Material(rough=0.95)
     ridges = bark.noise(bark.at, 260, (1, 1, 0.16), Detail=6.0, Roughness=0.7)[0]
     tone = bark.ramp(ridges, (0.36, (0.035, 0.024, 0.017)), (0.66, (0.2, 0.135, 0.095)))
-    made.materials.append(bark.done(tone, ridges, deep=0.03, bump=1.0))
-    return made
+    return tube("trunk", np.stack(points, -1), bark.done(tone, ridges, deep=0.03, bump=1.0))
 
 
 def leaf(seed: int, colour: Colour) -> Any:

@@ -97,14 +97,9 @@ def test_an_outline_that_is_off_follows_the_colours_of_the_photograph():
     given = (torch.roll(truth, (1, 2), dims=(2, 3)) > 0.5).float()
     found = unmixed(photo, given)
     assert (found - truth).abs().sum() < 0.5 * (given - truth).abs().sum()
-    gravel = (0.3 * torch.randn(1, 1, 200, 200, generator=torch.manual_seed(0))).expand(
-        1, 3, -1, -1
-    )
-    for plain in (
-        torch.zeros(1, 3, 200, 200),
-        gravel,
-    ):  # colours that say nothing leave it where it is
-        kept = unmixed(plain, given)
+    gravel = 0.3 * torch.randn(1, 1, 200, 200, generator=torch.manual_seed(0))
+    for plain in (torch.zeros_like(gravel), gravel):  # colours that say nothing leave it in place
+        kept = unmixed(plain.expand(1, 3, -1, -1), given)
         assert (kept - given).abs().sum() < 0.02 * given.sum()
 
 

@@ -441,9 +441,9 @@ def _with_subjects(
     seen = [each.seen(((plan.size[0] + 1) // 2, (plan.size[1] + 1) // 2)) for each in subjects]
     ground, grown = plan.rows[row].ground, list[Tensor | None]([None] * len(seen))
     if plan.rows[row].is_ground:
-        lit = picture.clone()
+        lit = picture.clone() if ground is not None and ground.cover_m else None
         _darken(picture, _light_on_ground(seen, subjects))
-        if ground is not None and ground.cover_m:
+        if ground is not None and lit is not None:
             grown = [_grown_before(*each, picture, lit, ground) for each in seen]
     for each, (_, extent), blades in zip(subjects, seen, grown, strict=True):
         if extent is not None:
@@ -509,9 +509,11 @@ def _grown_before(
     `picture` is the place in the shadow of subjects, `lit` without it, bytes (1, 3, H, W); for
     `opacity` and `extent` see `StandingSubject.seen`.
     """
-    (height, width), foot = picture.shape[2:], 2 * extent[3] if extent else 0
+    if extent is None:
+        return None
+    (height, width), foot = picture.shape[2:], 2 * extent[3]
     tall = ground.cover_m * ground.metre_at(foot / height) * height
-    if extent is None or (more := round(tall)) < 2 or foot >= height:  # its border is cut off
+    if (more := round(tall)) < 2 or foot >= height:  # the border of the picture cuts it off
         return None
     span, reach = 0.4 * (extent[2] - extent[0]), max(1, more // 4)  # of feet, of leaning blades
     first, last = max(0, extent[0] - more // 2), extent[2] + more // 2

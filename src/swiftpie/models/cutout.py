@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from swiftpie.arguments import checked
 from swiftpie.errors import NoSubject
-from swiftpie.imageio.images import alpha_of, bounding_box, shrunk_to, to_tensor
+from swiftpie.imageio.images import alpha_of, bounding_box, shrunk_to, to_pil, to_tensor
 from swiftpie.masks import HALF, grow, resize_mask
 from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.outline import (
@@ -301,6 +301,13 @@ def guesses(network: CutoutNet, photo: Image.Image, views: Sequence[Area]) -> ND
     pixels = torch.cat([*map(to_tensor, squares)]).contiguous(memory_format=torch.channels_last)
     logits: NDArray[np.float32] = network(pixels)[:, 0].numpy()
     return logits
+
+
+def thing_odds(pixels: Tensor) -> Tensor:
+    """Return the log-odds (1, 1, h, w) that `pixels` (1, 3, h, w) are of things that stand out."""
+    photo = to_pil(2 * pixels - 1)[0]
+    odds = torch.from_numpy(guesses(cutout_network(), photo, [(0, 0, *photo.size)]))
+    return F.interpolate(odds[None], photo.size[::-1], mode="bilinear")
 
 
 def _is_in_the_middle(logits: NDArray[np.float32]) -> bool:

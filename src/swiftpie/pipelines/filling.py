@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from swiftpie.imageio.images import SURE, extent_of, extrapolate, halved, luma, resized, shrunk_to
 from swiftpie.masks import HALF, grow
-from swiftpie.models.cutout import cutout_network, guesses
+from swiftpie.models.cutout import thing_odds
 from swiftpie.models.outline import connected_parts, to_lab
 from swiftpie.noise import generator_of
 from swiftpie.pipelines.completion import complete, lines_through
@@ -93,8 +92,9 @@ def inpaint(
         return extrapolate(patch, 1 - gone)
     step = slice(None, None, max(1, max(_size(patch)) // (SAMPLED * TONE_PX)))
     coarse, even = (blurred_within(small, known, reach) for reach in (FINE_PX, EVEN_PX))
-    seen = patch[..., step, step] - resized(coarse, _size(patch[..., step, step]), mode="bilinear")
-    seen = resized(luma(seen * (1 - gone[..., step, step])).abs(), _size(coarse)) * known
+    few, left = patch[..., step, step], 1 - gone[..., step, step]
+    seen = luma((few - resized(coarse, _size(few), mode="bilinear")) * left).abs()
+    seen = resized(seen, _size(coarse)) * known
     strength = extrapolate(seen, known)
     uneven = blurred_within(luma(coarse - even).abs(), known, EVEN_PX) + UNSEEN
     rough = extrapolate((blurred_within(seen, known, EVEN_PX) / uneven - ROUGH).clamp(0, 1), known)
@@ -175,13 +175,6 @@ def things_beside(patch: Tensor, gone: Tensor) -> Tensor:
     if things.sum() > MOST_THINGS * known.sum():
         return torch.zeros_like(gone)
     return (resized(grow(things, 2), _size(patch)) > 0).to(gone) * (1 - gone)
-
-
-def thing_odds(pixels: Tensor) -> Tensor:
-    """Return the log-odds (1, 1, h, w) that `pixels` (1, 3, h, w) are of things that stand out."""
-    photo = Image.fromarray((255 * pixels[0]).round().byte().movedim(0, 2).numpy())
-    odds = torch.from_numpy(guesses(cutout_network(), photo, [(0, 0, *photo.size)]))
-    return F.interpolate(odds[None], _size(pixels), mode="bilinear")
 
 
 def match_border(
