@@ -121,6 +121,20 @@ def test_rough_texture_keeps_its_larger_spots():
     assert kept > 0.55 * shown
 
 
+def test_each_ground_keeps_its_own_texture_where_both_are_as_bright():
+    ripples = torch.nn.functional.avg_pool2d(textured(0, 1)[:, :1], (1, 9), 1, (0, 4))
+    ripples = 0.5 + 0.08 * ripples / ripples.std()
+    is_below, hole = box(0, 80, SIDE, SIDE), box(30, 50, 130, 130)
+    photo = torch.lerp(ripples, textured(0.5, 0.08, seed=2), is_below)
+    result = inpaint(photo * (1 - hole), hole)
+    above, below = (
+        float(part.diff(dim=3).abs().mean() / part.diff(dim=2).abs().mean())
+        for part in (result[..., 55:75, 35:125], result[..., 85:120, 35:125])
+    )
+    assert above < 0.5
+    assert below > 0.85
+
+
 def test_texture_has_colours_and_reaches_every_part_of_what_went():
     hole = torch.maximum(box(20, 30, 90, 130), box(80, 80, SIDE, 120))
     generator = torch.Generator().manual_seed(1)

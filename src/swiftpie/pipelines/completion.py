@@ -19,10 +19,10 @@ from swiftpie.masks import grow
 
 PATCH_PX = 7
 ROUNDS = {45: 3, 64: 1}  # by the longer side of a thumbnail, in pixels
-# What counts besides colours: how far away a patch is along and down, where perspective changes
-# things, and how strong its texture is. How much less it says for each pixel that it is further
-# from what is known. Chosen by eye on 16 removals.
-ALONG, DOWN, STRENGTH, FADE = 2.5, 8.6, 2.0, 1.3
+# What counts besides what a patch shows: how far away it is along and down, where perspective
+# changes things. How much less it says for each pixel that it is further from what is known. Chosen
+# by eye on 16 removals.
+ALONG, DOWN, FADE = 2.5, 8.6, 1.3
 # Lines that go straight on tell tones, which change evenly; patches tell what is finer than such a
 # share of the longer side.
 EVEN = 1 / 5
@@ -35,13 +35,13 @@ NUM_ANGLES, OPEN, LEVEL, STEEP, NOWHERE = 24, 0.2, 0.1, 0.2, 1e6
 
 
 def complete(
-    pixels: Tensor, known: Tensor, *, strength: Tensor, on_round: Callable[[], object]
+    pixels: Tensor, known: Tensor, *, on_round: Callable[[], object]
 ) -> tuple[Tensor, Tensor, Tensor] | None:
-    """Return `pixels` (1, 3, h, w) completed where they are not `known`; None without a patch.
+    """Return `pixels` (1, 4, h, w) completed where they are not `known`; None without a patch.
 
-    The second are the rows and columns (N, 2) that its patches come from, away from where they are.
-    The third is a smaller thumbnail of lines that go straight on. `strength` (1, 1, h, w) is that
-    of finer texture. `on_round` may raise to stop.
+    The fourth channel says how strong finer texture is. The second are the rows and columns (N, 2)
+    that its patches come from, away from where they are. The third is a smaller thumbnail of lines
+    that go straight on. `on_round` may raise to stop.
     """
     shown = lines = moves = None
     whole = (pixels.shape[2], pixels.shape[3])
@@ -49,7 +49,7 @@ def complete(
         if min(size := shrunk_to(side, whole)) < PATCH_PX:
             continue
         weight = resized(known, size)
-        there, usual = weight > 1 - SURE, STRENGTH * resized(strength, size)
+        there = weight > 1 - SURE
         is_source = F.max_pool2d((~there).to(weight), PATCH_PX, 1)[0, 0] == 0
         if not bool(is_source.any()):
             continue
@@ -65,15 +65,15 @@ def complete(
         even = F.avg_pool2d(even, 2 * reach + 1, 1, reach, count_include_pad=False)
         detail = F.unfold(given - even, PATCH_PX)[0].T
         for _ in range(rounds):
-            rows = F.unfold(torch.cat([shown, usual], dim=1), PATCH_PX)[0].T
+            rows = F.unfold(shown, PATCH_PX)[0].T
             patches = torch.cat([rows, places], dim=1)  # colours first
             squares = patches[sources].square().sum(dim=1)
             scores = torch.addmm(squares, patches[targets], patches[sources].T, alpha=-2)
             chosen = sources[scores.argmin(dim=1)]
-            cover = rows.new_zeros(PATCH_PX**2 * 4, len(rows))
+            cover = rows.new_zeros(PATCH_PX**2 * 5, len(rows))
             cover[:, targets] = F.pad(detail[chosen].T, (0, 0, 0, PATCH_PX**2), value=1) * weights
             sums = F.fold(cover[None], size, PATCH_PX)
-            shown = torch.where(there, given, even + sums[:, :3] / sums[:, 3:].clamp_min(SURE**2))
+            shown = torch.where(there, given, even + sums[:, :4] / sums[:, 4:].clamp_min(SURE**2))
             on_round()
         sides = (
             torch.stack([each // columns, each % columns], dim=1) for each in (chosen, targets)
@@ -82,7 +82,7 @@ def complete(
     if shown is None or lines is None or moves is None:
         return None
     shown = torch.where(known > 0, pixels, resized(shown, whole, mode="bicubic"))
-    return shown, moves.round().long(), lines
+    return shown, moves.round().long(), lines[:, :3]
 
 
 def straight_on(pixels: Tensor, known: Tensor) -> Tensor:

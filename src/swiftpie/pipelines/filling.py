@@ -40,10 +40,11 @@ COLOURS, MORE_OFTEN, SELDOM, MOST_ALIKE = 6, 4.0, 0.002, 0.03
 # much of the border of what goes a hidden thing has, over its own size; the most that things take.
 SEEN_PX, THICK_PX, TOUCHES, MOST_THINGS = 256, 3, 0.7, 0.4
 # Shifts in pixels of the tone: a grid's step, how near and far it reaches, how many are taken from
-# patches, and how many chosen; what a difference of texture costs, and the blur of costs; what it
-# costs to be alone among those so near, and to be copied again. Chosen by eye on 20 removals.
+# patches, and how many chosen; what a difference of texture costs, and a shift up or down by
+# `TONE_PX`, where perspective changes things; the blur of costs; what it costs to be alone among
+# those so near, and to be copied again. Chosen by eye on 20 removals.
 STEP, NEAREST, FARTHEST, MOST_FOUND, NUM_SHIFTS = 16, 12, 96, 64, 16
-DIFFERS, SMOOTH_PX = 3.0, 4.0
+DIFFERS, UNLEVEL, SMOOTH_PX = 2.5, 0.4, 4.0
 ALONE, ALONE_PX, AGAIN, ROUNDS = 0.3, 5.0, 0.1, 6
 LINES_PX = 320  # longer side at which thin lines are continued
 UNFIT = 2.0  # what a shift costs where it leads to nothing known
@@ -95,18 +96,19 @@ def inpaint(
     few, left = patch[..., step, step], 1 - gone[..., step, step]
     seen = luma((few - resized(coarse, _size(few), mode="bilinear")) * left).abs()
     seen = resized(seen, _size(coarse)) * known
-    strength = extrapolate(seen, known)
     uneven = blurred_within(luma(coarse - even).abs(), known, EVEN_PX) + UNSEEN
     rough = extrapolate((blurred_within(seen, known, EVEN_PX) / uneven - ROUGH).clamp(0, 1), known)
     on_band()
     coarse = torch.lerp(coarse, even, rough)
     fine = (patch - resized(coarse, _size(patch), mode="bilinear")) * (1 - gone)
     on_band()
-    completed = complete(small, known, strength=strength, on_round=on_band)
-    shown, usual, lines = completed or (extrapolate(small, known), None, None)
+    few = torch.cat([small, DIFFERS * seen], dim=1)
+    completed = complete(few, known, on_round=on_band)
+    few, usual, lines = completed or (extrapolate(few, known), None, None)
+    shown = few[:, :3]
     if lines is not None:
         on_doubt(doubt_of(shown, known, lines))
-    shifts, shares = _shifts(shown, strength, known, usual)
+    shifts, shares = _shifts(few, known, usual)
     on_band()
     inner, there = patch.clone(), _near(gone)
     tone = torch.lerp(blurred(shown, FINE_PX), blurred(shown, EVEN_PX), rough)
@@ -283,15 +285,13 @@ def _shrunk(patch: Tensor, gone: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return pixels, (weight > 1 - SURE).to(weight)
 
 
-def _shifts(
-    shown: Tensor, strength: Tensor, known: Tensor, usual: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _shifts(seen: Tensor, known: Tensor, usual: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return shifts (K, 2) in shares of the sides, and masks of where each applies (1, K, h, w).
 
     They are the most frequent of the `usual` ones (N, 2), or of a grid. A shift costs the
     difference of colours and texture strength between a place and its source.
     """
-    size = _size(shown)
+    size = _size(seen)
     reach = torch.arange(-FARTHEST, FARTHEST + 1, STEP)
     every = torch.cartesian_prod(reach, reach)
     every = every[every.square().sum(dim=1) >= NEAREST**2]
@@ -300,17 +300,17 @@ def _shifts(
         every = torch.cat([_most_frequent(usual[far]), every])
     left, top, right, bottom = extent_of(1 - known) or (0, 0, size[1], size[0])
     here = (0, slice(None), slice(top, bottom), slice(left, right))
-    seen = torch.cat([shown, DIFFERS * strength], dim=1)
     wide = F.pad(torch.cat([seen, known], dim=1), (TONE_PX,) * 4)
     costs = known.new_empty(1, len(every), bottom - top, right - left)
     for cost, (down, across) in zip(costs[0], (every + TONE_PX).tolist(), strict=True):
         source = wide[0, :, top + down : bottom + down, left + across : right + across]
         apart = (source[:4] - seen[here]).abs()
         apart = torch.where(source[4] > 0, apart[:3].mean(dim=0) + apart[3], UNFIT)
+        apart += UNLEVEL * abs(down - TONE_PX) / TONE_PX
         torch.mul(apart, 1 - known[here][0], out=cost)
     costs = blurred(costs, SMOOTH_PX)
     best = _best_shifts(costs[0, :, known[here][0] <= 0])
-    shares = shown.new_zeros(1, len(best), *size)
+    shares = seen.new_zeros(1, len(best), *size)
     shares[here] = in_pieces(costs[:, best], every[best], gone=1 - known[here])[0]
     return every[best] / torch.tensor(size), shares
 
