@@ -5,7 +5,7 @@ FOLDER holds, all CC0, `hdri/` with the panoramas of Debian's blender-data (stud
 unzipped from Debian's sweethome3d-furniture. Cycles of `pip install bpy==5.0.1` draws each place
 into FOLDER/renderings, of which `benchmarks.collect` makes the library's files, and prints where
 its ground is and how tall a metre is, for `places.json`. Woods, stones and grass are formulas of
-this file. A place takes about a minute of one core.
+this file. A place takes about a minute and a half of one core.
 """
 # ruff: noqa: ANN401 - Blender has no types.
 
@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
-SIZE, SAMPLES, EDGE_M = (768, 576), 16, 0.05
+SIZE, SAMPLES, EDGE_M = (768, 576), 32, 0.05
 HORIZON_M = 20_000  # beyond which nothing is drawn
+RING_M = 0.0038  # that a trunk grows in a year
 Colour = tuple[float, ...]
-OAK: tuple[Colour, Colour] = ((0.42, 0.24, 0.11), (0.24, 0.115, 0.045))
+OAK: tuple[Colour, Colour] = ((0.42, 0.255, 0.12), (0.23, 0.118, 0.048))
 WALNUT: tuple[Colour, Colour] = ((0.20, 0.105, 0.055), (0.09, 0.042, 0.02))
 PINE: tuple[Colour, Colour] = ((0.58, 0.36, 0.18), (0.40, 0.21, 0.085))
 GREY: tuple[Colour, Colour] = ((0.30, 0.255, 0.205), (0.15, 0.115, 0.085))
@@ -101,8 +102,9 @@ def boards(
     gap: float = 0.0008,
     rough: float = 0.42,
     bump: float = 0.15,
+    worn: float = 0.0,
 ) -> Any:
-    """Return boards of wood along x."""
+    """Return boards of wood along x; `worn` wood, up to 1, has cracks and stains."""
     made = Material()
     light, dark = colours
     begin = made("VectorMath", made.at, (long / 2, 0, 0), operation="ADD").outputs[0]
@@ -112,21 +114,83 @@ def boards(
     each, joint = laid.outputs
     apart = made("VectorMath", each, operation="SCALE", Scale=37.0).outputs[0]
     at = made("VectorMath", made.at, apart, operation="ADD").outputs[0]
-    bent = made.noise(at, 1.0, (2, 6, 2), Detail=3.0)[1]
-    along = made("Mapping", at, Scale=(1.2, 16, 1.2)).outputs[0]
-    warped = made("VectorMath", bent, (0.6, 0.9, 0.6), along, operation="MULTIPLY_ADD").outputs[0]
-    rings = made.noise(warped, 1.6, Roughness=0.6, Distortion=0.4)[0]
-    fine = made.noise(at, 1.0, (36, 360, 36), Detail=6.0, Roughness=0.85)[0]
+    lots = made("SeparateXYZ", made("TexWhiteNoise", apart).outputs[1]).outputs
+    knot, far = knots(made, at)
+    radius = rings_of(made, at, lots, wide, knot)
+    turn = made("Math", radius, 1 / RING_M, operation="MULTIPLY").outputs[0]
+    late = made("Math", turn, operation="FRACT").outputs[0]
     middle = tuple((x + y) / 2 for x, y in zip(light, dark, strict=True))
-    grain = made.ramp(rings, (0.3, dark), (0.5, middle), (0.68, light))
-    pores = made.ramp(fine, (0.35, (0.45, 0.4, 0.35)), (0.55, (1, 1, 1)))
-    value = made("MapRange", each, None, None, 0.8, 1.15).outputs[0]
-    tinted = made("HueSaturation", Value=value, Color=made.mixed(0.85, grain, pores, "MULTIPLY"))
-    colour = made.mixed(joint, tinted.outputs[0], (*(0.12 * part for part in dark), 1))
-    shine = made("MapRange", fine, None, None, rough - 0.12, rough + 0.15)
+    deepest = tuple(0.6 * part for part in dark)
+    soft = tuple((2 * x + y) / 3 for x, y in zip(light, dark, strict=True))
+    grain = made.ramp(late, (0.0, middle), (0.1, light), (0.5, soft), (0.85, dark), (0.97, deepest))
+    broad = made.noise(at, 1.0, (1.1, 11, 1.1), Detail=4.0, Roughness=0.6)[0]
+    grain = made.mixed(made("MapRange", broad, 0.35, 0.7, 0.0, 0.55).outputs[0], grain, (*soft, 1))
+    fibre = made.noise(at, 1.0, (22, 520, 22), Detail=5.0, Roughness=0.75)[0]
+    pores = made.noise(at, 1.0, (55, 1100, 55), Detail=2.0, Roughness=0.5)[0]
+    streaks = made.ramp(fibre, (0.36, (0.5, 0.46, 0.42)), (0.62, (1.12, 1.11, 1.1)))
+    dashes = made.ramp(pores, (0.36, (0.3, 0.25, 0.2)), (0.43, (1, 1, 1)))
+    grain = made.mixed(0.8, made.mixed(1.0, grain, streaks, "MULTIPLY"), dashes, "MULTIPLY")
+    grain = made.mixed(far, grain, (*(0.45 * part for part in dark), 1))
+    value = made("MapRange", lots[2], None, None, 0.78, 1.12).outputs[0]
+    tint = made("MapRange", lots[0], None, None, 0.495, 0.507).outputs[0]
+    tinted = made("HueSaturation", Hue=tint, Value=value, Color=grain).outputs[0]
+    height = made("Math", joint, -3.0, fibre, operation="MULTIPLY_ADD").outputs[0]
+    if worn:
+        cracks = made.noise(at, 1.0, (3.2, 150, 3.2), Detail=3.0, Roughness=0.55)[0]
+        crack = made("MapRange", cracks, 0.35, 0.30, 0.0, worn).outputs[0]
+        stains = made.noise(made.at, 3.1, Detail=8.0, Roughness=0.65)[0]
+        dim = made.ramp(stains, (0.36, (0.62, 0.6, 0.57)), (0.6, (1.08, 1.08, 1.08)))
+        tinted = made.mixed(worn, tinted, dim, "MULTIPLY")
+        tinted = made.mixed(crack, tinted, (*(0.2 * part for part in dark), 1))
+        height = made("Math", crack, -1.6, height, operation="MULTIPLY_ADD").outputs[0]
+    colour = made.mixed(joint, tinted, (*(0.12 * part for part in dark), 1))
+    wear = made.noise(made.at, 5.0, Detail=8.0, Roughness=0.7)[0]
+    wear = made("Math", wear, 0.5, fibre, operation="MULTIPLY_ADD").outputs[0]
+    shine = made("MapRange", wear, 0.45, 1.05, rough - 0.12, rough + 0.15)
     made.set(made.base, Roughness=shine.outputs[0])
-    height = made("Math", joint, -3.0, fine, operation="MULTIPLY_ADD").outputs[0]
     return made.done(colour, height, bump=bump)
+
+
+def knots(made: Material, at: Any) -> tuple[Any, Any]:
+    """Return how far knots push the rings aside, in metres, and how dark they are, from 0 to 1."""
+    flat = made("Mapping", at, Scale=(1.3, 3.2, 0.001)).outputs[0]
+    spot = made("TexVoronoi", flat, Scale=1.0, Randomness=1.0)
+    away = made("VectorMath", flat, spot.outputs[2], operation="SUBTRACT").outputs[0]
+    away = made("Mapping", away, Scale=(1 / 1.3 / 1.5, 1 / 3.2, 0)).outputs[0]
+    ragged = made.noise(at, 70, (0.6, 1, 1), Detail=3.0)[0]
+    away = made("VectorMath", away, operation="LENGTH").outputs[1]
+    rare = made("SeparateXYZ", spot.outputs[1]).outputs[0]
+    exists = made("Math", rare, 0.62, operation="GREATER_THAN").outputs[0]
+    size = made("MapRange", rare, 0.62, 1.0, 0.006, 0.013).outputs[0]
+    share = made("Math", away, size, operation="DIVIDE").outputs[0]
+    near = made("Math", share, -0.42, operation="MULTIPLY").outputs[0]
+    near = made("Math", near, operation="EXPONENT").outputs[0]
+    near = made("Math", near, exists, operation="MULTIPLY").outputs[0]
+    push = made("Math", near, size, operation="MULTIPLY").outputs[0]
+    push = made("Math", push, 2.6, operation="MULTIPLY").outputs[0]
+    share = made("Math", ragged, 0.7, share, operation="MULTIPLY_ADD").outputs[0]
+    black = made("MapRange", share, 1.45, 0.95).outputs[0]
+    return push, made("Math", black, exists, operation="MULTIPLY").outputs[0]
+
+
+def rings_of(made: Material, at: Any, lots: Any, wide: float, push: Any) -> Any:
+    """Return how far from the middle of its trunk each point of a board was."""
+    x, _, _ = made("SeparateXYZ", at).outputs
+    _, y, _ = made("SeparateXYZ", made.at).outputs
+    across = made("Math", y, wide, operation="FLOORED_MODULO").outputs[0]
+    shift = made("MapRange", lots[0], None, None, 0.2 * wide, 0.8 * wide).outputs[0]
+    across = made("Math", across, shift, operation="SUBTRACT").outputs[0]
+    bent = made.noise(at, 1.0, (1.6, 4, 1.6), Detail=2.0)[0]
+    ragged = made.noise(at, 1.0, (9, 50, 9), Detail=4.0, Roughness=0.6)[0]
+    deep = made("MapRange", lots[1], None, None, -0.01, 0.07).outputs[0]
+    slope = made("MapRange", lots[2], None, None, -0.035, 0.035).outputs[0]
+    deep = made("Math", x, slope, deep, operation="MULTIPLY_ADD").outputs[0]
+    deep = made("Math", bent, 0.06, deep, operation="MULTIPLY_ADD").outputs[0]
+    square = made("Math", across, 2.0, operation="POWER").outputs[0]
+    square = made("Math", deep, deep, square, operation="MULTIPLY_ADD").outputs[0]
+    radius = made("Math", square, operation="SQRT").outputs[0]
+    radius = made("Math", ragged, 0.004, radius, operation="MULTIPLY_ADD").outputs[0]
+    return made("Math", radius, push, operation="ADD").outputs[0]
 
 
 def marble() -> Any:
@@ -239,7 +303,7 @@ def camera(
     pitch: float = 13,
     *,
     angle: float = 35,
-    sharp: float | None = 2.8,
+    sharp: float | None = 5.6,
     focus: float | None = None,
 ) -> None:
     made = bpy.data.cameras.new("camera")
@@ -249,7 +313,7 @@ def camera(
     made.angle, made.clip_end = math.radians(angle), HORIZON_M
     if sharp is not None:
         made.dof.use_dof, made.dof.aperture_fstop = True, sharp
-        made.dof.focus_distance = focus or (0.75 if height < 0.38 else 1.1)
+        made.dof.focus_distance = focus or (0.68 if height < 0.38 else 1.1)
     held.location, held.rotation_euler = (0, 0, height), (math.radians(90 - pitch), 0, 0)
 
 
@@ -384,31 +448,59 @@ def counter_1() -> None:
     shoot("kitchen counter-1", corners)
 
 
-def sill(name: str, panorama: str, yaw: float, surface: Any, exposure: float) -> None:
+def painted(colour: Colour) -> Any:
+    """Return wood that a brush has painted along x, with dust."""
+    made = Material(rough=0.4)
+    brush = made.noise(made.at, 1.0, (5, 240, 5), Detail=5.0, Roughness=0.7)[0]
+    dust = made.noise(made.at, 9.0, Detail=12.0, Roughness=0.75)[0]
+    specks = made.noise(made.at, 190, Detail=3.0, Roughness=0.8)[0]
+    dim = tuple(0.8 * part for part in colour)
+    tone = made.ramp(dust, (0.4, dim), (0.6, colour))
+    streaks = made.ramp(brush, (0.36, (0.86, 0.86, 0.85)), (0.56, (1, 1, 1)))
+    spots = made.ramp(specks, (0.27, (0.45, 0.42, 0.38)), (0.33, (1, 1, 1)))
+    tone = made.mixed(1.0, made.mixed(0.8, tone, streaks, "MULTIPLY"), spots, "MULTIPLY")
+    shine = made("MapRange", dust, 0.35, 0.65, 0.28, 0.5).outputs[0]
+    made.set(made.base, Roughness=shine)
+    return made.done(tone, brush, deep=0.002, bump=0.5)
+
+
+def sill(
+    name: str,
+    panorama: str,
+    yaw: float,
+    surface: Any,
+    exposure: float,
+    *,
+    plant: tuple[str, float, float],
+) -> None:
+    """Draw a windowsill with a plant of a name at an x, so many metres tall."""
     white = speckled((0.78, 0.77, 0.74), (0.76, 0.75, 0.72), rough=0.35, scale=20)
     corners = top(1.6, 0.35, 1.0, surface)
     for x in (-0.6, 0.32, 1.24):
         slab((x, 1.02, 0.6), (0.06, 0.06, 1.3), white)
     slab((0, 1.02, 0.03), (3.2, 0.07, 0.07), white)
+    grown, x, tall = plant
+    thing(grown, (x, 0.87, 0), tall)
     light(panorama, yaw)
-    lamp("AREA", (0.2, -1.2, 1.5), (60, 0, 0), size=1.6, energy=14)
-    camera(sharp=3.2)
+    lamp("AREA", (0.2, -1.2, 1.5), (60, 0, 0), size=1.6, energy=9)
+    camera()
     shoot(name, corners, exposure=exposure)
 
 
 def sill_0() -> None:
-    white = speckled((0.78, 0.77, 0.74), (0.74, 0.73, 0.7), rough=0.3, scale=12)
-    sill("windowsill-0", "forest.exr", 60, white, 0.0)
+    white = painted((0.8, 0.785, 0.75))
+    sill("windowsill-0", "forest.exr", 60, white, 0.1, plant=("orchids", -0.31, 0.4))
 
 
 def sill_1() -> None:
-    sill("windowsill-1", "sunrise.exr", 200, boards(OAK, 0.2), 0.2)
+    wood = boards(OAK, 0.2)
+    sill("windowsill-1", "sunrise.exr", 200, wood, 0.4, plant=("augalas", 0.26, 0.2))
 
 
 def garden(
     name: str, wood: Any, panorama: str, yaw: float, strength: float, *, turn: float = 0.0
 ) -> None:
-    laid = boards(wood, 0.115, gap=0.005, rough=0.7, bump=0.5)
+    laid = boards(wood, 0.115, gap=0.005, rough=0.7, bump=0.5, worn=0.8)
     corners = top(1.3, 0.3, 1.6, laid, turn)
     light(panorama, yaw, strength)
     camera(0.32, 14)
