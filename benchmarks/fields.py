@@ -35,8 +35,8 @@ WOODED: tuple[Colour, Colour] = ((0.34, 0.4, 0.46), (0.1, 0.14, 0.17))
 def snow() -> Any:
     """Return snow that wind has packed."""
     made = Material(rough=0.6)
-    packed = made.noise(made.at, 2.2, (1, 2.5, 1), Detail=9.0, Roughness=0.6)[0]
-    lumps = made.noise(made.at, 14.0, Detail=8.0, Roughness=0.65)[0]
+    packed = made.noise(made.at, 2.2, (1, 0.45, 1), Detail=8.0, Roughness=0.55)[0]
+    lumps = made.noise(made.at, 14.0, (1, 0.5, 1), Detail=6.0, Roughness=0.6)[0]
     grains = made.noise(made.at, 420, Detail=2.0, Roughness=0.8)[0]
     relief = made("Math", lumps, 0.22, packed, operation="MULTIPLY_ADD").outputs[0]
     relief = made("Math", grains, 0.03, relief, operation="MULTIPLY_ADD").outputs[0]
@@ -132,12 +132,32 @@ def clearing(
 
 
 def snow_0() -> None:
-    near = ((-13, 21), (-17, 27), (-11, 31), (15, 25), (19, 33), (-20, 35))
+    near = (
+        (-10, 7),
+        (-14, 10),
+        (-12.5, 13),
+        (-13, 21),
+        (-17, 27),
+        (-11, 31),
+        (15, 25),
+        (19, 33),
+        (-20, 35),
+    )
     clearing("snowy slope-0", 4, near, sun=(24, -62), clouds=0.6, exposure=0.35)
 
 
 def snow_1() -> None:
-    near = ((8.5, 15), (11, 19), (14, 22), (10, 26), (-19, 30), (-16, 38), (17, 30))
+    near = (
+        (9.5, 7),
+        (13, 9),
+        (8.5, 15),
+        (11, 19),
+        (14, 22),
+        (10, 26),
+        (-19, 30),
+        (-16, 38),
+        (17, 30),
+    )
     clearing("snowy slope-1", 7, near, sun=(19, 48), clouds=0.9, exposure=0.45)
 
 

@@ -9,6 +9,7 @@ minutes of one core.
 
 import math
 import random
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -276,31 +277,67 @@ def road_1() -> None:
     shoot("country road-1", [(-1.1, 0.3), (1.1, 0.3), (1.1, 3), (-1.1, 3)], exposure=0.3)
 
 
+def fractal(draw: Any, shape: tuple[int, int], fall: float, longest: float) -> Any:
+    """Return relief of a spread of 1 whose waves are at most so many pixels long."""
+    rows, columns = (np.fft.fftfreq(count) for count in shape)
+    pace = np.hypot(rows[:, None], columns)
+    weight = np.where(pace > 1 / longest, np.maximum(pace, 1e-9) ** -fall, 0)
+    waves_ = np.fft.ifft2(weight * np.fft.fft2(draw.normal(size=shape))).real
+    return waves_ / waves_.std()
+
+
+def linen(colour: Colour, pitch: float) -> Any:
+    """Return cloth of threads that lie `pitch` metres apart."""
+    made = Material(rough=0.85)
+    x, y, _ = made("SeparateXYZ", made.at).outputs
+    pace = 2 * math.pi / pitch
+    across, along = (
+        made("Math", made("Math", each, pace, operation="MULTIPLY").outputs[0], operation="SINE")
+        for each in (x, y)
+    )
+    over = made("Math", across.outputs[0], along.outputs[0], operation="MULTIPLY").outputs[0]
+    slubs = [
+        made.noise(made.at, 1.0, how, Detail=3.0, Roughness=0.6)[0]
+        for how in ((14, 330, 1), (330, 14, 1))
+    ]
+    thick = made("Math", *slubs, operation="ADD").outputs[0]
+    height = made("Math", over, 0.16, thick, operation="MULTIPLY_ADD").outputs[0]
+    dark = tuple(0.5 * part for part in colour)
+    pale = tuple(min(0.9, 1.25 * part + 0.03) for part in colour)
+    shade = made.ramp(
+        made("MapRange", height, 0.62, 1.36).outputs[0], (0.1, dark), (0.5, colour), (0.9, pale)
+    )
+    made.set(made.base, Sheen_Weight=0.25, Sheen_Roughness=0.5)
+    return made.done(shade, height, deep=0.0012, bump=0.9)
+
+
 def fabric() -> None:
-    """Lay a cloth that rises behind like the backdrop of a studio."""
-    draw = np.random.default_rng(4)
-    swell = waves(draw, 14, 0.7, 0.02, 1.5)
-    lines = [(*draw.uniform((-1.6, 0.2), (1.6, 2.6)), draw.uniform(0, math.pi)) for _ in range(26)]
-    shapes = draw.uniform((0.25, 0.02, 0.006), (0.8, 0.06, 0.024), (26, 3))
+    """Lay a cloth of linen on a table, with the creases in which it was folded."""
+    draw, far = np.random.default_rng(4), 1.3
+    x, y = np.arange(-1.0, 1.0, 0.004), np.arange(0.25, 1.42, 0.004)
+    shape = len(y), len(x)
+    ridges = [fractal(draw, shape, fall, longest) for fall, longest in ((2.6, 110), (2.2, 60))]
+    swell = 0.004 * fractal(draw, shape, 2.8, 170)
+    crumpled = sum(
+        tall * (1 - np.sqrt(ridge**2 + 0.02))
+        for ridge, tall in zip(ridges, (0.0055, 0.002), strict=True)
+    )
 
     def height(x: Any, y: Any) -> Any:
-        rise = 1.1 * np.maximum(0, y - 1.9) ** 2
-        total = swell(x, y) + rise
-        for (x0, y0, turn), (long, wide, tall) in zip(lines, shapes, strict=True):
-            cos, sin = math.cos(turn), math.sin(turn)
-            along, off = cos * (x - x0) + sin * (y - y0), cos * (y - y0) - sin * (x - x0)
-            off = off + 0.16 * (along / long) ** 2 * long
-            total += tall * np.exp(-((along / long) ** 2) - np.abs(off / wide) ** 1.6)
-        return total
+        creases = sum(
+            np.sqrt((off + 0.01 * np.sin(5 * other)) ** 2 + 0.004**2)
+            for off, other in ((x - 0.21, y), (y - 0.86, x))
+        )
+        soft = np.minimum(0.12, creases) * 0.05
+        drop = np.maximum(0, y - far)
+        return swell + crumpled - soft - 60 * drop**2
 
-    made = Material(rough=0.8)
-    threads = made.noise(made.at, 260, (1, 1, 1), Detail=3.0, Roughness=0.8)[0]
-    made.done((0.74, 0.19, 0.33), threads, deep=0.001, bump=0.5)
-    net(np.arange(-3, 3, 0.012), np.arange(0.2, 4.2, 0.012), height, made.made)
-    light("apartment.exr", 60, 0.35)
-    lamp("AREA", (-1.8, 0.3, 1.9), (50, 0, -58), size=0.7, energy=90, color=(1, 0.96, 0.9))
-    seen_from((0.45, 16, 38, 5.6, 1.1))
-    shoot("pink fabric-0", sides(1.6, 0.3, 1.9), exposure=0.2)
+    net(x, y, height, linen((0.82, 0.2, 0.38), 0.0024))
+    thing("plant", (-0.75, 2.9, -0.75), 1.4)
+    light("apartment.exr", 200, 0.5)
+    lamp("AREA", (-1.7, 0.5, 0.75), (70, 0, -80), size=0.5, energy=22, color=(1, 0.96, 0.9))
+    seen_from((0.34, 15, 36, 5.6, 0.7))
+    shoot("pink fabric-0", sides(0.95, 0.3, far - 0.03), exposure=0.45)
 
 
 def rug() -> None:
@@ -500,9 +537,192 @@ def forest_3() -> None:
     forest("forest-3", 150, NEAR)
 
 
+def masonry(made: Material, name: str) -> Any:
+    """Return a value of each point of a wall that `wall` has found."""
+    found = made("Attribute")
+    found.attribute_name = name
+    return found.outputs[2]
+
+
+def weathered(tones: tuple[Colour, ...], mortar: Colour, *, lichen: float, grain: float) -> Any:
+    """Return stone with joints, grey crusts, lichen and moss."""
+    made = Material(rough=0.9)
+    stone_, joint, hollow = (masonry(made, each) for each in ("stone", "joint", "hollow"))
+    broad = made.noise(made.at, 7.0, Detail=8.0, Roughness=0.6)[0]
+    veined = made.noise(made.at, 1.0, (9, 34, 9), Detail=7.0, Roughness=0.65)[0]
+    grains = made.noise(made.at, grain, Detail=4.0, Roughness=0.75)[0]
+    tone = made("Math", broad, 0.7, stone_, operation="MULTIPLY_ADD").outputs[0]
+    tone = made("Math", veined, 0.5, tone, operation="MULTIPLY_ADD").outputs[0]
+    colour = made.ramp(
+        made("MapRange", tone, 0.55, 1.65).outputs[0],
+        *((0.0, tones[0]), (0.5, tones[1]), (1.0, tones[2])),
+    )
+    fleck = made.ramp(
+        grains, (0.33, (0.42, 0.4, 0.38)), (0.5, (1, 1, 1)), (0.68, (1.3, 1.28, 1.24))
+    )
+    colour = made.mixed(0.85, colour, fleck, "MULTIPLY")
+    colour = made.mixed(
+        1.0, colour, made.ramp(hollow, (0.0, (0.4, 0.37, 0.34)), (0.5, (1, 1, 1))), "MULTIPLY"
+    )
+    crust = made.noise(made.at, 5.5, Detail=10.0, Roughness=0.72)[0]
+    dirty = made("MapRange", crust, 0.52, 0.66, 0.0, 0.75).outputs[0]
+    colour = made.mixed(dirty, colour, made.mixed(1.0, colour, (0.42, 0.4, 0.38, 1), "MULTIPLY"))
+    for scale, share, pale in (
+        (11.0, lichen, (0.42, 0.43, 0.36)),
+        (17.0, 0.75 * lichen, (0.5, 0.5, 0.46)),
+        (23.0, 0.5 * lichen, (0.5, 0.3, 0.05)),
+    ):
+        spot = made("TexVoronoi", made.at, Scale=scale)
+        ragged = made.noise(made.at, 9 * scale, Detail=5.0, Roughness=0.7)[0]
+        away = made("Math", ragged, 0.5, spot.outputs[0], operation="MULTIPLY_ADD").outputs[0]
+        rare = made("SeparateXYZ", spot.outputs[1]).outputs[0]
+        reach = made("MapRange", rare, 1 - share, 1.0, 0.22, 0.6).outputs[0]
+        reach = made(
+            "Math",
+            reach,
+            made("Math", rare, 1 - share, operation="GREATER_THAN").outputs[0],
+            operation="MULTIPLY",
+        ).outputs[0]
+        over = made("Math", reach, away, operation="SUBTRACT").outputs[0]
+        cover = made("MapRange", over, 0.0, 0.05, 0.0, 0.8).outputs[0]
+        skin = made.mixed(
+            made("MapRange", grains, 0.4, 0.62).outputs[0],
+            (*(0.5 * part for part in pale), 1),
+            (*pale, 1),
+        )
+        colour = made.mixed(cover, colour, skin)
+    growth = made.noise(made.at, 6.0, Detail=8.0, Roughness=0.7)[0]
+    filled = made("MapRange", growth, 0.5, 0.6).outputs[0]
+    green = made.mixed(
+        made("MapRange", grains, 0.35, 0.6).outputs[0],
+        (0.015, 0.025, 0.006, 1),
+        (0.075, 0.1, 0.02, 1),
+    )
+    between = made.mixed(filled, made.mixed(1.0, (*mortar, 1), fleck, "MULTIPLY"), green)
+    colour = made.mixed(joint, colour, between)
+    fine = made.noise(made.at, grain / 3, Detail=9.0, Roughness=0.72)[0]
+    height = made("Math", grains, 0.35, fine, operation="MULTIPLY_ADD").outputs[0]
+    return made.done(colour, height, deep=0.006, bump=0.75)
+
+
+def slabs(draw: Any, x: Any, y: Any, long: float) -> tuple[Any, Any]:
+    """Return the number of a slab at each point, and how far its joints are, in metres."""
+    ends = np.cumsum(draw.uniform(0.7, 1.3, 40) * long) - 20 * long
+    bent = x + 0.006 * np.sin(31 * y) + 0.05 * y
+    number = np.searchsorted(ends, bent)
+    off = np.abs(bent[..., None] - ends).min(-1)
+    return number, off
+
+
+def rubble(draw: Any, x: Any, y: Any, wide: float) -> tuple[Any, Any]:
+    """Return the number of a rough stone at each point, and how far its joints are, in metres."""
+    across, away = np.meshgrid(np.arange(-5, 6), np.arange(0, 8))
+    points = np.stack([across + 0.5 * (away % 2), 0.8 * away], -1).reshape(-1, 2) * wide
+    points = points + draw.uniform(-0.3, 0.3, points.shape) * wide
+    scale = draw.uniform(0.85, 1.15, len(points))
+    lengths = np.stack(
+        [np.hypot(x - a, y - b) / k for (a, b), k in zip(points, scale, strict=True)]
+    )
+    first, second = np.partition(lengths, 1, axis=0)[:2]
+    return lengths.argmin(0), (second - first) / 2
+
+
+def wall(
+    laid: Any,
+    surface: Any,
+    *,
+    far: float,
+    turn: float = 0.0,
+    rough: float = 1.0,
+    joint: float = 0.007,
+    dome: float = 0.0,
+    soft: float = 0.0016,
+    seed: int = 4,
+) -> list[tuple[float, float]]:
+    """Lay the top of a wall up to a distance; return its corners."""
+    draw, step = np.random.default_rng(seed), 0.0016
+    x, y = np.meshgrid(np.arange(-0.95, 0.95, step), np.arange(0.3, far, step))
+    shape, middle = x.shape, (0.3 + far) / 2
+    shaken = [0.009 * fractal(draw, shape, 1.6, 90) for _ in range(2)]
+    number, off = laid(draw, x + shaken[0], y + shaken[1])
+    lots = draw.uniform(-1, 1, (3, int(number.max()) + 1))
+    edge = far - 0.014 * (1 + lots[2][number]) - y + 0.5 * shaken[1]
+    level = 0.003 * lots[0][number] + 0.012 * lots[1][number] * (y - middle)
+    chips = np.maximum(fractal(draw, shape, 1.5, 60) - 0.9, 0)
+    relief = 0.0022 * fractal(draw, shape, 2.1, 160) + 0.0006 * fractal(draw, shape, 1.3, 24)
+    round_ = np.minimum(off, edge)
+    worn = 0.006 * np.exp(-np.maximum(round_, 0) / 0.012) * (1 + 1.6 * chips)
+    bowl = dome * np.minimum(1, np.maximum(off, 0) / 0.06) ** 0.5
+    gap = 1 / (1 + np.exp(np.clip((off - joint) / soft, -40, 40)))
+    pits = 0.0035 * np.maximum(fractal(draw, shape, 1.2, 40) - 1.3, 0)
+    z = level + rough * (relief - pits) - worn + bowl
+    z = z * (1 - gap) + gap * (-0.009 + 0.4 * relief) - 4.0 * np.maximum(-edge, 0)
+    made = studio.bpy.data.meshes.new("wall")
+    points = np.stack([x, y - middle, z], -1).reshape(-1, 3)
+    rows, columns = shape
+    first = (np.arange(rows - 1)[:, None] * columns + np.arange(columns - 1)).reshape(-1, 1)
+    made.from_pydata(points, [], first + np.array([0, 1, columns + 1, columns]))
+    made.polygons.foreach_set("use_smooth", [True] * len(first))
+    hollow = np.clip(0.5 + (relief - pits - 0.6 * worn) / 0.012, 0, 1)
+    values = {"stone": 0.5 + 0.5 * lots[0][number], "joint": gap, "hollow": hollow}
+    for each, value in values.items():
+        held = made.attributes.new(each, "FLOAT", "POINT")
+        held.data.foreach_set("value", value.astype(np.float32).ravel())
+    made.materials.append(surface)
+    placed = studio.bpy.data.objects.new("wall", made)
+    placed.location, placed.rotation_euler = (0, middle, 0), (0, 0, turn)
+    studio.bpy.context.collection.objects.link(placed)
+    return sides(0.9, 0.3, far - 0.03, turn)
+
+
+SANDSTONE: tuple[Colour, ...] = ((0.25, 0.18, 0.11), (0.4, 0.3, 0.19), (0.52, 0.42, 0.29))
+GRANITE: tuple[Colour, ...] = ((0.22, 0.2, 0.175), (0.36, 0.33, 0.29), (0.5, 0.47, 0.425))
+LIME: tuple[Colour, ...] = ((0.3, 0.28, 0.24), (0.46, 0.43, 0.38), (0.58, 0.55, 0.49))
+
+
+def wall_0() -> None:
+    """Draw slabs of sandstone before a park."""
+    surface = weathered(SANDSTONE, (0.2, 0.17, 0.13), lichen=0.4, grain=420)
+    corners = wall(partial(slabs, long=0.62), surface, far=1.1, seed=4)
+    light("forest.exr", 40, 0.9)
+    lamp("SUN", (0, 0, 5), (50, 0, -62), energy=3.2, angle=0.02, color=(1, 0.92, 0.8))
+    camera(0.34, 13, sharp=5.6)
+    shoot("stone wall-0", corners, exposure=0.1)
+
+
+def wall_1() -> None:
+    """Draw rough stones of granite in mortar before a lawn."""
+    surface = weathered(GRANITE, (0.3, 0.28, 0.25), lichen=0.35, grain=520)
+    corners = wall(
+        partial(rubble, wide=0.24),
+        surface,
+        far=1.12,
+        turn=0.07,
+        rough=1.0,
+        joint=0.008,
+        dome=0.005,
+        soft=0.004,
+        seed=7,
+    )
+    light("rooitou_park_1k.jpg", 140, 1.0)
+    lamp("SUN", (0, 0, 5), (52, 0, 58), energy=4.5, angle=0.02, color=(1, 0.9, 0.74))
+    camera(0.36, 13, sharp=5.6)
+    shoot("stone wall-1", corners, exposure=0.65)
+
+
+def wall_2() -> None:
+    """Draw a wall of limestone that runs away from a square by the sea."""
+    surface = weathered(LIME, (0.24, 0.22, 0.19), lichen=0.25, grain=380)
+    corners = wall(partial(slabs, long=0.8), surface, far=1.1, turn=-0.22, seed=9)
+    light("sunset.exr", 35, 1.2)
+    lamp("SUN", (0, 0, 5), (56, 0, 66), energy=2.6, angle=0.04, color=(1, 0.86, 0.68))
+    camera(0.38, 13, sharp=5.6)
+    shoot("stone wall-2", corners, exposure=0.4)
+
+
 PLACES = (
     *(square_1, square_2, street_0, street_1, street_2, roof_0, roof_1, road_1, lawn, fabric, rug),
-    *(quay_0, quay_1, forest_1, forest_3),
+    *(quay_0, quay_1, forest_1, forest_3, wall_0, wall_1, wall_2),
 )
 
 
