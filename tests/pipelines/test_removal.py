@@ -133,7 +133,7 @@ def photo():
     return picture
 
 
-@pytest.mark.parametrize("box", [None, (0.1, 0.2, 0.5, 0.9)])
+@pytest.mark.parametrize("box", [None, (0.1, 0.2, 0.5, 0.9), (0.205, 0.36, 0.39, 0.69)])
 def test_the_thing_at_a_point_goes_to_its_edge_and_no_other(photo, box):
     gone = removal_of(photo, Search(box=box, points=((0.3, 0.52),)))[0][0, 0].numpy() > 0
     red, blue = (np.asarray(photo)[..., column].astype(int) > 180 for column in (0, 2))

@@ -24,7 +24,7 @@ from swiftpie.imageio.images import (
     shrunk_to,
     to_tensor,
 )
-from swiftpie.masks import HALF, Box, grow, resize_mask
+from swiftpie.masks import HALF, Box, box_mask, grow, resize_mask
 from swiftpie.models.cutout import cut_out, cutout_network, find_with, thing_odds
 from swiftpie.models.outline import connected_parts
 from swiftpie.models.search import Search
@@ -34,7 +34,8 @@ from swiftpie.types import CutoutMethod
 logger = logging.getLogger(__name__)
 
 LEAST_THERE = 0.2  # opacity above which a pixel is of the thing
-CLOSER = 0.1  # A share of width and height on each side, for a second look.
+# Shares of a thing's sides: beyond them, for a second look; by which a box may be too small.
+CLOSER, OFF = 0.1, 0.12
 EDGE = 0.02  # Its edge reaches so far, as a share of its longer side.
 # likewise: what goes around it, as not all of it was seen; and at its foot, dark where it touches
 ROOM, FOOT_ROOM = 0.025, 0.06
@@ -187,8 +188,8 @@ def _seen(photograph: Image.Image, search: Search) -> Tensor:
     """Return the mask of the thing itself, (1, 1, H, W) of bytes, 0 or 1.
 
     A click is searched twice, the second time in the box of the first result, where the thing is
-    larger. A click in a box is searched in the whole picture, too, where more lies around it.
-    The union is taken, as a part that is left shows most. What rests on it goes with it.
+    larger. A click in a box is searched in the whole picture, too, and goes if it ends hardly beyond
+    the box. The union is taken, as a part that is left shows most. What rests on it goes with it.
     """
     found = cut_out(photograph, search)
     thing = found.mask > LEAST_THERE
@@ -205,10 +206,9 @@ def _seen(photograph: Image.Image, search: Search) -> Tensor:
             thing |= load
     elif search.points:
         wide = find_with(cutout_network(), photograph, replace(search, box=None)).mask > LEAST_THERE
-        left, top, right, bottom = (
-            round(end * side) for end, side in zip(search.box, 2 * photograph.size, strict=True)
-        )
-        thing[..., top:bottom, left:right] |= wide[..., top:bottom, left:right]
+        inside = box_mask(search.box, height=photograph.height, width=photograph.width).round()
+        near = grow(inside, math.ceil(OFF * inside.sum().sqrt()))
+        thing |= wide & ((inside if bool((wide & (near <= 0)).any()) else near) > 0)
     return thing.to(torch.uint8)
 
 
