@@ -188,8 +188,8 @@ def _seen(photograph: Image.Image, search: Search) -> Tensor:
     """Return the mask of the thing itself, (1, 1, H, W) of bytes, 0 or 1.
 
     A click is searched twice, the second time in the box of the first result, where the thing is
-    larger. A click in a box is searched in the whole picture, too, and goes if it ends hardly beyond
-    the box. The union is taken, as a part that is left shows most. What rests on it goes with it.
+    larger. A click in a box is searched in the whole picture, too; what ends hardly beyond the box
+    goes. The union is taken, as a part that is left shows most. What rests on it goes with it.
     """
     found = cut_out(photograph, search)
     thing = found.mask > LEAST_THERE
