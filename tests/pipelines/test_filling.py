@@ -215,13 +215,14 @@ def test_a_thing_beside_is_not_copied_and_one_behind_goes_on(place, is_left_out)
     assert (float(things_beside(photo, gone).mean()) > 0.15) == is_left_out
 
 
-def test_a_thin_line_goes_on_through_a_gap_and_noise_draws_none():
+def test_a_thin_line_goes_on_through_a_gap_with_its_grain_and_noise_draws_none():
     torch.manual_seed(0)
     rows = torch.arange(160.0)[:, None] - 0.2 * torch.arange(160.0)
     line = 0.3 * (1 - (rows - 64).abs() / 2).clamp_min(0).expand(1, 3, 160, 160)
-    noise, known = 0.02 * torch.randn(1, 3, 160, 160), torch.ones(1, 1, 160, 160)
+    noise, known = 0.04 * torch.randn(1, 3, 160, 160), torch.ones(1, 1, 160, 160)
     known[..., 50:110, 50:110] = 0
     (drawn, _), gap = lines_through(line + noise, known), (known == 0).expand_as(line)
     assert drawn[gap & (line > 0.25)].mean() > 0.2
+    assert (drawn - line)[gap & (line > 0.25)].std() > 0.025
     assert drawn[gap & (line == 0)].abs().mean() < 0.005
     assert not any(each.any() for each in lines_through(noise, known))

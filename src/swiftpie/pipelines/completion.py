@@ -19,18 +19,17 @@ from swiftpie.masks import grow
 
 PATCH_PX = 7
 ROUNDS = {45: 3, 64: 1}  # by the longer side of a thumbnail, in pixels
-# What counts besides what a patch shows: how far away it is along and down, where perspective
-# changes things. How much less it says for each pixel that it is further from what is known. Chosen
-# by eye on 16 removals.
+# What it costs a patch to be far away along and down, where perspective changes things. How much
+# less it says a pixel further from what is known. Chosen by eye on 16 removals.
 ALONG, DOWN, FADE = 2.5, 8.6, 1.3
 # Lines that go straight on tell tones, which change evenly; patches tell what is finer than such a
 # share of the longer side.
 EVEN = 1 / 5
 # Directions of lines that are tried, and what a chord costs: where one end leaves the picture, by
 # its length over the longer side, and as much in addition if it is upright.
-# Thin lines: how far their ends are seen, by how much they are clearer than noise, half of their
-# width, and of how many ends how many are drawn at most.
-LINE_STEPS, CLEAR, THICK, MOST_ENDS, MOST_LINES = 24, 1.2, 4, 200, 12
+# Thin lines: half of their width, as a share of the longer side; how far ends are seen and copied,
+# over that; by how much they are clearer than noise; how many ends are tried, and lines drawn.
+THICK, LINE_REACH, CLEAR, MOST_ENDS, MOST_LINES = 0.0117, 6, 1.2, 140, 12
 NUM_ANGLES, OPEN, LEVEL, STEEP, NOWHERE = 24, 0.2, 0.1, 0.2, 1e6
 
 
@@ -54,8 +53,7 @@ def complete(
         if not bool(is_source.any()):
             continue
         sources, targets = (each.flatten().nonzero()[:, 0] for each in (is_source, ~is_source))
-        places, columns = _places(size), is_source.shape[1]
-        weights = _weights(there.to(weight), ~is_source)
+        places, weights = _places(size), _weights(there.to(weight), ~is_source)
         given = resized(pixels * known, size) / weight.clamp_min(SURE)
         lines = straight_on(given, there.to(weight)) if lines is None else lines
         even = torch.where(there, given, resized(lines, size, mode="bilinear"))
@@ -75,10 +73,7 @@ def complete(
             sums = F.fold(cover[None], size, PATCH_PX)
             shown = torch.where(there, given, even + sums[:, :4] / sums[:, 4:].clamp_min(SURE**2))
             on_round()
-        sides = (
-            torch.stack([each // columns, each % columns], dim=1) for each in (chosen, targets)
-        )
-        moves = (next(sides) - next(sides)) * max(whole) / max(size)
+        moves = (places[chosen] - places[targets]) * max(whole) / torch.tensor([DOWN, ALONG])
     if shown is None or lines is None or moves is None:
         return None
     shown = torch.where(known > 0, pixels, resized(shown, whole, mode="bicubic"))
@@ -122,6 +117,8 @@ def lines_through(detail: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     Two ends at the gap belong together if `detail` (1, C, h, w) continues them alike, away from it.
     """
     size = torch.tensor(known.shape[2:])
+    thick = max(2, round(THICK * max(known.shape[2:])))
+    reach = LINE_REACH * thick
     gap, seen = 1 - known, torch.cat([detail * known, known], dim=1)
     lines, best = torch.zeros_like(detail), torch.zeros_like(known)
 
@@ -135,10 +132,10 @@ def lines_through(detail: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     one, other = ends[torch.combinations(torch.arange(len(ends)))].unbind(1)
     length = (other - one).norm(dim=1, keepdim=True)
     between = sampled(torch.lerp(one[:, None], other[:, None], torch.tensor([[0.1], [0.5], [0.9]])))
-    is_chord = (length[:, 0] > LINE_STEPS) & (between[-1].amax(dim=1) < SURE)
+    is_chord = (length[:, 0] > reach) & (between[-1].amax(dim=1) < SURE)
     one, other, length = one[is_chord], other[is_chord], length[is_chord]
     unit = (other - one) / length
-    away = (unit[:, None] * torch.arange(1.0, LINE_STEPS + 1)[:, None]).repeat(2, 1, 1)
+    away = (unit[:, None] * torch.arange(1.0, reach + 1)[:, None]).repeat(2, 1, 1)
     away[: len(unit)] *= -1
     reached = sampled(torch.cat([one, other])[:, None] + away)
     is_seen = (reached[-1].mean(dim=1) > 1 - SURE).view(2, -1).all(dim=0)
@@ -147,29 +144,31 @@ def lines_through(detail: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     alike = halves.norm(dim=0).amin(dim=(0, 2)) - differ
     noise = (detail * known).norm(dim=1).sum() / known.sum()
     score = torch.where(is_seen, alike - CLEAR * noise, 0.0).clamp_min(0)
-    (down, right), across = gap[0, 0].nonzero().T, torch.arange(-THICK, THICK + 1.0)
-    rest = torch.stack([down, right], dim=1).float()
+    rest, across = gap[0, 0].nonzero(), torch.arange(-thick, thick + 1.0)[:, None, None]
     for _ in range(MOST_LINES):
         if len(score) == 0 or float(score.max()) == 0:
             break
         k = int(score.argmax())
         normal = torch.stack([-unit[k, 1], unit[k, 0]])
-        aside = normal * across[:, None, None]
-        ways = [one[k] + away[k] + aside, other[k] + away[len(unit) + k] + aside]
-        profiles = [sampled(way)[:-1].mean(dim=2) for way in ways]  # (C, widths)
-        share = ((rest - one[k]) @ unit[k] / length[k]).clamp(0, 1)
+        ways = one[k] + away[k], other[k] + away[len(unit) + k]
+        profiles = [sampled(way + normal * across)[:-1] for way in ways]  # (C, widths, steps)
         off = (rest - one[k]) @ normal
-        near = (2 - 2 * off.abs() / THICK).clamp(0, 1)
-        cell = (off + THICK).clamp(0, 2 * THICK)
-        low, part = cell.floor().long().clamp_max(2 * THICK - 1), cell - cell.floor()
-        here, there = (torch.lerp(each[:, low], each[:, low + 1], part) for each in profiles)
-        is_best = near > best[0, 0, down, right]
-        value = near * torch.lerp(here, there, share)
-        lines[0][:, down[is_best], right[is_best]] = value[:, is_best]
-        best[0, 0, down[is_best], right[is_best]] = near[is_best]
+        near = (2 - 2 * off.abs() / thick).clamp(0, 1)
+        is_best = near > best[0, 0, *rest.T]
+        at, off, near = rest[is_best], off[is_best], near[is_best]
+        share = ((at - one[k]) @ unit[k] / length[k]).clamp(0, 1)
+        low = (off + thick).long().clamp_max(2 * thick - 1)
+        distance = torch.stack([share, 1 - share]) * length[k] % (2 * reach)
+        steps = (reach - 0.5 - (reach - distance).abs()).long()  # mirrored at both ends
+        here, there = (
+            torch.lerp(each[:, low, step], each[:, low + 1, step], off + thick - low)
+            for each, step in zip(profiles, steps, strict=True)
+        )
+        lines[0][:, *at.T] = near * torch.lerp(here, there, (4 * share - 1.5).clamp(0, 1))
+        best[0, 0, *at.T] = near
         chosen = torch.stack([one[k], other[k]])
         apart = torch.cdist(torch.cat([one, other]), chosen).amin(dim=1).view(2, -1).amin(dim=0)
-        score = torch.where(apart < 2 * THICK, 0.0, score)
+        score = torch.where(apart < 2 * thick, 0.0, score)
     return lines, best
 
 
