@@ -5,9 +5,14 @@ BACKGROUNDS those of free packages, as `benchmarks.collect` finds them. Subjects
 those that were outlined by hand (`benchmarks.cutout`), cut out by that outline, so that what is
 seen is how they were put in and not how they were found. The subject that goes is clicked at. Next
 to each insertion and replacement stands the naive paste, to each removal the photograph before.
+
+`--free N` draws, in place of these, N insertions without a box that `--seed` deals, as a user does
+them: photographs of DreamBench's subjects, which the cut-out network outlines and a prompt names,
+by turns into a background and beside another subject. The names say what is warned of or refused.
 """
 
 import argparse
+import random
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -83,6 +88,8 @@ REPLACEMENTS = (  # the subject that goes, and the one that comes
     ("shiny_sneaker", "rc_car"),
     ("colorful_sneaker", "poop_emoji"),
 )
+# Folders of DreamBench whose photographs show little of a place.
+STUDIO = {"backpack", "berry_bowl", "clock", "dog", "dog2", "dog6", "pink_sunglasses"}
 
 
 class Pair(NamedTuple):
@@ -118,6 +125,33 @@ def pairs(session: swiftpie.Session, folder: Path, backgrounds: Path) -> Iterato
         yield Pair(
             f"{comes} for {goes}", _pasted(photo, folder, outlines[comes], result.box), result.image
         )
+
+
+def free_pairs(
+    session: swiftpie.Session, folder: Path, backgrounds: Path, *, seed: int, count: int
+) -> Iterator[Pair]:
+    """Yield the subject's photograph, and the insertion without a box or the photograph alone."""
+    dealer = random.Random(seed)
+    subjects, flat = sorted(folder.glob("*/*.jpg")), sorted(backgrounds.iterdir())
+    for number in range(count):
+        subject = dealer.choice(subjects)
+        without = {*STUDIO, subject.parent.name}
+        others = [each for each in subjects if each.parent.name not in without]
+        place, noun = dealer.choice((flat, others)[number % 2]), noun_of(subject.parent.name)
+        name, photo = f"{noun} into {place.parent.name}/{place.stem}", load_image(place)
+        try:
+            identity = session.encode_identity(load_image(subject))
+            drawn = session.insert(photo, identity, prompt=f"a photo of a {noun}", seed=number)
+            name, photo = " ".join([name, *drawn.warnings]), drawn.image
+        except SwiftPieError as error:
+            name = f"{name} REFUSED {error}"
+        yield Pair(name, load_image(subject), photo)
+
+
+def noun_of(folder: str) -> str:
+    """Return the words by which a prompt names the subject of a folder of DreamBench."""
+    words = folder.rstrip("0123456789").split("_")
+    return "toy car" if words[0] == "rc" else words[-1]  # DreamBench's class is "toy"
 
 
 def sheet(found: Sequence[Pair]) -> Image.Image:
@@ -182,12 +216,18 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="the sheet, a PNG")
     parser.add_argument("--each", type=Path, help="a folder for all pictures at their full size")
     parser.add_argument("backgrounds", type=Path, help="photographs of free packages")
+    parser.add_argument("--free", type=int, help="so many insertions without a box instead")
+    parser.add_argument("--seed", type=int, default=0, help="of the insertions without a box")
     parser.add_argument("--preset", default="mini")
     parser.add_argument("--weights", type=Path, help="an export, in place of the preset's own")
     given = parser.parse_args()
     session = swiftpie.load(given.preset, weights=given.weights)
-    total = len(INSERTIONS) + len(REMOVALS) + len(REPLACEMENTS)
-    save(pairs(session, given.folder, given.backgrounds), given, total=total)
+    total = given.free or len(INSERTIONS) + len(REMOVALS) + len(REPLACEMENTS)
+    drawn = pairs(session, given.folder, given.backgrounds)
+    if given.free:
+        dealt = {"seed": given.seed, "count": given.free}
+        drawn = free_pairs(session, given.folder, given.backgrounds, **dealt)
+    save(drawn, given, total=total)
 
 
 if __name__ == "__main__":
