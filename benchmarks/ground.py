@@ -51,6 +51,8 @@ from swiftpie.mini.scenes import scene_library
 from swiftpie.mini.words import tokens_in
 from swiftpie.models.ground import CELLS, WEIGHTS, Sight, features_of, height_of, mean_in, placed
 from swiftpie.noise import draw_noise, share_of
+from swiftpie_lab.data.photographs import photos_of
+from swiftpie_world.subjects import Split
 
 NUM_CROPS = 5  # of each photograph, by turns of most and of a part of it
 WHOLE, PART = (0.55, 1.0), (0.25, 0.55)  # of the width
@@ -69,6 +71,22 @@ NO_STAMPS = ("cartoon", "symbols", "space")
 METRES = {0.03: "insects", 0.1: "fruit vegetables dishes", 0.15: "tools easter", 0.2: "birds"}
 METRES |= {0.3: "flowers", 3.0: "locomotive masstransit", 5.0: "houses monuments trees"}
 NOWHERE = Ground((), ((0.0, 0.0), (1.0, 1.0)), is_near=False)
+# Where the ground of backgrounds begins, as a share of the height; 1 where there is none. In those
+# that are not named it does not reach both sides.
+FAR_END = {
+    1.0: "Bamboo Foggy-Trees God-Rays Green-Maple Lichen-Branches Mountain Peaks Red-Maple "
+    "Sea-of-Lanterns Spruce-Needles Sunset-Clouds White-Flower Yellow-Flower Bridge Dragonfly "
+    "Kleiber Picture_1A free friends greentock life seeding Butterfly-Kenneth-Wimer Valendas "
+    "after-the-rain appleflower beam butterfly cloud drop flowers Aqua Blinds Dune FreshFlower "
+    "Garden GreenMeadow LadyBird RainDrops TwoWings YellowFlower DarkestHour Kite OneStandsOut "
+    "Volna summer_1am garching-gl1 garching-gl3 garching-ground3 ocean2 ocean9",
+    0.81: "hurricane1 hurricane2 hurricane6 hurricane8",
+    0.74: "hurricane4 this-is-not-windows",
+    0.65: "aitzgorri picosdeeuropa sunset fog Path",
+    0.51: "guereins1 guereins3 guereins8",
+    0.35: "BytheWater",
+}
+BACKGROUND = -1  # the group of all of them, which are not validated
 FACTOR = 1.5  # by which a height may be off
 SLACK = 0.03  # of the picture, by which feet may be off
 FINE = 8  # in each direction of a cell: points at which polygons are drawn
@@ -167,11 +185,32 @@ def _groups(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
     return {name: number for number, (names, _) in enumerate(groups) for name in names}
 
 
+def far_end_of(path: Path) -> float | None:
+    """Return where the ground of a background begins; None if that is not known."""
+    name = path.stem.partition("-")[2].split("_by_")[0]
+    return next((far for far, names in FAR_END.items() if name in names.split()), None)
+
+
+def backgrounds(folder: Path, split: Split) -> Iterator[View]:
+    """Yield one side of the backgrounds, and crops of them; only their ground is known."""
+    dealer = random.Random(1)
+    for path in photos_of(folder.iterdir(), split):
+        far, photograph = far_end_of(path), load_image(path).convert("RGB")
+        for box in [EVERYTHING, *(_dealt_crop(dealer, part) for part in (WHOLE, PART))]:
+            if far is not None:
+                corners = ((0.0, far), (1.0, far), (1.0, 1.0), (0.0, 1.0)) if far < 1 else ()
+                ground = NOWHERE._replace(corners=corners)
+                yield _view(photograph, ground, far, box, BACKGROUND)
+
+
 def fit(seen: Sequence[View]) -> Tensor:
     """Return the weights (C, 3) by ridge regression, for features of unit variance."""
     photographs = [view for view in seen if not view.is_rendered]
-    places = [view for view in seen if view.ground.corners]
-    return torch.cat([_ridge(photographs)[:, :2], _ridge(places)[:, 2:]], dim=1)
+    known = [view for view in seen if view.group != BACKGROUND]
+    places = [view for view in known if view.ground.corners]
+    below = [view for view in known if not view.is_rendered]
+    columns = (photographs, below, places)
+    return torch.cat([_ridge(each)[:, [n]] for n, each in enumerate(columns)], dim=1)
 
 
 def _ridge(seen: Sequence[View]) -> Tensor:
@@ -256,7 +295,7 @@ def fit_heights(folder: Path) -> tuple[Tensor, str]:
 
 def validated(seen: Sequence[View]) -> Iterator[tuple[View, Sight]]:
     """Yield each photographed view and what it shows to a layer that saw none of its group."""
-    for group in sorted({view.group for view in seen}):
+    for group in sorted({view.group for view in seen} - {BACKGROUND}):
         weights = fit([view for view in seen if view.group != group])
         for view in seen:
             if view.group == group and not view.is_rendered:
@@ -271,7 +310,7 @@ def score(found: Sequence[tuple[View, Sight]]) -> Score:
         if not view.targets[:, 0].gt(0).any():
             continue
         for height_m, shape in NEAR if view.ground.is_near else FAR:
-            box, doubt = placed(sight, (shape / view.aspect, 1.0), height_m)
+            box, doubt, _ = placed(sight, (shape / view.aspect, 1.0), height_m)
             results.append((*stands(box, view.ground, height_m), bool(doubt)))
     unwarned = [(on, usual) for on, usual, doubt in results if not doubt]
     warned = [(on, usual) for on, usual, doubt in results if doubt]
@@ -306,6 +345,22 @@ def report(seen: Sequence[View]) -> str:
             f"warned of {stood.warned}, {stood.rightly} rightly\n"
         )
     return "".join(lines)
+
+
+def refusals(seen: Sequence[View], weights: Tensor) -> str:
+    """Return how many subjects backgrounds with ground and without refuse."""
+    refused: dict[bool, list[bool]] = {True: [], False: []}
+    for view in seen:
+        scores = (view.features @ weights).T.reshape(3, CELLS, CELLS).float()
+        sight = Sight(scores, view.thing, view.thing_m)
+        for height_m, shape in FAR if not view.is_crop else ():
+            is_hopeless = placed(sight, (shape / view.aspect, 1.0), height_m)[2]
+            refused[bool(view.ground.corners)].append(is_hopeless)
+    return "".join(
+        f"backgrounds {name} ground that the layer did not see refuse {sum(refused[has])} of "
+        f"{len(refused[has])}\n"
+        for name, has in (("with", True), ("without", False))
+    )
 
 
 class Standing(NamedTuple):
@@ -395,13 +450,19 @@ def main() -> None:
     parser.add_argument("--each", type=Path, help="a folder for all pictures at their full size")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stamps", type=Path, help="the stamps of Tux Paint, for heights")
+    parser.add_argument("--backgrounds", type=Path, help="photographs of free packages")
     parser.add_argument("--fit", action="store_true", help="store the layers of all photographs")
     given = parser.parse_args()
     if given.folder is not None:
         sys.stdout.write(drawn_report(given))
     seen = list(views())
+    if given.backgrounds is not None:
+        seen += backgrounds(given.backgrounds, "train")
     sys.stdout.write(report(seen))
-    stored, weights = load_file(ASSETS / WEIGHTS), fit(seen).float()
+    stored, weights = load_file(ASSETS / WEIGHTS), fit(seen)
+    if given.backgrounds is not None:
+        sys.stdout.write(refusals([*backgrounds(given.backgrounds, "held_out")], weights))
+    weights = weights.float()
     stored |= {"weight": weights[:-1].T.contiguous(), "bias": weights[-1].clone()}
     if given.stamps is not None:
         weights, line = fit_heights(given.stamps)

@@ -111,7 +111,7 @@ def test_a_name_is_a_subject_unless_a_file_has_it(collected, run, folder, sessio
     jobs = collected(
         {**SMALL, "subject": "robot", "prompt": "a robot on a beach"},
         {**SMALL, "subject": "kitten", "prompt": "a kitten on a beach"},
-        {"task": "insert", "image": "dog.webp", "subject": "robot"},
+        {"task": "insert", "image": "dog.webp", "subject": "robot", "box": lamp["box"]},
         {"subjects": [{"pictures": "dog.webp"}, lamp], "prompt": "a dog and a lamp"},
     )
     rows = run(jobs)

@@ -265,7 +265,7 @@ IDEAS: dict[str, Callable[..., bool]] = {  # as the table of the documentation h
     "style of photographs": partial(edits, SD15, source_prompt=PROMPT, style_reference=STYLE),
     "style of insertions": inserts_in_style,
     "edits by reference": partial(edits, reading_networks, settings={"method": "reference"}),
-    "subjects into photographs": partial(changes_a_place, comes=True),
+    "subjects into photographs": partial(changes_a_place, comes=True, box=BOX),
     "removal": partial(changes_a_place, mask=BOX),
     "garments that keep a pose": keeps_a_pose,
     "animation": animates,

@@ -30,6 +30,7 @@ from swiftpie.cli.main import app
 from swiftpie.faces import FaceSettings
 from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.writing import encode_animation
+from swiftpie.mini.scenes import scene_library
 from swiftpie.pipelines.animation import USUAL_FRAMES
 from swiftpie.server.mcp import Folders, Toolbox
 from tests.comfyui.interface import as_image, load_nodes
@@ -492,29 +493,31 @@ def test_every_surface_reads_what_the_model_answers_in_words(
 
 
 LONG = Case("personalize", "a kitten on a beach, " + "red and blue and " * 30 + "green")
-UNSURE = change("insert", "", has_subject=True)
+SMALL = change("insert", "a vase", has_subject=True)
 WARNED = {
     "long prompt": (LONG, "A prompt was cut"),
-    "unsure ground": (UNSURE, "unsure where the photograph has ground"),
+    "small thing": (SMALL, "too little to be seen"),
 }
 
 
 @pytest.fixture(scope="module")
-def without_ground(folder, tmp_path_factory):
-    """Return the folder with a photograph in which nothing stands."""
-    own = tmp_path_factory.mktemp("unsure")
-    Image.new("RGB", (300, 200), (40, 120, 250)).save(own / "photo.png")
+def wide(folder, tmp_path_factory):
+    """Return the folder with a photograph that shows things from afar."""
+    own = tmp_path_factory.mktemp("wide")
+    scene_library().image("meadow").resize((300, 200)).save(own / "photo.png")
     (own / "subject.png").write_bytes((folder / "subject.png").read_bytes())
     return own
 
 
 @pytest.mark.parametrize("name", WARNED)
-def test_every_answer_carries_the_warnings(session, without_ground, server, nodes, name):
-    (case, words), place = WARNED[name], without_ground
+def test_every_answer_carries_the_warnings(session, wide, server, nodes, name):
+    (case, words), place = WARNED[name], wide
     result = (
         session.generate(case.prompt, seed=SEED)
         if case is LONG
-        else session.insert(place / "photo.png", session.encode_identity(place / "subject.png"))
+        else session.insert(
+            place / "photo.png", session.encode_identity(place / "subject.png"), prompt=case.prompt
+        )
     )
     (wanted,) = (warning for warning in result.warnings if words in warning)
     answers = {
@@ -532,7 +535,7 @@ def shown_by_nodes(case, session, folder, nodes):
         return nodes["Personalize"].execute(session, case.prompt, SEED, 1).ui
     shown, photo = (as_image(load_image(folder / f"{name}.png")) for name in ("subject", "photo"))
     subject, _ = nodes["EncodeIdentity"].execute(session, shown).args
-    words = (session, photo, "", "", SEED, 0.0)
+    words = (session, photo, case.prompt, "", SEED, 0.0)
     return nodes["Edit"].execute(*words, subject=subject, task="insert").ui
 
 

@@ -311,7 +311,7 @@ WORDS = {  # edits of which no denoiser draws anything
     },
 }
 REPAINTED = {
-    "insert": {"who": ROBOT},
+    "insert": {"who": ROBOT, "box": (0.02, 0.56871564, 0.3028469, 0.8515625)},
     "insert, turned": {"who": ROBOT, "box": LEFT, "view": (30, 10), "size": (200, 120)},
     "remove": {"mask": BOX},
     "remove, found": {"mask": Search(points=((0.5, 0.6),))},

@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 import swiftpie
+from swiftpie.errors import InputError
 from swiftpie.imageio.decoding import load_image
 from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
 from swiftpie.models.ground import (
@@ -33,7 +34,7 @@ def sight(scores=FLAT, *, rows=(0, 0), columns=(0, 0), thing_m=0.5):
 
 @pytest.mark.parametrize("height_m", [0.8, 1.0, 1.75])
 def test_a_camera_held_by_people_sees_a_subject_at_its_usual_height(height_m):
-    (left, top, right, foot), doubt = placed(sight(), (1.0, 2.0), height_m)
+    (left, top, right, foot), doubt, _ = placed(sight(), (1.0, 2.0), height_m)
     assert not doubt
     assert foot > 0.5
     assert (foot - top) / (foot - 0.5) * CAMERA_M == pytest.approx(height_m, rel=0.01)
@@ -41,28 +42,47 @@ def test_a_camera_held_by_people_sees_a_subject_at_its_usual_height(height_m):
 
 
 def test_what_lies_is_as_wide_as_it_is_and_less_tall():
-    (left, top, right, foot), doubt = placed(sight(), (1.0, 1.0), 2.0, lies=True)
+    (left, top, right, foot), doubt, _ = placed(sight(), (1.0, 1.0), 2.0, lies=True)
     assert not doubt
     assert (right - left) / (foot - 0.5) * CAMERA_M == pytest.approx(2.0, rel=0.01)
     assert foot - top < 0.5 * (right - left)
 
 
 @pytest.mark.parametrize(
-    ("shown", "height_m", "doubt"),
+    ("shown", "height_m", "doubt", "is_hopeless"),
     [
-        (sight(), 0.5, ""),
-        (sight(), 0.03, "too little"),
-        (sight(-FLAT.abs()), 0.6, "unsure"),
-        (sight(rows=(4, 12), columns=(2, 8)), 2.0, "too much"),
-        (sight(rows=(4, 12), columns=(2, 8)), 0.03, "too little"),
-        (sight(rows=(4, 15), columns=(1, 15)), 0.2, "no free ground"),
+        (sight(), 0.5, "", False),
+        (sight(), 0.2, "too little", False),
+        (sight(), 0.03, "too little", True),
+        (sight(-FLAT.abs()), 0.6, "unsure", True),
+        (sight(rows=(4, 12), columns=(2, 8)), 1.0, "too much", False),
+        (sight(rows=(4, 12), columns=(2, 8)), 3.0, "too much", True),
+        (sight(rows=(4, 12), columns=(2, 8)), 0.01, "too little", True),
+        (sight(rows=(4, 15), columns=(1, 15)), 0.2, "no free ground", True),
+        (sight(-FLAT.abs(), rows=(4, 12), columns=(2, 8)), 0.5, "unsure", True),
     ],
 )
-def test_a_subject_is_large_enough_to_be_seen_and_a_doubt_is_said(shown, height_m, doubt):
-    box, why = placed(shown, (1.0, 1.0), height_m)
+def test_a_subject_is_large_enough_to_be_seen_and_a_doubt_is_said(
+    shown, height_m, doubt, is_hopeless
+):
+    box, why, *refused = placed(shown, (1.0, 1.0), height_m)
     assert (doubt in why, bool(doubt)) == (True, bool(why))
+    assert refused == [is_hopeless]
     assert (min(box) >= 0, max(box) <= 1) == (True, True)
     assert box[3] - box[1] >= LEAST_SEEN - 1e-6
+
+
+def test_a_portrait_needs_ground_at_the_lower_border():
+    assert not placed(sight(), (1.0, 2.0), 0.6, is_cut=True)[1]
+    assert "unsure" in placed(sight(-FLAT.abs()), (1.0, 2.0), 0.6, is_cut=True)[1]
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_photograph_without_ground_is_refused_and_the_message_names_the_box(is_cut):
+    meadow = scene_library().image("meadow")
+    sky = meadow.crop((0, 0, meadow.width, meadow.height // 4))
+    with pytest.raises(InputError, match="--box"):
+        box_on_ground(sky, (1.0, 2.0), 0.6, is_cut=is_cut)
 
 
 @pytest.mark.parametrize(("beside", "is_sure"), [(-0.9, True), (-3.0, False)])
@@ -70,12 +90,12 @@ def test_ground_is_sure_where_its_mean_score_under_the_feet_is_above_zero(beside
     strip = FLAT.clone()
     strip[0, CELLS // 2 :] = beside  # and 1 in a strip that is narrower than the subject
     strip[0, CELLS // 2 :, 4:12] = 1.0
-    _, doubt = placed(sight(strip), (8.0, 1.0), 0.6)
+    _, doubt, _ = placed(sight(strip), (8.0, 1.0), 0.6)
     assert ("unsure" not in doubt) == is_sure
 
 
 def test_a_subject_hides_little_of_what_is_far_away():
-    (left, top, *_), doubt = placed(sight(rows=(8, 10), columns=(4, 10)), (1.0, 4.0), 1.75)
+    (left, top, *_), doubt, _ = placed(sight(rows=(8, 10), columns=(4, 10)), (1.0, 4.0), 1.75)
     assert not doubt
     assert top < 8 / CELLS
     assert left > 9 / CELLS
@@ -88,10 +108,10 @@ def test_a_subject_hides_little_of_what_is_far_away():
 def test_beside_a_thing_seen_from_near_a_subject_is_on_its_line_and_as_large(
     columns, height_m, height
 ):
-    thing_m = 0.5 * SHOWN_M  # its photograph shows as much as is usual; there is no ground
-    shown = sight(-FLAT.abs(), rows=(4, 12), columns=columns, thing_m=thing_m)
+    thing_m = 0.5 * SHOWN_M  # its photograph shows as much as is usual; ground is hardly seen
+    shown = sight(-0.2 * FLAT.abs(), rows=(4, 12), columns=columns, thing_m=thing_m)
     shown = shown._replace(scores=shown.scores.clone().index_fill_(0, torch.tensor([1]), 1.0))
-    (left, top, right, foot), doubt = placed(shown, (0.5, 1.0), height_m * SHOWN_M)
+    (left, top, right, foot), doubt, _ = placed(shown, (0.5, 1.0), height_m * SHOWN_M)
     assert not doubt
     assert foot == 12 / CELLS
     assert foot - top == pytest.approx(height)
@@ -99,13 +119,13 @@ def test_beside_a_thing_seen_from_near_a_subject_is_on_its_line_and_as_large(
 
 
 def test_a_subject_that_is_too_large_stands_beside_a_thing_and_not_over_it():
-    (left, *_), doubt = placed(sight(rows=(4, 12), columns=(1, 12)), (1.0, 1.0), 2.0)
+    (left, *_), doubt, _ = placed(sight(rows=(4, 12), columns=(1, 12)), (1.0, 1.0), 2.0)
     assert (left > 11 / CELLS, "too much" in doubt) == (True, True)
 
 
 def test_a_subject_without_room_beside_a_thing_stands_before_it():
     shown = sight(rows=(2, 12), columns=(1, 15), thing_m=1.0)
-    (_, top, _, foot), doubt = placed(shown, (1.6, 1.0), 0.1)
+    (_, top, _, foot), doubt, _ = placed(shown, (1.6, 1.0), 0.1)
     assert not doubt
     assert foot > 12 / CELLS
     assert top > 11 / CELLS
@@ -146,15 +166,17 @@ def test_black_bars_of_a_film_are_no_ground():
     assert (left, 2 * top - 0.5, right, 2 * foot - 0.5) == pytest.approx(alone, abs=0.02)
 
 
-def test_feet_are_on_the_ground_of_the_packaged_photographs(caplog):
-    known, on = scene_library(), []
+def test_feet_are_on_the_ground_of_the_packaged_photographs():
+    known, on, count = scene_library(), [], 0
     for name in known.names():
         ground = known.ground(name, 0)
         if ground is None or ground.is_near:
             continue
-        left, _, right, foot = box_on_ground(known.image(name), PHOTOGRAPH_PX, 1.0)
+        count += 1
+        (left, _, right, foot), doubt, _ = placed(sight_of(known.image(name)), PHOTOGRAPH_PX, 1.0)
+        if doubt:
+            continue
         first, last = ground.span_at(foot)
         rows = [y for _, y in ground.corners]
         on.append(min(rows) < foot < max(rows) + 0.03 and first < (left + right) / 2 < last)
-    assert sum(on) > 0.8 * len(on)
-    assert sum("--box" in text for text in caplog.messages) < 0.2 * len(on)
+    assert sum(on) > 0.8 * len(on) > 0.64 * count

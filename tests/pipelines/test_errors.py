@@ -172,7 +172,7 @@ EDITS = [
     ),
     (
         lambda c: Session(c).insert(
-            PHOTO, Session(c).encode_identity(PHOTO, cutout="none"), view=(20, 0)
+            PHOTO, Session(c).encode_identity(PHOTO, cutout="none"), box=(0, 0, 1, 1), view=(20, 0)
         ),
         *(CapabilityError, "turn"),
     ),

@@ -341,6 +341,13 @@ def large(photo):
     return (photo[0], photo[1], to_png(Image.fromarray(np.kron(drawn, BLOCK) + grain)))
 
 
+@pytest.fixture(scope="module")
+def meadow():
+    """A photograph with ground, in more pixels than are sent while a visitor works on it."""
+    sheep = Image.open(ROOT / "src/swiftpie/assets/photos/sheep.jpg")
+    return ("IMG_2042.png", "image/png", to_png(sheep.resize((960, 720))))
+
+
 def sample(code):
     return (ROOT / f"src/swiftpie/assets/samples/{code}.webp").read_bytes()
 
@@ -607,9 +614,24 @@ def test_the_keys_come_to_the_prompt_soon_and_a_subject_in_the_wrong_place_is_na
     expect(finer.page.locator("#words")).to_contain_text("cat is not drawn there")
 
 
-def test_a_subject_is_put_into_a_photograph_where_the_visitor_drags_it(visit, large):
+def test_a_photograph_without_ground_has_a_box_to_drag(visit):
+    sky = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(sky, "PNG")
     visit.first_picture()
-    visit.photograph(large, "Insert")
+    visit.photograph(("sky.png", "image/png", sky.getvalue()), "Insert")
+    visit.subject("robot, a sample").click()
+    expect(visit.page.get_by_role("alert")).to_contain_text("box")
+    body = visit.page.get_by_role("button", name="Move robot")
+    expect(body).to_have_text("robot, proposed")
+    visit.drag(body, (0.5, 0.5), (0.5, 0.4))
+    visit.settled()
+    expect(body).to_have_text("robot")
+    expect(visit.page.get_by_role("alert")).to_have_count(0)
+
+
+def test_a_subject_is_put_into_a_photograph_where_the_visitor_drags_it(visit, meadow):
+    visit.first_picture()
+    visit.photograph(meadow, "Insert")
     visit.subject("robot, a sample").click()
     body = visit.page.get_by_role("button", name="Move robot")
     expect(body).to_have_text("robot, proposed")
@@ -626,7 +648,7 @@ def test_a_subject_is_put_into_a_photograph_where_the_visitor_drags_it(visit, la
     region, _ = visit.saved("Save region")
     data, name = visit.saved("Download 960 \N{MULTIPLICATION SIGN} 720")
     assert name == "a-robot-in-the-photograph-1.png"
-    before, after = (np.asarray(Image.open(io.BytesIO(encoded))) for encoded in (large[2], data))
+    before, after = (np.asarray(Image.open(io.BytesIO(encoded))) for encoded in (meadow[2], data))
     kept = np.asarray(Image.open(io.BytesIO(region))) == 0
     assert 0.2 < kept.mean() < 0.95
     assert (after[kept] == before[kept]).all()
@@ -757,7 +779,7 @@ def test_axe_finds_nothing_serious(browser, server, photo):
         visit.check_quiet()
 
 
-def test_a_phone_has_targets_of_44_px_and_nothing_runs_off_its_side(browser, server, photo):
+def test_a_phone_has_targets_of_44_px_and_nothing_runs_off_its_side(browser, server, photo, meadow):
     with visiting(browser, server.url, viewport=PHONE, has_touch=True, is_mobile=True) as visit:
         visit.open().first_picture()
 
@@ -791,7 +813,7 @@ def test_a_phone_has_targets_of_44_px_and_nothing_runs_off_its_side(browser, ser
         dialog.get_by_label("Name").fill(long)
         dialog.get_by_role("button", name="Use this").click()
         expect(visit.subject(long)).to_be_visible()
-        visit.photograph(photo, "Insert")
+        visit.photograph(meadow, "Insert")
         visit.page.get_by_role("button", name="robot, a sample").click()  # as above
         body = visit.page.get_by_role("button", name="Move robot")
         expect(body).to_have_text("robot, proposed")

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.errors import warn
+from swiftpie.errors import InputError, warn
 from swiftpie.geometry.ground import ASSETS, BELOW, BUST, MARGIN, SMALL_M, Ground, box_on, fitting
 from swiftpie.imageio.images import bounding_box, to_tensor
 from swiftpie.masks import HALF, Box, resize_mask
@@ -30,13 +30,16 @@ NEAR_CAMERA_M, NEAR_HORIZON = 0.55, -0.2  # above a table or a wall, seen from a
 # rows above the last.
 LOOKS_DOWN, NEAR_ROWS, NEAR_SCORE = 0.2, 6, 0.3
 SURE = 0.0  # mean score under the feet, below which the ground is unsure
+# Score that ground has somewhere around what is seen from near, unless that is a flower or a bird,
+# and at the foot of a portrait: of 101 photographs of a thing 94 have it, and of 13 of others 3.
+LEAST_GROUND = -0.3
 WANTED = 0.43  # height of a subject, which decides where on the ground it stands
 DEEP = 0.12  # share of its height over which the ground goes on behind its feet
 BELOW_HORIZON = 0.03  # ground begins this far below the horizon, as a share of the height
 FLOOR = 0.94  # the lowest place of feet on the ground, as a share of the height
 LOWEST = 0.8  # ground that ends above this share of the height is unsure
 LEAST_SEEN = 0.14  # least height of a subject without a box, as a share of the picture's
-MOST_OFF = 1.75  # how many times its usual size a subject is drawn at most, or the inverse
+OFF, MOST_OFF = 1.75, 5.0  # by how much a subject may be off its usual size, unwarned and at all
 # Longest side on unsure ground and height of a portrait; parts of it for what has little room.
 LARGE, PARTS = 0.4, (1.0, 0.85, 0.7, 0.55)
 # Of a thing seen from near: its least height, how far below the horizon it stands at least, and
@@ -81,10 +84,9 @@ class Sight(NamedTuple):
         seen = self.thing > HALF
         if not seen.any():
             return None
-        left, top, right, foot = bounding_box(self.thing[None, None])
+        _, top, _, foot = box = bounding_box(self.thing[None, None])
         is_near = foot - top >= NEAR_VIEW and foot >= self.horizon + NEAR_BELOW
-        is_sure = self.thing[seen].mean().item() >= CERTAIN
-        return (left, top, right, foot) if is_near and is_sure else None
+        return box if is_near and self.thing[seen].mean().item() >= CERTAIN else None
 
 
 def box_on_ground(
@@ -99,7 +101,7 @@ def box_on_ground(
 
     It stands beside what the network for cut-outs finds there: in a view from near on the same line
     or a little before it, and as large as the heights of both say. A warning names what is doubtful
-    about the box, and the remedy.
+    about the size, and the remedy.
 
     Args:
         photograph: Any size.
@@ -107,13 +109,18 @@ def box_on_ground(
         height_m: Its usual height.
         lies: It lies flat, and its extent is that from above.
         is_cut: The lower border of its photograph cuts it off, and that of this one does so.
+
+    Raises:
+        InputError: There is no ground, no room, or only for a giant or a dwarf.
     """
     across, down = bars_of(photograph)
     width, height = photograph.size
     left, top = across * width, down * height
     shown = photograph.crop((left, top, width - left, height - top))
     shape = (extent[0] / shown.width, extent[1] / shown.height)
-    box, doubt = placed(sight_of(shown), shape, height_m, lies=lies, is_cut=is_cut)
+    box, doubt, is_hopeless = placed(sight_of(shown), shape, height_m, lies=lies, is_cut=is_cut)
+    if is_hopeless:
+        raise InputError(f"{doubt} {REMEDY}")
     if doubt:
         warn(logger, f"{doubt} {REMEDY}")
     (left, top, right, foot), wide, high = box, 1 - 2 * across, 1 - 2 * down
@@ -138,8 +145,8 @@ def placed(
     *,
     lies: bool = False,
     is_cut: bool = False,
-) -> tuple[Box, str]:
-    """Return the box of a subject in a photograph, and what is doubtful about it.
+) -> tuple[Box, str, bool]:
+    """Return the box of a subject in a photograph, what is doubtful about it, and whether too much.
 
     `extent` is its width and height as shares of those of the photograph, up to a factor.
     For other arguments see `box_on_ground`.
@@ -152,7 +159,7 @@ def placed(
     tall = (BUST if is_cut else flat) * height_m
     stands = F.avg_pool2d(sight.scores[None, :1], 3, 1, 1, count_include_pad=False)[0, 0]
     rows = [] if is_cut else _far_rows(stands, ground, tall)
-    rows = rows if own is None else _near_rows(stands, own)
+    rows = rows if own is None else _near_rows(stands, own) if stands.max() >= LEAST_GROUND else []
     xs = sorted((x / PLACES for x in range(PLACES + 1)), key=lambda x: abs(x - 0.5))
     large = LARGE * min(1.0, extent[1] / extent[0])
     sizes = [(smaller, math.inf) for smaller in SMALLER]
@@ -166,11 +173,12 @@ def placed(
             below = (box[0], foot - (1.0 if lies else DEEP) * size[1], box[2], foot)
             hides = _mean_in(seen, box) * max(1.0, size[0] * size[1] / area)
             if hides <= row.hides and _mean_in(stands, below) >= row.least:
-                return box, _size_doubt(usual, size[1])
-    y, doubt = (FLOOR, "" if is_cut else UNSURE) if own is None else (own[3], NO_ROOM)
-    size = fitting(large if own is None else min(large, max(usual, least_seen)), extent)
-    foot = 1 + BELOW * size[1] if is_cut else min(1 - MARGIN, y)
-    return min((box_on(foot, x, size) for x in xs), key=lambda box: _mean_in(seen, box)), doubt
+                return box, *_size_doubt(usual, size[1])
+    size = fitting(large, extent)
+    foot = 1 + BELOW * size[1] if is_cut else FLOOR
+    box = min((box_on(foot, x, size) for x in xs), key=lambda box: _mean_in(seen, box))
+    is_on = is_cut and own is None and _mean_in(stands, (box[0], FLOOR, box[2], 1)) >= LEAST_GROUND
+    return box, "" if is_on else NO_ROOM if rows and own is not None else UNSURE, not is_on
 
 
 class Row(NamedTuple):
@@ -216,15 +224,15 @@ def _near_rows(stands: Tensor, own: Box) -> list[Row]:
     return rows if foot <= 1 - MARGIN else [row._replace(least=SURE) for row in rows]
 
 
-def _size_doubt(usual: float, height: float) -> str:
-    """Return what is wrong with the height of a subject of a usual one, in the picture's."""
-    off = height / max(usual, 1e-6)
-    if 1 / MOST_OFF <= off <= MOST_OFF:
-        return ""
-    return (
+def _size_doubt(usual: float, height: float) -> tuple[str, bool]:
+    """Return what is wrong with the height of a subject of a usual one, and whether too much is."""
+    off = max(1e-6, height / max(usual, 1e-6))
+    doubt = (
         f"At its usual size the subject would have {max(0, usual):.0%} of the photograph's height, "
         f"which is too {'little to be seen' if off > 1 else 'much to fit'}."
     )
+    off = max(off, 1 / off)
+    return doubt if off > OFF else "", off > MOST_OFF
 
 
 def _mean_in(values: Tensor, box: Box) -> float:
@@ -236,11 +244,7 @@ def _mean_in(values: Tensor, box: Box) -> float:
 
 
 def sight_of(photograph: Image.Image) -> Sight:
-    """Return what a photograph shows.
-
-    One linear layer over the features of the network for cut-outs scores the ground and what is
-    below the horizon, another one over its features in the subject tells the height of that.
-    """
+    """Return what a photograph shows, by linear layers over features of the cut-out network."""
     features, thing = features_of(photograph)
     stored = _weights()
     scores = F.conv2d(features, stored["weight"][..., None, None], stored["bias"])
@@ -248,10 +252,7 @@ def sight_of(photograph: Image.Image) -> Sight:
 
 
 def features_of(photograph: Image.Image) -> tuple[Tensor, Tensor]:
-    """Return what the layer reads of a photograph, (1, C, 16, 16), and where its subject is.
-
-    The subject is (1, 1, h, w) in [0, 1].
-    """
+    """Return what layers read of a photograph, (1, C, 16, 16), and its subject, (1, 1, h, w)."""
     size, network = (SIDE_PX, SIDE_PX), cutout_network()
     picture = photograph.convert("RGB").resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
     with torch.no_grad():
@@ -267,9 +268,8 @@ def height_of(features: Tensor, thing: Tensor) -> float:
     """Return the estimated height in metres of a thing (1, 1, h, w) by features where it is."""
     stored = _weights()
     weight = stored["height_weight"]
-    return float(
-        (mean_in(features[:, : len(weight)], thing) @ weight + stored["height_bias"]).exp()
-    )
+    read = mean_in(features[:, : len(weight)], thing)
+    return float((read @ weight + stored["height_bias"]).exp())
 
 
 def mean_in(features: Tensor, thing: Tensor) -> Tensor:

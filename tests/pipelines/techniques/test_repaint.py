@@ -161,9 +161,9 @@ def test_what_the_border_of_its_photograph_cuts_off_stands_at_the_border_of_this
     assert proposed_box(scene_library().image("city street"), aside)[2] == 1
 
 
-def test_a_warning_says_that_a_subject_is_drawn_larger_than_it_is(identity, caplog):
-    proposed_box(scene_library().image("city street"), identity, "a photo of a ring")
-    assert "--box" in caplog.text
+def test_what_could_only_be_drawn_much_larger_than_it_is_is_refused(identity):
+    with pytest.raises(InputError, match="--box"):
+        proposed_box(scene_library().image("city street"), identity, "a photo of a ring")
 
 
 @pytest.mark.parametrize("size", thorough_but([(1, 2), (1, 20), (2, 2)], [(1, 20)]))
@@ -171,7 +171,8 @@ def test_the_smallest_photographs_are_changed_without_a_warning(session, identit
     photo = photograph(*size)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert session.insert(photo, identity, seed=1).image.size == photo.size
+        inserted = session.insert(photo, identity, box=(0, 0, 1, 1), seed=1)
+        assert inserted.image.size == photo.size
         assert session.remove(photo, mask=(0, 0, 1, 0.5), seed=1).image.size == photo.size
     with pytest.raises(InputError, match="Mark less"):
         session.remove(photo, mask=(0, 0, 1, 1))
