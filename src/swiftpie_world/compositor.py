@@ -139,7 +139,7 @@ def composite(
     turned = turn(surface, subject.relief, layout.pose)
     gloss = surface.new_tensor([GLOSS[name] for name in made])
     sprite = draw_frames(shaded(turned, light.illumination(), layout, gloss), layout, size_px=side)
-    footing = footing_of(sprite[:, 3:], layout, base_of(turned.frame, layout))
+    footing = footing_of(sprite[:, 3:], layout.scale, base_of(turned.frame, layout))
     shadow = cast_shadow(footing, light.cast())
     picture, whole = picture * (1 - shadow), sprite
     kinds = [None if spec.accessory == NONE else spec.accessory for spec in specs]

@@ -14,6 +14,7 @@ from swiftpie.geometry.shading import (
     footing_of,
     relit,
     usual_shadow,
+    without_bounce,
 )
 from swiftpie_world.lighting import Light, light_of_reference, relight_reference, shaded
 
@@ -98,11 +99,41 @@ def test_ground_that_a_subject_touches_loses_light_whatever_shadow_it_throws():
     alpha[..., 52:180, 104:152] = 1
     alpha[..., 168:180, 128:152] = 0  # a foot that is further away
     base, cast = torch.full((1, 1, 1, 1), 180 / 256), usual_shadow(FROM_LEFT)
-    footing = footing_of(alpha, layout, base)
+    footing = footing_of(alpha, layout.scale, base)
     touched = torch.nn.functional.interpolate(footing.touching, 256, mode="bilinear")
     assert touched[0, 0, (179, 167), (112, 144)].min() > 0.3
     assert (cast_shadow(footing, cast) >= 0.45 * touched - 1e-4).all()
     assert not cast_shadow(footing, cast._replace(darkness=torch.zeros(1))).any()
+
+
+def test_the_shadow_of_a_foot_that_stands_further_back_begins_there():
+    alpha, cast = torch.zeros(1, 1, 256, 256), usual_shadow(FROM_LEFT)
+    alpha[..., 52:180, 90:130] = 1
+    alpha[..., 52:168, 130:170] = 1
+    base, wide = torch.full((1, 1, 1, 1), 180 / 256), torch.full((1,), 0.5)
+    begins = []
+    for feet in (alpha, alpha.flip(3)):  # the nearer foot is on the left, then on the right
+        footing = footing_of(feet, wide, base)
+        thrown = cast_shadow(footing._replace(contact=0 * base, touching=0 * base), cast)[0, 0]
+        begins.append(int((thrown[:, 180] > thrown[:, 180].max() / 2).nonzero()[-1]))
+    assert begins[1] - begins[0] == pytest.approx(12, abs=3)
+
+
+def test_light_of_coloured_ground_is_taken_off_a_subject_and_its_brightness_stays():
+    _, mask = ball()
+    thing, paper = torch.tensor([0.5, 0.5, 0.5]), torch.tensor([0.95, 0.55, 0.2])
+    glow = 1 + 0.3 * (paper**2.2 - (paper**2.2).mean())
+    shown, grey = ((thing * glow ** (1 / 2.2)).view(1, 3, 1, 1), paper.view(1, 3, 1, 1))
+    photo = 2 * torch.lerp(grey, shown, mask) - 1
+    plain = without_bounce(photo, mask)
+    before, after = (
+        (each[:, 0] - each[:, 2])[mask[:, 0] == 1].abs().mean() for each in (photo, plain)
+    )
+    assert after < before / 2
+    assert ((plain - photo).mean(dim=1, keepdim=True) * (mask == 1)).abs().max() < 0.02
+    grey = 2 * torch.lerp(torch.full_like(shown, 0.6), shown, mask) - 1
+    assert torch.allclose(without_bounce(grey, mask), grey, atol=1e-4)
+    assert torch.equal(without_bounce(photo, torch.ones_like(mask)), photo)
 
 
 def test_what_is_kept_of_a_subject_changes_its_shadow_in_no_light():

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from swiftpie.geometry.layout import Layout, rotation_of, warp
+from swiftpie.geometry.layout import Layout, rotation_of, sample
 from swiftpie.geometry.relief import height, normals
 from swiftpie.validation import Box
 
@@ -22,26 +22,28 @@ _RELIEF = 0.85  # the relief is steep at the outline: its slopes count for less 
 _LIFT = 0.5  # how far what is lit brighter than the sprite moves towards white
 # Around feet and where they touch it, ground loses so many times the darkness of the shadow, up to
 # these shares: a subject hides the sky from it, so that hardly depends on the light.
-_OCCLUSION, _MOST_SHADED, _MOST_OCCLUDED = 4.0, 0.5, 0.6
+_OCCLUSION, _MOST_SHADED, _MOST_OCCLUDED = 4.0, 0.5, 0.8
 # Shares of the frame's side: how high a foot may be in it, how far an outline may rise beside it,
-# and over which ways down and to the sides both darknesses fade.
-_STANDING, _RISING = 0.2, 0.05
-_CONTACT_FADES, _CONTACT_SOFT, _CLOSE_FADES, _CLOSE_SOFT = 0.1, 0.07, 0.018, 0.01
+# how far apart feet stand, and over which ways down and to the sides both darknesses fade.
+_STANDING, _RISING, _BESIDE = 0.2, 0.05, 0.06
+_CONTACT_FADES, _CONTACT_SOFT, _CLOSE_FADES, _CLOSE_SOFT = 0.1, 0.07, 0.028, 0.01
 _NOTHING = 4.5  # times the way over which a shade fades, after which none is seen
 _FLATTEN = 0.45  # a length along the line of sight, on ground seen from a standing height
 _THIN = 0.2  # a shadow thrown sideways keeps this height: what casts it is not flat
-_FADE = 0.6  # share of the darkness that the far end of the shadow has lost
+# How soft the shadow is where it begins, of 1 at its far end, and the darkness that is lost there.
+_PENUMBRA, _FADE = 0.4, 0.6
 _FAINTEST, _DARKER = 0.1, 0.45  # shadow without light from one side, and what that adds
-_BEGINS = 0.03  # height, in sides of the picture, over which the shadow that is thrown begins
+_BEGINS = 0.08  # height, in sides of the frame, over which the shadow that is thrown begins
 _MEAN_OF = 8  # pixels whose mean the soft end of a shadow is made of
 _LONGEST = 1.6  # shadow, in heights of what casts it
 FEET = 0.5  # opacity of the lowest row of a subject
 _DARKEST = 0.15  # share of a subject's brightness that its own light leaves at least
-
+# Light of the ground on a subject, over the ground's colour in linear light, and twice that where
+# it faces down: fitted to renderings of 5 things on coloured and grey paper. Exponent of bytes.
+_BOUNCE, _GAMMA, _MIXED = 0.25, 2.2, 0.02  # and the opacity from which a cell shows both
 _BRIGHTEST = 0.1  # share of a picture whose mean colour tells its light
 _FULL_LIGHT, _FULL_LIGHT_BELOW = 0.75, 0.35  # brightness of that by day, and around the feet
-# Least light at the feet, as a share of the picture's light; darker things are black.
-_LEAST_BELOW = 0.25
+_LEAST_BELOW = 0.25  # least light at the feet, as a share of the picture's; darker things are black
 _MOST_TINT = 0.15  # greatest tint of the light; a stronger colour belongs to the things themselves
 _DARK = 1e-3  # brightness without a tint
 
@@ -98,10 +100,10 @@ class Footing(NamedTuple):
     side: int  # of the square in which shadows are cast
     base: Tensor  # height of the lowest point, (B, 1, 1, 1) in sides of the square
     wide: Tensor  # width of the frame, likewise
-    begins: float  # height, likewise, over which the shadow that is thrown begins
     outlines: Tensor  # (B, 2, h, h): as it is, and as soft as at the far end of a shadow
     contact: Tensor  # (B, 1, h, h) where the ground is around its feet
     touching: Tensor  # (B, 1, h, h) where the ground is close to them
+    lift: Tensor  # (B, 1, 1, h) how far above the base, in sides of the square, the next feet are
 
 
 class Unlit(NamedTuple):
@@ -187,21 +189,17 @@ def in_frame(direction: Tensor, layout: Layout) -> Tensor:
 
 def usual_shadow(light: Illumination) -> Shadow:
     """Return the shadow that goes with a light: long where that is low, dark where it is strong."""
-    share = light.colour.mean(dim=1)
-    height = -light.direction[:, 1]
+    darkness = _FAINTEST + _DARKER * light.colour.mean(dim=1).clamp(0, 1)
     along = torch.hypot(light.direction[:, 0], light.direction[:, 2])
-    length = (along / height.clamp_min(1e-3)).clamp(max=_LONGEST)
-    return Shadow(_FAINTEST + _DARKER * share.clamp(0, 1), length, light.direction)
+    length = (along / (-light.direction[:, 1]).clamp_min(1e-3)).clamp(max=_LONGEST)
+    return Shadow(darkness, length, light.direction)
 
 
 def relit(pixels: Tensor, mask: Tensor, lighting: Lighting, layout: Layout) -> Tensor:
     """Return reference frames as the light of their new place shows them, (B, 3, H, W).
 
-    Args:
-        pixels: Reference frames (B, 3, H, W) in [-1, 1], grey (0) outside of the subject.
-        mask: The subject in them, (B, 1, H, W).
-        lighting: What light to take off and what to put on.
-        layout: Where the subjects will stand; its rotation, flip and view turn the light.
+    Frames (B, 3, H, W) in [-1, 1] are grey (0) outside of their `mask` (B, 1, H, W). Rotation,
+    flip and view of the `layout` turn the light.
     """
     subject = without_light(pixels, mask, lighting.own)
     return 2 * lit(subject, lighting.scene, layout) - mask
@@ -210,7 +208,33 @@ def relit(pixels: Tensor, mask: Tensor, lighting: Lighting, layout: Layout) -> T
 def without_light(pixels: Tensor, mask: Tensor, own: Illumination | None) -> Unlit:
     """Return reference frames without their `own` light; None leaves it on. Others as `relit`."""
     normal, shown = soften(normals(height(mask))), (pixels + mask) / 2
-    return Unlit(shown if own is None else _unlit(shown, mask, normal, own), mask, normal)
+    if own is not None:
+        taken = _enlarged(gains(brightness(normal, own)), shown)
+        shown = (shown - mask * taken.lift) / taken.factor.clamp_min(_DARKEST)
+        shown = torch.minimum(shown.clamp_min(0), mask)
+    return Unlit(shown, mask, normal)
+
+
+def without_bounce(pixels: Tensor, mask: Tensor) -> Tensor:
+    """Take off the light that coloured ground throws on a subject, most where that faces down.
+
+    Its brightness stays. `pixels` (1, 3, H, W) in [-1, 1] show the ground around the lower quarter
+    of the `mask` (1, 1, H, W). Where they show none, they stay as they are.
+    """
+    relief = height(mask)
+    cells = F.adaptive_avg_pool2d(torch.cat([mask, pixels], dim=1), relief.shape[-1])
+    cover, photo = cells.split([1, 3], dim=1)
+    is_low = cover.sum(dim=3, keepdim=True).cumsum(dim=2) > 0.75 * cover.sum()
+    around = is_low & (F.max_pool2d(cover, 7, 1, 3) > FEET) & (cover < _MIXED)
+    if not around.any():
+        return pixels
+    ground = ((photo / 2 + 0.5).pow(_GAMMA) * around).sum((2, 3), keepdim=True) / around.sum()
+    down = soften(normals(relief))[:, 1:2].clamp_min(0)
+    share = F.interpolate(_BOUNCE * (1 + down), (mask.shape[2], mask.shape[3]), mode="bilinear")
+    colours, light = pixels / 2 + 0.5, 1 + share * (ground - ground.mean())
+    plain = colours / light.pow(1 / _GAMMA)
+    kept = colours.mean(dim=1, keepdim=True) / plain.mean(dim=1, keepdim=True).clamp_min(_DARK)
+    return 2 * (plain * kept).clamp(0, 1) - 1
 
 
 def lit(subject: Unlit, scene: Illumination, layout: Layout) -> Tensor:
@@ -218,41 +242,29 @@ def lit(subject: Unlit, scene: Illumination, layout: Layout) -> Tensor:
     direction = in_frame(scene.direction, layout)
     # Turning the subject under a light equals turning the light around the subject.
     view = rotation_of(layout.pose[:, 0], layout.pose[:, 1])
-    direction = (view.transpose(1, 2) @ direction[..., None])[..., 0]
-    new = gains(brightness(subject.normal, scene._replace(direction=direction)))
-    factor, lift = _enlarged(new, subject.mask)
+    scene = scene._replace(direction=(view.transpose(1, 2) @ direction[..., None])[..., 0])
+    factor, lift = _enlarged(gains(brightness(subject.normal, scene)), subject.mask)
     return factor.mul_(subject.plain).add_(lift.mul_(subject.mask))  # in place: frames have many
 
 
-def _unlit(shown: Tensor, mask: Tensor, normal: Tensor, own: Illumination) -> Tensor:
-    """Return premultiplied colours (B, 3, H, W) in [0, 1] without their light."""
-    taken = _enlarged(gains(brightness(normal, own)), shown)
-    plain = (shown - mask * taken.lift) / taken.factor.clamp_min(_DARKEST)
-    return torch.minimum(plain.clamp_min(0), mask)
-
-
 def _enlarged(light: Gains, like: Tensor) -> Gains:
-    size = (like.shape[2], like.shape[3])
-    return Gains(*(F.interpolate(values, size, mode="bilinear") for values in light))
+    return Gains(*(F.interpolate(each, like.shape[2:], mode="bilinear") for each in light))
 
 
 def cast_on_ground(opacity: Tensor, layout: Layout, cast: Shadow) -> Tensor:
     """Return the share of its light that ground loses by a subject of `opacity`, (1, 1, H, W)."""
-    size = (opacity.shape[2], opacity.shape[3])
-    return cast_shadow(_footing(opacity, layout), cast)[..., : size[0], : size[1]]
+    height, width = opacity.shape[2:]
+    footing = _footing(opacity, layout.scale.view(-1)[:1] * width)
+    return cast_shadow(footing, cast)[..., :height, :width]
 
 
-def _footing(opacity: Tensor, layout: Layout, *, zoom: float = 1.0) -> Footing:
+def _footing(opacity: Tensor, wide_px: Tensor) -> Footing:
     """Return the footing of one subject in a picture, which becomes a square."""
-    size = (opacity.shape[2], opacity.shape[3])
-    side = max(size)
-    square = F.pad(opacity, (0, side - size[1], 0, side - size[0]))
+    side = max(opacity.shape[2:])
+    square = F.pad(opacity, (0, side - opacity.shape[3], 0, side - opacity.shape[2]))
     numbers = torch.arange(1, side + 1, device=opacity.device).view(1, 1, -1)
     base = ((square > FEET).to(opacity).amax(dim=3) * numbers).amax(dim=2) / side
-    shares = layout.centre.new_tensor([size[1] / side, size[0] / side])
-    scale = (layout.scale.view(1, -1) * shares)[:, 0]
-    within = layout._replace(centre=layout.centre * shares, scale=scale)
-    return footing_of(square, within, base.view(1, 1, 1, 1), zoom=zoom)
+    return footing_of(square, wide_px / side, base.view(1, 1, 1, 1))
 
 
 def cast_around(
@@ -275,53 +287,35 @@ def cast_around(
     long = float(cast.length) * tall / max(1e-3, math.hypot(x, z))
     across, down = -x * long, max(_THIN * tall, abs(z) * long * _FLATTEN)
     touched = _NOTHING * _CONTACT_FADES * wide
-    rows = (min(top, foot - down), foot + max(down, touched), size[0])
+    rows = (min(top, foot - down - _STANDING * wide), foot + max(down, touched), size[0])
     side = (min(left - touched, left + across), max(right + touched, right + across))
     ends: list[int] = []
     for low, high, count in (rows, (*side, size[1])):
         first = max(0, math.floor(low / _MEAN_OF - 3) * _MEAN_OF)
         ends += [first, min(count, math.ceil(high / _MEAN_OF + 3) * _MEAN_OF)]
-    kept, key = {} if kept is None else kept, ("footing", *ends)
-    if key not in kept:
-        kept[key] = _footing_in(opacity, layout, *ends)
-    shadow = cast_shadow(kept[key], cast)
     top, bottom, left, right = ends
     part = (..., slice(top, bottom), slice(left, right))
+    kept, key = {} if kept is None else kept, ("footing", *ends)
+    if key not in kept:
+        kept[key] = _footing(opacity[part], layout.scale.view(-1)[:1] * size[1])
+    shadow = cast_shadow(kept[key], cast)
     return part, shadow[..., : bottom - top, : right - left]
 
 
-def _footing_in(
-    opacity: Tensor, layout: Layout, top: int, bottom: int, left: int, right: int
-) -> Footing:
-    """Return the footing in a part of a picture."""
-    shown = opacity[..., top:bottom, left:right]
-    part = layout.centre.new_tensor([right - left, bottom - top])
-    whole = part.new_tensor([opacity.shape[3], opacity.shape[2]])
-    there = layout._replace(
-        centre=(layout.centre * whole - part.new_tensor([left, top])) / part,
-        scale=layout.scale.view(1, -1) * whole / part,
-    )
-    return _footing(shown, there, zoom=max(opacity.shape[2:]) / max(shown.shape))
+def footing_of(alpha: Tensor, wide: Tensor, base: Tensor) -> Footing:
+    """Return what the shadows of subjects of coverage (B, 1, R, R) in squares have in common.
 
-
-def footing_of(alpha: Tensor, layout: Layout, base: Tensor, *, zoom: float = 1.0) -> Footing:
-    """Return what the shadows of subjects in squares have in common.
-
-    Args:
-        alpha: Coverage of what stands there, in the picture, (B, 1, R, R).
-        layout: Of the subject, which tells where it stands and how wide.
-        base: Height of its lowest point, (B, 1, 1, 1) in sides of the picture.
-        zoom: Longer side of the whole picture over that of the part that is given.
+    `wide` (B,) are the widths of their frames, `base` (B, 1, 1, 1) the heights of their lowest
+    points, in sides of the squares.
     """
     half = alpha.shape[-1] // 2
     centres = (torch.arange(half, device=alpha.device) + 0.5) / half
-    y, wide = centres.view(1, 1, -1, 1), layout.scale.view(-1, 1, 1, 1)
+    y, wide = centres.view(1, 1, -1, 1), wide.view(-1, 1, 1, 1)
     sharp = F.avg_pool2d(alpha, 2)
     soft = F.avg_pool2d(F.avg_pool2d(sharp, 4), 3, stride=1, padding=1)
     soft = F.interpolate(soft, size=sharp.shape[-2:], mode="bilinear")
-    contact, touching = _around_feet(sharp, base, wide, y)
-    outlines = torch.cat([sharp, soft], dim=1)
-    return Footing(alpha.shape[-1], base, wide, _BEGINS * zoom, outlines, contact, touching)
+    outlines, around = torch.cat([sharp, soft], dim=1), _around_feet(sharp, base, wide, y)
+    return Footing(alpha.shape[-1], base, wide, outlines, *around)
 
 
 def cast_shadow(footing: Footing, cast: Shadow) -> Tensor:
@@ -338,8 +332,8 @@ def cast_shadow(footing: Footing, cast: Shadow) -> Tensor:
     return F.interpolate(lost, size=(footing.side, footing.side), mode="bilinear")
 
 
-def _around_feet(sharp: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the shade around feet and that where they touch the ground, (B, 1, h, h) each.
+def _around_feet(sharp: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    """Return the shade around feet and where they touch the ground, and `Footing.lift`.
 
     A foot is where an outline (B, 1, h, h) comes down, each at its own height. Ground loses most
     light there, and less the further it is away, without a bend that would lift the subject.
@@ -353,7 +347,10 @@ def _around_feet(sharp: Tensor, base: Tensor, wide: Tensor, y: Tensor) -> tuple[
     gap = (lowest - y).abs() / wide
     contact = _softened(stands * torch.exp(-gap / _CONTACT_FADES), _CONTACT_SOFT * cells)
     touching = _softened(stands * torch.exp(-gap / _CLOSE_FADES), _CLOSE_SOFT * cells)
-    return contact, touching
+    x = torch.arange(sharp.shape[-1], device=sharp.device)
+    near = torch.exp((x[:, None] - x).abs() / (-_BESIDE * cells))
+    lift = ((base - lowest) * stands) @ near / (stands @ near).clamp_min(1e-9)
+    return contact, touching, lift
 
 
 def _softened(shade: Tensor, cells: float) -> Tensor:
@@ -366,25 +363,27 @@ def _softened(shade: Tensor, cells: float) -> Tensor:
 
 def _thrown(footing: Footing, cast: Shadow) -> Tensor:
     """Lay the outline on the ground: a height above the feet is a way along the ground."""
-    base, count = footing.base, footing.outlines.shape[-1]
-    x_way, _, z_way = (-cast.direction).unbind(1)
-    ground = torch.hypot(x_way, z_way).clamp_min(1e-3)
-    across = cast.length * x_way / ground
-    down = cast.length * z_way / ground * _FLATTEN
+    base, outlines = footing.base, footing.outlines
+    x_way, _, z_way = (-cast.direction).view(-1, 3, 1, 1, 1).unbind(1)
+    long = cast.length.view(-1, 1, 1, 1) / torch.hypot(x_way, z_way).clamp_min(1e-3)
+    down = long * z_way * _FLATTEN
     down = torch.where(down > 0, down.clamp_min(_THIN), down.clamp_max(-_THIN))
-    # Of a point of the ground as far below the feet as `down` times the height it is shaded by.
-    lean = across / down
-    foot = 2 * base.view(-1) - 1
-    one, nil = torch.ones_like(down), torch.zeros_like(down)
-    rows = [one, -lean, lean * foot, nil, -1 / down, foot + foot / down]
-    affine = torch.stack(rows, dim=1).unflatten(1, (2, 3))
-    outlines = warp(footing.outlines, affine, (count, count))
-    y = ((torch.arange(count, device=base.device) + 0.5) / count).view(1, 1, -1, 1)
-    height = (y - base) / down.view(-1, 1, 1, 1)
-    on_ground = _eased((height / footing.begins + 1) / 2)
-    share = (height / footing.wide).clamp(0, 1)
-    outline = torch.lerp(outlines[:, :1], outlines[:, 1:], _eased(2 * share))
+    x = (torch.arange(outlines.shape[-1], device=base.device) + 0.5) / outlines.shape[-1]
+    y, lift = x.view(1, 1, -1, 1) - base, torch.zeros_like(base)
+    for _ in range(2):  # which foot shades a point of the ground depends on where that stands
+        column = x - long * x_way / down * (y + lift)
+        lift = _at_points(footing.lift, column, torch.full_like(column, 0.5))
+    height = (y + lift) / down
+    outlines = _at_points(outlines, x - long * x_way * height, base - lift - height)
+    share = height / footing.wide
+    on_ground, share = _eased((share / _BEGINS + 1) / 2), share.clamp(0, 1)
+    outline = torch.lerp(outlines[:, :1], outlines[:, 1:], _eased(_PENUMBRA + 2 * share))
     return outline * on_ground * (1 - _FADE * share)
+
+
+def _at_points(values: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Return values (B, C, h, w) at points (B, 1, H, W) of them, in [0, 1] each."""
+    return sample(values, 2 * torch.stack([x, y], dim=-1)[:, 0] - 1)
 
 
 def _eased(share: Tensor) -> Tensor:

@@ -22,12 +22,10 @@ from swiftpie.backbones.components import Components
 from swiftpie.geometry.layout import Layout, to_affine, warp
 from swiftpie.geometry.relief import height, normals, turn
 from swiftpie.geometry.shading import (
-    FEET,
     Extent,
     Illumination,
     brightness,
-    cast_shadow,
-    footing_of,
+    cast_on_ground,
     gains,
     in_frame,
     soften,
@@ -387,10 +385,7 @@ def _shade(changes: Tensor, placed: StandingSubject) -> Tensor:
     inner = (2 * blurred(changes, EDGE_PX) - 1).clamp(0, 1)
     inner = F.interpolate(inner, scale_factor=FINER, mode="bilinear", align_corners=False)
     opacity, _ = placed.seen((inner.shape[2], inner.shape[3]))
-    rows = (opacity > FEET).any(dim=3).flatten().nonzero()
-    base = (rows.amax() + 1) / len(opacity[0, 0]) if len(rows) else torch.ones(())
-    footing = footing_of(opacity, placed.layout, base.view(1, 1, 1, 1))
-    return (1 - cast_shadow(footing, usual_shadow(placed.scene))).log() * inner
+    return (1 - cast_on_ground(opacity, placed.layout, usual_shadow(placed.scene))).log() * inner
 
 
 def _clear(difference: Tensor, doubt: float) -> Tensor:

@@ -54,6 +54,7 @@ AROUND_CELLS = 2  # cells, at half size, between a subject and the end of its pa
 NIGHT_SHARE = 0.87
 # Share of its colours that it loses there, by eye: blue light would make a tongue bright purple.
 NIGHT_GREY = 0.5
+EDGES, BEHIND = 48, 0.04  # parts of a far end, and the height over which shadows end behind it
 CLEARER = 0.6  # share of the fog that is not before subjects, which stand near, but behind them
 # Arts that the model's drawings do not show.
 UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))
@@ -442,7 +443,7 @@ def _with_subjects(
     ground, grown = plan.rows[row].ground, list[Tensor | None]([None] * len(seen))
     if plan.rows[row].is_ground:
         lit = picture.clone() if ground is not None and ground.cover_m else None
-        _darken(picture, _light_on_ground(seen, subjects))
+        _darken(picture, _light_on_ground(seen, subjects, ground))
         if ground is not None and lit is not None:
             grown = [_grown_before(*each, picture, lit, ground) for each in seen]
     for each, (_, extent), blades in zip(subjects, seen, grown, strict=True):
@@ -484,21 +485,35 @@ def _darken(picture: Tensor, light: Tensor) -> None:
 
 
 def _light_on_ground(
-    seen: Sequence[tuple[Tensor, Extent | None]], subjects: Sequence[StandingSubject]
+    seen: Sequence[tuple[Tensor, Extent | None]],
+    subjects: Sequence[StandingSubject],
+    ground: Ground | None,
 ) -> Tensor:
     """Return the share of its light that a place keeps beside subjects, (1, 1, h, w).
 
-    They are `seen` where `StandingSubject.seen` says; the last one stands in front.
+    They are `seen` where `StandingSubject.seen` says; the last one stands in front. Shadows end
+    behind the far end of the `ground`.
     """
     light, alpha = torch.ones_like(seen[0][0]), torch.zeros_like(seen[0][0])
+    lies = torch.ones_like(light) if ground is None else _share_on(ground, light.shape[2:])
     for (opacity, extent), each in zip(seen, subjects, strict=True):
         if extent is not None:
             cast = usual_shadow(each.scene)
             part, shadow = cast_around(opacity, extent, each.layout, cast, kept=each.patches)
-            light[part] *= 1 - shadow * (1 - alpha[part])
+            light[part] *= 1 - shadow * lies[part] * (1 - alpha[part])
             if each is not subjects[-1]:
                 alpha = alpha + opacity - alpha * opacity
     return light
+
+
+def _share_on(ground: Ground, size: Sequence[int]) -> Tensor:
+    """Return how far a picture shows its ground, and not what is behind, (1, 1, h, w) in [0, 1]."""
+    across = ground._replace(corners=tuple((y, x) for x, y in ground.corners))
+    ends = [across.span_at(x / EDGES)[0] for x in range(EDGES + 1)]
+    far = torch.tensor(ends if ground.is_near else [ground.near_and_far()[1]]).view(1, 1, -1)
+    far = F.interpolate(far, size[1], mode="linear", align_corners=True)[:, None]
+    y = (torch.arange(size[0]) + 0.5)[:, None] / size[0]
+    return ((y - far) / BEHIND + 1).clamp(0, 1)
 
 
 def _grown_before(

@@ -17,6 +17,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, ImageError, InputError, NoSubject
 from swiftpie.faces.choose import ChosenFace, align
 from swiftpie.geometry.layout import SUBJECT_FILL
+from swiftpie.geometry.shading import without_bounce
 from swiftpie.imageio.images import (
     crop_square,
     extrapolate,
@@ -338,8 +339,8 @@ def crop_subject(
         return SubjectCrop(pixels, cover, fill, found.how)
     if found.how.way in OUTLINES:
         cover = unmixed(pixels, cover)
-    pixels = own_colours(pixels, cover)
     *others, is_cut = cuts = _cut_at(found.mask)
+    pixels = own_colours(pixels if is_cut else without_bounce(pixels, cover), cover)
     # What reaches all four borders is a picture that was cropped to it, or a whole one.
     names = () if all(cuts) else itertools.compress(BORDERS, others)
     cut_at = " ".join(names)
