@@ -11,7 +11,8 @@ and of the folder `renderings` that `benchmarks.near_places`, `benchmarks.street
 `benchmarks.shores` and `benchmarks.fields` make. `places.json` next to the library says which file
 each photograph is made from and how it is cut, who made it, and where its ground and horizon are:
 polygons and heights are shares of its sides, and `metre` gives how much of the height a metre takes
-at two heights.
+at two heights. Beside grass lies `Scenes.cover`: renderings have it of their shapes, photographs by
+a guess.
 Panoramas of light (.exr) need `pip install OpenEXR`. Views of panoramas of few pixels a degree are
 `enlarged` by Real-ESRGAN x4plus (Xintao Wang et al., arXiv:2107.10833, weights BSD-3-Clause) with
 `pip install ncnn`, each in 20 seconds of a core.
@@ -44,7 +45,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from swiftpie.errors import InputError
 from swiftpie.mini.scenes import ASSETS, PHOTOGRAPH_PX, PLACES, PLACES_INDEX
@@ -55,6 +58,8 @@ ANGLE, PITCH = 88, -10  # degrees: the width of such a view, and how far below t
 ENLARGER = ("realesrgan", "**/realesrgan-x4plus.param")  # package and file
 CUBE_PX = 1024  # a side of a cube's faces
 QUALITY = 80  # of WebP
+MOST_COVER = 63  # rows; see `Scenes.cover`
+STREAK, AROUND = (3, 1), 41  # rows and columns of pixels, of a blade and of what it stands out of
 SHOULDER = 0.7  # of full light; brighter parts of a brightened picture are compressed
 # What is taken of each package, by the stem of the file or its folder: what is a photograph.
 CHOSEN = {
@@ -244,6 +249,44 @@ def cut(picture: Image.Image, source: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
+def cover_of(folder: Path, photograph: dict[str, Any], picture: bytes) -> bytes | None:
+    """Return `Scenes.cover` of a photograph as a WebP file, if its ground is grown over.
+
+    Of a rendering it is drawn. Of others it is a guess from `cover_m`, the height in metres of what
+    grows: what is light among what is around it stands in front.
+    """
+    top = round(min((y for _, y in photograph["ground"]), default=1.0) * PHOTOGRAPH_PX[1])
+    if is_rendered(photograph):
+        source = photograph["made_from"]
+        if "cover" not in source:
+            return None
+        drawn = Image.open(file_of(folder, "renderings", source["cover"])).convert("L")
+        rows = _mean(torch.from_numpy(np.array(drawn)).float(), *STREAK).numpy().round()
+    elif "cover_m" in photograph:
+        grey = torch.from_numpy(np.array(Image.open(io.BytesIO(picture)).convert("L"))).float()
+        lighter = _mean(grey, *STREAK) - _mean(grey, AROUND, AROUND)
+        share = (2 * lighter / (_mean(lighter.square(), AROUND, AROUND).sqrt() + 1)).sigmoid()
+        (first, low), (second, high) = photograph["metre"]
+        y = (np.arange(len(grey)) + 0.5) / len(grey)
+        metre = np.interp(y, [2 * first - second, first, second], [2 * low - high, low, high])
+        tall = len(grey) * photograph["cover_m"] * metre.clip(0)
+        rows = (share.numpy() * tall[:, None]).round()
+    else:
+        return None
+    rows = rows.clip(0, MOST_COVER).astype(np.uint8)
+    rows[: max(0, top - MOST_COVER)] = 0  # nothing stands there
+    file = io.BytesIO()
+    Image.fromarray(rows).save(file, "WEBP", lossless=True, quality=100, method=6)
+    return file.getvalue()
+
+
+def _mean(plane: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """Return the mean (H, W) around each pixel, of odd numbers of rows and columns."""
+    reach = (rows // 2, columns // 2)
+    means = F.avg_pool2d(plane[None], (rows, columns), 1, reach, count_include_pad=False)
+    return means[0]
+
+
 def find(folder: Path) -> Iterator[tuple[str, str, Path]]:
     """Yield package, name and file of every photograph that is chosen."""
     for path in sorted(folder.rglob("*")):
@@ -292,8 +335,10 @@ def build_places(folder: Path, out: Path) -> str:
         for row in rows:
             for number, photograph in enumerate(row["photographs"]):
                 source = photograph["made_from"]
-                entry = zipfile.ZipInfo(f"{row['name']}-{number}.webp")
-                pack.writestr(entry, cut(raw(folder, source), source))
+                picture, name = cut(raw(folder, source), source), f"{row['name']}-{number}"
+                pack.writestr(zipfile.ZipInfo(f"{name}.webp"), picture)
+                if cover := cover_of(folder, photograph, picture):
+                    pack.writestr(zipfile.ZipInfo(f"{name}-cover.webp"), cover)
     count = sum(len(row["photographs"]) for row in rows)
     return f"wrote {count} photographs of {len(rows)} places to {out}\n"
 

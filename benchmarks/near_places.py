@@ -24,6 +24,7 @@ import numpy as np
 SIZE, SAMPLES, EDGE_M = (768, 576), 32, 0.05
 HORIZON_M = 20_000  # beyond which nothing is drawn
 RING_M = 0.0038  # that a trunk grows in a year
+RESTS_M = 0.025  # over the earth: height of the grass that a thing on a lawn presses down
 Colour = tuple[float, ...]
 OAK: tuple[Colour, Colour] = ((0.42, 0.255, 0.12), (0.23, 0.118, 0.048))
 WALNUT: tuple[Colour, Colour] = ((0.20, 0.105, 0.055), (0.09, 0.042, 0.02))
@@ -374,6 +375,36 @@ def shoot(name: str, corners: Sequence[tuple[float, float]], *, exposure: float 
     sys.stdout.write(f"{name}: {json.dumps(facts(corners))}\n")
 
 
+def cover(name: str) -> None:
+    """Draw by how many rows what grows is seen before its foot, in levels; see `scenes.cover`.
+
+    Its foot is where it leaves the grass that things press down and rest on.
+    """
+    scene, held = bpy.context.scene, bpy.context.scene.camera
+    pitch, down = math.pi / 2 - held.rotation_euler[0], held.location[2] - RESTS_M
+    sin, cos, focus = math.sin(pitch), math.cos(pitch), 0.5 / math.tan(held.data.angle / 2)
+    made = Material()
+    away = made("SeparateXYZ", made("NewGeometry").outputs["Position"]).outputs["Y"]
+    up = made("SeparateXYZ", made("TexCoord").outputs["Window"]).outputs["Y"]
+    below = made("Math", away, -sin, down * cos, operation="MULTIPLY_ADD").outputs[0]
+    far = made("Math", away, cos, down * sin, operation="MULTIPLY_ADD").outputs[0]
+    row = made("Math", below, far, operation="DIVIDE").outputs[0]
+    row = made("Math", row, focus, -0.5, operation="MULTIPLY_ADD").outputs[0]
+    row = made("Math", row, up, operation="ADD").outputs[0]
+    level = made("Math", row, SIZE[1] / 255, operation="MULTIPLY").outputs[0]
+    glow = made("Emission", level, 1.0).outputs[0]
+    made.set(made.made.node_tree.nodes["Material Output"], glow)
+    bpy.context.view_layer.material_override = made.made
+    scene.world.node_tree.nodes["Background"].inputs[1].default_value = 0
+    scene.view_settings.view_transform, scene.view_settings.exposure = "Raw", 0
+    scene.view_settings.look, scene.render.dither_intensity = "None", 0
+    cycles = scene.cycles
+    cycles.use_denoising = cycles.use_adaptive_sampling = False
+    cycles.samples, cycles.filter_width = 64, 1.8
+    scene.render.filepath = str(FOLDER / "renderings" / f"{name}-cover.png")
+    bpy.ops.render.render(write_still=True)
+
+
 def sides(x: float, near: float, far: float, turn: float = 0.0) -> list[tuple[float, float]]:
     """Return the corners of a surface around its middle at x = 0."""
     middle, deep = (near + far) / 2, (far - near) / 2
@@ -569,8 +600,9 @@ def grass(
         far += step
     lamp("SUN", (0, 0, 5), (90 - sun[0], 0, sun[1]), energy=4.0, angle=0.03, color=(1, 0.93, 0.82))
     light(panorama, yaw)
-    camera(0.4, 13, angle=38, sharp=4)
+    camera(0.4, 13, angle=38, sharp=4, focus=0.8)
     shoot(name, sides(9, 0.3, edge), exposure=0.3)
+    cover(name)
 
 
 def grass_0() -> None:

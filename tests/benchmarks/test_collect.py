@@ -1,6 +1,9 @@
+import io
+
 from PIL import Image
 
-from benchmarks.collect import HORIZON, ZENITH, find, largest_jpeg, under_sky
+from benchmarks.collect import HORIZON, ZENITH, cover_of, find, largest_jpeg, under_sky
+from swiftpie.mini.scenes import PHOTOGRAPH_PX
 
 
 def test_photographs_are_found_by_name_in_whichever_folder(tmp_path):
@@ -38,3 +41,17 @@ def test_a_sky_shows_only_where_a_panorama_has_none(tmp_path):
     assert seen.getpixel((0, 0)) == ZENITH
     assert seen.getpixel((3, 7)) == (10, 20, 30)
     assert all(a < b < c for a, b, c in zip(ZENITH, seen.getpixel((1, 3)), HORIZON, strict=True))
+
+
+def test_a_light_blade_in_a_photograph_is_taken_to_stand_in_front(tmp_path):
+    picture, file = Image.new("L", PHOTOGRAPH_PX, 60), io.BytesIO()
+    picture.paste(160, (380, 480, 384, 520))
+    picture.save(file, "WEBP", lossless=True)
+    facts = {"ground": [[0, 0.5], [1, 0.95]], "metre": [[0.5, 0.2], [1.0, 0.4]]}
+    facts["made_from"] = {"package": "viser"}
+    assert cover_of(tmp_path, facts, file.getvalue()) is None
+    cover = Image.open(io.BytesIO(cover_of(tmp_path, {**facts, "cover_m": 0.05}, file.getvalue())))
+    blade, beside = (cover.convert("L").getpixel((x, 500)) for x in (382, 395))
+    assert 0.05 * 0.3 * 576 < blade < 0.05 * 0.4 * 576
+    assert beside < blade / 2
+    assert cover.convert("L").getpixel((382, 200)) == 0

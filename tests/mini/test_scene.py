@@ -14,7 +14,7 @@ from swiftpie.library import subject_library
 from swiftpie.mini import scene
 from swiftpie.mini.own_pixels import without_own_light
 from swiftpie.mini.placing import picture_size
-from swiftpie.mini.scenes import PHOTOGRAPH_PX, scene_library
+from swiftpie.mini.scenes import PHOTOGRAPH_PX
 from swiftpie.pipelines.request import Output, texts_of
 from swiftpie.types import Cutout
 from tests.parity.edit import photograph, values
@@ -45,13 +45,13 @@ def test_outside_of_the_subject_the_place_is_the_relit_scene(session, identity, 
     assert (np.abs(apart).max(axis=-1) > 8)[subject > 250].mean() > 0.5
 
 
-def test_grass_stands_before_a_foot_as_its_place_shows_it(session, identity, monkeypatch):
+def test_grass_stands_before_a_foot_as_its_place_shows_it(session, identity):
+    subjects = (Subject(identity, box=(0.3, 0.3, 0.7, 0.93)),)
     request = request_of(identity, prompt="a dog", scene="grass", size_px=(288, 384))
+    request = replace(request, subjects=subjects)
     (row,) = scene.scene_rows(session.components, request)
-    result = session.draw(request)
-    bare = row.ground._replace(cover_m=0.0)
-    monkeypatch.setitem(scene_library()._grounds, "grass", (bare,))
-    seen, whole = (values(each.subject_masks[0]) for each in (result, session.draw(request)))
+    result, bare = session.draw(request), session.draw(replace(request, scene=row.place))
+    seen, whole = (values(each.subject_masks[0]) for each in (result, bare))
     hidden = (whole > 250) & (seen < 5)
     light = values(result.images[0])[hidden] / values(row.place)[hidden]
     assert 0.3 < light.min() < light.max() < 1.05
@@ -59,6 +59,17 @@ def test_grass_stands_before_a_foot_as_its_place_shows_it(session, identity, mon
     counts = hidden[hidden.any(axis=1)].sum(axis=1)
     assert 0 < counts[0] < 0.3 * counts.max()  # blades end one by one
     assert (seen <= whole).all()
+
+
+def test_what_is_seen_before_its_foot_hides_what_stands_further_away():
+    opacity, cover = torch.zeros(1, 1, 20, 20), torch.zeros(1, 1, 40, 40)
+    opacity[..., 5:15, 6:14] = 1  # down to row 30 of the picture
+    cover[..., 20] = 15
+    hidden = scene._grown_before(opacity, (..., slice(0, 40), slice(10, 30)), cover)[0, 0]
+    assert (hidden[16:29, 10] == 1).all()
+    assert (hidden[:14, 10] == 0).all()
+    assert (hidden[:29, :10] == 0).all()
+    assert (hidden[31:] == 1).all()
 
 
 def test_fog_is_thinner_before_a_subject_than_beside_it(session, identity):

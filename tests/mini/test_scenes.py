@@ -73,6 +73,16 @@ def test_the_name_and_the_phrases_of_a_photographed_place_find_it(name):
     assert scene_library().place_in(tokens_in(f"a dog {scene_library().phrase(name)}")).name == name
 
 
+@pytest.mark.parametrize("name", ["grass", "beach", "drawn castle"])
+def test_blades_of_a_lawn_are_seen_before_their_feet(name):
+    cover = scene_library().cover(name, 0.0)
+    assert (cover is not None) is (name == "grass")
+    if cover is not None:
+        assert cover.size == PHOTOGRAPH_PX
+        assert cover.crop((0, 0, 768, 100)).getextrema() == (0, 0)  # the horizon
+        assert 30 < cover.crop((0, 400, 768, 576)).getextrema()[1] < 64
+
+
 def test_photographs_are_not_mirrored():
     known = scene_library()
     dealt = {known.dealt("park", share / 20, PHOTOGRAPH_PX).tobytes() for share in range(21)}

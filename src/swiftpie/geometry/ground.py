@@ -53,7 +53,6 @@ class Ground(NamedTuple):
     metre: tuple[tuple[float, float], tuple[float, float]]  # y, and the height of a metre there
     is_near: bool  # a place for small things, as a table
     summit: float = 1.0  # y of the top of what stands there, as a castle; 1 for nothing
-    cover_m: float = 0.0  # height in metres of what grows there
 
     def metre_at(self, y: float) -> float:
         """Return the height of a metre whose foot is at `y`."""

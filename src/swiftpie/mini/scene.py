@@ -60,9 +60,11 @@ CLEARER = 0.6  # share of the fog that is not before subjects, which stand near,
 UNSEEN_ARTS = frozenset(("oil", "pixel art", "paper cut"))
 # Looks of a subject's own pixels. The drawing shows others, as wood, on a subject that is grey.
 OWN_LOOKS = COLOURS.keys() | MATERIALS.keys()
-# Chosen by eye on 40 pictures: how much a blade of grass stands out at a subject's foot and at its
-# own height, how sharp it is, how many mean contrasts are a half, and how light it is in shadow.
-DENSE, SPARSE, SHARP, CONTRAST, LIT, COVERED = -1.1, 0.5, 2.0, 2.5, 0.3, 0.35
+MOST_COVER = 63 / 576  # share of its height by which what grows is seen before its foot at most
+# Chosen by eye on 14 pictures: how steeply the ground behind a foot rises in a picture, over what
+# part of its height what is as far away as the foot fades, and how many times as far as the foot of
+# a blade the ground lies whose light it has.
+RISES, SOFT, OUT_OF_SHADE = 0.4, 8 / 576, 2.5
 
 
 class SceneRow(NamedTuple):
@@ -77,6 +79,7 @@ class SceneRow(NamedTuple):
     noise: Tensor  # (1, 32, 32, 32); the weather follows it
     boxes: tuple[Box | None, ...]  # boxes where subjects stand; None: the model places them
     ground: Ground | None = None  # what they stand on, where a place says so
+    cover: Tensor | None = None  # (1, 1, H, W), rows by which what grows is seen before its foot
     # Of a frame: what is in the air in the next state, and how far the frame is on to it.
     then: "tuple[SceneRow, float] | None" = None
 
@@ -317,11 +320,11 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
         reading, noise = readings[index % len(readings)], draw_noise([seed], NOISE_SHAPE)
         share = share_of(noise)
         if isinstance(request.scene, Image.Image):
-            name, (picture, ground) = None, (cut_to(request.scene, size), None)
+            name, (picture, ground, cover) = None, (cut_to(request.scene, size), None, None)
         else:
             name = place_of(request, reading, share)
             share = known.share_for(name, share, is_small=are_small(request, reading))
-            picture, ground = _place_shown(components, name, share, size)
+            picture, ground, cover = _place_shown(components, name, share, size)
         boxes = staged(components, request, reading, noise, ground, size)
         reading = reading.shown_at(name)
         is_photo = name is None or known.is_photographed(name)
@@ -332,26 +335,32 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
                 f"all of it from words by `scene='{WORDS_ALONE}'`."
             )
         is_ground = name is None or known.is_ground(name)
-        row = SceneRow(reading, seed, picture, name, is_photo, is_ground, noise, boxes, ground)
-        rows.append(row._replace(place=_lit(components, row, share)))
+        row = SceneRow(reading, seed, picture, name, is_photo, is_ground, noise, boxes)
+        lit = _lit(components, row, share)
+        rows.append(row._replace(place=lit, ground=ground, cover=cover))
     return rows
 
 
 def _place_shown(
     components: Components, name: str, share: float, size: tuple[int, int]
-) -> tuple[Image.Image, Ground | None]:
-    """Return what a picture of width and height shows of a place, and the ground there."""
+) -> tuple[Image.Image, Ground | None, Tensor | None]:
+    """Return what a picture of width and height shows of a place, its ground and its cover."""
     known = scene_library()
     ground, whole = known.surface(name, share), known.size_of(name)
     view = WHOLE if ground is None else ground.part_shown(size, whole=whole)
 
-    def part() -> Image.Image:
-        picture = known.dealt(name, share, size)
+    def part() -> tuple[Image.Image, Tensor | None]:
+        picture, grown = known.dealt(name, share, size), known.cover(name, share)
         box = tuple(map(operator.mul, view, 2 * picture.size))
-        return picture.resize(size, Image.Resampling.BICUBIC, box=box)
+        shown = picture.resize(size, Image.Resampling.BICUBIC, box=box)
+        if grown is None:
+            return shown, None
+        rows = np.array(grown.resize(size, Image.Resampling.BILINEAR, box=box))
+        return shown, size[1] / (box[3] - box[1]) * torch.from_numpy(rows)[None, None]
 
-    shown = components.keep("place", f"{name} {known.number_dealt(name, share)} {size}", part)
-    return shown, None if ground is None or not ground.corners else ground.seen_in(view)
+    known_as = f"{name} {known.number_dealt(name, share)} {size}"
+    shown, cover = components.keep("place", known_as, part)
+    return shown, None if ground is None or not ground.corners else ground.seen_in(view), cover
 
 
 def _lit(components: Components, row: SceneRow, share: float) -> Image.Image:
@@ -440,13 +449,10 @@ def _with_subjects(
     whole = F.pad(to_bytes(plan.rows[row].place), (0, 0, 0, 0, 0, 1))
     picture, alpha = whole.split((3, 1), dim=1)
     seen = [each.seen(((plan.size[0] + 1) // 2, (plan.size[1] + 1) // 2)) for each in subjects]
-    ground, grown = plan.rows[row].ground, list[Tensor | None]([None] * len(seen))
+    ground, cover = plan.rows[row].ground, plan.rows[row].cover
     if plan.rows[row].is_ground:
-        lit = picture.clone() if ground is not None and ground.cover_m else None
-        _darken(picture, _light_on_ground(seen, subjects, ground))
-        if ground is not None and lit is not None:
-            grown = [_grown_before(*each, picture, lit, ground) for each in seen]
-    for each, (_, extent), blades in zip(subjects, seen, grown, strict=True):
+        _darken(picture, _light_on_ground(seen, subjects, ground), cover)
+    for each, (opacity, extent) in zip(subjects, seen, strict=True):
         if extent is not None:
             patch = _patch_around(extent, plan.size)
             (height, width), (_, rows, columns) = plan.size, patch
@@ -454,8 +460,9 @@ def _with_subjects(
             place = (*start, columns.stop / width, rows.stop / height)
             size = (rows.stop - rows.start, columns.stop - columns.start)
             subject = each.at(size, place, drawn=light).mul_(255)
-            if blades is not None:  # which show the place, and no subject behind
-                subject *= 1 - blades[patch] * (1 - alpha[patch] / 255)
+            if cover is not None and 2 * extent[3] < height:  # the border does not cut it off
+                blades = _grown_before(opacity, patch, cover)  # show the place, no subject behind
+                subject *= 1 - blades * (1 - alpha[patch] / 255)
             shows = 1 - subject[:, 3:] / 255
             both = torch.addcmul(subject, whole[patch].contiguous(), shows)
             whole[patch] = both.round_().to(torch.uint8)
@@ -471,16 +478,24 @@ def _look_of(plan: ScenePlan, row: int, number: int) -> str:
     return look.name if look.name in OWN_LOOKS else GREY
 
 
-def _darken(picture: Tensor, light: Tensor) -> None:
-    """Leave bytes (1, 3, H, W) a share (1, 1, h, w) of their light, at half of their size."""
+def _darken(picture: Tensor, light: Tensor, cover: Tensor | None) -> None:
+    """Leave bytes (1, 3, H, W) a share (1, 1, h, w) of their light, at half of their size.
+
+    What grows has the light of ground before its foot, for it rises out of a shade.
+    """
     shaded = extent_of((light < UNSHADED).to(light))
     if shaded is None:
         return
     left, top, right, bottom = shaded
+    top -= 0 if cover is None else math.ceil(MOST_COVER * light.shape[2])
     rows, columns = slice(max(0, top - 1), bottom + 1), slice(max(0, left - 1), right + 1)
     share = F.interpolate(light[..., rows, columns], scale_factor=2, mode="bilinear")
-    part = picture[..., 2 * rows.start : 2 * rows.stop, 2 * columns.start : 2 * columns.stop]
+    where = (..., *(slice(2 * side.start, 2 * side.stop) for side in (rows, columns)))
+    part = picture[where]
     share = share[..., : part.shape[2], : part.shape[3]]
+    if cover is not None:
+        lit = torch.arange(part.shape[2])[:, None] + OUT_OF_SHADE * cover[where]
+        share = share.gather(2, lit.long().clamp_max(part.shape[2] - 1))
     part.copy_((part.contiguous() * share).round_())
 
 
@@ -516,51 +531,19 @@ def _share_on(ground: Ground, size: Sequence[int]) -> Tensor:
     return ((y - far) / BEHIND + 1).clamp(0, 1)
 
 
-def _grown_before(
-    opacity: Tensor, extent: Extent | None, picture: Tensor, lit: Tensor, ground: Ground
-) -> Tensor | None:
-    """Return the share of a subject that grass hides, (1, 1, H, W); light its blades in shadow.
+def _grown_before(opacity: Tensor, patch: Part, cover: Tensor) -> Tensor:
+    """Return the share of a subject in a patch that hides behind what grows, (1, 1, h, w).
 
-    `picture` is the place in the shadow of subjects, `lit` without it, bytes (1, 3, H, W); for
-    `opacity` and `extent` see `StandingSubject.seen`.
+    Ground between feet and below what overhangs is taken to rise from the nearest foot. For
+    `opacity` see `StandingSubject.seen`, for `cover` see `SceneRow`.
     """
-    if extent is None:
-        return None
-    (height, width), foot = picture.shape[2:], 2 * extent[3]
-    tall = ground.cover_m * ground.metre_at(foot / height) * height
-    if (more := round(tall)) < 2 or foot >= height:  # the border of the picture cuts it off
-        return None
-    span, reach = 0.4 * (extent[2] - extent[0]), max(1, more // 4)  # of feet, of leaning blades
-    first, last = max(0, extent[0] - more // 2), extent[2] + more // 2
-    solid = opacity[0, 0, :, first:last] > FEET
-    lowest = (solid * torch.arange(2, 2 * len(solid) + 2, 2)[:, None]).amax(dim=0, keepdim=True)
-    base = F.max_pool1d(lowest.float(), 2 * reach + 1, 1, reach)
-    lift = (foot - base) / span
-    stands = F.avg_pool1d((1 - lift).clamp_min(0), 2 * reach + 1, 1, reach)
-    sides = torch.cat([base.where(base > 0, foot), lift, stands]).repeat_interleave(2, dim=1)
-    base, lift, stands = sides[:, None, : width - 2 * first]
-    rows = slice(max(0, foot - more - round(span / 2)), min(height, foot + more))
-    part = (..., rows, slice(2 * first, min(width, 2 * last)))
-    up = (base - torch.arange(rows.start, rows.stop)[:, None]) / tall + lift
-    own, high = lit[part].float(), up.clamp_min(0)
-    grey = own.mean(dim=1, keepdim=True)
-    few = up[:: max(4, more // 6), :: max(4, more // 6)].shape
-    around = F.interpolate(F.interpolate(grey, few, mode="area"), up.shape, mode="bilinear")
-    bright = grey - around
-    bright /= bright.abs() + CONTRAST * bright.abs().mean() + 1  # in (-1, 1)
-    thin = (high - COVERED).clamp_min(0).sqrt()
-    seen = ((bright - DENSE - (SPARSE - DENSE) * thin) * SHARP + 0.5).clamp(0, 1)
-    below = np.ones(base.shape[1] + 2, dtype=np.float32)
-    for row in seen[0, 0].numpy()[::-1]:  # a blade goes on to the ground before the foot
-        np.minimum(row, np.maximum(np.maximum(below[:-2], below[2:]), below[1:-1]), out=row)
-        below[1:-1] = row
-    above = np.pad(np.zeros_like(row), 1, constant_values=1)
-    for row in seen[0, 0].numpy():  # and what it leaves of the subject to what is above
-        np.maximum(row, np.minimum(np.minimum(above[:-2], above[2:]), above[1:-1]), out=row)
-        above[1:-1] = row
-    share = (bright + LIT + 3 * high).clamp(0, 1) * (2 - 2 * up.abs()).clamp(0, 1) * stands
-    picture[part] = picture[part].float().lerp(own, share).round_().to(torch.uint8)
-    return F.pad(seen, (2 * first, max(0, width - 2 * last), rows.start, height - rows.stop))
+    _, rows, columns = patch
+    solid = opacity[0, 0, :, columns.start // 2 : (columns.stop + 1) // 2] > FEET
+    lowest = 2 * (solid * torch.arange(1, len(solid) + 1)[:, None]).amax(dim=0)
+    at = 2 * torch.arange(len(lowest))
+    base = (lowest - RISES * (at - at[:, None]).abs()).amax(dim=1).repeat_interleave(2)
+    foot = cover[patch] + torch.arange(rows.start, rows.stop)[:, None]
+    return ((foot - base[: foot.shape[3]]) / (SOFT * cover.shape[2]) + 0.5).clamp(0, 1)
 
 
 def _patch_around(extent: Extent, size: tuple[int, int]) -> Part:

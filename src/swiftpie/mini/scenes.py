@@ -258,6 +258,13 @@ class Scenes:
             return self._photographs.read(f"{name}-{number % self.count(name)}.webp")
         return self._pack.read(f"{self._row(name)['file']}-{number % self.count(name)}.webp")
 
+    def cover(self, name: str, share: float) -> "Image.Image | None":
+        """Return by how many rows what grows in a place stands before its foot, where it does."""
+        file = f"{name}-{self.number_dealt(name, share)}-cover.webp"
+        if not self.is_photographed(name) or file not in self._photographs.NameToInfo:
+            return None
+        return Image.open(io.BytesIO(self._photographs.read(file))).convert("L")
+
     def image(self, name: str, number: int = 0) -> "Image.Image":
         """Return what `picture` does, decoded."""
         return Image.open(io.BytesIO(self.picture(name, number))).convert("RGB")
@@ -329,8 +336,8 @@ def _grounds_of(row: Mapping[str, Any]) -> tuple[Ground, ...]:
     for photograph in row["photographs"]:
         corners = tuple((x, y) for x, y in photograph["ground"])
         first, second = ((y, metre) for y, metre in photograph["metre"])
-        more = (photograph.get("summit", 1.0), photograph.get("cover_m", 0.0))
-        grounds.append(Ground(corners, (first, second), photograph["is_near"], *more))
+        summit = photograph.get("summit", 1.0)
+        grounds.append(Ground(corners, (first, second), photograph["is_near"], summit))
     return tuple(grounds)
 
 
