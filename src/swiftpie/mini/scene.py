@@ -490,7 +490,8 @@ def _darken(picture: Tensor, light: Tensor, cover: Tensor | None) -> None:
     top -= 0 if cover is None else math.ceil(MOST_COVER * light.shape[2])
     rows, columns = slice(max(0, top - 1), bottom + 1), slice(max(0, left - 1), right + 1)
     share = F.interpolate(light[..., rows, columns], scale_factor=2, mode="bilinear")
-    where = (..., *(slice(2 * side.start, 2 * side.stop) for side in (rows, columns)))
+    across = slice(2 * columns.start, 2 * columns.stop)
+    where: Part = (..., slice(2 * rows.start, 2 * rows.stop), across)
     part = picture[where]
     share = share[..., : part.shape[2], : part.shape[3]]
     if cover is not None:
