@@ -29,7 +29,7 @@ EVEN = 1 / 5
 # its length over the longer side, and as much in addition if it is upright.
 # Thin lines: half of their width, as a share of the longer side; how far ends are seen and copied,
 # over that; by how much they are clearer than noise; how many ends are tried, and lines drawn.
-THICK, LINE_REACH, CLEAR, MOST_ENDS, MOST_LINES = 0.0117, 6, 1.2, 140, 12
+THICK, LINE_REACH, CLEAR, MOST_ENDS, MOST_LINES = 0.0117, 6, 1.2, 150, 12
 NUM_ANGLES, OPEN, LEVEL, STEEP, NOWHERE = 24, 0.2, 0.1, 0.2, 1e6
 
 

@@ -46,7 +46,7 @@ SEEN_PX, THICK_PX, TOUCHES, MOST_THINGS = 256, 3, 0.7, 0.4
 STEP, NEAREST, FARTHEST, MOST_FOUND, NUM_SHIFTS = 16, 12, 96, 64, 16
 DIFFERS, UNLEVEL, SMOOTH_PX = 2.5, 0.2, 4.0
 ALONE, ALONE_PX, AGAIN, ROUNDS = 0.3, 5.0, 0.1, 6
-LINES_PX = 512  # longer side at which thin lines are continued
+LINES_PX = 320  # longer side at which thin lines are continued
 UNFIT = 2.0  # what a shift costs where it leads to nothing known
 BAND_PX = 256  # rows, or columns, that are enlarged at once
 
