@@ -160,14 +160,14 @@ def by_inversion(session):
     return session.edit(reference(), "a cat", settings=settings)
 
 
-ONE = (reference(),)
+ONE, BOX = (reference(),), (0.3, 0.3, 0.7, 0.9)
 CALLS = [
     ("flux2", lambda s: draw(s, ONE, mask="inline"), CapabilityError, "box"),
     ("flux2", lambda s: draw(s, ONE, mask="two-pass"), CapabilityError, "box"),
     ("flux2", lambda s: s.edit(reference(), "a cat", keyword="dog"), InputError, "keyword"),
     ("flux2", by_inversion, CapabilityError, "inversion"),
     (
-        *("flux2", lambda s: s.insert(reference(), s.encode_identity(subject()))),
+        *("flux2", lambda s: s.insert(reference(), s.encode_identity(subject()), box=BOX)),
         *(CapabilityError, "prompt"),
     ),
     (

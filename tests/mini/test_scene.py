@@ -120,7 +120,7 @@ def test_at_night_subjects_keep_as_much_of_their_light_as_their_place(session):
         with as_file(files("swiftpie") / "assets" / "photos" / f"{name}.jpg") as photo:
             subject = session.encode_identity(photo)
         brightness = []
-        for prompt in (f"a {name} on a stone wall", f"a {name} on a stone wall at night"):
+        for prompt in (f"a {name} on a terrace", f"a {name} on a terrace at night"):
             drawn = session.personalize(subject, prompt, seed=3, size=(256, 256))
             grey = np.asarray(drawn.images[0].convert("L"), dtype=np.float64)
             seen = np.asarray(drawn.subject_masks[0]) / 255
@@ -129,6 +129,14 @@ def test_at_night_subjects_keep_as_much_of_their_light_as_their_place(session):
         kept.append(at_night / by_day)
     subjects, places = np.mean(kept, axis=0)
     assert subjects == pytest.approx(places, rel=0.1)
+
+
+def test_photographs_of_winter_are_not_drawn_as_winter_once_more(session, identity):
+    plain = session.personalize(identity, "a dog", scene="snowy slope", seed=3)
+    for prompt in ("a dog on a snowy slope", "a dog in the snow in winter"):
+        named = session.personalize(identity, prompt, scene="snowy slope", seed=3)
+        shown = [result.images[0].crop((0, 0, 768, 60)) for result in (named, plain)]
+        assert shown[0].tobytes() == shown[1].tobytes()
 
 
 def test_a_prompt_that_names_a_place_shows_it_unless_words_alone_are_wanted(session, identity):
@@ -254,8 +262,9 @@ def test_seeds_choose_the_picture_of_a_scene_and_repeat_it(session, identity):
 
 def test_a_photograph_is_a_scene_and_rain_falls_before_the_subject(session, identity):
     photo = photograph(300, 200)
-    dry = session.personalize(identity, "a dog", scene=photo, seed=1)
-    wet = session.personalize(identity, "a dog in the rain", scene=photo, seed=1)
+    placed = [Subject(identity, box=(0.3, 0.3, 0.7, 0.9))]
+    dry = session.personalize(placed, "a dog", scene=photo, seed=1)
+    wet = session.personalize(placed, "a dog in the rain", scene=photo, seed=1)
     assert dry.origin["scene"] == scene.OWN_PICTURE
     subject = values(dry.subject_masks[0]) > 0
     changed = (values(dry.images[0]) != values(wet.images[0])).any(axis=-1)

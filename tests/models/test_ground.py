@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -180,3 +181,12 @@ def test_feet_are_on_the_ground_of_the_packaged_photographs():
         rows = [y for _, y in ground.corners]
         on.append(min(rows) < foot < max(rows) + 0.03 and first < (left + right) / 2 < last)
     assert sum(on) > 0.8 * len(on) > 0.64 * count
+
+
+@pytest.mark.parametrize("ends", [(255, 255), (128, 128), (250, 200)])
+def test_a_subject_stands_before_a_plain_backdrop(ends):
+    rows = np.linspace(*ends, 300).round().astype(np.uint8)
+    backdrop = Image.fromarray(np.broadcast_to(rows[:, None], (300, 400)).copy()).convert("RGB")
+    _, top, _, foot = box_on_ground(backdrop, (1.0, 1.0), 0.5)
+    assert foot > 0.9
+    assert foot - top > 0.25

@@ -32,8 +32,8 @@ from swiftpie.mini.own_pixels import GREY, WHOLE, StandingSubject, gains_between
 from swiftpie.mini.placing import are_small, picture_size, place_of, place_subjects, staged
 from swiftpie.mini.reading import Reading, read, read_all, vocabulary_of
 from swiftpie.mini.relight import DRAWN_WEATHERS, NOISE_SHAPE, relight, weathered
-from swiftpie.mini.scenes import OWN_PICTURE, cut_to, scene_library
-from swiftpie.mini.words import FOG, NIGHT, PLAIN
+from swiftpie.mini.scenes import OWN_PICTURE, WINTRY, cut_to, scene_library
+from swiftpie.mini.words import FOG, NIGHT, PLAIN, WINTER
 from swiftpie.noise import draw_noise, draw_step_noise, share_of
 from swiftpie.pipelines.denoise import Clock, Plan, Prepared
 from swiftpie.pipelines.request import WORDS_ALONE, Output, PersonalizeRequest, near_size, with_own
@@ -369,6 +369,8 @@ def _lit(components: Components, row: SceneRow, share: float) -> Image.Image:
     Photographs look the same by any noise, up to a level or two, so each is lit once.
     """
     picture, name, setting = row.place, row.name, row.reading.shown_setting
+    if row.is_photo and name in WINTRY and setting.season == WINTER:
+        setting = setting._replace(season=PLAIN.season)
     if setting == PLAIN:
         return picture
     run = components.engine.run

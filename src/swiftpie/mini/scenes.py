@@ -35,8 +35,8 @@ DRAWING_PX = (512, 512)
 MOST_ENLARGED = 2.0  # times at which a picture of a place still looks sharp
 CREDIT = "Photographs: each with its own author and licence; others drawn by SwiftPie, Apache-2.0"
 OWN_PICTURE = "a picture of your own"  # what metadata call a scene that is no name
-OF_A_THING, INDOORS, PHOTOS, ADVERBS, BY_PREPOSITION = map(
-    listed, ("of_a_thing", "indoors", "photos", "adverbs", "by_preposition")
+OF_A_THING, INDOORS, WINTRY, PHOTOS, ADVERBS, BY_PREPOSITION = map(
+    listed, ("of_a_thing", "indoors", "wintry", "photos", "adverbs", "by_preposition")
 )
 OUTDOORS, NEARBY, MOST_BETWEEN = (LISTS[name] for name in ("outdoors", "nearby", "most_between"))
 BACKDROPS = tuple(LISTS["backdrops"])  # or before which

@@ -36,8 +36,7 @@ LEAST_GROUND = -0.3
 WANTED = 0.43  # height of a subject, which decides where on the ground it stands
 DEEP = 0.12  # share of its height over which the ground goes on behind its feet
 BELOW_HORIZON = 0.03  # ground begins this far below the horizon, as a share of the height
-FLOOR = 0.94  # the lowest place of feet on the ground, as a share of the height
-LOWEST = 0.8  # ground that ends above this share of the height is unsure
+FLOOR, LOWEST = 0.94, 0.8  # of the height: lowest place of feet, and of the end of sure ground
 LEAST_SEEN = 0.14  # least height of a subject without a box, as a share of the picture's
 OFF, MOST_OFF = 1.75, 5.0  # by how much a subject may be off its usual size, unwarned and at all
 # Longest side on unsure ground and height of a portrait; parts of it for what has little room.
@@ -55,6 +54,8 @@ SHOWN_M, USUALLY = 0.35, 1 / 3
 SMALLER, FORWARD = (1.0, 0.85, 0.7), (0.0, 0.06, 0.12, 0.18)
 TOUCHES, HIDES, LESS_SURE = 0.02, 0.1, 0.3
 APART, PLACES = 0.05, 24  # distance from the thing, and places in a row that are tried
+# A backdrop: most steps between so few pixels a side, in [-1, 1], and the greatest of these.
+COARSE_PX, MOST_STEPS, STEP = 64, 0.99, 0.03
 BLACK, UNEVEN = 24, 4  # the brightest of black bars, and by how many of 256 rows two may differ
 REMEDY = "Say by a box where it goes, as in `box=(0.3, 0.5, 0.6, 0.9)` or `--box 0.3,0.5,0.6,0.9`."
 UNSURE = "It remains unsure where the photograph has ground on which the subject could stand."
@@ -111,7 +112,7 @@ def box_on_ground(
         is_cut: The lower border of its photograph cuts it off, and that of this one does so.
 
     Raises:
-        InputError: There is no ground, no room, or only for a giant or a dwarf.
+        InputError: There is no ground and no backdrop, no room, or only for a giant or a dwarf.
     """
     across, down = bars_of(photograph)
     width, height = photograph.size
@@ -119,9 +120,11 @@ def box_on_ground(
     shown = photograph.crop((left, top, width - left, height - top))
     shape = (extent[0] / shown.width, extent[1] / shown.height)
     box, doubt, is_hopeless = placed(sight_of(shown), shape, height_m, lies=lies, is_cut=is_cut)
-    if is_hopeless:
-        raise InputError(f"{doubt} {REMEDY}")
-    if doubt:
+    small = to_tensor(shown.convert("RGB").resize((COARSE_PX, COARSE_PX), reducing_gap=3.0))
+    steps = torch.cat([small.diff(dim=axis).abs().flatten() for axis in (2, 3)])
+    if doubt and steps.quantile(MOST_STEPS) > STEP:  # before a plain backdrop anything stands
+        if is_hopeless:
+            raise InputError(f"{doubt} {REMEDY}")
         warn(logger, f"{doubt} {REMEDY}")
     (left, top, right, foot), wide, high = box, 1 - 2 * across, 1 - 2 * down
     return across + wide * left, down + high * top, across + wide * right, down + high * foot
@@ -231,8 +234,7 @@ def _size_doubt(usual: float, height: float) -> tuple[str, bool]:
         f"At its usual size the subject would have {max(0, usual):.0%} of the photograph's height, "
         f"which is too {'little to be seen' if off > 1 else 'much to fit'}."
     )
-    off = max(off, 1 / off)
-    return doubt if off > OFF else "", off > MOST_OFF
+    return doubt if max(off, 1 / off) > OFF else "", max(off, 1 / off) > MOST_OFF
 
 
 def _mean_in(values: Tensor, box: Box) -> float:
