@@ -36,7 +36,7 @@ LEAST_GROUND = -0.3
 WANTED = 0.43  # height of a subject, which decides where on the ground it stands
 DEEP = 0.12  # share of its height over which the ground goes on behind its feet
 BELOW_HORIZON = 0.03  # ground begins this far below the horizon, as a share of the height
-FLOOR, LOWEST = 0.94, 0.8  # of the height: lowest place of feet, and of the end of sure ground
+FLOOR, LOWEST = 0.94, 0.8  # of the height: the lowest place of feet, and where things lie flat
 LEAST_SEEN = 0.14  # least height of a subject without a box, as a share of the picture's
 OFF, MOST_OFF = 1.75, 5.0  # by how much a subject may be off its usual size, unwarned and at all
 # Longest side on unsure ground and height of a portrait; parts of it for what has little room.
