@@ -75,7 +75,8 @@ def garment(session):
 
 
 def insertion(session):
-    return RepaintRequest(image=photo(), source=session.encode_identity(picture(0)), seed=3)
+    newcomer = session.encode_identity(picture(0))
+    return RepaintRequest(image=photo(), source=newcomer, box=(0.1, 0.3, 0.6, 1.0), seed=3)
 
 
 def removal():
