@@ -36,7 +36,7 @@ setup: $(VENV)/.dev  ## install SwiftPie, the lab and the developer tools
 test: $(VENV)/.dev  ## run what runs on any laptop, offline
 	$(PYTEST) -m "$(FAST)"
 
-test-thorough: $(VENV)/.dev  ## run what takes some seconds each and `test` leaves out; or PART=0 to 3
+test-thorough: $(VENV)/.dev  ## run what takes some seconds each and `test` leaves out; or PART=0 to 7
 	$(PYTEST) -m "thorough and not slow and not gpu and not weights" $(if $(PART),--part $(PART))
 
 # NEWEST=torch leaves PyTorch out, whose lowest version is a download of 3 GB.

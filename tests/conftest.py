@@ -18,12 +18,12 @@ from swiftpie.cli.main import COLLECT_EVERY
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 gc.set_threshold(COLLECT_EVERY)  # as the command line; looking more often takes a tenth of all time
 
-PARTS = 4  # of the longer tests
+PARTS = 8  # of the longer tests
 SLOW_S = 1200  # for what takes minutes on a laptop, or loads large weights
 
 
 def pytest_addoption(parser):
-    parser.addoption("--part", type=int, choices=range(PARTS), help=f"of {PARTS}, by file")
+    parser.addoption("--part", type=int, choices=range(PARTS), help=f"of {PARTS}, by name")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(config, items):
     if part is not None:
         parts = [[] for _ in range(PARTS)]
         for item in items:
-            parts[zlib.crc32(item.path.name.encode()) % PARTS].append(item)
+            parts[zlib.crc32(item.nodeid.encode()) % PARTS].append(item)
         items[:] = parts.pop(part)
         config.hook.pytest_deselected(items=[item for rest in parts for item in rest])
     for item in items:
