@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from functools import partial
 from importlib.resources import as_file, files
 
 import numpy as np
@@ -446,6 +447,28 @@ def test_words_place_a_subject_in_a_photographed_place(session, identity, words,
     ((x, height),) = middle_and_height(session, identity, words)
     assert is_obeyed(x, height / plain)
     assert session.advice_on(request_of(identity, prompt=words, scene="")) == []
+
+
+@pytest.mark.parametrize("side", [0, 256])
+def test_a_subject_stands_in_a_region_of_the_users_own(session, identity, side):
+    small = session.components
+    whole = replace(small, preset=small.preset.sized(256))
+    region = Image.new("L", (384, 288))
+    region.paste(255, (side, 100, side + 128, 250))
+    request = request_of(identity, prompt="a dog in a park", scene="", mask=region)
+    (subject,) = request.opened(partial(picture_size, whole)).subjects
+    assert subject.mask.shape[2:] == (576, 768)  # as that place
+    ((box,),) = staged_in(session, replace(request, subjects=(subject,), mask="none"))
+    assert box == pytest.approx((side / 384, 100 / 288, (side + 128) / 384, 250 / 288))
+    everywhere = replace(subject, mask=torch.ones_like(subject.mask))
+    request = replace(request, subjects=(everywhere,), mask="none")
+    assert staged_in(session, request) == staged_in(
+        session, replace(request, subjects=(Subject(identity),))
+    )
+
+
+def staged_in(session, request):
+    return [row.boxes for row in scene.scene_rows(session.components, request)]
 
 
 def test_words_place_two_subjects_each(session, identity):

@@ -236,6 +236,10 @@ class Family(ABC):
         del prompt, by, given
         return ()
 
+    def picture_size(self, components: Components, request: Any) -> tuple[int, int]:  # noqa: ANN401 - of any kind
+        """Return height and width in pixels of the pictures that a request gets."""
+        return request.size_px or (components.preset.image_size_px,) * 2
+
     def taught(self, components: Components) -> Mapping[str, Sequence[str]] | None:
         """Return the words of the captions of training, as JSON holds them; None: all words."""
         del components

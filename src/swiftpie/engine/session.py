@@ -367,19 +367,17 @@ class Session:
             case PersonalizeRequest():
                 resolved = self._with_subjects(with_sources(request, self.identity_of))
             case EditRequest():
-                edit = with_sources(opened(request), self.identity_of)
-                resolved = self._with_face_region(edit)
+                resolved = self._with_face_region(with_sources(opened(request), self.identity_of))
             case RepaintRequest():
                 resolved = self._with_inserted(with_sources(opened(request), self.identity_of))
         return cast("RequestT", resolved)
 
     def _with_subjects(self, request: PersonalizeRequest) -> PersonalizeRequest:
-        shown = request.subjects
         if request.adds_named_subjects:
             assert isinstance(request.prompt, str), "a sentence names subjects"
-            shown = self.with_named(request.prompt, shown)
-            request = replace(request, subjects=shown, adds_named_subjects=False)
-        return request.opened(self.components.preset.image_size_px)
+            named = self.with_named(request.prompt, request.subjects)
+            request = replace(request, subjects=named, adds_named_subjects=False)
+        return request.opened(partial(self.components.family.picture_size, self.components))
 
     def _with_face_region(self, request: EditRequest) -> EditRequest:
         """Return an edit that changes the picture's face, if it brings one and names no place.
@@ -391,13 +389,12 @@ class Session:
         """
         brings_face = request.identity is not None and request.identity.is_face
         is_placed = request.mask is not None or request.keyword
-        mask = request.mask
         if request.finds_face and brings_face and not is_placed and self.face_encoder is not None:
             found = face_region(self.face_encoder, request.picture)
             for note in found.notes:
                 warn(logger, note)
-            mask = load_mask(found.mask, request.picture.size)
-        return replace(request, mask=mask, finds_face=False)
+            request = replace(request, mask=load_mask(found.mask, request.picture.size))
+        return replace(request, finds_face=False)
 
     def _with_inserted(self, request: RepaintRequest) -> RepaintRequest:
         """Return a change of a photograph with its subject, or else the one of the prompt.

@@ -34,8 +34,9 @@ from swiftpie.geometry.layout import (
 from swiftpie.geometry.relief import height, normals
 from swiftpie.geometry.shading import Illumination, Lighting
 from swiftpie.geometry.stance import Stance, is_flat, laid_flat, stance_of, turned_upright
+from swiftpie.imageio.images import bounding_box
 from swiftpie.library import subject_library
-from swiftpie.masks import Box, resize_mask, subject_extent
+from swiftpie.masks import HALF, Box, resize_mask, subject_extent
 from swiftpie.mini.reading import Reading, read_all
 from swiftpie.mini.relight import SIDE_PX
 from swiftpie.mini.scenes import scene_library
@@ -278,13 +279,16 @@ def staged(
 ) -> tuple[Box | None, ...]:
     """Return the boxes in which the subjects of a picture stand.
 
-    None where the model places them: where a subject has a box, and where the prompt turns it; one
-    in a drawn place, if words say nothing, and several before a picture of the user's own, all but
-    those that a border of their photograph cuts off.
+    A region of the user's own is one. None where the model places them: where a subject has a box,
+    and where the prompt turns it; one in a drawn place, if words say nothing, and several before a
+    picture of the user's own, all but those that a border of their photograph cuts off.
     """
     subjects = request.subjects
     if any(each.box is not None for each in subjects) or reading.is_turned:
         return (None,) * len(subjects)
+    regions = [mask if isinstance(mask := each.mask, Tensor) else None for each in subjects]
+    if any(mask is not None and mask.min() < HALF for mask in regions):
+        return tuple(None if mask is None else bounding_box(mask) for mask in regions)
     own = request.scene if isinstance(request.scene, Image.Image) else None
     if own is not None and max(own.size) > SIDE_PX and len(subjects) == 1:
         # In a photograph of the user's own it stands where an insertion puts it. What is no larger

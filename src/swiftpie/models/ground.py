@@ -115,9 +115,8 @@ def box_on_ground(
         InputError: There is no ground and no backdrop, no room, or only for a giant or a dwarf.
     """
     across, down = bars_of(photograph)
-    width, height = photograph.size
-    left, top = across * width, down * height
-    shown = photograph.crop((left, top, width - left, height - top))
+    left, top = across * photograph.width, down * photograph.height
+    shown = photograph.crop((left, top, photograph.width - left, photograph.height - top))
     shape = (extent[0] / shown.width, extent[1] / shown.height)
     box, doubt, is_hopeless = placed(sight_of(shown), shape, height_m, lies=lies, is_cut=is_cut)
     small = to_tensor(shown.convert("RGB").resize((COARSE_PX, COARSE_PX), reducing_gap=3.0))

@@ -366,22 +366,22 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
         """The seeds of all pictures that are drawn, of which as many are kept as were asked for."""
         return seeds_of_best(self.seeds, self.best_of)
 
-    def opened(self, side_px: int) -> Self:
+    def opened(self, size_of: Callable[[Self], tuple[int, int]]) -> Self:
         """Return the same drawing with its pictures as they are drawn.
 
-        A region that is given itself becomes that of each subject without its own. Pictures have
-        `side_px` a side where request and scene have no size.
+        A region that is given itself becomes that of each subject without its own. `size_of` says
+        height and width of the pictures.
 
         Raises:
             InputError: A picture cannot be read.
         """
         scene, style = self.scene, self.style_reference
-        scene = scene if isinstance(scene, str) else as_opened(scene)
-        own = (side_px, side_px) if isinstance(scene, str) else (scene.height, scene.width)
-        height, width = self.size_px or own
-        region = opened_region(self.mask, (width, height))
-        detail = opened_region(self.detail_mask, (width, height))
-        if scene is self.scene and style is None and region is None and detail is None:
+        drawn = self if isinstance(scene, str) else replace(self, scene=as_opened(scene))
+        region, detail = (
+            opened_region(each, lambda: size_of(drawn)[::-1])
+            for each in (self.mask, self.detail_mask)
+        )
+        if drawn.scene is scene and style is None and region is None and detail is None:
             return self
         subjects = (
             replace(
@@ -392,8 +392,7 @@ class PersonalizeRequest(Drawable["GenerationResult"]):
             for subject in self.subjects
         )
         return replace(
-            self,
-            scene=scene,
+            drawn,
             style_reference=None if style is None else as_opened(style),
             subjects=tuple(subjects),
             mask=self.mask if region is None else MaskSource.NONE,
@@ -700,15 +699,15 @@ def as_opened(picture: "Picture") -> "Image.Image":
     return as_plain(picture)
 
 
-def opened_region(region: Any, size: tuple[int, int]) -> "Tensor | None":  # noqa: ANN401 - or a source of regions
-    """Return a region that is given itself, for a picture of `size`; None of anything else."""
+def opened_region(region: Any, size: Callable[[], tuple[int, int]]) -> "Tensor | None":  # noqa: ANN401 - or a source of regions
+    """Return a region that is given itself, for a picture of that width and height; else None."""
     if region is None or isinstance(region, str):
         return None
     from swiftpie.imageio.decoding import is_picture
     from swiftpie.masks import load_mask
 
     if is_picture(region):
-        return load_mask(region, size)
+        return load_mask(region, size())
     return region if is_tensor(region) else None
 
 

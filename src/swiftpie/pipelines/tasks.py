@@ -372,7 +372,7 @@ def opened(request: ChangingT) -> ChangingT:
     image, mask = as_plain(request.image), request.mask
     mask = Path(mask) if isinstance(mask, str) else mask
     hole = hole_of(image) if mask is request.image else None
-    region = opened_region(mask, image.size) if hole is None else hole
+    region = opened_region(mask, lambda: image.size) if hole is None else hole
     changes: Any = {"image": image, "mask": mask if region is None else region}
     if request.style_reference is not None:
         changes["style_reference"] = as_plain(request.style_reference)
