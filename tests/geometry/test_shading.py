@@ -121,19 +121,26 @@ def test_the_shadow_of_a_foot_that_stands_further_back_begins_there():
 
 def test_light_of_coloured_ground_is_taken_off_a_subject_and_its_brightness_stays():
     _, mask = ball()
-    thing, paper = torch.tensor([0.5, 0.5, 0.5]), torch.tensor([0.95, 0.55, 0.2])
-    glow = 1 + 0.3 * (paper**2.2 - (paper**2.2).mean())
-    shown, grey = ((thing * glow ** (1 / 2.2)).view(1, 3, 1, 1), paper.view(1, 3, 1, 1))
-    photo = 2 * torch.lerp(grey, shown, mask) - 1
+    paper = torch.tensor([0.95, 0.55, 0.2]).view(1, 3, 1, 1)
+    shown = 0.5 * (1 + 0.3 * (paper**2.2 - (paper**2.2).mean())) ** (1 / 2.2)
+    photo = 2 * torch.lerp(paper, shown, mask) - 1
     plain = without_bounce(photo, mask)
-    before, after = (
-        (each[:, 0] - each[:, 2])[mask[:, 0] == 1].abs().mean() for each in (photo, plain)
-    )
-    assert after < before / 2
+    casts = [(each[:, 0] - each[:, 2])[mask[:, 0] == 1].abs().mean() for each in (photo, plain)]
+    assert casts[1] < casts[0] / 2
     assert ((plain - photo).mean(dim=1, keepdim=True) * (mask == 1)).abs().max() < 0.02
     grey = 2 * torch.lerp(torch.full_like(shown, 0.6), shown, mask) - 1
     assert torch.allclose(without_bounce(grey, mask), grey, atol=1e-4)
     assert torch.equal(without_bounce(photo, torch.ones_like(mask)), photo)
+
+
+def test_low_parts_lose_more_of_the_hue_of_ground_than_upper_parts_have():
+    _, mask = ball()
+    paper, orange, reds = *torch.tensor([[0.95, 0.45, 0.15], [0.7, 0.5, 0.3]])[..., None, None], []
+    for upper in (orange.mean().expand(3, 1, 1), orange):
+        shown = torch.cat([upper.expand(-1, 77, 128), orange.expand(-1, 51, 128)], dim=1)
+        plain = without_bounce(2 * torch.lerp(paper, shown, mask) - 1, mask)[0]
+        reds.append((plain[0] - plain[2])[85:][mask[0, 0, 85:] == 1].mean())
+    assert reds[0] < 0.5 < reds[1]
 
 
 def test_what_is_kept_of_a_subject_changes_its_shadow_in_no_light():

@@ -41,6 +41,7 @@ _DARKEST = 0.15  # share of a subject's brightness that its own light leaves at 
 # Light of the ground on a subject, over the ground's colour in linear light, and twice that where
 # it faces down: fitted to renderings of 5 things on coloured and grey paper. Exponent of bytes.
 _BOUNCE, _GAMMA, _MIXED = 0.25, 2.2, 0.02  # and the opacity from which a cell shows both
+_USUAL, _BLACK = 0.75, 0.01  # share of upper parts that have less of its hue; light without a hue
 _BRIGHTEST = 0.1  # share of a picture whose mean colour tells its light
 _FULL_LIGHT, _FULL_LIGHT_BELOW = 0.75, 0.35  # brightness of that by day, and around the feet
 _LEAST_BELOW = 0.25  # least light at the feet, as a share of the picture's; darker things are black
@@ -218,22 +219,31 @@ def without_light(pixels: Tensor, mask: Tensor, own: Illumination | None) -> Unl
 def without_bounce(pixels: Tensor, mask: Tensor) -> Tensor:
     """Take off the light that coloured ground throws on a subject, most where that faces down.
 
-    Its brightness stays. `pixels` (1, 3, H, W) in [-1, 1] show the ground around the lower quarter
-    of the `mask` (1, 1, H, W). Where they show none, they stay as they are.
+    Low parts also lose what they have of its hue beyond upper parts. Brightness stays.
+    `pixels` (1, 3, H, W) in [-1, 1] show the ground around the lower quarter of the `mask`
+    (1, 1, H, W). Where they show none, they stay as they are.
     """
-    relief = height(mask)
-    cells = F.adaptive_avg_pool2d(torch.cat([mask, pixels], dim=1), relief.shape[-1])
-    cover, photo = cells.split([1, 3], dim=1)
-    is_low = cover.sum(dim=3, keepdim=True).cumsum(dim=2) > 0.75 * cover.sum()
-    around = is_low & (F.max_pool2d(cover, 7, 1, 3) > FEET) & (cover < _MIXED)
+    relief, shown = height(mask), pixels / 2 + 0.5
+    cells = torch.cat([mask, shown, shown * mask], dim=1)
+    cover, photo, own = F.adaptive_avg_pool2d(cells, relief.shape[-1]).split([1, 3, 3], dim=1)
+    above = cover.sum(dim=3, keepdim=True).cumsum(dim=2) / cover.sum()
+    around = (above > 0.75) & (F.max_pool2d(cover, 7, 1, 3) > FEET) & (cover < _MIXED)
     if not around.any():
         return pixels
-    ground = ((photo / 2 + 0.5).pow(_GAMMA) * around).sum((2, 3), keepdim=True) / around.sum()
-    down = soften(normals(relief))[:, 1:2].clamp_min(0)
-    share = F.interpolate(_BOUNCE * (1 + down), (mask.shape[2], mask.shape[3]), mode="bilinear")
-    colours, light = pixels / 2 + 0.5, 1 + share * (ground - ground.mean())
-    plain = colours / light.pow(1 / _GAMMA)
-    kept = colours.mean(dim=1, keepdim=True) / plain.mean(dim=1, keepdim=True).clamp_min(_DARK)
+    ground = (photo.pow(_GAMMA) * around).sum((2, 3), keepdim=True) / around.sum()
+    down = F.interpolate(soften(normals(relief))[:, 1:2], relief.shape[2:], mode="bilinear")
+    tint = ground - ground.mean()
+    light = 1 + _BOUNCE * (1 + down.clamp_min(0)) * tint
+    most = (1 + tint).log()  # where parts face each other and the ground, and see nothing else
+    hue = F.normalize(most - most.mean(), dim=1)
+    colours = (own / cover.clamp_min(_MIXED)).pow(_GAMMA) / light
+    along = (colours.clamp_min(_BLACK).log() * hue).sum(dim=1, keepdim=True)
+    usual = F.pad(along[(cover > FEET) & (above < 0.5)], (0, 1)).quantile(_USUAL).clamp_min(0)
+    excess = (along - usual).clamp_min(0).minimum((most * hue).sum()) * (cover > FEET)
+    light = light * (excess * _eased(above) * hue).exp()
+    light = F.interpolate(light, (mask.shape[2], mask.shape[3]), mode="bilinear").pow(1 / _GAMMA)
+    plain = shown / light
+    kept = shown.mean(dim=1, keepdim=True) / plain.mean(dim=1, keepdim=True).clamp_min(_DARK)
     return 2 * (plain * kept).clamp(0, 1) - 1
 
 

@@ -95,10 +95,8 @@ def encode_identity(
     called = names or [""] * len(images)
     rows = zip(images, given, how, called, strict=True)
     for number, (image, mask, search, name) in enumerate(rows, start=1):
-        is_whole = mask is None and search.is_whole
-        shown = image
-        if is_whole and not components.family.shows_own_pixels:
-            shown = middle_square(image)  # as their image encoders were trained
+        is_square = mask is None and search.is_whole and not components.family.shows_own_pixels
+        shown = middle_square(image) if is_square else image  # as image encoders were trained
         try:
             found = crop_subject(shown, mask, search, name=name)
         except NoSubject:
@@ -136,14 +134,8 @@ def identity_of_frames(components: Components, pixels: Tensor, mask: Tensor) -> 
     if components.denoiser.installation.detail:  # else text would be encoded for nothing
         text = components.family.reference_text(components)
         text = components.text.encode([""]) if text is None else text
-    features = read_references(
-        components.denoiser,
-        components.image_encoder,
-        components.autoencoder,
-        pixels=pixels,
-        mask=mask,
-        empty_text=text,
-    )
+    networks = components.denoiser, components.image_encoder, components.autoencoder
+    features = read_references(*networks, pixels=pixels, mask=mask, empty_text=text)
     by = {"preset": components.preset.name, "fingerprint": components.fingerprint}
     return features.as_identity(pixels, mask, **by)
 
@@ -206,15 +198,13 @@ def face_identity(
     vectors = _checked_vectors(embedding, encoder.face_width)
     _check_crops(crops, num_faces=len(vectors), is_needed=encoder.needs_crops)
     device, side = components.device, components.preset.image_size_px
-    pictures = [to_tensor(picture) for picture in crops] or [torch.zeros(1, 3, side, side)] * len(
-        vectors
-    )
-    rows, frames, is_seen = [], [], float(bool(crops))
+    blank, is_seen = torch.zeros(1, 3, side, side), float(bool(crops))
+    pictures = [to_tensor(picture) for picture in crops] or [blank] * len(vectors)
+    rows, frames = [], []
     for vector, picture in zip(vectors, pictures, strict=True):
         pixels = picture.to(device)
-        rows.append(
-            encoder(pixels, torch.full_like(pixels[:, :1], is_seen), vector[None].to(device))
-        )
+        mask = torch.full_like(pixels[:, :1], is_seen)
+        rows.append(encoder(pixels, mask, vector[None].to(device)))
         small = F.interpolate(picture, size=(side, side), mode="bicubic", antialias=True)
         frames.append(small.clamp(-1, 1))
     tokens, shown = torch.cat(rows), torch.cat(frames).to(device)
@@ -342,8 +332,7 @@ def crop_subject(
     *others, is_cut = cuts = _cut_at(found.mask)
     pixels = own_colours(pixels if is_cut else without_bounce(pixels, cover), cover)
     # What reaches all four borders is a picture that was cropped to it, or a whole one.
-    names = () if all(cuts) else itertools.compress(BORDERS, others)
-    cut_at = " ".join(names)
+    cut_at = "" if all(cuts) else " ".join(itertools.compress(BORDERS, others))
     return SubjectCrop(pixels, cover, fill, found.how._replace(is_cut=is_cut, cut_at=cut_at))
 
 
@@ -403,9 +392,8 @@ def _identity_of_crops(components: Components, crops: Sequence[Image.Image]) -> 
         )
     _check_crops(crops, num_faces=len(crops), is_needed=True)
     side = components.preset.image_size_px
-    pixels = torch.cat(
-        [to_tensor(crop.resize((side, side), Image.Resampling.BICUBIC)) for crop in crops]
-    ).to(components.device)
+    squares = (crop.resize((side, side), Image.Resampling.BICUBIC) for crop in crops)
+    pixels = torch.cat([*map(to_tensor, squares)]).to(components.device)
     return identity_of_frames(components, pixels, torch.ones_like(pixels[:, :1]))
 
 
