@@ -59,6 +59,7 @@ HOPELESS, DOUBTED = 1.4, 1.2
 CANVAS_PX = 128
 # By how much a newcomer may exceed the box of what it replaces, as it hides what is guessed there.
 LARGER = 1.1
+AT_BORDER = 0.02  # What ends so near to a border, as a share of the picture's side, ends at it.
 SMALL_PX = 64  # longer side of a photograph whose light is measured
 
 
@@ -144,6 +145,8 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
     noise, identity = noise_of(components, plan), request.identity
     assert identity is not None, "a subject comes"
     assert plan.box is not None, "it has a box"
+    if request.box is None and request.mask is not None:
+        _check_borders(identity, plan.box)
     text = components.text.encode([plan.prompt, ""])
     start = components.schedule.initial_latents(noise[0]).expand(2, -1, -1, -1)
     is_free = request.box is None and request.mask is None and request.view is None
@@ -238,6 +241,18 @@ def _heed(request: RepaintRequest, doubt: float) -> None:
         logger.warning(
             "What is removed hid where surfaces meet, and that is guessed: edges may break off or "
             "run on. A smaller mask leaves less to guess."
+        )
+
+
+def _check_borders(identity: Identity, box: Box) -> None:
+    """Refuse what a border of its photograph cuts off where what it replaces ends at none."""
+    ends = zip(("left", "top", "right", "bottom"), (*box[:2], 1 - box[2], 1 - box[3]), strict=True)
+    cuts = {*identity.cut_at.split(), *["bottom"][: identity.is_cut]}
+    if hangs := sorted(cuts - {border for border, away in ends if away < AT_BORDER}):
+        raise InputError(
+            f"The subject is cut off in its photograph (border: {' '.join(hangs)}), and what it "
+            "replaces does not end at that border. Give a picture that shows all of it, or a mask "
+            "that reaches that border."
         )
 
 

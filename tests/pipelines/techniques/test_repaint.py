@@ -161,6 +161,13 @@ def test_what_the_border_of_its_photograph_cuts_off_stands_at_the_border_of_this
     assert proposed_box(scene_library().image("city street"), aside)[2] == 1
 
 
+def test_a_replacement_that_its_photograph_cuts_off_needs_a_place_at_that_border(session, identity):
+    cut = replace(identity, cutouts=(identity.cutouts[0]._replace(is_cut=True),))
+    with pytest.raises(InputError, match="border: bottom"):
+        session.replace(photograph(200, 150), cut, mask=SPOT, seed=1)
+    assert session.replace(photograph(200, 150), cut, mask=(0.3, 0.4, 0.6, 1.0), seed=1)
+
+
 def test_what_could_only_be_drawn_much_larger_than_it_is_is_refused(identity):
     with pytest.raises(InputError, match="--box"):
         proposed_box(scene_library().image("city street"), identity, "a photo of a ring")
