@@ -63,6 +63,16 @@ def test_a_line_goes_straight_on_behind_what_went():
         assert apart.sum() < 0.05 * hole.sum()
 
 
+def test_a_plain_backdrop_and_its_horizon_go_level_through_a_gap():
+    down, across = torch.arange(SIDE)[:, None], torch.arange(SIDE)
+    vase = (across - 80).abs() < 8 + 22 * ((down - 30) / 90).clamp(0, 1)
+    hole = (vase * (down >= 30) * (down < 120))[None, None].float()
+    wall = torch.linspace(1.0, 0.9, SIDE).expand(1, 3, SIDE, -1)
+    photo = torch.where(down < 100, wall, 0.8)
+    off = (inpaint(photo * (1 - hole), hole) - photo).abs()
+    assert off[..., 80:120, :].mean() < 1e-3
+
+
 def test_what_fills_has_no_step_at_its_border(hole):
     photo = torch.linspace(0.2, 0.8, SIDE).expand(1, 3, SIDE, -1)
     result = match_border(flat(0.9), photo, hole)

@@ -262,7 +262,7 @@ def shadow_of(pixels: Tensor, thing: Tensor) -> Tensor:
     rim, soft = grow(sharp, RIM_PX), found * known
     clings = _border(soft, thing).sum() <= MOST_BORDER * (soft * grow(thing, 1)).sum()
     is_near = bool(clings | (soft.sum() <= MOST_SOFT * rim.sum()))
-    share, *_ = _step_around(logs, soft, thing, least=FAINT / 2, width_px=SOFT_PX)
+    share, *_ = _step_at(logs, soft, thing, least=FAINT / 2, width_px=SOFT_PX)
     return torch.maximum(rim, found) if is_near and share >= BOUNDED[1] else rim
 
 
@@ -294,9 +294,7 @@ def _sharp_shadow(logs: Tensor, thing: Tensor) -> Tensor:
             is_cut = bool(ends[0] * ends[1] > 0) or float(sum(ends)) > MOST_CUT * border
             if is_cut or float((part * near).sum()) < LEAST_FOOT * border or not border:
                 continue
-            share, step, varied = _step_around(
-                logs, part, thing, least=DARKER[0], width_px=WIDTH_PX
-            )
+            share, step, varied = _step_at(logs, part, thing, least=DARKER[0], width_px=WIDTH_PX)
             around = (grow(part, WIDTH_PX) - part) * known
             spread = sum(float(grey[each > 0].std(correction=0)) for each in (part, around))
             is_even = share >= BOUNDED[0] and varied <= VARIED
@@ -310,7 +308,7 @@ def _border(part: Tensor, thing: Tensor) -> Tensor:
     return (grow(part, 1) - part) * (1 - grow(thing, 1))
 
 
-def _step_around(
+def _step_at(
     logs: Tensor, part: Tensor, thing: Tensor, *, least: float, width_px: int
 ) -> tuple[float, float, float]:
     """Return where on its border a part is darker alike, as a share, how much, and how varied."""
