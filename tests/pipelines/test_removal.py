@@ -166,7 +166,7 @@ def test_what_rests_on_a_thing_is_found_and_what_stands_beside_is_not(photo, pla
     assert not bool((found & (grow(there.float(), 2) <= 0)).any())
 
 
-def test_a_click_for_what_cannot_be_told_is_refused_and_a_mask_is_followed(session, caplog):
+def test_a_click_for_what_cannot_be_told_is_refused_and_a_mask_is_followed(session, caplog, sprite):
     rooms = [(220, 60, 60), (40, 90, 200), (240, 230, 90), (20, 40, 20)]
     corner = Image.new("RGB", (320, 240))
     for number, colour in enumerate(rooms):
@@ -175,6 +175,8 @@ def test_a_click_for_what_cannot_be_told_is_refused_and_a_mask_is_followed(sessi
     ImageDraw.Draw(corner).ellipse((110, 70, 210, 170), fill=(255, 255, 255))
     with pytest.raises(InputError, match="paint what goes as a mask"):
         session.remove(corner, points=[(0.5, 0.5)], seed=1)
+    with pytest.raises(InputError, match="paint what goes as a mask"):
+        session.replace(corner, session.encode_identity(sprite), points=[(0.5, 0.5)], seed=1)
     mask = Image.new("L", corner.size)
     ImageDraw.Draw(mask).rectangle((100, 60, 220, 180), fill=255)
     result = session.remove(corner, mask=mask, seed=1)

@@ -38,6 +38,7 @@ from swiftpie.pipelines.filling import (
     Area,
     CanvasDrawing,
     OnBand,
+    OnDoubt,
     blurred,
     draw_over,
     enlarged_part,
@@ -310,6 +311,7 @@ def composite_patch(
     place: Area,
     seed: int,
     on_band: OnBand = int,
+    on_doubt: OnDoubt = float,
 ) -> Tensor:
     """Return a `patch` of the photograph, at `place` on the canvas, with a subject `placed` in it.
 
@@ -323,7 +325,7 @@ def composite_patch(
     if bool(gone.all()):
         ground = draw_over(patch, drawing.alone, gone=gone, place=place, seed=seed, on_band=on_band)
     elif bool(gone.any()):
-        ground = inpaint(patch, gone, on_band=on_band)
+        ground = inpaint(patch, gone, on_band=on_band, on_doubt=on_doubt)
     shade = _shade(drawing.changes, placed).exp()
     ground = ground * enlarged_part(shade, place, size, on_band=on_band)
     on_band()
