@@ -67,10 +67,8 @@ def test_a_plain_backdrop_and_its_horizon_go_level_through_a_gap():
     down, across = torch.arange(SIDE)[:, None], torch.arange(SIDE)
     vase = (across - 80).abs() < 8 + 22 * ((down - 30) / 90).clamp(0, 1)
     hole = (vase * (down >= 30) * (down < 120))[None, None].float()
-    wall = torch.linspace(1.0, 0.9, SIDE).expand(1, 3, SIDE, -1)
-    photo = torch.where(down < 100, wall, 0.8)
-    off = (inpaint(photo * (1 - hole), hole) - photo).abs()
-    assert off[..., 80:120, :].mean() < 1e-3
+    photo = torch.where(down < 100, torch.linspace(1.0, 0.9, SIDE), 0.8).expand(1, 3, -1, -1)
+    assert (inpaint(photo * (1 - hole), hole) - photo)[..., 80:120, :].abs().mean() < 1e-3
 
 
 def test_what_fills_has_no_step_at_its_border(hole):
@@ -84,13 +82,6 @@ def test_nothing_of_what_goes_stays(hole):
     for went in (0.0, 1.0):
         filled = inpaint(torch.lerp(flat(0.5), flat(went), hole), hole)
         assert torch.allclose(filled, flat(0.5), atol=0.02)
-
-
-def test_an_edge_goes_on_behind_what_went(hole):
-    photo = torch.lerp(flat(0.2), flat(0.8), box(0, 0, SIDE, 85))
-    result = inpaint(torch.lerp(photo, flat(0.5), hole), hole)
-    assert result[0, 0, 60:75, 75].min() > 0.65
-    assert result[0, 0, 95:110, 75].max() < 0.35
 
 
 def test_a_pattern_goes_on_behind_what_went(hole):
@@ -201,9 +192,7 @@ def test_texture_is_copied_in_large_pieces_and_each_once():
 def test_others_of_the_kind_are_not_copied_to_the_place_of_what_goes():
     patch = 0.1 * torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     patch[:, 1] += 0.6
-    gone = torch.zeros(1, 1, 128, 128)
-    gone[..., 40:100, 40:90] = 1
-    red = gone.clone()
+    gone, red = (box(40, 40, 90, 100, side=128) for _ in range(2))
     for left in range(4, 120, 20):  # a herd, part of which touches what goes
         red[..., 32:40, left : left + 8] = 1
     patch = torch.where(red > 0, patch.new_tensor([0.7, 0.1, 0.1]).view(1, 3, 1, 1), patch)
@@ -229,8 +218,7 @@ def test_a_thin_line_goes_on_through_a_gap_with_its_grain_and_noise_draws_none()
     torch.manual_seed(0)
     rows = torch.arange(160.0)[:, None] - 0.2 * torch.arange(160.0)
     line = 0.3 * (1 - (rows - 64).abs() / 2).clamp_min(0).expand(1, 3, 160, 160)
-    noise, known = 0.04 * torch.randn(1, 3, 160, 160), torch.ones(1, 1, 160, 160)
-    known[..., 50:110, 50:110] = 0
+    noise, known = 0.04 * torch.randn(1, 3, 160, 160), 1 - box(50, 50, 110, 110)
     (drawn, _), gap = lines_through(line + noise, known), (known == 0).expand_as(line)
     assert drawn[gap & (line > 0.25)].mean() > 0.2
     assert (drawn - line)[gap & (line > 0.25)].std() > 0.025

@@ -168,15 +168,9 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
         class_tokens=components.text.find_words(plan.prompt, ["", ""]),
         scales=resolved_scales(components.preset, request),
     )
-    prepared = Prepared(
-        components,
-        start,
-        text,
-        read_null_text(components, request.negative_prompt, guidance=request.guidance, rows=2),
-        condition,
-        fresh=noise[1:].expand(-1, 2, -1, -1, -1),
-        layouts=(layout,),
-    )
+    null = read_null_text(components, request.negative_prompt, guidance=request.guidance, rows=2)
+    fresh = noise[1:].expand(-1, 2, -1, -1, -1)
+    prepared = Prepared(components, start, text, null, condition, fresh=fresh, layouts=(layout,))
     return plan._replace(start=prepared, lighting=lighting.select(slice(1)))
 
 
