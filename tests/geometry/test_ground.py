@@ -15,7 +15,6 @@ from swiftpie.geometry.ground import (
     WIDEST,
     Member,
     at_borders,
-    close_up,
     heights,
     heights_in,
     stand,
@@ -63,9 +62,11 @@ def test_the_ground_reaches_behind_the_feet_of_what_stands_on_a_slanted_edge():
 
 @pytest.mark.parametrize("extent", [(1.0, 1.5), (3.0, 1.0)])
 def test_what_its_photograph_cuts_off_is_cut_by_the_lower_border_of_the_picture(extent):
-    for share in (0.0, 0.5, 0.99):
-        left, top, right, foot = close_up(extent, share=share, x=share)
-        assert 1 < foot < 1.04
+    bust = Member(extent[0] / extent[1], 0.5, is_bust=True)
+    for (_, ground), share in product(GROUNDS, (0.0, 0.5, 0.99)):
+        ((left, top, right, foot),) = stand_together(ground, [bust], share=share, x=share)
+        assert 1.03 < foot < 1.1
+        assert top < 0.3 or right - left > 0.95
         assert min(left, top, 1 - right) >= 0
         assert (right - left) / (foot - top) == pytest.approx(extent[0] / extent[1])
 

@@ -196,6 +196,23 @@ def test_arts_and_materials_that_are_not_drawn_are_refused(
         session.draw(PersonalizeRequest(prompt=prompt, **request))
 
 
+def test_only_behind_a_portrait_a_place_is_out_of_focus_and_without_shadow(session, identity):
+    cut = replace(identity, cutouts=(Cutout("mask", 1.0, is_cut=True),))
+    detail, shadow = [], []
+    for who, box in ((identity, None), (cut, (0.3, 0.4, 0.6, 0.9)), (cut, None)):
+        subject = Subject(who, box)
+        request = PersonalizeRequest(subjects=(subject,), prompt="a dog on a lawn", seeds=(2,))
+        (row,) = scene.scene_rows(session.components, request)
+        rows = np.abs(np.diff(values(row.place), axis=1)).mean(axis=(1, 2))
+        detail.append((rows[: len(rows) // 3].mean(), rows[-len(rows) // 6 :].mean()))
+        shadow.append(row.is_ground)
+    assert detail[0] == detail[1]
+    assert shadow == [True, True, False]
+    far, near = (after / before for before, after in zip(detail[0], detail[2], strict=True))
+    assert far < 0.5
+    assert near < 0.5
+
+
 @pytest.mark.parametrize("prompt", ["a dog in a vineyard", "a dog on a beach"])
 def test_what_its_photograph_cuts_off_reaches_the_lower_border(session, identity, prompt):
     cut = replace(identity, cutouts=(identity.cutouts[0]._replace(is_cut=True),))

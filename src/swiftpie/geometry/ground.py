@@ -23,8 +23,9 @@ WIDEST = 0.42  # greatest width of a subject in a near place, as a share of the 
 LEAST, MOST = 0.12, 0.86  # least and greatest height of a subject, as shares of the picture's
 UNKNOWN = 0.42  # height of a subject whose real size is unknown, as such a share
 MARGIN = 0.02  # share of the picture that stays free around a subject
-PORTRAIT = (0.42, 0.52)  # height of a subject that the lower border cuts, by seed
-BELOW = 0.05  # share of such a subject's height that lies below the border
+PORTRAIT = (0.8, 0.92)  # height of a subject that the lower border cuts, by seed
+GROUP = (0.42, 0.52)  # the same beside one that stands in the picture
+BELOW, UNDER = 0.05, 0.1  # share of its size beyond the side that cuts a subject, and below
 BASE = 0.6  # share of a subject's width on which it rests
 NEAR_BASE = 0.9  # the same share in a near place, such as a wall, which ends at an edge
 NEAR_WAY = 0.3  # how far from the far end of near ground a thing stands, as a share of its rows
@@ -136,16 +137,6 @@ def names_flat(words: Sequence[str]) -> bool:
     return next((word for word in words if heights_in([word])), "") in FLAT
 
 
-def close_up(extent: tuple[float, float], *, share: float, x: float) -> Box:
-    """Return the box of a subject that the lower border of its photograph cuts off.
-
-    The lower border of the picture cuts it as well, as in a portrait; see `stand`.
-    """
-    height = PORTRAIT[0] + (PORTRAIT[1] - PORTRAIT[0]) * share
-    size = fitting(height, extent)
-    return box_on(1 + BELOW * size[1], x, size)
-
-
 def fitting(height: float, extent: tuple[float, float]) -> tuple[float, float]:
     """Return width and height of a subject of an extent that is so high, or as wide as fits."""
     height = min(height, (1 - 2 * MARGIN) * extent[1] / extent[0])
@@ -175,9 +166,9 @@ def at_borders(box: Box, cut_at: str, *, ground: Ground | None = None) -> Box:
         height = (1 + 2 * BELOW) / shape
     if "top" in cuts:
         height = max(
-            height if is_wide else 0.0, 1 / (1 - 2 * BELOW) if foot > 1 else foot / (1 - BELOW)
+            height if is_wide else 0.0, 1 / (1 - BELOW - UNDER) if foot > 1 else foot / (1 - BELOW)
         )
-    foot = foot if foot <= 1 else 1 + BELOW * height
+    foot = foot if foot <= 1 else 1 + UNDER * height
     width, top = shape * height, foot - height
     left = centre - width / 2
     if (width > 1 and not is_wide) or (top < 0) is not ("top" in cuts):
@@ -320,8 +311,11 @@ def stand_together(
     wides = [high * each.shape for high, each in zip(highs, members, strict=True)]
     gap, high = GAP * sum(wides) / count, max(highs)
     extent = (sum(wides) + gap * (count - 1), high)
-    box = close_up(extent, share=share, x=x)
-    if not busts:
+    if busts:
+        least, most = PORTRAIT if len(busts) == count else GROUP
+        size = fitting(least + (most - least) * share, extent)
+        box = box_on(1 + UNDER * size[1], x, size)
+    else:
         tall, lies = known or None, members[0].lies
         box = stand(ground, extent, tall, share=share, x=x, way=way, lies=lies, count=count)
         box = scaled(box, high)
@@ -338,7 +332,7 @@ def stand_together(
     at, boxes = first if is_left else last if is_right else box[0], list[Box]()
     gap += (last - first) / unit / (count - 1) if is_left and is_right else 0.0
     for each, width, height in zip(members, wides, highs, strict=True):
-        down = 1 + BELOW * unit * height if each.is_bust else foot
+        down = 1 + UNDER * unit * height if each.is_bust else foot
         boxes.append((at, down - unit * height, at + unit * width, down))
         at += unit * (width + gap)
     return boxes

@@ -43,7 +43,7 @@ def place(
     noise, predictor = given["noise"][0], components.own.layout_predictor
     size = (noise.shape[2], noise.shape[3])
     extent = subject_extent(identity.mask[:1])
-    found = upright(fitted(predictor.place(noise, text.pooled, extent), size))
+    found = upright(fitted(predictor(noise, text.pooled, extent).layout, size))
     unturned = torch.zeros(1, 4)
     centre, scale = fit_to_boxes(given["box"], size, extent)
     boxed = Layout(centre, scale, rotation=torch.zeros(1), flip=torch.zeros(1), pose=unturned)

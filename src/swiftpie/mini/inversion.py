@@ -272,7 +272,7 @@ def _moved(
 ) -> Layout:
     """Return a layout moved and scaled as what two prompts (2, D) predict differs."""
     extent = subject_extent(mask).to(noise).expand(2, -1)
-    both = components.own.layout_predictor.place(noise.expand(2, -1, -1, -1), texts, extent)
+    both = components.own.layout_predictor(noise.expand(2, -1, -1, -1), texts, extent).layout
     growth = (both.scale[1:] / both.scale[:1]).view(1, *[1] * (layout.scale.ndim - 1))
     centre = layout.centre + both.centre[1:] - both.centre[:1]
     return layout._replace(centre=centre.to(layout.centre), scale=layout.scale * growth)

@@ -169,7 +169,7 @@ def _predicted(
 ) -> Layout:
     """Return the layout of the layout predictor."""
     extent = subject_extent(subject.identity.mask[:1]).expand(len(noise), -1)
-    layout = fitted(components.own.layout_predictor.place(noise, text.pooled, extent), size)
+    layout = fitted(components.own.layout_predictor(noise, text.pooled, extent).layout, size)
     turned = [reading.is_turned for reading in read_all(components, request)] or [False]
     is_turned = layout.rotation.new_tensor(turned)
     layout = upright(layout, is_turned=is_turned, flip=request.flip, tilt=request.tilt)
@@ -389,11 +389,6 @@ class LayoutPredictor(Network):
         )
         return LayoutScores(layout=layout, flip_logit=flip_logit)
 
-    def place(self, noise: Tensor, text: Tensor, extent: Tensor) -> Layout:
-        """Return the layouts of `forward`."""
-        placed: LayoutScores = self(noise, text, extent)
-        return placed.layout
-
     def light(
         self,
         noise: Tensor,
@@ -480,18 +475,15 @@ class LightReader(nn.Module):
         """
         scene = self.told(known)
         if given is not None:
-            features, votes = self._look(given)
+            features, votes = self.look(given)
             sure = torch.sigmoid(votes.confidence)
             sure = sure * resize_mask(given[:, 3:], (sure.shape[2], sure.shape[3]))
             said = (sure * votes.numbers).sum((2, 3)) / (sure.sum((2, 3)) + DOUBT)
             scene = scene + self.mood(features.mean((2, 3))) + said
         return illumination(scene.float())
 
-    def votes(self, given: Tensor) -> LightVotes:
-        """Return the predictions of the cells of `given` pictures (B, 4, H, W)."""
-        return self._look(given)[1]
-
-    def _look(self, given: Tensor) -> tuple[Tensor, LightVotes]:
+    def look(self, given: Tensor) -> tuple[Tensor, LightVotes]:
+        """Return features and votes of the cells of `given` pictures (B, 4, H, W)."""
         places = pixel_grid(SCENERY_PX, SCENERY_PX, like=given).movedim(-1, 0)
         seen = torch.cat([_at(given, SCENERY_PX), places.expand(len(given), -1, -1, -1)], dim=1)
         features = self.scenery(F.pixel_unshuffle(seen, 2))

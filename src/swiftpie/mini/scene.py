@@ -25,11 +25,11 @@ from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.ground import Ground
 from swiftpie.geometry.layout import Layout
 from swiftpie.geometry.shading import FEET, Extent, Part, cast_around, usual_shadow
-from swiftpie.imageio.images import extent_of, from_8_bits, from_bytes, in_bytes, to_bytes
+from swiftpie.imageio.images import extent_of, from_8_bits, from_bytes, in_bytes, to_bytes, to_pil
 from swiftpie.masks import Box
 from swiftpie.mini.looks import COLOURS, MATERIALS
 from swiftpie.mini.own_pixels import GREY, WHOLE, StandingSubject, gains_between, own_pixels
-from swiftpie.mini.placing import are_small, picture_size, place_of, place_subjects, staged
+from swiftpie.mini.placing import FLOOR, are_small, picture_size, place_of, place_subjects, staged
 from swiftpie.mini.reading import Reading, read, read_all, vocabulary_of
 from swiftpie.mini.relight import DRAWN_WEATHERS, NOISE_SHAPE, relight, weathered
 from swiftpie.mini.scenes import OWN_PICTURE, WINTRY, cut_to, scene_library
@@ -65,6 +65,9 @@ MOST_COVER = 63 / 576  # share of its height by which what grows is seen before 
 # part of its height what is as far away as the foot fades, and how many times as far as the foot of
 # a blade the ground lies whose light it has.
 RISES, SOFT, OUT_OF_SHADE = 0.4, 8 / 576, 2.5
+# Of a portrait: the blur of what is far away and the row where the subject would stand, as shares
+# of the height; rows and discs by which the blur is computed.
+FAR_BLUR, FEET_AT, SOFT_PX, NUM_DISCS, GAMMA = 0.045, 1.45, 216, 4, 2.2
 
 
 class SceneRow(NamedTuple):
@@ -177,12 +180,11 @@ def draw_empty(
 ) -> Drawn:
     """Return scenes without a subject, a picture a row."""
     pictures = torch.cat([row.finished(to_bytes(row.place)) for row in rows])
-    cells = drawn_cells(components, request)
     clock.lap("scene")
     return Drawn(
         pictures,
         torch.zeros_like(pictures[:, :1]),
-        regions=torch.zeros(len(rows), 1, *cells),
+        regions=torch.zeros(len(rows), 1, *drawn_cells(components, request)),
         facts={"scene": names_of(rows), **facts},
     )
 
@@ -203,8 +205,8 @@ def prepare_scene(components: Components, request: PersonalizeRequest, clock: Cl
     found = boxes if any(map(any, boxes)) else None
     noise = model_noise(components, size, request.seeds)
     stands = partial(place_subjects, boxes=found, size=size, read_noise=noise[0])
-    cells = drawn_cells(components, request, (noise.shape[3], noise.shape[4]))
-    words = subjects_alone(components, request, coarse_noise(noise, cells))
+    coarse = coarse_noise(noise, drawn_cells(components, request))
+    words = subjects_alone(components, request, coarse)
     start = prepare_subjects(components, words, clock, place=stands)
     finish = partial(finish_scene, plan=ScenePlan(request, size, rows, start), clock=clock)
     return Plan(request, finish, start)
@@ -229,33 +231,25 @@ def subjects_alone(
             text = re.sub(rf"\b{re.escape(word)}\b", name, text, count=1, flags=re.IGNORECASE)
         prompts.append(read(text, vocabulary_of(components)).photo_prompt)
     prompt = prompts[0] if isinstance(request.prompt, str) else tuple(prompts)
-    cells = None if noise is None else (noise.shape[3], noise.shape[4])
-    size_px = drawn_size(components, request, cells)
+    size_px = drawn_size(components, request)
     return with_own(request, prompt=prompt, scene=WORDS_ALONE, size_px=size_px, noise=noise)
 
 
-def drawn_size(
-    components: Components, request: PersonalizeRequest, cells: tuple[int, int] | None = None
-) -> tuple[int, int]:
-    """Return height and width of what the model itself draws before a scene, of so many `cells`."""
-    rows, columns = cells or drawn_cells(components, request)
+def drawn_size(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
+    """Return height and width of what the model itself draws before a scene."""
+    rows, columns = drawn_cells(components, request)
     return rows * components.preset.latent_cell_px, columns * components.preset.latent_cell_px
 
 
-def drawn_cells(
-    components: Components, request: PersonalizeRequest, whole: tuple[int, int] | None = None
-) -> tuple[int, int]:
-    """Return latent rows and columns of what the model draws before a scene, even numbers.
-
-    `whole` are those of the model's own size, if they are known.
-    """
+def drawn_cells(components: Components, request: PersonalizeRequest) -> tuple[int, int]:
+    """Return latent rows and columns of what the model draws before a scene, even numbers."""
     looks = [look for reading in read_all(components, request) for look in reading.looks]
     is_dyed = any(look is not None and look.name not in OWN_LOOKS for look in looks)
     is_small = components.preset.image_size_px < FOR_LIGHT * MIN_SIDE_PX
     coarser = FOR_LOOKS if is_dyed or is_small else FOR_LIGHT
     rows, columns = (
         max(LEAST_CELLS, 2 * math.floor(side / coarser / 2 + 0.5))
-        for side in whole or _model_cells(components, picture_size(components, request))
+        for side in _model_cells(components, picture_size(components, request))
     )
     return rows, columns
 
@@ -281,8 +275,7 @@ def coarse_noise(noise: Tensor, cells: tuple[int, int]) -> Tensor:
 
 def _model_cells(components: Components, size: tuple[int, int]) -> tuple[int, int]:
     """Return latent rows and columns, multiples of 4, of the model's own size in a shape."""
-    preset = components.preset
-    cell_px = preset.latent_cell_px
+    preset, cell_px = components.preset, components.preset.latent_cell_px
     height, width = near_size(size, side_px=preset.image_size_px, unit_px=4 * cell_px)
     return height // cell_px, width // cell_px
 
@@ -336,7 +329,12 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             )
         is_ground = name is None or known.is_ground(name)
         row = SceneRow(reading, seed, picture, name, is_photo, is_ground, noise, boxes)
-        lit = _lit(components, row, share)
+        lit = _lit(components, row)
+        is_cut = [each.identity.is_cut for each in request.subjects]
+        if name and is_cut and all((*boxes, *is_cut)):  # a portrait
+            what, horizon = sha256(lit.tobytes()).hexdigest(), (ground or FLOOR).horizon
+            lit = components.keep("portrait", what, partial(_out_of_focus, lit, horizon))
+            row = row._replace(is_ground=False)  # shadows lie beside feet, below the border
         rows.append(row._replace(place=lit, ground=ground, cover=cover))
     return rows
 
@@ -363,8 +361,8 @@ def _place_shown(
     return shown, None if ground is None or not ground.corners else ground.seen_in(view), cover
 
 
-def _lit(components: Components, row: SceneRow, share: float) -> Image.Image:
-    """Return the place of a picture, which `share` has dealt, in the light of its prompt.
+def _lit(components: Components, row: SceneRow) -> Image.Image:
+    """Return the place of a picture in the light of its prompt.
 
     Photographs look the same by any noise, up to a level or two, so each is lit once.
     """
@@ -378,10 +376,28 @@ def _lit(components: Components, row: SceneRow, share: float) -> Image.Image:
         return relight(picture, setting, noise=row.noise, place=name, run=run)
     if setting.in_photographs == PLAIN:
         return picture
-    known_as = f"{name} {scene_library().number_dealt(name, share)}" if name else ""
-    what = known_as or sha256(picture.tobytes()).hexdigest()
+    what = sha256(picture.tobytes()).hexdigest()
     lit = partial(relight, picture, setting, noise=draw_noise([0], NOISE_SHAPE), run=run)
     return components.keep("lit place", f"{what} {picture.size} {tuple(setting)}", lit)
+
+
+def _out_of_focus(place: Image.Image, horizon: float) -> Image.Image:
+    """Return a place behind a portrait, as a lens that is focused on the subject shows it.
+
+    A thin lens blurs what is `z` away by `FAR_BLUR * (1 - focus / z)`, and ground at `y` is as far
+    away as 1 / (y - horizon). Light adds up in discs.
+    """
+    small = place.resize((SOFT_PX * place.width // place.height, SOFT_PX), Image.Resampling.BOX)
+    y = (torch.arange(SOFT_PX) + 0.5) / SOFT_PX
+    radius = FAR_BLUR / 2 * SOFT_PX * ((FEET_AT - y) / (FEET_AT - horizon)).clamp(max=1)
+    steps, reach = torch.linspace(radius.min(), radius.max(), NUM_DISCS), math.ceil(radius.max())
+    across = torch.arange(-reach, reach + 1.0)
+    discs = (steps[:, None, None] + 0.5 - torch.hypot(across, across[:, None])).clamp(0, 1)
+    light = F.pad(to_bytes(small).div(255).pow(GAMMA), (reach,) * 4, mode="replicate")
+    seen = F.conv2d(light.transpose(0, 1), (discs / discs.sum((1, 2), keepdim=True))[:, None])
+    parts = (1 - (radius - steps[:, None]).abs() / (steps[1] - steps[0])).clamp_min(0)
+    soft = (seen * parts[:, :, None]).sum(dim=1).clamp(0, 1).pow(1 / GAMMA)
+    return to_pil(2 * soft[None] - 1)[0].resize(place.size, Image.Resampling.BICUBIC)
 
 
 @torch.no_grad()

@@ -87,7 +87,7 @@ class LightStage:
         seen = seen.mirrored(chance.to(seen.given.device) < MIRRORED_SHARE)
         with fast_precision(seen.given.device):
             found = self._read(network, seen, seed=step)
-            votes = network.light_reader.votes(seen.given)
+            votes = network.light_reader.look(seen.given)[1]
         return {
             "light": light_loss(found, seen.truth),
             "votes": vote_loss(votes, seen.truth.scene, seen.shows),

@@ -231,7 +231,7 @@ class OneStepStage:
         """Return how wrong cells are about the light, of pictures that are not drawn at all."""
         scenery = self.world.scenery(self.config.sceneries, seed=step + SCENERY_SEED)
         with fast_precision(scenery.given.device):
-            votes = network.layout_predictor.light_reader.votes(scenery.given)
+            votes = network.layout_predictor.light_reader.look(scenery.given)[1]
         return vote_loss(votes, scenery.light.illumination(), scenery.shows)
 
     def _draw(
