@@ -262,8 +262,7 @@ def _heights_of(request: PersonalizeRequest, reading: Reading) -> list[float | N
     """Return the usual height of each subject in metres; None for names that no table has."""
     mentioned, heights = heights_in(reading.said), list[float | None]()
     for number, subject in enumerate(request.subjects):
-        named = subject.identity.named
-        name = subject.name or ("" if named is None else named.name)
+        name = subject.name or getattr(subject.identity.named, "name", "")
         known = heights_in(tokens_in(name)) or mentioned[number : number + 1]
         heights.append(known[0] if known else None)
     return heights

@@ -65,8 +65,7 @@ MOST_COVER = 63 / 576  # share of its height by which what grows is seen before 
 # part of its height what is as far away as the foot fades, and how many times as far as the foot of
 # a blade the ground lies whose light it has.
 RISES, SOFT, OUT_OF_SHADE = 0.4, 8 / 576, 2.5
-# Of a portrait: the blur of what is far away and the row where the subject would stand, as shares
-# of the height; rows and discs by which the blur is computed.
+# Blur of what is far behind a portrait, and the row of its feet, in heights; rows, discs, gamma.
 FAR_BLUR, FEET_AT, SOFT_PX, NUM_DISCS, GAMMA = 0.045, 1.45, 216, 4, 2.2
 
 
@@ -329,8 +328,7 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             )
         is_ground = name is None or known.is_ground(name)
         row = SceneRow(reading, seed, picture, name, is_photo, is_ground, noise, boxes)
-        lit = _lit(components, row)
-        is_cut = [each.identity.is_cut for each in request.subjects]
+        lit, is_cut = _lit(components, row), [each.identity.is_cut for each in request.subjects]
         if name and is_cut and all((*boxes, *is_cut)):  # a portrait
             what, horizon = sha256(lit.tobytes()).hexdigest(), (ground or FLOOR).horizon
             lit = components.keep("portrait", what, partial(_out_of_focus, lit, horizon))
@@ -362,10 +360,7 @@ def _place_shown(
 
 
 def _lit(components: Components, row: SceneRow) -> Image.Image:
-    """Return the place of a picture in the light of its prompt.
-
-    Photographs look the same by any noise, up to a level or two, so each is lit once.
-    """
+    """Return the place of a picture in the light of its prompt; each photograph is lit once."""
     picture, name, setting = row.place, row.name, row.reading.shown_setting
     if row.is_photo and name in WINTRY and setting.season == WINTER:
         setting = setting._replace(season=PLAIN.season)
@@ -384,11 +379,10 @@ def _lit(components: Components, row: SceneRow) -> Image.Image:
 def _out_of_focus(place: Image.Image, horizon: float) -> Image.Image:
     """Return a place behind a portrait, as a lens that is focused on the subject shows it.
 
-    A thin lens blurs what is `z` away by `FAR_BLUR * (1 - focus / z)`, and ground at `y` is as far
-    away as 1 / (y - horizon). Light adds up in discs.
+    A thin lens blurs what is `z` away by `FAR_BLUR * (1 - focus / z)`. Light adds up in discs.
     """
     small = place.resize((SOFT_PX * place.width // place.height, SOFT_PX), Image.Resampling.BOX)
-    y = (torch.arange(SOFT_PX) + 0.5) / SOFT_PX
+    y = (torch.arange(SOFT_PX) + 0.5) / SOFT_PX  # ground lies as far as 1 / (y - horizon)
     radius = FAR_BLUR / 2 * SOFT_PX * ((FEET_AT - y) / (FEET_AT - horizon)).clamp(max=1)
     steps, reach = torch.linspace(radius.min(), radius.max(), NUM_DISCS), math.ceil(radius.max())
     across = torch.arange(-reach, reach + 1.0)
