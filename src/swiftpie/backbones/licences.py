@@ -72,7 +72,7 @@ JUDGES = (CLIP, *(LicenceTerms("judge", name, terms, True) for name, terms in FR
 def everything() -> list[LicenceTerms]:
     """Return the terms of all presets, their bases, adapters, encoders, cut-out and judges."""
     presets = map(preset_terms, PRESETS.names())
-    encoders = (encoder_terms(name, part="face encoder") for name in FACE_ENCODERS.names())
+    encoders = map(encoder_terms, FACE_ENCODERS.names())
     others = (ADAPTER, FACE_ADAPTER, IMAGE_ENCODER, OWN_CUTOUT, OWN_JUDGES, SPRITES)
     return list(dict.fromkeys(chain(*presets, *encoders, others, JUDGES)))
 
@@ -140,7 +140,7 @@ def recipe_terms(recipe: Recipe) -> list[LicenceTerms]:
             name = chosen if place is None else place.repository
             found.append(licence._replace(part=part, name=name))
     if recipe.face_encoder is not None:
-        found += encoder_terms(recipe.face_encoder, part="face encoder")
+        found += encoder_terms(recipe.face_encoder)
     return found
 
 
@@ -150,7 +150,7 @@ def check_commercial(
     """Raise ConfigError for parts that `commercial_only` excludes; files on this machine pass."""
     if not choices.get("commercial_only"):
         return
-    parts = [term for each in encoders for term in encoder_terms(each, part="face encoder")]
+    parts = [term for each in encoders for term in encoder_terms(each)]
     own = set[str]()
     if preset is not None:
         places = {name: str(choices[name]) for name in PLACES if choices.get(name) is not None}
@@ -187,21 +187,16 @@ def _adapter_at(place: RepoReference | None, name: str, part: str = "adapter") -
         return LicenceTerms(part, name, YOURS, None)
     if place.repository == RELEASE:
         return SWIFTEDIT._replace(part=part)
-    return adapter_terms(place.path)
-
-
-def encoder_terms(name: str, *, part: str) -> list[LicenceTerms]:
-    files = FACE_ENCODERS.get(name).files
-    return [
-        LicenceTerms(part, f"{name}: {file.name}", file.licence, file.is_commercial)
-        for file in files
-    ]
-
-
-def adapter_terms(adapter: str) -> LicenceTerms:
-    name = PurePath(adapter).name
+    name = PurePath(place.path).name
     if name.lower().startswith("ip-adapter-faceid"):
         return FACE_ADAPTER._replace(name=name)
     if name.lower().startswith("ip-adapter"):
         return ADAPTER._replace(name=name)
     return LicenceTerms("adapter", name, YOURS, None)
+
+
+def encoder_terms(name: str) -> list[LicenceTerms]:
+    return [
+        LicenceTerms("face encoder", f"{name}: {file.name}", file.licence, file.is_commercial)
+        for file in FACE_ENCODERS.get(name).files
+    ]

@@ -324,7 +324,7 @@ def terms_of(name: str) -> list[licences.LicenceTerms]:
     if name in PRESETS.names():
         return licences.preset_terms(name)
     if name in FACE_ENCODERS.names():
-        return licences.encoder_terms(name, part="face encoder")
+        return licences.encoder_terms(name)
     raise _unknown(name)
 
 
