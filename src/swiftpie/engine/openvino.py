@@ -75,9 +75,11 @@ def to_openvino(
         precision=precision,
     )
     encoder, inversion = components.image_encoder, components.inversion
-    encoder = None if encoder is None else openvino_image_encoder(encoder, graphs)
-    if quantizer is not None and isinstance(encoder, ClipIdentityEncoder):
-        quantizer.components = replace(components, image_encoder=encoder)  # sees sooner than torch
+    if type(encoder) is ClipIdentityEncoder:  # others stay in torch
+        tower, encoder = OpenvinoTower(encoder.tower, graphs), shared_copy(encoder)
+        encoder.tower = tower  # type: ignore[assignment]  # stands for it
+        if quantizer is not None:
+            quantizer.components = replace(components, image_encoder=encoder)  # sees sooner
     return replace(
         components,
         text=openvino_text(components.text, graphs),
@@ -205,7 +207,7 @@ class OpenvinoTower(_OpenvinoClip):
 
     def __init__(self, inner: nn.Module, graphs: GraphCache) -> None:
         super().__init__(inner, graphs)
-        self._function = Function(TOWER, inner, _see, self._weights)
+        self._function = Function(TOWER, inner, _all, self._weights)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -233,15 +235,6 @@ class OpenvinoCalls:
         return self._made[network](*tensors)
 
 
-def openvino_image_encoder(inner: nn.Module, graphs: GraphCache) -> nn.Module:
-    """Return `inner` with its CLIP tower in OpenVINO; encoders of another kind stay in torch."""
-    if type(inner) is not ClipIdentityEncoder:
-        return inner
-    made = shared_copy(inner)
-    made.tower = OpenvinoTower(inner.tower, graphs)  # type: ignore[assignment]  # stands for it
-    return made
-
-
 def _read_noted(denoiser: Any, encoded: Tensor, text: TextCondition) -> tuple[Tensor, ...]:  # noqa: ANN401 - see `predict`
     notes: Notes = denoiser.read_reference(encoded, text)
     return tuple(notes[name] for name in denoiser.installation.detail)
@@ -266,11 +259,6 @@ def _last(
     return output.last_hidden_state, output.pooler_output
 
 
-def _all(encoder: nn.Module, input_ids: Tensor) -> tuple[Tensor, ...]:
-    output = encoder(input_ids=input_ids, output_hidden_states=True)
+def _all(encoder: nn.Module, tokens_or_pixels: Tensor) -> tuple[Tensor, ...]:
+    output = encoder(tokens_or_pixels, output_hidden_states=True)
     return output[0], output.hidden_states[-2], output.hidden_states[-1]
-
-
-def _see(tower: nn.Module, pixel_values: Tensor) -> tuple[Tensor, ...]:
-    output = tower(pixel_values, output_hidden_states=True)
-    return output.image_embeds, output.hidden_states[-2], output.hidden_states[-1]
