@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -235,14 +235,8 @@ def _metal(form: Form, ramp: Ramp) -> Tensor:
     return solid(form, mirrored + 0.4 * form.tone + 0.9 * form.carving, ramp)
 
 
-def gold(form: Form) -> Tensor:
-    """Polish yellow metal."""
-    return _metal(form, ((104, 54, 4), (232, 174, 34), (255, 250, 196)))
-
-
-def silver(form: Form) -> Tensor:
-    """Polish white metal."""
-    return _metal(form, ((50, 54, 66), (176, 182, 192), (255, 255, 255)))
+gold = partial(_metal, ramp=((104, 54, 4), (232, 174, 34), (255, 250, 196)))
+silver = partial(_metal, ramp=((50, 54, 66), (176, 182, 192), (255, 255, 255)))
 
 
 def stone(form: Form) -> Tensor:

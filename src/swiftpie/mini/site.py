@@ -51,7 +51,6 @@ from swiftpie.mini.scene import at_night
 from swiftpie.mini.scene_network import Relighter, SceneCondition, scene_relighter
 from swiftpie.mini.words import NIGHT
 from swiftpie.models.cutout import cutout_network
-from swiftpie.models.cutout_net import CutoutNet
 from swiftpie.models.outline import CUTOUT_PX
 from swiftpie.noise import draw_noise
 
@@ -212,17 +211,13 @@ def export_page_parts(folder: Path) -> None:
     """Write graphs of cut-outs and scenes, and weights, into an empty `folder`, or MissingExtra."""
     cutouts, relighter = cutout_network(), scene_relighter()
     places = write_weights({"network": cutouts, "relighter": relighter}, folder)
-    functions = {CUTOUT: cutout_function(cutouts), **scene_functions(relighter)}
+    view = {"view": torch.zeros(1, 3, CUTOUT_PX, CUTOUT_PX)}  # of a photo, with subjects to find
+    cut = NamedFunction(
+        {"network": cutouts}, lambda given: {"logits": cutouts(*given.values())}, view
+    )
+    functions = {CUTOUT: cut, **scene_functions(relighter)}
     for name, function in functions.items():
         write_onnx(function, places=places, path=folder / f"{name}.onnx")
-
-
-def cutout_function(network: CutoutNet) -> NamedFunction:
-    """Return the network that finds subjects in one view of a photo."""
-    samples = {"view": torch.zeros(1, 3, CUTOUT_PX, CUTOUT_PX)}
-    return NamedFunction(
-        {"network": network}, lambda given: {"logits": network(*given.values())}, samples
-    )
 
 
 def scene_functions(relighter: Relighter) -> dict[str, NamedFunction]:
@@ -265,9 +260,9 @@ HIGH, LOW = "weights-high.bin", "weights-low.bin"
 Halves = NDArray[np.uint16]
 
 
-def rounded(halves: Halves, *, bits: int = FRACTION_BITS) -> Halves:
-    """Return halves, as their bits, with the nearest fractions of `bits` bits."""
-    spare = HALF_FRACTION_BITS - bits
+def rounded(halves: Halves) -> Halves:
+    """Return halves, as their bits, with the nearest fractions of `FRACTION_BITS` bits."""
+    spare = HALF_FRACTION_BITS - FRACTION_BITS
     wide = halves.astype(np.uint32)
     near = (((wide + (1 << (spare - 1))) >> spare) << spare).astype(np.uint16)
     return np.where(np.isfinite(near.view(np.float16)), near, halves)
