@@ -239,16 +239,9 @@ class PublishedDenoiser(nn.Module):
     """The base of denoisers of others, whose input has no room for subjects in place."""
 
     def place_subjects(
-        self,
-        autoencoder: Autoencoder,
-        frames: Sequence[Tensor],
-        *,
-        layouts: Sequence[Layout],
-        present: Tensor,
-        cells: tuple[int, int],
+        self, *_: object, present: Tensor, cells: tuple[int, int], **_layouts: object
     ) -> Tensor:
         """Return nothing: it takes no aligned subject, (B, S, 0, h, w)."""
-        del autoencoder, frames, layouts
         return present.new_zeros(*present.shape, 0, *cells)
 
 
