@@ -315,7 +315,9 @@ class SemanticAttention(nn.Module):
         covered = sum_of_subjects(masks)
         scale = region_scale(condition.text_scale, condition.text_background_scale, covered)
         result = scale * text
-        identity_key = self.identity_keys(condition, attn.heads)
+        identity_key = None
+        if self.is_trained and condition.identity_tokens.shape[2] > 0:
+            identity_key = _fold_heads(self.to_k_ip(condition.identity_tokens), attn.heads)
         # Subjects leave this layer to the style, unless the caller says which layers they act in.
         is_left = self.name in condition.style and self.name not in condition.layer_scales
         if self.name in condition.style:
@@ -342,12 +344,6 @@ class SemanticAttention(nn.Module):
                 notes[INLINE_MASK] = resize_mask(masks_from_maps(notes), size)
         output: Tensor = attn.to_out[0](result.to(hidden_states.dtype))
         return output
-
-    def identity_keys(self, condition: AttentionCondition, heads: int) -> Tensor | None:
-        """Return the keys of all identity tokens, (B, S, heads, K, d); None without any."""
-        if not self.is_trained or condition.identity_tokens.shape[2] == 0:
-            return None
-        return _fold_heads(self.to_k_ip(condition.identity_tokens), heads)
 
     def identities(
         self,

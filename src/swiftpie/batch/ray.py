@@ -94,7 +94,9 @@ def connected(address: str, *, processes: int, cpus: float, gpus: float) -> Iter
     if is_ours:
         own = room if address == LOCAL else {}
         try:
-            _check_answers(address)
+            host, _, port = address.rpartition(":")
+            if host and port.isdigit():  # where nothing listens, Ray would wait minutes
+                socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
             gc.collect()  # what is left of a cluster before has the ids of this one
             ray.init(address, log_to_driver=False, configure_logging=False, **own)
         except (OSError, RuntimeError, ValueError) as error:
@@ -108,13 +110,6 @@ def connected(address: str, *, processes: int, cpus: float, gpus: float) -> Iter
     finally:
         if is_ours:
             ray.shutdown()
-
-
-def _check_answers(address: str) -> None:
-    """Raise an error where nothing listens, for which Ray would wait minutes."""
-    host, _, port = address.rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
 
 
 def _check_room(

@@ -221,7 +221,10 @@ def batch(
         for _ in remote.sending(outcomes) if remote else outcomes:
             advance(advance=1)
     rows = run.report.rows
-    facts = _totals(rows, len(found.jobs), before=run.num_done)
+    counts = Counter(str(row["status"]) for row in rows)
+    facts: dict[str, Any] = {name: counts[name] for name in ("done", "failed", "refused")}
+    left = len(found.jobs) - facts["done"] - facts["failed"]
+    facts |= {"left": left, "before": run.num_done}
     _tell(rows, facts, spent=time.monotonic() - started)
     if encoders:
         console.say(CONSENT)
@@ -362,12 +365,6 @@ def _print_plan(found: "Jobs", size: int, *, as_json: bool) -> None:
         rows = [{"id": job.id, "place": job.place, **job.spec} for job in found.jobs]
         refused = [row._asdict() for row in found.refused]
         console.print_json({"jobs": rows, "refused": refused})
-
-
-def _totals(rows: "Sequence[Outcome]", total: int, *, before: int) -> dict[str, Any]:
-    counts = Counter(str(row["status"]) for row in rows)
-    facts = {name: counts[name] for name in ("done", "failed", "refused")}
-    return facts | {"left": total - facts["done"] - facts["failed"], "before": before}
 
 
 def _tell(rows: "Sequence[Outcome]", facts: Mapping[str, Any], *, spent: float) -> None:

@@ -63,7 +63,12 @@ def plan_targets(output: options.OutputOptions, *, count: int = 1) -> list[Targe
     mask = None
     for name in MORE:
         if (path := getattr(output, name, None)) is not None:
-            _check_apart(f"--{name.replace('_', '-')}", mask := path, out)
+            mask = path
+            if out is not None and are_one_place(mask, out):
+                raise ConfigError(
+                    f"'{mask}' is both --out and --{name.replace('_', '-')}. Two different files "
+                    "are needed. Rename one."
+                )
     named = [[None] * count if path is None else numbered(path, count) for path in (out, mask)]
     for path in (path for paths in named for path in paths):
         if path is not None:
@@ -218,12 +223,4 @@ def warn_of_losses(drawing: FileDrawing, *, is_signed: bool) -> None:
         console.say(
             f"{format_of(suffix)} compresses all pixels again, so those outside the region "
             "change a little. Give a name in .png or .tif to keep them bit for bit."
-        )
-
-
-def _check_apart(flag: str, path: Path, out: Path | None) -> None:
-    """Refuse to write two things into one file, however its name is written."""
-    if out is not None and are_one_place(path, out):
-        raise ConfigError(
-            f"'{path}' is both --out and {flag}. Two different files are needed. Rename one."
         )

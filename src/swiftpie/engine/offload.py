@@ -150,17 +150,12 @@ class DeviceSlot:
             self._offload(other)
         if network in self._here:
             self._here.remove(network)
-        else:
-            self._arrive(network)
-        self._here.append(network)
-
-    def _arrive(self, network: nn.Module) -> None:
-        place = _place_of(network)
-        if place is None:
+        elif (place := _place_of(network)) is None:
             network.to(self.device)
         else:
             self.make_room(place.num_bytes + SPARE_BYTES)
             place.arrive(network)
+        self._here.append(network)
 
     def _offload(self, network: nn.Module) -> None:
         self._here.remove(network)  # should the next one find too little memory

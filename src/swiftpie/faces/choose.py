@@ -133,8 +133,12 @@ def face_region(encoder: FaceEncoder, image: Image.Image) -> FaceRegion:
             "by a keyword."
         )
     index = main_face(found.faces, found.image.size)
+    box = found.faces[index].box
+    x, y = middle_of(box)
+    y -= RISE * box.height
+    across, down = WIDER * box.width / 2, HIGHER * box.height / 2
     mask = Image.new("L", found.image.size)
-    ImageDraw.Draw(mask).ellipse(_head_around(found.faces[index].box), fill=255)
+    ImageDraw.Draw(mask).ellipse((x - across, y - down, x + across, y + down), fill=255)
     notes: tuple[str, ...] = ()
     if (count := len(found.faces)) > 1:
         notes = (
@@ -232,10 +236,3 @@ def _notes(found: FoundFaces, index: int, *, is_chosen: bool) -> tuple[str, ...]
 
 def middle_of(box: FaceBox) -> tuple[float, float]:
     return (box.left + box.right) / 2, (box.top + box.bottom) / 2
-
-
-def _head_around(box: FaceBox) -> tuple[float, float, float, float]:
-    middle_x, middle_y = middle_of(box)
-    middle_y -= RISE * box.height
-    across, down = WIDER * box.width / 2, HIGHER * box.height / 2
-    return (middle_x - across, middle_y - down, middle_x + across, middle_y + down)

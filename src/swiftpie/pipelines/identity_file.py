@@ -223,7 +223,9 @@ def _header(read: Callable[[], dict[str, Any]], path: str | Path) -> IdentityFil
         )
     try:
         shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
-        _check_texts(preset, fingerprint, tuned)
+        for text in (preset, fingerprint, tuned):
+            if not isinstance(text, str) or len(text) > MAX_TEXT or not text.isprintable():
+                raise ValueError("its preset, fingerprint or tuning is no short text")
         _check_form(shapes, is_face)
         cutouts = _read_cutouts(stored, pictures=shapes["pixels"][0])
     except ValueError as error:
@@ -262,13 +264,6 @@ def _check_weights(made: IdentityFile | Identity, components: Components, *, nam
             f"{name} was encoded by other weights (preset {made.preset!r}) than those "
             f"loaded (preset {components.preset.name!r}). Encode the pictures again."
         )
-
-
-def _check_texts(*texts: object) -> None:
-    """Check preset, fingerprint and how an identity was tuned."""
-    for text in texts:
-        if not isinstance(text, str) or len(text) > MAX_TEXT or not text.isprintable():
-            raise ValueError("its preset, fingerprint or tuning is no short text")
 
 
 def _check_form(shapes: Mapping[str, tuple[int, ...]], is_face: object) -> None:

@@ -204,8 +204,10 @@ def plain(tensor: Tensor) -> Tensor:
 def export(function: Function, form: Nested) -> Untyped:
     """Return an OpenVINO graph of `function` for arguments whose outline is `form`."""
     openvino = load("openvino")
-    slots = [slot for slot in _leaves(form, Slot) if 0 not in slot.shape]
-    samples = tuple(plain(torch.zeros(slot.shape, dtype=slot.dtype)) for slot in slots)
+    slots = list[Slot]()
+    _mapped(slots.append, form, Slot)
+    filled = (slot for slot in slots if 0 not in slot.shape)
+    samples = tuple(plain(torch.zeros(slot.shape, dtype=slot.dtype)) for slot in filled)
     with warnings.catch_warnings(), quietly():
         warnings.simplefilter("ignore")  # torch and OpenVINO warn of each other
         program = torch.export.export(_Flat(function, form), samples, strict=False)
@@ -262,12 +264,6 @@ def _mapped(change: Callable[[Any], Any], nested: Nested, kind: type) -> Nested:
         ]
         return type(nested)(*parts) if hasattr(nested, "_fields") else tuple(parts)
     return nested
-
-
-def _leaves(nested: Nested, kind: type) -> list[Any]:
-    found: list[Any] = []
-    _mapped(found.append, nested, kind)
-    return found
 
 
 def _settings(part: object) -> dict[str, Any]:

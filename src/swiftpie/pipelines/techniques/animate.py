@@ -66,19 +66,14 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
     if request.to:
         text = mixed_rows(read_prompts(components, prompts, rows=len(prompts)), shares)
         start = start._replace(text=text)
-    denoiser = over_frames(start.components.denoiser, len(shares))
+    count = len(shares)
+    denoiser: Denoiser = FramesDenoiser(start.components.denoiser, min(count, WINDOW))
+    if count > WINDOW:
+        denoiser = WindowedDenoiser(denoiser, partial(frame_windows, num_frames=count))
     start = start._replace(components=replace(start.components, denoiser=denoiser))
 
-    facts = {"frames": str(len(shares))} | ({"to": "; ".join(request.to)} if request.to else {})
+    facts = {"frames": str(count)} | ({"to": "; ".join(request.to)} if request.to else {})
     return Plan(request, lambda drawn: drawn._replace(facts=facts), start, reads_rows=True)
-
-
-def over_frames(denoiser: Denoiser, num_frames: int) -> Denoiser:
-    """Return a denoiser that sees each `num_frames` of its rows as an animation, or in windows."""
-    if num_frames <= WINDOW:
-        return FramesDenoiser(denoiser, num_frames)
-    windows = partial(frame_windows, num_frames=num_frames)
-    return WindowedDenoiser(FramesDenoiser(denoiser, WINDOW), windows)
 
 
 class FramesDenoiser(WrappedDenoiser):
