@@ -218,6 +218,12 @@ def fourier_features(points: Tensor) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
+def position_codes(rows: int, columns: int, *, like: Tensor) -> Tensor:
+    """Return `fourier_features` of all cells of a picture, (20, rows, columns)."""
+    codes = fourier_features(cell_positions(rows, columns, like=like))
+    return codes.T.unflatten(1, (rows, columns))
+
+
 def anchor_codes(noise: Tensor) -> Tensor:
     """Return position codes relative to the anchors in `noise` (B, C, h, w), (B, 30, h, w).
 

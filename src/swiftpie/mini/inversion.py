@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, warn
-from swiftpie.geometry.layout import SUBJECT_FILL, Layout, cell_positions, from_box
+from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box
 from swiftpie.imageio.images import bounding_box, fit_square
 from swiftpie.masks import resize_mask, subject_extent
-from swiftpie.mini.denoiser import MASK_CELLS, WAVES, fourier_features
+from swiftpie.mini.denoiser import MASK_CELLS, WAVES, position_codes
 from swiftpie.mini.inpainting import PlacedSubject, inpainting_condition, unchanged_frame
 from swiftpie.mini.reading import read
 from swiftpie.mini.word_edits import LARGER
@@ -123,9 +123,7 @@ class TinyInversion(Network):
         """Return all outputs for clean `latents` (B, C, h, w)."""
         count, channels, rows, columns = latents.shape
         prompt = self.text_norm(text.pooled)
-        places = fourier_features(cell_positions(rows, columns, like=latents)).T.unflatten(
-            1, (rows, columns)
-        )
+        places = position_codes(rows, columns, like=latents)
         output: Tensor = self.unet(
             torch.cat([latents, places.expand(count, -1, -1, -1)], dim=1),
             self.config.timestep,

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from swiftpie.geometry.layout import cell_positions
-from swiftpie.mini.denoiser import fourier_features, smoothed
+from swiftpie.mini.denoiser import position_codes, smoothed
 from swiftpie.mini.fields import centres, coarse_fields
 from swiftpie.models.autoencoder import PatchAutoencoder
 from swiftpie.models.network import Network, keep_settings
@@ -97,12 +96,7 @@ class SceneNetwork(Network):
         count = len(noise)
         fields = coarse_fields(noise)
         rows, columns = noise.shape[-2:]
-        points = cell_positions(rows, columns, like=noise)
-        places = (
-            fourier_features(points)
-            .T.reshape(1, POSITION_CODES, rows, columns)
-            .expand(count, -1, -1, -1)
-        )
+        places = position_codes(rows, columns, like=noise).expand(count, -1, -1, -1)
         is_there = (reference != 0).flatten(1).any(dim=1).to(noise).view(-1, 1, 1, 1)
         setting = torch.cat(
             [embed(number) for embed, number in zip(self.setting, condition, strict=True)], dim=1
@@ -178,13 +172,11 @@ def scene_relighter() -> Relighter:
     return Relighter(network, encoder).requires_grad_(False)
 
 
-def pixel_phases(
-    rows: int, columns: int, counts: tuple[int, ...] = PHASES, *, like: Tensor
-) -> Tensor:
-    """Return waves (1, 4 * counts, rows, columns), each so many a side, that tell pixels apart."""
+def pixel_phases(rows: int, columns: int, *, like: Tensor) -> Tensor:
+    """Return waves (1, 4 n, rows, columns), n of `PHASES` a side, that tell pixels apart."""
     found = []
     for places in (centres(columns, like), centres(rows, like)[:, None]):
-        for count in counts:
+        for count in PHASES:
             angle = (2 * math.pi * count * places).expand(rows, columns)
             found += [angle.sin(), angle.cos()]
     return torch.stack(found)[None].to(like)
