@@ -289,10 +289,10 @@ def _start_of_phrase(words: Sequence[str], start: int) -> int | None:
         word = words[place]
         if word in PREPOSITIONS:
             first = place
-        elif (
-            first is None
-            and (place < start - MOST_BETWEEN or word in {"and", ","} or word.endswith("ing"))
-        ) or (first is not None and word not in ARTICLES):
+        elif first is not None:
+            if word not in ARTICLES:
+                break
+        elif place < start - MOST_BETWEEN or word in {"and", ","} or word.endswith("ing"):
             break
     return first
 

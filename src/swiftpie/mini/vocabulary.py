@@ -167,13 +167,8 @@ def _without_loose_ends(said: Sequence[str | None]) -> list[str]:
     kept: list[str] = []
     is_loose = False
     for word in (*said, ""):
-        while (
-            is_loose
-            and word is not None
-            and (not word or word in LINKS)
-            and kept[-1:]
-            and kept[-1] in LINKS
-        ):
+        is_end = is_loose and (word == "" or word in LINKS)
+        while is_end and kept and kept[-1] in LINKS:
             kept.pop()
         is_loose = word is None
         kept += [word] if word else []
