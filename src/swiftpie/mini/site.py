@@ -79,10 +79,14 @@ def write_page(folder: Path, runtime: Mapping[str, bytes]) -> int:
     """Write the page, with files of ONNX Runtime Web, into an empty folder; return its bytes."""
     shutil.copytree(SOURCES, folder, dirs_exist_ok=True)
     shutil.copy(VOCABULARY, folder)
+    for part in ("runtime", "model", "scenes", "subjects"):
+        (folder / part).mkdir()
     _write_runtime(folder / "runtime", runtime)
     _write_model(folder / "model")
     _write_scenes(folder / "scenes")
-    _write_subjects(folder / "subjects")
+    known = library.subject_library()
+    for name in SUBJECTS:
+        (folder / "subjects" / f"{known.entry(name).code}.webp").write_bytes(known.picture(name))
     shutil.copy(library.ASSETS / library.LICENCE, folder / "licences" / "subjects.txt")
     _fill(folder / CARD, "@SWIFTPIE@", swiftpie.__version__)
     names = sorted(
@@ -97,7 +101,6 @@ def write_page(folder: Path, runtime: Mapping[str, bytes]) -> int:
 
 
 def _write_runtime(folder: Path, runtime: Mapping[str, bytes]) -> None:
-    folder.mkdir()
     for name, content in runtime.items():
         if name.endswith(".wasm"):  # a plain host sends files as they are, so they are packed here
             (folder / f"{name}.bin").write_bytes(gzip.compress(content, compresslevel=9, mtime=0))
@@ -106,7 +109,6 @@ def _write_runtime(folder: Path, runtime: Mapping[str, bytes]) -> None:
 
 
 def _write_model(folder: Path) -> None:
-    folder.mkdir()
     with tempfile.TemporaryDirectory() as mini, tempfile.TemporaryDirectory() as parts:
         sheet = export_onnx(load("mini", device="cpu").components, Path(mini))
         export_page_parts(Path(parts))
@@ -140,7 +142,6 @@ def _facts(sheet: Sheet) -> dict[str, Any]:
 
 
 def _write_scenes(folder: Path) -> None:
-    folder.mkdir()
     places = scenes.scene_library()
     credited = {name: places.credits_of(name) for name in places.names()}
     _write_json(folder / "credits.json", {name: row for name, row in credited.items() if row})
@@ -153,13 +154,6 @@ def _write_scenes(folder: Path) -> None:
                 square.save(path, quality=PHOTO_QUALITY)
             else:
                 path.write_bytes(places.picture(place["name"], picture))
-
-
-def _write_subjects(folder: Path) -> None:
-    folder.mkdir()
-    known = library.subject_library()
-    for name in SUBJECTS:
-        (folder / f"{known.entry(name).code}.webp").write_bytes(known.picture(name))
 
 
 def _fill(path: Path, mark: str, value: str) -> None:
