@@ -142,9 +142,7 @@ class Library:
 
     def image(self, name: str) -> "Image.Image":
         """Return what `picture` does, decoded."""
-        from swiftpie.imageio.decoding import load_image
-
-        return load_image(self.picture(name))
+        return self.sprite(self.entry(name).code)
 
     def sprite(self, code: str) -> "Image.Image":
         """Return the sprite of a subject by its code, as `Entry` has it."""

@@ -64,10 +64,6 @@ class Peer:
         )
         return beside(drawn.reshape(-1, *drawn.shape[-3:])).float().cpu()
 
-    @property
-    def knows_references(self) -> bool:
-        return self.reads_pictures or self.adapter is not None
-
     def draw_subject(self, prompt: str, reference: Reference, *, seed: int, scale: float) -> Tensor:
         if self.reads_pictures:
             return self.draw(prompt, seed=seed, image=to_pil(reference.pixels)[0])

@@ -127,8 +127,11 @@ class Drawer:
                 outcome = self._finish(session, job, *made)
             except CannotWrite:
                 raise
+            except SwiftPieError as error:
+                outcome = {"status": FAILED, "reason": str(error)}
             except Exception as error:  # noqa: BLE001 - the report names it
-                outcome = {"status": FAILED, "reason": reason_of(error)}
+                reason = f"{type(error).__name__}: {short_reason(error)}."
+                outcome = {"status": FAILED, "reason": f"{reason} SwiftPie did not expect this."}
             outcomes.append({"id": job.id, "place": job.place, **outcome, "ms": round(spent, 1)})
         return outcomes
 
@@ -231,12 +234,6 @@ def _files_of(
         image = drawn.images[0]
     given: Any = {"metadata": facts, "name": f"'{path.name}'", "sign": sign, "source": source}
     return {path: encode_image(image, path.suffix, **given)}
-
-
-def reason_of(error: BaseException) -> str:
-    if isinstance(error, SwiftPieError):
-        return str(error)
-    return f"{type(error).__name__}: {short_reason(error)}. SwiftPie did not expect this."
 
 
 class Run(NamedTuple):

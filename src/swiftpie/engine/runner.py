@@ -372,7 +372,9 @@ def progress_bar(
         is_on: None shows the bar where it can be seen: in a terminal or a notebook.
         delay_s: Quicker calls show nothing.
     """
-    if not (is_watched() if is_on is None else is_on):
+    is_notebook = "ipykernel" in sys.modules and "IPython" in sys.modules
+    is_seen = is_notebook or bool(getattr(sys.stderr, "isatty", lambda: False)())
+    if not (is_seen if is_on is None else is_on):
         yield None
         return
     from rich.console import Console
@@ -391,12 +393,6 @@ def progress_bar(
         yield advance
     finally:
         bar.stop()
-
-
-def is_watched() -> bool:
-    """Whether standard error is a terminal, or this is a notebook."""
-    is_notebook = "ipykernel" in sys.modules and "IPython" in sys.modules
-    return is_notebook or bool(getattr(sys.stderr, "isatty", lambda: False)())
 
 
 @contextmanager

@@ -217,7 +217,7 @@ def draw_theirs(peer: Peer, subject: ComparedSubject) -> dict[str, Tensor]:
     """Return what diffusers draws of the same; strengths of 0 are its picture of the text."""
     peer.pipeline.set_progress_bar_config(disable=True)
     found = {"text alone": peer.draw(PROMPT, seed=SEED)}
-    if peer.knows_references:
+    if peer.reads_pictures or peer.adapter is not None:
         found["the subject"] = peer.draw_subject(
             PROMPT, subject.reference, seed=SEED, scale=subject.scale
         )

@@ -289,7 +289,12 @@ def _advice(choice: Choice) -> Iterator[str]:
         )
     if isinstance(request, PersonalizeRequest):
         yield from _shrunk_scene(request)
-        yield from _empty_regions(request)
+        masks = (request.mask, *(subject.mask for subject in request.subjects))
+        if any(is_tensor(mask) and not mask.any() for mask in masks):
+            yield (
+                "The region of a subject has no pixel, so the subject acts nowhere. Mark where it "
+                "is, or leave `mask=` out."
+            )
     if isinstance(request, AnimateRequest) and _stands_still(request):
         yield (
             "Nothing changes in this animation, so all of its frames are the same, and some "
@@ -323,15 +328,6 @@ def scene_advice(components: Components, request: PersonalizeRequest) -> Iterato
         sources = (getattr(request, name), *(getattr(each, name) for each in request.subjects))
         if not all(source is None or source is MaskSource.NONE for source in sources):
             yield f"`{name}=` has no effect, because {why}"
-
-
-def _empty_regions(request: PersonalizeRequest) -> Iterator[str]:
-    masks = (request.mask, *(subject.mask for subject in request.subjects))
-    if any(is_tensor(mask) and not mask.any() for mask in masks):
-        yield (
-            "The region of a subject has no pixel, so the subject acts nowhere. Mark where it is, "
-            "or leave `mask=` out."
-        )
 
 
 def _stands_still(request: AnimateRequest) -> bool:
