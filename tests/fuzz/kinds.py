@@ -32,7 +32,7 @@ from swiftpie.imageio.decoding import is_safetensors, load_image
 from swiftpie.imageio.originals import read_original
 from swiftpie.imageio.writing import encode_image
 from swiftpie.models.vision import ConvImageEncoder
-from swiftpie.pipelines.identity import canonical_frame
+from swiftpie.pipelines.identity import crop_subject, frame_of
 from swiftpie.pipelines.identity_file import read_identity_header
 from tests.backbones.tiny_models import ADAPTERS, WIDTHS, make_own_adapter
 from tests.fuzz import pictures
@@ -268,7 +268,7 @@ def read_picture(data, folder):
     picture = load_image(data)
     encode_image(read_original(data).stored, ".png", metadata={})
     if zlib.crc32(data) % DRAWN == 0:
-        canonical_frame(picture, None, 128)
+        frame_of(crop_subject(picture, None), 128)
 
 
 KINDS = {

@@ -137,10 +137,10 @@ def test_an_identity_knows_what_border_cuts_it_off(session, tmp_path, box, is_cu
 def test_the_first_picture_is_kept_large_in_the_frame_that_is_read(
     session, sprite, monkeypatch, side
 ):
-    looked, find = [], identities.cut_out_or_given
+    looked, find = [], identities.found_or_given
     monkeypatch.setattr(
         identities,
-        "cut_out_or_given",
+        "found_or_given",
         lambda *given, **named: looked.append(given) or find(*given, **named),
     )
     identity = session.encode_identity([sprite.resize((side, side)), sprite])

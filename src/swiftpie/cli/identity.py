@@ -134,7 +134,7 @@ def cutout(
     from swiftpie.imageio.writing import check_image_target, save_image
     from swiftpie.masks import load_mask
     from swiftpie.models.search import search_of
-    from swiftpie.pipelines.identity import canonical_frame, cut_out_or_given, with_own_colours
+    from swiftpie.pipelines.identity import crop_subject, found_or_given, frame_of, with_own_colours
 
     if every:
         _check_rgba(form)
@@ -156,10 +156,10 @@ def cutout(
     mask = None if given is None else load_mask(given, picture.size, of_subject=True)
     search = search_of(pictures.cutouts[0])
     if form is CutoutForm.FRAME:
-        pixels, _, how = canonical_frame(picture, mask, size_px, search=search, name=image)
+        pixels, _, how = frame_of(crop_subject(picture, mask, search, name=image), size_px)
         cut = to_pil(pixels)[0]
     else:
-        found, how = cut_out_or_given(picture, mask, search, name=image)
+        found, how = found_or_given(picture, mask, search, name=image)
         is_cut = how.way is CutoutMethod.TRANSPARENCY
         cut = picture.convert("RGBA") if is_cut else with_own_colours(picture, found)
         cut = cut if form is CutoutForm.RGBA else cut.getchannel("A")

@@ -19,6 +19,7 @@ from swiftpie.faces.choose import ChosenFace, align
 from swiftpie.geometry.layout import SUBJECT_FILL
 from swiftpie.geometry.shading import without_bounce
 from swiftpie.imageio.images import (
+    carried_on,
     crop_square,
     extrapolate,
     fit_square,
@@ -47,11 +48,12 @@ STEEPER = 1.5  # times, so that noise in plain ground leaves no veil
 TELLING, FOLLOWED = (2.0, 5.0), (0.0, 2.0)  # Spreads apart, for a mixture and for a hard rim.
 # Squared spreads times the share of a matte far from the outline, and what is added to it: hair.
 FURRED, SOFT = (0.4, 0.8), 0.005
+CLEAR = (2.0, 4.0)  # Distance of both sides over the ground's grain: a matte shows no grain.
 EDGE_PX = 1.5  # Width of a hard rim in the photograph.
 UNTOLD = 30.0  # times as much as colours the outline counts where they do not tell
 MATTED_PX = 512  # longest side of a matted picture; of a larger one, a smaller copy is
 EDGES = 320  # edges as wide in a longer side: so far within a mask it may show some, too
-FAINT = 0.02  # weight of the colours there
+FAINT, LEANING = 0.02, 2.0  # Weights of the colours there, and of those from within at a rim.
 # Shares of its width that the lower and the upper border cut, and of its height that a side does: a
 # paw is a tenth, the end of a tail .04.
 LOWER_SHARE, UPPER_SHARE, SIDE_SHARE = 0.05, 0.15, 0.03
@@ -240,10 +242,12 @@ def unmixed(pixels: Tensor, mask: Tensor) -> Tensor:
     lines = matted(pixels, guess, told + UNTOLD * (1 - told), unknown=unknown)
     matte = _opacity(lines, pixels)
     stray = (matte - solid).abs() * ((box_mean(mask, 1) - HALF).abs() > 1 / 3)
-    around = halved(halved(unknown * torch.cat([stray, torch.ones_like(stray)], dim=1)))
-    soft, rest = pooled(around, rim | 1, F.avg_pool2d).split(1, dim=1)
-    furred = _ramp(spreads.square() * (soft / rest.clamp_min(FAINT) + SOFT), FURRED)
-    furred = resized(furred * _ramp(spreads, TELLING), size, mode="bilinear")
+    grain = (pixels - box_mean(pixels)).square().sum(dim=1, keepdim=True)
+    around = halved(halved(torch.cat([unknown * stray, unknown, outside * grain, outside], dim=1)))
+    soft, rest, grain, seen = pooled(around, rim | 1, F.avg_pool2d).split(1, dim=1)
+    hair = _ramp(spreads.square() * (soft / rest.clamp_min(FAINT) + SOFT), FURRED)
+    clear = _ramp((halved(halved(square)) * seen / grain.clamp_min(1e-6)).sqrt(), CLEAR)
+    furred = resized(torch.maximum(hair, clear) * _ramp(spreads, TELLING), size, mode="bilinear")
     cover = box_mean(torch.lerp(mask, matte, _ramp(near, FOLLOWED)), 1)
     lines, cover = resized(torch.cat([lines, cover], dim=1), size, mode="bilinear").split([4, 1], 1)
     hard = (3 * times / EDGE_PX * (cover - HALF) + HALF).clamp(0, 1)  # its slope is a third before
@@ -264,12 +268,20 @@ def _opacity(lines: Tensor, pixels: Tensor) -> Tensor:
 def own_colours(pixels: Tensor, mask: Tensor) -> Tensor:
     """Return `pixels` (1, 3, H, W) with the subject's colours where `mask` (1, 1, H, W) is soft.
 
-    A photograph shows the subject mixed with its ground there. Colours are carried on from within.
+    A photograph shows the subject mixed with its ground there. Colours of both are carried on over
+    the rim, and the subject's take what their mixture leaves of a pixel.
     """
     solid = (mask > SOLID).to(pixels)
+    if not solid.any():
+        return pixels
     inner = 1 - grow(1 - solid, max(1, round(max(mask.shape[-2:]) / EDGES)))
-    known = torch.maximum(inner, FAINT * solid)  # parts too thin to have an inside tell theirs, too
-    return torch.where(solid > 0, pixels, extrapolate(pixels, known)) if solid.any() else pixels
+    # Parts too thin to have an inside tell theirs, too.
+    own = carried_on(pixels, torch.maximum(inner, FAINT * solid))
+    ground = carried_on(pixels, 1 - grow((mask > FAINT).to(pixels), 1))
+    cover = box_mean(mask, 1)
+    rest = pixels - torch.lerp(ground, own, cover)
+    own += rest * (cover / (cover.square() + LEANING * (1 - cover)))
+    return torch.where(inner > 0, pixels, own.clamp_(-1, 1))
 
 
 def with_own_colours(photo: Image.Image, outline: Tensor) -> Image.Image:
@@ -285,7 +297,7 @@ def with_own_colours(photo: Image.Image, outline: Tensor) -> Image.Image:
     return cut
 
 
-def cut_out_or_given(
+def found_or_given(
     image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE, *, name: str = ""
 ) -> CutOut:
     """Return the subject at `mask` (1, 1, H, W), or where `search` finds it if that is None."""
@@ -322,7 +334,7 @@ def crop_subject(
     image: Image.Image, mask: Tensor | None, search: Search = ANYWHERE, *, name: str = ""
 ) -> SubjectCrop:
     """Find the subject at `mask` (1, 1, H, W) in [0, 1], or as `search` says if that is None."""
-    found = cut_out_or_given(image, mask, search, name=name)
+    found = found_or_given(image, mask, search, name=name)
     fill = 1.0 if found.how.way is CutoutMethod.NONE else SUBJECT_FILL
     pixels, cover = crop_square(image, found.mask, fill=fill)
     if found.how.way is CutoutMethod.TRANSPARENCY:  # often cropped to the subject
@@ -349,18 +361,6 @@ def frame_of(found: SubjectCrop, size_px: int) -> Frame:
     """Cut the subject out; a whole picture fills the frame instead, without any margin."""
     pixels, mask = fit_square(found.pixels, found.mask, size_px=size_px, fill=found.fill)
     return Frame(pixels * mask, mask, found.how)
-
-
-def canonical_frame(
-    image: Image.Image,
-    mask: Tensor | None,
-    size_px: int,
-    *,
-    search: Search = ANYWHERE,
-    name: str = "",
-) -> Frame:
-    """Return the frame, `size_px` a side, of what `crop_subject` finds."""
-    return frame_of(crop_subject(image, mask, search, name=name), size_px)
 
 
 def large_frame(found: SubjectCrop, size_px: int) -> Tensor | None:

@@ -20,7 +20,7 @@ from swiftpie.masks import box_mask
 from swiftpie.models.search import Search
 from swiftpie.models.vision import ClipIdentityEncoder, FaceIdentityEncoder
 from swiftpie.pipelines.choose import Choice, identities_in
-from swiftpie.pipelines.identity import canonical_frame
+from swiftpie.pipelines.identity import crop_subject, frame_of
 from swiftpie.pipelines.request import PersonalizeRequest, Subject, texts_of
 from swiftpie.pipelines.tasks import Request
 from swiftpie.types import EditResult, GenerationResult
@@ -192,7 +192,7 @@ def _subject_in(
         mask = mask * box_mask(subject.box, height=image.height, width=image.width)
     where, search = mask if is_placed else None, Search(box=subject.box)
     try:
-        found = canonical_frame(image, where, size_px, search=search)
+        found = frame_of(crop_subject(image, where, search), size_px)
     except ImageError:
         square = image.resize((size_px, size_px), Image.Resampling.BICUBIC)
         pixels = to_tensor(square)

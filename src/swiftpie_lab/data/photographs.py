@@ -22,7 +22,7 @@ from swiftpie.imageio.decoding import load_image
 from swiftpie.imageio.images import to_tensor
 from swiftpie.masks import grow, load_mask
 from swiftpie.models.cutout import cut_out
-from swiftpie.pipelines.identity import canonical_frame
+from swiftpie.pipelines.identity import crop_subject, frame_of
 from swiftpie_world.subjects import Split
 
 logger = logging.getLogger(__name__)
@@ -163,7 +163,7 @@ def open_photo(entry: PhotoEntry, size_px: int) -> Photo:
     mask = cut_out(image).mask if given is None else load_mask(given, image.size)
     return Photo(
         tile=_pack(*square_around(to_tensor(image), mask, size_px=size_px)),
-        frame=_pack(*canonical_frame(image, mask, size_px)[:2]),
+        frame=_pack(*frame_of(crop_subject(image, mask), size_px)[:2]),
     )
 
 
