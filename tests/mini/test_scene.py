@@ -458,17 +458,20 @@ def test_a_subject_stands_in_a_region_of_the_users_own(session, identity, side):
     request = request_of(identity, prompt="a dog in a park", scene="", mask=region)
     (subject,) = request.opened(partial(picture_size, whole)).subjects
     assert subject.mask.shape[2:] == (576, 768)  # as that place
-    ((box,),) = staged_in(session, replace(request, subjects=(subject,), mask="none"))
-    assert box == pytest.approx((side / 384, 100 / 288, (side + 128) / 384, 250 / 288))
-    everywhere = replace(subject, mask=torch.ones_like(subject.mask))
-    request = replace(request, subjects=(everywhere,), mask="none")
-    assert staged_in(session, request) == staged_in(
-        session, replace(request, subjects=(Subject(identity),))
-    )
+    request = replace(request, subjects=(subject,), mask="none")
+    (row,) = scene.scene_rows(session.components, request)
+    assert row.boxes[0] == pytest.approx((side / 384, 100 / 288, (side + 128) / 384, 250 / 288))
 
 
-def staged_in(session, request):
-    return [row.boxes for row in scene.scene_rows(session.components, request)]
+def test_a_shadow_falls_away_from_the_sun_of_its_place_by_day(session, identity):
+    request = request_of(identity, prompt="a dog", scene="jungle", size_px=(192, 256))
+    request = replace(request, subjects=(Subject(identity, box=(0.35, 0.4, 0.65, 0.9)),))
+    (row,) = scene.scene_rows(session.components, request)
+    shade = (values(row.place) - values(session.draw(request).images[0])).sum(axis=(0, 2))
+    assert row.sun[0] < 0  # from the left
+    assert shade[180:].sum() > 5 * abs(shade[:76].sum())
+    (night,) = scene.scene_rows(session.components, replace(request, prompt="a dog at night"))
+    assert night.sun is None
 
 
 def test_words_place_two_subjects_each(session, identity):

@@ -5,6 +5,7 @@ subject matches its new surroundings before any network draws it.
 """
 
 import math
+from collections.abc import Sequence
 from types import EllipsisType
 from typing import Any, NamedTuple
 
@@ -33,6 +34,9 @@ _THIN = 0.2  # a shadow thrown sideways keeps this height: what casts it is not 
 # How soft the shadow is where it begins, of 1 at its far end, and the darkness that is lost there.
 _PENUMBRA, _FADE = 0.4, 0.6
 _FAINTEST, _DARKER = 0.1, 0.45  # shadow without light from one side, and what that adds
+# Shares of light from one side: of a clear sun, and by which a softer one has less; and what a
+# clear sun adds to the darkness.
+_SUNNY, _CLEARS, _SUN_DARKER = 0.75, 0.3, 0.2
 _BEGINS = 0.08  # height, in sides of the frame, over which the shadow that is thrown begins
 _MEAN_OF = 8  # pixels whose mean the soft end of a shadow is made of
 _LONGEST = 1.6  # shadow, in heights of what casts it
@@ -44,6 +48,7 @@ _BOUNCE, _GAMMA, _MIXED = 0.25, 2.2, 0.02  # and the opacity from which a cell s
 _USUAL, _BLACK = 0.75, 0.01  # share of upper parts that have less of its hue; light without a hue
 _BRIGHTEST = 0.1  # share of a picture whose mean colour tells its light
 _FULL_LIGHT, _FULL_LIGHT_BELOW = 0.75, 0.35  # brightness of that by day, and around the feet
+_BACKLIT = 0.8  # least light on a front over that on one that the sun is on by half
 _LEAST_BELOW = 0.25  # least light at the feet, as a share of the picture's; darker things are black
 _MOST_TINT = 0.15  # greatest tint of the light; a stronger colour belongs to the things themselves
 _DARK = 1e-3  # brightness without a tint
@@ -90,6 +95,7 @@ class Shadow(NamedTuple):
     darkness: Tensor  # (B,) share of the ground's light that is lost, 0 to 0.5
     length: Tensor  # (B,) over the height of what casts it
     direction: Tensor  # (B, 3) unit, towards the light
+    softness: Tensor = torch.ones(1, 1, 1, 1)  # a row each; less where most light is the sun's
 
 
 class Footing(NamedTuple):
@@ -127,6 +133,20 @@ def brightness(normal: Tensor, light: Illumination) -> Tensor:
     lambert = (normal * light.direction[..., None, None]).sum(dim=1, keepdim=True)
     wrapped = (lambert + WRAP).clamp_min(0) / (LEVEL + WRAP)
     return light.ambient[..., None, None] + light.colour[..., None, None] * wrapped
+
+
+def in_sun(light: Illumination, suns: Sequence[Sequence[float] | None]) -> Illumination:
+    """Return lights, one row each, from such `Ground.sun`, as bright on a front; None stays."""
+    turned, share = light.direction.clone(), light.colour / (light.ambient + light.colour)
+    for row, sun in enumerate(suns):
+        if sun is not None:
+            turned[row], share[row] = turned.new_tensor(sun[:3]), sun[3]
+    before, after = (
+        (each[:, 2:] + WRAP).clamp_min(0) / (LEVEL + WRAP) for each in (light.direction, turned)
+    )
+    front = light.ambient + light.colour * before
+    whole = front / (1 - share + share * after).clamp_min(_BACKLIT)
+    return Illumination((1 - share) * whole, share * whole, turned)
 
 
 def as_dark_as(light: Illumination, photo: Tensor, box: Box) -> Illumination:
@@ -190,10 +210,12 @@ def in_frame(direction: Tensor, layout: Layout) -> Tensor:
 
 def usual_shadow(light: Illumination) -> Shadow:
     """Return the shadow that goes with a light: long where that is low, dark where it is strong."""
-    darkness = _FAINTEST + _DARKER * light.colour.mean(dim=1).clamp(0, 1)
+    colour, ambient = light.colour.mean(dim=1), light.ambient.mean(dim=1)
+    softness = ((_SUNNY - colour / (ambient + colour)) / _CLEARS).clamp(0, 1)
+    darkness = _FAINTEST + _DARKER * colour.clamp(0, 1) + _SUN_DARKER * (1 - softness)
     along = torch.hypot(light.direction[:, 0], light.direction[:, 2])
     length = (along / (-light.direction[:, 1]).clamp_min(1e-3)).clamp(max=_LONGEST)
-    return Shadow(darkness, length, light.direction)
+    return Shadow(darkness, length, light.direction, softness.view(-1, 1, 1, 1))
 
 
 def relit(pixels: Tensor, mask: Tensor, lighting: Lighting, layout: Layout) -> Tensor:
@@ -387,8 +409,11 @@ def _thrown(footing: Footing, cast: Shadow) -> Tensor:
     outlines = _at_points(outlines, x - long * x_way * height, base - lift - height)
     share = height / footing.wide
     on_ground, share = _eased((share / _BEGINS + 1) / 2), share.clamp(0, 1)
-    outline = torch.lerp(outlines[:, :1], outlines[:, 1:], _eased(_PENUMBRA + 2 * share))
-    return outline * on_ground * (1 - _FADE * share)
+    # Where a row of low ground shows many of an outline, the soft one has mixed them.
+    low = (1.4 - 2 * down.abs()).clamp(0, 1)
+    soft = torch.lerp(low, _eased(_PENUMBRA + 2 * share), cast.softness)
+    outline = torch.lerp(outlines[:, :1], outlines[:, 1:], soft)
+    return outline * on_ground * (1 - cast.softness * _FADE * share)
 
 
 def _at_points(values: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -76,7 +76,9 @@ def prepare_animation(components: Components, request: AnimateRequest, clock: Cl
     boxes, size = _boxes(request, keys[0].boxes), picture_size(components, states[0])
     moves = bool(request.to_boxes or request.to_views)
     drawn_at = shares if moves else [(number, 0.0) for number in range(len(states))]
-    words, stands = _subjects(components, request, states, drawn_at, boxes)
+    is_one = not moves or all(key.sun == keys[0].sun for key in keys)  # words light what is between
+    suns = [keys[state].sun if is_one else None for state, _ in drawn_at]
+    words, stands = _subjects(components, request, states, drawn_at, boxes, suns)
     start = prepare_subjects(components, words, clock, place=stands)
 
     def finish(drawn: Drawn) -> Drawn:
@@ -151,6 +153,7 @@ def _subjects(
     states: Sequence[PersonalizeRequest],
     shares: Sequence[Share],
     boxes: Sequence[Sequence[Box | None]],
+    suns: Sequence[Sequence[float] | None],
 ) -> tuple[PersonalizeRequest, Place]:
     """Return the drawing of the subjects at `shares`, and what places them."""
     alone = [subjects_alone(components, state) for state in states]
@@ -181,6 +184,7 @@ def _subjects(
             size=size,
             lit_by=text,
             read_noise=whole[0],
+            suns=suns,
         )
         layouts = [_turned(layout, request, number) for number, layout in enumerate(placed.layouts)]
         return placed._replace(layouts=layouts)

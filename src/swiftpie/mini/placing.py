@@ -32,7 +32,7 @@ from swiftpie.geometry.layout import (
     upright,
 )
 from swiftpie.geometry.relief import height, normals
-from swiftpie.geometry.shading import Illumination, Lighting
+from swiftpie.geometry.shading import Illumination, Lighting, in_sun
 from swiftpie.geometry.stance import Stance, is_flat, laid_flat, stance_of, turned_upright
 from swiftpie.imageio.images import bounding_box
 from swiftpie.library import subject_library
@@ -75,13 +75,14 @@ def place_subjects(
     size: tuple[int, int] | None = None,
     lit_by: TextCondition | None = None,
     read_noise: Tensor | None = None,
+    suns: Sequence[Sequence[float] | None] = (),
 ) -> Placement:
     """Return where subjects go; see `Family.place`.
 
     `boxes` of each subject in each picture place subjects without boxes of their own; None leaves
     that to the layout predictor. `size` is height and width of the picture in any unit, if its
     shape is not quite that of the noise. `lit_by` says what light there is; None: `text` does.
-    `read_noise` is what the layout predictor reads; None: `noise`.
+    `read_noise` is what the layout predictor reads; None: `noise`. `suns` are those of the places.
     """
     noise = noise if read_noise is None else read_noise.to(noise)
     shape = size or (noise.shape[2], noise.shape[3])
@@ -94,6 +95,7 @@ def place_subjects(
         for subject, row in zip(spread, boxes or [[None] * len(noise)] * len(spread), strict=True)
     ]
     scene = components.own.layout_predictor.light_there(noise, (lit_by or text).pooled)
+    scene = in_sun(scene, suns)
     lights = tuple(
         Lighting(own_light(components, each.identity).expand(len(noise)), scene)
         for each in subjects

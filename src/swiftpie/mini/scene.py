@@ -85,6 +85,12 @@ class SceneRow(NamedTuple):
     # Of a frame: what is in the air in the next state, and how far the frame is on to it.
     then: "tuple[SceneRow, float] | None" = None
 
+    @property
+    def sun(self) -> Sequence[float] | None:
+        """What its photograph shows of the light, which words leave as it is; None: nothing."""
+        is_plain = self.reading.shown_setting.in_photographs == PLAIN
+        return self.ground.sun if self.ground and is_plain else None
+
     def how_far(self, time: int) -> float:
         """Return how far it is that time of day, in [0, 1]."""
         own = float(self.reading.shown_setting.time == time)
@@ -203,7 +209,8 @@ def prepare_scene(components: Components, request: PersonalizeRequest, clock: Cl
     size = picture_size(components, request)
     found = boxes if any(map(any, boxes)) else None
     noise = model_noise(components, size, request.seeds)
-    stands = partial(place_subjects, boxes=found, size=size, read_noise=noise[0])
+    suns = [row.sun for row in rows]
+    stands = partial(place_subjects, boxes=found, size=size, read_noise=noise[0], suns=suns)
     coarse = coarse_noise(noise, drawn_cells(components, request))
     words = subjects_alone(components, request, coarse)
     start = prepare_subjects(components, words, clock, place=stands)

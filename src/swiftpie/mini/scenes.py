@@ -336,8 +336,8 @@ def _grounds_of(row: Mapping[str, Any]) -> tuple[Ground, ...]:
     for photograph in row["photographs"]:
         corners = tuple((x, y) for x, y in photograph["ground"])
         first, second = ((y, metre) for y, metre in photograph["metre"])
-        summit = photograph.get("summit", 1.0)
-        grounds.append(Ground(corners, (first, second), photograph["is_near"], summit))
+        seen = photograph.get("summit", 1.0), photograph.get("sun")
+        grounds.append(Ground(corners, (first, second), photograph["is_near"], *seen))
     return tuple(grounds)
 
 

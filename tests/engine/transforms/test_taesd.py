@@ -45,26 +45,20 @@ def material():
 
 
 @torch.no_grad()
-def test_latents_are_decoded_by_it_and_encoded_as_before(tiny):
-    plain = tiny_editor()
-    made = transform(plain, ["tiny-decoder"]).autoencoder
-    latents, pixels = material()
-    assert torch.equal(made.encode(pixels), plain.autoencoder.encode(pixels))
-    assert torch.equal(made.decode(latents), tiny.decode(latents).sample)
-    assert not torch.equal(made.decode(latents), plain.autoencoder.decode(latents))
-    deviation = plain.autoencoder.posterior(pixels).deviation
-    assert torch.equal(made.posterior(pixels).deviation, deviation)
-
-
-@torch.no_grad()
-def test_pictures_are_encoded_by_it_and_decoded_as_before(tiny):
-    plain = tiny_editor()
-    made = transform(plain, ["tiny-encoder"]).autoencoder
-    latents, pixels = material()
-    assert torch.equal(made.decode(latents), plain.autoencoder.decode(latents))
-    assert torch.equal(made.encode(pixels), tiny.encode(pixels).latents)
-    assert not torch.equal(made.encode(pixels), plain.autoencoder.encode(pixels))
-    assert made.posterior(pixels).deviation.eq(0).all()
+def test_it_takes_over_one_way_and_the_other_stays(tiny):
+    components, (latents, pixels) = tiny_editor(), material()
+    plain, deviation = components.autoencoder, components.autoencoder.posterior(pixels).deviation
+    decoder, encoder = (
+        transform(components, [name]).autoencoder for name in ("tiny-decoder", "tiny-encoder")
+    )
+    assert torch.equal(decoder.encode(pixels), plain.encode(pixels))
+    assert torch.equal(decoder.posterior(pixels).deviation, deviation)
+    assert torch.equal(encoder.decode(latents), plain.decode(latents))
+    assert encoder.posterior(pixels).deviation.eq(0).all()
+    assert torch.equal(decoder.decode(latents), tiny.decode(latents).sample)
+    assert torch.equal(encoder.encode(pixels), tiny.encode(pixels).latents)
+    assert not torch.equal(decoder.decode(latents), plain.decode(latents))
+    assert not torch.equal(encoder.encode(pixels), plain.encode(pixels))
 
 
 @pytest.mark.usefixtures("cache")
