@@ -23,26 +23,19 @@ from tests.pipelines.tiny_editor import PRESET, SIDE_PX, WIDTH, tiny_editor
 BOUND = 1e-5
 LEVELS = 1  # of 255, between two roundings of nearly the same number
 HEADS, TEXT_WIDTH, LAYER_WIDTH = 3, 16, 24
+NAMES = ("identity_scale", "background_scale", "text_scale", "text_background_scale")
+
+
+def strengths(*values):
+    return replace(Scales.for_edit(), **dict(zip(NAMES, values, strict=False)))
+
+
 STRENGTHS = {
     "as in the paper": Scales.for_edit(),
-    "all different": replace(
-        Scales.for_edit(),
-        identity_scale=0.3,
-        background_scale=0.8,
-        text_scale=1.7,
-        text_background_scale=0.6,
-    ),
-    "text nowhere outside": replace(
-        Scales.for_edit(),
-        identity_scale=0.5,
-        background_scale=1.2,
-        text_scale=2.0,
-        text_background_scale=0.0,
-    ),
+    "all different": strengths(0.3, 0.8, 1.7, 0.6),
+    "text nowhere outside": strengths(0.5, 1.2, 2.0, 0.0),
     "as released": Scales.for_edit(PRESET, mode=EditMode.RELEASED),
-    "text off": replace(
-        Scales.for_edit(), identity_scale=0.4, background_scale=0.9, text_scale=0.0
-    ),
+    "text off": strengths(0.4, 0.9, 0.0),
 }
 SOURCE, PROMPT, SEED = "a cat on the sofa", "a dog on the sofa", 3
 
