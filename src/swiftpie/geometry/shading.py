@@ -39,6 +39,7 @@ _FAINTEST, _DARKER = 0.1, 0.45  # shadow without light from one side, and what t
 _SUNNY, _CLEARS, _SUN_DARKER = 0.75, 0.3, 0.2
 _BEGINS = 0.08  # height, in sides of the frame, over which the shadow that is thrown begins
 _MEAN_OF = 8  # pixels whose mean the soft end of a shadow is made of
+_DEPTH = 0.13  # of a photographed subject, see `Shadow`
 _LONGEST = 1.6  # shadow, in heights of what casts it
 FEET = 0.5  # opacity of the lowest row of a subject
 _DARKEST = 0.15  # share of a subject's brightness that its own light leaves at least
@@ -96,6 +97,7 @@ class Shadow(NamedTuple):
     length: Tensor  # (B,) over the height of what casts it
     direction: Tensor  # (B, 3) unit, towards the light
     softness: Tensor = torch.ones(1, 1, 1, 1)  # a row each; less where most light is the sun's
+    depth: float = 0.0  # of what casts it, as its ground is seen, in sides of the frame
 
 
 class Footing(NamedTuple):
@@ -215,7 +217,7 @@ def usual_shadow(light: Illumination) -> Shadow:
     darkness = _FAINTEST + _DARKER * colour.clamp(0, 1) + _SUN_DARKER * (1 - softness)
     along = torch.hypot(light.direction[:, 0], light.direction[:, 2])
     length = (along / (-light.direction[:, 1]).clamp_min(1e-3)).clamp(max=_LONGEST)
-    return Shadow(darkness, length, light.direction, softness.view(-1, 1, 1, 1))
+    return Shadow(darkness, length, light.direction, softness.view(-1, 1, 1, 1), _DEPTH)
 
 
 def relit(pixels: Tensor, mask: Tensor, lighting: Lighting, layout: Layout) -> Tensor:
@@ -413,7 +415,13 @@ def _thrown(footing: Footing, cast: Shadow) -> Tensor:
     low = (1.4 - 2 * down.abs()).clamp(0, 1)
     soft = torch.lerp(low, _eased(_PENUMBRA + 2 * share), cast.softness)
     outline = torch.lerp(outlines[:, :1], outlines[:, 1:], soft)
-    return outline * on_ground * (1 - cast.softness * _FADE * share)
+    thrown = outline * on_ground * (1 - cast.softness * _FADE * share)
+    rows, up = round(cast.depth * float(footing.wide.max()) * thrown.shape[2]), 1
+    while rows > 0:  # what is deep shades so many rows more behind its feet
+        up = min(up, rows)
+        thrown = torch.maximum(thrown, F.pad(thrown[..., up:, :], (0, 0, 0, up)))
+        rows, up = rows - up, 2 * up
+    return thrown
 
 
 def _at_points(values: Tensor, x: Tensor, y: Tensor) -> Tensor:
