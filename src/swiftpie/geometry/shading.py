@@ -36,11 +36,11 @@ _PENUMBRA, _FADE = 0.4, 0.6
 _FAINTEST, _DARKER = 0.1, 0.45  # shadow without light from one side, and what that adds
 # Shares of light from one side: of a clear sun, and by which a softer one has less; and what a
 # clear sun adds to the darkness.
-_SUNNY, _CLEARS, _SUN_DARKER = 0.75, 0.3, 0.2
+_SUNNY, _CLEARS, _SUN_DARKER = 0.75, 0.3, 0.08
 _BEGINS = 0.08  # height, in sides of the frame, over which the shadow that is thrown begins
 _MEAN_OF = 8  # pixels whose mean the soft end of a shadow is made of
-_DEPTH = 0.13  # of a photographed subject, see `Shadow`
-_LONGEST = 1.6  # shadow, in heights of what casts it
+_DEPTH, _SIDEWAYS = 0.13, 0.03  # of a photographed subject, see `Shadow`; how soft sides are
+_LONGEST = 1.2  # shadow, in heights of what casts it
 FEET = 0.5  # opacity of the lowest row of a subject
 _DARKEST = 0.15  # share of a subject's brightness that its own light leaves at least
 # Light of the ground on a subject, over the ground's colour in linear light, and twice that where
@@ -416,12 +416,13 @@ def _thrown(footing: Footing, cast: Shadow) -> Tensor:
     soft = torch.lerp(low, _eased(_PENUMBRA + 2 * share), cast.softness)
     outline = torch.lerp(outlines[:, :1], outlines[:, 1:], soft)
     thrown = outline * on_ground * (1 - cast.softness * _FADE * share)
-    rows, up = round(cast.depth * float(footing.wide.max()) * thrown.shape[2]), 1
+    cells = float(footing.wide.max()) * thrown.shape[2]
+    rows, up = round(cast.depth * cells), 1
     while rows > 0:  # what is deep shades so many rows more behind its feet
         up = min(up, rows)
         thrown = torch.maximum(thrown, F.pad(thrown[..., up:, :], (0, 0, 0, up)))
         rows, up = rows - up, 2 * up
-    return thrown
+    return _softened(thrown, cells * _SIDEWAYS) if cast.depth else thrown
 
 
 def _at_points(values: Tensor, x: Tensor, y: Tensor) -> Tensor:
