@@ -191,5 +191,5 @@ def test_black_ground_below_a_bright_sky_leaves_a_quarter_of_the_light():
     dusk = torch.cat([torch.full((1, 3, 24, 32), 0.8), torch.full((1, 3, 8, 32), -1.0)], dim=2)
     factors = as_dark_as(FROM_LEFT, dusk, LOW).ambient / FROM_LEFT.ambient
     assert 0.2 < factors.mean() < 0.3
-    above = as_dark_as(FROM_LEFT, dusk, (0.4, 0.2, 0.6, 0.5))
-    assert torch.equal(above.ambient, FROM_LEFT.ambient)
+    assert torch.equal(as_dark_as(FROM_LEFT, dusk, (0.4, 0.2, 0.6, 0.5))[0], FROM_LEFT.ambient)
+    assert usual_shadow(as_dark_as(FROM_LEFT, -torch.ones_like(dusk), LOW)).darkness.isfinite()

@@ -95,7 +95,7 @@ def place_subjects(
         for subject, row in zip(spread, boxes or [[None] * len(noise)] * len(spread), strict=True)
     ]
     scene = components.own.layout_predictor.light_there(noise, (lit_by or text).pooled)
-    scene = in_sun(scene, suns)
+    scene = in_sun(scene, suns) if any(suns) else scene
     lights = tuple(
         Lighting(own_light(components, each.identity).expand(len(noise)), scene)
         for each in subjects
