@@ -9,11 +9,9 @@ from swiftpie.geometry.shading import (
     Illumination,
     Lighting,
     as_dark_as,
-    brightness,
     cast_around,
     cast_shadow,
     footing_of,
-    in_sun,
     relit,
     usual_shadow,
     without_bounce,
@@ -55,14 +53,6 @@ def test_a_light_comes_from_its_side():
     lit = relit(pixels, mask, Lighting(EVEN, FROM_LEFT), whole_frame(pixels))
     change = ((lit - pixels) * mask).mean(dim=(0, 1, 2))
     assert change[20:50].mean() > change[78:108].mean() + 0.1
-
-
-def test_a_sun_turns_the_light_of_its_row_and_leaves_a_front_as_bright():
-    both, front = FROM_LEFT.expand(2), torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1)
-    lights = in_sun(both, [(0.8, -0.36, 0.48, 0.9), None])
-    torch.testing.assert_close(brightness(front, lights), brightness(front, both))
-    assert (lights.direction[:, 0] > 0).tolist() == [True, False]
-    assert lights.ambient[0].max() < lights.ambient[1].min()
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -5,8 +5,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from swiftpie import PersonalizeRequest, Subject
 from swiftpie.geometry.layout import from_box, to_affine, warp
 from swiftpie.geometry.stance import is_flat, laid_flat, stance_of, turned_upright
+from swiftpie.imageio.images import mask_to_pil
+from swiftpie.mini.placing import place_subjects
 
 BOX = (0.2, 0.3, 0.8, 0.9)
 
@@ -41,6 +44,16 @@ def test_a_thing_that_leans_is_turned_onto_its_base_in_its_box(thing, degrees, i
     longest = max(int(rows[-1] - rows[0]), int(columns[-1] - columns[0]))
     assert longest == pytest.approx(120, abs=5)
     assert shown[int(rows[-1]) - 4].sum() > 0.8 * shown.any(0).sum()
+
+
+def test_it_is_turned_beside_another_as_well(session):
+    bag = mask_to_pil(frame(BAG, 12))[0]
+    one = Subject(session.encode_identity(bag.convert("RGB"), masks=bag), name="backpack")
+    request = PersonalizeRequest(prompt="a backpack", subjects=(one, one), seeds=(3,))
+    drawn = torch.zeros(1, 32, 8, 8), session.components.text.encode(["a backpack"])
+    placed = place_subjects(session.components, request, *drawn, boxes=[[BOX], [BOX]])
+    turned = [abs(float(layout.rotation)) for layout in placed.layouts]
+    assert turned == pytest.approx([math.radians(12)] * 2, abs=0.06)
 
 
 @pytest.mark.parametrize(

@@ -451,27 +451,24 @@ def test_words_place_a_subject_in_a_photographed_place(session, identity, words,
 
 @pytest.mark.parametrize("side", [0, 256])
 def test_a_subject_stands_in_a_region_of_the_users_own(session, identity, side):
-    small = session.components
-    whole = replace(small, preset=small.preset.sized(256))
+    whole = replace(session.components, preset=session.components.preset.sized(256))
     region = Image.new("L", (384, 288))
     region.paste(255, (side, 100, side + 128, 250))
     request = request_of(identity, prompt="a dog in a park", scene="", mask=region)
-    (subject,) = request.opened(partial(picture_size, whole)).subjects
-    assert subject.mask.shape[2:] == (576, 768)  # as that place
-    request = replace(request, subjects=(subject,), mask="none")
-    (row,) = scene.scene_rows(session.components, request)
+    (one,) = request.opened(partial(picture_size, whole)).subjects
+    assert one.mask.shape[2:] == (576, 768)  # as that place
+    (row,) = scene.scene_rows(session.components, replace(request, subjects=(one,), mask="none"))
     assert row.boxes[0] == pytest.approx((side / 384, 100 / 288, (side + 128) / 384, 250 / 288))
 
 
 def test_a_shadow_falls_away_from_the_sun_of_its_place_by_day(session, identity):
     request = request_of(identity, prompt="a dog", scene="jungle", size_px=(192, 256))
     request = replace(request, subjects=(Subject(identity, box=(0.35, 0.4, 0.65, 0.9)),))
-    (row,) = scene.scene_rows(session.components, request)
+    night = replace(request, prompt="a dog at night")
+    row, dark = (scene.scene_rows(session.components, each)[0] for each in (request, night))
     shade = (values(row.place) - values(session.draw(request).images[0])).sum(axis=(0, 2))
-    assert row.sun[0] < 0  # from the left
+    assert (row.sun[0] < 0, dark.sun) == (True, None)  # from the left
     assert shade[180:].sum() > 5 * abs(shade[:76].sum())
-    (night,) = scene.scene_rows(session.components, replace(request, prompt="a dog at night"))
-    assert night.sun is None
 
 
 def test_words_place_two_subjects_each(session, identity):

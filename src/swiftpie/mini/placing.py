@@ -89,10 +89,10 @@ def place_subjects(
     spread = side_by_side(request.subjects)
     subjects = tuple(spread) if boxes is None else request.subjects
     layouts = [
-        _placed(
-            components, request, subject, noise, text, shape, [box or subject.box for box in row]
+        _placed(components, request, subject, noise, text, shape, [box or apart.box for box in row])
+        for subject, apart, row in zip(
+            subjects, spread, boxes or [[None] * len(noise)] * len(spread), strict=True
         )
-        for subject, row in zip(spread, boxes or [[None] * len(noise)] * len(spread), strict=True)
     ]
     scene = components.own.layout_predictor.light_there(noise, (lit_by or text).pooled)
     scene = in_sun(scene, suns) if any(suns) else scene
