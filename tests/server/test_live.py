@@ -78,14 +78,14 @@ def test_edits_are_live_too(live, session, photo, kept):
 
 def test_a_proposed_place_is_in_the_answer(live, session, identity, identity_id, photo, kept):
     own = {"task": "insert", "subjects": [{"identity_id": identity_id}], "return_mask": True}
-    message = {"type": "edit", "id": 1, "prompt": "a dog", "picture_id": kept["id"]}
+    message = {"type": "edit", "id": 1, "prompt": "a mug", "picture_id": kept["id"]}
     live.send(json.dumps({**message, "output_format": "png", "swiftpie": own}))
     header, picture = receive(live)
     assert header["type"] == "picture", header
     found = read_metadata(picture)
     assert found["task"] == "insert"
     assert json.loads(found["subjects"])[0]["box"] == header["box"]
-    again = session.insert(photo, identity, prompt="a dog", box=tuple(header["box"]), seed=0)
+    again = session.insert(photo, identity, prompt="a mug", box=tuple(header["box"]), seed=0)
     assert picture.tobytes() == again.image.tobytes()
 
 
