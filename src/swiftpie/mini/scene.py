@@ -335,7 +335,8 @@ def scene_rows(components: Components, request: PersonalizeRequest) -> list[Scen
             )
         is_ground = name is None or known.is_ground(name)
         row = SceneRow(reading, seed, picture, name, is_photo, is_ground, noise, boxes)
-        lit, is_cut = _lit(components, row), [each.identity.is_cut for each in request.subjects]
+        lit = _lit(components, row, share)
+        is_cut = [each.identity.is_cut for each in request.subjects]
         if name and is_cut and all((*boxes, *is_cut)):  # a portrait
             what, horizon = sha256(lit.tobytes()).hexdigest(), (ground or FLOOR).horizon
             lit = components.keep("portrait", what, partial(_out_of_focus, lit, horizon))
@@ -366,8 +367,11 @@ def _place_shown(
     return shown, None if ground is None or not ground.corners else ground.seen_in(view), cover
 
 
-def _lit(components: Components, row: SceneRow) -> Image.Image:
-    """Return the place of a picture in the light of its prompt; each photograph is lit once."""
+def _lit(components: Components, row: SceneRow, share: float) -> Image.Image:
+    """Return the place of a picture, which `share` has dealt, in the light of its prompt.
+
+    Photographs look the same by any noise, up to a level or two, so each is lit once.
+    """
     picture, name, setting = row.place, row.name, row.reading.shown_setting
     if row.is_photo and name in WINTRY and setting.season == WINTER:
         setting = setting._replace(season=PLAIN.season)
@@ -378,7 +382,8 @@ def _lit(components: Components, row: SceneRow) -> Image.Image:
         return relight(picture, setting, noise=row.noise, place=name, run=run)
     if setting.in_photographs == PLAIN:
         return picture
-    what = sha256(picture.tobytes()).hexdigest()
+    known_as = f"{name} {scene_library().number_dealt(name, share)}" if name else ""
+    what = known_as or sha256(picture.tobytes()).hexdigest()
     lit = partial(relight, picture, setting, noise=draw_noise([0], NOISE_SHAPE), run=run)
     return components.keep("lit place", f"{what} {picture.size} {tuple(setting)}", lit)
 
