@@ -151,17 +151,10 @@ def test_a_place_with_near_and_far_views_shows_small_things_from_near_and_others
         assert ground.is_near == (is_small and name == "beach")
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        ("a dog and an elephant", ["dog", "elephant"]),
-        ("two cats", ["cat"]),
-        ("a teddy bear", ["teddy"]),
-        ("a thing", []),
-    ],
-)
-def test_words_name_heights_in_their_order(words, expected):
-    assert heights_in(words.split()) == [heights()[name] for name in expected]
+def test_words_name_heights_in_their_order():
+    known = {"a dog and an elephant": "dog elephant", "two cats": "cat", "a teddy bear": "teddy"}
+    for words, expected in (known | {"a thing": ""}).items():
+        assert heights_in(words.split()) == [heights()[name] for name in expected.split()]
 
 
 def test_a_mug_is_small_and_a_bull_is_not():

@@ -164,6 +164,8 @@ def test_nothing_leaves_the_outline_or_the_range():
         assert lit.isfinite().all()
         assert lit.abs().max() <= 1 + 1e-5
         assert (lit * (mask == 0)).abs().max() == 0
+    plain = relit(pixels, mask, Lighting(dark, EVEN), whole_frame(pixels))
+    assert (plain > 0.9).float().mean() < 0.03  # nothing so bright was as dark as that
 
 
 def test_light_is_as_dim_and_as_blue_as_a_photograph_by_night():

@@ -43,6 +43,7 @@ _DEPTH, _SIDEWAYS = 0.13, 0.03  # of a photographed subject, see `Shadow`; how s
 _LONGEST = 1.2  # shadow, in heights of what casts it
 FEET = 0.5  # opacity of the lowest row of a subject
 _DARKEST = 0.15  # share of a subject's brightness that its own light leaves at least
+_WHITEST = 0.9  # brightness of what is white, in full light
 # Light of the ground on a subject, over the ground's colour in linear light, and twice that where
 # it faces down: fitted to renderings of 5 things on coloured and grey paper. Exponent of bytes.
 _BOUNCE, _GAMMA, _MIXED = 0.25, 2.2, 0.02  # and the opacity from which a cell shows both
@@ -234,10 +235,19 @@ def without_light(pixels: Tensor, mask: Tensor, own: Illumination | None) -> Unl
     """Return reference frames without their `own` light; None leaves it on. Others as `relit`."""
     normal, shown = soften(normals(height(mask))), (pixels + mask) / 2
     if own is not None:
-        taken = _enlarged(gains(brightness(normal, own)), shown)
+        received = torch.maximum(brightness(normal, own), _least_received(shown, mask, normal))
+        taken = _enlarged(gains(received), shown)
         shown = (shown - mask * taken.lift) / taken.factor.clamp_min(_DARKEST)
         shown = torch.minimum(shown.clamp_min(0), mask)
     return Unlit(shown, mask, normal)
+
+
+def _least_received(shown: Tensor, mask: Tensor, like: Tensor) -> Tensor:
+    """Return the least light (B, 1, h, w) that premultiplied colours prove: none is whiter."""
+    size = (4 * like.shape[2], 4 * like.shape[3])
+    seen = F.adaptive_avg_pool2d(torch.cat([shown.amax(dim=1, keepdim=True), mask], dim=1), size)
+    bright = F.max_pool2d(seen[:, :1] / seen[:, 1:].clamp_min(FEET), 4)
+    return F.avg_pool2d(bright, 3, 1, 1, count_include_pad=False).clamp(max=_WHITEST) / _WHITEST
 
 
 def without_bounce(pixels: Tensor, mask: Tensor) -> Tensor:
