@@ -336,8 +336,8 @@ def _grounds_of(row: Mapping[str, Any]) -> tuple[Ground, ...]:
     for photograph in row["photographs"]:
         corners = tuple((x, y) for x, y in photograph["ground"])
         first, second = ((y, metre) for y, metre in photograph["metre"])
-        seen = photograph.get("summit", 1.0), photograph.get("sun")
-        grounds.append(Ground(corners, (first, second), photograph["is_near"], *seen))
+        more = {key: photograph[key] for key in ("summit", "sun", "light") if key in photograph}
+        grounds.append(Ground(corners, (first, second), photograph["is_near"], **more))
     return tuple(grounds)
 
 
