@@ -464,10 +464,10 @@ def test_a_subject_stands_in_a_region_of_the_users_own(session, identity, side):
 def test_a_shadow_falls_away_from_the_sun_of_its_place_by_day(session, identity):
     request = request_of(identity, prompt="a dog", scene="jungle", size_px=(192, 256))
     request = replace(request, subjects=(Subject(identity, box=(0.35, 0.4, 0.65, 0.9)),))
-    night = replace(request, prompt="a dog at night")
-    row, dark = (scene.scene_rows(session.components, each)[0] for each in (request, night))
-    shade = (values(row.place) - values(session.draw(request).images[0])).sum(axis=(0, 2))
-    assert (row.sun[0] < 0, dark.sun) == (True, None)  # from the left
+    texts = ("a dog", "a dog in winter", "a dog at night")
+    rows = [scene.scene_rows(session.components, replace(request, prompt=x))[0] for x in texts]
+    shade = (values(rows[0].place) - values(session.draw(request).images[0])).sum(axis=(0, 2))
+    assert [row.sun and row.sun[0] < 0 for row in rows] == [True, True, None]  # from the left
     assert shade[180:].sum() > 5 * abs(shade[:76].sum())
 
 

@@ -88,8 +88,8 @@ class SceneRow(NamedTuple):
     @property
     def sun(self) -> Sequence[float] | None:
         """What its photograph shows of the light, which words leave as it is; None: nothing."""
-        is_plain = self.reading.shown_setting.in_photographs == PLAIN
-        return self.ground.sun if self.ground and is_plain else None
+        setting = self.reading.shown_setting.in_photographs._replace(season=PLAIN.season)
+        return self.ground.sun if self.ground and setting == PLAIN else None
 
     def how_far(self, time: int) -> float:
         """Return how far it is that time of day, in [0, 1]."""
