@@ -10,6 +10,7 @@ from swiftpie.geometry.shading import (
     Lighting,
     as_dark_as,
     cast_around,
+    cast_on_ground,
     cast_shadow,
     footing_of,
     relit,
@@ -117,6 +118,16 @@ def test_the_shadow_of_a_foot_that_stands_further_back_begins_there():
         thrown = cast_shadow(footing._replace(contact=0 * base, touching=0 * base), cast)[0, 0]
         begins.append(int((thrown[:, 180] > thrown[:, 180].max() / 2).nonzero()[-1]))
     assert begins[1] - begins[0] == pytest.approx(12, abs=3)
+
+
+def test_ground_loses_the_sky_that_a_wall_hides():
+    wall, layout = torch.zeros(1, 1, 256, 256), from_box((0.1, 0.2, 0.9, 0.5))
+    wall[..., 51:128, 26:230] = 1
+    cast, rows = usual_shadow(EVEN)._replace(darkness=torch.zeros(1)), torch.arange(136, 181, 8)
+    far = (rows + 0.5 - 128) / 0.45
+    hidden = 0.5 - far / torch.hypot(far, torch.tensor(77.0)) / 2  # an endless wall's form factor
+    lost = cast_on_ground(wall, layout, cast)[0, 0, rows, 128]
+    assert torch.allclose(lost, 0.65 * (hidden - 0.04).clamp_min(0), atol=0.03)
 
 
 def test_light_of_coloured_ground_is_taken_off_a_subject_and_its_brightness_stays():

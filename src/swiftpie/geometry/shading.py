@@ -39,6 +39,9 @@ _FAINTEST, _DARKER = 0.1, 0.45  # shadow without light from one side, and what t
 _SUNNY, _CLEARS, _SUN_DARKER = 0.75, 0.3, 0.08
 _BEGINS = 0.08  # height, in sides of the frame, over which the shadow that is thrown begins
 _MEAN_OF = 8  # pixels whose mean the soft end of a shadow is made of
+# Light that ground loses over the share of sky that is hidden, the share that is left out, cells of
+# a side that tell it, and how far it is seen, in widths of the frame.
+_SKY, _SKY_UNSEEN, _SKY_CELLS, _SKY_REACH = 0.65, 0.04, 40, 0.9
 _DEPTH, _SIDEWAYS = 0.13, 0.03  # of a photographed subject, see `Shadow`; how soft sides are
 _LONGEST = 1.2  # shadow, in heights of what casts it
 FEET = 0.5  # opacity of the lowest row of a subject
@@ -114,6 +117,7 @@ class Footing(NamedTuple):
     contact: Tensor  # (B, 1, h, h) where the ground is around its feet
     touching: Tensor  # (B, 1, h, h) where the ground is close to them
     lift: Tensor  # (B, 1, 1, h) how far above the base, in sides of the square, the next feet are
+    hidden: Tensor | None = None  # (B, 1, h, h) light that ground loses with sky, if in a picture
 
 
 class Unlit(NamedTuple):
@@ -308,7 +312,32 @@ def _footing(opacity: Tensor, wide_px: Tensor) -> Footing:
     square = F.pad(opacity, (0, side - opacity.shape[3], 0, side - opacity.shape[2]))
     numbers = torch.arange(1, side + 1, device=opacity.device).view(1, 1, -1)
     base = ((square > FEET).to(opacity).amax(dim=3) * numbers).amax(dim=2) / side
-    return footing_of(square, wide_px / side, base.view(1, 1, 1, 1))
+    footing = footing_of(square, wide_px / side, base.view(1, 1, 1, 1))
+    return footing._replace(hidden=_hidden_sky(footing))
+
+
+def _hidden_sky(footing: Footing) -> Tensor:
+    """Return the light that ground loses as a subject hides the sky from it, (1, 1, h, h).
+
+    It is an upright screen at its feet and one behind its depth. Over each azimuth a screen hides
+    the difference of sin² of its upper and lower elevation (Nusselt's analogue).
+    """
+    size, cells = footing.outlines.shape[-2:], _SKY_CELLS
+    cover = F.interpolate(footing.outlines[:, :1], (cells, cells), mode="bilinear")[0, 0] > FEET
+    at = (torch.arange(cells, device=cover.device) + 0.5) / cells
+    feet = (footing.base - F.interpolate(footing.lift, (1, cells), mode="bilinear")).view(-1)
+    upper = (feet - torch.where(cover, at[:, None], 2.0).amin(dim=0)).clamp_min(0).square()
+    lowest = (at[:, None] * cover).amax(dim=0) + 2 / cells  # a foot may be so far off its row
+    lower = (feet - lowest).clamp_min(0).square().minimum(upper)
+    aside, way = (at - at[:, None]).square(), at[:, None] - feet
+    depth, hidden = _DEPTH * footing.wide.view(()), torch.zeros_like(way)
+    for screen, sees in ((way, way > -depth), (way + depth, way < 0)):
+        far = (screen.abs() / _FLATTEN).clamp_min(0.5 / cells)[..., None]
+        near = far.square() + aside
+        share = upper / (upper + near) - lower / (lower + near)
+        hidden += (share * far / near).sum(dim=2) / (2 * math.pi * cells) * sees
+    lost = (_SKY * (hidden - _SKY_UNSEEN)).clamp(0, _MOST_SHADED)
+    return F.interpolate(lost[None, None], size, mode="bilinear")
 
 
 def cast_around(
@@ -330,7 +359,7 @@ def cast_around(
     x, _, z = cast.direction[0].tolist()
     long = float(cast.length) * tall / max(1e-3, math.hypot(x, z))
     across, down = -x * long, max(_THIN * tall, abs(z) * long * _FLATTEN)
-    touched = _NOTHING * _CONTACT_FADES * wide
+    touched = _SKY_REACH * wide
     rows = (min(top, foot - down - _STANDING * wide), foot + max(down, touched), size[0])
     side = (min(left - touched, left + across), max(right + touched, right + across))
     ends: list[int] = []
@@ -373,6 +402,8 @@ def cast_shadow(footing: Footing, cast: Shadow) -> Tensor:
     touched = footing.touching * (_OCCLUSION * darkness).clamp(max=_MOST_OCCLUDED)
     shadow = torch.maximum(shaded, _thrown(footing, cast) * darkness)
     lost = 1 - (1 - shadow) * (1 - touched)
+    if footing.hidden is not None:
+        lost = 1 - (1 - lost) * (1 - footing.hidden)
     return F.interpolate(lost, size=(footing.side, footing.side), mode="bilinear")
 
 
