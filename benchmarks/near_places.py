@@ -435,7 +435,7 @@ def table_0() -> None:
 
 
 def table_1() -> None:
-    corners = top(0.95, 0.2, 1.95, boards(WALNUT, 0.2, rough=0.38), math.pi / 2 + 0.1)
+    corners = top(0.95, 0.2, 1.95, boards(WALNUT, 0.2, rough=0.6), math.pi / 2 + 0.1)
     thing("winchesterSofa", (0.9, 4.0, -0.75), 0.8)
     thing("decorativePlant", (-0.75, 3.1, -0.75), 1.5)
     light("apartment.exr", 200)
@@ -466,7 +466,7 @@ def counter_0() -> None:
 
 
 def counter_1() -> None:
-    stone = speckled((0.05, 0.05, 0.052), (0.012, 0.012, 0.013), rough=0.16, scale=160)
+    stone = speckled((0.2, 0.195, 0.19), (0.15, 0.147, 0.145), rough=0.5, scale=160)
     corners = top(2, 0.2, 1.25, stone)
     room(3.5, (0.62, 0.58, 0.5))
     for x in (-1.35, -0.75, -0.15):
