@@ -53,12 +53,12 @@ def test_what_lies_is_as_wide_as_it_is_and_less_tall():
     ("shown", "height_m", "doubt", "is_hopeless"),
     [
         (sight(), 0.5, "", False),
-        (sight(), 0.2, "too little", False),
+        (sight(), 0.07, "too little", False),
         (sight(), 0.03, "too little", True),
         (sight(-FLAT.abs()), 0.6, "unsure", True),
         (sight(rows=(4, 12), columns=(2, 8)), 1.0, "too much", False),
         (sight(rows=(4, 12), columns=(2, 8)), 3.0, "too much", True),
-        (sight(rows=(4, 12), columns=(2, 8)), 0.01, "too little", True),
+        (sight(rows=(4, 12), columns=(2, 8)), 0.003, "too little", True),
         (sight(rows=(4, 15), columns=(1, 15)), 0.2, "no free ground", True),
         (sight(-FLAT.abs(), rows=(4, 12), columns=(2, 8)), 0.5, "unsure", True),
     ],
@@ -91,7 +91,7 @@ def test_ground_is_sure_where_its_mean_score_under_the_feet_is_above_zero(beside
     strip = FLAT.clone()
     strip[0, CELLS // 2 :] = beside  # and 1 in a strip that is narrower than the subject
     strip[0, CELLS // 2 :, 4:12] = 1.0
-    _, doubt, _ = placed(sight(strip), (8.0, 1.0), 0.6)
+    _, doubt, _ = placed(sight(strip), (8.0, 1.0), 6.0)
     assert ("unsure" not in doubt) == is_sure
 
 

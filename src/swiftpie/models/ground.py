@@ -37,8 +37,9 @@ WANTED = 0.43  # height of a subject, which decides where on the ground it stand
 DEEP = 0.12  # share of its height over which the ground goes on behind its feet
 BELOW_HORIZON = 0.03  # ground begins this far below the horizon, as a share of the height
 FLOOR, LOWEST = 0.94, 0.8  # of the height: the lowest place of feet, and where things lie flat
-LEAST_SEEN = 0.14  # least height of a subject without a box, as a share of the picture's
-OFF, MOST_OFF = 1.75, 5.0  # by how much a subject may be off its usual size, unwarned and at all
+LEAST_SEEN = 0.12  # least height of a subject without a box, as a share of the picture's
+# By how much a subject may be off its usual size, unwarned, and how much smaller or larger at all.
+OFF, SMALLEST, LARGEST = 1.75, 5.0, 7.0
 # Longest side on unsure ground and height of a portrait; parts of it for what has little room.
 LARGE, PARTS = 0.4, (1.0, 0.85, 0.7, 0.55)
 # Of a thing seen from near: its least height, how far below the horizon it stands at least, and
@@ -157,7 +158,8 @@ def placed(
     area = seen.mean().item() + 1e-6
     ground = _measured(sight, own, is_small=height_m < SMALL_M)
     flat = ground.depth_at(LOWEST) if lies else 1.0
-    extent, least_seen = (extent[0], flat * extent[1]), flat * LEAST_SEEN
+    extent, wide = (extent[0], flat * extent[1]), max(1.0, extent[0] / extent[1])
+    least_seen = flat * LEAST_SEEN / math.sqrt(wide)  # what is wide is seen as well
     tall = (BUST if is_cut else flat) * height_m
     stands = F.avg_pool2d(sight.scores[None, :1], 3, 1, 1, count_include_pad=False)[0, 0]
     rows = [] if is_cut else _far_rows(stands, ground, tall)
@@ -233,7 +235,7 @@ def _size_doubt(usual: float, height: float) -> tuple[str, bool]:
         f"At its usual size the subject would have {max(0, usual):.0%} of the photograph's height, "
         f"which is too {'little to be seen' if off > 1 else 'much to fit'}."
     )
-    return doubt if max(off, 1 / off) > OFF else "", max(off, 1 / off) > MOST_OFF
+    return doubt if max(off, 1 / off) > OFF else "", not 1 / SMALLEST <= off <= LARGEST
 
 
 def _mean_in(values: Tensor, box: Box) -> float:
