@@ -46,9 +46,23 @@ def test_a_thing_that_leans_is_turned_onto_its_base_in_its_box(thing, degrees, i
     assert shown[int(rows[-1]) - 4].sum() > 0.8 * shown.any(0).sum()
 
 
-def test_it_is_turned_beside_another_as_well(session):
+@pytest.fixture
+def leaning(session):
     bag = mask_to_pil(frame(BAG, 12))[0]
-    one = Subject(session.encode_identity(bag.convert("RGB"), masks=bag), name="backpack")
+    return session.encode_identity(bag.convert("RGB"), masks=bag)
+
+
+def test_it_is_turned_in_a_photograph_without_a_box(session, leaning):
+    teal = Image.new("RGB", (200, 200), "teal")
+    result = session.insert(teal, leaning, prompt="a backpack", seed=1)
+    left, top, right, foot = (round(200 * share) for share in result.box)
+    assert (right - left) / (foot - top) == pytest.approx(40 / 88, abs=0.05)
+    corners = [(x, y) for x in (left + 4, right - 4) for y in (top + 4, foot - 4)]
+    assert min(result.image.getpixel(corner)[0] for corner in corners) > 80, "teal has no red"
+
+
+def test_it_is_turned_beside_another_as_well(session, leaning):
+    one = Subject(leaning, name="backpack")
     request = PersonalizeRequest(prompt="a backpack", subjects=(one, one), seeds=(3,))
     drawn = torch.zeros(1, 32, 8, 8), session.components.text.encode(["a backpack"])
     placed = place_subjects(session.components, request, *drawn, boxes=[[BOX], [BOX]])

@@ -15,7 +15,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.layout import SUBJECT_FILL, Layout, from_box, whole_frame
 from swiftpie.geometry.shading import Lighting, as_dark_as
-from swiftpie.geometry.stance import laid_flat
+from swiftpie.geometry.stance import Stance, laid_flat, turned_upright
 from swiftpie.imageio.images import in_unit, mask_to_pil, plane, shrunk_to, to_bytes, to_tensor
 from swiftpie.masks import Box, in_frame, resize_mask
 from swiftpie.mini.own_pixels import composite_patch, own_pixels
@@ -45,6 +45,7 @@ from swiftpie.pipelines.techniques.repaint import (
     noise_of,
     open_window,
     prepare_repainting,
+    stands_on_base,
 )
 from swiftpie.types import Change, Drawn, Identity
 
@@ -151,7 +152,8 @@ def begin_in_place(components: Components, plan: RepaintPlan) -> RepaintPlan:
     start = components.schedule.initial_latents(noise[0]).expand(2, -1, -1, -1)
     is_free = request.box is None and request.mask is None and request.view is None
     lies = is_free and lies_flat(identity, request.prompt)
-    layout = _standing(plan, identity, plan.box, view=request.view or (0.0, 0.0), lies=lies)
+    stance = stands_on_base(identity, request.prompt) if is_free else None
+    layout = _standing(plan, identity, plan.box, stance, lies=lies)
     layout = Layout(*(values.to(pixels).expand(2, *values.shape[1:]) for values in layout))
     given = unchanged_frame(components, pixels, changes)
     scene = components.own.layout_predictor.light_there(start, text.pooled, given=given)
@@ -251,7 +253,7 @@ def _check_borders(identity: Identity, box: Box) -> None:
 
 
 def _standing(
-    plan: RepaintPlan, identity: Identity, box: Box, *, view: tuple[float, float], lies: bool
+    plan: RepaintPlan, identity: Identity, box: Box, stance: Stance | None, *, lies: bool
 ) -> Layout:
     """Return the layout on the canvas of a subject that fits into `box`, feet at the bottom.
 
@@ -260,14 +262,16 @@ def _standing(
     canvas, is_found = plan.canvas, isinstance(plan.request.mask, Search)
     height, width = canvas.full
     left, right, top, bottom = box[0] * width, box[2] * width, box[1] * height, box[3] * height
-    wide, tall = extent_in_frame(identity)
+    wide, tall = extent_in_frame(identity) if stance is None else stance.extent
     side, high = (right - left) / wide, (bottom - top) / tall  # of the frame in pixels
     larger = LARGER if is_found and plan.request.box is None else 1.0
     fits = min(max(side, high), larger * min(side, high))
     share, side = (high / side, side) if lies else (1.0, fits)
     x, y = (left + right) / 2, bottom - side * tall / 2
-    reach = SUBJECT_FILL * side / 2
-    layout = from_box(canvas.shares_of((x - reach, y - reach, x + reach, y + reach)), view=view)
+    reach = (SUBJECT_FILL if stance is None else max(wide, tall)) * side / 2
+    around = canvas.shares_of((x - reach, y - reach, x + reach, y + reach))
+    layout = from_box(around, view=plan.request.view or (0.0, 0.0))
+    layout = layout if stance is None else turned_upright(layout, stance)
     foot = canvas.shares_of((left, top, right, bottom))[3]
     return laid_flat(layout, foot=foot, share=share) if lies else layout
 

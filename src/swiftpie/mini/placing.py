@@ -33,9 +33,8 @@ from swiftpie.geometry.layout import (
 )
 from swiftpie.geometry.relief import height, normals
 from swiftpie.geometry.shading import Illumination, Lighting, in_sun
-from swiftpie.geometry.stance import Stance, is_flat, laid_flat, stance_of, turned_upright
+from swiftpie.geometry.stance import Stance, is_flat, laid_flat, turned_upright
 from swiftpie.imageio.images import bounding_box
-from swiftpie.library import subject_library
 from swiftpie.masks import HALF, Box, resize_mask, subject_extent
 from swiftpie.mini.reading import Reading, read_all
 from swiftpie.mini.relight import SIDE_PX
@@ -44,7 +43,7 @@ from swiftpie.mini.words import tokens_in
 from swiftpie.models.network import Network, keep_settings
 from swiftpie.noise import NUM_STATISTICS, noise_statistics, share_of
 from swiftpie.pipelines.request import PersonalizeRequest, Subject, cells_of
-from swiftpie.pipelines.techniques.repaint import extent_in_frame, proposed_box
+from swiftpie.pipelines.techniques.repaint import extent_in_frame, proposed_box, stands_on_base
 from swiftpie.types import Identity, TextCondition
 
 SPREAD_FLOOR = 0.9  # where several subjects stand, in [0, 1] from the top
@@ -58,7 +57,6 @@ CALM = 0.05  # a light from one side as weak as this is about none, from whereve
 ACROSS = {"left": 0.0, "middle": 0.5, "right": 1.0}
 ALONG = {"near": 1.0, "far": 0.1}
 TIMES = {"tiny": 0.5, "small": 0.7, "big": 1.3, "huge": 1.7, "near": 1.5}
-THINGS = frozenset((4, 5, 6, 7))  # groups of emojibase: food, vehicles, games and objects
 # Where drawn places have ground; a metre is as high as the picture in front.
 EDGES = ((0.0, 0.7), (1.0, 0.7), (1.0, SPREAD_FLOOR), (0.0, SPREAD_FLOOR))
 FLOOR = Ground(EDGES, ((0.7, 0.4), (SPREAD_FLOOR, 1.0)), is_near=False)
@@ -237,13 +235,8 @@ def are_small(request: PersonalizeRequest, reading: Reading) -> bool:
 
 def _stance(components: Components, request: PersonalizeRequest, subject: Subject) -> Stance | None:
     """Return how a thing stands upright that its photograph shows leaning; None for all others."""
-    known, words = subject_library(), _words_of_free(request, subject)
-    kind = next((kind for kind in map(known.meant_by, words) if kind is not None), None)
-    if not words or (kind is not None and known.entry(kind.name).group not in THINGS):
-        return None
-    identity = subject.identity
-    found = partial(stance_of, identity.mask[:1], is_mirrored=kind is None or not identity.is_whole)
-    return components.keep(f"stance {found.keywords}", identity, found)
+    text, identity = " ".join(_words_of_free(request, subject)), subject.identity
+    return components.keep(f"stance {text}", identity, partial(stands_on_base, identity, text))
 
 
 def _lies(request: PersonalizeRequest, subject: Subject) -> bool:

@@ -127,7 +127,7 @@ def canvas_for(
     window = (0, 0, width, height)
     if changes is not None and height * width > side_px**2:
         around = square_around(changes, size, least_px=side_px)
-        if 2 * area(around) <= height * width:
+        if 2 * (around[2] - around[0]) * (around[3] - around[1]) <= height * width:
             window = around
     shown = (window[3] - window[1], window[2] - window[0])
     scale = min(side_px / math.sqrt(shown[0] * shown[1]), MAX_SIDE_PX / max(shown))
@@ -152,11 +152,6 @@ def square_around(extent: PixelBox, size: Size, *, least_px: int) -> PixelBox:
 
     columns, rows = shifted((left + right) / 2, size[1]), shifted((top + bottom) / 2, size[0])
     return columns[0], rows[0], columns[1], rows[1]
-
-
-def area(box: PixelBox) -> int:
-    """Return the pixels in a box."""
-    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def touched(mask: Tensor) -> PixelBox:
@@ -232,20 +227,14 @@ def joined(
 
 
 def where_changed(before: Image.Image, after: Image.Image, *, least: int = 1) -> Tensor:
-    """Return where pictures in RGB differ by that many levels, and what is near, (1, 1, H, W).
-
-    It is of bytes.
-    """
+    """Return where RGB pictures differ by so many levels, and what is near, bytes (1, 1, H, W)."""
     red, green, blue = ImageChops.difference(before, after).split()
     most = ImageChops.lighter(ImageChops.lighter(red, green), blue)
     return grow(in_8_bits(plane(most.point(lambda level: 255 * (level >= least)))), NEAR_PX)
 
 
 def blend_mask(mask: Tensor) -> Image.Image:
-    """Return how much of a change shows in each pixel, mode L, for a `mask` (1, 1, H, W).
-
-    It is in [0, 1], or of bytes.
-    """
+    """Return how much of a change shows, mode L, for a mask (1, 1, H, W), bytes or in [0, 1]."""
     size = (mask.shape[2], mask.shape[3])
     small = shrunk_to(FEATHER_SIDE_PX, size)
     soft = in_8_bits(resize_mask(feather(resize_mask(from_8_bits(mask), small)), size))

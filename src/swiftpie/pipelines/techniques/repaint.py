@@ -15,7 +15,7 @@ from swiftpie.backbones.components import Components
 from swiftpie.errors import CapabilityError, InputError
 from swiftpie.geometry.ground import at_borders, heights_in, names_flat
 from swiftpie.geometry.shading import Lighting
-from swiftpie.geometry.stance import is_flat
+from swiftpie.geometry.stance import Stance, is_flat, stance_of
 from swiftpie.imageio.images import (
     as_rgb,
     bounding_box,
@@ -25,6 +25,7 @@ from swiftpie.imageio.images import (
     to_pil,
     to_tensor,
 )
+from swiftpie.library import subject_library
 from swiftpie.masks import Box, hole_of, resize_mask, subject_extent
 from swiftpie.models.ground import box_on_ground, own_height
 from swiftpie.models.search import Search
@@ -62,6 +63,7 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_PROMPT = "a photo of a subject"  # every model knows these words
 ROOM = (0.3, 0.1, 0.3, 0.25)  # for shadows: left, above, right and below, in its longer side
+THINGS = frozenset((4, 5, 6, 7))  # groups of emojibase: food, vehicles, games and objects
 MIN_EXTENT = 0.05  # A share of the frame, so that a thin mask has a size.
 MARGIN = 0.15  # around the change, in its longer side: context for compositing
 
@@ -92,8 +94,7 @@ class RepaintPlan(NamedTuple):
     @property
     def prompt(self) -> str:
         """What is drawn, in words that every model knows."""
-        usual = "" if self.request.identity is None else DEFAULT_PROMPT
-        return self.request.prompt or usual
+        return self.request.prompt or ("" if self.request.identity is None else DEFAULT_PROMPT)
 
 
 Begin = Callable[[Components, RepaintPlan], RepaintPlan]
@@ -150,7 +151,10 @@ def open_window(
         left, top, right, bottom = _room_for(box, size)
         region[..., top:bottom, left:right] = 255
     side_px = side_px or components.preset.image_size_px
-    canvas = _square_canvas(size, touched(region), side_px)
+    window = square_around(touched(region), size, least_px=side_px)
+    shown = (window[3] - window[1], window[2] - window[0])
+    content = tuple(max(1, round(length * side_px / max(shown))) for length in shown)
+    canvas = Canvas(size, (content[0], content[1]), (side_px, side_px), window)
     clock.lap("window")
     pixels = canvas.enter(original).to(components.device)
     clock.lap("window")
@@ -222,8 +226,18 @@ def _changed_in(
 
 def lies_flat(identity: Identity, text: str) -> bool:
     """Whether a photographed subject lies, as `text` names it first and its picture shows it."""
-    is_named = identity.is_whole and names_flat(_words(text))
-    return is_named and is_flat(identity.mask[:1], extent_in_frame(identity))
+    named = identity.is_whole and names_flat(_words(text))
+    return named and is_flat(identity.mask[:1], extent_in_frame(identity))
+
+
+def stands_on_base(identity: Identity, text: str) -> Stance | None:
+    """Return how a photographed thing that `text` names stands upright; None for all others."""
+    known, words = subject_library(), _words(text)
+    kind = next((kind for kind in map(known.meant_by, words) if kind is not None), None)
+    is_living = kind is not None and known.entry(kind.name).group not in THINGS
+    if not words or is_living or identity.named is not None or identity.is_cut:
+        return None
+    return stance_of(identity.mask[:1], is_mirrored=kind is None or not identity.is_whole)
 
 
 def _words(text: str) -> list[str]:
@@ -244,7 +258,8 @@ def proposed_box(
     known = heights_in(_words(text))
     height_m = known[0] if known else own_height(identity.pixels[:1], identity.mask[:1])
     lies = is_free and lies_flat(identity, text)
-    extent = extent_in_frame(identity)
+    stance = stands_on_base(identity, text) if is_free else None
+    extent = extent_in_frame(identity) if stance is None else stance.extent
     box = box_on_ground(photograph, extent, height_m, lies=lies, is_cut=identity.is_cut)
     left, top, right, bottom = at_borders(box, identity.cut_at)
     return max(0.0, left), max(0.0, top), min(1.0, right), min(1.0, bottom)
@@ -338,14 +353,6 @@ def _room_for(box: Box, size: Size) -> PixelBox:
         min(width, math.ceil(box[2] * width + right)),
         min(height, math.ceil(box[3] * height + below)),
     )
-
-
-def _square_canvas(size: Size, changes: PixelBox, side: int) -> Canvas:
-    """Return the square canvas of the window around `changes`."""
-    window = square_around(changes, size, least_px=side)
-    shown = (window[3] - window[1], window[2] - window[0])
-    content = [max(1, round(length * side / max(shown))) for length in shown]
-    return Canvas(full=size, content=(content[0], content[1]), padded=(side, side), window=window)
 
 
 def extent_in_frame(identity: Identity) -> tuple[float, float]:
