@@ -65,7 +65,7 @@ DARKEST = 0.03  # added to both colours of a ratio, so that black gives no infin
 SHADE_PX, FAULT_PX = 1.2, 4.0  # deviations of blurs, on the canvas
 MOST_GRAIN = 2.0  # medians; what stands out further is an edge
 PLAIN_PX, PLAINEST = 8, 0.05  # side of a block, and the share of the blocks that are plain
-MOST_NOISE = 0.008  # deviation of a camera's noise; more is texture, where all is textured
+MOST_NOISE = 0.003  # deviation of a camera's noise; more is texture, where all is textured
 DEVIATION = 1.25  # A normal distribution's deviation over its mean absolute value.
 WELL_KNOWN = 0.05  # share of a blur's weight that has to be known
 
