@@ -33,7 +33,7 @@ def test_a_dye_is_found_and_drawn(session, drawn):
     picture, subject = drawn
     result = edited(session, picture, "a blue dog in a forest")
     before, after = (colour(image, subject) for image in (picture, result.image))
-    assert after[2] > before[2] + 0.2
+    assert after[2] > before[2] + 0.15  # woods are dim
     assert before[0] > after[0] + 0.5
     assert iou(plane(result.region), subject) > 0.35
     outside = plane(result.region) == 0
