@@ -19,6 +19,7 @@ HEIGHTS = "heights.json"  # metres of what names mean
 SMALL_M = 0.35  # a thing lower than this gets a near place, such as a table
 AIM = (0.34, 0.52)  # wanted height of a subject as a share of the picture's, by seed
 NEAR_AIM = (0.4, 0.56)  # the same in a near place
+NEAR_LEAST = 0.2  # least height of a subject there, or width of a wide one, as such shares
 WIDEST = 0.42  # greatest width of a subject in a near place, as a share of the picture's
 LEAST, MOST = 0.12, 0.86  # least and greatest height of a subject, as shares of the picture's
 UNKNOWN = 0.42  # height of a subject whose real size is unknown, as such a share
@@ -172,8 +173,7 @@ def at_borders(box: Box, cut_at: str, *, ground: Ground | None = None) -> Box:
             height if is_wide else 0.0, 1 / (1 - BELOW - UNDER) if foot > 1 else foot / (1 - BELOW)
         )
     foot = foot if foot <= 1 else 1 + UNDER * height
-    width, top = shape * height, foot - height
-    left = centre - width / 2
+    width, top, left = shape * height, foot - height, centre - shape * height / 2
     if (width > 1 and not is_wide) or (top < 0) is not ("top" in cuts):
         raise InputError(
             f"The subject is cut off in its photograph (border: {cut_at}), and at that border of "
@@ -256,13 +256,14 @@ def stand(
         way = 1.0 if second == first else (aim_of(ground, share) - first) / (second - first)
         wanted = far + (near - far) * min(1.0, max(NEAR_WAY if ground.is_near else 0.0, way))
 
+    least = max(LEAST, NEAR_LEAST * min(1, extent[1] / extent[0])) if ground.is_near else LEAST
+
     def standing_at(foot: float) -> tuple[float, Box]:
         height = UNKNOWN if height_m is None else ground.metre_at(foot) * height_m
-        height = min(MOST, foot - MARGIN, max(LEAST, height))
+        height = min(MOST, foot - MARGIN, max(least, height))
         height = min(height, max(LEAST, foot - far)) if lies else height
         widest = WIDEST * count if ground.is_near and height_m is not None else 1.0
-        widest = min(widest, 1 - 2 * MARGIN)
-        width = min(widest, height * extent[0] / extent[1])
+        width = min(widest, 1 - 2 * MARGIN, height * extent[0] / extent[1])
         height = width * extent[1] / extent[0]
         base, depth = (NEAR_BASE, NEAR_DEPTH) if ground.is_near else (BASE, 0.0)
         base = max(base, 1 - (1 - base) / count)
